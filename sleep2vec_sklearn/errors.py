@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Errors and warnings of the library.
+
+::
+
+    Sleep2VecError
+    ├── InvalidRecordingError (ValueError)   a recording, or what was given for one, cannot be used
+    │   ├── UnknownModalityError             a name that is not in the catalogue
+    │   └── InvalidSignalError               one modality of it: rank, type, rate, unit, size
+    ├── ReadError (OSError)                  a file cannot be read
+    │   └── NoUsableChannelError             it can, but holds no channel the library knows
+    └── CheckpointError (ValueError)         an encoder's file is damaged, foreign or of another kind
+
+    Sleep2VecWarning (UserWarning)
+    ├── RecordingWarning                     something of a recording was left out
+    └── ModalityWarning                      a known modality the checkpoint does not support
+"""
+
+__all__ = [
+    "CheckpointError",
+    "InvalidRecordingError",
+    "InvalidSignalError",
+    "ModalityWarning",
+    "NoUsableChannelError",
+    "ReadError",
+    "RecordingWarning",
+    "Sleep2VecError",
+    "Sleep2VecWarning",
+    "UnknownModalityError",
+]
+
+
+class Sleep2VecError(Exception):
+    """Base of every error the library raises on purpose."""
+
+
+class InvalidRecordingError(Sleep2VecError, ValueError):
+    """A recording, or what was given for one, cannot be used."""
+
+
+class UnknownModalityError(InvalidRecordingError):
+    """A modality's name is not in the catalogue."""
+
+
+class InvalidSignalError(InvalidRecordingError):
+    """One modality of a recording cannot be used as it is."""
+
+
+class ReadError(Sleep2VecError, OSError):
+    """A file is missing, truncated, corrupt or of an unknown format."""
+
+
+class NoUsableChannelError(ReadError):
+    """A file was read, but none of its channels maps to a modality."""
+
+
+class CheckpointError(Sleep2VecError, ValueError):
+    """A checkpoint is damaged, foreign, or does not fit its use."""
+
+
+class Sleep2VecWarning(UserWarning):
+    """Base of every warning the library gives."""
+
+
+class RecordingWarning(Sleep2VecWarning):
+    """A sensor, a label or a whole recording was left out; the text says why."""
+
+
+class ModalityWarning(Sleep2VecWarning):
+    """A known modality is not supported by the checkpoint and is ignored."""

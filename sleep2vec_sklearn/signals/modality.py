@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The catalogue of modalities: rate, units and conditioning of each, with the reasons.
+
+================  =======================  ==========================================================
+modality          conditioning             why
+================  =======================  ==========================================================
+eeg, eog          0.3-35 Hz, robust        AASM display filters; gain differs between amplifiers
+emg               10-60 Hz, robust         muscle tone is above 10 Hz, movement below it
+ecg               0.5-45 Hz, robust        keeps the QRS complex, drops baseline wander
+airflow, effort   0.05-1 Hz, robust        3 to 60 breaths a minute; units are arbitrary
+resp              0.05-1 Hz, robust        the same, derived from another sensor
+ppg               0.4-12 Hz, robust        the pulse wave and its notch
+spo2              (x - 95) / 5, absolute   the level is the information; a night at 88 % must look so
+ibi               (x - 0.9) / 0.2, abs.    heart rate is the information
+actigraphy        log1p, night-scaled      counts span four decades and devices differ in gain
+================  =======================  ==========================================================
+
+"Robust" is (x - median) / (IQR / 1.349) over the night's valid samples; every modality is clipped
+at 20 of its own units afterwards (a sensor coming off must not drown the night).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ..errors import UnknownModalityError
+
+__all__ = ["EPOCH_SECONDS", "MODALITIES", "Conditioning", "Modality", "get_modality"]
+
+EPOCH_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """How a signal becomes network input; stored in every checkpoint.
+
+    Attributes
+    ----------
+    rate : float
+        Samples per second after resampling; ``rate * 30`` samples make an epoch.
+    min_rate : float or None
+        Slowest native rate accepted, in Hz; None for series judged by the length of their gaps.
+    band : (float or None, float or None)
+        High-pass and low-pass corner in Hz; None leaves that side open.
+    scaling : {"robust", "absolute", "counts"}
+        Per-night median and IQR; fixed centre and scale; or log1p over a per-night scale.
+    center, scale : float
+        Used by ``scaling="absolute"``.
+    clip : float
+        Largest magnitude after scaling.
+    """
+
+    rate: float
+    min_rate: float | None
+    band: tuple[float | None, float | None] = (None, None)
+    scaling: str = "robust"
+    center: float = 0.0
+    scale: float = 1.0
+    clip: float = 20.0
+
+    @property
+    def width(self) -> int:
+        """Samples in one 30-s epoch."""
+        return round(self.rate * EPOCH_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Modality:
+    """One kind of nocturnal signal.
+
+    Attributes
+    ----------
+    name : str
+        Catalogue name, e.g. ``"eeg"``.
+    description : str
+        What the sensor is.
+    unit : str
+        Canonical unit, assumed where a recording states none.
+    units : tuple of str
+        Every unit accepted.
+    plausible : (float, float) or None
+        Interquartile range, in the canonical unit, outside of which the unit must be wrong.
+    upstream_key : str
+        Channel name in the checkpoints of the paper's authors.
+    conditioning : Conditioning
+        Default conditioning.
+    """
+
+    name: str
+    description: str
+    unit: str
+    units: tuple[str, ...]
+    plausible: tuple[float, float] | None
+    upstream_key: str
+    conditioning: Conditioning
+
+
+_VOLTS = ("uV", "mV", "V", "nV")
+_ARBITRARY = ("a.u.", *_VOLTS, "L/min", "L/s", "mL/s", "cmH2O", "mmHg")
+
+
+def _breathing(description: str, name: str, upstream_key: str, min_rate: float | None) -> Modality:
+    conditioning = Conditioning(rate=4, min_rate=min_rate, band=(0.05, 1.0))
+    return Modality(name, description, "a.u.", _ARBITRARY, None, upstream_key, conditioning)
+
+
+def _voltage(name, description, plausible, min_rate, band) -> Modality:
+    conditioning = Conditioning(rate=128, min_rate=min_rate, band=band)
+    key = f"{name}_original"
+    return Modality(name, description, "uV", _VOLTS, plausible, key, conditioning)
+
+
+_CATALOGUE = (
+    _voltage("eeg", "electroencephalogram, one derivation", (0.5, 2e3), 50, (0.3, 35.0)),
+    _voltage("eog", "electrooculogram, one derivation", (0.5, 5e3), 50, (0.3, 35.0)),
+    _voltage("emg", "chin electromyogram", (0.02, 5e3), 50, (10.0, 60.0)),
+    _voltage("ecg", "electrocardiogram, one lead", (3.0, 5e4), 64, (0.5, 45.0)),
+    _breathing("nasal or oro-nasal airflow", "airflow", "resp_nasal_original", 4),
+    _breathing("thoracic or abdominal belt", "effort", "resp_original", 4),
+    Modality(
+        "spo2",
+        "pulse-oximeter saturation",
+        "%",
+        ("%", "fraction"),
+        None,
+        "spo2",
+        Conditioning(rate=4, min_rate=0.5, scaling="absolute", center=95.0, scale=5.0),
+    ),
+    Modality(
+        "ibi",
+        "inter-beat-interval series",
+        "s",
+        ("s", "ms", "bpm"),
+        None,
+        "heartbeat",
+        Conditioning(rate=4, min_rate=None, scaling="absolute", center=0.9, scale=0.2),
+    ),
+    _breathing("respiration derived from another sensor", "resp", "breath", None),
+    Modality(
+        "ppg",
+        "photoplethysmogram",
+        "a.u.",
+        _ARBITRARY,
+        None,
+        "ppg",
+        Conditioning(rate=100, min_rate=25, band=(0.4, 12.0)),
+    ),
+    Modality(
+        "actigraphy",
+        "wrist activity counts per second",
+        "counts",
+        ("counts", "g"),
+        None,
+        "actigraphy",
+        Conditioning(rate=1, min_rate=None, scaling="counts"),
+    ),
+)
+
+MODALITIES: Mapping[str, Modality] = MappingProxyType({m.name: m for m in _CATALOGUE})
+
+
+def get_modality(name: str) -> Modality:
+    """Look a modality up by its catalogue name.
+
+    Raises
+    ------
+    UnknownModalityError
+        If the name is not in the catalogue; the message suggests the nearest one.
+    """
+    if isinstance(name, str) and name in MODALITIES:
+        return MODALITIES[name]
+    near = difflib.get_close_matches(str(name).lower(), MODALITIES, n=1, cutoff=0.5)
+    by_upstream_key = [m.name for m in _CATALOGUE if m.upstream_key == name]
+    suggestion = (by_upstream_key or near or [None])[0]
+    hint = f" Did you mean {suggestion!r}?" if suggestion else ""
+    raise UnknownModalityError(
+        f"unknown modality {name!r}.{hint} Accepted: {', '.join(MODALITIES)}."
+    )
