@@ -1,1 +1,35 @@
 # SPDX-License-Identifier: BSD-3-Clause
+"""One encoder for nocturnal biosignals, as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+import importlib
+
+from ._version import __version__
+
+_ROOMS = {
+    "EpochSequence": "signals.epochs",
+    "Recording": "signals.recording",
+    "SleepStage": "signals.stages",
+    "Sleep2VecTransformer": "encoding.transformer",
+    "describe_channels": "readers",
+    "load_checkpoint": "model.checkpoint",
+    "make_sleep_cohort": "datasets.simulation.cohort",
+    "read_cohort": "readers",
+    "read_recording": "readers",
+    "save_checkpoint": "model.checkpoint",
+}
+
+__all__ = ["__version__", *sorted(_ROOMS)]
+
+
+def __getattr__(name: str):
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room = importlib.import_module(f".{_ROOMS[name]}", __name__)
+    value = globals()[name] = getattr(room, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,7 +9,7 @@
     │   └── InvalidSignalError               one modality of it: rank, type, rate, unit, size
     ├── ReadError (OSError)                  a file cannot be read
     │   └── NoUsableChannelError             it can, but holds no channel the library knows
-    └── CheckpointError (ValueError)         an encoder's file is damaged, foreign or of another kind
+    └── CheckpointError (ValueError)         a file is damaged, foreign or of another kind
 
     Sleep2VecWarning (UserWarning)
     ├── RecordingWarning                     something of a recording was left out

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The catalogue of modalities: rate, units and conditioning of each, with the reasons.
 
-================  =======================  ==========================================================
+================  =======================  ======================================================
 modality          conditioning             why
-================  =======================  ==========================================================
+================  =======================  ======================================================
 eeg, eog          0.3-35 Hz, robust        AASM display filters; gain differs between amplifiers
 emg               10-60 Hz, robust         muscle tone is above 10 Hz, movement below it
 ecg               0.5-45 Hz, robust        keeps the QRS complex, drops baseline wander
 airflow, effort   0.05-1 Hz, robust        3 to 60 breaths a minute; units are arbitrary
 resp              0.05-1 Hz, robust        the same, derived from another sensor
 ppg               0.4-12 Hz, robust        the pulse wave and its notch
-spo2              (x - 95) / 5, absolute   the level is the information; a night at 88 % must look so
+spo2              (x - 95) / 5, absolute   the level is the information: 88 % must look low
 ibi               (x - 0.9) / 0.2, abs.    heart rate is the information
 actigraphy        log1p, night-scaled      counts span four decades and devices differ in gain
-================  =======================  ==========================================================
+================  =======================  ======================================================
 
-"Robust" is (x - median) / (IQR / 1.349) over the night's valid samples; every modality is clipped
-at 20 of its own units afterwards (a sensor coming off must not drown the night).
+"Robust" is (x - median) / (IQR / 1.349) over the night's valid samples; every modality is
+clipped at 20 of its own units afterwards (a sensor coming off must not drown the night).
 """
 
 from __future__ import annotations
