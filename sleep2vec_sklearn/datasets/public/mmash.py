@@ -27,7 +27,7 @@ def load_mmash(folder) -> Cohort:
 
     A recording covers the whole day, from the first sample of either sensor. There is no
     polysomnography: ``lights`` spans the intervals in bed of the sleep diary, and ``events`` lists
-    each of them. Both sensors lose about 8 s of every 33 s in waking hours (so published); these
+    each of them. Both sensors lose about 8 s of every 33 s (so published) and some longer stretches; these
     gaps are NaN.
 
     ``actigraphy`` is the vector magnitude of the three axes, because it does not depend on how
@@ -92,12 +92,14 @@ def _damaged(path: Path, error: Exception) -> ReadError:
 
 def _make(name: str, beats, activity, sleep_path: Path) -> Recording:
     (beat_seconds, intervals), (seconds, magnitude) = beats, activity
+    beat_seconds, seconds = _unroll(beat_seconds), _unroll(seconds)
     start = float(min(beat_seconds[0], seconds[0]))
     duration = float(max(beat_seconds[-1], seconds[-1])) + 1 - start
     times = _beat_times(beat_seconds - start, np.asarray(intervals, dtype=float))
     seconds, first = np.unique(seconds - start, return_index=True)
     bed = _intervals_in_bed(sleep_path, start)
-    lights = (bed["onset"].min(), (bed["onset"] + bed["duration"]).max()) if len(bed) else None
+    ends = bed["onset"] + bed["duration"]
+    lights = (float(bed["onset"].min()), float(ends.max())) if len(bed) else None
     return Recording(
         {
             "ibi": ibi_from_intervals(times, intervals, duration=duration),
@@ -114,6 +116,12 @@ def _make(name: str, beats, activity, sleep_path: Path) -> Recording:
         duration=duration,
         id=name,
     )
+
+
+def _unroll(seconds: np.ndarray) -> np.ndarray:
+    # Two men's second day is published as day -29, so days are counted from the clock itself.
+    clock = np.asarray(seconds, dtype=float) % _DAY
+    return clock + _DAY * np.concatenate([[0], np.cumsum(np.diff(clock) < -_DAY / 2)])
 
 
 def _beat_times(seconds: np.ndarray, intervals: np.ndarray) -> np.ndarray:
