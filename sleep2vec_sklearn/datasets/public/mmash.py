@@ -27,8 +27,8 @@ def load_mmash(folder) -> Cohort:
 
     A recording covers the whole day, from the first sample of either sensor. There is no
     polysomnography: ``lights`` spans the intervals in bed of the sleep diary, and ``events`` lists
-    each of them. Both sensors lose about 8 s of every 33 s (so published) and some longer stretches; these
-    gaps are NaN.
+    each of them. Both sensors lose about 8 s of every 33 s (so published) and longer stretches;
+    these gaps are NaN.
 
     ``actigraphy`` is the vector magnitude of the three axes, because it does not depend on how
     the watch sits on the wrist; 1 Hz, in the device's counts per second.
