@@ -45,8 +45,12 @@ class Conditioning:
         Slowest native rate accepted, in Hz; None for series judged by the length of their gaps.
     band : (float or None, float or None)
         High-pass and low-pass corner in Hz; None leaves that side open.
+    limits : (float or None, float or None)
+        Values outside, in the modality's unit, are gaps: a finger probe that is off reads 0.
+    resampling : {"polyphase", "linear", "mean"}
+        See :func:`~sleep2vec_sklearn.signals.resampling.resample`.
     scaling : {"robust", "absolute", "counts"}
-        Per-night median and IQR; fixed centre and scale; or log1p over a per-night scale.
+        (x - median) / IQR of the night; (x - center) / scale; or log1p(10 x / mean of the night).
     center, scale : float
         Used by ``scaling="absolute"``.
     clip : float
@@ -56,6 +60,8 @@ class Conditioning:
     rate: float
     min_rate: float | None
     band: tuple[float | None, float | None] = (None, None)
+    limits: tuple[float | None, float | None] = (None, None)
+    resampling: str = "polyphase"
     scaling: str = "robust"
     center: float = 0.0
     scale: float = 1.0
@@ -127,7 +133,15 @@ _CATALOGUE = (
         ("%", "fraction"),
         None,
         "spo2",
-        Conditioning(rate=4, min_rate=0.5, scaling="absolute", center=95.0, scale=5.0),
+        Conditioning(
+            rate=4,
+            min_rate=0.5,
+            limits=(40.0, 101.0),
+            resampling="linear",
+            scaling="absolute",
+            center=95.0,
+            scale=5.0,
+        ),
     ),
     Modality(
         "ibi",
@@ -136,7 +150,15 @@ _CATALOGUE = (
         ("s", "ms", "bpm"),
         None,
         "heartbeat",
-        Conditioning(rate=4, min_rate=None, scaling="absolute", center=0.9, scale=0.2),
+        Conditioning(
+            rate=4,
+            min_rate=None,
+            limits=(0.25, 3.0),
+            resampling="linear",
+            scaling="absolute",
+            center=0.9,
+            scale=0.2,
+        ),
     ),
     _breathing("respiration derived from another sensor", "resp", "breath", None),
     Modality(
@@ -150,12 +172,14 @@ _CATALOGUE = (
     ),
     Modality(
         "actigraphy",
-        "wrist activity counts per second",
+        "wrist activity counts, per sample",
         "counts",
         ("counts", "g"),
         None,
         "actigraphy",
-        Conditioning(rate=1, min_rate=None, scaling="counts"),
+        Conditioning(
+            rate=1, min_rate=None, limits=(0.0, None), resampling="mean", scaling="counts"
+        ),
     ),
 )
 

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Sleep-accel (Walch et al. 2019): heart rate and motion of a watch, beside polysomnography."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import ReadError
+from ...signals import EPOCH_SECONDS, Cohort, Recording
+from ...signals.derivation import counts_from_epochs, ibi_from_heart_rate
+from .assembly import as_cohort, find_files
+
+__all__ = ["load_sleep_accel"]
+
+_DATASET = "sleep-accel 1.0.0 (PhysioNet)"
+_STAGES = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4}
+
+
+def load_sleep_accel(folder) -> Cohort:
+    """Load nights of an Apple Watch with stages of polysomnography.
+
+    Time zero is the start of polysomnography and a night is as long as its labels. Heart rate
+    before that is not used. ``ibi`` is 60 / heart rate, so without beat-to-beat variability (at
+    1 Hz, see :func:`~sleep2vec_sklearn.signals.derivation.ibi_from_heart_rate`).
+
+    Parameters
+    ----------
+    folder : path-like
+        Holds ``labels/<id>_labeled_sleep.txt``, ``heart_rate/<id>_heartrate.txt`` and, derived
+        from the published acceleration, ``activity_counts/<id>_counts_30s.csv``. A subject
+        without the last has no ``actigraphy``.
+
+    Returns
+    -------
+    Cohort
+        One night per subject: ``ibi``, ``actigraphy`` (counts per second, NaN where the watch
+        recorded none), stages (4 is N3, 5 is REM).
+
+    Raises
+    ------
+    ReadError
+        If the folder is not of this layout or a file of it is damaged.
+
+    References
+    ----------
+    Walch O, Huang Y, Forger D, Goldstein C (2019). Sleep stage prediction with raw acceleration
+    and photoplethysmography heart rate data derived from a consumer wearable device. Sleep
+    42(12), zsz180. Data: PhysioNet, ODC-BY 1.0.
+    """
+    paths = find_files(folder, "labels/*_labeled_sleep.txt", _DATASET)
+    return as_cohort([_read_night(Path(folder), path) for path in paths])
+
+
+def _read_night(folder: Path, labels_path: Path) -> Recording:
+    name = labels_path.name.removesuffix("_labeled_sleep.txt")
+    stages = _as_epochs(_read_table(labels_path))
+    duration = len(stages) * EPOCH_SECONDS
+    heart = _read_table(folder / "heart_rate" / f"{name}_heartrate.txt", delimiter=",")
+    heart = heart[(heart[:, 0] >= 0) & (heart[:, 0] < duration) & (heart[:, 1] > 0)]
+    times, first = np.unique(heart[:, 0], return_index=True)
+    signals = {"ibi": ibi_from_heart_rate(times, heart[first, 1], duration=duration)}
+    counts_path = folder / "activity_counts" / f"{name}_counts_30s.csv"
+    if counts_path.exists():
+        counts = _read_table(counts_path, delimiter=",", skiprows=1)
+        signals["actigraphy"] = counts_from_epochs(
+            counts[:, 0], counts[:, 1], epoch_seconds=EPOCH_SECONDS, duration=duration
+        )
+    return Recording(signals, subject=name, stages=stages, duration=duration, id=name)
+
+
+def _as_epochs(labels: np.ndarray) -> np.ndarray:
+    epoch = np.round(labels[:, 0] / EPOCH_SECONDS).astype(int)
+    stages = np.full(epoch.max() + 1, -1, dtype=np.int8)
+    stages[epoch] = [_STAGES.get(int(code), -1) for code in labels[:, 1]]
+    return stages
+
+
+def _read_table(path: Path, **options) -> np.ndarray:
+    try:
+        table = np.loadtxt(path, ndmin=2, **options)
+    except (OSError, ValueError) as error:
+        raise ReadError(
+            f"{path} cannot be read: {error}. Accepted is a table of seconds and values, as in "
+            f"{_DATASET}; download the file again."
+        ) from error
+    if table.shape[0] == 0 or table.shape[1] != 2:
+        raise ReadError(
+            f"{path} holds a table of shape {table.shape}; accepted are rows of seconds and "
+            f"values, as in {_DATASET}."
+        )
+    return table

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From recordings to tokens: read and condition ahead in threads, encode one night at a time.
+
+The network is only ever called on the windows of one modality of one recording, so a row cannot
+depend on the recordings around it, their order, or how many are read ahead.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import InvalidRecordingError, InvalidSignalError, Sleep2VecError
+from ..model.checkpoint import Checkpoint
+from ..model.sleep2vec import Sleep2Vec
+from ..signals.conditioning import ConditionedSignal, condition
+from ..signals.modality import get_modality
+from ..signals.recording import Recording, describe_place
+from .cache import EncodedModality, TokenCache
+from .windows import cut_windows, merge_windows
+
+__all__ = ["EncodedNight", "Engine", "network_for"]
+
+ENCODING_REVISION = 1
+_NETWORKS_KEPT = 4
+_networks: OrderedDict[tuple[str, str], Sleep2Vec] = OrderedDict()
+
+
+def network_for(checkpoint: Checkpoint, device: str) -> Sleep2Vec:
+    """The process's one network for a checkpoint on a device; built at the first call."""
+    key = (checkpoint.sha256, device)
+    if key not in _networks:
+        _networks[key] = checkpoint.build().to(device)
+        while len(_networks) > _NETWORKS_KEPT:
+            _networks.popitem(last=False)
+    _networks.move_to_end(key)
+    return _networks[key]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedNight:
+    """What became of one recording.
+
+    Attributes
+    ----------
+    position : int
+        Its place among the recordings given.
+    modalities : dict of str to EncodedModality
+        Tokens of each modality that has a signal; empty if ``error`` is set.
+    left_out : tuple of str
+        Sensors that count as missing because they are flat or have no samples.
+    error : Sleep2VecError or None
+        Why it could not be encoded.
+    """
+
+    position: int
+    modalities: dict[str, EncodedModality]
+    left_out: tuple[str, ...] = ()
+    error: Sleep2VecError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _PreparedNight:
+    conditioned: dict[str, ConditionedSignal | None]
+    cached: dict[str, EncodedModality]
+    keys: dict[str, tuple]
+
+
+class Engine:
+    """Encode recordings with one checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Config and weights.
+    modalities : sequence of str
+        Those to encode, in the order of their blocks.
+    layer : "last", "projection" or int
+        Which representation to give.
+    precision : {"float32", "bfloat16"}
+        Precision of the matrix products.
+    device : str
+        A torch device.
+    read_ahead : int
+        Recordings read and conditioned while another is encoded.
+    cache : TokenCache or None
+        Where tokens are kept between calls.
+    """
+
+    def __init__(self, checkpoint, modalities, layer, precision, device, read_ahead, cache):
+        self.checkpoint: Checkpoint = checkpoint
+        self.modalities: tuple[str, ...] = tuple(modalities)
+        self.layer = layer
+        self.precision = precision
+        self.device = device
+        self.read_ahead = read_ahead
+        self.cache: TokenCache | None = cache
+        self._conditioning = {m.name: m.conditioning for m in checkpoint.config.modalities}
+
+    def encode(self, recordings: Sequence[Recording]) -> Iterator[EncodedNight]:
+        """Yield one result per recording, in order; memory does not grow with their number."""
+        pending: deque[Future] = deque()
+        with ThreadPoolExecutor(max_workers=self.read_ahead) as pool:
+            try:
+                for position, recording in enumerate(recordings):
+                    if len(pending) > self.read_ahead:
+                        yield self._finish(position - len(pending), recordings, pending.popleft())
+                    pending.append(pool.submit(self._prepare, recording))
+                for position in range(len(recordings) - len(pending), len(recordings)):
+                    yield self._finish(position, recordings, pending.popleft())
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def _prepare(self, recording: Recording) -> _PreparedNight:
+        names = [name for name in self.modalities if name in recording.modalities]
+        if not names:
+            raise InvalidRecordingError(
+                f"has {', '.join(recording.modalities)}, none of which is among the modalities "
+                f"to encode ({', '.join(self.modalities)}). Leave it out, or choose a checkpoint "
+                "that supports them."
+            )
+        keys = {name: self._key(recording, name) for name in names} if self.cache else {}
+        cached = {n: found for n, key in keys.items() if (found := self.cache.get(key)) is not None}
+        signals = recording.read([name for name in names if name not in cached])
+        conditioned = {
+            name: condition(
+                signals[name], get_modality(name), self._conditioning[name], recording.n_epochs
+            )
+            for name in names
+            if name not in cached
+        }
+        return _PreparedNight(conditioned, cached, keys)
+
+    def _key(self, recording: Recording, name: str) -> tuple:
+        return (
+            recording.fingerprint,
+            name,
+            recording.n_epochs,
+            self.checkpoint.sha256,
+            self.layer,
+            self.precision,
+            ENCODING_REVISION,
+        )
+
+    def _finish(
+        self, position: int, recordings: Sequence[Recording], future: Future
+    ) -> EncodedNight:
+        recording = recordings[position]
+        try:
+            night = future.result()
+            encoded = self._encode_night(night)
+            usable = {name: item for name, item in encoded.items() if item.valid.any()}
+            left_out = tuple(name for name in encoded if name not in usable)
+            if not usable:
+                raise InvalidRecordingError(
+                    f"has no usable signal: {', '.join(left_out)} flat or without samples. "
+                    "Leave the recording out or pass on_error='nan'."
+                )
+        except Sleep2VecError as error:
+            return EncodedNight(position, {}, error=_located(error, recording, position))
+        return EncodedNight(position, usable, left_out)
+
+    def _encode_night(self, night: _PreparedNight) -> dict[str, EncodedModality]:
+        encoded = {}
+        for name in self.modalities:
+            if name in night.cached:
+                encoded[name] = night.cached[name]
+            elif name in night.conditioned:
+                encoded[name] = self._encode_modality(name, night.conditioned[name])
+                if self.cache:
+                    self.cache.put(night.keys[name], encoded[name])
+        return encoded
+
+    def _encode_modality(self, name: str, signal: ConditionedSignal | None) -> EncodedModality:
+        if signal is None:
+            return EncodedModality.missing()
+        network = network_for(self.checkpoint, self.device)
+        context = self.checkpoint.config.context_epochs
+        samples = torch.from_numpy(signal.epochs).to(self.device)
+        valid = torch.from_numpy(signal.valid).to(self.device)
+        n_epochs = len(valid)
+        with torch.inference_mode(), self._autocast():
+            tokens = network.tokenize(name, samples[None], missing=~valid[None])[0]
+            tokens, mask = cut_windows(tokens, context), cut_windows(valid, context)
+            hidden = network.encode(
+                tokens, mask, layer="last" if self.layer == "projection" else self.layer
+            )
+            if self.layer == "projection":
+                hidden = network.project(hidden)
+            hidden = hidden.float()
+            summary = None
+            if self.checkpoint.config.cls:
+                summary, hidden = hidden[:, 0].mean(0).cpu().numpy(), hidden[:, 1:]
+            merged = merge_windows(hidden, n_epochs, context)
+        return EncodedModality(merged.cpu().numpy(), signal.valid, summary)
+
+    def _autocast(self):
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+
+
+def _located(error: Sleep2VecError, recording: Recording, position: int) -> Sleep2VecError:
+    where = describe_place(recording, position)
+    separator = ": " if isinstance(error, InvalidSignalError) else " "
+    if not isinstance(error, InvalidRecordingError):
+        separator = ": "
+    located = type(error)(f"{where}{separator}{error}")
+    located.__cause__ = error
+    return located

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which device and which precision "auto" stands for."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["resolve_device", "resolve_precision"]
+
+
+def resolve_device(device: str) -> str:
+    """Name a torch device, "auto" being a GPU if there is one.
+
+    Raises
+    ------
+    ValueError
+        If the device is unknown or not available.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(
+            f"device {device!r} is not available here: {error} Use 'auto' or 'cpu'."
+        ) from error
+    return str(device)
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """Name a precision, "auto" being bfloat16 where the hardware multiplies it fast."""
+    if precision != "auto":
+        return precision
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    capability = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "")()
+    return "bfloat16" if capability.startswith("AVX512") and _has_bf16_products() else "float32"
+
+
+def _has_bf16_products() -> bool:
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What X may be: nights, subjects with several nights, or epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InvalidRecordingError
+from ..signals.epochs import EpochSequence, as_epoch_sequence, recording_name
+from ..signals.recording import Recording, as_recording
+
+__all__ = ["EncoderInput", "read_input"]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInput:
+    """X in one form.
+
+    Attributes
+    ----------
+    recordings : tuple of Recording
+        Each to be encoded once.
+    n_rows : int
+        Elements of X.
+    rows : tuple of int ndarray
+        Rows of X that each recording fills; one row for nights.
+    epochs : tuple of int ndarray, or None
+        Epochs of each recording for these rows; None for nights.
+    names : tuple
+        Name of each row's recording or subject.
+    """
+
+    recordings: tuple[Recording, ...]
+    n_rows: int
+    rows: tuple[np.ndarray, ...]
+    epochs: tuple[np.ndarray, ...] | None
+    names: tuple
+
+    @property
+    def unit(self) -> str:
+        """What a row stands for."""
+        return "night" if self.epochs is None else "epoch"
+
+    @property
+    def index(self):
+        """pandas index of the rows."""
+        import pandas as pd
+
+        if self.epochs is None:
+            return pd.Index(self.names, name="recording")
+        epochs = np.empty(self.n_rows, dtype=np.int64)
+        for rows, places in zip(self.rows, self.epochs, strict=True):
+            epochs[rows] = places
+        return pd.MultiIndex.from_arrays([list(self.names), epochs], names=["recording", "epoch"])
+
+
+def read_input(X) -> EncoderInput:
+    """Bring X to one form.
+
+    Raises
+    ------
+    InvalidRecordingError
+        If X is one recording, empty, or not a list of recordings or epochs.
+    """
+    if isinstance(X, Mapping):
+        raise InvalidRecordingError(
+            "X is one recording; accepted is a list of recordings, one row each. "
+            "Wrap it: transform([recording])."
+        )
+    epochs = as_epoch_sequence(X)
+    if epochs is not None:
+        return _read_epochs(epochs)
+    if not isinstance(X, Sequence | np.ndarray) or isinstance(X, str):
+        raise InvalidRecordingError(
+            f"X is a {type(X).__name__}; accepted are a list of recordings (or dicts of modality "
+            "to samples) or an EpochSequence."
+        )
+    if len(X) == 0:
+        raise InvalidRecordingError("X has 0 recordings; at least 1 is required.")
+    return _read_nights(X)
+
+
+def _read_nights(X: Sequence) -> EncoderInput:
+    recordings, rows, names = [], [], []
+    for position, element in enumerate(X):
+        nights = element if isinstance(element, list | tuple) else [element]
+        if len(nights) == 0:
+            raise InvalidRecordingError(
+                f"recording {position} is an empty list of nights. Leave the subject out."
+            )
+        nights = [as_recording(night, position) for night in nights]
+        recordings += nights
+        rows += [np.array([position])] * len(nights)
+        subject = nights[0].subject if nights is not element and len(nights) > 1 else None
+        names.append(recording_name(nights[0], position) if subject is None else subject)
+    return EncoderInput(tuple(recordings), len(X), tuple(rows), None, tuple(names))
+
+
+def _read_epochs(epochs: EpochSequence) -> EncoderInput:
+    if len(epochs) == 0:
+        raise InvalidRecordingError("X has 0 epochs; at least 1 is required.")
+    parts = list(epochs.rows_by_recording())
+    names = np.empty(len(epochs.recordings), dtype=object)
+    names[:] = [recording_name(r, i) for i, r in enumerate(epochs.recordings)]
+    return EncoderInput(
+        tuple(epochs.recordings[place] for place, _ in parts),
+        len(epochs),
+        tuple(rows for _, rows in parts),
+        tuple(epochs.epoch_index[rows] for _, rows in parts),
+        tuple(names[epochs.recording_index]),
+    )

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Encoded nights gathered into the rows of X."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import RecordingWarning
+from ..signals.recording import describe_place
+from .engine import EncodedNight
+from .fusion import fuse, fuse_summaries, pool
+from .inputs import EncoderInput
+
+__all__ = ["RowCollector"]
+
+_LINES_SHOWN = 8
+
+
+class RowCollector:
+    """Fill the output array night by night, and remember what went wrong.
+
+    Parameters
+    ----------
+    given : EncoderInput
+        X.
+    n_columns : int
+        Width of the output.
+    modalities : sequence of str
+        In the order of their blocks.
+    fusion, pooling : str
+        See :class:`Sleep2VecTransformer`.
+    """
+
+    def __init__(
+        self,
+        given: EncoderInput,
+        n_columns: int,
+        modalities: Sequence[str],
+        fusion: str,
+        pooling: str,
+    ):
+        self._given = given
+        self._modalities = modalities
+        self._fusion = fusion
+        self._pooling = pooling
+        self._sums = np.zeros((given.n_rows, n_columns), dtype=np.float32)
+        self._counts = np.zeros((given.n_rows, 1), dtype=np.float32)
+        self._failures: list[str] = []
+        self._left_out: list[str] = []
+
+    def add(self, night: EncodedNight) -> None:
+        """Take one night's result in."""
+        if night.error is not None:
+            self._failures.append(str(night.error))
+            return
+        if night.left_out:
+            recording = self._given.recordings[night.position]
+            where = describe_place(recording, night.position)
+            self._left_out.append(f"{where}: {', '.join(night.left_out)}")
+        rows = self._given.rows[night.position]
+        self._sums[rows] += self._summarise(night)
+        self._counts[rows] += 1
+
+    def _summarise(self, night: EncodedNight) -> np.ndarray:
+        if self._given.epochs is None and self._pooling == "cls":
+            return fuse_summaries(night.modalities, self._modalities, self._fusion)
+        tokens, valid = fuse(night.modalities, self._modalities, self._fusion)
+        if self._given.epochs is None:
+            return pool(tokens, valid, self._pooling)
+        return tokens[self._given.epochs[night.position]]
+
+    def result(self, stacklevel: int) -> np.ndarray:
+        """The rows, NaN where nothing could be encoded; warns of what was left out."""
+        _warn("gave a row of NaN", self._failures, stacklevel + 1)
+        _warn(
+            "had a sensor that is flat or without samples, which counts as missing",
+            self._left_out,
+            stacklevel + 1,
+        )
+        with np.errstate(invalid="ignore"):
+            return self._sums / self._counts
+
+
+def _warn(what: str, lines: list[str], stacklevel: int) -> None:
+    if not lines:
+        return
+    shown = "\n  ".join(lines[:_LINES_SHOWN])
+    more = f"\n  and {len(lines) - _LINES_SHOWN} more" if len(lines) > _LINES_SHOWN else ""
+    warnings.warn(
+        f"{len(lines)} of the recordings {what}:\n  {shown}{more}",
+        RecordingWarning,
+        stacklevel=stacklevel + 1,
+    )

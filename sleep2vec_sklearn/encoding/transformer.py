@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The scikit-learn transformer around a pretrained encoder."""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.validation import check_is_fitted
+
+from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
+from ..model.checkpoint import Checkpoint, load_checkpoint
+from ..signals.modality import MODALITIES, get_modality
+from .cache import MEMORY_CACHE
+from .engine import Engine
+from .fusion import FUSIONS, POOLINGS
+from .hardware import resolve_device, resolve_precision
+from .inputs import EncoderInput, read_input
+from .rows import RowCollector
+
+__all__ = ["Sleep2VecTransformer"]
+
+_READ_AHEAD = 2
+
+
+class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
+    """Embed nights of sleep with a pretrained encoder; one row per element of X.
+
+    A list of recordings gives one row per night, pooled over its epochs; an element that is
+    itself a list of nights gives one row for that subject, the mean of its nights' rows. An
+    :class:`EpochSequence` gives one row per 30-s epoch. Any non-empty subset of the modalities
+    works, night by night and epoch by epoch.
+
+    Parameters
+    ----------
+    checkpoint : str, path or Checkpoint, default="sleep2vec-mini"
+        Name of a bundled encoder, a file written by :func:`save_checkpoint`, or a loaded one.
+    modalities : sequence of str, optional
+        Modalities to use; all that the checkpoint supports by default. Never taken from the data,
+        so the width is the same in every fold.
+    fusion : {"mean", "concat"}, default="mean"
+        The mean of the tokens of an epoch's modalities; or one block per modality, a missing one
+        filled with the mean of the others.
+    pooling : {"mean", "mean_std", "max", "cls"}, default="mean"
+        How the epochs of a night become one row; "cls" where the checkpoint has a CLS token.
+        Does not apply to epochs.
+    layer : "last", "projection" or int, default="last"
+        The encoder's output, the space of the contrastive loss, or the output of a block
+        (0 is before the first one).
+    precision : {"float32", "bfloat16", "auto"}, default="float32"
+        "auto" takes bfloat16 where the hardware is fast at it. Rows are float32 in any case.
+    device : str, default="auto"
+        A torch device; "auto" takes a GPU if there is one.
+    batch_size : int, optional
+        Recordings read and conditioned ahead of the network, 2 by default. Bounds memory and
+        never changes a row.
+    cache : {"memory", None}, default="memory"
+        Whether tokens are kept in this process (up to 512 MiB), so that the folds of a
+        cross-validation and the candidates of a grid search encode a night once.
+    on_error : {"raise", "nan"}, default="raise"
+        What a recording that cannot be encoded does: raise, or give a row of NaN; all of them are
+        listed in one warning.
+    store_weights_in_pickle : bool, default=False
+        Pickles carry the checkpoint's name and hash only; True makes them self-contained.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    unit_ : {"night", "epoch"}
+        What a row stands for.
+    modalities_ : tuple of str
+        Modalities used, in the order of their blocks.
+    n_features_out_ : int
+        Number of columns.
+    device_, precision_ : str
+        As resolved at fit.
+    checkpoint_sha256_ : str
+        Hash of the encoder's weights and config.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import GroupKFold, cross_val_score
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
+    >>> X = EpochSequence(make_sleep_cohort(4, hours=1, modalities=["ibi"], random_state=0))
+    >>> model = make_pipeline(Sleep2VecTransformer(), StandardScaler(), LogisticRegression())
+    >>> cv = GroupKFold(2)
+    >>> cross_val_score(model, X, X.stages > 0, groups=X.groups, cv=cv).shape
+    (2,)
+    """
+
+    def __init__(
+        self,
+        checkpoint="sleep2vec-mini",
+        *,
+        modalities=None,
+        fusion="mean",
+        pooling="mean",
+        layer="last",
+        precision="float32",
+        device="auto",
+        batch_size=None,
+        cache="memory",
+        on_error="raise",
+        store_weights_in_pickle=False,
+        verbose=0,
+    ):
+        self.checkpoint = checkpoint
+        self.modalities = modalities
+        self.fusion = fusion
+        self.pooling = pooling
+        self.layer = layer
+        self.precision = precision
+        self.device = device
+        self.batch_size = batch_size
+        self.cache = cache
+        self.on_error = on_error
+        self.store_weights_in_pickle = store_weights_in_pickle
+        self.verbose = verbose
+
+    def fit(self, X, y=None):
+        """Check parameters and input, and resolve checkpoint, device and precision.
+
+        Nothing is learned and no signal is read.
+
+        Parameters
+        ----------
+        X : list of Recording or dict, list of lists of them, or EpochSequence
+            Nights, subjects, or epochs.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not one of those accepted.
+        InvalidRecordingError
+            If X is not such a list.
+        CheckpointError
+            If the checkpoint cannot be loaded or lacks what the parameters ask for.
+        """
+        self._check_parameters()
+        checkpoint = self._load_checkpoint()
+        config = checkpoint.config
+        given = read_input(X)
+        self.modalities_ = self._choose_modalities(config, given)
+        self.unit_ = given.unit
+        self.device_ = resolve_device(self.device)
+        self.precision_ = resolve_precision(self.precision, self.device_)
+        self.checkpoint_sha256_ = checkpoint.sha256
+        width = config.projection.out_size if self.layer == "projection" else config.hidden_size
+        width *= len(self.modalities_) if self.fusion == "concat" else 1
+        doubled = self.pooling == "mean_std" and self.unit_ == "night"
+        self.n_features_out_ = 2 * width if doubled else width
+        return self
+
+    def transform(self, X):
+        """Embed recordings or epochs.
+
+        Parameters
+        ----------
+        X : list of Recording or dict, list of lists of them, or EpochSequence
+            Of the same kind as at fit.
+
+        Returns
+        -------
+        float32 ndarray of shape (len(X), n_features_out_), or a DataFrame
+            A DataFrame if ``set_output`` asks for one; its index holds the recordings' ids, with
+            the epoch for epochs.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        InvalidRecordingError, ReadError
+            If a recording cannot be encoded and ``on_error="raise"``.
+        """
+        check_is_fitted(self, "checkpoint_sha256_")
+        given = read_input(X)
+        if given.unit != self.unit_:
+            raise InvalidRecordingError(
+                f"X holds {given.unit}s, but this transformer was fitted on {self.unit_}s. "
+                "Pass the same kind, or fit a clone for the other."
+            )
+        rows = self._encode(given)
+        if _get_output_config("transform", self)["dense"] == "pandas":
+            import pandas as pd
+
+            return pd.DataFrame(rows, index=given.index, columns=self.get_feature_names_out())
+        return rows
+
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+        """Names of the columns, e.g. ``sleep2vec_007``, or ``eeg_007`` with concat.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        object ndarray of shape (n_features_out_,)
+        """
+        check_is_fitted(self, "checkpoint_sha256_")
+        blocks = self.modalities_ if self.fusion == "concat" else ("sleep2vec",)
+        doubled = self.pooling == "mean_std" and self.unit_ == "night"
+        parts = ("_mean", "_std") if doubled else ("",)
+        width = self.n_features_out_ // len(blocks) // len(parts)
+        digits = max(3, len(str(width - 1)))
+        return np.array(
+            [f"{b}{p}_{i:0{digits}d}" for p in parts for b in blocks for i in range(width)],
+            dtype=object,
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.dict = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def __getstate__(self) -> dict:
+        state = dict(super().__getstate__())
+        if self.store_weights_in_pickle:
+            state["checkpoint"] = self._load_checkpoint()
+        return state
+
+    def _check_parameters(self) -> None:
+        _check_choice("fusion", self.fusion, FUSIONS)
+        _check_choice("pooling", self.pooling, POOLINGS)
+        _check_choice("precision", self.precision, ("float32", "bfloat16", "auto"))
+        _check_choice("cache", self.cache, ("memory", None))
+        _check_choice("on_error", self.on_error, ("raise", "nan"))
+        size = self.batch_size
+        if size is not None and (not isinstance(size, numbers.Integral) or size < 1):
+            raise ValueError(f"batch_size must be a positive integer or None, got {size!r}.")
+
+    def _load_checkpoint(self) -> Checkpoint:
+        if isinstance(self.checkpoint, Checkpoint):
+            return self.checkpoint
+        return load_checkpoint(self.checkpoint)
+
+    def _load_fitted_checkpoint(self) -> Checkpoint:
+        checkpoint = self._load_checkpoint()
+        if checkpoint.sha256 != self.checkpoint_sha256_:
+            raise CheckpointError(
+                f"{checkpoint.name} has sha256 {checkpoint.sha256[:12]}, but this transformer was "
+                f"fitted with {self.checkpoint_sha256_[:12]}. Restore that file, or fit again."
+            )
+        return checkpoint
+
+    def _choose_modalities(self, config, given: EncoderInput) -> tuple[str, ...]:
+        supported = tuple(m.name for m in config.modalities)
+        if self.layer == "projection" and config.projection is None:
+            raise CheckpointError("layer='projection': this checkpoint has no projection head.")
+        if self.pooling == "cls" and not (config.cls and self.layer != "projection"):
+            raise CheckpointError("pooling='cls': this checkpoint has no CLS token to give.")
+        if self.layer not in ("last", "projection"):
+            _check_choice("layer", self.layer, ("last", "projection", *range(config.n_layers + 1)))
+        if self.modalities is not None:
+            chosen = [self.modalities] if isinstance(self.modalities, str) else self.modalities
+            chosen = tuple(dict.fromkeys(get_modality(name).name for name in chosen))
+            unsupported = [name for name in chosen if name not in supported]
+            if unsupported or not chosen:
+                raise CheckpointError(
+                    f"modalities={self.modalities!r}: this checkpoint supports "
+                    f"{', '.join(supported)}. Choose at least one of these."
+                )
+            return chosen
+        found = {name for recording in given.recordings for name in recording.modalities}
+        ignored = [name for name in MODALITIES if name in found and name not in supported]
+        if ignored:
+            warnings.warn(
+                f"{', '.join(ignored)}: not supported by this checkpoint and ignored; it supports "
+                f"{', '.join(supported)}.",
+                ModalityWarning,
+                stacklevel=3,
+            )
+        return supported
+
+    def _encode(self, given: EncoderInput) -> np.ndarray:
+        engine = Engine(
+            self._load_fitted_checkpoint(),
+            self.modalities_,
+            self.layer,
+            self.precision_,
+            self.device_,
+            self.batch_size or _READ_AHEAD,
+            MEMORY_CACHE if self.cache == "memory" else None,
+        )
+        collector = RowCollector(
+            given, self.n_features_out_, self.modalities_, self.fusion, self.pooling
+        )
+        for night in self._with_progress(engine.encode(given.recordings), len(given.recordings)):
+            if night.error is not None and self.on_error == "raise":
+                raise night.error
+            collector.add(night)
+        return collector.result(stacklevel=4)
+
+    def _with_progress(self, nights, n_nights: int):
+        if not self.verbose:
+            return nights
+        from tqdm.auto import tqdm
+
+        return tqdm(nights, total=n_nights, desc="encoding", unit="night")
+
+
+def _check_choice(name: str, value, accepted) -> None:
+    if isinstance(value, bool) or value not in accepted:
+        listed = ", ".join(repr(choice) for choice in accepted)
+        raise ValueError(f"{name} must be one of {listed}; got {value!r}.")

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Checkpoints: one safetensors file whose metadata holds the configuration and a card.
+
+Nothing is ever unpickled. The sha256 covers the tensors and the configuration, so a changed
+weight or rate is noticed; a file cannot hold a hash of itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from .config import EncoderConfig, canonical_json
+from .sleep2vec import Sleep2Vec
+
+__all__ = ["BUNDLED", "Checkpoint", "load_checkpoint", "save_checkpoint"]
+
+FORMAT_VERSION = 1
+BUNDLED: dict[str, str] = {}
+_WEIGHTS = Path(__file__).parent / "weights"
+_METADATA_KEY = "sleep2vec_sklearn"
+_DTYPES = {"float32": torch.float32, "float16": torch.float16}
+_NO_OTHER_FORMAT = "Checkpoints are safetensors files written by save_checkpoint()."
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """An encoder as stored.
+
+    Attributes
+    ----------
+    config : EncoderConfig
+    state : dict of str to Tensor
+        Parameters and buffers, floating ones as float32.
+    card : dict
+        What is known of the encoder: provenance, licence, training data, ...
+    sha256 : str
+        Over the stored tensors and the configuration.
+    name : str
+        Bundled name, or the file's stem.
+    """
+
+    config: EncoderConfig
+    state: dict[str, Tensor]
+    card: dict
+    sha256: str
+    name: str
+
+    def build(self) -> Sleep2Vec:
+        """A new network with these parameters, in eval mode."""
+        return Sleep2Vec.from_state(self.config, self.state)
+
+
+def save_checkpoint(
+    path: str | os.PathLike,
+    model: nn.Module | Mapping[str, Tensor],
+    config: EncoderConfig,
+    *,
+    card: Mapping | None = None,
+    dtype: str = "float32",
+) -> str:
+    """Write an encoder to one file, all of it or nothing.
+
+    Parameters
+    ----------
+    path : path-like
+    model : Sleep2Vec or mapping of str to Tensor
+        The network, or its ``state_dict()``.
+    config : EncoderConfig
+    card : mapping, optional
+        JSON values that describe the encoder.
+    dtype : {"float32", "float16"}
+        float16 halves the file; it applies to matrices, the small rest stays float32.
+
+    Returns
+    -------
+    str
+        The checkpoint's sha256.
+
+    Raises
+    ------
+    CheckpointError
+        If the tensors do not fit the configuration, or float16 cannot hold one.
+    """
+    if dtype not in _DTYPES:
+        raise CheckpointError(f"dtype must be 'float32' or 'float16', got {dtype!r}.")
+    state = model.state_dict() if isinstance(model, nn.Module) else model
+    complaints = Sleep2Vec.differences(config, state)
+    if complaints:
+        raise CheckpointError(
+            f"{path}: not saved, the tensors do not fit the configuration: "
+            f"{_shortened(complaints)}."
+        )
+    tensors = {name: _stored(name, tensor, _DTYPES[dtype]) for name, tensor in state.items()}
+    sha256 = _hash_of(tensors, config)
+    document = {
+        "format_version": FORMAT_VERSION,
+        "config": config.to_dict(),
+        "card": dict(card or {}),
+        "sha256": sha256,
+    }
+    _write_whole(Path(path), save(tensors, metadata={_METADATA_KEY: canonical_json(document)}))
+    return sha256
+
+
+def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
+    """Read a bundled encoder by name, or one from a file.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such encoder, or the file is damaged, foreign, changed since it was
+        written, or made by a newer version.
+    """
+    name, path, pinned = _locate(name_or_path)
+    state, metadata = _read(path)
+    document = _document_of(path, metadata)
+    try:
+        config = EncoderConfig.from_dict(document["config"])
+        card, sha256 = dict(document["card"]), document["sha256"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its configuration cannot be used: {error}") from error
+    complaints = Sleep2Vec.differences(config, state)
+    if complaints:
+        raise CheckpointError(
+            f"{path}: the tensors do not fit the file's own configuration: "
+            f"{_shortened(complaints)}. Get the file again."
+        )
+    found = _hash_of(state, config)
+    if found != sha256 or found != (pinned or found):
+        raise CheckpointError(
+            f"{path}: changed or damaged: its content has sha256 {found[:12]}..., expected "
+            f"{(pinned or sha256)[:12]}... Get the file again, or reinstall if it was bundled."
+        )
+    state = {key: t.float() if t.is_floating_point() else t for key, t in state.items()}
+    return Checkpoint(config, state, card, found, name)
+
+
+def _locate(name_or_path) -> tuple[str, Path, str | None]:
+    """Name, file, and the pinned sha256 of a bundled encoder."""
+    if isinstance(name_or_path, str) and name_or_path in BUNDLED:
+        path = _WEIGHTS / f"{name_or_path}.safetensors"
+        return name_or_path, path, BUNDLED[name_or_path]
+    path = Path(name_or_path)
+    if path.suffix == ".ckpt":
+        raise CheckpointError(
+            f"{path}: Lightning checkpoints (.ckpt) are not supported yet in this version. "
+            f"{_NO_OTHER_FORMAT}"
+        )
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; give the .safetensors file in it.")
+    if path.exists():
+        return path.stem, path, None
+    near = difflib.get_close_matches(str(name_or_path), BUNDLED, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise CheckpointError(
+        f"no checkpoint {str(name_or_path)!r}.{hint} Give the name of a bundled one "
+        f"({', '.join(BUNDLED) or 'there are none'}), or a path to a .safetensors file."
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    try:
+        with path.open("rb") as file:
+            head = file.read(2)
+        if head in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
+            raise CheckpointError(
+                f"{path}: a zip or pickle, such as torch.save writes; loading it could run "
+                f"code. {_NO_OTHER_FORMAT}"
+            )
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read, truncated or not a safetensors file ({error}). "
+            f"Get it again. {_NO_OTHER_FORMAT}"
+        ) from error
+
+
+def _document_of(path: Path, metadata: Mapping[str, str]) -> dict:
+    if _METADATA_KEY not in metadata:
+        raise CheckpointError(
+            f"{path}: a safetensors file of something else; it holds no sleep2vec_sklearn "
+            f"configuration. {_NO_OTHER_FORMAT}"
+        )
+    try:
+        document = json.loads(metadata[_METADATA_KEY])
+        version = int(document["format_version"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its description is damaged ({error!r}).") from error
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: written in format {version} by a newer version, this one reads up to "
+            f"{FORMAT_VERSION}. Upgrade with: pip install -U sleep2vec-sklearn"
+        )
+    return document
+
+
+def _stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    tensor = tensor.detach().to("cpu", copy=True).contiguous()
+    if not tensor.is_floating_point():
+        return tensor
+    # a spread or a running variance may be below what float16 can tell from zero
+    stored = tensor.to(dtype if tensor.ndim >= 2 else torch.float32)
+    if not stored.isfinite().all():
+        raise CheckpointError(
+            f"{name} has values that are not finite{' as float16' if dtype.itemsize < 4 else ''}; "
+            "not saved."
+        )
+    return stored
+
+
+def _hash_of(tensors: Mapping[str, Tensor], config: EncoderConfig) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(canonical_json([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    digest.update(canonical_json(config.to_dict()).encode())
+    return digest.hexdigest()
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp's files are for the owner alone
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _shortened(complaints: list[str]) -> str:
+    more = f"; and {len(complaints) - 5} more" if len(complaints) > 5 else ""
+    return "; ".join(complaints[:5]) + more

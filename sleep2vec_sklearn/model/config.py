@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What an encoder is made of, as frozen dataclasses that travel as JSON in every checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from ..signals import Conditioning, get_modality
+
+__all__ = ["EncoderConfig", "ModalityConfig", "ProjectionConfig", "TokenizerConfig"]
+
+_SUNDIAL2 = {
+    "dropout": 0.1,
+    "pre_norm": True,
+    "residual_scale": 0.5,
+    "ff_scale": 1.0,
+    "clamp_value": None,
+    "modality_scale": 1.0,
+    "num_mlp_layers": 2,
+    "norm_layer": True,
+}
+TOKENIZER_OPTIONS: Mapping[str, Mapping] = MappingProxyType(
+    {
+        "linear": {"norm_layer": True},
+        "sundial": {"dropout": 0.1, "norm_layer": True},
+        "sundial2": _SUNDIAL2,
+        "spectral": {"dropout": 0.1, "inner_dim": None},
+    }
+)
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """How one epoch of one modality becomes a vector.
+
+    Attributes
+    ----------
+    name : {"linear", "sundial", "sundial2", "spectral"}
+        Kind of tokenizer; the first three read raw samples, the last a fixed spectral front end.
+    out_dim : int
+        Length of the vector.
+    options : mapping
+        Options of that kind that differ from their defaults.
+    """
+
+    name: str
+    out_dim: int
+    options: Mapping = field(default_factory=dict, hash=False)
+
+    def __post_init__(self):
+        known = TOKENIZER_OPTIONS.get(self.name)
+        if known is None:
+            raise ValueError(
+                f"unknown tokenizer {self.name!r}; accepted: {', '.join(TOKENIZER_OPTIONS)}."
+            )
+        _require_positive("tokenizer", out_dim=self.out_dim)
+        _refuse_unknown(f"options of the tokenizer {self.name!r}", self.options, known)
+        object.__setattr__(self, "options", dict(self.options))
+        layers = self.option("num_mlp_layers") if "num_mlp_layers" in known else 2
+        if not isinstance(layers, int) or layers < 2:
+            raise ValueError(f"num_mlp_layers must be a whole number from 2 on, got {layers!r}.")
+        if "dropout" in known:
+            _require_probability("tokenizer's dropout", self.option("dropout"))
+
+    def option(self, key: str):
+        """Value of an option, or its default."""
+        return self.options.get(key, TOKENIZER_OPTIONS[self.name][key])
+
+
+@dataclass(frozen=True)
+class ModalityConfig:
+    """One modality of an encoder: what its input looks like and what reads it."""
+
+    name: str
+    conditioning: Conditioning
+    tokenizer: TokenizerConfig
+
+    def __post_init__(self):
+        get_modality(self.name)
+        if self.conditioning.width < 1:
+            raise ValueError(
+                f"{self.name!r}: a rate of {self.conditioning.rate} Hz leaves no sample in 30 s."
+            )
+        if self.tokenizer.name == "spectral" and self.conditioning.rate < 1:
+            raise ValueError(
+                f"{self.name!r}: the spectral tokenizer needs at least 1 Hz, got "
+                f"{self.conditioning.rate} Hz; use 'sundial' for slower series."
+            )
+
+
+@dataclass(frozen=True)
+class ProjectionConfig:
+    """Sizes of the SimCLR head used in pretraining."""
+
+    hidden_size: int
+    out_size: int
+
+    def __post_init__(self):
+        _require_positive("projection", hidden_size=self.hidden_size, out_size=self.out_size)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """A whole encoder.
+
+    Attributes
+    ----------
+    modalities : tuple of ModalityConfig
+        All tokenizers share one ``out_dim``.
+    hidden_size, n_layers, n_heads, intermediate_size : int
+        The shared RoFormer; ``hidden_size / n_heads`` must be an even whole number.
+    dropout : float
+        Of hidden states and attention weights, in training.
+    max_positions : int
+        Longest sequence the encoder was made for; a bound for windowing, not for the arithmetic.
+    cls : bool
+        Whether a learned night-level token is put before the epochs.
+    projection : ProjectionConfig or None
+        Head of the contrastive objective; None leaves it out.
+    context_epochs : int
+        Window length, in epochs, the encoder was trained on.
+    """
+
+    modalities: tuple[ModalityConfig, ...]
+    hidden_size: int
+    n_layers: int
+    n_heads: int
+    intermediate_size: int
+    dropout: float = 0.1
+    max_positions: int = 1536
+    cls: bool = False
+    projection: ProjectionConfig | None = None
+    context_epochs: int = 120
+
+    def __post_init__(self):
+        object.__setattr__(self, "modalities", tuple(self.modalities))
+        sizes = ("hidden_size", "n_layers", "n_heads", "intermediate_size")
+        sizes += ("max_positions", "context_epochs")
+        _require_positive("encoder", **{size: getattr(self, size) for size in sizes})
+        _require_probability("encoder's dropout", self.dropout)
+        if not self.modalities:
+            raise ValueError("an encoder needs at least one modality.")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"an encoder has each modality once, got {', '.join(self.names)}.")
+        if self.hidden_size % (2 * self.n_heads):
+            raise ValueError(
+                f"hidden_size={self.hidden_size} must be an even multiple of n_heads="
+                f"{self.n_heads}: rotary positions turn pairs of numbers within a head."
+            )
+        widths = {m.name: m.tokenizer.out_dim for m in self.modalities}
+        if len(set(widths.values())) > 1:
+            raise ValueError(f"all tokenizers must share one out_dim, got {widths}.")
+        if self.context_epochs + self.cls > self.max_positions:
+            raise ValueError(
+                f"context_epochs={self.context_epochs}{' and CLS' if self.cls else ''} do not fit "
+                f"max_positions={self.max_positions}."
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the modalities, in order."""
+        return tuple(m.name for m in self.modalities)
+
+    @property
+    def token_dim(self) -> int:
+        """Length of the vectors that the tokenizers give."""
+        return self.modalities[0].tokenizer.out_dim
+
+    def to_dict(self) -> dict:
+        """Everything as dicts, lists and scalars, ready for JSON."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> EncoderConfig:
+        """Rebuild a configuration from :meth:`to_dict`.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown or missing, named in the message, or a value is not accepted.
+        """
+        values = dict(values)
+        values["modalities"] = tuple(
+            _modality_from(entry) for entry in values.get("modalities") or ()
+        )
+        if values.get("projection") is not None:
+            values["projection"] = _build(ProjectionConfig, values["projection"])
+        return _build(cls, values)
+
+
+def canonical_json(value) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _modality_from(entry: Mapping) -> ModalityConfig:
+    entry = dict(entry)
+    for key, kind in (("conditioning", Conditioning), ("tokenizer", TokenizerConfig)):
+        if key in entry:
+            entry[key] = _build(kind, entry[key])
+    return _build(ModalityConfig, entry)
+
+
+def _build(kind, values: Mapping):
+    fields = dataclasses.fields(kind)
+    _refuse_unknown(kind.__name__, values, [f.name for f in fields])
+    required = [
+        f.name
+        for f in fields
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise ValueError(f"{kind.__name__} lacks {', '.join(missing)}.")
+    if kind is Conditioning:
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return kind(**values)
+
+
+def _refuse_unknown(where: str, found, accepted) -> None:
+    unknown = sorted(set(found) - set(accepted))
+    if unknown:
+        raise ValueError(
+            f"{where}: unknown {', '.join(map(repr, unknown))}; accepted: {', '.join(accepted)}."
+        )
+
+
+def _require_positive(where: str, **sizes) -> None:
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"{where}: {name} must be a positive whole number, got {size!r}.")
+
+
+def _require_probability(where: str, value) -> None:
+    if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value < 1:
+        raise ValueError(f"the {where} must be at least 0 and below 1, got {value!r}.")

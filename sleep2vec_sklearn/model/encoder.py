@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The shared encoder: a RoFormer (Su et al. 2021, arXiv 2104.09864), post-norm as in BERT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, scaled_dot_product_attention
+
+from .config import EncoderConfig
+
+__all__ = ["RoFormer"]
+
+_NORM_EPS = 1e-12
+
+
+class RotaryPositions(nn.Module):
+    """Turns the interleaved pairs of a query or key by ``p * 10000**(-2 i / head_dim)``."""
+
+    def __init__(self, head_dim: int):
+        super().__init__()
+        self.head_dim = head_dim
+        self.register_buffer("table", self._angles(0), persistent=False)
+
+    def forward(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of the first ``length`` positions, each [length, head_dim / 2]."""
+        usable = self.table.device == device and self.table.dtype == torch.float32
+        if not usable or self.table.shape[1] < length:
+            size = max(256, 1 << (length - 1).bit_length())
+            self.table = self._angles(size).to(device)
+        return self.table[0, :length], self.table[1, :length]
+
+    def _angles(self, length: int) -> Tensor:
+        # float64 until the end: at thousands of positions float32 angles are off by 1e-4
+        steps = torch.arange(0, self.head_dim, 2, dtype=torch.float64, device="cpu")
+        positions = torch.arange(length, dtype=torch.float64, device="cpu")
+        angles = positions[:, None] * 10000.0 ** (-steps / self.head_dim)
+        return torch.stack([angles.cos(), angles.sin()]).float()
+
+
+def rotate(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn pairs (0, 1), (2, 3), ... of the last axis of [B, heads, L, head_dim]."""
+    even, odd = values[..., 0::2], values[..., 1::2]
+    turned = torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1)
+    return turned.flatten(-2).to(values.dtype)
+
+
+class Attention(nn.Module):
+    """Self-attention with rotary positions on queries and keys."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        size = config.hidden_size
+        self.query = nn.Linear(size, size)
+        self.key = nn.Linear(size, size)
+        self.value = nn.Linear(size, size)
+        self.output = nn.Linear(size, size)
+        self.n_heads = config.n_heads
+        self.dropout = config.dropout
+
+    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+        """[B, L, H] to [B, L, H]; ``mask`` [B, 1, 1, L] is True at keys that may be seen."""
+        query = rotate(self._heads(self.query(hidden)), cos, sin)
+        key = rotate(self._heads(self.key(hidden)), cos, sin)
+        value = self._heads(self.value(hidden))
+        dropout = self.dropout if self.training else 0.0
+        mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+    def _heads(self, values: Tensor) -> Tensor:
+        return values.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each added to its input and normalised."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        size = config.hidden_size
+        self.attention = Attention(config)
+        self.attention_norm = nn.LayerNorm(size, eps=_NORM_EPS)
+        self.feed_in = nn.Linear(size, config.intermediate_size)
+        self.feed_out = nn.Linear(config.intermediate_size, size)
+        self.feed_norm = nn.LayerNorm(size, eps=_NORM_EPS)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+        """[B, L, H] to [B, L, H]."""
+        attended = self.attention(hidden, cos, sin, mask)
+        hidden = self.attention_norm(self.dropout(attended) + hidden)
+        fed = self.feed_out(gelu(self.feed_in(hidden)))
+        return self.feed_norm(self.dropout(fed) + hidden)
+
+
+class RoFormer(nn.Module):
+    """Embedding LayerNorm and ``n_layers`` blocks over a sequence of vectors."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        self.token_type = nn.Parameter(torch.empty(config.hidden_size))
+        self.norm = nn.LayerNorm(config.hidden_size, eps=_NORM_EPS)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.dropout = nn.Dropout(config.dropout)
+        self.rotary = RotaryPositions(config.hidden_size // config.n_heads)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.token_type, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def forward(
+        self, embeddings: Tensor, valid: Tensor | None = None, n_layers: int | None = None
+    ) -> Iterator[Tensor]:
+        """Hidden states after the embedding LayerNorm (first) and after each block, in turn.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape [B, L, H]
+        valid : bool Tensor of shape [B, L], optional
+            False at padded positions, which no position then attends to. In a row without any
+            valid position all are taken as valid, so that it stays finite.
+        n_layers : int, optional
+            Blocks to run; all by default.
+        """
+        mask = None
+        if valid is not None:
+            mask = (valid | ~valid.any(dim=1, keepdim=True))[:, None, None, :]
+        cos, sin = self.rotary(embeddings.shape[1], embeddings.device)
+        hidden = self.dropout(self.norm(embeddings + self.token_type))
+        yield hidden
+        for block in self.blocks[:n_layers]:
+            hidden = block(hidden, cos, sin, mask)
+            yield hidden

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From a signal as recorded to the epochs a network takes, in as few passes as it needs.
+
+The order: cut to the night, convert the unit, find gaps, bridge them, resample, filter, scale,
+clip, split into epochs. The table of settings and their reasons is in
+:mod:`~sleep2vec_sklearn.signals.modality`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InvalidSignalError
+from .modality import EPOCH_SECONDS, Conditioning, Modality
+from .resampling import resample
+from .sources import Signal
+from .units import check_size, to_canonical_unit
+
+__all__ = ["ConditionedSignal", "condition"]
+
+_MIN_SHARE_OF_EPOCH = 0.5
+_FLAT_SHARE_OF_SPREAD = 1e-4
+_SAMPLES_FOR_QUANTILES = 200_000
+_SLOW_RATE = 25
+_COUNTS_AT_NIGHT_MEAN = 10.0
+_IQR_OF_STANDARD_NORMAL = 1.349
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionedSignal:
+    """One modality of one night, ready for its tokenizer.
+
+    Attributes
+    ----------
+    epochs : float32 ndarray of shape (n_epochs, width)
+        Finite everywhere.
+    valid : bool ndarray of shape (n_epochs,)
+        False where the modality is missing.
+    """
+
+    epochs: np.ndarray
+    valid: np.ndarray
+
+
+def condition(
+    signal: Signal, modality: Modality, conditioning: Conditioning, n_epochs: int
+) -> ConditionedSignal | None:
+    """Condition one modality of a night.
+
+    An epoch with less than half of its samples is missing; shorter gaps are bridged by straight
+    lines. So is an epoch in which a waveform does not move at all: the sensor is off.
+
+    Parameters
+    ----------
+    signal : Signal
+        As recorded; NaN marks gaps.
+    modality : Modality
+        What it is.
+    conditioning : Conditioning
+        What the checkpoint asks for.
+    n_epochs : int
+        Epochs of the recording; the signal may be shorter or longer.
+
+    Returns
+    -------
+    ConditionedSignal or None
+        None if the sensor is flat or all missing.
+
+    Raises
+    ------
+    InvalidSignalError
+        If the rate is below ``min_rate``, a value is infinite, or the unit cannot be right.
+    """
+    _check_rate(signal, modality, conditioning)
+    values = signal.values[: int(np.ceil(n_epochs * EPOCH_SECONDS * signal.rate))]
+    values, rate = to_canonical_unit(values, signal.rate, signal.unit, modality)
+    present = _find_present(values, modality, conditioning)
+    if not present.any():
+        return None
+    spread = _spread(values, present)
+    if spread.min == spread.max:
+        return None
+    check_size(spread.iqr, modality)
+    valid = _share_present(present, rate, n_epochs) >= _MIN_SHARE_OF_EPOCH
+    values = _bridge(values, present)
+    values = resample(values, rate, conditioning.rate, conditioning.resampling)
+    epochs = _fit_length(values, n_epochs * conditioning.width).reshape(n_epochs, -1)
+    if conditioning.scaling == "robust":
+        valid &= np.ptp(epochs, axis=1) > _FLAT_SHARE_OF_SPREAD * spread.iqr
+    if not valid.any():
+        return None
+    epochs = _filter(epochs.reshape(-1), conditioning).reshape(n_epochs, -1)
+    return ConditionedSignal(_scale(epochs, valid, conditioning), valid)
+
+
+def _check_rate(signal: Signal, modality: Modality, conditioning: Conditioning) -> None:
+    if conditioning.min_rate is not None and signal.rate < conditioning.min_rate:
+        raise InvalidSignalError(
+            f"{modality.name!r} has rate {signal.rate:g} Hz, this checkpoint needs at least "
+            f"{conditioning.min_rate:g} Hz. Drop it with recording.without({modality.name!r}) "
+            "or pass on_error='nan'."
+        )
+
+
+def _find_present(values: np.ndarray, modality: Modality, conditioning: Conditioning):
+    present = np.isfinite(values)
+    if not present.all() and np.isinf(values).any():
+        raise InvalidSignalError(
+            f"{modality.name!r} has {int(np.isinf(values).sum())} infinite values; accepted are "
+            "finite numbers, and NaN for gaps. Replace them with np.nan."
+        )
+    low, high = conditioning.limits
+    if (low, high) == (None, None) or not present.any():
+        return present
+    low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
+    with np.errstate(invalid="ignore"):
+        within = (values >= low) & (values <= high)
+    if not within.any() and np.ptp(values[present]) > 0:
+        middle = float(np.median(values[present]))
+        raise InvalidSignalError(
+            f"{modality.name!r} has a median of {middle:g} and no value between {low:g} and "
+            f"{high:g} {modality.unit}; the unit must be another. Accepted units: "
+            f"{', '.join(modality.units)}; pass units={{{modality.name!r}: ...}}."
+        )
+    return within
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    min: float
+    max: float
+    iqr: float
+
+
+def _spread(values: np.ndarray, present: np.ndarray) -> _Spread:
+    step = max(1, len(values) // _SAMPLES_FOR_QUANTILES)
+    sample = values[::step][present[::step]]
+    iqr = np.subtract(*np.percentile(sample, [75, 25])) if sample.size else 0.0
+    everything = values if present.all() else values[present]
+    return _Spread(float(everything.min()), float(everything.max()), float(iqr))
+
+
+def _share_present(present: np.ndarray, rate: float, n_epochs: int) -> np.ndarray:
+    edges = np.round(np.arange(n_epochs + 1) * EPOCH_SECONDS * rate).astype(np.int64)
+    counts = np.concatenate([[0], np.cumsum(present, dtype=np.int64)])
+    counts = counts[np.minimum(edges, len(present))]
+    return np.diff(counts) / np.maximum(np.diff(edges), 1)
+
+
+def _bridge(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    if present.all():
+        return values
+    places = np.flatnonzero(present)
+    gaps = np.flatnonzero(~present)
+    bridged = values.copy()
+    bridged[gaps] = np.interp(gaps, places, values[places])
+    return bridged
+
+
+def _fit_length(values: np.ndarray, n_samples: int) -> np.ndarray:
+    if len(values) >= n_samples:
+        return values[:n_samples]
+    return np.pad(values, (0, n_samples - len(values)), mode="edge")
+
+
+def _filter(values: np.ndarray, conditioning: Conditioning) -> np.ndarray:
+    low, high = conditioning.band
+    if (low, high) == (None, None):
+        return values
+    from scipy.signal import butter, sosfiltfilt
+
+    kind, corners = ("band", (low, high))
+    if low is None or high is None:
+        kind, corners = ("high", low) if high is None else ("low", high)
+    sections = butter(2, corners, kind, fs=conditioning.rate, output="sos")
+    if conditioning.rate >= _SLOW_RATE:
+        # Single precision costs 80 dB of dynamic range and saves more than half of the time.
+        sections = sections.astype(np.float32)
+        values = values - np.float32(np.median(values[:: max(1, len(values) // 1000)]))
+    return sosfiltfilt(sections, values, padlen=min(len(values) - 1, 15))
+
+
+def _scale(epochs: np.ndarray, valid: np.ndarray, conditioning: Conditioning) -> np.ndarray:
+    if conditioning.scaling == "counts":
+        mean = float(epochs[valid].mean(dtype=np.float64))
+        scaled = np.log1p(epochs * np.float32(_COUNTS_AT_NIGHT_MEAN / mean) if mean else epochs)
+    else:
+        center, scale = conditioning.center, conditioning.scale
+        if conditioning.scaling == "robust":
+            step = max(1, int(valid.sum()) * epochs.shape[1] // _SAMPLES_FOR_QUANTILES)
+            sample = (epochs if valid.all() else epochs[valid]).reshape(-1)[::step]
+            low, center, high = np.percentile(sample, [25, 50, 75])
+            scale = max((high - low) / _IQR_OF_STANDARD_NORMAL, np.finfo(np.float32).tiny * 1e6)
+        scaled = (epochs - np.float32(center)) * np.float32(1 / scale)
+    np.clip(scaled, -conditioning.clip, conditioning.clip, out=scaled)
+    return scaled.astype(np.float32, copy=False)
