@@ -81,7 +81,7 @@ def _envelope(signal):
     if signal is None:
         return None
     values = np.abs(signal.values)
-    return type(signal)(values / np.nanmedian(values), signal.rate, signal.unit)
+    return type(signal)(values / np.nanquantile(values, 0.9), signal.rate, signal.unit)
 
 
 def _summary(signal, seconds: int) -> list[float]:

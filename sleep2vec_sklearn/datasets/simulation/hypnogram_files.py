@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -29,7 +30,7 @@ def _bouts(stages: np.ndarray) -> list[tuple[float, float, int]]:
     starts = np.concatenate([[0], np.flatnonzero(np.diff(stages)) + 1, [len(stages)]])
     return [
         (float(a * EPOCH_SECONDS), float((b - a) * EPOCH_SECONDS), int(stages[a]))
-        for a, b in zip(starts[:-1], starts[1:], strict=True)
+        for a, b in pairwise(starts)
     ]
 
 

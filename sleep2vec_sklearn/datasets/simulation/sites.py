@@ -16,8 +16,7 @@ _POLYSOMNOGRAPHY = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2", "ib
 SITE_KINDS: dict[str, tuple[str, ...]] = {
     "laboratory": _POLYSOMNOGRAPHY,
     "full_laboratory": tuple(MODALITIES),
-    "watch_laboratory": ("eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2", "resp")
-    + ("ibi", "actigraphy"),
+    "watch_laboratory": (*_POLYSOMNOGRAPHY, "actigraphy"),
     "home": ("ecg", "airflow", "effort", "spo2", "ibi", "resp", "ppg"),
     "wearable": ("ibi", "actigraphy"),
 }

@@ -94,7 +94,7 @@ def draw_subject(seed: int, index: int) -> Subject:
     bmi = float(np.clip(26.5 + 0.6 * elderly + 4.2 * rng.standard_normal(), 17, 48))
     obesity = (bmi - 27) / 5
     spread = rng.standard_normal(16)
-    log_ahi = np.log(8.0) + 0.3 * elderly + 0.4 * obesity + (0.2 if sex == "M" else -0.3)
+    log_ahi = np.log(11.0) + 0.3 * elderly + 0.4 * obesity + (0.2 if sex == "M" else -0.3)
     ahi = float(np.clip(np.exp(log_ahi + 0.85 * spread[0]), 0.3, 90))
     heart_variability = float(np.exp(-0.22 * elderly - 0.06 * obesity + 0.3 * spread[1]))
     heart_rate = 62.0 + (2.5 if sex == "F" else 0.0) + 1.2 * obesity + 7.0 * spread[2]
