@@ -134,8 +134,9 @@ def oxygen_saturation(night: Night, rate: float) -> np.ndarray:
     """Saturation in %, in steps of the site's oximeter."""
     rng = night.stream("spo2")
     n = round(night.duration * rate)
-    level = night.subject.saturation - 0.6 * (night.stage_weights(rate, 60)[:, 1:].sum(axis=1))
-    level = level + 0.35 * wandering(rng, n, 240 * rate) + 0.15 * wandering(rng, n, 5 * rate)
+    (asleep,) = _at_rate(night, rate, night.by_stage((0, 1, 1, 1, 1), blur=60))
+    level = night.subject.saturation - 0.6 * asleep
+    level += 0.35 * wandering(rng, n, 240 * rate) + 0.15 * wandering(rng, n, 5 * rate)
     events = night.respiratory
     for onset, end, drop, lag in zip(
         events.onset, events.end, events.drop, events.lag, strict=True
