@@ -118,7 +118,18 @@ class SpectralTokenizer(nn.Module):
         self.dropout = nn.Dropout(config.option("dropout"))
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Set what :meth:`embed` subtracts and divides by; features that never vary become 0."""
+        """Set what :meth:`embed` subtracts and divides by; features that never vary stay unscaled.
+
+        Parameters
+        ----------
+        mean, std : Tensor or array of shape [n_features]
+            Over the training epochs, of what :meth:`features` gives.
+
+        Raises
+        ------
+        ValueError
+            If a shape is another, or a value is not finite.
+        """
         mean, std = (torch.as_tensor(v, dtype=torch.float32) for v in (mean, std))
         if mean.shape != (self.n_features,) or std.shape != mean.shape:
             raise ValueError(
@@ -128,7 +139,7 @@ class SpectralTokenizer(nn.Module):
         if not (mean.isfinite().all() and std.isfinite().all() and (std >= 0).all()):
             raise ValueError("feature statistics must be finite, and std not negative.")
         self.feature_mean.copy_(mean)
-        self.feature_std.copy_(std.clamp_min(1e-3))
+        self.feature_std.copy_(torch.where(std < 1e-4, 1.0, std))
 
     def features(self, samples: Tensor) -> Tensor:
         """[..., width] finite samples to [..., n_features] float32, not standardised."""

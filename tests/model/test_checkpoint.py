@@ -123,6 +123,7 @@ def test_a_changed_configuration_is_noticed(path, config):
         ({"format_version": None}, "damaged"),
         ({"config": {"hidden_size": 8}}, "lacks"),
         ({"config": None}, "cannot be used"),
+        ({"sha256": None}, "changed or damaged"),
     ],
 )
 def test_descriptions_that_cannot_be_used(path, changes, word):
@@ -152,6 +153,13 @@ def test_values_float16_cannot_hold_are_not_saved(tmp_path, network, config):
         save_checkpoint(tmp_path / "x.safetensors", network, config, dtype="float16")
     with pytest.raises(CheckpointError, match="bfloat16"):
         save_checkpoint(tmp_path / "x.safetensors", network, config, dtype="bfloat16")
+
+
+def test_what_cannot_be_written_says_why(tmp_path, network, config):
+    with pytest.raises(CheckpointError, match="card must hold"):
+        save_checkpoint(tmp_path / "x.safetensors", network, config, card={"auc": float("nan")})
+    with pytest.raises(CheckpointError, match="no folder"):
+        save_checkpoint(tmp_path / "new" / "x.safetensors", network, config)
 
 
 def test_a_failed_write_leaves_the_old_file(path, network, config, monkeypatch):

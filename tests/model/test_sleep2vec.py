@@ -60,6 +60,14 @@ def test_positions_do_not_depend_on_what_was_encoded_before(config, network):
     assert torch.equal(network.encode(tokens), fresh.encode(tokens))
 
 
+def test_training_can_follow_inference(network):
+    tokens = noise(1, 9, 24)
+    with torch.inference_mode():
+        network.encode(tokens)
+    network.encode(tokens).sum().backward()
+    assert network.encoder.blocks[0].attention.query.weight.grad.isfinite().all()
+
+
 def test_attention_sees_order(network):
     tokens = noise(1, 6, 24)
     with torch.no_grad():
@@ -74,6 +82,7 @@ def test_cls_comes_first_and_is_a_learned_token(with_cls):
     states = network.hidden_states(noise(2, 5, 24), torch.ones(2, 5, dtype=torch.bool))
     assert states[-1].shape == (2, 6, 32)
     assert torch.equal(states[0][0, 0], states[0][1, 0])
+    assert network.with_cls(torch.zeros(2, 5, dtype=torch.bool)).sum(dim=1).tolist() == [1, 1]
 
 
 def test_layers_are_those_of_hidden_states(network):
@@ -142,7 +151,7 @@ def test_padding_does_not_enter_batch_norm(config):
     torch.testing.assert_close(*means)
 
 
-def test_an_encoder_without_projection_says_so(upstream, config):
+def test_an_encoder_without_projection_says_so(config):
     network = Sleep2Vec.from_seed(_without_projection(config), 0)
     with pytest.raises(CheckpointError, match="without a projection"):
         network.project(noise(1, 2, 32))

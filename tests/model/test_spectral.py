@@ -132,6 +132,12 @@ def test_statistics_standardise_inside_embed():
     torch.testing.assert_close(standard.embed(features), plain.embed(scaled))
 
 
+def test_a_feature_that_never_varied_is_not_blown_up():
+    tokenizer = tokenizer_of(4)
+    tokenizer.set_statistics(torch.zeros(42), torch.zeros(42))
+    assert torch.equal(tokenizer.feature_std, torch.ones(42))
+
+
 def test_a_feature_far_out_is_clipped():
     tokenizer = tokenizer_of(4)
     features = torch.zeros(2, tokenizer.n_features)
