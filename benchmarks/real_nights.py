@@ -191,8 +191,8 @@ def random_twin(checkpoint: Checkpoint, seed: int = 0) -> Checkpoint:
     from sleep2vec_sklearn.model.sleep2vec import Sleep2Vec
 
     model = Sleep2Vec.from_seed(checkpoint.config, seed)
-    buffers = {name: checkpoint.state[name] for name, _ in model.named_buffers()}
-    state = {**model.state_dict(), **{k: v for k, v in buffers.items() if k in checkpoint.state}}
+    buffers = {name for name, _ in model.named_buffers()} & set(checkpoint.state)
+    state = {**model.state_dict(), **{name: checkpoint.state[name] for name in buffers}}
     sha256 = hashlib.sha256(f"{checkpoint.sha256} random {seed}".encode()).hexdigest()
     return replace(checkpoint, state=state, sha256=sha256, name=f"{checkpoint.name}, random")
 
