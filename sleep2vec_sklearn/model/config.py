@@ -217,8 +217,8 @@ def _build(kind, values: Mapping):
     missing = [name for name in required if name not in values]
     if missing:
         raise ValueError(f"{kind.__name__} lacks {', '.join(missing)}.")
-    if kind is Conditioning and isinstance(values.get("band"), list):
-        values = {**values, "band": tuple(values["band"])}
+    if kind is Conditioning:
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return kind(**values)
 
 

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Simulated sleep: nights whose signals follow stages, breathing, heart beats and movements."""
+
+from .cohort import make_sleep_cohort
+from .source import SimulatedSource
+
+__all__ = ["SimulatedSource", "make_sleep_cohort"]

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Simulated cohorts of nights with real structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from ...signals import EPOCH_SECONDS, MODALITIES, Cohort, Recording, get_modality
+from .night import Night, draw_night
+from .outcomes import draw_outcomes
+from .randomness import seed_from, stream
+from .sensors import draw_failures
+from .sites import SITE_KINDS, Site, draw_site
+from .source import SimulatedSource
+from .subjects import draw_subject
+
+__all__ = ["make_sleep_cohort"]
+
+_DEFAULT_KINDS = ("full_laboratory", "laboratory", "wearable", "watch_laboratory", "home")
+_APNEA_AHI = 15
+
+
+def make_sleep_cohort(
+    n_subjects: int = 20,
+    *,
+    nights_per_subject: int = 1,
+    hours: float = 8.0,
+    n_sites: int = 2,
+    site_kinds: Sequence[str] | None = None,
+    modalities: Sequence[str] | None = None,
+    missing: float = 0.15,
+    random_state=None,
+) -> Cohort:
+    """Simulate a cohort of sleep recordings with stages, events and outcomes.
+
+    The recordings are lazy: each holds a few kB and makes its signals when they are read, so a
+    thousand nights fit in memory. Reading some modalities gives the samples that reading all
+    would give. Everything is simulated; nothing is fitted to a person.
+
+    Parameters
+    ----------
+    n_subjects : int, default=20
+        Number of people, spread evenly over the sites.
+    nights_per_subject : int, default=1
+        Nights of each person, all at the same site.
+    hours : float, default=8.0
+        Length of every night; rounded to whole 30-s epochs.
+    n_sites : int, default=2
+        Number of sites. They differ in sensors, sampling rates, units, gain, filters and hum.
+    site_kinds : sequence of str, optional
+        Kinds the sites take in turn: "laboratory" (nine modalities), "full_laboratory" (all),
+        "watch_laboratory" (polysomnography with a smart watch), "home" (no EEG) and "wearable"
+        (a watch's heart rate and activity counts). By default two laboratories come first, then
+        the other kinds, where they record any of ``modalities``.
+    modalities : sequence of str, optional
+        Restrict the sensors; all that a site has by default.
+    missing : float, default=0.15
+        Probability that a sensor is missing for a night; half of it, that it is off for part of
+        the night.
+    random_state : int, Generator, RandomState or None, default=None
+        Seed. With an int, person k is the same whatever ``n_subjects`` is.
+
+    Returns
+    -------
+    Cohort
+        Recordings with ids such as ``"sim-0001-n1"``; ``stages`` as a scorer sees them;
+        ``events`` (obstructive_apnea, hypopnea, arousal, desaturation). Columns of ``metadata``:
+        subject, night, site, age, sex, bmi, ahi, apnea (AHI >= 15), hypertension,
+        survival_time (years), event (died; else censored).
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, a kind of site is unknown, or none has a modality asked for.
+    UnknownModalityError
+        If a modality is not in the catalogue.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import make_sleep_cohort
+    >>> cohort = make_sleep_cohort(4, hours=1, random_state=0)
+    >>> len(cohort), cohort[0].n_epochs
+    (4, 120)
+    """
+    _check_counts(n_subjects, nights_per_subject, hours, n_sites, missing)
+    wanted = tuple(MODALITIES) if modalities is None else _catalogued(modalities)
+    seed = seed_from(random_state)
+    kinds = _kinds(site_kinds, wanted)
+    sites = [draw_site(seed, k + 1, kinds[k % len(kinds)]) for k in range(n_sites)]
+    n_epochs = round(hours * 3600 / EPOCH_SECONDS)
+    recordings = []
+    for index in range(1, n_subjects + 1):
+        subject = draw_subject(seed, index)
+        outcomes = draw_outcomes(seed, index, subject)
+        site = sites[(index - 1) % n_sites]
+        for number in range(1, nights_per_subject + 1):
+            night = draw_night((seed, index, number), subject, site, n_epochs)
+            row = {
+                "subject": subject.id,
+                "night": number,
+                "site": site.name,
+                "age": subject.age,
+                "sex": subject.sex,
+                "bmi": subject.bmi,
+                "ahi": round(night.ahi, 1),
+                "apnea": int(night.ahi >= _APNEA_AHI),
+                "hypertension": outcomes.hypertension,
+                "survival_time": outcomes.survival_time,
+                "event": outcomes.event,
+            }
+            recordings.append(_as_recording(night, row, wanted, missing))
+    return Cohort(recordings, _table(recordings))
+
+
+def _check_counts(n_subjects, nights_per_subject, hours, n_sites, missing) -> None:
+    counts = {"n_subjects": n_subjects, "nights_per_subject": nights_per_subject}
+    for name, value in {**counts, "n_sites": n_sites}.items():
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
+    if not 0.25 <= hours <= 24:
+        raise ValueError(f"hours must be between 0.25 and 24, got {hours!r}.")
+    if not 0 <= missing < 1:
+        raise ValueError(f"missing is a probability, at least 0 and below 1, got {missing!r}.")
+
+
+def _catalogued(modalities) -> tuple[str, ...]:
+    names = [modalities] if isinstance(modalities, str) else list(modalities)
+    if not names:
+        raise ValueError("modalities is empty; pass None for all that a site records.")
+    asked = {get_modality(name).name for name in names}
+    return tuple(name for name in MODALITIES if name in asked)
+
+
+def _kinds(site_kinds, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    given = _DEFAULT_KINDS if site_kinds is None else site_kinds
+    given = (given,) if isinstance(given, str) else tuple(given)
+    unknown = [kind for kind in given if kind not in SITE_KINDS]
+    if unknown or not given:
+        raise ValueError(
+            f"site_kinds has {', '.join(map(repr, unknown)) or 'no entry'}; accepted are "
+            f"{', '.join(SITE_KINDS)}."
+        )
+    useful = tuple(kind for kind in given if set(SITE_KINDS[kind]) & set(wanted))
+    if not useful or (site_kinds is not None and len(useful) < len(given)):
+        barren = next(kind for kind in given if not set(SITE_KINDS[kind]) & set(wanted))
+        raise ValueError(
+            f"a {barren!r} site records {', '.join(SITE_KINDS[barren])}, and none of the "
+            f"modalities asked for ({', '.join(wanted)}). Leave that kind out of site_kinds or "
+            "ask for one of its modalities."
+        )
+    return useful
+
+
+def _as_recording(night: Night, row: dict, wanted: tuple[str, ...], missing: float) -> Recording:
+    rng = night.stream("failures")
+    recorded = night.site.modalities
+    asked = tuple(name for name in recorded if name in wanted)
+    present, failures = draw_failures(recorded, asked, night.duration, missing, rng)
+    evening = night.stream("clock")
+    start = datetime(2020, 1, 1, 22, 0) + timedelta(
+        days=int(evening.integers(0, 1000)), minutes=int(evening.normal(30, 40))
+    )
+    off = float(min(evening.uniform(0, 240), night.duration / 10))
+    on = float(night.duration - min(evening.uniform(0, 300), night.duration / 10))
+    return Recording.from_source(
+        SimulatedSource(night, present, failures),
+        subject=row["subject"],
+        metadata=row,
+        stages=night.scored_stages,
+        events=_events(night),
+        start=start,
+        lights=(round(off), round(on)),
+        duration=night.duration,
+        id=f"{row['subject']}-n{row['night']}",
+    )
+
+
+def _events(night: Night):
+    import pandas as pd
+
+    breathing, arousals = night.respiratory, night.arousals
+    seen = breathing.desaturating
+    fall = breathing.end + breathing.lag - breathing.onset - 0.8 * breathing.lag
+    kinds = np.where(breathing.apnea, "obstructive_apnea", "hypopnea")
+    table = pd.DataFrame(
+        {
+            "onset": np.concatenate(
+                [breathing.onset, arousals.onset, (breathing.onset + 0.8 * breathing.lag)[seen]]
+            ),
+            "duration": np.concatenate([breathing.duration, arousals.duration, fall[seen]]),
+            "type": [*kinds, *["arousal"] * len(arousals), *["desaturation"] * int(seen.sum())],
+        }
+    )
+    return table.round(2).sort_values("onset", kind="stable", ignore_index=True)
+
+
+def _table(recordings: list[Recording]):
+    import pandas as pd
+
+    index = pd.Index([recording.id for recording in recordings], name="recording")
+    return pd.DataFrame([dict(recording.metadata) for recording in recordings], index=index)
