@@ -141,7 +141,9 @@ def ibi(night: Night, rate: float) -> np.ndarray:
     pulse = np.convolve(np.pad(pulse, (window, 0), mode="edge"), np.ones(window) / window, "valid")
     shown = np.cumsum(rng.integers(2, 9, night.duration // 2))
     shown = shown[shown < night.duration]
-    noise = rng.normal(0, 0.4, len(shown)) * (1 + 0.5 * night.by_stage((3, 1, 0, 0, 0.5))[shown * 4])
+    noise = rng.normal(0, 0.4, len(shown)) * (
+        1 + 0.5 * night.by_stage((3, 1, 0, 0, 0.5))[shown * 4]
+    )
     return np.interp(times, shown, np.round(pulse[shown] + noise)).astype(np.float32)
 
 
@@ -168,5 +170,7 @@ def ppg(night: Night, rate: float) -> np.ndarray:
     notch = rng.uniform(0.2, 0.5)
     delay = 0.22 + 0.02 * rng.standard_normal()
     wave = ((0, 0.085, 1.0), (0.27, 0.10, notch))
-    _place_bumps(signal, rate, beats + delay - 0.25, 0.25, 0.9, wave, np.interp(beats, control, amplitude))
+    _place_bumps(
+        signal, rate, beats + delay - 0.25, 0.25, 0.9, wave, np.interp(beats, control, amplitude)
+    )
     return signal

@@ -51,7 +51,9 @@ def simulate_hypnogram(subject: Subject, n_epochs: int, rng: np.random.Generator
     age = subject.age - 20
     unrest = subject.fragmentation * (0.5 + 0.013 * age) * (1 + subject.ahi / 45)
     deep = subject.deep_sleep * np.clip(1.15 - 0.011 * age, 0.15, None) / (1 + subject.ahi / 80)
-    latency = round(2 * float(np.clip(rng.lognormal(np.log(13) + 0.3 * np.log(unrest), 0.7), 1, 90)))
+    latency = round(
+        2 * float(np.clip(rng.lognormal(np.log(13) + 0.3 * np.log(unrest), 0.7), 1, 90))
+    )
     waking = round(2 * float(np.clip(rng.lognormal(np.log(5.0), 0.9), 0.5, 60)))
     latency = min(latency, n_epochs // 3)
     waking = min(waking, n_epochs // 8)

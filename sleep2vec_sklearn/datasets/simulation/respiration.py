@@ -112,7 +112,9 @@ def movement_track(night: Night, rate: float) -> np.ndarray:
     """Size of body movement over time, of shape (duration * rate,)."""
     track = np.zeros(round(night.duration * rate), dtype=np.float32)
     moves = night.movements
-    for start, stop, size in zip(moves.onset, moves.onset + moves.duration, moves.size, strict=True):
+    for start, stop, size in zip(
+        moves.onset, moves.onset + moves.duration, moves.size, strict=True
+    ):
         span = slice(int(start * rate), max(int(stop * rate), int(start * rate) + 1))
         track[span] = np.maximum(track[span], size)
     return track
