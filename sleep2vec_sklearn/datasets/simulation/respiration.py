@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -34,6 +35,8 @@ class Breathing:
     effort: np.ndarray
 
 
+# The sensors of a night are read one after another: the last nights' breathing is worth keeping.
+@lru_cache(maxsize=2)
 def breathe(night: Night) -> Breathing:
     """The night's breathing; every call gives the same."""
     rng = night.stream("breathing")
