@@ -12,9 +12,12 @@ how often a head dares to say anything else.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,11 +28,16 @@ from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.baselines import FEATURE_SETS
+from sleep2vec_sklearn.datasets.public import load_sleep_accel
 from sleep2vec_sklearn.signals import Cohort, EpochSequence, SleepStage
+
+if TYPE_CHECKING:
+    from sleep2vec_sklearn.model.checkpoint import Checkpoint
 
 METRICS = ("wake_auc", "kappa")
 FOLDS = 10
 C = 0.01
+C_GRID = (1e-3, 1e-2, 1e-1)
 
 
 def evaluate_features(
@@ -176,3 +184,84 @@ def encoder_features(checkpoint, **parameters) -> Callable[[Cohort], list[np.nda
         return np.split(np.asarray(rows), ends[:-1])
 
     return features
+
+
+def random_twin(checkpoint: Checkpoint, seed: int = 0) -> Checkpoint:
+    """The same network with untrained parameters; input statistics (buffers) stay."""
+    from sleep2vec_sklearn.model.sleep2vec import Sleep2Vec
+
+    model = Sleep2Vec.from_seed(checkpoint.config, seed)
+    buffers = {name for name, _ in model.named_buffers()} & set(checkpoint.state)
+    state = {**model.state_dict(), **{name: checkpoint.state[name] for name in buffers}}
+    sha256 = hashlib.sha256(f"{checkpoint.sha256} random {seed}".encode()).hexdigest()
+    return replace(checkpoint, state=state, sha256=sha256, name=f"{checkpoint.name}, random")
+
+
+def encoder_feature_sets(name_or_path: str, fusion: str = "concat") -> dict[str, Callable]:
+    """An encoder, its untrained twin, and its tokenizers without the transformer."""
+    from sleep2vec_sklearn import load_checkpoint
+
+    checkpoint = load_checkpoint(name_or_path)
+    options = {"fusion": fusion, "modalities": ("ibi", "actigraphy")}
+    return {
+        checkpoint.name: encoder_features(checkpoint, **options),
+        f"{checkpoint.name}, random weights": encoder_features(random_twin(checkpoint), **options),
+        f"{checkpoint.name}, tokenizers only": encoder_features(checkpoint, layer=0, **options),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Probe the feature sets, print the tables and write them as CSV and Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds sleep-accel/")
+    parser.add_argument("--checkpoint", nargs="*", default=[], help="names or .safetensors files")
+    parser.add_argument("--fusion", default="concat", choices=("concat", "mean"))
+    parser.add_argument("--folds", type=int, default=FOLDS, help="23 leaves one subject out")
+    parser.add_argument("--out", type=Path, default=Path("demo_output/real_nights"))
+    options = parser.parse_args(arguments)
+
+    cohort = load_sleep_accel(options.data / "sleep-accel")
+    feature_sets = dict(FEATURE_SETS)
+    references = []
+    for name in options.checkpoint:
+        encoder = encoder_feature_sets(name, options.fusion)
+        references.append(next(iter(encoder)))
+        feature_sets.update(encoder)
+    tables = {
+        name: evaluate_features(make(cohort), cohort, n_splits=options.folds, C=C_GRID)
+        for name, make in feature_sets.items()
+    }
+    results = {"scores": summarise(tables)}
+    for reference in references or ["hand-made, long context"]:
+        results[f"differences_{reference}".replace(" ", "_")] = paired_differences(
+            tables, reference
+        )
+    write_results(results, tables, options.out)
+
+
+def write_results(
+    results: Mapping[str, pd.DataFrame], tables: Mapping[str, pd.DataFrame], folder: Path
+) -> None:
+    """Print each result; write it as CSV and Markdown, and the scores of every subject."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.concat(tables, names=["features"]).to_csv(folder / "subjects.csv", float_format="%.4f")
+    for name, result in results.items():
+        text = as_markdown(result)
+        print(f"{name}\n\n{text}\n")
+        result.to_csv(folder / f"{name}.csv", float_format="%.4f")
+        (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """A Markdown table with three decimals."""
+    flat = table.reset_index()
+    rows = [
+        [f"{value:.3f}" if isinstance(value, float) else str(value) for value in row]
+        for row in flat.itertuples(index=False, name=None)
+    ]
+    head = [str(column) for column in flat.columns]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *rows))
+
+
+if __name__ == "__main__":
+    main()

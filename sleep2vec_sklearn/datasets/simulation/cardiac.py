@@ -21,9 +21,9 @@ __all__ = ["beat_times", "ecg", "ibi", "ppg"]
 
 # Standard deviations in beats per minute by stage (W, N1, N2, N3, R) and memory in seconds.
 _FLUCTUATIONS = (
-    (6, (1.2, 1.2, 0.6, 0.4, 1.1)),
-    (25, (1.6, 1.6, 0.6, 0.35, 1.6)),
-    (90, (2.0, 1.7, 0.6, 0.35, 1.9)),
+    (6, (2.0, 1.6, 0.9, 0.6, 1.2)),
+    (25, (2.2, 1.8, 0.9, 0.5, 1.6)),
+    (90, (2.8, 1.8, 0.9, 0.5, 1.7)),
 )
 _SINUS_ARRHYTHMIA = (0.018, 0.025, 0.033, 0.040, 0.018)
 
@@ -51,7 +51,7 @@ def heart_rate(night: Night, rng: np.random.Generator) -> np.ndarray:
     decline = 5.0 * np.exp(-hours / 1.2) - 1.2 * np.exp(-0.5 * ((hours - 5.5) / 1.8) ** 2)
     decline *= np.exp(0.4 * rng.standard_normal())
     rate = subject.heart_rate + decline + night.by_stage(subject.stage_heart_rate, blur=25)
-    rate += 2.2 * wandering(rng, n, 1500 * CONTROL_RATE)
+    rate += 1.8 * wandering(rng, n, 1500 * CONTROL_RATE)
     wild = subject.heart_variability**0.5
     for memory, spread in _FLUCTUATIONS:
         rate += wild * night.by_stage(spread, blur=20) * wandering(rng, n, memory * CONTROL_RATE)
@@ -62,10 +62,7 @@ def heart_rate(night: Night, rng: np.random.Generator) -> np.ndarray:
 def _surges(night: Night, rng) -> np.ndarray:
     n = night.n_control
     moves, arousals, events = night.movements, night.arousals, night.respiratory
-    # Awake, the heart is fast already, and gets used to a restless body.
-    from_sleep = np.where(night.stage_at(moves.onset - 15) == 0, 0.25, 1.0)
-    size = 18 * from_sleep * moves.size**0.8 * np.exp(rng.normal(0, 0.5, len(moves)))
-    size = np.clip(size, 0, 50)
+    size = np.clip(14 * moves.size**0.8 * np.exp(rng.normal(0, 0.5, len(moves))), 0, 50)
     surge = impulse_response(moves.onset - 2, size, _surge(9, 5.0), n)
     # Restless minutes do not add up without bound: the reflex saturates.
     surge = 45 * np.tanh(surge / 45)
@@ -147,7 +144,7 @@ def ibi(night: Night, rate: float) -> np.ndarray:
     pulse = np.convolve(np.pad(pulse, (window, 0), mode="edge"), np.ones(window) / window, "valid")
     shown = np.cumsum(rng.integers(2, 9, night.duration // 2))
     shown = shown[shown < night.duration]
-    noise = rng.normal(0, 0.25, len(shown)) * (
+    noise = rng.normal(0, 0.4, len(shown)) * (
         1 + 0.5 * night.by_stage((3, 1, 0, 0, 0.5))[shown * 4]
     )
     return np.interp(times, shown, np.round(pulse[shown] + noise)).astype(np.float32)

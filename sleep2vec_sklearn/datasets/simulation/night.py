@@ -112,10 +112,6 @@ class Night:
         control = np.arange(self.n_control) / CONTROL_RATE
         return np.interp(control, np.arange(self.duration) + 0.5, track).astype(np.float32)
 
-    def stage_at(self, seconds: np.ndarray) -> np.ndarray:
-        """True stage at some times."""
-        return _at(self.true_stages, np.clip(seconds, 0, None))
-
     @property
     def n_control(self) -> int:
         """Number of points at the control rate."""

@@ -99,8 +99,8 @@ def draw_subject(seed: int, index: int) -> Subject:
     heart_variability = float(np.exp(-0.22 * elderly - 0.06 * obesity + 0.3 * spread[1]))
     heart_rate = 62.0 + (2.5 if sex == "F" else 0.0) + 1.2 * obesity + 7.0 * spread[2]
     weak_alpha = rng.random() < 0.25
-    stage_heart_rate = np.array([2.6, 1.2, -0.9, -0.7, 2.8]) + rng.normal(
-        0, [3.5, 2.0, 0.6, 1.5, 1.4]
+    stage_heart_rate = np.array([5.0, 1.5, -0.8, -0.6, 2.4]) + rng.normal(
+        0, [3.0, 1.0, 0.6, 1.3, 1.3]
     )
     return Subject(
         id=f"sim-{index:04d}",
