@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from .night import Night
 
@@ -16,8 +15,8 @@ _THRESHOLD = 0.08
 def actigraphy(night: Night, rate: float) -> np.ndarray:
     """Counts per sample period, of shape (duration * rate,).
 
-    A site's device counts each second, or adds the counts of half a minute; some devices smooth
-    them over neighbouring epochs. The wrist does not take part in every movement.
+    A site's device counts each second, or adds the counts of half a minute. The wrist does not
+    take part in every movement.
     """
     rng = night.stream("actigraphy")
     seconds = np.zeros(night.duration + 64)
@@ -38,9 +37,5 @@ def actigraphy(night: Night, rate: float) -> np.ndarray:
         counts = seconds.reshape(-1, period).sum(axis=1)
     else:
         counts = np.repeat(seconds, round(rate)) / round(rate)
-    if site.counts_smoothing > 0:
-        counts = gaussian_filter1d(counts, site.counts_smoothing * rate, truncate=3)
     counts = site.counts_scale * counts
-    if site.counts_smoothing > 0:
-        return np.where(counts > 0.02 * period, counts, 0).astype(np.float32)
     return np.round(counts, 0 if site.counts_scale * period > 3 else 1).astype(np.float32)

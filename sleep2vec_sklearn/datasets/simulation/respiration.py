@@ -45,14 +45,15 @@ def breathe(night: Night) -> Breathing:
     slow = 0.7 * wandering(rng, n, 8 * CONTROL_RATE) + 0.7 * wandering(rng, n, 60 * CONTROL_RATE)
     rate = (night.subject.breathing_rate + night.by_stage(_RATE_CHANGE)) * np.exp(spread * slow)
     phase = 2 * np.pi * np.cumsum(rate / 60 / CONTROL_RATE, dtype=np.float64)
-    size = night.by_stage(_SIZE) * np.exp(
-        night.by_stage(_SIZE_SPREAD) * wandering(rng, n, 6 * CONTROL_RATE)
-    )
+    # Some people breathe unevenly without having events.
+    uneven = np.exp(0.4 * rng.standard_normal())
+    spread = np.minimum(uneven * night.by_stage(_SIZE_SPREAD), 0.6)
+    size = night.by_stage(_SIZE) * np.exp(spread * wandering(rng, n, 6 * CONTROL_RATE))
     sighs = rng.uniform(0, night.duration, rng.poisson(night.duration / 3600 * 8))
     _scale_spans(size, sighs, sighs + 4, np.full(len(sighs), 2.2))
     flow, chest = size.copy(), size.copy()
     events = night.respiratory
-    flow_left = np.where(events.apnea, 0.04, np.clip(rng.normal(0.45, 0.1, len(events)), 0.2, 0.7))
+    flow_left = np.where(events.apnea, 0.04, np.clip(rng.normal(0.5, 0.1, len(events)), 0.3, 0.7))
     chest_left = np.where(events.apnea, 0.55, 0.65)
     _scale_spans(flow, events.onset, events.end, flow_left)
     _scale_spans(chest, events.onset, events.end, chest_left)
@@ -83,6 +84,8 @@ def airflow(night: Night, rate: float) -> np.ndarray:
     wave = np.sin(phase) + 0.25 * np.sin(2 * phase) + flattening * np.sin(3 * phase)
     noise = rng.uniform(0.02, 0.08) * rng.standard_normal(len(wave), dtype=np.float32)
     leak = np.exp(0.25 * _slow(rng, night, rate, 1200))
+    # Air that leaves through the mouth is not seen by a nasal sensor.
+    leak *= np.exp(-rng.uniform(0.1, 0.8) * np.abs(_slow(rng, night, rate, 90)))
     return (night.site.airflow_scale * leak * (size * wave + noise)).astype(np.float32)
 
 
@@ -138,14 +141,21 @@ def oxygen_saturation(night: Night, rate: float) -> np.ndarray:
     level = night.subject.saturation - 0.6 * asleep
     level += 0.35 * wandering(rng, n, 240 * rate) + 0.15 * wandering(rng, n, 5 * rate)
     events = night.respiratory
-    for onset, end, drop, lag in zip(
-        events.onset, events.end, events.drop, events.lag, strict=True
-    ):
-        begin, nadir = onset + 0.8 * lag, end + lag
-        stop = nadir + 22
-        span = np.arange(int(begin * rate), min(int(stop * rate), n))
-        shape = np.interp(span / rate, [begin, nadir, nadir + 10, stop], [0, 1, 0.35, 0])
-        level[span] -= drop * shape
+    begin, nadir = events.onset + 0.8 * events.lag, events.end + events.lag
+    _subtract_dips(level, rate, begin, nadir, events.drop)
+    # A loose clip and shallow breathing dip too, without an event.
+    count = rng.poisson(night.duration / 3600 * rng.gamma(0.8, 6.0))
+    begin = rng.uniform(0, night.duration, count)
+    _subtract_dips(level, rate, begin, begin + rng.gamma(4, 5, count), rng.gamma(2, 1.2, count))
     level = np.clip(level, 50, 100)
     step = night.site.spo2_step
     return (np.round(level / step) * step).astype(np.float32)
+
+
+def _subtract_dips(level: np.ndarray, rate: float, begin, nadir, drop) -> None:
+    """Fall from ``begin`` to ``nadir`` seconds, then recover within 22 s."""
+    for start, lowest, depth in zip(begin, nadir, drop, strict=True):
+        stop = lowest + 22
+        span = np.arange(int(start * rate), min(int(stop * rate), len(level)))
+        shape = np.interp(span / rate, [start, lowest, lowest + 10, stop], [0, 1, 0.35, 0])
+        level[span] -= depth * shape

@@ -79,9 +79,9 @@ def draw_respiratory_events(
     duration = np.clip((10 + rng.gamma(2, 4.5, len(epochs))) * longer, 10, 70)
     kept = _spaced(onset, duration)
     onset, duration = onset[kept], duration[kept]
-    apnea = rng.random(len(onset)) < min(0.15 + subject.ahi / 70, 0.85)
+    apnea = rng.random(len(onset)) < min(0.15 + subject.ahi / 100, 0.8)
     arousing = rng.random(len(onset)) < np.where(apnea, 0.6, 0.4)
-    depth = np.where(apnea, 1.35, 0.8) * duration / 20 * subject.desaturation
+    depth = np.where(apnea, 1.3, 0.7) * duration / 20 * subject.desaturation
     drop = 2.8 * depth * np.exp(rng.normal(0, 0.35, len(onset)))
     drop = np.clip(drop, 0.2, 35)
     lag = np.clip(rng.normal(14, 3, len(onset)), 6, 24)

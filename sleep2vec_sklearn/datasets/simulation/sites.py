@@ -59,8 +59,6 @@ class Site:
         Window the watch averages heart rate over.
     counts_scale : float
         Counts per second of a vigorous movement.
-    counts_smoothing : float
-        Standard deviation, in seconds, of the device's smoothing of counts; 0 for none.
     """
 
     name: str
@@ -78,7 +76,6 @@ class Site:
     spo2_step: float
     watch_seconds: float
     counts_scale: float
-    counts_smoothing: float
 
     @property
     def has_watch(self) -> bool:
@@ -116,7 +113,6 @@ def draw_site(seed: int, index: int, kind: str) -> Site:
         spo2_step=float(rng.choice([1.0, 1.0, 0.1])),
         watch_seconds=float(rng.uniform(5, 12)),
         counts_scale=float(np.exp(rng.normal(1.6, 0.5))),
-        counts_smoothing=float(rng.choice([0.0, 45.0])),
     )
 
 

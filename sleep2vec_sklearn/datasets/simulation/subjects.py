@@ -109,7 +109,7 @@ def draw_subject(seed: int, index: int) -> Subject:
         bmi=round(bmi, 1),
         ahi=ahi,
         rem_apnea=float(np.exp(0.4 + 0.4 * spread[3])),
-        desaturation=float(np.exp(0.25 * obesity + 0.45 * spread[4])),
+        desaturation=float(np.exp(0.25 * obesity + 0.6 * spread[4])),
         saturation=float(np.clip(96.8 - 0.5 * elderly - 0.4 * obesity + 0.8 * spread[5], 91, 99)),
         fragmentation=float(np.exp(0.35 * spread[6])),
         deep_sleep=float(np.exp(0.3 * spread[7] + (0.1 if sex == "F" else -0.1))),
