@@ -119,6 +119,18 @@ def test_alpha_belongs_to_wake_in_people_who_have_it():
     assert with_alpha > 2 * without
 
 
+def test_a_sites_derivation_tilts_the_spectrum(nights):
+    site = dataclasses.replace(nights[0].site, eeg_tilt=0.5)
+    tilted = dataclasses.replace(nights[0], site=site)
+    plain, changed = (by_epoch(night, "eeg", 100) for night in (nights[0], tilted))
+    slow, fast = (
+        np.median(power(changed, 100, *band) / power(plain, 100, *band))
+        for band in ((1, 2), (20, 30))
+    )
+    assert slow > 1.3
+    assert fast < 0.7
+
+
 def test_eyes_move_fast_in_rem_and_slowly_in_n1(nights):
     eyes = typical(nights, [power(by_epoch(night, "eog", 100), 100, 0.3, 2) for night in nights])
     assert eyes[R] > 2 * eyes[N2]

@@ -105,7 +105,7 @@ def make_sleep_cohort(
                 "age": subject.age,
                 "sex": subject.sex,
                 "bmi": subject.bmi,
-                "ahi": round(night.ahi, 1),
+                "ahi": round(float(night.ahi), 1),
                 "apnea": int(night.ahi >= _APNEA_AHI),
                 "hypertension": outcomes.hypertension,
                 "survival_time": outcomes.survival_time,

@@ -67,10 +67,12 @@ def _density(night: Night, grid: np.ndarray) -> np.ndarray:
     weights /= weights.sum(axis=1, keepdims=True)
     loudness = np.exp(0.22 * wandering(rng, n, 600 * _FRAME_RATE) + 0.15 * wandering(rng, n, 10))
     eyes_closed = wandering(rng, n, 90 * _FRAME_RATE) + 0.3 * wandering(rng, n, 3)
-    alpha = _ALPHA * subject.alpha * weights[:, 0] / (1 + np.exp(-2.5 * eyes_closed))
+    relaxed = weights[:, 0] / (1 + np.exp(-2.5 * eyes_closed))
+    alpha = _ALPHA * night.site.alpha_share * subject.alpha * relaxed
     alpha_peak = np.exp(-0.5 * ((grid - subject.alpha_frequency) / 0.9) ** 2)
     density = weights @ _stage_spectra(subject, grid) + np.outer(alpha, alpha_peak)
     density *= (subject.eeg_gain**2 * loudness)[:, None]
+    density *= ((grid + 0.5) / 5) ** np.float32(-night.site.eeg_tilt)
     density[:, grid < 0.25] = 0
     return density.astype(np.float32, copy=False)
 

@@ -59,6 +59,9 @@ class Site:
         Window the watch averages heart rate over.
     counts_scale : float
         Counts per second of a vigorous movement.
+    eeg_tilt, alpha_share : float
+        What the derivation does to the EEG: change of its spectral exponent, and its share of
+        alpha, which is large at the back of the head.
     """
 
     name: str
@@ -76,6 +79,8 @@ class Site:
     spo2_step: float
     watch_seconds: float
     counts_scale: float
+    eeg_tilt: float
+    alpha_share: float
 
     @property
     def has_watch(self) -> bool:
@@ -103,7 +108,7 @@ def draw_site(seed: int, index: int, kind: str) -> Site:
         modalities=modalities,
         rates=tuple(float(rates[name]) for name in modalities),
         units=tuple(units[name] for name in modalities),
-        gain=float(np.exp(rng.normal(0, 0.25))),
+        gain=float(np.exp(rng.normal(0, 0.3))),
         high_pass=float(rng.choice([0.1, 0.3, 0.5])),
         low_pass=float(rng.choice([35.0, 45.0, 70.0])),
         line_frequency=50.0 if europe else 60.0,
@@ -113,6 +118,8 @@ def draw_site(seed: int, index: int, kind: str) -> Site:
         spo2_step=float(rng.choice([1.0, 1.0, 0.1])),
         watch_seconds=float(rng.uniform(5, 12)),
         counts_scale=float(np.exp(rng.normal(1.6, 0.5))),
+        eeg_tilt=float(rng.normal(0, 0.18)),
+        alpha_share=float(np.exp(rng.normal(-0.1, 0.5))),
     )
 
 
