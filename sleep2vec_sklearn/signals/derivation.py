@@ -244,9 +244,9 @@ def _interpolate(times, values, duration: float, rate: float, max_gap: float) ->
     # At the ends the nearest value is held, for as long as half of a gap inside may last.
     bounded = np.isfinite(before_time) & np.isfinite(after_time)
     nearest = np.minimum(grid - before_time, after_time - grid)
-    gap = np.where(bounded, after_time - before_time > max_gap, nearest > max_gap / 2)
+    too_far = np.where(bounded, after_time - before_time > max_gap, nearest > max_gap / 2)
     series = np.interp(grid, times, values).astype(np.float32)
-    series[gap] = np.nan
+    series[too_far & (nearest > 0)] = np.nan
     return series
 
 
