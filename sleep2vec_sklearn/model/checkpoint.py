@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +92,8 @@ def save_checkpoint(
     Raises
     ------
     CheckpointError
-        If the tensors do not fit the configuration, or float16 cannot hold one.
+        If the tensors do not fit the configuration, float16 cannot hold one, the card is not
+        JSON, or the folder does not exist.
     """
     if dtype not in _DTYPES:
         raise CheckpointError(f"dtype must be 'float32' or 'float16', got {dtype!r}.")
@@ -111,7 +112,13 @@ def save_checkpoint(
         "card": dict(card or {}),
         "sha256": sha256,
     }
-    _write_whole(Path(path), save(tensors, metadata={_METADATA_KEY: canonical_json(document)}))
+    try:
+        description = canonical_json(document)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not saved, the card must hold finite numbers, text, lists and dicts: {error}"
+        ) from error
+    _write_whole(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
     return sha256
 
 
@@ -142,7 +149,7 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
     if found != sha256 or found != (pinned or found):
         raise CheckpointError(
             f"{path}: changed or damaged: its content has sha256 {found[:12]}..., expected "
-            f"{(pinned or sha256)[:12]}... Get the file again, or reinstall if it was bundled."
+            f"{str(pinned or sha256)[:12]}... Get the file again, or reinstall if it was bundled."
         )
     state = {key: t.float() if t.is_floating_point() else t for key, t in state.items()}
     return Checkpoint(config, state, card, found, name)
@@ -233,20 +240,17 @@ def _hash_of(tensors: Mapping[str, Tensor], config: EncoderConfig) -> str:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    if not path.parent.is_dir():
+        raise CheckpointError(f"{path}: not saved, there is no folder {path.parent}; create it.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp's files are for the owner alone
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _shortened(complaints: list[str]) -> str:

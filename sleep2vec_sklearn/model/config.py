@@ -66,6 +66,12 @@ class TokenizerConfig:
             raise ValueError(f"num_mlp_layers must be a whole number from 2 on, got {layers!r}.")
         if "dropout" in known:
             _require_probability("tokenizer's dropout", self.option("dropout"))
+        if self.options.get("inner_dim") is not None:
+            _require_positive("tokenizer", inner_dim=self.options["inner_dim"])
+        if self.options.get("clamp_value") is not None and not self.options["clamp_value"] > 0:
+            raise ValueError(
+                f"clamp_value must be None or positive, got {self.options['clamp_value']!r}."
+            )
 
     def option(self, key: str):
         """Value of an option, or its default."""

@@ -29,7 +29,9 @@ class RotaryPositions(nn.Module):
         usable = self.table.device == device and self.table.dtype == torch.float32
         if not usable or self.table.shape[1] < length:
             size = max(256, 1 << (length - 1).bit_length())
-            self.table = self._angles(size).to(device)
+            # a table made in inference mode could not be used in training afterwards
+            with torch.inference_mode(False):
+                self.table = self._angles(size).to(device)
         return self.table[0, :length], self.table[1, :length]
 
     def _angles(self, length: int) -> Tensor:

@@ -31,7 +31,8 @@ class Projection(nn.Module):
             out as zero vectors. All positions count by default.
         """
         if valid is None:
-            return self._project(hidden.flatten(0, -2)).unflatten(0, hidden.shape[:-1])
+            rows = self._project(hidden.reshape(-1, hidden.shape[-1]))
+            return rows.view(*hidden.shape[:-1], rows.shape[-1])
         rows = self._project(hidden[valid])
         out = rows.new_zeros(*hidden.shape[:-1], rows.shape[-1])
         return torch.index_put(out, (valid,), rows)

@@ -132,6 +132,12 @@ class Sleep2Vec(nn.Module):
         """What :meth:`encode` returns, for every layer from 0 to ``n_layers``."""
         return list(self._states(tokens, valid, None))
 
+    def with_cls(self, valid: Tensor) -> Tensor:
+        """Which positions count of what :meth:`encode` returns: those of ``valid``, and CLS."""
+        if self.cls_token is None:
+            return valid
+        return torch.cat([valid.new_ones(len(valid), 1), valid], dim=1)
+
     def project(self, hidden: Tensor, valid: Tensor | None = None) -> Tensor:
         """Hidden states [..., H] to unit vectors [..., O] of the contrastive objective.
 
@@ -181,6 +187,5 @@ class Sleep2Vec(nn.Module):
         if self.cls_token is not None:
             cls = self.cls_token.to(embeddings.dtype).expand(len(embeddings), 1, -1)
             embeddings = torch.cat([cls, embeddings], dim=1)
-            if valid is not None:
-                valid = torch.cat([valid.new_ones(len(valid), 1), valid], dim=1)
+            valid = None if valid is None else self.with_cls(valid)
         return self.encoder(embeddings, valid, n_blocks)

@@ -9,6 +9,8 @@ parts, so training can compute the features of a night once.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -67,7 +69,7 @@ def feature_names(rate: float) -> tuple[str, ...]:
     Bands are named by their limits in Hz, the upper one exclusive.
     """
     bands = {
-        kind: [f"{a * step:.3g}-{b * step:.3g}Hz" for a, b in zip(edges, edges[1:], strict=False)]
+        kind: [f"{a * step:.3g}-{b * step:.3g}Hz" for a, b in pairwise(edges)]
         for kind, (edges, step) in _band_plan(rate).items()
     }
     if rate >= FAST_RATE:
@@ -116,7 +118,18 @@ class SpectralTokenizer(nn.Module):
         self.dropout = nn.Dropout(config.option("dropout"))
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Set what :meth:`embed` subtracts and divides by; features that never vary become 0."""
+        """Set what :meth:`embed` subtracts and divides by; features that never vary stay unscaled.
+
+        Parameters
+        ----------
+        mean, std : Tensor or array of shape [n_features]
+            Over the training epochs, of what :meth:`features` gives.
+
+        Raises
+        ------
+        ValueError
+            If a shape is another, or a value is not finite.
+        """
         mean, std = (torch.as_tensor(v, dtype=torch.float32) for v in (mean, std))
         if mean.shape != (self.n_features,) or std.shape != mean.shape:
             raise ValueError(
@@ -126,7 +139,7 @@ class SpectralTokenizer(nn.Module):
         if not (mean.isfinite().all() and std.isfinite().all() and (std >= 0).all()):
             raise ValueError("feature statistics must be finite, and std not negative.")
         self.feature_mean.copy_(mean)
-        self.feature_std.copy_(std.clamp_min(1e-3))
+        self.feature_std.copy_(torch.where(std < 1e-4, 1.0, std))
 
     def features(self, samples: Tensor) -> Tensor:
         """[..., width] finite samples to [..., n_features] float32, not standardised."""
@@ -134,7 +147,7 @@ class SpectralTokenizer(nn.Module):
         with torch.autocast(samples.device.type, enabled=False):
             rows = samples.reshape(-1, samples.shape[-1]).float().clamp(-_LARGEST, _LARGEST)
             parts = self._fast(rows) if self.rate >= FAST_RATE else self._slow(rows)
-            return torch.cat(parts, dim=-1).unflatten(0, samples.shape[:-1])
+            return torch.cat(parts, dim=-1).view(*samples.shape[:-1], self.n_features)
 
     def embed(self, features: Tensor) -> Tensor:
         """[..., n_features] to [..., out_dim]."""
@@ -185,7 +198,7 @@ class SpectralTokenizer(nn.Module):
 def _pooling(edges: np.ndarray) -> Tensor:
     """[n_bins, n_bands] matrix that averages the bins of each band; bin 0 is the constant."""
     matrix = torch.zeros(int(edges[-1]), len(edges) - 1)
-    for band, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+    for band, (start, stop) in enumerate(pairwise(edges)):
         matrix[start:stop, band] = 1.0 / float(stop - start)
     return matrix
 
@@ -193,7 +206,8 @@ def _pooling(edges: np.ndarray) -> Tensor:
 def _log_bands(values: Tensor, bands: Tensor) -> Tensor:
     """Log of the Hann-windowed power in each band; white noise of variance 1 gives 0."""
     window = torch.hann_window(values.shape[-1], device=values.device)
-    power = torch.fft.rfft(values * window).abs().square() / window.square().sum()
+    spectrum = torch.fft.rfft(values * window)
+    power = (spectrum.real.square() + spectrum.imag.square()) / window.square().sum()
     return (power[..., : bands.shape[0]] @ bands + _FLOOR).log()
 
 
@@ -205,7 +219,7 @@ def _shape_of(rows: Tensor, centred: Tensor) -> list[Tensor]:
         rows.mean(dim=-1),
         std,
         scaled.pow(3).mean(dim=-1),
-        scaled.pow(4).mean(dim=-1),
+        scaled.square().square().mean(dim=-1),
         rows.amin(dim=-1),
         rows.amax(dim=-1),
         rows.diff(dim=-1).abs().mean(dim=-1),

@@ -81,7 +81,9 @@ def _contrast(
             "no negatives: negatives='recordings' needs at least two recordings in a batch, "
             "'night' two positions."
         )
-    similarity = first @ second.transpose(1, 2) / temperature
+    # half precision has three digits, and a temperature multiplies what is left out
+    with torch.autocast(first.device.type, enabled=False):
+        similarity = first @ second.transpose(1, 2) / temperature
     # the own column stays, or a row of padding would be a softmax over nothing
     kept = valid[:, None, :] | torch.eye(n_items, dtype=torch.bool, device=first.device)
     target = torch.arange(n_items, device=first.device).expand(len(first), -1)

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import dataclasses
+import json
+import os
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from sleep2vec_sklearn.errors import CheckpointError
+from sleep2vec_sklearn.model import Sleep2Vec, checkpoint, load_checkpoint, save_checkpoint
+
+
+@pytest.fixture
+def network(config):
+    return Sleep2Vec.from_seed(config, 5).eval()
+
+
+@pytest.fixture
+def path(tmp_path, network, config):
+    path = tmp_path / "mine.safetensors"
+    save_checkpoint(path, network, config, card={"name": "mine", "licence": "CC0-1.0"})
+    return path
+
+
+def rewrite(path, tensors=None, **changes):
+    """Change tensors or entries of the description, leaving the rest."""
+    with safe_open(path, framework="pt") as file:
+        document = json.loads(file.metadata()["sleep2vec_sklearn"])
+    document.update(changes)
+    save_file(
+        {**load_file(path), **(tensors or {})}, path, {"sleep2vec_sklearn": json.dumps(document)}
+    )
+
+
+def test_an_encoder_comes_back_the_same(path, network, config):
+    stored = load_checkpoint(path)
+    assert (stored.config, stored.name, stored.card["licence"]) == (config, "mine", "CC0-1.0")
+    samples = torch.randn(1, 3, 120, generator=torch.Generator().manual_seed(0))
+    first, second = (n.encode(n.tokenize("ibi", samples)) for n in (network, stored.build()))
+    assert torch.equal(first, second)
+
+
+def test_the_same_content_has_the_same_hash(tmp_path, network, config, path):
+    again = tmp_path / "again.safetensors"
+    sha256 = save_checkpoint(again, network.state_dict(), config, card={"name": "other"})
+    assert sha256 == load_checkpoint(path).sha256 == load_checkpoint(again).sha256
+
+
+def test_hash_covers_the_configuration(tmp_path, network, config, path):
+    longer = dataclasses.replace(config, context_epochs=240)
+    other = save_checkpoint(tmp_path / "b.safetensors", network, longer)
+    assert other != load_checkpoint(path).sha256
+
+
+def test_half_precision_is_loaded_as_float32(tmp_path, network, config, path):
+    half = tmp_path / "half.safetensors"
+    network.tokenizers["eeg"].feature_std.fill_(3e-9)
+    save_checkpoint(half, network, config, dtype="float16")
+    state = load_checkpoint(half).state
+    assert half.stat().st_size < 0.6 * path.stat().st_size
+    assert {t.dtype for t in state.values()} == {torch.float32, torch.int64}
+    assert torch.equal(state["tokenizers.eeg.feature_std"], network.tokenizers["eeg"].feature_std)
+    for key, tensor in network.state_dict().items():
+        torch.testing.assert_close(state[key], tensor, rtol=1e-3, atol=1e-6)
+
+
+def test_building_is_quietly_repeatable(path):
+    before = torch.get_rng_state()
+    network = load_checkpoint(path).build()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not network.training
+
+
+def test_truncated_file(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=r"mine.*truncated"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [(b"", "truncated"), (os.urandom(64), "safetensors"), (b"PK\x03\x04", "zip or pickle")],
+)
+def test_files_of_another_kind(tmp_path, content, word):
+    path = tmp_path / "odd.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=word):
+        load_checkpoint(path)
+
+
+def test_a_pickled_checkpoint_is_never_opened(tmp_path, network):
+    path = tmp_path / "model.pt"
+    torch.save(network.state_dict(), path)
+    with pytest.raises(CheckpointError, match="could run code"):
+        load_checkpoint(path)
+
+
+def test_safetensors_of_something_else(tmp_path):
+    path = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.ones(2)}, path, {"format": "pt"})
+    with pytest.raises(CheckpointError, match="something else"):
+        load_checkpoint(path)
+
+
+def test_a_changed_weight_is_noticed(path):
+    rewrite(path, {"input_projection.bias": torch.ones(32)})
+    with pytest.raises(CheckpointError, match="changed or damaged"):
+        load_checkpoint(path)
+
+
+def test_a_changed_configuration_is_noticed(path, config):
+    rewrite(path, config={**config.to_dict(), "context_epochs": 60})
+    with pytest.raises(CheckpointError, match="changed or damaged"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"format_version": 99}, "newer version"),
+        ({"format_version": None}, "damaged"),
+        ({"config": {"hidden_size": 8}}, "lacks"),
+        ({"config": None}, "cannot be used"),
+        ({"sha256": None}, "changed or damaged"),
+    ],
+)
+def test_descriptions_that_cannot_be_used(path, changes, word):
+    rewrite(path, **changes)
+    with pytest.raises(CheckpointError, match=word):
+        load_checkpoint(path)
+
+
+def test_tensors_that_do_not_fit_are_named(path):
+    rewrite(path, {"extra": torch.ones(1), "cls_token": torch.ones(32), "masks.ibi": torch.ones(3)})
+    with pytest.raises(CheckpointError, match=r"unexpected cls_token.*masks.ibi has shape \(3,\)"):
+        load_checkpoint(path)
+
+
+def test_a_state_that_does_not_fit_is_not_saved(tmp_path, network, config):
+    state = network.state_dict()
+    del state["masks.eeg"]
+    with pytest.raises(CheckpointError, match=r"missing masks\.eeg"):
+        save_checkpoint(tmp_path / "x.safetensors", state, config)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_float16_cannot_hold_are_not_saved(tmp_path, network, config):
+    with torch.no_grad():
+        network.input_projection.weight[0, 0] = 1e6
+    with pytest.raises(CheckpointError, match=r"input_projection.weight.*float16"):
+        save_checkpoint(tmp_path / "x.safetensors", network, config, dtype="float16")
+    with pytest.raises(CheckpointError, match="bfloat16"):
+        save_checkpoint(tmp_path / "x.safetensors", network, config, dtype="bfloat16")
+
+
+def test_what_cannot_be_written_says_why(tmp_path, network, config):
+    with pytest.raises(CheckpointError, match="card must hold"):
+        save_checkpoint(tmp_path / "x.safetensors", network, config, card={"auc": float("nan")})
+    with pytest.raises(CheckpointError, match="no folder"):
+        save_checkpoint(tmp_path / "new" / "x.safetensors", network, config)
+
+
+def test_a_failed_write_leaves_the_old_file(path, network, config, monkeypatch):
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(path, network, dataclasses.replace(config, context_epochs=60))
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_bundled_names_are_pinned(path, monkeypatch):
+    sha256 = load_checkpoint(path).sha256
+    monkeypatch.setattr(checkpoint, "_WEIGHTS", path.parent)
+    monkeypatch.setattr(checkpoint, "BUNDLED", {"mine": sha256})
+    assert load_checkpoint("mine").name == "mine"
+    with pytest.raises(CheckpointError, match=r"Did you mean 'mine'.*or a path"):
+        load_checkpoint("mini")
+    monkeypatch.setattr(checkpoint, "BUNDLED", {"mine": "0" * 64})
+    with pytest.raises(CheckpointError, match="expected 000000000000"):
+        load_checkpoint("mine")
+
+
+def test_missing_files_folders_and_lightning_checkpoints(tmp_path):
+    with pytest.raises(CheckpointError, match="or a path"):
+        load_checkpoint(tmp_path / "none.safetensors")
+    with pytest.raises(CheckpointError, match="folder"):
+        load_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match="not supported yet in this version"):
+        load_checkpoint("epoch=0-step=6.ckpt")

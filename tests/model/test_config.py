@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import dataclasses
+import json
+
+import pytest
+
+from sleep2vec_sklearn.model import (
+    EncoderConfig,
+    ModalityConfig,
+    ProjectionConfig,
+    TokenizerConfig,
+)
+from sleep2vec_sklearn.signals import MODALITIES, Conditioning
+
+
+def test_a_configuration_survives_json(config):
+    assert EncoderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_configurations_can_be_keys(config):
+    assert {config: 1}[EncoderConfig.from_dict(config.to_dict())] == 1
+
+
+@pytest.mark.parametrize(
+    "path", [(), ("projection",), ("modalities", 0), ("modalities", 0, "conditioning")]
+)
+def test_unknown_keys_are_refused_by_name(config, path):
+    document = config.to_dict()
+    target = document
+    for key in path:
+        target = target[key]
+    target["n_expert"] = 4
+    with pytest.raises(ValueError, match="n_expert"):
+        EncoderConfig.from_dict(document)
+
+
+def test_missing_keys_are_named(config):
+    document = config.to_dict()
+    del document["hidden_size"]
+    with pytest.raises(ValueError, match="lacks hidden_size"):
+        EncoderConfig.from_dict(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_heads": 5}, "even multiple"),
+        ({"n_layers": 0}, "n_layers"),
+        ({"hidden_size": 32.0}, "hidden_size"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"modalities": ()}, "at least one"),
+        ({"context_epochs": 2000}, "max_positions"),
+        ({"context_epochs": 1536, "cls": True}, "CLS"),
+    ],
+)
+def test_encoders_that_cannot_be_are_refused(config, change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(config, **change)
+
+
+def test_a_modality_comes_once(config):
+    with pytest.raises(ValueError, match="once"):
+        dataclasses.replace(config, modalities=config.modalities[:1] * 2)
+
+
+def test_tokenizers_share_one_width(config):
+    other = dataclasses.replace(config.modalities[1], tokenizer=TokenizerConfig("linear", 8))
+    with pytest.raises(ValueError, match="share one out_dim"):
+        dataclasses.replace(config, modalities=(config.modalities[0], other))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TokenizerConfig("conv", 8), "'conv'; accepted: linear"),
+        (lambda: TokenizerConfig("linear", 8, {"pre_norm": True}), "pre_norm"),
+        (lambda: TokenizerConfig("sundial2", 8, {"num_mlp_layers": 1}), "num_mlp_layers"),
+        (lambda: TokenizerConfig("sundial", 8, {"dropout": -1}), "dropout"),
+        (lambda: TokenizerConfig("sundial2", 8, {"clamp_value": 0}), "clamp_value"),
+        (lambda: TokenizerConfig("spectral", 8, {"inner_dim": 0}), "inner_dim"),
+        (lambda: ProjectionConfig(0, 8), "hidden_size"),
+        (lambda: _modality("eegg"), "Did you mean 'eeg'"),
+        (lambda: _modality("eeg", rate=0.01), "no sample"),
+        (lambda: _modality("ibi", rate=0.5), "at least 1 Hz"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def _modality(name, rate=4):
+    return ModalityConfig(
+        name, Conditioning(rate=rate, min_rate=None), TokenizerConfig("spectral", 8)
+    )
+
+
+def test_options_do_not_change_behind_its_back():
+    options = {"dropout": 0.0}
+    tokenizer = TokenizerConfig("sundial", 8, options)
+    options["dropout"] = 0.5
+    assert tokenizer.option("dropout") == 0.0
+    assert tokenizer.option("norm_layer") is True
+
+
+def test_conditioning_is_restored_whole(config):
+    rebuilt = EncoderConfig.from_dict(config.to_dict())
+    assert rebuilt.modalities[0].conditioning == MODALITIES["eeg"].conditioning
+    assert rebuilt.modalities[0].conditioning.band == (0.3, 35.0)
