@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import InvalidSignalError
-from sleep2vec_sklearn.signals import Recording
+from sleep2vec_sklearn.signals import MODALITIES, Recording
+from sleep2vec_sklearn.signals.conditioning import condition
 from sleep2vec_sklearn.signals.derivation import (
+    counts_from_acceleration,
     counts_from_epochs,
     ibi_from_beats,
     ibi_from_heart_rate,
@@ -122,6 +124,41 @@ def test_counts_end_with_their_last_epoch_by_default():
     np.testing.assert_allclose(series, np.repeat([1.0, 2.0], 15))
 
 
+def swing(amplitude, seconds=60, rate=50):
+    return 1 + amplitude * np.sin(2 * np.pi * np.arange(seconds * rate) / rate)
+
+
+def test_a_wrist_at_rest_gives_no_counts_whatever_gravity():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.01, 3000)
+    for gravity in (0, 1):
+        series, rate = counts_from_acceleration(gravity + noise, 50)
+        assert (len(series), rate) == (60, 1.0)
+        assert not series.any()
+
+
+def test_larger_swings_give_more_counts_at_any_rate():
+    small, large = (counts_from_acceleration(swing(a), 50)[0] for a in (0.3, 0.6))
+    assert (large > 1.5 * small).all()
+    slower, _ = counts_from_acceleration(swing(0.6, rate=25), 25)
+    np.testing.assert_allclose(slower[5:-5], large[5:-5], rtol=0.1)
+
+
+def test_gaps_in_acceleration_are_gaps_in_counts():
+    values = swing(0.5)
+    values[1000:1500] = np.nan
+    series, _ = counts_from_acceleration(values, 50)
+    assert np.isnan(series).tolist() == [20 <= second < 30 for second in range(60)]
+
+
+def test_acceleration_in_g_is_conditioned_as_counts():
+    night = Recording({"actigraphy": (swing(0.5), 50)}, units={"actigraphy": "g"})
+    modality = MODALITIES["actigraphy"]
+    conditioned = condition(night.signal("actigraphy"), modality, modality.conditioning, 2)
+    assert conditioned.epochs.shape == (2, 30)
+    assert (conditioned.epochs > 0).all()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -136,6 +173,8 @@ def test_counts_end_with_their_last_epoch_by_default():
         (lambda: ibi_from_heart_rate([1, 2], [60, -5]), "bpm holds -5"),
         (lambda: ibi_from_heart_rate([1, 2], [60, 0]), "bpm holds 0"),
         (lambda: ibi_from_heart_rate([1, 2], [60]), r"shape \(1,\) for 2 times"),
+        (lambda: counts_from_acceleration(np.ones((9, 3)), 50), "magnitude of the axes"),
+        (lambda: counts_from_acceleration(np.ones(90), 1), "at least 5 Hz"),
         (lambda: counts_from_epochs([0, 30], [1, -1]), "counts hold -1"),
         (lambda: counts_from_epochs([0, 20], [1, 1]), "overlap"),
         (lambda: counts_from_epochs([0], [1], epoch_seconds=0), "more than 0"),
