@@ -4,23 +4,23 @@
 from __future__ import annotations
 
 import re
-import threading
-import warnings
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import ReadError
 from ..signals import Signal, SignalLayout
+from .annotations import read_edf_annotations
 from .fingerprints import fingerprint_of
-from .header import EdfChannel, EdfHeader, read_header
-from .montage import Channel, Derivation, Montage, pick_montage
+from .header import EdfChannel, EdfHeader, quiet_edfio, read_header
+from .montage import Channel, Derivation, pick_montage
+from .scoring import Scoring
 
-__all__ = ["EdfSource", "list_channels"]
+__all__ = ["EdfSource", "list_edf_channels"]
 
 _LONGEST_SECONDS = 14 * 86400.0
-_WARNINGS = threading.Lock()
 
 
 class EdfSource:
@@ -68,7 +68,7 @@ class EdfSource:
         self.path = Path(path)
         self.header = read_header(self.path)
         self.montage = pick_montage(
-            list_channels(self.header),
+            list_edf_channels(self.header),
             modalities=modalities,
             overrides=channels,
             where=str(self.path),
@@ -82,6 +82,20 @@ class EdfSource:
         if self._onsets is None:
             return self.header.n_records * self.header.record_seconds
         return float(self._onsets.max()) + self.header.record_seconds
+
+    @property
+    def start(self) -> datetime | None:
+        """Clock time of the first sample."""
+        return self.header.start
+
+    @property
+    def metadata(self) -> dict:
+        """Sex and age, where an EDF+ header states them."""
+        return dict(self.header.patient)
+
+    def own_scoring(self) -> Scoring:
+        """Stages and events among the file's own annotations; may be empty."""
+        return read_edf_annotations(self.path)
 
     @property
     def layout(self) -> dict[str, SignalLayout]:
@@ -149,7 +163,7 @@ class EdfSource:
         return spread
 
 
-def list_channels(header: EdfHeader) -> list[Channel]:
+def list_edf_channels(header: EdfHeader) -> list[Channel]:
     """Channels of a header that hold samples on a usable scale, and the others at 0 Hz."""
     return [
         Channel(
@@ -171,9 +185,7 @@ def _open(path: Path, header: EdfHeader):
     import edfio
 
     try:
-        # edfio warns of what read_header has noted already; the filter is global, hence the lock.
-        with _WARNINGS, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_edfio():
             if header.sample_bytes == 3:
                 return edfio.read_bdf(path, header_encoding="latin-1").signals
             return edfio.read_edf(path, lazy_load_data=True, header_encoding="latin-1").signals

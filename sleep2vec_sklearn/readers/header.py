@@ -12,16 +12,20 @@ https://www.edfplus.info/specs/edfplus.html.
 from __future__ import annotations
 
 import re
+import threading
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
 
 from ..errors import ReadError
 
-__all__ = ["EdfChannel", "EdfHeader", "read_header"]
+__all__ = ["EdfChannel", "EdfHeader", "quiet_edfio", "read_header"]
 
-_MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
+_MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 _FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
+_WARNINGS = threading.Lock()
 _WAY_OUT = "Copy or download it again, or leave it out"
 
 
@@ -81,6 +85,15 @@ class EdfHeader:
     def signals(self) -> tuple[EdfChannel, ...]:
         """Channels that hold samples."""
         return tuple(channel for channel in self.channels if not channel.is_annotation)
+
+
+@contextmanager
+def quiet_edfio():
+    """Silence edfio's warnings of what :func:`read_header` has noted already."""
+    # The filters of the warnings module are shared by all threads.
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def read_header(path: Path) -> EdfHeader:

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which reader takes which file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import ReadError
+from .edf import EdfSource, list_edf_channels
+from .header import read_header
+from .mne import MNE_SUFFIXES, MneSource
+from .montage import Channel, pick_montage
+from .npz import NpzSource
+
+__all__ = ["SUFFIXES", "ChannelTable", "describe_channels", "open_source"]
+
+_EDF_SUFFIXES = (".edf", ".rec", ".bdf")
+SUFFIXES = (*_EDF_SUFFIXES, ".npz", *MNE_SUFFIXES)
+
+
+def open_source(
+    path: Path, modalities: Sequence[str] | None = None, channels: Mapping | None = None
+) -> EdfSource | NpzSource | MneSource:
+    """Open a recording with the reader its suffix asks for.
+
+    Raises
+    ------
+    ReadError
+        If the file is missing or no reader takes it.
+    """
+    if not path.exists():
+        raise ReadError(f"{path}: no such file. Check the path.")
+    suffix = path.suffix.lower()
+    if suffix in _EDF_SUFFIXES:
+        return EdfSource(path, modalities=modalities, channels=channels)
+    if suffix == ".npz":
+        return NpzSource(path, modalities=modalities, channels=channels)
+    return MneSource(path, modalities=modalities, channels=channels)
+
+
+class ChannelTable(pd.DataFrame):
+    """A DataFrame that prints whole, without its index."""
+
+    @property
+    def _constructor(self):
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        shown = self.assign(used=self["used"].map({True: "yes", False: "no"}))
+        return shown.to_string(index=False, justify="left", max_colwidth=None)
+
+
+def describe_channels(path) -> pd.DataFrame:
+    """List the channels of a recording and what the library makes of each.
+
+    Parameters
+    ----------
+    path : path-like
+        EDF, EDF+, BDF, NPZ, or anything MNE-Python reads.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``label``, ``modality`` (empty for none), ``rate`` in Hz, ``unit`` as the file
+        states it, ``used`` and ``why``.
+
+    Raises
+    ------
+    ReadError
+        If the file cannot be read.
+    """
+    path = Path(path)
+    channels = _list_channels(path)
+    montage = pick_montage(channels, where=str(path), strict=False)
+    rows = [
+        (channel.label, modality or "", channel.rate, channel.dimension, used, why)
+        for channel, (modality, used, why) in zip(channels, montage.reasons, strict=True)
+    ]
+    return ChannelTable(rows, columns=["label", "modality", "rate", "unit", "used", "why"])
+
+
+def _list_channels(path: Path) -> list[Channel]:
+    if path.exists() and path.suffix.lower() in _EDF_SUFFIXES:
+        return list_edf_channels(read_header(path))
+    return list(open_source(path).channels)
