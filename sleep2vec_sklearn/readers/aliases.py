@@ -350,8 +350,8 @@ def _brain_alias(electrode: str, region: str, reference: str | None) -> Alias:
         quality = 2 if reference else 3
     place = {"right": 0, "left": 1, "z": 2}[side]
     rank = _REGIONS.get(region, 56) + 3 * quality * (region == "c") + place
-    against = f" against {reference}" if reference else ""
-    return Alias("eeg", rank, f"EEG at {electrode}{against}", electrode, reference)
+    against = f" against {reference.capitalize()}" if reference else ""
+    return Alias("eeg", rank, f"EEG at {electrode.capitalize()}{against}", electrode, reference)
 
 
 def _eye_alias(first: str, reference: str | None, kind: str | None) -> Alias | None:

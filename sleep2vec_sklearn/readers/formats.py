@@ -49,7 +49,11 @@ class ChannelTable(pd.DataFrame):
         return pd.DataFrame
 
     def __repr__(self) -> str:
-        shown = self.assign(used=self["used"].map({True: "yes", False: "no"}))
+        shown = pd.DataFrame(self).assign(used=["yes" if used else "no" for used in self["used"]])
+        for column in shown.columns.difference(["rate"]):
+            texts = shown[column].astype(str)
+            width = max([len(column), *texts.str.len()])
+            shown[column] = texts.str.ljust(width)
         return shown.to_string(index=False, justify="left", max_colwidth=None)
 
 
