@@ -17,7 +17,7 @@ from .scoring import Scoring, ScoringBuilder, parse_stage
 
 __all__ = ["MNE_SUFFIXES", "MneSource"]
 
-MNE_SUFFIXES = (".vhdr", ".fif", ".gz", ".set", ".cnt", ".eeg", ".gdf", ".nxe", ".lay", ".ds")
+MNE_SUFFIXES = (".vhdr", ".fif", ".set", ".cnt", ".eeg", ".gdf", ".nxe", ".lay", ".ds")
 
 _VOLTS_CODE = 107
 _SEXES = {1: "M", 2: "F"}
