@@ -73,8 +73,8 @@ class EdfSource:
             overrides=channels,
             where=str(self.path),
         )
-        self.notes = self.header.notes + self.montage.notes
         self._onsets = _record_onsets(self.path, self.header)
+        self.notes = self.header.notes + self._gap_notes() + self.montage.notes
 
     @property
     def duration(self) -> float:
@@ -133,6 +133,10 @@ class EdfSource:
             for name, d in sorted(self.montage.derivations.items())
         ]
         return fingerprint_of([self.path], ("edf", settings))
+
+    def _gap_notes(self) -> tuple[str, ...]:
+        missing = self.duration - self.header.n_records * self.header.record_seconds
+        return (f"discontinuous: {missing:g} s without records are gaps",) if missing > 0 else ()
 
     def _derive(self, signals, derivation: Derivation) -> np.ndarray:
         values = self._physical(signals, derivation.channel.index)

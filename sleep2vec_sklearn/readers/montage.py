@@ -16,8 +16,9 @@ from types import MappingProxyType
 
 from ..errors import InvalidSignalError, NoUsableChannelError, ReadError
 from ..signals import MODALITIES, get_modality
-from .aliases import MASTOIDS, Alias, classify_label, compact_label
+from .aliases import MASTOIDS
 from .dimensions import VOLTAGES, parse_dimension
+from .labels import Alias, classify_label, compact_label
 
 __all__ = ["Channel", "Derivation", "Montage", "pick_montage"]
 

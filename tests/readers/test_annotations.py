@@ -5,10 +5,12 @@ import datetime
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import ReadError
 from sleep2vec_sklearn.readers import read_scoring
-from sleep2vec_sklearn.readers.scoring import parse_stage
+from sleep2vec_sklearn.readers.scoring import ScoringBuilder, parse_stage
 
 W, N1, N2, N3, R, X = 0, 1, 2, 3, 4, -1
 
@@ -211,3 +213,20 @@ def test_hypnograms_that_cannot_be_read_say_where_and_why(write, name, text, wor
 def test_a_missing_hypnogram_says_how_to_go_without(tmp_path):
     with pytest.raises(ReadError, match="hypnogram=False"):
         read_scoring(tmp_path / "none.csv")
+
+
+@given(
+    labels=st.lists(st.sampled_from([X, W, N1, N2, N3, R]), min_size=1, max_size=30),
+    shift=st.floats(-14.9, 14.9),
+)
+def test_labels_on_a_shifted_grid_keep_their_order(labels, shift):
+    build = ScoringBuilder()
+    for i, label in enumerate(labels):
+        build.add_stage(30.0 * i, 30.0, label)
+    found, _ = build.build().to_epochs(len(labels), shift)
+    assert found.tolist() == labels
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_stage_or_none(text):
+    assert parse_stage(text) in (None, "movement", *range(-1, 5))

@@ -7,6 +7,8 @@ import pickle
 import edfio
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import NoUsableChannelError, ReadError
 from sleep2vec_sklearn.readers import EdfSource
@@ -110,6 +112,7 @@ def test_gaps_of_a_discontinuous_file_become_nan_at_their_place(write_edf):
     source = EdfSource(path)
     eeg = source.read(["eeg"])["eeg"].values
     assert source.duration == 100
+    assert "discontinuous: 40 s without records are gaps" in source.notes
     assert len(eeg) == 100 * 128 == source.layout["eeg"].n_samples
     assert np.isnan(eeg[50 * 128 : 90 * 128]).all()
     assert np.isfinite(np.delete(eeg, np.s_[50 * 128 : 90 * 128])).all()
@@ -207,3 +210,73 @@ def test_a_source_survives_pickling_and_pickles_small(write_edf):
         restored.read(["eeg"])["eeg"].values, source.read(["eeg"])["eeg"].values
     )
     assert restored.fingerprint() == source.fingerprint()
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(place=st.integers(0, 1023), junk=st.binary(min_size=1, max_size=12))
+def test_a_damaged_header_is_read_or_named_but_never_crashes(write_edf, place, junk):
+    path = write_edf("fuzzed.edf", {"C4-M1": 64, "SpO2": 1}, seconds=4)
+    data = bytearray(path.read_bytes())
+    data[place : place + len(junk)] = junk
+    path.write_bytes(data)
+    told = None
+    try:
+        EdfSource(path).read([])
+    except ReadError as error:
+        told = str(error)
+    assert told is None or str(path) in told
+
+
+@pytest.mark.parametrize("onsets", [[0, 5, 4 * 86400 * 7], [50, 0, 1]])
+def test_record_times_that_cannot_be_are_an_error(write_edf, onsets):
+    path = write_edf(seconds=3, annotations=[(0.0, None, "x" * 40)])
+    make_discontinuous(path, onsets)
+    with pytest.raises(ReadError, match="Split the file by night"):
+        EdfSource(path)
+
+
+def test_a_discontinuous_file_without_times_is_an_error(write_edf):
+    path = write_edf()
+    data = path.read_bytes()
+    path.write_bytes(data[:192] + b"EDF+D" + data[197:])
+    with pytest.raises(ReadError, match="Convert it to a continuous EDF"):
+        EdfSource(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "start"),
+    [
+        (b"17.11.0303.27.00", "2003-11-17T03:27:00"),
+        (b"01.01.8523.59.59", "1985-01-01T23:59:59"),
+        (b"99.99.9999.99.99", None),
+        (b"                ", None),
+    ],
+)
+def test_start_times_are_taken_as_they_stand(write_edf, field, start):
+    path = write_edf()
+    data = path.read_bytes()
+    path.write_bytes(data[:88] + b" " * 80 + field + data[184:])
+    header = read_header(path)
+    assert (header.start and header.start.isoformat()) == start
+    assert bool(header.notes) == (start is None)
+
+
+@pytest.mark.parametrize(
+    ("patient", "known"),
+    [
+        (b"X F X Female_33yr", {"sex": "F", "age": 33}),
+        (b"MCH-0234567 M 02-MAY-1951 Haagse_Harry", {"sex": "M", "age": 33}),
+        (b"excerpt3, man - 28/03/1957", {}),
+        (b"X X X X", {}),
+        (b"", {}),
+    ],
+)
+def test_only_sex_and_age_are_kept_of_the_patient(write_edf, patient, known):
+    path = write_edf()
+    data = path.read_bytes()
+    path.write_bytes(data[:8] + patient.ljust(80) + data[88:])
+    header = read_header(path)
+    assert header.patient == known
+    assert "Harry" not in repr(header)

@@ -8,9 +8,12 @@ repositories ``*-documentation`` of https://github.com/nsrr) and of Sleep-EDF on
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sleep2vec_sklearn.readers.aliases import classify_label, compact_label
+from sleep2vec_sklearn.readers.labels import classify_label, compact_label
 from sleep2vec_sklearn.readers.montage import Channel, pick_montage
+from sleep2vec_sklearn.signals import MODALITIES
 
 SHHS = "EEG(sec):125 ECG:125 EMG:125 EOG(L):50 EOG(R):50 EEG:125 AIRFLOW:10 THOR_RES:10 "
 COHORTS = {
@@ -256,3 +259,19 @@ def test_preferences_within_a_modality_hold():
 
 def test_compact_labels_have_no_accents_case_or_punctuation():
     assert compact_label(" Körper-Lage_(°) ") == "korperlage"
+
+
+@given(st.text(max_size=30))
+def test_any_label_gives_a_known_modality_or_a_reason(label):
+    alias = classify_label(label)
+    assert alias.modality is None or alias.modality in MODALITIES
+    assert alias.why
+
+
+@given(st.sampled_from(["C4-M1", "EOG(L)", "Chin EMG", "THOR RES", "SaO2"]), st.data())
+def test_case_and_separators_do_not_matter(label, data):
+    separator = data.draw(st.sampled_from([" ", "_", ".", "-", "/"]))
+    spelled = label.replace("-", separator).replace(" ", separator)
+    if data.draw(st.booleans()):
+        spelled = spelled.lower()
+    assert classify_label(spelled).modality == classify_label(label).modality
