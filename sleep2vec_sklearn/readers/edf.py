@@ -149,7 +149,14 @@ class EdfSource:
 
     def _physical(self, signals, index: int) -> np.ndarray:
         header = self.header.signals[index]
-        digital = signals[index].digital[: self.header.n_records * header.samples_per_record]
+        expected = self.header.n_records * header.samples_per_record
+        digital = signals[index].digital[:expected] if index < len(signals) else ()
+        if len(digital) != expected:
+            raise ReadError(
+                f"{self.path}: {header.label!r} has {len(digital)} samples, its header announced "
+                f"{expected} when the recording was opened. The file has changed; read it again "
+                "with read_recording."
+            )
         values = digital.astype(np.float32)
         (low, high), (least, most) = header.physical, header.digital
         gain = (high - low) / (most - least)

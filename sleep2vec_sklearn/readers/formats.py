@@ -11,13 +11,14 @@ import pandas as pd
 from ..errors import ReadError
 from .edf import EdfSource, list_edf_channels
 from .header import read_header
-from .mne import MNE_SUFFIXES, MneSource
-from .montage import Channel, pick_montage
-from .npz import NpzSource
+from .mne import MNE_SUFFIXES, MneSource, list_mne_channels
+from .montage import pick_montage
+from .npz import NpzSource, describe_arrays
 
 __all__ = ["SUFFIXES", "ChannelTable", "describe_channels", "open_source"]
 
 _EDF_SUFFIXES = (".edf", ".rec", ".bdf")
+_COLUMNS = ["label", "modality", "rate", "unit", "used", "why"]
 SUFFIXES = (*_EDF_SUFFIXES, ".npz", *MNE_SUFFIXES)
 
 
@@ -77,16 +78,16 @@ def describe_channels(path) -> pd.DataFrame:
         If the file cannot be read.
     """
     path = Path(path)
-    channels = _list_channels(path)
+    suffix = path.suffix.lower()
+    if not path.exists():
+        raise ReadError(f"{path}: no such file. Check the path.")
+    if suffix == ".npz":
+        return ChannelTable(describe_arrays(path), columns=_COLUMNS)
+    edf = suffix in _EDF_SUFFIXES
+    channels = list_edf_channels(read_header(path)) if edf else list_mne_channels(path)
     montage = pick_montage(channels, where=str(path), strict=False)
     rows = [
         (channel.label, modality or "", channel.rate, channel.dimension, used, why)
         for channel, (modality, used, why) in zip(channels, montage.reasons, strict=True)
     ]
-    return ChannelTable(rows, columns=["label", "modality", "rate", "unit", "used", "why"])
-
-
-def _list_channels(path: Path) -> list[Channel]:
-    if path.exists() and path.suffix.lower() in _EDF_SUFFIXES:
-        return list_edf_channels(read_header(path))
-    return list(open_source(path).channels)
+    return ChannelTable(rows, columns=_COLUMNS)

@@ -11,6 +11,7 @@ https://www.edfplus.info/specs/edfplus.html.
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import warnings
@@ -177,7 +178,10 @@ def _sample_bytes(path: Path, fixed: bytes, size: int) -> int:
 def _number(path: Path, raw: bytes, what: str, kind):
     text = raw.decode("latin-1").strip().replace(",", ".")
     try:
-        return kind(text)
+        value = kind(text)
+        if not math.isfinite(value):
+            raise ValueError
+        return value
     except ValueError:
         raise ReadError(
             f"{path}: {what} in the header is not a number. The file is corrupt. {_WAY_OUT}."

@@ -15,7 +15,7 @@ from .fingerprints import fingerprint_of
 from .montage import Channel, pick_montage
 from .scoring import Scoring, ScoringBuilder, parse_stage
 
-__all__ = ["MNE_SUFFIXES", "MneSource"]
+__all__ = ["MNE_SUFFIXES", "MneSource", "list_mne_channels"]
 
 MNE_SUFFIXES = (".vhdr", ".fif", ".set", ".cnt", ".eeg", ".gdf", ".nxe", ".lay", ".ds")
 
@@ -58,12 +58,8 @@ class MneSource:
         rate = float(raw.info["sfreq"])
         self._n_samples = len(raw.times)
         self._files = tuple(Path(name) for name in raw.filenames if name) or (self.path,)
-        self.channels = tuple(
-            Channel(i, info["ch_name"], rate, "V" if int(info["unit"]) == _VOLTS_CODE else "")
-            for i, info in enumerate(raw.info["chs"])
-        )
         self.montage = pick_montage(
-            self.channels, modalities=modalities, overrides=channels, where=str(self.path)
+            _channels_of(raw), modalities=modalities, overrides=channels, where=str(self.path)
         )
         self.notes = self.montage.notes
         self.duration = self._n_samples / rate
@@ -127,6 +123,23 @@ class MneSource:
             else:
                 build.add_stage(onset, float(annotation["duration"]) or 30.0, stage)
         return build.build(self.start)
+
+
+def list_mne_channels(path: Path) -> list[Channel]:
+    """List the channels of a file that MNE-Python reads."""
+    return _channels_of(_open(path))
+
+
+def _channels_of(raw) -> list[Channel]:
+    return [
+        Channel(
+            i,
+            info["ch_name"],
+            float(raw.info["sfreq"]),
+            "V" if int(info["unit"]) == _VOLTS_CODE else "",
+        )
+        for i, info in enumerate(raw.info["chs"])
+    ]
 
 
 def _open(path: Path):

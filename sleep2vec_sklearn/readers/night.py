@@ -43,7 +43,8 @@ def read_recording(
         The recording.
     hypnogram : path-like, False or None
         File with the sleep stages: EDF+ annotations, NSRR XML, CSV or text. By default one is
-        looked for beside the recording, then among its own annotations; False goes without.
+        looked for beside the recording; the recording's own annotations are read only where there
+        is none. False goes without labels and events.
     modalities : sequence of str, optional
         Only these; by default all that a channel is found for.
     channels : mapping, optional

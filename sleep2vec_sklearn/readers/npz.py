@@ -18,10 +18,9 @@ import numpy as np
 from ..errors import NoUsableChannelError, ReadError
 from ..signals import EPOCH_SECONDS, MODALITIES, Signal, SignalLayout, get_modality
 from .fingerprints import fingerprint_of
-from .montage import Channel
 from .scoring import Scoring, ScoringBuilder
 
-__all__ = ["NpzSource"]
+__all__ = ["NpzSource", "describe_arrays"]
 
 _AROUSALS = ("respiratory", "spontaneous", "limb movement", "periodic limb movement")
 _OLDER_KEYS = {"psg_heartbeat": "ibi", "psg_breath": "resp"}
@@ -76,14 +75,6 @@ class NpzSource:
             for key, value in self._labels.items()
             if value.shape == () and key not in used
         }
-
-    @property
-    def channels(self) -> tuple[Channel, ...]:
-        """The arrays read, as channels."""
-        return tuple(
-            Channel(i, key, self.layout[name].rate, self.layout[name].unit)
-            for i, (name, key) in enumerate(self._keys.items())
-        )
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
         """Read these modalities, and no other array."""
@@ -141,6 +132,27 @@ class NpzSource:
                 f"{', '.join(modality.units)} and a positive rate. Change unit_{key} or rate_{key}."
             )
         return SignalLayout(rate, unit, count)
+
+
+def describe_arrays(path: Path) -> list[tuple]:
+    """Rows of (label, modality, rate, unit, used, why) for every array of a file."""
+    try:
+        source = NpzSource(path)
+    except NoUsableChannelError:
+        return [(key, "", np.nan, "", False, "unknown key") for key in _read_shapes(path)]
+    chosen = {key: name for name, key in source._keys.items()}
+    rows = []
+    for key in source._shapes:
+        name = chosen.get(key)
+        layout = source.layout.get(name)
+        if layout is not None:
+            why = get_modality(name).description
+            rows.append((key, name, layout.rate, layout.unit, True, why))
+        else:
+            known = key in source._labels
+            why = "labels or metadata" if known else "unknown key, or a modality held twice"
+            rows.append((key, "", np.nan, "", False, why))
+    return rows
 
 
 def _choose_keys(shapes, modalities, channels, path: Path) -> dict[str, str]:

@@ -156,6 +156,8 @@ def test_a_recording_that_was_never_closed_is_read_whole(write_edf):
         (lambda data: data[:252] + b"abcd" + data[256:], "number of signals"),
         (lambda data: data[:252] + b"-3  " + data[256:], "announces -3 signals"),
         (lambda data: data[:244] + b"0       " + data[252:], "record 0 s"),
+        (lambda data: data[:244] + b"inf     " + data[252:], "length of a record"),
+        (lambda data: data[:236] + b"many    " + data[244:], "number of records"),
     ],
 )
 def test_damaged_files_say_what_was_found_and_a_way_out(write_edf, damage, words):

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from sleep2vec_sklearn import describe_channels, read_recording
+from sleep2vec_sklearn import describe_channels, read_cohort, read_recording
 from sleep2vec_sklearn.errors import ReadError
 
 mne = pytest.importorskip("mne")
@@ -77,3 +77,31 @@ def test_without_mne_the_error_gives_the_command(night, monkeypatch):
     monkeypatch.setitem(sys.modules, "mne", None)
     with pytest.raises(ImportError, match=r"pip install 'sleep2vec-sklearn\[mne\]'"):
         read_recording(night[0])
+
+
+def test_describe_channels_works_where_nothing_is_usable(tmp_path):
+    info = mne.create_info(["xyzzy", "HR"], 128, "misc")
+    path = tmp_path / "odd_raw.fif"
+    mne.io.RawArray(np.zeros((2, 5000)), info, verbose="error").save(path, verbose="error")
+    table = describe_channels(path)
+    assert table["label"].tolist() == ["xyzzy", "HR"]
+    assert not table["used"].any()
+
+
+def test_brainvision_files_are_read_with_their_companions(tmp_path):
+    header = "Brain Vision Data Exchange Header File Version 1.0\n[Common Infos]\n"
+    header += "DataFile=night.eeg\nMarkerFile=night.vmrk\nDataFormat=BINARY\n"
+    header += "DataOrientation=MULTIPLEXED\nNumberOfChannels=1\nSamplingInterval=10000\n"
+    header += "[Binary Infos]\nBinaryFormat=INT_16\n[Channel Infos]\nCh1=C4-M1,,0.5,µV\n"
+    marks = "Brain Vision Data Exchange Marker File, Version 1.0\n[Common Infos]\n"
+    marks += "DataFile=night.eeg\n[Marker Infos]\nMk1=New Segment,,1,1,0,19850101223000000000\n"
+    samples = np.arange(6000, dtype="<i2") % 100
+    (tmp_path / "night.vhdr").write_text(header, encoding="utf-8")
+    (tmp_path / "night.vmrk").write_text(marks, encoding="utf-8")
+    (tmp_path / "night.eeg").write_bytes(samples.tobytes())
+    recording = read_recording(tmp_path / "night.vhdr")
+    np.testing.assert_allclose(recording["eeg"] * 1e6, samples * 0.5, atol=1e-3)
+    before = recording.fingerprint
+    (tmp_path / "night.eeg").write_bytes((samples + 1).astype("<i2").tobytes() + b"  ")
+    assert read_recording(tmp_path / "night.vhdr").fingerprint != before
+    assert len(read_cohort(tmp_path, verbose=0)) == 1

@@ -167,3 +167,41 @@ def test_readers_import_neither_torch_nor_sklearn_nor_mne():
 def test_reading_again_gives_the_same_samples(write_edf):
     night = read_recording(write_edf())
     np.testing.assert_array_equal(night["eeg"], night["eeg"])
+
+
+def test_labels_in_the_recording_give_way_to_a_file_beside_it(write_edf, stages_of):
+    path = write_edf(annotations=stages_of("WWWW"))
+    assert read_recording(path).stages.tolist() == [0, 0, 0, 0]
+    path.with_name("night_hypnogram.csv").write_text("stage\nN2\nN2\nR\nR\n")
+    night = read_recording(path)
+    assert night.stages.tolist() == [2, 2, 4, 4]
+    assert night.events is None
+
+
+def test_a_broken_hypnogram_is_an_error_that_can_be_turned_off(write_edf):
+    path = write_edf()
+    path.with_name("night-nsrr.xml").write_text("<PSGAnnotation>")
+    with pytest.raises(ReadError, match=r"night-nsrr\.xml: not well-formed"):
+        read_recording(path)
+    assert read_recording(path, hypnogram=False).stages is None
+
+
+def test_modalities_and_channels_narrow_what_is_read(write_edf):
+    path = write_edf(channels={"C4": 128, "M1": 128, "F3-M2": 128, "ECG": 128})
+    assert read_recording(path, modalities=["eeg"]).modalities == ("eeg",)
+    both = read_recording(path, channels={"eeg": "F3-M2", "ecg": None})
+    assert both.modalities == ("eeg",)
+    assert both.fingerprint != read_recording(path, modalities=["eeg"]).fingerprint
+
+
+def test_a_night_without_a_modality_keeps_its_epochs(write_edf):
+    night = read_recording(write_edf())
+    assert night.without("eeg").n_epochs == night.n_epochs == 4
+
+
+def test_labels_that_miss_the_signals_wholly_leave_all_unscored(write_edf, stages_of):
+    later = datetime.datetime(1985, 1, 2, 3, 0)
+    other = write_edf("scored.edf", annotations=stages_of("22"), start=later)
+    night = read_recording(write_edf(), hypnogram=other)
+    assert night.stages.tolist() == [-1] * 4
+    assert "4 of 4 epochs are unscored, 0 of them movement" in night.notes

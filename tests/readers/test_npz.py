@@ -98,4 +98,35 @@ def test_damaged_archives_are_named(tmp_path, content, error):
 def test_a_recording_from_npz_survives_pickling_and_describes_itself(night):
     restored = pickle.loads(pickle.dumps(read_recording(night)))
     assert restored["eeg"].shape == (120 * 128,)
-    assert describe_channels(night)["label"].tolist()[0] == "eeg_original"
+
+
+def test_describe_channels_tells_signals_from_labels(night, tmp_path):
+    table = describe_channels(night).set_index("label")
+    assert table.loc[["eeg_original", "heartbeat"], "modality"].tolist() == ["eeg", "ibi"]
+    assert not table.loc[["stage5", "ahi"], "used"].any()
+    np.savez(tmp_path / "odd.npz", x=np.zeros(9))
+    assert describe_channels(tmp_path / "odd.npz")["why"].tolist() == ["unknown key"]
+
+
+def test_a_unit_the_modality_does_not_have_is_an_error(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, eeg=np.zeros(7680), unit_eeg="parsec")
+    with pytest.raises(ReadError, match=r"'eeg' has unit 'parsec'.*accepted are uV"):
+        read_recording(path)
+
+
+def test_only_the_modalities_asked_for_are_read(night):
+    assert read_recording(night, modalities=["ibi"]).modalities == ("ibi",)
+    assert read_recording(night, channels={"eeg": None}).modalities == (
+        "airflow",
+        "ibi",
+        "actigraphy",
+    )
+
+
+def test_an_array_cut_short_is_named(night):
+    data = night.read_bytes()
+    recording = read_recording(night)
+    night.write_bytes(data[:5000])
+    with pytest.raises(ReadError, match=r"night\.npz"):
+        recording.read()
