@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording, Signal
+from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording, Signal, get_modality
+from sleep2vec_sklearn.signals.units import to_canonical_unit
 
 __all__ = ["FEATURE_SETS", "hand_made_long", "hand_made_short"]
 
@@ -62,10 +63,10 @@ def epoch_series(recording: Recording) -> pd.DataFrame:
     """Per epoch: log activity, heart rate against the night's median, log of its SD and range."""
     signals = recording.read(["ibi", "actigraphy"])
     n = recording.n_epochs
-    beats = _by_epoch(signals.get("ibi"), n)
+    beats = _by_epoch(signals.get("ibi"), "ibi", n)
     heart_rate = pd.DataFrame(60.0 / beats).T
     level = heart_rate.mean()
-    counts = pd.DataFrame(_by_epoch(signals.get("actigraphy"), n)).T
+    counts = pd.DataFrame(_by_epoch(signals.get("actigraphy"), "actigraphy", n)).T
     return pd.DataFrame(
         {
             "activity": np.log1p(counts.mean() * EPOCH_SECONDS),
@@ -76,15 +77,14 @@ def epoch_series(recording: Recording) -> pd.DataFrame:
     )
 
 
-def _by_epoch(signal: Signal | None, n_epochs: int) -> np.ndarray:
+def _by_epoch(signal: Signal | None, name: str, n_epochs: int) -> np.ndarray:
     if signal is None:
         return np.full((n_epochs, 1), np.nan)
-    if signal.unit not in ("s", "counts"):
-        raise ValueError(f"baselines take ibi in s and actigraphy in counts, got {signal.unit!r}")
-    width = round(signal.rate * EPOCH_SECONDS)
+    samples, rate = to_canonical_unit(signal.values, signal.rate, signal.unit, get_modality(name))
+    width = round(rate * EPOCH_SECONDS)
     values = np.full(n_epochs * width, np.nan)
-    used = min(len(values), len(signal.values))
-    values[:used] = signal.values[:used]
+    used = min(len(values), len(samples))
+    values[:used] = samples[:used]
     return values.reshape(n_epochs, width)
 
 

@@ -2,8 +2,17 @@
 """Loaders for public data sets, in the layouts they are published in."""
 
 from .apnea_ecg import load_apnea_ecg
+from .dreams import load_dreams
 from .mmash import load_mmash
 from .sleep_accel import load_sleep_accel
 from .slpdb import load_slpdb
+from .ucddb import load_ucddb
 
-__all__ = ["load_apnea_ecg", "load_mmash", "load_sleep_accel", "load_slpdb"]
+__all__ = [
+    "load_apnea_ecg",
+    "load_dreams",
+    "load_mmash",
+    "load_sleep_accel",
+    "load_slpdb",
+    "load_ucddb",
+]

@@ -25,6 +25,9 @@ def load_sleep_accel(folder) -> Cohort:
     before that is not used. ``ibi`` is 60 / heart rate, so without beat-to-beat variability (at
     1 Hz, see :func:`~sleep2vec_sklearn.signals.derivation.ibi_from_heart_rate`).
 
+    The 30-s counts that circulate with this data set are smoothed: a single movement is a bell of
+    about 50 s SD over the epochs around it, so counts are small and seldom zero near movements.
+
     Parameters
     ----------
     folder : path-like

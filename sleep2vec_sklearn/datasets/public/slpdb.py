@@ -88,7 +88,8 @@ def _scored(marks: Annotations, header: Header) -> tuple[np.ndarray, pd.DataFram
         if epoch < len(stages):
             stages[epoch] = _STAGES.get(stage, -1)
         onset = float(epoch * EPOCH_SECONDS)
-        # An event that occurs twice in an epoch is marked twice.
+        # An event that occurs twice in an epoch is marked twice; "LL" are two leg movements.
+        codes = [single for code in codes for single in (code if not code.strip("L") else [code])]
         rows += [(onset, float(EPOCH_SECONDS), _EVENTS[code]) for code in codes if code in _EVENTS]
     return stages, pd.DataFrame(rows, columns=["onset", "duration", "type"])
 

@@ -2,6 +2,7 @@
 """Simulated sleep: nights whose signals follow stages, breathing, heart beats and movements."""
 
 from .cohort import make_sleep_cohort
+from .edf_export import write_edf_cohort
 from .source import SimulatedSource
 
-__all__ = ["SimulatedSource", "make_sleep_cohort"]
+__all__ = ["SimulatedSource", "make_sleep_cohort", "write_edf_cohort"]

@@ -9,10 +9,12 @@ arrhythmia, crosses whole numbers (integral pulse frequency modulation).
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from .night import CONTROL_RATE, Night, impulse_response, wandering
-from .respiration import Breathing, breathe
+from .respiration import breathe
 from .synthesis import place
 
 __all__ = ["beat_times", "ecg", "ibi", "ppg"]
@@ -26,9 +28,10 @@ _FLUCTUATIONS = (
 _SINUS_ARRHYTHMIA = (0.018, 0.025, 0.033, 0.040, 0.018)
 
 
-def beat_times(night: Night, breathing: Breathing | None = None) -> np.ndarray:
+@lru_cache(maxsize=2)
+def beat_times(night: Night) -> np.ndarray:
     """Times of the heart beats in seconds; every call gives the same."""
-    breathing = breathe(night) if breathing is None else breathing
+    breathing = breathe(night)
     rng = night.stream("heart")
     rate = heart_rate(night, rng)
     strength = night.by_stage(_SINUS_ARRHYTHMIA) * night.subject.heart_variability
@@ -95,7 +98,7 @@ def ecg(night: Night, rate: float) -> np.ndarray:
     """One lead in uV, of shape (duration * rate,), before the amplifier."""
     rng = night.stream("ecg")
     breathing = breathe(night)
-    beats = beat_times(night, breathing)
+    beats = beat_times(night)
     n = round(night.duration * rate)
     times = np.arange(n, dtype=np.float32) / np.float32(rate)
     control = np.arange(night.n_control) / CONTROL_RATE
@@ -141,7 +144,9 @@ def ibi(night: Night, rate: float) -> np.ndarray:
     pulse = np.convolve(np.pad(pulse, (window, 0), mode="edge"), np.ones(window) / window, "valid")
     shown = np.cumsum(rng.integers(2, 9, night.duration // 2))
     shown = shown[shown < night.duration]
-    noise = rng.normal(0, 0.4, len(shown)) * (1 + 0.5 * night.by_stage((3, 1, 0, 0, 0.5))[shown * 4])
+    noise = rng.normal(0, 0.4, len(shown)) * (
+        1 + 0.5 * night.by_stage((3, 1, 0, 0, 0.5))[shown * 4]
+    )
     return np.interp(times, shown, np.round(pulse[shown] + noise)).astype(np.float32)
 
 
@@ -149,7 +154,7 @@ def ppg(night: Night, rate: float) -> np.ndarray:
     """Finger pulse wave in arbitrary units; arousals and movements narrow the vessels."""
     rng = night.stream("ppg")
     breathing = breathe(night)
-    beats = beat_times(night, breathing)
+    beats = beat_times(night)
     narrowing = impulse_response(
         night.arousals.onset, np.full(len(night.arousals), 0.5), _surge(6, 1.5), night.n_control
     )
@@ -168,5 +173,7 @@ def ppg(night: Night, rate: float) -> np.ndarray:
     notch = rng.uniform(0.2, 0.5)
     delay = 0.22 + 0.02 * rng.standard_normal()
     wave = ((0, 0.085, 1.0), (0.27, 0.10, notch))
-    _place_bumps(signal, rate, beats + delay - 0.25, 0.25, 0.9, wave, np.interp(beats, control, amplitude))
+    _place_bumps(
+        signal, rate, beats + delay - 0.25, 0.25, 0.9, wave, np.interp(beats, control, amplitude)
+    )
     return signal

@@ -11,9 +11,9 @@ import numpy as np
 from ...signals import EPOCH_SECONDS, MODALITIES, Cohort, Recording, get_modality
 from .night import Night, draw_night
 from .outcomes import draw_outcomes
-from .randomness import seed_from, stream
+from .randomness import seed_from
 from .sensors import draw_failures
-from .sites import SITE_KINDS, Site, draw_site
+from .sites import SITE_KINDS, draw_site
 from .source import SimulatedSource
 from .subjects import draw_subject
 

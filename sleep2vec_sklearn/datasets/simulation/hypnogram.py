@@ -22,11 +22,11 @@ _WAKING = np.array([0.0, 0.030, 0.010, 0.003, 0.009])
 _LIGHTENING = np.array([0.0, 0.0, 0.016, 0.004, 0.014])
 _CONFUSION = np.array(
     [
-        [0.95, 0.045, 0.005, 0.0, 0.0],
-        [0.09, 0.75, 0.12, 0.0, 0.04],
-        [0.01, 0.03, 0.91, 0.04, 0.01],
-        [0.0, 0.0, 0.12, 0.88, 0.0],
-        [0.01, 0.04, 0.01, 0.0, 0.94],
+        [0.970, 0.025, 0.005, 0.0, 0.0],
+        [0.06, 0.84, 0.08, 0.0, 0.02],
+        [0.005, 0.020, 0.945, 0.025, 0.005],
+        [0.0, 0.0, 0.07, 0.93, 0.0],
+        [0.005, 0.025, 0.010, 0.0, 0.960],
     ]
 )
 
@@ -51,7 +51,9 @@ def simulate_hypnogram(subject: Subject, n_epochs: int, rng: np.random.Generator
     age = subject.age - 20
     unrest = subject.fragmentation * (0.5 + 0.013 * age) * (1 + subject.ahi / 45)
     deep = subject.deep_sleep * np.clip(1.15 - 0.011 * age, 0.15, None) / (1 + subject.ahi / 80)
-    latency = round(2 * float(np.clip(rng.lognormal(np.log(13) + 0.3 * np.log(unrest), 0.7), 1, 90)))
+    latency = round(
+        2 * float(np.clip(rng.lognormal(np.log(13) + 0.3 * np.log(unrest), 0.7), 1, 90))
+    )
     waking = round(2 * float(np.clip(rng.lognormal(np.log(5.0), 0.9), 0.5, 60)))
     latency = min(latency, n_epochs // 3)
     waking = min(waking, n_epochs // 8)

@@ -43,7 +43,7 @@ class Bursts:
         return len(self.onset)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Night:
     """What happens in one night.
 
@@ -107,7 +107,10 @@ class Night:
 
     def by_stage(self, values, blur: float = 15.0) -> np.ndarray:
         """One value per stage, as a smooth track at the control rate."""
-        return self.stage_weights(CONTROL_RATE, blur) @ np.asarray(values, dtype=np.float32)
+        steps = np.repeat(np.asarray(values, dtype=np.float32)[self.true_stages], EPOCH_SECONDS)
+        track = gaussian_filter1d(steps, blur, mode="nearest", truncate=3)
+        control = np.arange(self.n_control) / CONTROL_RATE
+        return np.interp(control, np.arange(self.duration) + 0.5, track).astype(np.float32)
 
     @property
     def n_control(self) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -34,6 +35,8 @@ class Breathing:
     effort: np.ndarray
 
 
+# The sensors of a night are read one after another: the last nights' breathing is worth keeping.
+@lru_cache(maxsize=2)
 def breathe(night: Night) -> Breathing:
     """The night's breathing; every call gives the same."""
     rng = night.stream("breathing")
@@ -112,7 +115,9 @@ def movement_track(night: Night, rate: float) -> np.ndarray:
     """Size of body movement over time, of shape (duration * rate,)."""
     track = np.zeros(round(night.duration * rate), dtype=np.float32)
     moves = night.movements
-    for start, stop, size in zip(moves.onset, moves.onset + moves.duration, moves.size, strict=True):
+    for start, stop, size in zip(
+        moves.onset, moves.onset + moves.duration, moves.size, strict=True
+    ):
         span = slice(int(start * rate), max(int(stop * rate), int(start * rate) + 1))
         track[span] = np.maximum(track[span], size)
     return track

@@ -122,7 +122,7 @@ def draw_site(seed: int, index: int, kind: str) -> Site:
 
 
 def _rates(kind: str, rng) -> dict[str, float]:
-    fast = rng.choice([100, 125, 128, 200, 256, 512], p=[0.2, 0.1, 0.2, 0.25, 0.2, 0.05])
+    fast = rng.choice([100, 125, 128, 200, 256, 512], p=[0.2, 0.1, 0.22, 0.25, 0.2, 0.03])
     belt = rng.choice([8, 10, 16, 25, 32])
     return {
         "eeg": fast,

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Pictures; matplotlib is imported when one is drawn."""
+
+from .hypnogram import HypnogramDisplay
+
+__all__ = ["HypnogramDisplay"]

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""EDF, EDF+ and BDF files, read lazily at native rates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ReadError
+from ..signals import Signal, SignalLayout
+from .annotations import read_edf_annotations
+from .fingerprints import fingerprint_of
+from .header import EdfChannel, EdfHeader, quiet_edfio, read_header
+from .montage import Channel, Derivation, pick_montage
+from .scoring import Scoring
+
+__all__ = ["EdfSource", "list_edf_channels"]
+
+_LONGEST_SECONDS = 14 * 86400.0
+
+
+class EdfSource:
+    """Signals of one EDF, EDF+ or BDF file.
+
+    The header is read at construction, samples when they are asked for: each :meth:`read` opens
+    the file once and takes only the channels it needs, as float32 in physical units. Gaps of a
+    discontinuous file (EDF+D) become NaN at their place; to place them, the times of its records
+    are read at construction. BDF files are read whole by edfio each time, however few channels
+    are wanted.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    modalities : sequence of str, optional
+        Only these.
+    channels : mapping, optional
+        Modality to label, (label, reference label) or None; overrides the alias table.
+
+    Attributes
+    ----------
+    header : EdfHeader
+        Without the patient's name.
+    montage : Montage
+        What is read as what.
+    notes : tuple of str
+        What was left out, repaired or assumed.
+
+    Raises
+    ------
+    ReadError
+        If the file is missing, truncated, corrupt or of another format.
+    NoUsableChannelError
+        If none of its channels maps to a wanted modality.
+    """
+
+    def __init__(
+        self,
+        path,
+        *,
+        modalities: Sequence[str] | None = None,
+        channels: Mapping | None = None,
+    ):
+        self.path = Path(path)
+        self.header = read_header(self.path)
+        self.montage = pick_montage(
+            list_edf_channels(self.header),
+            modalities=modalities,
+            overrides=channels,
+            where=str(self.path),
+        )
+        self._onsets = _record_onsets(self.path, self.header)
+        self.notes = self.header.notes + self._gap_notes() + self.montage.notes
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first sample to the end of the last record."""
+        if self._onsets is None:
+            return self.header.n_records * self.header.record_seconds
+        return float(self._onsets.max()) + self.header.record_seconds
+
+    @property
+    def start(self) -> datetime | None:
+        """Clock time of the first sample."""
+        return self.header.start
+
+    @property
+    def metadata(self) -> dict:
+        """Sex and age, where an EDF+ header states them."""
+        return dict(self.header.patient)
+
+    def own_scoring(self) -> Scoring:
+        """Stages and events among the file's own annotations; may be empty."""
+        return read_edf_annotations(self.path)
+
+    @property
+    def layout(self) -> dict[str, SignalLayout]:
+        """Modality to layout, from the header alone."""
+        return {
+            name: SignalLayout(
+                derivation.channel.rate,
+                derivation.unit,
+                round(self.duration * derivation.channel.rate),
+            )
+            for name, derivation in self.montage.derivations.items()
+        }
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """Read these modalities, opening the file once.
+
+        Raises
+        ------
+        ReadError
+            If the file has changed since it was opened first, or edfio cannot read it.
+        """
+        signals = _open(self.path, self.header)
+        found = {}
+        for name in names:
+            derivation = self.montage.derivations[name]
+            values = self._derive(signals, derivation)
+            values.flags.writeable = False
+            found[name] = Signal(values, derivation.channel.rate, derivation.unit)
+        return found
+
+    def fingerprint(self) -> str:
+        """sha256 of the file's bytes and of what is read from it."""
+        settings = [
+            (name, d.channel.index, d.reference and d.reference.index, d.unit)
+            for name, d in sorted(self.montage.derivations.items())
+        ]
+        return fingerprint_of([self.path], ("edf", settings))
+
+    def _gap_notes(self) -> tuple[str, ...]:
+        missing = self.duration - self.header.n_records * self.header.record_seconds
+        return (f"discontinuous: {missing:g} s without records are gaps",) if missing > 0 else ()
+
+    def _derive(self, signals, derivation: Derivation) -> np.ndarray:
+        values = self._physical(signals, derivation.channel.index)
+        if derivation.reference is not None:
+            reference = self._physical(signals, derivation.reference.index)
+            if derivation.reference_factor != 1:
+                reference *= np.float32(derivation.reference_factor)
+            values -= reference
+        return values if self._onsets is None else self._place(values, derivation.channel.rate)
+
+    def _physical(self, signals, index: int) -> np.ndarray:
+        header = self.header.signals[index]
+        expected = self.header.n_records * header.samples_per_record
+        digital = signals[index].digital[:expected] if index < len(signals) else ()
+        if len(digital) != expected:
+            raise ReadError(
+                f"{self.path}: {header.label!r} has {len(digital)} samples, its header announced "
+                f"{expected} when the recording was opened. The file has changed; read it again "
+                "with read_recording."
+            )
+        values = digital.astype(np.float32)
+        (low, high), (least, most) = header.physical, header.digital
+        gain = (high - low) / (most - least)
+        values *= np.float32(gain)
+        values += np.float32(low - least * gain)
+        return values
+
+    def _place(self, values: np.ndarray, rate: float) -> np.ndarray:
+        width = round(rate * self.header.record_seconds)
+        spread = np.full(round(self.duration * rate), np.nan, dtype=np.float32)
+        for onset, record in zip(self._onsets, values.reshape(-1, width), strict=True):
+            first = round(onset * rate)
+            piece = spread[first : first + width]
+            piece[:] = record[: len(piece)]
+        return spread
+
+
+def list_edf_channels(header: EdfHeader) -> list[Channel]:
+    """Channels of a header that hold samples on a usable scale, and the others at 0 Hz."""
+    return [
+        Channel(
+            i,
+            signal.label,
+            signal.samples_per_record / header.record_seconds if _has_scale(signal) else 0.0,
+            signal.dimension,
+        )
+        for i, signal in enumerate(header.signals)
+    ]
+
+
+def _has_scale(signal: EdfChannel) -> bool:
+    return signal.physical[0] != signal.physical[1] and signal.digital[0] < signal.digital[1]
+
+
+def _open(path: Path, header: EdfHeader):
+    """Open a file with edfio; its signals read their samples when touched."""
+    import edfio
+
+    try:
+        with quiet_edfio():
+            if header.sample_bytes == 3:
+                return edfio.read_bdf(path, header_encoding="latin-1").signals
+            return edfio.read_edf(path, lazy_load_data=True, header_encoding="latin-1").signals
+    except (OSError, ValueError) as error:
+        raise ReadError(
+            f"{path}: edfio cannot read it ({type(error).__name__}). Copy it again, or convert it "
+            "with another tool."
+        ) from error
+
+
+def _record_onsets(path: Path, header: EdfHeader) -> np.ndarray | None:
+    """Start of each record of a discontinuous file, in seconds from the first."""
+    if not header.discontinuous:
+        return None
+    sizes = [channel.samples_per_record * header.sample_bytes for channel in header.channels]
+    timekeeping = next((i for i, c in enumerate(header.channels) if c.is_annotation), None)
+    if timekeeping is None:
+        raise ReadError(
+            f"{path}: marked as discontinuous (EDF+D), but without the annotations that say when "
+            "each record starts. Convert it to a continuous EDF."
+        )
+    first = sum(sizes[:timekeeping])
+    records = np.memmap(path, np.uint8, "r", header.data_offset, (header.n_records, sum(sizes)))
+    onsets = np.empty(header.n_records)
+    for i, record in enumerate(records[:, first : first + sizes[timekeeping]]):
+        stamp = re.match(rb"[+-]\d+(?:\.\d+)?", record.tobytes())
+        if stamp is None:
+            raise ReadError(
+                f"{path}: record {i + 1} of a discontinuous file has no start time. The file is "
+                "corrupt. Copy it again, or leave it out."
+            )
+        onsets[i] = float(stamp[0])
+    onsets -= onsets[0]
+    if onsets.min() < 0 or onsets.max() > _LONGEST_SECONDS:
+        raise ReadError(
+            f"{path}: its records start between {onsets.min():g} and {onsets.max():g} s of the "
+            "first; accepted is up to 14 days. Split the file by night."
+        )
+    return onsets

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Every other format, through MNE-Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ReadError
+from ..signals import Signal, SignalLayout
+from .fingerprints import fingerprint_of
+from .montage import Channel, pick_montage
+from .scoring import Scoring, ScoringBuilder, parse_stage
+
+__all__ = ["MNE_SUFFIXES", "MneSource", "list_mne_channels"]
+
+MNE_SUFFIXES = (".vhdr", ".fif", ".set", ".cnt", ".eeg", ".gdf", ".nxe", ".lay", ".ds")
+
+_VOLTS_CODE = 107
+_SEXES = {1: "M", 2: "F"}
+
+
+class MneSource:
+    """Signals of a file that MNE-Python reads.
+
+    MNE gives every channel of a file the rate of the fastest; spans it annotates as bad or as
+    skipped become NaN. The header is read at construction, samples when asked for.
+
+    Parameters
+    ----------
+    path : path-like
+        Anything :func:`mne.io.read_raw` takes.
+    modalities, channels : optional
+        As in :class:`~sleep2vec_sklearn.readers.EdfSource`.
+
+    Raises
+    ------
+    ImportError
+        If MNE-Python is not installed.
+    ReadError
+        If MNE cannot read the file.
+    NoUsableChannelError
+        If none of its channels maps to a wanted modality.
+    """
+
+    def __init__(
+        self,
+        path,
+        *,
+        modalities: Sequence[str] | None = None,
+        channels: Mapping | None = None,
+    ):
+        self.path = Path(path)
+        raw = _open(self.path)
+        rate = float(raw.info["sfreq"])
+        self._n_samples = len(raw.times)
+        self._files = tuple(Path(name) for name in raw.filenames if name) or (self.path,)
+        self.montage = pick_montage(
+            _channels_of(raw), modalities=modalities, overrides=channels, where=str(self.path)
+        )
+        self.notes = self.montage.notes
+        self.duration = self._n_samples / rate
+        measured = raw.info["meas_date"]
+        self.start: datetime | None = None if measured is None else measured.replace(tzinfo=None)
+        sex = (raw.info["subject_info"] or {}).get("sex")
+        self.metadata = {"sex": _SEXES[sex]} if sex in _SEXES else {}
+
+    @property
+    def layout(self) -> dict[str, SignalLayout]:
+        """Modality to layout."""
+        return {
+            name: SignalLayout(derivation.channel.rate, derivation.unit, self._n_samples)
+            for name, derivation in self.montage.derivations.items()
+        }
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """Read these modalities in one pass over the file."""
+        chosen = {name: self.montage.derivations[name] for name in names}
+        picks = sorted(
+            {
+                channel.index
+                for d in chosen.values()
+                for channel in (d.channel, d.reference)
+                if channel is not None
+            }
+        )
+        if not picks:
+            return {}
+        samples = _open(self.path).get_data(
+            picks=picks, reject_by_annotation="NaN", verbose="error"
+        )
+        found = {}
+        for name, derivation in chosen.items():
+            values = samples[picks.index(derivation.channel.index)].astype(np.float32)
+            if derivation.reference is not None:
+                reference = samples[picks.index(derivation.reference.index)]
+                values -= (reference * derivation.reference_factor).astype(np.float32)
+            values.flags.writeable = False
+            found[name] = Signal(values, derivation.channel.rate, derivation.unit)
+        return found
+
+    def fingerprint(self) -> str:
+        """sha256 of the files' bytes and of what is read from them."""
+        settings = [
+            (name, d.channel.index, d.reference and d.reference.index, d.unit)
+            for name, d in sorted(self.montage.derivations.items())
+        ]
+        return fingerprint_of(sorted({self.path, *self._files}), ("mne", settings))
+
+    def own_scoring(self) -> Scoring:
+        """Stages and events among the file's annotations; may be empty."""
+        build = ScoringBuilder()
+        raw = _open(self.path)
+        for annotation in raw.annotations:
+            onset = float(annotation["onset"]) - raw.first_time * bool(raw.annotations.orig_time)
+            text = str(annotation["description"])
+            stage = parse_stage(text.rpartition("/")[2], bare=False)
+            if stage is None:
+                build.add_event(onset, float(annotation["duration"]), text)
+            else:
+                build.add_stage(onset, float(annotation["duration"]) or 30.0, stage)
+        return build.build(self.start)
+
+
+def list_mne_channels(path: Path) -> list[Channel]:
+    """List the channels of a file that MNE-Python reads."""
+    return _channels_of(_open(path))
+
+
+def _channels_of(raw) -> list[Channel]:
+    return [
+        Channel(
+            i,
+            info["ch_name"],
+            float(raw.info["sfreq"]),
+            "V" if int(info["unit"]) == _VOLTS_CODE else "",
+        )
+        for i, info in enumerate(raw.info["chs"])
+    ]
+
+
+def _open(path: Path):
+    try:
+        import mne
+    except ImportError as error:
+        raise ImportError(
+            f"{path}: files of this kind are read by MNE-Python, which is not installed. Install "
+            "it with: pip install 'sleep2vec-sklearn[mne]', or convert the file to EDF."
+        ) from error
+    try:
+        return mne.io.read_raw(path, preload=False, verbose="error")
+    except (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError) as error:
+        # What MNE says may quote the header, and with it the patient's name.
+        raise ReadError(
+            f"{path}: MNE-Python cannot read it ({type(error).__name__}). Check the suffix, or "
+            "convert the file to EDF."
+        ) from None

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""NPZ files in the layout of the sleep2vec authors.
+
+One-dimensional arrays per channel at the token's width over 30 s, under their keys
+(``eeg_original``, ``resp_nasal_original``, ``heartbeat``, ...) or the catalogue's names; ``stage5``
+with one integer per epoch, ``ah_event`` and ``arousal_event`` at 1 Hz, and scalars such as ``ahi``
+and ``tst``. ``rate_<key>`` and ``unit_<key>`` override the rate and unit of a channel.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import NoUsableChannelError, ReadError
+from ..signals import EPOCH_SECONDS, MODALITIES, Signal, SignalLayout, get_modality
+from .fingerprints import fingerprint_of
+from .scoring import Scoring, ScoringBuilder
+
+__all__ = ["NpzSource", "describe_arrays"]
+
+_AROUSALS = ("respiratory", "spontaneous", "limb movement", "periodic limb movement")
+_OLDER_KEYS = {"psg_heartbeat": "ibi", "psg_breath": "resp"}
+_VECTOR_MAGNITUDE_RATE = 32.0
+
+
+class NpzSource:
+    """Signals of one NPZ file.
+
+    Array headers are read at construction, samples when asked for. Actigraphy whose length fits
+    32 Hz rather than 1 Hz is the authors' vector magnitude, in g.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    modalities : sequence of str, optional
+        Only these.
+    channels : mapping, optional
+        Modality to key, or to None to leave it out.
+
+    Raises
+    ------
+    ReadError
+        If the file is corrupt, or holds pickled objects, which are never loaded.
+    NoUsableChannelError
+        If no key is a wanted modality.
+    """
+
+    def __init__(
+        self,
+        path,
+        *,
+        modalities: Sequence[str] | None = None,
+        channels: Mapping | None = None,
+    ):
+        self.path = Path(path)
+        self._shapes = _read_shapes(self.path)
+        small = {k for k, (shape, _) in self._shapes.items() if shape == () or k == "stage5"}
+        small |= {k for k in self._shapes if k in ("ah_event", "arousal_event")}
+        self._labels = _load(self.path, sorted(small))
+        keys = _choose_keys(self._shapes, modalities, channels, self.path)
+        self._keys = {name: keys[name] for name in MODALITIES if name in keys}
+        self._seconds = self._known_seconds()
+        self.layout = {name: self._layout_of(name, key) for name, key in self._keys.items()}
+        self.duration = max(layout.duration for layout in self.layout.values())
+        self.start = None
+        self.notes: tuple[str, ...] = ()
+        used = {f"{k}_{key}" for k in ("rate", "unit") for key in self._shapes}
+        self.metadata = {
+            key: value.item()
+            for key, value in self._labels.items()
+            if value.shape == () and key not in used
+        }
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """Read these modalities, and no other array."""
+        arrays = _load(self.path, [self._keys[name] for name in names])
+        found = {}
+        for name in names:
+            values = np.ascontiguousarray(arrays[self._keys[name]].reshape(-1), dtype=np.float32)
+            values.flags.writeable = False
+            found[name] = Signal(values, self.layout[name].rate, self.layout[name].unit)
+        return found
+
+    def fingerprint(self) -> str:
+        """sha256 of the file's bytes and of what is read from it."""
+        settings = [
+            (name, key, self.layout[name].rate, self.layout[name].unit)
+            for name, key in self._keys.items()
+        ]
+        return fingerprint_of([self.path], ("npz", settings))
+
+    def own_scoring(self) -> Scoring:
+        """``stage5``, ``ah_event`` and ``arousal_event``; may be empty."""
+        build = ScoringBuilder()
+        for i, code in enumerate(self._labels.get("stage5", ())):
+            stage = int(code) if 0 <= code <= 4 else -1
+            build.add_stage(i * float(EPOCH_SECONDS), float(EPOCH_SECONDS), stage)
+        if "ah_event" in self._labels:
+            _add_runs(build, self._labels["ah_event"], "apnea or hypopnea")
+        arousals = self._labels.get("arousal_event")
+        if arousals is not None and arousals.ndim == 2:
+            for column, kind in zip(arousals.T, _AROUSALS, strict=False):
+                _add_runs(build, column, f"arousal ({kind})")
+        return build.build()
+
+    def _known_seconds(self) -> float | None:
+        if "stage5" in self._labels:
+            return len(self._labels["stage5"]) * float(EPOCH_SECONDS)
+        others = [
+            np.prod(self._shapes[key][0]) / get_modality(name).conditioning.rate
+            for name, key in self._keys.items()
+            if name != "actigraphy"
+        ]
+        return max(others, default=None)
+
+    def _layout_of(self, name: str, key: str) -> SignalLayout:
+        modality = get_modality(name)
+        count = int(np.prod(self._shapes[key][0]))
+        rate, unit = modality.conditioning.rate, modality.unit
+        if name == "actigraphy" and self._seconds and count / self._seconds > 5.0:
+            rate, unit = _VECTOR_MAGNITUDE_RATE, "g"
+        rate = float(self._labels.get(f"rate_{key}", rate))
+        unit = str(self._labels.get(f"unit_{key}", unit))
+        if unit not in modality.units or not rate > 0:
+            raise ReadError(
+                f"{self.path}: {key!r} has unit {unit!r} and rate {rate:g}; accepted are "
+                f"{', '.join(modality.units)} and a positive rate. Change unit_{key} or rate_{key}."
+            )
+        return SignalLayout(rate, unit, count)
+
+
+def describe_arrays(path: Path) -> list[tuple]:
+    """Rows of (label, modality, rate, unit, used, why) for every array of a file."""
+    try:
+        source = NpzSource(path)
+    except NoUsableChannelError:
+        return [(key, "", np.nan, "", False, "unknown key") for key in _read_shapes(path)]
+    chosen = {key: name for name, key in source._keys.items()}
+    rows = []
+    for key in source._shapes:
+        name = chosen.get(key)
+        layout = source.layout.get(name)
+        if layout is not None:
+            why = get_modality(name).description
+            rows.append((key, name, layout.rate, layout.unit, True, why))
+        else:
+            known = key in source._labels
+            why = "labels or metadata" if known else "unknown key, or a modality held twice"
+            rows.append((key, "", np.nan, "", False, why))
+    return rows
+
+
+def _choose_keys(shapes, modalities, channels, path: Path) -> dict[str, str]:
+    wanted = set(MODALITIES if modalities is None else (get_modality(m).name for m in modalities))
+    overrides = {get_modality(name).name: key for name, key in (channels or {}).items()}
+    names = {**{m.upstream_key: m.name for m in MODALITIES.values()}, **_OLDER_KEYS}
+    names.update({name: name for name in MODALITIES})
+    found = {}
+    for key, (shape, kind) in shapes.items():
+        name = names.get(key)
+        if name in wanted and name not in overrides and len(shape) in (1, 2) and kind in "fiu":
+            found.setdefault(name, key)
+    for name, key in overrides.items():
+        if key is not None and key not in shapes:
+            raise ReadError(f"{path} has no array {key!r}. It has {', '.join(sorted(shapes))}.")
+        if key is not None and name in wanted:
+            found[name] = key
+    if not found:
+        raise NoUsableChannelError(
+            f"{path} has no usable channel; found {', '.join(sorted(shapes)) or 'nothing'}. "
+            "Accepted keys are the catalogue's names and those of the authors, e.g. "
+            "'eeg_original'; name one by hand with channels={'eeg': 'key'}."
+        )
+    return found
+
+
+def _read_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    shapes = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                if not member.endswith(".npy"):
+                    continue
+                with archive.open(member) as file:
+                    version = np.lib.format.read_magic(file)
+                    if version == (1, 0):
+                        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                    else:
+                        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+                shapes[member[: -len(".npy")]] = (shape, dtype.kind)
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise ReadError(
+            f"{path}: not a readable NPZ file ({error}). Copy it again, or leave it out."
+        ) from error
+    return {key: value for key, value in shapes.items() if value[1] != "O"}
+
+
+def _load(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in keys}
+    except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError) as error:
+        raise ReadError(
+            f"{path}: an array cannot be read ({type(error).__name__}). The file is corrupt or has "
+            "changed; copy it again."
+        ) from error
+
+
+def _add_runs(build: ScoringBuilder, track: np.ndarray, text: str) -> None:
+    """Add the runs of ones of a 1-Hz track as events."""
+    active = np.concatenate([[0], (np.asarray(track) > 0).astype(np.int8), [0]])
+    edges = np.flatnonzero(np.diff(active))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        build.add_event(float(start), float(stop - start), text)

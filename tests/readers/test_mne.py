@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: BSD-3-Clause
+from __future__ import annotations
+
+import datetime
+import pickle
+import sys
+
+import numpy as np
+import pytest
+
+from sleep2vec_sklearn import describe_channels, read_cohort, read_recording
+from sleep2vec_sklearn.errors import ReadError
+
+mne = pytest.importorskip("mne")
+
+
+@pytest.fixture
+def night(tmp_path):
+    rng = np.random.default_rng(0)
+    names, types = ["C4", "M1", "LOC", "ECG", "SpO2"], ["eeg", "eeg", "eog", "ecg", "misc"]
+    info = mne.create_info(names, 128, types)
+    data = rng.normal(0, 3e-5, (5, 128 * 120))
+    data[4] = 96
+    raw = mne.io.RawArray(data, info, verbose="error")
+    raw.set_meas_date(datetime.datetime(1985, 1, 1, 22, 30, tzinfo=datetime.UTC))
+    raw.info["subject_info"] = {"last_name": "Mustermann", "sex": 2}
+    labels = ["Sleep stage W", "Sleep stage N2", "Sleep stage R", "BAD_skip"]
+    raw.set_annotations(
+        mne.Annotations([0, 30, 60, 90], [30, 30, 60, 10], labels, orig_time=raw.info["meas_date"])
+    )
+    path = tmp_path / "night_raw.fif"
+    raw.save(path, verbose="error")
+    return path, data
+
+
+def test_other_formats_are_read_through_mne(night):
+    path, data = night
+    recording = read_recording(path)
+    assert recording.modalities == ("eeg", "eog", "ecg", "spo2")
+    assert recording.units["eeg"] == "V"
+    assert recording.stages.tolist() == [0, 2, 4, 4]
+    assert recording.start == datetime.datetime(1985, 1, 1, 22, 30)
+    assert dict(recording.metadata) == {"sex": "F"}
+    expected = (data[0] - data[1])[: 90 * 128]
+    np.testing.assert_allclose(recording["eeg"][: 90 * 128], expected, atol=1e-9)
+
+
+def test_spans_marked_as_bad_become_gaps(night):
+    eeg = read_recording(night[0])["eeg"]
+    assert np.isnan(eeg[91 * 128 : 99 * 128]).all()
+    assert np.isfinite(eeg[: 89 * 128]).all()
+
+
+def test_no_name_is_kept_and_a_recording_survives_pickling(night):
+    recording = read_recording(night[0])
+    raw = pickle.dumps(recording)
+    assert b"Mustermann" not in raw
+    assert pickle.loads(raw).fingerprint == recording.fingerprint
+    assert describe_channels(night[0])["used"].sum() == 5
+
+
+def test_a_file_mne_cannot_read_is_named(tmp_path):
+    path = tmp_path / "night.vhdr"
+    path.write_text("nothing of the kind")
+    with pytest.raises(ReadError, match=r"night\.vhdr: MNE-Python cannot read it"):
+        read_recording(path)
+
+
+def test_an_unknown_suffix_is_named(tmp_path):
+    path = tmp_path / "night.docx"
+    path.write_text("")
+    with pytest.raises(ReadError, match=r"night\.docx: MNE-Python cannot read it"):
+        read_recording(path)
+
+
+def test_without_mne_the_error_gives_the_command(night, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mne", None)
+    with pytest.raises(ImportError, match=r"pip install 'sleep2vec-sklearn\[mne\]'"):
+        read_recording(night[0])
+
+
+def test_describe_channels_works_where_nothing_is_usable(tmp_path):
+    info = mne.create_info(["xyzzy", "HR"], 128, "misc")
+    path = tmp_path / "odd_raw.fif"
+    mne.io.RawArray(np.zeros((2, 5000)), info, verbose="error").save(path, verbose="error")
+    table = describe_channels(path)
+    assert table["label"].tolist() == ["xyzzy", "HR"]
+    assert not table["used"].any()
+
+
+def test_brainvision_files_are_read_with_their_companions(tmp_path):
+    header = "Brain Vision Data Exchange Header File Version 1.0\n[Common Infos]\n"
+    header += "DataFile=night.eeg\nMarkerFile=night.vmrk\nDataFormat=BINARY\n"
+    header += "DataOrientation=MULTIPLEXED\nNumberOfChannels=1\nSamplingInterval=10000\n"
+    header += "[Binary Infos]\nBinaryFormat=INT_16\n[Channel Infos]\nCh1=C4-M1,,0.5,µV\n"
+    marks = "Brain Vision Data Exchange Marker File, Version 1.0\n[Common Infos]\n"
+    marks += "DataFile=night.eeg\n[Marker Infos]\nMk1=New Segment,,1,1,0,19850101223000000000\n"
+    samples = np.arange(6000, dtype="<i2") % 100
+    (tmp_path / "night.vhdr").write_text(header, encoding="utf-8")
+    (tmp_path / "night.vmrk").write_text(marks, encoding="utf-8")
+    (tmp_path / "night.eeg").write_bytes(samples.tobytes())
+    recording = read_recording(tmp_path / "night.vhdr")
+    np.testing.assert_allclose(recording["eeg"] * 1e6, samples * 0.5, atol=1e-3)
+    before = recording.fingerprint
+    (tmp_path / "night.eeg").write_bytes((samples + 1).astype("<i2").tobytes() + b"  ")
+    assert read_recording(tmp_path / "night.vhdr").fingerprint != before
+    assert len(read_cohort(tmp_path, verbose=0)) == 1
