@@ -53,7 +53,7 @@ def test_gaps_of_acceleration_stay_gaps():
 
 
 def test_acceleration_must_be_sampled_fast_enough():
-    with pytest.raises(InvalidSignalError, match=r"rate 1 Hz; counts need at least 10 Hz"):
+    with pytest.raises(InvalidSignalError, match=r"rate 1 Hz; accepted is at least 5 Hz"):
         to_canonical_unit(np.ones(60), 1.0, "g", MODALITIES["actigraphy"])
 
 
