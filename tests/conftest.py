@@ -60,13 +60,20 @@ def checkpoint_path(tmp_path_factory, write_checkpoint):
     return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "small.safetensors", 3)
 
 
-@pytest.fixture
-def embed(checkpoint_path):
+@pytest.fixture(scope="session")
+def checkpoint_in_memory(checkpoint_path):
+    from sleep2vec_sklearn import load_checkpoint
+
+    return load_checkpoint(checkpoint_path)
+
+
+@pytest.fixture(scope="session")
+def embed(checkpoint_in_memory):
     """Function of (X, **parameters): the rows of a fitted transformer, nothing cached."""
 
     def rows_of(X, **parameters):
         parameters = {"cache": None, **parameters}
-        return Sleep2VecTransformer(checkpoint_path, **parameters).fit_transform(X)
+        return Sleep2VecTransformer(checkpoint_in_memory, **parameters).fit_transform(X)
 
     return rows_of
 
