@@ -29,7 +29,7 @@ def eeg(noise):
 @settings(max_examples=60, deadline=None)
 @given(name=st.sampled_from(sorted(NATIVE_RATES)), n_epochs=st.integers(2, 6), data=st.data())
 def test_epochs_are_finite_bounded_and_of_the_catalogues_width(name, n_epochs, data):
-    values, rate = data.draw(signals(name, data.draw(st.integers(2, 7))))
+    values, rate = data.draw(signals(name, data.draw(st.integers(1, n_epochs))))
     night = conditioned(name, values, rate, n_epochs=n_epochs)
     assert night.epochs.shape == (n_epochs, MODALITIES[name].conditioning.width)
     assert night.epochs.dtype == np.float32
