@@ -8,7 +8,7 @@ from sleep2vec_sklearn import EpochSequence, Recording
 from tests.strategies import montages, recordings
 
 pytestmark = pytest.mark.filterwarnings("ignore::sleep2vec_sklearn.errors.RecordingWarning")
-few = settings(max_examples=8, deadline=None)
+few = settings(max_examples=8)
 
 
 @few

@@ -26,7 +26,7 @@ def eeg(noise):
     return noise("eeg")[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=st.sampled_from(sorted(NATIVE_RATES)), n_epochs=st.integers(2, 6), data=st.data())
 def test_epochs_are_finite_bounded_and_of_the_catalogues_width(name, n_epochs, data):
     values, rate = data.draw(signals(name, data.draw(st.integers(1, n_epochs))))
@@ -71,7 +71,7 @@ def test_one_count_per_minute_covers_both_of_its_epochs(rate):
     assert conditioned("actigraphy", counts, rate, n_epochs=10).valid.all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(gain=st.floats(0.1, 10), offset=st.floats(-100, 100))
 def test_gain_and_offset_of_an_amplifier_do_not_matter(gain, offset):
     eeg = 30 * np.random.default_rng(1).standard_normal(N_EPOCHS * 3840)
@@ -132,7 +132,7 @@ def test_a_stretch_in_which_a_waveform_does_not_move_is_missing(noise, level, ra
     assert valid.tolist() == [True, True, *[False] * 5, True]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n_off=st.integers(1, 6 * 3840))
 def test_a_sensor_that_was_off_for_a_while_has_no_wrong_unit(n_off):
     ecg = 200 * np.random.default_rng(2).standard_normal(8 * 3840)

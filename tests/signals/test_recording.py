@@ -69,7 +69,7 @@ def test_a_duration_without_an_epoch_is_refused(noise, duration):
         Recording({"eeg": noise("eeg")}, duration=duration)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(night=montages(), data=st.data())
 def test_without_keeps_epochs_and_labels(night, data):
     whole = Recording(night, stages=np.zeros(Recording(night).n_epochs))
