@@ -7,6 +7,7 @@ depend on the recordings around it, their order, or how many are read ahead.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,12 +16,12 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import InvalidRecordingError, InvalidSignalError, Sleep2VecError
+from ..errors import CheckpointError, InvalidRecordingError, ReadError, Sleep2VecError
 from ..model.checkpoint import Checkpoint
 from ..model.sleep2vec import Sleep2Vec
 from ..signals.conditioning import ConditionedSignal, condition
 from ..signals.modality import get_modality
-from ..signals.recording import Recording, describe_place
+from ..signals.recording import Recording
 from .cache import EncodedModality, TokenCache
 from .windows import cut_windows, merge_windows
 
@@ -29,17 +30,19 @@ __all__ = ["EncodedNight", "Engine", "network_for"]
 ENCODING_REVISION = 1
 _NETWORKS_KEPT = 4
 _networks: OrderedDict[tuple[str, str], Sleep2Vec] = OrderedDict()
+_building = threading.Lock()
 
 
 def network_for(checkpoint: Checkpoint, device: str) -> Sleep2Vec:
     """The process's one network for a checkpoint on a device; built at the first call."""
     key = (checkpoint.sha256, device)
-    if key not in _networks:
-        _networks[key] = checkpoint.build().to(device)
-        while len(_networks) > _NETWORKS_KEPT:
-            _networks.popitem(last=False)
-    _networks.move_to_end(key)
-    return _networks[key]
+    with _building:
+        if key not in _networks:
+            _networks[key] = checkpoint.build().to(device)
+            while len(_networks) > _NETWORKS_KEPT:
+                _networks.popitem(last=False)
+        _networks.move_to_end(key)
+        return _networks[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +105,26 @@ class Engine:
         self.cache: TokenCache | None = cache
         self._conditioning = {m.name: m.conditioning for m in checkpoint.config.modalities}
 
-    def encode(self, recordings: Sequence[Recording]) -> Iterator[EncodedNight]:
-        """Yield one result per recording, in order; memory does not grow with their number."""
+    def encode(
+        self, recordings: Sequence[Recording], places: Sequence[str]
+    ) -> Iterator[EncodedNight]:
+        """Yield one result per recording, in order; memory does not grow with their number.
+
+        Parameters
+        ----------
+        recordings : sequence of Recording
+        places : sequence of str
+            How errors name each of them.
+        """
         pending: deque[Future] = deque()
         with ThreadPoolExecutor(max_workers=self.read_ahead) as pool:
             try:
                 for position, recording in enumerate(recordings):
                     if len(pending) > self.read_ahead:
-                        yield self._finish(position - len(pending), recordings, pending.popleft())
+                        yield self._finish(position - len(pending), places, pending.popleft())
                     pending.append(pool.submit(self._prepare, recording))
                 for position in range(len(recordings) - len(pending), len(recordings)):
-                    yield self._finish(position, recordings, pending.popleft())
+                    yield self._finish(position, places, pending.popleft())
             finally:
                 for future in pending:
                     future.cancel()
@@ -148,10 +160,7 @@ class Engine:
             ENCODING_REVISION,
         )
 
-    def _finish(
-        self, position: int, recordings: Sequence[Recording], future: Future
-    ) -> EncodedNight:
-        recording = recordings[position]
+    def _finish(self, position: int, places: Sequence[str], future: Future) -> EncodedNight:
         try:
             night = future.result()
             encoded = self._encode_night(night)
@@ -159,11 +168,12 @@ class Engine:
             left_out = tuple(name for name in encoded if name not in usable)
             if not usable:
                 raise InvalidRecordingError(
-                    f"has no usable signal: {', '.join(left_out)} flat or without samples. "
-                    "Leave the recording out or pass on_error='nan'."
+                    f"has no usable signal: {', '.join(left_out)} flat or mostly without samples; "
+                    "accepted is at least one sensor that is on for half of an epoch. Leave the "
+                    "recording out or pass on_error='nan'."
                 )
-        except Sleep2VecError as error:
-            return EncodedNight(position, {}, error=_located(error, recording, position))
+        except (Sleep2VecError, OSError) as error:
+            return EncodedNight(position, {}, error=_located(error, places[position]))
         return EncodedNight(position, usable, left_out)
 
     def _encode_night(self, night: _PreparedNight) -> dict[str, EncodedModality]:
@@ -198,6 +208,11 @@ class Engine:
             if self.checkpoint.config.cls:
                 summary, hidden = hidden[:, 0].mean(0).cpu().numpy(), hidden[:, 1:]
             merged = merge_windows(hidden, n_epochs, context)
+        if not merged.isfinite().all():
+            raise CheckpointError(
+                f"{name!r} gave tokens that are not finite with {self.checkpoint.name} in "
+                f"{self.precision}. Try precision='float32', or get the checkpoint again."
+            )
         return EncodedModality(merged.cpu().numpy(), signal.valid, summary)
 
     def _autocast(self):
@@ -206,11 +221,9 @@ class Engine:
         return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
 
 
-def _located(error: Sleep2VecError, recording: Recording, position: int) -> Sleep2VecError:
-    where = describe_place(recording, position)
-    separator = ": " if isinstance(error, InvalidSignalError) else " "
-    if not isinstance(error, InvalidRecordingError):
-        separator = ": "
-    located = type(error)(f"{where}{separator}{error}")
+def _located(error: Sleep2VecError | OSError, place: str) -> Sleep2VecError:
+    kind = type(error) if isinstance(error, Sleep2VecError) else ReadError
+    separator = " " if kind is InvalidRecordingError else ": "
+    located = kind(f"{place}{separator}{error}")
     located.__cause__ = error
     return located

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InvalidRecordingError
 from ..signals.epochs import EpochSequence, as_epoch_sequence, recording_name
-from ..signals.recording import Recording, as_recording
+from ..signals.recording import Recording, as_recording, describe_place
 
 __all__ = ["EncoderInput", "read_input"]
 
@@ -31,6 +31,8 @@ class EncoderInput:
         Epochs of each recording for these rows; None for nights.
     names : tuple
         Name of each row's recording or subject.
+    places : tuple of str
+        How errors name each recording: its place in what was given, and its id.
     """
 
     recordings: tuple[Recording, ...]
@@ -38,6 +40,7 @@ class EncoderInput:
     rows: tuple[np.ndarray, ...]
     epochs: tuple[np.ndarray, ...] | None
     names: tuple
+    places: tuple[str, ...]
 
     @property
     def unit(self) -> str:
@@ -75,8 +78,8 @@ def read_input(X) -> EncoderInput:
         return _read_epochs(epochs)
     if not isinstance(X, Sequence | np.ndarray) or isinstance(X, str):
         raise InvalidRecordingError(
-            f"X is a {type(X).__name__}; accepted are a list of recordings (or dicts of modality "
-            "to samples) or an EpochSequence."
+            f"X is a {type(X).__module__}.{type(X).__name__}; accepted are a list of recordings "
+            "(or dicts of modality to samples) or an EpochSequence."
         )
     if len(X) == 0:
         raise InvalidRecordingError("X has 0 recordings; at least 1 is required.")
@@ -84,7 +87,7 @@ def read_input(X) -> EncoderInput:
 
 
 def _read_nights(X: Sequence) -> EncoderInput:
-    recordings, rows, names = [], [], []
+    recordings, rows, names, places = [], [], [], []
     for position, element in enumerate(X):
         nights = element if isinstance(element, list | tuple) else [element]
         if len(nights) == 0:
@@ -94,9 +97,13 @@ def _read_nights(X: Sequence) -> EncoderInput:
         nights = [as_recording(night, position) for night in nights]
         recordings += nights
         rows += [np.array([position])] * len(nights)
+        places += [
+            describe_place(night, position if len(nights) == 1 else f"{position}, night {number}")
+            for number, night in enumerate(nights)
+        ]
         subject = nights[0].subject if nights is not element and len(nights) > 1 else None
         names.append(recording_name(nights[0], position) if subject is None else subject)
-    return EncoderInput(tuple(recordings), len(X), tuple(rows), None, tuple(names))
+    return EncoderInput(tuple(recordings), len(X), tuple(rows), None, tuple(names), tuple(places))
 
 
 def _read_epochs(epochs: EpochSequence) -> EncoderInput:
@@ -111,4 +118,5 @@ def _read_epochs(epochs: EpochSequence) -> EncoderInput:
         tuple(rows for _, rows in parts),
         tuple(epochs.epoch_index[rows] for _, rows in parts),
         tuple(names[epochs.recording_index]),
+        tuple(describe_place(epochs.recordings[place], place) for place, _ in parts),
     )

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import RecordingWarning
-from ..signals.recording import describe_place
 from .engine import EncodedNight
 from .fusion import fuse, fuse_summaries, pool
 from .inputs import EncoderInput
@@ -57,8 +56,7 @@ class RowCollector:
             self._failures.append(str(night.error))
             return
         if night.left_out:
-            recording = self._given.recordings[night.position]
-            where = describe_place(recording, night.position)
+            where = self._given.places[night.position]
             self._left_out.append(f"{where}: {', '.join(night.left_out)}")
         rows = self._given.rows[night.position]
         self._sums[rows] += self._summarise(night)
@@ -74,7 +72,11 @@ class RowCollector:
 
     def result(self, stacklevel: int) -> np.ndarray:
         """The rows, NaN where nothing could be encoded; warns of what was left out."""
-        _warn("gave a row of NaN", self._failures, stacklevel + 1)
+        _warn(
+            "could not be encoded; their rows are NaN unless another night fills them",
+            self._failures,
+            stacklevel + 1,
+        )
         _warn(
             "had a sensor that is flat or without samples, which counts as missing",
             self._left_out,

@@ -149,9 +149,9 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
             If the checkpoint cannot be loaded or lacks what the parameters ask for.
         """
         self._check_parameters()
+        given = read_input(X)
         checkpoint = self._load_checkpoint()
         config = checkpoint.config
-        given = read_input(X)
         self.modalities_ = self._choose_modalities(config, given)
         self.unit_ = given.unit
         self.device_ = resolve_device(self.device)
@@ -290,7 +290,7 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
         engine = Engine(
             self._load_fitted_checkpoint(),
             self.modalities_,
-            self.layer,
+            self.layer if isinstance(self.layer, str) else int(self.layer),
             self.precision_,
             self.device_,
             self.batch_size or _READ_AHEAD,
@@ -299,7 +299,8 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
         collector = RowCollector(
             given, self.n_features_out_, self.modalities_, self.fusion, self.pooling
         )
-        for night in self._with_progress(engine.encode(given.recordings), len(given.recordings)):
+        encoded = engine.encode(given.recordings, given.places)
+        for night in self._with_progress(encoded, len(given.recordings)):
             if night.error is not None and self.on_error == "raise":
                 raise night.error
             collector.add(night)

@@ -26,6 +26,7 @@ _SAMPLES_FOR_QUANTILES = 200_000
 _SLOW_RATE = 25
 _COUNTS_AT_NIGHT_MEAN = 10.0
 _IQR_OF_STANDARD_NORMAL = 1.349
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +76,21 @@ def condition(
     """
     _check_rate(signal, modality, conditioning)
     values = signal.values[: int(np.ceil(n_epochs * EPOCH_SECONDS * signal.rate))]
+    _check_infinite(values, modality)
     values, rate = to_canonical_unit(values, signal.rate, signal.unit, modality)
     present = _find_present(values, modality, conditioning)
     if not present.any():
         return None
-    spread = _spread(values, present)
-    if spread.min == spread.max:
-        return None
-    check_size(spread.iqr, modality)
     valid = _share_present(present, rate, n_epochs) >= _MIN_SHARE_OF_EPOCH
     values = _bridge(values, present)
-    values = resample(values, rate, conditioning.rate, conditioning.resampling)
-    epochs = _fit_length(values, n_epochs * conditioning.width).reshape(n_epochs, -1)
     if conditioning.scaling == "robust":
-        valid &= np.ptp(epochs, axis=1) > _FLAT_SHARE_OF_SPREAD * spread.iqr
+        valid = _moving(values, present, rate, valid, modality)
+    elif values.min() == values.max():
+        return None
     if not valid.any():
         return None
+    values = resample(values, rate, conditioning.rate, conditioning.resampling)
+    epochs = _fit_length(values, n_epochs * conditioning.width).reshape(n_epochs, -1)
     epochs = _filter(epochs.reshape(-1), conditioning).reshape(n_epochs, -1)
     return ConditionedSignal(_scale(epochs, valid, conditioning), valid)
 
@@ -104,13 +104,16 @@ def _check_rate(signal: Signal, modality: Modality, conditioning: Conditioning) 
         )
 
 
-def _find_present(values: np.ndarray, modality: Modality, conditioning: Conditioning):
-    present = np.isfinite(values)
-    if not present.all() and np.isinf(values).any():
+def _check_infinite(values: np.ndarray, modality: Modality) -> None:
+    if not np.isfinite(values).all() and np.isinf(values).any():
         raise InvalidSignalError(
             f"{modality.name!r} has {int(np.isinf(values).sum())} infinite values; accepted are "
             "finite numbers, and NaN for gaps. Replace them with np.nan."
         )
+
+
+def _find_present(values: np.ndarray, modality: Modality, conditioning: Conditioning):
+    present = np.isfinite(values)
     low, high = conditioning.limits
     if (low, high) == (None, None) or not present.any():
         return present
@@ -127,26 +130,37 @@ def _find_present(values: np.ndarray, modality: Modality, conditioning: Conditio
     return within
 
 
-@dataclass(frozen=True, slots=True)
-class _Spread:
-    min: float
-    max: float
-    iqr: float
-
-
-def _spread(values: np.ndarray, present: np.ndarray) -> _Spread:
-    step = max(1, len(values) // _SAMPLES_FOR_QUANTILES)
-    sample = values[::step][present[::step]]
-    iqr = np.subtract(*np.percentile(sample, [75, 25])) if sample.size else 0.0
-    everything = values if present.all() else values[present]
-    return _Spread(float(everything.min()), float(everything.max()), float(iqr))
-
-
 def _share_present(present: np.ndarray, rate: float, n_epochs: int) -> np.ndarray:
-    edges = np.round(np.arange(n_epochs + 1) * EPOCH_SECONDS * rate).astype(np.int64)
+    """Share of each epoch's time that has samples; one sample may span several epochs."""
+    edges = np.minimum(np.arange(n_epochs + 1) * (EPOCH_SECONDS * rate), len(present))
+    whole = edges.astype(np.int64)
     counts = np.concatenate([[0], np.cumsum(present, dtype=np.int64)])
-    counts = counts[np.minimum(edges, len(present))]
-    return np.diff(counts) / np.maximum(np.diff(edges), 1)
+    part = (edges - whole) * np.append(present, False)[whole]
+    share = np.diff(counts[whole] + part) / (EPOCH_SECONDS * rate)
+    return share + _ROUNDING
+
+
+def _moving(values, present, rate: float, valid: np.ndarray, modality: Modality) -> np.ndarray:
+    """Which valid epochs hold a waveform that moves; a sensor that is off gives a constant."""
+    ranges = _ranges(values, rate, len(valid))
+    moving = valid & (ranges > 0)
+    if not moving.any():
+        return moving
+    step = max(1, len(values) // _SAMPLES_FOR_QUANTILES)
+    epoch = (np.arange(0, len(values), step) / (EPOCH_SECONDS * rate)).astype(np.int64)
+    sampled = present[::step] & moving[np.minimum(epoch, len(valid) - 1)]
+    iqr = np.subtract(*np.percentile(values[::step][sampled], [75, 25]))
+    check_size(float(iqr), modality)
+    return moving & (ranges > _FLAT_SHARE_OF_SPREAD * iqr)
+
+
+def _ranges(values: np.ndarray, rate: float, n_epochs: int) -> np.ndarray:
+    starts = np.round(np.arange(n_epochs) * EPOCH_SECONDS * rate).astype(np.int64)
+    starts = starts[starts < len(values)]
+    ranges = np.zeros(n_epochs, dtype=np.float32)
+    largest, smallest = (f.reduceat(values, starts) for f in (np.maximum, np.minimum))
+    ranges[: len(starts)] = largest - smallest
+    return ranges
 
 
 def _bridge(values: np.ndarray, present: np.ndarray) -> np.ndarray:

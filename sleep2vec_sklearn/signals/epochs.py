@@ -144,12 +144,13 @@ class EpochSequence(Sequence):
 
     @cached_property
     def stages(self) -> np.ndarray:
-        """Sleep stage of each epoch, int8 of shape (n,); -1 where there is no label."""
+        """Sleep stage of each epoch, read-only int8 of shape (n,); -1 where there is none."""
         stages = np.full(len(self), SleepStage.unscored, dtype=np.int8)
         for i, rows in self.rows_by_recording():
             labels = self.recordings[i].stages
             if labels is not None:
                 stages[rows] = labels[self.epoch_index[rows]]
+        stages.flags.writeable = False
         return stages
 
     @cached_property

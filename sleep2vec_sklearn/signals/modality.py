@@ -185,6 +185,18 @@ _CATALOGUE = (
 
 MODALITIES: Mapping[str, Modality] = MappingProxyType({m.name: m for m in _CATALOGUE})
 
+_SYNONYMS = {
+    "ekg": "ecg",
+    "flow": "airflow",
+    "abdomen": "effort",
+    "thorax": "effort",
+    "sao2": "spo2",
+    "hr": "ibi",
+    "rr": "ibi",
+    "pleth": "ppg",
+    "acc": "actigraphy",
+}
+
 
 def get_modality(name: str) -> Modality:
     """Look a modality up by its catalogue name.
@@ -198,7 +210,8 @@ def get_modality(name: str) -> Modality:
         return MODALITIES[name]
     near = difflib.get_close_matches(str(name).lower(), MODALITIES, n=1, cutoff=0.5)
     by_upstream_key = [m.name for m in _CATALOGUE if m.upstream_key == name]
-    suggestion = (by_upstream_key or near or [None])[0]
+    synonym = _SYNONYMS.get(str(name).lower())
+    suggestion = (by_upstream_key or near or [None])[0] if synonym is None else synonym
     hint = f" Did you mean {suggestion!r}?" if suggestion else ""
     raise UnknownModalityError(
         f"unknown modality {name!r}.{hint} Accepted: {', '.join(MODALITIES)}."

@@ -164,8 +164,13 @@ class Recording(Mapping):
         layout = self._source.layout
         self.modalities = tuple(name for name in MODALITIES if name in layout)
         self.duration = float(longest_duration(layout) if duration is None else duration)
-        self.n_epochs = int(self.duration / EPOCH_SECONDS + _EPOCH_TOLERANCE)
         self.id = id
+        if not np.isfinite(self.duration):
+            raise InvalidRecordingError(
+                f"{describe_place(self)} has duration {duration!r}; accepted is a number of "
+                "seconds, or None for that of the longest modality."
+            )
+        self.n_epochs = int(self.duration / EPOCH_SECONDS + _EPOCH_TOLERANCE)
         if self.n_epochs < 1:
             raise InvalidRecordingError(
                 f"{describe_place(self)} lasts {self.duration:g} s, shorter than one epoch of "
@@ -250,7 +255,8 @@ class Recording(Mapping):
             All modalities by default; those the recording lacks are left out.
         """
         wanted = self.modalities if names is None else [get_modality(n).name for n in names]
-        return self._source.read([name for name in wanted if name in self.modalities])
+        present = [name for name in wanted if name in self.modalities]
+        return self._source.read(present) if present else {}
 
     def signal(self, name: str) -> Signal:
         """Read one modality with its rate and unit.
@@ -296,7 +302,7 @@ def _usable_seconds(signal: Signal) -> float:
     return float(finite.sum() / signal.rate)
 
 
-def describe_place(recording: Recording | None, position: int | None = None) -> str:
+def describe_place(recording: Recording | None, position: int | str | None = None) -> str:
     """How errors name a recording: its position in X, its id, both, or neither."""
     where = "recording" if position is None else f"recording {position}"
     name = getattr(recording, "id", None)

@@ -40,8 +40,16 @@ def resample(values: np.ndarray, from_rate: float, to_rate: float, method: str) 
         return np.interp(places, np.arange(len(values)), values).astype(np.float32)
     from scipy.signal import resample_poly
 
+    up, down = _as_whole_numbers(to_rate, from_rate)
+    return resample_poly(values, up, down, padtype="line")
+
+
+def _as_whole_numbers(to_rate: float, from_rate: float) -> tuple[int, int]:
+    # the smaller rate is bounded, not the larger: 4 of 5000 Hz is 1 of 1250
+    if to_rate < from_rate:
+        return _as_whole_numbers(from_rate, to_rate)[::-1]
     ratio = Fraction(to_rate / from_rate).limit_denominator(_LARGEST_FACTOR)
-    return resample_poly(values, ratio.numerator, ratio.denominator, padtype="line")
+    return ratio.numerator, ratio.denominator
 
 
 def _interval_means(values: np.ndarray, step: float) -> np.ndarray:

@@ -152,8 +152,15 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
 
 
 def _as_real_array(modality: Modality, value: Any) -> np.ndarray:
-    values = np.asarray(value)
     name = modality.name
+    try:
+        values = np.ma.filled(value.astype(float), np.nan) if np.ma.isMA(value) else value
+        values = np.asarray(values)
+    except ValueError as error:
+        raise InvalidSignalError(
+            f"{name!r} is a {type(value).__name__} that numpy makes no array of: {error}. "
+            "Accepted are numbers in one dimension, e.g. a float32 array."
+        ) from error
     if values.dtype.kind not in "fiub":
         raise InvalidSignalError(
             f"{name!r} has dtype {values.dtype}; accepted are real numbers. Convert it with "
@@ -176,7 +183,8 @@ def _checked_rate(modality: Modality, values: np.ndarray, rate: float | None) ->
         if rate is not None and not np.isclose(implied, rate):
             raise InvalidSignalError(
                 f"{name!r} has {values.shape[1]} samples in each epoch of {EPOCH_SECONDS} s, which "
-                f"is {implied:g} Hz, but rate {rate!r} was given. Drop one of the two."
+                f"is {implied:g} Hz, but rate {rate!r} was given. Drop "
+                "the rate, or pass the samples of the whole night as shape (n_samples,)."
             )
         rate = implied
     rate = modality.conditioning.rate if rate is None else rate

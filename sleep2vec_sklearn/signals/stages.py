@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numbers
 from enum import IntEnum
 
 import numpy as np
@@ -42,6 +43,9 @@ _SPELLINGS = {
     "movement": SleepStage.unscored,
     "?": SleepStage.unscored,
     "": SleepStage.unscored,
+    "none": SleepStage.unscored,
+    "nan": SleepStage.unscored,
+    "<na>": SleepStage.unscored,
     "-1": SleepStage.unscored,
 }
 
@@ -52,7 +56,8 @@ def as_stages(values) -> np.ndarray:
     Parameters
     ----------
     values : array-like of shape (n_epochs,)
-        Integers 0 to 4 and -1, names ("W", "N1", "REM", ...), or None and NaN for unscored.
+        Integers 0 to 4 and -1, names ("W", "N1", "REM", ...), or None, NaN or
+        pandas.NA for unscored.
 
     Raises
     ------
@@ -66,7 +71,8 @@ def as_stages(values) -> np.ndarray:
         )
     if labels.dtype.kind in "iufb":
         labels = np.where(np.isnan(labels), -1, labels) if labels.dtype.kind == "f" else labels
-        stages = labels.astype(np.int8)
+        with np.errstate(invalid="ignore"):
+            stages = labels.astype(np.int8)
         unknown = (stages != labels) | (stages < -1) | (stages > 4)
     else:
         found = [_stage_of(label) for label in labels.tolist()]
@@ -83,6 +89,6 @@ def as_stages(values) -> np.ndarray:
 
 
 def _stage_of(label) -> SleepStage | None:
-    if label is None or label != label:
-        return SleepStage.unscored
+    if isinstance(label, numbers.Real) and float(label).is_integer():
+        label = int(label)
     return _SPELLINGS.get(str(label).strip().lower())

@@ -56,11 +56,15 @@ def check_size(iqr: float, modality: Modality) -> None:
     low, high = modality.plausible
     if 0 < iqr < low or iqr > high:
         likely = _likely_unit(iqr, low, high)
-        hint = f" It looks like {likely}: pass" if likely else " Pass"
+        way_out = (
+            f'It looks like {likely}: pass units={{"{modality.name}": "{likely}"}}.'
+            if likely
+            else f'Check the gain, or pass units={{"{modality.name}": ...}}, one of '
+            f"{', '.join(modality.units)}."
+        )
         raise InvalidSignalError(
             f"{modality.name!r} has an interquartile range of {iqr:.3g} {modality.unit}; accepted "
-            f"is {low:g} to {high:g} {modality.unit}.{hint} "
-            f'units={{"{modality.name}": "{likely or "mV"}"}}.'
+            f"is {low:g} to {high:g} {modality.unit}. {way_out}"
         )
 
 

@@ -70,7 +70,7 @@ def test_impossible_intervals_leave_only_gaps():
     assert np.isnan(series).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0.01, 30), min_size=2, max_size=200))
 def test_values_are_always_possible_intervals(intervals):
     series, _ = ibi_from_beats(np.cumsum(intervals))

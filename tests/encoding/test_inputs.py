@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Bad input: every error names the recording, the modality, what was found and a way out."""
+
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+
+from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer
+from sleep2vec_sklearn.errors import (
+    InvalidRecordingError,
+    InvalidSignalError,
+    ReadError,
+    RecordingWarning,
+    UnknownModalityError,
+)
+
+GOOD = np.random.default_rng(0).standard_normal(60 * 128) * 30
+SPOILED = GOOD.copy()
+SPOILED[7] = np.inf
+BAD_RECORDINGS = {
+    "empty": ({}, "no modality has a signal. Pass at least one array"),
+    "only-none": ({"eeg": None}, "no modality has a signal"),
+    "unknown": ({"ekg": GOOD}, "unknown modality 'ekg'. Did you mean 'ecg'?"),
+    "upstream-key": ({"heartbeat": GOOD}, "Did you mean 'ibi'?"),
+    "scalar": ({"eeg": 3.0}, "'eeg' has shape (); accepted are one channel"),
+    "cube": ({"eeg": np.zeros((2, 2, 2))}, "'eeg' has shape (2, 2, 2); accepted are one channel"),
+    "objects": ({"eeg": np.array([1.0, None] * 9)}, "'eeg' has dtype object; accepted are real"),
+    "strings": ({"eeg": ["a", "b"]}, "'eeg' has dtype <U1; accepted are real numbers"),
+    "complex": ({"eeg": GOOD + 1j}, "'eeg' has dtype complex128; accepted are real numbers"),
+    "ragged": ({"eeg": [[1.0], [1.0, 2.0]]}, "'eeg' is a list that numpy makes no array of"),
+    "short": ({"eeg": GOOD[:128]}, "lasts 1 s, shorter than one epoch of 30 s. Check the rates"),
+    "rate-zero": ({"eeg": (GOOD, 0)}, "'eeg' has rate 0 Hz; accepted is a positive"),
+    "rate-negative": ({"eeg": (GOOD, -1)}, "'eeg' has rate -1 Hz; accepted is a positive"),
+    "rate-nan": ({"eeg": (GOOD, np.nan)}, "'eeg' has rate nan Hz; accepted is a positive"),
+    "rate-text": ({"eeg": (GOOD, "100")}, "'eeg' has rate '100'; accepted is a number in Hz"),
+    "triple": ({"eeg": (GOOD, 1, 2)}, "'eeg' is a tuple of 3 items; accepted is (array, rate)"),
+}
+BAD_SIGNALS = {
+    "infinite": ({"eeg": SPOILED}, "'eeg' has 1 infinite values; accepted are finite numbers"),
+    "slow": ({"eeg": (GOOD, 10)}, "'eeg' has rate 10 Hz, this checkpoint needs at least 50 Hz."),
+    "volts": ({"eeg": GOOD * 1e-6}, 'It looks like V: pass units={"eeg": "V"}'),
+    "saturation": ({"spo2": GOOD[:240] / 1e4 + 0.96}, "the unit must be another"),
+    "flat": ({"eeg": GOOD * 0, "spo2": None}, "no usable signal: eeg flat or mostly without"),
+    "all-nan": ({"eeg": GOOD * np.nan}, "no usable signal: eeg flat or mostly without samples"),
+    "unsupported": ({"ppg": GOOD}, "has ppg, none of which is among the modalities to encode"),
+}
+all_bad_signals = pytest.mark.parametrize(
+    ("bad", "message"), BAD_SIGNALS.values(), ids=BAD_SIGNALS.keys()
+)
+
+
+@pytest.fixture
+def transformer(checkpoint_path):
+    return Sleep2VecTransformer(checkpoint_path, modalities=["eeg", "spo2"], cache=None)
+
+
+@pytest.mark.parametrize(("bad", "message"), BAD_RECORDINGS.values(), ids=BAD_RECORDINGS.keys())
+def test_a_dict_that_is_no_recording_is_refused_by_name(transformer, bad, message):
+    with pytest.raises(InvalidRecordingError) as caught:
+        transformer.fit([{"eeg": GOOD}, bad])
+    assert "recording 1" in str(caught.value)
+    assert message in str(caught.value)
+
+
+@all_bad_signals
+def test_a_signal_that_cannot_be_encoded_is_refused_by_name(transformer, bad, message):
+    X = [Recording({"eeg": GOOD}), Recording(bad, id="shhs1-17")]
+    with pytest.raises(InvalidRecordingError) as caught:
+        transformer.fit_transform(X)
+    assert str(caught.value).startswith("recording 1 (shhs1-17)")
+    assert message in str(caught.value)
+
+
+@all_bad_signals
+def test_on_error_nan_gives_one_row_of_nan_and_one_warning(transformer, bad, message):
+    X = [{"eeg": GOOD}, Recording(bad, id="shhs1-17")]
+    transformer.set_params(on_error="nan").fit(X)
+    with pytest.warns(RecordingWarning) as caught:
+        rows = transformer.transform(X)
+    np.testing.assert_array_equal(np.isnan(rows).all(axis=1), [False, True])
+    assert len(caught) == 1
+    assert "recording 1 (shhs1-17)" in str(caught[0].message)
+    assert message in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+def test_the_error_about_a_rate_reads_as_a_sentence(transformer):
+    with pytest.raises(InvalidSignalError) as caught:
+        transformer.fit_transform([Recording({"eeg": (GOOD, 0.5)}, id="shhs1-17")])
+    assert str(caught.value) == (
+        "recording 0 (shhs1-17): 'eeg' has rate 0.5 Hz, this checkpoint needs at least 50 Hz. "
+        "Drop it with recording.without('eeg') or pass on_error='nan'."
+    )
+
+
+def test_a_flat_sensor_is_missing_with_a_word(transformer):
+    X = [{"eeg": GOOD}, {"eeg": GOOD, "spo2": np.full(240, 97.0)}]
+    with pytest.warns(RecordingWarning, match="recording 1: spo2"):
+        rows = transformer.fit_transform(X)
+    np.testing.assert_array_equal(rows[0], rows[1])
+
+
+def test_all_bad_recordings_share_one_warning(transformer):
+    X = [{"eeg": SPOILED}] * 12
+    transformer.set_params(on_error="nan").fit(X)
+    with pytest.warns(RecordingWarning, match="^12 of the recordings") as caught:
+        transformer.transform(X)
+    assert len(caught) == 1
+    assert "and 4 more" in str(caught[0].message)
+
+
+def test_epochs_of_a_bad_recording_are_nan(transformer):
+    X = EpochSequence([{"eeg": GOOD}, {"eeg": SPOILED}, {"eeg": GOOD}])[::-1]
+    transformer.set_params(on_error="nan").fit(X)
+    with pytest.warns(RecordingWarning, match="recording 1: 'eeg'"):
+        rows = transformer.transform(X)
+    np.testing.assert_array_equal(np.isnan(rows).any(axis=1), [0, 0, 1, 1, 0, 0])
+
+
+def test_epochs_keep_their_recordings_place_in_errors(transformer):
+    X = EpochSequence([{"eeg": GOOD}, {"eeg": GOOD}, {"eeg": SPOILED}])
+    with pytest.raises(InvalidSignalError, match=r"^recording 2: 'eeg'"):
+        transformer.fit_transform(X[X.recording_index == 2])
+
+
+def test_a_bad_night_of_a_subject_is_named_and_left_out_of_its_mean(transformer):
+    X = [[{"eeg": GOOD}, {"eeg": SPOILED}], {"eeg": GOOD}]
+    transformer.set_params(on_error="nan").fit(X)
+    with pytest.warns(RecordingWarning, match="recording 0, night 1: 'eeg'"):
+        rows = transformer.transform(X)
+    np.testing.assert_array_equal(rows[0], rows[1])
+
+
+def test_a_file_that_breaks_while_it_is_read_is_a_read_error(transformer, counting_source):
+    class BrokenSource(counting_source):
+        def read(self, names):
+            raise OSError("night.edf: unexpected end of file")
+
+    X = [Recording.from_source(BrokenSource({"eeg": (GOOD, 128.0, "uV")}), id="a")]
+    with pytest.raises(ReadError, match=r"^recording 0 \(a\): night.edf: unexpected end"):
+        transformer.fit_transform(X)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ({"eeg": GOOD}, r"X is one recording; .* Wrap it: transform\(\[recording\]\)"),
+        (Recording({"eeg": GOOD}), "X is one recording"),
+        ([], "X has 0 recordings"),
+        (EpochSequence([{"eeg": GOOD}])[:0], "X has 0 epochs"),
+        ([[]], "recording 0 is an empty list of nights"),
+        (GOOD.reshape(60, -1), "recording 0 is a ndarray; accepted are a Recording or a dict"),
+        ("night.edf", "X is a builtins.str; accepted are a list of recordings"),
+        (["night.edf"], "recording 0 is a str"),
+        (3, "X is a builtins.int"),
+        ([*EpochSequence([{"eeg": GOOD}]), {"eeg": GOOD}], "X mixes epochs with other things"),
+    ],
+)
+def test_what_is_not_a_list_of_recordings_is_refused(transformer, X, message):
+    with pytest.raises(InvalidRecordingError, match=message):
+        transformer.fit(X)
+
+
+def test_the_other_kind_of_rows_than_at_fit_is_refused(transformer):
+    transformer.fit([{"eeg": GOOD}])
+    with pytest.raises(InvalidRecordingError, match=r"X holds epochs, .* fitted on nights"):
+        transformer.transform(EpochSequence([{"eeg": GOOD}]))
+
+
+def test_an_unfitted_transformer_says_so(transformer):
+    with pytest.raises(NotFittedError):
+        transformer.transform([{"eeg": GOOD}])
+
+
+def test_an_unknown_modality_to_choose_is_refused_by_name(checkpoint_path):
+    with pytest.raises(UnknownModalityError, match="Did you mean 'spo2'"):
+        Sleep2VecTransformer(checkpoint_path, modalities=["sp02"]).fit([{"eeg": GOOD}])

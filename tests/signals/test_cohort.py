@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import train_test_split
+
+from sleep2vec_sklearn import Recording
+from sleep2vec_sklearn.errors import InvalidRecordingError
+from sleep2vec_sklearn.signals import Cohort
+
+
+@pytest.fixture
+def study():
+    samples = np.linspace(90, 99, 120)
+    nights = [Recording({"spo2": samples}, subject=s, id=i) for s, i in [("a", "1"), (None, "2")]]
+    table = pd.DataFrame({"age": [50, 60]}, index=["1", "2"])
+    return Cohort(nights, table, [("c.edf", "truncated")])
+
+
+def test_a_cohort_is_a_list(study):
+    assert isinstance(study, list)
+    assert [night.id for night in study[::-1]] == ["2", "1"]
+
+
+def test_groups_are_subjects_else_ids(study):
+    assert study.groups.tolist() == ["a", "2"]
+
+
+def test_failures_are_a_table(study):
+    assert study.failures.to_dict("list") == {"path": ["c.edf"], "reason": ["truncated"]}
+    assert repr(study) == "Cohort(2 recordings of 2 subjects, 1 not read)"
+
+
+def test_metadata_of_another_length_is_refused(study):
+    with pytest.raises(InvalidRecordingError, match="metadata has 1 rows for 2 recordings"):
+        Cohort(study, study.metadata[:1])
+
+
+def test_a_cohort_survives_a_pickle(study):
+    again = pickle.loads(pickle.dumps(study))
+    assert [night.id for night in again] == ["1", "2"]
+    assert again.metadata.equals(study.metadata)
+
+
+def test_a_cohort_can_be_split(study):
+    train, test, ages, _ = train_test_split(study, study.metadata.age, random_state=0)
+    assert len(train) == len(test) == 1
+    assert study.metadata.age[train[0].id] == ages.iloc[0]

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import numpy as np
+import pytest
+
+from sleep2vec_sklearn.errors import InvalidSignalError
+from sleep2vec_sklearn.signals import MODALITIES
+from sleep2vec_sklearn.signals.units import check_size, to_canonical_unit
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "given", "expected"),
+    [
+        ("eeg", "uV", 30, 30),
+        ("eeg", "mV", 0.03, 30),
+        ("eeg", "V", 3e-5, 30),
+        ("ecg", "nV", 3e4, 30),
+        ("spo2", "fraction", 0.97, 97),
+        ("ibi", "ms", 900, 0.9),
+        ("ibi", "bpm", 60, 1),
+        ("airflow", "cmH2O", 2, 2),
+    ],
+)
+def test_units_become_the_catalogues(name, unit, given, expected):
+    values, rate = to_canonical_unit(np.array([given]), 8.0, unit, MODALITIES[name])
+    assert values.dtype == np.float32
+    assert (values[0], rate) == (pytest.approx(expected), 8.0)
+
+
+def test_counts_per_sample_become_counts_per_second():
+    values, _ = to_canonical_unit(np.array([60, 0]), 1 / 30, "counts", MODALITIES["actigraphy"])
+    np.testing.assert_allclose(values, [2, 0])
+
+
+def test_a_heart_rate_of_zero_is_a_gap():
+    values, _ = to_canonical_unit(np.array([0.0, 60.0]), 1.0, "bpm", MODALITIES["ibi"])
+    np.testing.assert_array_equal(values, [np.nan, 1])
+
+
+def test_acceleration_becomes_counts_that_rise_with_movement():
+    seconds = np.arange(60 * 32) / 32
+    waving = np.where(seconds >= 30, 0.2 * np.sin(2 * np.pi * seconds), 0)
+    counts, rate = to_canonical_unit(1 + waving, 32.0, "g", MODALITIES["actigraphy"])
+    assert (len(counts), rate) == (60, 1.0)
+    assert counts[5:25].max() < 0.01
+    assert counts[35:55].min() > 5
+
+
+def test_gaps_of_acceleration_stay_gaps():
+    magnitude = 1 + 0.1 * np.random.default_rng(0).standard_normal(60 * 32)
+    magnitude[10 * 32 : 20 * 32] = np.nan
+    counts, _ = to_canonical_unit(magnitude, 32.0, "g", MODALITIES["actigraphy"])
+    assert np.flatnonzero(np.isnan(counts)).tolist() == list(range(10, 20))
+
+
+def test_acceleration_must_be_sampled_fast_enough():
+    with pytest.raises(InvalidSignalError, match=r"rate 1 Hz; accepted is at least 5 Hz"):
+        to_canonical_unit(np.ones(60), 1.0, "g", MODALITIES["actigraphy"])
+
+
+@pytest.mark.parametrize(
+    ("iqr", "way_out"),
+    [
+        (3e-5, 'It looks like V: pass units={"eeg": "V"}'),
+        (1e5, 'It looks like nV: pass units={"eeg": "nV"}'),
+        (1e12, 'Check the gain, or pass units={"eeg": ...}, one of uV, mV, V, nV'),
+    ],
+)
+def test_a_size_no_electrode_gives_is_refused(iqr, way_out):
+    with pytest.raises(InvalidSignalError, match=r"accepted is 0.5 to 2000 uV") as caught:
+        check_size(iqr, MODALITIES["eeg"])
+    assert way_out in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "iqr"), [("eeg", 30), ("ecg", 400), ("airflow", 1e9)])
+def test_a_size_that_can_be_passes(name, iqr):
+    assert check_size(iqr, MODALITIES[name]) is None

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import subprocess
+import sys
+
+import pytest
+
+import sleep2vec_sklearn
+from sleep2vec_sklearn import errors
+
+PUBLIC = [
+    "EpochSequence",
+    "Recording",
+    "Sleep2VecTransformer",
+    "SleepStage",
+    "__version__",
+    "describe_channels",
+    "load_checkpoint",
+    "make_sleep_cohort",
+    "read_cohort",
+    "read_recording",
+    "save_checkpoint",
+]
+
+
+def test_the_public_names_are_these():
+    assert sorted(sleep2vec_sklearn.__all__) == PUBLIC
+    assert set(PUBLIC) <= set(dir(sleep2vec_sklearn))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_there_and_documented(name):
+    value = getattr(sleep2vec_sklearn, name)
+    assert value if name == "__version__" else value.__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Sleep3Vec'"):
+        _ = sleep2vec_sklearn.Sleep3Vec
+
+
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import sleep2vec_sklearn", "sklearn torch mne matplotlib pandas scipy"),
+        ("import sleep2vec_sklearn.signals", "sklearn torch mne matplotlib"),
+        ("import sleep2vec_sklearn.readers", "sklearn torch mne matplotlib"),
+        ("import sleep2vec_sklearn.datasets", "sklearn torch mne matplotlib"),
+        ("from sleep2vec_sklearn import Sleep2VecTransformer", "mne matplotlib"),
+    ],
+)
+def test_importing_stays_light(statement, heavy):
+    program = f"import sys; {statement}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    assert not set(heavy.split()) & set(loaded.split())
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_every_error_can_be_caught_as_one_of_the_librarys(name):
+    kind = getattr(errors, name)
+    assert issubclass(kind, errors.Sleep2VecError | errors.Sleep2VecWarning)
