@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from .night import Night
 
@@ -15,8 +16,9 @@ _THRESHOLD = 0.08
 def actigraphy(night: Night, rate: float) -> np.ndarray:
     """Counts per sample period, of shape (duration * rate,).
 
-    A site's device counts each second, or adds the counts of half a minute. The wrist does not
-    take part in every movement.
+    A site's device counts each second, or adds the counts of half a minute; some pipelines smooth
+    counts with a Gaussian of 50 s (Walch et al. 2019, doi:10.1093/sleep/zsz180). The wrist does
+    not take part in every movement.
     """
     rng = night.stream("actigraphy")
     seconds = np.zeros(night.duration + 64)
@@ -38,4 +40,6 @@ def actigraphy(night: Night, rate: float) -> np.ndarray:
     else:
         counts = np.repeat(seconds, round(rate)) / round(rate)
     counts = site.counts_scale * counts
+    if site.counts_smoothing > 0:
+        return gaussian_filter1d(counts, site.counts_smoothing * rate).astype(np.float32)
     return np.round(counts, 0 if site.counts_scale * period > 3 else 1).astype(np.float32)

@@ -59,6 +59,8 @@ class Site:
         Window the watch averages heart rate over.
     counts_scale : float
         Counts per second of a vigorous movement.
+    counts_smoothing : float
+        Standard deviation, in seconds, of the Gaussian that counts are smoothed with; 0 for none.
     eeg_tilt, alpha_share : float
         What the derivation does to the EEG: change of its spectral exponent, and its share of
         alpha, which is large at the back of the head.
@@ -79,6 +81,7 @@ class Site:
     spo2_step: float
     watch_seconds: float
     counts_scale: float
+    counts_smoothing: float
     eeg_tilt: float
     alpha_share: float
 
@@ -118,6 +121,7 @@ def draw_site(seed: int, index: int, kind: str) -> Site:
         spo2_step=float(rng.choice([1.0, 1.0, 0.1])),
         watch_seconds=float(rng.uniform(5, 12)),
         counts_scale=float(np.exp(rng.normal(1.6, 0.5))),
+        counts_smoothing=float(rng.choice([0.0, 50.0])),
         eeg_tilt=float(rng.normal(0, 0.18)),
         alpha_share=float(np.exp(rng.normal(-0.1, 0.5))),
     )
