@@ -29,8 +29,8 @@ from sklearn.preprocessing import StandardScaler
 
 from sleep2vec_sklearn import (
     EpochSequence,
-    SleepStage,
     Sleep2VecTransformer,
+    SleepStage,
     make_sleep_cohort,
     read_cohort,
     read_recording,

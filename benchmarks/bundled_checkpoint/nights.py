@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The nights that ``sleep2vec-mini`` is pretrained on; the subjects of sleep-accel are never here."""
+"""The nights that ``sleep2vec-mini`` is pretrained on; none that it is evaluated on."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ against other epochs of the same night. A run that is interrupted goes on from i
 
     python benchmarks/bundled_checkpoint/pretrain.py --data DIR --work DIR
 
-``--data`` is a folder with the public sets ``mmash`` (PhysioNet) and ``dreams`` (Zenodo); without
-it only simulated nights are used.
+``--data`` is a folder that holds the public set MMASH (physionet.org/content/mmash) as ``mmash/``;
+without it only simulated nights are used.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import itertools
 import json
 import math
 import os
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from card import make_card
 from configuration import mini_config
 from nights import real_nights, simulated_nights
 from store import StoredNight, read_store, write_store
@@ -203,11 +203,11 @@ def load_state(path: Path, network, average, optimizer, batches) -> int:
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, help="folder with the public sets mmash and dreams")
+    parser.add_argument("--data", type=Path, help="folder that holds mmash/")
     parser.add_argument("--work", type=Path, required=True, help="folder for features and states")
     parser.add_argument("--name", default="sleep2vec-mini", help="stem of the files written")
     parser.add_argument("--subjects", type=int, default=400, help="simulated subjects")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=48, help="windows per step")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--temperature", type=float, default=0.1)
@@ -235,17 +235,8 @@ def main() -> None:
     torch.manual_seed(options.seed)
     network = Sleep2Vec.from_seed(config, options.seed)
     set_feature_statistics(network, nights)
-    started = time.time()
     average = train(network, nights, options, options.work / f"{options.name}.state")
-    card = {
-        "name": options.name,
-        "objective": f"InfoNCE, temperature {options.temperature}, negatives {options.negatives}",
-        "steps": options.steps,
-        "batch": options.batch,
-        "minutes_of_last_sitting": round((time.time() - started) / 60, 1),
-        "training_data": {group: len(recordings) for group, recordings in groups.items()},
-        "licence": "BSD-3-Clause",
-    }
+    card = make_card(options, config, groups, network)
     path = options.work / f"{options.name}.safetensors"
     print(path, save_checkpoint(path, average, config, card=card, dtype="float16"))
 

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the bundled encoder saw, in words and numbers; stored in the file's metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording
+
+SOURCES = {
+    "simulated": "make_sleep_cohort of this library; simulated, fitted to no person",
+    "mmash": "MMASH 1.0.0, PhysioNet, open access: 22 men, 24 h of beat-to-beat intervals and "
+    "wrist counts each; labels not used",
+}
+NEVER_SEEN = (
+    "sleep-accel (all subjects), Sleep-EDF (SC4001 and all others), slpdb, apnea-ecg, ucddb, DREAMS"
+)
+LIMITS = (
+    "Not a medical device. Real signals in training are inter-beat intervals and wrist counts of "
+    "22 men only; every other modality was learned from simulation. Before the simulator's heart "
+    "rate and movement were written, its author had looked at averages by stage of the sleep-accel "
+    "subjects; values tuned to them were taken back to textbook sizes before training."
+)
+
+
+def make_card(options, config, groups: Mapping[str, Sequence[Recording]], network) -> dict:
+    """The model card of a finished run."""
+    return {
+        "name": options.name,
+        "paper": "arXiv 2602.13857; trained from scratch, no weights of the authors",
+        "licence": "BSD-3-Clause",
+        "objective": f"InfoNCE between two modalities, temperature {options.temperature}, "
+        f"negatives: {options.negatives} (other nights at the same position, other epochs of the "
+        "same night)",
+        "steps": options.steps,
+        "windows_per_step": options.batch,
+        "context_epochs": config.context_epochs,
+        "seed": options.seed,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "training_data": [
+            {"source": group, "what": SOURCES[group], **_amounts(recordings)}
+            for group, recordings in groups.items()
+        ],
+        "never_seen": NEVER_SEEN,
+        "limits": LIMITS,
+        "made_by": "benchmarks/bundled_checkpoint/pretrain.py",
+    }
+
+
+def _amounts(recordings: Sequence[Recording]) -> dict:
+    names = sorted({name for recording in recordings for name in recording.modalities})
+    hours = {
+        name: round(sum(r.n_epochs for r in recordings if name in r) * EPOCH_SECONDS / 3600)
+        for name in names
+    }
+    return {
+        "recordings": len(recordings),
+        "subjects": len({recording.subject for recording in recordings}),
+        "hours_by_modality": hours,
+    }
