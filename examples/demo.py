@@ -80,7 +80,7 @@ def simulated_cohort(folder: Path):
 def probe(**parameters):
     """A linear probe on the frozen encoder."""
     return make_pipeline(
-        Sleep2VecTransformer(on_error="nan", verbose=1, **parameters),
+        Sleep2VecTransformer(**parameters),
         StandardScaler(),
         LogisticRegression(C=0.1, max_iter=500, class_weight="balanced"),
     )
@@ -89,6 +89,7 @@ def probe(**parameters):
 def probe_cohort(cohort, output: Path) -> None:
     """Score staging (a row per epoch) and an outcome (a row per night), subjects held out."""
     X = EpochSequence(cohort)
+    Sleep2VecTransformer(verbose=1).fit_transform(X)  # the only time a signal is read
     X = X[X.stages != SleepStage.unscored]
     staging = cross_val_score(
         probe(), X, X.stages, groups=X.groups, cv=GroupKFold(5), scoring=KAPPA
