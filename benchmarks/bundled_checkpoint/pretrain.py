@@ -91,6 +91,20 @@ def _pair_weight(pair: tuple[str, str]) -> float:
     return 2.0 if {"ibi", "actigraphy"} & set(pair) else 1.0
 
 
+def disturb(network: Sleep2Vec, name: str, features: torch.Tensor, options) -> torch.Tensor:
+    """Another amplifier and another moment: noise on every feature, an offset for the window.
+
+    Both views get their own, so that they agree on states of sleep and not on single epochs.
+    In units of a feature's standard deviation over the training nights.
+    """
+    tokenizer = network.tokenizers[name]
+    if not hasattr(tokenizer, "feature_std"):
+        return features
+    noise = options.noise * torch.randn_like(features)
+    offset = options.offset * torch.randn(len(features), 1, features.shape[2])
+    return features + tokenizer.feature_std * (noise + offset)
+
+
 def set_feature_statistics(network: Sleep2Vec, nights: list[StoredNight]) -> None:
     """Standardise every tokenizer's features by their mean and deviation over valid epochs."""
     for name, tokenizer in network.tokenizers.items():
@@ -109,6 +123,7 @@ def step_loss(network: Sleep2Vec, pair, views, options) -> tuple[torch.Tensor, t
         hidden_positions = masked | ~valid
         embed = getattr(network.tokenizers[name], "embed", None)
         source = network.tokenize if embed is None else network.embed_features
+        features = disturb(network, name, features, options)
         tokens = source(name, features, missing=hidden_positions)
         projected.append(network.project(network.encode(tokens, valid), valid))
     both = views[0][1] & views[1][1]
@@ -211,6 +226,8 @@ def parse_options():
     parser.add_argument("--batch", type=int, default=48, help="windows per step")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--temperature", type=float, default=0.1)
+    parser.add_argument("--noise", type=float, default=0.3, help="on features, in their SD")
+    parser.add_argument("--offset", type=float, default=0.3, help="of a window's features")
     parser.add_argument("--negatives", default="both", choices=["recordings", "night", "both"])
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--context", type=int, default=120, help="epochs per window")
