@@ -39,8 +39,6 @@ from sleep2vec_sklearn.datasets import write_edf_cohort
 from sleep2vec_sklearn.errors import RecordingWarning
 from sleep2vec_sklearn.plotting import HypnogramDisplay
 
-N_SUBJECTS = 30
-HOURS = 7
 KAPPA = make_scorer(cohen_kappa_score)
 
 
@@ -48,7 +46,7 @@ def main() -> None:
     options = parse_options()
     mpl.use("agg")
     options.output.mkdir(parents=True, exist_ok=True)
-    cohort = simulated_cohort(options.output / "simulated_cohort")
+    cohort = simulated_cohort(options)
     if options.edf is None:
         probe_cohort(cohort, options.output)
     else:
@@ -59,15 +57,22 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--edf", type=Path, help="a night of your own")
     parser.add_argument("--hypnogram", type=Path, help="its scored stages")
+    parser.add_argument("--subjects", type=int, default=30, help="simulated subjects")
+    parser.add_argument("--hours", type=float, default=7, help="length of a simulated night")
     parser.add_argument("--output", type=Path, default=Path("demo_output"))
     return parser.parse_args()
 
 
-def simulated_cohort(folder: Path):
-    """Thirty simulated nights as EDF+ files on disk, read back by the public reader."""
+def simulated_cohort(options):
+    """Simulated nights as EDF+ files on disk, read back by the public reader."""
+    folder = options.output / f"simulated_{options.subjects}x{options.hours:g}h"
     if not (folder / "metadata.csv").exists():
         simulated = make_sleep_cohort(
-            N_SUBJECTS, hours=HOURS, n_sites=4, site_kinds=["laboratory"], random_state=7
+            options.subjects,
+            hours=options.hours,
+            n_sites=4,
+            site_kinds=["laboratory"],
+            random_state=7,
         )
         write_edf_cohort(simulated, folder, verbose=True)
     with warnings.catch_warnings():

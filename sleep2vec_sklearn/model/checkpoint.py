@@ -28,7 +28,9 @@ from .sleep2vec import Sleep2Vec
 __all__ = ["BUNDLED", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 FORMAT_VERSION = 1
-BUNDLED: dict[str, str] = {}
+BUNDLED: dict[str, str] = {
+    "sleep2vec-mini": "718c58b6f48150f7a54e99303f86f2f73976869ceeac8943c058f3c911c24455",
+}
 _WEIGHTS = Path(__file__).parent / "weights"
 _METADATA_KEY = "sleep2vec_sklearn"
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -105,10 +107,11 @@ def save_checkpoint(
             f"{_shortened(complaints)}."
         )
     tensors = {name: _stored(name, tensor, _DTYPES[dtype]) for name, tensor in state.items()}
-    sha256 = _hash_of(tensors, config)
+    described = config.to_dict()
+    sha256 = _hash_of(tensors, described)
     document = {
         "format_version": FORMAT_VERSION,
-        "config": config.to_dict(),
+        "config": described,
         "card": dict(card or {}),
         "sha256": sha256,
     }
@@ -145,7 +148,8 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
             f"{path}: the tensors do not fit the file's own configuration: "
             f"{_shortened(complaints)}. Get the file again."
         )
-    found = _hash_of(state, config)
+    # As stored: a later version may know more settings, which must not change an old file's hash.
+    found = _hash_of(state, document["config"])
     if found != sha256 or found != (pinned or found):
         raise CheckpointError(
             f"{path}: changed or damaged: its content has sha256 {found[:12]}..., expected "
@@ -229,13 +233,13 @@ def _stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return stored
 
 
-def _hash_of(tensors: Mapping[str, Tensor], config: EncoderConfig) -> str:
+def _hash_of(tensors: Mapping[str, Tensor], config: Mapping) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(canonical_json([name, str(tensor.dtype), list(tensor.shape)]).encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
-    digest.update(canonical_json(config.to_dict()).encode())
+    digest.update(canonical_json(config).encode())
     return digest.hexdigest()
 
 

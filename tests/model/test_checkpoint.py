@@ -194,3 +194,10 @@ def test_missing_files_folders_and_lightning_checkpoints(tmp_path):
         load_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="not supported yet in this version"):
         load_checkpoint("epoch=0-step=6.ckpt")
+
+
+def test_settings_added_later_do_not_change_the_hash_of_an_old_file(path, config):
+    described = config.to_dict()
+    del described["output_layer"]
+    rewrite(path, config=described, sha256=checkpoint._hash_of(load_file(path), described))
+    assert load_checkpoint(path).config == config

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The encoder that comes with the package."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sleep2vec_sklearn import Sleep2VecTransformer, load_checkpoint
+from sleep2vec_sklearn.model.checkpoint import _WEIGHTS, BUNDLED
+from sleep2vec_sklearn.signals import MODALITIES
+from tests.golden import FILE, golden_night, golden_rows
+
+LARGEST_BYTES = 12 * 2**20
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return golden_rows()
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(FILE) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("montage", ["all", "eeg", "watch", "breathing"])
+@pytest.mark.parametrize("unit", ["epochs", "night"])
+def test_bundled_encoder_gives_its_golden_rows(rows, golden, montage, unit):
+    key = f"{montage}/{unit}"
+    np.testing.assert_allclose(rows[key], golden[key], atol=1e-4)
+
+
+def test_every_golden_row_is_compared(rows, golden):
+    assert rows.keys() == golden.keys()
+
+
+def test_bundled_encoder_supports_every_modality():
+    config = load_checkpoint("sleep2vec-mini").config
+    assert {modality.name for modality in config.modalities} == set(MODALITIES)
+
+
+def test_bundled_encoders_are_pinned_and_small():
+    for name, sha256 in BUNDLED.items():
+        assert load_checkpoint(name).sha256 == sha256
+        assert (_WEIGHTS / f"{name}.safetensors").stat().st_size < LARGEST_BYTES
+
+
+def test_bundled_card_says_what_it_saw_and_what_it_did_not():
+    card = load_checkpoint("sleep2vec-mini").card
+    assert {entry["source"] for entry in card["training_data"]} == {"simulated", "mmash"}
+    assert "sleep-accel" in card["never_seen"]
+    assert "SC4001" in card["never_seen"]
+    assert card["licence"] == "BSD-3-Clause"
+
+
+def test_a_night_tells_modalities_apart():
+    transformer = Sleep2VecTransformer()
+    eeg, watch = golden_night("eeg"), golden_night("ibi", "actigraphy")
+    rows = transformer.fit_transform([eeg, watch])
+    assert not np.allclose(rows[0], rows[1], atol=0.1)
