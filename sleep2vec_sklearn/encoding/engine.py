@@ -133,7 +133,7 @@ class Engine:
         names = [name for name in self.modalities if name in recording.modalities]
         if not names:
             raise InvalidRecordingError(
-                f"has {', '.join(recording.modalities)}, none of which is among the modalities "
+                f"the night has {', '.join(recording.modalities)}, none of which is among the modalities "
                 f"to encode ({', '.join(self.modalities)}). Leave it out, or choose a checkpoint "
                 "that supports them."
             )
@@ -168,7 +168,7 @@ class Engine:
             left_out = tuple(name for name in encoded if name not in usable)
             if not usable:
                 raise InvalidRecordingError(
-                    f"has no usable signal: {', '.join(left_out)} flat or mostly without samples; "
+                    f"no usable signal: {', '.join(left_out)} flat or mostly without samples; "
                     "accepted is at least one sensor that is on for half of an epoch. Leave the "
                     "recording out or pass on_error='nan'."
                 )
@@ -228,7 +228,6 @@ class Engine:
 
 def _located(error: Sleep2VecError | OSError, place: str) -> Sleep2VecError:
     kind = type(error) if isinstance(error, Sleep2VecError) else ReadError
-    separator = " " if kind is InvalidRecordingError else ": "
-    located = kind(f"{place}{separator}{error}")
+    located = kind(f"{place}: {error}")
     located.__cause__ = error
     return located

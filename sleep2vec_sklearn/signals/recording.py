@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidRecordingError, InvalidSignalError
+from ..errors import InvalidRecordingError
 from .modality import EPOCH_SECONDS, MODALITIES, get_modality
 from .sources import MemorySource, Signal, SignalSource, longest_duration
 from .stages import as_stages
@@ -99,22 +100,11 @@ class Recording(Mapping):
         id: str | None = None,
         align: str = "raise",
     ):
-        if not isinstance(signals, Mapping):
-            raise InvalidRecordingError(
-                f"signals must be a mapping of modality to samples, got {type(signals).__name__}. "
-                "Wrap a bare array, e.g. {'eeg': samples}."
-            )
-        self._source: SignalSource = MemorySource(signals, rates, units)
-        self._describe(
-            subject=subject,
-            metadata=metadata,
-            events=events,
-            start=start,
-            lights=lights,
-            duration=duration,
-            id=id,
-        )
-        self._label(stages, align)
+        self.id = id
+        with self._named_in_errors():
+            self._source: SignalSource = MemorySource(_checked_mapping(signals), rates, units)
+            self._describe(subject, metadata, events, start, lights, duration)
+            self._label(stages, align)
 
     @classmethod
     def from_source(
@@ -144,36 +134,31 @@ class Recording(Mapping):
         The other parameters are those of the class.
         """
         recording = cls.__new__(cls)
-        recording._source = source
-        recording._describe(
-            subject=subject,
-            metadata=metadata,
-            events=events,
-            start=start,
-            lights=lights,
-            duration=duration,
-            id=id,
-            notes=notes,
-        )
-        recording._label(stages, align)
+        recording.id = id
+        with recording._named_in_errors():
+            recording._source = source
+            recording._describe(subject, metadata, events, start, lights, duration, notes)
+            recording._label(stages, align)
         return recording
 
+    def _named_in_errors(self):
+        return _naming(None if self.id is None else describe_place(self))
+
     def _describe(
-        self, *, subject, metadata, events, start, lights, duration, id, notes: Sequence[str] = ()
+        self, subject, metadata, events, start, lights, duration, notes: Sequence[str] = ()
     ) -> None:
         layout = self._source.layout
         self.modalities = tuple(name for name in MODALITIES if name in layout)
         self.duration = float(longest_duration(layout) if duration is None else duration)
-        self.id = id
         if not np.isfinite(self.duration):
             raise InvalidRecordingError(
-                f"{describe_place(self)} has duration {duration!r}; accepted is a number of "
-                "seconds, or None for that of the longest modality."
+                f"the night has duration {duration!r}; accepted is a number of seconds, or None "
+                "for that of the longest modality."
             )
         self.n_epochs = int(self.duration / EPOCH_SECONDS + _EPOCH_TOLERANCE)
         if self.n_epochs < 1:
             raise InvalidRecordingError(
-                f"{describe_place(self)} lasts {self.duration:g} s, shorter than one epoch of "
+                f"the night lasts {self.duration:g} s, shorter than one epoch of "
                 f"{EPOCH_SECONDS} s. Check the rates: they are samples per second."
             )
         self.subject = subject
@@ -192,8 +177,8 @@ class Recording(Mapping):
             return
         if align == "raise":
             raise InvalidRecordingError(
-                f"{describe_place(self)} has {len(self.stages)} stages for {self.n_epochs} epochs "
-                f"of {EPOCH_SECONDS} s ({self.duration:g} s of signal). Check where the labels "
+                f"the night has {len(self.stages)} stages for {self.n_epochs} epochs of "
+                f"{EPOCH_SECONDS} s ({self.duration:g} s of signal). Check where the labels "
                 "start, or pass align='trim' to cut the surplus and leave missing ones unscored."
             )
         missing = np.full(max(-surplus, 0), -1, dtype=np.int8)
@@ -201,6 +186,10 @@ class Recording(Mapping):
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.signal(name).values
+
+    def __contains__(self, name: object) -> bool:
+        # that of Mapping would read the signal
+        return name in self.modalities
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.modalities)
@@ -319,17 +308,37 @@ def as_recording(element: Any, position: int | None = None) -> Recording:
     """
     if isinstance(element, Recording):
         return element
-    where = describe_place(None, position)
+    place = describe_place(None, position)
     if not isinstance(element, Mapping):
         raise InvalidRecordingError(
-            f"{where} is a {type(element).__name__}; accepted are a Recording or a dict of "
+            f"{place} is a {type(element).__name__}; accepted are a Recording or a dict of "
             "modality to samples, e.g. {'eeg': samples, 'spo2': None}."
         )
-    try:
+    with _naming(place):
         return Recording(element)
-    except InvalidSignalError as error:
-        raise type(error)(f"{where}: {error}") from error
+
+
+@contextmanager
+def _naming(place: str | None) -> Iterator[None]:
+    """Begin the errors about a recording with its place."""
+    try:
+        yield
     except InvalidRecordingError as error:
-        text = str(error)
-        text = text.replace("recording", where, 1) if text.startswith("recording") else text
-        raise type(error)(text if where in text else f"{where}: {text}") from error
+        if place is not None:
+            error.args = (f"{place}: {error}",)
+        raise
+
+
+def _checked_mapping(signals) -> Mapping:
+    if isinstance(signals, Recording):
+        raise InvalidRecordingError(
+            "signals is a Recording already, whose rates, units and labels would be lost. Use it "
+            "as it is, or pass {name: (s.values, s.rate) for name, s in recording.read().items()} "
+            "with units=recording.units."
+        )
+    if not isinstance(signals, Mapping):
+        raise InvalidRecordingError(
+            f"signals must be a mapping of modality to samples, got {type(signals).__name__}. "
+            "Wrap a bare array, e.g. {'eeg': samples}."
+        )
+    return signals

@@ -65,8 +65,8 @@ def test_a_given_duration_sets_the_epochs(noise):
 
 @pytest.mark.parametrize("duration", [np.nan, np.inf, 29.9, -30])
 def test_a_duration_without_an_epoch_is_refused(noise, duration):
-    with pytest.raises(InvalidRecordingError, match="recording"):
-        Recording({"eeg": noise("eeg")}, duration=duration)
+    with pytest.raises(InvalidRecordingError, match=r"^recording \(x\): the night (has|lasts) "):
+        Recording({"eeg": noise("eeg")}, duration=duration, id="x")
 
 
 @settings(max_examples=30)
@@ -128,6 +128,16 @@ def test_signals_must_be_a_mapping(noise):
         Recording(noise("eeg")[0])
 
 
+def test_a_recording_is_not_made_of_another(night):
+    with pytest.raises(InvalidRecordingError, match="rates, units and labels would be lost"):
+        Recording(night)
+
+
+def test_errors_about_a_signal_name_the_recording():
+    with pytest.raises(InvalidSignalError, match=r"^recording \(a-1\): 'eeg' has rate 0 Hz"):
+        Recording({"eeg": (np.zeros(9000), 0)}, id="a-1")
+
+
 def test_coverage_counts_samples_that_are_there(noise):
     eeg, _ = noise("eeg")
     eeg[: 30 * 128] = np.nan
@@ -178,6 +188,8 @@ def test_a_lazy_recording_reads_nothing_before_it_is_asked(counting_source, nois
         start,
         "Recording(id='b', 4 epochs, eeg, spo2)",
     )
+    assert "eeg" in night
+    assert "ecg" not in night
     assert source.reads == []
 
 
