@@ -133,9 +133,9 @@ class Engine:
         names = [name for name in self.modalities if name in recording.modalities]
         if not names:
             raise InvalidRecordingError(
-                f"the night has {', '.join(recording.modalities)}, none of which is among the modalities "
-                f"to encode ({', '.join(self.modalities)}). Leave it out, or choose a checkpoint "
-                "that supports them."
+                f"the night has {', '.join(recording.modalities)}, none of which is among the "
+                f"modalities to encode ({', '.join(self.modalities)}). Leave it out, or choose a "
+                "checkpoint that supports them."
             )
         keys = {name: self._key(recording, name) for name in names} if self.cache else {}
         cached = {n: found for n, key in keys.items() if (found := self.cache.get(key)) is not None}

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InvalidRecordingError
-from ..signals.epochs import EpochSequence, as_epoch_sequence, recording_name
-from ..signals.recording import Recording, as_recording, describe_place
+from ..signals.epochs import EpochSequence, as_epoch_sequence
+from ..signals.recording import Recording, as_names, as_recording, describe_place
 
 __all__ = ["EncoderInput", "read_input"]
 
@@ -29,18 +29,18 @@ class EncoderInput:
         Rows of X that each recording fills; one row for nights.
     epochs : tuple of int ndarray, or None
         Epochs of each recording for these rows; None for nights.
-    names : tuple
-        Name of each row's recording or subject.
     places : tuple of str
         How errors name each recording: its place in what was given, and its id.
+    names : ndarray or EpochSequence
+        Name of each row's recording or subject; X itself where it holds epochs.
     """
 
     recordings: tuple[Recording, ...]
     n_rows: int
     rows: tuple[np.ndarray, ...]
     epochs: tuple[np.ndarray, ...] | None
-    names: tuple
     places: tuple[str, ...]
+    names: np.ndarray | EpochSequence
 
     @property
     def unit(self) -> str:
@@ -52,12 +52,9 @@ class EncoderInput:
         """pandas index of the rows."""
         import pandas as pd
 
-        if self.epochs is None:
-            return pd.Index(self.names, name="recording")
-        epochs = np.empty(self.n_rows, dtype=np.int64)
-        for rows, places in zip(self.rows, self.epochs, strict=True):
-            epochs[rows] = places
-        return pd.MultiIndex.from_arrays([list(self.names), epochs], names=["recording", "epoch"])
+        if isinstance(self.names, EpochSequence):
+            return self.names.index
+        return pd.Index(self.names.tolist(), name="recording", tupleize_cols=False)
 
 
 def read_input(X) -> EncoderInput:
@@ -101,22 +98,21 @@ def _read_nights(X: Sequence) -> EncoderInput:
             describe_place(night, position if len(nights) == 1 else f"{position}, night {number}")
             for number, night in enumerate(nights)
         ]
-        subject = nights[0].subject if nights is not element and len(nights) > 1 else None
-        names.append(recording_name(nights[0], position) if subject is None else subject)
-    return EncoderInput(tuple(recordings), len(X), tuple(rows), None, tuple(names), tuple(places))
+        several = len(nights) > 1 and nights[0].subject is not None
+        names.append(nights[0].subject if several else nights[0].id)
+    rows, places, names = tuple(rows), tuple(places), as_names(names)
+    return EncoderInput(tuple(recordings), len(X), rows, None, places, names)
 
 
 def _read_epochs(epochs: EpochSequence) -> EncoderInput:
     if len(epochs) == 0:
         raise InvalidRecordingError("X has 0 epochs; at least 1 is required.")
     parts = list(epochs.rows_by_recording())
-    names = np.empty(len(epochs.recordings), dtype=object)
-    names[:] = [recording_name(r, i) for i, r in enumerate(epochs.recordings)]
     return EncoderInput(
         tuple(epochs.recordings[place] for place, _ in parts),
         len(epochs),
         tuple(rows for _, rows in parts),
         tuple(epochs.epoch_index[rows] for _, rows in parts),
-        tuple(names[epochs.recording_index]),
         tuple(describe_place(epochs.recordings[place], place) for place, _ in parts),
+        epochs,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InvalidRecordingError
-from .recording import Recording
+from .recording import Recording, name_subjects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ class Cohort(list):
     failures : DataFrame
         Columns ``path`` and ``reason``.
     groups : ndarray of shape (n_recordings,)
-        Subject of each recording, else its id.
+        Subject of each recording, else its id or position.
     """
 
     def __init__(
@@ -60,10 +60,8 @@ class Cohort(list):
 
     @property
     def groups(self) -> np.ndarray:
-        """Subject of each recording, else its id; what ``groups=`` of cross-validation takes."""
-        groups = np.empty(len(self), dtype=object)
-        groups[:] = [r.id if r.subject is None else r.subject for r in self]
-        return groups
+        """Subject of each recording, else its id or position, for ``groups=`` of scikit-learn."""
+        return name_subjects(self)
 
     def __repr__(self) -> str:
         subjects = len(set(self.groups.tolist()))

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import InvalidRecordingError
-from .recording import Recording, as_recording, describe_place
+from .recording import Recording, as_names, as_recording, name_subjects
 from .stages import SleepStage
 
 __all__ = ["EpochSequence", "EpochView", "as_epoch_sequence"]
@@ -156,22 +156,16 @@ class EpochSequence(Sequence):
     @cached_property
     def groups(self) -> np.ndarray:
         """Subject of each epoch, else its recording; object array of shape (n,)."""
-        names = np.empty(len(self.recordings), dtype=object)
-        names[:] = [
-            recording_name(recording, i) if recording.subject is None else recording.subject
-            for i, recording in enumerate(self.recordings)
-        ]
-        return names[self.recording_index]
+        return name_subjects(self.recordings)[self.recording_index]
 
     @property
     def index(self):
         """pandas MultiIndex (recording, epoch) of the elements."""
         import pandas as pd
 
-        names = [recording_name(recording, i) for i, recording in enumerate(self.recordings)]
+        names = as_names([recording.id for recording in self.recordings])
         return pd.MultiIndex.from_arrays(
-            [np.array(names, dtype=object)[self.recording_index], self.epoch_index],
-            names=["recording", "epoch"],
+            [names[self.recording_index], self.epoch_index], names=["recording", "epoch"]
         )
 
     def rows_by_recording(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -180,11 +174,6 @@ class EpochSequence(Sequence):
         places, starts = np.unique(self.recording_index[order], return_index=True)
         for place, rows in zip(places, np.split(order, starts[1:]), strict=False):
             yield int(place), rows
-
-
-def recording_name(recording: Recording, position: int):
-    """The recording's id, else its position."""
-    return position if recording.id is None else recording.id
 
 
 def as_epoch_sequence(X) -> EpochSequence | None:
@@ -196,8 +185,7 @@ def as_epoch_sequence(X) -> EpochSequence | None:
         if strangers:
             raise InvalidRecordingError(
                 f"X mixes epochs with other things: element {strangers[0]} is a "
-                f"{type(X[strangers[0]]).__name__} ({describe_place(None, strangers[0])}). "
-                "Pass recordings only, or epochs only."
+                f"{type(X[strangers[0]]).__name__}. Pass recordings only, or epochs only."
             )
         return EpochSequence.from_views(X)
     return None

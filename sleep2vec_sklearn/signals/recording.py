@@ -16,7 +16,7 @@ from .modality import EPOCH_SECONDS, MODALITIES, get_modality
 from .sources import MemorySource, Signal, SignalSource, longest_duration
 from .stages import as_stages
 
-__all__ = ["Recording", "as_recording", "describe_place"]
+__all__ = ["Recording", "as_names", "as_recording", "describe_place", "name_subjects"]
 
 _EPOCH_TOLERANCE = 1e-6
 
@@ -316,6 +316,28 @@ def as_recording(element: Any, position: int | None = None) -> Recording:
         )
     with _naming(place):
         return Recording(element)
+
+
+def name_subjects(recordings: Sequence[Recording]) -> np.ndarray:
+    """Name the subject of each recording, else its id or position; see :func:`as_names`."""
+    return as_names([r.id if r.subject is None else r.subject for r in recordings])
+
+
+def as_names(names: Sequence) -> np.ndarray:
+    """Make names an object array that can be sorted, None standing for a position.
+
+    Names of kinds that cannot be compared become text, as grouping needs an order.
+    """
+    if all(name is None for name in names):
+        names = range(len(names))
+    else:
+        # a bare number could be the name of another
+        names = [describe_place(None, i) if n is None else n for i, n in enumerate(names)]
+        try:
+            sorted(set(names))
+        except TypeError:
+            names = [str(name) for name in names]
+    return np.fromiter(names, dtype=object, count=len(names))
 
 
 @contextmanager

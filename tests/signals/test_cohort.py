@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import train_test_split
 
-from sleep2vec_sklearn import Recording
+from sleep2vec_sklearn import EpochSequence, Recording
 from sleep2vec_sklearn.errors import InvalidRecordingError
 from sleep2vec_sklearn.signals import Cohort
 
@@ -26,6 +26,23 @@ def test_a_cohort_is_a_list(study):
 
 def test_groups_are_subjects_else_ids(study):
     assert study.groups.tolist() == ["a", "2"]
+
+
+@pytest.mark.parametrize(
+    ("subjects", "groups"),
+    [
+        ([7, 3, 7], [7, 3, 7]),
+        ([7, "a", 7], ["7", "a", "7"]),
+        ([0, None, None], ["0", "recording 1", "recording 2"]),
+        ([None, None, None], [0, 1, 2]),
+        ([("a", 1), ("b", 2), ("a", 1)], [("a", 1), ("b", 2), ("a", 1)]),
+    ],
+)
+def test_groups_can_be_sorted_and_mix_no_two_people(subjects, groups):
+    nights = [Recording({"spo2": np.linspace(90, 99, 120)}, subject=s) for s in subjects]
+    cohort = Cohort(nights, pd.DataFrame(index=range(3)))
+    assert cohort.groups.tolist() == EpochSequence(nights).groups.tolist() == groups
+    assert np.unique(cohort.groups).tolist() == sorted(set(groups))
 
 
 def test_failures_are_a_table(study):
