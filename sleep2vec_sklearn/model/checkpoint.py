@@ -13,7 +13,8 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -33,19 +34,20 @@ BUNDLED: dict[str, str] = {
 }
 _WEIGHTS = Path(__file__).parent / "weights"
 _METADATA_KEY = "sleep2vec_sklearn"
+_FILES_KEPT = 4
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _NO_OTHER_FORMAT = "Checkpoints are safetensors files written by save_checkpoint()."
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """An encoder as stored.
+    """An encoder as stored; shared by all who load it, so not to be changed.
 
     Attributes
     ----------
     config : EncoderConfig
     state : dict of str to Tensor
-        Parameters and buffers, floating ones as float32.
+        Parameters and buffers, floating ones as float32. :meth:`build` copies them.
     card : dict
         What is known of the encoder: provenance, licence, training data, ...
     sha256 : str
@@ -54,11 +56,15 @@ class Checkpoint:
         Bundled name, or the file's stem.
     """
 
-    config: EncoderConfig
-    state: dict[str, Tensor]
-    card: dict
+    config: EncoderConfig = field(repr=False)
+    state: dict[str, Tensor] = field(repr=False)
+    card: dict = field(repr=False)
     sha256: str
     name: str
+
+    def __deepcopy__(self, memo: dict) -> Checkpoint:
+        # scikit-learn clones a parameter by a deep copy, in every fold
+        return self
 
     def build(self) -> Sleep2Vec:
         """A new network with these parameters, in eval mode."""
@@ -128,6 +134,8 @@ def save_checkpoint(
 def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
     """Read a bundled encoder by name, or one from a file.
 
+    The last few files are remembered: one is read again only after it has changed.
+
     Raises
     ------
     CheckpointError
@@ -135,6 +143,18 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
         written, or made by a newer version.
     """
     name, path, pinned = _locate(name_or_path)
+    try:
+        path = path.resolve()
+        status = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+    return _load(name, path, pinned, stamp)
+
+
+@lru_cache(maxsize=_FILES_KEPT)
+def _load(name: str, path: Path, pinned: str | None, stamp: tuple[int, int, int]) -> Checkpoint:
+    """Read and check a file; ``stamp`` only tells its versions apart."""
     state, metadata = _read(path)
     document = _document_of(path, metadata)
     try:
@@ -155,7 +175,11 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
             f"{path}: changed or damaged: its content has sha256 {found[:12]}..., expected "
             f"{str(pinned or sha256)[:12]}... Get the file again, or reinstall if it was bundled."
         )
-    state = {key: t.float() if t.is_floating_point() else t for key, t in state.items()}
+    # copies, because the tensors read are a map of the file: it could not be replaced on Windows
+    state = {
+        key: t.to(torch.float32 if t.is_floating_point() else t.dtype, copy=True)
+        for key, t in state.items()
+    }
     return Checkpoint(config, state, card, found, name)
 
 
@@ -194,10 +218,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read, truncated or not a safetensors file ({error}). "
-            f"Get it again. {_NO_OTHER_FORMAT}"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: cannot be read, truncated or not a safetensors file ({error}). "
+        f"Get it again. {_NO_OTHER_FORMAT}"
+    )
 
 
 def _document_of(path: Path, metadata: Mapping[str, str]) -> dict:

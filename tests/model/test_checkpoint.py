@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import copy
 import dataclasses
 import json
 import os
@@ -40,6 +41,30 @@ def test_an_encoder_comes_back_the_same(path, network, config):
     samples = torch.randn(1, 3, 120, generator=torch.Generator().manual_seed(0))
     first, second = (n.encode(n.tokenize("ibi", samples)) for n in (network, stored.build()))
     assert torch.equal(first, second)
+
+
+def test_an_encoder_is_read_once_until_its_file_changes(path, network, config):
+    first = load_checkpoint(path)
+    assert load_checkpoint(str(path)) is first
+    save_checkpoint(path, network, dataclasses.replace(config, context_epochs=60))
+    assert load_checkpoint(path).config.context_epochs == 60
+    path.unlink()
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        load_checkpoint(path)
+
+
+def test_a_loaded_encoder_does_not_hang_on_its_file(path):
+    stored = load_checkpoint(path)
+    before = {key: tensor.clone() for key, tensor in stored.state.items()}
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+    assert all(torch.equal(tensor, before[key]) for key, tensor in stored.state.items())
+
+
+def test_copies_and_text_of_an_encoder_leave_the_weights_alone(path):
+    stored = load_checkpoint(path)
+    assert copy.deepcopy(stored) is stored
+    assert repr(stored) == f"Checkpoint(sha256={stored.sha256!r}, name='mine')"
 
 
 def test_the_same_content_has_the_same_hash(tmp_path, network, config, path):
