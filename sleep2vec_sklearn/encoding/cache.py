@@ -12,6 +12,7 @@ import numpy as np
 __all__ = ["MEMORY_CACHE", "EncodedModality", "TokenCache"]
 
 _DEFAULT_BYTES = 512 * 2**20
+_BYTES_PER_ENTRY = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,9 @@ class EncodedModality:
 
     @property
     def n_bytes(self) -> int:
-        """Memory held."""
+        """Memory held, with an allowance for the entry itself: a missing sensor has no tokens."""
         summary = 0 if self.summary is None else self.summary.nbytes
-        return self.tokens.nbytes + self.valid.nbytes + summary
+        return self.tokens.nbytes + self.valid.nbytes + summary + _BYTES_PER_ENTRY
 
 
 class TokenCache:

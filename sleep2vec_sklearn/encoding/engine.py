@@ -137,28 +137,22 @@ class Engine:
                 f"modalities to encode ({', '.join(self.modalities)}). Leave it out, or choose a "
                 "checkpoint that supports them."
             )
-        keys = {name: self._key(recording, name) for name in names} if self.cache else {}
+        keys = self._keys(recording, names) if self.cache is not None else {}
         cached = {n: found for n, key in keys.items() if (found := self.cache.get(key)) is not None}
         signals = recording.read([name for name in names if name not in cached])
         conditioned = {
             name: condition(
-                signals[name], get_modality(name), self._conditioning[name], recording.n_epochs
+                signal, get_modality(name), self._conditioning[name], recording.n_epochs
             )
-            for name in names
-            if name not in cached
+            for name, signal in signals.items()
         }
         return _PreparedNight(conditioned, cached, keys)
 
-    def _key(self, recording: Recording, name: str) -> tuple:
-        return (
-            recording.fingerprint,
-            name,
-            recording.n_epochs,
-            self.checkpoint.sha256,
-            self.layer,
-            self.precision,
-            ENCODING_REVISION,
-        )
+    def _keys(self, recording: Recording, names: Sequence[str]) -> dict[str, tuple]:
+        # asked once: each time a source looks at its file
+        fingerprint, n_epochs = recording.fingerprint, recording.n_epochs
+        made_by = (self.checkpoint.sha256, self.layer, self.precision, ENCODING_REVISION)
+        return {name: (fingerprint, name, n_epochs, *made_by) for name in names}
 
     def _finish(self, position: int, places: Sequence[str], future: Future) -> EncodedNight:
         try:
@@ -183,7 +177,7 @@ class Engine:
                 encoded[name] = night.cached[name]
             elif name in night.conditioned:
                 encoded[name] = self._encode_modality(name, night.conditioned[name])
-                if self.cache:
+                if self.cache is not None:
                     self.cache.put(night.keys[name], encoded[name])
         return encoded
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
+from contextlib import closing
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -64,7 +65,8 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
         What a recording that cannot be encoded does: raise, or give a row of NaN; all of them are
         listed in one warning.
     store_weights_in_pickle : bool, default=False
-        Pickles carry the checkpoint's name and hash only; True makes them self-contained.
+        Pickles carry the checkpoint's name and hash only, unless it was given as a Checkpoint;
+        True makes them self-contained.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -292,18 +294,20 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
             self.modalities_,
             self.layer if isinstance(self.layer, str) else int(self.layer),
             self.precision_,
-            self.device_,
+            # a pickle may come from a machine with another device
+            resolve_device(self.device if self.device == "auto" else self.device_),
             self.batch_size or _READ_AHEAD,
             MEMORY_CACHE if self.cache == "memory" else None,
         )
         collector = RowCollector(
             given, self.n_features_out_, self.modalities_, self.fusion, self.pooling
         )
-        encoded = engine.encode(given.recordings, given.places)
-        for night in self._with_progress(encoded, len(given.recordings)):
-            if night.error is not None and self.on_error == "raise":
-                raise night.error
-            collector.add(night)
+        # closed here, as the error raised would keep the threads that read ahead alive
+        with closing(engine.encode(given.recordings, given.places)) as encoded:
+            for night in self._with_progress(encoded, len(given.recordings)):
+                if night.error is not None and self.on_error == "raise":
+                    raise night.error
+                collector.add(night)
         return collector.result(stacklevel=4)
 
     def _with_progress(self, nights, n_nights: int):

@@ -26,13 +26,15 @@ class RotaryPositions(nn.Module):
 
     def forward(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Cosines and sines of the first ``length`` positions, each [length, head_dim / 2]."""
-        usable = self.table.device == device and self.table.dtype == torch.float32
-        if not usable or self.table.shape[1] < length:
+        # read once: another thread may replace it by a shorter one
+        table = self.table
+        usable = table.device == device and table.dtype == torch.float32
+        if not usable or table.shape[1] < length:
             size = max(256, 1 << (length - 1).bit_length())
             # a table made in inference mode could not be used in training afterwards
             with torch.inference_mode(False):
-                self.table = self._angles(size).to(device)
-        return self.table[0, :length], self.table[1, :length]
+                self.table = table = self._angles(size).to(device)
+        return table[0, :length], table[1, :length]
 
     def _angles(self, length: int) -> Tensor:
         # float64 until the end: at thousands of positions float32 angles are off by 1e-4

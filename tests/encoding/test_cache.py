@@ -135,13 +135,21 @@ def test_clones_and_threads_share_one_network(checkpoint_path, cohort, monkeypat
 
 
 def test_the_oldest_tokens_are_dropped_when_the_cache_is_full():
-    cache = TokenCache(max_bytes=1000)
+    cache = TokenCache(max_bytes=2000)
     for key in "abc":
         cache.put((key,), tokens(100))
         cache.get(("a",))
     assert cache.get(("a",)) is not None
     assert cache.get(("b",)) is None
     assert cache.get(("c",)) is not None
+
+
+def test_missing_sensors_do_not_pile_up():
+    cache = TokenCache(max_bytes=1000)
+    for key in range(100):
+        cache.put((key,), EncodedModality.missing())
+    assert cache.get((0,)) is None
+    assert cache.get((99,)) is not None
 
 
 def test_what_is_larger_than_the_cache_is_not_kept():
@@ -154,9 +162,9 @@ def test_what_is_larger_than_the_cache_is_not_kept():
 
 def test_a_cleared_cache_has_room_again():
     cache = TokenCache(max_bytes=1000)
-    cache.put(("a",), tokens(200))
+    cache.put(("a",), tokens(100))
     cache.clear()
-    cache.put(("b",), tokens(200))
+    cache.put(("b",), tokens(100))
     assert (cache.get(("a",)), cache.get(("b",)) is None) == (None, False)
 
 

@@ -136,6 +136,16 @@ def test_a_pickle_carries_no_weights(transformer, cohort):
     np.testing.assert_array_equal(pickle.loads(stored).transform(cohort), rows)
 
 
+def test_a_pickle_from_another_device_follows_the_device_parameter(checkpoint_path, cohort):
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None)
+    rows = transformer.fit_transform(cohort[:1])
+    transformer.device_ = "cuda:99"
+    np.testing.assert_array_equal(transformer.transform(cohort[:1]), rows)
+    transformer.set_params(device="cuda:99")
+    with pytest.raises(ValueError, match=r"device 'cuda:99' is not available here.*'auto'"):
+        transformer.transform(cohort[:1])
+
+
 def test_a_pickle_with_weights_needs_no_file(tmp_path, write_checkpoint, cohort):
     path = write_checkpoint(tmp_path / "mine.safetensors", 5)
     transformer = Sleep2VecTransformer(path, store_weights_in_pickle=True, cache=None)

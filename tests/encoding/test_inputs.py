@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Bad input: every error names the recording, the modality, what was found and a way out."""
 
+import threading
+
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
@@ -129,6 +131,14 @@ def test_a_bad_night_of_a_subject_is_named_and_left_out_of_its_mean(transformer)
     with pytest.warns(RecordingWarning, match="recording 0, night 1: 'eeg'"):
         rows = transformer.transform(X)
     np.testing.assert_array_equal(rows[0], rows[1])
+
+
+def test_an_error_leaves_no_thread_behind(transformer):
+    before = threading.active_count()
+    with pytest.raises(InvalidSignalError) as caught:
+        transformer.fit_transform([{"eeg": SPOILED}] * 5)
+    assert caught.value.__traceback__ is not None
+    assert threading.active_count() == before
 
 
 def test_a_file_that_breaks_while_it_is_read_is_a_read_error(transformer, counting_source):
