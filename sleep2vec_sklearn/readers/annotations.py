@@ -50,9 +50,8 @@ def read_scoring(path, *, start: datetime | None = None) -> Scoring:
         scoring = read_table(path, start)
     if len(scoring.onsets) == 0:
         raise ReadError(
-            f"{path}: holds no sleep stage. Accepted are EDF+ annotations such as 'Sleep stage N2',"
-            " "
-            "NSRR XML, tables of (onset, duration, stage), or one label per 30-s epoch; pass "
+            f"{path}: holds no sleep stage. Accepted are EDF+ annotations such as 'Sleep stage "
+            "N2', NSRR XML, tables of (onset, duration, stage), or one label per 30-s epoch; pass "
             "hypnogram=False to read the signals alone."
         )
     return scoring
@@ -129,9 +128,8 @@ def _read_profusion(root, path: Path) -> Scoring:
     for i, element in enumerate(root.iterfind(".//SleepStages/SleepStage")):
         text = (element.text or "").strip()
         code = _NSRR_CODES.get(int(text), "?") if text.isdigit() else text
-        build.add_stage(
-            i * length, length, parse_stage(code) if parse_stage(code) is not None else -1
-        )
+        stage = parse_stage(code)
+        build.add_stage(i * length, length, -1 if stage is None else stage)
     for event in root.iterfind(".//ScoredEvents/ScoredEvent"):
         name = (event.findtext("Name") or "").strip()
         if name:

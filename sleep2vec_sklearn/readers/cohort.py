@@ -225,7 +225,7 @@ def _read_night(row: dict, options: dict):
 
 
 def _is_missing(value) -> bool:
-    return value is None or value is pd.NaT or (isinstance(value, float) and value != value)
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _metadata_of(recordings: list[Recording], table: pd.DataFrame) -> pd.DataFrame:

@@ -128,11 +128,7 @@ class EdfSource:
 
     def fingerprint(self) -> str:
         """sha256 of the file's bytes and of what is read from it."""
-        settings = [
-            (name, d.channel.index, d.reference and d.reference.index, d.unit)
-            for name, d in sorted(self.montage.derivations.items())
-        ]
-        return fingerprint_of([self.path], ("edf", settings))
+        return fingerprint_of([self.path], ("edf", self.montage.settings))
 
     def _gap_notes(self) -> tuple[str, ...]:
         missing = self.duration - self.header.n_records * self.header.record_seconds
@@ -195,6 +191,7 @@ def _open(path: Path, header: EdfHeader):
     """Open a file with edfio; its signals read their samples when touched."""
     import edfio
 
+    # what edfio says may quote the header, and with it the patient's name
     try:
         with quiet_edfio():
             if header.sample_bytes == 3:
@@ -204,7 +201,7 @@ def _open(path: Path, header: EdfHeader):
         raise ReadError(
             f"{path}: edfio cannot read it ({type(error).__name__}). Copy it again, or convert it "
             "with another tool."
-        ) from error
+        ) from None
 
 
 def _record_onsets(path: Path, header: EdfHeader) -> np.ndarray | None:

@@ -20,6 +20,7 @@ __all__ = ["MNE_SUFFIXES", "MneSource", "list_mne_channels"]
 MNE_SUFFIXES = (".vhdr", ".fif", ".set", ".cnt", ".eeg", ".gdf", ".nxe", ".lay", ".ds")
 
 _VOLTS_CODE = 107
+_MNE_ERRORS = (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError)
 _SEXES = {1: "M", 2: "F"}
 
 
@@ -77,7 +78,13 @@ class MneSource:
         }
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        """Read these modalities in one pass over the file."""
+        """Read these modalities in one pass over the file.
+
+        Raises
+        ------
+        ReadError
+            If MNE cannot read the samples, or the file has changed since it was opened first.
+        """
         chosen = {name: self.montage.derivations[name] for name in names}
         picks = sorted(
             {
@@ -89,9 +96,17 @@ class MneSource:
         )
         if not picks:
             return {}
-        samples = _open(self.path).get_data(
-            picks=picks, reject_by_annotation="NaN", verbose="error"
-        )
+        raw = _open(self.path)
+        try:
+            samples = raw.get_data(picks=picks, reject_by_annotation="NaN", verbose="error")
+        except _MNE_ERRORS as error:
+            raise _unreadable(self.path, error) from None
+        if samples.shape[1] != self._n_samples:
+            raise ReadError(
+                f"{self.path}: has {samples.shape[1]} samples per channel, {self._n_samples} when "
+                "the recording was opened. The file has changed; read it again with "
+                "read_recording."
+            )
         found = {}
         for name, derivation in chosen.items():
             values = samples[picks.index(derivation.channel.index)].astype(np.float32)
@@ -104,11 +119,8 @@ class MneSource:
 
     def fingerprint(self) -> str:
         """sha256 of the files' bytes and of what is read from them."""
-        settings = [
-            (name, d.channel.index, d.reference and d.reference.index, d.unit)
-            for name, d in sorted(self.montage.derivations.items())
-        ]
-        return fingerprint_of(sorted({self.path, *self._files}), ("mne", settings))
+        files = sorted({self.path, *self._files})
+        return fingerprint_of(files, ("mne", self.montage.settings))
 
     def own_scoring(self) -> Scoring:
         """Stages and events among the file's annotations; may be empty."""
@@ -152,9 +164,13 @@ def _open(path: Path):
         ) from error
     try:
         return mne.io.read_raw(path, preload=False, verbose="error")
-    except (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError) as error:
-        # What MNE says may quote the header, and with it the patient's name.
-        raise ReadError(
-            f"{path}: MNE-Python cannot read it ({type(error).__name__}). Check the suffix, or "
-            "convert the file to EDF."
-        ) from None
+    except _MNE_ERRORS as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> ReadError:
+    # What MNE says may quote the header, and with it the patient's name.
+    return ReadError(
+        f"{path}: MNE-Python cannot read it ({type(error).__name__}). Check the suffix, or "
+        "convert the file to EDF."
+    )

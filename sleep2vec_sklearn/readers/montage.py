@@ -101,6 +101,14 @@ class Montage:
     reasons: tuple[tuple[str | None, bool, str], ...]
     notes: tuple[str, ...]
 
+    @property
+    def settings(self) -> list[tuple]:
+        """What decides the samples read from a file, for its fingerprint."""
+        return [
+            (name, d.channel.index, d.reference and d.reference.index, d.unit)
+            for name, d in sorted(self.derivations.items())
+        ]
+
     def __reduce__(self):
         return (_montage, (dict(self.derivations), self.reasons, self.notes))
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from ..errors import RecordingWarning, Sleep2VecError
@@ -17,6 +17,8 @@ from .scoring import Scoring
 from .siblings import find_hypnogram, subject_of
 
 __all__ = ["read_recording"]
+
+_DAY = 86400.0
 
 _logger = logging.getLogger("sleep2vec_sklearn")
 
@@ -134,10 +136,9 @@ def _clock_shift(labels: datetime | None, signals: datetime | None) -> tuple[flo
         return 0.0, ()
     seconds = (labels - signals).total_seconds()
     notes = []
-    if abs(seconds) > 86400 / 2:
+    if abs(seconds) > _DAY / 2:
         # Anonymised files often keep the time of day and change the date.
-        day = timedelta(days=1).total_seconds()
-        seconds = (seconds + day / 2) % day - day / 2
+        seconds = (seconds + _DAY / 2) % _DAY - _DAY / 2
         notes.append("the dates of labels and signals differ; aligned by the time of day")
     if seconds:
         notes.append(f"labels start {seconds:+g} s from the signals by the clock; moved there")

@@ -23,6 +23,7 @@ from .scoring import Scoring, ScoringBuilder
 __all__ = ["NpzSource", "describe_arrays"]
 
 _AROUSALS = ("respiratory", "spontaneous", "limb movement", "periodic limb movement")
+_LABELS = ("stage5", "ah_event", "arousal_event")
 _OLDER_KEYS = {"psg_heartbeat": "ibi", "psg_breath": "resp"}
 _VECTOR_MAGNITUDE_RATE = 32.0
 
@@ -59,9 +60,8 @@ class NpzSource:
     ):
         self.path = Path(path)
         self._shapes = _read_shapes(self.path)
-        small = {k for k, (shape, _) in self._shapes.items() if shape == () or k == "stage5"}
-        small |= {k for k in self._shapes if k in ("ah_event", "arousal_event")}
-        self._labels = _load(self.path, sorted(small))
+        scalars = [key for key, (shape, _) in self._shapes.items() if shape == ()]
+        self._scalars = _load(self.path, scalars)
         keys = _choose_keys(self._shapes, modalities, channels, self.path)
         self._keys = {name: keys[name] for name in MODALITIES if name in keys}
         self._seconds = self._known_seconds()
@@ -71,9 +71,7 @@ class NpzSource:
         self.notes: tuple[str, ...] = ()
         used = {f"{k}_{key}" for k in ("rate", "unit") for key in self._shapes}
         self.metadata = {
-            key: value.item()
-            for key, value in self._labels.items()
-            if value.shape == () and key not in used
+            key: value.item() for key, value in self._scalars.items() if key not in used
         }
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
@@ -96,21 +94,22 @@ class NpzSource:
 
     def own_scoring(self) -> Scoring:
         """``stage5``, ``ah_event`` and ``arousal_event``; may be empty."""
+        labels = _load(self.path, [key for key in _LABELS if key in self._shapes])
         build = ScoringBuilder()
-        for i, code in enumerate(self._labels.get("stage5", ())):
+        for i, code in enumerate(labels.get("stage5", ())):
             stage = int(code) if 0 <= code <= 4 else -1
             build.add_stage(i * float(EPOCH_SECONDS), float(EPOCH_SECONDS), stage)
-        if "ah_event" in self._labels:
-            _add_runs(build, self._labels["ah_event"], "apnea or hypopnea")
-        arousals = self._labels.get("arousal_event")
+        if "ah_event" in labels:
+            _add_runs(build, labels["ah_event"], "apnea or hypopnea")
+        arousals = labels.get("arousal_event")
         if arousals is not None and arousals.ndim == 2:
             for column, kind in zip(arousals.T, _AROUSALS, strict=False):
                 _add_runs(build, column, f"arousal ({kind})")
         return build.build()
 
     def _known_seconds(self) -> float | None:
-        if "stage5" in self._labels:
-            return len(self._labels["stage5"]) * float(EPOCH_SECONDS)
+        if "stage5" in self._shapes:
+            return np.prod(self._shapes["stage5"][0]) * float(EPOCH_SECONDS)
         others = [
             np.prod(self._shapes[key][0]) / get_modality(name).conditioning.rate
             for name, key in self._keys.items()
@@ -124,8 +123,8 @@ class NpzSource:
         rate, unit = modality.conditioning.rate, modality.unit
         if name == "actigraphy" and self._seconds and count / self._seconds > 5.0:
             rate, unit = _VECTOR_MAGNITUDE_RATE, "g"
-        rate = float(self._labels.get(f"rate_{key}", rate))
-        unit = str(self._labels.get(f"unit_{key}", unit))
+        rate = float(self._scalars.get(f"rate_{key}", rate))
+        unit = str(self._scalars.get(f"unit_{key}", unit))
         if unit not in modality.units or not rate > 0:
             raise ReadError(
                 f"{self.path}: {key!r} has unit {unit!r} and rate {rate:g}; accepted are "
@@ -149,7 +148,7 @@ def describe_arrays(path: Path) -> list[tuple]:
             why = get_modality(name).description
             rows.append((key, name, layout.rate, layout.unit, True, why))
         else:
-            known = key in source._labels
+            known = key in source._scalars or key in _LABELS
             why = "labels or metadata" if known else "unknown key, or a modality held twice"
             rows.append((key, "", np.nan, "", False, why))
     return rows

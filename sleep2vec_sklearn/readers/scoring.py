@@ -22,6 +22,12 @@ _TEXT = re.compile(
     re.IGNORECASE,
 )
 _PREFIX = re.compile(r"(sleep[\s_]*)?(stage|stad|fase|schlaf)", re.IGNORECASE)
+_LIGHTS = re.compile(
+    r"\b(?:lights?|licht|lumi[eè]res?|luz|luces)[\s_\-]*(?P<state>off|out|on|aus|an|ein|[eé]teinte?s?|"
+    r"allum[eé]es?|apagad[ao]s?|encendid[ao]s?)\b",
+    re.IGNORECASE,
+)
+_LIGHTS_ON = ("on", "an", "ein", "encend", "allum")
 _UNMISTAKABLE = ("movement time", "wake", "n1", "n2", "n3", "rem")
 _NAMES = {
     **dict.fromkeys(
@@ -214,8 +220,7 @@ class ScoringBuilder:
         """Add anything else; lights-off and lights-on are told by their text."""
         lights = _LIGHTS.search(text)
         if lights:
-            on = lights["state"].lower() in ("on", "an", "ein", "encendida", "allumee", "allumée")
-            if on:
+            if lights["state"].lower().startswith(_LIGHTS_ON):
                 self.lights_on = onset
             elif self.lights_off is None:
                 self.lights_off = onset
@@ -240,10 +245,3 @@ class ScoringBuilder:
             start,
             tuple(notes),
         )
-
-
-_LIGHTS = re.compile(
-    r"(?:lights?|licht|lumi[eè]res?|luz|luces)[\s_\-]*(?P<state>off|out|on|aus|an|ein|[eé]teinte?s?|"
-    r"allum[eé]es?|apagad[ao]s?|encendid[ao]s?)\b",
-    re.IGNORECASE,
-)

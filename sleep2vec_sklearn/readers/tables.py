@@ -108,8 +108,13 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
         timed = re.match(r"[\d.]+\s+\S", lines[0][1]) or lines[0][1].lower().startswith("onset")
         split = (lambda line: line.split(maxsplit=2)) if timed else (lambda line: [line])
         return [(i, split(line)) for i, line in lines]
-    parsed = csv.reader([line for _, line in lines], delimiter=delimiter)
-    return [(i, [cell.strip() for cell in row]) for (i, _), row in zip(lines, parsed, strict=True)]
+    return [(i, _cells(line, delimiter)) for i, line in lines]
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    # line by line, as a stray quote would swallow the lines that follow
+    (row,) = csv.reader([line], delimiter=delimiter)
+    return [cell.strip() for cell in row]
 
 
 def _columns(rows) -> tuple[dict[str, int], list]:

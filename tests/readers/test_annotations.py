@@ -101,6 +101,23 @@ def test_lights_are_told_from_other_events(write_edf, stages_of):
     assert scoring.lights == (15.0, 100.0)
 
 
+@pytest.mark.parametrize(
+    ("off", "on"),
+    [("Licht aus", "Licht an"), ("lumières éteintes", "Lumières allumées"),
+     ("luces apagadas", "Luces encendidas"), ("lights-out", "LIGHTS ON (tech)")],
+)  # fmt: skip
+def test_lights_are_told_in_other_languages(off, on):
+    build = ScoringBuilder()
+    for onset, text in enumerate((off, on, "highlights on screen")):
+        build.add_event(float(onset), 0.0, text)
+    assert build.build().lights == (0.0, 1.0)
+
+
+def test_a_stray_quote_in_a_table_costs_no_other_line(write):
+    lines = ["onset,duration,stage", "0,30,W", '30,30,"arousal, loud', "30,30,N2", "60,30,N3"]
+    assert stages(write("a.csv", "\n".join(lines)), 3) == [W, N2, N3]
+
+
 def test_annotations_without_a_duration_last_until_the_next(write_edf):
     marks = [(0.0, None, "Sleep stage W"), (90.0, None, "Sleep stage N2")]
     assert stages(write_edf(annotations=marks)) == [W, W, W, N2]

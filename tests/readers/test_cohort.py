@@ -77,6 +77,20 @@ def test_a_table_gives_paths_hypnograms_subjects_and_outcomes(folder):
     assert cohort[0].metadata["ahi"] == 12.5
 
 
+def test_a_missing_value_of_any_kind_is_missing(folder):
+    table = pd.DataFrame(
+        {
+            "path": [folder / "SC4011E0-PSG.edf"] * 3,
+            "hypnogram": pd.array([pd.NA] * 3, dtype="string"),
+            "bmi": pd.array([pd.NA] * 3, dtype="Int64"),
+            "id": ["a", "b", "c"],
+        }
+    )
+    cohort = read_cohort(table, verbose=0)
+    assert "bmi" not in cohort[0].metadata
+    assert cohort[0].stages is not None
+
+
 def test_a_folder_with_a_metadata_table_is_read_by_it(folder):
     pd.DataFrame(
         {

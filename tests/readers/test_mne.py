@@ -66,6 +66,19 @@ def test_a_file_mne_cannot_read_is_named(tmp_path):
         read_recording(path)
 
 
+@pytest.mark.parametrize("damage", ["shorter", "broken"])
+def test_a_file_that_changed_since_it_was_opened_is_named(night, damage):
+    path, data = night
+    recording = read_recording(path)
+    if damage == "shorter":
+        raw = mne.io.read_raw(path, verbose="error").load_data(verbose="error")
+        raw.crop(0, 60).save(path, overwrite=True, verbose="error")
+    else:
+        path.write_bytes(path.read_bytes()[: data.nbytes // 4])
+    with pytest.raises(ReadError, match=r"night_raw\.fif"):
+        recording["eeg"]
+
+
 def test_an_unknown_suffix_is_named(tmp_path):
     path = tmp_path / "night.docx"
     path.write_text("")

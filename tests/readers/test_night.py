@@ -151,7 +151,9 @@ def test_file_names_tell_whose_night_it_is(tmp_path, name, subject):
 
 
 def test_a_recording_shorter_than_an_epoch_is_named(write_edf):
-    with pytest.raises(ValueError, match=r"night\) lasts 20 s, shorter than one epoch"):
+    with pytest.raises(
+        ValueError, match=r"\(night\): the night lasts 20 s, shorter than one epoch"
+    ):
         read_recording(write_edf(seconds=20))
 
 

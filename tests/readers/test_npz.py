@@ -8,6 +8,7 @@ import pytest
 
 from sleep2vec_sklearn import describe_channels, read_recording
 from sleep2vec_sklearn.errors import NoUsableChannelError, ReadError
+from sleep2vec_sklearn.readers import NpzSource
 
 RNG = np.random.default_rng(0)
 
@@ -76,6 +77,14 @@ def test_no_samples_are_loaded_at_construction(night, monkeypatch):
     assert recording["ibi"].dtype == np.float32
     assert len(loaded) == before + 1
     assert recording.fingerprint == read_recording(night).fingerprint
+
+
+def test_labels_are_not_held_by_every_night(night, tmp_path):
+    with np.load(night) as archive:
+        arrays = dict(archive)
+    np.savez(tmp_path / "unlabelled.npz", **{k: v for k, v in arrays.items() if "event" not in k})
+    sizes = [len(pickle.dumps(NpzSource(p))) for p in (night, tmp_path / "unlabelled.npz")]
+    assert sizes[0] - sizes[1] < arrays["arousal_event"].nbytes
 
 
 def test_pickled_objects_are_never_loaded(tmp_path):
