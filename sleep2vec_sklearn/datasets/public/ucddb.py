@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import warnings
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import ReadError, RecordingWarning
+from ...readers.fingerprints import fingerprint_of
 from ...signals import EPOCH_SECONDS, Cohort, Recording, Signal, SignalLayout
 from .assembly import as_cohort, find_files
 
@@ -104,14 +103,7 @@ class _NpzSource:
         return {"eeg": Signal(values, layout.rate, layout.unit)}
 
     def fingerprint(self) -> str:
-        status = self.path.stat()
-        return _hash_of_file(self.path, status.st_size, status.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=1024)
-def _hash_of_file(path: Path, size: int, changed_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return fingerprint_of([self.path], "ucddb")
 
 
 def _load(path: Path, *names: str) -> list[np.ndarray]:
