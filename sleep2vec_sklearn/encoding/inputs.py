@@ -33,6 +33,8 @@ class EncoderInput:
         How errors name each recording: its place in what was given, and its id.
     names : ndarray or EpochSequence
         Name of each row's recording or subject; X itself where it holds epochs.
+    unusable : tuple of str
+        Why elements of X are no recordings; their rows are not filled.
     """
 
     recordings: tuple[Recording, ...]
@@ -41,6 +43,7 @@ class EncoderInput:
     epochs: tuple[np.ndarray, ...] | None
     places: tuple[str, ...]
     names: np.ndarray | EpochSequence
+    unusable: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -57,13 +60,19 @@ class EncoderInput:
         return pd.Index(self.names.tolist(), name="recording", tupleize_cols=False)
 
 
-def read_input(X) -> EncoderInput:
+def read_input(X, on_error: str = "raise") -> EncoderInput:
     """Bring X to one form.
+
+    Parameters
+    ----------
+    X : list of Recording or dict, list of lists of them, or EpochSequence
+    on_error : {"raise", "nan"}
+        What a dict does that cannot be a recording.
 
     Raises
     ------
     InvalidRecordingError
-        If X is one recording, empty, or not a list of recordings or epochs.
+        If X is one recording, empty, or not a list of recordings or epochs; or for such a dict.
     """
     if isinstance(X, Mapping):
         raise InvalidRecordingError(
@@ -80,28 +89,36 @@ def read_input(X) -> EncoderInput:
         )
     if len(X) == 0:
         raise InvalidRecordingError("X has 0 recordings; at least 1 is required.")
-    return _read_nights(X)
+    return _read_nights(X, on_error)
 
 
-def _read_nights(X: Sequence) -> EncoderInput:
-    recordings, rows, names, places = [], [], [], []
+def _read_nights(X: Sequence, on_error: str) -> EncoderInput:
+    recordings, rows, places, names, unusable = [], [], [], [], []
     for position, element in enumerate(X):
         nights = element if isinstance(element, list | tuple) else [element]
         if len(nights) == 0:
             raise InvalidRecordingError(
                 f"recording {position} is an empty list of nights. Leave the subject out."
             )
-        nights = [as_recording(night, position) for night in nights]
-        recordings += nights
-        rows += [np.array([position])] * len(nights)
-        places += [
-            describe_place(night, position if len(nights) == 1 else f"{position}, night {number}")
-            for number, night in enumerate(nights)
-        ]
-        several = len(nights) > 1 and nights[0].subject is not None
-        names.append(nights[0].subject if several else nights[0].id)
-    rows, places, names = tuple(rows), tuple(places), as_names(names)
-    return EncoderInput(tuple(recordings), len(X), rows, None, places, names)
+        name = None
+        for number, night in enumerate(nights):
+            place = position if len(nights) == 1 else f"{position}, night {number}"
+            try:
+                recording = as_recording(night, place)
+            except InvalidRecordingError as error:
+                if on_error == "raise" or not isinstance(night, Mapping):
+                    raise
+                unusable.append(str(error))
+                continue
+            recordings.append(recording)
+            rows.append(np.array([position]))
+            places.append(describe_place(recording, place))
+            if name is None:
+                by_subject = len(nights) > 1 and recording.subject is not None
+                name = recording.subject if by_subject else recording.id
+        names.append(name)
+    recordings, rows, places = tuple(recordings), tuple(rows), tuple(places)
+    return EncoderInput(recordings, len(X), rows, None, places, as_names(names), tuple(unusable))
 
 
 def _read_epochs(epochs: EpochSequence) -> EncoderInput:

@@ -47,7 +47,7 @@ class RowCollector:
         self._pooling = pooling
         self._sums = np.zeros((given.n_rows, n_columns), dtype=np.float32)
         self._counts = np.zeros((given.n_rows, 1), dtype=np.float32)
-        self._failures: list[str] = []
+        self._failures: list[str] = list(given.unusable)
         self._left_out: list[str] = []
 
     def add(self, night: EncodedNight) -> None:

@@ -151,7 +151,7 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
             If the checkpoint cannot be loaded or lacks what the parameters ask for.
         """
         self._check_parameters()
-        given = read_input(X)
+        given = read_input(X, self.on_error)
         checkpoint = self._load_checkpoint()
         config = checkpoint.config
         self.modalities_ = self._choose_modalities(config, given)
@@ -187,7 +187,7 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
             If a recording cannot be encoded and ``on_error="raise"``.
         """
         check_is_fitted(self, "checkpoint_sha256_")
-        given = read_input(X)
+        given = read_input(X, self.on_error)
         if given.unit != self.unit_:
             raise InvalidRecordingError(
                 f"X holds {given.unit}s, but this transformer was fitted on {self.unit_}s. "

@@ -298,7 +298,7 @@ def describe_place(recording: Recording | None, position: int | str | None = Non
     return where if name is None else f"{where} ({name})"
 
 
-def as_recording(element: Any, position: int | None = None) -> Recording:
+def as_recording(element: Any, position: int | str | None = None) -> Recording:
     """Take a Recording as it is and make one of a plain dict.
 
     Raises

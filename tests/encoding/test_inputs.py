@@ -86,6 +86,24 @@ def test_on_error_nan_gives_one_row_of_nan_and_one_warning(transformer, bad, mes
     assert caught[0].filename == __file__
 
 
+@pytest.mark.parametrize(("bad", "message"), BAD_RECORDINGS.values(), ids=BAD_RECORDINGS.keys())
+def test_on_error_nan_holds_for_dicts_that_are_no_recordings(transformer, bad, message):
+    X = [bad, {"eeg": GOOD}, [{"eeg": GOOD}, bad]]
+    transformer.set_params(on_error="nan").fit(X)
+    with pytest.warns(RecordingWarning) as caught:
+        rows = transformer.transform(X)
+    assert len(caught) == 1
+    assert message in str(caught[0].message)
+    assert "recording 2, night 1: " in str(caught[0].message)
+    assert np.isnan(rows[0]).all()
+    np.testing.assert_array_equal(rows[2], rows[1])
+
+
+def test_what_is_no_dict_at_all_is_refused_in_any_case(transformer):
+    with pytest.raises(InvalidRecordingError, match="recording 1 is a str"):
+        transformer.set_params(on_error="nan").fit([{"eeg": GOOD}, "night.edf"])
+
+
 def test_the_error_about_a_rate_reads_as_a_sentence(transformer):
     with pytest.raises(InvalidSignalError) as caught:
         transformer.fit_transform([Recording({"eeg": (GOOD, 0.5)}, id="shhs1-17")])
