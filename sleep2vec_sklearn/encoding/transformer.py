@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
 from ..model.checkpoint import Checkpoint, load_checkpoint
-from ..signals.modality import MODALITIES, get_modality
+from ..signals.modality import MODALITIES, list_modalities
 from .cache import MEMORY_CACHE
 from .engine import Engine
 from .fusion import FUSIONS, POOLINGS
@@ -268,8 +268,7 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
         if self.layer not in ("last", "projection"):
             _check_choice("layer", self.layer, ("last", "projection", *range(config.n_layers + 1)))
         if self.modalities is not None:
-            chosen = [self.modalities] if isinstance(self.modalities, str) else self.modalities
-            chosen = tuple(dict.fromkeys(get_modality(name).name for name in chosen))
+            chosen = tuple(list_modalities(self.modalities))
             unsupported = [name for name in chosen if name not in supported]
             if unsupported or not chosen:
                 raise CheckpointError(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..errors import InvalidSignalError, NoUsableChannelError, ReadError
-from ..signals import MODALITIES, get_modality
+from ..signals import MODALITIES, get_modality, list_modalities
 from .aliases import MASTOIDS
 from .dimensions import VOLTAGES, parse_dimension
 from .labels import Alias, classify_label, compact_label
@@ -150,7 +150,7 @@ def pick_montage(
         If an override names a channel that is too slow.
     """
     overrides = {get_modality(name).name: choice for name, choice in (overrides or {}).items()}
-    wanted = set(MODALITIES if modalities is None else (get_modality(m).name for m in modalities))
+    wanted = list_modalities(modalities)
     aliases = [classify_label(channel.label) for channel in channels]
     reasons = [[alias.modality, False, alias.why] for alias in aliases]
     derivations: dict[str, Derivation] = {}

@@ -16,7 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import NoUsableChannelError, ReadError
-from ..signals import EPOCH_SECONDS, MODALITIES, Signal, SignalLayout, get_modality
+from ..signals import (
+    EPOCH_SECONDS,
+    MODALITIES,
+    Signal,
+    SignalLayout,
+    get_modality,
+    list_modalities,
+)
 from .fingerprints import fingerprint_of
 from .scoring import Scoring, ScoringBuilder
 
@@ -155,7 +162,7 @@ def describe_arrays(path: Path) -> list[tuple]:
 
 
 def _choose_keys(shapes, modalities, channels, path: Path) -> dict[str, str]:
-    wanted = set(MODALITIES if modalities is None else (get_modality(m).name for m in modalities))
+    wanted = list_modalities(modalities)
     overrides = {get_modality(name).name: key for name, key in (channels or {}).items()}
     names = {**{m.upstream_key: m.name for m in MODALITIES.values()}, **_OLDER_KEYS}
     names.update({name: name for name in MODALITIES})

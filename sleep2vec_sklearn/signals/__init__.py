@@ -3,7 +3,14 @@
 
 from .cohort import Cohort
 from .epochs import EpochSequence, EpochView
-from .modality import EPOCH_SECONDS, MODALITIES, Conditioning, Modality, get_modality
+from .modality import (
+    EPOCH_SECONDS,
+    MODALITIES,
+    Conditioning,
+    Modality,
+    get_modality,
+    list_modalities,
+)
 from .recording import Recording, as_recording
 from .sources import MemorySource, Signal, SignalLayout, SignalSource
 from .stages import SleepStage, as_stages
@@ -25,4 +32,5 @@ __all__ = [
     "as_recording",
     "as_stages",
     "get_modality",
+    "list_modalities",
 ]

@@ -22,13 +22,20 @@ clipped at 20 of its own units afterwards (a sensor coming off must not drown th
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..errors import UnknownModalityError
 
-__all__ = ["EPOCH_SECONDS", "MODALITIES", "Conditioning", "Modality", "get_modality"]
+__all__ = [
+    "EPOCH_SECONDS",
+    "MODALITIES",
+    "Conditioning",
+    "Modality",
+    "get_modality",
+    "list_modalities",
+]
 
 EPOCH_SECONDS = 30
 
@@ -216,3 +223,17 @@ def get_modality(name: str) -> Modality:
     raise UnknownModalityError(
         f"unknown modality {name!r}.{hint} Accepted: {', '.join(MODALITIES)}."
     )
+
+
+def list_modalities(names: str | Iterable[str] | None) -> list[str]:
+    """Check a choice of modalities: one name, several, or None for all of the catalogue.
+
+    Raises
+    ------
+    UnknownModalityError
+        If a name is not in the catalogue.
+    """
+    if names is None:
+        return list(MODALITIES)
+    names = [names] if isinstance(names, str) else names
+    return list(dict.fromkeys(get_modality(name).name for name in names))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidRecordingError
-from .modality import EPOCH_SECONDS, MODALITIES, get_modality
+from .modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
 from .sources import MemorySource, Signal, SignalSource, longest_duration
 from .stages import as_stages
 
@@ -243,8 +243,7 @@ class Recording(Mapping):
         names : sequence of str, optional
             All modalities by default; those the recording lacks are left out.
         """
-        wanted = self.modalities if names is None else [get_modality(n).name for n in names]
-        present = [name for name in wanted if name in self.modalities]
+        present = [name for name in list_modalities(names) if name in self.modalities]
         return self._source.read(present) if present else {}
 
     def signal(self, name: str) -> Signal:

@@ -97,7 +97,7 @@ class MemorySource:
     """
 
     def __init__(self, signals, rates=None, units=None):
-        rates, units = dict(rates or {}), dict(units or {})
+        rates, units = _as_mapping("rates", rates), _as_mapping("units", units)
         for name in (*signals, *rates, *units):
             get_modality(name)
         self._signals = {
@@ -128,6 +128,17 @@ class MemorySource:
                 digest.update(values.data)
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
+
+
+def _as_mapping(what: str, given: Mapping | None) -> Mapping:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidRecordingError(
+            f"{what} is {given!r}; accepted is a mapping from modality, e.g. "
+            f"{what}={{'eeg': {given!r}}}."
+        )
+    return given
 
 
 def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | None) -> Signal:

@@ -126,6 +126,7 @@ def test_a_unit_the_modality_does_not_have_is_an_error(tmp_path):
 
 def test_only_the_modalities_asked_for_are_read(night):
     assert read_recording(night, modalities=["ibi"]).modalities == ("ibi",)
+    assert read_recording(night, modalities="ibi").modalities == ("ibi",)
     assert read_recording(night, channels={"eeg": None}).modalities == (
         "airflow",
         "ibi",

@@ -105,6 +105,16 @@ def test_an_unknown_unit_lists_the_accepted_ones(noise):
         Recording({"eeg": noise("eeg")}, units={"eeg": "volt"})
 
 
+@pytest.mark.parametrize("option", [{"rates": 128}, {"units": "uV"}])
+def test_options_for_all_modalities_at_once_are_refused(noise, option):
+    with pytest.raises(InvalidRecordingError, match=r"accepted is a mapping .*\{'eeg': "):
+        Recording({"eeg": noise("eeg")}, **option)
+
+
+def test_one_modality_can_be_read_by_its_name(night):
+    assert set(night.read("eeg")) == {"eeg"}
+
+
 @pytest.mark.parametrize("n_labels", [3, 5])
 def test_labels_that_do_not_fit_are_refused(noise, n_labels):
     with pytest.raises(InvalidRecordingError, match=f"has {n_labels} stages for 4 epochs.*'trim'"):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from ...signals import EPOCH_SECONDS, MODALITIES, Cohort, Recording, get_modality
+from ...signals import EPOCH_SECONDS, MODALITIES, Cohort, Recording, list_modalities
 from .night import Night, draw_night
 from .outcomes import draw_outcomes
 from .randomness import seed_from
@@ -86,7 +86,7 @@ def make_sleep_cohort(
     (4, 120)
     """
     _check_counts(n_subjects, nights_per_subject, hours, n_sites, missing)
-    wanted = tuple(MODALITIES) if modalities is None else _catalogued(modalities)
+    wanted = _catalogued(modalities)
     seed = seed_from(random_state)
     kinds = _kinds(site_kinds, wanted)
     sites = [draw_site(seed, k + 1, kinds[k % len(kinds)]) for k in range(n_sites)]
@@ -127,10 +127,9 @@ def _check_counts(n_subjects, nights_per_subject, hours, n_sites, missing) -> No
 
 
 def _catalogued(modalities) -> tuple[str, ...]:
-    names = [modalities] if isinstance(modalities, str) else list(modalities)
-    if not names:
+    asked = list_modalities(modalities)
+    if not asked:
         raise ValueError("modalities is empty; pass None for all that a site records.")
-    asked = {get_modality(name).name for name in names}
     return tuple(name for name in MODALITIES if name in asked)
 
 
