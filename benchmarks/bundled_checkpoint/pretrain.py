@@ -47,6 +47,7 @@ class PairBatches:
         self.nights = nights
         self.context = context
         self.batch_size = batch_size
+        self.max_shift = context // 2
         self.random = np.random.default_rng(seed)
         self.pools = {}
         for pair in itertools.combinations(names, 2):
@@ -58,18 +59,25 @@ class PairBatches:
         self.shares = weights / weights.sum()
 
     def draw(self):
-        """A pair, and features, validity and mask of both: [B, L, F], [B, L], [B, L]."""
+        """A pair, the shift between its windows, and features, validity and mask of both.
+
+        The second view starts ``shift`` epochs after the first. Without it an epoch of a night
+        could be told from the others by its place in the window, whatever the sensors show.
+        """
         pair = self.pairs[self.random.choice(len(self.pairs), p=self.shares)]
         pool = self.pools[pair]
         chosen = self.random.choice(pool, self.batch_size, replace=len(pool) < self.batch_size)
-        starts = [self._start(self.nights[i], pair) for i in chosen]
-        return pair, [self._stack(name, chosen, starts) for name in pair]
+        shift = int(self.random.integers(-self.max_shift, self.max_shift + 1))
+        starts = np.array([self._start(self.nights[i], pair, shift) for i in chosen])
+        views = [self._stack(pair[0], chosen, starts), self._stack(pair[1], chosen, starts + shift)]
+        return pair, shift, views
 
-    def _start(self, night: StoredNight, pair) -> int:
-        last = max(night.n_epochs - self.context, 0)
+    def _start(self, night: StoredNight, pair, shift: int) -> int:
+        first = max(-shift, 0)
+        last = max(night.n_epochs - self.context - max(shift, 0), first)
         both = night.valid[pair[0]] & night.valid[pair[1]]
         for _ in range(8):
-            start = int(self.random.integers(last + 1))
+            start = int(self.random.integers(first, last + 1))
             if both[start : start + self.context].mean() >= MIN_VALID_SHARE:
                 break
         return start
@@ -116,8 +124,8 @@ def set_feature_statistics(network: Sleep2Vec, nights: list[StoredNight]) -> Non
             )
 
 
-def step_loss(network: Sleep2Vec, pair, views, options) -> tuple[torch.Tensor, torch.Tensor]:
-    """InfoNCE of one batch."""
+def step_loss(network: Sleep2Vec, pair, shift: int, views, options):
+    """Loss and accuracy of one batch, on the epochs that both windows hold."""
     projected = []
     for name, (features, valid, masked) in zip(pair, views, strict=True):
         hidden_positions = masked | ~valid
@@ -126,9 +134,14 @@ def step_loss(network: Sleep2Vec, pair, views, options) -> tuple[torch.Tensor, t
         features = disturb(network, name, features, options)
         tokens = source(name, features, missing=hidden_positions)
         projected.append(network.project(network.encode(tokens, valid), valid))
-    both = views[0][1] & views[1][1]
+    length = views[0][1].shape[1] - abs(shift)
+    offsets = (max(shift, 0), max(-shift, 0))
+    first, second = (
+        p[:, offset : offset + length] for p, offset in zip(projected, offsets, strict=True)
+    )
+    both = views[0][1][:, offsets[0] :][:, :length] & views[1][1][:, offsets[1] :][:, :length]
     return info_nce_loss(
-        *projected, temperature=options.temperature, valid=both, negatives=options.negatives
+        first, second, temperature=options.temperature, valid=both, negatives=options.negatives
     )
 
 
@@ -174,9 +187,9 @@ def train(network: Sleep2Vec, nights: list[StoredNight], options, state_path: Pa
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, options)
-        pair, views = batches.draw()
+        pair, shift, views = batches.draw()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.bfloat16):
-            loss, accuracy = step_loss(network, pair, views, options)
+            loss, accuracy = step_loss(network, pair, shift, views, options)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -226,8 +239,8 @@ def parse_options():
     parser.add_argument("--batch", type=int, default=48, help="windows per step")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--temperature", type=float, default=0.1)
-    parser.add_argument("--noise", type=float, default=0.3, help="on features, in their SD")
-    parser.add_argument("--offset", type=float, default=0.3, help="of a window's features")
+    parser.add_argument("--noise", type=float, default=0.2, help="on features, in their SD")
+    parser.add_argument("--offset", type=float, default=0.2, help="of a window's features")
     parser.add_argument("--negatives", default="both", choices=["recordings", "night", "both"])
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--context", type=int, default=120, help="epochs per window")
