@@ -159,10 +159,7 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
         self.device_ = resolve_device(self.device)
         self.precision_ = resolve_precision(self.precision, self.device_)
         self.checkpoint_sha256_ = checkpoint.sha256
-        width = config.projection.out_size if self.layer == "projection" else config.hidden_size
-        width *= len(self.modalities_) if self.fusion == "concat" else 1
-        doubled = self.pooling == "mean_std" and self.unit_ == "night"
-        self.n_features_out_ = 2 * width if doubled else width
+        self.n_features_out_ = self._count_features(config)
         return self
 
     def transform(self, X):
@@ -259,6 +256,12 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
             )
         return checkpoint
 
+    def _count_features(self, config) -> int:
+        width = config.projection.out_size if self.layer == "projection" else config.hidden_size
+        width *= len(self.modalities_) if self.fusion == "concat" else 1
+        doubled = self.pooling == "mean_std" and self.unit_ == "night"
+        return 2 * width if doubled else width
+
     def _choose_modalities(self, config, given: EncoderInput) -> tuple[str, ...]:
         supported = tuple(m.name for m in config.modalities)
         if self.layer == "projection" and config.projection is None:
@@ -288,8 +291,15 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
         return supported
 
     def _encode(self, given: EncoderInput) -> np.ndarray:
+        checkpoint = self._load_fitted_checkpoint()
+        width = self._count_features(checkpoint.config)
+        if width != self.n_features_out_:
+            raise ValueError(
+                f"parameters were set after fit: they ask for {width} columns, fit announced "
+                f"{self.n_features_out_}. Fit again; nothing is encoded twice for it."
+            )
         engine = Engine(
-            self._load_fitted_checkpoint(),
+            checkpoint,
             self.modalities_,
             self.layer if isinstance(self.layer, str) else int(self.layer),
             self.precision_,

@@ -160,6 +160,8 @@ def _load(name: str, path: Path, pinned: str | None, stamp: tuple[int, int, int]
     try:
         config = EncoderConfig.from_dict(document["config"])
         card, sha256 = dict(document["card"]), document["sha256"]
+        # As stored: settings that a later version knows must not change an old file's hash.
+        found = _hash_of(state, document["config"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: its configuration cannot be used: {error}") from error
     complaints = Sleep2Vec.differences(config, state)
@@ -168,8 +170,6 @@ def _load(name: str, path: Path, pinned: str | None, stamp: tuple[int, int, int]
             f"{path}: the tensors do not fit the file's own configuration: "
             f"{_shortened(complaints)}. Get the file again."
         )
-    # As stored: a later version may know more settings, which must not change an old file's hash.
-    found = _hash_of(state, document["config"])
     if found != sha256 or found != (pinned or found):
         raise CheckpointError(
             f"{path}: changed or damaged: its content has sha256 {found[:12]}..., expected "

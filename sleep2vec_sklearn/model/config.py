@@ -165,7 +165,8 @@ class EncoderConfig:
         widths = {m.name: m.tokenizer.out_dim for m in self.modalities}
         if len(set(widths.values())) > 1:
             raise ValueError(f"all tokenizers must share one out_dim, got {widths}.")
-        if self.output_layer is not None and self.output_layer not in range(self.n_layers + 1):
+        layers = range(self.n_layers + 1)
+        if isinstance(self.output_layer, bool) or self.output_layer not in (None, *layers):
             raise ValueError(f"output_layer must be 0 to {self.n_layers}, got {self.output_layer}.")
         if self.context_epochs + self.cls > self.max_positions:
             raise ValueError(

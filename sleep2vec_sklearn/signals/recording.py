@@ -32,7 +32,7 @@ class Recording(Mapping):
     signals : mapping of str to array-like, (array-like, float) or None
         Samples of each modality, of shape (n_samples,) or (n_epochs, samples_per_epoch); a pair
         (samples, rate in Hz); or None for a modality that is known to be missing. NaN is a gap.
-        Nothing is copied.
+        Nothing is copied: do not change an array afterwards, its tokens may be cached.
     rates : mapping of str to float, optional
         Samples per second. Where none is given, samples are at the catalogue's rate.
     units : mapping of str to str, optional

@@ -101,3 +101,9 @@ def test_a_progress_bar_is_shown_on_request(embed, cohort, capsys):
     assert capsys.readouterr().err == ""
     embed(cohort[:2], verbose=1)
     assert "encoding: 100%" in capsys.readouterr().err
+
+
+def test_parameters_set_after_fit_ask_for_another_fit(checkpoint_path, cohort):
+    transformer = Sleep2VecTransformer(checkpoint_path).fit(cohort)
+    with pytest.raises(ValueError, match="Fit again"):
+        transformer.set_params(pooling="mean_std").transform(cohort)
