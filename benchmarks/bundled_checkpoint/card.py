@@ -15,6 +15,11 @@ SOURCES = {
 NEVER_SEEN = (
     "sleep-accel (all subjects), Sleep-EDF (SC4001 and all others), slpdb, apnea-ecg, ucddb, DREAMS"
 )
+NEGATIVES = {
+    "recordings": "other nights at the same position",
+    "night": "other epochs of the same night",
+    "both": "other nights at the same position, and other epochs of the same night",
+}
 LIMITS = (
     "Not a medical device. Real signals in training are inter-beat intervals and wrist counts of "
     "22 men only; every other modality was learned from simulation. Before the simulator's heart "
@@ -29,9 +34,9 @@ def make_card(options, config, groups: Mapping[str, Sequence[Recording]], networ
         "name": options.name,
         "paper": "arXiv 2602.13857; trained from scratch, no weights of the authors",
         "licence": "BSD-3-Clause",
-        "objective": f"InfoNCE between two modalities, temperature {options.temperature}, "
-        f"negatives: {options.negatives} (other nights at the same position, other epochs of the "
-        "same night)",
+        "objective": f"InfoNCE between two modalities, temperature {options.temperature}; "
+        f"negatives: {NEGATIVES[options.negatives]}; 15 % of tokens masked; feature noise "
+        f"{options.noise} and offset {options.offset} SD",
         "steps": options.steps,
         "windows_per_step": options.batch,
         "context_epochs": config.context_epochs,

@@ -2,8 +2,8 @@
 """Pretrain ``sleep2vec-mini``: InfoNCE between pairs of modalities, on features of whole nights.
 
 Every batch is built around one pair of modalities: windows of ``context_epochs`` of nights that
-have both, 15 % of either's tokens masked, InfoNCE against other nights at the same position and
-against other epochs of the same night. A run that is interrupted goes on from its last state.
+have both, 15 % of either's tokens masked, InfoNCE against other nights at the same position. A run
+that is interrupted goes on from its last state.
 
     python benchmarks/bundled_checkpoint/pretrain.py --data DIR --work DIR
 
@@ -235,13 +235,13 @@ def parse_options():
     parser.add_argument("--work", type=Path, required=True, help="folder for features and states")
     parser.add_argument("--name", default="sleep2vec-mini", help="stem of the files written")
     parser.add_argument("--subjects", type=int, default=400, help="simulated subjects")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=48, help="windows per step")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--temperature", type=float, default=0.1)
     parser.add_argument("--noise", type=float, default=0.2, help="on features, in their SD")
     parser.add_argument("--offset", type=float, default=0.2, help="of a window's features")
-    parser.add_argument("--negatives", default="both", choices=["recordings", "night", "both"])
+    parser.add_argument("--negatives", default="recordings", choices=["recordings", "night", "both"])
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--context", type=int, default=120, help="epochs per window")
     parser.add_argument("--seed", type=int, default=0)
