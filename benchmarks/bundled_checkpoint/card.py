@@ -20,6 +20,10 @@ NEGATIVES = {
     "night": "other epochs of the same night",
     "both": "other nights at the same position, and other epochs of the same night",
 }
+SELECTION = (
+    "Variants of the objective were chosen by probes on slpdb, ucddb and simulated nights; "
+    "sleep-accel was looked at once and SC4001 twice, for variants that were not shipped."
+)
 LIMITS = (
     "Not a medical device. Real signals in training are inter-beat intervals and wrist counts of "
     "22 men only; every other modality was learned from simulation. Before the simulator's heart "
@@ -47,6 +51,7 @@ def make_card(options, config, groups: Mapping[str, Sequence[Recording]], networ
             for group, recordings in groups.items()
         ],
         "never_seen": NEVER_SEEN,
+        "selection": SELECTION,
         "limits": LIMITS,
         "made_by": "benchmarks/bundled_checkpoint/pretrain.py",
     }

@@ -192,7 +192,9 @@ class Engine:
         with torch.inference_mode(), self._autocast():
             tokens = network.tokenize(name, samples[None], missing=~valid[None])[0]
             tokens, mask = cut_windows(tokens, context), cut_windows(valid, context)
-            hidden = network.encode(tokens, mask, layer=self._block)
+            hidden = network.encode(
+                tokens, mask, layer="last" if self.layer == "projection" else self.layer
+            )
             if self.layer == "projection":
                 hidden = network.project(hidden)
             hidden = hidden.float()
@@ -206,13 +208,6 @@ class Engine:
                 f"{self.precision}. Try precision='float32', or get the checkpoint again."
             )
         return EncodedModality(merged.cpu().numpy(), signal.valid, summary)
-
-    @property
-    def _block(self) -> int | str:
-        output_layer = self.checkpoint.config.output_layer
-        if self.layer == "last" and output_layer is not None:
-            return output_layer
-        return "last" if self.layer == "projection" else self.layer
 
     def _autocast(self):
         if self.precision == "float32":

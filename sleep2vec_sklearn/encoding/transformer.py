@@ -49,8 +49,8 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
         How the epochs of a night become one row; "cls" where the checkpoint has a CLS token.
         Does not apply to epochs.
     layer : "last", "projection" or int, default="last"
-        The encoder's output, which is its top block unless the checkpoint names a lower one; the
-        space of the contrastive loss; or the output of a block (0 is before the first one).
+        The encoder's output, the space of the contrastive loss, or the output of a block
+        (0 is before the first one).
     precision : {"float32", "bfloat16", "auto"}, default="float32"
         "auto" takes bfloat16 where the hardware is fast at it. Rows are float32 in any case.
     device : str, default="auto"

@@ -30,7 +30,7 @@ __all__ = ["BUNDLED", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 FORMAT_VERSION = 1
 BUNDLED: dict[str, str] = {
-    "sleep2vec-mini": "718c58b6f48150f7a54e99303f86f2f73976869ceeac8943c058f3c911c24455",
+    "sleep2vec-mini": "81ed9b5b0e091c1e89d66b4ef60ad825d27d0305910aae8f60eabfaef87d5a53",
 }
 _WEIGHTS = Path(__file__).parent / "weights"
 _METADATA_KEY = "sleep2vec_sklearn"

@@ -130,9 +130,6 @@ class EncoderConfig:
         Head of the contrastive objective; None leaves it out.
     context_epochs : int
         Window length, in epochs, the encoder was trained on.
-    output_layer : int or None
-        Block that gives the embedding; those above it only served the contrastive objective, as
-        the projection head does. None is the top one.
     """
 
     modalities: tuple[ModalityConfig, ...]
@@ -145,7 +142,6 @@ class EncoderConfig:
     cls: bool = False
     projection: ProjectionConfig | None = None
     context_epochs: int = 120
-    output_layer: int | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "modalities", tuple(self.modalities))
@@ -165,9 +161,6 @@ class EncoderConfig:
         widths = {m.name: m.tokenizer.out_dim for m in self.modalities}
         if len(set(widths.values())) > 1:
             raise ValueError(f"all tokenizers must share one out_dim, got {widths}.")
-        layers = range(self.n_layers + 1)
-        if isinstance(self.output_layer, bool) or self.output_layer not in (None, *layers):
-            raise ValueError(f"output_layer must be 0 to {self.n_layers}, got {self.output_layer}.")
         if self.context_epochs + self.cls > self.max_positions:
             raise ValueError(
                 f"context_epochs={self.context_epochs}{' and CLS' if self.cls else ''} do not fit "
