@@ -101,7 +101,7 @@ def probe_cohort(cohort, output: Path) -> None:
     )
     apnea = cohort.metadata["apnea"].astype(int)
     outcome = cross_val_score(
-        probe(pooling="mean_std").set_params(logisticregression__C=0.001),
+        probe(pooling="mean_std"),
         cohort,
         apnea,
         groups=cohort.groups,
