@@ -6,12 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
 from ...signals import MODALITIES
 from .randomness import stream
 
 __all__ = ["SITE_KINDS", "Site", "draw_site"]
 
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
 _POLYSOMNOGRAPHY = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2", "ibi", "resp")
 SITE_KINDS: dict[str, tuple[str, ...]] = {
     "laboratory": _POLYSOMNOGRAPHY,
@@ -122,9 +124,20 @@ def draw_site(seed: int, index: int, kind: str) -> Site:
         watch_seconds=float(rng.uniform(5, 12)),
         counts_scale=float(np.exp(rng.normal(1.6, 0.5))),
         counts_smoothing=float(rng.choice([0.0, 50.0])),
-        eeg_tilt=float(rng.normal(0, 0.18)),
-        alpha_share=float(np.exp(rng.normal(-0.1, 0.5))),
+        eeg_tilt=0.3 * _spread(seed, index, "eeg tilt"),
+        alpha_share=float(np.exp(-0.1 + 0.5 * _spread(seed, index, "alpha share"))),
     )
+
+
+def _spread(seed: int, index: int, name: str) -> float:
+    """A standard normal value, of which no two neighbouring sites get similar ones.
+
+    Steps of the golden ratio cover the quantiles evenly however many sites there are. Drawn
+    independently, the two sites of a small cohort could be alike, and nothing would be lost
+    between them.
+    """
+    first = stream((seed,), f"sites' {name}").random()
+    return float(ndtri((first + index * _GOLDEN_RATIO) % 1 * 0.98 + 0.01))
 
 
 def _rates(kind: str, rng) -> dict[str, float]:
