@@ -66,7 +66,9 @@ def test_no_epoch_at_all_is_a_gap():
 
 def test_touching_epochs_do_not_overlap():
     assert len(counts_from_epochs([0, 30], [1, 1])[0]) == 60
-    with pytest.raises(InvalidSignalError, match="epochs of 30 s start 29 s apart, so they overlap"):
+    with pytest.raises(
+        InvalidSignalError, match="epochs of 30 s start 29 s apart, so they overlap"
+    ):
         counts_from_epochs([0, 29], [1, 1])
 
 

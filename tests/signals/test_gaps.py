@@ -106,7 +106,9 @@ def test_readings_no_blood_has_are_gaps(reading, there):
     assert condition_spo2(values).valid.tolist() == [True, there, True, True]
 
 
-@pytest.mark.parametrize(("interval", "there"), [(0.25, True), (0.24, False), (3, True), (4, False)])
+@pytest.mark.parametrize(
+    ("interval", "there"), [(0.25, True), (0.24, False), (3, True), (4, False)]
+)
 def test_intervals_no_heart_has_are_gaps(interval, there):
     modality = MODALITIES["ibi"]
     values = np.tile(np.float32([0.9, 1.0]), 240)

@@ -68,9 +68,7 @@ def test_a_gap_begins_above_its_longest_bridge(gap, is_gap):
 
 @pytest.mark.parametrize("max_gap", [2.0, 5.0, 8.0])
 def test_the_ends_are_held_for_half_a_bridge(max_gap):
-    series, _ = ibi_from_intervals(
-        10 + np.arange(20.0), np.ones(20), duration=60, max_gap=max_gap
-    )
+    series, _ = ibi_from_intervals(10 + np.arange(20.0), np.ones(20), duration=60, max_gap=max_gap)
     seconds = seconds_of(series)
     held = (seconds >= 10 - max_gap / 2) & (seconds <= 29 + max_gap / 2)
     np.testing.assert_array_equal(np.isfinite(series), held)
@@ -91,7 +89,9 @@ def test_possible_intervals_are_300_ms_to_2_s(interval, kept):
     assert np.isfinite(series).any() == kept
 
 
-@pytest.mark.parametrize(("odd", "kept"), [(1.24, True), (1.26, False), (0.76, True), (0.74, False)])
+@pytest.mark.parametrize(
+    ("odd", "kept"), [(1.24, True), (1.26, False), (0.76, True), (0.74, False)]
+)
 def test_a_beat_a_quarter_off_the_median_around_it_is_dropped(odd, kept):
     intervals = np.ones(60)
     intervals[30] = odd
@@ -117,7 +117,7 @@ def test_a_missing_interval_is_dropped():
 def test_equal_times_are_welcome_for_intervals_but_not_for_beats():
     series, _ = ibi_from_intervals([1, 1, 2], [0.9, 0.9, 0.9])
     np.testing.assert_allclose(series, np.float32(0.9))
-    with pytest.raises(InvalidSignalError, match="entry 1 is 1 s after 1 s. Sort them together"):
+    with pytest.raises(InvalidSignalError, match=r"entry 1 is 1 s after 1 s\. Sort them together"):
         ibi_from_beats([1, 1, 2])
 
 
