@@ -153,8 +153,9 @@ def test_labels_that_do_not_fit_are_counted(n, shift, told):
 def test_a_grid_off_the_epochs_is_said(shift, told):
     notes = notes_of(night([2] * 10), 10, shift)
     off = [note for note in notes if "off the epochs" in note]
-    assert off == ([] if told is None else [f"labels lie {told} off the epochs of the signals: "
-                                            "each epoch has the stage that covers most of it"])  # fmt: skip
+    why = "each epoch has the stage that covers most of it"
+    said = f"labels lie {told} off the epochs of the signals: {why}"
+    assert off == ([] if told is None else [said])
 
 
 def test_notes_of_the_file_come_first():
