@@ -188,3 +188,11 @@ def test_a_unit_of_another_modality_is_not_believed(dimension, name):
     unit, note = parse_dimension(dimension, name)
     assert unit == MODALITIES[name].unit
     assert note == f"states the unit {dimension!r}; taken as {unit}"
+
+
+@pytest.mark.parametrize(
+    ("unit", "notes"),
+    [("%", ()), ("", ("spo2: channel 'SpO2' states no unit; taken as %",))],
+)
+def test_a_unit_that_was_assumed_is_noted(unit, notes):
+    assert pick_montage(channels("SpO2", unit=unit)).notes == notes
