@@ -3,6 +3,7 @@
 
 import csv
 from datetime import datetime
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import edfio
@@ -39,7 +40,7 @@ def test_bouts_tell_the_stages_again(stages):
     bouts = _bouts(np.array(stages))
     again = [stage for _, length, stage in bouts for _ in range(round(length / 30))]
     assert again == stages
-    assert all(a[2] != b[2] for a, b in zip(bouts[:-1], bouts[1:], strict=True))
+    assert all(a[2] != b[2] for a, b in pairwise(bouts))
     onsets = [onset for onset, _, _ in bouts]
     assert onsets == list(np.cumsum([0, *[length for _, length, _ in bouts]])[:-1])
 
