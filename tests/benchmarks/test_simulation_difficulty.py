@@ -170,7 +170,7 @@ def test_outcomes_are_scored_with_their_prevalence(monkeypatch):
 
     class FakeCohort(list):
         metadata = pd.DataFrame({
-            "apnea": (signal > 0).astype(int), "hypertension": (signal > 0.5).astype(int),
+            "apnea": (signal > 0).astype(int), "hypertension": (signal > 0.2).astype(int),
             "event": signal > 0, "survival_time": 10 - signal,
         })  # fmt: skip
 

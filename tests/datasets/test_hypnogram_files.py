@@ -10,13 +10,15 @@ import edfio
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.datasets import write_edf_cohort
 from sleep2vec_sklearn.datasets.simulation.edf_export import _site_number, _two_digits_up
 from sleep2vec_sklearn.datasets.simulation.hypnogram_files import HYPNOGRAM_WRITERS, _bouts
+
+few = settings(max_examples=30)
 
 STAGES = [-1, 0, 0, 1, 2, 3, 3, 4]
 EVENTS = pd.DataFrame(
@@ -35,6 +37,7 @@ def written(writer, folder, **options):
     return writer(night(**options), folder / "n", np.random.default_rng(0))
 
 
+@few
 @given(st.lists(st.integers(-1, 4), min_size=1, max_size=40))
 def test_bouts_tell_the_stages_again(stages):
     bouts = _bouts(np.array(stages))
@@ -120,6 +123,7 @@ def test_a_night_without_events_can_be_written(writer, tmp_path):
     assert written(writer, tmp_path, events=None).stat().st_size > 0
 
 
+@few
 @given(st.floats(1e-6, 1e7))
 def test_a_physical_range_is_just_above_and_fits_a_header(value):
     reach = _two_digits_up(value)

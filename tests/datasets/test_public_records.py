@@ -6,13 +6,15 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.datasets.public import load_apnea_ecg, load_slpdb
 from sleep2vec_sklearn.datasets.public.slpdb import _person
 from sleep2vec_sklearn.datasets.public.wfdb_annotations import _parse, read_header
 from sleep2vec_sklearn.errors import ReadError
+
+few = settings(max_examples=30)
 
 NORMAL, NOTE, RHYTHM = 1, 22, 28
 
@@ -42,6 +44,7 @@ def annotations(marks):
 steps = st.lists(st.tuples(st.integers(0, 2**24), st.integers(1, 49)), max_size=12)
 
 
+@few
 @given(steps=steps, notes=st.lists(st.binary(min_size=1, max_size=9), min_size=12, max_size=12))
 def test_any_marks_are_read_back_with_their_texts(steps, notes):
     samples = np.cumsum([step for step, _ in steps], dtype=int).tolist()

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.datasets.public import (
@@ -19,6 +19,8 @@ from sleep2vec_sklearn.datasets.public.dreams import stages_by_majority
 from sleep2vec_sklearn.datasets.public.mmash import _beat_times, _unroll
 from sleep2vec_sklearn.errors import ReadError
 from sleep2vec_sklearn.signals import Recording
+
+few = settings(max_examples=30)
 
 
 def write(path, text):
@@ -106,6 +108,7 @@ def test_a_clock_that_passes_midnight_goes_on():
     assert _unroll(seconds - 29 * 86_400 * (seconds < 60)).tolist() == _unroll(seconds).tolist()
 
 
+@few
 @given(st.lists(st.floats(0.4, 1.4), min_size=40, max_size=90))
 def test_beats_never_go_back_and_keep_to_the_clock(intervals):
     true = np.cumsum(intervals)
@@ -211,6 +214,7 @@ def test_an_excerpts_rate_and_labels_fit_each_other(tmp_path, rate, extra):
 CODES = {5: 0, 4: 4, 3: 1, 2: 2, 1: 3, 0: 3}
 
 
+@few
 @given(st.lists(st.sampled_from(sorted(CODES)), min_size=6, max_size=30))
 def test_a_majority_of_labels_wins_its_epoch_and_its_alone(labels):
     found = stages_by_majority(np.array(labels))

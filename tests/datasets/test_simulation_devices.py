@@ -23,6 +23,8 @@ from sleep2vec_sklearn.datasets.simulation.source import SimulatedSource
 from sleep2vec_sklearn.datasets.simulation.subjects import draw_subject
 from sleep2vec_sklearn.signals import MODALITIES
 
+few = settings(max_examples=30)
+
 kinds = st.sampled_from(sorted(SITE_KINDS))
 SUBJECT = draw_subject(0, 1)
 PLAIN = dataclasses.replace(
@@ -46,6 +48,7 @@ def with_unit(name, unit):
     return tuple(unit if n == name else u for n, u in zip(MODALITIES, PLAIN.units, strict=True))
 
 
+@few
 @given(seed=st.integers(0, 2**32), index=st.integers(1, 40), kind=kinds)
 def test_a_site_records_its_kinds_modalities_in_accepted_units(seed, index, kind):
     site = draw_site(seed, index, kind)
@@ -60,6 +63,7 @@ def test_a_site_records_its_kinds_modalities_in_accepted_units(seed, index, kind
         assert (30 * site.rate(name)).is_integer()
 
 
+@few
 @given(seed=st.integers(0, 2**32), kind=kinds)
 def test_a_watch_shows_beats_per_minute_and_a_laboratory_intervals(seed, kind):
     site = draw_site(seed, 1, kind)
@@ -75,6 +79,7 @@ def test_the_kinds_of_site_differ_in_what_they_lack():
     assert set(SITE_KINDS["full_laboratory"]) == set(MODALITIES)
 
 
+@few
 @given(seed=st.integers(0, 2**32), name=st.sampled_from(["eeg tilt", "alpha share"]))
 def test_neighbouring_sites_are_never_alike(seed, name):
     values = [_spread(seed, index, name) for index in range(1, 9)]
@@ -163,7 +168,7 @@ def test_every_sensor_gives_float32_of_the_nights_length(name):
     assert np.isfinite(signal).all()
 
 
-@settings(max_examples=40)
+@few
 @given(seed=st.integers(0, 2**32), chance=st.floats(0, 0.99), kind=kinds, data=st.data())
 def test_one_sensor_always_works_all_night(seed, chance, kind, data):
     recorded = tuple(n for n in MODALITIES if n in SITE_KINDS[kind])
@@ -177,6 +182,7 @@ def test_one_sensor_always_works_all_night(seed, chance, kind, data):
         assert failure.stop - failure.start <= 0.65 * 3600 + 1e-6
 
 
+@few
 @given(seed=st.integers(0, 2**32))
 def test_one_sensors_luck_does_not_depend_on_how_likely_bad_luck_is(seed):
     everything = tuple(MODALITIES)

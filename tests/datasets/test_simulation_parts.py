@@ -19,7 +19,10 @@ from sleep2vec_sklearn.datasets.simulation.randomness import seed_from, stream
 from sleep2vec_sklearn.datasets.simulation.subjects import draw_subject
 from sleep2vec_sklearn.datasets.simulation.synthesis import frequencies, place, shaped_noise
 
+few = settings(max_examples=30)
 
+
+@few
 @given(seed=st.integers(0, 2**40), name=st.text("abc '", min_size=1, max_size=9))
 def test_a_stream_is_named_by_its_seed_and_its_name(seed, name):
     first = stream((seed, 1), name).random(4)
@@ -71,6 +74,7 @@ def test_an_impulse_at_the_end_is_cut_off_there():
     assert track.tolist() == [0] * 11 + [2]
 
 
+@few
 @given(start=st.floats(-2, 12), rate=st.sampled_from([4, 10, 128]))
 def test_a_waveform_is_placed_whole_or_not_at_all(start, rate):
     signal = np.zeros(10 * rate)
@@ -108,7 +112,7 @@ def test_shaped_noise_has_the_variance_of_its_density():
     np.testing.assert_allclose(halves / halves.mean(), 1, atol=0.2)
 
 
-@settings(max_examples=20)
+@few
 @given(seed=st.integers(0, 2**32), index=st.integers(1, 5000))
 def test_a_person_can_be(seed, index):
     person = draw_subject(seed, index)

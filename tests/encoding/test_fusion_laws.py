@@ -3,11 +3,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.encoding.cache import EncodedModality
 from sleep2vec_sklearn.encoding.fusion import fuse, fuse_summaries, pool
+
+few = settings(max_examples=30)
 
 NAMES = ("eeg", "ecg", "spo2", "ibi")
 WIDTH = 3
@@ -28,6 +30,7 @@ def encoded_nights(draw, min_modalities=1):
     return night
 
 
+@few
 @given(encoded_nights())
 def test_an_epochs_row_is_the_mean_of_what_it_has_else_of_what_was_inferred(night):
     rows, valid = fuse(night, NAMES, "mean")
@@ -38,6 +41,7 @@ def test_an_epochs_row_is_the_mean_of_what_it_has_else_of_what_was_inferred(nigh
         np.testing.assert_allclose(row, np.mean(there or inferred, axis=0), atol=1e-6)
 
 
+@few
 @given(encoded_nights())
 def test_every_block_is_its_modality_or_the_mean(night):
     mean, anything = fuse(night, NAMES, "mean")
@@ -51,6 +55,7 @@ def test_every_block_is_its_modality_or_the_mean(night):
             np.testing.assert_array_equal(blocks[epoch, place], expected)
 
 
+@few
 @given(encoded_nights(), st.sampled_from(["mean", "concat"]))
 def test_rows_are_finite_float32_for_any_subset(night, fusion):
     rows, _ = fuse(night, NAMES, fusion)
@@ -59,6 +64,7 @@ def test_rows_are_finite_float32_for_any_subset(night, fusion):
     assert rows.shape[1] == WIDTH * (len(NAMES) if fusion == "concat" else 1)
 
 
+@few
 @given(encoded_nights(), st.randoms(use_true_random=False))
 def test_the_order_of_a_nights_modalities_does_not_matter(night, random):
     shuffled = list(night)
@@ -68,6 +74,7 @@ def test_the_order_of_a_nights_modalities_does_not_matter(night, random):
         np.testing.assert_array_equal(fuse(again, NAMES, fusion)[0], fuse(night, NAMES, fusion)[0])
 
 
+@few
 @given(encoded_nights(min_modalities=2), st.data())
 def test_a_modality_without_a_valid_epoch_changes_no_valid_row(night, data):
     name = data.draw(st.sampled_from(sorted(night)))
@@ -79,6 +86,7 @@ def test_a_modality_without_a_valid_epoch_changes_no_valid_row(night, data):
     np.testing.assert_array_equal(with_it[valid], without[valid])
 
 
+@few
 @given(encoded_nights())
 def test_summaries_fuse_as_one_epoch_would(night):
     as_epoch = {
@@ -89,6 +97,7 @@ def test_summaries_fuse_as_one_epoch_would(night):
         np.testing.assert_allclose(fuse_summaries(night, NAMES, fusion), expected, atol=1e-6)
 
 
+@few
 @given(seed=st.integers(0, 99), valid=st.lists(st.booleans(), min_size=1, max_size=9).filter(any))
 def test_pooling_is_numpys_over_the_valid_epochs(seed, valid):
     valid = np.array(valid)

@@ -6,11 +6,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import gelu, layer_norm
 
 from sleep2vec_sklearn.model.encoder import Attention, Block, RoFormer, RotaryPositions, rotate
+
+few = settings(max_examples=30)
 
 CPU = torch.device("cpu")
 
@@ -65,6 +67,7 @@ def test_the_first_position_is_left_as_it_is():
     assert torch.equal(turned(values, [0]), values)
 
 
+@few
 @given(query=st.integers(0, 900), key=st.integers(0, 900), shift=st.integers(0, 900))
 def test_similarity_depends_on_the_distance_alone(query, key, shift):
     pair = noise(2, 16)
@@ -72,6 +75,7 @@ def test_similarity_depends_on_the_distance_alone(query, key, shift):
     torch.testing.assert_close(here[0] @ here[1], there[0] @ there[1], rtol=1e-4, atol=1e-4)
 
 
+@few
 @given(position=st.integers(0, 5000))
 def test_turning_keeps_lengths(position):
     values = noise(1, 8)
@@ -170,6 +174,7 @@ def test_an_encoder_is_its_blocks_one_after_another(make):
         torch.testing.assert_close(block(before, cos, sin, None), after)
 
 
+@few
 @given(valid=st.lists(st.booleans(), min_size=7, max_size=7).filter(any), seed=st.integers(0, 99))
 def test_no_valid_position_sees_what_is_at_an_invalid_one(valid, seed):
     encoder = RoFormer(_config()).eval()

@@ -5,11 +5,13 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.model import EncoderConfig, ModalityConfig, Sleep2Vec, TokenizerConfig
 from sleep2vec_sklearn.signals import MODALITIES
+
+few = settings(max_examples=30)
 
 
 def noise(*shape, seed=0):
@@ -56,6 +58,7 @@ def test_a_state_of_another_size_differs(config, network, change):
     assert Sleep2Vec.differences(other, network.state_dict())
 
 
+@few
 @given(missing=st.lists(st.booleans(), min_size=6, max_size=6), seed=st.integers(0, 99))
 def test_missing_positions_alone_get_the_mask(missing, seed):
     network = _ibi_network()
@@ -96,6 +99,7 @@ def test_a_batch_is_its_sequences_one_by_one(network):
 
 
 @pytest.mark.parametrize("cls", [False, True])
+@few
 @given(length=st.integers(1, 9), layer=st.sampled_from([0, 1, "last"]))
 def test_there_is_one_state_per_epoch_and_one_for_cls(cls, length, layer):
     hidden = _ibi_network(cls).encode(noise(2, length, 8), layer=layer)

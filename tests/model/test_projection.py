@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from sleep2vec_sklearn.model.projection import Projection
+
+few = settings(max_examples=30)
 
 VALID = torch.tensor([[True, True, True, False, True], [True, False, True, False, False]])
 
@@ -51,6 +53,7 @@ def test_running_statistics_are_those_of_the_valid_positions(head):
     torch.testing.assert_close(head.hidden_norm.running_var, 0.9 + 0.1 * rows.var(dim=0))
 
 
+@few
 @given(valid=st.lists(st.booleans(), min_size=10, max_size=10).filter(lambda v: sum(v) > 1))
 def test_any_pattern_of_padding_leaves_the_rest_alone(valid):
     valid = torch.tensor(valid).reshape(2, 5)

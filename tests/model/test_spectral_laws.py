@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.model.config import TokenizerConfig
@@ -15,6 +15,8 @@ from sleep2vec_sklearn.model.spectral import (
     _pooling,
     feature_names,
 )
+
+few = settings(max_examples=30)
 
 RATES = (128, 100, 64, 32, 25, 4, 1)
 LIMIT = np.log(1e-4)
@@ -41,6 +43,7 @@ def noise(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+@few
 @given(lowest=st.integers(1, 5), width=st.integers(0, 300), n_bands=st.integers(1, 40))
 def test_bands_are_as_many_as_asked_for_and_none_is_empty(lowest, width, n_bands):
     edges = _band_edges(lowest, lowest + width, n_bands)
@@ -80,6 +83,7 @@ def test_white_noise_of_variance_one_has_log_power_zero(rate):
         assert max(found) < 1.1
 
 
+@few
 @given(bin_=st.integers(3, 57), amplitude=st.floats(0.5, 8))
 def test_a_sine_gives_its_power_to_its_own_band_and_little_to_others(bin_, amplitude):
     features = features_of(4, sine(4, bin_ / 30, amplitude))

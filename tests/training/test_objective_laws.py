@@ -5,10 +5,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.training import info_nce_loss
+
+few = settings(max_examples=30)
 
 
 def views(n_recordings=4, length=5, width=6, seed=0):
@@ -54,6 +56,7 @@ def batches(draw):
     return first, second, valid
 
 
+@few
 @given(
     batch=batches(),
     temperature=st.floats(0.1, 2),
@@ -67,6 +70,7 @@ def test_loss_and_accuracy_are_those_of_the_loop(batch, temperature, kind):
     assert accuracy.item() == pytest.approx(expected_accuracy, abs=1e-6)
 
 
+@few
 @given(batch=batches(), kind=st.sampled_from(["recordings", "night", "both"]))
 def test_what_is_invalid_has_no_influence_and_no_gradient(batch, kind):
     first, second, valid = batch
@@ -78,6 +82,7 @@ def test_what_is_invalid_has_no_influence_and_no_gradient(batch, kind):
     assert not noise.grad[~valid].any()
 
 
+@few
 @given(batch=batches(), scale=st.floats(1e-3, 1e3))
 def test_only_directions_matter(batch, scale):
     first, second, valid = batch
@@ -85,6 +90,7 @@ def test_only_directions_matter(batch, scale):
     torch.testing.assert_close(found, info_nce_loss(first, second, valid=valid))
 
 
+@few
 @given(batch=batches())
 def test_the_two_views_can_be_exchanged(batch):
     first, second, valid = batch
@@ -92,6 +98,7 @@ def test_the_two_views_can_be_exchanged(batch):
     torch.testing.assert_close(found, info_nce_loss(first, second, valid=valid))
 
 
+@few
 @given(batch=batches(), seed=st.integers(0, 99), kind=st.sampled_from(["recordings", "night"]))
 def test_the_order_of_recordings_and_of_epochs_does_not_matter(batch, seed, kind):
     first, second, valid = batch
