@@ -8,7 +8,7 @@ import pytest
 from benchmarks import real_nights
 
 FOLDER = Path(real_nights.__file__).parent / "bundled_checkpoint"
-SCRIPTS = ("card", "configuration", "nights", "store", "pretrain")
+SCRIPTS = ("card", "configuration", "nights", "store", "batches", "losses", "pretrain")
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,16 @@ def pretrain(bundled):
     return bundled("pretrain")
 
 
+@pytest.fixture(scope="module")
+def batching(bundled):
+    return bundled("batches")
+
+
+@pytest.fixture(scope="module")
+def losses(bundled):
+    return bundled("losses")
+
+
 @pytest.fixture
 def config(small_config):
     modalities = tuple(m for m in small_config.modalities if m.name in NAMES)
@@ -35,12 +45,12 @@ def network(config):
 def options(**changes):
     given = {
         "steps": 100, "batch": 4, "lr": 1e-3, "temperature": 0.2, "noise": 0.0, "offset": 0.0,
-        "negatives": "recordings", "seed": 0, "bfloat16": False,
+        "negatives": "recordings", "seed": 0, "bfloat16": False, "own": 1.0, "other": 1.0,
     }  # fmt: skip
     return SimpleNamespace(**{**given, **changes})
 
 
-def stored(bundled, name, n_epochs=30, names=NAMES, width=42, seed=0):
+def stored(bundled, name, n_epochs=30, names=NAMES, width=42, seed=0, is_real=False):
     """A night whose features count its epochs in their first column."""
     features, valid = {}, {}
     for k, modality in enumerate(names):
@@ -48,7 +58,7 @@ def stored(bundled, name, n_epochs=30, names=NAMES, width=42, seed=0):
         rows[:, 0] = np.arange(n_epochs)
         features[modality] = rows.astype(np.float32)
         valid[modality] = np.ones(n_epochs, dtype=bool)
-    return bundled("store").StoredNight(name, features, valid)
+    return bundled("store").StoredNight(name, is_real, features, valid)
 
 
 @pytest.fixture
@@ -56,120 +66,196 @@ def nights(bundled):
     return [stored(bundled, f"n{k}", seed=k) for k in range(6)]
 
 
-def batches_of(pretrain, nights, seed=0, batch=4):
-    return pretrain.PairBatches(nights, NAMES, CONTEXT, batch, seed)
+def batches_of(batching, nights, seed=0, batch=4):
+    return batching.PairBatches(nights, NAMES, CONTEXT, batch, seed)
 
 
-def test_a_batch_is_two_windows_of_the_same_nights(pretrain, nights):
-    batches = batches_of(pretrain, nights)
+def test_a_batch_is_two_windows_of_the_same_nights(batching, nights):
+    batches = batches_of(batching, nights)
     for _ in range(20):
-        pair, shift, views = batches.draw()
-        assert pair[0] != pair[1]
+        shift, (first, second) = batches.draw()
+        assert first.name != second.name
         assert abs(shift) <= CONTEXT // 2
-        (first, valid, masked), (second, _, _) = views
-        assert first.shape == second.shape == (4, CONTEXT, 42)
-        assert valid.dtype == masked.dtype == torch.bool
-        np.testing.assert_array_equal(second[:, 0, 0] - first[:, 0, 0], [shift] * 4)
+        assert first.features.shape == second.features.shape == (4, CONTEXT, 42)
+        assert {v.dtype for v in (first.valid, first.masked, first.lost)} == {torch.bool}
+        steps = second.features[:, 0, 0] - first.features[:, 0, 0]
+        np.testing.assert_array_equal(steps, [shift] * 4)
 
 
-def test_windows_are_runs_of_epochs_inside_their_night(pretrain, nights):
-    batches = batches_of(pretrain, nights)
+def test_windows_are_runs_of_epochs_inside_their_night(batching, nights):
+    batches = batches_of(batching, nights)
     starts = set()
     for _ in range(60):
-        for features, valid, _ in batches.draw()[2]:
-            assert valid.all()
-            assert (features[:, :, 0].diff(dim=1) == 1).all()
-            starts |= set(features[:, 0, 0].int().tolist())
+        for view in batches.draw()[1]:
+            assert view.valid.all()
+            assert (view.features[:, :, 0].diff(dim=1) == 1).all()
+            starts |= set(view.features[:, 0, 0].int().tolist())
     assert starts == set(range(30 - CONTEXT + 1))
 
 
-def test_a_night_shorter_than_a_window_is_filled_up_with_invalid_epochs(pretrain, bundled):
+def test_a_night_shorter_than_a_window_is_filled_up_with_invalid_epochs(batching, bundled):
     nights = [stored(bundled, f"n{k}", n_epochs=5) for k in range(3)]
-    batches = batches_of(pretrain, nights)
-    views = batches.draw()[2]
-    valid = views[0][1]
-    assert valid.sum(dim=1).max() <= 5
-    assert not views[0][0][~valid].any()
+    batches = batches_of(batching, nights)
+    view = batches.draw()[1][0]
+    assert view.valid.sum(dim=1).max() <= 5
+    assert not view.features[~view.valid].any()
 
 
-def test_pairs_need_two_nights_that_have_both(pretrain, bundled):
+def test_pairs_need_two_nights_that_have_both(batching, bundled):
     nights = [stored(bundled, f"n{k}", names=NAMES[:2]) for k in range(3)]
     nights.append(stored(bundled, "full"))
-    batches = batches_of(pretrain, nights)
+    batches = batches_of(batching, nights)
     assert batches.pairs == [NAMES[:2]]
     assert batches.pools[NAMES[:2]].tolist() == [0, 1, 2, 3]
 
 
-def test_no_recording_is_its_own_negative_where_there_are_enough(pretrain, nights):
-    batches = batches_of(pretrain, nights, batch=6)
+def test_no_recording_is_its_own_negative_where_there_are_enough(batching, nights):
+    batches = batches_of(batching, nights, batch=6)
     for _ in range(10):
-        _, _, ((features, *_), _) = batches.draw()
-        assert len({tuple(row[1:4, 5].tolist()) for row in features}) >= 5
+        _, (view, _) = batches.draw()
+        assert len({tuple(row[1:4, 5].tolist()) for row in view.features}) >= 5
 
 
-def test_windows_with_little_signal_are_avoided(pretrain, nights):
+def test_windows_with_little_signal_are_avoided(batching, nights):
     for night in nights:
         night.valid["ibi"][:15] = False
-    batches = batches_of(pretrain, nights)
-    shares = [float(v[1].float().mean()) for _ in range(40) for v in batches.draw()[2]]
+    batches = batches_of(batching, nights)
+    shares = [float(v.valid.float().mean()) for _ in range(40) for v in batches.draw()[1]]
     assert np.mean(shares) > 0.8
 
 
-def test_about_a_seventh_is_masked(pretrain, nights):
-    batches = batches_of(pretrain, nights)
-    masked = [view[2].float().mean().item() for _ in range(150) for view in batches.draw()[2]]
-    assert np.mean(masked) == pytest.approx(pretrain.MASKED_SHARE, abs=0.02)
+def test_about_a_seventh_is_masked(batching, nights):
+    batches = batches_of(batching, nights)
+    masked = [v.masked.float().mean().item() for _ in range(150) for v in batches.draw()[1]]
+    assert np.mean(masked) == pytest.approx(batching.MASKED_SHARE, abs=0.02)
 
 
-def test_wearable_pairs_come_twice_as_often(pretrain):
-    assert pretrain._pair_weight(("eeg", "ibi")) == 2 * pretrain._pair_weight(("eeg", "ecg"))
-    assert pretrain._pair_weight(("eeg", "actigraphy")) == 2
+def test_wearable_pairs_come_twice_as_often(batching):
+    assert batching._pair_weight(("eeg", "ibi")) == 2 * batching._pair_weight(("eeg", "ecg"))
+    assert batching._pair_weight(("eeg", "actigraphy")) == 2
 
 
-def test_the_same_seed_draws_the_same_batches(pretrain, nights):
-    first, second = (batches_of(pretrain, nights, seed=3) for _ in range(2))
+def test_the_same_seed_draws_the_same_batches(batching, nights):
+    first, second = (batches_of(batching, nights, seed=3) for _ in range(2))
     for _ in range(3):
-        (a, shift_a, views_a), (b, shift_b, views_b) = first.draw(), second.draw()
-        assert (a, shift_a) == (b, shift_b)
-        assert torch.equal(views_a[0][0], views_b[0][0])
+        (shift_a, views_a), (shift_b, views_b) = first.draw(), second.draw()
+        assert (views_a[0].name, shift_a) == (views_b[0].name, shift_b)
+        assert torch.equal(views_a[0].features, views_b[0].features)
 
 
-@pytest.mark.parametrize("shift", [-3, 0, 3])
-def test_only_epochs_that_both_windows_hold_are_compared(pretrain, network, shift, monkeypatch):
+def view_of(batching, name, features, valid=None, lost=None):
+    everything = torch.ones(features.shape[:2], dtype=torch.bool)
+    return batching.View(
+        name,
+        features,
+        everything if valid is None else valid,
+        ~everything if lost is None else lost,
+        ~everything,
+    )
+
+
+@pytest.fixture
+def foretelling(losses, network):
+    statistics = {name: (torch.zeros(42), torch.ones(42)) for name in NAMES}
+    return losses.Foretelling(network.config.hidden_size, statistics)
+
+
+@pytest.fixture
+def contrasted(losses, monkeypatch):
+    """What the contrast was given, by name."""
     seen = {}
 
     def spy(first, second, **given):
         seen.update(given, first=first, second=second)
         return info_nce_loss(first, second, **given)
 
-    monkeypatch.setattr(pretrain, "info_nce_loss", spy)
+    monkeypatch.setattr(losses, "info_nce_loss", spy)
+    return seen
+
+
+@pytest.mark.parametrize("shift", [-3, 0, 3])
+def test_only_epochs_that_both_windows_hold_are_compared(
+    losses, batching, network, contrasted, monkeypatch, shift
+):
     # every epoch projects to what it is: its place in the night
     monkeypatch.setattr(network, "encode", lambda tokens, valid: tokens)
     monkeypatch.setattr(network, "project", lambda hidden, valid: hidden)
     monkeypatch.setattr(network, "embed_features", lambda name, features, missing: features)
+    statistics = {name: (torch.zeros(1), torch.ones(1)) for name in NAMES}
+    foretelling = losses.Foretelling(1, statistics)
     place = torch.arange(CONTEXT).float().expand(4, -1)[..., None]
-    everything, nothing = (torch.full((4, CONTEXT), b) for b in (True, False))
-    views = [(place + 10, everything, nothing), (place + 10 + shift, everything, nothing)]
-    pretrain.step_loss(network, ("spo2", "ibi"), shift, views, options())
-    assert seen["first"].shape[1] == CONTEXT - abs(shift)
-    assert torch.equal(seen["first"], seen["second"])
+    views = [
+        view_of(batching, "spo2", place + 10),
+        view_of(batching, "ibi", place + 10 + shift),
+    ]
+    losses.step_loss(network, foretelling, shift, views, options())
+    assert contrasted["first"].shape[1] == CONTEXT - abs(shift)
+    assert torch.equal(contrasted["first"], contrasted["second"])
 
 
-def test_an_epoch_counts_where_both_modalities_are_there(pretrain, network, monkeypatch):
-    seen = {}
-
-    def spy(first, second, **given):
-        seen.update(given)
-        return info_nce_loss(first, second, **given)
-
-    monkeypatch.setattr(pretrain, "info_nce_loss", spy)
+def test_an_epoch_is_contrasted_where_both_modalities_are_there_and_not_lost(
+    losses, batching, network, foretelling, contrasted
+):
     features = torch.randn(4, CONTEXT, 42, generator=torch.Generator().manual_seed(0))
-    first, second, masked = (torch.ones(4, CONTEXT, dtype=torch.bool) for _ in range(3))
-    first[:, 1], second[:, 6] = False, False
-    views = [(features, first, ~masked), (features, second, ~masked)]
-    network.eval()
-    pretrain.step_loss(network, ("spo2", "ibi"), 0, views, options())
-    assert seen["valid"][0].tolist() == [True, False, True, True, True, True, False, True]
+    first, second, lost = (torch.ones(4, CONTEXT, dtype=torch.bool) for _ in range(3))
+    first[:, 1], second[:, 6], lost[:, :7] = False, False, False
+    views = [
+        view_of(batching, "spo2", features, first),
+        view_of(batching, "ibi", features, second, lost),
+    ]
+    losses.step_loss(network.eval(), foretelling, 0, views, options())
+    assert contrasted["valid"][0].tolist() == [True, False, True, True, True, True, False, False]
+
+
+def test_a_lost_epoch_cannot_be_seen(losses, batching, network, foretelling):
+    features = torch.randn(4, CONTEXT, 42, generator=torch.Generator().manual_seed(0))
+    changed = features.clone()
+    changed[:, :3] += 5
+    lost = torch.zeros(4, CONTEXT, dtype=torch.bool)
+    lost[:, :3] = True
+    hidden = [
+        losses._hidden(
+            network.eval(), foretelling, view_of(batching, "ibi", f, None, lost), options()
+        )
+        for f in (features, changed)
+    ]
+    assert torch.equal(*hidden)
+
+
+def test_lost_epochs_are_foretold_and_missing_ones_are_not(losses, batching, network, foretelling):
+    features = torch.zeros(2, CONTEXT, 42)
+    gap = torch.zeros(2, CONTEXT, dtype=torch.bool)
+    gap[:, 2] = True
+    losses_seen = []
+    for valid, lost in ((~gap, None), (None, gap)):
+        views = [view_of(batching, name, features.clone(), valid, lost) for name in NAMES[:2]]
+        for view in views:
+            view.features[:, 2] = 3.0
+        _, parts = losses.step_loss(network.eval(), foretelling, 0, views, options())
+        losses_seen.append(parts[1])
+    assert losses_seen[1] > losses_seen[0] + 0.3
+
+
+def test_features_are_foretold_in_standard_deviations(losses):
+    statistics = {"ibi": (torch.tensor([10.0, 0.0]), torch.tensor([5.0, 1.0]))}
+    foretelling = losses.Foretelling(3, statistics)
+    for parameter in foretelling.parameters():
+        parameter.data.zero_()
+    features = torch.tensor([[[20.0, 0.0], [10.0, 100.0]]])
+    counted = torch.tensor([[True, False]])
+    loss = foretelling(torch.zeros(1, 2, 3), "ibi", features, counted)
+    # two deviations off: Huber gives 2 - 0.5, halved by the other feature, which is right
+    assert loss.item() == pytest.approx(0.75)
+
+
+def test_weights_of_zero_leave_the_contrast_alone(losses, batching, network, foretelling):
+    features = torch.randn(4, CONTEXT, 42, generator=torch.Generator().manual_seed(0))
+    views = [view_of(batching, name, features) for name in NAMES[:2]]
+    given = options(own=0.0, other=0.0)
+    loss, parts = losses.step_loss(network.eval(), foretelling, 0, views, given)
+    assert loss.item() == pytest.approx(parts[0].item())
+    assert parts[1] > 0
+    assert parts[2] > 0
 
 
 def test_learning_rates_warm_up_and_fall_to_a_tenth(pretrain):
@@ -180,31 +266,29 @@ def test_learning_rates_warm_up_and_fall_to_a_tenth(pretrain):
     assert rates[-1] == pytest.approx(1e-4, rel=0.02)
 
 
-def test_disturbance_is_in_standard_deviations_and_an_offset_holds_for_a_window(pretrain, network):
-    tokenizer = network.tokenizers["spo2"]
-    tokenizer.set_statistics(torch.zeros(42), torch.full((42,), 5.0))
-    features = torch.zeros(300, CONTEXT, 42)
+def test_disturbance_is_in_standard_deviations_and_an_offset_holds_for_a_window(losses):
+    features, std = torch.zeros(300, CONTEXT, 42), torch.full((42,), 5.0)
     with torch.random.fork_rng(devices=[]):
-        noise = pretrain.disturb(network, "spo2", features, options(noise=0.2))
-        offset = pretrain.disturb(network, "spo2", features, options(offset=0.4))
+        noise = losses.disturb(features, std, options(noise=0.2))
+        offset = losses.disturb(features, std, options(offset=0.4))
     assert noise.std().item() == pytest.approx(1.0, rel=0.05)
     assert offset.std().item() == pytest.approx(2.0, rel=0.05)
     assert torch.equal(offset[:, 0], offset[:, -1])
-    assert torch.equal(pretrain.disturb(network, "spo2", features, options()), features)
+    assert torch.equal(losses.disturb(features, std, options()), features)
 
 
-def test_statistics_are_over_valid_epochs(pretrain, network, nights):
+def test_statistics_are_over_valid_epochs(losses, nights):
     for night in nights:
         night.valid["spo2"][10:] = False
         night.features["spo2"][10:] = 1e9
-    pretrain.set_feature_statistics(network, nights)
+    mean, std = losses.feature_statistics(nights, NAMES)["spo2"]
     rows = np.concatenate([n.features["spo2"][:10][::4] for n in nights])
-    mean = network.tokenizers["spo2"].feature_mean
     np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(std, rows.std(axis=0), rtol=1e-4)
 
 
 def test_only_matrices_are_decayed(pretrain, network):
-    decayed, others = pretrain.make_optimizer(network, options()).param_groups
+    decayed, others = pretrain.make_optimizer([network], options()).param_groups
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.01, 0.0)
     assert all(p.ndim >= 2 for p in decayed["params"])
     assert all(p.ndim < 2 for p in others["params"])
@@ -246,7 +330,9 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
 
-def test_training_lowers_the_loss_of_views_that_agree(pretrain, config, bundled, tmp_path):
+def test_training_lowers_the_contrast_of_views_that_agree(
+    pretrain, losses, batching, foretelling, config, bundled, tmp_path
+):
     nights = []
     for k in range(6):
         night = stored(bundled, f"n{k}", seed=k)
@@ -254,9 +340,13 @@ def test_training_lowers_the_loss_of_views_that_agree(pretrain, config, bundled,
             night.features[name][:] = night.features[NAMES[0]]
         nights.append(night)
     network = Sleep2Vec.from_seed(config, 0)
-    pair, shift, views = batches_of(pretrain, nights, seed=9, batch=6).draw()
+    shift, views = batches_of(batching, nights, seed=9, batch=6).draw()
+    views = [dataclasses.replace(view, lost=torch.zeros_like(view.lost)) for view in views]
     with torch.random.fork_rng(devices=[]):
-        before, _ = pretrain.step_loss(network.train(), pair, shift, views, options())
+        torch.default_generator.manual_seed(0)
+        before, _ = losses.step_loss(
+            network.train(), foretelling, shift, views, options(own=0, other=0)
+        )
         pretrain.train(network, nights, options(steps=40, batch=6, lr=3e-3), tmp_path / "s")
-        after, _ = pretrain.step_loss(network, pair, shift, views, options())
+        after, _ = losses.step_loss(network, foretelling, shift, views, options(own=0, other=0))
     assert after < before

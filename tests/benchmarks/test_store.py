@@ -60,16 +60,17 @@ def test_changes_of_a_configuration_replace_its_fields(bundled, config):
 
 
 def test_nights_come_back_sorted_with_features_and_validity(bundled, folder, nights, config):
-    stored = bundled("store").read_store(folder)
+    stored = bundled("store").read_store(folder, is_real=False)
     assert [night.name for night in stored] == sorted(night.id for night in nights)
     for night in stored:
+        assert not night.is_real
         assert set(night.features) == set(night.valid) == {"ibi", "spo2", "actigraphy"}
         assert night.n_epochs == 30
         assert all(valid.dtype == bool and valid.all() for valid in night.valid.values())
 
 
 def test_stored_features_are_those_of_the_tokenizer(bundled, folder, nights, config):
-    night = bundled("store").read_store(folder)[0]
+    night = bundled("store").read_store(folder, is_real=False)[0]
     network = Sleep2Vec.from_seed(config, 5)
     (conditioning,) = [m.conditioning for m in config.modalities if m.name == "spo2"]
     signal = nights[0].signal("spo2")
@@ -94,7 +95,7 @@ def test_a_flat_sensor_and_a_gap_are_stored_as_what_they_are(bundled, tmp_path, 
     values[3 * 120 : 5 * 120] = np.nan
     night = Recording({"ibi": (values, 4), "spo2": (np.full(1200, 97.0), 4)}, id="a")
     bundled("store").write_store([night], tmp_path, config, n_jobs=1)
-    (stored,) = bundled("store").read_store(tmp_path)
+    (stored,) = bundled("store").read_store(tmp_path, is_real=True)
     assert set(stored.features) == {"ibi"}
     assert np.flatnonzero(~stored.valid["ibi"]).tolist() == [3, 4]
     assert np.isfinite(stored.features["ibi"][stored.valid["ibi"]]).all()
@@ -112,17 +113,17 @@ def test_what_is_evaluated_on_is_not_trained_on(bundled, monkeypatch, tmp_path):
     nights, card = bundled("nights"), bundled("card")
     asked = []
     monkeypatch.setattr(nights, "load_mmash", lambda folder: asked.append(folder) or [])
-    assert nights.real_nights(tmp_path) == {"mmash": []}
+    assert nights.real_nights(tmp_path) == {"mmash": [], "mmash_watch": []}
     assert asked == [tmp_path / "mmash"]
     assert not set(card.SOURCES) & set(card.NEVER_SEEN.replace(",", "").split())
     assert "sleep-accel" in card.NEVER_SEEN
-    assert set(card.SOURCES) == {"simulated", "mmash"}
+    assert set(card.SOURCES) == {"simulated", "mmash", "mmash_watch"}
 
 
 def test_the_card_counts_what_was_seen(bundled, config, nights):
     options = SimpleNamespace(
         name="mine", temperature=0.1, negatives="night", noise=0.2, offset=0.3, steps=7, batch=5,
-        seed=3,
+        seed=3, own=0.5, other=0.25,
     )  # fmt: skip
     network = Sleep2Vec.from_seed(config, 0)
     both = [*nights, nights[0].without("spo2")]
@@ -132,6 +133,7 @@ def test_the_card_counts_what_was_seen(bundled, config, nights):
     assert data["hours_by_modality"] == {"actigraphy": 1, "ibi": 1, "spo2": 0}
     assert made["parameters"] == sum(p.numel() for p in network.parameters())
     assert "other epochs of the same night" in made["objective"]
+    assert "weights 0.5 and 0.25" in made["objective"]
     assert (made["steps"], made["windows_per_step"], made["seed"]) == (7, 5, 3)
 
 
@@ -140,9 +142,25 @@ def test_a_card_can_be_stored_in_a_checkpoint(bundled, config, nights, tmp_path)
 
     options = SimpleNamespace(
         name="mine", temperature=0.1, negatives="both", noise=0.2, offset=0.3, steps=7, batch=5,
-        seed=3,
+        seed=3, own=0.5, other=0.25,
     )  # fmt: skip
     network = Sleep2Vec.from_seed(config, 0)
     made = bundled("card").make_card(options, config, {"simulated": nights}, network)
     save_checkpoint(tmp_path / "m.safetensors", network, config, card=made, dtype="float16")
     assert load_checkpoint(tmp_path / "m.safetensors").card == made
+
+
+def test_a_day_of_beats_seen_as_by_a_watch_keeps_level_and_gaps(bundled):
+    beats = 0.9 + 0.1 * np.random.default_rng(0).standard_normal(4 * 3600)
+    beats[4 * 600 : 4 * 1200] = np.nan
+    counts = np.arange(3600.0)
+    night = Recording({"ibi": (beats, 4), "actigraphy": (counts, 1)}, id="a", subject="s")
+    watch = bundled("nights").as_watch(night)
+    assert (watch.id, watch.subject, watch.n_epochs) == ("a-watch", "s", night.n_epochs)
+    assert watch.rates["ibi"] == 1
+    np.testing.assert_array_equal(watch["actigraphy"], counts)
+    seen = watch.signal("ibi").values
+    assert np.isnan(seen[610:1190]).all()
+    assert np.nanmean(seen) == pytest.approx(0.9, abs=0.02)
+    # the mean of twenty samples: single beats are gone
+    assert np.nanstd(seen) < 0.04

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A cohort streamed from EDF files: nights per second, peak memory, how long the encoder waits.
+
+``python -m benchmarks.cohort [--nights 20 200] [--distinct 10] [--dense-nights 3]``
+
+Simulated laboratory nights of 8 h and nine modalities are written as EDF+ first; a cohort larger
+than ``--distinct`` holds each file several times, and no cache is used. Every size is a process of
+its own, so that peak memory is its own. For the authors' dense size (random weights) the time is
+given that the encoder waits for a night to be read and conditioned, after the first one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+from joblib import Parallel, delayed
+
+HOURS = 8
+SITE_KIND = "laboratory"
+
+
+def main() -> None:
+    """Write the nights, run every size in a fresh process, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nights", type=int, nargs="+", default=[20, 200])
+    parser.add_argument("--distinct", type=int, default=10, help="files simulated")
+    parser.add_argument("--dense-nights", type=int, default=3)
+    parser.add_argument("--measure", nargs=3, metavar=("FOLDER", "N", "SIZE"))
+    options = parser.parse_args()
+    if options.measure:
+        folder, n_nights, size = options.measure
+        print(json.dumps(measure(Path(folder), int(n_nights), size)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_nights(Path(folder), options.distinct)
+        sizes = [(n, "sleep2vec-mini") for n in options.nights] + [(options.dense_nights, "dense")]
+        for n_nights, size in sizes:
+            command = [sys.executable, "-m", "benchmarks.cohort"]
+            command += ["--measure", folder, str(n_nights), size]
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+            print(size, json.loads(done.stdout.splitlines()[-1]))
+
+
+def write_nights(folder: Path, n_nights: int) -> None:
+    """Simulated nights as EDF+, two at a time."""
+    n_jobs = min(2, os.cpu_count() or 1)
+    Parallel(n_jobs=n_jobs)(delayed(_write)(folder, k) for k in range(n_nights))
+
+
+def _write(folder: Path, seed: int) -> None:
+    from sleep2vec_sklearn import make_sleep_cohort
+    from sleep2vec_sklearn.datasets import write_edf_cohort
+
+    cohort = make_sleep_cohort(
+        1, hours=HOURS, n_sites=1, site_kinds=[SITE_KIND], missing=0, random_state=seed
+    )
+    write_edf_cohort(cohort, folder / str(seed))
+
+
+def measure(folder: Path, n_nights: int, size: str) -> dict:
+    """Stream the nights through a transform, or through the engine for the dense size."""
+    from sleep2vec_sklearn import Sleep2VecTransformer, read_recording
+
+    files = sorted(folder.rglob("*.edf"))
+    recordings = [read_recording(files[k % len(files)]) for k in range(n_nights)]
+    if size == "dense":
+        return measure_waiting(recordings)
+    transformer = Sleep2VecTransformer(size, cache=None).fit(recordings)
+    transformer.transform(recordings[:1])
+    started = time.perf_counter()
+    transformer.transform(recordings)
+    seconds = time.perf_counter() - started
+    return {
+        "nights": n_nights,
+        "nights per second": round(n_nights / seconds, 3),
+        "peak MiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def measure_waiting(recordings) -> dict:
+    """Share of the time that the encoder waits, once the first night is there."""
+    import torch
+
+    from benchmarks.encoder import NINE, dense_config
+    from sleep2vec_sklearn.encoding.engine import Engine
+    from sleep2vec_sklearn.encoding.hardware import resolve_precision
+    from sleep2vec_sklearn.model.checkpoint import Checkpoint
+    from sleep2vec_sklearn.model.sleep2vec import Sleep2Vec
+
+    config = dense_config(12)
+    state = Sleep2Vec.from_seed(config, 0).state_dict()
+    checkpoint = Checkpoint(config, state, {}, "random", "dense, random weights")
+    precision = resolve_precision("auto", "cpu")
+    waits: list[float] = []
+
+    class WaitingEngine(Engine):
+        def _finish(self, position: int, places, future: Future):
+            started = time.perf_counter()
+            future.exception()
+            waits.append(time.perf_counter() - started)
+            return super()._finish(position, places, future)
+
+    engine = WaitingEngine(checkpoint, NINE, "last", precision, "cpu", 2, None)
+    results = engine.encode(recordings, [recording.id for recording in recordings])
+    next(results)
+    started = time.perf_counter()
+    for _ in results:
+        pass
+    seconds = time.perf_counter() - started
+    return {
+        "nights": len(recordings),
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "seconds per night": round(seconds / (len(recordings) - 1), 2),
+        "share of time waiting": round(sum(waits[1:]) / seconds, 4),
+    }
+
+
+if __name__ == "__main__":
+    main()
