@@ -28,6 +28,7 @@ __all__ = ["listen", "relay_warnings"]
 _SECONDS_TO_ANSWER = 10
 _LONGEST_TEXT = 2**14
 _LONGEST_MESSAGE = 2**18
+_CATEGORIES = {name: getattr(errors, name) for name in errors.__all__ if name.endswith("Warning")}
 _lock = threading.Lock()
 _listening_in: int | None = None
 _told: dict = {}
@@ -101,9 +102,9 @@ def _answer(connection: Connection) -> bytes:
         return b"unheard"
     try:
         name, text, filename, lineno = json.loads(connection.recv_bytes(_LONGEST_MESSAGE))
-    except ValueError:
+        category = _CATEGORIES[name]
+    except (ValueError, TypeError, KeyError):
         return b"unheard"
-    category = getattr(errors, name, errors.Sleep2VecWarning)
     try:
         warnings.warn_explicit(
             text, category, filename, lineno, module="sleep2vec_sklearn", registry=_told

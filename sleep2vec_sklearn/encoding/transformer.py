@@ -156,7 +156,7 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
         given = read_input(X, self.on_error)
         checkpoint = self._load_checkpoint()
         config = checkpoint.config
-        self.modalities_ = choose_modalities(self, config, given, stacklevel=3)
+        self.modalities_ = choose_modalities(self, config, given, stacklevel=2)
         self.unit_ = given.unit
         self.device_ = resolve_device(self.device)
         self.precision_ = resolve_precision(self.precision, self.device_)
