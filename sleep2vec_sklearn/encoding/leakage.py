@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
+from collections.abc import Hashable
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from .inputs import EncoderInput
 __all__ = ["RowsBySubject", "guard"]
 
 _SUBJECTS_SHOWN = 3
+_MISSING_IN_TABLES = ("nan", "<NA>", "NaT")
 
 
 class RowsBySubject:
@@ -94,10 +96,10 @@ def guard(fitted: RowsBySubject | None, given: EncoderInput, stacklevel: int) ->
 
 def _subject_of(recording: Recording) -> tuple | None:
     subject = recording.subject
-    # a subject that is missing in a table is NaN, which equals nothing
-    if subject is None or subject != subject:
+    # what a table has for a missing subject equals nothing, or cannot be compared at all
+    if subject is None or str(subject) in _MISSING_IN_TABLES:
         return None
-    return ("subject", subject)
+    return ("subject", subject if isinstance(subject, Hashable) else str(subject))
 
 
 def _name_of(recording: Recording) -> str | None:

@@ -91,6 +91,8 @@ def _serve(listener: Listener) -> None:
     while True:
         try:
             connection = listener.accept()
+        except ConnectionError:
+            continue
         except OSError:
             return
         with connection, contextlib.suppress(OSError, EOFError):
@@ -102,6 +104,7 @@ def _answer(connection: Connection) -> bytes:
         return b"unheard"
     try:
         name, text, filename, lineno = json.loads(connection.recv_bytes(_LONGEST_MESSAGE))
+        text, filename, lineno = str(text), str(filename), int(lineno)
         category = _CATEGORIES[name]
     except (ValueError, TypeError, KeyError):
         return b"unheard"

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import Recording, Sleep2VecTransformer, load_checkpoint, read_recording
-from sleep2vec_sklearn.encoding.cache import token_key
+from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, token_key
+from sleep2vec_sklearn.readers.npz import NpzSource
 
 
 @pytest.fixture
@@ -122,3 +123,21 @@ def test_a_part_of_a_file_is_found_as_of_the_whole(encode, encodes, noise, tmp_p
     np.savez(path, ecg=noise("ecg")[0], ibi=noise("ibi", seed=1)[0])
     encode(read_recording(path))
     assert len(encodes) == 4
+
+
+def test_a_hit_on_a_file_reads_no_signal(encode, noise, tmp_path, monkeypatch):
+    path = tmp_path / "night.npz"
+    np.savez(path, ecg=noise("ecg")[0], ibi=noise("ibi")[0])
+    row = encode(read_recording(path), cache=tmp_path / "cache")
+    MEMORY_CACHE.clear()
+    monkeypatch.setattr(NpzSource, "read", lambda *_: pytest.fail("read"))
+    np.testing.assert_array_equal(encode(read_recording(path), cache=tmp_path / "cache"), row)
+
+
+def test_a_source_without_prints_of_signals_is_found_by_its_own(
+    encode, encodes, counting_source, noise
+):
+    first, second = (counting_source({"ibi": (*noise("ibi"), "s")}) for _ in range(2))
+    encode(Recording.from_source(first))
+    encode(Recording.from_source(second))
+    assert (encodes, second.reads) == (["ibi"], [])

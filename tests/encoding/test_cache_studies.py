@@ -8,14 +8,14 @@ import sys
 import numpy as np
 import pytest
 from joblib import parallel_config
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from sleep2vec_sklearn import Recording, Sleep2VecTransformer, cache_info, clear_cache, set_config
 from sleep2vec_sklearn.config import config_context
 
-CANDIDATES = {"logisticregression__C": [0.01, 0.1, 1, 10, 100]}
+CANDIDATES = {"ridgeclassifier__alpha": [0.01, 0.1, 1, 10, 100]}
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def search(checkpoint_path):
 
     def make(cache="memory", cv=4, **parameters):
         encoder = Sleep2VecTransformer(checkpoint_path, cache=cache)
-        pipeline = make_pipeline(encoder, LogisticRegression())
+        pipeline = make_pipeline(encoder, RidgeClassifier())
         return GridSearchCV(pipeline, CANDIDATES, cv=cv, **parameters)
 
     return make

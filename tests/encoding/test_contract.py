@@ -165,6 +165,14 @@ def test_a_file_that_changed_under_a_pickle_is_noticed(tmp_path, write_checkpoin
         pickle.loads(stored).transform(cohort)
 
 
+def test_a_pickle_whose_checkpoint_is_gone_says_so(tmp_path, write_checkpoint, cohort):
+    path = write_checkpoint(tmp_path / "mine.safetensors", 5)
+    restored = pickle.loads(pickle.dumps(Sleep2VecTransformer(path).fit(cohort)))
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"mine\.safetensors"):
+        restored.transform(cohort)
+
+
 def test_a_loaded_checkpoint_can_be_passed(checkpoint_path, transformer, cohort):
     passed = Sleep2VecTransformer(load_checkpoint(checkpoint_path))
     np.testing.assert_array_equal(

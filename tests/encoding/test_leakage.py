@@ -6,8 +6,9 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GroupKFold, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
@@ -60,9 +61,14 @@ def test_rows_that_contain_each_other_do_not_leak(nights):
 
 
 def test_nights_without_a_subject_never_leak(nights):
-    first, second = nights((None, "x"), (float("nan"), "y"))
-    assert leaks([first], [second]) == []
-    assert leaks([first, second], [second]) == []
+    X = nights((None, "v"), (float("nan"), "x"), (float("nan"), "y"), (pd.NA, "z"), (pd.NA, "w"))
+    assert leaks(X[::2], X[1::2]) == []
+    assert leaks(X, X[:1]) == []
+
+
+def test_any_object_can_be_a_subject(nights):
+    first, second = nights((["site", 1], "x"), (["site", 1], "y"))
+    assert leaks([first], [second]) == ["['site', 1]"]
 
 
 def test_lists_of_nights_leak_by_night(nights):
@@ -111,7 +117,7 @@ def test_epochs_are_kept_as_bits(noise):
 def test_shuffled_folds_warn_and_grouped_folds_do_not(checkpoint_path, cohort):
     X = EpochSequence(cohort[:4])
     y = np.arange(len(X)) % 2
-    probe = make_pipeline(Sleep2VecTransformer(checkpoint_path), LogisticRegression())
+    probe = make_pipeline(Sleep2VecTransformer(checkpoint_path), RidgeClassifier())
     cross_val_score(probe, X, y, groups=X.groups, cv=GroupKFold(2), error_score="raise")
     with pytest.warns(LeakageWarning, match="other rows of 4 of the subjects"):
         cross_val_score(probe, X, y, cv=KFold(2, shuffle=True, random_state=0))
