@@ -219,6 +219,8 @@ class Recording(Mapping):
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self.metadata = MappingProxyType(self.metadata)
+        if self.stages is not None:
+            self.stages.flags.writeable = False
 
     @property
     def rates(self) -> dict[str, float]:

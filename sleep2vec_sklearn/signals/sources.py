@@ -113,6 +113,12 @@ class MemorySource:
         self._fingerprint: str | None = None
         self._signal_fingerprints: dict[str, str] = {}
 
+    def __setstate__(self, state: dict) -> None:
+        # a pickle does not keep arrays read-only
+        self.__dict__.update(state)
+        for signal in self._signals.values():
+            signal.values.flags.writeable = False
+
     @property
     def layout(self) -> dict[str, SignalLayout]:
         """Modality to layout."""

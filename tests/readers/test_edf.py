@@ -293,3 +293,21 @@ def test_only_sex_and_age_are_kept_of_the_patient(write_edf, patient, known):
     header = read_header(path)
     assert header.patient == known
     assert "Harry" not in repr(header)
+
+
+def test_a_record_without_a_time_is_named(write_edf):
+    path = write_edf(seconds=3, annotations=[(0.0, None, "x" * 40)])
+    make_discontinuous(path, [0, 1, 2])
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"+1\x14\x14", b"?1\x14\x14", 1))
+    with pytest.raises(ReadError, match="record 2 of a discontinuous file has no start time"):
+        EdfSource(path)
+
+
+def test_records_that_follow_each_other_leave_no_gap(write_edf):
+    path = write_edf(seconds=3, annotations=[(0.0, None, "x" * 40)])
+    plain = EdfSource(path).read(["eeg"])["eeg"].values
+    make_discontinuous(path, [0, 1, 2])
+    source = EdfSource(path)
+    assert (source.duration, source.notes) == (3, ())
+    np.testing.assert_array_equal(source.read(["eeg"])["eeg"].values, plain)
