@@ -22,7 +22,7 @@ from ..model.sleep2vec import Sleep2Vec
 from ..signals.conditioning import ConditionedSignal, condition
 from ..signals.modality import get_modality
 from ..signals.recording import Recording
-from .cache import EncodedModality, TokenStore, token_key
+from .cache import EncodedModality, TokenCache, TokenStore, token_key
 from .windows import cut_windows, merge_windows
 
 __all__ = ["EncodedNight", "Engine", "network_for"]
@@ -94,7 +94,7 @@ class Engine:
         A torch device.
     read_ahead : int
         Recordings read and conditioned while another is encoded.
-    cache : TokenStore or None
+    cache : TokenStore, TokenCache or None
         Where tokens are kept between calls.
     """
 
@@ -105,7 +105,7 @@ class Engine:
         self.precision = precision
         self.device = device
         self.read_ahead = read_ahead
-        self.cache: TokenStore | None = cache
+        self.cache: TokenStore | TokenCache | None = cache
         self._conditioning = {m.name: m.conditioning for m in checkpoint.config.modalities}
 
     def encode(

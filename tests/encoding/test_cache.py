@@ -126,6 +126,15 @@ def test_the_oldest_tokens_are_dropped_when_the_cache_is_full(tokens):
     assert [cache.get(key) is not None for key in "abc"] == [False, False, True]
 
 
+def test_a_peek_is_not_a_use(tokens):
+    cache = TokenCache(max_bytes=2500)
+    for key in "abc":
+        cache.put(key, tokens(100))
+        assert cache.peek(key) is not None
+        cache.peek("a")
+    assert cache.peek("a") is None
+
+
 def test_missing_sensors_do_not_pile_up():
     cache = TokenCache(max_bytes=1000)
     for key in range(100):

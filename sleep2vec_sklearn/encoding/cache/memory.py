@@ -44,6 +44,11 @@ class TokenCache:
                 self._entries.move_to_end(key)
             return self._entries.get(key)
 
+    def peek(self, key: Hashable) -> EncodedModality | None:
+        """The entry, or None; does not count as a use."""
+        with self._lock:
+            return self._entries.get(key)
+
     def put(self, key: Hashable, value: EncodedModality) -> None:
         """Keep an entry, dropping the least recently used ones where room is needed."""
         with self._lock:

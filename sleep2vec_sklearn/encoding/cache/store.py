@@ -91,7 +91,7 @@ class TokenStore:
 
     def peek(self, key: str) -> EncodedModality | None:
         """An entry that came to the memory since :meth:`get`, or None; not counted."""
-        return self.memory.get(key)
+        return self.memory.peek(key)
 
     def put(self, key: str, value: EncodedModality) -> None:
         """Keep an entry."""
