@@ -87,6 +87,17 @@ def test_fingerprints_depend_on_the_file_and_the_settings(write_edf):
     assert EdfSource(path).fingerprint() not in prints
 
 
+def test_a_signals_fingerprint_does_not_depend_on_what_else_is_read(write_edf):
+    path = write_edf(channels={"C4-M1": 128, "F3-M2": 128, "ECG": 128})
+    whole = EdfSource(path)
+    assert EdfSource(path, modalities=["ecg"]).signal_fingerprint("ecg") == (
+        whole.signal_fingerprint("ecg")
+    )
+    other = EdfSource(path, channels={"eeg": "F3-M2"})
+    assert other.signal_fingerprint("ecg") == whole.signal_fingerprint("ecg")
+    assert other.signal_fingerprint("eeg") != whole.signal_fingerprint("eeg")
+
+
 def test_a_file_is_hashed_once(write_edf, monkeypatch):
     source = EdfSource(write_edf())
     first = source.fingerprint()
