@@ -9,13 +9,13 @@ from contextlib import closing
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from ..signals.modality import MODALITIES, list_modalities
 from .cache import MEMORY_CACHE
+from .conventions import RecordingInputMixin
 from .engine import Engine
 from .fusion import FUSIONS, POOLINGS
 from .hardware import resolve_device, resolve_precision
@@ -27,7 +27,7 @@ __all__ = ["Sleep2VecTransformer"]
 _READ_AHEAD = 2
 
 
-class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
+class Sleep2VecTransformer(RecordingInputMixin, TransformerMixin, BaseEstimator):
     """Embed nights of sleep with a pretrained encoder; one row per element of X.
 
     A list of recordings gives one row per night, pooled over its epochs; an element that is
@@ -190,12 +190,7 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
                 f"X holds {given.unit}s, but this transformer was fitted on {self.unit_}s. "
                 "Pass the same kind, or fit a clone for the other."
             )
-        rows = self._encode(given)
-        if _get_output_config("transform", self)["dense"] == "pandas":
-            import pandas as pd
-
-            return pd.DataFrame(rows, index=given.index, columns=self.get_feature_names_out())
-        return rows
+        return self._label_rows(self._encode(given), given)
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the columns, e.g. ``sleep2vec_007``, or ``eeg_007`` with concat.
@@ -218,13 +213,6 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
             [f"{b}{p}_{i:0{digits}d}" for p in parts for b in blocks for i in range(width)],
             dtype=object,
         )
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.dict = True
-        tags.input_tags.allow_nan = True
-        return tags
 
     def __getstate__(self) -> dict:
         state = dict(super().__getstate__())
