@@ -136,13 +136,21 @@ def check_readonly_memmap_input(name, estimator_orig, kind):
     """Read-only memory maps, as joblib's workers get them, give the rows of arrays."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
 
+        def copy_signals(signals):
+            return {n: (values.copy(), rate) for n, (values, rate) in signals.items()}
+
         def map_signals(signals):
             path = Path(folder) / f"{joblib.hash(signals)}.joblib"
             joblib.dump(signals, path)
             return joblib.load(path, mmap_mode="r")
 
-        found = fit_and_apply(estimator_orig, make_X(kind, map_signals))
-        assert_same(found, fit_and_apply(estimator_orig, make_X(kind)), f"{name}: memmaps")
+        for plain in (False, True):
+            expected = fit_and_apply(estimator_orig, make_X(kind, copy_signals, plain))
+            try:
+                found = fit_and_apply(estimator_orig, make_X(kind, map_signals, plain))
+            except ValueError as error:
+                raise AssertionError(f"{name} with read-only memory maps: {error}") from error
+            assert_same(found, expected, f"{name} differs with memory maps")
 
 
 def check_estimators_data_not_an_array(name, estimator_orig, kind):

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = [
     "make_X",
     "names_of",
     "select_rows",
+    "unsupported_ignored",
 ]
 
 KINDS = ("night", "subject", "epoch")
@@ -79,11 +81,17 @@ def names_of(X) -> list:
     return [x[0].subject if isinstance(x, list) else x.id for x in X]
 
 
-def fit(estimator: BaseEstimator, X) -> BaseEstimator:
-    """Fit with labels that any estimator takes; returns what ``fit`` returned."""
-    # a checkpoint may lack some of the modalities that the nights of the checks have
+@contextmanager
+def unsupported_ignored() -> Iterator[None]:
+    """A checkpoint may lack some of the modalities that the nights of the checks have."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModalityWarning)
+        yield
+
+
+def fit(estimator: BaseEstimator, X) -> BaseEstimator:
+    """Fit with labels that any estimator takes; returns what ``fit`` returned."""
+    with unsupported_ignored():
         return estimator.fit(X, np.arange(len(X)) % 2)
 
 
