@@ -17,6 +17,7 @@ from sleep2vec_sklearn.encoding.inputs import read_input
 
 BROKEN = {}
 MUTABLE = {"a": 1}
+HERE = os.getpid()
 
 
 class SignalLevels(RecordingInputMixin, TransformerMixin, BaseEstimator):
@@ -221,7 +222,7 @@ class DislikesTuples(SignalLevels):
 
 @breaks("check_n_jobs_equality")
 class KnowsItsProcess(SignalLevels):
-    def __init__(self, scale=1.0, home=os.getpid()):
+    def __init__(self, scale=1.0, home=HERE):
         self.scale = scale
         self.home = home
 
