@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
-from sleep2vec_sklearn.encoding.conventions import RecordingInputMixin
+from sleep2vec_sklearn.encoding.conventions import RecordingTransformerMixin
 from sleep2vec_sklearn.encoding.inputs import read_input
 
 BROKEN = {}
@@ -20,7 +20,7 @@ MUTABLE = {"a": 1}
 HERE = os.getpid()
 
 
-class SignalLevels(RecordingInputMixin, TransformerMixin, BaseEstimator):
+class SignalLevels(RecordingTransformerMixin, BaseEstimator):
     """Mean and spread of the signals, times a factor; the epoch's number is in both."""
 
     def __init__(self, scale=1.0):

@@ -82,6 +82,8 @@ def read_input(X, on_error: str = "raise") -> EncoderInput:
             "X is one recording; accepted is a list of recordings, one row each. "
             "Wrap it: transform([recording])."
         )
+    if hasattr(X, "iloc"):
+        X = X.squeeze(axis=1) if X.ndim == 2 and X.shape[1] == 1 else X
     if hasattr(X, "iloc") and X.ndim == 1:
         return replace(read_input(X.tolist(), on_error), names=X.index)
     epochs = as_epoch_sequence(X)
@@ -90,7 +92,7 @@ def read_input(X, on_error: str = "raise") -> EncoderInput:
     if not isinstance(X, Sequence | np.ndarray) or isinstance(X, str):
         raise InvalidRecordingError(
             f"X is a {type(X).__module__}.{type(X).__name__}; accepted are a list of recordings "
-            "(or dicts of modality to samples), a pandas Series of them, or an EpochSequence."
+            "(or dicts of modality to samples), a column of them in pandas, or an EpochSequence."
         )
     if len(X) == 0:
         raise InvalidRecordingError("X has 0 recordings; at least 1 is required.")

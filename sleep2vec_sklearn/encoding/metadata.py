@@ -8,12 +8,12 @@ import numbers
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InvalidRecordingError
 from ..signals.recording import Recording
-from .conventions import RecordingInputMixin
+from .conventions import RecordingTransformerMixin
 from .inputs import EncoderInput, read_input
 
 __all__ = ["RecordingMetadata"]
@@ -22,7 +22,7 @@ _SEXES = {"f": 0.0, "female": 0.0, "woman": 0.0, "m": 1.0, "male": 1.0, "man": 1
 _UNKNOWN = ("", "?", "-", "x", "u", "n/a", "na", "nan", "none", "null", "other", "unknown")
 
 
-class RecordingMetadata(RecordingInputMixin, TransformerMixin, BaseEstimator):
+class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
     """Age, sex and site of each element of X, from the recordings' metadata.
 
     Reads no signal, so it stands beside a :class:`Sleep2VecTransformer` in a ``FeatureUnion`` and
@@ -104,6 +104,11 @@ class RecordingMetadata(RecordingInputMixin, TransformerMixin, BaseEstimator):
         self.sites_ = tuple(sorted(known)) if "site" in fields else ()
         self.unit_ = given.unit
         self.n_features_out_ = len(self._columns())
+        if self.n_features_out_ == 0:
+            raise InvalidRecordingError(
+                "fields is 'site' alone, and no recording states a site. Ask for age or sex as "
+                "well, or give it with Recording(..., metadata={'site': ...})."
+            )
         return self
 
     def transform(self, X):

@@ -8,14 +8,14 @@ import warnings
 from contextlib import closing
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from ..signals.modality import MODALITIES, list_modalities
 from .cache import MEMORY_CACHE
-from .conventions import RecordingInputMixin
+from .conventions import RecordingTransformerMixin
 from .engine import Engine
 from .fusion import FUSIONS, POOLINGS
 from .hardware import resolve_device, resolve_precision
@@ -27,7 +27,7 @@ __all__ = ["Sleep2VecTransformer"]
 _READ_AHEAD = 2
 
 
-class Sleep2VecTransformer(RecordingInputMixin, TransformerMixin, BaseEstimator):
+class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
     """Embed nights of sleep with a pretrained encoder; one row per element of X.
 
     A list of recordings gives one row per night, pooled over its epochs; an element that is

@@ -53,7 +53,7 @@ def test_randomized_search(task):
 
 
 def test_halving_search_over_the_number_of_samples(task):
-    options = {"random_state": 0, "min_resources": 2 * len(task.X) // 3, "factor": 1.5}
+    options = {"random_state": 1, "min_resources": len(task.X) // 2, "factor": 2}
     found, expected = (
         f(task, HalvingGridSearchCV, **options) for f in (search_recordings, search_rows)
     )
