@@ -8,11 +8,15 @@ import os
 import numpy as np
 import pandas as pd
 from sklearn import get_config
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
-from sleep2vec_sklearn.encoding.conventions import RecordingTransformerMixin
+from sleep2vec_sklearn.encoding.conventions import (
+    RecordingInputMixin,
+    RecordingTransformerMixin,
+)
 from sleep2vec_sklearn.encoding.inputs import read_input
 
 BROKEN = {}
@@ -49,6 +53,24 @@ class SignalLevels(RecordingTransformerMixin, BaseEstimator):
     def get_feature_names_out(self, input_features=None):
         check_is_fitted(self)
         return np.array(["mean", "std"], dtype=object)
+
+
+class LevelClassifier(ClassifierMixin, RecordingInputMixin, BaseEstimator):
+    """A logistic regression on these levels."""
+
+    def fit(self, X, y):
+        self.levels_ = SignalLevels().fit(X)
+        self.model_ = LogisticRegression().fit(self.levels_.transform(X), y)
+        self.classes_ = self.model_.classes_
+        return self
+
+    def predict(self, X):
+        check_is_fitted(self)
+        return self.model_.predict(self.levels_.transform(X))
+
+    def predict_proba(self, X):
+        check_is_fitted(self)
+        return self.model_.predict_proba(self.levels_.transform(X))
 
 
 def breaks(*checks):

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The published suite passes on sound estimators, and each of its checks can fail."""
 
+import importlib.util
+
 import pytest
+from sklearn.exceptions import SkipTestWarning
 
 from sleep2vec_sklearn import RecordingMetadata, Sleep2VecTransformer
 from sleep2vec_sklearn.checks import (
@@ -9,7 +12,7 @@ from sleep2vec_sklearn.checks import (
     parametrize_with_sleep2vec_checks,
     sleep2vec_checks_generator,
 )
-from tests.broken import BROKEN, SignalLevels
+from tests.broken import BROKEN, LevelClassifier, SignalLevels
 
 
 @parametrize_with_sleep2vec_checks(
@@ -17,9 +20,10 @@ from tests.broken import BROKEN, SignalLevels
         Sleep2VecTransformer(modalities=["spo2", "ibi", "actigraphy"]),
         RecordingMetadata(),
         SignalLevels(),
+        LevelClassifier(),
     ]
 )
-def test_our_estimators_pass(estimator, check):
+def test_sound_estimators_pass(estimator, check):
     check(estimator)
 
 
@@ -55,3 +59,16 @@ def test_checks_run_on_every_modality_of_the_default_checkpoint():
 def test_a_class_instead_of_an_instance_is_refused():
     with pytest.raises(TypeError, match="pass instances"):
         parametrize_with_sleep2vec_checks([SignalLevels])
+
+
+def test_an_unknown_kind_of_element_is_refused():
+    with pytest.raises(ValueError, match="kinds has 'week'; accepted are 'night', 'subject', 'epo"):
+        check_sleep2vec_estimator(SignalLevels(), kinds=["week"])
+
+
+def test_a_check_that_needs_an_absent_library_warns_and_lets_the_others_run(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "polars" else find(n))
+    with pytest.warns(SkipTestWarning, match="polars is not installed") as caught:
+        check_sleep2vec_estimator(SignalLevels(), kinds=["night"])
+    assert len(caught) == 2

@@ -140,6 +140,6 @@ def test_skorch_head(task):
 def test_fewer_columns_behind_the_transformer(task, reduce):
     head = make_pipeline(StandardScaler(), reduce, LogisticRegression())
     assert_same_probabilities(task.pipeline(head), head, task)
-    selected = task.pipeline(head).fit(task.X, task.y)[:-1].get_feature_names_out()
-    assert len(selected) == 32
-    assert len(make_pipeline(*task.pipeline(head).fit(task.X, task.y)[-1][:2].steps)) == 2
+    model = task.pipeline(head).fit(task.X, task.y)
+    names = model["head"][:-1].get_feature_names_out(model["embed"].get_feature_names_out())
+    assert len(names) <= 4

@@ -41,9 +41,9 @@ def test_polars_union(task):
 def test_a_pipeline_hands_tables_on(task, kind):
     model = make_pipeline(task.transformer(), StandardScaler())
     with config_context(transform_output=kind.__module__.split(".")[0]):
-        table = model.fit_transform(task.X)
-    assert isinstance(table, kind)
-    assert list(table.columns) == model.get_feature_names_out().tolist()
+        tables = [model[:1].fit_transform(task.X), model.fit_transform(task.X)]
+    assert [type(table) for table in tables] == [kind, kind]
+    assert list(tables[0].columns) == model.get_feature_names_out().tolist()
 
 
 def test_the_diagram_links_to_documentation(task):
