@@ -10,6 +10,7 @@ from ._version import __version__
 _ROOMS = {
     "EpochSequence": "signals.epochs",
     "Recording": "signals.recording",
+    "RecordingMetadata": "encoding.metadata",
     "SleepStage": "signals.stages",
     "Sleep2VecTransformer": "encoding.transformer",
     "cache_info": "encoding.cache",

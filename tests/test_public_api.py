@@ -10,6 +10,7 @@ from sleep2vec_sklearn import errors
 PUBLIC = [
     "EpochSequence",
     "Recording",
+    "RecordingMetadata",
     "Sleep2VecTransformer",
     "SleepStage",
     "__version__",

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import importlib
 
-_ROOMS = {"Sleep2VecTransformer": "transformer"}
+_ROOMS = {"RecordingMetadata": "metadata", "Sleep2VecTransformer": "transformer"}
 
-__all__ = ["Sleep2VecTransformer"]
+__all__ = ["RecordingMetadata", "Sleep2VecTransformer"]
 
 
 def __getattr__(name: str):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,8 +31,9 @@ class EncoderInput:
         Epochs of each recording for these rows; None for nights.
     places : tuple of str
         How errors name each recording: its place in what was given, and its id.
-    names : ndarray or EpochSequence
-        Name of each row's recording or subject; X itself where it holds epochs.
+    names : ndarray, pandas Index or EpochSequence
+        Name of each row's recording or subject; the index of a pandas column of recordings; X
+        itself where it holds epochs.
     unusable : tuple of str
         Why elements of X are no recordings; their rows are not filled.
     """
@@ -57,6 +58,8 @@ class EncoderInput:
 
         if isinstance(self.names, EpochSequence):
             return self.names.index
+        if isinstance(self.names, pd.Index):
+            return self.names
         return pd.Index(self.names.tolist(), name="recording", tupleize_cols=False)
 
 
@@ -65,7 +68,7 @@ def read_input(X, on_error: str = "raise") -> EncoderInput:
 
     Parameters
     ----------
-    X : list of Recording or dict, list of lists of them, or EpochSequence
+    X : list or pandas Series of Recording or dict, list of lists of them, or EpochSequence
     on_error : {"raise", "nan"}
         What a dict does that cannot be a recording.
 
@@ -79,13 +82,17 @@ def read_input(X, on_error: str = "raise") -> EncoderInput:
             "X is one recording; accepted is a list of recordings, one row each. "
             "Wrap it: transform([recording])."
         )
+    if hasattr(X, "iloc"):
+        X = X.squeeze(axis=1) if X.ndim == 2 and X.shape[1] == 1 else X
+    if hasattr(X, "iloc") and X.ndim == 1:
+        return replace(read_input(X.tolist(), on_error), names=X.index)
     epochs = as_epoch_sequence(X)
     if epochs is not None:
         return _read_epochs(epochs)
     if not isinstance(X, Sequence | np.ndarray) or isinstance(X, str):
         raise InvalidRecordingError(
             f"X is a {type(X).__module__}.{type(X).__name__}; accepted are a list of recordings "
-            "(or dicts of modality to samples) or an EpochSequence."
+            "(or dicts of modality to samples), a column of them in pandas, or an EpochSequence."
         )
     if len(X) == 0:
         raise InvalidRecordingError("X has 0 recordings; at least 1 is required.")

@@ -7,14 +7,14 @@ import warnings
 from contextlib import closing
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._set_output import _get_output_config
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..config import adopt_settings, settings_for_workers
 from ..errors import CacheWarning, CheckpointError, InvalidRecordingError
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from .cache import open_store
+from .conventions import RecordingTransformerMixin
 from .engine import Engine
 from .hardware import resolve_device, resolve_precision
 from .inputs import EncoderInput, read_input
@@ -28,7 +28,7 @@ __all__ = ["Sleep2VecTransformer"]
 _READ_AHEAD = 2
 
 
-class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
+class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
     """Embed nights of sleep with a pretrained encoder; one row per element of X.
 
     A list of recordings gives one row per night, pooled over its epochs; an element that is
@@ -197,12 +197,7 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
                 "Pass the same kind, or fit a clone for the other."
             )
         guard(getattr(self, "_rows_at_fit", None), given, stacklevel=3)
-        rows = self._encode(given)
-        if _get_output_config("transform", self)["dense"] == "pandas":
-            import pandas as pd
-
-            return pd.DataFrame(rows, index=given.index, columns=self.get_feature_names_out())
-        return rows
+        return self._label_rows(self._encode(given), given)
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the columns, e.g. ``sleep2vec_007``, or ``eeg_007`` with concat.
@@ -225,13 +220,6 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
             [f"{b}{p}_{i:0{digits}d}" for p in parts for b in blocks for i in range(width)],
             dtype=object,
         )
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.dict = True
-        tags.input_tags.allow_nan = True
-        return tags
 
     def __getstate__(self) -> dict:
         state = dict(super().__getstate__())

@@ -10,15 +10,10 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import InvalidRecordingError
-from .recording import Recording, as_names, as_recording, name_subjects
+from .recording import NOT_AN_ARRAY, Recording, as_names, as_recording, name_subjects
 from .stages import SleepStage
 
 __all__ = ["EpochSequence", "EpochView", "as_epoch_sequence"]
-
-_NOT_AN_ARRAY = (
-    "epochs of recordings are not an array: put this step after a Sleep2VecTransformer, which "
-    "turns them into one row per epoch."
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +38,7 @@ class EpochView:
         return SleepStage.unscored if stages is None else SleepStage(int(stages[self.epoch]))
 
     def __array__(self, *args, **kwargs):
-        raise TypeError(_NOT_AN_ARRAY)
+        raise TypeError(NOT_AN_ARRAY)
 
 
 class EpochSequence(Sequence):
@@ -136,7 +131,7 @@ class EpochSequence(Sequence):
         return id(self)
 
     def __array__(self, *args, **kwargs):
-        raise TypeError(_NOT_AN_ARRAY)
+        raise TypeError(NOT_AN_ARRAY)
 
     def __repr__(self) -> str:
         used = len(np.unique(self.recording_index))

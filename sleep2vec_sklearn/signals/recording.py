@@ -18,6 +18,11 @@ from .stages import as_stages
 
 __all__ = ["Recording", "as_names", "as_recording", "describe_place", "name_subjects"]
 
+NOT_AN_ARRAY = (
+    "recordings and their epochs are no array, and this tool makes one of X: put the step that "
+    "needs numbers after a Sleep2VecTransformer, as in make_pipeline(Sleep2VecTransformer(), "
+    "BaggingClassifier()), or hand the tool the rows, Sleep2VecTransformer().fit_transform(X)."
+)
 _EPOCH_TOLERANCE = 1e-6
 
 
@@ -204,10 +209,7 @@ class Recording(Mapping):
         return id(self)
 
     def __array__(self, *args, **kwargs):
-        raise TypeError(
-            "a Recording is not an array: pass a list of recordings, and put the steps that need "
-            "numbers after a Sleep2VecTransformer."
-        )
+        raise TypeError(NOT_AN_ARRAY)
 
     def __repr__(self) -> str:
         name = f"id={self.id!r}, " if self.id is not None else ""

@@ -115,7 +115,7 @@ def test_a_bad_dict_is_named():
 
 @pytest.mark.parametrize("thing", [X, X[0]], ids=["sequence", "view"])
 def test_numpy_is_told_what_to_do_instead(thing):
-    with pytest.raises(TypeError, match="put this step after a Sleep2VecTransformer"):
+    with pytest.raises(TypeError, match="the step that needs numbers after a Sleep2VecTr"):
         np.asarray(thing)
 
 

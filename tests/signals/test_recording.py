@@ -201,7 +201,7 @@ def test_a_recording_survives_a_pickle(night):
 
 
 def test_numpy_is_told_what_to_do_instead(night):
-    with pytest.raises(TypeError, match="pass a list of recordings"):
+    with pytest.raises(TypeError, match="hand the tool the rows"):
         np.asarray(night)
 
 

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Every check on an estimator, in one go or as tests of pytest."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from unittest import SkipTest
+
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import SkipTestWarning
+from sklearn.utils import estimator_checks
+
+from .behaviour import CHECKS, CHECKS_BEFORE_FIT
+from .nights import KINDS
+from .output import TRANSFORMER_CHECKS
+
+__all__ = [
+    "check_sleep2vec_estimator",
+    "parametrize_with_sleep2vec_checks",
+    "sleep2vec_checks_generator",
+]
+
+_SCIKIT_LEARN_CHECKS = (
+    "check_estimator_cloneable",
+    "check_estimator_tags_renamed",
+    "check_valid_tag_types",
+    "check_estimator_repr",
+    "check_no_attributes_set_in_init",
+    "check_do_not_raise_errors_in_init_or_set_params",
+    "check_mixin_order",
+    "check_parameters_default_constructible",
+    "check_get_params_invariance",
+    "check_set_params",
+    "check_estimator_sparse_tag",
+    "check_get_feature_names_out_error",
+)
+
+
+def parametrize_with_sleep2vec_checks(
+    estimators: Sequence[BaseEstimator], *, kinds: Sequence[str] = KINDS
+):
+    """Decorate a test with every check on every estimator, as ``parametrize_with_checks`` does.
+
+    Parameters
+    ----------
+    estimators : sequence of estimator
+        Instances.
+    kinds : sequence of {"night", "subject", "epoch"}
+        What elements of X they take; all by default.
+
+    Returns
+    -------
+    pytest.MarkDecorator
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import RecordingMetadata
+    >>> from sleep2vec_sklearn.checks import parametrize_with_sleep2vec_checks
+    >>> @parametrize_with_sleep2vec_checks([RecordingMetadata()])
+    ... def test_contract(estimator, check):
+    ...     check(estimator)
+    """
+    import pytest
+
+    if isinstance(estimators, type) or any(isinstance(e, type) for e in estimators):
+        raise TypeError("estimators holds a class; pass instances, e.g. [RecordingMetadata()].")
+    pairs = [pair for e in estimators for pair in sleep2vec_checks_generator(e, kinds=kinds)]
+    return pytest.mark.parametrize(("estimator", "check"), pairs, ids=_test_id)
+
+
+def check_sleep2vec_estimator(estimator: BaseEstimator, *, kinds: Sequence[str] = KINDS) -> None:
+    """Run every check on an estimator; the first that fails raises, a skipped one warns.
+
+    Parameters
+    ----------
+    estimator : estimator
+        An instance; it is cloned, not changed.
+    kinds : sequence of {"night", "subject", "epoch"}
+        What elements of X it takes; all by default.
+    """
+    for instance, check in sleep2vec_checks_generator(estimator, kinds=kinds):
+        try:
+            check(instance)
+        except SkipTest as reason:
+            warnings.warn(f"{check.func.__name__}: {reason}", SkipTestWarning, stacklevel=2)
+
+
+def sleep2vec_checks_generator(
+    estimator: BaseEstimator, *, kinds: Sequence[str] = KINDS
+) -> Iterator[tuple[BaseEstimator, Callable]]:
+    """Yield (estimator, check) pairs; ``check(estimator)`` raises if it fails.
+
+    Parameters
+    ----------
+    estimator : estimator
+        An instance.
+    kinds : sequence of {"night", "subject", "epoch"}
+        What elements of X it takes; all by default.
+    """
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise ValueError(f"kinds has {unknown[0]!r}; accepted are {', '.join(map(repr, KINDS))}.")
+    name = type(estimator).__name__
+    for check_name in _SCIKIT_LEARN_CHECKS:
+        # the older scikit-learn is, the fewer there are
+        check = getattr(estimator_checks, check_name, None)
+        needed = "get_feature_names_out" if "feature_names" in check_name else "fit"
+        if check is not None and hasattr(estimator, needed):
+            yield estimator, partial(check, name)
+    for check in CHECKS_BEFORE_FIT:
+        yield estimator, partial(check, name)
+    for check in CHECKS + (TRANSFORMER_CHECKS if hasattr(estimator, "transform") else ()):
+        for kind in kinds:
+            yield estimator, partial(check, name, kind=kind)
+
+
+def _test_id(value) -> str:
+    if isinstance(value, partial):
+        options = ",".join(f"{k}={v}" for k, v in value.keywords.items())
+        return f"{value.func.__name__}({options})"
+    return re.sub(r"\s+", "", repr(value))

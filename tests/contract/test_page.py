@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The page on scikit-learn: its code runs, and its sentence is the one that is raised."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from sleep2vec_sklearn.signals.recording import NOT_AN_ARRAY
+
+PAGE = (Path(__file__).parents[2] / "docs" / "scikit_learn.md").read_text(encoding="utf-8")
+
+
+def test_the_blocks_of_the_page_run_in_order():
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(block, names)
+    assert isinstance(names["rows"], np.ndarray)
+    assert clone(names["columns"]).fit_transform(names["table"]).shape[1] == 130
+
+
+def test_the_page_quotes_the_sentence():
+    quoted = " ".join(re.findall(r"^> (.*)$", PAGE, re.MULTILINE))
+    assert quoted == NOT_AN_ARRAY
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((\.\./[^)]*)\)", PAGE))
+def test_links_lead_somewhere(link):
+    assert (Path(__file__).parents[2] / "docs" / link).exists()

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The published suite passes on sound estimators, and each of its checks can fail."""
+
+import importlib.util
+
+import pytest
+from sklearn.exceptions import SkipTestWarning
+
+from sleep2vec_sklearn import RecordingMetadata, Sleep2VecTransformer
+from sleep2vec_sklearn.checks import (
+    check_sleep2vec_estimator,
+    parametrize_with_sleep2vec_checks,
+    sleep2vec_checks_generator,
+)
+from tests.broken import BROKEN, LevelClassifier, SignalLevels
+
+
+@parametrize_with_sleep2vec_checks(
+    [
+        Sleep2VecTransformer(modalities=["spo2", "ibi", "actigraphy"]),
+        RecordingMetadata(),
+        SignalLevels(),
+        LevelClassifier(),
+    ]
+)
+def test_sound_estimators_pass(estimator, check):
+    check(estimator)
+
+
+def checks_on_nights(estimator):
+    pairs = sleep2vec_checks_generator(estimator, kinds=["night"])
+    return {check.func.__name__: check for _, check in pairs}
+
+
+def test_there_is_a_broken_estimator_for_every_check():
+    assert sorted(BROKEN) == sorted(checks_on_nights(SignalLevels()))
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_check_fails_on_a_broken_estimator(name):
+    check = checks_on_nights(SignalLevels())[name]
+    # scikit-learn's check of renamed tags raises a TypeError
+    with pytest.raises((AssertionError, TypeError)):
+        check(BROKEN[name]())
+
+
+def test_all_checks_run_in_one_call():
+    check_sleep2vec_estimator(SignalLevels(), kinds=["night"])
+    with pytest.raises(AssertionError, match="CentresOnX: row 0 differs when alone"):
+        check_sleep2vec_estimator(BROKEN["check_methods_subset_invariance"](), kinds=["night"])
+
+
+def test_checks_run_on_every_modality_of_the_default_checkpoint():
+    checks_on_nights(Sleep2VecTransformer())["check_set_output_transform_pandas"](
+        Sleep2VecTransformer(cache=None)
+    )
+
+
+def test_a_class_instead_of_an_instance_is_refused():
+    with pytest.raises(TypeError, match="pass instances"):
+        parametrize_with_sleep2vec_checks([SignalLevels])
+
+
+def test_an_unknown_kind_of_element_is_refused():
+    with pytest.raises(ValueError, match="kinds has 'week'; accepted are 'night', 'subject', 'epo"):
+        check_sleep2vec_estimator(SignalLevels(), kinds=["week"])
+
+
+def test_a_check_that_needs_an_absent_library_warns_and_lets_the_others_run(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "polars" else find(n))
+    with pytest.warns(SkipTestWarning, match="polars is not installed") as caught:
+        check_sleep2vec_estimator(SignalLevels(), kinds=["night"])
+    assert len(caught) == 2
