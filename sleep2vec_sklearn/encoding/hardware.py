@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import torch
-
 __all__ = ["resolve_device", "resolve_precision"]
 
 
@@ -16,6 +14,8 @@ def resolve_device(device: str) -> str:
     ValueError
         If the device is unknown or not available.
     """
+    import torch
+
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -31,6 +31,8 @@ def resolve_precision(precision: str, device: str) -> str:
     """Name a precision, "auto" being bfloat16 where the hardware multiplies it fast."""
     if precision != "auto":
         return precision
+    import torch
+
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     capability = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "")()
@@ -38,5 +40,7 @@ def resolve_precision(precision: str, device: str) -> str:
 
 
 def _has_bf16_products() -> bool:
+    import torch
+
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
