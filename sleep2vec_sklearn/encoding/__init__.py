@@ -1,6 +1,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Recordings in, embeddings out."""
 
-from .transformer import Sleep2VecTransformer
+from __future__ import annotations
 
-__all__ = ["Sleep2VecTransformer"]
+import importlib
+
+__all__ = ["EmbeddingTable", "PrecomputedEmbeddings", "RowKeys", "Sleep2VecTransformer"]
+
+_ROOMS = {
+    "EmbeddingTable": "table",
+    "PrecomputedEmbeddings": "precomputed",
+    "RowKeys": "keys",
+    "Sleep2VecTransformer": "transformer",
+}
+
+
+def __getattr__(name: str):
+    # lazily, because tables are looked up where torch is not installed
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_ROOMS[name]}", __name__), name)

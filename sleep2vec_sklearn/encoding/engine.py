@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from ..errors import CheckpointError, InvalidRecordingError, ReadError, Sleep2VecError
@@ -59,12 +60,15 @@ class EncodedNight:
         Sensors that count as missing because they are flat or have no samples.
     error : Sleep2VecError or None
         Why it could not be encoded.
+    rows : ndarray or None
+        Its rows, made where it was encoded; the tokens are then left out.
     """
 
     position: int
     modalities: dict[str, EncodedModality]
     left_out: tuple[str, ...] = ()
     error: Sleep2VecError | None = None
+    rows: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,15 @@ class Engine:
             finally:
                 for future in pending:
                     future.cancel()
+
+    def holds(self, recording: Recording) -> bool:
+        """Whether all tokens of a recording are in the cache."""
+        names = [name for name in self.modalities if name in recording.modalities]
+        try:
+            keys = self._keys(recording, names)
+        except (Sleep2VecError, OSError):
+            return False
+        return bool(names) and all(self.cache.get(key) is not None for key in keys.values())
 
     def _prepare(self, recording: Recording) -> _PreparedNight:
         names = [name for name in self.modalities if name in recording.modalities]

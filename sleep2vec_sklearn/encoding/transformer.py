@@ -21,6 +21,8 @@ from .fusion import FUSIONS, POOLINGS
 from .hardware import resolve_device, resolve_precision
 from .inputs import EncoderInput, read_input
 from .rows import RowCollector
+from .spread import encode_nights
+from .table import EmbeddingTable, embed
 
 __all__ = ["Sleep2VecTransformer"]
 
@@ -183,19 +185,36 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
         InvalidRecordingError, ReadError
             If a recording cannot be encoded and ``on_error="raise"``.
         """
-        check_is_fitted(self, "checkpoint_sha256_")
-        given = read_input(X, self.on_error)
-        if given.unit != self.unit_:
-            raise InvalidRecordingError(
-                f"X holds {given.unit}s, but this transformer was fitted on {self.unit_}s. "
-                "Pass the same kind, or fit a clone for the other."
-            )
+        given = self._read_as_fitted(X)
         rows = self._encode(given)
         if _get_output_config("transform", self)["dense"] == "pandas":
             import pandas as pd
 
             return pd.DataFrame(rows, index=given.index, columns=self.get_feature_names_out())
         return rows
+
+    def embed(self, X) -> EmbeddingTable:
+        """Embed recordings or epochs into a table, to be kept and looked up later.
+
+        Parameters
+        ----------
+        X : list of Recording or dict, list of lists of them, or EpochSequence
+            Of the same kind as at fit; each recording with an id of its own.
+
+        Returns
+        -------
+        EmbeddingTable
+            The rows of :meth:`transform`, their names, the seconds of each modality behind them,
+            and their provenance. :class:`PrecomputedEmbeddings` looks rows up in it.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        InvalidRecordingError, ReadError
+            If a recording cannot be encoded and ``on_error="raise"``, or two share a name.
+        """
+        return embed(self, X)
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the columns, e.g. ``sleep2vec_007``, or ``eeg_007`` with concat.
@@ -231,6 +250,16 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
         if self.store_weights_in_pickle:
             state["checkpoint"] = self._load_checkpoint()
         return state
+
+    def _read_as_fitted(self, X) -> EncoderInput:
+        check_is_fitted(self, "checkpoint_sha256_")
+        given = read_input(X, self.on_error)
+        if given.unit != self.unit_:
+            raise InvalidRecordingError(
+                f"X holds {given.unit}s, but this transformer was fitted on {self.unit_}s. "
+                "Pass the same kind, or fit a clone for the other."
+            )
+        return given
 
     def _check_parameters(self) -> None:
         _check_choice("fusion", self.fusion, FUSIONS)
@@ -290,7 +319,7 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
             )
         return supported
 
-    def _encode(self, given: EncoderInput) -> np.ndarray:
+    def _encode(self, given: EncoderInput, *watchers) -> np.ndarray:
         checkpoint = self._load_fitted_checkpoint()
         width = self._count_features(checkpoint.config)
         if width != self.n_features_out_:
@@ -312,11 +341,13 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
             given, self.n_features_out_, self.modalities_, self.fusion, self.pooling
         )
         # closed here, as the error raised would keep the threads that read ahead alive
-        with closing(engine.encode(given.recordings, given.places)) as encoded:
+        nights = encode_nights(engine, given, collector.summary, self.checkpoint, self.device)
+        with closing(nights) as encoded:
             for night in self._with_progress(encoded, len(given.recordings)):
                 if night.error is not None and self.on_error == "raise":
                     raise night.error
-                collector.add(night)
+                for watcher in (collector, *watchers):
+                    watcher.add(night)
         return collector.result(stacklevel=4)
 
     def _with_progress(self, nights, n_nights: int):

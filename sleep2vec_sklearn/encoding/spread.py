@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Nights spread over the processes or machines of a joblib backend that the user has opened.
+
+Only ``joblib.parallel_config(backend="loky", n_jobs=...)``, ``backend="dask"`` and the like spread
+anything, and only at the top: inside a worker, nights are encoded where they are. A night is
+encoded as it is in one process, so rows do not depend on where it happened.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
+
+from ..errors import CheckpointError, RecordingWarning
+from ..model.checkpoint import BUNDLED, Checkpoint, load_checkpoint
+from .cache import MEMORY_CACHE, EncodedModality
+from .engine import EncodedNight, Engine
+from .hardware import resolve_device
+from .inputs import EncoderInput
+from .rows import RowSummary
+
+__all__ = ["encode_nights"]
+
+_NIGHTS_PER_TASK = 8
+_TASKS_PER_WORKER = 4
+_CHECKPOINTS_KEPT = 2
+_checkpoints: dict[str, Checkpoint] = {}
+
+
+def encode_nights(
+    engine: Engine, given: EncoderInput, summary: RowSummary, checkpoint, device: str
+) -> Iterator[EncodedNight]:
+    """Encode the recordings of X, in order, wherever the user wants them encoded.
+
+    Parameters
+    ----------
+    engine : Engine
+        Encodes them in this process.
+    given : EncoderInput
+        X.
+    summary : RowSummary
+        Makes rows in the workers, which are smaller to send than tokens.
+    checkpoint : str, path or Checkpoint
+        As given to the transformer: a name or path is loaded by each worker, a loaded checkpoint
+        is sent to it.
+    device : str
+        As given to the transformer; each worker finds out for itself what "auto" is.
+
+    Yields
+    ------
+    EncodedNight
+        With ``rows`` in place of tokens if they come from a worker and need not be kept here.
+    """
+    n_workers = _count_workers()
+    if n_workers is None or not given.recordings:
+        return engine.encode(given.recordings, given.places)
+    return _Spread(engine, given, summary, checkpoint, device, n_workers).encode()
+
+
+def _count_workers() -> int | None:
+    """Workers of the backend the user has opened, or None to stay in this process."""
+    backend, n_jobs = get_active_backend()
+    if getattr(backend, "supports_sharedmem", False) or not backend.supports_return_generator:
+        return None
+    if type(backend).__name__ == "DaskDistributedBackend":
+        from distributed.utils import thread_state
+
+        # a task of a search that is spread already; the backend itself would spread again
+        if hasattr(thread_state, "execution_state"):
+            return None
+        return max(backend.effective_n_jobs(n_jobs), 1)
+    n_workers = 1 if n_jobs is None else backend.effective_n_jobs(n_jobs)
+    return n_workers if n_workers > 1 else None
+
+
+class _Spread:
+    """One call of transform, spread; see :func:`encode_nights` for the parameters."""
+
+    def __init__(self, engine, given, summary, checkpoint, device, n_workers):
+        self._engine: Engine = engine
+        self._given: EncoderInput = given
+        self._n_workers: int = n_workers
+        self._keeps_tokens = engine.cache is MEMORY_CACHE
+        place = None if isinstance(checkpoint, Checkpoint) else _place_of(checkpoint)
+        self._weights = _packed(engine.checkpoint) if place is None else None
+        self._work = _Work(
+            place,
+            engine.checkpoint.sha256,
+            engine.modalities,
+            engine.layer,
+            engine.precision,
+            device,
+            engine.read_ahead,
+            None if self._keeps_tokens else engine.cache,
+            None if self._keeps_tokens else summary,
+        )
+
+    def encode(self) -> Iterator[EncodedNight]:
+        """Yield one result per recording, in order."""
+        held = self._held_here()
+        elsewhere = [i for i in range(len(self._given.recordings)) if i not in held]
+        with (
+            closing(self._encode_here(sorted(held))) as here,
+            closing(self._encode_elsewhere(elsewhere)) as spread,
+        ):
+            for position in range(len(self._given.recordings)):
+                yield next(here if position in held else spread)
+
+    def _held_here(self) -> set[int]:
+        if not self._keeps_tokens:
+            return set()
+        recordings = enumerate(self._given.recordings)
+        return {i for i, recording in recordings if self._engine.holds(recording)}
+
+    def _encode_here(self, positions: Sequence[int]) -> Iterator[EncodedNight]:
+        recordings, places, _ = self._take(positions)
+        with closing(self._engine.encode(recordings, places)) as nights:
+            for night in nights:
+                yield replace(night, position=positions[night.position])
+
+    def _encode_elsewhere(self, positions: Sequence[int]) -> Iterator[EncodedNight]:
+        left, failed = list(positions), False
+        while left:
+            n_done = 0
+            try:
+                with closing(self._dispatch(left)) as nights:
+                    for night in nights:
+                        n_done += 1
+                        yield night
+                return
+            except _lost_worker_errors() as error:
+                left = left[n_done:]
+                # one that fails twice in a row without a night in between will fail again
+                stays = failed and n_done == 0
+                failed = n_done == 0
+                _warn_of_lost_worker(error, len(left), stays)
+            if stays:
+                yield from self._encode_here(left)
+                return
+
+    def _dispatch(self, positions: Sequence[int]) -> Iterator[EncodedNight]:
+        size = -(-len(positions) // (_TASKS_PER_WORKER * self._n_workers))
+        size = min(size, _NIGHTS_PER_TASK)
+        shares = [positions[i : i + size] for i in range(0, len(positions), size)]
+        # nights take seconds: a task of several batches of them would only be lost as a whole
+        parallel = Parallel(return_as="generator", batch_size=1)
+        tasks = (delayed(_encode_share)(self._work, self._weights, *self._take(s)) for s in shares)
+        with closing(parallel(tasks)) as results:
+            for share, (nights, tokens) in zip(shares, results, strict=True):
+                for key, encoded in tokens:
+                    self._engine.cache.put(key, encoded)
+                for night in nights:
+                    yield replace(night, position=share[night.position])
+
+    def _take(self, positions: Sequence[int]) -> tuple[list, list, list]:
+        """Recordings, their places in X, and the epochs asked for."""
+        recordings, places = self._given.recordings, self._given.places
+        epochs = self._given.epochs or [None] * len(recordings)
+        return tuple([values[i] for i in positions] for values in (recordings, places, epochs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a worker has to know besides the recordings.
+
+    Attributes
+    ----------
+    checkpoint : str or None
+        Name or absolute path; None if the weights are sent.
+    sha256 : str
+        Of the checkpoint, whichever way it comes.
+    modalities, layer, precision, device, read_ahead, cache
+        See :class:`Engine`.
+    summary : RowSummary or None
+        None if the tokens themselves are wanted.
+    """
+
+    checkpoint: str | None
+    sha256: str
+    modalities: tuple[str, ...]
+    layer: str | int
+    precision: str
+    device: str
+    read_ahead: int
+    cache: object
+    summary: RowSummary | None
+
+    def find_checkpoint(self, weights: np.ndarray | None) -> Checkpoint:
+        """The checkpoint, from this process's memory if it was needed before."""
+        if self.checkpoint is not None:
+            return self._load_checkpoint()
+        if self.sha256 not in _checkpoints:
+            while len(_checkpoints) >= _CHECKPOINTS_KEPT:
+                del _checkpoints[next(iter(_checkpoints))]
+            _checkpoints[self.sha256] = pickle.loads(weights)
+        return _checkpoints[self.sha256]
+
+    def _load_checkpoint(self) -> Checkpoint:
+        way_out = (
+            "Put the file where every worker sees it, or send the weights along: "
+            "Sleep2VecTransformer(load_checkpoint(path))."
+        )
+        try:
+            checkpoint = load_checkpoint(self.checkpoint)
+        except CheckpointError as error:
+            raise CheckpointError(f"in a worker: {error} {way_out}") from error
+        if checkpoint.sha256 != self.sha256:
+            raise CheckpointError(
+                f"in a worker, {self.checkpoint} has sha256 {checkpoint.sha256[:12]} and not "
+                f"{self.sha256[:12]} as here. {way_out}"
+            )
+        return checkpoint
+
+
+class _Tokens:
+    """A cache that only remembers what was put in, to be sent back."""
+
+    def __init__(self):
+        self.items: list[tuple[tuple, EncodedModality]] = []
+
+    def get(self, key: tuple) -> None:
+        return None
+
+    def put(self, key: tuple, value: EncodedModality) -> None:
+        self.items.append((key, value))
+
+
+def _encode_share(
+    work: _Work,
+    weights: np.ndarray | None,
+    recordings: Sequence,
+    places: Sequence,
+    epochs: Sequence,
+) -> tuple[list[EncodedNight], list]:
+    """Encode some nights in a worker; gives them, and tokens with their keys if wanted."""
+    cache = _Tokens() if work.summary is None else work.cache
+    engine = Engine(
+        work.find_checkpoint(weights),
+        work.modalities,
+        work.layer,
+        work.precision,
+        resolve_device(work.device),
+        work.read_ahead,
+        cache,
+    )
+    nights = list(engine.encode(recordings, places))
+    if work.summary is None:
+        return nights, cache.items
+    return [_without_tokens(n, work.summary, epochs[n.position]) for n in nights], []
+
+
+def _without_tokens(night: EncodedNight, summary: RowSummary, epochs) -> EncodedNight:
+    if night.error is not None:
+        return night
+    nothing = EncodedModality.missing().tokens
+    bare = {name: EncodedModality(nothing, m.valid) for name, m in night.modalities.items()}
+    return replace(night, modalities=bare, rows=summary(night, epochs))
+
+
+def _place_of(checkpoint) -> str:
+    is_name = isinstance(checkpoint, str) and checkpoint in BUNDLED
+    return checkpoint if is_name else str(Path(checkpoint).resolve())
+
+
+def _packed(checkpoint: Checkpoint) -> np.ndarray:
+    """As an array, which joblib hands over once: memory-mapped by loky, scattered by dask."""
+    return np.frombuffer(pickle.dumps(checkpoint, protocol=5), dtype=np.uint8)
+
+
+def _lost_worker_errors() -> tuple[type[Exception], ...]:
+    errors = (BrokenProcessPool, CancelledError)
+    distributed = sys.modules.get("distributed")
+    return errors if distributed is None else (*errors, distributed.KilledWorker)
+
+
+def _warn_of_lost_worker(error: Exception, n_left: int, stays: bool) -> None:
+    what = "encoded in this process" if stays else "given to new workers"
+    warnings.warn(
+        f"a worker was lost ({type(error).__name__}); the {n_left} nights that had not come back "
+        f"are {what}. Most often memory ran out: use fewer workers on a machine, or batch_size=1; "
+        "with a directory as cache, nights that were finished are not encoded again.",
+        RecordingWarning,
+        stacklevel=7,
+    )
