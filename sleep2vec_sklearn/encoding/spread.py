@@ -9,16 +9,19 @@ encoded as it is in one process, so rows do not depend on where it happened.
 from __future__ import annotations
 
 import pickle
+import platform
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
@@ -35,6 +38,7 @@ __all__ = ["encode_nights"]
 _NIGHTS_PER_TASK = 8
 _TASKS_PER_WORKER = 4
 _CHECKPOINTS_KEPT = 2
+_SECONDS_FOR_WORKERS = 60
 _checkpoints: dict[str, Checkpoint] = {}
 
 
@@ -79,8 +83,10 @@ def _count_workers() -> int | None:
         # a task of a search that is spread already; the backend itself would spread again
         if hasattr(thread_state, "execution_state"):
             return None
-        return max(backend.effective_n_jobs(n_jobs), 1)
-    n_workers = 1 if n_jobs is None else backend.effective_n_jobs(n_jobs)
+        n_workers = backend.effective_n_jobs(n_jobs)
+    else:
+        n_workers = 1 if n_jobs is None else backend.effective_n_jobs(n_jobs)
+    # joblib itself stays in this process for a cluster of one
     return n_workers if n_workers > 1 else None
 
 
@@ -104,6 +110,8 @@ class _Spread:
             engine.read_ahead,
             None if self._keeps_tokens else engine.cache,
             None if self._keeps_tokens else summary,
+            _threads_here(),
+            platform.node(),
         )
 
     def encode(self) -> Iterator[EncodedNight]:
@@ -142,7 +150,7 @@ class _Spread:
             except _lost_worker_errors() as error:
                 left = left[n_done:]
                 # one that fails twice in a row without a night in between will fail again
-                stays = failed and n_done == 0
+                stays = (failed and n_done == 0) or not _workers_came_back()
                 failed = n_done == 0
                 _warn_of_lost_worker(error, len(left), stays)
             if stays:
@@ -170,6 +178,16 @@ class _Spread:
         return tuple([values[i] for i in positions] for values in (recordings, places, epochs))
 
 
+def _workers_came_back() -> bool:
+    """Wait for those of a cluster to be started again; with less than two joblib stays here."""
+    give_up = time.monotonic() + _SECONDS_FOR_WORKERS
+    while _count_workers() is None:
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.2)
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class _Work:
     """What a worker has to know besides the recordings.
@@ -184,6 +202,10 @@ class _Work:
         See :class:`Engine`.
     summary : RowSummary or None
         None if the tokens themselves are wanted.
+    n_threads : int or None
+        Of a matrix product; None leaves it to the worker.
+    host : str
+        The caller's machine.
     """
 
     checkpoint: str | None
@@ -195,6 +217,25 @@ class _Work:
     read_ahead: int
     cache: object
     summary: RowSummary | None
+    n_threads: int | None
+    host: str
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """Compute with as many threads as the caller: a sum's last bit depends on it.
+
+        Only on the caller's machine: on another, bits may differ anyway, and its cores are not
+        the caller's to count.
+        """
+        before = torch.get_num_threads()
+        if self.n_threads is None or platform.node() != self.host:
+            yield
+            return
+        torch.set_num_threads(self.n_threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def find_checkpoint(self, weights: np.ndarray | None) -> Checkpoint:
         """The checkpoint, from this process's memory if it was needed before."""
@@ -254,7 +295,8 @@ def _encode_share(
         work.read_ahead,
         cache,
     )
-    nights = list(engine.encode(recordings, places))
+    with work.threads():
+        nights = list(engine.encode(recordings, places))
     if work.summary is None:
         return nights, cache.items
     return [_without_tokens(n, work.summary, epochs[n.position]) for n in nights], []
@@ -266,6 +308,13 @@ def _without_tokens(night: EncodedNight, summary: RowSummary, epochs) -> Encoded
     nothing = EncodedModality.missing().tokens
     bare = {name: EncodedModality(nothing, m.valid) for name, m in night.modalities.items()}
     return replace(night, modalities=bare, rows=summary(night, epochs))
+
+
+def _threads_here() -> int | None:
+    """Threads of a product in this process, or None if the user set a number for workers."""
+    backend, _ = get_active_backend()
+    chosen = getattr(backend, "inner_max_num_threads", None)
+    return torch.get_num_threads() if chosen is None else None
 
 
 def _place_of(checkpoint) -> str:

@@ -2,15 +2,17 @@
 import os
 import signal
 import warnings
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.dummy import DummyClassifier
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer
 from sleep2vec_sklearn.encoding import engine, spread
@@ -89,7 +91,8 @@ def make_nights(n, folder=None, deadly=()):
 
 
 def processes_that_read(folder):
-    return {int(pid) for file in folder.glob("read-*") for pid in file.read_text().split()}
+    """One process for each time a night was read."""
+    return [int(pid) for file in folder.glob("read-*") for pid in file.read_text().split()]
 
 
 @pytest.mark.parametrize("cache", ["memory", None])
@@ -102,20 +105,152 @@ def test_rows_spread_equal_rows_of_one_process(elsewhere, embed, checkpoint_path
         np.testing.assert_array_equal(rows, embed(X))
 
 
+def test_rows_are_equal_whatever_the_number_of_threads(elsewhere, embed, checkpoint_path):
+    import torch
+
+    nights = make_nights(4)
+    torch.set_num_threads(2)
+    try:
+        expected = embed(nights)
+        with elsewhere():
+            rows = Sleep2VecTransformer(checkpoint_path, cache=None).fit_transform(nights)
+    finally:
+        torch.set_num_threads(1)
+    np.testing.assert_array_equal(rows, expected)
+
+
 def test_weights_in_memory_are_sent(elsewhere, embed, checkpoint_in_memory, cohort):
     with elsewhere():
         rows = Sleep2VecTransformer(checkpoint_in_memory, cache=None).fit_transform(cohort)
     np.testing.assert_array_equal(rows, embed(cohort))
 
 
-def test_tokens_come_back_to_the_memory_of_this_process(elsewhere, checkpoint_path, tmp_path):
-    nights = make_nights(4, tmp_path)
-    transformer = Sleep2VecTransformer(checkpoint_path).fit(nights)
+def test_tables_are_spread_with_their_coverage(elsewhere, checkpoint_path, cohort):
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(cohort)
     with elsewhere():
-        rows = transformer.transform(nights)
-    n_reads = len(list(tmp_path.glob("read-*")))
-    np.testing.assert_array_equal(
-        transformer.set_params(pooling="max").transform(nights).shape, rows.shape
+        spread_out = transformer.embed(cohort)
+    here = transformer.embed(cohort)
+    np.testing.assert_array_equal(spread_out.values, here.values)
+    assert spread_out.coverage.equals(here.coverage)
+
+
+def test_tokens_come_back_to_the_memory_of_this_process(elsewhere, checkpoint_path, tmp_path):
+    transformer = Sleep2VecTransformer(checkpoint_path).fit(make_nights(4))
+    with elsewhere():
+        rows = transformer.transform(make_nights(4, tmp_path))
+    readers = processes_that_read(tmp_path)
+    assert len(readers) == 4
+    assert os.getpid() not in readers
+    again = transformer.transform(make_nights(4, tmp_path))
+    np.testing.assert_array_equal(again, rows)
+    assert processes_that_read(tmp_path) == readers
+
+
+def test_nights_in_memory_are_not_sent_out(spread_out, checkpoint_path, tmp_path, embed):
+    transformer = Sleep2VecTransformer(checkpoint_path).fit(make_nights(5))
+    transformer.transform(make_nights(3))
+    with spread_out():
+        rows = transformer.transform(make_nights(5, tmp_path))
+    assert len(processes_that_read(tmp_path)) == 2
+    np.testing.assert_array_equal(rows, embed(make_nights(5)))
+
+
+def test_without_a_backend_nights_stay_in_this_process(checkpoint_path, tmp_path):
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(make_nights(2))
+    for config in ({}, {"backend": "loky", "n_jobs": 1}, {"backend": "threading", "n_jobs": 2}):
+        with joblib.parallel_config(**config):
+            transformer.transform(make_nights(2, tmp_path))
+    assert set(processes_that_read(tmp_path)) == {os.getpid()}
+
+
+def test_workers_of_a_search_do_not_spread_again(spread_out, checkpoint_path, tmp_path):
+    nights = make_nights(8, tmp_path)
+    model = make_pipeline(
+        Sleep2VecTransformer(checkpoint_path, cache=None),
+        FunctionTransformer(note_nesting, kw_args={"folder": str(tmp_path)}),
+        DummyClassifier(),
     )
-    assert processes_that_read(tmp_path) and os.getpid() not in processes_that_read(tmp_path)
-    assert n_reads == 4
+    with spread_out():
+        cross_val_score(model, nights, [0, 1] * 4, cv=2, error_score="raise")
+    noted = (tmp_path / "nesting").read_text().split()
+    assert len(noted) == 4
+    assert all(line == "None" for line in noted)
+    assert os.getpid() not in processes_that_read(tmp_path)
+
+
+def note_nesting(X, folder):
+    with open(Path(folder) / "nesting", "a") as file:
+        file.write(f"{spread._count_workers()}\n")
+    return X
+
+
+def test_a_night_that_fails_is_a_nan_row_or_the_error(elsewhere, checkpoint_path):
+    flat = Recording({"spo2": np.full(400, np.nan)}, id="flat")
+    nights = [*make_nights(3), flat, *make_nights(2)]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None, on_error="nan").fit(nights)
+    with elsewhere(), pytest.warns(RecordingWarning, match=r"recording 3 \(flat\)"):
+        rows = transformer.transform(nights)
+    assert np.isnan(rows).any(axis=1).tolist() == [False] * 3 + [True] + [False] * 2
+    with elsewhere(), pytest.raises(InvalidRecordingError, match=r"recording 3 \(flat\)"):
+        transformer.set_params(on_error="raise").transform(nights)
+
+
+def test_a_checkpoint_that_workers_do_not_see_is_explained(checkpoint_in_memory, tmp_path):
+    gone = str(tmp_path / "gone.safetensors")
+    work = spread._Work(gone, "0" * 64, (), "last", "float32", "cpu", 1, None, None, None, "here")
+    with pytest.raises(CheckpointError, match=r"in a worker: no checkpoint.*load_checkpoint\(path"):
+        work.find_checkpoint(None)
+
+
+def test_another_checkpoint_under_the_workers_path_is_noticed(checkpoint_path):
+    path = str(checkpoint_path)
+    work = spread._Work(path, "0" * 64, (), "last", "float32", "cpu", 1, None, None, None, "here")
+    with pytest.raises(CheckpointError, match="in a worker, .* has sha256 .* and not 000000000000"):
+        work.find_checkpoint(None)
+
+
+def test_weights_are_unpacked_once(checkpoint_in_memory):
+    weights, sha256 = spread._packed(checkpoint_in_memory), checkpoint_in_memory.sha256
+    work = spread._Work(None, sha256, (), "last", "float32", "cpu", 1, None, None, None, "here")
+    assert work.find_checkpoint(weights) is work.find_checkpoint(None)
+
+
+def test_a_worker_killed_half_way_does_not_lose_the_run(
+    spread_out, embed, checkpoint_path, tmp_path
+):
+    nights = make_nights(10, tmp_path, deadly=(4,))
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(nights)
+    with spread_out(), warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always", RecordingWarning)
+        rows = transformer.transform(nights)
+    assert (tmp_path / "killed-4").exists()
+    # dask tells nobody, it gives a lost task to another worker
+    assert all("given to new workers" in str(warning.message) for warning in given)
+    assert {Path(warning.filename).name for warning in given} <= {"test_spread.py"}
+    np.testing.assert_array_equal(rows, embed(make_nights(10)))
+
+
+def test_all_workers_killed_at_once_do_not_lose_the_run_nor_the_weights(
+    spread_out, embed, checkpoint_in_memory, tmp_path
+):
+    nights = make_nights(8, tmp_path, deadly=(0, 1))
+    transformer = Sleep2VecTransformer(checkpoint_in_memory, cache=None).fit(nights)
+    with spread_out(), pytest.warns(RecordingWarning, match="a worker was lost"):
+        rows = transformer.transform(nights)
+    np.testing.assert_array_equal(rows, embed(make_nights(8)))
+
+
+def test_where_workers_are_lost_again_and_again_nights_are_encoded_here(
+    checkpoint_path, embed, monkeypatch
+):
+    def lose(self, positions):
+        raise BrokenProcessPool("gone")
+        yield
+
+    monkeypatch.setattr(spread._Spread, "_dispatch", lose)
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(make_nights(3))
+    with joblib.parallel_config(backend="loky", n_jobs=2), pytest.warns() as given:
+        rows = transformer.transform(make_nights(3))
+    ways = ["given to new workers", "encoded in this process"]
+    assert [way in str(w.message) for way, w in zip(ways, given, strict=True)] == [True, True]
+    np.testing.assert_array_equal(rows, embed(make_nights(3)))
