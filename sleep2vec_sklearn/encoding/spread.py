@@ -8,7 +8,6 @@ encoded as it is in one process, so rows do not depend on where it happened.
 
 from __future__ import annotations
 
-import pickle
 import platform
 import sys
 import time
@@ -16,30 +15,27 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
-from ..errors import CheckpointError, RecordingWarning
-from ..model.checkpoint import BUNDLED, Checkpoint, load_checkpoint
-from .cache import MEMORY_CACHE, EncodedModality
+from ..errors import RecordingWarning
+from ..model.checkpoint import BUNDLED, Checkpoint
+from .cache import MEMORY_CACHE
 from .engine import EncodedNight, Engine
-from .hardware import resolve_device
 from .inputs import EncoderInput
 from .rows import RowSummary
+from .worker import Work, encode_share, packed
 
 __all__ = ["encode_nights"]
 
 _NIGHTS_PER_TASK = 8
 _TASKS_PER_WORKER = 4
-_CHECKPOINTS_KEPT = 2
 _SECONDS_FOR_WORKERS = 60
-_checkpoints: dict[str, Checkpoint] = {}
 
 
 def encode_nights(
@@ -99,8 +95,8 @@ class _Spread:
         self._n_workers: int = n_workers
         self._keeps_tokens = engine.cache is MEMORY_CACHE
         place = None if isinstance(checkpoint, Checkpoint) else _place_of(checkpoint)
-        self._weights = _packed(engine.checkpoint) if place is None else None
-        self._work = _Work(
+        self._weights = packed(engine.checkpoint) if place is None else None
+        self._work = Work(
             place,
             engine.checkpoint.sha256,
             engine.modalities,
@@ -163,7 +159,7 @@ class _Spread:
         shares = [positions[i : i + size] for i in range(0, len(positions), size)]
         # nights take seconds: a task of several batches of them would only be lost as a whole
         parallel = Parallel(return_as="generator", batch_size=1)
-        tasks = (delayed(_encode_share)(self._work, self._weights, *self._take(s)) for s in shares)
+        tasks = (delayed(encode_share)(self._work, self._weights, *self._take(s)) for s in shares)
         with closing(parallel(tasks)) as results:
             for share, (nights, tokens) in zip(shares, results, strict=True):
                 for key, encoded in tokens:
@@ -188,128 +184,6 @@ def _workers_came_back() -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What a worker has to know besides the recordings.
-
-    Attributes
-    ----------
-    checkpoint : str or None
-        Name or absolute path; None if the weights are sent.
-    sha256 : str
-        Of the checkpoint, whichever way it comes.
-    modalities, layer, precision, device, read_ahead, cache
-        See :class:`Engine`.
-    summary : RowSummary or None
-        None if the tokens themselves are wanted.
-    n_threads : int or None
-        Of a matrix product; None leaves it to the worker.
-    host : str
-        The caller's machine.
-    """
-
-    checkpoint: str | None
-    sha256: str
-    modalities: tuple[str, ...]
-    layer: str | int
-    precision: str
-    device: str
-    read_ahead: int
-    cache: object
-    summary: RowSummary | None
-    n_threads: int | None
-    host: str
-
-    @contextmanager
-    def threads(self) -> Iterator[None]:
-        """Compute with as many threads as the caller: a sum's last bit depends on it.
-
-        Only on the caller's machine: on another, bits may differ anyway, and its cores are not
-        the caller's to count.
-        """
-        before = torch.get_num_threads()
-        if self.n_threads is None or platform.node() != self.host:
-            yield
-            return
-        torch.set_num_threads(self.n_threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
-    def find_checkpoint(self, weights: np.ndarray | None) -> Checkpoint:
-        """The checkpoint, from this process's memory if it was needed before."""
-        if self.checkpoint is not None:
-            return self._load_checkpoint()
-        if self.sha256 not in _checkpoints:
-            while len(_checkpoints) >= _CHECKPOINTS_KEPT:
-                del _checkpoints[next(iter(_checkpoints))]
-            _checkpoints[self.sha256] = pickle.loads(weights)
-        return _checkpoints[self.sha256]
-
-    def _load_checkpoint(self) -> Checkpoint:
-        way_out = (
-            "Put the file where every worker sees it, or send the weights along: "
-            "Sleep2VecTransformer(load_checkpoint(path))."
-        )
-        try:
-            checkpoint = load_checkpoint(self.checkpoint)
-        except CheckpointError as error:
-            raise CheckpointError(f"in a worker: {error} {way_out}") from error
-        if checkpoint.sha256 != self.sha256:
-            raise CheckpointError(
-                f"in a worker, {self.checkpoint} has sha256 {checkpoint.sha256[:12]} and not "
-                f"{self.sha256[:12]} as here. {way_out}"
-            )
-        return checkpoint
-
-
-class _Tokens:
-    """A cache that only remembers what was put in, to be sent back."""
-
-    def __init__(self):
-        self.items: list[tuple[tuple, EncodedModality]] = []
-
-    def get(self, key: tuple) -> None:
-        return None
-
-    def put(self, key: tuple, value: EncodedModality) -> None:
-        self.items.append((key, value))
-
-
-def _encode_share(
-    work: _Work,
-    weights: np.ndarray | None,
-    recordings: Sequence,
-    places: Sequence,
-    epochs: Sequence,
-) -> tuple[list[EncodedNight], list]:
-    """Encode some nights in a worker; gives them, and tokens with their keys if wanted."""
-    cache = _Tokens() if work.summary is None else work.cache
-    engine = Engine(
-        work.find_checkpoint(weights),
-        work.modalities,
-        work.layer,
-        work.precision,
-        resolve_device(work.device),
-        work.read_ahead,
-        cache,
-    )
-    with work.threads():
-        nights = list(engine.encode(recordings, places))
-    if work.summary is None:
-        return nights, cache.items
-    return [_without_tokens(n, work.summary, epochs[n.position]) for n in nights], []
-
-
-def _without_tokens(night: EncodedNight, summary: RowSummary, epochs) -> EncodedNight:
-    if night.error is not None:
-        return night
-    nothing = EncodedModality.missing().tokens
-    bare = {name: EncodedModality(nothing, m.valid) for name, m in night.modalities.items()}
-    return replace(night, modalities=bare, rows=summary(night, epochs))
-
-
 def _threads_here() -> int | None:
     """Threads of a product in this process, or None if the user set a number for workers."""
     backend, _ = get_active_backend()
@@ -320,11 +194,6 @@ def _threads_here() -> int | None:
 def _place_of(checkpoint) -> str:
     is_name = isinstance(checkpoint, str) and checkpoint in BUNDLED
     return checkpoint if is_name else str(Path(checkpoint).resolve())
-
-
-def _packed(checkpoint: Checkpoint) -> np.ndarray:
-    """As an array, which joblib hands over once: memory-mapped by loky, scattered by dask."""
-    return np.frombuffer(pickle.dumps(checkpoint, protocol=5), dtype=np.uint8)
 
 
 def _lost_worker_errors() -> tuple[type[Exception], ...]:

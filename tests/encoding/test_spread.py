@@ -17,6 +17,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer
 from sleep2vec_sklearn.encoding import engine, spread
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
+from sleep2vec_sklearn.encoding.worker import Work, packed
 from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, RecordingWarning
 from sleep2vec_sklearn.signals import Signal
 
@@ -197,21 +198,23 @@ def test_a_night_that_fails_is_a_nan_row_or_the_error(elsewhere, checkpoint_path
 
 def test_a_checkpoint_that_workers_do_not_see_is_explained(checkpoint_in_memory, tmp_path):
     gone = str(tmp_path / "gone.safetensors")
-    work = spread._Work(gone, "0" * 64, (), "last", "float32", "cpu", 1, None, None, None, "here")
+    work = Work(gone, "0" * 64, (), "last", "float32", "cpu", 1, None, None, None, "here")
     with pytest.raises(CheckpointError, match=r"in a worker: no checkpoint.*load_checkpoint\(path"):
         work.find_checkpoint(None)
 
 
 def test_another_checkpoint_under_the_workers_path_is_noticed(checkpoint_path):
     path = str(checkpoint_path)
-    work = spread._Work(path, "0" * 64, (), "last", "float32", "cpu", 1, None, None, None, "here")
-    with pytest.raises(CheckpointError, match="in a worker, .* has sha256 .* and not 000000000000"):
+    work = Work(path, "0" * 64, (), "last", "float32", "cpu", 1, None, None, None, "here")
+    with pytest.raises(
+        CheckpointError, match=r"in a worker, .* has sha256 .* and not 000000000000"
+    ):
         work.find_checkpoint(None)
 
 
 def test_weights_are_unpacked_once(checkpoint_in_memory):
-    weights, sha256 = spread._packed(checkpoint_in_memory), checkpoint_in_memory.sha256
-    work = spread._Work(None, sha256, (), "last", "float32", "cpu", 1, None, None, None, "here")
+    weights, sha256 = packed(checkpoint_in_memory), checkpoint_in_memory.sha256
+    work = Work(None, sha256, (), "last", "float32", "cpu", 1, None, None, None, "here")
     assert work.find_checkpoint(weights) is work.find_checkpoint(None)
 
 
