@@ -6,7 +6,8 @@
 Every feature set gets the same folds, the same scaling and the same head. The head is one
 multinomial logistic regression for wake, NREM and REM; wake AUC uses its probability of wake. It is
 weighted by inverse class frequency: half of the epochs are N2, and kappa would otherwise measure
-how often a head dares to say anything else.
+how often a head dares to say anything else. The scores of random weights are the mean over several
+draws of them, subject by subject.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 METRICS = ("wake_auc", "kappa")
 FOLDS = 10
+RANDOM_SEEDS = 5
 C = 0.01
 C_GRID = (1e-3, 1e-2, 1e-1)
 
@@ -197,16 +199,27 @@ def random_twin(checkpoint: Checkpoint, seed: int = 0) -> Checkpoint:
     return replace(checkpoint, state=state, sha256=sha256, name=f"{checkpoint.name}, random")
 
 
-def encoder_feature_sets(name_or_path: str, fusion: str = "concat") -> dict[str, Callable]:
-    """An encoder, its untrained twin, and its tokenizers without the transformer."""
+def average_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Mean over runs that differ in their seed, subject by subject."""
+    average = sum(tables[1:], start=tables[0]) / len(tables)
+    pooled = [table.attrs["pooled"] for table in tables]
+    average.attrs["pooled"] = {m: float(np.mean([p[m] for p in pooled])) for m in METRICS}
+    return average
+
+
+def encoder_feature_sets(
+    name_or_path: str, fusion: str = "concat", n_seeds: int = RANDOM_SEEDS
+) -> dict[str, list[Callable]]:
+    """An encoder, its tokenizers without the transformer, and several untrained twins."""
     from sleep2vec_sklearn import load_checkpoint
 
     checkpoint = load_checkpoint(name_or_path)
     options = {"fusion": fusion, "modalities": ("ibi", "actigraphy")}
+    twins = [random_twin(checkpoint, seed) for seed in range(n_seeds)]
     return {
-        checkpoint.name: encoder_features(checkpoint, **options),
-        f"{checkpoint.name}, random weights": encoder_features(random_twin(checkpoint), **options),
-        f"{checkpoint.name}, tokenizers only": encoder_features(checkpoint, layer=0, **options),
+        checkpoint.name: [encoder_features(checkpoint, **options)],
+        f"{checkpoint.name}, random weights": [encoder_features(t, **options) for t in twins],
+        f"{checkpoint.name}, tokenizers only": [encoder_features(checkpoint, layer=0, **options)],
     }
 
 
@@ -217,19 +230,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", nargs="*", default=[], help="names or .safetensors files")
     parser.add_argument("--fusion", default="concat", choices=("concat", "mean"))
     parser.add_argument("--folds", type=int, default=FOLDS, help="23 leaves one subject out")
+    parser.add_argument("--random-seeds", type=int, default=RANDOM_SEEDS, help="untrained twins")
     parser.add_argument("--out", type=Path, default=Path("demo_output/real_nights"))
     options = parser.parse_args(arguments)
 
     cohort = load_sleep_accel(options.data / "sleep-accel")
-    feature_sets = dict(FEATURE_SETS)
+    feature_sets = {name: [make] for name, make in FEATURE_SETS.items()}
     references = []
     for name in options.checkpoint:
-        encoder = encoder_feature_sets(name, options.fusion)
+        encoder = encoder_feature_sets(name, options.fusion, options.random_seeds)
         references.append(next(iter(encoder)))
         feature_sets.update(encoder)
     tables = {
-        name: evaluate_features(make(cohort), cohort, n_splits=options.folds, C=C_GRID)
-        for name, make in feature_sets.items()
+        name: average_tables(
+            [
+                evaluate_features(make(cohort), cohort, n_splits=options.folds, C=C_GRID)
+                for make in makers
+            ]
+        )
+        for name, makers in feature_sets.items()
     }
     results = {"scores": summarise(tables)}
     for reference in references or ["hand-made, long context"]:

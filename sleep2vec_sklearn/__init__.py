@@ -14,12 +14,18 @@ _ROOMS = {
     "Recording": "signals.recording",
     "SleepStage": "signals.stages",
     "Sleep2VecTransformer": "encoding.transformer",
+    "cache_info": "encoding.cache",
+    "clear_cache": "encoding.cache",
+    "config_context": "config",
     "describe_channels": "readers",
+    "get_config": "config",
     "load_checkpoint": "model.checkpoint",
     "make_sleep_cohort": "datasets.simulation.cohort",
     "read_cohort": "readers",
     "read_recording": "readers",
     "save_checkpoint": "model.checkpoint",
+    "set_config": "config",
+    "show_versions": "config",
 }
 
 __all__ = ["__version__", *sorted(_ROOMS)]

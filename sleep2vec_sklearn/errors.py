@@ -9,17 +9,23 @@
     │   └── InvalidSignalError               one modality of it: rank, type, rate, unit, size
     ├── ReadError (OSError)                  a file cannot be read
     │   └── NoUsableChannelError             it can, but holds no channel the library knows
-    └── CheckpointError (ValueError)         a file is damaged, foreign or of another kind
+    ├── CheckpointError (ValueError)         a file is damaged, foreign or of another kind
+    └── LeakageError (ValueError)            LeakageWarning, with set_config(leakage="raise")
 
     Sleep2VecWarning (UserWarning)
     ├── RecordingWarning                     something of a recording was left out
-    └── ModalityWarning                      a known modality the checkpoint does not support
+    ├── ModalityWarning                      a known modality the checkpoint does not support
+    ├── LeakageWarning                       rows of a subject the estimator was fitted on
+    └── CacheWarning                         tokens could not be kept; they are computed again
 """
 
 __all__ = [
+    "CacheWarning",
     "CheckpointError",
     "InvalidRecordingError",
     "InvalidSignalError",
+    "LeakageError",
+    "LeakageWarning",
     "ModalityWarning",
     "NoUsableChannelError",
     "ReadError",
@@ -58,6 +64,10 @@ class CheckpointError(Sleep2VecError, ValueError):
     """A checkpoint is damaged, foreign, or does not fit its use."""
 
 
+class LeakageError(Sleep2VecError, ValueError):
+    """A fitted estimator was given other rows of a subject it was fitted on."""
+
+
 class Sleep2VecWarning(UserWarning):
     """Base of every warning the library gives."""
 
@@ -68,3 +78,11 @@ class RecordingWarning(Sleep2VecWarning):
 
 class ModalityWarning(Sleep2VecWarning):
     """A known modality is not supported by the checkpoint and is ignored."""
+
+
+class LeakageWarning(Sleep2VecWarning):
+    """A fitted estimator was given other rows of a subject it was fitted on."""
+
+
+class CacheWarning(Sleep2VecWarning):
+    """A cache folder could not be used; nothing is lost but time."""

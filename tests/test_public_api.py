@@ -15,12 +15,18 @@ PUBLIC = [
     "Sleep2VecTransformer",
     "SleepStage",
     "__version__",
+    "cache_info",
+    "clear_cache",
+    "config_context",
     "describe_channels",
+    "get_config",
     "load_checkpoint",
     "make_sleep_cohort",
     "read_cohort",
     "read_recording",
     "save_checkpoint",
+    "set_config",
+    "show_versions",
 ]
 
 
@@ -44,6 +50,8 @@ def test_an_unknown_name_is_an_attribute_error():
     ("statement", "heavy"),
     [
         ("import sleep2vec_sklearn", "sklearn torch mne matplotlib pandas scipy"),
+        ("from sleep2vec_sklearn import set_config", "sklearn torch mne matplotlib pandas scipy"),
+        ("from sleep2vec_sklearn import cache_info", "sklearn torch mne matplotlib pandas scipy"),
         ("import sleep2vec_sklearn.signals", "sklearn torch mne matplotlib"),
         ("import sleep2vec_sklearn.readers", "sklearn torch mne matplotlib"),
         ("import sleep2vec_sklearn.datasets", "sklearn torch mne matplotlib"),

@@ -11,6 +11,7 @@ SOURCES = {
     "simulated": "make_sleep_cohort of this library; simulated, fitted to no person",
     "mmash": "MMASH 1.0.0, PhysioNet, open access: 22 men, 24 h of beat-to-beat intervals and "
     "wrist counts each; labels not used",
+    "mmash_watch": "the same 22 days, with the beats averaged to a heart rate every 5 s",
 }
 NEVER_SEEN = (
     "sleep-accel (all subjects), Sleep-EDF (SC4001 and all others), slpdb, apnea-ecg, ucddb, DREAMS"
@@ -39,8 +40,10 @@ def make_card(options, config, groups: Mapping[str, Sequence[Recording]], networ
         "paper": "arXiv 2602.13857; trained from scratch, no weights of the authors",
         "licence": "BSD-3-Clause",
         "objective": f"InfoNCE between two modalities, temperature {options.temperature}; "
-        f"negatives: {NEGATIVES[options.negatives]}; 15 % of tokens masked; feature noise "
-        f"{options.noise} and offset {options.offset} SD",
+        f"negatives: {NEGATIVES[options.negatives]}; 15 % of tokens masked, in 30 % of the "
+        f"windows the sensor lost for a stretch; feature noise {options.noise} and offset "
+        f"{options.offset} SD. Beside it the features of both modalities are foretold from the "
+        f"hidden states of one (Huber, weights {options.own} and {options.other})",
         "steps": options.steps,
         "windows_per_step": options.batch,
         "context_epochs": config.context_epochs,

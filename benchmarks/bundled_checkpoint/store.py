@@ -29,6 +29,7 @@ class StoredNight:
     """Features and validity of each modality of a night."""
 
     name: str
+    is_real: bool
     features: dict[str, np.ndarray]
     valid: dict[str, np.ndarray]
 
@@ -48,7 +49,7 @@ def write_store(recordings: Iterable[Recording], folder: Path, config: EncoderCo
         pass
 
 
-def read_store(folder: Path) -> list[StoredNight]:
+def read_store(folder: Path, is_real: bool) -> list[StoredNight]:
     """All nights of a folder, sorted by name."""
     nights = []
     for path in sorted(folder.glob("*.npz")):
@@ -57,6 +58,7 @@ def read_store(folder: Path) -> list[StoredNight]:
             nights.append(
                 StoredNight(
                     path.stem,
+                    is_real,
                     {name: arrays[name] for name in names},
                     {name: arrays[f"{name}.valid"] for name in names},
                 )

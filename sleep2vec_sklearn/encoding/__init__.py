@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import importlib
 
-__all__ = ["EmbeddingTable", "PrecomputedEmbeddings", "RowKeys", "Sleep2VecTransformer"]
-
 _ROOMS = {
     "EmbeddingTable": "table",
     "PrecomputedEmbeddings": "precomputed",
@@ -14,9 +12,11 @@ _ROOMS = {
     "Sleep2VecTransformer": "transformer",
 }
 
+__all__ = ["EmbeddingTable", "PrecomputedEmbeddings", "RowKeys", "Sleep2VecTransformer"]
+
 
 def __getattr__(name: str):
-    # lazily, because tables are looked up where torch is not installed
+    # the cache can be asked, and tables looked up, without torch
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_ROOMS[name]}", __name__), name)

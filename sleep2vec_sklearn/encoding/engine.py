@@ -23,7 +23,7 @@ from ..model.sleep2vec import Sleep2Vec
 from ..signals.conditioning import ConditionedSignal, condition
 from ..signals.modality import get_modality
 from ..signals.recording import Recording
-from .cache import EncodedModality, TokenCache
+from .cache import EncodedModality, TokenStore, token_key
 from .windows import cut_windows, merge_windows
 
 __all__ = ["EncodedNight", "Engine", "network_for"]
@@ -58,6 +58,8 @@ class EncodedNight:
         Tokens of each modality that has a signal; empty if ``error`` is set.
     left_out : tuple of str
         Sensors that count as missing because they are flat or have no samples.
+    n_cached : int
+        Modalities that were in the cache.
     error : Sleep2VecError or None
         Why it could not be encoded.
     rows : ndarray or None
@@ -67,6 +69,7 @@ class EncodedNight:
     position: int
     modalities: dict[str, EncodedModality]
     left_out: tuple[str, ...] = ()
+    n_cached: int = 0
     error: Sleep2VecError | None = None
     rows: np.ndarray | None = None
 
@@ -75,7 +78,7 @@ class EncodedNight:
 class _PreparedNight:
     conditioned: dict[str, ConditionedSignal | None]
     cached: dict[str, EncodedModality]
-    keys: dict[str, tuple]
+    keys: dict[str, str]
 
 
 class Engine:
@@ -95,7 +98,7 @@ class Engine:
         A torch device.
     read_ahead : int
         Recordings read and conditioned while another is encoded.
-    cache : TokenCache or None
+    cache : TokenStore or None
         Where tokens are kept between calls.
     """
 
@@ -106,7 +109,7 @@ class Engine:
         self.precision = precision
         self.device = device
         self.read_ahead = read_ahead
-        self.cache: TokenCache | None = cache
+        self.cache: TokenStore | None = cache
         self._conditioning = {m.name: m.conditioning for m in checkpoint.config.modalities}
 
     def encode(
@@ -134,13 +137,13 @@ class Engine:
                     future.cancel()
 
     def holds(self, recording: Recording) -> bool:
-        """Whether all tokens of a recording are in the cache."""
+        """Whether all tokens of a recording are in this process's memory."""
         names = [name for name in self.modalities if name in recording.modalities]
         try:
             keys = self._keys(recording, names)
         except (Sleep2VecError, OSError):
             return False
-        return bool(names) and all(self.cache.get(key) is not None for key in keys.values())
+        return bool(names) and all(self.cache.peek(key) is not None for key in keys.values())
 
     def _prepare(self, recording: Recording) -> _PreparedNight:
         names = [name for name in self.modalities if name in recording.modalities]
@@ -161,11 +164,12 @@ class Engine:
         }
         return _PreparedNight(conditioned, cached, keys)
 
-    def _keys(self, recording: Recording, names: Sequence[str]) -> dict[str, tuple]:
-        # asked once: each time a source looks at its file
-        fingerprint, n_epochs = recording.fingerprint, recording.n_epochs
+    def _keys(self, recording: Recording, names: Sequence[str]) -> dict[str, str]:
         made_by = (self.checkpoint.sha256, self.layer, self.precision, ENCODING_REVISION)
-        return {name: (fingerprint, name, n_epochs, *made_by) for name in names}
+        return {
+            name: token_key(recording.signal_fingerprint(name), name, recording.n_epochs, *made_by)
+            for name in names
+        }
 
     def _finish(self, position: int, places: Sequence[str], future: Future) -> EncodedNight:
         try:
@@ -181,7 +185,7 @@ class Engine:
                 )
         except (Sleep2VecError, OSError) as error:
             return EncodedNight(position, {}, error=_located(error, places[position]))
-        return EncodedNight(position, usable, left_out)
+        return EncodedNight(position, usable, left_out, len(night.cached))
 
     def _encode_night(self, night: _PreparedNight) -> dict[str, EncodedModality]:
         encoded = {}
@@ -189,10 +193,18 @@ class Engine:
             if name in night.cached:
                 encoded[name] = night.cached[name]
             elif name in night.conditioned:
-                encoded[name] = self._encode_modality(name, night.conditioned[name])
-                if self.cache is not None:
-                    self.cache.put(night.keys[name], encoded[name])
+                encoded[name] = self._encode_once(name, night)
         return encoded
+
+    def _encode_once(self, name: str, night: _PreparedNight) -> EncodedModality:
+        if self.cache is None:
+            return self._encode_modality(name, night.conditioned[name])
+        # the same night may have been read ahead twice, or encoded by another thread
+        found = self.cache.peek(night.keys[name])
+        if found is None:
+            found = self._encode_modality(name, night.conditioned[name])
+            self.cache.put(night.keys[name], found)
+        return found
 
     def _encode_modality(self, name: str, signal: ConditionedSignal | None) -> EncodedModality:
         if signal is None:

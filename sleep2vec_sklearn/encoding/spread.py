@@ -23,9 +23,8 @@ import torch
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
-from ..errors import RecordingWarning
+from ..errors import CacheWarning, RecordingWarning
 from ..model.checkpoint import BUNDLED, Checkpoint
-from .cache import MEMORY_CACHE
 from .engine import EncodedNight, Engine
 from .inputs import EncoderInput
 from .rows import RowSummary
@@ -93,7 +92,11 @@ class _Spread:
         self._engine: Engine = engine
         self._given: EncoderInput = given
         self._n_workers: int = n_workers
-        self._keeps_tokens = engine.cache is MEMORY_CACHE
+        store = engine.cache
+        folder = None if store is None or store.disk is None else store.disk.folder
+        # what workers cannot share is kept here
+        self._keeps_tokens = store is not None and folder is None
+        self._complained = False
         place = None if isinstance(checkpoint, Checkpoint) else _place_of(checkpoint)
         self._weights = packed(engine.checkpoint) if place is None else None
         self._work = Work(
@@ -104,7 +107,7 @@ class _Spread:
             engine.precision,
             device,
             engine.read_ahead,
-            None if self._keeps_tokens else engine.cache,
+            None if folder is None else str(folder.absolute()),
             None if self._keeps_tokens else summary,
             _threads_here(),
             platform.node(),
@@ -122,7 +125,7 @@ class _Spread:
                 yield next(here if position in held else spread)
 
     def _held_here(self) -> set[int]:
-        if not self._keeps_tokens:
+        if not self._keeps_tokens or not len(self._engine.cache.memory):
             return set()
         recordings = enumerate(self._given.recordings)
         return {i for i, recording in recordings if self._engine.holds(recording)}
@@ -160,12 +163,24 @@ class _Spread:
         # nights take seconds: a task of several batches of them would only be lost as a whole
         parallel = Parallel(return_as="generator", batch_size=1)
         tasks = (delayed(encode_share)(self._work, self._weights, *self._take(s)) for s in shares)
-        with closing(parallel(tasks)) as results:
-            for share, (nights, tokens) in zip(shares, results, strict=True):
+        results = parallel(tasks)
+        try:
+            for share, (nights, tokens, complaint) in zip(shares, results, strict=True):
+                self._pass_on(complaint)
                 for key, encoded in tokens:
                     self._engine.cache.put(key, encoded)
                 for night in nights:
                     yield replace(night, position=share[night.position])
+        finally:
+            with warnings.catch_warnings():
+                # after an error, joblib says that tasks were cancelled; nobody can adjust them
+                warnings.filterwarnings("ignore", "[0-9]+ tasks which", UserWarning)
+                results.close()
+
+    def _pass_on(self, complaint: str | None) -> None:
+        if complaint is not None and not self._complained:
+            self._complained = True
+            warnings.warn(f"in a worker: {complaint}", CacheWarning, stacklevel=9)
 
     def _take(self, positions: Sequence[int]) -> tuple[list, list, list]:
         """Recordings, their places in X, and the epochs asked for."""
@@ -209,5 +224,5 @@ def _warn_of_lost_worker(error: Exception, n_left: int, stays: bool) -> None:
         f"are {what}. Most often memory ran out: use fewer workers on a machine, or batch_size=1; "
         "with a directory as cache, nights that were finished are not encoded again.",
         RecordingWarning,
-        stacklevel=7,
+        stacklevel=8,
     )

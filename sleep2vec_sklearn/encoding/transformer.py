@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import numbers
 import warnings
 from contextlib import closing
 
@@ -12,14 +11,16 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
-from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
+from ..config import adopt_settings, settings_for_workers
+from ..errors import CacheWarning, CheckpointError, InvalidRecordingError
 from ..model.checkpoint import Checkpoint, load_checkpoint
-from ..signals.modality import MODALITIES, list_modalities
-from .cache import MEMORY_CACHE
+from .cache import open_store
 from .engine import Engine
-from .fusion import FUSIONS, POOLINGS
 from .hardware import resolve_device, resolve_precision
 from .inputs import EncoderInput, read_input
+from .leakage import RowsBySubject, guard
+from .parameters import check_parameters, choose_modalities
+from .relay import listen, relay_warnings
 from .rows import RowCollector
 from .spread import encode_nights
 from .table import EmbeddingTable, embed
@@ -60,9 +61,10 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
     batch_size : int, optional
         Recordings read and conditioned ahead of the network, 2 by default. Bounds memory and
         never changes a row.
-    cache : {"memory", None}, default="memory"
-        Whether tokens are kept in this process (up to 512 MiB), so that the folds of a
-        cross-validation and the candidates of a grid search encode a night once.
+    cache : "memory", path or None, default="memory"
+        Where tokens are kept, so that the folds of a cross-validation and the candidates of a
+        grid search encode a night once: in this process (up to 512 MiB), and in a folder as well,
+        for other processes and sessions. ``set_config(cache_dir=...)`` gives "memory" a folder.
     on_error : {"raise", "nan"}, default="raise"
         What a recording that cannot be encoded does: raise, or give a row of NaN; all of them are
         listed in one warning.
@@ -152,16 +154,17 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
         CheckpointError
             If the checkpoint cannot be loaded or lacks what the parameters ask for.
         """
-        self._check_parameters()
+        check_parameters(self)
         given = read_input(X, self.on_error)
         checkpoint = self._load_checkpoint()
         config = checkpoint.config
-        self.modalities_ = self._choose_modalities(config, given)
+        self.modalities_ = choose_modalities(self, config, given, stacklevel=2)
         self.unit_ = given.unit
         self.device_ = resolve_device(self.device)
         self.precision_ = resolve_precision(self.precision, self.device_)
         self.checkpoint_sha256_ = checkpoint.sha256
         self.n_features_out_ = self._count_features(config)
+        self._rows_at_fit = RowsBySubject(given)
         return self
 
     def transform(self, X):
@@ -184,8 +187,12 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
             Before :meth:`fit`.
         InvalidRecordingError, ReadError
             If a recording cannot be encoded and ``on_error="raise"``.
+        LeakageError
+            If X holds other rows of a subject of :meth:`fit`, with
+            ``set_config(leakage="raise")``; by default that is a warning.
         """
         given = self._read_as_fitted(X)
+        guard(getattr(self, "_rows_at_fit", None), given, stacklevel=3)
         rows = self._encode(given)
         if _get_output_config("transform", self)["dense"] == "pandas":
             import pandas as pd
@@ -247,9 +254,21 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
 
     def __getstate__(self) -> dict:
         state = dict(super().__getstate__())
+        # who was in a study is not for everybody who gets the model
+        state.pop("_rows_at_fit", None)
+        if "checkpoint_sha256_" not in state:
+            state["_settings"] = settings_for_workers()
+            listen()
         if self.store_weights_in_pickle:
             state["checkpoint"] = self._load_checkpoint()
         return state
+
+    def __setstate__(self, state: dict) -> None:
+        state = dict(state)
+        if "_settings" in state:
+            adopt_settings(state.pop("_settings"))
+        relay_warnings()
+        super().__setstate__(state)
 
     def _read_as_fitted(self, X) -> EncoderInput:
         check_is_fitted(self, "checkpoint_sha256_")
@@ -260,16 +279,6 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
                 "Pass the same kind, or fit a clone for the other."
             )
         return given
-
-    def _check_parameters(self) -> None:
-        _check_choice("fusion", self.fusion, FUSIONS)
-        _check_choice("pooling", self.pooling, POOLINGS)
-        _check_choice("precision", self.precision, ("float32", "bfloat16", "auto"))
-        _check_choice("cache", self.cache, ("memory", None))
-        _check_choice("on_error", self.on_error, ("raise", "nan"))
-        size = self.batch_size
-        if size is not None and (not isinstance(size, numbers.Integral) or size < 1):
-            raise ValueError(f"batch_size must be a positive integer or None, got {size!r}.")
 
     def _load_checkpoint(self) -> Checkpoint:
         if isinstance(self.checkpoint, Checkpoint):
@@ -291,34 +300,6 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
         doubled = self.pooling == "mean_std" and self.unit_ == "night"
         return 2 * width if doubled else width
 
-    def _choose_modalities(self, config, given: EncoderInput) -> tuple[str, ...]:
-        supported = tuple(m.name for m in config.modalities)
-        if self.layer == "projection" and config.projection is None:
-            raise CheckpointError("layer='projection': this checkpoint has no projection head.")
-        if self.pooling == "cls" and not (config.cls and self.layer != "projection"):
-            raise CheckpointError("pooling='cls': this checkpoint has no CLS token to give.")
-        if self.layer not in ("last", "projection"):
-            _check_choice("layer", self.layer, ("last", "projection", *range(config.n_layers + 1)))
-        if self.modalities is not None:
-            chosen = tuple(list_modalities(self.modalities))
-            unsupported = [name for name in chosen if name not in supported]
-            if unsupported or not chosen:
-                raise CheckpointError(
-                    f"modalities={self.modalities!r}: this checkpoint supports "
-                    f"{', '.join(supported)}. Choose at least one of these."
-                )
-            return chosen
-        found = {name for recording in given.recordings for name in recording.modalities}
-        ignored = [name for name in MODALITIES if name in found and name not in supported]
-        if ignored:
-            warnings.warn(
-                f"{', '.join(ignored)}: not supported by this checkpoint and ignored; it supports "
-                f"{', '.join(supported)}.",
-                ModalityWarning,
-                stacklevel=3,
-            )
-        return supported
-
     def _encode(self, given: EncoderInput, *watchers) -> np.ndarray:
         checkpoint = self._load_fitted_checkpoint()
         width = self._count_features(checkpoint.config)
@@ -327,6 +308,7 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
                 f"parameters were set after fit: they ask for {width} columns, fit announced "
                 f"{self.n_features_out_}. Fit again; nothing is encoded twice for it."
             )
+        store = open_store(self.cache)
         engine = Engine(
             checkpoint,
             self.modalities_,
@@ -335,7 +317,7 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
             # a pickle may come from a machine with another device
             resolve_device(self.device if self.device == "auto" else self.device_),
             self.batch_size or _READ_AHEAD,
-            MEMORY_CACHE if self.cache == "memory" else None,
+            store,
         )
         collector = RowCollector(
             given, self.n_features_out_, self.modalities_, self.fusion, self.pooling
@@ -348,17 +330,21 @@ class Sleep2VecTransformer(TransformerMixin, BaseEstimator):
                     raise night.error
                 for watcher in (collector, *watchers):
                     watcher.add(night)
+        complaint = None if store is None else store.take_complaint()
+        if complaint is not None:
+            warnings.warn(complaint, CacheWarning, stacklevel=4)
         return collector.result(stacklevel=4)
 
     def _with_progress(self, nights, n_nights: int):
         if not self.verbose:
-            return nights
+            yield from nights
+            return
         from tqdm.auto import tqdm
 
-        return tqdm(nights, total=n_nights, desc="encoding", unit="night")
-
-
-def _check_choice(name: str, value, accepted) -> None:
-    if isinstance(value, bool) or value not in accepted:
-        listed = ", ".join(repr(choice) for choice in accepted)
-        raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
+        n_cached = 0
+        with tqdm(total=n_nights, desc="encoding", unit="night") as bar:
+            for night in nights:
+                yield night
+                n_cached += night.n_cached
+                bar.set_postfix_str(f"{n_cached} signals from the cache", refresh=False)
+                bar.update()

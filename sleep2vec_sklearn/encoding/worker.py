@@ -14,7 +14,7 @@ import torch
 
 from ..errors import CheckpointError
 from ..model.checkpoint import Checkpoint, load_checkpoint
-from .cache import EncodedModality
+from .cache import EncodedModality, open_store
 from .engine import EncodedNight, Engine
 from .hardware import resolve_device
 from .rows import RowSummary
@@ -35,8 +35,10 @@ class Work:
         Name or absolute path; None if the weights are sent.
     sha256 : str
         Of the checkpoint, whichever way it comes.
-    modalities, layer, precision, device, read_ahead, cache
+    modalities, layer, precision, device, read_ahead
         See :class:`Engine`.
+    folder : str or None
+        Where workers share tokens.
     summary : RowSummary or None
         None if the tokens themselves are wanted.
     n_threads : int or None
@@ -52,7 +54,7 @@ class Work:
     precision: str
     device: str
     read_ahead: int
-    cache: object
+    folder: str | None
     summary: RowSummary | None
     n_threads: int | None
     host: str
@@ -105,12 +107,14 @@ class _Tokens:
     """A cache that only remembers what was put in, to be sent back."""
 
     def __init__(self):
-        self.items: list[tuple[tuple, EncodedModality]] = []
+        self.items: list[tuple[str, EncodedModality]] = []
 
-    def get(self, key: tuple) -> None:
+    def get(self, key: str) -> None:
         return None
 
-    def put(self, key: tuple, value: EncodedModality) -> None:
+    peek = get
+
+    def put(self, key: str, value: EncodedModality) -> None:
         self.items.append((key, value))
 
 
@@ -120,9 +124,9 @@ def encode_share(
     recordings: Sequence,
     places: Sequence,
     epochs: Sequence,
-) -> tuple[list[EncodedNight], list]:
-    """Encode some nights in a worker; gives them, and tokens with their keys if wanted."""
-    cache = _Tokens() if work.summary is None else work.cache
+) -> tuple[list[EncodedNight], list, str | None]:
+    """Encode some nights in a worker; gives them, tokens with keys if wanted, and complaints."""
+    cache = _Tokens() if work.summary is None else open_store(work.folder)
     engine = Engine(
         work.find_checkpoint(weights),
         work.modalities,
@@ -135,8 +139,9 @@ def encode_share(
     with work.threads():
         nights = list(engine.encode(recordings, places))
     if work.summary is None:
-        return nights, cache.items
-    return [_without_tokens(n, work.summary, epochs[n.position]) for n in nights], []
+        return nights, cache.items, None
+    complaint = None if cache is None else cache.take_complaint()
+    return [_without_tokens(n, work.summary, epochs[n.position]) for n in nights], [], complaint
 
 
 def _without_tokens(night: EncodedNight, summary: RowSummary, epochs) -> EncodedNight:

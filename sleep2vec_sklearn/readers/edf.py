@@ -130,6 +130,10 @@ class EdfSource:
         """sha256 of the file's bytes and of what is read from it."""
         return fingerprint_of([self.path], ("edf", self.montage.settings))
 
+    def signal_fingerprint(self, name: str) -> str:
+        """sha256 of the file's bytes and of what is read as one modality."""
+        return fingerprint_of([self.path], ("edf", self.montage.settings_of(name)))
+
     def _gap_notes(self) -> tuple[str, ...]:
         missing = self.duration - self.header.n_records * self.header.record_seconds
         return (f"discontinuous: {missing:g} s without records are gaps",) if missing > 0 else ()

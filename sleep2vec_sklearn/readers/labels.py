@@ -134,6 +134,8 @@ def _brain_alias(electrode: str, region: str, reference: str | None) -> Alias:
 
 
 def _eye_alias(first: str, reference: str | None, kind: str | None) -> Alias | None:
+    if first in MASTOIDS:
+        return None
     if reference in ("e2", "roc", "e1", "loc") and first in ("e2", "roc", "e1", "loc"):
         return Alias("eog", 6, "EOG, both eyes", None, reference)
     if reference is not None and not _is_electrode(reference):

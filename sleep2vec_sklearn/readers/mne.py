@@ -119,8 +119,14 @@ class MneSource:
 
     def fingerprint(self) -> str:
         """sha256 of the files' bytes and of what is read from them."""
-        files = sorted({self.path, *self._files})
-        return fingerprint_of(files, ("mne", self.montage.settings))
+        return self._fingerprint(self.montage.settings)
+
+    def signal_fingerprint(self, name: str) -> str:
+        """sha256 of the files' bytes and of what is read as one modality."""
+        return self._fingerprint(self.montage.settings_of(name))
+
+    def _fingerprint(self, settings) -> str:
+        return fingerprint_of(sorted({self.path, *self._files}), ("mne", settings))
 
     def own_scoring(self) -> Scoring:
         """Stages and events among the file's annotations; may be empty."""

@@ -109,6 +109,10 @@ class Montage:
             for name, d in sorted(self.derivations.items())
         ]
 
+    def settings_of(self, name: str) -> tuple:
+        """What decides the samples of one modality, for its fingerprint."""
+        return next(row for row in self.settings if row[0] == name)
+
     def __reduce__(self):
         return (_montage, (dict(self.derivations), self.reasons, self.notes))
 

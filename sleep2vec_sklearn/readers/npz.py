@@ -93,11 +93,15 @@ class NpzSource:
 
     def fingerprint(self) -> str:
         """sha256 of the file's bytes and of what is read from it."""
-        settings = [
-            (name, key, self.layout[name].rate, self.layout[name].unit)
-            for name, key in self._keys.items()
-        ]
+        settings = [self._settings_of(name) for name in self._keys]
         return fingerprint_of([self.path], ("npz", settings))
+
+    def signal_fingerprint(self, name: str) -> str:
+        """sha256 of the file's bytes and of what is read as one modality."""
+        return fingerprint_of([self.path], ("npz", self._settings_of(name)))
+
+    def _settings_of(self, name: str) -> tuple:
+        return name, self._keys[name], self.layout[name].rate, self.layout[name].unit
 
     def own_scoring(self) -> Scoring:
         """``stage5``, ``ah_event`` and ``arousal_event``; may be empty."""

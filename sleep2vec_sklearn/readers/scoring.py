@@ -17,7 +17,8 @@ __all__ = ["Scoring", "ScoringBuilder", "parse_stage"]
 MOVEMENT = "movement"
 
 _TEXT = re.compile(
-    r"(?:sleep\s*)?(?:stages?|stadium|stade|fase|schlafstadium|schlafphase)?[\s:_\-]*"
+    r"(?:sleep\s*)?(?:stages?|stadium|stade|fase|schlafstadium|schlafphase)?"
+    r"(?:[\s:_]|-(?!1\b)|(?<=[a-z])-)*"
     r"(?P<name>.+?)(?:[\s_]*(?:sleep|schlaf))?(?:\|.*)?$",
     re.IGNORECASE,
 )

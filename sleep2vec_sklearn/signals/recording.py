@@ -219,6 +219,8 @@ class Recording(Mapping):
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self.metadata = MappingProxyType(self.metadata)
+        if self.stages is not None:
+            self.stages.flags.writeable = False
 
     @property
     def rates(self) -> dict[str, float]:
@@ -234,6 +236,17 @@ class Recording(Mapping):
     def fingerprint(self) -> str:
         """Hex sha256 of the samples, or of the file and settings they are read with."""
         return self._source.fingerprint()
+
+    def signal_fingerprint(self, name: str) -> str:
+        """Hex sha256 of what one modality's samples depend on, whatever else is read.
+
+        Parameters
+        ----------
+        name : str
+            One of ``modalities``.
+        """
+        of_one = getattr(self._source, "signal_fingerprint", None)
+        return self._source.fingerprint() if of_one is None else of_one(name)
 
     def read(self, names: Sequence[str] | None = None) -> dict[str, Signal]:
         """Read several modalities in one pass over the source.

@@ -70,7 +70,12 @@ class Signal:
 
 
 class SignalSource(Protocol):
-    """What a lazy recording reads from; cheap to pickle, opened once per read."""
+    """What a lazy recording reads from; cheap to pickle, opened once per read.
+
+    A source may have one more method, ``signal_fingerprint(name) -> str``: hex sha256 of what the
+    samples of one modality depend on, without the other modalities that happen to be read. Tokens
+    are kept by it. Without it, they are kept by :meth:`fingerprint`.
+    """
 
     @property
     def layout(self) -> Mapping[str, SignalLayout]:
@@ -106,6 +111,13 @@ class MemorySource:
             if signals.get(name) is not None
         }
         self._fingerprint: str | None = None
+        self._signal_fingerprints: dict[str, str] = {}
+
+    def __setstate__(self, state: dict) -> None:
+        # a pickle does not keep arrays read-only
+        self.__dict__.update(state)
+        for signal in self._signals.values():
+            signal.values.flags.writeable = False
 
     @property
     def layout(self) -> dict[str, SignalLayout]:
@@ -128,6 +140,29 @@ class MemorySource:
                 digest.update(values.data)
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
+
+    def signal_fingerprint(self, name: str) -> str:
+        """sha256 over one modality's (shape, rate, unit, samples), computed once.
+
+        Equal samples give the same hash in any byte order and memory layout, and in float32,
+        float64 or whole numbers where float32 holds them exactly.
+        """
+        if name not in self._signal_fingerprints:
+            signal = self._signals[name]
+            values = _as_narrow_as_exact(signal.values)
+            described = (values.dtype.name, values.shape, signal.rate, signal.unit)
+            digest = hashlib.sha256(repr(described).encode())
+            digest.update(np.ascontiguousarray(values).data)
+            self._signal_fingerprints[name] = digest.hexdigest()
+        return self._signal_fingerprints[name]
+
+
+def _as_narrow_as_exact(values: np.ndarray) -> np.ndarray:
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    with np.errstate(over="ignore"):
+        single = native.astype(np.float32, copy=False)
+    exact = single is native or np.array_equal(single, native, equal_nan=True)
+    return single if exact else native
 
 
 def _as_mapping(what: str, given: Mapping | None) -> Mapping:

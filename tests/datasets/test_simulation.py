@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn.datasets import make_sleep_cohort
+from sleep2vec_sklearn.datasets.simulation.source import SimulatedSource
 from sleep2vec_sklearn.errors import UnknownModalityError
 from sleep2vec_sklearn.signals import MODALITIES, Cohort
 
@@ -89,6 +90,16 @@ def test_other_seeds_and_other_nights_have_other_fingerprints():
         *make_sleep_cohort(1, hours=1.0, random_state=0),
     ]
     assert len({recording.fingerprint for recording in nights}) == len(nights)
+
+
+def test_a_signals_fingerprint_does_not_depend_on_what_else_is_simulated():
+    whole = make_sleep_cohort(2, hours=0.5, random_state=4)[1]._source
+    name = list(whole.layout)[-1]
+    alone = SimulatedSource(whole.night, [name], whole.failures)
+    assert alone.fingerprint() != whole.fingerprint()
+    assert alone.signal_fingerprint(name) == whole.signal_fingerprint(name)
+    np.testing.assert_array_equal(alone.read([name])[name].values, whole.read([name])[name].values)
+    assert len({whole.signal_fingerprint(name) for name in whole.layout}) == len(whole.layout)
 
 
 def test_nights_of_a_subject_share_the_person_but_not_the_stages():

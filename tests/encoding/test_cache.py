@@ -13,24 +13,6 @@ from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, EncodedModality, Toke
 from sleep2vec_sklearn.model.checkpoint import Checkpoint
 
 
-@pytest.fixture
-def encodes(monkeypatch):
-    """Names of the modalities the network was called for."""
-    calls = []
-    encode = engine.Engine._encode_modality
-
-    def counted(self, name, signal):
-        calls.append(name)
-        return encode(self, name, signal)
-
-    monkeypatch.setattr(engine.Engine, "_encode_modality", counted)
-    return calls
-
-
-def tokens(n_floats):
-    return EncodedModality(np.zeros((n_floats, 1), np.float32), np.zeros(0, bool))
-
-
 @pytest.mark.parametrize(("cache", "n_encodes"), [("memory", 2), (None, 4)])
 def test_a_night_is_encoded_once_if_cached(checkpoint_path, noise, encodes, cache, n_encodes):
     X = [{"ecg": noise("ecg"), "ibi": noise("ibi")}]
@@ -134,40 +116,41 @@ def test_clones_and_threads_share_one_network(checkpoint_path, cohort, monkeypat
     assert builds == [1]
 
 
-def test_the_oldest_tokens_are_dropped_when_the_cache_is_full():
-    cache = TokenCache(max_bytes=2000)
+def test_the_oldest_tokens_are_dropped_when_the_cache_is_full(tokens):
+    cache = TokenCache(max_bytes=2500)
     for key in "abc":
-        cache.put((key,), tokens(100))
-        cache.get(("a",))
-    assert cache.get(("a",)) is not None
-    assert cache.get(("b",)) is None
-    assert cache.get(("c",)) is not None
+        cache.put(key, tokens(100))
+        cache.get("a")
+    assert [cache.get(key) is not None for key in "abc"] == [True, False, True]
+    cache.resize(1500)
+    assert [cache.get(key) is not None for key in "abc"] == [False, False, True]
 
 
 def test_missing_sensors_do_not_pile_up():
     cache = TokenCache(max_bytes=1000)
     for key in range(100):
-        cache.put((key,), EncodedModality.missing())
-    assert cache.get((0,)) is None
-    assert cache.get((99,)) is not None
+        cache.put(key, EncodedModality.missing())
+    assert cache.get(0) is None
+    assert cache.get(99) is not None
 
 
-def test_what_is_larger_than_the_cache_is_not_kept():
-    cache = TokenCache(max_bytes=1000)
-    cache.put(("a",), tokens(100))
-    cache.put(("huge",), tokens(1000))
-    assert cache.get(("a",)) is not None
-    assert cache.get(("huge",)) is None
+def test_what_is_larger_than_the_cache_is_not_kept(tokens):
+    cache = TokenCache(max_bytes=1100)
+    cache.put("a", tokens(100))
+    cache.put("huge", tokens(1000))
+    assert cache.get("a") is not None
+    assert cache.get("huge") is None
 
 
-def test_a_cleared_cache_has_room_again():
-    cache = TokenCache(max_bytes=1000)
-    cache.put(("a",), tokens(100))
+def test_a_cleared_cache_has_room_again(tokens):
+    cache = TokenCache(max_bytes=1100)
+    cache.put("a", tokens(100))
     cache.clear()
-    cache.put(("b",), tokens(100))
-    assert (cache.get(("a",)), cache.get(("b",)) is None) == (None, False)
+    cache.put("b", tokens(100))
+    assert (cache.get("a"), cache.get("b") is None) == (None, False)
 
 
 def test_the_process_has_one_cache(checkpoint_path, noise):
     Sleep2VecTransformer(checkpoint_path).fit_transform([{"ibi": noise("ibi")}])
-    assert MEMORY_CACHE._n_bytes > 0
+    assert len(MEMORY_CACHE) == 1
+    assert MEMORY_CACHE.n_bytes > 0

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, load_checkpoint
-from sleep2vec_sklearn.errors import CheckpointError
+from sleep2vec_sklearn.errors import CheckpointError, LeakageWarning
 from sleep2vec_sklearn.model import checkpoint as checkpoint_room
 
 CHECKS = (
@@ -90,7 +90,9 @@ def test_grid_search_over_head_and_transformer(probe, cohort, n_jobs):
 
 def test_train_and_test_epochs_go_through_a_pipeline(probe, epochs):
     train, test, y_train, _ = train_test_split(epochs, epochs.stages == 0, random_state=0)
-    assert probe.fit(train, y_train).predict(test).shape == (len(test),)
+    probe.fit(train, y_train)
+    with pytest.warns(LeakageWarning, match="other rows of 8 of the subjects"):
+        assert probe.predict(test).shape == (len(test),)
 
 
 def test_feature_union_joins_two_views_of_a_night(checkpoint_path, cohort):
@@ -161,6 +163,14 @@ def test_a_file_that_changed_under_a_pickle_is_noticed(tmp_path, write_checkpoin
     write_checkpoint(path, 6)
     with pytest.raises(CheckpointError, match=r"mine has sha256 .* was fitted with .* Restore"):
         pickle.loads(stored).transform(cohort)
+
+
+def test_a_pickle_whose_checkpoint_is_gone_says_so(tmp_path, write_checkpoint, cohort):
+    path = write_checkpoint(tmp_path / "mine.safetensors", 5)
+    restored = pickle.loads(pickle.dumps(Sleep2VecTransformer(path).fit(cohort)))
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"mine\.safetensors"):
+        restored.transform(cohort)
 
 
 def test_a_loaded_checkpoint_can_be_passed(checkpoint_path, transformer, cohort):

@@ -18,7 +18,12 @@ from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer
 from sleep2vec_sklearn.encoding import engine, spread
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 from sleep2vec_sklearn.encoding.worker import Work, packed
-from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, RecordingWarning
+from sleep2vec_sklearn.errors import (
+    CacheWarning,
+    CheckpointError,
+    InvalidRecordingError,
+    RecordingWarning,
+)
 from sleep2vec_sklearn.signals import Signal
 
 RATE = 1.0
@@ -156,6 +161,28 @@ def test_nights_in_memory_are_not_sent_out(spread_out, checkpoint_path, tmp_path
     np.testing.assert_array_equal(rows, embed(make_nights(5)))
 
 
+def test_a_folder_is_shared_by_workers(elsewhere, embed, checkpoint_path, tmp_path):
+    parameters = {"cache": tmp_path / "tokens"}
+    for pooling in ("mean", "max"):
+        transformer = Sleep2VecTransformer(checkpoint_path, pooling=pooling, **parameters)
+        with elsewhere():
+            rows = transformer.fit_transform(make_nights(6, tmp_path))
+        np.testing.assert_array_equal(rows, embed(make_nights(6), pooling=pooling))
+    assert len(processes_that_read(tmp_path)) == 6
+    assert transformer.transform(make_nights(6, tmp_path)).shape == rows.shape
+    assert len(processes_that_read(tmp_path)) == 6
+
+
+def test_a_folder_that_workers_cannot_use_is_told_once(elsewhere, embed, checkpoint_path, tmp_path):
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "tokens"
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=folder).fit(make_nights(6))
+    with elsewhere(), pytest.warns(CacheWarning, match="in a worker: cache folder") as given:
+        rows = transformer.transform(make_nights(6))
+    assert [Path(warning.filename).name for warning in given] == ["test_spread.py"]
+    np.testing.assert_array_equal(rows, embed(make_nights(6)))
+
+
 def test_without_a_backend_nights_stay_in_this_process(checkpoint_path, tmp_path):
     transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(make_nights(2))
     for config in ({}, {"backend": "loky", "n_jobs": 1}, {"backend": "threading", "n_jobs": 2}):
@@ -192,7 +219,12 @@ def test_a_night_that_fails_is_a_nan_row_or_the_error(elsewhere, checkpoint_path
     with elsewhere(), pytest.warns(RecordingWarning, match=r"recording 3 \(flat\)"):
         rows = transformer.transform(nights)
     assert np.isnan(rows).any(axis=1).tolist() == [False] * 3 + [True] + [False] * 2
-    with elsewhere(), pytest.raises(InvalidRecordingError, match=r"recording 3 \(flat\)"):
+    with (
+        elsewhere(),
+        pytest.raises(InvalidRecordingError, match=r"recording 3 \(flat\)"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("error")
         transformer.set_params(on_error="raise").transform(nights)
 
 
@@ -234,11 +266,12 @@ def test_a_worker_killed_half_way_does_not_lose_the_run(
 
 
 def test_all_workers_killed_at_once_do_not_lose_the_run_nor_the_weights(
-    spread_out, embed, checkpoint_in_memory, tmp_path
+    dask_client, embed, checkpoint_in_memory, tmp_path
 ):
     nights = make_nights(8, tmp_path, deadly=(0, 1))
     transformer = Sleep2VecTransformer(checkpoint_in_memory, cache=None).fit(nights)
-    with spread_out(), pytest.warns(RecordingWarning, match="a worker was lost"):
+    lost = pytest.warns(RecordingWarning, match="a worker was lost")
+    with joblib.parallel_config(backend="dask"), lost:
         rows = transformer.transform(nights)
     np.testing.assert_array_equal(rows, embed(make_nights(8)))
 

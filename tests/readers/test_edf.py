@@ -87,6 +87,17 @@ def test_fingerprints_depend_on_the_file_and_the_settings(write_edf):
     assert EdfSource(path).fingerprint() not in prints
 
 
+def test_a_signals_fingerprint_does_not_depend_on_what_else_is_read(write_edf):
+    path = write_edf(channels={"C4-M1": 128, "F3-M2": 128, "ECG": 128})
+    whole = EdfSource(path)
+    assert EdfSource(path, modalities=["ecg"]).signal_fingerprint("ecg") == (
+        whole.signal_fingerprint("ecg")
+    )
+    other = EdfSource(path, channels={"eeg": "F3-M2"})
+    assert other.signal_fingerprint("ecg") == whole.signal_fingerprint("ecg")
+    assert other.signal_fingerprint("eeg") != whole.signal_fingerprint("eeg")
+
+
 def test_a_file_is_hashed_once(write_edf, monkeypatch):
     source = EdfSource(write_edf())
     first = source.fingerprint()
@@ -282,3 +293,21 @@ def test_only_sex_and_age_are_kept_of_the_patient(write_edf, patient, known):
     header = read_header(path)
     assert header.patient == known
     assert "Harry" not in repr(header)
+
+
+def test_a_record_without_a_time_is_named(write_edf):
+    path = write_edf(seconds=3, annotations=[(0.0, None, "x" * 40)])
+    make_discontinuous(path, [0, 1, 2])
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"+1\x14\x14", b"?1\x14\x14", 1))
+    with pytest.raises(ReadError, match="record 2 of a discontinuous file has no start time"):
+        EdfSource(path)
+
+
+def test_records_that_follow_each_other_leave_no_gap(write_edf):
+    path = write_edf(seconds=3, annotations=[(0.0, None, "x" * 40)])
+    plain = EdfSource(path).read(["eeg"])["eeg"].values
+    make_discontinuous(path, [0, 1, 2])
+    source = EdfSource(path)
+    assert (source.duration, source.notes) == (3, ())
+    np.testing.assert_array_equal(source.read(["eeg"])["eeg"].values, plain)

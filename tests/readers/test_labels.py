@@ -275,3 +275,44 @@ def test_case_and_separators_do_not_matter(label, data):
     if data.draw(st.booleans()):
         spelled = spelled.lower()
     assert classify_label(spelled).modality == classify_label(label).modality
+
+
+@pytest.mark.parametrize("prefix", ["", "EEG ", "eeg_", "EEG-"])
+@given(
+    electrode=st.sampled_from("C3 C4 Cz F3 F4 Fz Fp1 Fp2 O1 O2 P3 P4 Pz".split()),  # noqa: SIM905
+    reference=st.sampled_from("A1 A2 M1 M2".split()),  # noqa: SIM905
+    separator=st.sampled_from(["-", ":", "/", " ", "_", ""]),
+    shape=st.sampled_from([str.upper, str.lower, str.title]),
+)
+def test_any_spelling_of_an_electrode_pair_is_that_pair(
+    prefix, electrode, reference, separator, shape
+):
+    alias = classify_label(shape(f"{prefix}{electrode}{separator}{reference}"))
+    plain = classify_label(f"{electrode}-{reference}")
+    assert alias == plain
+    assert (alias.electrode, alias.reference) == (electrode.lower(), reference.lower())
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("C4-M1", "C3-M2"), ("C3-M2", "Cz-M1"), ("C4-M1", "C4-M2"), ("C4-M2", "C4-Cz"),
+        ("C4-Cz", "C4"), ("C4", "O2-M1"), ("C3-M2", "F4-M1"), ("F4-M1", "P4-M1"),
+        ("P4-M1", "O2-M1"), ("LOC", "ROC"), ("E1-M2", "E1"), ("E1", "EOG"), ("ROC", "VEOG"),
+        ("Chin", "Chin1"), ("Chin1", "Chin2"), ("Chin2", "EMG 7"), ("ECG II", "ECG"),
+        ("ECG", "ECG V5"), ("Nasal Pressure", "Flow"), ("Flow", "Therm"), ("Therm", "CPAP Flow"),
+        ("EEG", "EEG(sec)"),
+    ],
+    ids="<".join,
+)  # fmt: skip
+def test_the_first_of_a_pair_is_preferred(pair):
+    better, worse = map(classify_label, pair)
+    assert better.modality == worse.modality is not None
+    assert better.rank < worse.rank
+
+
+@given(st.sampled_from("A1 A2 M1 M2".split()), st.sampled_from(["", "EEG ", "EOG "]))  # noqa: SIM905
+def test_a_mastoid_is_a_reference_and_remembers_which(mastoid, prefix):
+    alias = classify_label(prefix + mastoid)
+    assert (alias.modality, alias.electrode) == (None, mastoid.lower())
+    assert alias.why == "a reference electrode"

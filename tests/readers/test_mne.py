@@ -51,6 +51,12 @@ def test_spans_marked_as_bad_become_gaps(night):
     assert np.isfinite(eeg[: 89 * 128]).all()
 
 
+def test_a_signals_fingerprint_does_not_depend_on_what_else_is_read(night):
+    alone, whole = read_recording(night[0], modalities=["eeg"]), read_recording(night[0])
+    assert alone.fingerprint != whole.fingerprint
+    assert alone.signal_fingerprint("eeg") == whole.signal_fingerprint("eeg")
+
+
 def test_no_name_is_kept_and_a_recording_survives_pickling(night):
     recording = read_recording(night[0])
     raw = pickle.dumps(recording)

@@ -65,3 +65,26 @@ def test_a_cohort_can_be_split(study):
     train, test, ages, _ = train_test_split(study, study.metadata.age, random_state=0)
     assert len(train) == len(test) == 1
     assert study.metadata.age[train[0].id] == ages.iloc[0]
+
+
+def test_a_whole_cohort_says_nothing_of_failures(study):
+    whole = Cohort(list(study), study.metadata)
+    assert whole.failures.empty
+    assert whole.failures.columns.tolist() == ["path", "reason"]
+    assert repr(whole) == "Cohort(2 recordings of 2 subjects)"
+
+
+def test_two_nights_of_one_subject_are_one_subject(study):
+    nights = [study[0], study[0], study[1]]
+    cohort = Cohort(nights, study.metadata.iloc[[0, 0, 1]])
+    assert "3 recordings of 2 subjects" in repr(cohort)
+
+
+def test_an_empty_cohort_has_no_groups():
+    empty = Cohort([], pd.DataFrame())
+    assert len(empty) == len(empty.groups) == len(empty.failures) == 0
+
+
+def test_a_cohort_takes_recordings_one_by_one(study):
+    again = Cohort((night for night in study), study.metadata)
+    assert list(again) == list(study)

@@ -143,3 +143,88 @@ def test_epochs_survive_a_pickle():
 def test_iteration_gives_views():
     assert all(isinstance(view, EpochView) for view in X)
     assert repr(X[:5]) == "EpochSequence(5 epochs of 2 recordings)"
+
+
+@given(
+    lengths=st.lists(st.integers(1, 5), max_size=4),
+    data=st.data(),
+)
+def test_any_chain_of_indexing_is_that_of_an_array_of_pairs(lengths, data):
+    nights = [Recording({"spo2": np.linspace(90, 99, n * 120)}) for n in lengths]
+    pairs = np.array([(i, e) for i, n in enumerate(lengths) for e in range(n)]).reshape(-1, 2)
+    view = EpochSequence(nights)
+    for _ in range(3):
+        n = len(pairs)
+        key = data.draw(
+            st.slices(n)
+            | st.lists(st.booleans(), min_size=n, max_size=n).map(lambda m: np.array(m, dtype=bool))
+            | (st.lists(st.integers(-n, n - 1)) if n else st.just([])).map(
+                lambda i: np.array(i, dtype=int)
+            )
+        )
+        pairs, view = pairs[key], view[key]
+        assert places(view) == list(map(tuple, pairs.tolist()))
+        assert (len(view), view.shape) == (len(pairs), (len(pairs),))
+
+
+@given(st.integers(-9, 8), st.sampled_from([int, np.int32, np.int64]))
+def test_an_integer_of_any_kind_picks_one_epoch(i, kind):
+    view = X[kind(i)]
+    assert isinstance(view, EpochView)
+    assert (view.recording, view.epoch) == (NIGHTS[places(X)[i][0]], places(X)[i][1])
+    assert X[kind(i), ...].stage == X.stages[i]
+
+
+@given(st.lists(st.integers(0, 8), max_size=12))
+def test_rows_by_recording_partition_the_rows(idx):
+    view = X[np.array(idx, dtype=int)]
+    found = list(view.rows_by_recording())
+    assert sorted(row for _, rows in found for row in rows) == list(range(len(idx)))
+    for place, rows in found:
+        assert set(view.recording_index[rows]) == {place}
+        assert np.all(np.diff(rows) > 0)
+
+
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=12))
+def test_gathering_single_epochs_is_indexing(idx):
+    gathered, picked = EpochSequence.from_views([X[i] for i in idx]), X[idx]
+    assert [(v.recording, v.epoch) for v in gathered] == [(v.recording, v.epoch) for v in picked]
+    assert gathered.stages.tolist() == picked.stages.tolist()
+    assert len(gathered.recordings) == len(set(picked.recording_index.tolist()))
+
+
+def test_an_empty_sequence_is_still_one():
+    for empty in (EpochSequence([]), X[[]], X[np.zeros(9, dtype=bool)], X[5:5]):
+        assert len(empty) == 0
+        assert empty.stages.tolist() == empty.groups.tolist() == list(empty) == []
+        assert list(empty.rows_by_recording()) == []
+
+
+@pytest.mark.parametrize("kind", [list, tuple, lambda views: np.fromiter(views, object, 2)])
+def test_single_epochs_are_taken_from_any_list(kind):
+    assert places(as_epoch_sequence(kind([X[3], X[1]]))) == [(0, 0), (1, 1)]
+
+
+def test_a_sequence_is_taken_as_it_is():
+    assert as_epoch_sequence(X) is X
+
+
+def test_a_list_that_mixes_epochs_and_nights_names_the_first_stranger():
+    with pytest.raises(
+        InvalidRecordingError, match=r"element 2 is a Recording\. Pass recordings on"
+    ):
+        as_epoch_sequence([X[0], X[1], NIGHTS[0]])
+
+
+def test_a_sequence_equals_itself_alone_and_epochs_likewise():
+    assert X == X
+    assert X[:] != X
+    assert hash(X) != hash(X[:])
+    assert X[0] != X[0]
+    assert len({X, X}) == 1
+
+
+def test_recordings_without_a_name_are_numbered():
+    view = EpochSequence([{"spo2": np.linspace(90, 99, 240)} for _ in range(2)])
+    assert view.groups.tolist() == [0, 0, 1, 1]
+    assert view.index.tolist() == [(0, 0), (0, 1), (1, 0), (1, 1)]

@@ -176,6 +176,23 @@ def test_the_fingerprint_changes_with_the_content(noise, change):
     assert nights[change]().fingerprint != Recording({"eeg": values}).fingerprint
 
 
+def test_a_signals_fingerprint_is_that_of_its_samples_alone(noise):
+    values, rate = noise("eeg")
+    night = Recording({"eeg": values, "spo2": noise("spo2")})
+    print_of_eeg = night.signal_fingerprint("eeg")
+    same = {"eeg": (values.astype(">f8"), rate)}
+    assert Recording(same).signal_fingerprint("eeg") == print_of_eeg
+    assert night.signal_fingerprint("spo2") != print_of_eeg
+    for other in (
+        Recording({"eeg": values[:-1]}),
+        Recording({"eeg": (values, rate / 2)}),
+        Recording({"eeg": values}, units={"eeg": "mV"}),
+        Recording({"eeg": np.nextafter(values, 1e3)}),
+        Recording({"eeg": values.astype(float) + 1e-9}),
+    ):
+        assert other.signal_fingerprint("eeg") != print_of_eeg
+
+
 def test_a_recording_survives_a_pickle(night):
     again = pickle.loads(pickle.dumps(night))
     assert (again.id, again.subject, dict(again.metadata)) == ("a-1", "a", {"age": 60})

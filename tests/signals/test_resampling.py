@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sleep2vec_sklearn.signals.resampling import resample
+from sleep2vec_sklearn.signals.resampling import _as_whole_numbers, resample
 
 
 def sine(frequency, rate, seconds=60):
@@ -54,3 +56,97 @@ def test_counts_keep_their_mean(rate):
 def test_counts_of_a_minute_are_held_for_a_minute():
     values = resample(np.float32([0, 60, 5]), 1 / 60, 1, "mean")
     np.testing.assert_allclose(values, np.repeat([0, 60, 5], 60), rtol=1e-6)
+
+
+@settings(max_examples=40)
+@given(
+    from_rate=st.sampled_from([50, 64, 99.9, 100, 200, 250, 256, 512]),
+    to_rate=st.sampled_from([100, 128]),
+    frequency=st.floats(0.5, 15),
+    amplitude=st.floats(1, 500),
+    phase=st.floats(-3, 3),
+)
+def test_any_sine_keeps_its_amplitude_and_phase(from_rate, to_rate, frequency, amplitude, phase):
+    seconds = 20
+    values = wave(frequency, from_rate, seconds, amplitude, phase)
+    found = resample(values, from_rate, to_rate, "polyphase")
+    expected = wave(frequency, to_rate, seconds, amplitude, phase)
+    n = min(len(found), len(expected)) - 2 * to_rate
+    error = np.abs(found[2 * to_rate : n] - expected[2 * to_rate : n])
+    assert error.max() < 0.02 * amplitude
+
+
+def wave(frequency, rate, seconds, amplitude, phase):
+    time = np.arange(round(rate * seconds)) / rate
+    return (amplitude * np.sin(2 * np.pi * frequency * time + phase)).astype(np.float32)
+
+
+@settings(max_examples=30)
+@given(
+    from_rate=st.sampled_from([0.5, 1, 3, 10, 99.9, 1000 / 3]),
+    to_rate=st.sampled_from([1, 4, 100, 128]),
+    n_seconds=st.integers(30, 90),
+    method=st.sampled_from(["polyphase", "linear", "mean"]),
+)
+def test_a_night_keeps_its_length_in_seconds(from_rate, to_rate, n_seconds, method):
+    values = np.ones(round(n_seconds * from_rate), dtype=np.float32)
+    found = resample(values, from_rate, to_rate, method)
+    assert abs(len(found) / to_rate - len(values) / from_rate) <= 1 / to_rate
+    assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize("method", ["polyphase", "linear", "mean"])
+@pytest.mark.parametrize(("from_rate", "to_rate"), [(1, 4), (10, 4), (512, 128), (1 / 30, 1)])
+def test_a_constant_stays_what_it_is(method, from_rate, to_rate):
+    values = np.full(600, 93.0, dtype=np.float32)
+    np.testing.assert_allclose(resample(values, from_rate, to_rate, method), 93.0, rtol=2e-3)
+
+
+@given(from_rate=st.sampled_from([0.5, 1, 2, 3, 2.5]))
+def test_levels_lie_on_the_line_between_their_samples(from_rate):
+    values = np.random.default_rng(0).uniform(80, 99, 60).astype(np.float32)
+    found = resample(values, from_rate, 4, "linear")
+    assert len(found) == round(60 * 4 / from_rate)
+    times = np.arange(len(found)) / 4
+    expected = np.interp(times, np.arange(60) / from_rate, values)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_levels_that_come_too_fast_are_smoothed_not_picked():
+    flicker = np.tile(np.float32([90, 100]), 600)
+    found = resample(flicker, 40, 4, "linear")
+    np.testing.assert_allclose(found[5:-5], 95, atol=0.1)
+
+
+@given(step=st.sampled_from([0.5, 2, 3, 2.5, 30, 1 / 30]))
+def test_the_sum_of_counts_per_second_is_kept(step):
+    counts = np.random.default_rng(0).poisson(5, 60).astype(np.float32)
+    found = resample(counts, step, 1, "mean")
+    lengths = np.ones(len(found))
+    lengths[-1] = 60 / step - (len(found) - 1)
+    assert (found * lengths).sum() == pytest.approx(counts.sum() / step, rel=1e-4)
+
+
+def test_the_mean_over_a_new_interval_splits_a_sample_it_cuts():
+    found = resample(np.float32([2, 4, 6]), 1, 2 / 3, "mean")
+    np.testing.assert_allclose(found, [(2 + 4 / 2) / 1.5, (4 / 2 + 6) / 1.5], rtol=1e-6)
+
+
+def test_an_unfinished_interval_is_the_mean_of_what_there_is():
+    found = resample(np.float32([1, 3, 8]), 2, 1, "mean")
+    np.testing.assert_allclose(found, [2, 8])
+
+
+@pytest.mark.parametrize(
+    ("to_rate", "from_rate", "ratio"),
+    [(128, 512, (1, 4)), (128, 99.9, (1280, 999)), (4, 5000, (1, 1250)), (4, 1000 / 3, (3, 250))],
+)
+def test_rates_become_a_ratio_of_whole_numbers(to_rate, from_rate, ratio):
+    assert _as_whole_numbers(to_rate, from_rate) == ratio
+    assert _as_whole_numbers(from_rate, to_rate) == ratio[::-1]
+
+
+def test_a_ramp_does_not_ring_at_its_ends():
+    ramp = np.linspace(0, 100, 5120).astype(np.float32)
+    found = resample(ramp, 512, 128, "polyphase")
+    np.testing.assert_allclose(found, ramp[::4], atol=0.2)

@@ -2,6 +2,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sleep2vec_sklearn import SleepStage
 from sleep2vec_sklearn.errors import InvalidRecordingError
@@ -48,3 +50,44 @@ def test_an_unknown_label_is_named(label):
 def test_one_label_per_epoch_is_wanted():
     with pytest.raises(InvalidRecordingError, match=r"one label per epoch, got shape \(2, 5\)"):
         as_stages(np.zeros((2, 5)))
+
+
+@pytest.mark.parametrize(
+    ("spelling", "stage"),
+    [
+        ("w", 0), ("Wake", 0), ("0", 0), ("n1", 1), ("S1", 1), ("1", 1), ("N2", 2), ("s2", 2),
+        ("2", 2), ("n3", 3), ("S3", 3), ("3", 3), ("N4", 3), ("s4", 3), ("R", 4), ("rem", 4),
+        ("4", 4), ("MT", -1), ("m", -1), ("Movement", -1), ("unscored", -1), ("", -1), ("none", -1),
+        ("NaN", -1), ("<NA>", -1), ("-1", -1), ("?", -1),
+    ],
+)  # fmt: skip
+def test_every_spelling_has_its_stage_in_any_case(spelling, stage):
+    spellings = [spelling, spelling.upper(), spelling.lower(), f"  {spelling} "]
+    assert as_stages(spellings).tolist() == [stage] * 4
+
+
+@given(st.lists(st.integers(-1, 4), max_size=30), st.sampled_from(["i1", "i8", "f4", "f8", "O"]))
+def test_codes_of_any_type_are_the_stages_themselves(codes, dtype):
+    stages = as_stages(np.array(codes, dtype=dtype))
+    assert stages.tolist() == codes
+    assert stages.dtype == np.int8
+
+
+@given(st.lists(st.sampled_from(SleepStage), max_size=20))
+def test_names_of_stages_lead_back_to_them(stages):
+    assert as_stages([stage.name for stage in stages]).tolist() == stages
+
+
+def test_true_and_false_are_wake_and_n1():
+    assert as_stages(np.array([True, False])).tolist() == [1, 0]
+
+
+def test_each_unknown_label_is_named_once_and_at_most_five():
+    with pytest.raises(InvalidRecordingError, match=r"stage 'a', 'b', 'c', 'd', 'e'; accepted"):
+        as_stages([*"abcdefabc", "W"])
+
+
+@pytest.mark.parametrize("value", [127, 128, 255, 260, -129, 2**40])
+def test_a_code_that_wraps_around_a_byte_is_unknown(value):
+    with pytest.raises(InvalidRecordingError, match="unknown sleep stage"):
+        as_stages(np.array([0, value]))

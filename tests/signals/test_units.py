@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import InvalidSignalError
 from sleep2vec_sklearn.signals import MODALITIES
 from sleep2vec_sklearn.signals.units import check_size, to_canonical_unit
+
+_VOLTS = MODALITIES["eeg"].units
 
 
 @pytest.mark.parametrize(
@@ -74,3 +78,68 @@ def test_a_size_no_electrode_gives_is_refused(iqr, way_out):
 @pytest.mark.parametrize(("name", "iqr"), [("eeg", 30), ("ecg", 400), ("airflow", 1e9)])
 def test_a_size_that_can_be_passes(name, iqr):
     assert check_size(iqr, MODALITIES[name]) is None
+
+
+@pytest.mark.parametrize("name", [n for n, m in MODALITIES.items() if m.unit == "uV"])
+def test_every_voltage_knows_every_unit(name):
+    found = {u: to_canonical_unit(np.ones(2), 128, u, MODALITIES[name])[0][0] for u in _VOLTS}
+    assert found == pytest.approx({"uV": 1, "mV": 1e3, "V": 1e6, "nV": 1e-3})
+
+
+@pytest.mark.parametrize("name", ["airflow", "effort", "resp", "ppg"])
+def test_arbitrary_units_are_all_the_same(name):
+    for unit in MODALITIES[name].units:
+        values, rate = to_canonical_unit(np.array([2.5]), 32.0, unit, MODALITIES[name])
+        assert (values[0], rate) == (2.5, 32.0)
+
+
+@given(rate=st.floats(0.01, 10), counts=st.floats(0, 1e4))
+def test_counts_are_multiplied_by_their_rate(rate, counts):
+    values, same = to_canonical_unit(np.array([counts]), rate, "counts", MODALITIES["actigraphy"])
+    assert same == rate
+    assert values[0] == pytest.approx(counts * rate, rel=1e-5)
+
+
+@pytest.mark.parametrize(("bpm", "interval"), [(30, 2), (75, 0.8), (200, 0.3), (-5, np.nan)])
+def test_a_rate_of_beats_is_turned_over(bpm, interval):
+    values, _ = to_canonical_unit(np.array([bpm]), 1.0, "bpm", MODALITIES["ibi"])
+    assert values[0] == pytest.approx(interval, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"), [("eeg", "mV"), ("ibi", "bpm"), ("spo2", "fraction"), ("airflow", "L/s")]
+)
+def test_gaps_stay_gaps_in_any_unit(name, unit):
+    values, _ = to_canonical_unit(np.array([np.nan, 0.9, np.nan]), 4.0, unit, MODALITIES[name])
+    assert np.isnan(values).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int64, np.float64, bool])
+def test_samples_of_any_type_become_single_precision(dtype):
+    values, _ = to_canonical_unit(np.ones(3, dtype=dtype), 128.0, "mV", MODALITIES["eeg"])
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, 1000)
+
+
+def test_samples_in_the_catalogues_unit_are_not_copied():
+    values = np.ones(3, dtype=np.float32)
+    assert to_canonical_unit(values, 128.0, "uV", MODALITIES["eeg"])[0] is values
+
+
+@pytest.mark.parametrize("name", [n for n, m in MODALITIES.items() if m.plausible])
+def test_the_limits_of_a_size_are_part_of_it(name):
+    low, high = MODALITIES[name].plausible
+    for iqr in (low, high, 0.0):
+        assert check_size(iqr, MODALITIES[name]) is None
+    for iqr in (low * 0.999, high * 1.001):
+        with pytest.raises(InvalidSignalError, match=f"accepted is {low:g} to {high:g} uV"):
+            check_size(iqr, MODALITIES[name])
+
+
+@pytest.mark.parametrize("unit", ["V", "mV"])
+@pytest.mark.parametrize("name", ["eeg", "eog", "ecg"])
+def test_a_typical_size_in_another_unit_is_recognised(name, unit):
+    typical = {"eeg": 25, "eog": 40, "ecg": 90}[name]
+    given_as_microvolts = typical / {"V": 1e6, "mV": 1e3}[unit]
+    with pytest.raises(InvalidSignalError, match=f"It looks like {unit}: pass units="):
+        check_size(given_as_microvolts, MODALITIES[name])

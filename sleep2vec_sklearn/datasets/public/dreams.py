@@ -62,7 +62,7 @@ def _read_excerpt(samples_path: Path, labels_path: Path) -> Recording:
     samples = _read_column(samples_path).astype(np.float32)
     duration = len(labels) * _LABEL_SECONDS
     return Recording(
-        {"eeg": (samples, len(samples) // duration)},
+        {"eeg": (samples, round(len(samples) / duration))},
         subject=samples_path.stem,
         stages=stages_by_majority(labels),
         duration=duration // EPOCH_SECONDS * EPOCH_SECONDS,

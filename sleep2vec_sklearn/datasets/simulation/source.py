@@ -61,6 +61,13 @@ class SimulatedSource:
 
     def fingerprint(self) -> str:
         """sha256 of the revision, the seed and every parameter the samples depend on."""
+        return self._fingerprint(list(self._layout), self.failures)
+
+    def signal_fingerprint(self, name: str) -> str:
+        """The same for one modality, whose samples do not depend on the others."""
+        return self._fingerprint([name], {k: v for k, v in self.failures.items() if k == name})
+
+    def _fingerprint(self, modalities: list[str], failures: Mapping[str, Failure]) -> str:
         night = self.night
         described = {
             "revision": SIMULATION_REVISION,
@@ -68,8 +75,8 @@ class SimulatedSource:
             "n_epochs": len(night.true_stages),
             "subject": asdict(night.subject),
             "site": asdict(night.site),
-            "modalities": list(self._layout),
-            "failures": {name: asdict(failure) for name, failure in self.failures.items()},
+            "modalities": modalities,
+            "failures": {name: asdict(failure) for name, failure in failures.items()},
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Memory and disk as one store, and what a user can ask of it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...config import get_config
+from .disk import DiskCache
+from .entry import EncodedModality
+from .memory import MEMORY_CACHE, TokenCache
+
+__all__ = ["CacheInfo", "TokenStore", "cache_info", "check_cache", "clear_cache", "open_store"]
+
+_NO_FOLDERS = ("", "none", "memory", "disk", "auto")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheInfo:
+    """State of the caches of this process.
+
+    Attributes
+    ----------
+    hits, misses : int
+        Modalities of nights that were found and not found since the start or
+        :func:`clear_cache`.
+    n_entries, n_bytes, max_bytes : int
+        Of the memory.
+    directory : str or None
+        The folder looked at.
+    n_files, n_file_bytes : int
+        Of the folder.
+    """
+
+    hits: int
+    misses: int
+    n_entries: int
+    n_bytes: int
+    max_bytes: int
+    directory: str | None = None
+    n_files: int = 0
+    n_file_bytes: int = 0
+
+
+class _Counts:
+    def __init__(self):
+        self._lock = threading.Lock()
+        self.reset()
+
+    def add(self, hit: bool) -> None:
+        with self._lock:
+            self.hits += hit
+            self.misses += not hit
+
+    def reset(self) -> None:
+        self.hits = self.misses = 0
+
+
+_counts = _Counts()
+
+
+class TokenStore:
+    """A memory, and a folder behind it.
+
+    Parameters
+    ----------
+    memory : TokenCache
+    disk : DiskCache, optional
+        Holds whatever the memory holds, and more.
+    """
+
+    def __init__(self, memory: TokenCache, disk: DiskCache | None = None):
+        self.memory = memory
+        self.disk = disk
+
+    def get(self, key: str) -> EncodedModality | None:
+        """The entry, or None; counted."""
+        found = self.memory.get(key)
+        if self.disk is not None:
+            if found is None:
+                found = self.disk.get(key)
+                if found is not None:
+                    self.memory.put(key, found)
+            elif key not in self.disk:
+                self.disk.put(key, found)
+        _counts.add(found is not None)
+        return found
+
+    def peek(self, key: str) -> EncodedModality | None:
+        """An entry that came to the memory since :meth:`get`, or None; not counted."""
+        return self.memory.get(key)
+
+    def put(self, key: str, value: EncodedModality) -> None:
+        """Keep an entry."""
+        self.memory.put(key, value)
+        if self.disk is not None:
+            self.disk.put(key, value)
+
+    def take_complaint(self) -> str | None:
+        """Why the folder could not be used, if so."""
+        return None if self.disk is None else self.disk.take_complaint()
+
+
+def check_cache(cache) -> None:
+    """Refuse a ``cache`` parameter that is none.
+
+    Raises
+    ------
+    ValueError
+        If it is neither "memory", None, nor a path that is or can become a folder.
+    """
+    if cache is None or (isinstance(cache, str) and cache == "memory"):
+        return
+    is_path = isinstance(cache, str | os.PathLike)
+    if not is_path or str(cache).lower() in _NO_FOLDERS:
+        raise ValueError(
+            f"cache must be one of 'memory', None or the path of a folder; got {cache!r}."
+        )
+    if Path(cache).expanduser().is_file():
+        raise ValueError(f"cache={str(cache)!r} is a file; accepted is the path of a folder.")
+
+
+def open_store(cache) -> TokenStore | None:
+    """The store of a ``cache`` parameter under the settings in force."""
+    if cache is None:
+        return None
+    settings = get_config()
+    MEMORY_CACHE.resize(settings["cache_bytes"])
+    folder = settings["cache_dir"] if isinstance(cache, str) and cache == "memory" else cache
+    return TokenStore(MEMORY_CACHE, _disk(folder))
+
+
+def cache_info(directory=None) -> CacheInfo:
+    """Tell what the caches hold and how often they helped.
+
+    Parameters
+    ----------
+    directory : path-like, optional
+        Folder of a disk cache; that of ``set_config(cache_dir=...)`` by default.
+
+    Returns
+    -------
+    CacheInfo
+        Of this process; workers have memories and counts of their own.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import cache_info
+    >>> cache_info().max_bytes // 2**20
+    512
+    """
+    disk = _disk(directory or get_config()["cache_dir"])
+    files = (None, 0, 0) if disk is None else (str(disk.folder), *disk.size())
+    return CacheInfo(
+        _counts.hits,
+        _counts.misses,
+        len(MEMORY_CACHE),
+        MEMORY_CACHE.n_bytes,
+        get_config()["cache_bytes"],
+        *files,
+    )
+
+
+def clear_cache(directory=None) -> None:
+    """Forget all tokens in memory, and delete those of a folder.
+
+    Only the cache's own files are deleted.
+
+    Parameters
+    ----------
+    directory : path-like, optional
+        Folder of a disk cache; that of ``set_config(cache_dir=...)`` by default.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import cache_info, clear_cache
+    >>> clear_cache()
+    >>> cache_info().n_entries
+    0
+    """
+    MEMORY_CACHE.clear()
+    _counts.reset()
+    disk = _disk(directory or get_config()["cache_dir"])
+    if disk is not None:
+        disk.clear()
+
+
+def _disk(folder) -> DiskCache | None:
+    return None if folder is None else DiskCache(Path(folder).expanduser())

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tokens in a folder: damage, full disks, killed and competing processes."""
+
+import errno
+import logging
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from sleep2vec_sklearn import Sleep2VecTransformer, cache_info, clear_cache, config_context
+from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, EncodedModality, disk, token_key
+from sleep2vec_sklearn.encoding.cache.disk import DiskCache
+from sleep2vec_sklearn.encoding.cache.entry import DamagedEntryError, pack, unpack
+from sleep2vec_sklearn.errors import CacheWarning
+
+KEY = token_key("a")
+
+
+def entry_of(folder):
+    (path,) = folder.glob("??/*.tokens")
+    return path
+
+
+@pytest.fixture
+def transform(checkpoint_path, noise, tmp_path):
+    """Function of a folder: rows of one night, with an empty memory."""
+
+    def rows(folder=tmp_path, **parameters):
+        MEMORY_CACHE.clear()
+        transformer = Sleep2VecTransformer(checkpoint_path, cache=folder, **parameters)
+        return transformer.fit([{"ibi": noise("ibi")}]).transform([{"ibi": noise("ibi")}])
+
+    return rows
+
+
+@pytest.mark.parametrize("summary", [True, False])
+def test_an_entry_comes_back_as_it_was(tokens, summary):
+    entry = tokens(5)
+    entry = entry if summary else EncodedModality(entry.tokens, entry.valid)
+    again = unpack(KEY, pack(KEY, entry))
+    np.testing.assert_array_equal(again.tokens, entry.tokens)
+    np.testing.assert_array_equal(again.valid, entry.valid)
+    assert (again.summary is None) == (not summary)
+    assert again.tokens.dtype == np.float32
+    assert not again.tokens.flags.writeable
+
+
+def test_a_sensor_without_samples_is_remembered_as_such():
+    again = unpack(KEY, pack(KEY, EncodedModality.missing()))
+    assert not again.valid.any()
+
+
+def test_every_changed_or_missing_byte_is_noticed(tokens):
+    data = pack(KEY, tokens(4))
+    for place in range(len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 0x10
+        with pytest.raises(DamagedEntryError):
+            unpack(KEY, bytes(changed))
+        with pytest.raises(DamagedEntryError):
+            unpack(KEY, data[:place])
+
+
+def cut(data):
+    return data[: len(data) // 2]
+
+
+def older(data):
+    return data[:8] + struct.pack("<I", 0) + data[12:]
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda data: b"", "0 bytes"),
+        (cut, "checksum is wrong"),
+        (lambda data: data[:-1] + b"?", "checksum is wrong"),
+        (older, "format 0, this version reads 1"),
+        (lambda data: b"PK" + data[2:], "not an entry"),
+        (lambda data: pack(token_key("b"), EncodedModality.missing()), "checksum is wrong"),
+    ],
+)
+def test_a_damaged_entry_is_dropped_and_encoded_again(
+    transform, encodes, tmp_path, caplog, damage, why
+):
+    rows = transform()
+    path = entry_of(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    with caplog.at_level(logging.WARNING, "sleep2vec_sklearn"):
+        np.testing.assert_array_equal(transform(), rows)
+    assert len(caplog.records) == 1
+    assert why in caplog.text
+    assert path.read_bytes() == whole
+    assert len(encodes) == 2
+
+
+def test_what_is_in_memory_comes_to_the_folder(checkpoint_path, noise, encodes, tmp_path):
+    X = [{"ibi": noise("ibi")}]
+    Sleep2VecTransformer(checkpoint_path).fit_transform(X)
+    with config_context(cache_dir=tmp_path):
+        Sleep2VecTransformer(checkpoint_path).fit_transform(X)
+    MEMORY_CACHE.clear()
+    Sleep2VecTransformer(checkpoint_path, cache=tmp_path).fit_transform(X)
+    assert encodes == ["ibi"]
+
+
+def test_only_entries_are_cleared(transform, tmp_path):
+    (tmp_path / "ab").mkdir()
+    (tmp_path / "ab" / "mine.tokens").write_text("not an entry")
+    (tmp_path / "mine.csv").write_text("1,2")
+    transform()
+    assert cache_info(tmp_path).n_files == 1
+    assert cache_info(tmp_path).n_file_bytes == entry_of_size(tmp_path)
+    clear_cache(tmp_path)
+    assert cache_info(tmp_path).n_files == 0
+    assert (tmp_path / "mine.csv").exists()
+    assert (tmp_path / "ab" / "mine.tokens").exists()
+
+
+def entry_of_size(folder):
+    return sum(p.stat().st_size for p in folder.glob("??/*.tokens") if len(p.stem) == 64)
+
+
+def test_a_full_disk_costs_a_warning_and_no_row(transform, monkeypatch, tmp_path):
+    rows = transform(None)
+
+    def write(path, data):
+        path.write_bytes(data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(disk, "_write", write)
+    with pytest.warns(CacheWarning, match="No space left on device") as caught:
+        np.testing.assert_array_equal(transform(), rows)
+    assert len(caught) == 1
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders have no such permissions")
+def test_a_folder_that_cannot_be_written_costs_a_warning_and_no_row(transform, tmp_path):
+    rows = transform(None)
+    (tmp_path / "file").write_text("a file where a folder should be")
+    with pytest.warns(CacheWarning, match="cannot be written") as caught:
+        np.testing.assert_array_equal(transform(tmp_path / "file" / "cache"), rows)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_a_read_only_folder_is_read(transform, monkeypatch, encodes, tmp_path):
+    rows = transform()
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(disk.Path, "mkdir", refuse)
+    np.testing.assert_array_equal(transform(), rows)
+    assert len(encodes) == 1
+    with pytest.warns(CacheWarning, match="Permission denied"):
+        transform(layer=1)
+
+
+def test_an_entry_that_cannot_be_read_is_encoded_again(transform, monkeypatch, encodes):
+    rows = transform()
+
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(disk.Path, "read_bytes", fail)
+    with pytest.warns(CacheWarning, match=r"cannot be read \(Input/output error\)"):
+        np.testing.assert_array_equal(transform(), rows)
+    assert len(encodes) == 2
+
+
+def test_what_killed_processes_leave_is_swept_when_old(tokens, tmp_path):
+    folder = tmp_path / "unfinished"
+    folder.mkdir()
+    for name, age in [("old", 7200), ("new", 60)]:
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    DiskCache(tmp_path).put(KEY, tokens())
+    assert [path.name for path in folder.iterdir()] == ["new"]
+
+
+WRITER = """
+import sys
+import numpy as np
+from sleep2vec_sklearn.encoding.cache import EncodedModality, token_key
+from sleep2vec_sklearn.encoding.cache.disk import DiskCache
+cache = DiskCache(sys.argv[1])
+rounds = int(sys.argv[2])
+print("writing", flush=True)
+for number in range(rounds):
+    for i in range(20):
+        values = np.full((960, 64), i, dtype=np.float32)
+        cache.put(token_key(i), EncodedModality(values, np.ones(960, bool)))
+        found = cache.get(token_key(i))
+        assert found is not None and (found.tokens == i).all(), i
+assert cache.take_complaint() is None
+"""
+
+
+def start_writer(folder, rounds):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(folder), str(rounds)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "writing\n"
+    return process
+
+
+def test_a_process_killed_while_it_writes_leaves_a_readable_cache(tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        process = start_writer(tmp_path, 10**6)
+        time.sleep(rng.uniform(0.0, 0.1))
+        process.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
+        process.wait()
+        process.stdout.close()
+        cache = DiskCache(tmp_path)
+        for i in range(20):
+            found = cache.get(token_key(i))
+            assert found is None or (found.tokens == i).all()
+    assert cache.size()[0] > 0
+    assert caplog.records == []
+
+
+def test_two_processes_write_and_read_at_once(tmp_path):
+    processes = [start_writer(tmp_path, 10) for _ in range(2)]
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    assert DiskCache(tmp_path).size()[0] == 20
+    assert list((tmp_path / "unfinished").iterdir()) == []

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What tokens are found by: all they depend on, and nothing else."""
+
+import numpy as np
+import pytest
+
+from sleep2vec_sklearn import Recording, Sleep2VecTransformer, load_checkpoint, read_recording
+from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, token_key
+from sleep2vec_sklearn.readers.npz import NpzSource
+
+
+@pytest.fixture
+def encode(checkpoint_path):
+    """Function of a plain dict and parameters: its row."""
+
+    def row_of(night, checkpoint=checkpoint_path, **parameters):
+        return Sleep2VecTransformer(checkpoint, **parameters).fit_transform([night])[0]
+
+    return row_of
+
+
+def as_memmap(values, folder):
+    np.save(folder / "values.npy", values)
+    return np.load(folder / "values.npy", mmap_mode="r")
+
+
+SAME = {
+    "another dict": lambda v, _: v.copy(),
+    "read-only": lambda v, _: np.frombuffer(v.tobytes(), v.dtype),
+    "big-endian": lambda v, _: v.astype(">f4"),
+    "float64": lambda v, _: v.astype(np.float64),
+    "big-endian float64": lambda v, _: v.astype(">f8"),
+    "epochs in Fortran order": lambda v, _: np.asfortranarray(v.reshape(4, -1)),
+    "every other sample": lambda v, _: np.repeat(v, 2)[::2],
+    "memory map": as_memmap,
+}
+
+
+@pytest.mark.parametrize("kind", SAME)
+@pytest.mark.parametrize("name", ["ecg", "ibi"])
+def test_the_same_samples_are_found_in_any_form(encode, encodes, noise, tmp_path, kind, name):
+    values, rate = noise(name)
+    row = encode({name: (values, rate)})
+    same = SAME[kind](values, tmp_path)
+    given = same if same.ndim == 2 else (same, rate)
+    np.testing.assert_array_equal(encode({name: given}), row)
+    assert len(encodes) == 1
+    np.testing.assert_array_equal(encode({name: given}, cache=None), row)
+
+
+def test_whole_numbers_are_found_as_floats(encode, encodes, noise):
+    values = np.round(noise("ecg")[0] * 100) + 0  # no -0.0
+    np.testing.assert_array_equal(encode({"ecg": values.astype(np.int16)}), encode({"ecg": values}))
+    assert len(encodes) == 1
+
+
+def test_gaps_are_part_of_the_samples(encode, encodes, noise):
+    values, rate = noise("ibi")
+    values[20:50] = np.nan
+    encode({"ibi": (values, rate)})
+    encode({"ibi": (values.astype(np.float64), rate)})
+    assert len(encodes) == 1
+    values[50] = np.nan
+    encode({"ibi": (values, rate)})
+    assert len(encodes) == 2
+
+
+def test_the_order_of_keys_and_missing_ones_do_not_matter(encode, encodes, noise):
+    ecg, ibi = noise("ecg"), noise("ibi")
+    encode({"ecg": ecg, "ibi": ibi})
+    encode({"ibi": ibi, "spo2": None, "ecg": ecg})
+    encode({"ibi": ibi})
+    assert encodes == ["ecg", "ibi"]
+
+
+def test_another_sample_rate_or_length_is_encoded_again(encode, encodes, noise):
+    values, rate = noise("ibi")
+    encode({"ibi": (values, rate)})
+    other = values.copy()
+    other[7] = np.nextafter(other[7], 2)
+    encode({"ibi": (other, rate)})
+    encode({"ibi": (values, rate / 2)})
+    encode(Recording({"ibi": (values, rate)}, duration=90))
+    assert len(encodes) == 4
+
+
+def test_two_checkpoints_of_one_name_share_nothing(
+    encode, encodes, noise, write_checkpoint, tmp_path
+):
+    X = {"ibi": noise("ibi")}
+    path = write_checkpoint(tmp_path / "mine.safetensors", 0)
+    first = encode(X, path)
+    again = encode(X, load_checkpoint(path))
+    write_checkpoint(path, 1)
+    second = encode(X, path)
+    assert len(encodes) == 2
+    np.testing.assert_array_equal(first, again)
+    assert (first != second).any()
+
+
+def test_a_device_does_not_change_the_key(encode, encodes, noise):
+    encode({"ibi": noise("ibi")})
+    encode({"ibi": noise("ibi")}, device="cpu")
+    encode({"ibi": noise("ibi")}, device="cpu:0")
+    assert len(encodes) == 1
+
+
+def test_keys_differ_in_every_part():
+    parts = ("print", "eeg", 4, "sha", "last", "float32", 1)
+    others = ("another", "eog", 5, "sha2", 2, "bfloat16", 2)
+    keys = {token_key(*parts[:i], others[i], *parts[i + 1 :]) for i in range(len(parts))}
+    assert len(keys | {token_key(*parts)}) == len(parts) + 1
+    assert token_key(*parts) == token_key(*parts)
+
+
+def test_a_part_of_a_file_is_found_as_of_the_whole(encode, encodes, noise, tmp_path):
+    path = tmp_path / "night.npz"
+    np.savez(path, ecg=noise("ecg")[0], ibi=noise("ibi")[0])
+    encode(read_recording(path))
+    encode(read_recording(path, modalities=["ibi"]))
+    encode(read_recording(path).without("ibi"))
+    assert encodes == ["ecg", "ibi"]
+    np.savez(path, ecg=noise("ecg")[0], ibi=noise("ibi", seed=1)[0])
+    encode(read_recording(path))
+    assert len(encodes) == 4
+
+
+def test_a_hit_on_a_file_reads_no_signal(encode, noise, tmp_path, monkeypatch):
+    path = tmp_path / "night.npz"
+    np.savez(path, ecg=noise("ecg")[0], ibi=noise("ibi")[0])
+    row = encode(read_recording(path), cache=tmp_path / "cache")
+    MEMORY_CACHE.clear()
+    monkeypatch.setattr(NpzSource, "read", lambda *_: pytest.fail("read"))
+    np.testing.assert_array_equal(encode(read_recording(path), cache=tmp_path / "cache"), row)
+
+
+def test_a_source_without_prints_of_signals_is_found_by_its_own(
+    encode, encodes, counting_source, noise
+):
+    first, second = (counting_source({"ibi": (*noise("ibi"), "s")}) for _ in range(2))
+    encode(Recording.from_source(first))
+    encode(Recording.from_source(second))
+    assert (encodes, second.reads) == (["ibi"], [])

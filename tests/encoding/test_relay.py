@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What happens in process workers reaches the user."""
+
+import json
+import os
+import pickle
+import warnings
+from multiprocessing.connection import Client
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer, config_context
+from sleep2vec_sklearn.encoding import relay
+from sleep2vec_sklearn.errors import LeakageWarning, RecordingWarning, Sleep2VecWarning
+
+
+@pytest.fixture
+def leaking_scores(checkpoint_path, noise):
+    """Function that scores shuffled epochs in two processes."""
+    nights = [Recording({"ibi": noise("ibi", seed=i)}, subject=i, id=f"n{i}") for i in range(3)]
+    X = EpochSequence(nights)
+    probe = make_pipeline(Sleep2VecTransformer(checkpoint_path), RidgeClassifier())
+    cv = KFold(2, shuffle=True, random_state=0)
+    y = np.arange(len(X)) % 2
+    return lambda: cross_val_score(probe, X, y, cv=cv, n_jobs=2)
+
+
+def test_a_leak_in_a_worker_is_told_here(leaking_scores):
+    with pytest.warns(LeakageWarning, match="other rows of 3 of the subjects") as caught:
+        assert np.isfinite(leaking_scores()).all()
+    assert len([w for w in caught if w.category is LeakageWarning]) == 2
+
+
+def test_workers_follow_the_setting_each_time(leaking_scores):
+    with config_context(leakage="ignore"):
+        assert np.isfinite(leaking_scores()).all()
+    with config_context(leakage="raise"):
+        assert np.isnan(leaking_scores()).all()
+
+
+def test_other_warnings_of_workers_are_told_too(checkpoint_path, noise):
+    transformer = Sleep2VecTransformer(checkpoint_path)
+    X = [{"ibi": noise("ibi"), "ecg": np.zeros(4 * 30 * 128)}]
+    with pytest.warns(RecordingWarning, match="flat"):
+        joblib.Parallel(2)(joblib.delayed(transformer.fit_transform)(X) for _ in range(2))
+
+
+def ask(message):
+    relay.listen()
+    with Client(relay._address_of(os.getpid())) as connection:
+        connection.send_bytes(message)
+        return connection.recv_bytes()
+
+
+def test_the_answer_tells_what_became_of_a_warning():
+    told = json.dumps(["RecordingWarning", "a text", "file.py", 3]).encode()
+    with pytest.warns(RecordingWarning, match="a text") as caught:
+        assert ask(told) == b"told"
+    assert (caught[0].filename, caught[0].lineno) == ("file.py", 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Sleep2VecWarning)
+        assert ask(told) == b"raise"
+
+
+def test_noise_on_the_socket_is_not_told():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ask(b"\xff") == b"unheard"
+        assert ask(b"[1]") == b"unheard"
+        assert ask(b'["ReadError", "", "", 0]') == b"unheard"
+
+
+def test_where_nobody_listens_a_warning_stays(monkeypatch):
+    class Parent:
+        pid = 2**30
+
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: Parent)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        shown = []
+        monkeypatch.setattr(warnings, "showwarning", lambda *args: shown.append(args[0]))
+        relay.relay_warnings()
+        warnings.warn("here", RecordingWarning, stacklevel=1)
+        warnings.warn("and this", UserWarning, stacklevel=1)
+    assert [str(message) for message in shown] == ["here", "and this"]
+
+
+def test_a_main_process_keeps_its_warnings(checkpoint_path):
+    before = warnings.showwarning
+    pickle.loads(pickle.dumps(Sleep2VecTransformer(checkpoint_path)))
+    assert warnings.showwarning is before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes have no folder")
+def test_a_folder_open_to_others_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(relay.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert relay._address_of(1) is not None
+    (folder,) = tmp_path.iterdir()
+    folder.chmod(0o755)
+    assert relay._address_of(1) is None

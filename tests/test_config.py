@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import multiprocessing
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sleep2vec_sklearn import config, config_context, get_config, set_config, show_versions
+
+
+@pytest.fixture(autouse=True)
+def settings_as_before():
+    with config_context():
+        yield
+
+
+def test_the_defaults_are_these():
+    assert get_config() == {"leakage": "warn", "cache_dir": None, "cache_bytes": 512 * 2**20}
+
+
+def test_a_context_ends_with_its_changes():
+    with config_context(leakage="ignore"):
+        with config_context(cache_bytes=10):
+            set_config(leakage="raise", cache_bytes=20)
+            assert (get_config()["leakage"], get_config()["cache_bytes"]) == ("raise", 20)
+        assert (get_config()["leakage"], get_config()["cache_bytes"]) == ("ignore", 512 * 2**20)
+    assert get_config()["leakage"] == "warn"
+
+
+def test_a_context_ends_with_an_error():
+    with pytest.raises(ZeroDivisionError), config_context(leakage="raise"):
+        _ = 1 / 0
+    assert get_config()["leakage"] == "warn"
+
+
+def test_a_setting_named_alone_leaves_the_others():
+    set_config(leakage="ignore")
+    set_config(cache_bytes=5)
+    assert get_config()["leakage"] == "ignore"
+
+
+def test_what_is_changed_in_the_answer_changes_no_setting():
+    get_config()["leakage"] = "raise"
+    assert get_config()["leakage"] == "warn"
+
+
+@pytest.mark.parametrize(
+    ("settings", "accepted"),
+    [
+        ({"leakage": "off"}, "warn, raise, ignore; got 'off'"),
+        ({"cache_bytes": -1}, "0 or more; got -1"),
+        ({"cache_bytes": True}, "0 or more; got True"),
+        ({"cache_dir": 3}, "a folder or None; got 3"),
+        ({"cache_dir": ""}, "a folder or None; got ''"),
+    ],
+)
+def test_a_wrong_setting_is_refused_and_changes_nothing(settings, accepted):
+    before = get_config()
+    with pytest.raises(ValueError, match=accepted):
+        set_config(**settings)
+    with pytest.raises(ValueError, match=accepted), config_context(**settings):
+        pass
+    assert get_config() == before
+
+
+def test_an_unknown_setting_is_a_type_error():
+    with pytest.raises(TypeError, match="leak"):
+        set_config(leak="warn")
+
+
+def test_a_relative_folder_stays_where_it_was_named(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    set_config(cache_dir="tokens")
+    assert get_config()["cache_dir"] == str(tmp_path / "tokens")
+
+
+def test_worker_threads_see_the_settings_of_the_main_thread():
+    with config_context(leakage="raise"), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(get_config).result()["leakage"] == "raise"
+
+
+def test_threads_with_contexts_do_not_disturb_each_other():
+    barrier, seen = threading.Barrier(2), {}
+
+    def look(choice):
+        with config_context(leakage=choice):
+            barrier.wait()
+            seen[choice] = get_config()["leakage"]
+            barrier.wait()
+
+    threads = [threading.Thread(target=look, args=(choice,)) for choice in ("raise", "ignore")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {"raise": "raise", "ignore": "ignore"}
+    assert get_config()["leakage"] == "warn"
+
+
+def test_a_main_process_adopts_no_settings():
+    config.adopt_settings({"leakage": "raise"})
+    assert get_config()["leakage"] == "warn"
+
+
+def test_a_worker_adopts_them_below_its_own(monkeypatch):
+    monkeypatch.setattr(multiprocessing, "parent_process", object)
+    monkeypatch.setattr(config, "_sent", {})
+    config.adopt_settings({"leakage": "raise", "cache_bytes": 7})
+    set_config(cache_bytes=8)
+    assert (get_config()["leakage"], get_config()["cache_bytes"]) == ("raise", 8)
+    assert config.settings_for_workers() == {"leakage": "raise", "cache_bytes": 8}
+    config.adopt_settings({})
+    assert get_config()["leakage"] == "warn"
+
+
+def test_versions_are_shown(capsys):
+    show_versions()
+    shown = capsys.readouterr().out
+    for what in ("python", "sleep2vec-sklearn", "torch", "scikit-learn", "setting leakage: 'warn'"):
+        assert what in shown
