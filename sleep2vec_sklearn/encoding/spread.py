@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -192,11 +192,13 @@ class _Spread:
 def _workers_came_back() -> bool:
     """Wait for those of a cluster to be started again; with less than two joblib stays here."""
     give_up = time.monotonic() + _SECONDS_FOR_WORKERS
-    while _count_workers() is None:
-        if time.monotonic() > give_up:
-            return False
+    while time.monotonic() < give_up:
+        # joblib itself waits ten seconds for the first one, then raises
+        with suppress(TimeoutError):
+            if _count_workers() is not None:
+                return True
         time.sleep(0.2)
-    return True
+    return False
 
 
 def _threads_here() -> int | None:

@@ -32,19 +32,20 @@ N_EPOCHS = 6
 
 @pytest.fixture(scope="module")
 def dask_client():
+    """Function that waits until both workers of a cluster are there."""
     distributed = pytest.importorskip("distributed")
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     )
     with cluster, distributed.Client(cluster) as client:
-        yield client
+        yield lambda: client.wait_for_workers(2, timeout=60)
 
 
 @pytest.fixture(params=["loky", "dask"])
 def spread_out(request):
     """Function that opens the backend, two processes each."""
     if request.param == "dask":
-        request.getfixturevalue("dask_client")
+        request.getfixturevalue("dask_client")()
     return lambda: joblib.parallel_config(backend=request.param, n_jobs=2)
 
 
@@ -69,6 +70,7 @@ class Night:
 
     def __init__(self, seed, folder=None, deadly=False):
         self.seed, self.folder, self.deadly = seed, folder, deadly
+        self.caller = os.getpid()
         self.layout = {"spo2": self._signal().layout}
 
     def _signal(self):
@@ -80,7 +82,7 @@ class Night:
             with open(Path(self.folder) / f"read-{self.seed}", "a") as file:
                 file.write(f"{os.getpid()}\n")
             killed = Path(self.folder) / f"killed-{self.seed}"
-            if self.deadly and not killed.exists():
+            if self.deadly and os.getpid() != self.caller and not killed.exists():
                 killed.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
         return {"spo2": self._signal()}
@@ -219,13 +221,11 @@ def test_a_night_that_fails_is_a_nan_row_or_the_error(elsewhere, checkpoint_path
     with elsewhere(), pytest.warns(RecordingWarning, match=r"recording 3 \(flat\)"):
         rows = transformer.transform(nights)
     assert np.isnan(rows).any(axis=1).tolist() == [False] * 3 + [True] + [False] * 2
-    with (
-        elsewhere(),
-        pytest.raises(InvalidRecordingError, match=r"recording 3 \(flat\)"),
-        warnings.catch_warnings(),
-    ):
+    transformer.set_params(on_error="raise")
+    with elsewhere(), warnings.catch_warnings():
         warnings.simplefilter("error")
-        transformer.set_params(on_error="raise").transform(nights)
+        with pytest.raises(InvalidRecordingError, match=r"recording 3 \(flat\)"):
+            transformer.transform(nights)
 
 
 def test_a_checkpoint_that_workers_do_not_see_is_explained(checkpoint_in_memory, tmp_path):
@@ -270,6 +270,7 @@ def test_all_workers_killed_at_once_do_not_lose_the_run_nor_the_weights(
 ):
     nights = make_nights(8, tmp_path, deadly=(0, 1))
     transformer = Sleep2VecTransformer(checkpoint_in_memory, cache=None).fit(nights)
+    dask_client()
     lost = pytest.warns(RecordingWarning, match="a worker was lost")
     with joblib.parallel_config(backend="dask"), lost:
         rows = transformer.transform(nights)
@@ -290,3 +291,18 @@ def test_where_workers_are_lost_again_and_again_nights_are_encoded_here(
     ways = ["given to new workers", "encoded in this process"]
     assert [way in str(w.message) for way, w in zip(ways, given, strict=True)] == [True, True]
     np.testing.assert_array_equal(rows, embed(make_nights(3)))
+
+
+def test_workers_are_waited_for_as_long_as_they_may_come_back(monkeypatch):
+    counts = iter([TimeoutError("no worker yet"), None, 2])
+
+    def count():
+        found = next(counts)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(spread, "_count_workers", count)
+    assert spread._workers_came_back()
+    monkeypatch.setattr(spread, "_SECONDS_FOR_WORKERS", 0)
+    assert not spread._workers_came_back()
