@@ -8,7 +8,9 @@ import importlib
 from ._version import __version__
 
 _ROOMS = {
+    "EmbeddingTable": "encoding.table",
     "EpochSequence": "signals.epochs",
+    "PrecomputedEmbeddings": "encoding.precomputed",
     "Recording": "signals.recording",
     "RecordingMetadata": "encoding.metadata",
     "SleepStage": "signals.stages",

@@ -8,7 +8,9 @@ import sleep2vec_sklearn
 from sleep2vec_sklearn import errors
 
 PUBLIC = [
+    "EmbeddingTable",
     "EpochSequence",
+    "PrecomputedEmbeddings",
     "Recording",
     "RecordingMetadata",
     "Sleep2VecTransformer",
@@ -55,6 +57,7 @@ def test_an_unknown_name_is_an_attribute_error():
         ("import sleep2vec_sklearn.readers", "sklearn torch mne matplotlib"),
         ("import sleep2vec_sklearn.datasets", "sklearn torch mne matplotlib"),
         ("from sleep2vec_sklearn import Sleep2VecTransformer", "mne matplotlib"),
+        ("from sleep2vec_sklearn import PrecomputedEmbeddings", "torch mne matplotlib"),
     ],
 )
 def test_importing_stays_light(statement, heavy):

@@ -5,13 +5,25 @@ from __future__ import annotations
 
 import importlib
 
-_ROOMS = {"RecordingMetadata": "metadata", "Sleep2VecTransformer": "transformer"}
+_ROOMS = {
+    "EmbeddingTable": "table",
+    "PrecomputedEmbeddings": "precomputed",
+    "RecordingMetadata": "metadata",
+    "RowKeys": "keys",
+    "Sleep2VecTransformer": "transformer",
+}
 
-__all__ = ["RecordingMetadata", "Sleep2VecTransformer"]
+__all__ = [
+    "EmbeddingTable",
+    "PrecomputedEmbeddings",
+    "RecordingMetadata",
+    "RowKeys",
+    "Sleep2VecTransformer",
+]
 
 
 def __getattr__(name: str):
-    # the cache can be asked without loading torch
+    # the cache can be asked, and tables looked up, without torch
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_ROOMS[name]}", __name__), name)

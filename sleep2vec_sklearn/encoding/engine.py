@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from ..errors import CheckpointError, InvalidRecordingError, ReadError, Sleep2VecError
@@ -61,6 +62,8 @@ class EncodedNight:
         Modalities that were in the cache.
     error : Sleep2VecError or None
         Why it could not be encoded.
+    rows : ndarray or None
+        Its rows, made where it was encoded; the tokens are then left out.
     """
 
     position: int
@@ -68,6 +71,7 @@ class EncodedNight:
     left_out: tuple[str, ...] = ()
     n_cached: int = 0
     error: Sleep2VecError | None = None
+    rows: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,15 @@ class Engine:
             finally:
                 for future in pending:
                     future.cancel()
+
+    def holds(self, recording: Recording) -> bool:
+        """Whether all tokens of a recording are in this process's memory."""
+        names = [name for name in self.modalities if name in recording.modalities]
+        try:
+            keys = self._keys(recording, names)
+        except (Sleep2VecError, OSError):
+            return False
+        return bool(names) and all(self.cache.peek(key) is not None for key in keys.values())
 
     def _prepare(self, recording: Recording) -> _PreparedNight:
         names = [name for name in self.modalities if name in recording.modalities]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,9 +14,33 @@ from .engine import EncodedNight
 from .fusion import fuse, fuse_summaries, pool
 from .inputs import EncoderInput
 
-__all__ = ["RowCollector"]
+__all__ = ["RowCollector", "RowSummary"]
 
 _LINES_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RowSummary:
+    """How the tokens of a night become its rows.
+
+    Attributes
+    ----------
+    modalities : tuple of str
+        In the order of their blocks.
+    fusion, pooling : str
+        See :class:`Sleep2VecTransformer`.
+    """
+
+    modalities: tuple[str, ...]
+    fusion: str
+    pooling: str
+
+    def __call__(self, night: EncodedNight, epochs: np.ndarray | None) -> np.ndarray:
+        """Rows of these epochs, or the one row of the night if there are none."""
+        if epochs is None and self.pooling == "cls":
+            return fuse_summaries(night.modalities, self.modalities, self.fusion)
+        tokens, valid = fuse(night.modalities, self.modalities, self.fusion)
+        return pool(tokens, valid, self.pooling) if epochs is None else tokens[epochs]
 
 
 class RowCollector:
@@ -42,9 +67,7 @@ class RowCollector:
         pooling: str,
     ):
         self._given = given
-        self._modalities = modalities
-        self._fusion = fusion
-        self._pooling = pooling
+        self.summary = RowSummary(tuple(modalities), fusion, pooling)
         self._sums = np.zeros((given.n_rows, n_columns), dtype=np.float32)
         self._counts = np.zeros((given.n_rows, 1), dtype=np.float32)
         self._failures: list[str] = list(given.unusable)
@@ -59,16 +82,13 @@ class RowCollector:
             where = self._given.places[night.position]
             self._left_out.append(f"{where}: {', '.join(night.left_out)}")
         rows = self._given.rows[night.position]
-        self._sums[rows] += self._summarise(night)
+        if night.rows is None:
+            epochs = self._given.epochs
+            wanted = None if epochs is None else epochs[night.position]
+            self._sums[rows] += self.summary(night, wanted)
+        else:
+            self._sums[rows] += night.rows
         self._counts[rows] += 1
-
-    def _summarise(self, night: EncodedNight) -> np.ndarray:
-        if self._given.epochs is None and self._pooling == "cls":
-            return fuse_summaries(night.modalities, self._modalities, self._fusion)
-        tokens, valid = fuse(night.modalities, self._modalities, self._fusion)
-        if self._given.epochs is None:
-            return pool(tokens, valid, self._pooling)
-        return tokens[self._given.epochs[night.position]]
 
     def result(self, stacklevel: int) -> np.ndarray:
         """The rows, NaN where nothing could be encoded; warns of what was left out."""

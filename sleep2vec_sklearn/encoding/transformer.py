@@ -22,6 +22,8 @@ from .leakage import RowsBySubject, guard
 from .parameters import check_parameters, choose_modalities
 from .relay import listen, relay_warnings
 from .rows import RowCollector
+from .spread import encode_nights
+from .table import EmbeddingTable, embed
 
 __all__ = ["Sleep2VecTransformer"]
 
@@ -189,15 +191,32 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
             If X holds other rows of a subject of :meth:`fit`, with
             ``set_config(leakage="raise")``; by default that is a warning.
         """
-        check_is_fitted(self, "checkpoint_sha256_")
-        given = read_input(X, self.on_error)
-        if given.unit != self.unit_:
-            raise InvalidRecordingError(
-                f"X holds {given.unit}s, but this transformer was fitted on {self.unit_}s. "
-                "Pass the same kind, or fit a clone for the other."
-            )
+        given = self._read_as_fitted(X)
         guard(getattr(self, "_rows_at_fit", None), given, stacklevel=3)
         return self._label_rows(self._encode(given), given)
+
+    def embed(self, X) -> EmbeddingTable:
+        """Embed recordings or epochs into a table, to be kept and looked up later.
+
+        Parameters
+        ----------
+        X : list of Recording or dict, list of lists of them, or EpochSequence
+            Of the same kind as at fit; each recording with an id of its own.
+
+        Returns
+        -------
+        EmbeddingTable
+            The rows of :meth:`transform`, their names, the seconds of each modality behind them,
+            and their provenance. :class:`PrecomputedEmbeddings` looks rows up in it.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        InvalidRecordingError, ReadError
+            If a recording cannot be encoded and ``on_error="raise"``, or two share a name.
+        """
+        return embed(self, X)
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the columns, e.g. ``sleep2vec_007``, or ``eeg_007`` with concat.
@@ -239,6 +258,16 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
         relay_warnings()
         super().__setstate__(state)
 
+    def _read_as_fitted(self, X) -> EncoderInput:
+        check_is_fitted(self, "checkpoint_sha256_")
+        given = read_input(X, self.on_error)
+        if given.unit != self.unit_:
+            raise InvalidRecordingError(
+                f"X holds {given.unit}s, but this transformer was fitted on {self.unit_}s. "
+                "Pass the same kind, or fit a clone for the other."
+            )
+        return given
+
     def _load_checkpoint(self) -> Checkpoint:
         if isinstance(self.checkpoint, Checkpoint):
             return self.checkpoint
@@ -259,7 +288,7 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
         doubled = self.pooling == "mean_std" and self.unit_ == "night"
         return 2 * width if doubled else width
 
-    def _encode(self, given: EncoderInput) -> np.ndarray:
+    def _encode(self, given: EncoderInput, *watchers) -> np.ndarray:
         checkpoint = self._load_fitted_checkpoint()
         width = self._count_features(checkpoint.config)
         if width != self.n_features_out_:
@@ -282,11 +311,13 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
             given, self.n_features_out_, self.modalities_, self.fusion, self.pooling
         )
         # closed here, as the error raised would keep the threads that read ahead alive
-        with closing(engine.encode(given.recordings, given.places)) as encoded:
+        nights = encode_nights(engine, given, collector.summary, self.checkpoint, self.device)
+        with closing(nights) as encoded:
             for night in self._with_progress(encoded, len(given.recordings)):
                 if night.error is not None and self.on_error == "raise":
                     raise night.error
-                collector.add(night)
+                for watcher in (collector, *watchers):
+                    watcher.add(night)
         complaint = None if store is None else store.take_complaint()
         if complaint is not None:
             warnings.warn(complaint, CacheWarning, stacklevel=4)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A transformer that looks rows up instead of encoding them: no signals, no torch."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.validation import check_is_fitted
+
+from ..errors import ReadError
+from .keys import as_row_keys
+from .table import EmbeddingTable
+
+__all__ = ["PrecomputedEmbeddings"]
+
+_FILES_KEPT = 2
+
+
+class PrecomputedEmbeddings(TransformerMixin, BaseEstimator):
+    """Stand in for a Sleep2VecTransformer whose rows were kept in a table.
+
+    Rows are looked up by recording, and by epoch where they are epochs; they equal those of the
+    transformer bit for bit. Needs neither torch nor the signals.
+
+    Parameters
+    ----------
+    table : EmbeddingTable, str or path
+        A table, or the file of one. The last files read are remembered, and read again when they
+        change. Pickles carry a table that was given as such, and only the path of a file.
+
+    Attributes
+    ----------
+    unit_ : {"night", "epoch"}
+        What a row stands for.
+    n_features_out_ : int
+        Number of columns.
+    checkpoint_sha256_ : str
+        Hash of the encoder that made the table.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import PrecomputedEmbeddings, Sleep2VecTransformer
+    >>> from sleep2vec_sklearn import EpochSequence, make_sleep_cohort
+    >>> X = EpochSequence(make_sleep_cohort(2, hours=1, modalities=["ibi"], random_state=0))
+    >>> table = Sleep2VecTransformer().fit(X).embed(X)
+    >>> lookup = PrecomputedEmbeddings(table).fit(X)
+    >>> lookup.transform(X[:10]).shape, bool((lookup.transform(table.X) == table.values).all())
+    ((10, 128), True)
+    """
+
+    def __init__(self, table):
+        self.table = table
+
+    def fit(self, X, y=None):
+        """Open the table and check that it has the rows of X.
+
+        Parameters
+        ----------
+        X : RowKeys, pandas index, list of Recording, list of lists of them, or EpochSequence
+            ``table.X`` or ``table.index`` or part of it; or what the table was made from.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ReadError
+            If the file cannot be read.
+        InvalidRecordingError
+            If a row is not in the table, or a recording has no id.
+        """
+        table = self._open()
+        table.rows_of(as_row_keys(X))
+        self.unit_ = table.X.unit
+        self.n_features_out_ = table.values.shape[1]
+        self.checkpoint_sha256_ = table.provenance["checkpoint_sha256"]
+        self._feature_names_out = table.feature_names
+        return self
+
+    def transform(self, X):
+        """Look rows up.
+
+        Parameters
+        ----------
+        X : RowKeys, pandas index, list of Recording, list of lists of them, or EpochSequence
+
+        Returns
+        -------
+        float32 ndarray of shape (len(X), n_features_out_), or a DataFrame
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        InvalidRecordingError
+            If a row is not in the table.
+        ReadError
+            If the file is gone, or holds another encoder's rows than at fit.
+        """
+        check_is_fitted(self, "checkpoint_sha256_")
+        keys = as_row_keys(X)
+        table = self._open()
+        sha256 = table.provenance["checkpoint_sha256"]
+        same = sha256 == self.checkpoint_sha256_
+        if not same or not np.array_equal(table.feature_names, self._feature_names_out):
+            raise ReadError(
+                f"{table!r} is not the table of fit: made by checkpoint {sha256[:12]} with "
+                f"{len(table.feature_names)} features, at fit {self.checkpoint_sha256_[:12]} with "
+                f"{self.n_features_out_}. Restore it, or fit again."
+            )
+        rows = table.values[table.rows_of(keys)]
+        if _get_output_config("transform", self)["dense"] == "pandas":
+            import pandas as pd
+
+            return pd.DataFrame(rows, index=keys.index, columns=self.get_feature_names_out())
+        return rows
+
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+        """Names of the columns, those of the transformer that made the table.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        object ndarray of shape (n_features_out_,)
+        """
+        check_is_fitted(self, "checkpoint_sha256_")
+        return self._feature_names_out.copy()
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.dict = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _open(self) -> EmbeddingTable:
+        if isinstance(self.table, EmbeddingTable):
+            return self.table
+        try:
+            path = Path(self.table).resolve()
+            status = path.stat()
+        except OSError as error:
+            raise ReadError(
+                f"{self.table}: no such table ({error.strerror}). Write it with "
+                "transformer.embed(X).save(path), or pass the table itself."
+            ) from error
+        except TypeError as error:
+            raise TypeError(
+                f"table must be an EmbeddingTable or the path of one, got "
+                f"{type(self.table).__name__}. A DataFrame alone lacks provenance: keep the "
+                "table it came from."
+            ) from error
+        return _load(path, (status.st_ino, status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=_FILES_KEPT)
+def _load(path: Path, stamp: tuple[int, int, int]) -> EmbeddingTable:
+    """Read a file; ``stamp`` only tells its versions apart."""
+    return EmbeddingTable.load(path)

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Embeddings kept with what they were made from, to be used later without signals or torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InvalidRecordingError
+from ..signals.modality import EPOCH_SECONDS
+from .inputs import EncoderInput
+from .keys import RowKeys
+from .table_files import read_table, write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .engine import EncodedNight
+
+__all__ = ["EmbeddingTable", "embed"]
+
+
+class EmbeddingTable:
+    """Rows of a transformer with their names and their provenance; not to be changed.
+
+    Made by :meth:`Sleep2VecTransformer.embed`, or read by :meth:`load`, which needs no torch.
+
+    Parameters
+    ----------
+    keys : RowKeys
+        Names of the rows.
+    values : float32 array of shape (n_rows, n_features)
+        The embeddings.
+    coverage : float32 array of shape (n_rows, n_modalities)
+        Seconds of each modality behind each row.
+    provenance : mapping
+        JSON values; ``features`` and ``modalities`` name the columns of the arrays.
+
+    Attributes
+    ----------
+    X : RowKeys
+        One key per row, for :class:`PrecomputedEmbeddings`; has ``groups`` and ``stages`` as an
+        :class:`EpochSequence` has.
+    values : read-only float32 ndarray of shape (n_rows, n_features)
+    provenance : dict
+        Name and sha256 of the checkpoint, the transformer's parameters, the versions used.
+
+    Raises
+    ------
+    InvalidRecordingError
+        If two nights of one name have different rows.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Sleep2VecTransformer, make_sleep_cohort
+    >>> nights = make_sleep_cohort(2, hours=1, modalities=["ibi"], random_state=0)
+    >>> table = Sleep2VecTransformer().fit(nights).embed(nights)
+    >>> table.frame.shape, bool((table.coverage["ibi"] > 3000).all())
+    ((2, 128), True)
+    """
+
+    def __init__(self, keys: RowKeys, values, coverage, provenance: Mapping):
+        self.X = keys
+        self.values = np.asarray(values, dtype=np.float32).view()
+        self.values.flags.writeable = False
+        self.provenance = dict(provenance)
+        self._coverage = np.asarray(coverage, dtype=np.float32)
+        self._check_repeated()
+
+    def __deepcopy__(self, memo: dict) -> EmbeddingTable:
+        # scikit-learn clones a parameter by a deep copy, in every fold
+        return self
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        return (
+            f"EmbeddingTable({len(self)} {self.X.unit}s of {len(self.X.names)} recordings, "
+            f"{len(self.feature_names)} features, {self.provenance.get('checkpoint')})"
+        )
+
+    @property
+    def index(self) -> pd.Index:
+        """Recordings, or a MultiIndex (recording, epoch)."""
+        return self.X.index
+
+    @property
+    def feature_names(self) -> np.ndarray:
+        """Names of the columns, as ``get_feature_names_out`` gives them; object array."""
+        return np.array(self.provenance["features"], dtype=object)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The embeddings, one named row and column each."""
+        import pandas as pd
+
+        return pd.DataFrame(self.values, index=self.index, columns=self.feature_names)
+
+    @cached_property
+    def coverage(self) -> pd.DataFrame:
+        """Seconds of signal per row and modality, counted in whole epochs; 0 where missing."""
+        import pandas as pd
+
+        return pd.DataFrame(self._coverage, index=self.index, columns=self.provenance["modalities"])
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the table to a .parquet or .npz file, all of it or nothing.
+
+        The provenance goes into the file; in Parquet as ``sleep2vec_sklearn`` in the schema's
+        metadata.
+
+        Parameters
+        ----------
+        path : path-like
+            ``.parquet`` needs pyarrow: ``pip install 'sleep2vec-sklearn[parquet]'``.
+
+        Raises
+        ------
+        ValueError
+            For another suffix, or names that are neither text nor whole numbers.
+        ImportError
+            If pyarrow is missing.
+        """
+        write_table(Path(path), self.X, self.values, self._coverage, self.provenance)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> EmbeddingTable:
+        """Read a table written by :meth:`save`.
+
+        Raises
+        ------
+        ReadError
+            If the file is missing, damaged, foreign, or of a newer version.
+        """
+        return cls(*read_table(Path(path)))
+
+    @classmethod
+    def concat(cls, tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
+        """One table of the rows of several, as the jobs of a cluster write them.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or they were made by different checkpoints or parameters.
+        """
+        tables = list(tables)
+        if not tables:
+            raise ValueError("concat needs at least one table, got none.")
+        made = [{**table.provenance, "versions": None, "device": None} for table in tables]
+        for place, other in enumerate(made):
+            different = [k for k in {**made[0], **other} if other.get(k) != made[0].get(k)]
+            if different:
+                raise ValueError(
+                    f"table {place} differs from the first in {', '.join(sorted(different))}: "
+                    f"{[other.get(k) for k in sorted(different)]}. Rows of different encoders "
+                    "cannot be compared; embed all nights with one checkpoint and the same "
+                    "parameters."
+                )
+        return cls(
+            RowKeys.concat([table.X for table in tables]),
+            np.concatenate([table.values for table in tables]),
+            np.concatenate([table._coverage for table in tables]),
+            tables[0].provenance,
+        )
+
+    def rows_of(self, keys: RowKeys) -> np.ndarray:
+        """Where the rows of these keys are.
+
+        Parameters
+        ----------
+        keys : RowKeys
+
+        Returns
+        -------
+        int ndarray of shape (len(keys),)
+
+        Raises
+        ------
+        InvalidRecordingError
+            If a key is not in the table, or stands for the other kind of row.
+        """
+        if keys.unit != self.X.unit:
+            raise InvalidRecordingError(
+                f"X holds {keys.unit}s, but this table has rows of {self.X.unit}s. Pass the same "
+                "kind, or embed a table of the other."
+            )
+        place = {name: i for i, name in enumerate(self.X.names)}
+        known = np.array([place.get(name, -1) for name in keys.names], dtype=np.int64)
+        wanted = self._code(known[keys.recording_index], keys.epoch_index)
+        codes, order = self._codes
+        found = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
+        missing = np.flatnonzero(codes[found] != wanted)
+        if len(missing):
+            raise InvalidRecordingError(self._explain(keys, missing))
+        return order[found]
+
+    @cached_property
+    def _codes(self) -> tuple[np.ndarray, np.ndarray]:
+        codes = self._code(self.X.recording_index.astype(np.int64), self.X.epoch_index)
+        order = np.argsort(codes, kind="stable")
+        return codes[order], order
+
+    @staticmethod
+    def _code(recordings: np.ndarray, epochs: np.ndarray | None) -> np.ndarray:
+        """One number per row; -1 for a recording that is unknown."""
+        if epochs is None:
+            return recordings
+        return np.where(recordings < 0, -1, (recordings << 32) + epochs)
+
+    def _explain(self, keys: RowKeys, missing: np.ndarray) -> str:
+        first = keys[int(missing[0])]
+        what = f"recording {first.recording!r}"
+        what += "" if first.epoch is None else f", epoch {first.epoch},"
+        return (
+            f"{what} is not in the table ({len(missing)} of the {len(keys)} rows asked for are "
+            f"not); it has {len(self)} rows of {len(self.X.names)} recordings "
+            f"(such as {self.X.names[0]!r}). Embed the recordings that are missing with "
+            f"Sleep2VecTransformer({self.provenance.get('checkpoint')!r}).embed and join the "
+            "tables by EmbeddingTable.concat, or leave these rows out of X."
+        )
+
+    def _check_repeated(self) -> None:
+        codes, order = self._codes
+        again = np.flatnonzero(codes[1:] == codes[:-1]) + 1
+        rows, before = self.values[order[again]], self.values[order[again - 1]]
+        different = again[~((rows == before) | (np.isnan(rows) & np.isnan(before))).all(axis=1)]
+        if len(different):
+            name = self.X[int(order[different[0]])].recording
+            raise InvalidRecordingError(
+                f"two different recordings are both named {name!r}, so that its rows could not be "
+                "told apart later. Give each recording an id of its own."
+            )
+
+
+class _CoverageCollector:
+    """Seconds of each modality behind each row of X."""
+
+    def __init__(self, given: EncoderInput, modalities: Sequence[str]):
+        self.seconds = np.zeros((given.n_rows, len(modalities)), dtype=np.float32)
+        self._given = given
+        self._column = {name: place for place, name in enumerate(modalities)}
+
+    def add(self, night: EncodedNight) -> None:
+        rows, epochs = self._given.rows[night.position], self._given.epochs
+        for name, encoded in night.modalities.items():
+            valid = encoded.valid
+            valid = valid.sum() if epochs is None else valid[epochs[night.position]]
+            self.seconds[rows, self._column[name]] += EPOCH_SECONDS * valid
+
+
+def embed(transformer, X) -> EmbeddingTable:
+    """Rows of a fitted transformer as a table; see :meth:`Sleep2VecTransformer.embed`."""
+    import sklearn
+    import torch
+
+    from .._version import __version__
+    from .engine import ENCODING_REVISION
+
+    given = transformer._read_as_fitted(X)
+    layer = transformer.layer
+    coverage = _CoverageCollector(given, transformer.modalities_)
+    values = transformer._encode(given, coverage)
+    provenance = {
+        "checkpoint": transformer._load_checkpoint().name,
+        "checkpoint_sha256": transformer.checkpoint_sha256_,
+        "unit": transformer.unit_,
+        "modalities": list(transformer.modalities_),
+        "fusion": transformer.fusion,
+        "pooling": transformer.pooling if transformer.unit_ == "night" else None,
+        "layer": layer if isinstance(layer, str) else int(layer),
+        "precision": transformer.precision_,
+        "device": transformer.device_,
+        "encoding_revision": ENCODING_REVISION,
+        "versions": {
+            "sleep2vec_sklearn": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "scikit-learn": sklearn.__version__,
+            "torch": torch.__version__,
+        },
+        "features": transformer.get_feature_names_out().tolist(),
+    }
+    return EmbeddingTable(RowKeys.from_input(given), values, coverage.seconds, provenance)

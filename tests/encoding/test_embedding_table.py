@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import builtins
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import train_test_split
+
+from sleep2vec_sklearn import (
+    EmbeddingTable,
+    EpochSequence,
+    Recording,
+    Sleep2VecTransformer,
+    load_checkpoint,
+)
+from sleep2vec_sklearn.encoding import RowKeys
+from sleep2vec_sklearn.errors import InvalidRecordingError, ReadError
+
+FORMATS = ["parquet", "npz"]
+
+
+@pytest.fixture(scope="module")
+def make_table(checkpoint_path):
+    """Function of (X, **parameters)."""
+
+    def make(X, **parameters):
+        return Sleep2VecTransformer(checkpoint_path, **parameters).fit(X).embed(X)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def epochs(cohort):
+    return EpochSequence(cohort)[3:200]
+
+
+@pytest.fixture(scope="module")
+def epoch_table(make_table, epochs):
+    return make_table(epochs, fusion="concat")
+
+
+@pytest.fixture(scope="module")
+def night_table(make_table, cohort):
+    return make_table(cohort, pooling="mean_std")
+
+
+@pytest.fixture(scope="module", params=["epochs", "nights"])
+def table(request, epoch_table, night_table):
+    return epoch_table if request.param == "epochs" else night_table
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.values, other.values)
+    pd.testing.assert_frame_equal(one.frame, other.frame)
+    pd.testing.assert_frame_equal(one.coverage, other.coverage)
+    np.testing.assert_array_equal(one.X.groups, other.X.groups)
+    np.testing.assert_array_equal(one.X.stages, other.X.stages)
+    assert one.provenance == other.provenance
+
+
+def test_rows_equal_those_of_transform_bit_for_bit(epoch_table, night_table, embed, epochs, cohort):
+    np.testing.assert_array_equal(epoch_table.values, embed(epochs, fusion="concat"))
+    np.testing.assert_array_equal(night_table.values, embed(cohort, pooling="mean_std"))
+
+
+def test_the_frame_is_the_transformers_own(make_table, checkpoint_path, epochs, cohort):
+    for X in (epochs, cohort, [cohort[:2], cohort[2:4]]):
+        transformer = Sleep2VecTransformer(checkpoint_path).set_output(transform="pandas")
+        pd.testing.assert_frame_equal(make_table(X).frame, transformer.fit_transform(X))
+
+
+def test_provenance_says_what_made_the_rows(night_table, checkpoint_path):
+    checkpoint = load_checkpoint(checkpoint_path)
+    provenance = night_table.provenance
+    assert provenance["checkpoint"] == "small"
+    assert provenance["checkpoint_sha256"] == checkpoint.sha256
+    assert (provenance["pooling"], provenance["unit"]) == ("mean_std", "night")
+    assert set(provenance["versions"]) == {
+        "sleep2vec_sklearn",
+        "python",
+        "numpy",
+        "scikit-learn",
+        "torch",
+    }
+    assert json.loads(json.dumps(provenance)) == provenance
+
+
+def test_coverage_counts_the_seconds_of_each_modality(make_table, noise):
+    eeg, rate = noise("eeg", 4)
+    eeg[: round(30 * rate)] = np.nan
+    night = Recording({"eeg": (eeg, rate), "spo2": noise("spo2", 3)}, duration=120, id="n")
+    expected = {"eeg": [0, 30, 30, 30], "spo2": [30, 30, 30, 0], "ecg": [0, 0, 0, 0]}
+    by_epoch, by_night = make_table(EpochSequence([night])).coverage, make_table([night]).coverage
+    for name, seconds in expected.items():
+        assert by_epoch[name].tolist() == seconds
+        assert by_night[name].tolist() == [sum(seconds)]
+
+
+def test_a_subjects_row_covers_all_its_nights(make_table, cohort):
+    nights = make_table(cohort[:2]).coverage
+    subject = make_table([cohort[:2]]).coverage
+    np.testing.assert_array_equal(subject.iloc[0], nights.sum())
+
+
+def test_a_night_that_cannot_be_encoded_covers_nothing(make_table, cohort):
+    broken = Recording({"spo2": np.full(400, np.nan)}, id="broken")
+    with pytest.warns(UserWarning, match="could not be encoded"):
+        table = make_table([cohort[0], broken], on_error="nan")
+    assert table.frame.loc["broken"].isna().all()
+    assert not table.coverage.loc["broken"].any()
+
+
+def test_embed_needs_a_fit_and_the_same_kind_of_rows(checkpoint_path, cohort):
+    transformer = Sleep2VecTransformer(checkpoint_path)
+    with pytest.raises(NotFittedError):
+        transformer.embed(cohort)
+    with pytest.raises(InvalidRecordingError, match=r"X holds epochs, but .* fitted on nights"):
+        transformer.fit(cohort).embed(EpochSequence(cohort))
+
+
+def test_two_nights_of_one_name_are_refused(make_table, cohort, noise):
+    one, other = (Recording({"spo2": noise("spo2", seed=s)}, id="same") for s in range(2))
+    with pytest.raises(InvalidRecordingError, match=r"both named 'same'.*an id of its own"):
+        make_table([one, other])
+    assert len(make_table([one, one])) == 2
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_gives_the_table_back(table, tmp_path, suffix):
+    path = tmp_path / f"rows.{suffix}"
+    table.save(path)
+    assert_same(EmbeddingTable.load(path), table)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+names = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=4), min_size=1)
+
+
+@given(names=names | st.lists(st.integers(-(2**40), 2**40), min_size=1), data=st.data())
+def test_any_names_survive_a_file(tmp_path_factory, names, data):
+    names = list(dict.fromkeys(names))
+    rows = st.lists(st.integers(0, len(names) - 1), min_size=1, max_size=9, unique=True)
+    which = sorted(data.draw(rows))
+    keys = RowKeys(names, names, which, np.arange(len(which)))
+    provenance = {"features": ["a", "b"], "modalities": ["eeg"]}
+    values = np.arange(2 * len(which)).reshape(-1, 2)
+    table = EmbeddingTable(keys, values, np.zeros((len(which), 1)), provenance)
+    for suffix in FORMATS:
+        path = tmp_path_factory.getbasetemp() / f"names.{suffix}"
+        table.save(path)
+        assert_same(EmbeddingTable.load(path), table)
+
+
+def test_names_of_other_kinds_are_refused(make_table, cohort, tmp_path):
+    night = Recording(dict(cohort[0]), rates=cohort[0].rates, id="n", subject=("site", 3))
+    with pytest.raises(ValueError, match=r"found \('site', 3\)"):
+        make_table([night]).save(tmp_path / "rows.npz")
+
+
+def test_parquet_is_read_by_other_tools(epoch_table, tmp_path):
+    epoch_table.save(tmp_path / "rows.parquet")
+    frame = pd.read_parquet(tmp_path / "rows.parquet").set_index(["recording", "epoch"])
+    np.testing.assert_array_equal(frame[list(epoch_table.feature_names)], epoch_table.values)
+    np.testing.assert_array_equal(frame["stage"], epoch_table.X.stages)
+    np.testing.assert_array_equal(frame["eeg_seconds"], epoch_table.coverage["eeg"])
+
+
+def test_without_pyarrow_the_way_out_is_named(night_table, tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def without_pyarrow(name, *args, **kwargs):
+        if name.startswith("pyarrow"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_pyarrow)
+    for use in (night_table.save, EmbeddingTable.load):
+        with pytest.raises(ImportError, match=r"pip install 'sleep2vec-sklearn\[parquet\]'.*\.npz"):
+            use(tmp_path / "rows.parquet")
+
+
+def test_a_table_loads_without_torch(night_table, tmp_path):
+    night_table.save(tmp_path / "rows.npz")
+    program = (
+        "import sys; from sleep2vec_sklearn import EmbeddingTable; "
+        f"table = EmbeddingTable.load({str(tmp_path / 'rows.npz')!r}); "
+        "print(table.frame.shape, 'torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert shown.stdout.strip() == f"{night_table.frame.shape} False", shown.stderr
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_damaged_and_foreign_files_are_explained(night_table, tmp_path, suffix):
+    path = tmp_path / f"rows.{suffix}"
+    with pytest.raises(ReadError, match=r"rows.*No such file"):
+        EmbeddingTable.load(path)
+    night_table.save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ReadError, match=rf"rows\.{suffix}"):
+        EmbeddingTable.load(path)
+    if suffix == "npz":
+        np.savez(path, a=np.zeros(3))
+    else:
+        pd.DataFrame({"a": [1.0]}).to_parquet(path)
+    with pytest.raises(ReadError, match=r"something else.*EmbeddingTable\.save"):
+        EmbeddingTable.load(path)
+
+
+def test_npz_never_runs_code(tmp_path):
+    path = tmp_path / "rows.npz"
+    np.savez(path, provenance=np.array([{"format_version": 1}], dtype=object))
+    with pytest.raises(ReadError, match="allow_pickle=False"):
+        EmbeddingTable.load(path)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_files_of_a_newer_version_are_refused(night_table, tmp_path, monkeypatch, suffix):
+    from sleep2vec_sklearn.encoding import table_files
+
+    path = tmp_path / f"rows.{suffix}"
+    with monkeypatch.context() as patch:
+        patch.setattr(table_files, "FORMAT_VERSION", 2)
+        night_table.save(path)
+    with pytest.raises(ReadError, match=r"format 2 by a newer version.*pip install -U"):
+        EmbeddingTable.load(path)
+
+
+def test_another_kind_of_file_is_refused(night_table, tmp_path):
+    with pytest.raises(ValueError, match=r"'\.csv'.*\.parquet and \.npz"):
+        night_table.save(tmp_path / "rows.csv")
+
+
+def test_a_write_that_fails_leaves_the_old_file(night_table, tmp_path, monkeypatch):
+    path = tmp_path / "rows.npz"
+    night_table.save(path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        night_table.save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_tables_of_parts_are_the_table_of_the_whole(make_table, cohort):
+    for kind in (list, EpochSequence):
+        parts = [make_table(kind(cohort[:3])), make_table(kind(cohort[3:]))]
+        assert_same(EmbeddingTable.concat(parts), make_table(kind(cohort)))
+
+
+def test_tables_of_different_encoders_are_not_joined(make_table, cohort, checkpoint_path):
+    one, other = make_table(cohort[:2]), make_table(cohort[2:], layer=1)
+    with pytest.raises(ValueError, match="table 1 differs from the first in layer"):
+        EmbeddingTable.concat([one, other])
+
+
+def test_a_table_is_not_changed_by_accident(night_table):
+    with pytest.raises(ValueError, match="read-only"):
+        night_table.values[0] = 0
+
+
+def test_keys_are_indexed_as_epochs_are(epoch_table, epochs):
+    X = epoch_table.X
+    picks = [slice(5, 60, 7), np.array([4, 2, 150]), np.arange(len(X)) % 3 == 0, []]
+    for pick in picks:
+        assert X[pick].index.equals(epochs[pick].index)
+        np.testing.assert_array_equal(X[pick].stages, epochs[pick].stages)
+        np.testing.assert_array_equal(X[pick].groups, epochs[pick].groups)
+    parts = train_test_split(X, X.stages, random_state=0)
+    assert parts[0].shape == parts[2].shape
+    assert tuple(X[0]) == epochs.index[0]
+
+
+def test_keys_are_no_array(night_table):
+    with pytest.raises(TypeError, match="PrecomputedEmbeddings"):
+        np.asarray(night_table.X)

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from sleep2vec_sklearn import (
+    EmbeddingTable,
+    EpochSequence,
+    PrecomputedEmbeddings,
+    Recording,
+    Sleep2VecTransformer,
+)
+from sleep2vec_sklearn.errors import InvalidRecordingError, ReadError
+
+
+@pytest.fixture(scope="module")
+def transformer(checkpoint_path):
+    return Sleep2VecTransformer(checkpoint_path)
+
+
+@pytest.fixture(scope="module", params=["epochs", "nights", "subjects"])
+def X(request, cohort):
+    subjects = [cohort[:2], cohort[2:5], [cohort[5]]]
+    return {"epochs": EpochSequence(cohort), "nights": cohort, "subjects": subjects}[request.param]
+
+
+@pytest.fixture(scope="module")
+def table(transformer, X):
+    return clone(transformer).fit(X).embed(X)
+
+
+@pytest.fixture(scope="module")
+def rows(transformer, X):
+    return clone(transformer).fit_transform(X)
+
+
+@pytest.fixture(params=["parquet", "npz"])
+def path(request, table, tmp_path):
+    table.save(tmp_path / f"rows.{request.param}")
+    return tmp_path / f"rows.{request.param}"
+
+
+def test_rows_equal_those_of_the_transformer(table, path, X, rows):
+    for source in (table, path, str(path)):
+        for keys in (X, table.X, table.index, list(table.X)):
+            found = PrecomputedEmbeddings(source).fit_transform(keys)
+            np.testing.assert_array_equal(found, rows)
+            assert found.dtype == np.float32
+
+
+def test_any_part_in_any_order_is_found(table, X, rows):
+    order = np.random.default_rng(0).permutation(len(X))[: len(X) // 2]
+    part = X[order] if isinstance(X, EpochSequence) else [X[i] for i in order]
+    lookup = PrecomputedEmbeddings(table).fit(X)
+    for keys in (part, table.X[order], table.index[order]):
+        np.testing.assert_array_equal(lookup.transform(keys), rows[order])
+
+
+def test_names_of_columns_and_rows_are_the_transformers(table, transformer, X):
+    other = clone(transformer).set_output(transform="pandas").fit(X)
+    lookup = PrecomputedEmbeddings(table).set_output(transform="pandas").fit(X)
+    np.testing.assert_array_equal(lookup.get_feature_names_out(), other.get_feature_names_out())
+    pd.testing.assert_frame_equal(lookup.transform(X), other.transform(X))
+    polars = lookup.set_output(transform="polars").transform(table.X)
+    assert polars.columns == other.get_feature_names_out().tolist()
+
+
+def test_signals_are_not_read(counting_source, noise, checkpoint_path):
+    source = counting_source({"spo2": (*noise("spo2", 6), "%")})
+    nights = [Recording.from_source(source, id="n")]
+    table = Sleep2VecTransformer(checkpoint_path).fit(nights).embed(nights)
+    source.reads.clear()
+    lookup = PrecomputedEmbeddings(table)
+    lookup.fit_transform(nights)
+    assert source.reads == []
+
+
+def test_scores_are_those_of_the_transformer(cohort, transformer):
+    X = EpochSequence(cohort)
+    table = clone(transformer).fit(X).embed(X)
+    head, cv = LogisticRegression(C=1e-3), GroupKFold(3)
+
+    def score(first, X):
+        model = make_pipeline(first, head)
+        return cross_val_score(model, X, X.stages, groups=X.groups, cv=cv, error_score="raise")
+
+    expected = score(transformer, X)
+    np.testing.assert_array_equal(score(PrecomputedEmbeddings(table), table.X), expected)
+    np.testing.assert_array_equal(score(PrecomputedEmbeddings(table), X), expected)
+
+
+def test_a_search_runs_on_keys(table):
+    X, y = table.X, np.arange(len(table)) % 2
+    model = make_pipeline(PrecomputedEmbeddings(table), LogisticRegression())
+    grid = {"logisticregression__C": [1e-4, 1e-2]}
+    cv = 3 if len(y) > 5 else [([0, 1], [2]), ([1, 2], [0])]
+    search = GridSearchCV(model, grid, cv=cv, error_score="raise").fit(X, y)
+    assert search.predict(X).shape == y.shape
+
+
+WITHOUT_TORCH = """
+import sys
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ImportError(name)
+sys.meta_path.insert(0, NoTorch())
+import pickle, numpy as np
+from sleep2vec_sklearn import EmbeddingTable
+from sleep2vec_sklearn.signals import Recording
+model = pickle.load(open(sys.argv[1], "rb"))
+X = EmbeddingTable.load(sys.argv[2]).X
+np.save(sys.argv[3], model.predict_proba(X))
+"""
+
+
+def test_a_fitted_pipeline_predicts_without_torch_and_signals(path, tmp_path, table):
+    y = np.arange(len(table)) % 2
+    model = make_pipeline(PrecomputedEmbeddings(path), LogisticRegression()).fit(table.X, y)
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(model))
+    files = [str(tmp_path / name) for name in ("model.pkl", path.name, "out.npy")]
+    shown = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *files], capture_output=True, text=True
+    )
+    assert shown.returncode == 0, shown.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), model.predict_proba(table.X))
+
+
+def test_clones_share_the_table(table):
+    assert clone(PrecomputedEmbeddings(table)).table is table
+
+
+def test_pickles_carry_a_table_but_not_a_file(table, path):
+    by_path = pickle.dumps(PrecomputedEmbeddings(path).fit(table.X))
+    assert len(by_path) < 5000
+    whole = pickle.loads(pickle.dumps(PrecomputedEmbeddings(table).fit(table.X)))
+    np.testing.assert_array_equal(whole.transform(table.X), table.values)
+    np.testing.assert_array_equal(pickle.loads(by_path).transform(table.X), table.values)
+
+
+def test_rows_are_the_callers_own(table):
+    rows = PrecomputedEmbeddings(table).fit_transform(table.X)
+    rows[:] = 0
+    assert table.values.any()
+
+
+def test_a_missing_night_is_named(transformer, cohort):
+    known = cohort[:3]
+    for kind, what in ((list, ""), (EpochSequence, ", epoch 0,")):
+        lookup = PrecomputedEmbeddings(clone(transformer).fit(kind(known)).embed(kind(known)))
+        lookup.fit(kind(known))
+        with pytest.raises(InvalidRecordingError) as caught:
+            lookup.transform(kind(cohort[2:4]))
+        message = str(caught.value)
+        assert f"recording {cohort[3].id!r}{what} is not in the table" in message
+        assert "concat" in message
+
+
+def test_a_missing_epoch_is_named(transformer, cohort):
+    X = EpochSequence(cohort[:2])
+    lookup = PrecomputedEmbeddings(clone(transformer).fit(X).embed(X[:20])).fit(X[:20])
+    with pytest.raises(InvalidRecordingError, match=r"epoch 20, is not .*2 of the 4 rows"):
+        lookup.transform(X[18:22])
+    with pytest.raises(InvalidRecordingError, match="epoch -1"):
+        lookup.transform(pd.MultiIndex.from_tuples([(cohort[0].id, -1)]))
+
+
+def test_nights_are_not_looked_up_among_epochs(transformer, cohort):
+    X = EpochSequence(cohort)
+    lookup = PrecomputedEmbeddings(clone(transformer).fit(X).embed(X))
+    with pytest.raises(InvalidRecordingError, match=r"X holds nights, .* rows of epochs"):
+        lookup.fit(cohort)
+
+
+def test_nights_without_a_name_are_looked_up_by_the_tables_keys_alone(transformer, noise):
+    nights = [{"spo2": noise("spo2", seed=seed)[0]} for seed in range(3)]
+    table = clone(transformer).fit(nights).embed(nights)
+    lookup = PrecomputedEmbeddings(table).fit(table.X)
+    np.testing.assert_array_equal(lookup.transform(table.X[[2]]), table.values[[2]])
+    with pytest.raises(InvalidRecordingError, match=r"recording 0 has no id.*table's own X"):
+        lookup.transform(nights[2:])
+
+
+def test_another_table_in_place_of_that_of_fit_is_noticed(
+    table, path, X, transformer, write_checkpoint, tmp_path
+):
+    lookup = PrecomputedEmbeddings(path).fit(table.X)
+    other = write_checkpoint(tmp_path / "other.safetensors", 9)
+    clone(transformer).set_params(checkpoint=other).fit(X).embed(X).save(path)
+    with pytest.raises(ReadError, match=r"not the table of fit.*fit again"):
+        lookup.transform(table.X)
+    assert lookup.fit_transform(table.X).shape == table.values.shape
+
+
+def test_a_file_that_is_gone_is_explained(path, table):
+    lookup = PrecomputedEmbeddings(path).fit(table.X)
+    os.unlink(path)
+    with pytest.raises(ReadError, match=r"no such table.*embed\(X\)\.save"):
+        lookup.transform(table.X)
+
+
+def test_what_is_no_table_is_refused(table):
+    with pytest.raises(TypeError, match="EmbeddingTable or the path of one, got DataFrame"):
+        PrecomputedEmbeddings(table.frame).fit(table.X)
+    with pytest.raises(NotFittedError):
+        PrecomputedEmbeddings(table).transform(table.X)
+
+
+def test_a_table_read_twice_is_read_once(path, table, monkeypatch):
+    lookup = PrecomputedEmbeddings(path).fit(table.X)
+    monkeypatch.setattr(EmbeddingTable, "load", None)
+    np.testing.assert_array_equal(clone(lookup).fit_transform(table.X), table.values)

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import os
+import signal
+import warnings
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer
+from sleep2vec_sklearn.encoding import engine, spread
+from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
+from sleep2vec_sklearn.encoding.worker import Work, packed
+from sleep2vec_sklearn.errors import (
+    CacheWarning,
+    CheckpointError,
+    InvalidRecordingError,
+    RecordingWarning,
+)
+from sleep2vec_sklearn.signals import Signal
+
+RATE = 1.0
+N_EPOCHS = 6
+
+
+@pytest.fixture(scope="module")
+def dask_client():
+    """Function that waits until both workers of a cluster are there."""
+    distributed = pytest.importorskip("distributed")
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    )
+    with cluster, distributed.Client(cluster) as client:
+        yield lambda: client.wait_for_workers(2, timeout=60)
+
+
+@pytest.fixture(params=["loky", "dask"])
+def spread_out(request):
+    """Function that opens the backend, two processes each."""
+    if request.param == "dask":
+        request.getfixturevalue("dask_client")()
+    return lambda: joblib.parallel_config(backend=request.param, n_jobs=2)
+
+
+@pytest.fixture
+def elsewhere(spread_out, monkeypatch):
+    """Function that opens the backend, where encoding in this process is an error."""
+
+    @contextmanager
+    def opened():
+        def refuse(self, recordings, places):
+            raise AssertionError("encoded in this process")
+
+        with monkeypatch.context() as patch, spread_out():
+            patch.setattr(engine.Engine, "encode", refuse)
+            yield
+
+    return opened
+
+
+class Night:
+    """A source that notes where it is read, and may kill its worker first."""
+
+    def __init__(self, seed, folder=None, deadly=False):
+        self.seed, self.folder, self.deadly = seed, folder, deadly
+        self.caller = os.getpid()
+        self.layout = {"spo2": self._signal().layout}
+
+    def _signal(self):
+        noise = np.random.default_rng(self.seed).standard_normal(int(N_EPOCHS * 30 * RATE))
+        return Signal((95 + noise).astype(np.float32), RATE, "%")
+
+    def read(self, names):
+        if self.folder is not None:
+            with open(Path(self.folder) / f"read-{self.seed}", "a") as file:
+                file.write(f"{os.getpid()}\n")
+            killed = Path(self.folder) / f"killed-{self.seed}"
+            if self.deadly and os.getpid() != self.caller and not killed.exists():
+                killed.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return {"spo2": self._signal()}
+
+    def fingerprint(self):
+        return f"night {self.seed}"
+
+
+def make_nights(n, folder=None, deadly=()):
+    return [
+        Recording.from_source(Night(i, folder, i in deadly), id=f"n{i}", subject=f"s{i // 2}")
+        for i in range(n)
+    ]
+
+
+def processes_that_read(folder):
+    """One process for each time a night was read."""
+    return [int(pid) for file in folder.glob("read-*") for pid in file.read_text().split()]
+
+
+@pytest.mark.parametrize("cache", ["memory", None])
+def test_rows_spread_equal_rows_of_one_process(elsewhere, embed, checkpoint_path, cohort, cache):
+    for X in (cohort, [cohort[:3], cohort[3:5]], EpochSequence(cohort)[5:150:3]):
+        transformer = Sleep2VecTransformer(checkpoint_path, cache=cache)
+        MEMORY_CACHE.clear()
+        with elsewhere():
+            rows = transformer.fit_transform(X)
+        np.testing.assert_array_equal(rows, embed(X))
+
+
+def test_rows_are_equal_whatever_the_number_of_threads(elsewhere, embed, checkpoint_path):
+    import torch
+
+    nights = make_nights(4)
+    torch.set_num_threads(2)
+    try:
+        expected = embed(nights)
+        with elsewhere():
+            rows = Sleep2VecTransformer(checkpoint_path, cache=None).fit_transform(nights)
+    finally:
+        torch.set_num_threads(1)
+    np.testing.assert_array_equal(rows, expected)
+
+
+def test_weights_in_memory_are_sent(elsewhere, embed, checkpoint_in_memory, cohort):
+    with elsewhere():
+        rows = Sleep2VecTransformer(checkpoint_in_memory, cache=None).fit_transform(cohort)
+    np.testing.assert_array_equal(rows, embed(cohort))
+
+
+def test_tables_are_spread_with_their_coverage(elsewhere, checkpoint_path, cohort):
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(cohort)
+    with elsewhere():
+        spread_out = transformer.embed(cohort)
+    here = transformer.embed(cohort)
+    np.testing.assert_array_equal(spread_out.values, here.values)
+    assert spread_out.coverage.equals(here.coverage)
+
+
+def test_tokens_come_back_to_the_memory_of_this_process(elsewhere, checkpoint_path, tmp_path):
+    transformer = Sleep2VecTransformer(checkpoint_path).fit(make_nights(4))
+    with elsewhere():
+        rows = transformer.transform(make_nights(4, tmp_path))
+    readers = processes_that_read(tmp_path)
+    assert len(readers) == 4
+    assert os.getpid() not in readers
+    again = transformer.transform(make_nights(4, tmp_path))
+    np.testing.assert_array_equal(again, rows)
+    assert processes_that_read(tmp_path) == readers
+
+
+def test_nights_in_memory_are_not_sent_out(spread_out, checkpoint_path, tmp_path, embed):
+    transformer = Sleep2VecTransformer(checkpoint_path).fit(make_nights(5))
+    transformer.transform(make_nights(3))
+    with spread_out():
+        rows = transformer.transform(make_nights(5, tmp_path))
+    assert len(processes_that_read(tmp_path)) == 2
+    np.testing.assert_array_equal(rows, embed(make_nights(5)))
+
+
+def test_a_folder_is_shared_by_workers(elsewhere, embed, checkpoint_path, tmp_path):
+    parameters = {"cache": tmp_path / "tokens"}
+    for pooling in ("mean", "max"):
+        transformer = Sleep2VecTransformer(checkpoint_path, pooling=pooling, **parameters)
+        with elsewhere():
+            rows = transformer.fit_transform(make_nights(6, tmp_path))
+        np.testing.assert_array_equal(rows, embed(make_nights(6), pooling=pooling))
+    assert len(processes_that_read(tmp_path)) == 6
+    assert transformer.transform(make_nights(6, tmp_path)).shape == rows.shape
+    assert len(processes_that_read(tmp_path)) == 6
+
+
+def test_a_folder_that_workers_cannot_use_is_told_once(elsewhere, embed, checkpoint_path, tmp_path):
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "tokens"
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=folder).fit(make_nights(6))
+    with elsewhere(), pytest.warns(CacheWarning, match="in a worker: cache folder") as given:
+        rows = transformer.transform(make_nights(6))
+    assert [Path(warning.filename).name for warning in given] == ["test_spread.py"]
+    np.testing.assert_array_equal(rows, embed(make_nights(6)))
+
+
+def test_without_a_backend_nights_stay_in_this_process(checkpoint_path, tmp_path):
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(make_nights(2))
+    for config in ({}, {"backend": "loky", "n_jobs": 1}, {"backend": "threading", "n_jobs": 2}):
+        with joblib.parallel_config(**config):
+            transformer.transform(make_nights(2, tmp_path))
+    assert set(processes_that_read(tmp_path)) == {os.getpid()}
+
+
+def test_workers_of_a_search_do_not_spread_again(spread_out, checkpoint_path, tmp_path):
+    nights = make_nights(8, tmp_path)
+    model = make_pipeline(
+        Sleep2VecTransformer(checkpoint_path, cache=None),
+        FunctionTransformer(note_nesting, kw_args={"folder": str(tmp_path)}),
+        DummyClassifier(),
+    )
+    with spread_out():
+        cross_val_score(model, nights, [0, 1] * 4, cv=2, error_score="raise")
+    noted = (tmp_path / "nesting").read_text().split()
+    assert len(noted) == 4
+    assert all(line == "None" for line in noted)
+    assert os.getpid() not in processes_that_read(tmp_path)
+
+
+def note_nesting(X, folder):
+    with open(Path(folder) / "nesting", "a") as file:
+        file.write(f"{spread._count_workers()}\n")
+    return X
+
+
+def test_a_night_that_fails_is_a_nan_row_or_the_error(elsewhere, checkpoint_path):
+    flat = Recording({"spo2": np.full(400, np.nan)}, id="flat")
+    nights = [*make_nights(3), flat, *make_nights(2)]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None, on_error="nan").fit(nights)
+    with elsewhere(), pytest.warns(RecordingWarning, match=r"recording 3 \(flat\)"):
+        rows = transformer.transform(nights)
+    assert np.isnan(rows).any(axis=1).tolist() == [False] * 3 + [True] + [False] * 2
+    transformer.set_params(on_error="raise")
+    with elsewhere(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InvalidRecordingError, match=r"recording 3 \(flat\)"):
+            transformer.transform(nights)
+
+
+def test_a_checkpoint_that_workers_do_not_see_is_explained(checkpoint_in_memory, tmp_path):
+    gone = str(tmp_path / "gone.safetensors")
+    work = Work(gone, "0" * 64, (), "last", "float32", "cpu", 1, None, None, None, "here")
+    with pytest.raises(CheckpointError, match=r"in a worker: no checkpoint.*load_checkpoint\(path"):
+        work.find_checkpoint(None)
+
+
+def test_another_checkpoint_under_the_workers_path_is_noticed(checkpoint_path):
+    path = str(checkpoint_path)
+    work = Work(path, "0" * 64, (), "last", "float32", "cpu", 1, None, None, None, "here")
+    with pytest.raises(
+        CheckpointError, match=r"in a worker, .* has sha256 .* and not 000000000000"
+    ):
+        work.find_checkpoint(None)
+
+
+def test_weights_are_unpacked_once(checkpoint_in_memory):
+    weights, sha256 = packed(checkpoint_in_memory), checkpoint_in_memory.sha256
+    work = Work(None, sha256, (), "last", "float32", "cpu", 1, None, None, None, "here")
+    assert work.find_checkpoint(weights) is work.find_checkpoint(None)
+
+
+def test_a_worker_killed_half_way_does_not_lose_the_run(
+    spread_out, embed, checkpoint_path, tmp_path
+):
+    nights = make_nights(10, tmp_path, deadly=(4,))
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(nights)
+    with spread_out(), warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always", RecordingWarning)
+        rows = transformer.transform(nights)
+    assert (tmp_path / "killed-4").exists()
+    # dask tells nobody, it gives a lost task to another worker
+    assert all("given to new workers" in str(warning.message) for warning in given)
+    assert {Path(warning.filename).name for warning in given} <= {"test_spread.py"}
+    np.testing.assert_array_equal(rows, embed(make_nights(10)))
+
+
+def test_all_workers_killed_at_once_do_not_lose_the_run_nor_the_weights(
+    dask_client, embed, checkpoint_in_memory, tmp_path
+):
+    nights = make_nights(8, tmp_path, deadly=(0, 1))
+    transformer = Sleep2VecTransformer(checkpoint_in_memory, cache=None).fit(nights)
+    dask_client()
+    lost = pytest.warns(RecordingWarning, match="a worker was lost")
+    with joblib.parallel_config(backend="dask"), lost:
+        rows = transformer.transform(nights)
+    np.testing.assert_array_equal(rows, embed(make_nights(8)))
+
+
+def test_where_workers_are_lost_again_and_again_nights_are_encoded_here(
+    checkpoint_path, embed, monkeypatch
+):
+    def lose(self, positions):
+        raise BrokenProcessPool("gone")
+        yield
+
+    monkeypatch.setattr(spread._Spread, "_dispatch", lose)
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(make_nights(3))
+    with joblib.parallel_config(backend="loky", n_jobs=2), pytest.warns() as given:
+        rows = transformer.transform(make_nights(3))
+    ways = ["given to new workers", "encoded in this process"]
+    assert [way in str(w.message) for way, w in zip(ways, given, strict=True)] == [True, True]
+    np.testing.assert_array_equal(rows, embed(make_nights(3)))
+
+
+def test_workers_are_waited_for_as_long_as_they_may_come_back(monkeypatch):
+    counts = iter([TimeoutError("no worker yet"), None, 2])
+
+    def count():
+        found = next(counts)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(spread, "_count_workers", count)
+    assert spread._workers_came_back()
+    monkeypatch.setattr(spread, "_SECONDS_FOR_WORKERS", 0)
+    assert not spread._workers_came_back()
