@@ -56,7 +56,7 @@ def test_an_unknown_name_is_an_attribute_error():
         ("import sleep2vec_sklearn.signals", "sklearn torch mne matplotlib"),
         ("import sleep2vec_sklearn.readers", "sklearn torch mne matplotlib"),
         ("import sleep2vec_sklearn.datasets", "sklearn torch mne matplotlib"),
-        ("from sleep2vec_sklearn import Sleep2VecTransformer", "mne matplotlib"),
+        ("from sleep2vec_sklearn import Sleep2VecTransformer", "torch mne matplotlib"),
         ("from sleep2vec_sklearn import PrecomputedEmbeddings", "torch mne matplotlib"),
     ],
 )

@@ -6,13 +6,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import RecordingWarning
-from .engine import EncodedNight
 from .fusion import fuse, fuse_summaries, pool
 from .inputs import EncoderInput
+
+if TYPE_CHECKING:
+    from .engine import EncodedNight
 
 __all__ = ["RowCollector", "RowSummary"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -12,18 +13,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..config import adopt_settings, settings_for_workers
 from ..errors import CacheWarning, CheckpointError, InvalidRecordingError
-from ..model.checkpoint import Checkpoint, load_checkpoint
 from .cache import open_store
 from .conventions import RecordingTransformerMixin
-from .engine import Engine
 from .hardware import resolve_device, resolve_precision
 from .inputs import EncoderInput, read_input
 from .leakage import RowsBySubject, guard
 from .parameters import check_parameters, choose_modalities
 from .relay import listen, relay_warnings
 from .rows import RowCollector
-from .spread import encode_nights
 from .table import EmbeddingTable, embed
+
+if TYPE_CHECKING:
+    from ..model.checkpoint import Checkpoint
 
 __all__ = ["Sleep2VecTransformer"]
 
@@ -269,6 +270,9 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
         return given
 
     def _load_checkpoint(self) -> Checkpoint:
+        # what needs torch is imported where it is used: pipelines are built without it
+        from ..model.checkpoint import Checkpoint, load_checkpoint
+
         if isinstance(self.checkpoint, Checkpoint):
             return self.checkpoint
         return load_checkpoint(self.checkpoint)
@@ -289,6 +293,9 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
         return 2 * width if doubled else width
 
     def _encode(self, given: EncoderInput, *watchers) -> np.ndarray:
+        from .engine import Engine
+        from .spread import encode_nights
+
         checkpoint = self._load_fitted_checkpoint()
         width = self._count_features(checkpoint.config)
         if width != self.n_features_out_:
