@@ -13,6 +13,7 @@ __all__ = ["FUSIONS", "POOLINGS", "fuse", "pool"]
 
 FUSIONS = ("mean", "concat")
 POOLINGS = ("mean", "mean_std", "max", "cls")
+_FADE_EPOCHS = 20
 
 
 def fuse(
@@ -20,8 +21,10 @@ def fuse(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Combine the modalities of a night.
 
-    Where an epoch has no modality at all, its row is what the network inferred from the epochs
-    around it, averaged over the night's modalities.
+    Where an epoch has no modality at all, its row is a mean of the nearest rows before and after
+    it, which fade over ten minutes, and of the night's mean row. What the network makes of a gap is
+    unlike the rows of any signal, and a linear head goes astray on it (measured by
+    ``benchmarks/lost_sensors.py``).
 
     Parameters
     ----------
@@ -42,20 +45,37 @@ def fuse(
     present = [name for name in modalities if name in night]
     valid = np.stack([night[name].valid for name in present])
     anything = valid.any(axis=0)
-    weights = np.where(anything, valid, True).astype(np.float32)
-    weights /= weights.sum(axis=0)
+    weights = valid.astype(np.float32)
+    weights /= np.maximum(weights.sum(axis=0), 1)
     mean = np.zeros_like(night[present[0]].tokens)
     for name, weight in zip(present, weights, strict=True):
         mean += night[name].tokens * weight[:, None]
     if fusion == "mean":
-        return mean, anything
+        return _fill_gaps(mean, anything), anything
     blocks = [
-        np.where((night[name].valid | ~anything)[:, None], night[name].tokens, mean)
-        if name in night
-        else mean
+        np.where(night[name].valid[:, None], night[name].tokens, mean) if name in night else mean
         for name in modalities
     ]
-    return np.concatenate(blocks, axis=1), anything
+    return _fill_gaps(np.concatenate(blocks, axis=1), anything), anything
+
+
+def _fill_gaps(rows: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Give the epochs without a signal a row that is like those of the night; in place."""
+    gaps, places = np.flatnonzero(~measured), np.flatnonzero(measured)
+    if len(gaps) == 0:
+        return rows
+    after = np.searchsorted(places, gaps)
+    filled = np.zeros((len(gaps), rows.shape[1]), dtype=rows.dtype)
+    total = np.zeros((len(gaps), 1), dtype=rows.dtype)
+    for neighbour, exists in ((after - 1, after > 0), (after, after < len(places))):
+        neighbour = places[np.clip(neighbour, 0, len(places) - 1)]
+        weight = exists * np.exp(-np.abs(neighbour - gaps) / _FADE_EPOCHS)
+        weight = weight.astype(rows.dtype)[:, None]
+        filled += weight * rows[neighbour]
+        total += weight
+    rest = np.maximum(1 - total, 0)
+    rows[gaps] = (filled + rest * rows[places].mean(axis=0)) / (total + rest)
+    return rows
 
 
 def pool(rows: np.ndarray, valid: np.ndarray, pooling: str) -> np.ndarray:

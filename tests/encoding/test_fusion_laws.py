@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.encoding.cache import EncodedModality
@@ -17,7 +17,7 @@ WIDTH = 3
 
 @st.composite
 def encoded_nights(draw, min_modalities=1):
-    """A night of any non-empty subset of modalities, each with any gaps."""
+    """A night of any non-empty subset of modalities with any gaps, not all of it gaps."""
     n_epochs = draw(st.integers(1, 6))
     names = draw(st.sets(st.sampled_from(NAMES), min_size=min_modalities))
     rng = np.random.default_rng(draw(st.integers(0, 999)))
@@ -27,18 +27,51 @@ def encoded_nights(draw, min_modalities=1):
         tokens = rng.standard_normal((n_epochs, WIDTH)).astype(np.float32)
         summary = rng.standard_normal(WIDTH).astype(np.float32)
         night[name] = EncodedModality(tokens, np.array(valid), summary)
+    assume(any(modality.valid.any() for modality in night.values()))
     return night
+
+
+def rows_of_gaps(rows, measured):
+    """What the rows of unmeasured epochs should be, epoch by epoch."""
+    typical = np.mean([row for row, there in zip(rows, measured, strict=True) if there], axis=0)
+    expected = {}
+    for epoch in np.flatnonzero(~measured):
+        before = [e for e in range(epoch) if measured[e]][-1:]
+        after = [e for e in range(epoch + 1, len(rows)) if measured[e]][:1]
+        weights = [np.exp(-abs(e - epoch) / 20) for e in before + after]
+        rest = max(0, 1 - sum(weights))
+        total = sum((w * rows[e] for w, e in zip(weights, before + after, strict=True)))
+        expected[epoch] = (total + rest * typical) / (sum(weights) + rest)
+    return expected
 
 
 @few
 @given(encoded_nights())
-def test_an_epochs_row_is_the_mean_of_what_it_has_else_of_what_was_inferred(night):
+def test_an_epochs_row_is_the_mean_of_what_it_has(night):
     rows, valid = fuse(night, NAMES, "mean")
     for epoch, row in enumerate(rows):
         there = [m.tokens[epoch] for m in night.values() if m.valid[epoch]]
         assert valid[epoch] == bool(there)
-        inferred = [m.tokens[epoch] for m in night.values()]
-        np.testing.assert_allclose(row, np.mean(there or inferred, axis=0), atol=1e-6)
+        if there:
+            np.testing.assert_allclose(row, np.mean(there, axis=0), atol=1e-6)
+
+
+@few
+@given(encoded_nights(), st.sampled_from(["mean", "concat"]))
+def test_a_row_without_a_signal_fades_from_its_neighbours_to_the_nights_mean(night, fusion):
+    rows, valid = fuse(night, NAMES, fusion)
+    for epoch, expected in rows_of_gaps(rows, valid).items():
+        np.testing.assert_allclose(rows[epoch], expected, atol=1e-5)
+
+
+def test_in_a_long_gap_the_row_is_the_nights_mean():
+    valid = np.zeros(900, bool)
+    valid[:10] = True
+    tokens = np.random.default_rng(0).standard_normal((900, WIDTH)).astype(np.float32)
+    rows, _ = fuse({"ibi": EncodedModality(tokens, valid)}, NAMES, "mean")
+    np.testing.assert_allclose(rows[-1], tokens[:10].mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(rows[10], tokens[9], atol=0.3)
+    assert not np.allclose(rows[10], rows[-1], atol=0.3)
 
 
 @few
@@ -50,9 +83,10 @@ def test_every_block_is_its_modality_or_the_mean(night):
     blocks = blocks.reshape(len(mean), len(NAMES), WIDTH)
     for place, name in enumerate(NAMES):
         for epoch in range(len(mean)):
-            own = name in night and (night[name].valid[epoch] or not anything[epoch])
+            own = name in night and night[name].valid[epoch]
             expected = night[name].tokens[epoch] if own else mean[epoch]
-            np.testing.assert_array_equal(blocks[epoch, place], expected)
+            if anything[epoch]:
+                np.testing.assert_array_equal(blocks[epoch, place], expected)
 
 
 @few
@@ -76,14 +110,15 @@ def test_the_order_of_a_nights_modalities_does_not_matter(night, random):
 
 @few
 @given(encoded_nights(min_modalities=2), st.data())
-def test_a_modality_without_a_valid_epoch_changes_no_valid_row(night, data):
+def test_a_modality_without_a_valid_epoch_changes_no_row(night, data):
     name = data.draw(st.sampled_from(sorted(night)))
+    assume(any(m.valid.any() for n, m in night.items() if n != name))
     silent = EncodedModality(night[name].tokens, np.zeros(len(night[name].valid), bool))
     rest = {n: m for n, m in night.items() if n != name}
     with_it, valid = fuse({**night, name: silent}, NAMES, "mean")
     without, expected = fuse(rest, NAMES, "mean")
     np.testing.assert_array_equal(valid, expected)
-    np.testing.assert_array_equal(with_it[valid], without[valid])
+    np.testing.assert_array_equal(with_it, without)
 
 
 @few

@@ -34,7 +34,7 @@ class EncodedModality:
     Attributes
     ----------
     tokens : float32 ndarray of shape (n_epochs, width)
-        Also at missing epochs, where the network inferred them from the neighbours.
+        At missing epochs what the network makes of a gap; no row is made of it.
     valid : bool ndarray of shape (n_epochs,)
         False where the modality is missing.
     summary : float32 ndarray of shape (width,) or None
