@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """From recordings to tokens: read and condition ahead in threads, encode one night at a time.
 
+A night is read in one go; its channels are conditioned side by side, and the network takes each as
+soon as it is there, so that a single night keeps two cores busy too.
+
 The network is only ever called on the windows of one modality of one recording, so a row cannot
 depend on the recordings around it, their order, or how many are read ahead.
 """
@@ -76,7 +79,7 @@ class EncodedNight:
 
 @dataclass(frozen=True, slots=True)
 class _PreparedNight:
-    conditioned: dict[str, ConditionedSignal | None]
+    conditioned: dict[str, Future[ConditionedSignal | None]]
     cached: dict[str, EncodedModality]
     keys: dict[str, str]
 
@@ -129,12 +132,11 @@ class Engine:
                 for position, recording in enumerate(recordings):
                     if len(pending) > self.read_ahead:
                         yield self._finish(position - len(pending), places, pending.popleft())
-                    pending.append(pool.submit(self._prepare, recording))
+                    pending.append(pool.submit(self._prepare, recording, pool))
                 for position in range(len(recordings) - len(pending), len(recordings)):
                     yield self._finish(position, places, pending.popleft())
             finally:
-                for future in pending:
-                    future.cancel()
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def holds(self, recording: Recording) -> bool:
         """Whether all tokens of a recording are in this process's memory."""
@@ -145,7 +147,7 @@ class Engine:
             return False
         return bool(names) and all(self.cache.peek(key) is not None for key in keys.values())
 
-    def _prepare(self, recording: Recording) -> _PreparedNight:
+    def _prepare(self, recording: Recording, pool: ThreadPoolExecutor) -> _PreparedNight:
         names = [name for name in self.modalities if name in recording.modalities]
         if not names:
             raise InvalidRecordingError(
@@ -157,8 +159,8 @@ class Engine:
         cached = {n: found for n, key in keys.items() if (found := self.cache.get(key)) is not None}
         signals = recording.read([name for name in names if name not in cached])
         conditioned = {
-            name: condition(
-                signal, get_modality(name), self._conditioning[name], recording.n_epochs
+            name: pool.submit(
+                condition, signal, get_modality(name), self._conditioning[name], recording.n_epochs
             )
             for name, signal in signals.items()
         }
@@ -197,13 +199,12 @@ class Engine:
         return encoded
 
     def _encode_once(self, name: str, night: _PreparedNight) -> EncodedModality:
-        if self.cache is None:
-            return self._encode_modality(name, night.conditioned[name])
         # the same night may have been read ahead twice, or encoded by another thread
-        found = self.cache.peek(night.keys[name])
+        found = None if self.cache is None else self.cache.peek(night.keys[name])
         if found is None:
-            found = self._encode_modality(name, night.conditioned[name])
-            self.cache.put(night.keys[name], found)
+            found = self._encode_modality(name, night.conditioned.pop(name).result())
+            if self.cache is not None:
+                self.cache.put(night.keys[name], found)
         return found
 
     def _encode_modality(self, name: str, signal: ConditionedSignal | None) -> EncodedModality:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterable
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ..config import get_config
 from ..errors import LeakageError, LeakageWarning, Sleep2VecError
 from ..signals.recording import Recording
 from .inputs import EncoderInput
+from .keys import RowKeys
 
 __all__ = ["RowsBySubject", "guard"]
 
@@ -27,27 +28,54 @@ _MISSING_IN_TABLES = ("nan", "<NA>", "NaT")
 class RowsBySubject:
     """The rows of X by subject, else by recording, as bit sets of epochs.
 
-    Takes some hundred bytes a night. A night is one row, and one without a subject has no other
-    row that could be mistaken for its own, so it is not noted.
+    Takes some hundred bytes a night.
 
     Parameters
     ----------
-    given : EncoderInput
-        X.
+    rows : iterable of (subject, recording, epochs)
+        Subject as a key of its own kind, name of the recording, and an int array of its epochs, or
+        None where the night is one row.
     """
 
-    def __init__(self, given: EncoderInput):
+    def __init__(self, rows: Iterable[tuple[tuple, str, np.ndarray | None]]):
         self._rows: dict[tuple, dict[str, int]] = defaultdict(dict)
-        for place, recording in enumerate(given.recordings):
-            subject = _subject_of(recording)
-            if subject is None and given.epochs is None:
-                continue
-            name = _name_of(recording)
-            if name is None:
-                continue
-            bits = 1 if given.epochs is None else _as_bits(given.epochs[place])
-            rows = self._rows["recording", name] if subject is None else self._rows[subject]
-            rows[name] = rows.get(name, 0) | bits
+        for subject, name, epochs in rows:
+            bits = 1 if epochs is None else _as_bits(epochs)
+            nights = self._rows[subject]
+            nights[name] = nights.get(name, 0) | bits
+
+    @classmethod
+    def of_input(cls, given: EncoderInput) -> RowsBySubject:
+        """Those of recordings or their epochs.
+
+        A night without a subject has no other row that could be mistaken for its own, so it is
+        not noted.
+        """
+
+        def rows():
+            for place, recording in enumerate(given.recordings):
+                subject = _subject_of(recording)
+                if subject is None and given.epochs is None:
+                    continue
+                name = _name_of(recording)
+                if name is not None:
+                    epochs = None if given.epochs is None else given.epochs[place]
+                    yield subject or ("recording", name), name, epochs
+
+        return cls(rows())
+
+    @classmethod
+    def of_keys(cls, keys: RowKeys) -> RowsBySubject:
+        """Those of a table's rows."""
+
+        def rows():
+            order = np.argsort(keys.recording_index, kind="stable")
+            places, first = np.unique(keys.recording_index[order], return_index=True)
+            for place, mine in zip(places, np.split(order, first[1:]), strict=True):
+                epochs = None if keys.epoch_index is None else keys.epoch_index[mine]
+                yield ("subject", keys.subjects[place]), str(keys.names[place]), epochs
+
+        return cls(rows())
 
     def leaks_to(self, other: RowsBySubject) -> list[str]:
         """Subjects on both sides whose rows on neither side contain those of the other."""
@@ -60,15 +88,15 @@ class RowsBySubject:
         ]
 
 
-def guard(fitted: RowsBySubject | None, given: EncoderInput, stacklevel: int) -> None:
+def guard(fitted: RowsBySubject | None, look: Callable[[], RowsBySubject], stacklevel: int) -> None:
     """Warn, raise or pass, as ``set_config(leakage=...)`` says, where subjects leak.
 
     Parameters
     ----------
     fitted : RowsBySubject or None
         Rows at fit; None where they are not known, as after a pickle.
-    given : EncoderInput
-        Rows now.
+    look : callable
+        Gives the rows now; called only where they matter.
 
     Raises
     ------
@@ -78,7 +106,7 @@ def guard(fitted: RowsBySubject | None, given: EncoderInput, stacklevel: int) ->
     reaction = get_config()["leakage"]
     if fitted is None or reaction == "ignore":
         return
-    subjects = fitted.leaks_to(RowsBySubject(given))
+    subjects = fitted.leaks_to(look())
     if not subjects:
         return
     shown = ", ".join(subjects[:_SUBJECTS_SHOWN])

@@ -7,12 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._set_output import _get_output_config
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import ReadError
+from .conventions import RecordingTransformerMixin
 from .keys import as_row_keys
+from .leakage import RowsBySubject, guard
 from .table import EmbeddingTable
 
 __all__ = ["PrecomputedEmbeddings"]
@@ -20,7 +21,7 @@ __all__ = ["PrecomputedEmbeddings"]
 _FILES_KEPT = 2
 
 
-class PrecomputedEmbeddings(TransformerMixin, BaseEstimator):
+class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
     """Stand in for a Sleep2VecTransformer whose rows were kept in a table.
 
     Rows are looked up by recording, and by epoch where they are epochs; they equal those of the
@@ -76,7 +77,8 @@ class PrecomputedEmbeddings(TransformerMixin, BaseEstimator):
             If a row is not in the table, or a recording has no id.
         """
         table = self._open()
-        table.rows_of(as_row_keys(X))
+        found = table.rows_of(as_row_keys(X))
+        self._rows_at_fit = RowsBySubject.of_keys(table.X[found])
         self.unit_ = table.X.unit
         self.n_features_out_ = table.values.shape[1]
         self.checkpoint_sha256_ = table.provenance["checkpoint_sha256"]
@@ -100,6 +102,9 @@ class PrecomputedEmbeddings(TransformerMixin, BaseEstimator):
             Before :meth:`fit`.
         InvalidRecordingError
             If a row is not in the table.
+        LeakageError
+            If X holds other rows of a subject of :meth:`fit`, with
+            ``set_config(leakage="raise")``; by default that is a warning.
         ReadError
             If the file is gone, or holds another encoder's rows than at fit.
         """
@@ -114,12 +119,10 @@ class PrecomputedEmbeddings(TransformerMixin, BaseEstimator):
                 f"{len(table.feature_names)} features, at fit {self.checkpoint_sha256_[:12]} with "
                 f"{self.n_features_out_}. Restore it, or fit again."
             )
-        rows = table.values[table.rows_of(keys)]
-        if _get_output_config("transform", self)["dense"] == "pandas":
-            import pandas as pd
-
-            return pd.DataFrame(rows, index=keys.index, columns=self.get_feature_names_out())
-        return rows
+        found = table.rows_of(keys)
+        rows_at_fit = getattr(self, "_rows_at_fit", None)
+        guard(rows_at_fit, lambda: RowsBySubject.of_keys(table.X[found]), stacklevel=3)
+        return self._label_rows(table.values[found], keys)
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the columns, those of the transformer that made the table.
@@ -135,12 +138,11 @@ class PrecomputedEmbeddings(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "checkpoint_sha256_")
         return self._feature_names_out.copy()
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.dict = True
-        tags.input_tags.allow_nan = True
-        return tags
+    def __getstate__(self) -> dict:
+        state = dict(super().__getstate__())
+        # who was in a study is not for everybody who gets the model
+        state.pop("_rows_at_fit", None)
+        return state
 
     def _open(self) -> EmbeddingTable:
         if isinstance(self.table, EmbeddingTable):

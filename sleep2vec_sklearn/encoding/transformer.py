@@ -165,7 +165,7 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
         self.precision_ = resolve_precision(self.precision, self.device_)
         self.checkpoint_sha256_ = checkpoint.sha256
         self.n_features_out_ = self._count_features(config)
-        self._rows_at_fit = RowsBySubject(given)
+        self._rows_at_fit = RowsBySubject.of_input(given)
         return self
 
     def transform(self, X):
@@ -193,7 +193,8 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
             ``set_config(leakage="raise")``; by default that is a warning.
         """
         given = self._read_as_fitted(X)
-        guard(getattr(self, "_rows_at_fit", None), given, stacklevel=3)
+        rows_at_fit = getattr(self, "_rows_at_fit", None)
+        guard(rows_at_fit, lambda: RowsBySubject.of_input(given), stacklevel=3)
         return self._label_rows(self._encode(given), given)
 
     def embed(self, X) -> EmbeddingTable:

@@ -12,7 +12,13 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GroupKFold, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer, config_context
+from sleep2vec_sklearn import (
+    EpochSequence,
+    PrecomputedEmbeddings,
+    Recording,
+    Sleep2VecTransformer,
+    config_context,
+)
 from sleep2vec_sklearn.encoding.inputs import read_input
 from sleep2vec_sklearn.encoding.leakage import RowsBySubject
 from sleep2vec_sklearn.errors import LeakageError, LeakageWarning
@@ -43,7 +49,8 @@ def two_subjects(nights):
 
 
 def leaks(train, test):
-    return RowsBySubject(read_input(train)).leaks_to(RowsBySubject(read_input(test)))
+    fitted, given = (RowsBySubject.of_input(read_input(X)) for X in (train, test))
+    return fitted.leaks_to(given)
 
 
 def test_another_night_of_a_seen_subject_leaks(nights):
@@ -110,7 +117,7 @@ def test_epochs_are_kept_as_bits(noise):
         Recording({"ibi": np.full(960 * 30 * 4, 0.9)}, subject=f"s{i}", id=f"night-{i}")
         for i in range(20)
     ]
-    size = len(pickle.dumps(RowsBySubject(read_input(EpochSequence(nights)))))
+    size = len(pickle.dumps(RowsBySubject.of_input(read_input(EpochSequence(nights)))))
     assert size < 20 * 250
 
 
@@ -179,3 +186,25 @@ def test_a_night_whose_file_is_gone_is_told_by_its_row(checkpoint_path, noise, c
     transformer = Sleep2VecTransformer(checkpoint_path, on_error="nan").fit([night])
     with pytest.warns(UserWarning, match=r"night\.edf"):
         assert np.isnan(transformer.transform([night])).all()
+
+
+def test_rows_of_a_table_are_guarded_alike(fitted, nights):
+    X = EpochSequence(nights(("a", "a1"), ("a", "a2"), ("b", "b1")))
+    table = fitted(X).embed(X)
+    lookup = PrecomputedEmbeddings(table).fit(table.X[:4])
+    assert len(lookup.transform(table.X[8:])) == 4
+    assert len(lookup.transform(X[:2])) == 2
+    with pytest.warns(LeakageWarning, match=r"1 of the subjects .*\(a\)"):
+        lookup.transform(table.X[4:8])
+    with config_context(leakage="raise"), pytest.raises(LeakageError):
+        lookup.transform(table.X[2:8])
+    assert "a1" not in str(pickle.loads(pickle.dumps(lookup)).__dict__)
+
+
+def test_nights_of_a_table_are_guarded_alike(fitted, nights):
+    X = nights(("a", "a1"), ("a", "a2"), (None, "n1"), (None, "n2"))
+    table = fitted(X).embed(X)
+    lookup = PrecomputedEmbeddings(table).fit(table.X[[0, 2]])
+    assert len(lookup.transform(table.X[[0, 3]])) == 2
+    with pytest.warns(LeakageWarning, match=r"\(a\)"):
+        lookup.transform(table.X[[1, 3]])

@@ -103,8 +103,8 @@ def test_a_search_runs_on_keys(table):
     X, y = table.X, np.arange(len(table)) % 2
     model = make_pipeline(PrecomputedEmbeddings(table), LogisticRegression())
     grid = {"logisticregression__C": [1e-4, 1e-2]}
-    cv = 3 if len(y) > 5 else [([0, 1], [2]), ([1, 2], [0])]
-    search = GridSearchCV(model, grid, cv=cv, error_score="raise").fit(X, y)
+    cv = GroupKFold(3) if len(y) > 5 else [([0, 1], [2]), ([1, 2], [0])]
+    search = GridSearchCV(model, grid, cv=cv, error_score="raise").fit(X, y, groups=X.groups)
     assert search.predict(X).shape == y.shape
 
 
