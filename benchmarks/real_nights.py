@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
@@ -223,6 +224,22 @@ def encoder_feature_sets(
     }
 
 
+def evaluate_sets(
+    feature_sets: Mapping[str, Sequence[Callable]], cohort: Cohort, n_splits: int, n_jobs: int
+) -> dict[str, pd.DataFrame]:
+    """Probe every feature set, those with several seeds averaged."""
+
+    def evaluate(make: Callable) -> pd.DataFrame:
+        return evaluate_features(make(cohort), cohort, n_splits=n_splits, C=C_GRID)
+
+    makers = [make for several in feature_sets.values() for make in several]
+    results = iter(Parallel(n_jobs=n_jobs)(delayed(evaluate)(make) for make in makers))
+    return {
+        name: average_tables([next(results) for _ in several])
+        for name, several in feature_sets.items()
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Probe the feature sets, print the tables and write them as CSV and Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -231,6 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fusion", default="concat", choices=("concat", "mean"))
     parser.add_argument("--folds", type=int, default=FOLDS, help="23 leaves one subject out")
     parser.add_argument("--random-seeds", type=int, default=RANDOM_SEEDS, help="untrained twins")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, default=Path("demo_output/real_nights"))
     options = parser.parse_args(arguments)
 
@@ -241,15 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         encoder = encoder_feature_sets(name, options.fusion, options.random_seeds)
         references.append(next(iter(encoder)))
         feature_sets.update(encoder)
-    tables = {
-        name: average_tables(
-            [
-                evaluate_features(make(cohort), cohort, n_splits=options.folds, C=C_GRID)
-                for make in makers
-            ]
-        )
-        for name, makers in feature_sets.items()
-    }
+    tables = evaluate_sets(feature_sets, cohort, options.folds, options.jobs)
     results = {"scores": summarise(tables)}
     for reference in references or ["hand-made, long context"]:
         results[f"differences_{reference}".replace(" ", "_")] = paired_differences(
