@@ -22,33 +22,35 @@ class RotaryPositions(nn.Module):
     def __init__(self, head_dim: int):
         super().__init__()
         self.head_dim = head_dim
-        self.register_buffer("table", self._angles(0), persistent=False)
+        # no buffer: a network cast to half precision would lose the imaginary part
+        self.table = self._turns(0)
 
-    def forward(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of the first ``length`` positions, each [length, head_dim / 2]."""
+    def forward(self, length: int, device: torch.device) -> Tensor:
+        """``exp(i angle)`` of the first ``length`` positions, complex [length, head_dim / 2]."""
         # read once: another thread may replace it by a shorter one
         table = self.table
-        usable = table.device == device and table.dtype == torch.float32
-        if not usable or table.shape[1] < length:
+        if table.device != device or len(table) < length:
             size = max(256, 1 << (length - 1).bit_length())
             # a table made in inference mode could not be used in training afterwards
             with torch.inference_mode(False):
-                self.table = table = self._angles(size).to(device)
-        return table[0, :length], table[1, :length]
+                self.table = table = self._turns(size).to(device)
+        return table[:length]
 
-    def _angles(self, length: int) -> Tensor:
+    def _turns(self, length: int) -> Tensor:
         # float64 until the end: at thousands of positions float32 angles are off by 1e-4
         steps = torch.arange(0, self.head_dim, 2, dtype=torch.float64, device="cpu")
         positions = torch.arange(length, dtype=torch.float64, device="cpu")
         angles = positions[:, None] * 10000.0 ** (-steps / self.head_dim)
-        return torch.stack([angles.cos(), angles.sin()]).float()
+        return torch.complex(angles.cos(), angles.sin()).to(torch.complex64)
 
 
-def rotate(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn pairs (0, 1), (2, 3), ... of the last axis of [B, heads, L, head_dim]."""
-    even, odd = values[..., 0::2], values[..., 1::2]
-    turned = torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1)
-    return turned.flatten(-2).to(values.dtype)
+def rotate(values: Tensor, turns: Tensor) -> Tensor:
+    """Turn pairs (0, 1), (2, 3), ... of the last axis of [B, heads, L, head_dim].
+
+    As one complex product per pair, which is one pass over the values.
+    """
+    pairs = torch.view_as_complex(values.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2).to(values.dtype)
 
 
 class Attention(nn.Module):
@@ -64,10 +66,10 @@ class Attention(nn.Module):
         self.n_heads = config.n_heads
         self.dropout = config.dropout
 
-    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, turns: Tensor, mask: Tensor | None) -> Tensor:
         """[B, L, H] to [B, L, H]; ``mask`` [B, 1, 1, L] is True at keys that may be seen."""
-        query = rotate(self._heads(self.query(hidden)), cos, sin)
-        key = rotate(self._heads(self.key(hidden)), cos, sin)
+        query = rotate(self._heads(self.query(hidden)), turns)
+        key = rotate(self._heads(self.key(hidden)), turns)
         value = self._heads(self.value(hidden))
         dropout = self.dropout if self.training else 0.0
         mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
@@ -90,9 +92,9 @@ class Block(nn.Module):
         self.feed_norm = nn.LayerNorm(size, eps=_NORM_EPS)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, turns: Tensor, mask: Tensor | None) -> Tensor:
         """[B, L, H] to [B, L, H]."""
-        attended = self.attention(hidden, cos, sin, mask)
+        attended = self.attention(hidden, turns, mask)
         hidden = self.attention_norm(self.dropout(attended) + hidden)
         fed = self.feed_out(gelu(self.feed_in(hidden)))
         return self.feed_norm(self.dropout(fed) + hidden)
@@ -134,9 +136,9 @@ class RoFormer(nn.Module):
         mask = None
         if valid is not None:
             mask = (valid | ~valid.any(dim=1, keepdim=True))[:, None, None, :]
-        cos, sin = self.rotary(embeddings.shape[1], embeddings.device)
+        turns = self.rotary(embeddings.shape[1], embeddings.device)
         hidden = self.dropout(self.norm(embeddings + self.token_type))
         yield hidden
         for block in self.blocks[:n_layers]:
-            hidden = block(hidden, cos, sin, mask)
+            hidden = block(hidden, turns, mask)
             yield hidden

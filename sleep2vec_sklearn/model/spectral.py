@@ -206,9 +206,9 @@ def _pooling(edges: np.ndarray) -> Tensor:
 def _log_bands(values: Tensor, bands: Tensor) -> Tensor:
     """Log of the Hann-windowed power in each band; white noise of variance 1 gives 0."""
     window = torch.hann_window(values.shape[-1], device=values.device)
-    spectrum = torch.fft.rfft(values * window)
+    spectrum = torch.fft.rfft(values * window)[..., : bands.shape[0]]
     power = (spectrum.real.square() + spectrum.imag.square()) / window.square().sum()
-    return (power[..., : bands.shape[0]] @ bands + _FLOOR).log()
+    return (power @ bands + _FLOOR).log()
 
 
 def _shape_of(rows: Tensor, centred: Tensor) -> list[Tensor]:
