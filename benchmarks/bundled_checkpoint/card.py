@@ -21,6 +21,10 @@ NEGATIVES = {
     "night": "other epochs of the same night",
     "both": "other nights at the same position, and other epochs of the same night",
 }
+SAMPLING = (
+    "Pairs of modalities with ibi or actigraphy twice as often as others, the pair of both eight "
+    "times; in it a real day six times as often as a simulated night."
+)
 SELECTION = (
     "Variants of the objective were chosen by probes on slpdb, ucddb and simulated nights. "
     "sleep-accel was looked at once and SC4001 twice, for variants that were not shipped, and both "
@@ -47,6 +51,7 @@ def make_card(options, config, groups: Mapping[str, Sequence[Recording]], networ
         f"windows the sensor lost for a stretch; feature noise {options.noise} and offset "
         f"{options.offset} SD. Beside it the features of both modalities are foretold from the "
         f"hidden states of one (Huber, weights {options.own} and {options.other})",
+        "sampling": SAMPLING,
         "steps": options.steps,
         "windows_per_step": options.batch,
         "context_epochs": config.context_epochs,

@@ -134,7 +134,7 @@ def parse_options():
     parser.add_argument("--work", type=Path, required=True, help="folder for features and states")
     parser.add_argument("--name", default="sleep2vec-mini", help="stem of the files written")
     parser.add_argument("--subjects", type=int, default=400, help="simulated subjects")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1700)
     parser.add_argument("--batch", type=int, default=48, help="windows per step")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--temperature", type=float, default=0.1)
