@@ -24,6 +24,7 @@ NOT_AN_ARRAY = (
     "BaggingClassifier()), or hand the tool the rows, Sleep2VecTransformer().fit_transform(X)."
 )
 _EPOCH_TOLERANCE = 1e-6
+_MISSING_IN_TABLES = ("nan", "<NA>", "NaT")
 
 
 class Recording(Mapping):
@@ -166,7 +167,8 @@ class Recording(Mapping):
                 f"the night lasts {self.duration:g} s, shorter than one epoch of "
                 f"{EPOCH_SECONDS} s. Check the rates: they are samples per second."
             )
-        self.subject = subject
+        # what a table has for a missing subject equals nothing, or cannot be compared at all
+        self.subject = None if str(subject) in _MISSING_IN_TABLES else subject
         self.metadata = MappingProxyType(dict(metadata or {}))
         self.events = events
         self.start = start

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import builtins
 import json
+import pickle
 import subprocess
 import sys
 
@@ -264,9 +265,24 @@ def test_tables_of_different_encoders_are_not_joined(make_table, cohort, checkpo
         EmbeddingTable.concat([one, other])
 
 
+def test_the_name_of_an_encoders_file_does_not_matter(make_table, cohort):
+    one, other = make_table(cohort[:2]), make_table(cohort[2:])
+    other.provenance["checkpoint"] = "copied"
+    assert len(EmbeddingTable.concat([one, other])) == len(cohort)
+
+
 def test_a_table_is_not_changed_by_accident(night_table):
-    with pytest.raises(ValueError, match="read-only"):
-        night_table.values[0] = 0
+    for table in (night_table, pickle.loads(pickle.dumps(night_table))):
+        with pytest.raises(ValueError, match="read-only"):
+            table.values[0] = 0
+
+
+def test_a_pickle_carries_no_frames(make_table, cohort):
+    table = make_table(cohort)
+    size = len(pickle.dumps(table))
+    assert table.frame.shape == table.values.shape
+    assert len(pickle.dumps(table)) == size
+    assert_same(pickle.loads(pickle.dumps(table)), table)
 
 
 def test_keys_are_indexed_as_epochs_are(epoch_table, epochs):
