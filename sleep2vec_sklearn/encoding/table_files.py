@@ -161,7 +161,8 @@ def _storable(names: np.ndarray) -> np.ndarray:
     strange = next(n for n in names if not isinstance(n, str) or n.endswith("\0"))
     raise ValueError(
         "names of recordings and subjects must be all text or all whole numbers to be saved, and "
-        f"text may not end with NUL; found {strange!r}. Give such ids to the recordings and embed them again."
+        f"text may not end with NUL; found {strange!r}. Give such ids to the "
+        "recordings and embed them again."
     )
 
 

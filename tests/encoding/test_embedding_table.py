@@ -140,7 +140,10 @@ def test_a_file_gives_the_table_back(table, tmp_path, suffix):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-names = st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4), min_size=1)
+names = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4),
+    min_size=1,
+)
 
 
 @given(names=names | st.lists(st.integers(-(2**40), 2**40), min_size=1), data=st.data())
