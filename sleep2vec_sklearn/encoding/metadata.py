@@ -34,7 +34,8 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
     ----------
     fields : sequence of str, default=("age", "sex", "site")
         Keys of ``Recording.metadata``, in the order of the columns. "sex" becomes 0 for female
-        and 1 for male. "site" becomes one column per site seen at fit. Any other is a number.
+        and 1 for male. "site" becomes one column per site seen at fit. Any other is a number;
+        True is 1 and False is 0.
 
     Attributes
     ----------

@@ -45,7 +45,7 @@ class Recording(Mapping):
         Unit of the samples, e.g. ``{"eeg": "V", "ibi": "ms"}``; the catalogue's where none is
         given.
     subject : hashable, optional
-        Who it is; the group in cross-validation.
+        Who it is; the group in cross-validation. NaN and the like count as None.
     metadata : mapping, optional
         Age, sex, site and whatever else is known.
     stages : array-like of shape (n_epochs,), optional
