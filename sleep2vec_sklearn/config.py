@@ -114,8 +114,9 @@ def config_context(*, leakage=_KEEP, cache_dir=_KEEP, cache_bytes=_KEEP) -> Iter
 
     Notes
     -----
-    A context of the main thread holds for every thread that has none; one of another thread does
-    not reach the threads or processes that it starts. Use :func:`set_config` there.
+    A context of the main thread holds for every thread, except for what that thread's own contexts
+    name; one of another thread does not reach the threads or processes that it starts. Use
+    :func:`set_config` there.
 
     Examples
     --------
@@ -139,8 +140,8 @@ def config_context(*, leakage=_KEEP, cache_dir=_KEEP, cache_bytes=_KEEP) -> Iter
 def chosen_settings() -> dict:
     """The settings somebody chose in this process; what its workers are sent."""
     with _lock:
-        contexts = _contexts() or _of_main_thread
-        return {key: value for layer in (_set, *contexts) for key, value in layer.items()}
+        layers = (_set, *_of_main_thread, *_thread.contexts)
+        return {key: value for layer in layers for key, value in layer.items()}
 
 
 def adopt_settings(settings: dict) -> None:

@@ -79,6 +79,16 @@ def test_worker_threads_see_the_settings_of_the_main_thread():
         assert pool.submit(get_config).result()["leakage"] == "raise"
 
 
+def test_a_threads_context_changes_only_what_it_names():
+    def look():
+        with config_context(leakage="ignore"):
+            return get_config()
+
+    with config_context(leakage="raise", cache_bytes=7), ThreadPoolExecutor(1) as pool:
+        seen = pool.submit(look).result()
+    assert (seen["leakage"], seen["cache_bytes"]) == ("ignore", 7)
+
+
 def test_threads_with_contexts_do_not_disturb_each_other():
     barrier, seen = threading.Barrier(2), {}
 

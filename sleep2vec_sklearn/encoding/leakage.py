@@ -22,7 +22,6 @@ from .keys import RowKeys
 __all__ = ["RowsBySubject", "guard"]
 
 _SUBJECTS_SHOWN = 3
-_MISSING_IN_TABLES = ("nan", "<NA>", "NaT")
 
 
 class RowsBySubject:
@@ -124,8 +123,7 @@ def guard(fitted: RowsBySubject | None, look: Callable[[], RowsBySubject], stack
 
 def _subject_of(recording: Recording) -> tuple | None:
     subject = recording.subject
-    # what a table has for a missing subject equals nothing, or cannot be compared at all
-    if subject is None or str(subject) in _MISSING_IN_TABLES:
+    if subject is None:
         return None
     return ("subject", subject if isinstance(subject, Hashable) else str(subject))
 

@@ -19,7 +19,8 @@ from .inputs import EncoderInput, read_input
 __all__ = ["RecordingMetadata"]
 
 _SEXES = {"f": 0.0, "female": 0.0, "woman": 0.0, "m": 1.0, "male": 1.0, "man": 1.0}
-_UNKNOWN = ("", "?", "-", "x", "u", "n/a", "na", "nan", "none", "null", "other", "unknown")
+_UNKNOWN = ("", "?", "-", "n/a", "na", "nan", "<na>", "nat", "none", "null", "unknown")
+_NO_SEX = ("x", "u", "other")
 
 
 class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
@@ -33,7 +34,8 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
     ----------
     fields : sequence of str, default=("age", "sex", "site")
         Keys of ``Recording.metadata``, in the order of the columns. "sex" becomes 0 for female
-        and 1 for male. "site" becomes one column per site seen at fit. Any other is a number.
+        and 1 for male. "site" becomes one column per site seen at fit. Any other is a number;
+        True is 1 and False is 0.
 
     Attributes
     ----------
@@ -165,7 +167,7 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
         sexes: dict[int, float] = {}
         for recording, rows, place in zip(given.recordings, given.rows, given.places, strict=True):
             values = self._values(recording, place)
-            if given.unit == "night":
+            if given.unit == "night" and "sex" in self.fields_:
                 _check_sexes(sexes, int(rows[0]), _sex(recording, place), place)
             known = ~np.isnan(values)
             sums[rows] += np.where(known, values, 0)
@@ -199,7 +201,7 @@ def _checked_fields(fields) -> tuple[str, ...]:
 def _text(value) -> str | None:
     """A value as text, None where it says that nothing is known."""
     text = "" if value is None else str(value).strip()
-    return None if text.lower() in (*_UNKNOWN, "<na>", "nat") else text
+    return None if text.lower() in _UNKNOWN else text
 
 
 def _site(recording: Recording) -> str | None:
@@ -209,7 +211,7 @@ def _site(recording: Recording) -> str | None:
 def _sex(recording: Recording, place: str) -> float:
     value = recording.metadata.get("sex")
     text = _text(value)
-    if text is None:
+    if text is None or text.lower() in _NO_SEX:
         return np.nan
     if isinstance(value, numbers.Real | np.bool_) and float(value) in (0.0, 1.0):
         return float(value)
@@ -227,7 +229,7 @@ def _number(recording: Recording, field: str, place: str) -> float:
     if text is None:
         return np.nan
     try:
-        number = float(text)
+        number = float(value if isinstance(value, bool | np.bool_) else text)
     except ValueError:
         number = math.inf
     if math.isinf(number):

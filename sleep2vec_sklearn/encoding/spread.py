@@ -23,6 +23,7 @@ import torch
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
+from ..config import settings_for_workers
 from ..errors import CacheWarning, RecordingWarning
 from ..model.checkpoint import BUNDLED, Checkpoint
 from .engine import EncodedNight, Engine
@@ -111,6 +112,7 @@ class _Spread:
             None if self._keeps_tokens else summary,
             _threads_here(),
             platform.node(),
+            settings_for_workers(),
         )
 
     def encode(self) -> Iterator[EncodedNight]:

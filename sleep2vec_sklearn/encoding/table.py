@@ -77,6 +77,10 @@ class EmbeddingTable:
         # scikit-learn clones a parameter by a deep copy, in every fold
         return self
 
+    def __reduce__(self):
+        # arrays come out of a pickle writable, and what was derived from them need not travel
+        return EmbeddingTable, (self.X, self.values, self._coverage, self.provenance)
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -153,7 +157,9 @@ class EmbeddingTable:
         tables = list(tables)
         if not tables:
             raise ValueError("concat needs at least one table, got none.")
-        made = [{**table.provenance, "versions": None, "device": None} for table in tables]
+        # nor does the name of a file matter where the hash is the same
+        free = dict.fromkeys(("versions", "device", "checkpoint"))
+        made = [{**table.provenance, **free} for table in tables]
         for place, other in enumerate(made):
             different = [k for k in {**made[0], **other} if other.get(k) != made[0].get(k)]
             if different:

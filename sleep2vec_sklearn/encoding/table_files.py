@@ -154,11 +154,15 @@ def _storable(names: np.ndarray) -> np.ndarray:
     """Names as an array of text or of whole numbers."""
     for kind, dtype in ((str, np.str_), ((int, np.integer), np.int64)):
         if all(isinstance(name, kind) and not isinstance(name, bool) for name in names):
-            return np.array(names.tolist(), dtype=dtype)
-    strange = next(name for name in names if not isinstance(name, str))
+            stored = np.array(names.tolist(), dtype=dtype)
+            # numpy forgets NULs at the end of a text
+            if stored.tolist() == names.tolist():
+                return stored
+    strange = next(n for n in names if not isinstance(n, str) or n.endswith("\0"))
     raise ValueError(
-        f"names of recordings and subjects must be all text or all whole numbers to be saved; "
-        f"found {strange!r}. Give such ids to the recordings and embed them again."
+        "names of recordings and subjects must be all text or all whole numbers to be saved, and "
+        f"text may not end with NUL; found {strange!r}. Give such ids to the "
+        "recordings and embed them again."
     )
 
 

@@ -7,11 +7,12 @@ import pickle
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
+from ..config import adopt_settings
 from ..errors import CheckpointError
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from .cache import EncodedModality, open_store
@@ -45,6 +46,8 @@ class Work:
         Of a matrix product; None leaves it to the worker.
     host : str
         The caller's machine.
+    settings : dict
+        Those chosen with ``set_config``, as ``cache_bytes``.
     """
 
     checkpoint: str | None
@@ -58,6 +61,7 @@ class Work:
     summary: RowSummary | None
     n_threads: int | None
     host: str
+    settings: dict = field(default_factory=dict)
 
     @contextmanager
     def threads(self) -> Iterator[None]:
@@ -126,6 +130,7 @@ def encode_share(
     epochs: Sequence,
 ) -> tuple[list[EncodedNight], list, str | None]:
     """Encode some nights in a worker; gives them, tokens with keys if wanted, and complaints."""
+    adopt_settings(work.settings)
     cache = _Tokens() if work.summary is None else open_store(work.folder)
     engine = Engine(
         work.find_checkpoint(weights),

@@ -24,6 +24,7 @@ NOT_AN_ARRAY = (
     "BaggingClassifier()), or hand the tool the rows, Sleep2VecTransformer().fit_transform(X)."
 )
 _EPOCH_TOLERANCE = 1e-6
+_MISSING_IN_TABLES = ("nan", "<NA>", "NaT")
 
 
 class Recording(Mapping):
@@ -44,7 +45,7 @@ class Recording(Mapping):
         Unit of the samples, e.g. ``{"eeg": "V", "ibi": "ms"}``; the catalogue's where none is
         given.
     subject : hashable, optional
-        Who it is; the group in cross-validation.
+        Who it is; the group in cross-validation. NaN and the like count as None.
     metadata : mapping, optional
         Age, sex, site and whatever else is known.
     stages : array-like of shape (n_epochs,), optional
@@ -166,7 +167,8 @@ class Recording(Mapping):
                 f"the night lasts {self.duration:g} s, shorter than one epoch of "
                 f"{EPOCH_SECONDS} s. Check the rates: they are samples per second."
             )
-        self.subject = subject
+        # what a table has for a missing subject equals nothing, or cannot be compared at all
+        self.subject = None if str(subject) in _MISSING_IN_TABLES else subject
         self.metadata = MappingProxyType(dict(metadata or {}))
         self.events = events
         self.start = start

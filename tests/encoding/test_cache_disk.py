@@ -101,6 +101,18 @@ def test_a_damaged_entry_is_dropped_and_encoded_again(
     assert len(encodes) == 2
 
 
+def test_a_folder_of_an_older_format_is_told_in_one_line(tokens, tmp_path, caplog):
+    keys = [token_key(i) for i in range(3)]
+    cache = DiskCache(tmp_path)
+    for key in keys:
+        cache.put(key, tokens())
+    for path in tmp_path.glob("??/*.tokens"):
+        path.write_bytes(older(path.read_bytes()))
+    with caplog.at_level(logging.DEBUG, "sleep2vec_sklearn"):
+        assert [cache.get(key) for key in keys] == [None] * 3
+    assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG", "DEBUG"]
+
+
 def test_what_is_in_memory_comes_to_the_folder(checkpoint_path, noise, encodes, tmp_path):
     X = [{"ibi": noise("ibi")}]
     Sleep2VecTransformer(checkpoint_path).fit_transform(X)
@@ -150,6 +162,21 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_and_no_row(transform, t
         np.testing.assert_array_equal(transform(tmp_path / "file" / "cache"), rows)
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+def test_a_folder_below_one_that_is_closed_costs_a_warning(transform, monkeypatch, tmp_path):
+    rows = transform(None)
+    stat = os.stat
+
+    def look(path, **options):
+        if "closed" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return stat(path, **options)
+
+    (tmp_path / "closed").write_text("stands for a folder without permission to look into it")
+    monkeypatch.setattr(os, "stat", look)
+    with pytest.warns(CacheWarning, match="cannot be written"):
+        np.testing.assert_array_equal(transform(tmp_path / "closed" / "cache"), rows)
 
 
 def test_a_read_only_folder_is_read(transform, monkeypatch, encodes, tmp_path):

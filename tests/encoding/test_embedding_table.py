@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import builtins
 import json
+import pickle
 import subprocess
 import sys
 
@@ -139,7 +140,10 @@ def test_a_file_gives_the_table_back(table, tmp_path, suffix):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-names = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=4), min_size=1)
+names = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4),
+    min_size=1,
+)
 
 
 @given(names=names | st.lists(st.integers(-(2**40), 2**40), min_size=1), data=st.data())
@@ -161,6 +165,14 @@ def test_names_of_other_kinds_are_refused(make_table, cohort, tmp_path):
     night = Recording(dict(cohort[0]), rates=cohort[0].rates, id="n", subject=("site", 3))
     with pytest.raises(ValueError, match=r"found \('site', 3\)"):
         make_table([night]).save(tmp_path / "rows.npz")
+
+
+def test_a_name_that_numpy_would_cut_is_refused(cohort, tmp_path):
+    keys = RowKeys(["a", "a\0"], ["s", "s"], [0, 1])
+    provenance = {"features": ["f"], "modalities": ["eeg"]}
+    table = EmbeddingTable(keys, np.zeros((2, 1)), np.zeros((2, 1)), provenance)
+    with pytest.raises(ValueError, match=r"may not end with NUL; found 'a\\x00'"):
+        table.save(tmp_path / "rows.npz")
 
 
 def test_parquet_is_read_by_other_tools(epoch_table, tmp_path):
@@ -264,9 +276,24 @@ def test_tables_of_different_encoders_are_not_joined(make_table, cohort, checkpo
         EmbeddingTable.concat([one, other])
 
 
+def test_the_name_of_an_encoders_file_does_not_matter(make_table, cohort):
+    one, other = make_table(cohort[:2]), make_table(cohort[2:])
+    other.provenance["checkpoint"] = "copied"
+    assert len(EmbeddingTable.concat([one, other])) == len(cohort)
+
+
 def test_a_table_is_not_changed_by_accident(night_table):
-    with pytest.raises(ValueError, match="read-only"):
-        night_table.values[0] = 0
+    for table in (night_table, pickle.loads(pickle.dumps(night_table))):
+        with pytest.raises(ValueError, match="read-only"):
+            table.values[0] = 0
+
+
+def test_a_pickle_carries_no_frames(make_table, cohort):
+    table = make_table(cohort)
+    size = len(pickle.dumps(table))
+    assert table.frame.shape == table.values.shape
+    assert len(pickle.dumps(table)) == size
+    assert_same(pickle.loads(pickle.dumps(table)), table)
 
 
 def test_keys_are_indexed_as_epochs_are(epoch_table, epochs):

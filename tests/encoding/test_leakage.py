@@ -73,6 +73,14 @@ def test_nights_without_a_subject_never_leak(nights):
     assert leaks(X, X[:1]) == []
 
 
+@pytest.mark.parametrize("missing", [np.nan, pd.NA, pd.NaT])
+def test_rows_of_a_table_without_a_subject_never_leak(fitted, nights, missing):
+    X = nights((missing, "n1"), (missing, "n2"))
+    table = fitted(X).embed(X)
+    assert table.X.groups.tolist() == ["n1", "n2"]
+    assert len(PrecomputedEmbeddings(table).fit(X[:1]).transform(X[1:])) == 1
+
+
 def test_any_object_can_be_a_subject(nights):
     first, second = nights((["site", 1], "x"), (["site", 1], "y"))
     assert leaks([first], [second]) == ["['site', 1]"]

@@ -36,7 +36,7 @@ def test_what_is_missing_is_nan_and_a_site_unseen_at_fit_is_zero():
     np.testing.assert_array_equal(rows, [[np.nan] * 3, [np.nan, np.nan, 0], [np.nan] * 3])
 
 
-@pytest.mark.parametrize("nothing", [None, "", " ", np.nan, pd.NA, pd.NaT, "unknown", "NaN", "X"])
+@pytest.mark.parametrize("nothing", [None, "", " ", np.nan, pd.NA, pd.NaT, "unknown", "NaN"])
 def test_many_ways_of_not_knowing(nothing):
     rows = columns_of([night(KNOWN), night(dict.fromkeys(KNOWN, nothing))])
     assert np.isnan(rows[1]).all()
@@ -48,6 +48,21 @@ def test_many_ways_of_not_knowing(nothing):
 )
 def test_sex_is_read_in_the_common_spellings(sex, coded):
     assert columns_of([night({"sex": sex})], fields=["sex"]).item() == coded
+
+
+@pytest.mark.parametrize("word", ["X", "u", "other"])
+def test_a_word_for_no_sex_may_be_a_site(word):
+    rows = columns_of([night({"sex": word, "site": word})], fields=["sex", "site"])
+    np.testing.assert_array_equal(rows, [[np.nan, 1]])
+
+
+def test_what_is_not_asked_for_is_not_judged():
+    assert columns_of([night({"age": 40, "sex": "not told"})], fields=["age"]) == [[40]]
+
+
+def test_yes_and_no_are_numbers():
+    X = [night({"smoker": True}), night({"smoker": np.False_})]
+    np.testing.assert_array_equal(columns_of(X, fields=["smoker"]), [[1], [0]])
 
 
 def test_numbers_may_be_text_and_sites_numbers():

@@ -14,7 +14,13 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    Sleep2VecTransformer,
+    config_context,
+    get_config,
+)
 from sleep2vec_sklearn.encoding import engine, spread
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 from sleep2vec_sklearn.encoding.worker import Work, packed
@@ -173,6 +179,20 @@ def test_a_folder_is_shared_by_workers(elsewhere, embed, checkpoint_path, tmp_pa
     assert len(processes_that_read(tmp_path)) == 6
     assert transformer.transform(make_nights(6, tmp_path)).shape == rows.shape
     assert len(processes_that_read(tmp_path)) == 6
+
+
+class NightThatNotesSettings(Night):
+    def read(self, names):
+        (Path(self.folder) / f"bytes-{self.seed}").write_text(str(get_config()["cache_bytes"]))
+        return super().read(names)
+
+
+def test_workers_bound_their_memories_as_this_process_does(elsewhere, checkpoint_path, tmp_path):
+    X = [Recording.from_source(NightThatNotesSettings(i, tmp_path)) for i in range(90, 93)]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=tmp_path / "tokens").fit(X)
+    with config_context(cache_bytes=12345), elsewhere():
+        transformer.transform(X)
+    assert {path.read_text() for path in tmp_path.glob("bytes-*")} == {"12345"}
 
 
 def test_a_folder_that_workers_cannot_use_is_told_once(elsewhere, embed, checkpoint_path, tmp_path):

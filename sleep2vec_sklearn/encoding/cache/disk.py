@@ -43,6 +43,7 @@ class DiskCache:
         self.folder = Path(folder)
         self._complaint: str | None = None
         self._swept = False
+        self._logged = False
         self._lock = threading.Lock()
 
     def __contains__(self, key: str) -> bool:
@@ -61,7 +62,7 @@ class DiskCache:
             self._complain("read", error)
             return None
         except DamagedEntryError as error:
-            _logger.warning("cache: %s is dropped and encoded again: %s.", path, error)
+            self._log_dropped(path, error)
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
@@ -119,6 +120,12 @@ class DiskCache:
                 "are computed again where they are missing. Make room or check the permissions, "
                 "or choose another folder with cache=... or set_config(cache_dir=...)."
             )
+
+    def _log_dropped(self, path: Path, error: DamagedEntryError) -> None:
+        # all entries of a study may be of an older format
+        level = logging.DEBUG if self._logged else logging.WARNING
+        self._logged = True
+        _logger.log(level, "cache: %s is dropped and encoded again: %s.", path, error)
 
     def _sweep_once(self) -> None:
         if self._swept:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass
@@ -119,7 +120,11 @@ def check_cache(cache) -> None:
         raise ValueError(
             f"cache must be one of 'memory', None or the path of a folder; got {cache!r}."
         )
-    if Path(cache).expanduser().is_file():
+    is_file = False
+    # a folder above it may be closed to us, which is told when entries cannot be written
+    with contextlib.suppress(PermissionError):
+        is_file = Path(cache).expanduser().is_file()
+    if is_file:
         raise ValueError(f"cache={str(cache)!r} is a file; accepted is the path of a folder.")
 
 
