@@ -10,6 +10,7 @@ depend on the recordings around it, their order, or how many are read ahead.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
@@ -127,7 +128,7 @@ class Engine:
             How errors name each of them.
         """
         pending: deque[Future] = deque()
-        with ThreadPoolExecutor(max_workers=self.read_ahead) as pool:
+        with ThreadPoolExecutor(max_workers=min(self.read_ahead, _most_threads())) as pool:
             try:
                 for position, recording in enumerate(recordings):
                     if len(pending) > self.read_ahead:
@@ -239,6 +240,11 @@ class Engine:
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+
+
+def _most_threads() -> int:
+    # reading waits for files, so two are useful on one core too
+    return max(2, os.cpu_count() or 1)
 
 
 def _located(error: Sleep2VecError | OSError, place: str) -> Sleep2VecError:
