@@ -176,7 +176,7 @@ class _Spread:
         finally:
             with warnings.catch_warnings():
                 # after an error, joblib says that tasks were cancelled; nobody can adjust them
-                warnings.filterwarnings("ignore", "[0-9]+ tasks which", UserWarning)
+                warnings.filterwarnings("ignore", "[0-9]+ tasks ", UserWarning)
                 results.close()
 
     def _pass_on(self, complaint: str | None) -> None:
