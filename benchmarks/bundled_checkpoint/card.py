@@ -27,10 +27,11 @@ SAMPLING = (
 )
 SELECTION = (
     "Variants of the objective were chosen by probes on slpdb, ucddb and simulated nights. "
-    "sleep-accel was looked at once and SC4001 twice, for variants that were not shipped, and both "
-    "were evaluated with the encoder shipped before this one. That a subject of sleep-accel with "
-    "signal for an eighth of the night was read badly is why windows with a lost sensor are in "
-    "training."
+    "Variants that were not shipped were looked at on sleep-accel twice and on SC4001 twice, and "
+    "both were evaluated with the encoder shipped before this one. That a subject of sleep-accel "
+    "with signal for an eighth of the night was read badly is why windows with a lost sensor are "
+    "in training, and why rows of epochs without a signal are made as they are; that rule was "
+    "chosen on simulated nights."
 )
 LIMITS = (
     "Not a medical device. Real signals in training are inter-beat intervals and wrist counts of "

@@ -30,7 +30,7 @@ __all__ = ["BUNDLED", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 FORMAT_VERSION = 1
 BUNDLED: dict[str, str] = {
-    "sleep2vec-mini": "81ed9b5b0e091c1e89d66b4ef60ad825d27d0305910aae8f60eabfaef87d5a53",
+    "sleep2vec-mini": "4c22ebc66f4e2eab17e036dd763f4b1ab47c6eb8b09f1cfcac89f7264bf54cd2",
 }
 _WEIGHTS = Path(__file__).parent / "weights"
 _METADATA_KEY = "sleep2vec_sklearn"
