@@ -68,10 +68,10 @@ def _write(folder: Path, seed: int) -> None:
 
 def measure(folder: Path, n_nights: int, size: str) -> dict:
     """Stream the nights through a transform, or through the engine for the dense size."""
-    from sleep2vec_sklearn import Sleep2VecTransformer, read_recording
+    from sleep2vec_sklearn import Sleep2VecTransformer, read_cohort
 
-    files = sorted(folder.rglob("*.edf"))
-    recordings = [read_recording(files[k % len(files)]) for k in range(n_nights)]
+    nights = read_cohort(folder)
+    recordings = [nights[k % len(nights)] for k in range(n_nights)]
     if size == "dense":
         return measure_waiting(recordings)
     transformer = Sleep2VecTransformer(size, cache=None).fit(recordings)
