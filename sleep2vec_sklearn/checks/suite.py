@@ -23,7 +23,7 @@ __all__ = [
     "sleep2vec_checks_generator",
 ]
 
-_SCIKIT_LEARN_CHECKS = (
+SCIKIT_LEARN_CHECKS = (
     "check_estimator_cloneable",
     "check_estimator_tags_renamed",
     "check_valid_tag_types",
@@ -104,7 +104,7 @@ def sleep2vec_checks_generator(
     if unknown:
         raise ValueError(f"kinds has {unknown[0]!r}; accepted are {', '.join(map(repr, KINDS))}.")
     name = type(estimator).__name__
-    for check_name in _SCIKIT_LEARN_CHECKS:
+    for check_name in SCIKIT_LEARN_CHECKS:
         # the older scikit-learn is, the fewer there are
         check = getattr(estimator_checks, check_name, None)
         needed = "get_feature_names_out" if "feature_names" in check_name else "fit"

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from .._files import write_whole
 from ..errors import ReadError
 from .keys import RowKeys
 
@@ -42,7 +41,7 @@ def write_table(path: Path, keys: RowKeys, values, coverage, provenance: Mapping
     columns["subject"] = (_storable(keys.subjects), keys.recording_index)
     document = json.dumps({**provenance, "format_version": FORMAT_VERSION}, sort_keys=True)
     data = write(columns, keys, values, coverage, json.loads(document))
-    _write_whole(path, data)
+    write_whole(path, data)
 
 
 def read_table(path: Path) -> tuple[RowKeys, np.ndarray, np.ndarray, dict]:
@@ -176,15 +175,3 @@ def _import_pyarrow():
             "that ends in .npz."
         ) from error
     return pyarrow, parquet
-
-
-def _write_whole(path: Path, data) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ import difflib
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from .._files import write_whole
 from ..errors import CheckpointError
 from .config import EncoderConfig, canonical_json
 from .sleep2vec import Sleep2Vec
@@ -127,7 +127,10 @@ def save_checkpoint(
         raise CheckpointError(
             f"{path}: not saved, the card must hold finite numbers, text, lists and dicts: {error}"
         ) from error
-    _write_whole(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
+    try:
+        write_whole(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
+    except FileNotFoundError as error:
+        raise CheckpointError(str(error)) from error
     return sha256
 
 
@@ -269,20 +272,6 @@ def _hash_of(tensors: Mapping[str, Tensor], config: Mapping) -> str:
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
     digest.update(canonical_json(config).encode())
     return digest.hexdigest()
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    if not path.parent.is_dir():
-        raise CheckpointError(f"{path}: not saved, there is no folder {path.parent}; create it.")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _shortened(complaints: list[str]) -> str:

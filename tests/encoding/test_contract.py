@@ -22,22 +22,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, load_checkpoint
+from sleep2vec_sklearn.checks.suite import SCIKIT_LEARN_CHECKS
 from sleep2vec_sklearn.errors import CheckpointError, LeakageWarning
 from sleep2vec_sklearn.model import checkpoint as checkpoint_room
 
 CHECKS = (
-    "check_estimator_cloneable",
-    "check_estimator_tags_renamed",
-    "check_valid_tag_types",
-    "check_estimator_repr",
-    "check_no_attributes_set_in_init",
-    "check_do_not_raise_errors_in_init_or_set_params",
-    "check_mixin_order",
-    "check_parameters_default_constructible",
-    "check_get_params_invariance",
-    "check_set_params",
-    "check_estimator_sparse_tag",
-    "check_get_feature_names_out_error",
+    *SCIKIT_LEARN_CHECKS,
     "check_set_output_transform",
     "check_global_output_transform_pandas",
 )
