@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pickle
 import traceback
 from datetime import timedelta
 
@@ -37,12 +38,12 @@ class Ranks:
     def __call__(self, task, *arguments):
         """What ``task(*arguments)`` returned on each rank; tasks are functions of a module."""
         for pipe in self.pipes:
-            pipe.send((task, arguments))
+            _send(pipe, (task, arguments))
         answers = []
         for rank, pipe in enumerate(self.pipes):
             if not pipe.poll(_SECONDS):
                 raise TimeoutError(f"rank {rank} does not answer")
-            answers.append(pipe.recv())
+            answers.append(pickle.loads(pipe.recv_bytes()))
         broken = [answer for ok, answer in answers if not ok]
         if broken:
             raise RuntimeError("\n".join(broken))
@@ -50,18 +51,23 @@ class Ranks:
 
     def close(self):
         for pipe in self.pipes:
-            pipe.send(None)
+            _send(pipe, None)
         for process in self.processes:
             process.join(_SECONDS)
+
+
+def _send(pipe, message):
+    # pipes of torch would share a tensor's memory, and ranks would write into each other's
+    pipe.send_bytes(pickle.dumps(message))
 
 
 def _serve(pipe, meeting, rank, n_ranks):
     torch.set_num_threads(1)
     options = {"init_method": meeting, "rank": rank, "world_size": n_ranks}
     with process_group("gloo", timeout=timedelta(seconds=_SECONDS / 2), **options):
-        while (request := pipe.recv()) is not None:
+        while (request := pickle.loads(pipe.recv_bytes())) is not None:
             task, arguments = request
             try:
-                pipe.send((True, task(*arguments)))
+                _send(pipe, (True, task(*arguments)))
             except Exception:
-                pipe.send((False, traceback.format_exc()))
+                _send(pipe, (False, traceback.format_exc()))
