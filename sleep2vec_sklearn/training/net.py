@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,7 +122,7 @@ class PretrainingNet(NeuralNet):
         self.average_ = type(network).from_state(network.config, network.state_dict())
         self.average_.to(self.device)
         self.best_ = None
-        self.step_ = self.first_step_ = 0
+        self.step_ = self.first_step_ = self.epoch_ = 0
         self.finished_ = False
         return self
 
@@ -136,24 +136,16 @@ class PretrainingNet(NeuralNet):
 
     def begin(self) -> None:
         """Start a schedule where the last one ended."""
-        self.first_step_, self.finished_, self.best_ = self.step_, False, None
+        self.first_step_, self.epoch_, self.finished_, self.best_ = self.step_, 0, False, None
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
-        """Train from the step the net is at to the end of the plan ``X``, or of ``epochs``."""
+        """Train to the end of the plan ``X``, or for as many epochs as are asked for."""
         plan = X
-        todo = plan.n_epochs if epochs is None else epochs
-        last = min(self.epoch_of(plan) + todo, plan.n_epochs) if epochs else plan.n_epochs
-        while self.epoch_of(plan) < last and not self.finished_:
+        last = plan.n_epochs if epochs is None else self.epoch_ + epochs
+        while self.epoch_ < last and not self.finished_:
             self._train_epoch(plan)
-        if self.epoch_of(plan) >= plan.n_epochs and not self.finished_:
-            self.finished_ = True
-            if plan.keep is not None:
-                plan.keep(self)
+            self._end_epoch(plan, is_last=epochs is None and self.epoch_ == last)
         return self
-
-    def epoch_of(self, plan: TrainingPlan) -> int:
-        """Epochs finished in this schedule."""
-        return (self.step_ - self.first_step_) // plan.steps_per_epoch
 
     def on_epoch_begin(self, net, **kwargs):
         """A new row of the history, unless a resumed run is within one."""
@@ -166,61 +158,64 @@ class PretrainingNet(NeuralNet):
     def _train_epoch(self, plan: TrainingPlan) -> None:
         total = plan.n_epochs * plan.steps_per_epoch
         self.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
-        begin = self.step_
-        end = (self.epoch_of(plan) + 1) * plan.steps_per_epoch + self.first_step_
-        numbers = range(begin * self.accumulate, end * self.accumulate)
+        end = self.step_ + plan.steps_per_epoch - len(self.history[-1]["batches"])
+        numbers = range(self.step_ * self.accumulate, end * self.accumulate)
 
         def draw(number):
-            step = number // self.accumulate - self.first_step_
-            return plan.draw(number, step / total)
+            return plan.draw(number, (number // self.accumulate - self.first_step_) / total)
 
-        batches = draw_ahead(draw, numbers, self.n_workers)
         self._set_training(True)
-        for step in range(begin, end):
-            asked = time.perf_counter()
-            parts = [next(batches) for _ in range(self.accumulate)]
-            got = time.perf_counter()
-            self.notify("on_batch_begin", batch=parts, training=True)
-            self._set_rate(step - self.first_step_, total)
-            result = self.train_step(parts, plan=plan)
-            self.step_ = step + 1
-            self._record(parts, result, got - asked, time.perf_counter() - asked)
-            self.notify("on_batch_end", batch=parts, training=True, **result)
-            if plan.keep is not None and self.step_ < end and not self.step_ % self.save_every:
-                plan.keep(self)
-        self.history.record("train_batch_count", plan.steps_per_epoch)
-        self._end_epoch(plan)
+        with closing(draw_ahead(draw, numbers, self.n_workers)) as batches:
+            while self.step_ < end:
+                self._take_step(plan, batches, total)
+                if plan.keep is not None and self.step_ < end and not self.step_ % self.save_every:
+                    plan.keep(self)
 
-    def _end_epoch(self, plan: TrainingPlan) -> None:
+    def _take_step(self, plan: TrainingPlan, batches, total: int) -> None:
+        asked = time.perf_counter()
+        parts = [next(batches) for _ in range(self.accumulate)]
+        waited = time.perf_counter() - asked
+        self.notify("on_batch_begin", batch=parts, training=True)
+        factor = rate_factor(self.step_ - self.first_step_, total, self.warmup, self.lr_floor)
+        for group in self.optimizer_.param_groups:
+            group["lr"] = self.lr * factor
+        try:
+            result = self.train_step(parts, plan=plan)
+        except TrainingError:
+            self.history[-1]["batches"].pop()
+            raise
+        self.step_ += 1
+        self._record(parts, result, waited, time.perf_counter() - asked)
+        self.notify("on_batch_end", batch=parts, training=True, **result)
+
+    def _end_epoch(self, plan: TrainingPlan, is_last: bool) -> None:
         rows = self.history[-1]["batches"]
+        self.history.record("train_batch_count", len(rows))
         for part in ("contrast", "accuracy", "own", "other"):
             if part in rows[0]:
                 self.history.record(part, float(np.mean([row[part] for row in rows])))
         waited, spent = (sum(row[k] for row in rows) for k in ("data_wait", "step_time"))
         self.history.record("data_wait_share", waited / max(spent, 1e-9))
+        self.epoch_ += 1
         if plan.validate is not None:
             for name, value in plan.validate(self).items():
                 self.history.record(name, value)
-            self._watch_validation(plan)
+            self._watch_validation()
         self.notify("on_epoch_end", dataset_train=None, dataset_valid=None)
+        self.finished_ |= is_last
         if plan.keep is not None:
             plan.keep(self)
 
-    def _watch_validation(self, plan: TrainingPlan) -> None:
+    def _watch_validation(self) -> None:
         """Keep the best average, and stop when it has not improved for ``patience`` epochs."""
         if self.patience is None:
             return
-        losses = [row["valid_loss"] for row in self.history[-self.epoch_of(plan) :]]
+        losses = [row["valid_loss"] for row in self.history[-self.epoch_ :]]
         best = int(np.nanargmin(losses)) if not np.isnan(losses).all() else len(losses) - 1
         if best == len(losses) - 1:
             self.best_ = {k: v.detach().clone() for k, v in self.average_.state_dict().items()}
         elif len(losses) - 1 - best >= self.patience:
             self.finished_ = True
-
-    def _set_rate(self, step: int, total: int) -> None:
-        factor = rate_factor(step, total, self.warmup, self.lr_floor)
-        for group in self.optimizer_.param_groups:
-            group["lr"] = self.lr * factor
 
     def train_step(self, batch, plan=None, **fit_params):
         """One step over the batches whose gradients it sums up.
@@ -304,6 +299,7 @@ class PretrainingNet(NeuralNet):
             "history": json.dumps(self.history.to_list()),
             "step": self.step_,
             "first_step": self.first_step_,
+            "epoch": self.epoch_,
             "finished": self.finished_,
         }
 
@@ -315,6 +311,7 @@ class PretrainingNet(NeuralNet):
         self.optimizer_.load_state_dict(state["optimizer"])
         self.history = History(json.loads(state["history"]))
         self.step_, self.first_step_ = state["step"], state["first_step"]
+        self.epoch_ = state["epoch"]
         self.finished_ = state["finished"]
 
 
