@@ -48,7 +48,17 @@ def own_rows(batch: Any) -> Any:
     Parameters
     ----------
     batch : sequence, array or Tensor
+
+    Raises
+    ------
+    ValueError
+        On every rank, if there are fewer rows than ranks: an encoder cannot encode nothing.
     """
+    if len(batch) < world_size():
+        raise ValueError(
+            f"a batch of {len(batch)} row(s) for {world_size()} processes leaves some without any. "
+            "Raise the batch size or start fewer processes."
+        )
     return batch[rank() :: world_size()]
 
 

@@ -62,6 +62,13 @@ def wrong_share(shapes):
         return str(error)
 
 
+def refused(batch):
+    try:
+        ranks.own_rows(batch)
+    except ValueError as error:
+        return str(error)
+
+
 def mean_over_rows(batch):
     """A mean over the batch and its gradient, summed over ranks."""
     factor = nn.Parameter(torch.tensor(2.0))

@@ -54,7 +54,7 @@ def test_two_ranks_end_with_the_same_bits(two_ranks, config):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("n_rows", [1, 4, 5])
+@pytest.mark.parametrize("n_rows", [2, 4, 5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.bool])
 def test_rows_come_back_in_the_order_of_the_batch(two_ranks, n_rows, dtype):
     batch = noise(n_rows, 3, 2).to(dtype)
@@ -72,6 +72,11 @@ def test_rows_that_are_no_shares_of_one_batch_are_refused_everywhere(two_ranks, 
     for message in two_ranks(steps.wrong_share, shapes):
         assert str(shapes) in message
         assert "own_rows" in message
+
+
+def test_a_batch_that_leaves_a_rank_without_rows_is_refused_everywhere(two_ranks):
+    for message in two_ranks(steps.refused, noise(1, 2)):
+        assert "1 row(s) for 2 processes" in message
 
 
 def test_a_mean_over_rows_is_that_of_one_process(two_ranks):
