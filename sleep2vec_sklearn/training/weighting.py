@@ -239,6 +239,9 @@ def _choose(values: Tensor, same: float, different: float, like: Tensor) -> Tens
 def _multiply(factors: Sequence[tuple[Tensor, Tensor]], negative: Tensor) -> Tensor:
     product = torch.ones_like(factors[0][0])
     for values, known in factors:
+        if known.all():
+            product = product * values
+            continue
         known = known[:, None] & known
         counted = known & negative
         n_counted = counted.sum(dim=1, keepdim=True)
@@ -257,9 +260,10 @@ def _multiply_upstream(factors: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 def _check_constants(age_bandwidth, sex_factor, site_same, site_different, eps, compat) -> None:
     if compat not in (None, "upstream"):
         raise ValueError(f"compat must be None or 'upstream', got {compat!r}.")
-    for name, value in (("age_bandwidth", age_bandwidth), ("eps", eps)):
-        if not value > 0:
-            raise ValueError(f"{name} must be positive, got {value!r}.")
+    if not age_bandwidth > 0:
+        raise ValueError(f"age_bandwidth must be positive, got {age_bandwidth!r}.")
+    if not 0 < eps < np.inf:
+        raise ValueError(f"eps must be positive and finite, got {eps!r}.")
     factors = {"sex_factor": sex_factor, "site_same": site_same, "site_different": site_different}
     for name, value in factors.items():
         if not 0 <= value < np.inf:
