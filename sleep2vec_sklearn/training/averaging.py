@@ -4,32 +4,45 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
-__all__ = ["update_average"]
+from ..model.sleep2vec import Sleep2Vec
+
+__all__ = ["MovingAverage"]
 
 
-@torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move an average of parameters and buffers towards the network after a step.
+class MovingAverage:
+    """An average of a network's parameters and buffers over the steps.
 
     BatchNorm's running statistics are averaged as the parameters are: without them the averaged
-    projection would be normalised by numbers of no training data at all. Counters are copied.
+    projection would be normalised by numbers of no training data at all.
 
     Parameters
     ----------
-    average, network : Module
-        Of one architecture.
+    network : Sleep2Vec
+        As it is now; the average starts there.
     decay : float
-        What is kept of the average; less in the first steps, ``(1 + step) / (10 + step)``, so that
-        the random start is soon forgotten.
-    step : int
-        From 0.
+        What is kept of the average in a step; less in the first ones, ``(1 + t) / (10 + t)``, so
+        that the random start is soon forgotten. 0 follows the network.
+
+    Attributes
+    ----------
+    network : Sleep2Vec
+        The average, in eval mode.
     """
-    decay = min(decay, (1 + step) / (10 + step))
-    pairs = zip(average.state_dict().values(), network.state_dict().values(), strict=True)
-    for kept, new in pairs:
-        if kept.is_floating_point():
-            kept.lerp_(new, 1 - decay)
-        else:
-            kept.copy_(new)
+
+    def __init__(self, network: Sleep2Vec, decay: float):
+        self.network = type(network).from_state(network.config, network.state_dict())
+        self.network.to(network.input_projection.weight.device)
+        self.network.requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, network: Sleep2Vec, step: int) -> None:
+        """Move towards the network after a step, counted from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        pairs = zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)
+        for kept, new in pairs:
+            if kept.is_floating_point() and decay:
+                kept.lerp_(new, 1 - decay)
+            else:
+                kept.copy_(new)

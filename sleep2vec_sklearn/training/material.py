@@ -21,7 +21,7 @@ from .demography import Demography
 from .sampling import find_pools
 from .store import NightStore
 
-__all__ = ["Material", "gather", "open_store", "split_subjects"]
+__all__ = ["Material", "gather", "open_for", "split_subjects"]
 
 _SPLIT_STREAM = 1
 
@@ -105,14 +105,39 @@ def open_store(X, metadata, pretrainer, names: Sequence[str], begin):
         X = NightStore.open(X)
     if isinstance(X, NightStore):
         return X, X.table if metadata is None else metadata
-    config = build_config(pretrainer, names, begin, {})
-    has_front_end = any(m.tokenizer.name == "spectral" for m in config.modalities)
-    content = "features" if has_front_end else "samples"
-    contents = contents_of(config, content, list(names))
+    contents = _contents(build_config(pretrainer, names, begin, {}), names)
     store = NightStore.from_recordings(
         X, contents, metadata=metadata, verbose=max(int(pretrainer.verbose) - 1, 0)
     )
     return store, store.table
+
+
+def open_for(config: EncoderConfig, X) -> NightStore:
+    """The nights of X as an encoder takes them.
+
+    Raises
+    ------
+    InvalidRecordingError
+        If X is no list of recordings, store or folder, or has less than two of its modalities.
+    """
+    names = [name for name in _found_in(X) if name in config.names]
+    if len(names) < 2:
+        raise InvalidRecordingError(
+            f"retrieval needs nights with two modalities of the encoder "
+            f"({', '.join(config.names)}); found {', '.join(names) or 'none'}."
+        )
+    if isinstance(X, str | os.PathLike):
+        X = NightStore.open(X)
+    if not isinstance(X, NightStore):
+        return NightStore.from_recordings(X, _contents(config, names))
+    _check_contents(X, config, names)
+    return X
+
+
+def _contents(config: EncoderConfig, names: Sequence[str]):
+    kept = [m for m in config.modalities if m.name in names]
+    has_front_end = any(m.tokenizer.name == "spectral" for m in kept)
+    return contents_of(config, "features" if has_front_end else "samples", list(names))
 
 
 def split_subjects(store: NightStore, validation, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -157,7 +182,7 @@ def _held_out_people(people: np.ndarray, validation, seed: int) -> np.ndarray:
         if missing:
             raise ValueError(f"validation names subjects without a night: {', '.join(missing)}.")
         return named
-    if isinstance(validation, str) or not 0 <= validation or not np.isfinite(validation):
+    if isinstance(validation, str) or not validation >= 0 or not np.isfinite(validation):
         raise ValueError(
             "validation must be a share of the subjects, a number of them, or their names; got "
             f"{validation!r}."
@@ -171,21 +196,22 @@ def _candidates(pretrainer, X, begin: EncoderConfig | None) -> list[str]:
     """Modalities that may be trained: the parameter, else those that X and ``init`` have."""
     if pretrainer.modalities is not None:
         return _in_order(list_modalities(pretrainer.modalities))
+    found = _found_in(X)
+    return found if begin is None else [name for name in found if name in begin.names]
+
+
+def _found_in(X) -> list[str]:
     if isinstance(X, str | os.PathLike):
-        found = set(NightStore.open(X).contents)
-    elif isinstance(X, NightStore):
-        found = set(X.contents)
-    else:
-        if isinstance(X, Mapping) or not isinstance(X, Sequence | np.ndarray) or not len(X):
-            raise InvalidRecordingError(
-                f"X is a {type(X).__name__}; accepted are a list of recordings, not empty, a "
-                "NightStore, or the folder of one."
-            )
-        recordings = [as_recording(r, place) for place, r in enumerate(X)]
-        found = {name for recording in recordings for name in recording.modalities}
-    if begin is not None:
-        found &= set(begin.names)
-    return _in_order(found)
+        return _in_order(NightStore.open(X).contents)
+    if isinstance(X, NightStore):
+        return _in_order(X.contents)
+    if isinstance(X, Mapping) or not isinstance(X, Sequence | np.ndarray) or not len(X):
+        raise InvalidRecordingError(
+            f"X is a {type(X).__name__}; accepted are a list of recordings, not empty, a "
+            "NightStore, or the folder of one."
+        )
+    recordings = [as_recording(r, place) for place, r in enumerate(X)]
+    return _in_order({name for recording in recordings for name in recording.modalities})
 
 
 def _in_order(names) -> list[str]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
@@ -16,12 +15,9 @@ from .distributed import gather_rows
 from .objective import dash_info_nce_loss, info_nce_loss
 from .windows import PairBatch, View
 
-__all__ = ["EncodedPair", "Objective", "PretrainingModule", "column_statistics"]
+__all__ = ["EncodedPair", "Objective", "PretrainingModule"]
 
 _TARGET_CLIP = 4.0
-_STEADY = 1e-4
-_NIGHTS_FOR_STATISTICS = 256
-_EPOCHS_APART = 4
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 
@@ -61,6 +57,8 @@ class PretrainingModule(nn.Module):
         Whether there are readers.
     noise, offset : float
         Disturbance of every value, and of a window's columns as a whole, in standard deviations.
+    seed : int
+        Of the readers' first weights.
     """
 
     def __init__(
@@ -72,6 +70,7 @@ class PretrainingModule(nn.Module):
         foretell: bool = False,
         noise: float = 0.0,
         offset: float = 0.0,
+        seed: int = 0,
     ):
         super().__init__()
         self.network = network
@@ -81,8 +80,11 @@ class PretrainingModule(nn.Module):
         for name, (mean, std) in statistics.items():
             self.register_buffer(f"mean_{name}", mean, persistent=False)
             self.register_buffer(f"std_{name}", std, persistent=False)
-            if foretell:
-                self.readers[name] = nn.Linear(network.config.hidden_size, len(mean))
+        if foretell:
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)
+                for name, (mean, _) in statistics.items():
+                    self.readers[name] = nn.Linear(network.config.hidden_size, len(mean))
 
     def forward(self, batch: PairBatch) -> EncodedPair:
         """Encode both views of a batch."""
@@ -210,27 +212,3 @@ class Objective(nn.Module):
             return info_nce_loss(first, second, **shared)
         margins = {"hard_scale": self.hard_scale, "pos_margin": self.pos_margin}
         return dash_info_nce_loss(first, second, *weights, **margins, **shared)
-
-
-def column_statistics(store, names) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean and standard deviation of every modality's columns over valid epochs.
-
-    Of at most 256 nights, evenly spread, and every fourth epoch. A column that does not vary has
-    a deviation of 1.
-    """
-    statistics = {}
-    n_epochs = store.table["n_epochs"].to_numpy()
-    for name in names:
-        nights = np.flatnonzero(store.table[f"coverage_{name}"].to_numpy() > 0)
-        picked = np.unique(np.linspace(0, len(nights) - 1, _NIGHTS_FOR_STATISTICS).astype(int))
-        sums = np.zeros((3, store.contents[name].width))
-        for night in nights[picked]:
-            rows = store.window(night, name, 0, int(n_epochs[night]))
-            rows = rows[store.valid(night, name)][::_EPOCHS_APART].astype(np.float64)
-            sums += np.stack([np.full(rows.shape[1], len(rows)), rows.sum(0), (rows**2).sum(0)])
-        count = np.maximum(sums[0], 1)
-        mean = sums[1] / count
-        std = np.sqrt(np.maximum(sums[2] / count - mean**2, 0))
-        std = np.where(std < _STEADY, 1.0, std)
-        statistics[name] = tuple(torch.from_numpy(v).float() for v in (mean, std))
-    return statistics

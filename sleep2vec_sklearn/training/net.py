@@ -16,7 +16,7 @@ from skorch.callbacks import EpochTimer, PassthroughScoring
 from skorch.history import History
 
 from ..errors import TrainingError
-from .averaging import update_average
+from .averaging import MovingAverage
 from .distributed import rank, sum_gradients, sum_over_ranks
 from .feeding import draw_ahead
 from .schedule import decay_groups, rate_factor
@@ -72,8 +72,8 @@ class PretrainingNet(NeuralNet):
 
     Attributes
     ----------
-    average_ : Sleep2Vec
-        Moving average of the network, in eval mode.
+    average_ : MovingAverage
+        Of the network.
     step_ : int
         Steps done since the weights were made.
     """
@@ -118,9 +118,7 @@ class PretrainingNet(NeuralNet):
     def initialize(self):
         """Make the optimizer and the average; weights are the module's own."""
         super().initialize()
-        network = self.module_.network
-        self.average_ = type(network).from_state(network.config, network.state_dict())
-        self.average_.to(self.device)
+        self.average_ = MovingAverage(self.module_.network, self.ema_decay)
         self.best_ = None
         self.step_ = self.first_step_ = self.epoch_ = 0
         self.finished_ = False
@@ -213,7 +211,9 @@ class PretrainingNet(NeuralNet):
         losses = [row["valid_loss"] for row in self.history[-self.epoch_ :]]
         best = int(np.nanargmin(losses)) if not np.isnan(losses).all() else len(losses) - 1
         if best == len(losses) - 1:
-            self.best_ = {k: v.detach().clone() for k, v in self.average_.state_dict().items()}
+            self.best_ = {
+                k: v.detach().clone() for k, v in self.average_.network.state_dict().items()
+            }
         elif len(losses) - 1 - best >= self.patience:
             self.finished_ = True
 
@@ -247,10 +247,7 @@ class PretrainingNet(NeuralNet):
             self.optimizer_.zero_grad(set_to_none=True)
             raise self._not_finite(batch, losses, norm, plan)
         self.optimizer_.step()
-        if self.ema_decay:
-            update_average(self.average_, self.module_.network, self.ema_decay, self.step_)
-        else:
-            self.average_.load_state_dict(self.module_.network.state_dict())
+        self.average_.update(self.module_.network, self.step_)
         means = {k: torch.stack([p[k] for p in parts]).mean().item() for k in parts[0]}
         return {"loss": self.criterion_.total(means), "parts": means, "norm": norm.item()}
 
@@ -289,11 +286,27 @@ class PretrainingNet(NeuralNet):
             "precision='float32'."
         )
 
+    def averaged(self):
+        """The network to use: the average at the end, or at the best epoch with patience."""
+        network = self.average_.network
+        if self.best_ is None:
+            return network
+        return type(network).from_state(network.config, self.best_).to(self.device)
+
+    def continue_from(self, earlier: PretrainingNet) -> None:
+        """Take over where another net of the same module is, its optimizer and its history."""
+        state = earlier.state()
+        mine = self.module_.state_dict()
+        if set(mine) != set(state["module"]):
+            # readers come and go with prediction; the optimizer would not know them
+            state |= {"module": mine, "optimizer": self.optimizer_.state_dict()}
+        self.load_state(state)
+
     def state(self) -> dict:
         """Everything a run needs to go on, as tensors, numbers and text."""
         return {
             "module": self.module_.state_dict(),
-            "average": self.average_.state_dict(),
+            "average": self.average_.network.state_dict(),
             "best": self.best_,
             "optimizer": self.optimizer_.state_dict(),
             "history": json.dumps(self.history.to_list()),
@@ -306,7 +319,7 @@ class PretrainingNet(NeuralNet):
     def load_state(self, state: dict) -> None:
         """Be where the net was that :meth:`state` was taken of."""
         self.module_.load_state_dict(state["module"])
-        self.average_.load_state_dict(state["average"])
+        self.average_.network.load_state_dict(state["average"])
         self.best_ = state["best"]
         self.optimizer_.load_state_dict(state["optimizer"])
         self.history = History(json.loads(state["history"]))

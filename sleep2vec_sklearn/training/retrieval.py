@@ -13,9 +13,17 @@ from torch import Tensor
 from ..model.sleep2vec import Sleep2Vec
 from .windows import cut_valid, cut_view
 
-__all__ = ["HeldOutWindows", "Retrieval", "project_windows", "retrieve"]
+__all__ = [
+    "HeldOutWindows",
+    "Retrieval",
+    "measure_retrieval",
+    "project_windows",
+    "retrieve",
+    "retrieve_pairs",
+]
 
 _MOST_CANDIDATES = 512
+_MOST_WINDOWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,7 @@ class HeldOutWindows:
     context: int
 
     @classmethod
-    def spread(cls, store, context: int, most: int) -> HeldOutWindows:
+    def spread(cls, store, context: int, most: int = _MOST_WINDOWS) -> HeldOutWindows:
         """Non-overlapping windows of all nights, evenly thinned out to ``most``."""
         n_epochs = store.table["n_epochs"].to_numpy()
         places = [
@@ -146,3 +154,13 @@ def retrieve_pairs(projected, most: int = _MOST_CANDIDATES) -> dict[tuple[str, s
         kept = places[spread]
         results[pair] = retrieve(first.flatten(0, 1)[kept], second.flatten(0, 1)[kept])
     return results
+
+
+@torch.no_grad()
+def measure_retrieval(
+    network: Sleep2Vec, store, batch_size: int
+) -> dict[tuple[str, str], Retrieval]:
+    """Retrieval of every pair of modalities of a network in eval mode on nights of a store."""
+    windows = HeldOutWindows.spread(store, network.config.context_epochs)
+    names = [name for name in network.config.names if name in store.contents]
+    return retrieve_pairs(project_windows(network, windows, names, batch_size))

@@ -33,9 +33,7 @@ def rate_factor(step: int, total: int, warmup: float, floor: float) -> float:
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def decay_groups(
-    parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float
-) -> list[dict]:
+def decay_groups(parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float) -> list[dict]:
     """Optimizer groups: matrices decay; biases, norms, masks and the CLS token do not."""
     decayed, kept = [], []
     for name, parameter in parameters:

@@ -41,7 +41,9 @@ class Validation:
     def __call__(self, net) -> dict[str, float]:
         """Columns of the history: means over the pairs, then each pair's own."""
         with torch.no_grad():
-            projected = project_windows(net.average_, self.windows, self.names, self.batch_size)
+            projected = project_windows(
+                net.average_.network, self.windows, self.names, self.batch_size
+            )
             losses = {
                 pair: self._loss(net.criterion_, *(projected[name] for name in pair))
                 for pair in itertools.combinations(self.names, 2)
