@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from .._hardware import resolve_device
 from ..config import adopt_settings
 from ..errors import CheckpointError
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from .cache import EncodedModality, open_store
 from .engine import EncodedNight, Engine
-from .hardware import resolve_device
 from .rows import RowSummary
 
 __all__ = ["Work", "encode_share", "packed"]
