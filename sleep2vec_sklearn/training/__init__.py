@@ -1,9 +1,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Training: the contrastive objective, and nights on disk that it reads windows of."""
+"""Training: the objective, who the sleepers are, and nights on disk that it reads windows of."""
 
 from .content import Content, contents_of
-from .objective import info_nce_loss
+from .demography import Demography
+from .objective import dash_info_nce_loss, info_nce_loss
 from .preparation import prepare_cohort
 from .store import NightStore
+from .weighting import dash_weights
 
-__all__ = ["Content", "NightStore", "contents_of", "info_nce_loss", "prepare_cohort"]
+__all__ = [
+    "Content",
+    "Demography",
+    "NightStore",
+    "contents_of",
+    "dash_info_nce_loss",
+    "dash_weights",
+    "info_nce_loss",
+    "prepare_cohort",
+]
