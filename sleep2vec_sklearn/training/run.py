@@ -18,8 +18,9 @@ from .card import summarise_nights
 from .distributed import broadcast_module, rank, world_size
 from .material import Material, gather
 from .module import Objective, PretrainingModule
-from .net import PretrainingNet, TrainingPlan
+from .net import PretrainingNet
 from .parameters import describe_parameters
+from .plan import TrainingPlan
 from .progress import StepProgress
 from .retrieval import HeldOutWindows
 from .sampling import Augmentation, PairSampler, resolve_shares
