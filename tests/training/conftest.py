@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import Recording
+from tests.training.nights import TINY, make_night
 
 
 @pytest.fixture
@@ -22,3 +23,27 @@ def night():
 @pytest.fixture
 def nights(night):
     return [night(f"n{k}", k, subject=f"s{k % 3}", metadata={"age": 50 + k}) for k in range(5)]
+
+
+@pytest.fixture(scope="session")
+def montages():
+    """Eight nights of four subjects, 24 epochs or fewer; three sensors, of which some are lost."""
+    return [make_night(k) for k in range(8)]
+
+
+@pytest.fixture(scope="session")
+def montage_store(montages):
+    from sleep2vec_sklearn.training import NightStore, contents_of
+
+    return NightStore.from_recordings(montages, contents_of(modalities=["effort", "spo2", "ibi"]))
+
+
+@pytest.fixture
+def pretrainer():
+    """Function of (**parameters): a pretrainer of a tiny encoder, two epochs of three steps."""
+    from sleep2vec_sklearn import Sleep2VecPretrainer
+
+    def make(**parameters):
+        return Sleep2VecPretrainer(**{**TINY, **parameters})
+
+    return make
