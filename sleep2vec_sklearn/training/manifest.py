@@ -101,7 +101,7 @@ def read_manifests(folder: StoreFolder) -> Manifest:
             f"{folder.path}: no preparation of this store has ended yet. Run prepare_cohort again: "
             "the nights that are there are not made again."
         )
-    sleepers = pd.concat([part.sleepers.astype(object) for part in parts])
+    sleepers = pd.concat([part.sleepers for part in parts])
     nights = [night for part in parts for night in part.nights]
     latest = ~sleepers.index.duplicated(keep="last")
     sleepers = frame_of(sleepers.index[latest], sleepers[latest])

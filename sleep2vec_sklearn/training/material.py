@@ -79,7 +79,7 @@ def gather(pretrainer, X, metadata, begin: EncoderConfig | None, seed: int) -> M
             f"{', '.join(names) or 'none'}. Add another sensor's signals."
         )
     store, metadata = open_store(X, metadata, pretrainer, names, begin)
-    train, held = split_subjects(store, pretrainer.validation, seed)
+    train, held = split_subjects(store, pretrainer.validation, seed, names)
     pools = _usable_pools(find_pools(store.take(train), names))
     used = [name for name in names if any(name in pair for pair in pools)]
     _tell_left_out(pretrainer, set(names) - set(used))
@@ -140,7 +140,9 @@ def _contents(config: EncoderConfig, names: Sequence[str]):
     return contents_of(config, "features" if has_front_end else "samples", list(names))
 
 
-def split_subjects(store: NightStore, validation, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_subjects(
+    store: NightStore, validation, seed: int, names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
     """Places of the nights that train, and of those held out with all nights of their subject.
 
     Parameters
@@ -149,6 +151,8 @@ def split_subjects(store: NightStore, validation, seed: int) -> tuple[np.ndarray
     validation : float, int, sequence or None
         Share or number of the subjects, or their names. At least one is held out unless it is 0.
     seed : int
+    names : sequence of str
+        Modalities; subjects without two of them in a night are held out only by name.
 
     Raises
     ------
@@ -162,7 +166,9 @@ def split_subjects(store: NightStore, validation, seed: int) -> tuple[np.ndarray
         ]
     )
     people = np.unique(subjects)
-    held = _held_out_people(people, validation, seed)
+    n_modalities = sum((store.table[f"coverage_{name}"].to_numpy() > 0) for name in names)
+    measurable = np.unique(subjects[n_modalities >= 2])
+    held = _held_out_people(people, measurable, validation, seed)
     apart = np.isin(subjects, held)
     if (~apart).sum() < 2:
         raise TrainingError(
@@ -173,7 +179,7 @@ def split_subjects(store: NightStore, validation, seed: int) -> tuple[np.ndarray
     return np.flatnonzero(~apart), np.flatnonzero(apart)
 
 
-def _held_out_people(people: np.ndarray, validation, seed: int) -> np.ndarray:
+def _held_out_people(people, measurable, validation, seed: int) -> np.ndarray:
     if validation is None or isinstance(validation, bool):
         validation = 0
     if not np.isscalar(validation):
@@ -188,7 +194,7 @@ def _held_out_people(people: np.ndarray, validation, seed: int) -> np.ndarray:
             f"{validation!r}."
         )
     wanted = np.ceil(validation * len(people)) if validation < 1 else validation
-    order = np.random.default_rng([seed, 0, _SPLIT_STREAM]).permutation(people)
+    order = np.random.default_rng([seed, 0, _SPLIT_STREAM]).permutation(measurable)
     return order[: int(wanted)]
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -19,36 +17,13 @@ from ..errors import TrainingError
 from .averaging import MovingAverage
 from .distributed import rank, sum_gradients, sum_over_ranks
 from .feeding import draw_ahead
+from .plan import TrainingPlan
+from .randomness import step_randomness
 from .schedule import decay_groups, rate_factor
 
-__all__ = ["PretrainingNet", "TrainingPlan"]
+__all__ = ["PretrainingNet"]
 
 _BETAS = (0.9, 0.95)
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingPlan:
-    """What a net is fitted on.
-
-    Attributes
-    ----------
-    draw : callable
-        Of a batch's number and the progress, to a batch.
-    describe : callable
-        Of a batch, to the words an error names it by.
-    steps_per_epoch, n_epochs : int
-    validate : callable or None
-        Of the net, to what is recorded after an epoch.
-    keep : callable or None
-        Of the net, called when a state should be written.
-    """
-
-    draw: Callable
-    describe: Callable
-    steps_per_epoch: int
-    n_epochs: int
-    validate: Callable | None = None
-    keep: Callable | None = None
 
 
 class PretrainingNet(NeuralNet):
@@ -229,7 +204,7 @@ class PretrainingNet(NeuralNet):
         parameters = [p for g in self.optimizer_.param_groups for p in g["params"]]
         self.optimizer_.zero_grad(set_to_none=True)
         losses, parts = [], []
-        with _randomness([self.seed, self.step_, rank()], self.device):
+        with step_randomness([self.seed, self.step_, rank()], self.device):
             for part in batch:
                 loss, measured = self._loss(part)
                 (loss / self.accumulate).backward()
@@ -326,21 +301,3 @@ class PretrainingNet(NeuralNet):
         self.step_, self.first_step_ = state["step"], state["first_step"]
         self.epoch_ = state["epoch"]
         self.finished_ = state["finished"]
-
-
-@contextmanager
-def _randomness(numbers: list[int], device):
-    """Random numbers of torch that follow from ``numbers``; the global state is put back."""
-    device = torch.device(device)
-    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-    if device.type == "cpu":
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            yield
-        return
-    module = getattr(torch, device.type)
-    place = module.current_device() if device.index is None else device.index
-    with torch.random.fork_rng(devices=[place], device_type=device.type):
-        torch.default_generator.manual_seed(seed)
-        module.manual_seed(seed)
-        yield

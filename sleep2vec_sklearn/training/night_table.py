@@ -3,23 +3,21 @@
 
 from __future__ import annotations
 
-import numbers
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from ..errors import InvalidRecordingError
+from ..signals.demographics import read_age, read_sex, read_text
 from ..signals.recording import Recording, describe_place
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .demography import match_rows
 
 __all__ = ["COLUMNS", "describe_sleepers", "frame_of", "name_recordings"]
 
 COLUMNS = ("subject", "age", "sex", "site")
-_SHOWN = 5
+_SHOWN = 3
 
 
 def name_recordings(recordings: Sequence[Recording], required: bool = False) -> list[str]:
@@ -43,100 +41,62 @@ def name_recordings(recordings: Sequence[Recording], required: bool = False) -> 
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if repeated:
         raise InvalidRecordingError(
-            f"{len(repeated)} ids belong to several recordings, such as {_some(repeated)}. Make "
-            "them unique, with the site in front for example."
+            f"{len(repeated)} ids belong to several recordings, for example "
+            f"{', '.join(map(repr, repeated[:_SHOWN]))}. Make them unique, for example with the "
+            "site in front."
         )
     return ids
 
 
 def describe_sleepers(
-    recordings: Sequence[Recording], ids: Sequence[str], metadata: pd.DataFrame | None
+    recordings: Sequence[Recording], metadata: pd.DataFrame | None
 ) -> pd.DataFrame:
     """Subject, age, sex and site of each recording, from a table or the recordings themselves.
 
     Parameters
     ----------
     recordings : sequence of Recording
-    ids : sequence of str
-        Their names.
     metadata : DataFrame or None
-        Rows are found by its index, or its column ``recording``; only where no recording has an
-        id are they taken in order. What it has no column for is taken from the recordings.
+        The index holds the recordings' ids; rows are taken in order only where no recording has
+        one. What it has no column for is taken from the recordings.
 
     Returns
     -------
     DataFrame
-        Index ``recording``; unknown is NaN in columns of numbers and None in columns of text.
+        As :func:`frame_of` makes it.
 
     Raises
     ------
     InvalidRecordingError
-        If a recording has no row, or a row is there twice.
+        If rows and recordings cannot be matched, an age is below 0 or above 120, or a sex has an
+        unknown code.
     """
+    ids = [recording.id for recording in recordings]
     stated = {name: [r.metadata.get(name) for r in recordings] for name in COLUMNS}
     stated["subject"] = [r.subject for r in recordings]
     if metadata is not None:
-        rows = _rows_of(metadata, recordings, ids)
+        rows = match_rows(metadata, ids)
         stated |= {name: rows[name].tolist() for name in COLUMNS if name in rows.columns}
-    return frame_of(ids, stated)
+    places = [describe_place(recording, place) for place, recording in enumerate(recordings)]
+    stated["age"] = [read_age(*age) for age in zip(stated["age"], places, strict=True)]
+    stated["sex"] = [read_sex(*sex) for sex in zip(stated["sex"], places, strict=True)]
+    stated["site"] = [read_text(site) for site in stated["site"]]
+    stated["subject"] = [read_text(subject) for subject in stated["subject"]]
+    return frame_of(name_recordings(recordings), stated)
 
 
 def frame_of(ids: Sequence[str], values: Mapping[str, Sequence]) -> pd.DataFrame:
-    """Values of every column by the recording's id, age and sex as numbers if they all are."""
-    import pandas as pd
+    """A table of subject, age, sex and site by recording.
 
+    Age and sex (0 female, 1 male) are float64, NaN where they are not known; subject and site are
+    text or None.
+    """
     # types are named, or they would depend on what a column holds and on the version of pandas
     index = pd.Index(list(ids), name="recording", dtype=object)
-    columns = {name: _as_column(values[name], name in ("age", "sex")) for name in COLUMNS}
-    series = {name: pd.Series(c, index, dtype=c.dtype) for name, c in columns.items()}
-    return pd.DataFrame(series, index=index)
-
-
-def _rows_of(metadata: pd.DataFrame, recordings, ids: Sequence[str]) -> pd.DataFrame:
-    if all(recording.id is None for recording in recordings):
-        if len(metadata) != len(recordings):
-            raise InvalidRecordingError(
-                f"metadata has {len(metadata)} rows for {len(recordings)} recordings without an "
-                "id; accepted is one row each, in the same order."
-            )
-        return metadata
-    if "recording" in metadata.columns:
-        metadata = metadata.set_index("recording")
-    known = metadata.index.map(str)
-    twice = known[known.duplicated()].unique().tolist()
-    wanted = set(ids)
-    if wanted & set(twice):
-        raise InvalidRecordingError(
-            f"metadata has several rows for {_some(twice)}; accepted is one row per recording."
-        )
-    lost = [name for name in ids if name not in set(known)]
-    if lost:
-        raise InvalidRecordingError(
-            f"metadata has no row for {len(lost)} of {len(ids)} recordings, such as "
-            f"{_some(lost)}; its index has {_some(known.tolist())}. Rows are found by the id of "
-            "the recording, in the index or in a column 'recording'."
-        )
-    return metadata.set_axis(known, axis=0).loc[list(ids)]
-
-
-def _as_column(values: Sequence, may_be_numbers: bool) -> np.ndarray:
-    """Values as float64 where all that is known are numbers, as text and None otherwise."""
-    values = [None if _is_unknown(value) else value for value in values]
-    known = [value for value in values if value is not None]
-    if may_be_numbers and all(_is_number(value) for value in known):
-        return np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
-    column = [None if value is None else str(value).replace("\0", "") for value in values]
-    return np.fromiter(column, dtype=object, count=len(column))
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, numbers.Real | np.bool_)
-
-
-def _is_unknown(value) -> bool:
-    return value is None or str(value).strip().lower() in ("", "nan", "<na>", "nat", "none")
-
-
-def _some(names: Sequence) -> str:
-    more = ", ..." if len(names) > _SHOWN else ""
-    return ", ".join(map(str, names[:_SHOWN])) + more
+    frame = pd.DataFrame(index=index)
+    for name in COLUMNS:
+        if name in ("age", "sex"):
+            frame[name] = np.array(values[name], dtype=np.float64)
+        else:
+            frame[name] = pd.Series(list(values[name]), index, dtype=object)
+    return frame

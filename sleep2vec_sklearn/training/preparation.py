@@ -66,8 +66,8 @@ def prepare_cohort(
         What a spectral tokenizer computes, or conditioned samples, which any tokenizer reads and
         which take twenty times the space.
     metadata : DataFrame, optional
-        Columns subject, age, sex and site, found by the recording's id in its index or its
-        column ``recording``; what it lacks is taken from the recordings.
+        Columns subject, age, sex and site; its index holds the recordings' ids. What it has no
+        column for is taken from the recordings.
     n_jobs : int, optional
         Processes of joblib.
     on_error : {"warn", "raise"}
@@ -102,7 +102,7 @@ def prepare_cohort(
     check_on_error(on_error)
     recordings = [as_recording(r, place) for place, r in enumerate(recordings)]
     ids = name_recordings(recordings, required=True)
-    sleepers = describe_sleepers(recordings, ids, metadata)
+    sleepers = describe_sleepers(recordings, metadata)
     contents = contents_of(encoder, content, modalities)
     there = StoreFolder.create(Path(folder).expanduser().absolute(), contents)
     sweep_unfinished(there.unfinished)

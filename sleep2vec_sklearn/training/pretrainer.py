@@ -3,32 +3,141 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from .parameters import check_parameters
-
-if TYPE_CHECKING:
-    from ..model.checkpoint import Checkpoint
+from .pretrained import PretrainedMixin
 
 __all__ = ["Sleep2VecPretrainer"]
 
 _LARGEST_SEED = 2**63 - 1
 
 
-class Sleep2VecPretrainer(BaseEstimator):
-    """Pretrain an encoder on nights without labels.
+class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
+    """Pretrain an encoder on nights without labels, whatever sensors each of them has.
+
+    The objective of sleep2vec (arXiv 2602.13857): an epoch seen by one modality should find itself
+    among epochs seen by another. A batch holds windows of the nights that have both modalities of
+    one pair; which pair, which nights and where follows from ``random_state`` and the batch's
+    number alone.
 
     Parameters
     ----------
     modalities : sequence of str, optional
+        What the encoder reads; by default all that two nights have beside another modality.
+    tokenizer : str, TokenizerConfig or mapping of modality to either, default="spectral"
+        "linear", "sundial" and "sundial2" learn from samples, "spectral" from fixed features.
+    token_dim, hidden_size, n_layers, n_heads : int, default=128, 128, 4, 4
+        Sizes of the encoder.
+    intermediate_size : int, optional
+        Of its feed-forward layers; four times ``hidden_size`` by default.
+    dropout : float, default=0.0
+        In encoder and tokenizers.
+    cls : bool, default=False
+        Whether a token for the whole window is trained too.
+    projection_size : int, default=64
+        Width of the space of the objective.
+    context_epochs : int, default=120
+        Length of a window, in epochs of 30 s.
+    init : str, path, Checkpoint or EncoderConfig, optional
+        An encoder to go on with, or an architecture, in place of the parameters above but
+        ``dropout`` and ``context_epochs``.
+    objective : {"dash", "info_nce"}, default="dash"
+        DASH weighs negatives by how alike the sleepers are; see :func:`dash_info_nce_loss`.
+    temperature, hard_scale, pos_margin : float, default=0.1, 0.1, 0.0
+        Of the objective.
+    age_bandwidth, sex_factor, site_same, site_different : float, default=20.0, 0.8, 1.3, 0.8
+        Of the weights; see :func:`dash_weights`.
+    negatives : {"recordings", "night", "both"}, default="recordings"
+        Other nights at the same position of the window, other times of the same night, or both.
+    mask_share : float, default=0.15
+        Share of either modality's epochs whose token is hidden.
+    sensor_loss : float, default=0.0
+        Share of the windows in which a sensor is off for a stretch, in either view.
+    max_shift : int, default=0
+        Most epochs by which one view starts after the other, so that an epoch cannot be told by
+        its place in the window.
+    prediction : float, default=0.0
+        Weight of a second objective: to foretell the columns of both modalities from the hidden
+        states of one.
+    noise, offset : float, default=0.0, 0.0
+        Disturbance of every column, epoch by epoch and for a window as a whole, in standard
+        deviations.
+    pair_shares : mapping of (str, str) to float, or list of (float, mapping), optional
+        How often pairs come, those not named never; all alike by default. A list gives stages,
+        each with the share of the run at which it ends.
+    max_epochs : int, default=20
+        Epochs of the run and of its schedule.
+    steps_per_epoch : int, optional
+        By default as many as it takes to draw as many windows as the nights hold.
+    batch_size : int, default=48
+        Windows that are each other's negatives, over all processes.
+    accumulate : int, default=1
+        Batches whose gradients make one step.
+    lr, weight_decay : float, default=1e-3, 1e-2
+        Of AdamW with betas 0.9 and 0.95; biases, norms, masks and CLS do not decay.
+    warmup, lr_floor : float, default=0.03, 0.1
+        Share of the steps in which the rate rises, and what is left of it at the end of a cosine.
+    clip : float or None, default=1.0
+        Largest norm of the gradient.
+    ema_decay : float, default=0.996
+        Of the moving average of the network, which is what is evaluated and saved; 0 for none.
+    precision : {"float32", "bfloat16", "auto"}, default="auto"
+        "auto" takes bfloat16 where the hardware is fast at it.
+    validation : float, int, sequence of str or None, default=0.1
+        Subjects held out: a share, a number, or their names.
+    patience : int, optional
+        Stop after so many epochs without a lower validation loss, and keep the best average.
+    device : str, default="auto"
+        A torch device; "auto" takes a GPU if there is one.
+    n_workers : int, default=0
+        Threads that draw batches ahead of the network; never changes a result.
+    random_state : int, RandomState or None, default=None
+        No global seed is touched.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on with the network of the last fit, with a new schedule.
+    state_dir : path, optional
+        Folder in which the run keeps its state: killed at any moment, the same ``fit`` goes on
+        from there, on a CPU to the same bits. A finished run is loaded.
+    save_every : int, default=100
+        Steps between states; one follows every epoch too.
+    callbacks : list of skorch callbacks, optional
+        Their own state is not kept over an interruption.
+    verbose : int, default=0
+        1 shows a progress bar over steps, 2 one over the preparation of the nights too.
+
+    Attributes
+    ----------
+    net_ : PretrainingNet
+        The skorch net.
+    history_ : skorch.history.History
+        ``history_[:, "valid_recall"]``, for example. Of every step its losses, pair, learning
+        rate, norm of the gradient, seconds, and seconds waited for data; of every epoch their
+        means, and loss and retrieval of held-out subjects, over all pairs and of each.
+    encoder_config_ : EncoderConfig
+    modalities_, pairs_ : tuple
+        That were trained.
+    seed_ : int
+    device_, precision_ : str
+        As resolved at fit.
+
+    Notes
+    -----
+    Under :func:`torch.distributed`, all processes call ``fit`` with the same nights and share
+    each batch; see :mod:`~sleep2vec_sklearn.training.distributed`.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Sleep2VecPretrainer, Sleep2VecTransformer, make_sleep_cohort
+    >>> nights = make_sleep_cohort(4, hours=1, modalities=["ibi", "spo2"], random_state=0)
+    >>> pretrainer = Sleep2VecPretrainer(
+    ...     hidden_size=16, n_layers=1, context_epochs=20, batch_size=2, max_epochs=2
+    ... )
+    >>> checkpoint = pretrainer.fit(nights).checkpoint()
+    >>> Sleep2VecTransformer(checkpoint).fit_transform(nights).shape
+    (4, 16)
     """
 
     def __init__(
@@ -135,13 +244,49 @@ class Sleep2VecPretrainer(BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X, metadata=None):
-        """Pretrain."""
+        """Train an encoder.
+
+        Parameters
+        ----------
+        X : list of Recording or dict, NightStore, or path of a store's folder
+            Nights.
+        metadata : DataFrame, optional
+            Columns age, sex, site and subject, each where there is one, with the recordings' ids
+            as index; taken from the recordings by default.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not one of those accepted.
+        InvalidRecordingError
+            If X is something else, has less than two modalities in all, or metadata do not match.
+        TrainingError
+            If no pair of modalities is in two recordings, ``state_dir`` holds the state of
+            another run, or a loss is not finite; the network before that step is kept then.
+        """
         check_parameters(self)
         self._fit(X, metadata, self._net_to_continue(self.warm_start), None)
         return self
 
     def partial_fit(self, X, metadata=None):
-        """One more epoch."""
+        """Train for one more epoch of the schedule that ``max_epochs`` gives.
+
+        As many calls as ``max_epochs`` do what ``fit`` does; further ones go on at the lowest
+        rate. No state is kept in ``state_dir``.
+
+        Parameters
+        ----------
+        X, metadata
+            As for :meth:`fit`; nights may change from call to call, the encoder may not.
+
+        Returns
+        -------
+        self
+        """
         check_parameters(self)
         self._fit(X, metadata, self._net_to_continue(True), 1)
         return self
@@ -190,52 +335,3 @@ class Sleep2VecPretrainer(BaseEstimator):
                 check_random_state(self.random_state).randint(_LARGEST_SEED, dtype=np.int64)
             )
         return int(broadcast_value(drawn % _LARGEST_SEED))
-
-    @property
-    def history_(self):
-        """What skorch recorded, epoch by epoch."""
-        check_is_fitted(self, "net_")
-        return self.net_.history
-
-    def score(self, X, y=None) -> float:
-        """Cross-modal retrieval."""
-        results = self.retrieval(X)
-        return float(np.mean([result.recall for result in results.values()]))
-
-    def retrieval(self, X) -> dict:
-        """Cross-modal retrieval of each pair."""
-        from .material import open_for
-        from .retrieval import measure_retrieval
-
-        check_is_fitted(self, "net_")
-        store = open_for(self.encoder_config_, X)
-        return measure_retrieval(self.net_.averaged(), store, self.batch_size)
-
-    def checkpoint(self) -> Checkpoint:
-        """The averaged encoder, as :class:`Sleep2VecTransformer` takes it."""
-        from ..model.checkpoint import load_checkpoint
-
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "pretrained.safetensors"
-            self.save(path)
-            return load_checkpoint(path)
-
-    def save(self, path: str | os.PathLike, card=None) -> str:
-        """Write the averaged encoder to a file."""
-        from ..model.checkpoint import save_checkpoint
-        from .card import make_card
-
-        check_is_fitted(self, "net_")
-        return save_checkpoint(
-            path,
-            self.net_.averaged(),
-            self.encoder_config_,
-            card={**make_card(self), **(card or {})},
-        )
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.dict = True
-        tags.input_tags.allow_nan = True
-        return tags

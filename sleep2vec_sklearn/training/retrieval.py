@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import InvalidRecordingError
 from ..model.sleep2vec import Sleep2Vec
 from .windows import cut_valid, cut_view
 
@@ -163,4 +164,10 @@ def measure_retrieval(
     """Retrieval of every pair of modalities of a network in eval mode on nights of a store."""
     windows = HeldOutWindows.spread(store, network.config.context_epochs)
     names = [name for name in network.config.names if name in store.contents]
-    return retrieve_pairs(project_windows(network, windows, names, batch_size))
+    found = retrieve_pairs(project_windows(network, windows, names, batch_size))
+    if not found:
+        raise InvalidRecordingError(
+            f"no night has two of {', '.join(names)} at the same time, so nothing can be found "
+            "again. Give nights with two sensors."
+        )
+    return found

@@ -18,8 +18,9 @@ from .card import summarise_nights
 from .distributed import broadcast_module, rank, world_size
 from .material import Material, gather
 from .module import Objective, PretrainingModule
-from .net import PretrainingNet, TrainingPlan
+from .net import PretrainingNet
 from .parameters import describe_parameters
+from .plan import TrainingPlan
 from .progress import StepProgress
 from .retrieval import HeldOutWindows
 from .sampling import Augmentation, PairSampler, resolve_shares
@@ -54,6 +55,7 @@ class Run:
         self.material = gather(pretrainer, X, metadata, begin, seed)
         self.device = resolve_device(pretrainer.device)
         self.precision = resolve_precision(pretrainer.precision, self.device)
+        self.folder: RunFolder | None = None
         self.plan = self._make_plan()
         self.net = self._make_net(net)
 
@@ -173,11 +175,10 @@ class Run:
         TrainingError
             If the state is of a run with other parameters or nights; says what differs.
         """
-        self.folder = folder
+        self.folder, self.identity = folder, self._identity()
         if state is None:
             return
-        found = json.loads(state["run"])
-        differences = list_differences(found, self._identity())
+        differences = list_differences(json.loads(state["run"]), self.identity)
         if differences:
             raise TrainingError(
                 f"{folder.path} is the state of another run; what differs:\n  "
@@ -198,9 +199,9 @@ class Run:
         return json.loads(json.dumps(identity))
 
     def _keep(self, net: PretrainingNet) -> None:
-        if getattr(self, "folder", None) is None or rank() != 0:
+        if self.folder is None or rank() != 0:
             return
-        state = {"run": json.dumps(self._identity()), "seed": str(self.seed), **net.state()}
+        state = {"run": json.dumps(self.identity), "seed": str(self.seed), **net.state()}
         try:
             self.folder.save(state)
         except OSError as error:

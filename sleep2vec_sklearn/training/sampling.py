@@ -172,7 +172,7 @@ class PairSampler:
         )
         weights = None
         if self.weigh is not None:
-            weights = tuple(torch.as_tensor(w) for w in self.weigh(nights))
+            weights = tuple(torch.as_tensor(w).float() for w in self.weigh(nights))
         return PairBatch(number, views, shift, nights, starts, self.rows, weights)
 
     def _draw_nights(self, random: np.random.Generator, pair: Pair) -> np.ndarray:

@@ -76,6 +76,7 @@ class NightStore:
     table : DataFrame
         One row per night, by the recording's id: ``subject``, ``age``, ``sex``, ``site``,
         ``n_epochs``, and ``coverage_<modality>``, the number of valid epochs, 0 if it is absent.
+        Age and sex (0 female, 1 male) are NaN where they are not known, the others None.
     failures : DataFrame
         Columns ``recording`` and ``reason``: nights that could not be prepared.
 
@@ -126,8 +127,8 @@ class NightStore:
         contents : mapping of str to Content
             What to keep of each modality; see :func:`contents_of`.
         metadata : DataFrame, optional
-            Columns subject, age, sex and site, found by the recording's id in its index or its
-            column ``recording``; what it lacks is taken from the recordings.
+            Columns subject, age, sex and site; its index holds the recordings' ids. What it has
+            no column for is taken from the recordings.
         n_jobs : int, optional
             Processes of joblib.
         on_error : {"warn", "raise"}
@@ -143,7 +144,7 @@ class NightStore:
         check_on_error(on_error)
         recordings = [as_recording(r, place) for place, r in enumerate(recordings)]
         ids = name_recordings(recordings)
-        sleepers = describe_sleepers(recordings, ids, metadata)
+        sleepers = describe_sleepers(recordings, metadata)
         work = partial(prepare_night, contents=dict(contents))
         places, nights, failures = prepare_each(
             work, recordings, ids, n_jobs=n_jobs, on_error=on_error, verbose=verbose
