@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from sleep2vec_sklearn.model import Sleep2Vec
+from sleep2vec_sklearn.training import Sleep2VecPretrainer, info_nce_loss
 from sleep2vec_sklearn.training import distributed as ranks
-from sleep2vec_sklearn.training import info_nce_loss
 
 
 def batch_of(config, pair, n_rows, padded, length=7):
@@ -141,3 +143,14 @@ def broadcast():
     ranks.broadcast_module(module)
     same = [bool((t == 1).all()) for t in module.state_dict().values()]
     return all(same), ranks.broadcast_value({"stop": ranks.rank() == 0})
+
+
+def pretrained(store, folder, parameters):
+    """The steps of a pretrainer's run, its projection head, and whether this rank wrote."""
+    folder = Path(folder) / str(ranks.rank())
+    pretrainer = Sleep2VecPretrainer(**parameters, state_dir=folder).fit(store)
+    steps = pretrainer.history_[:, "batches", :, ("train_loss", "grad_norm")]
+    projection = pretrainer.net_.averaged().projection.state_dict()
+    # a shift that BatchNorm takes out has no gradient but rounding, which AdamW makes steps of
+    del projection["hidden_norm.running_mean"]
+    return [step for epoch in steps for step in epoch], projection, folder.exists()

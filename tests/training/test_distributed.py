@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from sleep2vec_sklearn import make_sleep_cohort
 from sleep2vec_sklearn.model import TokenizerConfig
-from sleep2vec_sklearn.training import distributed
+from sleep2vec_sklearn.training import distributed, prepare_cohort
 from tests.training import steps
 from tests.training.ranks import Ranks
 
@@ -29,12 +30,55 @@ def config(small_config):
     return dataclasses.replace(small_config, modalities=modalities, dropout=0.0)
 
 
-def noise(*shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def close(found, expected):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=3e-6)
+
+
+SMALL = {
+    "token_dim": 16,
+    "hidden_size": 16,
+    "n_layers": 1,
+    "n_heads": 2,
+    "projection_size": 8,
+    "context_epochs": 12,
+    "batch_size": 4,
+    "max_epochs": 1,
+    "steps_per_epoch": 3,
+    "validation": 2,
+    "precision": "float32",
+    "random_state": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Simulated nights of half an hour."""
+    settings = {"modalities": ["effort", "spo2", "ibi"], "missing": 0, "random_state": 0}
+    folder = tmp_path_factory.mktemp("nights")
+    prepare_cohort(make_sleep_cohort(8, hours=0.5, **settings), folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"cls": True, "objective": "info_nce", "accumulate": 2},
+        {"sensor_loss": 0.5, "max_shift": 2, "prediction": 1.0, "context_epochs": 16},
+    ],
+)
+def test_a_run_is_that_of_one_process(two_ranks, store, tmp_path, parameters):
+    request = store, tmp_path / "together", {**SMALL, **parameters}
+    steps_alone, projection, _ = steps.pretrained(store, tmp_path / "alone", request[2])
+    assert len(steps_alone) == 3
+    for rank, (found, found_projection, wrote) in enumerate(two_ranks(steps.pretrained, *request)):
+        close(found, steps_alone)
+        close(found_projection, projection)
+        assert wrote == (rank == 0)
 
 
 @pytest.mark.parametrize("padded", [False, True])
