@@ -228,5 +228,7 @@ def telling_of_writing() -> Iterator[None]:
     """Tell errors of writing apart from those of reading a recording."""
     try:
         yield
+    except Sleep2VecError:
+        raise
     except OSError as error:
         raise NotWrittenError(error.errno, error.strerror or str(error)) from error

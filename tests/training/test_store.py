@@ -173,9 +173,7 @@ def test_some_nights_are_a_store_too(folder, chosen):
     some = store.take(chosen)
     for k, name in enumerate(some.table.index):
         place = store.table.index.get_loc(name)
-        np.testing.assert_array_equal(
-            some.window(k, "ibi", 2, 6), store.window(place, "ibi", 2, 6)
-        )
+        np.testing.assert_array_equal(some.window(k, "ibi", 2, 6), store.window(place, "ibi", 2, 6))
     assert some.table.index.tolist() == store.table.index[chosen].tolist()
 
 
