@@ -177,6 +177,22 @@ def test_some_nights_are_a_store_too(folder, chosen):
     assert some.table.index.tolist() == store.table.index[chosen].tolist()
 
 
+def test_a_whole_night_can_be_mapped(night, tmp_path):
+    recordings = [night("a"), night("b").without("ibi")]
+    contents = contents_of(modalities=["ibi", "spo2"], content="samples")
+    prepare_cohort(recordings, tmp_path, modalities=["ibi", "spo2"], content="samples")
+    on_disk = NightStore.open(tmp_path)
+    for store in (on_disk, NightStore.from_recordings(recordings, contents)):
+        stored = store.mapped(0, "ibi")
+        assert not stored.flags.writeable
+        np.testing.assert_allclose(
+            stored * contents["ibi"].scale, store.window(0, "ibi", 0, 12), rtol=1e-6
+        )
+        with pytest.raises(KeyError, match="coverage_ibi"):
+            store.mapped(1, "ibi")
+    assert isinstance(on_disk.mapped(0, "ibi"), np.memmap)
+
+
 def test_a_pickled_store_reads_the_same_folder(folder):
     store = NightStore.open(folder)
     data = pickle.dumps(store)
