@@ -25,6 +25,7 @@ from benchmarks.cohort import HOURS, write_nights
 from sleep2vec_sklearn import read_cohort
 from sleep2vec_sklearn.training import NightStore, prepare_cohort
 
+PAPER_NIGHTS = 42_249
 CONTEXT = 120
 BATCH = 48
 MODALITIES = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2", "ibi", "resp")
@@ -54,8 +55,10 @@ def measure(folder: Path, content: str, options) -> dict[str, float]:
         place = folder / f"{content}-{n_jobs}"
         seconds = time_preparation(folder / "edf", place, content, n_jobs)
         figures[f"nights/s, {n_jobs} processes"] = options.nights / seconds
+        figures[f"hours for {PAPER_NIGHTS:,}"] = PAPER_NIGHTS * seconds / options.nights / 3600
     files = list(place.glob("nights/??/*"))
     figures["MB per night"] = sum(path.stat().st_size for path in files) / len(files) / 1e6
+    figures[f"GB for {PAPER_NIGHTS:,}"] = figures["MB per night"] * PAPER_NIGHTS / 1e3
     store = NightStore.open(place)
     forget(files)
     for where, once in (("cold", True), ("cached", False)):

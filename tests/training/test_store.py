@@ -3,6 +3,7 @@ import importlib.util
 import json
 import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -252,3 +253,16 @@ def test_nights_with_other_modalities_only_cannot_be_used():
     eeg = Recording({"eeg": np.random.default_rng(0).standard_normal(3840)}, id="a")
     with pytest.raises(InvalidRecordingError, match="none of which the store keeps"):
         NightStore.from_recordings([eeg], contents_of(modalities="spo2"), on_error="raise")
+
+
+def test_the_page_states_what_the_papers_nights_take():
+    page = (Path(__file__).parents[2] / "docs" / "pretraining_data.md").read_text()
+    nine = ["eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2", "ibi", "resp"]
+    for content in KINDS:
+        widths = [c.width for c in contents_of(content=content, modalities=nine).values()]
+        night = sum(widths) * 960 * 2
+        figures = [f"{sum(widths):,}", f"{night / 1e6:.3g} MB", f"{96 * night / 9 / 8e6:.3g} MB"]
+        figures += [f"{20 * 96 * night / 9 / 8e6:.0f} MB/s", f"{640 * night / 9 / 1e6:,.0f} MB"]
+        disk = 42_249 * night / 1e9
+        for figure in [*figures, f"{disk:.1f} GB" if disk < 100 else f"{disk:,.0f} GB"]:
+            assert f" {figure} " in page.replace("*", "").replace("\n", " "), figure
