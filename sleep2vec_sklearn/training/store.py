@@ -167,7 +167,7 @@ class NightStore:
         Raises
         ------
         ReadError
-            If it is no store, damaged, or of a newer version.
+            If it is no store, damaged, of a newer version, or conditioned by other code.
         """
         from .preparation import open_folder
 

@@ -25,7 +25,7 @@ from safetensors.numpy import save
 from .._files import create_whole, write_whole
 from ..errors import ReadError
 from .content import Content, contents_from, describe_contents
-from .nights import PreparedNight, Presence
+from .nights import PREPARATION_REVISION, PreparedNight, Presence
 
 __all__ = ["FolderReader", "StoreFolder", "StoredNight"]
 
@@ -82,11 +82,12 @@ class StoreFolder:
         Raises
         ------
         ReadError
-            If it is none, damaged, or of a newer version.
+            If it is none, damaged, of a newer version, or conditioned by other code.
         """
         try:
             document = json.loads((path / "store.json").read_bytes())
             check_version(path, document["format_version"])
+            _check_revision(path, document["revision"])
             return cls(path, contents_from(document["contents"]))
         except ReadError:
             raise
@@ -109,7 +110,11 @@ class StoreFolder:
         """
         folder = cls(path, dict(contents))
         folder.unfinished.mkdir(parents=True, exist_ok=True)
-        described = {"format_version": FORMAT_VERSION, "contents": describe_contents(contents)}
+        described = {
+            "format_version": FORMAT_VERSION,
+            "revision": PREPARATION_REVISION,
+            "contents": describe_contents(contents),
+        }
         text = json.dumps(described, indent=1).encode()
         # of two that begin at once, one is first
         if not create_whole(path / "store.json", text, folder.unfinished):
@@ -179,6 +184,15 @@ def check_version(path: Path, version: int) -> None:
         raise ReadError(
             f"{path}: a store of format {version}, written by a newer version; this one reads up "
             f"to {FORMAT_VERSION}. Upgrade with: pip install -U sleep2vec-sklearn"
+        )
+
+
+def _check_revision(path: Path, revision: int) -> None:
+    if revision != PREPARATION_REVISION:
+        raise ReadError(
+            f"{path}: prepared by revision {revision} of the conditioning and the front ends, this "
+            f"version has {PREPARATION_REVISION}: an encoder would be trained on what it never "
+            f"gets afterwards. {_OTHER_FOLDER}"
         )
 
 

@@ -112,8 +112,11 @@ def test_processes_prepare_what_one_does(nights, tmp_path):
 def test_what_cannot_be_used_is_listed_with_why(nights, tmp_path):
     flat = Recording({"ibi": (np.full(1440, 0.9), 4)}, id="flat")
     wrong = Recording({"spo2": (np.full(1440, 1e9) + np.arange(1440), 4)}, id="wrong")
-    with pytest.warns(RecordingWarning, match=r"2 of 7 recordings are left out(.|\n)*\(flat\)"):
+    with pytest.warns(
+        RecordingWarning, match=r"2 of 7 recordings are left out(.|\n)*\(flat\)"
+    ) as told:
         store = prepare([flat, *nights, wrong], tmp_path)
+    assert told[0].filename == __file__
     assert len(store) == 5
     assert store.failures["recording"].tolist() == ["flat", "wrong"]
     assert "flat or mostly without samples" in store.failures["reason"][0]

@@ -3,6 +3,7 @@ import importlib.util
 import json
 import pickle
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,14 @@ def test_a_store_of_a_newer_version_is_refused(folder, nights):
         NightStore.open(folder)
     with pytest.raises(ReadError, match=r"format 99.*Upgrade"):
         prepare_cohort(nights, folder, modalities=["ibi", "spo2"])
+
+
+def test_a_store_conditioned_by_other_code_is_refused(folder, nights):
+    path = folder / "store.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "revision": 0}))
+    for refused in (NightStore.open, partial(prepare_cohort, nights)):
+        with pytest.raises(ReadError, match=r"revision 0 of the conditioning.*another folder"):
+            refused(folder)
 
 
 def test_a_damaged_manifest_is_named(folder, nights):
