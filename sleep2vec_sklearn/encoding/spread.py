@@ -8,7 +8,6 @@ encoded as it is in one process, so rows do not depend on where it happened.
 
 from __future__ import annotations
 
-import platform
 import sys
 import time
 import warnings
@@ -19,7 +18,6 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
@@ -110,8 +108,6 @@ class _Spread:
             engine.read_ahead,
             None if folder is None else str(folder.absolute()),
             None if self._keeps_tokens else summary,
-            _threads_here(),
-            platform.node(),
             settings_for_workers(),
         )
 
@@ -201,13 +197,6 @@ def _workers_came_back() -> bool:
                 return True
         time.sleep(0.2)
     return False
-
-
-def _threads_here() -> int | None:
-    """Threads of a product in this process, or None if the user set a number for workers."""
-    backend, _ = get_active_backend()
-    chosen = getattr(backend, "inner_max_num_threads", None)
-    return torch.get_num_threads() if chosen is None else None
 
 
 def _place_of(checkpoint) -> str:

@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 import pickle
-import platform
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 
 from ..config import adopt_settings
 from ..errors import CheckpointError
@@ -42,10 +39,6 @@ class Work:
         Where workers share tokens.
     summary : RowSummary or None
         None if the tokens themselves are wanted.
-    n_threads : int or None
-        Of a matrix product; None leaves it to the worker.
-    host : str
-        The caller's machine.
     settings : dict
         Those chosen with ``set_config``, as ``cache_bytes``.
     """
@@ -59,26 +52,7 @@ class Work:
     read_ahead: int
     folder: str | None
     summary: RowSummary | None
-    n_threads: int | None
-    host: str
     settings: dict = field(default_factory=dict)
-
-    @contextmanager
-    def threads(self) -> Iterator[None]:
-        """Compute with as many threads as the caller: a sum's last bit depends on it.
-
-        Only on the caller's machine: on another, bits may differ anyway, and its cores are not
-        the caller's to count.
-        """
-        before = torch.get_num_threads()
-        if self.n_threads is None or platform.node() != self.host:
-            yield
-            return
-        torch.set_num_threads(self.n_threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
     def find_checkpoint(self, weights: np.ndarray | None) -> Checkpoint:
         """The checkpoint, from this process's memory if it was needed before."""
@@ -141,8 +115,7 @@ def encode_share(
         work.read_ahead,
         cache,
     )
-    with work.threads():
-        nights = list(engine.encode(recordings, places))
+    nights = list(engine.encode(recordings, places))
     if work.summary is None:
         return nights, cache.items, None
     complaint = None if cache is None else cache.take_complaint()
