@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import InvalidRecordingError
 from ..signals.epochs import EpochSequence, as_epoch_sequence
-from ..signals.recording import Recording, as_names, as_recording, describe_place
+from ..signals.naming import as_names, describe_place
+from ..signals.recording import Recording, as_recording
 
 __all__ = ["EncoderInput", "read_input"]
 

@@ -93,7 +93,7 @@ class MemorySource:
 
     Parameters
     ----------
-    signals : mapping of str to array-like, (array-like, float) or None
+    signals : mapping of str to array-like, (array-like, float), Signal or None
         One entry per modality; see :class:`~sleep2vec_sklearn.Recording`.
     rates : mapping of str to float, optional
         Samples per second; the catalogue's rate where none is given.
@@ -184,6 +184,9 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
                 "Pass a numpy array if these are the samples."
             )
         value, rate = value
+    elif isinstance(value, Signal):
+        _check_agreement(modality, value, rate, unit)
+        value, rate, unit = value.values, value.rate, value.unit
     values = _as_real_array(modality, value)
     rate = _checked_rate(modality, values, rate)
     unit = modality.unit if unit is None else unit
@@ -195,6 +198,15 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
     flat = values.reshape(-1)
     flat.flags.writeable = False
     return Signal(flat, rate, unit)
+
+
+def _check_agreement(modality: Modality, signal: Signal, rate, unit) -> None:
+    for what, own, given in (("rate", signal.rate, rate), ("unit", signal.unit, unit)):
+        if given not in (None, own):
+            raise InvalidSignalError(
+                f"{modality.name!r} is a Signal with {what} {own!r}, but {what}s has {given!r}. "
+                f"Drop it from {what}s, or pass the samples alone, signal.values."
+            )
 
 
 def _as_real_array(modality: Modality, value: Any) -> np.ndarray:
