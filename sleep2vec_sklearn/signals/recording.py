@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -241,6 +242,11 @@ class Recording(Mapping):
     def fingerprint(self) -> str:
         """Hex sha256 of the samples, or of the file and settings they are read with."""
         return self._source.fingerprint()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that a fingerprint is made from; none for signals in memory."""
+        return tuple(getattr(self._source, "files", ()))
 
     def signal_fingerprint(self, name: str) -> str:
         """Hex sha256 of what one modality's samples depend on, whatever else is read.
