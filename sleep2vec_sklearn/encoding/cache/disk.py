@@ -3,8 +3,9 @@
 
 An entry is written beside the others and moved to its place at once, so a reader sees all of it
 or nothing, whoever else writes and whenever a process is killed. What a killed process leaves
-behind is swept an hour later. A folder that cannot be used costs time, never a row: complaints
-are kept for the caller to tell.
+behind is swept an hour later. Each format has a folder of its own, so that versions of the library
+share one without deleting what the other wrote. A folder that cannot be used costs time, never a
+row: complaints are kept for the caller to tell.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from .entry import DamagedEntryError, EncodedModality, pack, unpack
+from .entry import FORMAT_VERSION, DamagedEntryError, EncodedModality, pack, unpack
 
 __all__ = ["DiskCache"]
 
 _SUFFIX = ".tokens"
+_FORMAT = "tokens-v"
 _UNFINISHED = "unfinished"
 _SECONDS_UNTIL_SWEPT = 3600
 _KEY_LENGTH = 64
@@ -41,6 +43,7 @@ class DiskCache:
 
     def __init__(self, folder):
         self.folder = Path(folder)
+        self._entries = self.folder / f"{_FORMAT}{FORMAT_VERSION}"
         self._complaint: str | None = None
         self._swept = False
         self._logged = False
@@ -74,7 +77,7 @@ class DiskCache:
         try:
             temporary.parent.mkdir(parents=True, exist_ok=True)
             self._sweep_once()
-            place.parent.mkdir(exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
             _write(temporary, pack(key, value))
             os.replace(temporary, place)
         except OSError as error:
@@ -92,7 +95,7 @@ class DiskCache:
         return complaint
 
     def size(self) -> tuple[int, int]:
-        """Number of entries, and their bytes."""
+        """Number of entries of any format, and their bytes."""
         sizes = []
         for path in self._files():
             with contextlib.suppress(OSError):
@@ -100,16 +103,16 @@ class DiskCache:
         return len(sizes), sum(sizes)
 
     def clear(self) -> None:
-        """Delete every entry, and nothing else that is in the folder."""
+        """Delete every entry of any format, and nothing else that is in the folder."""
         for path in self._files():
             with contextlib.suppress(OSError):
                 path.unlink()
 
     def _place_of(self, key: str) -> Path:
-        return self.folder / key[:2] / (key + _SUFFIX)
+        return self._entries / key[:2] / (key + _SUFFIX)
 
     def _files(self) -> Iterator[Path]:
-        for path in self.folder.glob(f"??/*{_SUFFIX}"):
+        for path in self.folder.glob(f"{_FORMAT}[0-9]*/??/*{_SUFFIX}"):
             if len(path.stem) == _KEY_LENGTH and path.stem.startswith(path.parent.name):
                 yield path
 
