@@ -27,6 +27,7 @@ _SUFFIX = ".tokens"
 _FORMAT = "tokens-v"
 _UNFINISHED = "unfinished"
 _SECONDS_UNTIL_SWEPT = 3600
+_SECONDS_UNTIL_USED_AGAIN = 3600
 _KEY_LENGTH = 64
 
 _logger = logging.getLogger("sleep2vec_sklearn")
@@ -58,7 +59,9 @@ class DiskCache:
         """The entry, or None; one that is damaged or of another format is dropped."""
         path = self._place_of(key)
         try:
-            return unpack(key, path.read_bytes())
+            found = unpack(key, path.read_bytes())
+            _note_use(path)
+            return found
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -108,6 +111,33 @@ class DiskCache:
             with contextlib.suppress(OSError):
                 path.unlink()
 
+    def reduce(self, bytes_limit: int | None = None, oldest: float | None = None) -> None:
+        """Delete the entries that were not used for longest, until the rest fits.
+
+        Parameters
+        ----------
+        bytes_limit : int, optional
+            Of all entries together.
+        oldest : float, optional
+            Entries last used before this time, in seconds since the epoch, are deleted.
+        """
+        entries = []
+        for path in self._files():
+            # another process may delete it first
+            with contextlib.suppress(OSError):
+                state = path.stat()
+                entries.append((state.st_mtime, path, state.st_size))
+        # by name too, so that two processes at once choose the same ones
+        entries.sort()
+        total = sum(size for *_, size in entries)
+        for used, path, size in entries:
+            surplus = bytes_limit is not None and total > bytes_limit
+            if not surplus and (oldest is None or used >= oldest):
+                break
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+                total -= size
+
     def _place_of(self, key: str) -> Path:
         return self._entries / key[:2] / (key + _SUFFIX)
 
@@ -139,6 +169,15 @@ class DiskCache:
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()
+
+
+def _note_use(path: Path) -> None:
+    """Make a file as new as its last use; its time of access is not kept on every system."""
+    now = time.time()
+    # not each time, as that is traffic on a shared file system
+    with contextlib.suppress(OSError):
+        if path.stat().st_mtime < now - _SECONDS_UNTIL_USED_AGAIN:
+            os.utime(path, (now, now))
 
 
 def _write(path: Path, data: bytes) -> None:
