@@ -272,8 +272,21 @@ def test_tables_of_parts_are_the_table_of_the_whole(make_table, cohort):
 
 def test_tables_of_different_encoders_are_not_joined(make_table, cohort, checkpoint_path):
     one, other = make_table(cohort[:2]), make_table(cohort[2:], layer=1)
-    with pytest.raises(ValueError, match="table 1 differs from the first in layer"):
+    with pytest.raises(
+        ValueError, match=r"table 1 differs from the first in layer \(1, not 'last'"
+    ):
         EmbeddingTable.concat([one, other])
+
+
+def test_tables_of_other_columns_are_told_by_a_few_of_them(make_table, cohort):
+    whole = make_table(cohort[:2])
+    blocks = make_table(cohort[2:], fusion="concat", modalities=["spo2", "ibi"])
+    with pytest.raises(ValueError, match="differs from the first in ") as caught:
+        EmbeddingTable.concat([whole, blocks])
+    message = str(caught.value)
+    assert "features (64 of 64 differ: spo2_000, spo2_001, spo2_002, ...)" in message
+    assert "fusion ('concat', not 'mean'), modalities (6 of 6 differ: spo2, ibi, nothing" in message
+    assert len(message) < 400
 
 
 def test_the_name_of_an_encoders_file_does_not_matter(make_table, cohort):
