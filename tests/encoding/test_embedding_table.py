@@ -70,8 +70,10 @@ def test_rows_equal_those_of_transform_bit_for_bit(epoch_table, night_table, emb
     np.testing.assert_array_equal(night_table.values, embed(cohort, pooling="mean_std"))
 
 
-def test_the_frame_is_the_transformers_own(make_table, checkpoint_path, epochs, cohort):
-    for X in (epochs, cohort, [cohort[:2], cohort[2:4]]):
+def test_the_frame_is_the_transformers_own(
+    make_table, checkpoint_path, epochs, cohort, of_one_subject
+):
+    for X in (epochs, cohort, [of_one_subject(cohort[:2]), of_one_subject(cohort[2:4])]):
         transformer = Sleep2VecTransformer(checkpoint_path).set_output(transform="pandas")
         pd.testing.assert_frame_equal(make_table(X).frame, transformer.fit_transform(X))
 
@@ -103,9 +105,9 @@ def test_coverage_counts_the_seconds_of_each_modality(make_table, noise):
         assert by_night[name].tolist() == [sum(seconds)]
 
 
-def test_a_subjects_row_covers_all_its_nights(make_table, cohort):
+def test_a_subjects_row_covers_all_its_nights(make_table, cohort, of_one_subject):
     nights = make_table(cohort[:2]).coverage
-    subject = make_table([cohort[:2]]).coverage
+    subject = make_table([of_one_subject(cohort[:2])]).coverage
     np.testing.assert_array_equal(subject.iloc[0], nights.sum())
 
 

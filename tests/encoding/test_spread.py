@@ -112,8 +112,11 @@ def processes_that_read(folder):
 
 
 @pytest.mark.parametrize("cache", ["memory", None])
-def test_rows_spread_equal_rows_of_one_process(elsewhere, embed, checkpoint_path, cohort, cache):
-    for X in (cohort, [cohort[:3], cohort[3:5]], EpochSequence(cohort)[5:150:3]):
+def test_rows_spread_equal_rows_of_one_process(
+    elsewhere, embed, checkpoint_path, cohort, of_one_subject, cache
+):
+    subjects = [of_one_subject(cohort[:3]), of_one_subject(cohort[3:5])]
+    for X in (cohort, subjects, EpochSequence(cohort)[5:150:3]):
         transformer = Sleep2VecTransformer(checkpoint_path, cache=cache)
         MEMORY_CACHE.clear()
         with elsewhere():
