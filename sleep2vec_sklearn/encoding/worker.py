@@ -12,12 +12,13 @@ import numpy as np
 from ..config import adopt_settings
 from ..errors import CheckpointError
 from ..model.checkpoint import Checkpoint, load_checkpoint
+from ..signals.file_hashes import known_hashes
 from .cache import EncodedModality, open_store
 from .engine import EncodedNight, Engine
 from .hardware import resolve_device
 from .rows import RowSummary
 
-__all__ = ["Work", "encode_share", "packed"]
+__all__ = ["Share", "Work", "encode_share", "packed"]
 
 _CHECKPOINTS_KEPT = 2
 _checkpoints: dict[str, Checkpoint] = {}
@@ -96,14 +97,35 @@ class _Tokens:
         self.items.append((key, value))
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a worker gives back.
+
+    Attributes
+    ----------
+    nights : list of EncodedNight
+    tokens : list of (str, EncodedModality)
+        With their keys, where the caller keeps them.
+    hashes : dict
+        Of the files these keys were made from, so that the caller need not read them for a key.
+    complaint : str or None
+        Why the folder of the cache could not be used.
+    """
+
+    nights: list[EncodedNight]
+    tokens: list[tuple[str, EncodedModality]] = field(default_factory=list)
+    hashes: dict = field(default_factory=dict)
+    complaint: str | None = None
+
+
 def encode_share(
     work: Work,
     weights: np.ndarray | None,
     recordings: Sequence,
     places: Sequence,
     epochs: Sequence,
-) -> tuple[list[EncodedNight], list, str | None]:
-    """Encode some nights in a worker; gives them, tokens with keys if wanted, and complaints."""
+) -> Share:
+    """Encode some nights in a worker."""
     adopt_settings(work.settings)
     cache = _Tokens() if work.summary is None else open_store(work.folder)
     engine = Engine(
@@ -117,9 +139,10 @@ def encode_share(
     )
     nights = list(engine.encode(recordings, places))
     if work.summary is None:
-        return nights, cache.items, None
-    complaint = None if cache is None else cache.take_complaint()
-    return [_without_tokens(n, work.summary, epochs[n.position]) for n in nights], [], complaint
+        hashes = [known_hashes(recording.files) or {} for recording in recordings]
+        return Share(nights, cache.items, {k: v for known in hashes for k, v in known.items()})
+    bare = [_without_tokens(night, work.summary, epochs[night.position]) for night in nights]
+    return Share(bare, complaint=None if cache is None else cache.take_complaint())
 
 
 def _without_tokens(night: EncodedNight, summary: RowSummary, epochs) -> EncodedNight:
