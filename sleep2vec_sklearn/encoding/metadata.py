@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,15 +11,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InvalidRecordingError
+from ..signals.demographics import read_number, read_sex, read_text
 from ..signals.recording import Recording
 from .conventions import RecordingTransformerMixin
 from .inputs import EncoderInput, read_input
 
 __all__ = ["RecordingMetadata"]
-
-_SEXES = {"f": 0.0, "female": 0.0, "woman": 0.0, "m": 1.0, "male": 1.0, "man": 1.0}
-_UNKNOWN = ("", "?", "-", "n/a", "na", "nan", "<na>", "nat", "none", "null", "unknown")
-_NO_SEX = ("x", "u", "other")
 
 
 class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
@@ -198,46 +194,16 @@ def _checked_fields(fields) -> tuple[str, ...]:
     return tuple(fields)
 
 
-def _text(value) -> str | None:
-    """A value as text, None where it says that nothing is known."""
-    text = "" if value is None else str(value).strip()
-    return None if text.lower() in _UNKNOWN else text
-
-
 def _site(recording: Recording) -> str | None:
-    return _text(recording.metadata.get("site"))
+    return read_text(recording.metadata.get("site"))
 
 
 def _sex(recording: Recording, place: str) -> float:
-    value = recording.metadata.get("sex")
-    text = _text(value)
-    if text is None or text.lower() in _NO_SEX:
-        return np.nan
-    if isinstance(value, numbers.Real | np.bool_) and float(value) in (0.0, 1.0):
-        return float(value)
-    if text.lower() not in _SEXES:
-        raise InvalidRecordingError(
-            f"{place}: 'sex' is {value!r}; accepted are F or female, M or male, 0 (female), "
-            "1 (male), and None where it is not known."
-        )
-    return _SEXES[text.lower()]
+    return read_sex(recording.metadata.get("sex"), place)
 
 
 def _number(recording: Recording, field: str, place: str) -> float:
-    value = recording.metadata.get(field)
-    text = _text(value)
-    if text is None:
-        return np.nan
-    try:
-        number = float(value if isinstance(value, bool | np.bool_) else text)
-    except ValueError:
-        number = math.inf
-    if math.isinf(number):
-        raise InvalidRecordingError(
-            f"{place}: {field!r} is {value!r}; accepted is a finite number, or None where it is "
-            "not known. Code categories as numbers, or leave the field out."
-        )
-    return number
+    return read_number(recording.metadata.get(field), field, place)
 
 
 def _check_sexes(seen: dict[int, float], row: int, sex: float, place: str) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Training: the contrastive objective."""
+"""Training: the contrastive objective, and who the sleepers are."""
 
-from .objective import info_nce_loss
+from .demography import Demography
+from .objective import dash_info_nce_loss, info_nce_loss
+from .weighting import dash_weights
 
-__all__ = ["info_nce_loss"]
+__all__ = ["Demography", "dash_info_nce_loss", "dash_weights", "info_nce_loss"]

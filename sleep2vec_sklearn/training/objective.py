@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-__all__ = ["info_nce_loss"]
+__all__ = ["dash_info_nce_loss", "info_nce_loss"]
 
 _NEGATIVES = ("recordings", "night", "both")
+_LEAST_WEIGHT = 1e-6
 
 
 def info_nce_loss(
@@ -46,6 +47,115 @@ def info_nce_loss(
     ValueError
         If shapes differ, an argument is not accepted, or the shape leaves no negative at all.
     """
+    return _info_nce(first, second, temperature, valid, negatives, None)
+
+
+def dash_info_nce_loss(
+    first: Tensor,
+    second: Tensor,
+    weights: Tensor,
+    history: Tensor,
+    temperature: float = 0.2,
+    hard_scale: float = 0.1,
+    pos_margin: float = 0.0,
+    valid: Tensor | None = None,
+    negatives: str = "recordings",
+) -> tuple[Tensor, Tensor]:
+    """DASH-InfoNCE: InfoNCE that looks harder at negatives of a similar sleeper and site.
+
+    For the anchor ``i``, the negative ``j`` counts ``weights[i, j]`` times and its cosine is
+    lowered by ``hard_scale * history[i, j]``; that of the positive is raised by ``pos_margin``
+    (arXiv 2602.13857). Both directions use the matrices as they are: row ``i`` belongs to the
+    anchor of sample ``i``, whichever modality the anchor comes from.
+
+    Parameters
+    ----------
+    first, second : Tensor of shape [B, L, D]
+        Projections of B samples at L positions; brought to unit length here.
+    weights, history : Tensor or array of shape [B, B]
+        As :func:`dash_weights` gives them. The diagonal is not read, and weights below 1e-6
+        count as 1e-6.
+    temperature : float
+        Divides the cosine similarities.
+    hard_scale : float
+        Cosine taken off the negatives that belong to the anchor's own subject or recording.
+    pos_margin : float
+        Cosine added to the positive.
+    valid : bool Tensor of shape [B, L], optional
+        As in :func:`info_nce_loss`.
+    negatives : {"recordings", "night", "both"}
+        As in :func:`info_nce_loss`. The other positions of the same night are ordinary negatives:
+        who the sleeper is, and where, is the same for all of them, so what is left to find is the
+        time. ``weights`` plays no part in them.
+
+    Returns
+    -------
+    loss : Tensor of shape []
+        Mean cross-entropy; 0 where nothing counts.
+    accuracy : Tensor of shape []
+        Share of the examples that are most similar to their own counterpart, by the cosine alone.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, an argument is not accepted, or the shape leaves no negative at all.
+
+    Notes
+    -----
+    Differs from the authors' code in one thing: padded positions are left out (``valid``). There,
+    they are examples, although both views hold the same encoded padding, and teach the network to
+    tell apart what is equal. Without ``valid``, loss and gradients are theirs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sleep2vec_sklearn.training import dash_info_nce_loss, dash_weights
+    >>> first, second = torch.randn(2, 3, 120, 64)
+    >>> weights, history = dash_weights(age=torch.tensor([61.0, 58.0, 23.0]))
+    >>> loss, accuracy = dash_info_nce_loss(first, second, weights, history)
+    """
+    adjustment = _adjust(first, weights, history, temperature, hard_scale, pos_margin)
+    return _info_nce(first, second, temperature, valid, negatives, adjustment)
+
+
+def _adjust(
+    first: Tensor, weights, history, temperature: float, hard_scale: float, pos_margin: float
+) -> Tensor:
+    """What is added to the logits, [B, B]."""
+    _check_temperature(temperature)
+    n_samples = len(first)
+    weights, history = (
+        torch.as_tensor(v, dtype=_full(first.dtype), device=first.device)
+        for v in (weights, history)
+    )
+    for name, value in (("weights", weights), ("history", history)):
+        if value.shape != (n_samples, n_samples):
+            raise ValueError(
+                f"{name} must be {(n_samples, n_samples)}, one row and one column per sample of "
+                f"first, got {tuple(value.shape)}."
+            )
+    adjustment = weights.clamp_min(_LEAST_WEIGHT).log() - history * (hard_scale / temperature)
+    return adjustment.fill_diagonal_(pos_margin / temperature)
+
+
+def _full(dtype: torch.dtype) -> torch.dtype:
+    """Half precision has three digits, and a temperature multiplies what is left out."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature!r}.")
+
+
+def _info_nce(
+    first: Tensor,
+    second: Tensor,
+    temperature: float,
+    valid: Tensor | None,
+    negatives: str,
+    adjustment: Tensor | None,
+) -> tuple[Tensor, Tensor]:
     if first.ndim != 3 or first.shape != second.shape:
         raise ValueError(
             f"first and second must share one shape [B, L, D], got {tuple(first.shape)} and "
@@ -53,26 +163,32 @@ def info_nce_loss(
         )
     if valid is not None and valid.shape != first.shape[:2]:
         raise ValueError(f"valid must be {tuple(first.shape[:2])}, got {tuple(valid.shape)}.")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature!r}.")
+    _check_temperature(temperature)
     if negatives not in _NEGATIVES:
         raise ValueError(f"negatives must be one of {_NEGATIVES}, got {negatives!r}.")
     if valid is None:
         valid = torch.ones(first.shape[:2], dtype=torch.bool, device=first.device)
     # a NaN at a padded position would come back through the gradient
-    first, second = (v.masked_fill(~valid[..., None], 0.0).float() for v in (first, second))
+    first, second = (
+        v.masked_fill(~valid[..., None], 0.0).to(_full(v.dtype)) for v in (first, second)
+    )
     first, second = normalize(first, dim=-1), normalize(second, dim=-1)
     parts = []
     if negatives != "night":
-        parts.append(_contrast(first.transpose(0, 1), second.transpose(0, 1), valid.T, temperature))
+        by_position = (first.transpose(0, 1), second.transpose(0, 1), valid.T)
+        parts.append(_contrast(*by_position, temperature, adjustment))
     if negatives != "recordings":
-        parts.append(_contrast(first, second, valid, temperature))
+        parts.append(_contrast(first, second, valid, temperature, None))
     losses, accuracies = zip(*parts, strict=True)
     return torch.stack(losses).mean(), torch.stack(accuracies).mean()
 
 
 def _contrast(
-    first: Tensor, second: Tensor, valid: Tensor, temperature: float
+    first: Tensor,
+    second: Tensor,
+    valid: Tensor,
+    temperature: float,
+    adjustment: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Loss and accuracy among the N items of each of G groups, [G, N, D]."""
     n_items = first.shape[1]
@@ -81,7 +197,6 @@ def _contrast(
             "no negatives: negatives='recordings' needs at least two recordings in a batch, "
             "'night' two positions."
         )
-    # half precision has three digits, and a temperature multiplies what is left out
     with torch.autocast(first.device.type, enabled=False):
         similarity = first @ second.transpose(1, 2) / temperature
     # the own column stays, or a row of padding would be a softmax over nothing
@@ -91,8 +206,10 @@ def _contrast(
     loss, hits = similarity.new_zeros(()), similarity.new_zeros(())
     for logits in (similarity, similarity.transpose(1, 2)):
         logits = logits.masked_fill(~kept, -torch.inf)
+        hits = hits + ((logits.argmax(dim=-1) == target) & counted).sum()
+        if adjustment is not None:
+            logits = logits + adjustment
         rows = cross_entropy(logits.transpose(1, 2), target, reduction="none")
         loss = loss + (rows * counted).sum()
-        hits = hits + ((logits.argmax(dim=-1) == target) & counted).sum()
     n_examples = 2 * counted.sum().clamp_min(1)
     return loss / n_examples, hits / n_examples
