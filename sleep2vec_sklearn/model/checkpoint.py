@@ -39,10 +39,7 @@ _METADATA_KEY = "sleep2vec_sklearn"
 _FILES_KEPT = 4
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _LIGHTNING = ".ckpt"
-_NO_OTHER_FORMAT = (
-    "Checkpoints are safetensors files written by save_checkpoint(), and Lightning files of the "
-    "paper's authors, named .ckpt."
-)
+_NO_OTHER_FORMAT = "Checkpoints are files of save_checkpoint(), or the authors' .ckpt files."
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,12 +118,8 @@ def save_checkpoint(
     tensors = {name: _stored(name, tensor, _DTYPES[dtype]) for name, tensor in state.items()}
     described = config.to_dict()
     sha256 = _hash_of(tensors, described)
-    document = {
-        "format_version": FORMAT_VERSION,
-        "config": described,
-        "card": dict(card or {}),
-        "sha256": sha256,
-    }
+    document = {"format_version": FORMAT_VERSION, "config": described, "sha256": sha256}
+    document["card"] = dict(card or {})
     try:
         description = canonical_json(document)
     except (TypeError, ValueError) as error:
@@ -149,8 +142,7 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
     ----------
     name_or_path : str or path-like
         A bundled encoder, a file of :func:`save_checkpoint`, or a Lightning ``.ckpt`` of the
-        paper's authors, which :func:`~sleep2vec_sklearn.model.convert_checkpoint` reads with more
-        choices and writes as a smaller file.
+        paper's authors (:func:`~sleep2vec_sklearn.model.convert_checkpoint` has more choices).
 
     Raises
     ------
@@ -158,8 +150,7 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
         If there is no such encoder, or the file is damaged, foreign, changed since it was
         written, or made by a newer version.
     ImportError
-        If a ``.ckpt`` says nothing of its network, the YAML beside it does, and pyyaml is not
-        installed.
+        If a ``.ckpt`` needs the YAML file beside it and pyyaml is not installed.
 
     Examples
     --------
@@ -178,7 +169,6 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    """What tells versions of a file apart."""
     status = path.stat()
     return status.st_ino, status.st_mtime_ns, status.st_size
 
@@ -192,7 +182,7 @@ def _load_lightning(name: str, path: Path, stamps: tuple) -> Checkpoint:
 
 @lru_cache(maxsize=_FILES_KEPT)
 def _load(name: str, path: Path, pinned: str | None, stamp: tuple[int, int, int]) -> Checkpoint:
-    """Read and check a file."""
+    """Read and check a file; ``stamp`` only tells its versions apart."""
     state, metadata = _read(path)
     document = _document_of(path, metadata)
     try:
@@ -227,7 +217,7 @@ def _locate(name_or_path) -> tuple[str, Path, str | None]:
         path = _WEIGHTS / f"{name_or_path}.safetensors"
         return name_or_path, path, BUNDLED[name_or_path]
     path = Path(name_or_path)
-    if path.is_dir():
+    if path.is_dir() and path.suffix != _LIGHTNING:
         raise CheckpointError(f"{path} is a folder; give the file in it.")
     if path.exists():
         return path.stem, path, None
@@ -246,8 +236,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
         if head in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
             raise CheckpointError(
                 f"{path}: a zip or pickle, such as torch.save writes; loading it could run "
-                f"code. {_NO_OTHER_FORMAT} One under another name is read by "
-                "sleep2vec_sklearn.model.convert_checkpoint()."
+                f"code. {_NO_OTHER_FORMAT} Use convert_checkpoint() if it is one of those."
             )
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118

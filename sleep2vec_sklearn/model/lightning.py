@@ -181,7 +181,8 @@ def _without_adapters(backbone, values: Mapping, finetuning, adapter, alpha):
             "it holds LoRA adapters and no finetune_config, which says their alpha. Pass "
             "alpha=..., or config= with the YAML of fine-tuning."
         )
-    alpha = lora.get("alpha", _DEFAULT_ALPHA) if alpha is None else alpha
+    if alpha is None:
+        alpha = lora.get("alpha") or _DEFAULT_ALPHA
     merged = merge_adapter(backbone, wanted, alpha, lora.get("r"))
     if channels:
         merged, values = _only_channel(merged, values, wanted.removeprefix(_CHANNEL))

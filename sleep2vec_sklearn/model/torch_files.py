@@ -31,6 +31,11 @@ def load_torch_file(path: Path):
     CheckpointError
         If the file is truncated, damaged, of another kind, or holds pickled Python objects.
     """
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path}: a folder, such as DeepSpeed writes. Make one file of it, with its "
+            "zero_to_fp32.py or Lightning's convert_zero_checkpoint_to_fp32_state_dict()."
+        )
     try:
         with path.open("rb") as file:
             head = file.read(2)
@@ -72,10 +77,10 @@ def _damaged(path: Path, why) -> CheckpointError:
 
 
 def _refusal(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
-    found = re.search(r"GLOBAL (\S+)|global: (\S+)", str(error))
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
     if found is None and "Unsupported" not in str(error):
         return _damaged(path, "its pickle cannot be read")
-    name = f" ({found.group(1) or found.group(2)})" if found else ""
+    name = f" ({found.group(1)})" if found else ""
     return CheckpointError(
         f"{path}: holds Python objects{name} beside tensors and plain values; loading them could "
         f"run code, so it is never done here. {_RESAVE}"

@@ -124,8 +124,9 @@ def config_from_upstream(
         If it describes something this network is not.
     """
     model = values.get("model", values)
-    context_epochs = context_epochs or (values.get("data") or {}).get("max_tokens") or 120
     try:
+        if context_epochs is None:
+            context_epochs = (values.get("data") or {}).get("max_tokens") or 120
         backbone, channels = model["backbone"], model["channels"]
         if backbone.get("name") != "roformer":
             raise ValueError(f"backbone {backbone.get('name')!r}; only 'roformer' is supported")
@@ -144,7 +145,7 @@ def config_from_upstream(
         )
     except KeyError as error:
         raise CheckpointError(f"upstream configuration: {error} is missing.") from error
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"upstream configuration: {error}") from error
 
 
@@ -256,7 +257,7 @@ def state_from_upstream(state: Mapping[str, Tensor], config: EncoderConfig) -> d
     CheckpointError
         If keys are unknown, missing, or of another shape; all are named.
     """
-    renamed, unknown = {}, []
+    renamed, unknown, twice = {}, [], []
     for key, value in state.items():
         if key in _UNUSED:
             continue
@@ -264,10 +265,13 @@ def state_from_upstream(state: Mapping[str, Tensor], config: EncoderConfig) -> d
         if name is None:
             unknown.append(key)
             continue
+        if name in renamed:
+            twice.append(key)
         tensor = torch.as_tensor(value)
         # row 1 is for a second sentence, which a night does not have
         renamed[name] = tensor[0] if name == "encoder.token_type" else tensor
     complaints = [f"unknown key {key}" for key in sorted(unknown)]
+    complaints += [f"{key} is there under another name too" for key in sorted(twice)]
     complaints += Sleep2Vec.differences(config, renamed)
     if complaints:
         raise CheckpointError(

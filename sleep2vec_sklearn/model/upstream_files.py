@@ -32,10 +32,14 @@ def state_in(path: Path, document) -> dict[str, Tensor]:
             "checkpoint. Accepted: what trainer.save_checkpoint() writes, or a plain state dict "
             "with config=."
         )
-    odd = sorted(str(key) for key, value in state.items() if not isinstance(value, Tensor))
+    odd = sorted(
+        str(key)
+        for key, value in state.items()
+        if not isinstance(key, str) or not isinstance(value, Tensor)
+    )
     if odd:
         raise CheckpointError(
-            f"{path}: these entries of its state dict are no tensors: {', '.join(odd)}. A whole "
+            f"{path}: these entries of its state dict are no named tensors: {', '.join(odd)}. A whole "
             "Lightning checkpoint has them under 'state_dict'."
         )
     return dict(state)
