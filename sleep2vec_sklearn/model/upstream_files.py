@@ -39,8 +39,8 @@ def state_in(path: Path, document) -> dict[str, Tensor]:
     )
     if odd:
         raise CheckpointError(
-            f"{path}: these entries of its state dict are no named tensors: {', '.join(odd)}. A whole "
-            "Lightning checkpoint has them under 'state_dict'."
+            f"{path}: these entries of its state dict are no named tensors: {', '.join(odd)}. "
+            "A whole Lightning checkpoint has them under 'state_dict'."
         )
     return dict(state)
 
