@@ -17,7 +17,7 @@ from .filtering import band_filter
 from .modality import EPOCH_SECONDS, Conditioning, Modality
 from .resampling import resample
 from .sources import Signal
-from .units import check_size, to_canonical_unit
+from .units import check_acceleration, check_size, to_canonical_unit
 
 __all__ = ["ConditionedSignal", "condition"]
 
@@ -72,12 +72,16 @@ def condition(
     Raises
     ------
     InvalidSignalError
-        If the rate is below ``min_rate``, a value is infinite, or the unit cannot be right.
+        If the rate is below ``min_rate``, a value is infinite, or the unit cannot be right or is
+        of another quantity than the checkpoint's.
     """
+    acceleration = modality.name == "actigraphy" and conditioning.scaling != "counts"
+    if acceleration:
+        check_acceleration(signal.unit)
     _check_rate(signal, modality, conditioning)
     values = signal.values[: int(np.ceil(n_epochs * EPOCH_SECONDS * signal.rate))]
     _check_infinite(values, modality)
-    values, rate = to_canonical_unit(values, signal.rate, signal.unit, modality)
+    values, rate = to_canonical_unit(values, signal.rate, signal.unit, modality, acceleration)
     present = _find_present(values, modality, conditioning)
     if not present.any():
         return None
