@@ -94,7 +94,7 @@ def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: 
         weights = weights[train]
     pools = _usable_pools(find_pools(store.take(train), names))
     used = [name for name in names if any(name in pair for pair in pools)]
-    _tell_left_out(pretrainer, set(names) - set(used))
+    _tell_left_out(store, set(names) - set(used), pretrainer.modalities is not None)
     conditioning = {name: store.contents[name].conditioning for name in used}
     config = build_config(pretrainer, used, begin, conditioning)
     _check_contents(store, config, used)
@@ -284,11 +284,13 @@ def _usable_pools(pools: dict) -> dict:
     return usable
 
 
-def _tell_left_out(pretrainer, missing: set[str]) -> None:
-    if missing and pretrainer.modalities is not None:
+def _tell_left_out(store: NightStore, unused: set[str], asked_for: bool) -> None:
+    """Say which modalities will not be read, if they were asked for or a night has them."""
+    told = [n for n in unused if asked_for or (store.table[f"coverage_{n}"] > 0).any()]
+    if told:
         warnings.warn(
-            f"{', '.join(_in_order(missing))}: no two recordings to train on have it beside "
-            "another modality; the encoder will not read it.",
+            f"{', '.join(_in_order(told))}: no two recordings to train on have it beside "
+            "another modality; it is not trained.",
             TrainingWarning,
             stacklevel=6,
         )

@@ -201,7 +201,10 @@ def test_one_modality_cannot_be_trained(pretrainer, montages):
 
 def test_a_pair_of_one_recording_is_left_out_with_a_word(pretrainer, montages):
     few = [montages[0], *(night.without("effort") for night in montages[1:] if "effort" in night)]
-    with pytest.warns(TrainingWarning, match="effort-spo2, effort-ibi"):
+    with (
+        pytest.warns(TrainingWarning, match="effort-spo2, effort-ibi"),
+        pytest.warns(TrainingWarning, match="effort: no two recordings"),
+    ):
         fitted = pretrainer(batch_size=2, validation=0).fit(few)
     assert fitted.modalities_ == ("spo2", "ibi")
     assert fitted.encoder_config_.names == ("spo2", "ibi")
