@@ -94,6 +94,10 @@ def test_a_changed_configuration_is_told(pretrainer, montage_store, tmp_path):
     assert "seed: 0 in the state, 3 now" in told
     with pytest.raises(TrainingError, match=r"data\.nights\.training"):
         pretrainer(state_dir=tmp_path, batch_size=3).fit(montage_store.take(np.arange(1, 8)))
+    with pytest.raises(TrainingError, match=r"data\.nights\.demography"):
+        pretrainer(state_dir=tmp_path, batch_size=3).fit(
+            montage_store, montage_store.table.assign(age=50)
+        )
 
 
 def test_a_finished_run_is_loaded(pretrainer, montage_store, tmp_path):
