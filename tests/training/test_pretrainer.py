@@ -56,8 +56,15 @@ def test_recordings_a_store_and_a_folder_train_alike(pretrainer, montages, fitte
     folder = tmp_path / "store"
     prepare_cohort(montages, folder, modalities=["effort", "spo2", "ibi"])
     assert_same(fitted, pretrainer().fit(folder))
-    assert_same(fitted, pretrainer().fit(NightStore.open(folder)))
+    assert_same(fitted, pretrainer(n_workers=2).fit(NightStore.open(folder)))
     assert_same(fitted, pretrainer().fit(montages))
+
+
+def test_plain_dicts_train_too(pretrainer, montages):
+    dicts = [{name: night[name] for name in ("spo2", "ibi")} for night in montages]
+    fitted = pretrainer(validation=2, objective="dash").fit(dicts)
+    assert fitted.pairs_ == (("spo2", "ibi"),)
+    assert np.isfinite(fitted.score(dicts))
 
 
 def test_a_seed_decides_everything_and_workers_nothing(pretrainer, montage_store, fitted):
@@ -135,7 +142,7 @@ def test_training_lowers_the_loss_and_finds_epochs_again(pretrainer, montage_sto
 def test_a_grid_search_takes_it(pretrainer, montages):
     search = GridSearchCV(
         pretrainer(max_epochs=1, validation=0, batch_size=2),
-        {"hidden_size": [4, 8], "lr": [1e-3]},
+        {"hidden_size": np.array([4, 8]), "lr": [1e-3]},
         cv=2,
     ).fit(montages)
     assert search.cv_results_["mean_test_score"].shape == (2,)
