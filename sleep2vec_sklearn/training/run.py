@@ -77,10 +77,6 @@ class Run:
             def weigh(nights):
                 return material.demography.take(nights).weights(**constants)
 
-        if p.batch_size % world_size():
-            raise ValueError(
-                f"batch_size={p.batch_size} does not divide by the {world_size()} processes."
-            )
         sampler = PairSampler(
             material.store,
             material.pools,

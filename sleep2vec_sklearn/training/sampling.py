@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..errors import TrainingError
 from .windows import PairBatch, as_view, cut_valid, cut_view, draw_losses, draw_masks
 
 __all__ = ["Augmentation", "PairSampler", "find_pools", "resolve_shares"]
@@ -139,10 +140,15 @@ class PairSampler:
         self.rows = slice(rank, None, world)
         self.n_epochs = store.table["n_epochs"].to_numpy()
         self.chances = np.ones(len(store)) if night_weights is None else night_weights
-        self.sizes = {
-            pair: _batch_size(self._n_starts(pool), batch_size, world)
-            for pair, pool in pools.items()
-        }
+        windows = {pair: int(self._n_starts(pool).sum()) for pair, pool in pools.items()}
+        self.sizes = {pair: min(batch_size, n) for pair, n in windows.items()}
+        small = ["-".join(pair) for pair, size in self.sizes.items() if size < world]
+        if small:
+            raise TrainingError(
+                f"batches of {', '.join(small)} have fewer windows than the {world} processes, "
+                "each of which needs one. Raise batch_size, start fewer processes, or leave out a "
+                "modality of these with modalities=[...]."
+            )
 
     def _n_starts(self, nights: np.ndarray) -> np.ndarray:
         """Different windows a night has, whatever the shift."""
@@ -230,8 +236,3 @@ class PairSampler:
         rows = self.rows
         values = cut_view(self.store, name, nights[rows], starts[rows], self.context)
         return as_view(name, values, valid, lost, masked)
-
-
-def _batch_size(n_starts: np.ndarray, wanted: int, world: int) -> int:
-    """The batch, or as many different windows as there are; alike on all processes."""
-    return max(min(wanted, int(n_starts.sum())) // world * world, world)

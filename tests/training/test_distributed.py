@@ -177,6 +177,7 @@ def store(tmp_path_factory, montages):
 SLOWLY = {"lr": 1e-4}
 RUNS = [
     {},
+    {"batch_size": 3},
     {"cls": True, "objective": "info_nce", "accumulate": 2},
     {"sensor_loss": 0.5, "max_shift": 2, "prediction": 1.0, "context_epochs": 30},
 ]
