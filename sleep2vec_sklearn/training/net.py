@@ -15,7 +15,7 @@ from skorch.history import History
 
 from ..errors import TrainingError
 from .averaging import MovingAverage
-from .distributed import rank, sum_gradients, sum_over_ranks
+from .distributed import broadcast_value, rank, sum_gradients, sum_over_ranks
 from .feeding import draw_ahead
 from .plan import TrainingPlan
 from .randomness import step_randomness
@@ -171,7 +171,8 @@ class PretrainingNet(NeuralNet):
         self.history.record("data_wait_share", waited / max(spent, 1e-9))
         self.epoch_ += 1
         if plan.validate is not None:
-            for name, value in plan.validate(self).items():
+            # what stops a run is the same everywhere, to the last bit
+            for name, value in broadcast_value(plan.validate(self)).items():
                 self.history.record(name, value)
             self._watch_validation()
         self.notify("on_epoch_end", dataset_train=None, dataset_valid=None)

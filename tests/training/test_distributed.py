@@ -201,7 +201,8 @@ def test_a_run_goes_on_with_another_number_of_processes(two_ranks, store, tmp_pa
     expected = steps.pretrained(store, [tmp_path / "whole"], SLOWLY)
     parts = [two_ranks, lambda task, *arguments: [task(*arguments)]]
     begin, go_on = reversed(parts) if alone_at_first else parts
-    request = steps.pretrained, store, [tmp_path, tmp_path], SLOWLY
+    folders = [tmp_path / "seen by the first", tmp_path / "elsewhere"]
+    request = steps.pretrained, store, folders, SLOWLY
     assert not any(begin(*request, 5))
     for found in go_on(*request):
         close(found, expected)
