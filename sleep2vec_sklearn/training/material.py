@@ -18,6 +18,7 @@ from ..signals.recording import as_recording
 from .architecture import build_config
 from .content import contents_of, describe_contents
 from .demography import Demography
+from .night_table import name_recordings
 from .sampling import find_pools
 from .store import NightStore
 
@@ -38,6 +39,8 @@ class Material:
     demography, held_out_demography : Demography
     pools : dict of (str, str) to int ndarray
         Nights of ``store`` that have both modalities, at least two.
+    night_weights : float ndarray of shape [len(store)] or None
+        Relative chances of the nights.
     """
 
     config: EncoderConfig
@@ -46,6 +49,7 @@ class Material:
     demography: Demography
     held_out_demography: Demography
     pools: dict[tuple[str, str], np.ndarray]
+    night_weights: np.ndarray | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -58,10 +62,11 @@ class Material:
         both = {"training": self.store, "held_out": self.held_out}
         parts = {name: _digest(store) for name, store in both.items()}
         contents = {n: c for n, c in self.store.contents.items() if n in self.modalities}
-        return {"nights": parts, "contents": describe_contents(contents)}
+        weights = None if self.night_weights is None else self.night_weights.tolist()
+        return {"nights": parts, "contents": describe_contents(contents), "weights": weights}
 
 
-def gather(pretrainer, X, metadata, begin: EncoderConfig | None, seed: int) -> Material:
+def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: int) -> Material:
     """Bring what ``fit`` was given to one form.
 
     Raises
@@ -79,7 +84,12 @@ def gather(pretrainer, X, metadata, begin: EncoderConfig | None, seed: int) -> M
             f"{', '.join(names) or 'none'}. Add another sensor's signals."
         )
     store, metadata = open_store(X, metadata, pretrainer, names, begin)
+    if weights is not None:
+        weights = _check_weights(weights, X, store)
     train, held = split_subjects(store, pretrainer.validation, seed, names)
+    if weights is not None:
+        train = train[weights[train] > 0]
+        weights = weights[train]
     pools = _usable_pools(find_pools(store.take(train), names))
     used = [name for name in names if any(name in pair for pair in pools)]
     _tell_left_out(pretrainer, set(names) - set(used))
@@ -96,6 +106,7 @@ def gather(pretrainer, X, metadata, begin: EncoderConfig | None, seed: int) -> M
         everyone.take(train),
         everyone.take(held),
         pools,
+        weights,
     )
 
 
@@ -198,6 +209,23 @@ def _held_out_people(people, measurable, validation, seed: int) -> np.ndarray:
     return order[: int(wanted)]
 
 
+def _check_weights(weights, X, store: NightStore) -> np.ndarray:
+    """One weight for every night of the store, which may lack some of X."""
+    weights = np.asarray(weights, dtype=float)
+    given = len(store) if isinstance(X, NightStore | str | os.PathLike) else len(X)
+    if weights.shape != (given,) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(
+            f"sample_weight must be {given} finite numbers, none below 0, one for each night; got "
+            f"shape {weights.shape}."
+        )
+    if (weights > 0).sum() < 2:
+        raise ValueError("sample_weight must be above 0 for two nights at least.")
+    if given == len(store):
+        return weights
+    names = name_recordings([as_recording(r, place) for place, r in enumerate(X)])
+    return weights[[names.index(name) for name in store.table.index]]
+
+
 def _candidates(pretrainer, X, begin: EncoderConfig | None) -> list[str]:
     """Modalities that may be trained: the parameter, else those that X and ``init`` have."""
     if pretrainer.modalities is not None:
@@ -238,7 +266,7 @@ def _usable_pools(pools: dict) -> dict:
             f"{len(lonely)} pairs of modalities are in one recording only, which has nothing to "
             f"be told from, and are left out: {', '.join(lonely)}.",
             TrainingWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     return usable
 
@@ -249,7 +277,7 @@ def _tell_left_out(pretrainer, missing: set[str]) -> None:
             f"{', '.join(_in_order(missing))}: no two recordings to train on have it beside "
             "another modality; the encoder will not read it.",
             TrainingWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 

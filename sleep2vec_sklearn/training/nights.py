@@ -6,12 +6,13 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from joblib import Parallel, delayed
+from tqdm import tqdm
 
 from ..errors import InvalidRecordingError, ReadError, RecordingWarning, Sleep2VecError
 from ..model.config import canonical_json
@@ -174,13 +175,17 @@ def prepare_each(
         The first failure with ``on_error="raise"``, or if every recording failed.
     """
     done, failures = {}, []
-    for place, outcome in _outcomes(work, recordings, n_jobs, verbose):
-        if not isinstance(outcome, Sleep2VecError):
-            done[place] = outcome
-            continue
-        if on_error == "raise":
-            raise outcome
-        failures.append((place, str(outcome)))
+    # closed at once where an error ends it, or the others would go on
+    with closing(_outcomes(work, recordings, n_jobs)) as outcomes:
+        for place, outcome in tqdm(
+            outcomes, total=len(recordings), desc="preparing", unit="night", disable=not verbose
+        ):
+            if not isinstance(outcome, Sleep2VecError):
+                done[place] = outcome
+                continue
+            if on_error == "raise":
+                raise outcome
+            failures.append((place, str(outcome)))
     failures.sort()
     reasons = [(ids[place], reason) for place, reason in failures]
     if not done:
@@ -192,21 +197,16 @@ def prepare_each(
             f"{len(failures)} of {len(recordings)} recordings are left out; all of them are in "
             f"store.failures. The first:\n{shown}",
             RecordingWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
     places = sorted(done)
     return places, [done[place] for place in places], reasons
 
 
-def _outcomes(work, recordings, n_jobs, verbose) -> Iterator[tuple[int, object]]:
-    from tqdm import tqdm
-
+def _outcomes(work, recordings, n_jobs) -> Generator[tuple[int, object]]:
     tasks = (delayed(_attempt)(work, place, r) for place, r in enumerate(recordings))
     # unordered, or results would pile up behind a slow night
-    outcomes = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks)
-    return iter(
-        tqdm(outcomes, total=len(recordings), desc="preparing", unit="night", disable=not verbose)
-    )
+    return Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks)
 
 
 def _attempt(work: Callable, place: int, recording: Recording) -> tuple[int, object]:
@@ -228,5 +228,7 @@ def telling_of_writing() -> Iterator[None]:
     """Tell errors of writing apart from those of reading a recording."""
     try:
         yield
+    except Sleep2VecError:
+        raise
     except OSError as error:
         raise NotWrittenError(error.errno, error.strerror or str(error)) from error

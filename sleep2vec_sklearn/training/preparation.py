@@ -92,11 +92,11 @@ def prepare_cohort(
 
     Examples
     --------
+    >>> import tempfile
     >>> from sleep2vec_sklearn import make_sleep_cohort
     >>> from sleep2vec_sklearn.training import prepare_cohort
-    >>> folder = getfixture("tmp_path")
     >>> nights = make_sleep_cohort(2, hours=0.25, modalities=["spo2", "ibi"], random_state=0)
-    >>> prepare_cohort(nights, folder, modalities=["spo2", "ibi"])
+    >>> prepare_cohort(nights, tempfile.mkdtemp(), modalities=["spo2", "ibi"])
     NightStore(2 nights of 2 subjects, spo2, ibi)
     """
     check_on_error(on_error)
@@ -104,9 +104,11 @@ def prepare_cohort(
     ids = name_recordings(recordings, required=True)
     sleepers = describe_sleepers(recordings, metadata)
     contents = contents_of(encoder, content, modalities)
-    there = StoreFolder.create(Path(folder).expanduser().absolute(), contents)
-    sweep_unfinished(there.unfinished)
+    path = Path(folder).expanduser().absolute()
     try:
+        with telling_of_writing():
+            there = StoreFolder.create(path, contents)
+            sweep_unfinished(there.unfinished)
         places, nights, failures = prepare_each(
             partial(_store, folder=there),
             recordings,
@@ -123,7 +125,7 @@ def prepare_cohort(
             error.errno,
             f"{error.strerror}: the store is not finished. What is written stays, and is not made "
             "again: make room or check the permissions, and call prepare_cohort once more",
-            str(there.path),
+            str(path),
         ) from error
     return _as_store(there, manifest)
 

@@ -243,7 +243,7 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         self.callbacks = callbacks
         self.verbose = verbose
 
-    def fit(self, X, metadata=None):
+    def fit(self, X, metadata=None, sample_weight=None):
         """Train an encoder.
 
         Parameters
@@ -253,6 +253,8 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         metadata : DataFrame, optional
             Columns age, sex, site and subject, each where there is one, with the recordings' ids
             as index; taken from the recordings by default.
+        sample_weight : array of shape [len(X)], optional
+            Relative chances of nights to be drawn for a pair they have; 0 leaves one out.
 
         Returns
         -------
@@ -269,10 +271,10 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
             another run, or a loss is not finite; the network before that step is kept then.
         """
         check_parameters(self)
-        self._fit(X, metadata, self._net_to_continue(self.warm_start), None)
+        self._fit(X, metadata, sample_weight, self._net_to_continue(self.warm_start), None)
         return self
 
-    def partial_fit(self, X, metadata=None):
+    def partial_fit(self, X, metadata=None, sample_weight=None):
         """Train for one more epoch of the schedule that ``max_epochs`` gives.
 
         As many calls as ``max_epochs`` do what ``fit`` does; further ones go on at the lowest
@@ -280,7 +282,7 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, metadata
+        X, metadata, sample_weight
             As for :meth:`fit`; nights may change from call to call, the encoder may not.
 
         Returns
@@ -288,13 +290,13 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         self
         """
         check_parameters(self)
-        self._fit(X, metadata, self._net_to_continue(True), 1)
+        self._fit(X, metadata, sample_weight, self._net_to_continue(True), 1)
         return self
 
     def _net_to_continue(self, wanted: bool):
         return getattr(self, "net_", None) if wanted else None
 
-    def _fit(self, X, metadata, net, epochs: int | None) -> None:
+    def _fit(self, X, metadata, sample_weight, net, epochs: int | None) -> None:
         from .distributed import broadcast_value, rank
         from .run import Run
         from .state import RunFolder
@@ -308,7 +310,7 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
             # another machine may see the folder as it was, or not at all
             state = broadcast_value(state)
         seed = self._choose_seed(net, state)
-        run = Run(self, X, metadata, seed, net)
+        run = Run(self, X, metadata, sample_weight, seed, net)
         if net is not None and epochs is None:
             run.net.begin()
         run.resume(state, folder)

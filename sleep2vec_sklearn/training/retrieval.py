@@ -93,17 +93,21 @@ class HeldOutWindows:
 
     @classmethod
     def spread(cls, store, context: int, most: int = _MOST_WINDOWS) -> HeldOutWindows:
-        """Non-overlapping windows of all nights, evenly thinned out to ``most``."""
-        n_epochs = store.table["n_epochs"].to_numpy()
-        places = [
-            (start, night)
-            for night, n in enumerate(n_epochs)
-            for start in range(0, max(int(n) - context // 2, 1), context)
-        ]
-        places.sort()
-        kept = np.unique(np.linspace(0, len(places) - 1, most).astype(int))
-        starts, nights = np.array(places)[kept].T
-        return cls(store, nights, starts, context)
+        """Non-overlapping windows: one of every night, then a second one, up to ``most``.
+
+        Which come first is drawn once and for all.
+        """
+        random = np.random.default_rng(0)
+        places = []
+        for night, n_epochs in enumerate(store.table["n_epochs"]):
+            starts = np.arange(0, max(int(n_epochs) - context // 2, 1), context)
+            places += [(turn, night, s) for turn, s in enumerate(random.permutation(starts))]
+        _, nights, starts = np.array(sorted(places)).T
+        if len(store) > most:
+            kept = np.linspace(0, len(store) - 1, most).astype(int)
+        else:
+            kept = slice(0, most)
+        return cls(store, nights[kept], starts[kept], context)
 
     def __len__(self) -> int:
         return len(self.nights)

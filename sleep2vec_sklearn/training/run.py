@@ -40,19 +40,21 @@ class Run:
     ----------
     pretrainer : Sleep2VecPretrainer
         With checked parameters.
-    X, metadata
+    X, metadata, sample_weight
         As given to ``fit``.
     seed : int
     net : PretrainingNet or None
         A fitted net to go on with.
     """
 
-    def __init__(self, pretrainer, X, metadata, seed: int, net: PretrainingNet | None):
+    def __init__(
+        self, pretrainer, X, metadata, sample_weight, seed: int, net: PretrainingNet | None
+    ):
         self.pretrainer = pretrainer
         self.seed = seed
         self.beginning = Beginning(pretrainer.init)
         begin = self.beginning.config if net is None else net.module_.network.config
-        self.material = gather(pretrainer, X, metadata, begin, seed)
+        self.material = gather(pretrainer, X, metadata, sample_weight, begin, seed)
         self.device = resolve_device(pretrainer.device)
         self.precision = resolve_precision(pretrainer.precision, self.device)
         self.folder: RunFolder | None = None
@@ -85,6 +87,7 @@ class Run:
             self.seed,
             augmentation=Augmentation(p.mask_share, p.sensor_loss, p.max_shift),
             shares=resolve_shares(list(material.pools), p.pair_shares),
+            night_weights=material.night_weights,
             weigh=weigh,
             rank=rank(),
             world=world_size(),
@@ -249,5 +252,5 @@ def _tell_small_pools(material: Material, sampler: PairSampler, wanted: int) -> 
             f"batch_size={wanted} is more than the recordings that have a pair: several windows "
             f"of a recording come in one batch, none of them twice: {', '.join(small)}.",
             TrainingWarning,
-            stacklevel=6,
+            stacklevel=7,
         )

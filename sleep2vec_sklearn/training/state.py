@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import uuid
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,13 +49,12 @@ class RunFolder:
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             version = int(state["format_version"])
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
-            raise self._damaged(error) from error
+        # of what is not a state torch says so in errors of many kinds
         except Exception as error:
-            # torch raises pickle's own errors for what is not a state
-            if type(error).__module__ not in ("pickle", "_pickle", zipfile.__name__):
-                raise
-            raise self._damaged(error) from error
+            raise TrainingError(
+                f"{self.path}: no state of a run that this version can read ({error!r}). Remove "
+                "it to start anew, or give another state_dir."
+            ) from error
         if version > _FORMAT_VERSION:
             raise TrainingError(
                 f"{self.path}: written in format {version} by a newer version, this one reads up "
@@ -87,12 +85,6 @@ class RunFolder:
         """Remove what a run killed while writing has left."""
         for left in self.folder.glob(f".{_NAME}.*"):
             left.unlink(missing_ok=True)
-
-    def _damaged(self, error: Exception) -> TrainingError:
-        return TrainingError(
-            f"{self.path}: no state of a run that this version can read ({error}). Remove it to "
-            "start anew, or give another state_dir."
-        )
 
 
 def _write(state: Mapping, file) -> None:

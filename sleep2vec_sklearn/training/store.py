@@ -28,6 +28,9 @@ class RowReader(Protocol):
     def read(self, night: int, modality: str, start: int, stop: int) -> np.ndarray:
         """Stored numbers of these epochs, and of no others."""
 
+    def map(self, night: int, modality: str, n_epochs: int) -> np.ndarray:
+        """Stored numbers of the night, none of which is read yet."""
+
     def take(self, nights: np.ndarray) -> RowReader:
         """The same for some of the nights."""
 
@@ -164,7 +167,7 @@ class NightStore:
         Raises
         ------
         ReadError
-            If it is no store, damaged, or of a newer version.
+            If it is no store, damaged, of a newer version, or conditioned by other code.
         """
         from .preparation import open_folder
 
@@ -218,6 +221,32 @@ class NightStore:
             return np.zeros((stop - start, content.width), dtype=np.float32)
         return content.unpack(self._reader.read(night, modality, start, stop))
 
+    def mapped(self, night: int, modality: str) -> np.ndarray:
+        """Map the stored numbers of a night, for what looks at whole nights.
+
+        Parameters
+        ----------
+        night : int
+        modality : str
+
+        Returns
+        -------
+        ndarray of shape (n_epochs, width)
+            A read-only memory map of int16 or float16; times ``contents[modality].scale`` they
+            are what :meth:`window` gives.
+
+        Raises
+        ------
+        KeyError
+            If the store does not keep the modality, or the night does not have it.
+        ReadError
+            If the night's file is gone or damaged.
+        """
+        if self._coverage[night, self._place_of(modality)] == 0:
+            raise KeyError(f"night {night} has no {modality!r}; see table['coverage_{modality}']")
+        n_epochs = self._table.presences[night].n_epochs
+        return self._reader.map(night, modality, n_epochs)
+
     def take(self, nights) -> NightStore:
         """Some of the nights, without a copy; for held-out subjects.
 
@@ -243,6 +272,11 @@ class _Memory:
 
     def read(self, night: int, modality: str, start: int, stop: int) -> np.ndarray:
         return self.nights[night].arrays[modality][start:stop]
+
+    def map(self, night: int, modality: str, n_epochs: int) -> np.ndarray:
+        view = self.nights[night].arrays[modality][:n_epochs]
+        view.flags.writeable = False
+        return view
 
     def take(self, nights: np.ndarray) -> _Memory:
         return _Memory(tuple(self.nights[k] for k in nights))

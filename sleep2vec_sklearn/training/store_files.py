@@ -25,7 +25,7 @@ from safetensors.numpy import save
 from .._files import create_whole, write_whole
 from ..errors import ReadError
 from .content import Content, contents_from, describe_contents
-from .nights import PreparedNight, Presence
+from .nights import PREPARATION_REVISION, PreparedNight, Presence
 
 __all__ = ["FolderReader", "StoreFolder", "StoredNight"]
 
@@ -82,11 +82,12 @@ class StoreFolder:
         Raises
         ------
         ReadError
-            If it is none, damaged, or of a newer version.
+            If it is none, damaged, of a newer version, or conditioned by other code.
         """
         try:
             document = json.loads((path / "store.json").read_bytes())
             check_version(path, document["format_version"])
+            _check_revision(path, document["revision"])
             return cls(path, contents_from(document["contents"]))
         except ReadError:
             raise
@@ -109,7 +110,11 @@ class StoreFolder:
         """
         folder = cls(path, dict(contents))
         folder.unfinished.mkdir(parents=True, exist_ok=True)
-        described = {"format_version": FORMAT_VERSION, "contents": describe_contents(contents)}
+        described = {
+            "format_version": FORMAT_VERSION,
+            "revision": PREPARATION_REVISION,
+            "contents": describe_contents(contents),
+        }
         text = json.dumps(described, indent=1).encode()
         # of two that begin at once, one is first
         if not create_whole(path / "store.json", text, folder.unfinished):
@@ -118,7 +123,8 @@ class StoreFolder:
 
     def place_of(self, key: str) -> Path:
         """The file of a night."""
-        return self.path / "nights" / key[:2] / f"{key}.safetensors"
+        # joined as text, as it is wanted for every window
+        return Path(f"{self.path}/nights/{key[:2]}/{key}.safetensors")
 
     def find(self, key: str) -> StoredNight | None:
         """A night that is there whole; one that is damaged counts as absent, with a word."""
@@ -178,6 +184,15 @@ def check_version(path: Path, version: int) -> None:
         raise ReadError(
             f"{path}: a store of format {version}, written by a newer version; this one reads up "
             f"to {FORMAT_VERSION}. Upgrade with: pip install -U sleep2vec-sklearn"
+        )
+
+
+def _check_revision(path: Path, revision: int) -> None:
+    if revision != PREPARATION_REVISION:
+        raise ReadError(
+            f"{path}: prepared by revision {revision} of the conditioning and the front ends, this "
+            f"version has {PREPARATION_REVISION}: an encoder would be trained on what it never "
+            f"gets afterwards. {_OTHER_FOLDER}"
         )
 
 
@@ -242,29 +257,45 @@ class FolderReader:
         ReadError
             If the file is gone or shorter than it was.
         """
-        content = self.folder.contents[modality]
+        content, path, first = self._locate(night, modality)
         row = content.width * content.dtype.itemsize
-        place = list(self.folder.contents).index(modality)
-        path = self.folder.place_of(self.keys[night])
         try:
-            data = _read_bytes(
-                path, int(self.offsets[night, place]) + start * row, (stop - start) * row
-            )
+            data = _read_bytes(path, first + start * row, (stop - start) * row)
         except OSError as error:
             raise ReadError(f"{path}: a night of the store cannot be read: {error}") from error
         return np.frombuffer(data, content.dtype).reshape(stop - start, content.width)
+
+    def map(self, night: int, modality: str, n_epochs: int) -> np.memmap:
+        """All stored numbers of a modality, none of which is read yet.
+
+        Raises
+        ------
+        ReadError
+            If the file is gone or shorter than it was.
+        """
+        content, path, first = self._locate(night, modality)
+        try:
+            return np.memmap(path, content.dtype, "r", first, (n_epochs, content.width))
+        except (OSError, ValueError) as error:
+            raise ReadError(f"{path}: a night of the store cannot be read: {error}") from error
+
+    def _locate(self, night: int, modality: str) -> tuple[Content, Path, int]:
+        first = self.offsets[night, list(self.folder.contents).index(modality)]
+        path = self.folder.place_of(self.keys[night])
+        return self.folder.contents[modality], path, int(first)
 
     def take(self, nights: np.ndarray) -> FolderReader:
         """The same for some of the nights."""
         return FolderReader(self.folder, tuple(self.keys[k] for k in nights), self.offsets[nights])
 
 
-def _read_bytes(path: Path, start: int, size: int) -> bytes:
+def _read_bytes(path: Path, start: int, size: int) -> bytearray:
+    data = bytearray(size)
+    rest = memoryview(data)
     with path.open("rb", buffering=0) as file:
         file.seek(start)
-        data = file.read(size)
-        while data and len(data) < size and (more := file.read(size - len(data))):
-            data += more
-    if len(data) < size:
+        while rest and (n_read := file.readinto(rest)):
+            rest = rest[n_read:]
+    if rest:
         raise OSError("it is shorter than it was written; run prepare_cohort again")
     return data

@@ -178,7 +178,7 @@ def test_ages_and_sexes_that_cannot_be_are_refused(pretrainer, montages):
 
 def test_one_modality_cannot_be_trained(pretrainer, montages):
     lonely = [night.without("effort", "ibi") for night in montages]
-    with pytest.raises(InvalidRecordingError, match="two modalities.*found spo2"):
+    with pytest.raises(InvalidRecordingError, match=r"two modalities.*found spo2"):
         pretrainer().fit(lonely)
 
 

@@ -3,6 +3,8 @@ import importlib.util
 import json
 import pickle
 import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -177,6 +179,22 @@ def test_some_nights_are_a_store_too(folder, chosen):
     assert some.table.index.tolist() == store.table.index[chosen].tolist()
 
 
+def test_a_whole_night_can_be_mapped(night, tmp_path):
+    recordings = [night("a"), night("b").without("ibi")]
+    contents = contents_of(modalities=["ibi", "spo2"], content="samples")
+    prepare_cohort(recordings, tmp_path, modalities=["ibi", "spo2"], content="samples")
+    on_disk = NightStore.open(tmp_path)
+    for store in (on_disk, NightStore.from_recordings(recordings, contents)):
+        stored = store.mapped(0, "ibi")
+        assert not stored.flags.writeable
+        np.testing.assert_allclose(
+            stored * contents["ibi"].scale, store.window(0, "ibi", 0, 12), rtol=1e-6
+        )
+        with pytest.raises(KeyError, match="coverage_ibi"):
+            store.mapped(1, "ibi")
+    assert isinstance(on_disk.mapped(0, "ibi"), np.memmap)
+
+
 def test_a_pickled_store_reads_the_same_folder(folder):
     store = NightStore.open(folder)
     data = pickle.dumps(store)
@@ -221,6 +239,14 @@ def test_a_store_of_a_newer_version_is_refused(folder, nights):
         prepare_cohort(nights, folder, modalities=["ibi", "spo2"])
 
 
+def test_a_store_conditioned_by_other_code_is_refused(folder, nights):
+    path = folder / "store.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "revision": 0}))
+    for refused in (NightStore.open, partial(prepare_cohort, nights)):
+        with pytest.raises(ReadError, match=r"revision 0 of the conditioning.*another folder"):
+            refused(folder)
+
+
 def test_a_damaged_manifest_is_named(folder, nights):
     (path,) = folder.glob("manifest*")
     path.write_bytes(path.read_bytes()[:-40])
@@ -236,3 +262,16 @@ def test_nights_with_other_modalities_only_cannot_be_used():
     eeg = Recording({"eeg": np.random.default_rng(0).standard_normal(3840)}, id="a")
     with pytest.raises(InvalidRecordingError, match="none of which the store keeps"):
         NightStore.from_recordings([eeg], contents_of(modalities="spo2"), on_error="raise")
+
+
+def test_the_page_states_what_the_papers_nights_take():
+    page = (Path(__file__).parents[2] / "docs" / "pretraining_data.md").read_text()
+    nine = ["eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2", "ibi", "resp"]
+    for content in KINDS:
+        widths = [c.width for c in contents_of(content=content, modalities=nine).values()]
+        night = sum(widths) * 960 * 2
+        figures = [f"{sum(widths):,}", f"{night / 1e6:.3g} MB", f"{96 * night / 9 / 8e6:.3g} MB"]
+        figures += [f"{20 * 96 * night / 9 / 8e6:.0f} MB/s", f"{640 * night / 9 / 1e6:,.0f} MB"]
+        disk = 42_249 * night / 1e9
+        for figure in [*figures, f"{disk:.1f} GB" if disk < 100 else f"{disk:,.0f} GB"]:
+            assert f" {figure} " in page.replace("*", "").replace("\n", " "), figure
