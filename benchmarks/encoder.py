@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 
 from sleep2vec_sklearn._hardware import resolve_precision
-from sleep2vec_sklearn.encoding.engine import Engine
+from sleep2vec_sklearn.encoding.engine import Engine, single_threaded
 from sleep2vec_sklearn.model.checkpoint import Checkpoint
 from sleep2vec_sklearn.model.config import EncoderConfig, ModalityConfig, TokenizerConfig
 from sleep2vec_sklearn.model.sleep2vec import Sleep2Vec
@@ -185,9 +185,9 @@ def measure(n_layers: int, repeats: int) -> pd.DataFrame:
 
 def _encoder_of(engine: Engine) -> Callable:
     def encode(night):
-        return {
-            name: engine._encode_modality(name, signal).tokens for name, signal in night.items()
-        }
+        with single_threaded(torch.get_num_threads()) as cores:
+            encoded = cores.map(engine._encode_modality, night, night.values())
+            return {name: item.tokens for name, item in zip(night, encoded, strict=True)}
 
     return encode
 

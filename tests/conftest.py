@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -99,6 +101,19 @@ def cohort():
             signals, units=lazy.units, stages=lazy.stages, subject=lazy.subject, id=lazy.id
         )
     return cohort
+
+
+@pytest.fixture(scope="session")
+def of_one_subject():
+    """Function of nights: the same nights, all of the first one's subject."""
+
+    def make(nights):
+        nights = [copy.copy(night) for night in nights]
+        for night in nights:
+            night.subject = nights[0].subject
+        return nights
+
+    return make
 
 
 @pytest.fixture

@@ -3,15 +3,24 @@
 
 import importlib.util
 
+import numpy as np
 import pytest
 from sklearn.exceptions import SkipTestWarning
 
-from sleep2vec_sklearn import RecordingMetadata, Sleep2VecTransformer
+from sleep2vec_sklearn import (
+    EmbeddingTable,
+    PrecomputedEmbeddings,
+    RecordingMetadata,
+    Sleep2VecTransformer,
+)
 from sleep2vec_sklearn.checks import (
     check_sleep2vec_estimator,
     parametrize_with_sleep2vec_checks,
     sleep2vec_checks_generator,
 )
+from sleep2vec_sklearn.checks.nights import make_X
+from sleep2vec_sklearn.encoding.inputs import read_input
+from sleep2vec_sklearn.encoding.keys import RowKeys
 from tests.broken import BROKEN, LevelClassifier, SignalLevels
 
 
@@ -25,6 +34,42 @@ from tests.broken import BROKEN, LevelClassifier, SignalLevels
 )
 def test_sound_estimators_pass(estimator, check):
     check(estimator)
+
+
+def lookup(kind):
+    keys = RowKeys.from_input(read_input(make_X(kind)))
+    values = np.random.default_rng(0).standard_normal((len(keys), 3))
+    provenance = {"features": ["a", "b", "c"], "modalities": [], "checkpoint_sha256": "0" * 64}
+    return PrecomputedEmbeddings(EmbeddingTable(keys, values, np.empty((len(keys), 0)), provenance))
+
+
+NEED_NO_ID = dict.fromkeys(
+    ("check_readonly_memmap_input", "check_missing_modality_closure", "check_modality_key_order"),
+    "it passes plain dicts, which have no id to look rows up by; signals are not read in any case",
+)
+
+
+@pytest.mark.parametrize("kind", ["night", "subject", "epoch"])
+def test_rows_looked_up_pass_all_checks_that_do_not_pass_nights_without_an_id(kind):
+    with pytest.warns(SkipTestWarning, match="failed as expected: it passes plain dicts") as caught:
+        check_sleep2vec_estimator(lookup(kind), kinds=[kind], expected_failed_checks=NEED_NO_ID)
+    assert len(caught) == len(NEED_NO_ID)
+
+
+def test_an_expected_failure_is_marked_and_has_to_fail():
+    def expected(estimator):
+        return NEED_NO_ID if isinstance(estimator, PrecomputedEmbeddings) else {}
+
+    tests = parametrize_with_sleep2vec_checks(
+        [SignalLevels(), lookup("night")], kinds=["night"], expected_failed_checks=expected
+    ).args[1]
+    marked = {test.values[1].func.__name__: test.marks[0] for test in tests if test.marks}
+    assert sorted(marked) == sorted(NEED_NO_ID)
+    assert all(mark.name == "xfail" and mark.kwargs["strict"] for mark in marked.values())
+    with pytest.raises(AssertionError, match="check_fit_idempotent passed, but 'slow' was expect"):
+        check_sleep2vec_estimator(
+            SignalLevels(), kinds=["night"], expected_failed_checks={"check_fit_idempotent": "slow"}
+        )
 
 
 def checks_on_nights(estimator):

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""From recordings to tokens: read and condition ahead in threads, encode one night at a time.
+"""From recordings to tokens: nights are read ahead, their modalities worked on side by side.
 
-A night is read in one go; its channels are conditioned side by side, and the network takes each as
-soon as it is there, so that a single night keeps two cores busy too.
+A night is read in one go. Each of its modalities is then one piece of work, from samples to tokens,
+on one core; there are as many of them at a time as torch has threads. So a single night keeps all
+cores busy, and none waits for another between two products.
 
 The network is only ever called on the windows of one modality of one recording, so a row cannot
-depend on the recordings around it, their order, or how many are read ahead.
+depend on the recordings around it, their order, how many are read ahead, or the number of threads.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,12 +27,13 @@ from ..model.sleep2vec import Sleep2Vec
 from ..signals.conditioning import ConditionedSignal, condition
 from ..signals.modality import get_modality
 from ..signals.recording import Recording
+from ..signals.sources import Signal
 from .cache import EncodedModality, TokenCache, TokenStore, token_key
 from .windows import cut_windows, merge_windows
 
-__all__ = ["EncodedNight", "Engine", "network_for"]
+__all__ = ["EncodedNight", "Engine", "network_for", "single_threaded"]
 
-ENCODING_REVISION = 1
+ENCODING_REVISION = 2
 _NETWORKS_KEPT = 4
 _networks: OrderedDict[tuple[str, str], Sleep2Vec] = OrderedDict()
 _building = threading.Lock()
@@ -79,10 +80,9 @@ class EncodedNight:
 
 
 @dataclass(frozen=True, slots=True)
-class _PreparedNight:
-    conditioned: dict[str, Future[ConditionedSignal | None]]
+class _NightAtWork:
+    encoded: dict[str, Future[EncodedModality]]
     cached: dict[str, EncodedModality]
-    keys: dict[str, str]
 
 
 class Engine:
@@ -128,16 +128,18 @@ class Engine:
             How errors name each of them.
         """
         pending: deque[Future] = deque()
-        with ThreadPoolExecutor(max_workers=min(self.read_ahead, _most_threads())) as pool:
+        n_at_once = min(torch.get_num_threads(), len(self.modalities) * (self.read_ahead + 1))
+        with single_threaded(n_at_once) as cores, ThreadPoolExecutor(2) as readers:
             try:
                 for position, recording in enumerate(recordings):
                     if len(pending) > self.read_ahead:
                         yield self._finish(position - len(pending), places, pending.popleft())
-                    pending.append(pool.submit(self._prepare, recording, pool))
+                    pending.append(readers.submit(self._begin, recording, cores))
                 for position in range(len(recordings) - len(pending), len(recordings)):
                     yield self._finish(position, places, pending.popleft())
             finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                for pool in (readers, cores):
+                    pool.shutdown(wait=False, cancel_futures=True)
 
     def holds(self, recording: Recording) -> bool:
         """Whether all tokens of a recording are in this process's memory."""
@@ -148,7 +150,7 @@ class Engine:
             return False
         return bool(names) and all(self.cache.peek(key) is not None for key in keys.values())
 
-    def _prepare(self, recording: Recording, pool: ThreadPoolExecutor) -> _PreparedNight:
+    def _begin(self, recording: Recording, cores: ThreadPoolExecutor) -> _NightAtWork:
         names = [name for name in self.modalities if name in recording.modalities]
         if not names:
             raise InvalidRecordingError(
@@ -159,13 +161,13 @@ class Engine:
         keys = self._keys(recording, names) if self.cache is not None else {}
         cached = {n: found for n, key in keys.items() if (found := self.cache.get(key)) is not None}
         signals = recording.read([name for name in names if name not in cached])
-        conditioned = {
-            name: pool.submit(
-                condition, signal, get_modality(name), self._conditioning[name], recording.n_epochs
+        encoded = {
+            name: cores.submit(
+                self._encode_once, name, signals.pop(name), recording.n_epochs, keys.get(name)
             )
-            for name, signal in signals.items()
+            for name in list(signals)
         }
-        return _PreparedNight(conditioned, cached, keys)
+        return _NightAtWork(encoded, cached)
 
     def _keys(self, recording: Recording, names: Sequence[str]) -> dict[str, str]:
         made_by = (self.checkpoint.sha256, self.layer, self.precision, ENCODING_REVISION)
@@ -177,7 +179,7 @@ class Engine:
     def _finish(self, position: int, places: Sequence[str], future: Future) -> EncodedNight:
         try:
             night = future.result()
-            encoded = self._encode_night(night)
+            encoded = self._tokens_of(night)
             usable = {name: item for name, item in encoded.items() if item.valid.any()}
             left_out = tuple(name for name in encoded if name not in usable)
             if not usable:
@@ -190,22 +192,21 @@ class Engine:
             return EncodedNight(position, {}, error=_located(error, places[position]))
         return EncodedNight(position, usable, left_out, len(night.cached))
 
-    def _encode_night(self, night: _PreparedNight) -> dict[str, EncodedModality]:
-        encoded = {}
-        for name in self.modalities:
-            if name in night.cached:
-                encoded[name] = night.cached[name]
-            elif name in night.conditioned:
-                encoded[name] = self._encode_once(name, night)
-        return encoded
+    def _tokens_of(self, night: _NightAtWork) -> dict[str, EncodedModality]:
+        tokens = night.cached | {name: future.result() for name, future in night.encoded.items()}
+        return {name: tokens[name] for name in self.modalities if name in tokens}
 
-    def _encode_once(self, name: str, night: _PreparedNight) -> EncodedModality:
+    def _encode_once(
+        self, name: str, signal: Signal, n_epochs: int, key: str | None
+    ) -> EncodedModality:
         # the same night may have been read ahead twice, or encoded by another thread
-        found = None if self.cache is None else self.cache.peek(night.keys[name])
+        found = None if key is None else self.cache.peek(key)
         if found is None:
-            found = self._encode_modality(name, night.conditioned.pop(name).result())
-            if self.cache is not None:
-                self.cache.put(night.keys[name], found)
+            conditioning = self._conditioning[name]
+            conditioned = condition(signal, get_modality(name), conditioning, n_epochs)
+            found = self._encode_modality(name, conditioned)
+            if key is not None:
+                self.cache.put(key, found)
         return found
 
     def _encode_modality(self, name: str, signal: ConditionedSignal | None) -> EncodedModality:
@@ -217,7 +218,8 @@ class Engine:
         valid = torch.from_numpy(signal.valid).to(self.device)
         n_epochs = len(valid)
         with torch.inference_mode(), self._autocast():
-            tokens = network.tokenize(name, samples[None], missing=~valid[None])[0]
+            missing = None if valid.all() else ~valid[None]
+            tokens = network.tokenize(name, samples[None], missing)[0]
             tokens, mask = cut_windows(tokens, context), cut_windows(valid, context)
             hidden = network.encode(
                 tokens, mask, layer="last" if self.layer == "projection" else self.layer
@@ -242,9 +244,23 @@ class Engine:
         return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
 
 
-def _most_threads() -> int:
-    # reading waits for files, so two are useful on one core too
-    return max(2, os.cpu_count() or 1)
+@contextmanager
+def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of threads in each of which torch computes with one."""
+    started = threading.Barrier(n_workers + 1)
+
+    def begin() -> None:
+        # torch sets a thread's number at its first use, from the one that was set last anywhere
+        torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(n_workers, initializer=begin) as pool:
+        for _ in range(n_workers):
+            pool.submit(started.wait)
+        started.wait()
+        torch.set_num_threads(before)
+        yield pool
 
 
 def _located(error: Sleep2VecError | OSError, place: str) -> Sleep2VecError:

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import InvalidRecordingError
 from ..signals.epochs import EpochSequence, as_epoch_sequence
-from ..signals.recording import Recording, as_names, as_recording, describe_place
+from ..signals.naming import as_names, describe_place
+from ..signals.recording import Recording, as_recording
 
 __all__ = ["EncoderInput", "read_input"]
 
@@ -75,7 +76,8 @@ def read_input(X, on_error: str = "raise") -> EncoderInput:
     Raises
     ------
     InvalidRecordingError
-        If X is one recording, empty, or not a list of recordings or epochs; or for such a dict.
+        If X is one recording, empty, or not a list of recordings or epochs; if an element lists
+        nights of different subjects; or for such a dict.
     """
     if isinstance(X, Mapping):
         raise InvalidRecordingError(
@@ -107,6 +109,7 @@ def _read_nights(X: Sequence, on_error: str) -> EncoderInput:
             raise InvalidRecordingError(
                 f"recording {position} is an empty list of nights. Leave the subject out."
             )
+        _check_one_subject(nights, position)
         name = None
         for number, night in enumerate(nights):
             place = position if len(nights) == 1 else f"{position}, night {number}"
@@ -126,6 +129,18 @@ def _read_nights(X: Sequence, on_error: str) -> EncoderInput:
         names.append(name)
     recordings, rows, places = tuple(recordings), tuple(rows), tuple(places)
     return EncoderInput(recordings, len(X), rows, None, places, as_names(names), tuple(unusable))
+
+
+def _check_one_subject(nights: Sequence, position: int) -> None:
+    subjects = [night.subject for night in nights if isinstance(night, Recording)]
+    known = [subject for subject in subjects if subject is not None]
+    other = next((subject for subject in known if subject != known[0]), None)
+    if other is not None:
+        raise InvalidRecordingError(
+            f"recording {position} lists nights of the subjects {known[0]!r} and {other!r}; "
+            "accepted are nights of one, whose mean is that subject's row. Give each subject a "
+            "list, or the nights a row each by one flat list."
+        )
 
 
 def _read_epochs(epochs: EpochSequence) -> EncoderInput:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InvalidRecordingError
-from ..signals.recording import as_names, describe_place, name_subjects
+from ..signals.naming import as_names, describe_place, name_subjects
 from .inputs import EncoderInput, read_input
 
 __all__ = ["RowKey", "RowKeys", "as_row_keys"]

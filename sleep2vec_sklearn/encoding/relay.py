@@ -23,16 +23,39 @@ from pathlib import Path
 
 from .. import errors
 
-__all__ = ["listen", "relay_warnings"]
+__all__ = ["is_sent_to_worker", "listen", "relay_warnings"]
 
 _SECONDS_TO_ANSWER = 10
 _LONGEST_TEXT = 2**14
 _LONGEST_MESSAGE = 2**18
+_SENDERS = (
+    "joblib.externals.loky.backend.reduction",
+    "loky.backend.reduction",
+    "joblib.pool",
+    "multiprocessing.reduction",
+    "distributed.protocol.pickle",
+)
+# by name too: a forked worker has the frames of the pool that made it
+_SENDING = ("dump", "dumps", "send", "put")
 _CATEGORIES = {name: getattr(errors, name) for name in errors.__all__ if name.endswith("Warning")}
 _lock = threading.Lock()
 _listening_in: int | None = None
 _told: dict = {}
 _show_here = None
+
+
+def is_sent_to_worker() -> bool:
+    """Whether the pickle that is being made is a message to a worker: no file, copy or hash.
+
+    A pickler does not tell what it writes for, so the callers are looked at.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        named = frame.f_code.co_name in _SENDING
+        if named and frame.f_globals.get("__name__") in _SENDERS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def listen() -> None:

@@ -8,7 +8,6 @@ encoded as it is in one process, so rows do not depend on where it happened.
 
 from __future__ import annotations
 
-import platform
 import sys
 import time
 import warnings
@@ -19,13 +18,13 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
 from ..config import settings_for_workers
 from ..errors import CacheWarning, RecordingWarning
 from ..model.checkpoint import BUNDLED, Checkpoint
+from ..signals.file_hashes import adopt_hashes, known_hashes
 from .engine import EncodedNight, Engine
 from .inputs import EncoderInput
 from .rows import RowSummary
@@ -110,8 +109,6 @@ class _Spread:
             engine.read_ahead,
             None if folder is None else str(folder.absolute()),
             None if self._keeps_tokens else summary,
-            _threads_here(),
-            platform.node(),
             settings_for_workers(),
         )
 
@@ -129,8 +126,10 @@ class _Spread:
     def _held_here(self) -> set[int]:
         if not self._keeps_tokens or not len(self._engine.cache.memory):
             return set()
+        # a file that has to be read for its key is better read by a worker
         recordings = enumerate(self._given.recordings)
-        return {i for i, recording in recordings if self._engine.holds(recording)}
+        named = [(i, r) for i, r in recordings if known_hashes(r.files) is not None]
+        return {i for i, recording in named if self._engine.holds(recording)}
 
     def _encode_here(self, positions: Sequence[int]) -> Iterator[EncodedNight]:
         recordings, places, _ = self._take(positions)
@@ -158,21 +157,22 @@ class _Spread:
                 yield from self._encode_here(left)
                 return
 
-    def _dispatch(self, positions: Sequence[int]) -> Iterator[EncodedNight]:
-        size = -(-len(positions) // (_TASKS_PER_WORKER * self._n_workers))
+    def _dispatch(self, wanted: Sequence[int]) -> Iterator[EncodedNight]:
+        size = -(-len(wanted) // (_TASKS_PER_WORKER * self._n_workers))
         size = min(size, _NIGHTS_PER_TASK)
-        shares = [positions[i : i + size] for i in range(0, len(positions), size)]
+        shares = [wanted[i : i + size] for i in range(0, len(wanted), size)]
         # nights take seconds: a task of several batches of them would only be lost as a whole
         parallel = Parallel(return_as="generator", batch_size=1)
         tasks = (delayed(encode_share)(self._work, self._weights, *self._take(s)) for s in shares)
         results = parallel(tasks)
         try:
-            for share, (nights, tokens, complaint) in zip(shares, results, strict=True):
-                self._pass_on(complaint)
-                for key, encoded in tokens:
+            for positions, share in zip(shares, results, strict=True):
+                self._pass_on(share.complaint)
+                adopt_hashes(share.hashes)
+                for key, encoded in share.tokens:
                     self._engine.cache.put(key, encoded)
-                for night in nights:
-                    yield replace(night, position=share[night.position])
+                for night in share.nights:
+                    yield replace(night, position=positions[night.position])
         finally:
             with warnings.catch_warnings():
                 # after an error, joblib says that tasks were cancelled; nobody can adjust them
@@ -201,13 +201,6 @@ def _workers_came_back() -> bool:
                 return True
         time.sleep(0.2)
     return False
-
-
-def _threads_here() -> int | None:
-    """Threads of a product in this process, or None if the user set a number for workers."""
-    backend, _ = get_active_backend()
-    chosen = getattr(backend, "inner_max_num_threads", None)
-    return torch.get_num_threads() if chosen is None else None
 
 
 def _place_of(checkpoint) -> str:

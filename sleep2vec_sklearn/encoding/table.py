@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import platform
+import reprlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from .engine import EncodedNight
 
 __all__ = ["EmbeddingTable", "embed"]
+
+_FEW = 3
 
 
 class EmbeddingTable:
@@ -161,13 +165,13 @@ class EmbeddingTable:
         free = dict.fromkeys(("versions", "device", "checkpoint"))
         made = [{**table.provenance, **free} for table in tables]
         for place, other in enumerate(made):
-            different = [k for k in {**made[0], **other} if other.get(k) != made[0].get(k)]
-            if different:
+            names = sorted({**made[0], **other})
+            told = [_tell_difference(k, made[0].get(k), other.get(k)) for k in names]
+            if any(told):
                 raise ValueError(
-                    f"table {place} differs from the first in {', '.join(sorted(different))}: "
-                    f"{[other.get(k) for k in sorted(different)]}. Rows of different encoders "
-                    "cannot be compared; embed all nights with one checkpoint and the same "
-                    "parameters."
+                    f"table {place} differs from the first in {', '.join(filter(None, told))}. "
+                    "Rows of different encoders cannot be compared; embed all nights with one "
+                    "checkpoint and the same parameters."
                 )
         return cls(
             RowKeys.concat([table.X for table in tables]),
@@ -243,6 +247,17 @@ class EmbeddingTable:
                 f"two different recordings are both named {name!r}, so that its rows could not be "
                 "told apart later. Give each recording an id of its own."
             )
+
+
+def _tell_difference(name: str, first, other) -> str | None:
+    if first == other:
+        return None
+    if isinstance(first, list) and isinstance(other, list):
+        different = [b for a, b in zip_longest(first, other, fillvalue="nothing") if a != b]
+        few = ", ".join(str(value) for value in different[:_FEW])
+        more = ", ..." if len(different) > _FEW else ""
+        return f"{name} ({len(different)} of {max(len(first), len(other))} differ: {few}{more})"
+    return f"{name} ({reprlib.repr(other)}, not {reprlib.repr(first)})"
 
 
 class _CoverageCollector:

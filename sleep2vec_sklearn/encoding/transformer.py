@@ -19,7 +19,7 @@ from .conventions import RecordingTransformerMixin
 from .inputs import EncoderInput, read_input
 from .leakage import RowsBySubject, guard
 from .parameters import check_parameters, choose_modalities
-from .relay import listen, relay_warnings
+from .relay import is_sent_to_worker, listen, relay_warnings
 from .rows import RowCollector
 from .table import EmbeddingTable, embed
 
@@ -246,7 +246,7 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
         state = dict(super().__getstate__())
         # who was in a study is not for everybody who gets the model
         state.pop("_rows_at_fit", None)
-        if "checkpoint_sha256_" not in state:
+        if "checkpoint_sha256_" not in state and is_sent_to_worker():
             state["_settings"] = settings_for_workers()
             listen()
         if self.store_weights_in_pickle:

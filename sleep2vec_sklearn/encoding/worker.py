@@ -4,23 +4,21 @@
 from __future__ import annotations
 
 import pickle
-import platform
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 
 from .._hardware import resolve_device
 from ..config import adopt_settings
 from ..errors import CheckpointError
 from ..model.checkpoint import Checkpoint, load_checkpoint
+from ..signals.file_hashes import known_hashes
 from .cache import EncodedModality, open_store
 from .engine import EncodedNight, Engine
 from .rows import RowSummary
 
-__all__ = ["Work", "encode_share", "packed"]
+__all__ = ["Share", "Work", "encode_share", "packed"]
 
 _CHECKPOINTS_KEPT = 2
 _checkpoints: dict[str, Checkpoint] = {}
@@ -42,10 +40,6 @@ class Work:
         Where workers share tokens.
     summary : RowSummary or None
         None if the tokens themselves are wanted.
-    n_threads : int or None
-        Of a matrix product; None leaves it to the worker.
-    host : str
-        The caller's machine.
     settings : dict
         Those chosen with ``set_config``, as ``cache_bytes``.
     """
@@ -59,26 +53,7 @@ class Work:
     read_ahead: int
     folder: str | None
     summary: RowSummary | None
-    n_threads: int | None
-    host: str
     settings: dict = field(default_factory=dict)
-
-    @contextmanager
-    def threads(self) -> Iterator[None]:
-        """Compute with as many threads as the caller: a sum's last bit depends on it.
-
-        Only on the caller's machine: on another, bits may differ anyway, and its cores are not
-        the caller's to count.
-        """
-        before = torch.get_num_threads()
-        if self.n_threads is None or platform.node() != self.host:
-            yield
-            return
-        torch.set_num_threads(self.n_threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
     def find_checkpoint(self, weights: np.ndarray | None) -> Checkpoint:
         """The checkpoint, from this process's memory if it was needed before."""
@@ -122,14 +97,35 @@ class _Tokens:
         self.items.append((key, value))
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a worker gives back.
+
+    Attributes
+    ----------
+    nights : list of EncodedNight
+    tokens : list of (str, EncodedModality)
+        With their keys, where the caller keeps them.
+    hashes : dict
+        Of the files these keys were made from, so that the caller need not read them for a key.
+    complaint : str or None
+        Why the folder of the cache could not be used.
+    """
+
+    nights: list[EncodedNight]
+    tokens: list[tuple[str, EncodedModality]] = field(default_factory=list)
+    hashes: dict = field(default_factory=dict)
+    complaint: str | None = None
+
+
 def encode_share(
     work: Work,
     weights: np.ndarray | None,
     recordings: Sequence,
     places: Sequence,
     epochs: Sequence,
-) -> tuple[list[EncodedNight], list, str | None]:
-    """Encode some nights in a worker; gives them, tokens with keys if wanted, and complaints."""
+) -> Share:
+    """Encode some nights in a worker."""
     adopt_settings(work.settings)
     cache = _Tokens() if work.summary is None else open_store(work.folder)
     engine = Engine(
@@ -141,12 +137,12 @@ def encode_share(
         work.read_ahead,
         cache,
     )
-    with work.threads():
-        nights = list(engine.encode(recordings, places))
+    nights = list(engine.encode(recordings, places))
     if work.summary is None:
-        return nights, cache.items, None
-    complaint = None if cache is None else cache.take_complaint()
-    return [_without_tokens(n, work.summary, epochs[n.position]) for n in nights], [], complaint
+        hashes = [known_hashes(recording.files) or {} for recording in recordings]
+        return Share(nights, cache.items, {k: v for known in hashes for k, v in known.items()})
+    bare = [_without_tokens(night, work.summary, epochs[night.position]) for night in nights]
+    return Share(bare, complaint=None if cache is None else cache.take_complaint())
 
 
 def _without_tokens(night: EncodedNight, summary: RowSummary, epochs) -> EncodedNight:

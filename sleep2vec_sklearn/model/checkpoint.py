@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Checkpoints: one safetensors file whose metadata holds the configuration and a card.
 
-Nothing is ever unpickled. The sha256 covers the tensors and the configuration, so a changed
+No code is ever unpickled. The sha256 covers the tensors and the configuration, so a changed
 weight or rate is noticed; a file cannot hold a hash of itself.
 """
 
@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from .._files import write_whole
 from ..errors import CheckpointError
 from .config import EncoderConfig, canonical_json
+from .lightning import read_upstream_checkpoint
 from .sleep2vec import Sleep2Vec
+from .upstream_files import neighbours
 
 __all__ = ["BUNDLED", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -36,7 +38,8 @@ _WEIGHTS = Path(__file__).parent / "weights"
 _METADATA_KEY = "sleep2vec_sklearn"
 _FILES_KEPT = 4
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
-_NO_OTHER_FORMAT = "Checkpoints are safetensors files written by save_checkpoint()."
+_LIGHTNING = ".ckpt"
+_NO_OTHER_FORMAT = "Checkpoints are files of save_checkpoint(), or the authors' .ckpt files."
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,12 +118,8 @@ def save_checkpoint(
     tensors = {name: _stored(name, tensor, _DTYPES[dtype]) for name, tensor in state.items()}
     described = config.to_dict()
     sha256 = _hash_of(tensors, described)
-    document = {
-        "format_version": FORMAT_VERSION,
-        "config": described,
-        "card": dict(card or {}),
-        "sha256": sha256,
-    }
+    document = {"format_version": FORMAT_VERSION, "config": described, "sha256": sha256}
+    document["card"] = dict(card or {})
     try:
         description = canonical_json(document)
     except (TypeError, ValueError) as error:
@@ -139,20 +138,46 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
 
     The last few files are remembered: one is read again only after it has changed.
 
+    Parameters
+    ----------
+    name_or_path : str or path-like
+        A bundled encoder, a file of :func:`save_checkpoint`, or a Lightning ``.ckpt`` of the
+        paper's authors (:func:`~sleep2vec_sklearn.model.convert_checkpoint` has more choices).
+
     Raises
     ------
     CheckpointError
         If there is no such encoder, or the file is damaged, foreign, changed since it was
         written, or made by a newer version.
+    ImportError
+        If a ``.ckpt`` needs the YAML file beside it and pyyaml is not installed.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import load_checkpoint
+    >>> load_checkpoint("sleep2vec-mini").config.context_epochs
+    120
     """
     name, path, pinned = _locate(name_or_path)
     try:
         path = path.resolve()
-        status = path.stat()
+        if path.suffix == _LIGHTNING:
+            return _load_lightning(name, path, tuple(map(_stamp, [path, *neighbours(path)])))
+        return _load(name, path, pinned, _stamp(path))
     except OSError as error:
         raise _unreadable(path, error) from error
-    stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
-    return _load(name, path, pinned, stamp)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=_FILES_KEPT)
+def _load_lightning(name: str, path: Path, stamps: tuple) -> Checkpoint:
+    found = read_upstream_checkpoint(path)
+    sha256 = _hash_of(found.state, found.config.to_dict())
+    return Checkpoint(found.config, found.state, {**found.card, "name": name}, sha256, name)
 
 
 @lru_cache(maxsize=_FILES_KEPT)
@@ -192,20 +217,15 @@ def _locate(name_or_path) -> tuple[str, Path, str | None]:
         path = _WEIGHTS / f"{name_or_path}.safetensors"
         return name_or_path, path, BUNDLED[name_or_path]
     path = Path(name_or_path)
-    if path.suffix == ".ckpt":
-        raise CheckpointError(
-            f"{path}: Lightning checkpoints (.ckpt) are not supported yet in this version. "
-            f"{_NO_OTHER_FORMAT}"
-        )
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; give the .safetensors file in it.")
+    if path.is_dir() and path.suffix != _LIGHTNING:
+        raise CheckpointError(f"{path} is a folder; give the file in it.")
     if path.exists():
         return path.stem, path, None
     near = difflib.get_close_matches(str(name_or_path), BUNDLED, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise CheckpointError(
         f"no checkpoint {str(name_or_path)!r}.{hint} Give the name of a bundled one "
-        f"({', '.join(BUNDLED) or 'there are none'}), or a path to a .safetensors file."
+        f"({', '.join(BUNDLED) or 'there are none'}), or a path to a .safetensors or .ckpt file."
     )
 
 
@@ -216,7 +236,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
         if head in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
             raise CheckpointError(
                 f"{path}: a zip or pickle, such as torch.save writes; loading it could run "
-                f"code. {_NO_OTHER_FORMAT}"
+                f"code. {_NO_OTHER_FORMAT} Use convert_checkpoint() if it is one of those."
             )
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118

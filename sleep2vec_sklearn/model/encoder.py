@@ -14,6 +14,7 @@ from .config import EncoderConfig
 __all__ = ["RoFormer"]
 
 _NORM_EPS = 1e-12
+_LONG_SEQUENCE = 512
 
 
 class RotaryPositions(nn.Module):
@@ -53,6 +54,30 @@ def rotate(values: Tensor, turns: Tensor) -> Tensor:
     return torch.view_as_real(pairs * turns).flatten(-2).to(values.dtype)
 
 
+def attend_by_head(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of [B, heads, L, head_dim] as two plain products per head; no dropout."""
+    mixed = torch.empty_like(query, memory_format=torch.contiguous_format)
+    query = query * query.shape[-1] ** -0.5
+    for i, sequence in enumerate(zip(query, key, value, strict=True)):
+        seen = None if mask is None or mask[i].all() else mask[i, 0]
+        for head, (q, k, v) in enumerate(zip(*sequence, strict=True)):
+            scores = q @ k.T
+            if seen is not None:
+                scores = scores.masked_fill(~seen, -torch.inf)
+            torch.mm(scores.softmax(dim=-1), v, out=mixed[i, head])
+    return mixed
+
+
+def _better_by_head(query: Tensor) -> bool:
+    # torch's kernel for bfloat16 on a processor works on small blocks, which a long night outgrows
+    return (
+        query.dtype == torch.bfloat16
+        and query.device.type == "cpu"
+        and query.shape[2] >= _LONG_SEQUENCE
+        and not torch.is_grad_enabled()
+    )
+
+
 class Attention(nn.Module):
     """Self-attention with rotary positions on queries and keys."""
 
@@ -71,8 +96,11 @@ class Attention(nn.Module):
         query = rotate(self._heads(self.query(hidden)), turns)
         key = rotate(self._heads(self.key(hidden)), turns)
         value = self._heads(self.value(hidden))
-        dropout = self.dropout if self.training else 0.0
-        mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        if _better_by_head(query):
+            mixed = attend_by_head(query, key, value, mask)
+        else:
+            dropout = self.dropout if self.training else 0.0
+            mixed = scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout)
         return self.output(mixed.transpose(1, 2).flatten(2))
 
     def _heads(self, values: Tensor) -> Tensor:

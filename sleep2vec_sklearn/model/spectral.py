@@ -30,6 +30,7 @@ _FRAME_SECONDS = 2
 _SLOW_LIMIT = 4.0
 _ENVELOPE_RATE = 8
 _LAGS = (1, 2, 4, 8)
+_SAMPLES_AT_ONCE = 1 << 18
 _FAST_STATISTICS = ("mean", "std", "skewness", "kurtosis", "min", "max", "line", "crossings")
 _SLOW_STATISTICS = ("mean", "std", "min", "max", "median", "slope", "change", "bend")
 
@@ -145,9 +146,11 @@ class SpectralTokenizer(nn.Module):
         """[..., width] finite samples to [..., n_features] float32, not standardised."""
         # autocast would take the pooling of power spectra to half precision
         with torch.autocast(samples.device.type, enabled=False):
-            rows = samples.reshape(-1, samples.shape[-1]).float().clamp(-_LARGEST, _LARGEST)
-            parts = self._fast(rows) if self.rate >= FAST_RATE else self._slow(rows)
-            return torch.cat(parts, dim=-1).view(*samples.shape[:-1], self.n_features)
+            rows = samples.reshape(-1, samples.shape[-1])
+            # a few epochs at a time, so that the passes over them stay in a processor's cache
+            at_once = _SAMPLES_AT_ONCE // rows.shape[1] if rows.device.type == "cpu" else len(rows)
+            chunks = [self._features_of(chunk) for chunk in rows.split(max(1, at_once))]
+            return torch.cat(chunks).view(*samples.shape[:-1], self.n_features)
 
     def embed(self, features: Tensor) -> Tensor:
         """[..., n_features] to [..., out_dim]."""
@@ -160,10 +163,17 @@ class SpectralTokenizer(nn.Module):
         """[..., width] to [..., out_dim]."""
         return self.embed(self.features(samples))
 
+    def _features_of(self, rows: Tensor) -> Tensor:
+        rows = rows.float().clamp(-_LARGEST, _LARGEST)
+        parts = self._fast(rows) if self.rate >= FAST_RATE else self._slow(rows)
+        return torch.cat(parts, dim=-1)
+
     def _fast(self, rows: Tensor) -> list[Tensor]:
         frames = rows.unfold(-1, round(_FRAME_SECONDS * self.rate), round(self.rate))
         frames = _log_bands(frames, self.frame_bands)
-        pooled = [frames.mean(dim=1), frames.std(dim=1), frames.amax(dim=1)]
+        mean = frames.mean(dim=1, keepdim=True)
+        variance = (frames - mean).square().sum(dim=1) / (frames.shape[1] - 1)
+        pooled = [mean[:, 0], variance.sqrt(), frames.amax(dim=1)]
         centred = rows - rows.mean(dim=-1, keepdim=True)
         envelope = adaptive_avg_pool1d(rows.abs(), EPOCH_SECONDS * _ENVELOPE_RATE)
         envelope = envelope - envelope.mean(dim=-1, keepdim=True)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Configurations and parameters in the layout of the paper's authors, turned into ours.
 
-Only names and layout are translated; the arithmetic of the network is the same.
+Only names and layout are translated; the arithmetic of the network is the same. Names of both of
+their dense packages are read: the second calls ``attention.self`` ``attention.self_attention``
+and ``LayerNorm`` ``layer_norm``.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,9 +21,12 @@ from ..signals import EPOCH_SECONDS, MODALITIES, Conditioning
 from .config import EncoderConfig, ModalityConfig, ProjectionConfig, TokenizerConfig
 from .sleep2vec import Sleep2Vec
 
-__all__ = ["config_from_upstream", "state_from_upstream"]
+__all__ = ["config_from_upstream", "modality_of", "state_from_upstream"]
 
 _BY_UPSTREAM_KEY = {modality.upstream_key: modality for modality in MODALITIES.values()}
+_BY_ALIAS = {"psg_heartbeat": MODALITIES["ibi"], "psg_breath": MODALITIES["resp"]}
+_BY_CHANNEL = {**_BY_UPSTREAM_KEY, **_BY_ALIAS}
+_UNCLIPPED = float(np.finfo(np.float32).max)
 
 _TOKENIZER_PARTS = {
     "proj": "linear",
@@ -39,6 +45,11 @@ _BLOCK_PARTS = {
     "intermediate.dense": "feed_in",
     "output.dense": "feed_out",
     "output.LayerNorm": "feed_norm",
+    "attention.self_attention.query": "attention.query",
+    "attention.self_attention.key": "attention.key",
+    "attention.self_attention.value": "attention.value",
+    "attention.output.layer_norm": "attention_norm",
+    "output.layer_norm": "feed_norm",
 }
 _HEAD_PARTS = {
     "fc1": "projection.hidden",
@@ -49,6 +60,8 @@ _HEAD_PARTS = {
 _SINGLE = {
     "encoder.embeddings.LayerNorm.weight": "encoder.norm.weight",
     "encoder.embeddings.LayerNorm.bias": "encoder.norm.bias",
+    "encoder.embeddings.layer_norm.weight": "encoder.norm.weight",
+    "encoder.embeddings.layer_norm.bias": "encoder.norm.bias",
     "encoder.embeddings.token_type_embeddings.weight": "encoder.token_type",
     "cls_embedding.cls_token": "cls_token",
     "embedding_projection.weight": "input_projection.weight",
@@ -81,16 +94,29 @@ _FIXED_OVERRIDES = {
     "type_vocab_size": 2,
     "initializer_range": 0.02,
 }
+# ways to compute the same attention
+_NO_MATTER = ("attention_backend",)
 
 
-def config_from_upstream(values: Mapping) -> EncoderConfig:
+def config_from_upstream(
+    values: Mapping,
+    *,
+    conditioning: str | Mapping[str, Conditioning] = "as given",
+    context_epochs: int | None = None,
+) -> EncoderConfig:
     """Read a ``model_config`` of the authors, alone or as ``model`` of a whole YAML file.
 
     Parameters
     ----------
     values : mapping
-        The parsed file. A modality's rate is its ``input_dim`` / 30 s; ``context_epochs`` comes
-        from ``data.max_tokens`` where that is given.
+        The parsed file. A modality's rate is its ``input_dim`` / 30 s.
+    conditioning : "as given", "catalogue" or mapping of modality to Conditioning
+        How signals become network input, which a file of the authors does not say. ``"as given"``
+        resamples and does nothing else: amplitudes have to be those of training. ``"catalogue"``
+        is this library's own conditioning at the checkpoint's rates. A mapping is for single
+        modalities, the others are taken as given.
+    context_epochs : int, optional
+        Window length of training; by default ``data.max_tokens`` where that is given, else 120.
 
     Raises
     ------
@@ -99,41 +125,84 @@ def config_from_upstream(values: Mapping) -> EncoderConfig:
     """
     model = values.get("model", values)
     try:
+        if context_epochs is None:
+            context_epochs = (values.get("data") or {}).get("max_tokens") or 120
         backbone, channels = model["backbone"], model["channels"]
         if backbone.get("name") != "roformer":
             raise ValueError(f"backbone {backbone.get('name')!r}; only 'roformer' is supported")
+        modalities = tuple(_modality_from(channel, conditioning) for channel in channels)
+        _check_conditioned(modalities, conditioning)
         hidden_size = backbone["hidden_size"]
         return EncoderConfig(
-            modalities=tuple(_modality_from(channel) for channel in channels),
+            modalities=modalities,
             hidden_size=hidden_size,
             n_layers=backbone["num_hidden_layers"],
             n_heads=backbone["num_attention_heads"],
             cls=_has_cls(model.get("cls") or {}),
             projection=_projection_from(model.get("projection") or {}, hidden_size),
-            context_epochs=(values.get("data") or {}).get("max_tokens", 120),
+            context_epochs=context_epochs,
             **_sizes_from(backbone.get("config_overrides") or {}, hidden_size),
         )
     except KeyError as error:
         raise CheckpointError(f"upstream configuration: {error} is missing.") from error
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"upstream configuration: {error}") from error
 
 
-def _modality_from(channel: Mapping) -> ModalityConfig:
+def modality_of(channel: str) -> str | None:
+    """Catalogue name of one of the authors' channels or aliases; None if it is not known."""
+    return _BY_CHANNEL[channel].name if channel in _BY_CHANNEL else None
+
+
+def _modality_from(channel: Mapping, chosen: str | Mapping[str, Conditioning]) -> ModalityConfig:
     name, rate = channel["name"], channel["input_dim"] / EPOCH_SECONDS
-    if name not in _BY_UPSTREAM_KEY:
-        raise ValueError(f"unknown channel {name!r}; accepted: {', '.join(_BY_UPSTREAM_KEY)}")
-    modality = _BY_UPSTREAM_KEY[name]
-    if name == "actigraphy":
-        # the authors' input is the vector magnitude of acceleration, ours are counts
-        conditioning = Conditioning(rate=rate, min_rate=rate / 2)
+    if name not in _BY_CHANNEL:
+        raise ValueError(f"unknown channel {name!r}; accepted: {', '.join(_BY_CHANNEL)}")
+    modality = _BY_CHANNEL[name].name
+    if isinstance(chosen, str):
+        kinds = {"as given": _as_given, "catalogue": _as_in_catalogue}
+        if chosen not in kinds:
+            raise ValueError(
+                f"conditioning {chosen!r}; accepted: {', '.join(map(repr, kinds))}, or a mapping"
+            )
+        conditioning = kinds[chosen](modality, rate)
     else:
-        conditioning = dataclasses.replace(modality.conditioning, rate=rate)
+        conditioning = chosen.get(modality) or _as_given(modality, rate)
+    if conditioning.width != channel["input_dim"]:
+        raise ValueError(
+            f"the conditioning of {modality!r} gives {conditioning.width} samples an epoch, its "
+            f"input_dim is {channel['input_dim']}"
+        )
     tokenizer = channel["tokenizer"]
     kind = TokenizerConfig(
         tokenizer.get("name", "sundial"), tokenizer["out_dim"], tokenizer.get("kwargs") or {}
     )
-    return ModalityConfig(modality.name, conditioning, kind)
+    return ModalityConfig(modality, conditioning, kind)
+
+
+def _as_given(modality: str, rate: float) -> Conditioning:
+    known = _as_in_catalogue(modality, rate)
+    return Conditioning(
+        rate=rate,
+        min_rate=known.min_rate and min(known.min_rate, rate),
+        resampling=known.resampling,
+        scaling="absolute",
+        clip=_UNCLIPPED,
+    )
+
+
+def _as_in_catalogue(modality: str, rate: float) -> Conditioning:
+    if modality == "actigraphy":
+        # the authors' input is the vector magnitude of acceleration, ours are counts
+        return Conditioning(rate=rate, min_rate=rate / 2)
+    return dataclasses.replace(MODALITIES[modality].conditioning, rate=rate)
+
+
+def _check_conditioned(modalities: tuple[ModalityConfig, ...], chosen) -> None:
+    known = [modality.name for modality in modalities]
+    odd = [] if isinstance(chosen, str) else sorted(set(chosen) - set(known))
+    if odd:
+        raise ValueError(f"conditioning for {', '.join(odd)}; it reads {', '.join(known)}")
 
 
 def _has_cls(cls: Mapping) -> bool:
@@ -164,7 +233,11 @@ def _sizes_from(overrides: Mapping, hidden_size: int) -> dict:
         "embedding_size": hidden_size,
         "attention_probs_dropout_prob": dropout,
     }
-    odd = sorted(key for key, value in overrides.items() if fixed.get(key, ...) != value)
+    odd = sorted(
+        key
+        for key, value in overrides.items()
+        if key not in _NO_MATTER and fixed.get(key, ...) != value
+    )
     if odd:
         raise ValueError(f"config_overrides not supported: {', '.join(odd)}")
     return sizes
@@ -184,7 +257,7 @@ def state_from_upstream(state: Mapping[str, Tensor], config: EncoderConfig) -> d
     CheckpointError
         If keys are unknown, missing, or of another shape; all are named.
     """
-    renamed, unknown = {}, []
+    renamed, unknown, twice = {}, [], []
     for key, value in state.items():
         if key in _UNUSED:
             continue
@@ -192,10 +265,13 @@ def state_from_upstream(state: Mapping[str, Tensor], config: EncoderConfig) -> d
         if name is None:
             unknown.append(key)
             continue
+        if name in renamed:
+            twice.append(key)
         tensor = torch.as_tensor(value)
         # row 1 is for a second sentence, which a night does not have
         renamed[name] = tensor[0] if name == "encoder.token_type" else tensor
     complaints = [f"unknown key {key}" for key in sorted(unknown)]
+    complaints += [f"{key} is there under another name too" for key in sorted(twice)]
     complaints += Sleep2Vec.differences(config, renamed)
     if complaints:
         raise CheckpointError(
@@ -214,8 +290,8 @@ def _our_name(key: str) -> str | None:
             if part and not part.isdigit() and part not in _PARTS:
                 return None
             if not first.isdigit() and first:
-                if first not in _BY_UPSTREAM_KEY:
+                if first not in _BY_CHANNEL:
                     return None
-                first = _BY_UPSTREAM_KEY[first].name
+                first = _BY_CHANNEL[first].name
             return template.format(first, _PARTS.get(part, part), last)
     return None

@@ -47,7 +47,8 @@ def read_cohort(
         known format that is not a hypnogram.
     metadata : DataFrame or path-like, optional
         More columns, joined by file name, its stem or the recording's id: the first of the columns
-        path, file, filename, id, recording, or else the index.
+        path, file, filename, id, recording, or else the index. In a file, these and ``subject``
+        are text: a subject 0001 stays "0001".
     on_error : {"warn", "raise"}, default="warn"
         What to do with a night that cannot be read: leave it out, list it in ``failures`` and warn
         once for all of them; or raise.
@@ -111,7 +112,7 @@ def _table_of(source, pattern: str | None) -> pd.DataFrame:
         )
     listed = folder / "metadata.csv"
     if pattern is None and listed.is_file():
-        table = pd.read_csv(listed, dtype={"path": str, "hypnogram": str, "id": str})
+        table = _read_csv(listed)
         if "path" in table.columns:
             for column in {"path", "hypnogram"} & set(table.columns):
                 table[column] = [
@@ -126,6 +127,11 @@ def _table_of(source, pattern: str | None) -> pd.DataFrame:
             f"suffixes are {', '.join(SUFFIXES)}."
         )
     return _with_ids(pd.DataFrame({"path": [str(path) for path in paths]}), folder)
+
+
+def _read_csv(path) -> pd.DataFrame:
+    # names are text: the participants 0001 and 1 are two
+    return pd.read_csv(path, dtype=dict.fromkeys((*_CONTROL, *_NAME_COLUMNS), str))
 
 
 def _nights_in(folder: Path) -> list[Path]:
@@ -173,7 +179,7 @@ def _with_ids(table: pd.DataFrame, folder: Path | None) -> pd.DataFrame:
 
 
 def _join(table: pd.DataFrame, metadata) -> pd.DataFrame:
-    extra = metadata if isinstance(metadata, pd.DataFrame) else pd.read_csv(metadata)
+    extra = metadata if isinstance(metadata, pd.DataFrame) else _read_csv(metadata)
     column = next((name for name in _NAME_COLUMNS if name in extra.columns), None)
     keys = extra.index if column is None else extra[column]
     rows = {}

@@ -126,13 +126,18 @@ class EdfSource:
             found[name] = Signal(values, derivation.channel.rate, derivation.unit)
         return found
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What fingerprints are made from."""
+        return (self.path,)
+
     def fingerprint(self) -> str:
         """sha256 of the file's bytes and of what is read from it."""
-        return fingerprint_of([self.path], ("edf", self.montage.settings))
+        return fingerprint_of(self.files, ("edf", self.montage.settings))
 
     def signal_fingerprint(self, name: str) -> str:
         """sha256 of the file's bytes and of what is read as one modality."""
-        return fingerprint_of([self.path], ("edf", self.montage.settings_of(name)))
+        return fingerprint_of(self.files, ("edf", self.montage.settings_of(name)))
 
     def _gap_notes(self) -> tuple[str, ...]:
         missing = self.duration - self.header.n_records * self.header.record_seconds

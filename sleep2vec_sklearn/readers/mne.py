@@ -117,6 +117,11 @@ class MneSource:
             found[name] = Signal(values, derivation.channel.rate, derivation.unit)
         return found
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What fingerprints are made from."""
+        return tuple(sorted({self.path, *self._files}))
+
     def fingerprint(self) -> str:
         """sha256 of the files' bytes and of what is read from them."""
         return self._fingerprint(self.montage.settings)
@@ -126,7 +131,7 @@ class MneSource:
         return self._fingerprint(self.montage.settings_of(name))
 
     def _fingerprint(self, settings) -> str:
-        return fingerprint_of(sorted({self.path, *self._files}), ("mne", settings))
+        return fingerprint_of(self.files, ("mne", settings))
 
     def own_scoring(self) -> Scoring:
         """Stages and events among the file's annotations; may be empty."""

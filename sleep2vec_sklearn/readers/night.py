@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ..errors import RecordingWarning, Sleep2VecError
+from ..errors import ReadError, RecordingWarning, Sleep2VecError
 from ..signals import EPOCH_SECONDS, Recording
 from .annotations import read_scoring
 from .formats import open_source
 from .scoring import Scoring
-from .siblings import find_hypnogram, subject_of
+from .siblings import find_hypnograms, subject_of
 
 __all__ = ["read_recording"]
 
@@ -45,8 +45,9 @@ def read_recording(
         The recording.
     hypnogram : path-like, False or None
         File with the sleep stages: EDF+ annotations, NSRR XML, CSV or text. By default one is
-        looked for beside the recording; the recording's own annotations are read only where there
-        is none. False goes without labels and events.
+        looked for beside the recording, the next one being taken where the first cannot be read;
+        the recording's own annotations are read only where there is none. False goes without
+        labels and events.
     modalities : sequence of str, optional
         Only these; by default all that a channel is found for.
     channels : mapping, optional
@@ -85,8 +86,8 @@ def read_recording(
     path = Path(path)
     try:
         source = open_source(path, modalities, channels)
-        scoring, origin = _find_scoring(path, hypnogram, source)
-        return _assemble(path, source, scoring, origin, subject, metadata, id)
+        scoring, origin, notes = _find_scoring(path, hypnogram, source)
+        return _assemble(path, source, scoring, origin, notes, subject, metadata, id)
     except (Sleep2VecError, OSError) as error:
         if on_error == "raise":
             raise
@@ -94,18 +95,30 @@ def read_recording(
         return None
 
 
-def _find_scoring(path: Path, hypnogram, source) -> tuple[Scoring | None, str | None]:
+def _find_scoring(
+    path: Path, hypnogram, source
+) -> tuple[Scoring | None, str | None, tuple[str, ...]]:
+    """The labels, the name of a file they are from, and notes."""
     if hypnogram is False:
-        return None, None
-    file = find_hypnogram(path) if hypnogram is None else Path(hypnogram)
-    if file is None:
-        return source.own_scoring(), None
-    return read_scoring(file, start=source.start), file.name
+        return None, None, ()
+    files = find_hypnograms(path) if hypnogram is None else [Path(hypnogram)]
+    errors: list[ReadError] = []
+    for file in files:
+        try:
+            scoring = read_scoring(file, start=source.start)
+        except ReadError as error:
+            errors.append(error)
+            continue
+        passed = f"labels are from {file.name}, as {files[0].name} holds none that can be read"
+        return scoring, file.name, (passed,) if errors else ()
+    if errors:
+        raise errors[0]
+    return source.own_scoring(), None, ()
 
 
-def _assemble(path, source, scoring, origin, subject, metadata, id) -> Recording:
+def _assemble(path, source, scoring, origin, notes, subject, metadata, id) -> Recording:
     stages = events = lights = None
-    notes = source.notes
+    notes = (*source.notes, *notes)
     n_epochs = int(source.duration / EPOCH_SECONDS + 1e-6)
     if scoring is not None:
         shift, told = _clock_shift(scoring.start, source.start if origin else scoring.start)

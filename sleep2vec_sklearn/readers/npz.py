@@ -91,14 +91,19 @@ class NpzSource:
             found[name] = Signal(values, self.layout[name].rate, self.layout[name].unit)
         return found
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What fingerprints are made from."""
+        return (self.path,)
+
     def fingerprint(self) -> str:
         """sha256 of the file's bytes and of what is read from it."""
         settings = [self._settings_of(name) for name in self._keys]
-        return fingerprint_of([self.path], ("npz", settings))
+        return fingerprint_of(self.files, ("npz", settings))
 
     def signal_fingerprint(self, name: str) -> str:
         """sha256 of the file's bytes and of what is read as one modality."""
-        return fingerprint_of([self.path], ("npz", self._settings_of(name)))
+        return fingerprint_of(self.files, ("npz", self._settings_of(name)))
 
     def _settings_of(self, name: str) -> tuple:
         return name, self._keys[name], self.layout[name].rate, self.layout[name].unit

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["find_hypnogram", "is_hypnogram_name", "subject_of"]
+__all__ = ["find_hypnograms", "is_hypnogram_name", "subject_of"]
 
 _ENDINGS = (
     "-Hypnogram.edf",
@@ -27,29 +27,23 @@ _SLEEP_EDF = re.compile(r"(SC4|ST7)(\d\d)\d[A-Z]\d(-PSG)?")
 _VISIT = re.compile(r"(?P<study>[a-z]+)-?(?:visit)?\d+-(?P<person>[A-Za-z]{0,3}\d{3,})(?:-.*)?")
 
 
-def find_hypnogram(path: Path) -> Path | None:
-    """Find the hypnogram beside a recording.
+def find_hypnograms(path: Path) -> list[Path]:
+    """Find the hypnograms beside a recording, the one to prefer first.
 
     Sleep-EDF's ``SC4001E0-PSG.edf`` goes with ``SC4001EC-Hypnogram.edf`` (the last letter names the
     scorer); elsewhere the recording's stem with ``-Hypnogram.edf``, ``-nsrr.xml``,
     ``-profusion.xml``, ``_hypnogram.csv`` and the like, or ``.csv`` if its header has a stage.
     """
-    stem = path.stem
+    stem, found = path.stem, []
     if stem.endswith("-PSG"):
         night = re.escape(stem[: -len("-PSG")][:-1])
         pattern = re.compile(night + r"[A-Z0-9]-Hypnogram\.edf", re.IGNORECASE)
-        found = sorted(p for p in path.parent.glob("*.edf") if pattern.fullmatch(p.name))
-        if found:
-            return found[0]
+        found += sorted(p for p in path.parent.glob("*.edf") if pattern.fullmatch(p.name))
     for base in dict.fromkeys((stem, re.sub(r"[-_]PSG$", "", stem))):
-        for ending in _ENDINGS:
-            candidate = path.with_name(base + ending)
-            if candidate.is_file():
-                return candidate
+        found += [path.with_name(base + ending) for ending in _ENDINGS]
         table = path.with_name(base + ".csv")
-        if table.is_file() and _has_stage_column(table):
-            return table
-    return None
+        found += [table] if table.is_file() and _has_stage_column(table) else []
+    return [candidate for candidate in dict.fromkeys(found) if candidate.is_file()]
 
 
 def _has_stage_column(path: Path) -> bool:

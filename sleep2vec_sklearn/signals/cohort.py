@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InvalidRecordingError
-from .recording import Recording, name_subjects
+from .naming import name_subjects
+from .recording import Recording
 
 if TYPE_CHECKING:
     import pandas as pd

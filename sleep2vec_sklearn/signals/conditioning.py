@@ -13,17 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InvalidSignalError
+from .filtering import band_filter
 from .modality import EPOCH_SECONDS, Conditioning, Modality
 from .resampling import resample
 from .sources import Signal
-from .units import check_size, to_canonical_unit
+from .units import check_acceleration, check_size, to_canonical_unit
 
 __all__ = ["ConditionedSignal", "condition"]
 
 _MIN_SHARE_OF_EPOCH = 0.5
 _FLAT_SHARE_OF_SPREAD = 1e-4
 _SAMPLES_FOR_QUANTILES = 200_000
-_SLOW_RATE = 25
 _COUNTS_AT_NIGHT_MEAN = 10.0
 _IQR_OF_STANDARD_NORMAL = 1.349
 _ROUNDING = 1e-9
@@ -72,12 +72,16 @@ def condition(
     Raises
     ------
     InvalidSignalError
-        If the rate is below ``min_rate``, a value is infinite, or the unit cannot be right.
+        If the rate is below ``min_rate``, a value is infinite, or the unit cannot be right or is
+        of another quantity than the checkpoint's.
     """
+    acceleration = modality.name == "actigraphy" and conditioning.scaling != "counts"
+    if acceleration:
+        check_acceleration(signal.unit)
     _check_rate(signal, modality, conditioning)
     values = signal.values[: int(np.ceil(n_epochs * EPOCH_SECONDS * signal.rate))]
     _check_infinite(values, modality)
-    values, rate = to_canonical_unit(values, signal.rate, signal.unit, modality)
+    values, rate = to_canonical_unit(values, signal.rate, signal.unit, modality, acceleration)
     present = _find_present(values, modality, conditioning)
     if not present.any():
         return None
@@ -89,10 +93,11 @@ def condition(
         return None
     if not valid.any():
         return None
-    values = resample(values, rate, conditioning.rate, conditioning.resampling)
-    epochs = _fit_length(values, n_epochs * conditioning.width).reshape(n_epochs, -1)
-    epochs = _filter(epochs.reshape(-1), conditioning).reshape(n_epochs, -1)
-    return ConditionedSignal(_scale(epochs, valid, conditioning), valid)
+    resampled = resample(values, rate, conditioning.rate, conditioning.resampling)
+    values = _fit_length(resampled, n_epochs * conditioning.width, signal.values)
+    band_filter(values, conditioning.band, conditioning.rate)
+    epochs = _scale(values.reshape(n_epochs, -1), valid, conditioning)
+    return ConditionedSignal(epochs, valid)
 
 
 def _check_rate(signal: Signal, modality: Modality, conditioning: Conditioning) -> None:
@@ -105,19 +110,26 @@ def _check_rate(signal: Signal, modality: Modality, conditioning: Conditioning) 
 
 
 def _check_infinite(values: np.ndarray, modality: Modality) -> None:
-    if not np.isfinite(values).all() and np.isinf(values).any():
+    if not _all_finite(values) and np.isinf(values).any():
         raise InvalidSignalError(
             f"{modality.name!r} has {int(np.isinf(values).sum())} infinite values; accepted are "
             "finite numbers, and NaN for gaps. Replace them with np.nan."
         )
 
 
+def _all_finite(values: np.ndarray) -> bool:
+    # NaN comes through both, and neither needs room of its own
+    return values.size == 0 or bool(np.isfinite(values.min()) and np.isfinite(values.max()))
+
+
 def _find_present(values: np.ndarray, modality: Modality, conditioning: Conditioning):
-    present = np.isfinite(values)
     low, high = conditioning.limits
-    if (low, high) == (None, None) or not present.any():
-        return present
     low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
+    if _all_finite(values) and low <= values.min() and values.max() <= high:
+        return np.ones(len(values), dtype=bool)
+    present = np.isfinite(values)
+    if (low, high) == (-np.inf, np.inf) or not present.any():
+        return present
     with np.errstate(invalid="ignore"):
         within = (values >= low) & (values <= high)
     if not within.any() and np.ptp(values[present]) > 0:
@@ -175,30 +187,15 @@ def _bridge(values: np.ndarray, present: np.ndarray) -> np.ndarray:
     return bridged
 
 
-def _fit_length(values: np.ndarray, n_samples: int) -> np.ndarray:
-    if len(values) >= n_samples:
-        return values[:n_samples]
-    return np.pad(values, (0, n_samples - len(values)), mode="edge")
-
-
-def _filter(values: np.ndarray, conditioning: Conditioning) -> np.ndarray:
-    low, high = conditioning.band
-    if (low, high) == (None, None):
-        return values
-    from scipy.signal import butter, sosfiltfilt
-
-    kind, corners = ("band", (low, high))
-    if low is None or high is None:
-        kind, corners = ("high", low) if high is None else ("low", high)
-    sections = butter(2, corners, kind, fs=conditioning.rate, output="sos")
-    if conditioning.rate >= _SLOW_RATE:
-        # Single precision costs 80 dB of dynamic range and saves more than half of the time.
-        sections = sections.astype(np.float32)
-        values = values - np.float32(np.median(values[:: max(1, len(values) // 1000)]))
-    return sosfiltfilt(sections, values, padlen=min(len(values) - 1, 15))
+def _fit_length(values: np.ndarray, n_samples: int, given: np.ndarray) -> np.ndarray:
+    """``n_samples`` values that may be written to, which those of the recording may not."""
+    if len(values) < n_samples:
+        return np.pad(values, (0, n_samples - len(values)), mode="edge")
+    return np.array(values[:n_samples], copy=True if np.may_share_memory(values, given) else None)
 
 
 def _scale(epochs: np.ndarray, valid: np.ndarray, conditioning: Conditioning) -> np.ndarray:
+    """Scale, in place where the epochs are float32 already."""
     if conditioning.scaling == "counts":
         mean = float(epochs[valid].mean(dtype=np.float64))
         scaled = np.log1p(epochs * np.float32(_COUNTS_AT_NIGHT_MEAN / mean) if mean else epochs)
@@ -209,6 +206,7 @@ def _scale(epochs: np.ndarray, valid: np.ndarray, conditioning: Conditioning) ->
             sample = (epochs if valid.all() else epochs[valid]).reshape(-1)[::step]
             low, center, high = np.percentile(sample, [25, 50, 75])
             scale = max((high - low) / _IQR_OF_STANDARD_NORMAL, np.finfo(np.float32).tiny * 1e6)
-        scaled = (epochs - np.float32(center)) * np.float32(1 / scale)
+        scaled = np.subtract(epochs, np.float32(center), out=epochs)
+        scaled *= np.float32(1 / scale)
     np.clip(scaled, -conditioning.clip, conditioning.clip, out=scaled)
     return scaled.astype(np.float32, copy=False)

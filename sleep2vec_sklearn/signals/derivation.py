@@ -188,7 +188,8 @@ def counts_from_epochs(
     epoch_seconds : float, default=30.0
         Length of an epoch.
     duration : float, optional
-        Length of the series in s; up to the end of the last epoch by default.
+        Length of the series in s; up to the end of the last epoch by default. Needed where there
+        is no epoch.
 
     Returns
     -------
@@ -200,8 +201,8 @@ def counts_from_epochs(
     Raises
     ------
     InvalidSignalError
-        If the arrays are not one-dimensional and of equal length, epochs overlap, or a count is
-        negative.
+        If the arrays are not one-dimensional and of equal length, epochs overlap, a count is
+        negative, or nothing tells the length.
     """
     seconds = _checked_times("epoch starts", seconds)
     counts = _checked_values("counts", counts, seconds)
@@ -218,6 +219,11 @@ def counts_from_epochs(
             "overlap. Check epoch_seconds."
         )
     if duration is None:
+        if not len(seconds):
+            raise InvalidSignalError(
+                "counts are of 0 epochs, which leaves the length of the series open; accepted is "
+                "at least 1. Leave the modality out, or pass duration= for a night of gaps."
+            )
         duration = _duration_or_last(None, seconds) + epoch_seconds
     middle = np.arange(_n_samples(duration, 1.0)) + 0.5
     series = np.full(len(middle), np.nan, dtype=np.float32)

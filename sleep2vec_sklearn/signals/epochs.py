@@ -10,7 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import InvalidRecordingError
-from .recording import NOT_AN_ARRAY, Recording, as_names, as_recording, name_subjects
+from .naming import as_names, name_subjects
+from .recording import NOT_AN_ARRAY, Recording, as_recording
 from .stages import SleepStage
 
 __all__ = ["EpochSequence", "EpochView", "as_epoch_sequence"]

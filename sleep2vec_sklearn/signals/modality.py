@@ -58,6 +58,7 @@ class Conditioning:
         See :func:`~sleep2vec_sklearn.signals.resampling.resample`.
     scaling : {"robust", "absolute", "counts"}
         (x - median) / IQR of the night; (x - center) / scale; or log1p(10 x / mean of the night).
+        Actigraphy of any scaling but ``"counts"`` is the vector magnitude of acceleration in g.
     center, scale : float
         Used by ``scaling="absolute"``.
     clip : float

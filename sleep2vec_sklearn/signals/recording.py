@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -13,10 +13,11 @@ import numpy as np
 
 from ..errors import InvalidRecordingError
 from .modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
+from .naming import describe_place, naming
 from .sources import MemorySource, Signal, SignalSource, longest_duration
 from .stages import as_stages
 
-__all__ = ["Recording", "as_names", "as_recording", "describe_place", "name_subjects"]
+__all__ = ["Recording", "as_recording"]
 
 NOT_AN_ARRAY = (
     "recordings and their epochs are no array, and this tool makes one of X: put the step that "
@@ -35,9 +36,10 @@ class Recording(Mapping):
 
     Parameters
     ----------
-    signals : mapping of str to array-like, (array-like, float) or None
+    signals : mapping of str to array-like, (array-like, float), Signal or None
         Samples of each modality, of shape (n_samples,) or (n_epochs, samples_per_epoch); a pair
-        (samples, rate in Hz); or None for a modality that is known to be missing. NaN is a gap.
+        (samples, rate in Hz); a :class:`Signal` with its rate and unit, as :meth:`read` gives it;
+        or None for a modality that is known to be missing. NaN is a gap.
         Nothing is copied: do not change an array afterwards, its tokens may be cached.
     rates : mapping of str to float, optional
         Samples per second. Where none is given, samples are at the catalogue's rate.
@@ -148,7 +150,7 @@ class Recording(Mapping):
         return recording
 
     def _named_in_errors(self):
-        return _naming(None if self.id is None else describe_place(self))
+        return naming(None if self.id is None else describe_place(self))
 
     def _describe(
         self, subject, metadata, events, start, lights, duration, notes: Sequence[str] = ()
@@ -241,6 +243,11 @@ class Recording(Mapping):
         """Hex sha256 of the samples, or of the file and settings they are read with."""
         return self._source.fingerprint()
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that a fingerprint is made from; none for signals in memory."""
+        return tuple(getattr(self._source, "files", ()))
+
     def signal_fingerprint(self, name: str) -> str:
         """Hex sha256 of what one modality's samples depend on, whatever else is read.
 
@@ -307,13 +314,6 @@ def _usable_seconds(signal: Signal) -> float:
     return float(finite.sum() / signal.rate)
 
 
-def describe_place(recording: Recording | None, position: int | str | None = None) -> str:
-    """How errors name a recording: its position in X, its id, both, or neither."""
-    where = "recording" if position is None else f"recording {position}"
-    name = getattr(recording, "id", None)
-    return where if name is None else f"{where} ({name})"
-
-
 def as_recording(element: Any, position: int | str | None = None) -> Recording:
     """Take a Recording as it is and make one of a plain dict.
 
@@ -330,49 +330,15 @@ def as_recording(element: Any, position: int | str | None = None) -> Recording:
             f"{place} is a {type(element).__name__}; accepted are a Recording or a dict of "
             "modality to samples, e.g. {'eeg': samples, 'spo2': None}."
         )
-    with _naming(place):
+    with naming(place):
         return Recording(element)
-
-
-def name_subjects(recordings: Sequence[Recording]) -> np.ndarray:
-    """Name the subject of each recording, else its id or position; see :func:`as_names`."""
-    return as_names([r.id if r.subject is None else r.subject for r in recordings])
-
-
-def as_names(names: Sequence) -> np.ndarray:
-    """Make names an object array that can be sorted, None standing for a position.
-
-    Names of kinds that cannot be compared become text, as grouping needs an order.
-    """
-    if all(name is None for name in names):
-        names = range(len(names))
-    else:
-        # a bare number could be the name of another
-        names = [describe_place(None, i) if n is None else n for i, n in enumerate(names)]
-        try:
-            sorted(set(names))
-        except TypeError:
-            names = [str(name) for name in names]
-    return np.fromiter(names, dtype=object, count=len(names))
-
-
-@contextmanager
-def _naming(place: str | None) -> Iterator[None]:
-    """Begin the errors about a recording with its place."""
-    try:
-        yield
-    except InvalidRecordingError as error:
-        if place is not None:
-            error.args = (f"{place}: {error}",)
-        raise
 
 
 def _checked_mapping(signals) -> Mapping:
     if isinstance(signals, Recording):
         raise InvalidRecordingError(
             "signals is a Recording already, whose rates, units and labels would be lost. Use it "
-            "as it is, or pass {name: (s.values, s.rate) for name, s in recording.read().items()} "
-            "with units=recording.units."
+            "as it is, or pass recording.read(), which has its rates and units."
         )
     if not isinstance(signals, Mapping):
         raise InvalidRecordingError(

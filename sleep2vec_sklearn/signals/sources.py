@@ -74,7 +74,8 @@ class SignalSource(Protocol):
 
     A source may have one more method, ``signal_fingerprint(name) -> str``: hex sha256 of what the
     samples of one modality depend on, without the other modalities that happen to be read. Tokens
-    are kept by it. Without it, they are kept by :meth:`fingerprint`.
+    are kept by it. Without it, they are kept by :meth:`fingerprint`. A source that has to read
+    files for its fingerprints has one more attribute, ``files``: their paths.
     """
 
     @property
@@ -93,7 +94,7 @@ class MemorySource:
 
     Parameters
     ----------
-    signals : mapping of str to array-like, (array-like, float) or None
+    signals : mapping of str to array-like, (array-like, float), Signal or None
         One entry per modality; see :class:`~sleep2vec_sklearn.Recording`.
     rates : mapping of str to float, optional
         Samples per second; the catalogue's rate where none is given.
@@ -184,6 +185,9 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
                 "Pass a numpy array if these are the samples."
             )
         value, rate = value
+    elif isinstance(value, Signal):
+        _check_agreement(modality, value, rate, unit)
+        value, rate, unit = value.values, value.rate, value.unit
     values = _as_real_array(modality, value)
     rate = _checked_rate(modality, values, rate)
     unit = modality.unit if unit is None else unit
@@ -195,6 +199,15 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
     flat = values.reshape(-1)
     flat.flags.writeable = False
     return Signal(flat, rate, unit)
+
+
+def _check_agreement(modality: Modality, signal: Signal, rate, unit) -> None:
+    for what, own, given in (("rate", signal.rate, rate), ("unit", signal.unit, unit)):
+        if given not in (None, own):
+            raise InvalidSignalError(
+                f"{modality.name!r} is a Signal with {what} {own!r}, but {what}s has {given!r}. "
+                f"Drop it from {what}s, or pass the samples alone, signal.values."
+            )
 
 
 def _as_real_array(modality: Modality, value: Any) -> np.ndarray:

@@ -62,14 +62,14 @@ def as_stages(values) -> np.ndarray:
     Raises
     ------
     InvalidRecordingError
-        If a label is none of these.
+        If a label is none of these; True and False are none.
     """
     labels = np.asarray(values)
     if labels.ndim != 1:
         raise InvalidRecordingError(
             f"stages must be one label per epoch, got shape {labels.shape}."
         )
-    if labels.dtype.kind in "iufb":
+    if labels.dtype.kind in "iuf":
         labels = np.where(np.isnan(labels), -1, labels) if labels.dtype.kind == "f" else labels
         with np.errstate(invalid="ignore"):
             stages = labels.astype(np.int8)
@@ -89,6 +89,9 @@ def as_stages(values) -> np.ndarray:
 
 
 def _stage_of(label) -> SleepStage | None:
+    if isinstance(label, bool):
+        # asleep or not, or a mask: True is no N1
+        return None
     if isinstance(label, numbers.Real) and float(label).is_integer():
         label = int(label)
     return _SPELLINGS.get(str(label).strip().lower())

@@ -8,18 +8,19 @@ import numpy as np
 from ..errors import InvalidSignalError
 from .modality import Modality
 
-__all__ = ["check_size", "to_canonical_unit"]
+__all__ = ["check_acceleration", "check_size", "to_canonical_unit"]
 
 _MICROVOLTS = {"uV": 1.0, "mV": 1e3, "V": 1e6, "nV": 1e-3}
 
 
 def to_canonical_unit(
-    values: np.ndarray, rate: float, unit: str, modality: Modality
+    values: np.ndarray, rate: float, unit: str, modality: Modality, acceleration: bool = False
 ) -> tuple[np.ndarray, float]:
     """Convert samples to the catalogue's unit as float32.
 
     Counts are given per sample and become counts per second; acceleration (``"g"``) becomes
-    counts by :func:`~sleep2vec_sklearn.signals.derivation.counts_from_acceleration`.
+    counts by :func:`~sleep2vec_sklearn.signals.derivation.counts_from_acceleration`, unless it is
+    ``acceleration`` that is wanted.
 
     Returns
     -------
@@ -27,6 +28,8 @@ def to_canonical_unit(
     rate : float
         Samples per second, changed only where acceleration becomes counts.
     """
+    if acceleration:
+        return values.astype(np.float32, copy=False), rate
     if modality.name == "actigraphy" and unit == "g":
         from .derivation import counts_from_acceleration
 
@@ -41,6 +44,22 @@ def to_canonical_unit(
     if modality.unit == "counts":
         factor = rate
     return (values if factor == 1.0 else values * np.float32(factor)), rate
+
+
+def check_acceleration(unit: str) -> None:
+    """Refuse counts where acceleration is wanted.
+
+    Raises
+    ------
+    InvalidSignalError
+        If the unit of actigraphy is another than g.
+    """
+    if unit != "g":
+        raise InvalidSignalError(
+            f"'actigraphy' is in {unit}, this checkpoint takes the vector magnitude of "
+            "acceleration, which cannot be made from that. Give it with "
+            "units={'actigraphy': 'g'}, or drop it with recording.without('actigraphy')."
+        )
 
 
 def check_size(iqr: float, modality: Modality) -> None:

@@ -75,7 +75,8 @@ def build_config(
     names : sequence of str
         Modalities, in order.
     begin : EncoderConfig or None
-        What ``init`` gives; its sizes, tokenizers and conditioning stand then.
+        What ``init`` gives; its sizes, tokenizers and conditioning stand then. A checkpoint keeps
+        the modalities that are not trained now, an architecture does not.
     conditioning : mapping of str to Conditioning
         Of a store; the catalogue's where a modality is not in it.
 
@@ -117,10 +118,13 @@ def _continue(parameters, names, begin: EncoderConfig) -> EncoderConfig:
             f"init reads {', '.join(begin.names)}, not {', '.join(unknown)}. Leave them out of "
             "modalities, or give the encoder a tokenizer for them first."
         )
+    # what is not trained now has only been learned if it comes from a checkpoint
+    fresh = begin is parameters.init
     head = begin.projection or ProjectionConfig(begin.hidden_size, parameters.projection_size)
     context = parameters.context_epochs
     return replace(
         begin,
+        modalities=tuple(m for m in begin.modalities if m.name in names or not fresh),
         projection=head,
         context_epochs=context,
         max_positions=max(begin.max_positions, context + begin.cls),

@@ -92,6 +92,13 @@ class Run:
             rank=rank(),
             world=world_size(),
         )
+        smallest = min(sampler.sizes, key=sampler.sizes.get)
+        if sampler.sizes[smallest] < world_size():
+            raise TrainingError(
+                f"a batch of {'-'.join(smallest)} has {sampler.sizes[smallest]} windows, which "
+                f"leaves some of {world_size()} processes without any. Start fewer, or raise "
+                f"batch_size={p.batch_size}."
+            )
         _tell_small_pools(material, sampler, p.batch_size)
         return sampler
 

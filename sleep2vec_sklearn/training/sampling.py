@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..errors import TrainingError
 from .windows import PairBatch, as_view, cut_valid, cut_view, draw_losses, draw_masks
 
 __all__ = ["Augmentation", "PairSampler", "find_pools", "resolve_shares"]
@@ -140,15 +139,9 @@ class PairSampler:
         self.rows = slice(rank, None, world)
         self.n_epochs = store.table["n_epochs"].to_numpy()
         self.chances = np.ones(len(store)) if night_weights is None else night_weights
-        windows = {pair: int(self._n_starts(pool).sum()) for pair, pool in pools.items()}
-        self.sizes = {pair: min(batch_size, n) for pair, n in windows.items()}
-        small = ["-".join(pair) for pair, size in self.sizes.items() if size < world]
-        if small:
-            raise TrainingError(
-                f"batches of {', '.join(small)} have fewer windows than the {world} processes, "
-                "each of which needs one. Raise batch_size, start fewer processes, or leave out a "
-                "modality of these with modalities=[...]."
-            )
+        self.sizes = {
+            pair: min(batch_size, int(self._n_starts(pool).sum())) for pair, pool in pools.items()
+        }
 
     def _n_starts(self, nights: np.ndarray) -> np.ndarray:
         """Different windows a night has, whatever the shift."""

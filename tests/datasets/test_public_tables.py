@@ -93,7 +93,7 @@ def test_counts_are_per_second_of_their_own_half_minute(tmp_path):
     np.testing.assert_allclose(per_epoch, [0, 3, 0, 10])
 
 
-@pytest.mark.filterwarnings("ignore:loadtxt")
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("text", ["1,2,3\n", ""])
 def test_a_table_of_another_shape_is_named(tmp_path, text):
     watch(tmp_path, [0, 0])

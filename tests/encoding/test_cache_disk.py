@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import Sleep2VecTransformer, cache_info, clear_cache, config_context
-from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, EncodedModality, disk, token_key
+from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, EncodedModality, disk, entry, token_key
 from sleep2vec_sklearn.encoding.cache.disk import DiskCache
 from sleep2vec_sklearn.encoding.cache.entry import DamagedEntryError, pack, unpack
 from sleep2vec_sklearn.errors import CacheWarning
@@ -23,7 +23,7 @@ KEY = token_key("a")
 
 
 def entry_of(folder):
-    (path,) = folder.glob("??/*.tokens")
+    (path,) = folder.glob("tokens-v1/??/*.tokens")
     return path
 
 
@@ -41,11 +41,11 @@ def transform(checkpoint_path, noise, tmp_path):
 
 @pytest.mark.parametrize("summary", [True, False])
 def test_an_entry_comes_back_as_it_was(tokens, summary):
-    entry = tokens(5)
-    entry = entry if summary else EncodedModality(entry.tokens, entry.valid)
-    again = unpack(KEY, pack(KEY, entry))
-    np.testing.assert_array_equal(again.tokens, entry.tokens)
-    np.testing.assert_array_equal(again.valid, entry.valid)
+    kept = tokens(5)
+    kept = kept if summary else EncodedModality(kept.tokens, kept.valid)
+    again = unpack(KEY, pack(KEY, kept))
+    np.testing.assert_array_equal(again.tokens, kept.tokens)
+    np.testing.assert_array_equal(again.valid, kept.valid)
     assert (again.summary is None) == (not summary)
     assert again.tokens.dtype == np.float32
     assert not again.tokens.flags.writeable
@@ -101,12 +101,28 @@ def test_a_damaged_entry_is_dropped_and_encoded_again(
     assert len(encodes) == 2
 
 
-def test_a_folder_of_an_older_format_is_told_in_one_line(tokens, tmp_path, caplog):
+def test_formats_live_side_by_side_in_a_folder(tokens, monkeypatch, tmp_path):
+    older = DiskCache(tmp_path)
+    older.put(KEY, tokens(4))
+    for module in (disk, entry):
+        monkeypatch.setattr(module, "FORMAT_VERSION", entry.FORMAT_VERSION + 1)
+    newer = DiskCache(tmp_path)
+    assert newer.get(KEY) is None
+    newer.put(KEY, tokens(5))
+    assert len(newer.get(KEY).valid) == 5
+    monkeypatch.undo()
+    assert len(older.get(KEY).valid) == 4
+    assert older.size()[0] == 2
+    older.clear()
+    assert older.size() == (0, 0)
+
+
+def test_entries_of_a_format_not_their_folders_are_told_in_one_line(tokens, tmp_path, caplog):
     keys = [token_key(i) for i in range(3)]
     cache = DiskCache(tmp_path)
     for key in keys:
         cache.put(key, tokens())
-    for path in tmp_path.glob("??/*.tokens"):
+    for path in tmp_path.glob("tokens-v1/??/*.tokens"):
         path.write_bytes(older(path.read_bytes()))
     with caplog.at_level(logging.DEBUG, "sleep2vec_sklearn"):
         assert [cache.get(key) for key in keys] == [None] * 3
@@ -124,8 +140,9 @@ def test_what_is_in_memory_comes_to_the_folder(checkpoint_path, noise, encodes, 
 
 
 def test_only_entries_are_cleared(transform, tmp_path):
-    (tmp_path / "ab").mkdir()
-    (tmp_path / "ab" / "mine.tokens").write_text("not an entry")
+    mine = tmp_path / "tokens-v1" / "ab" / "mine.tokens"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("not an entry")
     (tmp_path / "mine.csv").write_text("1,2")
     transform()
     assert cache_info(tmp_path).n_files == 1
@@ -133,11 +150,11 @@ def test_only_entries_are_cleared(transform, tmp_path):
     clear_cache(tmp_path)
     assert cache_info(tmp_path).n_files == 0
     assert (tmp_path / "mine.csv").exists()
-    assert (tmp_path / "ab" / "mine.tokens").exists()
+    assert mine.exists()
 
 
 def entry_of_size(folder):
-    return sum(p.stat().st_size for p in folder.glob("??/*.tokens") if len(p.stem) == 64)
+    return sum(p.stat().st_size for p in folder.rglob("*.tokens") if len(p.stem) == 64)
 
 
 def test_a_full_disk_costs_a_warning_and_no_row(transform, monkeypatch, tmp_path):

@@ -70,8 +70,10 @@ def test_rows_equal_those_of_transform_bit_for_bit(epoch_table, night_table, emb
     np.testing.assert_array_equal(night_table.values, embed(cohort, pooling="mean_std"))
 
 
-def test_the_frame_is_the_transformers_own(make_table, checkpoint_path, epochs, cohort):
-    for X in (epochs, cohort, [cohort[:2], cohort[2:4]]):
+def test_the_frame_is_the_transformers_own(
+    make_table, checkpoint_path, epochs, cohort, of_one_subject
+):
+    for X in (epochs, cohort, [of_one_subject(cohort[:2]), of_one_subject(cohort[2:4])]):
         transformer = Sleep2VecTransformer(checkpoint_path).set_output(transform="pandas")
         pd.testing.assert_frame_equal(make_table(X).frame, transformer.fit_transform(X))
 
@@ -103,9 +105,9 @@ def test_coverage_counts_the_seconds_of_each_modality(make_table, noise):
         assert by_night[name].tolist() == [sum(seconds)]
 
 
-def test_a_subjects_row_covers_all_its_nights(make_table, cohort):
+def test_a_subjects_row_covers_all_its_nights(make_table, cohort, of_one_subject):
     nights = make_table(cohort[:2]).coverage
-    subject = make_table([cohort[:2]]).coverage
+    subject = make_table([of_one_subject(cohort[:2])]).coverage
     np.testing.assert_array_equal(subject.iloc[0], nights.sum())
 
 
@@ -272,8 +274,21 @@ def test_tables_of_parts_are_the_table_of_the_whole(make_table, cohort):
 
 def test_tables_of_different_encoders_are_not_joined(make_table, cohort, checkpoint_path):
     one, other = make_table(cohort[:2]), make_table(cohort[2:], layer=1)
-    with pytest.raises(ValueError, match="table 1 differs from the first in layer"):
+    with pytest.raises(
+        ValueError, match=r"table 1 differs from the first in layer \(1, not 'last'"
+    ):
         EmbeddingTable.concat([one, other])
+
+
+def test_tables_of_other_columns_are_told_by_a_few_of_them(make_table, cohort):
+    whole = make_table(cohort[:2])
+    blocks = make_table(cohort[2:], fusion="concat", modalities=["spo2", "ibi"])
+    with pytest.raises(ValueError, match="differs from the first in ") as caught:
+        EmbeddingTable.concat([whole, blocks])
+    message = str(caught.value)
+    assert "features (64 of 64 differ: spo2_000, spo2_001, spo2_002, ...)" in message
+    assert "fusion ('concat', not 'mean'), modalities (6 of 6 differ: spo2, ibi, nothing" in message
+    assert len(message) < 400
 
 
 def test_the_name_of_an_encoders_file_does_not_matter(make_table, cohort):

@@ -56,6 +56,23 @@ def test_results_come_in_the_order_of_the_recordings(make, night, read_ahead):
         )
 
 
+@pytest.mark.parametrize("n_threads", [2, 3])
+def test_rows_do_not_depend_on_the_number_of_threads(make, night, n_threads):
+    nights = [night(seed, NAMES) for seed in range(3)]
+    expected = encode(make(), nights)
+    torch.set_num_threads(n_threads)
+    try:
+        found = encode(make(), nights)
+        assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(1)
+    for one, other in zip(expected, found, strict=True):
+        for name in NAMES:
+            np.testing.assert_array_equal(
+                one.modalities[name].tokens, other.modalities[name].tokens
+            )
+
+
 def test_a_modality_is_encoded_apart_from_the_others(make, night):
     (together,) = encode(make(), [night(names=NAMES)])
     for name in NAMES:

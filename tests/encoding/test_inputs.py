@@ -177,6 +177,10 @@ def test_a_file_that_breaks_while_it_is_read_is_a_read_error(transformer, counti
         ([], "X has 0 recordings"),
         (EpochSequence([{"eeg": GOOD}])[:0], "X has 0 epochs"),
         ([[]], "recording 0 is an empty list of nights"),
+        (
+            [[Recording({"eeg": GOOD}, subject=who) for who in ("ann", None, "bob")]],
+            "recording 0 lists nights of the subjects 'ann' and 'bob'; accepted are nights of one",
+        ),
         (GOOD.reshape(60, -1), "recording 0 is a ndarray; accepted are a Recording or a dict"),
         ("night.edf", "X is a builtins.str; accepted are a list of recordings"),
         (["night.edf"], "recording 0 is a str"),

@@ -29,8 +29,8 @@ def transformer(checkpoint_path):
 
 
 @pytest.fixture(scope="module", params=["epochs", "nights", "subjects"])
-def X(request, cohort):
-    subjects = [cohort[:2], cohort[2:5], [cohort[5]]]
+def X(request, cohort, of_one_subject):
+    subjects = [of_one_subject(nights) for nights in (cohort[:2], cohort[2:5], cohort[5:6])]
     return {"epochs": EpochSequence(cohort), "nights": cohort, "subjects": subjects}[request.param]
 
 

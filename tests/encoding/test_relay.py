@@ -1,21 +1,33 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What happens in process workers reaches the user."""
 
+import contextlib
+import copy
+import importlib
 import json
 import os
 import pickle
 import warnings
 from multiprocessing.connection import Client
+from multiprocessing.reduction import ForkingPickler
 
 import joblib
 import numpy as np
 import pytest
+from joblib.externals import loky
+from sklearn.base import clone
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer, config_context
-from sleep2vec_sklearn.encoding import relay
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    Sleep2VecTransformer,
+    config_context,
+    get_config,
+)
+from sleep2vec_sklearn.encoding import relay, transformer
 from sleep2vec_sklearn.errors import LeakageWarning, RecordingWarning, Sleep2VecWarning
 
 
@@ -44,10 +56,43 @@ def test_workers_follow_the_setting_each_time(leaking_scores):
 
 
 def test_other_warnings_of_workers_are_told_too(checkpoint_path, noise):
-    transformer = Sleep2VecTransformer(checkpoint_path)
+    encoder = Sleep2VecTransformer(checkpoint_path)
     X = [{"ibi": noise("ibi"), "ecg": np.zeros(4 * 30 * 128)}]
     with pytest.warns(RecordingWarning, match="flat"):
-        joblib.Parallel(2)(joblib.delayed(transformer.fit_transform)(X) for _ in range(2))
+        joblib.Parallel(2)(joblib.delayed(encoder.fit_transform)(X) for _ in range(2))
+
+
+@pytest.mark.parametrize("kept", [pickle.dumps, copy.deepcopy, copy.copy, clone, joblib.hash])
+def test_nobody_listens_for_a_file_a_copy_or_a_hash(kept, checkpoint_path, monkeypatch):
+    monkeypatch.setattr(transformer, "listen", lambda: pytest.fail("a thread was started"))
+    kept(make_pipeline(Sleep2VecTransformer(checkpoint_path)))
+
+
+def test_who_sends_to_a_worker_listens(checkpoint_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(transformer, "listen", lambda: calls.append(1))
+    model = make_pipeline(Sleep2VecTransformer(checkpoint_path))
+    senders = [ForkingPickler.dumps, loky.backend.reduction.dumps]
+    with contextlib.suppress(ImportError):
+        senders.append(importlib.import_module("distributed.protocol.pickle").dumps)
+    for send in senders:
+        send(model)
+    assert len(calls) == len(senders)
+
+
+def settings_after_a_copy_in_a_context(model):
+    with config_context(leakage="ignore"):
+        copy.deepcopy(model)
+    return get_config()["leakage"]
+
+
+def test_a_copy_in_a_worker_brings_no_settings(checkpoint_path):
+    model = make_pipeline(Sleep2VecTransformer(checkpoint_path))
+    work = [joblib.delayed(settings_after_a_copy_in_a_context)(model)] * 2
+    for backend in ("loky", "multiprocessing"):
+        with config_context(leakage="raise"):
+            assert joblib.Parallel(2, backend=backend)(work) == ["raise"] * 2
+        assert joblib.Parallel(2, backend=backend)(work) == ["warn"] * 2
 
 
 def ask(message):

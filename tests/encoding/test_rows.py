@@ -80,9 +80,10 @@ def test_epochs_of_one_night_are_taken_from_the_right_places(embed, cohort):
     np.testing.assert_array_equal(embed(X[order]), embed(X)[order])
 
 
-def test_a_subjects_row_is_the_mean_of_its_nights(embed, cohort):
+def test_a_subjects_row_is_the_mean_of_its_nights(embed, cohort, of_one_subject):
     nights = embed(cohort[:3])
-    np.testing.assert_allclose(embed([cohort[:3]])[0], nights.mean(axis=0), rtol=1e-5, atol=1e-6)
+    (row,) = embed([of_one_subject(cohort[:3])])
+    np.testing.assert_allclose(row, nights.mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
 def test_a_list_of_one_night_is_that_night(embed, cohort):

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import hashlib
 import os
 import signal
 import warnings
@@ -20,6 +21,7 @@ from sleep2vec_sklearn import (
     Sleep2VecTransformer,
     config_context,
     get_config,
+    read_recording,
 )
 from sleep2vec_sklearn.encoding import engine, spread
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
@@ -110,27 +112,16 @@ def processes_that_read(folder):
 
 
 @pytest.mark.parametrize("cache", ["memory", None])
-def test_rows_spread_equal_rows_of_one_process(elsewhere, embed, checkpoint_path, cohort, cache):
-    for X in (cohort, [cohort[:3], cohort[3:5]], EpochSequence(cohort)[5:150:3]):
+def test_rows_spread_equal_rows_of_one_process(
+    elsewhere, embed, checkpoint_path, cohort, of_one_subject, cache
+):
+    subjects = [of_one_subject(cohort[:3]), of_one_subject(cohort[3:5])]
+    for X in (cohort, subjects, EpochSequence(cohort)[5:150:3]):
         transformer = Sleep2VecTransformer(checkpoint_path, cache=cache)
         MEMORY_CACHE.clear()
         with elsewhere():
             rows = transformer.fit_transform(X)
         np.testing.assert_array_equal(rows, embed(X))
-
-
-def test_rows_are_equal_whatever_the_number_of_threads(elsewhere, embed, checkpoint_path):
-    import torch
-
-    nights = make_nights(4)
-    torch.set_num_threads(2)
-    try:
-        expected = embed(nights)
-        with elsewhere():
-            rows = Sleep2VecTransformer(checkpoint_path, cache=None).fit_transform(nights)
-    finally:
-        torch.set_num_threads(1)
-    np.testing.assert_array_equal(rows, expected)
 
 
 def test_weights_in_memory_are_sent(elsewhere, embed, checkpoint_in_memory, cohort):
@@ -167,6 +158,42 @@ def test_nights_in_memory_are_not_sent_out(spread_out, checkpoint_path, tmp_path
         rows = transformer.transform(make_nights(5, tmp_path))
     assert len(processes_that_read(tmp_path)) == 2
     np.testing.assert_array_equal(rows, embed(make_nights(5)))
+
+
+@pytest.fixture
+def files_read_here(monkeypatch):
+    """Names of the files that this process has hashed."""
+    names, digest = [], hashlib.file_digest
+
+    def counted(file, *options):
+        names.append(Path(file.name).name)
+        return digest(file, *options)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    return names
+
+
+def test_files_are_read_by_workers_alone(
+    elsewhere, spread_out, checkpoint_path, noise, tmp_path, files_read_here, monkeypatch
+):
+    for i in range(4):
+        np.savez(tmp_path / f"n{i}.npz", spo2=noise("spo2", seed=i)[0])
+
+    def read():
+        return [read_recording(tmp_path / f"n{i}.npz") for i in range(4)]
+
+    transformer = Sleep2VecTransformer(checkpoint_path).fit(read())
+    transformer.transform(make_nights(1))
+    with elsewhere():
+        rows = transformer.transform(read())
+    monkeypatch.setattr(spread._Spread, "_dispatch", None)
+    with spread_out():
+        again = transformer.transform(read())
+    np.testing.assert_array_equal(again, rows)
+    assert files_read_here == []
+    os.utime(tmp_path / "n0.npz", (0, 0))
+    transformer.transform(read())
+    assert files_read_here == ["n0.npz"]
 
 
 def test_a_folder_is_shared_by_workers(elsewhere, embed, checkpoint_path, tmp_path):
@@ -250,14 +277,14 @@ def test_a_night_that_fails_is_a_nan_row_or_the_error(elsewhere, checkpoint_path
 
 def test_a_checkpoint_that_workers_do_not_see_is_explained(checkpoint_in_memory, tmp_path):
     gone = str(tmp_path / "gone.safetensors")
-    work = Work(gone, "0" * 64, (), "last", "float32", "cpu", 1, None, None, None, "here")
+    work = Work(gone, "0" * 64, (), "last", "float32", "cpu", 1, None, None)
     with pytest.raises(CheckpointError, match=r"in a worker: no checkpoint.*load_checkpoint\(path"):
         work.find_checkpoint(None)
 
 
 def test_another_checkpoint_under_the_workers_path_is_noticed(checkpoint_path):
     path = str(checkpoint_path)
-    work = Work(path, "0" * 64, (), "last", "float32", "cpu", 1, None, None, None, "here")
+    work = Work(path, "0" * 64, (), "last", "float32", "cpu", 1, None, None)
     with pytest.raises(
         CheckpointError, match=r"in a worker, .* has sha256 .* and not 000000000000"
     ):
@@ -266,7 +293,7 @@ def test_another_checkpoint_under_the_workers_path_is_noticed(checkpoint_path):
 
 def test_weights_are_unpacked_once(checkpoint_in_memory):
     weights, sha256 = packed(checkpoint_in_memory), checkpoint_in_memory.sha256
-    work = Work(None, sha256, (), "last", "float32", "cpu", 1, None, None, None, "here")
+    work = Work(None, sha256, (), "last", "float32", "cpu", 1, None, None)
     assert work.find_checkpoint(weights) is work.find_checkpoint(None)
 
 

@@ -217,7 +217,7 @@ def test_missing_files_folders_and_lightning_checkpoints(tmp_path):
         load_checkpoint(tmp_path / "none.safetensors")
     with pytest.raises(CheckpointError, match="folder"):
         load_checkpoint(tmp_path)
-    with pytest.raises(CheckpointError, match="not supported yet in this version"):
+    with pytest.raises(CheckpointError, match="no checkpoint"):
         load_checkpoint("epoch=0-step=6.ckpt")
 
 

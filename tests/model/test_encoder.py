@@ -8,9 +8,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.functional import gelu, layer_norm
+from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
-from sleep2vec_sklearn.model.encoder import Attention, Block, RoFormer, RotaryPositions, rotate
+from sleep2vec_sklearn.model.encoder import (
+    Attention,
+    Block,
+    RoFormer,
+    RotaryPositions,
+    attend_by_head,
+    rotate,
+)
 
 few = settings(max_examples=30)
 
@@ -221,3 +228,31 @@ def test_dropout_acts_in_training_alone(config):
         first, second = (list(encoder(embeddings)) for _ in range(2))
     assert not torch.equal(first[0], second[0])
     assert not torch.equal(first[-1], second[-1])
+
+
+@pytest.mark.parametrize("n_hidden", [None, 0, 7])
+def test_attention_by_head_is_that_of_torch(n_hidden):
+    query, key, value = (noise(2, 3, 40, 8, seed=seed) for seed in range(3))
+    mask = None if n_hidden is None else torch.ones(2, 1, 1, 40, dtype=torch.bool)
+    if n_hidden:
+        mask[1, ..., -n_hidden:] = False
+    expected = scaled_dot_product_attention(query, key, value, mask)
+    torch.testing.assert_close(attend_by_head(query, key, value, mask), expected)
+
+
+def test_a_long_night_in_bfloat16_is_near_the_one_in_float32(make, monkeypatch):
+    encoder, embeddings = make(RoFormer), noise(1, 600, 32)
+    heads = []
+    monkeypatch.setattr(
+        "sleep2vec_sklearn.model.encoder.attend_by_head",
+        lambda *args: heads.append(args[0].dtype) or attend_by_head(*args),
+    )
+    valid = torch.arange(600)[None] < 550
+    with torch.inference_mode():
+        expected = list(encoder(embeddings, valid))[-1]
+        assert heads == []
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = list(encoder(embeddings, valid))[-1]
+    assert set(heads) == {torch.bfloat16}
+    alike = torch.cosine_similarity(found[valid].float(), expected[valid], dim=-1)
+    assert alike.min() > 0.99

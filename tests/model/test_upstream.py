@@ -12,7 +12,7 @@ def test_rates_come_from_the_widths(upstream):
     document["model"]["channels"][2]["input_dim"] = 960
     ibi, _, actigraphy = config_from_upstream(document).modalities
     assert (ibi.name, ibi.conditioning.rate, ibi.conditioning.width) == ("ibi", 4.0, 120)
-    assert (actigraphy.conditioning.rate, actigraphy.conditioning.scaling) == (32.0, "robust")
+    assert (actigraphy.conditioning.rate, actigraphy.conditioning.min_rate) == (32.0, 16.0)
 
 
 def test_the_bare_model_config_of_a_checkpoint_is_read_too(upstream):

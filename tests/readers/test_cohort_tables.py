@@ -46,6 +46,28 @@ def test_an_id_that_is_given_goes_before_the_name(nights):
     assert [night.id for night in read(table)] == ["7", "b"]
 
 
+def test_names_in_a_file_are_text(nights):
+    folder = nights("0001.edf", "1.edf")
+    names = {"path": ["0001.edf", "1.edf"], "subject": ["007", "7"], "id": ["010", "10"]}
+    pd.DataFrame({**names, "age": [70, 20]}).to_csv(folder / "metadata.csv", index=False)
+    cohort = read(folder)
+    assert [(night.subject, night.id) for night in cohort] == [("007", "010"), ("7", "10")]
+    assert cohort.metadata["subject"].tolist() == ["007", "7"]
+    assert cohort.metadata["age"].tolist() == [70, 20]
+
+
+@pytest.mark.parametrize("column", ["id", "recording", "nsrrid", "file"])
+def test_names_in_a_file_are_joined_as_text(nights, tmp_path, column):
+    folder = nights("0001.edf", "1.edf")
+    extra = {column: ["1", "0001"], "subject": ["07", "007"], "bmi": [22, 31]}
+    pd.DataFrame(extra).to_csv(tmp_path / "extra.csv", index=False)
+    cohort = read(folder, metadata=tmp_path / "extra.csv")
+    assert [(n.id, n.subject, n.metadata["bmi"]) for n in cohort] == [
+        ("0001", "007", 31),
+        ("1", "07", 22),
+    ]
+
+
 def test_hidden_files_and_labels_are_not_nights(nights):
     folder = nights("a.edf", ".hidden.edf", "z-Hypnogram.edf", "notes.docx.edf")
     (folder / "readme.txt").write_text("no night")

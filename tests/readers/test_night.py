@@ -12,7 +12,7 @@ import pytest
 
 from sleep2vec_sklearn import describe_channels, read_recording
 from sleep2vec_sklearn.errors import NoUsableChannelError, ReadError, RecordingWarning
-from sleep2vec_sklearn.readers.siblings import find_hypnogram, subject_of
+from sleep2vec_sklearn.readers.siblings import find_hypnograms, subject_of
 
 PATIENT = "mustermann"
 
@@ -60,13 +60,30 @@ def test_the_hypnogram_of_sleep_edf_is_found_by_its_name(write_edf, stages_of):
 def test_hypnograms_beside_a_recording_are_found(write_edf, name):
     path = write_edf()
     path.with_name(name).write_text("onset,duration,stage\n")
-    assert find_hypnogram(path) == path.with_name(name)
+    assert find_hypnograms(path) == [path.with_name(name)]
+
+
+@pytest.mark.parametrize("content", ["nothing", "no stage"])
+def test_labels_are_taken_from_the_next_file_where_the_first_has_none(write_edf, content):
+    path = write_edf("night-PSG.edf", seconds=60)
+    empty = write_edf("night-Hypnogram.edf", annotations=[(1.0, 2.0, "Apnea")], seconds=60)
+    if content == "nothing":
+        empty.write_bytes(b"")
+    with pytest.raises(ReadError, match=r"night-Hypnogram\.edf"):
+        read_recording(path)
+    path.with_name("night_hypnogram.csv").write_text("onset,duration,stage\n0,30,W\n30,30,R\n")
+    night = read_recording(path)
+    assert night.stages.tolist() == [0, 4]
+    told = "labels are from night_hypnogram.csv, as night-Hypnogram.edf holds none that can be read"
+    assert told in night.notes
+    with pytest.raises(ReadError, match=r"night-Hypnogram\.edf"):
+        read_recording(path, hypnogram=empty)
 
 
 def test_a_table_without_stages_is_no_hypnogram(write_edf):
     path = write_edf()
     path.with_suffix(".csv").write_text("age,bmi\n1,2\n")
-    assert find_hypnogram(path) is None
+    assert find_hypnograms(path) == []
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(60, [-1, -1, 2, 4]), (-30, [4, -1, -1, -1])])

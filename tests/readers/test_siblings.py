@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from sleep2vec_sklearn.readers.siblings import find_hypnogram, is_hypnogram_name, subject_of
+from sleep2vec_sklearn.readers.siblings import find_hypnograms, is_hypnogram_name, subject_of
 
 
 @pytest.fixture
@@ -15,8 +15,8 @@ def beside(tmp_path):
     def find(recording, *others, text="onset,stage\n0,W\n"):
         for name in (recording, *others):
             (tmp_path / name).write_text(text)
-        found = find_hypnogram(tmp_path / recording)
-        return found and found.name
+        found = find_hypnograms(tmp_path / recording)
+        return found[0].name if found else None
 
     return find
 
@@ -34,6 +34,17 @@ def test_labels_are_known_by_the_name_of_their_night(beside, name):
 
 def test_labels_in_the_nsrr_form_go_before_those_of_its_software(beside):
     assert beside("n.edf", "n-profusion.xml", "n-nsrr.xml", "n.xml") == "n-nsrr.xml"
+
+
+def test_all_that_are_there_are_found_in_order(tmp_path):
+    for name in ("SC4001E0-PSG.edf", "SC4001EV-Hypnogram.edf", "SC4001EC-Hypnogram.edf"):
+        (tmp_path / name).touch()
+    (tmp_path / "SC4001E0_hypnogram.csv").touch()
+    assert [path.name for path in find_hypnograms(tmp_path / "SC4001E0-PSG.edf")] == [
+        "SC4001EC-Hypnogram.edf",
+        "SC4001EV-Hypnogram.edf",
+        "SC4001E0_hypnogram.csv",
+    ]
 
 
 def test_a_name_that_only_begins_alike_is_another_night(beside):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import InvalidSignalError
-from sleep2vec_sklearn.signals import MODALITIES, Signal
+from sleep2vec_sklearn.signals import MODALITIES, Conditioning, Signal
 from sleep2vec_sklearn.signals.conditioning import condition
 from tests.strategies import NATIVE_RATES, signals
 
@@ -200,3 +200,19 @@ def test_the_samples_given_are_left_alone(eeg):
     eeg.flags.writeable = False
     conditioned("eeg", eeg)
     np.testing.assert_array_equal(eeg, before)
+
+
+@pytest.mark.parametrize("rate", [16, 32, 64])
+def test_acceleration_stays_acceleration_where_the_encoder_takes_it(rate):
+    taken = Conditioning(rate=32, min_rate=16, scaling="absolute")
+    seconds = np.arange(N_EPOCHS * 30 * rate) / rate
+    signal = Signal(1 + 0.5 * np.sin(seconds), rate, "g")
+    found = condition(signal, MODALITIES["actigraphy"], taken, N_EPOCHS).epochs
+    expected = 1 + 0.5 * np.sin(np.arange(found.size) / 32)
+    np.testing.assert_allclose(found.reshape(-1)[99:-99], expected[99:-99], atol=2e-3)
+
+
+def test_counts_are_not_taken_for_acceleration():
+    taken = Conditioning(rate=32, min_rate=16)
+    with pytest.raises(InvalidSignalError, match=r"'actigraphy' is in counts.*vector magnitude"):
+        condition(Signal(np.arange(120.0), 1, "counts"), MODALITIES["actigraphy"], taken, N_EPOCHS)

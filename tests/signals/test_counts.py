@@ -62,6 +62,8 @@ def test_a_device_that_was_off_is_a_gap():
 
 def test_no_epoch_at_all_is_a_gap():
     assert np.isnan(counts_from_epochs([], [], duration=60)[0]).tolist() == [True] * 60
+    with pytest.raises(InvalidSignalError, match=r"0 epochs.*Leave the modality out, or pass dur"):
+        counts_from_epochs([], [])
 
 
 def test_touching_epochs_do_not_overlap():

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.errors import InvalidRecordingError, UnknownModalityError
-from sleep2vec_sklearn.signals.recording import as_names, as_recording, describe_place
+from sleep2vec_sklearn.signals import as_recording
+from sleep2vec_sklearn.signals.naming import as_names, describe_place
 from tests.strategies import recordings
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.errors import InvalidRecordingError, InvalidSignalError, UnknownModalityError
+from sleep2vec_sklearn.signals import Signal
 from tests.strategies import montages
 
 
@@ -32,17 +33,31 @@ def test_no_samples_are_copied(noise):
     assert np.shares_memory(Recording({"eeg": values})["eeg"], values)
 
 
-@pytest.mark.parametrize("form", ["pair", "rates", "epochs"])
+@pytest.mark.parametrize("form", ["pair", "rates", "epochs", "signal"])
 def test_the_forms_of_a_value_mean_the_same(form):
     values = np.arange(6000.0)
     night = {
         "pair": lambda: Recording({"eeg": (values, 100)}),
         "rates": lambda: Recording({"eeg": values}, rates={"eeg": 100}),
         "epochs": lambda: Recording({"eeg": values.reshape(2, 3000)}),
+        "signal": lambda: Recording({"eeg": Signal(values, 100.0, "uV")}, rates={"eeg": 100}),
     }[form]()
     assert (night.n_epochs, night.rates, night.modalities) == (2, {"eeg": 100.0}, ("eeg",))
     np.testing.assert_array_equal(night["eeg"], values)
     assert night.fingerprint == Recording({"eeg": (values, 100.0)}).fingerprint
+
+
+def test_what_is_read_from_a_recording_makes_one(night):
+    again = Recording(night.read())
+    assert (again.rates, again.units, again.n_epochs) == (night.rates, night.units, night.n_epochs)
+    assert again.fingerprint == night.fingerprint
+
+
+@pytest.mark.parametrize("options", [{"rates": {"eeg": 50}}, {"units": {"eeg": "mV"}}])
+def test_a_signal_that_contradicts_what_is_said_of_it_is_refused(options):
+    (what,) = options
+    with pytest.raises(InvalidSignalError, match=rf"'eeg' is a Signal .* but {what} has .*Drop it"):
+        Recording({"eeg": Signal(np.zeros(6000), 100.0, "uV")}, **options)
 
 
 def test_a_rate_that_contradicts_the_epochs_is_refused():

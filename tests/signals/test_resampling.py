@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import resample_poly
 
 from sleep2vec_sklearn.signals.resampling import _as_whole_numbers, resample
 
@@ -150,3 +151,27 @@ def test_a_ramp_does_not_ring_at_its_ends():
     ramp = np.linspace(0, 100, 5120).astype(np.float32)
     found = resample(ramp, 512, 128, "polyphase")
     np.testing.assert_allclose(found, ramp[::4], atol=0.2)
+
+
+@settings(max_examples=60)
+@given(
+    rates=st.sampled_from(
+        [(256, 128), (125, 128), (200, 128), (500, 128), (32, 4), (1000, 4), (100, 200), (127, 128)]
+    ),
+    n_samples=st.integers(1000, 30_000),
+)
+def test_a_waveform_is_resampled_as_scipy_does(rates, n_samples):
+    from_rate, to_rate = rates
+    noise = np.random.default_rng(n_samples).normal(np.linspace(-5, 9, n_samples))
+    values = noise.astype(np.float32)
+    up, down = _as_whole_numbers(to_rate, from_rate)
+    expected = resample_poly(values.astype(np.float64), up, down, padtype="line")
+    found = resample(values, from_rate, to_rate, "polyphase")
+    np.testing.assert_allclose(found, expected, atol=5e-5)
+
+
+def test_samples_given_to_be_resampled_are_left_alone():
+    values = np.arange(5000, dtype=np.float32)
+    values.flags.writeable = False
+    resample(values, 256, 128, "polyphase")
+    assert values[-1] == 4999

@@ -78,8 +78,10 @@ def test_names_of_stages_lead_back_to_them(stages):
     assert as_stages([stage.name for stage in stages]).tolist() == stages
 
 
-def test_true_and_false_are_wake_and_n1():
-    assert as_stages(np.array([True, False])).tolist() == [1, 0]
+@pytest.mark.parametrize("dtype", ["bool", "boolean", "object"])
+def test_asleep_or_not_is_no_stage(dtype):
+    with pytest.raises(InvalidRecordingError, match="unknown sleep stage 'False', 'True'; accept"):
+        as_stages(pd.Series([True, False], dtype=dtype))
 
 
 def test_each_unknown_label_is_named_once_and_at_most_five():

@@ -113,3 +113,12 @@ def test_training_goes_on_over_a_full_disk(pretrainer, montage_store, tmp_path, 
         fitted = pretrainer(state_dir=tmp_path / "state").fit(montage_store)
     assert fitted.net_.step_ == 6
     assert os.listdir(tmp_path / "state") == []
+
+
+def test_a_second_fit_does_not_take_the_first_ones_state(pretrainer, montage_store, tmp_path):
+    fitted = pretrainer(state_dir=tmp_path, warm_start=True).fit(montage_store)
+    with pytest.raises(TrainingError, match="begins_at_step: 0 in the state, 6 now"):
+        fitted.fit(montage_store)
+    again = fitted.set_params(state_dir=tmp_path / "second").fit(montage_store)
+    assert again.net_.step_ == 12
+    assert (tmp_path / "second" / "state.pt").exists()

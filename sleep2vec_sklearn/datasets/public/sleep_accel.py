@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,10 @@ def _as_epochs(labels: np.ndarray) -> np.ndarray:
 
 def _read_table(path: Path, **options) -> np.ndarray:
     try:
-        table = np.loadtxt(path, ndmin=2, **options)
+        with warnings.catch_warnings():
+            # of a file without a row, which is an error here
+            warnings.filterwarnings("ignore", "loadtxt", UserWarning)
+            table = np.loadtxt(path, ndmin=2, **options)
     except (OSError, ValueError) as error:
         raise ReadError(
             f"{path} cannot be read: {error}. Accepted is a table of seconds and values, as in "

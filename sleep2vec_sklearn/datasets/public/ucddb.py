@@ -89,6 +89,7 @@ class _NpzSource:
 
     def __init__(self, path: Path, n_epochs: int):
         self.path = path
+        self.files = (path,)
         self.layout = {"eeg": SignalLayout(_RATE, "mV", n_epochs * _WIDTH)}
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
@@ -103,7 +104,7 @@ class _NpzSource:
         return {"eeg": Signal(values, layout.rate, layout.unit)}
 
     def fingerprint(self) -> str:
-        return fingerprint_of([self.path], "ucddb")
+        return fingerprint_of(self.files, "ucddb")
 
 
 def _load(path: Path, *names: str) -> list[np.ndarray]:

@@ -3,8 +3,9 @@
 
 An entry is written beside the others and moved to its place at once, so a reader sees all of it
 or nothing, whoever else writes and whenever a process is killed. What a killed process leaves
-behind is swept an hour later. A folder that cannot be used costs time, never a row: complaints
-are kept for the caller to tell.
+behind is swept an hour later. Each format has a folder of its own, so that versions of the library
+share one without deleting what the other wrote. A folder that cannot be used costs time, never a
+row: complaints are kept for the caller to tell.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from .entry import DamagedEntryError, EncodedModality, pack, unpack
+from .entry import FORMAT_VERSION, DamagedEntryError, EncodedModality, pack, unpack
 
 __all__ = ["DiskCache"]
 
 _SUFFIX = ".tokens"
+_FORMAT = "tokens-v"
 _UNFINISHED = "unfinished"
 _SECONDS_UNTIL_SWEPT = 3600
+_SECONDS_UNTIL_USED_AGAIN = 3600
 _KEY_LENGTH = 64
 
 _logger = logging.getLogger("sleep2vec_sklearn")
@@ -41,6 +44,7 @@ class DiskCache:
 
     def __init__(self, folder):
         self.folder = Path(folder)
+        self._entries = self.folder / f"{_FORMAT}{FORMAT_VERSION}"
         self._complaint: str | None = None
         self._swept = False
         self._logged = False
@@ -55,7 +59,9 @@ class DiskCache:
         """The entry, or None; one that is damaged or of another format is dropped."""
         path = self._place_of(key)
         try:
-            return unpack(key, path.read_bytes())
+            found = unpack(key, path.read_bytes())
+            _note_use(path)
+            return found
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -74,7 +80,7 @@ class DiskCache:
         try:
             temporary.parent.mkdir(parents=True, exist_ok=True)
             self._sweep_once()
-            place.parent.mkdir(exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
             _write(temporary, pack(key, value))
             os.replace(temporary, place)
         except OSError as error:
@@ -92,7 +98,7 @@ class DiskCache:
         return complaint
 
     def size(self) -> tuple[int, int]:
-        """Number of entries, and their bytes."""
+        """Number of entries of any format, and their bytes."""
         sizes = []
         for path in self._files():
             with contextlib.suppress(OSError):
@@ -100,16 +106,43 @@ class DiskCache:
         return len(sizes), sum(sizes)
 
     def clear(self) -> None:
-        """Delete every entry, and nothing else that is in the folder."""
+        """Delete every entry of any format, and nothing else that is in the folder."""
         for path in self._files():
             with contextlib.suppress(OSError):
                 path.unlink()
 
+    def reduce(self, bytes_limit: int | None = None, oldest: float | None = None) -> None:
+        """Delete the entries that were not used for longest, until the rest fits.
+
+        Parameters
+        ----------
+        bytes_limit : int, optional
+            Of all entries together.
+        oldest : float, optional
+            Entries last used before this time, in seconds since the epoch, are deleted.
+        """
+        entries = []
+        for path in self._files():
+            # another process may delete it first
+            with contextlib.suppress(OSError):
+                state = path.stat()
+                entries.append((state.st_mtime, path, state.st_size))
+        # by name too, so that two processes at once choose the same ones
+        entries.sort()
+        total = sum(size for *_, size in entries)
+        for used, path, size in entries:
+            surplus = bytes_limit is not None and total > bytes_limit
+            if not surplus and (oldest is None or used >= oldest):
+                break
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+                total -= size
+
     def _place_of(self, key: str) -> Path:
-        return self.folder / key[:2] / (key + _SUFFIX)
+        return self._entries / key[:2] / (key + _SUFFIX)
 
     def _files(self) -> Iterator[Path]:
-        for path in self.folder.glob(f"??/*{_SUFFIX}"):
+        for path in self.folder.glob(f"{_FORMAT}[0-9]*/??/*{_SUFFIX}"):
             if len(path.stem) == _KEY_LENGTH and path.stem.startswith(path.parent.name):
                 yield path
 
@@ -136,6 +169,15 @@ class DiskCache:
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()
+
+
+def _note_use(path: Path) -> None:
+    """Make a file as new as its last use; its time of access is not kept on every system."""
+    now = time.time()
+    # not each time, as that is traffic on a shared file system
+    with contextlib.suppress(OSError):
+        if path.stat().st_mtime < now - _SECONDS_UNTIL_USED_AGAIN:
+            os.utime(path, (now, now))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -6,7 +6,10 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from dataclasses import dataclass
+from datetime import timedelta
+from numbers import Integral
 from pathlib import Path
 
 from ...config import get_config
@@ -169,15 +172,26 @@ def cache_info(directory=None) -> CacheInfo:
     )
 
 
-def clear_cache(directory=None) -> None:
-    """Forget all tokens in memory, and delete those of a folder.
+def clear_cache(directory=None, *, bytes_limit=None, age_limit: timedelta | None = None) -> None:
+    """Forget all tokens in memory and delete those of a folder, or bring the folder to a size.
 
-    Only the cache's own files are deleted.
+    Only the cache's own files are deleted. Other processes may use the folder meanwhile: what is
+    gone is encoded again when it is needed.
 
     Parameters
     ----------
     directory : path-like, optional
         Folder of a disk cache; that of ``set_config(cache_dir=...)`` by default.
+    bytes_limit : int or str, optional
+        Keep that much of the folder, such as ``"20G"``; what was not used for longest goes first.
+    age_limit : timedelta, optional
+        Delete what was not used for so long. As ``bytes_limit``, which may be given too, it is
+        that of ``joblib.Memory.reduce_size`` and leaves the memory alone.
+
+    Raises
+    ------
+    ValueError
+        If a limit is given without a folder, or is none.
 
     Examples
     --------
@@ -186,11 +200,47 @@ def clear_cache(directory=None) -> None:
     >>> cache_info().n_entries
     0
     """
-    MEMORY_CACHE.clear()
-    _counts.reset()
     disk = _disk(directory or get_config()["cache_dir"])
-    if disk is not None:
-        disk.clear()
+    if bytes_limit is None and age_limit is None:
+        MEMORY_CACHE.clear()
+        _counts.reset()
+        if disk is not None:
+            disk.clear()
+        return
+    limit, oldest = _as_bytes(bytes_limit), _as_time(age_limit)
+    if disk is None:
+        raise ValueError(
+            "limits are those of a folder, and none is set. Pass clear_cache(directory, ...), or "
+            "set_config(cache_bytes=...) to bound the memory."
+        )
+    disk.reduce(limit, oldest)
+
+
+def _as_bytes(limit) -> int | None:
+    if limit is None:
+        return None
+    n_bytes = limit
+    if isinstance(limit, str):
+        from joblib.disk import memstr_to_bytes
+
+        with contextlib.suppress(ValueError, IndexError, OverflowError):
+            n_bytes = memstr_to_bytes(limit)
+    if isinstance(n_bytes, bool) or not isinstance(n_bytes, Integral) or n_bytes < 0:
+        raise ValueError(
+            f"bytes_limit must be a number of bytes, or text such as '20G' or '500M'; got "
+            f"{limit!r}."
+        )
+    return int(n_bytes)
+
+
+def _as_time(age: timedelta | None) -> float | None:
+    if age is None:
+        return None
+    if not isinstance(age, timedelta) or age < timedelta(0):
+        raise ValueError(
+            f"age_limit must be a timedelta, such as datetime.timedelta(days=30); got {age!r}."
+        )
+    return time.time() - age.total_seconds()
 
 
 def _disk(folder) -> DiskCache | None:
