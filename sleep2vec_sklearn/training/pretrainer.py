@@ -297,16 +297,18 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         return getattr(self, "net_", None) if wanted else None
 
     def _fit(self, X, metadata, sample_weight, net, epochs: int | None) -> None:
-        from .distributed import rank
+        from .distributed import broadcast_value, rank
         from .run import Run
         from .state import RunFolder
 
         folder = state = None
         if self.state_dir is not None and epochs is None:
             folder = RunFolder(self.state_dir)
-            state = folder.load()
             if rank() == 0:
+                state = folder.load()
                 folder.tidy()
+            # another machine may see the folder as it was, or not at all
+            state = broadcast_value(state)
         seed = self._choose_seed(net, state)
         run = Run(self, X, metadata, sample_weight, seed, net)
         if net is not None and epochs is None:

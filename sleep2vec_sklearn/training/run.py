@@ -142,8 +142,10 @@ class Run:
         objective = Objective(p.objective, **{name: getattr(p, name) for name in names})
         names = ("accumulate", "weight_decay", "warmup", "lr_floor", "clip", "ema_decay")
         names += ("n_workers", "save_every", "patience", "lr", "max_epochs", "batch_size")
+        module = convert_batchnorm(module).to(self.device)
+        broadcast_module(module)
         net = PretrainingNet(
-            convert_batchnorm(module),
+            module,
             objective,
             seed=self.seed,
             precision=self.precision,
@@ -151,7 +153,6 @@ class Run:
             callbacks=self._callbacks(),
             **{name: getattr(p, name) for name in names},
         ).initialize()
-        broadcast_module(net.module_)
         if earlier is not None:
             net.continue_from(earlier)
         return net

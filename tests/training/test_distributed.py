@@ -177,6 +177,7 @@ def store(tmp_path_factory, montages):
 SLOWLY = {"lr": 1e-4}
 RUNS = [
     {},
+    {"batch_size": 3},
     {"cls": True, "objective": "info_nce", "accumulate": 2},
     {"sensor_loss": 0.5, "max_shift": 2, "prediction": 1.0, "context_epochs": 30},
 ]
@@ -200,7 +201,8 @@ def test_a_run_goes_on_with_another_number_of_processes(two_ranks, store, tmp_pa
     expected = steps.pretrained(store, [tmp_path / "whole"], SLOWLY)
     parts = [two_ranks, lambda task, *arguments: [task(*arguments)]]
     begin, go_on = reversed(parts) if alone_at_first else parts
-    request = steps.pretrained, store, [tmp_path, tmp_path], SLOWLY
+    folders = [tmp_path / "seen by the first", tmp_path / "elsewhere"]
+    request = steps.pretrained, store, folders, SLOWLY
     assert not any(begin(*request, 5))
     for found in go_on(*request):
         close(found, expected)
