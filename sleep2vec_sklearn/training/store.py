@@ -176,6 +176,15 @@ class NightStore:
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def shape(self) -> tuple[int]:
+        """The number of nights, by which scikit-learn knows what it may split."""
+        return (len(self),)
+
+    def __getitem__(self, nights) -> NightStore:
+        """:meth:`take`, as scikit-learn's splitters write it."""
+        return self.take(nights[0] if isinstance(nights, tuple) else nights)
+
     def __repr__(self) -> str:
         subjects = self.table["subject"].nunique()
         return f"NightStore({len(self)} nights of {subjects} subjects, {', '.join(self.contents)})"
@@ -255,7 +264,7 @@ class NightStore:
         nights : int array, bool array or slice
             As for ``table.iloc``.
         """
-        places = np.arange(len(self))[nights]
+        places = np.atleast_1d(np.arange(len(self))[nights])
         smaller = NightStore(self.contents, self._table.take(places), self._reader.take(places))
         smaller.failures = self.failures
         return smaller

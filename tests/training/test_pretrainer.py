@@ -139,15 +139,19 @@ def test_training_lowers_the_loss_and_finds_epochs_again(pretrainer, montage_sto
     assert found.median_rank < found.n_candidates / 3
 
 
-def test_a_grid_search_takes_it(pretrainer, montages):
+def test_a_grid_search_takes_recordings_and_stores_alike(pretrainer, montages, montage_store):
     search = GridSearchCV(
         pretrainer(max_epochs=1, validation=0, batch_size=2),
         {"hidden_size": np.array([4, 8]), "lr": [1e-3]},
         cv=2,
-    ).fit(montages)
-    assert search.cv_results_["mean_test_score"].shape == (2,)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    assert isinstance(search.best_estimator_.checkpoint().sha256, str)
+    )
+    scores = [
+        clone(search).fit(nights).cv_results_["mean_test_score"]
+        for nights in (montages, montage_store)
+    ]
+    assert scores[0].shape == (2,)
+    assert np.isfinite(scores[0]).all()
+    np.testing.assert_array_equal(*scores)
 
 
 def test_it_is_cloned_and_pickled(fitted, montages):
