@@ -15,6 +15,7 @@ from sleep2vec_sklearn.model.encoder import (
     Block,
     RoFormer,
     RotaryPositions,
+    attend_at_once,
     attend_by_head,
     rotate,
 )
@@ -230,14 +231,15 @@ def test_dropout_acts_in_training_alone(config):
     assert not torch.equal(first[-1], second[-1])
 
 
+@pytest.mark.parametrize("attend", [attend_at_once, attend_by_head])
 @pytest.mark.parametrize("n_hidden", [None, 0, 7])
-def test_attention_by_head_is_that_of_torch(n_hidden):
+def test_attention_in_plain_products_is_that_of_torch(n_hidden, attend):
     query, key, value = (noise(2, 3, 40, 8, seed=seed) for seed in range(3))
     mask = None if n_hidden is None else torch.ones(2, 1, 1, 40, dtype=torch.bool)
     if n_hidden:
         mask[1, ..., -n_hidden:] = False
     expected = scaled_dot_product_attention(query, key, value, mask)
-    torch.testing.assert_close(attend_by_head(query, key, value, mask), expected)
+    torch.testing.assert_close(attend(query, key, value, mask), expected)
 
 
 def test_a_long_night_in_bfloat16_is_near_the_one_in_float32(make, monkeypatch):
@@ -256,3 +258,21 @@ def test_a_long_night_in_bfloat16_is_near_the_one_in_float32(make, monkeypatch):
     assert set(heads) == {torch.bfloat16}
     alike = torch.cosine_similarity(found[valid].float(), expected[valid], dim=-1)
     assert alike.min() > 0.99
+
+
+@pytest.mark.parametrize("n_hidden", [None, 7])
+def test_gradients_in_bfloat16_are_near_those_in_float32(make, monkeypatch, n_hidden):
+    encoder, gradients, used = make(RoFormer), [], []
+    monkeypatch.setattr(
+        "sleep2vec_sklearn.model.encoder.attend_at_once",
+        lambda *args: used.append(args[0].dtype) or attend_at_once(*args),
+    )
+    valid = None if n_hidden is None else torch.arange(40)[None] < 40 - n_hidden
+    for half in (False, True):
+        embeddings = noise(1, 40, 32).requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            hidden = list(encoder(embeddings, valid))[-1]
+        (hidden.float() * noise(1, 40, 32, seed=1)).sum().backward()
+        gradients.append(embeddings.grad.flatten())
+    assert set(used) == {torch.bfloat16}
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.99
