@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--sizes", nargs="+", default=["8x120", "2x960"], help="windows x epochs")
-    parser.add_argument("--nights", type=int, default=16, help="of the store")
+    parser.add_argument("--nights", type=int, default=48, help="of the store")
     parser.add_argument("--store-steps", type=int, default=60)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
+from sleep2vec_sklearn.model import encoder as encoders
 from sleep2vec_sklearn.model.encoder import (
     Attention,
     Block,
@@ -238,8 +239,13 @@ def test_attention_in_plain_products_is_that_of_torch(n_hidden, attend):
     mask = None if n_hidden is None else torch.ones(2, 1, 1, 40, dtype=torch.bool)
     if n_hidden:
         mask[1, ..., -n_hidden:] = False
-    expected = scaled_dot_product_attention(query, key, value, mask)
-    torch.testing.assert_close(attend(query, key, value, mask), expected)
+    results = []
+    for function in (attend, scaled_dot_product_attention):
+        given = [t.clone().requires_grad_() for t in (query, key, value)]
+        mixed = function(*given, mask)
+        (mixed * noise(2, 3, 40, 8, seed=4)).sum().backward()
+        results.append([mixed, *(t.grad for t in given)])
+    torch.testing.assert_close(*results)
 
 
 def test_a_long_night_in_bfloat16_is_near_the_one_in_float32(make, monkeypatch):
@@ -260,19 +266,22 @@ def test_a_long_night_in_bfloat16_is_near_the_one_in_float32(make, monkeypatch):
     assert alike.min() > 0.99
 
 
-@pytest.mark.parametrize("n_hidden", [None, 7])
-def test_gradients_in_bfloat16_are_near_those_in_float32(make, monkeypatch, n_hidden):
+@pytest.mark.parametrize(("length", "name"), [(40, "at_once"), (520, "by_head")])
+@pytest.mark.parametrize("n_hidden", [0, 7])
+def test_gradients_in_bfloat16_are_near_those_in_float32(
+    make, monkeypatch, length, name, n_hidden
+):
     encoder, gradients, used = make(RoFormer), [], []
+    attend = getattr(encoders, f"attend_{name}")
     monkeypatch.setattr(
-        "sleep2vec_sklearn.model.encoder.attend_at_once",
-        lambda *args: used.append(args[0].dtype) or attend_at_once(*args),
+        encoders, f"attend_{name}", lambda *args: used.append(args[0].dtype) or attend(*args)
     )
-    valid = None if n_hidden is None else torch.arange(40)[None] < 40 - n_hidden
+    valid = torch.arange(length)[None] < length - n_hidden if n_hidden else None
     for half in (False, True):
-        embeddings = noise(1, 40, 32).requires_grad_()
+        embeddings = noise(1, length, 32).requires_grad_()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             hidden = list(encoder(embeddings, valid))[-1]
-        (hidden.float() * noise(1, 40, 32, seed=1)).sum().backward()
+        (hidden.float() * noise(1, length, 32, seed=1)).sum().backward()
         gradients.append(embeddings.grad.flatten())
     assert set(used) == {torch.bfloat16}
     assert torch.cosine_similarity(*gradients, dim=0) > 0.99
