@@ -54,7 +54,8 @@ def main() -> None:
     ours = table[table["variant"] == VARIANTS[-1]].iloc[0]
     print(describe_weights(ours["seconds"] / int(ours["windows"])))
     if options.nights:
-        print(measure_waiting(options.nights, options.store_steps).to_string(index=False))
+        waiting = measure_waiting(simulate(options.nights), options.store_steps)
+        print(waiting.round(4).to_string(index=False))
     print(measure_gpu(options) if torch.cuda.is_available() else "no GPU here")
 
 
@@ -149,16 +150,22 @@ def describe_weights(seconds_per_window: float) -> str:
     )
 
 
-def measure_waiting(n_nights: int, n_steps: int) -> pd.DataFrame:
+def simulate(n_nights: int):
+    """Laboratory nights of 8 h and nine modalities."""
+    from sleep2vec_sklearn import make_sleep_cohort
+
+    return make_sleep_cohort(
+        n_nights, hours=8, n_sites=1, site_kinds=["laboratory"], missing=0, random_state=0
+    )
+
+
+def measure_waiting(nights, n_steps: int) -> pd.DataFrame:
     """The default pretrainer on a store of features: seconds of a step, and of waiting in it."""
-    from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
+    from sleep2vec_sklearn import Sleep2VecPretrainer
     from sleep2vec_sklearn.training import prepare_cohort
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        nights = make_sleep_cohort(
-            n_nights, hours=8, n_sites=1, site_kinds=["laboratory"], missing=0, random_state=0
-        )
         store = prepare_cohort(nights, Path(folder) / "store", content="features")
         for n_workers in (0, 1):
             pretrainer = Sleep2VecPretrainer(
@@ -181,7 +188,7 @@ def measure_waiting(n_nights: int, n_steps: int) -> pd.DataFrame:
                     "largest wait": waited.max(),
                 }
             )
-    return pd.DataFrame(rows).round(4)
+    return pd.DataFrame(rows)
 
 
 def measure_gpu(options) -> str:

@@ -71,9 +71,7 @@ def make_batch(config: EncoderConfig, pair: Sequence[str], n_windows: int, conte
 def our_step(config: EncoderConfig, precision: str, device: str = "cpu", seed: int = 0) -> Callable:
     """Function of a batch: the loss, after a step of the pretrainer's own net."""
     contents = {m.name: Content.samples(m.conditioning) for m in config.modalities}
-    columns = {
-        name: (torch.zeros(c.width), torch.ones(c.width)) for name, c in contents.items()
-    }
+    columns = {name: (torch.zeros(c.width), torch.ones(c.width)) for name, c in contents.items()}
     module = PretrainingModule(Sleep2Vec.from_seed(config, seed), contents, columns)
     net = PretrainingNet(
         module,

@@ -90,7 +90,9 @@ class _ByHead(Function):
         return to_query.mul_(query.shape[-1] ** -0.5), to_key, to_value, None
 
 
-def _heads_of(query: Tensor, mask: Tensor | None) -> Iterator[tuple[tuple[int, int], Tensor | None]]:
+def _heads_of(
+    query: Tensor, mask: Tensor | None
+) -> Iterator[tuple[tuple[int, int], Tensor | None]]:
     """Places of the heads, and which keys each may see; None for all."""
     for row in range(len(query)):
         seen = None if mask is None or mask[row].all() else mask[row, 0]
