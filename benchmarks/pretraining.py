@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A step of pretraining at the authors' size, against the same step through transformers.
 
-``python -m benchmarks.pretraining [--steps 4] [--threads 2] [--layers 12] [--sizes 8x120 2x960]``
+``python -m benchmarks.pretraining [--steps 4] [--threads 2] [--layers 12] [--sizes 8x120 2x960]
+[--keep-memory]``
 
 Every variant is a process of its own, so that its peak memory is its own; they take turns at the
 steps of one batch, so that a change of the machine's speed meets all of them. Then the weights of
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import resource
 import tempfile
 import time
@@ -34,6 +36,8 @@ from benchmarks.pretraining_steps import (
 PAIR = ("ecg", "ibi")
 PAPER_BATCH = 320
 GPU_WINDOWS, GPU_CONTEXT = 64, 120
+# read by the C library of Linux when a process starts
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
 VARIANTS = ("transformers, eager, float32", "this library, float32", "this library, bfloat16")
 
 
@@ -44,12 +48,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--sizes", nargs="+", default=["8x120", "2x960"], help="windows x epochs")
+    parser.add_argument("--keep-memory", action="store_true", help="never give memory back")
     parser.add_argument("--nights", type=int, default=48, help="of the store")
     parser.add_argument("--store-steps", type=int, default=60)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.keep_memory:
+        os.environ |= KEEP_MEMORY
     table = pd.concat([measure(size, options) for size in options.sizes])
-    print(f"{options.layers} layers, {'-'.join(PAIR)}, median of {options.steps} steps in turns")
+    kept = ", memory kept" if options.keep_memory else ""
+    print(f"{options.layers} layers, {'-'.join(PAIR)}, {options.steps} steps in turns{kept}")
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     ours = table[table["variant"] == VARIANTS[-1]].iloc[0]
     print(describe_weights(ours["seconds"] / int(ours["windows"])))

@@ -268,9 +268,7 @@ def test_a_long_night_in_bfloat16_is_near_the_one_in_float32(make, monkeypatch):
 
 @pytest.mark.parametrize(("length", "name"), [(40, "at_once"), (520, "by_head")])
 @pytest.mark.parametrize("n_hidden", [0, 7])
-def test_gradients_in_bfloat16_are_near_those_in_float32(
-    make, monkeypatch, length, name, n_hidden
-):
+def test_gradients_in_bfloat16_are_near_those_in_float32(make, monkeypatch, length, name, n_hidden):
     encoder, gradients, used = make(RoFormer), [], []
     attend = getattr(encoders, f"attend_{name}")
     monkeypatch.setattr(
