@@ -74,7 +74,7 @@ def test_a_process_answers_with_seconds_loss_and_peak(config, monkeypatch, varia
 
 def test_ratios_are_to_the_first_variant_of_the_same_turn(monkeypatch):
     seconds = dict(
-        zip(pretraining.VARIANTS, ([9, 6, 8, 4], [9, 3, 2, 2], [9, 1, 2, 2]), strict=True)
+        zip(pretraining.VARIANTS, ([9, 9, 6, 8, 4], [9, 9, 3, 2, 2], [9, 9, 1, 2, 2]), strict=True)
     )
     losses = dict(zip(pretraining.VARIANTS, (1.0, 1.5, 0.75), strict=True))
 
