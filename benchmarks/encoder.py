@@ -52,20 +52,8 @@ class Baseline:
     """The same weights in ``transformers.RoFormerModel``, attention written out."""
 
     def __init__(self, network: Sleep2Vec):
-        from transformers import RoFormerConfig, RoFormerModel
-
         self.network = network
-        config = RoFormerConfig(
-            vocab_size=1,
-            hidden_size=SIZE,
-            num_hidden_layers=network.config.n_layers,
-            num_attention_heads=HEADS,
-            intermediate_size=INNER,
-            attn_implementation="eager",
-        )
-        self.model = RoFormerModel(config).eval()
-        # a vocabulary of one word and a table of sines are the only parts we have no twin of
-        self.model.load_state_dict(_roformer_state(network.encoder), strict=False)
+        self.model = roformer_twin(network).eval()
 
     @torch.inference_mode()
     def encode(self, night: dict[str, ConditionedSignal]) -> dict[str, np.ndarray]:
@@ -78,6 +66,27 @@ class Baseline:
             outputs = self.model(inputs_embeds=embeddings, attention_mask=mask)
             hidden[name] = outputs.last_hidden_state[0].numpy()
         return hidden
+
+
+def roformer_twin(network: Sleep2Vec):
+    """``transformers.RoFormerModel`` with the encoder's weights, without dropout."""
+    from transformers import RoFormerConfig, RoFormerModel
+
+    sizes = network.config
+    config = RoFormerConfig(
+        vocab_size=1,
+        hidden_size=sizes.hidden_size,
+        num_hidden_layers=sizes.n_layers,
+        num_attention_heads=sizes.n_heads,
+        intermediate_size=sizes.intermediate_size,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        attn_implementation="eager",
+    )
+    model = RoFormerModel(config)
+    # a vocabulary of one word and a table of sines are the only parts we have no twin of
+    model.load_state_dict(_roformer_state(network.encoder), strict=False)
+    return model
 
 
 def _roformer_state(encoder) -> dict[str, torch.Tensor]:
@@ -132,10 +141,15 @@ def flops(network: Sleep2Vec) -> float:
     return 2.0 * N_EPOCHS * (len(NINE) * (linear + attention) + tokenizers)
 
 
-def peak_flops(dtype: torch.dtype) -> float:
+def peak_flops(dtype: torch.dtype, device: str = "cpu") -> float:
     """The machine's own best at one large matrix product, per second."""
-    left, right = (torch.randn(PEAK_SIZE, PEAK_SIZE).to(dtype) for _ in range(2))
-    seconds = [_seconds(lambda: left @ right) for _ in range(4)]
+    left, right = (torch.randn(PEAK_SIZE, PEAK_SIZE).to(device, dtype) for _ in range(2))
+
+    def multiply():
+        # reading a number waits for a GPU to be done
+        (left @ right)[0, 0].item()
+
+    seconds = [_seconds(multiply) for _ in range(4)]
     return 2.0 * PEAK_SIZE**3 / min(seconds[1:])
 
 

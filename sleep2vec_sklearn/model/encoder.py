@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from .config import EncoderConfig
@@ -56,26 +58,72 @@ def rotate(values: Tensor, turns: Tensor) -> Tensor:
 
 def attend_by_head(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of [B, heads, L, head_dim] as two plain products per head; no dropout."""
-    mixed = torch.empty_like(query, memory_format=torch.contiguous_format)
-    query = query * query.shape[-1] ** -0.5
-    for i, sequence in enumerate(zip(query, key, value, strict=True)):
-        seen = None if mask is None or mask[i].all() else mask[i, 0]
-        for head, (q, k, v) in enumerate(zip(*sequence, strict=True)):
-            scores = q @ k.T
-            if seen is not None:
-                scores = scores.masked_fill(~seen, -torch.inf)
-            torch.mm(scores.softmax(dim=-1), v, out=mixed[i, head])
-    return mixed
+    return _ByHead.apply(query, key, value, mask)
 
 
-def _better_by_head(query: Tensor) -> bool:
-    # torch's kernel for bfloat16 on a processor works on small blocks, which a long night outgrows
-    return (
-        query.dtype == torch.bfloat16
-        and query.device.type == "cpu"
-        and query.shape[2] >= _LONG_SEQUENCE
-        and not torch.is_grad_enabled()
-    )
+class _ByHead(Function):
+    """On the way back scores are made anew, so that those of one head are held at a time."""
+
+    @staticmethod
+    def forward(ctx, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        query = query * query.shape[-1] ** -0.5
+        query, key, value = (t.contiguous() for t in (query, key, value))
+        ctx.save_for_backward(query, key, value, mask)
+        mixed = torch.empty_like(query)
+        for place, seen in _heads_of(query, mask):
+            torch.mm(_shares(query[place], key[place], seen), value[place], out=mixed[place])
+        return mixed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        query, key, value, mask = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        to_query, to_key, to_value = (torch.empty_like(t) for t in (query, key, value))
+        for place, seen in _heads_of(query, mask):
+            shares = _shares(query[place], key[place], seen)
+            torch.mm(shares.T, gradient[place], out=to_value[place])
+            slope = gradient[place] @ value[place].T
+            slope = torch._softmax_backward_data(slope, shares, -1, shares.dtype)
+            torch.mm(slope, key[place], out=to_query[place])
+            torch.mm(slope.T, query[place], out=to_key[place])
+        return to_query.mul_(query.shape[-1] ** -0.5), to_key, to_value, None
+
+
+def _heads_of(
+    query: Tensor, mask: Tensor | None
+) -> Iterator[tuple[tuple[int, int], Tensor | None]]:
+    """Places of the heads, and which keys each may see; None for all."""
+    for row in range(len(query)):
+        seen = None if mask is None or mask[row].all() else mask[row, 0]
+        for head in range(query.shape[1]):
+            yield (row, head), seen
+
+
+def _shares(query: Tensor, key: Tensor, seen: Tensor | None) -> Tensor:
+    scores = query @ key.T
+    if seen is not None:
+        scores = scores.masked_fill(~seen, -torch.inf)
+    return scores.softmax(dim=-1)
+
+
+def attend_at_once(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of [B, heads, L, head_dim] as two products of all heads; no dropout."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1) @ value
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float):
+    # torch's kernel for bfloat16 on a processor works on small blocks, which a long night
+    # outgrows; its way back takes thrice the time of plain products at 120 epochs
+    if query.dtype == torch.bfloat16 and query.device.type == "cpu" and not dropout:
+        if query.shape[2] >= _LONG_SEQUENCE:
+            return attend_by_head(query, key, value, mask)
+        if query.requires_grad:
+            return attend_at_once(query, key, value, mask)
+    return scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout)
 
 
 class Attention(nn.Module):
@@ -96,11 +144,8 @@ class Attention(nn.Module):
         query = rotate(self._heads(self.query(hidden)), turns)
         key = rotate(self._heads(self.key(hidden)), turns)
         value = self._heads(self.value(hidden))
-        if _better_by_head(query):
-            mixed = attend_by_head(query, key, value, mask)
-        else:
-            dropout = self.dropout if self.training else 0.0
-            mixed = scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout)
+        dropout = self.dropout if self.training else 0.0
+        mixed = _attend(query, key, value, mask, dropout)
         return self.output(mixed.transpose(1, 2).flatten(2))
 
     def _heads(self, values: Tensor) -> Tensor:

@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
+from sleep2vec_sklearn.model import encoder as encoders
 from sleep2vec_sklearn.model.encoder import (
     Attention,
     Block,
     RoFormer,
     RotaryPositions,
+    attend_at_once,
     attend_by_head,
     rotate,
 )
@@ -230,14 +232,20 @@ def test_dropout_acts_in_training_alone(config):
     assert not torch.equal(first[-1], second[-1])
 
 
+@pytest.mark.parametrize("attend", [attend_at_once, attend_by_head])
 @pytest.mark.parametrize("n_hidden", [None, 0, 7])
-def test_attention_by_head_is_that_of_torch(n_hidden):
+def test_attention_in_plain_products_is_that_of_torch(n_hidden, attend):
     query, key, value = (noise(2, 3, 40, 8, seed=seed) for seed in range(3))
     mask = None if n_hidden is None else torch.ones(2, 1, 1, 40, dtype=torch.bool)
     if n_hidden:
         mask[1, ..., -n_hidden:] = False
-    expected = scaled_dot_product_attention(query, key, value, mask)
-    torch.testing.assert_close(attend_by_head(query, key, value, mask), expected)
+    results = []
+    for function in (attend, scaled_dot_product_attention):
+        given = [t.clone().requires_grad_() for t in (query, key, value)]
+        mixed = function(*given, mask)
+        (mixed * noise(2, 3, 40, 8, seed=4)).sum().backward()
+        results.append([mixed, *(t.grad for t in given)])
+    torch.testing.assert_close(*results)
 
 
 def test_a_long_night_in_bfloat16_is_near_the_one_in_float32(make, monkeypatch):
@@ -256,3 +264,22 @@ def test_a_long_night_in_bfloat16_is_near_the_one_in_float32(make, monkeypatch):
     assert set(heads) == {torch.bfloat16}
     alike = torch.cosine_similarity(found[valid].float(), expected[valid], dim=-1)
     assert alike.min() > 0.99
+
+
+@pytest.mark.parametrize(("length", "name"), [(40, "at_once"), (520, "by_head")])
+@pytest.mark.parametrize("n_hidden", [0, 7])
+def test_gradients_in_bfloat16_are_near_those_in_float32(make, monkeypatch, length, name, n_hidden):
+    encoder, gradients, used = make(RoFormer), [], []
+    attend = getattr(encoders, f"attend_{name}")
+    monkeypatch.setattr(
+        encoders, f"attend_{name}", lambda *args: used.append(args[0].dtype) or attend(*args)
+    )
+    valid = torch.arange(length)[None] < length - n_hidden if n_hidden else None
+    for half in (False, True):
+        embeddings = noise(1, length, 32).requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            hidden = list(encoder(embeddings, valid))[-1]
+        (hidden.float() * noise(1, length, 32, seed=1)).sum().backward()
+        gradients.append(embeddings.grad.flatten())
+    assert set(used) == {torch.bfloat16}
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.99
