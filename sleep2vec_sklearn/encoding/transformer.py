@@ -42,7 +42,8 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
     Parameters
     ----------
     checkpoint : str, path or Checkpoint, default="sleep2vec-mini"
-        Name of a bundled encoder, a file written by :func:`save_checkpoint`, or a loaded one.
+        Name of a bundled encoder, a file written by :func:`save_checkpoint`, one of the authors'
+        ``.ckpt`` files, or a loaded one.
     modalities : sequence of str, optional
         Modalities to use; all that the checkpoint supports by default. Never taken from the data,
         so the width is the same in every fold.
