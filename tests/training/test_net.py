@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -121,6 +123,11 @@ def test_callbacks_of_skorch_see_every_step(pretrainer, montage_store):
     pretrainer(callbacks=[counter]).fit(montage_store)
     assert len(counter.seen) == 8
     assert counter.seen[0] == counter.seen[4] == "epoch"
+
+
+def test_a_net_that_showed_a_bar_can_be_pickled(pretrainer, montage_store):
+    fitted = pretrainer(verbose=1).fit(montage_store)
+    assert pickle.loads(pickle.dumps(fitted)).checkpoint().sha256 == fitted.checkpoint().sha256
 
 
 def test_a_progress_bar_counts_steps(pretrainer, montage_store, capsys):
