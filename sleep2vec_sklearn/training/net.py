@@ -109,7 +109,9 @@ class PretrainingNet(NeuralNet):
         return self
 
     def begin(self) -> None:
-        """Start a schedule where the last one ended."""
+        """Start a schedule where the last one ended, or was broken off."""
+        if self._within_epoch():
+            self.history.record("train_batch_count", len(self.history[-1]["batches"]))
         self.first_step_, self.epoch_, self.finished_, self.best_ = self.step_, 0, False, None
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
@@ -157,7 +159,8 @@ class PretrainingNet(NeuralNet):
             group["lr"] = self.lr * factor
         try:
             result = self.train_step(parts, plan=plan)
-        except TrainingError:
+        except BaseException:
+            # a step that did not happen, for want of memory or because somebody pressed Ctrl-C
             self.history[-1]["batches"].pop()
             raise
         self.step_ += 1
