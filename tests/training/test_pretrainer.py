@@ -103,6 +103,11 @@ def test_a_warm_start_goes_on_with_another_rate(pretrainer, montage_store, fitte
     assert again.history_[-1, "batches", 0, "lr"] < 1e-8
 
 
+def test_a_warm_start_goes_on_with_another_weight_decay(montage_store, fitted):
+    again = fitted.set_params(warm_start=True, weight_decay=0.5).fit(montage_store)
+    assert [g["weight_decay"] for g in again.net_.optimizer_.param_groups] == [0.5, 0.0]
+
+
 def test_a_warm_start_of_another_encoder_says_what_differs(fitted, montage_store):
     fitted.set_params(warm_start=True, context_epochs=8)
     with pytest.raises(TrainingError, match=r"context_epochs: 6 in the state, 8 now"):
