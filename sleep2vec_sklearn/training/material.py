@@ -20,7 +20,7 @@ from .architecture import build_config
 from .content import contents_of, describe_contents
 from .demography import Demography
 from .night_table import name_recordings
-from .sampling import find_pools
+from .sampling import drawn_pairs, find_pools
 from .splitting import name_sleepers, split_subjects
 from .store import NightStore
 
@@ -101,6 +101,8 @@ def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: 
         train = train[weights[train] > 0]
         weights = weights[train]
     pools = _usable_pools(find_pools(store.take(train), names))
+    # what is never drawn would be read by an encoder that has not learned to
+    pools = {pair: pools[pair] for pair in drawn_pairs(list(pools), pretrainer.pair_shares)}
     used = [name for name in names if any(name in pair for pair in pools)]
     _tell_left_out(store, set(names) - set(used), pretrainer.modalities is not None)
     conditioning = {name: store.contents[name].conditioning for name in used}
@@ -231,7 +233,7 @@ def _tell_left_out(store: NightStore, unused: set[str], asked_for: bool) -> None
     if told:
         warnings.warn(
             f"{', '.join(_in_order(told))}: no two recordings to train on have it beside "
-            "another modality; it is not trained.",
+            "another modality, or pair_shares names no pair of it; it is not trained.",
             TrainingWarning,
             stacklevel=6,
         )

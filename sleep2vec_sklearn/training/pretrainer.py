@@ -67,7 +67,7 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         deviations.
     pair_shares : mapping of (str, str) to float, or list of (float, mapping), optional
         How often pairs come, those not named never; all alike by default. A list gives stages,
-        each with the share of the run at which it ends.
+        each with the share of the run at which it ends. A modality of no pair is left out.
     max_epochs : int, default=20
         Epochs of the run and of its schedule.
     steps_per_epoch : int, optional

@@ -16,7 +16,7 @@ import torch
 
 from .windows import PairBatch, as_view, cut_valid, cut_view, draw_losses, draw_masks
 
-__all__ = ["Augmentation", "PairSampler", "find_pools", "resolve_shares"]
+__all__ = ["Augmentation", "PairSampler", "drawn_pairs", "find_pools", "resolve_shares"]
 
 _MIN_VALID_SHARE = 0.5
 _TRIES = 8
@@ -67,9 +67,23 @@ def resolve_shares(pairs: Sequence[Pair], shares) -> Callable[[float], np.ndarra
     """
     if shares is None:
         return lambda progress: np.full(len(pairs), 1 / len(pairs))
-    stages = [(1.0, shares)] if hasattr(shares, "keys") else list(shares)
-    table = [(float(until), _share_vector(pairs, stage)) for until, stage in stages]
+    table = _share_table(pairs, shares)
     return lambda progress: next((v for until, v in table if progress < until), table[-1][1])
+
+
+def drawn_pairs(pairs: Sequence[Pair], shares) -> list[Pair]:
+    """Those of the pairs that come at some time in a run; see :func:`resolve_shares`."""
+    if shares is None:
+        return list(pairs)
+    most = np.max([vector for _, vector in _share_table(pairs, shares)], axis=0)
+    return [pair for pair, share in zip(pairs, most, strict=True) if share > 0]
+
+
+def _share_table(pairs: Sequence[Pair], shares) -> list[tuple[float, np.ndarray]]:
+    stages = [(1.0, shares)] if hasattr(shares, "keys") else list(shares)
+    if not stages:
+        raise ValueError("pair_shares has no stage; pass None to draw all pairs alike.")
+    return [(float(until), _share_vector(pairs, stage)) for until, stage in stages]
 
 
 def _share_vector(pairs: Sequence[Pair], shares) -> np.ndarray:
@@ -77,6 +91,8 @@ def _share_vector(pairs: Sequence[Pair], shares) -> np.ndarray:
     vector = np.zeros(len(pairs))
     for pair, share in shares.items():
         if frozenset(pair) not in places:
+            if share == 0:
+                continue
             raise ValueError(
                 f"pair_shares: no two recordings have the pair {'-'.join(pair)}; the data have "
                 f"{', '.join('-'.join(p) for p in pairs)}."

@@ -123,6 +123,14 @@ def test_init_goes_on_with_an_encoder(pretrainer, montage_store, fitted):
             np.testing.assert_allclose(weights_of(slow)[name], value, atol=1e-6)
 
 
+def test_an_encoder_reads_nothing_it_has_not_learned(pretrainer, montage_store):
+    stages = [(0.5, {("ibi", "spo2"): 1, ("ibi", "effort"): 0}), (1.0, {("ibi", "spo2"): 1})]
+    with pytest.warns(TrainingWarning, match="effort: .*pair_shares names no pair of it"):
+        fitted = pretrainer(pair_shares=stages).fit(montage_store)
+    assert fitted.pairs_ == (("spo2", "ibi"),)
+    assert fitted.modalities_ == fitted.checkpoint().config.names == ("spo2", "ibi")
+
+
 def test_history_is_what_skorch_keeps(fitted):
     steps = fitted.history_[-1, "batches", :, ("train_loss", "pair", "lr", "data_wait")]
     assert len(steps) == 3
@@ -258,6 +266,7 @@ def test_a_batch_larger_than_the_pool_takes_other_windows_with_a_word(pretrainer
         {"validation": -1},
         {"n_workers": -1},
         {"pair_shares": {("eeg", "ibi"): 1}},
+        {"pair_shares": []},
         {"tokenizer": {"ibi": "spectral"}},
     ],
 )
