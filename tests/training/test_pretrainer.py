@@ -52,6 +52,13 @@ def test_the_card_names_nobody(fitted, montages):
     assert not any(repr(night.id) in text or repr(night.subject) in text for night in montages)
 
 
+@pytest.mark.parametrize("validation", [np.int64(1), np.array(["s2", "s3"])])
+def test_validation_may_come_from_numpy(pretrainer, montages, validation):
+    training = pretrainer(validation=validation, patience=2, batch_size=3).fit(montages)
+    parameters = training.checkpoint().card["parameters"]
+    assert parameters["validation"] == ("1" if np.isscalar(validation) else "2 subjects by name")
+
+
 def test_recordings_a_store_and_a_folder_train_alike(pretrainer, montages, fitted, tmp_path):
     folder = tmp_path / "store"
     prepare_cohort(montages, folder, modalities=["effort", "spo2", "ibi"])
