@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from .architecture import build_config
 from .content import contents_of, describe_contents
 from .demography import Demography
 from .night_table import name_recordings
-from .sampling import drawn_pairs, find_pools
+from .sampling import find_pools, resolve_shares
 from .splitting import name_sleepers, split_subjects
 from .store import NightStore
 
@@ -102,7 +103,8 @@ def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: 
         weights = weights[train]
     pools = _usable_pools(find_pools(store.take(train), names))
     # what is never drawn would be read by an encoder that has not learned to
-    pools = {pair: pools[pair] for pair in drawn_pairs(list(pools), pretrainer.pair_shares)}
+    shares = resolve_shares(list(pools), pretrainer.pair_shares)
+    pools = dict(itertools.compress(pools.items(), shares.ever))
     used = [name for name in names if any(name in pair for pair in pools)]
     _tell_left_out(store, set(names) - set(used), pretrainer.modalities is not None)
     conditioning = {name: store.contents[name].conditioning for name in used}
