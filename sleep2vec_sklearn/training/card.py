@@ -24,8 +24,8 @@ def summarise_nights(material: Material) -> dict:
     sexes = material.demography.sex
     return {
         "recordings": len(table),
-        "subjects": int(table["subject"].nunique()),
-        "sites": int(table["site"].nunique()),
+        "subjects": _count_known(material.demography.subject),
+        "sites": _count_known(material.demography.site),
         "hours": round(float(table["n_epochs"].sum()) * EPOCH_SECONDS / 3600, 1),
         "hours_by_modality": hours,
         "recordings_by_pair": {"-".join(p): len(pool) for p, pool in material.pools.items()},
@@ -37,6 +37,10 @@ def summarise_nights(material: Material) -> dict:
         "male": int((sexes == 1).sum()),
         "held_out_recordings": len(material.held_out),
     }
+
+
+def _count_known(codes: np.ndarray) -> int:
+    return len(np.unique(codes[codes >= 0]))
 
 
 def make_card(pretrainer) -> dict:

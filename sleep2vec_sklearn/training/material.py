@@ -16,13 +16,14 @@ import pandas as pd
 from ..errors import InvalidRecordingError, TrainingError, TrainingWarning
 from ..model.config import EncoderConfig, canonical_json
 from ..signals import MODALITIES, list_modalities
+from ..signals.demographics import read_text
 from ..signals.recording import as_recording
 from .architecture import build_config
 from .content import contents_of, describe_contents
-from .demography import Demography
-from .night_table import name_recordings
+from .demography import Demography, match_rows
+from .night_table import COLUMNS, name_recordings
 from .sampling import find_pools, resolve_shares
-from .splitting import name_sleepers, split_subjects
+from .splitting import split_subjects
 from .store import NightStore
 
 __all__ = ["Material", "gather", "open_for"]
@@ -96,7 +97,7 @@ def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: 
     store, metadata = open_store(X, metadata, pretrainer, names, begin)
     if weights is not None:
         weights = _check_weights(weights, X, store)
-    subjects = name_sleepers(store, metadata)
+    subjects = [read_text(subject) for subject in metadata["subject"]]
     train, held = split_subjects(store, subjects, pretrainer.validation, seed, names)
     if weights is not None:
         train = train[weights[train] > 0]
@@ -131,12 +132,18 @@ def open_store(X, metadata, pretrainer, names: Sequence[str], begin):
                 f"the store keeps {', '.join(X.contents)}, not {', '.join(lacking)}. Leave them "
                 "out of modalities, or prepare the nights again with them."
             )
-        return X, X.table if metadata is None else metadata
+        return X, X.table if metadata is None else _filled(metadata, X.table)
     contents = _contents(build_config(pretrainer, names, begin, {}), names)
     store = NightStore.from_recordings(
         X, contents, metadata=metadata, verbose=max(int(pretrainer.verbose) - 1, 0)
     )
     return store, store.table
+
+
+def _filled(metadata: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The store's table with the columns given in place of its own."""
+    rows = match_rows(metadata, table.index.tolist())
+    return table.assign(**{name: rows[name].tolist() for name in COLUMNS if name in rows})
 
 
 def open_for(config: EncoderConfig, X) -> NightStore:

@@ -211,6 +211,21 @@ def test_subjects_of_the_table_are_held_out(pretrainer, montages, tmp_path):
     assert given.checkpoint().card["training_data"]["held_out_recordings"] == 2
 
 
+def test_what_a_table_has_no_column_for_is_taken_from_the_nights(
+    pretrainer, montages, montage_store
+):
+    table = fitted_table(montages)[["sex"]].assign(subject=list("aabbccde"), sex="F")
+    given = pretrainer(validation=["b"])
+    from_store = given.fit(montage_store, table).checkpoint()
+    assert from_store.card["training_data"]["subjects"] == 4
+    assert (
+        from_store.card["training_data"]["female"]
+        == from_store.card["training_data"]["age"]["known"]
+        == 6
+    )
+    assert from_store.sha256 == given.fit(montages, table).checkpoint().sha256
+
+
 def test_metadata_of_other_recordings_are_refused(pretrainer, montages):
     table = fitted_table(montages).rename({"n3": "n33"})
     with pytest.raises(InvalidRecordingError, match="n3"):
