@@ -146,9 +146,15 @@ def read_upstream_checkpoint(
         {key: _kept(tensor) for key, tensor in selection.head.items()},
         values.get("model", values),
         finetuning,
-        {k: v for k, v in document.items() if k not in _NOT_EXTRA} if document is not state else {},
+        _extras_of(document),
         _card_of(path, document, selection, merged),
     )
+
+
+def _extras_of(document: Mapping) -> dict:
+    if "state_dict" not in document:
+        return {}
+    return {key: value for key, value in document.items() if key not in _NOT_EXTRA}
 
 
 def _refuse_experts(path: Path, state: Mapping[str, Tensor]) -> None:

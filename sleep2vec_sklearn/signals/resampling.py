@@ -42,7 +42,9 @@ def resample(values: np.ndarray, from_rate: float, to_rate: float, method: str) 
     if method == "linear" and to_rate > from_rate:
         places = np.arange(round(len(values) * to_rate / from_rate)) * (from_rate / to_rate)
         return np.interp(places, np.arange(len(values)), values).astype(np.float32)
-    return _polyphase(values, *_as_whole_numbers(to_rate, from_rate))
+    up, down = _as_whole_numbers(to_rate, from_rate)
+    # 128.0001 Hz of a header; a filter that passes everything cannot be designed
+    return values if up == down else _polyphase(values, up, down)
 
 
 def _polyphase(values: np.ndarray, up: int, down: int) -> np.ndarray:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..signals import EPOCH_SECONDS
 from .material import Material
 from .parameters import describe_parameters
@@ -22,8 +24,8 @@ def summarise_nights(material: Material) -> dict:
     sexes = material.demography.sex
     return {
         "recordings": len(table),
-        "subjects": int(table["subject"].nunique()),
-        "sites": int(table["site"].nunique()),
+        "subjects": _count_known(material.demography.subject),
+        "sites": _count_known(material.demography.site),
         "hours": round(float(table["n_epochs"].sum()) * EPOCH_SECONDS / 3600, 1),
         "hours_by_modality": hours,
         "recordings_by_pair": {"-".join(p): len(pool) for p, pool in material.pools.items()},
@@ -37,12 +39,16 @@ def summarise_nights(material: Material) -> dict:
     }
 
 
+def _count_known(codes: np.ndarray) -> int:
+    return len(np.unique(codes[codes >= 0]))
+
+
 def make_card(pretrainer) -> dict:
     """The card of a fitted pretrainer."""
     net = pretrainer.net_
     last = {k: v for k, v in net.history[-1].items() if k != "batches"} if net.history else {}
     parameters = describe_parameters(pretrainer)
-    if not isinstance(pretrainer.validation, int | float | None):
+    if not (pretrainer.validation is None or np.isscalar(pretrainer.validation)):
         # names of subjects are not for everybody who gets the file
         parameters["validation"] = f"{len(pretrainer.validation)} subjects by name"
     measured = {k: v for k, v in last.items() if isinstance(v, int | float) and v == v}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,13 +16,14 @@ import pandas as pd
 from ..errors import InvalidRecordingError, TrainingError, TrainingWarning
 from ..model.config import EncoderConfig, canonical_json
 from ..signals import MODALITIES, list_modalities
+from ..signals.demographics import read_text
 from ..signals.recording import as_recording
 from .architecture import build_config
 from .content import contents_of, describe_contents
-from .demography import Demography
-from .night_table import name_recordings
-from .sampling import find_pools
-from .splitting import name_sleepers, split_subjects
+from .demography import Demography, match_rows
+from .night_table import COLUMNS, name_recordings
+from .sampling import find_pools, resolve_shares
+from .splitting import split_subjects
 from .store import NightStore
 
 __all__ = ["Material", "gather", "open_for"]
@@ -95,12 +97,15 @@ def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: 
     store, metadata = open_store(X, metadata, pretrainer, names, begin)
     if weights is not None:
         weights = _check_weights(weights, X, store)
-    subjects = name_sleepers(store, metadata)
+    subjects = [read_text(subject) for subject in metadata["subject"]]
     train, held = split_subjects(store, subjects, pretrainer.validation, seed, names)
     if weights is not None:
         train = train[weights[train] > 0]
         weights = weights[train]
     pools = _usable_pools(find_pools(store.take(train), names))
+    # what is never drawn would be read by an encoder that has not learned to
+    shares = resolve_shares(list(pools), pretrainer.pair_shares)
+    pools = dict(itertools.compress(pools.items(), shares.ever))
     used = [name for name in names if any(name in pair for pair in pools)]
     _tell_left_out(store, set(names) - set(used), pretrainer.modalities is not None)
     conditioning = {name: store.contents[name].conditioning for name in used}
@@ -127,12 +132,18 @@ def open_store(X, metadata, pretrainer, names: Sequence[str], begin):
                 f"the store keeps {', '.join(X.contents)}, not {', '.join(lacking)}. Leave them "
                 "out of modalities, or prepare the nights again with them."
             )
-        return X, X.table if metadata is None else metadata
+        return X, X.table if metadata is None else _filled(metadata, X.table)
     contents = _contents(build_config(pretrainer, names, begin, {}), names)
     store = NightStore.from_recordings(
         X, contents, metadata=metadata, verbose=max(int(pretrainer.verbose) - 1, 0)
     )
     return store, store.table
+
+
+def _filled(metadata: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The store's table with the columns given in place of its own."""
+    rows = match_rows(metadata, table.index.tolist())
+    return table.assign(**{name: rows[name].tolist() for name in COLUMNS if name in rows})
 
 
 def open_for(config: EncoderConfig, X) -> NightStore:
@@ -231,7 +242,7 @@ def _tell_left_out(store: NightStore, unused: set[str], asked_for: bool) -> None
     if told:
         warnings.warn(
             f"{', '.join(_in_order(told))}: no two recordings to train on have it beside "
-            "another modality; it is not trained.",
+            "another modality, or pair_shares names no pair of it; it is not trained.",
             TrainingWarning,
             stacklevel=6,
         )

@@ -109,7 +109,9 @@ class PretrainingNet(NeuralNet):
         return self
 
     def begin(self) -> None:
-        """Start a schedule where the last one ended."""
+        """Start a schedule where the last one ended, or was broken off."""
+        if self._within_epoch():
+            self.history.record("train_batch_count", len(self.history[-1]["batches"]))
         self.first_step_, self.epoch_, self.finished_, self.best_ = self.step_, 0, False, None
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
@@ -120,7 +122,7 @@ class PretrainingNet(NeuralNet):
             last, self.finished_ = self.epoch_ + epochs, False
         while self.epoch_ < last and not self.finished_:
             self._train_epoch(plan)
-            self._end_epoch(plan, is_last=epochs is None and self.epoch_ == last)
+            self._end_epoch(plan)
         return self
 
     def on_epoch_begin(self, net, **kwargs):
@@ -157,14 +159,15 @@ class PretrainingNet(NeuralNet):
             group["lr"] = self.lr * factor
         try:
             result = self.train_step(parts, plan=plan)
-        except TrainingError:
+        except BaseException:
+            # a step that did not happen, for want of memory or because somebody pressed Ctrl-C
             self.history[-1]["batches"].pop()
             raise
         self.step_ += 1
         self._record(parts, result, waited, time.perf_counter() - asked)
         self.notify("on_batch_end", batch=parts, training=True, **result)
 
-    def _end_epoch(self, plan: TrainingPlan, is_last: bool) -> None:
+    def _end_epoch(self, plan: TrainingPlan) -> None:
         rows = self.history[-1]["batches"]
         self.history.record("train_batch_count", len(rows))
         for part in ("contrast", "accuracy", "own", "other"):
@@ -180,7 +183,6 @@ class PretrainingNet(NeuralNet):
                 self.history.record(name, value)
             self._watch_validation()
         self.notify("on_epoch_end", dataset_train=None, dataset_valid=None)
-        self.finished_ |= is_last
         if plan.keep is not None:
             plan.keep(self)
 
@@ -277,10 +279,13 @@ class PretrainingNet(NeuralNet):
         """Take over where another net of the same module is, its optimizer and its history."""
         state = earlier.state()
         mine = self.module_.state_dict()
+        decays = [group["weight_decay"] for group in self.optimizer_.param_groups]
         if set(mine) != set(state["module"]):
             # readers come and go with prediction; the optimizer would not know them
             state |= {"module": mine, "optimizer": self.optimizer_.state_dict()}
         self.load_state(state)
+        for group, decay in zip(self.optimizer_.param_groups, decays, strict=True):
+            group["weight_decay"] = decay
 
     def state(self) -> dict:
         """Everything a run needs to go on, as tensors, numbers and text."""

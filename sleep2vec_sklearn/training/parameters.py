@@ -6,6 +6,8 @@ from __future__ import annotations
 import math
 import numbers
 
+import numpy as np
+
 __all__ = ["check_parameters", "describe_parameters"]
 
 _CHOICES = {
@@ -83,7 +85,9 @@ def check_parameters(pretrainer) -> None:
             f"max_shift={pretrainer.max_shift} leaves two windows of {pretrainer.context_epochs} "
             "epochs nothing in common; accepted is less than context_epochs."
         )
-    if pretrainer.patience is not None and not pretrainer.validation:
+    validation = pretrainer.validation
+    held_out = validation if validation is None or np.isscalar(validation) else len(validation)
+    if pretrainer.patience is not None and not held_out:
         raise ValueError("patience needs held-out subjects; pass validation=0.1, for example.")
 
 

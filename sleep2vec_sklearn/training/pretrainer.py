@@ -67,7 +67,7 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         deviations.
     pair_shares : mapping of (str, str) to float, or list of (float, mapping), optional
         How often pairs come, those not named never; all alike by default. A list gives stages,
-        each with the share of the run at which it ends.
+        each with the share of the run at which it ends. A modality of no pair is left out.
     max_epochs : int, default=20
         Epochs of the run and of its schedule.
     steps_per_epoch : int, optional
@@ -251,8 +251,8 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         X : list of Recording or dict, NightStore, or path of a store's folder
             Nights.
         metadata : DataFrame, optional
-            Columns age, sex, site and subject, each where there is one, with the recordings' ids
-            as index; taken from the recordings by default.
+            Columns age, sex, site and subject, with the recordings' ids as index. What it has no
+            column for is taken from the recordings, or from the store.
         sample_weight : array of shape [len(X)], optional
             Relative chances of nights to be drawn for a pair they have; 0 leaves one out.
 

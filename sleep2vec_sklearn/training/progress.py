@@ -38,4 +38,10 @@ class StepProgress(Callback):
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Close the bar."""
-        self.bar_.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the bar if there is one, and forget it: it cannot be pickled with the net."""
+        if hasattr(self, "bar_"):
+            self.bar_.close()
+            del self.bar_

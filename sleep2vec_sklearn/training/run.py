@@ -234,8 +234,8 @@ class _Bars:
 
     def close(self) -> None:
         for _, callback in self._net.callbacks_:
-            if isinstance(callback, StepProgress) and hasattr(callback, "bar_"):
-                callback.bar_.close()
+            if isinstance(callback, StepProgress):
+                callback.close()
 
 
 def _check_same(before: EncoderConfig, now: EncoderConfig) -> None:

@@ -6,23 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from ..errors import TrainingError
 from .store import NightStore
 
-__all__ = ["name_sleepers", "split_subjects"]
+__all__ = ["split_subjects"]
 
 _SPLIT_STREAM = 1
-
-
-def name_sleepers(store: NightStore, metadata) -> list:
-    """Who slept each night, by the store or else by the table given."""
-    subjects = store.table["subject"]
-    if metadata is not store.table and "subject" in metadata:
-        named = metadata["subject"].set_axis(metadata.index.map(str))
-        subjects = subjects.where(subjects.notna(), named.reindex(subjects.index))
-    return [None if pd.isna(subject) else subject for subject in subjects]
 
 
 def split_subjects(

@@ -224,5 +224,6 @@ def test_a_plain_state_needs_a_configuration(pretrained, tmp_path):
         read_upstream_checkpoint(path)
     found = read_upstream_checkpoint(path, config=document)
     assert_states_equal(found.state, read_upstream_checkpoint(whole).state)
+    assert found.extras == {}
     (tmp_path / "model.json").write_text(json.dumps(document))
     assert read_upstream_checkpoint(path, config=tmp_path / "model.json").config == found.config

@@ -39,6 +39,12 @@ def test_the_same_rate_is_left_alone():
     assert resample(values, 4, 4, "polyphase") is values
 
 
+@pytest.mark.parametrize("from_rate", [127.9999, 128.0001])
+def test_almost_the_same_rate_is_left_alone(from_rate):
+    values = np.arange(9, dtype=np.float32)
+    np.testing.assert_array_equal(resample(values, from_rate, 128, "polyphase"), values)
+
+
 def test_a_step_of_a_level_does_not_ring():
     steps = np.repeat(np.float32([97, 88, 95]), 20)
     values = resample(steps, 1, 4, "linear")

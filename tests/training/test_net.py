@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from skorch.callbacks import Callback
 
 from sleep2vec_sklearn.errors import TrainingError
+from sleep2vec_sklearn.training.net import PretrainingNet
 from sleep2vec_sklearn.training.randomness import step_randomness
 
 
@@ -95,6 +98,35 @@ def test_training_stops_when_validation_gets_no_better(pretrainer, montage_store
     assert shorter.checkpoint().sha256 == fitted.checkpoint().sha256
 
 
+def test_after_an_interrupted_step_training_goes_on(pretrainer, montage_store, monkeypatch):
+    whole = pretrainer().fit(montage_store)
+    training = pretrainer()
+    interrupt_second_step(training, montage_store, monkeypatch)
+    training.partial_fit(montage_store).partial_fit(montage_store)
+    assert training.checkpoint().sha256 == whole.checkpoint().sha256
+
+
+def test_after_an_interrupted_step_a_new_schedule_is_whole(pretrainer, montage_store, monkeypatch):
+    training = pretrainer(warm_start=True)
+    interrupt_second_step(training, montage_store, monkeypatch)
+    training.fit(montage_store)
+    assert training.net_.step_ == 1 + 6
+    assert training.history_[:, "train_batch_count"] == [1, 3, 3]
+
+
+def interrupt_second_step(training, store, monkeypatch):
+    def interrupt(net, batch):
+        if net.step_ == 1:
+            raise KeyboardInterrupt
+        return loss_of(net, batch)
+
+    loss_of = PretrainingNet._loss
+    with monkeypatch.context() as patch:
+        patch.setattr(PretrainingNet, "_loss", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            training.partial_fit(store)
+
+
 class StopAfter(Callback):
     def __init__(self, n_epochs):
         self.n_epochs = n_epochs
@@ -121,6 +153,11 @@ def test_callbacks_of_skorch_see_every_step(pretrainer, montage_store):
     pretrainer(callbacks=[counter]).fit(montage_store)
     assert len(counter.seen) == 8
     assert counter.seen[0] == counter.seen[4] == "epoch"
+
+
+def test_a_net_that_showed_a_bar_can_be_pickled(pretrainer, montage_store):
+    fitted = pretrainer(verbose=1).fit(montage_store)
+    assert pickle.loads(pickle.dumps(fitted)).checkpoint().sha256 == fitted.checkpoint().sha256
 
 
 def test_a_progress_bar_counts_steps(pretrainer, montage_store, capsys):

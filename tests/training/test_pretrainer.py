@@ -52,6 +52,13 @@ def test_the_card_names_nobody(fitted, montages):
     assert not any(repr(night.id) in text or repr(night.subject) in text for night in montages)
 
 
+@pytest.mark.parametrize("validation", [np.int64(1), np.array(["s2", "s3"])])
+def test_validation_may_come_from_numpy(pretrainer, montages, validation):
+    training = pretrainer(validation=validation, patience=2, batch_size=3).fit(montages)
+    parameters = training.checkpoint().card["parameters"]
+    assert parameters["validation"] == ("1" if np.isscalar(validation) else "2 subjects by name")
+
+
 def test_recordings_a_store_and_a_folder_train_alike(pretrainer, montages, fitted, tmp_path):
     folder = tmp_path / "store"
     prepare_cohort(montages, folder, modalities=["effort", "spo2", "ibi"])
@@ -103,6 +110,11 @@ def test_a_warm_start_goes_on_with_another_rate(pretrainer, montage_store, fitte
     assert again.history_[-1, "batches", 0, "lr"] < 1e-8
 
 
+def test_a_warm_start_goes_on_with_another_weight_decay(montage_store, fitted):
+    again = fitted.set_params(warm_start=True, weight_decay=0.5).fit(montage_store)
+    assert [g["weight_decay"] for g in again.net_.optimizer_.param_groups] == [0.5, 0.0]
+
+
 def test_a_warm_start_of_another_encoder_says_what_differs(fitted, montage_store):
     fitted.set_params(warm_start=True, context_epochs=8)
     with pytest.raises(TrainingError, match=r"context_epochs: 6 in the state, 8 now"):
@@ -116,6 +128,14 @@ def test_init_goes_on_with_an_encoder(pretrainer, montage_store, fitted):
     for name, value in weights_of(fitted).items():
         if "running" not in name and value.dtype == np.float32:
             np.testing.assert_allclose(weights_of(slow)[name], value, atol=1e-6)
+
+
+def test_an_encoder_reads_nothing_it_has_not_learned(pretrainer, montage_store):
+    stages = [(0.5, {("ibi", "spo2"): 1, ("ibi", "effort"): 0}), (1.0, {("ibi", "spo2"): 1})]
+    with pytest.warns(TrainingWarning, match="effort: .*pair_shares names no pair of it"):
+        fitted = pretrainer(pair_shares=stages).fit(montage_store)
+    assert fitted.pairs_ == (("spo2", "ibi"),)
+    assert fitted.modalities_ == fitted.checkpoint().config.names == ("spo2", "ibi")
 
 
 def test_history_is_what_skorch_keeps(fitted):
@@ -191,6 +211,21 @@ def test_subjects_of_the_table_are_held_out(pretrainer, montages, tmp_path):
     assert given.checkpoint().card["training_data"]["held_out_recordings"] == 2
 
 
+def test_what_a_table_has_no_column_for_is_taken_from_the_nights(
+    pretrainer, montages, montage_store
+):
+    table = fitted_table(montages)[["sex"]].assign(subject=list("aabbccde"), sex="F")
+    given = pretrainer(validation=["b"])
+    from_store = given.fit(montage_store, table).checkpoint()
+    assert from_store.card["training_data"]["subjects"] == 4
+    assert (
+        from_store.card["training_data"]["female"]
+        == from_store.card["training_data"]["age"]["known"]
+        == 6
+    )
+    assert from_store.sha256 == given.fit(montages, table).checkpoint().sha256
+
+
 def test_metadata_of_other_recordings_are_refused(pretrainer, montages):
     table = fitted_table(montages).rename({"n3": "n33"})
     with pytest.raises(InvalidRecordingError, match="n3"):
@@ -253,6 +288,7 @@ def test_a_batch_larger_than_the_pool_takes_other_windows_with_a_word(pretrainer
         {"validation": -1},
         {"n_workers": -1},
         {"pair_shares": {("eeg", "ibi"): 1}},
+        {"pair_shares": []},
         {"tokenizer": {"ibi": "spectral"}},
     ],
 )
