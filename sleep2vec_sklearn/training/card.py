@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..signals import EPOCH_SECONDS
 from .material import Material
 from .parameters import describe_parameters
@@ -42,7 +44,7 @@ def make_card(pretrainer) -> dict:
     net = pretrainer.net_
     last = {k: v for k, v in net.history[-1].items() if k != "batches"} if net.history else {}
     parameters = describe_parameters(pretrainer)
-    if not isinstance(pretrainer.validation, int | float | None):
+    if pretrainer.validation is not None and not np.isscalar(pretrainer.validation):
         # names of subjects are not for everybody who gets the file
         parameters["validation"] = f"{len(pretrainer.validation)} subjects by name"
     measured = {k: v for k, v in last.items() if isinstance(v, int | float) and v == v}

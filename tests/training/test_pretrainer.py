@@ -254,11 +254,35 @@ def test_a_batch_larger_than_the_pool_takes_other_windows_with_a_word(pretrainer
         {"n_workers": -1},
         {"pair_shares": {("eeg", "ibi"): 1}},
         {"tokenizer": {"ibi": "spectral"}},
+        {"tokenizer": ["spectral"]},
+        {"validation": True},
+        {"validation": 1.5},
+        {"validation": "s3"},
+        {"random_state": -1},
+        {"random_state": 2**63},
+        {"random_state": np.random.default_rng(0)},
+        {"modalities": 3},
+        {"init": 3},
+        {"init": Sleep2VecPretrainer()},
+        {"state_dir": 3},
+        {"state_dir": ""},
+        {"callbacks": [3]},
+        {"callbacks": "bar"},
+        {"verbose": None},
+        {"device": None},
     ],
 )
 def test_parameters_that_cannot_be_are_named(pretrainer, montage_store, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         pretrainer(**wrong).fit(montage_store)
+
+
+@pytest.mark.parametrize("held_out", [np.int64(1), np.float32(0.2), ("s3",), np.array(["s3"])])
+def test_who_is_held_out_may_be_said_in_numpy(pretrainer, montage_store, held_out):
+    fitted = pretrainer(validation=held_out, max_epochs=1).fit(montage_store)
+    card = fitted.checkpoint().card
+    assert card["training_data"]["held_out_recordings"] >= 2
+    assert "s3" not in str(card)
 
 
 @pytest.mark.parametrize("X", [None, [], {"ibi": [1.0]}, 3])
