@@ -180,19 +180,27 @@ class Run:
         Raises
         ------
         TrainingError
-            If the state is of a run with other parameters or nights; says what differs.
+            If the state is of a run with other parameters or nights, and says what differs; or
+            if the state is not whole.
         """
         self.folder, self.identity = folder, self._identity()
         if state is None:
             return
-        differences = list_differences(json.loads(state["run"]), self.identity)
+        try:
+            before = json.loads(state["run"])
+        except (KeyError, ValueError) as error:
+            raise folder.unreadable(error) from error
+        differences = list_differences(before, self.identity)
         if differences:
             raise TrainingError(
                 f"{folder.path} is the state of another run; what differs:\n  "
                 + "\n  ".join(differences)
                 + "\nRestore these to go on with it, give another state_dir, or remove the file."
             )
-        self.net.load_state(state)
+        try:
+            self.net.load_state(state)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise folder.unreadable(error) from error
 
     def _identity(self) -> dict:
         identity = {
