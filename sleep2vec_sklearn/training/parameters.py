@@ -129,10 +129,6 @@ def _check_kinds(pretrainer) -> None:
         "state_dir": (path, "the path of a folder, or None"),
         "callbacks": (sequence, "a list of skorch callbacks, or None"),
         "modalities": ((str, Iterable), "names of modalities, or None"),
-        "pair_shares": (
-            (Mapping, *sequence),
-            "a mapping of pairs to numbers, a list of (share of the run, mapping), or None",
-        ),
     }
     for name, (kinds, described) in accepted.items():
         value = getattr(pretrainer, name)
