@@ -239,6 +239,14 @@ def test_a_batch_larger_than_the_pool_takes_other_windows_with_a_word(pretrainer
     assert set(fitted.history_[-1, "batches", :, "train_batch_size"]) == {12}
 
 
+def test_small_pools_are_told_in_one_line_whatever_their_number(pretrainer):
+    random = np.random.default_rng(0)
+    names = ("airflow", "effort", "resp", "spo2", "actigraphy")
+    signals = [{name: (90 + random.standard_normal(1200), 10) for name in names} for _ in "abc"]
+    with pytest.warns(TrainingWarning, match=r"\(3 recordings.* and 7 more pairs\.$"):
+        pretrainer(validation=0, max_epochs=1).fit([Recording(one) for one in signals])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
