@@ -16,7 +16,7 @@ def test_a_named_device_is_kept(device):
     assert hardware.resolve_device(device) == "cpu"
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", 3.5])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", 3.5, None])
 def test_a_device_that_is_not_there_is_refused(device):
     with pytest.raises(ValueError, match=r"is not available here: .* Use 'auto' or 'cpu'"):
         hardware.resolve_device(device)

@@ -236,5 +236,5 @@ def list_modalities(names: str | Iterable[str] | None) -> list[str]:
     """
     if names is None:
         return list(MODALITIES)
-    names = [names] if isinstance(names, str) else names
+    names = names if isinstance(names, Iterable) and not isinstance(names, str) else [names]
     return list(dict.fromkeys(get_modality(name).name for name in names))

@@ -144,6 +144,11 @@ def _tokenizer(parameters, name: str) -> TokenizerConfig:
         kind = kind[name]
     if isinstance(kind, TokenizerConfig):
         return replace(kind, out_dim=int(parameters.token_dim))
+    if not isinstance(kind, str):
+        raise ValueError(
+            f"tokenizer must be a name, a TokenizerConfig, or a mapping of modalities to either; "
+            f"got {kind!r}."
+        )
     has_dropout = "dropout" in TOKENIZER_OPTIONS.get(kind, ())
     options = {"dropout": float(parameters.dropout)} if has_dropout else {}
     return TokenizerConfig(kind, int(parameters.token_dim), options)

@@ -48,7 +48,7 @@ def make_card(pretrainer) -> dict:
     net = pretrainer.net_
     last = {k: v for k, v in net.history[-1].items() if k != "batches"} if net.history else {}
     parameters = describe_parameters(pretrainer)
-    if not (pretrainer.validation is None or np.isscalar(pretrainer.validation)):
+    if pretrainer.validation is not None and not np.isscalar(pretrainer.validation):
         # names of subjects are not for everybody who gets the file
         parameters["validation"] = f"{len(pretrainer.validation)} subjects by name"
     measured = {k: v for k, v in last.items() if isinstance(v, int | float) and v == v}

@@ -160,6 +160,11 @@ def match_rows(metadata: pd.DataFrame, ids: list) -> pd.DataFrame:
     InvalidRecordingError
         If a recording has no row, or rows and recordings cannot be matched.
     """
+    twice = metadata.columns[metadata.columns.duplicated()]
+    if len(twice):
+        raise InvalidRecordingError(
+            f"metadata has more than one column {twice[0]!r}; accepted is one of each name."
+        )
     if not ids or all(name is None for name in ids):
         _check_order(metadata, len(ids))
         return metadata

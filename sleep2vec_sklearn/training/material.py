@@ -8,7 +8,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -86,9 +86,11 @@ def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: 
         X = NightStore.open(X)
     names = _candidates(pretrainer, X, begin)
     if len(names) < 2:
+        asked = pretrainer.modalities is not None
+        found = ("modalities names " if asked else "found ") + (", ".join(names) or "none")
+        way_out = "Name another, or pass None for all" if asked else "Add another sensor's signals"
         raise InvalidRecordingError(
-            f"training needs two modalities, of which nights have both; found "
-            f"{', '.join(names) or 'none'}. Add another sensor's signals."
+            f"training needs two modalities, of which nights have both; {found}. {way_out}."
         )
     if metadata is not None and not isinstance(metadata, pd.DataFrame):
         raise InvalidRecordingError(
@@ -102,6 +104,11 @@ def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: 
     if weights is not None:
         train = train[weights[train] > 0]
         weights = weights[train]
+        if len(train) < 2:
+            raise TrainingError(
+                f"sample_weight leaves {len(train)} nights to train on beside {len(held)} that are "
+                "held out; two at least need a weight above 0. Raise some, or lower validation."
+            )
     pools = _usable_pools(find_pools(store.take(train), names))
     # what is never drawn would be read by an encoder that has not learned to
     shares = resolve_shares(list(pools), pretrainer.pair_shares)
@@ -176,12 +183,18 @@ def _contents(config: EncoderConfig, names: Sequence[str]):
 
 def _check_weights(weights, X, store: NightStore) -> np.ndarray:
     """One weight for every night of the store, which may lack some of X."""
-    weights = np.asarray(weights, dtype=float)
     given = len(X)
+    try:
+        weights = np.asarray(weights, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"sample_weight must be {given} finite numbers, none below 0, one for each night "
+            f"({error})."
+        ) from error
     if weights.shape != (given,) or not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(
             f"sample_weight must be {given} finite numbers, none below 0, one for each night; got "
-            f"shape {weights.shape}."
+            f"{_describe_numbers(weights)}."
         )
     if (weights > 0).sum() < 2:
         raise ValueError("sample_weight must be above 0 for two nights at least.")
@@ -189,6 +202,11 @@ def _check_weights(weights, X, store: NightStore) -> np.ndarray:
         return weights
     names = name_recordings([as_recording(r, place) for place, r in enumerate(X)])
     return weights[[names.index(name) for name in store.table.index]]
+
+
+def _describe_numbers(values: np.ndarray) -> str:
+    wrong = values[~(values >= 0) | np.isinf(values)].ravel()
+    return f"shape {values.shape}" + (f" with {wrong[0]:g}" if len(wrong) else "")
 
 
 def _candidates(pretrainer, X, begin: EncoderConfig | None) -> list[str]:
@@ -205,9 +223,10 @@ def _found_in(X) -> list[str]:
     if isinstance(X, NightStore):
         return _in_order(X.contents)
     if isinstance(X, Mapping) or not isinstance(X, Sequence | np.ndarray) or not len(X):
+        empty = "an empty " if hasattr(X, "__len__") and not len(X) else "of type "
         raise InvalidRecordingError(
-            f"X is a {type(X).__module__}.{type(X).__name__}; accepted are a list of recordings, "
-            "not empty, a NightStore, or the folder of one."
+            f"X is {empty}{type(X).__module__}.{type(X).__name__}; accepted are a list of "
+            "recordings, not empty, a NightStore, or the folder of one."
         )
     recordings = [as_recording(r, place) for place, r in enumerate(X)]
     return _in_order({name for recording in recordings for name in recording.modalities})
@@ -253,9 +272,16 @@ def _check_contents(store: NightStore, config: EncoderConfig, names: Sequence[st
         modality = next(m for m in config.modalities if m.name == name)
         content = store.contents[name]
         if content.conditioning != modality.conditioning:
+            there, wanted = asdict(content.conditioning), asdict(modality.conditioning)
+            differences = ", ".join(
+                f"{key} {there[key]!r} and not {wanted[key]!r}"
+                for key in there
+                if there[key] != wanted[key]
+            )
             raise TrainingError(
-                f"the store holds {name!r} conditioned otherwise than the encoder of init asks "
-                "for. Prepare it with prepare_cohort(..., encoder=init)."
+                f"the store holds {name!r} conditioned otherwise than the encoder asks for: "
+                f"{differences}. Prepare the nights for it, with prepare_cohort(nights, another_"
+                "folder, encoder=...): what init is, or pretrainer.encoder_config_ of a fitted one."
             )
         if content.kind == "features" and modality.tokenizer.name != "spectral":
             raise TrainingError(

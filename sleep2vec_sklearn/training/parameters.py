@@ -5,8 +5,13 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+
+from ..model.checkpoint import Checkpoint
+from ..model.config import EncoderConfig
 
 __all__ = ["check_parameters", "describe_parameters"]
 
@@ -48,6 +53,7 @@ _COUNTS = {
     "n_workers": 0,
     "max_shift": 0,
 }
+_LARGEST_SEED = 2**63 - 1
 _OPTIONAL_COUNTS = ("intermediate_size", "steps_per_epoch", "patience")
 # what a run may be resumed with in another way
 _FREE = {"device", "n_workers", "verbose", "callbacks", "state_dir", "save_every", "warm_start"}
@@ -85,8 +91,11 @@ def check_parameters(pretrainer) -> None:
             f"max_shift={pretrainer.max_shift} leaves two windows of {pretrainer.context_epochs} "
             "epochs nothing in common; accepted is less than context_epochs."
         )
+    _check_kinds(pretrainer)
+    _check_seed(pretrainer.random_state)
+    _check_validation(pretrainer.validation)
     validation = pretrainer.validation
-    held_out = validation if validation is None or np.isscalar(validation) else len(validation)
+    held_out = validation if validation is None or _is_number(validation) else len(validation)
     if pretrainer.patience is not None and not held_out:
         raise ValueError("patience needs held-out subjects; pass validation=0.1, for example.")
 
@@ -99,7 +108,63 @@ def describe_parameters(pretrainer) -> dict[str, str]:
 
 
 def _plain(value):
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+    """The same text for a number of numpy and of Python, for a tuple, an array and a list."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _check_kinds(pretrainer) -> None:
+    """Types that would else be found out by whoever comes to use them."""
+    path = (str, os.PathLike)
+    sequence = (list, tuple)
+    accepted = {
+        "init": (
+            (*path, Checkpoint, EncoderConfig),
+            "a name, a path, a Checkpoint, an Encoder"
+            "Config (of a fitted pretrainer its checkpoint()), or None",
+        ),
+        "state_dir": (path, "the path of a folder, or None"),
+        "callbacks": (sequence, "a list of skorch callbacks, or None"),
+        "modalities": ((str, Iterable), "names of modalities, or None"),
+    }
+    for name, (kinds, described) in accepted.items():
+        value = getattr(pretrainer, name)
+        if not isinstance(value, (*kinds, type(None))):
+            raise ValueError(f"{name} must be {described}; got {value!r}.")
+    for callback in pretrainer.callbacks or ():
+        made = callback[1] if isinstance(callback, tuple) and len(callback) == 2 else callback
+        if not hasattr(made, "on_train_begin"):
+            raise ValueError(f"callbacks must be a list of skorch callbacks; it has {callback!r}.")
+    if not isinstance(pretrainer.verbose, numbers.Integral):
+        raise ValueError(f"verbose must be a whole number, got {pretrainer.verbose!r}.")
+    if pretrainer.state_dir is not None and not os.fspath(pretrainer.state_dir):
+        raise ValueError("state_dir is empty; give the path of a folder, '.' for this one.")
+
+
+def _check_seed(random_state) -> None:
+    if random_state is None or isinstance(random_state, np.random.RandomState):
+        return
+    whole = isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool)
+    if not whole or not 0 <= random_state <= _LARGEST_SEED:
+        raise ValueError(
+            "random_state must be a whole number from 0 to 2**63 - 1, a numpy.random.RandomState "
+            f"or None, got {random_state!r}."
+        )
+
+
+def _check_validation(validation) -> None:
+    names = isinstance(validation, Iterable) and not isinstance(validation, str | bytes | Mapping)
+    share = _is_number(validation) and 0 <= validation < 1
+    count = isinstance(validation, numbers.Integral) and not isinstance(validation, bool)
+    if validation is None or names or share or (count and validation >= 1):
+        return
+    raise ValueError(
+        "validation must be a share of the subjects from 0 to below 1, a number of them, a list of "
+        f"their names, or None; got {validation!r}."
+    )
 
 
 def _is_number(value) -> bool:

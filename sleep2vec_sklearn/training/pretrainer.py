@@ -267,8 +267,9 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         InvalidRecordingError
             If X is something else, has less than two modalities in all, or metadata do not match.
         TrainingError
-            If no pair of modalities is in two recordings, ``state_dir`` holds the state of
-            another run, or a loss is not finite; the network before that step is kept then.
+            If no pair of modalities is in two recordings, ``state_dir`` cannot be written or holds
+            the state of another run, or a loss is not finite; the network before that step is kept
+            then.
         """
         check_parameters(self)
         self._fit(X, metadata, sample_weight, self._net_to_continue(self.warm_start), None)
@@ -306,7 +307,9 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
             folder = RunFolder(self.state_dir)
             if rank() == 0:
                 state = folder.load()
-                folder.tidy()
+                if state is None or not state.get("finished"):
+                    folder.check_writable()
+                    folder.tidy()
             # another machine may see the folder as it was, or not at all
             state = broadcast_value(state)
         seed = self._choose_seed(net, state)
@@ -330,7 +333,7 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
             return int(self.random_state)
         if net is not None:
             return self.seed_
-        if state is not None:
+        if state is not None and "seed" in state:
             return int(state["seed"])
         if self.random_state is None:
             drawn = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])

@@ -31,6 +31,7 @@ from .validation import Validation
 __all__ = ["Run"]
 
 _NIGHTS_NAMED = 5
+_PAIRS_NAMED = 3
 
 
 class Run:
@@ -180,19 +181,27 @@ class Run:
         Raises
         ------
         TrainingError
-            If the state is of a run with other parameters or nights; says what differs.
+            If the state is of a run with other parameters or nights, and says what differs; or
+            if the state is not whole.
         """
         self.folder, self.identity = folder, self._identity()
         if state is None:
             return
-        differences = list_differences(json.loads(state["run"]), self.identity)
+        try:
+            before = json.loads(state["run"])
+        except (KeyError, ValueError) as error:
+            raise folder.unreadable(error) from error
+        differences = list_differences(before, self.identity)
         if differences:
             raise TrainingError(
                 f"{folder.path} is the state of another run; what differs:\n  "
                 + "\n  ".join(differences)
                 + "\nRestore these to go on with it, give another state_dir, or remove the file."
             )
-        self.net.load_state(state)
+        try:
+            self.net.load_state(state)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise folder.unreadable(error) from error
 
     def _identity(self) -> dict:
         identity = {
@@ -249,15 +258,17 @@ def _check_same(before: EncoderConfig, now: EncoderConfig) -> None:
 
 
 def _tell_small_pools(material: Material, sampler: PairSampler, wanted: int) -> None:
-    small = [
-        f"{'-'.join(pair)} ({len(pool)} recordings, batches of {sampler.sizes[pair]})"
-        for pair, pool in material.pools.items()
-        if len(pool) < wanted
-    ]
+    small = {pair: len(pool) for pair, pool in material.pools.items() if len(pool) < wanted}
     if small:
+        # eleven modalities have 55 pairs
+        shown = [
+            f"{'-'.join(pair)} ({small[pair]} recordings, batches of {sampler.sizes[pair]})"
+            for pair in sorted(small, key=small.get)[:_PAIRS_NAMED]
+        ]
+        more = f" and {len(small) - len(shown)} more pairs" if len(small) > len(shown) else ""
         warnings.warn(
             f"batch_size={wanted} is more than the recordings that have a pair: several windows "
-            f"of a recording come in one batch, none of them twice: {', '.join(small)}.",
+            f"of a recording come in one batch, none of them twice: {', '.join(shown)}{more}.",
             TrainingWarning,
             stacklevel=7,
         )

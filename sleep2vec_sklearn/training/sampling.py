@@ -89,16 +89,31 @@ def resolve_shares(pairs: Sequence[Pair], shares) -> PairShares:
     """
     if shares is None:
         return PairShares([(1.0, np.full(len(pairs), 1 / len(pairs)))])
-    stages = [(1.0, shares)] if hasattr(shares, "keys") else list(shares)
-    if not stages:
-        raise ValueError("pair_shares has no stage; pass None to draw all pairs alike.")
-    return PairShares([(float(until), _share_vector(pairs, stage)) for until, stage in stages])
+    try:
+        stages = [(1.0, shares)] if hasattr(shares, "keys") else list(shares)
+        table = [(float(until), _share_vector(pairs, stage)) for until, stage in stages]
+    except (AttributeError, TypeError) as error:
+        raise _no_shares(shares) from error
+    ends = [until for until, _ in table]
+    if not ends or ends != sorted(ends) or not 0 < ends[0] <= ends[-1] <= 1:
+        raise _no_shares(shares)
+    return PairShares(table)
+
+
+def _no_shares(shares) -> ValueError:
+    return ValueError(
+        "pair_shares must be a mapping such as {('ibi', 'spo2'): 2}, or stages of the run, each "
+        "with the share of it at which it ends, from 0 to 1 and in their order, such as "
+        f"[(0.5, {{('ibi', 'spo2'): 1}}), (1.0, ...)]; got {shares!r}."
+    )
 
 
 def _share_vector(pairs: Sequence[Pair], shares) -> np.ndarray:
     places = {frozenset(pair): i for i, pair in enumerate(pairs)}
     vector = np.zeros(len(pairs))
     for pair, share in shares.items():
+        if isinstance(pair, str) or len(pair) != 2:
+            raise TypeError(f"{pair!r} is not a pair of modalities")
         if frozenset(pair) not in places:
             if share == 0:
                 continue

@@ -50,6 +50,11 @@ def split_subjects(
     held = _held_out_people(people, measurable, validation, seed)
     apart = np.isin(subjects, held)
     if (~apart).sum() < 2:
+        if not len(held):
+            raise TrainingError(
+                f"{len(subjects)} nights to train on; two at least are needed, as an epoch is told "
+                "from those of other nights. Add nights."
+            )
         raise TrainingError(
             f"validation={validation!r} holds out {len(held)} of {len(people)} subjects and "
             f"leaves {(~apart).sum()} nights to train on; two at least are needed. Lower it, or "
@@ -59,7 +64,7 @@ def split_subjects(
 
 
 def _held_out_people(people, measurable, validation, seed: int) -> np.ndarray:
-    if validation is None or isinstance(validation, bool):
+    if validation is None:
         validation = 0
     if not np.isscalar(validation):
         named = np.array([str(name) for name in validation])
@@ -67,11 +72,6 @@ def _held_out_people(people, measurable, validation, seed: int) -> np.ndarray:
         if missing:
             raise ValueError(f"validation names subjects without a night: {', '.join(missing)}.")
         return named
-    if isinstance(validation, str) or not validation >= 0 or not np.isfinite(validation):
-        raise ValueError(
-            "validation must be a share of the subjects, a number of them, or their names; got "
-            f"{validation!r}."
-        )
     wanted = np.ceil(validation * len(people)) if validation < 1 else validation
     order = np.random.default_rng([seed, 0, _SPLIT_STREAM]).permutation(measurable)
     return order[: int(wanted)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ __all__ = ["RunFolder", "list_differences"]
 
 _FORMAT_VERSION = 1
 _NAME = "state.pt"
+_LONGEST_REASON = 160
 
 
 class RunFolder:
@@ -47,20 +49,45 @@ class RunFolder:
         if not self.path.exists():
             return None
         try:
+            _check_sums(self.path)
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             version = int(state["format_version"])
         # of what is not a state torch says so in errors of many kinds
         except Exception as error:
-            raise TrainingError(
-                f"{self.path}: no state of a run that this version can read ({error!r}). Remove "
-                "it to start anew, or give another state_dir."
-            ) from error
+            raise self.unreadable(error) from error
         if version > _FORMAT_VERSION:
             raise TrainingError(
                 f"{self.path}: written in format {version} by a newer version, this one reads up "
                 f"to {_FORMAT_VERSION}. Upgrade, or give an empty state_dir."
             )
         return state
+
+    def unreadable(self, error: Exception) -> TrainingError:
+        """What to say of a state that cannot be gone on with."""
+        why = " ".join(repr(error).split())[:_LONGEST_REASON]
+        return TrainingError(
+            f"{self.path}: no state of a run that this version can read ({why}). Remove it to "
+            "start anew, or give another state_dir."
+        )
+
+    def check_writable(self) -> None:
+        """Make the folder, and see at the start what would else come out hours later.
+
+        Raises
+        ------
+        TrainingError
+            If no file can be written there.
+        """
+        probe = self.path.with_name(f".{_NAME}.{uuid.uuid4().hex}")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise TrainingError(
+                f"state_dir={str(self.folder)!r}: no state can be written there ({error}). Give a "
+                "folder that can be written, or None to go without."
+            ) from error
 
     def save(self, state: Mapping) -> None:
         """Put a state in place of the last one, which stays if this fails.
@@ -85,6 +112,16 @@ class RunFolder:
         """Remove what a run killed while writing has left."""
         for left in self.folder.glob(f".{_NAME}.*"):
             left.unlink(missing_ok=True)
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the sums of all records, which torch does not look at."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"damaged: wrong checksum of {damaged}")
 
 
 def _write(state: Mapping, file) -> None:

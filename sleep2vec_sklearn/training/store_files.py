@@ -97,7 +97,11 @@ class StoreFolder:
                 "prepare_cohort(recordings, folder)."
             ) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ReadError(f"{path / 'store.json'}: cannot be read: {error!r}.") from error
+            raise ReadError(
+                f"{path / 'store.json'}: cannot be read: {error!r}. Where the folder is a store, "
+                "delete this file and run prepare_cohort again: the nights that are there are not "
+                "made again."
+            ) from error
 
     @classmethod
     def create(cls, path: Path, contents: Mapping[str, Content]) -> StoreFolder:
@@ -132,7 +136,7 @@ class StoreFolder:
             return self._find(key)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
             _logger.warning("%s is damaged and made again: %r", self.place_of(key), error)
             return None
 
@@ -262,7 +266,7 @@ class FolderReader:
         try:
             data = _read_bytes(path, first + start * row, (stop - start) * row)
         except OSError as error:
-            raise ReadError(f"{path}: a night of the store cannot be read: {error}") from error
+            raise _lost(path, error) from error
         return np.frombuffer(data, content.dtype).reshape(stop - start, content.width)
 
     def map(self, night: int, modality: str, n_epochs: int) -> np.memmap:
@@ -277,7 +281,7 @@ class FolderReader:
         try:
             return np.memmap(path, content.dtype, "r", first, (n_epochs, content.width))
         except (OSError, ValueError) as error:
-            raise ReadError(f"{path}: a night of the store cannot be read: {error}") from error
+            raise _lost(path, error) from error
 
     def _locate(self, night: int, modality: str) -> tuple[Content, Path, int]:
         first = self.offsets[night, list(self.folder.contents).index(modality)]
@@ -289,6 +293,14 @@ class FolderReader:
         return FolderReader(self.folder, tuple(self.keys[k] for k in nights), self.offsets[nights])
 
 
+def _lost(path: Path, error: Exception) -> ReadError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return ReadError(
+        f"{path}: a night of the store cannot be read: {reason}. Run prepare_cohort again: what is "
+        "gone or damaged is made anew."
+    )
+
+
 def _read_bytes(path: Path, start: int, size: int) -> bytearray:
     data = bytearray(size)
     rest = memoryview(data)
@@ -297,5 +309,5 @@ def _read_bytes(path: Path, start: int, size: int) -> bytearray:
         while rest and (n_read := file.readinto(rest)):
             rest = rest[n_read:]
     if rest:
-        raise OSError("it is shorter than it was written; run prepare_cohort again")
+        raise OSError("it is shorter than it was written")
     return data

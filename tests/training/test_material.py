@@ -50,15 +50,18 @@ def test_an_architecture_is_taken_with_the_modalities_trained(pretrainer, montag
 
 
 def test_a_store_conditioned_for_another_encoder_is_refused(
-    pretrainer, montage_store, small_config
+    pretrainer, montages, montage_store, small_config
 ):
     other = tuple(
         dataclasses.replace(m, conditioning=dataclasses.replace(m.conditioning, clip=5.0))
         for m in small_config.modalities
     )
     config = dataclasses.replace(small_config, modalities=other)
-    with pytest.raises(TrainingError, match="conditioned otherwise"):
+    told = r"conditioned otherwise than the encoder asks for: clip 20.0 and not 5.0\."
+    with pytest.raises(TrainingError, match=told):
         pretrainer(init=config).fit(montage_store)
+    with pytest.raises(TrainingError, match=told):
+        pretrainer(init=config).fit(montages).score(montage_store)
 
 
 def test_init_without_a_tokenizer_for_a_modality_says_so(pretrainer, montages, small_config):
@@ -86,8 +89,26 @@ def test_nights_are_drawn_by_their_weights(pretrainer, montages, montage_store):
 
 
 @pytest.mark.parametrize(
-    "weights", [np.ones(7), -np.ones(8), np.full(8, np.nan), np.arange(8) == 3, np.ones((8, 1))]
+    "weights",
+    [np.ones(7), -np.ones(8), np.full(8, np.nan), np.arange(8) == 3, np.ones((8, 1)), "often"],
 )
 def test_weights_that_cannot_be_are_refused(pretrainer, montages, weights):
     with pytest.raises(ValueError, match="sample_weight"):
         pretrainer().fit(montages, sample_weight=weights)
+
+
+def test_weights_that_leave_nobody_to_train_on_are_told_apart_from_pairs(pretrainer, montages):
+    with pytest.raises(TrainingError, match="sample_weight leaves 0 nights to train on"):
+        pretrainer().fit(montages, sample_weight=[0] * 6 + [1, 1])
+
+
+def test_a_column_of_metadata_that_comes_twice_is_refused(pretrainer, montages, montage_store):
+    twice = montage_store.table[["age", "age"]]
+    for nights in (montages, montage_store):
+        with pytest.raises(InvalidRecordingError, match="more than one column 'age'"):
+            pretrainer().fit(nights, twice)
+
+
+def test_too_few_modalities_asked_for_are_no_fault_of_the_nights(pretrainer, montages):
+    with pytest.raises(InvalidRecordingError, match=r"modalities names ibi\. Name another"):
+        pretrainer(modalities="ibi").fit(montages)

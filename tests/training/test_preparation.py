@@ -90,12 +90,13 @@ def test_another_call_adds_its_nights(nights, tmp_path):
     same(NightStore.open(tmp_path), everything)
 
 
-def test_a_damaged_night_is_prepared_again(nights, tmp_path, made, caplog):
+@pytest.mark.parametrize("left", [-7, 300, 3, 0])
+def test_a_damaged_night_is_prepared_again(nights, tmp_path, made, caplog, left):
     whole = prepare(nights, tmp_path)
     expected = windows(whole)
     made.clear()
     path = whole._reader.folder.place_of(whole._reader.keys[3])
-    path.write_bytes(path.read_bytes()[:-7])
+    path.write_bytes(path.read_bytes()[:left])
     store = prepare(nights, tmp_path)
     assert made == ["n3"]
     assert "is damaged and made again" in caplog.text

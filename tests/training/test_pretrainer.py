@@ -274,6 +274,14 @@ def test_a_batch_larger_than_the_pool_takes_other_windows_with_a_word(pretrainer
     assert set(fitted.history_[-1, "batches", :, "train_batch_size"]) == {12}
 
 
+def test_small_pools_are_told_in_one_line_whatever_their_number(pretrainer):
+    random = np.random.default_rng(0)
+    names = ("airflow", "effort", "resp", "spo2", "actigraphy")
+    signals = [{name: (90 + random.standard_normal(1200), 10) for name in names} for _ in "abc"]
+    with pytest.warns(TrainingWarning, match=r"\(3 recordings.* and 7 more pairs\.$"):
+        pretrainer(validation=0, max_epochs=1).fit([Recording(one) for one in signals])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -290,11 +298,35 @@ def test_a_batch_larger_than_the_pool_takes_other_windows_with_a_word(pretrainer
         {"pair_shares": {("eeg", "ibi"): 1}},
         {"pair_shares": []},
         {"tokenizer": {"ibi": "spectral"}},
+        {"tokenizer": ["spectral"]},
+        {"validation": True},
+        {"validation": 1.5},
+        {"validation": "s3"},
+        {"random_state": -1},
+        {"random_state": 2**63},
+        {"random_state": np.random.default_rng(0)},
+        {"modalities": 3},
+        {"init": 3},
+        {"init": Sleep2VecPretrainer()},
+        {"state_dir": 3},
+        {"state_dir": ""},
+        {"callbacks": [3]},
+        {"callbacks": "bar"},
+        {"verbose": None},
+        {"device": None},
     ],
 )
 def test_parameters_that_cannot_be_are_named(pretrainer, montage_store, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         pretrainer(**wrong).fit(montage_store)
+
+
+@pytest.mark.parametrize("held_out", [np.int64(1), np.float32(0.2), ("s3",), np.array(["s3"])])
+def test_who_is_held_out_may_be_said_in_numpy(pretrainer, montage_store, held_out):
+    fitted = pretrainer(validation=held_out, max_epochs=1).fit(montage_store)
+    card = fitted.checkpoint().card
+    assert card["training_data"]["held_out_recordings"] >= 2
+    assert "s3" not in str(card)
 
 
 @pytest.mark.parametrize("X", [None, [], {"ibi": [1.0]}, 3])

@@ -166,6 +166,14 @@ def test_shares_change_over_the_run():
         ({("spo2", "ibi"): -1}, "not negative"),
         ({("spo2", "ibi"): 0}, "all zero"),
         ({("spo2", "ibi"): float("nan")}, "finite"),
+        ({("spo2", "ibi"): "often"}, "must be a mapping such as"),
+        ({"spo2-ibi": 1}, "must be a mapping such as"),
+        ([], "must be a mapping such as"),
+        (3, "must be a mapping such as"),
+        ([(1.0, 3)], "must be a mapping such as"),
+        ([3], "must be a mapping such as"),
+        ([(0.8, {("spo2", "ibi"): 1}), (0.5, {("spo2", "ibi"): 1})], "in their order"),
+        ([(50, {("spo2", "ibi"): 1})], "from 0 to 1"),
     ],
 )
 def test_shares_that_cannot_be_are_refused(shares, message):

@@ -44,3 +44,8 @@ def test_a_night_without_a_subject_is_its_own(montage_store):
 def test_too_few_nights_to_train_on_are_refused(montage_store):
     with pytest.raises(TrainingError, match="holds out 4 of 4 subjects"):
         split(montage_store, 4)
+
+
+def test_one_night_is_too_few_whoever_is_held_out(montage_store):
+    with pytest.raises(TrainingError, match=r"^1 nights to train on; two at least"):
+        split(montage_store.take([0]), 0)

@@ -66,6 +66,32 @@ def test_what_is_no_state_is_refused_and_never_run(folder, content, tmp_path, mo
     assert not (tmp_path / "harm").exists()
 
 
+def test_a_flipped_bit_is_seen(folder):
+    whole = folder.path.read_bytes()
+    place = whole.index(torch.arange(5.0).numpy().tobytes())
+    folder.path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(TrainingError, match="wrong checksum of"):
+        folder.load()
+
+
+@pytest.mark.parametrize("lost", ["run", "optimizer"])
+def test_a_state_that_lacks_something_is_refused(pretrainer, montage_store, tmp_path, lost):
+    pretrainer(state_dir=tmp_path).fit(montage_store)
+    state = RunFolder(tmp_path).load()
+    del state[lost]
+    RunFolder(tmp_path).save(state)
+    with pytest.raises(TrainingError, match=f"no state of a run.*'{lost}'"):
+        pretrainer(state_dir=tmp_path).fit(montage_store)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_training(
+    pretrainer, montage_store, tmp_path
+):
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="no state can be written there"):
+        pretrainer(state_dir=tmp_path / "file" / "run").fit(montage_store)
+
+
 def test_a_state_of_a_newer_version_is_refused(folder):
     torch.save({"format_version": 99}, folder.path)
     with pytest.raises(TrainingError, match="format 99 by a newer version"):
