@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from ..errors import InvalidRecordingError, TrainingError, TrainingWarning
 from ..model.config import EncoderConfig, canonical_json
@@ -86,7 +87,8 @@ def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: 
     store, metadata = open_store(X, metadata, pretrainer, names, begin)
     if weights is not None:
         weights = _check_weights(weights, X, store)
-    train, held = split_subjects(store, pretrainer.validation, seed, names)
+    subjects = _subjects(store, metadata)
+    train, held = split_subjects(store, subjects, pretrainer.validation, seed, names)
     if weights is not None:
         train = train[weights[train] > 0]
         weights = weights[train]
@@ -96,9 +98,7 @@ def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: 
     conditioning = {name: store.contents[name].conditioning for name in used}
     config = build_config(pretrainer, used, begin, conditioning)
     _check_contents(store, config, used)
-    everyone = Demography.from_metadata(
-        metadata, store.table.index.tolist(), store.table["subject"].tolist()
-    )
+    everyone = Demography.from_metadata(metadata, store.table.index.tolist(), subjects)
     return Material(
         config,
         store.take(train),
@@ -151,14 +151,25 @@ def _contents(config: EncoderConfig, names: Sequence[str]):
     return contents_of(config, "features" if has_front_end else "samples", list(names))
 
 
+def _subjects(store: NightStore, metadata) -> list:
+    """Who slept each night, by the store or else by the table given."""
+    subjects = store.table["subject"]
+    if metadata is not store.table and "subject" in metadata:
+        named = metadata["subject"].set_axis(metadata.index.map(str))
+        subjects = subjects.where(subjects.notna(), named.reindex(subjects.index))
+    return [None if pd.isna(subject) else subject for subject in subjects]
+
+
 def split_subjects(
-    store: NightStore, validation, seed: int, names: Sequence[str]
+    store: NightStore, subjects: Sequence, validation, seed: int, names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Places of the nights that train, and of those held out with all nights of their subject.
 
     Parameters
     ----------
     store : NightStore
+    subjects : sequence of str or None
+        Of each night; a night of nobody stands alone.
     validation : float, int, sequence or None
         Share or number of the subjects, or their names. At least one is held out unless it is 0.
     seed : int
@@ -168,12 +179,14 @@ def split_subjects(
     Raises
     ------
     ValueError
-        If it is none of these, or leaves fewer than two nights.
+        If it is none of these.
+    TrainingError
+        If it leaves fewer than two nights.
     """
     subjects = np.array(
         [
-            f"night {name}" if subject is None or subject != subject else str(subject)
-            for name, subject in store.table["subject"].items()
+            f"night {name}" if subject is None else str(subject)
+            for name, subject in zip(store.table.index, subjects, strict=True)
         ]
     )
     people = np.unique(subjects)
@@ -241,8 +254,8 @@ def _found_in(X) -> list[str]:
         return _in_order(X.contents)
     if isinstance(X, Mapping) or not isinstance(X, Sequence | np.ndarray) or not len(X):
         raise InvalidRecordingError(
-            f"X is a {type(X).__name__}; accepted are a list of recordings, not empty, a "
-            "NightStore, or the folder of one."
+            f"X is a {type(X).__module__}.{type(X).__name__}; accepted are a list of recordings, "
+            "not empty, a NightStore, or the folder of one."
         )
     recordings = [as_recording(r, place) for place, r in enumerate(X)]
     return _in_order({name for recording in recordings for name in recording.modalities})

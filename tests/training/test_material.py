@@ -13,7 +13,8 @@ NAMES = ["effort", "spo2", "ibi"]
 
 
 def split(store, validation, seed=0):
-    return [nights.tolist() for nights in split_subjects(store, validation, seed, NAMES)]
+    subjects = store.table["subject"].tolist()
+    return [nights.tolist() for nights in split_subjects(store, subjects, validation, seed, NAMES)]
 
 
 def test_subjects_are_held_out_with_all_their_nights(montage_store):

@@ -7,8 +7,14 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils import estimator_checks
 
-from sleep2vec_sklearn import Sleep2VecTransformer, load_checkpoint
+from sleep2vec_sklearn import (
+    Recording,
+    Sleep2VecPretrainer,
+    Sleep2VecTransformer,
+    load_checkpoint,
+)
 from sleep2vec_sklearn.errors import InvalidRecordingError, TrainingError, TrainingWarning
 from sleep2vec_sklearn.training import NightStore, prepare_cohort
 
@@ -42,7 +48,7 @@ def test_a_saved_encoder_is_what_the_transformer_takes(fitted, montages, tmp_pat
 
 
 def test_the_card_names_nobody(fitted, montages):
-    text = str(fitted.checkpoint().card["training_data"])
+    text = str(fitted.checkpoint().card).replace('"', "'")
     assert not any(repr(night.id) in text or repr(night.subject) in text for night in montages)
 
 
@@ -163,6 +169,17 @@ def assert_differ(first, second):
     assert any((first[name] != second[name]).any() for name in first)
 
 
+def test_subjects_of_the_table_are_held_out(pretrainer, montages, tmp_path):
+    nobody = [
+        Recording({n: (s.values, s.rate) for n, s in night.read().items()}, id=night.id)
+        for night in montages
+    ]
+    store = prepare_cohort(nobody, tmp_path, modalities=["effort", "spo2", "ibi"])
+    table = fitted_table(montages).assign(subject=[night.subject for night in montages])
+    given = pretrainer(validation=["s0"], objective="info_nce").fit(store, table)
+    assert given.checkpoint().card["training_data"]["held_out_recordings"] == 2
+
+
 def test_metadata_of_other_recordings_are_refused(pretrainer, montages):
     table = fitted_table(montages).rename({"n3": "n33"})
     with pytest.raises(InvalidRecordingError, match="n3"):
@@ -241,3 +258,30 @@ def test_before_fit_there_is_nothing_to_save(pretrainer, tmp_path, montages):
         pretrainer().save(tmp_path / "x.safetensors")
     with pytest.raises(NotFittedError):
         pretrainer().score(montages)
+
+
+def test_partial_fits_go_on_after_an_early_stop(pretrainer, montage_store):
+    stopped = pretrainer(patience=1, max_epochs=30, lr=0.3, ema_decay=0.0).fit(montage_store)
+    n_epochs = len(stopped.history_)
+    assert n_epochs < 30
+    assert len(stopped.partial_fit(montage_store).history_) == n_epochs + 1
+
+
+CHECKS = [
+    "check_estimator_cloneable",
+    "check_estimator_tags_renamed",
+    "check_valid_tag_types",
+    "check_estimator_repr",
+    "check_no_attributes_set_in_init",
+    "check_do_not_raise_errors_in_init_or_set_params",
+    "check_mixin_order",
+    "check_parameters_default_constructible",
+    "check_get_params_invariance",
+    "check_set_params",
+    "check_estimator_sparse_tag",
+]
+
+
+@pytest.mark.parametrize("check", [c for c in CHECKS if hasattr(estimator_checks, c)])
+def test_it_passes_the_checks_of_scikit_learn(check):
+    getattr(estimator_checks, check)("Sleep2VecPretrainer", Sleep2VecPretrainer())
