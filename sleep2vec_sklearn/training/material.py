@@ -23,7 +23,7 @@ from .night_table import name_recordings
 from .sampling import find_pools
 from .store import NightStore
 
-__all__ = ["Material", "gather", "open_for", "split_subjects"]
+__all__ = ["Material", "candidates", "gather", "open_for", "split_subjects"]
 
 _SPLIT_STREAM = 1
 
@@ -78,7 +78,7 @@ def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: 
     TrainingError
         If no pair of modalities is in two recordings.
     """
-    names = _candidates(pretrainer, X, begin)
+    names = candidates(pretrainer, X, begin)
     if len(names) < 2:
         raise InvalidRecordingError(
             f"training needs two modalities, of which nights have both; found "
@@ -239,7 +239,7 @@ def _check_weights(weights, X, store: NightStore) -> np.ndarray:
     return weights[[names.index(name) for name in store.table.index]]
 
 
-def _candidates(pretrainer, X, begin: EncoderConfig | None) -> list[str]:
+def candidates(pretrainer, X, begin: EncoderConfig | None) -> list[str]:
     """Modalities that may be trained: the parameter, else those that X and ``init`` have."""
     if pretrainer.modalities is not None:
         return _in_order(list_modalities(pretrainer.modalities))

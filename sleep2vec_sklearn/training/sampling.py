@@ -16,7 +16,7 @@ import torch
 
 from .windows import PairBatch, as_view, cut_valid, cut_view, draw_losses, draw_masks
 
-__all__ = ["Augmentation", "PairSampler", "find_pools", "resolve_shares"]
+__all__ = ["Augmentation", "PairSampler", "PairShares", "find_pools", "resolve_shares"]
 
 _MIN_VALID_SHARE = 0.5
 _TRIES = 8
@@ -50,26 +50,49 @@ def find_pools(store, names: Sequence[str]) -> dict[Pair, np.ndarray]:
     return {pair: pool for pair, pool in pools.items() if len(pool)}
 
 
-def resolve_shares(pairs: Sequence[Pair], shares) -> Callable[[float], np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class PairShares:
     """How often each pair comes, as a function of the progress of the run from 0 to 1.
+
+    Attributes
+    ----------
+    stages : list of (float, ndarray of shape [n_pairs])
+        The progress at which a stage ends, and its shares; the last holds beyond.
+    """
+
+    stages: list[tuple[float, np.ndarray]]
+
+    def __call__(self, progress: float) -> np.ndarray:
+        """Shares of the pairs, of sum 1."""
+        return next((v for until, v in self.stages if progress < until), self.stages[-1][1])
+
+    @property
+    def ever(self) -> np.ndarray:
+        """Which pairs come at all, bool [n_pairs]."""
+        return np.any([vector > 0 for _, vector in self.stages], axis=0)
+
+
+def resolve_shares(pairs: Sequence[Pair], shares) -> PairShares:
+    """How often each pair comes.
 
     Parameters
     ----------
     pairs : sequence of (str, str)
-    shares : mapping of (str, str) to float, sequence of (float, mapping), or None
+    shares : mapping of (str, str) to float, sequence of (float, mapping), callable, or None
         Relative; pairs not named never come. A sequence gives stages of the run, each with the
-        progress at which it ends. None takes all pairs alike.
+        progress at which it ends. A callable makes either from the pairs. None takes all alike.
 
     Raises
     ------
     ValueError
         If a pair is not among those given, a share is not finite or negative, or all are zero.
     """
+    if callable(shares):
+        shares = shares(pairs)
     if shares is None:
-        return lambda progress: np.full(len(pairs), 1 / len(pairs))
+        return PairShares([(1.0, np.full(len(pairs), 1 / len(pairs)))])
     stages = [(1.0, shares)] if hasattr(shares, "keys") else list(shares)
-    table = [(float(until), _share_vector(pairs, stage)) for until, stage in stages]
-    return lambda progress: next((v for until, v in table if progress < until), table[-1][1])
+    return PairShares([(float(until), _share_vector(pairs, stage)) for until, stage in stages])
 
 
 def _share_vector(pairs: Sequence[Pair], shares) -> np.ndarray:
