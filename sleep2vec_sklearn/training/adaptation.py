@@ -8,6 +8,7 @@ the old ones.
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -251,7 +252,7 @@ def _with_tokenizers(checkpoint, new: Sequence[str], random_state) -> Checkpoint
             f"{start.name} reads nothing but what is to be adapted ({', '.join(new)}); a new "
             "modality learns from one that the encoder knows. Pretrain it with init= instead."
         )
-    seed = random_state if isinstance(random_state, int) else 0
+    seed = int(random_state) if isinstance(random_state, numbers.Integral) else 0
     for name in new:
         if name not in start.config.names:
             start = add_modality(start, name, seed=seed)
