@@ -23,6 +23,7 @@ from .material import candidates, open_store
 from .parameters import check_parameters, describe_parameters
 from .parts import check_scales, parts_of
 from .pretrainer import Sleep2VecPretrainer
+from .store import NightStore
 from .widening import add_modality
 
 if TYPE_CHECKING:
@@ -291,6 +292,8 @@ def _pretrainer(
 def _open(X, metadata, pretrainer: Sleep2VecPretrainer, new: Sequence[str]):
     """The nights, conditioned once for both stages."""
     config = pretrainer.init.config
+    if isinstance(X, str | os.PathLike):
+        X = NightStore.open(X)
     names = candidates(pretrainer, X, config)
     missing = [name for name in new if name not in names]
     if missing:

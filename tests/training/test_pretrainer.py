@@ -56,8 +56,15 @@ def test_recordings_a_store_and_a_folder_train_alike(pretrainer, montages, fitte
     folder = tmp_path / "store"
     prepare_cohort(montages, folder, modalities=["effort", "spo2", "ibi"])
     assert_same(fitted, pretrainer().fit(folder))
-    assert_same(fitted, pretrainer().fit(NightStore.open(folder)))
+    assert_same(fitted, pretrainer(n_workers=2).fit(NightStore.open(folder)))
     assert_same(fitted, pretrainer().fit(montages))
+
+
+def test_plain_dicts_train_too(pretrainer, montages):
+    dicts = [{name: night[name] for name in ("spo2", "ibi")} for night in montages]
+    fitted = pretrainer(validation=2, objective="dash").fit(dicts)
+    assert fitted.pairs_ == (("spo2", "ibi"),)
+    assert np.isfinite(fitted.score(dicts))
 
 
 def test_a_seed_decides_everything_and_workers_nothing(pretrainer, montage_store, fitted):
@@ -135,7 +142,7 @@ def test_training_lowers_the_loss_and_finds_epochs_again(pretrainer, montage_sto
 def test_a_grid_search_takes_it(pretrainer, montages):
     search = GridSearchCV(
         pretrainer(max_epochs=1, validation=0, batch_size=2),
-        {"hidden_size": [4, 8], "lr": [1e-3]},
+        {"hidden_size": np.array([4, 8]), "lr": [1e-3]},
         cv=2,
     ).fit(montages)
     assert search.cv_results_["mean_test_score"].shape == (2,)
@@ -201,7 +208,10 @@ def test_one_modality_cannot_be_trained(pretrainer, montages):
 
 def test_a_pair_of_one_recording_is_left_out_with_a_word(pretrainer, montages):
     few = [montages[0], *(night.without("effort") for night in montages[1:] if "effort" in night)]
-    with pytest.warns(TrainingWarning, match="effort-spo2, effort-ibi"):
+    with (
+        pytest.warns(TrainingWarning, match="effort-spo2, effort-ibi"),
+        pytest.warns(TrainingWarning, match="effort: no two recordings"),
+    ):
         fitted = pretrainer(batch_size=2, validation=0).fit(few)
     assert fitted.modalities_ == ("spo2", "ibi")
     assert fitted.encoder_config_.names == ("spo2", "ibi")
