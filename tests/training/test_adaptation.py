@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from skorch.callbacks import Callback
 
 from sleep2vec_sklearn import Sleep2VecPretrainer, Sleep2VecTransformer, load_checkpoint
-from sleep2vec_sklearn.errors import CheckpointError, TrainingError, UnknownModalityError
+from sleep2vec_sklearn.errors import (
+    CheckpointError,
+    TrainingError,
+    TrainingWarning,
+    UnknownModalityError,
+)
 from sleep2vec_sklearn.training import PairSchedule, adapt_modality, add_modality
 from sleep2vec_sklearn.training.sampling import resolve_shares
 from tests.training.nights import TINY
@@ -197,7 +202,8 @@ def test_a_modality_that_shares_no_pair_is_refused(encoder, montages):
         night.without("spo2", "ibi") if k % 2 and "effort" in night else night.without("effort")
         for k, night in enumerate(montages)
     ]
-    with pytest.raises(TrainingError, match=r"have effort beside another.*spo2-ibi"):
+    said = r"have effort beside another.*spo2-ibi"
+    with pytest.warns(TrainingWarning, match="effort"), pytest.raises(TrainingError, match=said):
         adapt_modality(encoder, apart, "effort", **RUN)
 
 
