@@ -209,28 +209,20 @@ def retrieval_tables(trained: Trained, cohort) -> tuple[pd.DataFrame, pd.DataFra
         runs = [retrieval_by_subject(c, store) for c in checkpoints]
         tables[name] = sum(runs[1:], start=runs[0]) / len(runs)
     means = pd.DataFrame({name: table.mean() for name, table in tables.items()}).T
-    return means.rename_axis("ibi and actigraphy"), _differences(tables)
+    return means.rename_axis("ibi and actigraphy"), retrieval_differences(tables)
 
 
-def _differences(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Stages minus the random tokenizer, with 95 % bootstrap intervals over subjects."""
-    renamed = {
-        name: table.rename(columns={"rank": METRICS[0], "recall": METRICS[1]})
-        for name, table in tables.items()
-    }
-    parts = [
-        paired_differences(
-            {"random tokenizer": renamed["random tokenizer"], name: renamed[name]}, name
-        )
-        for name in ("stage 1", "stage 2")
-    ]
-    names = {METRICS[0]: "rank", METRICS[1]: "recall"}
-    rows = [
-        {"stage": stage, "minus": index[0], "metric": names[index[1]], **row.to_dict()}
-        for stage, part in zip(("stage 1", "stage 2"), parts, strict=True)
-        for index, row in part.iterrows()
-    ]
-    return pd.DataFrame(rows).set_index(["stage", "minus", "metric"])
+def retrieval_differences(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Either stage minus the random tokenizer, with 95 % bootstrap intervals over subjects."""
+    as_metrics = dict(zip(("rank", "recall"), METRICS, strict=True))
+    renamed = {name: table.rename(columns=as_metrics) for name, table in tables.items()}
+    rows = {}
+    for stage in ("stage 1", "stage 2"):
+        pair = {name: renamed[name] for name in ("random tokenizer", stage)}
+        found = paired_differences(pair, stage).droplevel(0).to_dict("index")
+        rows |= {(stage, name): found[metric] for name, metric in as_metrics.items()}
+    index = ["minus random tokenizer", "metric"]
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index)
 
 
 def old_pairs(trained: Trained) -> pd.DataFrame:
