@@ -6,8 +6,10 @@
 A small encoder is pretrained on simulated nights without actigraphy. MMASH (22 men, a day and a
 night each: beat intervals and wrist counts) teaches it actigraphy in two stages; the simulated
 nights stay, for the old pairs. Sleep-accel, which no training sees, measures what actigraphy alone
-tells then: wake and W/NREM/REM by one linear head, subjects held out, and whether an epoch of one
-sensor finds itself in the other's night. Every feature set gets the same folds and the same head.
+tells then, and what it adds to beat intervals: wake and W/NREM/REM by a linear head, subjects held
+out. Two more questions need no label of actigraphy: what a head fitted on projections of beat
+intervals makes of those of actigraphy, and whether an epoch of one sensor finds itself in the
+other's night. Every feature set gets the same folds and the same head.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from sleep2vec_sklearn.training import Adaptation, NightStore
 
 NEW = "actigraphy"
+STAGES = ("stage 1", "stage 2")
 OLD = ("eeg", "effort", "spo2", "ibi", "resp")
 SITE_KINDS = ("full_laboratory", "watch_laboratory", "watch_laboratory", "laboratory")
 SEED = 20260301
@@ -157,28 +160,52 @@ def activity_features(with_time: bool) -> Callable[[Sequence[Recording]], list[n
     return features
 
 
-def feature_sets(trained: Trained) -> dict[str, list[Callable]]:
-    """What is probed: the new sensor alone, the old one alone, and both."""
-    sets = {
-        "hand-made, short context": [activity_features(with_time=False)],
-        "hand-made, short context and time of night": [activity_features(with_time=True)],
+def probe(trained: Trained, cohort) -> dict[str, pd.DataFrame]:
+    """Scores by subject: actigraphy alone, beside the old sensor, and read by the old one's head.
+
+    Names are ``"question: feature set"``; runs that differ in their seed are averaged.
+    """
+    before = encoder_features(trained.before.checkpoint(), modalities=("ibi",))
+    makers = {
+        "actigraphy: hand-made": activity_features(with_time=False),
+        "actigraphy: hand-made, time of night": activity_features(with_time=True),
+        "both: ibi alone, before": before,
     }
+    tables = {name: evaluate_features(make(cohort), cohort) for name, make in makers.items()}
     for name, checkpoints in trained.checkpoints().items():
-        sets[name] = [encoder_features(c, modalities=(NEW,)) for c in checkpoints]
-    before, after = trained.before.checkpoint(), trained.adaptation.checkpoint()
-    sets["ibi, before"] = [encoder_features(before, modalities=("ibi",))]
-    sets["ibi, stage 2"] = [encoder_features(after, modalities=("ibi",))]
+        runs = [_probe_encoder(checkpoint, cohort) for checkpoint in checkpoints]
+        for question in runs[0]:
+            tables[f"{question}: {name}"] = average_tables([run[question] for run in runs])
+    return dict(sorted(tables.items()))
+
+
+def _probe_encoder(checkpoint: Checkpoint, cohort) -> dict[str, pd.DataFrame]:
     both = {"modalities": ("ibi", NEW), "fusion": "concat"}
-    sets["ibi and actigraphy, stage 2"] = [encoder_features(after, **both)]
-    return sets
-
-
-def probe(sets: Mapping[str, Sequence[Callable]], cohort) -> dict[str, pd.DataFrame]:
-    """Scores by subject of every feature set, those with several seeds averaged."""
-    return {
-        name: average_tables([evaluate_features(make(cohort), cohort) for make in makers])
-        for name, makers in sets.items()
+    projected = {
+        name: encoder_features(checkpoint, modalities=(name,), layer="projection")(cohort)
+        for name in ("ibi", NEW)
     }
+    alone = encoder_features(checkpoint, modalities=(NEW,))(cohort)
+    return {
+        "actigraphy": evaluate_features(alone, cohort),
+        "both": evaluate_features(encoder_features(checkpoint, **both)(cohort), cohort),
+        "head of ibi": evaluate_features(projected["ibi"], cohort, test_features=projected[NEW]),
+    }
+
+
+def stage_differences(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Either stage minus what was there without training, for each question."""
+    rows = {}
+    for name in tables:
+        question, stage = name.split(": ")
+        if stage not in STAGES:
+            continue
+        rivals = [n for n in tables if n.startswith(f"{question}: ") and not n.endswith(STAGES)]
+        found = paired_differences({n: tables[n] for n in (name, *rivals)}, name)
+        for (rival, metric), row in found.to_dict("index").items():
+            rows[name, rival.split(": ")[1], metric] = row
+    index = ["actigraphy learned in", "minus", "metric"]
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index)
 
 
 def retrieval_by_subject(checkpoint: Checkpoint, store: NightStore) -> pd.DataFrame:
@@ -217,7 +244,7 @@ def retrieval_differences(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     as_metrics = dict(zip(("rank", "recall"), METRICS, strict=True))
     renamed = {name: table.rename(columns=as_metrics) for name, table in tables.items()}
     rows = {}
-    for stage in ("stage 1", "stage 2"):
+    for stage in STAGES:
         pair = {name: renamed[name] for name in ("random tokenizer", stage)}
         found = paired_differences(pair, stage).droplevel(0).to_dict("index")
         rows |= {(stage, name): found[metric] for name, metric in as_metrics.items()}
@@ -256,11 +283,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trained.adaptation.save(options.folder / "adapted.safetensors")
     cohort = [n for n in load_sleep_accel(options.data / "sleep-accel") if NEW in n.modalities]
     means, differences = retrieval_tables(trained, cohort)
-    tables = probe(feature_sets(trained), cohort)
+    tables = probe(trained, cohort)
     pd.concat(tables, names=["features"]).to_csv(options.folder / "subjects.csv")
     print(f"{len(cohort)} subjects of sleep-accel\n")
-    shown = [summarise(tables).drop(columns="sd")]
-    shown += [paired_differences(tables, name) for name in ("stage 1", "stage 2")]
+    shown = [summarise(tables).drop(columns="sd"), stage_differences(tables)]
     for table in (*shown, means, differences, old_pairs(trained)):
         print(f"{as_markdown(table)}\n")
 

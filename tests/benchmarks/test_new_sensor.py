@@ -5,7 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.new_sensor import CONDITIONING, NEW, OLD, activity_features, retrieval_differences
+from benchmarks.new_sensor import (
+    CONDITIONING,
+    NEW,
+    OLD,
+    activity_features,
+    retrieval_differences,
+    stage_differences,
+)
 from sleep2vec_sklearn import Recording
 
 
@@ -42,3 +49,18 @@ def test_a_stage_is_compared_with_the_untrained_tokenizer_subject_by_subject():
     assert found["stage 1", "rank"] == pytest.approx(-0.1)
     assert found["stage 1", "recall"] == found["stage 2", "rank"] == 0
     assert found["stage 2", "recall"] == pytest.approx(0.02)
+
+
+def test_stages_are_compared_within_their_question():
+    base = pd.DataFrame({"wake_auc": np.linspace(0.6, 0.9, 8), "kappa": 0.2})
+    tables = {
+        "actigraphy: hand-made": base,
+        "actigraphy: stage 1": base + 0.1,
+        "both: ibi alone, before": base,
+        "both: stage 1": base + 0.3,
+        "both: stage 2": base + 0.2,
+    }
+    found = stage_differences(tables)["difference"]
+    assert len(found) == 6
+    assert found["actigraphy: stage 1", "hand-made", "kappa"] == pytest.approx(0.1)
+    assert found["both: stage 2", "ibi alone, before", "wake_auc"] == pytest.approx(0.2)
