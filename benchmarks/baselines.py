@@ -16,7 +16,7 @@ import pandas as pd
 from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording, Signal, get_modality
 from sleep2vec_sklearn.signals.units import to_canonical_unit
 
-__all__ = ["FEATURE_SETS", "hand_made_long", "hand_made_short"]
+__all__ = ["FEATURE_SETS", "hand_made_long", "hand_made_short", "short_table"]
 
 SHORT_WINDOWS = (5, 11)
 LONG_WINDOWS = (3, 5, 11, 21, 41, 81)
@@ -25,7 +25,7 @@ LONG_SHIFTS = (-20, -10, -5, -2, -1, 1, 2, 5, 10, 20)
 
 def hand_made_short(recordings: Sequence[Recording]) -> list[np.ndarray]:
     """Activity, heart rate, their means over 2.5 and 5.5 minutes, and the time of night."""
-    return [_short(recording).to_numpy() for recording in recordings]
+    return [short_table(recording).to_numpy() for recording in recordings]
 
 
 def hand_made_long(recordings: Sequence[Recording]) -> list[np.ndarray]:
@@ -39,7 +39,8 @@ FEATURE_SETS: dict[str, Callable[[Sequence[Recording]], list[np.ndarray]]] = {
 }
 
 
-def _short(recording: Recording) -> pd.DataFrame:
+def short_table(recording: Recording) -> pd.DataFrame:
+    """One row per epoch of :func:`hand_made_short`, columns by name."""
     epochs = epoch_series(recording)
     columns = {name: epochs[name] for name in ("activity", "heart_rate", "heart_rate_sd")}
     for width in SHORT_WINDOWS:

@@ -49,6 +49,7 @@ def evaluate_features(
     *,
     n_splits: int = FOLDS,
     C: float | Sequence[float] = C,
+    test_features: Sequence[np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """Probe one feature set, subjects held out.
 
@@ -63,6 +64,9 @@ def evaluate_features(
     C : float or sequence of float, default=0.01
         Inverse strength of the penalty; of several, three grouped folds inside the training
         subjects choose by wake AUC plus kappa.
+    test_features : sequence of ndarray, optional
+        Of the same width, for the subjects held out: what a head of one sensor makes of another's
+        rows. ``features`` by default.
 
     Returns
     -------
@@ -71,11 +75,12 @@ def evaluate_features(
         ``.attrs["pooled"]`` holds both metrics over all epochs together.
     """
     X, y, groups = _as_rows(features, cohort)
+    seen = X if test_features is None else _as_rows(test_features, cohort)[0]
     n_splits = min(n_splits, len(np.unique(groups)))
     probability = np.empty((len(y), 3), dtype=np.float64)
     for train, test in GroupKFold(n_splits).split(X, y, groups):
         strength = _chosen_strength(X[train], y[train], groups[train], C)
-        probability[test] = _fit_predict(X[train], y[train], X[test], strength)
+        probability[test] = _fit_predict(X[train], y[train], seen[test], strength)
     rows = {
         subject: {**_score(y[mine], probability[mine]), "n_epochs": int(mine.sum())}
         for subject in pd.unique(groups)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Training: the contrastive objective, who the sleepers are, nights on disk, the pretrainer."""
 
+from .adaptation import Adaptation, PairSchedule, adapt_modality
 from .content import Content, contents_of
 from .demography import Demography
 from .objective import dash_info_nce_loss, info_nce_loss
@@ -8,12 +9,17 @@ from .preparation import prepare_cohort
 from .pretrainer import Sleep2VecPretrainer
 from .store import NightStore
 from .weighting import dash_weights
+from .widening import add_modality
 
 __all__ = [
+    "Adaptation",
     "Content",
     "Demography",
     "NightStore",
+    "PairSchedule",
     "Sleep2VecPretrainer",
+    "adapt_modality",
+    "add_modality",
     "contents_of",
     "dash_info_nce_loss",
     "dash_weights",

@@ -26,7 +26,7 @@ from .sampling import find_pools, resolve_shares
 from .splitting import split_subjects
 from .store import NightStore
 
-__all__ = ["Material", "gather", "open_for"]
+__all__ = ["Material", "candidates", "gather", "open_for", "open_store"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: 
     """
     if isinstance(X, str | os.PathLike):
         X = NightStore.open(X)
-    names = _candidates(pretrainer, X, begin)
+    names = candidates(pretrainer, X, begin)
     if len(names) < 2:
         asked = pretrainer.modalities is not None
         found = ("modalities names " if asked else "found ") + (", ".join(names) or "none")
@@ -209,7 +209,7 @@ def _describe_numbers(values: np.ndarray) -> str:
     return f"shape {values.shape}" + (f" with {wrong[0]:g}" if len(wrong) else "")
 
 
-def _candidates(pretrainer, X, begin: EncoderConfig | None) -> list[str]:
+def candidates(pretrainer, X, begin: EncoderConfig | None) -> list[str]:
     """Modalities that may be trained: the parameter, else those that X and ``init`` have."""
     if pretrainer.modalities is not None:
         return _in_order(list_modalities(pretrainer.modalities))

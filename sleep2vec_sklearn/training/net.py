@@ -17,6 +17,7 @@ from ..errors import TrainingError
 from .averaging import MovingAverage
 from .distributed import rank, sum_gradients, sum_over_ranks
 from .feeding import draw_ahead
+from .parts import put_to_rest, scale_of
 from .plan import TrainingPlan
 from .processes import broadcast_value
 from .randomness import step_randomness
@@ -41,6 +42,8 @@ class PretrainingNet(NeuralNet):
     weight_decay, warmup, lr_floor, clip, ema_decay : float
         See :class:`Sleep2VecPretrainer`.
     precision : {"float32", "bfloat16"}
+    lr_scales : dict of str to float, optional
+        Of parts of the network; see :func:`~sleep2vec_sklearn.training.parts.check_scales`.
     n_workers, save_every, patience
         See :class:`Sleep2VecPretrainer`.
     **kwargs
@@ -67,6 +70,7 @@ class PretrainingNet(NeuralNet):
         clip=1.0,
         ema_decay=0.996,
         precision="float32",
+        lr_scales=None,
         n_workers=0,
         save_every=100,
         patience=None,
@@ -82,6 +86,7 @@ class PretrainingNet(NeuralNet):
         self.clip = clip
         self.ema_decay = ema_decay
         self.precision = precision
+        self.lr_scales = lr_scales
         self.n_workers = n_workers
         self.save_every = save_every
         self.patience = patience
@@ -101,8 +106,11 @@ class PretrainingNet(NeuralNet):
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
-        """AdamW in which matrices alone decay."""
-        groups = decay_groups(self.module_.named_parameters(), self.weight_decay)
+        """AdamW in which matrices alone decay, and parts have rates of their own."""
+        scales = self.lr_scales or {}
+        for name, parameter in self.module_.named_parameters():
+            parameter.requires_grad_(scale_of(name, scales) > 0)
+        groups = decay_groups(self.module_.named_parameters(), self.weight_decay, scales)
         _, options = self.get_params_for_optimizer("optimizer", [])
         fused = torch.device(self.device).type in ("cpu", "cuda")
         self.optimizer_ = self.optimizer(groups, **{"betas": _BETAS, "fused": fused, **options})
@@ -133,6 +141,10 @@ class PretrainingNet(NeuralNet):
     def _within_epoch(self) -> bool:
         return bool(self.history) and "train_batch_count" not in self.history[-1]
 
+    def _set_training(self, training=True):
+        super()._set_training(training)
+        put_to_rest(self.module_.network, self.lr_scales or {})
+
     def _train_epoch(self, plan: TrainingPlan) -> None:
         total = plan.n_epochs * plan.steps_per_epoch
         self.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
@@ -156,7 +168,7 @@ class PretrainingNet(NeuralNet):
         self.notify("on_batch_begin", batch=parts, training=True)
         factor = rate_factor(self.step_ - self.first_step_, total, self.warmup, self.lr_floor)
         for group in self.optimizer_.param_groups:
-            group["lr"] = self.lr * factor
+            group["lr"] = self.lr * factor * group.get("lr_scale", 1.0)
         try:
             result = self.train_step(parts, plan=plan)
         except BaseException:
@@ -280,8 +292,9 @@ class PretrainingNet(NeuralNet):
         state = earlier.state()
         mine = self.module_.state_dict()
         decays = [group["weight_decay"] for group in self.optimizer_.param_groups]
-        if set(mine) != set(state["module"]):
-            # readers come and go with prediction; the optimizer would not know them
+        if set(mine) != set(state["module"]) or (self.lr_scales or {}) != (earlier.lr_scales or {}):
+            # readers come and go with prediction, parts with their scales; the optimizer would
+            # not know them
             state |= {"module": mine, "optimizer": self.optimizer_.state_dict()}
         self.load_state(state)
         for group, decay in zip(self.optimizer_.param_groups, decays, strict=True):

@@ -65,9 +65,11 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
     noise, offset : float, default=0.0, 0.0
         Disturbance of every column, epoch by epoch and for a window as a whole, in standard
         deviations.
-    pair_shares : mapping of (str, str) to float, or list of (float, mapping), optional
+    pair_shares : mapping of (str, str) to float, list of (float, mapping), or callable, optional
         How often pairs come, those not named never; all alike by default. A list gives stages,
-        each with the share of the run at which it ends. A modality of no pair is left out.
+        each with the share of the run at which it ends. A callable, such as
+        :class:`PairSchedule`, makes either from the list of pairs there are. A modality of no pair
+        is left out.
     max_epochs : int, default=20
         Epochs of the run and of its schedule.
     steps_per_epoch : int, optional
@@ -78,6 +80,10 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         Batches whose gradients make one step.
     lr, weight_decay : float, default=1e-3, 1e-2
         Of AdamW with betas 0.9 and 0.95; biases, norms, masks and CLS do not decay.
+    lr_scales : mapping of str to float, optional
+        Factors of ``lr`` for parts of the encoder: a modality (its tokenizer and mask embedding),
+        "input_projection", "encoder", "cls_token", "projection"; 1 for those not named. A part
+        with 0 is frozen to the bit and in evaluation: no dropout, no new BatchNorm statistics.
     warmup, lr_floor : float, default=0.03, 0.1
         Share of the steps in which the rate rises, and what is left of it at the end of a cosine.
     clip : float or None, default=1.0
@@ -177,6 +183,7 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         accumulate=1,
         lr=1e-3,
         weight_decay=1e-2,
+        lr_scales=None,
         warmup=0.03,
         lr_floor=0.1,
         clip=1.0,
@@ -227,6 +234,7 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         self.accumulate = accumulate
         self.lr = lr
         self.weight_decay = weight_decay
+        self.lr_scales = lr_scales
         self.warmup = warmup
         self.lr_floor = lr_floor
         self.clip = clip

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
 from contextlib import closing
@@ -20,6 +21,7 @@ from .material import Material, gather
 from .module import Objective, PretrainingModule
 from .net import PretrainingNet
 from .parameters import describe_parameters
+from .parts import check_pairs, check_scales
 from .plan import TrainingPlan
 from .progress import StepProgress
 from .retrieval import HeldOutWindows
@@ -59,6 +61,7 @@ class Run:
         self.device = resolve_device(pretrainer.device)
         self.precision = resolve_precision(pretrainer.precision, self.device)
         self.folder: RunFolder | None = None
+        self.scales = check_scales(pretrainer.lr_scales, self.config)
         self.plan = self._make_plan()
         self.net = self._make_net(net)
 
@@ -80,6 +83,8 @@ class Run:
             def weigh(nights):
                 return material.demography.take(nights).weights(**constants)
 
+        shares = resolve_shares(list(material.pools), p.pair_shares)
+        check_pairs(list(itertools.compress(material.pools, shares.ever)), self.scales)
         sampler = PairSampler(
             material.store,
             material.pools,
@@ -87,7 +92,7 @@ class Run:
             p.batch_size,
             self.seed,
             augmentation=Augmentation(p.mask_share, p.sensor_loss, p.max_shift),
-            shares=resolve_shares(list(material.pools), p.pair_shares),
+            shares=shares,
             night_weights=material.night_weights,
             weigh=weigh,
             rank=rank(),
@@ -125,8 +130,7 @@ class Run:
         statistics = column_statistics(material.store, material.modalities)
         if earlier is None:
             network = self.beginning.network(self.config, self.seed)
-            if self.beginning.checkpoint is None:
-                standardise_tokenizers(network, material.store)
+            standardise_tokenizers(network, material.store, self.scales)
         else:
             network = earlier.module_.network
             _check_same(network.config, self.config)
@@ -151,6 +155,7 @@ class Run:
             seed=self.seed,
             precision=self.precision,
             device=self.device,
+            lr_scales=self.scales,
             callbacks=self._callbacks(),
             **{name: getattr(p, name) for name in names},
         ).initialize()

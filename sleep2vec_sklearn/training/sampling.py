@@ -78,15 +78,17 @@ def resolve_shares(pairs: Sequence[Pair], shares) -> PairShares:
     Parameters
     ----------
     pairs : sequence of (str, str)
-    shares : mapping of (str, str) to float, sequence of (float, mapping), or None
+    shares : mapping of (str, str) to float, sequence of (float, mapping), callable, or None
         Relative; pairs not named never come. A sequence gives stages of the run, each with the
-        progress at which it ends. None takes all pairs alike.
+        progress at which it ends. A callable makes either from the pairs. None takes all alike.
 
     Raises
     ------
     ValueError
         If a pair is not among those given, a share is not finite or negative, or all are zero.
     """
+    if callable(shares):
+        shares = shares(pairs)
     if shares is None:
         return PairShares([(1.0, np.full(len(pairs), 1 / len(pairs)))])
     try:

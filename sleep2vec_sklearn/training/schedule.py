@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from torch import nn
+
+from .parts import scale_of
 
 __all__ = ["decay_groups", "rate_factor"]
 
@@ -33,13 +35,22 @@ def rate_factor(step: int, total: int, warmup: float, floor: float) -> float:
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def decay_groups(parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float) -> list[dict]:
-    """Optimizer groups: matrices decay; biases, norms, masks and the CLS token do not."""
-    decayed, kept = [], []
+def decay_groups(
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    weight_decay: float,
+    scales: Mapping[str, float] | None = None,
+) -> list[dict]:
+    """Optimizer groups: matrices decay; biases, norms, masks and the CLS token do not.
+
+    With ``scales`` there are two groups for each, the fastest first, with ``lr_scale`` beside;
+    what has a scale of 0 is in none.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in parameters:
         is_matrix = parameter.ndim >= 2 and "norm" not in name and "bias" not in name
-        (decayed if is_matrix else kept).append(parameter)
+        groups.setdefault((scale_of(name, scales or {}), is_matrix), []).append(parameter)
     return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": kept, "weight_decay": 0.0},
+        {"params": group, "weight_decay": weight_decay if decays else 0.0, "lr_scale": scale}
+        for (scale, decays), group in sorted(groups.items(), key=lambda item: item[0], reverse=True)
+        if scale
     ]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -56,13 +58,25 @@ def column_statistics(
     return statistics
 
 
-def standardise_tokenizers(network: Sleep2Vec, store: NightStore) -> None:
-    """Give the spectral tokenizers the mean and deviation of their features."""
+def standardise_tokenizers(
+    network: Sleep2Vec, store: NightStore, scales: Mapping[str, float] | None = None
+) -> None:
+    """Give the spectral tokenizers that have none the mean and deviation of their features.
+
+    Those whose learning rate is scaled by 0 stay as they are.
+    """
+    frozen = {name for name, scale in (scales or {}).items() if scale == 0}
     spectral = {
         name: tokenizer
         for name, tokenizer in network.tokenizers.items()
-        if hasattr(tokenizer, "set_statistics") and name in store.contents
+        if name in store.contents and name not in frozen and _lacks_statistics(tokenizer)
     }
     present = [n for n in spectral if store.table[f"coverage_{n}"].to_numpy().any()]
     for name, statistics in column_statistics(store, present, kind="features").items():
         spectral[name].set_statistics(*statistics)
+
+
+def _lacks_statistics(tokenizer) -> bool:
+    if not hasattr(tokenizer, "set_statistics"):
+        return False
+    return bool((tokenizer.feature_mean == 0).all() and (tokenizer.feature_std == 1).all())

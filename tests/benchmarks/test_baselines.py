@@ -7,11 +7,11 @@ from benchmarks.baselines import (
     LONG_SHIFTS,
     _long,
     _rolling,
-    _short,
     _time_of_night,
     epoch_series,
     hand_made_long,
     hand_made_short,
+    short_table,
 )
 from sleep2vec_sklearn import Recording
 
@@ -88,14 +88,14 @@ def test_recordings_do_not_mix():
 
 
 def test_the_long_context_sees_more_than_the_short():
-    assert set(_time_of_night(4)) <= set(_short(night())) & set(_long(night()))
-    assert _long(night()).shape[1] > 4 * _short(night()).shape[1]
-    assert hand_made_short([night()])[0].shape[1] == _short(night()).shape[1]
+    assert set(_time_of_night(4)) <= set(short_table(night())) & set(_long(night()))
+    assert _long(night()).shape[1] > 4 * short_table(night()).shape[1]
+    assert hand_made_short([night()])[0].shape[1] == short_table(night()).shape[1]
     assert hand_made_long([night()])[0].shape[1] == _long(night()).shape[1]
 
 
 def test_the_short_context_does_not_see_far():
-    plain, moved = (_short(night(counts=c, n_epochs=40)) for c in (0, [*[0] * 39, 50]))
+    plain, moved = (short_table(night(counts=c, n_epochs=40)) for c in (0, [*[0] * 39, 50]))
     far = plain.index < 30
     np.testing.assert_array_equal(plain[far], moved[far])
     assert not plain[~far].equals(moved[~far])

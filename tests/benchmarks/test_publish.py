@@ -43,6 +43,7 @@ def test_a_benchmark_without_a_block_is_refused():
         "import_time",
         "lost_sensors",
         "pretraining",
+        "new_sensor",
         "store",
     ],
 )

@@ -54,6 +54,14 @@ def noise_alone(cohort, seed=1):
     return [rng.standard_normal((r.n_epochs, 2)) for r in cohort]
 
 
+def test_a_head_can_be_tried_on_the_rows_of_another_sensor(cohort):
+    good = telling(cohort)
+    same = evaluate_features(good, cohort, n_splits=3, test_features=good)
+    pd.testing.assert_frame_equal(same, evaluate_features(good, cohort, n_splits=3))
+    other = evaluate_features(good, cohort, n_splits=3, test_features=noise_alone(cohort))
+    assert other["wake_auc"].mean() < 0.7
+
+
 def test_features_that_tell_score_high_and_noise_at_chance(cohort):
     good = evaluate_features(telling(cohort), cohort, n_splits=3)
     chance = evaluate_features(noise_alone(cohort), cohort, n_splits=3)
