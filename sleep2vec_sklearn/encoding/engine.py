@@ -115,6 +115,8 @@ class Engine:
         self.read_ahead = read_ahead
         self.cache: TokenStore | TokenCache | None = cache
         self._conditioning = {m.name: m.conditioning for m in checkpoint.config.modalities}
+        self._at_work: set[str] = set()
+        self._one_ended = threading.Condition()
 
     def encode(
         self, recordings: Sequence[Recording], places: Sequence[str]
@@ -199,15 +201,32 @@ class Engine:
     def _encode_once(
         self, name: str, signal: Signal, n_epochs: int, key: str | None
     ) -> EncodedModality:
-        # the same night may have been read ahead twice, or encoded by another thread
-        found = None if key is None else self.cache.peek(key)
-        if found is None:
-            conditioning = self._conditioning[name]
-            conditioned = condition(signal, get_modality(name), conditioning, n_epochs)
-            found = self._encode_modality(name, conditioned)
-            if key is not None:
+        if key is None:
+            return self._encode_signal(name, signal, n_epochs)
+        with self._alone_with(key):
+            # the same night may have been read ahead twice, or encoded by another thread
+            found = self.cache.peek(key)
+            if found is None:
+                found = self._encode_signal(name, signal, n_epochs)
                 self.cache.put(key, found)
         return found
+
+    @contextmanager
+    def _alone_with(self, key: str) -> Iterator[None]:
+        """Wait until no other thread works on the same samples."""
+        with self._one_ended:
+            self._one_ended.wait_for(lambda: key not in self._at_work)
+            self._at_work.add(key)
+        try:
+            yield
+        finally:
+            with self._one_ended:
+                self._at_work.remove(key)
+                self._one_ended.notify_all()
+
+    def _encode_signal(self, name: str, signal: Signal, n_epochs: int) -> EncodedModality:
+        conditioned = condition(signal, get_modality(name), self._conditioning[name], n_epochs)
+        return self._encode_modality(name, conditioned)
 
     def _encode_modality(self, name: str, signal: ConditionedSignal | None) -> EncodedModality:
         if signal is None:

@@ -93,8 +93,8 @@ class PretrainingModule(nn.Module):
         hidden = self.encode(batch.views, batch.rows, mine)
         spans = batch.spans
         projections = tuple(
-            gather_rows(self._project(h, s, span))
-            for h, s, span in zip(hidden, mine, spans, strict=True)
+            gather_rows(self._project(h, s, batch.rows, span))
+            for h, s, span in zip(hidden, seen, spans, strict=True)
         )
         counted = seen[0][:, spans[0]] & seen[1][:, spans[1]]
         if self.network.cls_token is not None:
@@ -123,9 +123,15 @@ class PretrainingModule(nn.Module):
         source = self.network.embed_features if reads else self.network.tokenize
         return source(view.name, values, missing=view.replaced[rows])
 
-    def _project(self, hidden: Tensor, seen: Tensor, span: slice) -> Tensor:
+    def _project(self, hidden: Tensor, seen: Tensor, rows: slice, span: slice) -> Tensor:
         """Unit vectors of the span; all seen epochs enter BatchNorm's statistics."""
         counted = self.network.with_cls(seen)
+        if self.training and counted.sum() < 2:
+            # of the whole batch, so alike in every process: BatchNorm refuses a single epoch,
+            # which has no negative anyway
+            size = self.network.config.projection.out_size
+            return hidden[:, span, :1].expand(-1, -1, size) * 0.0
+        counted = counted[rows]
         whole = hidden.device.type == "cpu" and bool(counted.all())
         projected = self.network.project(hidden, None if whole else counted)
         if self.network.cls_token is None:

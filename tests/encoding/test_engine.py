@@ -2,6 +2,7 @@
 """The engine: results in order, one failure at a time, nothing read that is known."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -71,6 +72,25 @@ def test_rows_do_not_depend_on_the_number_of_threads(make, night, n_threads):
             np.testing.assert_array_equal(
                 one.modalities[name].tokens, other.modalities[name].tokens
             )
+
+
+def test_a_night_given_several_times_is_encoded_once_by_several_threads(make, night, monkeypatch):
+    n_encoded = 0
+
+    def count(engine, name, conditioned):
+        nonlocal n_encoded
+        n_encoded += 1
+        time.sleep(0.02)
+        return encode_modality(engine, name, conditioned)
+
+    encode_modality = Engine._encode_modality
+    monkeypatch.setattr(Engine, "_encode_modality", count)
+    torch.set_num_threads(3)
+    try:
+        encode(make(cache=TokenCache()), [night(0), night(0), night(1), night(0)])
+    finally:
+        torch.set_num_threads(1)
+    assert n_encoded == 2
 
 
 def test_a_modality_is_encoded_apart_from_the_others(make, night):

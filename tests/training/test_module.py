@@ -88,6 +88,24 @@ def test_what_is_hidden_changes_nothing(config, montage_store):
         assert torch.equal(old, new)
 
 
+@pytest.mark.parametrize("n_seen", [0, 1])
+@pytest.mark.parametrize("objective", ["info_nce", "dash"])
+def test_a_batch_in_which_next_to_nothing_is_seen_teaches_nothing(
+    config, montage_store, n_seen, objective
+):
+    module = module_of(config, montage_store)
+    batch = draw(montage_store)
+    for view in batch.views:
+        view.valid[:] = False
+        view.valid[0, :n_seen] = True
+    weights = torch.ones(5, 5), torch.zeros(5, 5)
+    loss, _ = Objective(objective)(module(batch), weights)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(p.grad is None or not p.grad.any() for p in module.parameters())
+    assert all(buffer.isfinite().all() for buffer in module.buffers())
+
+
 def test_foretold_are_the_columns_in_their_deviations(config, montage_store):
     module = module_of(config, montage_store, foretell=True)
     batch = draw(montage_store)
