@@ -127,6 +127,12 @@ def test_what_cannot_be_used_is_listed_with_why(nights, tmp_path):
         prepare([flat], tmp_path)
 
 
+def test_a_slow_sensor_is_told_what_helps_here(tmp_path):
+    slow = Recording({"ppg": (np.arange(1200.0), 4)}, id="slow")
+    with pytest.raises(InvalidRecordingError, match=r"recording\.without\('ppg'\)\.$"):
+        prepare_cohort([slow], tmp_path, modalities="ppg", content="samples")
+
+
 def test_a_night_repaired_is_no_failure_any_more(night, tmp_path):
     flat = Recording({"ibi": (np.full(1440, 0.9), 4)}, id="a")
     with pytest.warns(RecordingWarning):
