@@ -28,7 +28,7 @@ from .lightning import read_upstream_checkpoint
 from .sleep2vec import Sleep2Vec
 from .upstream_files import neighbours
 
-__all__ = ["BUNDLED", "Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["BUNDLED", "Checkpoint", "check_target", "load_checkpoint", "save_checkpoint"]
 
 FORMAT_VERSION = 1
 BUNDLED: dict[str, str] = {
@@ -104,8 +104,9 @@ def save_checkpoint(
     ------
     CheckpointError
         If the tensors do not fit the configuration, float16 cannot hold one, the card is not
-        JSON, or the folder does not exist.
+        JSON, the folder does not exist, or no encoder would be read from a file of this name.
     """
+    check_target(path)
     if dtype not in _DTYPES:
         raise CheckpointError(f"dtype must be 'float32' or 'float16', got {dtype!r}.")
     state = model.state_dict() if isinstance(model, nn.Module) else model
@@ -126,11 +127,28 @@ def save_checkpoint(
         raise CheckpointError(
             f"{path}: not saved, the card must hold finite numbers, text, lists and dicts: {error}"
         ) from error
-    try:
-        write_whole(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
-    except FileNotFoundError as error:
-        raise CheckpointError(str(error)) from error
+    write_whole(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
     return sha256
+
+
+def check_target(path: str | os.PathLike) -> None:
+    """Refuse what :func:`save_checkpoint` cannot write, or nobody could read afterwards.
+
+    Raises
+    ------
+    CheckpointError
+        If it is a folder or in none, or named like a Lightning checkpoint.
+    """
+    path = Path(path)
+    if path.suffix == _LIGHTNING:
+        raise CheckpointError(
+            f"{path}: not saved, a name in .ckpt is read as a Lightning checkpoint; call it "
+            f"{path.stem}.safetensors."
+        )
+    if path.is_dir():
+        raise CheckpointError(f"{path}: not saved, it is a folder; name a file in it.")
+    if not path.parent.is_dir():
+        raise CheckpointError(f"{path}: not saved, there is no folder {path.parent}; create it.")
 
 
 def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
@@ -216,6 +234,11 @@ def _locate(name_or_path) -> tuple[str, Path, str | None]:
     if isinstance(name_or_path, str) and name_or_path in BUNDLED:
         path = _WEIGHTS / f"{name_or_path}.safetensors"
         return name_or_path, path, BUNDLED[name_or_path]
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise CheckpointError(
+            f"{name_or_path!r} is no checkpoint; give the name of a bundled one "
+            f"({', '.join(BUNDLED) or 'there are none'}), or the path of a file."
+        )
     path = Path(name_or_path)
     if path.is_dir() and path.suffix != _LIGHTNING:
         raise CheckpointError(f"{path} is a folder; give the file in it.")

@@ -7,9 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import CheckpointError
 from ..signals import Conditioning
-from .checkpoint import save_checkpoint
+from .checkpoint import check_target, save_checkpoint
 from .lightning import read_upstream_checkpoint
 
 __all__ = ["convert_checkpoint"]
@@ -61,13 +60,8 @@ def convert_checkpoint(
     >>> convert_checkpoint("last.ckpt", "mine.safetensors")  # doctest: +SKIP
     """
     source, target = Path(source), Path(target)
-    if target.suffix == ".ckpt":
-        raise CheckpointError(
-            f"{target}: a name in .ckpt is read as a Lightning checkpoint; call it "
-            f"{target.stem}.safetensors."
-        )
-    if not target.parent.is_dir():
-        raise CheckpointError(f"{target}: there is no folder {target.parent}; create it.")
+    # before the work, which may be long
+    check_target(target)
     found = read_upstream_checkpoint(
         source,
         config=config,

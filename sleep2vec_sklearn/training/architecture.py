@@ -18,9 +18,9 @@ from ..model.config import (
 from ..model.sleep2vec import Sleep2Vec
 from ..signals import Conditioning, get_modality
 
-__all__ = ["Beginning", "build_config"]
+__all__ = ["Beginning", "asked_sizes", "build_config"]
 
-_SIZES = ("hidden_size", "n_layers", "n_heads", "projection_size", "context_epochs")
+_SIZES = ("hidden_size", "n_layers", "n_heads", "projection_size")
 _MAX_POSITIONS = 1536
 
 
@@ -92,8 +92,7 @@ def build_config(
     """
     if begin is not None:
         return _continue(parameters, names, begin)
-    # a grid search may hand over numbers of numpy, which JSON does not know
-    size = {name: int(getattr(parameters, name)) for name in _SIZES}
+    context = int(parameters.context_epochs)
     return EncoderConfig(
         modalities=tuple(
             ModalityConfig(
@@ -103,16 +102,35 @@ def build_config(
             )
             for name in names
         ),
-        hidden_size=size["hidden_size"],
-        n_layers=size["n_layers"],
-        n_heads=size["n_heads"],
-        intermediate_size=int(parameters.intermediate_size or 4 * size["hidden_size"]),
+        **asked_sizes(parameters),
         dropout=float(parameters.dropout),
-        max_positions=max(_MAX_POSITIONS, size["context_epochs"] + 1),
-        cls=bool(parameters.cls),
-        projection=ProjectionConfig(size["hidden_size"], size["projection_size"]),
-        context_epochs=size["context_epochs"],
+        max_positions=max(_MAX_POSITIONS, context + 1),
+        context_epochs=context,
     )
+
+
+def asked_sizes(parameters) -> dict:
+    """What the parameters say of the encoder's shape, whatever it reads.
+
+    Parameters
+    ----------
+    parameters : Sleep2VecPretrainer
+
+    Returns
+    -------
+    dict
+        Fields of :class:`EncoderConfig`.
+    """
+    # a grid search may hand over numbers of numpy, which JSON does not know
+    size = {name: int(getattr(parameters, name)) for name in _SIZES}
+    return {
+        "hidden_size": size["hidden_size"],
+        "n_layers": size["n_layers"],
+        "n_heads": size["n_heads"],
+        "intermediate_size": int(parameters.intermediate_size or 4 * size["hidden_size"]),
+        "cls": bool(parameters.cls),
+        "projection": ProjectionConfig(size["hidden_size"], size["projection_size"]),
+    }
 
 
 def _continue(parameters, names, begin: EncoderConfig) -> EncoderConfig:

@@ -160,6 +160,12 @@ def match_rows(metadata: pd.DataFrame, ids: list) -> pd.DataFrame:
     InvalidRecordingError
         If a recording has no row, or rows and recordings cannot be matched.
     """
+    if not {"age", "sex", "site", "subject"}.intersection(metadata.columns):
+        has = ", ".join(map(repr, metadata.columns[:8])) or "none"
+        raise InvalidRecordingError(
+            "metadata has none of the columns age, sex, site and subject, written so; its columns: "
+            f"{has}. Rename them, or leave metadata out."
+        )
     twice = metadata.columns[metadata.columns.duplicated()]
     if len(twice):
         raise InvalidRecordingError(

@@ -3,21 +3,42 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from ..errors import InvalidRecordingError
 from ..signals.demographics import read_age, read_sex, read_text
-from ..signals.recording import Recording, describe_place
+from ..signals.recording import Recording, as_recording, describe_place
 from .demography import match_rows
 
-__all__ = ["COLUMNS", "describe_sleepers", "frame_of", "name_recordings"]
+__all__ = ["COLUMNS", "describe_sleepers", "frame_of", "list_recordings", "name_recordings"]
 
 COLUMNS = ("subject", "age", "sex", "site")
 _SHOWN = 3
+
+
+def list_recordings(recordings) -> list[Recording]:
+    """A list of recordings, of anything that gives some one after the other.
+
+    Raises
+    ------
+    InvalidRecordingError
+        If it is one recording, a path, or something else; or empty.
+    """
+    wrong = isinstance(recordings, Mapping | str | bytes | os.PathLike)
+    if wrong or not isinstance(recordings, Iterable):
+        raise InvalidRecordingError(
+            f"recordings is of type {type(recordings).__name__}; accepted is a list of recordings, "
+            "as read_cohort gives it for a folder of files, also where there is only one."
+        )
+    listed = [as_recording(r, place) for place, r in enumerate(recordings)]
+    if not listed:
+        raise InvalidRecordingError("recordings is empty; there is nothing to prepare.")
+    return listed
 
 
 def name_recordings(recordings: Sequence[Recording], required: bool = False) -> list[str]:
@@ -26,7 +47,7 @@ def name_recordings(recordings: Sequence[Recording], required: bool = False) -> 
     Raises
     ------
     InvalidRecordingError
-        If two are equal, or one is missing that is ``required``.
+        If two are equal, one is missing that is ``required``, or one cannot be written.
     """
     nameless = [place for place, r in enumerate(recordings) if r.id is None]
     if required and nameless:
@@ -38,6 +59,12 @@ def name_recordings(recordings: Sequence[Recording], required: bool = False) -> 
         describe_place(None, place) if r.id is None else str(r.id)
         for place, r in enumerate(recordings)
     ]
+    for place, name in enumerate(ids):
+        if not _is_writable(name):
+            raise InvalidRecordingError(
+                f"recording {place} has the id {name!r}, of which something is no Unicode; as a "
+                "rule it is a file name in another encoding. Give it an id of its own."
+            )
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if repeated:
         raise InvalidRecordingError(
@@ -46,6 +73,14 @@ def name_recordings(recordings: Sequence[Recording], required: bool = False) -> 
             "site in front."
         )
     return ids
+
+
+def _is_writable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def describe_sleepers(

@@ -35,6 +35,7 @@ __all__ = [
 # of the conditioning and the front ends: another one makes every night anew
 PREPARATION_REVISION = 1
 _REASONS_SHOWN = 3
+_TO_TRANSFORMERS = " or pass on_error='nan'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,9 @@ def _attempt(work: Callable, place: int, recording: Recording) -> tuple[int, obj
         raise
     except (Sleep2VecError, OSError) as error:
         kind = type(error) if isinstance(error, Sleep2VecError) else ReadError
-        return place, kind(f"{describe_place(recording, place)}: {error}")
+        # what a transformer could be told to do, and a preparation cannot
+        reason = str(error).replace(_TO_TRANSFORMERS, "")
+        return place, kind(f"{describe_place(recording, place)}: {reason}")
 
 
 class NotWrittenError(OSError):

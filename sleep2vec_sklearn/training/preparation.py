@@ -12,10 +12,9 @@ import numpy as np
 
 from .._files import sweep_unfinished
 from ..signals import Recording
-from ..signals.recording import as_recording
 from .content import contents_of
 from .manifest import Manifest, read_manifests, write_manifest
-from .night_table import describe_sleepers, name_recordings
+from .night_table import describe_sleepers, list_recordings, name_recordings
 from .nights import (
     NotWrittenError,
     check_on_error,
@@ -100,7 +99,7 @@ def prepare_cohort(
     NightStore(2 nights of 2 subjects, spo2, ibi)
     """
     check_on_error(on_error)
-    recordings = [as_recording(r, place) for place, r in enumerate(recordings)]
+    recordings = list_recordings(recordings)
     ids = name_recordings(recordings, required=True)
     sleepers = describe_sleepers(recordings, metadata)
     contents = contents_of(encoder, content, modalities)

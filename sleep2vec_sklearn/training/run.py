@@ -7,13 +7,14 @@ import itertools
 import json
 import warnings
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 
 from .._hardware import resolve_device, resolve_precision
 from ..errors import TrainingError, TrainingWarning
 from ..model.config import EncoderConfig
-from .architecture import Beginning
+from .architecture import Beginning, asked_sizes
 from .batchnorm import convert_batchnorm
 from .card import summarise_nights
 from .distributed import broadcast_module, rank, world_size
@@ -133,7 +134,11 @@ class Run:
             standardise_tokenizers(network, material.store, self.scales)
         else:
             network = earlier.module_.network
-            _check_same(network.config, self.config)
+            asked = self.config
+            if self.beginning.config is None:
+                # of a net to go on with the configuration is taken, not the parameters
+                asked = replace(asked, **asked_sizes(p))
+            _check_same(network.config, asked)
         module = PretrainingModule(
             network,
             material.store.contents,

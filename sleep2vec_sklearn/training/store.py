@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ..signals import Recording
-from ..signals.recording import as_recording
 from .content import Content
-from .night_table import describe_sleepers, name_recordings
+from .night_table import describe_sleepers, list_recordings, name_recordings
 from .nights import PreparedNight, Presence, check_on_error, prepare_each, prepare_night
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ class NightStore:
             If ids are not unique, metadata do not match, or no recording can be used.
         """
         check_on_error(on_error)
-        recordings = [as_recording(r, place) for place, r in enumerate(recordings)]
+        recordings = list_recordings(recordings)
         ids = name_recordings(recordings)
         sleepers = describe_sleepers(recordings, metadata)
         work = partial(prepare_night, contents=dict(contents))

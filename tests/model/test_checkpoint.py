@@ -226,3 +226,17 @@ def test_settings_added_later_do_not_change_the_hash_of_an_old_file(path, config
     del described["max_positions"]
     rewrite(path, config=described, sha256=checkpoint._hash_of(load_file(path), described))
     assert load_checkpoint(path).config == config
+
+
+def test_a_name_that_nobody_could_read_is_refused(network, config, tmp_path):
+    with pytest.raises(CheckpointError, match=r"mine\.ckpt: .* call it mine\.safetensors"):
+        save_checkpoint(tmp_path / "mine.ckpt", network, config)
+    with pytest.raises(CheckpointError, match="it is a folder; name a file in it"):
+        save_checkpoint(tmp_path, network, config)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("given", [3, None, {"eeg": 1}])
+def test_what_is_no_name_of_an_encoder_is_refused(given):
+    with pytest.raises(CheckpointError, match="is no checkpoint; give the name"):
+        load_checkpoint(given)

@@ -2,6 +2,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, TrainingError
@@ -107,6 +108,12 @@ def test_a_column_of_metadata_that_comes_twice_is_refused(pretrainer, montages, 
     for nights in (montages, montage_store):
         with pytest.raises(InvalidRecordingError, match="more than one column 'age'"):
             pretrainer().fit(nights, twice)
+
+
+def test_a_table_that_says_nothing_of_the_sleepers_is_refused(pretrainer, montages):
+    shouted = pd.DataFrame({"AGE": 50.0, "SEX": "F"}, index=[night.id for night in montages])
+    with pytest.raises(InvalidRecordingError, match="written so; its columns: 'AGE', 'SEX'"):
+        pretrainer().fit(montages, shouted)
 
 
 def test_too_few_modalities_asked_for_are_no_fault_of_the_nights(pretrainer, montages):

@@ -127,6 +127,12 @@ def test_what_cannot_be_used_is_listed_with_why(nights, tmp_path):
         prepare([flat], tmp_path)
 
 
+def test_a_slow_sensor_is_told_what_helps_here(tmp_path):
+    slow = Recording({"ppg": (np.arange(1200.0), 4)}, id="slow")
+    with pytest.raises(InvalidRecordingError, match=r"recording\.without\('ppg'\)\.$"):
+        prepare_cohort([slow], tmp_path, modalities="ppg", content="samples")
+
+
 def test_a_night_repaired_is_no_failure_any_more(night, tmp_path):
     flat = Recording({"ibi": (np.full(1440, 0.9), 4)}, id="a")
     with pytest.warns(RecordingWarning):
@@ -188,6 +194,27 @@ def test_nights_have_ids_of_their_own(night, tmp_path):
         prepare([night("a"), night(None)], tmp_path)
     with pytest.raises(InvalidRecordingError, match=r"several recordings, for example 'a'"):
         prepare([night("a"), night("a", 1)], tmp_path)
+    with pytest.raises(InvalidRecordingError, match="something is no Unicode"):
+        prepare([night("caf\udce9")], tmp_path)
+
+
+@pytest.mark.parametrize("given", [[], None, "my_study", {"ibi": [1.0]}])
+def test_what_is_no_list_of_recordings_leaves_no_folder(given, tmp_path):
+    with pytest.raises(InvalidRecordingError, match=r"recordings is (empty|of type)"):
+        prepare_cohort(given, tmp_path / "store")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_id_comes_back_whatever_it_is_made_of(night, tmp_path):
+    ids = ["a/b", "../../x", "C:\\n\\1", "夜", " ", "a\nb", "x" * 5000]
+    prepare([night(name, k) for k, name in enumerate(ids)], tmp_path)
+    assert NightStore.open(tmp_path).table.index.tolist() == ids
+    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == [
+        "manifest",
+        "nights",
+        "store.json",
+        "unfinished",
+    ]
 
 
 def test_metadata_are_matched_by_id_before_anything_is_read(nights, tmp_path, made):

@@ -119,6 +119,9 @@ def test_a_warm_start_of_another_encoder_says_what_differs(fitted, montage_store
     fitted.set_params(warm_start=True, context_epochs=8)
     with pytest.raises(TrainingError, match=r"context_epochs: 6 in the state, 8 now"):
         fitted.fit(montage_store)
+    fitted.set_params(context_epochs=6, hidden_size=16)
+    with pytest.raises(TrainingError, match=r"hidden_size: 8 in the state, 16 now"):
+        fitted.fit(montage_store)
 
 
 def test_init_goes_on_with_an_encoder(pretrainer, montage_store, fitted):
