@@ -91,8 +91,8 @@ def measure_waiting(recordings) -> dict:
     import torch
 
     from benchmarks.encoder import NINE, dense_config
+    from sleep2vec_sklearn._hardware import resolve_precision
     from sleep2vec_sklearn.encoding.engine import Engine
-    from sleep2vec_sklearn.encoding.hardware import resolve_precision
     from sleep2vec_sklearn.model.checkpoint import Checkpoint
     from sleep2vec_sklearn.model.sleep2vec import Sleep2Vec
 

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from sleep2vec_sklearn._hardware import resolve_precision
 from sleep2vec_sklearn.encoding.engine import Engine, single_threaded
-from sleep2vec_sklearn.encoding.hardware import resolve_precision
 from sleep2vec_sklearn.model.checkpoint import Checkpoint
 from sleep2vec_sklearn.model.config import EncoderConfig, ModalityConfig, TokenizerConfig
 from sleep2vec_sklearn.model.sleep2vec import Sleep2Vec

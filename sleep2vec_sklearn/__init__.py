@@ -14,6 +14,7 @@ _ROOMS = {
     "Recording": "signals.recording",
     "RecordingMetadata": "encoding.metadata",
     "SleepStage": "signals.stages",
+    "Sleep2VecPretrainer": "training.pretrainer",
     "Sleep2VecTransformer": "encoding.transformer",
     "cache_info": "encoding.cache",
     "clear_cache": "encoding.cache",

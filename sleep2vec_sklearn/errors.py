@@ -10,13 +10,15 @@
     ├── ReadError (OSError)                  a file cannot be read
     │   └── NoUsableChannelError             it can, but holds no channel the library knows
     ├── CheckpointError (ValueError)         a file is damaged, foreign or of another kind
-    └── LeakageError (ValueError)            LeakageWarning, with set_config(leakage="raise")
+    ├── LeakageError (ValueError)            LeakageWarning, with set_config(leakage="raise")
+    └── TrainingError (RuntimeError)         training cannot go on, or not as asked for
 
     Sleep2VecWarning (UserWarning)
     ├── RecordingWarning                     something of a recording was left out
     ├── ModalityWarning                      a known modality the checkpoint does not support
     ├── LeakageWarning                       rows of a subject the estimator was fitted on
-    └── CacheWarning                         tokens could not be kept; they are computed again
+    ├── CacheWarning                         tokens could not be kept; they are computed again
+    └── TrainingWarning                      training goes on, but not quite as asked for
 """
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "RecordingWarning",
     "Sleep2VecError",
     "Sleep2VecWarning",
+    "TrainingError",
+    "TrainingWarning",
     "UnknownModalityError",
 ]
 
@@ -68,6 +72,10 @@ class LeakageError(Sleep2VecError, ValueError):
     """A fitted estimator was given other rows of a subject it was fitted on."""
 
 
+class TrainingError(Sleep2VecError, RuntimeError):
+    """Training cannot go on: a loss is not finite, or a state is of another run."""
+
+
 class Sleep2VecWarning(UserWarning):
     """Base of every warning the library gives."""
 
@@ -86,3 +94,7 @@ class LeakageWarning(Sleep2VecWarning):
 
 class CacheWarning(Sleep2VecWarning):
     """A cache folder could not be used; nothing is lost but time."""
+
+
+class TrainingWarning(Sleep2VecWarning):
+    """Training goes on, but not quite as asked for; the text says how."""

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import os
+import time
+
 import pytest
 
-from sleep2vec_sklearn._files import write_whole
+from sleep2vec_sklearn._files import create_whole, sweep_unfinished, write_whole
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -29,3 +32,26 @@ def test_a_missing_folder_is_named_and_not_a_temporary_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere.*create it") as caught:
         write_whole(tmp_path / "nowhere" / "a.bin", b"new")
     assert "/." not in str(caught.value)
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_is_created_once(tmp_path, monkeypatch, has_links):
+    def refuse(*_):
+        raise OSError(1, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr("os.link", refuse)
+    path, beside = tmp_path / "a.json", tmp_path / "unfinished"
+    beside.mkdir()
+    assert create_whole(path, b"first", beside)
+    assert not create_whole(path, b"second", beside)
+    assert path.read_bytes() == b"first"
+    assert list(beside.iterdir()) == []
+
+
+def test_only_what_is_old_is_swept(tmp_path):
+    for name, age in [("old", 7200), ("new", 60)]:
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    sweep_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]

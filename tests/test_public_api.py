@@ -13,6 +13,7 @@ PUBLIC = [
     "PrecomputedEmbeddings",
     "Recording",
     "RecordingMetadata",
+    "Sleep2VecPretrainer",
     "Sleep2VecTransformer",
     "SleepStage",
     "__version__",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._files import write_whole
+from .._files import import_pyarrow, write_whole
 from ..errors import ReadError
 from .keys import RowKeys
 
@@ -23,6 +23,7 @@ __all__ = ["read_table", "write_table"]
 FORMAT_VERSION = 1
 _METADATA_KEY = b"sleep2vec_sklearn"
 _SECONDS = "_seconds"
+_NO_PYARROW = "Or use a path that ends in .npz."
 _ACCEPTED = "Accepted are .parquet and .npz files written by EmbeddingTable.save()."
 
 
@@ -68,7 +69,7 @@ def _choose(path: Path, formats: Mapping):
 
 
 def _parquet_of(columns, keys: RowKeys, values, coverage, document: dict) -> bytes:
-    pa, parquet = _import_pyarrow()
+    pa, parquet = import_pyarrow(_NO_PYARROW)
     arrays = {
         name: pa.DictionaryArray.from_arrays(pa.array(rows), pa.array(names)).dictionary_decode()
         for name, (names, rows) in columns.items()
@@ -85,7 +86,7 @@ def _parquet_of(columns, keys: RowKeys, values, coverage, document: dict) -> byt
 
 
 def _read_parquet(path: Path):
-    _, parquet = _import_pyarrow()
+    _, parquet = import_pyarrow(_NO_PYARROW)
     with parquet.ParquetFile(path) as file:
         table = file.read()
     document = _checked(path, (table.schema.metadata or {}).get(_METADATA_KEY))
@@ -163,15 +164,3 @@ def _storable(names: np.ndarray) -> np.ndarray:
         f"text may not end with NUL; found {strange!r}. Give such ids to the "
         "recordings and embed them again."
     )
-
-
-def _import_pyarrow():
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ImportError(
-            "Parquet files need pyarrow: pip install 'sleep2vec-sklearn[parquet]'. Or use a path "
-            "that ends in .npz."
-        ) from error
-    return pyarrow, parquet

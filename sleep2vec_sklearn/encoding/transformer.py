@@ -11,11 +11,11 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from .._hardware import resolve_device, resolve_precision
 from ..config import adopt_settings, settings_for_workers
 from ..errors import CacheWarning, CheckpointError, InvalidRecordingError
 from .cache import open_store
 from .conventions import RecordingTransformerMixin
-from .hardware import resolve_device, resolve_precision
 from .inputs import EncoderInput, read_input
 from .leakage import RowsBySubject, guard
 from .parameters import check_parameters, choose_modalities

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from .._hardware import resolve_device
 from ..config import adopt_settings
 from ..errors import CheckpointError
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from ..signals.file_hashes import known_hashes
 from .cache import EncodedModality, open_store
 from .engine import EncodedNight, Engine
-from .hardware import resolve_device
 from .rows import RowSummary
 
 __all__ = ["Share", "Work", "encode_share", "packed"]

@@ -13,7 +13,7 @@ from ..errors import InvalidRecordingError
 from ..signals.demographics import read_age, read_sex, read_text
 from .weighting import dash_weights, encode_labels
 
-__all__ = ["Demography", "dash_weights"]
+__all__ = ["Demography", "dash_weights", "match_rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Demography:
         """
         n_recordings = _count(metadata, recording_ids, subjects)
         ids = [None] * n_recordings if recording_ids is None else list(recording_ids)
-        rows = pd.DataFrame(index=ids) if metadata is None else _match(metadata, ids)
+        rows = pd.DataFrame(index=ids) if metadata is None else match_rows(metadata, ids)
         places = [f"recording {i if name is None else repr(name)}" for i, name in enumerate(ids)]
         given = [None] * n_recordings if subjects is None else subjects
         subject = [
@@ -152,8 +152,14 @@ def _column(rows: pd.DataFrame, name: str) -> list:
     return rows[name].tolist() if name in rows else [None] * len(rows)
 
 
-def _match(metadata: pd.DataFrame, ids: list) -> pd.DataFrame:
-    """The rows of ``metadata`` in the order of ``ids``; by order only where there are no ids."""
+def match_rows(metadata: pd.DataFrame, ids: list) -> pd.DataFrame:
+    """The rows of ``metadata`` in the order of ``ids``; by order only where there are no ids.
+
+    Raises
+    ------
+    InvalidRecordingError
+        If a recording has no row, or rows and recordings cannot be matched.
+    """
     if not ids or all(name is None for name in ids):
         _check_order(metadata, len(ids))
         return metadata

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from sleep2vec_sklearn.encoding import hardware
+from sleep2vec_sklearn import _hardware as hardware
 
 
 @pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])

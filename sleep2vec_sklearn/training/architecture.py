@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The encoder that the pretrainer's parameters describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ..errors import CheckpointError
+from ..model.checkpoint import Checkpoint, load_checkpoint
+from ..model.config import (
+    TOKENIZER_OPTIONS,
+    EncoderConfig,
+    ModalityConfig,
+    ProjectionConfig,
+    TokenizerConfig,
+)
+from ..model.sleep2vec import Sleep2Vec
+from ..signals import Conditioning, get_modality
+
+__all__ = ["Beginning", "build_config"]
+
+
+class Beginning:
+    """What ``init`` stands for: nothing, an architecture, or an encoder to go on with.
+
+    Parameters
+    ----------
+    init : None, EncoderConfig, Checkpoint, str or path
+
+    Attributes
+    ----------
+    config : EncoderConfig or None
+    checkpoint : Checkpoint or None
+    """
+
+    def __init__(self, init):
+        self.config = self.checkpoint = None
+        if isinstance(init, EncoderConfig):
+            self.config = init
+        elif init is not None:
+            given = isinstance(init, Checkpoint)
+            self.checkpoint = init if given else load_checkpoint(init)
+            self.config = self.checkpoint.config
+
+    def name(self):
+        """What identifies it, ready for JSON."""
+        if self.checkpoint is not None:
+            return self.checkpoint.sha256
+        return None if self.config is None else self.config.to_dict()
+
+    def network(self, config: EncoderConfig, seed: int) -> Sleep2Vec:
+        """A network of ``config``, with the checkpoint's weights where there is one."""
+        network = Sleep2Vec.from_seed(config, seed)
+        if self.checkpoint is not None:
+            state = dict(network.state_dict())
+            state.update(
+                {key: value for key, value in self.checkpoint.state.items() if key in state}
+            )
+            network.load_state_dict(state)
+        return network
+
+
+def build_config(
+    parameters,
+    names: Sequence[str],
+    begin: EncoderConfig | None,
+    conditioning: Mapping[str, Conditioning],
+) -> EncoderConfig:
+    """The encoder's configuration.
+
+    Parameters
+    ----------
+    parameters : Sleep2VecPretrainer
+    names : sequence of str
+        Modalities, in order.
+    begin : EncoderConfig or None
+        What ``init`` gives; its sizes, tokenizers and conditioning stand then.
+    conditioning : mapping of str to Conditioning
+        Of a store; the catalogue's where a modality is not in it.
+
+    Raises
+    ------
+    ValueError
+        If the parameters make no encoder.
+    CheckpointError
+        If ``init`` does not read a modality.
+    """
+    if begin is not None:
+        return _continue(parameters, names, begin)
+    hidden = parameters.hidden_size
+    return EncoderConfig(
+        modalities=tuple(
+            ModalityConfig(
+                name,
+                conditioning.get(name, get_modality(name).conditioning),
+                _tokenizer(parameters, name),
+            )
+            for name in names
+        ),
+        hidden_size=hidden,
+        n_layers=parameters.n_layers,
+        n_heads=parameters.n_heads,
+        intermediate_size=parameters.intermediate_size or 4 * hidden,
+        dropout=parameters.dropout,
+        max_positions=max(1536, parameters.context_epochs + 1),
+        cls=parameters.cls,
+        projection=ProjectionConfig(hidden, parameters.projection_size),
+        context_epochs=parameters.context_epochs,
+    )
+
+
+def _continue(parameters, names, begin: EncoderConfig) -> EncoderConfig:
+    unknown = [name for name in names if name not in begin.names]
+    if unknown:
+        raise CheckpointError(
+            f"init reads {', '.join(begin.names)}, not {', '.join(unknown)}. Leave them out of "
+            "modalities, or give the encoder a tokenizer for them first."
+        )
+    head = begin.projection or ProjectionConfig(begin.hidden_size, parameters.projection_size)
+    context = parameters.context_epochs
+    return replace(
+        begin,
+        projection=head,
+        context_epochs=context,
+        max_positions=max(begin.max_positions, context + begin.cls),
+        dropout=parameters.dropout,
+    )
+
+
+def _tokenizer(parameters, name: str) -> TokenizerConfig:
+    kind = parameters.tokenizer
+    if isinstance(kind, Mapping):
+        if name not in kind:
+            raise ValueError(f"tokenizer names none for {name!r}; it has {', '.join(kind)}.")
+        kind = kind[name]
+    if isinstance(kind, TokenizerConfig):
+        return replace(kind, out_dim=parameters.token_dim)
+    has_dropout = "dropout" in TOKENIZER_OPTIONS.get(kind, ())
+    options = {"dropout": parameters.dropout} if has_dropout else {}
+    return TokenizerConfig(kind, parameters.token_dim, options)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Means and deviations over the nights that train, for tokenizers, noise and targets."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..model.sleep2vec import Sleep2Vec
+from .content import Content
+from .store import NightStore
+
+__all__ = ["column_statistics", "standardise_tokenizers"]
+
+_STEADY = 1e-4
+_NIGHTS = 256
+_EPOCHS_APART = 4
+
+
+def column_statistics(
+    store: NightStore, names, kind: str | None = None
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and standard deviation of every modality's columns over valid epochs.
+
+    Of at most 256 nights, evenly spread, and every fourth epoch. A column that does not vary has
+    a deviation of 1.
+
+    Parameters
+    ----------
+    store : NightStore
+    names : iterable of str
+    kind : {"features"}, optional
+        Of the spectral features, whatever the store holds; by default of what it holds.
+    """
+    statistics = {}
+    n_epochs = store.table["n_epochs"].to_numpy()
+    for name in names:
+        content = store.contents[name]
+        wanted = content if kind is None else Content.features(content.conditioning)
+        nights = np.flatnonzero(store.table[f"coverage_{name}"].to_numpy() > 0)
+        picked = np.unique(np.linspace(0, len(nights) - 1, _NIGHTS).astype(int))
+        count, sums, squares = 0, 0.0, 0.0
+        for night in nights[picked]:
+            rows = store.window(night, name, 0, int(n_epochs[night]))
+            rows = rows[store.valid(night, name)][::_EPOCHS_APART]
+            if wanted.kind != content.kind:
+                rows = wanted.compute(rows)
+            rows = rows.astype(np.float64)
+            count += len(rows)
+            sums, squares = sums + rows.sum(axis=0), squares + (rows**2).sum(axis=0)
+        mean = sums / count
+        std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        std = np.where(std < _STEADY, 1.0, std)
+        statistics[name] = tuple(torch.from_numpy(v).float() for v in (mean, std))
+    return statistics
+
+
+def standardise_tokenizers(network: Sleep2Vec, store: NightStore) -> None:
+    """Give the spectral tokenizers the mean and deviation of their features."""
+    spectral = {
+        name: tokenizer
+        for name, tokenizer in network.tokenizers.items()
+        if hasattr(tokenizer, "set_statistics") and name in store.contents
+    }
+    present = [n for n in spectral if store.table[f"coverage_{n}"].to_numpy().any()]
+    for name, statistics in column_statistics(store, present, kind="features").items():
+        spectral[name].set_statistics(*statistics)

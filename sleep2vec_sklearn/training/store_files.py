@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The files of a store: one per night, written whole or not at all, and read by byte ranges.
+
+```
+store.json                          what is kept of each modality, and the version of the format
+nights/3f/3f9c...e1.safetensors     one night, named by the hash of all that it depends on
+manifest-<time>-<id>.parquet        which recording is which night; or .npz
+unfinished/                         files that are being written
+```
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from .._files import create_whole, write_whole
+from ..errors import ReadError
+from .content import Content, contents_from, describe_contents
+from .nights import PREPARATION_REVISION, PreparedNight, Presence
+
+__all__ = ["FolderReader", "StoreFolder", "StoredNight"]
+
+FORMAT_VERSION = 1
+_METADATA_KEY = "sleep2vec_sklearn"
+_VALID = "valid"
+_LENGTH = struct.Struct("<Q")
+_LONGEST_HEADER = 2**20
+_OTHER_FOLDER = "Prepare it into another folder, or delete this one."
+
+_logger = logging.getLogger("sleep2vec_sklearn")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredNight:
+    """Where to find what of a night that is on disk.
+
+    Attributes
+    ----------
+    key : str
+        Hex sha256 that names the file.
+    presence : Presence
+    offsets : tuple of int
+        First byte of each modality of the store, in its order; -1 where it is absent.
+    """
+
+    key: str
+    presence: Presence
+    offsets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFolder:
+    """A folder, and what is kept in it of each modality.
+
+    Attributes
+    ----------
+    path : Path
+    contents : dict of str to Content
+    """
+
+    path: Path
+    contents: dict[str, Content]
+
+    @property
+    def unfinished(self) -> Path:
+        """Where files are until they are whole."""
+        return self.path / "unfinished"
+
+    @classmethod
+    def open(cls, path: Path) -> StoreFolder:
+        """A store that is there.
+
+        Raises
+        ------
+        ReadError
+            If it is none, damaged, of a newer version, or conditioned by other code.
+        """
+        try:
+            document = json.loads((path / "store.json").read_bytes())
+            check_version(path, document["format_version"])
+            _check_revision(path, document["revision"])
+            return cls(path, contents_from(document["contents"]))
+        except ReadError:
+            raise
+        except FileNotFoundError as error:
+            raise ReadError(
+                f"{path} is no store of nights: it has no store.json. Write one with "
+                "prepare_cohort(recordings, folder)."
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ReadError(f"{path / 'store.json'}: cannot be read: {error!r}.") from error
+
+    @classmethod
+    def create(cls, path: Path, contents: Mapping[str, Content]) -> StoreFolder:
+        """A store for these contents, new or as it was left.
+
+        Raises
+        ------
+        ReadError
+            If the folder holds a store of other contents or of a newer version.
+        """
+        folder = cls(path, dict(contents))
+        folder.unfinished.mkdir(parents=True, exist_ok=True)
+        described = {
+            "format_version": FORMAT_VERSION,
+            "revision": PREPARATION_REVISION,
+            "contents": describe_contents(contents),
+        }
+        text = json.dumps(described, indent=1).encode()
+        # of two that begin at once, one is first
+        if not create_whole(path / "store.json", text, folder.unfinished):
+            _refuse_other_contents(path, cls.open(path).contents, folder.contents)
+        return folder
+
+    def place_of(self, key: str) -> Path:
+        """The file of a night."""
+        # joined as text, as it is wanted for every window
+        return Path(f"{self.path}/nights/{key[:2]}/{key}.safetensors")
+
+    def find(self, key: str) -> StoredNight | None:
+        """A night that is there whole; one that is damaged counts as absent, with a word."""
+        try:
+            return self._find(key)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _logger.warning("%s is damaged and made again: %r", self.place_of(key), error)
+            return None
+
+    def _find(self, key: str) -> StoredNight:
+        with self.place_of(key).open("rb") as file:
+            header, start, end = _read_header(file)
+            if os.fstat(file.fileno()).st_size != end:
+                raise ValueError("its size is wrong")
+            metadata = json.loads(header["__metadata__"][_METADATA_KEY])
+            if metadata["key"] != key:
+                raise ValueError("it is another night")
+            first, last = header[_VALID]["data_offsets"]
+            file.seek(start + first)
+            presence = Presence(metadata["n_epochs"], file.read(last - first))
+        offsets = [
+            header[n]["data_offsets"][0] + start if n in header else -1 for n in self.contents
+        ]
+        return StoredNight(key, presence, tuple(offsets))
+
+    def write(self, key: str, night: PreparedNight) -> StoredNight:
+        """Write a night, all of it or nothing; a night that is there is replaced by its equal.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written.
+        """
+        metadata = {
+            "format_version": FORMAT_VERSION,
+            "key": key,
+            "n_epochs": night.presence.n_epochs,
+        }
+        valid = np.frombuffer(night.presence.bits, dtype=np.uint8)
+        data = save({**night.arrays, _VALID: valid}, metadata={_METADATA_KEY: json.dumps(metadata)})
+        place = self.place_of(key)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write_whole(place, data, self.unfinished)
+        except PermissionError:
+            # on Windows a night that is being read cannot be replaced by its equal
+            if self.find(key) is None:
+                raise
+        return self._find(key)
+
+
+def check_version(path: Path, version: int) -> None:
+    """Refuse what a newer version of the library wrote."""
+    if version > FORMAT_VERSION:
+        raise ReadError(
+            f"{path}: a store of format {version}, written by a newer version; this one reads up "
+            f"to {FORMAT_VERSION}. Upgrade with: pip install -U sleep2vec-sklearn"
+        )
+
+
+def _check_revision(path: Path, revision: int) -> None:
+    if revision != PREPARATION_REVISION:
+        raise ReadError(
+            f"{path}: prepared by revision {revision} of the conditioning and the front ends, this "
+            f"version has {PREPARATION_REVISION}: an encoder would be trained on what it never "
+            f"gets afterwards. {_OTHER_FOLDER}"
+        )
+
+
+def _refuse_other_contents(path: Path, there: Mapping, wanted: Mapping) -> None:
+    if list(there) != list(wanted):
+        raise ReadError(
+            f"{path}: holds nights of {', '.join(there)}, not of {', '.join(wanted)}; a store "
+            f"keeps the same modalities of every night. {_OTHER_FOLDER}"
+        )
+    for name, content in wanted.items():
+        if there[name] != content:
+            differences = _differences(
+                describe_contents(there)[name], describe_contents(wanted)[name]
+            )
+            raise ReadError(
+                f"{path}: was prepared otherwise: {name!r} has {differences}. {_OTHER_FOLDER}"
+            )
+
+
+def _differences(there: Mapping, wanted: Mapping) -> str:
+    there, wanted = ({**d, **d["conditioning"]} for d in (there, wanted))
+    keys = [key for key in wanted if key != "conditioning" and there[key] != wanted[key]]
+    return ", ".join(f"{key} {there[key]!r} there and {wanted[key]!r} here" for key in keys)
+
+
+def _read_header(file) -> tuple[dict, int, int]:
+    """Tensors of a safetensors file, first byte of the first, and the file's length."""
+    (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+    if length > _LONGEST_HEADER:
+        raise ValueError("it has no safetensors header")
+    header = json.loads(file.read(length))
+    start = _LENGTH.size + length
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    return header, start, start + max(ends)
+
+
+@dataclass(frozen=True)
+class FolderReader:
+    """Reads windows of the nights of a folder; holds no file open.
+
+    One positioned read a window: as fast as a memory map from the page cache, one request instead
+    of one a page from a cold disk, and a disk that fails is an error instead of a dead process.
+
+    Attributes
+    ----------
+    folder : StoreFolder
+    keys : tuple of str
+        Of each night.
+    offsets : int64 ndarray of shape (n_nights, n_modalities)
+        First byte of each modality.
+    """
+
+    folder: StoreFolder
+    keys: tuple[str, ...]
+    offsets: np.ndarray
+
+    def read(self, night: int, modality: str, start: int, stop: int) -> np.ndarray:
+        """Stored numbers of these epochs; nothing else is read.
+
+        Raises
+        ------
+        ReadError
+            If the file is gone or shorter than it was.
+        """
+        content, path, first = self._locate(night, modality)
+        row = content.width * content.dtype.itemsize
+        try:
+            data = _read_bytes(path, first + start * row, (stop - start) * row)
+        except OSError as error:
+            raise ReadError(f"{path}: a night of the store cannot be read: {error}") from error
+        return np.frombuffer(data, content.dtype).reshape(stop - start, content.width)
+
+    def map(self, night: int, modality: str, n_epochs: int) -> np.memmap:
+        """All stored numbers of a modality, none of which is read yet.
+
+        Raises
+        ------
+        ReadError
+            If the file is gone or shorter than it was.
+        """
+        content, path, first = self._locate(night, modality)
+        try:
+            return np.memmap(path, content.dtype, "r", first, (n_epochs, content.width))
+        except (OSError, ValueError) as error:
+            raise ReadError(f"{path}: a night of the store cannot be read: {error}") from error
+
+    def _locate(self, night: int, modality: str) -> tuple[Content, Path, int]:
+        first = self.offsets[night, list(self.folder.contents).index(modality)]
+        path = self.folder.place_of(self.keys[night])
+        return self.folder.contents[modality], path, int(first)
+
+    def take(self, nights: np.ndarray) -> FolderReader:
+        """The same for some of the nights."""
+        return FolderReader(self.folder, tuple(self.keys[k] for k in nights), self.offsets[nights])
+
+
+def _read_bytes(path: Path, start: int, size: int) -> bytearray:
+    data = bytearray(size)
+    rest = memoryview(data)
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        while rest and (n_read := file.readinto(rest)):
+            rest = rest[n_read:]
+    if rest:
+        raise OSError("it is shorter than it was written; run prepare_cohort again")
+    return data
