@@ -34,7 +34,8 @@ def test_a_benchmark_without_a_block_is_refused():
 
 
 @pytest.mark.parametrize(
-    "name", ["encoder", "night", "cohort", "grid_search", "import_time", "lost_sensors", "store"]
+    "name",
+    ["encoder", "night", "cohort", "grid_search", "import_time", "lost_sensors", "store", "dash"],
 )
 def test_the_page_has_a_block_of_every_benchmark(name):
     assert published(PAGE.read_text(), name, "c", "out") != PAGE.read_text()

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Does DASH learn better than InfoNCE where signals carry their site? Simulated nights only.
+
+``python -m benchmarks.dash [--work DIR] [--seeds 0 1 2 3 4 5 6 7] [--settings NAME ...] [--table]``
+
+Every seed has a cohort of its own: six simulated sites, whose amplifiers, filters, hum and watches
+differ, so that every signal tells where it was recorded. Eight people of each of four sites train
+an encoder, two nights each; two more people of these sites are held out; the other two sites are
+not seen. With the same seed all settings share the cohort, the first weights and the batches, and
+differ in the objective alone. Measured are
+
+- recall: the share of epochs that find themselves in another modality among 512 (guessing: 0.002)
+  of people held out, and of each unseen site by itself, where the site tells nothing; rank: the
+  median place of the epoch itself, as a share of the 512 (guessing: 0.5);
+- kappa: five stages by logistic regression on the frozen encoder's rows (the last layer, mean over
+  modalities), fitted on the training nights; mean over the people held out, and over those of the
+  unseen sites;
+- site told: how often linear discriminants tell the site of a held-out epoch from the same rows, of
+  four. Lower means that less of the shortcut was learned.
+
+Intervals are percentiles of 10,000 bootstrap samples of the paired differences, over seeds. There
+are many of them, so about one in twenty leaves 0 out by chance.
+
+A run takes about 15 s of one core, a seed's cohort 40 s. Each finished run is one line of
+``results.jsonl`` in the work folder, and is not made again; the tables are made of the lines.
+``--table`` makes no further runs. Two processes may share a folder if their seeds differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import cohen_kappa_score
+
+from benchmarks.paired_runs import Runs, contrast_table, difference_table
+from benchmarks.real_nights import as_markdown
+from benchmarks.simulation_difficulty import head
+from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
+from sleep2vec_sklearn.training import NightStore, prepare_cohort
+from sleep2vec_sklearn.training.retrieval import measure_retrieval
+from sleep2vec_sklearn.training.windows import cut_valid, cut_view
+
+_log = logging.getLogger("benchmarks.dash")
+
+MODALITIES = ("eeg", "ecg", "effort")
+COHORT = {
+    "n_subjects": 60,
+    "nights_per_subject": 2,
+    "hours": 3.0,
+    "n_sites": 6,
+    "site_kinds": "watch_laboratory",
+    "modalities": MODALITIES,
+    "missing": 0.0,
+}
+UNSEEN = ("site-5", "site-6")
+HELD_OUT_PER_SITE = 2
+UNSEEN_PER_SITE = 8
+ENCODER = {
+    "hidden_size": 64,
+    "token_dim": 64,
+    "n_layers": 2,
+    "n_heads": 4,
+    "projection_size": 32,
+    "context_epochs": 40,
+    "batch_size": 32,
+    "steps_per_epoch": 200,
+    "max_epochs": 1,
+    "lr": 3e-3,
+    "ema_decay": 0.98,
+    "precision": "float32",
+    "device": "cpu",
+    "validation": 0,
+}
+BASE = "DASH"
+"""The setting that all others are compared with: the pretrainer's defaults."""
+
+SETTINGS: dict[str, dict] = {
+    BASE: {},
+    "InfoNCE": {"objective": "info_nce"},
+    # the first weights as they are, with statistics for the projection's BatchNorm
+    "random weights": {"lr": 1e-12, "steps_per_epoch": 30},
+    "age bandwidth 5": {"age_bandwidth": 5.0},
+    "age off": {"age_bandwidth": 1e9},
+    "sex off": {"sex_factor": 1.0},
+    "site off": {"site_same": 1.0, "site_different": 1.0},
+    "site 2 / 0.5": {"site_same": 2.0, "site_different": 0.5},
+    "hard_scale 0": {"hard_scale": 0.0},
+    "half of age, sex, site missing": {"known": 0.5},
+    "age, sex, site missing": {"known": 0.0},
+}
+CONTRAST = (BASE, "InfoNCE", "random weights")
+MEASURES = (
+    "recall, held out",
+    "recall, unseen site",
+    "rank, held out",
+    "rank, unseen site",
+    "kappa, held out",
+    "kappa, unseen site",
+    "site told",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The nights of one seed.
+
+    Attributes
+    ----------
+    train, held_out : NightStore
+        Of the same four sites and of different people.
+    unseen : tuple of NightStore
+        One for each of the other sites.
+    stages : mapping of str to int8 ndarray
+        Of each recording, by its id.
+    """
+
+    train: NightStore
+    held_out: NightStore
+    unseen: tuple[NightStore, ...]
+    stages: dict[str, np.ndarray]
+
+
+@lru_cache(maxsize=1)
+def make_split(seed: int, folder: Path) -> Split:
+    """Simulate a cohort, or open what an earlier call wrote."""
+    cohort = make_sleep_cohort(**COHORT, random_state=seed)
+    table = cohort.metadata
+    turn = table.groupby("site")["subject"].transform(lambda s: pd.factorize(s)[0])
+    first_night, unseen = table["night"] == 1, table["site"].isin(UNSEEN)
+    n_trained = COHORT["n_subjects"] // COHORT["n_sites"] - HELD_OUT_PER_SITE
+    train = ~unseen & (turn < n_trained)
+    held_out = ~unseen & (turn >= n_trained) & first_night
+    away = unseen & (turn < UNSEEN_PER_SITE) & first_night
+    used = np.flatnonzero(train | held_out | away)
+    store = prepare_cohort(
+        [cohort[k] for k in used], folder / f"cohort-{seed}", modalities=MODALITIES, n_jobs=1
+    )
+    parts = [train, held_out, *(away & (table["site"] == site) for site in UNSEEN)]
+    train, held_out, *away = (store.take(part.to_numpy()[used]) for part in parts)
+    return Split(train, held_out, tuple(away), {r.id: r.stages for r in cohort})
+
+
+def known_metadata(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """The table with age, sex and site each known of this share of the people only."""
+    table = table[["subject", "age", "sex", "site"]].copy()
+    people = table["subject"].unique()
+    random = np.random.default_rng([seed, 1])
+    for name in ("age", "sex", "site"):
+        kept = random.permutation(people)[: round(share * len(people))]
+        table[name] = table[name].where(table["subject"].isin(kept))
+    return table
+
+
+def pretrain(split: Split, setting: str, seed: int) -> torch.nn.Module:
+    """The averaged encoder of one setting."""
+    changed = dict(SETTINGS[setting])
+    metadata = known_metadata(split.train.table, changed.pop("known", 1.0), seed)
+    pretrainer = Sleep2VecPretrainer(random_state=seed, **{**ENCODER, **changed})
+    return pretrainer.fit(split.train, metadata=metadata).net_.averaged()
+
+
+@torch.no_grad()
+def encode(network, store: NightStore) -> list[np.ndarray]:
+    """Rows [n_epochs, hidden size] of every night: the last layer, mean over modalities."""
+    context = network.config.context_epochs
+    nights = []
+    for night, n_epochs in enumerate(store.table["n_epochs"]):
+        starts = np.arange(0, n_epochs, context)
+        at = store, np.full(len(starts), night), starts, context
+        total, count = 0.0, 0
+        for name in MODALITIES:
+            seen = torch.from_numpy(cut_valid(at[0], name, *at[1:]))
+            values = torch.from_numpy(cut_view(at[0], name, *at[1:]))
+            reads = store.contents[name].kind == "features"
+            source = network.embed_features if reads else network.tokenize
+            tokens = source(name, values, missing=~seen)
+            total = total + network.encode(tokens, seen) * seen[..., None]
+            count = count + seen[..., None].float()
+        rows = (total / count.clamp_min(1)).flatten(0, 1)[:n_epochs]
+        nights.append(rows.numpy())
+    return nights
+
+
+def measure(network, split: Split) -> dict[str, float]:
+    """All measures of one encoder."""
+    stages = {store: [split.stages[i] for i in store.table.index] for store in _parts(split)}
+    rows = {store: encode(network, store) for store in stages}
+    x, y = np.concatenate(rows[split.train]), np.concatenate(stages[split.train])
+    staging = head().fit(x, y)
+    tested = split.held_out, *split.unseen
+    kappa = {store: _kappa(staging, rows[store], stages[store]) for store in tested}
+    site = LinearDiscriminantAnalysis().fit(x, _sites(split.train))
+    away = [_retrieval(network, store) for store in split.unseen]
+    values = (
+        *np.stack([_retrieval(network, split.held_out), np.mean(away, axis=0)], axis=1).ravel(),
+        np.mean(kappa[split.held_out]),
+        np.mean([k for store in split.unseen for k in kappa[store]]),
+        site.score(np.concatenate(rows[split.held_out]), _sites(split.held_out)),
+    )
+    return dict(zip(MEASURES, map(float, values), strict=True))
+
+
+def _parts(split: Split) -> tuple[NightStore, ...]:
+    return split.train, split.held_out, *split.unseen
+
+
+def _sites(store: NightStore) -> np.ndarray:
+    return np.repeat(store.table["site"].to_numpy(str), store.table["n_epochs"])
+
+
+def _kappa(staging, rows: list[np.ndarray], stages: list[np.ndarray]) -> list[float]:
+    return [cohen_kappa_score(y, staging.predict(x)) for x, y in zip(rows, stages, strict=True)]
+
+
+def _retrieval(network, store: NightStore) -> tuple[float, float]:
+    """Recall, and median rank as a share of the candidates; means over pairs."""
+    found = measure_retrieval(network, store, ENCODER["batch_size"]).values()
+    return tuple(
+        np.mean([(result.recall, result.median_rank / result.n_candidates) for result in found], 0)
+    )
+
+
+def open_runs(folder: Path) -> Runs:
+    """What is finished in a work folder."""
+    split = {"unseen": UNSEEN, "held_out": HELD_OUT_PER_SITE, "tested": UNSEEN_PER_SITE}
+    return Runs(folder / "results.jsonl", {"cohort": COHORT, "split": split, "encoder": ENCODER})
+
+
+def make_runs(runs: Runs, folder: Path, seeds, settings) -> None:
+    """Make the runs that are missing, seed by seed."""
+    for seed in seeds:
+        missing = [name for name in settings if not runs.has(name, seed)]
+        for setting in missing:
+            split = make_split(seed, folder)
+            started = time.process_time()
+            runs.append(setting, seed, measure(pretrain(split, setting, seed), split))
+            _log.info("seed %d, %s: %.0f s", seed, setting, time.process_time() - started)
+
+
+def show(runs: pd.DataFrame) -> str:
+    """Both tables, and how they came about."""
+    runs = runs[list(MEASURES)]
+    n_seeds = runs.index.get_level_values("seed").nunique()
+    others = [name for name in SETTINGS if name not in CONTRAST]
+    hours, steps, context = (
+        COHORT["hours"],
+        ENCODER["steps_per_epoch"],
+        ENCODER["context_epochs"],
+    )
+    return "\n".join(
+        [
+            f"{n_seeds} simulated cohorts, nights of {hours:g} h, {', '.join(MODALITIES)}",
+            f"{steps} steps, batches of {ENCODER['batch_size']} windows of {context} epochs",
+            "",
+            as_markdown(contrast_table(runs, CONTRAST)),
+            "",
+            f"each setting less {BASE} with its defaults, mean and 95 % interval over seeds",
+            "",
+            as_markdown(difference_table(runs, BASE, others)),
+        ]
+    )
+
+
+def main() -> None:
+    """Make the runs, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, default=Path("dash-runs"), help="kept between calls")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(8)))
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--table", action="store_true", help="of what is finished")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    torch.set_num_threads(1)
+    options.work.mkdir(parents=True, exist_ok=True)
+    runs = open_runs(options.work)
+    if not options.table:
+        make_runs(runs, options.work, options.seeds, options.settings)
+    print(show(runs.read()))
+
+
+if __name__ == "__main__":
+    main()
