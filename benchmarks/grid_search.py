@@ -26,7 +26,7 @@ from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 
 FOLDS = 4
 CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-MODALITIES = ("eeg", "eog", "emg")
+MODALITIES = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2", "ibi", "resp")
 
 
 def search_seconds(X: EpochSequence, cache, memory=None) -> float:

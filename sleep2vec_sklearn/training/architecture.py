@@ -20,6 +20,9 @@ from ..signals import Conditioning, get_modality
 
 __all__ = ["Beginning", "build_config"]
 
+_SIZES = ("hidden_size", "n_layers", "n_heads", "projection_size", "context_epochs")
+_MAX_POSITIONS = 1536
+
 
 class Beginning:
     """What ``init`` stands for: nothing, an architecture, or an encoder to go on with.
@@ -75,7 +78,8 @@ def build_config(
     names : sequence of str
         Modalities, in order.
     begin : EncoderConfig or None
-        What ``init`` gives; its sizes, tokenizers and conditioning stand then.
+        What ``init`` gives; its sizes, tokenizers and conditioning stand then. A checkpoint keeps
+        the modalities that are not trained now, an architecture does not.
     conditioning : mapping of str to Conditioning
         Of a store; the catalogue's where a modality is not in it.
 
@@ -88,7 +92,8 @@ def build_config(
     """
     if begin is not None:
         return _continue(parameters, names, begin)
-    hidden = parameters.hidden_size
+    # a grid search may hand over numbers of numpy, which JSON does not know
+    size = {name: int(getattr(parameters, name)) for name in _SIZES}
     return EncoderConfig(
         modalities=tuple(
             ModalityConfig(
@@ -98,15 +103,15 @@ def build_config(
             )
             for name in names
         ),
-        hidden_size=hidden,
-        n_layers=parameters.n_layers,
-        n_heads=parameters.n_heads,
-        intermediate_size=parameters.intermediate_size or 4 * hidden,
-        dropout=parameters.dropout,
-        max_positions=max(1536, parameters.context_epochs + 1),
-        cls=parameters.cls,
-        projection=ProjectionConfig(hidden, parameters.projection_size),
-        context_epochs=parameters.context_epochs,
+        hidden_size=size["hidden_size"],
+        n_layers=size["n_layers"],
+        n_heads=size["n_heads"],
+        intermediate_size=int(parameters.intermediate_size or 4 * size["hidden_size"]),
+        dropout=float(parameters.dropout),
+        max_positions=max(_MAX_POSITIONS, size["context_epochs"] + 1),
+        cls=bool(parameters.cls),
+        projection=ProjectionConfig(size["hidden_size"], size["projection_size"]),
+        context_epochs=size["context_epochs"],
     )
 
 
@@ -117,14 +122,17 @@ def _continue(parameters, names, begin: EncoderConfig) -> EncoderConfig:
             f"init reads {', '.join(begin.names)}, not {', '.join(unknown)}. Leave them out of "
             "modalities, or give the encoder a tokenizer for them first."
         )
-    head = begin.projection or ProjectionConfig(begin.hidden_size, parameters.projection_size)
-    context = parameters.context_epochs
+    # what is not trained now has only been learned if it comes from a checkpoint
+    fresh = begin is parameters.init
+    head = begin.projection or ProjectionConfig(begin.hidden_size, int(parameters.projection_size))
+    context = int(parameters.context_epochs)
     return replace(
         begin,
+        modalities=tuple(m for m in begin.modalities if m.name in names or not fresh),
         projection=head,
         context_epochs=context,
         max_positions=max(begin.max_positions, context + begin.cls),
-        dropout=parameters.dropout,
+        dropout=float(parameters.dropout),
     )
 
 
@@ -135,7 +143,7 @@ def _tokenizer(parameters, name: str) -> TokenizerConfig:
             raise ValueError(f"tokenizer names none for {name!r}; it has {', '.join(kind)}.")
         kind = kind[name]
     if isinstance(kind, TokenizerConfig):
-        return replace(kind, out_dim=parameters.token_dim)
+        return replace(kind, out_dim=int(parameters.token_dim))
     has_dropout = "dropout" in TOKENIZER_OPTIONS.get(kind, ())
-    options = {"dropout": parameters.dropout} if has_dropout else {}
-    return TokenizerConfig(kind, parameters.token_dim, options)
+    options = {"dropout": float(parameters.dropout)} if has_dropout else {}
+    return TokenizerConfig(kind, int(parameters.token_dim), options)

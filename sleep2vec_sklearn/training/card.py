@@ -41,12 +41,16 @@ def make_card(pretrainer) -> dict:
     """The card of a fitted pretrainer."""
     net = pretrainer.net_
     last = {k: v for k, v in net.history[-1].items() if k != "batches"} if net.history else {}
+    parameters = describe_parameters(pretrainer)
+    if not isinstance(pretrainer.validation, int | float | None):
+        # names of subjects are not for everybody who gets the file
+        parameters["validation"] = f"{len(pretrainer.validation)} subjects by name"
     measured = {k: v for k, v in last.items() if isinstance(v, int | float) and v == v}
     return {
         "made_by": "sleep2vec_sklearn.Sleep2VecPretrainer",
         "paper": "arXiv 2602.13857",
         "training_data": pretrainer._data_summary,
-        "parameters": describe_parameters(pretrainer),
+        "parameters": parameters,
         "seed": pretrainer.seed_,
         "steps": net.step_,
         "precision": pretrainer.precision_,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from ..errors import InvalidRecordingError, TrainingError, TrainingWarning
 from ..model.config import EncoderConfig, canonical_json
@@ -20,11 +21,10 @@ from .content import contents_of, describe_contents
 from .demography import Demography
 from .night_table import name_recordings
 from .sampling import find_pools
+from .splitting import name_sleepers, split_subjects
 from .store import NightStore
 
-__all__ = ["Material", "gather", "open_for", "split_subjects"]
-
-_SPLIT_STREAM = 1
+__all__ = ["Material", "gather", "open_for"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,9 @@ class Material:
         """What tells these nights from others, ready for JSON."""
         both = {"training": self.store, "held_out": self.held_out}
         parts = {name: _digest(store) for name, store in both.items()}
+        people = self.demography
+        known = [a.tolist() for a in (people.age, people.sex, people.site, people.subject)]
+        parts["demography"] = f"sha256 {_sha256(repr(known))}"
         contents = {n: c for n, c in self.store.contents.items() if n in self.modalities}
         weights = None if self.night_weights is None else self.night_weights.tolist()
         return {"nights": parts, "contents": describe_contents(contents), "weights": weights}
@@ -77,28 +80,33 @@ def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: 
     TrainingError
         If no pair of modalities is in two recordings.
     """
+    if isinstance(X, str | os.PathLike):
+        X = NightStore.open(X)
     names = _candidates(pretrainer, X, begin)
     if len(names) < 2:
         raise InvalidRecordingError(
             f"training needs two modalities, of which nights have both; found "
             f"{', '.join(names) or 'none'}. Add another sensor's signals."
         )
+    if metadata is not None and not isinstance(metadata, pd.DataFrame):
+        raise InvalidRecordingError(
+            f"metadata must be a DataFrame with a row per recording, got {type(metadata).__name__}."
+        )
     store, metadata = open_store(X, metadata, pretrainer, names, begin)
     if weights is not None:
         weights = _check_weights(weights, X, store)
-    train, held = split_subjects(store, pretrainer.validation, seed, names)
+    subjects = name_sleepers(store, metadata)
+    train, held = split_subjects(store, subjects, pretrainer.validation, seed, names)
     if weights is not None:
         train = train[weights[train] > 0]
         weights = weights[train]
     pools = _usable_pools(find_pools(store.take(train), names))
     used = [name for name in names if any(name in pair for pair in pools)]
-    _tell_left_out(pretrainer, set(names) - set(used))
+    _tell_left_out(store, set(names) - set(used), pretrainer.modalities is not None)
     conditioning = {name: store.contents[name].conditioning for name in used}
     config = build_config(pretrainer, used, begin, conditioning)
     _check_contents(store, config, used)
-    everyone = Demography.from_metadata(
-        metadata, store.table.index.tolist(), store.table["subject"].tolist()
-    )
+    everyone = Demography.from_metadata(metadata, store.table.index.tolist(), subjects)
     return Material(
         config,
         store.take(train),
@@ -112,9 +120,13 @@ def gather(pretrainer, X, metadata, weights, begin: EncoderConfig | None, seed: 
 
 def open_store(X, metadata, pretrainer, names: Sequence[str], begin):
     """The store of X, and the table that tells who slept in it."""
-    if isinstance(X, str | os.PathLike):
-        X = NightStore.open(X)
     if isinstance(X, NightStore):
+        lacking = [name for name in names if name not in X.contents]
+        if lacking:
+            raise InvalidRecordingError(
+                f"the store keeps {', '.join(X.contents)}, not {', '.join(lacking)}. Leave them "
+                "out of modalities, or prepare the nights again with them."
+            )
         return X, X.table if metadata is None else metadata
     contents = _contents(build_config(pretrainer, names, begin, {}), names)
     store = NightStore.from_recordings(
@@ -151,68 +163,10 @@ def _contents(config: EncoderConfig, names: Sequence[str]):
     return contents_of(config, "features" if has_front_end else "samples", list(names))
 
 
-def split_subjects(
-    store: NightStore, validation, seed: int, names: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the nights that train, and of those held out with all nights of their subject.
-
-    Parameters
-    ----------
-    store : NightStore
-    validation : float, int, sequence or None
-        Share or number of the subjects, or their names. At least one is held out unless it is 0.
-    seed : int
-    names : sequence of str
-        Modalities; subjects without two of them in a night are held out only by name.
-
-    Raises
-    ------
-    ValueError
-        If it is none of these, or leaves fewer than two nights.
-    """
-    subjects = np.array(
-        [
-            f"night {name}" if subject is None or subject != subject else str(subject)
-            for name, subject in store.table["subject"].items()
-        ]
-    )
-    people = np.unique(subjects)
-    n_modalities = sum((store.table[f"coverage_{name}"].to_numpy() > 0) for name in names)
-    measurable = np.unique(subjects[n_modalities >= 2])
-    held = _held_out_people(people, measurable, validation, seed)
-    apart = np.isin(subjects, held)
-    if (~apart).sum() < 2:
-        raise TrainingError(
-            f"validation={validation!r} holds out {len(held)} of {len(people)} subjects and "
-            f"leaves {(~apart).sum()} nights to train on; two at least are needed. Lower it, or "
-            "pass validation=0."
-        )
-    return np.flatnonzero(~apart), np.flatnonzero(apart)
-
-
-def _held_out_people(people, measurable, validation, seed: int) -> np.ndarray:
-    if validation is None or isinstance(validation, bool):
-        validation = 0
-    if not np.isscalar(validation):
-        named = np.array([str(name) for name in validation])
-        missing = sorted(set(named) - set(people))
-        if missing:
-            raise ValueError(f"validation names subjects without a night: {', '.join(missing)}.")
-        return named
-    if isinstance(validation, str) or not validation >= 0 or not np.isfinite(validation):
-        raise ValueError(
-            "validation must be a share of the subjects, a number of them, or their names; got "
-            f"{validation!r}."
-        )
-    wanted = np.ceil(validation * len(people)) if validation < 1 else validation
-    order = np.random.default_rng([seed, 0, _SPLIT_STREAM]).permutation(measurable)
-    return order[: int(wanted)]
-
-
 def _check_weights(weights, X, store: NightStore) -> np.ndarray:
     """One weight for every night of the store, which may lack some of X."""
     weights = np.asarray(weights, dtype=float)
-    given = len(store) if isinstance(X, NightStore | str | os.PathLike) else len(X)
+    given = len(X)
     if weights.shape != (given,) or not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(
             f"sample_weight must be {given} finite numbers, none below 0, one for each night; got "
@@ -241,8 +195,8 @@ def _found_in(X) -> list[str]:
         return _in_order(X.contents)
     if isinstance(X, Mapping) or not isinstance(X, Sequence | np.ndarray) or not len(X):
         raise InvalidRecordingError(
-            f"X is a {type(X).__name__}; accepted are a list of recordings, not empty, a "
-            "NightStore, or the folder of one."
+            f"X is a {type(X).__module__}.{type(X).__name__}; accepted are a list of recordings, "
+            "not empty, a NightStore, or the folder of one."
         )
     recordings = [as_recording(r, place) for place, r in enumerate(X)]
     return _in_order({name for recording in recordings for name in recording.modalities})
@@ -271,11 +225,13 @@ def _usable_pools(pools: dict) -> dict:
     return usable
 
 
-def _tell_left_out(pretrainer, missing: set[str]) -> None:
-    if missing and pretrainer.modalities is not None:
+def _tell_left_out(store: NightStore, unused: set[str], asked_for: bool) -> None:
+    """Say which modalities will not be read, if they were asked for or a night has them."""
+    told = [n for n in unused if asked_for or (store.table[f"coverage_{n}"] > 0).any()]
+    if told:
         warnings.warn(
-            f"{', '.join(_in_order(missing))}: no two recordings to train on have it beside "
-            "another modality; the encoder will not read it.",
+            f"{', '.join(_in_order(told))}: no two recordings to train on have it beside "
+            "another modality; it is not trained.",
             TrainingWarning,
             stacklevel=6,
         )
@@ -302,4 +258,8 @@ def _digest(store: NightStore) -> str:
     columns = ["n_epochs", *(f"coverage_{name}" for name in store.contents)]
     rows = store.table[columns].to_numpy().tolist()
     text = canonical_json([[str(name) for name in store.table.index], columns, rows])
-    return f"{len(store)}, sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{len(store)}, sha256 {_sha256(text)}"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

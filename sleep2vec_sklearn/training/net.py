@@ -18,6 +18,7 @@ from .averaging import MovingAverage
 from .distributed import rank, sum_gradients, sum_over_ranks
 from .feeding import draw_ahead
 from .plan import TrainingPlan
+from .processes import broadcast_value
 from .randomness import step_randomness
 from .schedule import decay_groups, rate_factor
 
@@ -114,7 +115,9 @@ class PretrainingNet(NeuralNet):
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Train to the end of the plan ``X``, or for as many epochs as are asked for."""
         plan = X
-        last = plan.n_epochs if epochs is None else self.epoch_ + epochs
+        last = plan.n_epochs
+        if epochs is not None:
+            last, self.finished_ = self.epoch_ + epochs, False
         while self.epoch_ < last and not self.finished_:
             self._train_epoch(plan)
             self._end_epoch(plan, is_last=epochs is None and self.epoch_ == last)
@@ -171,7 +174,9 @@ class PretrainingNet(NeuralNet):
         self.history.record("data_wait_share", waited / max(spent, 1e-9))
         self.epoch_ += 1
         if plan.validate is not None:
-            for name, value in plan.validate(self).items():
+            # of one process, or rounding could have some stop early and others wait for them
+            columns = broadcast_value(plan.validate(self) if rank() == 0 else None)
+            for name, value in columns.items():
                 self.history.record(name, value)
             self._watch_validation()
         self.notify("on_epoch_end", dataset_train=None, dataset_valid=None)

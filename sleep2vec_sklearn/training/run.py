@@ -79,10 +79,6 @@ class Run:
             def weigh(nights):
                 return material.demography.take(nights).weights(**constants)
 
-        if p.batch_size % world_size():
-            raise ValueError(
-                f"batch_size={p.batch_size} does not divide by the {world_size()} processes."
-            )
         sampler = PairSampler(
             material.store,
             material.pools,
@@ -96,6 +92,13 @@ class Run:
             rank=rank(),
             world=world_size(),
         )
+        smallest = min(sampler.sizes, key=sampler.sizes.get)
+        if sampler.sizes[smallest] < world_size():
+            raise TrainingError(
+                f"a batch of {'-'.join(smallest)} has {sampler.sizes[smallest]} windows, which "
+                f"leaves some of {world_size()} processes without any. Start fewer, or raise "
+                f"batch_size={p.batch_size}."
+            )
         _tell_small_pools(material, sampler, p.batch_size)
         return sampler
 

@@ -140,8 +140,7 @@ class PairSampler:
         self.n_epochs = store.table["n_epochs"].to_numpy()
         self.chances = np.ones(len(store)) if night_weights is None else night_weights
         self.sizes = {
-            pair: _batch_size(self._n_starts(pool), batch_size, world)
-            for pair, pool in pools.items()
+            pair: min(batch_size, int(self._n_starts(pool).sum())) for pair, pool in pools.items()
         }
 
     def _n_starts(self, nights: np.ndarray) -> np.ndarray:
@@ -230,8 +229,3 @@ class PairSampler:
         rows = self.rows
         values = cut_view(self.store, name, nights[rows], starts[rows], self.context)
         return as_view(name, values, valid, lost, masked)
-
-
-def _batch_size(n_starts: np.ndarray, wanted: int, world: int) -> int:
-    """The batch, or as many different windows as there are; alike on all processes."""
-    return max(min(wanted, int(n_starts.sum())) // world * world, world)

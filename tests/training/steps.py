@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
+from skorch.callbacks import Callback
 from torch import nn
 
 from sleep2vec_sklearn.model import Sleep2Vec
 from sleep2vec_sklearn.training import Sleep2VecPretrainer, info_nce_loss
 from sleep2vec_sklearn.training import distributed as ranks
+from tests.training.nights import TINY
 
 
 def batch_of(config, pair, n_rows, padded, length=7):
@@ -145,12 +145,30 @@ def broadcast():
     return all(same), ranks.broadcast_value({"stop": ranks.rank() == 0})
 
 
-def pretrained(store, folder, parameters):
-    """The steps of a pretrainer's run, its projection head, and whether this rank wrote."""
-    folder = Path(folder) / str(ranks.rank())
-    pretrainer = Sleep2VecPretrainer(**parameters, state_dir=folder).fit(store)
-    steps = pretrainer.history_[:, "batches", :, ("train_loss", "grad_norm")]
+class StopAfter(Callback):
+    """Ends a run by an error after a step, as a machine that goes away does."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_batch_end(self, net, **kwargs):
+        if net.step_ == self.step:
+            raise ConnectionAbortedError
+
+
+def pretrained(store, folders, parameters, stop_after=None):
+    """Losses and gradient norms of a pretrainer's steps, and its projection head.
+
+    Each rank keeps its state in its own of the folders. None comes back from a run that stopped.
+    """
+    callbacks = [StopAfter(stop_after)] if stop_after else None
+    settings = {"state_dir": folders[ranks.rank()], "save_every": 1, "callbacks": callbacks}
+    try:
+        pretrainer = Sleep2VecPretrainer(**{**TINY, **parameters}, **settings).fit(store)
+    except ConnectionAbortedError:
+        return None
+    epochs = pretrainer.history_[:, "batches", :, ("train_loss", "grad_norm")]
     projection = pretrainer.net_.averaged().projection.state_dict()
     # a shift that BatchNorm takes out has no gradient but rounding, which AdamW makes steps of
     del projection["hidden_norm.running_mean"]
-    return [step for epoch in steps for step in epoch], projection, folder.exists()
+    return [step for epoch in epochs for step in epoch], projection

@@ -4,50 +4,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sleep2vec_sklearn.errors import CheckpointError, TrainingError
-from sleep2vec_sklearn.model import EncoderConfig, TokenizerConfig
+from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, TrainingError
+from sleep2vec_sklearn.model import TokenizerConfig
 from sleep2vec_sklearn.training import NightStore, contents_of
-from sleep2vec_sklearn.training.material import split_subjects
-
-NAMES = ["effort", "spo2", "ibi"]
-
-
-def split(store, validation, seed=0):
-    return [nights.tolist() for nights in split_subjects(store, validation, seed, NAMES)]
-
-
-def test_subjects_are_held_out_with_all_their_nights(montage_store):
-    for validation, n_nights in ((0.1, 2), (0.5, 4), (2, 4), (0, 0), (None, 0)):
-        train, held = split(montage_store, validation)
-        assert sorted(train + held) == list(range(8))
-        assert len(held) == n_nights
-        assert {k // 2 for k in train}.isdisjoint({k // 2 for k in held})
-    assert split(montage_store, ["s1", "s2"]) == [[0, 1, 6, 7], [2, 3, 4, 5]]
-
-
-def test_who_is_held_out_follows_from_the_seed(montage_store):
-    assert split(montage_store, 1, 5) == split(montage_store, 1, 5)
-    assert len({tuple(split(montage_store, 1, seed)[1]) for seed in range(20)}) == 4
-
-
-def test_who_cannot_be_measured_is_not_held_out(montage_store):
-    store = montage_store.take(slice(None))
-    missing = store.table.assign(coverage_effort=0)
-    missing.loc[["n0", "n1", "n2", "n3"], "coverage_ibi"] = 0
-    store.table = missing
-    assert {night for seed in range(20) for night in split(store, 1, seed)[1]} == {4, 5, 6, 7}
-
-
-def test_a_night_without_a_subject_is_its_own(montage_store):
-    store = montage_store.take(slice(None))
-    store.table = store.table.assign(subject=None)
-    train, held = split(store, 3)
-    assert (len(train), len(held)) == (5, 3)
-
-
-def test_too_few_nights_to_train_on_are_refused(montage_store):
-    with pytest.raises(TrainingError, match="holds out 4 of 4 subjects"):
-        split(montage_store, 4)
 
 
 def test_samples_are_trained_with_tokenizers_that_learn_from_them(pretrainer, montages):
@@ -83,12 +42,11 @@ def test_a_store_of_features_does_not_serve_others(pretrainer, montage_store):
         pretrainer(tokenizer="linear").fit(montage_store)
 
 
-def test_an_architecture_is_taken_as_it_is(pretrainer, montages, small_config):
+def test_an_architecture_is_taken_with_the_modalities_trained(pretrainer, montages, small_config):
     config = dataclasses.replace(small_config, dropout=0.0, context_epochs=6, cls=True)
     fitted = pretrainer(init=config, hidden_size=64, modalities=["ibi", "spo2"]).fit(montages)
-    assert isinstance(fitted.encoder_config_, EncoderConfig)
-    assert fitted.encoder_config_ == config
-    assert fitted.modalities_ == ("spo2", "ibi")
+    kept = tuple(m for m in config.modalities if m.name in ("spo2", "ibi"))
+    assert fitted.encoder_config_ == dataclasses.replace(config, modalities=kept)
 
 
 def test_a_store_conditioned_for_another_encoder_is_refused(
@@ -107,6 +65,16 @@ def test_init_without_a_tokenizer_for_a_modality_says_so(pretrainer, montages, s
     config = dataclasses.replace(small_config, modalities=small_config.modalities[-2:])
     with pytest.raises(CheckpointError, match="init reads ibi, actigraphy, not effort, spo2"):
         pretrainer(init=config, modalities=["effort", "spo2", "ibi"]).fit(montages)
+
+
+def test_a_store_without_a_modality_asked_for_says_so(pretrainer, montage_store):
+    with pytest.raises(InvalidRecordingError, match="keeps effort, spo2, ibi, not eeg"):
+        pretrainer(modalities=["eeg", "ibi"]).fit(montage_store)
+
+
+def test_metadata_are_a_table(pretrainer, montages):
+    with pytest.raises(InvalidRecordingError, match=r"must be a DataFrame .* got list"):
+        pretrainer().fit(montages, [0, 1, 0, 1, 0, 1, 0, 1])
 
 
 def test_nights_are_drawn_by_their_weights(pretrainer, montages, montage_store):

@@ -7,8 +7,14 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils import estimator_checks
 
-from sleep2vec_sklearn import Sleep2VecTransformer, load_checkpoint
+from sleep2vec_sklearn import (
+    Recording,
+    Sleep2VecPretrainer,
+    Sleep2VecTransformer,
+    load_checkpoint,
+)
 from sleep2vec_sklearn.errors import InvalidRecordingError, TrainingError, TrainingWarning
 from sleep2vec_sklearn.training import NightStore, prepare_cohort
 
@@ -42,7 +48,7 @@ def test_a_saved_encoder_is_what_the_transformer_takes(fitted, montages, tmp_pat
 
 
 def test_the_card_names_nobody(fitted, montages):
-    text = str(fitted.checkpoint().card["training_data"])
+    text = str(fitted.checkpoint().card).replace('"', "'")
     assert not any(repr(night.id) in text or repr(night.subject) in text for night in montages)
 
 
@@ -50,8 +56,15 @@ def test_recordings_a_store_and_a_folder_train_alike(pretrainer, montages, fitte
     folder = tmp_path / "store"
     prepare_cohort(montages, folder, modalities=["effort", "spo2", "ibi"])
     assert_same(fitted, pretrainer().fit(folder))
-    assert_same(fitted, pretrainer().fit(NightStore.open(folder)))
+    assert_same(fitted, pretrainer(n_workers=2).fit(NightStore.open(folder)))
     assert_same(fitted, pretrainer().fit(montages))
+
+
+def test_plain_dicts_train_too(pretrainer, montages):
+    dicts = [{name: night[name] for name in ("spo2", "ibi")} for night in montages]
+    fitted = pretrainer(validation=2, objective="dash").fit(dicts)
+    assert fitted.pairs_ == (("spo2", "ibi"),)
+    assert np.isfinite(fitted.score(dicts))
 
 
 def test_a_seed_decides_everything_and_workers_nothing(pretrainer, montage_store, fitted):
@@ -129,7 +142,7 @@ def test_training_lowers_the_loss_and_finds_epochs_again(pretrainer, montage_sto
 def test_a_grid_search_takes_it(pretrainer, montages):
     search = GridSearchCV(
         pretrainer(max_epochs=1, validation=0, batch_size=2),
-        {"hidden_size": [4, 8], "lr": [1e-3]},
+        {"hidden_size": np.array([4, 8]), "lr": [1e-3]},
         cv=2,
     ).fit(montages)
     assert search.cv_results_["mean_test_score"].shape == (2,)
@@ -163,6 +176,17 @@ def assert_differ(first, second):
     assert any((first[name] != second[name]).any() for name in first)
 
 
+def test_subjects_of_the_table_are_held_out(pretrainer, montages, tmp_path):
+    nobody = [
+        Recording({n: (s.values, s.rate) for n, s in night.read().items()}, id=night.id)
+        for night in montages
+    ]
+    store = prepare_cohort(nobody, tmp_path, modalities=["effort", "spo2", "ibi"])
+    table = fitted_table(montages).assign(subject=[night.subject for night in montages])
+    given = pretrainer(validation=["s0"], objective="info_nce").fit(store, table)
+    assert given.checkpoint().card["training_data"]["held_out_recordings"] == 2
+
+
 def test_metadata_of_other_recordings_are_refused(pretrainer, montages):
     table = fitted_table(montages).rename({"n3": "n33"})
     with pytest.raises(InvalidRecordingError, match="n3"):
@@ -184,7 +208,10 @@ def test_one_modality_cannot_be_trained(pretrainer, montages):
 
 def test_a_pair_of_one_recording_is_left_out_with_a_word(pretrainer, montages):
     few = [montages[0], *(night.without("effort") for night in montages[1:] if "effort" in night)]
-    with pytest.warns(TrainingWarning, match="effort-spo2, effort-ibi"):
+    with (
+        pytest.warns(TrainingWarning, match="effort-spo2, effort-ibi"),
+        pytest.warns(TrainingWarning, match="effort: no two recordings"),
+    ):
         fitted = pretrainer(batch_size=2, validation=0).fit(few)
     assert fitted.modalities_ == ("spo2", "ibi")
     assert fitted.encoder_config_.names == ("spo2", "ibi")
@@ -241,3 +268,30 @@ def test_before_fit_there_is_nothing_to_save(pretrainer, tmp_path, montages):
         pretrainer().save(tmp_path / "x.safetensors")
     with pytest.raises(NotFittedError):
         pretrainer().score(montages)
+
+
+def test_partial_fits_go_on_after_an_early_stop(pretrainer, montage_store):
+    stopped = pretrainer(patience=1, max_epochs=30, lr=0.3, ema_decay=0.0).fit(montage_store)
+    n_epochs = len(stopped.history_)
+    assert n_epochs < 30
+    assert len(stopped.partial_fit(montage_store).history_) == n_epochs + 1
+
+
+CHECKS = [
+    "check_estimator_cloneable",
+    "check_estimator_tags_renamed",
+    "check_valid_tag_types",
+    "check_estimator_repr",
+    "check_no_attributes_set_in_init",
+    "check_do_not_raise_errors_in_init_or_set_params",
+    "check_mixin_order",
+    "check_parameters_default_constructible",
+    "check_get_params_invariance",
+    "check_set_params",
+    "check_estimator_sparse_tag",
+]
+
+
+@pytest.mark.parametrize("check", [c for c in CHECKS if hasattr(estimator_checks, c)])
+def test_it_passes_the_checks_of_scikit_learn(check):
+    getattr(estimator_checks, check)("Sleep2VecPretrainer", Sleep2VecPretrainer())

@@ -94,6 +94,10 @@ def test_a_changed_configuration_is_told(pretrainer, montage_store, tmp_path):
     assert "seed: 0 in the state, 3 now" in told
     with pytest.raises(TrainingError, match=r"data\.nights\.training"):
         pretrainer(state_dir=tmp_path, batch_size=3).fit(montage_store.take(np.arange(1, 8)))
+    with pytest.raises(TrainingError, match=r"data\.nights\.demography"):
+        pretrainer(state_dir=tmp_path, batch_size=3).fit(
+            montage_store, montage_store.table.assign(age=50)
+        )
 
 
 def test_a_finished_run_is_loaded(pretrainer, montage_store, tmp_path):
@@ -113,3 +117,12 @@ def test_training_goes_on_over_a_full_disk(pretrainer, montage_store, tmp_path, 
         fitted = pretrainer(state_dir=tmp_path / "state").fit(montage_store)
     assert fitted.net_.step_ == 6
     assert os.listdir(tmp_path / "state") == []
+
+
+def test_a_second_fit_does_not_take_the_first_ones_state(pretrainer, montage_store, tmp_path):
+    fitted = pretrainer(state_dir=tmp_path, warm_start=True).fit(montage_store)
+    with pytest.raises(TrainingError, match="begins_at_step: 0 in the state, 6 now"):
+        fitted.fit(montage_store)
+    again = fitted.set_params(state_dir=tmp_path / "second").fit(montage_store)
+    assert again.net_.step_ == 12
+    assert (tmp_path / "second" / "state.pt").exists()

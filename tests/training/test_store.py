@@ -16,7 +16,13 @@ from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, Rea
 from sleep2vec_sklearn.model import SpectralTokenizer, TokenizerConfig
 from sleep2vec_sklearn.signals import MODALITIES
 from sleep2vec_sklearn.signals.conditioning import condition
-from sleep2vec_sklearn.training import Content, NightStore, contents_of, prepare_cohort
+from sleep2vec_sklearn.training import (
+    Content,
+    Demography,
+    NightStore,
+    contents_of,
+    prepare_cohort,
+)
 
 KINDS = ("features", "samples")
 
@@ -275,3 +281,12 @@ def test_the_page_states_what_the_papers_nights_take():
         disk = 42_249 * night / 1e9
         for figure in [*figures, f"{disk:.1f} GB" if disk < 100 else f"{disk:,.0f} GB"]:
             assert f" {figure} " in page.replace("*", "").replace("\n", " "), figure
+
+
+def test_the_table_is_what_weights_are_made_of(folder):
+    table = NightStore.open(folder).table
+    cohort = Demography.from_metadata(table, table.index, table["subject"])
+    assert cohort.age.tolist() == [50, 51, 52, 53, 54]
+    assert cohort.subject.tolist() == [0, 1, 2, 0, 1]
+    # s0 and s1 slept twice
+    assert cohort.weights()[1].sum() == 4
