@@ -3,11 +3,11 @@
 
 ``python -m benchmarks.dash [--work DIR] [--seeds 0 1 2 3 4 5 6 7] [--settings NAME ...] [--table]``
 
-Every seed has a cohort of its own: six simulated sites, whose amplifiers, filters, hum and watches
-differ, so that every signal tells where it was recorded. Eight people of each of four sites train
-an encoder, two nights each; two more people of these sites are held out; the other two sites are
-not seen. With the same seed all settings share the cohort, the first weights and the batches, and
-differ in the objective alone. Measured are
+Every seed has a cohort of its own: six simulated sites, whose sampling rates, filters, hum, noise
+and derivations differ, so that the signals tell where they were recorded. Eight people of each of
+four sites train an encoder, two nights each; two more people of these sites are held out; the
+other two sites are not seen. With the same seed all settings share the cohort, the first weights
+and the batches, and differ in the objective alone. Measured are
 
 - recall: the share of epochs that find themselves in another modality among 512 (guessing: 0.002)
   of people held out, and of each unseen site by itself, where the site tells nothing; rank: the
@@ -21,7 +21,7 @@ differ in the objective alone. Measured are
 Intervals are percentiles of 10,000 bootstrap samples of the paired differences, over seeds. There
 are many of them, so about one in twenty leaves 0 out by chance.
 
-A run takes about 15 s of one core, a seed's cohort 40 s. Each finished run is one line of
+A run takes about 15 s of one core, a seed's cohort 30 s. Each finished run is one line of
 ``results.jsonl`` in the work folder, and is not made again; the tables are made of the lines.
 ``--table`` makes no further runs. Two processes may share a folder if their seeds differ.
 """
@@ -32,8 +32,6 @@ import argparse
 import logging
 import sys
 import time
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -42,29 +40,17 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import cohen_kappa_score
 
+from benchmarks import dash_nights
+from benchmarks.dash_nights import MODALITIES, Split, encode, known_metadata, make_split
 from benchmarks.paired_runs import Runs, contrast_table, difference_table
 from benchmarks.real_nights import as_markdown
 from benchmarks.simulation_difficulty import head
-from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
-from sleep2vec_sklearn.training import NightStore, prepare_cohort
+from sleep2vec_sklearn import Sleep2VecPretrainer
+from sleep2vec_sklearn.training import NightStore
 from sleep2vec_sklearn.training.retrieval import measure_retrieval
-from sleep2vec_sklearn.training.windows import cut_valid, cut_view
 
 _log = logging.getLogger("benchmarks.dash")
 
-MODALITIES = ("eeg", "ecg", "effort")
-COHORT = {
-    "n_subjects": 60,
-    "nights_per_subject": 2,
-    "hours": 3.0,
-    "n_sites": 6,
-    "site_kinds": "watch_laboratory",
-    "modalities": MODALITIES,
-    "missing": 0.0,
-}
-UNSEEN = ("site-5", "site-6")
-HELD_OUT_PER_SITE = 2
-UNSEEN_PER_SITE = 8
 ENCODER = {
     "hidden_size": 64,
     "token_dim": 64,
@@ -110,85 +96,12 @@ MEASURES = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """The nights of one seed.
-
-    Attributes
-    ----------
-    train, held_out : NightStore
-        Of the same four sites and of different people.
-    unseen : tuple of NightStore
-        One for each of the other sites.
-    stages : mapping of str to int8 ndarray
-        Of each recording, by its id.
-    """
-
-    train: NightStore
-    held_out: NightStore
-    unseen: tuple[NightStore, ...]
-    stages: dict[str, np.ndarray]
-
-
-@lru_cache(maxsize=1)
-def make_split(seed: int, folder: Path) -> Split:
-    """Simulate a cohort, or open what an earlier call wrote."""
-    cohort = make_sleep_cohort(**COHORT, random_state=seed)
-    table = cohort.metadata
-    turn = table.groupby("site")["subject"].transform(lambda s: pd.factorize(s)[0])
-    first_night, unseen = table["night"] == 1, table["site"].isin(UNSEEN)
-    n_trained = COHORT["n_subjects"] // COHORT["n_sites"] - HELD_OUT_PER_SITE
-    train = ~unseen & (turn < n_trained)
-    held_out = ~unseen & (turn >= n_trained) & first_night
-    away = unseen & (turn < UNSEEN_PER_SITE) & first_night
-    used = np.flatnonzero(train | held_out | away)
-    store = prepare_cohort(
-        [cohort[k] for k in used], folder / f"cohort-{seed}", modalities=MODALITIES, n_jobs=1
-    )
-    parts = [train, held_out, *(away & (table["site"] == site) for site in UNSEEN)]
-    train, held_out, *away = (store.take(part.to_numpy()[used]) for part in parts)
-    return Split(train, held_out, tuple(away), {r.id: r.stages for r in cohort})
-
-
-def known_metadata(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    """The table with age, sex and site each known of this share of the people only."""
-    table = table[["subject", "age", "sex", "site"]].copy()
-    people = table["subject"].unique()
-    random = np.random.default_rng([seed, 1])
-    for name in ("age", "sex", "site"):
-        kept = random.permutation(people)[: round(share * len(people))]
-        table[name] = table[name].where(table["subject"].isin(kept))
-    return table
-
-
 def pretrain(split: Split, setting: str, seed: int) -> torch.nn.Module:
     """The averaged encoder of one setting."""
     changed = dict(SETTINGS[setting])
     metadata = known_metadata(split.train.table, changed.pop("known", 1.0), seed)
     pretrainer = Sleep2VecPretrainer(random_state=seed, **{**ENCODER, **changed})
     return pretrainer.fit(split.train, metadata=metadata).net_.averaged()
-
-
-@torch.no_grad()
-def encode(network, store: NightStore) -> list[np.ndarray]:
-    """Rows [n_epochs, hidden size] of every night: the last layer, mean over modalities."""
-    context = network.config.context_epochs
-    nights = []
-    for night, n_epochs in enumerate(store.table["n_epochs"]):
-        starts = np.arange(0, n_epochs, context)
-        at = store, np.full(len(starts), night), starts, context
-        total, count = 0.0, 0
-        for name in MODALITIES:
-            seen = torch.from_numpy(cut_valid(at[0], name, *at[1:]))
-            values = torch.from_numpy(cut_view(at[0], name, *at[1:]))
-            reads = store.contents[name].kind == "features"
-            source = network.embed_features if reads else network.tokenize
-            tokens = source(name, values, missing=~seen)
-            total = total + network.encode(tokens, seen) * seen[..., None]
-            count = count + seen[..., None].float()
-        rows = (total / count.clamp_min(1)).flatten(0, 1)[:n_epochs]
-        nights.append(rows.numpy())
-    return nights
 
 
 def measure(network, split: Split) -> dict[str, float]:
@@ -225,22 +138,22 @@ def _kappa(staging, rows: list[np.ndarray], stages: list[np.ndarray]) -> list[fl
 def _retrieval(network, store: NightStore) -> tuple[float, float]:
     """Recall, and median rank as a share of the candidates; means over pairs."""
     found = measure_retrieval(network, store, ENCODER["batch_size"]).values()
-    return tuple(
-        np.mean([(result.recall, result.median_rank / result.n_candidates) for result in found], 0)
-    )
+    each = [(result.recall, result.median_rank / result.n_candidates) for result in found]
+    return tuple(np.mean(each, axis=0))
 
 
 def open_runs(folder: Path) -> Runs:
     """What is finished in a work folder."""
-    split = {"unseen": UNSEEN, "held_out": HELD_OUT_PER_SITE, "tested": UNSEEN_PER_SITE}
-    return Runs(folder / "results.jsonl", {"cohort": COHORT, "split": split, "encoder": ENCODER})
+    design = {**dash_nights.describe(), "encoder": ENCODER}
+    return Runs(folder / "results.jsonl", design)
 
 
 def make_runs(runs: Runs, folder: Path, seeds, settings) -> None:
     """Make the runs that are missing, seed by seed."""
     for seed in seeds:
-        missing = [name for name in settings if not runs.has(name, seed)]
-        for setting in missing:
+        for setting in settings:
+            if runs.has(setting, seed):
+                continue
             split = make_split(seed, folder)
             started = time.process_time()
             runs.append(setting, seed, measure(pretrain(split, setting, seed), split))
@@ -252,15 +165,13 @@ def show(runs: pd.DataFrame) -> str:
     runs = runs[list(MEASURES)]
     n_seeds = runs.index.get_level_values("seed").nunique()
     others = [name for name in SETTINGS if name not in CONTRAST]
-    hours, steps, context = (
-        COHORT["hours"],
-        ENCODER["steps_per_epoch"],
-        ENCODER["context_epochs"],
+    steps, size, context = (
+        ENCODER[name] for name in ("steps_per_epoch", "batch_size", "context_epochs")
     )
     return "\n".join(
         [
-            f"{n_seeds} simulated cohorts, nights of {hours:g} h, {', '.join(MODALITIES)}",
-            f"{steps} steps, batches of {ENCODER['batch_size']} windows of {context} epochs",
+            f"{n_seeds} simulated cohorts, {', '.join(MODALITIES)}",
+            f"{steps} steps, batches of {size} windows of {context} epochs",
             "",
             as_markdown(contrast_table(runs, CONTRAST)),
             "",

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from benchmarks import dash
+from benchmarks import dash, dash_nights
 from benchmarks.paired_runs import Runs, contrast_table, difference_table, paired_interval
 from sleep2vec_sklearn import Sleep2VecPretrainer
 from sleep2vec_sklearn.training.sampling import PairSampler
@@ -92,27 +92,31 @@ def test_half_of_the_people_lose_each_fact_and_none_their_name():
             "age": 50.0, "sex": "F", "site": "site-1",
         }
     )  # fmt: skip
-    half = dash.known_metadata(nights, 0.5, seed=0)
+    half = dash_nights.known_metadata(nights, 0.5, seed=0)
     assert half["subject"].notna().all()
     for name in ("age", "sex", "site"):
         assert half[name].notna().sum() == 10
         assert half.groupby("subject")[name].count().isin([0, 2]).all()
-    assert dash.known_metadata(nights, 0.0, seed=0)[["age", "sex", "site"]].isna().all(axis=None)
-    pd.testing.assert_frame_equal(dash.known_metadata(nights, 1.0, seed=0), nights)
+    assert (
+        dash_nights.known_metadata(nights, 0.0, seed=0)[["age", "sex", "site"]]
+        .isna()
+        .all(axis=None)
+    )
+    pd.testing.assert_frame_equal(dash_nights.known_metadata(nights, 1.0, seed=0), nights)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """The benchmark with a cohort and an encoder of the smallest size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(dash.COHORT, "n_subjects", 24)
-        patch.setitem(dash.COHORT, "hours", 0.5)
-        patch.setattr(dash, "UNSEEN_PER_SITE", 2)
+        patch.setitem(dash_nights.COHORT, "n_subjects", 24)
+        patch.setitem(dash_nights.COHORT, "hours", 0.5)
+        patch.setattr(dash_nights, "UNSEEN_PER_SITE", 2)
         for name, value in {"hidden_size": 8, "n_layers": 1, "context_epochs": 20}.items():
             patch.setitem(dash.ENCODER, name, value)
         for name, value in {"batch_size": 4, "steps_per_epoch": 2}.items():
             patch.setitem(dash.ENCODER, name, value)
-        yield dash.make_split(0, tmp_path_factory.mktemp("dash"))
+        yield dash_nights.make_split(0, tmp_path_factory.mktemp("dash"))
 
 
 def test_no_person_and_no_site_is_on_both_sides(small):
@@ -120,7 +124,7 @@ def test_no_person_and_no_site_is_on_both_sides(small):
     people = [set(part["subject"]) for part in parts]
     assert sum(map(len, people)) == len(set.union(*people))
     assert set(small.train.table["site"]) == set(small.held_out.table["site"])
-    assert [set(part["site"]) for part in parts[2:]] == [{name} for name in dash.UNSEEN]
+    assert [set(part["site"]) for part in parts[2:]] == [{name} for name in dash_nights.UNSEEN]
 
 
 def test_settings_share_first_weights_and_batches(small, monkeypatch):
