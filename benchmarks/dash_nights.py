@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from sleep2vec_sklearn import make_sleep_cohort
 from sleep2vec_sklearn.training import NightStore, prepare_cohort
+from sleep2vec_sklearn.training.statistics import column_statistics
 from sleep2vec_sklearn.training.windows import cut_valid, cut_view
 
 MODALITIES = ("eeg", "ecg", "effort")
@@ -74,6 +76,50 @@ def make_split(seed: int, folder: Path) -> Split:
     parts = [train, held_out, *(away & (table["site"] == site) for site in UNSEEN)]
     train, held_out, *away = (store.take(part.to_numpy()[used]) for part in parts)
     return Split(train, held_out, tuple(away), {r.id: r.stages for r in cohort})
+
+
+class MarkedStore(NightStore):
+    """Nights to whose features their site adds constants, as a filter adds to a log spectrum.
+
+    Parameters
+    ----------
+    store : NightStore
+    marks : mapping of (str, str) to float32 ndarray of shape [width]
+        By site and modality.
+    """
+
+    def __init__(self, store: NightStore, marks: Mapping[tuple[str, str], np.ndarray]):
+        self.__dict__.update(vars(store))
+        self.marks = marks
+        self.sites = store.table["site"].to_numpy(str)
+
+    def window(self, night: int, modality: str, start: int, length: int) -> np.ndarray:
+        """As of the store, with the mark of the night's site."""
+        rows = super().window(night, modality, start, length)
+        return rows + self.marks[self.sites[night], modality]
+
+    def take(self, nights) -> MarkedStore:
+        """Some of the nights."""
+        return MarkedStore(super().take(nights), self.marks)
+
+
+def mark_sites(split: Split, strength: float, seed: int) -> Split:
+    """The same nights with a mark of their site in every sensor.
+
+    Its constants are normal, with ``strength`` of a feature's own deviation.
+    """
+    random = np.random.default_rng([seed, 2])
+    deviation = {name: std for name, (_, std) in column_statistics(split.train, MODALITIES).items()}
+    marks = {
+        (f"site-{k + 1}", name): (strength * random.normal(size=len(std)) * std.numpy()).astype(
+            "f4"
+        )
+        for k in range(COHORT["n_sites"])
+        for name, std in deviation.items()
+    }
+    stores = (MarkedStore(store, marks) for store in (split.train, split.held_out, *split.unseen))
+    train, held_out, *unseen = stores
+    return Split(train, held_out, tuple(unseen), split.stages)
 
 
 def known_metadata(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:

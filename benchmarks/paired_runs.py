@@ -103,9 +103,12 @@ def paired_interval(differences, level: float = 0.95) -> tuple[float, float, flo
 def contrast_table(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
     """Means of some settings, and the first one's difference from the second one.
 
-    Only seeds that all of the settings have are counted. One row for each measure.
+    Only seeds that all of the settings have are counted. One row for each measure; none where
+    there are less than two such seeds.
     """
     seeds = _common_seeds(runs, settings)
+    if len(seeds) < 2:
+        return pd.DataFrame()
     first, second = settings[:2]
     rows = []
     for measure in runs.columns:

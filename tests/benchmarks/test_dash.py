@@ -128,47 +128,66 @@ def test_no_person_and_no_site_is_on_both_sides(small):
 
 
 def test_settings_share_first_weights_and_batches(small, monkeypatch):
-    begun, drawn = [], []
+    begun, drawn, ended = [], [], []
     draw, fit = PairSampler.draw, Sleep2VecPretrainer.fit
+    weight = "input_projection.weight"
 
     def spy_on_batch(self, number, progress=0.0):
         batch = draw(self, number, progress)
         drawn[-1].append((batch.pair, batch.nights.tolist(), batch.starts.tolist()))
         return batch
 
-    def spy_on_start(self, X, metadata=None):
+    def spy_on_fit(self, X, metadata=None):
         drawn.append([])
-        untrained = clone(self).set_params(lr=1e-12, steps_per_epoch=1, ema_decay=0.0)
-        begun.append(fit(untrained, X, metadata=metadata).net_.averaged().state_dict())
+        still = clone(self).set_params(lr=1e-12, steps_per_epoch=1, ema_decay=0.0)
+        begun.append(fit(still, X, metadata=metadata).net_.averaged().state_dict()[weight])
         drawn[-1].clear()
-        return fit(self, X, metadata=metadata)
+        fit(self, X, metadata=metadata)
+        ended.append(self.net_.averaged().state_dict()[weight])
+        return self
 
     monkeypatch.setattr(PairSampler, "draw", spy_on_batch)
-    monkeypatch.setattr(Sleep2VecPretrainer, "fit", spy_on_start)
-    ends = [
-        dash.pretrain(small, name, 3).state_dict()
-        for name in ("DASH", "InfoNCE", "age, sex, site missing")
-    ]
+    monkeypatch.setattr(Sleep2VecPretrainer, "fit", spy_on_fit)
+    for name in ("DASH", "InfoNCE", "age, sex, site missing"):
+        dash.run(small, name, 3)
     assert len(drawn[0]) == 2
     assert drawn[0] == drawn[1] == drawn[2]
-    weight = "input_projection.weight"
-    assert (begun[0][weight] == begun[1][weight]).all()
-    assert (ends[0][weight] != ends[1][weight]).any()
-    assert (ends[0][weight] != ends[2][weight]).any()
+    assert (begun[0] == begun[1]).all()
+    assert (ended[0] != ended[1]).any()
+    assert (ended[0] != ended[2]).any()
 
 
 def test_an_encoder_is_measured_by_numbers(small):
-    measures = dash.measure(dash.pretrain(small, "age, sex, site missing", 0), small)
+    measures = dash.run(small, "DASH, marked", 0)
     assert tuple(measures) == dash.MEASURES
     assert np.isfinite(list(measures.values())).all()
     json.dumps(measures)
 
 
+def test_a_mark_is_one_for_each_site_and_differs_between_sites(small):
+    marked = dash_nights.mark_sites(small, 0.5, seed=0)
+    added = {}
+    for before, after in ((small.train, marked.train), (small.held_out, marked.held_out)):
+        before, after = before.take(slice(1, None)), after.take(slice(1, None))
+        for night, site in enumerate(after.table["site"]):
+            rows = after.window(night, "eeg", 3, 5) - before.window(night, "eeg", 3, 5)
+            added.setdefault(site, []).append(rows)
+    for rows in added.values():
+        np.testing.assert_allclose(np.concatenate(rows), rows[0][[0]].repeat(5 * len(rows), 0),
+                                   atol=1e-5)  # fmt: skip
+    first, other = (rows[0][0] for rows in list(added.values())[:2])
+    assert np.abs(first - other).max() > 0.1
+
+
 def test_only_runs_that_are_missing_are_made(small, tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(dash, "make_split", lambda seed, folder: small)
-    monkeypatch.setattr(dash, "pretrain", lambda split, setting, seed: made.append((setting, seed)))
-    monkeypatch.setattr(dash, "measure", lambda *_: dict.fromkeys(dash.MEASURES, 0.5))
+
+    def run(split, setting, seed):
+        made.append((setting, seed))
+        return dict.fromkeys(dash.MEASURES, 0.5)
+
+    monkeypatch.setattr(dash, "run", run)
     runs = dash.open_runs(tmp_path)
     dash.make_runs(runs, tmp_path, [0, 1], ["DASH"])
     dash.make_runs(runs, tmp_path, [1, 0, 2], ["DASH", "InfoNCE"])
