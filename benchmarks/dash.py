@@ -85,9 +85,12 @@ SETTINGS: dict[str, dict] = {
     "hard_scale 0": {"hard_scale": 0.0},
     "half of age, sex, site missing": {"known": 0.5},
     "age, sex, site missing": {"known": 0.0},
+    "other times of the night too": {"negatives": "both"},
     "DASH, marked": {"mark": 0.5},
     "InfoNCE, marked": {"mark": 0.5, "objective": "info_nce"},
     "random weights, marked": {"mark": 0.5, "lr": 1e-12, "steps_per_epoch": 30},
+    "site off, marked": {"mark": 0.5, "site_same": 1.0, "site_different": 1.0},
+    "other times of the night too, marked": {"mark": 0.5, "negatives": "both"},
 }
 CONTRASTS = (
     (BASE, "InfoNCE", "random weights"),
@@ -172,19 +175,20 @@ def make_runs(runs: Runs, folder: Path, seeds, settings) -> None:
 
 
 def show(runs: pd.DataFrame) -> str:
-    """The tables that the finished runs make, and how they came about."""
+    """The tables that the finished runs make."""
     runs = runs[list(MEASURES)]
     n_seeds = runs.index.get_level_values("seed").nunique()
-    others = [name for name in SETTINGS if not any(name in names for names in CONTRASTS)]
     tables = [contrast_table(runs, names) for names in CONTRASTS]
-    return "\n".join(
-        [
-            f"{n_seeds} simulated cohorts, {', '.join(MODALITIES)}",
-            *(f"\n{as_markdown(table)}" for table in tables if len(table)),
-            f"\neach setting less {BASE}, mean and 95 % interval over seeds\n",
-            as_markdown(difference_table(runs, BASE, others)),
-        ]
-    )
+    text = [f"{n_seeds} simulated cohorts, {', '.join(MODALITIES)}"]
+    text += [f"\n{as_markdown(table)}" for table in tables if len(table)]
+    for names in CONTRASTS:
+        base, marked = names[0], "mark" in SETTINGS[names[0]]
+        others = [s for s in SETTINGS if s not in names and ("mark" in SETTINGS[s]) == marked]
+        table = difference_table(runs, base, others)
+        if len(table):
+            text.append(f"\neach setting less {base}, mean and 95 % interval over seeds\n")
+            text.append(as_markdown(table))
+    return "\n".join(text)
 
 
 def main() -> None:
