@@ -29,7 +29,7 @@ class Runs:
     Raises
     ------
     ValueError
-        From :meth:`read`, if a line is of another design.
+        From :meth:`read`, if a line is of another design, or there is none.
     """
 
     def __init__(self, path: str | os.PathLike, design: Mapping):
@@ -53,6 +53,8 @@ class Runs:
     def read(self) -> pd.DataFrame:
         """Measures of all runs; rows (setting, seed), each once."""
         rows = {(line["setting"], line["seed"]): line["measures"] for line in self._lines()}
+        if not rows:
+            raise ValueError(f"{self.path}: no run is finished yet.")
         index = pd.MultiIndex.from_tuples(list(rows), names=["setting", "seed"])
         return pd.DataFrame(list(rows.values()), index=index).sort_index()
 

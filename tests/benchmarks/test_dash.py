@@ -85,6 +85,25 @@ def test_runs_of_another_design_are_refused(tmp_path):
         Runs(path, DESIGN | {"steps": 3}).read()
 
 
+def test_a_file_without_runs_is_no_table(tmp_path):
+    with pytest.raises(ValueError, match="no run is finished"):
+        Runs(tmp_path / "runs.jsonl", DESIGN).read()
+
+
+def test_the_tables_show_what_is_finished():
+    names = [*dash.CONTRASTS[0], "site off", "DASH, marked"]
+    index = pd.MultiIndex.from_product([names, [0, 1]], names=["setting", "seed"])
+    random = np.random.default_rng(0)
+    runs = pd.DataFrame(
+        random.random((len(index), len(dash.MEASURES))), index=index, columns=dash.MEASURES
+    ).sort_index()
+    text = dash.show(runs)
+    assert text.startswith("2 simulated cohorts")
+    assert "| measure | DASH | InfoNCE | random weights | DASH - InfoNCE | DASH higher |" in text
+    assert "| site off | 2 |" in text
+    assert "marked" not in text
+
+
 def test_half_of_the_people_lose_each_fact_and_none_their_name():
     nights = pd.DataFrame(
         {
