@@ -45,6 +45,7 @@ def test_a_benchmark_without_a_block_is_refused():
         "pretraining",
         "new_sensor",
         "store",
+        "dash",
     ],
 )
 def test_the_page_has_a_block_of_every_benchmark(name):
