@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import signal
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -21,15 +22,17 @@ def folder(tmp_path):
     return folder
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """Files cannot grow beyond 2 kB, as if a disk was full."""
+    """Files cannot grow beyond 2 kB, as if a disk was full; what pytest prints into, neither."""
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2048, old[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, old)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_state_comes_back_as_it_was(folder):
@@ -39,8 +42,8 @@ def test_a_state_comes_back_as_it_was(folder):
     assert RunFolder(folder.folder / "other").load() is None
 
 
-def test_a_full_disk_leaves_the_old_state(folder, small_disk):
-    with pytest.raises(OSError):
+def test_a_full_disk_leaves_the_old_state(folder):
+    with small_disk(), pytest.raises(OSError):
         folder.save({"step": 4, "weights": {"a": torch.zeros(10_000)}})
     assert folder.load()["step"] == 3
     assert os.listdir(folder.folder) == ["state.pt"]
@@ -138,8 +141,8 @@ def test_a_finished_run_is_loaded(pretrainer, montage_store, tmp_path):
     assert (tmp_path / "state.pt").stat().st_mtime_ns == stamp
 
 
-def test_training_goes_on_over_a_full_disk(pretrainer, montage_store, tmp_path, small_disk):
-    with pytest.warns(TrainingWarning, match="could not be written"):
+def test_training_goes_on_over_a_full_disk(pretrainer, montage_store, tmp_path):
+    with small_disk(), pytest.warns(TrainingWarning, match="could not be written"):
         fitted = pretrainer(state_dir=tmp_path / "state").fit(montage_store)
     assert fitted.net_.step_ == 6
     assert os.listdir(tmp_path / "state") == []
