@@ -108,7 +108,7 @@ def test_pairs_that_move_nothing_are_refused(pretrainer, montage_store):
     frozen = dict.fromkeys((*shared, "spo2", "ibi"), 0.0)
     with pytest.raises(ValueError, match="nothing to train with spo2-ibi"):
         pretrainer(lr_scales=frozen).fit(montage_store)
-    shares = {("effort", "ibi"): 1.0}
+    shares = {("effort", "ibi"): 1.0, ("effort", "spo2"): 1.0}
     fitted = pretrainer(lr_scales=frozen, pair_shares=shares).fit(montage_store)
     moved = {name.split(".")[2] for name, scale in scales_by_name(fitted).items() if scale}
     assert moved == {"effort"}
