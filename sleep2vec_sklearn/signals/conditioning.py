@@ -110,22 +110,23 @@ def _check_rate(signal: Signal, modality: Modality, conditioning: Conditioning) 
 
 
 def _check_infinite(values: np.ndarray, modality: Modality) -> None:
-    if not _all_finite(values) and np.isinf(values).any():
+    if not np.isfinite(_extremes(values)).all() and np.isinf(values).any():
         raise InvalidSignalError(
             f"{modality.name!r} has {int(np.isinf(values).sum())} infinite values; accepted are "
             "finite numbers, and NaN for gaps. Replace them with np.nan."
         )
 
 
-def _all_finite(values: np.ndarray) -> bool:
-    # NaN comes through both, and neither needs room of its own
-    return values.size == 0 or bool(np.isfinite(values.min()) and np.isfinite(values.max()))
+def _extremes(values: np.ndarray) -> tuple[float, float]:
+    """Smallest and largest value, NaN if one is or there are none; needs no room of its own."""
+    return (values.min(), values.max()) if len(values) else (np.nan, np.nan)
 
 
 def _find_present(values: np.ndarray, modality: Modality, conditioning: Conditioning):
     low, high = conditioning.limits
     low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
-    if _all_finite(values) and low <= values.min() and values.max() <= high:
+    smallest, largest = _extremes(values)
+    if np.isfinite([smallest, largest]).all() and low <= smallest and largest <= high:
         return np.ones(len(values), dtype=bool)
     present = np.isfinite(values)
     if (low, high) == (-np.inf, np.inf) or not present.any():

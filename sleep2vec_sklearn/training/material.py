@@ -161,14 +161,14 @@ def open_for(config: EncoderConfig, X) -> NightStore:
     InvalidRecordingError
         If X is no list of recordings, store or folder, or has less than two of its modalities.
     """
+    if isinstance(X, str | os.PathLike):
+        X = NightStore.open(X)
     names = [name for name in _found_in(X) if name in config.names]
     if len(names) < 2:
         raise InvalidRecordingError(
             f"retrieval needs nights with two modalities of the encoder "
             f"({', '.join(config.names)}); found {', '.join(names) or 'none'}."
         )
-    if isinstance(X, str | os.PathLike):
-        X = NightStore.open(X)
     if not isinstance(X, NightStore):
         return NightStore.from_recordings(X, _contents(config, names))
     _check_contents(X, config, names)

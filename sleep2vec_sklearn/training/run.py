@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import json
 import warnings
-from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -131,7 +130,7 @@ class Run:
         statistics = column_statistics(material.store, material.modalities)
         if earlier is None:
             network = self.beginning.network(self.config, self.seed)
-            standardise_tokenizers(network, material.store, self.scales)
+            standardise_tokenizers(network, material.store, self.scales, statistics)
         else:
             network = earlier.module_.network
             asked = self.config
@@ -176,10 +175,15 @@ class Run:
 
     def train(self, epochs: int | None = None) -> None:
         """Train to the end of the schedule, or for some epochs of it."""
-        with closing(_Bars(self.net)):
+        try:
             self.net.notify("on_train_begin", X=None, y=None)
             self.net.fit_loop(self.plan, epochs=epochs)
             self.net.notify("on_train_end", X=None, y=None)
+        finally:
+            # an error would leave progress bars open
+            for _, callback in self.net.callbacks_:
+                if isinstance(callback, StepProgress):
+                    callback.close()
 
     def summarise(self) -> dict:
         """What the net was trained on, for its card."""
@@ -243,18 +247,6 @@ class Run:
         shown = ", ".join(map(str, ids[:_NIGHTS_NAMED]))
         more = f" and {len(ids) - _NIGHTS_NAMED} more" if len(ids) > _NIGHTS_NAMED else ""
         return f"pair {batch.pair}, recordings {shown}{more} (batch {batch.number})"
-
-
-class _Bars:
-    """Closes progress bars that an error would leave open."""
-
-    def __init__(self, net: PretrainingNet):
-        self._net = net
-
-    def close(self) -> None:
-        for _, callback in self._net.callbacks_:
-            if isinstance(callback, StepProgress):
-                callback.close()
 
 
 def _check_same(before: EncoderConfig, now: EncoderConfig) -> None:

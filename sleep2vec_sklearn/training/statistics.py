@@ -59,12 +59,17 @@ def column_statistics(
 
 
 def standardise_tokenizers(
-    network: Sleep2Vec, store: NightStore, scales: Mapping[str, float] | None = None
+    network: Sleep2Vec,
+    store: NightStore,
+    scales: Mapping[str, float] | None = None,
+    known: Mapping[str, tuple[Tensor, Tensor]] | None = None,
 ) -> None:
     """Give the spectral tokenizers that have none the mean and deviation of their features.
 
-    Those whose learning rate is scaled by 0 stay as they are.
+    Those whose learning rate is scaled by 0 stay as they are. ``known`` are the
+    :func:`column_statistics` of what the store holds, so that features are not read again.
     """
+    known = {n: s for n, s in (known or {}).items() if store.contents[n].kind == "features"}
     frozen = {name for name, scale in (scales or {}).items() if scale == 0}
     spectral = {
         name: tokenizer
@@ -72,8 +77,10 @@ def standardise_tokenizers(
         if name in store.contents and name not in frozen and _lacks_statistics(tokenizer)
     }
     present = [n for n in spectral if store.table[f"coverage_{n}"].to_numpy().any()]
-    for name, statistics in column_statistics(store, present, kind="features").items():
-        spectral[name].set_statistics(*statistics)
+    unknown = [name for name in present if name not in known]
+    statistics = known | column_statistics(store, unknown, kind="features")
+    for name in present:
+        spectral[name].set_statistics(*statistics[name])
 
 
 def _lacks_statistics(tokenizer) -> bool:
