@@ -8,7 +8,7 @@ import numpy as np
 from ...errors import InvalidSignalError
 from .series import checked_times, checked_values, duration_or_last, interpolate
 
-__all__ = ["ibi_from_beats", "ibi_from_heart_rate", "ibi_from_intervals"]
+__all__ = ["ibi_from_beats", "ibi_from_heart_rate", "ibi_from_intervals", "steady_intervals"]
 
 IBI_LIMITS = (0.3, 2.0)
 MAX_DEVIATION = 0.25
@@ -105,9 +105,7 @@ def ibi_from_intervals(
             "Sort the beats before taking differences."
         )
     duration = duration_or_last(duration, times)
-    valid = (intervals >= IBI_LIMITS[0]) & (intervals <= IBI_LIMITS[1])
-    times, intervals = times[valid], intervals[valid]
-    steady = _near_running_median(intervals)
+    steady = steady_intervals(intervals)
     return interpolate(times[steady], intervals[steady], duration, rate, max_gap), float(rate)
 
 
@@ -165,10 +163,23 @@ def ibi_from_heart_rate(
     return interpolate(times[valid], intervals[valid], duration, rate, max_gap), float(rate)
 
 
-def _near_running_median(intervals: np.ndarray) -> np.ndarray:
+def steady_intervals(intervals: np.ndarray) -> np.ndarray:
+    """Which intervals are a heart's: within its limits, and near the median of those around.
+
+    Parameters
+    ----------
+    intervals : ndarray of shape (n,)
+        In s.
+
+    Returns
+    -------
+    bool ndarray of shape (n,)
+    """
     from scipy.ndimage import median_filter
 
-    if intervals.size == 0:
-        return np.zeros(0, dtype=bool)
-    median = median_filter(intervals, size=MEDIAN_BEATS, mode="nearest")
-    return np.abs(intervals - median) <= MAX_DEVIATION * median
+    steady = (intervals >= IBI_LIMITS[0]) & (intervals <= IBI_LIMITS[1])
+    if steady.any():
+        possible = intervals[steady]
+        median = median_filter(possible, size=MEDIAN_BEATS, mode="nearest")
+        steady[steady] = np.abs(possible - median) <= MAX_DEVIATION * median
+    return steady
