@@ -114,7 +114,7 @@ def find_r_peaks(ecg, rate: float) -> np.ndarray:
 
     values, rate, offset = decimate(np.asarray(ecg), rate, ECG_RATE)
     values, present = _filled(values)
-    if np.ptp(values) == 0 or len(values) < 4 * rate:
+    if len(values) < 4 * rate or np.ptp(values) == 0:
         return np.zeros(0)
     if rate < SLOW_RATE:
         # the detector's band reaches 30 Hz
@@ -153,7 +153,7 @@ def find_pulses(ppg, rate: float) -> np.ndarray:
     """
     values, rate, offset = decimate(np.asarray(ppg), rate, PPG_RATE)
     values, present = _filled(values)
-    if np.ptp(values) == 0 or len(values) < 4 * rate:
+    if len(values) < 4 * rate or np.ptp(values) == 0:
         return np.zeros(0)
     band_filter(values, PULSE_BAND, rate)
     slopes = np.diff(values)
