@@ -5,6 +5,7 @@ from .apnea_ecg import load_apnea_ecg
 from .dreams import load_dreams
 from .mmash import load_mmash
 from .sleep_accel import load_sleep_accel
+from .sleep_edf import load_sleep_edf
 from .slpdb import load_slpdb
 from .ucddb import load_ucddb
 
@@ -13,6 +14,7 @@ __all__ = [
     "load_dreams",
     "load_mmash",
     "load_sleep_accel",
+    "load_sleep_edf",
     "load_slpdb",
     "load_ucddb",
 ]
