@@ -120,7 +120,8 @@ def test_what_is_here_works_without_a_network(watches):
     assert len(fetch_sleep_accel(**options)) == 2
 
 
-def test_without_a_network_the_way_out_is_told(tmp_path):
+def test_without_a_network_the_way_out_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloading, "_RETRIES", 0)
     with pytest.raises(ReadError, match=r"download_if_missing is False.*wget -r"):
         fetch_sleep_accel(data_home=tmp_path, download_if_missing=False, verbose=0)
     with pytest.raises(ReadError, match=r"SHA256SUMS.txt missing, and http://127.*wget -r"):

@@ -158,8 +158,8 @@ class _Request:
         )
         return ReadError(
             f"{self.folder}: {listed} missing, and {why}. On a computer with a network run "
-            f"'wget -r -N -c -np -nH --cut-dirs=1 {self.address}' and copy the folder here, or pass "
-            "data_home= where you have it; files already here are kept and checked."
+            f"'wget -r -N -c -np -nH --cut-dirs=1 {self.address}' and copy the folder here, or "
+            "pass data_home= where you have it; files already here are kept and checked."
         )
 
     def _changed(self, name: str) -> ReadError:
