@@ -13,6 +13,7 @@ from sleep2vec_sklearn.datasets.public import (
     load_dreams,
     load_mmash,
     load_sleep_accel,
+    load_sleep_edf,
     load_slpdb,
     load_ucddb,
 )
@@ -25,6 +26,7 @@ LOADERS = [
     load_dreams,
     load_mmash,
     load_sleep_accel,
+    load_sleep_edf,
     load_slpdb,
     load_ucddb,
 ]
