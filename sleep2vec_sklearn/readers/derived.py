@@ -133,6 +133,11 @@ class DerivedSource:
         )
 
     @property
+    def derived(self) -> tuple[str, ...]:
+        """The modalities that the file does not hold itself."""
+        return tuple(self.recipes)
+
+    @property
     def duration(self) -> float:
         """Seconds of the file."""
         return self.source.duration

@@ -15,8 +15,9 @@ from sleep2vec_sklearn.datasets.public import (
     fetch_mmash,
     fetch_sleep_accel,
     fetch_sleep_edf,
+    fetch_ucddb,
 )
-from sleep2vec_sklearn.errors import ReadError
+from sleep2vec_sklearn.errors import ReadError, RecordingWarning
 
 pytest.importorskip("pooch")
 
@@ -204,6 +205,26 @@ def test_a_list_that_contradicts_a_known_hash_is_refused(serve, tmp_path):
     mirror = serve("sleep-edfx", {"sleep-cassette/SC4001E0-PSG.edf": b"not that night"})
     with pytest.raises(ReadError, match=r"SC4001E0-PSG.edf has sha256 .* published"):
         fetch_sleep_edf(data_home=tmp_path, mirror=mirror.address, verbose=0)
+
+
+def test_acceleration_is_fetched_only_where_it_is_wanted(watches):
+    mirror, options = watches
+    name = "motion/8_acceleration.txt"
+    sums = mirror.files[mirror.sums].decode()
+    motion = "".join(f"{t / 50} 0.0 0.0 1.0\n" for t in range(240 * 50)).encode()
+    mirror.files[f"/sleep-accel/1.0.0/{name}"] = motion
+    mirror.files[mirror.sums] = f"{sums}{hashlib.sha256(motion).hexdigest()} {name}\n".encode()
+    assert fetch_sleep_accel(**options)[0].modalities == ("ibi",)
+    assert fetch_sleep_accel(motion=True, **options)[0].modalities == ("ibi", "actigraphy")
+
+
+def test_whole_polysomnograms_are_fetched_without_the_second_recorder(serve, tmp_path):
+    files = {"ucddb002.rec": b"", "ucddb002_stage.txt": b"0\n", "ucddb002_lifecard.edf": b"big"}
+    mirror = serve("ucddb", {**files, "SubjectDetails.xls": b"", "ucddb002_respevt.txt": b""})
+    with pytest.warns(RecordingWarning), pytest.raises(ReadError, match=r"ucddb002\.rec.*empty"):
+        fetch_ucddb(data_home=tmp_path, mirror=mirror.address, verbose=0)
+    assert not [path for path, _ in mirror.asked if "lifecard" in path]
+    assert (tmp_path / "ucddb" / "1.0.0" / "SubjectDetails.xls").is_file()
 
 
 def test_an_archive_is_unpacked(serve, tmp_path):

@@ -9,6 +9,7 @@ from .fetching import (
     fetch_sleep_accel,
     fetch_sleep_edf,
     fetch_slpdb,
+    fetch_ucddb,
 )
 from .mmash import load_mmash
 from .sleep_accel import load_sleep_accel
@@ -22,6 +23,7 @@ __all__ = [
     "fetch_sleep_accel",
     "fetch_sleep_edf",
     "fetch_slpdb",
+    "fetch_ucddb",
     "load_apnea_ecg",
     "load_dreams",
     "load_mmash",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...signals import Cohort
@@ -14,6 +15,7 @@ from .mmash import load_mmash
 from .sleep_accel import load_sleep_accel
 from .sleep_edf import load_sleep_edf
 from .slpdb import load_slpdb
+from .ucddb import load_ucddb
 
 __all__ = [
     "fetch_apnea_ecg",
@@ -21,6 +23,7 @@ __all__ = [
     "fetch_sleep_accel",
     "fetch_sleep_edf",
     "fetch_slpdb",
+    "fetch_ucddb",
 ]
 
 SLEEP_EDF = PublicSet(
@@ -45,6 +48,13 @@ APNEA_ECG = PublicSet(
     ("additional-information.txt",),
 )
 SLEEP_ACCEL = PublicSet("sleep-accel", "1.0.0", ("heart_rate/*.txt", "labels/*.txt"))
+MOTION = "motion/*_acceleration.txt"
+UCDDB = PublicSet(
+    "ucddb",
+    "1.0.0",
+    ("ucddb*.rec", "ucddb*_stage.txt", "ucddb*_respevt.txt"),
+    ("SubjectDetails.xls",),
+)
 MMASH = PublicSet("mmash", "1.0.0", ("MMASH.zip",))
 
 
@@ -141,22 +151,52 @@ def fetch_sleep_accel(
     *,
     data_home=None,
     records: Sequence[str] | None = None,
+    motion: bool = False,
     download_if_missing: bool = True,
     mirror: str = MIRROR,
     verbose: int = 1,
 ) -> Cohort:
     """Fetch heart rate and stages of sleep-accel 1.0.0 and load them.
 
-    Activity counts are not on PhysioNet, so there is no ``actigraphy``. Parameters, errors and the
-    rest as in :func:`fetch_sleep_edf`.
+    Parameters, errors and the rest as in :func:`fetch_sleep_edf`.
+
+    Parameters
+    ----------
+    motion : bool, default=False
+        Also the acceleration, by far the largest part of the set; without it there is no
+        ``actigraphy``.
 
     Returns
     -------
     Cohort
         As :func:`load_sleep_accel`.
     """
+    wanted = SLEEP_ACCEL
+    if motion:
+        wanted = replace(wanted, patterns=(*wanted.patterns, MOTION))
     options = (data_home, records, download_if_missing, mirror, verbose)
-    return _fetch(SLEEP_ACCEL, load_sleep_accel, *options)
+    return _fetch(wanted, load_sleep_accel, *options)
+
+
+def fetch_ucddb(
+    *,
+    data_home=None,
+    records: Sequence[str] | None = None,
+    download_if_missing: bool = True,
+    mirror: str = MIRROR,
+    verbose: int = 1,
+) -> Cohort:
+    """Fetch the polysomnograms of the UCD database 1.0.0 and load them; tens of MB a night.
+
+    Parameters, errors and the rest as in :func:`fetch_sleep_edf`.
+
+    Returns
+    -------
+    Cohort
+        As :func:`load_ucddb`.
+    """
+    options = (data_home, records, download_if_missing, mirror, verbose)
+    return _fetch(UCDDB, load_ucddb, *options)
 
 
 def fetch_mmash(
