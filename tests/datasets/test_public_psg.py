@@ -19,7 +19,7 @@ DUBLIN = {
 }  # fmt: skip
 MONS = {
     "O1-A1": 50, "EMG1": 50, "ECG": 100, "NAF1": 50, "VAB": 50, "VTH": 50, "C3-A1": 50,
-    "EOG1-A1": 50, "SAO2": 50, "PULSE": 50, "hypnogram": 1,
+    "EOG1-A1": 50, "SAO2": 50, "PR": 50, "PULSE": 50, "hypnogram": 1,
 }  # fmt: skip
 DETAILS = (
     "Study Number,Age,Gender,BMI,PSG AHI,Epworth Sleepiness Score,PSG Start Time\n"
@@ -112,7 +112,8 @@ def mons(tmp_path):
 def test_an_excerpt_is_read_from_its_edf_file_with_all_sensors(mons):
     (excerpt,) = load_dreams(mons)
     own = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2")
-    assert excerpt.modalities == (*own, "ibi", "resp")
+    assert excerpt.modalities == (*own, "ibi", "resp", "ppg")
+    assert excerpt.derived == ("ibi", "resp")
     assert excerpt.stages.tolist() == [2] * 5 + [4]
     assert excerpt.events is None
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ...errors import ReadError
 from ...readers.formats import open_source
+from ...readers.header import read_header
 from ...signals import EPOCH_SECONDS, Cohort, Recording
 from .assembly import as_cohort, find_files
 
@@ -23,6 +24,8 @@ _LABEL_SECONDS = 5
 _LABELS_PER_EPOCH = EPOCH_SECONDS // _LABEL_SECONDS
 _STAGES = {5: 0, 4: 4, 3: 1, 2: 2, 1: 3, 0: 3}
 _EXPERTS = (1, 2)
+# beside PR, the rate; elsewhere the name may mean either
+_PULSE_WAVE = "PULSE"
 _PERSON = re.compile(r"\b(man|woman)\b(?:\W+(\d\d)/(\d\d)/(\d{4}))?")
 _SEXES = {"man": "M", "woman": "F"}
 
@@ -76,7 +79,8 @@ def load_dreams(folder) -> Cohort:
 
 
 def _read_edf(path: Path, labels_path: Path) -> Recording:
-    source = open_source(path)
+    labels = [channel.label for channel in read_header(path).signals]
+    source = open_source(path, channels={"ppg": _PULSE_WAVE} if _PULSE_WAVE in labels else None)
     duration = source.duration // EPOCH_SECONDS * EPOCH_SECONDS
     return Recording.from_source(
         source,
