@@ -9,7 +9,8 @@ resp              effort (belt), airflow, ecg (size of the R waves)
 ================  ============================================================
 
 How is told in :mod:`~sleep2vec_sklearn.signals.derivation`. A source faster than its modality's
-minimum rate is needed, as for reading it.
+minimum rate is needed, as for reading it. A derived series is no second sensor: it shows what its
+source shows, and fails when that fails.
 """
 
 from __future__ import annotations

@@ -62,7 +62,8 @@ def read_recording(
         Name of the recording; the file's stem by default. Never the patient's name.
     derive : bool, default=True
         Where the file does not hold them, derive ``ibi`` from the ECG or PPG, and ``resp`` from a
-        belt, the airflow or the ECG. Nothing is computed before the modality is used. A modality
+        belt, the airflow or the ECG. Nothing is computed before the modality is used, and
+        ``Recording.derived`` names them. They are not independent of their sources. A modality
         alone is left out with ``channels={"resp": None}``.
     on_error : {"raise", "warn"}, default="raise"
         Raise, or warn and return None.
