@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from joblib import Parallel, delayed
 
-from benchmarks.psg_features import WIDTHS, HandMade
+from benchmarks.psg_features import WIDTHS
+from benchmarks.psg_hand_made import HandMade
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer, make_sleep_cohort
 from sleep2vec_sklearn.model.checkpoint import Checkpoint
 from sleep2vec_sklearn.signals import EPOCH_SECONDS, Cohort, Signal, SignalLayout

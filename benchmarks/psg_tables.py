@@ -35,22 +35,22 @@ def staging_table(
     DataFrame
         ``value`` is the mean over subjects, ``pooled`` that of all epochs together, ``lead`` what
         the reference has more than these features, ``change`` what these features have more than
-        with the whole input; ``_low`` and ``_high`` are 95 % intervals over subjects.
+        with the whole input; ``_low`` and ``_high`` are 95 % intervals over subjects. A subject
+        without a score (one stage alone, and always found) is left out.
     """
     rows = {}
     inputs = list(dict.fromkeys(given for given, _ in scores))
     for given, features in sorted(scores, key=lambda key: inputs.index(key[0])):
         table = scores[given, features]
         for metric in EPOCH_METRICS:
-            mine = table[metric].fillna(0.0)
+            mine = table[metric]
             row = _interval("value", mine) | {"pooled": table.attrs["pooled"][metric]}
             if features != reference:
-                row |= _interval("lead", scores[given, reference][metric].fillna(0.0) - mine)
+                row |= _interval("lead", scores[given, reference][metric] - mine)
             if given != whole:
-                row |= _interval("change", mine - scores[whole, features][metric].fillna(0.0))
-            rows[given, features, metric] = row | {"subjects": len(mine)}
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    return table.rename_axis(["simulated input", "features", "metric"])
+                row |= _interval("change", mine - scores[whole, features][metric])
+            rows[given, features, metric] = row | {"subjects": int(mine.notna().sum())}
+    return _as_table(rows, "simulated input", reference)
 
 
 def outcome_table(
@@ -65,12 +65,18 @@ def outcome_table(
             best, best_resampled = found[outcome, reference]
             row |= {"lead": best - value} | _percentiles("lead", best_resampled - resampled)
         rows[outcome, features, "auroc"] = row | {"subjects": len(chances[outcome, features][1])}
+    return _as_table(rows, "simulated outcome", reference)
+
+
+def _as_table(rows: Mapping[tuple, Mapping], first: str, reference: str) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(rows, orient="index")
-    return table.rename_axis(["simulated outcome", "features", "metric"])
+    table.attrs["reference"] = reference
+    return table.rename_axis([first, "features", "metric"])
 
 
 def _interval(name: str, values: pd.Series) -> dict[str, float]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), paired_interval(values), strict=True))
+    names = (name, f"{name}_low", f"{name}_high")
+    return dict(zip(names, paired_interval(values.dropna()), strict=True))
 
 
 def _percentiles(name: str, resampled: np.ndarray) -> dict[str, float]:
@@ -82,7 +88,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     """Intervals behind their means, metrics side by side."""
     columns = {
         "value": ("", "{:.3f} ({:.3f} to {:.3f})"),
-        "lead": (", first features lead by", "{:+.3f} ({:+.3f} to {:+.3f})"),
+        "lead": (f", {table.attrs['reference']} leads by", "{:+.3f} ({:+.3f} to {:+.3f})"),
         "change": (", change to all sensors", "{:+.3f} ({:+.3f} to {:+.3f})"),
     }
     parts = {}

@@ -39,8 +39,9 @@ from benchmarks.real_nights import random_twin
 from sleep2vec_sklearn import load_checkpoint
 from sleep2vec_sklearn.signals import Cohort
 
-NIGHTS = 96
+NIGHTS = 84
 OUTCOMES = ("apnea", "hypertension", "event")
+FEWEST_CASES = 4
 LOSSES = (Loss(0.25), Loss(0.5), Loss(0.75), Loss(0.5, share=0.5))
 ALL = "all sensors"
 UNSEEN = "all sensors, unseen site"
@@ -126,13 +127,17 @@ def _staging(
 def _outcomes(
     sets: Sequence, cohort: Cohort, modalities: Sequence[str], n_repeats: int, n_jobs: int
 ) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
-    """Probabilities by repeat and night, and the truth, by outcome and features."""
+    """Probabilities by repeat and night, and the truth, by outcome and features.
+
+    An outcome with fewer than four cases, or than four others, is left out.
+    """
     table = cohort.metadata
     inputs = {rows.name: rows.nights(cohort, modalities) for rows in sets}
     inputs["age, sex and BMI"] = np.stack([table["age"], table["sex"] == "M", table["bmi"]], axis=1)
     inputs = {name: X.astype(np.float64) for name, X in inputs.items()}
-    keys = [(outcome, name) for outcome in OUTCOMES for name in inputs]
     truth = {outcome: table[outcome].to_numpy().astype(int) for outcome in OUTCOMES}
+    told = [name for name, y in truth.items() if np.bincount(y, minlength=2).min() >= FEWEST_CASES]
+    keys = [(outcome, name) for outcome in told for name in inputs]
     chances = Parallel(n_jobs=n_jobs)(
         delayed(outcome_chances)(
             inputs[name], truth[outcome], np.asarray(cohort.groups, str), n_repeats=n_repeats
