@@ -33,7 +33,7 @@ from .windows import cut_windows, merge_windows
 
 __all__ = ["EncodedNight", "Engine", "network_for", "single_threaded"]
 
-ENCODING_REVISION = 2
+ENCODING_REVISION = 3
 _NETWORKS_KEPT = 4
 _networks: OrderedDict[tuple[str, str], Sleep2Vec] = OrderedDict()
 _building = threading.Lock()
