@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-__all__ = ["dash_info_nce_loss", "info_nce_loss"]
+__all__ = ["count_examples", "dash_info_nce_loss", "info_nce_loss"]
 
 _NEGATIVES = ("recordings", "night", "both")
 _LEAST_WEIGHT = 1e-6
