@@ -58,7 +58,8 @@ def prepare_cohort(
     folder : path-like
         Made if need be. A folder holds one kind of content.
     encoder : EncoderConfig, Checkpoint, name or path, optional
-        Whose conditioning and front ends to use; those of the bundled encoder by default.
+        Whose conditioning and front ends to use; by default what :class:`Sleep2VecPretrainer`
+        takes by default.
     modalities : str or sequence of str, optional
         All of the encoder's by default.
     content : {"features", "samples"}
