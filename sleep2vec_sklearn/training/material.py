@@ -22,6 +22,7 @@ from .architecture import build_config
 from .content import contents_of, describe_contents
 from .demography import Demography, match_rows
 from .night_table import COLUMNS, name_recordings
+from .processes import rank
 from .sampling import find_pools, resolve_shares
 from .splitting import split_subjects
 from .store import NightStore
@@ -142,7 +143,7 @@ def open_store(X, metadata, pretrainer, names: Sequence[str], begin):
         return X, X.table if metadata is None else _filled(metadata, X.table)
     contents = _contents(build_config(pretrainer, names, begin, {}), names)
     store = NightStore.from_recordings(
-        X, contents, metadata=metadata, verbose=max(int(pretrainer.verbose) - 1, 0)
+        X, contents, metadata=metadata, verbose=int(pretrainer.verbose) if rank() == 0 else 0
     )
     return store, store.table
 

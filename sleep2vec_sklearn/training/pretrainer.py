@@ -112,7 +112,7 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
     callbacks : list of skorch callbacks, optional
         Their own state is not kept over an interruption.
     verbose : int, default=0
-        1 shows a progress bar over steps, 2 one over the preparation of the nights too.
+        From 1 on, progress bars: over the nights that are conditioned, and over the steps.
 
     Attributes
     ----------
