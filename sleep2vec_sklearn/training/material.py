@@ -66,6 +66,8 @@ class Material:
         parts = {name: _digest(store) for name, store in both.items()}
         people = self.demography
         known = [a.tolist() for a in (people.age, people.sex, people.site, people.subject)]
+        samples = canonical_json([store.identify() for store in both.values()])
+        parts["samples"] = f"sha256 {_sha256(samples)}"
         parts["demography"] = f"sha256 {_sha256(repr(known))}"
         contents = {n: c for n, c in self.store.contents.items() if n in self.modalities}
         weights = None if self.night_weights is None else self.night_weights.tolist()

@@ -198,12 +198,18 @@ class Run:
             If the state is of a run with other parameters or nights, and says what differs; or
             if the state is not whole.
         """
-        self.folder, self.identity = folder, self._identity()
+        self.folder = folder
+        if folder is None:
+            return
+        self.identity = self._identity()
         if state is None:
             return
         try:
             before = json.loads(state["run"])
-        except (KeyError, ValueError) as error:
+            # a state of before samples were looked at says nothing of them
+            samples = self.identity["data"]["nights"]["samples"]
+            before["data"]["nights"].setdefault("samples", samples)
+        except (KeyError, TypeError, ValueError) as error:
             raise folder.unreadable(error) from error
         differences = list_differences(before, self.identity)
         if differences:
