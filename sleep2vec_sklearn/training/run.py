@@ -216,7 +216,9 @@ class Run:
             raise TrainingError(
                 f"{folder.path} is the state of another run; what differs:\n  "
                 + "\n  ".join(differences)
-                + "\nRestore these to go on with it, give another state_dir, or remove the file."
+                + "\nRestore these to go on with it, give another state_dir, or remove the file. "
+                "In a grid search or a cross-validation every fit is another run: pass "
+                "state_dir=None."
             )
         try:
             self.net.load_state(state)

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import GridSearchCV
 
-from sleep2vec_sklearn.errors import TrainingError, TrainingWarning
 from sleep2vec_sklearn import Recording
-from sleep2vec_sklearn.training.state import RunFolder, list_differences
+from sleep2vec_sklearn.errors import TrainingError, TrainingWarning
 from sleep2vec_sklearn.training import prepare_cohort
+from sleep2vec_sklearn.training.state import RunFolder, list_differences
 
 resource = pytest.importorskip("resource")
 
