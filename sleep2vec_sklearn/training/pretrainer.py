@@ -317,7 +317,7 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
             if self.state_dir is not None and epochs is None:
                 folder = RunFolder(self.state_dir)
                 # another machine may see the folder as it was, or not at all
-                state = from_rank_zero(lambda: folder.take_up(until_the_end))
+                state = from_rank_zero(lambda: folder.take_up(self.max_epochs, until_the_end))
             seed = self._choose_seed(net, state)
             run = Run(self, X, metadata, sample_weight, seed, net)
             if net is not None and epochs is None:

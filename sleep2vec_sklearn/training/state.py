@@ -64,11 +64,13 @@ class RunFolder:
             )
         return state
 
-    def take_up(self, until_the_end: ExitStack) -> dict | None:
-        """:meth:`load`, and unless the run is finished, hold the folder and make it ready.
+    def take_up(self, n_epochs: int, until_the_end: ExitStack) -> dict | None:
+        """:meth:`load`, and unless the run has ended, hold the folder and make it ready.
 
         Parameters
         ----------
+        n_epochs : int
+            Of the whole run.
         until_the_end : ExitStack
             At whose end the folder is free again.
 
@@ -78,7 +80,7 @@ class RunFolder:
             As :meth:`load`; or if the folder cannot be written, or another run holds it.
         """
         state = self.load()
-        if state is not None and state.get("finished"):
+        if state is not None and (state.get("finished") or state.get("epoch", 0) >= n_epochs):
             return state
         self.check_writable()
         until_the_end.enter_context(hold_folder(self.folder))

@@ -4,9 +4,6 @@
 import errno
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,37 +11,40 @@ from sleep2vec_sklearn.errors import TrainingError
 from sleep2vec_sklearn.training import lock
 from sleep2vec_sklearn.training.lock import hold_folder
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from sleep2vec_sklearn.training.lock import hold_folder
-with hold_folder(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 @pytest.fixture
 def other_run(tmp_path):
-    """A process that holds the folder."""
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", HOLD, str(tmp_path)]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
+    """Number of a process that holds the folder."""
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with hold_folder(tmp_path):
+                os.write(tell, b"held")
+                signal.pause()
+        finally:
+            os._exit(1)
+    os.close(tell)
+    assert os.read(ready, 4) == b"held"
+    yield pid
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(ready)
 
 
 def test_a_second_run_in_the_same_folder_is_refused(pretrainer, montage_store, tmp_path, other_run):
-    told = rf"another run is at work there \(process {other_run.pid} on .*another state_dir"
+    told = rf"another run is at work there \(process {other_run} on .*another state_dir"
     with pytest.raises(TrainingError, match=told):
         pretrainer(state_dir=tmp_path).fit(montage_store)
     assert os.listdir(tmp_path) == ["run.lock"]
 
 
 def test_what_a_killed_run_leaves_keeps_nobody_out(pretrainer, montage_store, tmp_path, other_run):
-    other_run.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
-    other_run.wait(30)
+    os.kill(other_run, signal.SIGKILL)
+    # its number stays its own until the test has ended
+    os.waitid(os.P_PID, other_run, os.WEXITED | os.WNOWAIT)
     assert os.listdir(tmp_path) == ["run.lock"]
     pretrainer(state_dir=tmp_path).fit(montage_store)
     assert os.listdir(tmp_path) == ["state.pt"]
