@@ -15,9 +15,10 @@ __all__ = ["draw_figures"]
 
 # Okabe and Ito's colours, with a marker each.
 STYLE = {
-    "simulated before": ("#999999", "x"),
+    "before": ("#999999", "x"),
+    "watch before": ("#999999", "+"),
     "simulated": ("#000000", "o"),
-    "simulated watch": ("#000000", "o"),
+    "simulated watch": ("#000000", "*"),
     "simulated young": ("#7F3C8D", "o"),
     "ucddb": ("#E69F00", "s"),
     "slpdb": ("#56B4E9", "^"),
@@ -72,7 +73,7 @@ def _dots(axis, measures: pd.DataFrame, pattern: str, sets, title: str, *, log=F
 
 
 def _stages(axes, nights: Views, measures) -> None:
-    sets = ["simulated before", "simulated", "ucddb", "slpdb", "sleep-accel"]
+    sets = ["before", "simulated", "ucddb", "slpdb", "sleep-accel"]
     _dots(axes[0], measures, "minutes of a bout, {}", sets, "mean bout (min)", log=True)
     _dots(axes[1], measures, "share of sleep, {}", sets, "share of sleep")
     axes[1].legend(fontsize=8)
@@ -107,13 +108,13 @@ def _by_hour(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _heart_and_movement(axes, nights: Views, measures) -> None:
-    old = "simulated before"
     level = "{}: level above the night's median, {} (bpm)"
     spread = "{}: SD over 5.5 min, {} (bpm)"
     frame = _watch_as_own_rows(measures)
     pairs = (level, "heart rate above the night's median (bpm)"), (spread, "SD over 5.5 min (bpm)")
     for axis, (pattern, title) in zip(axes[:2], pairs, strict=True):
-        sets = [old, "simulated", "slpdb", "sleep-accel"]
+        sets = ["before", "simulated", "slpdb"]
+        sets += ["watch before", "simulated watch", "sleep-accel"]
         _dots(axis, frame, pattern.replace("{}: ", "", 1), sets, title)
     axes[0].legend(fontsize=8)
     for name in ("simulated young", "mmash", "simulated", "slpdb"):
@@ -137,7 +138,8 @@ def _heart_and_movement(axes, nights: Views, measures) -> None:
     axes[3].set(yscale="log", ylim=(0.3, None))
     axes[3].legend(fontsize=7)
     moving = "share of epochs with movement, {}"
-    _dots(axes[4], frame, moving, [old, "simulated", "sleep-accel"], "share of epochs with counts")
+    sets = ["watch before", "simulated watch", "sleep-accel"]
+    _dots(axes[4], frame, moving, sets, "share of epochs with counts")
     for name in ("simulated watch", "sleep-accel", "simulated young", "mmash"):
         if name in nights:
             curves = []
@@ -147,7 +149,8 @@ def _heart_and_movement(axes, nights: Views, measures) -> None:
                     curves.append(_by_hour(moves, np.isfinite(night.activity)))
             _line(axes[5], np.arange(7) + 0.5, np.nanmean(curves, axis=0), name)
     axes[5].set(title="share of epochs with counts by hour", xlabel="hours from the start", ylim=0)
-    axes[5].legend(fontsize=8)
+    axes[5].set_ylim(0, 0.55)
+    axes[5].legend(fontsize=8, ncols=2, loc="upper left")
 
 
 def _watch_as_own_rows(measures: pd.DataFrame) -> pd.DataFrame:

@@ -107,24 +107,30 @@ def heart_changes(night: NightView) -> np.ndarray:
     """Median change of mean heart rate from one window to the next, for windows of SCALES."""
     level = _levels(night)
     changes = []
-    for width in SCALES:
-        blocks = level[: len(level) // width * width].reshape(-1, width)
-        changes.append(np.nanmedian(np.abs(np.diff(np.nanmean(blocks, axis=1)))))
+    with warnings.catch_warnings():
+        # A window without a pulse has no mean.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for width in SCALES:
+            blocks = level[: len(level) // width * width].reshape(-1, width)
+            changes.append(np.nanmedian(np.abs(np.diff(np.nanmean(blocks, axis=1)))))
     return np.array(changes)
 
 
 def heart_spectrum(heart: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies in Hz and median power (bpm2/Hz) of epochs of shape (n_epochs, 120), 4 Hz."""
     whole = heart[np.isfinite(heart).all(axis=1)]
+    grid = np.fft.rfftfreq(heart.shape[1], 1 / 4.0)[1:]
     if not len(whole):
-        whole = np.full((1, heart.shape[1]), np.nan)
-    grid, power = periodogram(whole, 4.0, window="hann", detrend="linear", axis=1)
-    return grid[1:], np.median(power[:, 1:], axis=0)
+        return grid, np.full(len(grid), np.nan)
+    _, power = periodogram(whole, 4.0, window="hann", detrend="linear", axis=1)
+    return grid, np.median(power[:, 1:], axis=0)
 
 
 def _levels(night: NightView) -> np.ndarray:
     seen = np.isfinite(night.heart).mean(axis=1) > 0.3
-    return np.where(seen, np.nanmean(night.heart, axis=1), np.nan)
+    level = np.full(len(seen), np.nan)
+    level[seen] = np.nanmean(night.heart[seen], axis=1)
+    return level
 
 
 def _heart(night: NightView) -> dict[str, float]:
@@ -214,7 +220,8 @@ def effect_sizes(measures: pd.DataFrame, simulated: dict[str, str]) -> pd.DataFr
     -------
     DataFrame
         Columns measure, set, nights, real, simulated, d: the difference of the means over the
-        pooled SD of nights (over the simulated nights' SD if the set has fewer than five).
+        pooled SD of nights. Of a set with fewer than five nights, d is the difference over the
+        simulated nights' SD, and its rows come last: one person is not an effect.
     """
     rows = []
     for real, partner in simulated.items():
@@ -228,5 +235,6 @@ def effect_sizes(measures: pd.DataFrame, simulated: dict[str, str]) -> pd.DataFr
             d = (b.mean() - a.mean()) / spread if spread > 0 else np.nan
             rows.append((name, real, len(a), a.mean(), b.mean(), d))
     table = pd.DataFrame(rows, columns=["measure", "set", "nights", "real", "simulated", "d"])
-    order = table["d"].abs().sort_values(ascending=False, na_position="last").index
-    return table.loc[order].reset_index(drop=True)
+    table["many"], table["size"] = table["nights"] >= 5, table["d"].abs()
+    table = table.sort_values(["many", "size"], ascending=False, ignore_index=True)
+    return table.drop(columns=["many", "size"])

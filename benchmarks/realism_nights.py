@@ -19,6 +19,7 @@ __all__ = ["NightView", "real_nights", "simulated_nights", "view"]
 
 _EVENT = re.compile(r"^\d\d:\d\d:\d\d\s+(?:HYP|APNEA)-\S+\s+(\d+)\s+([\d.]+)\s+([\d.]+)")
 _SPECTRUM_EPOCHS = 40
+_NAMES = ("ibi", "actigraphy", "resp", "airflow", "eeg")
 EEG_SECONDS = 4
 
 
@@ -53,11 +54,19 @@ class NightView:
     desaturations: np.ndarray | None = None
 
 
-def view(recording: Recording, names=("ibi", "actigraphy", "resp", "airflow", "eeg")) -> NightView:
-    """Reduce a recording, from its first epoch to its last."""
+def view(
+    recording: Recording, names=_NAMES, stages: np.ndarray | None = None, *, lossy: bool = False
+) -> NightView:
+    """Reduce a recording, from its first epoch to its last; its own stages unless given.
+
+    ``lossy`` leaves out 8 s of every 33 s, as MMASH's sensors did.
+    """
     have = recording.read([name for name in names if name in recording])
+    if lossy:
+        have = {name: _with_losses(signal) for name, signal in have.items()}
     n = recording.n_epochs
-    stages = None if recording.stages is None else np.asarray(recording.stages)
+    if stages is None and recording.stages is not None:
+        stages = np.asarray(recording.stages)
     found = {"stages": stages}
     if "ibi" in have:
         found["heart"] = _heart(have["ibi"], n)
@@ -72,6 +81,11 @@ def view(recording: Recording, names=("ibi", "actigraphy", "resp", "airflow", "e
     if "eeg" in have and stages is not None:
         found["spectra"] = _spectra(_epochs(have["eeg"], n), have["eeg"].rate, stages)
     return NightView(**found)
+
+
+def _with_losses(signal: Signal) -> Signal:
+    times = np.arange(len(signal.values)) / signal.rate
+    return replace(signal, values=np.where(times % 33 < 25, signal.values, np.nan))
 
 
 def _epochs(signal: Signal, n: int) -> np.ndarray:
@@ -132,11 +146,17 @@ def simulated_nights(n: int, seed: int = 0) -> dict[str, list[NightView]]:
 def _young_men(n: int, seed: int) -> list[NightView]:
     """People such as MMASH's, without apnea, with beats and a watch that does not smooth counts."""
     cohort = make_sleep_cohort(
-        n * 12, hours=6.5, site_kinds="full_laboratory", n_sites=6, missing=0.0, random_state=seed
+        n * 24, hours=6.5, site_kinds="full_laboratory", n_sites=12, missing=0.0, random_state=seed
     )
     chosen = cohort.metadata.query("sex == 'M' and age <= 40 and ahi < 10").index
-    views = [view(cohort[cohort.metadata.index.get_loc(k)], ("ibi", "actigraphy")) for k in chosen]
-    return [night for night in views if (night.activity == 0).mean() > 0.5][:n]
+    views = []
+    for name in chosen:
+        recording = cohort[cohort.metadata.index.get_loc(name)]
+        counts = recording.signal("actigraphy").values
+        # A site that smooths its counts does not round them.
+        if len(views) < n and np.allclose(counts * 10, np.round(counts * 10), atol=1e-2):
+            views.append(view(recording, ("ibi", "actigraphy"), lossy=True))
+    return views
 
 
 def _desaturations(recording: Recording) -> np.ndarray:
@@ -202,9 +222,10 @@ def _sleep_edf(folder: Path) -> list[NightView]:
     """Nights from half an hour before sleep to half an hour after."""
     views = []
     for path in sorted(folder.rglob("*-PSG.edf")):
-        night = view(read_recording(path), ("eeg", "airflow"))
-        asleep = np.flatnonzero(night.stages > 0)
-        span = slice(max(asleep[0] - 60, 0), asleep[-1] + 61)
-        breaths = None if night.breaths is None else night.breaths[span]
-        views.append(NightView(stages=night.stages[span], breaths=breaths, spectra=night.spectra))
+        recording = read_recording(path)
+        asleep = np.flatnonzero(recording.stages > 0)
+        epochs = np.arange(recording.n_epochs)
+        inside = (epochs >= asleep[0] - 60) & (epochs <= asleep[-1] + 60)
+        stages = np.where(inside, recording.stages, -1)
+        views.append(view(recording, ("eeg", "airflow"), stages))
     return views

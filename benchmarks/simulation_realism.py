@@ -78,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     nights = {**simulated_nights(options.subjects, options.seed), **real_nights(options.data)}
+    nights = {name: several for name, several in nights.items() if several}
     measures = table_of_measures(nights)
     before = None
     if options.before is not None:
@@ -96,13 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _with_earlier(measures: pd.DataFrame, before: pd.DataFrame | None) -> pd.DataFrame:
-    """The earlier simulated nights as one more set, laboratory and watch together."""
+    """The earlier simulated nights as further sets, under names of their own."""
     if before is None:
         return measures
-    earlier = before[before.index.get_level_values(0).isin(["simulated", "simulated watch"])]
-    rows = range(len(earlier))
-    index = pd.MultiIndex.from_arrays([["simulated before"] * len(earlier), rows])
-    return pd.concat([earlier.set_axis(index.set_names(measures.index.names)), measures])
+    earlier = before.rename({"simulated": "before", "simulated watch": "watch before"}, level=0)
+    kept = earlier.index.get_level_values(0).isin(["before", "watch before"])
+    return pd.concat([earlier[kept], measures])
 
 
 if __name__ == "__main__":
