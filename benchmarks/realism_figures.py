@@ -33,6 +33,7 @@ Views = dict[str, list[NightView]]
 def draw_figures(nights: Views, measures: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw and save three PNGs; returns their paths."""
     import matplotlib.pyplot as plt
+    from PIL import Image
 
     plots = {"stages": _stages, "heart_and_movement": _heart_and_movement, "spectra": _spectra}
     paths = []
@@ -45,6 +46,10 @@ def draw_figures(nights: Views, measures: pd.DataFrame, folder: Path) -> list[Pa
             paths.append(folder / f"simulator_{name}.png")
             figure.savefig(paths[-1], dpi=80)
             plt.close(figure)
+            # A palette makes the file a quarter of the size.
+            with Image.open(paths[-1]) as image:
+                small = image.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+            small.save(paths[-1], optimize=True)
     return paths
 
 

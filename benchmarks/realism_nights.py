@@ -144,7 +144,7 @@ def simulated_nights(n: int, seed: int = 0) -> dict[str, list[NightView]]:
 
 
 def _young_men(n: int, seed: int) -> list[NightView]:
-    """People such as MMASH's, without apnea, with beats and a watch that does not smooth counts."""
+    """People such as MMASH's, without apnea, and without stages, as MMASH has none."""
     cohort = make_sleep_cohort(
         n * 24, hours=6.5, site_kinds="full_laboratory", n_sites=12, missing=0.0, random_state=seed
     )
@@ -155,7 +155,8 @@ def _young_men(n: int, seed: int) -> list[NightView]:
         counts = recording.signal("actigraphy").values
         # A site that smooths its counts does not round them.
         if len(views) < n and np.allclose(counts * 10, np.round(counts * 10), atol=1e-2):
-            views.append(view(recording, ("ibi", "actigraphy"), lossy=True))
+            night = view(recording, ("ibi", "actigraphy"), lossy=True)
+            views.append(replace(night, stages=None))
     return views
 
 
