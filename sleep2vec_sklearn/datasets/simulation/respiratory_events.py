@@ -66,12 +66,13 @@ def draw_respiratory_events(
     """
     by_stage = np.array([0.0, 1.2, 1.0, 0.25, subject.rem_apnea])
     clusters = gaussian_filter1d(rng.standard_normal(len(stages)), 12, mode="wrap")
+    clusters -= clusters.mean()
     clusters = np.exp(1.2 * clusters / max(clusters.std(), 1e-9))
     relative = by_stage[stages] * clusters
     asleep = stages > 0
     relative /= max(relative[asleep].mean() if asleep.any() else 1.0, 1e-9)
     severity = subject.ahi * np.exp(rng.normal(0, 0.25))
-    chance = 1 - np.exp(-relative * severity / 120 * 1.15)
+    chance = 1 - np.exp(-relative * severity / 120 * 1.3)
     epochs = np.flatnonzero(rng.random(len(stages)) < chance)
     epochs = epochs[epochs < len(stages) - 2]
     onset = epochs * EPOCH_SECONDS + rng.uniform(0, 15, len(epochs))
