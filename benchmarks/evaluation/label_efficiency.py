@@ -129,7 +129,7 @@ def summarise_sizes(scores: pd.DataFrame, yardstick: str) -> pd.DataFrame:
     yardstick : str
         Name of a feature set.
     """
-    goal = scores.loc[(yardstick, ALL)]
+    goal = scores.sort_index().loc[(yardstick, ALL)]
     rows = {}
     for (name, size), table in scores.groupby(level=["features", "size"], sort=False):
         mine = table.droplevel(["features", "size"])
@@ -159,9 +159,9 @@ def enough_people(summary: pd.DataFrame) -> pd.DataFrame:
     lead = next(column for column in summary if column.startswith("minus"))
     rows = {}
     for (name, metric), table in summary.groupby(level=["features", "metric"], sort=False):
-        people = table.index.get_level_values("people")
+        people = table.index.get_level_values("people").to_numpy()
         rows[name, metric] = {
-            "mean": next(iter(people[table[lead] >= 0]), "-"),
-            "interval": next(iter(people[table["difference_high"] >= 0]), "-"),
+            "mean": next(iter(people[table[lead].to_numpy() >= 0]), "-"),
+            "interval": next(iter(people[table["difference_high"].to_numpy() >= 0]), "-"),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["features", "metric"])

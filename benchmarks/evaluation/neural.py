@@ -48,7 +48,8 @@ def spectral_table(recording: Recording, modality: str) -> pd.DataFrame:
     """One row per epoch; NaN where half of the epoch is missing or nothing moves."""
     epochs = samples_by_epoch(recording, modality)
     rate = epochs.shape[1] / EPOCH_SECONDS
-    usable = (np.isfinite(epochs).mean(axis=1) > 0.5) & (np.nanmax(epochs, axis=1, initial=0) > 0)
+    usable = np.isfinite(epochs).mean(axis=1) > 0.5
+    usable[usable] = np.nanstd(epochs[usable], axis=1) > 0
     rows = epochs[usable].astype(np.float64)
     level = np.nanmean(rows, axis=1, keepdims=True)
     rows = np.where(np.isfinite(rows), rows - level, 0.0)

@@ -69,7 +69,9 @@ def paired_differences(
 
 
 def bootstrap_interval(values: np.ndarray, n_resamples: int = N_RESAMPLES) -> tuple[float, float]:
-    """95 % percentile interval of the mean of one value per subject."""
+    """95 % percentile interval of the mean of one value per subject; NaN without any."""
+    if len(values) == 0:
+        return np.nan, np.nan
     rng = np.random.default_rng(0)
     draws = rng.integers(len(values), size=(n_resamples, len(values)))
     low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])

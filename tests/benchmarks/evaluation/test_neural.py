@@ -26,7 +26,7 @@ def test_a_wave_is_in_its_band(band, rate):
 def test_slow_waves_have_low_edge_mobility_and_entropy_beside_noise():
     rng = np.random.default_rng(0)
     noise = rng.standard_normal(len(SECONDS))
-    slow = spectral_table(night(noise + 20 * np.sin(2 * np.pi * SECONDS)), "eeg")
+    slow = spectral_table(night(noise + 20 * np.sin(5 * np.pi * SECONDS)), "eeg")
     fast = spectral_table(night(noise), "eeg")
     for name in ("edge", "mobility", "entropy"):
         assert slow[name].max() < fast[name].min()

@@ -68,7 +68,7 @@ def test_a_penalty_is_chosen_without_the_subjects_it_is_for(monkeypatch):
         assert not set(X_train[:, 0]) & set(X_test[:, 0])
         right = np.eye(3)[np.tile([0, 1, 2], len(X_test) // 3)]
         of_first = (X_test[:, 0] == 0)[:, None]
-        return [np.where(of_first == (strength == 0.1), 1 - right, right) for strength in strengths]
+        return [np.where(of_first == (strength > 0.1), 1 - right, right) for strength in strengths]
 
     monkeypatch.setattr(probes, "logistic_path", first_fold_says_otherwise)
     found = choose_strengths(X, y, fold, THREE_STAGES, (0.01, 0.1), Parallel(1))
