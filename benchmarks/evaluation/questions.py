@@ -86,11 +86,11 @@ class Question:
         return labels
 
     def score(self, y: np.ndarray, probability: np.ndarray) -> dict[str, float]:
-        """Each metric; NaN for an AUC where only one of its two classes is there."""
+        """Each metric; NaN where too few classes are there."""
         scores = {}
         for metric in self.metrics:
             if metric == "kappa":
-                scores[metric] = cohen_kappa_score(y, probability.argmax(axis=1))
+                scores[metric] = _kappa(y, probability.argmax(axis=1))
             else:
                 scores[metric] = _auc(y, probability, 0 if metric == "wake_auc" else 1)
         return scores
@@ -102,6 +102,12 @@ class Question:
         n_labels = len(features) // self.epochs_per_label
         whole = features[: n_labels * self.epochs_per_label]
         return whole.reshape(n_labels, self.epochs_per_label, -1).mean(axis=1)
+
+
+def _kappa(y: np.ndarray, answers: np.ndarray) -> float:
+    # of one class in both, agreement by chance is complete and kappa has no value
+    single = len(np.union1d(y, answers)) < 2
+    return np.nan if single else cohen_kappa_score(y, answers)
 
 
 def _auc(y: np.ndarray, probability: np.ndarray, number: int) -> float:
