@@ -30,7 +30,8 @@ from sleep2vec_sklearn.datasets.public import (
     load_slpdb,
     load_ucddb,
 )
-from sleep2vec_sklearn.signals import Recording
+from sleep2vec_sklearn.datasets.public.wfdb_annotations import read_annotations
+from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording
 
 __all__ = ["TASKS", "FeatureSet", "Task", "encoder_sets", "evaluate_sets", "hand_made_sets"]
 
@@ -67,6 +68,20 @@ class Task:
         return [night.without(*(set(night) - set(self.modalities))) for night in nights]
 
 
+def load_annotated_minutes(folder: Path) -> list[Recording]:
+    """Apnea-ECG cut to the minutes that have a label: the last ones of some records have none."""
+    nights = []
+    for night in load_apnea_ecg(folder):
+        n_labels = len(read_annotations(folder / f"{night.id}.apn").samples)
+        seconds = min(n_labels * 60, night.n_epochs * EPOCH_SECONDS)
+        signal = night.signal("ibi")
+        values = signal.values[: round(seconds * signal.rate)]
+        cut = {"events": night.events, "duration": float(seconds)}
+        signals = {"ibi": (values, signal.rate)}
+        nights.append(Recording(signals, subject=night.subject, id=night.id, **cut))
+    return nights
+
+
 _WATCH = {"hand-made, short context": hand_made_short, "hand-made, long context": hand_made_long}
 _HEART = {"hand-made": hand_made_heart}
 TASKS: dict[str, Task] = {
@@ -78,7 +93,7 @@ TASKS: dict[str, Task] = {
         "sleep-accel", load_sleep_accel, ("actigraphy",), (THREE_STAGES, FOUR_STAGES), _WATCH
     ),
     "slpdb": Task("slpdb", load_slpdb, ("ibi",), (THREE_STAGES, APNEA_EPOCH), _HEART),
-    "apnea-ecg": Task("apnea-ecg", load_apnea_ecg, ("ibi",), (APNEA_MINUTE,), _HEART),
+    "apnea-ecg": Task("apnea-ecg", load_annotated_minutes, ("ibi",), (APNEA_MINUTE,), _HEART),
     "ucddb": Task(
         "ucddb_partial", load_ucddb, ("eeg",), (WAKE_OR_N3,), {"hand-made": hand_made_neural}
     ),
