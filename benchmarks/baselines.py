@@ -8,7 +8,7 @@ differ more than stages do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,13 @@ import pandas as pd
 from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording, Signal, get_modality
 from sleep2vec_sklearn.signals.units import to_canonical_unit
 
-__all__ = ["FEATURE_SETS", "hand_made_long", "hand_made_short", "short_table"]
+__all__ = [
+    "hand_made_long",
+    "hand_made_short",
+    "samples_by_epoch",
+    "short_table",
+    "time_of_night",
+]
 
 SHORT_WINDOWS = (5, 11)
 LONG_WINDOWS = (3, 5, 11, 21, 41, 81)
@@ -33,19 +39,13 @@ def hand_made_long(recordings: Sequence[Recording]) -> list[np.ndarray]:
     return [_long(recording).to_numpy() for recording in recordings]
 
 
-FEATURE_SETS: dict[str, Callable[[Sequence[Recording]], list[np.ndarray]]] = {
-    "hand-made, short context": hand_made_short,
-    "hand-made, long context": hand_made_long,
-}
-
-
 def short_table(recording: Recording) -> pd.DataFrame:
     """One row per epoch of :func:`hand_made_short`, columns by name."""
     epochs = epoch_series(recording)
     columns = {name: epochs[name] for name in ("activity", "heart_rate", "heart_rate_sd")}
     for width in SHORT_WINDOWS:
         columns.update(_rolling(epochs[["activity", "heart_rate"]], width, ("mean",)))
-    return pd.DataFrame({**columns, **_time_of_night(len(epochs))})
+    return pd.DataFrame({**columns, **time_of_night(len(epochs))})
 
 
 def _long(recording: Recording) -> pd.DataFrame:
@@ -57,17 +57,17 @@ def _long(recording: Recording) -> pd.DataFrame:
         columns.update({f"{name}_shift{shift}": shifted[name] for name in shifted})
     for width in LONG_WINDOWS:
         columns.update(_rolling(epochs, width, ("mean", "std")))
-    return pd.DataFrame({**columns, **_time_of_night(len(epochs))})
+    return pd.DataFrame({**columns, **time_of_night(len(epochs))})
 
 
 def epoch_series(recording: Recording) -> pd.DataFrame:
     """Per epoch: log activity, heart rate against the night's median, log of its SD and range."""
     signals = recording.read(["ibi", "actigraphy"])
     n = recording.n_epochs
-    beats = _by_epoch(signals.get("ibi"), "ibi", n)
+    beats = _as_epochs(signals.get("ibi"), "ibi", n)
     heart_rate = pd.DataFrame(60.0 / beats).T
     level = heart_rate.mean()
-    counts = pd.DataFrame(_by_epoch(signals.get("actigraphy"), "actigraphy", n)).T
+    counts = pd.DataFrame(_as_epochs(signals.get("actigraphy"), "actigraphy", n)).T
     return pd.DataFrame(
         {
             "activity": np.log1p(counts.mean() * EPOCH_SECONDS),
@@ -78,7 +78,13 @@ def epoch_series(recording: Recording) -> pd.DataFrame:
     )
 
 
-def _by_epoch(signal: Signal | None, name: str, n_epochs: int) -> np.ndarray:
+def samples_by_epoch(recording: Recording, modality: str) -> np.ndarray:
+    """Samples of one sensor in its canonical unit, (n_epochs, samples per epoch); NaN is a gap."""
+    signal = recording.read([modality])[modality]
+    return _as_epochs(signal, modality, recording.n_epochs)
+
+
+def _as_epochs(signal: Signal | None, name: str, n_epochs: int) -> np.ndarray:
     if signal is None:
         return np.full((n_epochs, 1), np.nan)
     samples, rate = to_canonical_unit(signal.values, signal.rate, signal.unit, get_modality(name))
@@ -99,7 +105,8 @@ def _rolling(epochs: pd.DataFrame, width: int, statistics: Sequence[str]) -> dic
     }
 
 
-def _time_of_night(n_epochs: int) -> dict[str, np.ndarray]:
+def time_of_night(n_epochs: int) -> dict[str, np.ndarray]:
+    """Hours since the start in several shapes, by name."""
     hours = np.arange(n_epochs) * EPOCH_SECONDS / 3600
     return {
         "hours": hours,

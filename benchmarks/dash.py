@@ -44,8 +44,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from benchmarks import dash_nights
 from benchmarks.dash_nights import MODALITIES, Split, encode, known_metadata, make_split, mark_sites
+from benchmarks.evaluation.scores import as_markdown
 from benchmarks.paired_runs import Runs, contrast_table, difference_table
-from benchmarks.real_nights import as_markdown
 from benchmarks.simulation_difficulty import head
 from sleep2vec_sklearn import Sleep2VecPretrainer
 from sleep2vec_sklearn.training import NightStore

@@ -19,7 +19,7 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.real_nights import as_markdown
+from benchmarks.evaluation.scores import as_markdown
 from sleep2vec_sklearn import Recording, load_checkpoint, make_sleep_cohort
 from sleep2vec_sklearn.encoding.engine import Engine
 from sleep2vec_sklearn.encoding.fusion import fuse

@@ -25,12 +25,11 @@ import pandas as pd
 
 from benchmarks.baselines import short_table
 from benchmarks.bundled_checkpoint.nights import real_nights
-from benchmarks.real_nights import (
-    METRICS,
+from benchmarks.evaluation.encoders import encoder_features
+from benchmarks.evaluation.probes import evaluate_features
+from benchmarks.evaluation.scores import (
     as_markdown,
     average_tables,
-    encoder_features,
-    evaluate_features,
     paired_differences,
     summarise,
 )
@@ -51,6 +50,7 @@ SEED = 20260301
 HELD_OUT = ("user_7", "user_14", "user_21")
 HELD_OUT_SIMULATED = 12
 RANDOM_SEEDS = 5
+FOLDS = 10
 # Watches differ in how they count within 30 s, so the encoder sees one value an epoch.
 CONDITIONING = replace(MODALITIES[NEW].conditioning, rate=1 / EPOCH_SECONDS)
 SIZE = {
@@ -177,7 +177,10 @@ def probe(trained: Trained, cohort) -> dict[str, pd.DataFrame]:
         "actigraphy: hand-made, time of night": activity_features(with_time=True),
         "both: ibi alone, before": before,
     }
-    tables = {name: evaluate_features(make(cohort), cohort) for name, make in makers.items()}
+    tables = {
+        name: evaluate_features(make(cohort), cohort, n_splits=FOLDS)
+        for name, make in makers.items()
+    }
     for name, checkpoints in trained.checkpoints().items():
         runs = [_probe_encoder(checkpoint, cohort) for checkpoint in checkpoints]
         for question in runs[0]:
@@ -193,9 +196,13 @@ def _probe_encoder(checkpoint: Checkpoint, cohort) -> dict[str, pd.DataFrame]:
     }
     alone = encoder_features(checkpoint, modalities=(NEW,))(cohort)
     return {
-        "actigraphy": evaluate_features(alone, cohort),
-        "both": evaluate_features(encoder_features(checkpoint, **both)(cohort), cohort),
-        "head of ibi": evaluate_features(projected["ibi"], cohort, test_features=projected[NEW]),
+        "actigraphy": evaluate_features(alone, cohort, n_splits=FOLDS),
+        "both": evaluate_features(
+            encoder_features(checkpoint, **both)(cohort), cohort, n_splits=FOLDS
+        ),
+        "head of ibi": evaluate_features(
+            projected["ibi"], cohort, n_splits=FOLDS, test_features=projected[NEW]
+        ),
     }
 
 
@@ -247,13 +254,11 @@ def retrieval_tables(trained: Trained, cohort) -> tuple[pd.DataFrame, pd.DataFra
 
 def retrieval_differences(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Either stage minus the random tokenizer, with 95 % bootstrap intervals over subjects."""
-    as_metrics = dict(zip(("rank", "recall"), METRICS, strict=True))
-    renamed = {name: table.rename(columns=as_metrics) for name, table in tables.items()}
     rows = {}
     for stage in STAGES:
-        pair = {name: renamed[name] for name in ("random tokenizer", stage)}
+        pair = {name: tables[name] for name in ("random tokenizer", stage)}
         found = paired_differences(pair, stage).droplevel(0).to_dict("index")
-        rows |= {(stage, name): found[metric] for name, metric in as_metrics.items()}
+        rows |= {(stage, metric): found[metric] for metric in ("rank", "recall")}
     index = ["minus random tokenizer", "metric"]
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index)
 

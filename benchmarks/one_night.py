@@ -20,7 +20,8 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.real_nights import as_markdown, random_twin
+from benchmarks.evaluation.encoders import random_twin
+from benchmarks.evaluation.scores import as_markdown
 from sleep2vec_sklearn import (
     EpochSequence,
     Sleep2VecTransformer,

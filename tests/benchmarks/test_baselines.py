@@ -3,15 +3,15 @@ import numpy as np
 import pytest
 
 from benchmarks.baselines import (
-    FEATURE_SETS,
     LONG_SHIFTS,
     _long,
     _rolling,
-    _time_of_night,
     epoch_series,
     hand_made_long,
     hand_made_short,
+    samples_by_epoch,
     short_table,
+    time_of_night,
 )
 from sleep2vec_sklearn import Recording
 
@@ -50,7 +50,7 @@ def test_units_of_a_watch_give_the_same_features():
         {"ibi": (np.repeat([50.0, 70.0] * 5, 120), 4), "actigraphy": (np.zeros(300), 1)},
         units={"ibi": "bpm"},
     )
-    for make in FEATURE_SETS.values():
+    for make in (hand_made_short, hand_made_long):
         np.testing.assert_allclose(*(make([r])[0] for r in (intervals, watch)), atol=1e-3)
 
 
@@ -73,7 +73,7 @@ def test_a_sensor_that_ends_early_leaves_nan():
 def test_every_feature_set_has_a_row_per_epoch(n_epochs):
     rng = np.random.default_rng(0)
     recording = night(rng.uniform(50, 80, n_epochs), rng.gamma(1, 2, n_epochs), n_epochs)
-    for make in FEATURE_SETS.values():
+    for make in (hand_made_short, hand_made_long):
         (rows,) = make([recording])
         assert rows.shape[0] == n_epochs
         assert np.isfinite(rows[1:]).all()
@@ -81,14 +81,14 @@ def test_every_feature_set_has_a_row_per_epoch(n_epochs):
 
 def test_recordings_do_not_mix():
     first, second = night([50, 70] * 5), night([80, 60] * 5, 4)
-    for make in FEATURE_SETS.values():
+    for make in (hand_made_short, hand_made_long):
         together = make([first, second])
         for rows, recording in zip(together, (first, second), strict=True):
             np.testing.assert_array_equal(rows, make([recording])[0])
 
 
 def test_the_long_context_sees_more_than_the_short():
-    assert set(_time_of_night(4)) <= set(short_table(night())) & set(_long(night()))
+    assert set(time_of_night(4)) <= set(short_table(night())) & set(_long(night()))
     assert _long(night()).shape[1] > 4 * short_table(night()).shape[1]
     assert hand_made_short([night()])[0].shape[1] == short_table(night()).shape[1]
     assert hand_made_long([night()])[0].shape[1] == _long(night()).shape[1]
@@ -116,8 +116,16 @@ def test_rolling_windows_are_centred():
 
 
 def test_time_of_night_runs_in_hours_and_as_a_share():
-    time = _time_of_night(240)
+    time = time_of_night(240)
     assert time["hours"][[0, 120]].tolist() == [0, 1]
     assert (time["share_of_night"][0], time["share_of_night"][120]) == (0, 0.5)
     assert time["first_hour"][120] == pytest.approx(np.exp(-1))
     np.testing.assert_array_equal(time["hours_squared"], time["hours"] ** 2)
+
+
+def test_samples_are_in_the_canonical_unit_and_gaps_are_nan():
+    short = Recording({"ibi": (np.full(600, 900.0), 4)}, units={"ibi": "ms"}, duration=300)
+    samples = samples_by_epoch(short, "ibi")
+    assert samples.shape == (10, 120)
+    np.testing.assert_allclose(samples[:5], 0.9, rtol=1e-6)
+    assert np.isnan(samples[5:]).all()

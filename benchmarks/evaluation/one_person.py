@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Five stages within the nights of one person each, in contiguous blocks: descriptive.
+
+Neighbouring epochs are alike, so blocks are contiguous; still, training and test are one person and
+one night. Intervals are by bootstrap over stretches of five minutes and say nothing of people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import accuracy_score, cohen_kappa_score
+
+from benchmarks.evaluation.probes import C_GRID, predict_held_out
+from benchmarks.evaluation.questions import FIVE_STAGES
+from benchmarks.evaluation.subsets import SEPARATOR
+from sleep2vec_sklearn import read_recording
+from sleep2vec_sklearn.datasets.public import load_dreams
+from sleep2vec_sklearn.datasets.public.dreams import stages_by_majority
+from sleep2vec_sklearn.signals import Recording
+
+__all__ = ["NIGHTS", "OneNight", "compare_answers", "kappa_interval", "summarise_answers"]
+
+EPOCHS_AROUND_SLEEP = 60
+N_BLOCKS = 5
+STRETCH = 10
+N_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class OneNight:
+    """One person's night, and which of its epochs are used."""
+
+    recording: Recording
+    used: np.ndarray
+
+    @property
+    def y(self) -> np.ndarray:
+        """Stage of each used epoch."""
+        return self.recording.stages[self.used].astype(int)
+
+    def answers(self, rows: np.ndarray, head: str = "logistic") -> np.ndarray:
+        """Stage of each used epoch by heads that were trained on the other four blocks.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_epochs, n_features)
+            Of the whole night.
+        head : {"logistic", "boosting"}
+        """
+        X = np.asarray(rows, dtype=np.float64)[self.used]
+        block = np.arange(len(X)) * N_BLOCKS // len(X)
+        probability = predict_held_out(
+            X, self.y, block, FIVE_STAGES, n_splits=N_BLOCKS, C=C_GRID, head=head
+        )
+        return probability.argmax(axis=1)
+
+
+def _sleep_edf(data: Path) -> OneNight:
+    folder = data / "sleep-edfx" / "sleep-cassette"
+    night = read_recording(next(folder.glob("SC4001*-PSG.edf")), modalities=("eeg", "eog"))
+    sleep = np.flatnonzero(night.stages > 0)
+    first, last = sleep[0] - EPOCHS_AROUND_SLEEP, sleep[-1] + EPOCHS_AROUND_SLEEP
+    epochs = np.arange(night.n_epochs)
+    return OneNight(night, (epochs >= first) & (epochs <= last) & (night.stages >= 0))
+
+
+def _dreams_text(data: Path) -> OneNight:
+    night = load_dreams(data / "dreams")[0]
+    return OneNight(night, night.stages >= 0)
+
+
+def _dreams_edf(data: Path) -> OneNight:
+    folder = data / "dreams"
+    labels = np.loadtxt(folder / "Hypnogram_excerpt3.txt", skiprows=1).astype(int)
+    stages = stages_by_majority(labels)
+    read = read_recording(folder / "excerpt3.edf", hypnogram=False)
+    names = [name for name in ("eeg", "eog", "emg") if name in read]
+    signals = {name: (signal.values, signal.rate) for name, signal in read.read(names).items()}
+    duration = float(30 * len(stages))
+    night = Recording(
+        signals,
+        units={name: read.units[name] for name in names},
+        stages=stages,
+        duration=duration,
+        subject="excerpt3",
+        id="excerpt3",
+    )
+    return OneNight(night, stages >= 0)
+
+
+NIGHTS: Mapping[str, Callable[[Path], OneNight]] = {
+    "SC4001": _sleep_edf,
+    "DREAMS excerpt 1": _dreams_text,
+    "DREAMS excerpt 3": _dreams_edf,
+}
+
+
+def kappa_interval(
+    y: np.ndarray, answers: np.ndarray, other: np.ndarray | None = None
+) -> tuple[float, float]:
+    """95 % interval of kappa, or of its lead over another's, over stretches of five minutes."""
+    n_stretches = -(-len(y) // STRETCH)
+    stretch = np.arange(len(y)) // STRETCH
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(n_stretches, size=(N_RESAMPLES, n_stretches))
+    weights = np.zeros((N_RESAMPLES, n_stretches))
+    np.add.at(weights, (np.arange(N_RESAMPLES)[:, None], drawn), 1)
+    kappas = _kappas(y, answers, stretch, weights)
+    if other is not None:
+        kappas = kappas - _kappas(y, other, stretch, weights)
+    low, high = np.nanpercentile(kappas, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _kappas(y, answers, stretch, weights) -> np.ndarray:
+    """Kappa of every resample, from the confusion matrices of the stretches."""
+    n = FIVE_STAGES.n_classes
+    tables = np.zeros((weights.shape[1], n, n))
+    np.add.at(tables, (stretch, y, answers), 1)
+    counts = np.einsum("rs,sij->rij", weights, tables)
+    total = counts.sum(axis=(1, 2))
+    agreed = np.trace(counts, axis1=1, axis2=2) / total
+    chance = (counts.sum(axis=1) * counts.sum(axis=2)).sum(axis=1) / total**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (agreed - chance) / (1 - chance)
+
+
+def summarise_answers(y: np.ndarray, answers: Mapping[str, Sequence[np.ndarray]]) -> pd.DataFrame:
+    """Kappa and accuracy per feature set, the mean where there are several draws."""
+    rows = {}
+    for name, several in answers.items():
+        low, high = kappa_interval(y, several[0])
+        rows[name] = {
+            "kappa": float(np.mean([cohen_kappa_score(y, a) for a in several])),
+            "low": low,
+            "high": high,
+            "accuracy": float(np.mean([accuracy_score(y, a) for a in several])),
+            "epochs": len(y),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("features")
+
+
+def compare_answers(y: np.ndarray, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Kappa of each subset of sensors, and its lead over the best single sensor in it."""
+    rows = {}
+    kappa = {name: float(cohen_kappa_score(y, found)) for name, found in answers.items()}
+    for name, found in answers.items():
+        best = max(name.split(SEPARATOR), key=kappa.__getitem__)
+        low, high = kappa_interval(y, found, answers[best])
+        rows[name] = {
+            "kappa": kappa[name],
+            "best_single": best,
+            "difference": kappa[name] - kappa[best],
+            "low": low,
+            "high": high,
+            "falls_below": bool(high < 0),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("subset")
