@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.real_nights import as_markdown
+from benchmarks.evaluation.scores import as_markdown
 from benchmarks.wfdb_signals import read_signal
 from sleep2vec_sklearn import make_sleep_cohort
 from sleep2vec_sklearn.datasets.public.wfdb_annotations import (

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.evaluation.scores import as_markdown
 from benchmarks.paired_runs import paired_interval
 from benchmarks.psg_scores import EPOCH_METRICS, bootstrap_auroc
-from benchmarks.real_nights import as_markdown
 
 __all__ = ["outcome_table", "shown", "staging_table", "write_table"]
 

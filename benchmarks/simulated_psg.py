@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from benchmarks.evaluation.encoders import random_twin
 from benchmarks.psg_nights import MODALITIES, EncoderRows, Loss, prepare, simulated_psg
 from benchmarks.psg_scores import (
     Epochs,
@@ -35,7 +36,6 @@ from benchmarks.psg_scores import (
     score_subjects,
 )
 from benchmarks.psg_tables import outcome_table, staging_table, write_table
-from benchmarks.real_nights import random_twin
 from sleep2vec_sklearn import load_checkpoint
 from sleep2vec_sklearn.signals import Cohort
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.real_nights import as_markdown
+from benchmarks.evaluation.scores import as_markdown
 from benchmarks.realism_figures import draw_figures
 from benchmarks.realism_measures import effect_sizes, measure, transitions
 from benchmarks.realism_nights import NightView, real_nights, simulated_nights

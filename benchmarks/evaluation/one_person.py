@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from benchmarks.evaluation.questions import FIVE_STAGES
 from benchmarks.evaluation.subsets import SEPARATOR
 from sleep2vec_sklearn import read_recording
 from sleep2vec_sklearn.datasets.public import load_dreams
-from sleep2vec_sklearn.datasets.public.dreams import stages_by_majority
 from sleep2vec_sklearn.signals import Recording
 
 __all__ = ["NIGHTS", "OneNight", "compare_answers", "kappa_interval", "summarise_answers"]
@@ -69,34 +69,16 @@ def _sleep_edf(data: Path) -> OneNight:
     return OneNight(night, (epochs >= first) & (epochs <= last) & (night.stages >= 0))
 
 
-def _dreams_text(data: Path) -> OneNight:
-    night = load_dreams(data / "dreams")[0]
+def _dreams(excerpt: int, modalities: Sequence[str], data: Path) -> OneNight:
+    night = load_dreams(data / "dreams")[excerpt]
+    night = night.without(*(set(night) - set(modalities)))
     return OneNight(night, night.stages >= 0)
-
-
-def _dreams_edf(data: Path) -> OneNight:
-    folder = data / "dreams"
-    labels = np.loadtxt(folder / "Hypnogram_excerpt3.txt", skiprows=1).astype(int)
-    stages = stages_by_majority(labels)
-    read = read_recording(folder / "excerpt3.edf", hypnogram=False)
-    names = [name for name in ("eeg", "eog", "emg") if name in read]
-    signals = {name: (signal.values, signal.rate) for name, signal in read.read(names).items()}
-    duration = float(30 * len(stages))
-    night = Recording(
-        signals,
-        units={name: read.units[name] for name in names},
-        stages=stages,
-        duration=duration,
-        subject="excerpt3",
-        id="excerpt3",
-    )
-    return OneNight(night, stages >= 0)
 
 
 NIGHTS: Mapping[str, Callable[[Path], OneNight]] = {
     "SC4001": _sleep_edf,
-    "DREAMS excerpt 1": _dreams_text,
-    "DREAMS excerpt 3": _dreams_edf,
+    "DREAMS excerpt 1": partial(_dreams, 0, ("eeg",)),
+    "DREAMS excerpt 3": partial(_dreams, 1, ("eeg", "eog", "emg")),
 }
 
 

@@ -5,11 +5,10 @@ import json
 import sys
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from benchmarks import night, one_night
-from sleep2vec_sklearn import Recording, make_sleep_cohort
+from benchmarks import night
+from sleep2vec_sklearn import make_sleep_cohort
 from sleep2vec_sklearn.datasets import write_edf_cohort
 
 STEPS = {"read", "condition", "encode", "whole transform", "peak MiB", "MiB before", "rates"}
@@ -69,38 +68,3 @@ def test_a_file_given_is_measured_in_this_process(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["x", "--edf", "n.edf", "--checkpoint", "mine"])
     night.main()
     assert json.loads(capsys.readouterr().out) == {"edf": "n.edf", "name": "mine"}
-
-
-@pytest.fixture
-def probed(monkeypatch, tmp_path, checkpoint_path):
-    """Function of stages: what the probe of a night with them prints, and its epochs."""
-
-    def probe(stages):
-        rng = np.random.default_rng(0)
-        loud = np.repeat(1 + np.asarray(stages).clip(0), 3840)
-        values = 20 * loud * rng.standard_normal(len(loud))
-        recording = Recording({"eeg": (values, 128)}, stages=stages)
-        folder = tmp_path / "sleep-edfx" / "sleep-cassette"
-        folder.mkdir(parents=True)
-        (folder / "SC4001E0-PSG.edf").touch()
-        monkeypatch.setattr(one_night, "read_recording", lambda path: recording)
-        arguments = ["x", "--data", str(tmp_path), "--checkpoint", str(checkpoint_path)]
-        monkeypatch.setattr("sys.argv", arguments)
-        one_night.main()
-
-    return probe
-
-
-def test_one_night_is_probed_by_three_feature_sets(probed, capsys):
-    probed([*[0] * 10, *[2, 3, 2, 4, 0] * 8, *[0] * 10])
-    out = capsys.readouterr().out
-    names = [line.split(" | ")[0].strip("| ") for line in out.splitlines()[2:]]
-    assert names == ["small", "random weights", "tokenizers only"]
-    assert all(line.endswith("| 60 |") for line in out.splitlines()[2:])
-
-
-def test_long_wake_around_sleep_and_unscored_epochs_are_left_out(probed, capsys, monkeypatch):
-    monkeypatch.setattr(one_night, "EPOCHS_AROUND_SLEEP", 5)
-    probed([*[0] * 20, *[2, 3, -1, 4, 2] * 6, *[0] * 20])
-    rows = capsys.readouterr().out.splitlines()[2:]
-    assert all(line.endswith(f"| {5 + 30 - 6 + 5} |") for line in rows)
