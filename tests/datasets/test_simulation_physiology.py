@@ -240,12 +240,15 @@ def test_saturation_is_in_the_oximeters_steps_and_plausible(apneic):
     assert saturation.max() <= 100
 
 
-def test_the_wrist_is_still_in_most_of_sleep(nights):
+def test_the_wrist_is_still_in_most_of_sleep_and_moves_in_half_of_wake(nights):
+    site = dataclasses.replace(nights[0].site, counts_smoothing=0.0)
     for night in nights:
+        night = dataclasses.replace(night, site=site)
         counts = by_epoch(night, "actigraphy", 1).sum(axis=1)
         still = counts <= counts.max() * 1e-3
         asleep = night.true_stages > 0
-        assert still[asleep].mean() > 0.6
+        assert still[asleep].mean() > 0.8
+        assert 0.2 < still[~asleep].mean() < 0.8
         assert counts[~asleep].mean() > 5 * counts[asleep].mean()
 
 

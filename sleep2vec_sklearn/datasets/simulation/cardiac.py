@@ -3,8 +3,14 @@
 
 Heart rate is a sum of the subject's level, the night's slow decline, stage effects, fluctuations of
 several time scales whose size depends on the stage, surges with movements and arousals, and the
-cyclical variation of apneas. Beats are the points where its integral, with respiratory sinus
-arrhythmia, crosses whole numbers (integral pulse frequency modulation).
+cyclical variation of apneas. Half of a stage's effect comes some two minutes before the stage
+does (Bonnet and Arand, Electroencephalogr Clin Neurophysiol 102:390, 1997; Long et al., Appl Phys
+Lett 106:143702, 2015). Fluctuations with a long memory belong to wake and REM sleep; in NREM sleep
+little outlasts a breath (Bunde et al., Phys Rev Lett 85:3736, 2000).
+
+Beats are the points where its integral, with respiratory sinus arrhythmia, crosses whole numbers
+(integral pulse frequency modulation). Sizes of surges, waves and drifts, pooled over the night, are
+those of men in bed in MMASH (Rossi et al. 2020), a data set that encoders may be trained on.
 """
 
 from __future__ import annotations
@@ -12,8 +18,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
-from .night import CONTROL_RATE, Night, impulse_response, wandering
+from ...signals import EPOCH_SECONDS
+from .night import CONTROL_RATE, Night, impulse_response, oscillating, wandering
 from .respiration import breathe
 from .synthesis import place
 
@@ -21,10 +29,12 @@ __all__ = ["beat_times", "ecg", "ibi", "ppg"]
 
 # Standard deviations in beats per minute by stage (W, N1, N2, N3, R) and memory in seconds.
 _FLUCTUATIONS = (
-    (6, (2.0, 1.6, 0.9, 0.6, 1.2)),
-    (25, (2.2, 1.8, 0.9, 0.5, 1.6)),
-    (90, (2.8, 1.8, 0.9, 0.5, 1.7)),
+    (25, (2.0, 1.5, 0.75, 0.45, 1.4)),
+    (90, (1.8, 1.0, 0.35, 0.15, 1.1)),
+    (400, (1.8, 0.8, 0.25, 0.1, 1.2)),
 )
+_BLOOD_PRESSURE_WAVES = (2.3, 2.0, 1.6, 1.1, 1.7)
+_LEAD_SECONDS, _LEAD_BLUR_SECONDS = 120, 120
 _SINUS_ARRHYTHMIA = (0.018, 0.025, 0.033, 0.040, 0.018)
 
 
@@ -48,26 +58,48 @@ def heart_rate(night: Night, rng: np.random.Generator) -> np.ndarray:
     subject = night.subject
     n = night.n_control
     hours = np.arange(n) / CONTROL_RATE / 3600
-    decline = 5.0 * np.exp(-hours / 1.2) - 1.2 * np.exp(-0.5 * ((hours - 5.5) / 1.8) ** 2)
+    decline = 5.0 * np.exp(-hours / 1.2) - 1.2 * np.exp(-0.5 * ((hours - 4.7) / 1.6) ** 2)
     decline *= np.exp(0.4 * rng.standard_normal())
-    rate = subject.heart_rate + decline + night.by_stage(subject.stage_heart_rate, blur=25)
-    rate += 1.8 * wandering(rng, n, 1500 * CONTROL_RATE)
+    rate = subject.heart_rate + decline + 0.5 * night.by_stage(subject.stage_heart_rate, blur=25)
+    rate += 0.5 * _ahead_of_stage(night, subject.stage_heart_rate)
+    rate += _drift(night, rng)
     wild = subject.heart_variability**0.5
     for memory, spread in _FLUCTUATIONS:
         rate += wild * night.by_stage(spread, blur=20) * wandering(rng, n, memory * CONTROL_RATE)
+    waves = oscillating(rng, n, 0.095 / CONTROL_RATE, 15 * CONTROL_RATE)
+    rate += wild * night.by_stage(_BLOOD_PRESSURE_WAVES, blur=20) * waves
     rate += wild * _surges(night, rng)
     return np.clip(rate, 34, 170)
+
+
+def _drift(night: Night, rng) -> np.ndarray:
+    """Slow changes of level, more up than down: there is a floor to a resting heart."""
+    n_epochs = len(night.true_stages)
+    drift = gaussian_filter1d(wandering(rng, n_epochs, 60), 6, mode="nearest")
+    middle = (np.arange(n_epochs) + 0.5) * EPOCH_SECONDS
+    return np.interp(
+        np.arange(night.n_control) / CONTROL_RATE, middle, 7.5 * (np.exp(0.37 * drift) - 1.06)
+    )
+
+
+def _ahead_of_stage(night: Night, values) -> np.ndarray:
+    """One value per stage, smooth over minutes and early by as much."""
+    epochs = np.asarray(values, dtype=np.float64)[night.true_stages]
+    track = gaussian_filter1d(epochs, _LEAD_BLUR_SECONDS / EPOCH_SECONDS, mode="nearest")
+    middle = (np.arange(len(epochs)) + 0.5) * EPOCH_SECONDS - _LEAD_SECONDS
+    return np.interp(np.arange(night.n_control) / CONTROL_RATE, middle, track)
 
 
 def _surges(night: Night, rng) -> np.ndarray:
     n = night.n_control
     moves, arousals, events = night.movements, night.arousals, night.respiratory
-    size = np.clip(14 * moves.size**0.8 * np.exp(rng.normal(0, 0.5, len(moves))), 0, 50)
+    size = np.clip(18 * moves.size**0.6 * np.exp(rng.normal(0, 0.5, len(moves))), 0, 50)
     surge = impulse_response(moves.onset - 2, size, _surge(9, 5.0), n)
     # Restless minutes do not add up without bound: the reflex saturates.
     surge = 45 * np.tanh(surge / 45)
     size = 7 * np.exp(rng.normal(0, 0.4, len(arousals)))
-    surge += impulse_response(arousals.onset - 1, size, _surge(7, 4.0), n)
+    # The heart is some ten beats ahead of the cortex (Bonnet and Arand 1997).
+    surge += impulse_response(arousals.onset - 8, size, _surge(11, 4.0), n)
     slowing = 3.5 * np.exp(rng.normal(0, 0.3, len(events)))
     lengths = np.clip(events.duration, 10, 40)
     surge += impulse_response(events.onset + lengths * 0.3, -slowing, _surge(12, 3.0), n)
@@ -80,7 +112,7 @@ def _surge(peak: float, shape: float) -> np.ndarray:
     time = np.arange(1, 90 * CONTROL_RATE) / CONTROL_RATE
     rise = (time / peak * np.exp(1 - time / peak)) ** shape
     late = np.clip(time - 2 * peak, 0, None) / (2 * peak)
-    return (rise - 0.25 * late * np.exp(1 - late)).astype(np.float32)
+    return (rise - 0.12 * late * np.exp(1 - late)).astype(np.float32)
 
 
 def _with_ectopy(beats: np.ndarray, night: Night, rng) -> np.ndarray:
@@ -144,10 +176,24 @@ def ibi(night: Night, rate: float) -> np.ndarray:
     pulse = np.convolve(np.pad(pulse, (window, 0), mode="edge"), np.ones(window) / window, "valid")
     shown = np.cumsum(rng.integers(2, 9, night.duration // 2))
     shown = shown[shown < night.duration]
+    shown = shown[~_unread(night, rng)[shown]]
     noise = rng.normal(0, 0.4, len(shown)) * (
         1 + 0.5 * night.by_stage((3, 1, 0, 0, 0.5))[shown * 4]
     )
     return np.interp(times, shown, np.round(pulse[shown] + noise)).astype(np.float32)
+
+
+def _unread(night: Night, rng) -> np.ndarray:
+    """Seconds at which the watch finds no pulse, because the wrist moves."""
+    large = night.movements.onset[night.movements.size > 0.6]
+    lost = large[rng.random(len(large)) < 0.3].astype(int)
+    edges = np.zeros(night.duration + 1)
+    np.add.at(edges, lost, 1)
+    ends = lost + 5 + rng.exponential(30, len(lost)).astype(int)
+    np.add.at(edges, np.minimum(ends, night.duration), -1)
+    unread = np.cumsum(edges[:-1]) > 0
+    unread[:10] = False
+    return unread
 
 
 def ppg(night: Night, rate: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from .night import Night
 __all__ = ["actigraphy"]
 
 _THRESHOLD = 0.08
+_SATURATION = 4.0
 
 
 def actigraphy(night: Night, rate: float) -> np.ndarray:
@@ -23,7 +24,7 @@ def actigraphy(night: Night, rate: float) -> np.ndarray:
     rng = night.stream("actigraphy")
     seconds = np.zeros(night.duration + 64)
     moves = night.movements
-    strength = moves.size * np.exp(rng.normal(0, 0.6, len(moves)))
+    strength = moves.size * np.exp(rng.normal(0, 0.4, len(moves)))
     strength[rng.random(len(moves)) < 0.15] = 0
     length = np.maximum(np.ceil(moves.duration).astype(int), 1)
     index = np.repeat(moves.onset.astype(int), length)
@@ -32,7 +33,7 @@ def actigraphy(night: Night, rate: float) -> np.ndarray:
     vigour = np.repeat(strength, length) * rng.gamma(1.5, 1 / 1.5, len(index))
     np.add.at(seconds, np.minimum(index, len(seconds) - 1), vigour)
     seconds = seconds[: night.duration]
-    seconds = np.where(seconds > _THRESHOLD, seconds, 0)
+    seconds = np.where(seconds > _THRESHOLD, seconds / (1 + seconds / _SATURATION), 0)
     site = night.site
     period = round(1 / rate)
     if period > 1:

@@ -21,14 +21,23 @@ from .respiratory_events import RespiratoryEvents, draw_respiratory_events
 from .sites import Site
 from .subjects import Subject
 
-__all__ = ["CONTROL_RATE", "Bursts", "Night", "draw_night", "impulse_response", "wandering"]
+__all__ = [
+    "CONTROL_RATE",
+    "Bursts",
+    "Night",
+    "draw_night",
+    "impulse_response",
+    "oscillating",
+    "wandering",
+]
 
 CONTROL_RATE = 4
 """Samples per second of the latent signals that sensors share."""
 
 _W, _N1, _N2, _N3, _R = range(5)
 _AROUSALS_PER_HOUR = np.array([0.0, 18.0, 9.0, 2.5, 7.0])
-_MOVE_ON_AROUSAL = np.array([0.0, 0.35, 0.3, 0.35, 0.25])
+_MOVE_ON_AROUSAL = np.array([0.0, 0.45, 0.40, 0.45, 0.35])
+_MORE_MOVES = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +165,13 @@ def _draw_movements(subject, stages, arousals, rng) -> Bursts:
     turning = np.where(stages[changes] == _W, 0.75, 0.05)
     turning = np.where(np.isin(stages[changes - 1], (_N3, _R)), turning + 0.15, turning)
     turns = changes[rng.random(len(changes)) < turning] * EPOCH_SECONDS
-    aroused = arousals.onset[
-        rng.random(len(arousals)) < _MOVE_ON_AROUSAL[_at(stages, arousals.onset)]
-    ]
+    # Restless spells of some ten minutes.
+    restless = np.exp(0.6 * wandering(rng, n, 20) - 0.18)
+    chance = _at(_MOVE_ON_AROUSAL[stages] * restless, arousals.onset)
+    aroused = arousals.onset[rng.random(len(arousals)) < chance]
+    turns, aroused = (_in_bouts(times, n, rng) for times in (turns, aroused))
     twitches = np.flatnonzero((stages == _R) & (rng.random(n) < 0.10)) * EPOCH_SECONDS
-    groups = [(in_wake, 0.0, 0.9, 7.0), (turns, 0.3, 0.6, 9.0), (aroused, -1.3, 0.8, 4.0)]
+    groups = [(in_wake, 0.0, 0.7, 8.0), (turns, 0.3, 0.6, 9.0), (aroused, -0.5, 0.7, 5.0)]
     groups.append((twitches + rng.uniform(0, EPOCH_SECONDS, len(twitches)), -2.5, 0.6, 1.5))
     onset = np.concatenate([group[0] for group in groups])
     size = np.concatenate([np.exp(rng.normal(mu, sd, len(t))) for t, mu, sd, _ in groups])
@@ -170,8 +181,15 @@ def _draw_movements(subject, stages, arousals, rng) -> Bursts:
     return Bursts(onset[order], np.clip(duration[order], 0.5, 40), size[order])
 
 
-def _at(stages: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    return stages[np.minimum((seconds // EPOCH_SECONDS).astype(int), len(stages) - 1)]
+def _in_bouts(times: np.ndarray, n_epochs: int, rng) -> np.ndarray:
+    """Movements seldom come alone: each is followed by some more within a minute or two."""
+    more = np.repeat(times, rng.geometric(1 / (1 + _MORE_MOVES), len(times)) - 1)
+    more = more + rng.exponential(40, len(more))
+    return np.concatenate([times, more[more < (n_epochs - 1) * EPOCH_SECONDS]])
+
+
+def _at(epochs: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    return epochs[np.minimum((seconds // EPOCH_SECONDS).astype(int), len(epochs) - 1)]
 
 
 def wandering(rng: np.random.Generator, n: int, memory: float) -> np.ndarray:
@@ -181,6 +199,15 @@ def wandering(rng: np.random.Generator, n: int, memory: float) -> np.ndarray:
     start = np.array([keep * rng.standard_normal()], dtype=np.float32)
     innovation = np.float32(np.sqrt(1 - keep**2))
     return lfilter([innovation], np.array([1, -keep], np.float32), noise, zi=start)[0]
+
+
+def oscillating(rng: np.random.Generator, n: int, frequency: float, memory: float) -> np.ndarray:
+    """Noise of unit variance that swings with ``frequency`` (turns per sample)."""
+    keep, angle = np.exp(-1 / memory), 2 * np.pi * frequency
+    square = keep**2
+    variance = (1 + square) / ((1 - square) * (1 + square**2 - 2 * square * np.cos(2 * angle)))
+    noise = rng.standard_normal(n).astype(np.float32)
+    return lfilter([1 / np.sqrt(variance)], [1, -2 * keep * np.cos(angle), square], noise)
 
 
 def impulse_response(

@@ -71,7 +71,7 @@ def draw_respiratory_events(
     asleep = stages > 0
     relative /= max(relative[asleep].mean() if asleep.any() else 1.0, 1e-9)
     severity = subject.ahi * np.exp(rng.normal(0, 0.25))
-    chance = 1 - np.exp(-relative * severity / 120 * 1.15)
+    chance = 1 - np.exp(-relative * severity / 120 * 1.3)
     epochs = np.flatnonzero(rng.random(len(stages)) < chance)
     epochs = epochs[epochs < len(stages) - 2]
     onset = epochs * EPOCH_SECONDS + rng.uniform(0, 15, len(epochs))

@@ -14,7 +14,7 @@ from .sensors import Failure, record
 
 __all__ = ["SIMULATION_REVISION", "SimulatedSource"]
 
-SIMULATION_REVISION = 4
+SIMULATION_REVISION = 5
 """Part of every fingerprint; raised when a change alters the samples of a seed."""
 
 
