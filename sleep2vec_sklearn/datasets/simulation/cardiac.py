@@ -29,9 +29,9 @@ __all__ = ["beat_times", "ecg", "ibi", "ppg"]
 
 # Standard deviations in beats per minute by stage (W, N1, N2, N3, R) and memory in seconds.
 _FLUCTUATIONS = (
-    (25, (2.0, 1.5, 0.75, 0.45, 1.4)),
-    (90, (1.8, 1.0, 0.35, 0.15, 1.1)),
-    (400, (1.8, 0.8, 0.25, 0.1, 1.2)),
+    (25, (2.0, 1.5, 0.75, 0.45, 1.6)),
+    (90, (1.8, 1.0, 0.35, 0.15, 1.6)),
+    (400, (1.8, 0.8, 0.25, 0.1, 1.7)),
 )
 _BLOOD_PRESSURE_WAVES = (2.3, 2.0, 1.6, 1.1, 1.7)
 _LEAD_SECONDS, _LEAD_BLUR_SECONDS = 120, 120

@@ -66,6 +66,7 @@ def draw_respiratory_events(
     """
     by_stage = np.array([0.0, 1.2, 1.0, 0.25, subject.rem_apnea])
     clusters = gaussian_filter1d(rng.standard_normal(len(stages)), 12, mode="wrap")
+    clusters -= clusters.mean()
     clusters = np.exp(1.2 * clusters / max(clusters.std(), 1e-9))
     relative = by_stage[stages] * clusters
     asleep = stages > 0
