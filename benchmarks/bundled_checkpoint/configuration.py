@@ -15,7 +15,7 @@ from sleep2vec_sklearn.model.config import (
 from sleep2vec_sklearn.signals import EPOCH_SECONDS, MODALITIES
 
 TOKEN_SIZE = 128
-STEPS = 3000
+STEPS = 1800
 REAL_SHARE = 0.4
 WEARABLE = {"ibi", "actigraphy"}
 
@@ -31,7 +31,7 @@ def mini_config(**changes) -> EncoderConfig:
         # Masking regularises enough at this size, and dropout in attention doubles a step's time.
         dropout=0.0,
         projection=ProjectionConfig(hidden_size=128, out_size=64),
-        context_epochs=120,
+        context_epochs=240,
     )
     return replace(config, **changes)
 
@@ -43,7 +43,8 @@ def make_pretrainer(seed: int, state_dir, steps: int | None = None) -> Sleep2Vec
         init=config,
         context_epochs=config.context_epochs,
         objective="info_nce",
-        max_shift=config.context_epochs // 2,
+        max_shift=60,
+        batch_size=32,
         sensor_loss=0.3,
         prediction=1.0,
         noise=0.2,

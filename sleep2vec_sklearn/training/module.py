@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -68,7 +68,6 @@ class PretrainingModule(nn.Module):
         statistics: Statistics,
         *,
         foretell: bool = False,
-        scales: Sequence[int] = (1,),
         noise: float = 0.0,
         offset: float = 0.0,
         seed: int = 0,
@@ -77,7 +76,6 @@ class PretrainingModule(nn.Module):
         self.network = network
         self.reads_features = {n: contents[n].kind == "features" for n in statistics}
         self.noise, self.offset = noise, offset
-        self.scales = tuple(scales)
         self.readers = nn.ModuleDict()
         for name, (mean, std) in statistics.items():
             self.register_buffer(f"mean_{name}", mean, persistent=False)
@@ -86,9 +84,7 @@ class PretrainingModule(nn.Module):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(seed)
                 for name, (mean, _) in statistics.items():
-                    self.readers[name] = nn.Linear(
-                        network.config.hidden_size, len(mean) * len(self.scales)
-                    )
+                    self.readers[name] = nn.Linear(network.config.hidden_size, len(mean))
 
     def forward(self, batch: PairBatch) -> EncodedPair:
         """Encode both views of a batch."""
@@ -151,47 +147,25 @@ class PretrainingModule(nn.Module):
         nothing = hidden[0].new_zeros((), dtype=torch.float32)
         if not self.readers:
             return nothing, nothing
-        targets = [self._targets(view, batch.rows) for view in batch.views]
         whole = slice(None)
         own = sum(
-            self._error(h, target, view, whole, batch.rows)
-            for h, target, view in zip(hidden, targets, batch.views, strict=True)
+            self._error(h[:, whole], view, whole, batch.rows)
+            for h, view in zip(hidden, batch.views, strict=True)
         )
         spans = batch.spans
         other = sum(
-            self._error(hidden[a][:, spans[a]], targets[b], batch.views[b], spans[b], batch.rows)
+            self._error(hidden[a][:, spans[a]], batch.views[b], spans[b], batch.rows)
             for a, b in ((0, 1), (1, 0))
         )
         return own, other
 
-    def _targets(self, view: View, rows: slice) -> Tensor:
-        """Standardised columns [b, L, width], and their means around each epoch beside them."""
-        mean, std = (getattr(self, f"{part}_{view.name}") for part in ("mean", "std"))
-        columns = ((view.values - mean) / std).clamp(-_TARGET_CLIP, _TARGET_CLIP)
-        valid = view.valid[rows]
-        return torch.cat([moving_mean(columns, valid, n) for n in self.scales], dim=-1)
-
-    def _error(
-        self, hidden: Tensor, targets: Tensor, view: View, span: slice, rows: slice
-    ) -> Tensor:
+    def _error(self, hidden: Tensor, view: View, span: slice, rows: slice) -> Tensor:
         """Mean Huber loss over the valid epochs of all rows, this process's part of it."""
-        target, valid = targets[:, span], view.valid[:, span]
+        mean, std = (getattr(self, f"{part}_{view.name}") for part in ("mean", "std"))
+        target = ((view.values[:, span] - mean) / std).clamp(-_TARGET_CLIP, _TARGET_CLIP)
+        valid = view.valid[:, span]
         error = smooth_l1_loss(self.readers[view.name](hidden).float(), target, reduction="none")
         return (error.mean(dim=-1) * valid[rows]).sum() / valid.sum().clamp_min(1)
-
-
-def moving_mean(columns: Tensor, valid: Tensor, width: int) -> Tensor:
-    """Mean over the valid ones of ``width`` epochs around each, [b, L, C]; fewer at the ends."""
-    if width == 1:
-        return columns
-    length = columns.shape[1]
-    place = torch.arange(length, device=columns.device)
-    begin = (place - width // 2).clamp_min(0)
-    end = (place + width // 2 + 1).clamp_max(length)
-    counted = torch.cat([columns * valid[..., None], valid[..., None].to(columns)], dim=-1)
-    sums = torch.nn.functional.pad(counted.cumsum(dim=1), (0, 0, 1, 0))
-    total = sums[:, end] - sums[:, begin]
-    return total[..., :-1] / total[..., -1:].clamp_min(1)
 
 
 class Objective(nn.Module):

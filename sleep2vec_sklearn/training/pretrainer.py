@@ -174,7 +174,6 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         sensor_loss=0.0,
         max_shift=0,
         prediction=0.0,
-        prediction_scales=(1,),
         noise=0.0,
         offset=0.0,
         pair_shares=None,
@@ -226,7 +225,6 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         self.sensor_loss = sensor_loss
         self.max_shift = max_shift
         self.prediction = prediction
-        self.prediction_scales = prediction_scales
         self.noise = noise
         self.offset = offset
         self.pair_shares = pair_shares

@@ -143,7 +143,6 @@ class Run:
             material.store.contents,
             statistics,
             foretell=p.prediction > 0,
-            scales=p.prediction_scales,
             noise=p.noise,
             offset=p.offset,
             seed=self.seed,

@@ -75,7 +75,7 @@ def test_the_card_counts_what_was_seen():
 
 def test_the_script_trains_and_goes_on_from_its_state(monkeypatch, tmp_path, capsys):
     config = configuration.mini_config(
-        n_layers=1, hidden_size=16, intermediate_size=16, context_epochs=8
+        n_layers=1, hidden_size=16, intermediate_size=16, context_epochs=61
     )
     for module in (configuration, pretrain):
         monkeypatch.setattr(module, "mini_config", lambda: config)
