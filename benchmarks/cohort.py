@@ -70,7 +70,7 @@ def measure(folder: Path, n_nights: int, size: str) -> dict:
     """Stream the nights through a transform, or through the engine for the dense size."""
     from sleep2vec_sklearn import Sleep2VecTransformer, read_cohort
 
-    nights = read_cohort(folder)
+    nights = read_cohort(folder, derive=False)
     recordings = [nights[k % len(nights)] for k in range(n_nights)]
     if size == "dense":
         return measure_waiting(recordings)

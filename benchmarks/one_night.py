@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="sleep2vec-mini")
     options = parser.parse_args()
     folder = options.data / "sleep-edfx" / "sleep-cassette"
-    night = read_recording(next(folder.glob("SC4001*-PSG.edf")))
+    night = read_recording(next(folder.glob("SC4001*-PSG.edf")), derive=False)
     sleep = np.flatnonzero(night.stages > SleepStage.W)
     epochs = EpochSequence([night])
     epochs = epochs[max(sleep[0] - EPOCHS_AROUND_SLEEP, 0) : sleep[-1] + EPOCHS_AROUND_SLEEP + 1]

@@ -74,7 +74,7 @@ def time_preparation(edf: Path, place: Path, content: str, n_jobs: int) -> float
     for path in edf.rglob("*.edf"):
         # a file that changed is hashed again, as in a session of its own
         os.utime(path)
-    nights = read_cohort(edf, verbose=0)
+    nights = read_cohort(edf, derive=False, verbose=0)
     Parallel(n_jobs=n_jobs)(delayed(_warm_up)() for _ in range(n_jobs))
     started = time.perf_counter()
     prepare_cohort(nights, place, content=content, modalities=MODALITIES, n_jobs=n_jobs)

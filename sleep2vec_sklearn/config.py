@@ -36,6 +36,7 @@ _PACKAGES = (
     "edfio",
     "mne",
     "skorch",
+    "sleepecg",
     "matplotlib",
 )
 

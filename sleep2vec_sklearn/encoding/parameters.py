@@ -58,7 +58,13 @@ def choose_modalities(transformer, config, given: EncoderInput, stacklevel: int)
                 f"{', '.join(supported)}. Choose at least one of these."
             )
         return chosen
-    found = {name for recording in given.recordings for name in recording.modalities}
+    # what a reader derived unasked is no loss of the user's
+    found = {
+        name
+        for recording in given.recordings
+        for name in recording.modalities
+        if name not in recording.derived
+    }
     ignored = [name for name in MODALITIES if name in found and name not in supported]
     if ignored:
         warnings.warn(

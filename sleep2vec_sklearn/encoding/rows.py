@@ -81,9 +81,11 @@ class RowCollector:
         if night.error is not None:
             self._failures.append(str(night.error))
             return
-        if night.left_out:
-            where = self._given.places[night.position]
-            self._left_out.append(f"{where}: {', '.join(night.left_out)}")
+        derived = self._given.recordings[night.position].derived
+        # beats that are not found in a lead are no sensor that is off
+        off = [name for name in night.left_out if name not in derived]
+        if off:
+            self._left_out.append(f"{self._given.places[night.position]}: {', '.join(off)}")
         rows = self._given.rows[night.position]
         if night.rows is None:
             epochs = self._given.epochs

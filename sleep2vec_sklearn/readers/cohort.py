@@ -30,6 +30,7 @@ def read_cohort(
     on_error: str = "warn",
     modalities: Sequence[str] | None = None,
     channels: Mapping | None = None,
+    derive: bool = True,
     n_jobs: int | None = None,
     verbose: int = 1,
 ) -> Cohort:
@@ -52,7 +53,7 @@ def read_cohort(
     on_error : {"warn", "raise"}, default="warn"
         What to do with a night that cannot be read: leave it out, list it in ``failures`` and warn
         once for all of them; or raise.
-    modalities, channels : optional
+    modalities, channels, derive : optional
         As in :func:`read_recording`, for all nights.
     n_jobs : int, optional
         Threads that read headers.
@@ -74,7 +75,7 @@ def read_cohort(
     table = _table_of(source, pattern)
     if metadata is not None:
         table = _join(table, metadata)
-    options = {"modalities": modalities, "channels": channels}
+    options = {"modalities": modalities, "channels": channels, "derive": derive}
     results = _read_all(table, options, n_jobs, verbose)
     failures = [result for result in results if isinstance(result, tuple)]
     if failures and on_error == "raise":

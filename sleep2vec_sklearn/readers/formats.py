@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ReadError
+from ..signals import SignalLayout, get_modality, list_modalities
+from .derived import SERIES_RATE, DerivedSource, choose_recipes, sources_of
 from .edf import EdfSource, list_edf_channels
 from .header import read_header
 from .mne import MNE_SUFFIXES, MneSource, list_mne_channels
@@ -23,9 +25,23 @@ SUFFIXES = (*_EDF_SUFFIXES, ".npz", *MNE_SUFFIXES)
 
 
 def open_source(
-    path: Path, modalities: Sequence[str] | None = None, channels: Mapping | None = None
-) -> EdfSource | NpzSource | MneSource:
+    path: Path,
+    modalities: Sequence[str] | None = None,
+    channels: Mapping | None = None,
+    derive: bool = True,
+) -> EdfSource | NpzSource | MneSource | DerivedSource:
     """Open a recording with the reader its suffix asks for.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    modalities : sequence of str, optional
+        Only these.
+    channels : mapping, optional
+        Modality to channel, or to None to leave it out, be it in the file or derived.
+    derive : bool, default=True
+        Add the modalities that the file's sensors imply.
 
     Raises
     ------
@@ -34,6 +50,23 @@ def open_source(
     """
     if not path.exists():
         raise ReadError(f"{path}: no such file. Check the path.")
+    if not derive:
+        return _open(path, modalities, channels)
+    wanted = None if modalities is None else list_modalities(modalities)
+    source = _open(path, None if wanted is None else sources_of(wanted), channels)
+    recipes = choose_recipes(source.layout, _left_out(wanted, channels))
+    if recipes:
+        return DerivedSource(source, recipes, wanted)
+    return source if wanted is None else _open(path, wanted, channels)
+
+
+def _left_out(wanted: list[str] | None, channels: Mapping | None) -> list[str]:
+    given = {get_modality(name).name for name in channels or {}}
+    unwanted = [] if wanted is None else [n for n in list_modalities(None) if n not in wanted]
+    return [*given, *unwanted]
+
+
+def _open(path: Path, modalities, channels) -> EdfSource | NpzSource | MneSource:
     suffix = path.suffix.lower()
     if suffix in _EDF_SUFFIXES:
         return EdfSource(path, modalities=modalities, channels=channels)
@@ -61,6 +94,9 @@ class ChannelTable(pd.DataFrame):
 def describe_channels(path) -> pd.DataFrame:
     """List the channels of a recording and what the library makes of each.
 
+    Rows for modalities that are derived from a channel follow those of the file; their label is
+    the channel's, with "derived" in brackets.
+
     Parameters
     ----------
     path : path-like
@@ -82,7 +118,8 @@ def describe_channels(path) -> pd.DataFrame:
     if not path.exists():
         raise ReadError(f"{path}: no such file. Check the path.")
     if suffix == ".npz":
-        return ChannelTable(describe_arrays(path), columns=_COLUMNS)
+        rows = describe_arrays(path)
+        return ChannelTable([*rows, *_derived_rows(rows)], columns=_COLUMNS)
     edf = suffix in _EDF_SUFFIXES
     channels = list_edf_channels(read_header(path)) if edf else list_mne_channels(path)
     montage = pick_montage(channels, where=str(path), strict=False)
@@ -90,4 +127,21 @@ def describe_channels(path) -> pd.DataFrame:
         (channel.label, modality or "", channel.rate, channel.dimension, used, why)
         for channel, (modality, used, why) in zip(channels, montage.reasons, strict=True)
     ]
-    return ChannelTable(rows, columns=_COLUMNS)
+    return ChannelTable([*rows, *_derived_rows(rows)], columns=_COLUMNS)
+
+
+def _derived_rows(rows: Sequence[tuple]) -> list[tuple]:
+    """Rows of what read_recording derives by default."""
+    used = {row[1]: row for row in rows if row[4]}
+    layout = {name: SignalLayout(row[2], "", 0) for name, row in used.items() if name}
+    return [
+        (
+            f"{used[recipe.source][0]} (derived)",
+            name,
+            SERIES_RATE,
+            get_modality(name).unit,
+            True,
+            f"derived from {recipe.source}: {recipe.how}",
+        )
+        for name, recipe in choose_recipes(layout).items()
+    ]

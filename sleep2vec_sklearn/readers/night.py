@@ -32,6 +32,7 @@ def read_recording(
     subject=None,
     metadata: Mapping | None = None,
     id: str | None = None,
+    derive: bool = True,
     on_error: str = "raise",
 ) -> Recording | None:
     """Read a night from a file; its samples are read when they are used.
@@ -59,6 +60,11 @@ def read_recording(
         Added to the age and sex of the header, over which it has precedence.
     id : str, optional
         Name of the recording; the file's stem by default. Never the patient's name.
+    derive : bool, default=True
+        Where the file does not hold them, derive ``ibi`` from the ECG or PPG, and ``resp`` from a
+        belt, the airflow or the ECG. Nothing is computed before the modality is used, and
+        ``Recording.derived`` names them. They are not independent of their sources. A modality
+        alone is left out with ``channels={"resp": None}``.
     on_error : {"raise", "warn"}, default="raise"
         Raise, or warn and return None.
 
@@ -85,7 +91,7 @@ def read_recording(
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
     path = Path(path)
     try:
-        source = open_source(path, modalities, channels)
+        source = open_source(path, modalities, channels, derive)
         scoring, origin, notes = _find_scoring(path, hypnogram, source)
         return _assemble(path, source, scoring, origin, notes, subject, metadata, id)
     except (Sleep2VecError, OSError) as error:

@@ -239,6 +239,12 @@ class Recording(Mapping):
         return {name: self._source.layout[name].unit for name in self.modalities}
 
     @property
+    def derived(self) -> tuple[str, ...]:
+        """Modalities that the reader made from others, such as ``ibi`` from an ECG."""
+        made = getattr(self._source, "derived", ())
+        return tuple(name for name in self.modalities if name in made)
+
+    @property
     def fingerprint(self) -> str:
         """Hex sha256 of the samples, or of the file and settings they are read with."""
         return self._source.fingerprint()

@@ -75,7 +75,8 @@ class SignalSource(Protocol):
     A source may have one more method, ``signal_fingerprint(name) -> str``: hex sha256 of what the
     samples of one modality depend on, without the other modalities that happen to be read. Tokens
     are kept by it. Without it, they are kept by :meth:`fingerprint`. A source that has to read
-    files for its fingerprints has one more attribute, ``files``: their paths.
+    files for its fingerprints has one more attribute, ``files``: their paths. One that makes
+    modalities from others names them in ``derived``.
     """
 
     @property

@@ -8,11 +8,13 @@ from datetime import datetime
 import numpy as np
 import pytest
 
+from sleep2vec_sklearn import datasets
 from sleep2vec_sklearn.datasets.public import (
     load_apnea_ecg,
     load_dreams,
     load_mmash,
     load_sleep_accel,
+    load_sleep_edf,
     load_slpdb,
     load_ucddb,
 )
@@ -25,6 +27,7 @@ LOADERS = [
     load_dreams,
     load_mmash,
     load_sleep_accel,
+    load_sleep_edf,
     load_slpdb,
     load_ucddb,
 ]
@@ -48,6 +51,11 @@ def annotation_bytes(marks):
             raw = text.encode()
             data += struct.pack("<H", 63 << 10 | len(raw)) + raw + b"\0" * (len(raw) % 2)
     return data + b"\0\0"
+
+
+def test_every_loader_is_a_name_of_the_room_of_data_sets():
+    assert {load.__name__ for load in LOADERS} <= set(datasets.__all__)
+    assert all(getattr(datasets, load.__name__) is load for load in LOADERS)
 
 
 @pytest.mark.parametrize("load", LOADERS)
@@ -144,6 +152,19 @@ def test_mmash_day_keeps_its_clock_and_gaps(tmp_path, packed):
     np.testing.assert_allclose(day["ibi"][: 4 * 195], 1.0)
 
 
+def test_mmash_bodies_are_metadata_and_zero_is_not_an_age(tmp_path):
+    write_day(tmp_path, packed=False)
+    assert "age" not in load_mmash(tmp_path)[0].metadata
+    info = tmp_path / "user_3" / "user_info.csv"
+    write(info, ",Gender,Weight,Height,Age\n0,M,65,169,0\n")
+    person = load_mmash(tmp_path)[0].metadata
+    assert (person["sex"], person["weight"], person["height"]) == ("M", 65, 169)
+    assert np.isnan(person["age"])
+    write(info, "nothing\n")
+    with pytest.raises(ReadError, match=r"user_info\.csv cannot be read"):
+        load_mmash(tmp_path)
+
+
 def test_mmash_second_day_of_minus_29_follows_the_first(tmp_path):
     write_day(tmp_path, packed=True, second_day=-29)
     (day,) = load_mmash(tmp_path)
@@ -219,7 +240,7 @@ def test_slpdb_parts_of_a_night_share_their_subject(tmp_path):
     night = cohort[0]
     assert night.stages.tolist() == [0, 1, 2, 3, 4, -1]
     assert night.start == datetime(1989, 1, 19, 23, 7)
-    assert dict(night.metadata) == {"age": 44.0, "sex": "M", "weight": 89.0}
+    assert dict(night.metadata) == {"site": "slpdb", "age": 44.0, "sex": "M", "weight": 89.0}
     assert (
         night.events["type"].tolist()
         == ["hypopnea", *["leg_movement"] * 2] + ["obstructive_apnea"] * 2
@@ -316,7 +337,7 @@ def test_ucddb_without_its_table_warns_and_goes_on(tmp_path):
     with pytest.warns(RecordingWarning, match="SubjectDetails.csv"):
         (night,) = load_ucddb(tmp_path)
     assert night.events is None
-    assert dict(night.metadata) == {}
+    assert dict(night.metadata) == {"site": "ucddb"}
 
 
 def test_dreams_excerpt_takes_its_rate_from_the_labels(tmp_path):

@@ -209,8 +209,8 @@ def test_people_with_any_other_body_are_other_people(tmp_path, change):
 def test_columns_of_the_table_keep_their_names(tmp_path):
     (night,) = apnea_ecg(tmp_path, {"x07": {"ai": 12.5, "hi": 57.1, "ahi": 69.6, "sex": "F"}})
     assert dict(night.metadata) == {
-        "apnea_index": 12.5, "hypopnea_index": 57.1, "ahi": 69.6, "age": 51, "sex": "F",
-        "height": 175, "weight": 102,
+        "site": "apnea-ecg", "apnea_index": 12.5, "hypopnea_index": 57.1, "ahi": 69.6,
+        "age": 51, "sex": "F", "height": 175, "weight": 102,
     }  # fmt: skip
 
 
@@ -234,3 +234,10 @@ def test_a_record_without_its_beats_is_named(tmp_path):
     (tmp_path / "c01.qrs").unlink()
     with pytest.raises(ReadError, match=r"c01\.qrs cannot be read"):
         load_apnea_ecg(tmp_path)
+
+
+def test_other_records_of_the_same_night_are_passed_over(tmp_path):
+    apnea_ecg(tmp_path, {"a01": {}})
+    for name in ("a01r", "a01er"):
+        (tmp_path / f"{name}.apn").write_bytes((tmp_path / "a01.apn").read_bytes())
+    assert [night.id for night in load_apnea_ecg(tmp_path)] == ["a01"]

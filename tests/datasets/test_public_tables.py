@@ -138,7 +138,9 @@ def test_every_stay_in_bed_is_an_event_and_lights_span_them(tmp_path):
     assert found.events["onset"].tolist() == [3600, 6 * 3600]
     assert found.events["duration"].tolist() == [4 * 3600, 2 * 3600]
     assert found.lights == (3600, 8 * 3600)
-    assert dict(found.metadata) == {"in_bed_min": 360, "sleep_min": 300}
+    assert dict(found.metadata) == {
+        "site": "mmash", "sex": "M", "in_bed_min": 360, "sleep_min": 300,
+    }  # fmt: skip
 
 
 def test_a_morning_with_the_evenings_date_is_the_next_morning(tmp_path):
@@ -183,7 +185,9 @@ def test_stored_integers_are_scaled_and_stand_at_their_epoch(tmp_path):
 
 def test_a_person_is_found_by_the_study_number(tmp_path):
     night = dublin(tmp_path)
-    assert dict(night.metadata) == {"age": 54, "sex": "M", "bmi": 33.9, "ahi": 23, "epworth": 16}
+    assert dict(night.metadata) == {
+        "site": "ucddb", "age": 54, "sex": "M", "bmi": 33.9, "ahi": 23, "epworth": 16,
+    }  # fmt: skip
     assert night.start == datetime(1970, 1, 1, 23, 59, 30)
     assert (night.units["eeg"], night.rates["eeg"]) == ("mV", 128)
 

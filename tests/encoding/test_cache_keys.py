@@ -116,22 +116,24 @@ def test_keys_differ_in_every_part():
 def test_a_part_of_a_file_is_found_as_of_the_whole(encode, encodes, noise, tmp_path):
     path = tmp_path / "night.npz"
     np.savez(path, ecg=noise("ecg")[0], ibi=noise("ibi")[0])
-    encode(read_recording(path))
+    encode(read_recording(path, derive=False))
     encode(read_recording(path, modalities=["ibi"]))
-    encode(read_recording(path).without("ibi"))
+    encode(read_recording(path, derive=False).without("ibi"))
     assert encodes == ["ecg", "ibi"]
     np.savez(path, ecg=noise("ecg")[0], ibi=noise("ibi", seed=1)[0])
-    encode(read_recording(path))
+    encode(read_recording(path, derive=False))
     assert len(encodes) == 4
 
 
 def test_a_hit_on_a_file_reads_no_signal(encode, noise, tmp_path, monkeypatch):
     path = tmp_path / "night.npz"
     np.savez(path, ecg=noise("ecg")[0], ibi=noise("ibi")[0])
-    row = encode(read_recording(path), cache=tmp_path / "cache")
+    row = encode(read_recording(path, derive=False), cache=tmp_path / "cache")
     MEMORY_CACHE.clear()
     monkeypatch.setattr(NpzSource, "read", lambda *_: pytest.fail("read"))
-    np.testing.assert_array_equal(encode(read_recording(path), cache=tmp_path / "cache"), row)
+    np.testing.assert_array_equal(
+        encode(read_recording(path, derive=False), cache=tmp_path / "cache"), row
+    )
 
 
 def test_a_source_without_prints_of_signals_is_found_by_its_own(

@@ -35,7 +35,7 @@ def night(tmp_path):
 
 def test_other_formats_are_read_through_mne(night):
     path, data = night
-    recording = read_recording(path)
+    recording = read_recording(path, derive=False)
     assert recording.modalities == ("eeg", "eog", "ecg", "spo2")
     assert recording.units["eeg"] == "V"
     assert recording.stages.tolist() == [0, 2, 4, 4]
@@ -62,7 +62,7 @@ def test_no_name_is_kept_and_a_recording_survives_pickling(night):
     raw = pickle.dumps(recording)
     assert b"Mustermann" not in raw
     assert pickle.loads(raw).fingerprint == recording.fingerprint
-    assert describe_channels(night[0])["used"].sum() == 5
+    assert describe_channels(night[0]).query("used")["label"].str.endswith("(derived)").sum() == 2
 
 
 def test_a_file_mne_cannot_read_is_named(tmp_path):

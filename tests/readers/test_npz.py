@@ -36,7 +36,7 @@ def night(tmp_path):
 
 
 def test_the_authors_layout_is_read(night):
-    recording = read_recording(night)
+    recording = read_recording(night, derive=False)
     assert recording.modalities == ("eeg", "airflow", "ibi", "actigraphy")
     assert recording.rates == {"eeg": 128, "airflow": 4, "ibi": 4, "actigraphy": 32}
     assert recording.units["actigraphy"] == "g"
@@ -127,7 +127,7 @@ def test_a_unit_the_modality_does_not_have_is_an_error(tmp_path):
 def test_only_the_modalities_asked_for_are_read(night):
     assert read_recording(night, modalities=["ibi"]).modalities == ("ibi",)
     assert read_recording(night, modalities="ibi").modalities == ("ibi",)
-    assert read_recording(night, channels={"eeg": None}).modalities == (
+    assert read_recording(night, channels={"eeg": None, "resp": None}).modalities == (
         "airflow",
         "ibi",
         "actigraphy",

@@ -1,18 +1,34 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Loaders for public data sets, in the layouts they are published in."""
+"""Public data sets: loaders for the layouts they are published in, and downloads."""
 
 from .apnea_ecg import load_apnea_ecg
 from .dreams import load_dreams
+from .fetching import (
+    fetch_apnea_ecg,
+    fetch_mmash,
+    fetch_sleep_accel,
+    fetch_sleep_edf,
+    fetch_slpdb,
+    fetch_ucddb,
+)
 from .mmash import load_mmash
 from .sleep_accel import load_sleep_accel
+from .sleep_edf import load_sleep_edf
 from .slpdb import load_slpdb
 from .ucddb import load_ucddb
 
 __all__ = [
+    "fetch_apnea_ecg",
+    "fetch_mmash",
+    "fetch_sleep_accel",
+    "fetch_sleep_edf",
+    "fetch_slpdb",
+    "fetch_ucddb",
     "load_apnea_ecg",
     "load_dreams",
     "load_mmash",
     "load_sleep_accel",
+    "load_sleep_edf",
     "load_slpdb",
     "load_ucddb",
 ]

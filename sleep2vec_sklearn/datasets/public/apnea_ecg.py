@@ -18,8 +18,11 @@ from .wfdb_annotations import BEAT_TYPES, read_annotations, read_header
 __all__ = ["load_apnea_ecg"]
 
 _DATASET = "the Apnea-ECG Database 1.0.0 (PhysioNet)"
+# a01r.apn and a01er.apn, published beside a01.apn, are of the same night
+_RECORDS = "[abcx][0-9][0-9].apn"
 _TABLE = "additional-information.txt"
 _COLUMNS = ("apnea_index", "hypopnea_index", "ahi", "age", "sex", "height", "weight")
+_SITE = "apnea-ecg"
 _MINUTE = 60.0
 _APNEA_TYPE = 8
 
@@ -39,8 +42,8 @@ def load_apnea_ecg(folder) -> Cohort:
     -------
     Cohort
         One recording per record that has ``.apn``: ``ibi``, ``events`` of type ``apnea_minute``
-        (60 s each). Metadata: ahi, apnea_index, hypopnea_index (per hour), age, sex, height in
-        cm, weight in kg.
+        (60 s each). Metadata: site, ahi, apnea_index, hypopnea_index (per hour), age, sex, height
+        in cm, weight in kg.
 
     Raises
     ------
@@ -52,7 +55,7 @@ def load_apnea_ecg(folder) -> Cohort:
     Penzel T, Moody GB, Mark RG, Goldberger AL, Peter JH (2000). The Apnea-ECG Database. Computers
     in Cardiology 27, 255-258. Data: PhysioNet, ODC-BY 1.0.
     """
-    paths = find_files(folder, "*.apn", _DATASET)
+    paths = find_files(folder, _RECORDS, _DATASET)
     people = _read_people(Path(folder) / _TABLE)
     return as_cohort([_read_record(path, people) for path in paths])
 
@@ -90,7 +93,7 @@ def _read_record(path: Path, people: dict[str, dict]) -> Recording:
     return Recording(
         {"ibi": ibi_from_beats(times, duration=header.duration)},
         subject="{sex}{age:g}-{height:g}cm-{weight:g}kg".format(**person),
-        metadata=person,
+        metadata={"site": _SITE, **person},
         events=events,
         duration=header.duration,
         id=path.stem,

@@ -17,6 +17,8 @@ from .assembly import as_cohort, find_files
 __all__ = ["load_mmash"]
 
 _DATASET = "MMASH 1.0.0 (PhysioNet)"
+_SITE = "mmash"
+_BODY = ("age", "height", "weight")
 _DAY = 86_400.0
 # The dates are not published; clock times are kept on a day that is nobody's.
 _DAY_ONE = datetime(1970, 1, 1)
@@ -36,15 +38,16 @@ def load_mmash(folder) -> Cohort:
     Parameters
     ----------
     folder : path-like
-        Holds the published ``user_N/`` folders (``RR.csv``, ``Actigraph.csv``, ``sleep.csv``), or
-        the same as ``user_N.npz`` and ``user_N_sleep.csv``.
+        Holds the published ``user_N/`` folders (``RR.csv``, ``Actigraph.csv``, ``sleep.csv``,
+        ``user_info.csv``), or the same as ``user_N.npz`` and ``user_N_sleep.csv``.
 
     Returns
     -------
     Cohort
         One recording per man: ``ibi`` (4 Hz), ``actigraphy`` (1 Hz), ``lights``, ``events`` of
-        type ``in_bed``; ``start`` holds the clock time on 1 January 1970. Metadata: ``in_bed_min``
-        and ``sleep_min``, NaN without a diary.
+        type ``in_bed``; ``start`` holds the clock time on 1 January 1970. Metadata: site, sex (all
+        are men), ``in_bed_min`` and ``sleep_min``, NaN without a diary, and where ``user_info.csv``
+        is beside the rest age, height in cm and weight in kg.
 
     Raises
     ------
@@ -81,7 +84,25 @@ def _read_csv(folder: Path) -> Recording:
             raise _damaged(folder / name, error) from error
         seconds = clock + (table["day"] - 1) * _DAY
         tables[name] = seconds.to_numpy(float), table[column].to_numpy(float)
-    return _make(folder.name, tables["RR.csv"], tables["Actigraph.csv"], folder / "sleep.csv")
+    return _make(
+        folder.name,
+        tables["RR.csv"],
+        tables["Actigraph.csv"],
+        folder / "sleep.csv",
+        _read_body(folder / "user_info.csv"),
+    )
+
+
+def _read_body(path: Path) -> dict:
+    """Age, height and weight; 0 stands for what was not asked."""
+    if not path.exists():
+        return {}
+    try:
+        row = pd.read_csv(path).rename(columns=str.strip).iloc[0]
+        known = {name: float(row[name.capitalize()]) for name in _BODY}
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise _damaged(path, error) from error
+    return {name: value if value > 0 else np.nan for name, value in known.items()}
 
 
 def _damaged(path: Path, error: Exception) -> ReadError:
@@ -90,7 +111,7 @@ def _damaged(path: Path, error: Exception) -> ReadError:
     )
 
 
-def _make(name: str, beats, activity, sleep_path: Path) -> Recording:
+def _make(name: str, beats, activity, sleep_path: Path, body: dict | None = None) -> Recording:
     (beat_seconds, intervals), (seconds, magnitude) = beats, activity
     beat_seconds, seconds = _unroll(beat_seconds), _unroll(seconds)
     start = float(min(beat_seconds[0], seconds[0]))
@@ -107,6 +128,9 @@ def _make(name: str, beats, activity, sleep_path: Path) -> Recording:
         },
         subject=name,
         metadata={
+            "site": _SITE,
+            "sex": "M",
+            **(body or {}),
             "in_bed_min": bed["duration"].sum() / 60 if len(bed) else np.nan,
             "sleep_min": bed["sleep_min"].sum() if len(bed) else np.nan,
         },

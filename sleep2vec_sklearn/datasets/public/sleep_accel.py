@@ -12,10 +12,12 @@ from ...errors import ReadError
 from ...signals import EPOCH_SECONDS, Cohort, Recording
 from ...signals.derivation import counts_from_epochs, ibi_from_heart_rate
 from .assembly import as_cohort, find_files
+from .sleep_accel_motion import MotionSource
 
 __all__ = ["load_sleep_accel"]
 
 _DATASET = "sleep-accel 1.0.0 (PhysioNet)"
+_SITE = "sleep-accel"
 _STAGES = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4}
 
 
@@ -32,15 +34,17 @@ def load_sleep_accel(folder) -> Cohort:
     Parameters
     ----------
     folder : path-like
-        Holds ``labels/<id>_labeled_sleep.txt``, ``heart_rate/<id>_heartrate.txt`` and, derived
-        from the published acceleration, ``activity_counts/<id>_counts_30s.csv``. A subject
-        without the last has no ``actigraphy``.
+        Holds ``labels/<id>_labeled_sleep.txt``, ``heart_rate/<id>_heartrate.txt`` and one of
+        ``activity_counts/<id>_counts_30s.csv`` and the published acceleration,
+        ``motion/<id>_acceleration.txt``, which is read and counted when it is used. A subject
+        without both has no ``actigraphy``.
 
     Returns
     -------
     Cohort
         One night per subject: ``ibi``, ``actigraphy`` (counts per second, NaN where the watch
-        recorded none), stages (4 is N3, 5 is REM).
+        recorded none), stages (4 is N3, 5 is REM), metadata: site. Ages and sexes are not
+        published.
 
     Raises
     ------
@@ -71,7 +75,17 @@ def _read_night(folder: Path, labels_path: Path) -> Recording:
         signals["actigraphy"] = counts_from_epochs(
             counts[:, 0], counts[:, 1], epoch_seconds=EPOCH_SECONDS, duration=duration
         )
-    return Recording(signals, subject=name, stages=stages, duration=duration, id=name)
+    described = {
+        "subject": name,
+        "metadata": {"site": _SITE},
+        "stages": stages,
+        "duration": duration,
+        "id": name,
+    }
+    motion_path = folder / "motion" / f"{name}_acceleration.txt"
+    if "actigraphy" not in signals and motion_path.exists():
+        return Recording.from_source(MotionSource(signals, motion_path, duration), **described)
+    return Recording(signals, **described)
 
 
 def _as_epochs(labels: np.ndarray) -> np.ndarray:

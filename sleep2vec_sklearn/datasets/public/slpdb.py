@@ -17,6 +17,7 @@ from .wfdb_annotations import BEAT_TYPES, Annotations, Header, read_annotations,
 __all__ = ["load_slpdb"]
 
 _DATASET = "the MIT-BIH Polysomnographic Database (PhysioNet slpdb)"
+_SITE = "slpdb"
 _STAGES = {"W": 0, "1": 1, "2": 2, "3": 3, "4": 3, "R": 4}
 _EVENTS = {
     "H": "hypopnea",
@@ -46,7 +47,7 @@ def load_slpdb(folder) -> Cohort:
     Cohort
         One recording per record: ``ibi``, stages (3 and 4 are N3), ``events`` (marked per 30-s
         epoch, so onset and duration are the epoch's), ``start``. slp01a and slp01b are one man,
-        as are slp02a and slp02b: they share a subject. Metadata: age, sex, weight in kg.
+        as are slp02a and slp02b: they share a subject. Metadata: site, age, sex, weight in kg.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def _read_record(path: Path) -> Recording:
     return Recording(
         {"ibi": ibi_from_beats(times, duration=header.duration)},
         subject=re.sub(r"(?<=\d)[a-z]$", "", path.stem),
-        metadata=_person(header.comment),
+        metadata={"site": _SITE, **_person(header.comment)},
         stages=stages,
         events=events,
         start=header.start,

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Heart beats in an ECG or a PPG, and the inter-beat intervals between them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..filtering import band_filter
+from ..resampling import resample
+from .decimation import decimate
+from .intervals import steady_intervals
+from .series import count_samples, interpolate
+
+__all__ = ["find_pulses", "find_r_peaks", "ibi_from_ecg", "ibi_from_ppg"]
+
+IBI_RATE = 4.0
+MAX_GAP = 5.0
+ECG_RATE = 120.0
+SLOW_RATE = 100.0
+PPG_RATE = 50.0
+PULSE_BAND = (0.5, 8.0)
+PULSE_SECONDS, BEAT_SECONDS = 0.111, 0.667
+PULSE_OFFSET = 0.02
+RISE_SECONDS = 0.35
+TRUST_SECONDS = 60.0
+TRUST_SHARE = 0.5
+
+
+def ibi_from_ecg(ecg, rate: float, *, peaks=None) -> tuple[np.ndarray, float]:
+    """Inter-beat-interval series from one lead of an ECG.
+
+    R peaks are found by :func:`find_r_peaks`. Intervals that no heart has are removed as in
+    :func:`ibi_from_intervals`, as are those across a gap. What is left of a minute is dropped as
+    well where more than half of it had to be removed: there the lead shows noise, of which some
+    intervals pass by chance.
+
+    Parameters
+    ----------
+    ecg : array-like of shape (n_samples,)
+        In any unit and of either polarity; NaN is a gap.
+    rate : float
+        Samples per second; 100 or more where single intervals are to be exact.
+    peaks : ndarray of shape (n_beats,), optional
+        What :func:`find_r_peaks` found, where it is known.
+
+    Returns
+    -------
+    series : ndarray of shape (n,), float32
+        Inter-beat intervals in s at 4 Hz, as long as the ECG; NaN is a gap.
+    rate : float
+        4.0
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn.signals.derivation import ibi_from_ecg
+    >>> ecg = np.zeros(60 * 128)
+    >>> ecg[64::128] = 1.0
+    >>> series, rate = ibi_from_ecg(ecg, 128)
+    >>> len(series), round(float(np.nanmedian(series)), 2)
+    (240, 1.0)
+    """
+    ecg = np.asarray(ecg)
+    return _series(find_r_peaks(ecg, rate) if peaks is None else peaks, ecg, rate)
+
+
+def ibi_from_ppg(ppg, rate: float) -> tuple[np.ndarray, float]:
+    """Inter-beat-interval series from a photoplethysmogram.
+
+    As :func:`ibi_from_ecg`, with the pulse onsets of :func:`find_pulses`. The pulse takes longer
+    to reach the finger when blood pressure falls, so single intervals differ from the ECG's by some
+    milliseconds.
+
+    Parameters
+    ----------
+    ppg : array-like of shape (n_samples,)
+        Of either polarity; NaN is a gap.
+    rate : float
+        Samples per second, at least 25.
+
+    Returns
+    -------
+    series : ndarray of shape (n,), float32
+        Inter-beat intervals in s at 4 Hz, as long as the PPG; NaN is a gap.
+    rate : float
+        4.0
+    """
+    ppg = np.asarray(ppg)
+    return _series(find_pulses(ppg, rate), ppg, rate)
+
+
+def find_r_peaks(ecg, rate: float) -> np.ndarray:
+    """Times of the R peaks of an ECG, by SleepECG's detector.
+
+    Parameters
+    ----------
+    ecg : array-like of shape (n_samples,)
+        One lead; NaN is a gap.
+    rate : float
+        Samples per second. Leads faster than 120 Hz are thinned first; peaks are placed between
+        samples by a parabola.
+
+    Returns
+    -------
+    ndarray of shape (n_beats,), float64
+        Seconds after the first sample; none where the lead is flat.
+
+    References
+    ----------
+    Pan J, Tompkins WJ (1985). A real-time QRS detection algorithm. IEEE Trans Biomed Eng 32(3),
+    230-236; as in Brunner C, Hofer F (2023). SleepECG. J Open Source Softw 8(86), 5411.
+    """
+    from sleepecg import detect_heartbeats
+
+    values, rate, offset = decimate(np.asarray(ecg), rate, ECG_RATE)
+    values, present = _filled(values)
+    if len(values) < 4 * rate or np.ptp(values) == 0:
+        return np.zeros(0)
+    if rate < SLOW_RATE:
+        # the detector's band reaches 30 Hz
+        values, present = resample(values, rate, 2 * rate, "polyphase"), np.repeat(present, 2)
+        rate, offset = 2 * rate, 2 * offset
+    peaks = np.unique(detect_heartbeats(values, rate))
+    peaks = peaks[(peaks > 0) & (peaks < len(values) - 1)]
+    peaks = peaks[present[peaks]]
+    return (peaks + _vertex(values, peaks) + offset) / rate
+
+
+def find_pulses(ppg, rate: float) -> np.ndarray:
+    """Times of the steepest rise of each pulse wave of a PPG.
+
+    Systolic peaks stand where a short running mean of the squared wave is above a long one
+    (Elgendi et al. 2013). The rise before the peak is taken, because it is the sharpest part of the
+    wave. A wave that falls faster than it rises is upside down and is turned.
+
+    Parameters
+    ----------
+    ppg : array-like of shape (n_samples,)
+        NaN is a gap.
+    rate : float
+        Samples per second, at least 25.
+
+    Returns
+    -------
+    ndarray of shape (n_pulses,), float64
+        Seconds after the first sample; none where the sensor is flat.
+
+    References
+    ----------
+    Elgendi M, Norton I, Brearley M, Abbott D, Schuurmans D (2013). Systolic peak detection in
+    acceleration photoplethysmograms measured from emergency responders in tropical conditions.
+    PLoS ONE 8(10), e76585.
+    """
+    values, rate, offset = decimate(np.asarray(ppg), rate, PPG_RATE)
+    values, present = _filled(values)
+    if len(values) < 4 * rate or np.ptp(values) == 0:
+        return np.zeros(0)
+    band_filter(values, PULSE_BAND, rate)
+    slopes = np.diff(values)
+    if np.sum(slopes * slopes * slopes, dtype=np.float64) < 0:
+        values, slopes = -values, -slopes
+    width = int(RISE_SECONDS * rate)
+    peaks = _systolic_peaks(values, rate)
+    peaks = peaks[(peaks > width) & present[peaks]]
+    if not peaks.size:
+        return np.zeros(0)
+    before = peaks[:, None] + np.arange(-width, 0)
+    steepest = peaks - width + slopes[before].argmax(axis=1)
+    steepest = np.unique(steepest[(steepest > 0) & (steepest < len(slopes) - 1)])
+    # a slope stands between two samples
+    return (steepest + _vertex(slopes, steepest) + 0.5 + offset) / rate
+
+
+def _systolic_peaks(values: np.ndarray, rate: float) -> np.ndarray:
+    from scipy.ndimage import uniform_filter1d
+
+    energy = np.maximum(values, 0)
+    # one heavy movement would lift the threshold of the whole night
+    np.minimum(energy, 5 * np.percentile(energy[::7], 95), out=energy)
+    energy *= energy
+    pulse = uniform_filter1d(energy, max(1, round(PULSE_SECONDS * rate)))
+    beat = uniform_filter1d(energy, max(1, round(BEAT_SECONDS * rate)))
+    level = uniform_filter1d(energy, round(10 * rate))
+    high = np.concatenate([[False], pulse > beat + PULSE_OFFSET * level, [False]])
+    edges = np.flatnonzero(high[1:] != high[:-1])
+    starts, stops = edges[::2], edges[1::2]
+    kept = stops - starts >= round(PULSE_SECONDS * rate)
+    starts, stops = starts[kept], stops[kept]
+    if not starts.size:
+        return starts
+    width = int((stops - starts).max())
+    places = starts[:, None] + np.arange(width)
+    inside = places < stops[:, None]
+    block = np.where(inside, values[np.minimum(places, len(values) - 1)], -np.inf)
+    return starts + block.argmax(axis=1)
+
+
+def _series(times: np.ndarray, signal: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
+    duration = len(signal) / rate
+    if len(times) < 2:
+        return np.full(count_samples(duration, IBI_RATE), np.nan, dtype=np.float32), IBI_RATE
+    intervals, ends = np.diff(times), times[1:]
+    steady = steady_intervals(intervals) & _without_gaps(times, signal, rate)
+    steady &= _trusted(ends, intervals, steady)
+    return interpolate(ends[steady], intervals[steady], duration, IBI_RATE, MAX_GAP), IBI_RATE
+
+
+def _without_gaps(times: np.ndarray, signal: np.ndarray, rate: float) -> np.ndarray:
+    """Which intervals between beats hold no missing sample."""
+    missing = np.flatnonzero(~np.isfinite(signal))
+    before = np.searchsorted(missing, times * rate)
+    return np.diff(before) == 0
+
+
+def _trusted(ends: np.ndarray, intervals: np.ndarray, steady: np.ndarray) -> np.ndarray:
+    """Which intervals stand in a minute of which at least half is made of steady intervals."""
+    kept = np.append(0.0, np.cumsum(np.where(steady, intervals, 0.0)))
+    # a night that begins or ends within the minute has less time to fill
+    start = np.maximum(ends - TRUST_SECONDS / 2, ends[0] - intervals[0])
+    stop = np.minimum(ends + TRUST_SECONDS / 2, ends[-1])
+    first, last = np.searchsorted(ends, start, "right"), np.searchsorted(ends, stop, "right")
+    return kept[last] - kept[first] >= TRUST_SHARE * (stop - start)
+
+
+def _filled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The samples with gaps bridged, as a copy, and where samples were."""
+    present = np.isfinite(values)
+    if present.all():
+        return values.astype(np.float32), present
+    places = np.arange(len(values))
+    if not present.any():
+        return np.zeros(len(values), np.float32), present
+    bridged = np.interp(places, places[present], values[present])
+    return bridged.astype(np.float32), present
+
+
+def _vertex(values: np.ndarray, peaks: np.ndarray) -> np.ndarray:
+    """How far from its sample the extremum of each peak lies, in samples."""
+    left, middle, right = (values[peaks + step].astype(np.float64) for step in (-1, 0, 1))
+    bend = left - 2 * middle + right
+    extreme = (middle - left) * (middle - right) > 0
+    return np.where(extreme, (left - right) / np.where(extreme, 2 * bend, 1.0), 0.0)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the series share: checked times, and values placed evenly with gaps left open."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...errors import InvalidSignalError
+
+__all__ = ["checked_times", "checked_values", "count_samples", "duration_or_last", "interpolate"]
+
+
+def interpolate(times, values, duration: float, rate: float, max_gap: float) -> np.ndarray:
+    if not (np.isfinite(rate) and rate > 0):
+        raise InvalidSignalError(f"rate is {rate!r} Hz; accepted is a positive number.")
+    grid = np.arange(count_samples(duration, rate)) / rate
+    if times.size == 0:
+        return np.full(len(grid), np.nan, dtype=np.float32)
+    after = np.searchsorted(times, grid)
+    before_time = np.append(-np.inf, times)[after]
+    after_time = np.append(times, np.inf)[after]
+    # At the ends the nearest value is held, for as long as half of a gap inside may last.
+    bounded = np.isfinite(before_time) & np.isfinite(after_time)
+    nearest = np.minimum(grid - before_time, after_time - grid)
+    too_far = np.where(bounded, after_time - before_time > max_gap, nearest > max_gap / 2)
+    series = np.interp(grid, times, values).astype(np.float32)
+    series[too_far & (nearest > 0)] = np.nan
+    return series
+
+
+def count_samples(duration: float, rate: float) -> int:
+    if not (np.isfinite(duration) and duration >= 0):
+        raise InvalidSignalError(f"duration is {duration!r} s; accepted is a number from 0.")
+    return int(duration * rate + 1e-6)
+
+
+def duration_or_last(duration: float | None, times: np.ndarray) -> float:
+    if duration is None:
+        return max(float(times[-1]), 0.0) if len(times) else 0.0
+    return float(duration)
+
+
+def checked_times(what: str, times, strictly: bool = True) -> np.ndarray:
+    times = np.asarray(times, dtype=np.float64)
+    if times.ndim != 1:
+        raise InvalidSignalError(f"{what} have shape {times.shape}; accepted is (n,).")
+    if not np.isfinite(times).all():
+        raise InvalidSignalError(f"{what} hold NaN or infinity; drop those entries.")
+    steps = np.diff(times)
+    wrong = steps <= 0 if strictly else steps < 0
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise InvalidSignalError(
+            f"{what} are not increasing: entry {i + 1} is {times[i + 1]:g} s after {times[i]:g} s. "
+            "Sort them together with their values and drop duplicates."
+        )
+    return times
+
+
+def checked_values(what: str, values, times: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != times.shape:
+        raise InvalidSignalError(
+            f"{what} have shape {values.shape} for {len(times)} times; accepted is one per time."
+        )
+    return values
