@@ -110,7 +110,13 @@ def prepare(data: Path, folder: Path, n_nights: int) -> NightStore:
         random_state=SEED,
     )
     real = [night for nights in real_nights(data).values() for night in nights]
-    return prepare_cohort([*simulated, *real], folder / "nights", modalities=[*OLD, NEW], verbose=1)
+    return prepare_cohort(
+        [*simulated, *real],
+        folder / "nights",
+        encoder="sleep2vec-mini",
+        modalities=[*OLD, NEW],
+        verbose=1,
+    )
 
 
 def train(

@@ -33,8 +33,9 @@ from .windows import cut_windows, merge_windows
 
 __all__ = ["EncodedNight", "Engine", "network_for", "single_threaded"]
 
-ENCODING_REVISION = 2
+ENCODING_REVISION = 3
 _NETWORKS_KEPT = 4
+_SECONDS_TO_START = 60
 _networks: OrderedDict[tuple[str, str], Sleep2Vec] = OrderedDict()
 _building = threading.Lock()
 
@@ -265,7 +266,13 @@ class Engine:
 
 @contextmanager
 def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool of threads in each of which torch computes with one."""
+    """A pool of threads in each of which torch computes with one.
+
+    Raises
+    ------
+    RuntimeError
+        If the system does not start so many.
+    """
     started = threading.Barrier(n_workers + 1)
 
     def begin() -> None:
@@ -275,10 +282,19 @@ def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
 
     before = torch.get_num_threads()
     with ThreadPoolExecutor(n_workers, initializer=begin) as pool:
-        for _ in range(n_workers):
-            pool.submit(started.wait)
-        started.wait()
-        torch.set_num_threads(before)
+        try:
+            for _ in range(n_workers):
+                pool.submit(started.wait)
+            started.wait(_SECONDS_TO_START)
+        except RuntimeError as error:
+            # those that did start would wait for the others for ever
+            started.abort()
+            raise RuntimeError(
+                f"the system did not start the {n_workers} threads that encode ({error!r}). Ask "
+                "for fewer with torch.set_num_threads, or raise its limit (ulimit -u)."
+            ) from error
+        finally:
+            torch.set_num_threads(before)
         yield pool
 
 

@@ -10,7 +10,10 @@ import numpy as np
 
 __all__ = ["resample"]
 
-_LARGEST_FACTOR = 1000
+# the first that is near enough: filters grow with the factor
+_LARGEST_FACTORS = (1000, 10_000, 100_000)
+# 0.03 s in eight hours
+_LARGEST_DRIFT = 1e-6
 _OUTPUTS_PER_BLOCK = 16
 # OpenBLAS starts threads for larger products; channels are resampled side by side instead
 _PRODUCTS_AT_ONCE = 1 << 18
@@ -53,12 +56,12 @@ def _polyphase(values: np.ndarray, up: int, down: int) -> np.ndarray:
     A block of new samples is a product of the samples around it with one matrix, the same for
     every block, which the processor's vector units do well.
     """
-    filters, n_before = _block_filters(up, down)
-    length, per_block = filters.shape
-    if filters.size > _PRODUCTS_AT_ONCE or len(values) < length:
+    length, per_block = _block_shape(up, down)
+    if length * per_block > _PRODUCTS_AT_ONCE or len(values) < length:
         from scipy.signal import resample_poly
 
         return resample_poly(values, up, down, padtype="line")
+    filters, n_before = _block_filters(up, down)
     n_new = -(-len(values) * up // down)
     step = per_block // up * down
     resampled = np.empty((-(-n_new // per_block), per_block), dtype=np.float32)
@@ -72,6 +75,12 @@ def _polyphase(values: np.ndarray, up: int, down: int) -> np.ndarray:
     return resampled.reshape(-1)[:n_new]
 
 
+def _block_shape(up: int, down: int) -> tuple[int, int]:
+    """Samples around a block, and new samples of a block."""
+    per_block = up * max(1, _OUTPUTS_PER_BLOCK // up)
+    return (per_block - 1) * down // up + 2 * (10 * max(up, down) // up) + 2, per_block
+
+
 @lru_cache(maxsize=32)
 def _block_filters(up: int, down: int) -> tuple[np.ndarray, int]:
     """Matrix [samples around a block, new samples of a block], and how many lie before it."""
@@ -80,8 +89,9 @@ def _block_filters(up: int, down: int) -> tuple[np.ndarray, int]:
     half = 10 * max(up, down)
     taps = up * firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))
     n_before = half // up
-    new = np.arange(up * max(1, _OUTPUTS_PER_BLOCK // up))
-    old = np.arange(new[-1] * down // up + 2 * n_before + 2) - n_before
+    length, per_block = _block_shape(up, down)
+    new = np.arange(per_block)
+    old = np.arange(length) - n_before
     place = half + new * down - up * old[:, None]
     inside = (place >= 0) & (place < len(taps))
     filters = np.where(inside, taps[np.where(inside, place, 0)], 0).astype(np.float32)
@@ -104,7 +114,11 @@ def _as_whole_numbers(to_rate: float, from_rate: float) -> tuple[int, int]:
     # the smaller rate is bounded, not the larger: 4 of 5000 Hz is 1 of 1250
     if to_rate < from_rate:
         return _as_whole_numbers(from_rate, to_rate)[::-1]
-    ratio = Fraction(to_rate / from_rate).limit_denominator(_LARGEST_FACTOR)
+    exact = Fraction(to_rate / from_rate)
+    for largest in _LARGEST_FACTORS:
+        ratio = exact.limit_denominator(largest)
+        if abs(ratio - exact) <= _LARGEST_DRIFT * exact:
+            break
     return ratio.numerator, ratio.denominator
 
 

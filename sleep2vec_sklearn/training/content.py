@@ -16,7 +16,7 @@ mix log powers, levels and shares, whose sizes differ, so they keep eleven signi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,9 +25,9 @@ import torch
 
 from ..errors import CheckpointError, InvalidSignalError
 from ..model.checkpoint import Checkpoint, load_checkpoint
-from ..model.config import EncoderConfig, TokenizerConfig
+from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig
 from ..model.spectral import SpectralTokenizer, feature_names
-from ..signals import Conditioning, list_modalities
+from ..signals import MODALITIES, Conditioning, list_modalities
 
 __all__ = ["Content", "contents_from", "contents_of", "describe_contents"]
 
@@ -140,7 +140,8 @@ def contents_of(encoder=None, content: str = "features", modalities=None) -> dic
     Parameters
     ----------
     encoder : EncoderConfig, Checkpoint, name or path, optional
-        Whose conditioning and front ends to use; those of the bundled encoder by default.
+        Whose conditioning and front ends to use; by default what :class:`Sleep2VecPretrainer`
+        takes by default, the catalogue's conditioning and spectral front ends.
     content : {"features", "samples"}
         Features need a spectral tokenizer; of any other modality the samples are kept.
     modalities : str or sequence of str, optional
@@ -166,15 +167,16 @@ def contents_of(encoder=None, content: str = "features", modalities=None) -> dic
     """
     if content not in KINDS:
         raise ValueError(f"content must be one of {KINDS}, got {content!r}.")
-    config = _config_of(encoder)
-    chosen = config.names if modalities is None else list_modalities(modalities)
-    unknown = [name for name in chosen if name not in config.names]
+    known = _modalities_of(encoder)
+    names = [m.name for m in known]
+    chosen = names if modalities is None else list_modalities(modalities)
+    unknown = [name for name in chosen if name not in names]
     if unknown:
         raise CheckpointError(
-            f"the encoder reads {', '.join(config.names)}, not {', '.join(unknown)}. Leave them "
+            f"the encoder reads {', '.join(names)}, not {', '.join(unknown)}. Leave them "
             "out of modalities, or give an encoder=EncoderConfig(...) that has them."
         )
-    kept = [m for m in config.modalities if m.name in chosen]
+    kept = [m for m in known if m.name in chosen]
     if content == "features" and all(m.tokenizer.name != "spectral" for m in kept):
         raise ValueError(
             f"no tokenizer of {', '.join(m.name for m in kept)} has a fixed front end, so there "
@@ -188,12 +190,14 @@ def contents_of(encoder=None, content: str = "features", modalities=None) -> dic
     }
 
 
-def _config_of(encoder) -> EncoderConfig:
+def _modalities_of(encoder) -> Sequence[ModalityConfig]:
+    if encoder is None:
+        spectral = TokenizerConfig("spectral", 1)
+        return [ModalityConfig(m.name, m.conditioning, spectral) for m in MODALITIES.values()]
     if isinstance(encoder, EncoderConfig):
-        return encoder
-    if isinstance(encoder, Checkpoint):
-        return encoder.config
-    return load_checkpoint("sleep2vec-mini" if encoder is None else encoder).config
+        return encoder.modalities
+    checkpoint = encoder if isinstance(encoder, Checkpoint) else load_checkpoint(encoder)
+    return checkpoint.config.modalities
 
 
 def describe_contents(contents: Mapping[str, Content]) -> dict:

@@ -161,10 +161,12 @@ def _columns_of(folder: StoreFolder, manifest: Manifest) -> dict[str, np.ndarray
     columns["n_epochs"] = np.array([n.presence.n_epochs for n in nights], dtype=np.int64)
     columns["key"] = np.fromiter((n.key for n in nights), dtype=object, count=len(nights))
     offsets = np.array([n.offsets for n in nights], dtype=np.int64)
+    sums = np.array([n.sums for n in nights], dtype=np.int64)
     for place, name in enumerate(folder.contents):
         counts = [np.count_nonzero(n.presence.mask(place)) for n in nights]
         columns[f"coverage_{name}"] = np.array(counts, dtype=np.int64)
         columns[f"offset_{name}"] = offsets[:, place]
+        columns[f"crc32_{name}"] = sums[:, place]
     bits = [n.presence.bits for n in nights]
     columns["valid"] = np.fromiter(bits, dtype=object, count=len(nights))
     return columns
@@ -173,11 +175,21 @@ def _columns_of(folder: StoreFolder, manifest: Manifest) -> dict[str, np.ndarray
 def _manifest_of(columns: dict, document: dict) -> Manifest:
     names = list(document["contents"])
     sleepers = frame_of(columns["recording"], columns)
-    offsets = np.stack([columns[f"offset_{name}"] for name in names], axis=1).tolist()
-    rows = zip(columns["key"], columns["n_epochs"].tolist(), columns["valid"], offsets, strict=True)
+    offsets = np.stack([columns[f"offset_{name}"] for name in names], axis=1)
+    # manifests of before there were sums have none
+    none = np.full(len(offsets), -1)
+    sums = np.stack([columns.get(f"crc32_{name}", none) for name in names], axis=1)
+    rows = zip(
+        columns["key"],
+        columns["n_epochs"].tolist(),
+        columns["valid"],
+        map(tuple, offsets.tolist()),
+        map(tuple, sums.tolist()),
+        strict=True,
+    )
     nights = [
-        StoredNight(key, Presence(n_epochs, bits), tuple(offset))
-        for key, n_epochs, bits, offset in rows
+        StoredNight(key, Presence(n_epochs, bits), offset, crcs)
+        for key, n_epochs, bits, offset, crcs in rows
     ]
     return Manifest(sleepers, nights, [tuple(failure) for failure in document["failures"]])
 
@@ -191,17 +203,17 @@ def _parquet_of(columns: dict[str, np.ndarray], document: dict):
     }
     table = pa.table(arrays).replace_schema_metadata({_METADATA_KEY: json.dumps(document)})
     buffer = io.BytesIO()
-    parquet.write_table(table, buffer)
+    parquet.write_table(table, buffer, write_page_checksum=True)
     return buffer.getbuffer()
 
 
 def _read_parquet(path: Path) -> tuple[dict, dict]:
     way_out = "Or run prepare_cohort into another folder, where it writes .npz."
     _, parquet = import_pyarrow(way_out)
-    with parquet.ParquetFile(path) as file:
+    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
         table = file.read()
     document = json.loads((table.schema.metadata or {})[_METADATA_KEY])
-    numeric = ("n_epochs", "coverage_", "offset_")
+    numeric = ("n_epochs", "coverage_", "offset_", "crc32_")
     columns = {}
     for name in table.column_names:
         column = table[name]

@@ -22,6 +22,7 @@ from .architecture import build_config
 from .content import contents_of, describe_contents
 from .demography import Demography, match_rows
 from .night_table import COLUMNS, name_recordings
+from .processes import rank
 from .sampling import find_pools, resolve_shares
 from .splitting import split_subjects
 from .store import NightStore
@@ -65,6 +66,8 @@ class Material:
         parts = {name: _digest(store) for name, store in both.items()}
         people = self.demography
         known = [a.tolist() for a in (people.age, people.sex, people.site, people.subject)]
+        samples = canonical_json([store.identify() for store in both.values()])
+        parts["samples"] = f"sha256 {_sha256(samples)}"
         parts["demography"] = f"sha256 {_sha256(repr(known))}"
         contents = {n: c for n, c in self.store.contents.items() if n in self.modalities}
         weights = None if self.night_weights is None else self.night_weights.tolist()
@@ -142,7 +145,7 @@ def open_store(X, metadata, pretrainer, names: Sequence[str], begin):
         return X, X.table if metadata is None else _filled(metadata, X.table)
     contents = _contents(build_config(pretrainer, names, begin, {}), names)
     store = NightStore.from_recordings(
-        X, contents, metadata=metadata, verbose=max(int(pretrainer.verbose) - 1, 0)
+        X, contents, metadata=metadata, verbose=int(pretrainer.verbose) if rank() == 0 else 0
     )
     return store, store.table
 

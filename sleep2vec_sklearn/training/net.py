@@ -19,7 +19,7 @@ from .distributed import rank, sum_gradients, sum_over_ranks
 from .feeding import draw_ahead
 from .parts import put_to_rest, scale_of
 from .plan import TrainingPlan
-from .processes import broadcast_value
+from .processes import from_rank_zero
 from .randomness import step_randomness
 from .schedule import decay_groups, rate_factor
 
@@ -190,7 +190,7 @@ class PretrainingNet(NeuralNet):
         self.epoch_ += 1
         if plan.validate is not None:
             # of one process, or rounding could have some stop early and others wait for them
-            columns = broadcast_value(plan.validate(self) if rank() == 0 else None)
+            columns = from_rank_zero(lambda: plan.validate(self))
             for name, value in columns.items():
                 self.history.record(name, value)
             self._watch_validation()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,10 @@ class PreparedNight:
 
     presence: Presence
     arrays: dict[str, np.ndarray]
+
+    def sums(self) -> dict[str, int]:
+        """CRC-32 of each array's bytes."""
+        return {name: zlib.crc32(np.ascontiguousarray(a)) for name, a in self.arrays.items()}
 
 
 def prepare_night(recording: Recording, contents: Mapping[str, Content]) -> PreparedNight:

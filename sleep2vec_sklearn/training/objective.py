@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-__all__ = ["dash_info_nce_loss", "info_nce_loss"]
+__all__ = ["count_examples", "dash_info_nce_loss", "info_nce_loss"]
 
 _NEGATIVES = ("recordings", "night", "both")
 _LEAST_WEIGHT = 1e-6
@@ -28,7 +28,7 @@ def info_nce_loss(
         Projections of B recordings at L positions; brought to unit length here.
     temperature : float
         Divides the cosine similarities.
-    valid : bool Tensor of shape [B, L], optional
+    valid : bool Tensor or array of shape [B, L], optional
         True where both modalities are real. The rest is neither example nor negative, and an
         example that is left without any negative does not count.
     negatives : {"recordings", "night", "both"}
@@ -44,6 +44,8 @@ def info_nce_loss(
 
     Raises
     ------
+    TypeError
+        If ``first`` or ``second`` is no Tensor.
     ValueError
         If shapes differ, an argument is not accepted, or the shape leaves no negative at all.
     """
@@ -81,7 +83,7 @@ def dash_info_nce_loss(
         Cosine taken off the negatives that belong to the anchor's own subject or recording.
     pos_margin : float
         Cosine added to the positive.
-    valid : bool Tensor of shape [B, L], optional
+    valid : bool Tensor or array of shape [B, L], optional
         As in :func:`info_nce_loss`.
     negatives : {"recordings", "night", "both"}
         As in :func:`info_nce_loss`. The other positions of the same night are ordinary negatives:
@@ -97,6 +99,8 @@ def dash_info_nce_loss(
 
     Raises
     ------
+    TypeError
+        If ``first`` or ``second`` is no Tensor.
     ValueError
         If shapes differ, an argument is not accepted, or the shape leaves no negative at all.
 
@@ -114,8 +118,22 @@ def dash_info_nce_loss(
     >>> weights, history = dash_weights(age=torch.tensor([61.0, 58.0, 23.0]))
     >>> loss, accuracy = dash_info_nce_loss(first, second, weights, history)
     """
+    _check_tensors(first=first, second=second)
     adjustment = _adjust(first, weights, history, temperature, hard_scale, pos_margin)
     return _info_nce(first, second, temperature, valid, negatives, adjustment)
+
+
+def count_examples(valid: Tensor, negatives: str) -> int:
+    """Epochs that the loss is a mean over; 0 where it has nothing to say, and is 0.
+
+    Parameters
+    ----------
+    valid : bool Tensor of shape [B, L]
+    negatives : {"recordings", "night", "both"}
+        As in :func:`info_nce_loss`; of both, the smaller number.
+    """
+    dims = {"recordings": (0,), "night": (1,), "both": (0, 1)}[negatives]
+    return min(int((valid & (valid.sum(dim=d, keepdim=True) > 1)).sum()) for d in dims)
 
 
 def _adjust(
@@ -143,6 +161,15 @@ def _full(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def _check_tensors(**values) -> None:
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name} must be a Tensor, of which the loss has a gradient; got "
+                f"{type(value).__module__}.{type(value).__name__}. Pass torch.as_tensor({name})."
+            )
+
+
 def _check_temperature(temperature: float) -> None:
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature!r}.")
@@ -156,13 +183,16 @@ def _info_nce(
     negatives: str,
     adjustment: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
+    _check_tensors(first=first, second=second)
     if first.ndim != 3 or first.shape != second.shape:
         raise ValueError(
             f"first and second must share one shape [B, L, D], got {tuple(first.shape)} and "
             f"{tuple(second.shape)}."
         )
-    if valid is not None and valid.shape != first.shape[:2]:
-        raise ValueError(f"valid must be {tuple(first.shape[:2])}, got {tuple(valid.shape)}.")
+    if valid is not None:
+        valid = torch.as_tensor(valid, dtype=torch.bool, device=first.device)
+        if valid.shape != first.shape[:2]:
+            raise ValueError(f"valid must be {tuple(first.shape[:2])}, got {tuple(valid.shape)}.")
     _check_temperature(temperature)
     if negatives not in _NEGATIVES:
         raise ValueError(f"negatives must be one of {_NEGATIVES}, got {negatives!r}.")

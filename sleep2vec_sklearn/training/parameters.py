@@ -27,9 +27,9 @@ _NUMBERS = {
     "hard_scale": (0, math.inf, True),
     "pos_margin": (0, math.inf, True),
     "age_bandwidth": (0, math.inf, False),
-    "sex_factor": (0, math.inf, False),
-    "site_same": (0, math.inf, False),
-    "site_different": (0, math.inf, False),
+    "sex_factor": (0, math.inf, True),
+    "site_same": (0, math.inf, True),
+    "site_different": (0, math.inf, True),
     "sensor_loss": (0, 1, True),
     "prediction": (0, math.inf, True),
     "noise": (0, math.inf, True),
@@ -39,6 +39,7 @@ _NUMBERS = {
     "warmup": (0, 1, True),
     "lr_floor": (0, 1, True),
 }
+_MAY_BE_INFINITE = {"age_bandwidth"}
 _BELOW_ONE = {"mask_share", "ema_decay", "dropout"}
 _COUNTS = {
     "token_dim": 1,
@@ -178,8 +179,9 @@ def _is_number(value) -> bool:
 
 
 def _check_number(name: str, value, low: float, high: float, closed: bool) -> None:
-    within = _is_number(value) and math.isfinite(value) and low <= value <= high
-    if not within or (value == low and not closed):
+    within = _is_number(value) and low <= value <= high
+    endless = within and math.isinf(value) and name not in _MAY_BE_INFINITE
+    if not within or endless or (value == low and not closed):
         upper = "" if high == math.inf else f" and at most {high:g}"
         lower = f"at least {low:g}" if closed else f"above {low:g}"
         raise ValueError(f"{name} must be a number {lower}{upper}, got {value!r}.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._files import sweep_unfinished
+from ..errors import ReadError
 from ..signals import Recording
 from .content import contents_of
 from .manifest import Manifest, read_manifests, write_manifest
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["open_folder", "prepare_cohort"]
+
+_DAMAGES_SHOWN = 3
 
 
 def prepare_cohort(
@@ -58,7 +61,8 @@ def prepare_cohort(
     folder : path-like
         Made if need be. A folder holds one kind of content.
     encoder : EncoderConfig, Checkpoint, name or path, optional
-        Whose conditioning and front ends to use; those of the bundled encoder by default.
+        Whose conditioning and front ends to use; by default what :class:`Sleep2VecPretrainer`
+        takes by default.
     modalities : str or sequence of str, optional
         All of the encoder's by default.
     content : {"features", "samples"}
@@ -129,10 +133,19 @@ def prepare_cohort(
     return _as_store(there, manifest)
 
 
-def open_folder(folder) -> NightStore:
+def open_folder(folder, verify: bool = False) -> NightStore:
     """The store of a folder; see :meth:`NightStore.open`."""
     there = StoreFolder.open(Path(folder).expanduser().absolute())
-    return _as_store(there, read_manifests(there))
+    store = _as_store(there, read_manifests(there))
+    damaged = store.verify() if verify else []
+    if len(damaged):
+        shown = "\n".join(f"- {reason}" for reason in damaged["reason"][:_DAMAGES_SHOWN])
+        raise ReadError(
+            f"{there.path}: {len(damaged)} of {len(store)} nights are damaged; store.verify() "
+            f"lists them. Delete their files and run prepare_cohort again, which makes them anew. "
+            f"The first:\n{shown}"
+        )
+    return store
 
 
 def _store(recording: Recording, folder: StoreFolder) -> StoredNight:
@@ -149,6 +162,9 @@ def _as_store(folder: StoreFolder, manifest: Manifest) -> NightStore:
     nights = manifest.nights
     presences = [night.presence for night in nights]
     table = NightTable.build(manifest.sleepers, presences, list(folder.contents))
-    offsets = np.array([night.offsets for night in nights], dtype=np.int64)
-    reader = FolderReader(folder, tuple(night.key for night in nights), offsets)
+    offsets, sums = (
+        np.array([getattr(night, kind) for night in nights], dtype=np.int64)
+        for kind in ("offsets", "sums")
+    )
+    reader = FolderReader(folder, tuple(night.key for night in nights), offsets, sums)
     return NightStore(folder.contents, table, reader, manifest.failures)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -112,7 +114,7 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
     callbacks : list of skorch callbacks, optional
         Their own state is not kept over an interruption.
     verbose : int, default=0
-        1 shows a progress bar over steps, 2 one over the preparation of the nights too.
+        From 1 on, progress bars: over the nights that are conditioned, and over the steps.
 
     Attributes
     ----------
@@ -306,33 +308,29 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         return getattr(self, "net_", None) if wanted else None
 
     def _fit(self, X, metadata, sample_weight, net, epochs: int | None) -> None:
-        from .distributed import broadcast_value, rank
+        from .processes import from_rank_zero
         from .run import Run
         from .state import RunFolder
 
         folder = state = None
-        if self.state_dir is not None and epochs is None:
-            folder = RunFolder(self.state_dir)
-            if rank() == 0:
-                state = folder.load()
-                if state is None or not state.get("finished"):
-                    folder.check_writable()
-                    folder.tidy()
-            # another machine may see the folder as it was, or not at all
-            state = broadcast_value(state)
-        seed = self._choose_seed(net, state)
-        run = Run(self, X, metadata, sample_weight, seed, net)
-        if net is not None and epochs is None:
-            run.net.begin()
-        run.resume(state, folder)
-        self.seed_ = seed
-        self.net_ = run.net
-        self.encoder_config_ = run.config
-        self.modalities_ = run.material.modalities
-        self.pairs_ = tuple(run.material.pools)
-        self.device_, self.precision_ = run.device, run.precision
-        self._data_summary = run.summarise()
-        run.train(epochs)
+        with contextlib.ExitStack() as until_the_end:
+            if self.state_dir is not None and epochs is None:
+                folder = RunFolder(self.state_dir)
+                # another machine may see the folder as it was, or not at all
+                state = from_rank_zero(lambda: folder.take_up(self.max_epochs, until_the_end))
+            seed = self._choose_seed(net, state)
+            run = Run(self, X, metadata, sample_weight, seed, net)
+            if net is not None and epochs is None:
+                run.net.begin()
+            run.resume(state, folder)
+            self.seed_ = seed
+            self.net_ = run.net
+            self.encoder_config_ = run.config
+            self.modalities_ = run.material.modalities
+            self.pairs_ = tuple(run.material.pools)
+            self.device_, self.precision_ = run.device, run.precision
+            self._data_summary = run.summarise()
+            run.train(epochs)
 
     def _choose_seed(self, net, state) -> int:
         from .distributed import broadcast_value

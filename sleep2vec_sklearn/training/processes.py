@@ -4,14 +4,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-__all__ = ["broadcast_value", "is_distributed", "process_group", "rank", "world_size"]
+from ..errors import TrainingError
+
+__all__ = [
+    "broadcast_value",
+    "from_rank_zero",
+    "is_distributed",
+    "process_group",
+    "rank",
+    "world_size",
+]
 
 
 @contextmanager
@@ -67,3 +76,26 @@ def broadcast_value(value: Any) -> Any:
     values = [value]
     dist.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def from_rank_zero(work: Callable[[], Any]) -> Any:
+    """What ``work()`` gives on rank 0, where alone it is called; ranks wait for each other.
+
+    Raises
+    ------
+    TrainingError
+        On the other ranks, if rank 0 fails; they would else wait for it for ever.
+    """
+    if not is_distributed():
+        return work()
+    if rank() != 0:
+        value, failure = broadcast_value(None)
+        if failure is not None:
+            raise TrainingError(f"the process of rank 0 failed: {failure}")
+        return value
+    try:
+        value = work()
+    except Exception as error:
+        broadcast_value((None, f"{type(error).__name__}: {error}"))
+        raise
+    return broadcast_value((value, None))[0]

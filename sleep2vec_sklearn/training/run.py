@@ -198,19 +198,27 @@ class Run:
             If the state is of a run with other parameters or nights, and says what differs; or
             if the state is not whole.
         """
-        self.folder, self.identity = folder, self._identity()
+        self.folder = folder
+        if folder is None:
+            return
+        self.identity = self._identity()
         if state is None:
             return
         try:
             before = json.loads(state["run"])
-        except (KeyError, ValueError) as error:
+            # a state of before samples were looked at says nothing of them
+            samples = self.identity["data"]["nights"]["samples"]
+            before["data"]["nights"].setdefault("samples", samples)
+        except (KeyError, TypeError, ValueError) as error:
             raise folder.unreadable(error) from error
         differences = list_differences(before, self.identity)
         if differences:
             raise TrainingError(
                 f"{folder.path} is the state of another run; what differs:\n  "
                 + "\n  ".join(differences)
-                + "\nRestore these to go on with it, give another state_dir, or remove the file."
+                + "\nRestore these to go on with it, give another state_dir, or remove the file. "
+                "In a grid search or a cross-validation every fit is another run: pass "
+                "state_dir=None."
             )
         try:
             self.net.load_state(state)

@@ -11,12 +11,14 @@ import os
 import uuid
 import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 from ..errors import TrainingError
 from ..model.config import canonical_json
+from .lock import hold_folder
 
 __all__ = ["RunFolder", "list_differences"]
 
@@ -61,6 +63,30 @@ class RunFolder:
                 f"to {_FORMAT_VERSION}. Upgrade, or give an empty state_dir."
             )
         return state
+
+    def take_up(self, n_epochs: int, until_the_end: ExitStack) -> dict | None:
+        """:meth:`load`, and unless the run has ended, hold the folder and make it ready.
+
+        Parameters
+        ----------
+        n_epochs : int
+            Of the whole run.
+        until_the_end : ExitStack
+            At whose end the folder is free again.
+
+        Raises
+        ------
+        TrainingError
+            As :meth:`load`; or if the folder cannot be written, or another run holds it.
+        """
+        state = self.load()
+        if state is not None and (state.get("finished") or state.get("epoch", 0) >= n_epochs):
+            return state
+        self.check_writable()
+        until_the_end.enter_context(hold_folder(self.folder))
+        self.tidy()
+        # the run that held it until now may have gone on
+        return self.load()
 
     def unreadable(self, error: Exception) -> TrainingError:
         """What to say of a state that cannot be gone on with."""

@@ -33,6 +33,12 @@ class RowReader(Protocol):
     def take(self, nights: np.ndarray) -> RowReader:
         """The same for some of the nights."""
 
+    def identify(self, night: int) -> list:
+        """What tells a night's stored numbers from others."""
+
+    def check(self, night: int, presence: Presence) -> str | None:
+        """What is wrong with a night, or None."""
+
 
 @dataclass(frozen=True, slots=True)
 class NightTable:
@@ -153,24 +159,51 @@ class NightStore:
         )
         presences = [night.presence for night in nights]
         table = NightTable.build(sleepers.iloc[places], presences, list(contents))
-        return cls(contents, table, _Memory(tuple(nights)), failures)
+        return cls(contents, table, _Memory(tuple(nights), tuple(contents)), failures)
 
     @classmethod
-    def open(cls, folder) -> NightStore:
+    def open(cls, folder, verify: bool = False) -> NightStore:
         """Open what :func:`prepare_cohort` wrote into a folder, by however many calls.
 
         Parameters
         ----------
         folder : path-like
+        verify : bool, default=False
+            Whether to :meth:`verify` the nights, which reads all of them.
 
         Raises
         ------
         ReadError
-            If it is no store, damaged, of a newer version, or conditioned by other code.
+            If it is no store, damaged, of a newer version, or conditioned by other code; with
+            ``verify``, if a night is damaged.
         """
         from .preparation import open_folder
 
-        return open_folder(folder)
+        return open_folder(folder, verify)
+
+    def verify(self) -> pd.DataFrame:
+        """Read every night in full, and compare checksums with those taken when it was written.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``recording`` and ``reason``, with the night's file: those that are damaged,
+            or gone. Nights in memory, or written by a version that kept no sums, are taken at
+            their word.
+        """
+        import pandas as pd
+
+        nights = enumerate(zip(self.table.index, self._table.presences, strict=True))
+        found = ((name, self._reader.check(k, presence)) for k, (name, presence) in nights)
+        damaged = [(name, reason) for name, reason in found if reason is not None]
+        return pd.DataFrame(damaged, columns=["recording", "reason"])
+
+    def identify(self) -> list:
+        """What tells the stored numbers from others, night by night; ready for JSON.
+
+        Equal for nights in memory and in a folder.
+        """
+        return [self._reader.identify(night) for night in range(len(self))]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -277,6 +310,7 @@ class NightStore:
 @dataclass(frozen=True, slots=True)
 class _Memory:
     nights: tuple[PreparedNight, ...]
+    modalities: tuple[str, ...]
 
     def read(self, night: int, modality: str, start: int, stop: int) -> np.ndarray:
         return self.nights[night].arrays[modality][start:stop]
@@ -287,4 +321,11 @@ class _Memory:
         return view
 
     def take(self, nights: np.ndarray) -> _Memory:
-        return _Memory(tuple(self.nights[k] for k in nights))
+        return _Memory(tuple(self.nights[k] for k in nights), self.modalities)
+
+    def identify(self, night: int) -> list:
+        sums = self.nights[night].sums()
+        return [sums.get(name, 0) for name in self.modalities]
+
+    def check(self, night: int, presence: Presence) -> str | None:
+        return None

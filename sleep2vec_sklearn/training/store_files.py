@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +51,15 @@ class StoredNight:
     presence : Presence
     offsets : tuple of int
         First byte of each modality of the store, in its order; -1 where it is absent.
+    sums : tuple of int
+        CRC-32 of the stored numbers of each modality; -1 where it is absent, or where the night
+        was written before sums were kept.
     """
 
     key: str
     presence: Presence
     offsets: tuple[int, ...]
+    sums: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +159,9 @@ class StoreFolder:
         offsets = [
             header[n]["data_offsets"][0] + start if n in header else -1 for n in self.contents
         ]
-        return StoredNight(key, presence, tuple(offsets))
+        sums = metadata.get("crc32", {})
+        sums = tuple(sums.get(name, -1) for name in self.contents)
+        return StoredNight(key, presence, tuple(offsets), sums)
 
     def write(self, key: str, night: PreparedNight) -> StoredNight:
         """Write a night, all of it or nothing; a night that is there is replaced by its equal.
@@ -168,6 +175,7 @@ class StoreFolder:
             "format_version": FORMAT_VERSION,
             "key": key,
             "n_epochs": night.presence.n_epochs,
+            "crc32": night.sums(),
         }
         valid = np.frombuffer(night.presence.bits, dtype=np.uint8)
         data = save({**night.arrays, _VALID: valid}, metadata={_METADATA_KEY: json.dumps(metadata)})
@@ -245,13 +253,14 @@ class FolderReader:
     folder : StoreFolder
     keys : tuple of str
         Of each night.
-    offsets : int64 ndarray of shape (n_nights, n_modalities)
-        First byte of each modality.
+    offsets, sums : int64 ndarray of shape (n_nights, n_modalities)
+        First byte, and CRC-32, of each modality; see :class:`StoredNight`.
     """
 
     folder: StoreFolder
     keys: tuple[str, ...]
     offsets: np.ndarray
+    sums: np.ndarray
 
     def read(self, night: int, modality: str, start: int, stop: int) -> np.ndarray:
         """Stored numbers of these epochs; nothing else is read.
@@ -290,7 +299,34 @@ class FolderReader:
 
     def take(self, nights: np.ndarray) -> FolderReader:
         """The same for some of the nights."""
-        return FolderReader(self.folder, tuple(self.keys[k] for k in nights), self.offsets[nights])
+        keys = tuple(self.keys[k] for k in nights)
+        return FolderReader(self.folder, keys, self.offsets[nights], self.sums[nights])
+
+    def identify(self, night: int) -> list:
+        """What tells a night's stored numbers from others, without reading them."""
+        sums = self.sums[night]
+        if ((sums < 0) & (self.offsets[night] >= 0)).any():
+            return [self.keys[night]]
+        return np.maximum(sums, 0).tolist()
+
+    def check(self, night: int, presence: Presence) -> str | None:
+        """Read a night in full; what is wrong with its file, or None."""
+        path = self.folder.place_of(self.keys[night])
+        try:
+            self._compare(night, presence, path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+            return f"{path}: {error}"
+        return None
+
+    def _compare(self, night: int, presence: Presence, path: Path) -> None:
+        there = self.folder._find(self.keys[night])
+        if there.presence != presence or there.offsets != tuple(self.offsets[night].tolist()):
+            raise ValueError("it is not what the manifest says")
+        rows = zip(self.folder.contents.items(), there.offsets, self.sums[night], strict=True)
+        for (name, content), first, kept in rows:
+            size = presence.n_epochs * content.width * content.dtype.itemsize
+            if kept >= 0 and zlib.crc32(_read_bytes(path, first, size)) != kept:
+                raise ValueError(f"wrong checksum of {name}")
 
 
 def _lost(path: Path, error: Exception) -> ReadError:

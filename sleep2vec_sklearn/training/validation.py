@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .demography import Demography
+from .objective import count_examples
 from .retrieval import HeldOutWindows, project_windows, retrieve_pairs
 
 __all__ = ["Validation"]
@@ -61,7 +62,10 @@ class Validation:
         return columns
 
     def _loss(self, criterion, first, second) -> float:
-        """Mean contrastive loss over blocks of windows, weighted by the epochs that count."""
+        """Mean contrastive loss over blocks of windows, weighted by the epochs that count.
+
+        A block in which no epoch has a negative says nothing, and is left out.
+        """
         (first, seen), (second, also_seen) = first, second
         counted = seen & also_seen
         rows = counted.any(dim=1).nonzero()[:, 0].numpy()
@@ -69,14 +73,14 @@ class Validation:
             return float("nan")
         total = weight = 0.0
         for block in np.array_split(rows, max(-(-len(rows) // self.batch_size), 1)):
-            if len(block) < 2:
+            n_counted = count_examples(counted[block], criterion.negatives)
+            if not n_counted or len(block) < 2:
                 continue
             weights = None
             if criterion.kind == "dash":
                 nights = self.demography.take(self.windows.nights[block])
                 weights = tuple(map(torch.as_tensor, nights.weights(**self.constants)))
             loss, _ = criterion.contrast(first[block], second[block], counted[block], weights)
-            n_counted = int(counted[block].sum())
             total += loss.item() * n_counted
             weight += n_counted
         return total / weight if weight else float("nan")

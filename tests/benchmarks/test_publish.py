@@ -46,6 +46,7 @@ def test_a_benchmark_without_a_block_is_refused():
         "new_sensor",
         "store",
         "dash",
+        "simulated_psg",
     ],
 )
 def test_the_page_has_a_block_of_every_benchmark(name):

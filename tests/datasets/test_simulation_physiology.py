@@ -8,9 +8,9 @@ import pytest
 from scipy.signal import welch
 
 from sleep2vec_sklearn.datasets import make_sleep_cohort
-from sleep2vec_sklearn.datasets.simulation.cardiac import beat_times
+from sleep2vec_sklearn.datasets.simulation.cardiac import _ahead_of_stage, _unread, beat_times
 from sleep2vec_sklearn.datasets.simulation.hypnogram import score_stages, simulate_hypnogram
-from sleep2vec_sklearn.datasets.simulation.night import draw_night
+from sleep2vec_sklearn.datasets.simulation.night import CONTROL_RATE, draw_night, oscillating
 from sleep2vec_sklearn.datasets.simulation.sensors import GENERATORS
 from sleep2vec_sklearn.datasets.simulation.sites import draw_site
 from sleep2vec_sklearn.datasets.simulation.subjects import draw_subject
@@ -283,3 +283,33 @@ def test_slow_waves_are_the_same_at_every_rate():
     slow, fast = slow.reshape(-1, 50).mean(axis=1), fast.reshape(-1, 100).mean(axis=1)
     assert np.corrcoef(slow, fast)[0, 1] > 0.99
     assert slow.std() == pytest.approx(fast.std(), rel=0.05)
+
+
+def test_a_stage_shows_in_the_heart_before_it_begins():
+    stages = np.repeat([N2, R], 60).astype(np.int8)
+    night = dataclasses.replace(simulate(0), true_stages=stages)
+    track = _ahead_of_stage(night, (0, 0, 0, 0, 1))
+    assert track[(1800 - 120) * CONTROL_RATE] == pytest.approx(0.5, abs=0.06)
+    assert track[600 * CONTROL_RATE] < 0.02
+    assert track[2400 * CONTROL_RATE] > 0.98
+
+
+def test_oscillating_noise_has_unit_variance_at_its_frequency():
+    noise = oscillating(np.random.default_rng(0), 200_000, 0.02, 60)
+    assert noise.std() == pytest.approx(1, abs=0.1)
+    frequency, power = welch(noise, nperseg=2000)
+    assert frequency[power.argmax()] == pytest.approx(0.02, abs=0.002)
+
+
+def test_a_moving_wrist_hides_the_pulse_from_a_watch_for_a_while(nights):
+    unread = _unread(nights[0], np.random.default_rng(0))
+    assert 0.002 < unread.mean() < 0.2
+    still = dataclasses.replace(nights[0].movements, size=np.full(len(nights[0].movements), 0.1))
+    calm = dataclasses.replace(nights[0], movements=still)
+    assert not _unread(calm, np.random.default_rng(0)).any()
+
+
+def test_movements_come_in_bouts(nights):
+    gaps = np.concatenate([np.diff(night.movements.onset) for night in nights])
+    # of a Poisson process the median would be 0.69 of the mean
+    assert np.median(gaps) < 0.35 * gaps.mean()

@@ -2,6 +2,7 @@
 """The engine: results in order, one failure at a time, nothing read that is known."""
 
 import dataclasses
+import threading
 import time
 
 import numpy as np
@@ -207,3 +208,33 @@ def test_a_long_night_is_encoded_in_windows_and_its_summary_is_their_mean(make, 
     assert item.tokens.shape == (20, 32)
     assert item.summary.shape == (32,)
     assert item.valid.all()
+
+
+def test_threads_that_cannot_start_are_an_error_and_no_wait_for_ever(monkeypatch):
+    start, started = threading.Thread.start, []
+
+    def refuse_the_second(thread):
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_the_second)
+    before = torch.get_num_threads()
+    with (
+        pytest.raises(RuntimeError, match=r"did not start the 3 threads .*can't start new thread"),
+        engine_module.single_threaded(3),
+    ):
+        pass
+    assert torch.get_num_threads() == before
+    assert not started[0].is_alive()
+
+
+def test_threads_that_do_not_come_are_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(engine_module, "_SECONDS_TO_START", 0.01)
+    monkeypatch.setattr(engine_module.ThreadPoolExecutor, "submit", lambda *arguments: None)
+    with (
+        pytest.raises(RuntimeError, match="did not start the 2 threads"),
+        engine_module.single_threaded(2),
+    ):
+        pass

@@ -22,6 +22,22 @@ def test_a_waveform_keeps_its_shape_at_another_rate(from_rate):
     np.testing.assert_allclose(values[256:n], expected[256:n], atol=0.01)
 
 
+@pytest.mark.parametrize("from_rate", [128.05, 127.97, 128.002, 99.97])
+def test_a_clock_that_is_a_little_off_does_not_drift_over_a_night(from_rate):
+    beat = sine(3, from_rate, seconds=3600).astype(np.float32)
+    found = resample(beat, from_rate, 128, "polyphase")
+    expected = sine(3, 128, seconds=3600)
+    assert abs(len(found) - len(expected)) <= 1
+    last = slice(len(expected) - 128 * 60, len(expected) - 128 * 2)
+    np.testing.assert_allclose(found[last], expected[last], atol=0.02)
+
+
+@given(rate=st.floats(1, 1000))
+def test_no_rate_drifts_by_more_than_the_hundredth_of_an_epoch_in_a_night(rate):
+    up, down = _as_whole_numbers(128, rate)
+    assert abs(up / down * rate / 128 - 1) * 8 * 3600 < 0.3
+
+
 @pytest.mark.parametrize("from_rate", [1250, 5000, 20000])
 def test_a_breath_recorded_at_a_very_high_rate_keeps_its_length(from_rate):
     values = resample(sine(0.25, from_rate).astype(np.float32), from_rate, 4, "polyphase")

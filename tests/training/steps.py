@@ -7,8 +7,9 @@ import torch
 from skorch.callbacks import Callback
 from torch import nn
 
+from sleep2vec_sklearn.errors import TrainingError
 from sleep2vec_sklearn.model import Sleep2Vec
-from sleep2vec_sklearn.training import Sleep2VecPretrainer, info_nce_loss
+from sleep2vec_sklearn.training import Sleep2VecPretrainer, info_nce_loss, run
 from sleep2vec_sklearn.training import distributed as ranks
 from tests.training.nights import TINY
 
@@ -172,3 +173,27 @@ def pretrained(store, folders, parameters, stop_after=None):
     # a shift that BatchNorm takes out has no gradient but rounding, which AdamW makes steps of
     del projection["hidden_norm.running_mean"]
     return [step for epoch in epochs for step in epoch], projection
+
+
+def failure(store, parameters):
+    """What a fit says when it cannot, or None."""
+    try:
+        Sleep2VecPretrainer(**{**TINY, **parameters}).fit(store)
+    except TrainingError as error:
+        return str(error)
+
+
+class Lost:
+    def __call__(self, net):
+        raise OSError("lost")
+
+
+def failing_validation(store):
+    """What a fit says whose validation fails, which rank 0 alone does."""
+    ordinary, run.Validation.__call__ = run.Validation.__call__, Lost.__call__
+    try:
+        Sleep2VecPretrainer(**TINY).fit(store)
+    except (TrainingError, OSError) as error:
+        return str(error)
+    finally:
+        run.Validation.__call__ = ordinary

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import dataclasses
 import functools
+import os
 
 import pytest
 import torch
@@ -206,3 +207,21 @@ def test_a_run_goes_on_with_another_number_of_processes(two_ranks, store, tmp_pa
     assert not any(begin(*request, 5))
     for found in go_on(*request):
         close(found, expected)
+
+
+def test_what_fails_on_rank_0_fails_on_all(two_ranks, store, tmp_path):
+    (tmp_path / "state.pt").write_bytes(b"no state")
+    first, second = two_ranks(steps.failure, store, {"state_dir": tmp_path})
+    assert "state.pt: no state of a run that this version can read" in first
+    assert second == f"the process of rank 0 failed: TrainingError: {first}"
+
+
+def test_a_validation_that_fails_fails_on_all(two_ranks, store):
+    first, second = two_ranks(steps.failing_validation, store)
+    assert first == "lost"
+    assert second == "the process of rank 0 failed: OSError: lost"
+
+
+def test_ranks_of_one_run_share_its_folder(two_ranks, store, tmp_path):
+    assert two_ranks(steps.failure, store, {"state_dir": tmp_path}) == [None, None]
+    assert os.listdir(tmp_path) == ["state.pt"]

@@ -191,3 +191,12 @@ def test_bfloat16_trains_to_nearly_the_same(pretrainer, montage_store):
     assert full == pytest.approx(half, rel=0.05)
     assert full != half
     assert runs[1].precision_ == "bfloat16"
+
+
+def test_nights_that_are_conditioned_are_counted_too(pretrainer, montages, capsys):
+    pretrainer(verbose=1).fit(montages)
+    shown = capsys.readouterr().err
+    assert "preparing: 100%" in shown
+    assert shown.index("8/8") < shown.index("6/6")
+    pretrainer().fit(montages)
+    assert capsys.readouterr().err == ""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from sleep2vec_sklearn.training import info_nce_loss
+from sleep2vec_sklearn.training import dash_info_nce_loss, dash_weights, info_nce_loss
 
 GOLDEN = Path(__file__).parents[1] / "data" / "parity" / "info_nce.npz"
 
@@ -106,3 +106,19 @@ def test_arguments_that_cannot_be_are_refused(change, message):
     first, second = pair()
     with pytest.raises(ValueError, match=message):
         info_nce_loss(**{"first": first, "second": second, **change})
+
+
+def test_arrays_in_place_of_tensors_are_named():
+    views = np.ones((2, 3, 4, 5), dtype=np.float32)
+    weights = dash_weights(age=[60, 61, 62])
+    with pytest.raises(TypeError, match=r"first must be a Tensor.*got numpy\.ndarray"):
+        info_nce_loss(*views)
+    with pytest.raises(TypeError, match="second must be a Tensor"):
+        dash_info_nce_loss(torch.from_numpy(views[0]), views[1], *weights)
+
+
+def test_valid_may_be_an_array():
+    first, second = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    valid = np.arange(12).reshape(3, 4) % 5 > 0
+    found = info_nce_loss(first, second, valid=valid)
+    assert found == info_nce_loss(first, second, valid=torch.from_numpy(valid))

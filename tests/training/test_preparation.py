@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sleep2vec_sklearn import Recording, make_sleep_cohort
+from sleep2vec_sklearn import Recording, Sleep2VecPretrainer, make_sleep_cohort
 from sleep2vec_sklearn.errors import InvalidRecordingError, ReadError, RecordingWarning
 from sleep2vec_sklearn.model import EncoderConfig
 from sleep2vec_sklearn.training import NightStore, preparation, prepare_cohort
+from tests.training.nights import TINY
 
 NAMES = ["ibi", "spo2"]
 
@@ -255,3 +256,17 @@ def test_what_killed_processes_leave_is_swept_when_old(nights, tmp_path):
         os.utime(tmp_path / "unfinished" / name, (time.time() - age,) * 2)
     prepare(nights[:1], tmp_path)
     assert [path.name for path in (tmp_path / "unfinished").iterdir()] == ["new"]
+
+
+def test_what_is_prepared_by_default_is_trained_by_default(tmp_path):
+    nights = make_sleep_cohort(
+        3, hours=0.25, n_sites=1, site_kinds="watch_laboratory", missing=0, random_state=0,
+        modalities=["ibi", "spo2", "actigraphy"],
+    )  # fmt: skip
+    settings = {**TINY, "validation": None, "batch_size": 3}
+    given = Sleep2VecPretrainer(**settings).fit(nights)
+    prepare_cohort(nights, tmp_path)
+    prepared = Sleep2VecPretrainer(**settings).fit(tmp_path)
+    assert prepared.modalities_ == ("spo2", "ibi", "actigraphy")
+    assert prepared.checkpoint().sha256 == given.checkpoint().sha256
+    assert given.score(tmp_path) == given.score(nights)

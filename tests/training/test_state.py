@@ -8,8 +8,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import GridSearchCV
 
+from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.errors import TrainingError, TrainingWarning
+from sleep2vec_sklearn.training import prepare_cohort
 from sleep2vec_sklearn.training.state import RunFolder, list_differences
 
 resource = pytest.importorskip("resource")
@@ -155,3 +158,43 @@ def test_a_second_fit_does_not_take_the_first_ones_state(pretrainer, montage_sto
     again = fitted.set_params(state_dir=tmp_path / "second").fit(montage_store)
     assert again.net_.step_ == 12
     assert (tmp_path / "second" / "state.pt").exists()
+
+
+def changed(montages):
+    """The same nights, of which one has another saturation, as often and as valid as before."""
+    signals = montages[1].read()
+    values = 190 - signals["spo2"].values
+    signals = {n: (s.values, s.rate) for n, s in signals.items()} | {"spo2": (values, 4)}
+    night = montages[1]
+    other = Recording(signals, id=night.id, subject=night.subject, metadata=night.metadata)
+    return [montages[0], other, *montages[2:]]
+
+
+def test_nights_whose_samples_changed_are_told(pretrainer, montages, montage_store, tmp_path):
+    names = ["effort", "spo2", "ibi"]
+    state = tmp_path / "state"
+    pretrainer(state_dir=state).fit(montage_store)
+    told = r"what differs:\n  data\.nights\.samples: [^\n]*\nRestore"
+    with pytest.raises(TrainingError, match=told):
+        pretrainer(state_dir=state).fit(changed(montages))
+    stored = prepare_cohort(changed(montages), tmp_path / "changed", modalities=names)
+    with pytest.raises(TrainingError, match=told):
+        pretrainer(state_dir=state).fit(stored)
+    same = prepare_cohort(montages, tmp_path / "same", modalities=names)
+    assert pretrainer(state_dir=state).fit(same).net_.step_ == 6
+
+
+def test_a_state_that_says_nothing_of_samples_is_gone_on_with(pretrainer, montage_store, tmp_path):
+    pretrainer(state_dir=tmp_path).fit(montage_store)
+    state = RunFolder(tmp_path).load()
+    run = json.loads(state["run"])
+    del run["data"]["nights"]["samples"]
+    RunFolder(tmp_path).save({**state, "run": json.dumps(run)})
+    assert pretrainer(state_dir=tmp_path).fit(montage_store).net_.step_ == 6
+
+
+def test_a_grid_search_that_shares_a_state_is_told_what_to_do(pretrainer, montage_store, tmp_path):
+    shared = pretrainer(state_dir=tmp_path, validation=0, batch_size=2, max_epochs=1)
+    search = GridSearchCV(shared, {"hidden_size": [4, 8]}, cv=2, error_score="raise")
+    with pytest.raises(TrainingError, match=r"In a grid search .* pass state_dir=None"):
+        search.fit(montage_store)

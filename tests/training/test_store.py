@@ -21,6 +21,7 @@ from sleep2vec_sklearn.training import (
     Demography,
     NightStore,
     contents_of,
+    manifest,
     prepare_cohort,
 )
 
@@ -124,8 +125,8 @@ def test_contents_name_what_an_encoder_does_not_read(small_config):
     with pytest.raises(CheckpointError, match=r"reads eeg, .* not ppg"):
         contents_of(small_config, modalities=["eeg", "ppg"])
     with pytest.raises(ValueError, match="content='samples'"):
-        contents_of(modalities="actigraphy")
-    kinds = {name: content.kind for name, content in contents_of().items()}
+        contents_of("sleep2vec-mini", modalities="actigraphy")
+    kinds = {name: content.kind for name, content in contents_of("sleep2vec-mini").items()}
     assert kinds.pop("actigraphy") == "samples"
     assert set(kinds.values()) == {"features"}
 
@@ -290,3 +291,59 @@ def test_the_table_is_what_weights_are_made_of(folder):
     assert cohort.subject.tolist() == [0, 1, 2, 0, 1]
     # s0 and s1 slept twice
     assert cohort.weights()[1].sum() == 4
+
+
+@pytest.fixture
+def flipped(folder):
+    """A folder in which one bit of one night is another, and the night's file."""
+    store = NightStore.open(folder)
+    stored = store.mapped(1, "spo2")
+    path = store._reader.folder.place_of(store._reader.keys[1])
+    data = bytearray(path.read_bytes())
+    data[stored.offset + 5] ^= 1
+    path.write_bytes(data)
+    return folder, path
+
+
+def test_a_flipped_bit_is_found_when_it_is_looked_for(folder, flipped, nights):
+    _, path = flipped
+    store = NightStore.open(folder)
+    ((name, reason),) = store.verify().to_numpy()
+    assert (name, reason) == ("n1", f"{path}: wrong checksum of spo2")
+    assert store.take([0, 2]).verify().empty
+    with pytest.raises(ReadError, match=r"1 of 5 nights are damaged.*\n- .*wrong checksum"):
+        NightStore.open(folder, verify=True)
+    path.unlink()
+    prepare_cohort(nights, folder, modalities=["ibi", "spo2"])
+    assert NightStore.open(folder, verify=True).verify().empty
+
+
+def test_a_night_that_is_gone_is_found_too(folder):
+    store = NightStore.open(folder)
+    Path(store.mapped(1, "spo2").filename).unlink()
+    assert store.verify()["recording"].tolist() == ["n1"]
+
+
+def test_nights_of_before_there_were_checksums_are_read(nights, tmp_path, monkeypatch):
+    columns_of = manifest._columns_of
+
+    def without(*arguments):
+        columns = columns_of(*arguments)
+        return {n: values for n, values in columns.items() if not n.startswith("crc32_")}
+
+    monkeypatch.setattr(manifest, "_columns_of", without)
+    prepare_cohort(nights, tmp_path, modalities=["ibi", "spo2"])
+    store = NightStore.open(tmp_path, verify=True)
+    assert store.identify() == [[key] for key in store._reader.keys]
+
+
+def test_a_flipped_bit_in_the_manifest_is_seen(folder):
+    (path,) = folder.glob("manifest-*")
+    data = bytearray(path.read_bytes())
+    # neither the first name nor the last, which are in Parquet's statistics; of .npz any byte
+    key = sorted(NightStore.open(folder)._reader.keys)[2].encode()
+    pieces = (data.find(key[k : k + 8]) for k in range(56))
+    data[next((place for place in pieces if place > 0), len(data) // 2)] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ReadError, match="damaged"):
+        NightStore.open(folder)

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from sleep2vec_sklearn.training import dash_info_nce_loss
+from sleep2vec_sklearn.training.module import Objective
+from sleep2vec_sklearn.training.validation import Validation
 
 
 def test_held_out_nights_change_nothing_in_training(pretrainer, montage_store):
@@ -56,3 +58,19 @@ def test_the_loss_is_the_objective_on_unmasked_windows(pretrainer, montage_store
         *(p[kept] for p in projected), *weights, temperature=0.1, valid=counted[kept]
     )
     assert fitted.history_[-1, "valid_loss_spo2-ibi"] == pytest.approx(loss.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("negatives", ["recordings", "both"])
+def test_windows_without_negatives_do_not_lower_the_loss(negatives):
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 4, 6, 5, generator=generator)
+    seen = torch.ones(4, 6, dtype=torch.bool)
+    # of the last two windows the epochs never meet, so their block of the batch says nothing
+    seen[2, 3:] = seen[3, :3] = False
+    criterion = Objective("info_nce", negatives=negatives)
+    looking = Validation(None, (), None, {}, batch_size=2)
+    found = looking._loss(criterion, (first, seen), (second, seen))
+    alone, _ = criterion.contrast(first[:2], second[:2], seen[:2], None)
+    assert found == pytest.approx(alone.item())
+    nothing = looking._loss(criterion, (first[2:], seen[2:]), (second[2:], seen[2:]))
+    assert np.isnan(nothing)

@@ -191,3 +191,15 @@ def test_values_that_cannot_be_are_refused(kind, facts, message):
 def test_arguments_that_cannot_be_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         dash_weights(**arguments)
+
+
+@pytest.mark.parametrize(
+    "factors", [{"age_bandwidth": np.inf}, {"sex_factor": 0}, {"site_same": 0, "site_different": 0}]
+)
+def test_the_pretrainer_takes_the_constants_that_the_weights_take(
+    pretrainer, montage_store, factors
+):
+    dash_weights([60, 30], [0, 1], [0, 1], **factors)
+    fitted = pretrainer(**factors).fit(montage_store)
+    assert np.isfinite(fitted.history_[:, "train_loss"]).all()
+    assert fitted.checkpoint().card["parameters"].keys() > factors.keys()

@@ -37,6 +37,7 @@ _CONFUSION = np.array(
 )
 # Shares of borders that are set late and early, and how many epochs a doubt lasts.
 _LATE, _EARLY = 0.28, 0.12
+_CLEAR_EPOCHS = 4
 _DOUBT_EPOCHS = 2
 
 
@@ -144,6 +145,9 @@ def score_stages(true_stages: np.ndarray, rng: np.random.Generator) -> np.ndarra
     n = len(stages)
     scored = stages.copy()
     border = np.flatnonzero(stages[1:] != stages[:-1]) + 1
+    # Short bouts are seen as what they are; it is long ones whose borders are blurred.
+    length = np.diff(border, prepend=0, append=n)
+    border = border[(length[:-1] >= _CLEAR_EPOCHS) & (length[1:] >= _CLEAR_EPOCHS)]
     luck = rng.random(len(border))
     shift = rng.geometric(0.6, len(border))
     for at, chance, size in zip(border, luck, shift, strict=True):
