@@ -23,11 +23,11 @@ from benchmarks.bundled_checkpoint.nights import real_nights, simulated_nights
 from sleep2vec_sklearn.training import prepare_cohort
 
 
-def night_weights(groups) -> np.ndarray:
-    """Chances of the nights of all groups, in order: real ones make ``REAL_SHARE`` together."""
+def night_weights(groups, real_share: float = REAL_SHARE) -> np.ndarray:
+    """Chances of the nights of all groups, in order: real ones make their share together."""
     sizes = {group: len(nights) for group, nights in groups.items()}
     n_real = sum(sizes.values()) - sizes["simulated"]
-    real = REAL_SHARE / (1 - REAL_SHARE) * sizes["simulated"] / max(n_real, 1)
+    real = real_share / (1 - real_share) * sizes["simulated"] / max(n_real, 1)
     return np.concatenate(
         [np.full(size, 1.0 if group == "simulated" else real) for group, size in sizes.items()]
     )
