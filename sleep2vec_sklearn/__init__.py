@@ -14,6 +14,7 @@ _ROOMS = {
     "Recording": "signals.recording",
     "RecordingMetadata": "encoding.metadata",
     "SleepStage": "signals.stages",
+    "TimeOfNight": "encoding.time_of_night",
     "Sleep2VecPretrainer": "training.pretrainer",
     "Sleep2VecTransformer": "encoding.transformer",
     "cache_info": "encoding.cache",

@@ -16,6 +16,7 @@ PUBLIC = [
     "Sleep2VecPretrainer",
     "Sleep2VecTransformer",
     "SleepStage",
+    "TimeOfNight",
     "__version__",
     "cache_info",
     "clear_cache",

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The architecture of ``sleep2vec-mini`` and the conditioning it was trained with."""
+"""The architecture of ``sleep2vec-mini``, its conditioning, and how it is trained."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from sleep2vec_sklearn import Sleep2VecPretrainer
 from sleep2vec_sklearn.model.config import (
     EncoderConfig,
     ModalityConfig,
@@ -14,6 +15,9 @@ from sleep2vec_sklearn.model.config import (
 from sleep2vec_sklearn.signals import EPOCH_SECONDS, MODALITIES
 
 TOKEN_SIZE = 128
+STEPS = 1800
+REAL_SHARE = 0.4
+WEARABLE = {"ibi", "actigraphy"}
 
 
 def mini_config(**changes) -> EncoderConfig:
@@ -27,9 +31,43 @@ def mini_config(**changes) -> EncoderConfig:
         # Masking regularises enough at this size, and dropout in attention doubles a step's time.
         dropout=0.0,
         projection=ProjectionConfig(hidden_size=128, out_size=64),
-        context_epochs=120,
+        context_epochs=240,
     )
     return replace(config, **changes)
+
+
+def make_pretrainer(seed: int, state_dir, steps: int | None = None) -> Sleep2VecPretrainer:
+    """The estimator that made the bundled encoder."""
+    config = mini_config()
+    return Sleep2VecPretrainer(
+        init=config,
+        context_epochs=config.context_epochs,
+        objective="info_nce",
+        max_shift=60,
+        batch_size=32,
+        sensor_loss=0.3,
+        prediction=1.0,
+        noise=0.2,
+        offset=0.2,
+        pair_shares=wearable_shares,
+        max_epochs=1,
+        steps_per_epoch=steps or STEPS,
+        lr_floor=0.1,
+        ema_decay=0.998,
+        precision="bfloat16",
+        validation=None,
+        random_state=seed,
+        state_dir=state_dir,
+        verbose=1,
+    )
+
+
+def wearable_shares(pairs) -> dict[tuple[str, str], float]:
+    """Pairs with a sensor of a watch twice as often as others, the pair of a watch eight times.
+
+    Those are the sensors of which there are real nights.
+    """
+    return {pair: (1.0, 2.0, 8.0)[len(WEARABLE & set(pair))] for pair in pairs}
 
 
 def _modality(name: str) -> ModalityConfig:

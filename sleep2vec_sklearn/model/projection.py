@@ -30,13 +30,22 @@ class Projection(nn.Module):
             Positions that count: BatchNorm's statistics are over these alone, the others come
             out as zero vectors. All positions count by default.
         """
+        width = self.output.out_features
+        rows = hidden.reshape(-1, hidden.shape[-1])
         if valid is None:
-            rows = self._project(hidden.reshape(-1, hidden.shape[-1]))
-            return rows.view(*hidden.shape[:-1], rows.shape[-1])
-        rows = self._project(hidden[valid])
-        out = rows.new_zeros(*hidden.shape[:-1], rows.shape[-1])
-        return torch.index_put(out, (valid,), rows)
+            inner = relu(self.hidden_norm(self.hidden(rows)))
+            projected = normalize(self.output_norm(self.output(inner)), dim=-1)
+            return projected.view(*hidden.shape[:-1], width)
+        # The products are over all positions, padding too: their kernels are made anew, and kept,
+        # for every number of rows, which would differ from batch to batch.
+        counted = valid.reshape(-1)
+        inner = self.hidden(rows.masked_fill(~counted[:, None], 0.0))[counted]
+        inner = _spread(relu(self.hidden_norm(inner)), counted)
+        projected = normalize(self.output_norm(self.output(inner)[counted]), dim=-1)
+        return _spread(projected, counted).view(*hidden.shape[:-1], width)
 
-    def _project(self, rows: Tensor) -> Tensor:
-        inner = relu(self.hidden_norm(self.hidden(rows)))
-        return normalize(self.output_norm(self.output(inner)), dim=-1)
+
+def _spread(rows: Tensor, counted: Tensor) -> Tensor:
+    """Rows at the positions that count, zeros elsewhere."""
+    out = rows.new_zeros(len(counted), rows.shape[-1])
+    return torch.index_put(out, (counted,), rows)

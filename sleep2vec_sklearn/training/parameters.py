@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 import os
@@ -109,7 +110,12 @@ def describe_parameters(pretrainer) -> dict[str, str]:
 
 
 def _plain(value):
-    """The same text for a number of numpy and of Python, for a tuple, an array and a list."""
+    """The same text for a number of numpy and of Python, for a tuple, an array and a list.
+
+    A function is its name: its address would be another in the process that goes on with a run.
+    """
+    if inspect.isroutine(value):
+        return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import numpy as np
+import pytest
+from sklearn.pipeline import make_union
+
+from sleep2vec_sklearn import EpochSequence, Recording, TimeOfNight
+from sleep2vec_sklearn.checks import parametrize_with_sleep2vec_checks
+from sleep2vec_sklearn.errors import InvalidRecordingError
+
+
+def night(hours=8, **known):
+    return Recording({"spo2": np.full(round(hours * 3600), 96.0)}, rates={"spo2": 1}, **known)
+
+
+@parametrize_with_sleep2vec_checks([TimeOfNight()], kinds=["epoch"])
+def test_it_keeps_the_contract(estimator, check):
+    check(estimator)
+
+
+def test_time_is_counted_from_the_start_of_a_recording():
+    rows = TimeOfNight().fit_transform(EpochSequence([night(8), night(4)]))
+    hours, squares, settling, share = rows.T
+    assert hours[0] == pytest.approx(15 / 3600)
+    assert hours[959] == pytest.approx(8 - 15 / 3600)
+    assert hours[960] == hours[0]
+    np.testing.assert_allclose(squares, hours**2, rtol=1e-5)
+    np.testing.assert_allclose(settling, np.exp(-hours), rtol=1e-5)
+    assert share[480] == pytest.approx(0.5, abs=1e-3)
+    assert share[960 + 240] == pytest.approx(0.5, abs=2e-3)
+
+
+def test_time_is_counted_from_lights_out_where_that_is_known():
+    hours, _, settling, share = (
+        TimeOfNight().fit_transform(EpochSequence([night(8, lights=(3600, 7 * 3600))])).T
+    )
+    assert hours[120] == pytest.approx(15 / 3600)
+    assert hours[0] < -0.9
+    assert settling[:120].tolist() == [1.0] * 120
+    assert share[120 + 360] == pytest.approx(0.5, abs=2e-3)
+
+
+def test_a_row_does_not_depend_on_the_epochs_beside_it():
+    X = EpochSequence([night(2), night(3)])
+    clock = TimeOfNight().fit(X)
+    chosen = np.array([500, 3, 4, 250])
+    np.testing.assert_array_equal(clock.transform(X[chosen]), clock.transform(X)[chosen])
+
+
+def test_nights_have_no_time():
+    with pytest.raises(InvalidRecordingError, match=r"no one time.*EpochSequence\(X\)"):
+        TimeOfNight().fit([night()])
+
+
+def test_columns_are_named_in_a_union():
+    union = make_union(TimeOfNight()).set_output(transform="pandas")
+    table = union.fit_transform(EpochSequence([night(1, id="a")]))
+    assert [name.split("__")[1] for name in table] == [
+        "hours",
+        "hours_squared",
+        "settling",
+        "share",
+    ]
+    assert table.index[0][0] == "a"
