@@ -5,7 +5,8 @@
 
 The encoder is frozen and read by logistic regression, beside the same network with random weights
 (the mean over several draws, subject by subject), its tokenizers alone, and hand-made features with
-logistic regression and with gradient boosting. One subject is left out where there are at most 25,
+logistic regression and with gradient boosting. Beside all of them stands the time of night, and the
+encoder's rows are shown without it too. One subject is left out where there are at most 25,
 else there are ten folds; scores are by subject, differences paired over subjects. The studies after
 the tasks: heads trained on few people, every subset of the sensors, and nights of one person each.
 

@@ -15,7 +15,7 @@ from sleep2vec_sklearn.signals import EpochSequence, Recording
 if TYPE_CHECKING:
     from sleep2vec_sklearn.model.checkpoint import Checkpoint
 
-__all__ = ["encoder_features", "random_twin"]
+__all__ = ["encoder_features", "random_twin", "with_time"]
 
 
 def encoder_features(checkpoint, **parameters) -> Callable[[Sequence[Recording]], list[np.ndarray]]:
@@ -35,6 +35,18 @@ def encoder_features(checkpoint, **parameters) -> Callable[[Sequence[Recording]]
         rows = Sleep2VecTransformer(checkpoint, **parameters).fit(X).transform(X)
         ends = np.cumsum([recording.n_epochs for recording in recordings])
         return np.split(np.asarray(rows), ends[:-1])
+
+    return features
+
+
+def with_time(make: Callable) -> Callable[[Sequence[Recording]], list[np.ndarray]]:
+    """The same rows, and how late in the night each is, which all hand-made features tell too."""
+    from sleep2vec_sklearn import TimeOfNight
+
+    def features(recordings: Sequence[Recording]) -> list[np.ndarray]:
+        clock = TimeOfNight()
+        times = [clock.fit_transform(EpochSequence([recording])) for recording in recordings]
+        return [np.hstack(pair) for pair in zip(make(recordings), times, strict=True)]
 
     return features
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.baselines import hand_made_long, hand_made_short
-from benchmarks.evaluation.encoders import encoder_features, random_twin
+from benchmarks.evaluation.encoders import encoder_features, random_twin, with_time
 from benchmarks.evaluation.heart import hand_made_heart
 from benchmarks.evaluation.neural import hand_made_neural
 from benchmarks.evaluation.probes import C_GRID, evaluate_features
@@ -119,15 +119,20 @@ def hand_made_sets(task: Task, with_boosting: bool) -> list[FeatureSet]:
 
 
 def encoder_sets(checkpoint, modalities: Sequence[str], n_twins: int, **options):
-    """An encoder, and unless ``n_twins`` is 0 its tokenizers alone and untrained twins."""
+    """An encoder's rows and the time of night, which all hand-made features have.
+
+    Unless ``n_twins`` is 0 its untrained twins, its tokenizers, and its rows alone follow.
+    """
     options = {"fusion": "concat", **options, "modalities": tuple(modalities)}
-    sets = [FeatureSet(checkpoint.name, (encoder_features(checkpoint, **options),))]
+    alone = encoder_features(checkpoint, **options)
+    sets = [FeatureSet(checkpoint.name, (with_time(alone),))]
     if n_twins:
         twins = [random_twin(checkpoint, seed) for seed in range(n_twins)]
-        makers = tuple(encoder_features(twin, **options) for twin in twins)
+        makers = tuple(with_time(encoder_features(twin, **options)) for twin in twins)
         sets.append(FeatureSet(f"{checkpoint.name}, random weights", makers))
         tokens = encoder_features(checkpoint, **{**options, "layer": 0})
-        sets.append(FeatureSet(f"{checkpoint.name}, tokenizers only", (tokens,)))
+        sets.append(FeatureSet(f"{checkpoint.name}, tokenizers only", (with_time(tokens),)))
+        sets.append(FeatureSet(f"{checkpoint.name}, without the time", (alone,)))
     return sets
 
 

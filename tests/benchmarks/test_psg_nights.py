@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.bundled_checkpoint.nights import simulated_nights
 from benchmarks.psg_hand_made import HandMade
 from benchmarks.psg_nights import MODALITIES, SITES, EncoderRows, Loss, prepare, simulated_psg
 from benchmarks.psg_nights import _Kept as Kept
@@ -32,8 +33,8 @@ def no_reading(monkeypatch):
     return lambda: monkeypatch.setattr(SimulatedSource, "read", read)
 
 
-def test_people_and_sites_are_not_those_of_pretraining(bundled):
-    ours, theirs = simulated_psg(2 * SITES), bundled("nights").simulated_nights(2 * SITES)
+def test_people_and_sites_are_not_those_of_pretraining():
+    ours, theirs = simulated_psg(2 * SITES), simulated_nights(2 * SITES)
     for cohort in (ours, theirs):
         cohort.people = {(row.age, row.bmi) for row in cohort.metadata.itertuples()}
         cohort.devices = {night._source.night.site.gain for night in cohort}

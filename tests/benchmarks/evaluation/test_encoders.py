@@ -2,7 +2,7 @@
 import numpy as np
 import torch
 
-from benchmarks.evaluation.encoders import encoder_features, random_twin
+from benchmarks.evaluation.encoders import encoder_features, random_twin, with_time
 from sleep2vec_sklearn import EpochSequence
 
 
@@ -10,6 +10,15 @@ def test_encoder_features_are_cut_at_the_ends_of_nights(checkpoint_in_memory, co
     blocks = encoder_features(checkpoint_in_memory, cache=None)(cohort[:3])
     assert [len(block) for block in blocks] == [night.n_epochs for night in cohort[:3]]
     np.testing.assert_array_equal(blocks[1], embed(EpochSequence(cohort[1:2])))
+
+
+def test_the_time_of_night_stands_beside_the_rows(checkpoint_in_memory, cohort):
+    make = encoder_features(checkpoint_in_memory, cache=None)
+    alone, beside = make(cohort[:2]), with_time(make)(cohort[:2])
+    for rows, more in zip(alone, beside, strict=True):
+        np.testing.assert_array_equal(more[:, : rows.shape[1]], rows)
+        assert (np.diff(more[:, rows.shape[1]]) > 0).all()
+        assert more[0, rows.shape[1]] < 0.01
 
 
 def test_a_random_twin_shares_the_statistics_and_no_weight(checkpoint_in_memory):

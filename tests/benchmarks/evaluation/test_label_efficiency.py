@@ -89,5 +89,5 @@ def test_the_fewest_people_that_are_enough_are_named():
     assert needed.loc[("ours", "kappa"), "mean"] == "2"
     assert needed.loc[("hand", "kappa"), "mean"] == ALL
     worse = made_up_scores()
-    worse.loc["ours", "kappa"] = 0.0
+    worse.loc[worse.index.get_level_values(0) == "ours", "kappa"] = 0.0
     assert enough_people(summarise_sizes(worse, "hand")).loc[("ours", "kappa"), "mean"] == "-"
