@@ -29,7 +29,7 @@ from benchmarks.evaluation.studies import STUDIES
 from benchmarks.evaluation.tasks import TASKS, encoder_sets, evaluate_sets, hand_made_sets
 from sleep2vec_sklearn import load_checkpoint
 
-RANDOM_SEEDS = 5
+RANDOM_SEEDS = 3
 
 
 def evaluate_task(name: str, checkpoints: Sequence, options: argparse.Namespace) -> None:

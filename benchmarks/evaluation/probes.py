@@ -46,13 +46,13 @@ FOLDS = 10
 N_BLOCKS = 5
 THINNED = 3
 BOOSTING = {
-    "max_iter": 150,
-    "learning_rate": 0.06,
+    "max_iter": 100,
+    "learning_rate": 0.08,
     "max_leaf_nodes": 15,
     "min_samples_leaf": 20,
     "l2_regularization": 1.0,
     "max_features": 0.3,
-    "max_bins": 128,
+    "max_bins": 64,
     "class_weight": "balanced",
     "early_stopping": False,
     "random_state": 0,
