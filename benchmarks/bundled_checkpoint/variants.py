@@ -93,6 +93,7 @@ def configure(variant: Variant) -> EncoderConfig:
 def pretrain(variant: Variant, groups, work: Path, n_steps: int, n_jobs: int):
     """Checkpoint of a short run."""
     config = configure(variant)
+    groups = {group: _with_a_pair(nights, config.names) for group, nights in groups.items()}
     nights = list(itertools.chain.from_iterable(groups.values()))
     kind = "-".join((*variant.modalities, variant.ibi_scaling))
     store = prepare_cohort(nights, work / kind, encoder=config, n_jobs=n_jobs, on_error="raise")
@@ -105,6 +106,10 @@ def pretrain(variant: Variant, groups, work: Path, n_steps: int, n_jobs: int):
     )
     share = {} if variant.real_share is None else {"real_share": variant.real_share}
     return pretrainer.fit(store, sample_weight=night_weights(groups, **share)).checkpoint()
+
+
+def _with_a_pair(nights, names) -> list:
+    return [night for night in nights if len({*night} & {*names}) > 1]
 
 
 def probe(checkpoint, data: Path) -> dict[str, pd.DataFrame]:
