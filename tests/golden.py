@@ -13,7 +13,7 @@ import numpy as np
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer
 
 FILE = Path(__file__).parent / "data" / "golden" / "sleep2vec-mini.npz"
-N_EPOCHS = 130
+N_EPOCHS = 250
 _NATIVE_RATES = {
     "eeg": 100,
     "eog": 128,

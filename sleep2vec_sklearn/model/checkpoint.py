@@ -32,7 +32,7 @@ __all__ = ["BUNDLED", "Checkpoint", "check_target", "load_checkpoint", "save_che
 
 FORMAT_VERSION = 1
 BUNDLED: dict[str, str] = {
-    "sleep2vec-mini": "4c22ebc66f4e2eab17e036dd763f4b1ab47c6eb8b09f1cfcac89f7264bf54cd2",
+    "sleep2vec-mini": "c3d6735f93cb543481708ea0b948126fb6ac98f6249eb489f2072c8ea68a0336",
 }
 _WEIGHTS = Path(__file__).parent / "weights"
 _METADATA_KEY = "sleep2vec_sklearn"

@@ -49,7 +49,7 @@ def test_bundled_encoders_are_pinned_and_small():
 
 def test_bundled_card_says_what_it_saw_and_what_it_did_not():
     card = load_checkpoint("sleep2vec-mini").card
-    sources = {entry["source"] for entry in card["training_data"]}
+    sources = {entry["source"] for entry in card["sources"]}
     assert sources == {"simulated", "mmash", "mmash_watch"}
     assert "sleep-accel" in card["never_seen"]
     assert "SC4001" in card["never_seen"]
