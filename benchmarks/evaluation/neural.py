@@ -5,8 +5,9 @@ Per epoch and sensor: log power and relative power in bands, spectral edge, medi
 entropy, Hjorth's parameters (1970), amplitude and kurtosis; each also against its night's median,
 with rolling context and shifted copies, and the time of night.
 
-Where a set has no signal in epochs of some stages, the gaps tell of the labels, and an encoder sees
-them. :func:`gaps_alone` shows by how much, and :func:`hand_made_beside_gaps` gets the same.
+Where a set has no signal in epochs of some stages, the gaps tell of the labels, and an encoder can
+see where they are. :func:`gaps_alone` shows what that is worth, and :func:`hand_made_beside_gaps`
+what it is worth beside the signal.
 """
 
 from __future__ import annotations
