@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.evaluation.encoders import random_twin
-from benchmarks.evaluation.probes import folds_by_subject, score_subjects
+from benchmarks.evaluation.probes import as_rows, folds_by_subject, score_subjects
 from benchmarks.evaluation.questions import Question
 from sleep2vec_sklearn.encoding.windows import cut_windows, merge_windows
 from sleep2vec_sklearn.signals import Recording, get_modality
@@ -132,11 +132,8 @@ def evaluate_training(
         )
         for i in np.flatnonzero(fold == number):
             found[i] = _predict(model, nights[i], device)
-    y = np.concatenate([night.y.numpy() for night in nights])
-    probability = np.concatenate([found[i] for i in range(len(nights))])
-    groups = np.repeat(subjects, [len(night.y) for night in nights])
-    asked = y >= 0
-    return score_subjects(y[asked], probability[asked], groups[asked], question)
+    probability, y, groups = as_rows([found[i] for i in range(len(nights))], recordings, question)
+    return score_subjects(y, probability, groups, question)
 
 
 def _prepare(recording: Recording, checkpoint, modalities, question: Question) -> _Night:
@@ -155,7 +152,15 @@ def _prepare(recording: Recording, checkpoint, modalities, question: Question) -
             missing[name] = torch.from_numpy(~found.valid)
         with torch.no_grad():
             inputs[name] = tokenizer.features(samples) if _has_features(tokenizer) else samples
-    return _Night(inputs, missing, torch.from_numpy(question.labels(recording)).long())
+    return _Night(inputs, missing, torch.from_numpy(_labels_by_epoch(recording, question)))
+
+
+def _labels_by_epoch(recording: Recording, question: Question) -> np.ndarray:
+    """Each label for all epochs that share it; -1 where none is asked for."""
+    y = np.full(recording.n_epochs, -1)
+    shared = np.repeat(question.labels(recording), question.epochs_per_label)
+    y[: len(shared)] = shared
+    return y
 
 
 def _train(training: Training, start, nights, modalities, n_classes: int, device) -> _Classifier:

@@ -4,6 +4,10 @@
 Per epoch and sensor: log power and relative power in bands, spectral edge, median frequency and
 entropy, Hjorth's parameters (1970), amplitude and kurtosis; each also against its night's median,
 with rolling context and shifted copies, and the time of night.
+
+Where a set has no signal in epochs of some stages, the gaps tell of the labels, and an encoder can
+see where they are. :func:`gaps_alone` shows what that is worth, and :func:`hand_made_beside_gaps`
+what it is worth beside the signal.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from scipy.signal import welch
 from benchmarks.baselines import samples_by_epoch, time_of_night
 from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording
 
-__all__ = ["hand_made_neural", "spectral_table"]
+__all__ = ["gaps_alone", "hand_made_beside_gaps", "hand_made_neural", "spectral_table"]
 
 BANDS = {
     "slow": (0.3, 1.5),
@@ -32,6 +36,8 @@ WINDOW_SECONDS = 4
 CONTEXT = (3, 7, 15, 31)
 SHIFTS = (-4, -2, -1, 1, 2, 4)
 SHIFTED = ("log_slow", "log_delta", "log_sigma", "log_beta", "edge", "mobility")
+GAP_CONTEXT = (3, 5, 11, 21, 41, 81)
+GAP_SHIFTS = (-20, -10, -5, -3, -2, -1, 1, 2, 3, 5, 10, 20)
 
 
 def hand_made_neural(recordings: Sequence[Recording]) -> list[np.ndarray]:
@@ -42,6 +48,28 @@ def hand_made_neural(recordings: Sequence[Recording]) -> list[np.ndarray]:
         hours = pd.DataFrame(time_of_night(recording.n_epochs))
         blocks.append(np.column_stack([*tables, hours.to_numpy()]))
     return blocks
+
+
+def hand_made_beside_gaps(recordings: Sequence[Recording]) -> list[np.ndarray]:
+    """:func:`hand_made_neural`, and where the signal is missing around each epoch."""
+    pairs = zip(hand_made_neural(recordings), map(_gaps, recordings), strict=True)
+    return [np.column_stack(pair) for pair in pairs]
+
+
+def gaps_alone(recordings: Sequence[Recording]) -> list[np.ndarray]:
+    """Where the signal is missing around each epoch, and the time of night; no signal at all."""
+    hours = [pd.DataFrame(time_of_night(recording.n_epochs)) for recording in recordings]
+    return [np.column_stack(pair) for pair in zip(map(_gaps, recordings), hours, strict=True)]
+
+
+def _gaps(recording: Recording) -> np.ndarray:
+    """Share of epochs with signal around each, those some minutes off, and how long its run is."""
+    known = [np.isfinite(samples_by_epoch(recording, name)) for name in recording.modalities]
+    there = pd.Series(np.any([part.mean(axis=1) > 0.5 for part in known], axis=0), dtype=float)
+    run = there.diff().ne(0).cumsum()
+    columns = [there.rolling(w, center=True, min_periods=1).mean() for w in GAP_CONTEXT]
+    columns += [there.shift(shift, fill_value=0.0) for shift in GAP_SHIFTS]
+    return np.column_stack([*columns, np.log(run.map(run.value_counts()))])
 
 
 def spectral_table(recording: Recording, modality: str) -> pd.DataFrame:

@@ -86,22 +86,24 @@ def kappa_interval(
     y: np.ndarray, answers: np.ndarray, other: np.ndarray | None = None
 ) -> tuple[float, float]:
     """95 % interval of kappa, or of its lead over another's, over stretches of five minutes."""
-    n_stretches = -(-len(y) // STRETCH)
-    stretch = np.arange(len(y)) // STRETCH
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(n_stretches, size=(N_RESAMPLES, n_stretches))
-    weights = np.zeros((N_RESAMPLES, n_stretches))
-    np.add.at(weights, (np.arange(N_RESAMPLES)[:, None], drawn), 1)
-    kappas = _kappas(y, answers, stretch, weights)
+    kappas = _kappas(y, answers)
     if other is not None:
-        kappas = kappas - _kappas(y, other, stretch, weights)
-    low, high = np.nanpercentile(kappas, [2.5, 97.5])
+        kappas = kappas - _kappas(y, other)
+    return _interval(kappas)
+
+
+def _interval(resampled: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return float(low), float(high)
 
 
-def _kappas(y, answers, stretch, weights) -> np.ndarray:
+def _kappas(y, answers) -> np.ndarray:
     """Kappa of every resample, from the confusion matrices of the stretches."""
-    n = FIVE_STAGES.n_classes
+    n, n_stretches = FIVE_STAGES.n_classes, -(-len(y) // STRETCH)
+    stretch = np.arange(len(y)) // STRETCH
+    drawn = np.random.default_rng(0).integers(n_stretches, size=(N_RESAMPLES, n_stretches))
+    weights = np.zeros((N_RESAMPLES, n_stretches))
+    np.add.at(weights, (np.arange(N_RESAMPLES)[:, None], drawn), 1)
     tables = np.zeros((weights.shape[1], n, n))
     np.add.at(tables, (stretch, y, answers), 1)
     counts = np.einsum("rs,sij->rij", weights, tables)
@@ -113,10 +115,10 @@ def _kappas(y, answers, stretch, weights) -> np.ndarray:
 
 
 def summarise_answers(y: np.ndarray, answers: Mapping[str, Sequence[np.ndarray]]) -> pd.DataFrame:
-    """Kappa and accuracy per feature set, the mean where there are several draws."""
+    """Kappa with its interval and accuracy per feature set, means where there are several draws."""
     rows = {}
     for name, several in answers.items():
-        low, high = kappa_interval(y, several[0])
+        low, high = _interval(np.mean([_kappas(y, a) for a in several], axis=0))
         rows[name] = {
             "kappa": float(np.mean([cohen_kappa_score(y, a) for a in several])),
             "low": low,

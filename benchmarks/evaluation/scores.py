@@ -30,7 +30,11 @@ def metrics_of(table: pd.DataFrame) -> list[str]:
 def summarise(
     tables: Mapping[str, pd.DataFrame], *, n_resamples: int = N_RESAMPLES
 ) -> pd.DataFrame:
-    """Mean, SD over subjects, 95 % interval of the mean, and pooled value per feature set."""
+    """Mean, SD over subjects, 95 % interval of the mean, and pooled value per feature set.
+
+    ``subjects`` is how many have a score: who has one class alone is left out of the mean, and is
+    in the pooled value.
+    """
     rows = {}
     for name, table in tables.items():
         for metric in metrics_of(table):
@@ -42,6 +46,7 @@ def summarise(
                 "low": low,
                 "high": high,
                 "pooled": table.attrs["pooled"][metric],
+                "subjects": len(values),
             }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["features", "metric"])
 

@@ -2,6 +2,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ from benchmarks.evaluation.end_to_end import (
     _train,
     evaluate_training,
 )
-from benchmarks.evaluation.questions import THREE_STAGES
+from benchmarks.evaluation.questions import APNEA_MINUTE, THREE_STAGES
 from sleep2vec_sklearn import Recording
 
 BOTH = ("ibi", "actigraphy")
@@ -84,6 +85,36 @@ def test_no_person_trains_the_network_that_is_tested_on_them(
     assert len(seen) == 5
     assert set(table.index) == set(cohort.groups)
     assert (table["n_epochs"] == cohort[0].n_epochs - 1).all()
+
+
+def test_a_minute_is_taught_to_both_of_its_epochs_and_scored_once(
+    checkpoint_in_memory, monkeypatch
+):
+    def night(subject, onset):
+        signals = {"ibi": (0.9 + 0.1 * np.sin(np.arange(9 * 120)), 4)}
+        events = pd.DataFrame({"onset": [onset], "duration": [60.0], "type": ["apnea_minute"]})
+        return Recording(signals, events=events, subject=subject, id=subject)
+
+    taught = []
+
+    def spy(training, start, nights, *args):
+        taught.extend(nights)
+
+    def predict(model, night, device):
+        answers = np.eye(2)[night.y.clamp(min=0)]
+        assert len(answers) == 9
+        return answers
+
+    monkeypatch.setattr(end_to_end, "_train", spy)
+    monkeypatch.setattr(end_to_end, "_predict", predict)
+    nights = [night("a", 0.0), night("b", 60.0)]
+    table = evaluate_training(FROM_SCRATCH, checkpoint_in_memory, nights, ["ibi"], APNEA_MINUTE)
+    assert sorted(night.y.tolist() for night in taught) == [
+        [0, 0, 1, 1, 0, 0, 0, 0, -1],
+        [1, 1, 0, 0, 0, 0, 0, 0, -1],
+    ]
+    assert table["n_epochs"].tolist() == [4, 4]
+    assert table["auroc"].tolist() == [1, 1]
 
 
 def test_from_scratch_starts_elsewhere_and_fine_tuning_at_the_checkpoint(

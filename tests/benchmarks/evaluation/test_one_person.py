@@ -59,6 +59,7 @@ def test_a_summary_has_the_mean_of_several_draws():
     assert table.loc["x", "kappa"] == pytest.approx((1 + cohen_kappa_score(y, np.roll(y, 1))) / 2)
     assert table.loc["x", "accuracy"] == pytest.approx(0.5)
     assert table.loc["x", "epochs"] == 50
+    assert table.loc["x", "low"] <= table.loc["x", "kappa"] <= table.loc["x", "high"] < 1
 
 
 def test_a_subset_that_is_worse_than_its_best_sensor_is_named():

@@ -34,6 +34,7 @@ def test_a_summary_holds_mean_spread_interval_and_pooled_value():
 def test_a_subject_without_a_score_is_left_out():
     rows = summarise({"x": table_of([0.2, np.nan, 0.6])}, n_resamples=50)
     assert rows.loc[("x", "wake_auc"), "mean"] == pytest.approx(0.4)
+    assert rows["subjects"].tolist() == [2, 2]
 
 
 def test_differences_are_the_references_lead_paired_by_subject():
