@@ -29,6 +29,14 @@ def test_features_that_tell_score_high_and_noise_at_chance(cohort, telling, nois
     assert abs(chance["kappa"].mean()) < 0.2
 
 
+def test_trees_pass_over_columns_without_two_values():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 4)), np.arange(60) % 2
+    X[:, 1], X[:, 2] = np.nan, 3.0
+    found = boosting(X, y, X, 2)
+    np.testing.assert_array_equal(found, boosting(X[:, [0, 3]], y, X[:, [0, 3]], 2))
+
+
 def test_a_head_can_be_tried_on_the_rows_of_another_sensor(cohort, telling, noise_alone):
     same = evaluate_features(telling, cohort, n_splits=3, test_features=telling)
     pd.testing.assert_frame_equal(same, evaluate_features(telling, cohort, n_splits=3))
