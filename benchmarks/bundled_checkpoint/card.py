@@ -18,17 +18,17 @@ NEVER_SEEN = (
     "sleep-accel (all subjects), Sleep-EDF (SC4001 and all others), slpdb, apnea-ecg, ucddb, DREAMS"
 )
 SELECTION = (
-    "Variants were compared by linear probes on the real nights of the evaluation (docs/"
-    "model_card.md lists how often), which no training saw; so the evaluation is optimistic by "
-    "what choosing among few variants gives."
+    "Variants, this encoder among them, were compared by linear probes on sleep-accel and slpdb, "
+    "and encoders before it were evaluated on all sets named under never_seen; no training saw "
+    "them. So figures on them are optimistic by what choosing among few variants gives."
 )
 LIMITS = (
     "Not a medical device. Real signals in training are inter-beat intervals and wrist counts of "
     "22 men only; every other modality was learned from simulation. Before the simulator's heart "
-    "rate and movement were written, its author had looked at averages by stage of the sleep-accel "
-    "subjects; values tuned to them were taken back to textbook sizes before training. Which of "
-    "its gaps were worth closing was later decided beside figures of the evaluated sets, towards "
-    "published findings and MMASH alone."
+    "rate and movement were first written, its author had looked at averages by stage of the "
+    "sleep-accel subjects; values tuned to them were taken back to textbook sizes. Later changes "
+    "went towards published values or MMASH alone, but which gaps were worth closing was decided "
+    "beside figures of the evaluated sets."
 )
 
 
