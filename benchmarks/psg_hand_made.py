@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.baselines import time_of_night
 from benchmarks.psg_features import WIDTHS, epoch_features
-from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording
+from sleep2vec_sklearn.signals import Recording
 
 __all__ = ["HandMade"]
 
@@ -58,7 +59,8 @@ class HandMade:
         blocks = [values]
         for width in CONTEXTS:
             blocks += _rolling(values, width)
-        return np.hstack([*blocks, _time_of_night(len(values))]).astype(np.float32)
+        times = np.stack([*time_of_night(len(values)).values()], axis=1)
+        return np.hstack([*blocks, times]).astype(np.float32)
 
     def _raw(self, recording: Recording, modalities: Sequence[str]) -> np.ndarray:
         blocks = [
@@ -93,11 +95,6 @@ def _windowed_sum(values: np.ndarray, width: int) -> np.ndarray:
     places = np.arange(len(values))
     last = np.minimum(places + width // 2 + 1, len(values))
     return total[last] - total[np.maximum(places - width // 2, 0)]
-
-
-def _time_of_night(n_epochs: int) -> np.ndarray:
-    hours = np.arange(n_epochs) * EPOCH_SECONDS / 3600
-    return np.stack([hours, hours**2, np.exp(-hours), hours / hours[-1]], axis=1)
 
 
 def _summary(values: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -160,12 +161,23 @@ def compare(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("data")
 
 
+def results_in(work: Path, **settings) -> Path:
+    """Folder of the results; refuses those of other settings, which nothing here compares with."""
+    folder = work / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "settings.json"
+    found = json.loads(path.read_text()) if path.exists() else settings
+    if found != settings:
+        raise SystemExit(f"{folder} holds results of {found}, not {settings}: give another --work.")
+    path.write_text(json.dumps(settings))
+    return folder
+
+
 def main() -> None:
     """Train and probe what has no results yet; print the table."""
     options = parse_options()
+    results = results_in(options.work, steps=options.steps, subjects=options.subjects)
     groups = {"simulated": simulated_nights(options.subjects), **real_nights(options.data)}
-    results = options.work / "results"
-    results.mkdir(parents=True, exist_ok=True)
     # differences need the reference
     for name in dict.fromkeys([REFERENCE, *options.only]):
         path = results / f"{name}.csv"
