@@ -27,9 +27,9 @@ class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
     Attributes
     ----------
     n_features_out_ : int
-        Four columns: "hours" since lights out, or since the recording began where lights are not
-        known; "hours_squared"; "settling", which is ``exp(-hours)``; and "share" of the time
-        between lights out and lights on that is over.
+        Four columns: "hours" since lights out; "hours_squared"; "settling", which is
+        ``exp(-hours)``; and "share" of the time between lights out and lights on that is over.
+        Where one of the two is not known, the recording's begin or end stands for it.
 
     Notes
     -----
@@ -124,7 +124,9 @@ def _read_epochs(X) -> EncoderInput:
 
 
 def _time_of(recording: Recording, epochs: np.ndarray) -> np.ndarray:
-    begin, end = recording.lights or (0.0, recording.n_epochs * EPOCH_SECONDS)
+    lights_off, lights_on = recording.lights or (None, None)
+    begin = 0.0 if lights_off is None else lights_off
+    end = recording.n_epochs * EPOCH_SECONDS if lights_on is None else lights_on
     seconds = (epochs + 0.5) * EPOCH_SECONDS - begin
     hours = seconds / 3600
     share = seconds / max(end - begin, EPOCH_SECONDS)

@@ -57,7 +57,9 @@ def open_source(
     recipes = choose_recipes(source.layout, _left_out(wanted, channels))
     if recipes:
         return DerivedSource(source, recipes, wanted)
-    return source if wanted is None else _open(path, wanted, channels)
+    if wanted is None or set(source.layout) <= set(wanted):
+        return source
+    return _open(path, wanted, channels)
 
 
 def _left_out(wanted: list[str] | None, channels: Mapping | None) -> list[str]:

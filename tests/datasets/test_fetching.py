@@ -16,6 +16,7 @@ from sleep2vec_sklearn.datasets.public import (
     fetch_sleep_accel,
     fetch_sleep_edf,
     fetch_ucddb,
+    fetching,
 )
 from sleep2vec_sklearn.errors import ReadError, RecordingWarning
 
@@ -111,6 +112,24 @@ def test_only_the_records_asked_for_are_fetched_and_loaded(watches):
     assert [night.id for night in fetch_sleep_accel(records="8", **options)] == ["8"]
     with pytest.raises(ReadError, match="has no record '9'"):
         fetch_sleep_accel(records=["8", "9"], **options)
+
+
+@pytest.mark.parametrize("record", ["SC4001", "SC4001E0", "SC4001EC-Hypnogram"])
+def test_a_night_is_fetched_with_its_hypnogram_however_it_is_named(tmp_path, record):
+    folder = tmp_path / "sleep-edfx" / "1.0.0"
+    folder.mkdir(parents=True)
+    sums = {**fetching.SLEEP_EDF.known, "sleep-cassette/SC4011E0-PSG.edf": "0" * 64}
+    lines = [f"{sha256} {name}" for name, sha256 in sums.items()]
+    (folder / "SHA256SUMS.txt").write_text("\n".join(lines))
+    both = "SC4001E0-PSG.edf, sleep-cassette/SC4001EC-Hypnogram.edf missing"
+    with pytest.raises(ReadError, match=both):
+        fetch_sleep_edf(records=record, data_home=tmp_path, download_if_missing=False, verbose=0)
+
+
+def test_an_address_without_its_scheme_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloading, "_RETRIES", 0)
+    with pytest.raises(ReadError, match=r"physionet.org/files.* gave MissingSchema"):
+        fetch_sleep_accel(data_home=tmp_path, mirror="physionet.org/files", verbose=0)
 
 
 def test_what_is_here_works_without_a_network(watches):
@@ -247,6 +266,10 @@ def test_an_archive_is_unpacked(serve, tmp_path):
     for _ in range(2):
         (day,) = fetch_mmash(data_home=tmp_path, mirror=mirror.address, verbose=0)
         assert day.n_epochs == 4
+        beats = next(tmp_path.rglob("user_1/RR.csv"))
+        assert len(beats.read_text().splitlines()) == 121
+        # as a session leaves it that is killed while it unpacks
+        beats.write_text(",ibi_s,day,time\n0,1.0,1,22:00:00\n")
 
 
 def test_without_pooch_the_way_out_is_told(monkeypatch, tmp_path):

@@ -118,6 +118,12 @@ def test_an_excerpt_is_read_from_its_edf_file_with_all_sensors(mons):
     assert excerpt.events is None
 
 
+def test_a_pulse_wave_that_is_too_slow_is_left_out(mons):
+    write_edf(mons / "excerpt3.edf", {**MONS, "PULSE": 8}, datetime(2003, 3, 27, 3, 27))
+    (excerpt,) = load_dreams(mons)
+    assert "ppg" not in excerpt.modalities
+
+
 @pytest.mark.parametrize(
     ("patient", "known"),
     [

@@ -17,10 +17,15 @@ from sleep2vec_sklearn.datasets.public import (
 from sleep2vec_sklearn.datasets.public.assembly import as_cohort, find_files
 from sleep2vec_sklearn.datasets.public.dreams import stages_by_majority
 from sleep2vec_sklearn.datasets.public.mmash import _beat_times, _unroll
-from sleep2vec_sklearn.errors import ReadError
+from sleep2vec_sklearn.datasets.public.ucddb_tables import read_people, read_respiratory_events
+from sleep2vec_sklearn.errors import ReadError, RecordingWarning
 from sleep2vec_sklearn.signals import Recording
 
 few = settings(max_examples=30)
+DETAILS = (
+    "Study Number,Age,Gender,BMI,PSG AHI,Epworth Sleepiness Score,PSG Start Time\n"
+    "UCDDB002,40,F,22,1,2,22:00:00\nUCDDB003,54,M,33.9,23,16,23:59:30\n"
+)
 
 
 def write(path, text):
@@ -67,6 +72,10 @@ def test_watch_labels_stay_beside_their_signals(tmp_path):
     night = watch(tmp_path, [0, 0, 2, 2, 2, 5, 2, 2], (times, rates))
     fast = np.nanmean(night["ibi"].reshape(8, 30), axis=1) < 0.9
     np.testing.assert_array_equal(fast, night.stages == 4)
+
+
+def test_labels_that_are_no_stage_are_unscored(tmp_path):
+    assert watch(tmp_path, ["nan", 2, 9, 3]).stages.tolist() == [-1, 2, -1, 3]
 
 
 def test_labels_that_begin_late_leave_the_first_epochs_unscored(tmp_path):
@@ -158,8 +167,18 @@ def test_a_day_starts_with_its_first_sensor_and_keeps_the_clock(tmp_path):
 @pytest.mark.parametrize("name", ["user_1.npz", "user_1_sleep.csv"])
 def test_a_damaged_file_of_a_day_is_named(tmp_path, name):
     day(tmp_path, "0,1,23:00,2,07:00,400\n")
-    write(tmp_path / name, "damaged")
-    with pytest.raises(ReadError, match=name):
+    for damaged in ("damaged", "PK\x03\x04", ""):
+        write(tmp_path / name, damaged)
+        with pytest.raises(ReadError, match=name):
+            load_mmash(tmp_path)
+
+
+def test_a_day_without_a_beat_is_named(tmp_path):
+    none = np.zeros(0)
+    write(tmp_path / "user_1_sleep.csv", HEAD)
+    names = ("rr_seconds", "rr_ibi_s", "act_seconds", "act_vector_magnitude")
+    np.savez(tmp_path / "user_1.npz", **dict.fromkeys(names, none))
+    with pytest.raises(ReadError, match=r"user_1\.npz.*no row"):
         load_mmash(tmp_path)
 
 
@@ -169,11 +188,7 @@ def dublin(folder, **changes):
         "epoch_index": np.array([1]), "stage_all": np.array([0, 5, 2]), "fs": np.float32(128),
     }  # fmt: skip
     np.savez(folder / "ucddb003.npz", **{**arrays, **changes})
-    write(
-        folder / "annotations" / "SubjectDetails.csv",
-        "Study Number,Age,Gender,BMI,PSG AHI,Epworth Sleepiness Score,PSG Start Time\n"
-        "UCDDB002,40,F,22,1,2,22:00:00\nUCDDB003,54,M,33.9,23,16,23:59:30\n",
-    )
+    write(folder / "annotations" / "SubjectDetails.csv", DETAILS)
     return load_ucddb(folder)[0]
 
 
@@ -190,6 +205,27 @@ def test_a_person_is_found_by_the_study_number(tmp_path):
     }  # fmt: skip
     assert night.start == datetime(1970, 1, 1, 23, 59, 30)
     assert (night.units["eeg"], night.rates["eeg"]) == ("mV", 128)
+
+
+@pytest.mark.parametrize("damaged", ["damaged", "PK\x03\x04", ""])
+def test_a_damaged_copy_of_a_night_is_named(tmp_path, damaged):
+    write(tmp_path / "annotations" / "SubjectDetails.csv", DETAILS)
+    write(tmp_path / "ucddb002.npz", damaged)
+    with pytest.raises(ReadError, match=r"ucddb002\.npz cannot be read"):
+        load_ucddb(tmp_path)
+
+
+def test_a_table_with_a_study_twice_tells_nothing(tmp_path):
+    write(tmp_path / "SubjectDetails.csv", DETAILS + DETAILS.splitlines()[1] + "\n")
+    with pytest.warns(RecordingWarning, match=r"cannot be read.*unique"):
+        assert read_people(tmp_path) == {}
+
+
+def test_an_event_without_a_clock_time_is_named(tmp_path):
+    line = "xx:00:30  HYP-C             16       89.9    4.1     -     -      64.7   -5.7 \n"
+    write(tmp_path / "events.txt", line)
+    with pytest.raises(ReadError, match=r"events\.txt has an event at 'xx:00:30'.*01:23:45"):
+        read_respiratory_events(tmp_path / "events.txt", datetime(1970, 1, 1))
 
 
 def test_another_rate_is_refused(tmp_path):

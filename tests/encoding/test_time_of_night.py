@@ -39,6 +39,16 @@ def test_time_is_counted_from_lights_out_where_that_is_known():
     assert share[120 + 360] == pytest.approx(0.5, abs=2e-3)
 
 
+@pytest.mark.parametrize("lights", [(3600, None), (None, 7 * 3600)])
+def test_the_recordings_own_edge_stands_for_one_of_the_lights(lights):
+    known = (lights[0] or 0, lights[1] or 8 * 3600)
+    rows, same = (
+        TimeOfNight().fit_transform(EpochSequence([night(8, lights=edges)]))
+        for edges in (lights, known)
+    )
+    np.testing.assert_array_equal(rows, same)
+
+
 def test_a_row_does_not_depend_on_the_epochs_beside_it():
     X = EpochSequence([night(2), night(3)])
     clock = TimeOfNight().fit(X)

@@ -93,6 +93,19 @@ def test_a_file_without_sources_has_nothing_more(write_edf):
         read_recording(path, modalities=["ibi"])
 
 
+def test_a_night_without_what_is_derived_is_opened_once(night, monkeypatch):
+    opened = []
+    original = EdfSource.__init__
+
+    def counted(self, *args, **options):
+        opened.append(options["modalities"])
+        original(self, *args, **options)
+
+    monkeypatch.setattr(EdfSource, "__init__", counted)
+    assert read_recording(night, modalities=["ecg", "eeg"]).modalities == ("eeg", "ecg")
+    assert len(opened) == 1
+
+
 def test_nothing_is_read_before_it_is_asked_for(night, monkeypatch):
     asked = []
     original = EdfSource.read

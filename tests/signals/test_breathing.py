@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sleep2vec_sklearn.errors import InvalidSignalError
 from sleep2vec_sklearn.signals.derivation import resp_from_breathing, resp_from_ecg
 
 SECONDS = 240
@@ -66,3 +67,11 @@ def test_a_sensor_without_samples_has_no_breath(derive):
     series, _ = derive(np.full(64 * 60, np.nan), 64)
     assert len(series) == 240
     assert np.isnan(series).all()
+
+
+@pytest.mark.parametrize("derive", [resp_from_breathing, resp_from_ecg])
+def test_two_channels_or_a_slow_one_are_refused(derive):
+    with pytest.raises(InvalidSignalError, match=r"has shape \(2, 900\).*one channel"):
+        derive(np.zeros((2, 900)), 128)
+    with pytest.raises(InvalidSignalError, match=r"has rate 1 Hz; accepted are at least"):
+        derive(np.zeros(900), 1)

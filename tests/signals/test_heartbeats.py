@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sleep2vec_sklearn.errors import InvalidSignalError
 from sleep2vec_sklearn.signals.derivation import (
     find_pulses,
     find_r_peaks,
@@ -129,6 +130,14 @@ def test_a_sensor_that_is_off_has_no_interval(derive, values):
     series, _ = derive(values, 128)
     assert len(series) == len(values) // 32
     assert np.isnan(series).all()
+
+
+@pytest.mark.parametrize("find", [find_r_peaks, find_pulses, ibi_from_ecg, ibi_from_ppg])
+def test_two_channels_or_a_slow_one_are_refused(find):
+    with pytest.raises(InvalidSignalError, match=r"has shape \(2, 900\).*one channel"):
+        find(np.zeros((2, 900)), 128)
+    with pytest.raises(InvalidSignalError, match=r"has rate 20 Hz; accepted are at least"):
+        find(np.zeros(900), 20)
 
 
 def test_samples_are_left_as_they_were():

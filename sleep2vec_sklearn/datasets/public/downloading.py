@@ -141,11 +141,12 @@ class _Request:
         logger.setLevel("WARNING")
         try:
             keeper.fetch(name, downloader=_Resumed(path, self.verbose))
+        except OSError as error:
+            # requests' errors are of this kind, as are those of a full disk; that of an address
+            # without https:// is a ValueError too
+            raise self.missing([name], error) from error
         except ValueError as error:
             raise self._changed(name) from error
-        except OSError as error:
-            # requests' errors are of this kind, as are those of a full disk
-            raise self.missing([name], error) from error
         finally:
             logger.setLevel(level)
 

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from ...errors import ReadError
+from ...readers.edf import list_edf_channels
 from ...readers.formats import open_source
 from ...readers.header import read_header
-from ...signals import EPOCH_SECONDS, Cohort, Recording
+from ...signals import EPOCH_SECONDS, Cohort, Recording, get_modality
 from .assembly import as_cohort, find_files
 
 __all__ = ["load_dreams"]
@@ -79,8 +80,7 @@ def load_dreams(folder) -> Cohort:
 
 
 def _read_edf(path: Path, labels_path: Path) -> Recording:
-    labels = [channel.label for channel in read_header(path).signals]
-    source = open_source(path, channels={"ppg": _PULSE_WAVE} if _PULSE_WAVE in labels else None)
+    source = open_source(path, channels={"ppg": _PULSE_WAVE} if _has_pulse_wave(path) else None)
     duration = source.duration // EPOCH_SECONDS * EPOCH_SECONDS
     return Recording.from_source(
         source,
@@ -94,6 +94,13 @@ def _read_edf(path: Path, labels_path: Path) -> Recording:
         notes=source.notes,
         align="trim",
     )
+
+
+def _has_pulse_wave(path: Path) -> bool:
+    """Whether it is there, and fast enough; channels= refuses what is too slow."""
+    least_rate = get_modality("ppg").conditioning.min_rate or 0
+    channels = list_edf_channels(read_header(path))
+    return any(c.label == _PULSE_WAVE and c.rate >= least_rate for c in channels)
 
 
 def _read_text(path: Path, labels_path: Path) -> Recording:

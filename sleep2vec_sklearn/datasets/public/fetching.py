@@ -40,6 +40,7 @@ SLEEP_EDF = PublicSet(
         ),
     },
 )
+_NIGHT_LETTERS = len("SC4001")
 SLPDB = PublicSet("slpdb", "1.0.0", ("slp*.hea", "slp*.ecg", "slp*.st"))
 APNEA_ECG = PublicSet(
     "apnea-ecg",
@@ -76,7 +77,8 @@ def fetch_sleep_edf(
     data_home : path-like, optional
         Folder for all data sets; the user's cache folder by default.
     records : sequence of str, optional
-        Only nights whose files start with one of these, e.g. ``["SC4001", "SC401"]``.
+        Only nights whose names start with one of these, e.g. ``["SC4001", "SC401"]``. More than
+        six letters are not looked at: what follows differs between a night and its hypnogram.
     download_if_missing : bool, default=True
         False never uses the network: a file that is missing is an error.
     mirror : str, default="https://physionet.org/files"
@@ -101,6 +103,9 @@ def fetch_sleep_edf(
     >>> from sleep2vec_sklearn.datasets.public import fetch_sleep_edf
     >>> cohort = fetch_sleep_edf(records=["SC400", "SC401"])  # doctest: +SKIP
     """
+    if records is not None:
+        nights = (records,) if isinstance(records, str) else records
+        records = [str(night)[:_NIGHT_LETTERS] for night in nights]
     options = (data_home, records, download_if_missing, mirror, verbose)
     return _fetch(SLEEP_EDF, load_sleep_edf, *options)
 
@@ -244,9 +249,15 @@ def _fetch(
 def _load_archive(folder: Path) -> Cohort:
     unpacked = folder / "MMASH"
     with zipfile.ZipFile(folder / "MMASH.zip") as archive:
-        wanted = [name for name in archive.namelist() if name.endswith(".csv")]
-        absent = [name for name in wanted if not (unpacked / name).is_file()]
+        wanted = [file for file in archive.infolist() if file.filename.endswith(".csv")]
+        # what an interrupted session was writing is there, but shorter
+        absent = [file for file in wanted if not _is_unpacked(file, unpacked)]
         # extractall keeps names inside the folder
         archive.extractall(unpacked, absent)
     first = next(unpacked.rglob("user_*/RR.csv"), None)
     return load_mmash(unpacked if first is None else first.parent.parent)
+
+
+def _is_unpacked(file: zipfile.ZipInfo, folder: Path) -> bool:
+    path = folder / file.filename
+    return path.is_file() and path.stat().st_size == file.file_size

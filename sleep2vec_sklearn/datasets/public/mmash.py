@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -69,9 +70,9 @@ def _read_packed(path: Path) -> Recording:
         with np.load(path, allow_pickle=False) as arrays:
             beats = arrays["rr_seconds"], arrays["rr_ibi_s"]
             activity = arrays["act_seconds"], arrays["act_vector_magnitude"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise _damaged(path, error) from error
-    return _make(path.stem, beats, activity, path.with_name(f"{path.stem}_sleep.csv"))
+    return _make(path, beats, activity, path.with_name(f"{path.stem}_sleep.csv"))
 
 
 def _read_csv(folder: Path) -> Recording:
@@ -85,7 +86,7 @@ def _read_csv(folder: Path) -> Recording:
         seconds = clock + (table["day"] - 1) * _DAY
         tables[name] = seconds.to_numpy(float), table[column].to_numpy(float)
     return _make(
-        folder.name,
+        folder,
         tables["RR.csv"],
         tables["Actigraph.csv"],
         folder / "sleep.csv",
@@ -111,8 +112,11 @@ def _damaged(path: Path, error: Exception) -> ReadError:
     )
 
 
-def _make(name: str, beats, activity, sleep_path: Path, body: dict | None = None) -> Recording:
+def _make(path: Path, beats, activity, sleep_path: Path, body: dict | None = None) -> Recording:
     (beat_seconds, intervals), (seconds, magnitude) = beats, activity
+    if not len(beat_seconds) or not len(seconds):
+        raise _damaged(path, ValueError("beats or activity have no row"))
+    name = path.stem
     beat_seconds, seconds = _unroll(beat_seconds), _unroll(seconds)
     start = float(min(beat_seconds[0], seconds[0]))
     duration = float(max(beat_seconds[-1], seconds[-1])) + 1 - start

@@ -91,7 +91,7 @@ def _read_night(folder: Path, labels_path: Path) -> Recording:
 def _as_epochs(labels: np.ndarray) -> np.ndarray:
     epoch = np.round(labels[:, 0] / EPOCH_SECONDS).astype(int)
     stages = np.full(epoch.max() + 1, -1, dtype=np.int8)
-    stages[epoch] = [_STAGES.get(int(code), -1) for code in labels[:, 1]]
+    stages[epoch] = [_STAGES.get(code, -1) for code in labels[:, 1]]
     return stages
 
 

@@ -58,7 +58,7 @@ def read_people(folders: Sequence[Path]) -> People:
                 "lights off is unknown. pip install 'sleep2vec-sklearn[fetch]', or save the table "
                 f"as {stem}.csv beside it.",
                 RecordingWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
     return people
 

@@ -79,7 +79,7 @@ def read_people(folder: Path) -> dict[str, dict]:
         table.columns = table.columns.str.strip()
         people = table.rename(columns=_COLUMNS).set_index("Study Number")
         starts = people[_START].astype(str).map(_clock_time)
-        people = people[list(_COLUMNS.values())].assign(start=starts)
+        people = people[list(_COLUMNS.values())].assign(start=starts).to_dict(orient="index")
     except (ImportError, OSError, ValueError, KeyError) as error:
         warnings.warn(
             f"{folder / 'SubjectDetails.xls'} cannot be read ({error}), so age, sex and the like "
@@ -89,11 +89,17 @@ def read_people(folder: Path) -> dict[str, dict]:
             stacklevel=3,
         )
         return {}
-    return people.to_dict(orient="index")
+    return people
 
 
 def read_respiratory_events(path: Path, start: datetime | None) -> pd.DataFrame | None:
-    """Events of a night, in s after its start; None without a file or a start."""
+    """Events of a night, in s after its start; None without a file or a start.
+
+    Raises
+    ------
+    ReadError
+        If an event has no clock time.
+    """
     if start is None or not path.exists():
         return None
     rows = []
@@ -102,13 +108,23 @@ def read_respiratory_events(path: Path, start: datetime | None) -> pd.DataFrame 
         clock, kind, length = line[:8], line[10:20].split(" ")[0], line[24:34].strip()
         if kind in _EVENTS and length.isdigit():
             # Events carry clock times; those after midnight belong to the same night.
-            onset = float((_seconds_of(clock) - began) % _DAY)
+            onset = float((_clock_of_event(clock, path) - began) % _DAY)
             rows.append((onset, float(length), _EVENTS[kind]))
     return pd.DataFrame(rows, columns=["onset", "duration", "type"])
 
 
 def _clock_time(text: str) -> datetime:
     return datetime(1970, 1, 1) + timedelta(seconds=_seconds_of(text))
+
+
+def _clock_of_event(text: str, path: Path) -> int:
+    try:
+        return _seconds_of(text)
+    except ValueError as error:
+        raise ReadError(
+            f"{path} has an event at {text!r}; accepted are clock times such as 01:23:45 in the "
+            "first eight columns, as published. Download it again."
+        ) from error
 
 
 def _seconds_of(text: str) -> int:

@@ -8,8 +8,8 @@ import numpy as np
 from ..filtering import band_filter
 from ..resampling import resample
 from .decimation import decimate
-from .heartbeats import ECG_RATE, find_r_peaks
-from .series import count_samples, interpolate
+from .heartbeats import ECG_RATE, LEAST_ECG_RATE, find_r_peaks
+from .series import checked_samples, count_samples, interpolate
 
 __all__ = ["resp_from_breathing", "resp_from_ecg"]
 
@@ -38,8 +38,13 @@ def resp_from_breathing(values, rate: float) -> tuple[np.ndarray, float]:
         0.05 to 1 Hz of it at 4 Hz, in units of its standard deviation; NaN is a gap.
     rate : float
         4.0
+
+    Raises
+    ------
+    InvalidSignalError
+        If the array is not one-dimensional, or the rate is too low.
     """
-    values = np.asarray(values)
+    values = checked_samples("the breathing sensor", values, rate, RESP_RATE)
     n = count_samples(len(values) / rate, RESP_RATE)
     thinned, thinned_rate, _ = decimate(values, rate, _THINNED_RATE)
     present = np.isfinite(thinned)
@@ -68,7 +73,7 @@ def resp_from_ecg(ecg, rate: float, *, peaks=None) -> tuple[np.ndarray, float]:
     ecg : array-like of shape (n_samples,)
         One lead; NaN is a gap.
     rate : float
-        Samples per second.
+        Samples per second, at least 32.
     peaks : ndarray of shape (n_beats,), optional
         What :func:`find_r_peaks` found, where it is known.
 
@@ -79,12 +84,17 @@ def resp_from_ecg(ecg, rate: float, *, peaks=None) -> tuple[np.ndarray, float]:
     rate : float
         4.0
 
+    Raises
+    ------
+    InvalidSignalError
+        If the array is not one-dimensional, or the rate is too low.
+
     References
     ----------
     Moody GB, Mark RG, Zoccola A, Mantero S (1985). Derivation of respiratory signals from
     multi-lead ECGs. Computers in Cardiology 12, 113-116.
     """
-    ecg = np.asarray(ecg)
+    ecg = checked_samples("ecg", ecg, rate, LEAST_ECG_RATE)
     times = find_r_peaks(ecg, rate) if peaks is None else peaks
     n = count_samples(len(ecg) / rate, RESP_RATE)
     if len(times) < 4:

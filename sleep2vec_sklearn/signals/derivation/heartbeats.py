@@ -9,7 +9,7 @@ from ..filtering import band_filter
 from ..resampling import resample
 from .decimation import decimate
 from .intervals import steady_intervals
-from .series import count_samples, interpolate
+from .series import checked_samples, count_samples, interpolate
 
 __all__ = ["find_pulses", "find_r_peaks", "ibi_from_ecg", "ibi_from_ppg"]
 
@@ -17,7 +17,9 @@ IBI_RATE = 4.0
 MAX_GAP = 5.0
 ECG_RATE = 120.0
 SLOW_RATE = 100.0
+LEAST_ECG_RATE = 32.0
 PPG_RATE = 50.0
+LEAST_PPG_RATE = 25.0
 PULSE_BAND = (0.5, 8.0)
 PULSE_SECONDS, BEAT_SECONDS = 0.111, 0.667
 PULSE_OFFSET = 0.02
@@ -39,7 +41,7 @@ def ibi_from_ecg(ecg, rate: float, *, peaks=None) -> tuple[np.ndarray, float]:
     ecg : array-like of shape (n_samples,)
         In any unit and of either polarity; NaN is a gap.
     rate : float
-        Samples per second; 100 or more where single intervals are to be exact.
+        Samples per second, at least 32; 100 or more where single intervals are to be exact.
     peaks : ndarray of shape (n_beats,), optional
         What :func:`find_r_peaks` found, where it is known.
 
@@ -49,6 +51,11 @@ def ibi_from_ecg(ecg, rate: float, *, peaks=None) -> tuple[np.ndarray, float]:
         Inter-beat intervals in s at 4 Hz, as long as the ECG; NaN is a gap.
     rate : float
         4.0
+
+    Raises
+    ------
+    InvalidSignalError
+        If the array is not one-dimensional, or the rate is too low.
 
     Examples
     --------
@@ -60,7 +67,7 @@ def ibi_from_ecg(ecg, rate: float, *, peaks=None) -> tuple[np.ndarray, float]:
     >>> len(series), round(float(np.nanmedian(series)), 2)
     (240, 1.0)
     """
-    ecg = np.asarray(ecg)
+    ecg = checked_samples("ecg", ecg, rate, LEAST_ECG_RATE)
     return _series(find_r_peaks(ecg, rate) if peaks is None else peaks, ecg, rate)
 
 
@@ -84,8 +91,13 @@ def ibi_from_ppg(ppg, rate: float) -> tuple[np.ndarray, float]:
         Inter-beat intervals in s at 4 Hz, as long as the PPG; NaN is a gap.
     rate : float
         4.0
+
+    Raises
+    ------
+    InvalidSignalError
+        If the array is not one-dimensional, or the rate is too low.
     """
-    ppg = np.asarray(ppg)
+    ppg = checked_samples("ppg", ppg, rate, LEAST_PPG_RATE)
     return _series(find_pulses(ppg, rate), ppg, rate)
 
 
@@ -97,13 +109,18 @@ def find_r_peaks(ecg, rate: float) -> np.ndarray:
     ecg : array-like of shape (n_samples,)
         One lead; NaN is a gap.
     rate : float
-        Samples per second. Leads faster than 120 Hz are thinned first; peaks are placed between
-        samples by a parabola.
+        Samples per second, at least 32. Leads faster than 120 Hz are thinned first; peaks are
+        placed between samples by a parabola.
 
     Returns
     -------
     ndarray of shape (n_beats,), float64
         Seconds after the first sample; none where the lead is flat.
+
+    Raises
+    ------
+    InvalidSignalError
+        If the array is not one-dimensional, or the rate is too low.
 
     References
     ----------
@@ -112,7 +129,8 @@ def find_r_peaks(ecg, rate: float) -> np.ndarray:
     """
     from sleepecg import detect_heartbeats
 
-    values, rate, offset = decimate(np.asarray(ecg), rate, ECG_RATE)
+    ecg = checked_samples("ecg", ecg, rate, LEAST_ECG_RATE)
+    values, rate, offset = decimate(ecg, rate, ECG_RATE)
     values, present = _filled(values)
     if len(values) < 4 * rate or np.ptp(values) == 0:
         return np.zeros(0)
@@ -145,13 +163,19 @@ def find_pulses(ppg, rate: float) -> np.ndarray:
     ndarray of shape (n_pulses,), float64
         Seconds after the first sample; none where the sensor is flat.
 
+    Raises
+    ------
+    InvalidSignalError
+        If the array is not one-dimensional, or the rate is too low.
+
     References
     ----------
     Elgendi M, Norton I, Brearley M, Abbott D, Schuurmans D (2013). Systolic peak detection in
     acceleration photoplethysmograms measured from emergency responders in tropical conditions.
     PLoS ONE 8(10), e76585.
     """
-    values, rate, offset = decimate(np.asarray(ppg), rate, PPG_RATE)
+    ppg = checked_samples("ppg", ppg, rate, LEAST_PPG_RATE)
+    values, rate, offset = decimate(ppg, rate, PPG_RATE)
     values, present = _filled(values)
     if len(values) < 4 * rate or np.ptp(values) == 0:
         return np.zeros(0)

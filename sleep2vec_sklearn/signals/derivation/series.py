@@ -7,7 +7,14 @@ import numpy as np
 
 from ...errors import InvalidSignalError
 
-__all__ = ["checked_times", "checked_values", "count_samples", "duration_or_last", "interpolate"]
+__all__ = [
+    "checked_samples",
+    "checked_times",
+    "checked_values",
+    "count_samples",
+    "duration_or_last",
+    "interpolate",
+]
 
 
 def interpolate(times, values, duration: float, rate: float, max_gap: float) -> np.ndarray:
@@ -62,5 +69,19 @@ def checked_values(what: str, values, times: np.ndarray) -> np.ndarray:
     if values.shape != times.shape:
         raise InvalidSignalError(
             f"{what} have shape {values.shape} for {len(times)} times; accepted is one per time."
+        )
+    return values
+
+
+def checked_samples(what: str, values, rate: float, least_rate: float) -> np.ndarray:
+    values = np.asarray(values)
+    if values.ndim != 1:
+        raise InvalidSignalError(
+            f"{what} has shape {values.shape}; accepted is (n_samples,). Pass one channel."
+        )
+    if not (rate >= least_rate and np.isfinite(rate)):
+        raise InvalidSignalError(
+            f"{what} has rate {rate!r} Hz; accepted are at least {least_rate:g} samples per "
+            "second, as a slower one does not show what is looked for. Leave it out."
         )
     return values
