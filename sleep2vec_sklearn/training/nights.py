@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # of the conditioning and the front ends: another one makes every night anew
-PREPARATION_REVISION = 1
+PREPARATION_REVISION = 2
 _REASONS_SHOWN = 3
 _TO_TRANSFORMERS = " or pass on_error='nan'"
 
