@@ -91,6 +91,13 @@ def configure(variant: Variant) -> EncoderConfig:
     return replace(config, modalities=tuple(kept))
 
 
+def settings(variant: Variant) -> dict:
+    """Parameters of the pretrainer that are not the bundled encoder's."""
+    config = configure(variant)
+    short = {"batch_size": 48, "ema_decay": 0.99, **variant.parameters}
+    return {"init": config, "context_epochs": config.context_epochs, **short}
+
+
 def pretrain(variant: Variant, groups, work: Path, n_steps: int, n_jobs: int):
     """Checkpoint of a short run."""
     config = configure(variant)
@@ -98,13 +105,7 @@ def pretrain(variant: Variant, groups, work: Path, n_steps: int, n_jobs: int):
     nights = list(itertools.chain.from_iterable(groups.values()))
     kind = "-".join((*variant.modalities, variant.ibi_scaling))
     store = prepare_cohort(nights, work / kind, encoder=config, n_jobs=n_jobs, on_error="raise")
-    pretrainer = make_pretrainer(variant.seed, None, n_steps).set_params(
-        init=config,
-        context_epochs=config.context_epochs,
-        batch_size=48,
-        ema_decay=0.99,
-        **variant.parameters,
-    )
+    pretrainer = make_pretrainer(variant.seed, None, n_steps).set_params(**settings(variant))
     share = {} if variant.real_share is None else {"real_share": variant.real_share}
     return pretrainer.fit(store, sample_weight=night_weights(groups, **share)).checkpoint()
 

@@ -11,6 +11,7 @@ from benchmarks.bundled_checkpoint import card, configuration, nights, pretrain,
 from sleep2vec_sklearn import Recording, Sleep2VecTransformer, load_checkpoint, make_sleep_cohort
 from sleep2vec_sklearn.errors import TrainingWarning
 from sleep2vec_sklearn.signals import MODALITIES
+from sleep2vec_sklearn.training.parameters import check_parameters
 
 
 def watch_nights(n):
@@ -130,3 +131,13 @@ def test_variants_are_compared_with_the_reference_subject_by_subject(tmp_path):
     found = table.loc[("slpdb", "8 layers", "kappa")]
     np.testing.assert_allclose(found[["mean", "minus reference", "low", "high"]], [0.4, *[0.1] * 3])
     assert table.loc[("sleep-accel", "reference", "kappa"), "minus reference"] == 0
+
+
+@pytest.mark.parametrize("name", variants.VARIANTS)
+def test_every_variant_is_a_pretrainer_that_can_be_made(name):
+    variant = variants.VARIANTS[name]
+    pretrainer = configuration.make_pretrainer(variant.seed, None, 1)
+    pretrainer.set_params(**variants.settings(variant))
+    check_parameters(pretrainer)
+    assert set(pretrainer.init.names) == set(variant.modalities)
+    assert pretrainer.init.context_epochs == pretrainer.context_epochs
