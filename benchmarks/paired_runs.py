@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-__all__ = ["Runs", "contrast_table", "difference_table", "paired_interval"]
+from benchmarks.evaluation.scores import bootstrap_interval
 
-_RESAMPLES = 10_000
+__all__ = ["Runs", "contrast_table", "difference_table", "paired_interval"]
 
 
 class Runs:
@@ -96,10 +96,7 @@ def paired_interval(differences, level: float = 0.95) -> tuple[float, float, flo
     differences = np.asarray(differences, dtype=float)
     if differences.ndim != 1 or len(differences) < 2 or np.isnan(differences).any():
         raise ValueError(f"an interval needs two seeds with numbers, got {differences}.")
-    drawn = np.random.default_rng(0).integers(len(differences), size=(_RESAMPLES, len(differences)))
-    tail = 100 * (1 - level) / 2
-    low, high = np.percentile(differences[drawn].mean(axis=1), [tail, 100 - tail])
-    return float(differences.mean()), float(low), float(high)
+    return float(differences.mean()), *bootstrap_interval(differences, level=level)
 
 
 def contrast_table(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:

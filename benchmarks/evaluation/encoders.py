@@ -44,9 +44,10 @@ def with_time(make: Callable) -> Callable[[Sequence[Recording]], list[np.ndarray
     from sleep2vec_sklearn import TimeOfNight
 
     def features(recordings: Sequence[Recording]) -> list[np.ndarray]:
-        clock = TimeOfNight()
-        times = [clock.fit_transform(EpochSequence([recording])) for recording in recordings]
-        return [np.hstack(pair) for pair in zip(make(recordings), times, strict=True)]
+        rows = make(recordings)
+        times = TimeOfNight().fit_transform(EpochSequence(recordings))
+        ends = np.cumsum([len(block) for block in rows])
+        return [np.hstack(pair) for pair in zip(rows, np.split(times, ends[:-1]), strict=True)]
 
     return features
 

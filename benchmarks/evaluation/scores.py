@@ -73,13 +73,16 @@ def paired_differences(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index)
 
 
-def bootstrap_interval(values: np.ndarray, n_resamples: int = N_RESAMPLES) -> tuple[float, float]:
-    """95 % percentile interval of the mean of one value per subject; NaN without any."""
+def bootstrap_interval(
+    values: np.ndarray, n_resamples: int = N_RESAMPLES, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of the mean of one value per subject or seed; NaN without any."""
     if len(values) == 0:
         return np.nan, np.nan
     rng = np.random.default_rng(0)
     draws = rng.integers(len(values), size=(n_resamples, len(values)))
-    low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(values[draws].mean(axis=1), [tail, 100 - tail])
     return float(low), float(high)
 
 
