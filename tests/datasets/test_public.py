@@ -19,6 +19,7 @@ from sleep2vec_sklearn.datasets.public import (
     load_ucddb,
 )
 from sleep2vec_sklearn.datasets.public.dreams import stages_by_majority
+from sleep2vec_sklearn.datasets.public.sleep_accel import _as_epochs
 from sleep2vec_sklearn.datasets.public.wfdb_annotations import read_annotations, read_header
 from sleep2vec_sklearn.errors import ReadError, RecordingWarning
 
@@ -84,6 +85,11 @@ def test_sleep_accel_night_is_as_long_as_its_labels(tmp_path):
     np.testing.assert_allclose(night["actigraphy"][30:60], 2.0)
     assert np.isnan(night["actigraphy"][:30]).all()
     assert cohort.metadata.index.tolist() == ["77"]
+
+
+def test_sleep_accel_labels_of_before_the_start_are_left_out():
+    labels = np.array([[0.0, 0], [30.0, 2], [60.0, 5], [-30.0, 3]])
+    assert _as_epochs(labels).tolist() == [0, 2, 4]
 
 
 def test_sleep_accel_without_counts_has_heart_rate_alone(tmp_path):

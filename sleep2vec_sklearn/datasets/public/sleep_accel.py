@@ -89,8 +89,10 @@ def _read_night(folder: Path, labels_path: Path) -> Recording:
 
 
 def _as_epochs(labels: np.ndarray) -> np.ndarray:
+    # a label of before the start would else be put at the end
+    labels = labels[labels[:, 0] >= 0]
     epoch = np.round(labels[:, 0] / EPOCH_SECONDS).astype(int)
-    stages = np.full(epoch.max() + 1, -1, dtype=np.int8)
+    stages = np.full(epoch.max(initial=-1) + 1, -1, dtype=np.int8)
     stages[epoch] = [_STAGES.get(code, -1) for code in labels[:, 1]]
     return stages
 
