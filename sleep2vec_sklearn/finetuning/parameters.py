@@ -79,11 +79,12 @@ def dropout_rates(modality_dropout) -> tuple[float, float]:
     ValueError
         If it is neither a share below 1 nor a pair of them.
     """
-    pair = modality_dropout if isinstance(modality_dropout, tuple | list) else 2 * [modality_dropout]
+    given = modality_dropout
+    pair = given if isinstance(given, tuple | list) else (given, given)
     if len(pair) != 2 or not all(_is_number(p) and 0 <= p < 1 for p in pair):
         raise ValueError(
             "modality_dropout must be at least 0 and below 1, or a pair of such numbers, for "
-            f"nights and for epochs; got {modality_dropout!r}."
+            f"nights and for epochs; got {given!r}."
         )
     return float(pair[0]), float(pair[1])
 
