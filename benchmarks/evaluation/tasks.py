@@ -37,6 +37,7 @@ __all__ = ["TASKS", "FeatureSet", "Task", "encoder_sets", "evaluate_sets", "hand
 
 Maker = Callable[[Sequence[Recording]], list[np.ndarray]]
 BOTH = ("ibi", "actigraphy")
+CONTEXT_MINUTES = 5
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,12 @@ def hand_made_sets(task: Task, with_boosting: bool) -> list[FeatureSet]:
 def encoder_sets(checkpoint, modalities: Sequence[str], n_twins: int, **options):
     """An encoder's rows and the time of night, which all hand-made features have.
 
-    Unless ``n_twins`` is 0 its untrained twins, its tokenizers, and its rows alone follow.
+    Beside each row stands the mean over five minutes around it, as hand-made features have windows.
+    Unless ``n_twins`` is 0 its untrained twins, its tokenizers, and its rows without the time or
+    without the context follow.
     """
-    options = {"fusion": "concat", **options, "modalities": tuple(modalities)}
+    options = {"fusion": "concat", "context_minutes": CONTEXT_MINUTES, **options}
+    options["modalities"] = tuple(modalities)
     alone = encoder_features(checkpoint, **options)
     sets = [FeatureSet(checkpoint.name, (with_time(alone),))]
     if n_twins:
@@ -137,6 +141,8 @@ def encoder_sets(checkpoint, modalities: Sequence[str], n_twins: int, **options)
         tokens = encoder_features(checkpoint, **{**options, "layer": 0})
         sets.append(FeatureSet(f"{checkpoint.name}, tokenizers only", (with_time(tokens),)))
         sets.append(FeatureSet(f"{checkpoint.name}, without the time", (alone,)))
+        bare = encoder_features(checkpoint, **{**options, "context_minutes": 0})
+        sets.append(FeatureSet(f"{checkpoint.name}, without the context", (with_time(bare),)))
     return sets
 
 
