@@ -13,7 +13,7 @@ from ..signals.recording import Recording
 from .conventions import RecordingTransformerMixin
 from .inputs import EncoderInput, read_input
 
-__all__ = ["TimeOfNight"]
+__all__ = ["TimeOfNight", "time_columns"]
 
 _COLUMNS = ("hours", "hours_squared", "settling", "share")
 
@@ -95,7 +95,7 @@ class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
         rows = np.empty((given.n_rows, len(_COLUMNS)), dtype=np.float32)
         parts = zip(given.recordings, given.rows, given.epochs, strict=True)
         for recording, places, epochs in parts:
-            rows[places] = _time_of(recording, epochs)
+            rows[places] = time_columns(recording, epochs)
         return self._label_rows(rows, given)
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
@@ -123,7 +123,8 @@ def _read_epochs(X) -> EncoderInput:
     return given
 
 
-def _time_of(recording: Recording, epochs: np.ndarray) -> np.ndarray:
+def time_columns(recording: Recording, epochs: np.ndarray) -> np.ndarray:
+    """The columns of :class:`TimeOfNight` for some epochs of a recording."""
     lights_off, lights_on = recording.lights or (None, None)
     begin = 0.0 if lights_off is None else lights_off
     end = recording.n_epochs * EPOCH_SECONDS if lights_on is None else lights_on

@@ -51,6 +51,8 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
     covariates : sequence of str, optional
         Keys of ``Recording.metadata``, such as ``("age", "sex")``, that are put beside the
         features. A missing value counts as training's mean, and a column of its own says so.
+    time_of_night : bool, default=False
+        For epochs: put the columns of :class:`TimeOfNight` beside the features.
     class_weight : dict, "balanced" or None, default=None
         Weight of each class; "balanced" makes all count alike.
     max_epochs : int, default=30
@@ -132,6 +134,7 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         lora_alpha=16.0,
         modality_dropout=0.1,
         covariates=None,
+        time_of_night=False,
         class_weight=None,
         max_epochs=30,
         batch_size=16,
@@ -160,6 +163,7 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
             lora_alpha=lora_alpha,
             modality_dropout=modality_dropout,
             covariates=covariates,
+            time_of_night=time_of_night,
             max_epochs=max_epochs,
             batch_size=batch_size,
             lr=lr,

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..encoding.inputs import EncoderInput
 from .targets import Targets
@@ -74,7 +75,7 @@ class Batch:
     present : bool Tensor of shape [B, L, M]
     valid : bool Tensor of shape [B, L]
         False at padding.
-    covariates : Tensor of shape [B, C] or None
+    covariates : Tensor of shape [B, C] or [B, L, C], or None
     cls : Tensor of shape [B, M, H] or [B, M, K, H] or None
     places : int64 Tensor
         Epochs: the place in [B * L] of each row. Nights: the row of each sequence, shape [B].
@@ -181,6 +182,16 @@ def _as_tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
+def part_of(covariates: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Covariates of some epochs of a night, if epochs have their own."""
+    return covariates if covariates.ndim == 1 else covariates[start:stop]
+
+
+def stack_covariates(nights: Sequence[np.ndarray]) -> Tensor:
+    """Those of several nights, or stretches of some, zeros after the end of the shorter ones."""
+    return pad_sequence([torch.from_numpy(night) for night in nights], batch_first=True)
+
+
 def rows_of_nights(given: EncoderInput) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """Rows of X that each recording fills, and their epochs; None for nights."""
     epochs = given.epochs or [None] * len(given.recordings)
@@ -205,7 +216,8 @@ class TrainingSet:
         Their epochs; None for nights.
     lengths : tuple of int
         Epochs of each night.
-    covariates : float32 ndarray of shape (n_nights, C) or None
+    covariates : sequence of float32 ndarray of shape (C,) or (n_epochs, C), or None
+        Of each night.
     longest : int or None
         Most epochs of a piece; None for whole nights.
     """
@@ -217,7 +229,7 @@ class TrainingSet:
     rows: tuple[np.ndarray, ...]
     epochs: tuple[np.ndarray, ...] | None
     lengths: tuple[int, ...]
-    covariates: np.ndarray | None
+    covariates: Sequence[np.ndarray] | None
     longest: int | None = None
 
     @property
@@ -283,7 +295,8 @@ class TrainingSet:
         targets = self.targets.take(rows)
         covariates = None
         if self.covariates is not None:
-            covariates = torch.from_numpy(self.covariates[[p.night for p in pieces]])
+            of_pieces = [part_of(self.covariates[p.night], p.start, p.stop) for p in pieces]
+            covariates = stack_covariates(of_pieces)
         return Batch(
             **parts,
             covariates=covariates,

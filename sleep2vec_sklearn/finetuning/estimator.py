@@ -58,6 +58,7 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         lora_alpha=16.0,
         modality_dropout=0.1,
         covariates=None,
+        time_of_night=False,
         max_epochs=30,
         batch_size=16,
         lr=1e-3,
@@ -84,6 +85,7 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         self.lora_alpha = lora_alpha
         self.modality_dropout = modality_dropout
         self.covariates = covariates
+        self.time_of_night = time_of_night
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr

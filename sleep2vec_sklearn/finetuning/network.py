@@ -74,7 +74,7 @@ class Head(nn.Module):
             and an epoch without any gets the outputs of a row like those around it.
         valid : bool Tensor of shape [B, L]
             False at padding.
-        covariates : Tensor of shape [B, C], optional
+        covariates : Tensor of shape [B, C] or, for epochs, [B, L, C], optional
             Needed if the configuration has some; no NaN.
         cls : Tensor of shape [B, M, H] or [B, M, K, H], optional
             Summaries of each modality, for ``pooling="cls"``.
@@ -124,7 +124,7 @@ class Head(nn.Module):
         if not wanted:
             return fused
         covariates = covariates.to(fused.dtype)
-        if fused.ndim == 3:
+        if fused.ndim > covariates.ndim:
             covariates = covariates[:, None].expand(-1, fused.shape[1], -1)
         return torch.cat([fused, covariates], dim=-1)
 
@@ -205,7 +205,7 @@ class FineTuned(nn.Module):
             In the order of the head's modalities.
         valid : bool Tensor of shape [B, L]
             False at padding, which comes last.
-        covariates : Tensor of shape [B, C], optional
+        covariates : Tensor of shape [B, C] or, for epochs, [B, L, C], optional
         features : bool
             Whether inputs of spectral tokenizers are their features instead of samples.
 

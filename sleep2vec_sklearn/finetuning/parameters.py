@@ -63,8 +63,10 @@ def check_parameters(estimator) -> None:
         if not (optional and value is None) and not (_is_whole(value) and value >= 1):
             also = " or None" if optional else ""
             raise ValueError(f"{name} must be a whole number from 1 on{also}, got {value!r}.")
-    if not isinstance(estimator.layer_mix, bool | np.bool_):
-        raise ValueError(f"layer_mix must be True or False, got {estimator.layer_mix!r}.")
+    for name in ("layer_mix", "time_of_night"):
+        value = getattr(estimator, name)
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} must be True or False, got {value!r}.")
     dropout_rates(estimator.modality_dropout)
     check_cache(estimator.cache)
     _check_covariates(estimator.covariates)
@@ -100,6 +102,11 @@ def head_config(estimator, config, n_outputs: int, n_covariates: int) -> HeadCon
         If the encoder lacks what they ask for.
     """
     unit = estimator.unit_
+    if unit == "night" and estimator.time_of_night:
+        raise ValueError(
+            "time_of_night=True tells epochs how late it is, but X holds nights, which have no one "
+            "time. Leave it out, or wrap the nights: EpochSequence(X)."
+        )
     if unit == "night" and estimator.pooling == "cls" and not config.cls:
         raise CheckpointError(
             "pooling='cls': this checkpoint has no CLS token to give. Use 'mean' or 'attention'."

@@ -13,7 +13,7 @@ import torch
 from ..encoding.inputs import EncoderInput
 from ..errors import ModalityWarning
 from ..training.content import contents_of
-from .data import Batch, Night, collate, rows_of_nights
+from .data import Batch, Night, collate, rows_of_nights, stack_covariates
 from .sources import inputs_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def predict_outputs(
         widths = {name: content.width for name, content in contents.items()}
     covariates = None
     if estimator.covariates_ is not None:
-        covariates = torch.from_numpy(estimator.covariates_.of(given.recordings))
+        covariates = estimator.covariates_.of(given.recordings)
     sums = np.zeros((given.n_rows, estimator.head_config_.n_outputs), dtype=np.float32)
     counts = np.zeros((given.n_rows, 1), dtype=np.float32)
     nights = _nights(estimator, checkpoint, given, contents)
@@ -43,7 +43,7 @@ def predict_outputs(
         places = np.zeros(1, dtype=np.int64) if epochs is None else epochs.astype(np.int64)
         batch = Batch(
             **collate([night], modalities, widths),
-            covariates=None if covariates is None else covariates[i : i + 1],
+            covariates=None if covariates is None else stack_covariates(covariates[i : i + 1]),
             places=torch.from_numpy(places),
             n_rows=len(rows),
         )

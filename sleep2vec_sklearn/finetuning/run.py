@@ -183,10 +183,11 @@ class Run:
         )
 
     def _covariates(self, held: np.ndarray) -> Covariates | None:
-        if self.estimator.covariates is None:
+        fields, timed = self.estimator.covariates, self.estimator.time_of_night
+        if fields is None and not timed:
             return None
         known = [self.recordings[i] for i in np.flatnonzero(~held)]
-        return Covariates.fit(self.estimator.covariates, known)
+        return Covariates.fit(fields, timed, known)
 
     def _part(self, reader, modalities, columns, mask: np.ndarray) -> TrainingSet:
         nothing = np.empty(0, dtype=np.int64)
