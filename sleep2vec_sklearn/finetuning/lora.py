@@ -47,6 +47,7 @@ class LoraLinear(nn.Module):
         self.lora_magnitude_vector = nn.ParameterDict()
         if config.dora:
             self.lora_magnitude_vector[_NAME] = nn.Parameter(_row_lengths(base.weight.detach()))
+        self.train(base.training)
 
     def forward(self, values: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
