@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.encoding.cache import EncodedModality
@@ -28,6 +28,7 @@ def nights(draw):
     return values.masked_fill(~present[..., None], 0.0), present
 
 
+@settings(max_examples=40)
 @given(nights())
 def test_gates_are_shared_anew_among_those_present(night):
     values, present = night
@@ -49,6 +50,7 @@ def test_a_gate_far_below_the_others_still_counts_when_alone():
 
 
 @pytest.mark.parametrize("fusion", ["mean", "concat"])
+@settings(max_examples=40)
 @given(nights())
 def test_mean_and_concat_are_those_of_the_transformer(fusion, night):
     values, present = night
@@ -70,6 +72,7 @@ def test_a_night_without_any_signal_gives_zeros():
     assert rows[1].eq(1).all()
 
 
+@settings(max_examples=40)
 @given(nights())
 def test_a_gap_is_filled_alike_whatever_padding_follows(night):
     values, present = night
