@@ -26,6 +26,7 @@ def test_unknown_keys_are_named():
         ({"n_layers": True}, "n_layers must be a whole number from 1 on, got True"),
         ({"n_covariates": -1}, "n_covariates must be a whole number from 0 on"),
         ({"head_size": 1.5}, "head_size must be a whole number"),
+        ({"kernel_size": 4}, "kernel_size must be odd, got 4"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"unit": "hour"}, "unit must be one of 'epoch', 'night', got 'hour'"),
         ({"head": "svm"}, "head must be one of 'linear', 'mlp'"),

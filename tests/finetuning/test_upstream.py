@@ -72,7 +72,14 @@ def test_temporal_heads_are_read(write, draw, kind):
     from sleep2vec_sklearn.finetuning.heads import build_head
 
     config = HeadConfig(
-        64, ("ibi", "resp", "eeg"), 5, head=kind, aggregation="concat", head_size=192, depth=2
+        64,
+        ("ibi", "resp", "eeg"),
+        5,
+        head=kind,
+        aggregation="concat",
+        head_size=192,
+        depth=2,
+        kernel_size=3,
     )
     theirs = build_head(config).eval()
     state = {f"head.{key}": value for key, value in theirs.state_dict().items()}
@@ -80,6 +87,39 @@ def test_temporal_heads_are_read(write, draw, kind):
     assert (network.head.config.head_size, network.head.config.depth) == (192, 2)
     features, valid = draw(1, 6, 192), torch.ones(1, 6, dtype=torch.bool)
     assert torch.equal(network.head.predictor(features, valid), theirs(features, valid))
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"name": "lstm"}, "temporal_agg 'lstm'; supported: 'mean', 'attn'"),
+        ({"kwargs": {"temp": 2.0}}, "options of its temporal_agg not supported: temp"),
+    ],
+)
+def test_a_pooling_that_is_not_ours_is_refused(write, section, message):
+    case = Case.load("age_attn")
+    case.document["model"]["head"]["temporal_agg"] |= section
+    with pytest.raises(CheckpointError, match=message):
+        load_finetuned(write(case))
+
+
+def test_a_single_channel_has_no_gates(write):
+    case = Case.load("stage5")
+    others = ("breath", "eeg_original")
+    case.document["model"]["channels"] = case.document["model"]["channels"][:1]
+    case.state = {k: v for k, v in case.state.items() if not any(o in k for o in others)}
+    del case.state["head.fusion.aggregator.gates"]
+    network = load_finetuned(write(case))
+    outputs = network({"ibi": case.inputs["ibi"]}, case.present[..., :1], case.valid)
+    assert outputs.shape == (4, 12, 5)
+
+
+def test_without_dropout_the_layers_have_other_numbers(write):
+    case = Case.load("stage5")
+    for part in ("weight", "bias"):
+        case.state[f"head.mlp.3.{part}"] = case.state.pop(f"head.mlp.4.{part}")
+    case.document["model"]["head"]["dropout"] = 0.0
+    assert case.of_head(load_finetuned(write(case)).head) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -91,12 +131,12 @@ def test_temporal_heads_are_read(write, draw, kind):
             "head 'moe'; supported: 'classification'",
         ),
         (
-            lambda c: c.document["model"]["head"]["temporal_agg"].update(name="lstm"),
-            "temporal_agg 'lstm'; supported: 'mean', 'attn'",
-        ),
-        (
             lambda c: c.state.update({"survival_age_embedding.weight": torch.zeros(16, 1)}),
             "unknown survival_age_embedding.weight",
+        ),
+        (
+            lambda c: c.document["model"]["head"].update(kwargs={"nhead": 4}),
+            "options of its head not supported: nhead",
         ),
         (lambda c: c.state.pop("head.mlp.1.bias"), "missing predictor.layers.0.bias"),
         (
