@@ -74,11 +74,12 @@ def evaluate_task(name: str, checkpoints: Sequence, options: argparse.Namespace)
 
 
 def _train_for_task(checkpoint, task, recordings, questions, tables) -> None:
-    from benchmarks.evaluation.end_to_end import FINE_TUNED, FROM_SCRATCH, evaluate_training
+    from benchmarks.evaluation.end_to_end import TRAININGS, evaluate_training
 
     for question in questions:
-        for training in (FROM_SCRATCH, FINE_TUNED):
-            tables[question.name][f"{checkpoint.name}, {training.name}"] = evaluate_training(
+        for training in TRAININGS:
+            name = f"{checkpoint.name}, {training.name}, five folds"
+            tables[question.name][name] = evaluate_training(
                 training, checkpoint, recordings, task.modalities, question
             )
 
