@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from benchmarks.evaluation.probes import C_GRID, predict_held_out
 from benchmarks.evaluation.questions import FIVE_STAGES
 from benchmarks.evaluation.subsets import SEPARATOR
-from sleep2vec_sklearn import read_recording
+from sleep2vec_sklearn import EpochSequence, config_context, read_recording
 from sleep2vec_sklearn.datasets.public import load_dreams
 from sleep2vec_sklearn.signals import Recording
 
@@ -53,11 +54,28 @@ class OneNight:
         head : {"logistic", "boosting"}
         """
         X = np.asarray(rows, dtype=np.float64)[self.used]
-        block = np.arange(len(X)) * N_BLOCKS // len(X)
         probability = predict_held_out(
-            X, self.y, block, FIVE_STAGES, n_splits=N_BLOCKS, C=C_GRID, head=head
+            X, self.y, self.block, FIVE_STAGES, n_splits=N_BLOCKS, C=C_GRID, head=head
         )
         return probability.argmax(axis=1)
+
+    def answers_of(self, estimator) -> np.ndarray:
+        """Stage of each used epoch by clones of an estimator of epochs, trained likewise."""
+        X = EpochSequence([self.recording])[np.flatnonzero(self.used)]
+        answers = np.empty_like(self.y)
+        # the same person is in training: that is what is asked here
+        with config_context(leakage="ignore"):
+            for number in range(N_BLOCKS):
+                held = self.block == number
+                fitted = clone(estimator).fit(X[~held], self.y[~held])
+                answers[held] = fitted.predict(X[held])
+        return answers
+
+    @property
+    def block(self) -> np.ndarray:
+        """Number of the contiguous block of each used epoch."""
+        n = int(self.used.sum())
+        return np.arange(n) * N_BLOCKS // n
 
 
 def _sleep_edf(data: Path) -> OneNight:

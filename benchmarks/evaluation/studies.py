@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 
 from benchmarks.evaluation.encoders import encoder_features
+from benchmarks.evaluation.end_to_end import TRAININGS
 from benchmarks.evaluation.label_efficiency import (
     enough_people,
     label_efficiency,
@@ -86,6 +87,10 @@ def study_one_person(checkpoints: Sequence, options: argparse.Namespace) -> None
             )
             for features in sets:
                 answers[features.name] = [night.answers(m(recording)[0]) for m in features.makers]
+            if options.end_to_end:
+                for training in TRAININGS:
+                    estimator = training.estimator(checkpoint, recording[0].modalities)
+                    answers[f"{checkpoint.name}, {training.name}"] = [night.answers_of(estimator)]
             by_subset = {
                 SEPARATOR.join(subset): night.answers(
                     encoder_features(checkpoint, **_of_subset(subset, options))(recording)[0]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.metrics import cohen_kappa_score
 
 from benchmarks.evaluation import one_person
@@ -41,6 +42,24 @@ def test_blocks_are_contiguous_and_each_is_answered_by_the_others(night, monkeyp
 def test_rows_that_tell_are_answered_well(night):
     rows = np.eye(5)[STAGES] + 0.05 * np.random.default_rng(0).standard_normal((len(STAGES), 5))
     assert cohen_kappa_score(night.y, night.answers(rows)) > 0.8
+
+
+def test_an_estimator_answers_each_block_by_the_others(night):
+    seen = []
+
+    class Estimator(BaseEstimator):
+        def fit(self, X, y):
+            self.epochs_ = set(X.index.get_level_values("epoch"))
+            return self
+
+        def predict(self, X):
+            epochs = X.index.get_level_values("epoch")
+            assert not self.epochs_ & set(epochs)
+            seen.extend(epochs)
+            return np.zeros(len(X), dtype=int)
+
+    assert not night.answers_of(Estimator()).any()
+    np.testing.assert_array_equal(seen, np.flatnonzero(night.used))
 
 
 def test_an_interval_holds_the_kappa_and_is_nothing_for_equal_answers():
