@@ -229,8 +229,9 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
             If it is no list of recordings or epochs.
         """
         if getattr(X, "ndim", 1) == 2 and getattr(X, "shape", (0, 0))[1] != 1:
+            kind = f"{type(X).__module__}.{type(X).__name__}"
             raise InvalidRecordingError(
-                f"X is a table of shape {X.shape}; accepted are recordings, as this estimator "
+                f"X is a {kind} of shape {X.shape}; accepted are recordings, as this estimator "
                 "has an encoder of its own. Leave Sleep2VecTransformer out of the pipeline before "
                 "it, or put LogisticRegression() or the like after the transformer."
             )
