@@ -17,6 +17,7 @@ _ROOMS = {
     "TimeOfNight": "encoding.time_of_night",
     "Sleep2VecClassifier": "finetuning.classifier",
     "Sleep2VecPretrainer": "training.pretrainer",
+    "Sleep2VecRegressor": "finetuning.regressor",
     "Sleep2VecTransformer": "encoding.transformer",
     "cache_info": "encoding.cache",
     "clear_cache": "encoding.cache",

@@ -15,6 +15,7 @@ PUBLIC = [
     "RecordingMetadata",
     "Sleep2VecClassifier",
     "Sleep2VecPretrainer",
+    "Sleep2VecRegressor",
     "Sleep2VecTransformer",
     "SleepStage",
     "TimeOfNight",
