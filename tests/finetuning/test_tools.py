@@ -89,7 +89,8 @@ def test_sample_weight_is_routed(model):
 def test_tags_say_what_it_takes(model):
     tags = model.__sklearn_tags__()
     assert tags.estimator_type == "classifier"
-    assert tags.classifier_tags.multi_label and tags.target_tags.required
+    assert tags.classifier_tags.multi_label
+    assert tags.target_tags.required
     assert not tags.input_tags.two_d_array
 
 
