@@ -18,7 +18,7 @@ def night_of(number, n_epochs, names=("eeg", "ibi")):
     tokens = tokens.astype(np.float32)
     tokens.flags.writeable = False
     valid = np.ones(n_epochs, dtype=bool)
-    return Night(n_epochs, {n: (tokens,) for n in names}, {n: valid for n in names}, {})
+    return Night(n_epochs, dict.fromkeys(names, (tokens,)), dict.fromkeys(names, valid), {})
 
 
 def training_set(lengths, labelled, longest):

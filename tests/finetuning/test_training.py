@@ -98,9 +98,7 @@ def test_the_weights_kept_are_those_of_the_best_epoch(checkpoint_path):
     proba = 1 / (1 + np.exp(-decisions))
     by_row = -np.log(np.where(y == 1, proba, 1 - proba))
     people = np.unique(X.groups)
-    halves = [
-        by_row[np.isin(X.groups, [a, b])].mean() for a in people for b in people if a < b
-    ]
+    halves = [by_row[np.isin(X.groups, [a, b])].mean() for a in people for b in people if a < b]
     assert np.isclose(halves, losses.min(), atol=1e-4).any()
 
 
