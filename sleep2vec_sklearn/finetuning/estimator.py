@@ -50,7 +50,7 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         finetune="head",
         head="auto",
         head_size=None,
-        aggregation="mean",
+        aggregation="concat",
         pooling="mean",
         layer_mix=False,
         dropout=0.1,
