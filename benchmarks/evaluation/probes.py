@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 C = 0.01
-C_GRID = (1e-4, 1e-3, 1e-2, 1e-1)
+C_GRID = (1e-3, 1e-2, 1e-1)
 MOST_LEFT_OUT = 25
 FOLDS = 10
 N_BLOCKS = 5
