@@ -55,18 +55,14 @@ def public_names() -> list[PublicName]:
     """Every name of every ``__all__``, once, in the order of the groups."""
     top = importlib.import_module(PACKAGE)
     found = {}
-    for name in top.__all__:
-        if name != "__version__":
-            found[id(getattr(top, name))] = PublicName(
-                name, f"{PACKAGE}.{name}", _group_of(getattr(top, name), top._ROOMS[name])
-            )
-    for room in ROOMS:
-        module = _room(room)
-        for name in getattr(module, "__all__", ()):
+    for room in ("", *ROOMS):
+        module = _room(room) if room else top
+        for name in set(getattr(module, "__all__", ())) - {"__version__"}:
             value = getattr(module, name)
-            found.setdefault(
-                id(value), PublicName(name, f"{PACKAGE}.{room}.{name}", _group_of(value, room))
-            )
+            path = ".".join(filter(None, (PACKAGE, room, name)))
+            # the same number or text may be two constants, which have names only
+            key = id(value) if callable(value) else name
+            found.setdefault(key, PublicName(name, path, _group_of(value, room)))
     order = list(GROUPS)
     return sorted(found.values(), key=lambda entry: (order.index(entry.group), entry.name.lower()))
 
@@ -84,7 +80,7 @@ def _group_of(value, room: str) -> str:
     """The room of the code, which for a constant is the room that offers it."""
     module = getattr(value, "__module__", None) or ""
     code = module.split(".")[1:2] if module.startswith(PACKAGE) else []
-    return (code or [room.partition(".")[0]])[0]
+    return (code or [room])[0]
 
 
 def write_pages(folder: Path) -> list[Path]:

@@ -37,6 +37,8 @@ class HypnogramDisplay:
     --------
     >>> from sleep2vec_sklearn.plotting import HypnogramDisplay
     >>> display = HypnogramDisplay.from_predictions([0, 1, 2, 2, 3], [0, 0, 2, 2, 3])
+    >>> sorted(display.lines_)
+    ['predicted', 'scored']
     """
 
     def __init__(self, *, y_true=None, y_pred=None):

@@ -11,16 +11,18 @@ import sleep2vec_sklearn
 
 def rooms_with_names():
     names = {module.name for module in pkgutil.iter_modules(sleep2vec_sklearn.__path__)}
-    rooms = [importlib.import_module(f"sleep2vec_sklearn.{name}") for name in names - {"config"}]
+    public = sorted(name for name in names if not name.startswith("_"))
+    rooms = [importlib.import_module(f"sleep2vec_sklearn.{name}") for name in public]
     return [room for room in rooms if getattr(room, "__all__", None)]
 
 
 def test_every_public_name_of_every_room_has_a_page(pages, tmp_path):
     written = {path.stem for path in pages.write_pages(tmp_path)}
     assert written == {"index", *(entry.path for entry in pages.public_names())}
-    values = {id(entry.value) for entry in pages.public_names()}
+    names = {(entry.name, id(entry.value)) for entry in pages.public_names()}
     for room in [sleep2vec_sklearn, *rooms_with_names()]:
-        assert {id(getattr(room, name)) for name in set(room.__all__) - {"__version__"}} <= values
+        public = set(room.__all__) - {"__version__"}
+        assert {(name, id(getattr(room, name))) for name in public} <= names
 
 
 def test_a_name_is_known_by_its_shortest_path(pages):
