@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -84,5 +85,13 @@ suppress_warnings = ["config.cache"]
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 
+def escape_shapes(app, what, name, obj, options, lines):
+    """The underscore at the end of an attribute in a shape is no reference."""
+    for place, line in enumerate(lines):
+        if "shape (" in line:
+            lines[place] = re.sub(r"(?<=\w)_(?=[,)])", r"\\_", line)
+
+
 def setup(app):
     app.connect("builder-inited", lambda app: api_pages.write_pages(DOCS / "api"), priority=100)
+    app.connect("autodoc-process-docstring", escape_shapes, priority=100)

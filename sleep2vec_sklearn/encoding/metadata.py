@@ -119,7 +119,7 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
 
         Returns
         -------
-        float32 ndarray of shape (len(X), n_features_out), or a DataFrame
+        float32 ndarray of shape (len(X), n_features_out_), or a DataFrame
             A DataFrame if ``set_output`` asks for one, with the index that
             :class:`Sleep2VecTransformer` gives.
 

@@ -94,7 +94,7 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
 
         Returns
         -------
-        float32 ndarray of shape (len(X), n_features_out), or a DataFrame
+        float32 ndarray of shape (len(X), n_features_out_), or a DataFrame
 
         Raises
         ------

@@ -179,7 +179,7 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
 
         Returns
         -------
-        float32 ndarray of shape (len(X), n_features_out), or a DataFrame
+        float32 ndarray of shape (len(X), n_features_out_), or a DataFrame
             A DataFrame if ``set_output`` asks for one; its index holds the recordings' ids, with
             the epoch for epochs.
 
