@@ -16,6 +16,7 @@ _ROOMS = {
     "SleepStage": "signals.stages",
     "TimeOfNight": "encoding.time_of_night",
     "Sleep2VecClassifier": "finetuning.classifier",
+    "Sleep2VecEventDetector": "finetuning.event_detector",
     "Sleep2VecPretrainer": "training.pretrainer",
     "Sleep2VecRegressor": "finetuning.regressor",
     "Sleep2VecTransformer": "encoding.transformer",

@@ -14,6 +14,7 @@ PUBLIC = [
     "Recording",
     "RecordingMetadata",
     "Sleep2VecClassifier",
+    "Sleep2VecEventDetector",
     "Sleep2VecPretrainer",
     "Sleep2VecRegressor",
     "Sleep2VecTransformer",

@@ -144,7 +144,7 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         self._finish_fit(given, targets)
         return self
 
-    def _train(self, given: EncoderInput, targets: Targets, checkpoint, stacklevel: int) -> None:
+    def _train(self, given: EncoderInput, targets: Targets, checkpoint, stacklevel: int):
         # what needs torch is imported where it is used: pipelines are built without it
         from .run import Run
 
@@ -155,6 +155,7 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         self.modalities_ = fitted.modalities
         self.covariates_ = fitted.covariates
         self.head_config_ = fitted.head_config
+        return fitted
 
     def predict(self, X) -> np.ndarray:
         """Predict for each element of X.
