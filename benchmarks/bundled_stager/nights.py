@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sleep2vec_sklearn import make_sleep_cohort, read_recording
-from sleep2vec_sklearn.datasets.public import load_dreams, load_sleep_accel, load_slpdb, load_ucddb
+from sleep2vec_sklearn.datasets.public import load_dreams, load_sleep_accel, load_slpdb
 from sleep2vec_sklearn.signals import Recording
 
 __all__ = ["REAL_SETS", "real_nights", "simulated_nights"]
@@ -15,7 +15,7 @@ __all__ = ["REAL_SETS", "real_nights", "simulated_nights"]
 SITE_KINDS = ("full_laboratory", "laboratory", "watch_laboratory", "home", "wearable")
 # not that of the nights the encoder was pretrained on
 SEED = 20261130
-REAL_SETS = ("sleep-accel", "slpdb", "ucddb", "sleep-edf", "dreams")
+REAL_SETS = ("sleep-accel", "slpdb", "sleep-edf", "dreams")
 
 
 def simulated_nights(n_subjects: int, *, hours: float = 8.0) -> list[Recording]:
@@ -31,7 +31,11 @@ def simulated_nights(n_subjects: int, *, hours: float = 8.0) -> list[Recording]:
 
 
 def real_nights(data: Path) -> dict[str, Sequence[Recording]]:
-    """Real nights with stages by data set; those that are not below ``data`` are left out."""
+    """Real nights with stages by data set; those that are not below ``data`` are left out.
+
+    ucddb is none of them: what is public in one file of it has signal in W and N3 only, and a night
+    without the rest has another mean.
+    """
     found = {}
     for name in REAL_SETS:
         load, folder = _LOADERS[name]
@@ -48,7 +52,6 @@ def _sleep_edf(folder: Path) -> list[Recording]:
 _LOADERS = {
     "sleep-accel": (load_sleep_accel, "sleep-accel"),
     "slpdb": (load_slpdb, "slpdb"),
-    "ucddb": (load_ucddb, "ucddb_partial"),
     "sleep-edf": (_sleep_edf, "sleep-edfx/sleep-cassette"),
     "dreams": (load_dreams, "dreams"),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -13,10 +12,15 @@ from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import cohen_kappa_score, get_scorer, make_scorer
 from sklearn.utils import _safe_indexing
+from sklearn.utils.metaestimators import available_if
 
 __all__ = ["HeldOut", "held_out_answers", "scorers_of"]
 
 _METHODS = ("predict", "predict_proba", "decision_function")
+
+
+def _answers(method: str) -> Callable:
+    return lambda held_out: method in held_out.answers
 
 
 class HeldOut(BaseEstimator):
@@ -52,10 +56,20 @@ class HeldOut(BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    def __getattr__(self, name: str):
-        if name in _METHODS and name in self.__dict__.get("answers", {}):
-            return lambda rows: self.answers[name][rows]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    @available_if(_answers("predict"))
+    def predict(self, rows):
+        """Answers for these rows."""
+        return self.answers["predict"][rows]
+
+    @available_if(_answers("predict_proba"))
+    def predict_proba(self, rows):
+        """Probabilities of the classes for these rows."""
+        return self.answers["predict_proba"][rows]
+
+    @available_if(_answers("decision_function"))
+    def decision_function(self, rows):
+        """Decision values for these rows."""
+        return self.answers["decision_function"][rows]
 
     def score_rows(self, scorer: Callable, y: np.ndarray, rows: np.ndarray) -> float:
         """A score on some rows; NaN where it is not defined, as an AUC of one class."""

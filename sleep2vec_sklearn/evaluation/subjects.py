@@ -12,7 +12,7 @@ from ..signals.epochs import as_epoch_sequence
 from ..signals.naming import as_names, name_subjects
 from ..signals.recording import Recording
 
-__all__ = ["folds_by_subject", "subjects_of"]
+__all__ = ["folds_by_subject", "recorded_subjects", "subjects_of"]
 
 _SHOWN = 3
 
@@ -44,7 +44,7 @@ def subjects_of(X, groups=None, *, stacklevel: int = 2) -> np.ndarray:
     known = _known_subjects(X)
     if groups is None:
         if known is None:
-            return np.arange(len(X))
+            return recorded_subjects(X)
         repeated = len(set(known.tolist())) < len(known)
         if repeated and as_epoch_sequence(X) is None:
             warnings.warn(
@@ -60,6 +60,12 @@ def subjects_of(X, groups=None, *, stacklevel: int = 2) -> np.ndarray:
     if known is not None:
         _check_split(groups, known, stacklevel + 1)
     return groups
+
+
+def recorded_subjects(X) -> np.ndarray:
+    """Subject of each element of X as its recording states it, else each of another one."""
+    known = _known_subjects(X)
+    return np.arange(len(X)) if known is None else known
 
 
 def _known_subjects(X) -> np.ndarray | None:
@@ -136,10 +142,10 @@ def folds_by_subject(cv, y, groups, *, classify: bool, stacklevel: int = 2) -> l
     times = np.bincount(np.concatenate([test for _, test in folds]), minlength=len(groups))
     if (times != 1).any():
         raise ValueError(
-            f"cv holds {int((times != 1).sum())} of {len(groups)} rows out never or more than once; "
-            "accepted is a splitter that holds each out once, such as GroupKFold(5)."
+            f"cv holds {int((times != 1).sum())} of {len(groups)} rows out never or more than "
+            "once; accepted is a splitter that holds each out once, such as GroupKFold(5)."
         )
-    shared = sum(bool(set(groups[train].tolist()) & set(groups[test].tolist())) for train, test in folds)
+    shared = sum(bool(np.isin(groups[test], groups[train]).any()) for train, test in folds)
     if shared:
         warnings.warn(
             f"in {shared} of {len(folds)} folds a subject is in training and test, and scores come "
