@@ -32,6 +32,7 @@ _ROOMS = {
     "save_checkpoint": "model.checkpoint",
     "set_config": "config",
     "show_versions": "config",
+    "staging_report": "evaluation.staging",
 }
 
 __all__ = ["__version__", *sorted(_ROOMS)]

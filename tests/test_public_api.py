@@ -33,6 +33,7 @@ PUBLIC = [
     "save_checkpoint",
     "set_config",
     "show_versions",
+    "staging_report",
 ]
 
 
