@@ -22,6 +22,7 @@ _ROOMS = {
     "config_context": "config",
     "describe_channels": "readers",
     "get_config": "config",
+    "label_efficiency_curve": "probing.label_efficiency",
     "load_checkpoint": "model.checkpoint",
     "make_sleep_cohort": "datasets.simulation.cohort",
     "read_cohort": "readers",

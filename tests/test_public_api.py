@@ -23,6 +23,7 @@ PUBLIC = [
     "config_context",
     "describe_channels",
     "get_config",
+    "label_efficiency_curve",
     "load_checkpoint",
     "make_sleep_cohort",
     "read_cohort",
