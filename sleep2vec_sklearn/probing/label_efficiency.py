@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import is_classifier
-from sklearn.utils import check_random_state
 
 from .answers import HeldOutAnswers, fit_known_classes, take_rows
 from .scoring import PeopleScorer, Scored, interval_of, name_scorers
-from .splits import check_target, choose_sizes, name_rows, nested_subsets, split_people
+from .splits import check_target, choose_sizes, draw_seed, name_rows, nested_subsets, split_people
 
 __all__ = ["LabelEfficiency", "label_efficiency_curve"]
 
@@ -185,7 +184,7 @@ def label_efficiency_curve(
     folds = split_people(cv, y, people, is_classifier(first))
     n_fewest = min(len(set(people[train])) for train, _ in folds)
     sizes = choose_sizes(sizes, n_fewest)
-    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    seed = draw_seed(random_state)
     scorer = PeopleScorer(name_scorers(scoring, first), y, people, average, n_resamples, seed)
     draws = {
         (fold, repeat): nested_subsets(people[train], sizes, [seed, fold, repeat])

@@ -97,6 +97,7 @@ class PeopleScorer:
         self.average = average
         rng = np.random.default_rng(random_state)
         n_people = len(self.people)
+        self.n_resamples = n_resamples
         self._draws = rng.integers(n_people, size=(n_resamples, n_people))
 
     def score(self, answers, rows: np.ndarray) -> Scored:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
 from ..errors import LeakageWarning
@@ -18,7 +19,14 @@ from ..signals.epochs import as_epoch_sequence
 from ..signals.naming import as_names
 from ..signals.recording import Recording
 
-__all__ = ["check_target", "choose_sizes", "name_rows", "nested_subsets", "split_people"]
+__all__ = [
+    "check_target",
+    "choose_sizes",
+    "draw_seed",
+    "name_rows",
+    "nested_subsets",
+    "split_people",
+]
 
 _SHOWN = 3
 
@@ -80,6 +88,11 @@ def name_rows(X, groups=None, *, stacklevel: int = 2) -> np.ndarray:
             "one out. Add people, or check groups."
         )
     return names
+
+
+def draw_seed(random_state) -> int:
+    """A number to seed generators with, from whatever scikit-learn takes for one."""
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def _count_rows(X) -> int:
