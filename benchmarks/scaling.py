@@ -7,7 +7,7 @@ People of four simulated sites: 64 train with one night of three hours each, 16 
 are the number of training nights, the encoder's width, and the number of sensors, one at a time;
 all runs have as many steps. Measured on the people held out are the contrastive loss, and the
 staging error: one less kappa of five stages by logistic regression on the frozen encoder's rows,
-fitted on the nights that trained it and no more than those.
+fitted on all 64 nights whatever the encoder saw of them.
 
 The numbers of sensors come from four orders of them, drawn at random, in each of which they are
 added one by one; the loss does not compare them, as it is of other pairs each time.
@@ -66,7 +66,7 @@ ENCODER = {
     "device": "cpu",
 }
 NIGHTS = (4, 8, 16, 32, 64)
-WIDTHS = (4, 8, 16, 32, 64)
+WIDTHS = (8, 16, 32, 64, 128)
 REPEATS = 3
 ORDERS = 4
 LAWS = (
