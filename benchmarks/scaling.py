@@ -9,7 +9,7 @@ all runs have as many steps. Measured on the people held out are the contrastive
 staging error: one less kappa of five stages by logistic regression on the frozen encoder's rows,
 fitted on all 64 nights whatever the encoder saw of them.
 
-The numbers of sensors come from four orders of them, drawn at random, in each of which they are
+The numbers of sensors come from three orders of them, drawn at random, in each of which they are
 added one by one; the loss does not compare them, as it is of other pairs each time.
 
 Each finished run is one line of ``points.jsonl`` in the work folder, and is not made again. All of
@@ -54,7 +54,7 @@ ENCODER = {
     "hidden_size": 32,
     "token_dim": 32,
     "n_layers": 2,
-    "n_heads": 4,
+    "n_heads": 2,
     "projection_size": 32,
     "context_epochs": 40,
     "batch_size": 32,
@@ -66,9 +66,9 @@ ENCODER = {
     "device": "cpu",
 }
 NIGHTS = (4, 8, 16, 32, 64)
-WIDTHS = (8, 16, 32, 64, 128)
+WIDTHS = (4, 8, 16, 32, 64)
 REPEATS = 3
-ORDERS = 4
+ORDERS = 3
 LAWS = (
     ("n_nights", "loss"),
     ("n_nights", "staging_error"),
