@@ -13,6 +13,7 @@ PUBLIC = [
     "PrecomputedEmbeddings",
     "Recording",
     "RecordingMetadata",
+    "Sleep2VecClassifier",
     "Sleep2VecPretrainer",
     "Sleep2VecTransformer",
     "SleepStage",
@@ -35,6 +36,7 @@ PUBLIC = [
     "save_checkpoint",
     "set_config",
     "show_versions",
+    "staging_report",
 ]
 
 
