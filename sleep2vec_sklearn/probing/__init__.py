@@ -8,7 +8,7 @@ from .modality_importance import modality_importance
 from .retrieval import CrossModalRetrieval, cross_modal_retrieval
 from .scaling import ScalingLaw, fit_scaling_law
 from .scaling_sweep import run_scaling_sweep
-from .splits import name_rows, nested_subsets
+from .splits import nested_subsets
 
 __all__ = [
     "CrossModalRetrieval",
@@ -23,7 +23,6 @@ __all__ = [
     "modality_dropout_curve",
     "modality_importance",
     "modality_subset_scores",
-    "name_rows",
     "nested_subsets",
     "non_empty_subsets",
     "run_scaling_sweep",

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.utils import _safe_indexing, get_tags
 
-__all__ = ["HeldOutAnswers", "fit_known_classes", "take_rows"]
+from ..evaluation.held_out import HeldOut
+
+__all__ = ["fit_known_classes", "held_out", "take_rows"]
 
 _RESPONSES = ("predict", "predict_proba", "decision_function")
 
@@ -19,45 +21,55 @@ def take_rows(X, rows):
     return _safe_indexing(X, np.asarray(rows))
 
 
-class HeldOutAnswers:
-    """Stands for estimators that were fitted on one fold each, as a scorer sees it.
+class _Answers(Mapping):
+    """Responses of one estimator per fold for the rows it did not see, each asked for once.
 
-    Its X are numbers of held-out rows, counted through all parts. Every part is asked for a
-    response when a scorer wants it, and once only. Where all of them give probabilities, no
-    decision function is offered: values of different fits have no common scale.
+    Where all of them give probabilities there is no decision function: values of different fits
+    have no common scale.
+    """
+
+    def __init__(self, parts: Sequence[tuple], rows: np.ndarray, n_rows: int):
+        self._parts, self._rows, self._n_rows = list(parts), rows, n_rows
+        self._found: dict[str, np.ndarray] = {}
+
+    def __contains__(self, method: object) -> bool:
+        offered = all(hasattr(fitted, method) for fitted, _ in self._parts)
+        return offered and not (method == "decision_function" and "predict_proba" in self)
+
+    def __iter__(self) -> Iterator[str]:
+        return (method for method in _RESPONSES if method in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, method: str) -> np.ndarray:
+        if method not in self._found:
+            found = [np.asarray(getattr(fitted, method)(X)) for fitted, X in self._parts]
+            found = np.concatenate(found)
+            # of rows that are not held out nothing is asked
+            whole = np.zeros((self._n_rows, *found.shape[1:]), dtype=found.dtype)
+            whole[self._rows] = found
+            self._found[method] = whole
+        return self._found[method]
+
+
+def held_out(parts: Sequence[tuple], rows: np.ndarray, n_rows: int, classes) -> HeldOut:
+    """What estimators fitted on one fold each answer, asked when a scorer wants it.
 
     Parameters
     ----------
     parts : sequence of (fitted estimator, X of its test rows)
+    rows : int ndarray
+        Number of each of these rows in the whole X.
+    n_rows : int
+        Of the whole X.
+    classes : ndarray or None
+        All classes there are.
     """
-
-    def __init__(self, parts: Sequence[tuple]):
-        self._parts = list(parts)
-        self._found: dict[str, np.ndarray] = {}
-        first = self._parts[0][0]
-        if hasattr(first, "classes_"):
-            self.classes_ = first.classes_
-
-    def __sklearn_tags__(self):
-        return get_tags(self._parts[0][0])
-
-    def __getattr__(self, name: str):
-        offered = name in _RESPONSES and all(hasattr(fitted, name) for fitted, _ in self._parts)
-        if not offered or (name == "decision_function" and hasattr(self, "predict_proba")):
-            raise AttributeError(f"held-out answers have no {name!r}")
-
-        def respond(rows) -> np.ndarray:
-            return self._all(name)[rows]
-
-        # scorers tell what they were answered by the method's name
-        respond.__name__ = name
-        return respond
-
-    def _all(self, name: str) -> np.ndarray:
-        if name not in self._found:
-            found = [np.asarray(getattr(fitted, name)(X)) for fitted, X in self._parts]
-            self._found[name] = np.concatenate(found)
-        return self._found[name]
+    first = parts[0][0]
+    kind = "classifier" if is_classifier(first) else None
+    kind = "regressor" if is_regressor(first) else kind
+    return HeldOut(_Answers(parts, rows, n_rows), kind, classes)
 
 
 def fit_known_classes(estimator, X, y: np.ndarray, classes: np.ndarray | None):

@@ -7,14 +7,15 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import ModalityWarning
-from .answers import HeldOutAnswers, fit_known_classes, take_rows
+from ..evaluation.bootstrap import SubjectBootstrap
+from ..evaluation.subjects import folds_by_subject, subjects_of
+from .answers import fit_known_classes, held_out, take_rows
 from .nights import Nights, check_reads_signals, supported_modalities
 from .scoring import PeopleScorer, Scored, name_scorers
-from .splits import check_target, name_rows, split_people
+from .splits import check_target, draw_seed
 
 __all__ = ["SensorStudy"]
 
@@ -33,27 +34,45 @@ class SensorStudy:
     cv : "prefit", int, splitter or iterable
         Whether the estimator is taken as it is, or fitted on all sensors of each fold's training
         subjects.
-    scoring, average, n_resamples, seed
+    scoring, average, level, n_resamples, random_state
         See :func:`modality_subset_scores`.
+    stacklevel : int
+        Of warnings.
     """
 
     def __init__(
-        self, estimator, X, y, groups, cv, scoring, average, n_resamples, seed, stacklevel
+        self,
+        estimator,
+        X,
+        y,
+        groups,
+        *,
+        cv,
+        scoring,
+        average,
+        level,
+        n_resamples,
+        random_state,
+        stacklevel,
     ):
         check_reads_signals(estimator)
         self.estimator = estimator
         self.nights = Nights(X)
-        self.people = name_rows(self.nights.X, groups, stacklevel=stacklevel + 1)
+        people = subjects_of(self.nights.X, groups, stacklevel=stacklevel + 1)
         self.y, self.classes = check_target(y, len(self.nights), estimator)
         self.prefit = isinstance(cv, str) and cv == PREFIT
         if self.prefit:
             check_is_fitted(estimator)
             self.folds = [(None, np.arange(len(self.y)))]
         else:
-            self.folds = split_people(cv, self.y, self.people, is_classifier(estimator))
-        self.scorer = PeopleScorer(
-            name_scorers(scoring, estimator), self.y, self.people, average, n_resamples, seed
-        )
+            classify = self.classes is not None
+            self.folds = folds_by_subject(
+                cv, self.y, people, classify=classify, stacklevel=stacklevel + 1
+            )
+        self.seed = draw_seed(random_state)
+        self.draws = SubjectBootstrap(people, n_resamples, level, self.seed)
+        scorers = name_scorers(scoring, self.y, estimator)
+        self.scorer = PeopleScorer(scorers, self.y, self.draws, average)
         self._fitted: list | None = [estimator] if self.prefit else None
 
     @property
@@ -96,7 +115,10 @@ class SensorStudy:
             rows.append(mine)
         if not parts:
             return None
-        return self.scorer.score(HeldOutAnswers(parts), np.concatenate(rows))
+        rows = np.concatenate(rows)
+        answers = held_out(parts, rows, len(self.y), self.classes)
+        # with some of the rows, it may be for lack of people that a metric has no value
+        return self.scorer.score(answers, rows, strict=len(kept) == len(self.y))
 
     def _fit_fold(self, X, kept: np.ndarray, train: np.ndarray):
         mine = np.intersect1d(train, kept)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import is_classifier
 
-from .answers import HeldOutAnswers, fit_known_classes, take_rows
-from .scoring import PeopleScorer, Scored, interval_of, name_scorers
-from .splits import check_target, choose_sizes, draw_seed, name_rows, nested_subsets, split_people
+from ..evaluation.bootstrap import SubjectBootstrap
+from ..evaluation.subjects import folds_by_subject, subjects_of
+from .answers import fit_known_classes, held_out, take_rows
+from .scoring import PeopleScorer, Scored, name_scorers
+from .splits import check_target, choose_sizes, draw_seed, nested_subsets
 
 __all__ = ["LabelEfficiency", "label_efficiency_curve"]
 
@@ -34,7 +35,7 @@ class LabelEfficiency:
         One row per fold, repeat and number of subjects: which ``subjects`` trained, with how many
         ``rows``, and ``classes_missing`` among their labels. The same for all estimators.
     average : str
-        "subject" or "pool".
+        "subject" or "pooled".
     level : float
         Of the intervals.
     """
@@ -44,6 +45,7 @@ class LabelEfficiency:
     subsets: object
     average: str
     level: float
+    _draws: SubjectBootstrap = field(repr=False)
     _replicates: dict = field(repr=False)
 
     def differences(self, reference: str, n_subjects: int | None = None):
@@ -74,7 +76,7 @@ class LabelEfficiency:
         rows = []
         for (name, n, metric), (estimate, replicates) in self._replicates.items():
             goal, goals = self._replicates[reference, size, metric]
-            low, high = interval_of(replicates - goals, self.level)
+            low, high = self._draws.interval(replicates - goals)
             rows.append((name, n, metric, estimate - goal, float(low), float(high)))
         columns = ["estimator", "n_subjects", "metric", "difference", "low", "high"]
         return pd.DataFrame(rows, columns=columns)
@@ -120,10 +122,11 @@ def label_efficiency_curve(
     n_repeats : int, default=5
         Draws of people per fold.
     cv : int, splitter or iterable, default=5
-        Folds; no subject may be on both sides.
+        Folds by subject, or a splitter that holds each row out once.
     scoring : str, callable, sequence of str, or mapping, optional
-        Of scikit-learn; accuracy or R² by default.
-    average : {"auto", "subject", "pool"}, default="auto"
+        Names of scikit-learn, "kappa", or scorers. By default "roc_auc" for two classes, "kappa"
+        for more, "neg_mean_absolute_error" for numbers.
+    average : {"auto", "subject", "pooled"}, default="auto"
         Mean of each test subject's score, or the score of all held-out rows together. "auto"
         takes the former where subjects have 20 rows or more in the median.
     level : float, default=0.95
@@ -143,13 +146,14 @@ def label_efficiency_curve(
     Raises
     ------
     ValueError
-        If a size is larger than a training fold, a fold has a subject on both sides, y has one
+        If a size is larger than a training fold, folds do not hold each row out once, y has one
         class, or a metric is not defined.
 
     Warns
     -----
     LeakageWarning
-        If groups are missing where subjects repeat.
+        If groups are missing where nights of a subject repeat, or a fold has a subject on both
+        sides.
 
     Notes
     -----
@@ -170,8 +174,8 @@ def label_efficiency_curve(
     ... )
     >>> curve.summary[["n_subjects", "score"]].round(2)
        n_subjects  score
-    0           1   0.71
-    1           8   0.76
+    0           1   0.87
+    1           8   0.89
     """
     estimators = dict(estimator) if isinstance(estimator, Mapping) else {"estimator": estimator}
     if not estimators:
@@ -179,13 +183,14 @@ def label_efficiency_curve(
     if n_repeats < 1:
         raise ValueError(f"n_repeats must be at least 1, got {n_repeats!r}.")
     first = next(iter(estimators.values()))
-    people = name_rows(X, groups)
+    people = subjects_of(X, groups)
     y, classes = check_target(y, len(people), first)
-    folds = split_people(cv, y, people, is_classifier(first))
+    folds = folds_by_subject(cv, y, people, classify=classes is not None)
     n_fewest = min(len(set(people[train])) for train, _ in folds)
     sizes = choose_sizes(sizes, n_fewest)
     seed = draw_seed(random_state)
-    scorer = PeopleScorer(name_scorers(scoring, first), y, people, average, n_resamples, seed)
+    resampled = SubjectBootstrap(people, n_resamples, level, seed)
+    scorer = PeopleScorer(name_scorers(scoring, y, first), y, resampled, average)
     draws = {
         (fold, repeat): nested_subsets(people[train], sizes, [seed, fold, repeat])
         for fold, (train, _) in enumerate(folds)
@@ -234,7 +239,8 @@ class _Study:
             )
             parts.append((fitted, take_rows(self.X, test)))
         tested = np.concatenate([test for _, test in self.folds])
-        return self.scorer.score(HeldOutAnswers(parts), tested)
+        answers = held_out(parts, tested, len(self.y), self.classes)
+        return self.scorer.score(answers, tested)
 
     def describe_subsets(self):
         """Who trained."""
@@ -270,10 +276,10 @@ def _gather(found: dict, study: _Study, level: float) -> LabelEfficiency:
     summary, replicates = [], {}
     for (name, size), several in repeats.items():
         mean = scorer.average_of(several)
-        lows, highs = interval_of(mean.replicates, level)
+        lows, highs = scorer.draws.interval(mean.replicates)
         spread = np.std([s.estimates for s in several], axis=0, ddof=len(several) > 1)
         for place, metric in enumerate(scorer.scorers):
-            replicates[name, size, metric] = mean.estimates[place], mean.replicates[place]
+            replicates[name, size, metric] = mean.estimates[place], mean.replicates[:, place]
             row = (mean.estimates[place], lows[place], highs[place], spread[place], len(several))
             summary.append((name, size, metric, *map(float, row[:4]), row[4]))
     columns = ["estimator", "n_subjects", "metric", "score", "low", "high", "sd", "repeats"]
@@ -283,6 +289,7 @@ def _gather(found: dict, study: _Study, level: float) -> LabelEfficiency:
         study.describe_subsets(),
         scorer.average,
         level,
+        scorer.draws,
         replicates,
     )
 
@@ -296,7 +303,7 @@ def _tidy(found: dict, scorer: PeopleScorer):
             if scored.values is None:
                 rows.append((*job, metric, None, scored.estimates[place]))
                 continue
-            known = zip(scorer.people, scored.values[place], strict=True)
+            known = zip(scorer.draws.subjects, scored.values[:, place], strict=True)
             rows += [(*job, metric, person, value) for person, value in known]
     columns = ["estimator", "n_subjects", "repeat", "metric", "subject", "score"]
     return pd.DataFrame(rows, columns=columns)

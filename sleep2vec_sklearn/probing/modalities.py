@@ -11,12 +11,11 @@ from itertools import combinations
 import numpy as np
 
 from ..errors import InvalidRecordingError, RecordingWarning
+from ..evaluation.bootstrap import SubjectBootstrap
 from ..signals.modality import MODALITIES, list_modalities
 from ..signals.recording import Recording
 from .folds import PREFIT, SensorStudy
 from .nights import choose_modalities
-from .scoring import interval_of
-from .splits import draw_seed
 
 __all__ = ["ModalitySubsets", "modality_subset_scores", "non_empty_subsets"]
 
@@ -50,7 +49,7 @@ class ModalitySubsets:
     modalities : tuple of str
         All that are in a subset.
     average : str
-        "subject" or "pool".
+        "subject" or "pooled".
     level : float
         Of the intervals.
     """
@@ -59,6 +58,7 @@ class ModalitySubsets:
     modalities: tuple[str, ...]
     average: str
     level: float
+    _draws: SubjectBootstrap = field(repr=False)
     _replicates: dict = field(repr=False)
 
     def by_number(self):
@@ -77,7 +77,7 @@ class ModalitySubsets:
                 groups.setdefault((len(subset), metric), []).append(found)
         rows = []
         for (size, metric), several in groups.items():
-            low, high = interval_of(np.mean([r for _, r in several], axis=0), self.level)
+            low, high = self._draws.interval(np.mean([r for _, r in several], axis=0))
             mean = float(np.mean([estimate for estimate, _ in several]))
             rows.append((size, metric, mean, float(low), float(high), len(several)))
         columns = ["n_modalities", "metric", "score", "low", "high", "subsets"]
@@ -106,7 +106,7 @@ class ModalitySubsets:
         rows = []
         for (subset, metric), (estimate, replicates) in self._replicates.items():
             base, bases = self._replicates[goal, metric]
-            low, high = interval_of(replicates - bases, self.level)
+            low, high = self._draws.interval(replicates - bases)
             name = SEPARATOR.join(subset)
             rows.append((name, metric, estimate - base, float(low), float(high)))
         return pd.DataFrame(rows, columns=["subset", "metric", "difference", "low", "high"])
@@ -198,9 +198,18 @@ def modality_subset_scores(
     1         ibi             1         4
     2  spo2 + ibi             2         4
     """
-    seed = draw_seed(random_state)
     study = SensorStudy(
-        estimator, X, y, groups, cv, scoring, average, n_resamples, seed, stacklevel=2
+        estimator,
+        X,
+        y,
+        groups,
+        cv=cv,
+        scoring=scoring,
+        average=average,
+        level=level,
+        n_resamples=n_resamples,
+        random_state=random_state,
+        stacklevel=2,
     )
     if refit and study.prefit:
         raise ValueError("refit=True needs folds; pass cv, e.g. cv=5, or leave it False.")
@@ -214,9 +223,11 @@ def modality_subset_scores(
         lost = len(study.y) - len(kept)
         if lost:
             empty[subset] = lost
-        rows += _describe(subset, scored, study, kept, level, replicates)
+        rows += _describe(subset, scored, study, kept, replicates)
     _warn_of_empty(empty, len(study.y), stacklevel=2)
-    return ModalitySubsets(_as_frame(rows), named, study.scorer.average, level, replicates)
+    return ModalitySubsets(
+        _as_frame(rows), named, study.scorer.average, level, study.draws, replicates
+    )
 
 
 def _choose_subsets(subsets, modalities, study: SensorStudy) -> list[tuple[str, ...]]:
@@ -246,18 +257,18 @@ def _only(night: Recording, subset: Sequence[str]) -> Recording | None:
     return night.without(*others) if others else night
 
 
-def _describe(subset, scored, study: SensorStudy, kept, level, replicates: dict) -> list[tuple]:
+def _describe(subset, scored, study: SensorStudy, kept, replicates: dict) -> list[tuple]:
     scorer = study.scorer
     tested = np.intersect1d(kept, np.concatenate([test for _, test in study.folds]))
-    counts = len(tested), len(set(study.people[tested]))
+    counts = len(tested), len(set(study.draws.codes[tested]))
     rows = []
     for place, metric in enumerate(scorer.scorers):
         if scored is None:
-            estimate, again = np.nan, np.full(scorer.n_resamples, np.nan)
+            estimate, again = np.nan, np.full(len(study.draws.counts), np.nan)
         else:
-            estimate, again = float(scored.estimates[place]), scored.replicates[place]
+            estimate, again = float(scored.estimates[place]), scored.replicates[:, place]
         replicates[subset, metric] = estimate, again
-        low, high = interval_of(again, level)
+        low, high = study.draws.interval(again)
         name = SEPARATOR.join(subset)
         rows.append((name, len(subset), metric, estimate, float(low), float(high), *counts))
     return rows

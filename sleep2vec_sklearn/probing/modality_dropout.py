@@ -12,8 +12,6 @@ from ..signals.recording import Recording
 from .alterations import EpochsOff, alter
 from .folds import PREFIT, SensorStudy
 from .nights import choose_modalities
-from .scoring import interval_of
-from .splits import draw_seed
 
 __all__ = ["ModalityDropout", "draw_loss", "modality_dropout_curve"]
 
@@ -33,7 +31,7 @@ class ModalityDropout:
     modalities : tuple of str
         Sensors that fail.
     average : str
-        "subject" or "pool".
+        "subject" or "pooled".
     level : float
         Of the intervals.
     """
@@ -165,9 +163,18 @@ def modality_dropout_curve(
     5   block       0.5   0.5
     """
     fractions, patterns = _check_plan(fractions, patterns, n_repeats)
-    seed = draw_seed(random_state)
     study = SensorStudy(
-        estimator, X, y, groups, cv, scoring, average, n_resamples, seed, stacklevel=2
+        estimator,
+        X,
+        y,
+        groups,
+        cv=cv,
+        scoring=scoring,
+        average=average,
+        level=level,
+        n_resamples=n_resamples,
+        random_state=random_state,
+        stacklevel=2,
     )
     chosen = choose_modalities(modalities, study.nights, study.supported)
     whole = study.score(study.nights.X, np.arange(len(study.y)))
@@ -179,12 +186,12 @@ def modality_dropout_curve(
     ]
     found: dict = {}
     for pattern, fraction, repeat in _with_progress(jobs, verbose):
-        losses = _Losses(pattern, fraction, chosen, together, [seed, repeat])
+        losses = _Losses(pattern, fraction, chosen, together, [study.seed, repeat])
         scored = whole
         if fraction:
             scored = study.score(*study.nights.change(losses.lose))
         found.setdefault((pattern, fraction), []).append((scored, losses.share))
-    return ModalityDropout(_summarise(found, study, level), chosen, study.scorer.average, level)
+    return ModalityDropout(_summarise(found, study), chosen, study.scorer.average, level)
 
 
 def _check_plan(fractions, patterns, n_repeats: int) -> tuple[list[float], list[str]]:
@@ -240,14 +247,14 @@ class _Losses:
         return night.without(*lost) if lost else night
 
 
-def _summarise(found: dict, study: SensorStudy, level: float):
+def _summarise(found: dict, study: SensorStudy):
     import pandas as pd
 
     rows = []
     for (pattern, fraction), several in found.items():
         mean = study.scorer.average_of([scored for scored, _ in several])
         lost = float(np.mean([share for _, share in several]))
-        low, high = interval_of(mean.replicates, level)
+        low, high = study.draws.interval(mean.replicates)
         spread = np.std([s.estimates for s, _ in several], axis=0, ddof=len(several) > 1)
         for k, metric in enumerate(study.scorer.scorers):
             numbers = (mean.estimates[k], low[k], high[k], spread[k])

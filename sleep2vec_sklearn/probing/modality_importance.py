@@ -13,8 +13,6 @@ from .alterations import AddedNoise, OfAnotherNight, alter
 from .answers import take_rows
 from .folds import PREFIT, SensorStudy
 from .nights import choose_modalities
-from .scoring import interval_of
-from .splits import draw_seed
 
 __all__ = ["modality_importance"]
 
@@ -103,9 +101,18 @@ def modality_importance(
         raise ValueError(
             f"n_repeats must be at least 1 and noise above 0; got {n_repeats!r} and {noise!r}."
         )
-    seed = draw_seed(random_state)
     study = SensorStudy(
-        estimator, X, y, groups, cv, scoring, average, n_resamples, seed, stacklevel=2
+        estimator,
+        X,
+        y,
+        groups,
+        cv=cv,
+        scoring=scoring,
+        average=average,
+        level=level,
+        n_resamples=n_resamples,
+        random_state=random_state,
+        stacklevel=2,
     )
     chosen = choose_modalities(modalities, study.nights, study.supported)
     everything = np.arange(len(study.y))
@@ -125,14 +132,14 @@ def modality_importance(
                 base = study.score(*_intact(study, kept))
             again = [study.score(X_less, kept)]
         else:
-            rng = np.random.default_rng([seed, place])
+            rng = np.random.default_rng([study.seed, place])
             again = [
                 study.score(*_altered(study, name, method, noise, rng)) for _ in range(n_repeats)
             ]
         falls.append((base, again))
     _warn_of_alone(alone)
     found = {
-        metric: _as_bunch(whole, chosen, falls, number, metric, method, level)
+        metric: _as_bunch(study, chosen, falls, number, metric, method, whole)
         for number, metric in enumerate(study.scorer.scorers)
     }
     return found if len(found) > 1 else next(iter(found.values()))
@@ -173,17 +180,17 @@ def _altered(study: SensorStudy, name: str, method: str, noise: float, rng):
     return study.nights.change(swap)
 
 
-def _as_bunch(whole, chosen, falls, number: int, metric: str, method: str, level: float) -> Bunch:
+def _as_bunch(study, chosen, falls, number: int, metric: str, method: str, whole) -> Bunch:
     importances = np.array(
         [[base.estimates[number] - s.estimates[number] for s in again] for base, again in falls]
     )
     replicates = np.array(
         [
-            base.replicates[number] - np.mean([s.replicates[number] for s in again], axis=0)
+            base.replicates[:, number] - np.mean([s.replicates[:, number] for s in again], axis=0)
             for base, again in falls
         ]
     )
-    low, high = interval_of(replicates, level)
+    low, high = study.draws.interval(replicates.T)
     return Bunch(
         modalities=chosen,
         importances=importances,

@@ -14,9 +14,9 @@ from .._hardware import resolve_device
 from ..encoding.cache import check_cache, open_store
 from ..encoding.inputs import read_input
 from ..errors import CheckpointError, InvalidRecordingError
+from ..evaluation.bootstrap import SubjectBootstrap
 from ..signals.modality import list_modalities
 from ..signals.naming import name_subjects
-from .scoring import interval_of
 from .splits import draw_seed
 
 __all__ = ["CrossModalRetrieval", "cross_modal_retrieval"]
@@ -276,14 +276,11 @@ def _describe(answers: np.ndarray, subjects, seed: int, n_resamples: int, level:
         "chance_1": 1 / candidates,
         "chance_5": np.minimum(5 / candidates, 1),
     }
-    people, person = np.unique(subjects, return_inverse=True)
-    counts = np.bincount(person)
-    of_people = np.array([np.bincount(person, columns[m]) / counts for m in _MEASURES])
-    draws = np.random.default_rng(seed).integers(len(people), size=(n_resamples, len(people)))
-    low, high = interval_of(of_people[:, draws].mean(axis=2), level)
-    found = {
-        name: float(value) for name, value in zip(_MEASURES, of_people.mean(axis=1), strict=True)
-    }
+    draws = SubjectBootstrap(subjects, n_resamples, level, seed)
+    sums = draws.by_subject(np.column_stack([columns[name] for name in _MEASURES]))
+    of_people = sums / np.bincount(draws.codes)[:, None]
+    low, high = draws.interval(draws.counts @ of_people / len(of_people))
+    found = dict(zip(_MEASURES, map(float, of_people.mean(axis=0)), strict=True))
     for place, name in enumerate(_MEASURES[:3]):
         found |= {f"{name}_low": float(low[place]), f"{name}_high": float(high[place])}
     return found | {
@@ -291,7 +288,7 @@ def _describe(answers: np.ndarray, subjects, seed: int, n_resamples: int, level:
         "chance_rank": float((candidates.mean() + 1) / 2),
         "candidates": float(candidates.mean()),
         "queries": len(ranks),
-        "subjects": len(people),
+        "subjects": len(of_people),
     }
 
 

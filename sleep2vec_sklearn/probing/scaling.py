@@ -10,7 +10,6 @@ import numpy as np
 
 from ..errors import Sleep2VecWarning
 from .scaling_sweep import AXES
-from .scoring import interval_of
 from .splits import draw_seed
 
 __all__ = ["ScalingLaw", "fit_scaling_law"]
@@ -75,7 +74,7 @@ class ScalingLaw:
         if not (np.isfinite(x) & (x > 0)).all():
             raise ValueError(f"x must be positive and finite, got {x.tolist()}.")
         scale = _scale_of(self.points["x"].to_numpy())
-        low, high = interval_of(_law(x[:, None] / scale, *self._draws.T), self.level)
+        low, high = _interval(_law(x[:, None] / scale, *self._draws.T), self.level)
         measured = self.points["x"].min(), self.points["x"].max()
         return pd.DataFrame(
             {
@@ -169,11 +168,16 @@ def fit_scaling_law(
     residual = values - _law(scaled, *fitted)
     r2 = 1 - (residual**2).sum() / ((values - values.mean()) ** 2).sum()
     own, several = _unscale(fitted[None], sizes), _unscale(draws, sizes)
-    low, high = interval_of(several.T, level)
+    low, high = _interval(several.T, level)
     names = ["a", "b", "c"]
     table = pd.DataFrame({"parameter": names, "value": own[0], "low": low, "high": high})
     measured = pd.DataFrame({"x": sizes, "y": values})
     return ScalingLaw(*map(float, own[0]), table, measured, x_name, y, float(r2), level, draws)
+
+
+def _interval(draws: np.ndarray, level: float) -> np.ndarray:
+    tail = 100 * (1 - level) / 2
+    return np.percentile(draws, [tail, 100 - tail], axis=-1)
 
 
 def _law(x, a, b, c):

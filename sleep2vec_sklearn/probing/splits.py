@@ -1,120 +1,24 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Who trains and who is tested: people are drawn and held out, never single rows."""
+"""Which people train: whole people are drawn, never single rows."""
 
 from __future__ import annotations
 
 import math
 import numbers
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import type_of_target
 
-from ..errors import LeakageWarning
-from ..signals.epochs import as_epoch_sequence
 from ..signals.naming import as_names
-from ..signals.recording import Recording
 
-__all__ = [
-    "check_target",
-    "choose_sizes",
-    "draw_seed",
-    "name_rows",
-    "nested_subsets",
-    "split_people",
-]
-
-_SHOWN = 3
-
-
-def name_rows(X, groups=None, *, stacklevel: int = 2) -> np.ndarray:
-    """Subject of each row of X.
-
-    Parameters
-    ----------
-    X : sequence
-        Recordings, lists of them, epochs, or rows of numbers.
-    groups : array-like of shape (len(X),), optional
-        Subjects. Without them, those that the recordings name, and a row of nobody stands alone.
-    stacklevel : int
-        Of the warning.
-
-    Returns
-    -------
-    object ndarray of shape (len(X),)
-
-    Raises
-    ------
-    ValueError
-        If groups are not one for each row, or all rows are of one subject.
-
-    Warns
-    -----
-    LeakageWarning
-        If groups are missing where a subject has several rows, which are then kept together.
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn.probing import name_rows
-    >>> name_rows([[0.5], [0.7], [0.1]], ["anna", "anna", "ben"])
-    array(['anna', 'anna', 'ben'], dtype=object)
-    """
-    n_rows = _count_rows(X)
-    if groups is not None:
-        names = as_names(list(groups))
-        if len(names) != n_rows:
-            raise ValueError(
-                f"groups has {len(names)} entries for {n_rows} rows of X; accepted is the subject "
-                "of each row, e.g. X.groups of an EpochSequence."
-            )
-    else:
-        names = _subjects_of(X)
-        n_people = len(set(names))
-        if n_people < n_rows:
-            warnings.warn(
-                f"groups is missing and {n_rows} rows are of {n_people} subjects: rows are kept "
-                "together by the subject that the recordings name. Pass groups to say so, "
-                "e.g. groups=X.groups.",
-                LeakageWarning,
-                stacklevel=stacklevel + 1,
-            )
-    if len(set(names)) < 2:
-        raise ValueError(
-            f"all {n_rows} rows are of one subject ({names[0]}); two at least are needed to hold "
-            "one out. Add people, or check groups."
-        )
-    return names
+__all__ = ["check_target", "choose_sizes", "draw_seed", "nested_subsets"]
 
 
 def draw_seed(random_state) -> int:
     """A number to seed generators with, from whatever scikit-learn takes for one."""
     return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-def _count_rows(X) -> int:
-    return X.shape[0] if hasattr(X, "shape") else len(X)
-
-
-def _subjects_of(X) -> np.ndarray:
-    epochs = as_epoch_sequence(X)
-    if epochs is not None:
-        return epochs.groups
-    if isinstance(X, np.ndarray) and X.ndim > 1:
-        return np.arange(len(X)).astype(object)
-    rows = X.tolist() if hasattr(X, "iloc") and X.ndim == 1 else X
-    if hasattr(rows, "iloc"):
-        return np.arange(len(rows)).astype(object)
-    return as_names([_subject_of(row, place) for place, row in enumerate(rows)])
-
-
-def _subject_of(row, place: int):
-    nights = row if isinstance(row, list | tuple) else [row]
-    known = [night.subject for night in nights if isinstance(night, Recording)]
-    return next((name for name in known if name is not None), f"row {place}")
 
 
 def check_target(y, n_rows: int, estimator) -> tuple[np.ndarray, np.ndarray | None]:
@@ -137,50 +41,6 @@ def check_target(y, n_rows: int, estimator) -> tuple[np.ndarray, np.ndarray | No
             "which rows were chosen."
         )
     return y, classes
-
-
-def split_people(cv, y: np.ndarray, groups: np.ndarray, classifier: bool) -> list[tuple]:
-    """Rows that train and rows that are tested, fold by fold.
-
-    Parameters
-    ----------
-    cv : int, splitter, or iterable of (train, test)
-        A number gives folds of subjects, alike in their classes as far as that can be.
-    y, groups : ndarray of shape (n_rows,)
-    classifier : bool
-
-    Returns
-    -------
-    list of (int ndarray, int ndarray)
-
-    Raises
-    ------
-    ValueError
-        If a fold has a subject on both sides, or there are fewer subjects than folds.
-    """
-    n_people = len(set(groups))
-    if isinstance(cv, numbers.Integral):
-        if not 2 <= cv <= n_people:
-            raise ValueError(
-                f"cv={cv!r} folds of {n_people} subjects; accepted are 2 to {n_people}, a "
-                "splitter, or pairs of train and test rows."
-            )
-        stratified = classifier and type_of_target(y) in ("binary", "multiclass")
-        cv = (StratifiedGroupKFold if stratified else GroupKFold)(int(cv))
-    codes = np.unique(groups, return_inverse=True)[1]
-    with warnings.catch_warnings():
-        # of a class that fewer rows than folds have: it is then absent from some tests
-        warnings.filterwarnings("ignore", message="The least populated class")
-        folds = list(check_cv(cv).split(np.zeros(len(y)), y, codes))
-    for number, (train, test) in enumerate(folds):
-        shared = sorted({*groups[train]} & {*groups[test]}, key=str)
-        if shared:
-            shown = ", ".join(map(str, shared[:_SHOWN]))
-            raise ValueError(
-                f"fold {number} has {len(shared)} subjects both in training and in test ({shown}). "
-                "Pass a splitter by groups, such as GroupKFold, or a number of folds."
-            )
-    return folds
 
 
 def choose_sizes(sizes: Sequence | None, n_people: int) -> list[int]:

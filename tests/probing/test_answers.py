@@ -7,16 +7,22 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sleep2vec_sklearn.probing.answers import HeldOutAnswers, fit_known_classes
+from sleep2vec_sklearn.probing.answers import fit_known_classes, held_out
 
 CLASSES = np.array(["a", "b", "c"])
+
+
+def alone(model, X):
+    return held_out([(model, X)], np.arange(len(X)), len(X), model.classes_)
 
 
 @pytest.mark.parametrize("scoring", ["accuracy", "roc_auc_ovr", "neg_log_loss"])
 def test_scorers_take_answers_for_an_estimator(rows, scoring):
     X, y, _ = rows()
     model = LogisticRegression().fit(X, y)
-    answers = HeldOutAnswers([(model, X[:100]), (model, X[100:])])
+    rows = np.random.default_rng(0).permutation(len(y))
+    parts = [(model, X[rows[:100]]), (model, X[rows[100:]])]
+    answers = held_out(parts, rows, len(y), model.classes_)
     scorer = get_scorer(scoring)
     assert scorer(answers, np.arange(len(y)), y) == scorer(model, X, y)
 
@@ -31,7 +37,7 @@ def test_each_response_is_asked_for_once(rows):
             Counting.asked += 1
             return super().predict(X)
 
-    answers = HeldOutAnswers([(Counting().fit(X, y), X)])
+    answers = alone(Counting().fit(X, y), X)
     for _ in range(3):
         get_scorer("accuracy")(answers, np.arange(10), y[:10])
     assert Counting.asked == 1
@@ -39,8 +45,8 @@ def test_each_response_is_asked_for_once(rows):
 
 def test_probabilities_are_preferred_to_decisions_of_different_fits(rows):
     X, y, _ = rows()
-    assert not hasattr(HeldOutAnswers([(LogisticRegression().fit(X, y), X)]), "decision_function")
-    assert hasattr(HeldOutAnswers([(LinearSVC().fit(X, y), X)]), "decision_function")
+    assert not hasattr(alone(LogisticRegression().fit(X, y), X), "decision_function")
+    assert hasattr(alone(LinearSVC().fit(X, y), X), "decision_function")
 
 
 @pytest.mark.parametrize("known", [["a", "c"], ["b"]])
