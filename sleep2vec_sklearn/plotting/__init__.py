@@ -6,13 +6,25 @@ from .calibration import ReliabilityDisplay
 from .confusion import StageConfusionDisplay
 from .hypnodensity import HypnodensityDisplay
 from .hypnogram import HypnogramDisplay
+from .label_efficiency import LabelEfficiencyDisplay
+from .modality_dropout import ModalityDropoutDisplay
+from .modality_importance import ModalityImportanceDisplay
+from .modality_subsets import ModalitySubsetsDisplay
 from .night_overview import NightOverviewDisplay
+from .retrieval import RetrievalDisplay
+from .scaling import ScalingLawDisplay
 
 __all__ = [
     "BlandAltmanDisplay",
     "HypnodensityDisplay",
     "HypnogramDisplay",
+    "LabelEfficiencyDisplay",
+    "ModalityDropoutDisplay",
+    "ModalityImportanceDisplay",
+    "ModalitySubsetsDisplay",
     "NightOverviewDisplay",
     "ReliabilityDisplay",
+    "RetrievalDisplay",
+    "ScalingLawDisplay",
     "StageConfusionDisplay",
 ]
