@@ -2,5 +2,6 @@
 """Pictures; matplotlib is imported when one is drawn."""
 
 from .hypnogram import HypnogramDisplay
+from .kaplan_meier import KaplanMeierDisplay
 
-__all__ = ["HypnogramDisplay"]
+__all__ = ["HypnogramDisplay", "KaplanMeierDisplay"]
