@@ -15,6 +15,7 @@ _ROOMS = {
     "RecordingMetadata": "encoding.metadata",
     "SleepStage": "signals.stages",
     "TimeOfNight": "encoding.time_of_night",
+    "Sleep2VecClassifier": "finetuning.classifier",
     "Sleep2VecPretrainer": "training.pretrainer",
     "Sleep2VecTransformer": "encoding.transformer",
     "cache_info": "encoding.cache",

@@ -13,6 +13,7 @@ PUBLIC = [
     "PrecomputedEmbeddings",
     "Recording",
     "RecordingMetadata",
+    "Sleep2VecClassifier",
     "Sleep2VecPretrainer",
     "Sleep2VecTransformer",
     "SleepStage",

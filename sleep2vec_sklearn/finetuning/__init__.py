@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Fine-tuning: heads on the encoder's tokens, adapters in it, and the estimators that train them."""
+"""Fine-tuning: heads on the encoder's tokens, adapters inside it, and who trains them."""

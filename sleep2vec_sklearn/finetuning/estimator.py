@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What all fine-tuning estimators share; each adds what its targets and predictions are.
+
+A subclass gives its parameters to ``super().__init__`` and overrides
+
+- ``_encode_targets(given, y)``: :class:`~.targets.Targets`, one entry per row of X; may set fitted
+  attributes;
+- ``_n_outputs()``: how many numbers the head gives for a row, asked after the targets are encoded;
+- ``_loss(outputs, targets, weights)``: a scalar tensor of outputs [R, O], the targets of these rows
+  and their weights [R], on any device;
+- ``_predict(outputs)``: what ``predict`` returns of all outputs, an array [n_rows, O];
+
+and, if need be, ``_read(X)``, which brings X to one form, and ``_finish_fit(given, targets)``,
+called when the network is trained, where ``self._forward(given)`` gives its outputs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._hardware import resolve_device, resolve_precision
+from ..encoding.conventions import RecordingInputMixin
+from ..encoding.inputs import EncoderInput, read_input
+from ..encoding.leakage import RowsBySubject, guard
+from ..errors import CheckpointError, InvalidRecordingError
+from .parameters import check_parameters
+from .targets import Targets, check_sample_weight
+
+if TYPE_CHECKING:
+    from ..model.checkpoint import Checkpoint
+
+__all__ = ["FineTuningEstimator"]
+
+_LARGEST_SEED = 2**31 - 1
+
+
+class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
+    """Base of the estimators that fine-tune an encoder; see :class:`Sleep2VecClassifier`."""
+
+    def __init__(
+        self,
+        checkpoint="sleep2vec-mini",
+        *,
+        modalities=None,
+        finetune="head",
+        head="mlp",
+        head_size=None,
+        aggregation="mean",
+        pooling="mean",
+        layer_mix=False,
+        dropout=0.1,
+        lora_rank=8,
+        lora_alpha=16.0,
+        modality_dropout=0.1,
+        covariates=None,
+        max_epochs=30,
+        batch_size=16,
+        lr=1e-3,
+        encoder_lr=1e-4,
+        weight_decay=1e-2,
+        validation_fraction=0.1,
+        patience=8,
+        precision="float32",
+        device="auto",
+        cache="memory",
+        random_state=None,
+        verbose=0,
+    ):
+        self.checkpoint = checkpoint
+        self.modalities = modalities
+        self.finetune = finetune
+        self.head = head
+        self.head_size = head_size
+        self.aggregation = aggregation
+        self.pooling = pooling
+        self.layer_mix = layer_mix
+        self.dropout = dropout
+        self.lora_rank = lora_rank
+        self.lora_alpha = lora_alpha
+        self.modality_dropout = modality_dropout
+        self.covariates = covariates
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.encoder_lr = encoder_lr
+        self.weight_decay = weight_decay
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.precision = precision
+        self.device = device
+        self.cache = cache
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y, sample_weight=None):
+        """Train on the rows of X that have a label.
+
+        Parameters
+        ----------
+        X : list of Recording or dict, list of lists of them, or EpochSequence
+            Nights, subjects, or epochs. The whole of a night is read in any case; only the epochs
+            asked for are learned from.
+        y : array of shape (len(X),) or (len(X), n_outputs)
+            What to learn. Rows, and cells of a row, without a label are left out.
+        sample_weight : array of shape (len(X),), optional
+            How much each row counts; one with 0 is left out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not one of those accepted, y does not fit X, or has nothing to learn.
+        InvalidRecordingError, ReadError
+            If X is not such a list, or a recording cannot be encoded.
+        CheckpointError
+            If the checkpoint cannot be loaded or lacks what the parameters ask for.
+        TrainingError
+            If a loss is not finite.
+        """
+        check_parameters(self)
+        given = self._read(X)
+        weights = check_sample_weight(sample_weight, given.n_rows)
+        checkpoint = self._load_checkpoint()
+        self.unit_ = given.unit
+        self.device_ = resolve_device(self.device)
+        self.precision_ = resolve_precision(self.precision, self.device_)
+        self.checkpoint_sha256_ = checkpoint.sha256
+        targets = self._encode_targets(given, y).weighted(weights)
+        if not targets.labelled.any():
+            raise ValueError(
+                f"y has no label for any of the {given.n_rows} {given.unit}s that have a weight "
+                "above 0. Give at least some."
+            )
+        self._train(given, targets, checkpoint, stacklevel=2)
+        self._rows_at_fit = RowsBySubject.of_input(given)
+        self._finish_fit(given, targets)
+        return self
+
+    def _train(self, given: EncoderInput, targets: Targets, checkpoint, stacklevel: int) -> None:
+        # what needs torch is imported where it is used: pipelines are built without it
+        from .run import Run
+
+        seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
+        fitted = Run(self, given, targets, checkpoint, seed).train(stacklevel=stacklevel + 1)
+        self.net_ = fitted.net
+        self.history_ = fitted.net.history
+        self.modalities_ = fitted.modalities
+        self.covariates_ = fitted.covariates
+        self.head_config_ = fitted.head_config
+
+    def predict(self, X) -> np.ndarray:
+        """Predict for each element of X.
+
+        Parameters
+        ----------
+        X : list of Recording or dict, list of lists of them, or EpochSequence
+            Of the same kind as at fit. A night may lack modalities, and have others, which are
+            ignored with a warning.
+
+        Returns
+        -------
+        ndarray of shape (len(X),) or (len(X), n_outputs)
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        InvalidRecordingError, ReadError
+            If a recording cannot be encoded.
+        """
+        return self._predict(self._outputs(X, stacklevel=3))
+
+    def _read(self, X) -> EncoderInput:
+        """X in one form.
+
+        Raises
+        ------
+        InvalidRecordingError
+            If it is no list of recordings or epochs.
+        """
+        if getattr(X, "ndim", 1) == 2 and getattr(X, "shape", (0, 0))[1] != 1:
+            raise InvalidRecordingError(
+                f"X is a table of shape {X.shape}; accepted are recordings, as this estimator "
+                "has an encoder of its own. Leave Sleep2VecTransformer out of the pipeline before "
+                "it, or put LogisticRegression() or the like after the transformer."
+            )
+        return read_input(X)
+
+    def _encode_targets(self, given: EncoderInput, y) -> Targets:
+        """Targets of the rows of X."""
+        raise NotImplementedError
+
+    def _n_outputs(self) -> int:
+        """Numbers that the head gives for a row."""
+        raise NotImplementedError
+
+    def _loss(self, outputs, targets, weights):
+        """What training minimises, a scalar tensor."""
+        raise NotImplementedError
+
+    def _predict(self, outputs: np.ndarray) -> np.ndarray:
+        """What :meth:`predict` returns."""
+        raise NotImplementedError
+
+    def _finish_fit(self, given: EncoderInput, targets: Targets) -> None:
+        """Learn what the trained network's outputs are needed for."""
+
+    def _outputs(self, X, stacklevel: int) -> np.ndarray:
+        """Outputs of X, float32 of shape (len(X), n_outputs), after the checks of a prediction."""
+        check_is_fitted(self, "net_")
+        given = self._read(X)
+        if given.unit != self.unit_:
+            raise InvalidRecordingError(
+                f"X holds {given.unit}s, but this estimator was fitted on {self.unit_}s. "
+                "Pass the same kind, or fit a clone for the other."
+            )
+        rows_at_fit = getattr(self, "_rows_at_fit", None)
+        guard(rows_at_fit, lambda: RowsBySubject.of_input(given), stacklevel=stacklevel + 1)
+        return self._forward(given, stacklevel + 1)
+
+    def _forward(self, given: EncoderInput, stacklevel: int = 2) -> np.ndarray:
+        """Outputs of X, night by night; memory does not grow with their number."""
+        from .prediction import predict_outputs
+
+        return predict_outputs(self, given, stacklevel + 1)
+
+    def _token_source(self, checkpoint: Checkpoint, modalities):
+        from .run import layers_of
+        from .sources import TokenSource
+
+        by_summary = self.unit_ == "night" and self.pooling == "cls"
+        # a pickle may come from a machine with another device
+        device = resolve_device(self.device if self.device == "auto" else self.device_)
+        return TokenSource(
+            checkpoint,
+            tuple(modalities),
+            layers_of(self, checkpoint.config),
+            self.precision_,
+            device,
+            self.cache,
+            by_summary,
+            int(self.verbose),
+        )
+
+    def _load_checkpoint(self) -> Checkpoint:
+        from ..model.checkpoint import Checkpoint, load_checkpoint
+
+        if isinstance(self.checkpoint, Checkpoint):
+            return self.checkpoint
+        return load_checkpoint(self.checkpoint)
+
+    def _load_fitted_checkpoint(self) -> Checkpoint:
+        checkpoint = self._load_checkpoint()
+        if checkpoint.sha256 != self.checkpoint_sha256_:
+            raise CheckpointError(
+                f"{checkpoint.name} has sha256 {checkpoint.sha256[:12]}, but this estimator was "
+                f"fitted with {self.checkpoint_sha256_[:12]}. Restore that file, or fit again."
+            )
+        return checkpoint
+
+    def __getstate__(self) -> dict:
+        state = dict(super().__getstate__())
+        # who was in a study is not for everybody who gets the model
+        state.pop("_rows_at_fit", None)
+        return state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""One fit: the nights with labels, who is held out, the network, and its training."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..encoding.inputs import EncoderInput
+from ..encoding.parameters import choose_modalities
+from ..errors import ModalityWarning
+from ..signals.naming import name_subjects
+from .config import TEMPORAL_HEADS
+from .covariates import Covariates
+from .data import TrainingSet, rows_of_nights
+from .network import FineTuned, Head
+from .parameters import dropout_rates, head_config, lora_config
+from .sources import NightsInMemory, TokenSource, prepared_nights
+from .standardising import Standardised, TokenStatistics
+from .subjects import hold_out
+from .targets import Targets
+from .training_net import FineTuningModule, FineTuningNet, FineTuningPlan, FitProgress
+
+if TYPE_CHECKING:
+    from .estimator import FineTuningEstimator
+
+__all__ = ["FittedParts", "Run", "build_module", "layers_of"]
+
+_HOLD_OUT_STREAM = 13
+_PIECE_OF_TOKENS = 120
+_NIGHTS_FOR_STATISTICS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class FittedParts:
+    """What a run leaves behind."""
+
+    net: FineTuningNet
+    modalities: tuple[str, ...]
+    covariates: Covariates | None
+    head_config: object
+
+
+def layers_of(estimator, config) -> tuple:
+    """Layers of the encoder that the head reads, the last one as the transformer asks for it."""
+    if not estimator.layer_mix:
+        return ("last",)
+    return (*range(1, config.n_layers), "last")
+
+
+def build_module(estimator, head, checkpoint) -> FineTuningModule:
+    """The module that is trained, with weights from torch's generator."""
+    rates = dropout_rates(estimator.modality_dropout)
+    if estimator.finetune == "head":
+        return FineTuningModule(Standardised(Head(head)), True, rates)
+    network = FineTuned(checkpoint.build(), head, lora_config(estimator))
+    network.head = Standardised(network.head)
+    return FineTuningModule(network, False, rates)
+
+
+class Run:
+    """Train what an estimator's parameters ask for.
+
+    Parameters
+    ----------
+    estimator : FineTuningEstimator
+        With ``unit_``, ``device_`` and ``precision_``.
+    given : EncoderInput
+    targets : Targets
+    checkpoint : Checkpoint
+    seed : int
+    """
+
+    def __init__(
+        self,
+        estimator: FineTuningEstimator,
+        given: EncoderInput,
+        targets: Targets,
+        checkpoint,
+        seed,
+    ):
+        self.estimator = estimator
+        self.given = given
+        self.targets = targets
+        self.checkpoint = checkpoint
+        self.seed = seed
+        labelled = targets.labelled
+        parts = rows_of_nights(given)
+        self.used = [i for i, (rows, _) in enumerate(parts) if labelled[rows].any()]
+        self.rows = [parts[i][0][labelled[parts[i][0]]] for i in self.used]
+        self.epochs = None
+        if given.epochs is not None:
+            self.epochs = [parts[i][1][labelled[parts[i][0]]] for i in self.used]
+        self.recordings = [given.recordings[i] for i in self.used]
+        self.places = [given.places[i] for i in self.used]
+
+    def train(self, stacklevel: int) -> FittedParts:
+        """Read the nights, and train on them."""
+        candidates = self._candidates(stacklevel + 1)
+        held = self._held_out()
+        with contextlib.ExitStack() as until_the_end:
+            reader = self._open(candidates, until_the_end)
+            modalities = self._found(candidates, reader.modalities, stacklevel + 1)
+            covariates = self._covariates(held)
+            n_covariates = 0 if covariates is None else covariates.n_columns
+            e = self.estimator
+            e.modalities_ = modalities
+            head = head_config(e, self.checkpoint.config, e._n_outputs(), n_covariates)
+            columns = None if covariates is None else covariates.of(self.recordings)
+            sets = [self._part(reader, modalities, columns, mask) for mask in (~held, held)]
+            module = self._module(head, reader, np.flatnonzero(~held))
+            net = self._net(module)
+            plan = FineTuningPlan(
+                sets[0],
+                sets[1] if held.any() else None,
+                e._loss,
+                int(e.max_epochs),
+                int(e.batch_size),
+                e.patience if held.any() else None,
+                self.seed,
+            )
+            progress = FitProgress(plan.max_epochs) if e.verbose else None
+            try:
+                net.set_params(callbacks=[progress] if progress else [])
+                net.initialize()
+                # not partial_fit, which takes Ctrl-C for the end of training
+                net.notify("on_train_begin", X=None, y=None)
+                net.fit_loop(plan)
+                net.notify("on_train_end", X=None, y=None)
+            finally:
+                if progress:
+                    progress.close()
+        return FittedParts(net, modalities, covariates, head)
+
+    def _candidates(self, stacklevel: int) -> tuple[str, ...]:
+        asked = SimpleNamespace(layer="last", pooling="mean", modalities=self.estimator.modalities)
+        return choose_modalities(asked, self.checkpoint.config, self.given, stacklevel)
+
+    def _found(self, candidates, there: set[str], stacklevel: int) -> tuple[str, ...]:
+        absent = [name for name in candidates if name not in there]
+        if absent and self.estimator.modalities is not None:
+            warnings.warn(
+                f"{', '.join(absent)}: no recording with a label has it, so that nothing is "
+                "learned of it, and it is ignored.",
+                ModalityWarning,
+                stacklevel=stacklevel + 1,
+            )
+        return tuple(name for name in candidates if name in there)
+
+    def _held_out(self) -> np.ndarray:
+        e = self.estimator
+        if e.patience is None or not e.validation_fraction:
+            return np.zeros(len(self.used), dtype=bool)
+        names = name_subjects(self.given.recordings)
+        # the nights of one row are of one subject, whether they say so or not
+        first: dict[int, str] = {}
+        subjects = []
+        for i, rows in zip(self.used, self.rows, strict=True):
+            name = str(names[i])
+            subjects.append(first.setdefault(int(rows[0]), name) if self.epochs is None else name)
+        strata = self.targets.strata
+        examples = None
+        if strata is not None:
+            examples = np.array([strata[rows].any(axis=0) for rows in self.rows])
+        rng = np.random.default_rng([self.seed, _HOLD_OUT_STREAM])
+        return hold_out(subjects, examples, e.validation_fraction, rng)
+
+    def _open(self, modalities, until_the_end: contextlib.ExitStack):
+        e = self.estimator
+        if e.finetune == "head":
+            source = e._token_source(self.checkpoint, modalities)
+            return NightsInMemory(list(source.nights(self.recordings, self.places)))
+        return until_the_end.enter_context(
+            prepared_nights(
+                self.checkpoint, modalities, self.recordings, self.places, e.cache, int(e.verbose)
+            )
+        )
+
+    def _covariates(self, held: np.ndarray) -> Covariates | None:
+        if self.estimator.covariates is None:
+            return None
+        known = [self.recordings[i] for i in np.flatnonzero(~held)]
+        return Covariates.fit(self.estimator.covariates, known)
+
+    def _part(self, reader, modalities, columns, mask: np.ndarray) -> TrainingSet:
+        nothing = np.empty(0, dtype=np.int64)
+        longest = None
+        if self.estimator.head not in TEMPORAL_HEADS:
+            of_tokens = self.estimator.finetune == "head"
+            longest = _PIECE_OF_TOKENS if of_tokens else self.checkpoint.config.context_epochs
+        widths = None
+        if self.estimator.finetune != "head":
+            widths = {name: reader.contents[name].width for name in modalities}
+        rows = tuple(r if used else nothing for r, used in zip(self.rows, mask, strict=True))
+        return TrainingSet(
+            reader,
+            modalities,
+            widths,
+            self.targets,
+            rows,
+            None if self.epochs is None else tuple(self.epochs),
+            tuple(recording.n_epochs for recording in self.recordings),
+            columns,
+            longest,
+        )
+
+    def _module(self, head, reader, training: np.ndarray) -> FineTuningModule:
+        e = self.estimator
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
+            module = build_module(e, head, self.checkpoint)
+        if e.finetune == "head":
+            nights = (reader.nights[i] for i in training)
+            standardised = module.network
+        else:
+            some = training[:_NIGHTS_FOR_STATISTICS]
+            source: TokenSource = e._token_source(self.checkpoint, head.modalities)
+            nights = source.nights(
+                [self.recordings[i] for i in some], [self.places[i] for i in some]
+            )
+            standardised = module.network.head
+        by_summary = head.unit == "night" and head.pooling == "cls"
+        standardised.set_statistics(TokenStatistics(nights, head.modalities, by_summary))
+        return module
+
+    def _net(self, module: FineTuningModule) -> FineTuningNet:
+        e = self.estimator
+        return FineTuningNet(
+            module,
+            lr=float(e.lr),
+            encoder_lr=float(e.encoder_lr),
+            weight_decay=float(e.weight_decay),
+            precision=e.precision_,
+            device=e.device_,
+            max_epochs=int(e.max_epochs),
+            batch_size=int(e.batch_size),
+        )

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fine-tuned checkpoints of the paper's authors, with their heads."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ..errors import CheckpointError
+from ..model.lightning import UpstreamCheckpoint, read_upstream_checkpoint
+from .config import HeadConfig
+from .network import FineTuned, Head
+
+__all__ = ["finetuned_from_upstream", "load_finetuned"]
+
+_HEADS = {
+    "classification": "mlp",
+    "regression": "regression",
+    "temporal_conv": "temporal_conv",
+    "temporal_transformer": "temporal_transformer",
+}
+_AGGREGATIONS = {"mean": "mean", "concat": "concat", "gated_scalar": "gated"}
+_POOLINGS = {"mean": "mean", "attn": "attention"}
+_QUERY = "temporal_agg.pool.q"
+_KEYS = {
+    "head.fusion.aggregator.gates": "aggregation.gates",
+    "temporal_agg.pool.W.weight": "pooling.key.weight",
+    "temporal_agg.pool.W.bias": "pooling.key.bias",
+    "layer_mix.weight": "layer_mix.weight",
+}
+_LAYER = re.compile(r"head\.(?:mlp|regressor)\.(\d+)\.(weight|bias)")
+_BLOCK = re.compile(r"head\.(?:blocks|encoder\.layers)\.(\d+)\..*")
+_OF_THE_LOSS = re.compile(r"_?\w*loss\.\w+")
+
+
+def load_finetuned(path: str | os.PathLike, **options) -> FineTuned:
+    """Read a fine-tuned Lightning checkpoint of the authors: encoder and head, ready to predict.
+
+    Parameters
+    ----------
+    path : path-like
+        A ``.ckpt`` file of fine-tuning.
+    **options
+        ``config``, ``weights``, ``adapter``, ``alpha``, ``conditioning``, ``context_epochs`` of
+        :func:`~sleep2vec_sklearn.model.read_upstream_checkpoint`.
+
+    Returns
+    -------
+    FineTuned
+        In eval mode, LoRA merged. With all modalities present its outputs are the authors'.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, of another network, of pretraining, or its head is of a kind that
+        this library does not have.
+    ImportError
+        If the configuration is YAML and pyyaml is not installed.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.finetuning.upstream import load_finetuned
+    >>> network = load_finetuned("stage5/best.ckpt")  # doctest: +SKIP
+    >>> network.head.config.modalities, network.head.config.n_outputs  # doctest: +SKIP
+    (('ibi', 'resp', 'eeg'), 5)
+    """
+    try:
+        return finetuned_from_upstream(read_upstream_checkpoint(path, **options))
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def finetuned_from_upstream(checkpoint: UpstreamCheckpoint) -> FineTuned:
+    """Encoder and head of a checkpoint that was read; see :func:`load_finetuned`."""
+    if not checkpoint.head:
+        raise CheckpointError(
+            "a checkpoint of pretraining, which has no head. Read it with load_checkpoint, or "
+            "fine-tune it first."
+        )
+    state = {k: v for k, v in checkpoint.head.items() if not _OF_THE_LOSS.fullmatch(k)}
+    layers, own = _mixed_layers(checkpoint)
+    config = _head_config(checkpoint, state, len(layers), own)
+    network = FineTuned(checkpoint.build(), config, layers=layers)
+    _load(network.head, _in_our_names(state, config))
+    return network.eval()
+
+
+def _head_config(
+    checkpoint: UpstreamCheckpoint, state: Mapping[str, Tensor], n_layers: int, own: bool
+) -> HeadConfig:
+    model, task = checkpoint.model_config, (checkpoint.finetune_config or {}).get("task")
+    if not task or "is_seq" not in task:
+        raise CheckpointError(
+            "nothing says whether its outputs are of epochs or of nights (task.is_seq of the "
+            "finetune_config). Pass config= with the YAML of fine-tuning."
+        )
+    head, names = model.get("head") or {}, checkpoint.config.names
+    aggregation = _ours("channel_agg", head.get("channel_agg"), _AGGREGATIONS, "mean")
+    by_cls = (model.get("cls") or {}).get("downstream") == "cls"
+    pooling = (
+        "cls" if by_cls else _ours("temporal_agg", head.get("temporal_agg"), _POOLINGS, "mean")
+    )
+    linear = _linear_layers(state)
+    return HeadConfig(
+        checkpoint.config.hidden_size,
+        names,
+        n_outputs=len(linear[-1]),
+        unit="epoch" if task["is_seq"] else "night",
+        head=_ours("head", head, _HEADS, "classification"),
+        # what comes of a single channel is handed on as it is
+        aggregation=aggregation if len(names) > 1 else "mean",
+        pooling="mean" if task["is_seq"] else pooling,
+        n_layers=n_layers,
+        layer_mix_per_modality=own,
+        dropout=head.get("dropout") or 0.0,
+        activation=head.get("act") or "elu",
+        **_sizes_of(state, linear),
+    )
+
+
+def _mixed_layers(checkpoint: UpstreamCheckpoint) -> tuple[tuple[int, ...], bool]:
+    """Blocks that are mixed, and whether each modality has weights of its own."""
+    mix = (checkpoint.finetune_config or {}).get("layer_mix") or {}
+    n_layers = checkpoint.config.n_layers
+    if not mix.get("enabled", bool(mix)):
+        return (n_layers,), True
+    layers = mix.get("layer_indices") or range(1, n_layers + 1)
+    return tuple(layers), not mix.get("shared_across_modalities")
+
+
+def _ours(what: str, section: Mapping | None, names: Mapping[str, str], default: str) -> str:
+    name = (section or {}).get("name") or default
+    if name not in names:
+        raise CheckpointError(f"{what} {name!r}; supported: {', '.join(map(repr, names))}.")
+    return names[name]
+
+
+def _linear_layers(state: Mapping[str, Tensor]) -> list[Tensor]:
+    """Weights of the layers from features to outputs, in order."""
+    found = {int(m[1]): state[m[0]] for m in map(_LAYER.fullmatch, state) if m and m[2] == "weight"}
+    layers = [found[place] for place in sorted(found)]
+    if not layers and "head.classifier.weight" not in state:
+        raise CheckpointError(f"a head of unknown layout; its keys are {', '.join(sorted(state))}.")
+    return layers or [state["head.classifier.weight"]]
+
+
+def _sizes_of(state: Mapping[str, Tensor], linear: list[Tensor]) -> dict:
+    blocks = {m[1] for m in map(_BLOCK.fullmatch, state) if m}
+    return {"head_size": linear[-1].shape[1], "depth": len(blocks) or len(linear)}
+
+
+def _in_our_names(state: Mapping[str, Tensor], config: HeadConfig) -> dict[str, Tensor]:
+    places = sorted({int(m[1]) for m in map(_LAYER.fullmatch, state) if m})
+    renamed = {}
+    for key, tensor in state.items():
+        match = _LAYER.fullmatch(key)
+        if match:
+            renamed[f"predictor.layers.{places.index(int(match[1]))}.{match[2]}"] = tensor
+        elif key == _QUERY:
+            renamed["pooling.query"] = tensor.reshape(-1)
+        elif key in _KEYS:
+            renamed[_KEYS[key]] = tensor
+        else:
+            renamed[re.sub(r"^head\.", "predictor.", key)] = tensor
+    if config.n_layers == 1:
+        # a mean of one layer
+        renamed.pop("layer_mix.weight", None)
+    return renamed
+
+
+def _load(head: Head, state: Mapping[str, Tensor]) -> None:
+    expected = head.state_dict()
+    found = [f"missing {key}" for key in sorted(set(expected) - set(state))]
+    found += [f"unknown {key}" for key in sorted(set(state) - set(expected))]
+    found += [
+        f"{key} has shape {tuple(state[key].shape)}, expected {tuple(tensor.shape)}"
+        for key, tensor in expected.items()
+        if key in state and state[key].shape != tensor.shape
+    ]
+    if found:
+        raise CheckpointError(f"a head that this library does not have: {'; '.join(found)}.")
+    head.load_state_dict(state)
