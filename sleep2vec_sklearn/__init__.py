@@ -16,6 +16,7 @@ _ROOMS = {
     "SleepStage": "signals.stages",
     "TimeOfNight": "encoding.time_of_night",
     "Sleep2VecClassifier": "finetuning.classifier",
+    "Sleep2VecCoxRegressor": "finetuning.cox",
     "Sleep2VecPretrainer": "training.pretrainer",
     "Sleep2VecTransformer": "encoding.transformer",
     "cache_info": "encoding.cache",

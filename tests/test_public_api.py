@@ -14,6 +14,7 @@ PUBLIC = [
     "Recording",
     "RecordingMetadata",
     "Sleep2VecClassifier",
+    "Sleep2VecCoxRegressor",
     "Sleep2VecPretrainer",
     "Sleep2VecTransformer",
     "SleepStage",

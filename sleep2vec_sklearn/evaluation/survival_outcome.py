@@ -56,6 +56,16 @@ class SurvivalOutcome:
             entry = self.entry[known, place]
         return known, self.event[known, place], self.time[known, place], entry
 
+    def to_array(self) -> np.ndarray:
+        """The structured array that :func:`read_outcome` takes apart."""
+        fields = {"event": self.event, "time": self.time}
+        if self.entry is not None:
+            fields["entry"] = self.entry
+        y = np.empty(self.time.shape, dtype=[(name, v.dtype) for name, v in fields.items()])
+        for name, values in fields.items():
+            y[name] = values
+        return y[:, 0] if self.one_dimensional else y
+
 
 def survival_outcome(event, time, entry=None) -> np.ndarray:
     """Put events and times together as the y of survival estimators and scores.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["cox_loss", "log_risk_set_sums", "mean_by_subject"]
+__all__ = ["cox_loss", "cox_terms", "log_risk_set_sums", "mean_by_subject"]
 
 
 def cox_loss(
@@ -55,6 +55,33 @@ def cox_loss(
     >>> cox_loss(torch.tensor([0.0, 1.0, 2.0]), event, time).round(decimals=3)
     tensor(1.8600)
     """
+    sums, n_events = cox_terms(log_risk, event, time, entry, weights)
+    has_events = n_events > 0
+    losses = sums / torch.where(has_events, n_events, 1.0)
+    return (losses.sum() / has_events.sum().clamp_min(1)).to(log_risk.dtype)
+
+
+def cox_terms(
+    log_risk: Tensor,
+    event: Tensor,
+    time: Tensor,
+    entry: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What :func:`cox_loss` is made of.
+
+    Parameters
+    ----------
+    log_risk, event, time, entry, weights
+        As there.
+
+    Returns
+    -------
+    sums : Tensor of shape [k]
+        Negative log partial likelihood of each outcome.
+    n_events : Tensor of shape [k]
+        Its events, as their weights count.
+    """
     kind = torch.float32 if log_risk.device.type == "mps" else torch.float64
     columns = [
         v if v is None or v.ndim == 2 else v[:, None] for v in (log_risk, event, time, entry)
@@ -68,11 +95,8 @@ def cox_loss(
     exposed = risk + weight.masked_fill(~known, 1.0).log()
     sums = _sums_by_order if entry is None else _sums_by_intervals
     risk_sets = sums(exposed, known, event, time, entry)
-    per_event = torch.where(event, weight * (risk_sets - risk), 0.0).sum(dim=1)
-    total = torch.where(event, weight, 0.0).sum(dim=1)
-    has_events = total > 0
-    losses = per_event / torch.where(has_events, total, 1.0)
-    return (losses.sum() / has_events.sum().clamp_min(1)).to(log_risk.dtype)
+    terms = torch.where(event, weight * (risk_sets - risk), 0.0)
+    return terms.sum(dim=1), torch.where(event, weight, 0.0).sum(dim=1)
 
 
 def mean_by_subject(values: Tensor, subjects: Tensor, n_subjects: int) -> Tensor:

@@ -145,16 +145,20 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         return self
 
     def _train(self, given: EncoderInput, targets: Targets, checkpoint, stacklevel: int) -> None:
-        # what needs torch is imported where it is used: pipelines are built without it
-        from .run import Run
-
         seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
-        fitted = Run(self, given, targets, checkpoint, seed).train(stacklevel=stacklevel + 1)
+        run = self._run_class()(self, given, targets, checkpoint, seed)
+        fitted = run.train(stacklevel=stacklevel + 1)
         self.net_ = fitted.net
         self.history_ = fitted.net.history
         self.modalities_ = fitted.modalities
         self.covariates_ = fitted.covariates
         self.head_config_ = fitted.head_config
+
+    def _run_class(self):
+        # what needs torch is imported where it is used: pipelines are built without it
+        from .run import Run
+
+        return Run
 
     def predict(self, X) -> np.ndarray:
         """Predict for each element of X.

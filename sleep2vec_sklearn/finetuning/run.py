@@ -77,6 +77,8 @@ class Run:
     seed : int
     """
 
+    net_class = FineTuningNet
+
     def __init__(
         self,
         estimator: FineTuningEstimator,
@@ -231,7 +233,7 @@ class Run:
 
     def _net(self, module: FineTuningModule) -> FineTuningNet:
         e = self.estimator
-        return FineTuningNet(
+        return self.net_class(
             module,
             lr=float(e.lr),
             encoder_lr=float(e.encoder_lr),

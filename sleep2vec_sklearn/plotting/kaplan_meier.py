@@ -191,25 +191,29 @@ class KaplanMeierDisplay:
         longest = max(curve.times[-1] for curve in self.curves_.values())
         self.ax_.set(xlim=(0, longest), ylim=(0, 1.02), ylabel="Share without the event")
         self.ax_.set_xlabel(f"Time ({self.unit})")
-        self.ax_.legend(frameon=False, loc="lower left", title="Group (events of people)")
-        self.ax_.get_legend().set_alignment("left")
+        many = len(self.groups) > 3
+        beside = (
+            {"loc": "upper left", "bbox_to_anchor": (1.01, 1)} if many else {"loc": "lower left"}
+        )
+        self.ax_.legend(frameon=False, title="Group (events of people)", alignment="left", **beside)
         self.ax_.spines[["top", "right"]].set_visible(False)
 
     def _write_numbers_at_risk(self) -> None:
         """A row per group below the axis, at its ticks."""
-        import matplotlib.transforms as transforms
-
         low, high = self.ax_.get_xlim()
         ticks = [tick for tick in self.ax_.get_xticks() if low <= tick <= high]
-        height = self.ax_.get_window_extent().height * 72 / self.figure_.dpi
-        below = transforms.blended_transform_factory(self.ax_.transData, self.ax_.transAxes)
-        kept = {"transform": below, "va": "center", "fontsize": 9, "clip_on": False}
-        self.ax_.text(low, -44 / height, "Number at risk", ha="left", **kept)
+        self._write("Number at risk", low, row=-1, ha="left")
         for row, (name, y) in enumerate(self.groups.items()):
-            where = -(58 + 13 * row) / height
             color = self.lines_[name].get_color()
             _, _, time, entry = read_outcome(y).column(0)
             for tick in ticks:
-                there = int(((time >= tick) & ((entry < tick) | ~np.isfinite(entry))).sum())
-                self.ax_.text(tick, where, str(there), ha="center", color=color, **kept)
-            self.ax_.text(high, where, f"  {name}", ha="left", color=color, **kept)
+                there = (time >= tick) & ((entry < tick) | np.isinf(entry))
+                self._write(str(there.sum()), tick, row, ha="center", color=color)
+            self._write(f"  {name}", high, row, ha="left", color=color)
+
+    def _write(self, text: str, x: float, row: int, **style) -> None:
+        # points, as a share of the axes would move when a layout shrinks them
+        self.ax_.annotate(
+            text, (x, 0), (0, -57 - 13 * row), xycoords=self.ax_.get_xaxis_transform(),
+            textcoords="offset points", va="center", fontsize=9, annotation_clip=False, **style,
+        )  # fmt: skip
