@@ -196,7 +196,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         Returns
         -------
         float64 ndarray of shape (len(X),) or (len(X), k)
-            Differences matter and not the level.
+            0 is the mean of the subjects trained on.
 
         Raises
         ------
@@ -275,7 +275,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         return losses.sum() / has_events.sum().clamp_min(1)
 
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
-        risks = outputs.astype(np.float64)
+        risks = outputs - np.array([baseline.center for baseline in self.baselines_])
         return risks[:, 0] if self.training_outcomes_.ndim == 1 else risks
 
     def _finish_fit(self, given: EncoderInput, targets: Targets) -> None:
