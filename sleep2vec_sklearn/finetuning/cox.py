@@ -259,6 +259,11 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
 
         return CohortRun
 
+    def _net_class(self):
+        from .cox_training import CoxNet
+
+        return CoxNet
+
     def _encode_targets(self, given: EncoderInput, y) -> Targets:
         targets, outcome = encode_outcome(given, y, stacklevel=3)
         self.n_outcomes_ = outcome.n_outcomes

@@ -102,9 +102,9 @@ def _share_between_nights(outcome, subjects, names) -> SurvivalOutcome:
         if len(differs):
             subject, column = differs[0]
             raise ValueError(
-                f"nights of the subject {str(names[subject])!r} have different outcomes: '{name}' is "
-                f"{low[subject, column]:g} and {high[subject, column]:g}. Several nights count as "
-                "one observation of a person: count time from the same day for all of them, or "
+                f"nights of the subject {str(names[subject])!r} have different outcomes: '{name}' "
+                f"is {low[subject, column]:g} and {high[subject, column]:g}. Several nights count "
+                "as one observation of a person: count time from the same day for all of them, or "
                 "leave all but one out."
             )
         shared[name] = high[subjects]

@@ -144,8 +144,6 @@ class CoxNet(FineTuningNet):
 class CohortRun(Run):
     """One fit to a likelihood of the whole cohort."""
 
-    net_class = CoxNet
-
     def _part(self, reader, modalities, columns, mask: np.ndarray) -> CohortSet:
         part = super()._part(reader, modalities, columns, mask)
         chunk = _NIGHTS_THROUGH_ENCODER
