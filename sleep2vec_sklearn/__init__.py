@@ -17,6 +17,7 @@ _ROOMS = {
     "TimeOfNight": "encoding.time_of_night",
     "Sleep2VecClassifier": "finetuning.classifier",
     "Sleep2VecEventDetector": "finetuning.event_detector",
+    "Sleep2VecCoxRegressor": "finetuning.cox",
     "Sleep2VecPretrainer": "training.pretrainer",
     "Sleep2VecRegressor": "finetuning.regressor",
     "Sleep2VecTransformer": "encoding.transformer",

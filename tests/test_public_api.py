@@ -15,6 +15,7 @@ PUBLIC = [
     "RecordingMetadata",
     "Sleep2VecClassifier",
     "Sleep2VecEventDetector",
+    "Sleep2VecCoxRegressor",
     "Sleep2VecPretrainer",
     "Sleep2VecRegressor",
     "Sleep2VecTransformer",

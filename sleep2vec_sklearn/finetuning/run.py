@@ -73,7 +73,7 @@ def build_module(estimator, head, checkpoint) -> FineTuningModule:
 
 def make_net(estimator, module: FineTuningModule) -> FineTuningNet:
     """The net around it, not initialised."""
-    return FineTuningNet(
+    return estimator._net_class()(
         module,
         lr=float(estimator.lr),
         encoder_lr=float(estimator.encoder_lr),

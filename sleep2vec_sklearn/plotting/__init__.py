@@ -6,6 +6,7 @@ from .calibration import ReliabilityDisplay
 from .confusion import StageConfusionDisplay
 from .hypnodensity import HypnodensityDisplay
 from .hypnogram import HypnogramDisplay
+from .kaplan_meier import KaplanMeierDisplay
 from .label_efficiency import LabelEfficiencyDisplay
 from .modality_dropout import ModalityDropoutDisplay
 from .modality_importance import ModalityImportanceDisplay
@@ -18,6 +19,7 @@ __all__ = [
     "BlandAltmanDisplay",
     "HypnodensityDisplay",
     "HypnogramDisplay",
+    "KaplanMeierDisplay",
     "LabelEfficiencyDisplay",
     "ModalityDropoutDisplay",
     "ModalityImportanceDisplay",
