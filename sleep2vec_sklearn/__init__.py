@@ -18,6 +18,7 @@ _ROOMS = {
     "Sleep2VecClassifier": "finetuning.classifier",
     "Sleep2VecEventDetector": "finetuning.event_detector",
     "Sleep2VecPretrainer": "training.pretrainer",
+    "Sleep2VecRegressor": "finetuning.regressor",
     "Sleep2VecTransformer": "encoding.transformer",
     "cache_info": "encoding.cache",
     "clear_cache": "encoding.cache",

@@ -16,6 +16,7 @@ PUBLIC = [
     "Sleep2VecClassifier",
     "Sleep2VecEventDetector",
     "Sleep2VecPretrainer",
+    "Sleep2VecRegressor",
     "Sleep2VecTransformer",
     "SleepStage",
     "TimeOfNight",

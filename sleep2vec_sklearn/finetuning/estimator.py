@@ -48,7 +48,7 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         *,
         modalities=None,
         finetune="head",
-        head="mlp",
+        head="auto",
         head_size=None,
         aggregation="mean",
         pooling="mean",
@@ -58,13 +58,13 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         lora_alpha=16.0,
         modality_dropout=0.1,
         covariates=None,
-        max_epochs=30,
-        batch_size=16,
+        max_epochs=40,
+        batch_size=None,
         lr=1e-3,
         encoder_lr=1e-4,
         weight_decay=1e-2,
         validation_fraction=0.1,
-        patience=8,
+        patience=10,
         precision="float32",
         device="auto",
         cache="memory",
@@ -179,6 +179,48 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         """
         return self._predict(self._outputs(X, stacklevel=3))
 
+    def save(self, path) -> None:
+        """Write the fitted estimator, its encoder included, to one safetensors file.
+
+        Parameters
+        ----------
+        path : path-like
+            The file is replaced in one step. Nothing of it is a pickle. Parameters are kept but
+            for ``device``, ``cache``, ``random_state`` and ``verbose``.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        CheckpointError
+            If there is no such folder, or a parameter is no text, number, list or dict.
+        """
+        from .saving import save_estimator
+
+        save_estimator(self, path)
+
+    @classmethod
+    def load(cls, path):
+        """Read what :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        FineTuningEstimator
+            Of this class, fitted; it predicts what the saved one did.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, foreign, of another class, or made by a newer version.
+        """
+        from .saving import load_estimator
+
+        return load_estimator(cls, path)
+
     def _read(self, X) -> EncoderInput:
         """X in one form.
 
@@ -188,8 +230,9 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
             If it is no list of recordings or epochs.
         """
         if getattr(X, "ndim", 1) == 2 and getattr(X, "shape", (0, 0))[1] != 1:
+            kind = f"{type(X).__module__}.{type(X).__name__}"
             raise InvalidRecordingError(
-                f"X is a table of shape {X.shape}; accepted are recordings, as this estimator "
+                f"X is a {kind} of shape {X.shape}; accepted are recordings, as this estimator "
                 "has an encoder of its own. Leave Sleep2VecTransformer out of the pipeline before "
                 "it, or put LogisticRegression() or the like after the transformer."
             )
