@@ -62,8 +62,12 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         Scored types of each type.
     thresholds_ : dict of str to float
         By type.
-    tuned_on_ : tuple of str
-        Recordings the thresholds were tuned on; empty if they were given.
+    tuned_on_ : {"held_out", "training"} or None
+        Whose events told the thresholds; None if all were given.
+    n_tuned_on_ : int
+        Nights of them.
+    positive_weights_, log_odds_ : float32 ndarray of shape (n_types,)
+        Weight of a second of an event, and what the head's outputs are relative to.
     modalities_ : tuple of str
     net_ : FineTuningNet
     history_ : skorch.history.History
@@ -91,7 +95,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         *,
         modalities=None,
         finetune="head",
-        head="mlp",
+        head="auto",
         head_size=None,
         aggregation="mean",
         layer_mix=False,
@@ -105,13 +109,13 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         gap=3,
         min_duration=None,
         positive_weight=1.0,
-        max_epochs=30,
-        batch_size=16,
+        max_epochs=40,
+        batch_size=None,
         lr=1e-3,
         encoder_lr=1e-4,
         weight_decay=1e-2,
         validation_fraction=0.2,
-        patience=8,
+        patience=10,
         precision="float32",
         device="auto",
         cache="memory",
@@ -363,14 +367,15 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         names = list(self.event_types_)
         asked = per_type(self.threshold, names, "threshold", lambda name: "f1")
         self.thresholds_ = {name: asked[name] for name in names}
-        self.tuned_on_ = ()
+        self.tuned_on_, self.n_tuned_on_ = None, 0
         if not set(asked.values()) & set(THRESHOLDS):
             return
         labelled = [i for i, rows in enumerate(given.rows) if targets.labelled[rows].any()]
         used = list(held_out) or labelled
         part = read_input(EpochSequence([given.recordings[i] for i in used]))
         found = probabilities_of(part, self._forward(part), self.log_odds_)
-        self.tuned_on_ = tuple(given.places[i] for i in used)
+        self.tuned_on_ = "held_out" if held_out else "training"
+        self.n_tuned_on_ = len(used)
         nights = scored_in(given, targets, dict(zip(used, found, strict=True)), names)
         shortest = self._min_durations()
         for name in names:

@@ -5,7 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.utils import estimator_checks as checks
 
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecEventDetector
 from sleep2vec_sklearn.errors import InvalidRecordingError, RecordingWarning
@@ -99,27 +101,37 @@ def test_stages_that_are_given_say_where_sleep_is(detector, nights):
     assert (onsets < 360).all()
 
 
-def test_the_threshold_is_tuned_on_held_out_subjects(make_detector, nights):
-    detector = make_detector(validation_fraction=0.3).fit(nights)
-    assert len(detector.tuned_on_) == 2
-    shuffled = [without_events(night) for night in nights]
-    for i, night in enumerate(shuffled):
-        held_out = any(night.id in place for place in detector.tuned_on_)
-        night.events = nights[i].events.iloc[:0] if held_out else nights[i].events
-    other = make_detector(validation_fraction=0.3).fit(shuffled)
-    assert other.tuned_on_ == detector.tuned_on_
+class WatchedDetector(Sleep2VecEventDetector):
+    """Notes which nights were held out."""
+
+    def _tune(self, given, targets, held_out):
+        super()._tune(given, targets, held_out)
+        self.held_out = held_out
+
+
+def test_the_threshold_is_tuned_on_held_out_subjects(checkpoint_in_memory, nights):
+    detector = WatchedDetector(
+        checkpoint_in_memory, max_epochs=1, random_state=0, validation_fraction=0.4
+    )
+    detector.fit(nights)
+    assert (detector.tuned_on_, detector.n_tuned_on_) == ("held_out", 2)
+    held_out = detector.held_out
+    tables = [n.events.iloc[:0] if i in held_out else n.events for i, n in enumerate(nights)]
+    other = clone(detector).fit(nights, tables)
+    assert other.held_out == held_out
+    # nothing was scored in the nights held out, and nothing of the others counts
     assert other.thresholds_ == {"apnea_hypopnea": 0.5}
 
 
 def test_a_threshold_that_is_given_is_not_tuned(make_detector, nights):
     detector = make_detector(threshold=0.25, event_types=("apnea", "arousal")).fit(nights[:2])
     assert detector.thresholds_ == {"apnea": 0.25, "arousal": 0.25}
-    assert detector.tuned_on_ == ()
+    assert detector.tuned_on_ is None
 
 
 def test_few_subjects_are_all_learned_from_and_tuned_on(make_detector, nights):
     detector = make_detector(threshold="index").fit(nights[:2])
-    assert len(detector.tuned_on_) == 2
+    assert (detector.tuned_on_, detector.n_tuned_on_) == ("training", 2)
     assert 0 < detector.thresholds_["apnea_hypopnea"] < 1
 
 
@@ -193,9 +205,37 @@ def test_cross_validation_by_subject_needs_no_y(make_detector, nights):
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
-def test_it_comes_back_from_a_pickle(detector, nights):
-    back = pickle.loads(pickle.dumps(detector))
-    np.testing.assert_array_equal(back.predict(nights), detector.predict(nights))
+def test_it_comes_back_from_a_pickle_and_from_a_file(detector, nights, tmp_path):
+    detector.save(tmp_path / "detector.safetensors")
+    for back in (
+        pickle.loads(pickle.dumps(detector)),
+        Sleep2VecEventDetector.load(tmp_path / "detector.safetensors"),
+    ):
+        np.testing.assert_array_equal(back.predict(nights), detector.predict(nights))
+        pd.testing.assert_frame_equal(back.predict_events(nights), detector.predict_events(nights))
+        assert not any(night.id.encode() in pickle.dumps(back) for night in nights)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        checks.check_estimator_cloneable,
+        checks.check_no_attributes_set_in_init,
+        checks.check_parameters_default_constructible,
+        checks.check_get_params_invariance,
+        checks.check_set_params,
+        checks.check_valid_tag_types,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_scikit_learns_own_checks_pass(check):
+    check("Sleep2VecEventDetector", Sleep2VecEventDetector())
+
+
+def test_it_is_not_used_before_it_is_fitted(make_detector, nights):
+    for method in ("predict", "predict_proba", "predict_events", "score"):
+        with pytest.raises(NotFittedError):
+            getattr(make_detector(), method)(nights)
 
 
 def test_an_epoch_sequence_of_whole_nights_is_the_nights(detector, nights):
