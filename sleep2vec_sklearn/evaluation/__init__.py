@@ -7,7 +7,7 @@ from .indices import index_scores, intraclass_correlation, severity_classes
 from .intervals import intervals_to_mask, mask_to_intervals, match_intervals
 from .oximetry import hypoxic_burden, oximetry_statistics
 from .oxygen import desaturations, saturation_per_second
-from .sleep_statistics import sleep_statistics
+from .sleep_statistics import hours_of_sleep, sleep_statistics
 
 __all__ = [
     "ScoredEvents",
@@ -15,6 +15,7 @@ __all__ = [
     "event_scores",
     "find_events",
     "fit_event_threshold",
+    "hours_of_sleep",
     "hypoxic_burden",
     "index_scores",
     "intervals_to_mask",

@@ -11,7 +11,7 @@ from ..signals import EPOCH_SECONDS, Recording, SleepStage, as_stages
 from ..signals.naming import naming
 from .nights import rows_of_nights
 
-__all__ = ["sleep_statistics"]
+__all__ = ["hours_of_sleep", "sleep_statistics"]
 
 _MINUTES = EPOCH_SECONDS / 60
 _ASLEEP = (SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.R)
@@ -87,6 +87,30 @@ def sleep_statistics(recordings, *, stages=None, lights=None) -> pd.Series | pd.
         return _of_night(night, given, lights, place)
 
     return rows_of_nights(describe, recordings, stages)
+
+
+def hours_of_sleep(recording: Recording, stages=None) -> float:
+    """Hours scored as sleep between lights off and on; those of the night where none are scored.
+
+    Parameters
+    ----------
+    recording : Recording
+    stages : array-like of shape (n_epochs,), optional
+        Instead of the recording's own.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Recording
+    >>> from sleep2vec_sklearn.evaluation import hours_of_sleep
+    >>> hours_of_sleep(Recording({"spo2": ([95.0] * 3600, 1)}, stages=[0] * 60 + [2] * 60))
+    0.5
+    """
+    given = recording.stages if stages is None else stages
+    if given is None:
+        return recording.n_epochs * EPOCH_SECONDS / 3600
+    scored = as_stages(given)
+    first, last = _in_bed(len(scored), recording.lights)
+    return float((scored[first:last] > 0).sum() * EPOCH_SECONDS / 3600)
 
 
 def _of_night(night, stages, lights, place: str) -> dict[str, float]:

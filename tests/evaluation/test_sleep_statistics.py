@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.errors import InvalidRecordingError
-from sleep2vec_sklearn.evaluation import sleep_statistics
+from sleep2vec_sklearn.evaluation import hours_of_sleep, sleep_statistics
 
 NIGHT = ["W"] * 3 + ["N1"] * 2 + ["N2"] * 3 + ["?", "N2", "W"] + ["N3"] * 2 + ["R"] * 3 + ["W"] * 2
 
@@ -82,6 +82,7 @@ def test_only_what_is_between_lights_off_and_on_counts():
     row = sleep_statistics(night)
     assert (row["lights_off_min"], row["lights_on_min"]) == (1, 2.5)
     assert (row["tib_min"], row["tst_min"], row["sol_min"]) == (1.5, 1, 0.5)
+    assert hours_of_sleep(night) == 1 / 60
 
 
 def test_lights_that_are_given_take_the_place_of_the_recordings():
@@ -99,6 +100,10 @@ def test_many_nights_are_a_table_with_their_names():
     assert table.index.tolist() == ["a", 1, 2]
     assert table["tst_min"].tolist() == [0.5, 1.5, 0.5]
     pd.testing.assert_series_equal(table.loc[1], sleep_statistics([2, 2, 2]), check_names=False)
+
+
+def test_sleep_of_a_night_without_stages_is_the_night():
+    assert hours_of_sleep(Recording({"spo2": (np.full(3600, 95.0), 1)})) == 1
 
 
 def test_a_night_without_stages_is_refused_by_name():
