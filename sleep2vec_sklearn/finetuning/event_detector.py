@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 from sklearn.utils.validation import check_is_fitted
 
 from ..encoding.inputs import EncoderInput, read_input
-from ..errors import InvalidRecordingError
-from ..evaluation.events import ScoredEvents, find_events
+from ..evaluation.events import ScoredEvents
 from ..evaluation.indices import divide
-from ..evaluation.nights import seconds_asleep
 from ..signals import EPOCH_SECONDS, EpochSequence
 from .estimator import FineTuningEstimator
 from .event_labels import event_targets, per_type, read_event_types
+from .event_nights import events_table, found_in, probabilities_of, read_nights, scored_in
 from .event_thresholds import THRESHOLDS, check_event_parameters, pooled_f1, tune_threshold
 from .targets import Targets, check_sample_weight
 
@@ -64,8 +62,12 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         Scored types of each type.
     thresholds_ : dict of str to float
         By type.
-    tuned_on_ : tuple of str
-        Recordings the thresholds were tuned on; empty if they were given.
+    tuned_on_ : {"held_out", "training"} or None
+        Whose events told the thresholds; None if all were given.
+    n_tuned_on_ : int
+        Nights of them.
+    positive_weights_, log_odds_ : float32 ndarray of shape (n_types,)
+        Weight of a second of an event, and what the head's outputs are relative to.
     modalities_ : tuple of str
     net_ : FineTuningNet
     history_ : skorch.history.History
@@ -93,7 +95,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         *,
         modalities=None,
         finetune="head",
-        head="mlp",
+        head="auto",
         head_size=None,
         aggregation="mean",
         layer_mix=False,
@@ -107,13 +109,13 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         gap=3,
         min_duration=None,
         positive_weight=1.0,
-        max_epochs=30,
-        batch_size=16,
+        max_epochs=40,
+        batch_size=None,
         lr=1e-3,
         encoder_lr=1e-4,
         weight_decay=1e-2,
         validation_fraction=0.2,
-        patience=8,
+        patience=10,
         precision="float32",
         device="auto",
         cache="memory",
@@ -208,8 +210,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         list of float32 ndarray of shape (n_seconds, n_types)
             One for each night, 30 seconds for each of its epochs.
         """
-        given = self._read_fitted(X)
-        return self._by_night(given, self._outputs(given.names, stacklevel=3))
+        return self._probabilities(X)[1]
 
     def predict_events(self, X, *, stages=None) -> pd.DataFrame:
         """Events of each night.
@@ -227,20 +228,11 @@ class Sleep2VecEventDetector(FineTuningEstimator):
             Columns ``recording`` (its id, else its position), ``onset`` and ``duration`` in
             seconds, ``type``, and ``probability``, the mean over the event's seconds.
         """
-        given = self._read_fitted(X)
-        nights = self._by_night(given, self._outputs(given.names, stacklevel=3))
-        tables = []
-        for i, found in enumerate(self._found(given, nights, stages)):
-            name = given.recordings[i].id
-            for column, (type_, spans) in enumerate(found.items()):
-                means = [nights[i][begin:end, column].mean() for begin, end in spans]
-                table = {"onset": spans[:, 0], "duration": spans[:, 1] - spans[:, 0]}
-                table |= {"type": type_, "probability": np.array(means, dtype=float)}
-                tables.append(pd.DataFrame(table).assign(recording=i if name is None else name))
-        events = pd.concat(tables, ignore_index=True)
-        events[["onset", "duration"]] = events[["onset", "duration"]].astype(float)
-        columns = ["recording", "onset", "duration", "type", "probability"]
-        return events[columns]
+        given, nights = self._probabilities(X)
+        found, _ = self._found(given, nights, stages)
+        ids = [recording.id for recording in given.recordings]
+        names = [i if name is None else name for i, name in enumerate(ids)]
+        return events_table(names, nights, found)
 
     def predict(self, X, *, stages=None) -> np.ndarray:
         """Events per hour of sleep of each night: with apneas and hypopneas as one type, the AHI.
@@ -257,12 +249,11 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         ndarray of shape (len(X),), or (len(X), n_types) with several types
             NaN for a night without sleep.
         """
-        given = self._read_fitted(X)
-        nights = self._by_night(given, self._outputs(given.names, stacklevel=3))
-        rates = np.empty((len(nights), len(self.event_types_)))
-        for i, found in enumerate(self._found(given, nights, stages)):
-            hours = self._asleep(given, i, stages).sum() / 3600
-            rates[i] = [divide(len(spans), hours) for spans in found.values()]
+        given, nights = self._probabilities(X)
+        found, hours = self._found(given, nights, stages)
+        rates = np.array(
+            [[divide(len(s), h) for s in f.values()] for f, h in zip(found, hours, strict=True)]
+        )
         return rates[:, 0] if rates.shape[1] == 1 else rates
 
     def score(self, X, y=None, sample_weight=None) -> float:
@@ -282,15 +273,17 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         Returns
         -------
         float
+            NaN where no night has an event of a type, neither scored nor detected.
         """
-        by_type = self.scored_events(X, y, sample_weight=sample_weight)
+        by_type = self._scored(X, y, sample_weight, stacklevel=4)
+        shortest = self._min_durations()
         scores = [
-            pooled_f1(nights, self.thresholds_[name], self.gap, self._min_durations()[name])
+            pooled_f1(nights, self.thresholds_[name], self.gap, shortest[name])
             for name, nights in by_type.items()
         ]
         return float(np.mean(scores))
 
-    def scored_events(self, X, y=None, *, sample_weight=None) -> dict[str, list[ScoredEvents]]:
+    def scored_events(self, X, y=None, sample_weight=None) -> dict[str, list[ScoredEvents]]:
         """Labels and probabilities of each second, for the scores of ``evaluation``.
 
         Parameters
@@ -305,43 +298,44 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         dict of str to list of ScoredEvents
             By type; see :func:`~sleep2vec_sklearn.evaluation.event_scores`.
         """
-        given = self._read_fitted(X)
-        targets = event_targets(given, y, self.event_types_, stacklevel=3, check_found=False)
-        weights = check_sample_weight(sample_weight, len(given.recordings))
-        nights = self._by_night(given, self._outputs(given.names, stacklevel=3))
-        kept = [i for i in range(len(nights)) if weights[i] and self._is_labelled(targets, given, i)]
-        return self._scored(given, targets, nights, kept)
+        return self._scored(X, y, sample_weight, stacklevel=4)
+
+    def _scored(self, X, y, sample_weight, stacklevel: int) -> dict[str, list[ScoredEvents]]:
+        given, nights = self._probabilities(X, stacklevel + 1)
+        targets = event_targets(given, y, self.event_types_, stacklevel, check_found=False)
+        weights = check_sample_weight(sample_weight, len(nights))
+        labelled = [(targets.values[rows] >= 0).any() for rows in given.rows]
+        kept = {i: nights[i] for i in range(len(nights)) if weights[i] and labelled[i]}
+        return scored_in(given, targets, kept, list(self.event_types_))
+
+    def _probabilities(self, X, stacklevel: int = 4) -> tuple[EncoderInput, list[np.ndarray]]:
+        check_is_fitted(self, "net_")
+        given = self._read(X)
+        outputs = self._outputs(given.names, stacklevel=stacklevel)
+        return given, probabilities_of(given, outputs, self.log_odds_)
+
+    def _found(self, given, nights, stages):
+        return found_in(given, nights, stages, self.thresholds_, self.gap, self._min_durations())
+
+    def _min_durations(self) -> dict[str, float]:
+        names = list(self.event_types_)
+        return per_type(
+            self.min_duration, names, "min_duration", lambda n: 3.0 if "arousal" in n else 10.0
+        )
 
     def _read(self, X) -> EncoderInput:
-        nights = X.recordings if isinstance(X, EpochSequence) else X
-        given = super()._read(nights)
-        if isinstance(X, EpochSequence) and len(X) != sum(r.n_epochs for r in given.recordings):
-            raise InvalidRecordingError(
-                "X is some of the epochs of its nights, but events are detected in whole ones. "
-                "Pass the recordings: X.recordings."
-            )
-        if len(given.recordings) != given.n_rows:
-            raise InvalidRecordingError(
-                "X has a list of several nights as one element; events belong to one night. Pass "
-                "one flat list of recordings."
-            )
-        if isinstance(X, EpochSequence):
-            return read_input(X)
-        return read_input(EpochSequence(given.recordings))
-
-    def _read_fitted(self, X) -> EncoderInput:
-        check_is_fitted(self, "net_")
-        return self._read(X)
+        return read_nights(X, super()._read)
 
     def _encode_targets(self, given: EncoderInput, y) -> Targets:
         targets = event_targets(given, y, self.event_types_, stacklevel=4)
         seconds = targets.values.reshape(-1, len(self.event_types_))
-        self.positive_weights_ = np.ones(seconds.shape[1], dtype=np.float32)
-        if self.positive_weight == "balanced":
-            positive = (seconds == 1).sum(axis=0)
-            self.positive_weights_ = ((seconds == 0).sum(axis=0) / positive).astype(np.float32)
-        else:
-            self.positive_weights_ *= self.positive_weight
+        inside, outside = ((seconds == k).sum(axis=0) for k in (1, 0))
+        odds = inside / np.maximum(outside, 1)
+        balanced = isinstance(self.positive_weight, str)
+        weights = 1 / odds if balanced else np.full(len(odds), self.positive_weight)
+        self.positive_weights_ = weights.astype(np.float32)
+        # outputs are relative to the rate of events, which the head need not learn first
+        self.log_odds_ = np.log(odds * weights).astype(np.float32)
         return targets
 
     def _n_outputs(self) -> int:
@@ -351,11 +345,14 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         import torch
         from torch.nn.functional import binary_cross_entropy_with_logits
 
-        positive = torch.from_numpy(np.tile(self.positive_weights_, EPOCH_SECONDS))
+        positive, offset = (
+            torch.from_numpy(np.tile(of_types, EPOCH_SECONDS)).to(outputs.device)
+            for of_types in (self.positive_weights_, self.log_odds_)
+        )
         loss = binary_cross_entropy_with_logits(
-            outputs,
+            outputs + offset,
             targets.clamp(min=0).to(outputs.dtype),
-            pos_weight=positive.to(outputs.device),
+            pos_weight=positive,
             reduction="none",
         )
         counted = (targets >= 0) * weights[:, None]
@@ -369,81 +366,23 @@ class Sleep2VecEventDetector(FineTuningEstimator):
     def _tune(self, given: EncoderInput, targets: Targets, held_out: tuple[int, ...]) -> None:
         names = list(self.event_types_)
         asked = per_type(self.threshold, names, "threshold", lambda name: "f1")
-        self.thresholds_ = {n: float(t) for n, t in asked.items() if t not in THRESHOLDS}
-        self.tuned_on_ = ()
-        if len(self.thresholds_) == len(names):
+        self.thresholds_ = {name: asked[name] for name in names}
+        self.tuned_on_, self.n_tuned_on_ = None, 0
+        if not set(asked.values()) & set(THRESHOLDS):
             return
-        scored = [i for i, rows in enumerate(given.rows) if targets.labelled[rows].any()]
-        used = list(held_out) or scored
+        labelled = [i for i, rows in enumerate(given.rows) if targets.labelled[rows].any()]
+        used = list(held_out) or labelled
         part = read_input(EpochSequence([given.recordings[i] for i in used]))
-        probabilities = dict(zip(used, self._by_night(part, self._forward(part)), strict=True))
-        self.tuned_on_ = tuple(str(self._name(given, i)) for i in used)
-        for name, nights in self._scored(given, targets, probabilities, used).items():
-            if name not in self.thresholds_:
-                shortest = self._min_durations()[name]
-                self.thresholds_[name] = tune_threshold(nights, asked[name], self.gap, shortest)
-        self.thresholds_ = {name: self.thresholds_[name] for name in names}
-
-    def _scored(self, given, targets: Targets, nights, kept) -> dict[str, list[ScoredEvents]]:
-        by_type = {name: [] for name in self.event_types_}
-        for i in kept:
-            recording = given.recordings[i]
-            truth = targets.values[given.rows[i]].reshape(-1, len(by_type))
-            for column, scored in enumerate(by_type.values()):
-                scored.append(
-                    ScoredEvents(
-                        truth[:, column],
-                        nights[i][:, column],
-                        recording.stages,
-                        id=recording.id,
-                    )
-                )
-        return by_type
-
-    def _found(self, given: EncoderInput, nights, stages) -> list[dict[str, np.ndarray]]:
-        """Events of each night by type, as intervals of seconds."""
-        if stages is not None and len(stages) != len(nights):
-            raise ValueError(f"stages must be {len(nights)} arrays, one a night; got {len(stages)}.")
+        found = probabilities_of(part, self._forward(part), self.log_odds_)
+        self.tuned_on_ = "held_out" if held_out else "training"
+        self.n_tuned_on_ = len(used)
+        nights = scored_in(given, targets, dict(zip(used, found, strict=True)), names)
         shortest = self._min_durations()
-        found = []
-        for i, probabilities in enumerate(nights):
-            asleep = self._asleep(given, i, stages)
-            found.append(
-                {
-                    name: find_events(
-                        probabilities[:, column] > self.thresholds_[name],
-                        asleep,
-                        gap=self.gap,
-                        min_duration=shortest[name],
-                    )
-                    for column, name in enumerate(self.event_types_)
-                }
-            )
-        return found
-
-    def _asleep(self, given: EncoderInput, i: int, stages) -> np.ndarray:
-        recording = given.recordings[i]
-        own = None if stages is None else stages[i]
-        return seconds_asleep(recording, own, recording.n_epochs * EPOCH_SECONDS)
-
-    def _by_night(self, given: EncoderInput, outputs: np.ndarray) -> list[np.ndarray]:
-        shape = (-1, len(self.event_types_))
-        return [expit(outputs[rows]).reshape(shape) for rows in given.rows]
-
-    def _min_durations(self) -> dict[str, float]:
-        names = list(self.event_types_)
-        return per_type(
-            self.min_duration, names, "min_duration", lambda n: 3.0 if "arousal" in n else 10.0
-        )
-
-    @staticmethod
-    def _is_labelled(targets: Targets, given: EncoderInput, i: int) -> bool:
-        return bool((targets.values[given.rows[i]] >= 0).any())
-
-    @staticmethod
-    def _name(given: EncoderInput, i: int):
-        name = given.recordings[i].id
-        return i if name is None else name
+        for name in names:
+            if asked[name] in THRESHOLDS:
+                self.thresholds_[name] = tune_threshold(
+                    nights[name], asked[name], self.gap, shortest[name]
+                )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

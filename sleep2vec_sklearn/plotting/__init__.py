@@ -4,6 +4,7 @@
 from .bland_altman import BlandAltmanDisplay
 from .calibration import ReliabilityDisplay
 from .confusion import StageConfusionDisplay
+from .events import EventsDisplay
 from .hypnodensity import HypnodensityDisplay
 from .hypnogram import HypnogramDisplay
 from .kaplan_meier import KaplanMeierDisplay
@@ -30,3 +31,4 @@ __all__ = [
     "ScalingLawDisplay",
     "StageConfusionDisplay",
 ]
+__all__ = ["EventsDisplay", "HypnogramDisplay"]
