@@ -31,6 +31,7 @@ PUBLIC = [
     "save_checkpoint",
     "set_config",
     "show_versions",
+    "stage_night",
     "staging_report",
 ]
 
