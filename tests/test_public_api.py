@@ -39,6 +39,7 @@ PUBLIC = [
     "save_checkpoint",
     "set_config",
     "show_versions",
+    "stage_night",
     "staging_report",
 ]
 

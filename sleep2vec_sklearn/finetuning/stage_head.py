@@ -108,7 +108,8 @@ def save_stage_head(path: str | os.PathLike, head: StageHead) -> None:
     CheckpointError
         If a value is too large for float16, or the card is not JSON.
     """
-    tensors = {"weight": head.weight.astype(np.float16), "bias": head.bias.astype(np.float16)}
+    with np.errstate(over="ignore"):
+        tensors = {"weight": head.weight.astype(np.float16), "bias": head.bias.astype(np.float16)}
     if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
         raise CheckpointError(f"{path}: not saved, it has values that are not finite as float16.")
     document = {
