@@ -13,8 +13,8 @@ The numbers of sensors come from two orders of them, drawn at random, in each of
 added one by one; the loss does not compare them, as it is of other pairs each time.
 
 Each finished run is one line of ``points.jsonl`` in the work folder, and is not made again. All of
-it takes some three minutes of one core. Everything is simulated: the figure shows what the tool does,
-not how encoders of human sleep scale.
+it takes some five minutes of one core. Everything is simulated: the figure shows what the tool
+does, not how encoders of human sleep scale.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from torch.nn.functional import normalize
 
-from sleep2vec_sklearn import EpochSequence, cross_modal_retrieval
+from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, cross_modal_retrieval
 from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, UnknownModalityError
+from sleep2vec_sklearn.plotting import RetrievalDisplay
 from sleep2vec_sklearn.probing.retrieval import _ask, _draw_pools
 from sleep2vec_sklearn.training.retrieval import retrieve
 
@@ -90,6 +91,13 @@ def test_a_study_can_be_repeated_from_the_cache(checkpoint_in_memory, nights, en
     once, again = (cross_modal_retrieval(checkpoint_in_memory, nights, **FAST) for _ in range(2))
     assert once.summary.equals(again.summary)
     assert len(encoded) == 18
+
+
+def test_a_transformer_is_drawn_by_its_encoder(checkpoint_in_memory, nights):
+    model = Sleep2VecTransformer(checkpoint_in_memory)
+    display = RetrievalDisplay.from_estimator(model, nights, scope="night", **FAST)
+    expected = cross_modal_retrieval(checkpoint_in_memory, nights, scopes="night", **FAST)
+    assert display.table_.equals(expected.matrix(scope="night"))
 
 
 def test_what_cannot_be_asked_is_refused(checkpoint_in_memory, nights, night):
