@@ -9,7 +9,7 @@ from .palette import COLORS, MARKERS
 
 __all__ = ["ModalityImportanceDisplay"]
 
-_LABELS = {"drop": "dropped", "swap": "of another night", "noise": "noise added"}
+_LABELS = {"drop": "sensor dropped", "swap": "of another person", "noise": "noise added"}
 
 
 class ModalityImportanceDisplay:
@@ -99,7 +99,10 @@ class ModalityImportanceDisplay:
         ax.grid(axis="x", linewidth=0.3)
         ax.spines[["top", "right"]].set_visible(False)
         if len(results) > 1:
-            ax.legend(frameon=False, title="Sensor is")
+            # intervals may reach anywhere within
+            ax.legend(
+                frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=9
+            )
         return self
 
     def _draw_method(self, result, number: int, n_methods: int) -> None:

@@ -136,8 +136,8 @@ class ScalingLawDisplay:
     def _describe(self) -> str:
         law = self.law
         c = law.parameters.set_index("parameter").loc["c"]
-        sign = "+" if law.b >= 0 else "−"
+        sign = "+" if law.b >= 0 else "-"
         return (
-            f"{law.a:.2f} {sign} {abs(law.b):.3g} n^−c, c = {c['value']:.2f} "
+            rf"${law.a:.2f} {sign} {abs(law.b):.3g}\,n^{{-c}}$, c = {c['value']:.2f} "
             f"({c['low']:.2f} to {c['high']:.2f})"
         )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -13,6 +14,7 @@ from .alterations import AddedNoise, OfAnotherNight, alter
 from .answers import take_rows
 from .folds import PREFIT, SensorStudy
 from .nights import choose_modalities
+from .scoring import Scored
 
 __all__ = ["modality_importance"]
 
@@ -117,27 +119,14 @@ def modality_importance(
     chosen = choose_modalities(modalities, study.nights, study.supported)
     everything = np.arange(len(study.y))
     whole = study.score(study.nights.X, everything)
-    falls, alone = [], {}
-    for place, name in enumerate(chosen):
-        base = whole
-        if method == "drop":
-            X_less, kept = study.nights.change(lambda night, _, n=name: _without(night, n))
-            if not len(kept):
-                raise InvalidRecordingError(
-                    f"{name!r} is the only modality of every night, so nothing is left without it. "
-                    "Try method='swap'."
-                )
-            if len(kept) < len(everything):
-                alone[name] = len(everything) - len(kept)
-                base = study.score(*_intact(study, kept))
-            again = [study.score(X_less, kept)]
-        else:
+    if method == "drop":
+        falls = _drop_each(study, chosen, whole)
+    else:
+        falls = []
+        for place, name in enumerate(chosen):
             rng = np.random.default_rng([study.seed, place])
-            again = [
-                study.score(*_altered(study, name, method, noise, rng)) for _ in range(n_repeats)
-            ]
-        falls.append((base, again))
-    _warn_of_alone(alone)
+            changed = [_alter_nights(study, name, method, noise, rng) for _ in range(n_repeats)]
+            falls.append((whole, [study.score(*one) for one in changed]))
     found = {
         metric: _as_bunch(study, chosen, falls, number, metric, method, whole)
         for number, metric in enumerate(study.scorer.scorers)
@@ -151,11 +140,33 @@ def _without(night, name: str):
     return night.without(name) if len(night.modalities) > 1 else None
 
 
-def _intact(study: SensorStudy, kept: np.ndarray):
-    return take_rows(study.nights.X, kept), kept
+def _drop_each(study: SensorStudy, chosen: Sequence[str], whole: Scored) -> list[tuple]:
+    """Scores with and without each modality, on the rows that have another."""
+    falls, alone = [], {}
+    for name in chosen:
+        X_less, kept = study.nights.change(lambda night, _, n=name: _without(night, n))
+        if not len(kept):
+            raise InvalidRecordingError(
+                f"{name!r} is the only modality of every night, so nothing is left without it. "
+                "Try method='swap'."
+            )
+        base = whole
+        if len(kept) < len(study.y):
+            alone[name] = len(study.y) - len(kept)
+            base = study.score(take_rows(study.nights.X, kept), kept)
+        falls.append((base, [study.score(X_less, kept)]))
+    if alone:
+        told = ", ".join(f"{name} ({n})" for name, n in alone.items())
+        warnings.warn(
+            f"rows of nights with one sensor alone, which cannot be dropped: {told}. They are left "
+            "out of the scores with and without it.",
+            RecordingWarning,
+            stacklevel=3,
+        )
+    return falls
 
 
-def _altered(study: SensorStudy, name: str, method: str, noise: float, rng):
+def _alter_nights(study: SensorStudy, name: str, method: str, noise: float, rng):
     nights = study.nights.recordings
     if method == "noise":
         seeds = rng.integers(2**31, size=len(nights))
@@ -202,14 +213,3 @@ def _as_bunch(study, chosen, falls, number: int, metric: str, method: str, whole
         method=method,
         metric=metric,
     )
-
-
-def _warn_of_alone(alone: dict) -> None:
-    if alone:
-        told = ", ".join(f"{name} ({n})" for name, n in alone.items())
-        warnings.warn(
-            f"rows of nights with one sensor alone, which cannot be dropped: {told}. They are left "
-            "out of the scores with and without it.",
-            RecordingWarning,
-            stacklevel=3,
-        )

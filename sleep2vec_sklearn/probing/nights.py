@@ -115,8 +115,9 @@ def _parts_of(estimator) -> Iterator:
     best = getattr(estimator, "best_estimator_", None) or getattr(estimator, "estimator", None)
     if best is not None and not isinstance(best, str):
         yield from _parts_of(best)
-    for step in getattr(estimator, "steps", ()):
-        yield from _parts_of(step[1])
+    for kind in ("steps", "transformer_list"):
+        for step in getattr(estimator, kind, ()):
+            yield from _parts_of(step[1])
 
 
 def supported_modalities(estimator) -> tuple[str, ...] | None:

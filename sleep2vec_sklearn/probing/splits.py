@@ -11,8 +11,6 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
-from ..signals.naming import as_names
-
 __all__ = ["check_target", "choose_sizes", "draw_seed", "nested_subsets"]
 
 
@@ -62,9 +60,10 @@ def choose_sizes(sizes: Sequence | None, n_people: int) -> list[int]:
         sizes = [2**k for k in range(math.ceil(math.log2(n_people)))] + [n_people]
     found = set()
     for size in np.atleast_1d(np.asarray(sizes, dtype=object)):
-        if isinstance(size, numbers.Integral) and not isinstance(size, bool):
+        number = isinstance(size, numbers.Real) and not isinstance(size, bool)
+        if number and isinstance(size, numbers.Integral):
             count = int(size)
-        elif isinstance(size, numbers.Real) and 0 < size <= 1:
+        elif number and 0 < size <= 1:
             count = max(round(size * n_people), 1)
         else:
             raise ValueError(
@@ -99,6 +98,6 @@ def nested_subsets(people: Sequence, sizes: Sequence[int], random_state) -> dict
     >>> set(subsets[1]) < set(subsets[2]) < set(subsets[4])
     True
     """
-    unique = as_names(sorted(set(people), key=str))
+    unique = np.fromiter(sorted(set(people), key=str), dtype=object)
     order = np.random.default_rng(random_state).permutation(len(unique))
     return {size: unique[order[:size]] for size in sizes}

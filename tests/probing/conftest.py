@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import matplotlib as mpl
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -6,6 +7,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer
+
+mpl.use("Agg")
 
 
 @pytest.fixture(scope="session")

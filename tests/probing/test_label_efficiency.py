@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 import pytest
+from joblib import parallel_config
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -71,7 +72,13 @@ def test_people_who_lack_a_class_are_told_and_scored(rows):
     X, _, people = rows(each=1)
     y = (np.arange(12) % 4 == 0).astype(int)
     curve = label_efficiency_curve(
-        LogisticRegression(), X, y, people, sizes=[1, 2, 8], scoring="roc_auc", **SMALL
+        LogisticRegression(),
+        X,
+        y,
+        people,
+        sizes=[1, 2, 8],
+        scoring="roc_auc",
+        **SMALL | {"n_resamples": 20},
     )
     alone = curve.subsets.query("n_subjects == 1")
     assert (alone["classes_missing"].map(len) == 1).all()
@@ -115,6 +122,14 @@ def test_a_study_can_be_repeated(rows):
     assert once.summary.equals(again.summary)
     assert once.subsets.equals(again.subsets)
     assert not once.subsets.equals(other.subsets)
+
+
+def test_the_number_of_workers_changes_nothing(rows):
+    X, y, people = rows()
+    alone = label_efficiency_curve(TWO, X, y, people, sizes=[2, 4], **SMALL)
+    with parallel_config("threading"):
+        shared = label_efficiency_curve(TWO, X, y, people, sizes=[2, 4], n_jobs=2, **SMALL)
+    assert shared.summary.equals(alone.summary)
 
 
 def test_each_signal_is_encoded_once_for_all_sizes_and_heads(pipeline, asleep, encoded):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 
 from sleep2vec_sklearn import EpochSequence, PrecomputedEmbeddings, Sleep2VecTransformer
 from sleep2vec_sklearn.errors import InvalidRecordingError
@@ -75,8 +75,9 @@ def test_what_an_estimator_reads_is_found_inside(checkpoint_in_memory, nights):
 
 
 def test_tables_are_refused_as_they_see_no_sensor():
-    with pytest.raises(TypeError, match="a lost sensor would change nothing"):
-        check_reads_signals(make_pipeline(PrecomputedEmbeddings("x"), DummyClassifier()))
+    for step in (PrecomputedEmbeddings("x"), make_union(PrecomputedEmbeddings("x"))):
+        with pytest.raises(TypeError, match="a lost sensor would change nothing"):
+            check_reads_signals(make_pipeline(step, DummyClassifier()))
 
 
 def test_modalities_to_study_are_worn_and_read(nights):
