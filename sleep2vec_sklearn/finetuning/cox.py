@@ -25,7 +25,8 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         As for :class:`Sleep2VecClassifier`, like all that is not described here.
     modalities : sequence of str, optional
     finetune : {"head", "lora", "full"}, default="head"
-    head : {"linear", "mlp", "regression"}, default="mlp"
+    head : {"linear", "mlp", "regression"}, default="linear"
+        Events are few, and a linear head has the fewest ways to learn them by heart.
     head_size : int, optional
     aggregation : {"mean", "concat", "gated"}, default="mean"
     pooling : {"mean", "attention", "cls"}, default="mean"
@@ -99,7 +100,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         *,
         modalities=None,
         finetune="head",
-        head="mlp",
+        head="linear",
         head_size=None,
         aggregation="mean",
         pooling="mean",

@@ -9,6 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold
 
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecCoxRegressor
+from sleep2vec_sklearn.checks import check_sleep2vec_estimator
 from sleep2vec_sklearn.errors import InvalidRecordingError, TrainingWarning
 from sleep2vec_sklearn.evaluation import (
     DynamicAUC,
@@ -173,7 +174,9 @@ def test_late_entries_leave_early_risk_sets(make, people):
     entry = np.where(np.arange(N_PEOPLE) % 3 == 0, y["time"] * 0.9, np.nan)
     late = survival_outcome(y["event"], y["time"], entry)
     start = survival_outcome(y["event"], y["time"], np.zeros(N_PEOPLE))
-    models = [make(patience=None, max_epochs=4).fit(nights, outcome) for outcome in (y, start, late)]
+    models = [
+        make(patience=None, max_epochs=4).fit(nights, outcome) for outcome in (y, start, late)
+    ]
     plain, same, other = (model.predict(nights) for model in models)
     np.testing.assert_allclose(same, plain, atol=1e-5)
     assert np.abs(other - plain).max() > 1e-2
@@ -371,3 +374,16 @@ def test_people_nobody_outlived_cannot_be_scored(fitted, people):
     nights, y, _ = people
     with pytest.raises(ValueError, match="no comparable pair"):
         fitted.score(nights[:1], y[:1])
+
+
+class OfFlags(Sleep2VecCoxRegressor):
+    """Takes flags for events, as the contract's checks give them."""
+
+    def fit(self, X, y, sample_weight=None):
+        outcome = survival_outcome(np.asarray(y) % 2, 1 + np.arange(len(y))) if len(y) else y
+        return super().fit(X, outcome, sample_weight)
+
+
+def test_the_contract_of_estimators_of_recordings(checkpoint_path):
+    model = OfFlags(checkpoint_path, max_epochs=2, head_size=8, modality_dropout=0.3)
+    check_sleep2vec_estimator(model, kinds=["subject"])
