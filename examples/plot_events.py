@@ -27,7 +27,7 @@ from sleep2vec_sklearn import Sleep2VecEventDetector
 
 people, others = cohort[:18], cohort[18:]
 detector = Sleep2VecEventDetector(
-    head="temporal_conv", positive_weight="balanced", max_epochs=15, random_state=0
+    head="temporal_conv", threshold="index", max_epochs=30, random_state=0
 )
 detector.fit(people)
 print(detector.thresholds_)

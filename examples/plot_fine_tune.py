@@ -33,7 +33,7 @@ models = {
         Sleep2VecTransformer(), StandardScaler(), LogisticRegression(C=0.02, max_iter=300)
     ),
     "temporal head": Sleep2VecClassifier(
-        head="temporal_conv", aggregation="gated", max_epochs=15, random_state=0
+        aggregation="gated", max_epochs=25, patience=5, random_state=0
     ),
 }
 

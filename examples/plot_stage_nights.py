@@ -28,7 +28,6 @@ print(len(X), "scored epochs of", len(cohort), "nights")
 # group. :class:`~sleep2vec_sklearn.TimeOfNight` tells the head how late it is. The nights are
 # encoded once, whatever the number of folds.
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
@@ -41,7 +40,25 @@ model = make_pipeline(
     LogisticRegression(C=0.05, max_iter=500),
 )
 predicted = cross_val_predict(model, X, X.stages, groups=X.groups, cv=GroupKFold(4))
-print(f"kappa {cohen_kappa_score(X.stages, predicted):.2f}, on simulated nights")
+
+# %%
+# How good is it?
+# ---------------
+# :func:`~sleep2vec_sklearn.staging_report` scores epochs and nights; intervals are by bootstrap
+# over people, of whom there are eight, however many epochs they have.
+from sleep2vec_sklearn import staging_report
+
+report = staging_report(X, predicted, n_resamples=300)
+print(report)
+report.by_class.round(2)
+
+# %%
+# Which stages are taken for which
+# --------------------------------
+from sleep2vec_sklearn.plotting import StageConfusionDisplay
+
+display = StageConfusionDisplay.from_report(report)
+_ = display.ax_.set_title("Simulated people, held out")
 
 # %%
 # One of the nights
@@ -53,3 +70,9 @@ from sleep2vec_sklearn.plotting import HypnogramDisplay
 first = X.groups == cohort[0].subject
 display = HypnogramDisplay.from_predictions(X.stages[first], predicted[first])
 _ = display.ax_.set_title("A simulated night; its subject was held out")
+
+# %%
+# Minutes, not epochs
+# -------------------
+# What a sleep report would say of each night, against what it should.
+report.bland_altman.round(1)

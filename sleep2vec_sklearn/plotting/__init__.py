@@ -18,6 +18,7 @@ from .scaling import ScalingLawDisplay
 
 __all__ = [
     "BlandAltmanDisplay",
+    "EventsDisplay",
     "HypnodensityDisplay",
     "HypnogramDisplay",
     "KaplanMeierDisplay",
@@ -31,4 +32,3 @@ __all__ = [
     "ScalingLawDisplay",
     "StageConfusionDisplay",
 ]
-__all__ = ["EventsDisplay", "HypnogramDisplay"]
