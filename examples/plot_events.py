@@ -26,9 +26,7 @@ cohort[0].events.head()
 from sleep2vec_sklearn import Sleep2VecEventDetector
 
 people, others = cohort[:18], cohort[18:]
-detector = Sleep2VecEventDetector(
-    head="temporal_conv", threshold="index", max_epochs=30, random_state=0
-)
+detector = Sleep2VecEventDetector(head="temporal_conv", max_epochs=30, random_state=0)
 detector.fit(people)
 print(detector.thresholds_)
 

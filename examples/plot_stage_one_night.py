@@ -13,15 +13,17 @@ simulated night is staged, first with all of its sensors and then with the two o
 # Of a file of yours: ``stage_night("night.edf")``.
 from sleep2vec_sklearn import make_sleep_cohort, stage_night
 
-night = make_sleep_cohort(1, hours=7, site_kinds=["full_laboratory"], missing=0, random_state=15)[0]
+night = make_sleep_cohort(1, hours=7, site_kinds=["full_laboratory"], missing=0.5, random_state=15)[
+    0
+]
 staged = stage_night(night)
 print(staged)
 
 # %%
 # All of it at a glance
 # ---------------------
-# Which sensors there are, the stages a scorer would have given and those found, how sure the head
-# is, and where the epochs lie in the encoder's space.
+# Which sensors there are and when, the stages a scorer would have given and those found, how sure
+# the head is, and the rows it saw.
 from sleep2vec_sklearn.plotting import NightOverviewDisplay
 
 display = NightOverviewDisplay.from_night(staged, y_true=night.stages)
