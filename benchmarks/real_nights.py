@@ -42,12 +42,7 @@ def evaluate_task(name: str, checkpoints: Sequence, options: argparse.Namespace)
         sets, questions = sets[-1:], questions[:1]
     for checkpoint in checkpoints:
         n_twins = 0 if options.quick else options.random_seeds
-        sets += encoder_sets(
-            checkpoint,
-            task.modalities,
-            n_twins,
-            **{"context_minutes": task.context_minutes, **options.encoder_options},
-        )
+        sets += encoder_sets(checkpoint, task.modalities, n_twins, **options.encoder_options)
     tables: dict[str, dict[str, pd.DataFrame]] = {question.name: {} for question in questions}
     found = evaluate_sets(
         sets,

@@ -37,7 +37,6 @@ __all__ = ["TASKS", "FeatureSet", "Task", "encoder_sets", "evaluate_sets", "hand
 
 Maker = Callable[[Sequence[Recording]], list[np.ndarray]]
 BOTH = ("ibi", "actigraphy")
-CONTEXT_MINUTES = 5
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,6 @@ class Task:
     questions : tuple of Question
     hand_made : mapping of str to callable
         Feature sets beside the encoder's; the last one is the one to beat, with boosted trees too.
-    context_minutes : float
-        Of the encoder's rows. A stage lasts for minutes, an apnea does not.
     """
 
     folder: str
@@ -64,7 +61,6 @@ class Task:
     modalities: tuple[str, ...]
     questions: tuple[Question, ...]
     hand_made: Mapping[str, Maker]
-    context_minutes: float = CONTEXT_MINUTES
 
     def recordings(self, data: Path) -> list[Recording]:
         """Those that have all of the task's sensors, and no other sensor."""
@@ -102,9 +98,8 @@ TASKS: dict[str, Task] = {
     "sleep-accel-actigraphy": Task(
         "sleep-accel", load_sleep_accel, ("actigraphy",), (THREE_STAGES, FOUR_STAGES), _WATCH
     ),
-    "slpdb": Task("slpdb", load_slpdb, ("ibi",), (THREE_STAGES,), _HEART),
-    "slpdb-apnea": Task("slpdb", load_slpdb, ("ibi",), (APNEA_EPOCH,), _HEART, 0),
-    "apnea-ecg": Task("apnea-ecg", load_annotated_minutes, ("ibi",), (APNEA_MINUTE,), _HEART, 0),
+    "slpdb": Task("slpdb", load_slpdb, ("ibi",), (THREE_STAGES, APNEA_EPOCH), _HEART),
+    "apnea-ecg": Task("apnea-ecg", load_annotated_minutes, ("ibi",), (APNEA_MINUTE,), _HEART),
     "ucddb": Task("ucddb_partial", load_ucddb, ("eeg",), (WAKE_OR_N3,), _WAKE_OR_N3),
 }
 
@@ -130,12 +125,9 @@ def hand_made_sets(task: Task, with_boosting: bool) -> list[FeatureSet]:
 def encoder_sets(checkpoint, modalities: Sequence[str], n_twins: int, **options):
     """An encoder's rows and the time of night, which all hand-made features have.
 
-    Beside each row stands the mean over five minutes around it, unless the options say otherwise.
-    Unless ``n_twins`` is 0 its untrained twins, its tokenizers, and its rows without the time or
-    without the context follow.
+    Unless ``n_twins`` is 0 its untrained twins, its tokenizers, and its rows alone follow.
     """
-    options = {"fusion": "concat", "context_minutes": CONTEXT_MINUTES, **options}
-    options["modalities"] = tuple(modalities)
+    options = {"fusion": "concat", **options, "modalities": tuple(modalities)}
     alone = encoder_features(checkpoint, **options)
     sets = [FeatureSet(checkpoint.name, (with_time(alone),))]
     if n_twins:
@@ -145,9 +137,6 @@ def encoder_sets(checkpoint, modalities: Sequence[str], n_twins: int, **options)
         tokens = encoder_features(checkpoint, **{**options, "layer": 0})
         sets.append(FeatureSet(f"{checkpoint.name}, tokenizers only", (with_time(tokens),)))
         sets.append(FeatureSet(f"{checkpoint.name}, without the time", (alone,)))
-        if options["context_minutes"]:
-            bare = encoder_features(checkpoint, **{**options, "context_minutes": 0})
-            sets.append(FeatureSet(f"{checkpoint.name}, without the context", (with_time(bare),)))
     return sets
 
 

@@ -56,8 +56,7 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
         Does not apply to epochs.
     context_minutes : float, default=0
         Of epochs: the mean of the rows around each, within a window of so many minutes, stands
-        beside the epoch's own row. Five help a linear head of sleep stages. Does not apply to
-        nights.
+        beside the epoch's own row, for linear heads of sleep stages. Does not apply to nights.
     layer : "last", "projection" or int, default="last"
         The encoder's output, the space of the contrastive loss, or the output of a block
         (0 is before the first one).

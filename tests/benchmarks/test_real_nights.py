@@ -47,13 +47,12 @@ def test_a_task_has_every_feature_set_and_question_in_one_table(run, capsys):
         "hand-made, short context", "hand-made, long context",
         "hand-made, long context, boosting",
         "small", "small, random weights", "small, tokenizers only", "small, without the time",
-        "small, without the context",
     }  # fmt: skip
     assert set(scores["question"]) == {"W/NREM/REM", "W/N1+N2/N3/REM"}
     differences = pd.read_csv(out / "differences_small.csv")
     assert (differences["subjects"] == 6).all()
     assert "small minus" in capsys.readouterr().out
-    assert len(pd.read_csv(out / "subjects.csv")) == 2 * 8 * 6
+    assert len(pd.read_csv(out / "subjects.csv")) == 2 * 7 * 6
 
 
 def test_a_quick_run_has_the_encoder_and_hand_made_features_alone(run):
