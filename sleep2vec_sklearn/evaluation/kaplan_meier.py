@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from .survival_outcome import SurvivalOutcome, read_outcome
 
@@ -84,7 +84,7 @@ def kaplan_meier(y, *, confidence: float = 0.95) -> KaplanMeier:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence!r}.")
     times, n_events, n_at_risk = _count(event, time, entry)
     survival = np.cumprod(1 - n_events / n_at_risk)
-    lower, upper = _limits(survival, n_events, n_at_risk, norm.ppf(0.5 + confidence / 2))
+    lower, upper = _limits(survival, n_events, n_at_risk, ndtri(0.5 + confidence / 2))
     return KaplanMeier(times, survival, lower, upper, n_events, n_at_risk)
 
 

@@ -225,11 +225,15 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         ------
         NotFittedError
             Before :meth:`fit`.
+        ValueError
+            If times are no list of numbers.
         InvalidRecordingError, ReadError
             If a recording cannot be encoded.
         """
         risks = self._outputs(X, stacklevel=3).astype(np.float64)
-        times = self.event_times_ if times is None else np.asarray(times, dtype=np.float64)
+        times = np.asarray(self.event_times_ if times is None else times, dtype=np.float64)
+        if times.ndim != 1 or np.isnan(times).any():
+            raise ValueError(f"times must be a list of numbers, got {times}.")
         curves = [b.survival(r, times) for b, r in zip(self.baselines_, risks.T, strict=True)]
         return curves[0] if self.training_outcomes_.ndim == 1 else np.stack(curves, axis=1)
 

@@ -13,7 +13,7 @@ from ..evaluation.survival_outcome import read_outcome
 
 __all__ = ["KaplanMeierDisplay"]
 
-# from low risk to high, told apart by lightness and dashes too
+# of Okabe & Ito; dashes tell the lines apart in print
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 _NAMES = {
@@ -164,7 +164,9 @@ class KaplanMeierDisplay:
             _, ax = plt.subplots(figsize=size, layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
         self.lines_, self.bands_ = {}, {}
-        for name, color, dashes in zip(self.curves_, _COLORS, _DASHES, strict=False):
+        order = (0, 2, 1) if len(self.curves_) == 3 else range(len(self.curves_))
+        colors = [_COLORS[place] for place in order]
+        for name, color, dashes in zip(self.curves_, colors, _DASHES, strict=False):
             self._draw_curve(name, color, dashes)
         self._label_axes()
         self._write_numbers_at_risk()

@@ -81,6 +81,8 @@ def test_survival_falls_with_time_and_with_risk(fitted, people):
     early, late = fitted.predict_survival_function(nights, times=[0.001, 99]).T
     assert (early == 1).all()
     np.testing.assert_array_equal(late, survival[:, -1])
+    with pytest.raises(ValueError, match="times must be a list"):
+        fitted.predict_survival_function(nights, times=5)
 
 
 def test_predicted_deaths_are_as_many_as_there_were(fitted, people):

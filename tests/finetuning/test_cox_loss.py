@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn.finetuning.cox_loss import cox_loss, log_risk_set_sums, mean_by_subject
 
-GOLDEN = Path(__file__).parents[1] / "data" / "parity" / "cox.npz"
+DATA = Path(__file__).parents[1] / "data"
+GOLDEN, SURVIVAL = DATA / "parity" / "cox.npz", DATA / "golden" / "survival.npz"
 
 
 def draw(n=40, k=2, seed=0, spread=1.0):
@@ -165,3 +166,13 @@ def test_many_nights_of_a_person_are_their_mean():
     values = torch.tensor([[1.0], [3.0], [7.0]])
     found = mean_by_subject(values, torch.tensor([1, 1, 0]), 2)
     assert found.flatten().tolist() == [7.0, 2.0]
+
+
+@pytest.mark.parametrize("data", ["real", "ties", "heavy"])
+def test_the_coefficients_of_scikit_survival_are_where_the_loss_is_lowest(data):
+    with np.load(SURVIVAL) as golden:
+        values = (golden[f"{data}/{k}"] for k in ("features", "coef", "event", "time"))
+        features, coef, event, time = (torch.from_numpy(v) for v in values)
+    coef.requires_grad_()
+    cox_loss(features @ coef, event, time).backward()
+    torch.testing.assert_close(coef.grad, torch.zeros(3).double(), rtol=0, atol=1e-8)
