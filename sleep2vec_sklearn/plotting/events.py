@@ -132,7 +132,10 @@ class EventsDisplay:
         hours = (np.arange(len(probability)) + 0.5) / 3600
         (self.lines_[name],) = axes.plot(hours, probability, color=_DETECTED, linewidth=0.8)
         if self.thresholds is not None and name in self.thresholds:
-            axes.axhline(self.thresholds[name], color=_THRESHOLD, linewidth=0.8, linestyle="--")
+            level = self.thresholds[name]
+            axes.axhline(level, color=_THRESHOLD, linewidth=0.8, linestyle="--")
+            axes.annotate(f"threshold\n{level:.2f}", (1.005, level), color=_THRESHOLD, va="center",
+                          fontsize="small", xycoords=axes.get_yaxis_transform())  # fmt: skip
         rows = {"detected": self.detected, "scored": self.scored}
         rows = {kind: table for kind, table in rows.items() if table is not None}
         ticks, labels = [0, 0.5, 1], ["0", "0.5", "1"]
