@@ -33,10 +33,11 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         The temporal ones look at the night around each epoch, and are for epochs only. "auto", the
         default, is "temporal_conv" for epochs and "mlp" for nights.
     head_size : int, optional
-        Hidden width of the head; that of its input by default.
-    aggregation : {"mean", "concat", "gated"}, default="mean"
-        How the modalities of an epoch are combined: their mean, one block each, or a learned
-        weight each. Weights are shared anew among the modalities that are there.
+        Hidden width of the head; that of a token by default.
+    aggregation : {"mean", "concat", "gated"}, default="concat"
+        How the modalities of an epoch are combined: their mean, one block each, a missing one
+        filled with the mean of the others, or a learned weight each, shared anew among those that
+        are there.
     pooling : {"mean", "attention", "cls"}, default="mean"
         How the epochs of a night are combined; does not apply to epochs.
     layer_mix : bool, default=False
@@ -126,7 +127,7 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         finetune="head",
         head="auto",
         head_size=None,
-        aggregation="mean",
+        aggregation="concat",
         pooling="mean",
         layer_mix=False,
         dropout=0.1,

@@ -24,9 +24,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._hardware import resolve_device, resolve_precision
+from ..config import adopt_settings, settings_for_workers
 from ..encoding.conventions import RecordingInputMixin
 from ..encoding.inputs import EncoderInput, read_input
 from ..encoding.leakage import RowsBySubject, guard
+from ..encoding.relay import is_sent_to_worker, listen, relay_warnings
 from ..errors import CheckpointError, InvalidRecordingError
 from .parameters import check_parameters
 from .targets import Targets, check_sample_weight
@@ -50,7 +52,7 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         finetune="head",
         head="auto",
         head_size=None,
-        aggregation="mean",
+        aggregation="concat",
         pooling="mean",
         layer_mix=False,
         dropout=0.1,
@@ -194,6 +196,18 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
             Before :meth:`fit`.
         CheckpointError
             If there is no such folder, or a parameter is no text, number, list or dict.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from sleep2vec_sklearn import Sleep2VecClassifier, make_sleep_cohort
+        >>> nights = make_sleep_cohort(2, hours=0.25, modalities=["ibi"], random_state=0)
+        >>> model = Sleep2VecClassifier(max_epochs=1, random_state=0).fit(nights, ["a", "b"])
+        >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> model.save(path)
+        >>> (Sleep2VecClassifier.load(path).predict(nights) == model.predict(nights)).all()
+        np.True_
         """
         from .saving import save_estimator
 
@@ -314,7 +328,17 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         state = dict(super().__getstate__())
         # who was in a study is not for everybody who gets the model
         state.pop("_rows_at_fit", None)
+        if "net_" not in state and is_sent_to_worker():
+            state["_settings"] = settings_for_workers()
+            listen()
         return state
+
+    def __setstate__(self, state: dict) -> None:
+        state = dict(state)
+        if "_settings" in state:
+            adopt_settings(state.pop("_settings"))
+        relay_warnings()
+        super().__setstate__(state)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -136,7 +136,8 @@ def head_config(estimator, config, n_outputs: int, n_covariates: int) -> HeadCon
         pooling=estimator.pooling if unit == "night" else "mean",
         n_layers=config.n_layers if estimator.layer_mix else 1,
         n_covariates=n_covariates,
-        head_size=None if estimator.head_size is None else int(estimator.head_size),
+        # not that of the input, which is nine times as wide with nine modalities side by side
+        head_size=int(estimator.head_size or config.hidden_size),
         dropout=float(estimator.dropout),
     )
 

@@ -61,7 +61,7 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
         finetune="head",
         head="auto",
         head_size=None,
-        aggregation="mean",
+        aggregation="concat",
         pooling="mean",
         layer_mix=False,
         dropout=0.1,

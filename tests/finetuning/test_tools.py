@@ -18,6 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecClassifier, cache_info, clear_cache
+from sleep2vec_sklearn import config_context as settings
+from sleep2vec_sklearn.errors import LeakageError
 from tests.finetuning.simple_nights import QUICK, make_nights
 
 NIGHTS = make_nights(6)
@@ -84,6 +86,12 @@ def test_sample_weight_is_routed(model):
     alone = clone(model).fit(X[train], Y[train], sample_weight=weights[train])
     expected = alone.score(X[test], Y[test], sample_weight=weights[test])
     assert result["test_score"][0] == pytest.approx(expected)
+
+
+def test_settings_reach_workers(model):
+    leaking = [(np.arange(30), np.arange(20, 60))]
+    with settings(leakage="raise"), pytest.raises(LeakageError, match="Split by subject"):
+        cross_validate(model, X, Y, cv=leaking * 2, n_jobs=2, error_score="raise")
 
 
 def test_tags_say_what_it_takes(model):
