@@ -95,7 +95,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         *,
         modalities=None,
         finetune="head",
-        head="auto",
+        head="mlp",
         head_size=None,
         aggregation="mean",
         layer_mix=False,

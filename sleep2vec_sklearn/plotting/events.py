@@ -132,21 +132,29 @@ class EventsDisplay:
         hours = (np.arange(len(probability)) + 0.5) / 3600
         (self.lines_[name],) = axes.plot(hours, probability, color=_DETECTED, linewidth=0.8)
         if self.thresholds is not None and name in self.thresholds:
-            axes.axhline(self.thresholds[name], color=_THRESHOLD, linewidth=0.8, linestyle="--")
+            level = self.thresholds[name]
+            axes.axhline(level, color=_THRESHOLD, linewidth=0.8, linestyle="--")
+            axes.annotate(f"threshold\n{level:.2f}", (1.005, level), color=_THRESHOLD, va="center",
+                          fontsize="small", xycoords=axes.get_yaxis_transform())  # fmt: skip
         rows = {"detected": self.detected, "scored": self.scored}
         rows = {kind: table for kind, table in rows.items() if table is not None}
-        ticks, labels = [0, 0.5, 1], ["0", "0.5", "1"]
+        level = 0 if self.thresholds is None else self.thresholds.get(name, 0)
+        # rare events have low probabilities, and so low thresholds
+        peak = max(np.nanmax(probability, initial=0), level)
+        top = next(top for top in (0.1, 0.2, 0.5, 1) if peak <= top)
+        ticks = [0, top / 2, top]
+        labels = [f"{tick:g}" for tick in ticks]
         for row, (kind, table) in enumerate(rows.items()):
-            middle = -0.25 - 0.3 * row
+            middle = -top * (0.25 + 0.3 * row)
             mine = table[table["type"] == name]
             spans = (mine[["onset", "duration"]].to_numpy(dtype=float) / 3600).tolist()
             self.bars_[name, kind] = axes.broken_barh(
-                spans, (middle - 0.1, 0.2), color=_COLOR_OF_BAR[kind], linewidth=0.4
+                spans, (middle - 0.1 * top, 0.2 * top), color=_COLOR_OF_BAR[kind], linewidth=0.4
             )
             ticks.append(middle)
             labels.append(f"{kind} ({len(mine)})")
         axes.set(yticks=ticks, yticklabels=labels, ylabel=name.replace("_", " "))
-        axes.set_ylim(-0.1 - 0.3 * len(rows), 1.03)
+        axes.set_ylim(-top * (0.1 + 0.3 * len(rows)), 1.03 * top)
         axes.set_xlim(0, len(probability) / 3600)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", linewidth=0.3)
