@@ -136,6 +136,18 @@ class EstimatorComparison:
     fold : int ndarray of shape (n,)
         Which fold held each row out.
     groups : ndarray of shape (n,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sleep2vec_sklearn.evaluation import compare_estimators
+    >>> X = np.linspace(-1, 1, 60)[:, None]
+    >>> models = {"prior": DummyClassifier(), "linear": LogisticRegression()}
+    >>> found = compare_estimators(models, X, (X[:, 0] > 0).astype(int), cv=3, n_resamples=50)
+    >>> found.reference, sorted(found.answers)
+    ('prior', ['linear', 'prior'])
     """
 
     reference: str

@@ -37,6 +37,15 @@ def saturation_per_second(recording) -> np.ndarray:
     ------
     InvalidRecordingError
         If a recording has no ``spo2``, or the values are shares instead of %.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn import Recording
+    >>> from sleep2vec_sklearn.evaluation import saturation_per_second
+    >>> spo2 = np.repeat([96.0, 95.0, 0.0, 96.0], 4)  # four samples a second; the third is off
+    >>> saturation_per_second(Recording({"spo2": (np.tile(spo2, 10), 4.0)}))[:4]
+    array([96., 95., nan, 96.])
     """
     values = _values_at_one_hertz(recording)
     with np.errstate(invalid="ignore"):

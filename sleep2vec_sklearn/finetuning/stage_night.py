@@ -60,10 +60,11 @@ def stage_night(
     Examples
     --------
     >>> from sleep2vec_sklearn import make_sleep_cohort, stage_night
-    >>> night = make_sleep_cohort(1, hours=2, modalities=["eeg", "eog"], random_state=0)[0]
+    >>> names = ["eeg", "eog"]
+    >>> night = make_sleep_cohort(1, hours=2, modalities=names, missing=0, random_state=0)[0]
     >>> staged = stage_night(night)
-    >>> staged
-    >>> staged.probabilities.iloc[100].round(2).to_dict()
+    >>> staged.stages.shape, list(staged.probabilities.columns)
+    ((240,), ['W', 'N1', 'N2', 'N3', 'R'])
     """
     night = _as_night(recording)
     check_cache(cache)

@@ -34,6 +34,20 @@ class ModalityDropout:
         "subject" or "pooled".
     level : float
         Of the intervals.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
+    >>> from sleep2vec_sklearn.probing import modality_dropout_curve
+    >>> names = ["ibi", "effort"]
+    >>> nights = make_sleep_cohort(2, hours=1, modalities=names, missing=0, random_state=0)
+    >>> X = EpochSequence(nights)
+    >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression()).fit(X, X.stages > 0)
+    >>> found = modality_dropout_curve(model, X, X.stages > 0, fractions=[0, 0.5], n_repeats=1)
+    >>> found.modalities, found.average
+    (('effort', 'ibi'), 'subject')
     """
 
     summary: object

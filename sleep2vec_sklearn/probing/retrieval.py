@@ -42,6 +42,18 @@ class CrossModalRetrieval:
     modalities : tuple of str
     level : float
         Of the intervals.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import cross_modal_retrieval, make_sleep_cohort
+    >>> names = ["airflow", "effort"]
+    >>> nights = make_sleep_cohort(2, hours=0.5, modalities=names, missing=0, random_state=0)
+    >>> found = cross_modal_retrieval("sleep2vec-mini", nights, n_candidates=20, n_resamples=20)
+    >>> found.matrix("chance_1")
+    target   airflow  effort
+    query
+    airflow      NaN    0.05
+    effort      0.05     NaN
     """
 
     summary: object
