@@ -134,7 +134,7 @@ def known_metadata(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame
 
 
 @torch.no_grad()
-def encode(network, store: NightStore) -> list[np.ndarray]:
+def encode(network, store: NightStore, modalities=MODALITIES) -> list[np.ndarray]:
     """Rows [n_epochs, hidden size] of every night: the last layer, mean over modalities."""
     context = network.config.context_epochs
     nights = []
@@ -142,7 +142,7 @@ def encode(network, store: NightStore) -> list[np.ndarray]:
         starts = np.arange(0, n_epochs, context)
         places = np.full(len(starts), night), starts, context
         total, count = 0.0, 0
-        for name in MODALITIES:
+        for name in modalities:
             seen = torch.from_numpy(cut_valid(store, name, *places))
             values = torch.from_numpy(cut_view(store, name, *places))
             reads = store.contents[name].kind == "features"

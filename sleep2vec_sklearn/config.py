@@ -95,8 +95,10 @@ def set_config(*, leakage=_KEEP, cache_dir=_KEEP, cache_bytes=_KEEP) -> None:
 
     Examples
     --------
-    >>> from sleep2vec_sklearn import set_config
-    >>> set_config(leakage="warn")
+    >>> from sleep2vec_sklearn import get_config, set_config
+    >>> set_config(cache_bytes=2**30)
+    >>> get_config()["cache_bytes"]
+    1073741824
     """
     changes = _checked(leakage=leakage, cache_dir=cache_dir, cache_bytes=cache_bytes)
     with _lock:
@@ -187,7 +189,8 @@ def show_versions() -> None:
     Examples
     --------
     >>> from sleep2vec_sklearn import show_versions
-    >>> show_versions()  # doctest: +SKIP
+    >>> show_versions()  # doctest: +ELLIPSIS
+                 python: ...
     """
     from ._version import __version__
 

@@ -19,6 +19,7 @@ from benchmarks.evaluation.probes import (
 )
 from benchmarks.evaluation.questions import Question
 from benchmarks.evaluation.scores import bootstrap_interval, metrics_of
+from sleep2vec_sklearn import probing
 from sleep2vec_sklearn.signals import Recording
 
 __all__ = ["ALL", "enough_people", "label_efficiency", "nested_subsets", "summarise_sizes"]
@@ -41,9 +42,9 @@ def nested_subsets(
     >>> set(subsets[1]) < set(subsets[2]) < set(subsets["all"])
     True
     """
-    order = np.random.default_rng(random_state).permutation(np.unique(people))
-    subsets: dict[int | str, np.ndarray] = {n: order[:n] for n in sizes if n < len(order)}
-    return {**subsets, ALL: order}
+    n_people = len(set(people))
+    drawn = probing.nested_subsets(people, [*sizes, n_people], random_state)
+    return {**{n: drawn[n] for n in sizes if n < n_people}, ALL: drawn[n_people]}
 
 
 def label_efficiency(

@@ -3,28 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Mapping
 
 import pandas as pd
 
 from benchmarks.evaluation.scores import metrics_of, paired_differences
+from sleep2vec_sklearn.probing.modalities import SEPARATOR, non_empty_subsets
 
 __all__ = ["SEPARATOR", "compare_subsets", "non_empty_subsets"]
-
-SEPARATOR = " + "
-
-
-def non_empty_subsets(modalities: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Single sensors first, all of them last.
-
-    Examples
-    --------
-    >>> [*non_empty_subsets(["eeg", "eog"])]
-    [('eeg',), ('eog',), ('eeg', 'eog')]
-    """
-    for size in range(1, len(modalities) + 1):
-        yield from combinations(modalities, size)
 
 
 def compare_subsets(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -65,9 +65,11 @@ def parametrize_with_sleep2vec_checks(
     --------
     >>> from sleep2vec_sklearn import RecordingMetadata
     >>> from sleep2vec_sklearn.checks import parametrize_with_sleep2vec_checks
-    >>> @parametrize_with_sleep2vec_checks([RecordingMetadata()])
+    >>> @parametrize_with_sleep2vec_checks([RecordingMetadata()], kinds=["night"])
     ... def test_contract(estimator, check):
     ...     check(estimator)
+    >>> test_contract.pytestmark[0].args[0]
+    ('estimator', 'check')
     """
     import pytest
 
@@ -99,6 +101,20 @@ def check_sleep2vec_estimator(
         What elements of X it takes; all by default.
     expected_failed_checks : mapping of str to str, optional
         Checks that do not suit it: name to the reason. They warn, and raise if they pass.
+
+    Examples
+    --------
+    >>> from sklearn.base import BaseEstimator
+    >>> from sleep2vec_sklearn.checks import check_sleep2vec_estimator
+    >>> class Doubled(BaseEstimator):
+    ...     def __init__(self, gain=1.0):
+    ...         self.gain = 2 * gain  # what clone cannot give back
+    ...     def fit(self, X, y=None):
+    ...         return self
+    >>> check_sleep2vec_estimator(Doubled())
+    Traceback (most recent call last):
+        ...
+    AssertionError: Cloning of Doubled failed with error: Cannot clone object ...
     """
     expected = dict(expected_failed_checks or {})
     for instance, check in sleep2vec_checks_generator(estimator, kinds=kinds):
@@ -127,6 +143,14 @@ def sleep2vec_checks_generator(
         An instance.
     kinds : sequence of {"night", "subject", "epoch"}
         What elements of X it takes; all by default.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import TimeOfNight
+    >>> from sleep2vec_sklearn.checks import sleep2vec_checks_generator
+    >>> pairs = list(sleep2vec_checks_generator(TimeOfNight(), kinds=["epoch"]))
+    >>> len(pairs) > 20, pairs[0][1].func.__name__
+    (True, 'check_estimator_cloneable')
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:

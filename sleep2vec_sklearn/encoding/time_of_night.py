@@ -43,8 +43,8 @@ class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
     ...     EpochSequence, Sleep2VecTransformer, TimeOfNight, make_sleep_cohort
     ... )
     >>> X = EpochSequence(make_sleep_cohort(2, hours=1, modalities=["ibi"], random_state=0))
-    >>> TimeOfNight().fit_transform(X)[0].round(3)
-    array([0.004, 0.   , 0.996, 0.004], dtype=float32)
+    >>> TimeOfNight().fit_transform(X)[60].round(3)  # half an hour after the start
+    array([0.492, 0.243, 0.611, 0.526], dtype=float32)
     >>> make_union(Sleep2VecTransformer(modalities="ibi"), TimeOfNight()).fit_transform(X).shape
     (240, 132)
     """

@@ -10,7 +10,8 @@ A subclass gives its parameters to ``super().__init__`` and overrides
   and their weights [R], on any device;
 - ``_predict(outputs)``: what ``predict`` returns of all outputs, an array [n_rows, O];
 
-and, if need be, ``_read(X)``, which brings X to one form, and ``_finish_fit(given, targets)``,
+and, if need be, ``_run_class()`` and ``_net_class()``, which train, ``_read(X)``, which brings X to
+one form, and ``_finish_fit(given, targets)``,
 called when the network is trained, where ``self._forward(given)`` gives its outputs.
 """
 
@@ -148,17 +149,27 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         self._finish_fit(given, targets)
         return self
 
-    def _train(self, given: EncoderInput, targets: Targets, checkpoint, stacklevel: int) -> None:
-        # what needs torch is imported where it is used: pipelines are built without it
-        from .run import Run
-
+    def _train(self, given: EncoderInput, targets: Targets, checkpoint, stacklevel: int):
         seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
-        fitted = Run(self, given, targets, checkpoint, seed).train(stacklevel=stacklevel + 1)
+        run = self._run_class()(self, given, targets, checkpoint, seed)
+        fitted = run.train(stacklevel=stacklevel + 1)
         self.net_ = fitted.net
         self.history_ = fitted.net.history
         self.modalities_ = fitted.modalities
         self.covariates_ = fitted.covariates
         self.head_config_ = fitted.head_config
+        return fitted
+
+    def _run_class(self):
+        # what needs torch is imported where it is used: pipelines are built without it
+        from .run import Run
+
+        return Run
+
+    def _net_class(self):
+        from .training_net import FineTuningNet
+
+        return FineTuningNet
 
     def predict(self, X) -> np.ndarray:
         """Predict for each element of X.

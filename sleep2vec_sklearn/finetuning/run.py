@@ -45,12 +45,13 @@ _NIGHTS_FOR_STATISTICS = 64
 
 @dataclass(frozen=True, slots=True)
 class FittedParts:
-    """What a run leaves behind."""
+    """What a run leaves behind; ``held_out`` are places of recordings in X."""
 
     net: FineTuningNet
     modalities: tuple[str, ...]
     covariates: Covariates | None
     head_config: object
+    held_out: tuple[int, ...]
 
 
 def layers_of(estimator, config) -> tuple:
@@ -72,7 +73,7 @@ def build_module(estimator, head, checkpoint) -> FineTuningModule:
 
 def make_net(estimator, module: FineTuningModule) -> FineTuningNet:
     """The net around it, not initialised."""
-    return FineTuningNet(
+    return estimator._net_class()(
         module,
         lr=float(estimator.lr),
         encoder_lr=float(estimator.encoder_lr),
@@ -156,7 +157,8 @@ class Run:
             finally:
                 if progress:
                     progress.close()
-        return FittedParts(net, modalities, covariates, head)
+        held_out = tuple(self.used[i] for i in np.flatnonzero(held))
+        return FittedParts(net, modalities, covariates, head, held_out)
 
     def _candidates(self, stacklevel: int) -> tuple[str, ...]:
         asked = SimpleNamespace(layer="last", pooling="mean", modalities=self.estimator.modalities)

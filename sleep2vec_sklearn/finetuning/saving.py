@@ -22,6 +22,7 @@ from ..encoding.metadata import RecordingMetadata
 from ..errors import CheckpointError
 from ..model.checkpoint import BUNDLED, Checkpoint
 from ..model.config import EncoderConfig, canonical_json
+from .breslow import BreslowBaseline
 from .config import HeadConfig
 from .covariates import Covariates
 
@@ -221,6 +222,9 @@ def _described(value, name: str, arrays: dict):
         ]
         return {"dict": pairs}
     if isinstance(value, np.ndarray):
+        if value.dtype.names:
+            fields = {field: value[field] for field in value.dtype.names}
+            return {"fields": _described(fields, name, arrays)}
         if value.dtype.kind in "OU":
             kind = "object" if value.dtype.kind == "O" else "text"
             return {kind: [_described(v, name, arrays) for v in value.tolist()]}
@@ -228,6 +232,9 @@ def _described(value, name: str, arrays: dict):
         return {"array": name}
     if isinstance(value, HeadConfig):
         return {"head_config": value.to_dict()}
+    if isinstance(value, BreslowBaseline):
+        parts = (value.times, value.log_hazard, value.center)
+        return {"baseline": _described(parts, name, arrays)}
     if isinstance(value, Covariates):
         known = value.table and {k: v for k, v in vars(value.table).items() if k in _TABLE}
         parts = (known, value.time_of_night, value.mean, value.std)
@@ -255,6 +262,16 @@ def _revived(value, arrays: dict):
         revived = np.empty(len(inner), dtype=object)
         revived[:] = [_revived(v, arrays) for v in inner]
         return revived if kind == "object" else revived.astype(str)
+    if kind == "fields":
+        fields = _revived(inner, arrays)
+        revived = np.empty(
+            next(iter(fields.values())).shape, [(name, v.dtype) for name, v in fields.items()]
+        )
+        for name, values in fields.items():
+            revived[name] = values
+        return revived
+    if kind == "baseline":
+        return BreslowBaseline(*_revived(inner, arrays))
     if kind == "head_config":
         return HeadConfig.from_dict(inner)
     if kind == "covariates":

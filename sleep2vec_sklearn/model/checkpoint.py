@@ -57,6 +57,14 @@ class Checkpoint:
         Over the stored tensors and the configuration.
     name : str
         Bundled name, or the file's stem.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import load_checkpoint
+    >>> encoder = load_checkpoint("sleep2vec-mini")
+    >>> encoder.name, encoder.config.hidden_size, len(encoder.config.names)
+    ('sleep2vec-mini', 128, 11)
+    >>> network = encoder.build()
     """
 
     config: EncoderConfig = field(repr=False)
@@ -105,6 +113,14 @@ def save_checkpoint(
     CheckpointError
         If the tensors do not fit the configuration, float16 cannot hold one, the card is not
         JSON, the folder does not exist, or no encoder would be read from a file of this name.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import load_checkpoint, save_checkpoint
+    >>> encoder = load_checkpoint("sleep2vec-mini")
+    >>> sha256 = save_checkpoint("copy.safetensors", encoder.state, encoder.config, dtype="float16")
+    >>> load_checkpoint("copy.safetensors").sha256 == sha256
+    True
     """
     check_target(path)
     if dtype not in _DTYPES:
@@ -174,7 +190,7 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
     --------
     >>> from sleep2vec_sklearn import load_checkpoint
     >>> load_checkpoint("sleep2vec-mini").config.context_epochs
-    120
+    240
     """
     name, path, pinned = _locate(name_or_path)
     try:

@@ -46,6 +46,12 @@ class TokenizerConfig:
         Length of the vector.
     options : mapping
         Options of that kind that differ from their defaults.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.model import TokenizerConfig
+    >>> TokenizerConfig("spectral", 64, {"dropout": 0.0}).option("dropout")
+    0.0
     """
 
     name: str
@@ -80,7 +86,16 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class ModalityConfig:
-    """One modality of an encoder: what its input looks like and what reads it."""
+    """One modality of an encoder: what its input looks like and what reads it.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.model import ModalityConfig, TokenizerConfig
+    >>> from sleep2vec_sklearn.signals import MODALITIES
+    >>> ibi = ModalityConfig("ibi", MODALITIES["ibi"].conditioning, TokenizerConfig("spectral", 64))
+    >>> ibi.conditioning.width
+    120
+    """
 
     name: str
     conditioning: Conditioning
@@ -101,7 +116,14 @@ class ModalityConfig:
 
 @dataclass(frozen=True)
 class ProjectionConfig:
-    """Sizes of the SimCLR head used in pretraining."""
+    """Sizes of the SimCLR head used in pretraining.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.model import ProjectionConfig
+    >>> ProjectionConfig(hidden_size=64, out_size=32)
+    ProjectionConfig(hidden_size=64, out_size=32)
+    """
 
     hidden_size: int
     out_size: int
@@ -130,6 +152,19 @@ class EncoderConfig:
         Head of the contrastive objective; None leaves it out.
     context_epochs : int
         Window length, in epochs, the encoder was trained on.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.model import EncoderConfig, ModalityConfig, TokenizerConfig
+    >>> from sleep2vec_sklearn.signals import MODALITIES
+    >>> modalities = [
+    ...     ModalityConfig(name, MODALITIES[name].conditioning, TokenizerConfig("spectral", 32))
+    ...     for name in ("ibi", "spo2")
+    ... ]
+    >>> sizes = {"hidden_size": 32, "n_layers": 2, "n_heads": 4, "intermediate_size": 64}
+    >>> config = EncoderConfig(modalities, **sizes)
+    >>> config.names, config == EncoderConfig.from_dict(config.to_dict())
+    (('ibi', 'spo2'), True)
     """
 
     modalities: tuple[ModalityConfig, ...]

@@ -29,6 +29,16 @@ class Sleep2Vec(nn.Module):
     -----
     Below, B is the number of sequences, L of epochs, d ``config.token_dim`` and H
     ``config.hidden_size``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sleep2vec_sklearn import load_checkpoint
+    >>> network = load_checkpoint("sleep2vec-mini").build()
+    >>> samples = torch.zeros(1, 6, 120)  # one night of six epochs, conditioned, at 4 Hz
+    >>> tokens = network.tokenize("ibi", samples)
+    >>> network.encode(tokens).shape
+    torch.Size([1, 6, 128])
     """
 
     def __init__(self, config: EncoderConfig):

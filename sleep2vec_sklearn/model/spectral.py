@@ -100,6 +100,14 @@ class SpectralTokenizer(nn.Module):
         Known from the rate alone.
     feature_mean, feature_std : Tensor of shape [n_features]
         Standardisation inside :meth:`embed`; 0 and 1 until :meth:`set_statistics`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sleep2vec_sklearn.model import SpectralTokenizer, TokenizerConfig
+    >>> tokenizer = SpectralTokenizer(4.0, TokenizerConfig("spectral", 32))
+    >>> tokenizer(torch.randn(1, 6, 120)).shape, tokenizer.n_features
+    (torch.Size([1, 6, 32]), 42)
     """
 
     def __init__(self, rate: float, config: TokenizerConfig):

@@ -122,6 +122,17 @@ def config_from_upstream(
     ------
     CheckpointError
         If it describes something this network is not.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.model import config_from_upstream
+    >>> tokenizer = {"name": "linear", "out_dim": 32}
+    >>> channels = [{"name": "heartbeat", "input_dim": 120, "tokenizer": tokenizer}]
+    >>> backbone = {"name": "roformer", "hidden_size": 32}
+    >>> backbone |= {"num_hidden_layers": 2, "num_attention_heads": 4}
+    >>> config = config_from_upstream({"backbone": backbone, "channels": channels})
+    >>> config.names, config.hidden_size
+    (('ibi',), 32)
     """
     model = values.get("model", values)
     try:

@@ -6,11 +6,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..signals import EPOCH_SECONDS, SleepStage, as_stages
+from .stage_colors import TOP_TO_BOTTOM
 
 __all__ = ["HypnogramDisplay"]
 
-_TOP_TO_BOTTOM = (SleepStage.W, SleepStage.R, SleepStage.N1, SleepStage.N2, SleepStage.N3)
-_HEIGHT = {stage: -place for place, stage in enumerate(_TOP_TO_BOTTOM)}
+_HEIGHT = {stage: -place for place, stage in enumerate(TOP_TO_BOTTOM)}
 _PREDICTED = "#0072b2"
 _SCORED = "#333333"
 _DIFFERS = "#e69f00"
@@ -37,6 +37,8 @@ class HypnogramDisplay:
     --------
     >>> from sleep2vec_sklearn.plotting import HypnogramDisplay
     >>> display = HypnogramDisplay.from_predictions([0, 1, 2, 2, 3], [0, 0, 2, 2, 3])
+    >>> sorted(display.lines_)
+    ['predicted', 'scored']
     """
 
     def __init__(self, *, y_true=None, y_pred=None):
@@ -97,7 +99,7 @@ class HypnogramDisplay:
     def _label_axes(self, names: list[str], n_epochs: int) -> None:
         rows = range(len(names))
         ticks = [height - 6 * row for row in rows for height in _HEIGHT.values()]
-        labels = [stage.name for _ in rows for stage in _TOP_TO_BOTTOM]
+        labels = [stage.name for _ in rows for stage in TOP_TO_BOTTOM]
         if len(names) == 2:
             ticks.append(-5.0)
             labels.append("differs")

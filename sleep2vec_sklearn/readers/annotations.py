@@ -20,7 +20,7 @@ _NSRR_CODES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: "movement"
 
 
 def read_scoring(path, *, start: datetime | None = None) -> Scoring:
-    """Read the stages and events of a night.
+    r"""Read the stages and events of a night.
 
     Accepted are EDF+ annotations (.edf), XML of the National Sleep Research Resource (its own
     ``-nsrr.xml`` and Compumedics' ``-profusion.xml``), tables with a header (.csv, .tsv, .txt) and
@@ -37,6 +37,15 @@ def read_scoring(path, *, start: datetime | None = None) -> Scoring:
     ------
     ReadError
         If the file is missing, of another format, or holds no sleep stage.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from sleep2vec_sklearn.readers import read_scoring
+    >>> n_written = Path("stages.txt").write_text("W\nW\nN1\nN2\nN2\n")
+    >>> scoring = read_scoring("stages.txt")
+    >>> scoring.onsets, scoring.stages
+    (array([  0.,  30.,  60.,  90., 120.]), array([0, 0, 1, 2, 2], dtype=int8))
     """
     path = Path(path)
     if not path.is_file():

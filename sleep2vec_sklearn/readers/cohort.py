@@ -69,6 +69,21 @@ def read_cohort(
     ------
     ReadError
         If there is no night, or none could be read.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import make_sleep_cohort, read_cohort
+    >>> from sleep2vec_sklearn.datasets import write_edf_cohort
+    >>> paths = write_edf_cohort(make_sleep_cohort(3, hours=0.5, random_state=0), "study")
+    >>> cohort = read_cohort("study", modalities=["eeg", "spo2"], verbose=0)
+    >>> cohort
+    Cohort(3 recordings of 3 subjects)
+    >>> cohort.metadata[["subject", "age", "sex"]]
+                  subject   age sex
+    recording
+    sim-0001-n1  sim-0001  45.1   F
+    sim-0002-n1  sim-0002  67.8   F
+    sim-0003-n1  sim-0003  77.9   F
     """
     if on_error not in ("raise", "warn"):
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")

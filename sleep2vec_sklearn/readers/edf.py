@@ -56,6 +56,17 @@ class EdfSource:
         If the file is missing, truncated, corrupt or of another format.
     NoUsableChannelError
         If none of its channels maps to a wanted modality.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import make_sleep_cohort
+    >>> from sleep2vec_sklearn.datasets import write_edf_cohort
+    >>> from sleep2vec_sklearn.readers import EdfSource
+    >>> names = ["eeg", "effort"]
+    >>> night = make_sleep_cohort(1, hours=0.5, modalities=names, missing=0, random_state=0)
+    >>> source = EdfSource(write_edf_cohort(night, "study")[0])
+    >>> source.duration, list(source.layout)
+    (1800.0, ['eeg', 'effort'])
     """
 
     def __init__(

@@ -114,6 +114,19 @@ def describe_channels(path) -> pd.DataFrame:
     ------
     ReadError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import describe_channels, make_sleep_cohort
+    >>> from sleep2vec_sklearn.datasets import write_edf_cohort
+    >>> names = ["eeg", "effort"]
+    >>> night = make_sleep_cohort(1, hours=0.5, modalities=names, missing=0, random_state=0)
+    >>> path = write_edf_cohort(night, "study")[0]
+    >>> describe_channels(path)[["label", "modality", "rate", "used"]]
+                    label modality   rate  used
+    0               C3-M2      eeg  256.0  True
+    1            THOR RES   effort   32.0  True
+    2  THOR RES (derived)     resp    4.0  True
     """
     path = Path(path)
     suffix = path.suffix.lower()

@@ -45,6 +45,18 @@ class MneSource:
         If MNE cannot read the file.
     NoUsableChannelError
         If none of its channels maps to a wanted modality.
+
+    Examples
+    --------
+    >>> import mne
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn.readers import MneSource
+    >>> info = mne.create_info(["EEG C3-A2", "SaO2"], 100.0, ["eeg", "misc"])
+    >>> raw = mne.io.RawArray(np.zeros((2, 6000)), info, verbose="error")
+    >>> paths = raw.save("night_raw.fif", verbose="error")
+    >>> source = MneSource("night_raw.fif")
+    >>> list(source.layout), source.duration
+    (['eeg', 'spo2'], 60.0)
     """
 
     def __init__(

@@ -82,10 +82,15 @@ def read_recording(
 
     Examples
     --------
-    >>> from sleep2vec_sklearn import read_recording
-    >>> night = read_recording("SC4001E0-PSG.edf")  # doctest: +SKIP
-    >>> night.modalities, night.n_epochs  # doctest: +SKIP
-    (('eeg', 'eog'), 2650)
+    >>> from sleep2vec_sklearn import make_sleep_cohort, read_recording
+    >>> from sleep2vec_sklearn.datasets import write_edf_cohort
+    >>> nights = make_sleep_cohort(1, hours=0.5, missing=0, random_state=0)
+    >>> path = write_edf_cohort(nights, "study")[0]
+    >>> night = read_recording(path, modalities=["eeg", "spo2"])
+    >>> night.modalities, night.n_epochs
+    (('eeg', 'spo2'), 60)
+    >>> night.stages[20:25]  # of the hypnogram beside it
+    array([1, 2, 2, 2, 2], dtype=int8)
     """
     if on_error not in ("raise", "warn"):
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")

@@ -56,6 +56,15 @@ class NpzSource:
         If the file is corrupt, or holds pickled objects, which are never loaded.
     NoUsableChannelError
         If no key is a wanted modality.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn.readers import NpzSource
+    >>> np.savez("night.npz", spo2=np.full(480, 96.0), stage5=[0, 0, 1, 2], ahi=3.2)
+    >>> source = NpzSource("night.npz")
+    >>> source.layout, source.metadata
+    ({'spo2': SignalLayout(rate=4.0, unit='%', n_samples=480)}, {'ahi': 3.2})
     """
 
     def __init__(

@@ -40,6 +40,18 @@ class Cohort(list):
         Columns ``path`` and ``reason``.
     groups : ndarray of shape (n_recordings,)
         Subject of each recording, else its id or position.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sleep2vec_sklearn import Recording
+    >>> from sleep2vec_sklearn.signals import Cohort
+    >>> nights = [Recording({"spo2": [96.0] * 240}, subject=name, id=name) for name in ("s1", "s2")]
+    >>> cohort = Cohort(nights, pd.DataFrame({"age": [52, 61]}, index=["s1", "s2"]))
+    >>> cohort
+    Cohort(2 recordings of 2 subjects)
+    >>> cohort.groups, cohort.metadata["age"].mean()
+    (array(['s1', 's2'], dtype=object), np.float64(56.5))
     """
 
     def __init__(

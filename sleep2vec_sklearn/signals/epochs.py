@@ -27,6 +27,13 @@ class EpochView:
         The whole night it belongs to.
     epoch : int
         Its place in the night.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import EpochSequence, make_sleep_cohort
+    >>> X = EpochSequence(make_sleep_cohort(2, hours=1, random_state=0))
+    >>> X[130].recording.id, X[130].epoch, X[130].stage
+    ('sim-0002-n1', 10, <SleepStage.N1: 1>)
     """
 
     recording: Recording

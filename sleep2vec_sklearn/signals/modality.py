@@ -63,6 +63,13 @@ class Conditioning:
         Used by ``scaling="absolute"``.
     clip : float
         Largest magnitude after scaling.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.signals import Conditioning
+    >>> spo2 = Conditioning(rate=4, min_rate=0.5, scaling="absolute", center=95.0, scale=5.0)
+    >>> spo2.width
+    120
     """
 
     rate: float
@@ -101,6 +108,13 @@ class Modality:
         Channel name in the checkpoints of the paper's authors.
     conditioning : Conditioning
         Default conditioning.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.signals import get_modality
+    >>> ecg = get_modality("ecg")
+    >>> ecg.unit, ecg.units, ecg.conditioning.min_rate
+    ('uV', ('uV', 'mV', 'V', 'nV'), 64)
     """
 
     name: str
@@ -213,6 +227,16 @@ def get_modality(name: str) -> Modality:
     ------
     UnknownModalityError
         If the name is not in the catalogue; the message suggests the nearest one.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.signals import get_modality
+    >>> get_modality("spo2").description
+    'pulse-oximeter saturation'
+    >>> get_modality("sao2")
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.UnknownModalityError: unknown modality 'sao2'. Did you mean ...
     """
     if isinstance(name, str) and name in MODALITIES:
         return MODALITIES[name]
@@ -233,6 +257,12 @@ def list_modalities(names: str | Iterable[str] | None) -> list[str]:
     ------
     UnknownModalityError
         If a name is not in the catalogue.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.signals import list_modalities
+    >>> list_modalities("eeg"), list_modalities(["spo2", "eeg"]), len(list_modalities(None))
+    (['eeg'], ['spo2', 'eeg'], 11)
     """
     if names is None:
         return list(MODALITIES)

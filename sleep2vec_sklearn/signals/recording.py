@@ -327,6 +327,12 @@ def as_recording(element: Any, position: int | str | None = None) -> Recording:
     ------
     InvalidRecordingError
         If the element is neither, or a dict that cannot be a recording; names its position.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.signals import as_recording
+    >>> as_recording({"spo2": [96.0] * 480})
+    Recording(4 epochs, spo2)
     """
     if isinstance(element, Recording):
         return element

@@ -28,6 +28,12 @@ class SignalLayout:
         Unit of the samples.
     n_samples : int
         Number of samples.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.signals import SignalLayout
+    >>> SignalLayout(rate=128.0, unit="uV", n_samples=3840).duration
+    30.0
     """
 
     rate: float
@@ -52,6 +58,13 @@ class Signal:
         Samples per second.
     unit : str
         Unit of ``values``.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Recording
+    >>> signal = Recording({"spo2": ([96.0] * 60, 1.0)}).signal("spo2")
+    >>> signal.rate, signal.unit, signal.duration, signal.values[:2]
+    (1.0, '%', 60.0, array([96., 96.]))
     """
 
     values: np.ndarray
@@ -77,6 +90,21 @@ class SignalSource(Protocol):
     are kept by it. Without it, they are kept by :meth:`fingerprint`. A source that has to read
     files for its fingerprints has one more attribute, ``files``: their paths. One that makes
     modalities from others names them in ``derived``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn import Recording
+    >>> from sleep2vec_sklearn.signals import Signal, SignalLayout
+    >>> class Flat:
+    ...     layout = {"spo2": SignalLayout(rate=1.0, unit="%", n_samples=3600)}
+    ...     def read(self, names):
+    ...         return {name: Signal(np.full(3600, 96.0), 1.0, "%") for name in names}
+    ...     def fingerprint(self):
+    ...         return "flat"
+    >>> night = Recording.from_source(Flat(), subject="s01")
+    >>> night.n_epochs, night.signal("spo2").values.mean()
+    (120, np.float64(96.0))
     """
 
     @property
@@ -101,6 +129,15 @@ class MemorySource:
         Samples per second; the catalogue's rate where none is given.
     units : mapping of str to str, optional
         The catalogue's unit where none is given.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.signals import MemorySource
+    >>> source = MemorySource({"spo2": [96, 95, 95, 97]}, rates={"spo2": 0.5})
+    >>> source.layout["spo2"]
+    SignalLayout(rate=0.5, unit='%', n_samples=4)
+    >>> source.read(["spo2"])["spo2"].duration
+    8.0
     """
 
     def __init__(self, signals, rates=None, units=None):

@@ -14,7 +14,14 @@ __all__ = ["SleepStage", "as_stages"]
 
 
 class SleepStage(IntEnum):
-    """A scored 30-s epoch; ``unscored`` also stands for movement and artefact."""
+    """A scored 30-s epoch; ``unscored`` also stands for movement and artefact.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import SleepStage
+    >>> SleepStage.R, int(SleepStage.R), SleepStage(2).name
+    (<SleepStage.R: 4>, 4, 'N2')
+    """
 
     unscored = -1
     W = 0
@@ -63,6 +70,12 @@ def as_stages(values) -> np.ndarray:
     ------
     InvalidRecordingError
         If a label is none of these; True and False are none.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.signals import as_stages
+    >>> as_stages(["W", "S2", "REM", "?", None])
+    array([ 0,  2,  4, -1, -1], dtype=int8)
     """
     labels = np.asarray(values)
     if labels.ndim != 1:

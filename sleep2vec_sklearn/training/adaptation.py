@@ -114,6 +114,19 @@ class Adaptation:
         Fitted; the new tokenizers alone.
     stage2 : Sleep2VecPretrainer or None
         Fitted; everything.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
+    >>> from sleep2vec_sklearn.training import adapt_modality
+    >>> names = ["ibi", "spo2", "resp"]
+    >>> nights = make_sleep_cohort(4, hours=1, modalities=names, missing=0, random_state=0)
+    >>> quick = {"batch_size": 2, "max_epochs": 1, "validation": 0}
+    >>> small = {"hidden_size": 16, "n_layers": 1, "context_epochs": 20}
+    >>> encoder = Sleep2VecPretrainer(["ibi", "spo2"], **small, **quick).fit(nights).checkpoint()
+    >>> adapted = adapt_modality(encoder, nights, "resp", n_stages=1, **quick)
+    >>> adapted.start.config.names, adapted.stage2
+    (('spo2', 'ibi', 'resp'), None)
     """
 
     new_modalities: tuple[str, ...]

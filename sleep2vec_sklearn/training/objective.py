@@ -48,6 +48,15 @@ def info_nce_loss(
         If ``first`` or ``second`` is no Tensor.
     ValueError
         If shapes differ, an argument is not accepted, or the shape leaves no negative at all.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sleep2vec_sklearn.training import info_nce_loss
+    >>> views = torch.randn(2, 8, 20, 16, generator=torch.Generator().manual_seed(0))
+    >>> loss, accuracy = info_nce_loss(views[0], views[0] + 0.1 * views[1])
+    >>> loss.shape, float(accuracy)
+    (torch.Size([]), 1.0)
     """
     return _info_nce(first, second, temperature, valid, negatives, None)
 
@@ -113,10 +122,12 @@ def dash_info_nce_loss(
     Examples
     --------
     >>> import torch
-    >>> from sleep2vec_sklearn.training import dash_info_nce_loss, dash_weights
-    >>> first, second = torch.randn(2, 3, 120, 64)
-    >>> weights, history = dash_weights(age=torch.tensor([61.0, 58.0, 23.0]))
-    >>> loss, accuracy = dash_info_nce_loss(first, second, weights, history)
+    >>> from sleep2vec_sklearn.training import dash_info_nce_loss
+    >>> views = torch.randn(2, 8, 20, 16, generator=torch.Generator().manual_seed(0))
+    >>> weights, history = torch.ones(8, 8), torch.zeros(8, 8)
+    >>> loss, accuracy = dash_info_nce_loss(views[0], views[0] + 0.1 * views[1], weights, history)
+    >>> loss.shape, float(accuracy)
+    (torch.Size([]), 1.0)
     """
     _check_tensors(first=first, second=second)
     adjustment = _adjust(first, weights, history, temperature, hard_scale, pos_margin)

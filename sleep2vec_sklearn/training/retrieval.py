@@ -19,6 +19,7 @@ __all__ = [
     "Retrieval",
     "measure_retrieval",
     "project_windows",
+    "rank_counterparts",
     "retrieve",
     "retrieve_pairs",
 ]
@@ -49,6 +50,14 @@ class Retrieval:
     n_candidates: int
 
 
+def rank_counterparts(similarity: Tensor) -> Tensor:
+    """Rank of the diagonal in each row of [N, N], from 1; ties get the mean of their ranks."""
+    own = similarity.diagonal()[:, None]
+    closer = (similarity > own).sum(dim=1)
+    tied = (similarity == own).sum(dim=1) - 1
+    return 1 + closer + tied / 2
+
+
 def retrieve(first: Tensor, second: Tensor) -> Retrieval:
     """Rank each epoch's own counterpart among all epochs.
 
@@ -64,13 +73,7 @@ def retrieve(first: Tensor, second: Tensor) -> Retrieval:
         maps everything to one point is at chance.
     """
     similarity = first.float() @ second.float().T
-    own = similarity.diagonal()
-    ranks = []
-    for table, target in ((similarity, own[:, None]), (similarity.T, own[:, None])):
-        closer = (table > target).sum(dim=1)
-        tied = (table == target).sum(dim=1) - 1
-        ranks.append(1 + closer + tied / 2)
-    ranks = torch.cat(ranks)
+    ranks = torch.cat([rank_counterparts(similarity), rank_counterparts(similarity.T)])
     n = len(first)
     recall = (ranks == 1).double().mean().item()
     return Retrieval(recall, ranks.double().median().item(), 1 / n, n)

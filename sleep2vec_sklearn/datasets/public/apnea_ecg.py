@@ -54,6 +54,17 @@ def load_apnea_ecg(folder) -> Cohort:
     ----------
     Penzel T, Moody GB, Mark RG, Goldberger AL, Peter JH (2000). The Apnea-ECG Database. Computers
     in Cardiology 27, 255-258. Data: PhysioNet, ODC-BY 1.0.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from sleep2vec_sklearn.datasets import load_apnea_ecg
+    >>> cohort = load_apnea_ecg("folder/of/the/data/set")  # doctest: +SKIP
+    >>> Path("empty").mkdir()
+    >>> load_apnea_ecg("empty")
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: empty holds no [abcx][0-9][0-9].apn; accepted is ...
     """
     paths = find_files(folder, _RECORDS, _DATASET)
     people = _read_people(Path(folder) / _TABLE)

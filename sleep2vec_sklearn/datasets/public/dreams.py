@@ -64,6 +64,18 @@ def load_dreams(folder) -> Cohort:
     Devuyst S, Dutoit T, Stenuit P, Kerkhofs M (2011). Automatic sleep spindles detection:
     overview and development of a standard proposal assessment method. EMBC 2011, 1713-1716.
     Data: Zenodo, doi:10.5281/zenodo.2650142, Creative Commons Attribution.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn.datasets import load_dreams
+    >>> labels, samples = np.repeat([5, 2], 6), np.random.default_rng(0).normal(0, 30, 60 * 100)
+    >>> np.savetxt("Hypnogram_excerpt1.txt", labels, header="[hypnogram]", comments="")
+    >>> np.savetxt("excerpt1.txt", samples, header="[C3-A1]", comments="")
+    >>> night = load_dreams(".")[0]
+    >>> night, night.stages
+    (Recording(id='excerpt1', 2 epochs, eeg), array([0, 2], dtype=int8))
     """
     recordings, failures = [], []
     for path in find_files(folder, "Hypnogram_excerpt*.txt", _DATASET):

@@ -100,8 +100,12 @@ def fetch_sleep_edf(
 
     Examples
     --------
-    >>> from sleep2vec_sklearn.datasets.public import fetch_sleep_edf
-    >>> cohort = fetch_sleep_edf(records=["SC400", "SC401"])  # doctest: +SKIP
+    >>> from sleep2vec_sklearn.datasets import fetch_sleep_edf
+    >>> cohort = fetch_sleep_edf()  # doctest: +SKIP
+    >>> fetch_sleep_edf(data_home=".", download_if_missing=False)
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: sleep-edfx/1.0.0: SHA256SUMS.txt missing, and ...
     """
     if records is not None:
         nights = (records,) if isinstance(records, str) else records
@@ -126,6 +130,15 @@ def fetch_slpdb(
     -------
     Cohort
         As :func:`load_slpdb`.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.datasets import fetch_slpdb
+    >>> cohort = fetch_slpdb()  # doctest: +SKIP
+    >>> fetch_slpdb(data_home=".", download_if_missing=False)
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: slpdb/1.0.0: SHA256SUMS.txt missing, and ...
     """
     options = (data_home, records, download_if_missing, mirror, verbose)
     return _fetch(SLPDB, load_slpdb, *options)
@@ -147,6 +160,15 @@ def fetch_apnea_ecg(
     -------
     Cohort
         As :func:`load_apnea_ecg`.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.datasets import fetch_apnea_ecg
+    >>> cohort = fetch_apnea_ecg()  # doctest: +SKIP
+    >>> fetch_apnea_ecg(data_home=".", download_if_missing=False)
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: apnea-ecg/1.0.0: SHA256SUMS.txt missing, and ...
     """
     options = (data_home, records, download_if_missing, mirror, verbose)
     return _fetch(APNEA_ECG, load_apnea_ecg, *options)
@@ -175,6 +197,15 @@ def fetch_sleep_accel(
     -------
     Cohort
         As :func:`load_sleep_accel`.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.datasets import fetch_sleep_accel
+    >>> cohort = fetch_sleep_accel()  # doctest: +SKIP
+    >>> fetch_sleep_accel(data_home=".", download_if_missing=False)
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: sleep-accel/1.0.0: SHA256SUMS.txt missing, and ...
     """
     wanted = SLEEP_ACCEL
     if motion:
@@ -199,6 +230,15 @@ def fetch_ucddb(
     -------
     Cohort
         As :func:`load_ucddb`.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.datasets import fetch_ucddb
+    >>> cohort = fetch_ucddb()  # doctest: +SKIP
+    >>> fetch_ucddb(data_home=".", download_if_missing=False)
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: ucddb/1.0.0: SHA256SUMS.txt missing, and ...
     """
     options = (data_home, records, download_if_missing, mirror, verbose)
     return _fetch(UCDDB, load_ucddb, *options)
@@ -215,6 +255,15 @@ def fetch_mmash(
     -------
     Cohort
         As :func:`load_mmash`.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.datasets import fetch_mmash
+    >>> cohort = fetch_mmash()  # doctest: +SKIP
+    >>> fetch_mmash(data_home=".", download_if_missing=False)
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: mmash/1.0.0: SHA256SUMS.txt missing, and ...
     """
     return _fetch(MMASH, _load_archive, data_home, None, download_if_missing, mirror, verbose)
 

@@ -26,7 +26,7 @@ _DAY_ONE = datetime(1970, 1, 1)
 
 
 def load_mmash(folder) -> Cohort:
-    """Load 24 hours of beat-to-beat intervals and wrist activity per man.
+    r"""Load 24 hours of beat-to-beat intervals and wrist activity per man.
 
     A recording covers the whole day, from the first sample of either sensor. There is no
     polysomnography: ``lights`` spans the intervals in bed of the sleep diary, and ``events`` lists
@@ -59,6 +59,21 @@ def load_mmash(folder) -> Cohort:
     ----------
     Rossi A, Da Pozzo E, Menicagli D, et al. (2020). A public dataset of 24-h multi-levels
     psycho-physiological responses in young healthy adults. Data 5(4), 91. Data: PhysioNet.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn.datasets import load_mmash
+    >>> seconds = 22 * 3600.0 + np.arange(1800)  # half an hour from ten o'clock on, made up
+    >>> beats = {"rr_seconds": seconds, "rr_ibi_s": np.full(1800, 1.0)}
+    >>> counts = {"act_seconds": seconds, "act_vector_magnitude": np.arange(1800) % 7}
+    >>> np.savez("user_1.npz", **beats, **counts)
+    >>> columns = "In Bed Date,In Bed Time,Out Bed Date,Out Bed Time,Total Sleep Time (TST)"
+    >>> n_written = Path("user_1_sleep.csv").write_text(f",{columns}\n0,1,22:10,1,22:25,12\n")
+    >>> night = load_mmash(".")[0]
+    >>> night, night.lights
+    (Recording(id='user_1', 60 epochs, ibi, actigraphy), (600.0, 1500.0))
     """
     packed = Path(folder).is_dir() and any(Path(folder).glob("user_*.npz"))
     paths = find_files(folder, "user_*.npz" if packed else "user_*/RR.csv", _DATASET)

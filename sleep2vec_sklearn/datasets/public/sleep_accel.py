@@ -22,7 +22,7 @@ _STAGES = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4}
 
 
 def load_sleep_accel(folder) -> Cohort:
-    """Load nights of an Apple Watch with stages of polysomnography.
+    r"""Load nights of an Apple Watch with stages of polysomnography.
 
     Time zero is the start of polysomnography and a night is as long as its labels. Heart rate
     before that is not used. ``ibi`` is 60 / heart rate, so without beat-to-beat variability (at
@@ -56,6 +56,20 @@ def load_sleep_accel(folder) -> Cohort:
     Walch O, Huang Y, Forger D, Goldstein C (2019). Sleep stage prediction with raw acceleration
     and photoplethysmography heart rate data derived from a consumer wearable device. Sleep
     42(12), zsz180. Data: PhysioNet, ODC-BY 1.0.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from sleep2vec_sklearn.datasets import load_sleep_accel
+    >>> labels, heart = Path("labels"), Path("heart_rate")
+    >>> labels.mkdir()
+    >>> heart.mkdir()
+    >>> stages = "".join(f"{30 * i} {stage}\n" for i, stage in enumerate([0, 0, 1, 2, 2, 3]))
+    >>> beats = "".join(f"{t},{60 + t % 7}\n" for t in range(0, 180, 5))
+    >>> n_written = (labels / "46343_labeled_sleep.txt").write_text(stages)
+    >>> n_written = (heart / "46343_heartrate.txt").write_text(beats)
+    >>> load_sleep_accel(".")[0].stages
+    array([0, 0, 1, 2, 2, 3], dtype=int8)
     """
     paths = find_files(folder, "labels/*_labeled_sleep.txt", _DATASET)
     return as_cohort([_read_night(Path(folder), path) for path in paths])

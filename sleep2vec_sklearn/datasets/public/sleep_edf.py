@@ -64,9 +64,14 @@ def load_sleep_edf(folder) -> Cohort:
 
     Examples
     --------
-    >>> from sleep2vec_sklearn.datasets.public import load_sleep_edf
-    >>> cohort = load_sleep_edf("physionet.org/files/sleep-edfx/1.0.0")  # doctest: +SKIP
-    >>> cohort.metadata[["subject", "age", "sex"]]  # doctest: +SKIP
+    >>> from pathlib import Path
+    >>> from sleep2vec_sklearn.datasets import load_sleep_edf
+    >>> cohort = load_sleep_edf("folder/of/the/data/set")  # doctest: +SKIP
+    >>> Path("empty").mkdir()
+    >>> load_sleep_edf("empty")
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: empty holds no *-PSG.edf; accepted is the ...
     """
     folder = Path(folder)
     inside = [study for study in _STUDIES.values() if (folder / study).is_dir()]

@@ -58,6 +58,17 @@ def load_slpdb(folder) -> Cohort:
     ----------
     Ichimaru Y, Moody GB (1999). Development of the polysomnographic database on CD-ROM.
     Psychiatry Clin Neurosci 53, 175-177. Data: PhysioNet, ODC-BY 1.0.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from sleep2vec_sklearn.datasets import load_slpdb
+    >>> cohort = load_slpdb("folder/of/the/data/set")  # doctest: +SKIP
+    >>> Path("empty").mkdir()
+    >>> load_slpdb("empty")
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: empty holds no slp*.st; accepted is the unpacked ...
     """
     return as_cohort([_read_record(path) for path in find_files(folder, "slp*.st", _DATASET)])
 

@@ -67,6 +67,17 @@ def load_ucddb(folder) -> Cohort:
     ----------
     Heneghan C. St. Vincent's University Hospital / University College Dublin Sleep Apnea
     Database. PhysioNet, doi:10.13026/C26C7D, ODC-BY 1.0.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from sleep2vec_sklearn.datasets import load_ucddb
+    >>> cohort = load_ucddb("folder/of/the/data/set")  # doctest: +SKIP
+    >>> Path("empty").mkdir()
+    >>> load_ucddb("empty")
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: empty holds no ucddb*.rec; accepted is the ...
     """
     partial = not any(Path(folder).glob("ucddb*.rec")) and any(Path(folder).glob("ucddb*.npz"))
     paths = find_files(folder, "ucddb*.npz" if partial else "ucddb*.rec", _DATASET)

@@ -64,6 +64,16 @@ def write_edf_cohort(
     list of pathlib.Path
         The signal files, in the cohort's order. ``metadata.csv`` has a row for each: path and
         hypnogram relative to the folder, and the recording's metadata.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import make_sleep_cohort, read_cohort
+    >>> from sleep2vec_sklearn.datasets import write_edf_cohort
+    >>> paths = write_edf_cohort(make_sleep_cohort(2, hours=0.5, random_state=0), "study")
+    >>> [path.name for path in paths]
+    ['sim-0001-n1.edf', 'sim-0002-n1.edf']
+    >>> read_cohort("study", verbose=0)
+    Cohort(2 recordings of 2 subjects)
     """
     from tqdm.auto import tqdm
 

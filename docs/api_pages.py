@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The API reference: one page per public name, and one index per group, from ``__all__``.
+
+``docs/conf.py`` writes the pages before each build, so a name that is made public is documented.
+A name belongs to the group of the room its code is in, and has its page under the shortest path it
+can be imported by.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = "sleep2vec_sklearn"
+
+ROOMS = (
+    "signals", "readers", "encoding", "model", "training", "finetuning", "evaluation", "probing",
+    "plotting", "datasets", "checks", "errors",
+)  # fmt: skip
+
+GROUPS = {
+    "readers": ("Read files", "EDF+ and other formats, one night or a cohort of them."),
+    "signals": ("Recordings and epochs", "What X is made of: nights, their signals and labels."),
+    "encoding": ("Embed nights", "The transformer, its tables and cache, and columns beside it."),
+    "finetuning": ("Fine-tune", "Estimators whose head, or whole encoder, is trained on labels."),
+    "evaluation": ("Evaluate", "Reports, night statistics, metrics and comparisons."),
+    "probing": ("Study an encoder", "How many labels, which sensors, how large."),
+    "plotting": ("Plots", "Displays in the manner of scikit-learn; all need matplotlib."),
+    "training": ("Pretrain", "An encoder of your own, and new sensors for one that exists."),
+    "model": ("Checkpoints", "Encoders on disk, in memory, and of the paper's authors."),
+    "datasets": ("Data sets", "Simulated cohorts, and public data sets in their own layouts."),
+    "config": ("Settings", "Of the process; estimators have parameters."),
+    "checks": ("Check an estimator of your own", "scikit-learn's checks, for X of recordings."),
+    "errors": ("Errors and warnings", "What is raised; :doc:`the texts explained </errors>`."),
+}
+
+
+@dataclass(frozen=True)
+class PublicName:
+    """A name, the path it is documented under, and the room whose group it is in."""
+
+    name: str
+    path: str
+    group: str
+
+    @property
+    def value(self):
+        module, _, name = self.path.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+
+def public_names() -> list[PublicName]:
+    """Every name of every ``__all__``, once, in the order of the groups."""
+    top = importlib.import_module(PACKAGE)
+    found = {}
+    for room in ("", *ROOMS):
+        module = _room(room) if room else top
+        for name in set(getattr(module, "__all__", ())) - {"__version__"}:
+            value = getattr(module, name)
+            path = ".".join(filter(None, (PACKAGE, room, name)))
+            # the same number or text may be two constants, which have names only
+            key = id(value) if callable(value) else name
+            found.setdefault(key, PublicName(name, path, _group_of(value, room)))
+    order = list(GROUPS)
+    return sorted(found.values(), key=lambda entry: (order.index(entry.group), entry.name.lower()))
+
+
+def _room(room: str):
+    try:
+        return importlib.import_module(f"{PACKAGE}.{room}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{PACKAGE}.{room}":
+            raise
+        return None
+
+
+def _group_of(value, room: str) -> str:
+    """The room of the code, which for a constant is the room that offers it."""
+    module = getattr(value, "__module__", None) or ""
+    code = module.split(".")[1:2] if module.startswith(PACKAGE) else []
+    return (code or [room])[0]
+
+
+def write_pages(folder: Path) -> list[Path]:
+    """Write ``index.rst`` and a page per name; pages of names that are gone are removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = public_names()
+    texts = {f"{entry.path}.rst": _page(entry) for entry in names}
+    texts["index.rst"] = _index(names)
+    for old in folder.glob("*.rst"):
+        if old.name not in texts:
+            old.unlink()
+    for name, text in texts.items():
+        path = folder / name
+        # an untouched page is not read again by the next build
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    return sorted(folder / name for name in texts)
+
+
+def _index(names: list[PublicName]) -> str:
+    lines = [
+        "API reference", "=============", "",
+        "Every public name, by task. What is here can be relied on; what is not may change.", "",
+    ]  # fmt: skip
+    for group, (title, sentence) in GROUPS.items():
+        members = [entry for entry in names if entry.group == group]
+        if not members:
+            continue
+        lines += [title, "-" * len(title), "", sentence, "", ".. list-table::", "   :widths: 38 62"]
+        lines += ["   :class: api-table", ""]
+        for entry in members:
+            lines += [f"   * - {_role(entry)}", f"     - {summary(entry)}"]
+        lines += ["", ".. toctree::", "   :hidden:", f"   :caption: {title}", ""]
+        lines += [*(f"   {entry.name} <{entry.path}>" for entry in members), ""]
+    return "\n".join(lines)
+
+
+def _role(entry: PublicName) -> str:
+    kind = "class" if inspect.isclass(entry.value) else "func"
+    kind = kind if callable(entry.value) else "data"
+    shown = entry.path.removeprefix(f"{PACKAGE}.")
+    return f":py:{kind}:`{shown} <{entry.path}>`"
+
+
+def documentation(entry: PublicName) -> str:
+    """The docstring, or what stands here for a constant, which has none."""
+    return inspect.getdoc(entry.value) if callable(entry.value) else _CONSTANTS[entry.name]
+
+
+def summary(entry: PublicName) -> str:
+    """The first sentence or two, on one line."""
+    return " ".join(documentation(entry).partition("\n\n")[0].split())
+
+
+_CONSTANTS = {
+    "BUNDLED": """The encoders that come with the library: name to sha256.
+
+>>> from sleep2vec_sklearn.model import BUNDLED
+>>> sorted(BUNDLED)
+['sleep2vec-mini']
+""",
+    "EPOCH_SECONDS": """Length of an epoch in seconds.
+
+>>> from sleep2vec_sklearn.signals import EPOCH_SECONDS
+>>> 8 * 3600 // EPOCH_SECONDS  # epochs of a night
+960
+""",
+    "MODALITIES": """The catalogue: every kind of signal, by name.
+
+>>> from sleep2vec_sklearn.signals import MODALITIES
+>>> list(MODALITIES)
+['eeg', 'eog', 'emg', 'ecg', 'airflow', 'effort', 'spo2', 'ibi', 'resp', 'ppg', 'actigraphy']
+""",
+}
+
+
+def _page(entry: PublicName) -> str:
+    title = entry.name
+    lines = [title, "=" * len(title), "", f".. currentmodule:: {entry.path.rpartition('.')[0]}", ""]
+    value = entry.value
+    if inspect.isclass(value):
+        lines += [f".. autoclass:: {entry.path}", ""]
+        for method, directive in _methods(value).items():
+            lines += [f"   .. {directive}:: {method}", ""]
+    elif callable(value):
+        lines += [f".. autofunction:: {entry.path}", ""]
+    else:
+        shown = repr(value) if isinstance(value, (int, float, str)) else None
+        lines += [f".. py:data:: {entry.path}", *([f"   :value: {shown}"] if shown else []), ""]
+        lines += [f"   {line}".rstrip() for line in documentation(entry).splitlines()]
+        lines.append("")
+    lines += [f".. minigallery:: {entry.path}", "   :add-heading: Examples in the gallery", ""]
+    return "\n".join(lines)
+
+
+def _methods(value: type) -> dict[str, str]:
+    """Public methods and properties that the library defines and documents; each's directive."""
+    kept = {}
+    for name in dir(value):
+        if name.startswith("_"):
+            continue
+        owner = next((base for base in value.__mro__ if name in vars(base)), None)
+        if owner is None or not owner.__module__.startswith(PACKAGE):
+            continue
+        member = inspect.getattr_static(value, name)
+        if isinstance(member, (staticmethod, classmethod, property)) or inspect.isfunction(member):
+            function = getattr(member, "__func__", getattr(member, "fget", member))
+            if getattr(function, "__doc__", None):
+                kept[name] = "autoproperty" if isinstance(member, property) else "automethod"
+    return kept

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""How well an outcome of a night or a person is predicted, with intervals over people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.stats import pearsonr
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    cohen_kappa_score,
+    f1_score,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+    recall_score,
+    roc_auc_score,
+)
+
+from .bootstrap import SubjectBootstrap
+from .calibration import check_binary, expected_calibration_error
+
+__all__ = ["binary_report", "regression_report"]
+
+Score = Callable[[np.ndarray, np.ndarray], float]
+
+
+def _of_labels(score: Score) -> Score:
+    return lambda y, p: score(y, (p >= 0.5).astype(int))
+
+
+BINARY: Mapping[str, Score] = {
+    "roc_auc": roc_auc_score,
+    "auprc": average_precision_score,
+    "accuracy": _of_labels(lambda y, found: float(np.mean(y == found))),
+    "kappa": _of_labels(cohen_kappa_score),
+    "macro_f1": _of_labels(lambda y, found: f1_score(y, found, average="macro")),
+    "weighted_f1": _of_labels(lambda y, found: f1_score(y, found, average="weighted")),
+    "sensitivity": _of_labels(recall_score),
+    "specificity": _of_labels(lambda y, found: recall_score(y, found, pos_label=0)),
+    "brier": brier_score_loss,
+    "ece": expected_calibration_error,
+}
+REGRESSION: Mapping[str, Score] = {
+    "mae": mean_absolute_error,
+    "mse": mean_squared_error,
+    "r2": r2_score,
+    "pearson": lambda y, found: pearsonr(y, found).statistic,
+}
+
+
+def binary_report(
+    y_true, probability, *, groups=None, pos_label=1, n_resamples: int = 500, level: float = 0.95,
+    random_state=0,
+) -> pd.DataFrame:  # fmt: skip
+    """Scores of a binary outcome.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        Two classes.
+    probability : array-like of shape (n,) or (n, 2)
+        Of ``pos_label``; of two columns the second is taken. 0.5 and above is a positive answer.
+    groups : array-like of shape (n,), optional
+        Subject of each row; by default each row is of another one.
+    pos_label : object, default=1
+    n_resamples : int, default=500
+    level : float, default=0.95
+    random_state : int, RandomState or None, default=0
+
+    Returns
+    -------
+    DataFrame
+        Rows roc_auc, auprc, accuracy, kappa, macro_f1, weighted_f1, sensitivity, specificity,
+        brier, ece (ten bins); columns value, low, high, by bootstrap over subjects.
+
+    Raises
+    ------
+    ValueError
+        If there are not two classes, or the probabilities are none.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.evaluation import binary_report
+    >>> report = binary_report([0, 0, 1, 1, 0, 1], [0.1, 0.4, 0.35, 0.8, 0.3, 0.9])
+    >>> report.loc[["roc_auc", "brier"], "value"].round(3)
+    score
+    roc_auc    0.889
+    brier      0.122
+    Name: value, dtype: float64
+    """
+    y, p = check_binary(y_true, probability, pos_label)
+    return _report(y, p, BINARY, groups, n_resamples, level, random_state)
+
+
+def regression_report(
+    y_true, y_pred, *, groups=None, n_resamples: int = 500, level: float = 0.95, random_state=0
+) -> pd.DataFrame:
+    """Scores of a predicted number, such as age or AHI.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n,)
+    groups : array-like of shape (n,), optional
+        Subject of each row; by default each row is of another one.
+    n_resamples : int, default=500
+    level : float, default=0.95
+    random_state : int, RandomState or None, default=0
+
+    Returns
+    -------
+    DataFrame
+        Rows mae, mse, r2, pearson; columns value, low, high, by bootstrap over subjects.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in shape, or hold what is no finite number.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.evaluation import regression_report
+    >>> regression_report([30, 40, 50, 60], [32, 45, 49, 55])["value"].round(2)
+    score
+    mae         3.25
+    mse        13.75
+    r2          0.89
+    pearson     0.97
+    Name: value, dtype: float64
+    """
+    y, found = (np.asarray(values, dtype=float) for values in (y_true, y_pred))
+    if y.ndim != 1 or y.shape != found.shape or not np.isfinite([y, found]).all():
+        raise ValueError(
+            f"y_true and y_pred need finite numbers of one common shape (n,), got {y.shape} and "
+            f"{found.shape}. Leave out rows whose outcome is not known."
+        )
+    return _report(y, found, REGRESSION, groups, n_resamples, level, random_state)
+
+
+def _report(y, found, scores, groups, n_resamples, level, random_state) -> pd.DataFrame:
+    groups = np.arange(len(y)) if groups is None else groups
+    draws = SubjectBootstrap(groups, n_resamples, level, random_state)
+    resampled = np.array([_values(y[rows], found[rows], scores) for rows in draws.rows()])
+    low, high = draws.interval(resampled)
+    table = {"value": _values(y, found, scores), "low": low, "high": high}
+    return pd.DataFrame(table, index=pd.Index(list(scores), name="score"))
+
+
+def _values(y: np.ndarray, found: np.ndarray, scores: Mapping[str, Score]) -> list[float]:
+    # a resample may hold one class, of which nothing can be told apart
+    if scores is BINARY and len(np.unique(y)) < 2:
+        return [np.nan] * len(scores)
+    if scores is REGRESSION and (np.ptp(y) == 0 or np.ptp(found) == 0):
+        return [np.nan] * len(scores)
+    return [float(score(y, found)) for score in scores.values()]

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Studies of a representation: labels, sensors, retrieval and scale."""
+
+from .label_efficiency import LabelEfficiency, label_efficiency_curve
+from .modalities import ModalitySubsets, modality_subset_scores, non_empty_subsets
+from .modality_dropout import ModalityDropout, draw_loss, modality_dropout_curve
+from .modality_importance import modality_importance
+from .retrieval import CrossModalRetrieval, cross_modal_retrieval
+from .scaling import ScalingLaw, fit_scaling_law
+from .scaling_sweep import run_scaling_sweep
+from .splits import nested_subsets
+
+__all__ = [
+    "CrossModalRetrieval",
+    "LabelEfficiency",
+    "ModalityDropout",
+    "ModalitySubsets",
+    "ScalingLaw",
+    "cross_modal_retrieval",
+    "draw_loss",
+    "fit_scaling_law",
+    "label_efficiency_curve",
+    "modality_dropout_curve",
+    "modality_importance",
+    "modality_subset_scores",
+    "nested_subsets",
+    "non_empty_subsets",
+    "run_scaling_sweep",
+]

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: BSD-3-Clause
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sleep2vec_sklearn.finetuning.cox_loss import cox_loss, log_risk_set_sums, mean_by_subject
+
+DATA = Path(__file__).parents[1] / "data"
+GOLDEN, SURVIVAL = DATA / "parity" / "cox.npz", DATA / "golden" / "survival.npz"
+
+
+def draw(n=40, k=2, seed=0, spread=1.0):
+    """Log risks, events, times with ties, and entries of before them."""
+    rng = np.random.default_rng(seed)
+    time = rng.integers(1, 12, (n, k)).astype(float)
+    time[rng.random((n, k)) < 0.15] = np.nan
+    risk = spread * rng.standard_normal((n, k))
+    event = rng.random((n, k)) < 0.5
+    entry = np.floor(rng.random((n, k)) * time)
+    return tuple(torch.from_numpy(v) for v in (risk, event, time, entry))
+
+
+def by_definition(risk, event, time, entry=None, weights=None):
+    """Breslow's likelihood with one loop per event."""
+    weights = torch.ones(len(risk)) if weights is None else weights
+    losses = []
+    for j in range(risk.shape[1]):
+        terms, total = [], 0.0
+        for i in torch.nonzero(event[:, j] & ~time[:, j].isnan() & (weights > 0)).flatten():
+            there = (time[:, j] >= time[i, j]) & (weights > 0)
+            if entry is not None:
+                there &= ~(entry[:, j] >= time[i, j])
+            summed = (weights[there] * risk[there, j].exp()).sum().log()
+            terms.append(weights[i] * (summed - risk[i, j]))
+            total += weights[i]
+        if terms:
+            losses.append(sum(terms) / total)
+    return sum(losses) / len(losses)
+
+
+def test_loss_and_gradient_are_the_authors():
+    with np.load(GOLDEN) as golden:
+        golden = {key: torch.from_numpy(golden[key]) for key in golden.files}
+    risk = golden["pred"].requires_grad_()
+    time = golden["event_time"].masked_fill(golden["has_label"] == 0, torch.nan)
+    loss = cox_loss(risk, golden["is_event"] == 1, time)
+    loss.backward()
+    assert loss.item() == pytest.approx(golden["loss"].item(), abs=1e-6)
+    torch.testing.assert_close(risk.grad, golden["grad"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_it_is_the_likelihood_of_the_definition(truncated, weighted):
+    risk, event, time, entry = draw()
+    entry = entry if truncated else None
+    weights = torch.arange(40.0) % 4 if weighted else None
+    expected = by_definition(risk, event, time, entry, weights)
+    torch.testing.assert_close(cox_loss(risk, event, time, entry, weights), expected)
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10**6), n=st.integers(2, 30))
+def test_entries_of_before_everything_change_nothing(seed, n):
+    risk, event, time, _ = draw(n, seed=seed)
+    gradients, losses = [], []
+    for entry in (None, torch.zeros_like(time), torch.full_like(time, torch.nan)):
+        followed = risk.clone().requires_grad_()
+        losses.append(cox_loss(followed, event, time, entry))
+        losses[-1].backward()
+        gradients.append(followed.grad)
+    for other in (1, 2):
+        torch.testing.assert_close(losses[other], losses[0])
+        torch.testing.assert_close(gradients[other], gradients[0])
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_the_gradient_is_right(truncated):
+    risk, event, time, entry = draw(12)
+    entry = entry if truncated else None
+    assert torch.autograd.gradcheck(
+        lambda r: cox_loss(r, event, time, entry), risk.requires_grad_()
+    )
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_a_missing_outcome_takes_no_part(truncated):
+    risk, event, time, entry = draw()
+    entry = entry if truncated else None
+    expected = cox_loss(risk, event, time, entry)
+    changed = torch.where(time.isnan(), torch.tensor(50.0), risk).requires_grad_()
+    found = cox_loss(changed, event | time.isnan(), time, entry)
+    found.backward()
+    torch.testing.assert_close(found, expected)
+    assert (changed.grad[time.isnan()] == 0).all()
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_an_outcome_without_events_counts_for_nothing(truncated):
+    risk, event, time, entry = draw()
+    event[:, 1] = False
+    alone = [v[:, :1] for v in (risk, event, time, entry)]
+    found, expected = cox_loss(risk, event, time, entry), cox_loss(*alone)
+    torch.testing.assert_close(found, expected)
+
+
+def test_no_event_at_all_is_a_loss_of_zero_that_can_be_followed_back():
+    risk, event, time, entry = draw()
+    risk.requires_grad_()
+    loss = cox_loss(risk, torch.zeros_like(event), time, entry)
+    loss.backward()
+    assert loss.item() == 0
+    assert not risk.grad.any()
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+@pytest.mark.parametrize("shift", [-1e4, 1e4])
+def test_only_differences_of_risk_matter_however_large(shift, truncated):
+    risk, event, time, entry = draw()
+    entry = entry if truncated else None
+    far = (risk + shift).requires_grad_()
+    found = cox_loss(far, event, time, entry)
+    found.backward()
+    torch.testing.assert_close(found, cox_loss(risk, event, time, entry))
+    assert far.grad.isfinite().all()
+
+
+def test_few_at_risk_after_many_of_high_risk_lose_no_digits():
+    risk = torch.tensor([60.0, 60.0, 0.5, -0.5])
+    event = torch.tensor([False, False, True, True])
+    time, entry = torch.tensor([2.0, 3.0, 8.0, 9.0]), torch.tensor([0.0, 0.0, 5.0, 5.0])
+    late = slice(2, None)
+    expected = cox_loss(risk[late], event[late], time[late])
+    torch.testing.assert_close(cox_loss(risk, event, time, entry), expected)
+
+
+def test_single_precision_is_summed_in_double():
+    risk, event, time, _ = draw(3000, 1)
+    found = cox_loss(risk.float(), event, time)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), cox_loss(risk, event, time), rtol=1e-6, atol=0)
+
+
+def test_the_order_of_subjects_changes_nothing():
+    values = draw()
+    shuffled = [v[torch.randperm(40, generator=torch.Generator().manual_seed(1))] for v in values]
+    torch.testing.assert_close(cox_loss(*shuffled), cox_loss(*values))
+
+
+def test_one_outcome_may_be_one_dimensional():
+    values = draw(k=1)
+    torch.testing.assert_close(cox_loss(*(v[:, 0] for v in values)), cox_loss(*values))
+
+
+def test_nobody_at_risk_is_a_sum_of_nothing():
+    at = torch.tensor([1.0, 5.0, 9.0])
+    sums = log_risk_set_sums(torch.tensor([0.3, 0.3]), at[1:2].repeat(2), at[:1].repeat(2), at)
+    torch.testing.assert_close(sums.exp(), torch.tensor([0.0, 2 * np.exp(0.3), 0.0]).float())
+
+
+def test_many_nights_of_a_person_are_their_mean():
+    values = torch.tensor([[1.0], [3.0], [7.0]])
+    found = mean_by_subject(values, torch.tensor([1, 1, 0]), 2)
+    assert found.flatten().tolist() == [7.0, 2.0]
+
+
+@pytest.mark.parametrize("data", ["real", "ties", "heavy"])
+def test_the_coefficients_of_scikit_survival_are_where_the_loss_is_lowest(data):
+    with np.load(SURVIVAL) as golden:
+        values = (golden[f"{data}/{k}"] for k in ("features", "coef", "event", "time"))
+        features, coef, event, time = (torch.from_numpy(v) for v in values)
+    coef.requires_grad_()
+    cox_loss(features @ coef, event, time).backward()
+    torch.testing.assert_close(coef.grad, torch.zeros(3).double(), rtol=0, atol=1e-8)

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Displays of the studies, of results made by hand: no encoder runs here."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import Bunch
+
+from sleep2vec_sklearn import fit_scaling_law, label_efficiency_curve
+from sleep2vec_sklearn.plotting import (
+    LabelEfficiencyDisplay,
+    ModalityDropoutDisplay,
+    ModalityImportanceDisplay,
+    ModalitySubsetsDisplay,
+    RetrievalDisplay,
+    ScalingLawDisplay,
+)
+from sleep2vec_sklearn.probing import (
+    CrossModalRetrieval,
+    ModalityDropout,
+    ModalitySubsets,
+    non_empty_subsets,
+)
+
+mpl.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+@pytest.fixture
+def axes():
+    import matplotlib.pyplot as plt
+
+    return plt.subplots()[1]
+
+
+@pytest.fixture(scope="module")
+def efficiency():
+    rng = np.random.default_rng(0)
+    people, y = np.repeat(np.arange(9), 25), rng.integers(0, 2, 225)
+    models = {"linear": LogisticRegression(), "prior": DummyClassifier()}
+    return label_efficiency_curve(
+        models,
+        rng.normal(size=(225, 2)) + y[:, None],
+        y,
+        people,
+        sizes=[1, 4],
+        cv=3,
+        n_repeats=2,
+        scoring=["accuracy", "roc_auc"],
+        n_resamples=50,
+    )
+
+
+@pytest.fixture
+def subsets():
+    """Function of modalities: the score of a subset is a tenth of the letters of its names."""
+
+    def make(names):
+        rows = [
+            (" + ".join(s), len(s), "kappa", len("".join(s)) / 10, 0.0, 1.0, 10, 2)
+            for s in non_empty_subsets(names)
+        ]
+        columns = ["subset", "n_modalities", "metric", "score", "low", "high", "rows", "subjects"]
+        table = pd.DataFrame(rows, columns=columns)
+        return ModalitySubsets(table, tuple(names), "pooled", 0.95, None, {})
+
+    return make
+
+
+@pytest.fixture
+def retrieval():
+    table = pd.DataFrame(
+        {
+            "scope": "nights",
+            "query": ["eeg", "ecg"],
+            "target": ["ecg", "eeg"],
+            "recall_1": [0.25, 0.5],
+            "median_rank": [3.0, 2.0],
+            "chance_1": 0.01,
+            "chance_rank": 50.5,
+        }
+    )
+    return CrossModalRetrieval(table, ("eeg", "ecg"), 0.95)
+
+
+@pytest.fixture
+def importance():
+    def make(method="drop", metric="kappa"):
+        mean = np.array([0.1, 0.3])
+        return Bunch(
+            modalities=("eeg", "ecg"),
+            importances_mean=mean,
+            low=mean - 0.1,
+            high=mean + 0.1,
+            method=method,
+            metric=metric,
+            baseline=0.7,
+        )
+
+    return make
+
+
+def texts_of(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_a_line_per_estimator_over_the_number_of_subjects(efficiency, axes):
+    display = LabelEfficiencyDisplay.from_results(efficiency, ax=axes)
+    assert display.ax_ is axes
+    assert list(display.lines_) == list(display.bands_) == ["linear", "prior"]
+    rows = efficiency.summary.query("estimator == 'linear' and metric == 'accuracy'")
+    np.testing.assert_array_equal(display.lines_["linear"].get_ydata(), rows["score"])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "4"]
+
+
+def test_another_metric_can_be_drawn_and_an_unknown_one_is_refused(efficiency):
+    display = LabelEfficiencyDisplay.from_results(efficiency, metric="roc_auc")
+    assert display.ax_.get_ylabel() == "roc_auc (mean over test subjects)"
+    with pytest.raises(ValueError, match="accepted are 'accuracy', 'roc_auc'"):
+        LabelEfficiencyDisplay.from_results(efficiency, metric="r2")
+
+
+def test_few_subsets_are_lines_from_the_worst_of_their_size_down(subsets):
+    display = ModalitySubsetsDisplay.from_results(subsets(["effort", "ecg", "eog"]))
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert labels == display.table_["subset"].tolist()
+    assert labels[0] == "ecg"
+    assert labels[-1] == "effort + ecg + eog"
+    assert display.ax_.get_ylim()[0] > display.ax_.get_ylim()[1]
+
+
+def test_many_subsets_are_means_by_sensor_and_number(subsets):
+    display = ModalitySubsetsDisplay.from_results(
+        subsets(["eeg", "eog", "emg", "ecg", "effort", "ibi"])
+    )
+    assert display.table_.shape == (6, 6)
+    assert display.table_.loc["effort", 1] == pytest.approx(0.6)
+    assert display.table_.loc["eeg", 2] == pytest.approx((4 * 0.6 + 0.9) / 5)
+    assert len(texts_of(display.ax_)) == 36
+    with pytest.raises(ValueError, match="kind must be one of"):
+        display.plot(kind="pie")
+
+
+def test_losses_are_drawn_at_the_share_that_was_lost(axes):
+    table = pd.DataFrame(
+        {
+            "pattern": ["night", "night", "block"],
+            "fraction": [0.0, 1.0, 0.5],
+            "metric": "kappa",
+            "lost": [0.0, 0.66, 0.5],
+            "score": [0.7, 0.3, 0.5],
+            "low": 0.2,
+            "high": 0.8,
+        }
+    )
+    result = ModalityDropout(table, ("eeg",), "subject", 0.95)
+    display = ModalityDropoutDisplay.from_results(result, ax=axes)
+    assert display.lines_["night"].get_xdata().tolist() == [0.0, 0.66]
+    assert display.lines_["block"].get_ydata().tolist() == [0.5]
+
+
+def test_sensors_are_in_the_order_of_the_first_method(importance):
+    display = ModalityImportanceDisplay.from_results([importance("drop"), importance("swap")])
+    assert display.order_ == ["ecg", "eeg"]
+    legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert legend == ["sensor dropped", "of another person"]
+    assert "0.70" in display.ax_.get_xlabel()
+
+
+def test_importances_of_different_studies_are_not_drawn_together(importance):
+    with pytest.raises(ValueError, match="differ in their modalities or metric"):
+        ModalityImportanceDisplay.from_results([importance(), importance(metric="auc")])
+    with pytest.raises(ValueError, match="several metrics"):
+        ModalityImportanceDisplay.from_results({"kappa": importance()})
+
+
+def test_a_heatmap_has_queries_as_rows_and_tells_chance(retrieval):
+    display = RetrievalDisplay.from_results(retrieval)
+    assert display.table_.loc["eeg", "ecg"] == 0.25
+    assert sorted(texts_of(display.ax_)) == ["0.25", "0.50"]
+    assert "chance 0.01" in display.figure_.axes[1].get_ylabel()
+    ranks = RetrievalDisplay.from_results(retrieval, measure="median_rank")
+    assert sorted(texts_of(ranks.ax_)) == ["2", "3"]
+
+
+def test_measures_and_scopes_that_are_not_there_are_refused(retrieval):
+    with pytest.raises(ValueError, match="measure must be one of"):
+        RetrievalDisplay.from_results(retrieval, measure="recall")
+    with pytest.raises(ValueError, match="scope='night'"):
+        RetrievalDisplay.from_results(retrieval, scope="night")
+
+
+def test_what_was_not_measured_is_dashed_and_named(axes):
+    points = pd.DataFrame({"n_nights": [4, 8, 16, 32], "loss": [3.0, 2.4, 2.1, 2.0]})
+    law = fit_scaling_law(points, x="n_nights", n_resamples=20)
+    display = ScalingLawDisplay.from_results(law, ax=axes)
+    assert display.lines_["law"].get_xdata()[[0, -1]] == pytest.approx([4, 32])
+    beyond = display.lines_["extrapolated"]
+    assert beyond.get_linestyle() == "--"
+    assert beyond.get_label() == "extrapolated"
+    assert beyond.get_xdata()[[0, -1]] == pytest.approx([32, 128])
+    assert display.lines_["measured"].get_ydata().tolist() == [3.0, 2.4, 2.1, 2.0]
+    only = ScalingLawDisplay.from_results(law, extrapolate=1)
+    assert "extrapolated" not in only.lines_
+    with pytest.raises(ValueError, match="at least 1"):
+        ScalingLawDisplay.from_results(law, extrapolate=0.5)
+
+
+def test_matplotlib_is_loaded_when_something_is_drawn():
+    program = "import sys, sleep2vec_sklearn.plotting; print('matplotlib' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert loaded.stdout.strip() == "False"
