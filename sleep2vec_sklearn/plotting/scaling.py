@@ -111,9 +111,7 @@ class ScalingLawDisplay:
         ax.set_xlabel(_LABELS.get(law.x_name, law.x_name))
         ax.set_ylabel(_LABELS.get(law.y_name, law.y_name))
         # above, as points may be anywhere within
-        ax.legend(
-            frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0
-        )
+        ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
         ax.grid(linewidth=0.3)
         ax.spines[["top", "right"]].set_visible(False)
         return self
