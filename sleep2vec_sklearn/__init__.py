@@ -16,7 +16,9 @@ _ROOMS = {
     "SleepStage": "signals.stages",
     "TimeOfNight": "encoding.time_of_night",
     "Sleep2VecClassifier": "finetuning.classifier",
+    "Sleep2VecEventDetector": "finetuning.event_detector",
     "Sleep2VecPretrainer": "training.pretrainer",
+    "Sleep2VecRegressor": "finetuning.regressor",
     "Sleep2VecTransformer": "encoding.transformer",
     "cache_info": "encoding.cache",
     "clear_cache": "encoding.cache",
@@ -35,6 +37,7 @@ _ROOMS = {
     "save_checkpoint": "model.checkpoint",
     "set_config": "config",
     "show_versions": "config",
+    "stage_night": "finetuning.stage_night",
     "staging_report": "evaluation.staging",
 }
 

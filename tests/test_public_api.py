@@ -14,7 +14,9 @@ PUBLIC = [
     "Recording",
     "RecordingMetadata",
     "Sleep2VecClassifier",
+    "Sleep2VecEventDetector",
     "Sleep2VecPretrainer",
+    "Sleep2VecRegressor",
     "Sleep2VecTransformer",
     "SleepStage",
     "TimeOfNight",
@@ -36,6 +38,7 @@ PUBLIC = [
     "save_checkpoint",
     "set_config",
     "show_versions",
+    "stage_night",
     "staging_report",
 ]
 

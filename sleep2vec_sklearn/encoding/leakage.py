@@ -111,9 +111,9 @@ def guard(fitted: RowsBySubject | None, look: Callable[[], RowsBySubject], stack
     shown = ", ".join(subjects[:_SUBJECTS_SHOWN])
     more = len(subjects) - _SUBJECTS_SHOWN
     message = (
-        f"X holds other rows of {len(subjects)} of the subjects this transformer was fitted on "
-        f"({shown}{f' and {more} more' if more > 0 else ''}): what was trained after it knows "
-        "them, and scores come out too high. Split by subject, e.g. cv=GroupKFold() with the "
+        f"X holds other rows of {len(subjects)} of the subjects this estimator was fitted on "
+        f"({shown}{f' and {more} more' if more > 0 else ''}): what was trained on them "
+        "knows them, and scores come out too high. Split by subject, e.g. cv=GroupKFold() with the "
         "subjects as groups, or set_config(leakage='ignore') if this is meant."
     )
     if reaction == "raise":

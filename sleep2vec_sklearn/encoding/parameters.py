@@ -9,6 +9,7 @@ import warnings
 from ..errors import CheckpointError, ModalityWarning
 from ..signals.modality import MODALITIES, list_modalities
 from .cache import check_cache
+from .context import n_around
 from .fusion import FUSIONS, POOLINGS
 from .inputs import EncoderInput
 
@@ -28,6 +29,7 @@ def check_parameters(transformer) -> None:
     _check_choice("precision", transformer.precision, ("float32", "bfloat16", "auto"))
     _check_choice("on_error", transformer.on_error, ("raise", "nan"))
     check_cache(transformer.cache)
+    n_around(transformer.context_minutes)
     size = transformer.batch_size
     if size is not None and (not isinstance(size, numbers.Integral) or size < 1):
         raise ValueError(f"batch_size must be a positive integer or None, got {size!r}.")

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import RecordingWarning
+from .context import with_context
 from .fusion import fuse, fuse_summaries, pool
 from .inputs import EncoderInput
 
@@ -32,18 +32,23 @@ class RowSummary:
         In the order of their blocks.
     fusion, pooling : str
         See :class:`Sleep2VecTransformer`.
+    n_around : int
+        Epochs on either side whose mean stands beside an epoch's row; 0 for none.
     """
 
     modalities: tuple[str, ...]
     fusion: str
     pooling: str
+    n_around: int = 0
 
     def __call__(self, night: EncodedNight, epochs: np.ndarray | None) -> np.ndarray:
         """Rows of these epochs, or the one row of the night if there are none."""
         if epochs is None and self.pooling == "cls":
             return fuse_summaries(night.modalities, self.modalities, self.fusion)
         tokens, valid = fuse(night.modalities, self.modalities, self.fusion)
-        return pool(tokens, valid, self.pooling) if epochs is None else tokens[epochs]
+        if epochs is None:
+            return pool(tokens, valid, self.pooling)
+        return with_context(tokens, epochs, self.n_around)
 
 
 class RowCollector:
@@ -55,22 +60,13 @@ class RowCollector:
         X.
     n_columns : int
         Width of the output.
-    modalities : sequence of str
-        In the order of their blocks.
-    fusion, pooling : str
-        See :class:`Sleep2VecTransformer`.
+    summary : RowSummary
+        How tokens become rows.
     """
 
-    def __init__(
-        self,
-        given: EncoderInput,
-        n_columns: int,
-        modalities: Sequence[str],
-        fusion: str,
-        pooling: str,
-    ):
+    def __init__(self, given: EncoderInput, n_columns: int, summary: RowSummary):
         self._given = given
-        self.summary = RowSummary(tuple(modalities), fusion, pooling)
+        self._summary = summary
         self._sums = np.zeros((given.n_rows, n_columns), dtype=np.float32)
         self._counts = np.zeros((given.n_rows, 1), dtype=np.float32)
         self._failures: list[str] = list(given.unusable)
@@ -90,7 +86,7 @@ class RowCollector:
         if night.rows is None:
             epochs = self._given.epochs
             wanted = None if epochs is None else epochs[night.position]
-            self._sums[rows] += self.summary(night, wanted)
+            self._sums[rows] += self._summary(night, wanted)
         else:
             self._sums[rows] += night.rows
         self._counts[rows] += 1

@@ -295,6 +295,9 @@ def embed(transformer, X) -> EmbeddingTable:
         "modalities": list(transformer.modalities_),
         "fusion": transformer.fusion,
         "pooling": transformer.pooling if transformer.unit_ == "night" else None,
+        "context_minutes": float(transformer.context_minutes)
+        if transformer.unit_ == "epoch"
+        else None,
         "layer": layer if isinstance(layer, str) else int(layer),
         "precision": transformer.precision_,
         "device": transformer.device_,

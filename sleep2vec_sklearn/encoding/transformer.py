@@ -15,12 +15,13 @@ from .._hardware import resolve_device, resolve_precision
 from ..config import adopt_settings, settings_for_workers
 from ..errors import CacheWarning, CheckpointError, InvalidRecordingError
 from .cache import open_store
+from .context import n_around
 from .conventions import RecordingTransformerMixin
 from .inputs import EncoderInput, read_input
 from .leakage import RowsBySubject, guard
 from .parameters import check_parameters, choose_modalities
 from .relay import is_sent_to_worker, listen, relay_warnings
-from .rows import RowCollector
+from .rows import RowCollector, RowSummary
 from .table import EmbeddingTable, embed
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
     pooling : {"mean", "mean_std", "max", "cls"}, default="mean"
         How the epochs of a night become one row; "cls" where the checkpoint has a CLS token.
         Does not apply to epochs.
+    context_minutes : float, default=0
+        Of epochs: the mean of the rows around each, within a window of so many minutes, stands
+        beside the epoch's own row, for linear heads of sleep stages. Does not apply to nights.
     layer : "last", "projection" or int, default="last"
         The encoder's output, the space of the contrastive loss, or the output of a block
         (0 is before the first one).
@@ -110,6 +114,7 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
         modalities=None,
         fusion="mean",
         pooling="mean",
+        context_minutes=0,
         layer="last",
         precision="float32",
         device="auto",
@@ -123,6 +128,7 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
         self.modalities = modalities
         self.fusion = fusion
         self.pooling = pooling
+        self.context_minutes = context_minutes
         self.layer = layer
         self.precision = precision
         self.device = device
@@ -224,6 +230,8 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """Names of the columns, e.g. ``sleep2vec_007``, or ``eeg_007`` with concat.
 
+        Those of the context are called ``sleep2vec_around_007``.
+
         Parameters
         ----------
         input_features : ignored
@@ -234,8 +242,7 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "checkpoint_sha256_")
         blocks = self.modalities_ if self.fusion == "concat" else ("sleep2vec",)
-        doubled = self.pooling == "mean_std" and self.unit_ == "night"
-        parts = ("_mean", "_std") if doubled else ("",)
+        parts = self._parts()
         width = self.n_features_out_ // len(blocks) // len(parts)
         digits = max(3, len(str(width - 1)))
         return np.array(
@@ -291,8 +298,12 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
     def _count_features(self, config) -> int:
         width = config.projection.out_size if self.layer == "projection" else config.hidden_size
         width *= len(self.modalities_) if self.fusion == "concat" else 1
-        doubled = self.pooling == "mean_std" and self.unit_ == "night"
-        return 2 * width if doubled else width
+        return width * len(self._parts())
+
+    def _parts(self) -> tuple[str, ...]:
+        if self.unit_ == "epoch":
+            return ("", "_around") if n_around(self.context_minutes) else ("",)
+        return ("_mean", "_std") if self.pooling == "mean_std" else ("",)
 
     def _encode(self, given: EncoderInput, *watchers) -> np.ndarray:
         from .engine import Engine
@@ -316,11 +327,12 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
             self.batch_size or _READ_AHEAD,
             store,
         )
-        collector = RowCollector(
-            given, self.n_features_out_, self.modalities_, self.fusion, self.pooling
+        summary = RowSummary(
+            self.modalities_, self.fusion, self.pooling, n_around(self.context_minutes)
         )
+        collector = RowCollector(given, self.n_features_out_, summary)
         # closed here, as the error raised would keep the threads that read ahead alive
-        nights = encode_nights(engine, given, collector.summary, self.checkpoint, self.device)
+        nights = encode_nights(engine, given, summary, self.checkpoint, self.device)
         with closing(nights) as encoded:
             for night in self._with_progress(encoded, len(given.recordings)):
                 if night.error is not None and self.on_error == "raise":

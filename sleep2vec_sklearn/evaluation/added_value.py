@@ -58,7 +58,7 @@ def compare_with_baseline(
     >>> from sleep2vec_sklearn.evaluation import compare_with_baseline
     >>> cohort = make_sleep_cohort(24, hours=0.5, modalities=["ibi"], random_state=0)
     >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(C=0.01))
-    >>> found = compare_with_baseline(model, cohort, cohort.metadata["apnea"], cv=3)
+    >>> found = compare_with_baseline(model, cohort, cohort.metadata["hypertension"], cv=3)
     >>> found.scores.index.get_level_values("estimator").tolist()
     ['baseline', 'estimator', 'both']
     """
@@ -111,7 +111,7 @@ class BesideBaseline(BaseEstimator):
     >>> cohort = make_sleep_cohort(20, hours=0.5, modalities=["ibi"], random_state=0)
     >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(C=0.01))
     >>> both = BesideBaseline(model, DemographicBaseline(), random_state=0)
-    >>> both.fit(cohort, cohort.metadata["apnea"]).weights_.coef_.shape
+    >>> both.fit(cohort, cohort.metadata["hypertension"]).weights_.coef_.shape
     (1, 2)
     """
 
@@ -146,6 +146,10 @@ class BesideBaseline(BaseEstimator):
         groups = recorded_subjects(X)
         splitter = StratifiedGroupKFold if classify else GroupKFold
         n_splits = min(self.n_splits, len(set(groups.tolist())))
+        if classify:
+            # each fold has somebody of the rarest class to learn from
+            rarest = min(len(set(groups[y == of].tolist())) for of in self.classes_)
+            n_splits = max(2, min(n_splits, rarest))
         cv = splitter(n_splits, shuffle=True, random_state=self.random_state)
         folds = folds_by_subject(cv, y, groups, classify=classify)
         both = {"estimator": self.estimator, "baseline": self.baseline}

@@ -56,6 +56,8 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
     >>> baseline.fields_
     ('age', 'sex', 'bmi')
     >>> baseline.predict_proba(cohort[:2]).round(1)
+    array([[0.8, 0.2],
+           [0.9, 0.1]], dtype=float32)
     """
 
     def __init__(

@@ -80,6 +80,10 @@ def compare_estimators(
     >>> y = (X[:, 0] + rng.standard_normal(60) > 0).astype(int)
     >>> models = {"prior": DummyClassifier(), "linear": LogisticRegression()}
     >>> compare_estimators(models, X, y, n_resamples=200)
+    EstimatorComparison(60 subjects, 5 folds, all rows together; differences to 'prior')
+            metric                score              difference
+     prior roc_auc 0.452 [0.333, 0.606]
+    linear roc_auc 0.813 [0.683, 0.940] +0.361 [+0.174, +0.516]
     """
     estimators = dict(estimators)
     reference = _check(estimators, reference, average)
@@ -164,7 +168,8 @@ class EstimatorComparison:
                 cells[1] = f"{d['difference']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]"
             rows.append([*key, *cells])
         table = pd.DataFrame(rows, columns=["", "metric", "score", "difference"])
-        return f"{head}\n{table.to_string(index=False)}"
+        lines = table.to_string(index=False).splitlines()
+        return "\n".join([head, *(line.rstrip() for line in lines)])
 
 
 @dataclass(frozen=True)

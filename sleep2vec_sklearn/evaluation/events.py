@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ __all__ = ["ScoredEvents", "event_scores", "find_events", "fit_event_threshold"]
 _CANDIDATES = np.arange(1, 100) / 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScoredEvents:
     """One night: which seconds were scored as events, and how probable a detector finds it.
 
@@ -37,6 +37,10 @@ class ScoredEvents:
         By default that of ``stages``.
     id : str, optional
         Name used in errors.
+
+    Attributes
+    ----------
+    asleep : bool ndarray of shape (n_seconds,)
 
     Raises
     ------
@@ -59,6 +63,7 @@ class ScoredEvents:
     index: float | None = None
     sleep_hours: float | None = None
     id: str | None = None
+    asleep: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self):
         n = len(self.truth)

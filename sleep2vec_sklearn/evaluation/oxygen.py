@@ -15,6 +15,7 @@ __all__ = ["desaturations", "saturation_per_second"]
 _LOWEST, _HIGHEST = 50.0, 100.0
 _FASTEST_FALL = 10.0
 _RECOVERED = 1.0
+_SHORTEST, _LONGEST_GAP = 10, 10
 _COLUMNS = ("onset", "duration", "nadir_time", "baseline", "nadir", "drop", "area")
 
 
@@ -30,7 +31,7 @@ def saturation_per_second(recording) -> np.ndarray:
     -------
     ndarray of shape (n_seconds,)
         Median of each second; NaN in gaps, and where a sensor is off or slips: below 50 %, above
-        100 %, or more than 10 points below the second before and the seconds around it.
+        100 %, or more than 10 points below what it was within 3 s before and after.
 
     Raises
     ------
@@ -49,11 +50,11 @@ def desaturations(recording, *, threshold: float = 3.0, max_seconds: int = 120) 
 
     The baseline is the highest saturation since the last desaturation ended, and of the last
     ``max_seconds`` at most, so that it follows a slow drift. A desaturation is a fall of at least
-    ``threshold`` points from it. It begins after the last second at the baseline; it ends when the
-    saturation is back within one point of the baseline, or has risen by ``threshold`` points from
-    its lowest value, whichever comes first, so that a fall before full recovery counts as the next
-    one. Those that last less than 10 s, or do not end within ``max_seconds``, are no
-    desaturations; nor is one whose signal has a gap of more than 10 s.
+    ``threshold`` points from it, and lasts while the saturation is more than one point below it.
+    It also ends where the saturation has risen by ``threshold`` points from its lowest value, so
+    that a fall before full recovery counts as the next one. Those that last less than 10 s, or
+    longer than ``max_seconds``, are no desaturations; nor is one whose signal has a gap of more
+    than 10 s.
 
     Parameters
     ----------
@@ -79,12 +80,12 @@ def desaturations(recording, *, threshold: float = 3.0, max_seconds: int = 120) 
     >>> spo2[110:140] = 91
     >>> desaturations(spo2)[["onset", "duration", "baseline", "nadir", "drop"]]
        onset  duration  baseline  nadir  drop
-    0  101.0      39.0      96.0   91.0   5.0
+    0  103.0      37.0      96.0   91.0   5.0
     """
     if not threshold > _RECOVERED:
         raise ValueError(f"threshold must be above {_RECOVERED:g} point, got {threshold!r}.")
     values = saturation_per_second(recording)
-    found = _fall_bounds(values, float(threshold), int(max_seconds))
+    found = _find_falls(values, float(threshold), int(max_seconds))
     rows = [_describe(values, *bounds) for bounds in found]
     return pd.DataFrame(rows, columns=list(_COLUMNS), dtype=float)
 
@@ -120,7 +121,7 @@ def _values_at_one_hertz(given) -> np.ndarray:
 
 
 def _slipped(values: np.ndarray) -> np.ndarray:
-    """Seconds far below both sides: blood does not lose and regain oxygen within 5 s."""
+    """Seconds far below both sides: blood does not lose and regain oxygen that fast."""
     around = pd.Series(values)
     before = around.rolling(3, min_periods=1).max().shift(1)
     after = around[::-1].rolling(3, min_periods=1).max().shift(1)[::-1]
@@ -128,39 +129,41 @@ def _slipped(values: np.ndarray) -> np.ndarray:
         return (np.minimum(before, after) - values > _FASTEST_FALL).to_numpy()
 
 
-def _fall_bounds(values: np.ndarray, threshold: float, max_seconds: int) -> list[tuple[int, int]]:
-    """First and one after the last second of each fall."""
+def _find_falls(values: np.ndarray, threshold: float, max_seconds: int) -> list[tuple]:
+    """First and one after the last second of each fall, and its baseline."""
     found = []
-    top, begin, low, last_seen = np.nan, 0, np.inf, -1
+    top, top_at, near, low, seen_at = np.nan, 0, 0, np.inf, 0
     falling = False
     for t, value in enumerate(values.tolist()):
         if value != value:  # a gap
             continue
-        if t - last_seen > 10:
+        if t - seen_at > _LONGEST_GAP:
             falling, top = False, np.nan
-        last_seen = t
-        if not falling:
-            if not value < top:
-                top, begin = value, t
-            elif t - begin > max_seconds:
-                recent = values[t - max_seconds : t + 1]
-                begin = t - int(np.nanargmax(recent[::-1]))
-                top = values[begin]
-            if top - value >= threshold:
-                falling, low = True, value
+        seen_at = t
+        if falling:
+            low = min(low, value)
+            ends = value >= top - _RECOVERED or value >= low + threshold
+            if ends and _SHORTEST <= t - near - 1 <= max_seconds:
+                found.append((near + 1, t, top))
+            if ends or t - near > max_seconds:
+                falling, top, top_at, near = False, value, t, t
             continue
-        low = min(low, value)
-        if value >= top - _RECOVERED or value >= low + threshold:
-            if 10 <= t - begin - 1 <= max_seconds:
-                found.append((begin + 1, t))
-            falling, top, begin = False, value, t
-        elif t - begin > max_seconds:
-            falling, top, begin = False, value, t
+        if not value < top:
+            top, top_at = value, t
+        elif t - top_at > max_seconds:
+            first = t - max_seconds
+            recent = values[first : t + 1]
+            top_at = t - int(np.nanargmax(recent[::-1]))
+            top = values[top_at]
+            near = first + int(np.flatnonzero(recent >= top - _RECOVERED)[-1])
+        if value >= top - _RECOVERED:
+            near = t
+        if top - value >= threshold:
+            falling, low = True, value
     return found
 
 
-def _describe(values: np.ndarray, begin: int, end: int) -> tuple[float, ...]:
-    baseline = values[begin - 1]
+def _describe(values: np.ndarray, begin: int, end: int, baseline: float) -> tuple[float, ...]:
     part = values[begin:end]
     place = int(np.nanargmin(part))
     seen = part[np.isfinite(part)]

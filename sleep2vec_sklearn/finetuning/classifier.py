@@ -29,13 +29,15 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
     finetune : {"head", "lora", "full"}, default="head"
         What is trained: a head on tokens that are computed once; low-rank adapters in the encoder
         as well; or all weights.
-    head : {"linear", "mlp", "regression", "temporal_conv", "temporal_transformer"}, default="mlp"
-        The temporal ones look at the whole night around each epoch, and are for epochs only.
+    head : {"auto", "linear", "mlp", "regression", "temporal_conv", "temporal_transformer"}
+        The temporal ones look at the night around each epoch, and are for epochs only. "auto", the
+        default, is "temporal_conv" for epochs and "mlp" for nights.
     head_size : int, optional
-        Hidden width of the head; that of its input by default.
-    aggregation : {"mean", "concat", "gated"}, default="mean"
-        How the modalities of an epoch are combined: their mean, one block each, or a learned
-        weight each. Weights are shared anew among the modalities that are there.
+        Hidden width of the head; that of a token by default.
+    aggregation : {"mean", "concat", "gated"}, default="concat"
+        How the modalities of an epoch are combined: their mean, one block each, a missing one
+        filled with the mean of the others, or a learned weight each, shared anew among those that
+        are there.
     pooling : {"mean", "attention", "cls"}, default="mean"
         How the epochs of a night are combined; does not apply to epochs.
     layer_mix : bool, default=False
@@ -53,18 +55,19 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         features. A missing value counts as training's mean, and a column of its own says so.
     class_weight : dict, "balanced" or None, default=None
         Weight of each class; "balanced" makes all count alike.
-    max_epochs : int, default=30
+    max_epochs : int, default=40
         Passes over the training rows.
-    batch_size : int, default=16
-        Nights, or, for epochs, stretches of one, in a step.
+    batch_size : int, optional
+        Rows of nights, or, for epochs, nights or stretches of one, in a step. By default 4, or 16
+        for a head on nights.
     lr, encoder_lr : float, default=1e-3, 1e-4
         Peak learning rate of the head, and of the encoder or its adapters.
     weight_decay : float, default=1e-2
         Of AdamW, on matrices.
     validation_fraction : float, default=0.1
-        Share of the *subjects* whose loss tells when to stop; at least one of five and more. Every
-        class stays among those trained on.
-    patience : int or None, default=8
+        Share of the *subjects* whose loss tells when to stop. If these are less than two, nobody is
+        held out. Every class stays among those trained on.
+    patience : int or None, default=10
         Stop after so many epochs without a lower loss, and keep the best weights. None trains on
         everybody for ``max_epochs``.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
@@ -122,9 +125,9 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         *,
         modalities=None,
         finetune="head",
-        head="mlp",
+        head="auto",
         head_size=None,
-        aggregation="mean",
+        aggregation="concat",
         pooling="mean",
         layer_mix=False,
         dropout=0.1,
@@ -133,13 +136,13 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         modality_dropout=0.1,
         covariates=None,
         class_weight=None,
-        max_epochs=30,
-        batch_size=16,
+        max_epochs=40,
+        batch_size=None,
         lr=1e-3,
         encoder_lr=1e-4,
         weight_decay=1e-2,
         validation_fraction=0.1,
-        patience=8,
+        patience=10,
         precision="float32",
         device="auto",
         cache="memory",

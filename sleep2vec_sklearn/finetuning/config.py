@@ -61,6 +61,8 @@ class HeadConfig:
     activation : {"elu", "relu", "gelu", "silu"}
     depth : int or None
         Layers of the head; None for two in "mlp" and "regression", four in the temporal ones.
+    kernel_size : int
+        Epochs that one filter of "temporal_conv" spans, an odd number.
 
     Raises
     ------
@@ -89,12 +91,14 @@ class HeadConfig:
     dropout: float = 0.1
     activation: str = "elu"
     depth: int | None = None
+    kernel_size: int = 7
 
     def __post_init__(self):
         object.__setattr__(self, "modalities", tuple(self.modalities))
         _require_whole("head", 1, hidden_size=self.hidden_size, n_outputs=self.n_outputs)
         _require_whole("head", 1, n_layers=self.n_layers)
         _require_whole("head", 0, n_covariates=self.n_covariates)
+        _require_whole("head", 1, kernel_size=self.kernel_size)
         optional = {"head_size": self.head_size, "depth": self.depth}
         _require_whole("head", 1, **{k: v for k, v in optional.items() if v is not None})
         _require_share("head", self.dropout)
@@ -103,6 +107,8 @@ class HeadConfig:
         _require_one_of("aggregation", self.aggregation, AGGREGATIONS)
         _require_one_of("pooling", self.pooling, POOLINGS)
         _require_one_of("activation", self.activation, ACTIVATIONS)
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"head: kernel_size must be odd, got {self.kernel_size}.")
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
             raise ValueError(
                 f"a head reads each modality once and at least one, got {self.modalities!r}."

@@ -137,7 +137,7 @@ def collate(
         valid[b, : night.n_epochs] = True
         for m, name in enumerate(modalities):
             if name in night.valid:
-                present[b, : night.n_epochs, m] = torch.from_numpy(night.valid[name])
+                present[b, : night.n_epochs, m] = _as_tensor(night.valid[name])
     if widths is None:
         inputs = _stacked_tokens(nights, modalities, shape)
     else:

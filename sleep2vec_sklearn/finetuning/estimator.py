@@ -24,9 +24,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._hardware import resolve_device, resolve_precision
+from ..config import adopt_settings, settings_for_workers
 from ..encoding.conventions import RecordingInputMixin
 from ..encoding.inputs import EncoderInput, read_input
 from ..encoding.leakage import RowsBySubject, guard
+from ..encoding.relay import is_sent_to_worker, listen, relay_warnings
 from ..errors import CheckpointError, InvalidRecordingError
 from .parameters import check_parameters
 from .targets import Targets, check_sample_weight
@@ -48,9 +50,9 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         *,
         modalities=None,
         finetune="head",
-        head="mlp",
+        head="auto",
         head_size=None,
-        aggregation="mean",
+        aggregation="concat",
         pooling="mean",
         layer_mix=False,
         dropout=0.1,
@@ -58,13 +60,13 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         lora_alpha=16.0,
         modality_dropout=0.1,
         covariates=None,
-        max_epochs=30,
-        batch_size=16,
+        max_epochs=40,
+        batch_size=None,
         lr=1e-3,
         encoder_lr=1e-4,
         weight_decay=1e-2,
         validation_fraction=0.1,
-        patience=8,
+        patience=10,
         precision="float32",
         device="auto",
         cache="memory",
@@ -144,7 +146,7 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         self._finish_fit(given, targets)
         return self
 
-    def _train(self, given: EncoderInput, targets: Targets, checkpoint, stacklevel: int) -> None:
+    def _train(self, given: EncoderInput, targets: Targets, checkpoint, stacklevel: int):
         # what needs torch is imported where it is used: pipelines are built without it
         from .run import Run
 
@@ -155,6 +157,7 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         self.modalities_ = fitted.modalities
         self.covariates_ = fitted.covariates
         self.head_config_ = fitted.head_config
+        return fitted
 
     def predict(self, X) -> np.ndarray:
         """Predict for each element of X.
@@ -178,6 +181,60 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         """
         return self._predict(self._outputs(X, stacklevel=3))
 
+    def save(self, path) -> None:
+        """Write the fitted estimator, its encoder included, to one safetensors file.
+
+        Parameters
+        ----------
+        path : path-like
+            The file is replaced in one step. Nothing of it is a pickle. Parameters are kept but
+            for ``device``, ``cache``, ``random_state`` and ``verbose``.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        CheckpointError
+            If there is no such folder, or a parameter is no text, number, list or dict.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from sleep2vec_sklearn import Sleep2VecClassifier, make_sleep_cohort
+        >>> nights = make_sleep_cohort(2, hours=0.25, modalities=["ibi"], random_state=0)
+        >>> model = Sleep2VecClassifier(max_epochs=1, random_state=0).fit(nights, ["a", "b"])
+        >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> model.save(path)
+        >>> (Sleep2VecClassifier.load(path).predict(nights) == model.predict(nights)).all()
+        np.True_
+        """
+        from .saving import save_estimator
+
+        save_estimator(self, path)
+
+    @classmethod
+    def load(cls, path):
+        """Read what :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        FineTuningEstimator
+            Of this class, fitted; it predicts what the saved one did.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, foreign, of another class, or made by a newer version.
+        """
+        from .saving import load_estimator
+
+        return load_estimator(cls, path)
+
     def _read(self, X) -> EncoderInput:
         """X in one form.
 
@@ -187,8 +244,9 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
             If it is no list of recordings or epochs.
         """
         if getattr(X, "ndim", 1) == 2 and getattr(X, "shape", (0, 0))[1] != 1:
+            kind = f"{type(X).__module__}.{type(X).__name__}"
             raise InvalidRecordingError(
-                f"X is a table of shape {X.shape}; accepted are recordings, as this estimator "
+                f"X is a {kind} of shape {X.shape}; accepted are recordings, as this estimator "
                 "has an encoder of its own. Leave Sleep2VecTransformer out of the pipeline before "
                 "it, or put LogisticRegression() or the like after the transformer."
             )
@@ -270,7 +328,17 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         state = dict(super().__getstate__())
         # who was in a study is not for everybody who gets the model
         state.pop("_rows_at_fit", None)
+        if "net_" not in state and is_sent_to_worker():
+            state["_settings"] = settings_for_workers()
+            listen()
         return state
+
+    def __setstate__(self, state: dict) -> None:
+        state = dict(state)
+        if "_settings" in state:
+            adopt_settings(state.pop("_settings"))
+        relay_warnings()
+        super().__setstate__(state)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -17,7 +17,6 @@ from .config import HeadConfig
 
 __all__ = ["LinearHead", "MLPHead", "TemporalConvHead", "TemporalTransformerHead", "build_head"]
 
-_KERNEL = 7
 _N_HEADS = 8
 _N_POSITIONS = 2048
 _ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
@@ -61,15 +60,16 @@ class MLPHead(nn.Module):
 class ConvBlock(nn.Module):
     """Depthwise and pointwise convolution over epochs, added to the input."""
 
-    def __init__(self, size: int, dilation: int, activation: str, dropout: float):
+    def __init__(self, config: HeadConfig, size: int, dilation: int):
         super().__init__()
+        span = config.kernel_size
         self.depthwise = nn.Conv1d(
-            size, size, _KERNEL, padding=dilation * (_KERNEL // 2), dilation=dilation, groups=size
+            size, size, span, padding=dilation * (span // 2), dilation=dilation, groups=size
         )
         self.pointwise = nn.Conv1d(size, size, 1)
         self.norm = nn.LayerNorm(size)
-        self.activation = _ACTIVATIONS[activation]()
-        self.dropout = nn.Dropout(dropout)
+        self.activation = _ACTIVATIONS[config.activation]()
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, values: Tensor) -> Tensor:
         """[B, L, W] to [B, L, W]."""
@@ -84,10 +84,7 @@ class TemporalConvHead(nn.Module):
         super().__init__()
         size = config.head_size or config.hidden_size
         self.proj_in = _projection(_width(config), size)
-        self.blocks = nn.ModuleList(
-            ConvBlock(size, 2**i, config.activation, config.dropout)
-            for i in range(config.depth_used)
-        )
+        self.blocks = nn.ModuleList(ConvBlock(config, size, 2**i) for i in range(config.depth_used))
         self.norm = nn.LayerNorm(size)
         self.classifier = nn.Linear(size, config.n_outputs)
 

@@ -106,8 +106,8 @@ class ClassLabels:
                 f"y has no label for any of the {given.n_rows} {given.unit}s: all are NaN, None "
                 "or -1. Give at least two classes."
             )
-        check_classification_targets(values[known])
         try:
+            check_classification_targets(values[known])
             classes, codes = np.unique(values[known], return_inverse=True)
         except TypeError as error:
             raise ValueError(f"y mixes labels that cannot be sorted: {error}.") from error

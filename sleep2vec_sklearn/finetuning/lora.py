@@ -47,6 +47,7 @@ class LoraLinear(nn.Module):
         self.lora_magnitude_vector = nn.ParameterDict()
         if config.dora:
             self.lora_magnitude_vector[_NAME] = nn.Parameter(_row_lengths(base.weight.detach()))
+        self.train(base.training)
 
     def forward(self, values: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
@@ -88,7 +89,7 @@ def merge_lora(encoder: Sleep2Vec) -> Sleep2Vec:
     >>> from sleep2vec_sklearn import load_checkpoint
     >>> from sleep2vec_sklearn.finetuning.config import LoraConfig
     >>> from sleep2vec_sklearn.finetuning.lora import insert_lora, merge_lora
-    >>> encoder = load_checkpoint().build()
+    >>> encoder = load_checkpoint("sleep2vec-mini").build()
     >>> insert_lora(encoder, LoraConfig(rank=2))
     >>> type(merge_lora(encoder).encoder.blocks[0].attention.query).__name__
     'Linear'

@@ -155,7 +155,7 @@ class FineTuned(nn.Module):
     >>> from sleep2vec_sklearn import load_checkpoint
     >>> from sleep2vec_sklearn.finetuning.config import HeadConfig
     >>> from sleep2vec_sklearn.finetuning.network import FineTuned
-    >>> encoder = load_checkpoint().build()
+    >>> encoder = load_checkpoint("sleep2vec-mini").build()
     >>> config = HeadConfig(encoder.config.hidden_size, ("spo2",), n_outputs=2, unit="night")
     >>> network = FineTuned(encoder, config).eval()
     >>> spo2 = {"spo2": 95 + torch.randn(1, 20, 120)}
@@ -176,8 +176,11 @@ class FineTuned(nn.Module):
         _check_fit(encoder, head_config)
         top = encoder.config.n_layers
         self.layers = tuple(layers or range(top - head_config.n_layers + 1, top + 1))
-        if len(self.layers) != head_config.n_layers:
-            raise ValueError(f"n_layers={head_config.n_layers}, but layers are {self.layers}.")
+        if len(self.layers) != head_config.n_layers or not set(self.layers) <= {*range(1, top + 1)}:
+            raise ValueError(
+                f"layers {self.layers} for a head with n_layers={head_config.n_layers}; accepted "
+                f"are as many blocks of 1 to {top}."
+            )
         self.encoder = encoder
         self.head = Head(head_config)
         if lora is not None:

@@ -12,12 +12,20 @@ from ..encoding.cache import check_cache
 from ..errors import CheckpointError
 from .config import AGGREGATIONS, HEADS, POOLINGS, HeadConfig, LoraConfig
 
-__all__ = ["FINETUNE", "check_parameters", "dropout_rates", "head_config", "lora_config"]
+__all__ = [
+    "FINETUNE",
+    "check_parameters",
+    "dropout_rates",
+    "head_config",
+    "lora_config",
+    "resolve_batch_size",
+    "resolve_head",
+]
 
 FINETUNE = ("head", "lora", "full")
 _CHOICES = {
     "finetune": FINETUNE,
-    "head": HEADS,
+    "head": ("auto", *HEADS),
     "aggregation": AGGREGATIONS,
     "pooling": POOLINGS,
     "precision": ("float32", "bfloat16", "auto"),
@@ -30,8 +38,8 @@ _NUMBERS = {
     "weight_decay": (0, math.inf, True),
 }
 _BELOW_ONE = ("dropout", "validation_fraction")
-_COUNTS = ("max_epochs", "batch_size", "lora_rank")
-_OPTIONAL_COUNTS = ("patience", "head_size")
+_COUNTS = ("max_epochs", "lora_rank")
+_OPTIONAL_COUNTS = ("batch_size", "patience", "head_size")
 _LARGEST_SEED = 2**32 - 1
 
 
@@ -89,6 +97,20 @@ def dropout_rates(modality_dropout) -> tuple[float, float]:
     return float(pair[0]), float(pair[1])
 
 
+def resolve_head(estimator) -> str:
+    """The head that "auto" stands for."""
+    if estimator.head != "auto":
+        return estimator.head
+    return "mlp" if estimator.unit_ == "night" else "temporal_conv"
+
+
+def resolve_batch_size(estimator) -> int:
+    """The batch size that None stands for."""
+    if estimator.batch_size is not None:
+        return int(estimator.batch_size)
+    return 16 if estimator.unit_ == "night" and estimator.finetune == "head" else 4
+
+
 def head_config(estimator, config, n_outputs: int, n_covariates: int) -> HeadConfig:
     """The head that the parameters ask for, on an encoder.
 
@@ -109,12 +131,13 @@ def head_config(estimator, config, n_outputs: int, n_covariates: int) -> HeadCon
         estimator.modalities_,
         n_outputs,
         unit=unit,
-        head=estimator.head,
+        head=resolve_head(estimator),
         aggregation=estimator.aggregation,
         pooling=estimator.pooling if unit == "night" else "mean",
         n_layers=config.n_layers if estimator.layer_mix else 1,
         n_covariates=n_covariates,
-        head_size=None if estimator.head_size is None else int(estimator.head_size),
+        # not that of the input, which is nine times as wide with nine modalities side by side
+        head_size=int(estimator.head_size or config.hidden_size),
         dropout=float(estimator.dropout),
     )
 

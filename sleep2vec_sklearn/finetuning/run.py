@@ -20,7 +20,13 @@ from .config import TEMPORAL_HEADS
 from .covariates import Covariates
 from .data import TrainingSet, rows_of_nights
 from .network import FineTuned, Head
-from .parameters import dropout_rates, head_config, lora_config
+from .parameters import (
+    dropout_rates,
+    head_config,
+    lora_config,
+    resolve_batch_size,
+    resolve_head,
+)
 from .sources import NightsInMemory, TokenSource, prepared_nights
 from .standardising import Standardised, TokenStatistics
 from .subjects import hold_out
@@ -30,7 +36,7 @@ from .training_net import FineTuningModule, FineTuningNet, FineTuningPlan, FitPr
 if TYPE_CHECKING:
     from .estimator import FineTuningEstimator
 
-__all__ = ["FittedParts", "Run", "build_module", "layers_of"]
+__all__ = ["FittedParts", "Run", "build_module", "layers_of", "make_net"]
 
 _HOLD_OUT_STREAM = 13
 _PIECE_OF_TOKENS = 120
@@ -39,12 +45,13 @@ _NIGHTS_FOR_STATISTICS = 64
 
 @dataclass(frozen=True, slots=True)
 class FittedParts:
-    """What a run leaves behind."""
+    """What a run leaves behind; ``held_out`` are places of recordings in X."""
 
     net: FineTuningNet
     modalities: tuple[str, ...]
     covariates: Covariates | None
     head_config: object
+    held_out: tuple[int, ...]
 
 
 def layers_of(estimator, config) -> tuple:
@@ -62,6 +69,20 @@ def build_module(estimator, head, checkpoint) -> FineTuningModule:
     network = FineTuned(checkpoint.build(), head, lora_config(estimator))
     network.head = Standardised(network.head)
     return FineTuningModule(network, False, rates)
+
+
+def make_net(estimator, module: FineTuningModule) -> FineTuningNet:
+    """The net around it, not initialised."""
+    return FineTuningNet(
+        module,
+        lr=float(estimator.lr),
+        encoder_lr=float(estimator.encoder_lr),
+        weight_decay=float(estimator.weight_decay),
+        precision=estimator.precision_,
+        device=estimator.device_,
+        max_epochs=int(estimator.max_epochs),
+        batch_size=resolve_batch_size(estimator),
+    )
 
 
 class Run:
@@ -115,13 +136,13 @@ class Run:
             columns = None if covariates is None else covariates.of(self.recordings)
             sets = [self._part(reader, modalities, columns, mask) for mask in (~held, held)]
             module = self._module(head, reader, np.flatnonzero(~held))
-            net = self._net(module)
+            net = make_net(e, module)
             plan = FineTuningPlan(
                 sets[0],
                 sets[1] if held.any() else None,
                 e._loss,
                 int(e.max_epochs),
-                int(e.batch_size),
+                resolve_batch_size(e),
                 e.patience if held.any() else None,
                 self.seed,
             )
@@ -136,7 +157,8 @@ class Run:
             finally:
                 if progress:
                     progress.close()
-        return FittedParts(net, modalities, covariates, head)
+        held_out = tuple(self.used[i] for i in np.flatnonzero(held))
+        return FittedParts(net, modalities, covariates, head, held_out)
 
     def _candidates(self, stacklevel: int) -> tuple[str, ...]:
         asked = SimpleNamespace(layer="last", pooling="mean", modalities=self.estimator.modalities)
@@ -190,10 +212,6 @@ class Run:
 
     def _part(self, reader, modalities, columns, mask: np.ndarray) -> TrainingSet:
         nothing = np.empty(0, dtype=np.int64)
-        longest = None
-        if self.estimator.head not in TEMPORAL_HEADS:
-            of_tokens = self.estimator.finetune == "head"
-            longest = _PIECE_OF_TOKENS if of_tokens else self.checkpoint.config.context_epochs
         widths = None
         if self.estimator.finetune != "head":
             widths = {name: reader.contents[name].width for name in modalities}
@@ -207,8 +225,17 @@ class Run:
             None if self.epochs is None else tuple(self.epochs),
             tuple(recording.n_epochs for recording in self.recordings),
             columns,
-            longest,
+            self._longest(),
         )
+
+    def _longest(self) -> int | None:
+        """Most epochs of a piece, None for whole nights."""
+        head = resolve_head(self.estimator)
+        of_tokens = self.estimator.finetune == "head"
+        # positions are learned, and those beyond a piece would never be
+        if head == "temporal_transformer" or (head in TEMPORAL_HEADS and of_tokens):
+            return None
+        return _PIECE_OF_TOKENS if of_tokens else self.checkpoint.config.context_epochs
 
     def _module(self, head, reader, training: np.ndarray) -> FineTuningModule:
         e = self.estimator
@@ -228,16 +255,3 @@ class Run:
         by_summary = head.unit == "night" and head.pooling == "cls"
         standardised.set_statistics(TokenStatistics(nights, head.modalities, by_summary))
         return module
-
-    def _net(self, module: FineTuningModule) -> FineTuningNet:
-        e = self.estimator
-        return FineTuningNet(
-            module,
-            lr=float(e.lr),
-            encoder_lr=float(e.encoder_lr),
-            weight_decay=float(e.weight_decay),
-            precision=e.precision_,
-            device=e.device_,
-            max_epochs=int(e.max_epochs),
-            batch_size=int(e.batch_size),
-        )

@@ -99,8 +99,8 @@ def _encode_windows(encoder, tokens: Tensor, seen: Tensor, layers):
     """[N, c, d] to [N, c, K, H], and summaries [N, K, H] or None."""
     # without a mask attention is faster on a processor; elsewhere the question costs a wait
     mask = None if seen.device.type == "cpu" and seen.all() else seen
-    if tuple(layers) == (encoder.config.n_layers,):
-        states = encoder.encode(tokens, mask)[:, :, None]
+    if len(layers) == 1:
+        states = encoder.encode(tokens, mask, layer=layers[0])[:, :, None]
     else:
         every = encoder.hidden_states(tokens, mask)
         states = torch.stack([every[layer] for layer in layers], dim=2)

@@ -228,7 +228,13 @@ def inputs_of(recording: Recording, contents: Mapping[str, Content], place: str)
     """
     values, valid = {}, {}
     with naming(place):
-        signals = recording.read([name for name in contents if name in recording.modalities])
+        names = [name for name in contents if name in recording.modalities]
+        if not names:
+            raise InvalidRecordingError(
+                f"the night has {', '.join(recording.modalities)}, none of which this estimator "
+                f"reads ({', '.join(contents)}). Leave it out."
+            )
+        signals = recording.read(names)
         for name in list(signals):
             content = contents[name]
             night = condition(
@@ -238,7 +244,7 @@ def inputs_of(recording: Recording, contents: Mapping[str, Content], place: str)
                 values[name], valid[name] = (content.compute(night.epochs),), night.valid
         if not values:
             raise InvalidRecordingError(
-                f"no usable signal of {', '.join(contents)}; accepted is at least one sensor that "
-                "is on for half of an epoch. Leave the recording out."
+                f"no usable signal: {', '.join(names)} flat or mostly without samples; accepted is "
+                "at least one sensor that is on for half of an epoch. Leave the recording out."
             )
     return Night(recording.n_epochs, values, valid, {})

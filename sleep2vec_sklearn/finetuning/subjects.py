@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["hold_out"]
 
-_FEW_SUBJECTS = 5
+_FEWEST = 2
 
 
 def hold_out(
@@ -26,7 +26,8 @@ def hold_out(
         What each night has a labelled example of. Of everything that any night has, one stays
         among those to train on.
     share : float
-        Of the subjects. Of five and more, one at least is held out unless it is 0.
+        Of the subjects, rounded down. Less than two are none: what one person's loss says of
+        another's is little.
     rng : Generator
 
     Returns
@@ -37,12 +38,11 @@ def hold_out(
     --------
     >>> import numpy as np
     >>> from sleep2vec_sklearn.finetuning.subjects import hold_out
-    >>> hold_out(list("aabbccddee"), None, 0.2, np.random.default_rng(0)).sum()
-    np.int64(2)
+    >>> hold_out(list("aabbccddee"), None, 0.4, np.random.default_rng(0)).sum()
+    np.int64(4)
     """
     names, place = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
-    wanted = share * len(names)
-    wanted = math.ceil(wanted) if len(names) >= _FEW_SUBJECTS else math.floor(wanted)
+    wanted = math.floor(share * len(names))
     if examples is None:
         examples = np.ones((len(place), 1), dtype=bool)
     counts = np.zeros((len(names), examples.shape[1]), dtype=int)
@@ -56,4 +56,4 @@ def hold_out(
         if (left - counts[subject])[needed].all():
             left = left - counts[subject]
             held[subject] = True
-    return held[place]
+    return held[place] if held.sum() >= _FEWEST else np.zeros(len(place), dtype=bool)

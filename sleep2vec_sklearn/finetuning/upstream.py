@@ -24,6 +24,9 @@ _HEADS = {
 }
 _AGGREGATIONS = {"mean": "mean", "concat": "concat", "gated_scalar": "gated"}
 _POOLINGS = {"mean": "mean", "attn": "attention"}
+_FILTERS = "head.blocks.0.depthwise.weight"
+# what the shapes of the parameters say
+_KNOWN_BY_SHAPE = ("num_layers", "kernel_size")
 _QUERY = "temporal_agg.pool.q"
 _KEYS = {
     "head.fusion.aggregator.gates": "aggregation.gates",
@@ -101,11 +104,8 @@ def _head_config(
         )
     head, names = model.get("head") or {}, checkpoint.config.names
     aggregation = _ours("channel_agg", head.get("channel_agg"), _AGGREGATIONS, "mean")
-    by_cls = (model.get("cls") or {}).get("downstream") == "cls"
-    pooling = (
-        "cls" if by_cls else _ours("temporal_agg", head.get("temporal_agg"), _POOLINGS, "mean")
-    )
     linear = _linear_layers(state)
+    _refuse_options("head", head, _KNOWN_BY_SHAPE)
     return HeadConfig(
         checkpoint.config.hidden_size,
         names,
@@ -114,13 +114,28 @@ def _head_config(
         head=_ours("head", head, _HEADS, "classification"),
         # what comes of a single channel is handed on as it is
         aggregation=aggregation if len(names) > 1 else "mean",
-        pooling="mean" if task["is_seq"] else pooling,
+        pooling="mean" if task["is_seq"] else _pooling_of(model),
         n_layers=n_layers,
         layer_mix_per_modality=own,
         dropout=head.get("dropout") or 0.0,
         activation=head.get("act") or "elu",
         **_sizes_of(state, linear),
     )
+
+
+def _pooling_of(model: Mapping) -> str:
+    if (model.get("cls") or {}).get("downstream") == "cls":
+        return "cls"
+    section = (model.get("head") or {}).get("temporal_agg")
+    pooling = _ours("temporal_agg", section, _POOLINGS, "mean")
+    _refuse_options("temporal_agg", section or {})
+    return pooling
+
+
+def _refuse_options(what: str, section: Mapping, known: tuple[str, ...] = ()) -> None:
+    odd = sorted(set(section.get("kwargs") or {}) - set(known))
+    if odd:
+        raise CheckpointError(f"options of its {what} not supported: {', '.join(odd)}.")
 
 
 def _mixed_layers(checkpoint: UpstreamCheckpoint) -> tuple[tuple[int, ...], bool]:
@@ -151,7 +166,10 @@ def _linear_layers(state: Mapping[str, Tensor]) -> list[Tensor]:
 
 def _sizes_of(state: Mapping[str, Tensor], linear: list[Tensor]) -> dict:
     blocks = {m[1] for m in map(_BLOCK.fullmatch, state) if m}
-    return {"head_size": linear[-1].shape[1], "depth": len(blocks) or len(linear)}
+    sizes = {"head_size": linear[-1].shape[1], "depth": len(blocks) or len(linear)}
+    if _FILTERS in state:
+        sizes["kernel_size"] = state[_FILTERS].shape[-1]
+    return sizes
 
 
 def _in_our_names(state: Mapping[str, Tensor], config: HeadConfig) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@
 from .bland_altman import BlandAltmanDisplay
 from .calibration import ReliabilityDisplay
 from .confusion import StageConfusionDisplay
+from .events import EventsDisplay
 from .hypnodensity import HypnodensityDisplay
 from .hypnogram import HypnogramDisplay
 from .label_efficiency import LabelEfficiencyDisplay
@@ -16,6 +17,7 @@ from .scaling import ScalingLawDisplay
 
 __all__ = [
     "BlandAltmanDisplay",
+    "EventsDisplay",
     "HypnodensityDisplay",
     "HypnogramDisplay",
     "LabelEfficiencyDisplay",

@@ -33,6 +33,7 @@ def test_cached_rows_are_the_rows(checkpoint_path, cohort, embed):
     [
         {"fusion": "concat"},
         {"pooling": "max"},
+        {"context_minutes": 5},
         {"modalities": ["ibi", "ecg"]},
         {"batch_size": 5},
         {"verbose": 1},

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Ages, indices and other numbers, by fine-tuning."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+
+from ..encoding.inputs import EncoderInput
+from .estimator import FineTuningEstimator
+from .labels import check_length
+from .targets import Targets
+
+__all__ = ["Sleep2VecRegressor"]
+
+_LOSSES = ("squared_error", "huber")
+
+
+class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
+    """Predict numbers for nights or epochs by fine-tuning a pretrained encoder.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "huber"}, default="squared_error"
+        Of the standardised targets; "huber" is less moved by few extreme ones.
+    checkpoint, modalities, finetune, head, head_size, aggregation, pooling, layer_mix, dropout
+        As for :class:`Sleep2VecClassifier`, also the following.
+    lora_rank, lora_alpha, modality_dropout, covariates, max_epochs, batch_size, lr, encoder_lr
+    weight_decay, validation_fraction, patience, precision, device, cache, random_state, verbose
+
+    Attributes
+    ----------
+    target_mean_, target_std_ : float64 ndarray of shape (n_outputs,)
+        By which targets are standardised in training; predictions are in the units of y.
+    several_outputs_ : bool
+        Whether y had two axes.
+    unit_, modalities_, net_, history_, device_, precision_, checkpoint_sha256_
+        As of :class:`Sleep2VecClassifier`.
+
+    Notes
+    -----
+    NaN in y is a missing value: such cells are left out of training and of the score. No number
+    stands for "missing".
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Sleep2VecRegressor, make_sleep_cohort
+    >>> nights = make_sleep_cohort(4, hours=0.5, modalities=["ibi"], random_state=0)
+    >>> model = Sleep2VecRegressor(max_epochs=5, random_state=0)
+    >>> model.fit(nights, nights.metadata["age"]).predict(nights).shape
+    (4,)
+    """
+
+    def __init__(
+        self,
+        checkpoint="sleep2vec-mini",
+        *,
+        loss="squared_error",
+        modalities=None,
+        finetune="head",
+        head="auto",
+        head_size=None,
+        aggregation="concat",
+        pooling="mean",
+        layer_mix=False,
+        dropout=0.1,
+        lora_rank=8,
+        lora_alpha=16.0,
+        modality_dropout=0.1,
+        covariates=None,
+        max_epochs=40,
+        batch_size=None,
+        lr=1e-3,
+        encoder_lr=1e-4,
+        weight_decay=1e-2,
+        validation_fraction=0.1,
+        patience=10,
+        precision="float32",
+        device="auto",
+        cache="memory",
+        random_state=None,
+        verbose=0,
+    ):
+        super().__init__(
+            checkpoint,
+            modalities=modalities,
+            finetune=finetune,
+            head=head,
+            head_size=head_size,
+            aggregation=aggregation,
+            pooling=pooling,
+            layer_mix=layer_mix,
+            dropout=dropout,
+            lora_rank=lora_rank,
+            lora_alpha=lora_alpha,
+            modality_dropout=modality_dropout,
+            covariates=covariates,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            lr=lr,
+            encoder_lr=encoder_lr,
+            weight_decay=weight_decay,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            precision=precision,
+            device=device,
+            cache=cache,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.loss = loss
+
+    def score(self, X, y, sample_weight=None) -> float:
+        """R² over the values that are known; of several outputs the mean of theirs.
+
+        Parameters
+        ----------
+        X : list of Recording or dict, list of lists of them, or EpochSequence
+        y : array of shape (len(X),) or (len(X), n_outputs)
+        sample_weight : array of shape (len(X),), optional
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If y does not fit X.
+        """
+        predicted = np.asarray(self.predict(X)).reshape(len(X), -1)
+        true = _read_values(y, len(X)).reshape(len(X), -1)
+        if true.shape != predicted.shape:
+            raise ValueError(
+                f"y has {true.shape[1]} columns, this estimator predicts {predicted.shape[1]}."
+            )
+        weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
+        scores = []
+        for column in range(true.shape[1]):
+            known = ~np.isnan(true[:, column])
+            pair = (true[known, column], predicted[known, column])
+            scores.append(r2_score(*pair, sample_weight=weights[known]))
+        return float(np.mean(scores))
+
+    def _encode_targets(self, given: EncoderInput, y) -> Targets:
+        if self.loss not in _LOSSES:
+            listed = ", ".join(map(repr, _LOSSES))
+            raise ValueError(f"loss must be one of {listed}; got {self.loss!r}.")
+        values = _read_values(y, given.n_rows)
+        self.several_outputs_ = values.ndim == 2
+        values = values.reshape(given.n_rows, -1)
+        counts = (~np.isnan(values)).sum(axis=0)
+        if (counts == 0).any():
+            raise ValueError(
+                f"y is NaN in every row of column {int(np.argmin(counts))}: there is nothing to "
+                "learn. Leave it out, or look at the split that these rows come from."
+            )
+        self.target_mean_ = np.nanmean(values, axis=0)
+        std = np.nanstd(values, axis=0)
+        self.target_std_ = np.where(std > 0, std, 1.0)
+        standardised = (values - self.target_mean_) / self.target_std_
+        return Targets.of(standardised.astype(np.float32), ~np.isnan(values))
+
+    def _n_outputs(self) -> int:
+        return len(self.target_mean_)
+
+    def _loss(self, outputs, targets, weights):
+        import torch
+        from torch.nn.functional import mse_loss, smooth_l1_loss
+
+        measure = smooth_l1_loss if self.loss == "huber" else mse_loss
+        known = ~targets.isnan() * weights[:, None]
+        losses = measure(outputs, torch.nan_to_num(targets), reduction="none")
+        return (losses * known).sum() / known.sum().clamp_min(1e-12)
+
+    def _predict(self, outputs: np.ndarray) -> np.ndarray:
+        values = outputs.astype(np.float64) * self.target_std_ + self.target_mean_
+        return values if self.several_outputs_ else values[:, 0]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _read_values(y, n_rows: int) -> np.ndarray:
+    """Numbers as float64, NaN where missing, of shape (n_rows,) or (n_rows, k)."""
+    import pandas as pd
+
+    try:
+        values = y if isinstance(y, np.ndarray) else np.asarray(pd.DataFrame(y), dtype=np.float64)
+        values = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"y must hold numbers, and NaN where one is not known ({error}). For classes use "
+            "Sleep2VecClassifier."
+        ) from error
+    if np.ndim(y) == 1 and values.ndim == 2:
+        values = values[:, 0]
+    check_length(values, n_rows, (1, 2))
+    if np.isinf(values).any():
+        raise ValueError(
+            f"y holds {values[np.isinf(values)][0]:g}; accepted are finite numbers, and NaN where "
+            "one is not known."
+        )
+    return values
