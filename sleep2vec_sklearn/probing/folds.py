@@ -11,8 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..errors import ModalityWarning
 from ..evaluation.bootstrap import SubjectBootstrap
+from ..evaluation.known_classes import fit_known_classes
 from ..evaluation.subjects import folds_by_subject, subjects_of
-from .answers import fit_known_classes, held_out, take_rows
+from .answers import held_out, take_rows
 from .nights import Nights, check_reads_signals, supported_modalities
 from .scoring import PeopleScorer, Scored, name_scorers
 from .splits import check_target, draw_seed

@@ -10,8 +10,9 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from ..evaluation.bootstrap import SubjectBootstrap
+from ..evaluation.known_classes import fit_known_classes
 from ..evaluation.subjects import folds_by_subject, subjects_of
-from .answers import fit_known_classes, held_out, take_rows
+from .answers import held_out, take_rows
 from .scoring import PeopleScorer, Scored, name_scorers
 from .splits import check_target, choose_sizes, draw_seed, nested_subsets
 
