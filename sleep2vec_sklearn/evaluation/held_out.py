@@ -10,13 +10,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import cohen_kappa_score, get_scorer, make_scorer
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 
 from .known_classes import fit_known_classes
 
-__all__ = ["HeldOut", "held_out_answers", "scorers_of"]
+__all__ = ["HeldOut", "held_out_answers"]
 
 _METHODS = ("predict", "predict_proba", "decision_function")
 
@@ -118,38 +117,6 @@ def held_out_answers(
         parts = found[place * len(folds) : (place + 1) * len(folds)]
         answers[name] = _gather(estimator, classes[name], len(y), folds, parts)
     return answers
-
-
-def scorers_of(scoring, y: np.ndarray, classify: bool) -> dict[str, Callable]:
-    """Scorers by name.
-
-    Parameters
-    ----------
-    scoring : str, callable, list of str, dict of str to either, or None
-        Names of scikit-learn, and "kappa". None is "roc_auc" for two classes, "kappa" for more,
-        and "neg_mean_absolute_error" for numbers.
-    y : ndarray of shape (n, ...)
-    classify : bool
-        Whether y holds classes.
-    """
-    if scoring is None:
-        if classify:
-            scoring = "roc_auc" if len(np.unique(y)) == 2 else "kappa"
-        else:
-            scoring = "neg_mean_absolute_error"
-    if isinstance(scoring, str):
-        scoring = [scoring]
-    if callable(scoring):
-        scoring = {getattr(scoring, "__name__", "score"): scoring}
-    if not isinstance(scoring, Mapping):
-        scoring = {name: name for name in scoring}
-    return {name: _scorer(of) for name, of in scoring.items()}
-
-
-def _scorer(of) -> Callable:
-    if of == "kappa":
-        return make_scorer(cohen_kappa_score)
-    return get_scorer(of) if isinstance(of, str) else of
 
 
 def _check_classes(y: np.ndarray, number: int, estimators: Mapping) -> None:

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from .._hardware import resolve_device
 from ..encoding.cache import check_cache, open_store
@@ -231,7 +232,8 @@ def _encode(checkpoint, given, names, device: str, cache, verbose: int) -> list[
     )
     views = []
     with closing(engine.encode(given.recordings, given.places)) as nights:
-        for night in _with_progress(nights, len(given.recordings), verbose):
+        bar = {"total": len(given.recordings), "desc": "encoding", "unit": "night"}
+        for night in tqdm(nights, **bar, disable=not verbose):
             if night.error is not None:
                 raise night.error
             views.append({name: _as_unit(item) for name, item in night.modalities.items()})
@@ -302,11 +304,3 @@ def _describe(answers: np.ndarray, subjects, seed: int, n_resamples: int, level:
         "queries": len(ranks),
         "subjects": len(of_people),
     }
-
-
-def _with_progress(nights, n_nights: int, verbose: int):
-    if not verbose:
-        return nights
-    from tqdm.auto import tqdm
-
-    return tqdm(nights, total=n_nights, desc="encoding", unit="night")
