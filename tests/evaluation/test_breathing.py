@@ -60,8 +60,9 @@ def test_an_apnea_needs_neither():
     assert respiratory_statistics(night(APNEA), hypopnea_rule="4%")["ahi"] == 1
 
 
-def test_a_type_that_says_arousal_has_one():
-    recording = night((600, 20, "hypopnea_with_arousal"))
+@pytest.mark.parametrize("scored", ["hypopnea_with_arousal", "Hypopnea with an arousal|Hypopnea"])
+def test_a_type_that_says_arousal_has_one(scored):
+    recording = night((600, 20, scored))
     assert respiratory_statistics(recording)["hypopneas"] == 1
     assert respiratory_statistics(recording, hypopnea_rule="4%")["hypopneas"] == 0
     assert respiratory_statistics(recording)["arousal_index"] == 0
@@ -117,6 +118,7 @@ def test_an_unknown_rule_is_refused():
         ("hypopnea", "apnea", False),
         ("obstructive_apnea_with_arousal", "apnea", True),
         ("obstructive_apnea_with_arousal", "arousal", False),
+        ("Hypopnea with an arousal|Hypopnea", "arousal", False),
         ("Arousal|Arousal (ASDA)", "arousal", True),
         ("central_apnea", "obstructive_apnea", False),
         ("SpO2 desaturation|SpO2 desaturation", "desaturation", True),
