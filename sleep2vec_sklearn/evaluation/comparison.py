@@ -19,7 +19,7 @@ __all__ = ["EstimatorComparison", "compare_estimators"]
 
 
 def compare_estimators(
-    estimators: Mapping, X, y, *, groups=None, cv=5, scoring=None, reference: str | None = None,
+    estimators: Mapping, X, y, groups=None, *, cv=5, scoring=None, reference: str | None = None,
     average: str = "auto", n_resamples: int = 1000, level: float = 0.95, random_state=0,
     n_jobs: int | None = None,
 ) -> EstimatorComparison:  # fmt: skip

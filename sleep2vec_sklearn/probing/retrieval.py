@@ -196,10 +196,9 @@ def _check_scopes(scopes, n_candidates, temperature) -> list[str]:
 
 
 def _choose(checkpoint, recordings: Sequence, modalities):
-    from ..model.checkpoint import Checkpoint, load_checkpoint
+    from ..model.checkpoint import as_checkpoint
 
-    if not isinstance(checkpoint, Checkpoint):
-        checkpoint = load_checkpoint(checkpoint)
+    checkpoint = as_checkpoint(checkpoint)
     if checkpoint.config.projection is None:
         raise CheckpointError(
             f"{checkpoint.name} has no projection head, so its modalities share no space in which "
