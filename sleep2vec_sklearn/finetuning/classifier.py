@@ -190,7 +190,7 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         float32 ndarray of shape (len(X), n_classes)
             Rows add up to one, unless they are outcomes.
         """
-        return self._labels().probabilities(self._outputs(X, stacklevel=3))
+        return self._labels().probabilities(self._outputs(X, stacklevel=2))
 
     def decision_function(self, X) -> np.ndarray:
         """Scores before they become probabilities.
@@ -204,7 +204,7 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         float32 ndarray of shape (len(X), n_classes), or (len(X),) of two classes
             Logits; of two classes that of the second one minus that of the first.
         """
-        return self._labels().decisions(self._outputs(X, stacklevel=3))
+        return self._labels().decisions(self._outputs(X, stacklevel=2))
 
     def score(self, X, y, sample_weight=None) -> float:
         """Accuracy over the rows, or cells of outcomes, that have a label.
@@ -219,7 +219,7 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         -------
         float
         """
-        predicted = self._predict(self._outputs(X, stacklevel=3))
+        predicted = self._predict(self._outputs(X, stacklevel=2))
         read = read_multilabels if self.multilabel_ else read_labels
         true, known = read(y, len(predicted), self.unit_)
         weights = np.ones(len(predicted)) if sample_weight is None else np.asarray(sample_weight)

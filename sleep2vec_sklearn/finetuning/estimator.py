@@ -189,7 +189,7 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         InvalidRecordingError, ReadError
             If a recording cannot be encoded.
         """
-        return self._predict(self._outputs(X, stacklevel=3))
+        return self._predict(self._outputs(X, stacklevel=2))
 
     def save(self, path) -> None:
         """Write the fitted estimator, its encoder included, to one safetensors file.

@@ -162,7 +162,8 @@ class Run:
 
     def _candidates(self, stacklevel: int) -> tuple[str, ...]:
         asked = SimpleNamespace(layer="last", pooling="mean", modalities=self.estimator.modalities)
-        return choose_modalities(asked, self.checkpoint.config, self.given, stacklevel)
+        config = self.checkpoint.config
+        return choose_modalities(asked, config, self.given, stacklevel + 1)
 
     def _found(self, candidates, there: set[str], stacklevel: int) -> tuple[str, ...]:
         absent = [name for name in candidates if name not in there]

@@ -157,8 +157,11 @@ def test_a_modality_never_seen_in_training_is_ignored_with_a_word(classify, fine
         Recording({**night.read(), "effort": noise("effort", N_EPOCHS)}, id=night.id)
         for night in NIGHTS
     ]
-    with pytest.warns(ModalityWarning, match="effort: no night had it in training.*spo2, ibi"):
+    with pytest.warns(
+        ModalityWarning, match="effort: no night had it in training.*spo2, ibi"
+    ) as told:
         proba = model.predict_proba(more)
+    assert told[0].filename == __file__
     np.testing.assert_array_equal(proba, model.predict_proba(NIGHTS))
     alone = [{"effort": noise("effort", N_EPOCHS)}]
     with (
@@ -169,15 +172,17 @@ def test_a_modality_never_seen_in_training_is_ignored_with_a_word(classify, fine
 
 
 def test_a_modality_asked_for_that_no_night_has(classify):
-    with pytest.warns(ModalityWarning, match="ecg: no recording with a label has it"):
+    with pytest.warns(ModalityWarning, match="ecg: no recording with a label has it") as told:
         model = classify(modalities=["ecg", "spo2"]).fit(NIGHTS, OUTCOME)
+    assert told[0].filename == __file__
     assert model.modalities_ == ("spo2",)
 
 
 def test_other_rows_of_a_known_subject_leak(classify):
     model = classify().fit(X[:40], Y[:40])
-    with pytest.warns(LeakageWarning, match="other rows of 1 of the subjects this estimator"):
+    with pytest.warns(LeakageWarning, match="other rows of 1 of the subjects this est") as told:
         classify().fit(X[:20], Y[:20]).predict(X[10:30])
+    assert told[0].filename == __file__
     model.predict(X[40:])
 
 

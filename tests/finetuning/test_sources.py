@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: BSD-3-Clause
-import gc
 import weakref
 
 import numpy as np
@@ -35,7 +34,6 @@ def test_nights_are_prepared_one_after_the_other(checkpoint_in_memory, monkeypat
     alive, most = [], []
 
     def watch(recording, contents):
-        gc.collect()
         most.append(sum(ref() is not None for ref in alive))
         night = make(recording, contents)
         alive.extend(weakref.ref(array) for array in night.arrays.values())

@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecClassifier, cache_info, clear_cache
 from sleep2vec_sklearn import config_context as settings
-from sleep2vec_sklearn.errors import LeakageError
+from sleep2vec_sklearn.finetuning import estimator
 from tests.finetuning.simple_nights import QUICK, make_nights
 
 NIGHTS = make_nights(6)
@@ -88,10 +88,12 @@ def test_sample_weight_is_routed(model):
     assert result["test_score"][0] == pytest.approx(expected)
 
 
-def test_settings_reach_workers(model):
-    leaking = [(np.arange(30), np.arange(20, 60))]
-    with settings(leakage="raise"), pytest.raises(LeakageError, match="Split by subject"):
-        cross_validate(model, X, Y, cv=leaking * 2, n_jobs=2, error_score="raise")
+def test_settings_reach_workers(model, monkeypatch):
+    monkeypatch.setattr(estimator, "is_sent_to_worker", lambda: True)
+    monkeypatch.setattr(estimator, "listen", lambda: None)
+    with settings(leakage="raise"):
+        assert model.__getstate__()["_settings"]["leakage"] == "raise"
+        assert "_settings" not in clone(model).fit(X, Y).__getstate__()
 
 
 def test_tags_say_what_it_takes(model):
