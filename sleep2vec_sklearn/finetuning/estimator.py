@@ -10,9 +10,9 @@ A subclass gives its parameters to ``super().__init__`` and overrides
   and their weights [R], on any device;
 - ``_predict(outputs)``: what ``predict`` returns of all outputs, an array [n_rows, O];
 
-and, if need be, ``_run_class()`` and ``_net_class()``, which train, ``_read(X)``, which brings X to
-one form, and ``_finish_fit(given, targets)``,
-called when the network is trained, where ``self._forward(given)`` gives its outputs.
+and, if need be, ``_read(X)``, which brings X to one form, ``_run_class()`` and ``_net_class()``,
+which train, and ``_finish_fit(given, targets)``, called when the network is trained, where
+``self._forward(given)`` gives its outputs.
 """
 
 from __future__ import annotations
