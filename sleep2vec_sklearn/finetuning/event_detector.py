@@ -31,7 +31,8 @@ class Sleep2VecEventDetector(FineTuningEstimator):
     ----------
     checkpoint : str, path or Checkpoint, default="sleep2vec-mini"
     modalities, finetune, head, head_size, aggregation, layer_mix, dropout
-        See :class:`Sleep2VecClassifier`.
+        See :class:`Sleep2VecClassifier`. The head is "mlp" by default, as the temporal ones do no
+        better with few nights.
     lora_rank, lora_alpha, modality_dropout, covariates
         See :class:`Sleep2VecClassifier`.
     event_types : sequence of str, dict of str to sequence of str, or None, default=None
@@ -97,7 +98,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         finetune="head",
         head="mlp",
         head_size=None,
-        aggregation="mean",
+        aggregation="concat",
         layer_mix=False,
         dropout=0.1,
         lora_rank=8,
