@@ -17,6 +17,7 @@ __all__ = ["fit_head"]
 
 BATCH = 1024
 PASSES = 2
+FEWEST_STEPS = 20
 RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 # what a modality's weights may differ from those of all, as a penalty
@@ -49,14 +50,11 @@ def fit_head(tables: Sequence[TokenTable], names: Sequence[str], seed: int = 0) 
     place = np.concatenate([np.arange(len(t)) for t in tables])
     spread = _spread(tables)
     votes = _Votes(*tables[0].tokens.shape[1:])
-    share = sum(
-        np.bincount(t.stages, minlength=len(STAGES)) * _weight(n)
-        for t, n in zip(tables, names, strict=True)
-    )
-    class_weight = torch.tensor((share.sum() / 5 / share) ** BALANCE, dtype=torch.float32)
-    steps = PASSES * (len(owner) // BATCH + 1)
-    optimiser = torch.optim.AdamW(votes.parameters(), RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
+    class_weight = _class_weight(tables, names)
+    steps = max(PASSES * (len(owner) // BATCH + 1), FEWEST_STEPS)
+    optimiser = torch.optim.AdamW(votes.groups(), RATE, weight_decay=WEIGHT_DECAY)
+    rates = [group["lr"] for group in optimiser.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps)
     for _ in range(steps):
         drawn = rng.choice(len(owner), BATCH, p=chance)
         tokens, present, stages = _batch(tables, owner[drawn], place[drawn])
@@ -78,25 +76,44 @@ class _Votes(nn.Module):
         self.own = nn.Parameter(torch.zeros(n_modalities, width, len(STAGES)))
         self.bias = nn.Parameter(torch.zeros(n_modalities, len(STAGES)))
         self.level = nn.Parameter(torch.zeros(len(STAGES)))
+        self.log_trust = nn.Parameter(torch.zeros(n_modalities))
+
+    def groups(self) -> list[dict]:
+        """Parameters for the optimiser; trust is of the order of one and not drawn to zero."""
+        others = [self.shared, self.own, self.bias, self.level]
+        return [
+            {"params": others},
+            {"params": [self.log_trust], "lr": 3 * RATE, "weight_decay": 0},
+        ]
 
     def forward(self, tokens: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        """Mean of the votes of the modalities kept, of shape (n, 5)."""
-        kept = kept.float()
-        tokens = tokens * kept[..., None]
+        """Votes of the modalities kept, averaged by trust, of shape (n, 5)."""
+        trust = kept * self.log_trust.exp()
+        trust = trust / trust.sum(1, keepdim=True)
+        tokens = tokens * trust[..., None]
         votes = tokens.sum(1) @ self.shared + torch.einsum("nmh,mho->no", tokens, self.own)
-        return self.level + (votes + kept @ self.bias) / kept.sum(1, keepdim=True)
+        return self.level + votes + trust @ self.bias
 
     def as_head(self, modalities: Sequence[str], spread: np.ndarray) -> StageHead:
         """The same votes on tokens as they come from the encoder."""
         with torch.no_grad():
             weight = (self.shared + self.own).numpy() / spread[..., None]
             bias = (self.level + self.bias).numpy()
+            trust = self.log_trust.exp().numpy()
         sha256 = load_checkpoint("sleep2vec-mini").sha256
-        return StageHead(tuple(modalities), weight, bias, sha256)
+        return StageHead(tuple(modalities), weight, bias, trust, sha256)
 
 
 def _weight(name: str) -> float:
     return 1.0 if name == "simulated" else REAL_WEIGHT.get(name, OTHER_REAL_WEIGHT)
+
+
+def _class_weight(tables: Sequence[TokenTable], names: Sequence[str]) -> torch.Tensor:
+    share = sum(
+        np.bincount(table.stages, minlength=len(STAGES)) * _weight(name)
+        for table, name in zip(tables, names, strict=True)
+    )
+    return torch.tensor((share.sum() / 5 / np.maximum(share, 1)) ** BALANCE, dtype=torch.float32)
 
 
 def _spread(tables: Sequence[TokenTable]) -> np.ndarray:

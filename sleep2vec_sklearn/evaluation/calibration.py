@@ -10,7 +10,6 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import brier_score_loss
 
 from .bootstrap import SubjectBootstrap
 
@@ -189,7 +188,7 @@ def _calibration(y: np.ndarray, p: np.ndarray) -> list[float]:
         return [np.nan] * 4
     logits = logit(np.clip(p, _CLOSEST, 1 - _CLOSEST))
     return [
-        float(brier_score_loss(y, p)),
+        float(np.mean((y - p) ** 2)),
         expected_calibration_error(y, p),
         _slope(y, logits),
         float(brentq(lambda a: np.sum(y - expit(a + logits)), -40, 40)),

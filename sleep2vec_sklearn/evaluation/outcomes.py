@@ -10,41 +10,19 @@ import pandas as pd
 from scipy.stats import pearsonr
 from sklearn.metrics import (
     average_precision_score,
-    brier_score_loss,
-    cohen_kappa_score,
-    f1_score,
     mean_absolute_error,
     mean_squared_error,
     r2_score,
-    recall_score,
     roc_auc_score,
 )
 
+from .agreement import agreement, confusion_tables, per_class
 from .bootstrap import SubjectBootstrap
 from .calibration import check_binary, expected_calibration_error
 
 __all__ = ["binary_report", "regression_report"]
 
-Score = Callable[[np.ndarray, np.ndarray], float]
-
-
-def _of_labels(score: Score) -> Score:
-    return lambda y, p: score(y, (p >= 0.5).astype(int))
-
-
-BINARY: Mapping[str, Score] = {
-    "roc_auc": roc_auc_score,
-    "auprc": average_precision_score,
-    "accuracy": _of_labels(lambda y, found: float(np.mean(y == found))),
-    "kappa": _of_labels(cohen_kappa_score),
-    "macro_f1": _of_labels(lambda y, found: f1_score(y, found, average="macro")),
-    "weighted_f1": _of_labels(lambda y, found: f1_score(y, found, average="weighted")),
-    "sensitivity": _of_labels(recall_score),
-    "specificity": _of_labels(lambda y, found: recall_score(y, found, pos_label=0)),
-    "brier": brier_score_loss,
-    "ece": expected_calibration_error,
-}
-REGRESSION: Mapping[str, Score] = {
+REGRESSION: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "mae": mean_absolute_error,
     "mse": mean_squared_error,
     "r2": r2_score,
@@ -93,7 +71,7 @@ def binary_report(
     Name: value, dtype: float64
     """
     y, p = check_binary(y_true, probability, pos_label)
-    return _report(y, p, BINARY, groups, n_resamples, level, random_state)
+    return _report(y, p, _score_binary, groups, n_resamples, level, random_state)
 
 
 def regression_report(
@@ -137,22 +115,40 @@ def regression_report(
             f"y_true and y_pred need finite numbers of one common shape (n,), got {y.shape} and "
             f"{found.shape}. Leave out rows whose outcome is not known."
         )
-    return _report(y, found, REGRESSION, groups, n_resamples, level, random_state)
+    return _report(y, found, _score_regression, groups, n_resamples, level, random_state)
 
 
-def _report(y, found, scores, groups, n_resamples, level, random_state) -> pd.DataFrame:
+def _report(y, found, score, groups, n_resamples, level, random_state) -> pd.DataFrame:
     groups = np.arange(len(y)) if groups is None else groups
     draws = SubjectBootstrap(groups, n_resamples, level, random_state)
-    resampled = np.array([_values(y[rows], found[rows], scores) for rows in draws.rows()])
+    values = score(y, found)
+    resampled = [[*score(y[rows], found[rows]).values()] for rows in draws.rows()]
     low, high = draws.interval(resampled)
-    table = {"value": _values(y, found, scores), "low": low, "high": high}
-    return pd.DataFrame(table, index=pd.Index(list(scores), name="score"))
+    table = {"value": [*values.values()], "low": low, "high": high}
+    return pd.DataFrame(table, index=pd.Index(list(values), name="score"))
 
 
-def _values(y: np.ndarray, found: np.ndarray, scores: Mapping[str, Score]) -> list[float]:
-    # a resample may hold one class, of which nothing can be told apart
-    if scores is BINARY and len(np.unique(y)) < 2:
-        return [np.nan] * len(scores)
-    if scores is REGRESSION and (np.ptp(y) == 0 or np.ptp(found) == 0):
-        return [np.nan] * len(scores)
-    return [float(score(y, found)) for score in scores.values()]
+def _score_binary(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
+    """NaN for all where there is one class, as in some resamples: nothing is told apart."""
+    one = np.zeros(len(y), dtype=int)
+    table = confusion_tables(y, (p >= 0.5).astype(int), one, 1, 2)[0]
+    found, classes = agreement(table), per_class(table)
+    scores = {
+        "roc_auc": np.nan,
+        "auprc": np.nan,
+        **{name: found[name] for name in ("accuracy", "kappa", "macro_f1", "weighted_f1")},
+        "sensitivity": classes["sensitivity"][1],
+        "specificity": classes["specificity"][1],
+        "brier": np.mean((y - p) ** 2),
+        "ece": expected_calibration_error(y, p),
+    }
+    if y.min() == y.max():
+        return dict.fromkeys(scores, np.nan)
+    scores["roc_auc"], scores["auprc"] = roc_auc_score(y, p), average_precision_score(y, p)
+    return {name: float(value) for name, value in scores.items()}
+
+
+def _score_regression(y: np.ndarray, found: np.ndarray) -> dict[str, float]:
+    if np.ptp(y) == 0 or np.ptp(found) == 0:
+        return dict.fromkeys(REGRESSION, np.nan)
+    return {name: float(score(y, found)) for name, score in REGRESSION.items()}

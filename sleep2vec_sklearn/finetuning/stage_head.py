@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A small head for sleep stages: every sensor votes, and the votes are averaged."""
+"""A small head for sleep stages: every sensor votes, and the votes are averaged by trust."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ BUNDLED_HEAD = Path(__file__).parent / "weights" / "sleep2vec-mini-stager.safete
 STAGES = ("W", "N1", "N2", "N3", "R")
 _METADATA_KEY = "sleep2vec_sklearn_stager"
 _FORMAT_VERSION = 1
+_TENSORS = ("weight", "bias", "trust")
 # epochs: twelve hours, and ten
 _LONGEST_NIGHT, _NIGHT = 1440, 1200
 
@@ -40,6 +41,8 @@ class StageHead:
     modalities : tuple of str
     weight : float32 ndarray of shape (n_modalities, width, 5)
     bias : float32 ndarray of shape (n_modalities, 5)
+    trust : float32 ndarray of shape (n_modalities,)
+        How much a vote counts beside others; a sensor alone has the same say whatever its trust.
     checkpoint_sha256 : str
         The encoder whose tokens it reads.
     card : dict
@@ -49,6 +52,7 @@ class StageHead:
     modalities: tuple[str, ...]
     weight: np.ndarray = field(repr=False)
     bias: np.ndarray = field(repr=False)
+    trust: np.ndarray = field(repr=False)
     checkpoint_sha256: str
     card: dict = field(repr=False, default_factory=dict)
 
@@ -84,7 +88,7 @@ class StageHead:
     def _vote(self, tokens: Mapping, valid: Mapping, night: slice) -> np.ndarray:
         """Average the votes, of tokens relative to their mean over these epochs."""
         n_epochs = len(next(iter(valid.values())))
-        total, votes = np.zeros((n_epochs, len(STAGES))), np.zeros((n_epochs, 1))
+        total, trust = np.zeros((n_epochs, len(STAGES))), np.zeros((n_epochs, 1))
         for place, name in enumerate(self.modalities):
             if name not in tokens or not valid[name].any():
                 continue
@@ -92,10 +96,10 @@ class StageHead:
             within = tokens[name][night][there[night]]
             mean = (within if len(within) else tokens[name][there]).mean(axis=0)
             vote = (tokens[name] - mean).astype(np.float64) @ self.weight[place] + self.bias[place]
-            total += np.where(there[:, None], vote, 0)
-            votes += there[:, None]
+            total += np.where(there[:, None], self.trust[place] * vote, 0)
+            trust += there[:, None] * self.trust[place]
         with np.errstate(invalid="ignore", divide="ignore"):
-            logits = total / votes
+            logits = total / trust
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
 
@@ -109,7 +113,7 @@ def save_stage_head(path: str | os.PathLike, head: StageHead) -> None:
         If a value is too large for float16, or the card is not JSON.
     """
     with np.errstate(over="ignore"):
-        tensors = {"weight": head.weight.astype(np.float16), "bias": head.bias.astype(np.float16)}
+        tensors = {name: getattr(head, name).astype(np.float16) for name in _TENSORS}
     if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
         raise CheckpointError(f"{path}: not saved, it has values that are not finite as float16.")
     document = {
@@ -147,7 +151,7 @@ def load_stage_head(path: str | os.PathLike = BUNDLED_HEAD) -> StageHead:
 def _load(path: Path) -> StageHead:
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in ("weight", "bias")}
+            tensors = {name: file.get_tensor(name).astype(np.float32) for name in _TENSORS}
             metadata = file.metadata() or {}
         document = json.loads(metadata[_METADATA_KEY])
         version = int(document["format_version"])
@@ -163,11 +167,11 @@ def _load(path: Path) -> StageHead:
             f"{path}: written in format {version} by a newer version, this one reads up to "
             f"{_FORMAT_VERSION}. Upgrade with: pip install -U sleep2vec-sklearn"
         )
-    weight, bias = (tensors[name].astype(np.float32) for name in ("weight", "bias"))
-    fits = weight.ndim == 3 and weight.shape[::2] == (len(modalities), len(STAGES))
-    if not fits or bias.shape != (len(modalities), len(STAGES)):
+    n = len(modalities)
+    shapes = [tensors[name].shape for name in _TENSORS]
+    if shapes != [(n, *shapes[0][1:2], len(STAGES)), (n, len(STAGES)), (n,)]:
         raise CheckpointError(
-            f"{path}: weight has shape {weight.shape} and bias {bias.shape} for {len(modalities)} "
-            "modalities and 5 stages. Get the file again."
+            f"{path}: tensors have the shapes {shapes} for {n} modalities, {len(STAGES)} stages; "
+            "get the file again."
         )
-    return StageHead(modalities, weight, bias, sha256, card)
+    return StageHead(modalities, **tensors, checkpoint_sha256=sha256, card=card)

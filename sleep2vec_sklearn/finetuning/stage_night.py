@@ -60,11 +60,12 @@ def stage_night(
     Examples
     --------
     >>> from sleep2vec_sklearn import make_sleep_cohort, stage_night
-    >>> names = ["eeg", "eog"]
-    >>> night = make_sleep_cohort(1, hours=2, modalities=names, missing=0, random_state=0)[0]
+    >>> night = make_sleep_cohort(1, hours=2, modalities=["eeg"], missing=0, random_state=0)[0]
     >>> staged = stage_night(night)
-    >>> staged.stages.shape, list(staged.probabilities.columns)
-    ((240,), ['W', 'N1', 'N2', 'N3', 'R'])
+    >>> staged
+    StagedNight(sim-0001-n1: W 74, N1 15, N2 89, N3 53, R 9; from eeg)
+    >>> staged.probabilities.iloc[100].round(1).to_dict()
+    {'W': 0.0, 'N1': 0.0, 'N2': 0.5, 'N3': 0.5, 'R': 0.0}
     """
     night = _as_night(recording)
     check_cache(cache)

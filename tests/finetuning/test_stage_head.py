@@ -12,9 +12,11 @@ from sleep2vec_sklearn.finetuning.stage_head import (
 )
 
 RNG = np.random.default_rng(0)
+TRUST = np.array([3.0, 1.0])
 HEAD = StageHead(
-    ("eeg", "ibi"), RNG.standard_normal((2, 8, 5)), RNG.standard_normal((2, 5)), "abc", {"n": 1}
-)
+    ("eeg", "ibi"), RNG.standard_normal((2, 8, 5)), RNG.standard_normal((2, 5)), TRUST, "abc",
+    {"n": 1},
+)  # fmt: skip
 TOKENS = {name: RNG.standard_normal((30, 8)).astype(np.float32) for name in ("eeg", "ibi")}
 EVERYWHERE = {name: np.ones(30, dtype=bool) for name in TOKENS}
 
@@ -28,8 +30,8 @@ def vote(place, tokens):
     return (tokens - tokens.mean(axis=0)) @ HEAD.weight[place] + HEAD.bias[place]
 
 
-def test_votes_of_the_sensors_are_averaged():
-    expected = softmax((vote(0, TOKENS["eeg"]) + vote(1, TOKENS["ibi"])) / 2)
+def test_votes_of_the_sensors_are_averaged_by_trust():
+    expected = softmax((3 * vote(0, TOKENS["eeg"]) + vote(1, TOKENS["ibi"])) / 4)
     np.testing.assert_allclose(HEAD.probabilities(TOKENS, EVERYWHERE), expected, rtol=1e-5)
 
 
@@ -63,7 +65,7 @@ def test_a_day_around_the_night_does_not_change_its_stages():
     wake = np.array([9.0, 0, 0, 0, 0])
     weight = np.zeros((1, 2, 5))
     weight[0, 0] = wake
-    head = StageHead(("eeg",), weight, np.zeros((1, 5)), "abc")
+    head = StageHead(("eeg",), weight, np.zeros((1, 5)), np.ones(1), "abc")
     night = np.where(RNG.random(1200) < 0.2, 0.5, -0.5)
     day = np.full(1200, 0.6) + 0.01 * RNG.standard_normal(1200)
     found = {}
@@ -82,7 +84,8 @@ def test_a_head_that_was_written_is_read(tmp_path):
         "abc",
         {"n": 1},
     )
-    np.testing.assert_allclose(again.weight, HEAD.weight, rtol=1e-3)
+    for name in ("weight", "bias", "trust"):
+        np.testing.assert_allclose(getattr(again, name), getattr(HEAD, name), rtol=1e-3)
 
 
 def test_the_bundled_head_is_small_and_says_who_trained_it():
@@ -114,7 +117,7 @@ def test_files_of_something_else_are_refused(tmp_path):
 
 def test_shapes_that_do_not_fit_are_refused(tmp_path):
     path = tmp_path / "head.safetensors"
-    save_stage_head(path, StageHead(("eeg",), HEAD.weight, HEAD.bias, "abc"))
+    save_stage_head(path, StageHead(("eeg",), HEAD.weight, HEAD.bias, TRUST, "abc"))
     with pytest.raises(CheckpointError, match="for 1 modalities"):
         load_stage_head(path)
 
@@ -122,7 +125,7 @@ def test_shapes_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize("wrong", [{"weight": np.full((2, 8, 5), 1e6)}, {"card": {"x": np.nan}}])
 def test_what_no_file_could_hold_is_not_written(tmp_path, wrong):
     parts = {"weight": HEAD.weight, "card": {}} | wrong
-    head = StageHead(HEAD.modalities, parts["weight"], HEAD.bias, "abc", parts["card"])
+    head = StageHead(HEAD.modalities, parts["weight"], HEAD.bias, TRUST, "abc", parts["card"])
     with pytest.raises(CheckpointError, match="not saved"):
         save_stage_head(tmp_path / "head.safetensors", head)
     assert not list(tmp_path.iterdir())
