@@ -110,7 +110,8 @@ class ScalingLawDisplay:
         self._label_sizes(low, high * extrapolate)
         ax.set_xlabel(_LABELS.get(law.x_name, law.x_name))
         ax.set_ylabel(_LABELS.get(law.y_name, law.y_name))
-        ax.legend(frameon=False, fontsize=8)
+        # above, as points may be anywhere within
+        ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
         ax.grid(linewidth=0.3)
         ax.spines[["top", "right"]].set_visible(False)
         return self

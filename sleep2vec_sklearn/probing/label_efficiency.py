@@ -27,7 +27,7 @@ class LabelEfficiency:
     summary : DataFrame
         One row per estimator, number of training subjects and metric: ``score``, the interval
         ``low`` to ``high`` over test subjects, and ``sd``, the spread over the draws of training
-        subjects.
+        subjects, NaN of one draw.
     scores : DataFrame
         One row per estimator, number of training subjects, repeat and metric, and per test
         subject where subjects are scored one by one.
@@ -292,7 +292,7 @@ def _gather(found: dict, study: _Study, level: float) -> LabelEfficiency:
     for (name, size), several in repeats.items():
         mean = scorer.average_of(several)
         lows, highs = scorer.draws.interval(mean.replicates)
-        spread = np.std([s.estimates for s in several], axis=0, ddof=len(several) > 1)
+        spread = scorer.spread_of(several)
         for place, metric in enumerate(scorer.scorers):
             replicates[name, size, metric] = mean.estimates[place], mean.replicates[:, place]
             row = (mean.estimates[place], lows[place], highs[place], spread[place], len(several))

@@ -27,7 +27,7 @@ class ModalityDropout:
     summary : DataFrame
         One row per pattern, fraction and metric: ``lost``, the share of the sensors' epochs that
         was in fact lost; ``score``, the interval ``low`` to ``high`` over test subjects, and
-        ``sd``, the spread over the draws of losses.
+        ``sd``, the spread over the draws of losses, NaN of one.
     modalities : tuple of str
         Sensors that fail.
     average : str
@@ -269,7 +269,7 @@ def _summarise(found: dict, study: SensorStudy):
         mean = study.scorer.average_of([scored for scored, _ in several])
         lost = float(np.mean([share for _, share in several]))
         low, high = study.draws.interval(mean.replicates)
-        spread = np.std([s.estimates for s, _ in several], axis=0, ddof=len(several) > 1)
+        spread = study.scorer.spread_of([scored for scored, _ in several])
         for k, metric in enumerate(study.scorer.scorers):
             numbers = (mean.estimates[k], low[k], high[k], spread[k])
             rows.append((pattern, fraction, metric, lost, *map(float, numbers)))

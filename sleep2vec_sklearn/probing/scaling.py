@@ -14,10 +14,8 @@ from .splits import draw_seed
 
 __all__ = ["ScalingLaw", "fit_scaling_law"]
 
-_STARTS = (0.2, 0.5, 1.0, 2.0)
-_STEEPEST = 10.0
+_EXPONENTS = np.geomspace(0.01, 10.0, 400)
 _FEWEST = 4
-_MOST_FAILURES = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +138,8 @@ def fit_scaling_law(
     Warns
     -----
     Sleep2VecWarning
-        If many refits find no law, so that intervals are too narrow.
+        If the exponent's interval reaches the end of what is tried, 0.01 to 10: the points fix no
+        law.
 
     Notes
     -----
@@ -169,13 +168,9 @@ def fit_scaling_law(
     sizes, values = _read_points(points, x_name, y)
     bounds = _check_asymptote(asymptote, values)
     scaled = sizes / _scale_of(sizes)
-    fitted = _fit_best(scaled, values, bounds, _starts(scaled, values))
-    if fitted is None:
-        raise ValueError(
-            f"no law a + b * x**-c with a in {tuple(asymptote)} fits {y} over {x_name}. Look at "
-            "the points, or widen asymptote."
-        )
+    fitted = _fit_law(scaled, values, bounds)
     draws = _resample(scaled, values, fitted, bounds, n_resamples, draw_seed(random_state))
+    _warn_of_edges(draws[:, 2], level)
     residual = values - _law(scaled, *fitted)
     r2 = 1 - (residual**2).sum() / ((values - values.mean()) ** 2).sum()
     own, several = _unscale(fitted[None], sizes), _unscale(draws, sizes)
@@ -256,35 +251,41 @@ def _check_asymptote(asymptote, values: np.ndarray) -> tuple:
             f"asymptote={asymptote!r} must be two rising numbers around the values, which are "
             f"from {values.min():g} to {values.max():g}."
         )
-    return ([low, -np.inf, 0.0], [high, np.inf, _STEEPEST])
+    return ([low, -np.inf, _EXPONENTS[0]], [high, np.inf, _EXPONENTS[-1]])
 
 
-def _starts(x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
-    """For several exponents, the straight line in x**-c."""
-    found = []
-    for c in _STARTS:
-        b, a = np.polyfit(x**-c, y, 1)
-        found.append(np.array([a, b, c]))
-    return found
+def _fit_grid(x: np.ndarray, values: np.ndarray, bounds) -> np.ndarray:
+    """Best a, b and c of each row of values, c from a grid; shape (n_rows, 3).
+
+    For a given exponent the law is a straight line in ``x**-c``, whose best a and b are known.
+    """
+    (lowest, *_), (highest, *_) = bounds
+    power = x ** -_EXPONENTS[:, None]
+    centred = power - power.mean(axis=1, keepdims=True)
+    mean = values.mean(axis=1)
+    b = values @ centred.T / (centred**2).sum(axis=1)
+    a = np.clip(mean[:, None] - b * power.mean(axis=1), lowest, highest)
+    # the slope that is best for an asymptote that had to be bounded
+    b = (values @ power.T - a * power.sum(axis=1)) / (power**2).sum(axis=1)
+    residual = values[:, None] - a[..., None] - b[..., None] * power
+    best = (residual**2).sum(axis=2).argmin(axis=1)
+    rows = np.arange(len(values))
+    return np.column_stack([a[rows, best], b[rows, best], _EXPONENTS[best]])
 
 
-def _fit_best(x, y, bounds, starts) -> np.ndarray | None:
+def _fit_law(x: np.ndarray, y: np.ndarray, bounds) -> np.ndarray:
     from scipy.optimize import curve_fit
 
-    best, error = None, np.inf
-    for start in starts:
-        begin = np.clip(start, *bounds)
-        with warnings.catch_warnings():
-            # of a covariance that cannot be estimated, which is not used
-            warnings.simplefilter("ignore")
-            try:
-                found, _ = curve_fit(_law, x, y, begin, bounds=bounds, jac=_slopes, max_nfev=2000)
-            except (RuntimeError, ValueError):
-                continue
-        own = ((y - _law(x, *found)) ** 2).sum()
-        if own < error:
-            best, error = found, own
-    return best
+    begin = _fit_grid(x, y[None], bounds)[0]
+    with warnings.catch_warnings():
+        # of a covariance that cannot be estimated, which is not used
+        warnings.simplefilter("ignore")
+        try:
+            found, _ = curve_fit(_law, x, y, begin, bounds=bounds, jac=_slopes, max_nfev=500)
+        except RuntimeError:
+            # along a valley without a lowest point
+            return begin
+    return found
 
 
 def _resample(x, y, fitted, bounds, n_resamples: int, seed: int) -> np.ndarray:
@@ -292,17 +293,18 @@ def _resample(x, y, fitted, bounds, n_resamples: int, seed: int) -> np.ndarray:
     level = _law(x, *fitted)
     residual = y - level
     residual = (residual - residual.mean()) * np.sqrt(len(y) / max(len(y) - len(fitted), 1))
-    draws = []
-    for _ in range(n_resamples):
-        again = level + rng.choice(residual, len(y))
-        found = _fit_best(x, again, bounds, [fitted])
-        if found is not None:
-            draws.append(found)
-    if len(draws) < (1 - _MOST_FAILURES) * n_resamples:
-        warnings.warn(
-            f"{n_resamples - len(draws)} of {n_resamples} refits found no law, so the intervals "
-            "are too narrow: the points do not fix three parameters. Measure more sizes.",
-            Sleep2VecWarning,
-            stacklevel=3,
-        )
-    return np.array(draws) if draws else fitted[None]
+    again = level + rng.choice(residual, (n_resamples, len(y)))
+    return _fit_grid(x, again, bounds)
+
+
+def _warn_of_edges(exponents: np.ndarray, level: float) -> None:
+    low, high = _interval(exponents, level)
+    if low > _EXPONENTS[0] and high < _EXPONENTS[-1]:
+        return
+    warnings.warn(
+        f"the exponent's interval, {low:.2g} to {high:.2g}, reaches the end of what is tried "
+        f"({_EXPONENTS[0]:g} to {_EXPONENTS[-1]:g}): the points do not fix a law, and nothing "
+        "beyond them can be told. Measure more sizes, or repeat the runs.",
+        Sleep2VecWarning,
+        stacklevel=3,
+    )

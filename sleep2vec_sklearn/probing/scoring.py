@@ -124,6 +124,13 @@ class PeopleScorer:
             np.mean([scored.replicates for scored in repeats], axis=0),
         )
 
+    @staticmethod
+    def spread_of(repeats: Sequence[Scored]) -> np.ndarray:
+        """Standard deviation over repeats, NaN of one alone."""
+        if len(repeats) < 2:
+            return np.full(repeats[0].estimates.shape, np.nan)
+        return np.std([scored.estimates for scored in repeats], axis=0, ddof=1)
+
     def of_values(self, values: np.ndarray) -> Scored:
         """Means over subjects and over those drawn, of shape (n_subjects, n_metrics)."""
         known = np.isfinite(values)

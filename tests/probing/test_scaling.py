@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn import fit_scaling_law
+from sleep2vec_sklearn.errors import Sleep2VecWarning
 
 SIZES = np.repeat([4.0, 8, 16, 32, 64, 128], 2)
 
@@ -34,6 +35,12 @@ def test_intervals_hold_the_law_and_widen_beyond_what_was_measured():
     width = curve["high"] - curve["low"]
     assert width[1] > 2 * width[0]
     assert curve["extrapolated"].tolist() == [False, True]
+
+
+def test_points_without_a_law_are_told():
+    y = 1 + np.random.default_rng(0).standard_normal(len(SIZES))
+    with pytest.warns(Sleep2VecWarning, match="the points do not fix a law"):
+        fit_scaling_law(points_of(y), x="n_nights", asymptote=(-9, 9), n_resamples=100)
 
 
 def test_measures_may_rise():
