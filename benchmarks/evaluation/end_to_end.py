@@ -58,7 +58,10 @@ class Training:
 
 _ENCODER = {"finetune": "full", "head": "linear", "batch_size": 8}
 TRAININGS = (
-    Training("a head of two layers", {"max_epochs": 10, "dropout": 0.3}),
+    Training(
+        "a temporal convolution",
+        {"head": "temporal_conv", "max_epochs": 10, "dropout": 0.3},
+    ),
     Training("low-rank adapters", {**_ENCODER, "finetune": "lora", "max_epochs": 8}),
     Training("fine-tuned", {**_ENCODER, "max_epochs": 8}),
     Training("from scratch", {**_ENCODER, "max_epochs": 20, "encoder_lr": 5e-4}, False),
