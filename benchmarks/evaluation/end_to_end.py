@@ -49,10 +49,13 @@ class Training:
     parameters: Mapping[str, Any] = field(hash=False)
     from_checkpoint: bool = True
 
-    def estimator(self, checkpoint, modalities: Sequence[str]) -> Sleep2VecClassifier:
-        """Unfitted."""
+    def estimator(
+        self, checkpoint, modalities: Sequence[str], times_passes: int = 1
+    ) -> Sleep2VecClassifier:
+        """Unfitted; with so many times the passes, for fewer nights."""
         start = checkpoint if self.from_checkpoint else random_twin(checkpoint, 0)
         parameters = {**SHARED, **self.parameters}
+        parameters["max_epochs"] *= times_passes
         return Sleep2VecClassifier(start, modalities=tuple(modalities), **parameters)
 
 
