@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs lint clean
+.PHONY: demo test docs figures lint clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python examples/demo.py $(if $(EDF),--edf '$(EDF)') $(if $(HYPNOGRAM),--hypnogram '$(HYPNOGRAM)')
@@ -13,6 +13,11 @@ test: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+# the README's two figures, from the gallery
+figures: docs
+	cp docs/auto_examples/images/sphx_glr_plot_stage_one_night_001.png docs/images/night_overview.png
+	cp docs/auto_examples/images/sphx_glr_plot_label_efficiency_001.png docs/images/label_efficiency.png
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -30,7 +30,8 @@ extensions = [
 ]
 root_doc = "index"
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-exclude_patterns = ["_build", "api/backreferences"]
+# their tables load scripts from elsewhere
+exclude_patterns = ["_build", "api/backreferences", "**sg_execution_times.rst"]
 default_role = "literal"
 highlight_language = "python"
 

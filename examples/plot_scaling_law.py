@@ -43,4 +43,4 @@ print(law.parameters.round(2))
 from sleep2vec_sklearn.plotting import ScalingLawDisplay
 
 display = ScalingLawDisplay.from_results(law)
-_ = display.ax_.set_title("Loss of held-out people (simulated nights, toy encoders)")
+_ = display.ax_.set_title("Loss of held-out people (simulated nights, toy encoders)", pad=50)

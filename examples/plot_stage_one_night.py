@@ -27,6 +27,7 @@ print(staged)
 from sleep2vec_sklearn.plotting import NightOverviewDisplay
 
 display = NightOverviewDisplay.from_night(staged, y_true=night.stages)
+_ = display.figure_.suptitle("A simulated night, staged", x=0.01, ha="left")
 
 # %%
 # The numbers of a sleep report

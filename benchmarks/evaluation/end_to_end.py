@@ -49,16 +49,22 @@ class Training:
     parameters: Mapping[str, Any] = field(hash=False)
     from_checkpoint: bool = True
 
-    def estimator(self, checkpoint, modalities: Sequence[str]) -> Sleep2VecClassifier:
-        """Unfitted."""
+    def estimator(
+        self, checkpoint, modalities: Sequence[str], times_passes: int = 1
+    ) -> Sleep2VecClassifier:
+        """Unfitted; with so many times the passes, for fewer nights."""
         start = checkpoint if self.from_checkpoint else random_twin(checkpoint, 0)
         parameters = {**SHARED, **self.parameters}
+        parameters["max_epochs"] *= times_passes
         return Sleep2VecClassifier(start, modalities=tuple(modalities), **parameters)
 
 
 _ENCODER = {"finetune": "full", "head": "linear", "batch_size": 8}
 TRAININGS = (
-    Training("a head of two layers", {"max_epochs": 10, "dropout": 0.3}),
+    Training(
+        "a temporal convolution",
+        {"head": "temporal_conv", "max_epochs": 10, "dropout": 0.3},
+    ),
     Training("low-rank adapters", {**_ENCODER, "finetune": "lora", "max_epochs": 8}),
     Training("fine-tuned", {**_ENCODER, "max_epochs": 8}),
     Training("from scratch", {**_ENCODER, "max_epochs": 20, "encoder_lr": 5e-4}, False),

@@ -26,6 +26,7 @@ __all__ = ["STUDIES"]
 
 TASKS_OF_LABELS = ("sleep-accel", "ucddb")
 TWINS_OF_LABELS = 2
+PASSES_OF_ONE_NIGHT = 5
 
 
 def study_labels(checkpoints: Sequence, options: argparse.Namespace) -> None:
@@ -89,7 +90,9 @@ def study_one_person(checkpoints: Sequence, options: argparse.Namespace) -> None
                 answers[features.name] = [night.answers(m(recording)[0]) for m in features.makers]
             if options.end_to_end:
                 for training in TRAININGS:
-                    estimator = training.estimator(checkpoint, recording[0].modalities)
+                    estimator = training.estimator(
+                        checkpoint, recording[0].modalities, PASSES_OF_ONE_NIGHT
+                    )
                     answers[f"{checkpoint.name}, {training.name}"] = [night.answers_of(estimator)]
             by_subset = {
                 SEPARATOR.join(subset): night.answers(

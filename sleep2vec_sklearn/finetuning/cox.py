@@ -207,7 +207,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         InvalidRecordingError, ReadError
             If a recording cannot be encoded.
         """
-        return self._predict(self._outputs(X, stacklevel=3))
+        return self._predict(self._outputs(X, stacklevel=2))
 
     def predict_survival_function(self, X, times=None) -> np.ndarray:
         """Predict the probability to be without the event after each time.
@@ -231,7 +231,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         InvalidRecordingError, ReadError
             If a recording cannot be encoded.
         """
-        risks = self._outputs(X, stacklevel=3).astype(np.float64)
+        risks = self._outputs(X, stacklevel=2).astype(np.float64)
         times = np.asarray(self.event_times_ if times is None else times, dtype=np.float64)
         if times.ndim != 1 or np.isnan(times).any():
             raise ValueError(f"times must be a list of numbers, got {times}.")

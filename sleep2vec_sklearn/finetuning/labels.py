@@ -113,7 +113,7 @@ class ClassLabels:
             raise ValueError(f"y mixes labels that cannot be sorted: {error}.") from error
         if len(classes) < 2:
             raise ValueError(
-                f"y has one class only, {classes[0]!r}, among {len(codes)} labelled {given.unit}s; "
+                f"y has one class only, {classes[:1].tolist()[0]!r}, among {len(codes)} labelled {given.unit}s; "
                 "two at least are needed. Look at the split that these rows come from."
             )
         weights = compute_class_weight(class_weight, classes=classes, y=values[known])

@@ -14,6 +14,9 @@ import pandas as pd
 from sleep2vec_sklearn import (
     EpochSequence,
     Recording,
+    Sleep2VecClassifier,
+    Sleep2VecCoxRegressor,
+    Sleep2VecEventDetector,
     Sleep2VecPretrainer,
     Sleep2VecTransformer,
     make_sleep_cohort,
@@ -22,6 +25,7 @@ from sleep2vec_sklearn import (
     set_config,
 )
 from sleep2vec_sklearn.datasets import write_edf_cohort
+from sleep2vec_sklearn.evaluation import survival_outcome
 
 MISTAKES = []
 
@@ -191,3 +195,36 @@ def another_run_in_a_state_dir():
     quick = {"max_epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "validation": 0}
     Sleep2VecPretrainer(random_state=0, state_dir="run", **small, **quick).fit(nights)
     Sleep2VecPretrainer(random_state=1, state_dir="run", **small, **quick).fit(nights)
+
+
+def several(n=6):
+    return [beats(f"s{k}", seed=k, id=f"s{k}") for k in range(n)]
+
+
+@mistake
+def fewer_labels_than_nights():
+    Sleep2VecClassifier(max_epochs=1).fit(several(), [0, 1, 1])
+
+
+@mistake
+def a_sensor_that_was_never_trained_on():
+    fitted = Sleep2VecClassifier(max_epochs=1, random_state=0).fit(several(), [0, 1] * 3)
+    fitted.predict([{"eeg": wave()}])
+
+
+@mistake
+def nobody_had_the_event():
+    y = survival_outcome([0] * 6, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    Sleep2VecCoxRegressor(max_epochs=1).fit(several(), y)
+
+
+@mistake
+def a_time_that_is_not_above_zero():
+    survival_outcome([1, 0], [0.0, 2.0])
+
+
+@mistake
+def events_after_the_end_of_the_night():
+    events = pd.DataFrame({"onset": [900.0], "duration": [15.0], "type": ["hypopnea"]})
+    nights = [beats(f"s{k}", seed=k, id=f"s{k}", events=events) for k in range(3)]
+    Sleep2VecEventDetector(max_epochs=1, random_state=0).fit(nights)

@@ -34,7 +34,7 @@ def test_the_blocks_of_a_page_run_in_order(page, my_study):
     assert blocks
     names = {}
     for block in blocks:
-        exec(block.replace("hours=1,", "hours=0.5,"), names)
+        exec(block.replace("hours=1,", "hours=0.5, modalities=['eeg', 'ibi'],"), names)
 
 
 def sections_of(path):
@@ -42,14 +42,14 @@ def sections_of(path):
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in found}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "README.md"], ids=lambda path: path.stem)
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         target, _, section = link.partition("#")
         if "://" in link or target.startswith(("auto_examples/", "api/")):
             continue
-        path = DOCS / target if target else page
+        path = page.parent / target if target else page
         assert path.exists(), link
         assert not section or section in sections_of(path), link
 
