@@ -31,14 +31,12 @@ from sleep2vec_sklearn import (
     make_sleep_cohort,
     modality_importance,
     modality_subset_scores,
-    stage_night,
 )
 from sleep2vec_sklearn.plotting import (
     LabelEfficiencyDisplay,
     ModalityDropoutDisplay,
     ModalityImportanceDisplay,
     ModalitySubsetsDisplay,
-    NightOverviewDisplay,
     RetrievalDisplay,
 )
 from sleep2vec_sklearn.probing import modality_dropout_curve
@@ -85,15 +83,6 @@ def run(checkpoint, tokens: Path):
     found = cross_modal_retrieval(checkpoint, nights, cache=tokens)
     table = found.summary[["scope", "query", "target", *MEASURES, "chance_1", "chance_rank"]]
     yield "retrieval", table, RetrievalDisplay.from_results(found)
-    yield "night", None, show_night()
-
-
-def show_night() -> NightOverviewDisplay:
-    """The bundled stager's night of the gallery, with the stages it was simulated with."""
-    (night,) = make_sleep_cohort(
-        1, hours=7, site_kinds=["full_laboratory"], missing=0.5, random_state=15
-    )
-    return NightOverviewDisplay.from_night(stage_night(night), y_true=night.stages)
 
 
 def main() -> None:
