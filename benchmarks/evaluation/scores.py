@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sleep2vec_sklearn.evaluation.bootstrap import N_RESAMPLES, bootstrap_interval
-
 __all__ = [
     "as_markdown",
     "average_tables",
@@ -20,6 +18,8 @@ __all__ = [
     "summarise",
     "write_results",
 ]
+
+N_RESAMPLES = 10_000
 
 
 def metrics_of(table: pd.DataFrame) -> list[str]:
@@ -71,6 +71,19 @@ def paired_differences(
             }
     index = [f"{reference} minus", "metric"]
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index)
+
+
+def bootstrap_interval(
+    values: np.ndarray, n_resamples: int = N_RESAMPLES, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of the mean of one value per subject or seed; NaN without any."""
+    if len(values) == 0:
+        return np.nan, np.nan
+    rng = np.random.default_rng(0)
+    draws = rng.integers(len(values), size=(n_resamples, len(values)))
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(values[draws].mean(axis=1), [tail, 100 - tail])
+    return float(low), float(high)
 
 
 def average_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -8,41 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from sklearn.utils import check_random_state
 
-__all__ = ["SubjectBootstrap", "bootstrap_interval"]
-
-N_RESAMPLES = 10_000
-
-
-def bootstrap_interval(
-    values: np.ndarray, n_resamples: int = N_RESAMPLES, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile interval of the mean of one value per subject or seed; NaN without any.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n,)
-    n_resamples : int, default=10_000
-    level : float, default=0.95
-
-    Returns
-    -------
-    low, high : float
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sleep2vec_sklearn.evaluation.bootstrap import bootstrap_interval
-    >>> low, high = bootstrap_interval(np.array([0.6, 0.7, 0.8]))
-    >>> round(low, 3), round(high, 3)
-    (0.6, 0.8)
-    """
-    if len(values) == 0:
-        return np.nan, np.nan
-    rng = np.random.default_rng(0)
-    draws = rng.integers(len(values), size=(n_resamples, len(values)))
-    tail = 100 * (1 - level) / 2
-    low, high = np.percentile(values[draws].mean(axis=1), [tail, 100 - tail])
-    return float(low), float(high)
+__all__ = ["SubjectBootstrap"]
 
 
 class SubjectBootstrap:

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.evaluation.scores import (
     as_markdown,
     average_tables,
+    bootstrap_interval,
     paired_differences,
     summarise,
     write_results,
@@ -54,6 +55,14 @@ def test_an_interval_pairs_subjects():
     row = paired_differences(tables, "ours").loc[("other", "kappa")]
     # people differ by far more than that, and the lead is the same in each
     assert (row["low"], row["high"]) == (pytest.approx(0.1), pytest.approx(0.1))
+
+
+def test_an_interval_is_as_wide_as_the_means_scatter():
+    values = np.random.default_rng(0).standard_normal(100)
+    low, high = bootstrap_interval(values, 4000)
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 10, rel=0.1)
+    assert bootstrap_interval(values, 4000) == (low, high)
+    assert bootstrap_interval(np.full(5, 0.3), 10) == pytest.approx((0.3, 0.3))
 
 
 def test_runs_are_averaged_subject_by_subject():
