@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier
 from sleep2vec_sklearn.finetuning.augmentation import drop_modalities
-from sleep2vec_sklearn.finetuning.covariates import Covariates
 from sleep2vec_sklearn.finetuning.subjects import hold_out
 from tests.finetuning.simple_nights import QUICK, make_night, make_nights
 
@@ -56,13 +55,6 @@ def test_without_dropout_nothing_is_hidden_or_drawn():
     present = torch.ones(2, 3, 2, dtype=torch.bool)
     assert drop_modalities(present, 0.0, 0.0) is present
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_a_missing_covariate_is_the_mean_and_says_so():
-    nights = [make_night(k, metadata=m) for k, m in enumerate([{"age": 40}, {"age": 60}, {}])]
-    covariates = Covariates.fit(("age",), nights)
-    np.testing.assert_allclose(covariates.of(nights), [[-1, 0], [1, 0], [0, 1]])
-    np.testing.assert_allclose(covariates.of([make_night(0, metadata={"age": 70})]), [[2, 0]])
 
 
 def test_covariates_alone_can_tell_nights_apart(checkpoint_path):
