@@ -38,7 +38,7 @@ _ROOMS = {
     "save_checkpoint": "model.checkpoint",
     "set_config": "config",
     "show_versions": "config",
-    "stage_night": "finetuning.stage_night",
+    "stage_night": "finetuning.stager",
     "staging_report": "evaluation.staging",
 }
 

@@ -71,6 +71,8 @@ def test_an_unknown_name_is_an_attribute_error():
         ("import sleep2vec_sklearn.datasets", "sklearn torch mne matplotlib"),
         ("from sleep2vec_sklearn import Sleep2VecTransformer", "torch mne matplotlib"),
         ("from sleep2vec_sklearn import PrecomputedEmbeddings", "torch mne matplotlib"),
+        ("from sleep2vec_sklearn import Sleep2VecClassifier", "torch mne matplotlib"),
+        ("from sleep2vec_sklearn import staging_report", "torch mne matplotlib"),
     ],
 )
 def test_importing_stays_light(statement, heavy):

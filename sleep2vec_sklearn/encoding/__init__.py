@@ -11,6 +11,7 @@ _ROOMS = {
     "RecordingMetadata": "metadata",
     "RowKeys": "keys",
     "Sleep2VecTransformer": "transformer",
+    "TimeOfNight": "time_of_night",
 }
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "RecordingMetadata",
     "RowKeys",
     "Sleep2VecTransformer",
+    "TimeOfNight",
 ]
 
 

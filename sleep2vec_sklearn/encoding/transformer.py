@@ -280,11 +280,9 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
 
     def _load_checkpoint(self) -> Checkpoint:
         # what needs torch is imported where it is used: pipelines are built without it
-        from ..model.checkpoint import Checkpoint, load_checkpoint
+        from ..model.checkpoint import as_checkpoint
 
-        if isinstance(self.checkpoint, Checkpoint):
-            return self.checkpoint
-        return load_checkpoint(self.checkpoint)
+        return as_checkpoint(self.checkpoint)
 
     def _load_fitted_checkpoint(self) -> Checkpoint:
         checkpoint = self._load_checkpoint()

@@ -21,7 +21,7 @@ _CLOSEST = 1e-6
 
 
 def compare_with_baseline(
-    estimator, X, y, *, baseline=None, groups=None, cv=5, scoring=None, n_resamples: int = 1000,
+    estimator, X, y, groups=None, *, baseline=None, cv=5, scoring=None, n_resamples: int = 1000,
     level: float = 0.95, random_state=0, n_jobs: int | None = None,
 ) -> EstimatorComparison:  # fmt: skip
     """Compare an estimator, a baseline of age, sex and BMI, and the two together.
@@ -32,10 +32,10 @@ def compare_with_baseline(
         Takes recordings, such as ``make_pipeline(Sleep2VecTransformer(), LogisticRegression())``.
     X : list of Recording, list of lists of them, or EpochSequence
     y : array-like of shape (len(X),)
-    baseline : estimator, optional
-        :class:`DemographicBaseline` by default.
     groups : array-like of shape (len(X),), optional
         Subjects; by default those of the recordings.
+    baseline : estimator, optional
+        :class:`DemographicBaseline` by default.
     cv, scoring, n_resamples, level, random_state, n_jobs
         As of :func:`compare_estimators`.
 

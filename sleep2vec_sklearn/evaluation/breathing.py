@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..errors import InvalidRecordingError
 from ..signals import Recording
-from .event_types import checked_events, is_type
+from .event_types import checked_events, is_type, with_arousal
 from .indices import divide
 from .intervals import intervals_of, touching
 from .nights import rows_of_nights, seconds_asleep
@@ -132,8 +132,7 @@ def _confirmed(recording, events: pd.DataFrame, breathing, rule: str, place: str
     near = falls[last >= 0] <= end[owners] + _FALL_AFTER
     confirmed[owners[near]] = True
     if rule == "3%":
-        texts = events["type"].astype(str).str.lower()
-        confirmed |= texts.str.contains(r"with[ _](?:an[ _])?arousal", regex=True).to_numpy()
+        confirmed |= with_arousal(events["type"])
         woke = onset[is_type(events["type"], "arousal")]
         first = np.searchsorted(woke, onset)
         confirmed |= first < np.searchsorted(woke, end + _AROUSAL_AFTER, side="right")

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 from sklearn.base import is_classifier
 
-from ..signals.epochs import as_epoch_sequence
 from .bootstrap import SubjectBootstrap
-from .held_out import HeldOut, held_out_answers, scorers_of
+from .held_out import held_out_answers
+from .people import PeopleScorer, Scored, scorers_of
 from .subjects import folds_by_subject, subjects_of
 
 __all__ = ["EstimatorComparison", "compare_estimators"]
 
 
 def compare_estimators(
-    estimators: Mapping, X, y, *, groups=None, cv=5, scoring=None, reference: str | None = None,
+    estimators: Mapping, X, y, groups=None, *, cv=5, scoring=None, reference: str | None = None,
     average: str = "auto", n_resamples: int = 1000, level: float = 0.95, random_state=0,
     n_jobs: int | None = None,
 ) -> EstimatorComparison:  # fmt: skip
@@ -44,9 +44,10 @@ def compare_estimators(
         "kappa" for more, "neg_mean_absolute_error" for numbers.
     reference : str, optional
         Whom the others are compared with; the first by default.
-    average : {"auto", "pooled", "subject"}, default="auto"
-        Score all rows held out together, or each subject's alone and take the mean over those in
-        which the score is defined. "auto" is "subject" for epochs.
+    average : {"auto", "subject", "pooled"}, default="auto"
+        Mean of each test subject's score, over those in whom it is defined, or the score of all
+        held-out rows together. "auto" takes the former where subjects have 20 rows or more in the
+        median, as they have where rows are epochs.
     n_resamples : int, default=1000
     level : float, default=0.95
     random_state : int, RandomState or None, default=0
@@ -86,32 +87,26 @@ def compare_estimators(
     linear roc_auc 0.813 [0.683, 0.940] +0.361 [+0.174, +0.516]
     """
     estimators = dict(estimators)
-    reference = _check(estimators, reference, average)
-    classify = is_classifier(next(iter(estimators.values())))
+    reference = _check(estimators, reference)
+    first = estimators[reference]
     y = np.asarray(y)
     groups = subjects_of(X, groups, stacklevel=2)
     if len(y) != len(groups):
         raise ValueError(f"y has {len(y)} elements for {len(groups)} rows of X.")
-    folds = folds_by_subject(cv, y, groups, classify=classify, stacklevel=2)
-    scorers = scorers_of(scoring, y, classify)
-    answers = held_out_answers(estimators, X, y, folds, n_jobs)
-    if average == "auto":
-        average = "pooled" if as_epoch_sequence(X) is None else "subject"
+    folds = folds_by_subject(cv, y, groups, classify=is_classifier(first), stacklevel=2)
     draws = SubjectBootstrap(groups, n_resamples, level, random_state)
-    measure = _measure_pooled if average == "pooled" else _measure_subjects
-    measured = {
-        (name, metric): measure(answers[name], scorer, y, draws)
-        for name in estimators
-        for metric, scorer in scorers.items()
-    }
+    scorer = PeopleScorer(scorers_of(scoring, y, first), y, draws, average)
+    answers = held_out_answers(estimators, X, y, folds, n_jobs)
+    rows = np.arange(len(y))
+    scored = {name: scorer.score(found, rows, strict=False) for name, found in answers.items()}
     fold = np.empty(len(y), dtype=int)
     for number, (_, test) in enumerate(folds):
         fold[test] = number
     return EstimatorComparison(
         reference=reference,
-        average=average,
-        scores=_scores(measured, draws),
-        differences=_differences(measured, reference, draws),
+        average=scorer.average,
+        scores=_scores(scored, scorer),
+        differences=_differences(scored, reference, scorer),
         answers={name: found.answers for name, found in answers.items()},
         fold=fold,
         groups=groups,
@@ -125,7 +120,7 @@ class EstimatorComparison:
     Attributes
     ----------
     reference : str
-    average : {"pooled", "subject"}
+    average : {"subject", "pooled"}
     scores : DataFrame
         Index estimator, metric; columns value, low, high, subjects.
     differences : DataFrame
@@ -184,16 +179,7 @@ class EstimatorComparison:
         return "\n".join([head, *(line.rstrip() for line in lines)])
 
 
-@dataclass(frozen=True)
-class _Measured:
-    value: float
-    resampled: np.ndarray
-    # of each subject, where each is scored alone
-    by_subject: np.ndarray | None
-    n_subjects: int
-
-
-def _check(estimators: dict, reference: str | None, average: str) -> str:
+def _check(estimators: dict, reference: str | None) -> str:
     if len(estimators) < 2:
         raise ValueError(
             f"estimators has {len(estimators)} element(s); accepted is a dict of at least two."
@@ -201,67 +187,55 @@ def _check(estimators: dict, reference: str | None, average: str) -> str:
     kinds = {name: is_classifier(estimator) for name, estimator in estimators.items()}
     if len(set(kinds.values())) > 1:
         raise ValueError(f"estimators mixes classifiers with others (classifier: {kinds}).")
-    if average not in ("auto", "pooled", "subject"):
-        raise ValueError(f"average must be 'auto', 'pooled' or 'subject', got {average!r}.")
     reference = next(iter(estimators)) if reference is None else reference
     if reference not in estimators:
         raise ValueError(f"reference={reference!r} is none of {', '.join(map(str, estimators))}.")
     return reference
 
 
-def _measure_pooled(found: HeldOut, scorer, y, draws: SubjectBootstrap) -> _Measured:
-    value = found.score_rows(scorer, y, np.arange(len(y)))
-    resampled = np.array([found.score_rows(scorer, y, rows) for rows in draws.rows()])
-    return _Measured(value, resampled, None, len(draws.subjects))
-
-
-def _measure_subjects(found: HeldOut, scorer, y, draws: SubjectBootstrap) -> _Measured:
-    mine = [np.flatnonzero(draws.codes == code) for code in range(len(draws.subjects))]
-    scores = np.array([found.score_rows(scorer, y, rows) for rows in mine])
-    return _of_subjects(scores, draws)
-
-
-def _of_subjects(scores: np.ndarray, draws: SubjectBootstrap) -> _Measured:
-    known = np.isfinite(scores)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = scores[known].sum() / known.sum()
-        resampled = draws.counts[:, known] @ scores[known] / draws.counts[:, known].sum(axis=1)
-    return _Measured(float(value), resampled, scores, int(known.sum()))
-
-
-def _scores(measured: Mapping, draws: SubjectBootstrap) -> pd.DataFrame:
+def _scores(scored: Mapping[str, Scored], scorer: PeopleScorer) -> pd.DataFrame:
     rows = {}
-    for key, of in measured.items():
-        low, high = draws.interval(of.resampled)
-        rows[key] = {"value": of.value, "low": float(low), "high": float(high)}
-        rows[key]["subjects"] = of.n_subjects
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table.index = pd.MultiIndex.from_tuples(rows, names=["estimator", "metric"])
-    return table
+    for name, of in scored.items():
+        low, high = scorer.draws.interval(of.replicates)
+        numbers = zip(of.estimates, low, high, _subjects(of, scorer), strict=True)
+        for metric, row in zip(scorer.scorers, numbers, strict=True):
+            rows[name, metric] = row
+    return _as_table(rows, ["value", "low", "high", "subjects"])
 
 
-def _differences(measured: Mapping, reference: str, draws: SubjectBootstrap) -> pd.DataFrame:
+def _differences(
+    scored: Mapping[str, Scored], reference: str, scorer: PeopleScorer
+) -> pd.DataFrame:
     rows = {}
-    for (name, metric), of in measured.items():
-        if name == reference:
-            continue
-        to = measured[reference, metric]
-        if of.by_subject is None:
-            difference, resampled = of.value - to.value, of.resampled - to.resampled
-            n_subjects = of.n_subjects
-        else:
-            # only people in whom both are defined are compared
-            pair = _of_subjects(of.by_subject - to.by_subject, draws)
-            difference, resampled, n_subjects = pair.value, pair.resampled, pair.n_subjects
-        low, high = draws.interval(resampled)
-        known = resampled[np.isfinite(resampled)]
-        rows[name, metric] = {
-            "difference": difference,
-            "low": float(low),
-            "high": float(high),
-            "share_above": float((known > 0).mean()) if len(known) else np.nan,
-            "subjects": n_subjects,
-        }
-    table = pd.DataFrame.from_dict(rows, orient="index")
+    for name in [name for name in scored if name != reference]:
+        of = _minus(scored[name], scored[reference], scorer)
+        low, high = scorer.draws.interval(of.replicates)
+        above = [_share_above(column) for column in of.replicates.T]
+        numbers = zip(of.estimates, low, high, above, _subjects(of, scorer), strict=True)
+        for metric, row in zip(scorer.scorers, numbers, strict=True):
+            rows[name, metric] = row
+    return _as_table(rows, ["difference", "low", "high", "share_above", "subjects"])
+
+
+def _minus(of: Scored, to: Scored, scorer: PeopleScorer) -> Scored:
+    if of.values is not None:
+        # only people in whom both are defined are compared
+        return scorer.of_values(of.values - to.values)
+    return Scored(None, of.estimates - to.estimates, of.replicates - to.replicates)
+
+
+def _subjects(of: Scored, scorer: PeopleScorer) -> list[int]:
+    if of.values is None:
+        return [len(scorer.draws.subjects)] * len(scorer.scorers)
+    return np.isfinite(of.values).sum(axis=0).tolist()
+
+
+def _share_above(resampled: np.ndarray) -> float:
+    known = resampled[np.isfinite(resampled)]
+    return float((known > 0).mean()) if len(known) else np.nan
+
+
+def _as_table(rows: dict, columns: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.index = pd.MultiIndex.from_tuples(rows, names=["estimator", "metric"])
     return table

@@ -11,10 +11,10 @@ import pandas as pd
 from ..errors import InvalidRecordingError
 from ..signals.naming import naming
 
-__all__ = ["checked_events", "is_type", "normalised_type"]
+__all__ = ["checked_events", "is_type", "normalised_type", "with_arousal"]
 
 _COLUMNS = ("onset", "duration", "type")
-_WITH_AROUSAL = re.compile(r"_with_(an_)?arousals?$")
+_WITH_AROUSAL = re.compile(r"_with_(an_)?arousals?(?=_|$)")
 
 
 def normalised_type(text) -> str:
@@ -26,8 +26,24 @@ def normalised_type(text) -> str:
     >>> normalised_type("Obstructive Apnoea"), normalised_type("hypopnea_with_arousal")
     ('obstructive_apnea', 'hypopnea')
     """
+    return _WITH_AROUSAL.sub("", _words(text))
+
+
+def with_arousal(types) -> np.ndarray:
+    """Which types say that the event ends with an arousal, bool of shape (n_events,).
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.evaluation.event_types import with_arousal
+    >>> with_arousal(["Hypopnea with arousal", "hypopnea"])
+    array([ True, False])
+    """
+    return np.array([bool(_WITH_AROUSAL.search(_words(name))) for name in types], dtype=bool)
+
+
+def _words(text) -> str:
     words = re.sub(r"[^a-z0-9]+", "_", str(text).lower()).strip("_")
-    return _WITH_AROUSAL.sub("", words.replace("pnoea", "pnea"))
+    return words.replace("pnoea", "pnea")
 
 
 def is_type(types, *wanted: str) -> np.ndarray:

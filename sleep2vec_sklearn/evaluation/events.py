@@ -234,14 +234,7 @@ def event_scores(
     """
     if threshold is None:
         threshold = fit_event_threshold(nights, min_hours=min_hours)
-    hits = n_true = n_told = 0
-    for night in nights:
-        told = find_events(
-            night.probability > threshold, night.asleep, gap=gap, min_duration=min_duration
-        )
-        true = find_events(night.truth, gap=gap, min_duration=min_duration)
-        hits += int((match_intervals(true, told, iou) >= 0).sum())
-        n_true, n_told = n_true + len(true), n_told + len(told)
+    hits, n_true, n_told = count_hits(nights, threshold, gap, min_duration, iou)
     row = {
         "event_precision": divide(hits, n_told),
         "event_recall": divide(hits, n_true),
@@ -253,6 +246,25 @@ def event_scores(
     told = [night.told_index(threshold) for night in kept]
     scores = pd.Series(row, dtype=float).fillna(undefined)
     return pd.concat([scores, index_scores(true, told, undefined=undefined)])
+
+
+def count_hits(
+    nights: Sequence[ScoredEvents],
+    threshold: float,
+    gap: int = 3,
+    min_duration: float = 10,
+    iou: float = 0.5,
+) -> tuple[int, int, int]:
+    """Detected events that are matched with a scored one, scored events, and detected events."""
+    hits = n_true = n_told = 0
+    for night in nights:
+        told = find_events(
+            night.probability > threshold, night.asleep, gap=gap, min_duration=min_duration
+        )
+        true = find_events(night.truth, gap=gap, min_duration=min_duration)
+        hits += int((match_intervals(true, told, iou) >= 0).sum())
+        n_true, n_told = n_true + len(true), n_told + len(told)
+    return hits, n_true, n_told
 
 
 def _long_enough(nights: Sequence[ScoredEvents], hours: float) -> list[ScoredEvents]:

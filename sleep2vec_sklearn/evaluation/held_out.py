@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import cohen_kappa_score, get_scorer, make_scorer
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 
-__all__ = ["HeldOut", "held_out_answers", "scorers_of"]
+from .known_classes import fit_known_classes
+
+__all__ = ["HeldOut", "held_out_answers"]
 
 _METHODS = ("predict", "predict_proba", "decision_function")
 
@@ -103,47 +104,19 @@ def held_out_answers(
     """
     for number, (train, _) in enumerate(folds):
         _check_classes(y[train], number, estimators)
+    classes = {
+        name: np.unique(y) if is_classifier(estimator) else None
+        for name, estimator in estimators.items()
+    }
     tasks = [(name, fold) for name in estimators for fold in folds]
     found = Parallel(n_jobs=n_jobs)(
-        delayed(_answer)(clone(estimators[name]), X, y, *fold) for name, fold in tasks
+        delayed(_answer)(estimators[name], X, y, classes[name], *fold) for name, fold in tasks
     )
     answers = {}
     for place, (name, estimator) in enumerate(estimators.items()):
         parts = found[place * len(folds) : (place + 1) * len(folds)]
-        answers[name] = _gather(estimator, y, folds, parts)
+        answers[name] = _gather(estimator, classes[name], len(y), folds, parts)
     return answers
-
-
-def scorers_of(scoring, y: np.ndarray, classify: bool) -> dict[str, Callable]:
-    """Scorers by name.
-
-    Parameters
-    ----------
-    scoring : str, callable, list of str, dict of str to either, or None
-        Names of scikit-learn, and "kappa". None is "roc_auc" for two classes, "kappa" for more,
-        and "neg_mean_absolute_error" for numbers.
-    y : ndarray of shape (n, ...)
-    classify : bool
-        Whether y holds classes.
-    """
-    if scoring is None:
-        if classify:
-            scoring = "roc_auc" if len(np.unique(y)) == 2 else "kappa"
-        else:
-            scoring = "neg_mean_absolute_error"
-    if isinstance(scoring, str):
-        scoring = [scoring]
-    if callable(scoring):
-        scoring = {getattr(scoring, "__name__", "score"): scoring}
-    if not isinstance(scoring, Mapping):
-        scoring = {name: name for name in scoring}
-    return {name: _scorer(of) for name, of in scoring.items()}
-
-
-def _scorer(of) -> Callable:
-    if of == "kappa":
-        return make_scorer(cohen_kappa_score)
-    return get_scorer(of) if isinstance(of, str) else of
 
 
 def _check_classes(y: np.ndarray, number: int, estimators: Mapping) -> None:
@@ -158,38 +131,23 @@ def _check_classes(y: np.ndarray, number: int, estimators: Mapping) -> None:
         )
 
 
-def _answer(estimator, X, y, train, test) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    estimator.fit(_safe_indexing(X, train), y[train])
+def _answer(estimator, X, y, classes, train, test) -> dict[str, np.ndarray]:
+    one_label = classes if y.ndim == 1 else None
+    fitted = fit_known_classes(estimator, _safe_indexing(X, train), y[train], one_label)
     rows = _safe_indexing(X, test)
-    methods = [name for name in _METHODS if hasattr(estimator, name)]
+    methods = [name for name in _METHODS if hasattr(fitted, name)]
     if "predict_proba" in methods:
         methods = [name for name in methods if name != "decision_function"]
-    answers = {name: np.asarray(getattr(estimator, name)(rows)) for name in methods}
-    return answers, getattr(estimator, "classes_", None)
+    return {name: np.asarray(getattr(fitted, name)(rows)) for name in methods}
 
 
-def _gather(estimator, y, folds, parts) -> HeldOut:
+def _gather(estimator, classes, n_rows: int, folds, parts) -> HeldOut:
     kind = "classifier" if is_classifier(estimator) else None
     kind = "regressor" if is_regressor(estimator) else kind
-    classes = np.unique(y) if kind == "classifier" else None
     answers = {}
-    for method in parts[0][0]:
-        whole = None
-        for (_, test), (found, seen) in zip(folds, parts, strict=True):
-            block = found[method]
-            if method != "predict" and classes is not None and block.ndim == 2:
-                block = _all_classes(block, seen, classes)
-            if whole is None:
-                whole = np.empty((len(y), *block.shape[1:]), dtype=block.dtype)
-            whole[test] = block
+    for method in parts[0]:
+        blocks = np.concatenate([found[method] for found in parts])
+        whole = np.empty((n_rows, *blocks.shape[1:]), dtype=blocks.dtype)
+        whole[np.concatenate([test for _, test in folds])] = blocks
         answers[method] = whole
     return HeldOut(answers, kind, classes)
-
-
-def _all_classes(block: np.ndarray, seen: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """A class that a fold's training people do not have is never expected there."""
-    if len(seen) == len(classes):
-        return block
-    whole = np.zeros((len(block), len(classes)), dtype=block.dtype)
-    whole[:, np.searchsorted(classes, seen)] = block
-    return whole

@@ -46,15 +46,15 @@ class KaplanMeier:
         return np.append(1.0, self.survival)[np.searchsorted(self.times, times, side="right")]
 
 
-def kaplan_meier(y, *, confidence: float = 0.95) -> KaplanMeier:
+def kaplan_meier(y, *, level: float = 0.95) -> KaplanMeier:
     """Estimate the share of subjects without the event over time.
 
     Parameters
     ----------
     y : structured array of shape (n,)
         As :func:`survival_outcome` makes it; entries (left truncation) are allowed for.
-    confidence : float
-        Level of the pointwise limits.
+    level : float, default=0.95
+        Of the pointwise limits.
 
     Returns
     -------
@@ -87,11 +87,11 @@ def kaplan_meier(y, *, confidence: float = 0.95) -> KaplanMeier:
     known, event, time, entry = outcome.column(0)
     if not known.any():
         raise ValueError("y holds nothing but NaN; accepted is at least one known time.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, got {confidence!r}.")
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, got {level!r}.")
     times, n_events, n_at_risk = _count(event, time, entry)
     survival = np.cumprod(1 - n_events / n_at_risk)
-    lower, upper = _limits(survival, n_events, n_at_risk, ndtri(0.5 + confidence / 2))
+    lower, upper = _limits(survival, n_events, n_at_risk, ndtri(0.5 + level / 2))
     return KaplanMeier(times, survival, lower, upper, n_events, n_at_risk)
 
 

@@ -12,7 +12,7 @@ from ..errors import InvalidRecordingError
 from ..signals import EPOCH_SECONDS, Recording, as_stages
 from ..signals.naming import describe_place
 
-__all__ = ["is_many", "rows_of_nights", "seconds_asleep"]
+__all__ = ["in_bed", "is_many", "rows_of_nights", "seconds_asleep"]
 
 
 def rows_of_nights(describe: Callable, nights, stages=None) -> pd.Series | pd.DataFrame:
@@ -55,7 +55,7 @@ def is_many(nights) -> bool:
 
 
 def seconds_asleep(recording: Recording, stages, n_seconds: int) -> np.ndarray:
-    """Which seconds are scored as sleep; all of them where nothing is scored.
+    """Which seconds are scored as sleep between lights off and on; all where nothing is scored.
 
     Returns
     -------
@@ -64,8 +64,26 @@ def seconds_asleep(recording: Recording, stages, n_seconds: int) -> np.ndarray:
     given = recording.stages if stages is None else stages
     if given is None:
         return np.ones(n_seconds, dtype=bool)
-    asleep = np.repeat(as_stages(given) > 0, EPOCH_SECONDS)[:n_seconds]
+    epochs = as_stages(given) > 0
+    first, last = in_bed(len(epochs), recording.lights)
+    epochs[:first] = epochs[last:] = False
+    asleep = np.repeat(epochs, EPOCH_SECONDS)[:n_seconds]
     return np.pad(asleep, (0, n_seconds - len(asleep)))
+
+
+def in_bed(n_epochs: int, lights) -> tuple[int, int]:
+    """First epoch in bed, and the one after the last."""
+    off, on = lights or (None, None)
+    off = 0.0 if off is None else float(off)
+    on = n_epochs * EPOCH_SECONDS if on is None else float(on)
+    if not off < on:
+        raise InvalidRecordingError(
+            f"lights-off is at {off:g} s and lights-on at {on:g} s; accepted is an end after the "
+            "begin, both in seconds from the start of the recording."
+        )
+    # the first epoch whose middle is in bed, and the first whose middle no longer is
+    first, last = (int(np.ceil(t / EPOCH_SECONDS - 0.5)) for t in (off, on))
+    return min(max(first, 0), n_epochs), min(max(last, 0), n_epochs)
 
 
 def _recording(night) -> Recording | None:

@@ -9,7 +9,7 @@ import pandas as pd
 from ..errors import InvalidRecordingError
 from ..signals import EPOCH_SECONDS, Recording, SleepStage, as_stages
 from ..signals.naming import naming
-from .nights import rows_of_nights
+from .nights import in_bed, rows_of_nights, seconds_asleep
 
 __all__ = ["hours_of_sleep", "sleep_statistics"]
 
@@ -105,12 +105,8 @@ def hours_of_sleep(recording: Recording, stages=None) -> float:
     >>> hours_of_sleep(Recording({"spo2": ([95.0] * 3600, 1)}, stages=[0] * 60 + [2] * 60))
     0.5
     """
-    given = recording.stages if stages is None else stages
-    if given is None:
-        return recording.n_epochs * EPOCH_SECONDS / 3600
-    scored = as_stages(given)
-    first, last = _in_bed(len(scored), recording.lights)
-    return float((scored[first:last] > 0).sum() * EPOCH_SECONDS / 3600)
+    asleep = seconds_asleep(recording, stages, recording.n_epochs * EPOCH_SECONDS)
+    return float(asleep.sum() / 3600)
 
 
 def _of_night(night, stages, lights, place: str) -> dict[str, float]:
@@ -126,24 +122,9 @@ def _of_night(night, stages, lights, place: str) -> dict[str, float]:
         lights = own.lights
     with naming(place):
         scored = as_stages(stages)
-        first, last = _in_bed(len(scored), lights)
+        first, last = in_bed(len(scored), lights)
     row = {"lights_off_min": first * _MINUTES, "lights_on_min": last * _MINUTES}
     return row | _statistics(scored[first:last])
-
-
-def _in_bed(n_epochs: int, lights) -> tuple[int, int]:
-    """First epoch in bed, and the one after the last."""
-    off, on = lights or (None, None)
-    off = 0.0 if off is None else float(off)
-    on = n_epochs * EPOCH_SECONDS if on is None else float(on)
-    if not off < on:
-        raise InvalidRecordingError(
-            f"lights-off is at {off:g} s and lights-on at {on:g} s; accepted is an end after the "
-            "begin, both in seconds from the start of the recording."
-        )
-    # the first epoch whose middle is in bed, and the first whose middle no longer is
-    first, last = (int(np.ceil(t / EPOCH_SECONDS - 0.5)) for t in (off, on))
-    return min(max(first, 0), n_epochs), min(max(last, 0), n_epochs)
 
 
 def _statistics(stages: np.ndarray) -> dict[str, float]:

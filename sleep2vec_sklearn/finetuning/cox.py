@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..encoding.inputs import EncoderInput
+from ..evaluation.concordance import concordance_index
 from ..evaluation.survival_outcome import read_outcome
 from .breslow import BreslowBaseline
 from .cox_targets import encode_outcome, subject_of_rows, terms_of_rows
@@ -254,8 +255,6 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         ValueError
             If no pair of rows is comparable.
         """
-        from ..evaluation.concordance import concordance_index
-
         check_is_fitted(self, "net_")
         return concordance_index(y, self.predict(X))
 

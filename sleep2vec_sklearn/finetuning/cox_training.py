@@ -9,13 +9,13 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..training.randomness import step_randomness
 from .cox_targets import terms_of_rows
 from .data import Batch, Piece, TrainingSet
 from .run import Run
-from .training_net import _LARGEST_NORM, _STEP_STREAM, FineTuningNet, FineTuningPlan
+from .training_net import _STEP_STREAM, FineTuningNet, FineTuningPlan
 
 __all__ = ["CohortRun", "CohortSet", "CoxNet"]
 
@@ -108,12 +108,7 @@ class CoxNet(FineTuningNet):
             gradients = outputs.grad.split([len(part) for part in parts])
             for place, (chunk, gradient) in enumerate(zip(batch.batches(), gradients, strict=True)):
                 self._random_outputs(chunk, plan, step, place).backward(gradient)
-        trained = [p for group in self.optimizer_.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(trained, _LARGEST_NORM)
-        if not norm.isfinite():
-            return math.nan
-        self.optimizer_.step()
-        return loss.item()
+        return loss.item() if self.make_step() else math.nan
 
     def validate(self, plan: FineTuningPlan) -> float:
         """Cross-validated partial likelihood: of all subjects, less that of those trained on.

@@ -321,11 +321,9 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         )
 
     def _load_checkpoint(self) -> Checkpoint:
-        from ..model.checkpoint import Checkpoint, load_checkpoint
+        from ..model.checkpoint import as_checkpoint
 
-        if isinstance(self.checkpoint, Checkpoint):
-            return self.checkpoint
-        return load_checkpoint(self.checkpoint)
+        return as_checkpoint(self.checkpoint)
 
     def _load_fitted_checkpoint(self) -> Checkpoint:
         checkpoint = self._load_checkpoint()

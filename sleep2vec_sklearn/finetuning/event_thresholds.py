@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..evaluation.events import ScoredEvents, find_events, fit_event_threshold
+from ..evaluation.events import ScoredEvents, count_hits, fit_event_threshold
 from ..evaluation.indices import divide
-from ..evaluation.intervals import match_intervals
 
 __all__ = ["THRESHOLDS", "check_event_parameters", "pooled_f1", "tune_threshold"]
 
@@ -48,14 +47,8 @@ def pooled_f1(
     nights: Sequence[ScoredEvents], threshold: float, gap: int, min_duration: float
 ) -> float:
     """F1 of the events of all nights; NaN where there is none, scored or found."""
-    hits = total = 0
-    for night in nights:
-        above = night.probability > threshold
-        told = find_events(above, night.asleep, gap=gap, min_duration=min_duration)
-        true = find_events(night.truth, gap=gap, min_duration=min_duration)
-        hits += int((match_intervals(true, told) >= 0).sum())
-        total += len(true) + len(told)
-    return divide(2 * hits, total)
+    hits, n_true, n_told = count_hits(nights, threshold, gap, min_duration)
+    return divide(2 * hits, n_true + n_told)
 
 
 def check_event_parameters(detector, names: Sequence[str]) -> None:

@@ -113,8 +113,9 @@ class ClassLabels:
             raise ValueError(f"y mixes labels that cannot be sorted: {error}.") from error
         if len(classes) < 2:
             raise ValueError(
-                f"y has one class only, {classes[:1].tolist()[0]!r}, among {len(codes)} labelled {given.unit}s; "
-                "two at least are needed. Look at the split that these rows come from."
+                f"y has one class only, {classes.tolist()[0]!r}, among {len(codes)} labelled "
+                f"{given.unit}s; two at least are needed. Look at the split that these rows come "
+                "from."
             )
         weights = compute_class_weight(class_weight, classes=classes, y=values[known])
         encoded = np.full(given.n_rows, -1, dtype=np.int64)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EpochTimer
+from skorch.callbacks import EpochTimer
 from torch import Tensor, nn
 
 from ..errors import TrainingError
+from ..training.progress import ProgressBar
 from ..training.randomness import step_randomness
 from ..training.schedule import decay_groups, rate_factor
 from .augmentation import drop_modalities
@@ -186,12 +187,15 @@ class FineTuningNet(NeuralNet):
         with step_randomness([plan.seed, _STEP_STREAM, step], self.device):
             loss = plan.loss(self._outputs(batch), batch.targets, batch.weights)
         loss.backward()
+        return loss.item() if self.make_step() else math.nan
+
+    def make_step(self) -> bool:
+        """Clip the gradients and step, unless they are not finite; whether it was made."""
         trained = [p for group in self.optimizer_.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(trained, _LARGEST_NORM)
-        if not norm.isfinite():
-            return math.nan
-        self.optimizer_.step()
-        return loss.item()
+        if norm.isfinite():
+            self.optimizer_.step()
+        return bool(norm.isfinite())
 
     def validate(self, plan: FineTuningPlan) -> float:
         """The loss of all rows that are held out, taken together."""
@@ -219,7 +223,7 @@ class FineTuningNet(NeuralNet):
         return {name: state[name].detach().clone() for name in names}
 
 
-class FitProgress(Callback):
+class FitProgress(ProgressBar):
     """One bar over the epochs of training.
 
     Parameters
@@ -243,13 +247,3 @@ class FitProgress(Callback):
         losses = {k: f"{row[k]:.4f}" for k in ("train_loss", "valid_loss") if k in row}
         self.bar_.set_postfix(losses, refresh=False)
         self.bar_.update()
-
-    def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Close the bar, which cannot be pickled with the net."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the bar if there is one."""
-        if hasattr(self, "bar_"):
-            self.bar_.close()
-            del self.bar_

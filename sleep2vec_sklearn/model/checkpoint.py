@@ -28,7 +28,14 @@ from .lightning import read_upstream_checkpoint
 from .sleep2vec import Sleep2Vec
 from .upstream_files import neighbours
 
-__all__ = ["BUNDLED", "Checkpoint", "check_target", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "BUNDLED",
+    "Checkpoint",
+    "as_checkpoint",
+    "check_target",
+    "load_checkpoint",
+    "save_checkpoint",
+]
 
 FORMAT_VERSION = 1
 BUNDLED: dict[str, str] = {
@@ -200,6 +207,11 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
         return _load(name, path, pinned, _stamp(path))
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def as_checkpoint(checkpoint: Checkpoint | str | os.PathLike) -> Checkpoint:
+    """The checkpoint itself, or the one that a name or path is of; see :func:`load_checkpoint`."""
+    return checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .palette import COLORS
+
 __all__ = ["BlandAltmanDisplay"]
 
 _UNITS = {"_min": "min", "_pct": "%"}
@@ -17,7 +19,7 @@ _NAMES = {
     "light": "N1 and N2",
     "nrem": "NREM",
 }
-_POINTS, _LINES = "#0072b2", "#d55e00"
+_POINTS, _LINES = COLORS[:2]
 
 
 class BlandAltmanDisplay:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from .palette import COLORS
+
 __all__ = ["ReliabilityDisplay"]
 
-_CURVE = "#0072b2"
+_CURVE = COLORS[0]
 
 
 class ReliabilityDisplay:

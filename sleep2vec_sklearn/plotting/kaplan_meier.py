@@ -10,11 +10,11 @@ import numpy as np
 from ..evaluation.concordance import check_risks
 from ..evaluation.kaplan_meier import kaplan_meier
 from ..evaluation.survival_outcome import read_outcome
+from .palette import COLORS
 
 __all__ = ["KaplanMeierDisplay"]
 
-# of Okabe & Ito; dashes tell the lines apart in print
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# the colours are told apart by dashes in print
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 _NAMES = {
     2: ("low risk", "high risk"),
@@ -29,8 +29,8 @@ class KaplanMeierDisplay:
     ----------
     groups : mapping of str to structured ndarray of shape (n,)
         Name and outcomes of each group, as :func:`survival_outcome` makes them; six at most.
-    confidence : float or None
-        Level of the pointwise bands; None draws none.
+    level : float or None, default=0.95
+        Of the pointwise bands; None draws none.
     unit : str
         Of the times, for the axis.
 
@@ -55,9 +55,9 @@ class KaplanMeierDisplay:
     ['low risk', 'high risk']
     """
 
-    def __init__(self, groups: Mapping, *, confidence: float | None = 0.95, unit: str = "years"):
+    def __init__(self, groups: Mapping, *, level: float | None = 0.95, unit: str = "years"):
         self.groups = groups
-        self.confidence = confidence
+        self.level = level
         self.unit = unit
 
     @classmethod
@@ -69,7 +69,7 @@ class KaplanMeierDisplay:
         n_groups: int = 2,
         thresholds=None,
         outcome: int = 0,
-        confidence: float | None = 0.95,
+        level: float | None = 0.95,
         unit: str = "years",
         ax=None,
     ) -> KaplanMeierDisplay:
@@ -86,7 +86,7 @@ class KaplanMeierDisplay:
             default quantiles of ``risk``.
         outcome : int
             Which of several outcomes.
-        confidence, unit
+        level, unit
             See the class.
         ax : matplotlib Axes, optional
 
@@ -104,9 +104,9 @@ class KaplanMeierDisplay:
         if thresholds is None:
             thresholds = np.quantile(risk, np.arange(1, n_groups) / n_groups)
         thresholds = np.asarray(thresholds, dtype=np.float64)
-        if not 2 <= len(thresholds) + 1 <= len(_COLORS):
+        if not 2 <= len(thresholds) + 1 <= len(COLORS):
             raise ValueError(
-                f"n_groups must be from 2 to {len(_COLORS)}, got {len(thresholds) + 1}."
+                f"n_groups must be from 2 to {len(COLORS)}, got {len(thresholds) + 1}."
             )
         group = np.searchsorted(thresholds, risk, side="right")
         names = _NAMES.get(len(thresholds) + 1)
@@ -120,7 +120,7 @@ class KaplanMeierDisplay:
                 f"{risk.max():g}, thresholds {thresholds}. Choose fewer groups or other "
                 "thresholds."
             )
-        return cls(groups, confidence=confidence, unit=unit).plot(ax=ax)
+        return cls(groups, level=level, unit=unit).plot(ax=ax)
 
     @classmethod
     def from_estimator(cls, estimator, X, y, **options) -> KaplanMeierDisplay:
@@ -150,13 +150,13 @@ class KaplanMeierDisplay:
         ValueError
             If there are no groups, or more than six.
         """
-        if not 1 <= len(self.groups) <= len(_COLORS):
+        if not 1 <= len(self.groups) <= len(COLORS):
             raise ValueError(
-                f"groups must be from 1 to {len(_COLORS)}, or nobody can tell them apart; got "
+                f"groups must be from 1 to {len(COLORS)}, or nobody can tell them apart; got "
                 f"{len(self.groups)}."
             )
-        level = 0.95 if self.confidence is None else self.confidence
-        self.curves_ = {name: kaplan_meier(y, confidence=level) for name, y in self.groups.items()}
+        level = 0.95 if self.level is None else self.level
+        self.curves_ = {name: kaplan_meier(y, level=level) for name, y in self.groups.items()}
         if ax is None:
             import matplotlib.pyplot as plt
 
@@ -165,7 +165,7 @@ class KaplanMeierDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         self.lines_, self.bands_ = {}, {}
         order = (0, 2, 1) if len(self.curves_) == 3 else range(len(self.curves_))
-        colors = [_COLORS[place] for place in order]
+        colors = [COLORS[place] for place in order]
         for name, color, dashes in zip(self.curves_, colors, _DASHES, strict=False):
             self._draw_curve(name, color, dashes)
         self._label_axes()
@@ -183,7 +183,7 @@ class KaplanMeierDisplay:
         _, event, time, _ = outcome.column(0)
         censored = np.unique(time[~event])
         self.ax_.plot(censored, curve.at(censored), "|", color=color, markersize=5, alpha=0.6)
-        if self.confidence is not None:
+        if self.level is not None:
             limits = (np.append(1.0, limit) for limit in (curve.lower, curve.upper))
             self.bands_[name] = self.ax_.fill_between(
                 times, *limits, step="post", color=color, alpha=0.18, linewidth=0

@@ -46,13 +46,23 @@ class ModalityImportanceDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y, groups=None, *, methods=("drop", "swap", "noise"), ax=None, **kwargs
+        cls,
+        estimator,
+        X,
+        y,
+        groups=None,
+        *,
+        methods=("drop", "swap", "noise"),
+        ax=None,
+        **parameters,
     ) -> ModalityImportanceDisplay:
         """Run :func:`modality_importance` with each of these methods and draw them."""
         from ..probing import modality_importance
 
         methods = [methods] if isinstance(methods, str) else methods
-        found = [modality_importance(estimator, X, y, groups, method=m, **kwargs) for m in methods]
+        found = [
+            modality_importance(estimator, X, y, groups, method=m, **parameters) for m in methods
+        ]
         return cls(found).plot(ax)
 
     @classmethod

@@ -11,10 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..errors import ModalityWarning
 from ..evaluation.bootstrap import SubjectBootstrap
+from ..evaluation.known_classes import fit_known_classes
+from ..evaluation.people import PeopleScorer, Scored, scorers_of
 from ..evaluation.subjects import folds_by_subject, subjects_of
-from .answers import fit_known_classes, held_out, take_rows
+from .answers import held_out, take_rows
 from .nights import Nights, check_reads_signals, supported_modalities
-from .scoring import PeopleScorer, Scored, name_scorers
 from .splits import check_target, draw_seed
 
 __all__ = ["SensorStudy"]
@@ -71,7 +72,7 @@ class SensorStudy:
             )
         self.seed = draw_seed(random_state)
         self.draws = SubjectBootstrap(people, n_resamples, level, self.seed)
-        scorers = name_scorers(scoring, self.y, estimator)
+        scorers = scorers_of(scoring, self.y, estimator)
         self.scorer = PeopleScorer(scorers, self.y, self.draws, average)
         self._fitted: list | None = [estimator] if self.prefit else None
 

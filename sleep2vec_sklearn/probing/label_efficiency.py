@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from joblib import Parallel, delayed
+from tqdm.auto import tqdm
 
 from ..evaluation.bootstrap import SubjectBootstrap
+from ..evaluation.known_classes import fit_known_classes
+from ..evaluation.people import PeopleScorer, Scored, scorers_of
 from ..evaluation.subjects import folds_by_subject, subjects_of
-from .answers import fit_known_classes, held_out, take_rows
-from .scoring import PeopleScorer, Scored, name_scorers
+from .answers import held_out, take_rows
 from .splits import check_target, choose_sizes, draw_seed, nested_subsets
 
 __all__ = ["LabelEfficiency", "label_efficiency_curve"]
@@ -205,7 +207,7 @@ def label_efficiency_curve(
     sizes = choose_sizes(sizes, n_fewest)
     seed = draw_seed(random_state)
     resampled = SubjectBootstrap(people, n_resamples, level, seed)
-    scorer = PeopleScorer(name_scorers(scoring, y, first), y, resampled, average)
+    scorer = PeopleScorer(scorers_of(scoring, y, first), y, resampled, average)
     draws = {
         (fold, repeat): nested_subsets(people[train], sizes, [seed, fold, repeat])
         for fold, (train, _) in enumerate(folds)
@@ -222,7 +224,8 @@ def label_efficiency_curve(
     ]
     work = (delayed(study.score)(estimators[name], size, repeat) for name, size, repeat in jobs)
     results = Parallel(n_jobs=n_jobs, return_as="generator")(work)
-    found = dict(zip(jobs, _with_progress(results, len(jobs), verbose), strict=True))
+    bar = {"total": len(jobs), "desc": "label efficiency", "unit": "fit", "disable": not verbose}
+    found = dict(zip(jobs, tqdm(results, **bar), strict=True))
     return _gather(found, study, level)
 
 
@@ -271,14 +274,6 @@ class _Study:
                 rows.append((fold, repeat, size, tuple(chosen), len(mine), missing))
         columns = ["fold", "repeat", "n_subjects", "subjects", "rows", "classes_missing"]
         return pd.DataFrame(rows, columns=columns)
-
-
-def _with_progress(results, n_jobs: int, verbose: int):
-    if not verbose:
-        return results
-    from tqdm.auto import tqdm
-
-    return tqdm(results, total=n_jobs, desc="label efficiency", unit="fit")
 
 
 def _gather(found: dict, study: _Study, level: float) -> LabelEfficiency:

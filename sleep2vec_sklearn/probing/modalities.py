@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from ..errors import InvalidRecordingError, RecordingWarning
 from ..evaluation.bootstrap import SubjectBootstrap
@@ -233,7 +234,7 @@ def modality_subset_scores(
     named = _in_order({name for subset in chosen for name in subset})
     study.warn_of_unseen(named, stacklevel=2)
     rows, replicates, empty = [], {}, {}
-    for subset in _with_progress(chosen, verbose):
+    for subset in tqdm(chosen, desc="subsets of sensors", unit="subset", disable=not verbose):
         new_X, kept = study.nights.change(lambda night, _, s=subset: _only(night, s))
         scored = study.score(new_X, kept, refit=refit)
         lost = len(study.y) - len(kept)
@@ -310,11 +311,3 @@ def _warn_of_empty(empty: dict, n_rows: int, stacklevel: int) -> None:
         RecordingWarning,
         stacklevel=stacklevel + 1,
     )
-
-
-def _with_progress(chosen: list, verbose: int):
-    if not verbose:
-        return chosen
-    from tqdm.auto import tqdm
-
-    return tqdm(chosen, desc="subsets of modalities", unit="subset")

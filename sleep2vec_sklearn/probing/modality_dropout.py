@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from ..signals.recording import Recording
 from .alterations import EpochsOff, alter
@@ -199,7 +200,9 @@ def modality_dropout_curve(
         for repeat in range(n_repeats if fraction else 1)
     ]
     found: dict = {}
-    for pattern, fraction, repeat in _with_progress(jobs, verbose):
+    for pattern, fraction, repeat in tqdm(
+        jobs, desc="losing sensors", unit="draw", disable=not verbose
+    ):
         losses = _Losses(pattern, fraction, chosen, together, [study.seed, repeat])
         scored = whole
         if fraction:
@@ -275,11 +278,3 @@ def _summarise(found: dict, study: SensorStudy):
             rows.append((pattern, fraction, metric, lost, *map(float, numbers)))
     columns = ["pattern", "fraction", "metric", "lost", "score", "low", "high", "sd"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _with_progress(jobs: list, verbose: int):
-    if not verbose:
-        return jobs
-    from tqdm.auto import tqdm
-
-    return tqdm(jobs, desc="losing sensors", unit="draw")

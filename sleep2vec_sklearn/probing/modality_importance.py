@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from sklearn.utils import Bunch
+from tqdm.auto import tqdm
 
 from ..errors import InvalidRecordingError, RecordingWarning
+from ..evaluation.people import Scored
 from .alterations import AddedNoise, OfAnotherNight, alter
 from .answers import take_rows
 from .folds import PREFIT, SensorStudy
 from .nights import choose_modalities
-from .scoring import Scored
 
 __all__ = ["modality_importance"]
 
@@ -37,6 +38,7 @@ def modality_importance(
     level=0.95,
     n_resamples=1000,
     random_state=0,
+    verbose=0,
 ) -> Bunch:
     """Fall of the score when one sensor tells nothing.
 
@@ -56,6 +58,8 @@ def modality_importance(
     n_repeats : int, default=5
         Draws of nights or noise; one for "drop", in which there is no chance.
     random_state : int, RandomState or None, default=0
+    verbose : int, default=0
+        1 shows a progress bar.
 
     Returns
     -------
@@ -119,11 +123,12 @@ def modality_importance(
     chosen = choose_modalities(modalities, study.nights, study.supported)
     everything = np.arange(len(study.y))
     whole = study.score(study.nights.X, everything)
+    names = tqdm(chosen, desc="importance of sensors", unit="sensor", disable=not verbose)
     if method == "drop":
-        falls = _drop_each(study, chosen, whole)
+        falls = _drop_each(study, names, whole)
     else:
         falls = []
-        for place, name in enumerate(chosen):
+        for place, name in enumerate(names):
             rng = np.random.default_rng([study.seed, place])
             changed = [_alter_nights(study, name, method, noise, rng) for _ in range(n_repeats)]
             falls.append((whole, [study.score(*one) for one in changed]))
@@ -140,10 +145,10 @@ def _without(night, name: str):
     return night.without(name) if len(night.modalities) > 1 else None
 
 
-def _drop_each(study: SensorStudy, chosen: Sequence[str], whole: Scored) -> list[tuple]:
+def _drop_each(study: SensorStudy, names: Iterable[str], whole: Scored) -> list[tuple]:
     """Scores with and without each modality, on the rows that have another."""
     falls, alone = [], {}
-    for name in chosen:
+    for name in names:
         X_less, kept = study.nights.change(lambda night, _, n=name: _without(night, n))
         if not len(kept):
             raise InvalidRecordingError(

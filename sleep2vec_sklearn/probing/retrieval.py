@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from .._hardware import resolve_device
 from ..encoding.cache import check_cache, open_store
@@ -195,10 +196,9 @@ def _check_scopes(scopes, n_candidates, temperature) -> list[str]:
 
 
 def _choose(checkpoint, recordings: Sequence, modalities):
-    from ..model.checkpoint import Checkpoint, load_checkpoint
+    from ..model.checkpoint import as_checkpoint
 
-    if not isinstance(checkpoint, Checkpoint):
-        checkpoint = load_checkpoint(checkpoint)
+    checkpoint = as_checkpoint(checkpoint)
     if checkpoint.config.projection is None:
         raise CheckpointError(
             f"{checkpoint.name} has no projection head, so its modalities share no space in which "
@@ -231,7 +231,8 @@ def _encode(checkpoint, given, names, device: str, cache, verbose: int) -> list[
     )
     views = []
     with closing(engine.encode(given.recordings, given.places)) as nights:
-        for night in _with_progress(nights, len(given.recordings), verbose):
+        bar = {"total": len(given.recordings), "desc": "encoding", "unit": "night"}
+        for night in tqdm(nights, **bar, disable=not verbose):
             if night.error is not None:
                 raise night.error
             views.append({name: _as_unit(item) for name, item in night.modalities.items()})
@@ -302,11 +303,3 @@ def _describe(answers: np.ndarray, subjects, seed: int, n_resamples: int, level:
         "queries": len(ranks),
         "subjects": len(of_people),
     }
-
-
-def _with_progress(nights, n_nights: int, verbose: int):
-    if not verbose:
-        return nights
-    from tqdm.auto import tqdm
-
-    return tqdm(nights, total=n_nights, desc="encoding", unit="night")

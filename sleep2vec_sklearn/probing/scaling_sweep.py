@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.base import clone
+from tqdm.auto import tqdm
 
 from ..errors import TrainingWarning
 from ..signals.modality import list_modalities
@@ -104,7 +105,9 @@ def run_scaling_sweep(
     ]
     finished = _Finished(path)
     rows = []
-    for axis, setting, repeat in _with_progress(settings, verbose):
+    for axis, setting, repeat in tqdm(
+        settings, desc="pretraining", unit="run", disable=not verbose
+    ):
         common = [s for a, s, _ in settings if a == axis]
         pairs = sweep.common_pairs(common)
         key = sweep.key_of(axis, setting, repeat, pairs)
@@ -282,11 +285,3 @@ class _Finished:
             cut_off = file.tell() and self._path.read_bytes()[-1:] != b"\n"
             text = json.dumps({"key": key, "row": row}) + "\n"
             file.write((b"\n" if cut_off else b"") + text.encode())
-
-
-def _with_progress(settings: list, verbose: int):
-    if not verbose:
-        return settings
-    from tqdm.auto import tqdm
-
-    return tqdm(settings, desc="pretraining", unit="run")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, TrainingError
-from ..model.checkpoint import Checkpoint, load_checkpoint
+from ..model.checkpoint import Checkpoint, as_checkpoint
 from ..model.config import EncoderConfig
 from ..signals import list_modalities
 from .material import candidates, open_store
@@ -260,7 +260,7 @@ def adapt_modality(
 
 
 def _with_tokenizers(checkpoint, new: Sequence[str], random_state) -> Checkpoint:
-    start = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
+    start = as_checkpoint(checkpoint)
     if set(start.config.names) <= set(new):
         raise CheckpointError(
             f"{start.name} reads nothing but what is to be adapted ({', '.join(new)}); a new "

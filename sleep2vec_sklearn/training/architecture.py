@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..errors import CheckpointError
-from ..model.checkpoint import Checkpoint, load_checkpoint
+from ..model.checkpoint import as_checkpoint
 from ..model.config import (
     TOKENIZER_OPTIONS,
     EncoderConfig,
@@ -42,8 +42,7 @@ class Beginning:
         if isinstance(init, EncoderConfig):
             self.config = init
         elif init is not None:
-            given = isinstance(init, Checkpoint)
-            self.checkpoint = init if given else load_checkpoint(init)
+            self.checkpoint = as_checkpoint(init)
             self.config = self.checkpoint.config
 
     def name(self):

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from ..errors import CheckpointError, InvalidSignalError
-from ..model.checkpoint import Checkpoint, load_checkpoint
+from ..model.checkpoint import as_checkpoint
 from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig
 from ..model.spectral import SpectralTokenizer, feature_names
 from ..signals import MODALITIES, Conditioning, list_modalities
@@ -196,8 +196,7 @@ def _modalities_of(encoder) -> Sequence[ModalityConfig]:
         return [ModalityConfig(m.name, m.conditioning, spectral) for m in MODALITIES.values()]
     if isinstance(encoder, EncoderConfig):
         return encoder.modalities
-    checkpoint = encoder if isinstance(encoder, Checkpoint) else load_checkpoint(encoder)
-    return checkpoint.config.modalities
+    return as_checkpoint(encoder).config.modalities
 
 
 def describe_contents(contents: Mapping[str, Content]) -> dict:

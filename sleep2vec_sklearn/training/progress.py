@@ -5,10 +5,24 @@ from __future__ import annotations
 
 from skorch.callbacks import Callback
 
-__all__ = ["StepProgress"]
+__all__ = ["ProgressBar", "StepProgress"]
 
 
-class StepProgress(Callback):
+class ProgressBar(Callback):
+    """A callback with a bar, forgotten when it closes, as it cannot be pickled with the net."""
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Close the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the bar if there is one."""
+        if hasattr(self, "bar_"):
+            self.bar_.close()
+            del self.bar_
+
+
+class StepProgress(ProgressBar):
     """One bar for the whole run, whatever its epochs are.
 
     Parameters
@@ -35,13 +49,3 @@ class StepProgress(Callback):
             shown["recall"] = f"{net.history[-2]['valid_recall']:.3f}"
         self.bar_.set_postfix(shown, refresh=False)
         self.bar_.update()
-
-    def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Close the bar."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the bar if there is one, and forget it: it cannot be pickled with the net."""
-        if hasattr(self, "bar_"):
-            self.bar_.close()
-            del self.bar_

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ..model.checkpoint import Checkpoint, as_checkpoint, load_checkpoint, save_checkpoint
 from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig
 from ..model.sleep2vec import Sleep2Vec
 from ..signals import Conditioning, get_modality
@@ -66,7 +66,7 @@ def add_modality(
     >>> add_modality(encoder, "actigraphy").config.names
     ('spo2', 'ibi', 'actigraphy')
     """
-    source = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
+    source = as_checkpoint(checkpoint)
     modality = get_modality(name)
     if name in source.config.names:
         raise CheckpointError(

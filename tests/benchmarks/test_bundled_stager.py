@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.bundled_stager import fit, nights, tokens, train
 from sleep2vec_sklearn import load_checkpoint, make_sleep_cohort, stage_night
-from sleep2vec_sklearn.finetuning import stage_night as staging
+from sleep2vec_sklearn.finetuning import stager
 from sleep2vec_sklearn.finetuning.stage_head import STAGES, StageHead, load_stage_head
 
 
@@ -81,7 +81,7 @@ def test_it_is_measured_as_it_is_used(cohort, table, monkeypatch):
     sha256 = load_checkpoint("sleep2vec-mini").sha256
     trust = rng.uniform(0.5, 3, len(table.modalities))
     head = StageHead(table.modalities, weight, bias, trust, sha256)
-    monkeypatch.setattr(staging, "load_stage_head", lambda: head)
+    monkeypatch.setattr(stager, "load_stage_head", lambda: head)
     for subset in ((), ("ibi",)):
         _, found = train.predict({0: head}, table, np.zeros(len(table), dtype=int), subset)
         used = stage_night(cohort[0], modalities=subset or None).probabilities

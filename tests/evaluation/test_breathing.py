@@ -5,17 +5,17 @@ import pytest
 
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.errors import InvalidRecordingError
-from sleep2vec_sklearn.evaluation import respiratory_statistics
+from sleep2vec_sklearn.evaluation import respiratory_statistics, sleep_statistics
 from sleep2vec_sklearn.evaluation.event_types import is_type
 
 
-def night(*rows, dips=(), spo2=True, stages=(2,) * 120, columns=()):
+def night(*rows, dips=(), spo2=True, stages=(2,) * 120, columns=(), lights=None):
     values = np.full(3600, 96.0)
     for begin, drop in dips:
         values[begin : begin + 30] -= drop
     signals = {"spo2": (values, 1)} if spo2 else {"actigraphy": (np.ones(3600), 1)}
     events = pd.DataFrame(rows, columns=["onset", "duration", "type", *columns])
-    return Recording(signals, stages=stages, events=events, id="n1")
+    return Recording(signals, stages=stages, events=events, lights=lights, id="n1")
 
 
 APNEA = (100, 20, "obstructive_apnea")
@@ -60,11 +60,19 @@ def test_an_apnea_needs_neither():
     assert respiratory_statistics(night(APNEA), hypopnea_rule="4%")["ahi"] == 1
 
 
-def test_a_type_that_says_arousal_has_one():
-    recording = night((600, 20, "hypopnea_with_arousal"))
+@pytest.mark.parametrize("scored", ["hypopnea_with_arousal", "Hypopnea with an arousal|Hypopnea"])
+def test_a_type_that_says_arousal_has_one(scored):
+    recording = night((600, 20, scored))
     assert respiratory_statistics(recording)["hypopneas"] == 1
     assert respiratory_statistics(recording, hypopnea_rule="4%")["hypopneas"] == 0
     assert respiratory_statistics(recording)["arousal_index"] == 0
+
+
+def test_sleep_before_lights_off_and_after_lights_on_is_not_counted():
+    recording = night(APNEA, (2000, 20, "apnea"), lights=(900, 2700))
+    row = respiratory_statistics(recording)
+    assert (row["apneas"], row["sleep_hours"], row["ahi"]) == (1, 0.5, 2)
+    assert row["sleep_hours"] * 60 == sleep_statistics(recording)["tst_min"]
 
 
 def test_short_events_and_events_awake_do_not_count():
@@ -117,6 +125,7 @@ def test_an_unknown_rule_is_refused():
         ("hypopnea", "apnea", False),
         ("obstructive_apnea_with_arousal", "apnea", True),
         ("obstructive_apnea_with_arousal", "arousal", False),
+        ("Hypopnea with an arousal|Hypopnea", "arousal", False),
         ("Arousal|Arousal (ASDA)", "arousal", True),
         ("central_apnea", "obstructive_apnea", False),
         ("SpO2 desaturation|SpO2 desaturation", "desaturation", True),

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -75,6 +75,14 @@ def test_a_class_that_a_fold_does_not_have_is_not_expected_there():
     assert held_out.shape == (6, 3)
     assert (held_out[:, 2] == 0).all()
     assert np.isfinite(found.scores.loc[("linear", "kappa"), "value"])
+
+
+def test_nor_is_it_decided_for():
+    y = np.where(GROUPS == 0, 2, Y)
+    models = {"ridge": RidgeClassifier(), "linear": LogisticRegression()}
+    found = compare_estimators(models, X, y, groups=GROUPS, cv=GroupKFold(5), **FEW)
+    decided = found.answers["ridge"]["decision_function"][GROUPS == 0].argmax(axis=1)
+    assert set(decided) <= {0, 1}
 
 
 def test_training_people_of_one_class_are_refused():

@@ -227,9 +227,9 @@ def test_a_curve_with_late_entries_counts_who_is_there():
     np.testing.assert_allclose(curve.survival, [2 / 3, 2 / 3, 1 / 3, 0], atol=1e-12)
 
 
-def test_limits_hold_the_curve_and_widen_with_confidence():
+def test_limits_hold_the_curve_and_widen_with_the_level():
     _, y = draw(80, 0)
-    narrow, wide = kaplan_meier(y, confidence=0.8), kaplan_meier(y, confidence=0.99)
+    narrow, wide = kaplan_meier(y, level=0.8), kaplan_meier(y, level=0.99)
     assert (wide.lower <= narrow.lower).all()
     assert (narrow.lower <= narrow.survival).all()
     assert (narrow.survival <= narrow.upper).all()
@@ -240,8 +240,8 @@ def test_a_curve_is_of_one_known_outcome():
     _, y = draw(10, 0)
     with pytest.raises(ValueError, match=r"2 outcomes.*y\[:, 0\]"):
         kaplan_meier(np.stack([y, y], axis=1))
-    with pytest.raises(ValueError, match="confidence"):
-        kaplan_meier(y, confidence=95)
+    with pytest.raises(ValueError, match="level"):
+        kaplan_meier(y, level=95)
     y["time"] = np.nan
     with pytest.raises(ValueError, match="nothing but NaN"):
         kaplan_meier(y)

@@ -71,11 +71,11 @@ def test_late_entries_are_not_at_risk_before():
 
 def test_bands_are_the_limits_and_can_be_left_out(people):
     y, risk = people
-    display = KaplanMeierDisplay.from_predictions(y, risk, confidence=0.8)
+    display = KaplanMeierDisplay.from_predictions(y, risk, level=0.8)
     (path,) = display.bands_["high risk"].get_paths()
     lower = display.curves_["high risk"].lower
     assert path.vertices[:, 1].min() == pytest.approx(np.nanmin(lower))
-    assert KaplanMeierDisplay.from_predictions(y, risk, confidence=None).bands_ == {}
+    assert KaplanMeierDisplay.from_predictions(y, risk, level=None).bands_ == {}
 
 
 def test_lines_are_told_apart_without_colour(people):

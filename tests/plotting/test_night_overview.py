@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sleep2vec_sklearn.finetuning.stage_night import StagedNight
+from sleep2vec_sklearn.finetuning import StagedNight
 from sleep2vec_sklearn.plotting import NightOverviewDisplay
 
 mpl.use("Agg")

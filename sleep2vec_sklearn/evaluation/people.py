@@ -9,34 +9,59 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
+from sklearn.metrics import cohen_kappa_score, get_scorer, make_scorer
 
-from ..evaluation.bootstrap import SubjectBootstrap
-from ..evaluation.held_out import HeldOut, scorers_of
+from .bootstrap import SubjectBootstrap
+from .held_out import HeldOut
 
-__all__ = ["PeopleScorer", "Scored", "name_scorers"]
+__all__ = ["PeopleScorer", "Scored", "scorers_of"]
 
 _AVERAGES = ("auto", "subject", "pooled")
 _ROWS_OF_A_SUBJECT = 20
 
 
-def name_scorers(scoring, y: np.ndarray, estimator) -> dict[str, Callable]:
-    """Scorers by name; see :func:`scorers_of`.
+def scorers_of(scoring, y: np.ndarray, estimator) -> dict[str, Callable]:
+    """Scorers by name.
+
+    Parameters
+    ----------
+    scoring : str, callable, list of str, dict of str to either, or None
+        Names of scikit-learn, and "kappa". None is "roc_auc" for two classes, "kappa" for more,
+        and "neg_mean_absolute_error" for numbers.
+    y : ndarray of shape (n, ...)
+    estimator : estimator
+        Whose kind tells what y holds.
 
     Raises
     ------
     ValueError
         If there is nothing to score with.
     """
-    classify = is_classifier(estimator)
-    if scoring is None and not (classify or is_regressor(estimator)):
-        raise ValueError(
-            f"scoring is None, and {type(estimator).__name__} is neither a classifier nor a "
-            "regressor. Pass a scorer's name, or a callable of (estimator, X, y)."
-        )
-    found = scorers_of(scoring, y, classify)
-    if not found:
+    if scoring is None:
+        if is_classifier(estimator):
+            scoring = "roc_auc" if len(np.unique(y)) == 2 else "kappa"
+        elif is_regressor(estimator):
+            scoring = "neg_mean_absolute_error"
+        else:
+            raise ValueError(
+                f"scoring is None, and {type(estimator).__name__} is neither a classifier nor a "
+                "regressor. Pass a scorer's name, or a callable of (estimator, X, y)."
+            )
+    if isinstance(scoring, str):
+        scoring = [scoring]
+    if callable(scoring):
+        scoring = {getattr(scoring, "__name__", "score"): scoring}
+    if not isinstance(scoring, Mapping):
+        scoring = {name: name for name in scoring}
+    if not scoring:
         raise ValueError("scoring is empty; pass a scorer's name, or None.")
-    return found
+    return {name: _scorer(of) for name, of in scoring.items()}
+
+
+def _scorer(of) -> Callable:
+    if of == "kappa":
+        return make_scorer(cohen_kappa_score)
+    return get_scorer(of) if isinstance(of, str) else of
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from .._hardware import resolve_device
 from ..encoding.cache import check_cache, open_store
 from ..encoding.fusion import fuse
 from ..errors import CheckpointError, InvalidRecordingError
+from ..evaluation.sleep_statistics import sleep_statistics
 from ..signals import EPOCH_SECONDS, Recording, SleepStage
 from ..signals.modality import list_modalities
 from ..signals.naming import describe_place
@@ -114,6 +115,16 @@ class StagedNight:
         The encoder's rows, fused by their mean.
     card : dict
         What the head was trained on, and how good it is on people it did not see.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import make_sleep_cohort, stage_night
+    >>> night = make_sleep_cohort(1, hours=2, modalities=["eeg"], missing=0, random_state=0)[0]
+    >>> staged = stage_night(night)
+    >>> staged.rests_on
+    'share of the night with a signal: eeg 100 %'
+    >>> staged.to_frame().columns.tolist()
+    ['onset', 'stage', 'W', 'N1', 'N2', 'N3', 'R', 'n_modalities']
     """
 
     id: str | None
@@ -149,9 +160,6 @@ class StagedNight:
 
     def statistics(self) -> pd.Series:
         """Sleep statistics of the staged night; see :func:`sleep_statistics`."""
-        # evaluation lies downstream of this room
-        from ..evaluation.sleep_statistics import sleep_statistics
-
         return sleep_statistics(self.stages, lights=self.lights)
 
     def __repr__(self) -> str:
