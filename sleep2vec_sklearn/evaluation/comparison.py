@@ -13,6 +13,7 @@ from sklearn.base import is_classifier
 from ..signals.epochs import as_epoch_sequence
 from .bootstrap import SubjectBootstrap
 from .held_out import HeldOut, held_out_answers, scorers_of
+from .known_labels import known_labels
 from .subjects import folds_by_subject, subjects_of
 
 __all__ = ["EstimatorComparison", "compare_estimators"]
@@ -88,10 +89,8 @@ def compare_estimators(
     estimators = dict(estimators)
     reference = _check(estimators, reference, average)
     classify = is_classifier(next(iter(estimators.values())))
-    y = np.asarray(y)
+    y = known_labels(y, X, classify=classify)
     groups = subjects_of(X, groups, stacklevel=2)
-    if len(y) != len(groups):
-        raise ValueError(f"y has {len(y)} elements for {len(groups)} rows of X.")
     folds = folds_by_subject(cv, y, groups, classify=classify, stacklevel=2)
     scorers = scorers_of(scoring, y, classify)
     answers = held_out_answers(estimators, X, y, folds, n_jobs)
