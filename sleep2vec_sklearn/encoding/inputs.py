@@ -52,6 +52,27 @@ class EncoderInput:
         """What a row stands for."""
         return "night" if self.epochs is None else "epoch"
 
+    def take(self, kept: np.ndarray) -> EncoderInput:
+        """The same without some rows.
+
+        Parameters
+        ----------
+        kept : bool ndarray of shape (n_rows,)
+        """
+        number = np.cumsum(kept) - 1
+        masks = [kept[rows] for rows in self.rows]
+        used = [i for i, mask in enumerate(masks) if mask.any()]
+        epochs = self.epochs
+        return EncoderInput(
+            tuple(self.recordings[i] for i in used),
+            int(kept.sum()),
+            tuple(number[self.rows[i][masks[i]]] for i in used),
+            None if epochs is None else tuple(epochs[i][masks[i]] for i in used),
+            tuple(self.places[i] for i in used),
+            self.names[kept],
+            self.unusable,
+        )
+
     @property
     def index(self):
         """pandas index of the rows."""

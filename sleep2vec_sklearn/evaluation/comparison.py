@@ -12,6 +12,7 @@ from sklearn.base import is_classifier
 
 from .bootstrap import SubjectBootstrap
 from .held_out import held_out_answers
+from .known_labels import known_labels
 from .people import PeopleScorer, Scored, scorers_of
 from .subjects import folds_by_subject, subjects_of
 
@@ -89,11 +90,10 @@ def compare_estimators(
     estimators = dict(estimators)
     reference = _check(estimators, reference)
     first = estimators[reference]
-    y = np.asarray(y)
+    classify = is_classifier(first)
+    y = known_labels(y, X, classify=classify)
     groups = subjects_of(X, groups, stacklevel=2)
-    if len(y) != len(groups):
-        raise ValueError(f"y has {len(y)} elements for {len(groups)} rows of X.")
-    folds = folds_by_subject(cv, y, groups, classify=is_classifier(first), stacklevel=2)
+    folds = folds_by_subject(cv, y, groups, classify=classify, stacklevel=2)
     draws = SubjectBootstrap(groups, n_resamples, level, random_state)
     scorer = PeopleScorer(scorers_of(scoring, y, first), y, draws, average)
     answers = held_out_answers(estimators, X, y, folds, n_jobs)

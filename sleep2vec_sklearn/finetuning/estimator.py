@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._hardware import resolve_device, resolve_precision
@@ -134,6 +134,11 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         given = self._read(X)
         weights = check_sample_weight(sample_weight, given.n_rows)
         checkpoint = self._load_checkpoint()
+        counted = weights > 0
+        # a y of another length is left to those who read it
+        if not counted.all() and hasattr(y, "__len__") and len(y) == given.n_rows:
+            given, weights = given.take(counted), weights[counted]
+            y = _safe_indexing(y, np.flatnonzero(counted))
         self.unit_ = given.unit
         self.device_ = resolve_device(self.device)
         self.precision_ = resolve_precision(self.precision, self.device_)

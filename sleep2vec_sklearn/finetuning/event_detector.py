@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from ..encoding.inputs import EncoderInput, read_input
@@ -194,10 +195,12 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         self.event_types_ = read_event_types(self.event_types)
         check_event_parameters(self, list(self.event_types_))
         weights = check_sample_weight(sample_weight, len(given.recordings))
-        rows = np.empty(given.n_rows, dtype=np.float32)
-        for places, weight in zip(given.rows, weights, strict=True):
-            rows[places] = weight
-        return super().fit(given.names, y, sample_weight=rows)
+        counted = np.flatnonzero(weights)
+        if y is not None and not isinstance(y, pd.DataFrame) and len(y) == len(weights):
+            y = _safe_indexing(y, counted)
+        nights = EpochSequence([given.recordings[i] for i in counted])
+        rows = [np.full(given.recordings[i].n_epochs, weights[i]) for i in counted]
+        return super().fit(nights, y, sample_weight=np.concatenate(rows))
 
     def predict_proba(self, X) -> list[np.ndarray]:
         """Probability of each second to be within an event.

@@ -60,7 +60,7 @@ class SensorStudy:
         self.estimator = estimator
         self.nights = Nights(X)
         people = subjects_of(self.nights.X, groups, stacklevel=stacklevel + 1)
-        self.y, self.classes = check_target(y, len(self.nights), estimator)
+        self.y, self.classes = check_target(y, self.nights.X, estimator)
         self.prefit = isinstance(cv, str) and cv == PREFIT
         if self.prefit:
             check_is_fitted(estimator)

@@ -201,7 +201,7 @@ def label_efficiency_curve(
         raise ValueError(f"n_repeats must be at least 1, got {n_repeats!r}.")
     first = next(iter(estimators.values()))
     people = subjects_of(X, groups)
-    y, classes = check_target(y, len(people), first)
+    y, classes = check_target(y, X, first)
     folds = folds_by_subject(cv, y, people, classify=classes is not None)
     n_fewest = min(len(set(people[train])) for train, _ in folds)
     sizes = choose_sizes(sizes, n_fewest)

@@ -11,6 +11,8 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
+from ..evaluation.known_labels import known_labels
+
 __all__ = ["check_target", "choose_sizes", "draw_seed", "nested_subsets"]
 
 
@@ -19,18 +21,17 @@ def draw_seed(random_state) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-def check_target(y, n_rows: int, estimator) -> tuple[np.ndarray, np.ndarray | None]:
+def check_target(y, X, estimator) -> tuple[np.ndarray, np.ndarray | None]:
     """Labels as an array, and the classes they are of where the estimator is a classifier.
 
     Raises
     ------
     ValueError
-        If their number is not that of the rows, or there is one class alone.
+        If their number is not that of the rows, one is missing, or there is one class alone.
     """
-    y = np.asarray(y)
-    if len(y) != n_rows:
-        raise ValueError(f"y has {len(y)} labels for {n_rows} rows of X; one of each is needed.")
-    if not is_classifier(estimator) or y.ndim > 1:
+    classify = is_classifier(estimator)
+    y = known_labels(y, X, classify=classify)
+    if not classify or y.ndim > 1:
         return y, None
     classes = np.unique(y)
     if len(classes) < 2:

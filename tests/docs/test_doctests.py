@@ -7,7 +7,7 @@ import doctest
 
 import pytest
 
-from sleep2vec_sklearn import get_config, set_config
+from sleep2vec_sklearn import config_context
 
 FOREIGN = (
     "UpstreamCheckpoint", "convert_checkpoint", "read_upstream_checkpoint", "state_from_upstream",
@@ -22,9 +22,8 @@ def elsewhere(monkeypatch, tmp_path):
 
     plt.switch_backend("agg")
     monkeypatch.chdir(tmp_path)
-    before = get_config()
-    yield
-    set_config(**before)
+    with config_context():
+        yield
     plt.close("all")
 
 

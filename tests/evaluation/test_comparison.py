@@ -150,7 +150,7 @@ def test_the_repr_and_the_table_show_the_difference(compared):
         ({"average": "epochs"}, "average must be"),
         ({"groups": np.zeros(120)}, "none can be held out"),
         ({"groups": GROUPS[:5]}, "5 elements for 120 rows"),
-        ({"y": Y[:5]}, "5 elements for 120 rows"),
+        ({"y": Y[:5]}, "5 labels for 120 rows"),
         ({"cv": [(np.arange(60), np.arange(60, 90))]}, "never or more than once"),
     ],
 )

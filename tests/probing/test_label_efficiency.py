@@ -6,7 +6,12 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
-from sleep2vec_sklearn import Recording, label_efficiency_curve
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    label_efficiency_curve,
+    make_sleep_cohort,
+)
 from sleep2vec_sklearn.errors import LeakageWarning
 from sleep2vec_sklearn.probing import nested_subsets
 
@@ -178,3 +183,11 @@ def test_a_metric_that_no_person_alone_has_is_told(rows):
         label_efficiency_curve(
             TWO["linear"], X, y, people, sizes=[2], scoring="roc_auc", average="subject", **SMALL
         )
+
+
+def test_unscored_epochs_are_no_class_of_their_own():
+    X = EpochSequence(make_sleep_cohort(3, hours=0.25, modalities=["ibi"], random_state=0))
+    y = X.stages.copy()
+    y[::5] = -1
+    with pytest.raises(ValueError, match="known = y >= 0"):
+        label_efficiency_curve(LogisticRegression(), X, y, cv=2)

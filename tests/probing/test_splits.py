@@ -33,17 +33,17 @@ def test_people_may_be_numbers_or_names():
 
 
 def test_classes_are_those_of_all_labels():
-    y, classes = check_target(["b", "a", "b"], 3, LogisticRegression())
+    y, classes = check_target(["b", "a", "b"], [{}] * 3, LogisticRegression())
     assert y.tolist() == ["b", "a", "b"]
     assert classes.tolist() == ["a", "b"]
-    assert check_target([1.0, 1.0], 2, LinearRegression())[1] is None
+    assert check_target([1.0, 1.0], [{}] * 2, LinearRegression())[1] is None
 
 
 def test_labels_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="y has 2 labels for 3 rows"):
-        check_target([0, 1], 3, LogisticRegression())
+        check_target([0, 1], [{}] * 3, LogisticRegression())
     with pytest.raises(ValueError, match="one class"):
-        check_target(["a", "a"], 2, LogisticRegression())
+        check_target(["a", "a"], [{}] * 2, LogisticRegression())
 
 
 def test_a_seed_follows_from_whatever_is_given():
