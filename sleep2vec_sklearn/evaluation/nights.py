@@ -60,11 +60,24 @@ def seconds_asleep(recording: Recording, stages, n_seconds: int) -> np.ndarray:
     Returns
     -------
     bool ndarray of shape (n_seconds,)
+
+    Raises
+    ------
+    InvalidRecordingError
+        If the stages are not one per epoch.
     """
     given = recording.stages if stages is None else stages
     if given is None:
         return np.ones(n_seconds, dtype=bool)
-    asleep = np.repeat(as_stages(given) > 0, EPOCH_SECONDS)[:n_seconds]
+    scored = as_stages(given)
+    if len(scored) != recording.n_epochs:
+        raise InvalidRecordingError(
+            f"there are stages for {len(scored)} epochs of a night of {recording.n_epochs}; "
+            "accepted is one for each epoch of 30 s, -1 where it is not known."
+        )
+    if (scored < 0).all():
+        return np.ones(n_seconds, dtype=bool)
+    asleep = np.repeat(scored > 0, EPOCH_SECONDS)[:n_seconds]
     return np.pad(asleep, (0, n_seconds - len(asleep)))
 
 

@@ -226,6 +226,11 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         predicted = self._predict(self._outputs(X, stacklevel=2))
         read = read_multilabels if self.multilabel_ else read_labels
         true, known = read(y, len(predicted), self.unit_)
+        if not known.any():
+            raise ValueError(
+                f"y has no label for any of the {len(predicted)} {self.unit_}s: there is nothing "
+                "to score. Look at the split that these rows come from."
+            )
         weights = np.ones(len(predicted)) if sample_weight is None else np.asarray(sample_weight)
         weights = np.broadcast_to(weights.reshape(-1, *[1] * (known.ndim - 1)), known.shape)
         return float(accuracy_score(true[known], predicted[known], sample_weight=weights[known]))

@@ -184,7 +184,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         TrainingError
             If a loss is not finite.
         """
-        return super().fit(X, y, sample_weight)
+        return self._fit(X, y, sample_weight)
 
     def predict(self, X) -> np.ndarray:
         """Predict log hazard ratios: who is higher has the event sooner.
@@ -206,7 +206,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         InvalidRecordingError, ReadError
             If a recording cannot be encoded.
         """
-        return self._predict(self._outputs(X, stacklevel=3))
+        return self._predict(self._outputs(X, stacklevel=2))
 
     def predict_survival_function(self, X, times=None) -> np.ndarray:
         """Predict the probability to be without the event after each time.
@@ -230,7 +230,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         InvalidRecordingError, ReadError
             If a recording cannot be encoded.
         """
-        risks = self._outputs(X, stacklevel=3).astype(np.float64)
+        risks = self._outputs(X, stacklevel=2).astype(np.float64)
         times = np.asarray(self.event_times_ if times is None else times, dtype=np.float64)
         if times.ndim != 1 or np.isnan(times).any():
             raise ValueError(f"times must be a list of numbers, got {times}.")
@@ -257,7 +257,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         from ..evaluation.concordance import concordance_index
 
         check_is_fitted(self, "net_")
-        return concordance_index(y, self.predict(X))
+        return concordance_index(y, self._predict(self._outputs(X, stacklevel=2)))
 
     def _run_class(self):
         from .cox_training import CohortRun
@@ -270,7 +270,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         return CoxNet
 
     def _encode_targets(self, given: EncoderInput, y) -> Targets:
-        targets, outcome = encode_outcome(given, y, stacklevel=3)
+        targets, outcome = encode_outcome(given, y, stacklevel=4)
         self.n_outcomes_ = outcome.n_outcomes
         self.training_outcomes_ = outcome.to_array()
         return targets

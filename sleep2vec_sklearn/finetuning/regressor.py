@@ -132,13 +132,20 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
         ValueError
             If y does not fit X.
         """
-        predicted = np.asarray(self.predict(X)).reshape(len(X), -1)
-        true = _read_values(y, len(X)).reshape(len(X), -1)
+        predicted = self._predict(self._outputs(X, stacklevel=2))
+        n_rows = len(predicted)
+        predicted = predicted.reshape(n_rows, -1)
+        true = _read_values(y, n_rows).reshape(n_rows, -1)
         if true.shape != predicted.shape:
             raise ValueError(
                 f"y has {true.shape[1]} columns, this estimator predicts {predicted.shape[1]}."
             )
-        weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
+        if np.isnan(true).all(axis=0).any():
+            raise ValueError(
+                f"y is NaN in every row of column {int(np.isnan(true).all(axis=0).argmax())}: "
+                "there is nothing to score. Look at the split that these rows come from."
+            )
+        weights = np.ones(n_rows) if sample_weight is None else np.asarray(sample_weight)
         scores = []
         for column in range(true.shape[1]):
             known = ~np.isnan(true[:, column])

@@ -40,7 +40,7 @@ def regress(checkpoint_path):
 @pytest.mark.parametrize(
     ("y", "said"),
     [
-        (np.zeros(len(X)), "one class only, .*0.0.*two at least"),
+        (np.zeros(len(X)), "one class only, 0.0, .*two at least"),
         (["wake"] * len(X), "one class only, 'wake'"),
         (np.full(len(X), np.nan), "no label for any of the 80 epochs"),
         (np.full(len(X), -1), "no label for any"),
@@ -91,6 +91,7 @@ def test_weights_that_are_none(classify, weights):
         ({"random_state": -1}, "random_state must be a whole number"),
         ({"layer_mix": "all"}, "layer_mix must be True or False"),
         ({"class_weight": {7: 1.0}}, "not in class_weight"),
+        ({"class_weight": {0: 0.0}}, "accepted are numbers above 0"),
     ],
 )
 def test_parameters_that_are_none(classify, parameters, said):

@@ -60,7 +60,7 @@ def test_without_dropout_nothing_is_hidden_or_drawn():
 
 def test_a_missing_covariate_is_the_mean_and_says_so():
     nights = [make_night(k, metadata=m) for k, m in enumerate([{"age": 40}, {"age": 60}, {}])]
-    covariates = Covariates.fit(("age",), nights)
+    covariates = Covariates.fit(("age",), False, nights)
     np.testing.assert_allclose(covariates.of(nights), [[-1, 0], [1, 0], [0, 1]])
     np.testing.assert_allclose(covariates.of([make_night(0, metadata={"age": 70})]), [[2, 0]])
 
