@@ -203,12 +203,19 @@ def _slope(y: np.ndarray, logits: np.ndarray) -> float:
     if not overlap:
         return np.nan
     design = np.stack([np.ones_like(logits), logits], axis=1)
-    weights = np.array([0.0, 1.0])
+
+    def likelihood(weights):
+        return np.sum(y * (design @ weights) - np.logaddexp(0, design @ weights))
+
+    weights = np.zeros(2)
     for _ in range(_STEPS):
         found = expit(design @ weights)
         curvature = design.T * (found * (1 - found)) @ design
         step = np.linalg.lstsq(curvature, design.T @ (y - found), rcond=None)[0]
-        weights += step
+        # a whole step may overshoot to where nothing is curved any more
+        while np.abs(step).max() >= 1e-9 and likelihood(weights + step) < likelihood(weights):
+            step = step / 2
+        weights = weights + step
         if np.abs(step).max() < 1e-9:
             return float(weights[1])
     return np.nan

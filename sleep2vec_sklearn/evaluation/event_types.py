@@ -99,7 +99,7 @@ def checked_events(events, place: str = "recording") -> pd.DataFrame:
             if len(odd):
                 raise InvalidRecordingError(
                     f"event {odd[0]} ({events['type'].iloc[odd[0]]}) has {name} "
-                    f"{events[name].iloc[odd[0]]!r}; accepted are seconds from the start, 0 or "
+                    f"{events[name].iloc[odd[0]]}; accepted are seconds from the start, 0 or "
                     "more. Leave it out, or shift the events to the start of the signals."
                 )
     return events

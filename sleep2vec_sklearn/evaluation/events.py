@@ -75,7 +75,9 @@ class ScoredEvents:
             )
         asleep = np.ones(n, dtype=bool)
         if self.stages is not None:
-            asleep = np.repeat(as_stages(self.stages) > 0, EPOCH_SECONDS)
+            scored = as_stages(self.stages)
+            # where nobody scored stages, the whole night is sleep
+            asleep = np.repeat((scored > 0) | (scored < 0).all(), EPOCH_SECONDS)
             if len(asleep) != n:
                 raise InvalidRecordingError(
                     f"{place} has {n} scored seconds and stages for {len(asleep)}; accepted are "

@@ -60,11 +60,24 @@ def seconds_asleep(recording: Recording, stages, n_seconds: int) -> np.ndarray:
     Returns
     -------
     bool ndarray of shape (n_seconds,)
+
+    Raises
+    ------
+    InvalidRecordingError
+        If the stages are not one per epoch.
     """
     given = recording.stages if stages is None else stages
     if given is None:
         return np.ones(n_seconds, dtype=bool)
-    epochs = as_stages(given) > 0
+    scored = as_stages(given)
+    if len(scored) != recording.n_epochs:
+        raise InvalidRecordingError(
+            f"there are stages for {len(scored)} epochs of a night of {recording.n_epochs}; "
+            "accepted is one for each epoch of 30 s, -1 where it is not known."
+        )
+    if (scored < 0).all():
+        return np.ones(n_seconds, dtype=bool)
+    epochs = scored > 0
     first, last = in_bed(len(epochs), recording.lights)
     epochs[:first] = epochs[last:] = False
     asleep = np.repeat(epochs, EPOCH_SECONDS)[:n_seconds]

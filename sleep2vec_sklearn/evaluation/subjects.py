@@ -41,6 +41,8 @@ def subjects_of(X, groups=None, *, stacklevel: int = 2) -> np.ndarray:
     ValueError
         If there is not one group per element.
     """
+    import pandas as pd
+
     known = _known_subjects(X)
     if groups is None:
         if known is None:
@@ -54,9 +56,15 @@ def subjects_of(X, groups=None, *, stacklevel: int = 2) -> np.ndarray:
                 stacklevel=stacklevel + 1,
             )
         return known
+    nameless = sum(group is not None and pd.isna(group) for group in groups)
     groups = as_names(list(groups))
     if len(groups) != len(X):
         raise ValueError(f"groups has {len(groups)} elements for {len(X)} rows of X.")
+    if nameless:
+        raise ValueError(
+            f"groups names nobody (NaN) in {nameless} of {len(groups)} rows, which may be "
+            "of people in the other rows. Name a subject for each row, or leave these out."
+        )
     if known is not None:
         _check_split(groups, known, stacklevel + 1)
     return groups

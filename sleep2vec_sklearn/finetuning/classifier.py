@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..encoding.inputs import EncoderInput
 from .estimator import FineTuningEstimator
 from .labels import CellLabels, ClassLabels, read_labels, read_multilabels
-from .targets import Targets
+from .targets import Targets, check_sample_weight
 
 __all__ = ["Sleep2VecClassifier"]
 
@@ -226,12 +226,24 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         predicted = self._predict(self._outputs(X, stacklevel=2))
         read = read_multilabels if self.multilabel_ else read_labels
         true, known = read(y, len(predicted), self.unit_)
-        weights = np.ones(len(predicted)) if sample_weight is None else np.asarray(sample_weight)
+        if not known.any():
+            raise ValueError(
+                f"y has no label for any of the {len(predicted)} {self.unit_}s: there is nothing "
+                "to score. Look at the split that these rows come from."
+            )
+        weights = check_sample_weight(sample_weight, len(predicted))
         weights = np.broadcast_to(weights.reshape(-1, *[1] * (known.ndim - 1)), known.shape)
         return float(accuracy_score(true[known], predicted[known], sample_weight=weights[known]))
 
     def _encode_targets(self, given: EncoderInput, y) -> Targets:
-        several = getattr(y, "ndim", np.ndim(y)) == 2 and np.shape(y)[1] > 1
+        try:
+            shape = np.shape(y)
+        except ValueError as error:
+            raise ValueError(
+                "y has rows of different lengths; accepted is one label for each element of X, or "
+                "one row of 0, 1 and NaN, as many in each."
+            ) from error
+        several = len(shape) == 2 and shape[1] > 1
         kind = CellLabels if several else ClassLabels
         labels, targets = kind.fit(y, given, self.class_weight)
         self.multilabel_ = several

@@ -185,7 +185,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         TrainingError
             If a loss is not finite.
         """
-        return super().fit(X, y, sample_weight)
+        return self._fit(X, y, sample_weight)
 
     def predict(self, X) -> np.ndarray:
         """Predict log hazard ratios: who is higher has the event sooner.
@@ -256,7 +256,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
             If no pair of rows is comparable.
         """
         check_is_fitted(self, "net_")
-        return concordance_index(y, self.predict(X))
+        return concordance_index(y, self._predict(self._outputs(X, stacklevel=2)))
 
     def _run_class(self):
         from .cox_training import CohortRun
@@ -269,7 +269,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         return CoxNet
 
     def _encode_targets(self, given: EncoderInput, y) -> Targets:
-        targets, outcome = encode_outcome(given, y, stacklevel=3)
+        targets, outcome = encode_outcome(given, y, stacklevel=4)
         self.n_outcomes_ = outcome.n_outcomes
         self.training_outcomes_ = outcome.to_array()
         return targets

@@ -130,6 +130,10 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         TrainingError
             If a loss is not finite.
         """
+        return self._fit(X, y, sample_weight)
+
+    def _fit(self, X, y, sample_weight):
+        """What ``fit`` does; a subclass with another ``fit`` calls it from there."""
         check_parameters(self)
         given = self._read(X)
         weights = check_sample_weight(sample_weight, given.n_rows)
@@ -149,7 +153,7 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
                 f"y has no label for any of the {given.n_rows} {given.unit}s that have a weight "
                 "above 0. Give at least some."
             )
-        self._train(given, targets, checkpoint, stacklevel=2)
+        self._train(given, targets, checkpoint, stacklevel=3)
         self._rows_at_fit = RowsBySubject.of_input(given)
         self._finish_fit(given, targets)
         return self

@@ -200,7 +200,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
             y = _safe_indexing(y, counted)
         nights = EpochSequence([given.recordings[i] for i in counted])
         rows = [np.full(given.recordings[i].n_epochs, weights[i]) for i in counted]
-        return super().fit(nights, y, sample_weight=np.concatenate(rows))
+        return self._fit(nights, y, np.concatenate(rows))
 
     def predict_proba(self, X) -> list[np.ndarray]:
         """Probability of each second to be within an event.
@@ -279,7 +279,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         float
             NaN where no night has an event of a type, neither scored nor detected.
         """
-        by_type = self._scored(X, y, sample_weight, stacklevel=4)
+        by_type = self._scored(X, y, sample_weight, stacklevel=3)
         shortest = self._min_durations()
         scores = [
             pooled_f1(nights, self.thresholds_[name], self.gap, shortest[name])
@@ -302,7 +302,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         dict of str to list of ScoredEvents
             By type; see :func:`~sleep2vec_sklearn.evaluation.event_scores`.
         """
-        return self._scored(X, y, sample_weight, stacklevel=4)
+        return self._scored(X, y, sample_weight, stacklevel=3)
 
     def _scored(self, X, y, sample_weight, stacklevel: int) -> dict[str, list[ScoredEvents]]:
         given, nights = self._probabilities(X, stacklevel + 1)
@@ -312,7 +312,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         kept = {i: nights[i] for i in range(len(nights)) if weights[i] and labelled[i]}
         return scored_in(given, targets, kept, list(self.event_types_))
 
-    def _probabilities(self, X, stacklevel: int = 4) -> tuple[EncoderInput, list[np.ndarray]]:
+    def _probabilities(self, X, stacklevel: int = 3) -> tuple[EncoderInput, list[np.ndarray]]:
         check_is_fitted(self, "net_")
         given = self._read(X)
         outputs = self._outputs(given.names, stacklevel=stacklevel)

@@ -209,9 +209,20 @@ def _check_found(strata: np.ndarray, tables, groups: Mapping) -> None:
     absent = [name for name, found in zip(groups, strata.any(axis=0), strict=True) if not found]
     if not absent:
         return
+    outside = [name for name in absent if _any_of_type(tables, groups[name])]
+    if outside:
+        raise InvalidRecordingError(
+            f"all scored events of type {', '.join(map(repr, outside))} are after the night or in "
+            "epochs without a stage, so that no second has one. Check whether onsets count from "
+            "the start of the signals."
+        )
     scored = sorted({str(t) for table in tables if table is not None for t in table["type"]})
     listed = ", ".join(map(repr, scored[:10])) or "no event at all"
     raise InvalidRecordingError(
         f"no night has a scored event of type {', '.join(map(repr, absent))}; the nights have "
         f"{listed}. Name the scored types, e.g. event_types={{'apnea': ('Obstructive',)}}."
     )
+
+
+def _any_of_type(tables, names: Sequence[str]) -> bool:
+    return any(table is not None and is_type(table["type"], *names).any() for table in tables)

@@ -112,12 +112,17 @@ class ClassLabels:
         except TypeError as error:
             raise ValueError(f"y mixes labels that cannot be sorted: {error}.") from error
         if len(classes) < 2:
+            (only,) = classes.tolist()
             raise ValueError(
-                f"y has one class only, {classes.tolist()[0]!r}, among {len(codes)} labelled "
-                f"{given.unit}s; two at least are needed. Look at the split that these rows come "
-                "from."
+                f"y has one class only, {only!r}, among {len(codes)} labelled {given.unit}s; "
+                "two at least are needed. Look at the split that these rows come from."
             )
         weights = compute_class_weight(class_weight, classes=classes, y=values[known])
+        if not (np.isfinite(weights) & (weights > 0)).all():
+            raise ValueError(
+                f"class_weight gives {classes.tolist()} the weights {weights.tolist()}; accepted "
+                "are numbers above 0. Leave out a class by NaN or None in y."
+            )
         encoded = np.full(given.n_rows, -1, dtype=np.int64)
         encoded[known] = codes
         strata = encoded[:, None] == np.arange(len(classes))

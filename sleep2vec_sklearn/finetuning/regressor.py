@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score
 from ..encoding.inputs import EncoderInput
 from .estimator import FineTuningEstimator
 from .labels import check_length
-from .targets import Targets
+from .targets import Targets, check_sample_weight
 
 __all__ = ["Sleep2VecRegressor"]
 
@@ -132,13 +132,20 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
         ValueError
             If y does not fit X.
         """
-        predicted = np.asarray(self.predict(X)).reshape(len(X), -1)
-        true = _read_values(y, len(X)).reshape(len(X), -1)
+        predicted = self._predict(self._outputs(X, stacklevel=2))
+        n_rows = len(predicted)
+        predicted = predicted.reshape(n_rows, -1)
+        true = _read_values(y, n_rows).reshape(n_rows, -1)
         if true.shape != predicted.shape:
             raise ValueError(
                 f"y has {true.shape[1]} columns, this estimator predicts {predicted.shape[1]}."
             )
-        weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
+        if np.isnan(true).all(axis=0).any():
+            raise ValueError(
+                f"y is NaN in every row of column {int(np.isnan(true).all(axis=0).argmax())}: "
+                "there is nothing to score. Look at the split that these rows come from."
+            )
+        weights = check_sample_weight(sample_weight, n_rows)
         scores = []
         for column in range(true.shape[1]):
             known = ~np.isnan(true[:, column])
@@ -192,7 +199,10 @@ def _read_values(y, n_rows: int) -> np.ndarray:
     import pandas as pd
 
     try:
-        values = y if isinstance(y, np.ndarray) else np.asarray(pd.DataFrame(y), dtype=np.float64)
+        table = pd.DataFrame(y)
+        if any(kind.kind in "mMc" for kind in table.dtypes):
+            raise TypeError(f"got {table.dtypes.iloc[0]}")
+        values = y if isinstance(y, np.ndarray) else np.asarray(table, dtype=np.float64)
         values = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(

@@ -33,7 +33,14 @@ from ..training.nights import PREPARATION_REVISION, key_of, prepare_each, prepar
 from ..training.store_files import FolderReader, StoredNight, StoreFolder
 from .data import Night
 
-__all__ = ["NightsInMemory", "NightsOnDisk", "TokenSource", "inputs_of", "prepared_nights"]
+__all__ = [
+    "NightsInMemory",
+    "NightsOnDisk",
+    "TokenSource",
+    "inputs_of",
+    "prepared_nights",
+    "without_advice",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ class TokenSource:
             for recording, layers in zip(recordings, encoded, strict=True):
                 for layer in layers:
                     if layer.error is not None:
-                        raise _without_advice(layer.error)
+                        raise without_advice(layer.error)
                 yield self._night(recording.n_epochs, [layer.modalities for layer in layers])
                 bar.update()
         complaint = None if store is None else store.take_complaint()
@@ -101,7 +108,7 @@ class TokenSource:
         )
 
 
-def _without_advice(error: Sleep2VecError) -> Sleep2VecError:
+def without_advice(error: Sleep2VecError) -> Sleep2VecError:
     """The same error without what only a transformer could be told to do."""
     plain = type(error)(str(error).replace(" or pass on_error='nan'", ""))
     plain.__cause__ = error

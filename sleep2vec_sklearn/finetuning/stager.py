@@ -188,6 +188,7 @@ def _encode(night: Recording, wanted: Sequence[str], head: StageHead, device: st
     # what needs torch is imported where it is used
     from ..encoding.engine import Engine
     from ..model.checkpoint import load_checkpoint
+    from .sources import without_advice
 
     checkpoint = load_checkpoint(_CHECKPOINT)
     if checkpoint.sha256 != head.checkpoint_sha256:
@@ -202,5 +203,5 @@ def _encode(night: Recording, wanted: Sequence[str], head: StageHead, device: st
     with closing(engine.encode([night], [describe_place(night)])) as nights:
         encoded = next(nights)
     if encoded.error is not None:
-        raise encoded.error
+        raise without_advice(encoded.error)
     return encoded

@@ -72,13 +72,14 @@ class HypnodensityDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         self.areas_ = {}
         edges = np.arange(len(found) + 1) * (EPOCH_SECONDS / 3600)
-        below = np.zeros(len(found))
+        # each epoch from its begin to its end, or the last one before a gap would not be seen
+        hours = np.repeat(edges, 2)[1:-1]
+        below = np.zeros(len(hours))
         for stage in reversed(TOP_TO_BOTTOM):
-            above = below + found[:, stage]
+            above = below + np.repeat(found[:, stage], 2)
             self.areas_[stage.name] = ax.fill_between(
-                edges, np.append(below, below[-1:]), np.append(above, above[-1:]), step="post",
-                color=STAGE_COLORS[stage], linewidth=0, label=stage.name,
-            )  # fmt: skip
+                hours, below, above, color=STAGE_COLORS[stage], linewidth=0, label=stage.name
+            )
             below = above
         top = 1.0 if self.y_true is None else draw_strip(ax, self.y_true, 1.06, 1.16, len(found))
         ax.set(xlim=(0, edges[-1]), ylim=(0, top), ylabel="probability")

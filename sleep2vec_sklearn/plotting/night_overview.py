@@ -108,11 +108,15 @@ class NightOverviewDisplay:
 
     def _draw_embedding(self) -> None:
         ax, rows = self.axes_["embedding"], np.asarray(self.staged.embedding, dtype=float)
-        spread = rows.std(axis=0)
-        scores = (rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1)
+        # what the encoder makes of epochs without a signal is of those around them
+        seen = self.staged.measured.to_numpy().any(axis=1)
+        spread = rows[seen].std(axis=0)
+        scores = (rows - rows[seen].mean(axis=0)) / np.where(spread > 0, spread, 1)
+        order = _by_likeness(scores[seen])
+        scores[~seen] = np.nan
         hours = len(rows) * EPOCH_SECONDS / 3600
         image = ax.imshow(
-            scores.T[_by_likeness(scores)], aspect="auto", interpolation="nearest", vmin=-2.5,
+            scores.T[order], aspect="auto", interpolation="nearest", vmin=-2.5,
             vmax=2.5, cmap="cividis", extent=(0, hours, rows.shape[1], 0),
         )  # fmt: skip
         ax.set(ylabel=f"{rows.shape[1]} columns", yticks=[])

@@ -100,3 +100,10 @@ def test_the_curve_and_the_repr_tell_the_same_rows():
 def test_what_is_no_binary_outcome_is_refused(y, p, message):
     with pytest.raises(ValueError, match=message):
         calibration_report(y, p)
+
+
+def test_a_slope_that_is_far_from_one_is_found():
+    probability = np.linspace(0, 1, 40)
+    y = np.arange(40) % 2
+    found = calibration_report(y, probability, n_resamples=200).scores
+    assert np.abs(found.loc["slope", ["value", "low", "high"]].astype(float)).max() < 5

@@ -40,11 +40,12 @@ def regress(checkpoint_path):
 @pytest.mark.parametrize(
     ("y", "said"),
     [
-        (np.zeros(len(X)), "one class only, .*0.0.*two at least"),
+        (np.zeros(len(X)), "one class only, 0.0, .*two at least"),
         (["wake"] * len(X), "one class only, 'wake'"),
         (np.full(len(X), np.nan), "no label for any of the 80 epochs"),
         (np.full(len(X), -1), "no label for any"),
         (Y[:-1], r"y has shape \(79,\) and X 80 elements.*these are epochs"),
+        ([[0], [0, 1]] * 40, "rows of different lengths"),
         (["wake", 1] * 40, "mixes labels that cannot be sorted"),
         (np.random.default_rng(0).random(len(X)), "continuous"),
         (np.column_stack([Y, 2 * Y]), "holds 2; accepted are 0, 1 and NaN"),
@@ -61,6 +62,7 @@ def test_labels_that_are_none(classify, y, said):
     [
         (["old", "young"] * 2, "y must hold numbers.*Sleep2VecClassifier"),
         ([1.0, np.inf, 2, 3], "y holds inf"),
+        (np.arange(4).astype("datetime64[D]"), "y must hold numbers.*datetime64"),
         (np.full((4, 2), np.nan), "NaN in every row of column 0"),
         ([1.0, 2.0], r"shape \(2,\) and X 4 elements"),
     ],
@@ -71,9 +73,12 @@ def test_numbers_that_are_none(regress, y, said):
 
 
 @pytest.mark.parametrize("weights", [[1, 1, 1], [1, -1, 1, 1], [0, 0, 0, 0], [1, np.nan, 1, 1]])
-def test_weights_that_are_none(classify, weights):
+def test_weights_that_are_none(classify, regress, weights):
     with pytest.raises(ValueError, match="sample_weight"):
         classify().fit(NIGHTS, OUTCOME, sample_weight=weights)
+    for model in (classify().fit(NIGHTS, OUTCOME), regress().fit(NIGHTS, OUTCOME)):
+        with pytest.raises(ValueError, match="sample_weight"):
+            model.score(NIGHTS, OUTCOME, sample_weight=weights)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +96,7 @@ def test_weights_that_are_none(classify, weights):
         ({"random_state": -1}, "random_state must be a whole number"),
         ({"layer_mix": "all"}, "layer_mix must be True or False"),
         ({"class_weight": {7: 1.0}}, "not in class_weight"),
+        ({"class_weight": {0: 0.0}}, "accepted are numbers above 0"),
     ],
 )
 def test_parameters_that_are_none(classify, parameters, said):

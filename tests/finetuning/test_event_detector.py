@@ -271,3 +271,17 @@ def test_parameters_without_sense_are_refused_by_name(make_detector, nights, par
 def test_stages_for_another_number_of_nights_are_refused(detector, nights):
     with pytest.raises(ValueError, match="one a night; got 1"):
         detector.predict(nights, stages=[[2] * N_EPOCHS])
+
+
+def test_stages_have_to_be_one_per_epoch(detector, nights):
+    with pytest.raises(InvalidRecordingError, match="stages for 2 epochs of a night of"):
+        detector.predict(nights[:1], stages=[[0, 1]])
+
+
+def test_a_night_whose_stages_nobody_scored_is_all_sleep(detector, nights):
+    night = nights[0]
+    unscored = [np.full(night.n_epochs, -1)]
+    plain = Recording(night.read(), id=night.id)
+    np.testing.assert_array_equal(
+        detector.predict([night], stages=unscored), detector.predict([plain])
+    )

@@ -126,3 +126,11 @@ def test_types_may_be_one_name_several_or_groups():
     assert read_event_types(None) == {"apnea_hypopnea": ("apnea", "hypopnea")}
     assert read_event_types("arousal") == {"arousal": ("arousal",)}
     assert read_event_types({"any": ["apnea", "RERA"]}) == {"any": ("apnea", "RERA")}
+
+
+def test_events_that_are_all_beyond_the_night_are_no_missing_type():
+    with (
+        pytest.warns(RecordingWarning, match="end after the night"),
+        pytest.raises(InvalidRecordingError, match="type 'apnea' are after the night"),
+    ):
+        targets_of([night((500.0, 20.0, "apnea"), (10.0, 5.0, "arousal"))])

@@ -102,3 +102,10 @@ def test_sensors_that_the_night_does_not_have_are_refused(night):
         stage_night(night, modalities=["ppg"])
     with pytest.raises(UnknownModalityError):
         stage_night(night, modalities=["phone"])
+
+
+def test_a_flat_night_is_told_nothing_of_a_transformer():
+    flat = Recording({"spo2": (np.full(7200, 96.0), 4)}, id="flat")
+    with pytest.raises(InvalidRecordingError, match="no usable signal: spo2 flat") as told:
+        stage_night(flat)
+    assert "on_error" not in str(told.value)

@@ -68,3 +68,10 @@ def test_shapes_that_do_not_fit_are_refused():
         HypnodensityDisplay(PROBABILITIES[:, :4]).plot()
     with pytest.raises(ValueError, match="39 epochs"):
         HypnodensityDisplay(PROBABILITIES, y_true=STAGES[1:]).plot()
+
+
+def test_an_epoch_alone_between_gaps_is_drawn():
+    gappy = np.where(np.isin(np.arange(40), [7, 39])[:, None], PROBABILITIES, np.nan)
+    areas = HypnodensityDisplay(gappy).plot().areas_
+    spans = [path.get_extents().intervalx * 120 for path in areas["N3"].get_paths()]
+    np.testing.assert_allclose(spans, [(7, 8), (39, 40)])

@@ -65,3 +65,17 @@ def test_the_night_is_named_and_a_figure_that_is_given_is_used(staged):
 def test_columns_of_the_embedding_are_all_there(staged):
     (image,) = NightOverviewDisplay.from_night(staged).axes_["embedding"].images
     assert image.get_array().shape == (16, N)
+
+
+def test_epochs_without_any_signal_are_blank_and_change_no_other(staged):
+    from dataclasses import replace
+
+    measured = staged.measured & (np.arange(N) < 50)[:, None]
+    embedding = np.where(measured.any(axis=1).to_numpy()[:, None], staged.embedding, 1e6)
+    lost = NightOverviewDisplay.from_night(
+        replace(staged, measured=measured.assign(ibi=np.arange(N) < 50), embedding=embedding)
+    )
+    (image,) = lost.axes_["embedding"].images
+    shown = np.ma.filled(image.get_array(), np.nan)
+    assert np.isnan(shown[:, 50:]).all()
+    np.testing.assert_allclose(shown[:, :50].std(axis=1), 1)
