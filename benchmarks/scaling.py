@@ -13,9 +13,8 @@ The numbers of sensors come from two orders of them, drawn at random, in each of
 added one by one; the loss does not compare them, as it is of other pairs each time.
 
 Each finished run is one line of ``points.jsonl`` in the work folder, and is not made again. With
-400 steps all of it takes some nine minutes of a core that nobody else uses, with 80 some four; after
-so few no encoder finds epochs again. Everything is simulated: the figure shows what the tool does,
-not how encoders of human sleep scale.
+400 steps all of it takes some nine minutes of a core that nobody else uses. Everything is simulated:
+the figure shows what the tool does, not how encoders of human sleep scale.
 """
 
 from __future__ import annotations
