@@ -13,7 +13,7 @@ The numbers of sensors come from two orders of them, drawn at random, in each of
 added one by one; the loss does not compare them, as it is of other pairs each time.
 
 Each finished run is one line of ``points.jsonl`` in the work folder, and is not made again. With
-400 steps all of it takes some nine minutes of a core that nobody else uses. Everything is simulated:
+400 steps all of it takes some nine minutes of a free core. Everything is simulated:
 the figure shows what the tool does, not how encoders of human sleep scale.
 """
 
