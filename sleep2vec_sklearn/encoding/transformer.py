@@ -5,34 +5,29 @@ from __future__ import annotations
 
 import warnings
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .._hardware import resolve_device, resolve_precision
-from ..config import adopt_settings, settings_for_workers
-from ..errors import CacheWarning, CheckpointError, InvalidRecordingError
+from ..errors import CacheWarning
+from .bearer import CheckpointBearerMixin
 from .cache import open_store
 from .context import n_around
 from .conventions import RecordingTransformerMixin
 from .inputs import EncoderInput, read_input
 from .leakage import RowsBySubject, guard
 from .parameters import check_parameters, choose_modalities
-from .relay import is_sent_to_worker, listen, relay_warnings
 from .rows import RowCollector, RowSummary
 from .table import EmbeddingTable, embed
-
-if TYPE_CHECKING:
-    from ..model.checkpoint import Checkpoint
 
 __all__ = ["Sleep2VecTransformer"]
 
 _READ_AHEAD = 2
 
 
-class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
+class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, BaseEstimator):
     """Embed nights of sleep with a pretrained encoder; one row per element of X.
 
     A list of recordings gives one row per night, pooled over its epochs; an element that is
@@ -106,6 +101,8 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
     >>> cross_val_score(model, X, X.stages > 0, groups=X.groups, cv=cv).shape
     (2,)
     """
+
+    _called = "transformer"
 
     def __init__(
         self,
@@ -251,47 +248,16 @@ class Sleep2VecTransformer(RecordingTransformerMixin, BaseEstimator):
         )
 
     def __getstate__(self) -> dict:
-        state = dict(super().__getstate__())
-        # who was in a study is not for everybody who gets the model
-        state.pop("_rows_at_fit", None)
-        if "checkpoint_sha256_" not in state and is_sent_to_worker():
-            state["_settings"] = settings_for_workers()
-            listen()
+        state = super().__getstate__()
         if self.store_weights_in_pickle:
             state["checkpoint"] = self._load_checkpoint()
         return state
 
-    def __setstate__(self, state: dict) -> None:
-        state = dict(state)
-        if "_settings" in state:
-            adopt_settings(state.pop("_settings"))
-        relay_warnings()
-        super().__setstate__(state)
-
     def _read_as_fitted(self, X) -> EncoderInput:
         check_is_fitted(self, "checkpoint_sha256_")
         given = read_input(X, self.on_error)
-        if given.unit != self.unit_:
-            raise InvalidRecordingError(
-                f"X holds {given.unit}s, but this transformer was fitted on {self.unit_}s. "
-                "Pass the same kind, or fit a clone for the other."
-            )
+        self._check_unit(given)
         return given
-
-    def _load_checkpoint(self) -> Checkpoint:
-        # what needs torch is imported where it is used: pipelines are built without it
-        from ..model.checkpoint import as_checkpoint
-
-        return as_checkpoint(self.checkpoint)
-
-    def _load_fitted_checkpoint(self) -> Checkpoint:
-        checkpoint = self._load_checkpoint()
-        if checkpoint.sha256 != self.checkpoint_sha256_:
-            raise CheckpointError(
-                f"{checkpoint.name} has sha256 {checkpoint.sha256[:12]}, but this transformer was "
-                f"fitted with {self.checkpoint_sha256_[:12]}. Restore that file, or fit again."
-            )
-        return checkpoint
 
     def _count_features(self, config) -> int:
         width = config.projection.out_size if self.layer == "projection" else config.hidden_size

@@ -25,12 +25,11 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._hardware import resolve_device, resolve_precision
-from ..config import adopt_settings, settings_for_workers
+from ..encoding.bearer import CheckpointBearerMixin
 from ..encoding.conventions import RecordingInputMixin
 from ..encoding.inputs import EncoderInput, read_input
 from ..encoding.leakage import RowsBySubject, guard
-from ..encoding.relay import is_sent_to_worker, listen, relay_warnings
-from ..errors import CheckpointError, InvalidRecordingError
+from ..errors import InvalidRecordingError
 from .parameters import check_parameters
 from .targets import Targets, check_sample_weight
 
@@ -42,7 +41,7 @@ __all__ = ["FineTuningEstimator"]
 _LARGEST_SEED = 2**31 - 1
 
 
-class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
+class FineTuningEstimator(CheckpointBearerMixin, RecordingInputMixin, BaseEstimator):
     """Base of the estimators that fine-tune an encoder; see :class:`Sleep2VecClassifier`."""
 
     def __init__(
@@ -296,11 +295,7 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
         """Outputs of X, float32 of shape (len(X), n_outputs), after the checks of a prediction."""
         check_is_fitted(self, "net_")
         given = self._read(X)
-        if given.unit != self.unit_:
-            raise InvalidRecordingError(
-                f"X holds {given.unit}s, but this estimator was fitted on {self.unit_}s. "
-                "Pass the same kind, or fit a clone for the other."
-            )
+        self._check_unit(given)
         rows_at_fit = getattr(self, "_rows_at_fit", None)
         guard(rows_at_fit, lambda: RowsBySubject.of_input(given), stacklevel=stacklevel + 1)
         return self._forward(given, stacklevel + 1)
@@ -328,36 +323,6 @@ class FineTuningEstimator(RecordingInputMixin, BaseEstimator):
             by_summary,
             int(self.verbose),
         )
-
-    def _load_checkpoint(self) -> Checkpoint:
-        from ..model.checkpoint import as_checkpoint
-
-        return as_checkpoint(self.checkpoint)
-
-    def _load_fitted_checkpoint(self) -> Checkpoint:
-        checkpoint = self._load_checkpoint()
-        if checkpoint.sha256 != self.checkpoint_sha256_:
-            raise CheckpointError(
-                f"{checkpoint.name} has sha256 {checkpoint.sha256[:12]}, but this estimator was "
-                f"fitted with {self.checkpoint_sha256_[:12]}. Restore that file, or fit again."
-            )
-        return checkpoint
-
-    def __getstate__(self) -> dict:
-        state = dict(super().__getstate__())
-        # who was in a study is not for everybody who gets the model
-        state.pop("_rows_at_fit", None)
-        if "net_" not in state and is_sent_to_worker():
-            state["_settings"] = settings_for_workers()
-            listen()
-        return state
-
-    def __setstate__(self, state: dict) -> None:
-        state = dict(state)
-        if "_settings" in state:
-            adopt_settings(state.pop("_settings"))
-        relay_warnings()
-        super().__setstate__(state)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -27,7 +27,7 @@ from sleep2vec_sklearn import (
     config_context,
     get_config,
 )
-from sleep2vec_sklearn.encoding import relay, transformer
+from sleep2vec_sklearn.encoding import bearer, relay
 from sleep2vec_sklearn.errors import LeakageWarning, RecordingWarning, Sleep2VecWarning
 
 
@@ -64,13 +64,13 @@ def test_other_warnings_of_workers_are_told_too(checkpoint_path, noise):
 
 @pytest.mark.parametrize("kept", [pickle.dumps, copy.deepcopy, copy.copy, clone, joblib.hash])
 def test_nobody_listens_for_a_file_a_copy_or_a_hash(kept, checkpoint_path, monkeypatch):
-    monkeypatch.setattr(transformer, "listen", lambda: pytest.fail("a thread was started"))
+    monkeypatch.setattr(bearer, "listen", lambda: pytest.fail("a thread was started"))
     kept(make_pipeline(Sleep2VecTransformer(checkpoint_path)))
 
 
 def test_who_sends_to_a_worker_listens(checkpoint_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(transformer, "listen", lambda: calls.append(1))
+    monkeypatch.setattr(bearer, "listen", lambda: calls.append(1))
     model = make_pipeline(Sleep2VecTransformer(checkpoint_path))
     senders = [ForkingPickler.dumps, loky.backend.reduction.dumps]
     with contextlib.suppress(ImportError):

@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecClassifier, cache_info, clear_cache
 from sleep2vec_sklearn import config_context as settings
-from sleep2vec_sklearn.finetuning import estimator
+from sleep2vec_sklearn.encoding import bearer
 from tests.finetuning.simple_nights import QUICK, make_nights
 
 NIGHTS = make_nights(6)
@@ -89,8 +89,8 @@ def test_sample_weight_is_routed(model):
 
 
 def test_settings_reach_workers(model, monkeypatch):
-    monkeypatch.setattr(estimator, "is_sent_to_worker", lambda: True)
-    monkeypatch.setattr(estimator, "listen", lambda: None)
+    monkeypatch.setattr(bearer, "is_sent_to_worker", lambda: True)
+    monkeypatch.setattr(bearer, "listen", lambda: None)
     with settings(leakage="raise"):
         assert model.__getstate__()["_settings"]["leakage"] == "raise"
         assert "_settings" not in clone(model).fit(X, Y).__getstate__()
