@@ -28,6 +28,7 @@ from ..signals.conditioning import condition
 from ..signals.modality import get_modality
 from ..signals.naming import naming
 from ..signals.recording import Recording
+from ..signals.sources import Signal
 from ..training.content import Content, contents_of, describe_contents
 from ..training.nights import PREPARATION_REVISION, key_of, prepare_each, prepare_night
 from ..training.store_files import FolderReader, StoredNight, StoreFolder
@@ -122,8 +123,27 @@ def _side_by_side(engines: Sequence[Engine], recordings, places) -> Iterator[tup
                 yield (night,)
         return
     for recording, place in zip(recordings, places, strict=True):
-        (nights,) = zip(*(engine.encode([recording], [place]) for engine in engines), strict=True)
+        once = _ReadOnce(recording)
+        (nights,) = zip(*(engine.encode([once], [place]) for engine in engines), strict=True)
         yield nights
+
+
+class _ReadOnce:
+    """A recording whose signals are kept from one layer's engine to the next."""
+
+    def __init__(self, recording: Recording):
+        self._recording = recording
+        self._signals: dict[str, Signal] = {}
+
+    def __getattr__(self, name: str):
+        return getattr(self._recording, name)
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """As :meth:`Recording.read`."""
+        unread = [name for name in names if name not in self._signals]
+        if unread:
+            self._signals |= self._recording.read(unread)
+        return {name: self._signals[name] for name in names}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import weakref
 import numpy as np
 import pytest
 
+from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.encoding.engine import Engine
 from sleep2vec_sklearn.finetuning import sources
 from sleep2vec_sklearn.finetuning.sources import TokenSource, inputs_of, prepared_nights
@@ -13,6 +14,19 @@ from tests.finetuning.simple_nights import N_EPOCHS, make_nights
 NIGHTS = make_nights(3)
 PLACES = ["a", "b", "c"]
 NAMES = ("spo2", "ibi")
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_tokens_of_several_layers_take_one_read_of_a_night(
+    checkpoint_in_memory, counting_source, cache
+):
+    signals = {n: (s.values, s.rate, s.unit) for n, s in NIGHTS[0].read().items()}
+    counting = counting_source(signals)
+    night = Recording.from_source(counting, id="counted")
+    source = TokenSource(checkpoint_in_memory, NAMES, (1, "last"), "float32", "cpu", cache)
+    (found,) = source.nights([night], ["a"])
+    assert {len(layers) for layers in found.values.values()} == {2}
+    assert sorted(name for names in counting.reads for name in names) == sorted(NAMES)
 
 
 def test_prepared_nights_are_what_a_prediction_reads(checkpoint_in_memory):
