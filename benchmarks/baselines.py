@@ -13,8 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording, Signal, get_modality
-from sleep2vec_sklearn.signals.units import to_canonical_unit
+from sleep2vec_sklearn.recordings import (
+    EPOCH_SECONDS,
+    Recording,
+    Signal,
+    get_modality,
+)
+from sleep2vec_sklearn.recordings._conditioning import to_canonical_unit
 
 __all__ = [
     "hand_made_long",

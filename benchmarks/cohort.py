@@ -91,10 +91,10 @@ def measure_waiting(recordings) -> dict:
     import torch
 
     from benchmarks.encoder import NINE, dense_config
-    from sleep2vec_sklearn._hardware import resolve_precision
-    from sleep2vec_sklearn.encoding.engine import Engine
+    from sleep2vec_sklearn._torch import resolve_precision
+    from sleep2vec_sklearn.encoding._engine import Engine
     from sleep2vec_sklearn.model.checkpoint import Checkpoint
-    from sleep2vec_sklearn.model.sleep2vec import Sleep2Vec
+    from sleep2vec_sklearn.model.network import Sleep2Vec
 
     config = dense_config(12)
     state = Sleep2Vec.from_seed(config, 0).state_dict()

@@ -48,8 +48,8 @@ from benchmarks.evaluation.scores import as_markdown
 from benchmarks.paired_runs import Runs, contrast_table, difference_table
 from benchmarks.simulation_difficulty import head
 from sleep2vec_sklearn import Sleep2VecPretrainer
-from sleep2vec_sklearn.training import NightStore
-from sleep2vec_sklearn.training.retrieval import measure_retrieval
+from sleep2vec_sklearn.pretraining import NightStore
+from sleep2vec_sklearn.pretraining._validation import measure_retrieval
 
 _log = logging.getLogger("benchmarks.dash")
 

@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 
 from sleep2vec_sklearn import make_sleep_cohort
-from sleep2vec_sklearn.training import NightStore, prepare_cohort
-from sleep2vec_sklearn.training.statistics import column_statistics
-from sleep2vec_sklearn.training.windows import cut_valid, cut_view
+from sleep2vec_sklearn.pretraining import NightStore, prepare_cohort
+from sleep2vec_sklearn.pretraining._run import column_statistics
+from sleep2vec_sklearn.pretraining._sampling import cut_valid, cut_view
 
 MODALITIES = ("eeg", "ecg", "effort")
 COHORT = {

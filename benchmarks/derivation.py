@@ -23,12 +23,8 @@ import pandas as pd
 from benchmarks.evaluation.scores import as_markdown
 from benchmarks.wfdb_signals import read_signal
 from sleep2vec_sklearn import make_sleep_cohort
-from sleep2vec_sklearn.datasets.public.wfdb_annotations import (
-    BEAT_TYPES,
-    read_annotations,
-    read_header,
-)
-from sleep2vec_sklearn.signals.derivation import (
+from sleep2vec_sklearn.datasets._files import BEAT_TYPES, read_annotations, read_header
+from sleep2vec_sklearn.recordings.derivation import (
     ibi_from_beats,
     ibi_from_ecg,
     ibi_from_ppg,

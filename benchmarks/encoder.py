@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sleep2vec_sklearn._hardware import resolve_precision
-from sleep2vec_sklearn.encoding.engine import Engine, single_threaded
+from sleep2vec_sklearn._torch import resolve_precision
+from sleep2vec_sklearn.encoding._engine import Engine, single_threaded
 from sleep2vec_sklearn.model.checkpoint import Checkpoint
 from sleep2vec_sklearn.model.config import EncoderConfig, ModalityConfig, TokenizerConfig
-from sleep2vec_sklearn.model.sleep2vec import Sleep2Vec
-from sleep2vec_sklearn.signals import MODALITIES
-from sleep2vec_sklearn.signals.conditioning import ConditionedSignal
+from sleep2vec_sklearn.model.network import Sleep2Vec
+from sleep2vec_sklearn.recordings import MODALITIES
+from sleep2vec_sklearn.recordings._conditioning import ConditionedSignal
 
 NINE = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2", "ibi", "resp")
 N_EPOCHS = 960

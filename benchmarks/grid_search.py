@@ -20,7 +20,12 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort, read_cohort
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Sleep2VecTransformer,
+    make_sleep_cohort,
+    read_cohort,
+)
 from sleep2vec_sklearn.datasets import write_edf_cohort
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 

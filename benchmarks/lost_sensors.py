@@ -21,9 +21,9 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.evaluation.scores import as_markdown
 from sleep2vec_sklearn import Recording, load_checkpoint, make_sleep_cohort
-from sleep2vec_sklearn.encoding.engine import Engine
-from sleep2vec_sklearn.encoding.fusion import fuse
-from sleep2vec_sklearn.signals import EPOCH_SECONDS
+from sleep2vec_sklearn.encoding._engine import Engine
+from sleep2vec_sklearn.encoding._pooling import fuse
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS
 
 MODALITIES = ("ibi", "actigraphy")
 SHARES = (0.0, 0.1, 0.3, 0.6, 0.9)

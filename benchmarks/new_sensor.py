@@ -34,13 +34,13 @@ from benchmarks.evaluation.scores import (
     summarise,
 )
 from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
-from sleep2vec_sklearn.datasets.public import load_sleep_accel
-from sleep2vec_sklearn.signals import EPOCH_SECONDS, MODALITIES
+from sleep2vec_sklearn.datasets import load_sleep_accel
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, MODALITIES
 
 if TYPE_CHECKING:
     from sleep2vec_sklearn.model.checkpoint import Checkpoint
-    from sleep2vec_sklearn.signals import Recording
-    from sleep2vec_sklearn.training import Adaptation, NightStore
+    from sleep2vec_sklearn.pretraining import Adaptation, NightStore
+    from sleep2vec_sklearn.recordings import Recording
 
 NEW = "actigraphy"
 STAGES = ("stage 1", "stage 2")
@@ -83,7 +83,7 @@ class Trained:
 
     def checkpoints(self) -> dict[str, list[Checkpoint]]:
         """What is probed, by name; several where the first weights are a matter of chance."""
-        from sleep2vec_sklearn.training import add_modality
+        from sleep2vec_sklearn.pretraining import add_modality
 
         encoder = self.before.checkpoint()
         random = [
@@ -99,7 +99,7 @@ class Trained:
 
 def prepare(data: Path, folder: Path, n_nights: int) -> NightStore:
     """Simulated nights without the new sensor, then real ones with it."""
-    from sleep2vec_sklearn.training import prepare_cohort
+    from sleep2vec_sklearn.pretraining import prepare_cohort
 
     simulated = make_sleep_cohort(
         n_nights,
@@ -123,7 +123,7 @@ def train(
     store: NightStore, folder: Path, n_steps: int, n_stage_steps: int, verbose: int
 ) -> Trained:
     """Pretrain without the new sensor, then adapt; goes on where it was stopped."""
-    from sleep2vec_sklearn.training import adapt_modality, add_modality
+    from sleep2vec_sklearn.pretraining import adapt_modality, add_modality
 
     simulated = np.flatnonzero(store.table[f"coverage_{NEW}"].to_numpy() == 0)
     people = store.table["subject"].iloc[simulated].tolist()
@@ -223,7 +223,7 @@ def stage_differences(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def retrieval_by_subject(checkpoint: Checkpoint, store: NightStore) -> pd.DataFrame:
     """How an epoch of either sensor ranks its own among epochs of the other, night by night."""
-    from sleep2vec_sklearn.training.retrieval import measure_retrieval
+    from sleep2vec_sklearn.pretraining._validation import measure_retrieval
 
     network = checkpoint.build()
     rows = {}
@@ -240,7 +240,7 @@ def retrieval_by_subject(checkpoint: Checkpoint, store: NightStore) -> pd.DataFr
 
 def retrieval_tables(trained: Trained, cohort) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Median ranks and recalls before and after, and their differences paired over subjects."""
-    from sleep2vec_sklearn.training import NightStore, contents_of
+    from sleep2vec_sklearn.pretraining import NightStore, contents_of
 
     contents = contents_of(trained.adaptation.start, modalities=["ibi", NEW])
     store = NightStore.from_recordings(cohort, contents)

@@ -62,9 +62,9 @@ def write_night(folder: Path) -> Path:
 def measure(edf: Path, name: str) -> dict:
     """Time each step on its own, then the transform that overlaps them, after one warm-up."""
     from sleep2vec_sklearn import Sleep2VecTransformer, load_checkpoint, read_recording
-    from sleep2vec_sklearn.encoding.engine import Engine
-    from sleep2vec_sklearn.signals import get_modality
-    from sleep2vec_sklearn.signals.conditioning import condition
+    from sleep2vec_sklearn.encoding._engine import Engine
+    from sleep2vec_sklearn.recordings import get_modality
+    from sleep2vec_sklearn.recordings._conditioning import condition
 
     checkpoint = load_checkpoint(name)
     conditioning = {m.name: m.conditioning for m in checkpoint.config.modalities}

@@ -171,7 +171,7 @@ def simulate(n_nights: int):
 def measure_waiting(nights, n_steps: int) -> pd.DataFrame:
     """The default pretrainer on a store of features: seconds of a step, and of waiting in it."""
     from sleep2vec_sklearn import Sleep2VecPretrainer
-    from sleep2vec_sklearn.training import prepare_cohort
+    from sleep2vec_sklearn.pretraining import prepare_cohort
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:

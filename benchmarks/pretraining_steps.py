@@ -18,12 +18,12 @@ from torch import nn
 
 from benchmarks.encoder import roformer_twin
 from sleep2vec_sklearn.model.config import EncoderConfig, ProjectionConfig
-from sleep2vec_sklearn.model.sleep2vec import Sleep2Vec
-from sleep2vec_sklearn.training import Content, Demography
-from sleep2vec_sklearn.training.module import Objective, PretrainingModule
-from sleep2vec_sklearn.training.net import PretrainingNet
-from sleep2vec_sklearn.training.schedule import decay_groups
-from sleep2vec_sklearn.training.windows import PairBatch, as_view, draw_masks
+from sleep2vec_sklearn.model.network import Sleep2Vec
+from sleep2vec_sklearn.pretraining import Content, Demography
+from sleep2vec_sklearn.pretraining._module import Objective, PretrainingModule
+from sleep2vec_sklearn.pretraining._net import PretrainingNet
+from sleep2vec_sklearn.pretraining._optimization import decay_groups
+from sleep2vec_sklearn.pretraining._sampling import PairBatch, as_view, draw_masks
 
 __all__ = ["demography", "make_batch", "our_step", "transformers_step", "without_dropout"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import butter, find_peaks, sosfiltfilt
 
-from sleep2vec_sklearn.signals import EPOCH_SECONDS, Signal, get_modality
-from sleep2vec_sklearn.signals.units import to_canonical_unit
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Signal, get_modality
+from sleep2vec_sklearn.recordings._conditioning import to_canonical_unit
 
 __all__ = ["WIDTHS", "epoch_features"]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.baselines import time_of_night
 from benchmarks.psg_features import WIDTHS, epoch_features
-from sleep2vec_sklearn.signals import Recording
+from sleep2vec_sklearn.recordings import Recording
 
 __all__ = ["HandMade"]
 

@@ -16,9 +16,19 @@ from joblib import Parallel, delayed
 
 from benchmarks.psg_features import WIDTHS
 from benchmarks.psg_hand_made import HandMade
-from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer, make_sleep_cohort
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    Sleep2VecTransformer,
+    make_sleep_cohort,
+)
 from sleep2vec_sklearn.model.checkpoint import Checkpoint
-from sleep2vec_sklearn.signals import EPOCH_SECONDS, Cohort, Signal, SignalLayout
+from sleep2vec_sklearn.recordings import (
+    EPOCH_SECONDS,
+    Cohort,
+    Signal,
+    SignalLayout,
+)
 
 MODALITIES = tuple(WIDTHS)
 SITES = 6

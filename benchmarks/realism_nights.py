@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import welch
 
+from sleep2vec_sklearn import datasets as public
 from sleep2vec_sklearn import make_sleep_cohort, read_recording
-from sleep2vec_sklearn.datasets import public
-from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording, Signal
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording, Signal
 
 __all__ = ["NightView", "real_nights", "simulated_nights", "view"]
 

@@ -34,9 +34,9 @@ from sklearn.metrics import cohen_kappa_score
 from benchmarks.dash_nights import encode
 from benchmarks.evaluation.scores import as_markdown
 from sleep2vec_sklearn import Sleep2VecPretrainer, fit_scaling_law, make_sleep_cohort
+from sleep2vec_sklearn.pretraining import NightStore, prepare_cohort
 from sleep2vec_sklearn.probing import run_scaling_sweep
-from sleep2vec_sklearn.signals import MODALITIES as ALL_MODALITIES
-from sleep2vec_sklearn.training import NightStore, prepare_cohort
+from sleep2vec_sklearn.recordings import MODALITIES as ALL_MODALITIES
 
 _log = logging.getLogger("benchmarks.scaling")
 

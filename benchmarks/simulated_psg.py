@@ -37,7 +37,7 @@ from benchmarks.psg_scores import (
 )
 from benchmarks.psg_tables import outcome_table, staging_table, write_table
 from sleep2vec_sklearn import load_checkpoint
-from sleep2vec_sklearn.signals import Cohort
+from sleep2vec_sklearn.recordings import Cohort
 
 NIGHTS = 84
 OUTCOMES = ("apnea", "hypertension", "event")

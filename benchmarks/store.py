@@ -23,7 +23,7 @@ from joblib import Parallel, delayed
 
 from benchmarks.cohort import HOURS, write_nights
 from sleep2vec_sklearn import read_cohort
-from sleep2vec_sklearn.training import NightStore, prepare_cohort
+from sleep2vec_sklearn.pretraining import NightStore, prepare_cohort
 
 PAPER_NIGHTS = 42_249
 CONTEXT = 120
@@ -82,7 +82,7 @@ def time_preparation(edf: Path, place: Path, content: str, n_jobs: int) -> float
 
 
 def _warm_up() -> None:
-    import sleep2vec_sklearn.training  # noqa: F401
+    import sleep2vec_sklearn.pretraining  # noqa: F401
 
     time.sleep(0.5)
 

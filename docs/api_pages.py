@@ -16,19 +16,23 @@ from pathlib import Path
 PACKAGE = "sleep2vec_sklearn"
 
 ROOMS = (
-    "signals", "readers", "encoding", "model", "training", "finetuning", "evaluation", "probing",
-    "plotting", "datasets", "checks", "errors",
+    "recordings", "readers", "encoding", "model", "nightstore", "pretraining", "finetuning",
+    "evaluation", "probing", "plotting", "datasets", "checks", "errors",
 )  # fmt: skip
 
 GROUPS = {
     "readers": ("Read files", "EDF+ and other formats, one night or a cohort of them."),
-    "signals": ("Recordings and epochs", "What X is made of: nights, their signals and labels."),
+    "recordings": ("Recordings and epochs", "What X is made of: nights, their signals and labels."),
     "encoding": ("Embed nights", "The transformer, its tables and cache, and columns beside it."),
     "finetuning": ("Fine-tune", "Estimators whose head, or whole encoder, is trained on labels."),
     "evaluation": ("Evaluate", "Reports, night statistics, metrics and comparisons."),
     "probing": ("Study an encoder", "How many labels, which sensors, how large."),
     "plotting": ("Plots", "Displays in the manner of scikit-learn; all need matplotlib."),
-    "training": ("Pretrain", "An encoder of your own, and new sensors for one that exists."),
+    "nightstore": (
+        "Store nights",
+        "Conditioned nights on disk, for training that reads windows of them.",
+    ),
+    "pretraining": ("Pretrain", "An encoder of your own, and new sensors for one that exists."),
     "model": ("Checkpoints", "Encoders on disk, in memory, and of the paper's authors."),
     "datasets": ("Data sets", "Simulated cohorts, and public data sets in their own layouts."),
     "config": ("Settings", "Of the process; estimators have parameters."),
@@ -144,13 +148,13 @@ _CONSTANTS = {
 """,
     "EPOCH_SECONDS": """Length of an epoch in seconds.
 
->>> from sleep2vec_sklearn.signals import EPOCH_SECONDS
+>>> from sleep2vec_sklearn.recordings import EPOCH_SECONDS
 >>> 8 * 3600 // EPOCH_SECONDS  # epochs of a night
 960
 """,
     "MODALITIES": """The catalogue: every kind of signal, by name.
 
->>> from sleep2vec_sklearn.signals import MODALITIES
+>>> from sleep2vec_sklearn.recordings import MODALITIES
 >>> list(MODALITIES)
 ['eeg', 'eog', 'emg', 'ecg', 'airflow', 'effort', 'spo2', 'ibi', 'resp', 'ppg', 'actigraphy']
 """,

@@ -46,7 +46,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 
-from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, SleepStage, TimeOfNight
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Sleep2VecTransformer,
+    SleepStage,
+    TimeOfNight,
+)
 
 X = EpochSequence(nights[1:])
 X = X[X.stages >= 0]

@@ -20,7 +20,12 @@ from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 
-__all__ = ["config_context", "get_config", "set_config", "show_versions"]
+__all__ = [
+    "config_context",
+    "get_config",
+    "set_config",
+    "show_versions",
+]
 
 _LEAKAGE = ("warn", "raise", "ignore")
 _DEFAULTS = {"leakage": "warn", "cache_dir": None, "cache_bytes": 512 * 2**20}

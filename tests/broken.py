@@ -13,10 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
-from sleep2vec_sklearn.encoding.conventions import (
-    RecordingInputMixin,
-    RecordingTransformerMixin,
-)
+from sleep2vec_sklearn.encoding._base import RecordingInputMixin, RecordingTransformerMixin
 from sleep2vec_sklearn.encoding.inputs import read_input
 
 BROKEN = {}

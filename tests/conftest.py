@@ -7,7 +7,7 @@ from hypothesis import settings
 
 from sleep2vec_sklearn import Recording, Sleep2VecTransformer, make_sleep_cohort
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
-from sleep2vec_sklearn.signals import MODALITIES, Signal
+from sleep2vec_sklearn.recordings import MODALITIES, Signal
 
 # a time limit would fail the first example, which loads torch, on a busy machine
 settings.register_profile("no-deadline", deadline=None)

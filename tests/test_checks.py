@@ -18,9 +18,8 @@ from sleep2vec_sklearn.checks import (
     parametrize_with_sleep2vec_checks,
     sleep2vec_checks_generator,
 )
-from sleep2vec_sklearn.checks.nights import make_X
-from sleep2vec_sklearn.encoding.inputs import read_input
-from sleep2vec_sklearn.encoding.keys import RowKeys
+from sleep2vec_sklearn.checks._nights import make_X
+from sleep2vec_sklearn.encoding.inputs import RowKeys, read_input
 from tests.broken import BROKEN, LevelClassifier, SignalLevels
 
 

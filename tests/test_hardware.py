@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from sleep2vec_sklearn import _hardware as hardware
+from sleep2vec_sklearn import _torch as hardware
 
 
 @pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])

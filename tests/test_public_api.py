@@ -66,7 +66,7 @@ def test_an_unknown_name_is_an_attribute_error():
         ("import sleep2vec_sklearn", "sklearn torch mne matplotlib pandas scipy"),
         ("from sleep2vec_sklearn import set_config", "sklearn torch mne matplotlib pandas scipy"),
         ("from sleep2vec_sklearn import cache_info", "sklearn torch mne matplotlib pandas scipy"),
-        ("import sleep2vec_sklearn.signals", "sklearn torch mne matplotlib"),
+        ("import sleep2vec_sklearn.recordings", "sklearn torch mne matplotlib"),
         ("import sleep2vec_sklearn.readers", "sklearn torch mne matplotlib"),
         ("import sleep2vec_sklearn.datasets", "sklearn torch mne matplotlib"),
         ("from sleep2vec_sklearn import Sleep2VecTransformer", "torch mne matplotlib"),

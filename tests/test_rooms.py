@@ -13,17 +13,26 @@ import sleep2vec_sklearn
 PACKAGE = Path(sleep2vec_sklearn.__file__).parent
 # scores know no estimator, so those that tune or score themselves come after them
 UPSTREAM_OF = {
-    "signals": set(),
-    "readers": {"signals"},
-    "datasets": {"signals", "readers"},
-    "model": {"signals"},
-    "training": {"signals", "model"},
-    "encoding": {"signals", "model"},
-    "evaluation": {"signals", "encoding"},
-    "finetuning": {"signals", "readers", "model", "training", "encoding", "evaluation"},
-    "probing": {"signals", "model", "training", "encoding", "evaluation"},
-    "plotting": {"signals", "evaluation", "probing"},
-    "checks": {"signals"},
+    "recordings": set(),
+    "readers": {"recordings"},
+    "datasets": {"recordings", "readers"},
+    "model": {"recordings"},
+    "encoding": {"recordings", "model"},
+    "nightstore": {"recordings", "model"},
+    "pretraining": {"recordings", "model", "nightstore"},
+    "evaluation": {"recordings", "encoding"},
+    "finetuning": {
+        "recordings",
+        "readers",
+        "model",
+        "nightstore",
+        "pretraining",
+        "encoding",
+        "evaluation",
+    },
+    "probing": {"recordings", "model", "nightstore", "pretraining", "encoding", "evaluation"},
+    "plotting": {"recordings", "evaluation", "probing"},
+    "checks": {"recordings"},
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording
 
 SOURCES = {
     "simulated": "make_sleep_cohort of this library; simulated; some sizes of heart rate and "

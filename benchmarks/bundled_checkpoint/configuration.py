@@ -12,7 +12,7 @@ from sleep2vec_sklearn.model.config import (
     ProjectionConfig,
     TokenizerConfig,
 )
-from sleep2vec_sklearn.signals import EPOCH_SECONDS, MODALITIES
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, MODALITIES
 
 TOKEN_SIZE = 128
 STEPS = 1800

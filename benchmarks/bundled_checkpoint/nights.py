@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from sleep2vec_sklearn import make_sleep_cohort
-from sleep2vec_sklearn.datasets.public import load_mmash
-from sleep2vec_sklearn.signals import Recording
-from sleep2vec_sklearn.signals.derivation import ibi_from_heart_rate
+from sleep2vec_sklearn.datasets import load_mmash
+from sleep2vec_sklearn.recordings import Recording
+from sleep2vec_sklearn.recordings.derivation import ibi_from_heart_rate
 
 SITE_KINDS = ("full_laboratory", "watch_laboratory", "watch_laboratory", "laboratory", "wearable")
 SEED = 20260214

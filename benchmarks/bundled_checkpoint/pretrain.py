@@ -20,7 +20,7 @@ import torch
 from benchmarks.bundled_checkpoint.card import describe
 from benchmarks.bundled_checkpoint.configuration import REAL_SHARE, make_pretrainer, mini_config
 from benchmarks.bundled_checkpoint.nights import real_nights, simulated_nights
-from sleep2vec_sklearn.training import prepare_cohort
+from sleep2vec_sklearn.pretraining import prepare_cohort
 
 
 def night_weights(groups, real_share: float = REAL_SHARE) -> np.ndarray:

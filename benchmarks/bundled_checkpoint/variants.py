@@ -30,7 +30,7 @@ from benchmarks.evaluation.questions import THREE_STAGES
 from benchmarks.evaluation.scores import as_markdown, bootstrap_interval
 from benchmarks.evaluation.tasks import TASKS
 from sleep2vec_sklearn.model.config import EncoderConfig
-from sleep2vec_sklearn.training import prepare_cohort
+from sleep2vec_sklearn.pretraining import prepare_cohort
 
 WATCH = ("ibi", "actigraphy")
 PROBED = ("sleep-accel", "slpdb")

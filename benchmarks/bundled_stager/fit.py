@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks.bundled_stager.tokens import TokenTable
 from sleep2vec_sklearn import load_checkpoint
-from sleep2vec_sklearn.finetuning.stage_head import STAGES, StageHead
+from sleep2vec_sklearn.finetuning.stager import STAGES, StageHead
 
 __all__ = ["fit_head"]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sleep2vec_sklearn import make_sleep_cohort, read_recording
-from sleep2vec_sklearn.datasets.public import load_dreams, load_sleep_accel, load_slpdb
-from sleep2vec_sklearn.signals import Recording
+from sleep2vec_sklearn.datasets import load_dreams, load_sleep_accel, load_slpdb
+from sleep2vec_sklearn.recordings import Recording
 
 __all__ = ["REAL_SETS", "real_nights", "simulated_nights"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from sleep2vec_sklearn import load_checkpoint
-from sleep2vec_sklearn.encoding.engine import Engine
-from sleep2vec_sklearn.signals import Recording
+from sleep2vec_sklearn.encoding._engine import Engine
+from sleep2vec_sklearn.recordings import Recording
 
 __all__ = ["TokenTable", "encode", "join", "kept"]
 

@@ -27,7 +27,7 @@ from benchmarks.bundled_stager.nights import real_nights, simulated_nights
 from benchmarks.bundled_stager.tokens import TokenTable, kept
 from benchmarks.evaluation.scores import as_markdown
 from sleep2vec_sklearn.evaluation import staging_report
-from sleep2vec_sklearn.finetuning.stage_head import StageHead, save_stage_head
+from sleep2vec_sklearn.finetuning.stager import StageHead, save_stage_head
 
 N_FOLDS = 6
 SUBSETS: Mapping[str, Sequence[tuple[str, ...]]] = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sleep2vec_sklearn.signals import EpochSequence, Recording
+from sleep2vec_sklearn.recordings import EpochSequence, Recording
 
 if TYPE_CHECKING:
     from sleep2vec_sklearn.model.checkpoint import Checkpoint
@@ -54,7 +54,7 @@ def with_time(make: Callable) -> Callable[[Sequence[Recording]], list[np.ndarray
 
 def random_twin(checkpoint: Checkpoint, seed: int = 0) -> Checkpoint:
     """The same network with untrained parameters; input statistics (buffers) stay."""
-    from sleep2vec_sklearn.model.sleep2vec import Sleep2Vec
+    from sleep2vec_sklearn.model.network import Sleep2Vec
 
     model = Sleep2Vec.from_seed(checkpoint.config, seed)
     buffers = {name for name, _ in model.named_buffers()} & set(checkpoint.state)

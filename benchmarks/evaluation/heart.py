@@ -17,7 +17,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import spectrogram
 
 from benchmarks.baselines import hand_made_long, samples_by_epoch
-from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording
 
 __all__ = ["hand_made_heart", "variability"]
 

@@ -20,7 +20,7 @@ from benchmarks.evaluation.probes import (
 from benchmarks.evaluation.questions import Question
 from benchmarks.evaluation.scores import bootstrap_interval, metrics_of
 from sleep2vec_sklearn import probing
-from sleep2vec_sklearn.signals import Recording
+from sleep2vec_sklearn.recordings import Recording
 
 __all__ = ["ALL", "enough_people", "label_efficiency", "nested_subsets", "summarise_sizes"]
 

@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.signal import welch
 
 from benchmarks.baselines import samples_by_epoch, time_of_night
-from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording
 
 __all__ = ["gaps_alone", "hand_made_beside_gaps", "hand_made_neural", "spectral_table"]
 

@@ -21,8 +21,8 @@ from benchmarks.evaluation.probes import C_GRID, predict_held_out
 from benchmarks.evaluation.questions import FIVE_STAGES
 from benchmarks.evaluation.subsets import SEPARATOR
 from sleep2vec_sklearn import EpochSequence, config_context, read_recording
-from sleep2vec_sklearn.datasets.public import load_dreams
-from sleep2vec_sklearn.signals import Recording
+from sleep2vec_sklearn.datasets import load_dreams
+from sleep2vec_sklearn.recordings import Recording
 
 __all__ = ["NIGHTS", "OneNight", "compare_answers", "kappa_interval", "summarise_answers"]
 

@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.evaluation import questions
 from benchmarks.evaluation.questions import THREE_STAGES, Question
-from sleep2vec_sklearn.signals import Recording
+from sleep2vec_sklearn.recordings import Recording
 
 __all__ = [
     "C_GRID",

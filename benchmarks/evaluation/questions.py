@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording, SleepStage
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording, SleepStage
 
 __all__ = [
     "APNEA_EPOCH",

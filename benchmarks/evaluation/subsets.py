@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from benchmarks.evaluation.scores import metrics_of, paired_differences
-from sleep2vec_sklearn.probing.modalities import SEPARATOR, non_empty_subsets
+from sleep2vec_sklearn.probing.modality_subsets import SEPARATOR, non_empty_subsets
 
 __all__ = ["SEPARATOR", "compare_subsets", "non_empty_subsets"]
 

@@ -24,14 +24,14 @@ from benchmarks.evaluation.questions import (
     Question,
 )
 from benchmarks.evaluation.scores import average_tables
-from sleep2vec_sklearn.datasets.public import (
+from sleep2vec_sklearn.datasets import (
     load_apnea_ecg,
     load_sleep_accel,
     load_slpdb,
     load_ucddb,
 )
-from sleep2vec_sklearn.datasets.public.wfdb_annotations import read_annotations
-from sleep2vec_sklearn.signals import EPOCH_SECONDS, Recording
+from sleep2vec_sklearn.datasets._files import read_annotations
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording
 
 __all__ = ["TASKS", "FeatureSet", "Task", "encoder_sets", "evaluate_sets", "hand_made_sets"]
 

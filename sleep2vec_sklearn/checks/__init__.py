@@ -7,7 +7,7 @@ on lists of nights, lists of subjects and sequences of epochs. They suit transfo
 and regressors. Where scikit-learn's own check works on any input, it is run as it is.
 """
 
-from .suite import (
+from ._suite import (
     check_sleep2vec_estimator,
     parametrize_with_sleep2vec_checks,
     sleep2vec_checks_generator,

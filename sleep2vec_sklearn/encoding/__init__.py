@@ -5,15 +5,6 @@ from __future__ import annotations
 
 import importlib
 
-_ROOMS = {
-    "EmbeddingTable": "table",
-    "PrecomputedEmbeddings": "precomputed",
-    "RecordingMetadata": "metadata",
-    "RowKeys": "keys",
-    "Sleep2VecTransformer": "transformer",
-    "TimeOfNight": "time_of_night",
-}
-
 __all__ = [
     "EmbeddingTable",
     "PrecomputedEmbeddings",
@@ -22,6 +13,15 @@ __all__ = [
     "Sleep2VecTransformer",
     "TimeOfNight",
 ]
+
+_ROOMS = {
+    "EmbeddingTable": "table",
+    "PrecomputedEmbeddings": "precomputed",
+    "RecordingMetadata": "covariates",
+    "RowKeys": "inputs",
+    "Sleep2VecTransformer": "transformer",
+    "TimeOfNight": "covariates",
+}
 
 
 def __getattr__(name: str):

@@ -11,12 +11,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import ReadError
-from .conventions import RecordingTransformerMixin
-from .keys import as_row_keys
-from .leakage import RowsBySubject, guard
+from ._base import RecordingTransformerMixin
+from ._leakage import RowsBySubject, guard
+from .inputs import as_row_keys
 from .table import EmbeddingTable
 
-__all__ = ["PrecomputedEmbeddings"]
+__all__ = [
+    "PrecomputedEmbeddings",
+]
 
 _FILES_KEPT = 2
 
@@ -121,7 +123,7 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
             )
         found = table.rows_of(keys)
         rows_at_fit = getattr(self, "_rows_at_fit", None)
-        guard(rows_at_fit, lambda: RowsBySubject.of_keys(table.X[found]), stacklevel=3)
+        guard(rows_at_fit, lambda: RowsBySubject.of_keys(table.X[found]))
         return self._label_rows(table.values[found], keys)
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:

@@ -3,26 +3,29 @@
 
 from __future__ import annotations
 
-import warnings
+import numbers
 from contextlib import closing
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from .._hardware import resolve_device, resolve_precision
-from ..errors import CacheWarning
-from .bearer import CheckpointBearerMixin
-from .cache import open_store
-from .context import n_around
-from .conventions import RecordingTransformerMixin
+from .._torch import resolve_device, resolve_precision
+from .._warnings import warn
+from ..errors import CacheWarning, CheckpointError, ModalityWarning
+from ..recordings.modality import MODALITIES, list_modalities
+from ._base import CheckpointBearerMixin, RecordingTransformerMixin
+from ._leakage import RowsBySubject, guard
+from ._pooling import FUSIONS, POOLINGS, RowCollector, RowSummary, n_around
+from .cache import check_cache, open_store
 from .inputs import EncoderInput, read_input
-from .leakage import RowsBySubject, guard
-from .parameters import check_parameters, choose_modalities
-from .rows import RowCollector, RowSummary
 from .table import EmbeddingTable, embed
 
-__all__ = ["Sleep2VecTransformer"]
+__all__ = [
+    "Sleep2VecTransformer",
+    "check_parameters",
+    "choose_modalities",
+]
 
 _READ_AHEAD = 2
 
@@ -163,7 +166,7 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
         given = read_input(X, self.on_error)
         checkpoint = self._load_checkpoint()
         config = checkpoint.config
-        self.modalities_ = choose_modalities(self, config, given, stacklevel=2)
+        self.modalities_ = choose_modalities(self, config, given)
         self.unit_ = given.unit
         self.device_ = resolve_device(self.device)
         self.precision_ = resolve_precision(self.precision, self.device_)
@@ -198,7 +201,7 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
         """
         given = self._read_as_fitted(X)
         rows_at_fit = getattr(self, "_rows_at_fit", None)
-        guard(rows_at_fit, lambda: RowsBySubject.of_input(given), stacklevel=3)
+        guard(rows_at_fit, lambda: RowsBySubject.of_input(given))
         return self._label_rows(self._encode(given), given)
 
     def embed(self, X) -> EmbeddingTable:
@@ -270,8 +273,8 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
         return ("_mean", "_std") if self.pooling == "mean_std" else ("",)
 
     def _encode(self, given: EncoderInput, *watchers) -> np.ndarray:
-        from .engine import Engine
-        from .spread import encode_nights
+        from ._engine import Engine
+        from ._parallel import encode_nights
 
         checkpoint = self._load_fitted_checkpoint()
         width = self._count_features(checkpoint.config)
@@ -305,8 +308,8 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
                     watcher.add(night)
         complaint = None if store is None else store.take_complaint()
         if complaint is not None:
-            warnings.warn(complaint, CacheWarning, stacklevel=4)
-        return collector.result(stacklevel=4)
+            warn(complaint, CacheWarning)
+        return collector.result()
 
     def _with_progress(self, nights, n_nights: int):
         if not self.verbose:
@@ -321,3 +324,70 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
                 n_cached += night.n_cached
                 bar.set_postfix_str(f"{n_cached} signals from the cache", refresh=False)
                 bar.update()
+
+
+def check_parameters(transformer) -> None:
+    """Refuse values that no checkpoint makes sense of.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not one of those accepted.
+    """
+    _check_choice("fusion", transformer.fusion, FUSIONS)
+    _check_choice("pooling", transformer.pooling, POOLINGS)
+    _check_choice("precision", transformer.precision, ("float32", "bfloat16", "auto"))
+    _check_choice("on_error", transformer.on_error, ("raise", "nan"))
+    check_cache(transformer.cache)
+    n_around(transformer.context_minutes)
+    size = transformer.batch_size
+    if size is not None and (not isinstance(size, numbers.Integral) or size < 1):
+        raise ValueError(f"batch_size must be a positive integer or None, got {size!r}.")
+
+
+def choose_modalities(transformer, config, given: EncoderInput) -> tuple[str, ...]:
+    """The modalities to encode: the parameter, else all that the checkpoint supports.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint lacks what the parameters ask for.
+    """
+    layer, pooling = transformer.layer, transformer.pooling
+    supported = tuple(m.name for m in config.modalities)
+    if layer == "projection" and config.projection is None:
+        raise CheckpointError("layer='projection': this checkpoint has no projection head.")
+    if pooling == "cls" and not (config.cls and layer != "projection"):
+        raise CheckpointError("pooling='cls': this checkpoint has no CLS token to give.")
+    if layer not in ("last", "projection"):
+        _check_choice("layer", layer, ("last", "projection", *range(config.n_layers + 1)))
+    if transformer.modalities is not None:
+        chosen = tuple(list_modalities(transformer.modalities))
+        unsupported = [name for name in chosen if name not in supported]
+        if unsupported or not chosen:
+            raise CheckpointError(
+                f"modalities={transformer.modalities!r}: this checkpoint supports "
+                f"{', '.join(supported)}. Choose at least one of these."
+            )
+        return chosen
+    # what a reader derived unasked is no loss of the user's
+    found = {
+        name
+        for recording in given.recordings
+        for name in recording.modalities
+        if name not in recording.derived
+    }
+    ignored = [name for name in MODALITIES if name in found and name not in supported]
+    if ignored:
+        warn(
+            f"{', '.join(ignored)}: not supported by this checkpoint and ignored; it supports "
+            f"{', '.join(supported)}.",
+            ModalityWarning,
+        )
+    return supported
+
+
+def _check_choice(name: str, value, accepted) -> None:
+    if isinstance(value, bool) or value not in accepted:
+        listed = ", ".join(repr(choice) for choice in accepted)
+        raise ValueError(f"{name} must be one of {listed}; got {value!r}.")

@@ -11,9 +11,13 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from sklearn.calibration import calibration_curve
 
-from .bootstrap import SubjectBootstrap
+from ._subjects import SubjectBootstrap
 
-__all__ = ["CalibrationReport", "calibration_report", "expected_calibration_error"]
+__all__ = [
+    "CalibrationReport",
+    "calibration_report",
+    "expected_calibration_error",
+]
 
 _CLOSEST = 1e-6
 _STEPS = 50

@@ -3,18 +3,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from ..errors import InvalidRecordingError
-from ..signals import EPOCH_SECONDS, as_stages
-from .indices import divide, index_scores, pearson
-from .intervals import mask_to_intervals, match_intervals, merge_intervals, touching
+from ..recordings import EPOCH_SECONDS, as_stages
+from ..recordings.recording import naming
+from .agreement import divide, index_scores, pearson
 
-__all__ = ["ScoredEvents", "event_scores", "find_events", "fit_event_threshold"]
+__all__ = [
+    "ScoredEvents",
+    "checked_events",
+    "event_scores",
+    "find_events",
+    "fit_event_threshold",
+    "intervals_of",
+    "intervals_to_mask",
+    "is_type",
+    "mask_to_intervals",
+    "match_intervals",
+    "merge_intervals",
+    "normalised_type",
+    "overlap_over_union",
+    "touching",
+    "with_arousal",
+]
 
 _CANDIDATES = np.arange(1, 100) / 100
 
@@ -111,7 +130,7 @@ def find_events(mask, asleep=None, *, gap: int = 3, min_duration: int = 10) -> n
     asleep : bool ndarray of shape (n_seconds,), optional
         An event has to hold a second of it.
     gap : int, default=3
-        See :func:`~sleep2vec_sklearn.evaluation.intervals.merge_intervals`.
+        See :func:`~sleep2vec_sklearn.evaluation.events.merge_intervals`.
     min_duration : int, default=10
         Seconds.
 
@@ -271,3 +290,248 @@ def count_hits(
 
 def _long_enough(nights: Sequence[ScoredEvents], hours: float) -> list[ScoredEvents]:
     return [night for night in nights if night.sleep_hours >= hours]
+
+
+def mask_to_intervals(mask) -> np.ndarray:
+    """Runs of marked seconds.
+
+    Parameters
+    ----------
+    mask : array-like of shape (n_seconds,)
+        What is marked is true, or above 0: a second scored -1 belongs to no event.
+
+    Returns
+    -------
+    int ndarray of shape (n_events, 2)
+        First second of each run, and the one after its last.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.evaluation import mask_to_intervals
+    >>> mask_to_intervals([0, 1, 1, 0, -1, 1])
+    array([[1, 3],
+           [5, 6]])
+    """
+    marked = np.concatenate([[False], np.asarray(mask) > 0, [False]])
+    return np.flatnonzero(marked[1:] != marked[:-1]).reshape(-1, 2)
+
+
+def intervals_to_mask(intervals, n_seconds: int) -> np.ndarray:
+    """Mark the seconds of intervals; what lies beyond the night is cut.
+
+    Parameters
+    ----------
+    intervals : int array-like of shape (n_events, 2)
+    n_seconds : int
+
+    Returns
+    -------
+    bool ndarray of shape (n_seconds,)
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.evaluation import intervals_to_mask
+    >>> intervals_to_mask([[1, 3]], 5)
+    array([False,  True,  True, False, False])
+    """
+    bounds = np.clip(np.asarray(intervals, dtype=int).reshape(-1, 2), 0, n_seconds)
+    steps = np.zeros(n_seconds + 1, dtype=int)
+    np.add.at(steps, bounds[:, 0], 1)
+    np.add.at(steps, bounds[:, 1], -1)
+    return steps[:-1].cumsum() > 0
+
+
+def intervals_of(events) -> np.ndarray:
+    """Seconds that events of a table touch: begins are rounded down, ends up.
+
+    Parameters
+    ----------
+    events : DataFrame
+        Columns onset and duration, in seconds.
+
+    Returns
+    -------
+    int ndarray of shape (n_events, 2)
+    """
+    onset = events["onset"].to_numpy(dtype=float)
+    end = onset + events["duration"].to_numpy(dtype=float)
+    # an end of 12.000000001 s is rounding, not another second
+    return np.stack([np.floor(onset + 1e-6), np.ceil(end - 1e-6)], axis=1).astype(int)
+
+
+def merge_intervals(intervals: np.ndarray, gap: int = 3) -> np.ndarray:
+    """Join intervals that are close.
+
+    Parameters
+    ----------
+    intervals : int ndarray of shape (n_events, 2)
+        In time order.
+    gap : int, default=3
+        Largest distance, in seconds, from the last second of one to the first of the next. With
+        3, two seconds without a mark are bridged and three are not.
+
+    Returns
+    -------
+    int ndarray of shape (n_merged, 2)
+    """
+    if len(intervals) == 0:
+        return intervals
+    furthest = np.maximum.accumulate(intervals[:, 1])
+    begins = np.concatenate([[True], intervals[1:, 0] - (furthest[:-1] - 1) > gap])
+    last = np.concatenate([np.flatnonzero(begins)[1:] - 1, [len(intervals) - 1]])
+    return np.stack([intervals[begins, 0], furthest[last]], axis=1)
+
+
+def touching(intervals: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Which intervals hold at least one marked second.
+
+    Parameters
+    ----------
+    intervals : int ndarray of shape (n_events, 2)
+        Within the night.
+    mask : bool ndarray of shape (n_seconds,)
+
+    Returns
+    -------
+    bool ndarray of shape (n_events,)
+    """
+    marked = np.concatenate([[0], np.cumsum(mask)])
+    return marked[intervals[:, 1]] > marked[intervals[:, 0]]
+
+
+def overlap_over_union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Seconds two intervals share over the seconds either has, of every pair.
+
+    Parameters
+    ----------
+    first : int ndarray of shape (n, 2)
+    second : int ndarray of shape (m, 2)
+
+    Returns
+    -------
+    ndarray of shape (n, m)
+    """
+    shared = np.minimum(first[:, None, 1], second[None, :, 1])
+    shared = np.maximum(shared - np.maximum(first[:, None, 0], second[None, :, 0]), 0)
+    lengths = np.diff(first, axis=1) + np.diff(second, axis=1).T
+    return shared / (lengths - shared)
+
+
+def match_intervals(true: np.ndarray, predicted: np.ndarray, iou: float = 0.5) -> np.ndarray:
+    """Give each true interval at most one predicted one, as many of them as possible.
+
+    Parameters
+    ----------
+    true : int ndarray of shape (n, 2)
+    predicted : int ndarray of shape (m, 2)
+    iou : float, default=0.5
+        Two may be matched if their overlap over union is above this.
+
+    Returns
+    -------
+    int ndarray of shape (n,)
+        Place of the predicted interval, -1 where there is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn.evaluation import match_intervals
+    >>> match_intervals(np.array([[0, 10], [50, 60]]), np.array([[48, 60], [90, 99]]))
+    array([-1,  0])
+    """
+    if len(true) == 0 or len(predicted) == 0:
+        return np.full(len(true), -1)
+    possible = csr_array(overlap_over_union(true, predicted) > iou)
+    return maximum_bipartite_matching(possible, perm_type="column").astype(int)
+
+
+_COLUMNS = ("onset", "duration", "type")
+_WITH_AROUSAL = re.compile(r"_with_(an_)?arousals?(?=_|$)")
+
+
+def normalised_type(text) -> str:
+    """Lower case, words joined by ``_``, American spelling, ``_with_arousal`` left out.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.evaluation.events import normalised_type
+    >>> normalised_type("Obstructive Apnoea"), normalised_type("hypopnea_with_arousal")
+    ('obstructive_apnea', 'hypopnea')
+    """
+    return _WITH_AROUSAL.sub("", _words(text))
+
+
+def with_arousal(types) -> np.ndarray:
+    """Which types say that the event ends with an arousal, bool of shape (n_events,).
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.evaluation.events import with_arousal
+    >>> with_arousal(["Hypopnea with arousal", "hypopnea"])
+    array([ True, False])
+    """
+    return np.array([bool(_WITH_AROUSAL.search(_words(name))) for name in types], dtype=bool)
+
+
+def _words(text) -> str:
+    words = re.sub(r"[^a-z0-9]+", "_", str(text).lower()).strip("_")
+    return words.replace("pnoea", "pnea")
+
+
+def is_type(types, *wanted: str) -> np.ndarray:
+    """Which types are one of those wanted: all of its words are among the type's.
+
+    So "apnea" is obstructive, central and mixed apnea, but no hypopnea; "arousal" is a
+    respiratory arousal, but no apnea that ends with one.
+
+    Parameters
+    ----------
+    types : iterable of str
+        As scored.
+    *wanted : str
+
+    Returns
+    -------
+    bool ndarray of shape (n_events,)
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.evaluation.events import is_type
+    >>> is_type(["Central Apnea|Central Apnea", "hypopnea", "central_apnea_with_arousal"], "apnea")
+    array([ True, False,  True])
+    """
+    asked = [set(normalised_type(name).split("_")) for name in wanted]
+    words = [set(normalised_type(name).split("_")) for name in types]
+    return np.array([any(a <= w for a in asked) for w in words], dtype=bool)
+
+
+def checked_events(events, place: str = "recording") -> pd.DataFrame:
+    """The table of a night's events, if it is one.
+
+    Raises
+    ------
+    InvalidRecordingError
+        If a column is missing, or a time is missing, infinite or negative; names the row.
+    """
+    with naming(place):
+        if not isinstance(events, pd.DataFrame):
+            raise InvalidRecordingError(
+                f"events are a {type(events).__name__}; accepted is a DataFrame with the columns "
+                f"{', '.join(_COLUMNS)}, onset and duration in seconds from the start."
+            )
+        missing = [name for name in _COLUMNS if name not in events]
+        if missing:
+            raise InvalidRecordingError(
+                f"events have no column {', '.join(map(repr, missing))}, but "
+                f"{', '.join(map(str, events.columns))}; accepted are {', '.join(_COLUMNS)}."
+            )
+        for name in ("onset", "duration"):
+            values = pd.to_numeric(events[name], errors="coerce").to_numpy(dtype=float)
+            odd = np.flatnonzero(~np.isfinite(values) | (values < 0))
+            if len(odd):
+                raise InvalidRecordingError(
+                    f"event {odd[0]} ({events['type'].iloc[odd[0]]}) has {name} "
+                    f"{events[name].iloc[odd[0]]}; accepted are seconds from the start, 0 or "
+                    "more. Leave it out, or shift the events to the start of the signals."
+                )
+    return events

@@ -16,11 +16,14 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from ._subjects import SubjectBootstrap
 from .agreement import agreement, confusion_tables, per_class
-from .bootstrap import SubjectBootstrap
 from .calibration import check_binary, expected_calibration_error
 
-__all__ = ["binary_report", "regression_report"]
+__all__ = [
+    "binary_report",
+    "regression_report",
+]
 
 REGRESSION: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "mae": mean_absolute_error,

@@ -3,7 +3,7 @@
 
 from .classifier import Sleep2VecClassifier
 from .cox import Sleep2VecCoxRegressor
-from .event_detector import Sleep2VecEventDetector
+from .events import Sleep2VecEventDetector
 from .regressor import Sleep2VecRegressor
 from .stager import StagedNight, stage_night
 

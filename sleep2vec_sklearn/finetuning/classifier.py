@@ -9,11 +9,19 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
 from ..encoding.inputs import EncoderInput
-from .estimator import FineTuningEstimator
-from .labels import CellLabels, ClassLabels, read_labels, read_multilabels
-from .targets import Targets, check_sample_weight
+from ._base import FineTuningEstimator
+from ._labels import (
+    CellLabels,
+    ClassLabels,
+    Targets,
+    check_sample_weight,
+    read_labels,
+    read_multilabels,
+)
 
-__all__ = ["Sleep2VecClassifier"]
+__all__ = [
+    "Sleep2VecClassifier",
+]
 
 
 class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
@@ -194,7 +202,7 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         float32 ndarray of shape (len(X), n_classes)
             Rows add up to one, unless they are outcomes.
         """
-        return self._labels().probabilities(self._outputs(X, stacklevel=2))
+        return self._labels().probabilities(self._outputs(X))
 
     def decision_function(self, X) -> np.ndarray:
         """Scores before they become probabilities.
@@ -208,7 +216,7 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         float32 ndarray of shape (len(X), n_classes), or (len(X),) of two classes
             Logits; of two classes that of the second one minus that of the first.
         """
-        return self._labels().decisions(self._outputs(X, stacklevel=2))
+        return self._labels().decisions(self._outputs(X))
 
     def score(self, X, y, sample_weight=None) -> float:
         """Accuracy over the rows, or cells of outcomes, that have a label.
@@ -223,7 +231,7 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         -------
         float
         """
-        predicted = self._predict(self._outputs(X, stacklevel=2))
+        predicted = self._predict(self._outputs(X))
         read = read_multilabels if self.multilabel_ else read_labels
         true, known = read(y, len(predicted), self.unit_)
         if not known.any():

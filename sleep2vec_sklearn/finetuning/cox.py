@@ -7,14 +7,16 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..encoding.inputs import EncoderInput
-from ..evaluation.concordance import concordance_index
-from ..evaluation.survival_outcome import read_outcome
-from .breslow import BreslowBaseline
-from .cox_targets import encode_outcome, subject_of_rows, terms_of_rows
-from .estimator import FineTuningEstimator
-from .targets import Targets
+from ..evaluation.survival import read_outcome
+from ..evaluation.survival_scores import concordance_index
+from ._base import FineTuningEstimator
+from ._cox_loss import BreslowBaseline
+from ._cox_training import encode_outcome, subject_of_rows, terms_of_rows
+from ._labels import Targets
 
-__all__ = ["Sleep2VecCoxRegressor"]
+__all__ = [
+    "Sleep2VecCoxRegressor",
+]
 
 
 class Sleep2VecCoxRegressor(FineTuningEstimator):
@@ -74,7 +76,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
 
     See Also
     --------
-    sleep2vec_sklearn.evaluation.survival_outcome : Makes y from columns of a table.
+    sleep2vec_sklearn.evaluation.survival : Makes y from columns of a table.
 
     Notes
     -----
@@ -161,7 +163,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
             Nights, or subjects.
         y : structured array of shape (len(X),) or (len(X), k)
             Fields "event", "time" and optionally "entry", as
-            :func:`~sleep2vec_sklearn.evaluation.survival_outcome` makes it. Times are NaN where
+            :func:`~sleep2vec_sklearn.evaluation.survival` makes it. Times are NaN where
             an outcome is not known.
         sample_weight : array of shape (len(X),), optional
             How much each row counts; one with 0 is left out.
@@ -207,7 +209,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         InvalidRecordingError, ReadError
             If a recording cannot be encoded.
         """
-        return self._predict(self._outputs(X, stacklevel=2))
+        return self._predict(self._outputs(X))
 
     def predict_survival_function(self, X, times=None) -> np.ndarray:
         """Predict the probability to be without the event after each time.
@@ -231,7 +233,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         InvalidRecordingError, ReadError
             If a recording cannot be encoded.
         """
-        risks = self._outputs(X, stacklevel=2).astype(np.float64)
+        risks = self._outputs(X).astype(np.float64)
         times = np.asarray(self.event_times_ if times is None else times, dtype=np.float64)
         if times.ndim != 1 or np.isnan(times).any():
             raise ValueError(f"times must be a list of numbers, got {times}.")
@@ -256,20 +258,20 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
             If no pair of rows is comparable.
         """
         check_is_fitted(self, "net_")
-        return concordance_index(y, self._predict(self._outputs(X, stacklevel=2)))
+        return concordance_index(y, self._predict(self._outputs(X)))
 
     def _run_class(self):
-        from .cox_training import CohortRun
+        from ._cox_training import CohortRun
 
         return CohortRun
 
     def _net_class(self):
-        from .cox_training import CoxNet
+        from ._cox_training import CoxNet
 
         return CoxNet
 
     def _encode_targets(self, given: EncoderInput, y) -> Targets:
-        targets, outcome = encode_outcome(given, y, stacklevel=4)
+        targets, outcome = encode_outcome(given, y)
         self.n_outcomes_ = outcome.n_outcomes
         self.training_outcomes_ = outcome.to_array()
         return targets

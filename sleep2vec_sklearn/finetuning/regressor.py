@@ -8,11 +8,12 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from ..encoding.inputs import EncoderInput
-from .estimator import FineTuningEstimator
-from .labels import check_length
-from .targets import Targets, check_sample_weight
+from ._base import FineTuningEstimator
+from ._labels import Targets, check_length, check_sample_weight
 
-__all__ = ["Sleep2VecRegressor"]
+__all__ = [
+    "Sleep2VecRegressor",
+]
 
 _LOSSES = ("squared_error", "huber")
 
@@ -132,7 +133,7 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
         ValueError
             If y does not fit X.
         """
-        predicted = self._predict(self._outputs(X, stacklevel=2))
+        predicted = self._predict(self._outputs(X))
         n_rows = len(predicted)
         predicted = predicted.reshape(n_rows, -1)
         true = _read_values(y, n_rows).reshape(n_rows, -1)

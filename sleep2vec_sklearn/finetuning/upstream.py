@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..model.lightning import UpstreamCheckpoint, read_upstream_checkpoint
+from ..model.upstream.checkpoint import UpstreamCheckpoint, read_upstream_checkpoint
+from ._network import FineTuned, Head
 from .config import HeadConfig
-from .network import FineTuned, Head
 
-__all__ = ["finetuned_from_upstream", "load_finetuned"]
+__all__ = [
+    "finetuned_from_upstream",
+    "load_finetuned",
+]
 
 _HEADS = {
     "classification": "mlp",

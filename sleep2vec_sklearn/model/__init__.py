@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The network, its configuration and its checkpoints."""
 
-from .checkpoint import BUNDLED, Checkpoint, load_checkpoint, save_checkpoint
+from .checkpoint import BUNDLED, Checkpoint, convert_checkpoint, load_checkpoint, save_checkpoint
 from .config import EncoderConfig, ModalityConfig, ProjectionConfig, TokenizerConfig
-from .conversion import convert_checkpoint
-from .lightning import UpstreamCheckpoint, read_upstream_checkpoint
-from .sleep2vec import Sleep2Vec
-from .spectral import SpectralTokenizer
-from .upstream import config_from_upstream, state_from_upstream
+from .network import Sleep2Vec
+from .tokenizers import SpectralTokenizer
+from .upstream.checkpoint import UpstreamCheckpoint, read_upstream_checkpoint
+from .upstream.layout import config_from_upstream, state_from_upstream
 
 __all__ = [
     "BUNDLED",

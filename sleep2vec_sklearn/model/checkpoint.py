@@ -23,16 +23,18 @@ from torch import Tensor, nn
 
 from .._files import write_whole
 from ..errors import CheckpointError
+from ..recordings import Conditioning
 from .config import EncoderConfig, canonical_json
-from .lightning import read_upstream_checkpoint
-from .sleep2vec import Sleep2Vec
-from .upstream_files import neighbours
+from .network import Sleep2Vec
+from .upstream._files import neighbours
+from .upstream.checkpoint import read_upstream_checkpoint
 
 __all__ = [
     "BUNDLED",
     "Checkpoint",
     "as_checkpoint",
     "check_target",
+    "convert_checkpoint",
     "load_checkpoint",
     "save_checkpoint",
 ]
@@ -348,3 +350,64 @@ def _hash_of(tensors: Mapping[str, Tensor], config: Mapping) -> str:
 def _shortened(complaints: list[str]) -> str:
     more = f"; and {len(complaints) - 5} more" if len(complaints) > 5 else ""
     return "; ".join(complaints[:5]) + more
+
+
+def convert_checkpoint(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    *,
+    config: Mapping | str | os.PathLike | None = None,
+    weights: str = "auto",
+    adapter: str | None = None,
+    alpha: float | None = None,
+    conditioning: str | Mapping[str, Conditioning] = "as given",
+    context_epochs: int | None = None,
+    card: Mapping | None = None,
+    dtype: str = "float32",
+) -> str:
+    """Write the encoder of a Lightning checkpoint of the authors as a safetensors file.
+
+    Parameters
+    ----------
+    source : path-like
+        A ``.ckpt`` file of pretraining or fine-tuning; of the latter the backbone is taken.
+    target : path-like
+        File to write, such as ``"mine.safetensors"``.
+    config, weights, adapter, alpha, conditioning, context_epochs
+        See :func:`read_upstream_checkpoint`.
+    card : mapping, optional
+        JSON values that describe the encoder, beside what the file says.
+    dtype : {"float32", "float16"}
+        See :func:`save_checkpoint`.
+
+    Returns
+    -------
+    str
+        The new checkpoint's sha256.
+
+    Raises
+    ------
+    CheckpointError
+        If the source cannot be read, is of another network, or the target cannot be written.
+    ImportError
+        If the configuration is YAML and pyyaml is not installed.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.model import convert_checkpoint
+    >>> convert_checkpoint("last.ckpt", "mine.safetensors")  # doctest: +SKIP
+    """
+    source, target = Path(source), Path(target)
+    # before the work, which may be long
+    check_target(target)
+    found = read_upstream_checkpoint(
+        source,
+        config=config,
+        weights=weights,
+        adapter=adapter,
+        alpha=alpha,
+        conditioning=conditioning,
+        context_epochs=context_epochs,
+    )
+    card = {**found.card, **(card or {})}
+    return save_checkpoint(target, found.state, found.config, card=card, dtype=dtype)

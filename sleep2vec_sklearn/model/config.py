@@ -10,9 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from ..signals import Conditioning, get_modality
+from ..recordings import Conditioning, get_modality
 
-__all__ = ["EncoderConfig", "ModalityConfig", "ProjectionConfig", "TokenizerConfig"]
+__all__ = [
+    "EncoderConfig",
+    "ModalityConfig",
+    "ProjectionConfig",
+    "TokenizerConfig",
+]
 
 _SUNDIAL2 = {
     "dropout": 0.1,
@@ -91,7 +96,7 @@ class ModalityConfig:
     Examples
     --------
     >>> from sleep2vec_sklearn.model import ModalityConfig, TokenizerConfig
-    >>> from sleep2vec_sklearn.signals import MODALITIES
+    >>> from sleep2vec_sklearn.recordings import MODALITIES
     >>> ibi = ModalityConfig("ibi", MODALITIES["ibi"].conditioning, TokenizerConfig("spectral", 64))
     >>> ibi.conditioning.width
     120
@@ -156,7 +161,7 @@ class EncoderConfig:
     Examples
     --------
     >>> from sleep2vec_sklearn.model import EncoderConfig, ModalityConfig, TokenizerConfig
-    >>> from sleep2vec_sklearn.signals import MODALITIES
+    >>> from sleep2vec_sklearn.recordings import MODALITIES
     >>> modalities = [
     ...     ModalityConfig(name, MODALITIES[name].conditioning, TokenizerConfig("spectral", 32))
     ...     for name in ("ibi", "spo2")

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Studies of a representation: labels, sensors, retrieval and scale."""
 
+from .folds import nested_subsets
 from .label_efficiency import LabelEfficiency, label_efficiency_curve
-from .modalities import ModalitySubsets, modality_subset_scores, non_empty_subsets
 from .modality_dropout import ModalityDropout, draw_loss, modality_dropout_curve
 from .modality_importance import modality_importance
+from .modality_subsets import ModalitySubsets, modality_subset_scores, non_empty_subsets
 from .retrieval import CrossModalRetrieval, cross_modal_retrieval
-from .scaling import ScalingLaw, fit_scaling_law
-from .scaling_sweep import run_scaling_sweep
-from .splits import nested_subsets
+from .scaling import ScalingLaw, fit_scaling_law, run_scaling_sweep
 
 __all__ = [
     "CrossModalRetrieval",

@@ -3,22 +3,37 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+import math
+import numbers
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from sklearn.base import is_classifier, is_regressor
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._warnings import warn
 from ..errors import ModalityWarning
-from ..evaluation.bootstrap import SubjectBootstrap
-from ..evaluation.known_classes import fit_known_classes
-from ..evaluation.people import PeopleScorer, Scored, scorers_of
-from ..evaluation.subjects import folds_by_subject, subjects_of
-from .answers import held_out, take_rows
-from .nights import Nights, check_reads_signals, supported_modalities
-from .splits import check_target, draw_seed
+from ..evaluation._cross_validation import (
+    HeldOut,
+    PeopleScorer,
+    Scored,
+    fit_known_classes,
+    known_labels,
+    scorers_of,
+)
+from ..evaluation._subjects import SubjectBootstrap, folds_by_subject, subjects_of
+from ._nights import Nights, check_reads_signals, supported_modalities
 
-__all__ = ["SensorStudy"]
+__all__ = [
+    "SensorStudy",
+    "check_target",
+    "choose_sizes",
+    "draw_seed",
+    "held_out",
+    "nested_subsets",
+    "take_rows",
+]
 
 PREFIT = "prefit"
 
@@ -37,29 +52,15 @@ class SensorStudy:
         subjects.
     scoring, average, level, n_resamples, random_state
         See :func:`modality_subset_scores`.
-    stacklevel : int
-        Of warnings.
     """
 
     def __init__(
-        self,
-        estimator,
-        X,
-        y,
-        groups,
-        *,
-        cv,
-        scoring,
-        average,
-        level,
-        n_resamples,
-        random_state,
-        stacklevel,
+        self, estimator, X, y, groups, *, cv, scoring, average, level, n_resamples, random_state
     ):
         check_reads_signals(estimator)
         self.estimator = estimator
         self.nights = Nights(X)
-        people = subjects_of(self.nights.X, groups, stacklevel=stacklevel + 1)
+        people = subjects_of(self.nights.X, groups)
         self.y, self.classes = check_target(y, self.nights.X, estimator)
         self.prefit = isinstance(cv, str) and cv == PREFIT
         if self.prefit:
@@ -67,9 +68,7 @@ class SensorStudy:
             self.folds = [(None, np.arange(len(self.y)))]
         else:
             classify = self.classes is not None
-            self.folds = folds_by_subject(
-                cv, self.y, people, classify=classify, stacklevel=stacklevel + 1
-            )
+            self.folds = folds_by_subject(cv, self.y, people, classify=classify)
         self.seed = draw_seed(random_state)
         self.draws = SubjectBootstrap(people, n_resamples, level, self.seed)
         scorers = scorers_of(scoring, self.y, estimator)
@@ -126,7 +125,7 @@ class SensorStudy:
         rows = take_rows(X, np.searchsorted(kept, mine))
         return fit_known_classes(self.estimator, rows, self.y[mine], self.classes)
 
-    def warn_of_unseen(self, modalities: Sequence[str], stacklevel: int) -> None:
+    def warn_of_unseen(self, modalities: Sequence[str]) -> None:
         """Tell of modalities that are tested and in no training night of a fold."""
         if self.prefit:
             return
@@ -138,12 +137,11 @@ class SensorStudy:
                 unseen[name] = unseen.get(name, 0) + (name not in there)
         told = [f"{name} ({n} of {len(self.folds)} folds)" for name, n in unseen.items() if n]
         if told:
-            warnings.warn(
+            warn(
                 f"{', '.join(told)}: in no night that trains. What is trained after the encoder "
                 "has never seen such tokens, and its scores on them show the encoder's alignment "
                 "alone. Leave the modality out, or choose folds that have it on both sides.",
                 ModalityWarning,
-                stacklevel=stacklevel + 1,
             )
 
 
@@ -154,3 +152,150 @@ def _used(nights: Nights) -> set[str]:
     if places is not None:
         recordings = [recordings[place] for place in np.unique(places)]
     return {name for night in recordings for name in night.modalities}
+
+
+_RESPONSES = ("predict", "predict_proba", "decision_function")
+
+
+def take_rows(X, rows):
+    """Rows of X, whatever kind of container it is."""
+    return _safe_indexing(X, np.asarray(rows))
+
+
+class _Answers(Mapping):
+    """Responses of one estimator per fold for the rows it did not see, each asked for once.
+
+    Where all of them give probabilities there is no decision function: values of different fits
+    have no common scale.
+    """
+
+    def __init__(self, parts: Sequence[tuple], rows: np.ndarray, n_rows: int):
+        self._parts, self._rows, self._n_rows = list(parts), rows, n_rows
+        self._found: dict[str, np.ndarray] = {}
+
+    def __contains__(self, method: object) -> bool:
+        offered = all(hasattr(fitted, method) for fitted, _ in self._parts)
+        return offered and not (method == "decision_function" and "predict_proba" in self)
+
+    def __iter__(self) -> Iterator[str]:
+        return (method for method in _RESPONSES if method in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, method: str) -> np.ndarray:
+        if method not in self._found:
+            found = [np.asarray(getattr(fitted, method)(X)) for fitted, X in self._parts]
+            found = np.concatenate(found)
+            # of rows that are not held out nothing is asked
+            whole = np.zeros((self._n_rows, *found.shape[1:]), dtype=found.dtype)
+            whole[self._rows] = found
+            self._found[method] = whole
+        return self._found[method]
+
+
+def held_out(parts: Sequence[tuple], rows: np.ndarray, n_rows: int, classes) -> HeldOut:
+    """What estimators fitted on one fold each answer, asked when a scorer wants it.
+
+    Parameters
+    ----------
+    parts : sequence of (fitted estimator, X of its test rows)
+    rows : int ndarray
+        Number of each of these rows in the whole X.
+    n_rows : int
+        Of the whole X.
+    classes : ndarray or None
+        All classes there are.
+    """
+    first = parts[0][0]
+    kind = "classifier" if is_classifier(first) else None
+    kind = "regressor" if is_regressor(first) else kind
+    return HeldOut(_Answers(parts, rows, n_rows), kind, classes)
+
+
+def draw_seed(random_state) -> int:
+    """A number to seed generators with, from whatever scikit-learn takes for one."""
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def check_target(y, X, estimator) -> tuple[np.ndarray, np.ndarray | None]:
+    """Labels as an array, and the classes they are of where the estimator is a classifier.
+
+    Raises
+    ------
+    ValueError
+        If their number is not that of the rows, one is missing, or there is one class alone.
+    """
+    classify = is_classifier(estimator)
+    y = known_labels(y, X, classify=classify)
+    if not classify or y.ndim > 1:
+        return y, None
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y has one class ({classes[0]}); a classifier needs two. Check the labels, or "
+            "which rows were chosen."
+        )
+    return y, classes
+
+
+def choose_sizes(sizes: Sequence | None, n_people: int) -> list[int]:
+    """Numbers of training subjects in rising order, of numbers and shares.
+
+    Parameters
+    ----------
+    sizes : sequence of int or float, or None
+        Numbers, or shares from above 0 to 1.0 of ``n_people``; by default 1, 2, 4, ... and all.
+    n_people : int
+        Subjects that the smallest training fold has.
+
+    Raises
+    ------
+    ValueError
+        If one is neither, or larger than ``n_people``.
+    """
+    if sizes is None:
+        sizes = [2**k for k in range(math.ceil(math.log2(n_people)))] + [n_people]
+    found = set()
+    for size in np.atleast_1d(np.asarray(sizes, dtype=object)):
+        number = isinstance(size, numbers.Real) and not isinstance(size, bool)
+        if number and isinstance(size, numbers.Integral):
+            count = int(size)
+        elif number and 0 < size <= 1:
+            count = max(round(size * n_people), 1)
+        else:
+            raise ValueError(
+                f"sizes has {size!r}; accepted are numbers of subjects, or shares of them above 0 "
+                "and up to 1.0."
+            )
+        if not 1 <= count <= n_people:
+            raise ValueError(
+                f"sizes has {count} subjects, and the smallest training fold has {n_people}; "
+                f"accepted are 1 to {n_people}. Leave it out, or take more folds."
+            )
+        found.add(count)
+    if not found:
+        raise ValueError("sizes is empty; at least one number of subjects is needed.")
+    return sorted(found)
+
+
+def nested_subsets(people: Sequence, sizes: Sequence[int], random_state) -> dict[int, np.ndarray]:
+    """Draw subsets of people by size, each within the next.
+
+    Parameters
+    ----------
+    people : sequence
+        Names, each counted once.
+    sizes : sequence of int
+    random_state : int, sequence of int, or Generator
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.probing import nested_subsets
+    >>> subsets = nested_subsets([*"abcd"], [1, 2, 4], 0)
+    >>> set(subsets[1]) < set(subsets[2]) < set(subsets[4])
+    True
+    """
+    unique = np.fromiter(sorted(set(people), key=str), dtype=object)
+    order = np.random.default_rng(random_state).permutation(len(unique))
+    return {size: unique[order[:size]] for size in sizes}

@@ -10,14 +10,14 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from ..evaluation.bootstrap import SubjectBootstrap
-from ..evaluation.known_classes import fit_known_classes
-from ..evaluation.people import PeopleScorer, Scored, scorers_of
-from ..evaluation.subjects import folds_by_subject, subjects_of
-from .answers import held_out, take_rows
-from .splits import check_target, choose_sizes, draw_seed, nested_subsets
+from ..evaluation._cross_validation import PeopleScorer, Scored, fit_known_classes, scorers_of
+from ..evaluation._subjects import SubjectBootstrap, folds_by_subject, subjects_of
+from .folds import check_target, choose_sizes, draw_seed, held_out, nested_subsets, take_rows
 
-__all__ = ["LabelEfficiency", "label_efficiency_curve"]
+__all__ = [
+    "LabelEfficiency",
+    "label_efficiency_curve",
+]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..signals.recording import Recording
-from .alterations import EpochsOff, alter
+from ..recordings.recording import Recording
+from ._nights import EpochsOff, alter, choose_modalities
 from .folds import PREFIT, SensorStudy
-from .nights import choose_modalities
 
-__all__ = ["ModalityDropout", "draw_loss", "modality_dropout_curve"]
+__all__ = [
+    "ModalityDropout",
+    "draw_loss",
+    "modality_dropout_curve",
+]
 
 PATTERNS = ("night", "epoch", "block")
 
@@ -189,7 +192,6 @@ def modality_dropout_curve(
         level=level,
         n_resamples=n_resamples,
         random_state=random_state,
-        stacklevel=2,
     )
     chosen = choose_modalities(modalities, study.nights, study.supported)
     whole = study.score(study.nights.X, np.arange(len(study.y)))

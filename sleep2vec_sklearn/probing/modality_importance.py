@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 
 import numpy as np
 from sklearn.utils import Bunch
 from tqdm.auto import tqdm
 
+from .._warnings import warn
 from ..errors import InvalidRecordingError, RecordingWarning
-from ..evaluation.people import Scored
-from .alterations import AddedNoise, OfAnotherNight, alter
-from .answers import take_rows
-from .folds import PREFIT, SensorStudy
-from .nights import choose_modalities
+from ..evaluation._cross_validation import Scored
+from ._nights import AddedNoise, OfAnotherNight, alter, choose_modalities
+from .folds import PREFIT, SensorStudy, take_rows
 
-__all__ = ["modality_importance"]
+__all__ = [
+    "modality_importance",
+]
 
 _METHODS = ("drop", "swap", "noise")
 
@@ -118,7 +118,6 @@ def modality_importance(
         level=level,
         n_resamples=n_resamples,
         random_state=random_state,
-        stacklevel=2,
     )
     chosen = choose_modalities(modalities, study.nights, study.supported)
     everything = np.arange(len(study.y))
@@ -162,11 +161,10 @@ def _drop_each(study: SensorStudy, names: Iterable[str], whole: Scored) -> list[
         falls.append((base, [study.score(X_less, kept)]))
     if alone:
         told = ", ".join(f"{name} ({n})" for name, n in alone.items())
-        warnings.warn(
+        warn(
             f"rows of nights with one sensor alone, which cannot be dropped: {told}. They are left "
             "out of the scores with and without it.",
             RecordingWarning,
-            stacklevel=3,
         )
     return falls
 

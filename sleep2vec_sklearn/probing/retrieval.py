@@ -11,16 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm.auto import tqdm
 
-from .._hardware import resolve_device
+from .._torch import resolve_device
 from ..encoding.cache import check_cache, open_store
 from ..encoding.inputs import read_input
 from ..errors import CheckpointError, InvalidRecordingError
-from ..evaluation.bootstrap import SubjectBootstrap
-from ..signals.modality import list_modalities
-from ..signals.naming import name_subjects
-from .splits import draw_seed
+from ..evaluation._subjects import SubjectBootstrap
+from ..recordings.modality import list_modalities
+from ..recordings.recording import name_subjects
+from .folds import draw_seed
 
-__all__ = ["CrossModalRetrieval", "cross_modal_retrieval"]
+__all__ = [
+    "CrossModalRetrieval",
+    "cross_modal_retrieval",
+]
 
 SCOPES = ("nights", "night")
 _MEASURES = ("recall_1", "recall_5", "loss", "chance_1", "chance_5")
@@ -223,7 +226,7 @@ def _choose(checkpoint, recordings: Sequence, modalities):
 
 def _encode(checkpoint, given, names, device: str, cache, verbose: int) -> list[dict]:
     """Unit vectors and validity of each modality, night by night."""
-    from ..encoding.engine import Engine
+    from ..encoding._engine import Engine
 
     device = resolve_device(device)
     engine = Engine(
@@ -268,7 +271,7 @@ def _ask(views, query: str, target: str, pool: np.ndarray, temperature: float) -
     """Rank, loss and number of candidates of each epoch of a pool; shape (n, 3)."""
     import torch
 
-    from ..training.retrieval import rank_counterparts
+    from ..pretraining._validation import rank_counterparts
 
     first, second = (
         torch.from_numpy(np.stack([views[night][name][0][epoch] for night, epoch in pool]))

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Recordings, cohorts and hypnograms from files."""
 
-from .annotations import read_scoring
 from .cohort import read_cohort
 from .edf import EdfSource
 from .formats import describe_channels
+from .hypnograms import read_scoring
 from .mne import MneSource
-from .night import read_recording
 from .npz import NpzSource
+from .recording import read_recording
 
 __all__ = [
     "EdfSource",

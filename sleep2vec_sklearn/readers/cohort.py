@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from .._warnings import warn
 from ..errors import ReadError, RecordingWarning, Sleep2VecError
-from ..signals import Cohort, Recording
+from ..recordings import Cohort, Recording
+from ._edf_header import read_header
 from .formats import SUFFIXES
-from .header import read_header
-from .night import read_recording
-from .siblings import is_hypnogram_name
+from .recording import is_hypnogram_name, read_recording
 
-__all__ = ["read_cohort"]
+__all__ = [
+    "read_cohort",
+]
 
 _CONTROL = ("path", "hypnogram", "subject", "id")
 _NAME_COLUMNS = ("path", "file", "filename", "file_name", "id", "recording", "nsrrid")
@@ -101,11 +102,10 @@ def read_cohort(
             f"none of {len(results)} nights could be read. The first: {reasons[0][1]}"
         ) from failures[0][2]
     if failures:
-        warnings.warn(
+        warn(
             f"{len(failures)} of {len(results)} nights could not be read and were left out; see "
             f"cohort.failures. The first: {reasons[0][1]}",
             RecordingWarning,
-            stacklevel=2,
         )
     kept = [place for place, result in enumerate(results) if isinstance(result, Recording)]
     recordings = [results[place] for place in kept]

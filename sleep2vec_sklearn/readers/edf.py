@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ReadError
-from ..signals import Signal, SignalLayout
-from .annotations import read_edf_annotations
-from .fingerprints import fingerprint_of
-from .header import EdfChannel, EdfHeader, quiet_edfio, read_header
-from .montage import Channel, Derivation, pick_montage
-from .scoring import Scoring
+from ..recordings import Signal, SignalLayout
+from ._edf_header import EdfChannel, EdfHeader, fingerprint_of, quiet_edfio, read_header
+from ._montage import Channel, Derivation, pick_montage
+from ._scoring import Scoring
+from .hypnograms import read_edf_annotations
 
-__all__ = ["EdfSource", "list_edf_channels"]
+__all__ = [
+    "EdfSource",
+    "list_edf_channels",
+]
 
 _LONGEST_SECONDS = 14 * 86400.0
 

@@ -9,15 +9,20 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ReadError
-from ..signals import SignalLayout, get_modality, list_modalities
-from .derived import SERIES_RATE, DerivedSource, choose_recipes, sources_of
+from ..recordings import SignalLayout, get_modality, list_modalities
+from ._derived import SERIES_RATE, DerivedSource, choose_recipes, sources_of
+from ._edf_header import read_header
+from ._montage import pick_montage
 from .edf import EdfSource, list_edf_channels
-from .header import read_header
 from .mne import MNE_SUFFIXES, MneSource, list_mne_channels
-from .montage import pick_montage
 from .npz import NpzSource, describe_arrays
 
-__all__ = ["SUFFIXES", "ChannelTable", "describe_channels", "open_source"]
+__all__ = [
+    "SUFFIXES",
+    "ChannelTable",
+    "describe_channels",
+    "open_source",
+]
 
 _EDF_SUFFIXES = (".edf", ".rec", ".bdf")
 _COLUMNS = ["label", "modality", "rate", "unit", "used", "why"]

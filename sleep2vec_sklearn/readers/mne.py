@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ReadError
-from ..signals import Signal, SignalLayout
-from .fingerprints import fingerprint_of
-from .montage import Channel, pick_montage
-from .scoring import Scoring, ScoringBuilder, parse_stage
+from ..recordings import Signal, SignalLayout
+from ._edf_header import fingerprint_of
+from ._montage import Channel, pick_montage
+from ._scoring import Scoring, ScoringBuilder, parse_stage
 
-__all__ = ["MNE_SUFFIXES", "MneSource", "list_mne_channels"]
+__all__ = [
+    "MNE_SUFFIXES",
+    "MneSource",
+    "list_mne_channels",
+]
 
 MNE_SUFFIXES = (".vhdr", ".fif", ".set", ".cnt", ".eeg", ".gdf", ".nxe", ".lay", ".ds")
 

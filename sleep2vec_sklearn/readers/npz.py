@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import NoUsableChannelError, ReadError
-from ..signals import (
+from ..recordings import (
     EPOCH_SECONDS,
     MODALITIES,
     Signal,
@@ -24,10 +24,13 @@ from ..signals import (
     get_modality,
     list_modalities,
 )
-from .fingerprints import fingerprint_of
-from .scoring import Scoring, ScoringBuilder
+from ._edf_header import fingerprint_of
+from ._scoring import Scoring, ScoringBuilder
 
-__all__ = ["NpzSource", "describe_arrays"]
+__all__ = [
+    "NpzSource",
+    "describe_arrays",
+]
 
 _AROUSALS = ("respiratory", "spontaneous", "limb movement", "periodic limb movement")
 _LABELS = ("stage5", "ah_event", "arousal_event")

@@ -8,10 +8,15 @@ import pandas as pd
 import pytest
 
 from benchmarks.bundled_checkpoint import card, configuration, nights, pretrain, variants
-from sleep2vec_sklearn import Recording, Sleep2VecTransformer, load_checkpoint, make_sleep_cohort
+from sleep2vec_sklearn import (
+    Recording,
+    Sleep2VecTransformer,
+    load_checkpoint,
+    make_sleep_cohort,
+)
 from sleep2vec_sklearn.errors import TrainingWarning
-from sleep2vec_sklearn.signals import MODALITIES
-from sleep2vec_sklearn.training.parameters import check_parameters
+from sleep2vec_sklearn.pretraining._parameters import check_parameters
+from sleep2vec_sklearn.recordings import MODALITIES
 
 
 def watch_nights(n):
@@ -93,7 +98,7 @@ def test_the_script_trains_and_goes_on_from_its_state(monkeypatch, tmp_path, cap
     assert checkpoint.card["sources"][0]["recordings"] == 4
     assert Sleep2VecTransformer(checkpoint).fit_transform(watch_nights(2)).shape == (2, 16)
     # a finished run is loaded, so nothing is drawn again
-    monkeypatch.setattr("sleep2vec_sklearn.training.sampling.PairSampler.draw", None)
+    monkeypatch.setattr("sleep2vec_sklearn.pretraining._sampling.PairSampler.draw", None)
     with pytest.warns(TrainingWarning, match="batch_size"):
         pretrain.main()
     assert capsys.readouterr().out.split() == [path, sha256]

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.bundled_stager import fit, nights, tokens, train
 from sleep2vec_sklearn import load_checkpoint, make_sleep_cohort, stage_night
 from sleep2vec_sklearn.finetuning import stager
-from sleep2vec_sklearn.finetuning.stage_head import STAGES, StageHead, load_stage_head
+from sleep2vec_sklearn.finetuning.stager import STAGES, StageHead, load_stage_head
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from benchmarks import dash, dash_nights
 from benchmarks.paired_runs import Runs, contrast_table, difference_table, paired_interval
 from sleep2vec_sklearn import Sleep2VecPretrainer
-from sleep2vec_sklearn.training.sampling import PairSampler
+from sleep2vec_sklearn.pretraining._sampling import PairSampler
 
 DESIGN = {"steps": 2, "names": ["a"]}
 

@@ -13,7 +13,7 @@ from benchmarks.derivation import (
     simulated_ecg,
 )
 from benchmarks.wfdb_signals import read_signal
-from sleep2vec_sklearn.signals.derivation import find_r_peaks
+from sleep2vec_sklearn.recordings.derivation import find_r_peaks
 
 
 def pack_212(samples):

@@ -12,7 +12,7 @@ from benchmarks import pretraining
 from benchmarks.pretraining_steps import make_batch, our_step, transformers_step, without_dropout
 from sleep2vec_sklearn import make_sleep_cohort
 from sleep2vec_sklearn.model.config import EncoderConfig, ModalityConfig, TokenizerConfig
-from sleep2vec_sklearn.signals import MODALITIES
+from sleep2vec_sklearn.recordings import MODALITIES
 
 
 @pytest.fixture(scope="module")

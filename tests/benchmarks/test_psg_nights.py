@@ -9,7 +9,7 @@ from benchmarks.psg_hand_made import HandMade
 from benchmarks.psg_nights import MODALITIES, SITES, EncoderRows, Loss, prepare, simulated_psg
 from benchmarks.psg_nights import _Kept as Kept
 from sleep2vec_sklearn import EpochSequence, Recording
-from sleep2vec_sklearn.datasets.simulation.source import SimulatedSource
+from sleep2vec_sklearn.datasets.simulation.cohort import SimulatedSource
 
 SENSORS = ("eeg", "ecg", "effort", "spo2", "ibi")
 STRETCH = Loss(0.5, share=0.5)

@@ -15,7 +15,7 @@ from benchmarks.simulation_difficulty import (
     watch_features,
 )
 from sleep2vec_sklearn import Recording, make_sleep_cohort
-from sleep2vec_sklearn.signals import Signal
+from sleep2vec_sklearn.recordings import Signal
 
 STAGES = [0, 2, 3, 4]
 
@@ -112,7 +112,7 @@ def test_epochs_are_stacked_with_their_stages_and_subjects():
 
 
 def _cohort(nights):
-    from sleep2vec_sklearn.datasets.public.assembly import as_cohort
+    from sleep2vec_sklearn.datasets._files import as_cohort
 
     return as_cohort(nights)
 

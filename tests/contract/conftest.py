@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
-from sleep2vec_sklearn.signals import Recording
+from sleep2vec_sklearn.recordings import Recording
 
 MODALITIES = ["ibi", "actigraphy"]
 

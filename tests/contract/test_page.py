@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from sleep2vec_sklearn.signals.recording import NOT_AN_ARRAY
+from sleep2vec_sklearn.recordings.recording import NOT_AN_ARRAY
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scikit_learn.md").read_text(encoding="utf-8")
 

@@ -22,7 +22,7 @@ from sklearn.model_selection import (
 )
 
 from sleep2vec_sklearn import EpochSequence
-from sleep2vec_sklearn.signals import Cohort
+from sleep2vec_sklearn.recordings import Cohort
 
 BY_SUBJECT = GroupKFold(3)
 

@@ -10,13 +10,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from sleep2vec_sklearn.datasets.public import (
-    downloading,
+from sleep2vec_sklearn.datasets import (
     fetch_mmash,
     fetch_sleep_accel,
     fetch_sleep_edf,
     fetch_ucddb,
-    fetching,
+)
+from sleep2vec_sklearn.datasets import (
+    physionet as downloading,
+)
+from sleep2vec_sklearn.datasets import (
+    physionet as fetching,
 )
 from sleep2vec_sklearn.errors import ReadError, RecordingWarning
 

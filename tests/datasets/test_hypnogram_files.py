@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.datasets import write_edf_cohort
-from sleep2vec_sklearn.datasets.simulation.edf_export import _site_number, _two_digits_up
-from sleep2vec_sklearn.datasets.simulation.hypnogram_files import HYPNOGRAM_WRITERS, _bouts
+from sleep2vec_sklearn.datasets.simulation.edf_export import (
+    HYPNOGRAM_WRITERS,
+    _bouts,
+    _site_number,
+    _two_digits_up,
+)
 
 few = settings(max_examples=30)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import datasets
-from sleep2vec_sklearn.datasets.public import (
+from sleep2vec_sklearn.datasets import (
     load_apnea_ecg,
     load_dreams,
     load_mmash,
@@ -18,9 +18,9 @@ from sleep2vec_sklearn.datasets.public import (
     load_slpdb,
     load_ucddb,
 )
-from sleep2vec_sklearn.datasets.public.dreams import stages_by_majority
-from sleep2vec_sklearn.datasets.public.sleep_accel import _as_epochs
-from sleep2vec_sklearn.datasets.public.wfdb_annotations import read_annotations, read_header
+from sleep2vec_sklearn.datasets._files import read_annotations, read_header
+from sleep2vec_sklearn.datasets.dreams import stages_by_majority
+from sleep2vec_sklearn.datasets.sleep_accel import _as_epochs
 from sleep2vec_sklearn.errors import ReadError, RecordingWarning
 
 LOADERS = [

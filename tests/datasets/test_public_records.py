@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.datasets.public import load_apnea_ecg, load_slpdb
-from sleep2vec_sklearn.datasets.public.slpdb import _person
-from sleep2vec_sklearn.datasets.public.wfdb_annotations import _parse, read_header
+from sleep2vec_sklearn.datasets import load_apnea_ecg, load_slpdb
+from sleep2vec_sklearn.datasets._files import _parse, read_header
+from sleep2vec_sklearn.datasets.slpdb import _person
 from sleep2vec_sklearn.errors import ReadError
 
 few = settings(max_examples=30)

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.datasets.public import (
+from sleep2vec_sklearn.datasets import (
     load_dreams,
     load_mmash,
     load_sleep_accel,
     load_ucddb,
 )
-from sleep2vec_sklearn.datasets.public.assembly import as_cohort, find_files
-from sleep2vec_sklearn.datasets.public.dreams import stages_by_majority
-from sleep2vec_sklearn.datasets.public.mmash import _beat_times, _unroll
-from sleep2vec_sklearn.datasets.public.ucddb_tables import read_people, read_respiratory_events
+from sleep2vec_sklearn.datasets._files import as_cohort, find_files
+from sleep2vec_sklearn.datasets.dreams import stages_by_majority
+from sleep2vec_sklearn.datasets.mmash import _beat_times, _unroll
+from sleep2vec_sklearn.datasets.ucddb import read_people, read_respiratory_events
 from sleep2vec_sklearn.errors import ReadError, RecordingWarning
-from sleep2vec_sklearn.signals import Recording
+from sleep2vec_sklearn.recordings import Recording
 
 few = settings(max_examples=30)
 DETAILS = (

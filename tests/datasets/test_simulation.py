@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn.datasets import make_sleep_cohort
-from sleep2vec_sklearn.datasets.simulation.source import SimulatedSource
+from sleep2vec_sklearn.datasets.simulation.cohort import SimulatedSource
 from sleep2vec_sklearn.errors import UnknownModalityError
-from sleep2vec_sklearn.signals import MODALITIES, Cohort
+from sleep2vec_sklearn.recordings import MODALITIES, Cohort
 
 
 @pytest.fixture(scope="module")

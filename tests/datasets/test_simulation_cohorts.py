@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.datasets import make_sleep_cohort
+from sleep2vec_sklearn.datasets.simulation._subjects import SITE_KINDS
 from sleep2vec_sklearn.datasets.simulation.cohort import _DEFAULT_KINDS
-from sleep2vec_sklearn.datasets.simulation.sites import SITE_KINDS
-from sleep2vec_sklearn.signals import MODALITIES
+from sleep2vec_sklearn.recordings import MODALITIES
 
 few = settings(max_examples=12)
 seeds = st.integers(0, 2**31)

@@ -10,18 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import welch
 
-from sleep2vec_sklearn.datasets.simulation import sensors
-from sleep2vec_sklearn.datasets.simulation.night import draw_night
-from sleep2vec_sklearn.datasets.simulation.sensors import (
+from sleep2vec_sklearn.datasets.simulation import _sensors as sensors
+from sleep2vec_sklearn.datasets.simulation._night import draw_night
+from sleep2vec_sklearn.datasets.simulation._sensors import (
     Failure,
     _amplify,
     draw_failures,
     record,
 )
-from sleep2vec_sklearn.datasets.simulation.sites import SITE_KINDS, _spread, draw_site
-from sleep2vec_sklearn.datasets.simulation.source import SimulatedSource
-from sleep2vec_sklearn.datasets.simulation.subjects import draw_subject
-from sleep2vec_sklearn.signals import MODALITIES
+from sleep2vec_sklearn.datasets.simulation._subjects import (
+    SITE_KINDS,
+    _spread,
+    draw_site,
+    draw_subject,
+)
+from sleep2vec_sklearn.datasets.simulation.cohort import SimulatedSource
+from sleep2vec_sklearn.recordings import MODALITIES
 
 few = settings(max_examples=30)
 
@@ -246,7 +250,7 @@ def test_a_fingerprint_tells_other_failures_sensors_and_lengths():
 
 
 def test_a_fingerprint_changes_with_the_simulators_revision(monkeypatch):
-    from sleep2vec_sklearn.datasets.simulation import source
+    from sleep2vec_sklearn.datasets.simulation import cohort as source
 
     night = SimulatedSource(night_at(30), ("eeg",))
     before = night.fingerprint()

@@ -10,20 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.datasets import make_sleep_cohort
-from sleep2vec_sklearn.datasets.simulation.night import draw_night
-from sleep2vec_sklearn.datasets.simulation.respiration import (
+from sleep2vec_sklearn.datasets.simulation._night import (
+    RespiratoryEvents,
+    _spaced,
+    draw_night,
+    draw_respiratory_events,
+)
+from sleep2vec_sklearn.datasets.simulation._respiration import (
     _subtract_dips,
     breathe,
     movement_track,
     oxygen_saturation,
 )
-from sleep2vec_sklearn.datasets.simulation.respiratory_events import (
-    RespiratoryEvents,
-    _spaced,
-    draw_respiratory_events,
-)
-from sleep2vec_sklearn.datasets.simulation.sites import draw_site
-from sleep2vec_sklearn.datasets.simulation.subjects import draw_subject
+from sleep2vec_sklearn.datasets.simulation._subjects import draw_site, draw_subject
 
 W, N1, N2, N3, R = range(5)
 SITE = draw_site(1, 1, "full_laboratory")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.datasets.simulation.hypnogram import (
+from sleep2vec_sklearn.datasets.simulation._night import (
     _CONFUSION,
     _EARLY,
     _LATE,
@@ -18,7 +18,7 @@ from sleep2vec_sklearn.datasets.simulation.hypnogram import (
     score_stages,
     simulate_hypnogram,
 )
-from sleep2vec_sklearn.datasets.simulation.subjects import draw_subject
+from sleep2vec_sklearn.datasets.simulation._subjects import draw_subject
 
 W, N1, N2, N3, R = range(5)
 SUBJECT = dataclasses.replace(draw_subject(0, 1), age=45.0, ahi=2.0)

@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn.datasets import make_sleep_cohort
-from sleep2vec_sklearn.datasets.simulation.outcomes import draw_outcomes
-from sleep2vec_sklearn.datasets.simulation.subjects import draw_subject
+from sleep2vec_sklearn.datasets.simulation._subjects import draw_outcomes, draw_subject
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.datasets.simulation.night import (
+from sleep2vec_sklearn.datasets.simulation._night import (
     CONTROL_RATE,
     Night,
     impulse_response,
     wandering,
 )
-from sleep2vec_sklearn.datasets.simulation.outcomes import draw_outcomes
-from sleep2vec_sklearn.datasets.simulation.randomness import seed_from, stream
-from sleep2vec_sklearn.datasets.simulation.subjects import draw_subject
-from sleep2vec_sklearn.datasets.simulation.synthesis import frequencies, place, shaped_noise
+from sleep2vec_sklearn.datasets.simulation._subjects import draw_outcomes, draw_subject
+from sleep2vec_sklearn.datasets.simulation._synthesis import (
+    frequencies,
+    place,
+    seed_from,
+    shaped_noise,
+    stream,
+)
 
 few = settings(max_examples=30)
 

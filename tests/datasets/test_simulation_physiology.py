@@ -8,13 +8,17 @@ import pytest
 from scipy.signal import welch
 
 from sleep2vec_sklearn.datasets import make_sleep_cohort
-from sleep2vec_sklearn.datasets.simulation.cardiac import _ahead_of_stage, _unread, beat_times
-from sleep2vec_sklearn.datasets.simulation.hypnogram import score_stages, simulate_hypnogram
-from sleep2vec_sklearn.datasets.simulation.night import CONTROL_RATE, draw_night, oscillating
-from sleep2vec_sklearn.datasets.simulation.sensors import GENERATORS
-from sleep2vec_sklearn.datasets.simulation.sites import draw_site
-from sleep2vec_sklearn.datasets.simulation.subjects import draw_subject
-from sleep2vec_sklearn.datasets.simulation.synthesis import frequencies, shaped_noise
+from sleep2vec_sklearn.datasets.simulation._heart import _ahead_of_stage, _unread, beat_times
+from sleep2vec_sklearn.datasets.simulation._night import (
+    CONTROL_RATE,
+    draw_night,
+    oscillating,
+    score_stages,
+    simulate_hypnogram,
+)
+from sleep2vec_sklearn.datasets.simulation._sensors import GENERATORS
+from sleep2vec_sklearn.datasets.simulation._subjects import draw_site, draw_subject
+from sleep2vec_sklearn.datasets.simulation._synthesis import frequencies, shaped_noise
 
 W, N1, N2, N3, R = range(5)
 SUBJECT = dataclasses.replace(draw_subject(0, 1), age=45.0, ahi=2.0, heart_rate=62.0)

@@ -7,28 +7,25 @@ import numpy as np
 import pytest
 from scipy.signal import welch
 
-from sleep2vec_sklearn.datasets.simulation.cardiac import (
+from sleep2vec_sklearn.datasets.simulation._brain import _stage_spectra, brain_field, eeg, emg, eog
+from sleep2vec_sklearn.datasets.simulation._heart import (
     _surge,
+    actigraphy,
     beat_times,
     ecg,
     heart_rate,
     ibi,
     ppg,
 )
-from sleep2vec_sklearn.datasets.simulation.face import emg, eog
-from sleep2vec_sklearn.datasets.simulation.movement import actigraphy
-from sleep2vec_sklearn.datasets.simulation.neural import _stage_spectra, brain_field, eeg
-from sleep2vec_sklearn.datasets.simulation.night import Bursts, Night
-from sleep2vec_sklearn.datasets.simulation.respiration import (
+from sleep2vec_sklearn.datasets.simulation._night import Bursts, Night, RespiratoryEvents
+from sleep2vec_sklearn.datasets.simulation._respiration import (
     airflow,
     breathe,
     effort,
     oxygen_saturation,
     resp,
 )
-from sleep2vec_sklearn.datasets.simulation.respiratory_events import RespiratoryEvents
-from sleep2vec_sklearn.datasets.simulation.sites import draw_site
-from sleep2vec_sklearn.datasets.simulation.subjects import draw_subject
+from sleep2vec_sklearn.datasets.simulation._subjects import draw_site, draw_subject
 
 W, N1, N2, N3, R = range(5)
 SUBJECT = dataclasses.replace(draw_subject(0, 1), heart_rate=60.0, age=30.0, breathing_rate=15.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sleep2vec_sklearn.datasets.public import load_sleep_edf
+from sleep2vec_sklearn.datasets import load_sleep_edf
 from sleep2vec_sklearn.errors import ReadError, RecordingWarning
 
 STAGES = ["W", "W", "1", "2", "3", "4", "R", "R"]
@@ -126,7 +126,7 @@ def test_tables_tell_age_sex_treatment_and_lights_off(published, where):
     ],
 )
 def test_times_are_read_as_every_spreadsheet_gives_them(cell, seconds):
-    from sleep2vec_sklearn.datasets.public.sleep_edf_people import _time_of_day
+    from sleep2vec_sklearn.datasets.sleep_edf import _time_of_day
 
     found = _time_of_day(cell)
     assert (None if found is None else found.total_seconds()) == seconds

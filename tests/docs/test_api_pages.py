@@ -29,7 +29,7 @@ def test_a_name_is_known_by_its_shortest_path(pages):
     paths = [entry.path for entry in pages.public_names()]
     assert len(paths) == len(set(paths))
     assert "sleep2vec_sklearn.Recording" in paths
-    assert "sleep2vec_sklearn.signals.Recording" not in paths
+    assert "sleep2vec_sklearn.recordings.Recording" not in paths
 
 
 def test_the_page_of_a_class_shows_its_own_methods_and_not_scikit_learns(pages, tmp_path):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import EpochSequence, Recording
-from sleep2vec_sklearn.encoding import engine
+from sleep2vec_sklearn.encoding import _engine as engine
 from sleep2vec_sklearn.encoding.cache import EncodedModality
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from sleep2vec_sklearn import Sleep2VecTransformer, load_checkpoint
 from sleep2vec_sklearn.model.checkpoint import _WEIGHTS, BUNDLED
-from sleep2vec_sklearn.signals import MODALITIES
+from sleep2vec_sklearn.recordings import MODALITIES
 from tests.golden import FILE, golden_night, golden_rows
 
 LARGEST_BYTES = 12 * 2**20

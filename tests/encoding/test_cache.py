@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer
-from sleep2vec_sklearn.encoding import engine
+from sleep2vec_sklearn.encoding import _engine as engine
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, EncodedModality, TokenCache
 from sleep2vec_sklearn.model.checkpoint import Checkpoint
 

@@ -13,10 +13,16 @@ import time
 import numpy as np
 import pytest
 
-from sleep2vec_sklearn import Sleep2VecTransformer, cache_info, clear_cache, config_context
-from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, EncodedModality, disk, entry, token_key
-from sleep2vec_sklearn.encoding.cache.disk import DiskCache
-from sleep2vec_sklearn.encoding.cache.entry import DamagedEntryError, pack, unpack
+from sleep2vec_sklearn import (
+    Sleep2VecTransformer,
+    cache_info,
+    clear_cache,
+    config_context,
+)
+from sleep2vec_sklearn.encoding import _disk_cache as disk
+from sleep2vec_sklearn.encoding import _disk_cache as entry
+from sleep2vec_sklearn.encoding._disk_cache import DamagedEntryError, DiskCache, pack, unpack
+from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, EncodedModality, token_key
 from sleep2vec_sklearn.errors import CacheWarning
 
 KEY = token_key("a")
@@ -235,7 +241,7 @@ WRITER = """
 import sys
 import numpy as np
 from sleep2vec_sklearn.encoding.cache import EncodedModality, token_key
-from sleep2vec_sklearn.encoding.cache.disk import DiskCache
+from sleep2vec_sklearn.encoding._disk_cache import DiskCache
 cache = DiskCache(sys.argv[1])
 rounds = int(sys.argv[2])
 print("writing", flush=True)

@@ -4,7 +4,12 @@
 import numpy as np
 import pytest
 
-from sleep2vec_sklearn import Recording, Sleep2VecTransformer, load_checkpoint, read_recording
+from sleep2vec_sklearn import (
+    Recording,
+    Sleep2VecTransformer,
+    load_checkpoint,
+    read_recording,
+)
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, token_key
 from sleep2vec_sklearn.readers.npz import NpzSource
 

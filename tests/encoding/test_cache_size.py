@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from sleep2vec_sklearn import cache_info, clear_cache, config_context
+from sleep2vec_sklearn.encoding._disk_cache import DiskCache
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, token_key
-from sleep2vec_sklearn.encoding.cache.disk import DiskCache
 
 KEYS = [token_key(i) for i in range(6)]
 HOUR = 3600.0
@@ -93,7 +93,7 @@ def test_a_folder_that_is_not_there_is_of_any_size(tmp_path):
 
 REDUCER = """
 import sys
-from sleep2vec_sklearn.encoding.cache.disk import DiskCache
+from sleep2vec_sklearn.encoding._disk_cache import DiskCache
 print("reducing", flush=True)
 for _ in range(200):
     DiskCache(sys.argv[1]).reduce(bytes_limit=int(sys.argv[2]))

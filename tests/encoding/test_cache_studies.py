@@ -12,7 +12,13 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from sleep2vec_sklearn import Recording, Sleep2VecTransformer, cache_info, clear_cache, set_config
+from sleep2vec_sklearn import (
+    Recording,
+    Sleep2VecTransformer,
+    cache_info,
+    clear_cache,
+    set_config,
+)
 from sleep2vec_sklearn.config import config_context
 
 CANDIDATES = {"ridgeclassifier__alpha": [0.01, 0.1, 1, 10, 100]}

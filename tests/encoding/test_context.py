@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer
-from sleep2vec_sklearn.encoding.context import n_around, with_context
+from sleep2vec_sklearn.encoding._pooling import n_around, with_context
 from tests.strategies import recordings
 
 pytestmark = pytest.mark.filterwarnings("ignore::sleep2vec_sklearn.errors.RecordingWarning")

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, load_checkpoint
-from sleep2vec_sklearn.checks.suite import SCIKIT_LEARN_CHECKS
+from sleep2vec_sklearn.checks._suite import SCIKIT_LEARN_CHECKS
 from sleep2vec_sklearn.errors import CheckpointError, LeakageWarning
 from sleep2vec_sklearn.model import checkpoint as checkpoint_room
 

@@ -236,7 +236,7 @@ def test_npz_never_runs_code(tmp_path):
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_files_of_a_newer_version_are_refused(night_table, tmp_path, monkeypatch, suffix):
-    from sleep2vec_sklearn.encoding import table_files
+    from sleep2vec_sklearn.encoding import table as table_files
 
     path = tmp_path / f"rows.{suffix}"
     with monkeypatch.context() as patch:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from sleep2vec_sklearn import Recording
-from sleep2vec_sklearn.encoding import engine as engine_module
+from sleep2vec_sklearn.encoding import _engine as engine_module
+from sleep2vec_sklearn.encoding._engine import Engine, network_for
 from sleep2vec_sklearn.encoding.cache import TokenCache
-from sleep2vec_sklearn.encoding.engine import Engine, network_for
 from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, ReadError
 
 NAMES = ("ecg", "ibi", "spo2")

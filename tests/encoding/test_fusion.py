@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
+from sleep2vec_sklearn.encoding._pooling import fuse, fuse_summaries, pool
 from sleep2vec_sklearn.encoding.cache import EncodedModality
-from sleep2vec_sklearn.encoding.fusion import fuse, fuse_summaries, pool
 
 NAMES = ("eeg", "ecg", "ibi")
 

@@ -20,8 +20,8 @@ from sleep2vec_sklearn import (
     Sleep2VecTransformer,
     config_context,
 )
+from sleep2vec_sklearn.encoding._leakage import RowsBySubject
 from sleep2vec_sklearn.encoding.inputs import read_input
-from sleep2vec_sklearn.encoding.leakage import RowsBySubject
 from sleep2vec_sklearn.errors import LeakageError, LeakageWarning
 
 

@@ -4,7 +4,12 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from sleep2vec_sklearn import EpochSequence, Recording, RecordingMetadata, make_sleep_cohort
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    RecordingMetadata,
+    make_sleep_cohort,
+)
 from sleep2vec_sklearn.errors import InvalidRecordingError
 
 KNOWN = {"age": 61, "sex": "F", "site": "north"}

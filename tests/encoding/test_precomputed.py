@@ -117,7 +117,7 @@ class NoTorch:
 sys.meta_path.insert(0, NoTorch())
 import pickle, numpy as np
 from sleep2vec_sklearn import EmbeddingTable
-from sleep2vec_sklearn.signals import Recording
+from sleep2vec_sklearn.recordings import Recording
 model = pickle.load(open(sys.argv[1], "rb"))
 X = EmbeddingTable.load(sys.argv[2]).X
 np.save(sys.argv[3], model.predict_proba(X))

@@ -27,7 +27,8 @@ from sleep2vec_sklearn import (
     config_context,
     get_config,
 )
-from sleep2vec_sklearn.encoding import bearer, relay
+from sleep2vec_sklearn.encoding import _base as bearer
+from sleep2vec_sklearn.encoding import _relay as relay
 from sleep2vec_sklearn.errors import LeakageWarning, RecordingWarning, Sleep2VecWarning
 
 

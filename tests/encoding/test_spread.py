@@ -23,16 +23,17 @@ from sleep2vec_sklearn import (
     get_config,
     read_recording,
 )
-from sleep2vec_sklearn.encoding import engine, spread
+from sleep2vec_sklearn.encoding import _engine as engine
+from sleep2vec_sklearn.encoding import _parallel as spread
+from sleep2vec_sklearn.encoding._parallel import Work, packed
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
-from sleep2vec_sklearn.encoding.worker import Work, packed
 from sleep2vec_sklearn.errors import (
     CacheWarning,
     CheckpointError,
     InvalidRecordingError,
     RecordingWarning,
 )
-from sleep2vec_sklearn.signals import Signal
+from sleep2vec_sklearn.recordings import Signal
 
 RATE = 1.0
 N_EPOCHS = 6

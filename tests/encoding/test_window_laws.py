@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.encoding.windows import cut_windows, merge_windows, window_starts
+from sleep2vec_sklearn.encoding._engine import cut_windows, merge_windows, window_starts
 
 few = settings(max_examples=30)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn import EpochSequence
-from sleep2vec_sklearn.encoding.windows import cut_windows, merge_windows, window_starts
+from sleep2vec_sklearn.encoding._engine import cut_windows, merge_windows, window_starts
 
 lengths = st.integers(1, 60)
 contexts = st.integers(1, 20)

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from sleep2vec_sklearn.evaluation.bootstrap import SubjectBootstrap
+from sleep2vec_sklearn.evaluation._subjects import SubjectBootstrap
 
 
 def test_whole_subjects_are_drawn():

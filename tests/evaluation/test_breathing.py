@@ -6,7 +6,7 @@ import pytest
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.errors import InvalidRecordingError
 from sleep2vec_sklearn.evaluation import respiratory_statistics, sleep_statistics
-from sleep2vec_sklearn.evaluation.event_types import is_type
+from sleep2vec_sklearn.evaluation.events import is_type
 
 
 def night(*rows, dips=(), spo2=True, stages=(2,) * 120, columns=(), lights=None):

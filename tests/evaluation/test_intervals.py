@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.evaluation import intervals_to_mask, mask_to_intervals, match_intervals
-from sleep2vec_sklearn.evaluation.intervals import (
+from sleep2vec_sklearn.evaluation.events import (
     intervals_of,
     merge_intervals,
     overlap_over_union,

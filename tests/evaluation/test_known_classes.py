@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sleep2vec_sklearn.evaluation.known_classes import fit_known_classes
+from sleep2vec_sklearn.evaluation._cross_validation import fit_known_classes
 
 CLASSES = np.array(["a", "b", "c"])
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import EpochSequence, Recording
-from sleep2vec_sklearn.evaluation.known_labels import known_labels
+from sleep2vec_sklearn.evaluation._cross_validation import known_labels
 
 NIGHTS = [Recording({"spo2": np.full(240, 95.0)}, id=name) for name in "ab"]
 EPOCHS = EpochSequence(NIGHTS)

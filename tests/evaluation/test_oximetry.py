@@ -11,7 +11,7 @@ from sleep2vec_sklearn.evaluation import (
     oximetry_statistics,
     saturation_per_second,
 )
-from sleep2vec_sklearn.signals import Signal
+from sleep2vec_sklearn.recordings import Signal
 
 
 def saturation(n_seconds, *dips, level=96.0):

@@ -5,9 +5,8 @@ from sklearn.cluster import KMeans
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer
 
-from sleep2vec_sklearn.evaluation.bootstrap import SubjectBootstrap
-from sleep2vec_sklearn.evaluation.held_out import HeldOut
-from sleep2vec_sklearn.evaluation.people import PeopleScorer, scorers_of
+from sleep2vec_sklearn.evaluation._cross_validation import HeldOut, PeopleScorer, scorers_of
+from sleep2vec_sklearn.evaluation._subjects import SubjectBootstrap
 
 PEOPLE = np.repeat(["a", "b", "c"], [10, 20, 30])
 Y = np.tile([0, 1], 30)

@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from sleep2vec_sklearn import EpochSequence, Recording, make_sleep_cohort, staging_report
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    make_sleep_cohort,
+    staging_report,
+)
 from sleep2vec_sklearn.errors import InvalidRecordingError
 from sleep2vec_sklearn.evaluation import merge_stages, sleep_statistics
 

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from sleep2vec_sklearn.evaluation.subjects import subjects_of
+from sleep2vec_sklearn.evaluation._subjects import subjects_of
 
 
 @pytest.mark.parametrize("groups", [[1.0, 1.0, np.nan], ["a", "a", np.nan]])

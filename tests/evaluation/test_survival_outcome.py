@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from sleep2vec_sklearn.evaluation import survival_outcome
-from sleep2vec_sklearn.evaluation.survival_outcome import read_outcome
+from sleep2vec_sklearn.evaluation.survival_scores import read_outcome
 
 
 def test_columns_of_a_table_become_fields():

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sleep2vec_sklearn.encoding._pooling import fuse
 from sleep2vec_sklearn.encoding.cache import EncodedModality
-from sleep2vec_sklearn.encoding.fusion import fuse
-from sleep2vec_sklearn.finetuning.aggregation import build_aggregation, fill_gaps
+from sleep2vec_sklearn.finetuning._heads import build_aggregation, fill_gaps
 from sleep2vec_sklearn.finetuning.config import HeadConfig
 
 NAMES = ("eeg", "spo2", "ibi", "resp")

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sleep2vec_sklearn.finetuning.breslow import BreslowBaseline
+from sleep2vec_sklearn.finetuning._cox_loss import BreslowBaseline
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "survival.npz"
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier
-from sleep2vec_sklearn.encoding.engine import network_for
+from sleep2vec_sklearn.encoding._engine import network_for
 from tests.finetuning.simple_nights import N_EPOCHS, QUICK, make_nights
 
 NIGHTS = make_nights(6)

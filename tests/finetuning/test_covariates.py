@@ -2,9 +2,14 @@
 import numpy as np
 import pytest
 
-from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecClassifier, TimeOfNight
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    Sleep2VecClassifier,
+    TimeOfNight,
+)
 from sleep2vec_sklearn.errors import InvalidRecordingError
-from sleep2vec_sklearn.finetuning.covariates import Covariates
+from sleep2vec_sklearn.finetuning._data import Covariates
 
 
 def night(minutes, **metadata):

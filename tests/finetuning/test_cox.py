@@ -110,7 +110,7 @@ def test_several_outcomes_are_columns_and_missing_ones_are_left_out(make, people
 
 
 def test_the_step_is_the_same_however_many_nights_fit_in_memory(make, people, monkeypatch):
-    from sleep2vec_sklearn.finetuning import cox_training
+    from sleep2vec_sklearn.finetuning import _cox_training as cox_training
 
     nights, y, _ = people
     options = {"max_epochs": 4, "dropout": 0.0, "patience": None}
@@ -122,7 +122,7 @@ def test_the_step_is_the_same_however_many_nights_fit_in_memory(make, people, mo
 
 
 def test_chunks_are_gone_through_with_the_same_dropout(make, people, monkeypatch):
-    from sleep2vec_sklearn.finetuning import cox_training
+    from sleep2vec_sklearn.finetuning import _cox_training as cox_training
 
     nights, y, _ = people
     seen = []
@@ -195,7 +195,7 @@ def test_held_out_subjects_stop_the_training(make, people):
 
 
 def test_the_held_out_loss_is_the_likelihood_they_add(make, people):
-    from sleep2vec_sklearn.finetuning.cox_targets import terms_of_rows
+    from sleep2vec_sklearn.finetuning._cox_training import terms_of_rows
 
     rng = torch.Generator().manual_seed(0)
     outputs = torch.randn(6, 1, generator=rng)

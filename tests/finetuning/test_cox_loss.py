@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.finetuning.cox_loss import cox_loss, log_risk_set_sums, mean_by_subject
+from sleep2vec_sklearn.finetuning._cox_loss import cox_loss, log_risk_set_sums, mean_by_subject
 
 DATA = Path(__file__).parents[1] / "data"
 GOLDEN, SURVIVAL = DATA / "parity" / "cox.npz", DATA / "golden" / "survival.npz"

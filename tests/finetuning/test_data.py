@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.finetuning.data import Night, TrainingSet, collate
-from sleep2vec_sklearn.finetuning.sources import NightsInMemory
-from sleep2vec_sklearn.finetuning.targets import Targets, is_missing
+from sleep2vec_sklearn.finetuning._data import Night, TrainingSet, collate
+from sleep2vec_sklearn.finetuning._labels import Targets, is_missing
+from sleep2vec_sklearn.finetuning._sources import NightsInMemory
 
 WIDTH = 3
 

@@ -6,7 +6,7 @@ import pytest
 from sleep2vec_sklearn import EpochSequence, Recording
 from sleep2vec_sklearn.encoding.inputs import read_input
 from sleep2vec_sklearn.errors import InvalidRecordingError, RecordingWarning
-from sleep2vec_sklearn.finetuning.event_labels import (
+from sleep2vec_sklearn.finetuning._event_labels import (
     event_targets,
     read_event_types,
     seconds_of_events,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn.evaluation import ScoredEvents
-from sleep2vec_sklearn.finetuning.event_thresholds import pooled_f1, tune_threshold
+from sleep2vec_sklearn.finetuning._event_labels import pooled_f1, tune_threshold
 
 
 def night(heights, scored):

@@ -163,8 +163,8 @@ def test_every_parameter_of_a_head_is_trained(case, options):
 
 
 def test_a_head_can_be_rebuilt_from_its_configuration(make_head, night):
+    from sleep2vec_sklearn.finetuning._network import Head
     from sleep2vec_sklearn.finetuning.config import HeadConfig
-    from sleep2vec_sklearn.finetuning.network import Head
 
     head = make_head(aggregation="gated", head="temporal_conv")
     again = Head(HeadConfig.from_dict(head.config.to_dict())).eval()

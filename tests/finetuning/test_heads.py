@@ -2,8 +2,8 @@
 import pytest
 import torch
 
+from sleep2vec_sklearn.finetuning._heads import build_head
 from sleep2vec_sklearn.finetuning.config import HeadConfig
-from sleep2vec_sklearn.finetuning.heads import build_head
 
 TEMPORAL = ("temporal_conv", "temporal_transformer")
 

@@ -4,13 +4,13 @@ import pickle
 import pytest
 import torch
 
-from sleep2vec_sklearn.finetuning.config import LoraConfig
-from sleep2vec_sklearn.finetuning.lora import (
+from sleep2vec_sklearn.finetuning._network import (
     LoraLinear,
     adapter_state,
     insert_lora,
     merge_lora,
 )
+from sleep2vec_sklearn.finetuning.config import LoraConfig
 
 KINDS = [LoraConfig(rank=3, alpha=5.0), LoraConfig(rank=2, dora=True)]
 

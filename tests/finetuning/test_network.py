@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from sleep2vec_sklearn.encoding.engine import Engine
+from sleep2vec_sklearn.encoding._engine import Engine
 from sleep2vec_sklearn.errors import CheckpointError
+from sleep2vec_sklearn.finetuning._network import FineTuned, adapter_state, merge_lora
 from sleep2vec_sklearn.finetuning.config import HeadConfig, LoraConfig
-from sleep2vec_sklearn.finetuning.lora import adapter_state, merge_lora
-from sleep2vec_sklearn.finetuning.network import FineTuned
-from sleep2vec_sklearn.signals import get_modality
-from sleep2vec_sklearn.signals.conditioning import condition
+from sleep2vec_sklearn.recordings import get_modality
+from sleep2vec_sklearn.recordings._conditioning import condition
 
 NAMES = ("eeg", "spo2", "actigraphy")
 
@@ -60,7 +59,7 @@ def batch(nights, small_config):
 
 def encoded_by_the_engine(checkpoint, batch, lengths):
     """The engine's own tokens and summaries, [L, H] and [H] by (night, modality)."""
-    from sleep2vec_sklearn.signals.conditioning import ConditionedSignal
+    from sleep2vec_sklearn.recordings._conditioning import ConditionedSignal
 
     engine, found = Engine(checkpoint, NAMES, "last", "float32", "cpu", 0, None), {}
     inputs, present, _ = batch

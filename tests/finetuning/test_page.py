@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sleep2vec_sklearn import Sleep2VecClassifier, Sleep2VecRegressor
-from sleep2vec_sklearn.finetuning.estimator import FineTuningEstimator
+from sleep2vec_sklearn.finetuning._base import FineTuningEstimator
 
 PAGE = (Path(__file__).parents[2] / "docs" / "fine_tuning.md").read_text(encoding="utf-8")
 

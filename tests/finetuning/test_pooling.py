@@ -2,8 +2,7 @@
 import pytest
 import torch
 
-from sleep2vec_sklearn.finetuning.layer_mix import LayerMix
-from sleep2vec_sklearn.finetuning.pooling import AttentionPooling, MeanPooling
+from sleep2vec_sklearn.finetuning._heads import AttentionPooling, LayerMix, MeanPooling
 
 
 @pytest.fixture(params=[MeanPooling, lambda: AttentionPooling(6)])

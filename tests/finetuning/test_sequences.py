@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.encoding.windows import cut_windows, merge_windows
-from sleep2vec_sklearn.finetuning.sequences import encode_sequences
+from sleep2vec_sklearn.encoding._engine import cut_windows, merge_windows
+from sleep2vec_sklearn.finetuning._network import encode_sequences
 from sleep2vec_sklearn.model import Sleep2Vec
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import Recording
-from sleep2vec_sklearn.encoding.engine import Engine
-from sleep2vec_sklearn.finetuning import sources
-from sleep2vec_sklearn.finetuning.sources import TokenSource, inputs_of, prepared_nights
-from sleep2vec_sklearn.training.content import contents_of
+from sleep2vec_sklearn.encoding._engine import Engine
+from sleep2vec_sklearn.finetuning import _sources as sources
+from sleep2vec_sklearn.finetuning._sources import TokenSource, inputs_of, prepared_nights
+from sleep2vec_sklearn.nightstore.content import contents_of
 from tests.finetuning.simple_nights import N_EPOCHS, make_nights
 
 NIGHTS = make_nights(3)

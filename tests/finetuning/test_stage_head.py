@@ -4,7 +4,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from sleep2vec_sklearn.errors import CheckpointError
-from sleep2vec_sklearn.finetuning.stage_head import (
+from sleep2vec_sklearn.finetuning.stager import (
     BUNDLED_HEAD,
     StageHead,
     load_stage_head,

@@ -17,9 +17,15 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecClassifier, cache_info, clear_cache
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    Sleep2VecClassifier,
+    cache_info,
+    clear_cache,
+)
 from sleep2vec_sklearn import config_context as settings
-from sleep2vec_sklearn.encoding import bearer
+from sleep2vec_sklearn.encoding import _base as bearer
 from tests.finetuning.simple_nights import QUICK, make_nights
 
 NIGHTS = make_nights(6)

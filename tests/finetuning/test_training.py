@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier
-from sleep2vec_sklearn.finetuning.augmentation import drop_modalities
-from sleep2vec_sklearn.finetuning.subjects import hold_out
+from sleep2vec_sklearn.finetuning._net import drop_modalities
+from sleep2vec_sklearn.finetuning._run import hold_out
 from tests.finetuning.simple_nights import QUICK, make_night, make_nights
 
 

@@ -68,8 +68,8 @@ def with_temporal_head(case, kind, state):
 
 @pytest.mark.parametrize("kind", ["temporal_conv", "temporal_transformer"])
 def test_temporal_heads_are_read(write, draw, kind):
+    from sleep2vec_sklearn.finetuning._heads import build_head
     from sleep2vec_sklearn.finetuning.config import HeadConfig
-    from sleep2vec_sklearn.finetuning.heads import build_head
 
     config = HeadConfig(
         64,

@@ -13,7 +13,7 @@ from sleep2vec_sklearn.model import (
     ProjectionConfig,
     TokenizerConfig,
 )
-from sleep2vec_sklearn.signals import MODALITIES
+from sleep2vec_sklearn.recordings import MODALITIES
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 

@@ -4,7 +4,7 @@ import torch
 from torch.nn.functional import linear
 
 from sleep2vec_sklearn.errors import CheckpointError
-from sleep2vec_sklearn.model.adapters import adapters_in, merge_adapter
+from sleep2vec_sklearn.model.upstream.checkpoint import adapters_in, merge_adapter
 
 PLACE = "encoder.encoder.layer.0.attention.self.query"
 INSIDE = "encoder.base_model.model.encoder.layer.0.attention.self.query"

@@ -10,7 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sleep2vec_sklearn.errors import CheckpointError
-from sleep2vec_sklearn.model import Sleep2Vec, checkpoint, load_checkpoint, save_checkpoint
+from sleep2vec_sklearn.model import (
+    Sleep2Vec,
+    checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from sleep2vec_sklearn.model import (
     ProjectionConfig,
     TokenizerConfig,
 )
-from sleep2vec_sklearn.signals import MODALITIES, Conditioning
+from sleep2vec_sklearn.recordings import MODALITIES, Conditioning
 
 
 def test_a_configuration_survives_json(config):

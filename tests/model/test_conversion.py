@@ -6,7 +6,7 @@ import torch
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer
 from sleep2vec_sklearn.errors import CheckpointError, InvalidSignalError
 from sleep2vec_sklearn.model import config_from_upstream, convert_checkpoint, load_checkpoint
-from sleep2vec_sklearn.signals import MODALITIES, Conditioning
+from sleep2vec_sklearn.recordings import MODALITIES, Conditioning
 
 RATES = {"ibi": 6 / 30, "eeg": 24 / 30, "actigraphy": 12 / 30}
 N_EPOCHS = 7

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
-from sleep2vec_sklearn.model import encoder as encoders
-from sleep2vec_sklearn.model.encoder import (
+from sleep2vec_sklearn.model import network as encoders
+from sleep2vec_sklearn.model.network import (
     Attention,
     Block,
     RoFormer,
@@ -195,7 +195,7 @@ def test_no_valid_position_sees_what_is_at_an_invalid_one(valid, seed):
 
 def _config():
     from sleep2vec_sklearn.model import EncoderConfig, ModalityConfig, TokenizerConfig
-    from sleep2vec_sklearn.signals import MODALITIES
+    from sleep2vec_sklearn.recordings import MODALITIES
 
     tokenizer = TokenizerConfig("linear", 8)
     modality = ModalityConfig("ibi", MODALITIES["ibi"].conditioning, tokenizer)
@@ -252,7 +252,7 @@ def test_a_long_night_in_bfloat16_is_near_the_one_in_float32(make, monkeypatch):
     encoder, embeddings = make(RoFormer), noise(1, 600, 32)
     heads = []
     monkeypatch.setattr(
-        "sleep2vec_sklearn.model.encoder.attend_by_head",
+        "sleep2vec_sklearn.model.network.attend_by_head",
         lambda *args: heads.append(args[0].dtype) or attend_by_head(*args),
     )
     valid = torch.arange(600)[None] < 550

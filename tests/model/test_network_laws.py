@@ -8,8 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.model import EncoderConfig, ModalityConfig, Sleep2Vec, TokenizerConfig
-from sleep2vec_sklearn.signals import MODALITIES
+from sleep2vec_sklearn.model import (
+    EncoderConfig,
+    ModalityConfig,
+    Sleep2Vec,
+    TokenizerConfig,
+)
+from sleep2vec_sklearn.recordings import MODALITIES
 
 few = settings(max_examples=30)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sleep2vec_sklearn.model import Sleep2Vec, config_from_upstream, state_from_upstream
-from sleep2vec_sklearn.signals import MODALITIES
+from sleep2vec_sklearn.recordings import MODALITIES
 
 TAGS = ("tokens", "cls", "sundial2", "linear")
 NAMES = {modality.upstream_key: modality.name for modality in MODALITIES.values()}

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from sleep2vec_sklearn.model.projection import Projection
+from sleep2vec_sklearn.model.network import Projection
 
 few = settings(max_examples=30)
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sleep2vec_sklearn.errors import CheckpointError
-from sleep2vec_sklearn.model.selection import select_tensors
+from sleep2vec_sklearn.model.upstream.checkpoint import select_tensors
 
 
 def tensor(value):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.model.config import TokenizerConfig
-from sleep2vec_sklearn.model.spectral import SpectralTokenizer, feature_names
+from sleep2vec_sklearn.model.tokenizers import SpectralTokenizer, feature_names
 
 RATES = (128, 100, 64, 32, 25, 4, 1)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.model.config import TokenizerConfig
-from sleep2vec_sklearn.model.spectral import (
+from sleep2vec_sklearn.model.tokenizers import (
     SpectralTokenizer,
     _band_edges,
     _band_plan,

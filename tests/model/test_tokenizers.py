@@ -5,7 +5,7 @@ from torch.nn.functional import layer_norm, silu
 
 from sleep2vec_sklearn.model.config import ModalityConfig, TokenizerConfig
 from sleep2vec_sklearn.model.tokenizers import build_tokenizer
-from sleep2vec_sklearn.signals import MODALITIES
+from sleep2vec_sklearn.recordings import MODALITIES
 
 SAMPLES = torch.randn(3, 120, generator=torch.Generator().manual_seed(0))
 

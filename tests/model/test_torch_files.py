@@ -7,7 +7,7 @@ import torch
 
 from sleep2vec_sklearn.errors import CheckpointError
 from sleep2vec_sklearn.model import load_checkpoint
-from sleep2vec_sklearn.model.torch_files import load_torch_file
+from sleep2vec_sklearn.model.upstream._files import load_torch_file
 
 
 class Trap:

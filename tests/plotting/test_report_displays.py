@@ -5,11 +5,7 @@ import pandas as pd
 import pytest
 
 from sleep2vec_sklearn.evaluation import bland_altman, calibration_report, staging_report
-from sleep2vec_sklearn.plotting import (
-    BlandAltmanDisplay,
-    ReliabilityDisplay,
-    StageConfusionDisplay,
-)
+from sleep2vec_sklearn.plotting import BlandAltmanDisplay, ReliabilityDisplay, StageConfusionDisplay
 
 mpl.use("Agg")
 RNG = np.random.default_rng(0)

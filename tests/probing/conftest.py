@@ -76,7 +76,7 @@ def asleep(nights):
 @pytest.fixture
 def encoded(monkeypatch):
     """Names of the modalities that went through the network, one for each time."""
-    from sleep2vec_sklearn.encoding.engine import Engine
+    from sleep2vec_sklearn.encoding._engine import Engine
 
     seen = []
     original = Engine._encode_modality

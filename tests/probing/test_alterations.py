@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import Sleep2VecTransformer
-from sleep2vec_sklearn.probing.alterations import AddedNoise, EpochsOff, OfAnotherNight, alter
+from sleep2vec_sklearn.probing._nights import (
+    AddedNoise,
+    EpochsOff,
+    OfAnotherNight,
+    alter,
+)
 
 
 def off(*epochs, n_epochs=24):

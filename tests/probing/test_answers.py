@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer
 from sklearn.svm import LinearSVC
 
-from sleep2vec_sklearn.probing.answers import held_out
+from sleep2vec_sklearn.probing.folds import held_out
 
 
 def alone(model, X):

@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline, make_union
 
 from sleep2vec_sklearn import EpochSequence, PrecomputedEmbeddings, Sleep2VecTransformer
 from sleep2vec_sklearn.errors import InvalidRecordingError
-from sleep2vec_sklearn.probing.nights import (
+from sleep2vec_sklearn.probing._nights import (
     Nights,
     check_reads_signals,
     choose_modalities,

@@ -8,8 +8,8 @@ from torch.nn.functional import normalize
 from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, cross_modal_retrieval
 from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, UnknownModalityError
 from sleep2vec_sklearn.plotting import RetrievalDisplay
+from sleep2vec_sklearn.pretraining._validation import retrieve
 from sleep2vec_sklearn.probing.retrieval import _ask, _draw_pools
-from sleep2vec_sklearn.training.retrieval import retrieve
 
 FAST = {"n_candidates": 16, "n_resamples": 50}
 

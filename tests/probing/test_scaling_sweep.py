@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import Sleep2VecPretrainer
+from sleep2vec_sklearn.pretraining import NightStore, contents_of
 from sleep2vec_sklearn.probing import run_scaling_sweep
-from sleep2vec_sklearn.training import NightStore, contents_of
-from tests.training.nights import TINY, make_night
+from tests.pretraining.nights import TINY, make_night
 
 
 @pytest.fixture(scope="module")

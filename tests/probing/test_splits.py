@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from sleep2vec_sklearn.probing.splits import check_target, choose_sizes, draw_seed, nested_subsets
+from sleep2vec_sklearn.probing.folds import (
+    check_target,
+    choose_sizes,
+    draw_seed,
+    nested_subsets,
+)
 
 
 def test_sizes_double_up_to_everybody():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import ReadError
 from sleep2vec_sklearn.readers import read_scoring
-from sleep2vec_sklearn.readers.scoring import ScoringBuilder, parse_stage
+from sleep2vec_sklearn.readers._scoring import ScoringBuilder, parse_stage
 
 W, N1, N2, N3, R, X = 0, 1, 2, 3, 4, -1
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn import read_recording
-from sleep2vec_sklearn.readers.night import _clock_shift, _shifted
-from sleep2vec_sklearn.readers.scoring import ScoringBuilder
+from sleep2vec_sklearn.readers._scoring import ScoringBuilder
+from sleep2vec_sklearn.readers.recording import _clock_shift, _shifted
 
 START = datetime.datetime(1985, 1, 1, 22, 30)
 moments = st.datetimes(datetime.datetime(1985, 1, 1), datetime.datetime(2084, 12, 31))

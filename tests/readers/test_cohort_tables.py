@@ -8,7 +8,7 @@ import pytest
 
 from sleep2vec_sklearn import read_cohort
 from sleep2vec_sklearn.errors import ReadError, RecordingWarning
-from sleep2vec_sklearn.readers.fingerprints import fingerprint_of
+from sleep2vec_sklearn.readers._edf_header import fingerprint_of
 
 
 @pytest.fixture

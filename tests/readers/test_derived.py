@@ -10,7 +10,8 @@ import pytest
 
 from sleep2vec_sklearn import describe_channels, read_cohort, read_recording
 from sleep2vec_sklearn.errors import NoUsableChannelError
-from sleep2vec_sklearn.readers import EdfSource, derived
+from sleep2vec_sklearn.readers import EdfSource
+from sleep2vec_sklearn.readers import _derived as derived
 
 SECONDS = 120
 RATE = 128
@@ -120,7 +121,7 @@ def test_nothing_is_read_before_it_is_asked_for(night, monkeypatch):
 
 
 def test_peaks_are_found_once_for_intervals_and_breathing(write_edf, monkeypatch):
-    from sleep2vec_sklearn.signals import derivation
+    from sleep2vec_sklearn.recordings import derivation
 
     calls = []
     find = derivation.find_r_peaks

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sleep2vec_sklearn.errors import NoUsableChannelError, ReadError
 from sleep2vec_sklearn.readers import EdfSource
 from sleep2vec_sklearn.readers import edf as edf_module
-from sleep2vec_sklearn.readers.header import read_header
+from sleep2vec_sklearn.readers._edf_header import read_header
 
 
 @pytest.fixture

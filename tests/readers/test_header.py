@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import ReadError
 from sleep2vec_sklearn.readers import EdfSource
-from sleep2vec_sklearn.readers.header import _parse_patient, _parse_start, read_header
+from sleep2vec_sklearn.readers._edf_header import _parse_patient, _parse_start, read_header
 
 MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 SIGNALS = 256  # where the fields of the signals begin

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.readers.labels import classify_label, compact_label
-from sleep2vec_sklearn.readers.montage import Channel, pick_montage
-from sleep2vec_sklearn.signals import MODALITIES
+from sleep2vec_sklearn.readers._channels import classify_label, compact_label
+from sleep2vec_sklearn.readers._montage import Channel, pick_montage
+from sleep2vec_sklearn.recordings import MODALITIES
 
 SHHS = "EEG(sec):125 ECG:125 EMG:125 EOG(L):50 EOG(R):50 EEG:125 AIRFLOW:10 THOR_RES:10 "
 COHORTS = {

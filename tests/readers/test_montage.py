@@ -11,8 +11,8 @@ from sleep2vec_sklearn.errors import (
     ReadError,
     UnknownModalityError,
 )
-from sleep2vec_sklearn.readers.dimensions import parse_dimension
-from sleep2vec_sklearn.readers.montage import Channel, pick_montage
+from sleep2vec_sklearn.readers._channels import parse_dimension
+from sleep2vec_sklearn.readers._montage import Channel, pick_montage
 
 
 def channels(*labels, rate=128.0, unit="uV"):

@@ -12,7 +12,7 @@ import pytest
 
 from sleep2vec_sklearn import describe_channels, read_recording
 from sleep2vec_sklearn.errors import NoUsableChannelError, ReadError, RecordingWarning
-from sleep2vec_sklearn.readers.siblings import find_hypnograms, subject_of
+from sleep2vec_sklearn.readers.recording import find_hypnograms, subject_of
 
 PATIENT = "mustermann"
 

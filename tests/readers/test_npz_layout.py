@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sleep2vec_sklearn import read_recording
 from sleep2vec_sklearn.errors import NoUsableChannelError, ReadError
 from sleep2vec_sklearn.readers import NpzSource, describe_channels
-from sleep2vec_sklearn.signals import MODALITIES
+from sleep2vec_sklearn.recordings import MODALITIES
 
 
 @pytest.fixture

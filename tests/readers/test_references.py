@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import InvalidSignalError, NoUsableChannelError, ReadError
-from sleep2vec_sklearn.readers.dimensions import parse_dimension
-from sleep2vec_sklearn.readers.montage import Channel, pick_montage
-from sleep2vec_sklearn.signals import MODALITIES
+from sleep2vec_sklearn.readers._channels import parse_dimension
+from sleep2vec_sklearn.readers._montage import Channel, pick_montage
+from sleep2vec_sklearn.recordings import MODALITIES
 
 MONTAGE = ["C3", "C4", "M1", "M2", "LOC", "ROC", "ECG1", "ECG2", "Chin1", "Chin2", "SpO2", "HR"]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn import SleepStage
-from sleep2vec_sklearn.readers.scoring import ScoringBuilder, parse_stage
+from sleep2vec_sklearn.readers._scoring import ScoringBuilder, parse_stage
 
 SPELLINGS = {
     0: "W wake Awake WACH wk Eveil veille vigilia despierto Wakefulness",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from sleep2vec_sklearn.readers.siblings import find_hypnograms, is_hypnogram_name, subject_of
+from sleep2vec_sklearn.readers.recording import find_hypnograms, is_hypnogram_name, subject_of
 
 
 @pytest.fixture

@@ -3,21 +3,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from ...signals import EPOCH_SECONDS, MODALITIES, Cohort, Recording, list_modalities
-from .night import Night, draw_night
-from .outcomes import draw_outcomes
-from .randomness import seed_from
-from .sensors import draw_failures
-from .sites import SITE_KINDS, draw_site
-from .source import SimulatedSource
-from .subjects import draw_subject
+from ...recordings import (
+    EPOCH_SECONDS,
+    MODALITIES,
+    Cohort,
+    Recording,
+    Signal,
+    SignalLayout,
+    list_modalities,
+)
+from ._night import Night, draw_night
+from ._sensors import Failure, draw_failures, record
+from ._subjects import SITE_KINDS, draw_outcomes, draw_site, draw_subject
+from ._synthesis import seed_from
 
-__all__ = ["make_sleep_cohort"]
+__all__ = [
+    "SIMULATION_REVISION",
+    "SimulatedSource",
+    "make_sleep_cohort",
+]
 
 _DEFAULT_KINDS = ("full_laboratory", "laboratory", "wearable", "watch_laboratory", "home")
 _APNEA_AHI = 15
@@ -201,3 +213,75 @@ def _table(recordings: list[Recording]):
 
     index = pd.Index([recording.id for recording in recordings], name="recording")
     return pd.DataFrame([dict(recording.metadata) for recording in recordings], index=index)
+
+
+SIMULATION_REVISION = 5
+"""Part of every fingerprint; raised when a change alters the samples of a seed."""
+
+
+class SimulatedSource:
+    """Signals of one simulated night, generated on demand.
+
+    Holds the seed and the night's plan (a few kB). Each modality has its own random stream, so
+    any subset reads the same samples as all together.
+
+    Parameters
+    ----------
+    night : Night
+        Stages, events, subject and site.
+    modalities : sequence of str
+        Which sensors are present.
+    failures : mapping of str to Failure, optional
+        Sensors that are off for a part of the night.
+    """
+
+    def __init__(
+        self,
+        night: Night,
+        modalities: Sequence[str],
+        failures: Mapping[str, Failure] | None = None,
+    ):
+        self.night = night
+        self.failures = dict(failures or {})
+        self._layout = {name: _layout(night, name) for name in modalities}
+
+    @property
+    def layout(self) -> dict[str, SignalLayout]:
+        """Modality to layout, known without making a sample."""
+        return dict(self._layout)
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """Make the samples of these modalities, float32 and read-only."""
+        signals = {}
+        for name in names:
+            layout = self._layout[name]
+            values = record(self.night, name, self.failures.get(name))
+            values.flags.writeable = False
+            signals[name] = Signal(values, layout.rate, layout.unit)
+        return signals
+
+    def fingerprint(self) -> str:
+        """sha256 of the revision, the seed and every parameter the samples depend on."""
+        return self._fingerprint(list(self._layout), self.failures)
+
+    def signal_fingerprint(self, name: str) -> str:
+        """The same for one modality, whose samples do not depend on the others."""
+        return self._fingerprint([name], {k: v for k, v in self.failures.items() if k == name})
+
+    def _fingerprint(self, modalities: list[str], failures: Mapping[str, Failure]) -> str:
+        night = self.night
+        described = {
+            "revision": SIMULATION_REVISION,
+            "seed": night.seed,
+            "n_epochs": len(night.true_stages),
+            "subject": asdict(night.subject),
+            "site": asdict(night.site),
+            "modalities": modalities,
+            "failures": {name: asdict(failure) for name, failure in failures.items()},
+        }
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _layout(night: Night, name: str) -> SignalLayout:
+    rate = night.site.rate(name)
+    return SignalLayout(rate, night.site.unit(name), round(night.duration * rate))

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import Recording
-from sleep2vec_sklearn.datasets.public.assembly import as_cohort
+from sleep2vec_sklearn.datasets._files import as_cohort
 
 N_EPOCHS = 40
 

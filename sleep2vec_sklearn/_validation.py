@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Parameter validation by scikit-learn's constraints.
+
+An estimator lists what it accepts in ``_parameter_constraints``, as scikit-learn's own do, and calls
+:func:`validate_params` in ``fit``. The constraints are private to scikit-learn but have been stable
+since 1.2; this module is the one place that imports them.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+
+__all__ = [
+    "BELOW_ONE",
+    "NON_NEGATIVE",
+    "POSITIVE",
+    "PRECISION",
+    "SHARE",
+    "Number",
+    "StrOptions",
+    "count",
+    "validate_params",
+]
+
+
+class Number(Interval):
+    """An interval whose numbers are no booleans."""
+
+    def is_satisfied_by(self, val) -> bool:
+        return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
+
+
+def count(least: int = 1) -> Number:
+    """Integers from ``least`` on."""
+    return Number(Integral, least, None, closed="left")
+
+
+POSITIVE = Number(Real, 0, None, closed="neither")
+NON_NEGATIVE = Number(Real, 0, None, closed="left")
+SHARE = Number(Real, 0, 1, closed="both")
+BELOW_ONE = Number(Real, 0, 1, closed="left")
+PRECISION = StrOptions({"float32", "bfloat16", "auto"})
+
+
+def validate_params(estimator) -> None:
+    """Check the parameters of an estimator against its ``_parameter_constraints``.
+
+    Raises
+    ------
+    InvalidParameterError
+        A ValueError and TypeError, if a parameter is not one of those accepted.
+    """
+    validate_parameter_constraints(
+        estimator._parameter_constraints,
+        estimator.get_params(deep=False),
+        type(estimator).__name__,
+    )

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Apnea-ECG Database (Penzel et al. 2000): beats, and apnea minute by minute."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ReadError
+from ..recordings import Cohort, Recording
+from ..recordings.derivation import ibi_from_beats
+from ._files import BEAT_TYPES, as_cohort, find_files, read_annotations, read_header
+
+__all__ = [
+    "load_apnea_ecg",
+]
+
+_DATASET = "the Apnea-ECG Database 1.0.0 (PhysioNet)"
+# a01r.apn and a01er.apn, published beside a01.apn, are of the same night
+_RECORDS = "[abcx][0-9][0-9].apn"
+_TABLE = "additional-information.txt"
+_COLUMNS = ("apnea_index", "hypopnea_index", "ahi", "age", "sex", "height", "weight")
+_SITE = "apnea-ecg"
+_MINUTE = 60.0
+_APNEA_TYPE = 8
+
+
+def load_apnea_ecg(folder) -> Cohort:
+    """Load beats and minutes with apnea.
+
+    There are fewer people than records: records with the same age, sex, height and weight are
+    taken for one person, who is the subject. Beats were found by a program and not corrected.
+
+    Parameters
+    ----------
+    folder : path-like
+        Holds ``*.hea``, ``*.qrs``, ``*.apn`` and ``additional-information.txt``.
+
+    Returns
+    -------
+    Cohort
+        One recording per record that has ``.apn``: ``ibi``, ``events`` of type ``apnea_minute``
+        (60 s each). Metadata: site, ahi, apnea_index, hypopnea_index (per hour), age, sex, height
+        in cm, weight in kg.
+
+    Raises
+    ------
+    ReadError
+        If the folder is not of this layout or a file of it is damaged.
+
+    References
+    ----------
+    Penzel T, Moody GB, Mark RG, Goldberger AL, Peter JH (2000). The Apnea-ECG Database. Computers
+    in Cardiology 27, 255-258. Data: PhysioNet, ODC-BY 1.0.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from sleep2vec_sklearn.datasets import load_apnea_ecg
+    >>> cohort = load_apnea_ecg("folder/of/the/data/set")  # doctest: +SKIP
+    >>> Path("empty").mkdir()
+    >>> load_apnea_ecg("empty")
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: empty holds no [abcx][0-9][0-9].apn; accepted is ...
+    """
+    paths = find_files(folder, _RECORDS, _DATASET)
+    people = _read_people(Path(folder) / _TABLE)
+    return as_cohort([_read_record(path, people) for path in paths])
+
+
+def _read_people(path: Path) -> dict[str, dict]:
+    try:
+        lines = path.read_text(encoding="latin-1").splitlines()
+    except OSError as error:
+        raise ReadError(
+            f"{path} cannot be read: {error}. It says which records are one person; download it "
+            f"with {_DATASET}."
+        ) from error
+    people = {}
+    for line in lines:
+        fields = line.split()
+        if len(fields) == 12 and re.fullmatch(r"[abcx]\d\d", fields[0]):
+            values = [text if text in "MF" else float(text) for text in fields[5:]]
+            people[fields[0]] = dict(zip(_COLUMNS, values, strict=True))
+    return people
+
+
+def _read_record(path: Path, people: dict[str, dict]) -> Recording:
+    person = people.get(path.stem)
+    if person is None:
+        raise ReadError(
+            f"{path.parent / _TABLE} has no row for {path.stem}, so its person is unknown. Take "
+            f"the table of {_DATASET}, or move that record away."
+        )
+    header = read_header(path.with_suffix(".hea"))
+    beats = read_annotations(path.with_suffix(".qrs"))
+    times = np.unique(beats.samples[np.isin(beats.types, BEAT_TYPES)]) / header.rate
+    minutes = read_annotations(path)
+    onsets = minutes.samples[minutes.types == _APNEA_TYPE] / header.rate
+    events = pd.DataFrame({"onset": onsets, "duration": _MINUTE, "type": "apnea_minute"})
+    return Recording(
+        {"ibi": ibi_from_beats(times, duration=header.duration)},
+        subject="{sex}{age:g}-{height:g}cm-{weight:g}kg".format(**person),
+        metadata={"site": _SITE, **person},
+        events=events,
+        duration=header.duration,
+        id=path.stem,
+    )

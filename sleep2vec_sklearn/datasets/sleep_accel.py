@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Sleep-accel (Walch et al. 2019): heart rate and motion of a watch, beside polysomnography."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ReadError
+from ..readers._edf_header import fingerprint_of
+from ..recordings import EPOCH_SECONDS, Cohort, Recording, Signal, SignalLayout
+from ..recordings.derivation import (
+    counts_from_acceleration,
+    counts_from_epochs,
+    ibi_from_heart_rate,
+)
+from ..recordings.sources import MemorySource
+from ._files import as_cohort, find_files
+
+__all__ = [
+    "MotionSource",
+    "load_sleep_accel",
+]
+
+_DATASET = "sleep-accel 1.0.0 (PhysioNet)"
+_SITE = "sleep-accel"
+_STAGES = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4}
+
+
+def load_sleep_accel(folder) -> Cohort:
+    r"""Load nights of an Apple Watch with stages of polysomnography.
+
+    Time zero is the start of polysomnography and a night is as long as its labels. Heart rate
+    before that is not used. ``ibi`` is 60 / heart rate, so without beat-to-beat variability (at
+    1 Hz, see :func:`~sleep2vec_sklearn.recordings.derivation.ibi_from_heart_rate`).
+
+    The 30-s counts that circulate with this data set are smoothed: a single movement is a bell of
+    about 50 s SD over the epochs around it, so counts are small and seldom zero near movements.
+
+    Parameters
+    ----------
+    folder : path-like
+        Holds ``labels/<id>_labeled_sleep.txt``, ``heart_rate/<id>_heartrate.txt`` and one of
+        ``activity_counts/<id>_counts_30s.csv`` and the published acceleration,
+        ``motion/<id>_acceleration.txt``, which is read and counted when it is used. A subject
+        without both has no ``actigraphy``.
+
+    Returns
+    -------
+    Cohort
+        One night per subject: ``ibi``, ``actigraphy`` (counts per second, NaN where the watch
+        recorded none), stages (4 is N3, 5 is REM), metadata: site. Ages and sexes are not
+        published.
+
+    Raises
+    ------
+    ReadError
+        If the folder is not of this layout or a file of it is damaged.
+
+    References
+    ----------
+    Walch O, Huang Y, Forger D, Goldstein C (2019). Sleep stage prediction with raw acceleration
+    and photoplethysmography heart rate data derived from a consumer wearable device. Sleep
+    42(12), zsz180. Data: PhysioNet, ODC-BY 1.0.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from sleep2vec_sklearn.datasets import load_sleep_accel
+    >>> labels, heart = Path("labels"), Path("heart_rate")
+    >>> labels.mkdir()
+    >>> heart.mkdir()
+    >>> stages = "".join(f"{30 * i} {stage}\n" for i, stage in enumerate([0, 0, 1, 2, 2, 3]))
+    >>> beats = "".join(f"{t},{60 + t % 7}\n" for t in range(0, 180, 5))
+    >>> n_written = (labels / "46343_labeled_sleep.txt").write_text(stages)
+    >>> n_written = (heart / "46343_heartrate.txt").write_text(beats)
+    >>> load_sleep_accel(".")[0].stages
+    array([0, 0, 1, 2, 2, 3], dtype=int8)
+    """
+    paths = find_files(folder, "labels/*_labeled_sleep.txt", _DATASET)
+    return as_cohort([_read_night(Path(folder), path) for path in paths])
+
+
+def _read_night(folder: Path, labels_path: Path) -> Recording:
+    name = labels_path.name.removesuffix("_labeled_sleep.txt")
+    stages = _as_epochs(_read_table(labels_path))
+    duration = len(stages) * EPOCH_SECONDS
+    heart = _read_table(folder / "heart_rate" / f"{name}_heartrate.txt", delimiter=",")
+    heart = heart[(heart[:, 0] >= 0) & (heart[:, 0] < duration) & (heart[:, 1] > 0)]
+    times, first = np.unique(heart[:, 0], return_index=True)
+    signals = {"ibi": ibi_from_heart_rate(times, heart[first, 1], duration=duration)}
+    counts_path = folder / "activity_counts" / f"{name}_counts_30s.csv"
+    if counts_path.exists():
+        counts = _read_table(counts_path, delimiter=",", skiprows=1)
+        signals["actigraphy"] = counts_from_epochs(
+            counts[:, 0], counts[:, 1], epoch_seconds=EPOCH_SECONDS, duration=duration
+        )
+    described = {
+        "subject": name,
+        "metadata": {"site": _SITE},
+        "stages": stages,
+        "duration": duration,
+        "id": name,
+    }
+    motion_path = folder / "motion" / f"{name}_acceleration.txt"
+    if "actigraphy" not in signals and motion_path.exists():
+        return Recording.from_source(MotionSource(signals, motion_path, duration), **described)
+    return Recording(signals, **described)
+
+
+def _as_epochs(labels: np.ndarray) -> np.ndarray:
+    # a label of before the start would else be put at the end
+    labels = labels[labels[:, 0] >= 0]
+    epoch = np.round(labels[:, 0] / EPOCH_SECONDS).astype(int)
+    stages = np.full(epoch.max(initial=-1) + 1, -1, dtype=np.int8)
+    stages[epoch] = [_STAGES.get(code, -1) for code in labels[:, 1]]
+    return stages
+
+
+def _read_table(path: Path, **options) -> np.ndarray:
+    try:
+        with warnings.catch_warnings():
+            # of a file without a row, which is an error here
+            warnings.filterwarnings("ignore", "loadtxt", UserWarning)
+            table = np.loadtxt(path, ndmin=2, **options)
+    except (OSError, ValueError) as error:
+        raise ReadError(
+            f"{path} cannot be read: {error}. Accepted is a table of seconds and values, as in "
+            f"{_DATASET}; download the file again."
+        ) from error
+    if table.shape[0] == 0 or table.shape[1] != 2:
+        raise ReadError(
+            f"{path} holds a table of shape {table.shape}; accepted are rows of seconds and "
+            f"values, as in {_DATASET}."
+        )
+    return table
+
+
+_RATE = 50.0
+_MAX_GAP = 1.0
+_COUNTING_REVISION = 1
+
+
+class MotionSource:
+    """Series in memory, and beside them activity counts from a file of acceleration.
+
+    Parameters
+    ----------
+    series : mapping of str to (ndarray, float)
+        Samples and rate of the other modalities, in the catalogue's units.
+    path : Path
+        Seconds from the start of polysomnography and three axes in g per line, about 50 a second,
+        not evenly spaced.
+    duration : float
+        Length of the night in s; lines before and after it are not used.
+    """
+
+    def __init__(self, series: Mapping[str, tuple[np.ndarray, float]], path: Path, duration: float):
+        self.path = path
+        self.duration = float(duration)
+        self.files = (path,)
+        self._series = MemorySource(series)
+        counts = SignalLayout(1.0, "counts", int(self.duration))
+        self.layout = {**self._series.layout, "actigraphy": counts}
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """Read these modalities; the file only where counts are among them."""
+        found = self._series.read([name for name in names if name in self._series.layout])
+        return {name: found[name] if name in found else self._count() for name in names}
+
+    def fingerprint(self) -> str:
+        """sha256 of the series and the file."""
+        parts = "".join(self.signal_fingerprint(name) for name in sorted(self.layout))
+        return hashlib.sha256(parts.encode()).hexdigest()
+
+    def signal_fingerprint(self, name: str) -> str:
+        """sha256 of what one modality's samples depend on."""
+        if name in self._series.layout:
+            return self._series.signal_fingerprint(name)
+        return fingerprint_of(self.files, ("counts", _COUNTING_REVISION, self.duration))
+
+    def _count(self) -> Signal:
+        times, magnitude = self._magnitude()
+        grid = np.arange(int(self.duration * _RATE)) / _RATE
+        if len(times) < 2:
+            even = np.full(len(grid), np.nan)
+        else:
+            after = np.clip(np.searchsorted(times, grid), 1, len(times) - 1)
+            even = np.interp(grid, times, magnitude, left=np.nan, right=np.nan)
+            even[times[after] - times[after - 1] > _MAX_GAP] = np.nan
+        counts, rate = counts_from_acceleration(even, _RATE)
+        counts.flags.writeable = False
+        return Signal(counts, rate, "counts")
+
+    def _magnitude(self) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            table = pd.read_csv(self.path, sep=r"\s+", header=None, dtype=float)
+        except (OSError, ValueError) as error:
+            raise ReadError(
+                f"{self.path} cannot be read: {error}. Accepted are lines of seconds and three "
+                "axes, as published; download the file again."
+            ) from error
+        if table.shape[1] != 4:
+            raise ReadError(
+                f"{self.path} has {table.shape[1]} columns; accepted are four, seconds and three "
+                "axes. Download the file again."
+            )
+        rows = table.to_numpy()
+        rows = rows[(rows[:, 0] >= 0) & (rows[:, 0] <= self.duration)]
+        times, first = np.unique(rows[:, 0], return_index=True)
+        return times, np.linalg.norm(rows[first, 1:], axis=1)

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From recordings to tokens: nights are read ahead, their modalities worked on side by side.
+
+A night is read in one go. Each of its modalities is then one piece of work, from samples to tokens,
+on one core; there are as many of them at a time as torch has threads. So a single night keeps all
+cores busy, and none waits for another between two products.
+
+The network is only ever called on the windows of one modality of one recording, so a row cannot
+depend on the recordings around it, their order, how many are read ahead, or the number of threads.
+
+A night of n epochs and a context of c epochs gives windows that start every c // 2 epochs, the
+last one ending with the night; a shorter night is one window. An epoch's token is the mean over
+the windows that hold it, weighted by a triangle that peaks in each window's middle, where the
+network sees most on either side. The layout depends on n and c alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import CheckpointError, InvalidRecordingError, ReadError, Sleep2VecError
+from ..model.checkpoint import Checkpoint
+from ..model.network import Sleep2Vec
+from ..recordings._conditioning import ConditionedSignal, condition
+from ..recordings.modality import get_modality
+from ..recordings.recording import Recording
+from ..recordings.sources import Signal
+from .cache import EncodedModality, TokenCache, TokenStore, token_key
+
+__all__ = [
+    "EncodedNight",
+    "Engine",
+    "cut_windows",
+    "merge_windows",
+    "network_for",
+    "single_threaded",
+    "window_starts",
+]
+
+ENCODING_REVISION = 3
+_NETWORKS_KEPT = 4
+_SECONDS_TO_START = 60
+_networks: OrderedDict[tuple[str, str], Sleep2Vec] = OrderedDict()
+_building = threading.Lock()
+
+
+def network_for(checkpoint: Checkpoint, device: str) -> Sleep2Vec:
+    """The process's one network for a checkpoint on a device; built at the first call."""
+    key = (checkpoint.sha256, device)
+    with _building:
+        if key not in _networks:
+            _networks[key] = checkpoint.build().to(device)
+            while len(_networks) > _NETWORKS_KEPT:
+                _networks.popitem(last=False)
+        _networks.move_to_end(key)
+        return _networks[key]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedNight:
+    """What became of one recording.
+
+    Attributes
+    ----------
+    position : int
+        Its place among the recordings given.
+    modalities : dict of str to EncodedModality
+        Tokens of each modality that has a signal; empty if ``error`` is set.
+    left_out : tuple of str
+        Sensors that count as missing because they are flat or have no samples.
+    n_cached : int
+        Modalities that were in the cache.
+    error : Sleep2VecError or None
+        Why it could not be encoded.
+    rows : ndarray or None
+        Its rows, made where it was encoded; the tokens are then left out.
+    """
+
+    position: int
+    modalities: dict[str, EncodedModality]
+    left_out: tuple[str, ...] = ()
+    n_cached: int = 0
+    error: Sleep2VecError | None = None
+    rows: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _NightAtWork:
+    encoded: dict[str, Future[EncodedModality]]
+    cached: dict[str, EncodedModality]
+
+
+class Engine:
+    """Encode recordings with one checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Config and weights.
+    modalities : sequence of str
+        Those to encode, in the order of their blocks.
+    layer : "last", "projection" or int
+        Which representation to give.
+    precision : {"float32", "bfloat16"}
+        Precision of the matrix products.
+    device : str
+        A torch device.
+    read_ahead : int
+        Recordings read and conditioned while another is encoded.
+    cache : TokenStore, TokenCache or None
+        Where tokens are kept between calls.
+    """
+
+    def __init__(self, checkpoint, modalities, layer, precision, device, read_ahead, cache):
+        self.checkpoint: Checkpoint = checkpoint
+        self.modalities: tuple[str, ...] = tuple(modalities)
+        self.layer = layer
+        self.precision = precision
+        self.device = device
+        self.read_ahead = read_ahead
+        self.cache: TokenStore | TokenCache | None = cache
+        self._conditioning = {m.name: m.conditioning for m in checkpoint.config.modalities}
+        self._at_work: set[str] = set()
+        self._one_ended = threading.Condition()
+
+    def encode(
+        self, recordings: Sequence[Recording], places: Sequence[str]
+    ) -> Iterator[EncodedNight]:
+        """Yield one result per recording, in order; memory does not grow with their number.
+
+        Parameters
+        ----------
+        recordings : sequence of Recording
+        places : sequence of str
+            How errors name each of them.
+        """
+        pending: deque[Future] = deque()
+        n_at_once = min(torch.get_num_threads(), len(self.modalities) * (self.read_ahead + 1))
+        with single_threaded(n_at_once) as cores, ThreadPoolExecutor(2) as readers:
+            try:
+                for position, recording in enumerate(recordings):
+                    if len(pending) > self.read_ahead:
+                        yield self._finish(position - len(pending), places, pending.popleft())
+                    pending.append(readers.submit(self._begin, recording, cores))
+                for position in range(len(recordings) - len(pending), len(recordings)):
+                    yield self._finish(position, places, pending.popleft())
+            finally:
+                for pool in (readers, cores):
+                    pool.shutdown(wait=False, cancel_futures=True)
+
+    def holds(self, recording: Recording) -> bool:
+        """Whether all tokens of a recording are in this process's memory."""
+        names = [name for name in self.modalities if name in recording.modalities]
+        try:
+            keys = self._keys(recording, names)
+        except (Sleep2VecError, OSError):
+            return False
+        return bool(names) and all(self.cache.peek(key) is not None for key in keys.values())
+
+    def _begin(self, recording: Recording, cores: ThreadPoolExecutor) -> _NightAtWork:
+        names = [name for name in self.modalities if name in recording.modalities]
+        if not names:
+            raise InvalidRecordingError(
+                f"the night has {', '.join(recording.modalities)}, none of which is among the "
+                f"modalities to encode ({', '.join(self.modalities)}). Leave it out, or choose a "
+                "checkpoint that supports them."
+            )
+        keys = self._keys(recording, names) if self.cache is not None else {}
+        cached = {n: found for n, key in keys.items() if (found := self.cache.get(key)) is not None}
+        signals = recording.read([name for name in names if name not in cached])
+        encoded = {
+            name: cores.submit(
+                self._encode_once, name, signals.pop(name), recording.n_epochs, keys.get(name)
+            )
+            for name in list(signals)
+        }
+        return _NightAtWork(encoded, cached)
+
+    def _keys(self, recording: Recording, names: Sequence[str]) -> dict[str, str]:
+        made_by = (self.checkpoint.sha256, self.layer, self.precision, ENCODING_REVISION)
+        return {
+            name: token_key(recording.signal_fingerprint(name), name, recording.n_epochs, *made_by)
+            for name in names
+        }
+
+    def _finish(self, position: int, places: Sequence[str], future: Future) -> EncodedNight:
+        try:
+            night = future.result()
+            encoded = self._tokens_of(night)
+            usable = {name: item for name, item in encoded.items() if item.valid.any()}
+            left_out = tuple(name for name in encoded if name not in usable)
+            if not usable:
+                raise InvalidRecordingError(
+                    f"no usable signal: {', '.join(left_out)} flat or mostly without samples; "
+                    "accepted is at least one sensor that is on for half of an epoch. Leave the "
+                    "recording out or pass on_error='nan'."
+                )
+        except (Sleep2VecError, OSError) as error:
+            return EncodedNight(position, {}, error=_located(error, places[position]))
+        return EncodedNight(position, usable, left_out, len(night.cached))
+
+    def _tokens_of(self, night: _NightAtWork) -> dict[str, EncodedModality]:
+        tokens = night.cached | {name: future.result() for name, future in night.encoded.items()}
+        return {name: tokens[name] for name in self.modalities if name in tokens}
+
+    def _encode_once(
+        self, name: str, signal: Signal, n_epochs: int, key: str | None
+    ) -> EncodedModality:
+        if key is None:
+            return self._encode_signal(name, signal, n_epochs)
+        with self._alone_with(key):
+            # the same night may have been read ahead twice, or encoded by another thread
+            found = self.cache.peek(key)
+            if found is None:
+                found = self._encode_signal(name, signal, n_epochs)
+                self.cache.put(key, found)
+        return found
+
+    @contextmanager
+    def _alone_with(self, key: str) -> Iterator[None]:
+        """Wait until no other thread works on the same samples."""
+        with self._one_ended:
+            self._one_ended.wait_for(lambda: key not in self._at_work)
+            self._at_work.add(key)
+        try:
+            yield
+        finally:
+            with self._one_ended:
+                self._at_work.remove(key)
+                self._one_ended.notify_all()
+
+    def _encode_signal(self, name: str, signal: Signal, n_epochs: int) -> EncodedModality:
+        conditioned = condition(signal, get_modality(name), self._conditioning[name], n_epochs)
+        return self._encode_modality(name, conditioned)
+
+    def _encode_modality(self, name: str, signal: ConditionedSignal | None) -> EncodedModality:
+        if signal is None:
+            return EncodedModality.missing()
+        network = network_for(self.checkpoint, self.device)
+        context = self.checkpoint.config.context_epochs
+        samples = torch.from_numpy(signal.epochs).to(self.device)
+        valid = torch.from_numpy(signal.valid).to(self.device)
+        n_epochs = len(valid)
+        with torch.inference_mode(), self._autocast():
+            missing = None if valid.all() else ~valid[None]
+            tokens = network.tokenize(name, samples[None], missing)[0]
+            tokens, mask = cut_windows(tokens, context), cut_windows(valid, context)
+            hidden = network.encode(
+                tokens, mask, layer="last" if self.layer == "projection" else self.layer
+            )
+            if self.layer == "projection":
+                hidden = network.project(hidden)
+            hidden = hidden.float()
+            summary = None
+            if self.checkpoint.config.cls:
+                summary, hidden = hidden[:, 0].mean(0).cpu().numpy(), hidden[:, 1:]
+            merged = merge_windows(hidden, n_epochs, context)
+        if not merged.isfinite().all():
+            raise CheckpointError(
+                f"{name!r} gave tokens that are not finite with {self.checkpoint.name} in "
+                f"{self.precision}. Try precision='float32', or get the checkpoint again."
+            )
+        return EncodedModality(merged.cpu().numpy(), signal.valid, summary)
+
+    def _autocast(self):
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+
+
+@contextmanager
+def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of threads in each of which torch computes with one.
+
+    Raises
+    ------
+    RuntimeError
+        If the system does not start so many.
+    """
+    started = threading.Barrier(n_workers + 1)
+
+    def begin() -> None:
+        # torch sets a thread's number at its first use, from the one that was set last anywhere
+        torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(n_workers, initializer=begin) as pool:
+        try:
+            for _ in range(n_workers):
+                pool.submit(started.wait)
+            started.wait(_SECONDS_TO_START)
+        except RuntimeError as error:
+            # those that did start would wait for the others for ever
+            started.abort()
+            raise RuntimeError(
+                f"the system did not start the {n_workers} threads that encode ({error!r}). Ask "
+                "for fewer with torch.set_num_threads, or raise its limit (ulimit -u)."
+            ) from error
+        finally:
+            torch.set_num_threads(before)
+        yield pool
+
+
+def _located(error: Sleep2VecError | OSError, place: str) -> Sleep2VecError:
+    kind = type(error) if isinstance(error, Sleep2VecError) else ReadError
+    located = kind(f"{place}: {error}")
+    located.__cause__ = error
+    return located
+
+
+def window_starts(n_epochs: int, context: int) -> np.ndarray:
+    """First epoch of each window, shape (n_windows,)."""
+    if n_epochs <= context:
+        return np.zeros(1, dtype=np.int64)
+    last = n_epochs - context
+    return np.append(np.arange(0, last, max(context // 2, 1)), last)
+
+
+def cut_windows(sequence: torch.Tensor, context: int) -> torch.Tensor:
+    """Cut (n_epochs, ...) into (n_windows, min(context, n_epochs), ...)."""
+    n_epochs = sequence.shape[0]
+    starts = torch.from_numpy(window_starts(n_epochs, context)).to(sequence.device)
+    places = starts[:, None] + torch.arange(min(context, n_epochs), device=sequence.device)
+    return sequence[places]
+
+
+def merge_windows(windows: torch.Tensor, n_epochs: int, context: int) -> torch.Tensor:
+    """Average (n_windows, length, width) back to (n_epochs, width)."""
+    if len(windows) == 1:
+        return windows[0]
+    length = windows.shape[1]
+    ramp = torch.arange(1, length + 1, dtype=windows.dtype, device=windows.device)
+    weights = torch.minimum(ramp, ramp.flip(0))
+    merged = windows.new_zeros(n_epochs, windows.shape[2])
+    total = windows.new_zeros(n_epochs)
+    for start, window in zip(window_starts(n_epochs, context), windows, strict=True):
+        merged[start : start + length] += window * weights[:, None]
+        total[start : start + length] += weights
+    return merged / total[:, None]

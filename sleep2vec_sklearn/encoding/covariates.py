@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is known of the sleepers, as columns beside the embeddings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from ..errors import InvalidRecordingError
+from ..recordings._demographics import read_number, read_sex, read_text
+from ..recordings.modality import EPOCH_SECONDS
+from ..recordings.recording import Recording
+from ._base import RecordingTransformerMixin
+from .inputs import EncoderInput, read_input
+
+__all__ = [
+    "RecordingMetadata",
+    "TimeOfNight",
+    "time_columns",
+]
+
+
+class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
+    """Age, sex and site of each element of X, from the recordings' metadata.
+
+    Reads no signal, so it stands beside a :class:`Sleep2VecTransformer` in a ``FeatureUnion`` and
+    gives the same rows: one per night, subject or epoch, with the same index. What is missing is
+    NaN; put an imputer behind it, or a head that accepts NaN.
+
+    Parameters
+    ----------
+    fields : sequence of str, default=("age", "sex", "site")
+        Keys of ``Recording.metadata``, in the order of the columns. "sex" becomes 0 for female
+        and 1 for male. "site" becomes one column per site seen at fit. Any other is a number;
+        True is 1 and False is 0.
+
+    Attributes
+    ----------
+    fields_ : tuple of str
+        As at fit.
+    unit_ : {"night", "epoch"}
+        What a row stands for.
+    sites_ : tuple of str
+        Sites seen at fit, sorted; a site that is not among them is 0 in all of their columns.
+    n_features_out_ : int
+        Number of columns.
+
+    Notes
+    -----
+    A subject with several nights has the mean of those that state a value; they have to agree on
+    the sex. A plain dict has no metadata: its row is NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn import Recording, RecordingMetadata
+    >>> known = {"age": 61, "sex": "F", "site": "north"}
+    >>> X = [Recording({"ecg": np.zeros(3840)}, metadata=known), {"ecg": np.zeros(3840)}]
+    >>> covariates = RecordingMetadata().fit(X)
+    >>> covariates.get_feature_names_out()
+    array(['age', 'sex', 'site_north'], dtype=object)
+    >>> covariates.transform(X)
+    array([[61.,  0.,  1.],
+           [nan, nan, nan]], dtype=float32)
+    """
+
+    def __init__(self, fields=("age", "sex", "site")):
+        self.fields = fields
+
+    def fit(self, X, y=None):
+        """Learn the sites.
+
+        Parameters
+        ----------
+        X : list of Recording or dict, list of lists of them, or EpochSequence
+            Nights, subjects, or epochs.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If ``fields`` is empty, a bare string, or names something twice.
+        InvalidRecordingError
+            If X is not such a list, or no recording states one of the fields that were asked for
+            beyond age, sex and site.
+        """
+        fields = _checked_fields(self.fields)
+        given = read_input(X, "nan")
+        stated = {key for recording in given.recordings for key in recording.metadata}
+        unstated = [f for f in fields if f not in stated and f not in ("age", "sex", "site")]
+        if unstated:
+            raise InvalidRecordingError(
+                f"fields has {', '.join(map(repr, unstated))}, which no recording states; their "
+                f"metadata has {', '.join(sorted(map(str, stated))) or 'nothing'}. Name one of "
+                "these, or give it with Recording(..., metadata={...})."
+            )
+        known = {_site(recording) for recording in given.recordings} - {None}
+        self.fields_ = fields
+        self.sites_ = tuple(sorted(known)) if "site" in fields else ()
+        self.unit_ = given.unit
+        self.n_features_out_ = len(self._columns())
+        if self.n_features_out_ == 0:
+            raise InvalidRecordingError(
+                "fields is 'site' alone, and no recording states a site. Ask for age or sex as "
+                "well, or give it with Recording(..., metadata={'site': ...})."
+            )
+        return self
+
+    def transform(self, X):
+        """Look the fields up.
+
+        Parameters
+        ----------
+        X : list of Recording or dict, list of lists of them, or EpochSequence
+            Of the same kind as at fit.
+
+        Returns
+        -------
+        float32 ndarray of shape (len(X), n_features_out_), or a DataFrame
+            A DataFrame if ``set_output`` asks for one, with the index that
+            :class:`Sleep2VecTransformer` gives.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        InvalidRecordingError
+            If a value is no number or an unknown word, or a subject's nights disagree on the sex.
+        """
+        check_is_fitted(self)
+        given = read_input(X, "nan")
+        if given.unit != self.unit_:
+            raise InvalidRecordingError(
+                f"X holds {given.unit}s, but these columns were fitted on {self.unit_}s. "
+                "Pass the same kind, or fit a clone for the other."
+            )
+        return self._label_rows(self._gather(given), given)
+
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+        """Names of the columns, e.g. ``age``, ``sex``, ``site_north``.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        object ndarray of shape (n_features_out_,)
+        """
+        check_is_fitted(self)
+        return np.array(self._columns(), dtype=object)
+
+    def _columns(self) -> list[str]:
+        sites = [f"site_{site}" for site in self.sites_]
+        return [name for f in self.fields_ for name in (sites if f == "site" else [f])]
+
+    def _gather(self, given: EncoderInput) -> np.ndarray:
+        shape = (given.n_rows, self.n_features_out_)
+        sums, counts = np.zeros(shape), np.zeros(shape)
+        sexes: dict[int, float] = {}
+        for recording, rows, place in zip(given.recordings, given.rows, given.places, strict=True):
+            values = self._values(recording, place)
+            if given.unit == "night" and "sex" in self.fields_:
+                _check_sexes(sexes, int(rows[0]), _sex(recording, place), place)
+            known = ~np.isnan(values)
+            sums[rows] += np.where(known, values, 0)
+            counts[rows] += known
+        with np.errstate(invalid="ignore"):
+            return (sums / counts).astype(np.float32)
+
+    def _values(self, recording: Recording, place: str) -> np.ndarray:
+        values: list[float] = []
+        for field in self.fields_:
+            if field == "site":
+                site = _site(recording)
+                values += [np.nan if site is None else float(site == s) for s in self.sites_]
+            elif field == "sex":
+                values.append(_sex(recording, place))
+            else:
+                values.append(_number(recording, field, place))
+        return np.array(values)
+
+
+def _checked_fields(fields) -> tuple[str, ...]:
+    usable = isinstance(fields, Sequence) and not isinstance(fields, str) and len(fields)
+    if not usable or not all(isinstance(f, str) for f in fields) or len(set(fields)) < len(fields):
+        raise ValueError(
+            f"fields must be a list of different keys of Recording.metadata, got {fields!r}; "
+            'for example ("age", "sex", "site").'
+        )
+    return tuple(fields)
+
+
+def _site(recording: Recording) -> str | None:
+    return read_text(recording.metadata.get("site"))
+
+
+def _sex(recording: Recording, place: str) -> float:
+    return read_sex(recording.metadata.get("sex"), place)
+
+
+def _number(recording: Recording, field: str, place: str) -> float:
+    return read_number(recording.metadata.get(field), field, place)
+
+
+def _check_sexes(seen: dict[int, float], row: int, sex: float, place: str) -> None:
+    if not math.isnan(sex) and seen.setdefault(row, sex) != sex:
+        raise InvalidRecordingError(
+            f"{place}: 'sex' differs between the nights of one subject. Check who they belong to, "
+            "or leave 'sex' out of fields."
+        )
+
+
+_COLUMNS = ("hours", "hours_squared", "settling", "share")
+
+
+class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
+    """Hours since lights out of each epoch of X, in forms a linear head can use.
+
+    Deep sleep is early in a night and REM late, and an encoder that reads windows of one or two
+    hours cannot know which it is. In a ``FeatureUnion`` this tells a head of sleep stages.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+        Four columns: "hours" since lights out; "hours_squared"; "settling", which is
+        ``exp(-hours)``; and "share" of the time between lights out and lights on that is over.
+        Where one of the two is not known, the recording's begin or end stands for it.
+
+    Notes
+    -----
+    A head that knows the time learns when the people it was trained on sleep. Leave it out for
+    shift workers, naps, and recordings that do not begin at bedtime.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_union
+    >>> from sleep2vec_sklearn import (
+    ...     EpochSequence, Sleep2VecTransformer, TimeOfNight, make_sleep_cohort
+    ... )
+    >>> X = EpochSequence(make_sleep_cohort(2, hours=1, modalities=["ibi"], random_state=0))
+    >>> TimeOfNight().fit_transform(X)[60].round(3)  # half an hour after the start
+    array([0.492, 0.243, 0.611, 0.526], dtype=float32)
+    >>> make_union(Sleep2VecTransformer(modalities="ibi"), TimeOfNight()).fit_transform(X).shape
+    (240, 132)
+    """
+
+    def fit(self, X, y=None):
+        """Learn nothing.
+
+        Parameters
+        ----------
+        X : EpochSequence
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidRecordingError
+            If X holds nights, which have no one time.
+        """
+        _read_epochs(X)
+        self.n_features_out_ = len(_COLUMNS)
+        return self
+
+    def transform(self, X):
+        """Tell the time of every epoch, at its middle.
+
+        Parameters
+        ----------
+        X : EpochSequence
+
+        Returns
+        -------
+        float32 ndarray of shape (len(X), 4), or a DataFrame
+            A DataFrame if ``set_output`` asks for one, with the index that
+            :class:`Sleep2VecTransformer` gives.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        InvalidRecordingError
+            If X holds nights.
+        """
+        check_is_fitted(self)
+        given = _read_epochs(X)
+        rows = np.empty((given.n_rows, len(_COLUMNS)), dtype=np.float32)
+        parts = zip(given.recordings, given.rows, given.epochs, strict=True)
+        for recording, places, epochs in parts:
+            rows[places] = time_columns(recording, epochs)
+        return self._label_rows(rows, given)
+
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+        """Names of the columns.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        object ndarray of shape (4,)
+        """
+        check_is_fitted(self)
+        return np.array(_COLUMNS, dtype=object)
+
+
+def _read_epochs(X) -> EncoderInput:
+    given = read_input(X)
+    if given.epochs is None:
+        raise InvalidRecordingError(
+            "X holds nights, which have no one time of the night; accepted is an EpochSequence. "
+            "Wrap them: EpochSequence(X)."
+        )
+    return given
+
+
+def time_columns(recording: Recording, epochs: np.ndarray) -> np.ndarray:
+    """The columns of :class:`TimeOfNight` for some epochs of a recording."""
+    lights_off, lights_on = recording.lights or (None, None)
+    begin = 0.0 if lights_off is None else lights_off
+    end = recording.n_epochs * EPOCH_SECONDS if lights_on is None else lights_on
+    seconds = (epochs + 0.5) * EPOCH_SECONDS - begin
+    hours = seconds / 3600
+    share = seconds / max(end - begin, EPOCH_SECONDS)
+    # before lights out nobody has settled
+    settling = np.exp(-np.maximum(hours, 0))
+    return np.stack([hours, hours**2, settling, share], axis=1)

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From fused features to outputs: per epoch, or from the epochs around it too.
+
+B is the number of sequences, L of epochs, W the width of the features, O of outputs. Epochs that
+are padding never reach the others.
+
+B is the number of sequences, L of epochs, M of modalities, K of layers, H the length of a token.
+
+M is the number of modalities and H the length of a vector; the axes before them are free.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from .config import HeadConfig
+
+__all__ = [
+    "AttentionPooling",
+    "LayerMix",
+    "LinearHead",
+    "MLPHead",
+    "MeanPooling",
+    "TemporalConvHead",
+    "TemporalTransformerHead",
+    "build_aggregation",
+    "build_head",
+    "build_pooling",
+    "fill_gaps",
+    "shares",
+]
+
+_N_HEADS = 8
+_N_POSITIONS = 2048
+_ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+
+
+class LinearHead(nn.Module):
+    """``Dropout``, then one linear layer."""
+
+    def __init__(self, config: HeadConfig):
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(_width(config), config.n_outputs)
+
+    def forward(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
+        """[..., W] to [..., O]."""
+        return self.classifier(self.dropout(features))
+
+
+class MLPHead(nn.Module):
+    """Linear layers with dropout and an activation in between; "mlp" has one before them too."""
+
+    def __init__(self, config: HeadConfig):
+        super().__init__()
+        width = _width(config)
+        inner = config.head_size or width
+        sizes = [width, *[inner] * (config.depth_used - 1), config.n_outputs]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.activation = _ACTIVATIONS[config.activation]()
+        self.dropout = nn.Dropout(config.dropout)
+        self.activation_first = config.head == "mlp"
+
+    def forward(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
+        """[..., W] to [..., O]."""
+        first, *others = self.layers
+        features = first(self.activation(features) if self.activation_first else features)
+        for layer in others:
+            features = layer(self.activation(self.dropout(features)))
+        return features
+
+
+class ConvBlock(nn.Module):
+    """Depthwise and pointwise convolution over epochs, added to the input."""
+
+    def __init__(self, config: HeadConfig, size: int, dilation: int):
+        super().__init__()
+        span = config.kernel_size
+        self.depthwise = nn.Conv1d(
+            size, size, span, padding=dilation * (span // 2), dilation=dilation, groups=size
+        )
+        self.pointwise = nn.Conv1d(size, size, 1)
+        self.norm = nn.LayerNorm(size)
+        self.activation = _ACTIVATIONS[config.activation]()
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[B, L, W] to [B, L, W]."""
+        mixed = self.pointwise(self.depthwise(values.transpose(1, 2))).transpose(1, 2)
+        return values + self.dropout(self.activation(self.norm(mixed)))
+
+
+class TemporalConvHead(nn.Module):
+    """Blocks of dilated convolutions: each sees twice as far as the one before."""
+
+    def __init__(self, config: HeadConfig):
+        super().__init__()
+        size = config.head_size or config.hidden_size
+        self.proj_in = _projection(_width(config), size)
+        self.blocks = nn.ModuleList(ConvBlock(config, size, 2**i) for i in range(config.depth_used))
+        self.norm = nn.LayerNorm(size)
+        self.classifier = nn.Linear(size, config.n_outputs)
+
+    def forward(self, features: Tensor, valid: Tensor) -> Tensor:
+        """[B, L, W] and ``valid`` [B, L] to [B, L, O]."""
+        values = self.proj_in(features)
+        for block in self.blocks:
+            # padding looks as what is beyond the end: zeros
+            values = block(values.masked_fill(~valid[..., None], 0.0))
+        return self.classifier(self.norm(values))
+
+
+class TemporalTransformerHead(nn.Module):
+    """Pre-norm transformer over the whole sequence, with learned positions."""
+
+    def __init__(self, config: HeadConfig):
+        super().__init__()
+        size = config.head_size or config.hidden_size
+        self.proj_in = _projection(_width(config), size)
+        self.pos_emb = nn.Embedding(_N_POSITIONS, size)
+        nn.init.normal_(self.pos_emb.weight, std=0.02)
+        layer = nn.TransformerEncoderLayer(
+            size,
+            math.gcd(_N_HEADS, size),
+            4 * size,
+            config.dropout,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.encoder = nn.TransformerEncoder(
+            layer, config.depth_used, nn.LayerNorm(size), enable_nested_tensor=False
+        )
+        self.classifier = nn.Linear(size, config.n_outputs)
+
+    def forward(self, features: Tensor, valid: Tensor) -> Tensor:
+        """[B, L, W] and ``valid`` [B, L] to [B, L, O]."""
+        values = self.proj_in(features) + self._positions(features.shape[1])
+        hidden = valid | ~valid.any(dim=1, keepdim=True)
+        return self.classifier(self.encoder(values, src_key_padding_mask=~hidden))
+
+    def _positions(self, length: int) -> Tensor:
+        learned = self.pos_emb.weight[:length]
+        beyond = torch.arange(len(learned), length, device=learned.device)
+        if len(beyond) == 0:
+            return learned
+        size = learned.shape[1]
+        steps = torch.arange(0, size, 2, device=learned.device)
+        angles = beyond[:, None] * torch.exp(steps * (-math.log(10000.0) / size))
+        waves = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :size]
+        return torch.cat([learned, waves.to(learned.dtype)])
+
+
+def build_head(config: HeadConfig) -> nn.Module:
+    """The head that a configuration names: ``forward(features, valid)``."""
+    kinds = {
+        "linear": LinearHead,
+        "mlp": MLPHead,
+        "regression": MLPHead,
+        "temporal_conv": TemporalConvHead,
+        "temporal_transformer": TemporalTransformerHead,
+    }
+    return kinds[config.head](config)
+
+
+def _width(config: HeadConfig) -> int:
+    return config.fused_size + config.n_covariates
+
+
+def _projection(width: int, size: int) -> nn.Module:
+    return nn.Identity() if width == size else nn.Linear(width, size)
+
+
+class MeanPooling(nn.Module):
+    """Mean over the epochs that count."""
+
+    def forward(self, tokens: Tensor, counted: Tensor) -> Tensor:
+        """[B, L, M, K, H], zero where not ``counted`` [B, L, M], to [B, M, K, H]."""
+        return tokens.sum(dim=1) / counted.sum(dim=1).clamp(min=1)[..., None, None]
+
+
+class AttentionPooling(nn.Module):
+    """Weighted mean with ``softmax(q · tanh(W h + b))`` over the epochs that count.
+
+    One query for all modalities and layers.
+    """
+
+    def __init__(self, hidden_size: int):
+        super().__init__()
+        self.key = nn.Linear(hidden_size, hidden_size)
+        self.query = nn.Parameter(0.02 * torch.randn(hidden_size))
+
+    def forward(self, tokens: Tensor, counted: Tensor) -> Tensor:
+        """[B, L, M, K, H], zero where not ``counted`` [B, L, M], to [B, M, K, H]."""
+        scores = self.key(tokens).tanh() @ self.query
+        weights = shares(scores, counted[..., None].expand_as(scores), dim=1)
+        return (weights[..., None] * tokens).sum(dim=1)
+
+
+def build_pooling(pooling: str, hidden_size: int) -> nn.Module | None:
+    """The pooling of this name; None for "cls", which pools nothing."""
+    if pooling == "cls":
+        return None
+    return AttentionPooling(hidden_size) if pooling == "attention" else MeanPooling()
+
+
+_FADE_EPOCHS = 20
+
+
+def shares(scores: Tensor, counted: Tensor, dim: int) -> Tensor:
+    """Softmax over what counts; zero elsewhere, and all zero where nothing counts."""
+    # the least finite number rather than -inf, of which a softmax makes NaN
+    masked = scores.masked_fill(~counted, torch.finfo(scores.dtype).min)
+    return masked.softmax(dim=dim) * counted
+
+
+class MeanAggregation(nn.Module):
+    """Mean over the modalities present."""
+
+    def forward(self, values: Tensor, present: Tensor) -> Tensor:
+        """[..., M, H], zero where not ``present`` [..., M], to [..., H]."""
+        return values.sum(dim=-2) / present.sum(dim=-1, keepdim=True).clamp(min=1)
+
+
+class ConcatAggregation(nn.Module):
+    """One block per modality; a missing one is filled with the mean of the others."""
+
+    def forward(self, values: Tensor, present: Tensor) -> Tensor:
+        """[..., M, H], zero where not ``present`` [..., M], to [..., M * H]."""
+        mean = values.sum(dim=-2) / present.sum(dim=-1, keepdim=True).clamp(min=1)
+        return torch.where(present[..., None], values, mean[..., None, :]).flatten(-2)
+
+
+class GatedAggregation(nn.Module):
+    """Weighted sum with a learned weight per modality, the same for every input.
+
+    Notes
+    -----
+    The weights are the softmax of ``gates`` over the modalities present, so they add up to one
+    for any subset.
+    """
+
+    def __init__(self, n_modalities: int):
+        super().__init__()
+        self.gates = nn.Parameter(torch.zeros(n_modalities))
+
+    def forward(self, values: Tensor, present: Tensor) -> Tensor:
+        """[..., M, H], zero where not ``present`` [..., M], to [..., H]."""
+        weights = shares(self.gates.expand(present.shape), present, dim=-1)
+        return (weights[..., None] * values).sum(dim=-2)
+
+
+def build_aggregation(config: HeadConfig) -> nn.Module:
+    """The aggregation that a head's configuration names."""
+    if config.aggregation == "gated":
+        return GatedAggregation(len(config.modalities))
+    return {"mean": MeanAggregation, "concat": ConcatAggregation}[config.aggregation]()
+
+
+def fill_gaps(rows: Tensor, measured: Tensor) -> Tensor:
+    """Give epochs without any signal a row like those around them, as ``encoding.fusion`` does.
+
+    Parameters
+    ----------
+    rows : Tensor of shape [B, L, W]
+    measured : bool Tensor of shape [B, L]
+
+    Returns
+    -------
+    Tensor of shape [B, L, W]
+        Where not measured, a mean of the nearest rows before and after, which fade over ten
+        minutes, and of the sequence's mean row; zeros in a sequence without any signal.
+    """
+    length = rows.shape[1]
+    places = torch.arange(length, device=rows.device)
+    before = torch.where(measured, places, -1).cummax(dim=1).values
+    after = torch.where(measured, places, length).flip(1).cummin(dim=1).values.flip(1)
+    counts = measured.sum(dim=1).clamp(min=1)[:, None, None]
+    mean = rows.masked_fill(~measured[..., None], 0.0).sum(dim=1, keepdim=True) / counts
+    filled, total = torch.zeros_like(rows), rows.new_zeros(*measured.shape, 1)
+    for neighbour, exists in ((before, before >= 0), (after, after < length)):
+        weight = exists * torch.exp((neighbour - places).abs() / -_FADE_EPOCHS)
+        weight = weight.to(rows.dtype)[..., None]
+        place = neighbour.clamp(0, length - 1)[..., None].expand_as(rows)
+        filled = filled + weight * rows.gather(1, place)
+        total = total + weight
+    rest = (1 - total).clamp(min=0)
+    return torch.where(measured[..., None], rows, (filled + rest * mean) / (total + rest))
+
+
+class LayerMix(nn.Module):
+    """``sum_k softmax(weight)_k h_k``; the plain mean before training.
+
+    Parameters
+    ----------
+    n_layers : int
+        K.
+    n_modalities : int
+        M for weights of each modality's own, 1 for weights they share.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sleep2vec_sklearn.finetuning._heads import LayerMix
+    >>> mix = LayerMix(n_layers=2, n_modalities=3)
+    >>> states = torch.stack([torch.zeros(3, 5), torch.ones(3, 5)], dim=1)
+    >>> mix(states)[0].tolist()
+    [0.5, 0.5, 0.5, 0.5, 0.5]
+    """
+
+    def __init__(self, n_layers: int, n_modalities: int = 1):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_modalities, n_layers))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[..., M, K, H] to [..., M, H]."""
+        return (self.weight.softmax(dim=-1)[..., None] * states).sum(dim=-2)

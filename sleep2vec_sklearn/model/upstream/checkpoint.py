@@ -1,0 +1,481 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Lightning checkpoints of the paper's authors, of pretraining and of fine-tuning.
+
+Re-implemented from a description of the format; no code of theirs is used or run.
+
+A module holds a network up to three times: as trained (``model.``), as its exponential average
+(``ema_model.``) and as a running mean (``running_mean_model.``). One under fine-tuning holds the
+backbone in ``backbone.`` and once more in ``model.backbone.``, beside a head.
+
+LoRA (Hu et al. 2022, arXiv 2106.09685): ``W + (alpha / r) B A``. DoRA (Liu et al. 2024, arXiv
+2402.09353): the same sum with every row brought to a learned length. The names are those of peft.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...errors import CheckpointError
+from ...recordings import Conditioning
+from ..config import EncoderConfig
+from ..network import Sleep2Vec
+from ._files import find_configuration, is_sound, load_torch_file, state_in
+from .layout import config_from_upstream, modality_of, state_from_upstream
+
+__all__ = [
+    "WEIGHTS",
+    "Selection",
+    "UpstreamCheckpoint",
+    "adapters_in",
+    "merge_adapter",
+    "read_upstream_checkpoint",
+    "select_tensors",
+]
+
+_log = logging.getLogger("sleep2vec_sklearn")
+_DEFAULT_ALPHA = 16
+_CHANNEL = "ch_"
+_NOT_EXTRA = {
+    *("state_dict", "model_config", "model_config_yaml", "finetune_config", "finetune_config_yaml"),
+    *("epoch", "global_step", "pytorch-lightning_version", "loops", "callbacks"),
+    *("optimizer_states", "lr_schedulers", "hyper_parameters", "hparams_name", "MixedPrecision"),
+    *("datamodule_hyper_parameters", "datamodule_hparams_name"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class UpstreamCheckpoint:
+    """One of the authors' checkpoints: an encoder in our names, and the rest as it was.
+
+    Attributes
+    ----------
+    config : EncoderConfig
+    state : dict of str to Tensor
+        The encoder's parameters and buffers in this library's names, float32, adapters merged.
+    head : dict of str to Tensor
+        What fine-tuning added (``head.*``, ``temporal_agg.*``, ``layer_mix.weight``, ...), in the
+        authors' names and from the same average as the encoder; empty after pretraining.
+    model_config : mapping
+        The authors' configuration of the model; ``"head"`` describes the head.
+    finetune_config : mapping or None
+        The authors' configuration of fine-tuning, such as its task and layer mix.
+    extras : dict
+        Other entries of the file, such as ``ahi_eval_threshold``.
+    card : dict
+        What is known of the encoder, as JSON values; notes on its use are in ``"notes"``.
+    """
+
+    config: EncoderConfig = field(repr=False)
+    state: dict[str, Tensor] = field(repr=False)
+    head: dict[str, Tensor] = field(repr=False)
+    model_config: Mapping = field(repr=False)
+    finetune_config: Mapping | None = field(repr=False)
+    extras: dict = field(repr=False)
+    card: dict
+
+    def build(self) -> Sleep2Vec:
+        """A new network with the encoder's parameters, in eval mode."""
+        return Sleep2Vec.from_state(self.config, self.state)
+
+
+def read_upstream_checkpoint(
+    path: str | os.PathLike,
+    *,
+    config: Mapping | str | os.PathLike | None = None,
+    weights: str = "auto",
+    adapter: str | None = None,
+    alpha: float | None = None,
+    conditioning: str | Mapping[str, Conditioning] = "as given",
+    context_epochs: int | None = None,
+) -> UpstreamCheckpoint:
+    """Read a Lightning checkpoint of the authors, head included.
+
+    Parameters
+    ----------
+    path : path-like
+        A ``.ckpt`` file of pretraining or fine-tuning, or a plain state dict of ``torch.save``.
+    config : mapping or path-like, optional
+        Configuration of training: parsed, or a YAML (extra ``yaml``) or JSON file. By default the
+        file's own ``model_config``, else ``<name>.yaml`` or ``config.yaml`` beside it.
+    weights : {"auto", "ema", "running_mean", "student"}
+        Which of the networks in it; ``"auto"`` is the first of these that is there. BatchNorm
+        statistics of ``"ema"`` are the student's, as the average's are never updated.
+    adapter : str, optional
+        With a LoRA adapter for each channel, the channel or modality to merge; the encoder then
+        reads that one only. A single adapter is merged by itself.
+    alpha : float, optional
+        LoRA's alpha, where the file does not say it.
+    conditioning : "as given", "catalogue" or mapping of modality to Conditioning
+        See :func:`config_from_upstream`.
+    context_epochs : int, optional
+        Window length of training, ``data.max_tokens`` of a whole configuration; else 120.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, holds code, describes another network, or keys are unknown or
+        missing (all are named).
+    ImportError
+        If the configuration is YAML and pyyaml is not installed.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.model import read_upstream_checkpoint
+    >>> tuned = read_upstream_checkpoint("stage5/best.ckpt")  # doctest: +SKIP
+    >>> tuned.config.names, sorted(tuned.head)  # doctest: +SKIP
+    """
+    path = Path(path)
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}.")
+    document = load_torch_file(path)
+    state = state_in(path, document)
+    _refuse_experts(path, state)
+    values = find_configuration(path, document, config)
+    try:
+        selection = select_tensors(state, weights)
+        finetuning = _finetuning_of(document, values)
+        backbone, values, merged = _without_adapters(
+            selection.backbone, values, finetuning, adapter, alpha
+        )
+        encoder = config_from_upstream(
+            values, conditioning=conditioning, context_epochs=context_epochs
+        )
+        tensors = {k: _kept(t) for k, t in state_from_upstream(backbone, encoder).items()}
+        _check_finite(tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return UpstreamCheckpoint(
+        encoder,
+        tensors,
+        {key: _kept(tensor) for key, tensor in selection.head.items()},
+        values.get("model", values),
+        finetuning,
+        _extras_of(document),
+        _card_of(path, document, selection, merged),
+    )
+
+
+def _extras_of(document: Mapping) -> dict:
+    if "state_dict" not in document:
+        return {}
+    return {key: value for key, value in document.items() if key not in _NOT_EXTRA}
+
+
+def _refuse_experts(path: Path, state: Mapping[str, Tensor]) -> None:
+    if any(".moe_ffn." in key for key in state):
+        raise CheckpointError(
+            f"{path}: a mixture-of-experts encoder (sleep2expert), a network of another kind that "
+            "this library does not have. Use a dense sleep2vec or sleep2vec2 checkpoint."
+        )
+
+
+def _finetuning_of(document: Mapping, values: Mapping) -> Mapping | None:
+    for section in (document.get("finetune_config"), values.get("finetune")):
+        if isinstance(section, Mapping):
+            return section.get("finetune", section)
+    return None
+
+
+def _without_adapters(backbone, values: Mapping, finetuning, adapter, alpha):
+    """Backbone with its adapter merged, configuration of what it then reads, adapter's name."""
+    names = adapters_in(backbone)
+    if not names:
+        if adapter is not None:
+            raise CheckpointError(f"adapter={adapter!r}, but it holds no adapters; leave it out.")
+        return backbone, values, None
+    channels = [name.removeprefix(_CHANNEL) for name in names if name.startswith(_CHANNEL)]
+    wanted = _choose_adapter(names, channels, adapter)
+    lora = (finetuning or {}).get("lora") or {}
+    if alpha is None and not lora:
+        raise CheckpointError(
+            "it holds LoRA adapters and no finetune_config, which says their alpha. Pass "
+            "alpha=..., or config= with the YAML of fine-tuning."
+        )
+    if alpha is None:
+        alpha = lora.get("alpha") or _DEFAULT_ALPHA
+    merged = merge_adapter(backbone, wanted, alpha, lora.get("r"))
+    if channels:
+        merged, values = _only_channel(merged, values, wanted.removeprefix(_CHANNEL))
+    return merged, values, wanted
+
+
+def _choose_adapter(names: list[str], channels: list[str], adapter: str | None) -> str:
+    if not channels and len(names) == 1 and adapter in (None, *names):
+        return names[0]
+    asked = [c for c in channels if adapter in (c, modality_of(c))]
+    if asked:
+        return _CHANNEL + asked[0]
+    accepted = ", ".join(repr(modality_of(c) or c) for c in channels) or ", ".join(names)
+    if adapter is None and channels:
+        raise CheckpointError(
+            "it holds a LoRA adapter for each channel, so no single encoder reads them all. Take "
+            f"one at a time: convert_checkpoint(..., adapter=...), one of {accepted}."
+        )
+    raise CheckpointError(f"adapter={adapter!r} is not in it; accepted: {accepted}.")
+
+
+def _only_channel(backbone: dict[str, Tensor], values: Mapping, channel: str):
+    values = copy.deepcopy(dict(values))
+    model = values.get("model", values)
+    listed = model.get("channels") or []
+    model["channels"] = [c for c in listed if c.get("name") == channel]
+    others = tuple(
+        f"{part}.{c['name']}"
+        for part in ("tokenizer_mapping", "mask_embed")
+        for c in listed
+        if c.get("name") != channel
+    )
+    kept = {
+        key: tensor
+        for key, tensor in backbone.items()
+        if not any(key == other or key.startswith(f"{other}.") for other in others)
+    }
+    return kept, values
+
+
+def _kept(tensor: Tensor) -> Tensor:
+    """A copy, as the file is only mapped; numbers as this library keeps them."""
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to(dtype, copy=True).contiguous()
+
+
+def _check_finite(tensors: Mapping[str, Tensor]) -> None:
+    odd = sorted(key for key, tensor in tensors.items() if not is_sound(tensor))
+    if odd:
+        raise CheckpointError(
+            f"NaN or infinite values in {', '.join(odd)}: training diverged. Take an earlier one."
+        )
+
+
+def _card_of(path: Path, document: Mapping, selection: Selection, adapter: str | None) -> dict:
+    notes = list(selection.notes)
+    if selection.head:
+        notes.append(
+            "the head of fine-tuning is left out; read_upstream_checkpoint(path).head has it"
+        )
+    for note in notes:
+        _log.info("%s: %s", path, note)
+    card = {
+        "name": path.stem,
+        "source": "Lightning checkpoint in the layout of the paper's authors",
+        "kind": "fine-tuning" if selection.finetuned else "pretraining",
+        "weights": selection.weights,
+        "adapter": adapter,
+        "left_out": sorted(selection.head),
+        "notes": notes,
+    }
+    counts = {key: document.get(key) for key in ("epoch", "global_step")}
+    return {**card, **{key: n for key, n in counts.items() if isinstance(n, int)}}
+
+
+_ROOTS = {"ema": "ema_model.", "running_mean": "running_mean_model.", "student": "model."}
+WEIGHTS = ("auto", *_ROOTS)
+_BACKBONE = "backbone."
+_CLS = "cls_embedding.cls_token"
+_LOSS_BUFFER = re.compile(r"_?\w*loss\.\w+")
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Tensors of one network, without prefixes.
+
+    Attributes
+    ----------
+    backbone : dict of str to Tensor
+        The encoder, in the authors' names.
+    head : dict of str to Tensor
+        What fine-tuning put on it, and the weights of its loss; empty after pretraining.
+    weights : {"ema", "running_mean", "student"}
+        Which network was taken.
+    finetuned : bool
+    notes : tuple of str
+        What a user ought to know of the choice.
+    """
+
+    backbone: dict[str, Tensor]
+    head: dict[str, Tensor]
+    weights: str
+    finetuned: bool
+    notes: tuple[str, ...] = ()
+
+
+def select_tensors(state: Mapping[str, Tensor], weights: str = "auto") -> Selection:
+    """Choose the averaged network if there is one, with BatchNorm statistics that were updated.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        ``state_dict`` of a Lightning checkpoint, or of one network alone.
+    weights : {"auto", "ema", "running_mean", "student"}
+        ``"auto"`` is the first of the others that is there.
+
+    Notes
+    -----
+    The authors' exponential average follows the parameters only: its BatchNorm buffers stay 0 and
+    1, so those of the trained network are taken. Their running mean averages the buffers too.
+
+    Raises
+    ------
+    CheckpointError
+        If the wanted network is not there, copies of a tensor differ, or keys belong to nothing.
+    """
+    networks, rest = _split(state)
+    if weights == "auto":
+        weights = next(iter(networks))
+    if weights not in networks:
+        raise CheckpointError(
+            f"there are no {weights!r} weights in it; it has {', '.join(map(repr, networks))}."
+        )
+    losses = {key: value for key, value in rest.items() if _LOSS_BUFFER.fullmatch(key)}
+    unknown = sorted(set(rest) - set(losses))
+    if unknown:
+        raise CheckpointError(f"unknown keys {', '.join(unknown)}.")
+    chosen, notes = networks[weights], ()
+    if weights == "ema":
+        chosen, notes = _with_statistics(chosen, networks.get("student", {}))
+    finetuned = any(key.startswith(_BACKBONE) for key in chosen)
+    if not finetuned:
+        return Selection(chosen, losses, weights, False, notes)
+    backbone = {
+        key.removeprefix(_BACKBONE): value
+        for key, value in chosen.items()
+        if key.startswith(_BACKBONE)
+    }
+    head = {key: value for key, value in chosen.items() if not key.startswith(_BACKBONE)}
+    if _CLS in head and _CLS in backbone:
+        _check_same(_CLS, head.pop(_CLS), backbone[_CLS])
+    return Selection(backbone, {**head, **losses}, weights, True, notes)
+
+
+def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+    """The networks there are, the preferred first, and the keys outside of them."""
+    networks: dict[str, dict[str, Tensor]] = {name: {} for name in _ROOTS}
+    rest = {}
+    for key, value in state.items():
+        for name, root in _ROOTS.items():
+            if key.startswith(root):
+                networks[name][key.removeprefix(root)] = value
+                break
+        else:
+            rest[key] = value
+    if not any(networks.values()):
+        return {"student": rest}, {}
+    student = networks["student"]
+    for key in [key for key in rest if key.startswith(_BACKBONE)]:
+        _check_same(key, rest[key], student.setdefault(key, rest[key]))
+        del rest[key]
+    return {name: tensors for name, tensors in networks.items() if tensors}, rest
+
+
+def _check_same(key: str, first: Tensor, second: Tensor) -> None:
+    # names of one storage, as a rule
+    if first.data_ptr() != second.data_ptr() and not torch.equal(first, second):
+        raise CheckpointError(f"{key} is there twice with different values; which one was trained?")
+
+
+def _with_statistics(averaged: dict[str, Tensor], student: Mapping[str, Tensor]):
+    statistics = [key for key in averaged if key.rsplit(".", 1)[-1] in _STATISTICS]
+    taken = {key: student[key] for key in statistics if key in student}
+    notes = ()
+    if len(taken) < len(statistics):
+        notes = (
+            "BatchNorm statistics of the projection are those of the exponential average, which "
+            "were never updated: do not use layer='projection'",
+        )
+    return {**averaged, **taken}, notes
+
+
+_WRAPPER = "base_model.model."
+_PART = re.compile(r"(.+)\.(lora_A|lora_B|lora_magnitude_vector)\.(\w+)(?:\.weight)?")
+_BASE = ".base_layer."
+
+
+def adapters_in(state: Mapping[str, Tensor]) -> list[str]:
+    """Names of the adapters there are, e.g. ``["default"]``."""
+    found = (_PART.fullmatch(key) for key in state)
+    return sorted({match.group(3) for match in found if match})
+
+
+def merge_adapter(
+    state: Mapping[str, Tensor], adapter: str, alpha: float, rank: int | None = None
+) -> dict[str, Tensor]:
+    """Add one adapter into its base weights, and drop all adapters.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+    adapter : str
+        One of :func:`adapters_in`.
+    alpha : float
+        Numerator of the scale; the denominator is the adapter's rank.
+    rank : int, optional
+        What the configuration says the rank is; to be checked.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Under the names that the network had before adapters were put in.
+
+    Raises
+    ------
+    CheckpointError
+        If a part of the adapter is missing or shapes do not fit; all are named.
+    """
+    plain, parts, places = {}, {}, set()
+    for key, value in state.items():
+        key = key.replace(_WRAPPER, "")
+        match = _PART.fullmatch(key)
+        if match is None:
+            plain[key.replace(_BASE, ".")] = value
+            continue
+        place, part, name = match.groups()
+        places.add(place)
+        if name == adapter:
+            parts.setdefault(place, {})[part] = value
+    complaints = []
+    for place in sorted(places):
+        weight = plain.get(f"{place}.weight")
+        found = _complaints(place, weight, parts.get(place, {}), rank)
+        complaints += found
+        if not found:
+            plain[f"{place}.weight"] = _merged(weight, parts[place], alpha)
+    if complaints:
+        raise CheckpointError(f"the adapter {adapter!r} cannot be merged: {'; '.join(complaints)}.")
+    return plain
+
+
+def _complaints(place: str, weight: Tensor | None, parts: Mapping, rank: int | None) -> list[str]:
+    needed = {"lora_A", "lora_B"}
+    missing = sorted(needed - set(parts)) + ["base_layer.weight"] * (weight is None)
+    if missing:
+        return [f"missing {place}.{part}" for part in missing]
+    down, up = parts["lora_A"], parts["lora_B"]
+    length = parts.get("lora_magnitude_vector", weight[:, 0])
+    if (up.shape[0], down.shape[1]) != weight.shape or up.shape[1] != down.shape[0]:
+        shapes = ", ".join(str(tuple(t.shape)) for t in (weight, down, up))
+        return [f"{place} has shapes that do not fit: weight, A, B are {shapes}"]
+    if length.numel() != len(weight):
+        return [f"{place}.lora_magnitude_vector has shape {tuple(length.shape)}"]
+    if rank is not None and len(down) != rank:
+        return [f"{place} has rank {len(down)}, its configuration says r={rank}"]
+    return []
+
+
+def _merged(weight: Tensor, parts: Mapping[str, Tensor], alpha: float) -> Tensor:
+    # in double precision, so that merging adds no rounding of its own
+    down, up = parts["lora_A"].double(), parts["lora_B"].double()
+    merged = weight.double() + alpha / len(down) * (up @ down)
+    if "lora_magnitude_vector" in parts:
+        lengths = parts["lora_magnitude_vector"].double().reshape(-1, 1)
+        merged = merged * (lengths / torch.linalg.vector_norm(merged, dim=1, keepdim=True))
+    return merged.to(weight.dtype)

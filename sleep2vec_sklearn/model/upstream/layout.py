@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Configurations and parameters in the layout of the paper's authors, turned into ours.
+
+Only names and layout are translated; the arithmetic of the network is the same. Names of both of
+their dense packages are read: the second calls ``attention.self`` ``attention.self_attention``
+and ``LayerNorm`` ``layer_norm``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import CheckpointError
+from ...recordings import EPOCH_SECONDS, MODALITIES, Conditioning
+from ..config import EncoderConfig, ModalityConfig, ProjectionConfig, TokenizerConfig
+from ..network import Sleep2Vec
+
+__all__ = [
+    "config_from_upstream",
+    "modality_of",
+    "state_from_upstream",
+]
+
+_BY_UPSTREAM_KEY = {modality.upstream_key: modality for modality in MODALITIES.values()}
+_BY_ALIAS = {"psg_heartbeat": MODALITIES["ibi"], "psg_breath": MODALITIES["resp"]}
+_BY_CHANNEL = {**_BY_UPSTREAM_KEY, **_BY_ALIAS}
+_UNCLIPPED = float(np.finfo(np.float32).max)
+
+_TOKENIZER_PARTS = {
+    "proj": "linear",
+    "hidden_layer": "hidden",
+    "output_layer": "output",
+    "residual_layer": "residual",
+    "norm": "norm",
+    "pre_norm": "pre_norm",
+}
+_BLOCK_PARTS = {
+    "attention.self.query": "attention.query",
+    "attention.self.key": "attention.key",
+    "attention.self.value": "attention.value",
+    "attention.output.dense": "attention.output",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "feed_in",
+    "output.dense": "feed_out",
+    "output.LayerNorm": "feed_norm",
+    "attention.self_attention.query": "attention.query",
+    "attention.self_attention.key": "attention.key",
+    "attention.self_attention.value": "attention.value",
+    "attention.output.layer_norm": "attention_norm",
+    "output.layer_norm": "feed_norm",
+}
+_HEAD_PARTS = {
+    "fc1": "projection.hidden",
+    "bn1": "projection.hidden_norm",
+    "fc2": "projection.output",
+    "bn2": "projection.output_norm",
+}
+_SINGLE = {
+    "encoder.embeddings.LayerNorm.weight": "encoder.norm.weight",
+    "encoder.embeddings.LayerNorm.bias": "encoder.norm.bias",
+    "encoder.embeddings.layer_norm.weight": "encoder.norm.weight",
+    "encoder.embeddings.layer_norm.bias": "encoder.norm.bias",
+    "encoder.embeddings.token_type_embeddings.weight": "encoder.token_type",
+    "cls_embedding.cls_token": "cls_token",
+    "embedding_projection.weight": "input_projection.weight",
+    "embedding_projection.bias": "input_projection.bias",
+}
+# a vocabulary of one word nothing looks up, and a table of sines that is computed
+_UNUSED = (
+    "encoder.embeddings.word_embeddings.weight",
+    "encoder.encoder.embed_positions.weight",
+)
+_KEY_PATTERNS = (
+    (r"tokenizer_mapping\.(\w+)\.(\w+)\.(weight|bias)", "tokenizers.{0}.{1}.{2}"),
+    (r"tokenizer_mapping\.(\w+)\.modality_scale()()", "tokenizers.{0}.gain"),
+    (
+        r"tokenizer_mapping\.(\w+)\.extra_output_layers\.(\d+)\.(weight|bias)",
+        "tokenizers.{0}.extra.{1}.{2}",
+    ),
+    (r"mask_embed\.(\w+)()()", "masks.{0}"),
+    (r"encoder\.encoder\.layer\.(\d+)\.([\w.]+)\.(weight|bias)", "encoder.blocks.{0}.{1}.{2}"),
+    (r"proj_head()\.(fc1|bn1|fc2|bn2)\.(\w+)", "{1}.{2}"),
+)
+_PARTS = {**_TOKENIZER_PARTS, **_BLOCK_PARTS, **_HEAD_PARTS}
+
+# what the network is built to; an override of one of these is accepted only as it is here
+_FIXED_OVERRIDES = {
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 0,
+    "rotary_value": False,
+    "type_vocab_size": 2,
+    "initializer_range": 0.02,
+}
+# ways to compute the same attention
+_NO_MATTER = ("attention_backend",)
+
+
+def config_from_upstream(
+    values: Mapping,
+    *,
+    conditioning: str | Mapping[str, Conditioning] = "as given",
+    context_epochs: int | None = None,
+) -> EncoderConfig:
+    """Read a ``model_config`` of the authors, alone or as ``model`` of a whole YAML file.
+
+    Parameters
+    ----------
+    values : mapping
+        The parsed file. A modality's rate is its ``input_dim`` / 30 s.
+    conditioning : "as given", "catalogue" or mapping of modality to Conditioning
+        How signals become network input, which a file of the authors does not say. ``"as given"``
+        resamples and does nothing else: amplitudes have to be those of training. ``"catalogue"``
+        is this library's own conditioning at the checkpoint's rates. A mapping is for single
+        modalities, the others are taken as given.
+    context_epochs : int, optional
+        Window length of training; by default ``data.max_tokens`` where that is given, else 120.
+
+    Raises
+    ------
+    CheckpointError
+        If it describes something this network is not.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.model import config_from_upstream
+    >>> tokenizer = {"name": "linear", "out_dim": 32}
+    >>> channels = [{"name": "heartbeat", "input_dim": 120, "tokenizer": tokenizer}]
+    >>> backbone = {"name": "roformer", "hidden_size": 32}
+    >>> backbone |= {"num_hidden_layers": 2, "num_attention_heads": 4}
+    >>> config = config_from_upstream({"backbone": backbone, "channels": channels})
+    >>> config.names, config.hidden_size
+    (('ibi',), 32)
+    """
+    model = values.get("model", values)
+    try:
+        if context_epochs is None:
+            context_epochs = (values.get("data") or {}).get("max_tokens") or 120
+        backbone, channels = model["backbone"], model["channels"]
+        if backbone.get("name") != "roformer":
+            raise ValueError(f"backbone {backbone.get('name')!r}; only 'roformer' is supported")
+        modalities = tuple(_modality_from(channel, conditioning) for channel in channels)
+        _check_conditioned(modalities, conditioning)
+        hidden_size = backbone["hidden_size"]
+        return EncoderConfig(
+            modalities=modalities,
+            hidden_size=hidden_size,
+            n_layers=backbone["num_hidden_layers"],
+            n_heads=backbone["num_attention_heads"],
+            cls=_has_cls(model.get("cls") or {}),
+            projection=_projection_from(model.get("projection") or {}, hidden_size),
+            context_epochs=context_epochs,
+            **_sizes_from(backbone.get("config_overrides") or {}, hidden_size),
+        )
+    except KeyError as error:
+        raise CheckpointError(f"upstream configuration: {error} is missing.") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"upstream configuration: {error}") from error
+
+
+def modality_of(channel: str) -> str | None:
+    """Catalogue name of one of the authors' channels or aliases; None if it is not known."""
+    return _BY_CHANNEL[channel].name if channel in _BY_CHANNEL else None
+
+
+def _modality_from(channel: Mapping, chosen: str | Mapping[str, Conditioning]) -> ModalityConfig:
+    name, rate = channel["name"], channel["input_dim"] / EPOCH_SECONDS
+    if name not in _BY_CHANNEL:
+        raise ValueError(f"unknown channel {name!r}; accepted: {', '.join(_BY_CHANNEL)}")
+    modality = _BY_CHANNEL[name].name
+    if isinstance(chosen, str):
+        kinds = {"as given": _as_given, "catalogue": _as_in_catalogue}
+        if chosen not in kinds:
+            raise ValueError(
+                f"conditioning {chosen!r}; accepted: {', '.join(map(repr, kinds))}, or a mapping"
+            )
+        conditioning = kinds[chosen](modality, rate)
+    else:
+        conditioning = chosen.get(modality) or _as_given(modality, rate)
+    if conditioning.width != channel["input_dim"]:
+        raise ValueError(
+            f"the conditioning of {modality!r} gives {conditioning.width} samples an epoch, its "
+            f"input_dim is {channel['input_dim']}"
+        )
+    tokenizer = channel["tokenizer"]
+    kind = TokenizerConfig(
+        tokenizer.get("name", "sundial"), tokenizer["out_dim"], tokenizer.get("kwargs") or {}
+    )
+    return ModalityConfig(modality, conditioning, kind)
+
+
+def _as_given(modality: str, rate: float) -> Conditioning:
+    known = _as_in_catalogue(modality, rate)
+    return Conditioning(
+        rate=rate,
+        min_rate=known.min_rate and min(known.min_rate, rate),
+        resampling=known.resampling,
+        scaling="absolute",
+        clip=_UNCLIPPED,
+    )
+
+
+def _as_in_catalogue(modality: str, rate: float) -> Conditioning:
+    if modality == "actigraphy":
+        # the authors' input is the vector magnitude of acceleration, ours are counts
+        return Conditioning(rate=rate, min_rate=rate / 2)
+    return dataclasses.replace(MODALITIES[modality].conditioning, rate=rate)
+
+
+def _check_conditioned(modalities: tuple[ModalityConfig, ...], chosen) -> None:
+    known = [modality.name for modality in modalities]
+    odd = [] if isinstance(chosen, str) else sorted(set(chosen) - set(known))
+    if odd:
+        raise ValueError(f"conditioning for {', '.join(odd)}; it reads {', '.join(known)}")
+
+
+def _has_cls(cls: Mapping) -> bool:
+    kind = cls.get("embedding_type")
+    if kind not in (None, "none", "bert"):
+        raise ValueError(f"CLS embedding {kind!r}; only none and 'bert' are supported")
+    return kind == "bert"
+
+
+def _projection_from(head: Mapping, hidden_size: int) -> ProjectionConfig | None:
+    if not head.get("enabled", bool(head)):
+        return None
+    if head.get("name", "simclr") != "simclr":
+        raise ValueError(f"projection {head['name']!r}; only 'simclr' is supported")
+    return ProjectionConfig(head.get("hidden_dim") or hidden_size, head.get("out_dim", 128))
+
+
+def _sizes_from(overrides: Mapping, hidden_size: int) -> dict:
+    overrides = dict(overrides)
+    dropout = overrides.pop("hidden_dropout_prob", 0.1)
+    sizes = {
+        "dropout": dropout,
+        "intermediate_size": overrides.pop("intermediate_size", 3072),
+        "max_positions": overrides.pop("max_position_embeddings", 1536),
+    }
+    fixed = {
+        **_FIXED_OVERRIDES,
+        "embedding_size": hidden_size,
+        "attention_probs_dropout_prob": dropout,
+    }
+    odd = sorted(
+        key
+        for key, value in overrides.items()
+        if key not in _NO_MATTER and fixed.get(key, ...) != value
+    )
+    if odd:
+        raise ValueError(f"config_overrides not supported: {', '.join(odd)}")
+    return sizes
+
+
+def state_from_upstream(state: Mapping[str, Tensor], config: EncoderConfig) -> dict[str, Tensor]:
+    """Rename the parameters of the authors' pretraining model (no prefix) to ours.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor or array
+    config : EncoderConfig
+        From :func:`config_from_upstream`; says which parameters there have to be.
+
+    Raises
+    ------
+    CheckpointError
+        If keys are unknown, missing, or of another shape; all are named.
+    """
+    renamed, unknown, twice = {}, [], []
+    for key, value in state.items():
+        if key in _UNUSED:
+            continue
+        name = _our_name(key)
+        if name is None:
+            unknown.append(key)
+            continue
+        if name in renamed:
+            twice.append(key)
+        tensor = torch.as_tensor(value)
+        # row 1 is for a second sentence, which a night does not have
+        renamed[name] = tensor[0] if name == "encoder.token_type" else tensor
+    complaints = [f"unknown key {key}" for key in sorted(unknown)]
+    complaints += [f"{key} is there under another name too" for key in sorted(twice)]
+    complaints += Sleep2Vec.differences(config, renamed)
+    if complaints:
+        raise CheckpointError(
+            "these parameters are not those of the configuration: " + "; ".join(complaints) + "."
+        )
+    return renamed
+
+
+def _our_name(key: str) -> str | None:
+    if key in _SINGLE:
+        return _SINGLE[key]
+    for pattern, template in _KEY_PATTERNS:
+        match = re.fullmatch(pattern, key)
+        if match:
+            first, part, last = match.groups()
+            if part and not part.isdigit() and part not in _PARTS:
+                return None
+            if not first.isdigit() and first:
+                if first not in _BY_CHANNEL:
+                    return None
+                first = _BY_CHANNEL[first].name
+            return template.format(first, _PARTS.get(part, part), last)
+    return None

@@ -1,0 +1,405 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A new sensor for a trained encoder, in two stages.
+
+First the new tokenizer and mask embedding alone learn, against an encoder that does not move; then
+everything, each part at a rate of its own, while the pairs that touch the new sensor give way to
+the old ones.
+"""
+
+from __future__ import annotations
+
+import numbers
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import CheckpointError, TrainingError
+from ..model.checkpoint import Checkpoint, as_checkpoint, load_checkpoint, save_checkpoint
+from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig
+from ..model.network import Sleep2Vec
+from ..nightstore.store import NightStore
+from ..recordings import Conditioning, get_modality, list_modalities
+from ._data import candidates, open_store
+from ._optimization import check_scales, parts_of
+from ._parameters import check_parameters, describe_parameters
+from .pretrainer import Sleep2VecPretrainer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "AUTHORS_SCHEDULE",
+    "Adaptation",
+    "PairSchedule",
+    "adapt_modality",
+    "add_modality",
+]
+
+AUTHORS_SCHEDULE = ((0.25, 1.0), (0.5, 0.7), (0.75, 0.5), (1.0, 0.0))
+_ENCODER, _SHARED = 0.1, 0.5
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class PairSchedule:
+    """Shares of the pairs that touch a new modality, over a run.
+
+    Within either group all pairs come alike. Where there are no other pairs, or only new ones are
+    asked for, the new ones come alone.
+
+    Attributes
+    ----------
+    new : tuple of str
+        The new modalities.
+    stages : tuple of (float, float)
+        The share of the run at which a stage ends, and the share of its batches that are of a pair
+        with a new modality. The authors' by default.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.pretraining import PairSchedule
+    >>> pairs = [("ibi", "actigraphy"), ("ibi", "spo2"), ("spo2", "actigraphy")]
+    >>> PairSchedule(("actigraphy",), ((0.5, 1.0), (1.0, 0.4)))(pairs)[1]
+    (1.0, {('ibi', 'actigraphy'): 0.2, ('spo2', 'actigraphy'): 0.2, ('ibi', 'spo2'): 0.6})
+    """
+
+    new: tuple[str, ...]
+    stages: tuple[tuple[float, float], ...] = AUTHORS_SCHEDULE
+
+    def __post_init__(self):
+        object.__setattr__(self, "new", tuple(self.new))
+        object.__setattr__(self, "stages", tuple((float(u), float(s)) for u, s in self.stages))
+        ends = [until for until, _ in self.stages]
+        if not ends or ends != sorted(set(ends)) or not ends[0] > 0 or ends[-1] > 1:
+            raise ValueError(
+                f"the stages of a schedule must end at rising shares of it; got {ends}."
+            )
+        wrong = [share for _, share in self.stages if not 0 <= share <= 1]
+        if wrong:
+            raise ValueError(f"shares of pairs must be from 0 to 1, got {wrong[0]}.")
+
+    def __call__(self, pairs: Sequence[Pair]) -> list[tuple[float, dict[Pair, float]]]:
+        """Shares by pair, as ``pair_shares`` takes them.
+
+        Raises
+        ------
+        TrainingError
+            If no pair touches one of the new modalities.
+        """
+        lonely = [name for name in self.new if not any(name in pair for pair in pairs)]
+        if lonely:
+            raise TrainingError(
+                f"no two recordings to train on have {', '.join(lonely)} beside another modality "
+                f"of the encoder; the pairs there are: {', '.join('-'.join(p) for p in pairs)}. "
+                "Add nights that have it and a sensor that the encoder knows."
+            )
+        touched = [pair for pair in pairs if set(pair) & set(self.new)]
+        rest = [pair for pair in pairs if pair not in touched]
+        stages = []
+        for until, share in self.stages:
+            share = share if rest else 1.0
+            shares = {pair: share / len(touched) for pair in touched}
+            shares |= {pair: (1 - share) / len(rest) for pair in rest}
+            stages.append((until, shares))
+        return stages
+
+
+@dataclass(frozen=True, eq=False)
+class Adaptation:
+    """What :func:`adapt_modality` did.
+
+    Attributes
+    ----------
+    new_modalities : tuple of str
+    start : Checkpoint
+        The encoder with its new tokenizers, none of them trained.
+    stage1 : Sleep2VecPretrainer
+        Fitted; the new tokenizers alone.
+    stage2 : Sleep2VecPretrainer or None
+        Fitted; everything.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
+    >>> from sleep2vec_sklearn.pretraining import adapt_modality
+    >>> names = ["ibi", "spo2", "resp"]
+    >>> nights = make_sleep_cohort(4, hours=1, modalities=names, missing=0, random_state=0)
+    >>> quick = {"batch_size": 2, "max_epochs": 1, "validation": 0}
+    >>> small = {"hidden_size": 16, "n_layers": 1, "context_epochs": 20}
+    >>> encoder = Sleep2VecPretrainer(["ibi", "spo2"], **small, **quick).fit(nights).checkpoint()
+    >>> adapted = adapt_modality(encoder, nights, "resp", n_stages=1, **quick)
+    >>> adapted.start.config.names, adapted.stage2
+    (('spo2', 'ibi', 'resp'), None)
+    """
+
+    new_modalities: tuple[str, ...]
+    start: Checkpoint
+    stage1: Sleep2VecPretrainer
+    stage2: Sleep2VecPretrainer | None
+
+    def checkpoint(self) -> Checkpoint:
+        """The adapted encoder, as :class:`Sleep2VecTransformer` takes it."""
+        return (self.stage2 or self.stage1).checkpoint()
+
+    def save(self, path: str | os.PathLike, card: Mapping | None = None) -> str:
+        """Write the adapted encoder to a file.
+
+        Its card says what the encoder was adapted from, and holds that one's card.
+
+        Parameters
+        ----------
+        path : path-like
+        card : mapping, optional
+            JSON values that are added to the card.
+
+        Returns
+        -------
+        str
+            The checkpoint's sha256.
+        """
+        told = {
+            "new_modalities": list(self.new_modalities),
+            "from": {"name": self.start.name, "sha256": self.start.sha256},
+            "stage1": describe_parameters(self.stage1),
+            "card_before": self.start.card,
+        }
+        return (self.stage2 or self.stage1).save(path, card={"adaptation": told, **(card or {})})
+
+
+def adapt_modality(
+    checkpoint,
+    X,
+    new_modalities,
+    *,
+    metadata: pd.DataFrame | None = None,
+    schedule: Sequence[tuple[float, float]] = AUTHORS_SCHEDULE,
+    stage1: Mapping | None = None,
+    stage2: Mapping | None = None,
+    n_stages: int = 2,
+    state_dir: str | os.PathLike | None = None,
+    **parameters,
+) -> Adaptation:
+    """Teach a trained encoder to read new sensors.
+
+    Stage 1 trains the new tokenizers and mask embeddings on pairs that touch them, against a frozen
+    encoder: the rows of the other modalities stay the same to the bit. Stage 2 trains everything,
+    the encoder at 0.1 and the rest of what was there at 0.5 of the new tokenizers' learning rate,
+    with pairs by ``schedule``.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint, str or path
+        The encoder.
+    X : list of Recording or dict, NightStore, or path of a store's folder
+        Nights, of which two at least have a new modality beside one of the encoder's; nights
+        without keep it from forgetting what it knows. Prepare a store with ``encoder=`` what
+        :func:`add_modality` gives.
+    new_modalities : str or sequence of str
+        Those the encoder does not read get a tokenizer first, by :func:`add_modality` with its
+        defaults; call it before for other choices. One that it does read is trained in the same
+        way, for the signals of another device.
+    metadata : DataFrame, optional
+        As for :meth:`Sleep2VecPretrainer.fit`.
+    schedule : sequence of (float, float)
+        Of stage 2: the share of the run at which a part of it ends, and the share of pairs that
+        touch a new modality until then. See :class:`PairSchedule`.
+    stage1, stage2 : mapping, optional
+        Parameters of :class:`Sleep2VecPretrainer` for one stage. ``lr_scales`` changes the parts it
+        names: ``stage1={"lr_scales": {"projection": 1.0}}`` trains the head too.
+    n_stages : {1, 2}, default=2
+        1 leaves the encoder as it was.
+    state_dir : path, optional
+        Folder in which both stages keep their state; the same call goes on where it was stopped.
+    **parameters
+        Of :class:`Sleep2VecPretrainer`, for both stages. ``context_epochs`` and ``dropout`` are the
+        encoder's by default, and the held-out subjects of stage 2 those of stage 1.
+
+    Returns
+    -------
+    Adaptation
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not accepted.
+    UnknownModalityError
+        If a new modality is not in the catalogue.
+    TrainingError
+        If no two recordings have a new modality beside another one.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
+    >>> from sleep2vec_sklearn.pretraining import adapt_modality
+    >>> names = ["ibi", "spo2", "resp"]
+    >>> nights = make_sleep_cohort(4, hours=1, modalities=names, missing=0, random_state=0)
+    >>> small = {"hidden_size": 16, "n_layers": 1, "context_epochs": 20}
+    >>> quick = {"batch_size": 2, "max_epochs": 1, "validation": 0}
+    >>> encoder = Sleep2VecPretrainer(["ibi", "spo2"], **small, **quick).fit(nights).checkpoint()
+    >>> adapt_modality(encoder, nights, "resp", **quick).checkpoint().config.names
+    ('spo2', 'ibi', 'resp')
+    """
+    if n_stages not in (1, 2):
+        raise ValueError(f"n_stages must be 1 or 2, got {n_stages!r}.")
+    new = tuple(list_modalities(new_modalities))
+    start = _with_tokenizers(checkpoint, new, parameters.get("random_state"))
+    first = _pretrainer(
+        start.config, parameters, stage1, _frozen(start.config, new), PairSchedule(new, [(1, 1)])
+    )
+    second = _pretrainer(
+        start.config, parameters, stage2, _slowed(start.config, new), PairSchedule(new, schedule)
+    )
+    if state_dir is not None:
+        first.set_params(state_dir=Path(state_dir) / "stage1")
+        second.set_params(state_dir=Path(state_dir) / "stage2")
+    store, metadata = _open(X, metadata, first.set_params(init=start), new)
+    first.fit(store, metadata)
+    if n_stages == 1:
+        return Adaptation(new, start, first, None)
+    if "random_state" not in (stage2 or {}):
+        second.set_params(random_state=first.seed_)
+    second.set_params(init=first.checkpoint()).fit(store, metadata)
+    return Adaptation(new, start, first, second)
+
+
+def _with_tokenizers(checkpoint, new: Sequence[str], random_state) -> Checkpoint:
+    start = as_checkpoint(checkpoint)
+    if set(start.config.names) <= set(new):
+        raise CheckpointError(
+            f"{start.name} reads nothing but what is to be adapted ({', '.join(new)}); a new "
+            "modality learns from one that the encoder knows. Pretrain it with init= instead."
+        )
+    seed = int(random_state) if isinstance(random_state, numbers.Integral) else 0
+    for name in new:
+        if name not in start.config.names:
+            start = add_modality(start, name, seed=seed)
+    return start
+
+
+def _frozen(config: EncoderConfig, new: Sequence[str]) -> dict[str, float]:
+    """Scales of stage 1; a head that the checkpoint does not have is as new as the tokenizers."""
+    scales = {part: 0.0 for part in parts_of(config) if part not in new}
+    if config.projection is None:
+        del scales["projection"]
+    return scales
+
+
+def _slowed(config: EncoderConfig, new: Sequence[str]) -> dict[str, float]:
+    """Scales of stage 2."""
+    scales = dict.fromkeys(parts_of(config), _SHARED)
+    return scales | {"encoder": _ENCODER} | dict.fromkeys(new, 1.0)
+
+
+def _pretrainer(
+    config: EncoderConfig, parameters: Mapping, own: Mapping | None, scales: Mapping, shares
+) -> Sleep2VecPretrainer:
+    settings = {"context_epochs": config.context_epochs, "dropout": config.dropout}
+    settings |= {"pair_shares": shares, **parameters, **(own or {})}
+    for given in (parameters, own or {}):
+        scales = {**scales, **(given.get("lr_scales") or {})}
+    if "init" in settings:
+        raise TypeError("init is not accepted: the encoder to go on with is the checkpoint.")
+    pretrainer = Sleep2VecPretrainer(**{**settings, "lr_scales": scales})
+    check_parameters(pretrainer)
+    check_scales(scales, config)
+    return pretrainer
+
+
+def _open(X, metadata, pretrainer: Sleep2VecPretrainer, new: Sequence[str]):
+    """The nights, conditioned once for both stages."""
+    config = pretrainer.init.config
+    if isinstance(X, str | os.PathLike):
+        X = NightStore.open(X)
+    names = candidates(pretrainer, X, config)
+    missing = [name for name in new if name not in names]
+    if missing:
+        raise TrainingError(
+            f"no recording has {', '.join(missing)}; found {', '.join(names) or 'none'}."
+        )
+    return open_store(X, metadata, pretrainer, names, config)
+
+
+def add_modality(
+    checkpoint,
+    name: str,
+    *,
+    tokenizer: str | TokenizerConfig | None = None,
+    conditioning: Conditioning | None = None,
+    seed: int = 0,
+) -> Checkpoint:
+    """Give an encoder an untrained tokenizer and mask embedding for one modality more.
+
+    All other tensors are the same to the bit, and so are the rows of the modalities it had.
+    :func:`adapt_modality` trains what is new.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint, str or path
+        The encoder, or what :func:`load_checkpoint` takes.
+    name : str
+        The modality; its columns come last.
+    tokenizer : {"linear", "sundial", "sundial2", "spectral"} or TokenizerConfig, optional
+        By default as the encoder's first modality has it, or "sundial" where a signal of less
+        than 1 Hz leaves no spectrum. Its ``out_dim`` is always the encoder's.
+    conditioning : Conditioning, optional
+        Rate and scale at which the signal is read; the catalogue's by default.
+    seed : int, default=0
+        Of the first weights.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    UnknownModalityError
+        If the modality is not in the catalogue.
+    CheckpointError
+        If the encoder reads it already.
+    ValueError
+        If the tokenizer is unknown or cannot read such a signal.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
+    >>> from sleep2vec_sklearn.pretraining import add_modality
+    >>> nights = make_sleep_cohort(4, hours=1, modalities=["ibi", "spo2"], random_state=0)
+    >>> small = {"hidden_size": 16, "n_layers": 1, "context_epochs": 20, "batch_size": 2}
+    >>> encoder = Sleep2VecPretrainer(**small, max_epochs=1).fit(nights).checkpoint()
+    >>> add_modality(encoder, "actigraphy").config.names
+    ('spo2', 'ibi', 'actigraphy')
+    """
+    source = as_checkpoint(checkpoint)
+    modality = get_modality(name)
+    if name in source.config.names:
+        raise CheckpointError(
+            f"{source.name} reads {name!r} already ({', '.join(source.config.names)}). To train it "
+            f"on another device's signals, pass {name!r} to adapt_modality."
+        )
+    conditioning = conditioning or modality.conditioning
+    added = ModalityConfig(name, conditioning, _tokenizer(tokenizer, conditioning, source.config))
+    config = replace(source.config, modalities=(*source.config.modalities, added))
+    state = {**Sleep2Vec.from_seed(config, seed).state_dict(), **source.state}
+    history = [*source.card.get("added_modalities", []), {"name": name, "seed": seed}]
+    card = {**source.card, "added_modalities": history}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "widened.safetensors"
+        save_checkpoint(path, state, config, card=card)
+        return replace(load_checkpoint(path), name=f"{source.name}+{name}")
+
+
+def _tokenizer(
+    given: str | TokenizerConfig | None, conditioning: Conditioning, config: EncoderConfig
+) -> TokenizerConfig:
+    if isinstance(given, TokenizerConfig):
+        return replace(given, out_dim=config.token_dim)
+    if given is not None:
+        return TokenizerConfig(given, config.token_dim)
+    first = config.modalities[0].tokenizer
+    if first.name == "spectral" and conditioning.rate < 1:
+        return TokenizerConfig("sundial", config.token_dim)
+    return first

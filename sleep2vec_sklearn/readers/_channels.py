@@ -1,0 +1,431 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""One table from channel labels to modalities.
+
+A label is compared in a compact form (no case, accents, spaces or punctuation), so that
+``"THOR RES"``, ``"Thor_Res"`` and ``"thor-res"`` are one entry. EEG and EOG labels that name
+electrodes are taken apart instead of listed: ``"EEG C3-A2"``, ``"C3:M2"``, ``"C3/M2"``, ``"C3M2"``
+and ``"EEG_C3-EEG_M2"`` are all electrode ``c3`` against ``m2``.
+
+The rank orders the channels of a modality, lowest first:
+
+- eeg: central (C4, C3, Cz), then frontal, then any numbered lead, parietal, occipital; among these
+  a contralateral mastoid reference before any other.
+- eog: left, then horizontal or bipolar, then right, then vertical.
+- emg: chin; legs and arms never.
+- ecg: lead II, then an unnamed or first lead, then others.
+- airflow: nasal pressure (it follows the shape of a breath), then an unnamed flow, then a
+  thermistor (it follows presence only), last the flow of a CPAP machine.
+- effort: thorax, then abdomen, then their sum.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from ..recordings import get_modality
+
+__all__ = [
+    "EYES",
+    "MASTOIDS",
+    "UNUSED",
+    "USED",
+    "VOLTAGES",
+    "Alias",
+    "classify_label",
+    "compact_label",
+    "parse_dimension",
+]
+
+MASTOIDS = {"a1": "left", "m1": "left", "a2": "right", "m2": "right"}
+
+# Reasons before modalities: "EMG tibialis" is a leg before it is an EMG.
+UNUSED: dict[str, tuple[str, ...]] = {
+    "annotations, not a signal": (r"(edf|bdf)annotations",),
+    "events": (r"(event|marker|trigger|status|hypno|stage|stade|epoch|annot|mark).*",),
+    "electrode or sensor check": (r".*(off|impedance|imp|quality|qual)$(?<!respimp)",),
+    "oximeter status": (r"(ox|sp?o2?|oximeter|oxi)*stat(us)?|oxst.*|dc\d+status",),
+    "body position": (
+        r"(body)?pos(ition)?(sensor|body)?|body|(korper)?lage(sensor)?|posicion",
+        r"gravity[xyz]?|gravit.*|elevation|angle",
+    ),
+    "ambient light": (r"light|licht|lumiere|luz|lux|ambient.*",),
+    "a pulse rate averaged by the device, not beat-to-beat intervals (ibi)": (
+        r"h?pr|hr(ate|m)?|(ox|d|spo2)hr|heartrate.*|pulserate.*|pulsfrequenz|puls",
+        r"herzfrequenz|hf|fc|frequencecardiaque|frecuenciacardiaca|bpm|spo2pr|prbpm",
+        r"pouls",
+    ),
+    "a pulse rate or a pulse wave; if a wave, name it with channels={'ppg': ...}": (
+        r"pulse(bb)?|pulso",
+    ),
+    "snoring or sound": (
+        r".*(snor|schnarch|ronfl|ronqu|micro(?!v)|phono|sound|audio|trach).*|mic",
+        r"geraeusch|son|vibration",
+    ),
+    "a leg muscle": (
+        r".*(leg|tib|bein|jambe|pierna|plm|ankle|anterior).*|(emg)?[lr]at\d*",
+        r"(emg)?lat[lr]?\d*lat.*|(emg)?jamb.*",
+    ),
+    "a muscle other than the chin": (
+        r".*(arm\d?$|arm[lr]$|forearm|fds|deltoid|flexor|masseter|intercost|brazo|extensor).*",
+        r"emgdiaph.*",
+    ),
+    "carbon dioxide": (r".*(co2|capno).*|cap",),
+    "temperature": (r".*(temp(?!or)|rectal).*|tbody|tskin",),
+    "pulse transit or pressure": (r"ptt|pat|pwa|pwv|bp.*|.*(systol|diastol|bloodpres).*",),
+    "ventilator pressure or a derived quantity": (
+        r"(cpap|pap|mask|airway|epap|ipap).*(pres|druck).*|pres|.*leak.*|tvol|tidalvol.*",
+        r"rmi|phase|xflow.*|difpres",
+    ),
+    "no sensor named": (r"battery|bat|voltage|clock|time|seconds|dc\d*|aux\d*|ch\d+|x\d+|spare.*",),
+    "one axis of raw acceleration; actigraphy takes activity counts": (
+        r"(acc|accel|accelerometer|gyro)[xyz]?\d?",
+    ),
+    "a rate, not a waveform": (r"(resprate|breathrate|rr|rrate|atemfrequenz|rimp?rate)",),
+    "a reference electrode": (
+        r"(eeg|eog)?(a|m)(1|2)|ref.*|gnd|ground|erde|masse|(eeg)?(a|m)1(eeg)?(a|m)2",
+    ),
+}
+
+_BEFORE = r"(resp|effort|rip|eff|mov|r|belt)?"
+_AFTER = r"(res|effort|rip|resp|gnd|dc|belt|movement|gurt)?\d?"
+
+USED: dict[str, tuple[tuple[int, str, str], ...]] = {
+    "spo2": (
+        (
+            0,
+            "oxygen saturation",
+            r"(sp|sa|s|a?so?)o2.*|sa02.*|sp02.*|aso2|osat.*|o2sat.*|oxsat.*|"
+            r"sat(uration)?|(o2)?sattigung|saettigung|saturacion|saturationo2|"
+            r"oximetr.*|so2",
+        ),
+    ),
+    "airflow": (
+        (
+            0,
+            "nasal pressure",
+            r"(nas(al)?|n)(pres|press|pressure|p|druck|dc)|nasaldruck|nasenfluss|"
+            r"nasendruck|pnasal|(c(an|ann)u?l+a|cannlula|cannual|canula).*|ptaf|"
+            r".*kanule|pressurenasale?|pressionnasale|presionnasal|prongs?|"
+            r"nafpressure|nasalcannula|presspatient|flowpres.*|lunettes",
+        ),
+        (10, "airflow (the newer thermistor of SHHS)", r"newair(flow)?|newaf"),
+        (
+            12,
+            "airflow",
+            r"(air|resp|nasal|nasaloral|oronasal|atem)?(flow|fluss)(patient|aux|dr|eg|th)?\d*|"
+            r"airflow\d?|naf\d?|debit|flux|flujo(aereo|nasal)?|respnasal|"
+            r"resporonasal|resporonasale|(air)?nasal(or)?|respflow|respairflow|"
+            r"atmung(nasal)?|aire?",
+        ),
+        (
+            20,
+            "airflow by temperature",
+            r".*therm(is|o|i)?.*|auxac|(oral|nasal|oro)(air)?flow|buccal|"
+            r"respor(al|o).*|thcp?|ftherm",
+        ),
+        (30, "flow of a CPAP machine", r"(c|cpap|pap|mask|device)flow|cflo"),
+    ),
+    "effort": (
+        (
+            0,
+            "thoracic belt",
+            _BEFORE
+            + r"(thor?(ax?|ac(ic|ique|o|ica)?)?|chest|rib(cage)?|brust(korb)?|torax|rc|vth)"
+            + _AFTER
+            + r"|thoraxbewegung",
+        ),
+        (
+            10,
+            "abdominal belt",
+            _BEFORE + r"(abd?(om(en|inal)?|o|m)?|bauch|vent(re|er)|vab)" + _AFTER + r"|abdomenal",
+        ),
+        (20, "sum of both belts", r"(rip|resp|effort|ip|belt)?sum(me)?|xsum|ripsum"),
+    ),
+    "ppg": (
+        (
+            0,
+            "pulse wave",
+            r"pleth?.*|plth|ppg\d?|.*plethysmogra.*|pwf|pulsewave.*|fingerppg|"
+            r"pulswelle|onde.*pouls",
+        ),
+    ),
+    "ibi": (
+        (
+            0,
+            "inter-beat intervals",
+            r"ibi|(rr|nn|ibi)i(nterval)?s?|interbeat.*|rrinterval|heartbeat",
+        ),
+    ),
+    "actigraphy": (
+        (
+            0,
+            "activity counts",
+            r"actigraph.*|actimet.*|aktigra.*|activity(counts?)?|counts|"
+            r"wristactivity",
+        ),
+    ),
+    "resp": (
+        (
+            0,
+            "respiration derived from another sensor",
+            r"resp(iration|imp|ir)?(derived)?|edr|pdr|breath(ing)?|nlsnomresp",
+        ),
+    ),
+    "ecg": (
+        (0, "ECG lead II", r"(ecg|ekg)(ii|lead2|leadii)|(lead)ii"),
+        (4, "ECG, left", r"(ecg|ekg)(l|left|la|links|gauche)"),
+        (6, "ECG, right", r"(ecg|ekg)(r|right|ra|rechts|droite?)"),
+        (2, "ECG", r"(ecg|ekg)(1|1(ecg|ekg)?2|lr|lecgr|lekgr|avg|ekg|ecg|(ecg|ekg)l(ecg|ekg)r)?"),
+        (3, "ECG lead I", r"(ecg|ekg|lead)(i|mod.*)|cardio.*|ecgsignal"),
+        (8, "ECG, another lead", r"(ecg|ekg).*"),
+    ),
+    "emg": (
+        (
+            0,
+            "chin EMG",
+            r"(emg)?(c|center)?chin(emg)?|emg|(emg)?subment.*|(emg)?mentalis|"
+            r"(emg)?(kinn|menton.*|menton)|emgment.*|emgchin|cchinl|cchinr|rchinl|"
+            r"lchinr|rchinc|lchinc|(emg)?chin1(emg)?(chin)?2|(emg)?barbilla|emgcb|"
+            r"lowerleftupp?.*|(emg)?mento.*",
+        ),
+        (1, "chin EMG", r"(emg)?chin\d(emg)?(chin)?\d"),
+        (3, "chin EMG, left", r"(emg)?(l|left)chin|(emg)?chin(l|left)|emgl"),
+        (4, "chin EMG, right", r"(emg)?(r|right)chin|(emg)?chin(r|right)|emgr"),
+        (3, "chin EMG, first", r"(emg|chin|emgchin|chinemg)1"),
+        (4, "chin EMG, second", r"(emg|chin|emgchin|chinemg)2"),
+        (5, "chin EMG, third", r"(emg|chin|emgchin|chinemg)3|emgaux.*"),
+        (6, "EMG of an unnamed muscle", r"emg.*"),
+    ),
+    "eeg": (
+        (40, "EEG, derivation not named", r"(cs)?eeg"),
+        (41, "EEG, numbered (C4-M1 in MESA)", r"eeg3"),
+        (42, "EEG, numbered", r"eeg(1|ch1)"),
+        (43, "EEG, second lead (C3-A2 in SHHS)", r"eeg(sec|2|ch2|secondary)"),
+        (44, "EEG, numbered", r"eeg(4|\d|ch\d)"),
+        (60, "EEG, derivation not understood", r"eeg.+"),
+    ),
+}
+
+EYES: tuple[tuple[str, int, str | None, str], ...] = (
+    (
+        r"(eog|eeg)?(loc|e1)|eog(l|left|1|g|gauche|links|li|izq(uierd[ao])?|sx)|"
+        r"(l|left|linkes)(eog|eye)|cs(eogl|loc)",
+        0,
+        "e1",
+        "left EOG",
+    ),
+    (
+        r"(h|hor|horiz)?eog(h|horiz|horizontal|hor)?|eogaux|yeux",
+        6,
+        None,
+        "EOG, horizontal or unnamed",
+    ),
+    (
+        r"(eog|eeg)?(roc|e2)|eog(r|right|2|d|droite?|rechts|re|der(ech[ao])?|dx)|"
+        r"(r|right|rechtes)(eog|eye)|cs(eogr|roc)",
+        10,
+        "e2",
+        "right EOG",
+    ),
+    (
+        r"veog|eog(v|vert|vertical)",
+        20,
+        None,
+        "EOG, vertical",
+    ),
+    (
+        r"eog.*",
+        24,
+        None,
+        "EOG, derivation not understood",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """What a channel label says.
+
+    Attributes
+    ----------
+    modality : str or None
+        None where the library has no use for it.
+    rank : int
+        Preference within the modality, lowest first.
+    why : str
+        What the channel is, or why it is not used.
+    electrode, reference : str or None
+        Of EEG, EOG and mastoid channels and of paired leads: the electrode, and what it was
+        measured against if the label says so.
+    """
+
+    modality: str | None
+    rank: int
+    why: str
+    electrode: str | None = None
+    reference: str | None = None
+
+
+_UNUSED = tuple((why, re.compile("|".join(patterns))) for why, patterns in UNUSED.items())
+_USED = tuple(
+    (modality, rank, why, re.compile(pattern))
+    for modality, rows in USED.items()
+    for rank, why, pattern in rows
+)
+_BRAIN = re.compile(r"(fp|af|fc|cp|ft|tp|po|f|c|p|o|t)(z|\d{1,2})")
+_REGIONS = {"c": 0, "fc": 10, "cp": 14, "f": 20, "af": 22, "fp": 24, "p": 50, "po": 52, "o": 54}
+_EYES_COMPILED = tuple((re.compile(p), *rest) for p, *rest in EYES)
+_REFERENCE = re.compile(r"(a1|a2|m1|m2|[am]1[am]2|ref|le|avg?|ave?rage|car|fpz|pg1|nz|x|gnd|ll|0)")
+_SEPARATOR = re.compile(r"[-:/|_\s.,()\[\]+]+")
+_KINDS = ("eeg", "eog", "emg", "ecg", "ekg")
+
+
+def compact_label(label: str) -> str:
+    """Letters and digits of a label only, in lower case and without accents."""
+    return "".join(_words(label))
+
+
+def classify_label(label: str) -> Alias:
+    """Say what a channel is by its label.
+
+    Parameters
+    ----------
+    label : str
+        As the file has it.
+
+    Returns
+    -------
+    Alias
+        ``modality`` is None for channels without a use and for unknown labels.
+    """
+    words = _words(label)
+    electrodes = _electrode_alias(words)
+    if electrodes is not None:
+        return electrodes
+    compact = "".join(words)
+    for why, pattern in _UNUSED:
+        if pattern.fullmatch(compact):
+            electrode = compact.removeprefix("eeg").removeprefix("eog")
+            return Alias(None, 0, why, electrode if electrode in MASTOIDS else None)
+    for modality, rank, why, pattern in _USED:
+        if pattern.fullmatch(compact):
+            return Alias(modality, rank, why)
+    return Alias(None, 0, "unknown label; if it is of use, name it with channels={modality: label}")
+
+
+def _words(label: str) -> list[str]:
+    plain = unicodedata.normalize("NFKD", label.casefold().replace("µ", "u"))
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    words = [re.sub(r"[^a-z0-9]", "", word) for word in _SEPARATOR.split(plain)]
+    return [word for word in words if word and not re.fullmatch(r"\d+hz", word)]
+
+
+def _electrode_alias(words: list[str]) -> Alias | None:
+    kind = next((word for word in words if word in _KINDS), None)
+    named = [re.sub(r"^eeg(?=[a-z])", "", word) for word in words if word not in _KINDS]
+    if len(named) > 2 and named[-1].isdigit():
+        named.pop()
+    if kind in ("emg", "ecg", "ekg") or not words or len(named) > 3 or words[-1] == "off":
+        return None
+    if len(named) == 1:
+        named = _split_glued(named[0])
+    first, rest = (named[0], named[1:]) if named else ("", [])
+    reference = "".join(rest) or None
+    eye = _eye_alias(first, reference, kind)
+    if eye is not None:
+        return eye
+    brain = _BRAIN.fullmatch(first)
+    if brain is None or (reference and not _is_electrode(reference)):
+        return None
+    return _brain_alias(first, brain.group(1), reference)
+
+
+def _split_glued(word: str) -> list[str]:
+    pair = re.fullmatch(r"(.+?)(a1|a2|m1|m2|cz|oz|pz)", word)
+    if pair and (_BRAIN.fullmatch(pair.group(1)) or pair.group(1) in ("loc", "roc", "e1", "e2")):
+        return [pair.group(1), pair.group(2)]
+    return [word]
+
+
+def _is_electrode(word: str) -> bool:
+    return bool(_REFERENCE.fullmatch(word) or _BRAIN.fullmatch(word))
+
+
+def _brain_alias(electrode: str, region: str, reference: str | None) -> Alias:
+    side = "z" if electrode.endswith("z") else ("left" if int(electrode[-1]) % 2 else "right")
+    if reference in MASTOIDS:
+        quality = 0 if MASTOIDS[reference] != side else 1
+    else:
+        quality = 2 if reference else 3
+    place = {"right": 0, "left": 1, "z": 2}[side]
+    rank = _REGIONS.get(region, 56) + 3 * quality * (region == "c") + place
+    against = f" against {reference.capitalize()}" if reference else ""
+    return Alias("eeg", rank, f"EEG at {electrode.capitalize()}{against}", electrode, reference)
+
+
+def _eye_alias(first: str, reference: str | None, kind: str | None) -> Alias | None:
+    if first in MASTOIDS:
+        return None
+    if reference in ("e2", "roc", "e1", "loc") and first in ("e2", "roc", "e1", "loc"):
+        return Alias("eog", 6, "EOG, both eyes", None, reference)
+    if reference is not None and not _is_electrode(reference):
+        first, reference = first + reference, None
+    candidates = [first] if kind is None else [kind + first, first]
+    for text in candidates:
+        for pattern, rank, electrode, why in _EYES_COMPILED:
+            if pattern.fullmatch(text):
+                return Alias("eog", rank + (reference is None), why, electrode, reference)
+    return None
+
+
+VOLTAGES = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
+
+_SPELLINGS = {
+    **dict.fromkeys(("uv", "µv", "μv", "âµv", "microv", "microvolt", "microvolts", "uvolt"), "uV"),
+    **dict.fromkeys(("mv", "millivolt", "millivolts"), "mV"),
+    **dict.fromkeys(("v", "volt", "volts"), "V"),
+    **dict.fromkeys(("nv", "nanovolt"), "nV"),
+    **dict.fromkeys(("%", "percent", "prozent", "pct", "%sao2", "%spo2"), "%"),
+    **dict.fromkeys(("s", "sec", "second", "seconds"), "s"),
+    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), "ms"),
+    **dict.fromkeys(("bpm", "1/min", "beats/min"), "bpm"),
+    **dict.fromkeys(("counts", "count", "cnt", "cnts"), "counts"),
+    **dict.fromkeys(("l/min", "lpm"), "L/min"),
+    **dict.fromkeys(("l/s", "l/sec"), "L/s"),
+    **dict.fromkeys(("ml/s", "ml/sec"), "mL/s"),
+    **dict.fromkeys(("cmh2o", "cmh20"), "cmH2O"),
+    "mmhg": "mmHg",
+    "g": "g",
+    "fraction": "fraction",
+    "a.u.": "a.u.",
+}
+
+
+def parse_dimension(dimension: str, modality: str) -> tuple[str, str | None]:
+    """Map a header's physical dimension to a unit the modality accepts.
+
+    Parameters
+    ----------
+    dimension : str
+        As the file has it, e.g. ``"uV"``, ``"µV"``, ``"MV"`` or nothing.
+    modality : str
+        Catalogue name.
+
+    Returns
+    -------
+    unit : str
+        The unit, or the catalogue's where the dimension is empty or unusable.
+    note : str or None
+        What was assumed, if it matters: units of airflow, effort and ppg are arbitrary anyway.
+    """
+    known = get_modality(modality)
+    text = dimension.strip()
+    unit = _SPELLINGS.get(text.lower().replace(" ", ""))
+    if unit in known.units:
+        return unit, None
+    if known.unit == "a.u.":
+        return known.unit, None
+    stated = f"states the unit {text!r}" if text else "states no unit"
+    return known.unit, f"{stated}; taken as {known.unit}"

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The header of an EDF, EDF+ or BDF file, checked against the file's size.
+
+edfio reads the samples; this looks at the first few kilobytes before it does, so that a damaged
+file is named as such, no sample is read early, and the patient's name is dropped at once: sex and
+age are all that is kept of the identification field.
+
+Layout: Kemp et al. 1992, https://doi.org/10.1016/0013-4694(92)90009-7, and
+https://www.edfplus.info/specs/edfplus.html.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import threading
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from pathlib import Path
+
+from .._files import hash_file
+from ..errors import ReadError
+
+__all__ = [
+    "EdfChannel",
+    "EdfHeader",
+    "fingerprint_of",
+    "quiet_edfio",
+    "read_header",
+]
+
+_MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
+_FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
+_WARNINGS = threading.Lock()
+_WAY_OUT = "Copy or download it again, or leave it out"
+
+
+@dataclass(frozen=True, slots=True)
+class EdfChannel:
+    """Header of one signal: label, scale and samples per record."""
+
+    label: str
+    dimension: str
+    physical: tuple[float, float]
+    digital: tuple[int, int]
+    samples_per_record: int
+
+    @property
+    def is_annotation(self) -> bool:
+        """Whether it holds texts instead of samples."""
+        return self.label in ("EDF Annotations", "BDF Annotations")
+
+
+@dataclass(frozen=True, slots=True)
+class EdfHeader:
+    """What is kept of a header.
+
+    Attributes
+    ----------
+    sample_bytes : int
+        2 for EDF, 3 for BDF.
+    discontinuous : bool
+        EDF+D: records need not follow each other in time.
+    n_records : int
+        Whole records in the file.
+    record_seconds : float
+        Length of a record.
+    channels : tuple of EdfChannel
+        All, annotations included.
+    data_offset : int
+        Bytes before the first record.
+    start : datetime or None
+        Clock time of the first sample; anonymised dates are kept as they are.
+    patient : dict
+        ``sex`` ("F" or "M") and ``age``, where an EDF+ header states them.
+    notes : tuple of str
+        Repairs.
+    """
+
+    sample_bytes: int
+    discontinuous: bool
+    n_records: int
+    record_seconds: float
+    channels: tuple[EdfChannel, ...]
+    data_offset: int
+    start: datetime | None
+    patient: dict
+    notes: tuple[str, ...]
+
+    @property
+    def signals(self) -> tuple[EdfChannel, ...]:
+        """Channels that hold samples."""
+        return tuple(channel for channel in self.channels if not channel.is_annotation)
+
+
+@contextmanager
+def quiet_edfio():
+    """Silence edfio's warnings of what :func:`read_header` has noted already."""
+    # The filters of the warnings module are shared by all threads.
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_header(path: Path) -> EdfHeader:
+    """Read and check the header of an EDF or BDF file.
+
+    A record cut short at the very end is dropped with a note, as is a wrong record count in an
+    otherwise whole file; anything more is an error.
+
+    Raises
+    ------
+    ReadError
+        If the file is missing, empty, of another format, or shorter than its header says.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            fixed = file.read(256)
+            sample_bytes = _sample_bytes(path, fixed, size)
+            n_channels = _number(path, fixed[252:256], "the number of signals", int)
+            if not 1 <= n_channels <= 4096:
+                raise ReadError(
+                    f"{path}: the header announces {n_channels} signals; accepted are 1 to 4096. "
+                    f"The file is corrupt. {_WAY_OUT}."
+                )
+            table = file.read(256 * n_channels)
+    except FileNotFoundError:
+        raise ReadError(f"{path}: no such file. Check the path.") from None
+    except OSError as error:
+        if isinstance(error, ReadError):
+            raise
+        raise ReadError(f"{path}: cannot be opened ({error.strerror}).") from error
+    if len(table) < 256 * n_channels:
+        raise ReadError(
+            f"{path}: truncated within its header: expected {256 * (n_channels + 1)} bytes of it, "
+            f"found {size}. {_WAY_OUT}."
+        )
+    channels = _parse_channels(path, table, n_channels)
+    seconds = _number(path, fixed[244:252], "the length of a record", float)
+    declared = _number(path, fixed[236:244], "the number of records", int)
+    record_bytes = sample_bytes * sum(channel.samples_per_record for channel in channels)
+    offset = 256 * (n_channels + 1)
+    n_records, notes = _count_records(path, declared, record_bytes, size - offset, offset)
+    if seconds <= 0 and not all(channel.is_annotation for channel in channels):
+        raise ReadError(
+            f"{path}: the header gives a record {seconds:g} s; accepted is a positive length. The "
+            f"file is corrupt. {_WAY_OUT}."
+        )
+    reserved = fixed[192:236].decode("latin-1")
+    start = _parse_start(fixed)
+    return EdfHeader(
+        sample_bytes,
+        reserved.startswith(("EDF+D", "BDF+D")),
+        n_records,
+        seconds,
+        channels,
+        offset,
+        start,
+        _parse_patient(fixed[8:88].decode("latin-1"), start),
+        (*notes, *(() if start else ("the header states no valid start time",))),
+    )
+
+
+def _sample_bytes(path: Path, fixed: bytes, size: int) -> int:
+    if size == 0:
+        raise ReadError(f"{path}: the file is empty (0 bytes). {_WAY_OUT}.")
+    if fixed[:8].strip() == b"0" and len(fixed) == 256:
+        return 2
+    if fixed[:8] == b"\xffBIOSEMI" and len(fixed) == 256:
+        return 3
+    if fixed[:8].strip() == b"0":
+        raise ReadError(
+            f"{path}: truncated within its header: expected at least 256 bytes, found {size}. "
+            f"{_WAY_OUT}."
+        )
+    raise ReadError(
+        f"{path}: not an EDF or BDF file (it does not begin with the version 0 or BIOSEMI). Check "
+        "the suffix, or convert the file to EDF."
+    )
+
+
+def _number(path: Path, raw: bytes, what: str, kind):
+    text = raw.decode("latin-1").strip().replace(",", ".")
+    try:
+        value = kind(text)
+        if not math.isfinite(value):
+            raise ValueError
+        return value
+    except ValueError:
+        raise ReadError(
+            f"{path}: {what} in the header is not a number. The file is corrupt. {_WAY_OUT}."
+        ) from None
+
+
+def _parse_channels(path: Path, table: bytes, n: int) -> tuple[EdfChannel, ...]:
+    columns, start = [], 0
+    for width in _FIELDS:
+        columns.append([table[start + i * width : start + (i + 1) * width] for i in range(n)])
+        start += n * width
+    labels, _, dimensions, low, high, least, most, _, samples, _ = columns
+    channels = []
+    for i in range(n):
+        label = labels[i].decode("latin-1").strip("\x00 ")
+        count = _number(path, samples[i], f"the sample count of signal {i + 1}", int)
+        if count < 0:
+            raise ReadError(
+                f"{path}: signal {i + 1} has {count} samples per record. The file is corrupt. "
+                f"{_WAY_OUT}."
+            )
+        scale = [
+            _number(path, raw[i], f"the scale of signal {i + 1}", float)
+            for raw in (low, high, least, most)
+        ]
+        dimension = dimensions[i].decode("latin-1").strip("\x00 ")
+        digital = (int(scale[2]), int(scale[3]))
+        channels.append(EdfChannel(label, dimension, (scale[0], scale[1]), digital, count))
+    return tuple(channels)
+
+
+def _count_records(path, declared, record_bytes, data_bytes, offset) -> tuple[int, list[str]]:
+    whole, rest = divmod(max(data_bytes, 0), record_bytes) if record_bytes else (0, 0)
+    found = offset + data_bytes
+    if whole == 0:
+        raise ReadError(
+            f"{path}: holds no whole record: a record has {record_bytes} bytes, {data_bytes} were "
+            f"found after the header. {_WAY_OUT}."
+        )
+    if declared == -1:
+        return whole, [f"the recording was never closed; its {whole} whole records are read"]
+    if whole < declared - 1 or (whole == declared - 1 and rest == 0 and declared > 1):
+        raise ReadError(
+            f"{path}: truncated: expected {offset + declared * record_bytes} bytes ({declared} "
+            f"records), found {found} ({whole} whole records). {_WAY_OUT}; to use what is there, "
+            "repair its header with edfio.read_edf(path).write(new_path)."
+        )
+    if whole == declared - 1:
+        return whole, [f"the last of {declared} records is cut short and was dropped"]
+    if whole > declared:
+        return whole, [
+            f"the header counts {declared} records, the file holds {whole}: all are read"
+        ]
+    return declared, []
+
+
+def _parse_start(fixed: bytes) -> datetime | None:
+    day = re.search(rb"Startdate (\d{1,2})-([A-Z]{3})-(\d{4})", fixed[88:168])
+    short = re.fullmatch(rb"(\d\d)[.:/-](\d\d)[.:/-](\d\d)", fixed[168:176].strip())
+    clock = re.fullmatch(rb"(\d\d)[.:](\d\d)[.:](\d\d)", fixed[176:184].strip())
+    try:
+        if day and day[2].decode() in _MONTHS:
+            when = date(int(day[3]), _MONTHS.index(day[2].decode()) + 1, int(day[1]))
+        elif short:
+            year = int(short[3])
+            when = date(year + (1900 if year >= 85 else 2000), int(short[2]), int(short[1]))
+        else:
+            return None
+        return datetime.combine(when, time(*(int(part) for part in clock.groups())))
+    except (AttributeError, ValueError):
+        return None
+
+
+def _parse_patient(field: str, start: datetime | None) -> dict:
+    parts = field.split()
+    known: dict = {}
+    if len(parts) < 2 or parts[1] not in ("F", "M", "X"):
+        return known
+    if parts[1] != "X":
+        known["sex"] = parts[1]
+    born = re.fullmatch(r"(\d{1,2})-([A-Z]{3})-(\d{4})", parts[2]) if len(parts) > 2 else None
+    stated = re.search(r"(?<!\d)(\d{1,3}) ?(?:yr|yrs|years|y)(?![a-z])", " ".join(parts[3:]))
+    if stated:
+        known["age"] = int(stated[1])
+    elif born and start and born[2] in _MONTHS:
+        month, day = _MONTHS.index(born[2]) + 1, int(born[1])
+        before_birthday = (start.month, start.day) < (month, day)
+        known["age"] = start.year - int(born[3]) - before_birthday
+    return known
+
+
+READER_REVISION = 1
+
+
+def fingerprint_of(paths: Sequence[Path], settings) -> str:
+    """Hash files and the settings that decide what is read from them.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Every file the samples come from. Hashes are memoised by path, size and time of the last
+        change, so a file is read once per process.
+    settings : object
+        Anything with a stable ``repr``.
+
+    Returns
+    -------
+    str
+        Hex sha256.
+    """
+    digest = hashlib.sha256(repr((READER_REVISION, settings)).encode())
+    for path in paths:
+        digest.update(hash_file(Path(path)).encode())
+    return digest.hexdigest()

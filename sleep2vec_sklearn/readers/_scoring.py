@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A night's scoring, as intervals and as one stage per epoch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+
+from ..recordings import EPOCH_SECONDS, SleepStage
+
+__all__ = [
+    "Scoring",
+    "ScoringBuilder",
+    "parse_stage",
+]
+
+MOVEMENT = "movement"
+
+_TEXT = re.compile(
+    r"(?:sleep\s*)?(?:stages?|stadium|stade|fase|schlafstadium|schlafphase)?"
+    r"(?:[\s:_]|-(?!1\b)|(?<=[a-z])-)*"
+    r"(?P<name>.+?)(?:[\s_]*(?:sleep|schlaf))?(?:\|.*)?$",
+    re.IGNORECASE,
+)
+_PREFIX = re.compile(r"(sleep[\s_]*)?(stage|stad|fase|schlaf)", re.IGNORECASE)
+_LIGHTS = re.compile(
+    r"\b(?:lights?|licht|lumi[eè]res?|luz|luces)[\s_\-]*(?P<state>off|out|on|aus|an|ein|[eé]teinte?s?|"
+    r"allum[eé]es?|apagad[ao]s?|encendid[ao]s?)\b",
+    re.IGNORECASE,
+)
+_LIGHTS_ON = ("on", "an", "ein", "encend", "allum")
+_UNMISTAKABLE = ("movement time", "wake", "n1", "n2", "n3", "rem")
+_NAMES = {
+    **dict.fromkeys(
+        (
+            "w",
+            "wake",
+            "awake",
+            "wach",
+            "wk",
+            "eveil",
+            "veille",
+            "vigilia",
+            "despierto",
+            "wakefulness",
+        ),
+        SleepStage.W,
+    ),
+    **dict.fromkeys(("1", "n1", "s1", "i", "nrem1", "nrem 1", "n 1", "st1"), SleepStage.N1),
+    **dict.fromkeys(("2", "n2", "s2", "ii", "nrem2", "nrem 2", "n 2", "st2"), SleepStage.N2),
+    **dict.fromkeys(
+        ("3", "n3", "s3", "iii", "nrem3", "nrem 3", "n 3", "st3", "sws"), SleepStage.N3
+    ),
+    **dict.fromkeys(("4", "n4", "s4", "iv", "nrem4", "nrem 4", "n 4", "st4"), SleepStage.N3),
+    **dict.fromkeys(("r", "rem", "mor", "sp", "paradoxal", "paradoxical"), SleepStage.R),
+    **dict.fromkeys(
+        (
+            "?",
+            "unscored",
+            "unknown",
+            "u",
+            "un",
+            "na",
+            "nan",
+            "none",
+            "-1",
+            "9",
+            "undefined",
+            "",
+            "artefact",
+            "artifact",
+            "not scored",
+            "unsure",
+            "no stage",
+            "nicht bewertet",
+            "a",
+            "l",
+        ),
+        SleepStage.unscored,
+    ),
+    **dict.fromkeys(
+        ("movement time", "movement", "mt", "m", "body movement", "mvt", "6"), MOVEMENT
+    ),
+}
+
+
+def parse_stage(text: str, *, bare: bool = True) -> SleepStage | str | None:
+    """Read a stage label.
+
+    Parameters
+    ----------
+    text : str
+        E.g. ``"Sleep stage W"``, ``"N2"``, ``"Stage 4 sleep|4"``, ``"REM"``, ``"?"``. Stages 3 and
+        4 of Rechtschaffen & Kales are both N3.
+    bare : bool, default=True
+        Accept labels without the word "stage"; among other annotations a lone "1" or "M" means
+        something else.
+
+    Returns
+    -------
+    SleepStage, "movement" or None
+        None where the text is not a stage.
+    """
+    words = " ".join(str(text).split())
+    match = _TEXT.match(words)
+    name = match["name"].strip().lower() if match else ""
+    if not bare and name not in _UNMISTAKABLE and not _PREFIX.match(words):
+        return None
+    return _NAMES.get(name)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Stages and events of a night, in seconds from the recording's start.
+
+    Attributes
+    ----------
+    onsets, durations : ndarray of shape (n,)
+        Scored intervals.
+    stages : ndarray of shape (n,)
+        Stage of each, -1 for movement and unscored.
+    movement : ndarray of shape (n,)
+        Which of them were scored as movement.
+    events : DataFrame or None
+        Columns onset, duration, type.
+    lights : (float or None, float or None) or None
+        Lights-off and lights-on.
+    start : datetime or None
+        Clock time that onsets count from, if the file states it.
+    notes : tuple of str
+        What was assumed.
+    """
+
+    onsets: np.ndarray
+    durations: np.ndarray
+    stages: np.ndarray
+    movement: np.ndarray
+    events: object = None
+    lights: tuple | None = None
+    start: datetime | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_epochs(self, n_epochs: int, shift: float = 0.0) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Give each 30-s epoch the stage that covers most of it.
+
+        Parameters
+        ----------
+        n_epochs : int
+            Epochs of the signals; labels beyond them are cut and counted.
+        shift : float, default=0
+            Seconds added to every onset.
+
+        Returns
+        -------
+        stages : ndarray of shape (n_epochs,)
+            int8; -1 where nothing, movement or "unscored" covers most of the epoch.
+        notes : tuple of str
+            Counts of what was cut or left unscored.
+        """
+        cover = np.zeros((n_epochs, 6))
+        moved = np.zeros(n_epochs)
+        starts = (self.onsets + shift) / EPOCH_SECONDS
+        stops = starts + self.durations / EPOCH_SECONDS
+        for start, stop, stage, movement in zip(
+            starts, stops, self.stages, self.movement, strict=True
+        ):
+            first, last = max(int(np.floor(start)), 0), min(int(np.ceil(stop)), n_epochs)
+            if first >= last:
+                continue
+            edges = np.clip(np.arange(first, last + 1), start, stop)
+            column = 5 if stage < 0 else int(stage)
+            cover[first:last, column] += np.diff(edges)
+            if movement:
+                moved[first:last] += np.diff(edges)
+        cover[:, 5] += np.clip(1.0 - cover.sum(axis=1), 0.0, None)
+        best = cover.argmax(axis=1)
+        stages = np.where(best == 5, -1, best).astype(np.int8)
+        return stages, self._notes(stages, moved > 0.5, starts, stops, n_epochs)
+
+    def _notes(self, stages, moved, starts, stops, n_epochs: int) -> tuple[str, ...]:
+        notes = list(self.notes)
+        n_labels = round(float((stops - starts).sum()))
+        before = float((np.minimum(stops, 0) - np.minimum(starts, 0)).sum())
+        after = float((np.maximum(stops, n_epochs) - np.maximum(starts, n_epochs)).sum())
+        if n_labels != n_epochs or round(before) or round(after):
+            notes.append(
+                f"{n_labels:,} labels for {n_epochs:,} epochs of signal: "
+                f"{round(before):,} before and {round(after):,} after it were cut"
+            )
+        unscored = stages < 0
+        if unscored.any():
+            n_moved = int((unscored & moved).sum())
+            notes.append(
+                f"{int(unscored.sum()):,} of {n_epochs:,} epochs are unscored, "
+                f"{n_moved:,} of them movement"
+            )
+        off_grid = starts[len(starts) // 2] % 1.0 if len(starts) else 0.0
+        if min(off_grid, 1.0 - off_grid) > 1e-3:
+            notes.append(
+                f"labels lie {off_grid * EPOCH_SECONDS:.1f} s off the epochs of the signals: each "
+                "epoch has the stage that covers most of it"
+            )
+        return tuple(notes)
+
+
+@dataclass
+class ScoringBuilder:
+    """Collects intervals, events and lights while a file is parsed."""
+
+    intervals: list = field(default_factory=list)
+    events: list = field(default_factory=list)
+    lights_off: float | None = None
+    lights_on: float | None = None
+
+    def add_stage(self, onset: float, duration: float, stage: SleepStage | str) -> None:
+        """Add a scored interval."""
+        movement = stage == MOVEMENT
+        self.intervals.append((onset, duration, -1 if movement else int(stage), movement))
+
+    def add_event(self, onset: float, duration: float, text: str) -> None:
+        """Add anything else; lights-off and lights-on are told by their text."""
+        lights = _LIGHTS.search(text)
+        if lights:
+            if lights["state"].lower().startswith(_LIGHTS_ON):
+                self.lights_on = onset
+            elif self.lights_off is None:
+                self.lights_off = onset
+        self.events.append((onset, duration, text))
+
+    def build(self, start: datetime | None = None, notes: Sequence[str] = ()) -> Scoring:
+        """Turn what was collected into a Scoring."""
+        import pandas as pd
+
+        table = np.array(sorted(self.intervals), dtype=float).reshape(-1, 4)
+        events = None
+        if self.events:
+            events = pd.DataFrame(sorted(self.events), columns=["onset", "duration", "type"])
+        known = self.lights_off is not None or self.lights_on is not None
+        return Scoring(
+            table[:, 0],
+            table[:, 1],
+            table[:, 2].astype(np.int8),
+            table[:, 3].astype(bool),
+            events,
+            (self.lights_off, self.lights_on) if known else None,
+            start,
+            tuple(notes),
+        )

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From a signal as recorded to the epochs a network takes, in as few passes as it needs.
+
+The order: cut to the night, convert the unit, find gaps, bridge them, resample, filter, scale,
+clip, split into epochs. The table of settings and their reasons is in
+:mod:`~sleep2vec_sklearn.recordings.modality`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InvalidSignalError
+from ._resampling import band_filter, resample
+from .modality import EPOCH_SECONDS, Conditioning, Modality
+from .sources import Signal
+
+__all__ = [
+    "ConditionedSignal",
+    "check_acceleration",
+    "check_size",
+    "condition",
+    "to_canonical_unit",
+]
+
+_MIN_SHARE_OF_EPOCH = 0.5
+_FLAT_SHARE_OF_SPREAD = 1e-4
+_SAMPLES_FOR_QUANTILES = 200_000
+_COUNTS_AT_NIGHT_MEAN = 10.0
+_IQR_OF_STANDARD_NORMAL = 1.349
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionedSignal:
+    """One modality of one night, ready for its tokenizer.
+
+    Attributes
+    ----------
+    epochs : float32 ndarray of shape (n_epochs, width)
+        Finite everywhere.
+    valid : bool ndarray of shape (n_epochs,)
+        False where the modality is missing.
+    """
+
+    epochs: np.ndarray
+    valid: np.ndarray
+
+
+def condition(
+    signal: Signal, modality: Modality, conditioning: Conditioning, n_epochs: int
+) -> ConditionedSignal | None:
+    """Condition one modality of a night.
+
+    An epoch with less than half of its samples is missing; shorter gaps are bridged by straight
+    lines. So is an epoch in which a waveform does not move at all: the sensor is off.
+
+    Parameters
+    ----------
+    signal : Signal
+        As recorded; NaN marks gaps.
+    modality : Modality
+        What it is.
+    conditioning : Conditioning
+        What the checkpoint asks for.
+    n_epochs : int
+        Epochs of the recording; the signal may be shorter or longer.
+
+    Returns
+    -------
+    ConditionedSignal or None
+        None if the sensor is flat or all missing.
+
+    Raises
+    ------
+    InvalidSignalError
+        If the rate is below ``min_rate``, a value is infinite, or the unit cannot be right or is
+        of another quantity than the checkpoint's.
+    """
+    acceleration = modality.name == "actigraphy" and conditioning.scaling != "counts"
+    if acceleration:
+        check_acceleration(signal.unit)
+    _check_rate(signal, modality, conditioning)
+    values = signal.values[: int(np.ceil(n_epochs * EPOCH_SECONDS * signal.rate))]
+    _check_infinite(values, modality)
+    values, rate = to_canonical_unit(values, signal.rate, signal.unit, modality, acceleration)
+    present = _find_present(values, modality, conditioning)
+    if not present.any():
+        return None
+    valid = _share_present(present, rate, n_epochs) >= _MIN_SHARE_OF_EPOCH
+    values = _bridge(values, present)
+    if conditioning.scaling == "robust":
+        valid = _moving(values, present, rate, valid, modality)
+    elif values.min() == values.max():
+        return None
+    if not valid.any():
+        return None
+    resampled = resample(values, rate, conditioning.rate, conditioning.resampling)
+    values = _fit_length(resampled, n_epochs * conditioning.width, signal.values)
+    band_filter(values, conditioning.band, conditioning.rate)
+    epochs = _scale(values.reshape(n_epochs, -1), valid, conditioning)
+    return ConditionedSignal(epochs, valid)
+
+
+def _check_rate(signal: Signal, modality: Modality, conditioning: Conditioning) -> None:
+    if conditioning.min_rate is not None and signal.rate < conditioning.min_rate:
+        raise InvalidSignalError(
+            f"{modality.name!r} has rate {signal.rate:g} Hz, this checkpoint needs at least "
+            f"{conditioning.min_rate:g} Hz. Drop it with recording.without({modality.name!r}) "
+            "or pass on_error='nan'."
+        )
+
+
+def _check_infinite(values: np.ndarray, modality: Modality) -> None:
+    if not np.isfinite(_extremes(values)).all() and np.isinf(values).any():
+        raise InvalidSignalError(
+            f"{modality.name!r} has {int(np.isinf(values).sum())} infinite values; accepted are "
+            "finite numbers, and NaN for gaps. Replace them with np.nan."
+        )
+
+
+def _extremes(values: np.ndarray) -> tuple[float, float]:
+    """Smallest and largest value, NaN if one is or there are none; needs no room of its own."""
+    return (values.min(), values.max()) if len(values) else (np.nan, np.nan)
+
+
+def _find_present(values: np.ndarray, modality: Modality, conditioning: Conditioning):
+    low, high = conditioning.limits
+    low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
+    smallest, largest = _extremes(values)
+    if np.isfinite([smallest, largest]).all() and low <= smallest and largest <= high:
+        return np.ones(len(values), dtype=bool)
+    present = np.isfinite(values)
+    if (low, high) == (-np.inf, np.inf) or not present.any():
+        return present
+    with np.errstate(invalid="ignore"):
+        within = (values >= low) & (values <= high)
+    if not within.any() and np.ptp(values[present]) > 0:
+        middle = float(np.median(values[present]))
+        raise InvalidSignalError(
+            f"{modality.name!r} has a median of {middle:g} and no value between {low:g} and "
+            f"{high:g} {modality.unit}; the unit must be another. Accepted units: "
+            f"{', '.join(modality.units)}; pass units={{{modality.name!r}: ...}}."
+        )
+    return within
+
+
+def _share_present(present: np.ndarray, rate: float, n_epochs: int) -> np.ndarray:
+    """Share of each epoch's time that has samples; one sample may span several epochs."""
+    edges = np.minimum(np.arange(n_epochs + 1) * (EPOCH_SECONDS * rate), len(present))
+    whole = edges.astype(np.int64)
+    # gaps are few as a rule, so their places cost less than a running sum over the night
+    counts = whole - np.searchsorted(np.flatnonzero(~present), whole)
+    inside = np.minimum(whole, len(present) - 1)
+    part = (edges - whole) * present[inside]
+    share = np.diff(counts + part) / (EPOCH_SECONDS * rate)
+    return share + _ROUNDING
+
+
+def _moving(values, present, rate: float, valid: np.ndarray, modality: Modality) -> np.ndarray:
+    """Which valid epochs hold a waveform that moves; a sensor that is off gives a constant."""
+    ranges = _ranges(values, rate, len(valid))
+    moving = valid & (ranges > 0)
+    if not moving.any():
+        return moving
+    step = max(1, len(values) // _SAMPLES_FOR_QUANTILES)
+    epoch = (np.arange(0, len(values), step) / (EPOCH_SECONDS * rate)).astype(np.int64)
+    sampled = present[::step] & moving[np.minimum(epoch, len(valid) - 1)]
+    iqr = np.subtract(*np.percentile(values[::step][sampled], [75, 25]))
+    check_size(float(iqr), modality)
+    return moving & (ranges > _FLAT_SHARE_OF_SPREAD * iqr)
+
+
+def _ranges(values: np.ndarray, rate: float, n_epochs: int) -> np.ndarray:
+    starts = np.round(np.arange(n_epochs) * EPOCH_SECONDS * rate).astype(np.int64)
+    starts = starts[starts < len(values)]
+    ranges = np.zeros(n_epochs, dtype=np.float32)
+    largest, smallest = (f.reduceat(values, starts) for f in (np.maximum, np.minimum))
+    ranges[: len(starts)] = largest - smallest
+    return ranges
+
+
+def _bridge(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    if present.all():
+        return values
+    places = np.flatnonzero(present)
+    gaps = np.flatnonzero(~present)
+    bridged = values.copy()
+    bridged[gaps] = np.interp(gaps, places, values[places])
+    return bridged
+
+
+def _fit_length(values: np.ndarray, n_samples: int, given: np.ndarray) -> np.ndarray:
+    """``n_samples`` values that may be written to, which those of the recording may not."""
+    if len(values) < n_samples:
+        return np.pad(values, (0, n_samples - len(values)), mode="edge")
+    return np.array(values[:n_samples], copy=True if np.may_share_memory(values, given) else None)
+
+
+def _scale(epochs: np.ndarray, valid: np.ndarray, conditioning: Conditioning) -> np.ndarray:
+    """Scale, in place where the epochs are float32 already."""
+    if conditioning.scaling == "counts":
+        mean = float(epochs[valid].mean(dtype=np.float64))
+        scaled = np.log1p(epochs * np.float32(_COUNTS_AT_NIGHT_MEAN / mean) if mean else epochs)
+    else:
+        center, scale = conditioning.center, conditioning.scale
+        if conditioning.scaling == "robust":
+            step = max(1, int(valid.sum()) * epochs.shape[1] // _SAMPLES_FOR_QUANTILES)
+            sample = (epochs if valid.all() else epochs[valid]).reshape(-1)[::step]
+            low, center, high = np.percentile(sample, [25, 50, 75])
+            scale = max((high - low) / _IQR_OF_STANDARD_NORMAL, np.finfo(np.float32).tiny * 1e6)
+        scaled = np.subtract(epochs, np.float32(center), out=epochs)
+        scaled *= np.float32(1 / scale)
+    np.clip(scaled, -conditioning.clip, conditioning.clip, out=scaled)
+    return scaled.astype(np.float32, copy=False)
+
+
+_MICROVOLTS = {"uV": 1.0, "mV": 1e3, "V": 1e6, "nV": 1e-3}
+
+
+def to_canonical_unit(
+    values: np.ndarray, rate: float, unit: str, modality: Modality, acceleration: bool = False
+) -> tuple[np.ndarray, float]:
+    """Convert samples to the catalogue's unit as float32.
+
+    Counts are given per sample and become counts per second; acceleration (``"g"``) becomes
+    counts by ``counts_from_acceleration``, unless it is ``acceleration`` that is wanted.
+
+    Returns
+    -------
+    values : float32 ndarray
+    rate : float
+        Samples per second, changed only where acceleration becomes counts.
+    """
+    if acceleration:
+        return values.astype(np.float32, copy=False), rate
+    if modality.name == "actigraphy" and unit == "g":
+        from .derivation import counts_from_acceleration
+
+        return counts_from_acceleration(values, rate)
+    values = values.astype(np.float32, copy=False)
+    if modality.name == "ibi" and unit == "bpm":
+        with np.errstate(divide="ignore"):
+            return np.where(values > 0, np.float32(60) / values, np.float32(np.nan)), rate
+    factor = {"ms": 1e-3, "fraction": 100.0}.get(unit, 1.0)
+    if modality.unit == "uV":
+        factor = _MICROVOLTS[unit]
+    if modality.unit == "counts":
+        factor = rate
+    return (values if factor == 1.0 else values * np.float32(factor)), rate
+
+
+def check_acceleration(unit: str) -> None:
+    """Refuse counts where acceleration is wanted.
+
+    Raises
+    ------
+    InvalidSignalError
+        If the unit of actigraphy is another than g.
+    """
+    if unit != "g":
+        raise InvalidSignalError(
+            f"'actigraphy' is in {unit}, this checkpoint takes the vector magnitude of "
+            "acceleration, which cannot be made from that. Give it with "
+            "units={'actigraphy': 'g'}, or drop it with recording.without('actigraphy')."
+        )
+
+
+def check_size(iqr: float, modality: Modality) -> None:
+    """Refuse a voltage whose size no electrode gives.
+
+    Raises
+    ------
+    InvalidSignalError
+        If the interquartile range of the night lies outside what the modality can show.
+    """
+    if modality.plausible is None:
+        return
+    low, high = modality.plausible
+    if 0 < iqr < low or iqr > high:
+        likely = _likely_unit(iqr, low, high)
+        way_out = (
+            f'It looks like {likely}: pass units={{"{modality.name}": "{likely}"}}.'
+            if likely
+            else f'Check the gain, or pass units={{"{modality.name}": ...}}, one of '
+            f"{', '.join(modality.units)}."
+        )
+        raise InvalidSignalError(
+            f"{modality.name!r} has an interquartile range of {iqr:.3g} {modality.unit}; accepted "
+            f"is {low:g} to {high:g} {modality.unit}. {way_out}"
+        )
+
+
+def _likely_unit(iqr: float, low: float, high: float) -> str | None:
+    fitting = [unit for unit in ("V", "mV", "nV") if low <= iqr * _MICROVOLTS[unit] <= high]
+    return fitting[0] if fitting else None

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A flat, indexable view of the epochs of many recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..errors import InvalidRecordingError
+from .recording import NOT_AN_ARRAY, Recording, as_names, as_recording, name_subjects
+from .stages import SleepStage
+
+__all__ = [
+    "EpochSequence",
+    "EpochView",
+    "as_epoch_sequence",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EpochView:
+    """One epoch of one recording.
+
+    Attributes
+    ----------
+    recording : Recording
+        The whole night it belongs to.
+    epoch : int
+        Its place in the night.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import EpochSequence, make_sleep_cohort
+    >>> X = EpochSequence(make_sleep_cohort(2, hours=1, random_state=0))
+    >>> X[130].recording.id, X[130].epoch, X[130].stage
+    ('sim-0002-n1', 10, <SleepStage.N1: 1>)
+    """
+
+    recording: Recording
+    epoch: int
+
+    @property
+    def stage(self) -> SleepStage:
+        """The epoch's sleep stage; unscored where the recording has no labels."""
+        stages = self.recording.stages
+        return SleepStage.unscored if stages is None else SleepStage(int(stages[self.epoch]))
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError(NOT_AN_ARRAY)
+
+
+class EpochSequence(Sequence):
+    """The epochs of recordings, one element per 30-s epoch.
+
+    A flat view: two small integer arrays over shared recordings. It can be indexed as
+    scikit-learn indexes X (integer arrays, masks, slices), and a transformer gives one row for
+    each of its elements.
+
+    Parameters
+    ----------
+    recordings : sequence of Recording or dict
+        Nights in order.
+
+    Attributes
+    ----------
+    recordings : tuple of Recording
+        The nights, shared by every view.
+    recording_index, epoch_index : ndarray of shape (n,)
+        Which recording, and which epoch of it, each element is.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import EpochSequence, make_sleep_cohort
+    >>> cohort = make_sleep_cohort(2, hours=1, random_state=0)
+    >>> X = EpochSequence(cohort)
+    >>> len(X), X[X.stages >= 0][:10].shape
+    (240, (10,))
+    """
+
+    ndim = 1
+
+    def __init__(self, recordings: Sequence):
+        if isinstance(recordings, Recording):
+            raise InvalidRecordingError(
+                "EpochSequence takes a list of recordings, got one; wrap it: [recording]."
+            )
+        self.recordings = tuple(as_recording(r, i) for i, r in enumerate(recordings))
+        lengths = [recording.n_epochs for recording in self.recordings]
+        self.recording_index = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        counts = [np.arange(n, dtype=np.int32) for n in lengths]
+        self.epoch_index = np.concatenate(counts) if counts else np.empty(0, dtype=np.int32)
+
+    @classmethod
+    def _view(cls, recordings, recording_index, epoch_index) -> EpochSequence:
+        view = cls.__new__(cls)
+        view.recordings = recordings
+        view.recording_index = recording_index
+        view.epoch_index = epoch_index
+        return view
+
+    @classmethod
+    def from_views(cls, views: Sequence[EpochView]) -> EpochSequence:
+        """Gather single epochs, as a list of them is what some tools hand on."""
+        recordings: dict[int, Recording] = {}
+        for view in views:
+            recordings.setdefault(id(view.recording), view.recording)
+        place = {key: i for i, key in enumerate(recordings)}
+        return cls._view(
+            tuple(recordings.values()),
+            np.array([place[id(view.recording)] for view in views], dtype=np.int32),
+            np.array([view.epoch for view in views], dtype=np.int32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.epoch_index)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(n,); scikit-learn counts samples and picks its way of indexing by it."""
+        return (len(self),)
+
+    def __getitem__(self, key):
+        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+            key = key[0]
+        if isinstance(key, (int, np.integer)):
+            return EpochView(self.recordings[self.recording_index[key]], int(self.epoch_index[key]))
+        if not isinstance(key, slice):
+            key = np.asarray(key)
+            key = key.astype(np.intp) if key.size == 0 else key
+        return self._view(self.recordings, self.recording_index[key], self.epoch_index[key])
+
+    def __iter__(self) -> Iterator[EpochView]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError(NOT_AN_ARRAY)
+
+    def __repr__(self) -> str:
+        used = len(np.unique(self.recording_index))
+        return f"EpochSequence({len(self)} epochs of {used} recordings)"
+
+    @cached_property
+    def stages(self) -> np.ndarray:
+        """Sleep stage of each epoch, read-only int8 of shape (n,); -1 where there is none."""
+        stages = np.full(len(self), SleepStage.unscored, dtype=np.int8)
+        for i, rows in self.rows_by_recording():
+            labels = self.recordings[i].stages
+            if labels is not None:
+                stages[rows] = labels[self.epoch_index[rows]]
+        stages.flags.writeable = False
+        return stages
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Subject of each epoch, else its recording; object array of shape (n,)."""
+        return name_subjects(self.recordings)[self.recording_index]
+
+    @property
+    def index(self):
+        """pandas MultiIndex (recording, epoch) of the elements."""
+        import pandas as pd
+
+        names = as_names([recording.id for recording in self.recordings])
+        return pd.MultiIndex.from_arrays(
+            [names[self.recording_index], self.epoch_index], names=["recording", "epoch"]
+        )
+
+    def rows_by_recording(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (recording's place, rows of this sequence that are its epochs)."""
+        order = np.argsort(self.recording_index, kind="stable")
+        places, starts = np.unique(self.recording_index[order], return_index=True)
+        for place, rows in zip(places, np.split(order, starts[1:]), strict=False):
+            yield int(place), rows
+
+
+def as_epoch_sequence(X) -> EpochSequence | None:
+    """Take X as epochs if it is some: an EpochSequence or a list of EpochView."""
+    if isinstance(X, EpochSequence):
+        return X
+    if isinstance(X, (list, tuple, np.ndarray)) and len(X) and isinstance(X[0], EpochView):
+        strangers = [i for i, view in enumerate(X) if not isinstance(view, EpochView)]
+        if strangers:
+            raise InvalidRecordingError(
+                f"X mixes epochs with other things: element {strangers[0]} is a "
+                f"{type(X[strangers[0]]).__name__}. Pass recordings only, or epochs only."
+            )
+        return EpochSequence.from_views(X)
+    return None

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Where the samples of a recording come from: memory, a file, a simulation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import InvalidRecordingError, InvalidSignalError
+from .modality import EPOCH_SECONDS, MODALITIES, Modality, get_modality
+
+__all__ = [
+    "MemorySource",
+    "Signal",
+    "SignalLayout",
+    "SignalSource",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SignalLayout:
+    """What is known of a signal without reading its samples.
+
+    Attributes
+    ----------
+    rate : float
+        Samples per second.
+    unit : str
+        Unit of the samples.
+    n_samples : int
+        Number of samples.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.recordings import SignalLayout
+    >>> SignalLayout(rate=128.0, unit="uV", n_samples=3840).duration
+    30.0
+    """
+
+    rate: float
+    unit: str
+    n_samples: int
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Evenly spaced samples that start with the recording; NaN marks a gap.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_samples,)
+        Read-only real numbers.
+    rate : float
+        Samples per second.
+    unit : str
+        Unit of ``values``.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Recording
+    >>> signal = Recording({"spo2": ([96.0] * 60, 1.0)}).signal("spo2")
+    >>> signal.rate, signal.unit, signal.duration, signal.values[:2]
+    (1.0, '%', 60.0, array([96., 96.]))
+    """
+
+    values: np.ndarray
+    rate: float
+    unit: str
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.values) / self.rate
+
+    @property
+    def layout(self) -> SignalLayout:
+        """The signal's shape without its samples."""
+        return SignalLayout(self.rate, self.unit, len(self.values))
+
+
+class SignalSource(Protocol):
+    """What a lazy recording reads from; cheap to pickle, opened once per read.
+
+    A source may have one more method, ``signal_fingerprint(name) -> str``: hex sha256 of what the
+    samples of one modality depend on, without the other modalities that happen to be read. Tokens
+    are kept by it. Without it, they are kept by :meth:`fingerprint`. A source that has to read
+    files for its fingerprints has one more attribute, ``files``: their paths. One that makes
+    modalities from others names them in ``derived``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn import Recording
+    >>> from sleep2vec_sklearn.recordings import Signal, SignalLayout
+    >>> class Flat:
+    ...     layout = {"spo2": SignalLayout(rate=1.0, unit="%", n_samples=3600)}
+    ...     def read(self, names):
+    ...         return {name: Signal(np.full(3600, 96.0), 1.0, "%") for name in names}
+    ...     def fingerprint(self):
+    ...         return "flat"
+    >>> night = Recording.from_source(Flat(), subject="s01")
+    >>> night.n_epochs, night.signal("spo2").values.mean()
+    (120, np.float64(96.0))
+    """
+
+    @property
+    def layout(self) -> Mapping[str, SignalLayout]:
+        """Modality to layout, known without reading samples."""
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """Read these modalities, and no others, in one pass."""
+
+    def fingerprint(self) -> str:
+        """Hex sha256 of everything the samples depend on."""
+
+
+class MemorySource:
+    """Signals held in memory, checked and brought to one form.
+
+    Parameters
+    ----------
+    signals : mapping of str to array-like, (array-like, float), Signal or None
+        One entry per modality; see :class:`~sleep2vec_sklearn.Recording`.
+    rates : mapping of str to float, optional
+        Samples per second; the catalogue's rate where none is given.
+    units : mapping of str to str, optional
+        The catalogue's unit where none is given.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.recordings import MemorySource
+    >>> source = MemorySource({"spo2": [96, 95, 95, 97]}, rates={"spo2": 0.5})
+    >>> source.layout["spo2"]
+    SignalLayout(rate=0.5, unit='%', n_samples=4)
+    >>> source.read(["spo2"])["spo2"].duration
+    8.0
+    """
+
+    def __init__(self, signals, rates=None, units=None):
+        rates, units = _as_mapping("rates", rates), _as_mapping("units", units)
+        for name in (*signals, *rates, *units):
+            get_modality(name)
+        self._signals = {
+            name: _as_signal(get_modality(name), signals[name], rates.get(name), units.get(name))
+            for name in MODALITIES
+            if signals.get(name) is not None
+        }
+        self._fingerprint: str | None = None
+        self._signal_fingerprints: dict[str, str] = {}
+
+    def __setstate__(self, state: dict) -> None:
+        # a pickle does not keep arrays read-only
+        self.__dict__.update(state)
+        for signal in self._signals.values():
+            signal.values.flags.writeable = False
+
+    @property
+    def layout(self) -> dict[str, SignalLayout]:
+        """Modality to layout."""
+        return {name: signal.layout for name, signal in self._signals.items()}
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """The signals themselves; nothing is copied."""
+        return {name: self._signals[name] for name in names}
+
+    def fingerprint(self) -> str:
+        """sha256 over sorted (name, dtype, shape, rate, unit, bytes), computed once."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            for name, signal in sorted(self._signals.items()):
+                values = np.ascontiguousarray(signal.values)
+                digest.update(
+                    repr((name, values.dtype.str, values.shape, signal.rate, signal.unit)).encode()
+                )
+                digest.update(values.data)
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+    def signal_fingerprint(self, name: str) -> str:
+        """sha256 over one modality's (shape, rate, unit, samples), computed once.
+
+        Equal samples give the same hash in any byte order and memory layout, and in float32,
+        float64 or whole numbers where float32 holds them exactly.
+        """
+        if name not in self._signal_fingerprints:
+            signal = self._signals[name]
+            values = _as_narrow_as_exact(signal.values)
+            described = (values.dtype.name, values.shape, signal.rate, signal.unit)
+            digest = hashlib.sha256(repr(described).encode())
+            digest.update(np.ascontiguousarray(values).data)
+            self._signal_fingerprints[name] = digest.hexdigest()
+        return self._signal_fingerprints[name]
+
+
+def _as_narrow_as_exact(values: np.ndarray) -> np.ndarray:
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    with np.errstate(over="ignore"):
+        single = native.astype(np.float32, copy=False)
+    exact = single is native or np.array_equal(single, native, equal_nan=True)
+    return single if exact else native
+
+
+def _as_mapping(what: str, given: Mapping | None) -> Mapping:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidRecordingError(
+            f"{what} is {given!r}; accepted is a mapping from modality, e.g. "
+            f"{what}={{'eeg': {given!r}}}."
+        )
+    return given
+
+
+def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | None) -> Signal:
+    if isinstance(value, tuple):
+        if len(value) != 2:
+            raise InvalidSignalError(
+                f"{modality.name!r} is a tuple of {len(value)} items; accepted is (array, rate). "
+                "Pass a numpy array if these are the samples."
+            )
+        value, rate = value
+    elif isinstance(value, Signal):
+        _check_agreement(modality, value, rate, unit)
+        value, rate, unit = value.values, value.rate, value.unit
+    values = _as_real_array(modality, value)
+    rate = _checked_rate(modality, values, rate)
+    unit = modality.unit if unit is None else unit
+    if unit not in modality.units:
+        raise InvalidSignalError(
+            f"{modality.name!r} has unit {unit!r}; accepted are {', '.join(modality.units)}. "
+            f'Convert the samples, or pass units={{"{modality.name}": ...}}.'
+        )
+    flat = values.reshape(-1)
+    flat.flags.writeable = False
+    return Signal(flat, rate, unit)
+
+
+def _check_agreement(modality: Modality, signal: Signal, rate, unit) -> None:
+    for what, own, given in (("rate", signal.rate, rate), ("unit", signal.unit, unit)):
+        if given not in (None, own):
+            raise InvalidSignalError(
+                f"{modality.name!r} is a Signal with {what} {own!r}, but {what}s has {given!r}. "
+                f"Drop it from {what}s, or pass the samples alone, signal.values."
+            )
+
+
+def _as_real_array(modality: Modality, value: Any) -> np.ndarray:
+    name = modality.name
+    try:
+        values = np.ma.filled(value.astype(float), np.nan) if np.ma.isMA(value) else value
+        values = np.asarray(values)
+    except ValueError as error:
+        raise InvalidSignalError(
+            f"{name!r} is a {type(value).__name__} that numpy makes no array of: {error}. "
+            "Accepted are numbers in one dimension, e.g. a float32 array."
+        ) from error
+    if values.dtype.kind not in "fiub":
+        raise InvalidSignalError(
+            f"{name!r} has dtype {values.dtype}; accepted are real numbers. Convert it with "
+            f"np.asarray({name}, dtype='float32')" + (".real." if values.dtype.kind == "c" else ".")
+        )
+    if values.ndim not in (1, 2):
+        raise InvalidSignalError(
+            f"{name!r} has shape {values.shape}; accepted are one channel of shape (n_samples,) "
+            "or (n_epochs, samples_per_epoch). Pick one channel or derivation."
+        )
+    if values.dtype.kind == "f" and values.dtype.itemsize == 2:
+        values = values.astype(np.float32)
+    return values
+
+
+def _checked_rate(modality: Modality, values: np.ndarray, rate: float | None) -> float:
+    name = modality.name
+    if values.ndim == 2:
+        implied = values.shape[1] / EPOCH_SECONDS
+        if rate is not None and not np.isclose(implied, rate):
+            raise InvalidSignalError(
+                f"{name!r} has {values.shape[1]} samples in each epoch of {EPOCH_SECONDS} s, which "
+                f"is {implied:g} Hz, but rate {rate!r} was given. Drop "
+                "the rate, or pass the samples of the whole night as shape (n_samples,)."
+            )
+        rate = implied
+    rate = modality.conditioning.rate if rate is None else rate
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)):
+        raise InvalidSignalError(f"{name!r} has rate {rate!r}; accepted is a number in Hz.")
+    if not (np.isfinite(rate) and rate > 0):
+        raise InvalidSignalError(
+            f"{name!r} has rate {rate!r} Hz; accepted is a positive, finite number of samples per "
+            "second."
+        )
+    return float(rate)
+
+
+def longest_duration(layout: Mapping[str, SignalLayout]) -> float:
+    """Seconds of the longest signal.
+
+    Raises
+    ------
+    InvalidRecordingError
+        If there is no signal at all.
+    """
+    if not layout:
+        raise InvalidRecordingError(
+            "no modality has a signal. Pass at least one array, e.g. "
+            f"{{'eeg': samples}}; known modalities: {', '.join(MODALITIES)}."
+        )
+    return max(item.duration for item in layout.values())

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A process that forks one training run per line it reads; runs are killed, it is not.
+
+A fork has everything imported, so that twenty runs take the time of one start of Python.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sleep2vec_sklearn import Sleep2VecPretrainer
+from sleep2vec_sklearn.pretraining import NightStore, contents_of
+from sleep2vec_sklearn.pretraining import _state as state_room
+from tests.pretraining.nights import TINY, make_night
+
+PARAMETERS = {
+    **TINY,
+    "max_epochs": 6,
+    "steps_per_epoch": 10,
+    "accumulate": 2,
+    "dropout": 0.1,
+    "noise": 0.1,
+    "sensor_loss": 0.3,
+    "prediction": 0.5,
+    "max_shift": 2,
+    "patience": 5,
+    "save_every": 1,
+}
+UNEQUAL = ("dur", "data_wait", "step_time", "data_wait_share")
+
+
+def die_within_save(number):
+    """Have the given save write half of a state and be killed by SIGKILL there."""
+    whole_write, count = state_room._write, 0
+
+    def write(state, file):
+        nonlocal count
+        count += 1
+        whole_write(state, file)
+        if count == number:
+            file.flush()
+            file.truncate(file.tell() // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    state_room._write = write
+
+
+def train(store, out, state_dir=None, within_save=None):
+    if within_save is not None:
+        die_within_save(within_save)
+    fitted = Sleep2VecPretrainer(**PARAMETERS, state_dir=state_dir).fit(store)
+    weights = {k: v.numpy() for k, v in fitted.net_.averaged().state_dict().items()}
+    steps = [
+        {k: v for k, v in row.items() if k not in UNEQUAL}
+        for epoch in fitted.history_
+        for row in (*epoch["batches"], {k: v for k, v in epoch.items() if k != "batches"})
+    ]
+    with Path(out).open("wb") as file:
+        np.savez(file, history=np.array(json.dumps(steps, sort_keys=True)), **weights)
+
+
+def main():
+    torch.set_num_threads(1)
+    nights = [make_night(number) for number in range(8)]
+    names = ["effort", "spo2", "ibi"]
+    store = NightStore.from_recordings(nights, contents_of(modalities=names))
+    print("ready", flush=True)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                train(store, **json.loads(line))
+                code = 0
+            finally:
+                os._exit(code)
+        print(pid, flush=True)
+        # until it is asked for, the process keeps its number, so that no other can be killed
+        sys.stdin.readline()
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: BSD-3-Clause
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from skorch.callbacks import Callback
+
+from sleep2vec_sklearn import Sleep2VecPretrainer, Sleep2VecTransformer, load_checkpoint
+from sleep2vec_sklearn.errors import CheckpointError, TrainingError, UnknownModalityError
+from sleep2vec_sklearn.pretraining import PairSchedule, adapt_modality, add_modality
+from sleep2vec_sklearn.pretraining._sampling import resolve_shares
+from tests.pretraining.nights import TINY
+
+# some epoch of each window is masked, so that the mask embeddings learn
+RUN = {name: TINY[name] for name in ("batch_size", "max_epochs", "validation", "precision")}
+RUN |= {"steps_per_epoch": 8, "mask_share": 0.3, "random_state": 0}
+OLD, NEW = ("spo2", "ibi"), ("effort",)
+PAIRS = [("effort", "spo2"), ("effort", "ibi"), ("spo2", "ibi")]
+
+
+@pytest.fixture(scope="module")
+def encoder(montages):
+    return Sleep2VecPretrainer(OLD, **TINY).fit(montages).checkpoint()
+
+
+@pytest.fixture(scope="module")
+def adapted(encoder, montage_store):
+    return adapt_modality(encoder, montage_store, "effort", **RUN)
+
+
+def rows_of(checkpoint, montages, *names):
+    return Sleep2VecTransformer(checkpoint, modalities=names).fit_transform(montages)
+
+
+def test_stage_one_trains_the_new_tokenizer_and_mask_and_nothing_else(adapted):
+    before, after = adapted.start.state, adapted.stage1.checkpoint().state
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert "masks.effort" in changed
+    assert changed == {name for name in before if name.split(".")[1] == "effort"}
+
+
+def test_stage_one_leaves_the_rows_of_the_old_modalities(adapted, encoder, montages):
+    first = adapted.stage1.checkpoint()
+    for names in (("spo2",), ("ibi",), OLD):
+        np.testing.assert_array_equal(
+            rows_of(first, montages, *names), rows_of(encoder, montages, *names)
+        )
+
+
+def test_stage_two_trains_everything_at_rates_of_its_own(adapted):
+    scales = adapted.stage2.lr_scales
+    assert (scales["encoder"], scales["effort"]) == (0.1, 1.0)
+    assert {scales[part] for part in (*OLD, "projection", "input_projection")} == {0.5}
+    groups = adapted.stage2.net_.optimizer_.param_groups
+    rate = adapted.stage2.history_[-1, "batches", -1, "lr"]
+    assert {round(g["lr"] / rate, 9) for g in groups} == {1.0, 0.5, 0.1}
+    before, after = adapted.stage1.checkpoint().state, adapted.checkpoint().state
+    kept = {name for name in before if torch.equal(before[name], after[name])}
+    assert all("feature_" in name for name in kept)
+
+
+def test_pairs_come_by_the_schedule(encoder, montage_store):
+    stages = [(0.5, 1.0), (1.0, 0.0)]
+    adapted = adapt_modality(encoder, montage_store, "effort", schedule=stages, **RUN)
+    new = {"effort-spo2", "effort-ibi"}
+    assert set(adapted.stage1.history_[:, "batches", :, "pair"][0]) <= new
+    first, last = adapted.stage2.history_[:, "batches", :, "pair"]
+    assert set(first) <= new
+    assert set(last) == {"spo2-ibi"}
+
+
+def test_the_authors_schedule_is_the_default(adapted):
+    schedule = adapted.stage2.pair_shares
+    assert schedule.stages == ((0.25, 1.0), (0.5, 0.7), (0.75, 0.5), (1.0, 0.0))
+    shares = resolve_shares(PAIRS, schedule)
+    np.testing.assert_allclose(shares(0.0), [0.5, 0.5, 0])
+    np.testing.assert_allclose(shares(0.3), [0.35, 0.35, 0.3])
+    np.testing.assert_allclose(shares(0.5), [0.25, 0.25, 0.5])
+    np.testing.assert_allclose(shares(0.9), [0, 0, 1])
+
+
+@given(
+    n_new=st.integers(1, 3),
+    n_old=st.integers(1, 4),
+    share=st.floats(0, 1),
+)
+def test_new_pairs_have_their_share_and_are_alike(n_new, n_old, share):
+    new = tuple(f"new{k}" for k in range(n_new))
+    pairs = list(combinations([*(f"old{k}" for k in range(n_old)), *new], 2))
+    ((_, shares),) = PairSchedule(new, ((1.0, share),))(pairs)
+    touching = [value for pair, value in shares.items() if set(pair) & set(new)]
+    wanted = share if len(touching) < len(pairs) else 1.0
+    assert sum(touching) == pytest.approx(wanted)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert max(touching) == min(touching)
+
+
+def test_without_other_pairs_the_new_ones_come_alone():
+    ((_, shares),) = PairSchedule(NEW, ((1.0, 0.0),))([("effort", "ibi")])
+    assert shares == {("effort", "ibi"): 1.0}
+
+
+@pytest.mark.parametrize(
+    "stages", [(), ((0.5, 1), (0.5, 1)), ((0, 1),), ((1.5, 1),), ((1, 1.1),), ((1, -0.1),)]
+)
+def test_schedules_that_cannot_be_are_refused(stages):
+    with pytest.raises(ValueError, match=r"rising shares|from 0 to 1"):
+        PairSchedule(NEW, stages)
+
+
+def test_a_saved_adapted_encoder_loads_and_transforms(adapted, encoder, montages, tmp_path):
+    sha256 = adapted.save(tmp_path / "adapted.safetensors", card={"name": "with effort"})
+    loaded = load_checkpoint(tmp_path / "adapted.safetensors")
+    assert loaded.sha256 == sha256 == adapted.checkpoint().sha256
+    assert loaded.config.context_epochs == encoder.config.context_epochs
+    rows = rows_of(loaded, montages, "effort", *OLD)
+    assert np.isfinite(rows).all()
+    told = loaded.card["adaptation"]
+    assert (loaded.card["name"], told["new_modalities"]) == ("with effort", ["effort"])
+    assert told["card_before"]["training_data"]["recordings"] == 6
+
+
+def test_a_stopped_adaptation_goes_on_and_a_finished_one_is_loaded(
+    adapted, encoder, montage_store, tmp_path
+):
+    class Stopped(Exception):
+        pass
+
+    class Stop(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            raise Stopped
+
+    arguments = (encoder, montage_store, "effort")
+    settings = {**RUN, "save_every": 3, "state_dir": tmp_path}
+    for stage in ("stage1", "stage2"):
+        with pytest.raises(Stopped):
+            adapt_modality(*arguments, **settings, **{stage: {"callbacks": [Stop()]}})
+        assert (tmp_path / stage / "state.pt").exists()
+    for _ in range(2):
+        resumed = adapt_modality(*arguments, **settings)
+        assert resumed.checkpoint().sha256 == adapted.checkpoint().sha256
+    assert len(resumed.stage2.history_) == RUN["max_epochs"]
+
+
+def test_both_stages_hold_out_the_same_subjects(encoder, montages):
+    settings = {**RUN, "validation": 1, "random_state": None, "batch_size": 2}
+    adapted = adapt_modality(encoder, montages, "effort", **settings)
+    assert adapted.stage1.seed_ == adapted.stage2.seed_
+    trained = [
+        stage.checkpoint().card["training_data"] for stage in (adapted.stage1, adapted.stage2)
+    ]
+    for data in trained:
+        # stage 1 draws new pairs alone
+        del data["recordings_by_pair"]
+    assert trained[0] == trained[1]
+
+
+def test_one_stage_is_enough_for_those_who_want_the_old_rows(encoder, montage_store):
+    adapted = adapt_modality(encoder, montage_store, "effort", n_stages=1, **RUN)
+    assert adapted.stage2 is None
+    assert adapted.checkpoint().sha256 == adapted.stage1.checkpoint().sha256
+
+
+def test_stage_one_may_train_the_projection_too(encoder, montage_store):
+    scales = {"lr_scales": {"projection": 1.0}}
+    adapted = adapt_modality(encoder, montage_store, "effort", n_stages=1, stage1=scales, **RUN)
+    before, after = adapted.start.state, adapted.checkpoint().state
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"tokenizers", "masks", "projection"}
+
+
+def test_a_modality_of_the_encoder_is_adapted_to_another_device(encoder, montage_store):
+    adapted = adapt_modality(encoder, montage_store, "ibi", n_stages=1, **RUN)
+    assert adapted.start is encoder
+    before, after = encoder.state, adapted.checkpoint().state
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.split(".")[1] == "ibi" for name in changed)
+
+
+def test_several_modalities_at_once(montages):
+    one = add_modality(Sleep2VecPretrainer(OLD, **TINY).fit(montages).checkpoint(), "effort")
+    both = [night for night in montages if "effort" in night]
+    adapted = adapt_modality(one, both, ["effort", "spo2"], n_stages=1, **RUN)
+    assert adapted.new_modalities == ("effort", "spo2")
+    assert set(adapted.stage1.history_[-1, "batches", :, "pair"]) <= {"-".join(p) for p in PAIRS}
+
+
+def test_nights_without_the_new_modality_are_refused(encoder, montages):
+    without = [night.without("effort") for night in montages]
+    with pytest.raises(TrainingError, match="no recording has effort; found spo2, ibi"):
+        adapt_modality(encoder, without, "effort", **RUN)
+
+
+def test_a_modality_that_shares_no_pair_is_refused(encoder, montages):
+    apart = [
+        night.without("spo2", "ibi") if k % 2 and "effort" in night else night.without("effort")
+        for k, night in enumerate(montages)
+    ]
+    said = r"have effort beside another.*spo2-ibi"
+    with pytest.raises(TrainingError, match=said):
+        adapt_modality(encoder, apart, "effort", **RUN)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"new_modalities": "temperature"}, UnknownModalityError, "temperature"),
+        ({"new_modalities": OLD}, CheckpointError, "nothing but what is to be adapted"),
+        ({"n_stages": 3}, ValueError, "n_stages must be 1 or 2"),
+        ({"schedule": ((1.0, 2.0),)}, ValueError, "from 0 to 1"),
+        ({"stage2": {"lr": 0}}, ValueError, "lr must be"),
+        ({"stage2": {"lr_scales": {"head": 1}}}, ValueError, "no part head"),
+        ({"init": "sleep2vec-mini"}, TypeError, "the checkpoint"),
+        ({"colour": 1}, TypeError, "colour"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_trained(encoder, wrong, error, message):
+    with pytest.raises(error, match=message):
+        adapt_modality(encoder, None, **{"new_modalities": "effort", **RUN, **wrong})

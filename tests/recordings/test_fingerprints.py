@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fingerprints name content: nothing else changes them, and every part of it does."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sleep2vec_sklearn import Recording
+from sleep2vec_sklearn.recordings import MemorySource
+from tests.strategies import montages
+
+
+def fingerprint(value, rate=4.0, **options):
+    return Recording({"spo2": (value, rate)}, **options).fingerprint
+
+
+VALUES = np.linspace(80, 99, 240).astype(np.float32)
+
+
+@settings(max_examples=25)
+@given(montage=montages(max_epochs=4), data=st.data())
+def test_the_order_of_keys_and_missing_modalities_leave_no_trace(montage, data):
+    names = data.draw(st.permutations(sorted(montage)))
+    shuffled = {name: montage[name] for name in names if montage[name] is not None}
+    assert Recording(shuffled).fingerprint == Recording(montage).fingerprint
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"id": "a"},
+        {"subject": "a"},
+        {"metadata": {"age": 3}},
+        {"stages": [0, 1]},
+        {"lights": (1, 9)},
+        {"units": {"spo2": "%"}},
+    ],
+)
+def test_what_is_known_of_a_night_is_no_part_of_its_samples(described):
+    assert fingerprint(VALUES, **described) == fingerprint(VALUES)
+
+
+def test_how_samples_lie_in_memory_leaves_no_trace():
+    strided = np.repeat(VALUES, 3)[::3]
+    backwards = VALUES[::-1].copy()[::-1]
+    frozen = VALUES.copy()
+    frozen.flags.writeable = False
+    rows = VALUES.reshape(2, 120)
+    columns = np.asfortranarray(rows)
+    prints = {fingerprint(v) for v in (strided, backwards, frozen, rows, columns)}
+    assert prints == {fingerprint(VALUES)}
+
+
+@given(place=st.integers(0, 239), change=st.sampled_from([1e-5, -1.0, np.nan]))
+def test_any_sample_that_changes_changes_the_fingerprint(place, change):
+    other = VALUES.copy()
+    other[place] = np.nan if np.isnan(change) else np.nextafter(other[place], change * np.inf)
+    assert fingerprint(other) != fingerprint(VALUES)
+
+
+def test_a_gap_is_not_a_zero_and_an_order_is_not_a_set():
+    gap, zero = VALUES.copy(), VALUES.copy()
+    gap[5], zero[5] = np.nan, 0
+    prints = {fingerprint(v) for v in (VALUES, gap, zero, VALUES[::-1], VALUES[:239])}
+    assert len(prints) == 5
+
+
+def test_samples_moved_between_modalities_change_the_fingerprint():
+    a, b = VALUES, VALUES[::-1]
+    nights = [{"effort": a, "airflow": b}, {"effort": b, "airflow": a}]
+    assert Recording(nights[0]).fingerprint != Recording(nights[1]).fingerprint
+
+
+def test_one_signal_more_changes_the_fingerprint():
+    both = Recording({"spo2": VALUES, "resp": VALUES})
+    assert both.fingerprint != fingerprint(VALUES)
+
+
+def test_a_lazy_view_without_a_modality_keeps_the_fingerprint_of_its_source():
+    both = Recording({"spo2": VALUES, "resp": VALUES})
+    assert both.without("resp").fingerprint == both.fingerprint
+
+
+def test_the_recipe_is_the_documented_one():
+    digest = hashlib.sha256(repr(("spo2", "<f4", (240,), 4.0, "%")).encode())
+    digest.update(VALUES.tobytes())
+    assert fingerprint(VALUES) == digest.hexdigest()
+
+
+def test_samples_are_hashed_once(monkeypatch):
+    source = MemorySource({"spo2": VALUES})
+    first = source.fingerprint()
+    monkeypatch.setattr(hashlib, "sha256", lambda *_: pytest.fail("hashed again"))
+    assert source.fingerprint() == first
