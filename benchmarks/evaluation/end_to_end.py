@@ -14,13 +14,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.evaluation.encoders import random_twin
-from benchmarks.evaluation.probes import as_rows, folds_by_subject, score_subjects
-from benchmarks.evaluation.questions import Question
 from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier
 from sleep2vec_sklearn.recordings import Recording
 
-__all__ = ["TRAININGS", "Training", "evaluate_training", "labels_by_epoch"]
+from .probes import as_rows, folds_by_subject, score_subjects
+from .questions import Question, random_twin
+
+__all__ = [
+    "TRAININGS",
+    "Training",
+    "evaluate_training",
+    "labels_by_epoch",
+]
 
 FOLDS = 5
 SHARED = {

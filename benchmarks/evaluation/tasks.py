@@ -10,30 +10,40 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.baselines import hand_made_long, hand_made_short
-from benchmarks.evaluation.encoders import encoder_features, random_twin, with_time
-from benchmarks.evaluation.heart import hand_made_heart
-from benchmarks.evaluation.neural import gaps_alone, hand_made_beside_gaps, hand_made_neural
-from benchmarks.evaluation.probes import C_GRID, evaluate_features
-from benchmarks.evaluation.questions import (
+from sleep2vec_sklearn.datasets import load_apnea_ecg, load_sleep_accel, load_slpdb, load_ucddb
+from sleep2vec_sklearn.datasets._files import read_annotations
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording
+
+from .hand_crafted import (
+    gaps_alone,
+    hand_made_beside_gaps,
+    hand_made_heart,
+    hand_made_long,
+    hand_made_neural,
+    hand_made_short,
+)
+from .probes import C_GRID, evaluate_features
+from .questions import (
     APNEA_EPOCH,
     APNEA_MINUTE,
     FOUR_STAGES,
     THREE_STAGES,
     WAKE_OR_N3,
     Question,
+    encoder_features,
+    random_twin,
+    with_time,
 )
-from benchmarks.evaluation.scores import average_tables
-from sleep2vec_sklearn.datasets import (
-    load_apnea_ecg,
-    load_sleep_accel,
-    load_slpdb,
-    load_ucddb,
-)
-from sleep2vec_sklearn.datasets._files import read_annotations
-from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording
+from .scores import average_tables
 
-__all__ = ["TASKS", "FeatureSet", "Task", "encoder_sets", "evaluate_sets", "hand_made_sets"]
+__all__ = [
+    "TASKS",
+    "FeatureSet",
+    "Task",
+    "encoder_sets",
+    "evaluate_sets",
+    "hand_made_sets",
+]
 
 Maker = Callable[[Sequence[Recording]], list[np.ndarray]]
 BOTH = ("ibi", "actigraphy")

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.baselines import (
+from benchmarks.evaluation.hand_crafted import (
     LONG_SHIFTS,
     _long,
     _rolling,

@@ -7,7 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.bundled_checkpoint import card, configuration, nights, pretrain, variants
+from benchmarks.weights import (
+    pretrain,
+)
+from benchmarks.weights import (
+    pretrain as card,
+)
+from benchmarks.weights import (
+    pretrain as configuration,
+)
+from benchmarks.weights import (
+    pretrain as nights,
+)
 from sleep2vec_sklearn import (
     Recording,
     Sleep2VecTransformer,
@@ -118,31 +129,3 @@ def test_a_day_of_beats_seen_as_by_a_watch_keeps_level_and_gaps():
     assert np.nanmean(seen) == pytest.approx(0.9, abs=0.02)
     # the mean of twenty samples: single beats are gone
     assert np.nanstd(seen) < 0.04
-
-
-def test_results_of_other_settings_are_not_compared(tmp_path):
-    folder = variants.results_in(tmp_path, steps=300, subjects=200)
-    assert variants.results_in(tmp_path, steps=300, subjects=200) == folder
-    with pytest.raises(SystemExit, match="another --work"):
-        variants.results_in(tmp_path, steps=600, subjects=200)
-
-
-def test_variants_are_compared_with_the_reference_subject_by_subject(tmp_path):
-    index = pd.MultiIndex.from_product([variants.PROBED, ["a", "b"]], names=["data", "subject"])
-    scores = pd.DataFrame({"wake_auc": 0.8, "kappa": [0.2, 0.4, 0.2, 0.4]}, index=index)
-    scores.to_csv(tmp_path / "reference.csv")
-    (scores.iloc[::-1] + 0.1).to_csv(tmp_path / "8 layers.csv")
-    table = variants.compare(tmp_path).set_index(["variant", "metric"], append=True)
-    found = table.loc[("slpdb", "8 layers", "kappa")]
-    np.testing.assert_allclose(found[["mean", "minus reference", "low", "high"]], [0.4, *[0.1] * 3])
-    assert table.loc[("sleep-accel", "reference", "kappa"), "minus reference"] == 0
-
-
-@pytest.mark.parametrize("name", variants.VARIANTS)
-def test_every_variant_is_a_pretrainer_that_can_be_made(name):
-    variant = variants.VARIANTS[name]
-    pretrainer = configuration.make_pretrainer(variant.seed, None, 1)
-    pretrainer.set_params(**variants.settings(variant))
-    check_parameters(pretrainer)
-    assert set(pretrainer.init.names) == set(variant.modalities)
-    assert pretrainer.init.context_epochs == pretrainer.context_epochs

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import cluster
+from benchmarks.speed import cluster
 from sleep2vec_sklearn import load_checkpoint
 from sleep2vec_sklearn.encoding._disk_cache import pack
 from sleep2vec_sklearn.encoding.cache import EncodedModality, token_key

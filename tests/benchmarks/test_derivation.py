@@ -4,15 +4,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.derivation import (
+from benchmarks.evaluation.derivation import (
     agreement,
     breathing_table,
     breaths_per_minute,
     cost_table,
     interval_table,
+    read_signal,
     simulated_ecg,
 )
-from benchmarks.wfdb_signals import read_signal
 from sleep2vec_sklearn.recordings.derivation import find_r_peaks
 
 

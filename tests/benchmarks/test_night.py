@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import night
+from benchmarks.speed import night
 from sleep2vec_sklearn import make_sleep_cohort
 from sleep2vec_sklearn.datasets import write_edf_cohort
 
@@ -57,7 +57,7 @@ def test_every_run_is_a_process_of_its_own_and_medians_are_printed(monkeypatch, 
     night.main()
     out = capsys.readouterr().out
     assert len(commands) == 3
-    assert commands[0][:3] == [sys.executable, "-m", "benchmarks.night"]
+    assert commands[0][:3] == [sys.executable, "-m", "benchmarks.speed.night"]
     assert commands[0][-2:] == ["--checkpoint", "mine"]
     assert "1 MiB EDF+" in out
     assert "2.000  (1.000 to 3.000)" in out

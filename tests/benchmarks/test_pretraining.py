@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import pretraining
-from benchmarks.pretraining_steps import make_batch, our_step, transformers_step, without_dropout
+from benchmarks.speed import pretraining
+from benchmarks.speed.pretraining import (
+    make_batch,
+    our_step,
+    transformers_step,
+    without_dropout,
+)
 from sleep2vec_sklearn import make_sleep_cohort
 from sleep2vec_sklearn.model.config import EncoderConfig, ModalityConfig, TokenizerConfig
 from sleep2vec_sklearn.recordings import MODALITIES

@@ -4,7 +4,12 @@
 import numpy as np
 import pytest
 
-from benchmarks.psg_features import BRAIN_BANDS, BREATH_BANDS, WIDTHS, epoch_features
+from benchmarks.evaluation.psg_nights import (
+    BRAIN_BANDS,
+    BREATH_BANDS,
+    WIDTHS,
+    epoch_features,
+)
 from sleep2vec_sklearn.recordings import Signal
 
 N_EPOCHS = 6

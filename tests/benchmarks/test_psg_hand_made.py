@@ -4,8 +4,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.psg_features import WIDTHS
-from benchmarks.psg_hand_made import HandMade
+from benchmarks.evaluation.psg_nights import WIDTHS, HandMade
 from sleep2vec_sklearn import Recording
 
 N_EPOCHS = 6

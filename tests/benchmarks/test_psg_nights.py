@@ -4,10 +4,17 @@
 import numpy as np
 import pytest
 
-from benchmarks.bundled_checkpoint.nights import simulated_nights
-from benchmarks.psg_hand_made import HandMade
-from benchmarks.psg_nights import MODALITIES, SITES, EncoderRows, Loss, prepare, simulated_psg
-from benchmarks.psg_nights import _Kept as Kept
+from benchmarks.evaluation.psg_nights import (
+    MODALITIES,
+    SITES,
+    EncoderRows,
+    HandMade,
+    Loss,
+    prepare,
+    simulated_psg,
+)
+from benchmarks.evaluation.psg_nights import _Kept as Kept
+from benchmarks.weights.pretrain import simulated_nights
 from sleep2vec_sklearn import EpochSequence, Recording
 from sleep2vec_sklearn.datasets.simulation.cohort import SimulatedSource
 

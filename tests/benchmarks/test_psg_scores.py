@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmarks import psg_scores
-from benchmarks.psg_scores import (
+from benchmarks.evaluation import simulated_psg as psg_scores
+from benchmarks.evaluation.simulated_psg import (
     Epochs,
     bootstrap_auroc,
     fit_heads,

@@ -5,7 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.psg_tables import outcome_table, shown, staging_table, write_table
+from benchmarks.evaluation.simulated_psg import (
+    outcome_table,
+    shown,
+    staging_table,
+    write_table,
+)
 
 
 def subjects(values):

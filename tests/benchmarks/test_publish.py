@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import pytest
 
-from benchmarks.publish import PAGE, machine, published
+from benchmarks.speed.publish import PAGE, machine, published
 
 TEXT = """# Page
-<!-- benchmarks.night -->
+<!-- benchmarks.speed.night -->
 ```console
 old
 ```
 after
-<!-- benchmarks.encoder -->
+<!-- benchmarks.speed.encoder -->
 ```console
 kept
 ```
@@ -17,8 +17,8 @@ kept
 
 
 def test_a_block_is_replaced_by_command_and_output():
-    page = published(TEXT, "night", "python -m benchmarks.night", "1.0 s \\1\n")
-    assert "$ python -m benchmarks.night\n1.0 s \\1\n```\nafter" in page
+    page = published(TEXT, "night", "python -m benchmarks.speed.night", "1.0 s \\1\n")
+    assert "$ python -m benchmarks.speed.night\n1.0 s \\1\n```\nafter" in page
     assert "old" not in page
     assert "kept" in page
 

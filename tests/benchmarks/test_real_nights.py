@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.real_nights import _option, _parse, main
+from benchmarks.evaluation.real_nights import _option, _parse, main
 
 N_EPOCHS = 40
 

@@ -4,7 +4,7 @@
 import pandas as pd
 import pytest
 
-from benchmarks.simulated_psg import LOSSES, UNSEEN, main
+from benchmarks.evaluation.simulated_psg import LOSSES, UNSEEN, main
 
 
 @pytest.fixture(scope="module")

@@ -5,18 +5,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.realism_figures import draw_figures
-from benchmarks.realism_measures import (
+from benchmarks.evaluation.realism_measures import (
+    NightView,
     bouts,
     effect_sizes,
     heart_changes,
     heart_spectrum,
     measure,
+    simulated_nights,
     transitions,
+    view,
 )
-from benchmarks.realism_nights import NightView, simulated_nights, view
-from benchmarks.simulation_realism import (
+from benchmarks.evaluation.simulation_realism import (
     _with_earlier,
+    draw_figures,
     main,
     table_of_gaps,
     table_of_measures,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 
-from benchmarks.evaluation.heart import hand_made_heart, variability
+from benchmarks.evaluation.hand_crafted import hand_made_heart, variability
 from sleep2vec_sklearn import Recording
 
 N_EPOCHS = 60

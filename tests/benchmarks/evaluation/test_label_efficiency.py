@@ -5,15 +5,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.evaluation import label_efficiency as module
-from benchmarks.evaluation.label_efficiency import (
+from benchmarks.evaluation import studies as module
+from benchmarks.evaluation.questions import THREE_STAGES
+from benchmarks.evaluation.studies import (
     ALL,
     enough_people,
     label_efficiency,
     nested_subsets,
     summarise_sizes,
 )
-from benchmarks.evaluation.questions import THREE_STAGES
 
 
 def test_nested_subsets_are_nested():

@@ -2,8 +2,10 @@
 import numpy as np
 import pytest
 
-from benchmarks.evaluation.neural import (
-    BANDS,
+from benchmarks.evaluation.hand_crafted import (
+    EEG_BANDS as BANDS,
+)
+from benchmarks.evaluation.hand_crafted import (
     gaps_alone,
     hand_made_beside_gaps,
     hand_made_neural,

@@ -4,8 +4,8 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.metrics import cohen_kappa_score
 
-from benchmarks.evaluation import one_person
-from benchmarks.evaluation.one_person import (
+from benchmarks.evaluation import probes as one_person
+from benchmarks.evaluation.probes import (
     NIGHTS,
     OneNight,
     compare_answers,

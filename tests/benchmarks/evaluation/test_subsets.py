@@ -2,7 +2,7 @@
 import pandas as pd
 import pytest
 
-from benchmarks.evaluation.subsets import compare_subsets, non_empty_subsets
+from benchmarks.evaluation.studies import compare_subsets, non_empty_subsets
 
 
 def test_there_are_all_subsets_but_the_empty_one():
