@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How near derived inter-beat intervals and breathing are to annotated ones, and what they cost.
+"""Derived inter-beat intervals and breathing compared with annotated ones.
 
 ``python -m benchmarks.evaluation.derivation --data DIR``
 
@@ -16,7 +16,6 @@ two samples share three bytes; the signals of a file take turns.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,10 +34,6 @@ from sleep2vec_sklearn.recordings.derivation import (
 
 from .scores import as_markdown
 
-__all__ = [
-    "read_signal",
-]
-
 NEAR_SECONDS = 0.05
 R_WAVE_SECONDS = 0.012
 NOISE = 0.05
@@ -48,7 +43,7 @@ _BEATS = {"slpdb": (".ecg", 250.0), "apnea-ecg": (".qrs", 100.0)}
 
 
 def main() -> None:
-    """Print a table of inter-beat intervals, one of breathing, and one of costs."""
+    """Print a table of inter-beat intervals and one of breathing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--nights", type=int, default=4, help="simulated nights")
@@ -57,7 +52,6 @@ def main() -> None:
     print(as_markdown(interval_table(pairs).round(3)))
     breaths = [*_excerpt_breaths(options.data), *_simulated_breaths(options.nights)]
     print(as_markdown(breathing_table(breaths).round(3)))
-    print(as_markdown(cost_table().round(3)))
 
 
 def interval_table(pairs) -> pd.DataFrame:
@@ -193,61 +187,11 @@ def _simulated_breaths(n: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
             yield "simulated nights, ECG against the belt", derived, reference
 
 
-def cost_table(hours: float = 8.0, repeats: int = 3) -> pd.DataFrame:
-    """Processor seconds of each derivation for one night, the best of some runs."""
-    beats = np.cumsum(np.random.default_rng(0).normal(0.95, 0.04, int(hours * 3600)))
-    duration = hours * 3600
-    beats = beats[beats < duration]
-    ecg, wave = (simulated_ecg(beats, rate, duration) for rate in (256.0, 100.0))
-    work = {
-        "ibi from an ECG of 256 Hz": lambda: ibi_from_ecg(ecg, 256.0),
-        "resp from an ECG of 256 Hz": lambda: resp_from_ecg(ecg, 256.0),
-        "ibi from a PPG of 100 Hz": lambda: ibi_from_ppg(wave, 100.0),
-        "resp from a belt of 32 Hz": lambda: resp_from_breathing(ecg[:: 256 // 32], 32.0),
-    }
-    return pd.DataFrame(
-        {"processor seconds": {name: _least(call, repeats) for name, call in work.items()}}
-    )
-
-
-def _least(call, repeats: int) -> float:
-    call()
-    seconds = []
-    for _ in range(repeats):
-        started = time.process_time()
-        call()
-        seconds.append(time.process_time() - started)
-    return min(seconds)
-
-
-if __name__ == "__main__":
-    main()
-
-
 _INVALID = {"212": -2048, "16": -32768}
 
 
 def read_signal(header: Path, label: str) -> tuple[np.ndarray, float] | None:
-    """Read the first signal whose description starts with ``label``.
-
-    Parameters
-    ----------
-    header : Path
-        The record's ``.hea``.
-    label : str
-        As in ``"ECG"``.
-
-    Returns
-    -------
-    (float32 ndarray of shape (n_samples,), float) or None
-        Samples in the converter's units, NaN where it gave none, and samples per second; None if
-        the record has no such signal or its file is not here.
-
-    Raises
-    ------
-    ValueError
-        If the file is of another format.
-    """
+    """Read the first signal whose description starts with ``label``."""
     lines = [line for line in header.read_text(encoding="latin-1").splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("#")]
     rate = float(lines[0].split()[2].split("/")[0].split("(")[0])
@@ -278,3 +222,7 @@ def _unpack_212(data: np.ndarray) -> np.ndarray:
     pairs[:, 1] = triples[:, 2] | (triples[:, 1] & 0xF0) << 4
     flat = pairs.reshape(-1)
     return np.where(flat >= 2048, flat - 4096, flat)
+
+
+if __name__ == "__main__":
+    main()

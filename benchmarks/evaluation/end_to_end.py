@@ -20,13 +20,6 @@ from sleep2vec_sklearn.recordings import Recording
 from .probes import as_rows, folds_by_subject, score_subjects
 from .questions import Question, random_twin
 
-__all__ = [
-    "TRAININGS",
-    "Training",
-    "evaluate_training",
-    "labels_by_epoch",
-]
-
 FOLDS = 5
 SHARED = {
     "aggregation": "concat",
@@ -39,16 +32,7 @@ SHARED = {
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained, the same for every fold.
-
-    Attributes
-    ----------
-    name : str
-    parameters : mapping
-        Of :class:`Sleep2VecClassifier`, beside those that all share.
-    from_checkpoint : bool
-        Start from its weights, or from random ones with its input statistics.
-    """
+    """How a network is trained, the same for every fold."""
 
     name: str
     parameters: Mapping[str, Any] = field(hash=False)

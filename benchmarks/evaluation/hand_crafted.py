@@ -1,22 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Hand-made features of nights with ``ibi`` and ``actigraphy``: what an encoder has to beat.
+"""Hand-crafted features of nights: what an encoder has to beat.
 
 Each function takes recordings and gives one array of shape (n_epochs, n_features) per recording;
-NaN where the sensors give nothing. Heart rates are relative to the night's median, as people
+NaN where the sensors give nothing. Heart rates are relative to the night's median, as subjects
 differ more than stages do.
 
-Beside the levels and spreads of :mod:`benchmarks.evaluation.hand_crafted`: measures of heart-rate variability in
-time (SDNN, RMSSD, pNN50-like; Task Force 1996) and in bands of frequency over five minutes, and
-the cyclic variation of heart rate with apneas (Guilleminault et al. 1984), power between 0.01 and
-0.04 Hz and how peaked it is.
-
-Per epoch and sensor: log power and relative power in bands, spectral edge, median frequency and
-entropy, Hjorth's parameters (1970), amplitude and kurtosis; each also against its night's median,
-with rolling context and shifted copies, and the time of night.
-
-Where a set has no signal in epochs of some stages, the gaps tell of the labels, and an encoder can
-see where they are. :func:`gaps_alone` shows what that is worth, and :func:`hand_made_beside_gaps`
-what it is worth beside the signal.
+Inter-beat intervals: heart-rate variability in time (SDNN, RMSSD; Task Force 1996) and in bands of
+frequency over five minutes, and the cyclic variation of heart rate with apneas (Guilleminault et
+al. 1984). EEG, EOG and EMG: log power and relative power in bands, spectral edge, entropy, Hjorth's
+parameters (1970), amplitude and kurtosis. Each also against its night's median, with rolling
+context and shifted copies, and the time of night.
 """
 
 from __future__ import annotations
@@ -31,37 +24,23 @@ from scipy.signal import spectrogram, welch
 from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording, Signal, get_modality
 from sleep2vec_sklearn.recordings._conditioning import to_canonical_unit
 
-__all__ = [
-    "gaps_alone",
-    "hand_made_beside_gaps",
-    "hand_made_heart",
-    "hand_made_long",
-    "hand_made_neural",
-    "hand_made_short",
-    "samples_by_epoch",
-    "short_table",
-    "spectral_table",
-    "time_of_night",
-    "variability",
-]
-
 SHORT_WINDOWS = (5, 11)
 LONG_WINDOWS = (3, 5, 11, 21, 41, 81)
 LONG_SHIFTS = (-20, -10, -5, -2, -1, 1, 2, 5, 10, 20)
 
 
-def hand_made_short(recordings: Sequence[Recording]) -> list[np.ndarray]:
+def hand_crafted_short(recordings: Sequence[Recording]) -> list[np.ndarray]:
     """Activity, heart rate, their means over 2.5 and 5.5 minutes, and the time of night."""
     return [short_table(recording).to_numpy() for recording in recordings]
 
 
-def hand_made_long(recordings: Sequence[Recording]) -> list[np.ndarray]:
+def hand_crafted_long(recordings: Sequence[Recording]) -> list[np.ndarray]:
     """Levels and variability over 1.5 to 40 minutes, shifted copies, and the time of night."""
     return [_long(recording).to_numpy() for recording in recordings]
 
 
 def short_table(recording: Recording) -> pd.DataFrame:
-    """One row per epoch of :func:`hand_made_short`, columns by name."""
+    """One row per epoch of :func:`hand_crafted_short`, columns by name."""
     epochs = epoch_series(recording)
     columns = {name: epochs[name] for name in ("activity", "heart_rate", "heart_rate_sd")}
     for width in SHORT_WINDOWS:
@@ -148,9 +127,9 @@ HRV_CONTEXT = (5, 11, 21, 41, 81)
 NEIGHBOURS = (-4, -2, -1, 1, 2, 4)
 
 
-def hand_made_heart(recordings: Sequence[Recording]) -> list[np.ndarray]:
+def hand_crafted_heart(recordings: Sequence[Recording]) -> list[np.ndarray]:
     """Levels over 1.5 to 40 minutes, variability in time and frequency, cyclic variation."""
-    long = hand_made_long(recordings)
+    long = hand_crafted_long(recordings)
     tables = [_with_hrv_context(variability(recording)) for recording in recordings]
     return [np.column_stack(pair) for pair in zip(long, tables, strict=True)]
 
@@ -224,11 +203,9 @@ WINDOW_SECONDS = 4
 EEG_CONTEXT = (3, 7, 15, 31)
 SHIFTS = (-4, -2, -1, 1, 2, 4)
 SHIFTED = ("log_slow", "log_delta", "log_sigma", "log_beta", "edge", "mobility")
-GAP_CONTEXT = (3, 5, 11, 21, 41, 81)
-GAP_SHIFTS = (-20, -10, -5, -3, -2, -1, 1, 2, 3, 5, 10, 20)
 
 
-def hand_made_neural(recordings: Sequence[Recording]) -> list[np.ndarray]:
+def hand_crafted_neural(recordings: Sequence[Recording]) -> list[np.ndarray]:
     """Spectral features of every fast sensor of a recording, with context and time of night."""
     blocks = []
     for recording in recordings:
@@ -238,28 +215,6 @@ def hand_made_neural(recordings: Sequence[Recording]) -> list[np.ndarray]:
         hours = pd.DataFrame(time_of_night(recording.n_epochs))
         blocks.append(np.column_stack([*tables, hours.to_numpy()]))
     return blocks
-
-
-def hand_made_beside_gaps(recordings: Sequence[Recording]) -> list[np.ndarray]:
-    """:func:`hand_made_neural`, and where the signal is missing around each epoch."""
-    pairs = zip(hand_made_neural(recordings), map(_gaps, recordings), strict=True)
-    return [np.column_stack(pair) for pair in pairs]
-
-
-def gaps_alone(recordings: Sequence[Recording]) -> list[np.ndarray]:
-    """Where the signal is missing around each epoch, and the time of night; no signal at all."""
-    hours = [pd.DataFrame(time_of_night(recording.n_epochs)) for recording in recordings]
-    return [np.column_stack(pair) for pair in zip(map(_gaps, recordings), hours, strict=True)]
-
-
-def _gaps(recording: Recording) -> np.ndarray:
-    """Share of epochs with signal around each, those some minutes off, and how long its run is."""
-    known = [np.isfinite(samples_by_epoch(recording, name)) for name in recording.modalities]
-    there = pd.Series(np.any([part.mean(axis=1) > 0.5 for part in known], axis=0), dtype=float)
-    run = there.diff().ne(0).cumsum()
-    columns = [there.rolling(w, center=True, min_periods=1).mean() for w in GAP_CONTEXT]
-    columns += [there.shift(shift, fill_value=0.0) for shift in GAP_SHIFTS]
-    return np.column_stack([*columns, np.log(run.map(run.value_counts()))])
 
 
 def spectral_table(recording: Recording, modality: str) -> pd.DataFrame:

@@ -4,56 +4,29 @@
 Every feature set gets the same folds, the same scaling and the same heads. Heads are weighted by
 inverse class frequency: half of the epochs are N2, and kappa would otherwise measure how often a
 head dares to say anything else.
-
-Neighbouring epochs are alike, so blocks are contiguous; still, training and test are one person and
-one night. Intervals are by bootstrap over stretches of five minutes and say nothing of people.
 """
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from joblib import Memory, Parallel, delayed
-from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, cohen_kappa_score
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from sleep2vec_sklearn import EpochSequence, config_context, read_recording
-from sleep2vec_sklearn.datasets import load_dreams
 from sleep2vec_sklearn.recordings import Recording
 
 from . import questions
-from .questions import FIVE_STAGES, THREE_STAGES, Question
-from .studies import SEPARATOR
-
-__all__ = [
-    "C_GRID",
-    "NIGHTS",
-    "OneNight",
-    "as_rows",
-    "choose_strengths",
-    "compare_answers",
-    "evaluate_features",
-    "folds_by_subject",
-    "kappa_interval",
-    "logistic_path",
-    "memory_in",
-    "predict_held_out",
-    "score_subjects",
-    "summarise_answers",
-]
+from .questions import THREE_STAGES, Question
 
 C = 0.01
 C_GRID = (1e-3, 1e-2, 1e-1)
@@ -87,35 +60,7 @@ def evaluate_features(
     n_jobs: int = 1,
     memory: Memory | None = None,
 ) -> pd.DataFrame:
-    """Probe one feature set, subjects held out.
-
-    Parameters
-    ----------
-    features : sequence of ndarray of shape (n_epochs, n_features)
-        One array per recording of the cohort; NaN counts as the training mean.
-    cohort : sequence of Recording
-        With the labels of the question.
-    question : Question, default=THREE_STAGES
-    n_splits : int, optional
-        Folds by subject. By default one subject is left out where there are at most 25, else
-        there are ten folds.
-    C : float or sequence of float, default=0.01
-        Inverse strength of the penalty; of several, :func:`choose_strengths` chooses.
-    head : {"logistic", "boosting"}, default="logistic"
-    test_features : sequence of ndarray, optional
-        Of the same width, for the subjects held out: what a head of one sensor makes of another's
-        rows. ``features`` by default.
-    n_jobs : int, default=1
-        Processes.
-    memory : Memory, optional
-        Where predictions are kept, as of :func:`memory_in`.
-
-    Returns
-    -------
-    DataFrame
-        One row per subject: the question's metrics and ``n_epochs``, the number of labels.
-        ``.attrs["pooled"]`` holds the metrics over all labels together.
-    """
+    """Probe one feature set, subjects held out."""
     X, y, groups = as_rows(features, cohort, question)
     seen = None if test_features is None else as_rows(test_features, cohort, question)[0]
     memory = memory or Memory(None)
@@ -278,142 +223,3 @@ def score_subjects(y, probability, groups, question: Question) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("subject")
     table.attrs["pooled"] = question.score(y, probability)
     return table
-
-
-EPOCHS_AROUND_SLEEP = 60
-N_BLOCKS_OF_A_NIGHT = 5
-STRETCH = 10
-N_RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class OneNight:
-    """One person's night, and which of its epochs are used."""
-
-    recording: Recording
-    used: np.ndarray
-
-    @property
-    def y(self) -> np.ndarray:
-        """Stage of each used epoch."""
-        return self.recording.stages[self.used].astype(int)
-
-    def answers(self, rows: np.ndarray, head: str = "logistic") -> np.ndarray:
-        """Stage of each used epoch by heads that were trained on the other four blocks.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (n_epochs, n_features)
-            Of the whole night.
-        head : {"logistic", "boosting"}
-        """
-        X = np.asarray(rows, dtype=np.float64)[self.used]
-        probability = predict_held_out(
-            X, self.y, self.block, FIVE_STAGES, n_splits=N_BLOCKS_OF_A_NIGHT, C=C_GRID, head=head
-        )
-        return probability.argmax(axis=1)
-
-    def answers_of(self, estimator) -> np.ndarray:
-        """Stage of each used epoch by clones of an estimator of epochs, trained likewise."""
-        X = EpochSequence([self.recording])[np.flatnonzero(self.used)]
-        answers = np.empty_like(self.y)
-        # the same person is in training: that is what is asked here
-        with config_context(leakage="ignore"):
-            for number in range(N_BLOCKS_OF_A_NIGHT):
-                held = self.block == number
-                fitted = clone(estimator).fit(X[~held], self.y[~held])
-                answers[held] = fitted.predict(X[held])
-        return answers
-
-    @property
-    def block(self) -> np.ndarray:
-        """Number of the contiguous block of each used epoch."""
-        n = int(self.used.sum())
-        return np.arange(n) * N_BLOCKS_OF_A_NIGHT // n
-
-
-def _sleep_edf(data: Path) -> OneNight:
-    folder = data / "sleep-edfx" / "sleep-cassette"
-    night = read_recording(next(folder.glob("SC4001*-PSG.edf")), modalities=("eeg", "eog"))
-    sleep = np.flatnonzero(night.stages > 0)
-    first, last = sleep[0] - EPOCHS_AROUND_SLEEP, sleep[-1] + EPOCHS_AROUND_SLEEP
-    epochs = np.arange(night.n_epochs)
-    return OneNight(night, (epochs >= first) & (epochs <= last) & (night.stages >= 0))
-
-
-def _dreams(excerpt: int, modalities: Sequence[str], data: Path) -> OneNight:
-    night = load_dreams(data / "dreams")[excerpt]
-    night = night.without(*(set(night) - set(modalities)))
-    return OneNight(night, night.stages >= 0)
-
-
-NIGHTS: Mapping[str, Callable[[Path], OneNight]] = {
-    "SC4001": _sleep_edf,
-    "DREAMS excerpt 1": partial(_dreams, 0, ("eeg",)),
-    "DREAMS excerpt 3": partial(_dreams, 1, ("eeg", "eog", "emg")),
-}
-
-
-def kappa_interval(
-    y: np.ndarray, answers: np.ndarray, other: np.ndarray | None = None
-) -> tuple[float, float]:
-    """95 % interval of kappa, or of its lead over another's, over stretches of five minutes."""
-    kappas = _kappas(y, answers)
-    if other is not None:
-        kappas = kappas - _kappas(y, other)
-    return _interval(kappas)
-
-
-def _interval(resampled: np.ndarray) -> tuple[float, float]:
-    low, high = np.nanpercentile(resampled, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _kappas(y, answers) -> np.ndarray:
-    """Kappa of every resample, from the confusion matrices of the stretches."""
-    n, n_stretches = FIVE_STAGES.n_classes, -(-len(y) // STRETCH)
-    stretch = np.arange(len(y)) // STRETCH
-    drawn = np.random.default_rng(0).integers(n_stretches, size=(N_RESAMPLES, n_stretches))
-    weights = np.zeros((N_RESAMPLES, n_stretches))
-    np.add.at(weights, (np.arange(N_RESAMPLES)[:, None], drawn), 1)
-    tables = np.zeros((weights.shape[1], n, n))
-    np.add.at(tables, (stretch, y, answers), 1)
-    counts = np.einsum("rs,sij->rij", weights, tables)
-    total = counts.sum(axis=(1, 2))
-    agreed = np.trace(counts, axis1=1, axis2=2) / total
-    chance = (counts.sum(axis=1) * counts.sum(axis=2)).sum(axis=1) / total**2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (agreed - chance) / (1 - chance)
-
-
-def summarise_answers(y: np.ndarray, answers: Mapping[str, Sequence[np.ndarray]]) -> pd.DataFrame:
-    """Kappa with its interval and accuracy per feature set, means where there are several draws."""
-    rows = {}
-    for name, several in answers.items():
-        low, high = _interval(np.mean([_kappas(y, a) for a in several], axis=0))
-        rows[name] = {
-            "kappa": float(np.mean([cohen_kappa_score(y, a) for a in several])),
-            "low": low,
-            "high": high,
-            "accuracy": float(np.mean([accuracy_score(y, a) for a in several])),
-            "epochs": len(y),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("features")
-
-
-def compare_answers(y: np.ndarray, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Kappa of each subset of sensors, and its lead over the best single sensor in it."""
-    rows = {}
-    kappa = {name: float(cohen_kappa_score(y, found)) for name, found in answers.items()}
-    for name, found in answers.items():
-        best = max(name.split(SEPARATOR), key=kappa.__getitem__)
-        low, high = kappa_interval(y, found, answers[best])
-        rows[name] = {
-            "kappa": kappa[name],
-            "best_single": best,
-            "difference": kappa[name] - kappa[best],
-            "low": low,
-            "high": high,
-            "falls_below": bool(high < 0),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("subset")

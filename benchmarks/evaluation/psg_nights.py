@@ -36,12 +36,17 @@ from sleep2vec_sklearn.recordings._conditioning import to_canonical_unit
 
 from .hand_crafted import time_of_night
 
-__all__ = [
-    "WIDTHS",
-    "HandMade",
-    "epoch_features",
-]
-
+WIDTHS = {
+    "eeg": 15,
+    "eog": 15,
+    "emg": 5,
+    "ecg": 6,
+    "airflow": 9,
+    "effort": 9,
+    "spo2": 5,
+    "ibi": 6,
+    "resp": 9,
+}
 MODALITIES = tuple(WIDTHS)
 SITES = 6
 SEED = 20261123
@@ -137,15 +142,7 @@ class _Interrupted(_OtherSamples):
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """How sensors are lost at random, the same way at every call.
-
-    Attributes
-    ----------
-    probability : float
-        That a sensor of a night is hit; one is always left alone.
-    share : float
-        Part of the night that it is off for, one stretch; 1 for all of it.
-    """
+    """How sensors are lost at random, the same way at every call."""
 
     probability: float
     share: float = 1.0
@@ -172,19 +169,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class EncoderRows:
-    """Rows of a frozen encoder, as :class:`HandMade` gives those of hand-made features.
-
-    Attributes
-    ----------
-    name : str
-        What tables call it.
-    checkpoint : Checkpoint
-        Config and weights.
-    fusion : {"concat", "mean"}
-        As of the transformer.
-    cache : str
-        Folder of tokens.
-    """
+    """Rows of a frozen encoder, as :class:`HandCrafted` gives those of hand-crafted features."""
 
     name: str
     checkpoint: Checkpoint
@@ -216,18 +201,18 @@ class EncoderRows:
 
 def prepare(
     cohort: Cohort, encoders: Sequence[EncoderRows], losses: Sequence[Loss], n_jobs: int
-) -> HandMade:
-    """Simulate every night once, encode it, and make its hand-made features."""
+) -> HandCrafted:
+    """Simulate every night once, encode it, and make its hand-crafted features."""
     starts = range(0, len(cohort), _NIGHTS_PER_JOB)
     jobs = (cohort[start : start + _NIGHTS_PER_JOB] for start in starts)
     tables = Parallel(n_jobs=n_jobs)(
         delayed(_prepare_nights)(list(nights), encoders, losses) for nights in jobs
     )
-    return HandMade({key: value for part in tables for key, value in part.items()})
+    return HandCrafted({key: value for part in tables for key, value in part.items()})
 
 
 def _prepare_nights(nights, encoders, losses) -> dict:
-    features = HandMade()
+    features = HandCrafted()
     for night in nights:
         kept = _Kept(night).as_recording()
         variants = [kept, *(loss.apply(kept) for loss in losses if loss.share < 1)]
@@ -240,16 +225,10 @@ def _prepare_nights(nights, encoders, losses) -> dict:
 CONTEXTS = (5, 21)
 
 
-class HandMade:
-    """The feature set; a sensor of a night is worked on once.
+class HandCrafted:
+    """The feature set; a sensor of a night is worked on once."""
 
-    Parameters
-    ----------
-    tables : dict, optional
-        Epoch features by fingerprint of the signal and sensor, made elsewhere.
-    """
-
-    name = "hand-made"
+    name = "hand-crafted"
 
     def __init__(self, tables: dict | None = None):
         self.tables = {} if tables is None else tables
@@ -442,17 +421,6 @@ _OF_SENSOR = {
     "spo2": _saturation,
     "ibi": _beats,
     "resp": _breathing,
-}
-WIDTHS = {
-    "eeg": 15,
-    "eog": 15,
-    "emg": 5,
-    "ecg": 6,
-    "airflow": 9,
-    "effort": 9,
-    "spo2": 5,
-    "ibi": 6,
-    "resp": 9,
 }
 
 

@@ -16,18 +16,6 @@ from sleep2vec_sklearn.recordings import EPOCH_SECONDS, EpochSequence, Recording
 if TYPE_CHECKING:
     from sleep2vec_sklearn.model.checkpoint import Checkpoint
 
-__all__ = [
-    "APNEA_EPOCH",
-    "APNEA_MINUTE",
-    "FIVE_STAGES",
-    "FOUR_STAGES",
-    "THREE_STAGES",
-    "WAKE_OR_N3",
-    "Question",
-    "encoder_features",
-    "random_twin",
-    "with_time",
-]
 
 _W, _N1, _N2, _N3, _R = (
     int(stage)
@@ -45,21 +33,7 @@ _BREATHING = (
 
 @dataclass(frozen=True)
 class Question:
-    """Classes of epochs, by their sleep stage or by what happens in them.
-
-    Attributes
-    ----------
-    name : str
-    metrics : tuple of {"wake_auc", "auroc", "kappa"}
-        AUC of the first class, AUC of the second, and Cohen's kappa of the most probable one.
-    stages : tuple of tuple of int
-        Sleep stages of each class; an epoch of another stage is not asked for.
-    events : tuple of str
-        Where given, there are two classes: without such an event, and with one that fills at
-        least half of the label's time. Unscored epochs are not asked for.
-    epochs_per_label : int
-        30-s epochs that share a label.
-    """
+    """Classes of epochs, by their sleep stage or by what happens in them."""
 
     name: str
     metrics: tuple[str, ...]
@@ -138,15 +112,7 @@ APNEA_MINUTE = Question(
 
 
 def encoder_features(checkpoint, **parameters) -> Callable[[Sequence[Recording]], list[np.ndarray]]:
-    """Feature set of an encoder: one block of rows per recording, in its order.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint, str or path
-    **parameters
-        Of :class:`~sleep2vec_sklearn.Sleep2VecTransformer`. Tokens stay in memory by default, so
-        other subsets of modalities and other fusions of the same nights encode nothing again.
-    """
+    """Feature set of an encoder: one block of rows per recording, in its order."""
     from sleep2vec_sklearn import Sleep2VecTransformer
 
     def features(recordings: Sequence[Recording]) -> list[np.ndarray]:
@@ -159,7 +125,7 @@ def encoder_features(checkpoint, **parameters) -> Callable[[Sequence[Recording]]
 
 
 def with_time(make: Callable) -> Callable[[Sequence[Recording]], list[np.ndarray]]:
-    """The same rows, and how late in the night each is, which all hand-made features tell too."""
+    """The same rows and the time of night, which all hand-crafted features have too."""
     from sleep2vec_sklearn import TimeOfNight
 
     def features(recordings: Sequence[Recording]) -> list[np.ndarray]:

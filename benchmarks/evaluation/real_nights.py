@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What an encoder is worth on real nights: the evaluation protocol, people held out.
+"""What an encoder is worth on real nights: the evaluation protocol, subjects held out.
 
-``python -m benchmarks.evaluation.real_nights --data DIR [--checkpoint NAME_OR_PATH ...] [--tasks ...]``
+``python -m benchmarks.evaluation.real_nights --data DIR [--checkpoint NAME ...] [--tasks ...]``
 
-The encoder is frozen and read by logistic regression, beside the same network with random weights
-(the mean over several draws, subject by subject), its tokenizers alone, and hand-made features with
-logistic regression and with gradient boosting. Beside all of them stands the time of night, and the
-encoder's rows are shown without it too. One subject is left out where there are at most 25,
-else there are ten folds; scores are by subject, differences paired over subjects. The studies after
-the tasks: heads trained on few people, every subset of the sensors, and nights of one person each.
+The encoder is frozen and read by logistic regression, compared with the same network with random
+weights (the mean over several draws, subject by subject), its tokenizers alone, and hand-crafted
+features with logistic regression and with gradient boosting. All of them have the time of night
+too, and the encoder's rows are shown without it. One subject is left out where there are at most
+25, else there are ten folds; scores are by subject, differences paired over subjects. After the
+tasks come nights of one subject each.
 
-``--quick`` has the encoder and the strongest hand-made features with logistic regression alone, the
-task's first question, ten folds. ``--end-to-end`` adds the network trained for the task itself.
+``--quick`` has the encoder and the strongest hand-crafted features with logistic regression alone,
+the task's first question, ten folds. ``--end-to-end`` adds the network trained for the task itself.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ import pandas as pd
 
 from sleep2vec_sklearn import load_checkpoint
 
+from .one_night import study_one_person
 from .probes import FOLDS, memory_in
 from .scores import paired_differences, summarise, write_results
-from .studies import STUDIES
-from .tasks import TASKS, encoder_sets, evaluate_sets, hand_made_sets
+from .tasks import TASKS, encoder_sets, evaluate_sets, hand_crafted_sets
 
 RANDOM_SEEDS = 3
 
@@ -37,7 +37,7 @@ def evaluate_task(name: str, checkpoints: Sequence, options: argparse.Namespace)
     """Probe every feature set on one task; print and write the tables."""
     task = TASKS[name]
     recordings = task.recordings(options.data)
-    sets = hand_made_sets(task, with_boosting=not options.quick)
+    sets = hand_crafted_sets(task, with_boosting=not options.quick)
     questions = task.questions
     if options.quick:
         sets, questions = sets[-1:], questions[:1]
@@ -88,7 +88,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--checkpoint", nargs="*", default=[], help="names or .safetensors files")
-    tasks = (*TASKS, *STUDIES)
+    tasks = (*TASKS, "one-person")
     parser.add_argument("--tasks", nargs="+", choices=tasks, default=tasks, metavar="TASK")
     parser.add_argument(
         "--encoder-options",
@@ -98,7 +98,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="parameters of the transformer: fusion=mean layer=3",
     )
-    parser.add_argument("--quick", action="store_true", help="encoder and hand-made, ten folds")
+    parser.add_argument("--quick", action="store_true", help="encoder and hand-crafted, ten folds")
     parser.add_argument("--end-to-end", action="store_true", help="train networks too; slow")
     parser.add_argument("--folds", type=int, help="by subject; default: one out, or ten")
     parser.add_argument("--random-seeds", type=int, default=RANDOM_SEEDS, help="untrained twins")
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name in TASKS:
             evaluate_task(name, checkpoints, options)
         else:
-            STUDIES[name](checkpoints, options)
+            study_one_person(checkpoints, options)
 
 
 if __name__ == "__main__":

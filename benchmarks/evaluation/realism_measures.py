@@ -17,20 +17,6 @@ from sleep2vec_sklearn import datasets as public
 from sleep2vec_sklearn import make_sleep_cohort, read_recording
 from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording, Signal
 
-__all__ = [
-    "STAGES",
-    "NightView",
-    "bouts",
-    "effect_sizes",
-    "heart_changes",
-    "heart_spectrum",
-    "measure",
-    "real_nights",
-    "simulated_nights",
-    "transitions",
-    "view",
-]
-
 STAGES = ("W", "N1", "N2", "N3", "R")
 SCALES = (1, 2, 4, 8, 16, 32, 64)
 _BANDS = {"delta": (0.5, 4), "theta": (4, 8), "alpha": (8, 12), "sigma": (12, 15), "beta": (15, 30)}
@@ -216,22 +202,7 @@ def _spectral_shares(night: NightView) -> dict[str, float]:
 
 
 def effect_sizes(measures: pd.DataFrame, simulated: dict[str, str]) -> pd.DataFrame:
-    """Standardised difference of simulated and real nights, largest first.
-
-    Parameters
-    ----------
-    measures : DataFrame of shape (n_nights, n_measures)
-        Indexed by set and night.
-    simulated : dict of str to str
-        Real set to the simulated one it is compared with.
-
-    Returns
-    -------
-    DataFrame
-        Columns measure, set, nights, real, simulated, d: the difference of the means over the
-        pooled SD of nights. Of a set with fewer than five nights, d is the difference over the
-        simulated nights' SD, and its rows come last: one person is not an effect.
-    """
+    """Standardised difference of simulated and real nights, largest first."""
     rows = []
     for real, partner in simulated.items():
         if real not in measures.index.get_level_values(0):
@@ -257,25 +228,7 @@ EEG_SECONDS = 4
 
 @dataclass(frozen=True)
 class NightView:
-    """What is compared of one night; None where the set does not have it.
-
-    Attributes
-    ----------
-    stages : ndarray of shape (n_epochs,) or None
-        Scored stages.
-    heart : ndarray of shape (n_epochs, samples) or None
-        Heart rate in beats per minute, NaN in gaps.
-    beat_to_beat : bool
-        Whether ``heart`` resolves single beats.
-    activity : ndarray of shape (n_epochs,) or None
-        Counts.
-    breaths : ndarray of shape (n_epochs,) or None
-        Breaths per minute.
-    spectra : dict of int to ndarray
-        Power of the EEG up to 30 Hz by stage, as a share of the power from 0.5 to 30 Hz.
-    desaturations : ndarray of shape (n_events, 2) or None
-        Duration in s of apneas and hypopneas, and the percentage points lost.
-    """
+    """What is compared of one night; None where the set does not have it."""
 
     stages: np.ndarray | None = None
     heart: np.ndarray | None = None

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A benchmark of SIMULATED polysomnography from several laboratories: staging and outcomes.
 
-``python -m benchmarks.evaluation.simulated_psg --checkpoint sleep2vec-mini [--nights N] [--out DIR]``
+``python -m benchmarks.evaluation.simulated_psg --checkpoint NAME [--nights N] [--out DIR]``
 
 All nights are simulated, of people and laboratories that the bundled encoder was not pretrained on,
 by the simulator that it was pretrained with: the tables compare inputs and features with each other
 and say nothing of real nights. A frozen encoder, the same network with random weights, and
-hand-made features get the same folds and the same linear heads.
+hand-crafted features get the same folds and the same linear heads.
 
 Scored are five stages from all nine sensors, from each alone, with sensors lost at test time, and
 in a laboratory that was not trained on; and outcomes, from a row per night.
@@ -39,22 +39,6 @@ from .psg_nights import MODALITIES, EncoderRows, Loss, prepare, simulated_psg
 from .questions import random_twin
 from .scores import as_markdown, paired_interval
 
-__all__ = [
-    "EPOCH_METRICS",
-    "Epochs",
-    "bootstrap_auroc",
-    "fit_heads",
-    "folds_by_site",
-    "folds_by_subject",
-    "outcome_chances",
-    "outcome_table",
-    "predict_held_out",
-    "score_subjects",
-    "shown",
-    "staging_table",
-    "write_table",
-]
-
 NIGHTS = 84
 OUTCOMES = ("apnea", "hypertension", "event")
 FEWEST_CASES = 4
@@ -81,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 cache,
             ),
         ]
-        hand_made = prepare(cohort, encoders, LOSSES, options.jobs)
-        sets = [*encoders, hand_made]
+        hand_crafted = prepare(cohort, encoders, LOSSES, options.jobs)
+        sets = [*encoders, hand_crafted]
         staging = dict(_staging(sets, cohort, modalities))
         outcomes = _outcomes(sets, cohort, modalities, options.repeats, options.jobs)
     print(_described(cohort, modalities))
@@ -163,32 +147,10 @@ def _outcomes(
     return {key: (found, truth[key[0]]) for key, found in zip(keys, chances, strict=True)}
 
 
-if __name__ == "__main__":
-    main()
-
-
 def staging_table(
     scores: Mapping[tuple[str, str], pd.DataFrame], reference: str, whole: str
 ) -> pd.DataFrame:
-    """One row per input, features and metric.
-
-    Parameters
-    ----------
-    scores : mapping of (input, features) to DataFrame
-        One row per subject.
-    reference : str
-        Features that the others are compared with, subject by subject.
-    whole : str
-        Input that the others are compared with.
-
-    Returns
-    -------
-    DataFrame
-        ``value`` is the mean over subjects, ``pooled`` that of all epochs together, ``lead`` what
-        the reference has more than these features, ``change`` what these features have more than
-        with the whole input; ``_low`` and ``_high`` are 95 % intervals over subjects. A subject
-        without a score (one stage alone, and always found) is left out.
-    """
+    """One row per input, features and metric."""
     rows = {}
     inputs = list(dict.fromkeys(given for given, _ in scores))
     for given, features in sorted(scores, key=lambda key: inputs.index(key[0])):
@@ -275,15 +237,7 @@ Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """What is known of every epoch, whatever its row.
-
-    Attributes
-    ----------
-    stages : ndarray of shape (n,)
-        -1 where unscored.
-    subjects, sites : ndarray of shape (n,)
-        Whose it is, and where it was recorded.
-    """
+    """What is known of every epoch, whatever its row."""
 
     stages: np.ndarray
     subjects: np.ndarray
@@ -427,12 +381,6 @@ def bootstrap_auroc(chances: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarr
 
     A row has to be a subject. The resamples are those of any other call with as many rows, so
     differences of two calls are paired. Those without either outcome are NaN.
-
-    Parameters
-    ----------
-    chances : ndarray of shape (n_repeats, n)
-    y : ndarray of shape (n,)
-        0 or 1.
     """
     positive, negative = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
     difference = chances[:, positive, None] - chances[:, None, negative]
@@ -442,3 +390,7 @@ def bootstrap_auroc(chances: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarr
     pairs = drawn[:, positive].sum(axis=1) * drawn[:, negative].sum(axis=1)
     resampled = np.divide(above, pairs, out=np.full(_RESAMPLES, np.nan), where=pairs > 0)
     return float(wins.mean()), resampled
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Labels, sensors and retrieval of the bundled encoder, on simulated watch nights.
 
-``python -m benchmarks.evaluation.simulated_studies [--checkpoint NAME_OR_PATH] [--work DIR] [--images DIR]``
+``python -m benchmarks.evaluation.simulated_studies [--checkpoint NAME] [--images DIR]``
 
 Twelve people of two simulated sites, two hours each, with a belt, an oximeter and a watch. Wake,
 NREM and REM are told by a linear head on the frozen encoder's rows, with people held out in six

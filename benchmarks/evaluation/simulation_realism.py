@@ -33,14 +33,6 @@ from .realism_measures import (
 )
 from .scores import as_markdown
 
-__all__ = [
-    "draw_figures",
-    "main",
-    "table_of_gaps",
-    "table_of_measures",
-    "table_of_transitions",
-]
-
 PARTNERS = {
     "ucddb": "simulated",
     "slpdb": "simulated",
@@ -120,10 +112,6 @@ def _with_earlier(measures: pd.DataFrame, before: pd.DataFrame | None) -> pd.Dat
     earlier = before.rename({"simulated": "before", "simulated watch": "watch before"}, level=0)
     kept = earlier.index.get_level_values(0).isin(["before", "watch before"])
     return pd.concat([earlier[kept], measures])
-
-
-if __name__ == "__main__":
-    main()
 
 
 # Okabe and Ito's colours, with a marker each.
@@ -295,3 +283,7 @@ def _spectra(axes, nights: Views, measures) -> None:
         axis.set(title=STAGES[code], yscale="log", xlabel="Hz", ylim=(1e-4, 0.6))
         axis.legend(fontsize=7)
     axes[0].set_ylabel("share of power, 0.5-30 Hz")
+
+
+if __name__ == "__main__":
+    main()

@@ -3,8 +3,8 @@
 
 ``python -m benchmarks.speed.cluster --seconds 0.8 [--nights 42000] [--workers 1 16 64 256]``
 
-Take the seconds from "whole transform" of ``python -m benchmarks.speed.night``, run on a machine of the
-cluster with ``OMP_NUM_THREADS`` as its workers have it. Sizes follow from the bundled encoder.
+Take the seconds from "whole transform" of ``python -m benchmarks.speed.night``, run on a machine of
+the cluster with ``OMP_NUM_THREADS`` as its workers have it. Sizes follow from the bundled encoder.
 """
 
 from __future__ import annotations

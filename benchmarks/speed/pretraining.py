@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A step of pretraining at the authors' size, against the same step through transformers.
 
-``python -m benchmarks.speed.pretraining [--steps 4] [--threads 2] [--layers 12] [--sizes 8x120 2x960]
-[--keep-memory]``
+``python -m benchmarks.speed.pretraining [--steps 4] [--threads 2] [--layers 12] [--keep-memory]
+[--sizes 8x120 2x960]``
 
 Every variant is a process of its own, so that its peak memory is its own; they take turns at the
 steps of one batch, so that a change of the machine's speed meets all of them. Then the weights of
@@ -41,14 +41,6 @@ from sleep2vec_sklearn.pretraining._optimization import decay_groups
 from sleep2vec_sklearn.pretraining._sampling import PairBatch, as_view, draw_masks
 
 from .encoder import dense_config, peak_flops, roformer_twin
-
-__all__ = [
-    "demography",
-    "make_batch",
-    "our_step",
-    "transformers_step",
-    "without_dropout",
-]
 
 PAIR = ("ecg", "ibi")
 PAPER_BATCH = 320
@@ -127,13 +119,7 @@ class _Worker:
         self._pipe.recv()
 
     def ask(self, what: str):
-        """What the process answers.
-
-        Raises
-        ------
-        EOFError
-            If it died, of too little memory for instance.
-        """
+        """What the process answers."""
         self._pipe.send(what)
         return self._pipe.recv()
 
@@ -252,10 +238,6 @@ def step_flops(config, n_windows: int, context: int) -> float:
     return 2.0 * n_windows * context * (encoder + sum(tokenizers))
 
 
-if __name__ == "__main__":
-    main()
-
-
 LR, WEIGHT_DECAY, BETAS, CLIP, EMA_DECAY = 5e-5, 1e-2, (0.9, 0.95), 1.0, 0.996
 TEMPERATURE, MASK_SHARE, PROJECTION = 0.2, 0.15, 128
 
@@ -362,3 +344,7 @@ def transformers_step(config: EncoderConfig, device: str = "cpu", seed: int = 0)
         return loss.item()
 
     return step
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Run benchmarks and put what they print into docs/benchmarks.md, below their headings.
+"""Put what benchmarks print into docs/benchmarks.md, below their headings.
 
-``python -m benchmarks.speed.publish encoder night`` runs ``benchmarks.speed.encoder`` and ``benchmarks.speed.night``,
-and replaces the block that follows ``<!-- benchmarks.speed.encoder -->`` by the command and its output.
-Arguments after a colon are handed on: ``"cohort:--nights 20 200"``.
+``python -m benchmarks.speed.publish speed.night "speed.cohort:--nights 20 200"`` runs
+``benchmarks.speed.night`` and ``benchmarks.speed.cohort``, the latter with arguments, and replaces
+the block that follows ``<!-- benchmarks.speed.night -->`` by the command and its output.
 """
 
 from __future__ import annotations
@@ -17,18 +17,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _BLOCK = "<!-- benchmarks.{} -->\n```console\n"
 
 
 def published(page: str, name: str, command: str, output: str) -> str:
-    """The page with the block of one benchmark replaced.
-
-    Raises
-    ------
-    ValueError
-        If the page has no block of that name.
-    """
+    """The page with the block of one benchmark replaced."""
     start = _BLOCK.format(name)
     pattern = re.compile(re.escape(start) + r".*?```\n", re.DOTALL)
     block = f"{start}$ {command}\n{output.rstrip()}\n```\n"

@@ -34,35 +34,13 @@ from sleep2vec_sklearn.recordings import Recording
 
 from ..evaluation.scores import as_markdown
 
-__all__ = [
-    "REAL_SETS",
-    "TokenTable",
-    "encode",
-    "fit_head",
-    "join",
-    "kept",
-    "real_nights",
-    "simulated_nights",
-]
-
 # epochs: recordings of more than twelve hours are cut to half an hour around sleep
 LONGEST_NIGHT, AROUND_SLEEP = 1440, 60
 
 
 @dataclass(frozen=True)
 class TokenTable:
-    """Scored epochs that have a signal.
-
-    Attributes
-    ----------
-    modalities : tuple of str
-    tokens : float16 ndarray of shape (n, n_modalities, width)
-        Zero where a modality is missing.
-    present : bool ndarray of shape (n, n_modalities)
-    stages : int8 ndarray of shape (n,)
-    subjects : str ndarray of shape (n,)
-        "data set/person".
-    """
+    """Scored epochs that have a signal."""
 
     modalities: tuple[str, ...]
     tokens: np.ndarray
@@ -98,15 +76,7 @@ def kept(path: Path, recordings: Sequence[Recording], name: str) -> TokenTable:
 
 
 def encode(recordings: Sequence[Recording], name: str) -> TokenTable:
-    """Encode nights with the bundled encoder.
-
-    Parameters
-    ----------
-    recordings : sequence of Recording
-        With stages.
-    name : str
-        Of the data set; the first part of the subjects.
-    """
+    """Encode nights with the bundled encoder."""
     checkpoint = load_checkpoint("sleep2vec-mini")
     modalities = tuple(m.name for m in checkpoint.config.modalities)
     engine = Engine(checkpoint, modalities, "last", "float32", "cpu", 1, None)
@@ -211,13 +181,6 @@ def fit_head(tables: Sequence[TokenTable], names: Sequence[str], seed: int = 0) 
     """Fit a head to tables of several data sets.
 
     Every epoch keeps a random subset of its sensors, so that any subset can be staged.
-
-    Parameters
-    ----------
-    tables : sequence of TokenTable
-    names : sequence of str
-        Of their data sets; "simulated" is drawn as it is, others more often.
-    seed : int, default=0
     """
     rng = np.random.default_rng(seed)
     chance = np.concatenate(

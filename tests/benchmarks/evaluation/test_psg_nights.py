@@ -8,7 +8,7 @@ from benchmarks.evaluation.psg_nights import (
     MODALITIES,
     SITES,
     EncoderRows,
-    HandMade,
+    HandCrafted,
     Loss,
     prepare,
     simulated_psg,
@@ -89,14 +89,14 @@ def test_a_night_kept_in_memory_loses_what_the_lazy_one_does(nights):
 
 def test_all_rows_come_from_what_was_prepared(nights, encoder, no_reading):
     losses = (Loss(0.5), STRETCH)
-    hand_made = prepare(nights[:2], [encoder], losses, n_jobs=1)
+    hand_crafted = prepare(nights[:2], [encoder], losses, n_jobs=1)
     no_reading()
     for variant in (list(nights[:2]), *([loss.apply(n) for n in nights[:2]] for loss in losses)):
-        for rows in (encoder, hand_made):
+        for rows in (encoder, hand_crafted):
             assert len(rows.epochs(variant, SENSORS)) == 60
             assert rows.epochs(variant[:1], SENSORS).dtype == np.float32
     assert len(encoder.nights(nights[:2], SENSORS)) == 2
-    assert len(hand_made.epochs(nights[:2], ["ecg"])) == 60
+    assert len(hand_crafted.epochs(nights[:2], ["ecg"])) == 60
 
 
 def test_rows_of_a_lossy_night_are_those_of_its_samples(nights, encoder, embed):
@@ -104,7 +104,7 @@ def test_rows_of_a_lossy_night_are_those_of_its_samples(nights, encoder, embed):
     plain = Recording({n: (s.values, s.rate) for n, s in cut.read().items()}, units=cut.units)
     expected = embed(EpochSequence([plain]), modalities=list(SENSORS), fusion="concat")
     np.testing.assert_allclose(encoder.epochs([cut], SENSORS), expected, atol=1e-5)
-    of_plain, of_cut = (HandMade().epochs([night], SENSORS) for night in (plain, cut))
+    of_plain, of_cut = (HandCrafted().epochs([night], SENSORS) for night in (plain, cut))
     np.testing.assert_array_equal(of_plain, of_cut)
 
 

@@ -4,7 +4,6 @@
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from benchmarks.weights import (
@@ -26,7 +25,6 @@ from sleep2vec_sklearn import (
     make_sleep_cohort,
 )
 from sleep2vec_sklearn.errors import TrainingWarning
-from sleep2vec_sklearn.pretraining._parameters import check_parameters
 from sleep2vec_sklearn.recordings import MODALITIES
 
 

@@ -44,8 +44,8 @@ def test_a_task_has_every_feature_set_and_question_in_one_table(run, capsys):
     out = run("--tasks", "sleep-accel") / "sleep-accel"
     scores = pd.read_csv(out / "scores.csv")
     assert set(scores["features"]) == {
-        "hand-made, short context", "hand-made, long context",
-        "hand-made, long context, boosting",
+        "hand-crafted, short context", "hand-crafted, long context",
+        "hand-crafted, long context, boosting",
         "small", "small, random weights", "small, tokenizers only", "small, without the time",
     }  # fmt: skip
     assert set(scores["question"]) == {"W/NREM/REM", "W/N1+N2/N3/REM"}
@@ -55,21 +55,11 @@ def test_a_task_has_every_feature_set_and_question_in_one_table(run, capsys):
     assert len(pd.read_csv(out / "subjects.csv")) == 2 * 7 * 6
 
 
-def test_a_quick_run_has_the_encoder_and_hand_made_features_alone(run):
+def test_a_quick_run_has_the_encoder_and_hand_crafted_features_alone(run):
     out = run("--tasks", "sleep-accel", "--quick", "--encoder-options", "fusion=mean", "layer=1")
     scores = pd.read_csv(out / "sleep-accel" / "scores.csv")
-    assert set(scores["features"]) == {"hand-made, long context", "small"}
+    assert set(scores["features"]) == {"hand-crafted, long context", "small"}
     assert set(scores["question"]) == {"W/NREM/REM"}
-
-
-def test_subsets_of_a_watch_are_compared_with_their_best_sensor(run):
-    out = run("--tasks", "subsets") / "subsets-small"
-    assert set(pd.read_csv(out / "subsets.csv")["features"]) == {
-        "ibi", "actigraphy", "ibi + actigraphy",
-    }  # fmt: skip
-    compared = pd.read_csv(out / "against_best_single.csv")
-    assert set(compared["subset"]) == {"ibi + actigraphy"}
-    assert set(compared["best_single"]) <= {"ibi", "actigraphy"}
 
 
 def test_options_of_the_encoder_are_words_and_numbers():

@@ -17,36 +17,33 @@ kept
 
 
 def test_a_block_is_replaced_by_command_and_output():
-    page = published(TEXT, "night", "python -m benchmarks.speed.night", "1.0 s \\1\n")
+    page = published(TEXT, "speed.night", "python -m benchmarks.speed.night", "1.0 s \\1\n")
     assert "$ python -m benchmarks.speed.night\n1.0 s \\1\n```\nafter" in page
     assert "old" not in page
     assert "kept" in page
 
 
 def test_replacing_twice_changes_nothing_more():
-    once = published(TEXT, "encoder", "c", "out")
-    assert published(once, "encoder", "c", "out") == once
+    once = published(TEXT, "speed.encoder", "c", "out")
+    assert published(once, "speed.encoder", "c", "out") == once
 
 
 def test_a_benchmark_without_a_block_is_refused():
-    with pytest.raises(ValueError, match=r"0 blocks of 'cohort'"):
-        published(TEXT, "cohort", "c", "out")
+    with pytest.raises(ValueError, match=r"0 blocks of 'speed.cohort'"):
+        published(TEXT, "speed.cohort", "c", "out")
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "encoder",
-        "night",
-        "cohort",
-        "grid_search",
-        "import_time",
-        "lost_sensors",
-        "pretraining",
-        "new_sensor",
-        "store",
-        "dash",
-        "simulated_psg",
+        "speed.encoder",
+        "speed.night",
+        "speed.cohort",
+        "speed.grid_search",
+        "speed.import_time",
+        "speed.pretraining",
+        "speed.store",
+        "evaluation.simulated_psg",
     ],
 )
 def test_the_page_has_a_block_of_every_benchmark(name):

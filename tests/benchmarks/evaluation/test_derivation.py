@@ -8,7 +8,6 @@ from benchmarks.evaluation.derivation import (
     agreement,
     breathing_table,
     breaths_per_minute,
-    cost_table,
     interval_table,
     read_signal,
     simulated_ecg,
@@ -78,9 +77,3 @@ def test_breaths_are_counted_by_the_minute():
     table = breathing_table([("a", gap, series)])
     assert table.loc["a", "minutes"] == 2
     assert table.loc["a", "within 2 breaths/min"] == 1
-
-
-def test_costs_are_of_every_derivation():
-    table = cost_table(hours=0.05, repeats=1)
-    assert len(table) == 4
-    assert (table["processor seconds"] >= 0).all()

@@ -21,7 +21,7 @@ def test_every_input_is_scored_for_every_feature_set(run):
     inputs = {"all sensors", UNSEEN, *map(str, LOSSES)}
     inputs |= {f"{name} alone" for name in ("eeg", "ecg", "effort", "spo2", "ibi")}
     assert set(table["simulated input"]) == inputs
-    assert set(table["features"]) == {"small", "small, random weights", "hand-made"}
+    assert set(table["features"]) == {"small", "small, random weights", "hand-crafted"}
     assert len(table) == len(inputs) * 3 * 2
     assert (table["subjects"] == 12).all()
     assert table["value"].notna().all()

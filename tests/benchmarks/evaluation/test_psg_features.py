@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Hand-made features find what is in a signal, and nothing where there is none."""
+"""Hand-crafted features find what is in a signal, and nothing where there is none."""
 
 import numpy as np
 import pytest

@@ -7,8 +7,8 @@ from benchmarks.evaluation.hand_crafted import (
     _long,
     _rolling,
     epoch_series,
-    hand_made_long,
-    hand_made_short,
+    hand_crafted_long,
+    hand_crafted_short,
     samples_by_epoch,
     short_table,
     time_of_night,
@@ -50,7 +50,7 @@ def test_units_of_a_watch_give_the_same_features():
         {"ibi": (np.repeat([50.0, 70.0] * 5, 120), 4), "actigraphy": (np.zeros(300), 1)},
         units={"ibi": "bpm"},
     )
-    for make in (hand_made_short, hand_made_long):
+    for make in (hand_crafted_short, hand_crafted_long):
         np.testing.assert_allclose(*(make([r])[0] for r in (intervals, watch)), atol=1e-3)
 
 
@@ -73,7 +73,7 @@ def test_a_sensor_that_ends_early_leaves_nan():
 def test_every_feature_set_has_a_row_per_epoch(n_epochs):
     rng = np.random.default_rng(0)
     recording = night(rng.uniform(50, 80, n_epochs), rng.gamma(1, 2, n_epochs), n_epochs)
-    for make in (hand_made_short, hand_made_long):
+    for make in (hand_crafted_short, hand_crafted_long):
         (rows,) = make([recording])
         assert rows.shape[0] == n_epochs
         assert np.isfinite(rows[1:]).all()
@@ -81,7 +81,7 @@ def test_every_feature_set_has_a_row_per_epoch(n_epochs):
 
 def test_recordings_do_not_mix():
     first, second = night([50, 70] * 5), night([80, 60] * 5, 4)
-    for make in (hand_made_short, hand_made_long):
+    for make in (hand_crafted_short, hand_crafted_long):
         together = make([first, second])
         for rows, recording in zip(together, (first, second), strict=True):
             np.testing.assert_array_equal(rows, make([recording])[0])
@@ -90,8 +90,8 @@ def test_recordings_do_not_mix():
 def test_the_long_context_sees_more_than_the_short():
     assert set(time_of_night(4)) <= set(short_table(night())) & set(_long(night()))
     assert _long(night()).shape[1] > 4 * short_table(night()).shape[1]
-    assert hand_made_short([night()])[0].shape[1] == short_table(night()).shape[1]
-    assert hand_made_long([night()])[0].shape[1] == _long(night()).shape[1]
+    assert hand_crafted_short([night()])[0].shape[1] == short_table(night()).shape[1]
+    assert hand_crafted_long([night()])[0].shape[1] == _long(night()).shape[1]
 
 
 def test_the_short_context_does_not_see_far():
