@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InvalidRecordingError
-from .recording import Recording, as_recording, describe_place
+from .recording import Recording, as_recording, describe_recording
 
 __all__ = [
     "COLUMNS",
     "OLDEST",
-    "describe_sleepers",
-    "frame_of",
+    "describe_subjects",
     "list_recordings",
     "match_rows",
     "name_recordings",
@@ -27,6 +26,7 @@ __all__ = [
     "read_number",
     "read_sex",
     "read_text",
+    "subject_table",
 ]
 
 OLDEST = 120
@@ -174,7 +174,7 @@ def name_recordings(recordings: Sequence[Recording], required: bool = False) -> 
             "it one: Recording(..., id='...')."
         )
     ids = [
-        describe_place(None, place) if r.id is None else str(r.id)
+        describe_recording(None, place) if r.id is None else str(r.id)
         for place, r in enumerate(recordings)
     ]
     for place, name in enumerate(ids):
@@ -201,7 +201,7 @@ def _is_writable(name: str) -> bool:
     return True
 
 
-def describe_sleepers(
+def describe_subjects(
     recordings: Sequence[Recording], metadata: pd.DataFrame | None
 ) -> pd.DataFrame:
     """Subject, age, sex and site of each recording, from a table or the recordings themselves.
@@ -216,7 +216,7 @@ def describe_sleepers(
     Returns
     -------
     DataFrame
-        As :func:`frame_of` makes it.
+        As :func:`subject_table` makes it.
 
     Raises
     ------
@@ -230,15 +230,15 @@ def describe_sleepers(
     if metadata is not None:
         rows = match_rows(metadata, ids)
         stated |= {name: rows[name].tolist() for name in COLUMNS if name in rows.columns}
-    places = [describe_place(recording, place) for place, recording in enumerate(recordings)]
+    places = [describe_recording(recording, place) for place, recording in enumerate(recordings)]
     stated["age"] = [read_age(*age) for age in zip(stated["age"], places, strict=True)]
     stated["sex"] = [read_sex(*sex) for sex in zip(stated["sex"], places, strict=True)]
     stated["site"] = [read_text(site) for site in stated["site"]]
     stated["subject"] = [read_text(subject) for subject in stated["subject"]]
-    return frame_of(name_recordings(recordings), stated)
+    return subject_table(name_recordings(recordings), stated)
 
 
-def frame_of(ids: Sequence[str], values: Mapping[str, Sequence]) -> pd.DataFrame:
+def subject_table(ids: Sequence[str], values: Mapping[str, Sequence]) -> pd.DataFrame:
     """A table of subject, age, sex and site by recording.
 
     Age and sex (0 female, 1 male) are float64, NaN where they are not known; subject and site are

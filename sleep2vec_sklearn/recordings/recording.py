@@ -21,9 +21,9 @@ __all__ = [
     "Recording",
     "as_names",
     "as_recording",
-    "describe_place",
+    "describe_recording",
     "name_subjects",
-    "naming",
+    "prefix_errors",
 ]
 
 NOT_AN_ARRAY = (
@@ -157,7 +157,7 @@ class Recording(Mapping):
         return recording
 
     def _named_in_errors(self):
-        return naming(None if self.id is None else describe_place(self))
+        return prefix_errors(None if self.id is None else describe_recording(self))
 
     def _describe(
         self, subject, metadata, events, start, lights, duration, notes: Sequence[str] = ()
@@ -292,7 +292,7 @@ class Recording(Mapping):
             If the recording does not have it.
         """
         if get_modality(name).name not in self.modalities:
-            raise KeyError(f"{name!r}; {describe_place(self)} has {', '.join(self.modalities)}")
+            raise KeyError(f"{name!r}; {describe_recording(self)} has {', '.join(self.modalities)}")
         return self._source.read([name])[name]
 
     def without(self, *names: str) -> Recording:
@@ -307,7 +307,7 @@ class Recording(Mapping):
         kept = tuple(name for name in self.modalities if name not in dropped)
         if not kept:
             raise InvalidRecordingError(
-                f"{describe_place(self)} would have no modality left without "
+                f"{describe_recording(self)} would have no modality left without "
                 f"{', '.join(self.modalities)}. Leave the recording out instead."
             )
         smaller = copy.copy(self)
@@ -343,13 +343,13 @@ def as_recording(element: Any, position: int | str | None = None) -> Recording:
     """
     if isinstance(element, Recording):
         return element
-    place = describe_place(None, position)
+    place = describe_recording(None, position)
     if not isinstance(element, Mapping):
         raise InvalidRecordingError(
             f"{place} is a {type(element).__name__}; accepted are a Recording or a dict of "
             "modality to samples, e.g. {'eeg': samples, 'spo2': None}."
         )
-    with naming(place):
+    with prefix_errors(place):
         return Recording(element)
 
 
@@ -367,7 +367,7 @@ def _checked_mapping(signals) -> Mapping:
     return signals
 
 
-def describe_place(recording: Recording | None, position: int | str | None = None) -> str:
+def describe_recording(recording: Recording | None, position: int | str | None = None) -> str:
     """How errors name a recording: its position in X, its id, both, or neither."""
     where = "recording" if position is None else f"recording {position}"
     name = getattr(recording, "id", None)
@@ -388,7 +388,7 @@ def as_names(names: Sequence) -> np.ndarray:
         names = range(len(names))
     else:
         # a bare number could be the name of another
-        names = [describe_place(None, i) if n is None else n for i, n in enumerate(names)]
+        names = [describe_recording(None, i) if n is None else n for i, n in enumerate(names)]
         try:
             sorted(set(names))
         except TypeError:
@@ -397,7 +397,7 @@ def as_names(names: Sequence) -> np.ndarray:
 
 
 @contextmanager
-def naming(place: str | None) -> Iterator[None]:
+def prefix_errors(place: str | None) -> Iterator[None]:
     """Begin the errors about a recording with its place."""
     try:
         yield

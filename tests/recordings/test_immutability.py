@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.errors import InvalidRecordingError, UnknownModalityError
 from sleep2vec_sklearn.recordings import as_recording
-from sleep2vec_sklearn.recordings.recording import as_names, describe_place
+from sleep2vec_sklearn.recordings.recording import as_names, describe_recording
 from tests.strategies import recordings
 
 
@@ -140,7 +140,7 @@ def test_a_recording_is_taken_as_it_is_and_a_dict_made_one(night, noise):
 )
 def test_errors_name_a_recording_by_all_that_is_known(noise, position, id, place):
     night = Recording({"spo2": noise("spo2")}, id=id)
-    assert describe_place(night, position) == place
+    assert describe_recording(night, position) == place
 
 
 @given(st.lists(st.none() | st.integers(0, 3) | st.sampled_from("ab"), max_size=6))
