@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn import read_recording
 from sleep2vec_sklearn.readers._scoring import ScoringBuilder
-from sleep2vec_sklearn.readers.recording import _clock_shift, _shifted
+from sleep2vec_sklearn.readers.recording import _clock_shift, _shift_events
 
 START = datetime.datetime(1985, 1, 1, 22, 30)
 moments = st.datetimes(datetime.datetime(1985, 1, 1), datetime.datetime(2084, 12, 31))
@@ -46,11 +46,11 @@ def test_events_and_lights_move_with_the_stages():
     build = ScoringBuilder()
     build.add_event(5.0, 2.0, "Lights off")
     scoring = build.build()
-    events, lights = _shifted(scoring, -3.0)
+    events, lights = _shift_events(scoring, -3.0)
     assert events["onset"].tolist() == [2.0]
     assert lights == (2.0, None)
     assert scoring.events["onset"].tolist() == [5.0]
-    assert _shifted(scoring, 0.0)[0] is scoring.events
+    assert _shift_events(scoring, 0.0)[0] is scoring.events
 
 
 def test_labels_inside_a_recording_share_its_clock(write_edf, stages_of):

@@ -10,8 +10,7 @@ import pytest
 
 from sleep2vec_sklearn import describe_channels, read_cohort, read_recording
 from sleep2vec_sklearn.errors import NoUsableChannelError
-from sleep2vec_sklearn.readers import EdfSource
-from sleep2vec_sklearn.readers import _derived as derived
+from sleep2vec_sklearn.readers import EdfSource, formats
 
 SECONDS = 120
 RATE = 128
@@ -139,7 +138,7 @@ def test_fingerprints_follow_what_is_derived(night, monkeypatch):
     assert alone.signal_fingerprint("ibi") == whole.signal_fingerprint("ibi")
     before = whole.signal_fingerprint("ibi"), whole.signal_fingerprint("resp")
     assert before[0] != before[1]
-    monkeypatch.setattr(derived, "DERIVATION_REVISION", 99)
+    monkeypatch.setattr(formats, "DERIVATION_REVISION", 99)
     assert whole.signal_fingerprint("ibi") != before[0]
 
 
