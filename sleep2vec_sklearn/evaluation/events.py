@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from ..errors import InvalidRecordingError
 from ..recordings import EPOCH_SECONDS, as_stages
-from ..recordings.recording import naming
+from ..recordings.recording import prefix_errors
 from .agreement import divide, index_scores, pearson
 
 __all__ = [
@@ -513,7 +513,7 @@ def checked_events(events, place: str = "recording") -> pd.DataFrame:
     InvalidRecordingError
         If a column is missing, or a time is missing, infinite or negative; names the row.
     """
-    with naming(place):
+    with prefix_errors(place):
         if not isinstance(events, pd.DataFrame):
             raise InvalidRecordingError(
                 f"events are a {type(events).__name__}; accepted is a DataFrame with the columns "

@@ -10,7 +10,7 @@ from scipy.signal import find_peaks
 
 from ..errors import InvalidRecordingError
 from ..recordings import Recording, Signal
-from ..recordings.recording import describe_place
+from ..recordings.recording import describe_recording
 from .agreement import divide
 from .events import checked_events, intervals_of, is_type, touching, with_arousal
 from .sleep_statistics import rows_of_nights, seconds_asleep
@@ -259,7 +259,7 @@ def hypoxic_burden(recording, *, stages=None) -> float:
     >>> round(hypoxic_burden(night), 2)
     6.0
     """
-    place = describe_place(recording)
+    place = describe_recording(recording)
     if not isinstance(recording, Recording) or recording.events is None:
         raise InvalidRecordingError(
             f"{place} has no events; accepted is a Recording with apneas and hypopneas in "
@@ -295,7 +295,7 @@ def _oximetry_of_night(recording: Recording, stages, place: str) -> dict[str, fl
 
 def _ends(recording: Recording, asleep: np.ndarray) -> np.ndarray:
     """Seconds at which apneas and hypopneas that touch sleep end."""
-    events = checked_events(recording.events, describe_place(recording))
+    events = checked_events(recording.events, describe_recording(recording))
     spans = intervals_of(events[is_type(events["type"], "apnea", "hypopnea")])
     spans = np.clip(spans, 0, len(asleep))
     return np.sort(spans[touching(spans, asleep), 1])
@@ -426,7 +426,7 @@ def desaturations(recording, *, threshold: float = 3.0, max_seconds: int = 120) 
 def _values_at_one_hertz(given) -> np.ndarray:
     place = "the signal"
     if isinstance(given, Recording):
-        place = describe_place(given)
+        place = describe_recording(given)
         if "spo2" not in given:
             raise InvalidRecordingError(
                 f"{place} has no 'spo2', but {', '.join(given.modalities)}; oxygen saturation is "

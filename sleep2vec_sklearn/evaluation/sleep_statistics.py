@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import InvalidRecordingError
 from ..recordings import EPOCH_SECONDS, Recording, SleepStage, as_stages
-from ..recordings.recording import describe_place, naming
+from ..recordings.recording import describe_recording, prefix_errors
 
 __all__ = [
     "hours_of_sleep",
@@ -128,7 +128,7 @@ def _of_night(night, stages, lights, place: str) -> dict[str, float]:
         )
     if lights is None and own is not None:
         lights = own.lights
-    with naming(place):
+    with prefix_errors(place):
         scored = as_stages(stages)
         first, last = in_bed(len(scored), lights)
     row = {"lights_off_min": first * _MINUTES, "lights_on_min": last * _MINUTES}
@@ -217,7 +217,7 @@ def rows_of_nights(describe: Callable, nights, stages=None) -> pd.Series | pd.Da
         If there are stages for another number of nights.
     """
     if not is_many(nights):
-        return pd.Series(describe(nights, stages, describe_place(_recording(nights))))
+        return pd.Series(describe(nights, stages, describe_recording(_recording(nights))))
     nights = list(nights)
     given = [None] * len(nights) if stages is None else list(stages)
     if len(given) != len(nights):
@@ -227,7 +227,7 @@ def rows_of_nights(describe: Callable, nights, stages=None) -> pd.Series | pd.Da
         )
     rows, names = [], []
     for i, (night, scored) in enumerate(zip(nights, given, strict=True)):
-        rows.append(describe(night, scored, describe_place(_recording(night), i)))
+        rows.append(describe(night, scored, describe_recording(_recording(night), i)))
         name = getattr(night, "id", None)
         names.append(i if name is None else name)
     return pd.DataFrame(rows, index=pd.Index(names, name="recording"))

@@ -29,7 +29,7 @@ from ..nightstore._prepare import PREPARATION_REVISION, key_of, prepare_each, pr
 from ..nightstore.content import Content, contents_of, describe_contents
 from ..recordings._conditioning import condition
 from ..recordings.modality import get_modality
-from ..recordings.recording import Recording, naming
+from ..recordings.recording import Recording, prefix_errors
 from ..recordings.sources import Signal
 from ._data import Night
 
@@ -253,7 +253,7 @@ def inputs_of(recording: Recording, contents: Mapping[str, Content], place: str)
         If it has no usable signal of these modalities.
     """
     values, valid = {}, {}
-    with naming(place):
+    with prefix_errors(place):
         names = [name for name in contents if name in recording.modalities]
         if not names:
             raise InvalidRecordingError(

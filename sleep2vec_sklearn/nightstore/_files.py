@@ -37,7 +37,7 @@ from safetensors.numpy import save
 
 from .._files import create_whole, import_pyarrow, write_whole
 from ..errors import ReadError
-from ..recordings._demographics import COLUMNS, frame_of
+from ..recordings._demographics import COLUMNS, subject_table
 from ._prepare import PREPARATION_REVISION, PreparedNight, Presence
 from .content import Content, contents_from, describe_contents
 
@@ -443,7 +443,7 @@ def read_manifests(folder: StoreFolder) -> Manifest:
     sleepers = pd.concat([part.sleepers for part in parts])
     nights = [night for part in parts for night in part.nights]
     latest = ~sleepers.index.duplicated(keep="last")
-    sleepers = frame_of(sleepers.index[latest], sleepers[latest])
+    sleepers = subject_table(sleepers.index[latest], sleepers[latest])
     known = set(sleepers.index)
     failures = {name: reason for part in parts for name, reason in part.failures}
     failures = [(name, reason) for name, reason in failures.items() if name not in known]
@@ -513,7 +513,7 @@ def _columns_of(folder: StoreFolder, manifest: Manifest) -> dict[str, np.ndarray
 
 def _manifest_of(columns: dict, document: dict) -> Manifest:
     names = list(document["contents"])
-    sleepers = frame_of(columns["recording"], columns)
+    sleepers = subject_table(columns["recording"], columns)
     offsets = np.stack([columns[f"offset_{name}"] for name in names], axis=1)
     # manifests of before there were sums have none
     none = np.full(len(offsets), -1)

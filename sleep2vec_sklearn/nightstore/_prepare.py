@@ -19,7 +19,7 @@ from ..errors import InvalidRecordingError, ReadError, RecordingWarning, Sleep2V
 from ..model.config import canonical_json
 from ..recordings import Recording, get_modality
 from ..recordings._conditioning import condition
-from ..recordings.recording import describe_place
+from ..recordings.recording import describe_recording
 from .content import Content, describe_contents
 
 __all__ = [
@@ -223,7 +223,7 @@ def _attempt(work: Callable, place: int, recording: Recording) -> tuple[int, obj
         kind = type(error) if isinstance(error, Sleep2VecError) else ReadError
         # what a transformer could be told to do, and a preparation cannot
         reason = str(error).replace(_TO_TRANSFORMERS, "")
-        return place, kind(f"{describe_place(recording, place)}: {reason}")
+        return place, kind(f"{describe_recording(recording, place)}: {reason}")
 
 
 class NotWrittenError(OSError):

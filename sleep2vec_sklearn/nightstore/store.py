@@ -14,7 +14,7 @@ import numpy as np
 from .._files import sweep_unfinished
 from ..errors import ReadError
 from ..recordings import Recording
-from ..recordings._demographics import describe_sleepers, list_recordings, name_recordings
+from ..recordings._demographics import describe_subjects, list_recordings, name_recordings
 from ._files import FolderReader, Manifest, StoredNight, StoreFolder, read_manifests, write_manifest
 from ._prepare import (
     NotWrittenError,
@@ -78,7 +78,7 @@ class NightTable:
     def build(
         cls, sleepers: pd.DataFrame, presences: Sequence[Presence], modalities: Sequence[str]
     ) -> NightTable:
-        """From the rows of :func:`describe_sleepers`, and which modalities are kept."""
+        """From the rows of :func:`describe_subjects`, and which modalities are kept."""
         rows = sleepers.assign(n_epochs=np.array([p.n_epochs for p in presences], dtype=np.int64))
         for place, name in enumerate(modalities):
             counts = [np.count_nonzero(presence.mask(place)) for presence in presences]
@@ -171,7 +171,7 @@ class NightStore:
         check_on_error(on_error)
         recordings = list_recordings(recordings)
         ids = name_recordings(recordings)
-        sleepers = describe_sleepers(recordings, metadata)
+        sleepers = describe_subjects(recordings, metadata)
         work = partial(prepare_night, contents=dict(contents))
         places, nights, failures = prepare_each(
             work, recordings, ids, n_jobs=n_jobs, on_error=on_error, verbose=verbose
@@ -422,7 +422,7 @@ def prepare_cohort(
     check_on_error(on_error)
     recordings = list_recordings(recordings)
     ids = name_recordings(recordings, required=True)
-    sleepers = describe_sleepers(recordings, metadata)
+    sleepers = describe_subjects(recordings, metadata)
     contents = contents_of(encoder, content, modalities)
     path = Path(folder).expanduser().absolute()
     try:

@@ -196,7 +196,7 @@ def test_nights_have_ids_of_their_own(night, tmp_path):
         prepare([night("a"), night(None)], tmp_path)
     with pytest.raises(InvalidRecordingError, match=r"several recordings, for example 'a'"):
         prepare([night("a"), night("a", 1)], tmp_path)
-    with pytest.raises(InvalidRecordingError, match="something is no Unicode"):
+    with pytest.raises(InvalidRecordingError, match="not valid Unicode"):
         prepare([night("caf\udce9")], tmp_path)
 
 

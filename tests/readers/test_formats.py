@@ -1,6 +1,4 @@
 # SPDX-License-Identifier: BSD-3-Clause
-from __future__ import annotations
-
 import pickle
 import subprocess
 import sys
@@ -10,25 +8,28 @@ import pytest
 
 from sleep2vec_sklearn import describe_channels, read_cohort, read_recording
 from sleep2vec_sklearn.errors import NoUsableChannelError
-from sleep2vec_sklearn.readers import EdfSource
-from sleep2vec_sklearn.readers import _derived as derived
+from sleep2vec_sklearn.readers import EdfSource, formats
 
 SECONDS = 120
+
+
 RATE = 128
 
 
 def ecg_of(beats, rate=RATE, seconds=SECONDS):
     """Simulated R waves in uV."""
     times = np.arange(rate * seconds) / rate
-    place = np.searchsorted(beats, times)
+    index = np.searchsorted(beats, times)
     nearest = np.minimum(
-        np.abs(times - beats[np.minimum(place, len(beats) - 1)]),
-        np.abs(times - beats[np.maximum(place - 1, 0)]),
+        np.abs(times - beats[np.minimum(index, len(beats) - 1)]),
+        np.abs(times - beats[np.maximum(index - 1, 0)]),
     )
     return 400 * np.exp(-0.5 * (nearest / 0.012) ** 2)
 
 
 BELT = 100 * np.sin(2 * np.pi * 0.25 * np.arange(16 * SECONDS) / 16)
+
+
 ECG = ecg_of(np.arange(0.5, SECONDS, 0.8))
 
 
@@ -38,7 +39,7 @@ def night(write_edf):
     return write_edf(channels=channels, seconds=SECONDS)
 
 
-def test_intervals_and_breathing_come_with_the_file(night):
+def test_ibi_and_resp_are_derived(night):
     recording = read_recording(night)
     assert recording.modalities == ("eeg", "ecg", "effort", "ibi", "resp")
     assert (recording.rates["ibi"], recording.units["ibi"]) == (4.0, "s")
@@ -47,7 +48,7 @@ def test_intervals_and_breathing_come_with_the_file(night):
     assert "ibi: derived from ecg (R peaks)" in recording.notes
 
 
-def test_the_channel_table_says_what_is_derived(night):
+def test_channel_table_lists_derived(night):
     table = describe_channels(night).set_index("label")
     row = table.loc["ECG (derived)"]
     assert row.tolist() == ["ibi", 4.0, "s", True, "derived from ecg: R peaks"]
@@ -57,29 +58,26 @@ def test_the_channel_table_says_what_is_derived(night):
 
 @pytest.mark.parametrize(
     ("options", "modalities"),
-    [
-        ({"derive": False}, ("eeg", "ecg", "effort")),
-        ({"channels": {"resp": None}}, ("eeg", "ecg", "effort", "ibi")),
-        ({"channels": {"ecg": None}}, ("eeg", "effort", "resp")),
-        ({"modalities": ["ibi"]}, ("ibi",)),
-        ({"modalities": ["eeg", "resp"]}, ("eeg", "resp")),
-        ({"modalities": ["eeg", "ecg"]}, ("eeg", "ecg")),
-    ],
-)
-def test_what_is_derived_can_be_chosen(night, options, modalities):
+    [({"derive": False}, ("eeg", "ecg", "effort")),
+     ({"channels": {"resp": None}}, ("eeg", "ecg", "effort", "ibi")),
+     ({"channels": {"ecg": None}}, ("eeg", "effort", "resp")), ({"modalities": ["ibi"]}, ("ibi",)),
+     ({"modalities": ["eeg", "resp"]}, ("eeg", "resp")),
+     ({"modalities": ["eeg", "ecg"]}, ("eeg", "ecg"))],
+)  # fmt: skip
+def test_derivation_can_be_chosen(night, options, modalities):
     assert read_recording(night, **options).modalities == modalities
     (same,) = read_cohort(night.parent, verbose=0, **options)
     assert same.modalities == modalities
 
 
-def test_a_series_the_file_holds_is_not_derived(write_edf):
+def test_own_series_is_not_derived(write_edf):
     own = {"ECG": (RATE, "uV", ECG), "IBI": (4, "ms", np.full(4 * SECONDS, 450.0))}
     recording = read_recording(write_edf(channels=own), modalities=["ibi"])
     assert recording.units == {"ibi": "ms"}
     assert recording.notes == ()
 
 
-def test_a_pulse_wave_serves_where_there_is_no_ecg(write_edf):
+def test_ppg_replaces_missing_ecg(write_edf):
     recording = read_recording(
         write_edf(channels={"Pleth": (64, "", ecg_of(np.arange(0.5, SECONDS, 0.8), 64))})
     )
@@ -87,14 +85,14 @@ def test_a_pulse_wave_serves_where_there_is_no_ecg(write_edf):
     assert np.nanmedian(recording["ibi"]) == pytest.approx(0.8, abs=0.01)
 
 
-def test_a_file_without_sources_has_nothing_more(write_edf):
+def test_file_without_any_sources(write_edf):
     path = write_edf(channels={"EEG C4-M1": 128, "ECG": (32, "uV")})
     assert read_recording(path).modalities == ("eeg",)
     with pytest.raises(NoUsableChannelError):
         read_recording(path, modalities=["ibi"])
 
 
-def test_a_night_without_what_is_derived_is_opened_once(night, monkeypatch):
+def test_plain_night_opens_once(night, monkeypatch):
     opened = []
     original = EdfSource.__init__
 
@@ -107,7 +105,7 @@ def test_a_night_without_what_is_derived_is_opened_once(night, monkeypatch):
     assert len(opened) == 1
 
 
-def test_nothing_is_read_before_it_is_asked_for(night, monkeypatch):
+def test_reading_is_lazy(night, monkeypatch):
     asked = []
     original = EdfSource.read
     monkeypatch.setattr(
@@ -120,7 +118,7 @@ def test_nothing_is_read_before_it_is_asked_for(night, monkeypatch):
     assert asked == [["eeg"], ["ecg", "effort"]]
 
 
-def test_peaks_are_found_once_for_intervals_and_breathing(write_edf, monkeypatch):
+def test_peaks_are_found_once(write_edf, monkeypatch):
     from sleep2vec_sklearn.recordings import derivation
 
     calls = []
@@ -131,7 +129,7 @@ def test_peaks_are_found_once_for_intervals_and_breathing(write_edf, monkeypatch
     assert len(calls) == 1
 
 
-def test_fingerprints_follow_what_is_derived(night, monkeypatch):
+def test_fingerprints_follow_the_derivation(night, monkeypatch):
     whole, plain = read_recording(night), read_recording(night, derive=False)
     assert whole.fingerprint != plain.fingerprint
     assert whole.signal_fingerprint("eeg") == plain.signal_fingerprint("eeg")
@@ -139,18 +137,18 @@ def test_fingerprints_follow_what_is_derived(night, monkeypatch):
     assert alone.signal_fingerprint("ibi") == whole.signal_fingerprint("ibi")
     before = whole.signal_fingerprint("ibi"), whole.signal_fingerprint("resp")
     assert before[0] != before[1]
-    monkeypatch.setattr(derived, "DERIVATION_REVISION", 99)
+    monkeypatch.setattr(formats, "DERIVATION_REVISION", 99)
     assert whole.signal_fingerprint("ibi") != before[0]
 
 
-def test_a_fingerprint_follows_the_sources_channel(write_edf):
+def test_fingerprint_follows_source_channel(write_edf):
     channels = {"ECG I": (RATE, "uV", ECG), "ECG II": (RATE, "uV", -ECG[::-1])}
     path = write_edf(channels=channels)
     first, second = (read_recording(path, channels={"ecg": name}) for name in channels)
     assert first.signal_fingerprint("ibi") != second.signal_fingerprint("ibi")
 
 
-def test_derived_recordings_survive_pickling(night):
+def test_derived_recordings_can_be_pickled(night):
     recording = read_recording(night)
     raw = pickle.dumps(recording)
     assert b"Mustermann" not in raw
@@ -160,13 +158,13 @@ def test_derived_recordings_survive_pickling(night):
     np.testing.assert_array_equal(restored["ibi"], recording["ibi"])
 
 
-def test_a_lead_that_is_off_leaves_gaps(write_edf):
+def test_detached_lead_leaves_gaps(write_edf):
     path = write_edf(channels={"EEG C4-M1": 128, "ECG": (RATE, "uV", np.zeros(RATE * SECONDS))})
     assert np.isnan(read_recording(path)["ibi"]).all()
     assert np.isnan(read_recording(path)["resp"]).all()
 
 
-def test_opening_a_night_does_not_load_the_detector(night):
+def test_detector_is_loaded_lazily(night):
     program = (
         "import sys; from sleep2vec_sklearn import read_recording; "
         f"night = read_recording({str(night)!r}); assert 'ibi' in night; "
@@ -174,3 +172,20 @@ def test_opening_a_night_does_not_load_the_detector(night):
     )
     run = [sys.executable, "-c", program]
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_channel_table_says_why(write_edf):
+    channels = {"C4": 128, "M1": 128, "EMG": 1, "HR": (1, "bpm"), "Körper".encode().hex(): 1}
+    table = describe_channels(write_edf(channels=channels))
+    assert list(table.columns) == ["label", "modality", "rate", "unit", "used", "why"]
+    assert table["used"].tolist() == [True, True, False, False, False]
+    assert table["why"][0] == "read as C4 - M1"
+    assert table["why"][1] == "subtracted from C4 (eeg)"
+    assert "1 Hz, emg needs at least 50 Hz" in table["why"][2]
+    assert "not beat-to-beat" in repr(table)
+    assert "..." not in repr(table)
+    assert len({len(line) for line in repr(table).splitlines()}) == 1
+
+
+def test_unusable_channels_are_described(write_edf):
+    assert not describe_channels(write_edf(channels={"HR": 1, "xyzzy": 1}))["used"].any()

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+
 import hashlib
 import os
 
@@ -13,14 +14,14 @@ def path(tmp_path):
     return tmp_path / "night.edf"
 
 
-def test_nothing_is_known_of_a_file_that_was_not_read(path):
+def test_unread_file_is_unknown(path):
     assert known_hashes([path]) is None
     assert known_hashes([]) == {}
     assert hash_file(path) == hashlib.sha256(b"night").hexdigest()
     assert list(known_hashes([path]).values()) == [hash_file(path)]
 
 
-def test_a_changed_or_missing_file_is_not_known(path):
+def test_changed_file_is_unknown(path):
     hash_file(path)
     os.utime(path, (1, 1))
     assert known_hashes([path]) is None
@@ -28,7 +29,7 @@ def test_a_changed_or_missing_file_is_not_known(path):
     assert known_hashes([path]) is None
 
 
-def test_a_file_that_another_process_has_read_is_not_read_again(path):
+def test_adopted_hash_is_used(path):
     state = path.stat()
     adopt_hashes({(str(path.resolve()), state.st_size, state.st_mtime_ns): "there"})
     assert hash_file(path) == "there"
