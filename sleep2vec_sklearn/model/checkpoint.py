@@ -21,10 +21,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from .._files import write_whole
+from .._files import canonical_json, write_atomic
 from ..errors import CheckpointError
 from ..recordings import Conditioning
-from .config import EncoderConfig, canonical_json
+from .config import EncoderConfig
 from .network import Sleep2Vec
 from .upstream._files import neighbours
 from .upstream.checkpoint import read_upstream_checkpoint
@@ -152,7 +152,7 @@ def save_checkpoint(
         raise CheckpointError(
             f"{path}: not saved, the card must hold finite numbers, text, lists and dicts: {error}"
         ) from error
-    write_whole(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
+    write_atomic(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
     return sha256
 
 
