@@ -13,10 +13,9 @@ afterwards. Together they are the table of the store; where two name the same re
 one holds. One that a later one repeats in full is deleted by it. So no writer waits for another,
 and none can undo what another wrote.
 
-Libraries weighed: slices of ``safetensors.safe_open`` read at half the rate of positioned reads
-(1,400 to 2,800 windows a second), as every window parses the header and maps the file, and a map
-turns a failing disk into a dead process. zarr adds a dependency and a file for each chunk; Parquet
-manifests need pyarrow, which is optional, where gzip has a checksum, too.
+Weighed: slices of ``safetensors.safe_open`` read 1,400 windows a second where positioned reads give
+2,800, as each parses the header and maps the file, and a map turns a failing disk into a dead
+process. zarr makes a file of each chunk. Parquet needs pyarrow, and gzip has a checksum too.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import save
@@ -72,92 +71,113 @@ def unpack_mask(n_epochs: int, masks: bytes, index: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedNight:
-    """A night in memory: of each modality that has a signal what is stored, 0 where missing."""
-
-    n_epochs: int
-    masks: bytes
-    arrays: dict[str, np.ndarray]
-
-    def read(self, modality: str, start: int, stop: int) -> np.ndarray:
-        """Stored numbers of these epochs."""
-        return self.arrays[modality][start:stop]
-
-    def checksums(self) -> dict[str, int]:
-        """CRC-32 of each array's bytes."""
-        return {name: zlib.crc32(np.ascontiguousarray(a).data) for name, a in self.arrays.items()}
-
-    def identity(self, modalities: Iterable[str]) -> list:
-        """What distinguishes the stored numbers from others, ready for JSON."""
-        checksums = self.checksums()
-        return [checksums.get(name, 0) for name in modalities]
-
-    def damage(self) -> str | None:
-        """What is wrong with the night's file; there is none."""
-        return None
-
-
-@dataclass(frozen=True, slots=True)
 class StoredNight:
-    """A night on disk, of which no file is held open.
+    """A night in memory, as the bytes of its file, or on disk, where no file is held open.
 
-    ``key``, a hex sha256, names its file. ``offsets`` are the first bytes of the store's
-    modalities, in order, and ``sums`` their CRC-32: -1 where one is absent, or was written before
-    there were checksums.
+    ``key``, a hex sha256, names it. ``offsets`` are the first bytes of the store's modalities, in
+    order, and ``sums`` their CRC-32: -1 where one is absent, or was written before there were
+    checksums.
     """
 
-    folder: StoreFolder
     key: str
     n_epochs: int
     masks: bytes
     offsets: tuple[int, ...]
     sums: tuple[int, ...]
+    source: StoreFolder | bytearray = field(compare=False)
 
-    def read(self, modality: str, start: int, stop: int) -> np.ndarray:
-        """Stored numbers of these epochs; ReadError if the file is gone or shorter than it was."""
-        content = self.folder.contents[modality]
+    def read(self, content: Content, index: int, start: int, stop: int) -> np.ndarray:
+        """Stored numbers of a modality's epochs; ReadError if the file is gone or cut short."""
         try:
-            data = self._read_bytes(modality, start, stop)
+            data = self._read_bytes(content, index, start, stop)
         except OSError as error:
             raise ReadError(
-                f"{self.folder.night_path(self.key)}: a night of the store cannot be read: "
-                f"{error.strerror or error}. Run prepare_cohort again: what is gone or damaged is "
-                "made anew."
+                f"{self.path}: a night of the store cannot be read: {error.strerror or error}. Run "
+                "prepare_cohort again: what is gone or damaged is made anew."
             ) from error
         return np.frombuffer(data, content.dtype).reshape(stop - start, content.width)
 
-    def _read_bytes(self, modality: str, start: int, stop: int) -> bytearray:
-        content = self.folder.contents[modality]
+    def _read_bytes(
+        self, content: Content, index: int, start: int, stop: int
+    ) -> bytearray | memoryview:
         row = content.width * content.dtype.itemsize
-        data = bytearray((stop - start) * row)
+        first, size = self.offsets[index] + start * row, (stop - start) * row
+        if isinstance(self.source, bytearray):
+            return memoryview(self.source)[first : first + size]
+        data = bytearray(size)
         rest = memoryview(data)
         # one request, where a map of the file makes one a page from a cold disk
-        with open(self.folder.night_path(self.key), "rb", buffering=0) as file:
-            file.seek(self.offsets[self.folder.index_of[modality]] + start * row)
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(first)
             while rest and (n_read := file.readinto(rest)):
                 rest = rest[n_read:]
         if rest:
             raise OSError("it is shorter than it was written")
         return data
 
-    def identity(self, modalities: Iterable[str]) -> list:
-        """What distinguishes the stored numbers from others, without reading them."""
+    @property
+    def path(self) -> str:
+        """The night's file, if it has one."""
+        return "" if isinstance(self.source, bytearray) else self.source.night_path(self.key)
+
+    def identity(self) -> list:
+        """What distinguishes the stored numbers from others, ready for JSON."""
         if any(crc < 0 <= first for first, crc in zip(self.offsets, self.sums, strict=True)):
             return [self.key]
         return [max(crc, 0) for crc in self.sums]
 
     def damage(self) -> str | None:
         """What is wrong with the night's file, which is read in full, or None."""
+        if isinstance(self.source, bytearray):
+            return None
         try:
-            on_disk = self.folder.read_night(self.key)
-            if replace(on_disk, sums=self.sums) != self:
+            if replace(self.source.read_night(self.key), sums=self.sums) != self:
                 raise ValueError("it is not what the manifest says")
-            for name, crc in zip(self.folder.contents, self.sums, strict=True):
-                if crc >= 0 and zlib.crc32(self._read_bytes(name, 0, self.n_epochs)) != crc:
-                    raise ValueError(f"wrong checksum of {name}")
+            for index, (name, content) in enumerate(self.source.contents.items()):
+                if (crc := self.sums[index]) >= 0:
+                    data = self._read_bytes(content, index, 0, self.n_epochs)
+                    if zlib.crc32(data) != crc:
+                        raise ValueError(f"wrong checksum of {name}")
         except _DAMAGE as error:
-            return f"{self.folder.night_path(self.key)}: {error}"
+            return f"{self.path}: {error}"
         return None
+
+
+def serialize_night(
+    key: str, n_epochs: int, masks: bytes, arrays: Mapping[str, np.ndarray]
+) -> bytes:
+    """The file of a night: what is stored of each modality that has a signal, and the masks."""
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "key": key,
+        "n_epochs": n_epochs,
+        "crc32": {n: zlib.crc32(np.ascontiguousarray(a).data) for n, a in arrays.items()},
+    }
+    tensors = {**arrays, _VALID: np.frombuffer(masks, dtype=np.uint8)}
+    return save(tensors, metadata={_METADATA_KEY: json.dumps(metadata)})
+
+
+def parse_night(
+    file: IO[bytes], key: str, modalities: Iterable[str], source: StoreFolder | bytearray
+) -> StoredNight:
+    """A night by the header of its file; raises one of many errors where that is damaged."""
+    (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+    if length > _LONGEST_HEADER:
+        raise ValueError("it has no safetensors header")
+    header = json.loads(file.read(length))
+    metadata = json.loads(header.pop("__metadata__")[_METADATA_KEY])
+    spans = {name: entry["data_offsets"] for name, entry in header.items()}
+    start = _LENGTH.size + length
+    if file.seek(0, os.SEEK_END) != start + max(last for _, last in spans.values()):
+        raise ValueError("its size is wrong")
+    if metadata["key"] != key:
+        raise ValueError("it is another night")
+    first, last = spans[_VALID]
+    file.seek(start + first)
+    masks = file.read(last - first)
+    offsets = tuple(spans[name][0] + start if name in spans else -1 for name in modalities)
+    sums = tuple(metadata.get("crc32", {}).get(name, -1) for name in modalities)
+    return StoredNight(key, metadata["n_epochs"], masks, offsets, sums, source)
 
 
 @dataclass(frozen=True)
@@ -166,10 +186,6 @@ class StoreFolder:
 
     path: Path
     contents: dict[str, Content]
-    index_of: dict[str, int] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "index_of", {n: k for k, n in enumerate(self.contents)})
 
     @property
     def unfinished(self) -> Path:
@@ -234,34 +250,12 @@ class StoreFolder:
             return None
 
     def read_night(self, key: str) -> StoredNight:
-        """A night by the header of its file; raises one of many errors where that is damaged."""
+        """A night by the header of its file, see :func:`parse_night`."""
         with open(self.night_path(key), "rb") as file:
-            header, start, end = _read_header(file)
-            if os.fstat(file.fileno()).st_size != end:
-                raise ValueError("its size is wrong")
-            metadata = json.loads(header["__metadata__"][_METADATA_KEY])
-            if metadata["key"] != key:
-                raise ValueError("it is another night")
-            first, last = header[_VALID]["data_offsets"]
-            file.seek(start + first)
-            masks = file.read(last - first)
-        offsets = (
-            header[n]["data_offsets"][0] + start if n in header else -1 for n in self.contents
-        )
-        sums = metadata.get("crc32", {})
-        sums = tuple(sums.get(name, -1) for name in self.contents)
-        return StoredNight(self, key, metadata["n_epochs"], masks, tuple(offsets), sums)
+            return parse_night(file, key, self.contents, self)
 
-    def write_night(self, key: str, night: PreparedNight) -> StoredNight:
+    def write_night(self, key: str, data: bytes) -> StoredNight:
         """Write a night, all of it or nothing; one that is there is replaced by its equal."""
-        metadata = {
-            "format_version": FORMAT_VERSION,
-            "key": key,
-            "n_epochs": night.n_epochs,
-            "crc32": night.checksums(),
-        }
-        masks = np.frombuffer(night.masks, dtype=np.uint8)
-        data = save({**night.arrays, _VALID: masks}, metadata={_METADATA_KEY: json.dumps(metadata)})
         path = Path(self.night_path(key))
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -281,28 +275,18 @@ def _check_contents(path: Path, stored: Mapping[str, Content], wanted: Mapping) 
             f"same modalities of every night. {_OTHER_FOLDER}"
         )
     for name in new:
-        pairs = zip(_settings(old[name]), _settings(new[name]), strict=True)
-        differing = [f"{key} {a!r} there and {b!r} here" for (key, a), (_, b) in pairs if a != b]
+        before, now = (
+            {k: v for k, v in {**d[name], **d[name]["conditioning"]}.items() if k != "conditioning"}
+            for d in (old, new)
+        )
+        differing = [
+            f"{k} {v!r} there and {now[k]!r} here" for k, v in before.items() if now[k] != v
+        ]
         if differing:
             raise ReadError(
                 f"{path}: was prepared otherwise: {name!r} has {', '.join(differing)}. "
                 f"{_OTHER_FOLDER}"
             )
-
-
-def _settings(content: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    return {"kind": content["kind"], "width": content["width"], **content["conditioning"]}.items()
-
-
-def _read_header(file: IO[bytes]) -> tuple[dict, int, int]:
-    """Tensors of a safetensors file, first byte of the first, and the file's length."""
-    (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-    if length > _LONGEST_HEADER:
-        raise ValueError("it has no safetensors header")
-    header = json.loads(file.read(length))
-    start = _LENGTH.size + length
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    return header, start, start + max(ends)
 
 
 _MANIFEST_NAME = re.compile(r"manifest-(\d{20})-[0-9a-f]{8}\.(?:json\.gz|parquet|npz)")
@@ -348,7 +332,13 @@ def read_manifests(folder: StoreFolder) -> Manifest:
     """All manifests of a folder as one; ReadError if there is none, or one cannot be read."""
     import pandas as pd
 
-    parts = _read_all(folder)
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            parts = [_read_manifest(folder, path) for _, path in _find_manifests(folder.path)]
+            break
+        # another process has just replaced one
+    else:
+        raise ReadError(f"{folder.path}: its manifests change all the time. Try again later.")
     if not parts:
         raise ReadError(
             f"{folder.path}: no preparation of this store has ended yet. Run prepare_cohort again: "
@@ -363,14 +353,6 @@ def read_manifests(folder: StoreFolder) -> Manifest:
     return Manifest(subjects, [nights[k] for k in np.flatnonzero(latest)], failures)
 
 
-def _read_all(folder: StoreFolder) -> list[Manifest]:
-    for _ in range(_TRIES):
-        with contextlib.suppress(FileNotFoundError):
-            return [_read_manifest(folder, path) for _, path in _find_manifests(folder.path)]
-        # another process has just replaced one
-    raise ReadError(f"{folder.path}: its manifests change all the time. Try again later.")
-
-
 def _find_manifests(folder: Path) -> list[tuple[int, Path]]:
     """Time stamps and paths of a folder's manifests, the oldest first."""
     matches = ((_MANIFEST_NAME.fullmatch(path.name), path) for path in folder.glob("manifest-*"))
@@ -379,13 +361,13 @@ def _find_manifests(folder: Path) -> list[tuple[int, Path]]:
 
 def _read_manifest(folder: StoreFolder, path: Path) -> Manifest:
     try:
-        read = _read_parquet if path.suffix == ".parquet" else _read_json
-        document = read(path)
+        is_old = path.suffix == ".parquet"
+        document = _read_parquet(path) if is_old else json.loads(gzip.decompress(path.read_bytes()))
         check_format_version(path, document["format_version"], FORMAT_VERSION, ReadError)
         if contents_from(document["contents"]) != folder.contents:
             raise ReadError(f"{path}: does not belong to the folder's store.json. Delete it.")
         nights = [
-            StoredNight(folder, key, n_epochs, bytes.fromhex(masks), tuple(offsets), tuple(sums))
+            StoredNight(key, n_epochs, bytes.fromhex(masks), tuple(offsets), tuple(sums), folder)
             for key, n_epochs, masks, offsets, sums in document["nights"]
         ]
         subjects = frame_of(document["subjects"]["recording"], document["subjects"])
@@ -397,10 +379,6 @@ def _read_manifest(folder: StoreFolder, path: Path) -> Manifest:
             f"{path}: damaged, or an .npz of an older version: {error}. Delete it and run "
             "prepare_cohort again: the nights that are there are not made again."
         ) from error
-
-
-def _read_json(path: Path) -> dict:
-    return json.loads(gzip.decompress(path.read_bytes()))
 
 
 def _read_parquet(path: Path) -> dict:

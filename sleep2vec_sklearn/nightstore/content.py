@@ -106,13 +106,7 @@ class Content:
             return torch.cat([front_end.features(part) for part in parts]).numpy()
 
     def pack(self, values: np.ndarray) -> np.ndarray:
-        """Values as they are stored.
-
-        Raises
-        ------
-        InvalidSignalError
-            If the stored type cannot hold one.
-        """
+        """Values as they are stored; InvalidSignalError if the stored type cannot hold one."""
         if self.kind == "samples":
             steps = np.rint(values * np.float32(1 / self.scale))
             packed = np.clip(steps, -_LARGEST, _LARGEST).astype(self.dtype)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,11 +23,12 @@ from ..recordings._demographics import describe_sleepers, list_recordings, name_
 from ..recordings.recording import Recording, describe_place
 from ._files import (
     Manifest,
-    PreparedNight,
     StoredNight,
     StoreFolder,
     pack_masks,
+    parse_night,
     read_manifests,
+    serialize_night,
     unpack_mask,
     write_manifest,
 )
@@ -67,19 +70,24 @@ class NightStore:
     def __init__(
         self,
         contents: Mapping[str, Content],
-        table: pd.DataFrame,
-        nights: Sequence[PreparedNight | StoredNight],
+        subjects: pd.DataFrame,
+        nights: Sequence[StoredNight],
         failures: Iterable[tuple[str, str]] = (),
     ):
         import pandas as pd
 
         self.contents = dict(contents)
-        self.table = table
+        self.table = subjects.assign(
+            n_epochs=np.array([night.n_epochs for night in nights], dtype=np.int64)
+        )
         self.failures = pd.DataFrame(list(failures), columns=["recording", "reason"])
         self._nights = tuple(nights)
         self._index_of = {name: index for index, name in enumerate(self.contents)}
+        for name in self.contents:
+            counts = [np.count_nonzero(self.valid(k, name)) for k in range(len(nights))]
+            self.table[f"coverage_{name}"] = np.array(counts, dtype=np.int64)
         # a look-up in a table costs as much as reading a window
-        self._coverage = table[[f"coverage_{name}" for name in self.contents]].to_numpy()
+        self._coverage = self.table[[f"coverage_{name}" for name in self.contents]].to_numpy()
 
     @classmethod
     def from_recordings(
@@ -98,16 +106,9 @@ class NightStore:
         ----------
         recordings : sequence of Recording or dict
         contents : mapping of str to Content
-            What to keep of each modality; see :func:`contents_of`.
-        metadata : DataFrame, optional
-            Columns subject, age, sex and site; its index holds the recordings' ids. What it has
-            no column for is taken from the recordings.
-        n_jobs : int, optional
-            Processes of joblib.
-        on_error : {"warn", "raise"}
-            What a recording does that cannot be used.
-        verbose : int
-            A progress bar from 1 on.
+            What to store of each modality; see :func:`contents_of`.
+        metadata, n_jobs, on_error, verbose
+            See :func:`prepare_cohort`.
 
         Raises
         ------
@@ -118,11 +119,11 @@ class NightStore:
         recordings = list_recordings(recordings)
         ids = name_recordings(recordings)
         subjects = describe_sleepers(recordings, metadata)
-        work = partial(prepare_night, contents=dict(contents))
+        work = partial(_prepare_in_memory, contents=dict(contents))
         indices, nights, failures = _prepare_each(
             work, recordings, ids, n_jobs=n_jobs, on_error=on_error, verbose=verbose
         )
-        return _build_store(contents, subjects.iloc[indices], nights, failures)
+        return cls(contents, subjects.iloc[indices], nights, failures)
 
     @classmethod
     def open(cls, folder: str | os.PathLike, verify: bool = False) -> NightStore:
@@ -142,9 +143,7 @@ class NightStore:
         """
         store_folder = StoreFolder.open(Path(folder).expanduser().absolute())
         manifest = read_manifests(store_folder)
-        store = _build_store(
-            store_folder.contents, manifest.subjects, manifest.nights, manifest.failures
-        )
+        store = cls(store_folder.contents, manifest.subjects, manifest.nights, manifest.failures)
         if verify and len(damaged := store.verify()):
             first = "\n".join(f"- {reason}" for reason in damaged["reason"][:_REASONS_SHOWN])
             raise ReadError(
@@ -176,7 +175,7 @@ class NightStore:
 
         Equal for nights in memory and in a folder.
         """
-        return [night.identity(self.contents) for night in self._nights]
+        return [night.identity() for night in self._nights]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -200,16 +199,7 @@ class NightStore:
         return unpack_mask(stored.n_epochs, stored.masks, self._index(modality))
 
     def window(self, night: int, modality: str, start: int, length: int) -> np.ndarray:
-        """Read some epochs of a night.
-
-        Parameters
-        ----------
-        night : int
-        modality : str
-        start : int
-            First epoch.
-        length : int
-            Epochs to read; fewer come back at the end of the night.
+        """Read ``length`` epochs of a night from ``start`` on; fewer where the night ends before.
 
         Returns
         -------
@@ -235,44 +225,25 @@ class NightStore:
         stop = min(start + length, stored.n_epochs)
         if self._coverage[night, index] == 0:
             return np.zeros((stop - start, content.width), dtype=np.float32)
-        return content.unpack(stored.read(modality, start, stop))
+        return content.unpack(stored.read(content, index, start, stop))
 
     def present(self, night: int) -> list[str]:
         """Modalities of which a night has any valid epoch."""
         return [name for name, n in zip(self.contents, self._coverage[night], strict=True) if n]
 
     def take(self, nights: Any) -> NightStore:
-        """Some of the nights, without a copy; for held-out subjects.
-
-        Parameters
-        ----------
-        nights : int array, bool array or slice
-            As for ``table.iloc``.
-        """
+        """Some of the nights, as ``table.iloc`` takes them; for held-out subjects."""
         indices = np.atleast_1d(np.arange(len(self))[nights])
-        chosen = [self._nights[index] for index in indices]
-        smaller = NightStore(self.contents, self.table.iloc[indices], chosen)
-        smaller.failures = self.failures
+        smaller = copy.copy(self)
+        smaller.table = self.table.iloc[indices]
+        smaller._nights = tuple(self._nights[index] for index in indices)
+        smaller._coverage = self._coverage[indices]
         return smaller
 
     def _index(self, modality: str) -> int:
         if modality not in self._index_of:
             raise KeyError(f"{modality!r}; the store has {', '.join(self.contents)}")
         return self._index_of[modality]
-
-
-def _build_store(
-    contents: Mapping[str, Content],
-    subjects: pd.DataFrame,
-    nights: Sequence[PreparedNight | StoredNight],
-    failures: Iterable[tuple[str, str]],
-) -> NightStore:
-    table = subjects.assign(n_epochs=np.array([n.n_epochs for n in nights], dtype=np.int64))
-    for index, name in enumerate(contents):
-        masks = (unpack_mask(night.n_epochs, night.masks, index) for night in nights)
-        counts = [np.count_nonzero(mask) for mask in masks]
-        table[f"coverage_{name}"] = np.array(counts, dtype=np.int64)
-    return NightStore(contents, table, nights, failures)
 
 
 def prepare_cohort(
@@ -383,7 +354,7 @@ def prepare_folder(
     if with_manifest:
         with _naming_folder(path):
             write_manifest(folder, Manifest(subjects, nights, failures))
-    return _build_store(contents, subjects, nights, failures)
+    return NightStore(contents, subjects, nights, failures)
 
 
 def find_or_prepare(recording: Recording, folder: StoreFolder) -> StoredNight:
@@ -391,21 +362,26 @@ def find_or_prepare(recording: Recording, folder: StoreFolder) -> StoredNight:
     key = night_key(recording, folder.contents)
     stored = folder.find_night(key)
     if stored is None:
-        night = prepare_night(recording, folder.contents)
+        data = prepare_night(recording, folder.contents, key)
         with _naming_folder(folder.path):
-            stored = folder.write_night(key, night)
+            stored = folder.write_night(key, data)
     return stored
 
 
-def prepare_night(recording: Recording, contents: Mapping[str, Content]) -> PreparedNight:
-    """A night as a store holds it; InvalidRecordingError if it has no usable signal."""
+def _prepare_in_memory(recording: Recording, contents: Mapping[str, Content]) -> StoredNight:
+    data = bytearray(prepare_night(recording, contents, ""))
+    return parse_night(io.BytesIO(data), "", contents, data)
+
+
+def prepare_night(recording: Recording, contents: Mapping[str, Content], key: str) -> bytes:
+    """The file of a night; InvalidRecordingError if it has no usable signal."""
     arrays, masks = {}, {}
     for name, values, valid in compute_contents(recording, contents):
         arrays[name] = contents[name].pack(values)
         arrays[name][~valid] = 0
         masks[name] = valid
     packed = pack_masks(recording.n_epochs, map(masks.get, contents))
-    return PreparedNight(recording.n_epochs, packed, arrays)
+    return serialize_night(key, recording.n_epochs, packed, arrays)
 
 
 class NotWrittenError(OSError):
@@ -444,7 +420,9 @@ def _prepare_each(
     """Apply ``work`` to every recording: indices and results where it worked, failures by id."""
     results, errors = {}, {}
     # closed at once where an error ends it, or the others would go on
-    with closing(_outcomes(work, recordings, n_jobs)) as outcomes:
+    tasks = (delayed(_attempt)(work, index, r) for index, r in enumerate(recordings))
+    # unordered, or results would pile up behind a slow night
+    with closing(Parallel(n_jobs, return_as="generator_unordered")(tasks)) as outcomes:
         for index, outcome in tqdm(
             outcomes, total=len(recordings), desc="preparing", unit="night", disable=not verbose
         ):
@@ -468,14 +446,6 @@ def _prepare_each(
         )
     indices = sorted(results)
     return indices, [results[index] for index in indices], failures
-
-
-def _outcomes(
-    work: Callable[[Recording], Any], recordings: Sequence[Recording], n_jobs: int | None
-) -> Generator[tuple[int, Any]]:
-    tasks = (delayed(_attempt)(work, index, r) for index, r in enumerate(recordings))
-    # unordered, or results would pile up behind a slow night
-    return Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks)
 
 
 def _attempt(work: Callable[[Recording], Any], index: int, recording: Recording) -> tuple[int, Any]:

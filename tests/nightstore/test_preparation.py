@@ -26,9 +26,9 @@ def prepared(monkeypatch):
     ids = []
     prepare_night = preparation.prepare_night
 
-    def counting(recording, contents):
+    def counting(recording, *arguments):
         ids.append(recording.id)
-        return prepare_night(recording, contents)
+        return prepare_night(recording, *arguments)
 
     monkeypatch.setattr(preparation, "prepare_night", counting)
     return ids
