@@ -275,16 +275,15 @@ def _check_contents(path: Path, stored: Mapping[str, Content], wanted: Mapping) 
             f"same modalities of every night. {_OTHER_FOLDER}"
         )
     for name in new:
-        before, now = (
-            {k: v for k, v in {**d[name], **d[name]["conditioning"]}.items() if k != "conditioning"}
-            for d in (old, new)
-        )
-        differing = [
-            f"{k} {v!r} there and {now[k]!r} here" for k, v in before.items() if now[k] != v
+        before, now = ({**d[name].pop("conditioning"), **d[name]} for d in (old, new))
+        changed = [
+            f"{key} {before[key]!r} there and {value!r} here"
+            for key, value in now.items()
+            if before[key] != value
         ]
-        if differing:
+        if changed:
             raise ReadError(
-                f"{path}: was prepared otherwise: {name!r} has {', '.join(differing)}. "
+                f"{path}: was prepared otherwise: {name!r} has {', '.join(changed)}. "
                 f"{_OTHER_FOLDER}"
             )
 

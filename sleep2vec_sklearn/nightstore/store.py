@@ -115,14 +115,11 @@ class NightStore:
         InvalidRecordingError
             If ids are not unique, metadata do not match, or no recording can be used.
         """
-        _check_on_error(on_error)
         recordings = list_recordings(recordings)
         ids = name_recordings(recordings)
         subjects = describe_sleepers(recordings, metadata)
         work = partial(_prepare_in_memory, contents=dict(contents))
-        indices, nights, failures = _prepare_each(
-            work, recordings, ids, n_jobs=n_jobs, on_error=on_error, verbose=verbose
-        )
+        indices, nights, failures = _prepare_each(work, recordings, ids, n_jobs, on_error, verbose)
         return cls(contents, subjects.iloc[indices], nights, failures)
 
     @classmethod
@@ -159,9 +156,8 @@ class NightStore:
         Returns
         -------
         DataFrame
-            Columns ``recording`` and ``reason``, with the night's file: those that are damaged,
-            or gone. Nights in memory, or written by a version that took no checksums, are not
-            checked.
+            Columns ``recording`` and ``reason``, with the night's file: those that are damaged
+            or gone. Nights in memory, or written without checksums, are not checked.
         """
         import pandas as pd
 
@@ -171,10 +167,7 @@ class NightStore:
         return pd.DataFrame(damaged, columns=["recording", "reason"])
 
     def identify(self) -> list:
-        """What distinguishes the stored numbers of each night from others, ready for JSON.
-
-        Equal for nights in memory and in a folder.
-        """
+        """What distinguishes each night's stored numbers, in memory or a folder; ready for JSON."""
         return [night.identity() for night in self._nights]
 
     def __len__(self) -> int:
@@ -219,8 +212,7 @@ class NightStore:
         content, stored = self.contents[modality], self._nights[night]
         if not (0 <= start < stored.n_epochs and length >= 0):
             raise IndexError(
-                f"night {night} has {stored.n_epochs} epochs; got a window of {length} from "
-                f"{start}."
+                f"night {night} has {stored.n_epochs} epochs; got {length} epochs from {start}."
             )
         stop = min(start + length, stored.n_epochs)
         if self._coverage[night, index] == 0:
@@ -282,13 +274,11 @@ def prepare_cohort(
     metadata : DataFrame, optional
         Columns subject, age, sex and site; its index holds the recordings' ids. What it has no
         column for is taken from the recordings.
-    n_jobs : int, optional
-        Processes of joblib.
+    n_jobs, verbose : int, optional
+        Processes of joblib; a progress bar from 1 on.
     on_error : {"warn", "raise"}
-        What a recording does that cannot be used: it is left out and listed in
-        ``store.failures``, or its error is raised.
-    verbose : int
-        A progress bar from 1 on.
+        Whether a recording that cannot be used is left out and listed in ``store.failures``, or
+        its error is raised.
 
     Returns
     -------
@@ -313,15 +303,22 @@ def prepare_cohort(
     >>> prepare_cohort(nights, tempfile.mkdtemp(), modalities=["spo2", "ibi"])
     NightStore(2 nights of 2 subjects, spo2, ibi)
     """
-    _check_on_error(on_error)
     recordings = list_recordings(recordings)
     name_recordings(recordings, required=True)
     subjects = describe_sleepers(recordings, metadata)
     contents = contents_of(encoder, content, modalities)
     path = Path(folder).expanduser().absolute()
-    return prepare_folder(
-        path, contents, recordings, subjects, n_jobs=n_jobs, on_error=on_error, verbose=verbose
-    )
+    try:
+        return prepare_folder(path, contents, recordings, subjects, n_jobs, on_error, verbose)
+    except OSError as error:
+        if isinstance(error, Sleep2VecError):
+            raise
+        raise OSError(
+            error.errno,
+            f"{error.strerror or error}: the store is not finished. What is written stays, and is "
+            "not made again: make room or check the permissions, and call prepare_cohort again",
+            str(path),
+        ) from error
 
 
 def prepare_folder(
@@ -329,7 +326,6 @@ def prepare_folder(
     contents: Mapping[str, Content],
     recordings: Sequence[Recording],
     subjects: pd.DataFrame,
-    *,
     n_jobs: int | None = None,
     on_error: str = "raise",
     verbose: int = 0,
@@ -339,32 +335,25 @@ def prepare_folder(
 
     Without a manifest the nights are found again by their recordings alone, as in a cache.
     """
-    with _naming_folder(path):
-        folder = StoreFolder.create(path, contents)
-        sweep_temporary(folder.unfinished)
-    indices, nights, failures = _prepare_each(
-        partial(find_or_prepare, folder=folder),
-        recordings,
-        [str(name) for name in subjects.index],
-        n_jobs=n_jobs,
-        on_error=on_error,
-        verbose=verbose,
-    )
+    folder = StoreFolder.create(path, contents)
+    sweep_temporary(folder.unfinished)
+    work = partial(find_or_prepare, folder=folder)
+    ids = [str(name) for name in subjects.index]
+    indices, nights, failures = _prepare_each(work, recordings, ids, n_jobs, on_error, verbose)
     subjects = subjects.iloc[indices]
     if with_manifest:
-        with _naming_folder(path):
-            write_manifest(folder, Manifest(subjects, nights, failures))
+        write_manifest(folder, Manifest(subjects, nights, failures))
     return NightStore(contents, subjects, nights, failures)
 
 
 def find_or_prepare(recording: Recording, folder: StoreFolder) -> StoredNight:
     """The night of a recording in a folder, where it is prepared unless it is there."""
-    key = night_key(recording, folder.contents)
+    # an error of the recording leaves it out, one of the folder ends the preparation
+    with _naming_reading():
+        key = night_key(recording, folder.contents)
     stored = folder.find_night(key)
     if stored is None:
-        data = prepare_night(recording, folder.contents, key)
-        with _naming_folder(folder.path):
-            stored = folder.write_night(key, data)
+        stored = folder.write_night(key, prepare_night(recording, folder.contents, key))
     return stored
 
 
@@ -376,48 +365,36 @@ def _prepare_in_memory(recording: Recording, contents: Mapping[str, Content]) ->
 def prepare_night(recording: Recording, contents: Mapping[str, Content], key: str) -> bytes:
     """The file of a night; InvalidRecordingError if it has no usable signal."""
     arrays, masks = {}, {}
-    for name, values, valid in compute_contents(recording, contents):
-        arrays[name] = contents[name].pack(values)
-        arrays[name][~valid] = 0
-        masks[name] = valid
+    with _naming_reading():
+        for name, values, valid in compute_contents(recording, contents):
+            arrays[name] = contents[name].pack(values)
+            arrays[name][~valid] = 0
+            masks[name] = valid
     packed = pack_masks(recording.n_epochs, map(masks.get, contents))
     return serialize_night(key, recording.n_epochs, packed, arrays)
 
 
-class NotWrittenError(OSError):
-    """The store's folder, and no recording, is to blame: every other night would fail too."""
-
-
 @contextmanager
-def _naming_folder(path: Path) -> Iterator[None]:
+def _naming_reading() -> Iterator[None]:
     try:
         yield
     except Sleep2VecError:
         raise
     except OSError as error:
-        raise NotWrittenError(
-            error.errno,
-            f"{error.strerror or error}: the store is not finished. What is written stays, and is "
-            "not made again: make room or check the permissions, and try once more",
-            str(path),
-        ) from error
-
-
-def _check_on_error(on_error: str) -> None:
-    if on_error not in ("raise", "warn"):
-        raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
+        raise ReadError(str(error)) from error
 
 
 def _prepare_each(
     work: Callable[[Recording], Any],
     recordings: Sequence[Recording],
     ids: Sequence[str],
-    *,
     n_jobs: int | None,
     on_error: str,
     verbose: int,
 ) -> tuple[list[int], list, list[tuple[str, str]]]:
     """Apply ``work`` to every recording: indices and results where it worked, failures by id."""
+    if on_error not in ("raise", "warn"):
+        raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
     results, errors = {}, {}
     # closed at once where an error ends it, or the others would go on
     tasks = (delayed(_attempt)(work, index, r) for index, r in enumerate(recordings))
@@ -451,8 +428,5 @@ def _prepare_each(
 def _attempt(work: Callable[[Recording], Any], index: int, recording: Recording) -> tuple[int, Any]:
     try:
         return index, work(recording)
-    except NotWrittenError:
-        raise
-    except (Sleep2VecError, OSError) as error:
-        kind = type(error) if isinstance(error, Sleep2VecError) else ReadError
-        return index, kind(f"{describe_place(recording, index)}: {error}")
+    except Sleep2VecError as error:
+        return index, type(error)(f"{describe_place(recording, index)}: {error}")
