@@ -17,11 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
-from .._files import write_whole
+from .._files import canonical_json, write_atomic
 from ..encoding.covariates import RecordingMetadata
 from ..errors import CheckpointError
 from ..model.checkpoint import BUNDLED, Checkpoint
-from ..model.config import EncoderConfig, canonical_json
+from ..model.config import EncoderConfig
 from ._cox_loss import BreslowBaseline
 from ._data import Covariates
 from .config import HeadConfig
@@ -91,7 +91,7 @@ def save_estimator(estimator, path: str | os.PathLike) -> None:
         text = canonical_json(document)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not saved: {error}") from error
-    write_whole(path, to_bytes(tensors, metadata={_METADATA_KEY: text}))
+    write_atomic(path, to_bytes(tensors, metadata={_METADATA_KEY: text}))
 
 
 def load_estimator(kind: type, path: str | os.PathLike):

@@ -7,28 +7,22 @@ where the cache is a folder, once for all of them; of it a batch is in memory at
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
 from .._warnings import warn
 from ..config import get_config
 from ..encoding._engine import Engine
 from ..encoding.cache import open_store
-from ..errors import CacheWarning, InvalidRecordingError, Sleep2VecError
-from ..model.config import canonical_json
-from ..nightstore._files import FolderReader, StoredNight, StoreFolder
-from ..nightstore._prepare import PREPARATION_REVISION, key_of, prepare_each, prepare_night
-from ..nightstore.content import Content, contents_of, describe_contents
-from ..recordings._conditioning import condition
-from ..recordings.modality import get_modality
+from ..errors import CacheWarning
+from ..nightstore.content import Content, compute_contents, contents_key, contents_of
+from ..nightstore.store import NightStore, prepare_folder
 from ..recordings.recording import Recording, prefix_errors
 from ..recordings.sources import Signal
 from ._data import Night
@@ -39,7 +33,6 @@ __all__ = [
     "TokenSource",
     "inputs_of",
     "prepared_nights",
-    "without_advice",
 ]
 
 
@@ -88,7 +81,7 @@ class TokenSource:
             for recording, layers in zip(recordings, encoded, strict=True):
                 for layer in layers:
                     if layer.error is not None:
-                        raise without_advice(layer.error)
+                        raise layer.error
                 yield self._night(recording.n_epochs, [layer.modalities for layer in layers])
                 bar.update()
         complaint = None if store is None else store.take_complaint()
@@ -106,13 +99,6 @@ class TokenSource:
             {name: layers[0][name].valid for name in names},
             summaries,
         )
-
-
-def without_advice(error: Sleep2VecError) -> Sleep2VecError:
-    """The same error without what only a transformer could be told to do."""
-    plain = type(error)(str(error).replace(" or pass on_error='nan'", ""))
-    plain.__cause__ = error
-    return plain
 
 
 def _side_by_side(engines: Sequence[Engine], recordings, places) -> Iterator[tuple]:
@@ -163,36 +149,26 @@ class NightsInMemory:
 
 @dataclass(frozen=True, slots=True)
 class NightsOnDisk:
-    """Prepared nights in a folder, of which parts are read.
+    """Prepared nights in a folder, of which parts are read."""
 
-    Attributes
-    ----------
-    reader : FolderReader
-    stored : tuple of StoredNight
-    """
-
-    reader: FolderReader
-    stored: tuple[StoredNight, ...]
+    store: NightStore
 
     @property
     def modalities(self) -> set[str]:
         """Those that any night has."""
-        there = (self.reader.offsets >= 0).any(axis=0)
-        return {name for name, is_there in zip(self.contents, there, strict=True) if is_there}
+        table = self.store.table
+        return {name for name in self.contents if table[f"coverage_{name}"].any()}
 
     @property
     def contents(self) -> dict[str, Content]:
-        """What is kept of each modality."""
-        return self.reader.folder.contents
+        """What is stored of each modality."""
+        return self.store.contents
 
     def part(self, night: int, start: int, stop: int) -> Night:
         """Read some epochs of a night."""
-        values, valid = {}, {}
-        for place, (name, content) in enumerate(self.contents.items()):
-            if self.stored[night].offsets[place] >= 0:
-                packed = self.reader.read(night, name, start, stop)
-                values[name] = (content.unpack(packed),)
-                valid[name] = self.stored[night].presence.mask(place)[start:stop]
+        names = self.store.present(night)
+        values = {name: (self.store.window(night, name, start, stop - start),) for name in names}
+        valid = {name: self.store.valid(night, name)[start:stop] for name in names}
         return Night(stop - start, values, valid, {})
 
 
@@ -218,30 +194,12 @@ def prepared_nights(
         if folder is None:
             path = Path(temporary)
         else:
-            described = [describe_contents(contents), PREPARATION_REVISION]
-            name = hashlib.sha256(canonical_json(described).encode()).hexdigest()[:16]
-            path = Path(folder).expanduser().absolute() / "prepared" / name
-        there = StoreFolder.create(path, contents)
-        _, stored, _ = prepare_each(
-            partial(_kept, folder=there),
-            recordings,
-            places,
-            n_jobs=None,
-            on_error="raise",
-            verbose=verbose,
+            path = Path(folder).expanduser().absolute() / "prepared" / contents_key(contents)
+        subjects = pd.DataFrame(index=list(places))
+        store = prepare_folder(
+            path, contents, recordings, subjects, verbose=verbose, with_manifest=False
         )
-        offsets, sums = (
-            np.array([getattr(night, kind) for night in stored], dtype=np.int64)
-            for kind in ("offsets", "sums")
-        )
-        reader = FolderReader(there, tuple(night.key for night in stored), offsets, sums)
-        yield NightsOnDisk(reader, tuple(stored))
-
-
-def _kept(recording: Recording, folder: StoreFolder) -> StoredNight:
-    key = key_of(recording, folder.contents)
-    found = folder.find(key)
-    return folder.write(key, prepare_night(recording, folder.contents)) if found is None else found
+        yield NightsOnDisk(store)
 
 
 def inputs_of(recording: Recording, contents: Mapping[str, Content], place: str) -> Night:
@@ -254,23 +212,6 @@ def inputs_of(recording: Recording, contents: Mapping[str, Content], place: str)
     """
     values, valid = {}, {}
     with prefix_errors(place):
-        names = [name for name in contents if name in recording.modalities]
-        if not names:
-            raise InvalidRecordingError(
-                f"the night has {', '.join(recording.modalities)}, none of which this estimator "
-                f"reads ({', '.join(contents)}). Leave it out."
-            )
-        signals = recording.read(names)
-        for name in list(signals):
-            content = contents[name]
-            night = condition(
-                signals.pop(name), get_modality(name), content.conditioning, recording.n_epochs
-            )
-            if night is not None:
-                values[name], valid[name] = (content.compute(night.epochs),), night.valid
-        if not values:
-            raise InvalidRecordingError(
-                f"no usable signal: {', '.join(names)} flat or mostly without samples; accepted is "
-                "at least one sensor that is on for half of an epoch. Leave the recording out."
-            )
+        for name, computed, mask in compute_contents(recording, contents):
+            values[name], valid[name] = (computed,), mask
     return Night(recording.n_epochs, values, valid, {})

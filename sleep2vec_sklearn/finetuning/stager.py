@@ -16,7 +16,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from .._files import write_whole
+from .._files import write_atomic
 from .._torch import resolve_device
 from ..encoding._pooling import fuse
 from ..encoding.cache import check_cache, open_store
@@ -199,7 +199,6 @@ def _encode(night: Recording, wanted: Sequence[str], head: StageHead, device: st
     # what needs torch is imported where it is used
     from ..encoding._engine import Engine
     from ..model.checkpoint import load_checkpoint
-    from ._sources import without_advice
 
     checkpoint = load_checkpoint(_CHECKPOINT)
     if checkpoint.sha256 != head.checkpoint_sha256:
@@ -214,7 +213,7 @@ def _encode(night: Recording, wanted: Sequence[str], head: StageHead, device: st
     with closing(engine.encode([night], [describe_recording(night)])) as nights:
         encoded = next(nights)
     if encoded.error is not None:
-        raise without_advice(encoded.error)
+        raise encoded.error
     return encoded
 
 
@@ -326,7 +325,7 @@ def save_stage_head(path: str | os.PathLike, head: StageHead) -> None:
         description = json.dumps(document, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not saved, the card must be JSON: {error}") from error
-    write_whole(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
+    write_atomic(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
 
 
 def load_stage_head(path: str | os.PathLike = BUNDLED_HEAD) -> StageHead:

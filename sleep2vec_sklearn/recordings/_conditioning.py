@@ -8,14 +8,20 @@ clip, split into epochs. Settings and their reasons are in
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InvalidSignalError
 from ._resampling import band_filter, bridge_gaps, resample
-from .modality import EPOCH_SECONDS, Conditioning, Modality
+from .modality import EPOCH_SECONDS, Conditioning, Modality, get_modality
 from .sources import Signal
+
+if TYPE_CHECKING:
+    from .recording import Recording
 
 _MIN_SHARE_OF_EPOCH = 0.5
 _FLAT_SHARE_OF_SPREAD = 1e-4
@@ -36,6 +42,20 @@ class ConditionedSignal:
 
     epochs: np.ndarray
     valid: np.ndarray
+
+
+def read_conditioned(
+    recording: Recording, conditionings: Mapping[str, Conditioning]
+) -> Iterator[tuple[str, Callable[[], ConditionedSignal | None]]]:
+    """Read signals of a night together; yield the name of each and the call that conditions it.
+
+    A signal is freed when its call is, so conditioning one after the other needs room for one.
+    """
+    signals = recording.read(list(conditionings))
+    for name, conditioning in conditionings.items():
+        signal = signals.pop(name)
+        yield name, partial(condition, signal, get_modality(name), conditioning, recording.n_epochs)
+        del signal
 
 
 def condition(
@@ -81,8 +101,7 @@ def _check_rate(signal: Signal, modality: Modality, conditioning: Conditioning) 
     if conditioning.min_rate is not None and signal.rate < conditioning.min_rate:
         raise InvalidSignalError(
             f"{modality.name!r} has rate {signal.rate:g} Hz, this checkpoint needs at least "
-            f"{conditioning.min_rate:g} Hz. Drop it with recording.without({modality.name!r}) "
-            "or pass on_error='nan'."
+            f"{conditioning.min_rate:g} Hz. Drop it with recording.without({modality.name!r})."
         )
 
 

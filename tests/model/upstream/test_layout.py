@@ -4,9 +4,10 @@ import torch
 
 from sleep2vec_sklearn.errors import CheckpointError
 from sleep2vec_sklearn.model import config_from_upstream, state_from_upstream
+from sleep2vec_sklearn.recordings import MODALITIES, Conditioning
 
 
-def test_rates_come_from_the_widths(upstream):
+def test_widths_give_rates(upstream):
     document, _ = upstream("tokens")
     document["model"]["channels"][0]["input_dim"] = 120
     document["model"]["channels"][2]["input_dim"] = 960
@@ -15,7 +16,7 @@ def test_rates_come_from_the_widths(upstream):
     assert (actigraphy.conditioning.rate, actigraphy.conditioning.min_rate) == (32.0, 16.0)
 
 
-def test_the_bare_model_config_of_a_checkpoint_is_read_too(upstream):
+def test_bare_model_config_is_read(upstream):
     document, _ = upstream("cls")
     config = config_from_upstream(document["model"])
     assert config == config_from_upstream(document)
@@ -23,14 +24,14 @@ def test_the_bare_model_config_of_a_checkpoint_is_read_too(upstream):
     assert config.intermediate_size == 128
 
 
-def test_roformer_defaults_are_those_of_its_library(upstream):
+def test_roformer_defaults(upstream):
     document, _ = upstream("tokens")
     del document["model"]["backbone"]["config_overrides"]
     config = config_from_upstream(document)
     assert (config.intermediate_size, config.max_positions) == (3072, 1536)
 
 
-def test_projection_can_be_switched_off(upstream, state_of):
+def test_projection_can_be_disabled(upstream, state_of):
     document, arrays = upstream("tokens")
     document["model"]["projection"]["enabled"] = False
     config = config_from_upstream(document)
@@ -39,7 +40,7 @@ def test_projection_can_be_switched_off(upstream, state_of):
     assert not any("projection.hidden" in key for key in state_from_upstream(state, config))
 
 
-def test_unknown_and_missing_keys_are_listed(upstream, state_of):
+def test_unfit_keys_are_listed(upstream, state_of):
     document, arrays = upstream("tokens")
     state = state_of(arrays)
     state["head.mlp.1.weight"] = torch.zeros(2)
@@ -62,28 +63,24 @@ def test_unknown_and_missing_keys_are_listed(upstream, state_of):
         ("backbone", {"num_attention_heads": 7}, "n_heads"),
     ],
 )
-def test_what_the_network_is_not_is_refused(upstream, section, change, word):
+def test_other_networks_are_refused(upstream, section, change, word):
     document, _ = upstream("tokens")
     document["model"][section].update(change)
     with pytest.raises(CheckpointError, match=word):
         config_from_upstream(document)
 
 
-def test_unknown_channel_is_refused(upstream):
+def test_unfit_documents_are_refused(upstream):
     document, _ = upstream("tokens")
     document["model"]["channels"][0]["name"] = "temperature"
     with pytest.raises(CheckpointError, match="temperature"):
         config_from_upstream(document)
-
-
-def test_missing_section_is_named(upstream):
-    document, _ = upstream("tokens")
     del document["model"]["backbone"]
     with pytest.raises(CheckpointError, match="backbone"):
         config_from_upstream(document)
 
 
-def test_deeper_sundial2_keeps_its_extra_layers(upstream, state_of):
+def test_sundial2_keeps_extra_layers(upstream, state_of):
     document, arrays = upstream("sundial2")
     state = state_of(arrays)
     for channel in document["model"]["channels"]:
@@ -92,3 +89,35 @@ def test_deeper_sundial2_keeps_its_extra_layers(upstream, state_of):
         state[f"{prefix}.weight"], state[f"{prefix}.bias"] = torch.eye(48), torch.zeros(48)
     renamed = state_from_upstream(state, config_from_upstream(document))
     assert torch.equal(renamed["tokenizers.eeg.extra.0.weight"], torch.eye(48))
+
+
+def test_default_conditioning_is_resampling(upstream):
+    document, _ = upstream("cls")
+    eeg = {m.name: m.conditioning for m in config_from_upstream(document).modalities}["eeg"]
+    assert (eeg.scaling, eeg.center, eeg.scale, eeg.band) == ("absolute", 0.0, 1.0, (None, None))
+    assert eeg.limits == (None, None)
+    own = config_from_upstream(document, conditioning="catalogue").modalities[1].conditioning
+    known = MODALITIES["eeg"].conditioning
+    assert (own.scaling, own.band, own.rate) == ("robust", known.band, 24 / 30)
+
+
+def test_conditioning_of_single_modality(upstream):
+    document, _ = upstream("cls")
+    scaled = Conditioning(rate=0.2, min_rate=None, scaling="absolute", center=0.9, scale=0.2)
+    config = config_from_upstream(document, conditioning={"ibi": scaled})
+    assert config.modalities[0].conditioning == scaled
+    assert config.modalities[1] == config_from_upstream(document).modalities[1]
+
+
+@pytest.mark.parametrize(
+    ("conditioning", "word"),
+    [
+        ("ours", "accepted: 'as given', 'catalogue'"),
+        ({"ppg": Conditioning(rate=1, min_rate=None)}, "conditioning for ppg; it reads ibi"),
+        ({"ibi": Conditioning(rate=4, min_rate=None)}, "gives 120 samples an epoch, its input_dim"),
+    ],
+)
+def test_unfit_conditioning_is_refused(upstream, conditioning, word):
+    document, _ = upstream("cls")
+    with pytest.raises(CheckpointError, match=word):
+        config_from_upstream(document, conditioning=conditioning)

@@ -23,8 +23,8 @@ def night(k):
 
 N = int(sys.argv[2])
 
-def prepare(folder, places=range(N)):
-    return prepare_cohort([night(k) for k in places], folder, modalities=["ibi", "spo2"])
+def prepare(folder, numbers=range(N)):
+    return prepare_cohort([night(k) for k in numbers], folder, modalities=["ibi", "spo2"])
 
 def fork(work):
     child = os.fork()
@@ -44,9 +44,9 @@ def was_killed(child):
 
 def check_whole(folder):
     if (folder / "store.json").exists():
-        there = StoreFolder.open(folder)
+        folder_of_nights = StoreFolder.open(folder)
         for path in folder.glob("nights/??/*"):
-            assert there._find(path.stem).presence.n_epochs == 12
+            assert folder_of_nights.read_night(path.stem).n_epochs == 12
         if list(folder.glob("manifest-*")):
             assert len(NightStore.open(folder)) == N
 
@@ -136,16 +136,16 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 
 
 @needs_fork
-def test_a_process_killed_before_any_step_leaves_a_store_that_goes_on(tmp_path):
+def test_kill_before_each_step(tmp_path):
     # one night: look for it, make its folder, write it, move it
     assert run(KILL_AT_EVERY_STEP, tmp_path, 3) > 3 * 4
 
 
 @needs_fork
-def test_a_process_killed_at_any_moment_leaves_a_store_that_goes_on(tmp_path):
+def test_kill_at_random_moments(tmp_path):
     assert run(KILL_AT_RANDOM, tmp_path, 6) == 20
 
 
 @needs_fork
-def test_several_writers_at_once_lose_nothing(tmp_path):
+def test_several_writers_lose_nothing(tmp_path):
     assert run(SEVERAL_AT_ONCE, tmp_path, 6) == 4

@@ -34,7 +34,7 @@ def parts(state, name="default"):
     return base, bias, down, up
 
 
-def test_a_merged_layer_answers_as_the_adapted_one(adapted, draw):
+def test_merged_layer_equals_adapted(adapted, draw):
     base, bias, down, up = parts(adapted)
     x = draw(5, 8)
     expected = linear(x, base, bias) + ALPHA / RANK * linear(linear(x, down), up)
@@ -45,7 +45,7 @@ def test_a_merged_layer_answers_as_the_adapted_one(adapted, draw):
 
 
 @pytest.mark.parametrize("ending", [".weight", ""])
-def test_dora_gives_rows_the_learned_lengths(adapted, draw, ending):
+def test_dora_sets_row_lengths(adapted, draw, ending):
     lengths = draw(8).abs()
     adapted[f"{INSIDE}.lora_magnitude_vector.default{ending}"] = lengths
     base, _, down, up = parts(adapted)
@@ -56,7 +56,7 @@ def test_dora_gives_rows_the_learned_lengths(adapted, draw, ending):
     torch.testing.assert_close(cosine, torch.ones(8))
 
 
-def test_only_the_adapter_asked_for_is_merged(adapted, draw):
+def test_one_adapter_is_merged(adapted, draw):
     for part, shape in (("A", (RANK, 8)), ("B", (8, RANK))):
         adapted[f"{INSIDE}.lora_{part}.ch_eeg_original.weight"] = draw(*shape)
     assert adapters_in(adapted) == ["ch_eeg_original", "default"]
@@ -66,7 +66,7 @@ def test_only_the_adapter_asked_for_is_merged(adapted, draw):
     assert adapters_in(merged) == []
 
 
-def test_missing_parts_are_all_named(adapted):
+def test_missing_parts_are_named(adapted):
     del adapted[f"{INSIDE}.lora_B.default.weight"], adapted[f"{INSIDE}.base_layer.weight"]
     with pytest.raises(
         CheckpointError, match=r"query\.lora_B; missing .*query\.base_layer\.weight"
@@ -74,24 +74,24 @@ def test_missing_parts_are_all_named(adapted):
         merge_adapter(adapted, "default", ALPHA)
 
 
-def test_shapes_that_do_not_fit_are_refused(adapted, draw):
+def test_unfit_shapes_are_refused(adapted, draw):
     adapted[f"{INSIDE}.lora_B.default.weight"] = draw(8, RANK + 1)
     with pytest.raises(CheckpointError, match=r"\(8, 8\), \(3, 8\), \(8, 4\)"):
         merge_adapter(adapted, "default", ALPHA)
 
 
-def test_a_magnitude_of_another_layer_is_refused(adapted, draw):
+def test_unfit_magnitude_is_refused(adapted, draw):
     adapted[f"{INSIDE}.lora_magnitude_vector.default.weight"] = draw(7)
     with pytest.raises(CheckpointError, match=r"lora_magnitude_vector has shape \(7,\)"):
         merge_adapter(adapted, "default", ALPHA)
 
 
-def test_a_rank_that_is_not_the_configurations_is_refused(adapted):
+def test_unfit_rank_is_refused(adapted):
     with pytest.raises(CheckpointError, match=r"rank 3, its configuration says r=8"):
         merge_adapter(adapted, "default", ALPHA, rank=8)
 
 
-def test_the_adapted_state_is_left_as_it_was(adapted):
+def test_adapted_state_is_unchanged(adapted):
     before = {key: value.clone() for key, value in adapted.items()}
     merge_adapter(adapted, "default", ALPHA)
     assert all(torch.equal(adapted[key], before[key]) for key in before)

@@ -40,7 +40,7 @@ def first(tensors):
     return {key: value[0].item() for key, value in tensors.items()}
 
 
-def test_parameters_are_the_averages_and_statistics_the_students(pretrained):
+def test_average_with_student_statistics(pretrained):
     found = select_tensors(pretrained)
     assert first(found.backbone) == {
         "mask_embed.spo2": 10,
@@ -50,11 +50,11 @@ def test_parameters_are_the_averages_and_statistics_the_students(pretrained):
     assert (found.weights, found.finetuned, found.head, found.notes) == ("ema", False, {}, ())
 
 
-def test_the_student_can_be_asked_for(pretrained):
+def test_student_can_be_chosen(pretrained):
     assert first(select_tensors(pretrained, "student").backbone)["mask_embed.spo2"] == 1
 
 
-def test_a_running_mean_has_statistics_of_its_own(pretrained):
+def test_running_mean_has_own_statistics(pretrained):
     averaged = {k.replace("ema_model", "running_mean_model"): v for k, v in pretrained.items()}
     averaged["running_mean_model.proj_head.bn1.running_mean"] = tensor(4)
     found = select_tensors(averaged)
@@ -62,17 +62,17 @@ def test_a_running_mean_has_statistics_of_its_own(pretrained):
     assert first(found.backbone)["proj_head.bn1.running_mean"] == 4
 
 
-def test_statistics_that_were_never_updated_are_noted(pretrained):
+def test_stale_statistics_are_noted(pretrained):
     alone = {key: value for key, value in pretrained.items() if key.startswith("ema_model.")}
     assert "never updated" in select_tensors(alone).notes[0]
 
 
-def test_a_network_that_is_not_there_is_refused(pretrained):
+def test_absent_network_is_refused(pretrained):
     with pytest.raises(CheckpointError, match=r"no 'running_mean' weights.*'ema', 'student'"):
         select_tensors(pretrained, "running_mean")
 
 
-def test_a_finetuned_module_is_a_backbone_and_a_head(finetuned):
+def test_finetuned_module_has_head(finetuned):
     found = select_tensors(finetuned)
     assert first(found.backbone) == {"mask_embed.spo2": 1, "cls_embedding.cls_token": 2}
     assert set(found.head) == {
@@ -83,7 +83,7 @@ def test_a_finetuned_module_is_a_backbone_and_a_head(finetuned):
     assert found.finetuned
 
 
-def test_the_head_comes_from_the_same_average_as_the_backbone(finetuned):
+def test_head_of_same_average(finetuned):
     finetuned["ema_model.backbone.mask_embed.spo2"] = tensor(11)
     finetuned["ema_model.head.mlp.1.weight"] = tensor(33)
     found = select_tensors(finetuned)
@@ -92,20 +92,20 @@ def test_the_head_comes_from_the_same_average_as_the_backbone(finetuned):
 
 
 @pytest.mark.parametrize("key", ["backbone.mask_embed.spo2", "model.cls_embedding.cls_token"])
-def test_copies_that_differ_are_refused(finetuned, key):
+def test_differing_copies_are_refused(finetuned, key):
     finetuned[key] = tensor(7)
     with pytest.raises(CheckpointError, match=r"is there twice with different values"):
         select_tensors(finetuned)
 
 
-def test_a_state_without_prefixes_is_one_network(finetuned):
+def test_state_without_prefixes(finetuned):
     bare = {k.removeprefix("model."): v for k, v in finetuned.items() if k.startswith("model.")}
     found = select_tensors(bare)
     assert (found.weights, found.finetuned) == ("student", True)
     assert set(found.head) == {"head.mlp.1.weight", "layer_mix.weight"}
 
 
-def test_keys_that_belong_to_nothing_are_all_listed(pretrained):
+def test_unknown_keys_are_listed(pretrained):
     pretrained |= {"teacher.weight": tensor(0), "queue": tensor(0)}
     with pytest.raises(CheckpointError, match=r"unknown keys queue, teacher\.weight"):
         select_tensors(pretrained)
