@@ -4,7 +4,7 @@
 from .agreement import bland_altman, index_scores, intraclass_correlation, severity_classes
 from .calibration import CalibrationReport, calibration_report, expected_calibration_error
 from .comparison import (
-    BesideBaseline,
+    BaselineComparison,
     DemographicBaseline,
     EstimatorComparison,
     compare_estimators,
@@ -43,7 +43,7 @@ from .survival_scores import (
 )
 
 __all__ = [
-    "BesideBaseline",
+    "BaselineComparison",
     "CalibrationReport",
     "DemographicBaseline",
     "DynamicAUC",

@@ -19,20 +19,20 @@ from ..recordings.epochs import as_epoch_sequence
 from ._subjects import SubjectBootstrap
 
 __all__ = [
-    "HeldOut",
-    "PeopleScorer",
-    "Scored",
-    "fit_known_classes",
-    "held_out_answers",
-    "known_labels",
-    "scorers_of",
+    "HeldOutPredictions",
+    "ResampledScores",
+    "SubjectScorer",
+    "check_labels",
+    "fit_aligning_classes",
+    "held_out_predictions",
+    "named_scorers",
 ]
 
 _AVERAGES = ("auto", "subject", "pooled")
 _ROWS_OF_A_SUBJECT = 20
 
 
-def scorers_of(scoring, y: np.ndarray, estimator) -> dict[str, Callable]:
+def named_scorers(scoring, y: np.ndarray, estimator) -> dict[str, Callable]:
     """Scorers by name.
 
     Parameters
@@ -77,7 +77,7 @@ def _scorer(of) -> Callable:
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class ResampledScores:
     """Scores of one set of answers.
 
     Attributes
@@ -94,7 +94,7 @@ class Scored:
     replicates: np.ndarray
 
 
-class PeopleScorer:
+class SubjectScorer:
     """Score held-out rows by subject, or all together, and resample the subjects.
 
     The people drawn are the same for all answers, so differences are paired.
@@ -128,12 +128,14 @@ class PeopleScorer:
             average = "subject" if many else "pooled"
         self.average = average
 
-    def score(self, answers: HeldOut, rows: np.ndarray, *, strict: bool = True) -> Scored:
+    def score(
+        self, answers: HeldOutPredictions, rows: np.ndarray, *, strict: bool = True
+    ) -> ResampledScores:
         """Score answers.
 
         Parameters
         ----------
-        answers : HeldOut
+        answers : HeldOutPredictions
         rows : int ndarray
             Rows of X that are held out.
         strict : bool
@@ -151,24 +153,24 @@ class PeopleScorer:
                 return self._score_pool(answers, rows, strict)
             return self._score_each(answers, rows, strict)
 
-    def average_of(self, repeats: Sequence[Scored]) -> Scored:
+    def average_of(self, repeats: Sequence[ResampledScores]) -> ResampledScores:
         """Mean over repeats, subject by subject where there are such scores."""
         if self.average == "subject":
             return self.of_values(_mean([scored.values for scored in repeats]))
-        return Scored(
+        return ResampledScores(
             None,
             np.mean([scored.estimates for scored in repeats], axis=0),
             np.mean([scored.replicates for scored in repeats], axis=0),
         )
 
     @staticmethod
-    def spread_of(repeats: Sequence[Scored]) -> np.ndarray:
+    def spread_of(repeats: Sequence[ResampledScores]) -> np.ndarray:
         """Standard deviation over repeats, NaN of one alone."""
         if len(repeats) < 2:
             return np.full(repeats[0].estimates.shape, np.nan)
         return np.std([scored.estimates for scored in repeats], axis=0, ddof=1)
 
-    def of_values(self, values: np.ndarray) -> Scored:
+    def of_values(self, values: np.ndarray) -> ResampledScores:
         """Means over subjects and over those drawn, of shape (n_subjects, n_metrics)."""
         known = np.isfinite(values)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -176,9 +178,11 @@ class PeopleScorer:
             replicates = (
                 self.draws.counts @ np.where(known, values, 0) / (self.draws.counts @ known)
             )
-        return Scored(values, _mean(values), replicates)
+        return ResampledScores(values, _mean(values), replicates)
 
-    def _score_each(self, answers: HeldOut, rows: np.ndarray, strict: bool) -> Scored:
+    def _score_each(
+        self, answers: HeldOutPredictions, rows: np.ndarray, strict: bool
+    ) -> ResampledScores:
         values = np.full((len(self.draws.subjects), len(self.scorers)), np.nan)
         person = self.draws.codes[rows]
         for place in np.unique(person):
@@ -192,7 +196,9 @@ class PeopleScorer:
             )
         return self.of_values(values)
 
-    def _score_pool(self, answers: HeldOut, rows: np.ndarray, strict: bool) -> Scored:
+    def _score_pool(
+        self, answers: HeldOutPredictions, rows: np.ndarray, strict: bool
+    ) -> ResampledScores:
         scorers = list(self.scorers.values())
         if strict:
             estimates = [float(scorer(answers, rows, self.y[rows])) for scorer in scorers]
@@ -205,7 +211,7 @@ class PeopleScorer:
             mine = drawn[held_out[drawn]]
             if len(mine):
                 replicates[number] = [answers.score_rows(s, self.y, mine) for s in scorers]
-        return Scored(None, np.array(estimates), replicates)
+        return ResampledScores(None, np.array(estimates), replicates)
 
 
 def _is_void(values: np.ndarray) -> bool:
@@ -226,7 +232,7 @@ def _answers(method: str) -> Callable:
     return lambda held_out: method in held_out.answers
 
 
-class HeldOut(BaseEstimator):
+class HeldOutPredictions(BaseEstimator):
     """Answers of one estimator for all rows, each by a clone that did not see its fold.
 
     Scorers of scikit-learn take it as a fitted estimator whose X are row numbers.
@@ -285,9 +291,9 @@ class HeldOut(BaseEstimator):
                 return np.nan
 
 
-def held_out_answers(
+def held_out_predictions(
     estimators: Mapping[str, BaseEstimator], X, y, folds: Sequence[tuple], n_jobs: int | None = None
-) -> dict[str, HeldOut]:
+) -> dict[str, HeldOutPredictions]:
     """Fit a clone of each estimator on each fold's training rows, and keep what it answers.
 
     Parameters
@@ -335,7 +341,7 @@ def _check_classes(y: np.ndarray, number: int, estimators: Mapping) -> None:
 
 def _answer(estimator, X, y, classes, train, test) -> dict[str, np.ndarray]:
     one_label = classes if y.ndim == 1 else None
-    fitted = fit_known_classes(estimator, _safe_indexing(X, train), y[train], one_label)
+    fitted = fit_aligning_classes(estimator, _safe_indexing(X, train), y[train], one_label)
     rows = _safe_indexing(X, test)
     methods = [name for name in _METHODS if hasattr(fitted, name)]
     if "predict_proba" in methods:
@@ -343,7 +349,7 @@ def _answer(estimator, X, y, classes, train, test) -> dict[str, np.ndarray]:
     return {name: np.asarray(getattr(fitted, name)(rows)) for name in methods}
 
 
-def _gather(estimator, classes, n_rows: int, folds, parts) -> HeldOut:
+def _gather(estimator, classes, n_rows: int, folds, parts) -> HeldOutPredictions:
     kind = "classifier" if is_classifier(estimator) else None
     kind = "regressor" if is_regressor(estimator) else kind
     answers = {}
@@ -352,10 +358,10 @@ def _gather(estimator, classes, n_rows: int, folds, parts) -> HeldOut:
         whole = np.empty((n_rows, *blocks.shape[1:]), dtype=blocks.dtype)
         whole[np.concatenate([test for _, test in folds])] = blocks
         answers[method] = whole
-    return HeldOut(answers, kind, classes)
+    return HeldOutPredictions(answers, kind, classes)
 
 
-def fit_known_classes(estimator, X, y: np.ndarray, classes: np.ndarray | None):
+def fit_aligning_classes(estimator, X, y: np.ndarray, classes: np.ndarray | None):
     """Fit a clone; where its rows lack classes, say so by a probability of 0 for these.
 
     Parameters
@@ -428,7 +434,7 @@ def _count(X) -> int:
     return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
-def known_labels(y, X, *, classify: bool) -> np.ndarray:
+def check_labels(y, X, *, classify: bool) -> np.ndarray:
     """Labels as an array.
 
     Parameters
@@ -445,8 +451,8 @@ def known_labels(y, X, *, classify: bool) -> np.ndarray:
 
     Examples
     --------
-    >>> from sleep2vec_sklearn.evaluation._cross_validation import known_labels
-    >>> known_labels(["a", "b"], [{}, {}], classify=True)
+    >>> from sleep2vec_sklearn.evaluation._cross_validation import check_labels
+    >>> check_labels(["a", "b"], [{}, {}], classify=True)
     array(['a', 'b'], dtype='<U1')
     """
     import pandas as pd

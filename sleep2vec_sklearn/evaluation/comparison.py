@@ -21,11 +21,17 @@ from ..encoding._base import RecordingInputMixin
 from ..encoding.covariates import RecordingMetadata
 from ..encoding.inputs import read_input
 from ..errors import InvalidRecordingError
-from ._cross_validation import PeopleScorer, Scored, held_out_answers, known_labels, scorers_of
+from ._cross_validation import (
+    ResampledScores,
+    SubjectScorer,
+    check_labels,
+    held_out_predictions,
+    named_scorers,
+)
 from ._subjects import SubjectBootstrap, folds_by_subject, recorded_subjects, subjects_of
 
 __all__ = [
-    "BesideBaseline",
+    "BaselineComparison",
     "DemographicBaseline",
     "EstimatorComparison",
     "compare_estimators",
@@ -105,12 +111,12 @@ def compare_estimators(
     reference = _check(estimators, reference)
     first = estimators[reference]
     classify = is_classifier(first)
-    y = known_labels(y, X, classify=classify)
+    y = check_labels(y, X, classify=classify)
     groups = subjects_of(X, groups)
     folds = folds_by_subject(cv, y, groups, classify=classify)
     draws = SubjectBootstrap(groups, n_resamples, level, random_state)
-    scorer = PeopleScorer(scorers_of(scoring, y, first), y, draws, average)
-    answers = held_out_answers(estimators, X, y, folds, n_jobs)
+    scorer = SubjectScorer(named_scorers(scoring, y, first), y, draws, average)
+    answers = held_out_predictions(estimators, X, y, folds, n_jobs)
     rows = np.arange(len(y))
     scored = {name: scorer.score(found, rows, strict=False) for name, found in answers.items()}
     fold = np.empty(len(y), dtype=int)
@@ -207,7 +213,7 @@ def _check(estimators: dict, reference: str | None) -> str:
     return reference
 
 
-def _scores(scored: Mapping[str, Scored], scorer: PeopleScorer) -> pd.DataFrame:
+def _scores(scored: Mapping[str, ResampledScores], scorer: SubjectScorer) -> pd.DataFrame:
     rows = {}
     for name, of in scored.items():
         low, high = scorer.draws.interval(of.replicates)
@@ -218,7 +224,7 @@ def _scores(scored: Mapping[str, Scored], scorer: PeopleScorer) -> pd.DataFrame:
 
 
 def _differences(
-    scored: Mapping[str, Scored], reference: str, scorer: PeopleScorer
+    scored: Mapping[str, ResampledScores], reference: str, scorer: SubjectScorer
 ) -> pd.DataFrame:
     rows = {}
     for name in [name for name in scored if name != reference]:
@@ -231,14 +237,14 @@ def _differences(
     return _as_table(rows, ["difference", "low", "high", "share_above", "subjects"])
 
 
-def _minus(of: Scored, to: Scored, scorer: PeopleScorer) -> Scored:
+def _minus(of: ResampledScores, to: ResampledScores, scorer: SubjectScorer) -> ResampledScores:
     if of.values is not None:
         # only people in whom both are defined are compared
         return scorer.of_values(of.values - to.values)
-    return Scored(None, of.estimates - to.estimates, of.replicates - to.replicates)
+    return ResampledScores(None, of.estimates - to.estimates, of.replicates - to.replicates)
 
 
-def _subjects(of: Scored, scorer: PeopleScorer) -> list[int]:
+def _subjects(of: ResampledScores, scorer: SubjectScorer) -> list[int]:
     if of.values is None:
         return [len(scorer.draws.subjects)] * len(scorer.scorers)
     return np.isfinite(of.values).sum(axis=0).tolist()
@@ -285,7 +291,7 @@ def compare_with_baseline(
 
     Notes
     -----
-    "both" is :class:`BesideBaseline`: a linear model of two numbers, the answers of the two for
+    "both" is :class:`BaselineComparison`: a linear model of two numbers, the answers of the two for
     training people who were held out in turn, so each of the two is fitted four times per fold.
 
     Examples
@@ -304,7 +310,7 @@ def compare_with_baseline(
         baseline = DemographicBaseline("classifier" if is_classifier(estimator) else "regressor")
     y = np.asarray(y)
     groups = subjects_of(X, groups)
-    both = BesideBaseline(estimator, baseline, random_state=random_state)
+    both = BaselineComparison(estimator, baseline, random_state=random_state)
     return compare_estimators(
         {"baseline": baseline, "estimator": estimator, "both": both},
         X,
@@ -319,7 +325,7 @@ def compare_with_baseline(
     )
 
 
-class BesideBaseline(BaseEstimator):
+class BaselineComparison(BaseEstimator):
     """An estimator and a baseline, weighed by a linear model.
 
     Parameters
@@ -345,10 +351,10 @@ class BesideBaseline(BaseEstimator):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
     >>> from sleep2vec_sklearn import Sleep2VecTransformer, make_sleep_cohort
-    >>> from sleep2vec_sklearn.evaluation import BesideBaseline, DemographicBaseline
+    >>> from sleep2vec_sklearn.evaluation import BaselineComparison, DemographicBaseline
     >>> cohort = make_sleep_cohort(20, hours=0.5, modalities=["ibi"], random_state=0)
     >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(C=0.01))
-    >>> both = BesideBaseline(model, DemographicBaseline(), random_state=0)
+    >>> both = BaselineComparison(model, DemographicBaseline(), random_state=0)
     >>> both.fit(cohort, cohort.metadata["hypertension"]).weights_.coef_.shape
     (1, 2)
     """
@@ -391,7 +397,7 @@ class BesideBaseline(BaseEstimator):
         cv = splitter(n_splits, shuffle=True, random_state=self.random_state)
         folds = folds_by_subject(cv, y, groups, classify=classify)
         both = {"estimator": self.estimator, "baseline": self.baseline}
-        held_out = held_out_answers(both, X, y, folds)
+        held_out = held_out_predictions(both, X, y, folds)
         rows = np.arange(len(y))
         answers = np.hstack([_as_columns(found, rows, classify) for found in held_out.values()])
         head = LogisticRegression() if classify else LinearRegression()

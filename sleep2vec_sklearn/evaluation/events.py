@@ -116,7 +116,7 @@ class ScoredEvents:
         """Runs of marked seconds that touch sleep."""
         return int(touching(mask_to_intervals(mask), self.asleep).sum())
 
-    def told_index(self, threshold: float) -> float:
+    def predicted_index(self, threshold: float) -> float:
         """Runs above the threshold that touch sleep, per hour of sleep."""
         return divide(self.count(self.probability > threshold), self.sleep_hours)
 
@@ -187,7 +187,7 @@ def fit_event_threshold(
     true = np.array([night.index for night in kept])
     ranked = []
     for threshold in np.asarray(candidates, dtype=float):
-        told = np.array([night.told_index(threshold) for night in kept])
+        told = np.array([night.predicted_index(threshold) for night in kept])
         correlation = pearson(true, told)
         correlation = -np.inf if np.isnan(correlation) else correlation
         # thresholds between which nothing changes differ by rounding alone
@@ -264,7 +264,7 @@ def event_scores(
     }
     kept = _long_enough(nights, min_hours)
     true = [night.index for night in kept]
-    told = [night.told_index(threshold) for night in kept]
+    told = [night.predicted_index(threshold) for night in kept]
     scores = pd.Series(row, dtype=float).fillna(undefined)
     return pd.concat([scores, index_scores(true, told, undefined=undefined)])
 

@@ -15,12 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 from .._warnings import warn
 from ..errors import ModalityWarning
 from ..evaluation._cross_validation import (
-    HeldOut,
-    PeopleScorer,
-    Scored,
-    fit_known_classes,
-    known_labels,
-    scorers_of,
+    HeldOutPredictions,
+    ResampledScores,
+    SubjectScorer,
+    check_labels,
+    fit_aligning_classes,
+    named_scorers,
 )
 from ..evaluation._subjects import SubjectBootstrap, folds_by_subject, subjects_of
 from ._nights import Nights, check_reads_signals, supported_modalities
@@ -71,8 +71,8 @@ class SensorStudy:
             self.folds = folds_by_subject(cv, self.y, people, classify=classify)
         self.seed = draw_seed(random_state)
         self.draws = SubjectBootstrap(people, n_resamples, level, self.seed)
-        scorers = scorers_of(scoring, self.y, estimator)
-        self.scorer = PeopleScorer(scorers, self.y, self.draws, average)
+        scorers = named_scorers(scoring, self.y, estimator)
+        self.scorer = SubjectScorer(scorers, self.y, self.draws, average)
         self._fitted: list | None = [estimator] if self.prefit else None
 
     @property
@@ -87,7 +87,7 @@ class SensorStudy:
             self._fitted = [self._fit_fold(self.nights.X, rows, train) for train, _ in self.folds]
         return self._fitted
 
-    def score(self, X, kept: np.ndarray, *, refit: bool = False) -> Scored | None:
+    def score(self, X, kept: np.ndarray, *, refit: bool = False) -> ResampledScores | None:
         """Score changed nights.
 
         Parameters
@@ -101,7 +101,7 @@ class SensorStudy:
 
         Returns
         -------
-        Scored or None
+        ResampledScores or None
             None if no row is left.
         """
         parts, rows = [], []
@@ -123,7 +123,7 @@ class SensorStudy:
     def _fit_fold(self, X, kept: np.ndarray, train: np.ndarray):
         mine = np.intersect1d(train, kept)
         rows = take_rows(X, np.searchsorted(kept, mine))
-        return fit_known_classes(self.estimator, rows, self.y[mine], self.classes)
+        return fit_aligning_classes(self.estimator, rows, self.y[mine], self.classes)
 
     def warn_of_unseen(self, modalities: Sequence[str]) -> None:
         """Tell of modalities that are tested and in no training night of a fold."""
@@ -194,7 +194,7 @@ class _Answers(Mapping):
         return self._found[method]
 
 
-def held_out(parts: Sequence[tuple], rows: np.ndarray, n_rows: int, classes) -> HeldOut:
+def held_out(parts: Sequence[tuple], rows: np.ndarray, n_rows: int, classes) -> HeldOutPredictions:
     """What estimators fitted on one fold each answer, asked when a scorer wants it.
 
     Parameters
@@ -210,7 +210,7 @@ def held_out(parts: Sequence[tuple], rows: np.ndarray, n_rows: int, classes) -> 
     first = parts[0][0]
     kind = "classifier" if is_classifier(first) else None
     kind = "regressor" if is_regressor(first) else kind
-    return HeldOut(_Answers(parts, rows, n_rows), kind, classes)
+    return HeldOutPredictions(_Answers(parts, rows, n_rows), kind, classes)
 
 
 def draw_seed(random_state) -> int:
@@ -227,7 +227,7 @@ def check_target(y, X, estimator) -> tuple[np.ndarray, np.ndarray | None]:
         If their number is not that of the rows, one is missing, or there is one class alone.
     """
     classify = is_classifier(estimator)
-    y = known_labels(y, X, classify=classify)
+    y = check_labels(y, X, classify=classify)
     if not classify or y.ndim > 1:
         return y, None
     classes = np.unique(y)

@@ -10,7 +10,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from ..evaluation._cross_validation import PeopleScorer, Scored, fit_known_classes, scorers_of
+from ..evaluation._cross_validation import (
+    ResampledScores,
+    SubjectScorer,
+    fit_aligning_classes,
+    named_scorers,
+)
 from ..evaluation._subjects import SubjectBootstrap, folds_by_subject, subjects_of
 from .folds import check_target, choose_sizes, draw_seed, held_out, nested_subsets, take_rows
 
@@ -207,7 +212,7 @@ def label_efficiency_curve(
     sizes = choose_sizes(sizes, n_fewest)
     seed = draw_seed(random_state)
     resampled = SubjectBootstrap(people, n_resamples, level, seed)
-    scorer = PeopleScorer(scorers_of(scoring, y, first), y, resampled, average)
+    scorer = SubjectScorer(named_scorers(scoring, y, first), y, resampled, average)
     draws = {
         (fold, repeat): nested_subsets(people[train], sizes, [seed, fold, repeat])
         for fold, (train, _) in enumerate(folds)
@@ -237,7 +242,7 @@ class _Study:
     classes: np.ndarray | None
     folds: list
     draws: dict
-    scorer: PeopleScorer
+    scorer: SubjectScorer
 
     def draws_differ(self, size: int) -> bool:
         """Whether another draw of so many people could give others."""
@@ -248,11 +253,11 @@ class _Study:
         chosen = set(self.draws[fold, repeat][size])
         return train[[person in chosen for person in self.people[train]]]
 
-    def score(self, estimator, size: int, repeat: int) -> Scored:
+    def score(self, estimator, size: int, repeat: int) -> ResampledScores:
         parts = []
         for fold, (_, test) in enumerate(self.folds):
             rows = self.rows_of(fold, size, repeat)
-            fitted = fit_known_classes(
+            fitted = fit_aligning_classes(
                 estimator, take_rows(self.X, rows), self.y[rows], self.classes
             )
             parts.append((fitted, take_rows(self.X, test)))
@@ -304,7 +309,7 @@ def _gather(found: dict, study: _Study, level: float) -> LabelEfficiency:
     )
 
 
-def _tidy(found: dict, scorer: PeopleScorer):
+def _tidy(found: dict, scorer: SubjectScorer):
     import pandas as pd
 
     rows = []

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from .._warnings import warn
 from ..errors import InvalidRecordingError, RecordingWarning
-from ..evaluation._cross_validation import Scored
+from ..evaluation._cross_validation import ResampledScores
 from ._nights import AddedNoise, OfAnotherNight, alter, choose_modalities
 from .folds import PREFIT, SensorStudy, take_rows
 
@@ -144,7 +144,7 @@ def _without(night, name: str):
     return night.without(name) if len(night.modalities) > 1 else None
 
 
-def _drop_each(study: SensorStudy, names: Iterable[str], whole: Scored) -> list[tuple]:
+def _drop_each(study: SensorStudy, names: Iterable[str], whole: ResampledScores) -> list[tuple]:
     """Scores with and without each modality, on the rows that have another."""
     falls, alone = [], {}
     for name in names:

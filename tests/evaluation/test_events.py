@@ -116,7 +116,7 @@ def test_where_nobody_looked_nothing_is_detected():
     night = ScoredEvents(truth, np.ones(7200))
     assert night.sleep_hours == 1
     scores = event_scores([night], threshold=0.5)
-    assert (scores["event_precision"], night.told_index(0.5)) == (0, 1)
+    assert (scores["event_precision"], night.predicted_index(0.5)) == (0, 1)
 
 
 @pytest.mark.parametrize(("n_probabilities", "n_stages"), [(59, 2), (60, 3)])

@@ -5,18 +5,22 @@ from sklearn.cluster import KMeans
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import get_scorer
 
-from sleep2vec_sklearn.evaluation._cross_validation import HeldOut, PeopleScorer, scorers_of
+from sleep2vec_sklearn.evaluation._cross_validation import (
+    HeldOutPredictions,
+    SubjectScorer,
+    named_scorers,
+)
 from sleep2vec_sklearn.evaluation._subjects import SubjectBootstrap
 
 PEOPLE = np.repeat(["a", "b", "c"], [10, 20, 30])
 Y = np.tile([0, 1], 30)
 RIGHT = np.isin(PEOPLE, ["a", "b"])
-ANSWERS = HeldOut({"predict": np.where(RIGHT, Y, 1 - Y)}, "classifier", np.array([0, 1]))
+ANSWERS = HeldOutPredictions({"predict": np.where(RIGHT, Y, 1 - Y)}, "classifier", np.array([0, 1]))
 ACCURACY = {"accuracy": get_scorer("accuracy")}
 
 
 def scorer(average, scorers=ACCURACY, people=PEOPLE):
-    return PeopleScorer(scorers, Y, SubjectBootstrap(people, n_resamples=200), average)
+    return SubjectScorer(scorers, Y, SubjectBootstrap(people, n_resamples=200), average)
 
 
 def test_people_count_alike_by_subject_and_rows_where_pooled():
@@ -39,7 +43,9 @@ def test_draws_without_anybody_who_has_a_score_are_no_score():
 
 def test_a_metric_that_nobody_has_alone_is_told():
     auc = {"roc_auc": get_scorer("roc_auc")}
-    each = HeldOut({"predict_proba": np.full((60, 2), 0.5)}, "classifier", np.array([0, 1]))
+    each = HeldOutPredictions(
+        {"predict_proba": np.full((60, 2), 0.5)}, "classifier", np.array([0, 1])
+    )
     alone = scorer("subject", auc, people=np.arange(60))
     with pytest.raises(ValueError, match=r"roc_auc: defined for none of the 60 subjects.*pooled"):
         alone.score(each, np.arange(60))
@@ -55,7 +61,7 @@ def test_a_metric_that_nobody_has_alone_is_told():
     ],
 )
 def test_the_score_by_default_is_that_of_the_kind_of_label(estimator, y, name):
-    assert list(scorers_of(None, np.array(y), estimator)) == [name]
+    assert list(named_scorers(None, np.array(y), estimator)) == [name]
 
 
 @pytest.mark.parametrize(
@@ -64,4 +70,4 @@ def test_the_score_by_default_is_that_of_the_kind_of_label(estimator, y, name):
 )
 def test_nothing_to_score_with_is_refused(scoring, estimator, message):
     with pytest.raises(ValueError, match=message):
-        scorers_of(scoring, Y, estimator)
+        named_scorers(scoring, Y, estimator)
