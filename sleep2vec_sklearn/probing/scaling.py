@@ -26,6 +26,7 @@ from ._sensor_study import digest, draw_seed
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import ArrayLike
 
     from ..nightstore.store import NightStore
     from ..pretraining.pretrainer import Sleep2VecPretrainer
@@ -67,7 +68,7 @@ class ScalingLaw:
     level: float
     _draws: np.ndarray = field(repr=False)
 
-    def predict(self, x: float | Sequence[float]) -> pd.DataFrame:
+    def predict(self, x: ArrayLike) -> pd.DataFrame:
         """Values of the law, also where nothing was measured.
 
         Parameters
