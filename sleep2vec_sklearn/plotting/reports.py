@@ -449,12 +449,12 @@ class KaplanMeierDisplay:
 
     def _label_axes(self) -> None:
         longest = max(curve.times[-1] for curve in self.curves_.values())
-        self.ax_.set(xlim=(0, longest), ylim=(0, 1.02), ylabel="Share without the event")
+        self.ax_.set(xlim=(0, longest), ylim=(0, 1.02), ylabel="Event-free survival")
         self.ax_.set_xlabel(f"Time ({self.unit})")
         position: dict[str, Any] = {"loc": "lower left"}
         if len(self.groups) > 3:
             position = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
-        title = "Group (events of people)"
+        title = "Group (events of subjects)"
         self.ax_.legend(frameon=False, title=title, alignment="left", **position)
         style_axes(self.ax_)
 

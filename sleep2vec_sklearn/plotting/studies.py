@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _SUBSET_KINDS = ("auto", "subsets", "heatmap")
 _MAX_LINES = 31
-_METHODS = {"drop": "sensor dropped", "swap": "of another person", "noise": "noise added"}
+_METHODS = {"drop": "sensor dropped", "swap": "from another subject", "noise": "noise added"}
 _PATTERNS = {
     "night": "whole nights of a sensor",
     "epoch": "single epochs",
@@ -50,7 +50,7 @@ _MEASURES = {
 _CHANCE = {"recall_1": "chance_1", "recall_5": "chance_5", "median_rank": "chance_rank"}
 _SCOPES = {"nights": "among epochs of all nights", "night": "among epochs of the same night"}
 _SIZES = {
-    "n_nights": "Nights that train",
+    "n_nights": "Training nights",
     "n_modalities": "Modalities",
     "n_parameters": "Parameters",
     "loss": "Held-out contrastive loss (nats)",
@@ -351,7 +351,7 @@ class ModalityImportanceDisplay:
         self.ax_.axvline(0, color="0.4", linewidth=0.8)
         self.ax_.set_yticks(height, self.order_)
         self.ax_.set(ylim=(len(order) - 0.5, -0.5))
-        self.ax_.set_xlabel(f"Fall of {first.metric}, from {first.baseline:.2f} with all sensors")
+        self.ax_.set_xlabel(f"Decrease in {first.metric}, from {first.baseline:.2f} with all sensors")
         style_axes(self.ax_, "x")
         if len(results) > 1:
             # above, as intervals may be anywhere within
@@ -515,7 +515,7 @@ class RetrievalDisplay(_ResultDisplay):
             self.ax_, values, lambda r, c: form.format(values[r, c]), **colors
         )
         label_cells(self.ax_, names, names, rotation=45, ha="right", rotation_mode="anchor")
-        self.ax_.set(xlabel="Found in", ylabel="Asked for by")
+        self.ax_.set(xlabel="Target", ylabel="Query")
         self.ax_.set_title(f"{_MEASURES[measure]} {_SCOPES[scope]}", fontsize=10)
         label = self._describe_chance(measure, scope)
         self.figure_.colorbar(self.image_, ax=self.ax_, label=label)

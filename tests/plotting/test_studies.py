@@ -162,7 +162,7 @@ def test_sensors_ordered_by_first_method(importance):
     display = ModalityImportanceDisplay.from_results([importance("drop"), importance("swap")])
     assert display.order_ == ["ecg", "eeg"]
     legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert legend == ["sensor dropped", "of another person"]
+    assert legend == ["sensor dropped", "from another subject"]
     assert "0.70" in display.ax_.get_xlabel()
 
 
