@@ -9,7 +9,7 @@ from sleep2vec_sklearn.evaluation import intervals_to_mask, mask_to_intervals, m
 from sleep2vec_sklearn.evaluation.events import (
     intervals_of,
     merge_intervals,
-    overlap_over_union,
+    intersection_over_union,
     touching,
 )
 
@@ -56,14 +56,14 @@ def test_touching_needs_a_second_in_common():
     assert touching(np.array([[0, 4], [4, 5], [5, 9]]), mask).tolist() == [False, True, False]
 
 
-def test_overlap_over_union_of_known_pairs():
+def test_intersection_over_union_of_known_pairs():
     first, second = np.array([[0, 10]]), np.array([[5, 15], [0, 10], [20, 30]])
-    np.testing.assert_allclose(overlap_over_union(first, second), [[5 / 15, 1, 0]])
+    np.testing.assert_allclose(intersection_over_union(first, second), [[5 / 15, 1, 0]])
 
 
 def test_as_many_as_possible_are_matched_where_the_first_choice_would_block_another():
     true, predicted = np.array([[0, 30], [10, 40]]), np.array([[5, 35], [0, 20]])
-    assert overlap_over_union(true, predicted)[0].argmax() == 0
+    assert intersection_over_union(true, predicted)[0].argmax() == 0
     assert match_intervals(true, predicted).tolist() == [1, 0]
 
 

@@ -35,7 +35,7 @@ def test_people_with_many_rows_are_scored_one_by_one(each, average):
 
 
 def test_draws_without_anybody_who_has_a_score_are_no_score():
-    found = scorer("subject").of_values(np.array([[0.5], [np.nan], [np.nan]]))
+    found = scorer("subject").from_subjects(np.array([[0.5], [np.nan], [np.nan]]))
     assert found.estimates == 0.5
     nobody = scorer("subject").draws.counts[:, 0] == 0
     np.testing.assert_array_equal(np.isnan(found.replicates[:, 0]), nobody)
