@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn.evaluation import intervals_to_mask, mask_to_intervals, match_intervals
 from sleep2vec_sklearn.evaluation.events import (
+    intersection_over_union,
     intervals_of,
     merge_intervals,
-    intersection_over_union,
     touching,
 )
 
