@@ -117,14 +117,19 @@ def compare_estimators(
     predictions = held_out_predictions(estimators, X, y, folds, n_jobs)
     rows = np.arange(len(y))
     scores = {name: scorer.score(p, rows, strict=False) for name, p in predictions.items()}
+    differences = {
+        name: _subtract(scores[name], scores[reference], scorer)
+        for name in scores
+        if name != reference
+    }
     fold = np.empty(len(y), dtype=int)
     for i, (_, test) in enumerate(folds):
         fold[test] = i
     return EstimatorComparison(
         reference=reference,
         average=scorer.average,
-        scores=_tabulate_scores(scores, scorer),
-        differences=_tabulate_differences(scores, reference, scorer),
+        scores=_tabulate(scores, scorer).drop(columns="share_above"),
+        differences=_tabulate(differences, scorer).rename(columns={"value": "difference"}),
         answers={name: p.responses for name, p in predictions.items()},
         fold=fold,
         groups=subjects,
@@ -149,18 +154,6 @@ class EstimatorComparison:
     fold : int ndarray of shape (n,)
         Fold in which each row was tested.
     groups : ndarray of shape (n,)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn.dummy import DummyClassifier
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sleep2vec_sklearn.evaluation import compare_estimators
-    >>> X = np.linspace(-1, 1, 60)[:, None]
-    >>> models = {"prior": DummyClassifier(), "linear": LogisticRegression()}
-    >>> found = compare_estimators(models, X, (X[:, 0] > 0).astype(int), cv=3, n_resamples=50)
-    >>> found.reference, sorted(found.answers)
-    ('prior', ['linear', 'prior'])
     """
 
     reference: str
@@ -212,26 +205,18 @@ def _check_estimators(estimators: dict, reference: str | None) -> str:
     return reference
 
 
-def _tabulate_scores(scores: Mapping[str, ResampledScores], scorer: SubjectScorer) -> pd.DataFrame:
+def _tabulate(results: Mapping[str, ResampledScores], scorer: SubjectScorer) -> pd.DataFrame:
     rows: dict[tuple[str, str], tuple] = {}
-    for name, of_one in scores.items():
-        low, high = scorer.draws.interval(of_one.replicates)
-        columns = of_one.estimates, low, high, _count_subjects(of_one, scorer)
-        rows |= _rows_by_metric(name, scorer, columns)
-    return _as_table(rows, ["value", "low", "high", "subjects"])
-
-
-def _tabulate_differences(
-    scores: Mapping[str, ResampledScores], reference: str, scorer: SubjectScorer
-) -> pd.DataFrame:
-    rows: dict[tuple[str, str], tuple] = {}
-    for name in [name for name in scores if name != reference]:
-        difference = _subtract(scores[name], scores[reference], scorer)
-        low, high = scorer.draws.interval(difference.replicates)
-        above = [_fraction_above_zero(column) for column in difference.replicates.T]
-        columns = difference.estimates, low, high, above, _count_subjects(difference, scorer)
-        rows |= _rows_by_metric(name, scorer, columns)
-    return _as_table(rows, ["difference", "low", "high", "share_above", "subjects"])
+    for name, result in results.items():
+        low, high = scorer.draws.interval(result.replicates)
+        above = [_fraction_above_zero(column) for column in result.replicates.T]
+        n_subjects = _n_subjects(result, scorer)
+        metrics = zip(result.estimates, low, high, above, n_subjects, strict=True)
+        rows |= {(name, m): row for m, row in zip(scorer.scorers, metrics, strict=True)}
+    columns = ["value", "low", "high", "share_above", "subjects"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table.index = pd.MultiIndex.from_tuples(rows, names=["estimator", "metric"])
+    return table
 
 
 def _subtract(
@@ -245,7 +230,7 @@ def _subtract(
     )
 
 
-def _count_subjects(scores: ResampledScores, scorer: SubjectScorer) -> list[int]:
+def _n_subjects(scores: ResampledScores, scorer: SubjectScorer) -> list[int]:
     if scores.values is None:
         return [len(scorer.draws.subjects)] * len(scorer.scorers)
     return np.isfinite(scores.values).sum(axis=0).tolist()
@@ -254,17 +239,6 @@ def _count_subjects(scores: ResampledScores, scorer: SubjectScorer) -> list[int]
 def _fraction_above_zero(replicates: np.ndarray) -> float:
     known = replicates[np.isfinite(replicates)]
     return float((known > 0).mean()) if len(known) else np.nan
-
-
-def _rows_by_metric(name: str, scorer: SubjectScorer, columns) -> dict[tuple[str, str], tuple]:
-    rows = zip(*columns, strict=True)
-    return {(name, metric): row for metric, row in zip(scorer.scorers, rows, strict=True)}
-
-
-def _as_table(rows: dict, columns: list[str]) -> pd.DataFrame:
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    table.index = pd.MultiIndex.from_tuples(rows, names=["estimator", "metric"])
-    return table
 
 
 def compare_with_baseline(

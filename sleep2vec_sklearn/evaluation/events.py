@@ -185,15 +185,9 @@ def fit_event_threshold(
 
 
 def event_scores(
-    nights: Sequence[ScoredEvents],
-    *,
-    threshold: float | None = None,
-    gap: int = 3,
-    min_duration: float = 10,
-    iou: float = 0.5,
-    min_hours: float = 2,
-    undefined: float = np.nan,
-) -> pd.Series:
+    nights: Sequence[ScoredEvents], *, threshold: float | None = None, gap: int = 3,
+    min_duration: float = 10, iou: float = 0.5, min_hours: float = 2, undefined: float = np.nan,
+) -> pd.Series:  # fmt: skip
     """Score detected events, and the index of events per hour of sleep that they give.
 
     Runs of seconds above the threshold are joined, have to touch sleep and to last long enough;
@@ -261,12 +255,9 @@ def event_scores(
 
 
 def count_hits(
-    nights: Sequence[ScoredEvents],
-    threshold: float,
-    gap: int = 3,
-    min_duration: float = 10,
+    nights: Sequence[ScoredEvents], threshold: float, gap: int = 3, min_duration: float = 10,
     iou: float = 0.5,
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int]:  # fmt: skip
     """Detected events that match a scored one, scored events, and detected events."""
     n_hits = n_true = n_detected = 0
     for night in nights:

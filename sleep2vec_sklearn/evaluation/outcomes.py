@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,8 +77,7 @@ def binary_report(
     Name: value, dtype: float64
     """
     y, p = _check_binary(y_true, probability, pos_label)
-    draws = _draw_subjects(groups, len(y), n_resamples, level, random_state)
-    return _score_table(y, p, _score_binary, draws)
+    return _score_table(_score_binary, y, p, groups, n_resamples, level, random_state)
 
 
 def regression_report(
@@ -120,21 +120,15 @@ def regression_report(
             f"y_true and y_pred need finite numbers of one common shape (n,), got {y.shape} and "
             f"{predicted.shape}. Leave out rows whose outcome is not known."
         )
-    draws = _draw_subjects(groups, len(y), n_resamples, level, random_state)
-    return _score_table(y, predicted, _score_regression, draws)
-
-
-def _draw_subjects(groups, n_rows: int, n_resamples, level, random_state) -> SubjectBootstrap:
-    groups = np.arange(n_rows) if groups is None else groups
-    return SubjectBootstrap(groups, n_resamples, level, random_state)
+    return _score_table(_score_regression, y, predicted, groups, n_resamples, level, random_state)
 
 
 def _score_table(
-    y: np.ndarray,
-    predicted: np.ndarray,
     score: Callable[[np.ndarray, np.ndarray], dict[str, float]],
-    draws: SubjectBootstrap,
-) -> pd.DataFrame:
+    y: np.ndarray, predicted: np.ndarray, groups, *bootstrap: Any,
+) -> pd.DataFrame:  # fmt: skip
+    """Scores with confidence intervals; ``bootstrap`` is n_resamples, level and random_state."""
+    draws = SubjectBootstrap(np.arange(len(y)) if groups is None else groups, *bootstrap)
     values = score(y, predicted)
     replicates = [[*score(y[rows], predicted[rows]).values()] for rows in draws.rows()]
     low, high = draws.interval(replicates)
@@ -217,11 +211,11 @@ def calibration_report(
     intercept -0.098 -0.314 0.123
     """
     y, p = _check_binary(y_true, probability, pos_label)
-    draws = _draw_subjects(groups, len(y), n_resamples, level, random_state)
-    scores = _score_table(y, p, _score_calibration, draws)
+    scores = _score_table(_score_calibration, y, p, groups, n_resamples, level, random_state)
     rate, mean = calibration_curve(y, p, n_bins=n_bins, strategy=strategy)
     curve = pd.DataFrame({"predicted": mean, "observed": rate})
-    return CalibrationReport(scores, curve, y, p, len(draws.subjects))
+    n_subjects = len(y) if groups is None else len(np.unique(np.asarray(groups)))
+    return CalibrationReport(scores, curve, y, p, n_subjects)
 
 
 @dataclass(frozen=True, repr=False)
@@ -237,16 +231,6 @@ class CalibrationReport:
     y_true : int ndarray of shape (n,)
     probability : ndarray of shape (n,)
     n_subjects : int
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn.evaluation import calibration_report
-    >>> risk = [0.1, 0.2, 0.3, 0.7, 0.8, 0.9] * 10
-    >>> report = calibration_report([0, 0, 1, 0, 1, 1] * 10, risk, n_bins=2, n_resamples=50)
-    >>> report.curve
-       predicted  observed
-    0        0.2  0.333333
-    1        0.8  0.666667
     """
 
     scores: pd.DataFrame

@@ -21,18 +21,10 @@ _HINT = "Make it with survival_outcome(event, time)."
 
 @dataclass(frozen=True)
 class SurvivalOutcome:
-    """Outcomes of n subjects, as plain arrays.
+    """Outcomes of n subjects, as arrays of shape (n, k).
 
-    Attributes
-    ----------
-    event : bool ndarray of shape (n, k)
-        False where the outcome is missing.
-    time : float64 ndarray of shape (n, k)
-        NaN where the outcome is missing.
-    entry : float64 ndarray of shape (n, k) or None
-        None without left truncation; never NaN otherwise, -inf for those observed from the start.
-    one_dimensional : bool
-        Whether y had the shape (n,).
+    Missing ones have the event False and the time NaN; entries are None without left truncation,
+    -inf for subjects observed from the start. ``one_dimensional`` if y had the shape (n,).
     """
 
     event: np.ndarray
@@ -45,7 +37,6 @@ class SurvivalOutcome:
 
     @property
     def n_outcomes(self) -> int:
-        """k, the number of columns."""
         return self.time.shape[1]
 
     def column(self, column: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -182,25 +173,20 @@ def read_outcome(y: np.ndarray, name: str = "y") -> SurvivalOutcome:
     event = np.asarray(y["event"]).reshape(shape)
     if not np.isin(event[~np.isnan(time)], (0, 1)).all():
         raise ValueError(f"{name}: the field 'event' holds more than 0 and 1. {_HINT}")
-    _check_times(time, name)
+    bad = ~np.isnan(time) & ~((time > 0) & np.isfinite(time))
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(
+            f"{name}: {bad.sum()} of {time.size} times are not above zero and finite; the first, "
+            f"of row {row}{_in_column(column, time)}, is {time[row, column]:g}. Count from the "
+            "recording, set what is not known to NaN, and leave out those whose event came before."
+        )
     entry = None
     if "entry" in fields:
         entry = np.asarray(y["entry"], dtype=np.float64).reshape(shape)
         entry = np.where(np.isnan(entry), -np.inf, entry)
         _check_entries(entry, time, name)
     return SurvivalOutcome((event == 1) & ~np.isnan(time), time, entry, y.ndim == 1)
-
-
-def _check_times(time: np.ndarray, name: str) -> None:
-    bad = ~np.isnan(time) & ~((time > 0) & np.isfinite(time))
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise ValueError(
-            f"{name}: {bad.sum()} of {time.size} times are not above zero and finite; the first, "
-            f"of row {row}{_in_column(column, time)}, is {time[row, column]:g}. A follow-up takes "
-            "time: count from the recording, set what is not known to NaN, and leave out those "
-            "whose event came before."
-        )
 
 
 def _check_entries(entry: np.ndarray, time: np.ndarray, name: str) -> None:
@@ -210,8 +196,7 @@ def _check_entries(entry: np.ndarray, time: np.ndarray, name: str) -> None:
         raise ValueError(
             f"{name}: {late.sum()} of {time.size} entries are not before their time; the first, of "
             f"row {row}{_in_column(column, time)}, enters at {entry[row, column]:g} and leaves at "
-            f"{time[row, column]:g}. Those were never under observation: leave them out, or set "
-            "their time to NaN."
+            f"{time[row, column]:g}. Leave such subjects out, or set their time to NaN."
         )
 
 
@@ -296,13 +281,13 @@ def kaplan_meier(y: np.ndarray, *, level: float = 0.95) -> KaplanMeier:
 
 def _limits(
     survival: np.ndarray, n_events: np.ndarray, n_at_risk: np.ndarray, quantile: float
-) -> list[np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(divide="ignore", invalid="ignore"):
         greenwood = np.cumsum(n_events / (n_at_risk * (n_at_risk - n_events)))
         width = quantile * np.sqrt(greenwood) / np.log(survival)
-        bounds = survival ** np.exp(-width), survival ** np.exp(width)
-    bounds = tuple(np.where(survival == 0, np.nan, bound) for bound in bounds)
-    return [np.where(survival == 1, 1.0, bound) for bound in bounds]
+        lower, upper = survival ** np.exp(-width), survival ** np.exp(width)
+    undefined = [survival == 1, survival == 0]
+    return np.select(undefined, [1.0, np.nan], lower), np.select(undefined, [1.0, np.nan], upper)
 
 
 def count_at_risk(
