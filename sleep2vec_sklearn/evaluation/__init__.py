@@ -2,7 +2,6 @@
 """How well it works, and what a night was like: scores, reports and clinical statistics."""
 
 from .agreement import bland_altman, index_scores, intraclass_correlation, severity_classes
-from .calibration import CalibrationReport, calibration_report, expected_calibration_error
 from .comparison import (
     BaselineComparison,
     DemographicBaseline,
@@ -19,7 +18,13 @@ from .events import (
     mask_to_intervals,
     match_intervals,
 )
-from .outcomes import binary_report, regression_report
+from .outcomes import (
+    CalibrationReport,
+    binary_report,
+    calibration_report,
+    expected_calibration_error,
+    regression_report,
+)
 from .respiratory import (
     desaturations,
     hypoxic_burden,

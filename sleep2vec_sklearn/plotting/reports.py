@@ -267,7 +267,7 @@ class ReliabilityDisplay:
         ax: Axes | None = None,
     ) -> ReliabilityDisplay:  # fmt: skip
         """Compute and draw; see :func:`calibration_report` for the parameters."""
-        from ..evaluation.calibration import calibration_report
+        from ..evaluation.outcomes import calibration_report
 
         report = calibration_report(
             y_true, probability, groups=groups, pos_label=pos_label, n_bins=n_bins,
