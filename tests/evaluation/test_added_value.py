@@ -6,7 +6,11 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.errors import LeakageWarning
-from sleep2vec_sklearn.evaluation import BesideBaseline, DemographicBaseline, compare_with_baseline
+from sleep2vec_sklearn.evaluation import (
+    BaselineComparison,
+    DemographicBaseline,
+    compare_with_baseline,
+)
 
 RNG = np.random.default_rng(3)
 N = 90
@@ -85,18 +89,18 @@ def test_weights_are_learned_from_people_held_out():
             p = np.array([self.seen_.get(night.subject, 0.5) for night in X])
             return np.stack([1 - p, p], axis=1)
 
-    both = BesideBaseline(Parrot(), DemographicBaseline(), random_state=0).fit(NIGHTS, ILL)
+    both = BaselineComparison(Parrot(), DemographicBaseline(), random_state=0).fit(NIGHTS, ILL)
     of_parrot, of_baseline = both.weights_.coef_[0]
     assert abs(of_parrot) < 0.1 * of_baseline
 
 
 def test_two_classifiers_are_a_classifier_and_two_regressors_are_none():
-    both = BesideBaseline(LevelClassifier(), DemographicBaseline())
+    both = BaselineComparison(LevelClassifier(), DemographicBaseline())
     assert clone(both).get_params().keys() == both.get_params().keys()
     fitted = both.fit(NIGHTS, np.where(ILL, "ill", "well"))
     assert fitted.classes_.tolist() == ["ill", "well"]
     assert fitted.predict_proba(NIGHTS[:4]).shape == (4, 2)
-    numbers = BesideBaseline(LevelRegressor(), DemographicBaseline("regressor"))
+    numbers = BaselineComparison(LevelRegressor(), DemographicBaseline("regressor"))
     assert numbers.fit(NIGHTS, RISK).predict(NIGHTS).shape == (N,)
     assert not hasattr(numbers, "predict_proba")
 

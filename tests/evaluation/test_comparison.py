@@ -124,7 +124,7 @@ def test_missing_groups_warn_where_nights_are_of_one_subject():
     with pytest.warns(LeakageWarning, match="8 nights of 4 subjects"):
         found = compare_estimators(models, list(nights), y, cv=2, **FEW)
     np.testing.assert_array_equal(found.groups, nights.groups)
-    with pytest.warns(LeakageWarning, match="tells rows of 4 subjects apart"):
+    with pytest.warns(LeakageWarning, match="separates rows of 4 subjects"):
         compare_estimators(models, list(nights), y, groups=range(8), cv=2, **FEW)
 
 
@@ -148,7 +148,7 @@ def test_the_repr_and_the_table_show_the_difference(compared):
         ({"estimators": {"c": DummyClassifier(), "r": DummyRegressor()}}, "mixes classifiers"),
         ({"reference": "nobody"}, "'nobody' is none of"),
         ({"average": "epochs"}, "average must be"),
-        ({"groups": np.zeros(120)}, "none can be held out"),
+        ({"groups": np.zeros(120)}, "X is of one subject"),
         ({"groups": GROUPS[:5]}, "5 elements for 120 rows"),
         ({"y": Y[:5]}, "5 labels for 120 rows"),
         ({"cv": [(np.arange(60), np.arange(60, 90))]}, "never or more than once"),

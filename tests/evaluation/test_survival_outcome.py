@@ -69,7 +69,7 @@ def test_durations_are_refused_with_a_way_to_turn_them_into_years():
 
 
 def test_words_are_refused():
-    with pytest.raises(ValueError, match="event holds what is no number"):
+    with pytest.raises(ValueError, match="event holds values that are no numbers"):
         survival_outcome(["dead", "alive"], [1, 2])
 
 
