@@ -23,7 +23,7 @@ from ..encoding.cache import open_store
 from ..errors import CacheWarning
 from ..nightstore.content import Content, compute_contents, contents_key, contents_of
 from ..nightstore.store import NightStore, prepare_folder
-from ..recordings.recording import Recording, naming
+from ..recordings.recording import Recording, prefix_errors
 from ..recordings.sources import Signal
 from ._data import Night
 
@@ -211,7 +211,7 @@ def inputs_of(recording: Recording, contents: Mapping[str, Content], place: str)
         If it has no usable signal of these modalities.
     """
     values, valid = {}, {}
-    with naming(place):
+    with prefix_errors(place):
         for name, computed, mask in compute_contents(recording, contents):
             values[name], valid[name] = (computed,), mask
     return Night(recording.n_epochs, values, valid, {})

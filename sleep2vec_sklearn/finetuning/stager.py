@@ -24,7 +24,7 @@ from ..errors import CheckpointError, InvalidRecordingError
 from ..evaluation.sleep_statistics import sleep_statistics
 from ..recordings import EPOCH_SECONDS, Recording, SleepStage
 from ..recordings.modality import list_modalities
-from ..recordings.recording import as_recording, describe_place
+from ..recordings.recording import as_recording, describe_recording
 
 __all__ = [
     "BUNDLED_HEAD",
@@ -210,7 +210,7 @@ def _encode(night: Recording, wanted: Sequence[str], head: StageHead, device: st
     engine = Engine(
         checkpoint, wanted, "last", "float32", resolve_device(device), 0, open_store(cache)
     )
-    with closing(engine.encode([night], [describe_place(night)])) as nights:
+    with closing(engine.encode([night], [describe_recording(night)])) as nights:
         encoded = next(nights)
     if encoded.error is not None:
         raise encoded.error

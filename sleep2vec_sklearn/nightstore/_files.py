@@ -40,7 +40,7 @@ from safetensors.numpy import save
 
 from .._files import check_format_version, create_exclusive, import_pyarrow, write_atomic
 from ..errors import ReadError
-from ..recordings._demographics import frame_of
+from ..recordings._demographics import subject_table
 from .content import PREPARATION_REVISION, Content, contents_from, describe_contents
 
 if TYPE_CHECKING:
@@ -352,7 +352,7 @@ def read_manifests(folder: StoreFolder) -> Manifest:
     subjects = pd.concat([part.subjects for part in parts])
     nights = [night for part in parts for night in part.nights]
     latest = ~subjects.index.duplicated(keep="last")
-    subjects = frame_of(subjects.index[latest], subjects[latest])
+    subjects = subject_table(subjects.index[latest], subjects[latest])
     reasons = {name: reason for part in parts for name, reason in part.failures}
     failures = [(name, why) for name, why in reasons.items() if name not in subjects.index]
     return Manifest(subjects, [nights[k] for k in np.flatnonzero(latest)], failures)
@@ -375,7 +375,7 @@ def _read_manifest(folder: StoreFolder, path: Path) -> Manifest:
             StoredNight(key, n_epochs, bytes.fromhex(masks), tuple(offsets), tuple(sums), folder)
             for key, n_epochs, masks, offsets, sums in document["nights"]
         ]
-        subjects = frame_of(document["subjects"]["recording"], document["subjects"])
+        subjects = subject_table(document["subjects"]["recording"], document["subjects"])
         return Manifest(subjects, nights, [(name, why) for name, why in document["failures"]])
     except (ReadError, FileNotFoundError):
         raise

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from .._files import sweep_temporary
 from .._warnings import warn
 from ..errors import InvalidRecordingError, ReadError, RecordingWarning, Sleep2VecError
-from ..recordings._demographics import describe_sleepers, list_recordings, name_recordings
-from ..recordings.recording import Recording, describe_place
+from ..recordings._demographics import describe_subjects, list_recordings, name_recordings
+from ..recordings.recording import Recording, describe_recording
 from ._files import (
     Manifest,
     StoredNight,
@@ -116,7 +116,7 @@ class NightStore:
         """
         recordings = list_recordings(recordings)
         ids = name_recordings(recordings)
-        subjects = describe_sleepers(recordings, metadata)
+        subjects = describe_subjects(recordings, metadata)
         work = partial(_prepare_in_memory, contents=dict(contents))
         indices, nights, failures = _prepare_each(work, recordings, ids, n_jobs, on_error, verbose)
         return cls(contents, subjects.iloc[indices], nights, failures)
@@ -304,7 +304,7 @@ def prepare_cohort(
     """
     recordings = list_recordings(recordings)
     name_recordings(recordings, required=True)
-    subjects = describe_sleepers(recordings, metadata)
+    subjects = describe_subjects(recordings, metadata)
     contents = contents_of(encoder, content, modalities)
     path = Path(folder).expanduser().absolute()
     try:
@@ -428,4 +428,4 @@ def _attempt(work: Callable[[Recording], Any], index: int, recording: Recording)
     try:
         return index, work(recording)
     except Sleep2VecError as error:
-        return index, type(error)(f"{describe_place(recording, index)}: {error}")
+        return index, type(error)(f"{describe_recording(recording, index)}: {error}")

@@ -175,7 +175,7 @@ def test_unfit_ids_are_refused(night, tmp_path, prepare):
         prepare([night("a"), night(None)], tmp_path)
     with pytest.raises(InvalidRecordingError, match=r"several recordings, for example 'a'"):
         prepare([night("a"), night("a", 1)], tmp_path)
-    with pytest.raises(InvalidRecordingError, match="something is no Unicode"):
+    with pytest.raises(InvalidRecordingError, match="not valid Unicode"):
         prepare([night("caf\udce9")], tmp_path)
 
 
