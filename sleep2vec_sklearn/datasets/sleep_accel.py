@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .._files import sha256
 from ..errors import ReadError
 from ..readers._edf_header import fingerprint_of
 from ..recordings import EPOCH_SECONDS, Cohort, Recording, Signal, SignalLayout
@@ -176,7 +176,7 @@ class MotionSource:
     def fingerprint(self) -> str:
         """sha256 of the series and the file."""
         parts = "".join(self.signal_fingerprint(name) for name in sorted(self.layout))
-        return hashlib.sha256(parts.encode()).hexdigest()
+        return sha256(parts)
 
     def signal_fingerprint(self, name: str) -> str:
         """sha256 of what one modality's samples depend on."""

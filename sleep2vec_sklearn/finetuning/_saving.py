@@ -6,7 +6,6 @@ The file holds the encoder too, so that it can be used where the checkpoint is n
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import os
@@ -17,7 +16,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
-from .._files import canonical_json, write_atomic
+from .._files import (
+    canonical_json,
+    check_format_version,
+    sha256,
+    tensor_parts,
+    write_atomic,
+)
 from ..encoding.covariates import RecordingMetadata
 from ..errors import CheckpointError
 from ..model.checkpoint import BUNDLED, Checkpoint
@@ -111,11 +116,7 @@ def load_estimator(kind: type, path: str | os.PathLike):
     path = Path(path)
     document, tensors = _read(path)
     try:
-        if int(document["format_version"]) > FORMAT_VERSION:
-            raise CheckpointError(
-                f"{path}: written in format {document['format_version']} by a newer version, this "
-                f"one reads up to {FORMAT_VERSION}. Upgrade: pip install -U sleep2vec-sklearn"
-            )
+        check_format_version(path, document["format_version"], FORMAT_VERSION, CheckpointError)
         if document.pop("sha256") != _digest(tensors, document):
             raise CheckpointError(f"{path}: changed or damaged since it was written; get it again.")
         cls = _class_of(document["class"], kind, path)
@@ -158,12 +159,7 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
 
 
 def _digest(tensors: dict[str, torch.Tensor], document: dict) -> str:
-    digest = hashlib.sha256(canonical_json(document).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(canonical_json([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return sha256(canonical_json(document), *tensor_parts(tensors))
 
 
 def _class_of(name: str, kind: type, path: Path) -> type:

@@ -70,6 +70,12 @@ def unpack_mask(n_epochs: int, masks: bytes, index: int) -> np.ndarray:
     return np.unpackbits(bits, count=n_epochs).view(bool)
 
 
+def count_valid(masks: bytes, n_modalities: int) -> np.ndarray:
+    """Valid epochs of each modality of :func:`pack_masks`, int64."""
+    bits = np.unpackbits(np.frombuffer(masks, np.uint8).reshape(n_modalities, -1), axis=1)
+    return bits.sum(axis=1, dtype=np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredNight:
     """A night in memory, as the bytes of its file, or on disk, where no file is held open.

@@ -25,6 +25,7 @@ from ._files import (
     Manifest,
     StoredNight,
     StoreFolder,
+    count_valid,
     pack_masks,
     parse_night,
     read_manifests,
@@ -77,17 +78,15 @@ class NightStore:
         import pandas as pd
 
         self.contents = dict(contents)
-        self.table = subjects.assign(
-            n_epochs=np.array([night.n_epochs for night in nights], dtype=np.int64)
-        )
         self.failures = pd.DataFrame(list(failures), columns=["recording", "reason"])
         self._nights = tuple(nights)
         self._index_of = {name: index for index, name in enumerate(self.contents)}
-        for name in self.contents:
-            counts = [np.count_nonzero(self.valid(k, name)) for k in range(len(nights))]
-            self.table[f"coverage_{name}"] = np.array(counts, dtype=np.int64)
-        # a look-up in a table costs as much as reading a window
-        self._coverage = self.table[[f"coverage_{name}" for name in self.contents]].to_numpy()
+        # not only in the table, where a look-up costs as much as reading a window
+        self._coverage = np.array([count_valid(n.masks, len(contents)) for n in nights])
+        self.table = subjects.assign(
+            n_epochs=np.array([night.n_epochs for night in nights], dtype=np.int64),
+            **{f"coverage_{name}": self._coverage[:, k] for name, k in self._index_of.items()},
+        )
 
     @classmethod
     def from_recordings(

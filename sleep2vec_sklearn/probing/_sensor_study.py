@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._files import sha256
 from .._warnings import warn
 from ..errors import InvalidRecordingError, ModalityWarning
 from ..evaluation._cross_validation import (
@@ -364,7 +364,7 @@ class Alteration:
 
 def digest(*parts: object) -> str:
     """Hex sha256 of values by their ``repr``."""
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return sha256(repr(parts))
 
 
 def alter(night: Recording, changes: Mapping[str, Alteration]) -> Recording:

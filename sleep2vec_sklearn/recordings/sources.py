@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from .._files import sha256
 from ..errors import InvalidRecordingError, InvalidSignalError
 from .modality import EPOCH_SECONDS, MODALITIES, Modality, get_modality
 
@@ -172,14 +172,12 @@ class MemorySource:
     def fingerprint(self) -> str:
         """sha256 over sorted (name, dtype, shape, rate, unit, bytes), computed once."""
         if self._fingerprint is None:
-            digest = hashlib.sha256()
+            parts = []
             for name, signal in sorted(self._signals.items()):
                 values = np.ascontiguousarray(signal.values)
-                digest.update(
-                    repr((name, values.dtype.str, values.shape, signal.rate, signal.unit)).encode()
-                )
-                digest.update(values.data)
-            self._fingerprint = digest.hexdigest()
+                layout = (name, values.dtype.str, values.shape, signal.rate, signal.unit)
+                parts += [repr(layout), values.data]
+            self._fingerprint = sha256(*parts)
         return self._fingerprint
 
     def signal_fingerprint(self, name: str) -> str:
@@ -192,9 +190,9 @@ class MemorySource:
             signal = self._signals[name]
             values = _to_float32_if_exact(signal.values)
             layout = (values.dtype.name, values.shape, signal.rate, signal.unit)
-            digest = hashlib.sha256(repr(layout).encode())
-            digest.update(np.ascontiguousarray(values).data)
-            self._signal_fingerprints[name] = digest.hexdigest()
+            self._signal_fingerprints[name] = sha256(
+                repr(layout), np.ascontiguousarray(values).data
+            )
         return self._signal_fingerprints[name]
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from ..._files import sha256
 from ...recordings import (
     EPOCH_SECONDS,
     MODALITIES,
@@ -279,7 +279,7 @@ class SimulatedSource:
             "modalities": modalities,
             "failures": {name: asdict(failure) for name, failure in failures.items()},
         }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        return sha256(json.dumps(described, sort_keys=True))
 
 
 def _layout(night: Night, name: str) -> SignalLayout:
