@@ -18,6 +18,7 @@ from benchmarks.evaluation.encoders import random_twin
 from benchmarks.evaluation.probes import as_rows, folds_by_subject, score_subjects
 from benchmarks.evaluation.questions import Question
 from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier
+from sleep2vec_sklearn.finetuning import FullFineTuning
 from sleep2vec_sklearn.recordings import Recording
 
 __all__ = ["TRAININGS", "Training", "evaluate_training", "labels_by_epoch"]
@@ -67,7 +68,11 @@ TRAININGS = (
     ),
     Training("low-rank adapters", {**_ENCODER, "finetune": "lora", "max_epochs": 8}),
     Training("fine-tuned", {**_ENCODER, "max_epochs": 8}),
-    Training("from scratch", {**_ENCODER, "max_epochs": 20, "encoder_lr": 5e-4}, False),
+    Training(
+        "from scratch",
+        {**_ENCODER, "finetune": FullFineTuning(lr=5e-4), "max_epochs": 20},
+        False,
+    ),
 )
 
 

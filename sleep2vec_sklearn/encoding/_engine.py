@@ -201,7 +201,7 @@ class Engine:
                 raise InvalidRecordingError(
                     f"no usable signal: {', '.join(left_out)} flat or mostly without samples; "
                     "accepted is at least one sensor that is on for half of an epoch. Leave the "
-                    "recording out or pass on_error='nan'."
+                    "recording out."
                 )
         except (Sleep2VecError, OSError) as error:
             return EncodedNight(position, {}, error=_located(error, places[position]))
