@@ -13,9 +13,9 @@ from skorch import NeuralNet
 from skorch.callbacks import EpochTimer
 from torch import Tensor, nn
 
-from .._torch import step_randomness
+from .._progress import ProgressBar
+from .._torch import decay_groups, rate_factor, step_randomness
 from ..errors import TrainingError
-from ..pretraining._optimization import ProgressBar, decay_groups, rate_factor
 from ._data import Batch, TrainingSet
 
 __all__ = [
@@ -241,9 +241,7 @@ class FitProgress(ProgressBar):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Open the bar."""
-        from tqdm.auto import tqdm
-
-        self.bar_ = tqdm(total=self.total, desc="fine-tuning", unit="epoch")
+        self.open_bar(total=self.total, desc="fine-tuning", unit="epoch")
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Count an epoch and show its losses."""
