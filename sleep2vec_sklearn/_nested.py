@@ -29,7 +29,7 @@ class NestedDefaultsMixin:
             for name in self._nested_defaults:
                 nested = self._expand(name, params[name])
                 if nested is not params[name]:
-                    params |= {f"{name}__{key}": value for key, value in nested.get_params().items()}
+                    params |= {f"{name}__{k}": value for k, value in nested.get_params().items()}
         return params
 
     def set_params(self, **params: Any) -> Self:

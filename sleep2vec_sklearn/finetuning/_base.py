@@ -102,6 +102,7 @@ class SharedParameters(TypedDict, total=False):
 
 
 EstimatorClass = TypeVar("EstimatorClass", bound=type)
+Fitted = TypeVar("Fitted", bound="FineTuningEstimator")
 
 
 def with_shared_parameters(cls: EstimatorClass) -> EstimatorClass:
@@ -111,10 +112,11 @@ def with_shared_parameters(cls: EstimatorClass) -> EstimatorClass:
     does not name itself, and so does the section "Parameters" of its docstring. Defaults are
     documented from the signature.
     """
-    own = inspect.signature(cls.__init__).parameters
+    init: Any = vars(cls)["__init__"]
+    own = inspect.signature(init).parameters
     merged = {**inspect.signature(FineTuningEstimator.__init__).parameters, **own}
     parameters = [p for p in merged.values() if p.kind is not p.VAR_KEYWORD]
-    cls.__init__.__signature__ = inspect.Signature(parameters)
+    init.__signature__ = inspect.Signature(parameters)
     if cls.__doc__ and FineTuningEstimator.__doc__:
         before, section, after = _split_parameters(cls.__doc__)
         entries = _split_parameters(FineTuningEstimator.__doc__)[1] | section
@@ -593,7 +595,7 @@ def _current_parameters(saved: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in renamed.items() if name is not None}
 
 
-def _find_class(name: str, wanted: type, path: Path) -> type[FineTuningEstimator]:
+def _find_class(name: str, wanted: type[Fitted], path: Path) -> type[Fitted]:
     module, _, qualname = name.partition(":")
     package = __name__.split(".")[0]
     found = None

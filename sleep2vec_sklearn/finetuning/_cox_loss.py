@@ -326,7 +326,7 @@ class CoxNet(FineTuningNet):
             loss = losses.mean() * len(together[0]) / len(theirs[0])
             return {"loss": loss, "y_pred": theirs[0]}
 
-    def _cohort_outputs(self, rows: CohortSet) -> tuple[Tensor, Tensor, Tensor]:
+    def _cohort_outputs(self, rows: Any) -> tuple[Tensor, Tensor, Tensor]:
         parts = [(self.outputs(b), *y) for b, y in rows.whole_cohort().batches()]
         outputs, targets, weights = (torch.cat(v) for v in zip(*parts, strict=True))
         return outputs, targets.to(outputs.device), weights.to(outputs.device)

@@ -118,6 +118,7 @@ def collate(
     padded = None
     if covariates is not None:
         padded = pad_sequence([torch.from_numpy(c) for c in covariates], batch_first=True)
+    inputs: Tensor | dict[str, Tensor]
     if widths is None:
         inputs = _stack_tokens(nights, modalities, shape)
     else:

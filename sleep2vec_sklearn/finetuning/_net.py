@@ -8,7 +8,7 @@ net says what a batch, its outputs and its loss are.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -40,6 +40,7 @@ from ..recordings.recording import Recording, name_subjects
 from ._data import (
     Batch,
     Covariates,
+    Night,
     Piece,
     TrainingSet,
     rows_of_nights,
@@ -340,7 +341,7 @@ def _fit_covariates(
 ) -> Covariates | None:
     if settings.covariates is None and not settings.time_of_night:
         return None
-    used = [recordings[i] for i in np.flatnonzero(training)]
+    used = [recordings[i] for i in np.flatnonzero(training).tolist()]
     return Covariates.fit(settings.covariates, settings.time_of_night, used)
 
 
@@ -365,7 +366,8 @@ def _standardise(
     training: np.ndarray,
 ) -> None:
     """Set the mean and standard deviation of the tokens of training."""
-    used = np.flatnonzero(training)
+    used = np.flatnonzero(training).tolist()
+    tokens: Iterable[Night]
     if isinstance(reader, NightsInMemory):
         tokens = (reader.nights[i] for i in used)
     else:

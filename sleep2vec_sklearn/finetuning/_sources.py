@@ -139,7 +139,7 @@ class NightsOnDisk:
     @property
     def modalities(self) -> set[str]:
         """Those of any night."""
-        stored = (self.reader.offsets >= 0).any(axis=0).tolist()
+        stored = np.any(self.reader.offsets >= 0, axis=0).tolist()
         return {name for name, is_stored in zip(self.contents, stored, strict=True) if is_stored}
 
     @property

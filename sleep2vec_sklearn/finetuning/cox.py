@@ -94,7 +94,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         lr: float = 1e-2,
         validation_fraction: float = 0.2,
         patience: int | None = 15,
-        **shared: Unpack[SharedParameters],
+        **shared: Unpack[SharedParameters],  # type: ignore[misc]  # some have other defaults
     ):
         super().__init__(
             checkpoint,

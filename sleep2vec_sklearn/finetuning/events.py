@@ -144,7 +144,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         positive_weight: float | str = 1.0,
         head: str = "mlp",
         validation_fraction: float = 0.2,
-        **shared: Unpack[SharedParameters],
+        **shared: Unpack[SharedParameters],  # type: ignore[misc]  # some have other defaults
     ):
         super().__init__(checkpoint, head=head, validation_fraction=validation_fraction, **shared)
         self.event_types = event_types

@@ -128,7 +128,7 @@ class FineTuned(nn.Module):
                 f"are as many blocks of 1 to {top}."
             )
         self.encoder = encoder
-        self.head = Head(head_config)
+        self.head: Head | Standardised = Head(head_config)
         if lora is not None:
             insert_lora(encoder, lora)
         else:
@@ -422,7 +422,7 @@ def _check_fit(encoder: Sleep2Vec, config: HeadConfig) -> None:
 def _freeze_unused(encoder: Sleep2Vec) -> None:
     # outputs do not depend on these, and weight decay would still shrink them
     for part in (encoder.masks, encoder.projection):
-        if part is not None:
+        if isinstance(part, nn.Module):
             part.requires_grad_(False)
 
 

@@ -193,7 +193,9 @@ def _as_night(recording: Any) -> Recording:
     if isinstance(recording, str | os.PathLike):
         from ..readers.recording import read_recording
 
-        return read_recording(recording)
+        night = read_recording(recording)
+        assert night is not None  # errors are raised by default
+        return night
     if isinstance(recording, Sequence) and not isinstance(recording, Recording):
         raise InvalidRecordingError(
             f"stage_night takes one recording, got a {type(recording).__name__}; stage them one by "
