@@ -30,7 +30,7 @@ UPSTREAM_OF = {
         "evaluation",
     },
     "probing": {"recordings", "model", "nightstore", "pretraining", "encoding", "evaluation"},
-    "plotting": {"recordings", "evaluation", "probing"},
+    "plotting": {"recordings", "finetuning", "evaluation", "probing"},
     "checks": {"recordings"},
 }
 

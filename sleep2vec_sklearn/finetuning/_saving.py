@@ -6,7 +6,6 @@ A file holds the encoder too, so that it can be used where the checkpoint is not
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
-from .._files import write_whole
+from .._files import canonical_json, check_format_version, sha256, tensor_parts, write_atomic
 from ..encoding.covariates import RecordingMetadata
 from ..errors import CheckpointError
 from ..model.checkpoint import Checkpoint
-from ..model.config import EncoderConfig, canonical_json
+from ..model.config import EncoderConfig
 from ._cox_loss import BreslowBaseline
 from ._data import Covariates
 from ._heads import HeadConfig
@@ -88,7 +87,7 @@ def write_estimator(path: Path, saved: SavedEstimator) -> None:
         text = canonical_json(document)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not saved: {error}") from error
-    write_whole(path, to_bytes(tensors, metadata={_METADATA_KEY: text}))
+    write_atomic(path, to_bytes(tensors, metadata={_METADATA_KEY: text}))
 
 
 def read_estimator(path: Path) -> SavedEstimator:
@@ -101,11 +100,7 @@ def read_estimator(path: Path) -> SavedEstimator:
     """
     document, tensors = _read(path)
     try:
-        if int(document["format_version"]) > FORMAT_VERSION:
-            raise CheckpointError(
-                f"{path}: written in format {document['format_version']} by a newer version, this "
-                f"one reads up to {FORMAT_VERSION}. Upgrade: pip install -U sleep2vec-sklearn"
-            )
+        check_format_version(path, document["format_version"], FORMAT_VERSION, CheckpointError)
         if document.pop("sha256") != _digest(tensors, document):
             raise CheckpointError(f"{path}: changed or damaged since it was written; get it again.")
         arrays = {k: tensor.numpy() for k, tensor in _with_prefix(tensors, _ARRAY).items()}
@@ -156,13 +151,8 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         raise CheckpointError(f"{path}: its description is damaged ({error}).") from error
 
 
-def _digest(tensors: dict[str, torch.Tensor], document: dict) -> str:
-    digest = hashlib.sha256(canonical_json(document).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(canonical_json([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def _digest(tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> str:
+    return sha256(canonical_json(document), *tensor_parts(tensors))
 
 
 def _to_json(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:

@@ -7,30 +7,24 @@ the cache is a folder, once for all fits; a batch of them is in memory at a time
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
 from .._warnings import warn
 from ..config import get_config
 from ..encoding._engine import EncodedNight, Engine
 from ..encoding.cache import open_store
-from ..errors import CacheWarning, InvalidRecordingError
-from ..model.config import canonical_json
-from ..nightstore._files import FolderReader, StoredNight, StoreFolder
-from ..nightstore._prepare import PREPARATION_REVISION, key_of, prepare_each, prepare_night
-from ..nightstore.content import Content, contents_of, describe_contents
-from ..recordings._conditioning import condition
-from ..recordings.modality import get_modality
-from ..recordings.recording import Recording, naming
+from ..errors import CacheWarning
+from ..nightstore.content import Content, compute_contents, contents_key, contents_of
+from ..nightstore.store import NightStore, prepare_folder
+from ..recordings.recording import Recording, prefix_errors
 from ..recordings.sources import Signal
 from ._data import Night
 
@@ -85,7 +79,7 @@ class TokenSource:
 
 def _encode_layers(
     engines: Sequence[Engine], recordings: Sequence[Recording], places: Sequence[str]
-) -> Generator[tuple[EncodedNight, ...]]:
+) -> Generator[tuple[EncodedNight, ...], None, None]:
     if len(engines) == 1:
         with closing(engines[0].encode(recordings, places)) as nights:
             for night in nights:
@@ -133,27 +127,23 @@ class NightsInMemory:
 class NightsOnDisk:
     """Prepared nights in a folder, read part by part."""
 
-    reader: FolderReader
-    stored: tuple[StoredNight, ...]
+    store: NightStore
 
     @property
     def modalities(self) -> set[str]:
         """Those of any night."""
-        stored = np.any(self.reader.offsets >= 0, axis=0).tolist()
-        return {name for name, is_stored in zip(self.contents, stored, strict=True) if is_stored}
+        table = self.store.table
+        return {name for name in self.contents if table[f"coverage_{name}"].any()}
 
     @property
     def contents(self) -> dict[str, Content]:
         """Stored content of each modality."""
-        return self.reader.folder.contents
+        return self.store.contents
 
     def part(self, night: int, start: int, stop: int) -> Night:
-        values, valid = {}, {}
-        for column, (name, content) in enumerate(self.contents.items()):
-            if self.stored[night].offsets[column] >= 0:
-                packed = self.reader.read(night, name, start, stop)
-                values[name] = (content.unpack(packed),)
-                valid[name] = self.stored[night].presence.mask(column)[start:stop]
+        names = self.store.present(night)
+        values = {name: (self.store.window(night, name, start, stop - start),) for name in names}
+        valid = {name: self.store.valid(night, name)[start:stop] for name in names}
         return Night(stop - start, values, valid, {})
 
 
@@ -173,53 +163,18 @@ def prepared_nights(
         if folder is None:
             path = Path(temporary)
         else:
-            described = [describe_contents(contents), PREPARATION_REVISION]
-            name = hashlib.sha256(canonical_json(described).encode()).hexdigest()[:16]
-            path = Path(folder).expanduser().absolute() / "prepared" / name
-        there = StoreFolder.create(path, contents)
-        _, stored, _ = prepare_each(
-            partial(_kept, folder=there),
-            recordings,
-            places,
-            n_jobs=None,
-            on_error="raise",
-            verbose=verbose,
+            path = Path(folder).expanduser().absolute() / "prepared" / contents_key(contents)
+        subjects = pd.DataFrame(index=list(places))
+        store = prepare_folder(
+            path, contents, recordings, subjects, verbose=verbose, with_manifest=False
         )
-        offsets, sums = (
-            np.array([getattr(night, kind) for night in stored], dtype=np.int64)
-            for kind in ("offsets", "sums")
-        )
-        reader = FolderReader(there, tuple(night.key for night in stored), offsets, sums)
-        yield NightsOnDisk(reader, tuple(stored))
-
-
-def _kept(recording: Recording, folder: StoreFolder) -> StoredNight:
-    key = key_of(recording, folder.contents)
-    found = folder.find(key)
-    return folder.write(key, prepare_night(recording, folder.contents)) if found is None else found
+        yield NightsOnDisk(store)
 
 
 def inputs_of(recording: Recording, contents: Mapping[str, Content], place: str) -> Night:
     """Inputs of an encoder for a whole night, conditioned exactly as the engine does."""
     values, valid = {}, {}
-    with naming(place):
-        names = [name for name in contents if name in recording.modalities]
-        if not names:
-            raise InvalidRecordingError(
-                f"the night has {', '.join(recording.modalities)}, none of which this estimator "
-                f"reads ({', '.join(contents)}). Leave it out."
-            )
-        signals = recording.read(names)
-        for name in list(signals):
-            content = contents[name]
-            night = condition(
-                signals.pop(name), get_modality(name), content.conditioning, recording.n_epochs
-            )
-            if night is not None:
-                values[name], valid[name] = (content.compute(night.epochs),), night.valid
-        if not values:
-            raise InvalidRecordingError(
-                f"no usable signal: {', '.join(names)} flat or mostly without samples; accepted is "
-                "at least one sensor that is on for half of an epoch. Leave the recording out."
-            )
+    with prefix_errors(place):
+        for name, computed, mask in compute_contents(recording, contents):
+            values[name], valid[name] = (computed,), mask
     return Night(recording.n_epochs, values, valid, {})

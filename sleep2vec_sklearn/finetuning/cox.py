@@ -82,7 +82,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         "pooling": [StrOptions(set(POOLINGS))]
     }
 
-    def __init__(
+    def __init__(  # type: ignore[misc]  # some shared parameters have other defaults
         self,
         checkpoint: Any = "sleep2vec-mini",
         *,
@@ -94,7 +94,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         lr: float = 1e-2,
         validation_fraction: float = 0.2,
         patience: int | None = 15,
-        **shared: Unpack[SharedParameters],  # type: ignore[misc]  # some have other defaults
+        **shared: Unpack[SharedParameters],
     ):
         super().__init__(
             checkpoint,

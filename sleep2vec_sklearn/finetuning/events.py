@@ -134,7 +134,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         "positive_weight": [StrOptions({"balanced"}), POSITIVE],
     }
 
-    def __init__(
+    def __init__(  # type: ignore[misc]  # some shared parameters have other defaults
         self,
         checkpoint: Any = "sleep2vec-mini",
         *,
@@ -144,7 +144,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         positive_weight: float | str = 1.0,
         head: str = "mlp",
         validation_fraction: float = 0.2,
-        **shared: Unpack[SharedParameters],  # type: ignore[misc]  # some have other defaults
+        **shared: Unpack[SharedParameters],
     ):
         super().__init__(checkpoint, head=head, validation_fraction=validation_fraction, **shared)
         self.event_types = event_types

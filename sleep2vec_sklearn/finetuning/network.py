@@ -8,7 +8,7 @@ a token, C the number of covariates and O of outputs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -128,7 +128,7 @@ class FineTuned(nn.Module):
                 f"are as many blocks of 1 to {top}."
             )
         self.encoder = encoder
-        self.head: Head | Standardised = Head(head_config)
+        self.head: Any = Head(head_config)  # or Standardised
         if lora is not None:
             insert_lora(encoder, lora)
         else:

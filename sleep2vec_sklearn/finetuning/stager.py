@@ -17,14 +17,14 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from .._files import write_whole
+from .._files import write_atomic
 from .._torch import resolve_device
 from ..encoding._pooling import fuse
 from ..encoding.cache import check_cache, open_store
 from ..errors import CheckpointError, InvalidRecordingError
 from ..evaluation.sleep_statistics import sleep_statistics
 from ..recordings.modality import EPOCH_SECONDS, list_modalities
-from ..recordings.recording import Recording, as_recording, describe_place
+from ..recordings.recording import Recording, as_recording, describe_recording
 from ..recordings.stages import SleepStage
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _encode(
     engine = Engine(
         checkpoint, wanted, "last", "float32", resolve_device(device), 0, open_store(cache)
     )
-    with closing(engine.encode([night], [describe_place(night)])) as nights:
+    with closing(engine.encode([night], [describe_recording(night)])) as nights:
         encoded = next(nights)
     if encoded.error is not None:
         raise encoded.error
@@ -294,7 +294,7 @@ def save_stage_head(path: str | os.PathLike, head: StageHead) -> None:
         description = json.dumps(document, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not saved, the card must be JSON: {error}") from error
-    write_whole(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
+    write_atomic(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
 
 
 def load_stage_head(path: str | os.PathLike = BUNDLED_HEAD) -> StageHead:

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from .._files import canonical_json
 from .._warnings import warn
 from ..errors import InvalidRecordingError, TrainingError, TrainingWarning
-from ..model.config import EncoderConfig, canonical_json
+from ..model.config import EncoderConfig
 from ..nightstore.content import contents_of, describe_contents
 from ..nightstore.store import NightStore
 from ..recordings import MODALITIES, list_modalities

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 
+from .._files import canonical_json
 from ..errors import TrainingError
-from ..model.config import canonical_json
 
 __all__ = [
     "RunFolder",

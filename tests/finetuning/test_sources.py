@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.encoding._engine import Engine
-from sleep2vec_sklearn.finetuning import _sources as sources
 from sleep2vec_sklearn.finetuning._sources import TokenSource, inputs_of, prepared_nights
+from sleep2vec_sklearn.nightstore import store as nightstore
 from sleep2vec_sklearn.nightstore.content import contents_of
 from tests.finetuning.simple_nights import N_EPOCHS, make_nights
 
@@ -30,7 +31,7 @@ def test_layers_take_one_read(checkpoint_in_memory, counting_source, cache):
 def test_prepared_nights_equal_predictions(checkpoint_in_memory):
     contents = contents_of(checkpoint_in_memory, "features", list(NAMES))
     with prepared_nights(checkpoint_in_memory, NAMES, NIGHTS, PLACES, "memory") as reader:
-        folder = reader.reader.folder.path
+        folder = Path(reader.store._nights[0].path)
         assert reader.modalities == set(NAMES)
         for number, night in enumerate(NIGHTS):
             part = reader.part(number, 3, 9)
@@ -45,14 +46,13 @@ def test_prepared_nights_equal_predictions(checkpoint_in_memory):
 def test_nights_are_prepared_in_turn(checkpoint_in_memory, monkeypatch):
     alive, most = [], []
 
-    def watch(recording, contents):
+    def watch(key, n_epochs, masks, arrays):
         most.append(sum(ref() is not None for ref in alive))
-        night = make(recording, contents)
-        alive.extend(weakref.ref(array) for array in night.arrays.values())
-        return night
+        alive.extend(weakref.ref(array) for array in arrays.values())
+        return serialize(key, n_epochs, masks, arrays)
 
-    make = sources.prepare_night
-    monkeypatch.setattr(sources, "prepare_night", watch)
+    serialize = nightstore.serialize_night
+    monkeypatch.setattr(nightstore, "serialize_night", watch)
     with prepared_nights(checkpoint_in_memory, NAMES, NIGHTS, PLACES, "memory"):
         assert len(alive) == 6
     assert most == [0, 0, 0]
