@@ -12,9 +12,10 @@ import numbers
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from skorch.callbacks import Callback
 from torch import nn
 
+from .._progress import ProgressBar
+from .._torch import rate_factor
 from ..model.config import EncoderConfig
 from ..model.network import Sleep2Vec
 
@@ -31,28 +32,6 @@ __all__ = [
     "rate_factor",
     "scale_of",
 ]
-
-
-def rate_factor(step: int, total: int, warmup: float, floor: float) -> float:
-    """Share of the peak learning rate at a step.
-
-    A linear warm-up over ``warmup`` of all steps, then half a cosine down to ``floor``, which
-    holds beyond the last step.
-
-    Parameters
-    ----------
-    step : int
-        From 0.
-    total : int
-        Steps of the run.
-    warmup, floor : float
-        Shares, of the steps and of the peak.
-    """
-    n_warm = max(int(warmup * total), 1) if warmup else 0
-    if step < n_warm:
-        return (step + 1) / n_warm
-    progress = min((step - n_warm) / max(total - n_warm, 1), 1.0)
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def decay_groups(
@@ -196,20 +175,6 @@ class MovingAverage:
                 kept.copy_(new)
 
 
-class ProgressBar(Callback):
-    """A callback with a bar, forgotten when it closes, as it cannot be pickled with the net."""
-
-    def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Close the bar."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the bar if there is one."""
-        if hasattr(self, "bar_"):
-            self.bar_.close()
-            del self.bar_
-
-
 class StepProgress(ProgressBar):
     """One bar for the whole run, whatever its epochs are.
 
@@ -224,10 +189,8 @@ class StepProgress(ProgressBar):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Open the bar where the run is at."""
-        from tqdm.auto import tqdm
-
         done = net.step_ - net.first_step_
-        self.bar_ = tqdm(total=self.total, initial=done, desc="pretraining", unit="step")
+        self.open_bar(total=self.total, initial=done, desc="pretraining", unit="step")
 
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
         """Count a step and show its loss."""

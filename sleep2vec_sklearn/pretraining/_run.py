@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._torch import resolve_device, resolve_precision
+from .._torch import RunningStatistics, resolve_device, resolve_precision
 from .._warnings import warn
 from ..errors import TrainingError, TrainingWarning
 from ..model.config import EncoderConfig
@@ -312,18 +312,12 @@ def column_statistics(
         wanted = content if kind is None else Content.features(content.conditioning)
         nights = np.flatnonzero(store.table[f"coverage_{name}"].to_numpy() > 0)
         picked = np.unique(np.linspace(0, len(nights) - 1, _NIGHTS).astype(int))
-        count, sums, squares = 0, 0.0, 0.0
+        running = RunningStatistics()
         for night in nights[picked]:
             rows = store.window(night, name, 0, int(n_epochs[night]))
             rows = rows[store.valid(night, name)][::_EPOCHS_APART]
-            if wanted.kind != content.kind:
-                rows = wanted.compute(rows)
-            rows = rows.astype(np.float64)
-            count += len(rows)
-            sums, squares = sums + rows.sum(axis=0), squares + (rows**2).sum(axis=0)
-        mean = sums / count
-        std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-        std = np.where(std < _STEADY, 1.0, std)
+            running.update(wanted.compute(rows) if wanted.kind != content.kind else rows)
+        mean, std = running.mean_and_std(_STEADY)
         statistics[name] = tuple(torch.from_numpy(v).float() for v in (mean, std))
     return statistics
 
