@@ -54,17 +54,17 @@ from sleep2vec_sklearn.pretraining._validation import measure_retrieval
 _log = logging.getLogger("benchmarks.dash")
 
 ENCODER = {
-    "hidden_size": 64,
-    "token_dim": 64,
-    "n_layers": 2,
-    "n_heads": 4,
+    "encoder__hidden_size": 64,
+    "encoder__token_dim": 64,
+    "encoder__n_layers": 2,
+    "encoder__n_heads": 4,
     "projection_size": 32,
     "context_epochs": 40,
     "batch_size": 32,
     "steps_per_epoch": 200,
     "max_epochs": 1,
-    "lr": 3e-3,
-    "ema_decay": 0.98,
+    "optimizer__lr": 3e-3,
+    "optimizer__ema_decay": 0.98,
     "precision": "float32",
     "device": "cpu",
     "validation": 0,
@@ -76,21 +76,25 @@ SETTINGS: dict[str, dict] = {
     BASE: {},
     "InfoNCE": {"objective": "info_nce"},
     # the first weights as they are, with statistics for the projection's BatchNorm
-    "random weights": {"lr": 1e-12, "steps_per_epoch": 30},
-    "age bandwidth 5": {"age_bandwidth": 5.0},
-    "age off": {"age_bandwidth": 1e9},
-    "sex off": {"sex_factor": 1.0},
-    "site off": {"site_same": 1.0, "site_different": 1.0},
-    "site 2 / 0.5": {"site_same": 2.0, "site_different": 0.5},
-    "hard_scale 0": {"hard_scale": 0.0},
+    "random weights": {"optimizer__lr": 1e-12, "steps_per_epoch": 30},
+    "age bandwidth 5": {"objective__age_bandwidth": 5.0},
+    "age off": {"objective__age_bandwidth": 1e9},
+    "sex off": {"objective__sex_factor": 1.0},
+    "site off": {"objective__site_same": 1.0, "objective__site_different": 1.0},
+    "site 2 / 0.5": {"objective__site_same": 2.0, "objective__site_different": 0.5},
+    "hard_scale 0": {"objective__hard_scale": 0.0},
     "half of age, sex, site missing": {"known": 0.5},
     "age, sex, site missing": {"known": 0.0},
-    "other times of the night too": {"negatives": "both"},
+    "other times of the night too": {"objective__negatives": "both"},
     "DASH, marked": {"mark": 0.5},
     "InfoNCE, marked": {"mark": 0.5, "objective": "info_nce"},
-    "random weights, marked": {"mark": 0.5, "lr": 1e-12, "steps_per_epoch": 30},
-    "site off, marked": {"mark": 0.5, "site_same": 1.0, "site_different": 1.0},
-    "other times of the night too, marked": {"mark": 0.5, "negatives": "both"},
+    "random weights, marked": {"mark": 0.5, "optimizer__lr": 1e-12, "steps_per_epoch": 30},
+    "site off, marked": {
+        "mark": 0.5,
+        "objective__site_same": 1.0,
+        "objective__site_different": 1.0,
+    },
+    "other times of the night too, marked": {"mark": 0.5, "objective__negatives": "both"},
 }
 CONTRASTS = (
     (BASE, "InfoNCE", "random weights"),
@@ -113,7 +117,7 @@ def run(split: Split, setting: str, seed: int) -> dict[str, float]:
     mark, known = changed.pop("mark", 0.0), changed.pop("known", 1.0)
     if mark:
         split = mark_sites(split, mark, seed)
-    pretrainer = Sleep2VecPretrainer(random_state=seed, **{**ENCODER, **changed})
+    pretrainer = Sleep2VecPretrainer(random_state=seed).set_params(**{**ENCODER, **changed})
     pretrainer.fit(split.train, metadata=known_metadata(split.train.table, known, seed))
     return measure(pretrainer.net_.averaged(), split)
 

@@ -14,7 +14,7 @@ import torch
 
 from sleep2vec_sklearn import make_sleep_cohort
 from sleep2vec_sklearn.pretraining import NightStore, prepare_cohort
-from sleep2vec_sklearn.pretraining._run import column_statistics
+from sleep2vec_sklearn.pretraining._module import column_statistics
 from sleep2vec_sklearn.pretraining._sampling import cut_valid, cut_view
 
 MODALITIES = ("eeg", "ecg", "effort")

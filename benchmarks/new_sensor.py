@@ -54,19 +54,19 @@ FOLDS = 10
 # Watches differ in how they count within 30 s, so the encoder sees one value an epoch.
 CONDITIONING = replace(MODALITIES[NEW].conditioning, rate=1 / EPOCH_SECONDS)
 SIZE = {
-    "token_dim": 96,
-    "hidden_size": 96,
-    "n_layers": 3,
-    "n_heads": 4,
+    "encoder__token_dim": 96,
+    "encoder__hidden_size": 96,
+    "encoder__n_layers": 3,
+    "encoder__n_heads": 4,
     "projection_size": 48,
 }
 TRAINING = {
     "batch_size": 32,
-    "negatives": "both",
-    "prediction": 1.0,
-    "max_shift": 8,
-    "sensor_loss": 0.3,
-    "ema_decay": 0.98,
+    "objective__negatives": "both",
+    "objective__reconstruction_weight": 1.0,
+    "augmentation__max_shift": 8,
+    "augmentation__modality_dropout": 0.3,
+    "optimizer__ema_decay": 0.98,
     "steps_per_epoch": 50,
     "device": "cpu",
     "random_state": 0,
@@ -128,15 +128,18 @@ def train(
     simulated = np.flatnonzero(store.table[f"coverage_{NEW}"].to_numpy() == 0)
     people = store.table["subject"].iloc[simulated].tolist()
     held_out = [*people[-HELD_OUT_SIMULATED:], *HELD_OUT]
-    before = Sleep2VecPretrainer(
-        OLD,
-        **SIZE,
-        **TRAINING,
-        max_epochs=n_steps // TRAINING["steps_per_epoch"],
-        validation=held_out[:HELD_OUT_SIMULATED],
-        state_dir=folder / "without",
-        verbose=verbose,
-    ).fit(store.take(simulated))
+    before = (
+        Sleep2VecPretrainer(OLD)
+        .set_params(
+            **SIZE,
+            **TRAINING,
+            max_epochs=n_steps // TRAINING["steps_per_epoch"],
+            validation=held_out[:HELD_OUT_SIMULATED],
+            state_dir=folder / "without",
+            verbose=verbose,
+        )
+        .fit(store.take(simulated))
+    )
     encoder = before.checkpoint()
     adaptation = adapt_modality(
         add_modality(encoder, NEW, conditioning=CONDITIONING, tokenizer="sundial"),
@@ -145,7 +148,7 @@ def train(
         **TRAINING,
         max_epochs=n_stage_steps // TRAINING["steps_per_epoch"],
         validation=held_out,
-        stage1={"lr": 2e-3},
+        stage1={"optimizer__lr": 2e-3},
         state_dir=folder / "adapted",
         verbose=verbose,
     )

@@ -53,16 +53,16 @@ COHORT = {
 HELD_OUT = 16
 LABELLED = 24
 ENCODER = {
-    "hidden_size": 32,
-    "token_dim": 32,
-    "n_layers": 2,
-    "n_heads": 2,
+    "encoder__hidden_size": 32,
+    "encoder__token_dim": 32,
+    "encoder__n_layers": 2,
+    "encoder__n_heads": 2,
     "projection_size": 32,
     "context_epochs": 40,
     "batch_size": 32,
     "max_epochs": 1,
-    "lr": 3e-3,
-    "ema_decay": 0.98,
+    "optimizer__lr": 3e-3,
+    "optimizer__ema_decay": 0.98,
     "precision": "float32",
     "device": "cpu",
 }
@@ -125,14 +125,14 @@ def sweep(folder: Path, n_steps: int) -> pd.DataFrame:
     store, stages = open_nights(folder)
     people = np.unique(store.table["subject"].astype(str))
     held_out = np.random.default_rng(1).permutation(people)[:HELD_OUT].tolist()
-    pretrainer = Sleep2VecPretrainer(modalities=MODALITIES, steps_per_epoch=n_steps, **ENCODER)
+    pretrainer = Sleep2VecPretrainer(MODALITIES, steps_per_epoch=n_steps).set_params(**ENCODER)
     settings = {
         "held_out": held_out,
         "evaluate": staging_error_of(store, stages, held_out),
         "path": folder / "points.jsonl",
         "verbose": 1,
     }
-    sizes = [{"hidden_size": width, "token_dim": width} for width in WIDTHS]
+    sizes = [{"encoder__hidden_size": width, "encoder__token_dim": width} for width in WIDTHS]
     tables = [
         run_scaling_sweep(
             pretrainer,

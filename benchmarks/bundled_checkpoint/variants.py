@@ -30,7 +30,7 @@ from benchmarks.evaluation.questions import THREE_STAGES
 from benchmarks.evaluation.scores import as_markdown, bootstrap_interval
 from benchmarks.evaluation.tasks import TASKS
 from sleep2vec_sklearn.model.config import EncoderConfig
-from sleep2vec_sklearn.pretraining import prepare_cohort
+from sleep2vec_sklearn.pretraining import DashObjective, prepare_cohort
 
 WATCH = ("ibi", "actigraphy")
 PROBED = ("sleep-accel", "slpdb")
@@ -66,10 +66,10 @@ class Variant:
 VARIANTS = {
     REFERENCE: Variant(),
     "another seed": Variant(seed=1),
-    "DASH weights": Variant({"objective": "dash"}),
-    "negatives of the night too": Variant({"negatives": "both"}),
-    "nothing foretold": Variant({"prediction": 0.0}),
-    "no sensor lost": Variant({"sensor_loss": 0.0}),
+    "DASH weights": Variant({"objective": DashObjective(reconstruction_weight=1.0)}),
+    "negatives of the night too": Variant({"objective__negatives": "both"}),
+    "nothing foretold": Variant({"objective__reconstruction_weight": 0.0}),
+    "no sensor lost": Variant({"augmentation__modality_dropout": 0.0}),
     "windows of two hours": Variant({"batch_size": 24}, {"context_epochs": 240}),
     "simulated nights alone": Variant(real_share=0.0),
     "real nights alone": Variant(real_share=0.95),
@@ -94,8 +94,8 @@ def configure(variant: Variant) -> EncoderConfig:
 def settings(variant: Variant) -> dict:
     """Parameters of the pretrainer that are not the bundled encoder's."""
     config = configure(variant)
-    short = {"batch_size": 48, "ema_decay": 0.99, **variant.parameters}
-    return {"init": config, "context_epochs": config.context_epochs, **short}
+    short = {"batch_size": 48, "optimizer__ema_decay": 0.99, **variant.parameters}
+    return {"encoder": config, "context_epochs": config.context_epochs, **short}
 
 
 def pretrain(variant: Variant, groups, work: Path, n_steps: int, n_jobs: int):

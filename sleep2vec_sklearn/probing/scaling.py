@@ -352,7 +352,8 @@ def run_scaling_sweep(
     sweeps : mapping of str to sequence
         "n_nights": numbers of training nights, each within the next. "n_modalities": numbers, of
         the first of the pretrainer's, or sequences of names. "n_parameters": values of
-        ``hidden_size``, or mappings of parameters of the pretrainer; their number is counted.
+        ``encoder__hidden_size``, or mappings of parameters of the pretrainer; their number is
+        counted.
     held_out : float, int or sequence of str, default=0.25
         Share or number of the subjects that train no encoder, or their names.
     evaluate : callable, optional
@@ -382,12 +383,16 @@ def run_scaling_sweep(
     Examples
     --------
     >>> from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
+    >>> from sleep2vec_sklearn.pretraining import EncoderSpec
     >>> from sleep2vec_sklearn.probing import run_scaling_sweep
     >>> nights = make_sleep_cohort(
     ...     6, hours=0.5, modalities=["ibi", "spo2"], missing=0, random_state=0
     ... )
     >>> tiny = Sleep2VecPretrainer(
-    ...     hidden_size=8, n_heads=2, n_layers=1, context_epochs=10, batch_size=4, max_epochs=1
+    ...     encoder=EncoderSpec(hidden_size=8, n_heads=2, n_layers=1),
+    ...     context_epochs=10,
+    ...     batch_size=4,
+    ...     max_epochs=1,
     ... )
     >>> points = run_scaling_sweep(tiny, nights, {"n_nights": [2, 4]}, held_out=2)
     >>> points[["axis", "n_nights", "n_modalities"]]
@@ -451,13 +456,10 @@ class _Sweep:
 
     @classmethod
     def prepare(cls, pretrainer, X, held_out, seed: int, evaluate) -> _Sweep:
-        from ..pretraining import NightStore
-        from ..pretraining._data import candidates, open_store, split_subjects
+        from ..pretraining._data import list_candidates, split_subjects
 
-        if isinstance(X, str | os.PathLike):
-            X = NightStore.open(X)
-        names = tuple(candidates(pretrainer, X, None))
-        store, _ = open_store(X, None, pretrainer, names, None)
+        store = pretrainer.prepare(X)
+        names = tuple(list_candidates(store, pretrainer.modalities, None))
         training, held = split_subjects(store, store.table["subject"], held_out, seed, names)
         if not len(held):
             raise ValueError(
@@ -475,11 +477,13 @@ class _Sweep:
         if axis == "n_modalities":
             chosen = [self._read_names(value) for value in values]
             return [_Setting(whole, names, {}) for names in chosen]
-        sizes = [v if isinstance(v, Mapping) else {"hidden_size": v} for v in values]
+        sizes = [v if isinstance(v, Mapping) else {"encoder__hidden_size": v} for v in values]
         known = self.pretrainer.get_params()
         wrong = [size for size in sizes if not size or not set(size) <= set(known)]
         self._refuse(
-            axis, wrong, "values of hidden_size, or mappings of the pretrainer's parameters"
+            axis,
+            wrong,
+            "values of encoder__hidden_size, or mappings of the pretrainer's parameters",
         )
         return [_Setting(whole, self.modalities, dict(size)) for size in sizes]
 

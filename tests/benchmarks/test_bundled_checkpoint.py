@@ -15,7 +15,6 @@ from sleep2vec_sklearn import (
     make_sleep_cohort,
 )
 from sleep2vec_sklearn.errors import TrainingWarning
-from sleep2vec_sklearn.pretraining._parameters import check_parameters
 from sleep2vec_sklearn.recordings import MODALITIES
 
 
@@ -143,6 +142,6 @@ def test_every_variant_is_a_pretrainer_that_can_be_made(name):
     variant = variants.VARIANTS[name]
     pretrainer = configuration.make_pretrainer(variant.seed, None, 1)
     pretrainer.set_params(**variants.settings(variant))
-    check_parameters(pretrainer)
-    assert set(pretrainer.init.names) == set(variant.modalities)
-    assert pretrainer.init.context_epochs == pretrainer.context_epochs
+    pretrainer.check_params()
+    assert set(pretrainer.encoder.names) == set(variant.modalities)
+    assert pretrainer.encoder.context_epochs == pretrainer.context_epochs

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import Recording
-from tests.pretraining.nights import TINY, make_night
+from tests.pretraining.nights import make_night, tiny_pretrainer
 
 
 @pytest.fixture
@@ -41,9 +41,4 @@ def montage_store(montages):
 @pytest.fixture
 def pretrainer():
     """Function of (**parameters): a pretrainer of a tiny encoder, two epochs of three steps."""
-    from sleep2vec_sklearn import Sleep2VecPretrainer
-
-    def make(**parameters):
-        return Sleep2VecPretrainer(**{**TINY, **parameters})
-
-    return make
+    return tiny_pretrainer
