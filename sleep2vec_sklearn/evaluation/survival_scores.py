@@ -131,11 +131,8 @@ def dynamic_auc(
 
     Parameters
     ----------
-    y_train : structured array of shape (m,)
-        Outcomes of the training set, from which censoring is estimated.
-    y_test : structured array of shape (n,)
-    risk : array-like of shape (n,)
-        Higher means earlier.
+    y_train, y_test, risk
+        As for :func:`uno_concordance`, of one outcome.
     times : array-like of shape (n_times,)
         Ascending, within the follow-up of ``y_test``.
 
@@ -180,9 +177,8 @@ def brier_score(
 
     Parameters
     ----------
-    y_train : structured array of shape (m,)
-        Outcomes of the training set, from which censoring is estimated.
-    y_test : structured array of shape (n,)
+    y_train, y_test
+        As for :func:`uno_concordance`, of one outcome.
     survival : array-like of shape (n, n_times)
         Predicted probability of event-free survival beyond each time.
     times : array-like of shape (n_times,)

@@ -67,32 +67,6 @@ def test_scores_equal_frozen_scikit_survival(kind):
         np.testing.assert_allclose(value, known[name], rtol=0, atol=1e-8, err_msg=name)
 
 
-@pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize(("step", "censored"), [(None, 4.0), (4, 4.0), (10, 1.2)])
-def test_scores_equal_scikit_survival(seed, step, censored):
-    metrics = pytest.importorskip("sksurv.metrics")
-    _, train = draw(120, seed, step, censored)
-    risk, y = draw(90, seed + 100, step, censored)
-    inside = y["time"] < train["time"].max()
-    risk, y = risk[inside], y[inside]
-    moments = np.unique(np.quantile(y["time"], [0.2, 0.4, 0.6, 0.8]))
-    survival = np.exp(-np.outer(np.exp(risk), moments) * 0.2)
-    tau = float(np.quantile(y["time"], 0.7))
-    auc, auc_mean = metrics.cumulative_dynamic_auc(train, y, risk, moments)
-    expected = {
-        "harrell": metrics.concordance_index_censored(y["event"], y["time"], risk)[0],
-        "uno": metrics.concordance_index_ipcw(train, y, risk)[0],
-        "uno_tau": metrics.concordance_index_ipcw(train, y, risk, tau=tau)[0],
-        "auc": auc,
-        "auc_mean": auc_mean,
-        "brier": metrics.brier_score(train, y, survival, moments)[1],
-        "integrated_brier": metrics.integrated_brier_score(train, y, survival, moments),
-    }
-    found = scores_of(train, y, risk, moments, survival, tau)
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-8, err_msg=name)
-
-
 def concordance_by_pairs(y, risk):
     halves = pairs = 0
     for i in np.flatnonzero(y["event"]):
