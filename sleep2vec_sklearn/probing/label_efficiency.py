@@ -325,7 +325,8 @@ class _LabelStudy:
         rows = []
         for job, scored in scores.items():
             for column, metric in enumerate(self.scorer.scorers):
-                subjects, values = [None], scored.estimates[[column]]
+                subjects: Any = [None]
+                values = scored.estimates[[column]]
                 if scored.values is not None:
                     subjects, values = self.scorer.draws.subjects, scored.values[:, column]
                 rows += [(*job, metric, *row) for row in zip(subjects, values, strict=True)]
