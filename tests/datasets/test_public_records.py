@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.datasets import load_apnea_ecg, load_slpdb
-from sleep2vec_sklearn.datasets._files import _parse_annotations as _parse, read_header
+from sleep2vec_sklearn.datasets._files import _parse_annotations as _parse
+from sleep2vec_sklearn.datasets._files import read_header
 from sleep2vec_sklearn.datasets.slpdb import _read_demographics
 from sleep2vec_sklearn.errors import ReadError
 

@@ -17,7 +17,7 @@ from sleep2vec_sklearn.datasets import (
 from sleep2vec_sklearn.datasets._files import as_cohort, find_files
 from sleep2vec_sklearn.datasets.dreams import stages_by_majority
 from sleep2vec_sklearn.datasets.mmash import _refine_beat_times, _unwrap_clock
-from sleep2vec_sklearn.datasets.ucddb import read_subjects, read_respiratory_events
+from sleep2vec_sklearn.datasets.ucddb import read_respiratory_events, read_subjects
 from sleep2vec_sklearn.errors import ReadError, RecordingWarning
 from sleep2vec_sklearn.recordings import Recording
 
@@ -114,7 +114,10 @@ def test_a_table_of_another_shape_is_named(tmp_path, text):
 def test_a_clock_that_passes_midnight_goes_on():
     seconds = np.array([86_390.0, 86_399.0, 5.0, 20.0])
     assert _unwrap_clock(seconds).tolist() == [86_390, 86_399, 86_405, 86_420]
-    assert _unwrap_clock(seconds - 29 * 86_400 * (seconds < 60)).tolist() == _unwrap_clock(seconds).tolist()
+    assert (
+        _unwrap_clock(seconds - 29 * 86_400 * (seconds < 60)).tolist()
+        == _unwrap_clock(seconds).tolist()
+    )
 
 
 @few

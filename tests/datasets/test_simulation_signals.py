@@ -7,25 +7,29 @@ import numpy as np
 import pytest
 from scipy.signal import welch
 
-from sleep2vec_sklearn.datasets.simulation._brain import _stage_spectra, brain_field, eeg, emg, eog
-from sleep2vec_sklearn.datasets.simulation._heart import (
+from sleep2vec_sklearn.datasets.simulation._cardiorespiratory import (
     _surge,
-    actigraphy,
+    airflow,
     beat_times,
+    breathe,
     ecg,
+    effort,
     heart_rate,
     ibi,
-    ppg,
-)
-from sleep2vec_sklearn.datasets.simulation._night import Bursts, Night, RespiratoryEvents
-from sleep2vec_sklearn.datasets.simulation._respiration import (
-    airflow,
-    breathe,
-    effort,
     oxygen_saturation,
+    ppg,
     resp,
 )
+from sleep2vec_sklearn.datasets.simulation._neurophysiology import (
+    _stage_spectra,
+    brain_field,
+    eeg,
+    emg,
+    eog,
+)
+from sleep2vec_sklearn.datasets.simulation._night import Bursts, Night, RespiratoryEvents
 from sleep2vec_sklearn.datasets.simulation._subjects import draw_site, draw_subject
+from sleep2vec_sklearn.datasets.simulation.cohort import actigraphy
 
 W, N1, N2, N3, R = range(5)
 SUBJECT = dataclasses.replace(draw_subject(0, 1), heart_rate=60.0, age=30.0, breathing_rate=15.0)
