@@ -8,12 +8,12 @@ the hash of a file is known from elsewhere (``pinned``), a list that contradicts
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ def fetch_sleep_edf(
         ...
     sleep2vec_sklearn.errors.ReadError: sleep-edfx/1.0.0: SHA256SUMS.txt missing, and ...
     """
-    return _fetch("sleep-edfx", data_home, records, download_if_missing, mirror, verbose)
+    return _fetch(_DATASETS["sleep-edfx"], data_home, records, download_if_missing, mirror, verbose)
 
 
 def fetch_slpdb(
@@ -116,13 +116,12 @@ def fetch_slpdb(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_slpdb
-    >>> cohort = fetch_slpdb(records=["slp01"])  # doctest: +SKIP
     >>> fetch_slpdb(data_home=".", download_if_missing=False)
     Traceback (most recent call last):
         ...
     sleep2vec_sklearn.errors.ReadError: slpdb/1.0.0: SHA256SUMS.txt missing, and ...
     """
-    return _fetch("slpdb", data_home, records, download_if_missing, mirror, verbose)
+    return _fetch(_DATASETS["slpdb"], data_home, records, download_if_missing, mirror, verbose)
 
 
 def fetch_apnea_ecg(
@@ -145,13 +144,12 @@ def fetch_apnea_ecg(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_apnea_ecg
-    >>> cohort = fetch_apnea_ecg(records=["a01", "b"])  # doctest: +SKIP
     >>> fetch_apnea_ecg(data_home=".", download_if_missing=False)
     Traceback (most recent call last):
         ...
     sleep2vec_sklearn.errors.ReadError: apnea-ecg/1.0.0: SHA256SUMS.txt missing, and ...
     """
-    return _fetch("apnea-ecg", data_home, records, download_if_missing, mirror, verbose)
+    return _fetch(_DATASETS["apnea-ecg"], data_home, records, download_if_missing, mirror, verbose)
 
 
 def fetch_sleep_accel(
@@ -181,14 +179,15 @@ def fetch_sleep_accel(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_sleep_accel
-    >>> cohort = fetch_sleep_accel(motion=True)  # doctest: +SKIP
     >>> fetch_sleep_accel(data_home=".", download_if_missing=False)
     Traceback (most recent call last):
         ...
     sleep2vec_sklearn.errors.ReadError: sleep-accel/1.0.0: SHA256SUMS.txt missing, and ...
     """
-    key = "sleep-accel with motion" if motion else "sleep-accel"
-    return _fetch(key, data_home, records, download_if_missing, mirror, verbose)
+    dataset = _DATASETS["sleep-accel"]
+    if motion:
+        dataset = replace(dataset, patterns=(*dataset.patterns, "motion/*_acceleration.txt"))
+    return _fetch(dataset, data_home, records, download_if_missing, mirror, verbose)
 
 
 def fetch_ucddb(
@@ -211,13 +210,12 @@ def fetch_ucddb(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_ucddb
-    >>> cohort = fetch_ucddb(records=["ucddb002"])  # doctest: +SKIP
     >>> fetch_ucddb(data_home=".", download_if_missing=False)
     Traceback (most recent call last):
         ...
     sleep2vec_sklearn.errors.ReadError: ucddb/1.0.0: SHA256SUMS.txt missing, and ...
     """
-    return _fetch("ucddb", data_home, records, download_if_missing, mirror, verbose)
+    return _fetch(_DATASETS["ucddb"], data_home, records, download_if_missing, mirror, verbose)
 
 
 def fetch_mmash(
@@ -239,13 +237,12 @@ def fetch_mmash(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_mmash
-    >>> cohort = fetch_mmash()  # doctest: +SKIP
     >>> fetch_mmash(data_home=".", download_if_missing=False)
     Traceback (most recent call last):
         ...
     sleep2vec_sklearn.errors.ReadError: mmash/1.0.0: SHA256SUMS.txt missing, and ...
     """
-    return _fetch("mmash", data_home, None, download_if_missing, mirror, verbose)
+    return _fetch(_DATASETS["mmash"], data_home, None, download_if_missing, mirror, verbose)
 
 
 def _load_mmash_archive(folder: Path) -> Cohort:
@@ -277,14 +274,22 @@ class _Dataset:
     version: str = "1.0.0"
 
 
-_WATCH_FILES = ("heart_rate/*.txt", "labels/*.txt")
+_RECORD = "[abcx][0-9][0-9]"
 _DATASETS = {
+    "apnea-ecg": _Dataset(
+        "apnea-ecg",
+        load_apnea_ecg,
+        (f"{_RECORD}.hea", f"{_RECORD}.qrs", f"{_RECORD}.apn"),
+        tables=("additional-information.txt",),
+    ),
+    "mmash": _Dataset("mmash", _load_mmash_archive, ("MMASH.zip",)),
+    "sleep-accel": _Dataset("sleep-accel", load_sleep_accel, ("heart_rate/*.txt", "labels/*.txt")),
     "sleep-edfx": _Dataset(
         "sleep-edfx",
         load_sleep_edf,
         ("sleep-*/*-PSG.edf", "sleep-*/*-Hypnogram.edf"),
-        ("SC-subjects.xls", "ST-subjects.xls"),
-        {
+        tables=("SC-subjects.xls", "ST-subjects.xls"),
+        pinned={
             "sleep-cassette/SC4001E0-PSG.edf": (
                 "2b40a18adf76af69a42d6db1f30f31d26b369f6d27ca0050ef30147ef892b131"
             ),
@@ -295,35 +300,23 @@ _DATASETS = {
         name_letters=len("SC4001"),
     ),
     "slpdb": _Dataset("slpdb", load_slpdb, ("slp*.hea", "slp*.ecg", "slp*.st")),
-    "apnea-ecg": _Dataset(
-        "apnea-ecg",
-        load_apnea_ecg,
-        ("[abcx][0-9][0-9].hea", "[abcx][0-9][0-9].qrs", "[abcx][0-9][0-9].apn"),
-        ("additional-information.txt",),
-    ),
-    "sleep-accel": _Dataset("sleep-accel", load_sleep_accel, _WATCH_FILES),
-    "sleep-accel with motion": _Dataset(
-        "sleep-accel", load_sleep_accel, (*_WATCH_FILES, "motion/*_acceleration.txt")
-    ),
     "ucddb": _Dataset(
         "ucddb",
         load_ucddb,
         ("ucddb*.rec", "ucddb*_stage.txt", "ucddb*_respevt.txt"),
-        ("SubjectDetails.xls",),
+        tables=("SubjectDetails.xls",),
     ),
-    "mmash": _Dataset("mmash", _load_mmash_archive, ("MMASH.zip",)),
 }
 
 
 def _fetch(
-    key: str,
+    dataset: _Dataset,
     data_home: StrPath | None,
     records: Sequence[str] | None,
     download_if_missing: bool,
     mirror: str,
     verbose: int,
 ) -> Cohort:
-    dataset = _DATASETS[key]
     prefixes = None
     if records is not None:
         names = (records,) if isinstance(records, str) else records
@@ -334,7 +327,7 @@ def _fetch(
     address = f"{mirror.rstrip('/')}/{dataset.slug}/{dataset.version}/"
     source = pooch.create(folder, address, registry={_SUMS: None}, retry_if_failed=_RETRIES)
     _fetch_files(source, [_SUMS], download_if_missing, verbose=0)
-    source.registry.update(_read_sums(folder / _SUMS, dataset))
+    source.registry.update(_read_sums(folder / _SUMS, dataset.pinned))
     files = _select_files(source.registry, dataset, prefixes)
     _fetch_files(source, files, download_if_missing, verbose)
     cohort = dataset.load(folder)
@@ -357,29 +350,74 @@ def _import_pooch() -> Any:
     return pooch
 
 
+def _read_sums(path: Path, pinned: Mapping[str, str]) -> dict[str, str]:
+    sums = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        match = re.fullmatch(r"([0-9a-fA-F]{64})[ \t]+\*?(?:\./)?(.+)", line.strip())
+        if match:
+            sums[match[2]] = match[1].lower()
+    for name in sums:
+        file = PurePosixPath(name)
+        if file.is_absolute() or ".." in file.parts or "\\" in name or ":" in name:
+            raise ReadError(f"{path} names {name!r}, outside of its folder. Delete it.")
+    if not sums:
+        raise ReadError(
+            f"{path} holds no sha256 sums; accepted is PhysioNet's list. Delete it, and check "
+            "that no login page or proxy answered in its place."
+        )
+    for name, sha256 in pinned.items():
+        if sums.get(name, sha256) != sha256:
+            raise ReadError(
+                f"{path} has sha256 {sums[name]} for {name}, but {sha256} is the published one. "
+                "Delete the list and fetch it again from a source you trust."
+            )
+    return sums
+
+
+def _select_files(
+    sums: Mapping[str, str], dataset: _Dataset, prefixes: tuple[str, ...] | None
+) -> list[str]:
+    files = [name for name in sums if any(fnmatchcase(name, p) for p in dataset.patterns)]
+    tables = [name for name in sums if name in dataset.tables]
+    for prefix in prefixes or ():
+        if not any(PurePosixPath(name).name.startswith(prefix) for name in files):
+            raise ReadError(
+                f"{dataset.slug} has no record {prefix!r}; it has "
+                f"{', '.join(PurePosixPath(name).stem for name in files[:4])} and others. "
+                "Accepted are the beginnings of file names."
+            )
+    if prefixes is not None:
+        files = [name for name in files if PurePosixPath(name).name.startswith(prefixes)]
+    if not files:
+        raise ReadError(
+            f"the list of {dataset.slug} {dataset.version} holds no {', '.join(dataset.patterns)}. "
+            "Check the mirror's address."
+        )
+    return sorted({*files, *tables})
+
+
 def _fetch_files(
     source: pooch.Pooch, names: Sequence[str], download_if_missing: bool, verbose: int
 ) -> None:
-    """Make sure that these files are complete, by their hashes in the registry."""
+    """Make sure that these files are in the folder and match the registry."""
     from tqdm.auto import tqdm
 
     missing = [name for name in names if not (source.path / name).is_file()]
     if missing and not download_if_missing:
         raise _missing_error(source, missing, "download_if_missing is False")
+    fetch = _download_file if download_if_missing else _verify_file
     for name in tqdm(names, desc=source.path.parent.name, unit="file", disable=not verbose):
-        if download_if_missing:
-            _fetch_file(source, name, verbose)
-        else:
-            _verify_file(source, name)
+        fetch(source, name, verbose)
 
 
-def _verify_file(source: pooch.Pooch, name: str) -> None:
-    known = source.registry[name]
-    if known is not None and _import_pooch().file_hash(source.path / name) != known:
+def _verify_file(source: pooch.Pooch, name: str, verbose: int) -> None:
+    sha256 = source.registry[name]
+    if sha256 is not None and _import_pooch().file_hash(source.path / name) != sha256:
         raise _mismatch_error(source, name)
 
 
-def _fetch_file(source: pooch.Pooch, name: str, verbose: int) -> None:
+def _download_file(source: pooch.Pooch, name: str, verbose: int) -> None:
+    """Download a file that is missing or differs from the registry."""
     pooch = _import_pooch()
     downloader = pooch.HTTPDownloader()
     if source.registry[name] is not None:
@@ -391,8 +429,7 @@ def _fetch_file(source: pooch.Pooch, name: str, verbose: int) -> None:
     try:
         source.fetch(name, downloader=downloader)
     except OSError as error:
-        # an error of requests or of a full disk; that of an address without https:// is a
-        # ValueError too
+        # of requests or a full disk; an address without https:// gives one that is a ValueError too
         reason = f"{source.base_url} gave {type(error).__name__}: {error}"
         raise _missing_error(source, [name], reason) from error
     except ValueError as error:
@@ -443,57 +480,3 @@ class _ResumingDownloader:
                 if error.response is None or error.response.status_code != 416:
                     raise
         os.replace(self._part, output_file)
-
-
-def _read_sums(path: Path, dataset: _Dataset) -> dict[str, str]:
-    sums = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        match = re.fullmatch(r"([0-9a-fA-F]{64})[ \t]+\*?(.+)", line.strip())
-        if match:
-            name = match[2].removeprefix("./")
-            if not _is_inside_folder(name):
-                raise ReadError(f"{path} names {name!r}, outside of its folder. Delete it.")
-            sums[name] = match[1].lower()
-    if not sums:
-        raise ReadError(
-            f"{path} holds no sha256 sums; accepted is PhysioNet's list. Delete it, and check "
-            "that no login page or proxy answered in its place."
-        )
-    for name, sha256 in dataset.pinned.items():
-        if sums.get(name, sha256) != sha256:
-            raise ReadError(
-                f"{path} has sha256 {sums[name]} for {name}, but {sha256} is the published one. "
-                "Delete the list and fetch it again from a source you trust."
-            )
-    return sums
-
-
-def _is_inside_folder(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not (path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name)
-
-
-def _select_files(
-    sums: Mapping[str, str], dataset: _Dataset, prefixes: tuple[str, ...] | None
-) -> list[str]:
-    files = [name for name in sums if _matches(name, dataset.patterns)]
-    tables = [name for name in sums if _matches(name, dataset.tables)]
-    if prefixes is not None:
-        for prefix in prefixes:
-            if not any(PurePosixPath(name).name.startswith(prefix) for name in files):
-                raise ReadError(
-                    f"{dataset.slug} has no record {prefix!r}; it has "
-                    f"{', '.join(PurePosixPath(name).stem for name in files[:4])} and others. "
-                    "Accepted are the beginnings of file names."
-                )
-        files = [name for name in files if PurePosixPath(name).name.startswith(prefixes)]
-    if not files:
-        raise ReadError(
-            f"the list of {dataset.slug} {dataset.version} holds no {', '.join(dataset.patterns)}. "
-            "Check the mirror's address."
-        )
-    return sorted({*files, *tables})
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

@@ -14,7 +14,7 @@ from sleep2vec_sklearn.datasets.simulation._cardiorespiratory import (
     _subtract_dips,
     breathe,
     movement_size,
-    oxygen_saturation,
+    spo2,
 )
 from sleep2vec_sklearn.datasets.simulation._night import (
     RespiratoryEvents,
@@ -116,8 +116,7 @@ def test_saturation_does_not_fall_before_the_event_that_causes_it():
     one = RespiratoryEvents(*(np.array([v]) for v in (1800.0, 40.0, True, True, 20.0, 14.0)))
     none = RespiratoryEvents(*(np.empty(0) for _ in range(6)))
     with_event, without = (
-        oxygen_saturation(dataclasses.replace(night, true_stages=stages, respiratory=e), 1)
-        for e in (one, none)
+        spo2(dataclasses.replace(night, true_stages=stages, respiratory=e), 1) for e in (one, none)
     )
     lost = without - with_event
     assert not lost[: 1800 + 8].any()

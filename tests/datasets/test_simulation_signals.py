@@ -16,9 +16,9 @@ from sleep2vec_sklearn.datasets.simulation._cardiorespiratory import (
     effort,
     heart_rate,
     ibi,
-    oxygen_saturation,
     ppg,
     resp,
+    spo2,
 )
 from sleep2vec_sklearn.datasets.simulation._neurophysiology import (
     _stage_spectra,
@@ -163,14 +163,14 @@ def test_the_flow_sensors_scale_is_the_sites():
 
 def test_saturation_stands_near_the_subjects_level():
     for level in (92.0, 98.0):
-        values = oxygen_saturation(night_of(N2, saturation=level), 1)
+        values = spo2(night_of(N2, saturation=level), 1)
         assert np.median(values) == pytest.approx(level - 0.6, abs=1.1)
 
 
 @pytest.mark.parametrize("step", [1.0, 0.1])
 def test_an_oximeter_shows_its_steps(step):
     site = dataclasses.replace(SITE, spo2_step=step)
-    values = oxygen_saturation(night_of(N2, site=site), 1).astype(np.float64)
+    values = spo2(night_of(N2, site=site), 1).astype(np.float64)
     np.testing.assert_allclose(values / step, np.round(values / step), atol=1e-3)
     assert len(np.unique(values)) > (1 if step == 1 else 8)
 

@@ -161,7 +161,7 @@ def resp(night: Night, rate: float) -> np.ndarray:
     return (size**0.7 * np.sin(phase - 0.9) + noise).astype(np.float32)
 
 
-def oxygen_saturation(night: Night, rate: float) -> np.ndarray:
+def spo2(night: Night, rate: float) -> np.ndarray:
     """Saturation in %, in steps of the site's oximeter."""
     rng = night.random_stream("spo2")
     n = round(night.duration * rate)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfilt
 
+from ..._validation import BELOW_ONE, Number, count, validate_parameter_constraints
 from ...recordings.cohort import Cohort
 from ...recordings.modality import EPOCH_SECONDS, MODALITIES, list_modalities
 from ...recordings.recording import Recording
 from ...recordings.sources import Signal, SignalLayout
 from .._files import as_cohort
-from ._cardiorespiratory import airflow, ecg, effort, ibi, oxygen_saturation, ppg, resp
+from ._cardiorespiratory import airflow, ecg, effort, ibi, ppg, resp, spo2
 from ._neurophysiology import eeg, emg, eog
 from ._night import Night, ar1_noise, draw_night
 from ._subjects import SITE_KINDS, draw_outcomes, draw_site, draw_subject, seed_from
@@ -31,6 +33,13 @@ __all__ = ["SimulatedSource", "make_sleep_cohort"]
 SIMULATION_REVISION = 5
 
 _DEFAULT_KINDS = ("full_laboratory", "laboratory", "wearable", "watch_laboratory", "home")
+_CONSTRAINTS = {
+    "n_subjects": [count()],
+    "nights_per_subject": [count()],
+    "hours": [Number(Real, 0.25, 24, closed="both")],
+    "n_sites": [count()],
+    "missing": [BELOW_ONE],
+}
 _APNEA_AHI = 15
 _PER_MICROVOLT = {"uV": 1.0, "mV": 1e-3, "V": 1e-6}
 _VOLTAGES = ("eeg", "eog", "emg", "ecg")
@@ -101,7 +110,14 @@ def make_sleep_cohort(
     >>> len(cohort), cohort[0].n_epochs
     (4, 120)
     """
-    _check_parameters(n_subjects, nights_per_subject, hours, n_sites, missing)
+    parameters = {
+        "n_subjects": n_subjects,
+        "nights_per_subject": nights_per_subject,
+        "hours": hours,
+        "n_sites": n_sites,
+        "missing": missing,
+    }
+    validate_parameter_constraints(_CONSTRAINTS, parameters, "make_sleep_cohort")
     requested = set(list_modalities(modalities))
     if not requested:
         raise ValueError("modalities is empty; pass None for all that a site records.")
@@ -131,19 +147,6 @@ def make_sleep_cohort(
             }
             recordings.append(_make_recording(night, metadata, requested, missing))
     return as_cohort(recordings)
-
-
-def _check_parameters(
-    n_subjects: int, nights_per_subject: int, hours: float, n_sites: int, missing: float
-) -> None:
-    counts = {"n_subjects": n_subjects, "nights_per_subject": nights_per_subject}
-    for name, value in {**counts, "n_sites": n_sites}.items():
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
-    if not 0.25 <= hours <= 24:
-        raise ValueError(f"hours must be between 0.25 and 24, got {hours!r}.")
-    if not 0 <= missing < 1:
-        raise ValueError(f"missing is a probability, at least 0 and below 1, got {missing!r}.")
 
 
 def _select_kinds(site_kinds: Sequence[str] | None, requested: Set[str]) -> tuple[str, ...]:
@@ -195,19 +198,15 @@ def _make_recording(
 def _make_events(night: Night) -> pd.DataFrame:
     breathing, arousals = night.respiratory, night.arousals
     desaturating = breathing.desaturating
-    fall = breathing.onset + 0.8 * breathing.lag
-    fall_duration = breathing.end + breathing.lag - breathing.onset - 0.8 * breathing.lag
+    fall = (breathing.onset + 0.8 * breathing.lag)[desaturating]
+    length = breathing.end + breathing.lag - breathing.onset - 0.8 * breathing.lag
+    kinds = np.where(breathing.apnea, "obstructive_apnea", "hypopnea")
+    lengths = [breathing.duration, arousals.duration, length[desaturating]]
     table = pd.DataFrame(
         {
-            "onset": np.concatenate([breathing.onset, arousals.onset, fall[desaturating]]),
-            "duration": np.concatenate(
-                [breathing.duration, arousals.duration, fall_duration[desaturating]]
-            ),
-            "type": [
-                *np.where(breathing.apnea, "obstructive_apnea", "hypopnea"),
-                *["arousal"] * len(arousals),
-                *["desaturation"] * int(desaturating.sum()),
-            ],
+            "onset": np.concatenate([breathing.onset, arousals.onset, fall]),
+            "duration": np.concatenate(lengths),
+            "type": [*kinds, *["arousal"] * len(arousals), *["desaturation"] * len(fall)],
         }
     )
     return table.round(2).sort_values("onset", kind="stable", ignore_index=True)
@@ -399,16 +398,8 @@ def actigraphy(night: Night, rate: float) -> np.ndarray:
     return np.round(counts, 0 if site.counts_scale * period > 3 else 1).astype(np.float32)
 
 
+# the function of each modality is named like it
+_PHYSIOLOGY = (eeg, eog, emg, ecg, ppg, ibi, airflow, effort, resp, spo2, actigraphy)
 GENERATORS: dict[str, Callable[[Night, float], np.ndarray]] = {
-    "eeg": eeg,
-    "eog": eog,
-    "emg": emg,
-    "ecg": ecg,
-    "airflow": airflow,
-    "effort": effort,
-    "spo2": oxygen_saturation,
-    "ibi": ibi,
-    "resp": resp,
-    "ppg": ppg,
-    "actigraphy": actigraphy,
+    generate.__name__: generate for generate in _PHYSIOLOGY
 }

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 import numpy as np
 
@@ -40,8 +40,6 @@ _LABELS = {
     "actigraphy": ("Actigraphy",),
 }
 _OTHER_LABEL = 0.2  # probability of a label that is not the site's
-_RECORD_SECONDS = 1
-_LONG_RECORD_SECONDS = 30
 _AASM = ("W", "N1", "N2", "N3", "R")
 _NSRR = ("Wake|0", "Stage 1 sleep|1", "Stage 2 sleep|2", "Stage 3 sleep|3", "REM sleep|5")
 _NSRR_EVENTS = {
@@ -139,15 +137,14 @@ def _write_signals(
         signals.append(_edf_signal(label, signal))
     whole = all(float(rate).is_integer() for rate in recording.rates.values())
     start = recording.start
-    edf = edfio.Edf(
+    edfio.Edf(
         signals,
         patient=edfio.Patient(code=str(recording.subject), sex=recording.metadata.get("sex", "X")),
         recording=edfio.Recording(startdate=None if start is None else start.date()),
         starttime=None if start is None else start.time(),
-        data_record_duration=_RECORD_SECONDS if whole else _LONG_RECORD_SECONDS,
+        data_record_duration=1 if whole else 30,
         annotations=(),
-    )
-    edf.write(path)
+    ).write(path)
 
 
 def _edf_signal(label: str, signal: Signal) -> edfio.EdfSignal:
@@ -236,33 +233,29 @@ def _write_rk_edf(recording: Recording, stem: Path, rng: np.random.Generator) ->
 
 
 def _write_nsrr_xml(recording: Recording, stem: Path, rng: np.random.Generator) -> Path:
-    root = ElementTree.Element("PSGAnnotation")
-    ElementTree.SubElement(root, "SoftwareVersion").text = "sleep2vec_sklearn simulation"
-    ElementTree.SubElement(root, "EpochLength").text = str(EPOCH_SECONDS)
-    scored = ElementTree.SubElement(root, "ScoredEvents")
+    root = Element("PSGAnnotation")
+    SubElement(root, "SoftwareVersion").text = "sleep2vec_sklearn simulation"
+    SubElement(root, "EpochLength").text = str(EPOCH_SECONDS)
+    scored = SubElement(root, "ScoredEvents")
 
-    def add(kind: str | None, concept: str, onset: float, duration: float) -> None:
-        event = ElementTree.SubElement(scored, "ScoredEvent")
-        texts = {
-            "EventType": kind,
-            "EventConcept": concept,
-            "Start": f"{onset:.2f}",
-            "Duration": f"{duration:.2f}",
-        }
-        for tag, text in texts.items():
-            ElementTree.SubElement(event, tag).text = text
-        if concept.startswith("Recording"):
-            clock = "00.00.00" if recording.start is None else f"{recording.start:%H.%M.%S}"
-            ElementTree.SubElement(event, "ClockTime").text = f"00.00.00 {clock}"
+    def add(kind: str | None, concept: str, onset: float, duration: float) -> Element:
+        event = SubElement(scored, "ScoredEvent")
+        SubElement(event, "EventType").text = kind
+        SubElement(event, "EventConcept").text = concept
+        SubElement(event, "Start").text = f"{onset:.2f}"
+        SubElement(event, "Duration").text = f"{duration:.2f}"
+        return event
 
-    add(None, "Recording Start Time", 0.0, recording.duration)
+    clock = "00.00.00" if recording.start is None else f"{recording.start:%H.%M.%S}"
+    beginning = add(None, "Recording Start Time", 0.0, recording.duration)
+    SubElement(beginning, "ClockTime").text = f"00.00.00 {clock}"
     for onset, duration, kind in _events(recording):
         add(*_NSRR_EVENTS[kind], onset, duration)
     for onset, duration, stage in _bouts(recording):
         add("Stages|Stages", "Unscored|9" if stage < 0 else _NSRR[stage], onset, duration)
     path = stem.with_name(f"{stem.name}-nsrr.xml")
-    ElementTree.indent(root)
-    ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+    indent(root)
+    ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
     return path
 
 
