@@ -154,7 +154,7 @@ class MemorySource:
         self._fingerprint: str | None = None
         self._signal_fingerprints: dict[str, str] = {}
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         # unpickled arrays are writeable
         self.__dict__.update(state)
         for signal in self._signals.values():
@@ -174,16 +174,15 @@ class MemorySource:
         if self._fingerprint is None:
             digest = hashlib.sha256()
             for name, signal in sorted(self._signals.items()):
-                values = np.ascontiguousarray(signal.values)
-                digest.update(
-                    repr((name, values.dtype.str, values.shape, signal.rate, signal.unit)).encode()
-                )
-                digest.update(values.data)
+                values = signal.values
+                layout = (name, values.dtype.str, values.shape, signal.rate, signal.unit)
+                digest.update(repr(layout).encode())
+                digest.update(np.ascontiguousarray(values).data)
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 
     def signal_fingerprint(self, name: str) -> str:
-        """sha256 over one modality's (shape, rate, unit, samples), computed once.
+        """sha256 over one modality's (dtype, shape, rate, unit, samples), computed once.
 
         Equal samples give the same hash in any byte order and memory layout, and in float32,
         float64 or whole numbers where float32 holds them exactly.
