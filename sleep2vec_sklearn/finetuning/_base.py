@@ -21,6 +21,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, TypeVar
@@ -51,7 +52,7 @@ from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
 from ..model.checkpoint import BUNDLED
 from ..nightstore.content import contents_of
 from ._data import Covariates, collate, rows_of_nights
-from ._heads import AGGREGATIONS, HEADS
+from ._heads import AGGREGATIONS, HEADS, POOLINGS
 from ._labels import Targets, check_sample_weight
 from ._net import FineTuningNet, FitSettings, build_module, fine_tune, make_net
 from ._saving import SavedEstimator, read_estimator, write_estimator
@@ -214,6 +215,7 @@ class FineTuningEstimator(
         "head_size": [count(), None],
         "aggregation": [StrOptions(set(AGGREGATIONS))],
         "layer_mix": ["boolean"],
+        "pooling": [StrOptions(set(POOLINGS))],
         "time_of_night": ["boolean"],
         "dropout": [BELOW_ONE],
         "modality_dropout": [BELOW_ONE, tuple, list],
@@ -228,9 +230,6 @@ class FineTuningEstimator(
         "random_state": ["random_state"],
     }
     _net_class: type[FineTuningNet] = FineTuningNet
-    # parameters of some subclasses
-    pooling: str = "mean"
-    time_of_night: bool = False
 
     def __init__(
         self,
@@ -364,34 +363,22 @@ class FineTuningEstimator(
     def _settings(self, device: str) -> FitSettings:
         by_night = self.unit_ == "night"
         finetune = self._expand("finetune", self.finetune)
-        head, batch_size = self.head, self.batch_size
-        if head == "auto":
-            head = "mlp" if by_night else "temporal_conv"
-        if batch_size is None:
-            batch_size = 16 if by_night and finetune == "head" else 4
+        resolved = {
+            "unit": self.unit_,
+            "finetune": None if finetune == "head" else finetune,
+            "head": self.head,
+            "modality_dropout": _as_pair(self.modality_dropout),
+            "batch_size": self.batch_size,
+            "precision": self.precision_,
+            "device": device,
+        }
+        if self.head == "auto":
+            resolved["head"] = "mlp" if by_night else "temporal_conv"
+        if self.batch_size is None:
+            resolved["batch_size"] = 16 if by_night and finetune == "head" else 4
+        parameters = self.get_params(deep=False) | resolved
         return FitSettings(
-            unit=self.unit_,
-            modalities=self.modalities,
-            finetune=None if finetune == "head" else finetune,
-            head=head,
-            head_size=self.head_size,
-            aggregation=self.aggregation,
-            pooling=self.pooling,
-            layer_mix=bool(self.layer_mix),
-            dropout=float(self.dropout),
-            modality_dropout=_as_pair(self.modality_dropout),
-            covariates=self.covariates,
-            time_of_night=bool(self.time_of_night),
-            max_epochs=int(self.max_epochs),
-            batch_size=int(batch_size),
-            lr=float(self.lr),
-            weight_decay=float(self.weight_decay),
-            validation_fraction=self.validation_fraction,
-            patience=self.patience,
-            precision=self.precision_,
-            device=device,
-            cache=self.cache,
-            verbose=int(self.verbose),
+            **{f.name: parameters[f.name] for f in fields(FitSettings) if f.name in parameters}
         )
 
     def predict(self, X: Any) -> np.ndarray:

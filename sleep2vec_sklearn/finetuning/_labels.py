@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import expit, softmax
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor, nn
@@ -125,95 +124,56 @@ def read_multilabels(y: Any, n_rows: int, unit: str) -> tuple[np.ndarray, np.nda
     return cells, known
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClassLabels:
-    """Mutually exclusive classes, with the weight of each."""
+def encode_classes(
+    y: Any, inputs: EncoderInput, class_weight: Any
+) -> tuple[np.ndarray, np.ndarray, Targets]:
+    """Classes that exclude each other, float32 weights, and the number of each row's class."""
+    values, known = read_labels(y, inputs.n_rows, inputs.unit)
+    if not known.any():
+        raise ValueError(
+            f"y has no label for any of the {inputs.n_rows} {inputs.unit}s: all are NaN, None "
+            "or -1. Give at least two classes."
+        )
+    try:
+        check_classification_targets(values[known])
+        classes, codes = np.unique(values[known], return_inverse=True)
+    except TypeError as error:
+        raise ValueError(f"y mixes labels that cannot be sorted: {error}.") from error
+    if len(classes) < 2:
+        (only,) = classes.tolist()
+        raise ValueError(
+            f"y has one class only, {only!r}, among {len(codes)} labelled {inputs.unit}s; "
+            "two at least are needed. Look at the split that these rows come from."
+        )
+    weights = compute_class_weight(class_weight, classes=classes, y=values[known])
+    if not (np.isfinite(weights) & (weights > 0)).all():
+        raise ValueError(
+            f"class_weight gives {classes.tolist()} the weights {weights.tolist()}; accepted "
+            "are numbers above 0. Leave out a class by NaN or None in y."
+        )
+    encoded = np.full(inputs.n_rows, -1, dtype=np.int64)
+    encoded[known] = codes
+    strata = encoded[:, None] == np.arange(len(classes))
+    return classes, weights.astype(np.float32), Targets.of(encoded, strata)
 
-    classes: np.ndarray
-    weights: np.ndarray
 
-    @classmethod
-    def fit(cls, y: Any, inputs: EncoderInput, class_weight: Any) -> tuple[ClassLabels, Targets]:
-        """Learn the classes, and encode them."""
-        values, known = read_labels(y, inputs.n_rows, inputs.unit)
-        if not known.any():
+def encode_outcomes(
+    y: Any, inputs: EncoderInput, class_weight: Any
+) -> tuple[np.ndarray, np.ndarray, Targets]:
+    """Numbers of outcomes that are true or not, float32 weights (k, 2) of 0 and 1, and targets."""
+    cells, known = read_multilabels(y, inputs.n_rows, inputs.unit)
+    weights = np.ones((cells.shape[1], 2), dtype=np.float32)
+    for column in range(cells.shape[1]):
+        labels = cells[known[:, column], column].astype(int)
+        if len(np.unique(labels)) < 2:
             raise ValueError(
-                f"y has no label for any of the {inputs.n_rows} {inputs.unit}s: all are NaN, None "
-                "or -1. Give at least two classes."
+                f"column {column} of y is {', '.join(map(str, np.unique(labels))) or 'unknown'}"
+                f" in all {len(labels)} rows where it is known; both 0 and 1 are needed. Leave "
+                "the outcome out, or look at the split that these rows come from."
             )
-        try:
-            check_classification_targets(values[known])
-            classes, codes = np.unique(values[known], return_inverse=True)
-        except TypeError as error:
-            raise ValueError(f"y mixes labels that cannot be sorted: {error}.") from error
-        if len(classes) < 2:
-            (only,) = classes.tolist()
-            raise ValueError(
-                f"y has one class only, {only!r}, among {len(codes)} labelled {inputs.unit}s; "
-                "two at least are needed. Look at the split that these rows come from."
-            )
-        weights = compute_class_weight(class_weight, classes=classes, y=values[known])
-        if not (np.isfinite(weights) & (weights > 0)).all():
-            raise ValueError(
-                f"class_weight gives {classes.tolist()} the weights {weights.tolist()}; accepted "
-                "are numbers above 0. Leave out a class by NaN or None in y."
-            )
-        encoded = np.full(inputs.n_rows, -1, dtype=np.int64)
-        encoded[known] = codes
-        strata = encoded[:, None] == np.arange(len(classes))
-        return cls(classes, weights.astype(np.float32)), Targets.of(encoded, strata)
-
-    def criterion(self) -> nn.Module:
-        return ClassCrossEntropy(self.weights)
-
-    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        return softmax(outputs, axis=1)
-
-    def decisions(self, outputs: np.ndarray) -> np.ndarray:
-        """Logits; of two classes their difference."""
-        return outputs[:, 1] - outputs[:, 0] if len(self.classes) == 2 else outputs
-
-    def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """The most likely class."""
-        return self.classes[outputs.argmax(axis=1)]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OutcomeLabels:
-    """Outcomes, each true or not, by number, with the weights of 0 and 1 of each."""
-
-    classes: np.ndarray
-    weights: np.ndarray
-
-    @classmethod
-    def fit(cls, y: Any, inputs: EncoderInput, class_weight: Any) -> tuple[OutcomeLabels, Targets]:
-        """Encode outcomes."""
-        cells, known = read_multilabels(y, inputs.n_rows, inputs.unit)
-        weights = np.ones((cells.shape[1], 2), dtype=np.float32)
-        for column in range(cells.shape[1]):
-            labels = cells[known[:, column], column].astype(int)
-            if len(np.unique(labels)) < 2:
-                raise ValueError(
-                    f"column {column} of y is {', '.join(map(str, np.unique(labels))) or 'unknown'}"
-                    f" in all {len(labels)} rows where it is known; both 0 and 1 are needed. Leave "
-                    "the outcome out, or look at the split that these rows come from."
-                )
-            weights[column] = compute_class_weight(class_weight, classes=np.arange(2), y=labels)
-        strata = np.concatenate([cells == 0, cells == 1], axis=1)
-        return cls(np.arange(cells.shape[1]), weights), Targets.of(cells, strata)
-
-    def criterion(self) -> nn.Module:
-        return OutcomeCrossEntropy(self.weights)
-
-    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        return expit(outputs)
-
-    def decisions(self, outputs: np.ndarray) -> np.ndarray:
-        return outputs
-
-    def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """1 where an outcome is more likely than not."""
-        return (outputs > 0).astype(int)
+        weights[column] = compute_class_weight(class_weight, classes=np.arange(2), y=labels)
+    strata = np.concatenate([cells == 0, cells == 1], axis=1)
+    return np.arange(cells.shape[1]), weights, Targets.of(cells, strata)
 
 
 class ClassCrossEntropy(nn.Module):

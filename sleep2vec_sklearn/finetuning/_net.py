@@ -72,12 +72,12 @@ class FitSettings:
     head: str
     head_size: int | None
     aggregation: str
-    pooling: str
+    pooling: str = "mean"  # of epochs, or where the estimator has no such parameter
     layer_mix: bool
     dropout: float
     modality_dropout: tuple[float, float]
     covariates: Sequence[str] | None
-    time_of_night: bool
+    time_of_night: bool = False
     max_epochs: int
     batch_size: int
     lr: float

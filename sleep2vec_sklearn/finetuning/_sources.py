@@ -87,7 +87,7 @@ def _encode_layers(
         return
     # all engines night by night, or all tokens of a layer would be in memory
     for recording, place in zip(recordings, places, strict=True):
-        once = _ReadOnce(recording)
+        once: Any = _ReadOnce(recording)
         yield tuple(night for engine in engines for night in engine.encode([once], [place]))
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from .._validation import StrOptions
 from .._warnings import warn
 from ..encoding.inputs import EncoderInput
 from ..errors import InvalidRecordingError, TrainingWarning
@@ -18,7 +17,6 @@ from ..evaluation.survival_scores import concordance_index
 from ..recordings.recording import name_subjects
 from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
 from ._cox_loss import BreslowBaseline, CoxLoss, CoxNet
-from ._heads import POOLINGS
 from ._labels import Targets
 
 __all__ = ["Sleep2VecCoxRegressor"]
@@ -78,9 +76,6 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
     """
 
     _net_class = CoxNet
-    _parameter_constraints = FineTuningEstimator._parameter_constraints | {
-        "pooling": [StrOptions(set(POOLINGS))]
-    }
 
     def __init__(  # type: ignore[misc]  # some shared parameters have other defaults
         self,
@@ -117,9 +112,9 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         X : list of Recording or dict, or list of lists of them
             Nights, or subjects.
         y : structured array of shape (len(X),) or (len(X), k)
-            Fields "event", "time" and optionally "entry", as
-            :func:`~sleep2vec_sklearn.evaluation.survival` makes it. Times are NaN where
-            an outcome is not known.
+            Fields "event", "time" and optionally "entry", as made by
+            :func:`~sleep2vec_sklearn.evaluation.survival_outcome`. Times are NaN where an outcome
+            is not known.
         sample_weight : array of shape (len(X),), optional
             How much each row counts; one with 0 is left out.
 
@@ -131,16 +126,11 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         ------
         ValueError
             If a parameter is not one of those accepted, or y has no event, an outcome that is
-            nowhere known, a time that is not above zero, an entry that is not before its time, or
-            nights of one subject with different outcomes.
+            nowhere known, or nights of one subject with different outcomes.
         TypeError
             If y is no structured array.
-        InvalidRecordingError, ReadError
-            If X is not such a list, or a recording cannot be encoded.
-        CheckpointError
-            If the checkpoint cannot be loaded or lacks what the parameters ask for.
-        TrainingError
-            If a loss is not finite.
+        InvalidRecordingError, ReadError, CheckpointError, TrainingError
+            As of the other estimators.
         """
         return super().fit(X, y, sample_weight)
 

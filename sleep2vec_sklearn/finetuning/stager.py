@@ -17,7 +17,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from .._files import write_atomic
+from .._files import check_format_version, write_atomic
 from .._torch import resolve_device
 from ..encoding._pooling import fuse
 from ..encoding.cache import check_cache, open_store
@@ -317,11 +317,7 @@ def _read_stage_head(path: Path) -> StageHead:
             f"{path}: no stager can be read from it ({error!r}). Get the file again, or reinstall "
             "if it was bundled."
         ) from error
-    if version > _FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: written in format {version} by a newer version, this one reads up to "
-            f"{_FORMAT_VERSION}. Upgrade with: pip install -U sleep2vec-sklearn"
-        )
+    check_format_version(path, version, _FORMAT_VERSION, CheckpointError)
     n = len(modalities)
     shapes = [tensors[name].shape for name in _TENSORS]
     if shapes != [(n, *shapes[0][1:2], len(STAGES)), (n, len(STAGES)), (n,)]:

@@ -231,18 +231,6 @@ def test_steps_of_some_subjects(make, subjects):
     assert model.score(nights, y) > 0.7
 
 
-def test_seeds_repeat_risks(make, subjects):
-    nights, y, _ = subjects
-    before = torch.random.get_rng_state()
-    first, second, other = (
-        make(dropout=0.3, random_state=seed, max_epochs=3).fit(nights, y).predict(nights)
-        for seed in (0, 0, 1)
-    )
-    np.testing.assert_array_equal(first, second)
-    assert np.abs(first - other).max() > 1e-4
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
 def test_weightless_subjects_are_left_out(make, subjects):
     nights, y, _ = subjects
     weights = np.repeat([1.0, 0.0], [30, 10])
