@@ -10,9 +10,9 @@ A subclass overrides
   a scalar tensor;
 - ``_predict(outputs)``: the result of ``predict`` from all outputs, an array [n_rows, O];
 
-and, if need be, ``_read(X)``, ``_net_class``, and ``_finish_fit(inputs, targets, held_out)``, which
-runs on the trained network. ``__init__`` names the parameters beyond the shared ones, and those
-with another default; :func:`with_shared_parameters` completes its signature and documentation.
+and, if need be, ``_read(X)``, ``_net_class()``, and ``_finish_fit(inputs, targets, held_out)``,
+which runs on the trained network. ``__init__`` names the parameters beyond the shared ones, and
+those with another default; :func:`with_shared_parameters` completes signature and documentation.
 """
 
 from __future__ import annotations
@@ -229,7 +229,6 @@ class FineTuningEstimator(
         "precision": [PRECISION],
         "random_state": ["random_state"],
     }
-    _net_class: type[FineTuningNet] = FineTuningNet
 
     def __init__(
         self,
@@ -349,7 +348,7 @@ class FineTuningEstimator(
             self._criterion(),
             self._n_outputs(),
             int(check_random_state(self.random_state).randint(_LARGEST_SEED)),
-            self._net_class,
+            self._net_class(),
         )
         self.net_ = fitted.net
         self.history_ = fitted.net.history
@@ -496,7 +495,7 @@ class FineTuningEstimator(
         settings = estimator._settings(estimator.device_)
         module = build_module(settings, estimator.head_config_, checkpoint)
         module.load_state_dict(saved.module)
-        net = make_net(settings, module, estimator._criterion(), cls._net_class).initialize()
+        net = make_net(settings, module, estimator._criterion(), cls._net_class()).initialize()
         net._set_training(False)
         net.history = History(saved.history)
         estimator.net_, estimator.history_ = net, net.history
@@ -521,6 +520,10 @@ class FineTuningEstimator(
 
     def _criterion(self) -> nn.Module:
         raise NotImplementedError
+
+    @classmethod
+    def _net_class(cls) -> type[FineTuningNet]:
+        return FineTuningNet
 
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
         raise NotImplementedError

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from ..encoding.covariates import RecordingMetadata, time_columns
 from ..encoding.inputs import EncoderInput
 from ..errors import InvalidRecordingError
 from ..recordings.recording import Recording
-from ._labels import Targets
+
+if TYPE_CHECKING:
+    from ._labels import Targets
 
 _SMALLEST_STD = 1e-6
 

@@ -47,13 +47,13 @@ from ._data import (
     token_statistics,
 )
 from ._heads import TEMPORAL_HEADS, HeadConfig
-from ._labels import Targets
 from ._sources import NightsInMemory, NightsOnDisk, TokenSource, prepared_nights
 from .network import FineTuned, FineTuningModule, FullFineTuning, Head, LoRA, Standardised
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
     from ..model.config import EncoderConfig
+    from ._labels import Targets
 
 _WARMUP, _LR_FLOOR, _MAX_NORM = 0.05, 0.05, 1.0
 _BATCH_STREAM, _STEP_STREAM, _HOLD_OUT_STREAM = 11, 12, 13
