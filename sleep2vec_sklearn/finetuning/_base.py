@@ -588,17 +588,17 @@ def _current_parameters(saved: dict[str, Any]) -> dict[str, Any]:
 def _find_class(name: str, wanted: type[Fitted], path: Path) -> type[Fitted]:
     module, _, qualname = name.partition(":")
     package = __name__.split(".")[0]
-    found = None
+    estimator_class = None
     if module.split(".")[0] == package:
         # by its public name, as modules may move
-        found = getattr(importlib.import_module(package), qualname, None)
+        estimator_class = getattr(importlib.import_module(package), qualname, None)
     elif name == f"{wanted.__module__}:{wanted.__qualname__}":
-        found = wanted
-    if not (isinstance(found, type) and issubclass(found, wanted)):
+        estimator_class = wanted
+    if not (isinstance(estimator_class, type) and issubclass(estimator_class, wanted)):
         raise CheckpointError(
             f"{path}: holds a {qualname}, not a {wanted.__name__}. Load it with {qualname}.load()."
         )
-    return found
+    return estimator_class
 
 
 def predict_outputs(
@@ -619,7 +619,7 @@ def predict_outputs(
         contents = contents_of(checkpoint, "features", list(modalities))
         widths = {name: content.width for name, content in contents.items()}
         pairs = zip(inputs.recordings, inputs.places, strict=True)
-        nights = (inputs_of(recording, contents, place) for recording, place in pairs)
+        nights = (inputs_of(recording, contents, location) for recording, location in pairs)
     columns = None if covariates is None else covariates.of(inputs.recordings)
     sums = np.zeros((inputs.n_rows, n_outputs), dtype=np.float32)
     counts = np.zeros((inputs.n_rows, 1), dtype=np.float32)

@@ -30,8 +30,8 @@ def cox_loss(
     out of the risk sets; when it came under observation (left truncation), NaN for the start.
     ``weights`` [n] count in events and risk sets alike.
 
-    Ties are those of Breslow, Biometrics 30 (1974): tied events share the risk set of all who were
-    there. Takes O(n log n) steps; sums are logarithms in double precision.
+    Ties are those of Breslow, Biometrics 30 (1974): tied events share a risk
+    set. Takes O(n log n) steps; sums are logarithms in double precision.
     """
     sums, n_events = cox_terms(log_risk, event, time, entry, weights)
     return _mean_per_event(sums, n_events).to(log_risk.dtype)

@@ -269,7 +269,7 @@ def token_statistics(
             valid = [True] if summaries else night.valid[name]
             rows = np.stack([np.atleast_2d(layer)[valid] for layer in layers], axis=1)
             statistics[name].update(rows)
-    known = {name: found.mean_and_std(_SMALLEST_STD) for name, found in statistics.items()}
+    known = {name: part.mean_and_std(_SMALLEST_STD) for name, part in statistics.items()}
     shape = next(iter(known.values()))[0].shape
     unknown = np.zeros(shape), np.ones(shape)
     mean, std = zip(*(known.get(name, unknown) for name in modalities), strict=True)

@@ -227,10 +227,10 @@ def event_targets(
     for i, (recording, events) in enumerate(zip(inputs.recordings, tables, strict=True)):
         if events is None:
             continue
-        place = inputs.places[i]
-        seconds, n_beyond = seconds_of_events(recording, events, event_types, place)
+        location = inputs.places[i]
+        seconds, n_beyond = seconds_of_events(recording, events, event_types, location)
         if n_beyond:
-            beyond.append(f"{place}: {n_beyond}")
+            beyond.append(f"{location}: {n_beyond}")
         values[inputs.rows[i]] = seconds.reshape(recording.n_epochs, -1)[epochs[i]]
     missing = [inputs.places[i] for i, events in enumerate(tables) if events is None]
     _report_events(missing, beyond, len(tables))
@@ -241,16 +241,16 @@ def event_targets(
 
 
 def seconds_of_events(
-    recording: Recording, events: pd.DataFrame, event_types: EventTypes, place: str = "recording"
+    recording: Recording, events: pd.DataFrame, event_types: EventTypes, location: str = "recording"
 ) -> tuple[np.ndarray, int]:
     """Labels of the seconds of a night, int8 of shape (n_seconds, n_types).
 
     And the number of events that end after the night, and were cut.
     """
-    events = checked_events(events, place)
+    events = checked_events(events, location)
     n_seconds = recording.n_epochs * EPOCH_SECONDS
     wanted = is_type(events["type"], *(name for names in event_types.values() for name in names))
-    _check_durations(events[wanted], place)
+    _check_durations(events[wanted], location)
     intervals = intervals_of(events)
     seconds = np.zeros((n_seconds, len(event_types)), dtype=np.int8)
     for column, names in enumerate(event_types.values()):
@@ -305,11 +305,12 @@ def _listed(texts: list[str]) -> str:
     return ", ".join(texts[:_N_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _check_durations(events: pd.DataFrame, place: str) -> None:
+def _check_durations(events: pd.DataFrame, location: str) -> None:
     instant = np.flatnonzero(events["duration"].to_numpy(dtype=float) == 0)
     if len(instant):
         raise InvalidRecordingError(
-            f"{place}: event {events.index[instant[0]]} ({events['type'].iloc[instant[0]]}) lasts "
+            f"{location}: event {events.index[instant[0]]} "
+            f"({events['type'].iloc[instant[0]]}) lasts "
             "0 s, so that it has no second to learn from; accepted are durations above 0. Give "
             "its length, or leave it out."
         )

@@ -140,16 +140,6 @@ def test_chunks_repeat_their_dropout(make, subjects, monkeypatch):
         torch.testing.assert_close(first[2], second[2])
 
 
-def test_unknown_outcomes_change_nothing(make, subjects):
-    nights, y, _ = subjects
-    y = y.copy()
-    y["time"][30:] = np.nan
-    found = make(patience=None, max_epochs=4).fit(nights, y)
-    expected = make(patience=None, max_epochs=4).fit(nights[:30], y[:30])
-    np.testing.assert_allclose(found.predict(nights), expected.predict(nights), atol=1e-5)
-    assert len(found.training_outcomes_) == 30
-
-
 def test_nights_of_subjects_are_one(make, subjects):
     nights, y, _ = subjects
     nights, y = nights[:12], y[:12]
@@ -231,13 +221,19 @@ def test_steps_of_some_subjects(make, subjects):
     assert model.score(nights, y) > 0.7
 
 
-def test_weightless_subjects_are_left_out(make, subjects):
+@pytest.mark.parametrize("left_out", ["unknown", "weightless"])
+def test_left_out_rows_change_nothing(make, subjects, left_out):
     nights, y, _ = subjects
-    weights = np.repeat([1.0, 0.0], [30, 10])
-    found = make(patience=None, max_epochs=4).fit(nights, y, sample_weight=weights)
+    y, weights = y.copy(), None
+    if left_out == "unknown":
+        y["time"][30:] = np.nan
+    else:
+        weights = np.repeat([1.0, 0.0], [30, 10])
+    model = make(patience=None, max_epochs=4).fit(nights, y, sample_weight=weights)
     expected = make(patience=None, max_epochs=4).fit(nights[:30], y[:30])
-    np.testing.assert_allclose(found.predict(nights), expected.predict(nights), atol=1e-5)
-    np.testing.assert_allclose(found.event_times_, expected.event_times_)
+    np.testing.assert_allclose(model.predict(nights), expected.predict(nights), atol=1e-5)
+    np.testing.assert_allclose(model.event_times_, expected.event_times_)
+    assert len(model.training_outcomes_) == 30
 
 
 def test_search_with_several_scores(make, subjects):
