@@ -10,9 +10,9 @@ A subclass overrides
   a scalar tensor;
 - ``_predict(outputs)``: the result of ``predict`` from all outputs, an array [n_rows, O];
 
-and, if need be, ``_read(X)``, ``_net_class``, and ``_finish_fit(inputs, targets, held_out)``, which
-runs on the trained network. ``__init__`` names the parameters beyond the shared ones, and those
-with another default; :func:`with_shared_parameters` completes its signature and documentation.
+and, if need be, ``_read(X)``, ``_net_class()``, and ``_finish_fit(inputs, targets, held_out)``,
+which runs on the trained network. ``__init__`` names the parameters beyond the shared ones, and
+those with another default; :func:`with_shared_parameters` completes signature and documentation.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, TypeVar
@@ -51,7 +52,7 @@ from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
 from ..model.checkpoint import BUNDLED
 from ..nightstore.content import contents_of
 from ._data import Covariates, collate, rows_of_nights
-from ._heads import AGGREGATIONS, HEADS
+from ._heads import AGGREGATIONS, HEADS, POOLINGS
 from ._labels import Targets, check_sample_weight
 from ._net import FineTuningNet, FitSettings, build_module, fine_tune, make_net
 from ._saving import SavedEstimator, read_estimator, write_estimator
@@ -214,6 +215,7 @@ class FineTuningEstimator(
         "head_size": [count(), None],
         "aggregation": [StrOptions(set(AGGREGATIONS))],
         "layer_mix": ["boolean"],
+        "pooling": [StrOptions(set(POOLINGS))],
         "time_of_night": ["boolean"],
         "dropout": [BELOW_ONE],
         "modality_dropout": [BELOW_ONE, tuple, list],
@@ -227,10 +229,6 @@ class FineTuningEstimator(
         "precision": [PRECISION],
         "random_state": ["random_state"],
     }
-    _net_class: type[FineTuningNet] = FineTuningNet
-    # parameters of some subclasses
-    pooling: str = "mean"
-    time_of_night: bool = False
 
     def __init__(
         self,
@@ -350,7 +348,7 @@ class FineTuningEstimator(
             self._criterion(),
             self._n_outputs(),
             int(check_random_state(self.random_state).randint(_LARGEST_SEED)),
-            self._net_class,
+            self._net_class(),
         )
         self.net_ = fitted.net
         self.history_ = fitted.net.history
@@ -364,34 +362,22 @@ class FineTuningEstimator(
     def _settings(self, device: str) -> FitSettings:
         by_night = self.unit_ == "night"
         finetune = self._expand("finetune", self.finetune)
-        head, batch_size = self.head, self.batch_size
-        if head == "auto":
-            head = "mlp" if by_night else "temporal_conv"
-        if batch_size is None:
-            batch_size = 16 if by_night and finetune == "head" else 4
+        resolved = {
+            "unit": self.unit_,
+            "finetune": None if finetune == "head" else finetune,
+            "head": self.head,
+            "modality_dropout": _as_pair(self.modality_dropout),
+            "batch_size": self.batch_size,
+            "precision": self.precision_,
+            "device": device,
+        }
+        if self.head == "auto":
+            resolved["head"] = "mlp" if by_night else "temporal_conv"
+        if self.batch_size is None:
+            resolved["batch_size"] = 16 if by_night and finetune == "head" else 4
+        parameters = self.get_params(deep=False) | resolved
         return FitSettings(
-            unit=self.unit_,
-            modalities=self.modalities,
-            finetune=None if finetune == "head" else finetune,
-            head=head,
-            head_size=self.head_size,
-            aggregation=self.aggregation,
-            pooling=self.pooling,
-            layer_mix=bool(self.layer_mix),
-            dropout=float(self.dropout),
-            modality_dropout=_as_pair(self.modality_dropout),
-            covariates=self.covariates,
-            time_of_night=bool(self.time_of_night),
-            max_epochs=int(self.max_epochs),
-            batch_size=int(batch_size),
-            lr=float(self.lr),
-            weight_decay=float(self.weight_decay),
-            validation_fraction=self.validation_fraction,
-            patience=self.patience,
-            precision=self.precision_,
-            device=device,
-            cache=self.cache,
-            verbose=int(self.verbose),
+            **{f.name: parameters[f.name] for f in fields(FitSettings) if f.name in parameters}
         )
 
     def predict(self, X: Any) -> np.ndarray:
@@ -509,7 +495,7 @@ class FineTuningEstimator(
         settings = estimator._settings(estimator.device_)
         module = build_module(settings, estimator.head_config_, checkpoint)
         module.load_state_dict(saved.module)
-        net = make_net(settings, module, estimator._criterion(), cls._net_class).initialize()
+        net = make_net(settings, module, estimator._criterion(), cls._net_class()).initialize()
         net._set_training(False)
         net.history = History(saved.history)
         estimator.net_, estimator.history_ = net, net.history
@@ -534,6 +520,10 @@ class FineTuningEstimator(
 
     def _criterion(self) -> nn.Module:
         raise NotImplementedError
+
+    @classmethod
+    def _net_class(cls) -> type[FineTuningNet]:
+        return FineTuningNet
 
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
         raise NotImplementedError
@@ -598,17 +588,17 @@ def _current_parameters(saved: dict[str, Any]) -> dict[str, Any]:
 def _find_class(name: str, wanted: type[Fitted], path: Path) -> type[Fitted]:
     module, _, qualname = name.partition(":")
     package = __name__.split(".")[0]
-    found = None
+    estimator_class = None
     if module.split(".")[0] == package:
         # by its public name, as modules may move
-        found = getattr(importlib.import_module(package), qualname, None)
+        estimator_class = getattr(importlib.import_module(package), qualname, None)
     elif name == f"{wanted.__module__}:{wanted.__qualname__}":
-        found = wanted
-    if not (isinstance(found, type) and issubclass(found, wanted)):
+        estimator_class = wanted
+    if not (isinstance(estimator_class, type) and issubclass(estimator_class, wanted)):
         raise CheckpointError(
             f"{path}: holds a {qualname}, not a {wanted.__name__}. Load it with {qualname}.load()."
         )
-    return found
+    return estimator_class
 
 
 def predict_outputs(
@@ -629,7 +619,7 @@ def predict_outputs(
         contents = contents_of(checkpoint, "features", list(modalities))
         widths = {name: content.width for name, content in contents.items()}
         pairs = zip(inputs.recordings, inputs.places, strict=True)
-        nights = (inputs_of(recording, contents, place) for recording, place in pairs)
+        nights = (inputs_of(recording, contents, location) for recording, location in pairs)
     columns = None if covariates is None else covariates.of(inputs.recordings)
     sums = np.zeros((inputs.n_rows, n_outputs), dtype=np.float32)
     counts = np.zeros((inputs.n_rows, 1), dtype=np.float32)

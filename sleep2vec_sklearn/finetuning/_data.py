@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from ..encoding.covariates import RecordingMetadata, time_columns
 from ..encoding.inputs import EncoderInput
 from ..errors import InvalidRecordingError
 from ..recordings.recording import Recording
-from ._labels import Targets
+
+if TYPE_CHECKING:
+    from ._labels import Targets
 
 _SMALLEST_STD = 1e-6
 
@@ -267,7 +269,7 @@ def token_statistics(
             valid = [True] if summaries else night.valid[name]
             rows = np.stack([np.atleast_2d(layer)[valid] for layer in layers], axis=1)
             statistics[name].update(rows)
-    known = {name: found.mean_and_std(_SMALLEST_STD) for name, found in statistics.items()}
+    known = {name: part.mean_and_std(_SMALLEST_STD) for name, part in statistics.items()}
     shape = next(iter(known.values()))[0].shape
     unknown = np.zeros(shape), np.ones(shape)
     mean, std = zip(*(known.get(name, unknown) for name in modalities), strict=True)

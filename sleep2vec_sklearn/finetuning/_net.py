@@ -47,13 +47,13 @@ from ._data import (
     token_statistics,
 )
 from ._heads import TEMPORAL_HEADS, HeadConfig
-from ._labels import Targets
 from ._sources import NightsInMemory, NightsOnDisk, TokenSource, prepared_nights
 from .network import FineTuned, FineTuningModule, FullFineTuning, Head, LoRA, Standardised
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
     from ..model.config import EncoderConfig
+    from ._labels import Targets
 
 _WARMUP, _LR_FLOOR, _MAX_NORM = 0.05, 0.05, 1.0
 _BATCH_STREAM, _STEP_STREAM, _HOLD_OUT_STREAM = 11, 12, 13
@@ -72,12 +72,12 @@ class FitSettings:
     head: str
     head_size: int | None
     aggregation: str
-    pooling: str
+    pooling: str = "mean"  # of epochs, or where the estimator has no such parameter
     layer_mix: bool
     dropout: float
     modality_dropout: tuple[float, float]
     covariates: Sequence[str] | None
-    time_of_night: bool
+    time_of_night: bool = False
     max_epochs: int
     batch_size: int
     lr: float
@@ -151,7 +151,7 @@ class LabelledNights:
 
     positions: list[int]
     recordings: list[Recording]
-    places: list[str]
+    locations: list[str]
     rows: list[np.ndarray]
     epochs: list[np.ndarray] | None
 
@@ -187,7 +187,7 @@ def fine_tune(
     candidates = choose_modalities(wanted, checkpoint.config, inputs)
     held_out = _choose_held_out(settings, inputs, nights, targets.strata, seed)
     with _open_nights(settings, checkpoint, candidates, nights) as reader:
-        modalities = _present(candidates, reader.modalities, settings.modalities is not None)
+        modalities = _available(candidates, reader.modalities, settings.modalities is not None)
         covariates = _fit_covariates(settings, nights.recordings, ~held_out)
         n_covariates = 0 if covariates is None else covariates.n_columns
         head = settings.head_config(checkpoint.config, modalities, n_outputs, n_covariates)
@@ -254,15 +254,15 @@ def make_net(
     )
 
 
-def _present(candidates: Sequence[str], found: set[str], chosen: bool) -> tuple[str, ...]:
-    absent = [name for name in candidates if name not in found]
+def _available(candidates: Sequence[str], stored: set[str], chosen: bool) -> tuple[str, ...]:
+    absent = [name for name in candidates if name not in stored]
     if absent and chosen:
         warn(
             f"{', '.join(absent)}: no recording with a label has it, so that nothing is learned "
             "of it, and it is ignored.",
             ModalityWarning,
         )
-    return tuple(name for name in candidates if name in found)
+    return tuple(name for name in candidates if name in stored)
 
 
 def _choose_held_out(
@@ -323,13 +323,13 @@ def _open_nights(
 ) -> Iterator[NightsInMemory | NightsOnDisk]:
     if settings.finetune is None:
         source = settings.token_source(checkpoint, modalities)
-        yield NightsInMemory(list(source.nights(nights.recordings, nights.places)))
+        yield NightsInMemory(list(source.nights(nights.recordings, nights.locations)))
         return
     with prepared_nights(
         checkpoint,
         modalities,
         nights.recordings,
-        nights.places,
+        nights.locations,
         settings.cache,
         settings.verbose,
     ) as reader:
@@ -374,7 +374,7 @@ def _standardise(
         used = used[:_NIGHTS_FOR_STATISTICS]
         source = settings.token_source(checkpoint, head.modalities)
         tokens = source.nights(
-            [nights.recordings[i] for i in used], [nights.places[i] for i in used]
+            [nights.recordings[i] for i in used], [nights.locations[i] for i in used]
         )
     summaries = head.unit == "night" and head.pooling == "cls"
     module.head.set_statistics(*token_statistics(tokens, head.modalities, summaries))

@@ -45,7 +45,7 @@ class TokenSource:
     summaries: bool = False
     verbose: int = 0
 
-    def nights(self, recordings: Sequence[Recording], places: Sequence[str]) -> Iterator[Night]:
+    def nights(self, recordings: Sequence[Recording], locations: Sequence[str]) -> Iterator[Night]:
         """Encode recordings in order, or take them from the cache."""
         store = open_store(self.cache)
         engines = [
@@ -53,7 +53,7 @@ class TokenSource:
             for layer in self.layers
         ]
         bar = tqdm(total=len(recordings), desc="encoding", unit="night", disable=not self.verbose)
-        with bar, closing(_encode_layers(engines, recordings, places)) as encoded:
+        with bar, closing(_encode_layers(engines, recordings, locations)) as encoded:
             for recording, layers in zip(recordings, encoded, strict=True):
                 for layer in layers:
                     if layer.error is not None:
@@ -78,17 +78,17 @@ class TokenSource:
 
 
 def _encode_layers(
-    engines: Sequence[Engine], recordings: Sequence[Recording], places: Sequence[str]
+    engines: Sequence[Engine], recordings: Sequence[Recording], locations: Sequence[str]
 ) -> Generator[tuple[EncodedNight, ...], None, None]:
     if len(engines) == 1:
-        with closing(engines[0].encode(recordings, places)) as nights:
+        with closing(engines[0].encode(recordings, locations)) as nights:
             for night in nights:
                 yield (night,)
         return
     # all engines night by night, or all tokens of a layer would be in memory
-    for recording, place in zip(recordings, places, strict=True):
-        once = _ReadOnce(recording)
-        yield tuple(night for engine in engines for night in engine.encode([once], [place]))
+    for recording, location in zip(recordings, locations, strict=True):
+        once: Any = _ReadOnce(recording)
+        yield tuple(night for engine in engines for night in engine.encode([once], [location]))
 
 
 class _ReadOnce:
@@ -152,7 +152,7 @@ def prepared_nights(
     checkpoint: Checkpoint,
     modalities: Sequence[str],
     recordings: Sequence[Recording],
-    places: Sequence[str],
+    locations: Sequence[str],
     cache: Any,
     verbose: int = 0,
 ) -> Iterator[NightsOnDisk]:
@@ -164,17 +164,17 @@ def prepared_nights(
             path = Path(temporary)
         else:
             path = Path(folder).expanduser().absolute() / "prepared" / contents_key(contents)
-        subjects = pd.DataFrame(index=list(places))
+        subjects = pd.DataFrame(index=list(locations))
         store = prepare_folder(
             path, contents, recordings, subjects, verbose=verbose, with_manifest=False
         )
         yield NightsOnDisk(store)
 
 
-def inputs_of(recording: Recording, contents: Mapping[str, Content], place: str) -> Night:
+def inputs_of(recording: Recording, contents: Mapping[str, Content], location: str) -> Night:
     """Inputs of an encoder for a whole night, conditioned exactly as the engine does."""
     values, valid = {}, {}
-    with prefix_errors(place):
+    with prefix_errors(location):
         for name, computed, mask in compute_contents(recording, contents):
             values[name], valid[name] = (computed,), mask
     return Night(recording.n_epochs, values, valid, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
-from typing import Any, ClassVar, TypeVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,6 @@ __all__ = ["EventRules", "Sleep2VecEventDetector"]
 
 # events of a night by type, as intervals of seconds
 NightEvents = dict[str, np.ndarray]
-Value = TypeVar("Value")
 
 _DEFAULT_TYPES = {"apnea_hypopnea": ("apnea", "hypopnea")}
 _TUNED = ("f1", "index")
@@ -65,7 +64,7 @@ class EventRules(BaseEstimator):
 
     def __init__(self, *, gap: int = 3, min_duration: float | Mapping[str, float] | None = None):
         self.gap = gap
-        self.min_duration = min_duration
+        self.min_duration: Any = min_duration
 
 
 @with_shared_parameters
@@ -449,8 +448,8 @@ def read_event_types(event_types: Any) -> dict[str, tuple[str, ...]]:
 
 
 def by_type(
-    value: Any, names: Sequence[str], parameter: str, default: Callable[[str], Value]
-) -> dict[str, Value]:
+    value: Any, names: Sequence[str], parameter: str, default: Callable[[str], Any]
+) -> dict[str, Any]:
     """A parameter's value for each type, from one value or a dict of some."""
     if not isinstance(value, Mapping):
         return {name: default(name) if value is None else value for name in names}

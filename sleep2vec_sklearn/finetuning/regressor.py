@@ -16,7 +16,6 @@ from torch.nn.functional import mse_loss, smooth_l1_loss
 from .._validation import StrOptions
 from ..encoding.inputs import EncoderInput
 from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
-from ._heads import POOLINGS
 from ._labels import Targets, check_length, check_sample_weight
 
 __all__ = ["Sleep2VecRegressor"]
@@ -59,8 +58,7 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
     """
 
     _parameter_constraints = FineTuningEstimator._parameter_constraints | {
-        "loss": [StrOptions({"squared_error", "huber"})],
-        "pooling": [StrOptions(set(POOLINGS))],
+        "loss": [StrOptions({"squared_error", "huber"})]
     }
 
     def __init__(

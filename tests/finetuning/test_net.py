@@ -13,7 +13,7 @@ from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier
 from sleep2vec_sklearn.finetuning import _net
 from sleep2vec_sklearn.finetuning._net import Batches, hold_out
 from sleep2vec_sklearn.finetuning.network import drop_modalities
-from tests.finetuning.simple_nights import QUICK, make_night, make_nights
+from tests.finetuning.simple_nights import QUICK, make_nights
 
 
 @pytest.fixture
@@ -63,15 +63,6 @@ def test_no_dropout_draws_nothing():
     present = torch.ones(2, 3, 2, dtype=torch.bool)
     assert drop_modalities(present, 0.0, 0.0) is present
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_covariates_alone_are_enough(classify):
-    nights = [make_night(0, metadata={"sex": sex}, id=f"n{k}") for k, sex in enumerate("FMFMFM")]
-    outcome = np.array([0, 1] * 3)
-    model = classify(covariates=("age", "sex"), max_epochs=80, lr=1e-2)
-    with pytest.raises(ValueError, match="age, which no recording"):
-        model.fit(nights, outcome)
-    assert model.set_params(covariates=("sex",)).fit(nights, outcome).score(nights, outcome) == 1
 
 
 def without_reason(n_nights=8):
