@@ -28,4 +28,4 @@ def test_page_on_events():
     mpl.use("Agg")
     names = run("events.md")
     assert names["detector"].predict(names["nights"]).shape == (3,)
-    assert names["found"]
+    assert names["scored"]
