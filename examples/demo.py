@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""From EDF files to cross-validated answers, with the bundled encoder; what ``make demo`` runs.
+"""From EDF files to cross-validated scores with the bundled encoder; run by ``make demo``.
 
 Without arguments: a simulated cohort is written as EDF+ files, read back, embedded and probed.
 With ``--edf`` (and ``--hypnogram``): one night of your own is staged by a head trained on that
@@ -56,8 +56,8 @@ def main() -> None:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--edf", type=Path, help="a night of your own")
-    parser.add_argument("--hypnogram", type=Path, help="its scored stages")
+    parser.add_argument("--edf", type=Path, help="EDF file of one night")
+    parser.add_argument("--hypnogram", type=Path, help="file with its scored stages")
     parser.add_argument("--subjects", type=int, default=30, help="simulated subjects")
     parser.add_argument("--hours", type=float, default=7, help="length of a simulated night")
     parser.add_argument("--output", type=Path, default=Path("demo_output"))
@@ -65,7 +65,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def simulated_cohort(options):
-    """Simulated nights as EDF+ files on disk, read back by the public reader."""
+    """Write simulated nights as EDF+ files, and read them back."""
     folder = options.output / f"simulated_{options.subjects}x{options.hours:g}h"
     if not (folder / "metadata.csv").exists():
         simulated = make_sleep_cohort(
@@ -84,7 +84,7 @@ def simulated_cohort(options):
 
 
 def probe(**parameters):
-    """A linear probe on the frozen encoder."""
+    """Linear probe on the frozen encoder."""
     return make_pipeline(
         Sleep2VecTransformer(**parameters),
         StandardScaler(),
@@ -93,9 +93,9 @@ def probe(**parameters):
 
 
 def probe_cohort(cohort, output: Path) -> None:
-    """Score staging (a row per epoch) and an outcome (a row per night), subjects held out."""
+    """Score staging (a row per epoch) and an outcome (a row per night) on held-out subjects."""
     X = EpochSequence(cohort)
-    Sleep2VecTransformer(verbose=1).fit_transform(X)  # the only time a signal is read
+    Sleep2VecTransformer(verbose=1).fit_transform(X)  # fills the cache: signals are read once
     X = X[X.stages != SleepStage.unscored]
     staging = cross_val_score(
         probe(), X, X.stages, groups=X.groups, cv=GroupKFold(5), scoring=KAPPA
@@ -155,22 +155,22 @@ def stage_night(cohort, edf: Path, hypnogram: Path | None, output: Path) -> None
 
 
 def agreement(night, epochs: EpochSequence, predicted: np.ndarray) -> pd.DataFrame:
-    """Agreement with the scorer, and what a head trained within this very night would reach."""
+    """Agreement with the scorer, also of a head trained within this night."""
     sleep = np.flatnonzero(night.stages > SleepStage.W)
     trimmed = np.zeros(night.n_epochs, dtype=bool)
     trimmed[max(sleep[0] - 60, 0) : sleep[-1] + 61] = True
     scored = night.stages != SleepStage.unscored
     parts = {"whole recording": scored, "sleep +- 30 min": scored & trimmed}
     rows = [
-        ("trained on simulated nights", part, *agreement_of(night.stages[kept], predicted[kept]))
-        for part, kept in parts.items()
+        ("trained on simulated nights", part, *agreement_of(night.stages[mask], predicted[mask]))
+        for part, mask in parts.items()
     ]
-    kept = epochs[scored & trimmed]
-    with config_context(leakage="ignore"):  # the same night on both sides is the question here
-        within = cross_val_predict(probe(), kept, kept.stages, cv=KFold(5))
+    epochs = epochs[scored & trimmed]
+    with config_context(leakage="ignore"):  # training and testing on one night is intended here
+        within = cross_val_predict(probe(), epochs, epochs.stages, cv=KFold(5))
     rows.append(
         ("trained within this night (5 contiguous blocks)", "sleep +- 30 min",
-         *agreement_of(kept.stages, within))
+         *agreement_of(epochs.stages, within))
     )  # fmt: skip
     return pd.DataFrame(
         rows, columns=["head", "epochs of", "n", "kappa", "accuracy", "macro F1"]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-Apneas, second by second
-========================
+Detect apneas and hypopneas
+===========================
 
-A detector gives each second the probability of an apnea or hypopnea, events with onset and
-duration, and their number per hour of sleep. It learns from ``night.events``; the cohort is
+A detector predicts the probability of an apnea or hypopnea for each second, events with onset and
+duration, and their number per hour of sleep. It is trained on ``night.events``; the cohort is
 simulated.
 """
 
@@ -20,31 +20,31 @@ cohort = make_sleep_cohort(
 cohort[0].events.head()
 
 # %%
-# Learn from 18 people
+# Train on 18 subjects
 # --------------------
-# A fifth of them are held out to stop the training, and to choose the threshold.
+# A fifth of them are held out for early stopping, and to tune the threshold.
 from sleep2vec_sklearn import Sleep2VecEventDetector
 
-people, others = cohort[:18], cohort[18:]
+train, test = cohort[:18], cohort[18:]
 detector = Sleep2VecEventDetector(head="temporal_conv", max_epochs=30, random_state=0)
-detector.fit(people)
+detector.fit(train)
 print(detector.thresholds_)
 
 # %%
-# Events of people it never saw
-# -----------------------------
-found = detector.predict_events(others)
-found.head()
+# Events of held-out subjects
+# ---------------------------
+detected = detector.predict_events(test)
+detected.head()
 
 # %%
-# An hour of one night, and the index of all
-# ------------------------------------------
+# Part of one night, and the index of all
+# ---------------------------------------
 import matplotlib.pyplot as plt
 import numpy as np
 
-index = detector.predict(others)
-scored = np.array([night.metadata["ahi"] for night in others])
-night = others[int(np.argmax(scored))]
+index = detector.predict(test)
+scored = np.array([night.metadata["ahi"] for night in test])
+night = test[int(np.argmax(scored))]
 probability = detector.predict_proba([night])[0]
 probability = np.asarray(probability).reshape(-1)
 
@@ -56,10 +56,10 @@ minutes = np.arange(len(probability)) / 60
 shown = (minutes >= begin) & (minutes < end)
 left.plot(minutes[shown], probability[shown], color="#0072b2", linewidth=0.9)
 left.axhline(detector.thresholds_["apnea_hypopnea"], color="#0072b2", linestyle=":")
-breathing = night.events[night.events["type"].str.contains("apnea|hypopnea")]
+respiratory = night.events[night.events["type"].str.contains("apnea|hypopnea")]
 for rows, height, color, label in (
-    (breathing, 1.06, "#333333", "scored"),
-    (found[found["recording"] == night.id], 1.13, "#0072b2", "detected"),
+    (respiratory, 1.06, "#333333", "scored"),
+    (detected[detected["recording"] == night.id], 1.13, "#0072b2", "detected"),
 ):
     spans = rows[["onset", "duration"]].to_numpy() / 60
     inside = spans[(spans[:, 0] >= begin) & (spans.sum(axis=1) < end)]
@@ -68,5 +68,5 @@ left.set(xlabel="minutes", ylabel="probability", xlim=(begin, end), ylim=(0, 1.2
 left.legend(loc="upper left", bbox_to_anchor=(0, 1.14), ncols=2, frameon=False)
 right.plot([0, scored.max()], [0, scored.max()], color="#cccccc")
 right.plot(scored, index, "o", color="#0072b2")
-right.set(xlabel="scored events per hour", ylabel="detected per hour", title="six people held out")
+right.set(xlabel="scored events per hour", ylabel="detected per hour", title="six held-out subjects")
 _ = left.figure.suptitle("Apneas and hypopneas of simulated nights")

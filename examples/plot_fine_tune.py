@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-A linear probe, or a head that is trained?
-==========================================
+Compare a linear probe with fine-tuning
+=======================================
 
-:class:`~sleep2vec_sklearn.Sleep2VecClassifier` is a classifier like any other; the network in it
-looks at the minutes around an epoch, and weighs the sensors itself. Whether that is worth it is a
-comparison on the same held-out people. The cohort is simulated.
+:class:`~sleep2vec_sklearn.Sleep2VecClassifier` trains a head that sees the minutes around an epoch,
+and learns how to weight the sensors. It is compared with a linear probe on the same held-out
+subjects. The cohort is simulated.
 """
 
 # %%
-# Two models of the same tokens
+# Two models on the same tokens
 # -----------------------------
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -38,26 +38,26 @@ models = {
 }
 
 # %%
-# The same folds, the same people
-# -------------------------------
-# Intervals are by bootstrap over people, those of the difference over the same draws. With as few
-# people as these a linear probe is hard to beat, which is why it comes first.
+# Paired comparison by subject
+# ----------------------------
+# Confidence intervals are by bootstrap over subjects, with the same resamples for the difference.
+# With so few subjects a linear probe is hard to beat: try it first.
 from sleep2vec_sklearn.evaluation import compare_estimators
 
-found = compare_estimators(
+comparison = compare_estimators(
     models, X, X.stages, cv=3, scoring=["accuracy", "f1_macro"], n_resamples=300
 )
-print(found.scores.round(3))
-found.differences.round(3)
+print(comparison.scores.round(3))
+comparison.differences.round(3)
 
 # %%
-# One person's probabilities
-# --------------------------
-# The network gives a probability of each stage for each epoch: a hypnodensity.
+# Hypnodensity of one subject
+# ---------------------------
+# The predicted probability of each stage, epoch by epoch.
 from sleep2vec_sklearn.plotting import HypnodensityDisplay
 
 held_out = X.groups == cohort[0].subject
 stager = models["temporal head"].fit(X[~held_out], X.stages[~held_out])
 night = X[held_out]
 display = HypnodensityDisplay(stager.predict_proba(night), y_true=night.stages).plot()
-_ = display.ax_.set_title("A simulated night; its subject was held out")
+_ = display.ax_.set_title("A simulated night of a held-out subject")

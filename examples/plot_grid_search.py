@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-A grid search that encodes each night once
-==========================================
+Tune parameters with a grid search
+==================================
 
-The encoder learns nothing at ``fit``, so what it says of a night is kept: folds, candidates and
-choices of sensors share it. The cohort is simulated.
+``fit`` does not train the encoder, so its tokens are cached: all folds, candidates and subsets of
+sensors share them, and each night is encoded once. The cohort is simulated.
 """
 
 # %%
-# Two questions at once
-# ---------------------
-# Which sensors, and how strong a penalty? Both are parameters of one pipeline.
+# Sensors and penalty
+# -------------------
+# Both are parameters of one pipeline.
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import Pipeline
@@ -44,10 +44,8 @@ from sleep2vec_sklearn import cache_info, clear_cache
 clear_cache()
 search = GridSearchCV(pipeline, grid, cv=GroupKFold(4), scoring=make_scorer(cohen_kappa_score))
 search.fit(X, X.stages, groups=X.groups)
-kept = cache_info()
-print(
-    f"{len(search.cv_results_['params']) * 4 + 1} fits; signals of a night encoded: {kept.misses}"
-)
+n_fits = len(search.cv_results_["params"]) * 4 + 1
+print(f"{n_fits} fits; signals encoded: {cache_info().misses}")
 print("best:", search.best_params_)
 
 # %%
@@ -66,5 +64,5 @@ for row, column in [(r, c) for r in range(len(sensors)) for c in range(len(penal
         column, row, f"{scores[row, column]:.2f}", ha="center", va="center",
         color="white" if dark else "black",
     )  # fmt: skip
-ax.set_title("kappa of five stages, simulated, people held out")
+ax.set_title("Kappa of five stages, simulated, subjects held out")
 _ = ax.figure.colorbar(image)

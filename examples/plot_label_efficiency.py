@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-How many people have to be labelled?
-====================================
+How many subjects need labels?
+==============================
 
-Scoring a night takes a technician an hour or two. A label-efficiency curve tells what the next
-scored person is worth, and whether pretraining buys anything: the same encoder with random weights
-stands beside it. The cohort is simulated.
+Scoring a night takes a technician an hour or two. A label-efficiency curve shows the gain from each
+further scored subject, and from pretraining, by comparison with random weights. The cohort is
+simulated.
 """
 
 # %%
-# Three ways to rows
-# ------------------
+# Pretrained and random weights
+# -----------------------------
 from sleep2vec_sklearn import EpochSequence, load_checkpoint, make_sleep_cohort
 from sleep2vec_sklearn.model import Checkpoint, Sleep2Vec
 
@@ -24,11 +24,11 @@ weights = Sleep2Vec.from_seed(pretrained.config, 0).state_dict()
 untrained = Checkpoint(pretrained.config, weights, {}, "0" * 64, "random weights")
 
 # %%
-# Nested subsets of people
-# ------------------------
-# Four folds of people are held out in turn; of the others one is drawn, then a second is added, and
-# so on, the same for every estimator. It is people that are drawn, and not epochs: a tenth of all
-# epochs would still be of everybody.
+# Nested subsets of subjects
+# --------------------------
+# Four folds of subjects are held out in turn; of the others one is drawn, then a second is added,
+# and so on, the same for every estimator. Subjects are drawn, not epochs: a tenth of all epochs
+# would still cover every subject.
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -59,14 +59,14 @@ curve.summary[["estimator", "n_subjects", "score", "low", "high"]].round(2)
 # %%
 # The curve
 # ---------
-# Bands are 95 % intervals by bootstrap over the people tested.
+# Bands are 95 % confidence intervals by bootstrap over the test subjects.
 from sleep2vec_sklearn.plotting import LabelEfficiencyDisplay
 
 display = LabelEfficiencyDisplay.from_results(curve)
-_ = display.ax_.set_title("Wake against sleep from beat intervals (simulated)")
+_ = display.ax_.set_title("Wake against sleep from RR intervals (simulated)")
 
 # %%
-# Is the difference more than luck?
-# ---------------------------------
-# Paired over people: both estimators were asked about the same ones.
+# Paired differences
+# ------------------
+# Both estimators are tested on the same subjects, so differences are paired.
 curve.differences("random weights").round(2)

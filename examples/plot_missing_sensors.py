@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-When sensors are missing
-========================
+Predict with missing sensors
+============================
 
-Any subset of the sensors can be embedded, and no night is thrown away. What a subset costs is a
-question to the data: here to simulated nights with five sensors.
+Any subset of the sensors can be embedded, and no night has to be excluded. This example measures
+the loss of accuracy for every subset of four sensors of simulated nights.
 """
 
 # %%
-# A stager for five sensors
+# A stager for four sensors
 # -------------------------
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -29,27 +29,27 @@ model = make_pipeline(
 # %%
 # Every subset, at test time
 # --------------------------
-# The head is trained on all sensors of six people and asked about two others who lack some. With
-# ``refit=True`` it would be trained on the subset as well. Each sensor of a night is encoded once,
-# whatever the number of subsets.
+# The head is trained on all sensors of six subjects and tested on two others with some of them.
+# ``refit=True`` would also train on the subset. Each sensor of a night is encoded once, whatever the
+# number of subsets.
 from sleep2vec_sklearn import modality_subset_scores
 
-found = modality_subset_scores(model, X, X.stages, cv=4, scoring="kappa", n_resamples=300)
-found.summary[["subset", "score", "low", "high"]].round(2)
+subsets = modality_subset_scores(model, X, X.stages, cv=4, scoring="kappa", n_resamples=300)
+subsets.summary[["subset", "score", "low", "high"]].round(2)
 
 # %%
-# A picture of all subsets
-# ------------------------
+# Plot all subsets
+# ----------------
 from sleep2vec_sklearn.plotting import ModalitySubsetsDisplay
 
-display = ModalitySubsetsDisplay.from_results(found)
-_ = display.ax_.set_title("Five stages, by sensors worn at test time (simulated)")
+display = ModalitySubsetsDisplay.from_results(subsets)
+_ = display.ax_.set_title("Five stages, by sensors available at test time (simulated)")
 
 # %%
-# A sensor that fails in the night
-# --------------------------------
-# Sensors are seldom missing as a whole; they fall off. Here each is off for one stretch of the
-# night, longer and longer.
+# Sensors that fail during the night
+# ----------------------------------
+# Sensors are seldom missing for the whole night; they fall off. Here each is missing for one
+# contiguous block of increasing length.
 from sleep2vec_sklearn.plotting import ModalityDropoutDisplay
 from sleep2vec_sklearn.probing import modality_dropout_curve
 
@@ -65,4 +65,4 @@ lost = modality_dropout_curve(
     n_resamples=300,
 )
 display = ModalityDropoutDisplay.from_results(lost)
-_ = display.ax_.set_title("Sensors lost for a stretch, or for the night (simulated)")
+_ = display.ax_.set_title("Sensors lost for a block, or for the night (simulated)")

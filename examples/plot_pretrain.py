@@ -3,9 +3,9 @@
 Pretrain an encoder
 ===================
 
-Nights without labels are enough: an epoch seen by one sensor should find itself among epochs seen
-by another. A tiny encoder learns that here from 16 simulated nights in some seconds; a real one
-takes hundreds of nights, and more layers.
+Pretraining needs no labels: the embeddings of an epoch from two sensors should match. A tiny
+encoder learns this here from 16 simulated nights in some seconds; a useful one needs hundreds of
+nights, and more layers.
 """
 
 # %%
@@ -21,8 +21,8 @@ cohort = make_sleep_cohort(
 # %%
 # Fit
 # ---
-# A quarter of the subjects are held out, and looked at after every epoch. All that is random
-# follows from ``random_state``. With ``state_dir="run/"`` a killed run goes on where it was.
+# A quarter of the subjects are held out for validation after every epoch of training. With
+# ``random_state`` a run is reproducible, and with ``state_dir="run/"`` a killed run resumes.
 from sleep2vec_sklearn import Sleep2VecPretrainer
 from sleep2vec_sklearn.pretraining import EncoderSpec
 
@@ -40,11 +40,10 @@ pretrainer.fit(cohort)
 print("pairs:", *("-".join(pair) for pair in pretrainer.pairs_))
 
 # %%
-# Does it learn?
-# --------------
-# The loss of held-out subjects should fall, and the share of their epochs that find themselves at
-# once rise above what guessing would give. (Nothing is hidden from the encoder there, and fewer
-# nights are each other's negatives, so the two losses are not to be compared.)
+# Learning curves
+# ---------------
+# The loss of held-out subjects should decrease, and their recall@1 exceed the chance level. (The two
+# losses are not comparable: in validation nothing is masked, and there are fewer negatives.)
 import matplotlib.pyplot as plt
 
 history = pretrainer.history_
@@ -55,16 +54,16 @@ left.plot(epochs, history[:, "valid_loss"], color="#0072b2", label="held-out sub
 left.set(xlabel="epoch of training", ylabel="loss")
 left.legend(frameon=False)
 right.plot(epochs, history[:, "valid_recall"], color="#0072b2", label="held-out subjects")
-right.plot(epochs, history[:, "valid_chance"], color="#999999", linestyle=":", label="guessing")
-right.set(xlabel="epoch of training", ylabel="share that find themselves", ylim=(0, None))
+right.plot(epochs, history[:, "valid_chance"], color="#999999", linestyle=":", label="chance")
+right.set(xlabel="epoch of training", ylabel="recall@1", ylim=(0, None))
 right.legend(frameon=False)
 _ = left.figure.suptitle("Pretraining on simulated nights")
 
 # %%
-# Use it
-# ------
-# ``pretrainer.save("mine.safetensors")`` writes a file that ``Sleep2VecTransformer`` takes by its
-# path; the checkpoint itself does as well.
+# Use the encoder
+# ---------------
+# ``Sleep2VecTransformer`` takes a checkpoint, or the path of a file written by
+# ``pretrainer.save("mine.safetensors")``.
 from sleep2vec_sklearn import Sleep2VecTransformer
 
 rows = Sleep2VecTransformer(pretrainer.checkpoint()).fit_transform(cohort)

@@ -3,16 +3,16 @@
 Read a folder of EDF files
 ==========================
 
-From files as a sleep laboratory keeps them to nights that an estimator takes, and which sensors
-each night has. The files are EDF+ files of simulated nights, written here so that the example runs
-anywhere; put the path of your own folder in place of ``folder`` and leave out the first step.
+From the files of a sleep laboratory to recordings that an estimator takes, and an overview of the
+sensors of each night. The EDF+ files are of simulated nights and written here, so that the example
+runs anywhere; skip the first step and set ``folder`` to a folder of yours.
 """
 
 # %%
 # A folder to read
 # ----------------
-# Six simulated people at two sites, with labels, units, rates and hypnogram formats that differ
-# between the sites, as they do between real ones.
+# Six simulated subjects at two sites. Labels, units, rates and hypnogram formats differ between the
+# sites, as they do between real ones.
 import tempfile
 
 from sleep2vec_sklearn import make_sleep_cohort
@@ -24,10 +24,10 @@ paths = write_edf_cohort(simulated, folder)
 print(*(path.name for path in paths))
 
 # %%
-# What is in a file
-# -----------------
-# Nothing is read but the header. Inter-beat intervals and breathing are derived where the file has
-# a source of them. Where a label is not understood, or the wrong channel is taken, say it with
+# Channels of a file
+# ------------------
+# Only the header is read. Inter-beat intervals and respiration are derived where the file has a
+# source signal. If a label is not recognised, or the wrong channel is chosen, pass
 # ``channels={"eeg": "C4-M1"}``.
 from sleep2vec_sklearn import describe_channels
 
@@ -36,7 +36,7 @@ describe_channels(paths[0])[["label", "modality", "rate", "unit", "used"]]
 # %%
 # The whole folder
 # ----------------
-# Hypnograms beside the recordings are found and read, whatever their format. A file that cannot be
+# Hypnograms in the same folder are found and read, whatever their format. A file that cannot be
 # read is left out with a warning, and listed in ``failures`` with the reason.
 from sleep2vec_sklearn import read_cohort
 
@@ -46,10 +46,10 @@ print(f"failures: {len(cohort.failures)}")
 cohort.metadata[["subject", "age", "sex", "bmi"]]
 
 # %%
-# Which sensors there are
-# -----------------------
-# ``coverage`` counts the seconds of usable signal: neither a gap nor a flat sensor. Any subset of
-# the sensors can be embedded, so nights need not be thrown away; but it is good to know.
+# Available sensors
+# -----------------
+# ``coverage`` counts the seconds of usable signal, that is without gaps and flat signals. Any subset
+# of the sensors can be embedded, so no night has to be excluded.
 import matplotlib.pyplot as plt
 import pandas as pd
 

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-Would more nights help?
-=======================
+Fit a scaling law
+=================
 
-Encoders are pretrained on ever more nights and measured on the same held-out people; a saturating
-power law through the points says what more nights may bring, and how unsure that is. The sizes are
-toys, the nights simulated: this shows the tool and not a result.
+Encoders are pretrained on increasing numbers of nights and evaluated on the same held-out subjects;
+a saturating power law fitted to the points estimates the benefit of more nights, with its
+uncertainty. The sizes are toys and the nights simulated: this shows the tool, not a result.
 """
 
 # %%
-# One axis at a time
-# ------------------
-# The same number of steps for all, so that only the nights differ.
+# Vary the number of nights
+# -------------------------
+# The number of steps is the same for all, so that only the nights differ.
 from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
 from sleep2vec_sklearn.pretraining import EncoderSpec
 from sleep2vec_sklearn.probing import run_scaling_sweep
@@ -30,18 +30,18 @@ points = run_scaling_sweep(
 points[["n_nights", "repeat", "loss", "recall"]].round(3)
 
 # %%
-# The law
-# -------
+# Fit the power law
+# -----------------
 from sleep2vec_sklearn import fit_scaling_law
 
 law = fit_scaling_law(points, x="n_nights", n_resamples=200)
 print(law.parameters.round(2))
 
 # %%
-# Beyond the points
-# -----------------
-# What was not measured is drawn as such.
+# Extrapolate
+# -----------
+# The extrapolation is drawn dashed.
 from sleep2vec_sklearn.plotting import ScalingLawDisplay
 
 display = ScalingLawDisplay.from_results(law)
-_ = display.ax_.set_title("Loss of held-out people (simulated nights, toy encoders)", pad=50)
+_ = display.ax_.set_title("Loss of held-out subjects (simulated nights, toy encoders)", pad=50)

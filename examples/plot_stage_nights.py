@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-Stage nights, with subjects held out
-====================================
+Stage a cohort, with subjects held out
+======================================
 
-A linear head on the frozen encoder gives each 30-s epoch one of five stages. The cohort is
-simulated: eight people, two hours each.
+A linear head on the frozen encoder assigns each 30-s epoch one of five stages. The cohort is
+simulated: eight subjects, two hours each.
 """
 
 # %%
 # One element of X per epoch
 # --------------------------
-# :class:`~sleep2vec_sklearn.EpochSequence` makes the epochs of all nights one long sequence, with
-# their stages and subjects beside it.
+# :class:`~sleep2vec_sklearn.EpochSequence` is a sequence of the epochs of all nights, with their
+# stages and subjects.
 from sleep2vec_sklearn import EpochSequence, make_sleep_cohort
 
 cohort = make_sleep_cohort(
@@ -24,8 +24,8 @@ print(len(X), "scored epochs of", len(cohort), "nights")
 # %%
 # Cross-validate by subject
 # -------------------------
-# Epochs of one night on both sides of a split would make any score look good, so the subject is the
-# group. :class:`~sleep2vec_sklearn.TimeOfNight` tells the head how late it is. The nights are
+# With epochs of one night on both sides of a split, any score is too high, so the subject is the
+# group. :class:`~sleep2vec_sklearn.TimeOfNight` adds the time of night as features. The nights are
 # encoded once, whatever the number of folds.
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -42,10 +42,10 @@ model = make_pipeline(
 predicted = cross_val_predict(model, X, X.stages, groups=X.groups, cv=GroupKFold(4))
 
 # %%
-# How good is it?
-# ---------------
-# :func:`~sleep2vec_sklearn.staging_report` scores epochs and nights; intervals are by bootstrap
-# over people, of whom there are eight, however many epochs they have.
+# Staging report
+# --------------
+# :func:`~sleep2vec_sklearn.staging_report` scores epochs and nights; confidence intervals are by
+# bootstrap over subjects, of whom there are eight, however many epochs they have.
 from sleep2vec_sklearn import staging_report
 
 report = staging_report(X, predicted, n_resamples=300)
@@ -53,26 +53,25 @@ print(report)
 report.by_class.round(2)
 
 # %%
-# Which stages are taken for which
-# --------------------------------
+# Confusion matrix
+# ----------------
 from sleep2vec_sklearn.plotting import StageConfusionDisplay
 
 display = StageConfusionDisplay.from_report(report)
-_ = display.ax_.set_title("Simulated people, held out")
+_ = display.ax_.set_title("Simulated subjects, held out")
 
 # %%
-# One of the nights
-# -----------------
-# Above what a scorer would have written, below what the model says of a person it never saw; in
-# between a mark where they differ.
+# Hypnogram of one night
+# ----------------------
+# Scored stages above, predicted stages of the held-out subject below, and a mark where they differ.
 from sleep2vec_sklearn.plotting import HypnogramDisplay
 
 first = X.groups == cohort[0].subject
 display = HypnogramDisplay.from_predictions(X.stages[first], predicted[first])
-_ = display.ax_.set_title("A simulated night; its subject was held out")
+_ = display.ax_.set_title("A simulated night of a held-out subject")
 
 # %%
-# Minutes, not epochs
-# -------------------
-# What a sleep report would say of each night, against what it should.
+# Sleep statistics
+# ----------------
+# Agreement of the statistics of a sleep report between predicted and scored stages.
 report.bland_altman.round(1)

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-A watch: plain arrays, two sensors
-==================================
+Use arrays from a watch
+=======================
 
-No file format is needed. A dict of arrays is a night, and a heart rate with activity counts is
-enough for wake, REM and the rest. The arrays are taken from simulated nights here.
+No file format is needed: a recording can be a dict of arrays. Heart rate and activity counts are
+used to distinguish wake, REM and other sleep. The arrays are taken from simulated nights.
 """
 
 # %%
-# Arrays become a night
-# ---------------------
-# The heart rate of a watch, in beats per minute at 1 Hz, and its counts per second. A modality that
-# is missing is left out, or None; a gap in one is NaN.
+# Recordings from arrays
+# ----------------------
+# The heart rate of a watch, in beats per minute at 1 Hz, and its activity counts per second. A
+# missing modality is left out, or None; gaps are NaN.
 from sleep2vec_sklearn import Recording, make_sleep_cohort
 
 simulated = make_sleep_cohort(
@@ -38,9 +38,9 @@ nights = [from_watch(night) for night in simulated]
 print(nights[0], nights[0].rates)
 
 # %%
-# Wake, REM, and the rest
-# -----------------------
-# Trained on nine simulated people, asked about a tenth.
+# Wake, REM and other sleep
+# -------------------------
+# Trained on nine simulated subjects, tested on a tenth.
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
@@ -66,8 +66,8 @@ model.fit(X, y)
 p = model.predict_proba(EpochSequence(nights[:1]))
 
 # %%
-# The night, and what is said of it
-# ---------------------------------
+# Predictions for one night
+# -------------------------
 import matplotlib.pyplot as plt
 
 night = nights[0]
@@ -94,4 +94,4 @@ for kind, label in ((SleepStage.W, "scored wake"), (SleepStage.R, "scored REM"))
     bottom.plot(hours[scored], np.full(scored.sum(), height), "|", color=color, label=label)
 bottom.set(ylabel="probability", xlabel="Hours since start of recording", xlim=(0, hours[-1]))
 bottom.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.35), frameon=False)
-_ = top.set_title("A simulated night of a watch; its wearer was held out")
+_ = top.set_title("A simulated night of a held-out subject with a watch")
