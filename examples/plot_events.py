@@ -68,5 +68,5 @@ left.set(xlabel="minutes", ylabel="probability", xlim=(begin, end), ylim=(0, 1.2
 left.legend(loc="upper left", bbox_to_anchor=(0, 1.14), ncols=2, frameon=False)
 right.plot([0, scored.max()], [0, scored.max()], color="#cccccc")
 right.plot(scored, index, "o", color="#0072b2")
-right.set(xlabel="scored events per hour", ylabel="detected per hour", title="six held-out subjects")
+right.set(xlabel="scored events per hour", ylabel="detected per hour", title="held-out subjects")
 _ = left.figure.suptitle("Apneas and hypopneas of simulated nights")

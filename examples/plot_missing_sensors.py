@@ -30,8 +30,8 @@ model = make_pipeline(
 # Every subset, at test time
 # --------------------------
 # The head is trained on all sensors of six subjects and tested on two others with some of them.
-# ``refit=True`` would also train on the subset. Each sensor of a night is encoded once, whatever the
-# number of subsets.
+# ``refit=True`` would also train on the subset. Each sensor of a night is encoded once for all
+# subsets.
 from sleep2vec_sklearn import modality_subset_scores
 
 subsets = modality_subset_scores(model, X, X.stages, cv=4, scoring="kappa", n_resamples=300)

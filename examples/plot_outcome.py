@@ -24,8 +24,8 @@ print(f"{y.sum()} of {len(y)} simulated subjects have an AHI of 15 or more")
 # Compare with age, sex and BMI
 # -----------------------------
 # ``pooling="mean_std"`` uses the standard deviation over the epochs of a night in addition to their
-# mean. The baseline uses age, sex and BMI; "both" combines the two predictions. All three are fitted
-# on the same folds of subjects, and scored on the same resamples.
+# mean. The baseline uses age, sex and BMI; "both" combines the two predictions. All three are
+# fitted on the same folds of subjects, and scored on the same resamples.
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline

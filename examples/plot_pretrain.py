@@ -42,8 +42,8 @@ print("pairs:", *("-".join(pair) for pair in pretrainer.pairs_))
 # %%
 # Learning curves
 # ---------------
-# The loss of held-out subjects should decrease, and their recall@1 exceed the chance level. (The two
-# losses are not comparable: in validation nothing is masked, and there are fewer negatives.)
+# The loss of held-out subjects should decrease, and their recall@1 exceed the chance level. (The
+# two losses are not comparable: in validation nothing is masked, and there are fewer negatives.)
 import matplotlib.pyplot as plt
 
 history = pretrainer.history_

@@ -48,8 +48,8 @@ cohort.metadata[["subject", "age", "sex", "bmi"]]
 # %%
 # Available sensors
 # -----------------
-# ``coverage`` counts the seconds of usable signal, that is without gaps and flat signals. Any subset
-# of the sensors can be embedded, so no night has to be excluded.
+# ``coverage`` counts the seconds of usable signal, that is without gaps and flat signals. Any
+# subset of the sensors can be embedded, so no night has to be excluded.
 import matplotlib.pyplot as plt
 import pandas as pd
 

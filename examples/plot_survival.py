@@ -44,9 +44,7 @@ print(f"concordance of held-out subjects: {concordance_index(y, risk):.2f}")
 from sleep2vec_sklearn.plotting import KaplanMeierDisplay
 
 display = KaplanMeierDisplay.from_predictions(y, risk, n_groups=2)
-_ = display.ax_.set(
-    title="Simulated subjects, by predicted risk", xlabel="years after the night"
-)
+_ = display.ax_.set(title="Simulated subjects, by predicted risk", xlabel="years after the night")
 
 # %%
 # Predicted survival functions
