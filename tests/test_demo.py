@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The demo, on fewer and shorter nights than ``make demo`` takes."""
+"""The demo, on fewer and shorter nights than in ``make demo``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def output(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_demo_scores_a_simulated_cohort(monkeypatch, output):
+def test_demo_scores_cohort(monkeypatch, output):
     run_demo(monkeypatch, output)
     scores = pd.read_csv(output / "scores.csv")
     assert scores["one row per"].tolist() == ["epoch", "night"]
@@ -37,7 +37,7 @@ def test_demo_scores_a_simulated_cohort(monkeypatch, output):
 
 
 @pytest.mark.slow
-def test_demo_stages_one_night_and_scores_it(monkeypatch, output):
+def test_demo_stages_night(monkeypatch, output):
     run_demo(monkeypatch, output)
     edf = next((output / "simulated_12x2h").glob("*1-n1.edf"))
     run_demo(monkeypatch, output, "--edf", str(edf))

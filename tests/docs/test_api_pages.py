@@ -1,54 +1,60 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The API reference holds what is public, all of it and nothing else."""
+"""Pages of the API reference: all public names and no others."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 
+import pytest
+
 import sleep2vec_sklearn
 
 
-def rooms_with_names():
+@pytest.fixture
+def folder(pages, tmp_path):
+    pages.write_pages(tmp_path)
+    return tmp_path
+
+
+def public_modules():
     names = {module.name for module in pkgutil.iter_modules(sleep2vec_sklearn.__path__)}
     public = sorted(name for name in names if not name.startswith("_"))
-    rooms = [importlib.import_module(f"sleep2vec_sklearn.{name}") for name in public]
-    return [room for room in rooms if getattr(room, "__all__", None)]
+    modules = [importlib.import_module(f"sleep2vec_sklearn.{name}") for name in public]
+    return [sleep2vec_sklearn, *(module for module in modules if hasattr(module, "__all__"))]
 
 
-def test_every_public_name_of_every_room_has_a_page(pages, tmp_path):
-    written = {path.stem for path in pages.write_pages(tmp_path)}
+def test_public_names_have_pages(pages, folder):
+    written = {path.stem for path in folder.iterdir()}
     assert written == {"index", *(entry.path for entry in pages.public_names())}
     names = {(entry.name, id(entry.value)) for entry in pages.public_names()}
-    for room in [sleep2vec_sklearn, *rooms_with_names()]:
-        public = set(room.__all__) - {"__version__"}
-        assert {(name, id(getattr(room, name))) for name in public} <= names
+    for module in public_modules():
+        public = set(module.__all__) - {"__version__"}
+        assert {(name, id(getattr(module, name))) for name in public} <= names
 
 
-def test_a_name_is_known_by_its_shortest_path(pages):
+def test_pages_use_shortest_path(pages):
     paths = [entry.path for entry in pages.public_names()]
     assert len(paths) == len(set(paths))
     assert "sleep2vec_sklearn.Recording" in paths
     assert "sleep2vec_sklearn.recordings.Recording" not in paths
 
 
-def test_the_page_of_a_class_shows_its_own_methods_and_not_scikit_learns(pages, tmp_path):
-    pages.write_pages(tmp_path)
-    page = (tmp_path / "sleep2vec_sklearn.Sleep2VecTransformer.rst").read_text()
+def test_pages_omit_inherited_methods(folder):
+    page = (folder / "sleep2vec_sklearn.Sleep2VecTransformer.rst").read_text()
     assert "automethod:: embed" in page
     assert "set_params" not in page
-    recording = (tmp_path / "sleep2vec_sklearn.Recording.rst").read_text()
+    recording = (folder / "sleep2vec_sklearn.Recording.rst").read_text()
     assert "autoproperty:: rates" in recording
 
 
-def test_a_page_of_a_name_that_is_gone_is_removed_and_the_others_are_left(pages, tmp_path):
-    pages.write_pages(tmp_path)
-    (tmp_path / "sleep2vec_sklearn.gone.rst").write_text("gone")
-    before = (tmp_path / "index.rst").stat().st_mtime_ns
-    pages.write_pages(tmp_path)
-    assert not (tmp_path / "sleep2vec_sklearn.gone.rst").exists()
-    assert (tmp_path / "index.rst").stat().st_mtime_ns == before
+def test_only_stale_pages_change(pages, folder):
+    (folder / "sleep2vec_sklearn.gone.rst").write_text("gone")
+    before = (folder / "index.rst").stat().st_mtime_ns
+    pages.write_pages(folder)
+    assert not (folder / "sleep2vec_sklearn.gone.rst").exists()
+    assert (folder / "index.rst").stat().st_mtime_ns == before
 
 
-def test_the_index_says_what_each_name_is(pages, tmp_path, public_name):
+def test_summary_is_a_sentence(pages, public_name):
     assert pages.summary(public_name).endswith((".", ";", ":"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Every public name has an example that runs as it stands and shows an output."""
+"""Doctests of all public names."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 
 from sleep2vec_sklearn import config_context
 
-FOREIGN = (
+NEEDS_UPSTREAM = (
     "UpstreamCheckpoint", "convert_checkpoint", "read_upstream_checkpoint", "state_from_upstream",
 )  # fmt: skip
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 @pytest.fixture
-def elsewhere(monkeypatch, tmp_path):
-    """An empty folder, no window for figures, and the settings put back."""
+def isolated(monkeypatch, tmp_path):
+    """An empty folder, a backend without windows, and the settings restored."""
     import matplotlib.pyplot as plt
 
     plt.switch_backend("agg")
@@ -27,15 +27,15 @@ def elsewhere(monkeypatch, tmp_path):
     plt.close("all")
 
 
-def test_the_example_of(public_name, pages, elsewhere):
+def test_example_runs(public_name, pages, isolated):
     if public_name.group == "errors":
-        pytest.skip("docs/errors.md has the real texts")
-    if public_name.name in FOREIGN:
+        pytest.skip("explained in docs/errors.md")
+    if public_name.name in NEEDS_UPSTREAM:
         pytest.skip("needs a checkpoint of the authors")
     example = doctest.DocTestParser().get_doctest(
         pages.documentation(public_name), {}, public_name.path, None, 0
     )
     assert any(line.want for line in example.examples), "no example with an output"
-    said = []
-    result = doctest.DocTestRunner(optionflags=FLAGS).run(example, out=said.append)
-    assert result.failed == 0, "".join(said)
+    report = []
+    result = doctest.DocTestRunner(optionflags=FLAGS).run(example, out=report.append)
+    assert result.failed == 0, "".join(report)
