@@ -190,9 +190,8 @@ class MemorySource:
             signal = self._signals[name]
             values = _to_float32_if_exact(signal.values)
             layout = (values.dtype.name, values.shape, signal.rate, signal.unit)
-            digest = hashlib.sha256(repr(layout).encode())
-            digest.update(np.ascontiguousarray(values).data)
-            self._signal_fingerprints[name] = digest.hexdigest()
+            fingerprint = sha256(repr(layout), np.ascontiguousarray(values).data)
+            self._signal_fingerprints[name] = fingerprint
         return self._signal_fingerprints[name]
 
 
