@@ -26,7 +26,7 @@ __all__ = [
 _SECONDS_UNTIL_SWEPT = 3600
 
 
-def write_whole(path: Path, data, beside: Path | None = None) -> None:
+def write_whole(path: Path, data, beside: Path | None = None, sync: bool = True) -> None:
     """Put bytes in place of a file in one step; until then the old one stays.
 
     Parameters
@@ -36,13 +36,15 @@ def write_whole(path: Path, data, beside: Path | None = None) -> None:
     beside : Path, optional
         Folder on the same disk where the file is written before it is moved to its place, which
         is swept some day; that of ``path`` by default.
+    sync : bool
+        Whether the file survives a loss of power; False where a damaged one is noticed.
 
     Raises
     ------
     FileNotFoundError
         If the folder does not exist.
     """
-    with _written_beside(path, data, beside) as temporary:
+    with _written_beside(path, data, beside, sync) as temporary:
         os.replace(temporary, path)
 
 
@@ -65,7 +67,7 @@ def create_whole(path: Path, data, beside: Path | None = None) -> bool:
 
 
 @contextmanager
-def _written_beside(path: Path, data, beside: Path | None) -> Iterator[Path]:
+def _written_beside(path: Path, data, beside: Path | None, sync: bool = True) -> Iterator[Path]:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: not saved, there is no folder {path.parent}; create it.")
     temporary = (beside or path.parent) / f".{path.name}.{uuid.uuid4().hex}"
@@ -73,7 +75,8 @@ def _written_beside(path: Path, data, beside: Path | None) -> Iterator[Path]:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)

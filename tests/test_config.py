@@ -113,20 +113,32 @@ def test_threads_with_contexts_do_not_disturb_each_other():
     assert get_config()["leakage"] == "warn"
 
 
-def test_a_main_process_adopts_no_settings():
-    config.adopt_settings({"leakage": "raise"})
+def test_main_process_imports_nothing():
+    config.import_settings({"leakage": "raise"})
     assert get_config()["leakage"] == "warn"
 
 
-def test_a_worker_adopts_them_below_its_own(monkeypatch):
+@pytest.fixture
+def worker(monkeypatch):
+    """This process as if another had started it."""
     monkeypatch.setattr(multiprocessing, "parent_process", object)
-    monkeypatch.setattr(config, "_sent", {})
-    config.adopt_settings({"leakage": "raise", "cache_bytes": 7})
+    monkeypatch.setattr(config, "_inherited", {})
+
+
+def test_worker_ranks_own_settings_higher(worker):
+    config.import_settings({"leakage": "raise", "cache_bytes": 7})
     set_config(cache_bytes=8)
     assert (get_config()["leakage"], get_config()["cache_bytes"]) == ("raise", 8)
-    assert config.settings_for_workers() == {"leakage": "raise", "cache_bytes": 8}
-    config.adopt_settings({})
+    assert config.export_settings() == {"leakage": "raise", "cache_bytes": 8}
+    config.import_settings({})
     assert get_config()["leakage"] == "warn"
+
+
+def test_copies_bring_no_settings_back(worker):
+    config.import_settings({"leakage": "raise"})
+    with config_context(leakage="ignore"):
+        config.import_settings(config.export_settings())
+    assert get_config()["leakage"] == "raise"
 
 
 def test_versions_are_shown(capsys):

@@ -28,7 +28,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._torch import resolve_device, resolve_precision
 from .._warnings import warn
-from ..encoding._base import CheckpointBearerMixin, RecordingInputMixin
+from ..encoding._base import CheckpointMixin, RecordingInputMixin
 from ..encoding._leakage import RowsBySubject, guard
 from ..encoding.inputs import EncoderInput, read_input
 from ..errors import InvalidRecordingError, ModalityWarning
@@ -49,7 +49,7 @@ __all__ = [
 _LARGEST_SEED = 2**31 - 1
 
 
-class FineTuningEstimator(CheckpointBearerMixin, RecordingInputMixin, BaseEstimator):
+class FineTuningEstimator(CheckpointMixin, RecordingInputMixin, BaseEstimator):
     """Base of the estimators that fine-tune an encoder; see :class:`Sleep2VecClassifier`."""
 
     def __init__(
@@ -368,9 +368,9 @@ def predict_outputs(estimator: FineTuningEstimator, given: EncoderInput) -> np.n
 def _nights(estimator, checkpoint, given: EncoderInput, contents) -> Iterator[Night]:
     if contents is None:
         source = estimator._token_source(checkpoint, estimator.modalities_)
-        yield from source.nights(given.recordings, given.places)
+        yield from source.nights(given.recordings, given.locations)
         return
-    for recording, place in zip(given.recordings, given.places, strict=True):
+    for recording, place in zip(given.recordings, given.locations, strict=True):
         yield inputs_of(recording, contents, place)
 
 

@@ -127,12 +127,12 @@ def event_targets(given: EncoderInput, y, groups: Mapping, check_found: bool = T
     for i, (recording, events) in enumerate(zip(given.recordings, tables, strict=True)):
         if events is None:
             continue
-        place = given.places[i]
+        place = given.locations[i]
         seconds, n_beyond = seconds_of_events(recording, events, groups, place)
         if n_beyond:
             beyond.append(f"{place}: {n_beyond}")
         values[given.rows[i]] = seconds.reshape(recording.n_epochs, -1)[given.epochs[i]]
-    missing = [given.places[i] for i, events in enumerate(tables) if events is None]
+    missing = [given.locations[i] for i, events in enumerate(tables) if events is None]
     _tell(missing, beyond, len(tables))
     strata = (values.reshape(len(values), EPOCH_SECONDS, -1) == 1).any(axis=1)
     if check_found:

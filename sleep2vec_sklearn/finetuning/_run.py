@@ -7,15 +7,14 @@ import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from .._warnings import warn
+from ..encoding._base import choose_modalities
 from ..encoding.inputs import EncoderInput
-from ..encoding.transformer import choose_modalities
 from ..errors import ModalityWarning
 from ..recordings.recording import name_subjects
 from ._data import Covariates, Standardised, TokenStatistics, TrainingSet, rows_of_nights
@@ -119,7 +118,7 @@ class Run:
         if given.epochs is not None:
             self.epochs = [parts[i][1][labelled[parts[i][0]]] for i in self.used]
         self.recordings = [given.recordings[i] for i in self.used]
-        self.places = [given.places[i] for i in self.used]
+        self.places = [given.locations[i] for i in self.used]
 
     def train(self) -> FittedParts:
         """Read the nights, and train on them."""
@@ -161,9 +160,8 @@ class Run:
         return FittedParts(net, modalities, covariates, head, held_out)
 
     def _candidates(self) -> tuple[str, ...]:
-        asked = SimpleNamespace(layer="last", pooling="mean", modalities=self.estimator.modalities)
-        config = self.checkpoint.config
-        return choose_modalities(asked, config, self.given)
+        supported = self.checkpoint.config.names
+        return choose_modalities(self.estimator.modalities, supported, self.given.recordings)
 
     def _found(self, candidates, there: set[str]) -> tuple[str, ...]:
         absent = [name for name in candidates if name not in there]

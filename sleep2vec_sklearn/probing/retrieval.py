@@ -233,7 +233,7 @@ def _encode(checkpoint, given, names, device: str, cache, verbose: int) -> list[
         checkpoint, names, "projection", "float32", device, _READ_AHEAD, open_store(cache)
     )
     views = []
-    with closing(engine.encode(given.recordings, given.places)) as nights:
+    with closing(engine.encode(given.recordings, given.locations)) as nights:
         bar = {"total": len(given.recordings), "desc": "encoding", "unit": "night"}
         for night in tqdm(nights, **bar, disable=not verbose):
             if night.error is not None:

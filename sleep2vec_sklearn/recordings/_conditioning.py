@@ -108,8 +108,7 @@ def _check_rate(signal: Signal, modality: Modality, conditioning: Conditioning) 
     if conditioning.min_rate is not None and signal.rate < conditioning.min_rate:
         raise InvalidSignalError(
             f"{modality.name!r} has rate {signal.rate:g} Hz, this checkpoint needs at least "
-            f"{conditioning.min_rate:g} Hz. Drop it with recording.without({modality.name!r}) "
-            "or pass on_error='nan'."
+            f"{conditioning.min_rate:g} Hz. Drop it with recording.without({modality.name!r})."
         )
 
 

@@ -21,8 +21,15 @@ from sleep2vec_sklearn import (
 )
 from sleep2vec_sklearn.encoding import _disk_cache as disk
 from sleep2vec_sklearn.encoding import _disk_cache as entry
-from sleep2vec_sklearn.encoding._disk_cache import DamagedEntryError, DiskCache, pack, unpack
-from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, EncodedModality, token_key
+from sleep2vec_sklearn.encoding._disk_cache import (
+    DamagedEntryError,
+    DiskCache,
+    EncodedModality,
+    pack,
+    token_key,
+    unpack,
+)
+from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 from sleep2vec_sklearn.errors import CacheWarning
 
 KEY = token_key("a")
@@ -166,11 +173,10 @@ def entry_of_size(folder):
 def test_a_full_disk_costs_a_warning_and_no_row(transform, monkeypatch, tmp_path):
     rows = transform(None)
 
-    def write(path, data):
-        path.write_bytes(data[:10])
+    def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(disk, "_write", write)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.warns(CacheWarning, match="No space left on device") as caught:
         np.testing.assert_array_equal(transform(), rows)
     assert len(caught) == 1
@@ -240,7 +246,7 @@ def test_what_killed_processes_leave_is_swept_when_old(tokens, tmp_path):
 WRITER = """
 import sys
 import numpy as np
-from sleep2vec_sklearn.encoding.cache import EncodedModality, token_key
+from sleep2vec_sklearn.encoding._disk_cache import EncodedModality, token_key
 from sleep2vec_sklearn.encoding._disk_cache import DiskCache
 cache = DiskCache(sys.argv[1])
 rounds = int(sys.argv[2])

@@ -10,7 +10,8 @@ from sleep2vec_sklearn import (
     load_checkpoint,
     read_recording,
 )
-from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, token_key
+from sleep2vec_sklearn.encoding._disk_cache import token_key
+from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 from sleep2vec_sklearn.readers.npz import NpzSource
 
 

@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from sleep2vec_sklearn import cache_info, clear_cache, config_context
-from sleep2vec_sklearn.encoding._disk_cache import DiskCache
-from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, token_key
+from sleep2vec_sklearn.encoding._disk_cache import DiskCache, token_key
+from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 
 KEYS = [token_key(i) for i in range(6)]
 HOUR = 3600.0
@@ -24,7 +24,7 @@ def cache(tmp_path, tokens):
     for number, key in enumerate(KEYS):
         cache.put(key, tokens())
         used = time.time() - (6.5 - number) * HOUR
-        os.utime(cache._place_of(key), (used, used))
+        os.utime(cache._path(key), (used, used))
     return cache
 
 

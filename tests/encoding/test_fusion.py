@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
+from sleep2vec_sklearn.encoding._disk_cache import EncodedModality
 from sleep2vec_sklearn.encoding._pooling import fuse, fuse_summaries, pool
-from sleep2vec_sklearn.encoding.cache import EncodedModality
 
 NAMES = ("eeg", "ecg", "ibi")
 

@@ -4,7 +4,6 @@
 import copy
 import pickle
 import warnings
-from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from sleep2vec_sklearn import (
     Recording,
     Sleep2VecTransformer,
     config_context,
+    get_config,
 )
 from sleep2vec_sklearn.encoding._leakage import RowsBySubject
 from sleep2vec_sklearn.encoding.inputs import read_input
@@ -176,18 +176,25 @@ def test_pickles_do_not_tell_who_was_in_a_study(fitted, nights, send):
         send(transformer).transform([second])
 
 
-def test_settings_travel_only_with_unfitted_transformers(fitted, nights, checkpoint_path):
+def test_settings_travel_with_unfitted_estimators(fitted, nights, checkpoint_path):
     with config_context(leakage="ignore", cache_dir="/a/private/folder"):
-        unfitted = Sleep2VecTransformer(checkpoint_path)
-        sent = bytes(ForkingPickler.dumps(unfitted))
-        assert b"ignore" in sent
-        assert b"private" in sent
-        assert not hasattr(pickle.loads(sent), "_settings")
-        transformer = fitted(nights(("a", "a1")))
-        again = pickle.loads(pickle.dumps(transformer))
-        for kept in (transformer, again, unfitted):
-            assert b"private" not in pickle.dumps(kept)
-        assert b"private" not in bytes(ForkingPickler.dumps(transformer))
+        sent = pickle.dumps(Sleep2VecTransformer(checkpoint_path))
+        published = pickle.dumps(fitted(nights(("a", "a1"))))
+    assert b"private" in sent
+    assert b"private" not in published
+    assert not hasattr(pickle.loads(sent), "_settings")
+    assert get_config()["leakage"] == "warn"
+
+
+def test_workers_follow_the_setting(checkpoint_path, cohort):
+    X = EpochSequence(cohort[:3])
+    y = np.arange(len(X)) % 2
+    probe = make_pipeline(Sleep2VecTransformer(checkpoint_path), RidgeClassifier())
+    shuffled = KFold(2, shuffle=True, random_state=0)
+    for leakage, fails in (("ignore", False), ("raise", True), ("ignore", False)):
+        with config_context(leakage=leakage):
+            scores = cross_val_score(probe, X, y, cv=shuffled, n_jobs=2)
+        assert np.isnan(scores).all() == fails
 
 
 def test_a_night_whose_file_is_gone_is_told_by_its_row(checkpoint_path, noise, counting_source):

@@ -10,17 +10,17 @@ from sleep2vec_sklearn.model import EncoderConfig, Sleep2Vec
 @pytest.mark.parametrize(
     ("parameter", "value", "accepted"),
     [
-        ("fusion", "sum", "'mean', 'concat'"),
-        ("pooling", "median", "'mean', 'mean_std', 'max', 'cls'"),
-        ("precision", "float16", "'float32', 'bfloat16', 'auto'"),
+        ("fusion", "sum", "must be a str among {"),
+        ("pooling", "median", "must be a str among {"),
+        ("precision", "float16", "must be a str among {"),
         ("cache", "disk", "'memory', None or the path of a folder"),
         ("cache", True, "'memory', None or the path of a folder"),
         ("cache", __file__, "is a file; accepted is the path of a folder"),
-        ("on_error", "ignore", "'raise', 'nan'"),
+        ("on_error", "ignore", "must be a str among {"),
         ("layer", 3, "'last', 'projection', 0, 1, 2"),
         ("layer", True, "'last', 'projection', 0, 1, 2"),
-        ("batch_size", 0, "positive integer or None"),
-        ("batch_size", 1.5, "positive integer or None"),
+        ("batch_size", 0, "range [1, inf) or None"),
+        ("batch_size", True, "range [1, inf) or None"),
         ("device", "gpu9", "Use 'auto' or 'cpu'"),
     ],
 )

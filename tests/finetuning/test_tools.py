@@ -25,7 +25,6 @@ from sleep2vec_sklearn import (
     clear_cache,
 )
 from sleep2vec_sklearn import config_context as settings
-from sleep2vec_sklearn.encoding import _base as bearer
 from tests.finetuning.simple_nights import QUICK, make_nights
 
 NIGHTS = make_nights(6)
@@ -94,9 +93,7 @@ def test_sample_weight_is_routed(model):
     assert result["test_score"][0] == pytest.approx(expected)
 
 
-def test_settings_reach_workers(model, monkeypatch):
-    monkeypatch.setattr(bearer, "is_sent_to_worker", lambda: True)
-    monkeypatch.setattr(bearer, "listen", lambda: None)
+def test_settings_reach_workers(model):
     with settings(leakage="raise"):
         assert model.__getstate__()["_settings"]["leakage"] == "raise"
         assert "_settings" not in clone(model).fit(X, Y).__getstate__()

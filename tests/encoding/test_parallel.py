@@ -24,7 +24,7 @@ from sleep2vec_sklearn import (
     read_recording,
 )
 from sleep2vec_sklearn.encoding import _engine as engine
-from sleep2vec_sklearn.encoding import _parallel as spread
+from sleep2vec_sklearn.encoding import _parallel as parallel
 from sleep2vec_sklearn.encoding._parallel import Work, packed
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 from sleep2vec_sklearn.errors import (
@@ -187,7 +187,7 @@ def test_files_are_read_by_workers_alone(
     transformer.transform(make_nights(1))
     with elsewhere():
         rows = transformer.transform(read())
-    monkeypatch.setattr(spread._Spread, "_dispatch", None)
+    monkeypatch.setattr(parallel._ParallelEncoding, "_dispatch", None)
     with spread_out():
         again = transformer.transform(read())
     np.testing.assert_array_equal(again, rows)
@@ -229,8 +229,34 @@ def test_a_folder_that_workers_cannot_use_is_told_once(elsewhere, embed, checkpo
     transformer = Sleep2VecTransformer(checkpoint_path, cache=folder).fit(make_nights(6))
     with elsewhere(), pytest.warns(CacheWarning, match="in a worker: cache folder") as given:
         rows = transformer.transform(make_nights(6))
-    assert [Path(warning.filename).name for warning in given] == ["test_spread.py"]
+    assert [Path(warning.filename).name for warning in given] == ["test_parallel.py"]
     np.testing.assert_array_equal(rows, embed(make_nights(6)))
+
+
+class NightThatWarns(Night):
+    def read(self, names):
+        warnings.warn("the belt slipped", RecordingWarning, stacklevel=1)
+        return super().read(names)
+
+
+@pytest.mark.parametrize("cache", ["memory", None])
+def test_warnings_of_workers_return_once(embed, checkpoint_path, cache):
+    nights = [Recording.from_source(NightThatWarns(i), id=f"n{i}") for i in range(4)]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=cache).fit(nights)
+    belt = pytest.warns(RecordingWarning, match="the belt slipped")
+    with joblib.parallel_config(backend="loky", n_jobs=2), belt as caught:
+        rows = transformer.transform(nights)
+    assert [Path(warning.filename).name for warning in caught] == ["test_parallel.py"]
+    np.testing.assert_array_equal(rows, embed(make_nights(4)))
+
+
+def test_a_warning_may_be_an_error(checkpoint_path):
+    nights = [Recording.from_source(NightThatWarns(i), id=f"n{i}") for i in range(4)]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(nights)
+    with joblib.parallel_config(backend="loky", n_jobs=2), warnings.catch_warnings():
+        warnings.simplefilter("error", RecordingWarning)
+        with pytest.raises(RecordingWarning, match="the belt slipped"):
+            transformer.transform(nights)
 
 
 def test_without_a_backend_nights_stay_in_this_process(checkpoint_path, tmp_path):
@@ -258,7 +284,7 @@ def test_workers_of_a_search_do_not_spread_again(spread_out, checkpoint_path, tm
 
 def note_nesting(X, folder):
     with open(Path(folder) / "nesting", "a") as file:
-        file.write(f"{spread._count_workers()}\n")
+        file.write(f"{parallel._count_workers()}\n")
     return X
 
 
@@ -280,7 +306,7 @@ def test_a_checkpoint_that_workers_do_not_see_is_explained(checkpoint_in_memory,
     gone = str(tmp_path / "gone.safetensors")
     work = Work(gone, "0" * 64, (), "last", "float32", "cpu", 1, None, None)
     with pytest.raises(CheckpointError, match=r"in a worker: no checkpoint.*load_checkpoint\(path"):
-        work.find_checkpoint(None)
+        work.open_checkpoint(None)
 
 
 def test_another_checkpoint_under_the_workers_path_is_noticed(checkpoint_path):
@@ -289,13 +315,13 @@ def test_another_checkpoint_under_the_workers_path_is_noticed(checkpoint_path):
     with pytest.raises(
         CheckpointError, match=r"in a worker, .* has sha256 .* and not 000000000000"
     ):
-        work.find_checkpoint(None)
+        work.open_checkpoint(None)
 
 
 def test_weights_are_unpacked_once(checkpoint_in_memory):
     weights, sha256 = packed(checkpoint_in_memory), checkpoint_in_memory.sha256
     work = Work(None, sha256, (), "last", "float32", "cpu", 1, None, None)
-    assert work.find_checkpoint(weights) is work.find_checkpoint(None)
+    assert work.open_checkpoint(weights) is work.open_checkpoint(None)
 
 
 def test_a_worker_killed_half_way_does_not_lose_the_run(
@@ -308,8 +334,8 @@ def test_a_worker_killed_half_way_does_not_lose_the_run(
         rows = transformer.transform(nights)
     assert (tmp_path / "killed-4").exists()
     # dask tells nobody, it gives a lost task to another worker
-    assert all("given to new workers" in str(warning.message) for warning in given)
-    assert {Path(warning.filename).name for warning in given} <= {"test_spread.py"}
+    assert all("sent to new workers" in str(warning.message) for warning in given)
+    assert {Path(warning.filename).name for warning in given} <= {"test_parallel.py"}
     np.testing.assert_array_equal(rows, embed(make_nights(10)))
 
 
@@ -332,11 +358,11 @@ def test_where_workers_are_lost_again_and_again_nights_are_encoded_here(
         raise BrokenProcessPool("gone")
         yield
 
-    monkeypatch.setattr(spread._Spread, "_dispatch", lose)
+    monkeypatch.setattr(parallel._ParallelEncoding, "_dispatch", lose)
     transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(make_nights(3))
     with joblib.parallel_config(backend="loky", n_jobs=2), pytest.warns() as given:
         rows = transformer.transform(make_nights(3))
-    ways = ["given to new workers", "encoded in this process"]
+    ways = ["sent to new workers", "encoded in this process"]
     assert [way in str(w.message) for way, w in zip(ways, given, strict=True)] == [True, True]
     np.testing.assert_array_equal(rows, embed(make_nights(3)))
 
@@ -350,7 +376,7 @@ def test_workers_are_waited_for_as_long_as_they_may_come_back(monkeypatch):
             raise found
         return found
 
-    monkeypatch.setattr(spread, "_count_workers", count)
-    assert spread._workers_came_back()
-    monkeypatch.setattr(spread, "_SECONDS_FOR_WORKERS", 0)
-    assert not spread._workers_came_back()
+    monkeypatch.setattr(parallel, "_count_workers", count)
+    assert parallel._workers_came_back()
+    monkeypatch.setattr(parallel, "_SECONDS_FOR_WORKERS", 0)
+    assert not parallel._workers_came_back()
