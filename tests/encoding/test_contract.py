@@ -22,12 +22,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, load_checkpoint
-from sleep2vec_sklearn.checks._suite import SCIKIT_LEARN_CHECKS
+from sleep2vec_sklearn.checks import _SCIKIT_LEARN_CHECKS
 from sleep2vec_sklearn.errors import CheckpointError, LeakageWarning
 from sleep2vec_sklearn.model import checkpoint as checkpoint_room
 
 CHECKS = (
-    *SCIKIT_LEARN_CHECKS,
+    *_SCIKIT_LEARN_CHECKS,
     "check_set_output_transform",
     "check_global_output_transform_pandas",
 )
