@@ -48,21 +48,11 @@ class DamagedEntryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EncodedModality:
-    """Tokens of one modality of one night.
+    """Tokens of one modality of one night."""
 
-    Attributes
-    ----------
-    tokens : float32 ndarray of shape (n_epochs, width)
-        At missing epochs what the network makes of a gap; no row is made of it.
-    valid : bool ndarray of shape (n_epochs,)
-        False where the modality is missing.
-    summary : float32 ndarray of shape (width,) or None
-        The mean CLS vector over windows, where the checkpoint has one.
-    """
-
-    tokens: np.ndarray
-    valid: np.ndarray
-    summary: np.ndarray | None = None
+    tokens: np.ndarray  # float32 [n_epochs, width]; what the network makes of a gap is not used
+    valid: np.ndarray  # bool [n_epochs], False where the modality is missing
+    summary: np.ndarray | None = None  # float32 [width], the mean CLS vector over windows
 
     @classmethod
     def missing(cls) -> EncodedModality:

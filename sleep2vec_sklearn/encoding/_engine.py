@@ -44,44 +44,23 @@ _building = threading.Lock()
 
 
 class Cache(Protocol):
-    """Where tokens are stored between calls."""
+    """Where tokens are stored between calls; a peek is not counted as a use."""
 
-    def get(self, key: str) -> EncodedModality | None:
-        """The entry, or None."""
-
-    def peek(self, key: str) -> EncodedModality | None:
-        """The entry, or None; not counted as a use."""
-
-    def put(self, key: str, value: EncodedModality) -> None:
-        """Store an entry."""
+    def get(self, key: str) -> EncodedModality | None: ...
+    def peek(self, key: str) -> EncodedModality | None: ...
+    def put(self, key: str, value: EncodedModality) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedNight:
-    """The result for one recording.
+    """The result for one recording: tokens by modality, or the error."""
 
-    Attributes
-    ----------
-    position : int
-        Its index among the recordings.
-    modalities : dict of str to EncodedModality
-        Tokens of each modality that has a signal; empty if ``error`` is set.
-    left_out : tuple of str
-        Sensors that count as missing because they are flat or have no samples.
-    n_cached : int
-        Modalities that were in the cache.
-    error : Sleep2VecError or None
-        Why it could not be encoded.
-    rows : ndarray or None
-        Its rows, made where it was encoded; the tokens are then left out.
-    """
-
-    position: int
+    position: int  # among the recordings
     modalities: dict[str, EncodedModality]
-    left_out: tuple[str, ...] = ()
-    n_cached: int = 0
+    left_out: tuple[str, ...] = ()  # sensors that are flat or have no samples
+    n_cached: int = 0  # modalities that were in the cache
     error: Sleep2VecError | None = None
-    rows: np.ndarray | None = None
+    rows: np.ndarray | None = None  # made where it was encoded, in place of tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +70,10 @@ class _NightInProgress:
 
 
 class Engine:
-    """Encodes recordings with one checkpoint.
+    """Encodes the modalities of recordings with one checkpoint.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Config and weights.
-    modalities : sequence of str
-        Those to encode, in the order of their blocks.
-    layer : "last", "projection" or int
-        Which representation to give.
-    precision : {"float32", "bfloat16"}
-        Precision of the matrix products.
-    device : str
-        A torch device.
-    read_ahead : int
-        Recordings read and conditioned while another is encoded.
-    cache : Cache or None
-        Where tokens are stored between calls.
+    ``layer`` is "last", "projection" or the number of a block; ``read_ahead`` is the number of
+    recordings that are read and conditioned while another is encoded.
     """
 
     def __init__(

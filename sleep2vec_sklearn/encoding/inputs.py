@@ -178,34 +178,16 @@ class RowKeys(Sequence):
 
 @dataclass(frozen=True, slots=True)
 class EncoderInput:
-    """X in one form.
+    """X in one form."""
 
-    Attributes
-    ----------
-    recordings : tuple of Recording
-        Each to be encoded once.
-    n_rows : int
-        Elements of X.
-    rows : tuple of int ndarray
-        Rows of X that each recording fills; one row for nights.
-    epochs : tuple of int ndarray, or None
-        Epochs of each recording for these rows; None for nights.
-    locations : tuple of str
-        How errors name each recording: its position in X, and its id.
-    names : ndarray, pandas Index or EpochSequence
-        Name of each row's recording or subject; the index of a pandas column of recordings; X
-        itself where it holds epochs.
-    unusable : tuple of str
-        Why elements of X are no recordings; their rows are not filled.
-    """
-
-    recordings: tuple[Recording, ...]
-    n_rows: int
-    rows: tuple[np.ndarray, ...]
-    epochs: tuple[np.ndarray, ...] | None
-    locations: tuple[str, ...]
+    recordings: tuple[Recording, ...]  # each to be encoded once
+    n_rows: int  # elements of X
+    rows: tuple[np.ndarray, ...]  # those that each recording fills; one for nights
+    epochs: tuple[np.ndarray, ...] | None  # of each recording for these rows; None for nights
+    locations: tuple[str, ...]  # how errors name each recording: its position in X, and its id
+    # name of each row's recording or subject, the index of a pandas column, or X if it holds epochs
     names: Any
-    unusable: tuple[str, ...] = ()
+    unusable: tuple[str, ...] = ()  # why elements of X are no recordings; their rows stay empty
 
     @property
     def unit(self) -> str:

@@ -44,7 +44,7 @@ def test_union_of_embeddings_and_covariates(task):
 
 
 @pytest.mark.parametrize("name", ["night", ["night"]])
-def test_column_transformer_on_a_table_with_a_column_of_recordings(task, name):
+def test_column_transformer_takes_recordings(task, name):
     table = pd.DataFrame({"night": list(task.X), "bmi": np.linspace(20, 30, len(task.X))})
     table.index += 100
     columns = make_column_transformer((task.transformer(), name), ("passthrough", ["bmi"]))
@@ -70,7 +70,7 @@ def test_calibration_of_a_frozen_pipeline(task):
     assert_same_probabilities(*calibrated, task)
 
 
-def test_a_frozen_transformer_is_not_fitted_again(task):
+def test_frozen_transformer_stays_fitted(task):
     fitted = task.transformer().fit(task.X)
     model = make_pipeline(FrozenEstimator(fitted), task.head()).fit(task.X, task.y)
     assert model[0].estimator is fitted
@@ -106,7 +106,7 @@ def test_tuned_threshold(task):
     np.testing.assert_array_equal(tuned[0].predict(task.X), tuned[1].predict(task.rows))
 
 
-def test_dummy_baseline_with_and_without_embedding(task):
+def test_dummy_baseline_predicts(task):
     y = np.arange(len(task.X)) % 3 == 0
     for baseline in (task.pipeline(DummyClassifier()), DummyClassifier()):
         assert not baseline.fit(task.X, y).predict(task.X).any()
