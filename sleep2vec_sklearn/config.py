@@ -79,7 +79,7 @@ def set_config(*, leakage=_UNCHANGED, cache_dir=_UNCHANGED, cache_bytes=_UNCHANG
         Folder in which transformers with ``cache="memory"`` keep their tokens as well, so that
         the next session, and every worker, finds them. None keeps them in memory only.
     cache_bytes : int, default=536870912
-        Bound of the tokens kept in memory, per process.
+        Bound of the tokens in memory, per process.
 
     Raises
     ------

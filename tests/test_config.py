@@ -5,13 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sleep2vec_sklearn import (
-    config,
-    config_context,
-    get_config,
-    set_config,
-    show_versions,
-)
+from sleep2vec_sklearn import config, config_context, get_config, set_config, show_versions
 
 
 @pytest.fixture(autouse=True)

@@ -29,11 +29,7 @@ def test_named_precision_is_kept(precision):
 
 @pytest.mark.parametrize(
     ("capability", "has_products", "expected"),
-    [
-        ("AVX512", True, "bfloat16"),
-        ("AVX512", False, "float32"),
-        ("AVX2", True, "float32"),
-    ],
+    [("AVX512", True, "bfloat16"), ("AVX512", False, "float32"), ("AVX2", True, "float32")],
 )
 def test_auto_bfloat16_where_fast(monkeypatch, capability, has_products, expected):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)

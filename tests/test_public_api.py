@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import sleep2vec_sklearn
-from sleep2vec_sklearn import errors
+from sleep2vec_sklearn import encoding, errors
 
 PUBLIC = [
     "EmbeddingTable",
@@ -87,3 +89,12 @@ def test_importing_stays_light(statement, heavy):
 def test_errors_share_a_base(name):
     kind = getattr(errors, name)
     assert issubclass(kind, errors.Sleep2VecError | errors.Sleep2VecWarning)
+
+
+@pytest.mark.parametrize("package", [sleep2vec_sklearn, encoding])
+def test_type_checkers_see_every_name(package):
+    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    typed = {alias.name: node.module for node in block.body for alias in node.names}
+    assert typed == package._MODULES
+    assert set(typed) == set(package.__all__) - {"__version__"}

@@ -100,7 +100,7 @@ class _ParallelEncoding:
         self._shown: set[str] = set()
         self._store = cast("TokenStore | None", engine.cache)
         disk = None if self._store is None else self._store.disk
-        # tokens that workers cannot share are kept in the memory of this process
+        # tokens that workers cannot share return to the memory of this process
         self._keeps_tokens = self._store is not None and disk is None
         source = None if isinstance(checkpoint, Checkpoint) else _as_source(checkpoint)
         self._weights = packed(engine.checkpoint) if source is None else None

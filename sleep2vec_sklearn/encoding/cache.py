@@ -18,11 +18,7 @@ from typing import Any
 from ..config import get_config
 from ._disk_cache import DiskCache, EncodedModality
 
-__all__ = [
-    "CacheInfo",
-    "cache_info",
-    "clear_cache",
-]
+__all__ = ["CacheInfo", "cache_info", "clear_cache"]
 
 _NOT_FOLDERS = ("", "none", "memory", "disk", "auto")
 

@@ -148,10 +148,7 @@ class EmbeddingTable:
         """
         path = Path(path)
         serialize = _by_suffix(path, {".parquet": _to_parquet, ".npz": _to_npz})
-        names = {
-            "recording": _storable(self.X.names),
-            "subject": _storable(self.X.subjects),
-        }
+        names = {"recording": _storable(self.X.names), "subject": _storable(self.X.subjects)}
         document = json.dumps({**self.provenance, "format_version": FORMAT_VERSION}, sort_keys=True)
         write_whole(path, serialize(names, self, self._coverage, json.loads(document)))
 
@@ -266,7 +263,7 @@ class EmbeddingTable:
             name = self.X[int(order[different[0]])].recording
             raise InvalidRecordingError(
                 f"two different recordings are both named {name!r}, so that its rows could not be "
-                "told apart later. Give each recording an id of its own."
+                "distinguished later. Give each recording an id of its own."
             )
 
 

@@ -76,7 +76,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         What a recording that cannot be encoded does: raise, or give a row of NaN; all of them are
         listed in one warning.
     store_weights_in_pickle : bool, default=False
-        Pickles carry the checkpoint's name and hash only, unless it was given as a Checkpoint;
+        Pickles carry the checkpoint's name and hash only, unless it was passed as a Checkpoint;
         True makes them self-contained.
     verbose : int, default=0
         1 shows a progress bar.

@@ -56,9 +56,23 @@ def test_column_transformer_takes_recordings(task, name):
     )
 
 
-def test_calibrated_classifier(task):
-    calibrated = (CalibratedClassifierCV(m, cv=folds(task)) for m in (task.pipeline(), task.head()))
-    assert_same_probabilities(*calibrated, task)
+def calibrate(task, strong, weak):
+    return CalibratedClassifierCV(strong, cv=folds(task))
+
+
+def vote(task, strong, weak):
+    return VotingClassifier([("a", strong), ("b", weak)], voting="soft")
+
+
+def stack(task, strong, weak):
+    return StackingClassifier([("a", strong), ("b", weak)], cv=folds(task))
+
+
+@pytest.mark.parametrize("combine", [calibrate, vote, stack])
+def test_ensembles_of_pipelines(task, combine):
+    weak = LogisticRegression(C=0.01)
+    on_recordings = combine(task, task.pipeline(), task.pipeline(weak))
+    assert_same_probabilities(on_recordings, combine(task, task.head(), weak), task)
 
 
 def test_calibration_of_a_frozen_pipeline(task):
@@ -75,24 +89,6 @@ def test_frozen_transformer_stays_fitted(task):
     model = make_pipeline(FrozenEstimator(fitted), task.head()).fit(task.X, task.y)
     assert model[0].estimator is fitted
     np.testing.assert_array_equal(model[0].transform(task.X), task.rows)
-
-
-def test_voting(task):
-    def vote(a, b):
-        return VotingClassifier([("a", a), ("b", b)], voting="soft")
-
-    weak = LogisticRegression(C=0.01)
-    on_rows = vote(task.head(), weak)
-    assert_same_probabilities(vote(task.pipeline(), task.pipeline(weak)), on_rows, task)
-
-
-def test_stacking(task):
-    def stack(a, b):
-        return StackingClassifier([("a", a), ("b", b)], cv=folds(task))
-
-    weak = LogisticRegression(C=0.01)
-    on_rows = stack(task.head(), weak)
-    assert_same_probabilities(stack(task.pipeline(), task.pipeline(weak)), on_rows, task)
 
 
 def test_tuned_threshold(task):

@@ -13,12 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from sleep2vec_sklearn import (
-    Sleep2VecTransformer,
-    cache_info,
-    clear_cache,
-    config_context,
-)
+from sleep2vec_sklearn import Sleep2VecTransformer, cache_info, clear_cache, config_context
 from sleep2vec_sklearn.encoding import _disk_cache as disk
 from sleep2vec_sklearn.encoding import _disk_cache as entry
 from sleep2vec_sklearn.encoding._disk_cache import (

@@ -4,12 +4,7 @@
 import numpy as np
 import pytest
 
-from sleep2vec_sklearn import (
-    Recording,
-    Sleep2VecTransformer,
-    load_checkpoint,
-    read_recording,
-)
+from sleep2vec_sklearn import Recording, Sleep2VecTransformer, load_checkpoint, read_recording
 from sleep2vec_sklearn.encoding._disk_cache import token_key
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 from sleep2vec_sklearn.readers.npz import NpzSource

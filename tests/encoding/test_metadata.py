@@ -4,12 +4,7 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from sleep2vec_sklearn import (
-    EpochSequence,
-    Recording,
-    RecordingMetadata,
-    make_sleep_cohort,
-)
+from sleep2vec_sklearn import EpochSequence, Recording, RecordingMetadata, make_sleep_cohort
 from sleep2vec_sklearn.errors import InvalidRecordingError
 
 KNOWN = {"age": 61, "sex": "F", "site": "north"}
@@ -27,12 +22,7 @@ def test_age_sex_site_are_columns():
     X = [night(KNOWN), night({"age": 40.5, "sex": "M", "site": "south"})]
     covariates = RecordingMetadata().fit(X)
     np.testing.assert_array_equal(covariates.transform(X), [[61, 0, 1, 0], [40.5, 1, 0, 1]])
-    assert covariates.get_feature_names_out().tolist() == [
-        "age",
-        "sex",
-        "site_north",
-        "site_south",
-    ]
+    assert covariates.get_feature_names_out().tolist() == ["age", "sex", "site_north", "site_south"]
 
 
 def test_missing_nan_and_unseen_zero():
