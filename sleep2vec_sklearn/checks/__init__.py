@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """scikit-learn's estimator checks, for estimators whose X holds recordings or epochs.
 
-``sklearn.utils.estimator_checks.check_estimator`` runs next to nothing on an estimator whose input
-is not two-dimensional. The checks here have the names and the meaning of scikit-learn's, and run
-on lists of nights, lists of subjects and sequences of epochs. They suit transformers, classifiers
-and regressors. Where scikit-learn's own check works on any input, it is run as it is.
+Those of ``sklearn.utils.estimator_checks`` that need no two-dimensional X are run as they are. The
+others are here under the same names, and run on lists of nights, of subjects, and on epochs.
 """
 
 import inspect
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from unittest import SkipTest
@@ -123,7 +120,9 @@ def parametrize_with_sleep2vec_checks(
             reason = expected.get(pair[1].func.__name__)
             marks = () if reason is None else pytest.mark.xfail(reason=reason, strict=True)
             pairs.append(pytest.param(*pair, marks=marks))
-    return pytest.mark.parametrize(("estimator", "check"), pairs, ids=_test_id)
+    return pytest.mark.parametrize(
+        ("estimator", "check"), pairs, ids=estimator_checks._get_check_estimator_ids
+    )
 
 
 def sleep2vec_checks_generator(
@@ -156,10 +155,3 @@ def sleep2vec_checks_generator(
         if not is_for_transformers or hasattr(estimator, "transform"):
             for options in [{"kind": kind} for kind in kinds] if by_kind else [{}]:
                 yield estimator, partial(check, type(estimator).__name__, **options)
-
-
-def _test_id(value) -> str:
-    if isinstance(value, partial):
-        options = ",".join(f"{k}={v}" for k, v in value.keywords.items())
-        return f"{value.func.__name__}({options})"
-    return re.sub(r"\s+", "", repr(value))
