@@ -44,7 +44,7 @@ from .._validation import (
     validate_params,
 )
 from .._warnings import warn
-from ..encoding._base import CheckpointBearerMixin, RecordingInputMixin
+from ..encoding._base import CheckpointMixin, RecordingInputMixin
 from ..encoding._leakage import RowsBySubject, guard
 from ..encoding.cache import check_cache
 from ..encoding.inputs import EncoderInput, read_input
@@ -145,9 +145,7 @@ def _with_default(entry: str, default: Any) -> str:
     return entry if documented else f"{first}, default={text}\n{rest}"
 
 
-class FineTuningEstimator(
-    CheckpointBearerMixin, NestedDefaultsMixin, RecordingInputMixin, BaseEstimator
-):
+class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMixin, BaseEstimator):
     """Base of the estimators that fine-tune an encoder.
 
     Parameters
@@ -614,11 +612,11 @@ def predict_outputs(
     if settings.finetune is None:
         widths = None
         source = settings.token_source(checkpoint, modalities)
-        nights = source.nights(inputs.recordings, inputs.places)
+        nights = source.nights(inputs.recordings, inputs.locations)
     else:
         contents = contents_of(checkpoint, "features", list(modalities))
         widths = {name: content.width for name, content in contents.items()}
-        pairs = zip(inputs.recordings, inputs.places, strict=True)
+        pairs = zip(inputs.recordings, inputs.locations, strict=True)
         nights = (inputs_of(recording, contents, location) for recording, location in pairs)
     columns = None if covariates is None else covariates.of(inputs.recordings)
     sums = np.zeros((inputs.n_rows, n_outputs), dtype=np.float32)

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,8 +32,8 @@ from torch.utils.data import Dataset
 from .._progress import ProgressBar
 from .._torch import decay_groups, rate_factor, step_randomness
 from .._warnings import warn
+from ..encoding._base import choose_modalities
 from ..encoding.inputs import EncoderInput
-from ..encoding.transformer import choose_modalities
 from ..errors import CheckpointError, ModalityWarning, TrainingError
 from ..recordings.recording import Recording, name_subjects
 from ._data import (
@@ -165,7 +164,7 @@ class LabelledNights:
         return cls(
             positions,
             [inputs.recordings[i] for i in positions],
-            [inputs.places[i] for i in positions],
+            [inputs.locations[i] for i in positions],
             [inputs.rows[i][labelled[inputs.rows[i]]] for i in positions],
             epochs,
         )
@@ -183,8 +182,7 @@ def fine_tune(
 ) -> FittedParts:
     """Read the labelled nights of X, and train on them."""
     nights = LabelledNights.of(inputs, targets)
-    wanted = SimpleNamespace(layer="last", pooling="mean", modalities=settings.modalities)
-    candidates = choose_modalities(wanted, checkpoint.config, inputs)
+    candidates = choose_modalities(settings.modalities, checkpoint.config.names, inputs.recordings)
     held_out = _choose_held_out(settings, inputs, nights, targets.strata, seed)
     with _open_nights(settings, checkpoint, candidates, nights) as reader:
         modalities = _available(candidates, reader.modalities, settings.modalities is not None)
