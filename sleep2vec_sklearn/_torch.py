@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which device and which precision "auto" stands for."""
+"""Device, precision and random numbers of torch."""
 
 from __future__ import annotations
 
@@ -9,23 +9,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = [
-    "resolve_device",
-    "resolve_precision",
-    "step_randomness",
-]
-
 
 def resolve_device(device: str) -> str:
-    """Name a torch device, "auto" being a GPU if there is one.
-
-    Raises
-    ------
-    ValueError
-        If the device is unknown or not available.
-    """
-    import torch
-
+    """Name a torch device, "auto" being a GPU if there is one; ValueError if there is no such."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -43,8 +29,6 @@ def resolve_precision(precision: str, device: str) -> str:
     """Name a precision, "auto" being bfloat16 where the hardware multiplies it fast."""
     if precision != "auto":
         return precision
-    import torch
-
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     capability = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "")()
@@ -52,15 +36,13 @@ def resolve_precision(precision: str, device: str) -> str:
 
 
 def _has_bf16_products() -> bool:
-    import torch
-
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
 @contextmanager
-def step_randomness(numbers: Sequence[int], device) -> Iterator[None]:
-    """Seed torch's generators by ``numbers`` for a while; the global state is put back."""
+def step_randomness(numbers: Sequence[int], device: str | torch.device) -> Iterator[None]:
+    """Seed torch's generators with ``numbers`` within the block; the global state is restored."""
     device = torch.device(device)
     seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
     if device.type == "cpu":
@@ -69,8 +51,8 @@ def step_randomness(numbers: Sequence[int], device) -> Iterator[None]:
             yield
         return
     module = getattr(torch, device.type)
-    place = module.current_device() if device.index is None else device.index
-    with torch.random.fork_rng(devices=[place], device_type=device.type):
+    index = module.current_device() if device.index is None else device.index
+    with torch.random.fork_rng(devices=[index], device_type=device.type):
         torch.default_generator.manual_seed(seed)
         module.manual_seed(seed)
         yield
