@@ -38,8 +38,8 @@ def count(least: int = 1) -> Number:
     return Number(Integral, least, None, closed="left")
 
 
-POSITIVE = Number(Real, 0, None, closed="neither")
-NON_NEGATIVE = Number(Real, 0, None, closed="left")
+POSITIVE = Number(Real, 0, np.inf, closed="neither")
+NON_NEGATIVE = Number(Real, 0, np.inf, closed="left")
 SHARE = Number(Real, 0, 1, closed="both")
 BELOW_ONE = Number(Real, 0, 1, closed="left")
 PRECISION = StrOptions({"float32", "bfloat16", "auto"})

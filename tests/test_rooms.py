@@ -26,7 +26,6 @@ UPSTREAM_OF = {
         "readers",
         "model",
         "nightstore",
-        "pretraining",
         "encoding",
         "evaluation",
     },

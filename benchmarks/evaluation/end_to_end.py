@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier
+from sleep2vec_sklearn.finetuning import FullFineTuning
 from sleep2vec_sklearn.recordings import Recording
 
 from .probes import as_rows, folds_by_subject, score_subjects
@@ -56,7 +57,11 @@ TRAININGS = (
     ),
     Training("low-rank adapters", {**_ENCODER, "finetune": "lora", "max_epochs": 8}),
     Training("fine-tuned", {**_ENCODER, "max_epochs": 8}),
-    Training("from scratch", {**_ENCODER, "max_epochs": 20, "encoder_lr": 5e-4}, False),
+    Training(
+        "from scratch",
+        {**_ENCODER, "finetune": FullFineTuning(lr=5e-4), "max_epochs": 20},
+        False,
+    ),
 )
 
 

@@ -289,8 +289,8 @@ def hypoxic_burden(recording: Recording, *, stages: ArrayLike | None = None) -> 
     """
     if not isinstance(recording, Recording) or recording.events is None:
         raise InvalidRecordingError(
-            f"{describe_recording(recording)} has no events; accepted is a Recording with apneas and "
-            "hypopneas in events, an empty table if there were none."
+            f"{describe_recording(recording)} has no events; accepted is a Recording with apneas "
+            "and hypopneas in events, an empty table if there were none."
         )
     values = saturation_per_second(recording)
     return _burden(recording, values, seconds_asleep(recording, stages, len(values)))

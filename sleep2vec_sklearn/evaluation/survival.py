@@ -49,12 +49,7 @@ class SurvivalOutcome:
 
     def to_array(self) -> np.ndarray:
         """The structured array that :func:`read_outcome` takes."""
-        fields = {"event": self.event, "time": self.time}
-        if self.entry is not None:
-            fields["entry"] = self.entry
-        y = np.empty(self.time.shape, dtype=[(name, v.dtype) for name, v in fields.items()])
-        for name, values in fields.items():
-            y[name] = values
+        y = survival_outcome(self.event, self.time, self.entry)
         return y[:, 0] if self.one_dimensional else y
 
 

@@ -381,13 +381,9 @@ class EventsDisplay:
     """
 
     def __init__(
-        self,
-        *,
-        probabilities: Mapping[str, Any],
-        detected: pd.DataFrame | None = None,
-        scored: pd.DataFrame | None = None,
-        thresholds: Mapping[str, float] | None = None,
-    ):
+        self, *, probabilities: Mapping[str, Any], detected: pd.DataFrame | None = None,
+        scored: pd.DataFrame | None = None, thresholds: Mapping[str, float] | None = None,
+    ):  # fmt: skip
         self.probabilities = probabilities
         self.detected = detected
         self.scored = scored
@@ -395,14 +391,10 @@ class EventsDisplay:
 
     @classmethod
     def from_predictions(
-        cls,
-        probabilities: Mapping[str, Any],
-        detected: pd.DataFrame | None = None,
-        *,
-        scored: pd.DataFrame | None = None,
-        thresholds: Mapping[str, float] | None = None,
+        cls, probabilities: Mapping[str, Any], detected: pd.DataFrame | None = None, *,
+        scored: pd.DataFrame | None = None, thresholds: Mapping[str, float] | None = None,
         ax: Any = None,
-    ) -> EventsDisplay:
+    ) -> EventsDisplay:  # fmt: skip
         """Make the display and draw it; see the class for the parameters."""
         display = cls(
             probabilities=probabilities, detected=detected, scored=scored, thresholds=thresholds
@@ -411,13 +403,9 @@ class EventsDisplay:
 
     @classmethod
     def from_estimator(
-        cls,
-        detector: Any,
-        recording: Recording,
-        *,
-        scored: pd.DataFrame | None = None,
+        cls, detector: Any, recording: Recording, *, scored: pd.DataFrame | None = None,
         ax: Any = None,
-    ) -> EventsDisplay:
+    ) -> EventsDisplay:  # fmt: skip
         """Detect the events of a night, and draw them.
 
         Parameters
@@ -439,12 +427,10 @@ class EventsDisplay:
             types = detector.event_types_.items()
             parts = [scored[is_type(scored["type"], *t)].assign(type=name) for name, t in types]
             scored = pd.concat(parts, ignore_index=True)
+        probabilities = dict(zip(detector.event_types_, seconds.T, strict=True))
+        detected = detector.predict_events([recording])
         return cls.from_predictions(
-            dict(zip(detector.event_types_, seconds.T, strict=True)),
-            detector.predict_events([recording]),
-            scored=scored,
-            thresholds=detector.thresholds_,
-            ax=ax,
+            probabilities, detected, scored=scored, thresholds=detector.thresholds_, ax=ax
         )
 
     def plot(self, ax: Any = None) -> EventsDisplay:

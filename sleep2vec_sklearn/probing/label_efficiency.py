@@ -246,13 +246,7 @@ def nested_subsets(
 
 
 def choose_sizes(sizes: Sequence | None, n_subjects: int) -> list[int]:
-    """Numbers of training subjects in rising order, from numbers or shares of ``n_subjects``.
-
-    Raises
-    ------
-    ValueError
-        If one is neither, or larger than ``n_subjects``.
-    """
+    """Numbers of training subjects in rising order, from numbers or shares of ``n_subjects``."""
     if sizes is None:
         sizes = [2**k for k in range(math.ceil(math.log2(n_subjects)))] + [n_subjects]
     counts = set()
@@ -331,11 +325,11 @@ class _LabelStudy:
         rows = []
         for job, scored in scores.items():
             for column, metric in enumerate(self.scorer.scorers):
-                if scored.values is None:
-                    rows.append((*job, metric, None, scored.estimates[column]))
-                    continue
-                values = zip(self.scorer.draws.subjects, scored.values[:, column], strict=True)
-                rows += [(*job, metric, subject, value) for subject, value in values]
+                subjects: Any = [None]
+                values = scored.estimates[[column]]
+                if scored.values is not None:
+                    subjects, values = self.scorer.draws.subjects, scored.values[:, column]
+                rows += [(*job, metric, *row) for row in zip(subjects, values, strict=True)]
         columns = ["estimator", "n_subjects", "repeat", "metric", "subject", "score"]
         return pd.DataFrame(rows, columns=columns)
 

@@ -282,13 +282,7 @@ def _rank(views, query: str, target: str, pool: np.ndarray, temperature: float) 
 
 def _summarise(ranked: np.ndarray, draws: SubjectBootstrap) -> dict:
     ranks, losses, candidates = ranked.T
-    by_epoch = [
-        ranks <= 1,
-        ranks <= 5,
-        losses,
-        1 / candidates,
-        np.minimum(5 / candidates, 1),
-    ]
+    by_epoch = [ranks <= 1, ranks <= 5, losses, 1 / candidates, np.minimum(5 / candidates, 1)]
     sums = draws.by_subject(np.column_stack(by_epoch))
     by_subject = sums / np.bincount(draws.codes)[:, None]
     low, high = draws.interval(draws.counts @ by_subject / len(by_subject))

@@ -122,7 +122,7 @@ def test_only_the_records_asked_for_are_fetched_and_loaded(watches):
 def test_a_night_is_fetched_with_its_hypnogram_however_it_is_named(tmp_path, record):
     folder = tmp_path / "sleep-edfx" / "1.0.0"
     folder.mkdir(parents=True)
-    sums = {**fetching.SLEEP_EDF.known, "sleep-cassette/SC4011E0-PSG.edf": "0" * 64}
+    sums = {**fetching._DATASETS["sleep-edfx"].pinned, "sleep-cassette/SC4011E0-PSG.edf": "0" * 64}
     lines = [f"{sha256} {name}" for name, sha256 in sums.items()]
     (folder / "SHA256SUMS.txt").write_text("\n".join(lines))
     both = "SC4001E0-PSG.edf, sleep-cassette/SC4001EC-Hypnogram.edf missing"
@@ -149,12 +149,7 @@ def test_without_a_network_the_way_out_is_told(tmp_path, monkeypatch):
     with pytest.raises(ReadError, match=r"download_if_missing is False.*wget -r"):
         fetch_sleep_accel(data_home=tmp_path, download_if_missing=False, verbose=0)
     with pytest.raises(ReadError, match=r"SHA256SUMS.txt missing, and http://127.*wget -r"):
-        downloading.fetch_files(
-            downloading.PublicSet("a", "1", ("*",)),
-            data_home=tmp_path,
-            mirror="http://127.0.0.1:9",
-            verbose=0,
-        )
+        fetch_sleep_accel(data_home=tmp_path, mirror="http://127.0.0.1:9", verbose=0)
 
 
 def test_a_missing_record_is_told_without_a_network(watches):
@@ -226,7 +221,7 @@ def test_a_list_that_cannot_be_right_is_refused(watches, sums, reason):
 
 def test_a_list_that_contradicts_a_known_hash_is_refused(serve, tmp_path):
     mirror = serve("sleep-edfx", {"sleep-cassette/SC4001E0-PSG.edf": b"not that night"})
-    with pytest.raises(ReadError, match=r"SC4001E0-PSG.edf has sha256 .* published"):
+    with pytest.raises(ReadError, match=r"SHA256SUMS.txt has sha256 .* published"):
         fetch_sleep_edf(data_home=tmp_path, mirror=mirror.address, verbose=0)
 
 

@@ -4,6 +4,7 @@
 import csv
 from datetime import datetime
 from itertools import pairwise
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import edfio
@@ -18,8 +19,8 @@ from sleep2vec_sklearn.datasets import write_edf_cohort
 from sleep2vec_sklearn.datasets.simulation.edf_export import (
     HYPNOGRAM_WRITERS,
     _bouts,
+    _round_up,
     _site_number,
-    _two_digits_up,
 )
 
 few = settings(max_examples=30)
@@ -44,7 +45,7 @@ def written(writer, folder, **options):
 @few
 @given(st.lists(st.integers(-1, 4), min_size=1, max_size=40))
 def test_bouts_tell_the_stages_again(stages):
-    bouts = _bouts(np.array(stages))
+    bouts = _bouts(SimpleNamespace(stages=stages))
     again = [stage for _, length, stage in bouts for _ in range(round(length / 30))]
     assert again == stages
     assert all(a[2] != b[2] for a, b in pairwise(bouts))
@@ -130,13 +131,13 @@ def test_a_night_without_events_can_be_written(writer, tmp_path):
 @few
 @given(st.floats(1e-6, 1e7))
 def test_a_physical_range_is_just_above_and_fits_a_header(value):
-    reach = _two_digits_up(value)
+    reach = _round_up(value)
     assert value <= reach <= 1.12 * value
     assert len(f"-{reach:.9g}") <= 9 or reach < 1e-4
 
 
 def test_a_signal_of_zeros_has_a_range():
-    assert _two_digits_up(0.0) == 1.0
+    assert _round_up(0.0) == 1.0
 
 
 def test_sites_with_a_number_choose_their_form_by_it():

@@ -272,7 +272,7 @@ def test_apnea_ecg_equal_bodies_are_one_person(tmp_path):
 
 def test_apnea_ecg_record_without_a_person_is_an_error(tmp_path):
     write_record(tmp_path, "a01", "1 100 18000", "", "qrs", "apn", [(0, 8, "")], rate=100)
-    with pytest.raises(ReadError, match="one person"):
+    with pytest.raises(ReadError, match="share a subject"):
         load_apnea_ecg(tmp_path)
     write(tmp_path / "additional-information.txt", "Record\n")
     with pytest.raises(ReadError, match="no row for a01"):

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.datasets import load_apnea_ecg, load_slpdb
-from sleep2vec_sklearn.datasets._files import _parse, read_header
-from sleep2vec_sklearn.datasets.slpdb import _person
+from sleep2vec_sklearn.datasets._files import _parse_annotations as _parse
+from sleep2vec_sklearn.datasets._files import read_header
+from sleep2vec_sklearn.datasets.slpdb import _read_demographics
 from sleep2vec_sklearn.errors import ReadError
 
 few = settings(max_examples=30)
@@ -178,8 +179,8 @@ def test_codes_of_an_epoch_are_events_of_its_thirty_seconds(tmp_path, code, kind
     ("comment", "age", "sex", "weight"),
     [("44 M 89 32-01-89", 44, "M", 89), ("x F 70", None, "F", 70), ("", None, None, None)],
 )
-def test_what_a_header_does_not_say_of_a_person_is_missing(comment, age, sex, weight):
-    person = _person(comment)
+def test_what_a_header_does_not_say_of_a_read_demographics_is_missing(comment, age, sex, weight):
+    person = _read_demographics(comment)
     assert person["sex"] == sex
     for key, value in (("age", age), ("weight", weight)):
         assert np.isnan(person[key]) if value is None else person[key] == value

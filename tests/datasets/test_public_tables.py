@@ -16,8 +16,8 @@ from sleep2vec_sklearn.datasets import (
 )
 from sleep2vec_sklearn.datasets._files import as_cohort, find_files
 from sleep2vec_sklearn.datasets.dreams import stages_by_majority
-from sleep2vec_sklearn.datasets.mmash import _beat_times, _unroll
-from sleep2vec_sklearn.datasets.ucddb import read_people, read_respiratory_events
+from sleep2vec_sklearn.datasets.mmash import _refine_beat_times, _unwrap_clock
+from sleep2vec_sklearn.datasets.ucddb import read_respiratory_events, read_subjects
 from sleep2vec_sklearn.errors import ReadError, RecordingWarning
 from sleep2vec_sklearn.recordings import Recording
 
@@ -113,15 +113,18 @@ def test_a_table_of_another_shape_is_named(tmp_path, text):
 
 def test_a_clock_that_passes_midnight_goes_on():
     seconds = np.array([86_390.0, 86_399.0, 5.0, 20.0])
-    assert _unroll(seconds).tolist() == [86_390, 86_399, 86_405, 86_420]
-    assert _unroll(seconds - 29 * 86_400 * (seconds < 60)).tolist() == _unroll(seconds).tolist()
+    assert _unwrap_clock(seconds).tolist() == [86_390, 86_399, 86_405, 86_420]
+    assert (
+        _unwrap_clock(seconds - 29 * 86_400 * (seconds < 60)).tolist()
+        == _unwrap_clock(seconds).tolist()
+    )
 
 
 @few
 @given(st.lists(st.floats(0.4, 1.4), min_size=40, max_size=90))
 def test_beats_never_go_back_and_keep_to_the_clock(intervals):
     true = np.cumsum(intervals)
-    found = _beat_times(np.floor(true), np.array(intervals))
+    found = _refine_beat_times(np.floor(true), np.array(intervals))
     assert (np.diff(found) >= 0).all()
     assert np.abs(found - true).max() <= 1.0
 
@@ -218,7 +221,7 @@ def test_a_damaged_copy_of_a_night_is_named(tmp_path, damaged):
 def test_a_table_with_a_study_twice_tells_nothing(tmp_path):
     write(tmp_path / "SubjectDetails.csv", DETAILS + DETAILS.splitlines()[1] + "\n")
     with pytest.warns(RecordingWarning, match=r"cannot be read.*unique"):
-        assert read_people(tmp_path) == {}
+        assert read_subjects(tmp_path) == {}
 
 
 def test_an_event_without_a_clock_time_is_named(tmp_path):

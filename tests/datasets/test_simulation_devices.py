@@ -10,21 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import welch
 
-from sleep2vec_sklearn.datasets.simulation import _sensors as sensors
+from sleep2vec_sklearn.datasets.simulation import cohort as sensors
 from sleep2vec_sklearn.datasets.simulation._night import draw_night
-from sleep2vec_sklearn.datasets.simulation._sensors import (
-    Failure,
-    _amplify,
-    draw_failures,
-    record,
-)
 from sleep2vec_sklearn.datasets.simulation._subjects import (
     SITE_KINDS,
     _spread,
     draw_site,
     draw_subject,
 )
-from sleep2vec_sklearn.datasets.simulation.cohort import SimulatedSource
+from sleep2vec_sklearn.datasets.simulation.cohort import (
+    Failure,
+    SimulatedSource,
+    _amplify,
+    draw_failures,
+    record,
+)
 from sleep2vec_sklearn.recordings import MODALITIES
 
 few = settings(max_examples=30)

@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.datasets import make_sleep_cohort
-from sleep2vec_sklearn.datasets.simulation._night import (
-    RespiratoryEvents,
-    _spaced,
-    draw_night,
-    draw_respiratory_events,
-)
-from sleep2vec_sklearn.datasets.simulation._respiration import (
+from sleep2vec_sklearn.datasets.simulation._cardiorespiratory import (
     _subtract_dips,
     breathe,
-    movement_track,
-    oxygen_saturation,
+    movement_size,
+    spo2,
+)
+from sleep2vec_sklearn.datasets.simulation._night import (
+    RespiratoryEvents,
+    _are_spaced,
+    draw_night,
+    draw_respiratory_events,
 )
 from sleep2vec_sklearn.datasets.simulation._subjects import draw_site, draw_subject
 
@@ -83,7 +83,7 @@ def test_severe_apnea_has_more_full_stops_and_longer_events_fall_deeper():
 
 def test_events_too_close_together_are_left_out_in_turn():
     onset = np.array([0.0, 10.0, 18.0, 30.0, 100.0])
-    kept = _spaced(onset, np.full(5, 10.0))
+    kept = _are_spaced(onset, np.full(5, 10.0))
     assert kept.tolist() == [True, False, True, False, True]
 
 
@@ -116,8 +116,7 @@ def test_saturation_does_not_fall_before_the_event_that_causes_it():
     one = RespiratoryEvents(*(np.array([v]) for v in (1800.0, 40.0, True, True, 20.0, 14.0)))
     none = RespiratoryEvents(*(np.empty(0) for _ in range(6)))
     with_event, without = (
-        oxygen_saturation(dataclasses.replace(night, true_stages=stages, respiratory=e), 1)
-        for e in (one, none)
+        spo2(dataclasses.replace(night, true_stages=stages, respiratory=e), 1) for e in (one, none)
     )
     lost = without - with_event
     assert not lost[: 1800 + 8].any()
@@ -179,7 +178,7 @@ def test_movements_are_sorted_and_of_a_size_that_can_be(seed):
 
 def test_movement_over_time_is_the_largest_at_each_moment():
     night = simulate(3, 60)
-    track = movement_track(night, 4)
+    track = movement_size(night, 4)
     assert track.shape == (60 * 30 * 4,)
     for onset, size in zip(night.movements.onset, night.movements.size, strict=True):
         assert track[int(onset * 4)] >= np.float32(size)

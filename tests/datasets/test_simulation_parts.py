@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sleep2vec_sklearn.datasets.simulation._neurophysiology import frequencies, shaped_noise
 from sleep2vec_sklearn.datasets.simulation._night import (
     CONTROL_RATE,
     Night,
+    add_waveforms,
+    ar1_noise,
     impulse_response,
-    wandering,
 )
-from sleep2vec_sklearn.datasets.simulation._subjects import draw_outcomes, draw_subject
-from sleep2vec_sklearn.datasets.simulation._synthesis import (
-    frequencies,
-    place,
+from sleep2vec_sklearn.datasets.simulation._subjects import (
+    draw_outcomes,
+    draw_subject,
+    random_stream,
     seed_from,
-    shaped_noise,
-    stream,
 )
 
 few = settings(max_examples=30)
@@ -29,11 +29,15 @@ few = settings(max_examples=30)
 @few
 @given(seed=st.integers(0, 2**40), name=st.text("abc '", min_size=1, max_size=9))
 def test_a_stream_is_named_by_its_seed_and_its_name(seed, name):
-    first = stream((seed, 1), name).random(4)
-    np.testing.assert_array_equal(first, stream((seed, 1), name).random(4))
-    for other in (stream((seed, 2), name), stream((seed + 1, 1), name), stream((seed,), name)):
+    first = random_stream((seed, 1), name).random(4)
+    np.testing.assert_array_equal(first, random_stream((seed, 1), name).random(4))
+    for other in (
+        random_stream((seed, 2), name),
+        random_stream((seed + 1, 1), name),
+        random_stream((seed,), name),
+    ):
         assert (first != other.random(4)).all()
-    assert (first != stream((seed, 1), name + "'").random(4)).all()
+    assert (first != random_stream((seed, 1), name + "'").random(4)).all()
 
 
 def test_an_int_is_its_own_seed_and_a_generator_moves_on():
@@ -51,7 +55,7 @@ def test_what_is_no_random_state_is_refused(state):
 
 @pytest.mark.parametrize("memory", [1, 20, 300])
 def test_wandering_has_unit_variance_and_forgets_in_its_memory(memory):
-    track = wandering(np.random.default_rng(0), 200_000, memory).astype(np.float64)
+    track = ar1_noise(np.random.default_rng(0), 200_000, memory).astype(np.float64)
     assert track.std() == pytest.approx(1, abs=0.12)
     assert track.mean() == pytest.approx(0, abs=0.15)
     lagged = np.corrcoef(track[:-memory], track[memory:])[0, 1]
@@ -59,7 +63,7 @@ def test_wandering_has_unit_variance_and_forgets_in_its_memory(memory):
 
 
 def test_wandering_starts_as_it_goes_on():
-    starts = [wandering(np.random.default_rng(k), 1, 1000)[0] for k in range(400)]
+    starts = [ar1_noise(np.random.default_rng(k), 1, 1000)[0] for k in range(400)]
     assert np.std(starts) == pytest.approx(1, abs=0.15)
 
 
@@ -82,7 +86,7 @@ def test_an_impulse_at_the_end_is_cut_off_there():
 @given(start=st.floats(-2, 12), rate=st.sampled_from([4, 10, 128]))
 def test_a_waveform_is_placed_whole_or_not_at_all(start, rate):
     signal = np.zeros(10 * rate)
-    place(signal, rate, np.array([start]), np.ones((1, 2 * rate)))
+    add_waveforms(signal, rate, np.array([start]), np.ones((1, 2 * rate)))
     begin = round(start * rate)
     whole = 0 <= begin <= 8 * rate
     assert signal.sum() == (2 * rate if whole else 0)
@@ -91,9 +95,9 @@ def test_a_waveform_is_placed_whole_or_not_at_all(start, rate):
 
 def test_waveforms_that_overlap_are_added():
     signal = np.ones(6, dtype=np.float32)
-    place(signal, 1, np.array([1, 2]), np.array([[1, 1, 1], [10, 10, 10]]))
+    add_waveforms(signal, 1, np.array([1, 2]), np.array([[1, 1, 1], [10, 10, 10]]))
     assert signal.tolist() == [1, 2, 12, 12, 11, 1]
-    place(signal, 1, np.array([]), np.empty((0, 3)))
+    add_waveforms(signal, 1, np.array([]), np.empty((0, 3)))
     assert signal.tolist() == [1, 2, 12, 12, 11, 1]
 
 

@@ -8,17 +8,21 @@ import pytest
 from scipy.signal import welch
 
 from sleep2vec_sklearn.datasets import make_sleep_cohort
-from sleep2vec_sklearn.datasets.simulation._heart import _ahead_of_stage, _unread, beat_times
+from sleep2vec_sklearn.datasets.simulation._cardiorespiratory import (
+    _ahead_of_stage,
+    _undetected,
+    beat_times,
+)
+from sleep2vec_sklearn.datasets.simulation._neurophysiology import frequencies, shaped_noise
 from sleep2vec_sklearn.datasets.simulation._night import (
     CONTROL_RATE,
+    ar2_noise,
     draw_night,
-    oscillating,
     score_stages,
     simulate_hypnogram,
 )
-from sleep2vec_sklearn.datasets.simulation._sensors import GENERATORS
 from sleep2vec_sklearn.datasets.simulation._subjects import draw_site, draw_subject
-from sleep2vec_sklearn.datasets.simulation._synthesis import frequencies, shaped_noise
+from sleep2vec_sklearn.datasets.simulation.cohort import GENERATORS
 
 W, N1, N2, N3, R = range(5)
 SUBJECT = dataclasses.replace(draw_subject(0, 1), age=45.0, ahi=2.0, heart_rate=62.0)
@@ -299,18 +303,18 @@ def test_a_stage_shows_in_the_heart_before_it_begins():
 
 
 def test_oscillating_noise_has_unit_variance_at_its_frequency():
-    noise = oscillating(np.random.default_rng(0), 200_000, 0.02, 60)
+    noise = ar2_noise(np.random.default_rng(0), 200_000, 0.02, 60)
     assert noise.std() == pytest.approx(1, abs=0.1)
     frequency, power = welch(noise, nperseg=2000)
     assert frequency[power.argmax()] == pytest.approx(0.02, abs=0.002)
 
 
 def test_a_moving_wrist_hides_the_pulse_from_a_watch_for_a_while(nights):
-    unread = _unread(nights[0], np.random.default_rng(0))
+    unread = _undetected(nights[0], np.random.default_rng(0))
     assert 0.002 < unread.mean() < 0.2
     still = dataclasses.replace(nights[0].movements, size=np.full(len(nights[0].movements), 0.1))
     calm = dataclasses.replace(nights[0], movements=still)
-    assert not _unread(calm, np.random.default_rng(0)).any()
+    assert not _undetected(calm, np.random.default_rng(0)).any()
 
 
 def test_movements_come_in_bouts(nights):

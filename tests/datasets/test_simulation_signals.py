@@ -7,25 +7,29 @@ import numpy as np
 import pytest
 from scipy.signal import welch
 
-from sleep2vec_sklearn.datasets.simulation._brain import _stage_spectra, brain_field, eeg, emg, eog
-from sleep2vec_sklearn.datasets.simulation._heart import (
+from sleep2vec_sklearn.datasets.simulation._cardiorespiratory import (
     _surge,
-    actigraphy,
+    airflow,
     beat_times,
+    breathe,
     ecg,
+    effort,
     heart_rate,
     ibi,
     ppg,
+    resp,
+    spo2,
+)
+from sleep2vec_sklearn.datasets.simulation._neurophysiology import (
+    _stage_spectra,
+    brain_field,
+    eeg,
+    emg,
+    eog,
 )
 from sleep2vec_sklearn.datasets.simulation._night import Bursts, Night, RespiratoryEvents
-from sleep2vec_sklearn.datasets.simulation._respiration import (
-    airflow,
-    breathe,
-    effort,
-    oxygen_saturation,
-    resp,
-)
 from sleep2vec_sklearn.datasets.simulation._subjects import draw_site, draw_subject
+from sleep2vec_sklearn.datasets.simulation.cohort import actigraphy
 
 W, N1, N2, N3, R = range(5)
 SUBJECT = dataclasses.replace(draw_subject(0, 1), heart_rate=60.0, age=30.0, breathing_rate=15.0)
@@ -159,14 +163,14 @@ def test_the_flow_sensors_scale_is_the_sites():
 
 def test_saturation_stands_near_the_subjects_level():
     for level in (92.0, 98.0):
-        values = oxygen_saturation(night_of(N2, saturation=level), 1)
+        values = spo2(night_of(N2, saturation=level), 1)
         assert np.median(values) == pytest.approx(level - 0.6, abs=1.1)
 
 
 @pytest.mark.parametrize("step", [1.0, 0.1])
 def test_an_oximeter_shows_its_steps(step):
     site = dataclasses.replace(SITE, spo2_step=step)
-    values = oxygen_saturation(night_of(N2, site=site), 1).astype(np.float64)
+    values = spo2(night_of(N2, site=site), 1).astype(np.float64)
     np.testing.assert_allclose(values / step, np.round(values / step), atol=1e-3)
     assert len(np.unique(values)) > (1 if step == 1 else 8)
 

@@ -126,9 +126,9 @@ def test_tables_tell_age_sex_treatment_and_lights_off(published, where):
     ],
 )
 def test_times_are_read_as_every_spreadsheet_gives_them(cell, seconds):
-    from sleep2vec_sklearn.datasets.sleep_edf import _time_of_day
+    from sleep2vec_sklearn.datasets.sleep_edf import _as_time_of_day
 
-    found = _time_of_day(cell)
+    found = _as_time_of_day(cell)
     assert (None if found is None else found.total_seconds()) == seconds
 
 

@@ -11,7 +11,9 @@ from sklearn.utils import estimator_checks as checks
 
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecEventDetector
 from sleep2vec_sklearn.errors import InvalidRecordingError, RecordingWarning
-from sleep2vec_sklearn.evaluation import event_scores
+from sleep2vec_sklearn.evaluation import ScoredEvents, event_scores
+from sleep2vec_sklearn.finetuning import EventRules
+from sleep2vec_sklearn.finetuning.events import pooled_f1, tune_threshold
 
 N_EPOCHS = 24
 
@@ -58,30 +60,30 @@ def detector(make_detector, nights):
     return make_detector(max_epochs=40).fit(nights)
 
 
-def test_what_is_plain_to_see_is_found_in_new_nights(detector):
+def test_plain_events_are_detected(detector):
     new = [make_night(seed) for seed in (20, 21, 22)]
     assert detector.score(new) > 0.8
     np.testing.assert_allclose(detector.predict(new), [3 / (11.5 / 60)] * 3, rtol=0.35)
 
 
-def test_every_second_has_a_probability(detector, nights):
+def test_every_second_has_probability(detector, nights):
     found = detector.predict_proba(nights[:2])
     assert [p.shape for p in found] == [(N_EPOCHS * 30, 1)] * 2
     assert all(p.dtype == np.float32 and ((p > 0) & (p < 1)).all() for p in found)
 
 
-def test_a_night_does_not_depend_on_its_neighbours(detector, nights):
+def test_nights_are_independent(detector, nights):
     alone = detector.predict_proba(nights[3:4])[0]
     np.testing.assert_array_equal(alone, detector.predict_proba(nights[::-1])[2])
 
 
-def test_the_rate_is_the_number_of_events_per_hour_of_sleep(detector, nights):
+def test_rate_per_hour_of_sleep(detector, nights):
     events = detector.predict_events(nights)
     counts = [(events["recording"] == night.id).sum() for night in nights]
     np.testing.assert_allclose(detector.predict(nights), np.array(counts) / (11.5 / 60))
 
 
-def test_events_are_rows_in_order_with_their_mean_probability(detector, nights):
+def test_table_of_events(detector, nights):
     events = detector.predict_events(nights[:2])
     assert events.columns.tolist() == ["recording", "onset", "duration", "type", "probability"]
     assert (events["duration"] >= 10).all()
@@ -92,7 +94,7 @@ def test_events_are_rows_in_order_with_their_mean_probability(detector, nights):
     assert first["probability"] == pytest.approx(expected)
 
 
-def test_stages_that_are_given_say_where_sleep_is(detector, nights):
+def test_stages_restrict_events(detector, nights):
     awake = [[0] * N_EPOCHS]
     assert len(detector.predict_events(nights[:1], stages=awake)) == 0
     assert np.isnan(detector.predict(nights[:1], stages=awake)).all()
@@ -101,41 +103,36 @@ def test_stages_that_are_given_say_where_sleep_is(detector, nights):
     assert (onsets < 360).all()
 
 
-class WatchedDetector(Sleep2VecEventDetector):
-    """Notes which nights were held out."""
+def test_threshold_uses_held_out_subjects(checkpoint_in_memory, nights):
+    class Watched(Sleep2VecEventDetector):
+        def _finish_fit(self, inputs, targets, held_out):
+            super()._finish_fit(inputs, targets, held_out)
+            self.held_out = held_out
 
-    def _tune(self, given, targets, held_out):
-        super()._tune(given, targets, held_out)
-        self.held_out = held_out
-
-
-def test_the_threshold_is_tuned_on_held_out_subjects(checkpoint_in_memory, nights):
-    detector = WatchedDetector(
-        checkpoint_in_memory, max_epochs=1, random_state=0, validation_fraction=0.4
-    )
-    detector.fit(nights)
-    assert (detector.tuned_on_, detector.n_tuned_on_) == ("held_out", 2)
-    held_out = detector.held_out
+    watched = Watched(checkpoint_in_memory, max_epochs=1, random_state=0, validation_fraction=0.4)
+    watched.fit(nights)
+    assert (watched.tuned_on_, watched.n_tuned_on_) == ("held_out", 2)
+    held_out = watched.held_out
     tables = [n.events.iloc[:0] if i in held_out else n.events for i, n in enumerate(nights)]
-    other = clone(detector).fit(nights, tables)
+    other = clone(watched).fit(nights, tables)
     assert other.held_out == held_out
     # nothing was scored in the nights held out, and nothing of the others counts
     assert other.thresholds_ == {"apnea_hypopnea": 0.5}
 
 
-def test_a_threshold_that_is_given_is_not_tuned(make_detector, nights):
+def test_chosen_threshold_is_not_tuned(make_detector, nights):
     detector = make_detector(threshold=0.25, event_types=("apnea", "arousal")).fit(nights[:2])
     assert detector.thresholds_ == {"apnea": 0.25, "arousal": 0.25}
     assert detector.tuned_on_ is None
 
 
-def test_few_subjects_are_all_learned_from_and_tuned_on(make_detector, nights):
+def test_few_subjects_tune_too(make_detector, nights):
     detector = make_detector(threshold="index").fit(nights[:2])
     assert (detector.tuned_on_, detector.n_tuned_on_) == ("training", 2)
     assert 0 < detector.thresholds_["apnea_hypopnea"] < 1
 
 
-def test_several_types_have_a_column_each(make_detector, nights):
+def test_types_are_columns(make_detector, nights):
     groups = {"breathing": ("apnea", "hypopnea"), "arousal": "arousal"}
     detector = make_detector(event_types=groups, threshold={"arousal": 0.01}).fit(nights)
     assert detector.predict(nights[:3]).shape == (3, 2)
@@ -144,16 +141,20 @@ def test_several_types_have_a_column_each(make_detector, nights):
     assert detector.thresholds_["arousal"] == 0.01
 
 
-def test_an_arousal_may_be_shorter_than_an_apnea(make_detector):
-    assert make_detector(event_types=("arousal",)).event_types == ("arousal",)
+def test_arousals_may_be_shorter(make_detector):
     detector = make_detector()
     detector.event_types_ = {"apnea": ("apnea",), "arousal": ("arousal",)}
-    assert detector._min_durations() == {"apnea": 10, "arousal": 3}
-    detector.min_duration = {"arousal": 5}
-    assert detector._min_durations() == {"apnea": 10, "arousal": 5}
+    shortest = {name: rules.min_duration for name, rules in detector._rules_by_type().items()}
+    assert shortest == {"apnea": 10, "arousal": 3}
+    detector.set_params(rules__min_duration={"arousal": 5}, rules__gap=7)
+    rules = detector._rules_by_type()
+    assert {name: (r.gap, r.min_duration) for name, r in rules.items()} == {
+        "apnea": (7, 10),
+        "arousal": (7, 5),
+    }
 
 
-def test_before_it_has_learned_it_knows_how_frequent_events_are(make_detector, nights):
+def test_outputs_start_at_the_rate(make_detector, nights):
     detector = make_detector(lr=1e-9, weight_decay=0, dropout=0, patience=None).fit(nights)
     mean = np.mean([p.mean() for p in detector.predict_proba(nights)])
     assert 0.1 < mean < 0.5  # a quarter of the seconds
@@ -162,7 +163,7 @@ def test_before_it_has_learned_it_knows_how_frequent_events_are(make_detector, n
     assert balanced.log_odds_ == pytest.approx(0, abs=1e-6)
 
 
-def test_events_may_be_given_as_y(make_detector, nights):
+def test_events_as_y(make_detector, nights):
     bare = [without_events(night) for night in nights]
     detector = make_detector().fit(bare, [night.events for night in nights])
     same = make_detector().fit(nights)
@@ -172,7 +173,7 @@ def test_events_may_be_given_as_y(make_detector, nights):
     assert detector.score(bare, [night.events for night in nights]) == same.score(nights)
 
 
-def test_nights_that_nobody_scored_are_left_out_by_name(make_detector, nights):
+def test_unscored_nights_are_left_out(make_detector, nights):
     some = [*nights[:2], without_events(nights[2])]
     with pytest.warns(RecordingWarning, match=r"1 of 3 nights.*recording 2 \(night-2\)"):
         detector = make_detector().fit(some)
@@ -184,7 +185,7 @@ def test_nights_that_nobody_scored_are_left_out_by_name(make_detector, nights):
         detector.score(some)
 
 
-def test_a_night_with_weight_0_is_left_out(make_detector, nights):
+def test_weightless_nights_are_left_out(make_detector, nights):
     weighted = make_detector().fit(nights[:3], sample_weight=[1, 1, 0])
     same = make_detector().fit(nights[:2])
     np.testing.assert_array_equal(
@@ -192,20 +193,20 @@ def test_a_night_with_weight_0_is_left_out(make_detector, nights):
     )
 
 
-def test_scored_events_go_into_the_scores_of_evaluation(detector, nights):
+def test_scored_events_fit_evaluation(detector, nights):
     by_type = detector.scored_events(nights)
     threshold = detector.thresholds_["apnea_hypopnea"]
     scores = event_scores(by_type["apnea_hypopnea"], threshold=threshold)
     assert scores["event_f1"] == pytest.approx(detector.score(nights))
 
 
-def test_cross_validation_by_subject_needs_no_y(make_detector, nights):
+def test_cross_validation_without_y(make_detector, nights):
     groups = [night.subject for night in nights]
     scores = cross_val_score(make_detector(), nights, groups=groups, cv=GroupKFold(2))
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
-def test_it_comes_back_from_a_pickle_and_from_a_file(detector, nights, tmp_path):
+def test_pickle_and_file(detector, nights, tmp_path):
     detector.save(tmp_path / "detector.safetensors")
     for back in (
         pickle.loads(pickle.dumps(detector)),
@@ -228,24 +229,21 @@ def test_it_comes_back_from_a_pickle_and_from_a_file(detector, nights, tmp_path)
     ],
     ids=lambda check: check.__name__,
 )
-def test_scikit_learns_own_checks_pass(check):
+def test_checks_of_scikit_learn(check):
     check("Sleep2VecEventDetector", Sleep2VecEventDetector())
 
 
-def test_it_is_not_used_before_it_is_fitted(make_detector, nights):
+def test_unfitted_is_refused(make_detector, nights):
     for method in ("predict", "predict_proba", "predict_events", "score"):
         with pytest.raises(NotFittedError):
             getattr(make_detector(), method)(nights)
 
 
-def test_an_epoch_sequence_of_whole_nights_is_the_nights(detector, nights):
+def test_whole_nights_as_epochs(detector, nights):
     whole = EpochSequence(nights[:2])
     np.testing.assert_array_equal(detector.predict(whole), detector.predict(nights[:2]))
     with pytest.raises(InvalidRecordingError, match="some of the epochs"):
         detector.predict(whole[:10])
-
-
-def test_several_nights_as_one_element_are_refused(detector, nights):
     with pytest.raises(InvalidRecordingError, match="flat list"):
         detector.predict([nights[:2]])
 
@@ -257,31 +255,65 @@ def test_several_nights_as_one_element_are_refused(detector, nights):
         {"threshold": "best"},
         {"threshold": 1.0},
         {"threshold": {"arousal": 0.5}},
+        {"threshold": {"apnea_hypopnea": 2}},
         {"min_duration": 0},
+        {"min_duration": {"apnea_hypopnea": -1}},
         {"positive_weight": "much"},
         {"event_types": ()},
         {"event_types": {"apnea": ()}},
     ],
 )
-def test_parameters_without_sense_are_refused_by_name(make_detector, nights, parameters):
-    with pytest.raises(ValueError, match=next(iter(parameters))):
+def test_impossible_parameters_are_refused(make_detector, nights, parameters):
+    name, value = next(iter(parameters.items()))
+    if name in ("gap", "min_duration"):
+        parameters = {"rules": EventRules(**{name: value})}
+    with pytest.raises(ValueError, match=name):
         make_detector(**parameters).fit(nights)
 
 
-def test_stages_for_another_number_of_nights_are_refused(detector, nights):
+def test_wrong_stages_are_refused(detector, nights):
     with pytest.raises(ValueError, match="one a night; got 1"):
         detector.predict(nights, stages=[[2] * N_EPOCHS])
-
-
-def test_stages_have_to_be_one_per_epoch(detector, nights):
     with pytest.raises(InvalidRecordingError, match="stages for 2 epochs of a night of"):
         detector.predict(nights[:1], stages=[[0, 1]])
 
 
-def test_a_night_whose_stages_nobody_scored_is_all_sleep(detector, nights):
+def test_unscored_stages_are_sleep(detector, nights):
     night = nights[0]
     unscored = [np.full(night.n_epochs, -1)]
     plain = Recording(night.read(), id=night.id)
     np.testing.assert_array_equal(
         detector.predict([night], stages=unscored), detector.predict([plain])
     )
+
+
+def scored_night(heights, scored):
+    """Events of 20 s each, as probable as these heights, of which some were scored."""
+    truth, probability = np.zeros(7200), np.full(7200, 0.1)
+    for i, (height, real) in enumerate(zip(heights, scored, strict=True)):
+        span = slice(100 * i + 50, 100 * i + 70)
+        probability[span], truth[span] = height, real
+    return ScoredEvents(truth, probability)
+
+
+def test_best_threshold_by_f1():
+    nights = [scored_night([0.8, 0.8, 0.3], [1, 1, 0])]
+    threshold = tune_threshold(nights, "f1", EventRules(min_duration=10))
+    assert 0.5 < threshold < 0.6
+    assert pooled_f1(nights, threshold, EventRules(min_duration=10)) == 1
+    assert pooled_f1(nights, 0.2, EventRules(min_duration=10)) == pytest.approx(0.8)
+
+
+def test_best_threshold_by_index():
+    nights = [scored_night([0.8, 0.3], [1, 0]), scored_night([0.8, 0.8, 0.8], [1, 1, 1])]
+    assert tune_threshold(nights, "index", EventRules(min_duration=10)) == 0.79
+
+
+def test_unscored_threshold_is_half():
+    assert tune_threshold([scored_night([0.8], [0])], "f1", EventRules(min_duration=10)) == 0.5
+    assert np.isnan(pooled_f1([scored_night([0.8], [0])], 0.9, EventRules(min_duration=10)))
+
+
+def test_short_events_do_not_count():
+    assert pooled_f1([scored_night([0.8], [1])], 0.5, EventRules(min_duration=10)) == 1
+    assert np.isnan(pooled_f1([scored_night([0.8], [1])], 0.5, EventRules(min_duration=21)))
