@@ -36,19 +36,27 @@ from .._warnings import warn
 from ..encoding.inputs import EncoderInput
 from ..encoding.transformer import choose_modalities
 from ..errors import CheckpointError, ModalityWarning, TrainingError
+from ..nightstore.content import contents_of
 from ..recordings.recording import Recording, name_subjects
 from ._data import (
     Batch,
+    CohortSet,
     Covariates,
     Night,
+    NightsInMemory,
+    NightsOnDisk,
     Piece,
+    TokenSource,
     TrainingSet,
+    collate,
+    inputs_of,
+    prepared_nights,
     rows_of_nights,
     token_statistics,
 )
-from ._heads import TEMPORAL_HEADS, HeadConfig
-from ._sources import NightsInMemory, NightsOnDisk, TokenSource, prepared_nights
-from .network import FineTuned, FineTuningModule, FullFineTuning, Head, LoRA, Standardised
+from ._losses import terms_of_rows
+from ._network import FineTuned, FineTuningModule, Head, Standardised
+from .config import TEMPORAL_HEADS, FullFineTuning, HeadConfig, LoRA
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
@@ -411,6 +419,37 @@ def _train(
     net.optimizer_.state.clear()
 
 
+def predict_outputs(
+    net: FineTuningNet,
+    settings: FitSettings,
+    checkpoint: Checkpoint,
+    modalities: tuple[str, ...],
+    covariates: Covariates | None,
+    n_outputs: int,
+    inputs: EncoderInput,
+) -> np.ndarray:
+    """Outputs of each row of X, float32 of shape (n_rows, n_outputs), night by night."""
+    if settings.finetune is None:
+        widths = None
+        source = settings.token_source(checkpoint, modalities)
+        nights = source.nights(inputs.recordings, inputs.places)
+    else:
+        contents = contents_of(checkpoint, "features", list(modalities))
+        widths = {name: content.width for name, content in contents.items()}
+        pairs = zip(inputs.recordings, inputs.places, strict=True)
+        nights = (inputs_of(recording, contents, location) for recording, location in pairs)
+    columns = None if covariates is None else covariates.of(inputs.recordings)
+    sums = np.zeros((inputs.n_rows, n_outputs), dtype=np.float32)
+    counts = np.zeros((inputs.n_rows, 1), dtype=np.float32)
+    for i, (night, (rows, epochs)) in enumerate(zip(nights, rows_of_nights(inputs), strict=True)):
+        index = np.zeros(1, dtype=np.int64) if epochs is None else epochs
+        stated = None if columns is None else columns[i : i + 1]
+        batch = collate([night], modalities, widths, stated, index, len(rows))
+        sums[rows] += net.outputs(batch).cpu().numpy()
+        counts[rows] += 1
+    return sums / counts
+
+
 class Batches(Dataset):
     """Batches of a training set, drawn anew in every epoch, and the learning rate over them."""
 
@@ -567,6 +606,65 @@ class FineTuningNet(NeuralNet):
             torch.cat(column) for column in zip(*(y for _, y in parts), strict=True)
         )
         return outputs, targets.to(outputs.device), weights.to(outputs.device)
+
+
+class CoxNet(FineTuningNet):
+    """A net whose steps see whole cohorts.
+
+    The outputs of a cohort are computed chunk by chunk, the gradient of the likelihood with
+    respect to them once, and the chunks are gone through again with that gradient. So memory is
+    that of a chunk and the gradient that of the whole.
+    """
+
+    training_set = CohortSet
+
+    def train_step_single(self, batch, **fit_params):
+        self._set_training(True)
+        cohort, _ = batch
+        alone = len(cohort.chunks) == 1
+        parts, labels = [], []
+        for number, (chunk, y) in enumerate(cohort.batches()):
+            with torch.set_grad_enabled(alone):
+                parts.append(self._training_outputs(chunk, number))
+            labels.append(y)
+        outputs = torch.cat(parts)
+        if not alone:
+            outputs.requires_grad_()
+        y_true = tuple(torch.cat(column) for column in zip(*labels, strict=True))
+        loss = self.get_loss(outputs, y_true, X=cohort, training=True)
+        loss.backward()
+        if not alone:
+            gradients = outputs.grad.split([len(part) for part in parts])
+            for number, (chunk, _) in enumerate(cohort.batches()):
+                self._training_outputs(chunk, number).backward(gradients[number])
+        return {"loss": loss, "y_pred": outputs}
+
+    def validation_step(self, batch: tuple[HeldOut, None], **fit_params) -> dict[str, Tensor]:
+        """Cross-validated partial likelihood: of all subjects, less that of those trained on.
+
+        Held-out subjects alone have few events, and nobody to compare them with; here they are
+        compared with all (Verweij & van Houwelingen, Statistics in Medicine 12, 1993).
+        """
+        held_out, _ = batch
+        ours, theirs = (self._cohort_outputs(s) for s in (held_out.training, held_out.rows))
+        together = [torch.cat(pair) for pair in zip(ours, theirs, strict=True)]
+        with torch.inference_mode():
+            sums, n_events = terms_of_rows(*together)
+            trained, _ = terms_of_rows(*ours)
+            has_events = n_events > 0
+            losses = ((sums - trained) / n_events.clamp_min(1e-12))[has_events]
+            loss = losses.mean() * len(together[0]) / len(theirs[0])
+            return {"loss": loss, "y_pred": theirs[0]}
+
+    def _cohort_outputs(self, rows: Any) -> tuple[Tensor, Tensor, Tensor]:
+        parts = [(self.outputs(b), *y) for b, y in rows.whole_cohort().batches()]
+        outputs, targets, weights = (torch.cat(v) for v in zip(*parts, strict=True))
+        return outputs, targets.to(outputs.device), weights.to(outputs.device)
+
+    def _training_outputs(self, chunk, number: int) -> Tensor:
+        """Outputs in training; the same call has the same dropout."""
+        with step_randomness([self.seed, _STEP_STREAM, self.step_, number], self.device):
+            return self.infer(chunk)
 
 
 class StopTraining(Exception):

@@ -7,9 +7,14 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecClassifier, TimeOfNight
 from sleep2vec_sklearn.errors import InvalidRecordingError
-from sleep2vec_sklearn.finetuning._data import Covariates, Night, TrainingSet, collate
+from sleep2vec_sklearn.finetuning._data import (
+    Covariates,
+    Night,
+    NightsInMemory,
+    TrainingSet,
+    collate,
+)
 from sleep2vec_sklearn.finetuning._labels import Targets
-from sleep2vec_sklearn.finetuning._sources import NightsInMemory
 
 WIDTH = 3
 

@@ -12,7 +12,7 @@ from skorch.helper import predefined_split
 from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier
 from sleep2vec_sklearn.finetuning import _net
 from sleep2vec_sklearn.finetuning._net import Batches, hold_out
-from sleep2vec_sklearn.finetuning.network import drop_modalities
+from sleep2vec_sklearn.finetuning._network import drop_modalities
 from tests.finetuning.simple_nights import QUICK, make_nights
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.encoding._engine import Engine
-from sleep2vec_sklearn.finetuning._sources import TokenSource, inputs_of, prepared_nights
+from sleep2vec_sklearn.finetuning._data import TokenSource, inputs_of, prepared_nights
 from sleep2vec_sklearn.nightstore import store as nightstore
 from sleep2vec_sklearn.nightstore.content import contents_of
 from tests.finetuning.simple_nights import N_EPOCHS, make_nights
