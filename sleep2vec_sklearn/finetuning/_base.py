@@ -48,14 +48,14 @@ from ..encoding.cache import check_cache
 from ..encoding.inputs import EncoderInput, read_input
 from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
 from ._labels import Targets, check_sample_weight
-from .config import AGGREGATIONS, HEADS, POOLINGS, FullFineTuning, LoRA
+from .config import AGGREGATIONS, HEADS, POOLINGS, FitSettings, FullFineTuning, LoRA
 
 # torch takes seconds to import, so what needs it is imported where it is used
 if TYPE_CHECKING:
     from torch import nn
 
     from ..model.checkpoint import Checkpoint
-    from ._net import FineTuningNet, FitSettings
+    from ._net import FineTuningNet
     from ._saving import SavedEstimator
 
 _LARGEST_SEED = 2**31 - 1
@@ -357,8 +357,6 @@ class FineTuningEstimator(
         return self
 
     def _settings(self, device: str) -> FitSettings:
-        from ._net import FitSettings
-
         by_night = self.unit_ == "night"
         finetune = self._expand("finetune", self.finetune)
         resolved = {

@@ -35,7 +35,7 @@ from .._torch import decay_groups, rate_factor, step_randomness
 from .._warnings import warn
 from ..encoding.inputs import EncoderInput
 from ..encoding.transformer import choose_modalities
-from ..errors import CheckpointError, ModalityWarning, TrainingError
+from ..errors import ModalityWarning, TrainingError
 from ..nightstore.content import contents_of
 from ..recordings.recording import Recording, name_subjects
 from ._data import (
@@ -56,7 +56,7 @@ from ._data import (
 )
 from ._losses import terms_of_rows
 from ._network import FineTuned, FineTuningModule, Head, Standardised
-from .config import TEMPORAL_HEADS, FullFineTuning, HeadConfig, LoRA
+from .config import TEMPORAL_HEADS, FitSettings, HeadConfig, LoRA
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
@@ -68,78 +68,6 @@ _BATCH_STREAM, _STEP_STREAM, _HOLD_OUT_STREAM = 11, 12, 13
 _TOKENS_PER_PIECE = 120
 _NIGHTS_FOR_STATISTICS = 64
 _FEWEST_HELD_OUT = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitSettings:
-    """Parameters of an estimator, resolved for its rows and this machine."""
-
-    unit: str
-    modalities: Sequence[str] | None
-    finetune: LoRA | FullFineTuning | None
-    head: str
-    head_size: int | None
-    aggregation: str
-    pooling: str = "mean"  # of epochs, or where the estimator has no such parameter
-    layer_mix: bool
-    dropout: float
-    modality_dropout: tuple[float, float]
-    covariates: Sequence[str] | None
-    time_of_night: bool = False
-    max_epochs: int
-    batch_size: int
-    lr: float
-    weight_decay: float
-    validation_fraction: float
-    patience: int | None
-    precision: str
-    device: str
-    cache: Any
-    verbose: int
-
-    def head_config(
-        self, config: EncoderConfig, modalities: tuple[str, ...], n_outputs: int, n_covariates: int
-    ) -> HeadConfig:
-        """The head on an encoder of this configuration."""
-        by_night = self.unit == "night"
-        if by_night and self.time_of_night:
-            raise ValueError(
-                "time_of_night=True describes epochs, but X holds nights, which have no one time. "
-                "Leave it out, or wrap the nights: EpochSequence(X)."
-            )
-        if by_night and self.pooling == "cls" and not config.cls:
-            raise CheckpointError(
-                "pooling='cls': this checkpoint has no CLS token to give. Use 'mean' or "
-                "'attention'."
-            )
-        return HeadConfig(
-            config.hidden_size,
-            modalities,
-            n_outputs,
-            unit=self.unit,
-            head=self.head,
-            aggregation=self.aggregation,
-            pooling=self.pooling if by_night else "mean",
-            n_layers=config.n_layers if self.layer_mix else 1,
-            n_covariates=n_covariates,
-            # not the width of the input, which "concat" makes nine times that of a token
-            head_size=int(self.head_size or config.hidden_size),
-            dropout=self.dropout,
-        )
-
-    def token_source(self, checkpoint: Checkpoint, modalities: Sequence[str]) -> TokenSource:
-        """Tokens of the layers that the head reads."""
-        layers = (*range(1, checkpoint.config.n_layers), "last") if self.layer_mix else ("last",)
-        return TokenSource(
-            checkpoint,
-            tuple(modalities),
-            layers,
-            self.precision,
-            self.device,
-            self.cache,
-            self.unit == "night" and self.pooling == "cls",
-            self.verbose,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +151,23 @@ def fine_tune(
         _train(net, settings, batches, HeldOut(validation, training) if held_out.any() else None)
     positions = tuple(nights.positions[i] for i in np.flatnonzero(held_out))
     return FittedParts(net, modalities, covariates, head, positions)
+
+
+def token_source(
+    settings: FitSettings, checkpoint: Checkpoint, modalities: Sequence[str]
+) -> TokenSource:
+    """Tokens of the layers that the head reads."""
+    n_layers = checkpoint.config.n_layers
+    return TokenSource(
+        checkpoint,
+        tuple(modalities),
+        (*range(1, n_layers), "last") if settings.layer_mix else ("last",),
+        settings.precision,
+        settings.device,
+        settings.cache,
+        settings.unit == "night" and settings.pooling == "cls",
+        settings.verbose,
+    )
 
 
 def build_module(
@@ -330,7 +275,7 @@ def _open_nights(
     settings: FitSettings, checkpoint: Checkpoint, modalities: Sequence[str], nights: LabelledNights
 ) -> Iterator[NightsInMemory | NightsOnDisk]:
     if settings.finetune is None:
-        source = settings.token_source(checkpoint, modalities)
+        source = token_source(settings, checkpoint, modalities)
         yield NightsInMemory(list(source.nights(nights.recordings, nights.locations)))
         return
     with prepared_nights(
@@ -380,7 +325,7 @@ def _standardise(
         tokens = (reader.nights[i] for i in used)
     else:
         used = used[:_NIGHTS_FOR_STATISTICS]
-        source = settings.token_source(checkpoint, head.modalities)
+        source = token_source(settings, checkpoint, head.modalities)
         tokens = source.nights(
             [nights.recordings[i] for i in used], [nights.locations[i] for i in used]
         )
@@ -431,7 +376,7 @@ def predict_outputs(
     """Outputs of each row of X, float32 of shape (n_rows, n_outputs), night by night."""
     if settings.finetune is None:
         widths = None
-        source = settings.token_source(checkpoint, modalities)
+        source = token_source(settings, checkpoint, modalities)
         nights = source.nights(inputs.recordings, inputs.places)
     else:
         contents = contents_of(checkpoint, "features", list(modalities))

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sklearn.base import BaseEstimator
 
 from .._validation import BELOW_ONE, POSITIVE, count
+from ..errors import CheckpointError
+
+if TYPE_CHECKING:
+    from ..model.config import EncoderConfig
 
 __all__ = ["EventRules", "FullFineTuning", "LoRA"]
 
@@ -204,3 +208,61 @@ def _require_count(name: str, value: object, least: int = 1) -> None:
 def _require_one_of(name: str, value: str, accepted: tuple[str, ...]) -> None:
     if value not in accepted:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, accepted))}, got {value!r}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSettings:
+    """Parameters of an estimator, resolved for its rows and this machine."""
+
+    unit: str
+    modalities: Sequence[str] | None
+    finetune: LoRA | FullFineTuning | None
+    head: str
+    head_size: int | None
+    aggregation: str
+    pooling: str = "mean"  # of epochs, or where the estimator has no such parameter
+    layer_mix: bool
+    dropout: float
+    modality_dropout: tuple[float, float]
+    covariates: Sequence[str] | None
+    time_of_night: bool = False
+    max_epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+    validation_fraction: float
+    patience: int | None
+    precision: str
+    device: str
+    cache: Any
+    verbose: int
+
+    def head_config(
+        self, config: EncoderConfig, modalities: tuple[str, ...], n_outputs: int, n_covariates: int
+    ) -> HeadConfig:
+        """The head on an encoder of this configuration."""
+        by_night = self.unit == "night"
+        if by_night and self.time_of_night:
+            raise ValueError(
+                "time_of_night=True describes epochs, but X holds nights, which have no one time. "
+                "Leave it out, or wrap the nights: EpochSequence(X)."
+            )
+        if by_night and self.pooling == "cls" and not config.cls:
+            raise CheckpointError(
+                "pooling='cls': this checkpoint has no CLS token to give. Use 'mean' or "
+                "'attention'."
+            )
+        return HeadConfig(
+            config.hidden_size,
+            modalities,
+            n_outputs,
+            unit=self.unit,
+            head=self.head,
+            aggregation=self.aggregation,
+            pooling=self.pooling if by_night else "mean",
+            n_layers=config.n_layers if self.layer_mix else 1,
+            n_covariates=n_covariates,
+            # not the width of the input, which "concat" makes nine times that of a token
+            head_size=int(self.head_size or config.hidden_size),
+            dropout=self.dropout,
+        )
