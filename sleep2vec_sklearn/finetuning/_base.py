@@ -10,9 +10,10 @@ A subclass overrides
   a scalar tensor;
 - ``_predict(outputs)``: the result of ``predict`` from all outputs, an array [n_rows, O];
 
-and, if need be, ``_read(X)``, ``_net_class()``, and ``_finish_fit(inputs, targets, held_out)``,
-which runs on the trained network. ``__init__`` names the parameters beyond the shared ones, and
-those with another default; :func:`with_shared_parameters` completes signature and documentation.
+and, if need be, ``_read(X)``, ``_callbacks()``, ``_net_class()``, and, for the trained network,
+``_finish_fit(inputs, targets, held_out)``. ``__init__`` names the parameters beyond the shared
+ones, and those with another default; :func:`with_shared_parameters` completes its signature and
+documentation.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ from .config import AGGREGATIONS, HEADS, POOLINGS, FitSettings, FullFineTuning, 
 
 # torch takes seconds to import, so what needs it is imported where it is used
 if TYPE_CHECKING:
+    from skorch.callbacks import Callback
     from torch import nn
 
     from ..model.checkpoint import Checkpoint
@@ -346,6 +348,7 @@ class FineTuningEstimator(
             self._n_outputs(),
             int(check_random_state(self.random_state).randint(_LARGEST_SEED)),
             self._net_class(),
+            self._callbacks(),
         )
         self.net_ = fitted.net
         self.history_ = fitted.net.history
@@ -527,6 +530,10 @@ class FineTuningEstimator(
 
     def _criterion(self) -> nn.Module:
         raise NotImplementedError
+
+    def _callbacks(self) -> list[Callback]:
+        """Callbacks of skorch, in addition to those that schedule, clip and stop."""
+        return []
 
     @classmethod
     def _net_class(cls) -> type[FineTuningNet]:

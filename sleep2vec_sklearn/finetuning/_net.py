@@ -116,6 +116,7 @@ def fine_tune(
     n_outputs: int,
     seed: int,
     net_class: type[FineTuningNet],
+    callbacks: Sequence[Callback] = (),
 ) -> FittedParts:
     """Read the labelled nights of X, and train on them."""
     nights = LabelledNights.of(inputs, targets)
@@ -148,7 +149,8 @@ def fine_tune(
         _standardise(module, settings, checkpoint, head, reader, nights, ~held_out)
         net = make_net(settings, module, criterion, net_class, seed)
         batches = Batches(training, settings.batch_size, settings.max_epochs, seed)
-        _train(net, settings, batches, HeldOut(validation, training) if held_out.any() else None)
+        validated = HeldOut(validation, training) if held_out.any() else None
+        _train(net, settings, batches, validated, callbacks)
     positions = tuple(nights.positions[i] for i in np.flatnonzero(held_out))
     return FittedParts(net, modalities, covariates, head, positions)
 
@@ -334,29 +336,29 @@ def _standardise(
 
 
 def _train(
-    net: FineTuningNet, settings: FitSettings, batches: Batches, held_out: HeldOut | None
+    net: FineTuningNet,
+    settings: FitSettings,
+    batches: Batches,
+    held_out: HeldOut | None,
+    callbacks: Sequence[Callback],
 ) -> None:
     schedule = LRScheduler(LambdaLR, lr_lambda=batches.rate, step_every="batch")
-    callbacks: list[tuple[str, Callback]] = [
-        ("clipping", FiniteClipping(_MAX_NORM)),
-        ("schedule", schedule),
-    ]
+    progress = FitProgress(settings.max_epochs)
+    used = [FiniteClipping(_MAX_NORM), schedule, *callbacks]
     if settings.verbose:
-        callbacks.append(("progress", FitProgress(settings.max_epochs)))
+        used.append(progress)
     if held_out is not None:
         net.set_params(train_split=predefined_split(held_out))
         # the last, as it breaks off what comes after it in the last epoch
         stopping = EarlyStopping(
             patience=settings.patience, threshold=0, threshold_mode="abs", load_best=True
         )
-        callbacks.append(("early_stopping", stopping))
+        used.append(stopping)
     try:
-        net.set_params(callbacks=callbacks)
+        net.set_params(callbacks=used)
         net.initialize().partial_fit(batches)
     finally:
-        for _, callback in callbacks:
-            if isinstance(callback, ProgressBar):
-                callback.close()
+        progress.close()
     # they hold the nights, which no pickle of the net should
     net.set_params(callbacks="disable", train_split=None)
     net._set_training(False)
