@@ -9,12 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from scipy.special import expit, softmax
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from .._warnings import warn
 from ..encoding.inputs import EncoderInput
@@ -125,127 +121,56 @@ def read_multilabels(y: Any, n_rows: int, unit: str) -> tuple[np.ndarray, np.nda
     return cells, known
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClassLabels:
-    """Mutually exclusive classes, with the weight of each."""
+def encode_classes(
+    y: Any, inputs: EncoderInput, class_weight: Any
+) -> tuple[np.ndarray, np.ndarray, Targets]:
+    """Classes that exclude each other, float32 weights, and the number of each row's class."""
+    values, known = read_labels(y, inputs.n_rows, inputs.unit)
+    if not known.any():
+        raise ValueError(
+            f"y has no label for any of the {inputs.n_rows} {inputs.unit}s: all are NaN, None "
+            "or -1. Give at least two classes."
+        )
+    try:
+        check_classification_targets(values[known])
+        classes, codes = np.unique(values[known], return_inverse=True)
+    except TypeError as error:
+        raise ValueError(f"y mixes labels that cannot be sorted: {error}.") from error
+    if len(classes) < 2:
+        (only,) = classes.tolist()
+        raise ValueError(
+            f"y has one class only, {only!r}, among {len(codes)} labelled {inputs.unit}s; "
+            "two at least are needed. Look at the split that these rows come from."
+        )
+    weights = compute_class_weight(class_weight, classes=classes, y=values[known])
+    if not (np.isfinite(weights) & (weights > 0)).all():
+        raise ValueError(
+            f"class_weight gives {classes.tolist()} the weights {weights.tolist()}; accepted "
+            "are numbers above 0. Leave out a class by NaN or None in y."
+        )
+    encoded = np.full(inputs.n_rows, -1, dtype=np.int64)
+    encoded[known] = codes
+    strata = encoded[:, None] == np.arange(len(classes))
+    return classes, weights.astype(np.float32), Targets.of(encoded, strata)
 
-    classes: np.ndarray
-    weights: np.ndarray
 
-    @classmethod
-    def fit(cls, y: Any, inputs: EncoderInput, class_weight: Any) -> tuple[ClassLabels, Targets]:
-        """Learn the classes, and encode them."""
-        values, known = read_labels(y, inputs.n_rows, inputs.unit)
-        if not known.any():
+def encode_outcomes(
+    y: Any, inputs: EncoderInput, class_weight: Any
+) -> tuple[np.ndarray, np.ndarray, Targets]:
+    """Numbers of outcomes that are true or not, float32 weights (k, 2) of 0 and 1, and targets."""
+    cells, known = read_multilabels(y, inputs.n_rows, inputs.unit)
+    weights = np.ones((cells.shape[1], 2), dtype=np.float32)
+    for column in range(cells.shape[1]):
+        labels = cells[known[:, column], column].astype(int)
+        if len(np.unique(labels)) < 2:
             raise ValueError(
-                f"y has no label for any of the {inputs.n_rows} {inputs.unit}s: all are NaN, None "
-                "or -1. Give at least two classes."
+                f"column {column} of y is {', '.join(map(str, np.unique(labels))) or 'unknown'}"
+                f" in all {len(labels)} rows where it is known; both 0 and 1 are needed. Leave "
+                "the outcome out, or look at the split that these rows come from."
             )
-        try:
-            check_classification_targets(values[known])
-            classes, codes = np.unique(values[known], return_inverse=True)
-        except TypeError as error:
-            raise ValueError(f"y mixes labels that cannot be sorted: {error}.") from error
-        if len(classes) < 2:
-            (only,) = classes.tolist()
-            raise ValueError(
-                f"y has one class only, {only!r}, among {len(codes)} labelled {inputs.unit}s; "
-                "two at least are needed. Look at the split that these rows come from."
-            )
-        weights = compute_class_weight(class_weight, classes=classes, y=values[known])
-        if not (np.isfinite(weights) & (weights > 0)).all():
-            raise ValueError(
-                f"class_weight gives {classes.tolist()} the weights {weights.tolist()}; accepted "
-                "are numbers above 0. Leave out a class by NaN or None in y."
-            )
-        encoded = np.full(inputs.n_rows, -1, dtype=np.int64)
-        encoded[known] = codes
-        strata = encoded[:, None] == np.arange(len(classes))
-        return cls(classes, weights.astype(np.float32)), Targets.of(encoded, strata)
-
-    def criterion(self) -> nn.Module:
-        return ClassCrossEntropy(self.weights)
-
-    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        return softmax(outputs, axis=1)
-
-    def decisions(self, outputs: np.ndarray) -> np.ndarray:
-        """Logits; of two classes their difference."""
-        return outputs[:, 1] - outputs[:, 0] if len(self.classes) == 2 else outputs
-
-    def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """The most likely class."""
-        return self.classes[outputs.argmax(axis=1)]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OutcomeLabels:
-    """Outcomes, each true or not, by number, with the weights of 0 and 1 of each."""
-
-    classes: np.ndarray
-    weights: np.ndarray
-
-    @classmethod
-    def fit(cls, y: Any, inputs: EncoderInput, class_weight: Any) -> tuple[OutcomeLabels, Targets]:
-        """Encode outcomes."""
-        cells, known = read_multilabels(y, inputs.n_rows, inputs.unit)
-        weights = np.ones((cells.shape[1], 2), dtype=np.float32)
-        for column in range(cells.shape[1]):
-            labels = cells[known[:, column], column].astype(int)
-            if len(np.unique(labels)) < 2:
-                raise ValueError(
-                    f"column {column} of y is {', '.join(map(str, np.unique(labels))) or 'unknown'}"
-                    f" in all {len(labels)} rows where it is known; both 0 and 1 are needed. Leave "
-                    "the outcome out, or look at the split that these rows come from."
-                )
-            weights[column] = compute_class_weight(class_weight, classes=np.arange(2), y=labels)
-        strata = np.concatenate([cells == 0, cells == 1], axis=1)
-        return cls(np.arange(cells.shape[1]), weights), Targets.of(cells, strata)
-
-    def criterion(self) -> nn.Module:
-        return OutcomeCrossEntropy(self.weights)
-
-    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        return expit(outputs)
-
-    def decisions(self, outputs: np.ndarray) -> np.ndarray:
-        return outputs
-
-    def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """1 where an outcome is more likely than not."""
-        return (outputs > 0).astype(int)
-
-
-class ClassCrossEntropy(nn.Module):
-    """Weighted mean of the cross-entropy over rows."""
-
-    class_weight: Tensor
-
-    def __init__(self, class_weight: np.ndarray):
-        super().__init__()
-        self.register_buffer("class_weight", torch.from_numpy(class_weight))
-
-    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        weights = weights * self.class_weight[targets]
-        losses = cross_entropy(outputs, targets, reduction="none")
-        return (losses * weights).sum() / weights.sum().clamp_min(1e-12)
-
-
-class OutcomeCrossEntropy(nn.Module):
-    """Weighted mean of the binary cross-entropy over the cells that are known."""
-
-    class_weight: Tensor
-
-    def __init__(self, class_weight: np.ndarray):
-        super().__init__()
-        self.register_buffer("class_weight", torch.from_numpy(class_weight))
-
-    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        known, truth = ~targets.isnan(), torch.nan_to_num(targets)
-        by_class = torch.where(truth > 0, self.class_weight[:, 1], self.class_weight[:, 0])
-        by_cell = by_class * known * weights[:, None]
-        losses = binary_cross_entropy_with_logits(outputs, truth, reduction="none")
-        return (losses * by_cell).sum() / by_cell.sum().clamp_min(1e-12)
+        weights[column] = compute_class_weight(class_weight, classes=np.arange(2), y=labels)
+    strata = np.concatenate([cells == 0, cells == 1], axis=1)
+    return np.arange(cells.shape[1]), weights, Targets.of(cells, strata)
 
 
 EventTypes = Mapping[str, tuple[str, ...]]
@@ -267,12 +192,12 @@ def event_targets(
     for i, (recording, events) in enumerate(zip(inputs.recordings, tables, strict=True)):
         if events is None:
             continue
-        place = inputs.places[i]
-        seconds, n_beyond = seconds_of_events(recording, events, event_types, place)
+        location = inputs.locations[i]
+        seconds, n_beyond = seconds_of_events(recording, events, event_types, location)
         if n_beyond:
-            beyond.append(f"{place}: {n_beyond}")
+            beyond.append(f"{location}: {n_beyond}")
         values[inputs.rows[i]] = seconds.reshape(recording.n_epochs, -1)[epochs[i]]
-    missing = [inputs.places[i] for i, events in enumerate(tables) if events is None]
+    missing = [inputs.locations[i] for i, events in enumerate(tables) if events is None]
     _report_events(missing, beyond, len(tables))
     strata = (values.reshape(len(values), EPOCH_SECONDS, -1) == 1).any(axis=1)
     if require_all:
@@ -281,16 +206,16 @@ def event_targets(
 
 
 def seconds_of_events(
-    recording: Recording, events: pd.DataFrame, event_types: EventTypes, place: str = "recording"
+    recording: Recording, events: pd.DataFrame, event_types: EventTypes, location: str = "recording"
 ) -> tuple[np.ndarray, int]:
     """Labels of the seconds of a night, int8 of shape (n_seconds, n_types).
 
     And the number of events that end after the night, and were cut.
     """
-    events = checked_events(events, place)
+    events = checked_events(events, location)
     n_seconds = recording.n_epochs * EPOCH_SECONDS
     wanted = is_type(events["type"], *(name for names in event_types.values() for name in names))
-    _check_durations(events[wanted], place)
+    _check_durations(events[wanted], location)
     intervals = intervals_of(events)
     seconds = np.zeros((n_seconds, len(event_types)), dtype=np.int8)
     for column, names in enumerate(event_types.values()):
@@ -345,11 +270,12 @@ def _listed(texts: list[str]) -> str:
     return ", ".join(texts[:_N_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _check_durations(events: pd.DataFrame, place: str) -> None:
+def _check_durations(events: pd.DataFrame, location: str) -> None:
     instant = np.flatnonzero(events["duration"].to_numpy(dtype=float) == 0)
     if len(instant):
         raise InvalidRecordingError(
-            f"{place}: event {events.index[instant[0]]} ({events['type'].iloc[instant[0]]}) lasts "
+            f"{location}: event {events.index[instant[0]]} "
+            f"({events['type'].iloc[instant[0]]}) lasts "
             "0 s, so that it has no second to learn from; accepted are durations above 0. Give "
             "its length, or leave it out."
         )

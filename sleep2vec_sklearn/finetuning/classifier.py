@@ -3,26 +3,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
+from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
-from .._validation import StrOptions
 from ..encoding.inputs import EncoderInput
 from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
-from ._heads import POOLINGS
 from ._labels import (
-    ClassLabels,
-    OutcomeLabels,
     Targets,
     check_sample_weight,
+    encode_classes,
+    encode_outcomes,
     read_labels,
     read_multilabels,
 )
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Sleep2VecClassifier"]
 
@@ -77,10 +77,6 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
     (10, 4)
     """
 
-    _parameter_constraints = FineTuningEstimator._parameter_constraints | {
-        "pooling": [StrOptions(set(POOLINGS))]
-    }
-
     def __init__(
         self,
         checkpoint: Any = "sleep2vec-mini",
@@ -107,7 +103,8 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         float32 ndarray of shape (len(X), n_classes)
             Rows add up to one, but for outcomes.
         """
-        return self._labels().probabilities(self._outputs(X))
+        outputs = self._outputs(X)
+        return expit(outputs) if self.multilabel_ else softmax(outputs, axis=1)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Predict scores, the logits of the probabilities.
@@ -121,7 +118,10 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         float32 ndarray of shape (len(X), n_classes), or (len(X),) of two classes
             Logits; of two classes that of the second one minus that of the first.
         """
-        return self._labels().decisions(self._outputs(X))
+        outputs = self._outputs(X)
+        if self.multilabel_ or len(self.classes_) > 2:
+            return outputs
+        return outputs[:, 1] - outputs[:, 0]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy over the rows, or cells of outcomes, that have a label.
@@ -157,25 +157,23 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
                 "one row of 0, 1 and NaN, as many in each."
             ) from error
         self.multilabel_ = len(shape) == 2 and shape[1] > 1
-        kind = OutcomeLabels if self.multilabel_ else ClassLabels
-        labels, targets = kind.fit(y, inputs, self.class_weight)
-        self.classes_ = labels.classes
-        self.class_weight_ = labels.weights
+        encode = encode_outcomes if self.multilabel_ else encode_classes
+        self.classes_, self.class_weight_, targets = encode(y, inputs, self.class_weight)
         return targets
-
-    def _labels(self) -> ClassLabels | OutcomeLabels:
-        check_is_fitted(self)
-        kind = OutcomeLabels if self.multilabel_ else ClassLabels
-        return kind(self.classes_, self.class_weight_)
 
     def _n_outputs(self) -> int:
         return len(self.classes_)
 
     def _criterion(self) -> nn.Module:
-        return self._labels().criterion()
+        from ._losses import ClassCrossEntropy, OutcomeCrossEntropy
+
+        kind = OutcomeCrossEntropy if self.multilabel_ else ClassCrossEntropy
+        return kind(self.class_weight_)
 
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
-        return self._labels().decide(outputs)
+        if self.multilabel_:
+            return (outputs > 0).astype(int)
+        return self.classes_[outputs.argmax(axis=1)]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
-from .._validation import StrOptions
 from .._warnings import warn
 from ..encoding.inputs import EncoderInput
 from ..errors import InvalidRecordingError, TrainingWarning
@@ -17,9 +15,13 @@ from ..evaluation.survival import SurvivalOutcome, read_outcome
 from ..evaluation.survival_scores import concordance_index
 from ..recordings.recording import name_subjects
 from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
-from ._cox_loss import BreslowBaseline, CoxLoss, CoxNet
-from ._heads import POOLINGS
 from ._labels import Targets
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ._losses import BreslowBaseline
+    from ._net import FineTuningNet
 
 __all__ = ["Sleep2VecCoxRegressor"]
 
@@ -77,11 +79,6 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
     (16, 3)
     """
 
-    _net_class = CoxNet
-    _parameter_constraints = FineTuningEstimator._parameter_constraints | {
-        "pooling": [StrOptions(set(POOLINGS))]
-    }
-
     def __init__(  # type: ignore[misc]  # some shared parameters have other defaults
         self,
         checkpoint: Any = "sleep2vec-mini",
@@ -117,9 +114,9 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         X : list of Recording or dict, or list of lists of them
             Nights, or subjects.
         y : structured array of shape (len(X),) or (len(X), k)
-            Fields "event", "time" and optionally "entry", as
-            :func:`~sleep2vec_sklearn.evaluation.survival` makes it. Times are NaN where
-            an outcome is not known.
+            Fields "event", "time" and optionally "entry", as made by
+            :func:`~sleep2vec_sklearn.evaluation.survival_outcome`. Times are NaN where an outcome
+            is not known.
         sample_weight : array of shape (len(X),), optional
             How much each row counts; one with 0 is left out.
 
@@ -131,16 +128,11 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         ------
         ValueError
             If a parameter is not one of those accepted, or y has no event, an outcome that is
-            nowhere known, a time that is not above zero, an entry that is not before its time, or
-            nights of one subject with different outcomes.
+            nowhere known, or nights of one subject with different outcomes.
         TypeError
             If y is no structured array.
-        InvalidRecordingError, ReadError
-            If X is not such a list, or a recording cannot be encoded.
-        CheckpointError
-            If the checkpoint cannot be loaded or lacks what the parameters ask for.
-        TrainingError
-            If a loss is not finite.
+        InvalidRecordingError, ReadError, CheckpointError, TrainingError
+            As of the other estimators.
         """
         return super().fit(X, y, sample_weight)
 
@@ -216,7 +208,15 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         return concordance_index(y, self._predict(self._outputs(X)))
 
     def _criterion(self) -> nn.Module:
+        from ._losses import CoxLoss
+
         return CoxLoss()
+
+    @classmethod
+    def _net_class(cls) -> type[FineTuningNet]:
+        from ._net import CoxNet
+
+        return CoxNet
 
     def _encode_targets(self, inputs: EncoderInput, y: Any) -> Targets:
         targets, outcome = encode_outcome(inputs, y)
@@ -252,6 +252,8 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
 def _fit_baseline(
     outcome: SurvivalOutcome, column: int, risks: np.ndarray, weights: np.ndarray
 ) -> BreslowBaseline:
+    from ._losses import BreslowBaseline
+
     known, event, time, entry = outcome.column(column)
     return BreslowBaseline.fit(risks[known], event, time, entry, weights[known])
 

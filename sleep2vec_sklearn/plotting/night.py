@@ -243,8 +243,7 @@ class HypnogramDisplay:
 
     def _label_axes(self, names: Sequence[str], n_epochs: int) -> None:
         rows = range(len(names))
-        labels = [(height - 6.0 * row, stage.name) for row in rows for stage, height in
-                  _HEIGHTS.items()]  # fmt: skip
+        labels = [(y - 6.0 * row, stage.name) for row in rows for stage, y in _HEIGHTS.items()]
         if len(names) == 2:
             labels.append(_DIFFERENCE_ROW)
         self.ax_.set_yticks(*zip(*labels, strict=True))

@@ -46,6 +46,21 @@ class LabelEfficiency:
     average : {"subject", "pooled"}
     level : float
         Confidence level of the intervals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sleep2vec_sklearn import label_efficiency_curve
+    >>> rng = np.random.default_rng(0)
+    >>> subjects, y = np.repeat(np.arange(8), 30), rng.integers(0, 2, 240)
+    >>> X = rng.normal(size=(240, 3)) + y[:, None]
+    >>> result = label_efficiency_curve(LogisticRegression(), X, y, subjects, sizes=[1, 4], cv=2)
+    >>> result.subsets[["fold", "repeat", "n_subjects", "rows"]].head(3)
+       fold  repeat  n_subjects  rows
+    0     0       0           1    30
+    1     0       0           4   120
+    2     0       1           1    30
     """
 
     summary: pd.DataFrame

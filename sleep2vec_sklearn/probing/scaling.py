@@ -55,6 +55,17 @@ class ScalingLaw:
         Share of the variance of the points that the law explains.
     level : float
         Confidence level of the intervals.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sleep2vec_sklearn import fit_scaling_law
+    >>> points = pd.DataFrame({"n_nights": [8, 16, 32, 64], "loss": [2.4, 2.0, 1.7, 1.5]})
+    >>> law = fit_scaling_law(points, x="n_nights", n_resamples=50)
+    >>> law.predict([32, 256])[["x", "extrapolated"]]
+           x  extrapolated
+    0   32.0         False
+    1  256.0          True
     """
 
     a: float

@@ -66,7 +66,7 @@ class EdfHeader:
     channels: tuple[EdfChannel, ...]
     data_offset: int
     start: datetime | None
-    patient: dict
+    patient: dict[str, Any]
     notes: tuple[str, ...]
 
     @property
@@ -243,9 +243,9 @@ def _parse_start(fixed: bytes) -> datetime | None:
         return None
 
 
-def _parse_patient(field: str, start: datetime | None) -> dict:
+def _parse_patient(field: str, start: datetime | None) -> dict[str, Any]:
     parts = field.split()
-    known: dict = {}
+    known: dict[str, Any] = {}
     if len(parts) < 2 or parts[1] not in ("F", "M", "X"):
         return known
     if parts[1] != "X":

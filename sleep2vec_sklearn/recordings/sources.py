@@ -154,7 +154,7 @@ class MemorySource:
         self._fingerprint: str | None = None
         self._signal_fingerprints: dict[str, str] = {}
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         # unpickled arrays are writeable
         self.__dict__.update(state)
         for signal in self._signals.values():
@@ -174,14 +174,14 @@ class MemorySource:
         if self._fingerprint is None:
             parts = []
             for name, signal in sorted(self._signals.items()):
-                values = np.ascontiguousarray(signal.values)
+                values = signal.values
                 layout = (name, values.dtype.str, values.shape, signal.rate, signal.unit)
-                parts += [repr(layout), values.data]
+                parts += [repr(layout), np.ascontiguousarray(values).data]
             self._fingerprint = sha256(*parts)
         return self._fingerprint
 
     def signal_fingerprint(self, name: str) -> str:
-        """sha256 over one modality's (shape, rate, unit, samples), computed once.
+        """sha256 over one modality's (dtype, shape, rate, unit, samples), computed once.
 
         Equal samples give the same hash in any byte order and memory layout, and in float32,
         float64 or whole numbers where float32 holds them exactly.
@@ -190,9 +190,8 @@ class MemorySource:
             signal = self._signals[name]
             values = _to_float32_if_exact(signal.values)
             layout = (values.dtype.name, values.shape, signal.rate, signal.unit)
-            self._signal_fingerprints[name] = sha256(
-                repr(layout), np.ascontiguousarray(values).data
-            )
+            fingerprint = sha256(repr(layout), np.ascontiguousarray(values).data)
+            self._signal_fingerprints[name] = fingerprint
         return self._signal_fingerprints[name]
 
 

@@ -14,8 +14,6 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict, cross_validate
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 
 from sleep2vec_sklearn import (
     EpochSequence,
@@ -367,15 +365,6 @@ def test_cross_validation_by_subject(classify):
     folds = list(GroupKFold(2).split(X, Y, X.groups))
     calibrated = CalibratedClassifierCV(classify(), cv=folds).fit(X, Y)
     np.testing.assert_allclose(calibrated.predict_proba(X).sum(axis=1), 1, rtol=1e-5)
-
-
-def test_pipelines_may_edit_recordings(classify):
-    drop = FunctionTransformer(lambda nights: [night.without("spo2") for night in nights])
-    pipeline = make_pipeline(drop, classify()).fit(NIGHTS, OUTCOME)
-    assert pipeline[-1].modalities_ == ("ibi",)
-    edited = drop.fit_transform(NIGHTS)
-    alone = classify().fit(edited, OUTCOME)
-    np.testing.assert_array_equal(pipeline.predict_proba(NIGHTS), alone.predict_proba(edited))
 
 
 def test_sample_weight_is_routed(classify):

@@ -19,8 +19,8 @@ from sleep2vec_sklearn.evaluation import (
     concordance_index,
     survival_outcome,
 )
-from sleep2vec_sklearn.finetuning import FullFineTuning, LoRA, _cox_loss
-from sleep2vec_sklearn.finetuning._cox_loss import terms_of_rows
+from sleep2vec_sklearn.finetuning import FullFineTuning, LoRA, _data, _net
+from sleep2vec_sklearn.finetuning._losses import terms_of_rows
 
 N_SUBJECTS = 40
 
@@ -117,7 +117,7 @@ def test_chunks_change_nothing(make, subjects, monkeypatch):
     options = {"max_epochs": 4, "dropout": 0.0, "patience": None}
     whole = make(**options).fit(nights, y).predict(nights)
     per_night = 4 * 32 * 6
-    monkeypatch.setattr(_cox_loss, "_BYTES_OF_TOKENS", 5 * per_night)
+    monkeypatch.setattr(_data, "_BYTES_OF_TOKENS", 5 * per_night)
     chunked = make(**options).fit(nights, y)
     np.testing.assert_allclose(chunked.predict(nights), whole, atol=1e-5)
 
@@ -125,29 +125,19 @@ def test_chunks_change_nothing(make, subjects, monkeypatch):
 def test_chunks_repeat_their_dropout(make, subjects, monkeypatch):
     nights, y, _ = subjects
     seen = []
-    original = _cox_loss.CoxNet._training_outputs
+    original = _net.CoxNet._training_outputs
 
     def record(self, chunk, number):
         outputs = original(self, chunk, number)
         seen.append((self.step_, number, outputs.detach()))
         return outputs
 
-    monkeypatch.setattr(_cox_loss.CoxNet, "_training_outputs", record)
-    monkeypatch.setattr(_cox_loss, "_BYTES_OF_TOKENS", 1)
+    monkeypatch.setattr(_net.CoxNet, "_training_outputs", record)
+    monkeypatch.setattr(_data, "_BYTES_OF_TOKENS", 1)
     make(max_epochs=1, dropout=0.5, patience=None).fit(nights[:6], y[:6])
     assert [(step, number) for step, number, _ in seen] == [(0, i) for i in range(6)] * 2
     for first, second in zip(seen[:6], seen[6:], strict=True):
         torch.testing.assert_close(first[2], second[2])
-
-
-def test_unknown_outcomes_change_nothing(make, subjects):
-    nights, y, _ = subjects
-    y = y.copy()
-    y["time"][30:] = np.nan
-    found = make(patience=None, max_epochs=4).fit(nights, y)
-    expected = make(patience=None, max_epochs=4).fit(nights[:30], y[:30])
-    np.testing.assert_allclose(found.predict(nights), expected.predict(nights), atol=1e-5)
-    assert len(found.training_outcomes_) == 30
 
 
 def test_nights_of_subjects_are_one(make, subjects):
@@ -231,25 +221,19 @@ def test_steps_of_some_subjects(make, subjects):
     assert model.score(nights, y) > 0.7
 
 
-def test_seeds_repeat_risks(make, subjects):
+@pytest.mark.parametrize("left_out", ["unknown", "weightless"])
+def test_left_out_rows_change_nothing(make, subjects, left_out):
     nights, y, _ = subjects
-    before = torch.random.get_rng_state()
-    first, second, other = (
-        make(dropout=0.3, random_state=seed, max_epochs=3).fit(nights, y).predict(nights)
-        for seed in (0, 0, 1)
-    )
-    np.testing.assert_array_equal(first, second)
-    assert np.abs(first - other).max() > 1e-4
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_weightless_subjects_are_left_out(make, subjects):
-    nights, y, _ = subjects
-    weights = np.repeat([1.0, 0.0], [30, 10])
-    found = make(patience=None, max_epochs=4).fit(nights, y, sample_weight=weights)
+    y, weights = y.copy(), None
+    if left_out == "unknown":
+        y["time"][30:] = np.nan
+    else:
+        weights = np.repeat([1.0, 0.0], [30, 10])
+    model = make(patience=None, max_epochs=4).fit(nights, y, sample_weight=weights)
     expected = make(patience=None, max_epochs=4).fit(nights[:30], y[:30])
-    np.testing.assert_allclose(found.predict(nights), expected.predict(nights), atol=1e-5)
-    np.testing.assert_allclose(found.event_times_, expected.event_times_)
+    np.testing.assert_allclose(model.predict(nights), expected.predict(nights), atol=1e-5)
+    np.testing.assert_allclose(model.event_times_, expected.event_times_)
+    assert len(model.training_outcomes_) == 30
 
 
 def test_search_with_several_scores(make, subjects):

@@ -70,9 +70,6 @@ def test_every_second_has_probability(detector, nights):
     found = detector.predict_proba(nights[:2])
     assert [p.shape for p in found] == [(N_EPOCHS * 30, 1)] * 2
     assert all(p.dtype == np.float32 and ((p > 0) & (p < 1)).all() for p in found)
-
-
-def test_nights_are_independent(detector, nights):
     alone = detector.predict_proba(nights[3:4])[0]
     np.testing.assert_array_equal(alone, detector.predict_proba(nights[::-1])[2])
 
@@ -185,14 +182,6 @@ def test_unscored_nights_are_left_out(make_detector, nights):
         detector.score(some)
 
 
-def test_weightless_nights_are_left_out(make_detector, nights):
-    weighted = make_detector().fit(nights[:3], sample_weight=[1, 1, 0])
-    same = make_detector().fit(nights[:2])
-    np.testing.assert_array_equal(
-        weighted.predict_proba(nights[:1])[0], same.predict_proba(nights[:1])[0]
-    )
-
-
 def test_scored_events_fit_evaluation(detector, nights):
     by_type = detector.scored_events(nights)
     threshold = detector.thresholds_["apnea_hypopnea"]
@@ -217,20 +206,16 @@ def test_pickle_and_file(detector, nights, tmp_path):
         assert not any(night.id.encode() in pickle.dumps(back) for night in nights)
 
 
-@pytest.mark.parametrize(
-    "check",
-    [
+def test_checks_of_scikit_learn():
+    for check in (
         checks.check_estimator_cloneable,
         checks.check_no_attributes_set_in_init,
         checks.check_parameters_default_constructible,
         checks.check_get_params_invariance,
         checks.check_set_params,
         checks.check_valid_tag_types,
-    ],
-    ids=lambda check: check.__name__,
-)
-def test_checks_of_scikit_learn(check):
-    check("Sleep2VecEventDetector", Sleep2VecEventDetector())
+    ):
+        check("Sleep2VecEventDetector", Sleep2VecEventDetector())
 
 
 def test_unfitted_is_refused(make_detector, nights):

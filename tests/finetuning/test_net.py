@@ -12,8 +12,8 @@ from skorch.helper import predefined_split
 from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier
 from sleep2vec_sklearn.finetuning import _net
 from sleep2vec_sklearn.finetuning._net import Batches, hold_out
-from sleep2vec_sklearn.finetuning.network import drop_modalities
-from tests.finetuning.simple_nights import QUICK, make_night, make_nights
+from sleep2vec_sklearn.finetuning._network import drop_modalities
+from tests.finetuning.simple_nights import QUICK, make_nights
 
 
 @pytest.fixture
@@ -65,15 +65,6 @@ def test_no_dropout_draws_nothing():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_covariates_alone_are_enough(classify):
-    nights = [make_night(0, metadata={"sex": sex}, id=f"n{k}") for k, sex in enumerate("FMFMFM")]
-    outcome = np.array([0, 1] * 3)
-    model = classify(covariates=("age", "sex"), max_epochs=80, lr=1e-2)
-    with pytest.raises(ValueError, match="age, which no recording"):
-        model.fit(nights, outcome)
-    assert model.set_params(covariates=("sex",)).fit(nights, outcome).score(nights, outcome) == 1
-
-
 def without_reason(n_nights=8):
     """Epochs with labels that can only be learned by heart."""
     X = EpochSequence(make_nights(n_nights))
@@ -118,7 +109,7 @@ def trained(classify, monkeypatch):
     """Function of callbacks: a fitted classifier whose net had them instead of its own."""
 
     def train(*callbacks, held_out=False, **parameters):
-        def with_callbacks(net, settings, batches, validation):
+        def with_callbacks(net, settings, batches, validation, _):
             net.set_params(callbacks=list(callbacks))
             if held_out:
                 net.set_params(train_split=predefined_split(validation))
@@ -149,9 +140,15 @@ class Recorder(Callback):
             raise self.error
 
 
-def test_callbacks_of_users_are_called(trained):
+def test_callbacks_of_users_are_called(checkpoint_path):
     recorder = Recorder(last_epoch=2)
-    model = trained(recorder, max_epochs=5)
+
+    class Recorded(Sleep2VecClassifier):
+        def _callbacks(self):
+            return [recorder]
+
+    X, y = without_reason()
+    model = Recorded(checkpoint_path, **(QUICK | {"max_epochs": 5})).fit(X, y)
     assert len(model.history_) == 2
     batches = [event for event in recorder.seen if event[0] == "batch"]
     assert [loss for _, _, loss in batches] == [

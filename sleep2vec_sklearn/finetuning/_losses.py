@@ -1,28 +1,95 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The Cox partial likelihood of a whole cohort, and training on it.
+"""Losses of rows, and Breslow's baseline hazard.
 
-torchsurv (MIT) was weighed for the loss: it has ties, but neither late entries nor weights of
-subjects, and sums in the precision of its input. pycox leaves out ties, and the likelihoods of
-statsmodels, lifelines (pandas below 3) and scikit-survival (GPL) give a network no gradient.
+torchsurv (MIT) was weighed for the Cox partial likelihood: it has ties, but neither late entries
+nor weights of subjects, and sums in the precision of its input. pycox leaves out ties, and the
+likelihoods of statsmodels, lifelines (pandas below 3) and scikit-survival (GPL) give a network no
+gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    mse_loss,
+    smooth_l1_loss,
+)
 
-from .._torch import step_randomness
-from ._data import LabelledBatch, Piece, TrainingSet
-from ._net import _STEP_STREAM, FineTuningNet, HeldOut
-from ._sources import NightsInMemory
+from ..recordings.modality import EPOCH_SECONDS
 
-_BYTES_OF_TOKENS = 2**28
-_NIGHTS_THROUGH_ENCODER = 4
+
+class ClassCrossEntropy(nn.Module):
+    """Weighted mean of the cross-entropy over rows."""
+
+    class_weight: Tensor
+
+    def __init__(self, class_weight: np.ndarray):
+        super().__init__()
+        self.register_buffer("class_weight", torch.from_numpy(class_weight))
+
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        weights = weights * self.class_weight[targets]
+        losses = cross_entropy(outputs, targets, reduction="none")
+        return (losses * weights).sum() / weights.sum().clamp_min(1e-12)
+
+
+class OutcomeCrossEntropy(nn.Module):
+    """Weighted mean of the binary cross-entropy over the cells that are known."""
+
+    class_weight: Tensor
+
+    def __init__(self, class_weight: np.ndarray):
+        super().__init__()
+        self.register_buffer("class_weight", torch.from_numpy(class_weight))
+
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        known, truth = ~targets.isnan(), torch.nan_to_num(targets)
+        by_class = torch.where(truth > 0, self.class_weight[:, 1], self.class_weight[:, 0])
+        by_cell = by_class * known * weights[:, None]
+        losses = binary_cross_entropy_with_logits(outputs, truth, reduction="none")
+        return (losses * by_cell).sum() / by_cell.sum().clamp_min(1e-12)
+
+
+class KnownValuesLoss(nn.Module):
+    """Weighted mean of a loss over the values that are known."""
+
+    def __init__(self, loss: str):
+        super().__init__()
+        self.loss = smooth_l1_loss if loss == "huber" else mse_loss
+
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        known = ~targets.isnan() * weights[:, None]
+        losses = self.loss(outputs, torch.nan_to_num(targets), reduction="none")
+        return (losses * known).sum() / known.sum().clamp_min(1e-12)
+
+
+class SecondsCrossEntropy(nn.Module):
+    """Weighted mean of the binary cross-entropy over the seconds that have a label."""
+
+    positive_weight: Tensor
+    log_odds: Tensor
+
+    def __init__(self, positive_weight: np.ndarray, log_odds: np.ndarray):
+        super().__init__()
+        for name, by_type in (("positive_weight", positive_weight), ("log_odds", log_odds)):
+            self.register_buffer(name, torch.from_numpy(np.tile(by_type, EPOCH_SECONDS)))
+
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        losses = binary_cross_entropy_with_logits(
+            outputs + self.log_odds,
+            targets.clamp(min=0).to(outputs.dtype),
+            pos_weight=self.positive_weight,
+            reduction="none",
+        )
+        counted = (targets >= 0) * weights[:, None]
+        return (losses * counted).sum() / counted.sum()
 
 
 def cox_loss(
@@ -39,8 +106,8 @@ def cox_loss(
     out of the risk sets; when it came under observation (left truncation), NaN for the start.
     ``weights`` [n] count in events and risk sets alike.
 
-    Ties are those of Breslow, Biometrics 30 (1974): tied events share the risk set of all who were
-    there. Takes O(n log n) steps; sums are logarithms in double precision.
+    Ties are those of Breslow, Biometrics 30 (1974): tied events share a risk
+    set. Takes O(n log n) steps; sums are logarithms in double precision.
     """
     sums, n_events = cox_terms(log_risk, event, time, entry, weights)
     return _mean_per_event(sums, n_events).to(log_risk.dtype)
@@ -218,120 +285,3 @@ class CoxLoss(nn.Module):
 
     def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         return _mean_per_event(*terms_of_rows(outputs, targets, weights))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cohort:
-    """Subjects whose risks are compared in one step, in chunks that fit in memory."""
-
-    source: TrainingSet
-    chunks: list[list[Piece]]
-
-    def __len__(self) -> int:
-        return len({int(self.source.rows[p.night][0]) for chunk in self.chunks for p in chunk})
-
-    def batches(self) -> Iterator[LabelledBatch]:
-        """Read one chunk after the other."""
-        for pieces in self.chunks:
-            yield self.source.batch(pieces)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CohortSet(TrainingSet):
-    """Nights, drawn by subject."""
-
-    def draw(self, rng: np.random.Generator, batch_size: int) -> list[list[Piece]]:
-        """All subjects in random order, about ``batch_size`` in a step; nights stay together."""
-        by_subject: dict[float, list[Piece]] = {}
-        for group in self._nights_by_row():
-            subject = float(self.targets.values[self.rows[group[0].night][0], 0])
-            by_subject.setdefault(subject, []).extend(group)
-        subjects = list(by_subject.values())
-        order = rng.permutation(len(subjects))
-        parts = np.array_split(order, -(-len(subjects) // batch_size))
-        return [[piece for subject in part for piece in subjects[subject]] for part in parts]
-
-    def load(self, pieces: Sequence[Piece]) -> tuple[Cohort, None]:
-        return self.cohort(pieces), None
-
-    def cohort(self, pieces: Sequence[Piece]) -> Cohort:
-        """Pieces as chunks, in each of which rows are whole."""
-        by_row: dict[int, list[Piece]] = {}
-        for piece in pieces:
-            by_row.setdefault(int(self.rows[piece.night][0]), []).append(piece)
-        chunks: list[list[Piece]] = [[]]
-        n_nights = self._nights_in_memory()
-        for group in by_row.values():
-            if chunks[-1] and len(chunks[-1]) + len(group) > n_nights:
-                chunks.append([])
-            chunks[-1].extend(group)
-        return Cohort(self, chunks)
-
-    def whole_cohort(self) -> Cohort:
-        return self.cohort([piece for group in self._nights_by_row() for piece in group])
-
-    def _nights_in_memory(self) -> int:
-        if not isinstance(self.reader, NightsInMemory):
-            return _NIGHTS_THROUGH_ENCODER
-        layers = next(iter(self.reader.nights[0].values.values()))
-        per_epoch = 4 * len(self.modalities) * len(layers) * layers[0].shape[1]
-        return max(1, _BYTES_OF_TOKENS // (per_epoch * max(self.lengths)))
-
-
-class CoxNet(FineTuningNet):
-    """A net whose steps see whole cohorts.
-
-    The outputs of a cohort are computed chunk by chunk, the gradient of the likelihood with
-    respect to them once, and the chunks are gone through again with that gradient. So memory is
-    that of a chunk and the gradient that of the whole.
-    """
-
-    training_set = CohortSet
-
-    def train_step_single(self, batch, **fit_params):
-        self._set_training(True)
-        cohort, _ = batch
-        alone = len(cohort.chunks) == 1
-        parts, labels = [], []
-        for number, (chunk, y) in enumerate(cohort.batches()):
-            with torch.set_grad_enabled(alone):
-                parts.append(self._training_outputs(chunk, number))
-            labels.append(y)
-        outputs = torch.cat(parts)
-        if not alone:
-            outputs.requires_grad_()
-        y_true = tuple(torch.cat(column) for column in zip(*labels, strict=True))
-        loss = self.get_loss(outputs, y_true, X=cohort, training=True)
-        loss.backward()
-        if not alone:
-            gradients = outputs.grad.split([len(part) for part in parts])
-            for number, (chunk, _) in enumerate(cohort.batches()):
-                self._training_outputs(chunk, number).backward(gradients[number])
-        return {"loss": loss, "y_pred": outputs}
-
-    def validation_step(self, batch: tuple[HeldOut, None], **fit_params) -> dict[str, Tensor]:
-        """Cross-validated partial likelihood: of all subjects, less that of those trained on.
-
-        Held-out subjects alone have few events, and nobody to compare them with; here they are
-        compared with all (Verweij & van Houwelingen, Statistics in Medicine 12, 1993).
-        """
-        held_out, _ = batch
-        ours, theirs = (self._cohort_outputs(s) for s in (held_out.training, held_out.rows))
-        together = [torch.cat(pair) for pair in zip(ours, theirs, strict=True)]
-        with torch.inference_mode():
-            sums, n_events = terms_of_rows(*together)
-            trained, _ = terms_of_rows(*ours)
-            has_events = n_events > 0
-            losses = ((sums - trained) / n_events.clamp_min(1e-12))[has_events]
-            loss = losses.mean() * len(together[0]) / len(theirs[0])
-            return {"loss": loss, "y_pred": theirs[0]}
-
-    def _cohort_outputs(self, rows: Any) -> tuple[Tensor, Tensor, Tensor]:
-        parts = [(self.outputs(b), *y) for b, y in rows.whole_cohort().batches()]
-        outputs, targets, weights = (torch.cat(v) for v in zip(*parts, strict=True))
-        return outputs, targets.to(outputs.device), weights.to(outputs.device)
-
-    def _training_outputs(self, chunk, number: int) -> Tensor:
-        """Outputs in training; the same call has the same dropout."""
-        with step_randomness([self.seed, _STEP_STREAM, self.step_, number], self.device):
-            return self.infer(chunk)

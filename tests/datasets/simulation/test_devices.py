@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Sites and their devices: rates, units, gain, filters, hum, and sensors that fall off."""
+"""Sites and their devices: rates, units, gain, filters, hum, and failures of sensors."""
 
 import dataclasses
 from itertools import pairwise
@@ -54,7 +54,7 @@ def with_unit(name, unit):
 
 @few
 @given(seed=st.integers(0, 2**32), index=st.integers(1, 40), kind=kinds)
-def test_a_site_records_its_kinds_modalities_in_accepted_units(seed, index, kind):
+def test_site_has_accepted_units(seed, index, kind):
     site = draw_site(seed, index, kind)
     assert site == draw_site(seed, index, kind)
     assert (site.name, site.kind) == (f"site-{index}", kind)
@@ -65,18 +65,12 @@ def test_a_site_records_its_kinds_modalities_in_accepted_units(seed, index, kind
         needed = MODALITIES[name].conditioning.min_rate
         assert needed is None or site.rate(name) >= needed
         assert (30 * site.rate(name)).is_integer()
+    assert site.has_watch == (kind in ("wearable", "watch_laboratory"))
+    device = ("bpm", 1) if site.has_watch else ("s", 4)
+    assert (site.unit("ibi"), site.rate("ibi")) == device
 
 
-@few
-@given(seed=st.integers(0, 2**32), kind=kinds)
-def test_a_watch_shows_beats_per_minute_and_a_laboratory_intervals(seed, kind):
-    site = draw_site(seed, 1, kind)
-    assert site.has_watch == ("w" in kind and kind != "laboratory")
-    assert site.unit("ibi") == ("bpm" if site.has_watch else "s")
-    assert site.rate("ibi") == (1 if site.has_watch else 4)
-
-
-def test_the_kinds_of_site_differ_in_what_they_lack():
+def test_kinds_differ_in_modalities():
     assert "eeg" not in SITE_KINDS["home"]
     assert set(SITE_KINDS["wearable"]) == {"ibi", "actigraphy"}
     assert "actigraphy" not in SITE_KINDS["laboratory"]
@@ -85,13 +79,13 @@ def test_the_kinds_of_site_differ_in_what_they_lack():
 
 @few
 @given(seed=st.integers(0, 2**32), name=st.sampled_from(["eeg tilt", "alpha share"]))
-def test_neighbouring_sites_are_never_alike(seed, name):
+def test_consecutive_sites_differ(seed, name):
     values = [_spread(seed, index, name) for index in range(1, 9)]
     assert np.abs(np.diff(values)).min() > 0.5
     assert np.abs(values).max() < 2.4
 
 
-def test_sites_are_spread_as_a_normal_variable():
+def test_sites_are_normally_distributed():
     values = [_spread(3, index, "eeg tilt") for index in range(1, 1001)]
     assert np.mean(values) == pytest.approx(0, abs=0.02)
     # the outermost hundredths are left out
@@ -99,13 +93,13 @@ def test_sites_are_spread_as_a_normal_variable():
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("mV", 1e-3), ("V", 1e-6)])
-def test_the_sites_unit_scales_a_voltage(unit, factor):
+def test_unit_scales_voltage(unit, factor):
     plain = record(night_at(), "eeg")
     scaled = record(night_at(units=with_unit("eeg", unit)), "eeg")
     np.testing.assert_allclose(scaled, plain * factor, rtol=1e-5, atol=1e-12)
 
 
-def test_the_amplifiers_gain_scales_a_voltage_and_no_other_signal():
+def test_gain_scales_voltages_only():
     for name, factor in (("eeg", 1.5), ("ecg", 1.5), ("spo2", 1.0), ("resp", 1.0), ("ppg", 1.0)):
         plain, louder = (record(night_at(gain=gain), name) for gain in (1.0, 1.5))
         np.testing.assert_allclose(louder, factor * plain, rtol=1e-4, atol=1e-6)
@@ -115,7 +109,7 @@ def density(signal, rate):
     return welch(signal, rate, nperseg=round(8 * rate))
 
 
-def test_mains_hum_stands_at_its_frequency_and_grows_with_its_amplitude():
+def test_hum_is_at_line_frequency():
     rates = tuple(
         200.0 if name == "eeg" else r for name, r in zip(MODALITIES, PLAIN.rates, strict=True)
     )
@@ -126,14 +120,14 @@ def test_mains_hum_stands_at_its_frequency_and_grows_with_its_amplitude():
         assert grid[extra.argmax()] == line
 
 
-def test_hum_above_half_the_rate_is_not_recorded():
+def test_hum_above_nyquist_is_absent():
     clean, humming = (
         record(night_at(line_frequency=60.0, line_amplitude=a), "eeg") for a in (0.0, 5.0)
     )
     np.testing.assert_array_equal(clean, humming)
 
 
-def test_a_lower_low_pass_takes_fast_and_a_higher_high_pass_slow_waves_away():
+def test_filters_attenuate_their_bands():
     grid, plain = density(record(night_at(), "ecg"), 128)
     _, dull = density(record(night_at(low_pass=10.0), "ecg"), 128)
     _, sharp = density(record(night_at(high_pass=3.0), "ecg"), 128)
@@ -143,7 +137,7 @@ def test_a_lower_low_pass_takes_fast_and_a_higher_high_pass_slow_waves_away():
     assert dull[(grid > 1) & (grid < 4)].mean() > 0.7 * plain[(grid > 1) & (grid < 4)].mean()
 
 
-def test_noise_of_the_amplifier_is_added_to_silence():
+def test_amplifier_adds_noise():
     night = night_at(noise=4.0, high_pass=0.1, low_pass=45.0)
     still = dataclasses.replace(night, movements=dataclasses.replace(
         night.movements, onset=np.empty(0), duration=np.empty(0), size=np.empty(0)))  # fmt: skip
@@ -154,7 +148,7 @@ def test_noise_of_the_amplifier_is_added_to_silence():
 
 @pytest.mark.parametrize("flat", [True, False])
 @pytest.mark.parametrize("name", ["eeg", "ibi", "spo2"])
-def test_a_sensor_that_fell_off_is_off_for_its_span_alone(name, flat):
+def test_failure_spares_other_samples(name, flat):
     night = night_at()
     rate = night.site.rate(name)
     plain, failed = record(night, name), record(night, name, Failure(300, 600, flat))
@@ -163,23 +157,14 @@ def test_a_sensor_that_fell_off_is_off_for_its_span_alone(name, flat):
     np.testing.assert_array_equal(np.delete(failed, span), np.delete(plain, span))
 
 
-@pytest.mark.parametrize("name", sorted(MODALITIES))
-def test_every_sensor_gives_float32_of_the_nights_length(name):
-    night = night_at(30)
-    signal = record(night, name)
-    assert signal.dtype == np.float32
-    assert signal.shape == (round(900 * night.site.rate(name)),)
-    assert np.isfinite(signal).all()
-
-
 @few
 @given(seed=st.integers(0, 2**32), chance=st.floats(0, 0.99), kind=kinds, data=st.data())
-def test_one_sensor_always_works_all_night(seed, chance, kind, data):
+def test_draws_spare_one_sensor(seed, chance, kind, data):
     recorded = tuple(n for n in MODALITIES if n in SITE_KINDS[kind])
-    asked = tuple(sorted(data.draw(st.sets(st.sampled_from(recorded), min_size=1))))
+    selected = tuple(sorted(data.draw(st.sets(st.sampled_from(recorded), min_size=1))))
     rng = np.random.default_rng(seed)
-    present, failures = draw_failures(recorded, asked, 3600.0, chance, rng)
-    assert set(failures) <= set(present) <= set(asked)
+    present, failures = draw_failures(recorded, selected, 3600.0, chance, rng)
+    assert set(failures) <= set(present) <= set(selected)
     assert set(present) - set(failures)
     for failure in failures.values():
         assert 0 <= failure.start < failure.stop <= 3600
@@ -188,7 +173,7 @@ def test_one_sensor_always_works_all_night(seed, chance, kind, data):
 
 @few
 @given(seed=st.integers(0, 2**32))
-def test_one_sensors_luck_does_not_depend_on_how_likely_bad_luck_is(seed):
+def test_more_failures_keep_earlier_ones(seed):
     everything = tuple(MODALITIES)
     drawn = [
         draw_failures(everything, everything, 3600.0, c, np.random.default_rng(seed))[0]
@@ -199,18 +184,21 @@ def test_one_sensors_luck_does_not_depend_on_how_likely_bad_luck_is(seed):
     assert drawn[0] == everything
 
 
-def test_oximeters_and_heart_rates_fail_as_gaps_never_as_flat_lines():
+def test_slow_sensors_fail_as_gaps():
     for seed in range(200):
         rng = np.random.default_rng(seed)
         _, failures = draw_failures(tuple(MODALITIES), tuple(MODALITIES), 3600.0, 0.4, rng)
         assert not any(failures[n].flat for n in ("spo2", "ibi", "resp") if n in failures)
 
 
-def test_a_source_makes_only_what_is_asked_for(monkeypatch):
+def test_source_makes_requested_signals(monkeypatch):
     made = []
-    monkeypatch.setattr(
-        sensors, "GENERATORS", {n: _noted(n, g, made) for n, g in sensors.GENERATORS.items()}
-    )
+
+    def noted(name, generate):
+        return lambda night, rate: made.append(name) or generate(night, rate)
+
+    generators = {name: noted(name, g) for name, g in sensors.GENERATORS.items()}
+    monkeypatch.setattr(sensors, "GENERATORS", generators)
     source = SimulatedSource(night_at(30), ("eeg", "spo2", "ibi"))
     assert set(source.layout) == {"eeg", "spo2", "ibi"}
     assert made == []
@@ -218,41 +206,17 @@ def test_a_source_makes_only_what_is_asked_for(monkeypatch):
     assert made == ["spo2"]
 
 
-def _noted(name, generate, made):
-    def generator(night, rate):
-        made.append(name)
-        return generate(night, rate)
-
-    return generator
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"gain": 1.01}, {"eeg_tilt": 0.9}, {"counts_scale": 9.0}, {"units": with_unit("eeg", "mV")}],
-)
-def test_a_fingerprint_tells_another_device(change):
-    first, second = (
-        SimulatedSource(night_at(30, **c), ("eeg",)).fingerprint() for c in ({}, change)
-    )
-    assert first != second
-
-
-def test_a_fingerprint_tells_other_failures_sensors_and_lengths():
+def test_fingerprint_covers_every_setting(monkeypatch):
     night = night_at(30)
-    prints = [
-        SimulatedSource(night, ("eeg", "ibi")).fingerprint(),
-        SimulatedSource(night, ("eeg",)).fingerprint(),
-        SimulatedSource(night, ("eeg",), {"eeg": Failure(0, 60, True)}).fingerprint(),
-        SimulatedSource(night, ("eeg",), {"eeg": Failure(0, 60, False)}).fingerprint(),
-        SimulatedSource(night_at(31), ("eeg",)).fingerprint(),
+    changes = [{"gain": 1.01}, {"eeg_tilt": 0.9}, {"counts_scale": 9.0}]
+    nights = [night_at(30, **c) for c in (*changes, {"units": with_unit("eeg", "mV")})]
+    sources = [
+        *(SimulatedSource(n, ("eeg",)) for n in (night, *nights, night_at(31))),
+        SimulatedSource(night, ("eeg", "ibi")),
+        SimulatedSource(night, ("eeg",), {"eeg": Failure(0, 60, True)}),
+        SimulatedSource(night, ("eeg",), {"eeg": Failure(0, 60, False)}),
     ]
-    assert len(set(prints)) == len(prints)
-
-
-def test_a_fingerprint_changes_with_the_simulators_revision(monkeypatch):
-    from sleep2vec_sklearn.datasets.simulation import cohort as source
-
-    night = SimulatedSource(night_at(30), ("eeg",))
-    before = night.fingerprint()
-    monkeypatch.setattr(source, "SIMULATION_REVISION", source.SIMULATION_REVISION + 1)
-    assert night.fingerprint() != before
+    fingerprints = [source.fingerprint() for source in sources]
+    monkeypatch.setattr(sensors, "SIMULATION_REVISION", sensors.SIMULATION_REVISION + 1)
+    fingerprints.append(sources[0].fingerprint())
+    assert len(set(fingerprints)) == len(sources) + 1

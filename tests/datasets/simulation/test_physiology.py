@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The simulated body does what sleeping bodies do."""
+"""Whole simulated nights show the physiology of sleep."""
 
 import dataclasses
 
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy.signal import welch
 
-from sleep2vec_sklearn.datasets import make_sleep_cohort
 from sleep2vec_sklearn.datasets.simulation._cardiorespiratory import (
     _ahead_of_stage,
     _undetected,
@@ -16,7 +15,6 @@ from sleep2vec_sklearn.datasets.simulation._cardiorespiratory import (
 from sleep2vec_sklearn.datasets.simulation._neurophysiology import frequencies, shaped_noise
 from sleep2vec_sklearn.datasets.simulation._night import (
     CONTROL_RATE,
-    ar2_noise,
     draw_night,
     score_stages,
     simulate_hypnogram,
@@ -67,7 +65,7 @@ def fractions(age, ahi=2.0):
     return np.bincount(stages, minlength=5) / len(stages)
 
 
-def test_a_young_adult_sleeps_in_textbook_proportions():
+def test_young_adults_sleep_by_textbook():
     share = fractions(25)
     asleep = share[1:] / share[1:].sum()
     assert share[W] < 0.2
@@ -77,18 +75,15 @@ def test_a_young_adult_sleeps_in_textbook_proportions():
     assert 0.12 < asleep[R - 1] < 0.30
 
 
-def test_the_old_sleep_lighter_and_wake_more():
+def test_age_and_apnea_fragment_sleep():
     young, old = fractions(25), fractions(75)
     assert old[N3] < 0.7 * young[N3]
     assert old[W] > 1.3 * young[W]
     assert old[N1] > young[N1]
-
-
-def test_apnea_fragments_sleep():
     assert fractions(50, ahi=50)[[W, N1]].sum() > 1.2 * fractions(50, ahi=1)[[W, N1]].sum()
 
 
-def test_deep_sleep_comes_early_and_rem_late():
+def test_n3_precedes_rem():
     stages = np.array(
         [simulate_hypnogram(SUBJECT, 960, np.random.default_rng(k)) for k in range(20)]
     )
@@ -97,13 +92,13 @@ def test_deep_sleep_comes_early_and_rem_late():
     assert (second == R).sum() > 1.4 * (first == R).sum()
 
 
-def test_scoring_agrees_with_the_truth_as_two_experts_do(nights):
+def test_scoring_agrees_like_experts(nights):
     true = np.concatenate([night.true_stages for night in nights])
     agreement = (score_stages(true, np.random.default_rng(0)) == true).mean()
     assert 0.85 < agreement < 0.97
 
 
-def test_slow_waves_are_largest_in_n3(nights):
+def test_slow_waves_peak_in_n3(nights):
     delta = typical(nights, [power(by_epoch(night, "eeg", 128), 128, 0.5, 4) for night in nights])
     assert delta[N3] > 2 * delta[N2] > 2 * delta[R]
 
@@ -117,7 +112,7 @@ def test_spindles_belong_to_n2(nights):
     assert ratio[N2] > 1.5 * max(ratio[W], ratio[N1], ratio[R])
 
 
-def test_alpha_belongs_to_wake_in_people_who_have_it():
+def test_alpha_belongs_to_wake():
     night = simulate(3, alpha=2.0, alpha_frequency=10.0)
     blocked = simulate(3, alpha=0.02, alpha_frequency=10.0)
     awake = night.true_stages == W
@@ -127,7 +122,7 @@ def test_alpha_belongs_to_wake_in_people_who_have_it():
     assert with_alpha > 2 * without
 
 
-def test_a_sites_derivation_tilts_the_spectrum(nights):
+def test_derivation_tilts_spectrum(nights):
     site = dataclasses.replace(nights[0].site, eeg_tilt=0.5)
     tilted = dataclasses.replace(nights[0], site=site)
     plain, changed = (by_epoch(night, "eeg", 100) for night in (nights[0], tilted))
@@ -139,24 +134,24 @@ def test_a_sites_derivation_tilts_the_spectrum(nights):
     assert fast < 0.7
 
 
-def test_eyes_move_fast_in_rem_and_slowly_in_n1(nights):
+def test_eyes_move_in_rem(nights):
     eyes = typical(nights, [power(by_epoch(night, "eog", 100), 100, 0.3, 2) for night in nights])
     assert eyes[R] > 2 * eyes[N2]
     assert eyes[N1] > 2 * eyes[N2]
 
 
-def test_the_eyes_electrode_sees_the_brains_field(nights):
+def test_eog_shares_brain_field(nights):
     eeg, eog = (GENERATORS[name](nights[0], 100) for name in ("eeg", "eog"))
     deep = np.repeat(nights[0].true_stages == N3, 3000)
     assert np.corrcoef(eeg[deep], eog[deep])[0, 1] > 0.6
 
 
-def test_muscle_tone_falls_to_atonia_in_rem(nights):
+def test_muscle_tone_falls_in_rem(nights):
     tone = typical(nights, [by_epoch(night, "emg", 128).std(axis=1) for night in nights])
     assert tone[W] > tone[N2] > tone[R]
 
 
-def test_the_heart_is_slowest_in_nrem_fastest_in_wake_and_wild_in_rem():
+def test_heart_rate_follows_stages():
     offsets = (4.0, 1.5, -0.9, -1.0, 2.8)
     nights = [simulate(seed, stage_heart_rate=offsets) for seed in range(6)]
     rate = [60 / by_epoch(night, "ibi", 4) for night in nights]
@@ -171,7 +166,7 @@ def test_the_heart_is_slowest_in_nrem_fastest_in_wake_and_wild_in_rem():
     assert 0.4 < spread[N3] < spread[R] < 6
 
 
-def test_ecg_ibi_and_ppg_see_the_same_beats(nights):
+def test_cardiac_signals_share_beats(nights):
     night = nights[0]
     beats = beat_times(night)
     rate = 256
@@ -194,27 +189,23 @@ def test_ecg_ibi_and_ppg_see_the_same_beats(nights):
     )
 
 
-def test_a_watch_shows_no_beat_to_beat_variability():
+def test_watch_smooths_beat_variability():
     site = draw_site(1, 1, "wearable")
     night = draw_night((9, 0), SUBJECT, site, 960)
     beats = draw_night((9, 0), SUBJECT, draw_site(1, 1, "home"), 960)
     watch = GENERATORS["ibi"](night, 1)
     heart = 60 / GENERATORS["ibi"](beats, 1)
+    assert np.median(watch) == pytest.approx(np.median(heart), abs=3)
     assert np.corrcoef(watch, heart)[0, 1] > 0.5
     assert np.median(np.abs(np.diff(watch))) < 0.5 * np.median(np.abs(np.diff(heart)))
 
 
-def test_events_happen_asleep_and_as_often_as_the_subject_has_them():
+def test_ahi_meets_expectation():
     counts = [simulate(seed, ahi=30.0).ahi for seed in range(10)]
     assert np.mean(counts) == pytest.approx(30, rel=0.3)
-    night = simulate(1, ahi=30.0)
-    epochs = (night.respiratory.onset // 30).astype(int)
-    assert (night.true_stages[epochs] > 0).all()
-    gaps = night.respiratory.onset[1:] - night.respiratory.end[:-1]
-    assert gaps.min() >= 8
 
 
-def test_flow_stops_in_apneas_while_the_chest_goes_on(apneic):
+def test_chest_moves_during_apnea(apneic):
     events = apneic.respiratory
     flow, chest = (GENERATORS[name](apneic, 8) for name in ("airflow", "effort"))
     ratios = {"flow": [], "chest": []}
@@ -226,7 +217,7 @@ def test_flow_stops_in_apneas_while_the_chest_goes_on(apneic):
     assert np.median(ratios["chest"]) > 2 * np.median(ratios["flow"])
 
 
-def test_desaturations_follow_events_by_some_twenty_seconds(apneic):
+def test_desaturations_lag_events(apneic):
     events = apneic.respiratory
     alone = np.flatnonzero(np.diff(events.onset, append=np.inf) > 90)
     saturation = GENERATORS["spo2"](apneic, 1)
@@ -240,15 +231,13 @@ def test_desaturations_follow_events_by_some_twenty_seconds(apneic):
     assert 20 < np.median(lowest) < 60
 
 
-def test_saturation_is_in_the_oximeters_steps_and_plausible(apneic):
+def test_saturation_is_plausible(apneic):
     saturation = GENERATORS["spo2"](apneic, 1)
-    steps = saturation / apneic.site.spo2_step
-    np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
     assert 50 <= saturation.min() < 90
     assert saturation.max() <= 100
 
 
-def test_the_wrist_is_still_in_most_of_sleep_and_moves_in_half_of_wake(nights):
+def test_wrist_is_still_asleep(nights):
     site = dataclasses.replace(nights[0].site, counts_smoothing=0.0)
     for night in nights:
         night = dataclasses.replace(night, site=site)
@@ -260,19 +249,7 @@ def test_the_wrist_is_still_in_most_of_sleep_and_moves_in_half_of_wake(nights):
         assert counts[~asleep].mean() > 5 * counts[asleep].mean()
 
 
-def test_events_of_a_recording_are_in_time_order_and_typed():
-    cohort = make_sleep_cohort(6, hours=4, random_state=3)
-    kinds = set()
-    for recording in cohort:
-        events = recording.events
-        assert list(events.columns) == ["onset", "duration", "type"]
-        assert events["onset"].is_monotonic_increasing
-        assert (events["onset"] + events["duration"]).max() < recording.duration + 60
-        kinds |= set(events["type"])
-    assert kinds == {"obstructive_apnea", "hypopnea", "arousal", "desaturation"}
-
-
-def test_shaped_noise_has_the_power_asked_for():
+def test_shaped_noise_has_its_density():
     grid = frequencies(100, 30)
     density = np.zeros((501, len(grid)), dtype=np.float32)
     density[:250, (grid >= 8) & (grid <= 12)] = 4.0
@@ -281,11 +258,13 @@ def test_shaped_noise_has_the_power_asked_for():
     loud, quiet = noise[:49_000], noise[51_000:]
     assert loud.var() == pytest.approx(4.0 * 4.25, rel=0.1)
     assert quiet.std() == 0
+    halves = loud[: 490 * 100].reshape(-1, 100).var(axis=0)
+    np.testing.assert_allclose(halves / halves.mean(), 1, atol=0.25)
     frequency, measured = welch(loud, 100, nperseg=400)
     assert measured[(frequency >= 8) & (frequency <= 12)].mean() == pytest.approx(4.0, rel=0.2)
 
 
-def test_slow_waves_are_the_same_at_every_rate():
+def test_slow_waves_ignore_rate():
     density = np.ones((31, 41), dtype=np.float32)
     slow, fast = (shaped_noise(np.random.default_rng(0), density, rate) for rate in (50, 100))
     slow, fast = slow.reshape(-1, 50).mean(axis=1), fast.reshape(-1, 100).mean(axis=1)
@@ -293,7 +272,16 @@ def test_slow_waves_are_the_same_at_every_rate():
     assert slow.std() == pytest.approx(fast.std(), rel=0.05)
 
 
-def test_a_stage_shows_in_the_heart_before_it_begins():
+@pytest.mark.parametrize(
+    ("rate", "top", "highest"), [(100, 30, 30), (100, 90, 49.75), (8, 45, 3.75)]
+)
+def test_frequencies_stay_below_nyquist(rate, top, highest):
+    grid = frequencies(rate, top)
+    assert (grid[0], grid[-1]) == (0, highest)
+    np.testing.assert_allclose(np.diff(grid), 0.25)
+
+
+def test_heart_rate_leads_stages():
     stages = np.repeat([N2, R], 60).astype(np.int8)
     night = dataclasses.replace(simulate(0), true_stages=stages)
     track = _ahead_of_stage(night, (0, 0, 0, 0, 1))
@@ -302,14 +290,7 @@ def test_a_stage_shows_in_the_heart_before_it_begins():
     assert track[2400 * CONTROL_RATE] > 0.98
 
 
-def test_oscillating_noise_has_unit_variance_at_its_frequency():
-    noise = ar2_noise(np.random.default_rng(0), 200_000, 0.02, 60)
-    assert noise.std() == pytest.approx(1, abs=0.1)
-    frequency, power = welch(noise, nperseg=2000)
-    assert frequency[power.argmax()] == pytest.approx(0.02, abs=0.002)
-
-
-def test_a_moving_wrist_hides_the_pulse_from_a_watch_for_a_while(nights):
+def test_movement_hides_pulse(nights):
     unread = _undetected(nights[0], np.random.default_rng(0))
     assert 0.002 < unread.mean() < 0.2
     still = dataclasses.replace(nights[0].movements, size=np.full(len(nights[0].movements), 0.1))
