@@ -32,12 +32,12 @@ import pandas as pd
 import torch
 from torch import nn
 
+from sleep2vec_sklearn._torch import decay_groups
 from sleep2vec_sklearn.model.config import EncoderConfig, ProjectionConfig
 from sleep2vec_sklearn.model.network import Sleep2Vec
-from sleep2vec_sklearn.pretraining import Content, Demography
-from sleep2vec_sklearn.pretraining._module import Objective, PretrainingModule
-from sleep2vec_sklearn.pretraining._net import PretrainingNet
-from sleep2vec_sklearn.pretraining._optimization import decay_groups
+from sleep2vec_sklearn.pretraining import Content, DashObjective, Demography
+from sleep2vec_sklearn.pretraining._module import PretrainingLoss, PretrainingModule
+from sleep2vec_sklearn.pretraining._net import PretrainingNet, StepBatch
 from sleep2vec_sklearn.pretraining._sampling import PairBatch, as_view, draw_masks
 
 from .encoder import dense_config, peak_flops, roformer_twin
@@ -286,21 +286,23 @@ def our_step(config: EncoderConfig, precision: str, device: str = "cpu", seed: i
     module = PretrainingModule(Sleep2Vec.from_seed(config, seed), contents, columns)
     net = PretrainingNet(
         module,
-        Objective(temperature=TEMPERATURE),
+        PretrainingLoss(DashObjective(TEMPERATURE)),
         lr=LR,
         weight_decay=WEIGHT_DECAY,
-        clip=CLIP,
+        max_grad_norm=CLIP,
         ema_decay=EMA_DECAY,
         precision=precision,
         device=device,
+        # the rate stays, and nothing is averaged over an epoch
+        callbacks="disable",
     )
     net.initialize()
-    net.module_.train()
+    net.notify("on_epoch_begin")
 
     def step(batch: PairBatch) -> float:
-        loss = net.train_step([batch])["loss"]
-        net.step_ += 1
-        return float(loss)
+        steps = [StepBatch([batch], time.perf_counter(), 0.0)]
+        net.run_single_epoch(steps, training=True, prefix="train", step_fn=net.train_step)
+        return net.history[-1, "batches", -1, "train_loss"]
 
     return step
 
@@ -327,7 +329,7 @@ def transformers_step(config: EncoderConfig, device: str = "cpu", seed: int = 0)
     average = copy.deepcopy(model).requires_grad_(False)
     groups = decay_groups(model.named_parameters(), WEIGHT_DECAY)
     optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS)
-    objective = Objective(temperature=TEMPERATURE)
+    objective = DashObjective(TEMPERATURE)
 
     def step(batch: PairBatch) -> float:
         batch = batch.to(device)

@@ -27,7 +27,7 @@ from sleep2vec_sklearn.model.config import (
     ProjectionConfig,
     TokenizerConfig,
 )
-from sleep2vec_sklearn.pretraining import prepare_cohort
+from sleep2vec_sklearn.pretraining import AdamW, Augmentation, InfoNCEObjective, prepare_cohort
 from sleep2vec_sklearn.recordings import EPOCH_SECONDS, MODALITIES, Recording
 from sleep2vec_sklearn.recordings.derivation import ibi_from_heart_rate
 
@@ -57,20 +57,15 @@ def make_pretrainer(seed: int, state_dir, steps: int | None = None) -> Sleep2Vec
     """The estimator that made the bundled encoder."""
     config = mini_config()
     return Sleep2VecPretrainer(
-        init=config,
+        encoder=config,
         context_epochs=config.context_epochs,
-        objective="info_nce",
-        max_shift=60,
+        objective=InfoNCEObjective(reconstruction_weight=1.0),
+        augmentation=Augmentation(modality_dropout=0.3, max_shift=60, noise=0.2, offset=0.2),
+        pair_weights=wearable_shares,
+        optimizer=AdamW(ema_decay=0.998),
         batch_size=32,
-        sensor_loss=0.3,
-        prediction=1.0,
-        noise=0.2,
-        offset=0.2,
-        pair_shares=wearable_shares,
         max_epochs=1,
         steps_per_epoch=steps or STEPS,
-        lr_floor=0.1,
-        ema_decay=0.998,
         precision="bfloat16",
         validation=None,
         random_state=seed,

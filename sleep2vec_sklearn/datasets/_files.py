@@ -1,75 +1,103 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""PhysioNet's annotation files (16-bit MIT format) and the first lines of their headers.
+"""Files of public data sets: finding and reading them, WFDB annotations and headers.
 
-Format: https://physionet.org/physiotools/wag/annot-5.htm. An annotation is a 16-bit
-little-endian word, six bits of type over ten bits of time since the last one; types from 59 on
-carry a longer time, a field, or text.
+The wfdb package brings aiohttp and matplotlib, so the annotation reader is our own; its tests hold
+values that wfdb read. Format (https://physionet.org/physiotools/wag/annot-5.htm): an annotation is
+a 16-bit little-endian word, six bits of type over ten bits of time since the previous one; types
+from 59 on carry a longer time, a field, or text.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from os import PathLike
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from ..errors import ReadError
-from ..recordings import Cohort, Recording
+from ..recordings.recording import Cohort, Recording
 
-__all__ = [
-    "BEAT_TYPES",
-    "Annotations",
-    "Header",
-    "as_cohort",
-    "find_files",
-    "read_annotations",
-    "read_header",
-]
+StrPath: TypeAlias = str | PathLike[str]
 
 BEAT_TYPES = (*range(1, 14), 25, 30, 31, 34, 35, 38, 41)
 _SKIP, _NUM, _SUB, _CHAN, _AUX = 59, 60, 61, 62, 63
 
 
+def find_files(folder: StrPath, pattern: str, dataset: str) -> list[Path]:
+    """Files of a data set, in the natural order of their names; at least one."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ReadError(
+            f"{folder} is not a folder; accepted is the unpacked folder of {dataset}. Check the "
+            "path."
+        )
+    paths = sorted(folder.glob(pattern), key=_natural_order)
+    if not paths:
+        raise ReadError(
+            f"{folder} holds no {pattern}; accepted is the unpacked folder of {dataset}, with the "
+            "published file names. Pass the folder that holds them, not its parent."
+        )
+    return paths
+
+
+def _natural_order(path: Path) -> list[int | str]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+
+
+def as_cohort(recordings: Sequence[Recording], failures: Sequence[tuple[str, str]] = ()) -> Cohort:
+    """A cohort whose metadata columns are the subject and the recordings' own metadata."""
+    rows = [{"subject": r.subject, **r.metadata} for r in recordings]
+    index = pd.Index([r.id for r in recordings], name="recording")
+    return Cohort(recordings, pd.DataFrame(rows, index=index), failures)
+
+
+def unreadable(path: Path, error: Exception | str, accepted: str) -> ReadError:
+    """The error for a file that is missing, damaged or of another layout."""
+    return ReadError(f"{path} cannot be read: {error}. Accepted is {accepted}; download it again.")
+
+
+def read_numbers(path: Path, accepted: str, **options: Any) -> np.ndarray:
+    """Numbers of a text file by :func:`numpy.loadtxt`."""
+    try:
+        with warnings.catch_warnings():
+            # numpy warns of a file without rows, which each loader treats in its own way
+            warnings.filterwarnings("ignore", "loadtxt", UserWarning)
+            return np.loadtxt(path, **options)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error, accepted) from error
+
+
+def read_arrays(path: Path, names: Sequence[str], accepted: str) -> list[np.ndarray]:
+    """Arrays of an ``.npz`` file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise unreadable(path, error, accepted) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """What one annotator says of a record.
+    """Annotations of a WFDB record."""
 
-    Attributes
-    ----------
-    samples : ndarray of shape (n,)
-        Place of each annotation, in samples.
-    types : ndarray of shape (n,)
-        Its code; see ``BEAT_TYPES``.
-    texts : tuple of str
-        Its free text, mostly empty.
-    """
-
-    samples: np.ndarray
-    types: np.ndarray
-    texts: tuple[str, ...]
+    samples: np.ndarray  # sample index of each
+    types: np.ndarray  # its type; those of beats are BEAT_TYPES
+    texts: tuple[str, ...]  # its auxiliary text, mostly empty
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a record's ``.hea`` says of the whole record.
+    """The record line of a WFDB header, and its first comment."""
 
-    Attributes
-    ----------
-    rate : float
-        Samples per second, also of the annotations.
-    n_samples : int
-        Length.
-    start : datetime or None
-        Clock time of the first sample.
-    comment : str
-        First line after the signals that starts with ``#``.
-    """
-
-    rate: float
+    rate: float  # samples per second, also of the annotations
     n_samples: int
     start: datetime | None
     comment: str
@@ -80,45 +108,41 @@ class Header:
         return self.n_samples / self.rate
 
 
-def read_annotations(path) -> Annotations:
-    """Read one annotation file.
-
-    Raises
-    ------
-    ReadError
-        If it is missing or not of this format.
-    """
+def read_annotations(path: StrPath) -> Annotations:
+    """Annotations of one annotator's file."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise ReadError(f"{path} cannot be read: {error}. Download it from PhysioNet.") from error
-    # A well-formed file ends with a zero word.
+    # a complete file ends with a zero word
     if len(data) < 2 or len(data) % 2 or data[-2:] != b"\0\0":
         raise ReadError(
             f"{path} is not an annotation file in MIT format, or is truncated ({len(data)} bytes, "
             "no end mark). Download it again."
         )
-    return _parse(data, path)
+    return _parse_annotations(data, path)
 
 
-def _parse(data: bytes, path) -> Annotations:
+def _parse_annotations(data: bytes, path: StrPath) -> Annotations:
     words = np.frombuffer(data, dtype="<u2").tolist()
-    samples, types, texts = [], [], []
-    time = place = 0
-    while place < len(words) and words[place]:
-        kind, value = words[place] >> 10, words[place] & 0x3FF
-        place += 1
+    samples: list[int] = []
+    types: list[int] = []
+    texts: list[str] = []
+    time = position = 0
+    while position < len(words) and words[position]:
+        kind, value = words[position] >> 10, words[position] & 0x3FF
+        position += 1
         if kind == _SKIP:
-            if place + 2 > len(words):
+            if position + 2 > len(words):
                 raise ReadError(f"{path} ends inside an annotation. Download it again.")
-            # The long interval keeps the PDP-11's order: high word first.
-            interval = (words[place] << 16) | words[place + 1]
+            # a long interval keeps the PDP-11's order: high word first
+            interval = (words[position] << 16) | words[position + 1]
             time += interval - (1 << 32) if interval >= 1 << 31 else interval
-            place += 2
+            position += 2
         elif kind == _AUX:
-            raw = data[2 * place : 2 * place + value]
-            place += (value + 1) // 2
-            if not texts or place > len(words):
+            raw = data[2 * position : 2 * position + value]
+            position += (value + 1) // 2
+            if not texts or position > len(words):
                 raise ReadError(f"{path} holds text without an annotation. Download it again.")
             texts[-1] = raw.rstrip(b"\0").decode("latin-1")
         elif kind not in (_NUM, _SUB, _CHAN):
@@ -129,14 +153,14 @@ def _parse(data: bytes, path) -> Annotations:
     return Annotations(np.array(samples, dtype=np.int64), np.array(types, dtype=int), tuple(texts))
 
 
-def read_header(path) -> Header:
-    """Read rate, length, start and comment of a record.
+def read_beats(path: Path, header: Header) -> np.ndarray:
+    """Times of the annotated heart beats in seconds, each once."""
+    beats = read_annotations(path)
+    return np.unique(beats.samples[np.isin(beats.types, BEAT_TYPES)]) / header.rate
 
-    Raises
-    ------
-    ReadError
-        If the file is missing or not a header.
-    """
+
+def read_header(path: StrPath) -> Header:
+    """Rate, length, start and first comment of a record."""
     try:
         lines = Path(path).read_text(encoding="latin-1").splitlines()
         fields = next(line for line in lines if line.strip() and line[0] != "#").split()
@@ -146,10 +170,10 @@ def read_header(path) -> Header:
             f"{path} is not a record's header ({error}); accepted is PhysioNet's .hea file."
         ) from error
     comments = [line[1:].strip() for line in lines if line.startswith("#")]
-    return Header(rate, n_samples, _start_of(fields[4:6]), comments[0] if comments else "")
+    return Header(rate, n_samples, _parse_start(fields[4:6]), comments[0] if comments else "")
 
 
-def _start_of(fields: list[str]) -> datetime | None:
+def _parse_start(fields: list[str]) -> datetime | None:
     if len(fields) < 2:
         return None
     for date_format in ("%d/%m/%Y", "%d/%m/%y"):
@@ -158,38 +182,3 @@ def _start_of(fields: list[str]) -> datetime | None:
         except ValueError:
             continue
     return None
-
-
-def find_files(folder, pattern: str, dataset: str) -> list[Path]:
-    """Files of a data set, in the natural order of their names.
-
-    Raises
-    ------
-    ReadError
-        If the folder does not exist or holds no such file.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ReadError(
-            f"{folder} is not a folder; accepted is the unpacked folder of {dataset}. Check the "
-            "path."
-        )
-    paths = sorted(folder.glob(pattern), key=_natural)
-    if not paths:
-        raise ReadError(
-            f"{folder} holds no {pattern}; accepted is the unpacked folder of {dataset}, with the "
-            "file names of its publication. Pass the folder that holds them, not one above."
-        )
-    return paths
-
-
-def _natural(path: Path) -> list:
-    parts = re.split(r"(\d+)", path.name)
-    return [int(part) if part.isdigit() else part for part in parts]
-
-
-def as_cohort(recordings: Sequence[Recording]) -> Cohort:
-    """A cohort whose metadata columns are the subject and the recordings' own metadata."""
-    rows = [{"subject": r.subject, **r.metadata} for r in recordings]
-    index = pd.Index([r.id for r in recordings], name="recording")
-    return Cohort(recordings, pd.DataFrame(rows, index=index))

@@ -1,38 +1,33 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Apnea-ECG Database (Penzel et al. 2000): beats, and apnea minute by minute."""
+"""Apnea-ECG Database (Penzel et al. 2000): beats, and apnea by the minute."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ..errors import ReadError
-from ..recordings import Cohort, Recording
 from ..recordings.derivation import ibi_from_beats
-from ._files import BEAT_TYPES, as_cohort, find_files, read_annotations, read_header
+from ..recordings.recording import Cohort, Recording
+from ._files import StrPath, as_cohort, find_files, read_annotations, read_beats, read_header
 
-__all__ = [
-    "load_apnea_ecg",
-]
+__all__ = ["load_apnea_ecg"]
 
 _DATASET = "the Apnea-ECG Database 1.0.0 (PhysioNet)"
-# a01r.apn and a01er.apn, published beside a01.apn, are of the same night
+# a01r.apn and a01er.apn, published with a01.apn, are of the same night
 _RECORDS = "[abcx][0-9][0-9].apn"
 _TABLE = "additional-information.txt"
 _COLUMNS = ("apnea_index", "hypopnea_index", "ahi", "age", "sex", "height", "weight")
-_SITE = "apnea-ecg"
-_MINUTE = 60.0
 _APNEA_TYPE = 8
 
 
-def load_apnea_ecg(folder) -> Cohort:
+def load_apnea_ecg(folder: StrPath) -> Cohort:
     """Load beats and minutes with apnea.
 
-    There are fewer people than records: records with the same age, sex, height and weight are
-    taken for one person, who is the subject. Beats were found by a program and not corrected.
+    There are fewer subjects than records: records with equal age, sex, height and weight share a
+    subject. Beats were detected by a program and not corrected.
 
     Parameters
     ----------
@@ -68,45 +63,44 @@ def load_apnea_ecg(folder) -> Cohort:
     sleep2vec_sklearn.errors.ReadError: empty holds no [abcx][0-9][0-9].apn; accepted is ...
     """
     paths = find_files(folder, _RECORDS, _DATASET)
-    people = _read_people(Path(folder) / _TABLE)
-    return as_cohort([_read_record(path, people) for path in paths])
+    subjects = _read_subjects(Path(folder) / _TABLE)
+    return as_cohort([_read_night(path, subjects) for path in paths])
 
 
-def _read_people(path: Path) -> dict[str, dict]:
+def _read_subjects(path: Path) -> dict[str, dict]:
+    """Table of records, by their names."""
     try:
         lines = path.read_text(encoding="latin-1").splitlines()
     except OSError as error:
         raise ReadError(
-            f"{path} cannot be read: {error}. It says which records are one person; download it "
+            f"{path} cannot be read: {error}. It lists which records share a subject; download it "
             f"with {_DATASET}."
         ) from error
-    people = {}
+    subjects = {}
     for line in lines:
         fields = line.split()
         if len(fields) == 12 and re.fullmatch(r"[abcx]\d\d", fields[0]):
             values = [text if text in "MF" else float(text) for text in fields[5:]]
-            people[fields[0]] = dict(zip(_COLUMNS, values, strict=True))
-    return people
+            subjects[fields[0]] = dict(zip(_COLUMNS, values, strict=True))
+    return subjects
 
 
-def _read_record(path: Path, people: dict[str, dict]) -> Recording:
-    person = people.get(path.stem)
-    if person is None:
+def _read_night(path: Path, subjects: dict[str, dict]) -> Recording:
+    subject = subjects.get(path.stem)
+    if subject is None:
         raise ReadError(
-            f"{path.parent / _TABLE} has no row for {path.stem}, so its person is unknown. Take "
+            f"{path.parent / _TABLE} has no row for {path.stem}, so its subject is unknown. Take "
             f"the table of {_DATASET}, or move that record away."
         )
     header = read_header(path.with_suffix(".hea"))
-    beats = read_annotations(path.with_suffix(".qrs"))
-    times = np.unique(beats.samples[np.isin(beats.types, BEAT_TYPES)]) / header.rate
+    beats = read_beats(path.with_suffix(".qrs"), header)
     minutes = read_annotations(path)
     onsets = minutes.samples[minutes.types == _APNEA_TYPE] / header.rate
-    events = pd.DataFrame({"onset": onsets, "duration": _MINUTE, "type": "apnea_minute"})
     return Recording(
-        {"ibi": ibi_from_beats(times, duration=header.duration)},
-        subject="{sex}{age:g}-{height:g}cm-{weight:g}kg".format(**person),
-        metadata={"site": _SITE, **person},
-        events=events,
+        {"ibi": ibi_from_beats(beats, duration=header.duration)},
+        subject="{sex}{age:g}-{height:g}cm-{weight:g}kg".format(**subject),
+        metadata={"site": "apnea-ecg", **subject},
+        events=pd.DataFrame({"onset": onsets, "duration": 60.0, "type": "apnea_minute"}),
         duration=header.duration,
         id=path.stem,
     )

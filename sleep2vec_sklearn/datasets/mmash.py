@@ -1,34 +1,32 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""MMASH (Rossi et al. 2020): a day and a night of beats and wrist counts of healthy men."""
+"""MMASH (Rossi et al. 2020): RR intervals and activity counts of healthy men over 24 hours."""
 
 from __future__ import annotations
 
-import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from ..errors import ReadError
-from ..recordings import Cohort, Recording
 from ..recordings.derivation import counts_from_epochs, ibi_from_intervals
-from ._files import as_cohort, find_files
+from ..recordings.recording import Cohort, Recording
+from ._files import StrPath, as_cohort, find_files, read_arrays, unreadable
 
-__all__ = [
-    "load_mmash",
-]
+__all__ = ["load_mmash"]
 
 _DATASET = "MMASH 1.0.0 (PhysioNet)"
-_SITE = "mmash"
-_BODY = ("age", "height", "weight")
-_DAY = 86_400.0
-# The dates are not published; clock times are kept on a day that is nobody's.
-_DAY_ONE = datetime(1970, 1, 1)
+_FILE = f"a file of {_DATASET}"
+_DAY_SECONDS = 86_400.0
+# dates are not published; clock times are those of this day
+_FIRST_DAY = datetime(1970, 1, 1)
+
+_Series: TypeAlias = tuple[np.ndarray, np.ndarray]  # seconds and values
 
 
-def load_mmash(folder) -> Cohort:
-    r"""Load 24 hours of beat-to-beat intervals and wrist activity per man.
+def load_mmash(folder: StrPath) -> Cohort:
+    r"""Load 24 hours of RR intervals and activity counts per man.
 
     A recording covers the whole day, from the first sample of either sensor. There is no
     polysomnography: ``lights`` spans the intervals in bed of the sleep diary, and ``events`` lists
@@ -50,7 +48,7 @@ def load_mmash(folder) -> Cohort:
         One recording per man: ``ibi`` (4 Hz), ``actigraphy`` (1 Hz), ``lights``, ``events`` of
         type ``in_bed``; ``start`` holds the clock time on 1 January 1970. Metadata: site, sex (all
         are men), ``in_bed_min`` and ``sleep_min``, NaN without a diary, and where ``user_info.csv``
-        is beside the rest age, height in cm and weight in kg.
+        exists age, height in cm and weight in kg.
 
     Raises
     ------
@@ -67,7 +65,7 @@ def load_mmash(folder) -> Cohort:
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from sleep2vec_sklearn.datasets import load_mmash
-    >>> seconds = 22 * 3600.0 + np.arange(1800)  # half an hour from ten o'clock on, made up
+    >>> seconds = 22 * 3600.0 + np.arange(1800)  # half an hour from 10 p.m. on
     >>> beats = {"rr_seconds": seconds, "rr_ibi_s": np.full(1800, 1.0)}
     >>> counts = {"act_seconds": seconds, "act_vector_magnitude": np.arange(1800) % 7}
     >>> np.savez("user_1.npz", **beats, **counts)
@@ -78,102 +76,96 @@ def load_mmash(folder) -> Cohort:
     (Recording(id='user_1', 60 epochs, ibi, actigraphy), (600.0, 1500.0))
     """
     packed = Path(folder).is_dir() and any(Path(folder).glob("user_*.npz"))
-    paths = find_files(folder, "user_*.npz" if packed else "user_*/RR.csv", _DATASET)
-    return as_cohort([_read_packed(path) if packed else _read_csv(path.parent) for path in paths])
+    if packed:
+        paths = find_files(folder, "user_*.npz", _DATASET)
+        return as_cohort([_read_packed(path) for path in paths])
+    paths = find_files(folder, "user_*/RR.csv", _DATASET)
+    return as_cohort([_read_published(path.parent) for path in paths])
 
 
 def _read_packed(path: Path) -> Recording:
+    names = ("rr_seconds", "rr_ibi_s", "act_seconds", "act_vector_magnitude")
+    beat_seconds, intervals, count_seconds, counts = read_arrays(path, names, _FILE)
+    diary_path = path.with_name(f"{path.stem}_sleep.csv")
+    return _make_recording(path, (beat_seconds, intervals), (count_seconds, counts), diary_path, {})
+
+
+def _read_published(folder: Path) -> Recording:
+    beats = _read_series(folder / "RR.csv", "ibi_s")
+    activity = _read_series(folder / "Actigraph.csv", "Vector Magnitude")
+    demographics = _read_demographics(folder / "user_info.csv")
+    return _make_recording(folder, beats, activity, folder / "sleep.csv", demographics)
+
+
+def _read_series(path: Path, column: str) -> _Series:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            beats = arrays["rr_seconds"], arrays["rr_ibi_s"]
-            activity = arrays["act_seconds"], arrays["act_vector_magnitude"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise _damaged(path, error) from error
-    return _make(path, beats, activity, path.with_name(f"{path.stem}_sleep.csv"))
+        table = pd.read_csv(path, usecols=[column, "day", "time"])
+        clock = pd.to_timedelta(table["time"]).dt.total_seconds()
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error, _FILE) from error
+    seconds = clock + (table["day"] - 1) * _DAY_SECONDS
+    return seconds.to_numpy(float), table[column].to_numpy(float)
 
 
-def _read_csv(folder: Path) -> Recording:
-    tables = {}
-    for name, column in {"RR.csv": "ibi_s", "Actigraph.csv": "Vector Magnitude"}.items():
-        try:
-            table = pd.read_csv(folder / name, usecols=[column, "day", "time"])
-            clock = pd.to_timedelta(table["time"]).dt.total_seconds()
-        except (OSError, ValueError) as error:
-            raise _damaged(folder / name, error) from error
-        seconds = clock + (table["day"] - 1) * _DAY
-        tables[name] = seconds.to_numpy(float), table[column].to_numpy(float)
-    return _make(
-        folder,
-        tables["RR.csv"],
-        tables["Actigraph.csv"],
-        folder / "sleep.csv",
-        _read_body(folder / "user_info.csv"),
-    )
-
-
-def _read_body(path: Path) -> dict:
-    """Age, height and weight; 0 stands for what was not asked."""
+def _read_demographics(path: Path) -> dict:
+    """Age, height and weight; 0 stands for an answer that is missing."""
     if not path.exists():
         return {}
     try:
         row = pd.read_csv(path).rename(columns=str.strip).iloc[0]
-        known = {name: float(row[name.capitalize()]) for name in _BODY}
+        values = {name: float(row[name.capitalize()]) for name in ("age", "height", "weight")}
     except (OSError, ValueError, KeyError, IndexError) as error:
-        raise _damaged(path, error) from error
-    return {name: value if value > 0 else np.nan for name, value in known.items()}
+        raise unreadable(path, error, _FILE) from error
+    return {name: value if value > 0 else np.nan for name, value in values.items()}
 
 
-def _damaged(path: Path, error: Exception) -> ReadError:
-    return ReadError(
-        f"{path} cannot be read: {error}. Accepted is a file of {_DATASET}; download it again."
-    )
-
-
-def _make(path: Path, beats, activity, sleep_path: Path, body: dict | None = None) -> Recording:
-    (beat_seconds, intervals), (seconds, magnitude) = beats, activity
-    if not len(beat_seconds) or not len(seconds):
-        raise _damaged(path, ValueError("beats or activity have no row"))
-    name = path.stem
-    beat_seconds, seconds = _unroll(beat_seconds), _unroll(seconds)
-    start = float(min(beat_seconds[0], seconds[0]))
-    duration = float(max(beat_seconds[-1], seconds[-1])) + 1 - start
-    times = _beat_times(beat_seconds - start, np.asarray(intervals, dtype=float))
-    seconds, first = np.unique(seconds - start, return_index=True)
-    bed = _intervals_in_bed(sleep_path, start)
-    ends = bed["onset"] + bed["duration"]
-    lights = (float(bed["onset"].min()), float(ends.max())) if len(bed) else None
+def _make_recording(
+    path: Path, beats: _Series, activity: _Series, diary_path: Path, demographics: dict
+) -> Recording:
+    (beat_seconds, intervals), (count_seconds, counts) = beats, activity
+    if not len(beat_seconds) or not len(count_seconds):
+        raise unreadable(path, "beats or activity have no row", _FILE)
+    beat_seconds, count_seconds = _unwrap_clock(beat_seconds), _unwrap_clock(count_seconds)
+    start = float(min(beat_seconds[0], count_seconds[0]))
+    duration = float(max(beat_seconds[-1], count_seconds[-1])) + 1 - start
+    times = _refine_beat_times(beat_seconds - start, np.asarray(intervals, dtype=float))
+    count_seconds, first = np.unique(count_seconds - start, return_index=True)
+    in_bed = _read_diary(diary_path, start)
+    ends = in_bed["onset"] + in_bed["duration"]
+    has_diary = len(in_bed) > 0
     return Recording(
         {
             "ibi": ibi_from_intervals(times, intervals, duration=duration),
-            "actigraphy": counts_from_epochs(seconds, magnitude[first], 1.0, duration),
+            "actigraphy": counts_from_epochs(count_seconds, counts[first], 1.0, duration),
         },
-        subject=name,
+        subject=path.stem,
         metadata={
-            "site": _SITE,
+            "site": "mmash",
             "sex": "M",
-            **(body or {}),
-            "in_bed_min": bed["duration"].sum() / 60 if len(bed) else np.nan,
-            "sleep_min": bed["sleep_min"].sum() if len(bed) else np.nan,
+            **demographics,
+            "in_bed_min": in_bed["duration"].sum() / 60 if has_diary else np.nan,
+            "sleep_min": in_bed["sleep_min"].sum() if has_diary else np.nan,
         },
-        events=bed[["onset", "duration", "type"]],
-        start=_DAY_ONE + timedelta(seconds=start),
-        lights=lights,
+        events=in_bed[["onset", "duration", "type"]],
+        start=_FIRST_DAY + timedelta(seconds=start),
+        lights=(float(in_bed["onset"].min()), float(ends.max())) if has_diary else None,
         duration=duration,
-        id=name,
+        id=path.stem,
     )
 
 
-def _unroll(seconds: np.ndarray) -> np.ndarray:
-    # Two men's second day is published as day -29, so days are counted from the clock itself.
-    clock = np.asarray(seconds, dtype=float) % _DAY
-    return clock + _DAY * np.concatenate([[0], np.cumsum(np.diff(clock) < -_DAY / 2)])
+def _unwrap_clock(seconds: np.ndarray) -> np.ndarray:
+    # the second day of two men is published as day -29, so days are counted from the clock itself
+    clock = np.asarray(seconds, dtype=float) % _DAY_SECONDS
+    midnights = np.cumsum(np.diff(clock) < -_DAY_SECONDS / 2)
+    return clock + _DAY_SECONDS * np.concatenate([[0], midnights])
 
 
-def _beat_times(seconds: np.ndarray, intervals: np.ndarray) -> np.ndarray:
+def _refine_beat_times(seconds: np.ndarray, intervals: np.ndarray) -> np.ndarray:
     """Beat times finer than the published whole seconds.
 
-    The sum of intervals is exact between losses, the clock is right on the whole: their
-    difference, smoothed by a running median that keeps the jumps of lost packets, joins the two.
+    The sum of intervals is exact between losses, and the clock is right on average: their
+    difference, smoothed by a running median that keeps the jumps of lost packets, combines both.
     """
     from scipy.ndimage import median_filter
 
@@ -182,23 +174,23 @@ def _beat_times(seconds: np.ndarray, intervals: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(elapsed + offset)
 
 
-def _intervals_in_bed(path: Path, start: float) -> pd.DataFrame:
+def _read_diary(path: Path, start: float) -> pd.DataFrame:
+    """Intervals in bed, in s after the recording's start."""
     try:
         table = pd.read_csv(path)
-        edges = [
-            (table[f"{edge} Bed Date"] - 1) * _DAY
+        begin, end = (
+            (table[f"{edge} Bed Date"] - 1) * _DAY_SECONDS
             + pd.to_timedelta(table[f"{edge} Bed Time"].astype(str) + ":00").dt.total_seconds()
             for edge in ("In", "Out")
-        ]
+        )
         sleep_min = table["Total Sleep Time (TST)"].astype(float)
     except (OSError, ValueError, KeyError) as error:
-        raise _damaged(path, error) from error
-    # Some diaries give the evening's date to the morning.
-    length = (edges[1] - edges[0]) % _DAY
+        raise unreadable(path, error, _FILE) from error
     return pd.DataFrame(
         {
-            "onset": (edges[0] - start).astype(float),
-            "duration": length.astype(float),
+            "onset": (begin - start).astype(float),
+            # some diaries give the evening's date to the morning
+            "duration": ((end - begin) % _DAY_SECONDS).astype(float),
             "type": "in_bed",
             "sleep_min": sleep_min,
         }

@@ -1,38 +1,38 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Sleep-accel (Walch et al. 2019): heart rate and motion of a watch, beside polysomnography."""
+"""Sleep-accel (Walch et al. 2019): heart rate and motion of a watch during polysomnography."""
 
 from __future__ import annotations
 
-import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from .._files import sha256
 from ..errors import ReadError
 from ..readers._edf_header import fingerprint_of
-from ..recordings import EPOCH_SECONDS, Cohort, Recording, Signal, SignalLayout
 from ..recordings.derivation import (
     counts_from_acceleration,
     counts_from_epochs,
     ibi_from_heart_rate,
 )
-from ..recordings.sources import MemorySource
-from ._files import as_cohort, find_files
+from ..recordings.modality import EPOCH_SECONDS
+from ..recordings.recording import Cohort, Recording
+from ..recordings.sources import MemorySource, Signal, SignalLayout
+from ._files import StrPath, as_cohort, find_files, read_numbers, unreadable
 
-__all__ = [
-    "MotionSource",
-    "load_sleep_accel",
-]
+__all__ = ["load_sleep_accel"]
 
 _DATASET = "sleep-accel 1.0.0 (PhysioNet)"
-_SITE = "sleep-accel"
 _STAGES = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4}
+_MOTION_RATE = 50.0
+_MAX_GAP_SECONDS = 1.0
+_COUNTING_REVISION = 1
 
 
-def load_sleep_accel(folder) -> Cohort:
+def load_sleep_accel(folder: StrPath) -> Cohort:
     r"""Load nights of an Apple Watch with stages of polysomnography.
 
     Time zero is the start of polysomnography and a night is as long as its labels. Heart rate
@@ -90,31 +90,28 @@ def _read_night(folder: Path, labels_path: Path) -> Recording:
     name = labels_path.name.removesuffix("_labeled_sleep.txt")
     stages = _as_epochs(_read_table(labels_path))
     duration = len(stages) * EPOCH_SECONDS
-    heart = _read_table(folder / "heart_rate" / f"{name}_heartrate.txt", delimiter=",")
-    heart = heart[(heart[:, 0] >= 0) & (heart[:, 0] < duration) & (heart[:, 1] > 0)]
-    times, first = np.unique(heart[:, 0], return_index=True)
-    signals = {"ibi": ibi_from_heart_rate(times, heart[first, 1], duration=duration)}
+    heart_path = folder / "heart_rate" / f"{name}_heartrate.txt"
+    signals = {"ibi": _read_heart_rate(heart_path, duration)}
     counts_path = folder / "activity_counts" / f"{name}_counts_30s.csv"
+    motion_path = folder / "motion" / f"{name}_acceleration.txt"
     if counts_path.exists():
         counts = _read_table(counts_path, delimiter=",", skiprows=1)
         signals["actigraphy"] = counts_from_epochs(
             counts[:, 0], counts[:, 1], epoch_seconds=EPOCH_SECONDS, duration=duration
         )
-    described = {
-        "subject": name,
-        "metadata": {"site": _SITE},
-        "stages": stages,
-        "duration": duration,
-        "id": name,
-    }
-    motion_path = folder / "motion" / f"{name}_acceleration.txt"
-    if "actigraphy" not in signals and motion_path.exists():
-        return Recording.from_source(MotionSource(signals, motion_path, duration), **described)
-    return Recording(signals, **described)
+    lazy = "actigraphy" not in signals and motion_path.exists()
+    return Recording.from_source(
+        _MotionSource(signals, motion_path, duration) if lazy else MemorySource(signals),
+        subject=name,
+        metadata={"site": "sleep-accel"},
+        stages=stages,
+        duration=duration,
+        id=name,
+    )
 
 
 def _as_epochs(labels: np.ndarray) -> np.ndarray:
-    # a label of before the start would else be put at the end
+    # a negative index would put a label from before the start at the end
     labels = labels[labels[:, 0] >= 0]
     epoch = np.round(labels[:, 0] / EPOCH_SECONDS).astype(int)
     stages = np.full(epoch.max(initial=-1) + 1, -1, dtype=np.int8)
@@ -122,17 +119,17 @@ def _as_epochs(labels: np.ndarray) -> np.ndarray:
     return stages
 
 
-def _read_table(path: Path, **options) -> np.ndarray:
-    try:
-        with warnings.catch_warnings():
-            # of a file without a row, which is an error here
-            warnings.filterwarnings("ignore", "loadtxt", UserWarning)
-            table = np.loadtxt(path, ndmin=2, **options)
-    except (OSError, ValueError) as error:
-        raise ReadError(
-            f"{path} cannot be read: {error}. Accepted is a table of seconds and values, as in "
-            f"{_DATASET}; download the file again."
-        ) from error
+def _read_heart_rate(path: Path, duration: float) -> tuple[np.ndarray, float]:
+    heart = _read_table(path, delimiter=",")
+    heart = heart[(heart[:, 0] >= 0) & (heart[:, 0] < duration) & (heart[:, 1] > 0)]
+    times, first = np.unique(heart[:, 0], return_index=True)
+    return ibi_from_heart_rate(times, heart[first, 1], duration=duration)
+
+
+def _read_table(path: Path, **options: Any) -> np.ndarray:
+    table = read_numbers(
+        path, f"a table of seconds and values, as in {_DATASET}", ndmin=2, **options
+    )
     if table.shape[0] == 0 or table.shape[1] != 2:
         raise ReadError(
             f"{path} holds a table of shape {table.shape}; accepted are rows of seconds and "
@@ -141,23 +138,11 @@ def _read_table(path: Path, **options) -> np.ndarray:
     return table
 
 
-_RATE = 50.0
-_MAX_GAP = 1.0
-_COUNTING_REVISION = 1
+class _MotionSource:
+    """Series in memory, and activity counts from a file of acceleration.
 
-
-class MotionSource:
-    """Series in memory, and beside them activity counts from a file of acceleration.
-
-    Parameters
-    ----------
-    series : mapping of str to (ndarray, float)
-        Samples and rate of the other modalities, in the catalogue's units.
-    path : Path
-        Seconds from the start of polysomnography and three axes in g per line, about 50 a second,
-        not evenly spaced.
-    duration : float
-        Length of the night in s; lines before and after it are not used.
+    A line of the file holds seconds from the start of polysomnography and three axes in g, about
+    50 times a second but not evenly spaced; lines outside of the night are not used.
     """
 
     def __init__(self, series: Mapping[str, tuple[np.ndarray, float]], path: Path, duration: float):
@@ -170,13 +155,13 @@ class MotionSource:
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
         """Read these modalities; the file only where counts are among them."""
-        found = self._series.read([name for name in names if name in self._series.layout])
-        return {name: found[name] if name in found else self._count() for name in names}
+        signals = self._series.read([name for name in names if name in self._series.layout])
+        return {name: signals[name] if name in signals else self._count() for name in names}
 
     def fingerprint(self) -> str:
         """sha256 of the series and the file."""
         parts = "".join(self.signal_fingerprint(name) for name in sorted(self.layout))
-        return hashlib.sha256(parts.encode()).hexdigest()
+        return sha256(parts)
 
     def signal_fingerprint(self, name: str) -> str:
         """sha256 of what one modality's samples depend on."""
@@ -185,31 +170,26 @@ class MotionSource:
         return fingerprint_of(self.files, ("counts", _COUNTING_REVISION, self.duration))
 
     def _count(self) -> Signal:
-        times, magnitude = self._magnitude()
-        grid = np.arange(int(self.duration * _RATE)) / _RATE
+        times, magnitude = self._read_magnitude()
+        grid = np.arange(int(self.duration * _MOTION_RATE)) / _MOTION_RATE
         if len(times) < 2:
             even = np.full(len(grid), np.nan)
         else:
             after = np.clip(np.searchsorted(times, grid), 1, len(times) - 1)
             even = np.interp(grid, times, magnitude, left=np.nan, right=np.nan)
-            even[times[after] - times[after - 1] > _MAX_GAP] = np.nan
-        counts, rate = counts_from_acceleration(even, _RATE)
+            even[times[after] - times[after - 1] > _MAX_GAP_SECONDS] = np.nan
+        counts, rate = counts_from_acceleration(even, _MOTION_RATE)
         counts.flags.writeable = False
         return Signal(counts, rate, "counts")
 
-    def _magnitude(self) -> tuple[np.ndarray, np.ndarray]:
+    def _read_magnitude(self) -> tuple[np.ndarray, np.ndarray]:
+        accepted = "a file of lines with seconds and three axes, as published"
         try:
             table = pd.read_csv(self.path, sep=r"\s+", header=None, dtype=float)
         except (OSError, ValueError) as error:
-            raise ReadError(
-                f"{self.path} cannot be read: {error}. Accepted are lines of seconds and three "
-                "axes, as published; download the file again."
-            ) from error
+            raise unreadable(self.path, error, accepted) from error
         if table.shape[1] != 4:
-            raise ReadError(
-                f"{self.path} has {table.shape[1]} columns; accepted are four, seconds and three "
-                "axes. Download the file again."
-            )
+            raise unreadable(self.path, f"it has {table.shape[1]} columns", accepted)
         rows = table.to_numpy()
         rows = rows[(rows[:, 0] >= 0) & (rows[:, 0] <= self.duration)]
         times, first = np.unique(rows[:, 0], return_index=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""MIT-BIH Polysomnographic Database: men with sleep apnea, beats and stages."""
+"""MIT-BIH Polysomnographic Database: beats and sleep stages of men with sleep apnea."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..recordings import EPOCH_SECONDS, Cohort, Recording
 from ..recordings.derivation import ibi_from_beats
+from ..recordings.modality import EPOCH_SECONDS
+from ..recordings.recording import Cohort, Recording
 from ._files import (
-    BEAT_TYPES,
     Annotations,
     Header,
+    StrPath,
     as_cohort,
     find_files,
     read_annotations,
+    read_beats,
     read_header,
 )
 
-__all__ = [
-    "load_slpdb",
-]
+__all__ = ["load_slpdb"]
 
 _DATASET = "the MIT-BIH Polysomnographic Database (PhysioNet slpdb)"
-_SITE = "slpdb"
 _STAGES = {"W": 0, "1": 1, "2": 2, "3": 3, "4": 3, "R": 4}
 _EVENTS = {
     "H": "hypopnea",
@@ -41,10 +40,10 @@ _EVENTS = {
 }
 
 
-def load_slpdb(folder) -> Cohort:
+def load_slpdb(folder: StrPath) -> Cohort:
     """Load beats, stages and respiratory events of sixteen men with suspected apnea.
 
-    Only annotations and headers are read, so the signal files need not be there.
+    Only annotations and headers are read; the signal files need not be there.
 
     Parameters
     ----------
@@ -54,7 +53,7 @@ def load_slpdb(folder) -> Cohort:
     Returns
     -------
     Cohort
-        One recording per record: ``ibi``, stages (3 and 4 are N3), ``events`` (marked per 30-s
+        One recording per record: ``ibi``, stages (3 and 4 are N3), ``events`` (scored per 30-s
         epoch, so onset and duration are the epoch's), ``start``. slp01a and slp01b are one man,
         as are slp02a and slp02b: they share a subject. Metadata: site, age, sex, weight in kg.
 
@@ -79,19 +78,17 @@ def load_slpdb(folder) -> Cohort:
         ...
     sleep2vec_sklearn.errors.ReadError: empty holds no slp*.st; accepted is the unpacked ...
     """
-    return as_cohort([_read_record(path) for path in find_files(folder, "slp*.st", _DATASET)])
+    return as_cohort([_read_night(path) for path in find_files(folder, "slp*.st", _DATASET)])
 
 
-def _read_record(path: Path) -> Recording:
+def _read_night(path: Path) -> Recording:
     header = read_header(path.with_suffix(".hea"))
-    marks = read_annotations(path)
-    beats = read_annotations(path.with_suffix(".ecg"))
-    times = np.unique(beats.samples[np.isin(beats.types, BEAT_TYPES)]) / header.rate
-    stages, events = _scored(marks, header)
+    beats = read_beats(path.with_suffix(".ecg"), header)
+    stages, events = _read_scoring(read_annotations(path), header)
     return Recording(
-        {"ibi": ibi_from_beats(times, duration=header.duration)},
+        {"ibi": ibi_from_beats(beats, duration=header.duration)},
         subject=re.sub(r"(?<=\d)[a-z]$", "", path.stem),
-        metadata={"site": _SITE, **_person(header.comment)},
+        metadata={"site": "slpdb", **_read_demographics(header.comment)},
         stages=stages,
         events=events,
         start=header.start,
@@ -100,24 +97,24 @@ def _read_record(path: Path) -> Recording:
     )
 
 
-def _scored(marks: Annotations, header: Header) -> tuple[np.ndarray, pd.DataFrame]:
-    epochs = np.round(marks.samples / header.rate / EPOCH_SECONDS).astype(int)
+def _read_scoring(scoring: Annotations, header: Header) -> tuple[np.ndarray, pd.DataFrame]:
+    epochs = np.round(scoring.samples / header.rate / EPOCH_SECONDS).astype(int)
     stages = np.full(int(header.duration / EPOCH_SECONDS + 1e-6), -1, dtype=np.int8)
     rows = []
-    for epoch, text in zip(epochs, marks.texts, strict=True):
+    for epoch, text in zip(epochs, scoring.texts, strict=True):
         stage, *codes = text.split() or [""]
         if epoch < len(stages):
             stages[epoch] = _STAGES.get(stage, -1)
         onset = float(epoch * EPOCH_SECONDS)
-        # An event that occurs twice in an epoch is marked twice; "LL" are two leg movements.
+        # an event that occurs twice in an epoch is scored twice; "LL" are two leg movements
         codes = [single for code in codes for single in (code if not code.strip("L") else [code])]
         rows += [(onset, float(EPOCH_SECONDS), _EVENTS[code]) for code in codes if code in _EVENTS]
     return stages, pd.DataFrame(rows, columns=["onset", "duration", "type"])
 
 
-def _person(comment: str) -> dict:
-    found = re.match(r"(\d+|x)\s+([MFx])\s+(\d+|x)\b", comment)
-    age, sex, weight = found.groups() if found else ("x", "x", "x")
+def _read_demographics(comment: str) -> dict:
+    match = re.match(r"(\d+|x)\s+([MFx])\s+(\d+|x)\b", comment)
+    age, sex, weight = match.groups() if match else ("x", "x", "x")
     return {
         "age": np.nan if age == "x" else float(age),
         "sex": None if sex == "x" else sex,

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""St. Vincent's / University College Dublin database: polysomnograms of 25 people."""
+"""St. Vincent's / University College Dublin database: polysomnograms of 25 subjects."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,27 +14,43 @@ from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
 from ..readers._edf_header import fingerprint_of
 from ..readers.formats import open_source
-from ..recordings import EPOCH_SECONDS, Cohort, Recording, Signal, SignalLayout
-from ._files import as_cohort, find_files
+from ..recordings.modality import EPOCH_SECONDS
+from ..recordings.recording import Cohort, Recording
+from ..recordings.sources import Signal, SignalLayout
+from ._files import StrPath, as_cohort, find_files, read_arrays, read_numbers
 
-__all__ = [
-    "as_stages_of_ucddb",
-    "load_ucddb",
-    "read_people",
-    "read_respiratory_events",
-    "read_stage_codes",
-]
+__all__ = ["load_ucddb"]
 
 _DATASET = "the UCD database (PhysioNet ucddb 1.0.0, or a partial copy with one npz per night)"
 _SITE = "ucddb"
+_FILE = f"a file of {_DATASET}"
 _RATE = 128.0
-_WIDTH = int(_RATE) * EPOCH_SECONDS
+_EPOCH_SAMPLES = int(_RATE) * EPOCH_SECONDS
+_DAY_SECONDS = 86_400
+_STAGES = np.array([0, 4, 1, 2, 3, 3])
+_COLUMNS = {
+    "Age": "age",
+    "Gender": "sex",
+    "BMI": "bmi",
+    "PSG AHI": "ahi",
+    "Epworth Sleepiness Score": "epworth",
+}
+_START = "PSG Start Time"
+_EVENTS = {
+    "HYP-O": "obstructive_hypopnea",
+    "HYP-C": "central_hypopnea",
+    "HYP-M": "mixed_hypopnea",
+    "APNEA-O": "obstructive_apnea",
+    "APNEA-C": "central_apnea",
+    "APNEA-M": "mixed_apnea",
+    "PB": "periodic_breathing",
+}
 
 
-def load_ucddb(folder) -> Cohort:
+def load_ucddb(folder: StrPath) -> Cohort:
     """Load nights with stages and respiratory events.
 
-    Signals are read when they are asked for.
+    Signals are read when they are used.
 
     Parameters
     ----------
@@ -51,8 +66,8 @@ def load_ucddb(folder) -> Cohort:
     Cohort
         One night per subject. As published: the modalities of the montage (EEG, EOG, EMG, ECG,
         airflow, belts, SpO2) and those derived from them. A partial copy: ``eeg`` at 128 Hz of
-        wake and N3 epochs, NaN elsewhere; its unit is not documented and only given as mV because
-        that fits its size, and ``start`` has the clock time on 1 January 1970. Stages of the
+        wake and N3 epochs, NaN elsewhere; its unit is not documented (mV fits its size), and
+        ``start`` has the clock time on 1 January 1970. Stages of the
         whole night (4 and 5 are N3; artefact and indeterminate unscored), ``events``, metadata:
         site, age, sex, bmi, ahi, epworth.
 
@@ -84,22 +99,22 @@ def load_ucddb(folder) -> Cohort:
     """
     partial = not any(Path(folder).glob("ucddb*.rec")) and any(Path(folder).glob("ucddb*.npz"))
     paths = find_files(folder, "ucddb*.npz" if partial else "ucddb*.rec", _DATASET)
-    people = read_people(Path(folder) / "annotations" if partial else Path(folder))
+    subjects = read_subjects(Path(folder) / "annotations" if partial else Path(folder))
     read_night = _read_partial if partial else _read_published
-    return as_cohort([read_night(path, people.get(path.stem.upper(), {})) for path in paths])
+    return as_cohort([read_night(path, subjects.get(path.stem.upper(), {})) for path in paths])
 
 
-def _read_published(path: Path, told: dict) -> Recording:
-    codes = read_stage_codes(path.with_name(f"{path.stem}_stage.txt"))
+def _read_published(path: Path, subject: dict) -> Recording:
+    codes_path = path.with_name(f"{path.stem}_stage.txt")
+    codes = read_numbers(codes_path, "a stage code per line, as published", dtype=int, ndmin=1)
     source = open_source(path)
-    person = dict(told)
-    start = source.start or person.get("start")
-    person.pop("start", None)
+    demographics = {name: value for name, value in subject.items() if name != "start"}
+    start = source.start or subject.get("start")
     return Recording.from_source(
         source,
         subject=path.stem,
-        metadata={**source.metadata, "site": _SITE, **person},
-        stages=as_stages_of_ucddb(codes),
+        metadata={**source.metadata, "site": _SITE, **demographics},
+        stages=_as_stages(codes),
         events=read_respiratory_events(path.with_name(f"{path.stem}_respevt.txt"), start),
         start=start,
         duration=source.duration,
@@ -109,21 +124,40 @@ def _read_published(path: Path, told: dict) -> Recording:
     )
 
 
-class _NpzSource:
+def _read_partial(path: Path, subject: dict) -> Recording:
+    codes, rate = read_arrays(path, ["stage_all", "fs"], _FILE)
+    if rate != _RATE:
+        raise ReadError(f"{path} has a rate of {float(rate):g} Hz; accepted is {_RATE:g} Hz.")
+    demographics = {name: value for name, value in subject.items() if name != "start"}
+    start = subject.get("start")
+    events_path = path.parent / "annotations" / f"{path.stem}_respevt.txt"
+    return Recording.from_source(
+        _PartialSource(path, len(codes)),
+        subject=path.stem,
+        metadata={"site": _SITE, **demographics},
+        stages=_as_stages(codes),
+        events=read_respiratory_events(events_path, start),
+        start=start,
+        id=path.stem,
+    )
+
+
+class _PartialSource:
     """The EEG of one night, expanded from the epochs that are stored."""
 
     def __init__(self, path: Path, n_epochs: int):
         self.path = path
         self.files = (path,)
-        self.layout = {"eeg": SignalLayout(_RATE, "mV", n_epochs * _WIDTH)}
+        self.layout = {"eeg": SignalLayout(_RATE, "mV", n_epochs * _EPOCH_SAMPLES)}
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
         if "eeg" not in names:
             return {}
         layout = self.layout["eeg"]
-        epochs = np.full((layout.n_samples // _WIDTH, _WIDTH), np.nan, dtype=np.float32)
-        stored, scale, places = _load(self.path, "eeg_int16", "scale", "epoch_index")
-        epochs[places] = stored * np.float32(scale)
+        epochs = np.full((layout.n_samples // _EPOCH_SAMPLES, _EPOCH_SAMPLES), np.nan, np.float32)
+        arrays = read_arrays(self.path, ["eeg_int16", "scale", "epoch_index"], _FILE)
+        stored, scale, index = arrays
+        epochs[index] = stored * np.float32(scale)
         values = epochs.reshape(-1)
         values.flags.writeable = False
         return {"eeg": Signal(values, layout.rate, layout.unit)}
@@ -132,146 +166,55 @@ class _NpzSource:
         return fingerprint_of(self.files, "ucddb")
 
 
-def _load(path: Path, *names: str) -> list[np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return [arrays[name] for name in names]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ReadError(
-            f"{path} cannot be read: {error}. Accepted is a file of {_DATASET}; get it again."
-        ) from error
-
-
-def _read_partial(path: Path, told: dict) -> Recording:
-    codes, rate = _load(path, "stage_all", "fs")
-    if rate != _RATE:
-        raise ReadError(f"{path} has a rate of {float(rate):g} Hz; accepted is {_RATE:g} Hz.")
-    person = dict(told)
-    start = person.pop("start", None)
-    events_path = path.parent / "annotations" / f"{path.stem}_respevt.txt"
-    return Recording.from_source(
-        _NpzSource(path, len(codes)),
-        subject=path.stem,
-        metadata={"site": _SITE, **person},
-        stages=as_stages_of_ucddb(codes),
-        events=read_respiratory_events(events_path, start),
-        start=start,
-        id=path.stem,
-    )
-
-
-_DAY = 86_400
-_STAGES = np.array([0, 4, 1, 2, 3, 3])
-_COLUMNS = {
-    "Age": "age",
-    "Gender": "sex",
-    "BMI": "bmi",
-    "PSG AHI": "ahi",
-    "Epworth Sleepiness Score": "epworth",
-}
-_START = "PSG Start Time"
-_EVENTS = {
-    "HYP-O": "obstructive_hypopnea",
-    "HYP-C": "central_hypopnea",
-    "HYP-M": "mixed_hypopnea",
-    "APNEA-O": "obstructive_apnea",
-    "APNEA-C": "central_apnea",
-    "APNEA-M": "mixed_apnea",
-    "PB": "periodic_breathing",
-}
-
-
-def as_stages_of_ucddb(codes: np.ndarray) -> np.ndarray:
+def _as_stages(codes: np.ndarray) -> np.ndarray:
     """Stages from the published codes: 0 W, 1 REM, 2 N1, 3 N2, 4 and 5 N3, others unscored."""
     known = (codes >= 0) & (codes < len(_STAGES))
     return np.where(known, _STAGES[np.where(known, codes, 0)], -1)
 
 
-def read_stage_codes(path: Path) -> np.ndarray:
-    """The published code of each 30-s epoch, one per line.
-
-    Raises
-    ------
-    ReadError
-        If the file is missing or holds anything else.
-    """
-    try:
-        return np.loadtxt(path, dtype=int, ndmin=1)
-    except (OSError, ValueError) as error:
-        raise ReadError(
-            f"{path} cannot be read: {error}. Accepted is a stage code per line, as published; "
-            "download it again."
-        ) from error
-
-
-def read_people(folder: Path) -> dict[str, dict]:
-    """What ``SubjectDetails`` says of each study, by its number in capitals.
-
-    Returns
-    -------
-    dict
-        Study to age, sex, bmi, ahi, epworth and start; empty where the table cannot be read.
-
-    Warns
-    -----
-    RecordingWarning
-        If it cannot be read.
-    """
+def read_subjects(folder: Path) -> dict[str, dict]:
+    """Demographics, outcomes and start by study number in capitals; none if unreadable."""
     try:
         if (folder / "SubjectDetails.csv").exists():
             table = pd.read_csv(folder / "SubjectDetails.csv")
         else:
             table = pd.read_excel(folder / "SubjectDetails.xls", engine="calamine")
         table.columns = table.columns.str.strip()
-        people = table.rename(columns=_COLUMNS).set_index("Study Number")
-        starts = people[_START].astype(str).map(_clock_time)
-        people = people[list(_COLUMNS.values())].assign(start=starts).to_dict(orient="index")
+        subjects = table.rename(columns=_COLUMNS).set_index("Study Number")
+        starts = [datetime(1970, 1, 1) + _as_time_of_day(str(text)) for text in subjects[_START]]
+        return subjects[list(_COLUMNS.values())].assign(start=starts).to_dict(orient="index")
     except (ImportError, OSError, ValueError, KeyError) as error:
         warn(
             f"{folder / 'SubjectDetails.xls'} cannot be read ({error}), so age, sex and the like "
             "are unknown, as are events where only this table has the start. pip install "
-            "python-calamine, or save the table as SubjectDetails.csv beside it.",
+            "python-calamine, or save the table as SubjectDetails.csv in the same folder.",
             RecordingWarning,
         )
         return {}
-    return people
 
 
 def read_respiratory_events(path: Path, start: datetime | None) -> pd.DataFrame | None:
-    """Events of a night, in s after its start; None without a file or a start.
-
-    Raises
-    ------
-    ReadError
-        If an event has no clock time.
-    """
+    """Events of a night, in s after its start; None without a file or a start."""
     if start is None or not path.exists():
         return None
     rows = []
-    began = _seconds_of(start.strftime("%H:%M:%S"))
+    start_clock = timedelta(hours=start.hour, minutes=start.minute, seconds=start.second)
     for line in path.read_text(encoding="latin-1").splitlines():
         clock, kind, length = line[:8], line[10:20].split(" ")[0], line[24:34].strip()
-        if kind in _EVENTS and length.isdigit():
-            # Events carry clock times; those after midnight belong to the same night.
-            onset = float((_clock_of_event(clock, path) - began) % _DAY)
-            rows.append((onset, float(length), _EVENTS[kind]))
+        if kind not in _EVENTS or not length.isdigit():
+            continue
+        try:
+            # clock times after midnight belong to the same night
+            onset = (_as_time_of_day(clock) - start_clock).total_seconds() % _DAY_SECONDS
+        except ValueError as error:
+            raise ReadError(
+                f"{path} has an event at {clock!r}; accepted are clock times such as 01:23:45 in "
+                "the first eight columns, as published. Download it again."
+            ) from error
+        rows.append((onset, float(length), _EVENTS[kind]))
     return pd.DataFrame(rows, columns=["onset", "duration", "type"])
 
 
-def _clock_time(text: str) -> datetime:
-    return datetime(1970, 1, 1) + timedelta(seconds=_seconds_of(text))
-
-
-def _clock_of_event(text: str, path: Path) -> int:
-    try:
-        return _seconds_of(text)
-    except ValueError as error:
-        raise ReadError(
-            f"{path} has an event at {text!r}; accepted are clock times such as 01:23:45 in the "
-            "first eight columns, as published. Download it again."
-        ) from error
-
-
-def _seconds_of(text: str) -> int:
+def _as_time_of_day(text: str) -> timedelta:
     hours, minutes, seconds = (int(part) for part in text.split(":"))
-    return 3600 * hours + 60 * minutes + seconds
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)

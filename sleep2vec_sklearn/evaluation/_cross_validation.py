@@ -60,15 +60,10 @@ def _as_scorer(scorer: str | Callable) -> Callable:
 
 @dataclass(frozen=True, eq=False)
 class ResampledScores:
-    """Scores of one set of predictions.
+    """Scores of one set of predictions, and their estimates in each resample of subjects.
 
-    Attributes
-    ----------
-    values : ndarray of shape (n_subjects, n_metrics), or None
-        Of each subject alone, NaN where undefined; None where rows were pooled.
-    estimates : ndarray of shape (n_metrics,)
-    replicates : ndarray of shape (n_resamples, n_metrics)
-        The estimates in each resample of subjects.
+    Shapes are (n_subjects, n_metrics), (n_metrics,) and (n_resamples, n_metrics); values of
+    subjects are NaN where undefined, and None where rows were pooled.
     """
 
     values: np.ndarray | None
@@ -186,14 +181,8 @@ def _predicts(method: str) -> Callable[[HeldOutPredictions], bool]:
 class HeldOutPredictions(BaseEstimator):
     """Responses of one estimator for all rows, each by a clone that was not fitted to the row.
 
-    Scorers of scikit-learn take it as a fitted estimator whose X are row numbers.
-
-    Parameters
-    ----------
-    responses : mapping of str to ndarray
-        By response method.
-    kind : {"classifier", "regressor", None}
-    classes : ndarray or None
+    Scorers of scikit-learn take it as a fitted estimator whose X are row numbers. Responses are
+    arrays by response method, ``kind`` is "classifier", "regressor" or None.
     """
 
     def __init__(self, responses, kind, classes=None):
@@ -253,14 +242,11 @@ def held_out_predictions(
         delayed(_predict_fold)(estimators[name], X, y, classes[name], *fold) for name, fold in jobs
     )
     rows = np.concatenate([test for _, test in folds])
-    return {
-        name: HeldOutPredictions(
-            _in_row_order(parts[i * len(folds) : (i + 1) * len(folds)], rows),
-            kind_of(estimator),
-            classes[name],
-        )
-        for i, (name, estimator) in enumerate(estimators.items())
-    }
+    predictions = {}
+    for i, (name, estimator) in enumerate(estimators.items()):
+        responses = _in_row_order(parts[i * len(folds) : (i + 1) * len(folds)], rows)
+        predictions[name] = HeldOutPredictions(responses, kind_of(estimator), classes[name])
+    return predictions
 
 
 def kind_of(estimator: Any) -> str | None:

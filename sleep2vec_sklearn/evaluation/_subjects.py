@@ -128,14 +128,7 @@ class SubjectBootstrap:
 
     ``scipy.stats.bootstrap`` draws rows, not clusters, and calls the score once per resample. Here
     ``counts`` says how often each resample holds each subject, so a score that is a function of
-    sums takes one matrix product for all of them.
-
-    Attributes
-    ----------
-    subjects : ndarray of shape (n_subjects,)
-    codes : int ndarray of shape (n,)
-        Index of each row's subject in ``subjects``.
-    counts : float ndarray of shape (n_resamples, n_subjects)
+    sums takes one matrix product for all of them; ``codes`` are each row's index in ``subjects``.
     """
 
     def __init__(

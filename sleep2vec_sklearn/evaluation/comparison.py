@@ -57,7 +57,7 @@ def compare_estimators(
     groups : array-like of shape (n,), optional
         Subjects; by default those of the recordings.
     cv : int, splitter or iterable, default=5
-        Folds by subject, stratified for classes; or a splitter that holds each row out once.
+        Folds by subject, stratified for classes; or a splitter that tests each row once.
     scoring : str, callable, list or dict, optional
         Names of scikit-learn's scorers, "kappa", or scorers. By default "roc_auc" for two classes,
         "kappa" for more, "neg_mean_absolute_error" for numbers.
@@ -166,10 +166,8 @@ class EstimatorComparison:
 
     def to_frame(self) -> pd.DataFrame:
         """Scores and differences in one table: columns estimator, metric, value, ..., high."""
-        differences = self.differences.drop(columns="subjects")
-        differences = differences.rename(
-            columns={"low": "difference_low", "high": "difference_high"}
-        )
+        names = {"low": "difference_low", "high": "difference_high"}
+        differences = self.differences.drop(columns="subjects").rename(columns=names)
         return self.scores.join(differences).reset_index()
 
     def __repr__(self) -> str:
@@ -209,8 +207,12 @@ def _tabulate(results: Mapping[str, ResampledScores], scorer: SubjectScorer) -> 
     rows: dict[tuple[str, str], tuple] = {}
     for name, result in results.items():
         low, high = scorer.draws.interval(result.replicates)
-        above = [_fraction_above_zero(column) for column in result.replicates.T]
-        n_subjects = _n_subjects(result, scorer)
+        defined = np.isfinite(result.replicates)
+        with np.errstate(invalid="ignore"):
+            above = ((result.replicates > 0) & defined).sum(axis=0) / defined.sum(axis=0)
+        n_subjects = [len(scorer.draws.subjects)] * len(scorer.scorers)
+        if result.values is not None:
+            n_subjects = np.isfinite(result.values).sum(axis=0).tolist()
         metrics = zip(result.estimates, low, high, above, n_subjects, strict=True)
         rows |= {(name, m): row for m, row in zip(scorer.scorers, metrics, strict=True)}
     columns = ["value", "low", "high", "share_above", "subjects"]
@@ -228,17 +230,6 @@ def _subtract(
     return ResampledScores(
         None, scores.estimates - others.estimates, scores.replicates - others.replicates
     )
-
-
-def _n_subjects(scores: ResampledScores, scorer: SubjectScorer) -> list[int]:
-    if scores.values is None:
-        return [len(scorer.draws.subjects)] * len(scorer.scorers)
-    return np.isfinite(scores.values).sum(axis=0).tolist()
-
-
-def _fraction_above_zero(replicates: np.ndarray) -> float:
-    known = replicates[np.isfinite(replicates)]
-    return float((known > 0).mean()) if len(known) else np.nan
 
 
 def compare_with_baseline(
@@ -355,14 +346,8 @@ class BaselineComparison(BaseEstimator):
     def fit(self, X: Any, y: ArrayLike) -> BaselineComparison:
         """Fit the weights to predictions for held-out subjects, then both to all rows.
 
-        Parameters
-        ----------
-        X : list of Recording, list of lists of them, or EpochSequence
-        y : array-like of shape (len(X),)
-
-        Returns
-        -------
-        self
+        X is a list of Recording, a list of lists of them, or an EpochSequence; y has one outcome
+        each.
         """
         validate_params(self)
         y = np.asarray(y)
@@ -475,21 +460,8 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
     def fit(self, X: Any, y: ArrayLike) -> DemographicBaseline:
         """Fit to the recordings' metadata; no signal is read.
 
-        Parameters
-        ----------
-        X : list of Recording, list of lists of them, or EpochSequence
-        y : array-like of shape (len(X),)
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range, or y holds one class.
-        InvalidRecordingError
-            If no recording has any of the fields.
+        X is a list of Recording, a list of lists of them, or an EpochSequence; y has one outcome
+        each. Raises InvalidRecordingError if no recording has any of the fields.
         """
         validate_params(self)
         self.fields_ = self._fields_with_values(X)

@@ -407,9 +407,9 @@ def _normalised(scored) -> str:
     return words.replace("pnoea", "pnea")
 
 
-def checked_events(events: object, place: str = "recording") -> pd.DataFrame:
+def checked_events(events: object, name: str = "recording") -> pd.DataFrame:
     """The table of a night's events, if it is one; the error names the column or row."""
-    with prefix_errors(place):
+    with prefix_errors(name):
         if not isinstance(events, pd.DataFrame):
             raise InvalidRecordingError(
                 f"events are a {type(events).__name__}; accepted is a DataFrame with the columns "
@@ -421,13 +421,13 @@ def checked_events(events: object, place: str = "recording") -> pd.DataFrame:
                 f"events have no column {', '.join(map(repr, missing))}, but "
                 f"{', '.join(map(str, events.columns))}; accepted are {', '.join(_COLUMNS)}."
             )
-        for name in ("onset", "duration"):
-            values = pd.to_numeric(events[name], errors="coerce").to_numpy(dtype=float)
+        for column in ("onset", "duration"):
+            values = pd.to_numeric(events[column], errors="coerce").to_numpy(dtype=float)
             invalid = np.flatnonzero(~np.isfinite(values) | (values < 0))
             if len(invalid):
                 row = events.iloc[invalid[0]]
                 raise InvalidRecordingError(
-                    f"event {invalid[0]} ({row['type']}) has {name} {row[name]}; accepted are "
+                    f"event {invalid[0]} ({row['type']}) has {column} {row[column]}; accepted are "
                     "seconds from the start, 0 or more. Leave it out, or shift the events to the "
                     "start of the signals."
                 )

@@ -193,20 +193,13 @@ def _score_all(tables: np.ndarray, draws: SubjectBootstrap) -> pd.DataFrame:
     resampled = agreement(np.tensordot(draws.counts, tables, axes=1))
     rows = {}
     for name, value in agreement(tables.sum(axis=0)).items():
-        low, high = draws.interval(resampled[name])
-        of_subjects = by_subject[name]
-        known = np.isfinite(of_subjects)
-        mean_low, mean_high = draws.mean_interval(of_subjects)
-        rows[name] = {
-            "value": float(value),
-            "low": float(low),
-            "high": float(high),
-            "subject_mean": float(of_subjects[known].mean()) if known.any() else np.nan,
-            "subject_low": mean_low,
-            "subject_high": mean_high,
-            "subjects": int(known.sum()),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("score")
+        values = by_subject[name][np.isfinite(by_subject[name])]
+        mean = values.mean() if len(values) else np.nan
+        mean_interval = draws.mean_interval(by_subject[name])
+        rows[name] = value, *draws.interval(resampled[name]), mean, *mean_interval, len(values)
+    columns = ["value", "low", "high", "subject_mean", "subject_low", "subject_high", "subjects"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float)
+    return table.rename_axis("score").astype({"subjects": int})
 
 
 def _score_classes(

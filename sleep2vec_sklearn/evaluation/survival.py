@@ -49,12 +49,7 @@ class SurvivalOutcome:
 
     def to_array(self) -> np.ndarray:
         """The structured array that :func:`read_outcome` takes."""
-        fields = {"event": self.event, "time": self.time}
-        if self.entry is not None:
-            fields["entry"] = self.entry
-        y = np.empty(self.time.shape, dtype=[(name, v.dtype) for name, v in fields.items()])
-        for name, values in fields.items():
-            y[name] = values
+        y = survival_outcome(self.event, self.time, self.entry)
         return y[:, 0] if self.one_dimensional else y
 
 
@@ -178,8 +173,9 @@ def read_outcome(y: np.ndarray, name: str = "y") -> SurvivalOutcome:
         row, column = np.argwhere(bad)[0]
         raise ValueError(
             f"{name}: {bad.sum()} of {time.size} times are not above zero and finite; the first, "
-            f"of row {row}{_in_column(column, time)}, is {time[row, column]:g}. Count from the "
-            "recording, set what is not known to NaN, and leave out those whose event came before."
+            f"of row {row}{_in_column(column, time)}, is {time[row, column]:g}. A follow-up takes "
+            "time: count from the recording, set what is not known to NaN, and leave out those "
+            "whose event came before."
         )
     entry = None
     if "entry" in fields:

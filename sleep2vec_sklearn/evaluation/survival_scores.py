@@ -50,7 +50,7 @@ def concordance_index(y: np.ndarray, risk: ArrayLike, *, tied_tol: float = 1e-8)
     Notes
     -----
     Harrell et al., Statistics in Medicine 15 (1996). A subject censored at the time of another's
-    event is taken to be without it, and is compared. Takes O(n log n) steps.
+    event is taken to be without it, and is compared.
 
     Examples
     --------
@@ -131,11 +131,8 @@ def dynamic_auc(
 
     Parameters
     ----------
-    y_train : structured array of shape (m,)
-        Outcomes of the training set, from which censoring is estimated.
-    y_test : structured array of shape (n,)
-    risk : array-like of shape (n,)
-        Higher means earlier.
+    y_train, y_test, risk
+        As for :func:`uno_concordance`, of one outcome.
     times : array-like of shape (n_times,)
         Ascending, within the follow-up of ``y_test``.
 
@@ -180,9 +177,8 @@ def brier_score(
 
     Parameters
     ----------
-    y_train : structured array of shape (m,)
-        Outcomes of the training set, from which censoring is estimated.
-    y_test : structured array of shape (n,)
+    y_train, y_test
+        As for :func:`uno_concordance`, of one outcome.
     survival : array-like of shape (n, n_times)
         Predicted probability of event-free survival beyond each time.
     times : array-like of shape (n_times,)
@@ -629,40 +625,18 @@ def _concordance(event, time, entry, risk, weights, tied_tol: float) -> float:
     cases = np.flatnonzero(event & (weights > 0))
     # those censored at the time of an event leave half a step later
     leaves = np.unique(time, return_inverse=True)[1] * 2 + ~event
-    by_risk = np.sort(risk)
-    first = np.searchsorted(by_risk, risk[cases] - tied_tol, side="left")
-    last = np.searchsorted(by_risk, risk[cases] + tied_tol, side="right")
-    ranks = np.searchsorted(by_risk, risk, side="left")
-    latest_exit = np.argsort(-leaves, kind="stable")
-    n_later = np.searchsorted(-leaves[latest_exit], -leaves[cases], side="left")
-    latest_entry = np.argsort(-entry, kind="stable")
-    n_not_entered = np.searchsorted(-entry[latest_entry], -time[cases], side="right")
-    n_pairs = n_later - n_not_entered
-    if not (n_pairs > 0).any():
+    order = np.argsort(leaves, kind="stable")
+    first_later = np.searchsorted(leaves[order], leaves[cases], side="right")
+    risks, entries, has_entries = risk[order], entry[order], np.isfinite(entry).any()
+    n_pairs, n_lower, n_not_higher = np.zeros((3, len(cases)), dtype=int)
+    for i, case in enumerate(cases):
+        others = risks[first_later[i] :]
+        if has_entries:
+            others = others[entries[first_later[i] :] < time[case]]
+        n_pairs[i] = len(others)
+        n_lower[i] = np.count_nonzero(others < risk[case] - tied_tol)
+        n_not_higher[i] = np.count_nonzero(others <= risk[case] + tied_tol)
+    if not n_pairs.any():
         return np.nan
-    n_lower, n_not_higher = (
-        _count_below(ranks[latest_exit], n_later, bound)
-        - _count_below(ranks[latest_entry], n_not_entered, bound)
-        for bound in (first, last)
-    )
     weights = weights[cases]
     return float(np.sum(weights * (n_lower + n_not_higher)) / 2 / np.sum(weights * n_pairs))
-
-
-def _count_below(values: np.ndarray, n_first: np.ndarray, bound: np.ndarray) -> np.ndarray:
-    """How many of the first ``n_first`` values are below ``bound``, for many queries at once.
-
-    A wavelet matrix: the values are sorted by one binary digit after another, from the highest,
-    and each query follows the digits of its bound.
-    """
-    left, right, count = np.zeros_like(n_first), n_first, np.zeros_like(n_first)
-    for bit in reversed(range(len(values).bit_length())):
-        ones = (values >> bit) & 1 == 1
-        zeros_before = np.append(0, np.cumsum(~ones))
-        up = (bound >> bit) & 1 == 1
-        left_zeros, right_zeros = zeros_before[left], zeros_before[right]
-        count = count + np.where(up, right_zeros - left_zeros, 0)
-        left = np.where(up, zeros_before[-1] + left - left_zeros, left_zeros)
-        right = np.where(up, zeros_before[-1] + right - right_zeros, right_zeros)
-        values = np.concatenate([values[~ones], values[ones]])
-    return count

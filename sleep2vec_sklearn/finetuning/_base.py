@@ -43,7 +43,7 @@ from .._validation import (
     validate_params,
 )
 from .._warnings import warn
-from ..encoding._base import CheckpointBearerMixin, RecordingInputMixin
+from ..encoding._base import CheckpointMixin, RecordingInputMixin
 from ..encoding._leakage import RowsBySubject, guard
 from ..encoding.cache import check_cache
 from ..encoding.inputs import EncoderInput, read_input
@@ -141,9 +141,7 @@ def _with_default(entry: str, default: Any) -> str:
     return entry if documented else f"{first}, default={text}\n{rest}"
 
 
-class FineTuningEstimator(
-    CheckpointBearerMixin, NestedDefaultsMixin, RecordingInputMixin, BaseEstimator
-):
+class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMixin, BaseEstimator):
     """Base of the estimators that fine-tune an encoder.
 
     Parameters

@@ -192,12 +192,12 @@ def event_targets(
     for i, (recording, events) in enumerate(zip(inputs.recordings, tables, strict=True)):
         if events is None:
             continue
-        location = inputs.places[i]
+        location = inputs.locations[i]
         seconds, n_beyond = seconds_of_events(recording, events, event_types, location)
         if n_beyond:
             beyond.append(f"{location}: {n_beyond}")
         values[inputs.rows[i]] = seconds.reshape(recording.n_epochs, -1)[epochs[i]]
-    missing = [inputs.places[i] for i, events in enumerate(tables) if events is None]
+    missing = [inputs.locations[i] for i, events in enumerate(tables) if events is None]
     _report_events(missing, beyond, len(tables))
     strata = (values.reshape(len(values), EPOCH_SECONDS, -1) == 1).any(axis=1)
     if require_all:

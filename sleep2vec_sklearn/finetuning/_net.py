@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,8 +32,8 @@ from torch.utils.data import Dataset
 from .._progress import ProgressBar
 from .._torch import decay_groups, rate_factor, step_randomness
 from .._warnings import warn
+from ..encoding._base import choose_modalities
 from ..encoding.inputs import EncoderInput
-from ..encoding.transformer import choose_modalities
 from ..errors import ModalityWarning, TrainingError
 from ..nightstore.content import contents_of
 from ..recordings.recording import Recording, name_subjects
@@ -101,7 +100,7 @@ class LabelledNights:
         return cls(
             positions,
             [inputs.recordings[i] for i in positions],
-            [inputs.places[i] for i in positions],
+            [inputs.locations[i] for i in positions],
             [inputs.rows[i][labelled[inputs.rows[i]]] for i in positions],
             epochs,
         )
@@ -120,8 +119,7 @@ def fine_tune(
 ) -> FittedParts:
     """Read the labelled nights of X, and train on them."""
     nights = LabelledNights.of(inputs, targets)
-    wanted = SimpleNamespace(layer="last", pooling="mean", modalities=settings.modalities)
-    candidates = choose_modalities(wanted, checkpoint.config, inputs)
+    candidates = choose_modalities(settings.modalities, checkpoint.config.names, inputs.recordings)
     held_out = _choose_held_out(settings, inputs, nights, targets.strata, seed)
     with _open_nights(settings, checkpoint, candidates, nights) as reader:
         modalities = _available(candidates, reader.modalities, settings.modalities is not None)
@@ -379,11 +377,11 @@ def predict_outputs(
     if settings.finetune is None:
         widths = None
         source = token_source(settings, checkpoint, modalities)
-        nights = source.nights(inputs.recordings, inputs.places)
+        nights = source.nights(inputs.recordings, inputs.locations)
     else:
         contents = contents_of(checkpoint, "features", list(modalities))
         widths = {name: content.width for name, content in contents.items()}
-        pairs = zip(inputs.recordings, inputs.places, strict=True)
+        pairs = zip(inputs.recordings, inputs.locations, strict=True)
         nights = (inputs_of(recording, contents, location) for recording, location in pairs)
     columns = None if covariates is None else covariates.of(inputs.recordings)
     sums = np.zeros((inputs.n_rows, n_outputs), dtype=np.float32)

@@ -243,8 +243,7 @@ class HypnogramDisplay:
 
     def _label_axes(self, names: Sequence[str], n_epochs: int) -> None:
         rows = range(len(names))
-        labels = [(height - 6.0 * row, stage.name) for row in rows for stage, height in
-                  _HEIGHTS.items()]  # fmt: skip
+        labels = [(y - 6.0 * row, stage.name) for row in rows for stage, y in _HEIGHTS.items()]
         if len(names) == 2:
             labels.append(_DIFFERENCE_ROW)
         self.ax_.set_yticks(*zip(*labels, strict=True))
@@ -381,13 +380,9 @@ class EventsDisplay:
     """
 
     def __init__(
-        self,
-        *,
-        probabilities: Mapping[str, Any],
-        detected: pd.DataFrame | None = None,
-        scored: pd.DataFrame | None = None,
-        thresholds: Mapping[str, float] | None = None,
-    ):
+        self, *, probabilities: Mapping[str, Any], detected: pd.DataFrame | None = None,
+        scored: pd.DataFrame | None = None, thresholds: Mapping[str, float] | None = None,
+    ):  # fmt: skip
         self.probabilities = probabilities
         self.detected = detected
         self.scored = scored
@@ -395,14 +390,10 @@ class EventsDisplay:
 
     @classmethod
     def from_predictions(
-        cls,
-        probabilities: Mapping[str, Any],
-        detected: pd.DataFrame | None = None,
-        *,
-        scored: pd.DataFrame | None = None,
-        thresholds: Mapping[str, float] | None = None,
+        cls, probabilities: Mapping[str, Any], detected: pd.DataFrame | None = None, *,
+        scored: pd.DataFrame | None = None, thresholds: Mapping[str, float] | None = None,
         ax: Any = None,
-    ) -> EventsDisplay:
+    ) -> EventsDisplay:  # fmt: skip
         """Make the display and draw it; see the class for the parameters."""
         display = cls(
             probabilities=probabilities, detected=detected, scored=scored, thresholds=thresholds
@@ -411,13 +402,9 @@ class EventsDisplay:
 
     @classmethod
     def from_estimator(
-        cls,
-        detector: Any,
-        recording: Recording,
-        *,
-        scored: pd.DataFrame | None = None,
+        cls, detector: Any, recording: Recording, *, scored: pd.DataFrame | None = None,
         ax: Any = None,
-    ) -> EventsDisplay:
+    ) -> EventsDisplay:  # fmt: skip
         """Detect the events of a night, and draw them.
 
         Parameters
@@ -439,12 +426,10 @@ class EventsDisplay:
             types = detector.event_types_.items()
             parts = [scored[is_type(scored["type"], *t)].assign(type=name) for name, t in types]
             scored = pd.concat(parts, ignore_index=True)
+        probabilities = dict(zip(detector.event_types_, seconds.T, strict=True))
+        detected = detector.predict_events([recording])
         return cls.from_predictions(
-            dict(zip(detector.event_types_, seconds.T, strict=True)),
-            detector.predict_events([recording]),
-            scored=scored,
-            thresholds=detector.thresholds_,
-            ax=ax,
+            probabilities, detected, scored=scored, thresholds=detector.thresholds_, ax=ax
         )
 
     def plot(self, ax: Any = None) -> EventsDisplay:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.collections import PolyCollection
     from matplotlib.lines import Line2D
 
-    from ..evaluation.calibration import CalibrationReport
+    from ..evaluation.outcomes import CalibrationReport
     from ..evaluation.staging import StagingReport
 
 _UNITS = {"_min": "min", "_pct": "%"}

@@ -338,16 +338,13 @@ class ModalityImportanceDisplay:
         self.figure_, self.ax_ = make_axes(ax, 6.5, 1.2 + 0.25 * len(order) * len(results))
         for index, result in enumerate(results):
             by_height = [result.modalities.index(name) for name in self.order_]
-            draw_intervals(
-                self.ax_,
-                np.asarray(result.importances_mean)[by_height],
-                np.asarray(result.low)[by_height],
-                np.asarray(result.high)[by_height],
-                height + (index - (len(results) - 1) / 2) * 0.22,
-                index,
-                MARKERS[index % len(MARKERS)],
-                _METHODS.get(result.method, result.method),
+            mean, low, high = (
+                np.asarray(result[key])[by_height] for key in ("importances_mean", "low", "high")
             )
+            at = height + (index - (len(results) - 1) / 2) * 0.22
+            label = _METHODS.get(result.method, result.method)
+            marker = MARKERS[index % len(MARKERS)]
+            draw_intervals(self.ax_, mean, low, high, at, index, marker, label)
         self.ax_.axvline(0, color="0.4", linewidth=0.8)
         self.ax_.set_yticks(height, self.order_)
         self.ax_.set(ylim=(len(order) - 0.5, -0.5))

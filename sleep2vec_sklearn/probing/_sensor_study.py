@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier, is_regressor
+from sklearn.base import is_classifier
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._files import sha256
 from .._warnings import warn
 from ..errors import InvalidRecordingError, ModalityWarning
 from ..evaluation._cross_validation import (
@@ -21,6 +21,7 @@ from ..evaluation._cross_validation import (
     SubjectScorer,
     check_labels,
     fit_aligning_classes,
+    kind_of,
     named_scorers,
 )
 from ..evaluation._subjects import SubjectBootstrap, folds_by_subject, subjects_of
@@ -62,15 +63,7 @@ class SensorStudy:
         self._fitted = [estimator] if self.prefit else None
 
     def choose_modalities(self, names=None) -> tuple[str, ...]:
-        """The modalities named, else all that the nights have and the estimator reads.
-
-        Raises
-        ------
-        UnknownModalityError
-            If a name is not in the catalogue.
-        InvalidRecordingError
-            If no night has one, or the estimator does not read it.
-        """
+        """The modalities named, else all that the nights have and the estimator reads."""
         present = self.nights.modalities
         supported = _supported_modalities(self.estimator)
         if supported is None:
@@ -113,9 +106,8 @@ class SensorStudy:
             parts.append((fitted, _safe_indexing(X, np.searchsorted(rows, test_rows))))
             tested.append(test_rows)
         if not parts:
-            return self.scorer.of_values(
-                np.full((len(self.draws.subjects), len(self.scorer.scorers)), np.nan)
-            )
+            shape = len(self.draws.subjects), len(self.scorer.scorers)
+            return self.scorer.from_subjects(np.full(shape, np.nan))
         all_tested = np.concatenate(tested)
         predictions = held_out(parts, all_tested, len(self.y), self.classes)
         # on part of the rows, a metric may be undefined for lack of subjects
@@ -182,13 +174,7 @@ def draw_seed(random_state) -> int:
 
 
 def check_target(y, X, estimator) -> tuple[np.ndarray, np.ndarray | None]:
-    """Labels as an array, and their classes if the estimator is a classifier.
-
-    Raises
-    ------
-    ValueError
-        If there is not one label per row, one is missing, or there is one class alone.
-    """
+    """Labels as an array, and their classes if the estimator is a classifier."""
     classify = is_classifier(estimator)
     y = check_labels(y, X, classify=classify)
     if not classify or y.ndim > 1:
@@ -208,13 +194,11 @@ def held_out(parts: Sequence[tuple], rows: np.ndarray, n_rows: int, classes) -> 
     ``parts`` pairs the fitted estimator of each fold with the X of its test rows, ``rows`` has the
     index of these rows in the whole X.
     """
-    estimator = parts[0][0]
-    kind = "regressor" if is_regressor(estimator) else None
-    kind = "classifier" if is_classifier(estimator) else kind
+    kind = kind_of(parts[0][0])
     return HeldOutPredictions(_LazyPredictions(parts, rows, n_rows), kind, classes)
 
 
-class _LazyPredictions(Mapping):
+class _LazyPredictions:
     """By method, the predictions of all folds; each method is called once.
 
     Where all estimators give probabilities there is no decision function, as decision values of
@@ -225,20 +209,13 @@ class _LazyPredictions(Mapping):
         self._parts, self._rows, self._n_rows = list(parts), rows, n_rows
         self._computed: dict[str, np.ndarray] = {}
 
-    def __contains__(self, method: object) -> bool:
-        offered = all(hasattr(fitted, str(method)) for fitted, _ in self._parts)
+    def __contains__(self, method: str) -> bool:
+        offered = all(hasattr(fitted, method) for fitted, _ in self._parts)
         return offered and not (method == "decision_function" and "predict_proba" in self)
-
-    def __iter__(self) -> Iterator[str]:
-        return (m for m in ("predict", "predict_proba", "decision_function") if m in self)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
     def __getitem__(self, method: str) -> np.ndarray:
         if method not in self._computed:
-            blocks = [np.asarray(getattr(fitted, method)(X)) for fitted, X in self._parts]
-            values = np.concatenate(blocks)
+            values = np.concatenate([getattr(fitted, method)(X) for fitted, X in self._parts])
             # rows that are not held out are never asked for
             self._computed[method] = np.zeros((self._n_rows, *values.shape[1:]), values.dtype)
             self._computed[method][self._rows] = values
@@ -364,7 +341,7 @@ class Alteration:
 
 def digest(*parts: object) -> str:
     """Hex sha256 of values by their ``repr``."""
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return sha256(repr(parts))
 
 
 def alter(night: Recording, changes: Mapping[str, Alteration]) -> Recording:

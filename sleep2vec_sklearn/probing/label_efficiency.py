@@ -46,6 +46,21 @@ class LabelEfficiency:
     average : {"subject", "pooled"}
     level : float
         Confidence level of the intervals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sleep2vec_sklearn import label_efficiency_curve
+    >>> rng = np.random.default_rng(0)
+    >>> subjects, y = np.repeat(np.arange(8), 30), rng.integers(0, 2, 240)
+    >>> X = rng.normal(size=(240, 3)) + y[:, None]
+    >>> result = label_efficiency_curve(LogisticRegression(), X, y, subjects, sizes=[1, 4], cv=2)
+    >>> result.subsets[["fold", "repeat", "n_subjects", "rows"]].head(3)
+       fold  repeat  n_subjects  rows
+    0     0       0           1    30
+    1     0       0           4   120
+    2     0       1           1    30
     """
 
     summary: pd.DataFrame
@@ -246,13 +261,7 @@ def nested_subsets(
 
 
 def choose_sizes(sizes: Sequence | None, n_subjects: int) -> list[int]:
-    """Numbers of training subjects in rising order, from numbers or shares of ``n_subjects``.
-
-    Raises
-    ------
-    ValueError
-        If one is neither, or larger than ``n_subjects``.
-    """
+    """Numbers of training subjects in rising order, from numbers or shares of ``n_subjects``."""
     if sizes is None:
         sizes = [2**k for k in range(math.ceil(math.log2(n_subjects)))] + [n_subjects]
     counts = set()
@@ -331,11 +340,11 @@ class _LabelStudy:
         rows = []
         for job, scored in scores.items():
             for column, metric in enumerate(self.scorer.scorers):
-                if scored.values is None:
-                    rows.append((*job, metric, None, scored.estimates[column]))
-                    continue
-                values = zip(self.scorer.draws.subjects, scored.values[:, column], strict=True)
-                rows += [(*job, metric, subject, value) for subject, value in values]
+                subjects: Any = [None]
+                values = scored.estimates[[column]]
+                if scored.values is not None:
+                    subjects, values = self.scorer.draws.subjects, scored.values[:, column]
+                rows += [(*job, metric, *row) for row in zip(subjects, values, strict=True)]
         columns = ["estimator", "n_subjects", "repeat", "metric", "subject", "score"]
         return pd.DataFrame(rows, columns=columns)
 

@@ -38,6 +38,20 @@ class ModalityDropout:
     average : {"subject", "pooled"}
     level : float
         Confidence level of the intervals.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
+    >>> from sleep2vec_sklearn.probing import modality_dropout_curve
+    >>> names = ["ibi", "effort"]
+    >>> nights = make_sleep_cohort(2, hours=1, modalities=names, missing=0, random_state=0)
+    >>> X = EpochSequence(nights)
+    >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression()).fit(X, X.stages > 0)
+    >>> result = modality_dropout_curve(model, X, X.stages > 0, fractions=[0, 0.5], n_repeats=1)
+    >>> result.modalities, result.average
+    (('effort', 'ibi'), 'subject')
     """
 
     summary: pd.DataFrame

@@ -53,6 +53,22 @@ class ModalitySubsets:
     average : {"subject", "pooled"}
     level : float
         Confidence level of the intervals.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
+    >>> from sleep2vec_sklearn import modality_subset_scores
+    >>> names = ["ibi", "effort"]
+    >>> nights = make_sleep_cohort(4, hours=1, modalities=names, missing=0, random_state=0)
+    >>> X = EpochSequence(nights)
+    >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression())
+    >>> result = modality_subset_scores(model, X, X.stages > 0, cv=2, n_resamples=50)
+    >>> result.by_number()[["n_modalities", "subsets"]]
+       n_modalities  subsets
+    0             1        2
+    1             2        1
     """
 
     summary: pd.DataFrame
@@ -197,10 +213,6 @@ def modality_subset_scores(
     0        spo2             1         4
     1         ibi             1         4
     2  spo2 + ibi             2         4
-    >>> scores.by_number()[["n_modalities", "subsets"]]
-       n_modalities  subsets
-    0             1        2
-    1             2        1
     """
     import pandas as pd
 

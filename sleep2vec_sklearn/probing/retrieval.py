@@ -50,6 +50,18 @@ class CrossModalRetrieval:
     modalities : tuple of str
     level : float
         Confidence level of the intervals.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import cross_modal_retrieval, make_sleep_cohort
+    >>> names = ["airflow", "effort"]
+    >>> nights = make_sleep_cohort(2, hours=0.5, modalities=names, missing=0, random_state=0)
+    >>> result = cross_modal_retrieval("sleep2vec-mini", nights, n_candidates=20, n_resamples=20)
+    >>> result.matrix("chance_1")
+    target   airflow  effort
+    query
+    airflow      NaN    0.05
+    effort      0.05     NaN
     """
 
     summary: pd.DataFrame
@@ -151,11 +163,6 @@ def cross_modal_retrieval(
     1  nights     ibi  effort      300      0.01
     2   night  effort     ibi      300      0.01
     3   night     ibi  effort      300      0.01
-    >>> result.matrix("chance_1")
-    target  effort   ibi
-    query
-    effort     NaN  0.01
-    ibi       0.01   NaN
     """
     import pandas as pd
 
@@ -229,7 +236,7 @@ def _encode(checkpoint, inputs, names, device: str, cache, verbose: int) -> list
         checkpoint, names, "projection", "float32", device, _READ_AHEAD, open_store(cache)
     )
     views = []
-    with closing(engine.encode(inputs.recordings, inputs.places)) as nights:
+    with closing(engine.encode(inputs.recordings, inputs.locations)) as nights:
         bar = {"total": len(inputs.recordings), "desc": "encoding", "unit": "night"}
         for night in tqdm(nights, **bar, disable=not verbose):
             if night.error is not None:
@@ -282,13 +289,7 @@ def _rank(views, query: str, target: str, pool: np.ndarray, temperature: float) 
 
 def _summarise(ranked: np.ndarray, draws: SubjectBootstrap) -> dict:
     ranks, losses, candidates = ranked.T
-    by_epoch = [
-        ranks <= 1,
-        ranks <= 5,
-        losses,
-        1 / candidates,
-        np.minimum(5 / candidates, 1),
-    ]
+    by_epoch = [ranks <= 1, ranks <= 5, losses, 1 / candidates, np.minimum(5 / candidates, 1)]
     sums = draws.by_subject(np.column_stack(by_epoch))
     by_subject = sums / np.bincount(draws.codes)[:, None]
     low, high = draws.interval(draws.counts @ by_subject / len(by_subject))

@@ -55,6 +55,17 @@ class ScalingLaw:
         Share of the variance of the points that the law explains.
     level : float
         Confidence level of the intervals.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sleep2vec_sklearn import fit_scaling_law
+    >>> points = pd.DataFrame({"n_nights": [8, 16, 32, 64], "loss": [2.4, 2.0, 1.7, 1.5]})
+    >>> law = fit_scaling_law(points, x="n_nights", n_resamples=50)
+    >>> law.predict([32, 256])[["x", "extrapolated"]]
+           x  extrapolated
+    0   32.0         False
+    1  256.0          True
     """
 
     a: float
@@ -336,7 +347,8 @@ def run_scaling_sweep(
     sweeps : mapping of str to sequence
         "n_nights": numbers of training nights, each within the next. "n_modalities": numbers, of
         the first of the pretrainer's, or sequences of names. "n_parameters": values of
-        ``hidden_size``, or mappings of parameters of the pretrainer; their number is counted.
+        ``encoder__hidden_size``, or mappings of parameters of the pretrainer; their number is
+        counted.
     held_out : float, int or sequence of str, default=0.25
         Share or number of the subjects that train no encoder, or their names.
     evaluate : callable, optional
@@ -367,12 +379,16 @@ def run_scaling_sweep(
     Examples
     --------
     >>> from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
+    >>> from sleep2vec_sklearn.pretraining import EncoderSpec
     >>> from sleep2vec_sklearn.probing import run_scaling_sweep
     >>> nights = make_sleep_cohort(
     ...     6, hours=0.5, modalities=["ibi", "spo2"], missing=0, random_state=0
     ... )
     >>> tiny = Sleep2VecPretrainer(
-    ...     hidden_size=8, n_heads=2, n_layers=1, context_epochs=10, batch_size=4, max_epochs=1
+    ...     encoder=EncoderSpec(hidden_size=8, n_heads=2, n_layers=1),
+    ...     context_epochs=10,
+    ...     batch_size=4,
+    ...     max_epochs=1,
     ... )
     >>> points = run_scaling_sweep(tiny, nights, {"n_nights": [2, 4]}, held_out=2)
     >>> points[["axis", "n_nights", "n_modalities"]]
@@ -426,13 +442,10 @@ class _Sweep:
 
     @classmethod
     def prepare(cls, pretrainer, X, held_out, seed: int, evaluate) -> _Sweep:
-        from ..nightstore.store import NightStore
-        from ..pretraining._data import candidates, open_store, split_subjects
+        from ..pretraining._data import list_candidates, split_subjects
 
-        if isinstance(X, str | os.PathLike):
-            X = NightStore.open(X)
-        names = tuple(candidates(pretrainer, X, None))
-        store, _ = open_store(X, None, pretrainer, names, None)
+        store = pretrainer.prepare(X)
+        names = tuple(list_candidates(store, pretrainer.modalities, None))
         training, held = split_subjects(store, store.table["subject"], held_out, seed, names)
         if not len(held):
             raise ValueError(
@@ -449,10 +462,11 @@ class _Sweep:
             return [_Setting(int(n), self.modalities, {}) for n in values]
         if axis == "n_modalities":
             return [_Setting(n_nights, self._read_modalities(value), {}) for value in values]
-        sizes = [v if isinstance(v, Mapping) else {"hidden_size": v} for v in values]
+        sizes = [v if isinstance(v, Mapping) else {"encoder__hidden_size": v} for v in values]
         known = self.pretrainer.get_params()
         invalid = [size for size in sizes if not size or not set(size) <= set(known)]
-        _refuse(axis, invalid, "values of hidden_size, or mappings of the pretrainer's parameters")
+        accepted = "values of encoder__hidden_size, or mappings of the pretrainer's parameters"
+        _refuse(axis, invalid, accepted)
         return [_Setting(n_nights, self.modalities, dict(size)) for size in sizes]
 
     def _read_modalities(self, value) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ https://www.edfplus.info/specs/edfplus.html.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import threading
@@ -22,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .._files import hash_file
+from .._files import hash_file, sha256
 from ..errors import ReadError
 
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
@@ -67,7 +66,7 @@ class EdfHeader:
     channels: tuple[EdfChannel, ...]
     data_offset: int
     start: datetime | None
-    patient: dict
+    patient: dict[str, Any]
     notes: tuple[str, ...]
 
     @property
@@ -244,9 +243,9 @@ def _parse_start(fixed: bytes) -> datetime | None:
         return None
 
 
-def _parse_patient(field: str, start: datetime | None) -> dict:
+def _parse_patient(field: str, start: datetime | None) -> dict[str, Any]:
     parts = field.split()
-    known: dict = {}
+    known: dict[str, Any] = {}
     if len(parts) < 2 or parts[1] not in ("F", "M", "X"):
         return known
     if parts[1] != "X":
@@ -267,7 +266,4 @@ def fingerprint_of(paths: Sequence[Path], settings: Any) -> str:
 
     Hashes are memoised by path, size and time of the last change: a process reads a file once.
     """
-    digest = hashlib.sha256(repr((_READER_REVISION, settings)).encode())
-    for path in paths:
-        digest.update(hash_file(Path(path)).encode())
-    return digest.hexdigest()
+    return sha256(repr((_READER_REVISION, settings)), *(hash_file(Path(path)) for path in paths))

@@ -72,18 +72,18 @@ class Montage:
     notes: tuple[str, ...]
 
     @property
-    def settings(self) -> list[tuple]:
+    def settings(self) -> list[tuple[Any, ...]]:
         """What the samples read from a file depend on, for its fingerprint."""
         return [
             (name, d.channel.index, d.reference and d.reference.index, d.unit)
             for name, d in sorted(self.derivations.items())
         ]
 
-    def settings_of(self, name: str) -> tuple:
+    def settings_of(self, name: str) -> tuple[Any, ...]:
         """What the samples of one modality depend on, for its fingerprint."""
         return next(row for row in self.settings if row[0] == name)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         # a mappingproxy cannot be pickled
         return (_make_montage, (dict(self.derivations), self.reasons, self.notes))
 
@@ -100,7 +100,7 @@ def pick_montage(
     channels: Sequence[Channel],
     *,
     modalities: Sequence[str] | None = None,
-    overrides: Mapping | None = None,
+    overrides: Mapping[str, Any] | None = None,
     where: str = "file",
     strict: bool = True,
 ) -> Montage:

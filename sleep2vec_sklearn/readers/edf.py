@@ -44,6 +44,10 @@ class EdfSource:
     ----------
     header : EdfHeader
         Header without the patient's name.
+    start, metadata : datetime or None, dict
+        Clock time of the first sample; sex and age, if an EDF+ header states them.
+    files : tuple of Path
+        Files that fingerprints are computed from.
     montage : Montage
         Derivation of each modality.
     notes : tuple of str
@@ -76,7 +80,10 @@ class EdfSource:
         channels: Mapping[str, Any] | None = None,
     ):
         self.path = Path(path)
+        self.files: tuple[Path, ...] = (self.path,)
         self.header = read_header(self.path)
+        self.start: datetime | None = self.header.start
+        self.metadata: dict[str, Any] = dict(self.header.patient)
         self.montage = pick_montage(
             list_edf_channels(self.header),
             modalities=modalities,
@@ -92,16 +99,6 @@ class EdfSource:
         if self._onsets is None:
             return self.header.n_records * self.header.record_seconds
         return float(self._onsets.max()) + self.header.record_seconds
-
-    @property
-    def start(self) -> datetime | None:
-        """Clock time of the first sample."""
-        return self.header.start
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """Sex and age, if an EDF+ header states them."""
-        return dict(self.header.patient)
 
     def own_scoring(self) -> Scoring:
         """Stages and events among the file's annotations; may be empty."""
@@ -131,11 +128,6 @@ class EdfSource:
             values.flags.writeable = False
             signals[name] = Signal(values, derivation.channel.rate, derivation.unit)
         return signals
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Files that fingerprints are computed from."""
-        return (self.path,)
 
     def fingerprint(self) -> str:
         """sha256 of the file and of what is read from it."""

@@ -15,7 +15,6 @@ that fails.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._files import sha256
 from ..errors import ReadError
 from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
@@ -206,8 +206,13 @@ class DerivedSource:
         modalities: Sequence[str] | None = None,
     ):
         self.source = source
+        self.duration: float = source.duration
+        self.start: datetime | None = source.start
+        self.metadata: dict[str, Any] = source.metadata
+        self.files: tuple[Path, ...] = source.files
         shown = list_modalities(modalities)
         self.recipes = {name: recipes[name] for name in MODALITIES if name in recipes}
+        self.derived = tuple(self.recipes)
         layout = dict(source.layout)
         n_samples = int(source.duration * SERIES_RATE + 1e-6)
         for name in self.recipes:
@@ -219,26 +224,6 @@ class DerivedSource:
             f"{name}: derived from {recipe.source} ({recipe.method})"
             for name, recipe in self.recipes.items()
         )
-
-    @property
-    def derived(self) -> tuple[str, ...]:
-        return tuple(self.recipes)
-
-    @property
-    def duration(self) -> float:
-        return self.source.duration
-
-    @property
-    def start(self) -> datetime | None:
-        return self.source.start
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        return self.source.metadata
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return self.source.files
 
     def own_scoring(self) -> Scoring:
         return self.source.own_scoring()
@@ -302,8 +287,5 @@ def _detector_version() -> str:
         return "unknown"
 
 
-def _hash(settings: tuple, *fingerprints: str) -> str:
-    digest = hashlib.sha256(repr(("derived", settings)).encode())
-    for fingerprint in fingerprints:
-        digest.update(fingerprint.encode())
-    return digest.hexdigest()
+def _hash(settings: tuple[Any, ...], *fingerprints: str) -> str:
+    return sha256(repr(("derived", settings)), *fingerprints)

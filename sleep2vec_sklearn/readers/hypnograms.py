@@ -197,7 +197,7 @@ def _read_table(path: Path, start: datetime | None) -> Scoring:
     if "stage" not in columns:
         raise ReadError(
             f"{path}: no column holds the stage; accepted names are "
-            f"{', '.join(_COLUMNS['stage'][:6])}, beside onset and duration."
+            f"{', '.join(_COLUMNS['stage'][:6])}, in addition to onset and duration."
         )
     texts = [row[columns["stage"]] for _, row in rows]
     codes, notes = _decode(texts)

@@ -70,7 +70,8 @@ class MneSource:
         raw = _open(self.path)
         rate = float(raw.info["sfreq"])
         self._n_samples = len(raw.times)
-        self._files = tuple(Path(name) for name in raw.filenames if name) or (self.path,)
+        files = {self.path, *(Path(name) for name in raw.filenames if name)}
+        self.files: tuple[Path, ...] = tuple(sorted(files))
         self.montage = pick_montage(
             _channels_of(raw), modalities=modalities, overrides=channels, where=str(self.path)
         )
@@ -122,11 +123,6 @@ class MneSource:
             values.flags.writeable = False
             signals[name] = Signal(values, derivation.channel.rate, derivation.unit)
         return signals
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Files that fingerprints are computed from."""
-        return tuple(sorted({self.path, *self._files}))
 
     def fingerprint(self) -> str:
         """sha256 of the files and of what is read from them."""

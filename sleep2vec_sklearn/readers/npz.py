@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,7 @@ class NpzSource:
         channels: Mapping[str, str | None] | None = None,
     ):
         self.path = Path(path)
+        self.files: tuple[Path, ...] = (self.path,)
         self._shapes = _read_shapes(self.path)
         scalars = [key for key, (shape, _) in self._shapes.items() if shape == ()]
         self._scalars = _load(self.path, scalars)
@@ -93,11 +95,6 @@ class NpzSource:
             signals[name] = Signal(values, self.layout[name].rate, self.layout[name].unit)
         return signals
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Files that fingerprints are computed from."""
-        return (self.path,)
-
     def fingerprint(self) -> str:
         """sha256 of the file and of what is read from it."""
         settings = [self._settings_of(name) for name in self._keys]
@@ -107,7 +104,7 @@ class NpzSource:
         """sha256 of the file and of what is read as one modality."""
         return fingerprint_of(self.files, ("npz", self._settings_of(name)))
 
-    def _settings_of(self, name: str) -> tuple:
+    def _settings_of(self, name: str) -> tuple[Any, ...]:
         return name, self._keys[name], self.layout[name].rate, self.layout[name].unit
 
     def own_scoring(self) -> Scoring:

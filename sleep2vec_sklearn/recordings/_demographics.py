@@ -43,7 +43,7 @@ def describe_subjects(
     return subject_table(name_recordings(recordings), values)
 
 
-def subject_table(ids: Iterable[str], values: Mapping[str, Sequence]) -> pd.DataFrame:
+def subject_table(ids: Iterable[str], values: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """A table of subject, age, sex and site by recording.
 
     Age and sex (0 female, 1 male) are float64 with NaN if unknown; subject and site are text or
@@ -60,7 +60,7 @@ def subject_table(ids: Iterable[str], values: Mapping[str, Sequence]) -> pd.Data
     return frame
 
 
-def match_rows(metadata: pd.DataFrame, ids: list) -> pd.DataFrame:
+def match_rows(metadata: pd.DataFrame, ids: list[Any]) -> pd.DataFrame:
     """The rows of ``metadata`` in the order of ``ids``; by order only if no recording has an id."""
     if not {"age", "sex", "site", "subject"}.intersection(metadata.columns):
         columns = ", ".join(map(repr, metadata.columns[:8])) or "none"

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -46,11 +46,11 @@ class EpochView:
         stages = self.recording.stages
         return SleepStage.unscored if stages is None else SleepStage(int(stages[self.epoch]))
 
-    def __array__(self, *args, **kwargs):
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(NOT_AN_ARRAY)
 
 
-class EpochSequence(Sequence):
+class EpochSequence(Sequence[EpochView]):
     """The epochs of recordings, one element per 30-s epoch.
 
     A flat view: two small integer arrays over shared recordings. scikit-learn indexes it as any X
@@ -79,7 +79,7 @@ class EpochSequence(Sequence):
 
     ndim = 1
 
-    def __init__(self, recordings: Sequence):
+    def __init__(self, recordings: Sequence[Any]):
         if isinstance(recordings, Recording):
             raise InvalidRecordingError(
                 "EpochSequence takes a list of recordings, got one; wrap it: [recording]."
@@ -91,7 +91,12 @@ class EpochSequence(Sequence):
         self.epoch_index = np.concatenate(counts) if counts else np.empty(0, dtype=np.int32)
 
     @classmethod
-    def _view(cls, recordings, recording_index, epoch_index) -> EpochSequence:
+    def _view(
+        cls,
+        recordings: tuple[Recording, ...],
+        recording_index: np.ndarray,
+        epoch_index: np.ndarray,
+    ) -> EpochSequence:
         view = cls.__new__(cls)
         view.recordings = recordings
         view.recording_index = recording_index
@@ -117,7 +122,7 @@ class EpochSequence(Sequence):
         """(n,); by it scikit-learn counts samples and chooses how to index."""
         return (len(self),)
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: Any) -> Any:
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]
         if isinstance(key, (int, np.integer)):
@@ -130,13 +135,7 @@ class EpochSequence(Sequence):
     def __iter__(self) -> Iterator[EpochView]:
         return (self[i] for i in range(len(self)))
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __array__(self, *args, **kwargs):
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(NOT_AN_ARRAY)
 
     def __repr__(self) -> str:

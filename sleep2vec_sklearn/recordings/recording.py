@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -29,7 +29,7 @@ NOT_AN_ARRAY = (
 _MISSING_IN_TABLES = ("nan", "<NA>", "NaT")
 
 
-class Recording(Mapping):
+class Recording(Mapping[str, np.ndarray]):
     """One night of one subject on one montage.
 
     An immutable mapping from modality name to a one-dimensional array. Plain dicts are accepted
@@ -153,7 +153,14 @@ class Recording(Mapping):
         return prefix_errors(None if self.id is None else describe_recording(self))
 
     def _describe(
-        self, subject, metadata, events, start, lights, duration, notes: Sequence[str] = ()
+        self,
+        subject: Any,
+        metadata: Mapping[str, Any] | None,
+        events: pd.DataFrame | None,
+        start: datetime | None,
+        lights: Sequence[float | None] | None,
+        duration: float | None,
+        notes: Sequence[str] = (),
     ) -> None:
         layout = self._source.layout
         self.modalities = tuple(name for name in MODALITIES if name in layout)
@@ -209,23 +216,21 @@ class Recording(Mapping):
     def __len__(self) -> int:
         return len(self.modalities)
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
+    # Mapping compares contents
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __array__(self, *args, **kwargs):
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(NOT_AN_ARRAY)
 
     def __repr__(self) -> str:
         name = f"id={self.id!r}, " if self.id is not None else ""
         return f"Recording({name}{self.n_epochs} epochs, {', '.join(self.modalities)})"
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "metadata": dict(self.metadata)}
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.metadata = MappingProxyType(self.metadata)
         if self.stages is not None:
@@ -268,7 +273,7 @@ class Recording(Mapping):
         signal_fingerprint = getattr(self._source, "signal_fingerprint", None)
         if signal_fingerprint is None:
             return self._source.fingerprint()
-        return signal_fingerprint(name)
+        return str(signal_fingerprint(name))
 
     def read(self, names: str | Sequence[str] | None = None) -> dict[str, Signal]:
         """Read several modalities in one pass over the source.
@@ -314,7 +319,7 @@ class Recording(Mapping):
 
     def coverage(self) -> dict[str, float]:
         """Seconds of usable signal per modality: samples that are neither NaN nor a flat sensor."""
-        return {name: _usable_seconds(signal) for name, signal in self.read().items()}
+        return {name: _count_seconds(signal) for name, signal in self.read().items()}
 
 
 class Cohort(list[Recording]):
@@ -428,7 +433,7 @@ def name_subjects(recordings: Sequence[Recording]) -> np.ndarray:
     return as_names([r.id if r.subject is None else r.subject for r in recordings])
 
 
-def as_names(names: Sequence) -> np.ndarray:
+def as_names(names: Sequence[Any]) -> np.ndarray:
     """Object array of names that can be sorted; None stands for an index.
 
     Names of types that cannot be compared become text, as grouping needs an order.
@@ -459,7 +464,7 @@ def _check_mapping(signals: Any) -> Mapping[str, Any]:
     return signals
 
 
-def _usable_seconds(signal: Signal) -> float:
+def _count_seconds(signal: Signal) -> float:
     finite = np.isfinite(signal.values)
     usable = signal.values[finite]
     if usable.size == 0 or usable.min() == usable.max():

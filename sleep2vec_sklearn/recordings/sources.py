@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from .._files import sha256
 from ..errors import InvalidRecordingError, InvalidSignalError
 from .modality import EPOCH_SECONDS, MODALITIES, Modality, get_modality
 
@@ -154,7 +154,7 @@ class MemorySource:
         self._fingerprint: str | None = None
         self._signal_fingerprints: dict[str, str] = {}
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         # unpickled arrays are writeable
         self.__dict__.update(state)
         for signal in self._signals.values():
@@ -172,18 +172,16 @@ class MemorySource:
     def fingerprint(self) -> str:
         """sha256 over sorted (name, dtype, shape, rate, unit, bytes), computed once."""
         if self._fingerprint is None:
-            digest = hashlib.sha256()
+            parts = []
             for name, signal in sorted(self._signals.items()):
-                values = np.ascontiguousarray(signal.values)
-                digest.update(
-                    repr((name, values.dtype.str, values.shape, signal.rate, signal.unit)).encode()
-                )
-                digest.update(values.data)
-            self._fingerprint = digest.hexdigest()
+                values = signal.values
+                layout = (name, values.dtype.str, values.shape, signal.rate, signal.unit)
+                parts += [repr(layout), np.ascontiguousarray(values).data]
+            self._fingerprint = sha256(*parts)
         return self._fingerprint
 
     def signal_fingerprint(self, name: str) -> str:
-        """sha256 over one modality's (shape, rate, unit, samples), computed once.
+        """sha256 over one modality's (dtype, shape, rate, unit, samples), computed once.
 
         Equal samples give the same hash in any byte order and memory layout, and in float32,
         float64 or whole numbers where float32 holds them exactly.
@@ -192,9 +190,8 @@ class MemorySource:
             signal = self._signals[name]
             values = _to_float32_if_exact(signal.values)
             layout = (values.dtype.name, values.shape, signal.rate, signal.unit)
-            digest = hashlib.sha256(repr(layout).encode())
-            digest.update(np.ascontiguousarray(values).data)
-            self._signal_fingerprints[name] = digest.hexdigest()
+            fingerprint = sha256(repr(layout), np.ascontiguousarray(values).data)
+            self._signal_fingerprints[name] = fingerprint
         return self._signal_fingerprints[name]
 
 

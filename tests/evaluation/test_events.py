@@ -207,7 +207,7 @@ def test_nothing_matches_nothing(shape):
 
 
 @pytest.mark.parametrize(
-    ("scored", "wanted", "found"),
+    ("scored", "name", "matches"),
     [
         ("Obstructive apnea|Obstructive Apnea", "apnea", True),
         ("Central Apnoea", "apnea", True),
@@ -221,5 +221,5 @@ def test_nothing_matches_nothing(shape):
         ("SpO2 desaturation|SpO2 desaturation", "desaturation", True),
     ],
 )
-def test_types_match_by_words(scored, wanted, found):
-    assert is_type([scored], wanted).tolist() == [found]
+def test_types_match_by_words(scored, name, matches):
+    assert is_type([scored], name).tolist() == [matches]

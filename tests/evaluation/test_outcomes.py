@@ -93,14 +93,12 @@ def test_named_classes_and_two_columns():
 
 def test_calibration_resamples_subjects():
     order = np.argsort(RISK - ILL)
-    width = [
-        np.ptp(
-            calibration_report(ILL[order], RISK[order], groups=groups, n_resamples=80).scores.loc[
-                "intercept", ["low", "high"]
-            ]
-        )
+    inputs = ILL[order], RISK[order]
+    reports = [
+        calibration_report(*inputs, groups=groups, n_resamples=80)
         for groups in (None, np.arange(1500) // 50)
     ]
+    width = [np.ptp(report.scores.loc["intercept", ["low", "high"]]) for report in reports]
     assert width[1] > 2 * width[0]
 
 

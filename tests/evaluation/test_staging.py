@@ -93,8 +93,8 @@ def test_arrays_equal_the_sequence(X, predicted, report):
 def test_lights_limit_the_night():
     stages = [0] * 10 + [2] * 50
     night = Recording({"spo2": (np.full(1800, 95.0), 1)}, stages=stages, lights=(150, None))
-    found = staging_report(EpochSequence([night]), stages, **FEW).nights.set_index("measure")
-    assert found.loc["sol_min", "reference"] == 2.5
+    nights = staging_report(EpochSequence([night]), stages, **FEW).nights.set_index("measure")
+    assert nights.loc["sol_min", "reference"] == 2.5
     dark = staging_report(stages, stages, **FEW).nights.set_index("measure")
     assert dark.loc["sol_min", "reference"] == 5
 

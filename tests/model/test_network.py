@@ -8,14 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.functional import gelu, layer_norm, normalize, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 from sleep2vec_sklearn.errors import CheckpointError
 from sleep2vec_sklearn.model import EncoderConfig, ModalityConfig, Sleep2Vec, TokenizerConfig
 from sleep2vec_sklearn.model import network as networks
 from sleep2vec_sklearn.model.network import (
     Attention,
-    Block,
     Projection,
     RoFormer,
     RotaryPositions,
@@ -294,25 +293,6 @@ def turned(values, positions):
     return rotate(values[None, None], turns[positions])[0, 0]
 
 
-def test_pair_turns_by_position():
-    east = torch.tensor([[1.0, 0.0]] * 3)
-    angles = torch.arange(3.0)
-    expected = torch.stack([angles.cos(), angles.sin()], dim=-1)
-    torch.testing.assert_close(turned(east, [0, 1, 2]), expected)
-
-
-def test_later_pairs_turn_slower():
-    values = torch.tensor([[1.0, 0.0] * 4])
-    found = turned(values, [5]).reshape(4, 2)
-    angles = 5 * 10000.0 ** (-torch.arange(0, 8, 2) / 8)
-    torch.testing.assert_close(found, torch.stack([angles.cos(), angles.sin()], dim=-1))
-
-
-def test_first_position_is_unchanged():
-    values = noise(1, 8)
-    assert torch.equal(turned(values, [0]), values)
-
-
 @few
 @given(query=st.integers(0, 900), key=st.integers(0, 900), shift=st.integers(0, 900))
 def test_similarity_depends_on_distance(query, key, shift):
@@ -379,44 +359,6 @@ def test_attention_matches_naive_loops(make, valid):
     mask = torch.tensor(valid)[None, None, None]
     found = attention(hidden, turns, mask)
     torch.testing.assert_close(found, naive_attention(attention, hidden, valid), atol=1e-4, rtol=0)
-
-
-def test_values_carry_no_position(make):
-    attention, hidden = make(Attention), noise(1, 1, 32)
-    turns = RotaryPositions(8)(50, CPU)
-    first, late = (attention(hidden, turns[p : p + 1], None) for p in (0, 40))
-    torch.testing.assert_close(first, late)
-    torch.testing.assert_close(first, attention.output(attention.value(hidden)))
-
-
-def test_block_is_post_norm(make):
-    block, hidden = make(Block), noise(1, 4, 32)
-    turns = RotaryPositions(8)(4, CPU)
-
-    def norm(values, layer):
-        return layer_norm(values, (32,), layer.weight, layer.bias, 1e-12)
-
-    attended = norm(block.attention(hidden, turns, None) + hidden, block.attention_norm)
-    fed = block.feed_out(gelu(block.feed_in(attended)))
-    expected = norm(fed + attended, block.feed_norm)
-    torch.testing.assert_close(block(hidden, turns, None), expected)
-
-
-def test_first_state_is_normalised_embedding(make):
-    encoder, embeddings = make(RoFormer), noise(2, 4, 32)
-    (state,) = encoder(embeddings, n_layers=0)
-    shifted = embeddings + encoder.token_type
-    expected = layer_norm(shifted, (32,), encoder.norm.weight, encoder.norm.bias, 1e-12)
-    torch.testing.assert_close(state, expected)
-
-
-def test_blocks_run_in_order(make):
-    encoder, embeddings = make(RoFormer), noise(1, 4, 32)
-    states = list(encoder(embeddings))
-    turns = encoder.rotary(4, CPU)
-    assert len(states) == 3
-    for block, before, after in zip(encoder.blocks, states[:-1], states[1:], strict=True):
-        torch.testing.assert_close(block(before, turns, None), after)
 
 
 @few
@@ -522,24 +464,6 @@ def make_head():
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         return Projection(12, 10, 6)
-
-
-def normalised(rows):
-    return (rows - rows.mean(dim=0)) / (rows.var(dim=0, correction=0) + 1e-5).sqrt()
-
-
-def test_training_normalises_by_batch(head):
-    rows = noise(40, 12)
-    inner = normalised(rows @ head.hidden.weight.T).relu()
-    expected = normalize(normalised(inner @ head.output.weight.T), dim=-1)
-    torch.testing.assert_close(head.train()(rows), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_evaluation_uses_running_statistics(head):
-    head.train()(3 + noise(40, 12))
-    head.eval()
-    rows = noise(5, 12)
-    torch.testing.assert_close(head(rows)[2:3], head(rows[2:3]))
 
 
 def test_running_statistics_ignore_padding(head):

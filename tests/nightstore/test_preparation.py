@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sleep2vec_sklearn import Recording, Sleep2VecPretrainer, make_sleep_cohort
+from sleep2vec_sklearn import Recording, make_sleep_cohort
 from sleep2vec_sklearn.errors import InvalidRecordingError, ReadError, RecordingWarning
 from sleep2vec_sklearn.model import EncoderConfig
 from sleep2vec_sklearn.nightstore import store as preparation
 from sleep2vec_sklearn.pretraining import NightStore, prepare_cohort
-from tests.pretraining.nights import TINY
+from tests.pretraining.nights import tiny_pretrainer
 
 FLAT = Recording({"ibi": (np.full(1440, 0.9), 4)}, id="flat")
 
@@ -239,10 +239,10 @@ def test_default_contents_suit_pretrainer(tmp_path):
         3, hours=0.25, n_sites=1, site_kinds="watch_laboratory", missing=0, random_state=0,
         modalities=["ibi", "spo2", "actigraphy"],
     )  # fmt: skip
-    settings = {**TINY, "validation": None, "batch_size": 3}
-    direct = Sleep2VecPretrainer(**settings).fit(nights)
+    settings = {"validation": None, "batch_size": 3}
+    direct = tiny_pretrainer(**settings).fit(nights)
     prepare_cohort(nights, tmp_path)
-    stored = Sleep2VecPretrainer(**settings).fit(tmp_path)
+    stored = tiny_pretrainer(**settings).fit(tmp_path)
     assert stored.modalities_ == ("spo2", "ibi", "actigraphy")
     assert stored.checkpoint().sha256 == direct.checkpoint().sha256
     assert direct.score(tmp_path) == direct.score(nights)

@@ -107,17 +107,13 @@ def test_overview_draws_on_figure(staged):
     assert figure.get_suptitle() == "night-7"
 
 
-def test_overview_draws_whole_embedding(staged):
-    (image,) = NightOverviewDisplay.from_night(staged).axes_["embedding"].images
-    assert image.get_array().shape == (16, N)
-
-
 def test_unmeasured_epochs_stay_blank(staged):
     measured = staged.measured.assign(eeg=np.arange(N) < 45, ibi=np.arange(N) < 50)
     embedding = np.where(np.arange(N)[:, None] < 50, staged.embedding, 1e6)
     lost = replace(staged, measured=measured, embedding=embedding)
     (image,) = NightOverviewDisplay.from_night(lost).axes_["embedding"].images
     shown = np.ma.filled(image.get_array(), np.nan)
+    assert shown.shape == (16, N)
     assert np.isnan(shown[:, 50:]).all()
     np.testing.assert_allclose(shown[:, :50].std(axis=1), 1)
 
@@ -130,18 +126,15 @@ def test_stages_have_their_heights():
     assert [labels[tick] for tick in sorted(labels, reverse=True)] == ["W", "R", "N1", "N2", "N3"]
 
 
-def test_hypnogram_time_is_in_hours():
-    display = HypnogramDisplay.from_predictions([2] * 240)
-    x = display.lines_["scored"].get_xdata()
+def test_hypnogram_steps_in_hours():
+    display = HypnogramDisplay.from_predictions([0] + [2] * 239)
+    line = display.lines_["scored"]
+    assert line.get_drawstyle() == "steps-post"
+    assert line.get_ydata()[-1] == line.get_ydata()[-2]
+    x = line.get_xdata()
     assert (x[0], x[1], x[-1]) == (0, pytest.approx(1 / 120), pytest.approx(2))
     assert display.ax_.get_xlim() == (0, 2)
     assert "Hours" in display.ax_.get_xlabel()
-
-
-def test_step_holds_whole_epoch():
-    line = HypnogramDisplay.from_predictions(SCORED).lines_["scored"]
-    assert line.get_drawstyle() == "steps-post"
-    assert line.get_ydata()[-1] == line.get_ydata()[-2]
 
 
 def test_rem_is_thick():

@@ -81,10 +81,15 @@ def test_reliability_curve_of_report():
     assert display.figure_ is display.ax_.figure
 
 
-def test_report_draws_on_axes(report, subplots):
-    _, axes = subplots
+def test_displays_draw_on_axes(report, subjects, subplots):
+    import matplotlib.pyplot as plt
+
+    figure, axes = subplots
     assert StageConfusionDisplay.from_report(report, ax=axes[0]).ax_ is axes[0]
     assert BlandAltmanDisplay.from_report(report, ax=axes[1]).ax_ is axes[1]
+    display = KaplanMeierDisplay.from_predictions(*subjects, ax=axes[1])
+    assert (display.ax_, display.figure_) == (axes[1], figure)
+    assert plt.get_fignums() == [figure.number]
 
 
 @pytest.fixture
@@ -188,15 +193,6 @@ def test_estimator_predicts_risks(subjects):
     for name, line in display.lines_.items():
         np.testing.assert_array_equal(line.get_ydata(), same.lines_[name].get_ydata())
     assert display.ax_.get_xlabel() == "Time (months)"
-
-
-def test_survival_draws_on_axes(subjects, subplots):
-    import matplotlib.pyplot as plt
-
-    figure, (_, second) = subplots
-    display = KaplanMeierDisplay.from_predictions(*subjects, ax=second)
-    assert (display.ax_, display.figure_) == (second, figure)
-    assert plt.get_fignums() == [figure.number]
 
 
 def test_invalid_groups_are_refused(subjects):

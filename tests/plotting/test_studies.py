@@ -26,44 +26,28 @@ from sleep2vec_sklearn.probing import (
 
 
 @pytest.fixture
-def axes():
-    import matplotlib.pyplot as plt
-
-    return plt.subplots()[1]
+def axes(subplots):
+    return subplots[1][0]
 
 
 @pytest.fixture(scope="module")
 def efficiency():
     rng = np.random.default_rng(0)
     subjects, y = np.repeat(np.arange(9), 25), rng.integers(0, 2, 225)
+    X = rng.normal(size=(225, 2)) + y[:, None]
     models = {"linear": LogisticRegression(), "prior": DummyClassifier()}
-    return label_efficiency_curve(
-        models,
-        rng.normal(size=(225, 2)) + y[:, None],
-        y,
-        subjects,
-        sizes=[1, 4],
-        cv=3,
-        n_repeats=2,
-        scoring=["accuracy", "roc_auc"],
-        n_resamples=50,
-    )
+    few = {"sizes": [1, 4], "cv": 3, "n_repeats": 2, "n_resamples": 50}
+    return label_efficiency_curve(models, X, y, subjects, scoring=["accuracy", "roc_auc"], **few)
 
 
-@pytest.fixture
-def subsets():
-    """Function of modalities: the score of a subset is a tenth of the letters of its names."""
-
-    def make(names):
-        rows = [
-            (" + ".join(s), len(s), "kappa", len("".join(s)) / 10, 0.0, 1.0, 10, 2)
-            for s in non_empty_subsets(names)
-        ]
-        columns = ["subset", "n_modalities", "metric", "score", "low", "high", "rows", "subjects"]
-        table = pd.DataFrame(rows, columns=columns)
-        return ModalitySubsets(table, tuple(names), "pooled", 0.95, None, {})
-
-    return make
+def subsets_of(*names):
+    """The score of a subset is a tenth of the letters of its names."""
+    rows = [
+        (" + ".join(s), len(s), "kappa", len("".join(s)) / 10, 0.0, 1.0, 10, 2)
+        for s in non_empty_subsets(names)
+    ]
+    columns = ["subset", "n_modalities", "metric", "score", "low", "high", "rows", "subjects"]
+    return ModalitySubsets(pd.DataFrame(rows, columns=columns), names, "pooled", 0.95, None, {})
 
 
 @pytest.fixture
@@ -82,21 +66,10 @@ def retrieval():
     return CrossModalRetrieval(table, ("eeg", "ecg"), 0.95)
 
 
-@pytest.fixture
-def importance():
-    def make(method="drop", metric="kappa"):
-        mean = np.array([0.1, 0.3])
-        return Bunch(
-            modalities=("eeg", "ecg"),
-            importances_mean=mean,
-            low=mean - 0.1,
-            high=mean + 0.1,
-            method=method,
-            metric=metric,
-            baseline=0.7,
-        )
-
-    return make
+def importance(method="drop", metric="kappa"):
+    mean = np.array([0.1, 0.3])
+    interval = {"importances_mean": mean, "low": mean - 0.1, "high": mean + 0.1}
+    return Bunch(modalities=("eeg", "ecg"), **interval, method=method, metric=metric, baseline=0.7)
 
 
 def texts_of(ax):
@@ -119,8 +92,8 @@ def test_metric_is_chosen_by_name(efficiency):
         LabelEfficiencyDisplay.from_results(efficiency, metric="r2")
 
 
-def test_few_subsets_are_lines(subsets):
-    display = ModalitySubsetsDisplay.from_results(subsets(["effort", "ecg", "eog"]))
+def test_few_subsets_are_lines():
+    display = ModalitySubsetsDisplay.from_results(subsets_of("effort", "ecg", "eog"))
     labels = [label.get_text() for label in display.ax_.get_yticklabels()]
     assert labels == display.table_["subset"].tolist()
     assert labels[0] == "ecg"
@@ -128,9 +101,9 @@ def test_few_subsets_are_lines(subsets):
     assert display.ax_.get_ylim()[0] > display.ax_.get_ylim()[1]
 
 
-def test_many_subsets_are_a_heatmap(subsets):
+def test_many_subsets_are_a_heatmap():
     display = ModalitySubsetsDisplay.from_results(
-        subsets(["eeg", "eog", "emg", "ecg", "effort", "ibi"])
+        subsets_of("eeg", "eog", "emg", "ecg", "effort", "ibi")
     )
     assert display.table_.shape == (6, 6)
     assert display.table_.loc["effort", 1] == pytest.approx(0.6)
@@ -158,7 +131,7 @@ def test_losses_at_share_lost(axes):
     assert display.lines_["block"].get_ydata().tolist() == [0.5]
 
 
-def test_sensors_ordered_by_first_method(importance):
+def test_sensors_ordered_by_first_method():
     display = ModalityImportanceDisplay.from_results([importance("drop"), importance("swap")])
     assert display.order_ == ["ecg", "eeg"]
     legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
@@ -166,7 +139,7 @@ def test_sensors_ordered_by_first_method(importance):
     assert "0.70" in display.ax_.get_xlabel()
 
 
-def test_importances_of_different_studies_are_refused(importance):
+def test_importances_of_different_studies_are_refused():
     with pytest.raises(ValueError, match="differ in their modalities or metric"):
         ModalityImportanceDisplay.from_results([importance(), importance(metric="auc")])
     with pytest.raises(ValueError, match="several metrics"):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import pytest
 
-from tests.pretraining.nights import TINY, make_night
+from tests.pretraining.nights import make_night, tiny_pretrainer
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +20,4 @@ def montage_store(montages):
 @pytest.fixture
 def pretrainer():
     """Function of (**parameters): a pretrainer of a tiny encoder, two epochs of three steps."""
-    from sleep2vec_sklearn import Sleep2VecPretrainer
-
-    def make(**parameters):
-        return Sleep2VecPretrainer(**{**TINY, **parameters})
-
-    return make
+    return tiny_pretrainer

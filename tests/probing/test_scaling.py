@@ -9,7 +9,7 @@ from sleep2vec_sklearn import Sleep2VecPretrainer, fit_scaling_law
 from sleep2vec_sklearn.errors import Sleep2VecWarning
 from sleep2vec_sklearn.pretraining import NightStore, contents_of
 from sleep2vec_sklearn.probing import run_scaling_sweep
-from tests.pretraining.nights import TINY, make_night
+from tests.pretraining.nights import make_night, tiny_pretrainer
 
 SIZES = np.repeat([4.0, 8, 16, 32, 64, 128], 2)
 
@@ -101,7 +101,7 @@ def store():
 
 @pytest.fixture
 def tiny():
-    return Sleep2VecPretrainer(**{**TINY, "max_epochs": 1, "steps_per_epoch": 2})
+    return tiny_pretrainer(max_epochs=1, steps_per_epoch=2)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_one_axis_at_a_time(tiny, store):
     sweeps = {
         "n_nights": [2, 8],
         "n_modalities": [2, ["effort", "ibi", "spo2"]],
-        "n_parameters": [8, {"hidden_size": 16, "n_layers": 2}],
+        "n_parameters": [8, {"encoder__hidden_size": 16, "encoder__n_layers": 2}],
     }
     points = run_scaling_sweep(tiny, store, sweeps, held_out=2)
     assert points["n_nights"].tolist() == [2, 8, 8, 8, 8, 8]
@@ -154,7 +154,7 @@ def test_finished_runs_are_reused(tiny, store, fits, tmp_path):
     assert again.iloc[:2].equals(first)
     run_scaling_sweep(tiny, store, {"n_nights": [2, 4, 8]}, path=path)
     assert len(fits) == 3
-    run_scaling_sweep(tiny.set_params(lr=1e-4), store, {"n_nights": [2]}, path=path)
+    run_scaling_sweep(tiny.set_params(optimizer__lr=1e-4), store, {"n_nights": [2]}, path=path)
     assert len(fits) == 4
 
 

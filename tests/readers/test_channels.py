@@ -125,40 +125,19 @@ def test_derivation_spellings_agree(label):
 
 @pytest.mark.parametrize(
     ("modality", "labels"),
-    {
-        "eeg": ["EEG(sec)", "Fp1", "EEG Fpz-Cz 100Hz", "C4-(M1+M2)", "EEG C3-Ref", "EEG1"],
-        "eog": [
-            "EOG links",
-            "EOG gauche",
-            "EOG izq",
-            "LOC",
-            "E2-M1",
-            "LEOG-M2",
-            "EOGl:M2",
-            "E1-E2",
-        ],
-        "emg": ["EMG Kinn", "EMG menton", "EMG mentón", "Chin1-Chin2", "EMG_CHIN1-CHIN2", "EMG+"],
-        "ecg": ["EKG", "ECG II", "ECG V2", "EKG1-EKG2", "ECG modified"],
-        "airflow": [
-            "Flow Patient",
-            "NasalPressure",
-            "Nasal/OralTherm",
-            "Débit",
-            "Flujo nasal",
-            "PTAF",
-        ],
-        "effort": ["Effort THO", "Tórax", "Bauch", "RIB CAGE", "RIP Abdom", "Resp Thorax", "Brust"],
-        "spo2": ["SaO2", "SpO2-BB_EG", "Sättigung", "OSAT", "SaO2 SpO2"],
-        "ppg": ["Pleth", "PPG", "Plethysmogram"],
-        "ibi": ["IBI", "RR interval"],
-        "actigraphy": ["Actigraphy", "activity counts"],
-        "resp": ["RESP", "Respiration"],
-    }.items(),
-)
+    [("eeg", "EEG(sec), Fp1, EEG Fpz-Cz 100Hz, C4-(M1+M2), EEG C3-Ref, EEG1"),
+     ("eog", "EOG links, EOG gauche, EOG izq, LOC, E2-M1, LEOG-M2, EOGl:M2, E1-E2"),
+     ("emg", "EMG Kinn, EMG menton, EMG mentón, Chin1-Chin2, EMG_CHIN1-CHIN2, EMG+"),
+     ("ecg", "EKG, ECG II, ECG V2, EKG1-EKG2, ECG modified"),
+     ("airflow", "Flow Patient, NasalPressure, Nasal/OralTherm, Débit, Flujo nasal, PTAF"),
+     ("effort", "Effort THO, Tórax, Bauch, RIB CAGE, RIP Abdom, Resp Thorax, Brust"),
+     ("spo2", "SaO2, SpO2-BB_EG, Sättigung, OSAT, SaO2 SpO2"),
+     ("ppg", "Pleth, PPG, Plethysmogram"), ("ibi", "IBI, RR interval"),
+     ("actigraphy", "Actigraphy, activity counts"), ("resp", "RESP, Respiration")],
+)  # fmt: skip
 def test_hospital_spellings_are_known(modality, labels):
-    assert {label: classify_label(label).modality for label in labels} == dict.fromkeys(
-        labels, modality
-    )
+    found = {label: classify_label(label).modality for label in labels.split(", ")}
+    assert set(found.values()) == {modality}, found
 
 
 @pytest.mark.parametrize(

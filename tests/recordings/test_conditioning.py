@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""When an epoch of a modality is missing, and what stands in a gap that is bridged."""
+"""Gaps, missing epochs, units, bands and scales of conditioned signals."""
 
 import dataclasses
 
@@ -14,13 +14,15 @@ from sleep2vec_sklearn.recordings._conditioning import check_size, condition, to
 from tests.strategies import NATIVE_RATES, signals
 
 N_EPOCHS = 4
+ROBUST = [name for name, m in MODALITIES.items() if m.conditioning.scaling == "robust"]
 
 
-def conditioned(name, values, rate=None, unit=None, n_epochs=N_EPOCHS):
+def conditioned(name, values, rate=None, unit=None, n_epochs=N_EPOCHS, **changes):
     modality = MODALITIES[name]
-    rate = modality.conditioning.rate if rate is None else rate
+    conditioning = dataclasses.replace(modality.conditioning, **changes)
+    rate = conditioning.rate if rate is None else rate
     signal = Signal(np.asarray(values), rate, modality.unit if unit is None else unit)
-    return condition(signal, modality, modality.conditioning, n_epochs)
+    return condition(signal, modality, conditioning, n_epochs)
 
 
 @pytest.fixture
@@ -134,12 +136,6 @@ def test_counts_are_not_acceleration():
         condition(Signal(np.arange(120.0), 1, "counts"), MODALITIES["actigraphy"], taken, N_EPOCHS)
 
 
-def condition_spo2(values, rate=4.0, n_epochs=4):
-    modality = MODALITIES["spo2"]
-    signal = Signal(np.asarray(values, dtype=np.float32), rate, "%")
-    return condition(signal, modality, modality.conditioning, n_epochs)
-
-
 def percent(night):
     """Undo the scaling of saturation."""
     return night.epochs * 5 + 95
@@ -152,11 +148,6 @@ def breathing(n_epochs, rate, seed=0):
     return np.sin(2 * np.pi * 0.25 * time) + 0.1 * noise
 
 
-def condition_effort(values, rate, n_epochs):
-    modality = MODALITIES["effort"]
-    return condition(Signal(values, rate, "a.u."), modality, modality.conditioning, n_epochs)
-
-
 @settings(max_examples=60)
 @given(
     missing=st.lists(st.integers(0, 120), min_size=4, max_size=4).filter(lambda n: min(n) <= 60),
@@ -167,7 +158,7 @@ def test_half_an_epoch_suffices(missing, seed):
     rows = rng.uniform(90, 99, (4, 120))
     for row, count in zip(rows, missing, strict=True):
         row[rng.choice(120, count, replace=False)] = np.nan
-    night = condition_spo2(rows.reshape(-1))
+    night = conditioned("spo2", rows.reshape(-1))
     assert night.valid.tolist() == [count <= 60 for count in missing]
 
 
@@ -177,14 +168,11 @@ def test_half_is_measured_in_time(rate, seconds, valid):
     values = np.full(round(120 * rate), 95.0)
     values[::2] = 96
     values[int(np.ceil(seconds * rate)) :] = np.nan
-    assert condition_spo2(values, rate).valid.tolist() == [True, valid, False, False]
+    assert conditioned("spo2", values, rate).valid.tolist() == [True, valid, False, False]
 
 
 def test_samples_can_span_epochs():
-    counts = np.array([5.0, np.nan, 7.0])
-    modality = MODALITIES["actigraphy"]
-    signal = Signal(counts, 1 / 45, "counts")
-    night = condition(signal, modality, modality.conditioning, 4)
+    night = conditioned("actigraphy", [5.0, np.nan, 7.0], 1 / 45)
     # 0-45 s and 90-135 s are there: all of epoch 0, half of 1, nothing of 2, all of 3
     assert night.valid.tolist() == [True, True, False, True]
 
@@ -192,7 +180,7 @@ def test_samples_can_span_epochs():
 @pytest.mark.parametrize("n_samples", [1, 59, 60, 119, 120, 121, 179, 180])
 def test_early_end_leaves_missing_epochs(n_samples):
     values = np.tile([95.0, 97.0], 120)[:n_samples]
-    night = condition_spo2(values)
+    night = conditioned("spo2", values)
     expected = [n_samples >= 60 + 120 * i for i in range(4)]
     assert ([False] * 4 if night is None else night.valid.tolist()) == expected
 
@@ -203,7 +191,7 @@ def test_bridge_is_a_straight_line(start, length):
     banks = values[start - 1], values[start + length]
     values[start : start + length] = np.nan
     line = np.linspace(*banks, length + 2)[1:-1]
-    bridged = percent(condition_spo2(values)).reshape(-1)
+    bridged = percent(conditioned("spo2", values)).reshape(-1)
     np.testing.assert_allclose(bridged[start : start + length], line, atol=1e-4)
     np.testing.assert_allclose(bridged[:start], values[:start], atol=1e-4)
     np.testing.assert_allclose(bridged[start + length :], values[start + length :], atol=1e-4)
@@ -214,7 +202,9 @@ def test_open_gap_holds_its_value(gap):
     values = np.random.default_rng(0).uniform(85, 99, 480).astype(np.float32)
     bank = values[50] if gap.start is None else values[-51]
     values[gap] = np.nan
-    np.testing.assert_allclose(percent(condition_spo2(values)).reshape(-1)[gap], bank, atol=1e-4)
+    np.testing.assert_allclose(
+        percent(conditioned("spo2", values)).reshape(-1)[gap], bank, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -224,48 +214,46 @@ def test_open_gap_holds_its_value(gap):
 def test_impossible_saturation_is_gap(reading, there):
     values = np.tile([95.0, 97.0], 240)
     values[120:240] = reading
-    assert condition_spo2(values).valid.tolist() == [True, there, True, True]
+    assert conditioned("spo2", values).valid.tolist() == [True, there, True, True]
 
 
 @pytest.mark.parametrize(
     ("interval", "there"), [(0.25, True), (0.24, False), (3, True), (4, False)]
 )
 def test_impossible_interval_is_gap(interval, there):
-    modality = MODALITIES["ibi"]
     values = np.tile(np.float32([0.9, 1.0]), 240)
     values[120:240] = interval
-    night = condition(Signal(values, 4, "s"), modality, modality.conditioning, 4)
+    night = conditioned("ibi", values)
     assert night.valid.tolist() == [True, there, True, True]
 
 
 def test_negative_counts_are_gaps():
-    modality = MODALITIES["actigraphy"]
     values = np.tile(np.float32([3, 9]), 60)
     values[30:60] = -1
-    night = condition(Signal(values, 1, "counts"), modality, modality.conditioning, 4)
+    night = conditioned("actigraphy", values)
     assert night.valid.tolist() == [True, False, True, True]
 
 
 def test_detached_probe_is_missing():
-    assert condition_spo2(np.zeros(480)) is None
-    assert condition_spo2(np.full(480, np.nan)) is None
+    assert conditioned("spo2", np.zeros(480)) is None
+    assert conditioned("spo2", np.full(480, np.nan)) is None
 
 
 def test_constant_level_is_missing():
-    assert condition_spo2(np.full(480, 96.0)) is None
+    assert conditioned("spo2", np.full(480, 96.0)) is None
 
 
 def test_sparse_samples_are_missing():
     values = np.full(480, np.nan)
     values[::3] = np.linspace(90, 99, 160)
-    assert condition_spo2(values) is None
+    assert conditioned("spo2", values) is None
 
 
 @given(offset=st.floats(-1e3, 1e3), rate=st.sampled_from([4, 5, 10, 16.67, 32]))
 def test_still_belt_is_missing(offset, rate):
     values = breathing(6, rate) + offset
     values[round(60 * rate) : round(90 * rate)] = offset
-    valid = condition_effort(values, rate, 6).valid
+    valid = conditioned("effort", values, rate, n_epochs=6).valid
     assert valid.tolist() == [True, True, False, True, True, True]
 
 
@@ -274,32 +262,21 @@ def test_movement_threshold_is_relative(share, moves):
     values = breathing(6, 10)
     iqr = np.subtract(*np.percentile(np.delete(values, np.s_[600:900]), [75, 25]))
     values[600:900] = np.linspace(0, share * iqr, 300)
-    assert condition_effort(values, 10, 6).valid[2] == moves
+    assert conditioned("effort", values, 10, n_epochs=6).valid[2] == moves
 
 
 def test_faint_stretch_still_moves():
     values = breathing(40, 4)
     values[: 4 * 30 * 30] *= 0.01
-    assert condition_effort(values, 4, 40).valid.all()
+    assert conditioned("effort", values, 4, n_epochs=40).valid.all()
 
 
 def test_signal_beyond_night_ignored():
     values = np.concatenate([np.zeros(480), breathing(4, 4)])
-    assert condition_effort(values, 4, 4) is None
-    assert condition_effort(values, 4, 8).valid.tolist() == [False] * 4 + [True] * 4
+    assert conditioned("effort", values, 4, n_epochs=4) is None
+    assert conditioned("effort", values, 4, n_epochs=8).valid.tolist() == [False] * 4 + [True] * 4
     later = np.concatenate([breathing(4, 4), np.full(480, np.inf)])
-    assert condition_effort(later, 4, 4).valid.all()
-
-
-ROBUST = [name for name, m in MODALITIES.items() if m.conditioning.scaling == "robust"]
-
-
-def scaled(name, values, rate=None, n_epochs=N_EPOCHS, **changes):
-    modality = MODALITIES[name]
-    rate = modality.conditioning.rate if rate is None else rate
-    conditioning = dataclasses.replace(modality.conditioning, **changes)
-    signal = Signal(np.asarray(values), rate, modality.unit)
-    return condition(signal, modality, conditioning, n_epochs)
+    assert conditioned("effort", later, 4, n_epochs=4).valid.all()
 
 
 def white(name, seed=0, n_epochs=N_EPOCHS):
@@ -318,7 +295,7 @@ def gain(name, frequency):
     middle = np.sqrt(low * high)
     # half of the night carries the middle tone, which sets the scale of the night
     night = np.concatenate([tone(frequency, rate), tone(middle, rate, 12)])
-    epochs = scaled(name, night, n_epochs=16).epochs
+    epochs = conditioned(name, night, n_epochs=16).epochs
     return np.ptp(epochs[2]) / np.ptp(epochs[10])
 
 
@@ -340,20 +317,20 @@ def test_nothing_remains_below_band(name):
 def test_filters_keep_the_timing():
     values = white("eeg") / 10
     values[5000:5100] += np.hanning(100) * 500
-    epochs = scaled("eeg", values, clip=1e9).epochs.reshape(-1)
+    epochs = conditioned("eeg", values, clip=1e9).epochs.reshape(-1)
     assert abs(int(np.argmax(epochs)) - 5050) <= 2
 
 
 @pytest.mark.parametrize("offset", [-5e4, 5e4])
 def test_large_offset_keeps_precision(offset):
-    plain = scaled("ecg", white("ecg")).epochs
-    moved = scaled("ecg", (white("ecg") + offset).astype(np.float64)).epochs
+    plain = conditioned("ecg", white("ecg")).epochs
+    moved = conditioned("ecg", (white("ecg") + offset).astype(np.float64)).epochs
     np.testing.assert_allclose(moved[1:-1], plain[1:-1], atol=0.02)
 
 
 @pytest.mark.parametrize("name", ROBUST)
 def test_robust_scale_has_normal_quartiles(name):
-    epochs = scaled(name, white(name, n_epochs=20), n_epochs=20).epochs
+    epochs = conditioned(name, white(name, n_epochs=20), n_epochs=20).epochs
     low, middle, high = np.percentile(epochs, [25, 50, 75])
     assert middle == pytest.approx(0, abs=1e-4)
     assert high - low == pytest.approx(1.349, rel=1e-3)
@@ -366,8 +343,8 @@ def test_robust_scale_has_normal_quartiles(name):
     sign=st.sampled_from([-1, 1]),
 )
 def test_arbitrary_gain_cancels(name, exponent, sign):
-    plain = scaled(name, white(name)).epochs
-    changed = scaled(name, sign * 10**exponent * white(name)).epochs
+    plain = conditioned(name, white(name)).epochs
+    changed = conditioned(name, sign * 10**exponent * white(name)).epochs
     np.testing.assert_allclose(changed, sign * plain, atol=2e-3)
 
 
@@ -376,18 +353,18 @@ def test_arbitrary_gain_cancels(name, exponent, sign):
 @pytest.mark.parametrize(("name", "center", "scale"), [("spo2", 95, 5), ("ibi", 0.9, 0.2)])
 def test_level_gain_matters(name, center, scale, factor):
     values = center * np.linspace(0.95, 1.03, 480)
-    plain, changed = (scaled(name, v).epochs.reshape(-1) for v in (values, values * factor))
+    plain, changed = (conditioned(name, v).epochs.reshape(-1) for v in (values, values * factor))
     np.testing.assert_allclose(plain, (values - center) / scale, atol=1e-4)
     np.testing.assert_allclose(changed, (values * factor - center) / scale, atol=1e-4)
 
 
 def test_valid_epochs_set_the_scale():
     values = white("eeg", n_epochs=8)
-    alone = scaled("eeg", values[: 5 * 3840], n_epochs=5, band=(None, None)).epochs
+    alone = conditioned("eeg", values[: 5 * 3840], n_epochs=5, band=(None, None)).epochs
     values[5 * 3840 :] = 0
     values[5 * 3840 : 5 * 3840 + 1900] = 1e4
     values[5 * 3840 + 1900 : 6 * 3840] = np.nan
-    night = scaled("eeg", values, n_epochs=8, band=(None, None))
+    night = conditioned("eeg", values, n_epochs=8, band=(None, None))
     assert night.valid.tolist() == [True] * 5 + [False] * 3
     np.testing.assert_allclose(night.epochs[:5], alone, atol=1e-5)
 
@@ -396,13 +373,13 @@ def test_valid_epochs_set_the_scale():
 def test_clip_is_symmetric(clip):
     values = white("eeg")
     values[4000:4010], values[6000:6010] = 1e5, -1e5
-    epochs = scaled("eeg", values, clip=clip).epochs
+    epochs = conditioned("eeg", values, clip=clip).epochs
     assert (epochs.max(), epochs.min()) == (clip, -clip)
 
 
 def test_counts_follow_documented_formula():
     counts = np.random.default_rng(0).poisson(4, 120).astype(np.float32)
-    epochs = scaled("actigraphy", counts).epochs.reshape(-1)
+    epochs = conditioned("actigraphy", counts).epochs.reshape(-1)
     np.testing.assert_allclose(epochs, np.log1p(10 * counts / counts.mean()), rtol=1e-5)
 
 
@@ -411,7 +388,7 @@ def test_counts_average_worn_epochs():
     off = counts.copy()
     off[60:] = np.nan
     worn = counts[:60].mean()
-    epochs = scaled("actigraphy", off).epochs.reshape(-1)
+    epochs = conditioned("actigraphy", off).epochs.reshape(-1)
     np.testing.assert_allclose(epochs[:60], np.log1p(10 * counts[:60] / worn), rtol=1e-5)
 
 
@@ -419,7 +396,7 @@ def test_still_wrist_is_calm():
     counts = np.zeros(120, dtype=np.float32)
     counts[70] = 5.0
     counts[60:90][np.arange(30) % 5 != 0] = np.nan
-    night = scaled("actigraphy", counts)
+    night = conditioned("actigraphy", counts)
     assert night.valid.tolist() == [True, True, False, True]
     assert not night.epochs[0].any()
 
@@ -428,15 +405,15 @@ def test_still_wrist_is_calm():
 def test_slowest_rate_is_the_checkpoints(name):
     needed = MODALITIES[name].conditioning.min_rate
     values = 95 + np.sin(np.arange(round(120 * needed)) * 1.3) * (3 if name == "spo2" else 30)
-    assert scaled(name, values, needed).valid.all()
+    assert conditioned(name, values, needed).valid.all()
     with pytest.raises(InvalidSignalError, match=f"needs at least {needed:g} Hz.*without"):
-        scaled(name, values, needed * 0.99)
+        conditioned(name, values, needed * 0.99)
 
 
 @pytest.mark.parametrize("name", ["ibi", "resp", "actigraphy"])
 def test_series_have_no_minimum_rate(name):
     values = 0.9 + 0.1 * np.sin(np.arange(12))
-    assert scaled(name, values, 0.1).valid.all()
+    assert conditioned(name, values, 0.1).valid.all()
 
 
 _VOLTS = MODALITIES["eeg"].units

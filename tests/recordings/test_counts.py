@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Activity counts: the sums that are kept, and the steps from acceleration."""
+"""Activity counts from epochs and from acceleration."""
 
 import numpy as np
 import pytest
@@ -161,3 +161,14 @@ def test_acceleration_conditioned_as_counts():
     conditioned = condition(night.signal("actigraphy"), modality, modality.conditioning, 2)
     assert conditioned.epochs.shape == (2, 30)
     assert (conditioned.epochs > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [(lambda: counts_from_acceleration(np.ones((9, 3)), 50), "magnitude of the axes"),
+     (lambda: counts_from_epochs([0, 30], [1, -1]), "counts hold -1"),
+     (lambda: counts_from_epochs([0], [1], epoch_seconds=0), "more than 0")],
+)  # fmt: skip
+def test_errors_name_the_value(call, message):
+    with pytest.raises(InvalidSignalError, match=message):
+        call()

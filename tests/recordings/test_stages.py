@@ -24,7 +24,7 @@ def test_any_spelling_is_understood(labels):
     assert as_stages(labels).tolist() == [0, 1, 2, 3, 4, -1]
 
 
-def test_stages_are_small_and_read_only():
+def test_stages_are_read_only_int8():
     stages = as_stages([0, 1])
     assert stages.dtype == np.int8
     with pytest.raises(ValueError, match="read-only"):

@@ -1,103 +1,109 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Simulated people: demographics and the traits that shape their nights."""
+"""Simulated subjects, sites and outcomes, each drawn from a named random stream."""
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
 
-from ...recordings import MODALITIES
-from ._synthesis import stream
+from ...recordings.modality import MODALITIES
 
-__all__ = [
-    "SITE_KINDS",
-    "Outcomes",
-    "Site",
-    "Subject",
-    "draw_outcomes",
-    "draw_site",
-    "draw_subject",
-]
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
+_POLYSOMNOGRAPHY = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2", "ibi", "resp")
+# modalities that each kind of site records; in a wearable site and a laboratory with a watch, ibi
+# is the watch's smoothed heart rate, without beat-to-beat variability
+SITE_KINDS: dict[str, tuple[str, ...]] = {
+    "laboratory": _POLYSOMNOGRAPHY,
+    "full_laboratory": tuple(MODALITIES),
+    "watch_laboratory": (*_POLYSOMNOGRAPHY, "actigraphy"),
+    "home": ("ecg", "airflow", "effort", "spo2", "ibi", "resp", "ppg"),
+    "wearable": ("ibi", "actigraphy"),
+}
+_WATCH_KINDS = ("wearable", "watch_laboratory")
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One simulated person; every night of theirs is drawn from these traits.
-
-    Attributes
-    ----------
-    id : str
-        ``"sim-0001"``.
-    age : float
-        Years, 20 to 85.
-    sex : {"F", "M"}
-        Sex.
-    bmi : float
-        Body-mass index in kg/m2.
-    ahi : float
-        Expected apneas and hypopneas per hour of sleep.
-    rem_apnea : float
-        How much more frequent these are in REM sleep.
-    desaturation : float
-        Scale of the saturation lost per event.
-    saturation : float
-        Awake saturation in %.
-    fragmentation : float
-        Multiplies the hazard of waking up; 1 is the population's median.
-    deep_sleep : float
-        Multiplies the time in N3; 1 is the population's median for the age.
-    heart_rate : float
-        Mean asleep, in beats per minute.
-    stage_heart_rate : tuple of float
-        Change of heart rate by stage (W, N1, N2, N3, R), beats per minute.
-    heart_variability : float
-        Multiplies every component of heart-rate variability.
-    breathing_rate : float
-        Breaths per minute in N2.
-    eeg_gain, eeg_slope : float
-        Amplitude factor of the EEG, and change of its spectral exponent.
-    stage_gain : tuple of float
-        Amplitude factor of the EEG by stage.
-    alpha, alpha_frequency : float
-        Alpha power of quiet wakefulness (some people have hardly any) and its peak in Hz.
-    spindle_rate, spindle_frequency : float
-        Spindles per minute of N2 and their frequency in Hz.
-    muscle_tone : float
-        Chin EMG in N2, in uV.
-    restlessness : float
-        Multiplies the number of movements.
-    """
+    """Demographics and traits from which every night of a subject is drawn."""
 
     id: str
-    age: float
+    age: float  # years, 20 to 85
     sex: str
-    bmi: float
-    ahi: float
-    rem_apnea: float
-    desaturation: float
-    saturation: float
-    fragmentation: float
-    deep_sleep: float
-    heart_rate: float
-    stage_heart_rate: tuple[float, ...]
-    heart_variability: float
-    breathing_rate: float
+    bmi: float  # kg/m2
+    ahi: float  # expected apneas and hypopneas per hour of sleep
+    rem_apnea: float  # factor on their rate in REM sleep
+    desaturation: float  # scale of the saturation lost per event
+    saturation: float  # awake, in %
+    fragmentation: float  # factor on the hazard of waking up; median 1
+    deep_sleep: float  # factor on the time in N3; median 1 at any age
+    heart_rate: float  # mean asleep, beats per minute
+    stage_heart_rate: tuple[float, ...]  # change by stage (W, N1, N2, N3, R), beats per minute
+    heart_variability: float  # factor on every component of heart-rate variability
+    breathing_rate: float  # breaths per minute in N2
     eeg_gain: float
-    eeg_slope: float
-    stage_gain: tuple[float, ...]
-    alpha: float
-    alpha_frequency: float
-    spindle_rate: float
-    spindle_frequency: float
-    muscle_tone: float
-    restlessness: float
+    eeg_slope: float  # change of the spectral exponent
+    stage_gain: tuple[float, ...]  # amplitude factor of the EEG by stage
+    alpha: float  # power in quiet wakefulness; some people have hardly any
+    alpha_frequency: float  # peak, Hz
+    spindle_rate: float  # spindles per minute of N2
+    spindle_frequency: float  # Hz
+    muscle_tone: float  # chin EMG in N2, uV
+    restlessness: float  # factor on the number of movements
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Modalities and devices of a site."""
+
+    name: str
+    kind: str  # one of SITE_KINDS
+    modalities: tuple[str, ...]  # in the catalogue's order
+    rates: tuple[float, ...]  # samples per second, one for each modality
+    units: tuple[str, ...]
+    gain: float  # calibration error: factor on every voltage
+    high_pass: float  # corners of the amplifiers' filters, Hz
+    low_pass: float
+    line_frequency: float  # mains hum, Hz
+    line_amplitude: float  # uV
+    noise: float  # of amplifier and electrodes, uV
+    airflow_scale: float  # size of a breath in the units of the flow sensor
+    spo2_step: float  # resolution of the oximeter, %
+    watch_seconds: float  # window over which the watch averages heart rate
+    counts_scale: float  # counts per second of a vigorous movement
+    counts_smoothing: float  # SD in s of the Gaussian that smooths counts; 0 for none
+    eeg_tilt: float  # change of the spectral exponent by the derivation
+    alpha_share: float  # of the derivation; large at the back of the head
+
+    @property
+    def has_watch(self) -> bool:
+        """Whether ``ibi`` is a watch's heart rate."""
+        return self.kind in _WATCH_KINDS
+
+    def rate(self, modality: str) -> float:
+        """Samples per second of a modality."""
+        return self.rates[self.modalities.index(modality)]
+
+    def unit(self, modality: str) -> str:
+        """Unit of a modality."""
+        return self.units[self.modalities.index(modality)]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Outcomes of a subject."""
+
+    hypertension: int
+    survival_time: float  # years until death or the end of follow-up
+    event: bool  # death within follow-up
 
 
 def draw_subject(seed: int, index: int) -> Subject:
-    """Draw person number ``index`` (from 1) of the population called ``seed``."""
-    rng = stream((seed, index), "subject")
+    """Subject number ``index`` (from 1) of the population of this seed."""
+    rng = random_stream((seed, index), "subject")
     age = float(rng.uniform(20, 85))
     sex = "M" if rng.random() < 0.5 else "F"
     elderly = (age - 50) / 20
@@ -139,97 +145,9 @@ def draw_subject(seed: int, index: int) -> Subject:
     )
 
 
-_GOLDEN_RATIO = (5**0.5 - 1) / 2
-_POLYSOMNOGRAPHY = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2", "ibi", "resp")
-SITE_KINDS: dict[str, tuple[str, ...]] = {
-    "laboratory": _POLYSOMNOGRAPHY,
-    "full_laboratory": tuple(MODALITIES),
-    "watch_laboratory": (*_POLYSOMNOGRAPHY, "actigraphy"),
-    "home": ("ecg", "airflow", "effort", "spo2", "ibi", "resp", "ppg"),
-    "wearable": ("ibi", "actigraphy"),
-}
-"""Kinds of site and what each records.
-
-A ``watch_laboratory`` puts a smart watch on people during polysomnography; in it and in a
-``wearable`` site, ``ibi`` is the watch's smoothed heart rate, without beat-to-beat variability.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """One simulated site.
-
-    Attributes
-    ----------
-    name : str
-        ``"site-1"``.
-    kind : str
-        One of ``SITE_KINDS``.
-    modalities : tuple of str
-        What it records, in the catalogue's order.
-    rates : tuple of float
-        Samples per second, one for each of ``modalities``.
-    units : tuple of str
-        Unit, one for each of ``modalities``.
-    gain : float
-        Calibration error of the amplifiers: the factor on every voltage.
-    high_pass, low_pass : float
-        Corners of the amplifiers' filters, in Hz.
-    line_frequency, line_amplitude : float
-        Mains hum, in Hz and uV.
-    noise : float
-        Amplifier and electrode noise in uV.
-    airflow_scale : float
-        Size of a breath in the units of the flow sensor.
-    spo2_step : float
-        Resolution of the oximeter in %.
-    watch_seconds : float
-        Window the watch averages heart rate over.
-    counts_scale : float
-        Counts per second of a vigorous movement.
-    counts_smoothing : float
-        Standard deviation, in seconds, of the Gaussian that counts are smoothed with; 0 for none.
-    eeg_tilt, alpha_share : float
-        What the derivation does to the EEG: change of its spectral exponent, and its share of
-        alpha, which is large at the back of the head.
-    """
-
-    name: str
-    kind: str
-    modalities: tuple[str, ...]
-    rates: tuple[float, ...]
-    units: tuple[str, ...]
-    gain: float
-    high_pass: float
-    low_pass: float
-    line_frequency: float
-    line_amplitude: float
-    noise: float
-    airflow_scale: float
-    spo2_step: float
-    watch_seconds: float
-    counts_scale: float
-    counts_smoothing: float
-    eeg_tilt: float
-    alpha_share: float
-
-    @property
-    def has_watch(self) -> bool:
-        """Whether ``ibi`` is a watch's heart rate."""
-        return self.kind in ("wearable", "watch_laboratory")
-
-    def rate(self, modality: str) -> float:
-        """Samples per second of a modality."""
-        return self.rates[self.modalities.index(modality)]
-
-    def unit(self, modality: str) -> str:
-        """Unit of a modality."""
-        return self.units[self.modalities.index(modality)]
-
-
 def draw_site(seed: int, index: int, kind: str) -> Site:
-    """Draw site number ``index`` (from 1) of the cohort called ``seed``."""
-    rng = stream((seed, index), "site")
+    """Site number ``index`` (from 1) of the cohort of this seed."""
+    rng = random_stream((seed, index), "site")
     modalities = tuple(name for name in MODALITIES if name in SITE_KINDS[kind])
     rates, units = _rates(kind, rng), _units(kind, rng)
     europe = rng.random() < 0.5
@@ -256,17 +174,16 @@ def draw_site(seed: int, index: int, kind: str) -> Site:
 
 
 def _spread(seed: int, index: int, name: str) -> float:
-    """A standard normal value, of which no two neighbouring sites get similar ones.
+    """A standard normal value that differs clearly between consecutive sites.
 
-    Steps of the golden ratio cover the quantiles evenly however many sites there are. Drawn
-    independently, the two sites of a small cohort could be alike, and nothing would be lost
-    between them.
+    Steps of the golden ratio cover the quantiles evenly for any number of sites. Independent draws
+    could make the two sites of a small cohort alike.
     """
-    first = stream((seed,), f"sites' {name}").random()
+    first = random_stream((seed,), f"sites' {name}").random()
     return float(ndtri((first + index * _GOLDEN_RATIO) % 1 * 0.98 + 0.01))
 
 
-def _rates(kind: str, rng) -> dict[str, float]:
+def _rates(kind: str, rng: np.random.Generator) -> dict[str, float]:
     fast = rng.choice([100, 125, 128, 200, 256, 512], p=[0.2, 0.1, 0.22, 0.25, 0.2, 0.03])
     belt = rng.choice([8, 10, 16, 25, 32])
     return {
@@ -277,14 +194,14 @@ def _rates(kind: str, rng) -> dict[str, float]:
         "airflow": rng.choice([4, 8, 10, 16, 32]),
         "effort": belt,
         "spo2": rng.choice([1, 1, 3]),
-        "ibi": 1 if kind in ("wearable", "watch_laboratory") else 4,
+        "ibi": 1 if kind in _WATCH_KINDS else 4,
         "resp": 4,
         "ppg": rng.choice([32, 64, 100, 128]),
         "actigraphy": rng.choice([1 / 30, 1]) if kind == "wearable" else 1,
     }
 
 
-def _units(kind: str, rng) -> dict[str, str]:
+def _units(kind: str, rng: np.random.Generator) -> dict[str, str]:
     voltage = str(rng.choice(["uV", "mV", "V"], p=[0.7, 0.15, 0.15]))
     return {
         "eeg": voltage,
@@ -294,40 +211,21 @@ def _units(kind: str, rng) -> dict[str, str]:
         "airflow": str(rng.choice(["a.u.", "uV", "L/min"])),
         "effort": str(rng.choice(["a.u.", "uV", "mV"])),
         "spo2": "%",
-        "ibi": "bpm" if kind in ("wearable", "watch_laboratory") else "s",
+        "ibi": "bpm" if kind in _WATCH_KINDS else "s",
         "resp": "a.u.",
         "ppg": "a.u.",
         "actigraphy": "counts",
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Outcomes:
-    """Outcomes of one person.
-
-    Attributes
-    ----------
-    hypertension : int
-        1 if present.
-    survival_time : float
-        Years until death or the end of follow-up.
-    event : bool
-        Whether the person died within follow-up.
-    """
-
-    hypertension: int
-    survival_time: float
-    event: bool
-
-
 def draw_outcomes(seed: int, index: int, subject: Subject) -> Outcomes:
-    """Draw the outcomes of person number ``index``.
+    """Outcomes of subject number ``index``.
 
-    The risks depend on age, on the apnea index and on traits that shape the signals (heart-rate
-    variability, deep sleep, fragmentation), and for the rest on chance: a perfect reader of the
-    signals still errs.
+    Risks depend on age, on the apnea index and on traits that shape the signals (heart-rate
+    variability, deep sleep, fragmentation), and otherwise on chance: the signals alone cannot
+    predict them without error.
     """
-    rng = stream((seed, index), "outcomes")
+    rng = random_stream((seed, index), "outcomes")
     elderly = (subject.age - 52) / 18
     apnea = np.log1p(subject.ahi) - 2.3
     stiffness = -np.log(subject.heart_variability)
@@ -351,4 +249,29 @@ def draw_outcomes(seed: int, index: int, subject: Subject) -> Outcomes:
         hypertension=int(hypertension),
         survival_time=round(float(max(min(death, censored), 0.01)), 2),
         event=bool(death <= censored),
+    )
+
+
+def random_stream(seed: tuple[int, ...], name: str) -> np.random.Generator:
+    """The random stream of this name below ``seed``; always the same."""
+    key = zlib.crc32(name.encode())
+    sequence = np.random.SeedSequence(entropy=list(seed), spawn_key=(key,))
+    return np.random.Generator(np.random.SFC64(sequence))
+
+
+def seed_from(random_state: Any) -> int:
+    """One integer seed; a generator is advanced by one draw, None takes fresh entropy."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**62))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**62))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool):
+        if random_state < 0:
+            raise ValueError(f"random_state must not be negative, got {random_state}.")
+        return int(random_state)
+    raise TypeError(
+        "random_state must be an int, a numpy Generator or RandomState, or None, "
+        f"got {type(random_state).__name__}."
     )

@@ -1,38 +1,41 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Simulated cohorts of nights with real structure."""
+"""Simulated cohorts: nights of subjects as the sensors of several sites record them."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import butter, sosfilt
 
-from ...recordings import (
-    EPOCH_SECONDS,
-    MODALITIES,
-    Cohort,
-    Recording,
-    Signal,
-    SignalLayout,
-    list_modalities,
-)
-from ._night import Night, draw_night
-from ._sensors import Failure, draw_failures, record
-from ._subjects import SITE_KINDS, draw_outcomes, draw_site, draw_subject
-from ._synthesis import seed_from
+from ..._files import sha256
+from ...recordings.modality import EPOCH_SECONDS, MODALITIES, list_modalities
+from ...recordings.recording import Cohort, Recording
+from ...recordings.sources import Signal, SignalLayout
+from .._files import as_cohort
+from ._cardiorespiratory import airflow, ecg, effort, ibi, ppg, resp, spo2
+from ._neurophysiology import eeg, emg, eog
+from ._night import Night, ar1_noise, draw_night
+from ._subjects import SITE_KINDS, draw_outcomes, draw_site, draw_subject, seed_from
 
-__all__ = [
-    "SIMULATION_REVISION",
-    "SimulatedSource",
-    "make_sleep_cohort",
-]
+__all__ = ["SimulatedSource", "make_sleep_cohort"]
+
+# part of every fingerprint; raised when a change alters the samples of a seed
+SIMULATION_REVISION = 5
 
 _DEFAULT_KINDS = ("full_laboratory", "laboratory", "wearable", "watch_laboratory", "home")
 _APNEA_AHI = 15
+_PER_MICROVOLT = {"uV": 1.0, "mV": 1e-3, "V": 1e-6}
+_VOLTAGES = ("eeg", "eog", "emg", "ecg")
+_FLAT_WHEN_OFF = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "ppg", "actigraphy")
+_COUNT_THRESHOLD = 0.08
+_COUNT_SATURATION = 4.0
 
 
 def make_sleep_cohort(
@@ -44,20 +47,20 @@ def make_sleep_cohort(
     site_kinds: Sequence[str] | None = None,
     modalities: Sequence[str] | None = None,
     missing: float = 0.15,
-    random_state=None,
+    random_state: int | np.random.Generator | np.random.RandomState | None = None,
 ) -> Cohort:
     """Simulate a cohort of sleep recordings with stages, events and outcomes.
 
     The recordings are lazy: each holds a few kB and makes its signals when they are read, so a
-    thousand nights fit in memory. Reading some modalities gives the samples that reading all
-    would give. Everything is simulated; nothing is fitted to a person.
+    thousand nights fit in memory. Samples of a modality do not depend on which others are read.
+    Nothing is fitted to a person's data.
 
     Parameters
     ----------
     n_subjects : int, default=20
-        Number of people, spread evenly over the sites.
+        Number of subjects, spread evenly over the sites.
     nights_per_subject : int, default=1
-        Nights of each person, all at the same site.
+        Nights of each subject, all at the same site.
     hours : float, default=8.0
         Length of every night; rounded to whole 30-s epochs.
     n_sites : int, default=2
@@ -73,7 +76,7 @@ def make_sleep_cohort(
         Probability that a sensor is missing for a night; half of it, that it is off for part of
         the night.
     random_state : int, Generator, RandomState or None, default=None
-        Seed. With an int, person k is the same whatever ``n_subjects`` is.
+        Seed. With an int, subject k is the same for any ``n_subjects``.
 
     Returns
     -------
@@ -86,7 +89,7 @@ def make_sleep_cohort(
     Raises
     ------
     ValueError
-        If a number is out of range, a kind of site is unknown, or none has a modality asked for.
+        If a number is out of range, a kind of site is unknown, or none records ``modalities``.
     UnknownModalityError
         If a modality is not in the catalogue.
 
@@ -97,10 +100,13 @@ def make_sleep_cohort(
     >>> len(cohort), cohort[0].n_epochs
     (4, 120)
     """
-    _check_counts(n_subjects, nights_per_subject, hours, n_sites, missing)
-    wanted = _catalogued(modalities)
+    counts = {"n_subjects": n_subjects, "nights_per_subject": nights_per_subject}
+    _check_parameters({**counts, "n_sites": n_sites}, hours, missing)
+    requested = set(list_modalities(modalities))
+    if not requested:
+        raise ValueError("modalities is empty; pass None for all that a site records.")
     seed = seed_from(random_state)
-    kinds = _kinds(site_kinds, wanted)
+    kinds = _select_kinds(site_kinds, requested)
     sites = [draw_site(seed, k + 1, kinds[k % len(kinds)]) for k in range(n_sites)]
     n_epochs = round(hours * 3600 / EPOCH_SECONDS)
     recordings = []
@@ -110,7 +116,7 @@ def make_sleep_cohort(
         site = sites[(index - 1) % n_sites]
         for number in range(1, nights_per_subject + 1):
             night = draw_night((seed, index, number), subject, site, n_epochs)
-            row = {
+            metadata = {
                 "subject": subject.id,
                 "night": number,
                 "site": site.name,
@@ -123,13 +129,13 @@ def make_sleep_cohort(
                 "survival_time": outcomes.survival_time,
                 "event": outcomes.event,
             }
-            recordings.append(_as_recording(night, row, wanted, missing))
-    return Cohort(recordings, _table(recordings))
+            recordings.append(_make_recording(night, metadata, requested, missing))
+    return as_cohort(recordings)
 
 
-def _check_counts(n_subjects, nights_per_subject, hours, n_sites, missing) -> None:
-    counts = {"n_subjects": n_subjects, "nights_per_subject": nights_per_subject}
-    for name, value in {**counts, "n_sites": n_sites}.items():
+def _check_parameters(counts: Mapping[str, Any], hours: float, missing: float) -> None:
+    # by hand, because scikit-learn's constraints take a second to import
+    for name, value in counts.items():
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
     if not 0.25 <= hours <= 24:
@@ -138,101 +144,92 @@ def _check_counts(n_subjects, nights_per_subject, hours, n_sites, missing) -> No
         raise ValueError(f"missing is a probability, at least 0 and below 1, got {missing!r}.")
 
 
-def _catalogued(modalities) -> tuple[str, ...]:
-    asked = list_modalities(modalities)
-    if not asked:
-        raise ValueError("modalities is empty; pass None for all that a site records.")
-    return tuple(name for name in MODALITIES if name in asked)
-
-
-def _kinds(site_kinds, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    given = _DEFAULT_KINDS if site_kinds is None else site_kinds
-    given = (given,) if isinstance(given, str) else tuple(given)
-    unknown = [kind for kind in given if kind not in SITE_KINDS]
-    if unknown or not given:
+def _select_kinds(site_kinds: Sequence[str] | None, requested: Set[str]) -> tuple[str, ...]:
+    kinds = _DEFAULT_KINDS if site_kinds is None else site_kinds
+    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    unknown = [kind for kind in kinds if kind not in SITE_KINDS]
+    if unknown or not kinds:
         raise ValueError(
             f"site_kinds has {', '.join(map(repr, unknown)) or 'no entry'}; accepted are "
             f"{', '.join(SITE_KINDS)}."
         )
-    useful = tuple(kind for kind in given if set(SITE_KINDS[kind]) & set(wanted))
-    if not useful or (site_kinds is not None and len(useful) < len(given)):
-        barren = next(kind for kind in given if not set(SITE_KINDS[kind]) & set(wanted))
+    useless = [kind for kind in kinds if not requested & set(SITE_KINDS[kind])]
+    if len(useless) == len(kinds) or (site_kinds is not None and useless):
+        names = ", ".join(name for name in MODALITIES if name in requested)
         raise ValueError(
-            f"a {barren!r} site records {', '.join(SITE_KINDS[barren])}, and none of the "
-            f"modalities asked for ({', '.join(wanted)}). Leave that kind out of site_kinds or "
-            "ask for one of its modalities."
+            f"a {useless[0]!r} site records {', '.join(SITE_KINDS[useless[0]])}, and none of the "
+            f"modalities asked for ({names}). Leave that kind out of site_kinds or ask for one of "
+            "its modalities."
         )
-    return useful
+    return tuple(kind for kind in kinds if kind not in useless)
 
 
-def _as_recording(night: Night, row: dict, wanted: tuple[str, ...], missing: float) -> Recording:
-    rng = night.stream("failures")
+def _make_recording(
+    night: Night, metadata: dict[str, Any], requested: Set[str], missing: float
+) -> Recording:
     recorded = night.site.modalities
-    asked = tuple(name for name in recorded if name in wanted)
-    present, failures = draw_failures(recorded, asked, night.duration, missing, rng)
-    evening = night.stream("clock")
+    selected = tuple(name for name in recorded if name in requested)
+    rng = night.random_stream("failures")
+    present, failures = draw_failures(recorded, selected, night.duration, missing, rng)
+    clock = night.random_stream("clock")
     start = datetime(2020, 1, 1, 22, 0) + timedelta(
-        days=int(evening.integers(0, 1000)), minutes=int(evening.normal(30, 40))
+        days=int(clock.integers(0, 1000)), minutes=int(clock.normal(30, 40))
     )
-    off = float(min(evening.uniform(0, 240), night.duration / 10))
-    on = float(night.duration - min(evening.uniform(0, 300), night.duration / 10))
+    lights_off = float(min(clock.uniform(0, 240), night.duration / 10))
+    lights_on = float(night.duration - min(clock.uniform(0, 300), night.duration / 10))
     return Recording.from_source(
         SimulatedSource(night, present, failures),
-        subject=row["subject"],
-        metadata=row,
+        subject=metadata["subject"],
+        metadata=metadata,
         stages=night.scored_stages,
-        events=_events(night),
+        events=_make_events(night),
         start=start,
-        lights=(round(off), round(on)),
+        lights=(round(lights_off), round(lights_on)),
         duration=night.duration,
-        id=f"{row['subject']}-n{row['night']}",
+        id=f"{metadata['subject']}-n{metadata['night']}",
     )
 
 
-def _events(night: Night):
-    import pandas as pd
-
+def _make_events(night: Night) -> pd.DataFrame:
     breathing, arousals = night.respiratory, night.arousals
-    seen = breathing.desaturating
-    fall = breathing.end + breathing.lag - breathing.onset - 0.8 * breathing.lag
+    desaturating = breathing.desaturating
+    fall = (breathing.onset + 0.8 * breathing.lag)[desaturating]
+    length = breathing.end + breathing.lag - breathing.onset - 0.8 * breathing.lag
     kinds = np.where(breathing.apnea, "obstructive_apnea", "hypopnea")
+    lengths = [breathing.duration, arousals.duration, length[desaturating]]
     table = pd.DataFrame(
         {
-            "onset": np.concatenate(
-                [breathing.onset, arousals.onset, (breathing.onset + 0.8 * breathing.lag)[seen]]
-            ),
-            "duration": np.concatenate([breathing.duration, arousals.duration, fall[seen]]),
-            "type": [*kinds, *["arousal"] * len(arousals), *["desaturation"] * int(seen.sum())],
+            "onset": np.concatenate([breathing.onset, arousals.onset, fall]),
+            "duration": np.concatenate(lengths),
+            "type": [*kinds, *["arousal"] * len(arousals), *["desaturation"] * len(fall)],
         }
     )
     return table.round(2).sort_values("onset", kind="stable", ignore_index=True)
 
 
-def _table(recordings: list[Recording]):
-    import pandas as pd
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A sensor that is off from ``start`` to ``stop`` seconds, as a flat line or as NaN."""
 
-    index = pd.Index([recording.id for recording in recordings], name="recording")
-    return pd.DataFrame([dict(recording.metadata) for recording in recordings], index=index)
-
-
-SIMULATION_REVISION = 5
-"""Part of every fingerprint; raised when a change alters the samples of a seed."""
+    start: float
+    stop: float
+    flat: bool
 
 
 class SimulatedSource:
     """Signals of one simulated night, generated on demand.
 
-    Holds the seed and the night's plan (a few kB). Each modality has its own random stream, so
-    any subset reads the same samples as all together.
+    Holds the seed, stages and events (a few kB). Each modality has its own random stream, so its
+    samples do not depend on which others are read.
 
     Parameters
     ----------
     night : Night
         Stages, events, subject and site.
     modalities : sequence of str
-        Which sensors are present.
+        Sensors that are present.
     failures : mapping of str to Failure, optional
-        Sensors that are off for a part of the night.
+        Sensors that are off for part of the night.
     """
 
     def __init__(
@@ -247,7 +244,7 @@ class SimulatedSource:
 
     @property
     def layout(self) -> dict[str, SignalLayout]:
-        """Modality to layout, known without making a sample."""
+        """Layout of each modality, without making a sample."""
         return dict(self._layout)
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
@@ -261,7 +258,7 @@ class SimulatedSource:
         return signals
 
     def fingerprint(self) -> str:
-        """sha256 of the revision, the seed and every parameter the samples depend on."""
+        """sha256 of the revision, the seed and every parameter that the samples depend on."""
         return self._fingerprint(list(self._layout), self.failures)
 
     def signal_fingerprint(self, name: str) -> str:
@@ -270,7 +267,7 @@ class SimulatedSource:
 
     def _fingerprint(self, modalities: list[str], failures: Mapping[str, Failure]) -> str:
         night = self.night
-        described = {
+        settings = {
             "revision": SIMULATION_REVISION,
             "seed": night.seed,
             "n_epochs": len(night.true_stages),
@@ -279,9 +276,125 @@ class SimulatedSource:
             "modalities": modalities,
             "failures": {name: asdict(failure) for name, failure in failures.items()},
         }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        return sha256(json.dumps(settings, sort_keys=True))
 
 
 def _layout(night: Night, name: str) -> SignalLayout:
     rate = night.site.rate(name)
     return SignalLayout(rate, night.site.unit(name), round(night.duration * rate))
+
+
+def draw_failures(
+    modalities: tuple[str, ...],
+    selected: tuple[str, ...],
+    duration: float,
+    chance: float,
+    rng: np.random.Generator,
+) -> tuple[tuple[str, ...], dict[str, Failure]]:
+    """Modalities with a signal, and those of them that are off for part of the night.
+
+    ``chance`` is the probability that a sensor is missing; half of it, that it falls off. At least
+    one sensor works all night. Modalities of the site that are not ``selected`` are drawn too, so
+    the selection changes no draw.
+    """
+    draws = rng.random((2, len(modalities)))
+    draws[:, modalities.index(selected[rng.integers(2**31) % len(selected)])] = 1.0
+    present = tuple(
+        name
+        for name, draw in zip(modalities, draws[0], strict=True)
+        if name in selected and draw >= chance
+    )
+    failures = {}
+    for name, draw in zip(modalities, draws[1], strict=True):
+        length = duration * rng.uniform(0.1, 0.65)
+        start = rng.uniform(0, duration) if rng.random() < 0.5 else duration - length
+        flat = name in _FLAT_WHEN_OFF and rng.random() < 0.6
+        if name in present and draw < chance / 2:
+            failures[name] = Failure(start, min(start + length, duration), flat)
+    return present, failures
+
+
+def record(night: Night, name: str, failure: Failure | None = None) -> np.ndarray:
+    """Samples of one modality by the site's device, in its unit and at its rate."""
+    site = night.site
+    rate = site.rate(name)
+    signal = GENERATORS[name](night, rate)
+    if name in _VOLTAGES:
+        signal = _amplify(night, name, signal, rate)
+        signal *= np.float32(_PER_MICROVOLT[site.unit(name)])
+    if failure is not None:
+        span = slice(round(failure.start * rate), round(failure.stop * rate))
+        signal[span] = 0 if failure.flat else np.nan
+    return signal
+
+
+def _amplify(night: Night, name: str, signal: np.ndarray, rate: float) -> np.ndarray:
+    site = night.site
+    rng = night.random_stream(f"{name} amplifier")
+    _add_electrode_pops(night, rng, signal, rate)
+    n = len(signal)
+    signal += np.float32(site.noise) * rng.standard_normal(n, dtype=np.float32)
+    if site.line_frequency < rate / 2:
+        # one second, repeated: a sine over the whole night costs ten times as much
+        second = np.sin(2 * np.pi * site.line_frequency * np.arange(round(rate)) / rate)
+        contact = np.exp(0.6 * ar1_noise(rng, night.duration, 900))
+        contact *= site.line_amplitude * np.sqrt(2)
+        signal += np.outer(contact, second).astype(np.float32).reshape(-1)
+    low = min(site.low_pass if name != "emg" else 100.0, 0.45 * rate)
+    sections = butter(1, [site.high_pass, low], "bandpass", fs=rate, output="sos")
+    signal = sosfilt(sections.astype(np.float32), signal)
+    signal *= np.float32(site.gain)
+    return signal
+
+
+def _add_electrode_pops(
+    night: Night, rng: np.random.Generator, signal: np.ndarray, rate: float
+) -> None:
+    """Steps that decay within a second or two, mostly when the body moves."""
+    big = night.movements.onset[night.movements.size > 0.5]
+    times = np.concatenate(
+        [big[rng.random(len(big)) < 0.3], rng.uniform(0, night.duration, rng.poisson(4))]
+    )
+    axis = np.arange(0, 3, 1 / rate)
+    size = rng.choice([-1, 1], len(times)) * rng.gamma(2, 90, len(times))
+    for start, height in zip((times * rate).astype(int), size, strict=True):
+        span = signal[start : start + len(axis)]
+        span += (height * np.exp(-axis[: len(span)] / 0.5)).astype(np.float32)
+
+
+def actigraphy(night: Night, rate: float) -> np.ndarray:
+    """Counts per sample period, of shape (duration * rate,).
+
+    A site's device counts each second or half minute; some pipelines smooth counts with a Gaussian
+    of 50 s (Walch et al. 2019, doi:10.1093/sleep/zsz180). Some movements spare the wrist.
+    """
+    rng = night.random_stream("actigraphy")
+    seconds = np.zeros(night.duration + 64)
+    moves = night.movements
+    strength = moves.size * np.exp(rng.normal(0, 0.4, len(moves)))
+    strength[rng.random(len(moves)) < 0.15] = 0
+    length = np.maximum(np.ceil(moves.duration).astype(int), 1)
+    index = np.repeat(moves.onset.astype(int), length)
+    first = np.repeat(np.cumsum(length) - length, length)
+    index = index + np.arange(len(index)) - first
+    vigour = np.repeat(strength, length) * rng.gamma(1.5, 1 / 1.5, len(index))
+    np.add.at(seconds, np.minimum(index, len(seconds) - 1), vigour)
+    seconds = seconds[: night.duration]
+    seconds = np.where(seconds > _COUNT_THRESHOLD, seconds / (1 + seconds / _COUNT_SATURATION), 0)
+    site = night.site
+    period = round(1 / rate)
+    if period > 1:
+        counts = seconds.reshape(-1, period).sum(axis=1)
+    else:
+        counts = np.repeat(seconds, round(rate)) / round(rate)
+    counts = site.counts_scale * counts
+    if site.counts_smoothing > 0:
+        return gaussian_filter1d(counts, site.counts_smoothing * rate).astype(np.float32)
+    return np.round(counts, 0 if site.counts_scale * period > 3 else 1).astype(np.float32)
+
+
+# the function of each modality is named like it
+_PHYSIOLOGY = (eeg, eog, emg, ecg, ppg, ibi, airflow, effort, resp, spo2, actigraphy)
+GENERATORS: dict[str, Callable[[Night, float], np.ndarray]] = {
+    generate.__name__: generate for generate in _PHYSIOLOGY
+}

@@ -96,7 +96,7 @@ def read_upstream_checkpoint(
         A ``.ckpt`` file of pretraining or fine-tuning, or a plain state dict of ``torch.save``.
     config : mapping or path-like, optional
         Configuration of training: parsed, or a YAML (extra ``yaml``) or JSON file. By default the
-        file's own ``model_config``, else ``<name>.yaml`` or ``config.yaml`` beside it.
+        file's own ``model_config``, else ``<name>.yaml`` or ``config.yaml`` next to it.
     weights : {"auto", "ema", "running_mean", "student"}
         Which of the networks in it; ``"auto"`` is the first of these that is there. BatchNorm
         statistics of ``"ema"`` are the student's, as the average's are never updated.
@@ -209,11 +209,9 @@ def _finetuning_of(document: Mapping, values: Mapping) -> Mapping | None:
 
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies, as the file is only mapped, of floating numbers as float32."""
-    return {
-        key: t.detach().to(torch.float32 if t.is_floating_point() else t.dtype, copy=True)
-        for key, t in tensors.items()
-    }
+    """Copies, as the file is only mapped; floating numbers become float32."""
+    dtypes = {k: torch.float32 if t.is_floating_point() else t.dtype for k, t in tensors.items()}
+    return {k: t.detach().to(dtypes[k], copy=True).contiguous() for k, t in tensors.items()}
 
 
 def _check_finite(tensors: Mapping[str, Tensor]) -> None:
@@ -391,13 +389,12 @@ def _only_channel(
     model = values.get("model", values)
     channels = model.get("channels") or []
     model["channels"] = [c for c in channels if c.get("name") == channel]
-    others = [
+    unused = tuple(
         f"{part}.{c['name']}."
         for part in ("tokenizer_mapping", "mask_embed")
         for c in channels
         if c.get("name") != channel
-    ]
-    unused = tuple(others)
+    )
     return {k: v for k, v in backbone.items() if not f"{k}.".startswith(unused)}, values
 
 

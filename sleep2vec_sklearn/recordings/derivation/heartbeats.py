@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Heart beats in an ECG or a PPG, and inter-beat intervals."""
+"""Heartbeats in an ECG or a PPG, and inter-beat intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import linear
@@ -6,8 +9,10 @@ from torch.nn.functional import linear
 from sleep2vec_sklearn.errors import CheckpointError
 from sleep2vec_sklearn.model.upstream.checkpoint import adapters_in, merge_adapter
 
-PLACE = "encoder.encoder.layer.0.attention.self.query"
-INSIDE = "encoder.base_model.model.encoder.layer.0.attention.self.query"
+# y = x (m V / |V|)^T + b with V = W + alpha / r B A and norms of rows, in float64 by numpy
+DORA = Path(__file__).parents[2] / "data" / "golden" / "dora.npz"
+LAYER = "encoder.encoder.layer.0.attention.self.query"
+WRAPPED = "encoder.base_model.model.encoder.layer.0.attention.self.query"
 ALPHA, RANK = 6.0, 3
 
 
@@ -21,77 +26,74 @@ def draw():
 def adapted(draw):
     return {
         "cls_embedding.cls_token": draw(8),
-        f"{INSIDE}.base_layer.weight": draw(8, 8),
-        f"{INSIDE}.base_layer.bias": draw(8),
-        f"{INSIDE}.lora_A.default.weight": draw(RANK, 8),
-        f"{INSIDE}.lora_B.default.weight": draw(8, RANK),
+        f"{WRAPPED}.base_layer.weight": draw(8, 8),
+        f"{WRAPPED}.base_layer.bias": draw(8),
+        f"{WRAPPED}.lora_A.default.weight": draw(RANK, 8),
+        f"{WRAPPED}.lora_B.default.weight": draw(8, RANK),
     }
 
 
 def parts(state, name="default"):
-    base, bias = (state[f"{INSIDE}.base_layer.{p}"] for p in ("weight", "bias"))
-    down, up = (state[f"{INSIDE}.lora_{p}.{name}.weight"] for p in "AB")
+    base, bias = (state[f"{WRAPPED}.base_layer.{p}"] for p in ("weight", "bias"))
+    down, up = (state[f"{WRAPPED}.lora_{p}.{name}.weight"] for p in "AB")
     return base, bias, down, up
 
 
 def test_merged_layer_equals_adapted(adapted, draw):
+    before = {key: value.clone() for key, value in adapted.items()}
     base, bias, down, up = parts(adapted)
     x = draw(5, 8)
     expected = linear(x, base, bias) + ALPHA / RANK * linear(linear(x, down), up)
     merged = merge_adapter(adapted, "default", ALPHA)
-    assert set(merged) == {"cls_embedding.cls_token", f"{PLACE}.weight", f"{PLACE}.bias"}
-    found = linear(x, merged[f"{PLACE}.weight"], merged[f"{PLACE}.bias"])
+    assert set(merged) == {"cls_embedding.cls_token", f"{LAYER}.weight", f"{LAYER}.bias"}
+    found = linear(x, merged[f"{LAYER}.weight"], merged[f"{LAYER}.bias"])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert all(torch.equal(adapted[key], before[key]) for key in before)
 
 
 @pytest.mark.parametrize("ending", [".weight", ""])
-def test_dora_sets_row_lengths(adapted, draw, ending):
-    lengths = draw(8).abs()
-    adapted[f"{INSIDE}.lora_magnitude_vector.default{ending}"] = lengths
-    base, _, down, up = parts(adapted)
-    merged = merge_adapter(adapted, "default", ALPHA)[f"{PLACE}.weight"]
-    torch.testing.assert_close(merged.norm(dim=1), lengths)
-    direction = base + ALPHA / RANK * up @ down
-    cosine = torch.nn.functional.cosine_similarity(merged, direction)
-    torch.testing.assert_close(cosine, torch.ones(8))
+def test_dora_gives_golden_outputs(ending):
+    with np.load(DORA) as file:
+        golden = {name: torch.from_numpy(file[name]) for name in file.files}
+    state = {
+        f"{WRAPPED}.base_layer.weight": golden["base_weight"],
+        f"{WRAPPED}.base_layer.bias": golden["base_bias"],
+        f"{WRAPPED}.lora_A.default.weight": golden["lora_A"],
+        f"{WRAPPED}.lora_B.default.weight": golden["lora_B"],
+        f"{WRAPPED}.lora_magnitude_vector.default{ending}": golden["lora_magnitude_vector"],
+    }
+    merged = merge_adapter(state, "default", golden["alpha"].item())
+    found = linear(golden["inputs"], merged[f"{LAYER}.weight"], merged[f"{LAYER}.bias"])
+    torch.testing.assert_close(found, golden["outputs"], rtol=0, atol=1e-5)
 
 
 def test_one_adapter_is_merged(adapted, draw):
     for part, shape in (("A", (RANK, 8)), ("B", (8, RANK))):
-        adapted[f"{INSIDE}.lora_{part}.ch_eeg_original.weight"] = draw(*shape)
+        adapted[f"{WRAPPED}.lora_{part}.ch_eeg_original.weight"] = draw(*shape)
     assert adapters_in(adapted) == ["ch_eeg_original", "default"]
     base, _, down, up = parts(adapted, "ch_eeg_original")
     merged = merge_adapter(adapted, "ch_eeg_original", ALPHA)
-    torch.testing.assert_close(merged[f"{PLACE}.weight"], base + ALPHA / RANK * up @ down)
+    torch.testing.assert_close(merged[f"{LAYER}.weight"], base + ALPHA / RANK * up @ down)
     assert adapters_in(merged) == []
 
 
-def test_missing_parts_are_named(adapted):
-    del adapted[f"{INSIDE}.lora_B.default.weight"], adapted[f"{INSIDE}.base_layer.weight"]
-    with pytest.raises(
-        CheckpointError, match=r"query\.lora_B; missing .*query\.base_layer\.weight"
-    ):
-        merge_adapter(adapted, "default", ALPHA)
-
-
-def test_unfit_shapes_are_refused(adapted, draw):
-    adapted[f"{INSIDE}.lora_B.default.weight"] = draw(8, RANK + 1)
-    with pytest.raises(CheckpointError, match=r"\(8, 8\), \(3, 8\), \(8, 4\)"):
-        merge_adapter(adapted, "default", ALPHA)
-
-
-def test_unfit_magnitude_is_refused(adapted, draw):
-    adapted[f"{INSIDE}.lora_magnitude_vector.default.weight"] = draw(7)
-    with pytest.raises(CheckpointError, match=r"lora_magnitude_vector has shape \(7,\)"):
-        merge_adapter(adapted, "default", ALPHA)
-
-
-def test_unfit_rank_is_refused(adapted):
-    with pytest.raises(CheckpointError, match=r"rank 3, its configuration says r=8"):
-        merge_adapter(adapted, "default", ALPHA, rank=8)
-
-
-def test_adapted_state_is_unchanged(adapted):
-    before = {key: value.clone() for key, value in adapted.items()}
-    merge_adapter(adapted, "default", ALPHA)
-    assert all(torch.equal(adapted[key], before[key]) for key in before)
+@pytest.mark.parametrize(
+    ("changes", "rank", "message"),
+    [
+        (
+            {"lora_B.default.weight": None, "base_layer.weight": None},
+            None,
+            r"query\.lora_B; missing .*query\.base_layer\.weight",
+        ),
+        ({"lora_B.default.weight": (8, RANK + 1)}, None, r"\(8, 8\), \(3, 8\), \(8, 4\)"),
+        ({"lora_magnitude_vector.default.weight": (7,)}, None, r"vector has shape \(7,\)"),
+        ({}, 8, r"rank 3, its configuration says r=8"),
+    ],
+)
+def test_unfit_adapters_are_refused(adapted, draw, changes, rank, message):
+    for part, shape in changes.items():
+        adapted.pop(f"{WRAPPED}.{part}", None)
+        if shape is not None:
+            adapted[f"{WRAPPED}.{part}"] = draw(*shape)
+    with pytest.raises(CheckpointError, match=message):
+        merge_adapter(adapted, "default", ALPHA, rank)

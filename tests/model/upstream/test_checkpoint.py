@@ -122,6 +122,22 @@ def test_head_gives_golden_logits(finetuned, write_ckpt):
     assert tuned.extras == {"ahi_eval_threshold": 0.4}
 
 
+def test_dora_file_is_read(finetuned, write_ckpt):
+    document, _, module = finetuned
+    plain = read_upstream_checkpoint(write_ckpt(module, document))
+    lengths = dict(module)
+    for key in module:
+        if ".lora_A." in key:
+            layer = key.split("base_model.model.encoder.")[1].split(".lora_A.")[0]
+            name = layer.replace("attention.self", "attention").replace("layer.", "encoder.blocks.")
+            norms = plain.state[f"{name}.weight"].norm(dim=1)
+            lengths[key.replace("lora_A", "lora_magnitude_vector")] = 2 * norms
+    found = read_upstream_checkpoint(write_ckpt(lengths, document))
+    for key, tensor in found.state.items():
+        times = 2 if key.endswith(("query.weight", "key.weight", "value.weight")) else 1
+        torch.testing.assert_close(tensor, times * plain.state[key], rtol=1e-5, atol=1e-6)
+
+
 def test_adapters_need_alpha(finetuned, write_ckpt):
     document, _, module = finetuned
     expected = read_upstream_checkpoint(write_ckpt(module, document))

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Files in the layouts of public data sets, with simulated contents."""
+
+from __future__ import annotations
+
+import struct
+
+import edfio
+import numpy as np
+
+NORMAL, APNEA, NOTE, RHYTHM = 1, 8, 22, 28
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def lines(*columns):
+    return "".join(",".join(map(str, row)) + "\n" for row in zip(*columns, strict=True))
+
+
+def word(kind, value):
+    return struct.pack("<H", kind << 10 | value)
+
+
+def skip(interval):
+    return word(59, 0) + struct.pack("<HH", interval >> 16 & 0xFFFF, interval & 0xFFFF)
+
+
+def text(raw):
+    return word(63, len(raw)) + raw + b"\0" * (len(raw) % 2)
+
+
+def annotation_bytes(annotations):
+    """A file of (sample, type) or (sample, type, text), in order."""
+    data, last = b"", 0
+    for sample, kind, *note in annotations:
+        data += skip(sample - last) + word(kind, 0)
+        data += text(note[0].encode()) if note else b""
+        last = sample
+    return data + b"\0\0"
+
+
+def beats_every(samples, stop, kind=NORMAL):
+    return [(sample, kind) for sample in range(samples, stop, samples)]
+
+
+def write_record(folder, name, line, annotations, comment=""):
+    """A header, and annotation files by their suffixes."""
+    write(folder / f"{name}.hea", f"{name} {line}\n{name}.dat 212\n{comment}")
+    for suffix, values in annotations.items():
+        (folder / f"{name}.{suffix}").write_bytes(annotation_bytes(values))
+
+
+def write_edf(path, rates, start, seconds=180, patient=None, edf_patient=None, **options):
+    """Noise in these channels; ``patient`` replaces the header's field as in plain EDF."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    signals = [
+        edfio.EdfSignal(
+            rng.normal(0, 30, rate * seconds),
+            rate,
+            label=label,
+            physical_dimension="%" if label.upper() in ("SPO2", "SAO2") else "uV",
+            physical_range=(-500, 500),
+        )
+        for label, rate in rates.items()
+    ]
+    recording = edfio.Recording(startdate=start.date())
+    options |= {"recording": recording, "patient": edf_patient}
+    edfio.Edf(signals, starttime=start.time(), **options).write(path)
+    if patient is not None:
+        data = bytearray(path.read_bytes())
+        data[8:88] = patient.ljust(80).encode()
+        data[168:176] = start.strftime("%d.%m.%y").encode()
+        path.write_bytes(data)

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Downloads from a server on this computer."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from sleep2vec_sklearn.datasets import (
+    fetch_mmash,
+    fetch_sleep_accel,
+    fetch_sleep_edf,
+    fetch_ucddb,
+    physionet,
+)
+from sleep2vec_sklearn.errors import ReadError, RecordingWarning
+
+pytest.importorskip("pooch")
+
+
+def watch_files(name):
+    """A simulated night in the layout of sleep-accel."""
+    labels = "".join(f"{30 * i} {i % 6}\n" for i in range(8))
+    rates = "".join(f"{t},60\n" for t in range(0, 240, 5))
+    return {
+        f"labels/{name}_labeled_sleep.txt": labels.encode(),
+        f"heart_rate/{name}_heartrate.txt": rates.encode(),
+    }
+
+
+LABELS = "labels/8_labeled_sleep.txt"
+
+
+class Mirror:
+    """A server on this computer, which counts requests and can cut answers short."""
+
+    def __init__(self, slug, files):
+        self.files = {f"/{slug}/1.0.0/{name}": data for name, data in files.items()}
+        sums = [f"{hashlib.sha256(data).hexdigest()} {name}" for name, data in files.items()]
+        self.sums = f"/{slug}/1.0.0/SHA256SUMS.txt"
+        self.files[self.sums] = ("\n".join(sums) + "\n").encode()
+        self.asked, self.cut, self.range_status = [], {}, 206
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def _handler(mirror):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                wanted = self.headers.get("Range")
+                mirror.asked.append((self.path, wanted))
+                data = mirror.files.get(self.path)
+                if data is None:
+                    self.send_error(404)
+                    return
+                status = mirror.range_status if wanted else 200
+                if status == 416:
+                    self.send_error(416)
+                    return
+                first = int(wanted.removeprefix("bytes=").rstrip("-")) if status == 206 else 0
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data) - first))
+                self.end_headers()
+                self.wfile.write(data[first : mirror.cut.pop(self.path, None)])
+
+            def log_message(self, *args):
+                pass
+
+        return Handler
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    mirrors = []
+
+    def start(slug, files):
+        mirrors.append(Mirror(slug, files))
+        return mirrors[-1]
+
+    yield start
+    for mirror in mirrors:
+        mirror.close()
+
+
+@pytest.fixture
+def watches(serve, tmp_path):
+    mirror = serve(
+        "sleep-accel", {**watch_files("46343"), **watch_files("8"), "motion/8.txt": b"0"}
+    )
+    return mirror, {"data_home": tmp_path, "mirror": mirror.address, "verbose": 0}
+
+
+def test_files_are_downloaded_once(watches):
+    mirror, options = watches
+    cohort = fetch_sleep_accel(**options)
+    assert [night.id for night in cohort] == ["8", "46343"]
+    n_asked = len(mirror.asked)
+    assert n_asked == 5
+    assert not [path for path, _ in mirror.asked if "motion" in path]
+    assert len(fetch_sleep_accel(**options)) == 2
+    assert len(mirror.asked) == n_asked
+
+
+def test_records_select_files(watches):
+    mirror, options = watches
+    assert [night.id for night in fetch_sleep_accel(records=["463"], **options)] == ["46343"]
+    assert len(mirror.asked) == 3
+    fetch_sleep_accel(**options)
+    assert [night.id for night in fetch_sleep_accel(records="8", **options)] == ["8"]
+    with pytest.raises(ReadError, match="has no record '9'"):
+        fetch_sleep_accel(records=["8", "9"], **options)
+
+
+@pytest.mark.parametrize("record", ["SC4001", "SC4001E0", "SC4001EC-Hypnogram"])
+def test_night_includes_its_hypnogram(tmp_path, record):
+    folder = tmp_path / "sleep-edfx" / "1.0.0"
+    folder.mkdir(parents=True)
+    sums = {**physionet._DATASETS["sleep-edfx"].pinned, "sleep-cassette/SC4011E0-PSG.edf": "0" * 64}
+    lines = [f"{sha256} {name}" for name, sha256 in sums.items()]
+    (folder / "SHA256SUMS.txt").write_text("\n".join(lines))
+    both = "SC4001E0-PSG.edf, sleep-cassette/SC4001EC-Hypnogram.edf missing"
+    with pytest.raises(ReadError, match=both):
+        fetch_sleep_edf(records=record, data_home=tmp_path, download_if_missing=False, verbose=0)
+
+
+def test_address_needs_scheme(tmp_path, monkeypatch):
+    monkeypatch.setattr(physionet, "_RETRIES", 0)
+    with pytest.raises(ReadError, match=r"physionet.org/files.* gave MissingSchema"):
+        fetch_sleep_accel(data_home=tmp_path, mirror="physionet.org/files", verbose=0)
+
+
+def test_existing_files_need_no_network(watches):
+    mirror, options = watches
+    fetch_sleep_accel(**options)
+    mirror.close()
+    assert len(fetch_sleep_accel(download_if_missing=False, **options)) == 2
+    assert len(fetch_sleep_accel(**options)) == 2
+
+
+def test_missing_network_suggests_wget(tmp_path, monkeypatch):
+    monkeypatch.setattr(physionet, "_RETRIES", 0)
+    with pytest.raises(ReadError, match=r"download_if_missing is False.*wget -r"):
+        fetch_sleep_accel(data_home=tmp_path, download_if_missing=False, verbose=0)
+    with pytest.raises(ReadError, match=r"SHA256SUMS.txt missing, and http://127.*wget -r"):
+        fetch_sleep_accel(data_home=tmp_path, mirror="http://127.0.0.1:9", verbose=0)
+
+
+def test_missing_records_are_listed(watches):
+    _, options = watches
+    fetch_sleep_accel(records=["8"], **options)
+    with pytest.raises(ReadError, match=r"46343_heartrate.txt, labels/46343.*missing"):
+        fetch_sleep_accel(download_if_missing=False, **options)
+
+
+def test_interrupted_download_continues(watches, monkeypatch):
+    monkeypatch.setattr(physionet, "_CHUNK_BYTES", 10)
+    mirror, options = watches
+    path = "/sleep-accel/1.0.0/heart_rate/8_heartrate.txt"
+    mirror.cut[path] = 100
+    assert len(fetch_sleep_accel(**options)) == 2
+    assert [wanted for asked, wanted in mirror.asked if asked == path] == [None, "bytes=100-"]
+
+
+@pytest.mark.parametrize("start", [watch_files("8")[LABELS][:10], b"x" * 10])
+def test_killed_session_is_resumed(watches, start):
+    """Whether its part belongs to this version or to another one."""
+    mirror, options = watches
+    part = options["data_home"] / "sleep-accel" / "1.0.0" / f"{LABELS}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(start)
+    assert len(fetch_sleep_accel(**options)) == 2
+    assert (f"/sleep-accel/1.0.0/{LABELS}", "bytes=10-") in mirror.asked
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("status", [200, 416])
+def test_unusable_ranges_are_survived(watches, status):
+    mirror, options = watches
+    mirror.range_status = status
+    path = options["data_home"] / "sleep-accel" / "1.0.0" / LABELS
+    path.parent.mkdir(parents=True)
+    path.with_name(f"{path.name}.part").write_bytes(watch_files("8")[LABELS])
+    assert len(fetch_sleep_accel(**options)) == 2
+    assert path.read_bytes() == watch_files("8")[LABELS]
+
+
+def test_wrong_hash_is_refused(watches):
+    mirror, options = watches
+    mirror.files[f"/sleep-accel/1.0.0/{LABELS}"] = b"0 0\n"
+    with pytest.raises(ReadError, match=r"8_labeled_sleep.txt: its sha256 is not"):
+        fetch_sleep_accel(**options)
+
+
+def test_damaged_file_is_replaced(watches, tmp_path):
+    _, options = watches
+    fetch_sleep_accel(**options)
+    path = tmp_path / "sleep-accel" / "1.0.0" / LABELS
+    path.write_bytes(b"0 0\n")
+    with pytest.raises(ReadError, match="damaged"):
+        fetch_sleep_accel(download_if_missing=False, **options)
+    fetch_sleep_accel(**options)
+    assert path.read_bytes() == watch_files("8")[LABELS]
+
+
+@pytest.mark.parametrize(
+    ("sums", "reason"),
+    [
+        (b"<html>log in</html>", "no sha256 sums"),
+        (b"0" * 64 + b"  ../../evil.txt\n", "outside of its folder"),
+        (b"0" * 64 + b"  README.md\n", "holds no heart_rate"),
+    ],
+)
+def test_invalid_list_is_refused(watches, sums, reason):
+    mirror, options = watches
+    mirror.files[mirror.sums] = sums
+    with pytest.raises(ReadError, match=reason):
+        fetch_sleep_accel(**options)
+
+
+def test_pinned_hash_overrules_list(serve, tmp_path):
+    mirror = serve("sleep-edfx", {"sleep-cassette/SC4001E0-PSG.edf": b"not that night"})
+    with pytest.raises(ReadError, match=r"SHA256SUMS.txt has sha256 .* published"):
+        fetch_sleep_edf(data_home=tmp_path, mirror=mirror.address, verbose=0)
+
+
+def test_acceleration_is_optional(watches):
+    mirror, options = watches
+    name = "motion/8_acceleration.txt"
+    sums = mirror.files[mirror.sums].decode()
+    motion = "".join(f"{t / 50} 0.0 0.0 1.0\n" for t in range(240 * 50)).encode()
+    mirror.files[f"/sleep-accel/1.0.0/{name}"] = motion
+    mirror.files[mirror.sums] = f"{sums}{hashlib.sha256(motion).hexdigest()} {name}\n".encode()
+    assert fetch_sleep_accel(**options)[0].modalities == ("ibi",)
+    assert fetch_sleep_accel(motion=True, **options)[0].modalities == ("ibi", "actigraphy")
+
+
+def test_second_recorder_is_skipped(serve, tmp_path):
+    files = {"ucddb002.rec": b"", "ucddb002_stage.txt": b"0\n", "ucddb002_lifecard.edf": b"big"}
+    mirror = serve("ucddb", {**files, "SubjectDetails.xls": b"", "ucddb002_respevt.txt": b""})
+    with pytest.warns(RecordingWarning), pytest.raises(ReadError, match=r"ucddb002\.rec.*empty"):
+        fetch_ucddb(data_home=tmp_path, mirror=mirror.address, verbose=0)
+    assert not [path for path, _ in mirror.asked if "lifecard" in path]
+    assert (tmp_path / "ucddb" / "1.0.0" / "SubjectDetails.xls").is_file()
+
+
+def test_archive_is_unpacked(serve, tmp_path):
+    clock = [f"1,22:{i // 60:02d}:{i % 60:02d}" for i in range(120)]
+    columns = {"RR": ("ibi_s", 1.0), "Actigraph": ("Vector Magnitude", 7)}
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        for name, (column, value) in columns.items():
+            rows = "".join(f"{i},{value},{time}\n" for i, time in enumerate(clock))
+            file.writestr(f"DataPaper/user_1/{name}.csv", f",{column},day,time\n{rows}")
+        file.writestr(
+            "DataPaper/user_1/sleep.csv",
+            ",In Bed Date,In Bed Time,Out Bed Date,Out Bed Time,Total Sleep Time (TST)\n",
+        )
+    mirror = serve("mmash", {"MMASH.zip": archive.getvalue()})
+    for _ in range(2):
+        (day,) = fetch_mmash(data_home=tmp_path, mirror=mirror.address, verbose=0)
+        assert day.n_epochs == 4
+        beats = next(tmp_path.rglob("user_1/RR.csv"))
+        assert len(beats.read_text().splitlines()) == 121
+        # as a session leaves it that is killed while it unpacks
+        beats.write_text(",ibi_s,day,time\n0,1.0,1,22:00:00\n")
+
+
+def test_missing_pooch_suggests_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(ImportError, match=r"pip install 'sleep2vec-sklearn\[fetch\]'"):
+        fetch_sleep_accel(data_home=tmp_path)
+
+
+def test_verbose_shows_progress(watches, capsys):
+    _, options = watches
+    fetch_sleep_accel(**{**options, "verbose": 1})
+    assert "sleep-accel: 100%" in capsys.readouterr().err

@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import hashlib
+import os
+import signal
+import warnings
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    Sleep2VecTransformer,
+    config_context,
+    get_config,
+    read_recording,
+)
+from sleep2vec_sklearn.encoding import _engine as engine
+from sleep2vec_sklearn.encoding import _parallel as parallel
+from sleep2vec_sklearn.encoding._parallel import Work, packed
+from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
+from sleep2vec_sklearn.errors import (
+    CacheWarning,
+    CheckpointError,
+    InvalidRecordingError,
+    RecordingWarning,
+)
+from sleep2vec_sklearn.recordings import Signal
+
+RATE = 1.0
+N_EPOCHS = 6
+
+
+@pytest.fixture(scope="module")
+def dask_client():
+    """Function that waits until both workers of a cluster are there."""
+    distributed = pytest.importorskip("distributed")
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    )
+    with cluster, distributed.Client(cluster) as client:
+        yield lambda: client.wait_for_workers(2, timeout=60)
+
+
+@pytest.fixture(params=["loky", "dask"])
+def spread_out(request):
+    """Function that opens the backend, two processes each."""
+    if request.param == "dask":
+        request.getfixturevalue("dask_client")()
+    return lambda: joblib.parallel_config(backend=request.param, n_jobs=2)
+
+
+@pytest.fixture
+def elsewhere(spread_out, monkeypatch):
+    """Function that opens the backend, where encoding in this process is an error."""
+
+    @contextmanager
+    def opened():
+        def refuse(self, recordings, places):
+            raise AssertionError("encoded in this process")
+
+        with monkeypatch.context() as patch, spread_out():
+            patch.setattr(engine.Engine, "encode", refuse)
+            yield
+
+    return opened
+
+
+class Night:
+    """A source that notes where it is read, and may kill its worker first."""
+
+    def __init__(self, seed, folder=None, deadly=False):
+        self.seed, self.folder, self.deadly = seed, folder, deadly
+        self.caller = os.getpid()
+        self.layout = {"spo2": self._signal().layout}
+
+    def _signal(self):
+        noise = np.random.default_rng(self.seed).standard_normal(int(N_EPOCHS * 30 * RATE))
+        return Signal((95 + noise).astype(np.float32), RATE, "%")
+
+    def read(self, names):
+        if self.folder is not None:
+            with open(Path(self.folder) / f"read-{self.seed}", "a") as file:
+                file.write(f"{os.getpid()}\n")
+            killed = Path(self.folder) / f"killed-{self.seed}"
+            if self.deadly and os.getpid() != self.caller and not killed.exists():
+                killed.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return {"spo2": self._signal()}
+
+    def fingerprint(self):
+        return f"night {self.seed}"
+
+
+def make_nights(n, folder=None, deadly=()):
+    return [
+        Recording.from_source(Night(i, folder, i in deadly), id=f"n{i}", subject=f"s{i // 2}")
+        for i in range(n)
+    ]
+
+
+def processes_that_read(folder):
+    """One process for each time a night was read."""
+    return [int(pid) for file in folder.glob("read-*") for pid in file.read_text().split()]
+
+
+@pytest.mark.parametrize("cache", ["memory", None])
+def test_parallel_rows_equal_serial_rows(
+    elsewhere, embed, checkpoint_path, cohort, of_one_subject, cache
+):
+    subjects = [of_one_subject(cohort[:3]), of_one_subject(cohort[3:5])]
+    for X in (cohort, subjects, EpochSequence(cohort)[5:150:3]):
+        transformer = Sleep2VecTransformer(checkpoint_path, cache=cache)
+        MEMORY_CACHE.clear()
+        with elsewhere():
+            rows = transformer.fit_transform(X)
+        np.testing.assert_array_equal(rows, embed(X))
+
+
+def test_weights_in_memory_are_sent(elsewhere, embed, checkpoint_in_memory, cohort):
+    with elsewhere():
+        rows = Sleep2VecTransformer(checkpoint_in_memory, cache=None).fit_transform(cohort)
+    np.testing.assert_array_equal(rows, embed(cohort))
+
+
+def test_parallel_tables_have_coverage(elsewhere, checkpoint_path, cohort):
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(cohort)
+    with elsewhere():
+        spread_out = transformer.embed(cohort)
+    here = transformer.embed(cohort)
+    np.testing.assert_array_equal(spread_out.values, here.values)
+    assert spread_out.coverage.equals(here.coverage)
+
+
+def test_tokens_return_to_memory(elsewhere, checkpoint_path, tmp_path):
+    transformer = Sleep2VecTransformer(checkpoint_path).fit(make_nights(4))
+    with elsewhere():
+        rows = transformer.transform(make_nights(4, tmp_path))
+    readers = processes_that_read(tmp_path)
+    assert len(readers) == 4
+    assert os.getpid() not in readers
+    again = transformer.transform(make_nights(4, tmp_path))
+    np.testing.assert_array_equal(again, rows)
+    assert processes_that_read(tmp_path) == readers
+
+
+def test_nights_in_memory_stay_here(spread_out, checkpoint_path, tmp_path, embed):
+    transformer = Sleep2VecTransformer(checkpoint_path).fit(make_nights(5))
+    transformer.transform(make_nights(3))
+    with spread_out():
+        rows = transformer.transform(make_nights(5, tmp_path))
+    assert len(processes_that_read(tmp_path)) == 2
+    np.testing.assert_array_equal(rows, embed(make_nights(5)))
+
+
+@pytest.fixture
+def files_read_here(monkeypatch):
+    """Names of the files that this process has hashed."""
+    names, digest = [], hashlib.file_digest
+
+    def counted(file, *options):
+        names.append(Path(file.name).name)
+        return digest(file, *options)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    return names
+
+
+def test_only_workers_read_files(
+    elsewhere, spread_out, checkpoint_path, noise, tmp_path, files_read_here, monkeypatch
+):
+    for i in range(4):
+        np.savez(tmp_path / f"n{i}.npz", spo2=noise("spo2", seed=i)[0])
+
+    def read():
+        return [read_recording(tmp_path / f"n{i}.npz") for i in range(4)]
+
+    transformer = Sleep2VecTransformer(checkpoint_path).fit(read())
+    transformer.transform(make_nights(1))
+    with elsewhere():
+        rows = transformer.transform(read())
+    monkeypatch.setattr(parallel._ParallelEncoding, "_dispatch", None)
+    with spread_out():
+        again = transformer.transform(read())
+    np.testing.assert_array_equal(again, rows)
+    assert files_read_here == []
+    os.utime(tmp_path / "n0.npz", (0, 0))
+    transformer.transform(read())
+    assert files_read_here == ["n0.npz"]
+
+
+def test_workers_share_a_folder(elsewhere, embed, checkpoint_path, tmp_path):
+    parameters = {"cache": tmp_path / "tokens"}
+    for pooling in ("mean", "max"):
+        transformer = Sleep2VecTransformer(checkpoint_path, pooling=pooling, **parameters)
+        with elsewhere():
+            rows = transformer.fit_transform(make_nights(6, tmp_path))
+        np.testing.assert_array_equal(rows, embed(make_nights(6), pooling=pooling))
+    assert len(processes_that_read(tmp_path)) == 6
+    assert transformer.transform(make_nights(6, tmp_path)).shape == rows.shape
+    assert len(processes_that_read(tmp_path)) == 6
+
+
+class NightThatNotesSettings(Night):
+    def read(self, names):
+        (Path(self.folder) / f"bytes-{self.seed}").write_text(str(get_config()["cache_bytes"]))
+        return super().read(names)
+
+
+def test_workers_follow_cache_bytes(elsewhere, checkpoint_path, tmp_path):
+    X = [Recording.from_source(NightThatNotesSettings(i, tmp_path)) for i in range(90, 93)]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=tmp_path / "tokens").fit(X)
+    with config_context(cache_bytes=12345), elsewhere():
+        transformer.transform(X)
+    assert {path.read_text() for path in tmp_path.glob("bytes-*")} == {"12345"}
+
+
+def test_unusable_folder_warns_once(elsewhere, embed, checkpoint_path, tmp_path):
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "tokens"
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=folder).fit(make_nights(6))
+    with elsewhere(), pytest.warns(CacheWarning, match="in a worker: cache folder") as given:
+        rows = transformer.transform(make_nights(6))
+    assert [Path(warning.filename).name for warning in given] == ["test_parallel.py"]
+    np.testing.assert_array_equal(rows, embed(make_nights(6)))
+
+
+class NightThatWarns(Night):
+    def read(self, names):
+        warnings.warn("the belt slipped", RecordingWarning, stacklevel=1)
+        return super().read(names)
+
+
+@pytest.mark.parametrize("cache", ["memory", None])
+def test_warnings_of_workers_return_once(embed, checkpoint_path, cache):
+    nights = [Recording.from_source(NightThatWarns(i), id=f"n{i}") for i in range(4)]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=cache).fit(nights)
+    belt = pytest.warns(RecordingWarning, match="the belt slipped")
+    with joblib.parallel_config(backend="loky", n_jobs=2), belt as caught:
+        rows = transformer.transform(nights)
+    assert [Path(warning.filename).name for warning in caught] == ["test_parallel.py"]
+    np.testing.assert_array_equal(rows, embed(make_nights(4)))
+
+
+def test_worker_warning_as_error(checkpoint_path):
+    nights = [Recording.from_source(NightThatWarns(i), id=f"n{i}") for i in range(4)]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(nights)
+    with joblib.parallel_config(backend="loky", n_jobs=2), warnings.catch_warnings():
+        warnings.simplefilter("error", RecordingWarning)
+        with pytest.raises(RecordingWarning, match="the belt slipped"):
+            transformer.transform(nights)
+
+
+def test_no_backend_no_workers(checkpoint_path, tmp_path):
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(make_nights(2))
+    for config in ({}, {"backend": "loky", "n_jobs": 1}, {"backend": "threading", "n_jobs": 2}):
+        with joblib.parallel_config(**config):
+            transformer.transform(make_nights(2, tmp_path))
+    assert set(processes_that_read(tmp_path)) == {os.getpid()}
+
+
+def test_search_workers_start_no_workers(spread_out, checkpoint_path, tmp_path):
+    nights = make_nights(8, tmp_path)
+    model = make_pipeline(
+        Sleep2VecTransformer(checkpoint_path, cache=None),
+        FunctionTransformer(note_nesting, kw_args={"folder": str(tmp_path)}),
+        DummyClassifier(),
+    )
+    with spread_out():
+        cross_val_score(model, nights, [0, 1] * 4, cv=2, error_score="raise")
+    noted = (tmp_path / "nesting").read_text().split()
+    assert len(noted) == 4
+    assert all(line == "None" for line in noted)
+    assert os.getpid() not in processes_that_read(tmp_path)
+
+
+def note_nesting(X, folder):
+    with open(Path(folder) / "nesting", "a") as file:
+        file.write(f"{parallel._count_workers()}\n")
+    return X
+
+
+def test_failing_night_is_nan_or_error(elsewhere, checkpoint_path):
+    flat = Recording({"spo2": np.full(400, np.nan)}, id="flat")
+    nights = [*make_nights(3), flat, *make_nights(2)]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None, on_error="nan").fit(nights)
+    with elsewhere(), pytest.warns(RecordingWarning, match=r"recording 3 \(flat\)"):
+        rows = transformer.transform(nights)
+    assert np.isnan(rows).any(axis=1).tolist() == [False] * 3 + [True] + [False] * 2
+    transformer.set_params(on_error="raise")
+    with elsewhere(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InvalidRecordingError, match=r"recording 3 \(flat\)"):
+            transformer.transform(nights)
+
+
+def test_checkpoint_missing_for_workers(checkpoint_in_memory, tmp_path):
+    gone = str(tmp_path / "gone.safetensors")
+    work = Work(gone, "0" * 64, (), "last", "float32", "cpu", 1, None, None)
+    with pytest.raises(CheckpointError, match=r"in a worker: no checkpoint.*load_checkpoint\(path"):
+        work.open_checkpoint(None)
+
+
+def test_different_checkpoint_for_workers(checkpoint_path):
+    path = str(checkpoint_path)
+    work = Work(path, "0" * 64, (), "last", "float32", "cpu", 1, None, None)
+    with pytest.raises(
+        CheckpointError, match=r"in a worker, .* has sha256 .* and not 000000000000"
+    ):
+        work.open_checkpoint(None)
+
+
+def test_weights_are_unpacked_once(checkpoint_in_memory):
+    weights, sha256 = packed(checkpoint_in_memory), checkpoint_in_memory.sha256
+    work = Work(None, sha256, (), "last", "float32", "cpu", 1, None, None)
+    assert work.open_checkpoint(weights) is work.open_checkpoint(None)
+
+
+def test_killed_worker_loses_no_night(spread_out, embed, checkpoint_path, tmp_path):
+    nights = make_nights(10, tmp_path, deadly=(4,))
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(nights)
+    with spread_out(), warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always", RecordingWarning)
+        rows = transformer.transform(nights)
+    assert (tmp_path / "killed-4").exists()
+    # dask tells nobody, it gives a lost task to another worker
+    assert all("sent to new workers" in str(warning.message) for warning in given)
+    assert {Path(warning.filename).name for warning in given} <= {"test_parallel.py"}
+    np.testing.assert_array_equal(rows, embed(make_nights(10)))
+
+
+def test_killed_workers_lose_no_weights(dask_client, embed, checkpoint_in_memory, tmp_path):
+    nights = make_nights(8, tmp_path, deadly=(0, 1))
+    transformer = Sleep2VecTransformer(checkpoint_in_memory, cache=None).fit(nights)
+    dask_client()
+    lost = pytest.warns(RecordingWarning, match="a worker was lost")
+    with joblib.parallel_config(backend="dask"), lost:
+        rows = transformer.transform(nights)
+    np.testing.assert_array_equal(rows, embed(make_nights(8)))
+
+
+def test_lost_workers_end_in_process(checkpoint_path, embed, monkeypatch):
+    def lose(self, positions):
+        raise BrokenProcessPool("gone")
+        yield
+
+    monkeypatch.setattr(parallel._ParallelEncoding, "_dispatch", lose)
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(make_nights(3))
+    with joblib.parallel_config(backend="loky", n_jobs=2), pytest.warns() as given:
+        rows = transformer.transform(make_nights(3))
+    ways = ["sent to new workers", "encoded in this process"]
+    assert [way in str(w.message) for way, w in zip(ways, given, strict=True)] == [True, True]
+    np.testing.assert_array_equal(rows, embed(make_nights(3)))
+
+
+def test_workers_may_come_back(monkeypatch):
+    counts = iter([TimeoutError("no worker yet"), None, 2])
+
+    def count():
+        found = next(counts)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(parallel, "_count_workers", count)
+    assert parallel._workers_came_back()
+    monkeypatch.setattr(parallel, "_SECONDS_FOR_WORKERS", 0)
+    assert not parallel._workers_came_back()
