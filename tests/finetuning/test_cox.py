@@ -288,7 +288,7 @@ def change(y, **fields):
         (lambda y: change(y, event=False), ValueError, "no event in 40 rows: all are censored"),
         (lambda y: change(y, time=np.nan), ValueError, "y holds nothing but NaN in 40 rows"),
         (lambda y: change(y, time=-1), ValueError, "40 of 40 times are not above zero"),
-        (lambda y: change(y, time=0), ValueError, "is 0. A follow-up takes time"),
+        (lambda y: change(y, time=0), ValueError, "row 0, is 0"),
         (lambda y: y[["event"]], ValueError, "lacks time.*survival_outcome"),
         (lambda y: y["time"], TypeError, "structured array with the fields"),
         (lambda y: y[:-1], ValueError, "y has 39 outcomes and X 40 elements"),
