@@ -1,9 +1,9 @@
-# On a fresh machine: `make demo`, `make test`, `make docs`.
+# On a fresh machine: `make demo`, `make test`, `make docs`. To work on the library: `make dev`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs figures lint clean
+.PHONY: demo test docs dev figures lint clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python examples/demo.py $(if $(EDF),--edf '$(EDF)') $(if $(HYPNOGRAM),--hypnogram '$(HYPNOGRAM)')
@@ -14,6 +14,9 @@ test: $(VENV)/.installed-test
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
+dev: $(VENV)/.installed-test $(VENV)/.installed-docs $(VENV)/.installed-dev
+	if command -v pre-commit >/dev/null && git rev-parse --git-dir >/dev/null 2>&1; then pre-commit install; fi
+
 # the README's two figures, from the gallery
 figures: docs
 	cp docs/auto_examples/images/sphx_glr_plot_stage_one_night_001.png docs/images/night_overview.png
@@ -22,6 +25,7 @@ figures: docs
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

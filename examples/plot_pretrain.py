@@ -24,11 +24,10 @@ cohort = make_sleep_cohort(
 # A quarter of the subjects are held out, and looked at after every epoch. All that is random
 # follows from ``random_state``. With ``state_dir="run/"`` a killed run goes on where it was.
 from sleep2vec_sklearn import Sleep2VecPretrainer
+from sleep2vec_sklearn.pretraining import EncoderSpec
 
 pretrainer = Sleep2VecPretrainer(
-    hidden_size=32,
-    token_dim=32,
-    n_layers=2,
+    encoder=EncoderSpec(hidden_size=32, token_dim=32, n_layers=2),
     context_epochs=40,
     batch_size=8,
     steps_per_epoch=12,

@@ -13,6 +13,7 @@ toys, the nights simulated: this shows the tool and not a result.
 # ------------------
 # The same number of steps for all, so that only the nights differ.
 from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
+from sleep2vec_sklearn.pretraining import EncoderSpec
 from sleep2vec_sklearn.probing import run_scaling_sweep
 
 names = ["airflow", "effort", "ibi"]
@@ -20,7 +21,7 @@ nights = make_sleep_cohort(
     40, hours=1, site_kinds=["laboratory"], modalities=names, missing=0, random_state=13
 )
 pretrainer = Sleep2VecPretrainer(
-    hidden_size=24, token_dim=24, n_layers=1, context_epochs=30, batch_size=8,
+    encoder=EncoderSpec(hidden_size=24, token_dim=24, n_layers=1), context_epochs=30, batch_size=8,
     steps_per_epoch=60, max_epochs=1, precision="float32",
 )  # fmt: skip
 points = run_scaling_sweep(

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Writing a file whole or not at all."""
+"""Files that are written whole or not at all, hashes, and versions of file formats."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import threading
 import time
@@ -12,46 +13,43 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
-__all__ = [
-    "adopt_hashes",
-    "create_whole",
-    "hash_file",
-    "import_pyarrow",
-    "known_hashes",
-    "sweep_unfinished",
-    "write_whole",
-]
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SECONDS_UNTIL_SWEPT = 3600
 
 
-def write_whole(path: Path, data, beside: Path | None = None) -> None:
-    """Put bytes in place of a file in one step; until then the old one stays.
+@contextmanager
+def atomic_file(
+    path: Path, temporary_folder: Path | None = None, sync: bool = True
+) -> Iterator[IO[bytes]]:
+    """A file to write, which replaces ``path`` in one step unless the block raises.
 
-    Parameters
-    ----------
-    path : Path
-    data : bytes-like
-    beside : Path, optional
-        Folder on the same disk where the file is written before it is moved to its place, which
-        is swept some day; that of ``path`` by default.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder does not exist.
+    It is written in ``temporary_folder``, on the same disk; by default in the folder of ``path``.
+    Without ``sync`` a power cut may leave it empty.
     """
-    with _written_beside(path, data, beside) as temporary:
+    with _temporary_file(path, temporary_folder) as (file, temporary):
+        yield file
+        _close(file, sync)
         os.replace(temporary, path)
 
 
-def create_whole(path: Path, data, beside: Path | None = None) -> bool:
-    """Write a file in one step unless there is one, as :func:`write_whole`; tell whether it was.
+def write_atomic(path: Path, data, temporary_folder: Path | None = None) -> None:
+    """Replace a file by these bytes in one step; until then the old one stays."""
+    with atomic_file(path, temporary_folder) as file:
+        file.write(data)
+
+
+def create_exclusive(path: Path, data, temporary_folder: Path | None = None) -> bool:
+    """Write a file in one step unless it exists; return whether it was written.
 
     Of several processes that do so at the same time, one succeeds.
     """
-    with _written_beside(path, data, beside) as temporary:
+    with _temporary_file(path, temporary_folder) as (file, temporary):
+        file.write(data)
+        _close(file)
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -65,50 +63,55 @@ def create_whole(path: Path, data, beside: Path | None = None) -> bool:
 
 
 @contextmanager
-def _written_beside(path: Path, data, beside: Path | None) -> Iterator[Path]:
+def _temporary_file(path: Path, folder: Path | None) -> Iterator[tuple[IO[bytes], Path]]:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: not saved, there is no folder {path.parent}; create it.")
-    temporary = (beside or path.parent) / f".{path.name}.{uuid.uuid4().hex}"
+    temporary = (folder or path.parent) / f".{path.name}.{uuid.uuid4().hex}"
     try:
         with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
+            yield file, temporary
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def sweep_unfinished(folder: Path) -> None:
-    """Delete what killed processes left in a folder of unfinished files an hour ago or earlier."""
+def _close(file: IO[bytes], sync: bool = True) -> None:
+    # before it is moved: Windows moves no file that is open
+    file.flush()
+    if sync:
+        os.fsync(file.fileno())
+    file.close()
+
+
+def sweep_temporary(folder: Path, pattern: str = "*") -> None:
+    """Delete temporary files that killed processes left an hour ago or earlier."""
     oldest = time.time() - _SECONDS_UNTIL_SWEPT
-    for path in folder.iterdir():
+    for path in folder.glob(pattern):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < oldest:
                 path.unlink()
 
 
-def import_pyarrow(way_out: str):
-    """Import pyarrow and its module for Parquet files.
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
-    Parameters
-    ----------
-    way_out : str
-        What to do without, as a sentence.
 
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ImportError(
-            f"Parquet files need pyarrow: pip install 'sleep2vec-sklearn[parquet]'. {way_out}"
-        ) from error
-    return pyarrow, parquet
+def sha256(*parts: Any) -> str:
+    """Hex sha256 over texts (as UTF-8) and bytes-like objects, one after the other."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
+    return digest.hexdigest()
+
+
+def tensor_parts(tensors: Mapping[str, Tensor]) -> Iterator[Any]:
+    """Names, types, shapes and bytes of tensors, sorted by name; for :func:`sha256`."""
+    import torch
+
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        yield canonical_json([name, str(tensor.dtype), list(tensor.shape)])
+        yield tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
 _known: dict[tuple[str, int, int], str] = {}
@@ -117,7 +120,7 @@ _lock = threading.Lock()
 
 def hash_file(path: Path) -> str:
     """Hex sha256 of a file; remembered by path, size and time of the last change."""
-    key = _key_of(path)
+    key = _state_of(path)
     with _lock:
         if key in _known:
             return _known[key]
@@ -134,7 +137,7 @@ def known_hashes(paths: Iterable[Path]) -> dict[tuple[str, int, int], str] | Non
     A process hands it to another, which takes it with :func:`adopt_hashes`.
     """
     try:
-        keys = [_key_of(path) for path in paths]
+        keys = [_state_of(path) for path in paths]
     except OSError:
         return None
     with _lock:
@@ -147,6 +150,27 @@ def adopt_hashes(hashes: Mapping[tuple[str, int, int], str]) -> None:
         _known.update(hashes)
 
 
-def _key_of(path: Path) -> tuple[str, int, int]:
+def _state_of(path: Path) -> tuple[str, int, int]:
     state = path.stat()
     return str(path.resolve()), state.st_size, state.st_mtime_ns
+
+
+def check_format_version(path: object, version: int, newest: int, error: type[Exception]) -> None:
+    """Raise ``error`` where a newer version of the library wrote a file."""
+    if int(version) > newest:
+        raise error(
+            f"{path}: written in format {version} by a newer version, this one reads up to "
+            f"{newest}. Upgrade with: pip install -U sleep2vec-sklearn"
+        )
+
+
+def import_pyarrow(hint: str) -> tuple[Any, Any]:
+    """Import pyarrow and its module for Parquet files; ``hint`` says how to go without."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ImportError(
+            f"Parquet files need pyarrow: pip install 'sleep2vec-sklearn[parquet]'. {hint}"
+        ) from error
+    return pyarrow, parquet

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Parameter validation by scikit-learn's constraints.
 
-An estimator lists what it accepts in ``_parameter_constraints``, as scikit-learn's own do, and calls
-:func:`validate_params` in ``fit``. The constraints are private to scikit-learn but have been stable
-since 1.2; this module is the one place that imports them.
+An estimator lists what it accepts in ``_parameter_constraints``, as scikit-learn's own do, and
+calls :func:`validate_params` in ``fit``. The constraints are private to scikit-learn but have been
+stable since 1.2; this module is the one place that imports them.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def count(least: int = 1) -> Number:
     return Number(Integral, least, None, closed="left")
 
 
-POSITIVE = Number(Real, 0, None, closed="neither")
-NON_NEGATIVE = Number(Real, 0, None, closed="left")
+POSITIVE = Number(Real, 0, np.inf, closed="neither")
+NON_NEGATIVE = Number(Real, 0, np.inf, closed="left")
 SHARE = Number(Real, 0, 1, closed="both")
 BELOW_ONE = Number(Real, 0, 1, closed="left")
 PRECISION = StrOptions({"float32", "bfloat16", "auto"})

@@ -112,7 +112,7 @@ def _write_data(cases: dict[str, Case], states: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    from sleep2vec_sklearn.finetuning.upstream import load_finetuned
+    from sleep2vec_sklearn.finetuning import load_finetuned
 
     cases = {name: _read(Path(sys.argv[1]), name) for name in CASES}
     states = None

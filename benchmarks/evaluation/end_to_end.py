@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.evaluation.encoders import random_twin
-from benchmarks.evaluation.probes import as_rows, folds_by_subject, score_subjects
-from benchmarks.evaluation.questions import Question
 from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier
+from sleep2vec_sklearn.finetuning import FullFineTuning
 from sleep2vec_sklearn.recordings import Recording
 
-__all__ = ["TRAININGS", "Training", "evaluate_training", "labels_by_epoch"]
+from .probes import as_rows, folds_by_subject, score_subjects
+from .questions import Question, random_twin
 
 FOLDS = 5
 SHARED = {
@@ -34,16 +33,7 @@ SHARED = {
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained, the same for every fold.
-
-    Attributes
-    ----------
-    name : str
-    parameters : mapping
-        Of :class:`Sleep2VecClassifier`, beside those that all share.
-    from_checkpoint : bool
-        Start from its weights, or from random ones with its input statistics.
-    """
+    """How a network is trained, the same for every fold."""
 
     name: str
     parameters: Mapping[str, Any] = field(hash=False)
@@ -67,7 +57,11 @@ TRAININGS = (
     ),
     Training("low-rank adapters", {**_ENCODER, "finetune": "lora", "max_epochs": 8}),
     Training("fine-tuned", {**_ENCODER, "max_epochs": 8}),
-    Training("from scratch", {**_ENCODER, "max_epochs": 20, "encoder_lr": 5e-4}, False),
+    Training(
+        "from scratch",
+        {**_ENCODER, "finetune": FullFineTuning(lr=5e-4), "max_epochs": 20},
+        False,
+    ),
 )
 
 

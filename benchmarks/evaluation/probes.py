@@ -23,21 +23,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.evaluation import questions
-from benchmarks.evaluation.questions import THREE_STAGES, Question
 from sleep2vec_sklearn.recordings import Recording
 
-__all__ = [
-    "C_GRID",
-    "as_rows",
-    "choose_strengths",
-    "evaluate_features",
-    "folds_by_subject",
-    "logistic_path",
-    "memory_in",
-    "predict_held_out",
-    "score_subjects",
-]
+from . import questions
+from .questions import THREE_STAGES, Question
 
 C = 0.01
 C_GRID = (1e-3, 1e-2, 1e-1)
@@ -71,35 +60,7 @@ def evaluate_features(
     n_jobs: int = 1,
     memory: Memory | None = None,
 ) -> pd.DataFrame:
-    """Probe one feature set, subjects held out.
-
-    Parameters
-    ----------
-    features : sequence of ndarray of shape (n_epochs, n_features)
-        One array per recording of the cohort; NaN counts as the training mean.
-    cohort : sequence of Recording
-        With the labels of the question.
-    question : Question, default=THREE_STAGES
-    n_splits : int, optional
-        Folds by subject. By default one subject is left out where there are at most 25, else
-        there are ten folds.
-    C : float or sequence of float, default=0.01
-        Inverse strength of the penalty; of several, :func:`choose_strengths` chooses.
-    head : {"logistic", "boosting"}, default="logistic"
-    test_features : sequence of ndarray, optional
-        Of the same width, for the subjects held out: what a head of one sensor makes of another's
-        rows. ``features`` by default.
-    n_jobs : int, default=1
-        Processes.
-    memory : Memory, optional
-        Where predictions are kept, as of :func:`memory_in`.
-
-    Returns
-    -------
-    DataFrame
-        One row per subject: the question's metrics and ``n_epochs``, the number of labels.
-        ``.attrs["pooled"]`` holds the metrics over all labels together.
-    """
+    """Probe one feature set, subjects held out."""
     X, y, groups = as_rows(features, cohort, question)
     seen = None if test_features is None else as_rows(test_features, cohort, question)[0]
     memory = memory or Memory(None)

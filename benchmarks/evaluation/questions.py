@@ -3,23 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording, SleepStage
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, EpochSequence, Recording, SleepStage
 
-__all__ = [
-    "APNEA_EPOCH",
-    "APNEA_MINUTE",
-    "FIVE_STAGES",
-    "FOUR_STAGES",
-    "THREE_STAGES",
-    "WAKE_OR_N3",
-    "Question",
-]
+if TYPE_CHECKING:
+    from sleep2vec_sklearn.model.checkpoint import Checkpoint
+
 
 _W, _N1, _N2, _N3, _R = (
     int(stage)
@@ -37,21 +33,7 @@ _BREATHING = (
 
 @dataclass(frozen=True)
 class Question:
-    """Classes of epochs, by their sleep stage or by what happens in them.
-
-    Attributes
-    ----------
-    name : str
-    metrics : tuple of {"wake_auc", "auroc", "kappa"}
-        AUC of the first class, AUC of the second, and Cohen's kappa of the most probable one.
-    stages : tuple of tuple of int
-        Sleep stages of each class; an epoch of another stage is not asked for.
-    events : tuple of str
-        Where given, there are two classes: without such an event, and with one that fills at
-        least half of the label's time. Unscored epochs are not asked for.
-    epochs_per_label : int
-        30-s epochs that share a label.
-    """
+    """Classes of epochs, by their sleep stage or by what happens in them."""
 
     name: str
     metrics: tuple[str, ...]
@@ -127,3 +109,40 @@ APNEA_EPOCH = Question("apnea per 30 s", ("auroc",), events=_BREATHING)
 APNEA_MINUTE = Question(
     "apnea per minute", ("auroc",), events=("apnea_minute",), epochs_per_label=60 // EPOCH_SECONDS
 )
+
+
+def encoder_features(checkpoint, **parameters) -> Callable[[Sequence[Recording]], list[np.ndarray]]:
+    """Feature set of an encoder: one block of rows per recording, in its order."""
+    from sleep2vec_sklearn import Sleep2VecTransformer
+
+    def features(recordings: Sequence[Recording]) -> list[np.ndarray]:
+        X = EpochSequence(recordings)
+        rows = Sleep2VecTransformer(checkpoint, **parameters).fit(X).transform(X)
+        ends = np.cumsum([recording.n_epochs for recording in recordings])
+        return np.split(np.asarray(rows), ends[:-1])
+
+    return features
+
+
+def with_time(make: Callable) -> Callable[[Sequence[Recording]], list[np.ndarray]]:
+    """The same rows and the time of night, which all hand-crafted features have too."""
+    from sleep2vec_sklearn import TimeOfNight
+
+    def features(recordings: Sequence[Recording]) -> list[np.ndarray]:
+        rows = make(recordings)
+        times = TimeOfNight().fit_transform(EpochSequence(recordings))
+        ends = np.cumsum([len(block) for block in rows])
+        return [np.hstack(pair) for pair in zip(rows, np.split(times, ends[:-1]), strict=True)]
+
+    return features
+
+
+def random_twin(checkpoint: Checkpoint, seed: int = 0) -> Checkpoint:
+    """The same network with untrained parameters; input statistics (buffers) stay."""
+    from sleep2vec_sklearn.model.network import Sleep2Vec
+
+    model = Sleep2Vec.from_seed(checkpoint.config, seed)
+    buffers = {name for name, _ in model.named_buffers()} & set(checkpoint.state)
+    state = {**model.state_dict(), **{name: checkpoint.state[name] for name in buffers}}
+    sha256 = hashlib.sha256(f"{checkpoint.sha256} random {seed}".encode()).hexdigest()
+    return replace(checkpoint, state=state, sha256=sha256, name=f"{checkpoint.name}, random")

@@ -9,16 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-__all__ = [
-    "as_markdown",
-    "average_tables",
-    "bootstrap_interval",
-    "metrics_of",
-    "paired_differences",
-    "summarise",
-    "write_results",
-]
-
 N_RESAMPLES = 10_000
 
 
@@ -116,3 +106,11 @@ def as_markdown(table: pd.DataFrame) -> str:
     ]
     head = [str(column) for column in flat.columns]
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *rows))
+
+
+def paired_interval(differences, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean of paired differences, and its bootstrap interval."""
+    differences = np.asarray(differences, dtype=float)
+    if differences.ndim != 1 or len(differences) < 2 or np.isnan(differences).any():
+        raise ValueError(f"an interval needs two seeds with numbers, got {differences}.")
+    return float(differences.mean()), *bootstrap_interval(differences, level=level)

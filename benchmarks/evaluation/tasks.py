@@ -10,30 +10,29 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.baselines import hand_made_long, hand_made_short
-from benchmarks.evaluation.encoders import encoder_features, random_twin, with_time
-from benchmarks.evaluation.heart import hand_made_heart
-from benchmarks.evaluation.neural import gaps_alone, hand_made_beside_gaps, hand_made_neural
-from benchmarks.evaluation.probes import C_GRID, evaluate_features
-from benchmarks.evaluation.questions import (
+from sleep2vec_sklearn.datasets import load_apnea_ecg, load_sleep_accel, load_slpdb, load_ucddb
+from sleep2vec_sklearn.datasets._files import read_annotations
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording
+
+from .hand_crafted import (
+    hand_crafted_heart,
+    hand_crafted_long,
+    hand_crafted_neural,
+    hand_crafted_short,
+)
+from .probes import C_GRID, evaluate_features
+from .questions import (
     APNEA_EPOCH,
     APNEA_MINUTE,
     FOUR_STAGES,
     THREE_STAGES,
     WAKE_OR_N3,
     Question,
+    encoder_features,
+    random_twin,
+    with_time,
 )
-from benchmarks.evaluation.scores import average_tables
-from sleep2vec_sklearn.datasets import (
-    load_apnea_ecg,
-    load_sleep_accel,
-    load_slpdb,
-    load_ucddb,
-)
-from sleep2vec_sklearn.datasets._files import read_annotations
-from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording
-
-__all__ = ["TASKS", "FeatureSet", "Task", "encoder_sets", "evaluate_sets", "hand_made_sets"]
+from .scores import average_tables
 
 Maker = Callable[[Sequence[Recording]], list[np.ndarray]]
 BOTH = ("ibi", "actigraphy")
@@ -41,26 +40,13 @@ BOTH = ("ibi", "actigraphy")
 
 @dataclass(frozen=True)
 class Task:
-    """Nights of some sensors, and what is asked of them.
-
-    Attributes
-    ----------
-    folder : str
-        Below the folder of all data sets.
-    load : callable
-        Folder to recordings.
-    modalities : tuple of str
-        Those that every feature set sees; the others are taken out of the recordings.
-    questions : tuple of Question
-    hand_made : mapping of str to callable
-        Feature sets beside the encoder's; the last one is the one to beat, with boosted trees too.
-    """
+    """Nights of some sensors, and what is asked of them."""
 
     folder: str
     load: Callable[[Path], Sequence[Recording]]
     modalities: tuple[str, ...]
     questions: tuple[Question, ...]
-    hand_made: Mapping[str, Maker]
+    hand_crafted: Mapping[str, Maker]
 
     def recordings(self, data: Path) -> list[Recording]:
         """Those that have all of the task's sensors, and no other sensor."""
@@ -82,14 +68,12 @@ def load_annotated_minutes(folder: Path) -> list[Recording]:
     return nights
 
 
-_WATCH = {"hand-made, short context": hand_made_short, "hand-made, long context": hand_made_long}
-_HEART = {"hand-made": hand_made_heart}
-# only wake and N3 have signal there, so the gaps tell of the labels
-_WAKE_OR_N3 = {
-    "gaps and time alone": gaps_alone,
-    "hand-made and gaps": hand_made_beside_gaps,
-    "hand-made": hand_made_neural,
+_WATCH = {
+    "hand-crafted, short context": hand_crafted_short,
+    "hand-crafted, long context": hand_crafted_long,
 }
+_HEART = {"hand-crafted": hand_crafted_heart}
+_NEURAL = {"hand-crafted": hand_crafted_neural}
 TASKS: dict[str, Task] = {
     "sleep-accel": Task("sleep-accel", load_sleep_accel, BOTH, (THREE_STAGES, FOUR_STAGES), _WATCH),
     "sleep-accel-ibi": Task(
@@ -100,7 +84,7 @@ TASKS: dict[str, Task] = {
     ),
     "slpdb": Task("slpdb", load_slpdb, ("ibi",), (THREE_STAGES, APNEA_EPOCH), _HEART),
     "apnea-ecg": Task("apnea-ecg", load_annotated_minutes, ("ibi",), (APNEA_MINUTE,), _HEART),
-    "ucddb": Task("ucddb_partial", load_ucddb, ("eeg",), (WAKE_OR_N3,), _WAKE_OR_N3),
+    "ucddb": Task("ucddb_partial", load_ucddb, ("eeg",), (WAKE_OR_N3,), _NEURAL),
 }
 
 
@@ -113,9 +97,9 @@ class FeatureSet:
     head: str = "logistic"
 
 
-def hand_made_sets(task: Task, with_boosting: bool) -> list[FeatureSet]:
+def hand_crafted_sets(task: Task, with_boosting: bool) -> list[FeatureSet]:
     """The features to beat with logistic regression, and the last ones with boosted trees."""
-    sets = [FeatureSet(name, (make,)) for name, make in task.hand_made.items()]
+    sets = [FeatureSet(name, (make,)) for name, make in task.hand_crafted.items()]
     if with_boosting:
         strongest = sets[-1]
         sets.append(FeatureSet(f"{strongest.name}, boosting", strongest.makers, "boosting"))
@@ -123,7 +107,7 @@ def hand_made_sets(task: Task, with_boosting: bool) -> list[FeatureSet]:
 
 
 def encoder_sets(checkpoint, modalities: Sequence[str], n_twins: int, **options):
-    """An encoder's rows and the time of night, which all hand-made features have.
+    """An encoder's rows and the time of night, which all hand-crafted features have.
 
     Unless ``n_twins`` is 0 its untrained twins, its tokenizers, and its rows alone follow.
     """

@@ -23,8 +23,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ReadError
-from ..recordings.cohort import Cohort
-from ..recordings.recording import Recording
+from ..recordings.recording import Cohort, Recording
 
 StrPath: TypeAlias = str | PathLike[str]
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ReadError
-from ..recordings.cohort import Cohort
 from ..recordings.derivation import ibi_from_beats
-from ..recordings.recording import Recording
+from ..recordings.recording import Cohort, Recording
 from ._files import StrPath, as_cohort, find_files, read_annotations, read_beats, read_header
 
 __all__ = ["load_apnea_ecg"]

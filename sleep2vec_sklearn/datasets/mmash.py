@@ -10,9 +10,8 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
-from ..recordings.cohort import Cohort
 from ..recordings.derivation import counts_from_epochs, ibi_from_intervals
-from ..recordings.recording import Recording
+from ..recordings.recording import Cohort, Recording
 from ._files import StrPath, as_cohort, find_files, read_arrays, unreadable
 
 __all__ = ["load_mmash"]

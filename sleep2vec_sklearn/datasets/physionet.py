@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ReadError
-from ..recordings.cohort import Cohort
+from ..recordings.recording import Cohort
 from ._files import StrPath
 from .apnea_ecg import load_apnea_ecg
 from .mmash import load_mmash
@@ -334,7 +334,7 @@ def _fetch(
     if prefixes is None:
         return cohort
     # the folder may hold records of earlier calls
-    selected = [index for index, night in enumerate(cohort) if night.id.startswith(prefixes)]
+    selected = [index for index, night in enumerate(cohort) if str(night.id).startswith(prefixes)]
     failures = cohort.failures.to_numpy().tolist()
     return Cohort([cohort[index] for index in selected], cohort.metadata.iloc[selected], failures)
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._files import sha256
 from ..errors import ReadError
 from ..readers._edf_header import fingerprint_of
-from ..recordings.cohort import Cohort
 from ..recordings.derivation import (
     counts_from_acceleration,
     counts_from_epochs,
     ibi_from_heart_rate,
 )
 from ..recordings.modality import EPOCH_SECONDS
-from ..recordings.recording import Recording
+from ..recordings.recording import Cohort, Recording
 from ..recordings.sources import MemorySource, Signal, SignalLayout
 from ._files import StrPath, as_cohort, find_files, read_numbers, unreadable
 
@@ -162,7 +161,7 @@ class _MotionSource:
     def fingerprint(self) -> str:
         """sha256 of the series and the file."""
         parts = "".join(self.signal_fingerprint(name) for name in sorted(self.layout))
-        return hashlib.sha256(parts.encode()).hexdigest()
+        return sha256(parts)
 
     def signal_fingerprint(self, name: str) -> str:
         """sha256 of what one modality's samples depend on."""

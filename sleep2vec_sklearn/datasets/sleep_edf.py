@@ -15,8 +15,7 @@ import pandas as pd
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
 from ..readers.recording import read_recording
-from ..recordings.cohort import Cohort
-from ..recordings.recording import Recording
+from ..recordings.recording import Cohort, Recording
 from ._files import StrPath, as_cohort, find_files
 
 __all__ = ["load_sleep_edf"]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -29,10 +29,8 @@ import torch
 from ..errors import CheckpointError, InvalidRecordingError, ReadError, Sleep2VecError
 from ..model.checkpoint import Checkpoint
 from ..model.network import Sleep2Vec
-from ..recordings._conditioning import ConditionedSignal, condition
-from ..recordings.modality import get_modality
+from ..recordings._conditioning import ConditionedSignal, read_conditioned
 from ..recordings.recording import Recording
-from ..recordings.sources import Signal
 from .cache import EncodedModality, TokenCache, TokenStore, token_key
 
 __all__ = [
@@ -175,12 +173,10 @@ class Engine:
             )
         keys = self._keys(recording, names) if self.cache is not None else {}
         cached = {n: found for n, key in keys.items() if (found := self.cache.get(key)) is not None}
-        signals = recording.read([name for name in names if name not in cached])
+        to_encode = {name: self._conditioning[name] for name in names if name not in cached}
         encoded = {
-            name: cores.submit(
-                self._encode_once, name, signals.pop(name), recording.n_epochs, keys.get(name)
-            )
-            for name in list(signals)
+            name: cores.submit(self._encode_once, name, conditioned, keys.get(name))
+            for name, conditioned in read_conditioned(recording, to_encode)
         }
         return _NightAtWork(encoded, cached)
 
@@ -201,7 +197,7 @@ class Engine:
                 raise InvalidRecordingError(
                     f"no usable signal: {', '.join(left_out)} flat or mostly without samples; "
                     "accepted is at least one sensor that is on for half of an epoch. Leave the "
-                    "recording out or pass on_error='nan'."
+                    "recording out."
                 )
         except (Sleep2VecError, OSError) as error:
             return EncodedNight(position, {}, error=_located(error, places[position]))
@@ -212,15 +208,15 @@ class Engine:
         return {name: tokens[name] for name in self.modalities if name in tokens}
 
     def _encode_once(
-        self, name: str, signal: Signal, n_epochs: int, key: str | None
+        self, name: str, conditioned: Callable[[], ConditionedSignal | None], key: str | None
     ) -> EncodedModality:
         if key is None:
-            return self._encode_signal(name, signal, n_epochs)
+            return self._encode_modality(name, conditioned())
         with self._alone_with(key):
             # the same night may have been read ahead twice, or encoded by another thread
             found = self.cache.peek(key)
             if found is None:
-                found = self._encode_signal(name, signal, n_epochs)
+                found = self._encode_modality(name, conditioned())
                 self.cache.put(key, found)
         return found
 
@@ -236,10 +232,6 @@ class Engine:
             with self._one_ended:
                 self._at_work.remove(key)
                 self._one_ended.notify_all()
-
-    def _encode_signal(self, name: str, signal: Signal, n_epochs: int) -> EncodedModality:
-        conditioned = condition(signal, get_modality(name), self._conditioning[name], n_epochs)
-        return self._encode_modality(name, conditioned)
 
     def _encode_modality(self, name: str, signal: ConditionedSignal | None) -> EncodedModality:
         if signal is None:

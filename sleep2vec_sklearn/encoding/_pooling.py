@@ -135,8 +135,7 @@ def fuse(
 
     Where an epoch has no modality at all, its row is a mean of the nearest rows before and after
     it, which fade over ten minutes, and of the night's mean row. What the network makes of a gap is
-    unlike the rows of any signal, and a linear head is worse on it as long as no more than half of
-    the night is lost (``benchmarks/lost_sensors.py``).
+    unlike the rows of any signal, and a linear head is worse on it.
 
     Parameters
     ----------

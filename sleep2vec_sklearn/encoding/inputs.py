@@ -11,7 +11,13 @@ import numpy as np
 
 from ..errors import InvalidRecordingError
 from ..recordings.epochs import EpochSequence, as_epoch_sequence
-from ..recordings.recording import Recording, as_names, as_recording, describe_place, name_subjects
+from ..recordings.recording import (
+    Recording,
+    as_names,
+    as_recording,
+    describe_recording,
+    name_subjects,
+)
 
 __all__ = [
     "EncoderInput",
@@ -149,7 +155,7 @@ def _read_nights(X: Sequence, on_error: str) -> EncoderInput:
                 continue
             recordings.append(recording)
             rows.append(np.array([position]))
-            places.append(describe_place(recording, place))
+            places.append(describe_recording(recording, place))
             if name is None:
                 by_subject = len(nights) > 1 and recording.subject is not None
                 name = recording.subject if by_subject else recording.id
@@ -179,7 +185,7 @@ def _read_epochs(epochs: EpochSequence) -> EncoderInput:
         len(epochs),
         tuple(rows for _, rows in parts),
         tuple(epochs.epoch_index[rows] for _, rows in parts),
-        tuple(describe_place(epochs.recordings[place], place) for place, _ in parts),
+        tuple(describe_recording(epochs.recordings[place], place) for place, _ in parts),
         epochs,
     )
 
@@ -379,7 +385,7 @@ def _check_named(given: EncoderInput) -> None:
     for recording, rows, place in zip(given.recordings, given.rows, given.places, strict=True):
         if recording.id is None and int(rows[0]) not in by_subject:
             raise InvalidRecordingError(
-                f"{describe_place(None, place.removeprefix('recording '))} has no id, and rows of "
-                "a table are looked up by it. Make it a Recording(..., id=...) before embedding, "
+                f"recording {place.removeprefix('recording ')} has no id, and rows of a table are "
+                "looked up by it. Make it a Recording(..., id=...) before embedding, "
                 "or pass the table's own X or a part of it."
             )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._files import import_pyarrow, write_whole
+from .._files import import_pyarrow, write_atomic
 from ..errors import InvalidRecordingError, ReadError
 from ..recordings.modality import EPOCH_SECONDS
 from .inputs import EncoderInput, RowKeys
@@ -346,7 +346,7 @@ def write_table(path: Path, keys: RowKeys, values, coverage, provenance: Mapping
     columns["subject"] = (_storable(keys.subjects), keys.recording_index)
     document = json.dumps({**provenance, "format_version": FORMAT_VERSION}, sort_keys=True)
     data = write(columns, keys, values, coverage, json.loads(document))
-    write_whole(path, data)
+    write_atomic(path, data)
 
 
 def read_table(path: Path) -> tuple[RowKeys, np.ndarray, np.ndarray, dict]:

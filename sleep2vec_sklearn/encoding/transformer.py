@@ -303,6 +303,7 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
         with closing(nights) as encoded:
             for night in self._with_progress(encoded, len(given.recordings)):
                 if night.error is not None and self.on_error == "raise":
+                    night.error.add_note("Or give recordings like this NaN with on_error='nan'.")
                     raise night.error
                 for watcher in (collector, *watchers):
                     watcher.add(night)

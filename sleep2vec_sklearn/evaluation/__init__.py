@@ -2,9 +2,8 @@
 """How well it works, and what a night was like: scores, reports and clinical statistics."""
 
 from .agreement import bland_altman, index_scores, intraclass_correlation, severity_classes
-from .calibration import CalibrationReport, calibration_report, expected_calibration_error
 from .comparison import (
-    BesideBaseline,
+    BaselineComparison,
     DemographicBaseline,
     EstimatorComparison,
     compare_estimators,
@@ -19,7 +18,13 @@ from .events import (
     mask_to_intervals,
     match_intervals,
 )
-from .outcomes import binary_report, regression_report
+from .outcomes import (
+    CalibrationReport,
+    binary_report,
+    calibration_report,
+    expected_calibration_error,
+    regression_report,
+)
 from .respiratory import (
     desaturations,
     hypoxic_burden,
@@ -43,7 +48,7 @@ from .survival_scores import (
 )
 
 __all__ = [
-    "BesideBaseline",
+    "BaselineComparison",
     "CalibrationReport",
     "DemographicBaseline",
     "DynamicAUC",

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whose rows the elements of X are."""
+"""Subjects of rows, folds by subject, and the bootstrap over subjects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.utils import check_random_state
 
 from .._warnings import warn
@@ -13,189 +17,127 @@ from ..errors import LeakageWarning
 from ..recordings.epochs import as_epoch_sequence
 from ..recordings.recording import Recording, as_names, name_subjects
 
-__all__ = [
-    "SubjectBootstrap",
-    "folds_by_subject",
-    "recorded_subjects",
-    "subjects_of",
-]
-
-_SHOWN = 3
+_N_SHOWN = 3
 
 
-def subjects_of(X, groups=None) -> np.ndarray:
-    """Subject of each element of X, from ``groups`` or from the recordings.
+def subjects_of(X: Any, groups: Iterable | None = None) -> np.ndarray:
+    """Subject of each element of X, from ``groups`` or from the recordings; else each its own.
 
-    Parameters
-    ----------
-    X : list of Recording or dict, list of lists of them, EpochSequence, or array of shape (n, ...)
-    groups : array-like of shape (n,), optional
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Without groups and recordings, each row is of another one.
-
-    Warns
-    -----
-    LeakageWarning
-        If no groups are given and several nights are of one subject, or if the groups given tell
-        rows of one subject apart.
-
-    Raises
-    ------
-    ValueError
-        If there is not one group per element.
+    Warns with a LeakageWarning if nights of one subject repeat without ``groups``, or if
+    ``groups`` separates rows of one subject.
     """
-    import pandas as pd
-
-    known = _known_subjects(X)
+    recorded = _subjects_of_recordings(X)
     if groups is None:
-        if known is None:
-            return recorded_subjects(X)
-        repeated = len(set(known.tolist())) < len(known)
-        if repeated and as_epoch_sequence(X) is None:
+        if recorded is None:
+            return np.arange(len(X))
+        n_subjects = len(set(recorded.tolist()))
+        if n_subjects < len(recorded) and as_epoch_sequence(X) is None:
             warn(
-                f"groups=None: X has {len(known)} nights of {len(set(known.tolist()))} subjects, "
-                "which are taken as the groups. Pass groups=cohort.groups to say so.",
+                f"groups=None: X has {len(recorded)} nights of {n_subjects} subjects, which are "
+                "taken as the groups. Pass groups=cohort.groups to say so.",
                 LeakageWarning,
             )
-        return known
-    nameless = sum(group is not None and pd.isna(group) for group in groups)
-    groups = as_names(list(groups))
-    if len(groups) != len(X):
-        raise ValueError(f"groups has {len(groups)} elements for {len(X)} rows of X.")
-    if nameless:
+        return recorded
+    labels = list(groups)
+    n_nameless = sum(label is not None and bool(pd.isna(label)) for label in labels)
+    names = as_names(labels)
+    if len(names) != len(X):
+        raise ValueError(f"groups has {len(names)} elements for {len(X)} rows of X.")
+    if n_nameless:
         raise ValueError(
-            f"groups names nobody (NaN) in {nameless} of {len(groups)} rows, which may be "
-            "of people in the other rows. Name a subject for each row, or leave these out."
+            f"groups names nobody (NaN) in {n_nameless} of {len(names)} rows, which may be of "
+            "subjects in the other rows. Name a subject for each row, or leave these out."
         )
-    if known is not None:
-        _check_split(groups, known)
-    return groups
+    if recorded is not None:
+        _warn_of_separated(names, recorded)
+    return names
 
 
-def recorded_subjects(X) -> np.ndarray:
-    """Subject of each element of X as its recording states it, else each of another one."""
-    known = _known_subjects(X)
-    return np.arange(len(X)) if known is None else known
+def recorded_subjects(X: Any) -> np.ndarray:
+    """Subject of each element of X as its recording states it; else each its own."""
+    subjects = _subjects_of_recordings(X)
+    return np.arange(len(X)) if subjects is None else subjects
 
 
-def _known_subjects(X) -> np.ndarray | None:
+def _subjects_of_recordings(X: Any) -> np.ndarray | None:
     epochs = as_epoch_sequence(X)
     if epochs is not None:
         return epochs.groups
     if not isinstance(X, list | tuple):
         return None
-    firsts = [element[0] if isinstance(element, list | tuple) else element for element in X]
-    if not any(isinstance(first, Recording) and first.subject is not None for first in firsts):
+    first = [element[0] if isinstance(element, list | tuple) else element for element in X]
+    if not all(isinstance(night, Recording) for night in first):
         return None
-    if not all(isinstance(first, Recording) for first in firsts):
+    if all(night.subject is None for night in first):
         return None
-    return name_subjects(firsts)
+    return name_subjects(first)
 
 
-def _check_split(groups: np.ndarray, known: np.ndarray) -> None:
-    seen: dict = {}
-    split = set()
-    for subject, group in zip(known.tolist(), groups.tolist(), strict=True):
-        if seen.setdefault(subject, group) != group:
-            split.add(str(subject))
-    if split:
-        shown = ", ".join(sorted(split)[:_SHOWN])
+def _warn_of_separated(groups: np.ndarray, subjects: np.ndarray) -> None:
+    group_of: dict = {}
+    separated = {
+        str(subject)
+        for subject, group in zip(subjects.tolist(), groups.tolist(), strict=True)
+        if group_of.setdefault(subject, group) != group
+    }
+    if separated:
         warn(
-            f"groups tells rows of {len(split)} subjects apart ({shown}): a person may then be in "
-            "training and test, and intervals come out too narrow. Pass the subjects as groups.",
+            f"groups separates rows of {len(separated)} subjects "
+            f"({', '.join(sorted(separated)[:_N_SHOWN])}): they may then be in both training and "
+            "test, and intervals come out too narrow. Pass the subjects as groups.",
             LeakageWarning,
         )
 
 
-def folds_by_subject(cv, y, groups, *, classify: bool) -> list[tuple]:
-    """Training and test rows of each fold, the same for every estimator.
+def folds_by_subject(
+    cv: Any, y: np.ndarray, groups: np.ndarray, *, classify: bool
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Training and test rows of each fold, every row in one test set.
 
-    Parameters
-    ----------
-    cv : int, splitter or iterable of (train, test)
-        A number of folds, by subject and stratified for classes; or a splitter, which gets the
-        groups.
-    y : array-like of shape (n,)
-    groups : ndarray of shape (n,)
-    classify : bool
-        Whether y holds classes.
-
-    Returns
-    -------
-    list of (train, test)
-        Int arrays; each row is in one test set.
-
-    Warns
-    -----
-    LeakageWarning
-        If a subject is on both sides of a fold.
-
-    Raises
-    ------
-    ValueError
-        If rows are held out never or twice, or there are fewer than two subjects.
+    An integer ``cv`` is a number of folds by subject, stratified for classes; a splitter gets the
+    groups. Warns with a LeakageWarning if a subject is on both sides of a fold.
     """
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
     n_subjects = len(set(groups.tolist()))
     if n_subjects < 2:
         raise ValueError(
-            "X is of one subject, and none can be held out; accepted are at least two. Pass groups "
-            "if the rows are of several."
+            "X is of one subject, who cannot be both in training and test; accepted are at least "
+            "two. Pass groups if the rows are of several."
         )
     if isinstance(cv, int):
         n_splits = min(cv, n_subjects)
         cv = StratifiedGroupKFold(n_splits) if classify else GroupKFold(n_splits)
-    rows = np.zeros(len(groups))
-    folds = [*cv.split(rows, y, groups)] if hasattr(cv, "split") else [*cv]
-    times = np.bincount(np.concatenate([test for _, test in folds]), minlength=len(groups))
-    if (times != 1).any():
+    folds = list(cv.split(np.zeros(len(groups)), y, groups) if hasattr(cv, "split") else cv)
+    n_tests = np.bincount(np.concatenate([test for _, test in folds]), minlength=len(groups))
+    if (n_tests != 1).any():
         raise ValueError(
-            f"cv holds {int((times != 1).sum())} of {len(groups)} rows out never or more than "
-            "once; accepted is a splitter that holds each out once, such as GroupKFold(5)."
+            f"cv tests {int((n_tests != 1).sum())} of {len(groups)} rows never or more than once; "
+            "accepted is a splitter that tests each row once, such as GroupKFold(5)."
         )
-    shared = sum(bool(np.isin(groups[test], groups[train]).any()) for train, test in folds)
-    if shared:
+    n_leaking = sum(bool(np.isin(groups[test], groups[train]).any()) for train, test in folds)
+    if n_leaking:
         warn(
-            f"in {shared} of {len(folds)} folds a subject is in training and test, and scores come "
-            "out too high. Use a splitter by group, such as GroupKFold(5), or cv=5.",
+            f"in {n_leaking} of {len(folds)} folds a subject is in training and test, and scores "
+            "come out too high. Use a splitter by group, such as GroupKFold(5), or cv=5.",
             LeakageWarning,
         )
     return folds
 
 
 class SubjectBootstrap:
-    """The same draws of subjects for every score, so that scores can be compared draw by draw.
+    """Resamples of subjects, the same for every score, so that differences are paired.
 
-    Parameters
-    ----------
-    groups : array-like of shape (n,)
-        Subject of each row.
-    n_resamples : int, default=2000
-    level : float, default=0.95
-        Of the intervals.
-    random_state : int, RandomState or None, default=0
-
-    Attributes
-    ----------
-    subjects : ndarray of shape (n_subjects,)
-    codes : int ndarray of shape (n,)
-        Place of each row's subject in ``subjects``.
-    counts : float ndarray of shape (n_resamples, n_subjects)
-        How often a resample holds each subject.
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn.evaluation._subjects import SubjectBootstrap
-    >>> draws = SubjectBootstrap(["a", "a", "b", "c"], n_resamples=500)
-    >>> draws.counts.shape, draws.counts.sum(axis=1)[:3]
-    ((500, 3), array([3., 3., 3.]))
+    ``scipy.stats.bootstrap`` draws rows, not clusters, and calls the score once per resample. Here
+    ``counts`` says how often each resample holds each subject, so a score that is a function of
+    sums takes one matrix product for all of them; ``codes`` are each row's index in ``subjects``.
     """
 
-    def __init__(self, groups, n_resamples: int = 2000, level: float = 0.95, random_state=0):
+    def __init__(
+        self,
+        groups: ArrayLike,
+        n_resamples: int = 2000,
+        level: float = 0.95,
+        random_state: int | np.random.RandomState | None = 0,
+    ):
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1, got {level!r}.")
         if n_resamples < 1:
@@ -206,14 +148,14 @@ class SubjectBootstrap:
         rng = check_random_state(random_state)
         self.counts = rng.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(float)
 
-    def by_subject(self, values: np.ndarray) -> np.ndarray:
+    def by_subject(self, values: ArrayLike) -> np.ndarray:
         """Sum of rows of values over each subject, of shape (n_subjects, ...)."""
         values = np.asarray(values, dtype=float)
         sums = np.zeros((len(self.subjects), *values.shape[1:]))
         np.add.at(sums, self.codes, values)
         return sums
 
-    def sums(self, values: np.ndarray) -> np.ndarray:
+    def sums(self, values: ArrayLike) -> np.ndarray:
         """Sum of rows of values in each resample, of shape (n_resamples, ...)."""
         return np.tensordot(self.counts, self.by_subject(values), axes=1)
 
@@ -223,28 +165,26 @@ class SubjectBootstrap:
         blocks = np.split(order, np.cumsum(np.bincount(self.codes))[:-1])
         for counts in self.counts.astype(int):
             drawn = np.repeat(np.arange(len(blocks)), counts)
-            yield np.concatenate([blocks[place] for place in drawn])
+            yield np.concatenate([blocks[code] for code in drawn])
 
-    def interval(self, resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Percentile interval of resampled scores along the first axis.
+    def interval(self, replicates: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Percentile interval along the first axis.
 
-        NaN with fewer than two subjects, and where a score has no value in half of the resamples.
+        NaN with fewer than two subjects, and where a score is undefined in half of the resamples.
         """
-        resampled = np.asarray(resampled, dtype=float)
-        nothing = np.full(resampled.shape[1:], np.nan)
+        replicates = np.asarray(replicates, dtype=float)
         if len(self.subjects) < 2:
-            return nothing, nothing
+            undefined = np.full(replicates.shape[1:], np.nan)
+            return undefined, undefined
         tail = 100 * (1 - self.level) / 2
-        defined = np.isfinite(resampled).mean(axis=0) >= 0.5
-        kept = np.where(defined, resampled, 0.0)
-        low, high = np.nanpercentile(kept, [tail, 100 - tail], axis=0)
+        defined = np.isfinite(replicates).mean(axis=0) >= 0.5
+        # zeros keep numpy from warning of columns that are all NaN
+        filled = np.where(defined, replicates, 0.0)
+        low, high = np.nanpercentile(filled, [tail, 100 - tail], axis=0)
         return np.where(defined, low, np.nan), np.where(defined, high, np.nan)
 
-    def mean_interval(self, values: np.ndarray) -> tuple[float, float]:
-        """Interval of the mean over subjects of one value each, in the order of ``subjects``.
-
-        Subjects without a value are left out of every resample.
-        """
+    def mean_interval(self, values: ArrayLike) -> tuple[float, float]:
+        """Interval of the mean over subjects of one value each; NaN takes no part."""
         values = np.asarray(values, dtype=float)
         known = np.isfinite(values)
         if known.sum() < 2:

@@ -1,36 +1,27 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How far two ways to measure the same nights are apart.
-
-scikit-learn has all of them for one pair of label arrays. A bootstrap asks for thousands, over
-tens of thousands of epochs each, and every one is a function of the confusion matrix alone.
-"""
+"""Agreement of two sources about the same nights: limits, indices and confusion matrices."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from ._subjects import SubjectBootstrap
 
-__all__ = [
-    "agreement",
-    "bland_altman",
-    "confusion_tables",
-    "index_scores",
-    "intraclass_correlation",
-    "per_class",
-    "severity_classes",
-]
-
+_SEVERITY = (5, 15, 30)
 _Z = 1.959963984540054
 
 
 def bland_altman(
-    reference, measured, *, groups=None, n_resamples: int = 2000, level: float = 0.95,
-    random_state=0,
+    reference: ArrayLike, measured: ArrayLike, *, groups: ArrayLike | None = None,
+    n_resamples: int = 2000, level: float = 0.95,
+    random_state: int | np.random.RandomState | None = 0,
 ) -> pd.Series:  # fmt: skip
-    """Bias and 95 % limits of agreement of two measures of the same nights.
+    """Bias and 95 % limits of agreement of two measurements of the same nights.
 
     Parameters
     ----------
@@ -40,16 +31,16 @@ def bland_altman(
         Subject of each night; by default each night is of another one.
     n_resamples : int, default=2000
     level : float, default=0.95
-        Of the intervals.
+        Of the confidence intervals.
     random_state : int, RandomState or None, default=0
 
     Returns
     -------
     Series
         ``nights``; ``reference`` and ``measured``, the means; ``bias``, the mean of measured -
-        reference; ``sd`` of the differences; ``lower`` and ``upper``, bias -+ 1.96 sd; ``mae``,
-        the mean absolute difference. Bias and limits have an interval, ``bias_low``,
-        ``bias_high`` and so on, by bootstrap over subjects.
+        reference; ``sd`` of the differences; ``lower`` and ``upper``, bias -/+ 1.96 sd; ``mae``,
+        the mean absolute difference. Bias and limits have a confidence interval,
+        ``bias_low``, ``bias_high`` and so on, by bootstrap over subjects.
 
     Notes
     -----
@@ -64,40 +55,40 @@ def bland_altman(
     Examples
     --------
     >>> from sleep2vec_sklearn.evaluation import bland_altman
-    >>> found = bland_altman([400, 420, 380, 410], [405, 430, 385, 420])
-    >>> found[["bias", "lower", "upper"]].round(1)
+    >>> agreement = bland_altman([400, 420, 380, 410], [405, 430, 385, 420])
+    >>> agreement[["bias", "lower", "upper"]].round(1)
     bias      7.5
     lower     1.8
     upper    13.2
     dtype: float64
     """
-    reference, measured = (np.asarray(v, dtype=float) for v in (reference, measured))
-    if reference.ndim != 1 or reference.shape != measured.shape:
+    true, other = (np.asarray(side, dtype=float) for side in (reference, measured))
+    if true.ndim != 1 or true.shape != other.shape:
         raise ValueError(
-            f"reference and measured need one common length, got shapes {reference.shape} and "
-            f"{measured.shape}."
+            f"reference and measured need one common length, got shapes {true.shape} and "
+            f"{other.shape}."
         )
-    groups = np.arange(len(reference)) if groups is None else np.asarray(groups)
-    known = np.isfinite(reference) & np.isfinite(measured)
-    reference, measured, groups = reference[known], measured[known], groups[known]
+    known = np.isfinite(true) & np.isfinite(other)
+    subjects = (np.arange(len(true)) if groups is None else np.asarray(groups))[known]
+    true, other = true[known], other[known]
     names = ("bias", "lower", "upper")
-    row = {"nights": float(len(reference)), "reference": np.nan, "measured": np.nan}
-    if len(reference) == 0:
-        lost = ["sd", "mae", *names, *(f"{n}_{e}" for n in names for e in ("low", "high"))]
-        return pd.Series(row | dict.fromkeys(lost, np.nan))
-    difference = measured - reference
-    row |= {"reference": reference.mean(), "measured": measured.mean()}
+    row = {"nights": float(len(true)), "reference": np.nan, "measured": np.nan}
+    if len(true) == 0:
+        undefined = ["sd", "mae", *names, *(f"{n}_{e}" for n in names for e in ("low", "high"))]
+        return pd.Series(row | dict.fromkeys(undefined, np.nan))
+    difference = other - true
+    row |= {"reference": true.mean(), "measured": other.mean()}
     row |= {"bias": difference.mean(), "mae": np.abs(difference).mean()}
     row["sd"] = difference.std(ddof=1) if len(difference) > 1 else np.nan
     row["lower"], row["upper"] = row["bias"] - _Z * row["sd"], row["bias"] + _Z * row["sd"]
-    draws = SubjectBootstrap(groups, n_resamples, level, random_state)
-    low, high = draws.interval(_resampled(difference, draws))
-    for place, name in enumerate(names):
-        row[f"{name}_low"], row[f"{name}_high"] = float(low[place]), float(high[place])
+    draws = SubjectBootstrap(subjects, n_resamples, level, random_state)
+    lows, highs = draws.interval(_resample_limits(difference, draws))
+    for name, low, high in zip(names, lows, highs, strict=True):
+        row[f"{name}_low"], row[f"{name}_high"] = float(low), float(high)
     return pd.Series(row)
 
 
-def _resampled(difference: np.ndarray, draws: SubjectBootstrap) -> np.ndarray:
+def _resample_limits(difference: np.ndarray, draws: SubjectBootstrap) -> np.ndarray:
     """Bias and limits in each resample, of shape (n_resamples, 3)."""
     centred = difference - difference.mean()
     powers = np.stack([np.ones_like(centred), centred, centred**2], axis=1)
@@ -109,10 +100,7 @@ def _resampled(difference: np.ndarray, draws: SubjectBootstrap) -> np.ndarray:
     return np.stack([bias, bias - _Z * sd, bias + _Z * sd], axis=1)
 
 
-_SEVERITY = (5, 15, 30)
-
-
-def intraclass_correlation(y_true, y_pred) -> float:
+def intraclass_correlation(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """ICC(2,1): two-way random effects, absolute agreement, single measures.
 
     Parameters
@@ -143,12 +131,12 @@ def intraclass_correlation(y_true, y_pred) -> float:
     mean = ratings.mean()
     between_nights = k * ((by_night - mean) ** 2).sum() / (n - 1)
     between_raters = n * ((by_rater - mean) ** 2).sum() / (k - 1)
-    rest = ((ratings - by_night - by_rater + mean) ** 2).sum() / ((n - 1) * (k - 1))
-    whole = between_nights + (k - 1) * rest + k * (between_raters - rest) / n
-    return float((between_nights - rest) / whole) if whole else np.nan
+    residual = ((ratings - by_night - by_rater + mean) ** 2).sum() / ((n - 1) * (k - 1))
+    total = between_nights + (k - 1) * residual + k * (between_raters - residual) / n
+    return float((between_nights - residual) / total) if total else np.nan
 
 
-def severity_classes(index, thresholds=_SEVERITY) -> np.ndarray:
+def severity_classes(index: ArrayLike, thresholds: Sequence[float] = _SEVERITY) -> np.ndarray:
     """Class of each night: the number of thresholds its index reaches.
 
     Parameters
@@ -171,7 +159,13 @@ def severity_classes(index, thresholds=_SEVERITY) -> np.ndarray:
     return np.digitize(np.asarray(index, dtype=float), thresholds)
 
 
-def index_scores(y_true, y_pred, *, thresholds=_SEVERITY, undefined=np.nan) -> pd.Series:
+def index_scores(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    thresholds: Sequence[float] = _SEVERITY,
+    undefined: float = np.nan,
+) -> pd.Series:
     """Compare a predicted index of events per hour with the scored one.
 
     Parameters
@@ -180,8 +174,7 @@ def index_scores(y_true, y_pred, *, thresholds=_SEVERITY, undefined=np.nan) -> p
     thresholds : tuple of float, default=(5, 15, 30)
         A night whose index reaches one is positive at it.
     undefined : float, default=nan
-        What a score is that has nothing to be computed of, such as a specificity without a
-        negative night.
+        Value of scores that are undefined, such as a specificity without a negative night.
 
     Returns
     -------
@@ -206,57 +199,52 @@ def index_scores(y_true, y_pred, *, thresholds=_SEVERITY, undefined=np.nan) -> p
     acc                    0.75
     dtype: float64
     """
-    true, told = _checked(y_true, y_pred)
+    true, predicted = (np.asarray(index, dtype=float) for index in (y_true, y_pred))
+    if true.ndim != 1 or true.shape != predicted.shape:
+        raise ValueError(
+            f"y_true and y_pred must be one index per night, got shapes {true.shape} and "
+            f"{predicted.shape}."
+        )
+    if not (np.isfinite(true).all() and np.isfinite(predicted).all()):
+        raise ValueError("y_true and y_pred must be finite: leave nights without sleep out.")
     row = {
-        "mae": np.abs(told - true).mean() if len(true) else np.nan,
-        "pearson": pearson(true, told),
-        "icc": intraclass_correlation(true, told),
+        "mae": np.abs(predicted - true).mean() if len(true) else np.nan,
+        "pearson": pearson(true, predicted),
+        "icc": intraclass_correlation(true, predicted),
     }
     for threshold in thresholds:
-        for name, value in _binary_scores(true, told, threshold).items():
+        for name, value in _threshold_scores(true, predicted, threshold).items():
             row[f"threshold_{threshold:g}_{name}"] = value
-    classes = severity_classes(true, thresholds), severity_classes(told, thresholds)
+    classes = severity_classes(true, thresholds), severity_classes(predicted, thresholds)
     row["acc"] = (classes[0] == classes[1]).mean() if len(true) else np.nan
     for average in ("macro", "weighted"):
         score = f1_score(*classes, average=average, zero_division=0) if len(true) else np.nan
         row[f"{average}_f1"] = score
-    scores = pd.Series(row, dtype=float)
-    return scores.fillna(undefined)
+    return pd.Series(row, dtype=float).fillna(undefined)
+
+
+def _threshold_scores(
+    true: np.ndarray, predicted: np.ndarray, threshold: float
+) -> dict[str, float]:
+    y, positive = true >= threshold, predicted >= threshold
+    n_hits = int((y & positive).sum())
+    two_classes = len(set(y.tolist())) == 2
+    return {
+        "precision": divide(n_hits, positive.sum()),
+        "recall": divide(n_hits, y.sum()),
+        "f1": divide(2 * n_hits, positive.sum() + y.sum()),
+        "specificity": divide((~y & ~positive).sum(), (~y).sum()),
+        "accuracy": divide((y == positive).sum(), len(y)),
+        "auroc": roc_auc_score(y, predicted) if two_classes else np.nan,
+        "auprc": average_precision_score(y, predicted) if two_classes else np.nan,
+    }
 
 
 def pearson(first: np.ndarray, second: np.ndarray) -> float:
-    """Correlation; NaN where one of the two does not vary."""
+    """Correlation; NaN, without scipy's warning, where one of the two does not vary."""
     if len(first) < 2 or not np.ptp(first) or not np.ptp(second):
         return np.nan
     return float(np.corrcoef(first, second)[0, 1])
-
-
-def _checked(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
-    true, told = (np.asarray(y, dtype=float) for y in (y_true, y_pred))
-    if true.ndim != 1 or true.shape != told.shape:
-        raise ValueError(
-            f"y_true and y_pred must be one index per night, got shapes {true.shape} and "
-            f"{told.shape}."
-        )
-    if not (np.isfinite(true).all() and np.isfinite(told).all()):
-        raise ValueError("y_true and y_pred must be finite: leave nights without sleep out.")
-    return true, told
-
-
-def _binary_scores(true: np.ndarray, told: np.ndarray, threshold: float) -> dict[str, float]:
-    y, guess = true >= threshold, told >= threshold
-    hits = int((y & guess).sum())
-    precision, recall = divide(hits, guess.sum()), divide(hits, y.sum())
-    both = len(set(y.tolist())) == 2
-    return {
-        "precision": precision,
-        "recall": recall,
-        "f1": divide(2 * hits, guess.sum() + y.sum()),
-        "specificity": divide((~y & ~guess).sum(), (~y).sum()),
-        "accuracy": divide((y == guess).sum(), len(y)),
-        "auroc": roc_auc_score(y, told) if both else np.nan,
-        "auprc": average_precision_score(y, told) if both else np.nan,
-    }
 
 
 def divide(part: float, whole: float) -> float:
@@ -264,83 +252,64 @@ def divide(part: float, whole: float) -> float:
     return float(part / whole) if whole else np.nan
 
 
-def confusion_tables(
-    y_true: np.ndarray, y_pred: np.ndarray, codes: np.ndarray, n_codes: int, n_classes: int
-) -> np.ndarray:
-    """Confusion matrix of each subject, of shape (n_codes, n_classes, n_classes).
+# scikit-learn has the scores below for one pair of label arrays. A bootstrap needs thousands, over
+# tens of thousands of epochs each, and every one is a function of the confusion matrix alone.
 
-    Parameters
-    ----------
-    y_true, y_pred : int ndarray of shape (n,)
-        Numbers of the classes.
-    codes : int ndarray of shape (n,)
-        Number of the subject.
-    n_codes, n_classes : int
+
+def confusion_tables(
+    y_true: np.ndarray, y_pred: np.ndarray, codes: np.ndarray, n_subjects: int, n_classes: int
+) -> np.ndarray:
+    """Confusion matrix of each subject, of shape (n_subjects, n_classes, n_classes).
+
+    Labels are class numbers, ``codes`` subject numbers, each of shape (n,); the truth is in rows.
     """
     cell = (codes * n_classes + y_true) * n_classes + y_pred
-    counts = np.bincount(cell, minlength=n_codes * n_classes**2)
-    return counts.reshape(n_codes, n_classes, n_classes).astype(float)
+    counts = np.bincount(cell, minlength=n_subjects * n_classes**2)
+    return counts.reshape(n_subjects, n_classes, n_classes).astype(float)
 
 
 def per_class(tables: np.ndarray) -> dict[str, np.ndarray]:
-    """F1, sensitivity, specificity and precision of each class.
+    """F1, sensitivity, specificity and precision of each class, of shape (..., n_classes).
 
-    Parameters
-    ----------
-    tables : ndarray of shape (..., k, k)
-        Counts, the truth in rows.
-
-    Returns
-    -------
-    dict of str to ndarray of shape (..., k)
-        NaN where a class occurs in neither, or has no epoch to divide by.
+    NaN where a class occurs in neither, or has no epoch to divide by.
     """
     tables = np.asarray(tables, dtype=float)
     hits = np.diagonal(tables, axis1=-2, axis2=-1)
-    true, found = tables.sum(axis=-1), tables.sum(axis=-2)
+    true, predicted = tables.sum(axis=-1), tables.sum(axis=-2)
     total = true.sum(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "f1": 2 * hits / (true + found),
+            "f1": 2 * hits / (true + predicted),
             "sensitivity": hits / true,
-            "specificity": (total - true - found + hits) / (total - true),
-            "precision": hits / found,
+            "specificity": (total - true - predicted + hits) / (total - true),
+            "precision": hits / predicted,
         }
 
 
 def agreement(tables: np.ndarray) -> dict[str, np.ndarray]:
-    """Accuracy, Cohen's kappa and averages over the classes.
+    """Accuracy, Cohen's kappa and averages over the classes that occur, of shape (...).
 
-    Parameters
-    ----------
-    tables : ndarray of shape (..., k, k)
-        Counts, the truth in rows.
-
-    Returns
-    -------
-    dict of str to ndarray of shape (...)
-        Averages are over the classes that occur, as scikit-learn's are. Kappa is NaN where one
-        class is all there is, as agreement by chance is then complete.
+    Kappa is NaN where one class is all there is, as agreement by chance is then complete.
     """
     tables = np.asarray(tables, dtype=float)
-    true, found = tables.sum(axis=-1), tables.sum(axis=-2)
+    true, predicted = tables.sum(axis=-1), tables.sum(axis=-2)
     total = true.sum(axis=-1)
     classes = per_class(tables)
     with np.errstate(invalid="ignore", divide="ignore"):
         observed = np.trace(tables, axis1=-2, axis2=-1) / total
-        chance = (true * found).sum(axis=-1) / total**2
-        # a rounding error away from complete is complete
+        chance = (true * predicted).sum(axis=-1) / total**2
+        # complete but for a rounding error is complete
         kappa = np.where(chance > 1 - 1e-12, np.nan, (observed - chance) / (1 - chance))
         return {
             "accuracy": observed,
             "kappa": kappa,
-            "macro_f1": _mean(classes["f1"]),
+            "macro_f1": _mean_of_known(classes["f1"]),
             "weighted_f1": np.nansum(classes["f1"] * true, axis=-1) / total,
-            "sensitivity": _mean(classes["sensitivity"]),
-            "specificity": _mean(classes["specificity"]),
+            "sensitivity": _mean_of_known(classes["sensitivity"]),
+            "specificity": _mean_of_known(classes["specificity"]),
         }
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
+def _mean_of_known(values: np.ndarray) -> np.ndarray:
     known = np.isfinite(values)
     return np.where(known, values, 0).sum(axis=-1) / known.sum(axis=-1)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Is one estimator better than another? The same folds, people held out, differences paired."""
+"""Paired comparisons of estimators on held-out subjects, and a baseline of age, sex and BMI."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -17,32 +19,34 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from .._validation import NON_NEGATIVE, StrOptions, count, validate_params
 from ..encoding._base import RecordingInputMixin
 from ..encoding.covariates import RecordingMetadata
 from ..encoding.inputs import read_input
 from ..errors import InvalidRecordingError
-from ._cross_validation import PeopleScorer, Scored, held_out_answers, known_labels, scorers_of
+from ._cross_validation import (
+    ResampledScores,
+    SubjectScorer,
+    check_labels,
+    held_out_predictions,
+    named_scorers,
+)
 from ._subjects import SubjectBootstrap, folds_by_subject, recorded_subjects, subjects_of
 
-__all__ = [
-    "BesideBaseline",
-    "DemographicBaseline",
-    "EstimatorComparison",
-    "compare_estimators",
-    "compare_with_baseline",
-]
+_MIN_PROBABILITY = 1e-6
 
 
 def compare_estimators(
-    estimators: Mapping, X, y, groups=None, *, cv=5, scoring=None, reference: str | None = None,
-    average: str = "auto", n_resamples: int = 1000, level: float = 0.95, random_state=0,
-    n_jobs: int | None = None,
+    estimators: Mapping[str, Any], X: Any, y: ArrayLike, groups: Iterable | None = None, *,
+    cv: Any = 5, scoring: Any = None, reference: str | None = None, average: str = "auto",
+    n_resamples: int = 1000, level: float = 0.95,
+    random_state: int | np.random.RandomState | None = 0, n_jobs: int | None = None,
 ) -> EstimatorComparison:  # fmt: skip
-    """Compare estimators on people that none of them was fitted on.
+    """Compare estimators on subjects that none of them was fitted to.
 
-    Every estimator is fitted on the training people of the same folds and answers for those held
-    out. Intervals, of scores and of differences, are by bootstrap over subjects, with the same
-    draws for all.
+    Every estimator is fitted to the training subjects of the same folds and predicts the others.
+    Intervals, of scores and of differences, are by bootstrap over subjects, with the same
+    resamples for all.
 
     Parameters
     ----------
@@ -53,16 +57,16 @@ def compare_estimators(
     groups : array-like of shape (n,), optional
         Subjects; by default those of the recordings.
     cv : int, splitter or iterable, default=5
-        Folds by subject, stratified for classes; or a splitter that holds each row out once.
+        Folds by subject, stratified for classes; or a splitter that tests each row once.
     scoring : str, callable, list or dict, optional
         Names of scikit-learn's scorers, "kappa", or scorers. By default "roc_auc" for two classes,
         "kappa" for more, "neg_mean_absolute_error" for numbers.
     reference : str, optional
-        Whom the others are compared with; the first by default.
+        Name of the one that the others are compared with; the first by default.
     average : {"auto", "subject", "pooled"}, default="auto"
         Mean of each test subject's score, over those in whom it is defined, or the score of all
-        held-out rows together. "auto" takes the former where subjects have 20 rows or more in the
-        median, as they have where rows are epochs.
+        held-out rows together. "auto" takes the former where the median subject has 20 rows or
+        more, as with epochs.
     n_resamples : int, default=1000
     level : float, default=0.95
     random_state : int, RandomState or None, default=0
@@ -82,8 +86,8 @@ def compare_estimators(
     Raises
     ------
     ValueError
-        For fewer than two estimators or subjects, folds that do not hold each row out once, or a
-        fold whose training people are of one class.
+        For fewer than two estimators or subjects, folds that do not test each row once, or a fold
+        whose training subjects are of one class.
 
     Examples
     --------
@@ -102,34 +106,39 @@ def compare_estimators(
     linear roc_auc 0.813 [0.683, 0.940] +0.361 [+0.174, +0.516]
     """
     estimators = dict(estimators)
-    reference = _check(estimators, reference)
-    first = estimators[reference]
-    classify = is_classifier(first)
-    y = known_labels(y, X, classify=classify)
-    groups = subjects_of(X, groups)
-    folds = folds_by_subject(cv, y, groups, classify=classify)
-    draws = SubjectBootstrap(groups, n_resamples, level, random_state)
-    scorer = PeopleScorer(scorers_of(scoring, y, first), y, draws, average)
-    answers = held_out_answers(estimators, X, y, folds, n_jobs)
+    reference = _check_estimators(estimators, reference)
+    classify = is_classifier(estimators[reference])
+    y = check_labels(y, X, classify=classify)
+    subjects = subjects_of(X, groups)
+    folds = folds_by_subject(cv, y, subjects, classify=classify)
+    draws = SubjectBootstrap(subjects, n_resamples, level, random_state)
+    scorers = named_scorers(scoring, y, estimators[reference])
+    scorer = SubjectScorer(scorers, y, draws, average)
+    predictions = held_out_predictions(estimators, X, y, folds, n_jobs)
     rows = np.arange(len(y))
-    scored = {name: scorer.score(found, rows, strict=False) for name, found in answers.items()}
+    scores = {name: scorer.score(p, rows, strict=False) for name, p in predictions.items()}
+    differences = {
+        name: _subtract(scores[name], scores[reference], scorer)
+        for name in scores
+        if name != reference
+    }
     fold = np.empty(len(y), dtype=int)
-    for number, (_, test) in enumerate(folds):
-        fold[test] = number
+    for i, (_, test) in enumerate(folds):
+        fold[test] = i
     return EstimatorComparison(
         reference=reference,
         average=scorer.average,
-        scores=_scores(scored, scorer),
-        differences=_differences(scored, reference, scorer),
-        answers={name: found.answers for name, found in answers.items()},
+        scores=_tabulate(scores, scorer).drop(columns="share_above"),
+        differences=_tabulate(differences, scorer).rename(columns={"value": "difference"}),
+        answers={name: p.responses for name, p in predictions.items()},
         fold=fold,
-        groups=groups,
+        groups=subjects,
     )
 
 
 @dataclass(frozen=True, repr=False)
 class EstimatorComparison:
-    """What :func:`compare_estimators` finds.
+    """Result of :func:`compare_estimators`.
 
     Attributes
     ----------
@@ -138,25 +147,13 @@ class EstimatorComparison:
     scores : DataFrame
         Index estimator, metric; columns value, low, high, subjects.
     differences : DataFrame
-        Estimator minus reference: difference, low, high, ``share_above`` (of the resamples in
-        which it is above zero) and subjects. Higher scores are better.
+        Estimator minus reference: difference, low, high, ``share_above`` (fraction of resamples
+        in which it is above zero) and subjects. Higher scores are better.
     answers : dict of str to dict of str to ndarray
-        By estimator and method, what was answered for every row by a clone that did not see it.
+        By estimator and method, the predictions for every row by a clone not fitted to it.
     fold : int ndarray of shape (n,)
-        Which fold held each row out.
+        Fold in which each row was tested.
     groups : ndarray of shape (n,)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn.dummy import DummyClassifier
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sleep2vec_sklearn.evaluation import compare_estimators
-    >>> X = np.linspace(-1, 1, 60)[:, None]
-    >>> models = {"prior": DummyClassifier(), "linear": LogisticRegression()}
-    >>> found = compare_estimators(models, X, (X[:, 0] > 0).astype(int), cv=3, n_resamples=50)
-    >>> found.reference, sorted(found.answers)
-    ('prior', ['linear', 'prior'])
     """
 
     reference: str
@@ -169,10 +166,11 @@ class EstimatorComparison:
 
     def to_frame(self) -> pd.DataFrame:
         """Scores and differences in one table: columns estimator, metric, value, ..., high."""
-        columns = {"low": "difference_low", "high": "difference_high"}
-        columns |= {"share_above": "share_above", "difference": "difference"}
-        beside = self.differences.drop(columns="subjects").rename(columns=columns)
-        return self.scores.join(beside).reset_index()
+        differences = self.differences.drop(columns="subjects")
+        differences = differences.rename(
+            columns={"low": "difference_low", "high": "difference_high"}
+        )
+        return self.scores.join(differences).reset_index()
 
     def __repr__(self) -> str:
         n_subjects = len(set(self.groups.tolist()))
@@ -193,7 +191,7 @@ class EstimatorComparison:
         return "\n".join([head, *(line.rstrip() for line in lines)])
 
 
-def _check(estimators: dict, reference: str | None) -> str:
+def _check_estimators(estimators: dict, reference: str | None) -> str:
     if len(estimators) < 2:
         raise ValueError(
             f"estimators has {len(estimators)} element(s); accepted is a dict of at least two."
@@ -207,60 +205,43 @@ def _check(estimators: dict, reference: str | None) -> str:
     return reference
 
 
-def _scores(scored: Mapping[str, Scored], scorer: PeopleScorer) -> pd.DataFrame:
-    rows = {}
-    for name, of in scored.items():
-        low, high = scorer.draws.interval(of.replicates)
-        numbers = zip(of.estimates, low, high, _subjects(of, scorer), strict=True)
-        for metric, row in zip(scorer.scorers, numbers, strict=True):
-            rows[name, metric] = row
-    return _as_table(rows, ["value", "low", "high", "subjects"])
-
-
-def _differences(
-    scored: Mapping[str, Scored], reference: str, scorer: PeopleScorer
-) -> pd.DataFrame:
-    rows = {}
-    for name in [name for name in scored if name != reference]:
-        of = _minus(scored[name], scored[reference], scorer)
-        low, high = scorer.draws.interval(of.replicates)
-        above = [_share_above(column) for column in of.replicates.T]
-        numbers = zip(of.estimates, low, high, above, _subjects(of, scorer), strict=True)
-        for metric, row in zip(scorer.scorers, numbers, strict=True):
-            rows[name, metric] = row
-    return _as_table(rows, ["difference", "low", "high", "share_above", "subjects"])
-
-
-def _minus(of: Scored, to: Scored, scorer: PeopleScorer) -> Scored:
-    if of.values is not None:
-        # only people in whom both are defined are compared
-        return scorer.of_values(of.values - to.values)
-    return Scored(None, of.estimates - to.estimates, of.replicates - to.replicates)
-
-
-def _subjects(of: Scored, scorer: PeopleScorer) -> list[int]:
-    if of.values is None:
-        return [len(scorer.draws.subjects)] * len(scorer.scorers)
-    return np.isfinite(of.values).sum(axis=0).tolist()
-
-
-def _share_above(resampled: np.ndarray) -> float:
-    known = resampled[np.isfinite(resampled)]
-    return float((known > 0).mean()) if len(known) else np.nan
-
-
-def _as_table(rows: dict, columns: list[str]) -> pd.DataFrame:
+def _tabulate(results: Mapping[str, ResampledScores], scorer: SubjectScorer) -> pd.DataFrame:
+    rows: dict[tuple[str, str], tuple] = {}
+    for name, result in results.items():
+        low, high = scorer.draws.interval(result.replicates)
+        defined = np.isfinite(result.replicates)
+        with np.errstate(invalid="ignore"):
+            above = ((result.replicates > 0) & defined).sum(axis=0) / defined.sum(axis=0)
+        n_subjects = _n_subjects(result, scorer)
+        metrics = zip(result.estimates, low, high, above, n_subjects, strict=True)
+        rows |= {(name, m): row for m, row in zip(scorer.scorers, metrics, strict=True)}
+    columns = ["value", "low", "high", "share_above", "subjects"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.index = pd.MultiIndex.from_tuples(rows, names=["estimator", "metric"])
     return table
 
 
-_CLOSEST = 1e-6
+def _subtract(
+    scores: ResampledScores, others: ResampledScores, scorer: SubjectScorer
+) -> ResampledScores:
+    if scores.values is not None and others.values is not None:
+        # only subjects in whom both are defined are compared
+        return scorer.from_subjects(scores.values - others.values)
+    return ResampledScores(
+        None, scores.estimates - others.estimates, scores.replicates - others.replicates
+    )
+
+
+def _n_subjects(scores: ResampledScores, scorer: SubjectScorer) -> list[int]:
+    if scores.values is None:
+        return [len(scorer.draws.subjects)] * len(scorer.scorers)
+    return np.isfinite(scores.values).sum(axis=0).tolist()
 
 
 def compare_with_baseline(
-    estimator, X, y, groups=None, *, baseline=None, cv=5, scoring=None, n_resamples: int = 1000,
-    level: float = 0.95, random_state=0, n_jobs: int | None = None,
+    estimator: Any, X: Any, y: ArrayLike, groups: Iterable | None = None, *, baseline: Any = None,
+    cv: Any = 5, scoring: Any = None, n_resamples: int = 1000, level: float = 0.95,
+    random_state: int | np.random.RandomState | None = 0, n_jobs: int | None = None,
 ) -> EstimatorComparison:  # fmt: skip
     """Compare an estimator, a baseline of age, sex and BMI, and the two together.
 
@@ -280,13 +261,13 @@ def compare_with_baseline(
     Returns
     -------
     EstimatorComparison
-        Of "baseline", which the others are compared with, "estimator" and "both". The embedding
-        adds something where the difference of "both" is above zero.
+        Of "baseline", the reference, "estimator" and "both". The embedding adds something where
+        the difference of "both" is above zero.
 
     Notes
     -----
-    "both" is :class:`BesideBaseline`: a linear model of two numbers, the answers of the two for
-    training people who were held out in turn, so each of the two is fitted four times per fold.
+    "both" is :class:`BaselineComparison`: a linear model of two numbers, the predictions of the
+    two for training subjects held out in turn, so each of the two is fitted four times per fold.
 
     Examples
     --------
@@ -302,14 +283,12 @@ def compare_with_baseline(
     """
     if baseline is None:
         baseline = DemographicBaseline("classifier" if is_classifier(estimator) else "regressor")
-    y = np.asarray(y)
-    groups = subjects_of(X, groups)
-    both = BesideBaseline(estimator, baseline, random_state=random_state)
+    both = BaselineComparison(estimator, baseline, random_state=random_state)
     return compare_estimators(
         {"baseline": baseline, "estimator": estimator, "both": both},
         X,
-        y,
-        groups=groups,
+        np.asarray(y),
+        groups=subjects_of(X, groups),
         cv=cv,
         scoring=scoring,
         n_resamples=n_resamples,
@@ -319,8 +298,8 @@ def compare_with_baseline(
     )
 
 
-class BesideBaseline(BaseEstimator):
-    """An estimator and a baseline, weighed by a linear model.
+class BaselineComparison(BaseEstimator):
+    """An estimator and a baseline, stacked by a linear model.
 
     Parameters
     ----------
@@ -336,7 +315,7 @@ class BesideBaseline(BaseEstimator):
     estimator_, baseline_ : estimator
         Fitted to all rows.
     weights_ : LogisticRegression or LinearRegression
-        Of their answers: log-odds of each class but the first, or predictions.
+        Of their predictions: log-odds of each class but the first, or numbers.
     classes_ : ndarray
         Of classifiers.
 
@@ -345,13 +324,18 @@ class BesideBaseline(BaseEstimator):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
     >>> from sleep2vec_sklearn import Sleep2VecTransformer, make_sleep_cohort
-    >>> from sleep2vec_sklearn.evaluation import BesideBaseline, DemographicBaseline
+    >>> from sleep2vec_sklearn.evaluation import BaselineComparison, DemographicBaseline
     >>> cohort = make_sleep_cohort(20, hours=0.5, modalities=["ibi"], random_state=0)
     >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(C=0.01))
-    >>> both = BesideBaseline(model, DemographicBaseline(), random_state=0)
+    >>> both = BaselineComparison(model, DemographicBaseline(), random_state=0)
     >>> both.fit(cohort, cohort.metadata["hypertension"]).weights_.coef_.shape
     (1, 2)
     """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_splits": [count(2)],
+        "random_state": ["random_state"],
+    }
 
     def __init__(self, estimator, baseline, *, n_splits=3, random_state=None):
         self.estimator = estimator
@@ -365,81 +349,73 @@ class BesideBaseline(BaseEstimator):
         tags.target_tags.required = True
         return tags
 
-    def fit(self, X, y):
-        """Fit both in folds of subjects, weigh their answers, then fit both to all rows.
+    def fit(self, X: Any, y: ArrayLike) -> BaselineComparison:
+        """Fit the weights to predictions for held-out subjects, then both to all rows.
 
-        Parameters
-        ----------
-        X : list of Recording, list of lists of them, or EpochSequence
-        y : array-like of shape (len(X),)
-
-        Returns
-        -------
-        self
+        X is a list of Recording, a list of lists of them, or an EpochSequence; y has one outcome
+        each.
         """
+        validate_params(self)
         y = np.asarray(y)
         classify = is_classifier(self.estimator)
         if classify:
             self.classes_ = np.unique(y)
-        groups = recorded_subjects(X)
-        splitter = StratifiedGroupKFold if classify else GroupKFold
-        n_splits = min(self.n_splits, len(set(groups.tolist())))
-        if classify:
-            # each fold has somebody of the rarest class to learn from
-            rarest = min(len(set(groups[y == of].tolist())) for of in self.classes_)
-            n_splits = max(2, min(n_splits, rarest))
-        cv = splitter(n_splits, shuffle=True, random_state=self.random_state)
-        folds = folds_by_subject(cv, y, groups, classify=classify)
+        subjects = recorded_subjects(X)
+        folds = folds_by_subject(self._splitter(y, subjects), y, subjects, classify=classify)
         both = {"estimator": self.estimator, "baseline": self.baseline}
-        held_out = held_out_answers(both, X, y, folds)
-        rows = np.arange(len(y))
-        answers = np.hstack([_as_columns(found, rows, classify) for found in held_out.values()])
-        head = LogisticRegression() if classify else LinearRegression()
-        self.weights_ = head.fit(answers, y)
+        predictions = held_out_predictions(both, X, y, folds).values()
+        columns = np.hstack([_as_columns(p, np.arange(len(y)), classify) for p in predictions])
+        stacker = LogisticRegression() if classify else LinearRegression()
+        self.weights_ = stacker.fit(columns, y)
         self.estimator_ = clone(self.estimator).fit(X, y)
         self.baseline_ = clone(self.baseline).fit(X, y)
         return self
 
-    def predict(self, X) -> np.ndarray:
+    def _splitter(self, y: np.ndarray, subjects: np.ndarray) -> GroupKFold | StratifiedGroupKFold:
+        n_splits = min(self.n_splits, len(set(subjects.tolist())))
+        if not is_classifier(self.estimator):
+            return GroupKFold(n_splits, shuffle=True, random_state=self.random_state)
+        # each fold's training subjects include one of the rarest class
+        rarest = min(len(set(subjects[y == label].tolist())) for label in self.classes_)
+        n_splits = max(2, min(n_splits, rarest))
+        return StratifiedGroupKFold(n_splits, shuffle=True, random_state=self.random_state)
+
+    def predict(self, X: Any) -> np.ndarray:
         """Predict the outcome from both; shape (len(X),)."""
-        return self.weights_.predict(self._answers(X))
+        return self.weights_.predict(self._stack(X))
 
     @available_if(lambda self: is_classifier(self.estimator))
-    def predict_proba(self, X) -> np.ndarray:
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class of ``classes_``; shape (len(X), n_classes)."""
-        return self.weights_.predict_proba(self._answers(X))
+        return self.weights_.predict_proba(self._stack(X))
 
-    def _answers(self, X) -> np.ndarray:
+    def _stack(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         classify = is_classifier(self.estimator)
-        both = (self.estimator_, self.baseline_)
-        return np.hstack([_as_columns(fitted, X, classify) for fitted in both])
+        return np.hstack([_as_columns(m, X, classify) for m in (self.estimator_, self.baseline_)])
 
 
 def _as_columns(fitted, X, classify: bool) -> np.ndarray:
-    """Answers as columns of a linear model: log-odds to the first class, or predictions."""
+    """Predictions as columns of a linear model; of classes, log-odds to the first one."""
     if not classify:
         return np.asarray(fitted.predict(X), dtype=float).reshape(len(X), -1)
     if hasattr(fitted, "predict_proba"):
-        logs = np.log(np.clip(fitted.predict_proba(X), _CLOSEST, None))
+        logs = np.log(np.clip(fitted.predict_proba(X), _MIN_PROBABILITY, None))
         return logs[:, 1:] - logs[:, :1]
     return np.asarray(fitted.decision_function(X), dtype=float).reshape(len(X), -1)
 
 
-_KINDS = ("classifier", "regressor")
-
-
 class DemographicBaseline(RecordingInputMixin, BaseEstimator):
-    """A linear model of what is known of the sleepers without a recording.
+    """A linear model of age, sex and BMI, to compare models of recordings with.
 
-    Logistic regression, or ridge regression, on the recordings' metadata. What is missing is
-    imputed by the training people's median, with a column that says so.
+    Logistic regression, or ridge regression, on the recordings' metadata. Missing values are
+    imputed by the median of the training subjects, with an indicator column.
 
     Parameters
     ----------
     kind : {"classifier", "regressor"}, default="classifier"
     fields : sequence of str, default=("age", "sex", "bmi")
-        Keys of ``Recording.metadata``; those that no training recording states are left out.
+        Keys of ``Recording.metadata``; those that no training recording has are left out.
     penalty : float, default=1.0
         Strength of the L2 penalty on standardised columns.
     class_weight : dict, "balanced" or None, default=None
@@ -452,7 +428,7 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
     classes_ : ndarray
         Of a classifier.
     model_ : Pipeline
-        Lookup, imputer, scaler and linear model.
+        Metadata, imputer, scaler and linear model.
 
     Examples
     --------
@@ -467,6 +443,12 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
            [0.9, 0.1]], dtype=float32)
     """
 
+    _parameter_constraints: ClassVar[dict] = {
+        "kind": [StrOptions({"classifier", "regressor"})],
+        "penalty": [NON_NEGATIVE],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
     def __init__(
         self, kind="classifier", *, fields=("age", "sex", "bmi"), penalty=1.0, class_weight=None
     ):
@@ -478,34 +460,20 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
-        if self.kind in _KINDS:
-            tags.estimator_type = self.kind
+        tags.estimator_type = self.kind
         return tags
 
-    def fit(self, X, y):
-        """Fit to the sleepers' metadata; no signal is read.
+    def fit(self, X: Any, y: ArrayLike) -> DemographicBaseline:
+        """Fit to the recordings' metadata; no signal is read.
 
-        Parameters
-        ----------
-        X : list of Recording, list of lists of them, or EpochSequence
-        y : array-like of shape (len(X),)
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If ``kind`` is neither, or y holds one class.
-        InvalidRecordingError
-            If no recording states any of the fields.
+        X is a list of Recording, a list of lists of them, or an EpochSequence; y has one outcome
+        each. Raises InvalidRecordingError if no recording has any of the fields.
         """
-        if self.kind not in _KINDS:
-            raise ValueError(f"kind must be 'classifier' or 'regressor', got {self.kind!r}.")
-        self.fields_ = self._stated(X)
+        validate_params(self)
+        self.fields_ = self._fields_with_values(X)
         if self.kind == "classifier":
-            head = LogisticRegression(C=1 / self.penalty, class_weight=self.class_weight)
+            strength = 1 / self.penalty if self.penalty else np.inf
+            head = LogisticRegression(C=strength, class_weight=self.class_weight)
         else:
             head = Ridge(alpha=self.penalty)
         self.model_ = make_pipeline(
@@ -519,59 +487,34 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
             self.classes_ = self.model_.classes_
         return self
 
-    def predict(self, X) -> np.ndarray:
-        """Predict the outcome.
-
-        Parameters
-        ----------
-        X : list of Recording, list of lists of them, or EpochSequence
-
-        Returns
-        -------
-        ndarray of shape (len(X),)
-        """
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the outcome of recordings as given to :meth:`fit`; shape (len(X),)."""
         check_is_fitted(self)
         return self.model_.predict(X)
 
     @available_if(lambda self: self.kind == "classifier")
-    def predict_proba(self, X) -> np.ndarray:
-        """Probability of each class, in the order of ``classes_``; of a classifier.
-
-        Parameters
-        ----------
-        X : list of Recording, list of lists of them, or EpochSequence
-
-        Returns
-        -------
-        ndarray of shape (len(X), n_classes)
-        """
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class of ``classes_``, of a classifier; shape (len(X), n_classes)."""
         check_is_fitted(self)
         return self.model_.predict_proba(X)
 
-    def score(self, X, y) -> float:
-        """Accuracy of a classifier, R2 of a regressor.
-
-        Parameters
-        ----------
-        X : list of Recording, list of lists of them, or EpochSequence
-        y : array-like of shape (len(X),)
-        """
+    def score(self, X: Any, y: ArrayLike) -> float:
+        """Accuracy of a classifier, R2 of a regressor."""
         check_is_fitted(self)
         return self.model_.score(X, y)
 
-    def _stated(self, X) -> tuple[str, ...]:
-        given = read_input(X, "nan")
+    def _fields_with_values(self, X) -> tuple[str, ...]:
         stated = {
             key
-            for recording in given.recordings
+            for recording in read_input(X, "nan").recordings
             for key, value in recording.metadata.items()
             if value is not None and value == value
         }
-        known = tuple(field for field in self.fields if field in stated)
-        if not known:
+        fields = tuple(field for field in self.fields if field in stated)
+        if not fields:
             raise InvalidRecordingError(
                 f"no recording states {' or '.join(map(repr, self.fields))}; their metadata has "
                 f"{', '.join(sorted(map(str, stated))) or 'nothing'}. Give it with "
                 "Recording(..., metadata={...}), or name other fields."
             )
-        return known
+        return fields

@@ -1,51 +1,37 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Events told second by second: how many are found, and how well the night's index is told."""
+"""Detected events of a night: matched with scored ones, and counted per hour of sleep."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from ..errors import InvalidRecordingError
-from ..recordings import EPOCH_SECONDS, as_stages
-from ..recordings.recording import naming
+from ..recordings.modality import EPOCH_SECONDS
+from ..recordings.recording import prefix_errors
+from ..recordings.stages import as_stages
 from .agreement import divide, index_scores, pearson
 
-__all__ = [
-    "ScoredEvents",
-    "checked_events",
-    "event_scores",
-    "find_events",
-    "fit_event_threshold",
-    "intervals_of",
-    "intervals_to_mask",
-    "is_type",
-    "mask_to_intervals",
-    "match_intervals",
-    "merge_intervals",
-    "normalised_type",
-    "overlap_over_union",
-    "touching",
-    "with_arousal",
-]
-
 _CANDIDATES = np.arange(1, 100) / 100
+_COLUMNS = ("onset", "duration", "type")
+_WITH_AROUSAL = re.compile(r"_with_(an_)?arousals?(?=_|$)")
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredEvents:
-    """One night: which seconds were scored as events, and how probable a detector finds it.
+    """Scored events of one night, and a detector's probability of each second.
 
     Parameters
     ----------
     truth : array-like of shape (n_seconds,)
-        1 within an event, 0 outside, -1 where nobody looked.
+        1 within an event, 0 outside, -1 where nobody scored.
     probability : array-like of shape (n_seconds,)
         From 0 to 1.
     stages : array-like of shape (n_epochs,), optional
@@ -79,59 +65,61 @@ class ScoredEvents:
     truth: np.ndarray
     probability: np.ndarray
     stages: np.ndarray | None = None
-    index: float | None = None
-    sleep_hours: float | None = None
+    index: float = None  # type: ignore[assignment]  # computed where it is not given
+    sleep_hours: float = None  # type: ignore[assignment]
     id: str | None = None
     asleep: np.ndarray = field(init=False, repr=False)
 
-    def __post_init__(self):
-        n = len(self.truth)
-        place = "a night" if self.id is None else f"recording ({self.id})"
-        if len(self.probability) != n:
+    def __post_init__(self) -> None:
+        truth = np.asarray(self.truth)
+        name = "a night" if self.id is None else f"recording ({self.id})"
+        if len(self.probability) != len(truth):
             raise InvalidRecordingError(
-                f"{place} has {n} scored seconds and {len(self.probability)} probabilities; "
-                "accepted is one of each per second."
+                f"{name} has {len(truth)} scored seconds and {len(self.probability)} "
+                "probabilities; accepted is one of each per second."
             )
-        asleep = np.ones(n, dtype=bool)
+        asleep = np.ones(len(truth), dtype=bool)
         if self.stages is not None:
-            scored = as_stages(self.stages)
+            stages = as_stages(self.stages)
             # where nobody scored stages, the whole night is sleep
-            asleep = np.repeat((scored > 0) | (scored < 0).all(), EPOCH_SECONDS)
-            if len(asleep) != n:
+            asleep = np.repeat((stages > 0) | (stages < 0).all(), EPOCH_SECONDS)
+            if len(asleep) != len(truth):
                 raise InvalidRecordingError(
-                    f"{place} has {n} scored seconds and stages for {len(asleep)}; accepted are "
-                    f"{EPOCH_SECONDS} seconds per stage."
+                    f"{name} has {len(truth)} scored seconds and stages for {len(asleep)}; "
+                    f"accepted are {EPOCH_SECONDS} seconds per stage."
                 )
-        probability = np.where(np.asarray(self.truth) < 0, 0.0, self.probability)
-        put = object.__setattr__  # frozen, and these follow from what was given
-        put(self, "truth", np.asarray(self.truth))
-        put(self, "probability", probability)
-        put(self, "asleep", asleep)
+        set_field = object.__setattr__  # the class is frozen
+        set_field(self, "truth", truth)
+        set_field(self, "probability", np.where(truth < 0, 0.0, self.probability))
+        set_field(self, "asleep", asleep)
         if self.sleep_hours is None:
-            put(self, "sleep_hours", float((asleep & (self.truth >= 0)).sum() / 3600))
+            set_field(self, "sleep_hours", float((asleep & (truth >= 0)).sum() / 3600))
         if self.index is None:
-            put(self, "index", divide(self.count(self.truth), self.sleep_hours))
+            set_field(self, "index", divide(self.count(truth), self.sleep_hours))
 
-    def count(self, mask) -> int:
+    def count(self, mask: ArrayLike) -> int:
         """Runs of marked seconds that touch sleep."""
         return int(touching(mask_to_intervals(mask), self.asleep).sum())
 
-    def told_index(self, threshold: float) -> float:
+    def predicted_index(self, threshold: float) -> float:
         """Runs above the threshold that touch sleep, per hour of sleep."""
         return divide(self.count(self.probability > threshold), self.sleep_hours)
 
 
-def find_events(mask, asleep=None, *, gap: int = 3, min_duration: int = 10) -> np.ndarray:
+def find_events(
+    mask: ArrayLike, asleep: np.ndarray | None = None, *, gap: int = 3, min_duration: float = 10
+) -> np.ndarray:
     """Events of a night from marked seconds: joined where close, in sleep, long enough.
 
     Parameters
     ----------
     mask : array-like of shape (n_seconds,)
     asleep : bool ndarray of shape (n_seconds,), optional
-        An event has to hold a second of it.
+        An event has to include a second of sleep.
     gap : int, default=3
-        See :func:`~sleep2vec_sklearn.evaluation.events.merge_intervals`.
-    min_duration : int, default=10
+        Largest distance, in seconds, from the last second of a run to the first of the next that
+        is joined to it: with 3, two unmarked seconds are bridged and three are not.
+    min_duration : float, default=10
         Seconds.
 
     Returns
@@ -147,24 +135,24 @@ def find_events(mask, asleep=None, *, gap: int = 3, min_duration: int = 10) -> n
     >>> find_events(mask)
     array([[ 5, 20]])
     """
-    found = merge_intervals(mask_to_intervals(mask), gap)
+    events = merge_intervals(mask_to_intervals(mask), gap)
     if asleep is not None:
-        found = found[touching(found, asleep)]
-    return found[found[:, 1] - found[:, 0] >= min_duration]
+        events = events[touching(events, asleep)]
+    return events[events[:, 1] - events[:, 0] >= min_duration]
 
 
 def fit_event_threshold(
-    nights: Sequence[ScoredEvents], *, min_hours: float = 2, candidates=_CANDIDATES
+    nights: Sequence[ScoredEvents], *, min_hours: float = 2, candidates: ArrayLike = _CANDIDATES
 ) -> float:
-    """Threshold at which the told index correlates best with the scored one.
+    """Threshold at which the predicted index correlates best with the scored one.
 
-    Of equal ones that with the lower mean absolute error, and then the higher threshold. Where no
-    correlation exists, as with one night, the error alone decides.
+    Ties go to the lower mean absolute error, then to the higher threshold. Where no correlation
+    exists, as with one night, the error alone decides.
 
     Parameters
     ----------
     nights : sequence of ScoredEvents
-        None of those that are to be judged with it.
+        None of those that are to be scored with it.
     min_hours : float, default=2
         Nights with less sleep are left out; if that leaves none, all are taken.
     candidates : array-like, default=0.01, 0.02, ..., 0.99
@@ -181,51 +169,46 @@ def fit_event_threshold(
     >>> fit_event_threshold([ScoredEvents(truth, 0.1 + 0.4 * truth)])
     0.49
     """
-    kept = _long_enough(nights, min_hours) or _long_enough(nights, 1e-9)
-    if not kept:
+    long = _long_enough(nights, min_hours) or _long_enough(nights, 1e-9)
+    if not long:
         raise ValueError("no night has a second of sleep; a threshold needs at least one.")
-    true = np.array([night.index for night in kept])
-    ranked = []
+    true = np.array([night.index for night in long])
+    ranking = []
     for threshold in np.asarray(candidates, dtype=float):
-        told = np.array([night.told_index(threshold) for night in kept])
-        correlation = pearson(true, told)
+        predicted = np.array([night.predicted_index(threshold) for night in long])
+        correlation = pearson(true, predicted)
         correlation = -np.inf if np.isnan(correlation) else correlation
-        # thresholds between which nothing changes differ by rounding alone
-        ranked.append((round(correlation, 12), -round(np.abs(told - true).mean(), 12), threshold))
-    return float(max(ranked)[2])
+        # rounded, as thresholds between which no run changes differ by rounding errors
+        error = round(np.abs(predicted - true).mean(), 12)
+        ranking.append((round(correlation, 12), -error, threshold))
+    return float(max(ranking)[2])
 
 
 def event_scores(
-    nights: Sequence[ScoredEvents],
-    *,
-    threshold: float | None = None,
-    gap: int = 3,
-    min_duration: int = 10,
-    iou: float = 0.5,
-    min_hours: float = 2,
-    undefined: float = np.nan,
-) -> pd.Series:
-    """Score detected events, and the index of events per hour of sleep they give.
+    nights: Sequence[ScoredEvents], *, threshold: float | None = None, gap: int = 3,
+    min_duration: float = 10, iou: float = 0.5, min_hours: float = 2, undefined: float = np.nan,
+) -> pd.Series:  # fmt: skip
+    """Score detected events, and the index of events per hour of sleep that they give.
 
     Runs of seconds above the threshold are joined, have to touch sleep and to last long enough;
-    scored ones are joined and have to last as long. A detected event counts as a hit if it is
-    matched with a scored one, each with one at most. The index counts runs as they are, neither
-    joined nor by length. Equal to the metrics that the authors of sleep2vec report.
+    scored ones are joined and have to last as long. A detected event is a hit if it is matched
+    with a scored one, each with one at most. The index counts runs as they are, neither joined nor
+    by length. Equal to the metrics that the authors of sleep2vec report.
 
     Parameters
     ----------
     nights : sequence of ScoredEvents
     threshold : float, optional
-        By default fitted on these very nights, which flatters: fit it on others with
+        By default fitted on these very nights, which is optimistic: fit it on others with
         :func:`fit_event_threshold`.
-    gap, min_duration : int
+    gap, min_duration : float
         Seconds, see :func:`find_events`.
     iou : float, default=0.5
-        Two events match if their overlap over union is above this.
+        Two events match if their intersection over union is above this.
     min_hours : float, default=2
         Nights with less sleep count for events, not for the index.
     undefined : float, default=nan
-        What a score is that has nothing to be computed of.
+        Value of scores that are undefined.
 
     Returns
     -------
@@ -244,9 +227,9 @@ def event_scores(
     >>> from sleep2vec_sklearn.evaluation import ScoredEvents, event_scores
     >>> truth = np.zeros(7200)
     >>> truth[100:120] = truth[300:330] = 1
-    >>> found = np.zeros(7200)
-    >>> found[102:121] = 0.9
-    >>> scores = event_scores([ScoredEvents(truth, found)], threshold=0.5)
+    >>> probability = np.zeros(7200)
+    >>> probability[102:121] = 0.9
+    >>> scores = event_scores([ScoredEvents(truth, probability)], threshold=0.5)
     >>> scores[["event_precision", "event_recall", "mae"]]
     event_precision    1.0
     event_recall       0.5
@@ -255,50 +238,48 @@ def event_scores(
     """
     if threshold is None:
         threshold = fit_event_threshold(nights, min_hours=min_hours)
-    hits, n_true, n_told = count_hits(nights, threshold, gap, min_duration, iou)
-    row = {
-        "event_precision": divide(hits, n_told),
-        "event_recall": divide(hits, n_true),
-        "event_f1": divide(2 * hits, n_true + n_told),
-        "opt_threshold": threshold,
-    }
-    kept = _long_enough(nights, min_hours)
-    true = [night.index for night in kept]
-    told = [night.told_index(threshold) for night in kept]
-    scores = pd.Series(row, dtype=float).fillna(undefined)
-    return pd.concat([scores, index_scores(true, told, undefined=undefined)])
+    n_hits, n_true, n_detected = count_hits(nights, threshold, gap, min_duration, iou)
+    scores = pd.Series(
+        {
+            "event_precision": divide(n_hits, n_detected),
+            "event_recall": divide(n_hits, n_true),
+            "event_f1": divide(2 * n_hits, n_true + n_detected),
+            "opt_threshold": threshold,
+        },
+        dtype=float,
+    ).fillna(undefined)
+    long = _long_enough(nights, min_hours)
+    true = [night.index for night in long]
+    predicted = [night.predicted_index(threshold) for night in long]
+    return pd.concat([scores, index_scores(true, predicted, undefined=undefined)])
 
 
 def count_hits(
-    nights: Sequence[ScoredEvents],
-    threshold: float,
-    gap: int = 3,
-    min_duration: float = 10,
+    nights: Sequence[ScoredEvents], threshold: float, gap: int = 3, min_duration: float = 10,
     iou: float = 0.5,
-) -> tuple[int, int, int]:
-    """Detected events that are matched with a scored one, scored events, and detected events."""
-    hits = n_true = n_told = 0
+) -> tuple[int, int, int]:  # fmt: skip
+    """Detected events that match a scored one, scored events, and detected events."""
+    n_hits = n_true = n_detected = 0
     for night in nights:
-        told = find_events(
-            night.probability > threshold, night.asleep, gap=gap, min_duration=min_duration
-        )
+        above = night.probability > threshold
+        detected = find_events(above, night.asleep, gap=gap, min_duration=min_duration)
         true = find_events(night.truth, gap=gap, min_duration=min_duration)
-        hits += int((match_intervals(true, told, iou) >= 0).sum())
-        n_true, n_told = n_true + len(true), n_told + len(told)
-    return hits, n_true, n_told
+        n_hits += int((match_intervals(true, detected, iou) >= 0).sum())
+        n_true, n_detected = n_true + len(true), n_detected + len(detected)
+    return n_hits, n_true, n_detected
 
 
-def _long_enough(nights: Sequence[ScoredEvents], hours: float) -> list[ScoredEvents]:
-    return [night for night in nights if night.sleep_hours >= hours]
+def _long_enough(nights: Sequence[ScoredEvents], min_hours: float) -> list[ScoredEvents]:
+    return [night for night in nights if night.sleep_hours >= min_hours]
 
 
-def mask_to_intervals(mask) -> np.ndarray:
+def mask_to_intervals(mask: ArrayLike) -> np.ndarray:
     """Runs of marked seconds.
 
     Parameters
     ----------
     mask : array-like of shape (n_seconds,)
-        What is marked is true, or above 0: a second scored -1 belongs to no event.
+        Marked seconds are true, or above 0: a second scored -1 belongs to no event.
 
     Returns
     -------
@@ -316,8 +297,8 @@ def mask_to_intervals(mask) -> np.ndarray:
     return np.flatnonzero(marked[1:] != marked[:-1]).reshape(-1, 2)
 
 
-def intervals_to_mask(intervals, n_seconds: int) -> np.ndarray:
-    """Mark the seconds of intervals; what lies beyond the night is cut.
+def intervals_to_mask(intervals: ArrayLike, n_seconds: int) -> np.ndarray:
+    """Mark the seconds of intervals, cut to the night.
 
     Parameters
     ----------
@@ -341,96 +322,52 @@ def intervals_to_mask(intervals, n_seconds: int) -> np.ndarray:
     return steps[:-1].cumsum() > 0
 
 
-def intervals_of(events) -> np.ndarray:
-    """Seconds that events of a table touch: begins are rounded down, ends up.
-
-    Parameters
-    ----------
-    events : DataFrame
-        Columns onset and duration, in seconds.
-
-    Returns
-    -------
-    int ndarray of shape (n_events, 2)
-    """
+def intervals_of(events: pd.DataFrame) -> np.ndarray:
+    """Seconds that events of a table touch, of shape (n_events, 2)."""
     onset = events["onset"].to_numpy(dtype=float)
     end = onset + events["duration"].to_numpy(dtype=float)
-    # an end of 12.000000001 s is rounding, not another second
+    # an end of 12.000000001 s is a rounding error, not another second
     return np.stack([np.floor(onset + 1e-6), np.ceil(end - 1e-6)], axis=1).astype(int)
 
 
 def merge_intervals(intervals: np.ndarray, gap: int = 3) -> np.ndarray:
-    """Join intervals that are close.
-
-    Parameters
-    ----------
-    intervals : int ndarray of shape (n_events, 2)
-        In time order.
-    gap : int, default=3
-        Largest distance, in seconds, from the last second of one to the first of the next. With
-        3, two seconds without a mark are bridged and three are not.
-
-    Returns
-    -------
-    int ndarray of shape (n_merged, 2)
-    """
+    """Join intervals in time order whose distance, see :func:`find_events`, is at most ``gap``."""
     if len(intervals) == 0:
         return intervals
-    furthest = np.maximum.accumulate(intervals[:, 1])
-    begins = np.concatenate([[True], intervals[1:, 0] - (furthest[:-1] - 1) > gap])
+    ends = np.maximum.accumulate(intervals[:, 1])
+    begins = np.concatenate([[True], intervals[1:, 0] - (ends[:-1] - 1) > gap])
     last = np.concatenate([np.flatnonzero(begins)[1:] - 1, [len(intervals) - 1]])
-    return np.stack([intervals[begins, 0], furthest[last]], axis=1)
+    return np.stack([intervals[begins, 0], ends[last]], axis=1)
 
 
 def touching(intervals: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Which intervals hold at least one marked second.
-
-    Parameters
-    ----------
-    intervals : int ndarray of shape (n_events, 2)
-        Within the night.
-    mask : bool ndarray of shape (n_seconds,)
-
-    Returns
-    -------
-    bool ndarray of shape (n_events,)
-    """
+    """Whether intervals within the night include a marked second."""
     marked = np.concatenate([[0], np.cumsum(mask)])
     return marked[intervals[:, 1]] > marked[intervals[:, 0]]
 
 
-def overlap_over_union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Seconds two intervals share over the seconds either has, of every pair.
-
-    Parameters
-    ----------
-    first : int ndarray of shape (n, 2)
-    second : int ndarray of shape (m, 2)
-
-    Returns
-    -------
-    ndarray of shape (n, m)
-    """
-    shared = np.minimum(first[:, None, 1], second[None, :, 1])
-    shared = np.maximum(shared - np.maximum(first[:, None, 0], second[None, :, 0]), 0)
+def intersection_over_union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Of every pair of n and m intervals, of shape (n, m)."""
+    begins = np.maximum(first[:, None, 0], second[None, :, 0])
+    intersection = np.maximum(np.minimum(first[:, None, 1], second[None, :, 1]) - begins, 0)
     lengths = np.diff(first, axis=1) + np.diff(second, axis=1).T
-    return shared / (lengths - shared)
+    return intersection / (lengths - intersection)
 
 
 def match_intervals(true: np.ndarray, predicted: np.ndarray, iou: float = 0.5) -> np.ndarray:
-    """Give each true interval at most one predicted one, as many of them as possible.
+    """Match each true interval with at most one predicted one, as many of them as possible.
 
     Parameters
     ----------
     true : int ndarray of shape (n, 2)
     predicted : int ndarray of shape (m, 2)
     iou : float, default=0.5
-        Two may be matched if their overlap over union is above this.
+        Two may be matched if their intersection over union is above this.
 
     Returns
     -------
     int ndarray of shape (n,)
-        Place of the predicted interval, -1 where there is none.
+        Index of the predicted interval, -1 where there is none.
 
     Examples
     --------
@@ -441,79 +378,38 @@ def match_intervals(true: np.ndarray, predicted: np.ndarray, iou: float = 0.5) -
     """
     if len(true) == 0 or len(predicted) == 0:
         return np.full(len(true), -1)
-    possible = csr_array(overlap_over_union(true, predicted) > iou)
+    possible = csr_array(intersection_over_union(true, predicted) > iou)
     return maximum_bipartite_matching(possible, perm_type="column").astype(int)
 
 
-_COLUMNS = ("onset", "duration", "type")
-_WITH_AROUSAL = re.compile(r"_with_(an_)?arousals?(?=_|$)")
+def is_type(types: Iterable, *names: str) -> np.ndarray:
+    """Whether scored types are one of those named: all words of the name are in the type.
 
-
-def normalised_type(text) -> str:
-    """Lower case, words joined by ``_``, American spelling, ``_with_arousal`` left out.
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn.evaluation.events import normalised_type
-    >>> normalised_type("Obstructive Apnoea"), normalised_type("hypopnea_with_arousal")
-    ('obstructive_apnea', 'hypopnea')
+    So "apnea" is obstructive, central and mixed apnea, but no hypopnea; "arousal" is a respiratory
+    arousal, but no apnea that ends with one.
     """
-    return _WITH_AROUSAL.sub("", _words(text))
+    wanted = [_words(name) for name in names]
+    return np.array([any(w <= _words(scored) for w in wanted) for scored in types], dtype=bool)
 
 
-def with_arousal(types) -> np.ndarray:
-    """Which types say that the event ends with an arousal, bool of shape (n_events,).
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn.evaluation.events import with_arousal
-    >>> with_arousal(["Hypopnea with arousal", "hypopnea"])
-    array([ True, False])
-    """
-    return np.array([bool(_WITH_AROUSAL.search(_words(name))) for name in types], dtype=bool)
+def with_arousal(types: Iterable) -> np.ndarray:
+    """Whether scored types say that the event ends with an arousal."""
+    return np.array([bool(_WITH_AROUSAL.search(_normalised(name))) for name in types], dtype=bool)
 
 
-def _words(text) -> str:
-    words = re.sub(r"[^a-z0-9]+", "_", str(text).lower()).strip("_")
+def _words(scored) -> set[str]:
+    return set(_WITH_AROUSAL.sub("", _normalised(scored)).split("_"))
+
+
+def _normalised(scored) -> str:
+    """Lower case, words joined by ``_``, American spelling."""
+    words = re.sub(r"[^a-z0-9]+", "_", str(scored).lower()).strip("_")
     return words.replace("pnoea", "pnea")
 
 
-def is_type(types, *wanted: str) -> np.ndarray:
-    """Which types are one of those wanted: all of its words are among the type's.
-
-    So "apnea" is obstructive, central and mixed apnea, but no hypopnea; "arousal" is a
-    respiratory arousal, but no apnea that ends with one.
-
-    Parameters
-    ----------
-    types : iterable of str
-        As scored.
-    *wanted : str
-
-    Returns
-    -------
-    bool ndarray of shape (n_events,)
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn.evaluation.events import is_type
-    >>> is_type(["Central Apnea|Central Apnea", "hypopnea", "central_apnea_with_arousal"], "apnea")
-    array([ True, False,  True])
-    """
-    asked = [set(normalised_type(name).split("_")) for name in wanted]
-    words = [set(normalised_type(name).split("_")) for name in types]
-    return np.array([any(a <= w for a in asked) for w in words], dtype=bool)
-
-
-def checked_events(events, place: str = "recording") -> pd.DataFrame:
-    """The table of a night's events, if it is one.
-
-    Raises
-    ------
-    InvalidRecordingError
-        If a column is missing, or a time is missing, infinite or negative; names the row.
-    """
-    with naming(place):
+def checked_events(events: object, name: str = "recording") -> pd.DataFrame:
+    """The table of a night's events, if it is one; the error names the column or row."""
+    with prefix_errors(name):
         if not isinstance(events, pd.DataFrame):
             raise InvalidRecordingError(
                 f"events are a {type(events).__name__}; accepted is a DataFrame with the columns "
@@ -525,13 +421,14 @@ def checked_events(events, place: str = "recording") -> pd.DataFrame:
                 f"events have no column {', '.join(map(repr, missing))}, but "
                 f"{', '.join(map(str, events.columns))}; accepted are {', '.join(_COLUMNS)}."
             )
-        for name in ("onset", "duration"):
-            values = pd.to_numeric(events[name], errors="coerce").to_numpy(dtype=float)
-            odd = np.flatnonzero(~np.isfinite(values) | (values < 0))
-            if len(odd):
+        for column in ("onset", "duration"):
+            values = pd.to_numeric(events[column], errors="coerce").to_numpy(dtype=float)
+            invalid = np.flatnonzero(~np.isfinite(values) | (values < 0))
+            if len(invalid):
+                row = events.iloc[invalid[0]]
                 raise InvalidRecordingError(
-                    f"event {odd[0]} ({events['type'].iloc[odd[0]]}) has {name} "
-                    f"{events[name].iloc[odd[0]]}; accepted are seconds from the start, 0 or "
-                    "more. Leave it out, or shift the events to the start of the signals."
+                    f"event {invalid[0]} ({row['type']}) has {column} {row[column]}; accepted are "
+                    "seconds from the start, 0 or more. Leave it out, or shift the events to the "
+                    "start of the signals."
                 )
     return events

@@ -1,36 +1,40 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Apneas and hypopneas of a night per hour of sleep, by a stated rule."""
+"""Respiratory indices, oxygen saturation and hypoxic burden of a night."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
 from ..errors import InvalidRecordingError
-from ..recordings import Recording, Signal
-from ..recordings.recording import describe_place
+from ..recordings.recording import Recording, describe_recording
+from ..recordings.sources import Signal
 from .agreement import divide
 from .events import checked_events, intervals_of, is_type, touching, with_arousal
 from .sleep_statistics import rows_of_nights, seconds_asleep
 
-__all__ = [
-    "desaturations",
-    "hypoxic_burden",
-    "oximetry_statistics",
-    "respiratory_statistics",
-    "saturation_per_second",
-]
-
-_DEPTH = {"3%": 3.0, "4%": 4.0, "scored": None}
-_FALL_AFTER = 30
+_DEPTHS = {"3%": 3.0, "4%": 4.0, "scored": 0.0}
+_DESATURATION_AFTER = 30
 _AROUSAL_AFTER = 5
-_KINDS = ("obstructive", "central", "mixed")
+_APNEAS = ("obstructive", "central", "mixed")
+
+_WINDOW_SECONDS = 120
+_BASELINE_SECONDS = 100
+
+_LOWEST, _HIGHEST = 50.0, 100.0
+_LARGEST_DROP = 10.0
+_RECOVERED = 1.0
+_SHORTEST, _LONGEST_GAP = 10, 10
+_COLUMNS = ("onset", "duration", "nadir_time", "baseline", "nadir", "drop", "area")
 
 
 def respiratory_statistics(
-    recordings, *, hypopnea_rule: str = "3%", stages=None, min_duration: float = 10
+    recordings: Any, *, hypopnea_rule: str = "3%", stages: Any = None, min_duration: float = 10
 ) -> pd.Series | pd.DataFrame:
     """Apnea-hypopnea index of scored events.
 
@@ -48,8 +52,8 @@ def respiratory_statistics(
         - "4%": desaturation of at least 4 points (AASM rule 1B, used by Medicare).
         - "scored": every event scored as a hypopnea.
 
-        Desaturations are found in ``spo2``; a recording without it may have them among its events
-        (type "desaturation"), whose depth counts as 3 points, or more if a column ``drop`` says so.
+        Desaturations are detected in ``spo2``; a recording without it may have them among its
+        events (type "desaturation"), whose depth counts as 3 points, or as a column ``drop`` says.
         A hypopnea whose type ends with ``_with_arousal`` has an arousal.
     stages : array-like of shape (n_epochs,), or list of these, optional
         Instead of the recordings' own. Where there are none, the whole recording is sleep.
@@ -85,77 +89,81 @@ def respiratory_statistics(
     >>> ahi == sorted(ahi)
     True
     """
-    if hypopnea_rule not in _DEPTH:
-        listed = ", ".join(map(repr, _DEPTH))
+    if hypopnea_rule not in _DEPTHS:
+        listed = ", ".join(map(repr, _DEPTHS))
         raise ValueError(f"hypopnea_rule must be one of {listed}; got {hypopnea_rule!r}.")
 
-    def describe(recording, given, place):
-        return _respiratory_of_night(recording, given, place, hypopnea_rule, min_duration)
+    def describe(recording: Recording, stages_of_night: Any, name: str) -> dict[str, float]:
+        return _respiration_of_night(recording, stages_of_night, name, hypopnea_rule, min_duration)
 
     return rows_of_nights(describe, recordings, stages)
 
 
-def _respiratory_of_night(
-    recording: Recording, stages, place: str, rule: str, min_duration: float
-) -> dict:
+def _respiration_of_night(
+    recording: Recording, stages, name: str, rule: str, min_duration: float
+) -> dict[str, float]:
     if recording.events is None:
         raise InvalidRecordingError(
-            f"{place} has no events; accepted is a table of onset, duration and type, an empty one "
-            "if nothing was found. Leave nights that nobody scored out."
+            f"{name} has no events; accepted is a table of onset, duration and type, an empty one "
+            "if nothing was scored. Leave nights that nobody scored out."
         )
-    events = checked_events(recording.events, place).sort_values("onset", kind="stable")
+    events = checked_events(recording.events, name).sort_values("onset", kind="stable")
     asleep = seconds_asleep(recording, stages, int(recording.duration))
     hours = float(asleep.sum() / 3600)
-    spans = np.clip(intervals_of(events), 0, len(asleep))
-    counted = touching(spans, asleep) & (events["duration"].to_numpy() >= min_duration)
-    apnea, hypopnea = (counted & is_type(events["type"], name) for name in ("apnea", "hypopnea"))
-    kept = hypopnea
+    touches_sleep = touching(np.clip(intervals_of(events), 0, len(asleep)), asleep)
+    counted = touches_sleep & (events["duration"].to_numpy() >= min_duration)
+    apnea, scored_hypopnea = (counted & is_type(events["type"], t) for t in ("apnea", "hypopnea"))
+    hypopnea = scored_hypopnea
     if hypopnea.any() and rule != "scored":
-        kept = hypopnea & _confirmed(recording, events, apnea | hypopnea, rule, place)
-    arousals = is_type(events["type"], "arousal") & touching(spans, asleep)
+        hypopnea = hypopnea & _confirm(recording, events, apnea | hypopnea, rule, name)
+    either = apnea | hypopnea
+    arousals = is_type(events["type"], "arousal") & touches_sleep
     row = {
-        "ahi": divide((apnea | kept).sum(), hours),
+        "ahi": divide(either.sum(), hours),
         "apnea_index": divide(apnea.sum(), hours),
-        "hypopnea_index": divide(kept.sum(), hours),
+        "hypopnea_index": divide(hypopnea.sum(), hours),
         "arousal_index": divide(arousals.sum(), hours),
         "apneas": float(apnea.sum()),
     }
-    for kind in _KINDS:
+    for kind in _APNEAS:
         row[f"{kind}_apneas"] = float((apnea & is_type(events["type"], kind)).sum())
-    row["hypopneas"] = float(kept.sum())
-    row["hypopneas_left_out"] = float((hypopnea & ~kept).sum())
-    row["mean_event_s"] = divide(events["duration"][apnea | kept].sum(), (apnea | kept).sum())
+    row["hypopneas"] = float(hypopnea.sum())
+    row["hypopneas_left_out"] = float((scored_hypopnea & ~hypopnea).sum())
+    row["mean_event_s"] = divide(events["duration"][either].sum(), either.sum())
     row["sleep_hours"] = hours
     return row
 
 
-def _confirmed(recording, events: pd.DataFrame, breathing, rule: str, place: str) -> np.ndarray:
-    """Which respiratory events have the desaturation, or the arousal, that a rule asks for."""
-    falls = _fall_onsets(recording, events, _DEPTH[rule], place)
+def _confirm(
+    recording: Recording, events: pd.DataFrame, respiratory: np.ndarray, rule: str, name: str
+) -> np.ndarray:
+    """Whether respiratory events have the desaturation, or the arousal, that a rule requires."""
+    drops = _desaturation_onsets(recording, events, _DEPTHS[rule], name)
     onset = events["onset"].to_numpy(dtype=float)
     end = onset + events["duration"].to_numpy(dtype=float)
-    places = np.flatnonzero(breathing)
+    rows = np.flatnonzero(respiratory)
     confirmed = np.zeros(len(events), dtype=bool)
-    last = np.searchsorted(onset[places], falls, side="right") - 1
-    owners = places[last[last >= 0]]
-    near = falls[last >= 0] <= end[owners] + _FALL_AFTER
-    confirmed[owners[near]] = True
+    last = np.searchsorted(onset[rows], drops, side="right") - 1
+    before = rows[last[last >= 0]]
+    near = drops[last >= 0] <= end[before] + _DESATURATION_AFTER
+    confirmed[before[near]] = True
     if rule == "3%":
         confirmed |= with_arousal(events["type"])
-        woke = onset[is_type(events["type"], "arousal")]
-        first = np.searchsorted(woke, onset)
-        confirmed |= first < np.searchsorted(woke, end + _AROUSAL_AFTER, side="right")
+        arousals = onset[is_type(events["type"], "arousal")]
+        first = np.searchsorted(arousals, onset)
+        confirmed |= first < np.searchsorted(arousals, end + _AROUSAL_AFTER, side="right")
     return confirmed
 
 
-def _fall_onsets(recording, events: pd.DataFrame, depth: float, place: str) -> np.ndarray:
-    """Begins of the desaturations that are deep enough, in time order."""
+def _desaturation_onsets(
+    recording: Recording, events: pd.DataFrame, depth: float, name: str
+) -> np.ndarray:
     if "spo2" in recording:
         return desaturations(recording, threshold=depth)["onset"].to_numpy()
     scored = events[is_type(events["type"], "desaturation")]
     if len(scored) == 0 or (depth > 3 and "drop" not in scored):
         raise InvalidRecordingError(
-            f"{place} has hypopneas but neither 'spo2' nor scored desaturations of "
+            f"{name} has hypopneas but neither 'spo2' nor scored desaturations of "
             f"{depth:g} points to judge them by. Pass hypopnea_rule='scored' to count all of them."
         )
     if "drop" in scored:
@@ -163,11 +171,7 @@ def _fall_onsets(recording, events: pd.DataFrame, depth: float, place: str) -> n
     return scored["onset"].to_numpy(dtype=float)
 
 
-_BEFORE, _AFTER = 120, 120
-_BASELINE_SECONDS = 100
-
-
-def oximetry_statistics(recordings, *, stages=None) -> pd.Series | pd.DataFrame:
+def oximetry_statistics(recordings: Any, *, stages: Any = None) -> pd.Series | pd.DataFrame:
     """Oxygen saturation of a night, during sleep.
 
     Seconds without a usable saturation (gaps, values below 50 %, slips of the sensor) count
@@ -186,8 +190,8 @@ def oximetry_statistics(recordings, *, stages=None) -> pd.Series | pd.DataFrame:
     Series, or a DataFrame with a row per night for a list
         - ``valid_hours``: of sleep with a usable saturation; ``valid_pct`` of all sleep.
         - ``mean_spo2``, ``median_spo2``, ``nadir_spo2`` in %.
-        - ``t90_min``, ``t90_pct``, ``t88_min``, ``t88_pct``: time below 90 and 88 %, and its share
-          of the valid time.
+        - ``t90_min``, ``t90_pct``, ``t88_min``, ``t88_pct``: time below 90 and 88 %, in minutes
+          and in % of the valid time.
         - ``odi3``, ``odi4``: desaturations of at least 3 and 4 points that touch sleep, per valid
           hour of it; see :func:`desaturations`. ``odi3_recording`` and ``odi4_recording``: all of
           the recording, per valid hour of it.
@@ -212,8 +216,32 @@ def oximetry_statistics(recordings, *, stages=None) -> pd.Series | pd.DataFrame:
     return rows_of_nights(_oximetry_of_night, recordings, stages)
 
 
-def hypoxic_burden(recording, *, stages=None) -> float:
-    """Area of the falls of saturation that belong to apneas and hypopneas, per hour of sleep.
+def _oximetry_of_night(recording: Recording, stages, name: str) -> dict[str, float]:
+    values = saturation_per_second(recording)
+    asleep = seconds_asleep(recording, stages, len(values))
+    valid = np.isfinite(values)
+    slept = values[asleep & valid]
+    hours = len(slept) / 3600
+    row = {"valid_hours": hours, "valid_pct": 100 * divide(len(slept), asleep.sum())}
+    row["mean_spo2"] = float(np.mean(slept)) if len(slept) else np.nan
+    row["median_spo2"] = float(np.median(slept)) if len(slept) else np.nan
+    row["nadir_spo2"] = float(np.min(slept)) if len(slept) else np.nan
+    for limit in (90, 88):
+        n_below = (slept < limit).sum()
+        row[f"t{limit}_min"] = n_below / 60 if len(slept) else np.nan
+        row[f"t{limit}_pct"] = 100 * divide(n_below, len(slept))
+    for drop in (3, 4):
+        spans = intervals_of(desaturations(values, threshold=drop))
+        row[f"odi{drop}"] = divide(touching(spans, asleep).sum(), hours)
+        row[f"odi{drop}_recording"] = divide(len(spans), valid.sum() / 3600)
+    row["hypoxic_burden"] = np.nan
+    if recording.events is not None:
+        row["hypoxic_burden"] = _burden(recording, values, asleep)
+    return row
+
+
+def hypoxic_burden(recording: Recording, *, stages: ArrayLike | None = None) -> float:
+    """Area of desaturations that belong to apneas and hypopneas, per hour of sleep.
 
     The saturation around the ends of all respiratory events of the night is averaged; the window
     of an event reaches from the highest point of that average before its lowest to the highest
@@ -246,7 +274,7 @@ def hypoxic_burden(recording, *, stages=None) -> float:
 
     Examples
     --------
-    One fall of 6 points for 30 s in half an hour of sleep: 3 % min, or 6 % min / h.
+    One desaturation of 6 points for 30 s in half an hour of sleep: 3 % min, or 6 % min / h.
 
     >>> import numpy as np
     >>> import pandas as pd
@@ -259,91 +287,60 @@ def hypoxic_burden(recording, *, stages=None) -> float:
     >>> round(hypoxic_burden(night), 2)
     6.0
     """
-    place = describe_place(recording)
     if not isinstance(recording, Recording) or recording.events is None:
         raise InvalidRecordingError(
-            f"{place} has no events; accepted is a Recording with apneas and hypopneas in "
-            "events, an empty table if there were none."
+            f"{describe_recording(recording)} has no events; accepted is a Recording with apneas "
+            "and hypopneas in events, an empty table if there were none."
         )
     values = saturation_per_second(recording)
-    asleep = seconds_asleep(recording, stages, len(values))
-    return _burden(values, _ends(recording, asleep), asleep.sum() / 3600)
+    return _burden(recording, values, seconds_asleep(recording, stages, len(values)))
 
 
-def _oximetry_of_night(recording: Recording, stages, place: str) -> dict[str, float]:
-    values = saturation_per_second(recording)
-    asleep = seconds_asleep(recording, stages, len(values))
-    seen = np.isfinite(values)
-    slept = values[asleep & seen]
-    hours = len(slept) / 3600
-    row = {"valid_hours": hours, "valid_pct": 100 * divide(len(slept), asleep.sum())}
-    level = {"mean": np.mean, "median": np.median, "nadir": np.min}
-    row |= {f"{k}_spo2": float(of(slept)) if len(slept) else np.nan for k, of in level.items()}
-    for limit in (90, 88):
-        below = (slept < limit).sum()
-        row[f"t{limit}_min"] = below / 60 if len(slept) else np.nan
-        row[f"t{limit}_pct"] = 100 * divide(below, len(slept))
-    for drop in (3, 4):
-        spans = intervals_of(desaturations(values, threshold=drop))
-        row[f"odi{drop}"] = divide(touching(spans, asleep).sum(), hours)
-        row[f"odi{drop}_recording"] = divide(len(spans), seen.sum() / 3600)
-    row["hypoxic_burden"] = np.nan
-    if recording.events is not None:
-        row["hypoxic_burden"] = _burden(values, _ends(recording, asleep), asleep.sum() / 3600)
-    return row
+def _burden(recording: Recording, values: np.ndarray, asleep: np.ndarray) -> float:
+    ends = _event_ends(recording, asleep)
+    if not asleep.any():
+        return np.nan
+    if len(ends) == 0:
+        return 0.0 if np.isfinite(values).any() else np.nan
+    begin, stop = _search_window(values, ends)
+    areas, counted_until = [], 0
+    for end in ends:
+        before = values[max(end - _BASELINE_SECONDS, 0) : end]
+        window = slice(max(end + begin, counted_until, 0), max(end + stop, 0))
+        during = values[window]
+        if not np.isfinite(before).any() or not np.isfinite(during).any():
+            continue
+        counted_until = window.stop
+        areas.append(np.nansum(np.clip(np.nanmax(before) - during, 0, None)) / 60)
+    return float(sum(areas) / (asleep.sum() / 3600)) if areas else np.nan
 
 
-def _ends(recording: Recording, asleep: np.ndarray) -> np.ndarray:
+def _event_ends(recording: Recording, asleep: np.ndarray) -> np.ndarray:
     """Seconds at which apneas and hypopneas that touch sleep end."""
-    events = checked_events(recording.events, describe_place(recording))
+    events = checked_events(recording.events, describe_recording(recording))
     spans = intervals_of(events[is_type(events["type"], "apnea", "hypopnea")])
     spans = np.clip(spans, 0, len(asleep))
     return np.sort(spans[touching(spans, asleep), 1])
 
 
-def _burden(values: np.ndarray, ends: np.ndarray, hours: float) -> float:
-    if not hours:
-        return np.nan
-    if len(ends) == 0:
-        return 0.0 if np.isfinite(values).any() else np.nan
-    begin, stop = _search_window(values, ends)
-    areas, free_from = [], 0
-    for end in ends:
-        before = values[max(end - _BASELINE_SECONDS, 0) : end]
-        window = slice(max(end + begin, free_from, 0), max(end + stop, 0))
-        part = values[window]
-        if not np.isfinite(before).any() or not np.isfinite(part).any():
-            continue
-        free_from = window.stop
-        areas.append(np.nansum(np.clip(np.nanmax(before) - part, 0, None)) / 60)
-    return float(sum(areas) / hours) if areas else np.nan
-
-
 def _search_window(values: np.ndarray, ends: np.ndarray) -> tuple[int, int]:
-    """Seconds from an event's end between which its fall lies, the same for all of a night."""
-    padded = np.pad(values, (_BEFORE, _AFTER), constant_values=np.nan)
-    around = padded[ends[:, None] + np.arange(_BEFORE + _AFTER)]
+    """Begin and stop of the night's desaturations, in seconds from an event's end."""
+    padded = np.pad(values, _WINDOW_SECONDS, constant_values=np.nan)
+    around = padded[ends[:, None] + np.arange(2 * _WINDOW_SECONDS)]
     counts = np.isfinite(around).sum(axis=0)
     if not counts.all():
-        return 0, _AFTER
+        return 0, _WINDOW_SECONDS
     mean = gaussian_filter1d(np.nansum(around, axis=0) / counts, 3, mode="nearest")
-    low = _BEFORE + int(np.argmin(mean[_BEFORE : _BEFORE + 60]))
+    low = _WINDOW_SECONDS + int(np.argmin(mean[_WINDOW_SECONDS : _WINDOW_SECONDS + 60]))
     peaks, _ = find_peaks(mean)
     left, right = peaks[peaks < low], peaks[peaks > low]
     # a plateau, or a rise to the edge, has no peak: its highest point stands for one
     begin = left[-1] if len(left) else low - int(np.argmax(mean[low::-1]))
     stop = right[0] if len(right) else low + int(np.argmax(mean[low:]))
-    return int(begin) - _BEFORE, int(stop) + 1 - _BEFORE
+    return int(begin) - _WINDOW_SECONDS, int(stop) + 1 - _WINDOW_SECONDS
 
 
-_LOWEST, _HIGHEST = 50.0, 100.0
-_FASTEST_FALL = 10.0
-_RECOVERED = 1.0
-_SHORTEST, _LONGEST_GAP = 10, 10
-_COLUMNS = ("onset", "duration", "nadir_time", "baseline", "nadir", "drop", "area")
-
-
-def saturation_per_second(recording) -> np.ndarray:
+def saturation_per_second(recording: Recording | Signal | ArrayLike) -> np.ndarray:
     """Oxygen saturation at 1 Hz without artefacts.
 
     Parameters
@@ -360,7 +357,7 @@ def saturation_per_second(recording) -> np.ndarray:
     Raises
     ------
     InvalidRecordingError
-        If a recording has no ``spo2``, or the values are shares instead of %.
+        If a recording has no ``spo2``, or the values are fractions instead of %.
 
     Examples
     --------
@@ -373,21 +370,61 @@ def saturation_per_second(recording) -> np.ndarray:
     """
     values = _values_at_one_hertz(recording)
     with np.errstate(invalid="ignore"):
-        good = (values >= _LOWEST) & (values <= _HIGHEST)
-    values = np.where(good, values, np.nan)
-    return np.where(_slipped(values), np.nan, values)
+        in_range = (values >= _LOWEST) & (values <= _HIGHEST)
+    values = np.where(in_range, values, np.nan)
+    return np.where(_has_slipped(values), np.nan, values)
 
 
-def desaturations(recording, *, threshold: float = 3.0, max_seconds: int = 120) -> pd.DataFrame:
-    """Falls of oxygen saturation.
+def _values_at_one_hertz(recording: Any) -> np.ndarray:
+    name, signal = "the signal", recording
+    if isinstance(recording, Recording):
+        name = describe_recording(recording)
+        if "spo2" not in recording:
+            raise InvalidRecordingError(
+                f"{name} has no 'spo2', but {', '.join(recording.modalities)}; oxygen saturation "
+                "is needed. Leave it out, or give the saturation as an array at 1 Hz."
+            )
+        signal = recording.signal("spo2")
+    rate = signal.rate if isinstance(signal, Signal) else 1.0
+    values = np.asarray(signal.values if isinstance(signal, Signal) else signal, dtype=float)
+    if values.ndim != 1:
+        raise InvalidRecordingError(f"{name}: saturation must be 1-D, got shape {values.shape}.")
+    with np.errstate(invalid="ignore"):
+        highest = np.nanmax(values, initial=0.0)
+    if 0 < highest <= 1.5:
+        raise InvalidRecordingError(
+            f"{name}: saturation is at most {highest:g}, as if it were a fraction; accepted is %. "
+            "Multiply it by 100."
+        )
+    if rate == 1:
+        return values
+    n_seconds = int(len(values) / rate + 1e-6)
+    if rate < 1:
+        return values[np.minimum((np.arange(n_seconds) * rate).astype(int), len(values) - 1)]
+    seconds = (np.arange(len(values)) / rate + 1e-9).astype(int)
+    return pd.Series(values).groupby(seconds).median().to_numpy()[:n_seconds]
+
+
+def _has_slipped(values: np.ndarray) -> np.ndarray:
+    """Seconds far below both sides: blood does not lose and regain oxygen that fast."""
+    series = pd.Series(values)
+    before = series.rolling(3, min_periods=1).max().shift(1)
+    after = series[::-1].rolling(3, min_periods=1).max().shift(1)[::-1]
+    with np.errstate(invalid="ignore"):
+        return (np.minimum(before, after) - values > _LARGEST_DROP).to_numpy()
+
+
+def desaturations(
+    recording: Recording | Signal | ArrayLike, *, threshold: float = 3.0, max_seconds: int = 120
+) -> pd.DataFrame:
+    """Desaturations of a night.
 
     The baseline is the highest saturation since the last desaturation ended, and of the last
-    ``max_seconds`` at most, so that it follows a slow drift. A desaturation is a fall of at least
+    ``max_seconds`` at most, so that it follows a slow drift. A desaturation is a drop of at least
     ``threshold`` points from it, and lasts while the saturation is more than one point below it.
-    It also ends where the saturation has risen by ``threshold`` points from its lowest value, so
-    that a fall before full recovery counts as the next one. Those that last less than 10 s, or
-    longer than ``max_seconds``, are no desaturations; nor is one whose signal has a gap of more
-    than 10 s.
+    It also ends where the saturation has risen by ``threshold`` points from its nadir, so that a
+    drop before full recovery counts as the next one. Those that last less than 10 s, or longer
+    than ``max_seconds``, do not count; nor does one whose signal has a gap of more than 10 s.
 
     Parameters
     ----------
@@ -418,88 +455,54 @@ def desaturations(recording, *, threshold: float = 3.0, max_seconds: int = 120) 
     if not threshold > _RECOVERED:
         raise ValueError(f"threshold must be above {_RECOVERED:g} point, got {threshold!r}.")
     values = saturation_per_second(recording)
-    found = _find_falls(values, float(threshold), int(max_seconds))
-    rows = [_describe(values, *bounds) for bounds in found]
+    spans = _find_desaturations(values, float(threshold), int(max_seconds))
+    rows = [_describe_desaturation(values, *span) for span in spans]
     return pd.DataFrame(rows, columns=list(_COLUMNS), dtype=float)
 
 
-def _values_at_one_hertz(given) -> np.ndarray:
-    place = "the signal"
-    if isinstance(given, Recording):
-        place = describe_place(given)
-        if "spo2" not in given:
-            raise InvalidRecordingError(
-                f"{place} has no 'spo2', but {', '.join(given.modalities)}; oxygen saturation is "
-                "needed. Leave it out, or give the saturation as an array at 1 Hz."
-            )
-        given = given.signal("spo2")
-    rate = given.rate if isinstance(given, Signal) else 1.0
-    values = np.asarray(given.values if isinstance(given, Signal) else given, dtype=float)
-    if values.ndim != 1:
-        raise InvalidRecordingError(f"{place}: saturation must be 1-D, got shape {values.shape}.")
-    with np.errstate(invalid="ignore"):
-        top = np.nanmax(values, initial=0.0)
-    if 0 < top <= 1.5:
-        raise InvalidRecordingError(
-            f"{place}: saturation is at most {top:g}, as if it were a share; accepted is %. "
-            "Multiply it by 100."
-        )
-    if rate == 1:
-        return values
-    n_seconds = int(len(values) / rate + 1e-6)
-    if rate < 1:
-        return values[np.minimum((np.arange(n_seconds) * rate).astype(int), len(values) - 1)]
-    seconds = (np.arange(len(values)) / rate + 1e-9).astype(int)
-    return pd.Series(values).groupby(seconds).median().to_numpy()[:n_seconds]
-
-
-def _slipped(values: np.ndarray) -> np.ndarray:
-    """Seconds far below both sides: blood does not lose and regain oxygen that fast."""
-    around = pd.Series(values)
-    before = around.rolling(3, min_periods=1).max().shift(1)
-    after = around[::-1].rolling(3, min_periods=1).max().shift(1)[::-1]
-    with np.errstate(invalid="ignore"):
-        return (np.minimum(before, after) - values > _FASTEST_FALL).to_numpy()
-
-
-def _find_falls(values: np.ndarray, threshold: float, max_seconds: int) -> list[tuple]:
-    """First and one after the last second of each fall, and its baseline."""
-    found = []
-    top, top_at, near, low, seen_at = np.nan, 0, 0, np.inf, 0
-    falling = False
+def _find_desaturations(
+    values: np.ndarray, threshold: float, max_seconds: int
+) -> list[tuple[int, int, float]]:
+    """First second, the one after the last, and the baseline of each."""
+    spans = []
+    # ``near``: last second at which the saturation was near the baseline
+    baseline, baseline_at, near, nadir, seen_at = np.nan, 0, 0, np.inf, 0
+    dropping = False
     for t, value in enumerate(values.tolist()):
         if value != value:  # a gap
             continue
         if t - seen_at > _LONGEST_GAP:
-            falling, top = False, np.nan
+            dropping, baseline = False, np.nan
         seen_at = t
-        if falling:
-            low = min(low, value)
-            ends = value >= top - _RECOVERED or value >= low + threshold
+        if dropping:
+            nadir = min(nadir, value)
+            ends = value >= baseline - _RECOVERED or value >= nadir + threshold
             if ends and _SHORTEST <= t - near - 1 <= max_seconds:
-                found.append((near + 1, t, top))
+                spans.append((near + 1, t, baseline))
             if ends or t - near > max_seconds:
-                falling, top, top_at, near = False, value, t, t
+                dropping, baseline, baseline_at, near = False, value, t, t
             continue
-        if not value < top:
-            top, top_at = value, t
-        elif t - top_at > max_seconds:
+        if not value < baseline:
+            baseline, baseline_at = value, t
+        elif t - baseline_at > max_seconds:
             first = t - max_seconds
             recent = values[first : t + 1]
-            top_at = t - int(np.nanargmax(recent[::-1]))
-            top = values[top_at]
-            near = first + int(np.flatnonzero(recent >= top - _RECOVERED)[-1])
-        if value >= top - _RECOVERED:
+            baseline_at = t - int(np.nanargmax(recent[::-1]))
+            baseline = values[baseline_at]
+            near = first + int(np.flatnonzero(recent >= baseline - _RECOVERED)[-1])
+        if value >= baseline - _RECOVERED:
             near = t
-        if top - value >= threshold:
-            falling, low = True, value
-    return found
+        if baseline - value >= threshold:
+            dropping, nadir = True, value
+    return spans
 
 
-def _describe(values: np.ndarray, begin: int, end: int, baseline: float) -> tuple[float, ...]:
+def _describe_desaturation(
+    values: np.ndarray, begin: int, end: int, baseline: float
+) -> tuple[float, ...]:
     part = values[begin:end]
-    place = int(np.nanargmin(part))
-    seen = part[np.isfinite(part)]
-    area = np.clip(baseline - seen, 0, None).sum() / 60
-    nadir = part[place]
-    return (begin, end - begin, begin + place, baseline, nadir, baseline - nadir, area)
+    at_nadir = int(np.nanargmin(part))
+    nadir = part[at_nadir]
+    known = part[np.isfinite(part)]
+    area = np.clip(baseline - known, 0, None).sum() / 60
+    return (begin, end - begin, begin + at_nadir, baseline, nadir, baseline - nadir, area)

@@ -1,31 +1,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Numbers of a night that a sleep report has: times, efficiency, latencies, stages."""
+"""Sleep statistics of a night: times, efficiency, latencies, stages and continuity."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ..errors import InvalidRecordingError
-from ..recordings import EPOCH_SECONDS, Recording, SleepStage, as_stages
-from ..recordings.recording import describe_place, naming
-
-__all__ = [
-    "hours_of_sleep",
-    "in_bed",
-    "is_many",
-    "rows_of_nights",
-    "seconds_asleep",
-    "sleep_statistics",
-]
+from ..recordings.modality import EPOCH_SECONDS
+from ..recordings.recording import Recording, describe_recording, prefix_errors
+from ..recordings.stages import SleepStage, as_stages
 
 _MINUTES = EPOCH_SECONDS / 60
 _ASLEEP = (SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.R)
 
+Lights = tuple[float | None, float | None]
 
-def sleep_statistics(recordings, *, stages=None, lights=None) -> pd.Series | pd.DataFrame:
+
+def sleep_statistics(
+    recordings: Any, *, stages: Any = None, lights: Lights | None = None
+) -> pd.Series | pd.DataFrame:
     """Sleep statistics of a night, in the terms of the AASM manual.
 
     An epoch counts if its middle lies between lights off and lights on; all times are whole
@@ -40,7 +38,7 @@ def sleep_statistics(recordings, *, stages=None, lights=None) -> pd.Series | pd.
         Stages to use instead of the recordings' own, such as predicted ones.
     lights : (float or None, float or None), optional
         Lights-off and lights-on in seconds from the start, of all nights. By default those of the
-        recording; where one is not known, the recording's start or end.
+        recording; an unknown one is the recording's start or end.
 
     Returns
     -------
@@ -65,8 +63,8 @@ def sleep_statistics(recordings, *, stages=None, lights=None) -> pd.Series | pd.
           ``longest_sleep_bout_min``. An unscored epoch ends a bout.
         - ``unscored_epochs``, ``unscored_min`` and ``scored_pct``: of the time in bed.
 
-        What is undefined is NaN: latencies and all that follows sleep onset without sleep, REM
-        latency without R, everything but the times of the lights without a scored epoch.
+        Undefined values are NaN: without sleep, latencies and all that depends on sleep onset;
+        without R, REM latency; without a scored epoch, everything but the times of the lights.
 
     Raises
     ------
@@ -91,13 +89,13 @@ def sleep_statistics(recordings, *, stages=None, lights=None) -> pd.Series | pd.
     dtype: float64
     """
 
-    def describe(night, given, place):
-        return _of_night(night, given, lights, place)
+    def describe(night: Any, stages_of_night: Any, name: str) -> dict[str, float]:
+        return _statistics_of_night(night, stages_of_night, lights, name)
 
     return rows_of_nights(describe, recordings, stages)
 
 
-def hours_of_sleep(recording: Recording, stages=None) -> float:
+def hours_of_sleep(recording: Recording, stages: ArrayLike | None = None) -> float:
     """Hours scored as sleep between lights off and on; those of the night where none are scored.
 
     Parameters
@@ -117,31 +115,30 @@ def hours_of_sleep(recording: Recording, stages=None) -> float:
     return float(asleep.sum() / 3600)
 
 
-def _of_night(night, stages, lights, place: str) -> dict[str, float]:
-    own = night if isinstance(night, Recording) else None
+def _statistics_of_night(night, stages, lights: Lights | None, name: str) -> dict[str, float]:
+    recording = night if isinstance(night, Recording) else None
     if stages is None:
-        stages = night if own is None else own.stages
+        stages = night if recording is None else recording.stages
     if stages is None:
         raise InvalidRecordingError(
-            f"{place} has no stages; accepted are scored nights. Pass stages=, for example those "
+            f"{name} has no stages; accepted are scored nights. Pass stages=, for example those "
             "that a classifier predicted."
         )
-    if lights is None and own is not None:
-        lights = own.lights
-    with naming(place):
+    if lights is None and recording is not None:
+        lights = recording.lights
+    with prefix_errors(name):
         scored = as_stages(stages)
-        first, last = in_bed(len(scored), lights)
+        first, last = _epochs_in_bed(len(scored), lights)
     row = {"lights_off_min": first * _MINUTES, "lights_on_min": last * _MINUTES}
-    return row | _statistics(scored[first:last])
+    return row | _statistics_in_bed(scored[first:last])
 
 
-def _statistics(stages: np.ndarray) -> dict[str, float]:
-    """Of the epochs in bed."""
+def _statistics_in_bed(stages: np.ndarray) -> dict[str, float]:
     n_scored = int((stages >= 0).sum())
     asleep = np.isin(stages, _ASLEEP)
     n_asleep = int(asleep.sum()) if n_scored else np.nan
-    places = np.flatnonzero(asleep)
-    onset, end = (places[0], places[-1] + 1) if len(places) else (None, None)
+    sleep = np.flatnonzero(asleep)
+    onset, end = (sleep[0], sleep[-1] + 1) if len(sleep) else (None, None)
     row = {
         "tib_min": len(stages) * _MINUTES,
         "tst_min": n_asleep * _MINUTES,
@@ -186,7 +183,7 @@ def _continuity(stages: np.ndarray, asleep: np.ndarray, onset, end) -> dict[str,
     names += ["sleep_bouts", "mean_sleep_bout_min", "longest_sleep_bout_min"]
     if onset is None:
         return dict.fromkeys(names, np.nan)
-    # the epoch after the last of sleep tells whether the person then woke up
+    # the epoch after the last of sleep says whether the subject then woke up
     before, after = stages[onset:end], stages[onset + 1 : end + 1]
     before = before[: len(after)]
     shifts = (before != after) & (before >= 0) & (after >= 0)
@@ -204,61 +201,50 @@ def _percent(part: float, whole: float) -> float:
     return float(100 * part / whole) if whole else np.nan
 
 
-def rows_of_nights(describe: Callable, nights, stages=None) -> pd.Series | pd.DataFrame:
-    """Apply a function of (night, stages or None, place) to one night or to each of many.
+def rows_of_nights(
+    describe: Callable[[Any, Any, str], dict[str, float]], nights: Any, stages: Any = None
+) -> pd.Series | pd.DataFrame:
+    """A Series of one night, or a DataFrame with a row per night of a list.
 
-    Returns
-    -------
-    Series, or a DataFrame whose index holds the recordings' ids, else their positions
-
-    Raises
-    ------
-    InvalidRecordingError
-        If there are stages for another number of nights.
+    ``describe`` takes the night, its stages or None, and its name for errors.
     """
-    if not is_many(nights):
-        return pd.Series(describe(nights, stages, describe_place(_recording(nights))))
+    if not _is_list_of_nights(nights):
+        return pd.Series(describe(nights, stages, _name_of(nights)))
     nights = list(nights)
-    given = [None] * len(nights) if stages is None else list(stages)
-    if len(given) != len(nights):
+    stages = [None] * len(nights) if stages is None else list(stages)
+    if len(stages) != len(nights):
         raise InvalidRecordingError(
-            f"there are {len(given)} nights of stages for {len(nights)} recordings; accepted is "
+            f"there are {len(stages)} nights of stages for {len(nights)} recordings; accepted is "
             "one array of stages per recording, in their order."
         )
-    rows, names = [], []
-    for i, (night, scored) in enumerate(zip(nights, given, strict=True)):
-        rows.append(describe(night, scored, describe_place(_recording(night), i)))
-        name = getattr(night, "id", None)
-        names.append(i if name is None else name)
-    return pd.DataFrame(rows, index=pd.Index(names, name="recording"))
+    rows, ids = [], []
+    for i, (night, stages_of_night) in enumerate(zip(nights, stages, strict=True)):
+        rows.append(describe(night, stages_of_night, _name_of(night, i)))
+        night_id = getattr(night, "id", None)
+        ids.append(i if night_id is None else night_id)
+    return pd.DataFrame(rows, index=pd.Index(ids, name="recording"))
 
 
-def is_many(nights) -> bool:
-    """Whether it is a list of nights; else it is one, a recording or an array of stages."""
+def _is_list_of_nights(nights: Any) -> bool:
+    """One night is a recording or an array of stages."""
     if isinstance(nights, Recording):
         return False
     if isinstance(nights, np.ndarray) and nights.ndim == 1 and nights.dtype != object:
         return False
-    first = next(iter(nights), None)
+    first: Any = next(iter(nights), None)
     return isinstance(first, Recording) or np.ndim(first) == 1
 
 
-def seconds_asleep(recording: Recording, stages, n_seconds: int) -> np.ndarray:
-    """Which seconds are scored as sleep between lights off and on; all where nothing is scored.
+def _name_of(night: Any, position: int | None = None) -> str:
+    return describe_recording(night if isinstance(night, Recording) else None, position)
 
-    Returns
-    -------
-    bool ndarray of shape (n_seconds,)
 
-    Raises
-    ------
-    InvalidRecordingError
-        If the stages are not one per epoch.
-    """
-    given = recording.stages if stages is None else stages
-    if given is None:
+def seconds_asleep(recording: Recording, stages: ArrayLike | None, n_seconds: int) -> np.ndarray:
+    """Whether seconds are scored as sleep between lights off and on; all where none are scored."""
+    stages = recording.stages if stages is None else stages
+    if stages is None:
         return np.ones(n_seconds, dtype=bool)
-    scored = as_stages(given)
+    scored = as_stages(stages)
     if len(scored) != recording.n_epochs:
         raise InvalidRecordingError(
             f"there are stages for {len(scored)} epochs of a night of {recording.n_epochs}; "
@@ -267,13 +253,13 @@ def seconds_asleep(recording: Recording, stages, n_seconds: int) -> np.ndarray:
     if (scored < 0).all():
         return np.ones(n_seconds, dtype=bool)
     epochs = scored > 0
-    first, last = in_bed(len(epochs), recording.lights)
+    first, last = _epochs_in_bed(len(epochs), recording.lights)
     epochs[:first] = epochs[last:] = False
     asleep = np.repeat(epochs, EPOCH_SECONDS)[:n_seconds]
     return np.pad(asleep, (0, n_seconds - len(asleep)))
 
 
-def in_bed(n_epochs: int, lights) -> tuple[int, int]:
+def _epochs_in_bed(n_epochs: int, lights: Lights | None) -> tuple[int, int]:
     """First epoch in bed, and the one after the last."""
     off, on = lights or (None, None)
     off = 0.0 if off is None else float(off)
@@ -281,12 +267,8 @@ def in_bed(n_epochs: int, lights) -> tuple[int, int]:
     if not off < on:
         raise InvalidRecordingError(
             f"lights-off is at {off:g} s and lights-on at {on:g} s; accepted is an end after the "
-            "begin, both in seconds from the start of the recording."
+            "beginning, both in seconds from the start of the recording."
         )
     # the first epoch whose middle is in bed, and the first whose middle no longer is
     first, last = (int(np.ceil(t / EPOCH_SECONDS - 0.5)) for t in (off, on))
     return min(max(first, 0), n_epochs), min(max(last, 0), n_epochs)
-
-
-def _recording(night) -> Recording | None:
-    return night if isinstance(night, Recording) else None

@@ -1,47 +1,45 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How good predicted sleep stages are: epoch by epoch, and in the numbers of a sleep report."""
+"""Agreement of predicted sleep stages with scored ones, by epoch and in sleep statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import InvalidRecordingError
-from ..recordings import SleepStage, as_stages
 from ..recordings.epochs import EpochSequence, as_epoch_sequence
 from ..recordings.recording import as_names
+from ..recordings.stages import SleepStage, as_stages
 from ._subjects import SubjectBootstrap
 from .agreement import agreement, bland_altman, confusion_tables, per_class
-from .sleep_statistics import sleep_statistics
+from .sleep_statistics import Lights, sleep_statistics
 
-__all__ = [
-    "STAGE_CLASSES",
-    "StagedEpochs",
-    "StagedPair",
-    "StagingReport",
-    "merge_stages",
-    "read_epochs",
-    "staging_report",
-]
-
+# each class is written as one of its stages, so merged hypnograms are hypnograms still
+_CLASSES: dict[int, dict[str, SleepStage]] = {
+    5: {"W": SleepStage.W, "N1": SleepStage.N1, "N2": SleepStage.N2, "N3": SleepStage.N3,
+        "R": SleepStage.R},
+    4: {"W": SleepStage.W, "light": SleepStage.N2, "N3": SleepStage.N3, "R": SleepStage.R},
+    3: {"W": SleepStage.W, "NREM": SleepStage.N2, "R": SleepStage.R},
+}  # fmt: skip
+_MERGED = {
+    5: {},
+    4: {SleepStage.N1: SleepStage.N2},
+    3: {SleepStage.N1: SleepStage.N2, SleepStage.N3: SleepStage.N2},
+}
+_NAME_OF_N2 = {5: "n2_pct", 4: "light_pct", 3: "nrem_pct"}
 _TIMES = ("tst_min", "sleep_efficiency_pct", "sol_min", "rem_latency_min", "waso_min")
 _SHOWN_IN_REPR = ("accuracy", "kappa", "macro_f1")
 
 
 def staging_report(
-    y_true,
-    y_pred,
-    *,
-    groups=None,
-    recordings=None,
-    n_classes: int = 5,
-    n_resamples: int = 2000,
-    level: float = 0.95,
-    random_state=0,
-) -> StagingReport:
+    y_true: Any, y_pred: Any, *, groups: Iterable | None = None, recordings: Iterable | None = None,
+    n_classes: int = 5, n_resamples: int = 2000, level: float = 0.95,
+    random_state: int | np.random.RandomState | None = 0,
+) -> StagingReport:  # fmt: skip
     """Compare predicted sleep stages with scored ones.
 
     Parameters
@@ -50,7 +48,8 @@ def staging_report(
         The epochs that were predicted, which know their stages, subjects, nights and lights; or
         scored stages alone.
     y_pred : array-like of shape (n,)
-        Predicted stages (see :class:`~sleep2vec_sklearn.SleepStage`), held out by subject.
+        Predicted stages (see :class:`~sleep2vec_sklearn.SleepStage`), of subjects that the model
+        was not fitted to.
     groups : array-like of shape (n,), optional
         Subject of each epoch; by default that of the sequence, else the recording.
     recordings : array-like of shape (n,), optional
@@ -61,7 +60,7 @@ def staging_report(
     n_resamples : int, default=2000
         Bootstrap resamples of subjects.
     level : float, default=0.95
-        Of the intervals.
+        Of the confidence intervals.
     random_state : int, RandomState or None, default=0
 
     Returns
@@ -75,16 +74,17 @@ def staging_report(
 
     Notes
     -----
-    Epochs without a scored stage are left out, in the numbers of a night too, on both sides.
+    Epochs without a scored stage are left out, in the statistics of a night too, on both sides.
     Agreement is that of all epochs together; ``subject_mean`` is the mean over subjects, each of
-    which counts the same. Intervals are by bootstrap over subjects, and NaN with fewer than two.
+    which has the same weight. Intervals are by bootstrap over subjects, and NaN with fewer than
+    two.
 
     Examples
     --------
     >>> import numpy as np
     >>> from sleep2vec_sklearn import EpochSequence, make_sleep_cohort, staging_report
     >>> X = EpochSequence(make_sleep_cohort(4, hours=2, modalities=["ibi"], random_state=0))
-    >>> shifted = np.roll(X.stages, 2)  # what a stager that lags by a minute would say
+    >>> shifted = np.roll(X.stages, 2)  # a stager that lags by a minute
     >>> report = staging_report(X, shifted, n_resamples=200)
     >>> report
     StagingReport(960 epochs of 4 nights of 4 subjects, 5 classes)
@@ -95,31 +95,36 @@ def staging_report(
     >>> report.bland_altman[["bias", "lower", "upper"]].round(1).loc["tst_min"].tolist()
     [-0.2, -1.2, 0.7]
     """
-    epochs = read_epochs(y_true, y_pred, groups, recordings, n_classes)
+    epochs = _read_epochs(y_true, y_pred, groups, recordings, n_classes)
     draws = SubjectBootstrap(epochs.groups, n_resamples, level, random_state)
-    names = tuple(STAGE_CLASSES[n_classes])
-    classes = np.array(list(STAGE_CLASSES[n_classes].values()))
-    numbers = {int(stage): number for number, stage in enumerate(classes)}
-    y = [np.array([numbers[s] for s in stages.tolist()]) for stages in epochs.compared()]
+    names = tuple(_CLASSES[n_classes])
+    stages = list(_CLASSES[n_classes].values())
+    y = [np.searchsorted(stages, side[epochs.both]) for side in (epochs.y_true, epochs.y_pred)]
     codes = draws.codes[epochs.both]
-    tables = confusion_tables(*y, codes, len(draws.subjects), len(names))
-    nights = _measure_nights(epochs, n_classes)
+    tables = confusion_tables(y[0], y[1], codes, len(draws.subjects), len(names))
+    nights = _compare_nights(epochs, n_classes)
+    by_subject = pd.DataFrame(agreement(tables), index=pd.Index(draws.subjects, name="subject"))
+    by_subject["epochs"] = tables.sum(axis=(1, 2)).astype(int)
     bootstrap = {"n_resamples": n_resamples, "level": level, "random_state": random_state}
     return StagingReport(
         classes=names,
-        scores=_scores(tables, draws),
-        by_class=_by_class(tables, draws, names),
-        confusion=_as_confusion(tables.sum(axis=0), names),
-        by_subject=_by_subject(tables, draws),
+        scores=_score_all(tables, draws),
+        by_class=_score_classes(tables, draws, names),
+        confusion=pd.DataFrame(
+            tables.sum(axis=0).astype(int),
+            index=pd.Index(names, name="scored"),
+            columns=pd.Index(names, name="predicted"),
+        ),
+        by_subject=by_subject,
         nights=nights,
-        bland_altman=_compare_nights(nights, bootstrap),
-        n_unpredicted=int((~epochs.predicted & epochs.scored).sum()),
+        bland_altman=_bland_altman_by_measure(nights, bootstrap),
+        n_unpredicted=int(((epochs.y_pred < 0) & (epochs.y_true >= 0)).sum()),
     )
 
 
 @dataclass(frozen=True, repr=False)
 class StagingReport:
-    """What :func:`staging_report` finds.
+    """Result of :func:`staging_report`.
 
     Attributes
     ----------
@@ -137,26 +142,12 @@ class StagingReport:
     by_subject : DataFrame
         The scores of each subject.
     nights : DataFrame
-        One row per night and measure: recording, subject, measure, reference, predicted,
-        difference.
+        A row per night and sleep statistic: recording, subject, measure (the statistic), reference,
+        predicted, difference.
     bland_altman : DataFrame
-        A row per measure of a night; see :func:`bland_altman`.
+        A row per sleep statistic; see :func:`bland_altman`.
     n_unpredicted : int
         Scored epochs whose prediction is -1; they are in no score.
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn import staging_report
-    >>> scored = ["W", "N1", "N2", "N3", "R"] * 12
-    >>> report = staging_report(scored, ["W", "W", "N2", "N3", "R"] * 12, n_resamples=20)
-    >>> report.confusion
-    predicted   W  N1  N2  N3   R
-    scored
-    W          12   0   0   0   0
-    N1         12   0   0   0   0
-    N2          0   0  12   0   0
-    N3          0   0   0  12   0
-    R           0   0   0   0  12
     """
 
     classes: tuple[str, ...]
@@ -169,30 +160,25 @@ class StagingReport:
     n_unpredicted: int = 0
 
     def to_frame(self) -> pd.DataFrame:
-        """All that has one value and an interval, as one tidy table.
-
-        Returns
-        -------
-        DataFrame
-            Columns part ("all", "class", "night"), name, score, value, low, high.
-        """
+        """All values with a confidence interval: part (all, class, night), name, ..., high."""
         interval = ["value", "low", "high"]
-        rows = [("all", "all", score, *row) for score, *row in
-                self.scores[interval].itertuples()]  # fmt: skip
+        rows = [("all", "all", *row) for row in self.scores[interval].itertuples()]
         columns = ["f1", "f1_low", "f1_high"]
         rows += [("class", name, "f1", *row) for name, *row in self.by_class[columns].itertuples()]
         for part in ("bias", "lower", "upper"):
-            columns = [part, f"{part}_low", f"{part}_high"]
-            found = self.bland_altman[columns].itertuples()
-            rows += [("night", measure, part, *row) for measure, *row in found]
+            table = self.bland_altman[[part, f"{part}_low", f"{part}_high"]]
+            rows += [("night", name, part, *row) for name, *row in table.itertuples()]
         return pd.DataFrame(rows, columns=["part", "name", "score", *interval])
 
     def __repr__(self) -> str:
-        epochs, nights = int(self.confusion.to_numpy().sum()), self.nights["recording"].nunique()
-        lost = f", {self.n_unpredicted} not predicted" if self.n_unpredicted else ""
+        n_epochs, n_nights = (
+            int(self.confusion.to_numpy().sum()),
+            self.nights["recording"].nunique(),
+        )
+        unpredicted = f", {self.n_unpredicted} not predicted" if self.n_unpredicted else ""
         head = (
-            f"StagingReport({epochs} epochs of {nights} nights of {len(self.by_subject)} subjects, "
-            f"{len(self.classes)} classes{lost})"
+            f"StagingReport({n_epochs} epochs of {n_nights} nights of {len(self.by_subject)} "
+            f"subjects, {len(self.classes)} classes{unpredicted})"
         )
         columns = ["value", "low", "high", "subject_mean"]
         table = self.scores.loc[list(_SHOWN_IN_REPR), columns].rename_axis(None)
@@ -202,32 +188,26 @@ class StagingReport:
         return "\n".join([head, *lines])
 
 
-def _scores(tables: np.ndarray, draws: SubjectBootstrap) -> pd.DataFrame:
-    found, of_subjects = agreement(tables.sum(axis=0)), agreement(tables)
+def _score_all(tables: np.ndarray, draws: SubjectBootstrap) -> pd.DataFrame:
+    by_subject = agreement(tables)
     resampled = agreement(np.tensordot(draws.counts, tables, axes=1))
     rows = {}
-    for name, value in found.items():
-        low, high = draws.interval(resampled[name])
-        values = of_subjects[name]
-        known = np.isfinite(values)
-        mean_low, mean_high = draws.mean_interval(values)
-        rows[name] = {
-            "value": float(value),
-            "low": float(low),
-            "high": float(high),
-            "subject_mean": float(values[known].mean()) if known.any() else np.nan,
-            "subject_low": mean_low,
-            "subject_high": mean_high,
-            "subjects": int(known.sum()),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("score")
+    for name, value in agreement(tables.sum(axis=0)).items():
+        values = by_subject[name][np.isfinite(by_subject[name])]
+        mean = values.mean() if len(values) else np.nan
+        mean_interval = draws.mean_interval(by_subject[name])
+        rows[name] = value, *draws.interval(resampled[name]), mean, *mean_interval, len(values)
+    columns = ["value", "low", "high", "subject_mean", "subject_low", "subject_high", "subjects"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float)
+    return table.rename_axis("score").astype({"subjects": int})
 
 
-def _by_class(tables: np.ndarray, draws: SubjectBootstrap, names: tuple[str, ...]) -> pd.DataFrame:
+def _score_classes(
+    tables: np.ndarray, draws: SubjectBootstrap, names: tuple[str, ...]
+) -> pd.DataFrame:
     total = tables.sum(axis=0)
-    found = per_class(total)
     low, high = draws.interval(per_class(np.tensordot(draws.counts, tables, axes=1))["f1"])
-    table = pd.DataFrame(found, index=pd.Index(names, name="class"))
+    table = pd.DataFrame(per_class(total), index=pd.Index(names, name="class"))
     table.insert(1, "f1_low", low)
     table.insert(2, "f1_high", high)
     table["scored"] = total.sum(axis=1).astype(int)
@@ -235,161 +215,105 @@ def _by_class(tables: np.ndarray, draws: SubjectBootstrap, names: tuple[str, ...
     return table
 
 
-def _as_confusion(table: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
-    index, columns = pd.Index(names, name="scored"), pd.Index(names, name="predicted")
-    return pd.DataFrame(table.astype(int), index=index, columns=columns)
-
-
-def _by_subject(tables: np.ndarray, draws: SubjectBootstrap) -> pd.DataFrame:
-    table = pd.DataFrame(agreement(tables), index=pd.Index(draws.subjects, name="subject"))
-    table["epochs"] = tables.sum(axis=(1, 2)).astype(int)
-    return table
-
-
-def _measure_nights(epochs: StagedEpochs, n_classes: int) -> pd.DataFrame:
-    """Numbers of each night on both sides, a row per night and measure."""
-    merged = {"n2_pct": {5: "n2_pct", 4: "light_pct", 3: "nrem_pct"}[n_classes]}
-    asleep = [stage for stage in STAGE_CLASSES[n_classes].values() if stage != SleepStage.W]
+def _compare_nights(epochs: _StagedEpochs, n_classes: int) -> pd.DataFrame:
+    """Sleep statistics of each night on both sides, a row per night and statistic."""
+    asleep = [stage for stage in _CLASSES[n_classes].values() if stage != SleepStage.W]
     measures = [*_TIMES, *(f"{stage.name.lower()}_pct" for stage in asleep)]
     parts = []
-    for night in epochs.nights():
-        of_night = {"recording": night.name, "subject": night.subject, "measure": measures}
-        part = pd.DataFrame(of_night)
-        for side, stages in (("reference", night.scored), ("predicted", night.predicted)):
-            found = sleep_statistics(stages, lights=night.lights)
-            part[side] = found[measures].to_numpy(dtype=float)
+    for night, *sides in epochs.hypnograms():
+        subject = epochs.groups[(epochs.night == night) & epochs.both][0]
+        columns = {"recording": epochs.names[night], "subject": subject, "measure": measures}
+        part = pd.DataFrame(columns)
+        for name, stages in zip(("reference", "predicted"), sides, strict=True):
+            statistics = sleep_statistics(stages, lights=epochs.lights[night])
+            part[name] = statistics[measures].to_numpy(dtype=float)
         parts.append(part)
     table = pd.concat(parts, ignore_index=True)
-    table["measure"] = table["measure"].replace(merged)
+    table["measure"] = table["measure"].replace({"n2_pct": _NAME_OF_N2[n_classes]})
     table["difference"] = table["predicted"] - table["reference"]
     return table
 
 
-def _compare_nights(nights: pd.DataFrame, bootstrap: dict) -> pd.DataFrame:
+def _bland_altman_by_measure(nights: pd.DataFrame, bootstrap: dict) -> pd.DataFrame:
     rows = {
-        measure: bland_altman(of["reference"], of["predicted"], groups=of["subject"], **bootstrap)
-        for measure, of in nights.groupby("measure", sort=False)
+        measure: bland_altman(
+            rows["reference"], rows["predicted"], groups=rows["subject"], **bootstrap
+        )
+        for measure, rows in nights.groupby("measure", sort=False)
     }
     return pd.DataFrame(rows).T.rename_axis("measure")
 
 
 @dataclass(frozen=True, slots=True)
-class StagedPair:
-    """One night, scored and predicted; -1 in both where either is missing."""
+class _StagedEpochs:
+    """Scored and predicted stages, subject and night of n epochs; -1 is no stage.
 
-    name: object
-    subject: object
-    scored: np.ndarray
-    predicted: np.ndarray
-    lights: tuple | None
-
-
-@dataclass(frozen=True, slots=True)
-class StagedEpochs:
-    """Two labels per epoch.
-
-    Attributes
-    ----------
-    y_true, y_pred : int8 ndarray of shape (n,)
-    groups : ndarray of shape (n,)
-        Subjects.
-    place : int ndarray of shape (n,)
-        Night of each epoch.
-    epoch : int ndarray of shape (n,)
-        Its place in the night.
-    names : ndarray of shape (n_nights,)
-    lengths : int ndarray of shape (n_nights,)
-        Epochs of each night.
-    lights : tuple
-        Of each night.
+    ``night`` is an index into ``names``, ``lengths`` (in epochs) and ``lights``; ``epoch`` one into
+    the night.
     """
 
     y_true: np.ndarray
     y_pred: np.ndarray
     groups: np.ndarray
-    place: np.ndarray
+    night: np.ndarray
     epoch: np.ndarray
     names: np.ndarray
     lengths: np.ndarray
-    lights: tuple
-
-    @property
-    def scored(self) -> np.ndarray:
-        """Where there is a scored stage."""
-        return self.y_true >= 0
-
-    @property
-    def predicted(self) -> np.ndarray:
-        """Where there is a predicted one."""
-        return self.y_pred >= 0
+    lights: tuple[Lights | None, ...]
 
     @property
     def both(self) -> np.ndarray:
-        """Where there are two to compare."""
-        return self.scored & self.predicted
+        """Epochs with a scored and a predicted stage."""
+        return (self.y_true >= 0) & (self.y_pred >= 0)
 
-    def compared(self) -> tuple[np.ndarray, np.ndarray]:
-        """The stages there."""
-        return self.y_true[self.both], self.y_pred[self.both]
-
-    def nights(self) -> Iterator[StagedPair]:
-        """Yield each night that has such an epoch, whole."""
-        for place in np.unique(self.place[self.both]):
-            mine = (self.place == place) & self.both
-            sides = []
-            for labels in (self.y_true, self.y_pred):
-                side = np.full(self.lengths[place], int(SleepStage.unscored), dtype=np.int8)
-                side[self.epoch[mine]] = labels[mine]
-                sides.append(side)
-            subject = self.groups[mine][0]
-            yield StagedPair(self.names[place], subject, *sides, self.lights[place])
+    def hypnograms(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Index and stages on both sides of each compared night, -1 where either is missing."""
+        for night in np.unique(self.night[self.both]):
+            rows = (self.night == night) & self.both
+            scored, predicted = np.full((2, self.lengths[night]), -1, dtype=np.int8)
+            scored[self.epoch[rows]] = self.y_true[rows]
+            predicted[self.epoch[rows]] = self.y_pred[rows]
+            yield night, scored, predicted
 
 
-def read_epochs(y_true, y_pred, groups, recordings, n_classes: int) -> StagedEpochs:
-    """Bring what :func:`staging_report` takes to one form.
-
-    Raises
-    ------
-    InvalidRecordingError
-        If lengths differ, nights are given twice, a label is no stage, or nothing can be compared.
-    """
+def _read_epochs(y_true, y_pred, groups, recordings, n_classes: int) -> _StagedEpochs:
     X = as_epoch_sequence(y_true)
-    given = {"y_pred": y_pred, "groups": groups, "recordings": recordings}
     n = len(y_true)
-    lengths = {name: len(values) for name, values in given.items() if values is not None}
-    unlike = {name: length for name, length in lengths.items() if length != n}
-    if unlike:
+    inputs = {"y_pred": y_pred, "groups": groups, "recordings": recordings}
+    lengths = {name: len(values) for name, values in inputs.items() if values is not None}
+    unequal = ", ".join(f"{name} has {length}" for name, length in lengths.items() if length != n)
+    if unequal:
         raise InvalidRecordingError(
-            f"y_true has {n} epochs, but {', '.join(f'{k} has {v}' for k, v in unlike.items())}; "
-            "accepted is one element per epoch. Predict the epochs that y_true holds."
+            f"y_true has {n} epochs, but {unequal}; accepted is one element per epoch. Predict the "
+            "epochs that y_true holds."
         )
     if X is not None and recordings is not None:
         raise InvalidRecordingError(
-            "recordings is given beside an EpochSequence, which knows its own. Leave it out, or "
-            "pass X.stages as y_true."
+            "recordings is given with an EpochSequence, which knows its own. Leave it out, or pass "
+            "X.stages as y_true."
         )
-    night = _nights_of_names(recordings, n) if X is None else _nights_of_sequence(X)
+    nights = _nights_of_names(recordings, n) if X is None else _nights_of_sequence(X)
     if groups is None:
-        groups = night["names"][night["place"]] if X is None else X.groups
-    found = StagedEpochs(
+        groups = nights["names"][nights["night"]] if X is None else X.groups
+    epochs = _StagedEpochs(
         y_true=merge_stages(y_true if X is None else X.stages, n_classes),
         y_pred=merge_stages(y_pred, n_classes),
         groups=as_names(list(groups)),
-        **night,
+        **nights,
     )
-    if not found.both.any():
+    if not epochs.both.any():
         raise InvalidRecordingError(
-            f"none of the {n} epochs has both a scored and a predicted stage: {found.scored.sum()} "
-            f"are scored, {found.predicted.sum()} predicted. Read the recordings with their "
-            "hypnograms, or pass the scored stages as y_true."
+            f"none of the {n} epochs has both a scored and a predicted stage: "
+            f"{(epochs.y_true >= 0).sum()} are scored, {(epochs.y_pred >= 0).sum()} predicted. "
+            "Read the recordings with their hypnograms, or pass the scored stages as y_true."
         )
-    _check_subjects(found)
-    return found
+    _check_one_subject_per_night(epochs)
+    return epochs
 
 
-def _nights_of_sequence(X: EpochSequence) -> dict:
+def _nights_of_sequence(X: EpochSequence) -> dict[str, Any]:
     return {
-        "place": X.recording_index,
+        "night": X.recording_index,
         "epoch": X.epoch_index,
         "names": as_names([recording.id for recording in X.recordings]),
         "lengths": np.array([recording.n_epochs for recording in X.recordings]),
@@ -397,44 +321,27 @@ def _nights_of_sequence(X: EpochSequence) -> dict:
     }
 
 
-def _nights_of_names(recordings, n: int) -> dict:
+def _nights_of_names(recordings, n: int) -> dict[str, Any]:
     names = as_names(list(np.zeros(n, dtype=int) if recordings is None else recordings))
-    names, place = np.unique(names, return_inverse=True)
-    lengths = np.bincount(place, minlength=len(names))
-    order = np.argsort(place, kind="stable")
-    epoch = np.empty(n, dtype=int)
-    epoch[order] = np.arange(n) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    names, night = np.unique(names, return_inverse=True)
+    epoch = pd.Series(night).groupby(night).cumcount().to_numpy()
+    lengths = np.bincount(night, minlength=len(names))
     lights = (None,) * len(names)
-    return {"place": place, "epoch": epoch, "names": names, "lengths": lengths, "lights": lights}
+    return {"night": night, "epoch": epoch, "names": names, "lengths": lengths, "lights": lights}
 
 
-def _check_subjects(epochs: StagedEpochs) -> None:
-    pairs = {(int(p), g) for p, g in zip(epochs.place, epochs.groups, strict=True)}
-    if len(pairs) > len({place for place, _ in pairs}):
-        seen: dict[int, str] = {}
-        for place, group in sorted(pairs):
-            if seen.setdefault(place, group) != group:
-                raise InvalidRecordingError(
-                    f"groups gives epochs of recording {epochs.names[place]!r} to the subjects "
-                    f"{seen[place]!r} and {group!r}; accepted is one subject per night."
-                )
+def _check_one_subject_per_night(epochs: _StagedEpochs) -> None:
+    subjects = pd.Series(epochs.groups).groupby(epochs.night).unique()
+    for night, of_night in subjects.items():
+        if len(of_night) > 1:
+            first, second = sorted(of_night)[:2]
+            raise InvalidRecordingError(
+                f"groups gives epochs of recording {epochs.names[night]!r} to the subjects "
+                f"{first!r} and {second!r}; accepted is one subject per night."
+            )
 
 
-# each class is written as one of its stages, so that merged nights are nights still
-STAGE_CLASSES: dict[int, dict[str, SleepStage]] = {
-    5: {"W": SleepStage.W, "N1": SleepStage.N1, "N2": SleepStage.N2, "N3": SleepStage.N3,
-        "R": SleepStage.R},
-    4: {"W": SleepStage.W, "light": SleepStage.N2, "N3": SleepStage.N3, "R": SleepStage.R},
-    3: {"W": SleepStage.W, "NREM": SleepStage.N2, "R": SleepStage.R},
-}  # fmt: skip
-_MERGED = {
-    5: {},
-    4: {SleepStage.N1: SleepStage.N2},
-    3: {SleepStage.N1: SleepStage.N2, SleepStage.N3: SleepStage.N2},
-}
-
-
-def merge_stages(stages, n_classes: int = 5) -> np.ndarray:
+def merge_stages(stages: Any, n_classes: int = 5) -> np.ndarray:
     """Stages in fewer classes, N2 standing for light sleep (4) or for NREM sleep (3).
 
     Parameters
@@ -447,7 +354,7 @@ def merge_stages(stages, n_classes: int = 5) -> np.ndarray:
     Returns
     -------
     int8 ndarray of shape (n_epochs,)
-        Stages still, so everything that takes stages takes them.
+        Stages still, accepted wherever stages are.
 
     Raises
     ------

@@ -1,86 +1,259 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What all fine-tuning estimators share; each adds what its targets and predictions are.
+"""The base of the fine-tuning estimators.
 
-A subclass gives its parameters to ``super().__init__`` and overrides
+A subclass overrides
 
-- ``_encode_targets(given, y)``: :class:`~.targets.Targets`, one entry per row of X; may set fitted
+- ``_encode_targets(inputs, y)``: :class:`~._labels.Targets`, one entry per row of X; may set fitted
   attributes;
-- ``_n_outputs()``: how many numbers the head gives for a row, asked after the targets are encoded;
-- ``_loss(outputs, targets, weights)``: a scalar tensor of outputs [R, O], the targets of these rows
-  and their weights [R], on any device;
-- ``_predict(outputs)``: what ``predict`` returns of all outputs, an array [n_rows, O];
+- ``_n_outputs()``: the numbers that the head predicts for a row, asked after encoding;
+- ``_criterion()``: a module of outputs [R, O], the targets of these rows and their weights [R], to
+  a scalar tensor;
+- ``_predict(outputs)``: the result of ``predict`` from all outputs, an array [n_rows, O];
 
-and, if need be, ``_read(X)``, which brings X to one form, ``_run_class()`` and ``_net_class()``,
-which train, and ``_finish_fit(given, targets)``, called when the network is trained, where
-``self._forward(given)`` gives its outputs.
+and, if need be, ``_read(X)``, ``_net_class()``, and ``_finish_fit(inputs, targets, held_out)``,
+which runs on the trained network. ``__init__`` names the parameters beyond the shared ones, and
+those with another default; :func:`with_shared_parameters` completes signature and documentation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import importlib
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, TypeVar
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_is_fitted
+from skorch.history import History
 
+from .._nested import NestedDefaultsMixin
 from .._torch import resolve_device, resolve_precision
+from .._validation import (
+    BELOW_ONE,
+    NON_NEGATIVE,
+    POSITIVE,
+    PRECISION,
+    StrOptions,
+    count,
+    validate_params,
+)
 from .._warnings import warn
 from ..encoding._base import CheckpointBearerMixin, RecordingInputMixin
 from ..encoding._leakage import RowsBySubject, guard
+from ..encoding.cache import check_cache
 from ..encoding.inputs import EncoderInput, read_input
-from ..errors import InvalidRecordingError, ModalityWarning
+from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
+from ..model.checkpoint import BUNDLED
 from ..nightstore.content import contents_of
-from ._data import Batch, Night, collate, rows_of_nights, stack_covariates
+from ._data import Covariates, collate, rows_of_nights
+from ._heads import AGGREGATIONS, HEADS, POOLINGS
 from ._labels import Targets, check_sample_weight
-from ._parameters import check_parameters
+from ._net import FineTuningNet, FitSettings, build_module, fine_tune, make_net
+from ._saving import SavedEstimator, read_estimator, write_estimator
 from ._sources import inputs_of
+from .network import FullFineTuning, LoRA
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..model.checkpoint import Checkpoint
 
-__all__ = [
-    "FineTuningEstimator",
-    "predict_outputs",
-]
-
 _LARGEST_SEED = 2**31 - 1
+# made anew from the others
+_NOT_SAVED = {"net_", "history_"}
+_PARAMETERS_NOT_SAVED = {"checkpoint", "random_state", "cache", "verbose", "device"}
+# parameters of files of format 1, which had no objects for them
+_RENAMED = {"gap": "rules__gap", "min_duration": "rules__min_duration"}
+_RENAMED_IF_TUNED = {
+    "lora_rank": "finetune__rank",
+    "lora_alpha": "finetune__alpha",
+    "encoder_lr": "finetune__lr",
+}
 
 
-class FineTuningEstimator(CheckpointBearerMixin, RecordingInputMixin, BaseEstimator):
-    """Base of the estimators that fine-tune an encoder; see :class:`Sleep2VecClassifier`."""
+class SharedParameters(TypedDict, total=False):
+    """Keyword parameters of :class:`FineTuningEstimator`, with their types."""
+
+    modalities: Sequence[str] | None
+    finetune: str | LoRA | FullFineTuning
+    head: str
+    head_size: int | None
+    aggregation: str
+    layer_mix: bool
+    dropout: float
+    modality_dropout: float | tuple[float, float]
+    covariates: Sequence[str] | None
+    max_epochs: int
+    batch_size: int | None
+    lr: float
+    weight_decay: float
+    validation_fraction: float
+    patience: int | None
+    precision: str
+    device: str
+    cache: str | PathLike | None
+    random_state: int | np.random.RandomState | None
+    verbose: int
+
+
+EstimatorClass = TypeVar("EstimatorClass", bound=type)
+Fitted = TypeVar("Fitted", bound="FineTuningEstimator")
+
+
+def with_shared_parameters(cls: EstimatorClass) -> EstimatorClass:
+    """Complete the signature and the documentation of an estimator by the shared parameters.
+
+    ``**shared`` of its ``__init__`` becomes the parameters of :class:`FineTuningEstimator` that it
+    does not name itself, and so does the section "Parameters" of its docstring. Defaults are
+    documented from the signature.
+    """
+    init: Any = vars(cls)["__init__"]
+    own = inspect.signature(init).parameters
+    merged = {**inspect.signature(FineTuningEstimator.__init__).parameters, **own}
+    parameters = [p for p in merged.values() if p.kind is not p.VAR_KEYWORD]
+    init.__signature__ = inspect.Signature(parameters)
+    if cls.__doc__ and FineTuningEstimator.__doc__:
+        before, section, after = _split_parameters(cls.__doc__)
+        entries = _split_parameters(FineTuningEstimator.__doc__)[1] | section
+        texts = [_with_default(entries[p.name], p.default) for p in parameters[1:]]
+        cls.__doc__ = f"{before}{''.join(texts)}{after}"
+    return cls
+
+
+def _split_parameters(doc: str) -> tuple[str, dict[str, str], str]:
+    """What is before, in and after the section "Parameters", which is split by parameter."""
+    doc = inspect.cleandoc(doc) + "\n"
+    section = re.search(
+        r"(?<=\nParameters\n----------\n).*?\n(?=\n\w+( \w+)?\n--|\Z)", doc, re.DOTALL
+    )
+    assert section is not None
+    entries = re.findall(r"^\w+ : .*\n(?:    .*\n|\n)*", section[0], re.MULTILINE)
+    by_name = {entry.split(" :")[0]: entry for entry in entries}
+    return doc[: section.start()], by_name, doc[section.end() :]
+
+
+def _with_default(entry: str, default: Any) -> str:
+    first, _, rest = entry.partition("\n")
+    documented = ", optional" in first or ", default=" in first
+    text = repr(default).replace("'", '"')
+    return entry if documented else f"{first}, default={text}\n{rest}"
+
+
+class FineTuningEstimator(
+    CheckpointBearerMixin, NestedDefaultsMixin, RecordingInputMixin, BaseEstimator
+):
+    """Base of the estimators that fine-tune an encoder.
+
+    Parameters
+    ----------
+    checkpoint : str, path or Checkpoint
+        Name of a bundled encoder, a file written by :func:`save_checkpoint`, one of the authors'
+        ``.ckpt`` files, or a loaded one.
+    modalities : sequence of str, optional
+        Modalities to use; by default all that the checkpoint supports and a labelled night has.
+    finetune : {"head", "lora", "full"}, LoRA or FullFineTuning
+        What is trained: a head on tokens that are computed once; low-rank adapters in the encoder
+        as well; or all weights. Rank and learning rate of the encoder are parameters of
+        :class:`~sleep2vec_sklearn.finetuning.LoRA` and
+        :class:`~sleep2vec_sklearn.finetuning.FullFineTuning`, such as ``finetune__rank``.
+    head : {"auto", "linear", "mlp", "regression", "temporal_conv", "temporal_transformer"}
+        The temporal ones see neighbouring epochs, and are for epochs only. "auto" is
+        "temporal_conv" for epochs and "mlp" for nights.
+    head_size : int, optional
+        Hidden width of the head; that of a token by default.
+    aggregation : {"mean", "concat", "gated"}
+        How the modalities of an epoch are combined: their mean; one block each, a missing one
+        filled with the mean of the others; or a learned weight each, shared among those present.
+    layer_mix : bool
+        Whether the head learns a weight for each of the encoder's layers, by modality.
+    dropout : float
+        In the head.
+    modality_dropout : float or (float, float)
+        Chance, in training, that a night loses a modality, and that an epoch does; never the last
+        one.
+    covariates : sequence of str, optional
+        Keys of ``Recording.metadata``, such as ``("age", "sex")``, that are appended to the
+        features. A missing value counts as training's mean, and is marked in a column of its own.
+    max_epochs : int
+        Passes over the training rows.
+    batch_size : int, optional
+        Rows of nights, or, for epochs, nights or stretches of one, in a step. By default 4, or 16
+        for a head on nights.
+    lr : float
+        Peak learning rate of the head.
+    weight_decay : float
+        Of AdamW, on matrices.
+    validation_fraction : float
+        Share of the *subjects* whose loss tells when to stop. If these are fewer than two, none is
+        held out. Every class stays among those trained on.
+    patience : int or None
+        Stop after so many epochs without a lower loss, and restore the best weights. None trains
+        on all subjects for ``max_epochs``.
+    precision : {"float32", "bfloat16", "auto"}
+        "auto" takes bfloat16 where the hardware is fast at it.
+    device : str
+        A torch device; "auto" takes a GPU if there is one.
+    cache : "memory", path or None
+        Where tokens, or prepared signals, are stored between fits; see
+        :class:`Sleep2VecTransformer`.
+    random_state : int, RandomState or None
+        No global seed is touched.
+    verbose : int
+        1 shows progress bars.
+    """
+
+    _nested_defaults: ClassVar[dict] = {"finetune": {"lora": LoRA, "full": FullFineTuning}}
+    _parameter_constraints: ClassVar[dict] = {
+        "finetune": [StrOptions({"head", "lora", "full"}), LoRA, FullFineTuning],
+        "head": [StrOptions({"auto", *HEADS})],
+        "head_size": [count(), None],
+        "aggregation": [StrOptions(set(AGGREGATIONS))],
+        "layer_mix": ["boolean"],
+        "pooling": [StrOptions(set(POOLINGS))],
+        "time_of_night": ["boolean"],
+        "dropout": [BELOW_ONE],
+        "modality_dropout": [BELOW_ONE, tuple, list],
+        "covariates": [tuple, list, None],
+        "max_epochs": [count()],
+        "batch_size": [count(), None],
+        "lr": [POSITIVE],
+        "weight_decay": [NON_NEGATIVE],
+        "validation_fraction": [BELOW_ONE],
+        "patience": [count(), None],
+        "precision": [PRECISION],
+        "random_state": ["random_state"],
+    }
 
     def __init__(
         self,
-        checkpoint="sleep2vec-mini",
+        checkpoint: str | PathLike | Checkpoint = "sleep2vec-mini",
         *,
-        modalities=None,
-        finetune="head",
-        head="auto",
-        head_size=None,
-        aggregation="concat",
-        pooling="mean",
-        layer_mix=False,
-        dropout=0.1,
-        lora_rank=8,
-        lora_alpha=16.0,
-        modality_dropout=0.1,
-        covariates=None,
-        time_of_night=False,
-        max_epochs=40,
-        batch_size=None,
-        lr=1e-3,
-        encoder_lr=1e-4,
-        weight_decay=1e-2,
-        validation_fraction=0.1,
-        patience=10,
-        precision="float32",
-        device="auto",
-        cache="memory",
-        random_state=None,
-        verbose=0,
+        modalities: Sequence[str] | None = None,
+        finetune: str | LoRA | FullFineTuning = "head",
+        head: str = "auto",
+        head_size: int | None = None,
+        aggregation: str = "concat",
+        layer_mix: bool = False,
+        dropout: float = 0.1,
+        modality_dropout: float | tuple[float, float] = 0.1,
+        covariates: Sequence[str] | None = None,
+        max_epochs: int = 40,
+        batch_size: int | None = None,
+        lr: float = 1e-3,
+        weight_decay: float = 1e-2,
+        validation_fraction: float = 0.1,
+        patience: int | None = 10,
+        precision: str = "float32",
+        device: str = "auto",
+        cache: str | PathLike | None = "memory",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
         self.checkpoint = checkpoint
         self.modalities = modalities
@@ -88,18 +261,13 @@ class FineTuningEstimator(CheckpointBearerMixin, RecordingInputMixin, BaseEstima
         self.head = head
         self.head_size = head_size
         self.aggregation = aggregation
-        self.pooling = pooling
         self.layer_mix = layer_mix
         self.dropout = dropout
-        self.lora_rank = lora_rank
-        self.lora_alpha = lora_alpha
         self.modality_dropout = modality_dropout
         self.covariates = covariates
-        self.time_of_night = time_of_night
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
-        self.encoder_lr = encoder_lr
         self.weight_decay = weight_decay
         self.validation_fraction = validation_fraction
         self.patience = patience
@@ -109,14 +277,14 @@ class FineTuningEstimator(CheckpointBearerMixin, RecordingInputMixin, BaseEstima
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on the rows of X that have a label.
 
         Parameters
         ----------
         X : list of Recording or dict, list of lists of them, or EpochSequence
-            Nights, subjects, or epochs. The whole of a night is read in any case; only the epochs
-            asked for are learned from.
+            Nights, subjects, or epochs. A night is read wholly in any case; only the epochs in X
+            are learned from.
         y : array of shape (len(X),) or (len(X), n_outputs)
             What to learn. Rows, and cells of a row, without a label are left out.
         sample_weight : array of shape (len(X),), optional
@@ -137,57 +305,82 @@ class FineTuningEstimator(CheckpointBearerMixin, RecordingInputMixin, BaseEstima
         TrainingError
             If a loss is not finite.
         """
-        return self._fit(X, y, sample_weight)
+        self._check_parameters()
+        return self._fit(self._read(X), y, sample_weight)
 
-    def _fit(self, X, y, sample_weight):
-        """What ``fit`` does; a subclass with another ``fit`` calls it from there."""
-        check_parameters(self)
-        given = self._read(X)
-        weights = check_sample_weight(sample_weight, given.n_rows)
+    def _check_parameters(self) -> None:
+        validate_params(self)
+        if not isinstance(self.finetune, str):
+            validate_params(self.finetune)
+        _as_pair(self.modality_dropout)
+        if self.covariates is not None and not (
+            self.covariates and all(isinstance(name, str) for name in self.covariates)
+        ):
+            raise ValueError(
+                "covariates must be a list of keys of Recording.metadata, such as ('age', 'sex'), "
+                f"or None; got {self.covariates!r}."
+            )
+        check_cache(self.cache)
+
+    def _fit(self, inputs: EncoderInput, y: Any, sample_weight: Any) -> Self:
+        weights = check_sample_weight(sample_weight, inputs.n_rows)
         checkpoint = self._load_checkpoint()
         counted = weights > 0
-        # a y of another length is left to those who read it
-        if not counted.all() and hasattr(y, "__len__") and len(y) == given.n_rows:
-            given, weights = given.take(counted), weights[counted]
+        # a y of another length is refused where targets are encoded
+        if not counted.all() and hasattr(y, "__len__") and len(y) == inputs.n_rows:
+            inputs, weights = inputs.take(counted), weights[counted]
             y = _safe_indexing(y, np.flatnonzero(counted))
-        self.unit_ = given.unit
+        self.unit_ = inputs.unit
         self.device_ = resolve_device(self.device)
         self.precision_ = resolve_precision(self.precision, self.device_)
         self.checkpoint_sha256_ = checkpoint.sha256
-        targets = self._encode_targets(given, y).weighted(weights)
+        targets = self._encode_targets(inputs, y).weighted(weights)
         if not targets.labelled.any():
             raise ValueError(
-                f"y has no label for any of the {given.n_rows} {given.unit}s that have a weight "
+                f"y has no label for any of the {inputs.n_rows} {inputs.unit}s that have a weight "
                 "above 0. Give at least some."
             )
-        self._train(given, targets, checkpoint)
-        self._rows_at_fit = RowsBySubject.of_input(given)
-        self._finish_fit(given, targets)
-        return self
-
-    def _train(self, given: EncoderInput, targets: Targets, checkpoint):
-        seed = int(check_random_state(self.random_state).randint(_LARGEST_SEED))
-        run = self._run_class()(self, given, targets, checkpoint, seed)
-        fitted = run.train()
+        fitted = fine_tune(
+            self._settings(self.device_),
+            inputs,
+            targets,
+            checkpoint,
+            self._criterion(),
+            self._n_outputs(),
+            int(check_random_state(self.random_state).randint(_LARGEST_SEED)),
+            self._net_class(),
+        )
         self.net_ = fitted.net
         self.history_ = fitted.net.history
         self.modalities_ = fitted.modalities
         self.covariates_ = fitted.covariates
         self.head_config_ = fitted.head_config
-        return fitted
+        self._rows_at_fit = RowsBySubject.of_input(inputs)
+        self._finish_fit(inputs, targets, fitted.held_out)
+        return self
 
-    def _run_class(self):
-        # what needs torch is imported where it is used: pipelines are built without it
-        from ._run import Run
+    def _settings(self, device: str) -> FitSettings:
+        by_night = self.unit_ == "night"
+        finetune = self._expand("finetune", self.finetune)
+        resolved = {
+            "unit": self.unit_,
+            "finetune": None if finetune == "head" else finetune,
+            "head": self.head,
+            "modality_dropout": _as_pair(self.modality_dropout),
+            "batch_size": self.batch_size,
+            "precision": self.precision_,
+            "device": device,
+        }
+        if self.head == "auto":
+            resolved["head"] = "mlp" if by_night else "temporal_conv"
+        if self.batch_size is None:
+            resolved["batch_size"] = 16 if by_night and finetune == "head" else 4
+        parameters = self.get_params(deep=False) | resolved
+        return FitSettings(
+            **{f.name: parameters[f.name] for f in fields(FitSettings) if f.name in parameters}
+        )
 
-        return Run
-
-    def _net_class(self):
-        from ._net import FineTuningNet
-
-        return FineTuningNet
-
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: Any) -> np.ndarray:
         """Predict for each element of X.
 
         Parameters
@@ -209,13 +402,13 @@ class FineTuningEstimator(CheckpointBearerMixin, RecordingInputMixin, BaseEstima
         """
         return self._predict(self._outputs(X))
 
-    def save(self, path) -> None:
+    def save(self, path: str | PathLike) -> None:
         """Write the fitted estimator, its encoder included, to one safetensors file.
 
         Parameters
         ----------
         path : path-like
-            The file is replaced in one step. Nothing of it is a pickle. Parameters are kept but
+            The file is replaced in one step. Nothing of it is a pickle. Parameters are saved but
             for ``device``, ``cache``, ``random_state`` and ``verbose``.
 
         Raises
@@ -237,13 +430,26 @@ class FineTuningEstimator(CheckpointBearerMixin, RecordingInputMixin, BaseEstima
         >>> (Sleep2VecClassifier.load(path).predict(nights) == model.predict(nights)).all()
         np.True_
         """
-        from ._saving import save_estimator
-
-        save_estimator(self, path)
+        check_is_fitted(self, "net_")
+        parameters = {k: v for k, v in self.get_params().items() if k not in _PARAMETERS_NOT_SAVED}
+        for name, classes in self._nested_defaults.items():
+            # an object as the word that it can be written as, its own parameters follow
+            words = {cls: word for word, cls in classes.items()}
+            parameters[name] = words.get(type(parameters[name]), parameters[name])
+        fitted = {k: v for k, v in vars(self).items() if k.endswith("_") and k not in _NOT_SAVED}
+        saved = SavedEstimator(
+            f"{type(self).__module__}:{type(self).__qualname__}",
+            parameters,
+            fitted,
+            list(self.history_),
+            self._load_fitted_checkpoint(),
+            self.net_.module_.state_dict(),
+        )
+        write_estimator(Path(path), saved)
 
     @classmethod
-    def load(cls, path):
-        """Read what :meth:`save` wrote.
+    def load(cls, path: str | PathLike) -> Self:
+        """Read a file written by :meth:`save`.
 
         Parameters
         ----------
@@ -259,76 +465,96 @@ class FineTuningEstimator(CheckpointBearerMixin, RecordingInputMixin, BaseEstima
         CheckpointError
             If the file is damaged, foreign, of another class, or made by a newer version.
         """
-        from ._saving import load_estimator
+        path = Path(path)
+        saved = read_estimator(path)
+        try:
+            return _find_class(saved.class_name, cls, path)._restore(saved)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"{path}: its description cannot be used: {error!r}.") from error
 
-        return load_estimator(cls, path)
+    @classmethod
+    def _restore(cls, saved: SavedEstimator) -> Self:
+        parameters = _current_parameters(saved.parameters)
+        flat = {name: value for name, value in parameters.items() if "__" not in name}
+        unknown = {*flat} - {*inspect.signature(cls).parameters} | {*flat} & _PARAMETERS_NOT_SAVED
+        if unknown:
+            raise ValueError(f"unknown parameters {', '.join(sorted(unknown))}")
+        checkpoint = saved.checkpoint
+        bundled = BUNDLED.get(checkpoint.name) == checkpoint.sha256
+        estimator = cls(checkpoint=checkpoint.name if bundled else checkpoint, **flat)
+        defaults = estimator.get_params()
+        nested = {k: v for k, v in parameters.items() if "__" in k and defaults.get(k) != v}
+        estimator.set_params(**nested)
+        for name, value in saved.fitted.items():
+            if not name.endswith("_") or name.startswith("_") or hasattr(cls, name):
+                raise ValueError(f"{name!r} is no fitted attribute")
+            setattr(estimator, name, value)
+        estimator.device_ = resolve_device("auto")
+        settings = estimator._settings(estimator.device_)
+        module = build_module(settings, estimator.head_config_, checkpoint)
+        module.load_state_dict(saved.module)
+        net = make_net(settings, module, estimator._criterion(), cls._net_class()).initialize()
+        net._set_training(False)
+        net.history = History(saved.history)
+        estimator.net_, estimator.history_ = net, net.history
+        return estimator
 
-    def _read(self, X) -> EncoderInput:
-        """X in one form.
-
-        Raises
-        ------
-        InvalidRecordingError
-            If it is no list of recordings or epochs.
-        """
+    def _read(self, X: Any) -> EncoderInput:
+        """X in one form."""
         if getattr(X, "ndim", 1) == 2 and getattr(X, "shape", (0, 0))[1] != 1:
-            kind = f"{type(X).__module__}.{type(X).__name__}"
+            got = f"{type(X).__module__}.{type(X).__name__}"
             raise InvalidRecordingError(
-                f"X is a {kind} of shape {X.shape}; accepted are recordings, as this estimator "
+                f"X is a {got} of shape {X.shape}; accepted are recordings, as this estimator "
                 "has an encoder of its own. Leave Sleep2VecTransformer out of the pipeline before "
                 "it, or put LogisticRegression() or the like after the transformer."
             )
         return read_input(X)
 
-    def _encode_targets(self, given: EncoderInput, y) -> Targets:
-        """Targets of the rows of X."""
+    def _encode_targets(self, inputs: EncoderInput, y: Any) -> Targets:
         raise NotImplementedError
 
     def _n_outputs(self) -> int:
-        """Numbers that the head gives for a row."""
         raise NotImplementedError
 
-    def _loss(self, outputs, targets, weights):
-        """What training minimises, a scalar tensor."""
+    def _criterion(self) -> nn.Module:
         raise NotImplementedError
+
+    @classmethod
+    def _net_class(cls) -> type[FineTuningNet]:
+        return FineTuningNet
 
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
-        """What :meth:`predict` returns."""
         raise NotImplementedError
 
-    def _finish_fit(self, given: EncoderInput, targets: Targets) -> None:
-        """Learn what the trained network's outputs are needed for."""
+    def _finish_fit(
+        self, inputs: EncoderInput, targets: Targets, held_out: tuple[int, ...]
+    ) -> None:
+        """Fit what follows from the outputs; ``held_out`` are positions of recordings."""
 
-    def _outputs(self, X) -> np.ndarray:
+    def _outputs(self, X: Any) -> np.ndarray:
         """Outputs of X, float32 of shape (len(X), n_outputs), after the checks of a prediction."""
         check_is_fitted(self, "net_")
-        given = self._read(X)
-        self._check_unit(given)
-        rows_at_fit = getattr(self, "_rows_at_fit", None)
-        guard(rows_at_fit, lambda: RowsBySubject.of_input(given))
-        return self._forward(given)
+        inputs = self._read(X)
+        self._check_unit(inputs)
+        guard(getattr(self, "_rows_at_fit", None), lambda: RowsBySubject.of_input(inputs))
+        return self._forward(inputs)
 
-    def _forward(self, given: EncoderInput) -> np.ndarray:
-        """Outputs of X, night by night; memory does not grow with their number."""
-
-        return predict_outputs(self, given)
-
-    def _token_source(self, checkpoint: Checkpoint, modalities):
-        from ._run import layers_of
-        from ._sources import TokenSource
-
-        by_summary = self.unit_ == "night" and self.pooling == "cls"
+    def _forward(self, inputs: EncoderInput) -> np.ndarray:
+        checkpoint = self._load_fitted_checkpoint()
+        if self.modalities is None:
+            _warn_of_unlearned(inputs, checkpoint.config.names, self.modalities_)
         # a pickle may come from a machine with another device
         device = resolve_device(self.device if self.device == "auto" else self.device_)
-        return TokenSource(
+        return predict_outputs(
+            self.net_,
+            self._settings(device),
             checkpoint,
-            tuple(modalities),
-            layers_of(self, checkpoint.config),
-            self.precision_,
-            device,
-            self.cache,
-            by_summary,
-            int(self.verbose),
+            self.modalities_,
+            self.covariates_,
+            self.head_config_.n_outputs,
+            inputs,
         )
 
     def __sklearn_tags__(self):
@@ -337,57 +563,88 @@ class FineTuningEstimator(CheckpointBearerMixin, RecordingInputMixin, BaseEstima
         return tags
 
 
-def predict_outputs(estimator: FineTuningEstimator, given: EncoderInput) -> np.ndarray:
-    """Outputs of each row of X, float32 of shape (n_rows, n_outputs)."""
-    _tell_unknown(estimator, given)
-    net, modalities = estimator.net_, estimator.modalities_
-    checkpoint = estimator._load_fitted_checkpoint()
-    widths, contents = None, None
-    if estimator.finetune != "head":
+def _as_pair(modality_dropout: Any) -> tuple[float, float]:
+    """Chances that a night, and that an epoch, loses a modality in training."""
+    rates = modality_dropout
+    pair = rates if isinstance(rates, tuple | list) else (rates, rates)
+    if len(pair) != 2 or not all(BELOW_ONE.is_satisfied_by(rate) for rate in pair):
+        raise ValueError(
+            "modality_dropout must be at least 0 and below 1, or a pair of such numbers, for "
+            f"nights and for epochs; got {rates!r}."
+        )
+    return float(pair[0]), float(pair[1])
+
+
+def _current_parameters(saved: dict[str, Any]) -> dict[str, Any]:
+    """Parameters under the names of today."""
+    tuned = saved.get("finetune") != "head"
+    names = _RENAMED | (_RENAMED_IF_TUNED if tuned else dict.fromkeys(_RENAMED_IF_TUNED))
+    if saved.get("finetune") == "full":
+        names |= {"lora_rank": None, "lora_alpha": None}
+    renamed = {names.get(name, name): value for name, value in saved.items()}
+    return {name: value for name, value in renamed.items() if name is not None}
+
+
+def _find_class(name: str, wanted: type[Fitted], path: Path) -> type[Fitted]:
+    module, _, qualname = name.partition(":")
+    package = __name__.split(".")[0]
+    estimator_class = None
+    if module.split(".")[0] == package:
+        # by its public name, as modules may move
+        estimator_class = getattr(importlib.import_module(package), qualname, None)
+    elif name == f"{wanted.__module__}:{wanted.__qualname__}":
+        estimator_class = wanted
+    if not (isinstance(estimator_class, type) and issubclass(estimator_class, wanted)):
+        raise CheckpointError(
+            f"{path}: holds a {qualname}, not a {wanted.__name__}. Load it with {qualname}.load()."
+        )
+    return estimator_class
+
+
+def predict_outputs(
+    net: FineTuningNet,
+    settings: FitSettings,
+    checkpoint: Checkpoint,
+    modalities: tuple[str, ...],
+    covariates: Covariates | None,
+    n_outputs: int,
+    inputs: EncoderInput,
+) -> np.ndarray:
+    """Outputs of each row of X, float32 of shape (n_rows, n_outputs), night by night."""
+    if settings.finetune is None:
+        widths = None
+        source = settings.token_source(checkpoint, modalities)
+        nights = source.nights(inputs.recordings, inputs.places)
+    else:
         contents = contents_of(checkpoint, "features", list(modalities))
         widths = {name: content.width for name, content in contents.items()}
-    covariates = None
-    if estimator.covariates_ is not None:
-        covariates = estimator.covariates_.of(given.recordings)
-    sums = np.zeros((given.n_rows, estimator.head_config_.n_outputs), dtype=np.float32)
-    counts = np.zeros((given.n_rows, 1), dtype=np.float32)
-    nights = _nights(estimator, checkpoint, given, contents)
-    for i, (night, (rows, epochs)) in enumerate(zip(nights, rows_of_nights(given), strict=True)):
-        places = np.zeros(1, dtype=np.int64) if epochs is None else epochs.astype(np.int64)
-        batch = Batch(
-            **collate([night], modalities, widths),
-            covariates=None if covariates is None else stack_covariates(covariates[i : i + 1]),
-            places=torch.from_numpy(places),
-            n_rows=len(rows),
-        )
+        pairs = zip(inputs.recordings, inputs.places, strict=True)
+        nights = (inputs_of(recording, contents, location) for recording, location in pairs)
+    columns = None if covariates is None else covariates.of(inputs.recordings)
+    sums = np.zeros((inputs.n_rows, n_outputs), dtype=np.float32)
+    counts = np.zeros((inputs.n_rows, 1), dtype=np.float32)
+    for i, (night, (rows, epochs)) in enumerate(zip(nights, rows_of_nights(inputs), strict=True)):
+        index = np.zeros(1, dtype=np.int64) if epochs is None else epochs
+        stated = None if columns is None else columns[i : i + 1]
+        batch = collate([night], modalities, widths, stated, index, len(rows))
         sums[rows] += net.outputs(batch).cpu().numpy()
         counts[rows] += 1
     return sums / counts
 
 
-def _nights(estimator, checkpoint, given: EncoderInput, contents) -> Iterator[Night]:
-    if contents is None:
-        source = estimator._token_source(checkpoint, estimator.modalities_)
-        yield from source.nights(given.recordings, given.places)
-        return
-    for recording, place in zip(given.recordings, given.places, strict=True):
-        yield inputs_of(recording, contents, place)
-
-
-def _tell_unknown(estimator, given: EncoderInput) -> None:
-    """Warn of modalities that no night had in training; with ``modalities`` that is known."""
-    if estimator.modalities is not None:
-        return
-    checkpoint = estimator._load_fitted_checkpoint()
-    unknown = [
+def _warn_of_unlearned(
+    inputs: EncoderInput, supported: Sequence[str], learned: tuple[str, ...]
+) -> None:
+    """Warn of modalities that no night had in training."""
+    unlearned = [
         name
-        for name in checkpoint.config.names
-        if name not in estimator.modalities_
-        and any(name in r.modalities and name not in r.derived for r in given.recordings)
+        for name in supported
+        if name not in learned
+        and any(name in r.modalities and name not in r.derived for r in inputs.recordings)
     ]
-    if unknown:
+    if unlearned:
         warn(
-            f"{', '.join(unknown)}: no night had it in training, so it is ignored; this estimator "
-            f"reads {', '.join(estimator.modalities_)}. Fit again with such nights to use it.",
+            f"{', '.join(unlearned)}: no night had it in training, so it is ignored; this "
+            f"estimator reads {', '.join(learned)}. Fit again with such nights to use it.",
             ModalityWarning,
         )

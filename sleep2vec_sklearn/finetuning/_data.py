@@ -1,56 +1,39 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Nights as a head or a network takes them, and batches of them."""
+"""Nights as a head or a network reads them, and batches of them."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from .._torch import RunningStatistics
 from ..encoding.covariates import RecordingMetadata, time_columns
 from ..encoding.inputs import EncoderInput
 from ..errors import InvalidRecordingError
 from ..recordings.recording import Recording
-from ._labels import Targets
 
-__all__ = [
-    "Batch",
-    "Covariates",
-    "Night",
-    "NightReader",
-    "Piece",
-    "Standardised",
-    "TokenStatistics",
-    "TrainingSet",
-    "collate",
-    "rows_of_nights",
-]
+if TYPE_CHECKING:
+    from ._labels import Targets
+
+_SMALLEST_STD = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Night:
-    """A night, or a stretch of one.
-
-    Attributes
-    ----------
-    n_epochs : int
-    values : dict of str to tuple of float32 ndarray of shape (n_epochs, width)
-        Of each modality that is there: its tokens in each layer kept, or what an encoder reads.
-    valid : dict of str to bool ndarray of shape (n_epochs,)
-        Which epochs have the modality.
-    summaries : dict of str to tuple of float32 ndarray of shape (width,)
-        The CLS vectors in each layer kept, where they are wanted.
-    """
+    """A night, or a stretch of one."""
 
     n_epochs: int
+    # tokens of each modality in each layer read, or inputs of an encoder, float32 (n_epochs, width)
     values: Mapping[str, tuple[np.ndarray, ...]]
-    valid: Mapping[str, np.ndarray]
-    summaries: Mapping[str, tuple[np.ndarray, ...]]
+    valid: Mapping[str, np.ndarray]  # bool (n_epochs,)
+    summaries: Mapping[str, tuple[np.ndarray, ...]]  # CLS vectors, where the head reads them
 
     def part(self, start: int, stop: int) -> Night:
         """Some epochs of it, as views."""
@@ -62,15 +45,14 @@ class Night:
 
 
 class NightReader(Protocol):
-    """Where the nights of a training set are."""
+    """Reads the nights of a training set by number."""
 
-    def part(self, night: int, start: int, stop: int) -> Night:
-        """Some epochs of a night."""
+    def part(self, night: int, start: int, stop: int) -> Night: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of a night, and the rows of X to learn from it."""
+    """A stretch of a night, and its labelled rows, as indices into those of the night."""
 
     night: int
     start: int
@@ -80,71 +62,53 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Sequences as a network takes them; B of them, L epochs, M modalities.
+    """B sequences of L epochs and M modalities, as a network reads them."""
 
-    Attributes
-    ----------
-    inputs : Tensor of shape [B, L, M, H] or [B, L, M, K, H], or dict of str to Tensor [B, L, n]
-        Tokens for a head, or samples or features for an encoder.
-    present : bool Tensor of shape [B, L, M]
-    valid : bool Tensor of shape [B, L]
-        False at padding.
-    covariates : Tensor of shape [B, C] or [B, L, C], or None
-    cls : Tensor of shape [B, M, H] or [B, M, K, H] or None
-    places : int64 Tensor
-        Epochs: the place in [B * L] of each row. Nights: the row of each sequence, shape [B].
-    n_rows : int
-    targets, weights : Tensor or None
-        Of each row.
-    """
-
+    # tokens [B, L, M, H] or [B, L, M, K, H] for a head, or [B, L, n] by modality for an encoder
     inputs: Tensor | dict[str, Tensor]
-    present: Tensor
-    valid: Tensor
-    covariates: Tensor | None
-    cls: Tensor | None
-    places: Tensor
+    present: Tensor  # bool [B, L, M]
+    valid: Tensor  # bool [B, L], False at padding
+    covariates: Tensor | None  # [B, C] or [B, L, C]
+    cls: Tensor | None  # [B, M, H] or [B, M, K, H]
+    # int64: of epochs the position of each row in [B * L], of nights the row of each sequence, [B]
+    index: Tensor
     n_rows: int
-    targets: Tensor | None = None
-    weights: Tensor | None = None
 
-    def to(self, device) -> Batch:
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def to(self, device: str | torch.device) -> Batch:
         """The same batch on another device."""
 
-        def moved(value):
+        def move(value):
             if isinstance(value, dict):
                 return {name: tensor.to(device) for name, tensor in value.items()}
             return value.to(device) if isinstance(value, Tensor) else value
 
-        return replace(self, **{name: moved(getattr(self, name)) for name in self.__slots__})
+        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
 
     def take_rows(self, outputs: Tensor) -> Tensor:
         """Outputs [B, L, O] or [B, O] as one per row, [n_rows, O]: nights of a row are averaged."""
         if outputs.ndim == 3:
-            return outputs.flatten(0, 1)[self.places]
-        sums = outputs.new_zeros(self.n_rows, outputs.shape[1]).index_add(0, self.places, outputs)
-        counts = torch.bincount(self.places, minlength=self.n_rows).to(outputs.dtype)
+            return outputs.flatten(0, 1)[self.index]
+        sums = outputs.new_zeros(self.n_rows, outputs.shape[1]).index_add(0, self.index, outputs)
+        counts = torch.bincount(self.index, minlength=self.n_rows).to(outputs.dtype)
         return sums / counts[:, None]
 
 
+# a batch, and the targets and weights of its rows
+LabelledBatch = tuple[Batch, tuple[Tensor, Tensor]]
+
+
 def collate(
-    nights: Sequence[Night], modalities: Sequence[str], widths: Mapping[str, int] | None
-) -> dict:
-    """Pad nights to one length.
-
-    Parameters
-    ----------
-    nights : sequence of Night
-    modalities : sequence of str
-        In the order of the axis M.
-    widths : mapping of str to int or None
-        Numbers per epoch of each modality that an encoder reads; None for tokens.
-
-    Returns
-    -------
-    dict
-        ``inputs``, ``present``, ``valid`` and ``cls`` of a :class:`Batch`.
-    """
+    nights: Sequence[Night],
+    modalities: Sequence[str],
+    widths: Mapping[str, int] | None,
+    covariates: Sequence[np.ndarray] | None,
+    index: np.ndarray,
+    n_rows: int,
+) -> Batch:
+    """Pad nights to one length; ``widths`` of an encoder's inputs are None for tokens."""
     shape = (len(nights), max(night.n_epochs for night in nights))
     present = torch.zeros(*shape, len(modalities), dtype=torch.bool)
     valid = torch.zeros(shape, dtype=torch.bool)
@@ -153,22 +117,20 @@ def collate(
         for m, name in enumerate(modalities):
             if name in night.valid:
                 present[b, : night.n_epochs, m] = _as_tensor(night.valid[name])
+    padded = None
+    if covariates is not None:
+        padded = pad_sequence([torch.from_numpy(c) for c in covariates], batch_first=True)
+    inputs: Tensor | dict[str, Tensor]
     if widths is None:
-        inputs = _stacked_tokens(nights, modalities, shape)
+        inputs = _stack_tokens(nights, modalities, shape)
     else:
-        inputs = {name: torch.zeros(*shape, widths[name]) for name in modalities}
-        for b, night in enumerate(nights):
-            for name, (values,) in night.values.items():
-                inputs[name][b, : night.n_epochs] = _as_tensor(values)
-    return {
-        "inputs": inputs,
-        "present": present,
-        "valid": valid,
-        "cls": _stacked_summaries(nights, modalities),
-    }
+        inputs = _stack_inputs(nights, modalities, shape, widths)
+    rows = torch.from_numpy(index.astype(np.int64))
+    summaries = _stack_summaries(nights, modalities)
+    return Batch(inputs, present, valid, padded, summaries, rows, n_rows)
 
 
-def _stacked_tokens(nights, modalities, shape) -> Tensor:
+def _stack_tokens(nights, modalities, shape: tuple[int, int]) -> Tensor:
     arrays = next(iter(nights[0].values.values()))
     n_layers, width = len(arrays), arrays[0].shape[1]
     tokens = torch.zeros(*shape, len(modalities), n_layers, width)
@@ -179,7 +141,15 @@ def _stacked_tokens(nights, modalities, shape) -> Tensor:
     return tokens[:, :, :, 0] if n_layers == 1 else tokens
 
 
-def _stacked_summaries(nights, modalities) -> Tensor | None:
+def _stack_inputs(nights, modalities, shape: tuple[int, int], widths) -> dict[str, Tensor]:
+    inputs = {name: torch.zeros(*shape, widths[name]) for name in modalities}
+    for b, night in enumerate(nights):
+        for name, (values,) in night.values.items():
+            inputs[name][b, : night.n_epochs] = _as_tensor(values)
+    return inputs
+
+
+def _stack_summaries(nights, modalities) -> Tensor | None:
     if not nights[0].summaries:
         return None
     layers = next(iter(nights[0].summaries.values()))
@@ -196,55 +166,25 @@ def _as_tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def part_of(covariates: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Covariates of some epochs of a night, if epochs have their own."""
-    return covariates if covariates.ndim == 1 else covariates[start:stop]
-
-
-def stack_covariates(nights: Sequence[np.ndarray]) -> Tensor:
-    """Those of several nights, or stretches of some, zeros after the end of the shorter ones."""
-    return pad_sequence([torch.from_numpy(night) for night in nights], batch_first=True)
-
-
-def rows_of_nights(given: EncoderInput) -> list[tuple[np.ndarray, np.ndarray | None]]:
+def rows_of_nights(inputs: EncoderInput) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """Rows of X that each recording fills, and their epochs; None for nights."""
-    epochs = given.epochs or [None] * len(given.recordings)
-    return list(zip(given.rows, epochs, strict=True))
+    epochs = inputs.epochs or [None] * len(inputs.recordings)
+    return list(zip(inputs.rows, epochs, strict=True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
-    """The labelled rows of some subjects, and the nights they are in.
-
-    Attributes
-    ----------
-    reader : NightReader
-    modalities : tuple of str
-    widths : mapping of str to int or None
-        See :func:`collate`.
-    targets : Targets
-        Of all rows of X.
-    rows : tuple of int ndarray
-        Labelled rows of each night; empty for nights that are not learned from.
-    epochs : tuple of int ndarray or None
-        Their epochs; None for nights.
-    lengths : tuple of int
-        Epochs of each night.
-    covariates : sequence of float32 ndarray of shape (C,) or (n_epochs, C), or None
-        Of each night.
-    longest : int or None
-        Most epochs of a piece; None for whole nights.
-    """
+    """The labelled rows of some subjects, and the nights they are in."""
 
     reader: NightReader
     modalities: tuple[str, ...]
-    widths: Mapping[str, int] | None
-    targets: Targets
-    rows: tuple[np.ndarray, ...]
-    epochs: tuple[np.ndarray, ...] | None
-    lengths: tuple[int, ...]
-    covariates: Sequence[np.ndarray] | None
-    longest: int | None = None
+    widths: Mapping[str, int] | None  # of an encoder's inputs; None for tokens
+    targets: Targets  # of all rows of X
+    rows: tuple[np.ndarray, ...]  # labelled ones of each night; none in those of other subjects
+    epochs: tuple[np.ndarray, ...] | None  # of these rows; None for nights
+    lengths: tuple[int, ...]  # of all nights, in epochs
+    covariates: Sequence[np.ndarray] | None  # of all nights, (C,) or (n_epochs, C)
+    longest: int | None = None  # most epochs of a piece; None for whole nights
 
     @property
     def nights(self) -> list[int]:
@@ -275,176 +215,97 @@ class TrainingSet:
     def _nights_by_row(self) -> list[list[Piece]]:
         groups: dict[int, list[Piece]] = {}
         for night in self.nights:
-            rows = self.rows[night]
             piece = Piece(night, 0, self.lengths[night], np.arange(1))
-            groups.setdefault(int(rows[0]), []).append(piece)
+            groups.setdefault(int(self.rows[night][0]), []).append(piece)
         return list(groups.values())
 
     def _pieces(self, night: int, rng: np.random.Generator) -> Iterator[Piece]:
+        assert self.epochs is not None
         n_epochs, longest = self.lengths[night], self.longest
         if longest is None or n_epochs <= longest:
             edges = np.array([0, n_epochs])
         else:
             first = int(rng.integers(1, longest + 1))
             edges = np.unique([0, *range(first, n_epochs, longest), n_epochs])
+        labelled = self.epochs[night]
         for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            asked = self.epochs[night]
-            inside = np.flatnonzero((asked >= start) & (asked < stop))
+            inside = np.flatnonzero((labelled >= start) & (labelled < stop))
             if len(inside):
                 yield Piece(night, start, stop, inside)
 
-    def batch(self, pieces: Sequence[Piece]) -> Batch:
-        """Read pieces as one batch."""
-        nights = [self.reader.part(p.night, p.start, p.stop) for p in pieces]
-        parts = collate(nights, self.modalities, self.widths)
-        mine = [self.rows[p.night][p.rows] for p in pieces]
+    def load(self, pieces: Sequence[Piece]) -> tuple[Any, Any]:
+        """The batch of a training step."""
+        return self.batch(pieces)
+
+    def batch(self, pieces: Sequence[Piece]) -> LabelledBatch:
+        """Read pieces as one batch, with the targets and weights of its rows."""
+        rows = np.concatenate([self.rows[p.night][p.rows] for p in pieces])
         if self.epochs is None:
-            rows, places = np.unique(np.concatenate(mine), return_inverse=True)
+            rows, index = np.unique(rows, return_inverse=True)
         else:
-            length = parts["valid"].shape[1]
-            rows = np.concatenate(mine)
-            places = np.concatenate(
+            length = max(p.stop - p.start for p in pieces)
+            index = np.concatenate(
                 [b * length + self.epochs[p.night][p.rows] - p.start for b, p in enumerate(pieces)]
             )
-        targets = self.targets.take(rows)
         covariates = None
         if self.covariates is not None:
-            of_pieces = [part_of(self.covariates[p.night], p.start, p.stop) for p in pieces]
-            covariates = stack_covariates(of_pieces)
-        return Batch(
-            **parts,
-            covariates=covariates,
-            places=torch.from_numpy(places.astype(np.int64)),
-            n_rows=len(rows),
-            targets=torch.from_numpy(np.ascontiguousarray(targets.values)),
-            weights=torch.from_numpy(targets.weights),
-        )
+            # of epochs each has its own
+            of_nights = [(self.covariates[p.night], slice(p.start, p.stop)) for p in pieces]
+            covariates = [c if c.ndim == 1 else c[part] for c, part in of_nights]
+        nights = [self.reader.part(p.night, p.start, p.stop) for p in pieces]
+        batch = collate(nights, self.modalities, self.widths, covariates, index, len(rows))
+        targets = self.targets.take(rows)
+        values = torch.from_numpy(np.ascontiguousarray(targets.values))
+        return batch, (values, torch.from_numpy(targets.weights))
 
 
-_SMALLEST_STD = 1e-6
-
-
-class TokenStatistics:
-    """Mean and standard deviation of the tokens of each modality and layer, night by night.
-
-    Parameters
-    ----------
-    nights : iterable of Night
-        Of tokens; each is looked at once.
-    modalities : sequence of str
-    summaries : bool
-        Whether the CLS vectors are meant and not the epochs'.
-    """
-
-    def __init__(self, nights: Iterable[Night], modalities: Sequence[str], summaries: bool):
-        sums: dict[str, np.ndarray] = {}
-        for night in nights:
-            for name, layers in (night.summaries if summaries else night.values).items():
-                valid = [True] if summaries else night.valid[name]
-                rows = np.stack([np.atleast_2d(layer)[valid] for layer in layers], axis=1)
-                rows = rows.astype(np.float64)
-                added = np.stack([np.ones_like(rows).sum(0), rows.sum(0), (rows**2).sum(0)])
-                sums[name] = sums.get(name, 0) + added
-        shape = next(iter(sums.values())).shape[1:]
-        self.mean = np.zeros((len(modalities), *shape), dtype=np.float32)
-        self.std = np.ones_like(self.mean)
-        for place, name in enumerate(modalities):
-            if name in sums:
-                count, total, squares = sums[name]
-                mean = total / count
-                std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-                self.mean[place] = mean
-                self.std[place] = np.where(std > _SMALLEST_STD, std, 1)
-
-
-class Standardised(nn.Module):
-    """A head on standardised tokens.
-
-    Parameters
-    ----------
-    head : Head
-    """
-
-    def __init__(self, head: nn.Module):
-        super().__init__()
-        self.head = head
-        config = head.config
-        shape = (len(config.modalities), config.n_layers, config.hidden_size)
-        self.register_buffer("mean", torch.zeros(shape))
-        self.register_buffer("std", torch.ones(shape))
-
-    @property
-    def config(self):
-        """Of the head."""
-        return self.head.config
-
-    def set_statistics(self, statistics: TokenStatistics) -> None:
-        """Set what is subtracted and divided by."""
-        self.mean.copy_(torch.from_numpy(statistics.mean))
-        self.std.copy_(torch.from_numpy(statistics.std))
-
-    def forward(
-        self,
-        tokens: Tensor | None,
-        present: Tensor,
-        valid: Tensor,
-        covariates: Tensor | None = None,
-        cls: Tensor | None = None,
-    ) -> Tensor:
-        """As :meth:`Head.forward`."""
-        mean, std = self.mean, self.std
-        if self.config.n_layers == 1:
-            mean, std = mean[:, 0], std[:, 0]
-        if self.config.pooling == "cls" and self.config.unit == "night":
-            return self.head(None, present, valid, covariates, (cls - mean) / std)
-        return self.head((tokens - mean) / std, present, valid, covariates)
+def token_statistics(
+    nights: Iterable[Night], modalities: Sequence[str], summaries: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation [M, K, H] of tokens, or of CLS vectors, one night at a time."""
+    statistics: dict[str, RunningStatistics] = defaultdict(RunningStatistics)
+    for night in nights:
+        for name, layers in (night.summaries if summaries else night.values).items():
+            valid = [True] if summaries else night.valid[name]
+            rows = np.stack([np.atleast_2d(layer)[valid] for layer in layers], axis=1)
+            statistics[name].update(rows)
+    known = {name: part.mean_and_std(_SMALLEST_STD) for name, part in statistics.items()}
+    shape = next(iter(known.values()))[0].shape
+    unknown = np.zeros(shape), np.ones(shape)
+    mean, std = zip(*(known.get(name, unknown) for name in modalities), strict=True)
+    return np.stack(mean).astype(np.float32), np.stack(std).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Covariates:
-    """Covariates as they were in training.
+    """Covariates, standardised by the mean and standard deviation of training.
 
-    A column of each is standardised by training's mean and standard deviation, so that a missing
-    value is 0, the mean; for what a recording states, a second column is 1 where it is missing.
-
-    Attributes
-    ----------
-    table : RecordingMetadata or None
-        Fitted; its columns are what recordings state.
-    time_of_night : bool
-        Whether the columns of :class:`TimeOfNight` follow, which every epoch has of its own.
-    mean, std : float32 ndarray of shape (n_values,)
+    A missing value is 0, the mean; a second column of each metadata field is 1 where it is missing.
     """
 
-    table: RecordingMetadata | None
-    time_of_night: bool
-    mean: np.ndarray
+    table: RecordingMetadata | None  # fitted
+    time_of_night: bool  # whether the columns of TimeOfNight, one row per epoch, follow
+    mean: np.ndarray  # float32 (n_values,)
     std: np.ndarray
 
     @classmethod
     def fit(
-        cls, fields: Sequence[str] | None, time_of_night: bool, recordings: Sequence[Recording]
+        cls, names: Sequence[str] | None, time_of_night: bool, recordings: Sequence[Recording]
     ) -> Covariates:
-        """Learn means and standard deviations.
-
-        Raises
-        ------
-        InvalidRecordingError
-            If no recording states one of the fields.
-        """
+        """Learn means and standard deviations."""
         table, blocks = None, []
-        if fields is not None:
-            table = RecordingMetadata(fields=tuple(fields)).set_output(transform="default")
+        if names is not None:
+            table = RecordingMetadata(fields=tuple(names)).set_output(transform="default")
             blocks.append(table.fit(list(recordings)).transform(list(recordings)))
             unknown = np.isnan(blocks[0]).all(axis=0)
             if unknown.any():
-                names = ", ".join(table.get_feature_names_out()[unknown])
+                listed = ", ".join(table.get_feature_names_out()[unknown])
                 raise InvalidRecordingError(
-                    f"covariates has {names}, which no recording to train on states. Leave it out, "
-                    "or give it with Recording(..., metadata={...})."
+                    f"covariates has {listed}, which no recording to train on states. Leave it "
+                    "out, or add it by Recording(..., metadata={...})."
                 )
         if time_of_night:
-            blocks.append(np.concatenate([_times(recording) for recording in recordings]))
+            blocks.append(np.concatenate([_time_columns(recording) for recording in recordings]))
         mean = np.concatenate([np.nanmean(block, axis=0) for block in blocks])
         std = np.concatenate([np.nanstd(block, axis=0) for block in blocks])
         std = np.where(std > 0, std, 1)
@@ -452,7 +313,7 @@ class Covariates:
 
     @property
     def n_columns(self) -> int:
-        """Numbers beside each feature vector."""
+        """Width of :meth:`of`."""
         return len(self.mean) + self._n_stated
 
     @property
@@ -460,30 +321,28 @@ class Covariates:
         return 0 if self.table is None else self.table.n_features_out_
 
     def of(self, recordings: Sequence[Recording]) -> list[np.ndarray]:
-        """The columns of each recording, none of them NaN.
+        """Float32 columns (n_columns,) of each recording, or (n_epochs, n_columns) with the time.
 
-        Returns
-        -------
-        list of float32 ndarray of shape (n_columns,), or (n_epochs, n_columns) with the time
+        None of them is NaN.
         """
         stated = [np.empty(0, dtype=np.float32)] * len(recordings)
         if self.table is not None:
             rows = self.table.transform(list(recordings))
             missing = np.isnan(rows)
-            values = np.where(missing, 0, self._standardised(rows, slice(self._n_stated)))
+            values = np.where(missing, 0, self._standardise(rows, slice(self._n_stated)))
             stated = list(np.concatenate([values, missing], axis=1).astype(np.float32))
         if not self.time_of_night:
             return stated
-        return [self._beside_the_time(*pair) for pair in zip(stated, recordings, strict=True)]
+        return [self._with_time(*pair) for pair in zip(stated, recordings, strict=True)]
 
-    def _beside_the_time(self, stated: np.ndarray, recording: Recording) -> np.ndarray:
-        times = self._standardised(_times(recording), slice(self._n_stated, None))
-        everywhere = np.broadcast_to(stated, (len(times), len(stated)))
-        return np.concatenate([everywhere, times], axis=1).astype(np.float32)
+    def _with_time(self, stated: np.ndarray, recording: Recording) -> np.ndarray:
+        times = self._standardise(_time_columns(recording), slice(self._n_stated, None))
+        repeated = np.broadcast_to(stated, (len(times), len(stated)))
+        return np.concatenate([repeated, times], axis=1).astype(np.float32)
 
-    def _standardised(self, values: np.ndarray, columns: slice) -> np.ndarray:
+    def _standardise(self, values: np.ndarray, columns: slice) -> np.ndarray:
         return (values - self.mean[columns]) / self.std[columns]
 
 
-def _times(recording: Recording) -> np.ndarray:
+def _time_columns(recording: Recording) -> np.ndarray:
     return time_columns(recording, np.arange(recording.n_epochs))

@@ -1,51 +1,149 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""From fused features to outputs: per epoch, or from the epochs around it too.
+"""Heads on tokens: mixing layers, pooling epochs, combining modalities, and the outputs.
 
-B is the number of sequences, L of epochs, W the width of the features, O of outputs. Epochs that
-are padding never reach the others.
-
-B is the number of sequences, L of epochs, M of modalities, K of layers, H the length of a token.
-
-M is the number of modalities and H the length of a vector; the axes before them are free.
+In shapes, B is the number of sequences, L of epochs, M of modalities, K of layers, H the length of
+a token, W the width of the features and O the number of outputs. Padded epochs never reach others.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from .config import HeadConfig
+UNITS = ("epoch", "night")
+TEMPORAL_HEADS = ("temporal_conv", "temporal_transformer")
+# "regression" is the authors' other order of the layers of "mlp"
+HEADS = ("linear", "mlp", "regression", *TEMPORAL_HEADS)
+AGGREGATIONS = ("mean", "concat", "gated")
+POOLINGS = ("mean", "attention", "cls")
 
-__all__ = [
-    "AttentionPooling",
-    "LayerMix",
-    "LinearHead",
-    "MLPHead",
-    "MeanPooling",
-    "TemporalConvHead",
-    "TemporalTransformerHead",
-    "build_aggregation",
-    "build_head",
-    "build_pooling",
-    "fill_gaps",
-    "shares",
-]
-
-_N_HEADS = 8
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "elu": nn.ELU,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+}
+_N_ATTENTION_HEADS = 8
 _N_POSITIONS = 2048
-_ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+_FADE_EPOCHS = 20
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Everything a head is built from."""
+
+    hidden_size: int  # H
+    modalities: tuple[str, ...]  # in the order of the axis M
+    n_outputs: int  # O
+    unit: str = "epoch"  # what a row of the output stands for
+    head: str = "mlp"
+    aggregation: str = "mean"
+    pooling: str = "mean"  # no effect on epochs
+    n_layers: int = 1  # encoder layers that are mixed; 1 for the last one alone
+    layer_mix_per_modality: bool = True  # whether each modality has its own mixing weights
+    n_covariates: int = 0  # numbers per sequence that are appended to the fused features
+    head_size: int | None = None  # None for the width of the input; in temporal heads, H
+    dropout: float = 0.1
+    activation: str = "elu"
+    depth: int | None = None  # None for two layers, or four in the temporal heads
+    kernel_size: int = 7  # epochs spanned by a filter of "temporal_conv", odd
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modalities", tuple(self.modalities))
+        for name in ("hidden_size", "n_outputs", "n_layers", "kernel_size"):
+            _require_count(name, getattr(self, name))
+        _require_count("n_covariates", self.n_covariates, least=0)
+        for name in ("head_size", "depth"):
+            if getattr(self, name) is not None:
+                _require_count(name, getattr(self, name))
+        _require_one_of("unit", self.unit, UNITS)
+        _require_one_of("head", self.head, HEADS)
+        _require_one_of("aggregation", self.aggregation, AGGREGATIONS)
+        _require_one_of("pooling", self.pooling, POOLINGS)
+        _require_one_of("activation", self.activation, tuple(_ACTIVATIONS))
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}.")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {self.kernel_size}.")
+        if not self.modalities or len(set(self.modalities)) < len(self.modalities):
+            raise ValueError(
+                f"a head reads each modality once and at least one, got {self.modalities!r}."
+            )
+        if self.unit == "night" and self.head in TEMPORAL_HEADS:
+            plain = [name for name in HEADS if name not in TEMPORAL_HEADS]
+            raise ValueError(
+                f"head={self.head!r} reads the epochs around each epoch, and a night's row has "
+                f"none; accepted for nights: {', '.join(map(repr, plain))}. Use "
+                "pooling='attention' to weigh the epochs of a night."
+            )
+
+    @property
+    def fused_size(self) -> int:
+        """Width of the fused features without covariates."""
+        blocks = len(self.modalities) if self.aggregation == "concat" else 1
+        return blocks * self.hidden_size
+
+    @property
+    def input_size(self) -> int:
+        return self.fused_size + self.n_covariates
+
+    @property
+    def depth_used(self) -> int:
+        """Layers of the head."""
+        return self.depth or (4 if self.head in TEMPORAL_HEADS else 2)
+
+    def to_dict(self) -> dict:
+        """Everything as scalars and lists, ready for JSON."""
+        return dataclasses.asdict(self) | {"modalities": list(self.modalities)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> HeadConfig:
+        """Rebuild from :meth:`to_dict`."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(
+                f"HeadConfig: unknown {', '.join(map(repr, unknown))}; accepted: "
+                f"{', '.join(sorted(known))}."
+            )
+        return cls(**values)
+
+
+def _require_count(name: str, value: object, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer from {least} on, got {value!r}.")
+
+
+def _require_one_of(name: str, value: str, accepted: tuple[str, ...]) -> None:
+    if value not in accepted:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, accepted))}, got {value!r}.")
+
+
+def build_head(config: HeadConfig) -> nn.Module:
+    """The head that a configuration names: ``forward(features, valid)``."""
+    classes: dict[str, Callable[[HeadConfig], nn.Module]] = {
+        "linear": LinearHead,
+        "mlp": MLPHead,
+        "regression": MLPHead,
+        "temporal_conv": TemporalConvHead,
+        "temporal_transformer": TemporalTransformerHead,
+    }
+    return classes[config.head](config)
 
 
 class LinearHead(nn.Module):
-    """``Dropout``, then one linear layer."""
+    """Dropout, then one linear layer."""
 
     def __init__(self, config: HeadConfig):
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(_width(config), config.n_outputs)
+        self.classifier = nn.Linear(config.input_size, config.n_outputs)
 
     def forward(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """[..., W] to [..., O]."""
@@ -53,13 +151,12 @@ class LinearHead(nn.Module):
 
 
 class MLPHead(nn.Module):
-    """Linear layers with dropout and an activation in between; "mlp" has one before them too."""
+    """Linear layers with dropout and an activation in between; "mlp" starts with one too."""
 
     def __init__(self, config: HeadConfig):
         super().__init__()
-        width = _width(config)
-        inner = config.head_size or width
-        sizes = [width, *[inner] * (config.depth_used - 1), config.n_outputs]
+        inner = config.head_size or config.input_size
+        sizes = [config.input_size, *[inner] * (config.depth_used - 1), config.n_outputs]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.activation = _ACTIVATIONS[config.activation]()
         self.dropout = nn.Dropout(config.dropout)
@@ -95,12 +192,12 @@ class ConvBlock(nn.Module):
 
 
 class TemporalConvHead(nn.Module):
-    """Blocks of dilated convolutions: each sees twice as far as the one before."""
+    """Blocks of dilated convolutions, each with twice the reach of the one before."""
 
     def __init__(self, config: HeadConfig):
         super().__init__()
         size = config.head_size or config.hidden_size
-        self.proj_in = _projection(_width(config), size)
+        self.proj_in = _projection(config.input_size, size)
         self.blocks = nn.ModuleList(ConvBlock(config, size, 2**i) for i in range(config.depth_used))
         self.norm = nn.LayerNorm(size)
         self.classifier = nn.Linear(size, config.n_outputs)
@@ -109,7 +206,7 @@ class TemporalConvHead(nn.Module):
         """[B, L, W] and ``valid`` [B, L] to [B, L, O]."""
         values = self.proj_in(features)
         for block in self.blocks:
-            # padding looks as what is beyond the end: zeros
+            # padding looks like what is beyond the end: zeros
             values = block(values.masked_fill(~valid[..., None], 0.0))
         return self.classifier(self.norm(values))
 
@@ -120,12 +217,12 @@ class TemporalTransformerHead(nn.Module):
     def __init__(self, config: HeadConfig):
         super().__init__()
         size = config.head_size or config.hidden_size
-        self.proj_in = _projection(_width(config), size)
+        self.proj_in = _projection(config.input_size, size)
         self.pos_emb = nn.Embedding(_N_POSITIONS, size)
         nn.init.normal_(self.pos_emb.weight, std=0.02)
         layer = nn.TransformerEncoderLayer(
             size,
-            math.gcd(_N_HEADS, size),
+            math.gcd(_N_ATTENTION_HEADS, size),
             4 * size,
             config.dropout,
             activation="gelu",
@@ -140,10 +237,12 @@ class TemporalTransformerHead(nn.Module):
     def forward(self, features: Tensor, valid: Tensor) -> Tensor:
         """[B, L, W] and ``valid`` [B, L] to [B, L, O]."""
         values = self.proj_in(features) + self._positions(features.shape[1])
-        hidden = valid | ~valid.any(dim=1, keepdim=True)
-        return self.classifier(self.encoder(values, src_key_padding_mask=~hidden))
+        # attention over nothing would be NaN, so a sequence of padding alone attends to all of it
+        attended = valid | ~valid.any(dim=1, keepdim=True)
+        return self.classifier(self.encoder(values, src_key_padding_mask=~attended))
 
     def _positions(self, length: int) -> Tensor:
+        """Learned positions, continued by sinusoids beyond the last one."""
         learned = self.pos_emb.weight[:length]
         beyond = torch.arange(len(learned), length, device=learned.device)
         if len(beyond) == 0:
@@ -155,28 +254,19 @@ class TemporalTransformerHead(nn.Module):
         return torch.cat([learned, waves.to(learned.dtype)])
 
 
-def build_head(config: HeadConfig) -> nn.Module:
-    """The head that a configuration names: ``forward(features, valid)``."""
-    kinds = {
-        "linear": LinearHead,
-        "mlp": MLPHead,
-        "regression": MLPHead,
-        "temporal_conv": TemporalConvHead,
-        "temporal_transformer": TemporalTransformerHead,
-    }
-    return kinds[config.head](config)
-
-
-def _width(config: HeadConfig) -> int:
-    return config.fused_size + config.n_covariates
-
-
 def _projection(width: int, size: int) -> nn.Module:
     return nn.Identity() if width == size else nn.Linear(width, size)
 
 
+def build_pooling(pooling: str, hidden_size: int) -> nn.Module | None:
+    """The pooling of this name; None for "cls", which pools nothing."""
+    if pooling == "cls":
+        return None
+    return AttentionPooling(hidden_size) if pooling == "attention" else MeanPooling()
+
+
 class MeanPooling(nn.Module):
-    """Mean over the epochs that count."""
+    """Mean over the counted epochs."""
 
     def forward(self, tokens: Tensor, counted: Tensor) -> Tensor:
         """[B, L, M, K, H], zero where not ``counted`` [B, L, M], to [B, M, K, H]."""
@@ -184,7 +274,7 @@ class MeanPooling(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """Weighted mean with ``softmax(q · tanh(W h + b))`` over the epochs that count.
+    """Weighted mean with ``softmax(q · tanh(W h + b))`` over the counted epochs.
 
     One query for all modalities and layers.
     """
@@ -197,25 +287,22 @@ class AttentionPooling(nn.Module):
     def forward(self, tokens: Tensor, counted: Tensor) -> Tensor:
         """[B, L, M, K, H], zero where not ``counted`` [B, L, M], to [B, M, K, H]."""
         scores = self.key(tokens).tanh() @ self.query
-        weights = shares(scores, counted[..., None].expand_as(scores), dim=1)
+        weights = masked_softmax(scores, counted[..., None].expand_as(scores), dim=1)
         return (weights[..., None] * tokens).sum(dim=1)
 
 
-def build_pooling(pooling: str, hidden_size: int) -> nn.Module | None:
-    """The pooling of this name; None for "cls", which pools nothing."""
-    if pooling == "cls":
-        return None
-    return AttentionPooling(hidden_size) if pooling == "attention" else MeanPooling()
-
-
-_FADE_EPOCHS = 20
-
-
-def shares(scores: Tensor, counted: Tensor, dim: int) -> Tensor:
-    """Softmax over what counts; zero elsewhere, and all zero where nothing counts."""
+def masked_softmax(scores: Tensor, counted: Tensor, dim: int) -> Tensor:
+    """Softmax over what is counted; zero elsewhere, and all zero where nothing is."""
     # the least finite number rather than -inf, of which a softmax makes NaN
     masked = scores.masked_fill(~counted, torch.finfo(scores.dtype).min)
     return masked.softmax(dim=dim) * counted
+
+
+def build_aggregation(config: HeadConfig) -> nn.Module:
+    """The aggregation that a head's configuration names."""
+    if config.aggregation == "gated":
+        return GatedAggregation(len(config.modalities))
+    return ConcatAggregation() if config.aggregation == "concat" else MeanAggregation()
 
 
 class MeanAggregation(nn.Module):
@@ -236,13 +323,7 @@ class ConcatAggregation(nn.Module):
 
 
 class GatedAggregation(nn.Module):
-    """Weighted sum with a learned weight per modality, the same for every input.
-
-    Notes
-    -----
-    The weights are the softmax of ``gates`` over the modalities present, so they add up to one
-    for any subset.
-    """
+    """Weighted sum; the weights are the softmax of learned gates over the modalities present."""
 
     def __init__(self, n_modalities: int):
         super().__init__()
@@ -250,43 +331,29 @@ class GatedAggregation(nn.Module):
 
     def forward(self, values: Tensor, present: Tensor) -> Tensor:
         """[..., M, H], zero where not ``present`` [..., M], to [..., H]."""
-        weights = shares(self.gates.expand(present.shape), present, dim=-1)
+        weights = masked_softmax(self.gates.expand(present.shape), present, dim=-1)
         return (weights[..., None] * values).sum(dim=-2)
 
 
-def build_aggregation(config: HeadConfig) -> nn.Module:
-    """The aggregation that a head's configuration names."""
-    if config.aggregation == "gated":
-        return GatedAggregation(len(config.modalities))
-    return {"mean": MeanAggregation, "concat": ConcatAggregation}[config.aggregation]()
-
-
 def fill_gaps(rows: Tensor, measured: Tensor) -> Tensor:
-    """Give epochs without any signal a row like those around them, as ``encoding.fusion`` does.
+    """Fill epochs without any signal from their neighbours, as ``encoding.fusion`` does.
 
-    Parameters
-    ----------
-    rows : Tensor of shape [B, L, W]
-    measured : bool Tensor of shape [B, L]
-
-    Returns
-    -------
-    Tensor of shape [B, L, W]
-        Where not measured, a mean of the nearest rows before and after, which fade over ten
-        minutes, and of the sequence's mean row; zeros in a sequence without any signal.
+    ``rows`` [B, L, W] where not ``measured`` [B, L] become a mean of the nearest rows before and
+    after, which fade over ten minutes, and of the sequence's mean row; zeros in a sequence without
+    any signal.
     """
     length = rows.shape[1]
-    places = torch.arange(length, device=rows.device)
-    before = torch.where(measured, places, -1).cummax(dim=1).values
-    after = torch.where(measured, places, length).flip(1).cummin(dim=1).values.flip(1)
+    index = torch.arange(length, device=rows.device)
+    before = torch.where(measured, index, -1).cummax(dim=1).values
+    after = torch.where(measured, index, length).flip(1).cummin(dim=1).values.flip(1)
     counts = measured.sum(dim=1).clamp(min=1)[:, None, None]
     mean = rows.masked_fill(~measured[..., None], 0.0).sum(dim=1, keepdim=True) / counts
     filled, total = torch.zeros_like(rows), rows.new_zeros(*measured.shape, 1)
     for neighbour, exists in ((before, before >= 0), (after, after < length)):
-        weight = exists * torch.exp((neighbour - places).abs() / -_FADE_EPOCHS)
+        weight = exists * torch.exp((neighbour - index).abs() / -_FADE_EPOCHS)
         weight = weight.to(rows.dtype)[..., None]
-        place = neighbour.clamp(0, length - 1)[..., None].expand_as(rows)
-        filled = filled + weight * rows.gather(1, place)
+        source = neighbour.clamp(0, length - 1)[..., None].expand_as(rows)
+        filled = filled + weight * rows.gather(1, source)
         total = total + weight
     rest = (1 - total).clamp(min=0)
     return torch.where(measured[..., None], rows, (filled + rest * mean) / (total + rest))
@@ -295,21 +362,7 @@ def fill_gaps(rows: Tensor, measured: Tensor) -> Tensor:
 class LayerMix(nn.Module):
     """``sum_k softmax(weight)_k h_k``; the plain mean before training.
 
-    Parameters
-    ----------
-    n_layers : int
-        K.
-    n_modalities : int
-        M for weights of each modality's own, 1 for weights they share.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sleep2vec_sklearn.finetuning._heads import LayerMix
-    >>> mix = LayerMix(n_layers=2, n_modalities=3)
-    >>> states = torch.stack([torch.zeros(3, 5), torch.ones(3, 5)], dim=1)
-    >>> mix(states)[0].tolist()
-    [0.5, 0.5, 0.5, 0.5, 0.5]
+    One weight per layer and modality, or shared by all modalities (``n_modalities=1``).
     """
 
     def __init__(self, n_layers: int, n_modalities: int = 1):

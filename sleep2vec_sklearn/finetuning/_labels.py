@@ -1,41 +1,96 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Classes and outcomes: from labels as given to targets, and from outputs to labels again."""
+"""Targets of the rows of X: classes, outcomes, and the seconds of events."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
+import pandas as pd
+import torch
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from .._warnings import warn
 from ..encoding.inputs import EncoderInput
-
-__all__ = [
-    "CellLabels",
-    "ClassLabels",
-    "Targets",
-    "check_length",
-    "check_sample_weight",
-    "is_missing",
-    "read_labels",
-    "read_multilabels",
-]
+from ..errors import InvalidRecordingError, RecordingWarning
+from ..evaluation.events import checked_events, intervals_of, intervals_to_mask, is_type
+from ..recordings.modality import EPOCH_SECONDS
+from ..recordings.recording import Recording
 
 _UNSCORED = -1
+_N_SHOWN = 5
 
 
-def read_labels(y, n_rows: int, unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as an array, and which of them are known; both of shape (n_rows,).
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """The labels of X as numbers, one entry per row."""
 
-    Raises
-    ------
-    ValueError
-        If there is not one label for each row.
-    """
-    import pandas as pd
+    values: np.ndarray  # integers, below 0 for no label, or floats, NaN for none
+    weights: np.ndarray  # float32 (n_rows,)
+    # bool (n_rows, n_strata): subjects whose absence would leave a stratum empty are not held out
+    strata: np.ndarray | None = None
 
+    @classmethod
+    def of(cls, values: np.ndarray, strata: np.ndarray | None = None) -> Targets:
+        """Targets with weights of 1."""
+        return cls(values, np.ones(len(values), dtype=np.float32), strata)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Which rows have a label and a weight, bool of shape (n_rows,)."""
+        flat = self.values.reshape(len(self.values), -1)
+        known = ~np.isnan(flat) if flat.dtype.kind == "f" else flat >= 0
+        return known.any(axis=1) & (self.weights > 0)
+
+    def weighted(self, weights: np.ndarray) -> Targets:
+        """The same, with their weights times these."""
+        return replace(self, weights=(self.weights * weights).astype(np.float32))
+
+    def take(self, rows: np.ndarray) -> Targets:
+        strata = None if self.strata is None else self.strata[rows]
+        return Targets(self.values[rows], self.weights[rows], strata)
+
+
+def check_length(values: np.ndarray, n_rows: int, ndims: tuple[int, ...]) -> None:
+    """Refuse a y that is not one entry for each row of X."""
+    if values.ndim not in ndims or len(values) != n_rows:
+        accepted = " or ".join(f"({n_rows},)" if n == 1 else f"({n_rows}, k)" for n in ndims)
+        raise ValueError(
+            f"y has shape {values.shape} and X {n_rows} elements; accepted is y of shape "
+            f"{accepted}, one entry for each element of X. With an EpochSequence these are epochs."
+        )
+
+
+def check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
+    """Weights as float32; ones for None."""
+    if sample_weight is None:
+        return np.ones(n_rows, dtype=np.float32)
+    weights = np.asarray(sample_weight, dtype=np.float32)
+    if weights.shape != (n_rows,) or not (np.isfinite(weights) & (weights >= 0)).all():
+        got = f"shape {weights.shape}"
+        if weights.shape == (n_rows,):
+            got = f"{weights[~(np.isfinite(weights) & (weights >= 0))][0]:g} among them"
+        raise ValueError(
+            f"sample_weight must be {n_rows} finite numbers, none below 0, one for each element "
+            f"of X; got {got}."
+        )
+    if not weights.any():
+        raise ValueError("sample_weight is 0 for every element of X; raise some.")
+    return weights
+
+
+def is_missing(values: np.ndarray) -> np.ndarray:
+    """Where an array holds NaN, None, NaT or pandas' NA."""
+    return np.asarray(pd.isna(values), dtype=bool)
+
+
+def read_labels(y: Any, n_rows: int, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels as an array, and which of them are known; both of shape (n_rows,)."""
     # numpy would make text of a NaN among words
     values = pd.Series(y, dtype=object).to_numpy() if isinstance(y, list | tuple) else np.asarray(y)
     if values.ndim == 2 and values.shape[1] == 1:
@@ -43,24 +98,17 @@ def read_labels(y, n_rows: int, unit: str) -> tuple[np.ndarray, np.ndarray]:
     check_length(values, n_rows, (1,))
     known = ~is_missing(values)
     if values.dtype == object:
-        found = pd.Series(list(values[known])).infer_objects().to_numpy()
-        if found.dtype.kind in "biuf":
-            whole = np.full(n_rows, 0, dtype=found.dtype)
-            whole[known] = found
-            values = whole
+        inferred = pd.Series(list(values[known])).infer_objects().to_numpy()
+        if inferred.dtype.kind in "biuf":
+            values = np.full(n_rows, 0, dtype=inferred.dtype)
+            values[known] = inferred
     if unit == "epoch" and values.dtype.kind in "if":
         known &= values != _UNSCORED
     return values, known
 
 
-def read_multilabels(y, n_rows: int, unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """Outcomes as float32 of shape (n_rows, k), NaN where not known, and which are known.
-
-    Raises
-    ------
-    ValueError
-        If there is not one row of them for each row of X, or one is neither 0, 1 nor missing.
-    """
+def read_multilabels(y: Any, n_rows: int, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """Outcomes as float32 of shape (n_rows, k), NaN where not known, and which are known."""
     values = np.asarray(y, dtype=object)
     check_length(values, n_rows, (2,))
     known = ~is_missing(values)
@@ -76,225 +124,215 @@ def read_multilabels(y, n_rows: int, unit: str) -> tuple[np.ndarray, np.ndarray]
     return cells, known
 
 
-def check_length(values: np.ndarray, n_rows: int, ndims: tuple[int, ...]) -> None:
-    """Refuse a y that is not one entry for each row of X."""
-    if values.ndim not in ndims or len(values) != n_rows:
-        wanted = " or ".join(f"({n_rows},)" if n == 1 else f"({n_rows}, k)" for n in ndims)
+def encode_classes(
+    y: Any, inputs: EncoderInput, class_weight: Any
+) -> tuple[np.ndarray, np.ndarray, Targets]:
+    """Classes that exclude each other, float32 weights, and the number of each row's class."""
+    values, known = read_labels(y, inputs.n_rows, inputs.unit)
+    if not known.any():
         raise ValueError(
-            f"y has shape {values.shape} and X {n_rows} elements; accepted is y of shape {wanted}, "
-            "one entry for each element of X. With an EpochSequence these are epochs."
+            f"y has no label for any of the {inputs.n_rows} {inputs.unit}s: all are NaN, None "
+            "or -1. Give at least two classes."
         )
+    try:
+        check_classification_targets(values[known])
+        classes, codes = np.unique(values[known], return_inverse=True)
+    except TypeError as error:
+        raise ValueError(f"y mixes labels that cannot be sorted: {error}.") from error
+    if len(classes) < 2:
+        (only,) = classes.tolist()
+        raise ValueError(
+            f"y has one class only, {only!r}, among {len(codes)} labelled {inputs.unit}s; "
+            "two at least are needed. Look at the split that these rows come from."
+        )
+    weights = compute_class_weight(class_weight, classes=classes, y=values[known])
+    if not (np.isfinite(weights) & (weights > 0)).all():
+        raise ValueError(
+            f"class_weight gives {classes.tolist()} the weights {weights.tolist()}; accepted "
+            "are numbers above 0. Leave out a class by NaN or None in y."
+        )
+    encoded = np.full(inputs.n_rows, -1, dtype=np.int64)
+    encoded[known] = codes
+    strata = encoded[:, None] == np.arange(len(classes))
+    return classes, weights.astype(np.float32), Targets.of(encoded, strata)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClassLabels:
-    """Classes that exclude each other.
-
-    Attributes
-    ----------
-    classes : ndarray of shape (n_classes,)
-    weights : float32 ndarray of shape (n_classes,)
-    """
-
-    classes: np.ndarray
-    weights: np.ndarray
-
-    @classmethod
-    def fit(cls, y, given: EncoderInput, class_weight) -> tuple[ClassLabels, Targets]:
-        """Learn the classes, and encode them.
-
-        Raises
-        ------
-        ValueError
-            If there are less than two, or y cannot be classes.
-        """
-        values, known = read_labels(y, given.n_rows, given.unit)
-        if not known.any():
+def encode_outcomes(
+    y: Any, inputs: EncoderInput, class_weight: Any
+) -> tuple[np.ndarray, np.ndarray, Targets]:
+    """Numbers of outcomes that are true or not, float32 weights (k, 2) of 0 and 1, and targets."""
+    cells, known = read_multilabels(y, inputs.n_rows, inputs.unit)
+    weights = np.ones((cells.shape[1], 2), dtype=np.float32)
+    for column in range(cells.shape[1]):
+        labels = cells[known[:, column], column].astype(int)
+        if len(np.unique(labels)) < 2:
             raise ValueError(
-                f"y has no label for any of the {given.n_rows} {given.unit}s: all are NaN, None "
-                "or -1. Give at least two classes."
+                f"column {column} of y is {', '.join(map(str, np.unique(labels))) or 'unknown'}"
+                f" in all {len(labels)} rows where it is known; both 0 and 1 are needed. Leave "
+                "the outcome out, or look at the split that these rows come from."
             )
-        try:
-            check_classification_targets(values[known])
-            classes, codes = np.unique(values[known], return_inverse=True)
-        except TypeError as error:
-            raise ValueError(f"y mixes labels that cannot be sorted: {error}.") from error
-        if len(classes) < 2:
-            (only,) = classes.tolist()
-            raise ValueError(
-                f"y has one class only, {only!r}, among {len(codes)} labelled {given.unit}s; "
-                "two at least are needed. Look at the split that these rows come from."
-            )
-        weights = compute_class_weight(class_weight, classes=classes, y=values[known])
-        if not (np.isfinite(weights) & (weights > 0)).all():
-            raise ValueError(
-                f"class_weight gives {classes.tolist()} the weights {weights.tolist()}; accepted "
-                "are numbers above 0. Leave out a class by NaN or None in y."
-            )
-        encoded = np.full(given.n_rows, -1, dtype=np.int64)
-        encoded[known] = codes
-        strata = encoded[:, None] == np.arange(len(classes))
-        return cls(classes, weights.astype(np.float32)), Targets.of(encoded, strata)
+        weights[column] = compute_class_weight(class_weight, classes=np.arange(2), y=labels)
+    strata = np.concatenate([cells == 0, cells == 1], axis=1)
+    return np.arange(cells.shape[1]), weights, Targets.of(cells, strata)
 
-    def loss(self, outputs, targets, weights):
-        """Weighted mean of the cross-entropy."""
-        import torch
-        from torch.nn.functional import cross_entropy
 
-        by_class = torch.from_numpy(self.weights).to(outputs.device)
-        weights = weights * by_class[targets]
+class ClassCrossEntropy(nn.Module):
+    """Weighted mean of the cross-entropy over rows."""
+
+    class_weight: Tensor
+
+    def __init__(self, class_weight: np.ndarray):
+        super().__init__()
+        self.register_buffer("class_weight", torch.from_numpy(class_weight))
+
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        weights = weights * self.class_weight[targets]
         losses = cross_entropy(outputs, targets, reduction="none")
         return (losses * weights).sum() / weights.sum().clamp_min(1e-12)
 
-    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """Rows that add up to one."""
-        return softmax(outputs, axis=1)
 
-    def decisions(self, outputs: np.ndarray) -> np.ndarray:
-        """Logits; of two classes their difference."""
-        return outputs[:, 1] - outputs[:, 0] if len(self.classes) == 2 else outputs
+class OutcomeCrossEntropy(nn.Module):
+    """Weighted mean of the binary cross-entropy over the cells that are known."""
 
-    def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """The most likely class."""
-        return self.classes[outputs.argmax(axis=1)]
+    class_weight: Tensor
 
+    def __init__(self, class_weight: np.ndarray):
+        super().__init__()
+        self.register_buffer("class_weight", torch.from_numpy(class_weight))
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CellLabels:
-    """Outcomes, each true or not.
-
-    Attributes
-    ----------
-    classes : int ndarray of shape (n_outcomes,)
-        Their numbers.
-    weights : float32 ndarray of shape (n_outcomes, 2)
-        Of 0 and 1.
-    """
-
-    classes: np.ndarray
-    weights: np.ndarray
-
-    @classmethod
-    def fit(cls, y, given: EncoderInput, class_weight) -> tuple[CellLabels, Targets]:
-        """Encode outcomes.
-
-        Raises
-        ------
-        ValueError
-            If one of them is always or never true among the rows where it is known.
-        """
-        cells, known = read_multilabels(y, given.n_rows, given.unit)
-        weights = np.ones((cells.shape[1], 2), dtype=np.float32)
-        for column in range(cells.shape[1]):
-            found = cells[known[:, column], column].astype(int)
-            if len(np.unique(found)) < 2:
-                raise ValueError(
-                    f"column {column} of y is {', '.join(map(str, np.unique(found))) or 'unknown'} "
-                    f"in all {len(found)} rows where it is known; both 0 and 1 are needed. Leave "
-                    "the outcome out, or look at the split that these rows come from."
-                )
-            weights[column] = compute_class_weight(class_weight, classes=np.arange(2), y=found)
-        strata = np.concatenate([cells == 0, cells == 1], axis=1)
-        return cls(np.arange(cells.shape[1]), weights), Targets.of(cells, strata)
-
-    def loss(self, outputs, targets, weights):
-        """Weighted mean of the binary cross-entropy over the cells that are known."""
-        import torch
-        from torch.nn.functional import binary_cross_entropy_with_logits
-
-        known = ~targets.isnan()
-        truth = torch.nan_to_num(targets)
-        by_class = torch.from_numpy(self.weights).to(outputs.device)
-        by_cell = torch.where(truth > 0, by_class[:, 1], by_class[:, 0]) * known * weights[:, None]
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        known, truth = ~targets.isnan(), torch.nan_to_num(targets)
+        by_class = torch.where(truth > 0, self.class_weight[:, 1], self.class_weight[:, 0])
+        by_cell = by_class * known * weights[:, None]
         losses = binary_cross_entropy_with_logits(outputs, truth, reduction="none")
         return (losses * by_cell).sum() / by_cell.sum().clamp_min(1e-12)
 
-    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """Of each outcome."""
-        return expit(outputs)
 
-    def decisions(self, outputs: np.ndarray) -> np.ndarray:
-        """Logits."""
-        return outputs
-
-    def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """1 where an outcome is more likely than not."""
-        return (outputs > 0).astype(int)
+EventTypes = Mapping[str, tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Targets:
-    """The labels of X as numbers, one entry per row.
+def event_targets(
+    inputs: EncoderInput, y: Any, event_types: EventTypes, require_all: bool = True
+) -> Targets:
+    """Label of each second and type, of all epochs of nights.
 
-    Attributes
-    ----------
-    values : ndarray of shape (n_rows, ...)
-        Integers, below 0 where there is no label, or floats, NaN where there is none.
-    weights : float32 ndarray of shape (n_rows,)
-    strata : bool ndarray of shape (n_rows, n_strata) or None
-        What a row is an example of. No subjects are held out whose absence would leave training
-        without an example of something.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sleep2vec_sklearn.finetuning._labels import Targets
-    >>> Targets.of(np.array([[1.0, np.nan], [np.nan, np.nan]])).labelled
-    array([ True, False])
+    Values are int8 of shape (n_epochs, 30 * n_types), seconds before types: 1 within an event, 0
+    outside, -1 in epochs without a stage where the others have one, and in nights without events.
+    ``require_all`` refuses nights in which a type does not occur.
     """
-
-    values: np.ndarray
-    weights: np.ndarray
-    strata: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, values: np.ndarray, strata: np.ndarray | None = None) -> Targets:
-        """Targets that all count alike."""
-        return cls(values, np.ones(len(values), dtype=np.float32), strata)
-
-    @property
-    def labelled(self) -> np.ndarray:
-        """Which rows have a label and a weight, bool of shape (n_rows,)."""
-        flat = self.values.reshape(len(self.values), -1)
-        known = ~np.isnan(flat) if flat.dtype.kind == "f" else flat >= 0
-        return known.any(axis=1) & (self.weights > 0)
-
-    def weighted(self, weights: np.ndarray) -> Targets:
-        """The same, with their weights times these."""
-        return replace(self, weights=(self.weights * weights).astype(np.float32))
-
-    def take(self, rows: np.ndarray) -> Targets:
-        """Those of some rows."""
-        strata = None if self.strata is None else self.strata[rows]
-        return Targets(self.values[rows], self.weights[rows], strata)
+    tables = _event_tables(inputs, y)
+    values = np.full((inputs.n_rows, EPOCH_SECONDS * len(event_types)), -1, dtype=np.int8)
+    epochs, beyond = inputs.epochs, []
+    assert epochs is not None
+    for i, (recording, events) in enumerate(zip(inputs.recordings, tables, strict=True)):
+        if events is None:
+            continue
+        location = inputs.places[i]
+        seconds, n_beyond = seconds_of_events(recording, events, event_types, location)
+        if n_beyond:
+            beyond.append(f"{location}: {n_beyond}")
+        values[inputs.rows[i]] = seconds.reshape(recording.n_epochs, -1)[epochs[i]]
+    missing = [inputs.places[i] for i, events in enumerate(tables) if events is None]
+    _report_events(missing, beyond, len(tables))
+    strata = (values.reshape(len(values), EPOCH_SECONDS, -1) == 1).any(axis=1)
+    if require_all:
+        _require_all_types(strata.any(axis=0).tolist(), tables, event_types)
+    return Targets.of(values, strata)
 
 
-def check_sample_weight(weights, n_rows: int) -> np.ndarray:
-    """Weights as float32, ones where none are given.
+def seconds_of_events(
+    recording: Recording, events: pd.DataFrame, event_types: EventTypes, location: str = "recording"
+) -> tuple[np.ndarray, int]:
+    """Labels of the seconds of a night, int8 of shape (n_seconds, n_types).
 
-    Raises
-    ------
-    ValueError
-        If they are not one finite number of at least 0 per row, or all of them are 0.
+    And the number of events that end after the night, and were cut.
     """
-    if weights is None:
-        return np.ones(n_rows, dtype=np.float32)
-    weights = np.asarray(weights, dtype=np.float32)
-    if weights.shape != (n_rows,) or not (np.isfinite(weights) & (weights >= 0)).all():
-        found = f"shape {weights.shape}"
-        if weights.shape == (n_rows,):
-            found = f"{weights[~(np.isfinite(weights) & (weights >= 0))][0]:g} among them"
+    events = checked_events(events, location)
+    n_seconds = recording.n_epochs * EPOCH_SECONDS
+    wanted = is_type(events["type"], *(name for names in event_types.values() for name in names))
+    _check_durations(events[wanted], location)
+    intervals = intervals_of(events)
+    seconds = np.zeros((n_seconds, len(event_types)), dtype=np.int8)
+    for column, names in enumerate(event_types.values()):
+        of_type = intervals[is_type(events["type"], *names)]
+        seconds[:, column] = intervals_to_mask(of_type, n_seconds)
+    if recording.stages is not None and (recording.stages >= 0).any():
+        seconds[np.repeat(recording.stages < 0, EPOCH_SECONDS)] = -1
+    # an event in the incomplete epoch at the end of a night is no mistake
+    n_beyond = int((intervals[wanted, 1] > max(n_seconds, np.ceil(recording.duration))).sum())
+    return seconds, n_beyond
+
+
+def _event_tables(inputs: EncoderInput, y: Any) -> list[pd.DataFrame | None]:
+    if y is None:
+        return [recording.events for recording in inputs.recordings]
+    if isinstance(y, pd.DataFrame) or len(y) != len(inputs.recordings):
+        got = "one DataFrame" if isinstance(y, pd.DataFrame) else f"{len(y)} tables"
         raise ValueError(
-            f"sample_weight must be {n_rows} finite numbers, none below 0, one for each element "
-            f"of X; got {found}."
+            f"y must be {len(inputs.recordings)} tables of events (onset, duration, type), one for "
+            f"each night, or None for those of the recordings; got {got}."
         )
-    if not weights.any():
-        raise ValueError("sample_weight is 0 for every element of X; raise some.")
-    return weights
+    return [None if _is_nothing(table) else table for table in y]
 
 
-def is_missing(values: np.ndarray) -> np.ndarray:
-    """Where an array says that nothing is known: NaN, None, NaT or pandas' NA."""
-    import pandas as pd
+def _is_nothing(table: Any) -> bool:
+    return table is None or (np.ndim(table) == 0 and bool(pd.isna(table)))
 
-    return np.asarray(pd.isna(values), dtype=bool)
+
+def _report_events(missing: list[str], beyond: list[str], n_nights: int) -> None:
+    if len(missing) == n_nights:
+        raise InvalidRecordingError(
+            f"none of the {n_nights} nights has scored events; give them as Recording(events=...), "
+            "or as y, a list of tables with the columns onset, duration and type. A night "
+            "without any event has an empty table."
+        )
+    if missing:
+        warn(
+            f"{len(missing)} of {n_nights} nights have no scored events and are left out: "
+            f"{_listed(missing)}. A scored night without any event needs an empty table.",
+            RecordingWarning,
+        )
+    if beyond:
+        warn(
+            f"events that end after the night were cut at its end, by night: {_listed(beyond)}. "
+            "Check whether onsets count from the start of the signals.",
+            RecordingWarning,
+        )
+
+
+def _listed(texts: list[str]) -> str:
+    more = len(texts) - _N_SHOWN
+    return ", ".join(texts[:_N_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _check_durations(events: pd.DataFrame, location: str) -> None:
+    instant = np.flatnonzero(events["duration"].to_numpy(dtype=float) == 0)
+    if len(instant):
+        raise InvalidRecordingError(
+            f"{location}: event {events.index[instant[0]]} "
+            f"({events['type'].iloc[instant[0]]}) lasts "
+            "0 s, so that it has no second to learn from; accepted are durations above 0. Give "
+            "its length, or leave it out."
+        )
+
+
+def _require_all_types(
+    occurs: list[bool], tables: Sequence[pd.DataFrame | None], event_types: EventTypes
+) -> None:
+    absent = [name for name, does in zip(event_types, occurs, strict=True) if not does]
+    if not absent:
+        return
+    scored = [table for table in tables if table is not None]
+    outside = [n for n in absent if any(is_type(t["type"], *event_types[n]).any() for t in scored)]
+    if outside:
+        raise InvalidRecordingError(
+            f"all scored events of type {', '.join(map(repr, outside))} are after the night or in "
+            "epochs without a stage, so that no second has one. Check whether onsets count from "
+            "the start of the signals."
+        )
+    names = sorted({str(name) for table in scored for name in table["type"]})
+    raise InvalidRecordingError(
+        f"no night has a scored event of type {', '.join(map(repr, absent))}; the nights have "
+        f"{', '.join(map(repr, names[:10])) or 'no event at all'}. Name the scored types, e.g. "
+        "event_types={'apnea': ('Obstructive',)}."
+    )

@@ -1,289 +1,608 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The skorch net that fine-tunes: a head on tokens, or an encoder with a head."""
+"""One fit: held-out subjects, the network, and the skorch net that trains it.
+
+The loop is skorch's. Its callbacks schedule the learning rate, clip gradients and stop early; the
+net says what a batch, its outputs and its loss are.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import EpochTimer
+from skorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EpochTimer,
+    GradientNormClipping,
+    LRScheduler,
+    PassthroughScoring,
+)
+from skorch.helper import predefined_split
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Dataset
 
-from .._torch import step_randomness
-from ..errors import TrainingError
-from ..pretraining._optimization import ProgressBar, decay_groups, rate_factor
-from ._data import Batch, TrainingSet
+from .._progress import ProgressBar
+from .._torch import decay_groups, rate_factor, step_randomness
+from .._warnings import warn
+from ..encoding.inputs import EncoderInput
+from ..encoding.transformer import choose_modalities
+from ..errors import CheckpointError, ModalityWarning, TrainingError
+from ..recordings.recording import Recording, name_subjects
+from ._data import (
+    Batch,
+    Covariates,
+    Night,
+    Piece,
+    TrainingSet,
+    rows_of_nights,
+    token_statistics,
+)
+from ._heads import TEMPORAL_HEADS, HeadConfig
+from ._sources import NightsInMemory, NightsOnDisk, TokenSource, prepared_nights
+from .network import FineTuned, FineTuningModule, FullFineTuning, Head, LoRA, Standardised
 
-__all__ = [
-    "FineTuningModule",
-    "FineTuningNet",
-    "FineTuningPlan",
-    "FitProgress",
-    "drop_modalities",
-]
+if TYPE_CHECKING:
+    from ..model.checkpoint import Checkpoint
+    from ..model.config import EncoderConfig
+    from ._labels import Targets
 
-_WARMUP, _LR_FLOOR, _LARGEST_NORM = 0.05, 0.05, 1.0
-_BATCH_STREAM, _STEP_STREAM = 11, 12
-
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+_WARMUP, _LR_FLOOR, _MAX_NORM = 0.05, 0.05, 1.0
+_BATCH_STREAM, _STEP_STREAM, _HOLD_OUT_STREAM = 11, 12, 13
+_TOKENS_PER_PIECE = 120
+_NIGHTS_FOR_STATISTICS = 64
+_FEWEST_HELD_OUT = 2
 
 
-class FineTuningModule(nn.Module):
-    """What is trained: batches to one row of outputs per row of X.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSettings:
+    """Parameters of an estimator, resolved for its rows and this machine."""
 
-    Parameters
-    ----------
-    network : Head or FineTuned
-    reads_tokens : bool
-        Whether it is a head on tokens that do not change.
-    modality_dropout : (float, float)
-        By night and by epoch.
-    """
+    unit: str
+    modalities: Sequence[str] | None
+    finetune: LoRA | FullFineTuning | None
+    head: str
+    head_size: int | None
+    aggregation: str
+    pooling: str = "mean"  # of epochs, or where the estimator has no such parameter
+    layer_mix: bool
+    dropout: float
+    modality_dropout: tuple[float, float]
+    covariates: Sequence[str] | None
+    time_of_night: bool = False
+    max_epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+    validation_fraction: float
+    patience: int | None
+    precision: str
+    device: str
+    cache: Any
+    verbose: int
 
-    def __init__(self, network: nn.Module, reads_tokens: bool, modality_dropout=(0.0, 0.0)):
-        super().__init__()
-        self.network = network
-        self.reads_tokens = reads_tokens
-        self.modality_dropout = modality_dropout
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Outputs [n_rows, O]."""
-        present = batch.present
-        if self.training:
-            present = drop_modalities(present, *self.modality_dropout)
-        if self.reads_tokens:
-            outputs = self.network(batch.inputs, present, batch.valid, batch.covariates, batch.cls)
-        else:
-            outputs = self.network(
-                batch.inputs, present, batch.valid, batch.covariates, features=True
+    def head_config(
+        self, config: EncoderConfig, modalities: tuple[str, ...], n_outputs: int, n_covariates: int
+    ) -> HeadConfig:
+        """The head on an encoder of this configuration."""
+        by_night = self.unit == "night"
+        if by_night and self.time_of_night:
+            raise ValueError(
+                "time_of_night=True describes epochs, but X holds nights, which have no one time. "
+                "Leave it out, or wrap the nights: EpochSequence(X)."
             )
-        return batch.take_rows(outputs.float())
+        if by_night and self.pooling == "cls" and not config.cls:
+            raise CheckpointError(
+                "pooling='cls': this checkpoint has no CLS token to give. Use 'mean' or "
+                "'attention'."
+            )
+        return HeadConfig(
+            config.hidden_size,
+            modalities,
+            n_outputs,
+            unit=self.unit,
+            head=self.head,
+            aggregation=self.aggregation,
+            pooling=self.pooling if by_night else "mean",
+            n_layers=config.n_layers if self.layer_mix else 1,
+            n_covariates=n_covariates,
+            # not the width of the input, which "concat" makes nine times that of a token
+            head_size=int(self.head_size or config.hidden_size),
+            dropout=self.dropout,
+        )
+
+    def token_source(self, checkpoint: Checkpoint, modalities: Sequence[str]) -> TokenSource:
+        """Tokens of the layers that the head reads."""
+        layers = (*range(1, checkpoint.config.n_layers), "last") if self.layer_mix else ("last",)
+        return TokenSource(
+            checkpoint,
+            tuple(modalities),
+            layers,
+            self.precision,
+            self.device,
+            self.cache,
+            self.unit == "night" and self.pooling == "cls",
+            self.verbose,
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class FineTuningPlan:
-    """What a net is trained on, and how long.
+class FittedParts:
+    """Results of a fit; ``held_out`` are positions of recordings in X."""
 
-    Attributes
-    ----------
-    training : TrainingSet
-    held_out : TrainingSet or None
-    loss : callable
-        Of outputs, targets and weights of rows.
-    max_epochs, batch_size : int
-    patience : int or None
-    seed : int
+    net: FineTuningNet
+    modalities: tuple[str, ...]
+    covariates: Covariates | None
+    head_config: HeadConfig
+    held_out: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledNights:
+    """Nights of X that have a labelled row, and their positions in X."""
+
+    positions: list[int]
+    recordings: list[Recording]
+    locations: list[str]
+    rows: list[np.ndarray]
+    epochs: list[np.ndarray] | None
+
+    @classmethod
+    def of(cls, inputs: EncoderInput, targets: Targets) -> LabelledNights:
+        labelled, parts = targets.labelled, rows_of_nights(inputs)
+        positions = [i for i, (rows, _) in enumerate(parts) if labelled[rows].any()]
+        epochs = None
+        if inputs.epochs is not None:
+            epochs = [inputs.epochs[i][labelled[inputs.rows[i]]] for i in positions]
+        return cls(
+            positions,
+            [inputs.recordings[i] for i in positions],
+            [inputs.places[i] for i in positions],
+            [inputs.rows[i][labelled[inputs.rows[i]]] for i in positions],
+            epochs,
+        )
+
+
+def fine_tune(
+    settings: FitSettings,
+    inputs: EncoderInput,
+    targets: Targets,
+    checkpoint: Checkpoint,
+    criterion: nn.Module,
+    n_outputs: int,
+    seed: int,
+    net_class: type[FineTuningNet],
+) -> FittedParts:
+    """Read the labelled nights of X, and train on them."""
+    nights = LabelledNights.of(inputs, targets)
+    wanted = SimpleNamespace(layer="last", pooling="mean", modalities=settings.modalities)
+    candidates = choose_modalities(wanted, checkpoint.config, inputs)
+    held_out = _choose_held_out(settings, inputs, nights, targets.strata, seed)
+    with _open_nights(settings, checkpoint, candidates, nights) as reader:
+        modalities = _available(candidates, reader.modalities, settings.modalities is not None)
+        covariates = _fit_covariates(settings, nights.recordings, ~held_out)
+        n_covariates = 0 if covariates is None else covariates.n_columns
+        head = settings.head_config(checkpoint.config, modalities, n_outputs, n_covariates)
+        widths = None
+        if isinstance(reader, NightsOnDisk):
+            widths = {name: reader.contents[name].width for name in modalities}
+        training, validation = (
+            net_class.training_set(
+                reader,
+                modalities,
+                widths,
+                targets,
+                tuple(r if used else r[:0] for r, used in zip(nights.rows, mask, strict=True)),
+                None if nights.epochs is None else tuple(nights.epochs),
+                tuple(recording.n_epochs for recording in nights.recordings),
+                None if covariates is None else covariates.of(nights.recordings),
+                _longest_piece(settings, checkpoint.config),
+            )
+            for mask in (~held_out, held_out)
+        )
+        module = build_module(settings, head, checkpoint, seed)
+        _standardise(module, settings, checkpoint, head, reader, nights, ~held_out)
+        net = make_net(settings, module, criterion, net_class, seed)
+        batches = Batches(training, settings.batch_size, settings.max_epochs, seed)
+        _train(net, settings, batches, HeldOut(validation, training) if held_out.any() else None)
+    positions = tuple(nights.positions[i] for i in np.flatnonzero(held_out))
+    return FittedParts(net, modalities, covariates, head, positions)
+
+
+def build_module(
+    settings: FitSettings, head: HeadConfig, checkpoint: Checkpoint, seed: int = 0
+) -> FineTuningModule:
+    """The module that is trained."""
+    tuning = settings.finetune
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        if tuning is None:
+            return FineTuningModule(Standardised(Head(head)), True, settings.modality_dropout)
+        lora = tuning if isinstance(tuning, LoRA) else None
+        network = FineTuned(checkpoint.build(), head, lora)
+        network.head = Standardised(network.head)
+        return FineTuningModule(network, False, settings.modality_dropout)
+
+
+def make_net(
+    settings: FitSettings,
+    module: FineTuningModule,
+    criterion: nn.Module,
+    net_class: type[FineTuningNet],
+    seed: int = 0,
+) -> FineTuningNet:
+    """The net around a module, not initialised."""
+    return net_class(
+        module,
+        criterion,
+        lr=settings.lr,
+        encoder_lr=settings.lr if settings.finetune is None else float(settings.finetune.lr),
+        weight_decay=settings.weight_decay,
+        precision=settings.precision,
+        device=settings.device,
+        max_epochs=settings.max_epochs,
+        batch_size=settings.batch_size,
+        seed=seed,
+    )
+
+
+def _available(candidates: Sequence[str], stored: set[str], chosen: bool) -> tuple[str, ...]:
+    absent = [name for name in candidates if name not in stored]
+    if absent and chosen:
+        warn(
+            f"{', '.join(absent)}: no recording with a label has it, so that nothing is learned "
+            "of it, and it is ignored.",
+            ModalityWarning,
+        )
+    return tuple(name for name in candidates if name in stored)
+
+
+def _choose_held_out(
+    settings: FitSettings,
+    inputs: EncoderInput,
+    nights: LabelledNights,
+    strata: np.ndarray | None,
+    seed: int,
+) -> np.ndarray:
+    if settings.patience is None or not settings.validation_fraction:
+        return np.zeros(len(nights.positions), dtype=bool)
+    names = name_subjects(inputs.recordings)
+    subjects = [str(names[i]) for i in nights.positions]
+    if nights.epochs is None:
+        # the nights of one row are of one subject, whether they say so or not
+        first: dict[int, str] = {}
+        rows = [int(rows[0]) for rows in nights.rows]
+        subjects = [first.setdefault(row, name) for row, name in zip(rows, subjects, strict=True)]
+    examples = None
+    if strata is not None:
+        examples = np.array([strata[rows].any(axis=0) for rows in nights.rows])
+    rng = np.random.default_rng([seed, _HOLD_OUT_STREAM])
+    return hold_out(subjects, examples, settings.validation_fraction, rng)
+
+
+def hold_out(
+    subjects: Sequence[str], examples: np.ndarray | None, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Which nights are held out, with all nights of their subject, bool of shape (n_nights,).
+
+    A ``share`` of the subjects, rounded down; fewer than two are none, as the loss of one subject
+    says little about others. Of everything that any night has a labelled example of
+    (``examples``, bool of shape (n_nights, n_strata)), one is left to train on.
     """
+    names, subject = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
+    n_wanted = math.floor(share * len(names))
+    if examples is None:
+        examples = np.ones((len(subject), 1), dtype=bool)
+    counts = np.zeros((len(names), examples.shape[1]), dtype=int)
+    np.add.at(counts, subject, examples)
+    left = counts.sum(axis=0)
+    needed = left > 0
+    held_out = np.zeros(len(names), dtype=bool)
+    for candidate in rng.permutation(len(names)):
+        if held_out.sum() == n_wanted:
+            break
+        if (left - counts[candidate])[needed].all():
+            left = left - counts[candidate]
+            held_out[candidate] = True
+    if held_out.sum() < _FEWEST_HELD_OUT:
+        return np.zeros(len(subject), dtype=bool)
+    return held_out[subject]
 
+
+@contextmanager
+def _open_nights(
+    settings: FitSettings, checkpoint: Checkpoint, modalities: Sequence[str], nights: LabelledNights
+) -> Iterator[NightsInMemory | NightsOnDisk]:
+    if settings.finetune is None:
+        source = settings.token_source(checkpoint, modalities)
+        yield NightsInMemory(list(source.nights(nights.recordings, nights.locations)))
+        return
+    with prepared_nights(
+        checkpoint,
+        modalities,
+        nights.recordings,
+        nights.locations,
+        settings.cache,
+        settings.verbose,
+    ) as reader:
+        yield reader
+
+
+def _fit_covariates(
+    settings: FitSettings, recordings: Sequence[Recording], training: np.ndarray
+) -> Covariates | None:
+    if settings.covariates is None and not settings.time_of_night:
+        return None
+    used = [recordings[i] for i in np.flatnonzero(training).tolist()]
+    return Covariates.fit(settings.covariates, settings.time_of_night, used)
+
+
+def _longest_piece(settings: FitSettings, config: EncoderConfig) -> int | None:
+    """Most epochs of a piece, None for whole nights."""
+    of_tokens = settings.finetune is None
+    # positions beyond a piece would never be learned
+    if settings.head == "temporal_transformer":
+        return None
+    if settings.head in TEMPORAL_HEADS and of_tokens:
+        return None
+    return _TOKENS_PER_PIECE if of_tokens else config.context_epochs
+
+
+def _standardise(
+    module: FineTuningModule,
+    settings: FitSettings,
+    checkpoint: Checkpoint,
+    head: HeadConfig,
+    reader: NightsInMemory | NightsOnDisk,
+    nights: LabelledNights,
+    training: np.ndarray,
+) -> None:
+    """Set the mean and standard deviation of the tokens of training."""
+    used = np.flatnonzero(training).tolist()
+    tokens: Iterable[Night]
+    if isinstance(reader, NightsInMemory):
+        tokens = (reader.nights[i] for i in used)
+    else:
+        used = used[:_NIGHTS_FOR_STATISTICS]
+        source = settings.token_source(checkpoint, head.modalities)
+        tokens = source.nights(
+            [nights.recordings[i] for i in used], [nights.locations[i] for i in used]
+        )
+    summaries = head.unit == "night" and head.pooling == "cls"
+    module.head.set_statistics(*token_statistics(tokens, head.modalities, summaries))
+
+
+def _train(
+    net: FineTuningNet, settings: FitSettings, batches: Batches, held_out: HeldOut | None
+) -> None:
+    schedule = LRScheduler(LambdaLR, lr_lambda=batches.rate, step_every="batch")
+    callbacks: list[tuple[str, Callback]] = [
+        ("clipping", FiniteClipping(_MAX_NORM)),
+        ("schedule", schedule),
+    ]
+    if settings.verbose:
+        callbacks.append(("progress", FitProgress(settings.max_epochs)))
+    if held_out is not None:
+        net.set_params(train_split=predefined_split(held_out))
+        # the last, as it breaks off what comes after it in the last epoch
+        stopping = EarlyStopping(
+            patience=settings.patience, threshold=0, threshold_mode="abs", load_best=True
+        )
+        callbacks.append(("early_stopping", stopping))
+    try:
+        net.set_params(callbacks=callbacks)
+        net.initialize().partial_fit(batches)
+    finally:
+        for _, callback in callbacks:
+            if isinstance(callback, ProgressBar):
+                callback.close()
+    # they hold the nights, which no pickle of the net should
+    net.set_params(callbacks="disable", train_split=None)
+    net._set_training(False)
+    # moments are useless after the end, and twice the size of the network
+    net.optimizer_.state.clear()
+
+
+class Batches(Dataset):
+    """Batches of a training set, drawn anew in every epoch, and the learning rate over them."""
+
+    def __init__(self, training: TrainingSet, batch_size: int, max_epochs: int, seed: int):
+        self.training = training
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.seed = seed
+        self.epoch, self.first_step = 0, 0
+        self._drawn: dict[int, list[list[Piece]]] = {}
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        pieces = self._draw(self.epoch)
+        for part in pieces:
+            yield self.training.load(part)
+        del self._drawn[self.epoch]
+        self.first_step += len(pieces)
+        self.epoch += 1
+
+    def rate(self, step: int) -> float:
+        """Share of the peak learning rate at a step."""
+        ended = step >= self.first_step + len(self._draw(self.epoch))
+        # nights are cut anew in each epoch, which can change the number of batches
+        epoch = min(self.epoch + ended, self.max_epochs - 1)
+        return rate_factor(step, self.max_epochs * len(self._draw(epoch)), _WARMUP, _LR_FLOOR)
+
+    def _draw(self, epoch: int) -> list[list[Piece]]:
+        if epoch not in self._drawn:
+            rng = np.random.default_rng([self.seed, _BATCH_STREAM, epoch])
+            self._drawn[epoch] = self.training.draw(rng, self.batch_size)
+        return self._drawn[epoch]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """All held-out rows, as one batch, as their loss is taken together."""
+
+    rows: TrainingSet
     training: TrainingSet
-    held_out: TrainingSet | None
-    loss: Loss
-    max_epochs: int
-    batch_size: int
-    patience: int | None
-    seed: int
+
+    def __len__(self) -> int:
+        return 1
 
 
 class FineTuningNet(NeuralNet):
-    """A skorch net over the batches of a :class:`FineTuningPlan`.
+    """A skorch net over :class:`Batches`, with a learning rate of its own for the encoder.
 
-    Parameters
-    ----------
-    module : FineTuningModule
-    encoder_lr : float
-        Of the encoder's parameters, if there is one that trains.
-    weight_decay : float
-        Of matrices.
-    precision : {"float32", "bfloat16"}
-    **kwargs
-        Of :class:`skorch.NeuralNet`.
+    ``weight_decay`` is of matrices alone; ``seed`` is of dropout.
     """
 
+    training_set: type[TrainingSet] = TrainingSet
+
     def __init__(
-        self, module, *, encoder_lr=1e-4, weight_decay=1e-2, precision="float32", **kwargs
+        self,
+        module,
+        criterion,
+        *,
+        encoder_lr=1e-4,
+        weight_decay=1e-2,
+        precision="float32",
+        seed=0,
+        **kwargs,
     ):
-        settings = {"train_split": None, "optimizer": torch.optim.AdamW, "verbose": 0, **kwargs}
-        # the loss is the estimator's, and a part of the plan
-        super().__init__(module, nn.Identity, **settings)
+        options = {"train_split": None, "optimizer": torch.optim.AdamW, "verbose": 0, **kwargs}
+        super().__init__(module, criterion, **options)
         self.encoder_lr = encoder_lr
         self.weight_decay = weight_decay
         self.precision = precision
+        self.seed = seed
 
     @property
     def _default_callbacks(self):
-        return [("epoch_timer", EpochTimer())]
+        return [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring("train_loss", lower_is_better=None, on_train=True)),
+            ("valid_loss", PassthroughScoring("valid_loss", lower_is_better=None)),
+        ]
 
     def initialize_optimizer(self, triggered_directly=None):
-        """AdamW; the encoder has a rate of its own, and matrices alone decay."""
-        trained = [(n, p) for n, p in self.module_.named_parameters() if p.requires_grad]
         groups = []
-        for rate, mine in (
-            (self.lr, [(n, p) for n, p in trained if not n.startswith("network.encoder.")]),
-            (self.encoder_lr, [(n, p) for n, p in trained if n.startswith("network.encoder.")]),
-        ):
-            parts = decay_groups(mine, self.weight_decay) if mine else []
-            groups += [{**part, "lr": rate, "peak_lr": rate} for part in parts]
+        for rate, of_encoder in ((self.lr, False), (self.encoder_lr, True)):
+            named = [
+                (name, parameter)
+                for name, parameter in self.module_.named_parameters()
+                if parameter.requires_grad and name.startswith("network.encoder.") == of_encoder
+            ]
+            groups += [{**group, "lr": rate} for group in decay_groups(named, self.weight_decay)]
         self.optimizer_ = self.optimizer(groups)
         return self
 
-    def fit_loop(self, X, y=None, epochs=None, **fit_params):
-        """Train on the plan ``X``, and keep the weights of its best epoch if subjects are held out.
+    def get_all_learnable_params(self):
+        """In the order of the optimizer, in which the norm of the gradients is summed up."""
+        for group in self.optimizer_.param_groups:
+            yield from (("", parameter) for parameter in group["params"])
 
-        Raises
-        ------
-        TrainingError
-            If a loss is not finite.
-        """
-        plan: FineTuningPlan = X
-        best, best_state, step = math.inf, None, 0
-        since_best = 0
-        for epoch in range(plan.max_epochs):
-            self.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
-            step = self._train_epoch(plan, epoch, step)
-            if plan.held_out is not None:
-                loss = self.validate(plan)
-                self.history.record("valid_loss", loss)
-                since_best += 1
-                if loss < best:
-                    best, since_best, best_state = loss, 0, self._copy_of_trained()
-            self.notify("on_epoch_end", dataset_train=None, dataset_valid=None)
-            if plan.patience is not None and since_best >= plan.patience:
-                break
-        if best_state is not None:
-            self.module_.load_state_dict(best_state, strict=False)
-        self.module_.eval()
-        # moments are of use to nobody after the end, and twice the size of the network
-        self.optimizer_.state.clear()
+    def get_iterator(self, dataset, training=False):
+        return dataset if training else [(dataset, None)]
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """As skorch's, which takes Ctrl-C for the end of training; here only callbacks end it."""
+        if not self.initialized_:
+            self.initialize()
+        self.notify("on_train_begin", X=X, y=y)
+        with suppress(StopTraining):
+            self.fit_loop(X, y, **fit_params)
+        self.notify("on_train_end", X=X, y=y)
         return self
 
-    def _train_epoch(self, plan: FineTuningPlan, epoch: int, step: int) -> int:
-        rng = np.random.default_rng([plan.seed, _BATCH_STREAM, epoch])
-        batches = plan.training.draw(rng, plan.batch_size)
-        total = plan.max_epochs * len(batches)
-        losses, sizes = [], []
-        self.module_.train()
-        for pieces in batches:
-            batch = plan.training.batch(pieces)
-            factor = rate_factor(step, total, _WARMUP, _LR_FLOOR)
-            for group in self.optimizer_.param_groups:
-                group["lr"] = group["peak_lr"] * factor
-            loss = self.train_step(batch, plan=plan, step=step)
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is not finite at step {step + 1}, in epoch {epoch + 1}. Look at the "
-                    "targets for values that are far off, or lower lr and encoder_lr."
-                )
-            losses.append(loss)
-            sizes.append(batch.n_rows)
-            step += 1
-        self.history.record("train_loss", float(np.average(losses, weights=sizes)))
-        self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
-        return step
+    def notify(self, method_name, **cb_kwargs):
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt as stop:
+            if method_name != "on_epoch_end":
+                raise
+            raise StopTraining from stop
 
-    def train_step(self, batch, plan=None, step=0, **fit_params) -> float:
-        """One step of the optimizer, which is not made where the loss is not finite."""
-        batch = batch.to(self.device)
-        self.optimizer_.zero_grad(set_to_none=True)
-        with step_randomness([plan.seed, _STEP_STREAM, step], self.device):
-            loss = plan.loss(self._outputs(batch), batch.targets, batch.weights)
-        loss.backward()
-        return loss.item() if self.make_step() else math.nan
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        self.step_ = 0
 
-    def make_step(self) -> bool:
-        """Clip the gradients and step, unless they are not finite; whether it was made."""
-        trained = [p for group in self.optimizer_.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(trained, _LARGEST_NORM)
-        if norm.isfinite():
-            self.optimizer_.step()
-        return bool(norm.isfinite())
+    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+        super().on_batch_end(net, batch=batch, training=training, **kwargs)
+        self.step_ += training
 
-    def validate(self, plan: FineTuningPlan) -> float:
-        """The loss of all rows that are held out, taken together."""
-        parts = [plan.held_out.batch(pieces) for pieces in plan.held_out.whole()]
-        outputs = torch.cat([self.outputs(batch) for batch in parts])
-        targets = torch.cat([batch.targets for batch in parts]).to(outputs.device)
-        weights = torch.cat([batch.weights for batch in parts]).to(outputs.device)
+    def train_step_single(self, batch, **fit_params):
+        with step_randomness([self.seed, _STEP_STREAM, self.step_], self.device):
+            return super().train_step_single(batch, **fit_params)
+
+    def validation_step(self, batch, **fit_params):
+        held_out, _ = batch
+        outputs, targets, weights = self.outputs_of(held_out.rows)
         with torch.inference_mode():
-            return float(plan.loss(outputs, targets, weights))
+            return {"loss": self.criterion_(outputs, targets, weights), "y_pred": outputs}
+
+    def infer(self, x, **fit_params):
+        device_type = torch.device(self.device).type
+        with torch.autocast(device_type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return self.module_(x.to(self.device))
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        return self.criterion_(y_pred, *(part.to(y_pred.device) for part in y_true))
 
     def outputs(self, batch: Batch) -> Tensor:
-        """Outputs of a batch without gradients, in evaluation."""
-        self.module_.eval()
+        """Outputs of a batch in evaluation, without gradients."""
+        self._set_training(False)
         with torch.inference_mode():
-            return self._outputs(batch.to(self.device))
+            return self.infer(batch)
 
-    def _outputs(self, batch: Batch) -> Tensor:
-        kind = torch.device(self.device).type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            return self.module_(batch)
+    def outputs_of(self, rows: TrainingSet) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs, targets and weights of all rows of a set."""
+        parts = [rows.batch(pieces) for pieces in rows.whole()]
+        outputs = torch.cat([self.outputs(batch) for batch, _ in parts])
+        targets, weights = (
+            torch.cat(column) for column in zip(*(y for _, y in parts), strict=True)
+        )
+        return outputs, targets.to(outputs.device), weights.to(outputs.device)
 
-    def _copy_of_trained(self) -> dict[str, Tensor]:
-        names = {name for name, p in self.module_.named_parameters() if p.requires_grad}
-        state = self.module_.state_dict()
-        return {name: state[name].detach().clone() for name in names}
+
+class StopTraining(Exception):
+    """A callback has ended the training."""
+
+
+class FiniteClipping(GradientNormClipping):
+    """Clips gradients, and ends the fit where they or the loss are not finite."""
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        norm = nn.utils.clip_grad_norm_([p for _, p in named_parameters], self.gradient_clip_value)
+        self._require_finite(norm, net, net.step_ + 1)
+
+    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+        if training:
+            self._require_finite(kwargs["loss"], net, net.step_)
+
+    def _require_finite(self, value: Tensor, net: FineTuningNet, step: int) -> None:
+        if not value.isfinite():
+            raise TrainingError(
+                f"the loss is not finite at step {step}, in epoch {len(net.history)}. "
+                "Look at the targets for values that are far off, or lower the learning rates."
+            )
 
 
 class FitProgress(ProgressBar):
-    """One bar over the epochs of training.
-
-    Parameters
-    ----------
-    total : int
-        Epochs at most.
-    """
+    """One bar over the epochs of training."""
 
     def __init__(self, total: int):
         self.total = total
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Open the bar."""
-        from tqdm.auto import tqdm
-
-        self.bar_ = tqdm(total=self.total, desc="fine-tuning", unit="epoch")
+        self.open_bar(total=self.total, desc="fine-tuning", unit="epoch")
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        """Count an epoch and show its losses."""
         row = net.history[-1]
         losses = {k: f"{row[k]:.4f}" for k in ("train_loss", "valid_loss") if k in row}
         self.bar_.set_postfix(losses, refresh=False)
         self.bar_.update()
-
-
-def drop_modalities(present: Tensor, by_night: float, by_epoch: float) -> Tensor:
-    """Hide modalities at random; an epoch never loses its last one.
-
-    Parameters
-    ----------
-    present : bool Tensor of shape [B, L, M]
-    by_night : float
-        Chance that a sequence loses a modality altogether.
-    by_epoch : float
-        Chance that an epoch does.
-
-    Returns
-    -------
-    bool Tensor of shape [B, L, M]
-        Draws from torch's generator.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sleep2vec_sklearn.finetuning._net import drop_modalities
-    >>> present = torch.tensor([[[True, True], [False, True]]])
-    >>> drop_modalities(present, 0.99, 0.0).sum(-1)
-    tensor([[1, 1]])
-    """
-    shape = present.shape
-    for share, length in ((by_night, 1), (by_epoch, shape[1])):
-        if share == 0:
-            continue
-        draw = torch.rand(shape[0], length, shape[2], device=present.device).expand(shape)
-        # of those an epoch has, the one with the highest number stays
-        survivor = draw.masked_fill(~present, -1.0).argmax(dim=-1, keepdim=True)
-        spared = torch.zeros_like(present).scatter(-1, survivor, True)
-        present = present & ((draw >= share) | spared)
-    return present

@@ -1,94 +1,63 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where nights come from: tokens of the engine, or what an encoder reads, kept on disk.
+"""Nights of tokens from the engine, and nights of an encoder's inputs from disk.
 
-Tokens are those of the cache, without a copy. What an encoder reads is prepared once for a fit, or,
-where the cache is a folder, once for all of them; of it a batch is in memory at a time.
+Tokens are those of the cache, not copied. Inputs of an encoder are prepared once per fit, or, where
+the cache is a folder, once for all fits; a batch of them is in memory at a time.
 """
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
 from .._warnings import warn
 from ..config import get_config
-from ..encoding._engine import Engine
+from ..encoding._engine import EncodedNight, Engine
 from ..encoding.cache import open_store
-from ..errors import CacheWarning, InvalidRecordingError, Sleep2VecError
-from ..model.config import canonical_json
-from ..nightstore._files import FolderReader, StoredNight, StoreFolder
-from ..nightstore._prepare import PREPARATION_REVISION, key_of, prepare_each, prepare_night
-from ..nightstore.content import Content, contents_of, describe_contents
-from ..recordings._conditioning import condition
-from ..recordings.modality import get_modality
-from ..recordings.recording import Recording, naming
+from ..errors import CacheWarning
+from ..nightstore.content import Content, compute_contents, contents_key, contents_of
+from ..nightstore.store import NightStore, prepare_folder
+from ..recordings.recording import Recording, prefix_errors
 from ..recordings.sources import Signal
 from ._data import Night
 
-__all__ = [
-    "NightsInMemory",
-    "NightsOnDisk",
-    "TokenSource",
-    "inputs_of",
-    "prepared_nights",
-    "without_advice",
-]
+if TYPE_CHECKING:
+    from ..model.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSource:
-    """Tokens of a checkpoint.
+    """Tokens of some layers of a checkpoint; CLS vectors too with ``summaries``."""
 
-    Attributes
-    ----------
-    checkpoint : Checkpoint
-    modalities : tuple of str
-    layers : tuple of str or int
-        As :class:`~sleep2vec_sklearn.encoding._engine.Engine` takes them.
-    precision, device : str
-    cache : "memory", path or None
-    summaries : bool
-        Whether CLS vectors are wanted.
-    verbose : int
-    """
-
-    checkpoint: object
+    checkpoint: Checkpoint
     modalities: tuple[str, ...]
-    layers: tuple
+    layers: tuple[str | int, ...]
     precision: str
     device: str
-    cache: object
+    cache: Any
     summaries: bool = False
     verbose: int = 0
 
-    def nights(self, recordings: Sequence[Recording], places: Sequence[str]) -> Iterator[Night]:
-        """Encode recordings in order, or take them from the cache.
-
-        Raises
-        ------
-        InvalidRecordingError, ReadError
-            If one cannot be encoded.
-        """
+    def nights(self, recordings: Sequence[Recording], locations: Sequence[str]) -> Iterator[Night]:
+        """Encode recordings in order, or take them from the cache."""
         store = open_store(self.cache)
         engines = [
             Engine(self.checkpoint, self.modalities, layer, self.precision, self.device, 2, store)
             for layer in self.layers
         ]
         bar = tqdm(total=len(recordings), desc="encoding", unit="night", disable=not self.verbose)
-        # one engine after the other for each night, or all tokens of a layer would be in memory
-        with bar, closing(_side_by_side(engines, recordings, places)) as encoded:
+        with bar, closing(_encode_layers(engines, recordings, locations)) as encoded:
             for recording, layers in zip(recordings, encoded, strict=True):
                 for layer in layers:
                     if layer.error is not None:
-                        raise without_advice(layer.error)
+                        raise layer.error
                 yield self._night(recording.n_epochs, [layer.modalities for layer in layers])
                 bar.update()
         complaint = None if store is None else store.take_complaint()
@@ -108,27 +77,22 @@ class TokenSource:
         )
 
 
-def without_advice(error: Sleep2VecError) -> Sleep2VecError:
-    """The same error without what only a transformer could be told to do."""
-    plain = type(error)(str(error).replace(" or pass on_error='nan'", ""))
-    plain.__cause__ = error
-    return plain
-
-
-def _side_by_side(engines: Sequence[Engine], recordings, places) -> Iterator[tuple]:
+def _encode_layers(
+    engines: Sequence[Engine], recordings: Sequence[Recording], locations: Sequence[str]
+) -> Generator[tuple[EncodedNight, ...], None, None]:
     if len(engines) == 1:
-        with closing(engines[0].encode(recordings, places)) as nights:
+        with closing(engines[0].encode(recordings, locations)) as nights:
             for night in nights:
                 yield (night,)
         return
-    for recording, place in zip(recordings, places, strict=True):
-        once = _ReadOnce(recording)
-        (nights,) = zip(*(engine.encode([once], [place]) for engine in engines), strict=True)
-        yield nights
+    # all engines night by night, or all tokens of a layer would be in memory
+    for recording, location in zip(recordings, locations, strict=True):
+        once: Any = _ReadOnce(recording)
+        yield tuple(night for engine in engines for night in engine.encode([once], [location]))
 
 
 class _ReadOnce:
-    """A recording whose signals are kept from one layer's engine to the next."""
+    """A recording whose signals stay in memory from one layer's engine to the next."""
 
     def __init__(self, recording: Recording):
         self._recording = recording
@@ -138,7 +102,6 @@ class _ReadOnce:
         return getattr(self._recording, name)
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        """As :meth:`Recording.read`."""
         unread = [name for name in names if name not in self._signals]
         if unread:
             self._signals |= self._recording.read(unread)
@@ -147,130 +110,71 @@ class _ReadOnce:
 
 @dataclass(frozen=True, slots=True)
 class NightsInMemory:
-    """Nights that are there."""
+    """Nights as arrays in memory."""
 
     nights: Sequence[Night]
 
     @property
     def modalities(self) -> set[str]:
-        """Those that any night has."""
+        """Those of any night."""
         return {name for night in self.nights for name in night.values}
 
     def part(self, night: int, start: int, stop: int) -> Night:
-        """Some epochs of a night."""
         return self.nights[night].part(start, stop)
 
 
 @dataclass(frozen=True, slots=True)
 class NightsOnDisk:
-    """Prepared nights in a folder, of which parts are read.
+    """Prepared nights in a folder, read part by part."""
 
-    Attributes
-    ----------
-    reader : FolderReader
-    stored : tuple of StoredNight
-    """
-
-    reader: FolderReader
-    stored: tuple[StoredNight, ...]
+    store: NightStore
 
     @property
     def modalities(self) -> set[str]:
-        """Those that any night has."""
-        there = (self.reader.offsets >= 0).any(axis=0)
-        return {name for name, is_there in zip(self.contents, there, strict=True) if is_there}
+        """Those of any night."""
+        table = self.store.table
+        return {name for name in self.contents if table[f"coverage_{name}"].any()}
 
     @property
     def contents(self) -> dict[str, Content]:
-        """What is kept of each modality."""
-        return self.reader.folder.contents
+        """Stored content of each modality."""
+        return self.store.contents
 
     def part(self, night: int, start: int, stop: int) -> Night:
-        """Read some epochs of a night."""
-        values, valid = {}, {}
-        for place, (name, content) in enumerate(self.contents.items()):
-            if self.stored[night].offsets[place] >= 0:
-                packed = self.reader.read(night, name, start, stop)
-                values[name] = (content.unpack(packed),)
-                valid[name] = self.stored[night].presence.mask(place)[start:stop]
+        names = self.store.present(night)
+        values = {name: (self.store.window(night, name, start, stop - start),) for name in names}
+        valid = {name: self.store.valid(night, name)[start:stop] for name in names}
         return Night(stop - start, values, valid, {})
 
 
 @contextmanager
 def prepared_nights(
-    checkpoint,
+    checkpoint: Checkpoint,
     modalities: Sequence[str],
     recordings: Sequence[Recording],
-    places: Sequence[str],
-    cache,
+    locations: Sequence[str],
+    cache: Any,
     verbose: int = 0,
 ) -> Iterator[NightsOnDisk]:
-    """Condition recordings onto disk, into the cache's folder or one that is deleted afterwards.
-
-    Raises
-    ------
-    InvalidRecordingError
-        If one has no usable signal.
-    """
+    """Condition recordings onto disk, in the cache's folder or one that is deleted afterwards."""
     contents = contents_of(checkpoint, "features", list(modalities))
     folder = get_config()["cache_dir"] if isinstance(cache, str) and cache == "memory" else cache
     with tempfile.TemporaryDirectory(prefix="sleep2vec-") as temporary:
         if folder is None:
             path = Path(temporary)
         else:
-            described = [describe_contents(contents), PREPARATION_REVISION]
-            name = hashlib.sha256(canonical_json(described).encode()).hexdigest()[:16]
-            path = Path(folder).expanduser().absolute() / "prepared" / name
-        there = StoreFolder.create(path, contents)
-        _, stored, _ = prepare_each(
-            partial(_kept, folder=there),
-            recordings,
-            places,
-            n_jobs=None,
-            on_error="raise",
-            verbose=verbose,
+            path = Path(folder).expanduser().absolute() / "prepared" / contents_key(contents)
+        subjects = pd.DataFrame(index=list(locations))
+        store = prepare_folder(
+            path, contents, recordings, subjects, verbose=verbose, with_manifest=False
         )
-        offsets, sums = (
-            np.array([getattr(night, kind) for night in stored], dtype=np.int64)
-            for kind in ("offsets", "sums")
-        )
-        reader = FolderReader(there, tuple(night.key for night in stored), offsets, sums)
-        yield NightsOnDisk(reader, tuple(stored))
+        yield NightsOnDisk(store)
 
 
-def _kept(recording: Recording, folder: StoreFolder) -> StoredNight:
-    key = key_of(recording, folder.contents)
-    found = folder.find(key)
-    return folder.write(key, prepare_night(recording, folder.contents)) if found is None else found
-
-
-def inputs_of(recording: Recording, contents: Mapping[str, Content], place: str) -> Night:
-    """What an encoder reads of a night, as exactly as the engine conditions it.
-
-    Raises
-    ------
-    InvalidRecordingError
-        If it has no usable signal of these modalities.
-    """
+def inputs_of(recording: Recording, contents: Mapping[str, Content], location: str) -> Night:
+    """Inputs of an encoder for a whole night, conditioned exactly as the engine does."""
     values, valid = {}, {}
-    with naming(place):
-        names = [name for name in contents if name in recording.modalities]
-        if not names:
-            raise InvalidRecordingError(
-                f"the night has {', '.join(recording.modalities)}, none of which this estimator "
-                f"reads ({', '.join(contents)}). Leave it out."
-            )
-        signals = recording.read(names)
-        for name in list(signals):
-            content = contents[name]
-            night = condition(
-                signals.pop(name), get_modality(name), content.conditioning, recording.n_epochs
-            )
-            if night is not None:
-                values[name], valid[name] = (content.compute(night.epochs),), night.valid
-        if not values:
-            raise InvalidRecordingError(
-                f"no usable signal: {', '.join(names)} flat or mostly without samples; accepted is "
-                "at least one sensor that is on for half of an epoch. Leave the recording out."
-            )
+    with prefix_errors(location):
+        for name, computed, mask in compute_contents(recording, contents):
+            values[name], valid[name] = (computed,), mask
     return Night(recording.n_epochs, values, valid, {})

@@ -3,94 +3,42 @@
 
 from __future__ import annotations
 
+from typing import Any, Unpack
+
 import numpy as np
+from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from ..encoding.inputs import EncoderInput
-from ._base import FineTuningEstimator
+from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
 from ._labels import (
-    CellLabels,
-    ClassLabels,
+    ClassCrossEntropy,
+    OutcomeCrossEntropy,
     Targets,
     check_sample_weight,
+    encode_classes,
+    encode_outcomes,
     read_labels,
     read_multilabels,
 )
 
-__all__ = [
-    "Sleep2VecClassifier",
-]
+__all__ = ["Sleep2VecClassifier"]
 
 
+@with_shared_parameters
 class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
     """Classify epochs or nights by fine-tuning a pretrained encoder.
 
     Parameters
     ----------
-    checkpoint : str, path or Checkpoint, default="sleep2vec-mini"
-        Name of a bundled encoder, a file written by :func:`save_checkpoint`, one of the authors'
-        ``.ckpt`` files, or a loaded one.
-    modalities : sequence of str, optional
-        Modalities to use; by default all that the checkpoint supports and a labelled night has.
-    finetune : {"head", "lora", "full"}, default="head"
-        What is trained: a head on tokens that are computed once; low-rank adapters in the encoder
-        as well; or all weights.
-    head : {"auto", "linear", "mlp", "regression", "temporal_conv", "temporal_transformer"}
-        The temporal ones look at the night around each epoch, and are for epochs only. "auto", the
-        default, is "temporal_conv" for epochs and "mlp" for nights.
-    head_size : int, optional
-        Hidden width of the head; that of a token by default.
-    aggregation : {"mean", "concat", "gated"}, default="concat"
-        How the modalities of an epoch are combined: their mean, one block each, a missing one
-        filled with the mean of the others, or a learned weight each, shared anew among those that
-        are there.
-    pooling : {"mean", "attention", "cls"}, default="mean"
+    pooling : {"mean", "attention", "cls"}
         How the epochs of a night are combined; does not apply to epochs.
-    layer_mix : bool, default=False
-        Whether the head learns a weight for each of the encoder's layers, by modality.
-    dropout : float, default=0.1
-        In the head.
-    lora_rank : int, default=8
-    lora_alpha : float, default=16.0
-        Of the adapters, if ``finetune="lora"``.
-    modality_dropout : float or (float, float), default=0.1
-        Chance, in training, that a night loses a modality, and that an epoch does; never the last
-        one.
-    covariates : sequence of str, optional
-        Keys of ``Recording.metadata``, such as ``("age", "sex")``, that are put beside the
-        features. A missing value counts as training's mean, and a column of its own says so.
-    time_of_night : bool, default=False
-        For epochs: put the columns of :class:`TimeOfNight` beside the features.
-    class_weight : dict, "balanced" or None, default=None
+    time_of_night : bool
+        For epochs: append the columns of :class:`TimeOfNight` to the features.
+    class_weight : dict, "balanced" or None
         Weight of each class; "balanced" makes all count alike.
-    max_epochs : int, default=40
-        Passes over the training rows.
-    batch_size : int, optional
-        Rows of nights, or, for epochs, nights or stretches of one, in a step. By default 4, or 16
-        for a head on nights.
-    lr, encoder_lr : float, default=1e-3, 1e-4
-        Peak learning rate of the head, and of the encoder or its adapters.
-    weight_decay : float, default=1e-2
-        Of AdamW, on matrices.
-    validation_fraction : float, default=0.1
-        Share of the *subjects* whose loss tells when to stop. If these are less than two, nobody is
-        held out. Every class stays among those trained on.
-    patience : int or None, default=10
-        Stop after so many epochs without a lower loss, and keep the best weights. None trains on
-        everybody for ``max_epochs``.
-    precision : {"float32", "bfloat16", "auto"}, default="float32"
-        "auto" takes bfloat16 where the hardware is fast at it.
-    device : str, default="auto"
-        A torch device; "auto" takes a GPU if there is one.
-    cache : "memory", path or None, default="memory"
-        Where tokens, or prepared signals, are kept between fits; see
-        :class:`Sleep2VecTransformer`.
-    random_state : int, RandomState or None, default=None
-        No global seed is touched.
-    verbose : int, default=0
-        1 shows progress bars.
 
     Attributes
     ----------
@@ -102,7 +50,7 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         Whether y had several columns.
     unit_ : {"night", "epoch"}
     modalities_ : tuple of str
-        That are read.
+        Modalities used.
     net_ : FineTuningNet
         The skorch net; ``net_.module_`` is the network.
     history_ : skorch.history.History
@@ -131,67 +79,20 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
 
     def __init__(
         self,
-        checkpoint="sleep2vec-mini",
+        checkpoint: Any = "sleep2vec-mini",
         *,
-        modalities=None,
-        finetune="head",
-        head="auto",
-        head_size=None,
-        aggregation="concat",
-        pooling="mean",
-        layer_mix=False,
-        dropout=0.1,
-        lora_rank=8,
-        lora_alpha=16.0,
-        modality_dropout=0.1,
-        covariates=None,
-        time_of_night=False,
-        class_weight=None,
-        max_epochs=40,
-        batch_size=None,
-        lr=1e-3,
-        encoder_lr=1e-4,
-        weight_decay=1e-2,
-        validation_fraction=0.1,
-        patience=10,
-        precision="float32",
-        device="auto",
-        cache="memory",
-        random_state=None,
-        verbose=0,
+        pooling: str = "mean",
+        time_of_night: bool = False,
+        class_weight: Any = None,
+        **shared: Unpack[SharedParameters],
     ):
-        super().__init__(
-            checkpoint,
-            modalities=modalities,
-            finetune=finetune,
-            head=head,
-            head_size=head_size,
-            aggregation=aggregation,
-            pooling=pooling,
-            layer_mix=layer_mix,
-            dropout=dropout,
-            lora_rank=lora_rank,
-            lora_alpha=lora_alpha,
-            modality_dropout=modality_dropout,
-            covariates=covariates,
-            time_of_night=time_of_night,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            lr=lr,
-            encoder_lr=encoder_lr,
-            weight_decay=weight_decay,
-            validation_fraction=validation_fraction,
-            patience=patience,
-            precision=precision,
-            device=device,
-            cache=cache,
-            random_state=random_state,
-            verbose=verbose,
-        )
+        super().__init__(checkpoint, **shared)
+        self.pooling = pooling
+        self.time_of_night = time_of_night
         self.class_weight = class_weight
 
-    def predict_proba(self, X) -> np.ndarray:
-        """Probability of each class, or of each outcome.
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the probability of each class, or of each outcome.
 
         Parameters
         ----------
@@ -200,12 +101,13 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         Returns
         -------
         float32 ndarray of shape (len(X), n_classes)
-            Rows add up to one, unless they are outcomes.
+            Rows add up to one, but for outcomes.
         """
-        return self._labels().probabilities(self._outputs(X))
+        outputs = self._outputs(X)
+        return expit(outputs) if self.multilabel_ else softmax(outputs, axis=1)
 
-    def decision_function(self, X) -> np.ndarray:
-        """Scores before they become probabilities.
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Predict scores, the logits of the probabilities.
 
         Parameters
         ----------
@@ -216,9 +118,12 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         float32 ndarray of shape (len(X), n_classes), or (len(X),) of two classes
             Logits; of two classes that of the second one minus that of the first.
         """
-        return self._labels().decisions(self._outputs(X))
+        outputs = self._outputs(X)
+        if self.multilabel_ or len(self.classes_) > 2:
+            return outputs
+        return outputs[:, 1] - outputs[:, 0]
 
-    def score(self, X, y, sample_weight=None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy over the rows, or cells of outcomes, that have a label.
 
         Parameters
@@ -243,7 +148,7 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         weights = np.broadcast_to(weights.reshape(-1, *[1] * (known.ndim - 1)), known.shape)
         return float(accuracy_score(true[known], predicted[known], sample_weight=weights[known]))
 
-    def _encode_targets(self, given: EncoderInput, y) -> Targets:
+    def _encode_targets(self, inputs: EncoderInput, y: Any) -> Targets:
         try:
             shape = np.shape(y)
         except ValueError as error:
@@ -251,28 +156,22 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
                 "y has rows of different lengths; accepted is one label for each element of X, or "
                 "one row of 0, 1 and NaN, as many in each."
             ) from error
-        several = len(shape) == 2 and shape[1] > 1
-        kind = CellLabels if several else ClassLabels
-        labels, targets = kind.fit(y, given, self.class_weight)
-        self.multilabel_ = several
-        self.classes_ = labels.classes
-        self.class_weight_ = labels.weights
+        self.multilabel_ = len(shape) == 2 and shape[1] > 1
+        encode = encode_outcomes if self.multilabel_ else encode_classes
+        self.classes_, self.class_weight_, targets = encode(y, inputs, self.class_weight)
         return targets
-
-    def _labels(self) -> ClassLabels | CellLabels:
-        check_is_fitted(self, "net_")
-        kind = CellLabels if self.multilabel_ else ClassLabels
-        return kind(self.classes_, self.class_weight_)
 
     def _n_outputs(self) -> int:
         return len(self.classes_)
 
-    def _loss(self, outputs, targets, weights):
-        kind = CellLabels if self.multilabel_ else ClassLabels
-        return kind(self.classes_, self.class_weight_).loss(outputs, targets, weights)
+    def _criterion(self) -> nn.Module:
+        kind = OutcomeCrossEntropy if self.multilabel_ else ClassCrossEntropy
+        return kind(self.class_weight_)
 
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
-        return self._labels().decide(outputs)
+        if self.multilabel_:
+            return (outputs > 0).astype(int)
+        return self.classes_[outputs.argmax(axis=1)]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,61 +1,52 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How long until an event, by fine-tuning: Cox's proportional hazards on recordings."""
+"""Time until an event, by fine-tuning: Cox's proportional hazards on recordings."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Unpack
+
 import numpy as np
+import torch
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
 
+from .._torch import step_randomness
+from .._warnings import warn
 from ..encoding.inputs import EncoderInput
-from ..evaluation.survival import read_outcome
+from ..errors import InvalidRecordingError, TrainingWarning
+from ..evaluation.survival import SurvivalOutcome, read_outcome
 from ..evaluation.survival_scores import concordance_index
-from ._base import FineTuningEstimator
-from ._cox_loss import BreslowBaseline
-from ._cox_training import encode_outcome, subject_of_rows, terms_of_rows
+from ..recordings.recording import name_subjects
+from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
+from ._cox_loss import BreslowBaseline, CoxLoss, terms_of_rows
+from ._data import LabelledBatch, Piece, TrainingSet
 from ._labels import Targets
+from ._net import _STEP_STREAM, FineTuningNet, HeldOut
+from ._sources import NightsInMemory
 
-__all__ = [
-    "Sleep2VecCoxRegressor",
-]
+__all__ = ["Sleep2VecCoxRegressor"]
+
+_BYTES_OF_TOKENS = 2**28
+_NIGHTS_THROUGH_ENCODER = 4
 
 
+@with_shared_parameters
 class Sleep2VecCoxRegressor(FineTuningEstimator):
     """Predict the risk of events after the night by fine-tuning a pretrained encoder.
 
     Parameters
     ----------
-    checkpoint : str, path or Checkpoint, default="sleep2vec-mini"
-        As for :class:`Sleep2VecClassifier`, like all that is not described here.
-    modalities : sequence of str, optional
-    finetune : {"head", "lora", "full"}, default="head"
-    head : {"linear", "mlp", "regression"}, default="linear"
-        Events are few, and a linear head has the fewest ways to learn them by heart.
-    head_size : int, optional
-    aggregation : {"mean", "concat", "gated"}, default="mean"
     pooling : {"mean", "attention", "cls"}, default="mean"
-    layer_mix : bool, default=False
-    dropout : float, default=0.1
-    lora_rank : int, default=8
-    lora_alpha : float, default=16.0
-    modality_dropout : float or (float, float), default=0.1
-    covariates : sequence of str, optional
-        Keys of ``Recording.metadata``, such as ``("age", "sex")``, that are put beside the
-        features.
+        How the epochs of a night are combined.
     max_epochs : int, default=100
         Passes over the cohort; where it is compared as a whole, each is one step.
     batch_size : int, default=4096
         Subjects that are compared with each other in a step: all, if there are not more. Memory
         does not depend on it, as nights are gone through in chunks.
-    lr, encoder_lr : float, default=1e-2, 1e-4
-    weight_decay : float, default=1e-2
     validation_fraction : float, default=0.2
         Share of the subjects whose cross-validated partial likelihood tells when to stop.
-    patience : int or None, default=15
-    precision : {"float32", "bfloat16", "auto"}, default="float32"
-    device : str, default="auto"
-    cache : "memory", path or None, default="memory"
-    random_state : int, RandomState or None, default=None
-    verbose : int, default=0
 
     Attributes
     ----------
@@ -66,13 +57,9 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         Of each outcome.
     training_outcomes_ : structured ndarray of shape (n_subjects,) or (n_subjects, k)
         Outcomes of the subjects trained on, without names; :class:`UnoConcordance` and the like
-        read from it how long people were followed up.
-    unit_ : str
-        "night".
-    modalities_ : tuple of str
-    net_ : CoxNet
-    history_ : skorch.history.History
-    device_, precision_, checkpoint_sha256_ : str
+        read the follow-up times from it.
+    unit_, modalities_, net_, history_, device_, precision_, checkpoint_sha256_
+        As of :class:`Sleep2VecClassifier`.
 
     See Also
     --------
@@ -82,7 +69,8 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
     -----
     Minimises the negative log partial likelihood with Breslow's treatment of ties, for several
     outcomes the mean over them. Several nights of a subject are one observation, of their mean
-    log risk. Recordings that name no subject are taken for different people.
+    log risk. Recordings without a subject are taken for different ones. A linear head is the
+    default, as events are few and it overfits least.
 
     Examples
     --------
@@ -97,64 +85,34 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
     (16, 3)
     """
 
-    def __init__(
+    def __init__(  # type: ignore[misc]  # some shared parameters have other defaults
         self,
-        checkpoint="sleep2vec-mini",
+        checkpoint: Any = "sleep2vec-mini",
         *,
-        modalities=None,
-        finetune="head",
-        head="linear",
-        head_size=None,
-        aggregation="mean",
-        pooling="mean",
-        layer_mix=False,
-        dropout=0.1,
-        lora_rank=8,
-        lora_alpha=16.0,
-        modality_dropout=0.1,
-        covariates=None,
-        max_epochs=100,
-        batch_size=4096,
-        lr=1e-2,
-        encoder_lr=1e-4,
-        weight_decay=1e-2,
-        validation_fraction=0.2,
-        patience=15,
-        precision="float32",
-        device="auto",
-        cache="memory",
-        random_state=None,
-        verbose=0,
+        pooling: str = "mean",
+        head: str = "linear",
+        aggregation: str = "mean",
+        max_epochs: int = 100,
+        batch_size: int | None = 4096,
+        lr: float = 1e-2,
+        validation_fraction: float = 0.2,
+        patience: int | None = 15,
+        **shared: Unpack[SharedParameters],
     ):
         super().__init__(
             checkpoint,
-            modalities=modalities,
-            finetune=finetune,
             head=head,
-            head_size=head_size,
             aggregation=aggregation,
-            pooling=pooling,
-            layer_mix=layer_mix,
-            dropout=dropout,
-            lora_rank=lora_rank,
-            lora_alpha=lora_alpha,
-            modality_dropout=modality_dropout,
-            covariates=covariates,
             max_epochs=max_epochs,
             batch_size=batch_size,
             lr=lr,
-            encoder_lr=encoder_lr,
-            weight_decay=weight_decay,
             validation_fraction=validation_fraction,
             patience=patience,
-            precision=precision,
-            device=device,
-            cache=cache,
-            random_state=random_state,
-            verbose=verbose,
+            **shared,
         )
+        self.pooling = pooling
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Sleep2VecCoxRegressor:
         """Train on the nights whose outcome is known.
 
         Parameters
@@ -162,9 +120,9 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         X : list of Recording or dict, or list of lists of them
             Nights, or subjects.
         y : structured array of shape (len(X),) or (len(X), k)
-            Fields "event", "time" and optionally "entry", as
-            :func:`~sleep2vec_sklearn.evaluation.survival` makes it. Times are NaN where
-            an outcome is not known.
+            Fields "event", "time" and optionally "entry", as made by
+            :func:`~sleep2vec_sklearn.evaluation.survival_outcome`. Times are NaN where an outcome
+            is not known.
         sample_weight : array of shape (len(X),), optional
             How much each row counts; one with 0 is left out.
 
@@ -176,21 +134,16 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         ------
         ValueError
             If a parameter is not one of those accepted, or y has no event, an outcome that is
-            nowhere known, a time that is not above zero, an entry that is not before its time, or
-            nights of one subject with different outcomes.
+            nowhere known, or nights of one subject with different outcomes.
         TypeError
             If y is no structured array.
-        InvalidRecordingError, ReadError
-            If X is not such a list, or a recording cannot be encoded.
-        CheckpointError
-            If the checkpoint cannot be loaded or lacks what the parameters ask for.
-        TrainingError
-            If a loss is not finite.
+        InvalidRecordingError, ReadError, CheckpointError, TrainingError
+            As of the other estimators.
         """
-        return self._fit(X, y, sample_weight)
+        return super().fit(X, y, sample_weight)
 
-    def predict(self, X) -> np.ndarray:
-        """Predict log hazard ratios: who is higher has the event sooner.
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict log hazard ratios: a higher one means an earlier event.
 
         Parameters
         ----------
@@ -211,14 +164,14 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         """
         return self._predict(self._outputs(X))
 
-    def predict_survival_function(self, X, times=None) -> np.ndarray:
+    def predict_survival_function(self, X: Any, times: Any = None) -> np.ndarray:
         """Predict the probability to be without the event after each time.
 
         Parameters
         ----------
         X : list of Recording or dict, or list of lists of them
         times : array-like of shape (n_times,), optional
-            By default ``event_times_``. Later than those, nothing falls any more.
+            By default ``event_times_``. Beyond the last of them, curves stay flat.
 
         Returns
         -------
@@ -240,7 +193,7 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         curves = [b.survival(r, times) for b, r in zip(self.baselines_, risks.T, strict=True)]
         return curves[0] if self.training_outcomes_.ndim == 1 else np.stack(curves, axis=1)
 
-    def score(self, X, y) -> float:
+    def score(self, X: Any, y: Any) -> float:
         """Harrell's concordance index, the mean over outcomes with an event.
 
         Parameters
@@ -260,18 +213,15 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         check_is_fitted(self, "net_")
         return concordance_index(y, self._predict(self._outputs(X)))
 
-    def _run_class(self):
-        from ._cox_training import CohortRun
+    def _criterion(self) -> nn.Module:
+        return CoxLoss()
 
-        return CohortRun
-
-    def _net_class(self):
-        from ._cox_training import CoxNet
-
+    @classmethod
+    def _net_class(cls) -> type[FineTuningNet]:
         return CoxNet
 
-    def _encode_targets(self, given: EncoderInput, y) -> Targets:
-        targets, outcome = encode_outcome(given, y)
+    def _encode_targets(self, inputs: EncoderInput, y: Any) -> Targets:
+        targets, outcome = encode_outcome(inputs, y)
         self.n_outcomes_ = outcome.n_outcomes
         self.training_outcomes_ = outcome.to_array()
         return targets
@@ -279,34 +229,255 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
     def _n_outputs(self) -> int:
         return self.n_outcomes_
 
-    def _loss(self, outputs, targets, weights):
-        sums, n_events = terms_of_rows(outputs, targets, weights)
-        has_events = n_events > 0
-        losses = sums / n_events.where(has_events, n_events.new_ones(()))
-        return losses.sum() / has_events.sum().clamp_min(1)
-
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
         risks = outputs - np.array([baseline.center for baseline in self.baselines_])
         return risks[:, 0] if self.training_outcomes_.ndim == 1 else risks
 
-    def _finish_fit(self, given: EncoderInput, targets: Targets) -> None:
+    def _finish_fit(self, inputs: EncoderInput, targets: Targets, held_out: tuple) -> None:
         used = targets.labelled
-        names, first, place = np.unique(
-            subject_of_rows(given)[0][used], return_index=True, return_inverse=True
+        _, first, subject = np.unique(
+            subject_of_rows(inputs)[0][used], return_index=True, return_inverse=True
         )
-        counts = np.bincount(place)[:, None]
-        risks = np.zeros((len(names), self.n_outcomes_))
-        np.add.at(risks, place, self._forward(given)[used].astype(np.float64))
-        weights = np.bincount(place, weights=targets.weights[used]) / counts[:, 0]
+        counts = np.bincount(subject)[:, None]
+        risks = np.zeros((len(first), self.n_outcomes_))
+        np.add.at(risks, subject, self._forward(inputs)[used].astype(np.float64))
+        weights = np.bincount(subject, weights=targets.weights[used]) / counts[:, 0]
         self.training_outcomes_ = self.training_outcomes_[used][first]
         outcome = read_outcome(self.training_outcomes_)
         self.baselines_ = tuple(
-            _baseline(outcome, column, (risks / counts)[:, column], weights)
+            _fit_baseline(outcome, column, (risks / counts)[:, column], weights)
             for column in range(self.n_outcomes_)
         )
         self.event_times_ = np.unique(np.concatenate([b.times for b in self.baselines_]))
 
 
-def _baseline(outcome, column: int, risks: np.ndarray, weights: np.ndarray) -> BreslowBaseline:
+def _fit_baseline(
+    outcome: SurvivalOutcome, column: int, risks: np.ndarray, weights: np.ndarray
+) -> BreslowBaseline:
     known, event, time, entry = outcome.column(column)
     return BreslowBaseline.fit(risks[known], event, time, entry, weights[known])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cohort:
+    """Subjects whose risks are compared in one step, in chunks that fit in memory."""
+
+    source: TrainingSet
+    chunks: list[list[Piece]]
+
+    def __len__(self) -> int:
+        return len({int(self.source.rows[p.night][0]) for chunk in self.chunks for p in chunk})
+
+    def batches(self) -> Iterator[LabelledBatch]:
+        """Read one chunk after the other."""
+        for pieces in self.chunks:
+            yield self.source.batch(pieces)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CohortSet(TrainingSet):
+    """Nights, drawn by subject."""
+
+    def draw(self, rng: np.random.Generator, batch_size: int) -> list[list[Piece]]:
+        """All subjects in random order, about ``batch_size`` in a step; nights stay together."""
+        by_subject: dict[float, list[Piece]] = {}
+        for group in self._nights_by_row():
+            subject = float(self.targets.values[self.rows[group[0].night][0], 0])
+            by_subject.setdefault(subject, []).extend(group)
+        subjects = list(by_subject.values())
+        order = rng.permutation(len(subjects))
+        parts = np.array_split(order, -(-len(subjects) // batch_size))
+        return [[piece for subject in part for piece in subjects[subject]] for part in parts]
+
+    def load(self, pieces: Sequence[Piece]) -> tuple[Cohort, None]:
+        return self.cohort(pieces), None
+
+    def cohort(self, pieces: Sequence[Piece]) -> Cohort:
+        """Pieces as chunks, in each of which rows are whole."""
+        by_row: dict[int, list[Piece]] = {}
+        for piece in pieces:
+            by_row.setdefault(int(self.rows[piece.night][0]), []).append(piece)
+        chunks: list[list[Piece]] = [[]]
+        n_nights = self._nights_in_memory()
+        for group in by_row.values():
+            if chunks[-1] and len(chunks[-1]) + len(group) > n_nights:
+                chunks.append([])
+            chunks[-1].extend(group)
+        return Cohort(self, chunks)
+
+    def whole_cohort(self) -> Cohort:
+        return self.cohort([piece for group in self._nights_by_row() for piece in group])
+
+    def _nights_in_memory(self) -> int:
+        if not isinstance(self.reader, NightsInMemory):
+            return _NIGHTS_THROUGH_ENCODER
+        layers = next(iter(self.reader.nights[0].values.values()))
+        per_epoch = 4 * len(self.modalities) * len(layers) * layers[0].shape[1]
+        return max(1, _BYTES_OF_TOKENS // (per_epoch * max(self.lengths)))
+
+
+class CoxNet(FineTuningNet):
+    """A net whose steps see whole cohorts.
+
+    The outputs of a cohort are computed chunk by chunk, the gradient of the likelihood with
+    respect to them once, and the chunks are gone through again with that gradient. So memory is
+    that of a chunk and the gradient that of the whole.
+    """
+
+    training_set = CohortSet
+
+    def train_step_single(self, batch, **fit_params):
+        self._set_training(True)
+        cohort, _ = batch
+        alone = len(cohort.chunks) == 1
+        parts, labels = [], []
+        for number, (chunk, y) in enumerate(cohort.batches()):
+            with torch.set_grad_enabled(alone):
+                parts.append(self._training_outputs(chunk, number))
+            labels.append(y)
+        outputs = torch.cat(parts)
+        if not alone:
+            outputs.requires_grad_()
+        y_true = tuple(torch.cat(column) for column in zip(*labels, strict=True))
+        loss = self.get_loss(outputs, y_true, X=cohort, training=True)
+        loss.backward()
+        if not alone:
+            gradients = outputs.grad.split([len(part) for part in parts])
+            for number, (chunk, _) in enumerate(cohort.batches()):
+                self._training_outputs(chunk, number).backward(gradients[number])
+        return {"loss": loss, "y_pred": outputs}
+
+    def validation_step(self, batch: tuple[HeldOut, None], **fit_params) -> dict[str, Tensor]:
+        """Cross-validated partial likelihood: of all subjects, less that of those trained on.
+
+        Held-out subjects alone have few events, and nobody to compare them with; here they are
+        compared with all (Verweij & van Houwelingen, Statistics in Medicine 12, 1993).
+        """
+        held_out, _ = batch
+        ours, theirs = (self._cohort_outputs(s) for s in (held_out.training, held_out.rows))
+        together = [torch.cat(pair) for pair in zip(ours, theirs, strict=True)]
+        with torch.inference_mode():
+            sums, n_events = terms_of_rows(*together)
+            trained, _ = terms_of_rows(*ours)
+            has_events = n_events > 0
+            losses = ((sums - trained) / n_events.clamp_min(1e-12))[has_events]
+            loss = losses.mean() * len(together[0]) / len(theirs[0])
+            return {"loss": loss, "y_pred": theirs[0]}
+
+    def _cohort_outputs(self, rows: Any) -> tuple[Tensor, Tensor, Tensor]:
+        parts = [(self.outputs(b), *y) for b, y in rows.whole_cohort().batches()]
+        outputs, targets, weights = (torch.cat(v) for v in zip(*parts, strict=True))
+        return outputs, targets.to(outputs.device), weights.to(outputs.device)
+
+    def _training_outputs(self, chunk, number: int) -> Tensor:
+        """Outputs in training; the same call has the same dropout."""
+        with step_randomness([self.seed, _STEP_STREAM, self.step_, number], self.device):
+            return self.infer(chunk)
+
+
+def encode_outcome(inputs: EncoderInput, y: Any) -> tuple[Targets, SurvivalOutcome]:
+    """Check y and make it the targets of the rows of X.
+
+    Values are of shape (n_rows, 1 + 2 k) or (n_rows, 1 + 3 k): the subject's number, times, events
+    and, if there are any, entries; all NaN where no outcome is known. In the outcome, all nights of
+    a subject share what is known of one.
+    """
+    if inputs.unit != "night":
+        raise InvalidRecordingError(
+            "X holds epochs, but survival is of subjects; accepted is a list of nights, or of "
+            "lists of nights. Pass the recordings: EpochSequence(X).recordings."
+        )
+    outcome = read_outcome(y)
+    if len(outcome) != inputs.n_rows:
+        raise ValueError(
+            f"y has {len(outcome)} outcomes and X {inputs.n_rows} elements; accepted is one "
+            "outcome for each element of X."
+        )
+    subjects, names = subject_of_rows(inputs)
+    outcome = _share_between_nights(outcome, subjects, names)
+    _check_something_to_learn(outcome)
+    # the likelihood needs the order of times only, and ranks are exact in single precision
+    columns = [subjects[:, None], *_as_ranks(outcome)]
+    values = np.concatenate(columns, axis=1).astype(np.float32)
+    values[np.isnan(outcome.time).all(axis=1)] = np.nan
+    return Targets.of(values, outcome.event), outcome
+
+
+def subject_of_rows(inputs: EncoderInput) -> tuple[np.ndarray, np.ndarray]:
+    """Number of each row's subject, and the subjects' names."""
+    names, codes = np.unique(
+        [str(name) for name in name_subjects(inputs.recordings)], return_inverse=True
+    )
+    of_row = np.empty(inputs.n_rows, dtype=np.int64)
+    for rows, code in zip(inputs.rows, codes, strict=True):
+        of_row[rows] = code
+    return of_row, names
+
+
+def _share_between_nights(
+    outcome: SurvivalOutcome, subjects: np.ndarray, names: np.ndarray
+) -> SurvivalOutcome:
+    """The same with gaps filled from other nights of the subject."""
+    n_subjects, k = len(names), outcome.n_outcomes
+    shared = {}
+    unknown = np.isnan(outcome.time)
+    fields = {"time": outcome.time, "event": outcome.event.astype(float)}
+    if outcome.entry is not None:
+        fields["entry"] = outcome.entry
+    for name, values in fields.items():
+        low, high = np.full((n_subjects, k), np.inf), np.full((n_subjects, k), -np.inf)
+        np.minimum.at(low, subjects, np.where(unknown, np.inf, values))
+        np.maximum.at(high, subjects, np.where(unknown, -np.inf, values))
+        differs = np.argwhere((high > low) & np.isfinite(high))
+        if len(differs):
+            subject, column = differs[0]
+            raise ValueError(
+                f"nights of the subject {str(names[subject])!r} have different outcomes: '{name}' "
+                f"is {low[subject, column]:g} and {high[subject, column]:g}. Several nights are "
+                "one observation: count time from the same day for all, or leave all but one out."
+            )
+        shared[name] = high[subjects]
+    unknown = np.isinf(shared["time"])
+    time = np.where(unknown, np.nan, shared["time"])
+    entry = None
+    if outcome.entry is not None:
+        entry = np.where(unknown, -np.inf, shared["entry"])
+    event = (shared["event"] == 1) & ~unknown
+    return SurvivalOutcome(event, time, entry, outcome.one_dimensional)
+
+
+def _check_something_to_learn(outcome: SurvivalOutcome) -> None:
+    empty = np.flatnonzero(np.isnan(outcome.time).all(axis=0))
+    if len(empty):
+        which = "y" if outcome.n_outcomes == 1 else f"outcome {empty[0]} of y"
+        raise ValueError(
+            f"{which} holds nothing but NaN in {len(outcome)} rows: nothing is known of it. Leave "
+            "it out, or look at how the table was joined."
+        )
+    n_events = outcome.event.sum(axis=0)
+    if not n_events.any():
+        raise ValueError(
+            f"y holds no event in {len(outcome)} rows: all are censored, so that risks cannot be "
+            "compared. Look at how events are coded, or follow up for longer."
+        )
+    without = np.flatnonzero(n_events == 0)
+    if len(without):
+        warn(
+            f"no event of the outcomes {', '.join(map(str, without))}: nothing is learned of them, "
+            "and their risks mean nothing.",
+            TrainingWarning,
+        )
+
+
+def _as_ranks(outcome: SurvivalOutcome) -> list[np.ndarray]:
+    times = np.full(outcome.time.shape, np.nan)
+    entries = np.full(outcome.time.shape, np.nan)
+    for column in range(outcome.n_outcomes):
+        known, _, time, entry = outcome.column(column)
+        late = np.isfinite(entry)
+        moments = np.unique(np.concatenate([time, entry[late]]))
+        times[known, column] = np.searchsorted(moments, time)
+        ranks = np.where(late, np.searchsorted(moments, entry), np.nan)
+        entries[known, column] = ranks
+    parts = [times, outcome.event.astype(float)]
+    return parts if outcome.entry is None else [*parts, entries]

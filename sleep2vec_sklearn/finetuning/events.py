@@ -3,42 +3,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.special import expit
+from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
+from .._validation import POSITIVE, Number, StrOptions, count, validate_params
 from ..encoding.inputs import EncoderInput, read_input
 from ..errors import InvalidRecordingError
 from ..evaluation.agreement import divide
-from ..evaluation.events import ScoredEvents, find_events
+from ..evaluation.events import ScoredEvents, count_hits, find_events, fit_event_threshold
 from ..evaluation.sleep_statistics import seconds_asleep
-from ..recordings import EPOCH_SECONDS, EpochSequence
-from ._base import FineTuningEstimator
-from ._event_labels import (
-    THRESHOLDS,
-    check_event_parameters,
-    event_targets,
-    per_type,
-    pooled_f1,
-    read_event_types,
-    tune_threshold,
-)
-from ._labels import Targets, check_sample_weight
+from ..recordings.epochs import EpochSequence
+from ..recordings.modality import EPOCH_SECONDS
+from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
+from ._labels import Targets, check_sample_weight, event_targets
 
-__all__ = [
-    "Sleep2VecEventDetector",
-    "events_table",
-    "found_in",
-    "probabilities_of",
-    "read_nights",
-    "scored_in",
-]
+__all__ = ["EventRules", "Sleep2VecEventDetector"]
+
+# events of a night by type, as intervals of seconds
+NightEvents = dict[str, np.ndarray]
+
+_DEFAULT_TYPES = {"apnea_hypopnea": ("apnea", "hypopnea")}
+_TUNED = ("f1", "index")
+_CANDIDATES = np.arange(1, 50) / 50
+_BETWEEN_0_AND_1 = Number(Real, 0, 1, closed="neither")
 
 
+class EventRules(BaseEstimator):
+    """How seconds above the threshold become events.
+
+    Parameters
+    ----------
+    gap : int, default=3
+        Seconds from the last of one run to the first of the next within which two become one.
+    min_duration : float or dict of type to float, optional
+        Shortest event in seconds. By default 3 for types named "arousal", 10 for all others.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Sleep2VecEventDetector
+    >>> from sleep2vec_sklearn.finetuning import EventRules
+    >>> Sleep2VecEventDetector(rules=EventRules(gap=5)).get_params()["rules__gap"]
+    5
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "gap": [count()],
+        "min_duration": [POSITIVE, dict, None],
+    }
+
+    def __init__(self, *, gap: int = 3, min_duration: float | Mapping[str, float] | None = None):
+        self.gap = gap
+        self.min_duration: Any = min_duration
+
+
+@with_shared_parameters
 class Sleep2VecEventDetector(FineTuningEstimator):
     """Detect events of a night, such as apneas, by fine-tuning a pretrained encoder.
 
@@ -48,33 +77,22 @@ class Sleep2VecEventDetector(FineTuningEstimator):
 
     Parameters
     ----------
-    checkpoint : str, path or Checkpoint, default="sleep2vec-mini"
-    modalities, finetune, head, head_size, aggregation, layer_mix, dropout
-        See :class:`Sleep2VecClassifier`. The head is "mlp" by default, as the temporal ones do no
-        better with few nights.
-    lora_rank, lora_alpha, modality_dropout, covariates
-        See :class:`Sleep2VecClassifier`.
-    event_types : sequence of str, dict of str to sequence of str, or None, default=None
+    event_types : sequence of str, dict of str to sequence of str, or None
         Types to detect, each with a probability of its own. An event is of a type if the type's
         words are among those of its name: "apnea" is obstructive, central and mixed apnea, but no
         hypopnea. A dict puts several under one name. None is apneas and hypopneas as one type,
         ``{"apnea_hypopnea": ("apnea", "hypopnea")}``.
-    threshold : {"f1", "index"}, float or dict of type to one of these, default="f1"
-        Above which probability a second is of an event. "f1" finds the highest F1 of events; and
+    threshold : {"f1", "index"}, float or dict of type to one of these
+        Probability above which a second is of an event. "f1" finds the highest F1 of events, and
         "index" the highest correlation of the rates with the scored ones, as the authors do. Both
-        look at the training's held-out subjects; where there are none, at those trained on.
-    gap : int, default=3
-        Seconds from the last of one run to the first of the next within which two become one.
-    min_duration : float or dict of type to float, optional
-        Shortest event in seconds. By default 3 for types named "arousal", 10 for all others.
-    positive_weight : float or "balanced", default=1.0
+        use the held-out subjects of training; where there are none, those trained on.
+    rules : EventRules, optional
+        How seconds above the threshold become events; by default, and with ``rules__gap`` and
+        ``rules__min_duration``, as of :class:`~sleep2vec_sklearn.finetuning.EventRules`.
+    positive_weight : float or "balanced"
         How much a second of an event counts in training; "balanced" makes both kinds count alike.
-    max_epochs, batch_size, lr, encoder_lr, weight_decay
-        See :class:`Sleep2VecClassifier`.
-    validation_fraction : float, default=0.2
-        Share of the *subjects* whose loss tells when to stop and whose events tell the threshold.
-    patience, precision, device, cache, random_state, verbose
-        See :class:`Sleep2VecClassifier`.
+    validation_fraction : float
+        Share of the *subjects* whose loss tells when to stop, and whose events tune the threshold.
 
     Attributes
     ----------
@@ -83,20 +101,19 @@ class Sleep2VecEventDetector(FineTuningEstimator):
     thresholds_ : dict of str to float
         By type.
     tuned_on_ : {"held_out", "training"} or None
-        Whose events told the thresholds; None if all were given.
+        Subjects whose events tuned the thresholds; None if all were given.
     n_tuned_on_ : int
-        Nights of them.
+        Their nights.
     positive_weights_, log_odds_ : float32 ndarray of shape (n_types,)
         Weight of a second of an event, and what the head's outputs are relative to.
-    modalities_ : tuple of str
-    net_ : FineTuningNet
-    history_ : skorch.history.History
-    device_, precision_, checkpoint_sha256_ : str
+    modalities_, net_, history_, device_, precision_, checkpoint_sha256_
+        As of :class:`Sleep2VecClassifier`.
 
     Notes
     -----
     Labels come from ``Recording.events`` or from y. Seconds of epochs without a sleep stage are
-    not learned from where the night has stages, as nobody scored events there either.
+    not learned from where the night has stages, as events were not scored there either. The head is
+    "mlp" by default, as the temporal ones do no better with few nights.
 
     Examples
     --------
@@ -109,72 +126,32 @@ class Sleep2VecEventDetector(FineTuningEstimator):
     ['recording', 'onset', 'duration', 'type', 'probability']
     """
 
-    def __init__(
+    _nested_defaults = FineTuningEstimator._nested_defaults | {"rules": {None: EventRules}}
+    _parameter_constraints = FineTuningEstimator._parameter_constraints | {
+        "threshold": [StrOptions(set(_TUNED)), _BETWEEN_0_AND_1, dict],
+        "rules": [EventRules, None],
+        "positive_weight": [StrOptions({"balanced"}), POSITIVE],
+    }
+
+    def __init__(  # type: ignore[misc]  # some shared parameters have other defaults
         self,
-        checkpoint="sleep2vec-mini",
+        checkpoint: Any = "sleep2vec-mini",
         *,
-        modalities=None,
-        finetune="head",
-        head="mlp",
-        head_size=None,
-        aggregation="concat",
-        layer_mix=False,
-        dropout=0.1,
-        lora_rank=8,
-        lora_alpha=16.0,
-        modality_dropout=0.1,
-        covariates=None,
-        event_types=None,
-        threshold="f1",
-        gap=3,
-        min_duration=None,
-        positive_weight=1.0,
-        max_epochs=40,
-        batch_size=None,
-        lr=1e-3,
-        encoder_lr=1e-4,
-        weight_decay=1e-2,
-        validation_fraction=0.2,
-        patience=10,
-        precision="float32",
-        device="auto",
-        cache="memory",
-        random_state=None,
-        verbose=0,
+        event_types: Any = None,
+        threshold: Any = "f1",
+        rules: EventRules | None = None,
+        positive_weight: float | str = 1.0,
+        head: str = "mlp",
+        validation_fraction: float = 0.2,
+        **shared: Unpack[SharedParameters],
     ):
-        super().__init__(
-            checkpoint,
-            modalities=modalities,
-            finetune=finetune,
-            head=head,
-            head_size=head_size,
-            aggregation=aggregation,
-            layer_mix=layer_mix,
-            dropout=dropout,
-            lora_rank=lora_rank,
-            lora_alpha=lora_alpha,
-            modality_dropout=modality_dropout,
-            covariates=covariates,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            lr=lr,
-            encoder_lr=encoder_lr,
-            weight_decay=weight_decay,
-            validation_fraction=validation_fraction,
-            patience=patience,
-            precision=precision,
-            device=device,
-            cache=cache,
-            random_state=random_state,
-            verbose=verbose,
-        )
+        super().__init__(checkpoint, head=head, validation_fraction=validation_fraction, **shared)
         self.event_types = event_types
         self.threshold = threshold
-        self.gap = gap
-        self.min_duration = min_duration
+        self.rules = rules
         self.positive_weight = positive_weight
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Sleep2VecEventDetector:
         """Train on the nights of X that have scored events, and tune the thresholds.
 
         Parameters
@@ -209,19 +186,20 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         TrainingError
             If a loss is not finite.
         """
-        given = self._read(X)
+        self._check_parameters()
+        inputs = self._read(X)
         self.event_types_ = read_event_types(self.event_types)
-        check_event_parameters(self, list(self.event_types_))
-        weights = check_sample_weight(sample_weight, len(given.recordings))
+        self._rules_by_type()
+        weights = check_sample_weight(sample_weight, len(inputs.recordings))
         counted = np.flatnonzero(weights)
         if y is not None and not isinstance(y, pd.DataFrame) and len(y) == len(weights):
             y = _safe_indexing(y, counted)
-        nights = EpochSequence([given.recordings[i] for i in counted])
-        rows = [np.full(given.recordings[i].n_epochs, weights[i]) for i in counted]
+        nights = read_input(EpochSequence([inputs.recordings[i] for i in counted]))
+        rows = [np.full(inputs.recordings[i].n_epochs, weights[i]) for i in counted]
         return self._fit(nights, y, np.concatenate(rows))
 
-    def predict_proba(self, X) -> list[np.ndarray]:
-        """Probability of each second to be within an event.
+    def predict_proba(self, X: Any) -> list[np.ndarray]:
+        """Predict the probability of each second to be within an event.
 
         Parameters
         ----------
@@ -234,8 +212,8 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         """
         return self._probabilities(X)[1]
 
-    def predict_events(self, X, *, stages=None) -> pd.DataFrame:
-        """Events of each night.
+    def predict_events(self, X: Any, *, stages: Any = None) -> pd.DataFrame:
+        """Predict the events of each night.
 
         Parameters
         ----------
@@ -250,14 +228,14 @@ class Sleep2VecEventDetector(FineTuningEstimator):
             Columns ``recording`` (its id, else its position), ``onset`` and ``duration`` in
             seconds, ``type``, and ``probability``, the mean over the event's seconds.
         """
-        given, nights = self._probabilities(X)
-        found, _ = self._found(given, nights, stages)
-        ids = [recording.id for recording in given.recordings]
+        inputs, nights = self._probabilities(X)
+        events, _ = self._detect(inputs, nights, stages)
+        ids = [recording.id for recording in inputs.recordings]
         names = [i if name is None else name for i, name in enumerate(ids)]
-        return events_table(names, nights, found)
+        return events_table(names, nights, events)
 
-    def predict(self, X, *, stages=None) -> np.ndarray:
-        """Events per hour of sleep of each night: with apneas and hypopneas as one type, the AHI.
+    def predict(self, X: Any, *, stages: Any = None) -> np.ndarray:
+        """Predict events per hour of sleep; of apneas and hypopneas as one type this is the AHI.
 
         Parameters
         ----------
@@ -271,14 +249,17 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         ndarray of shape (len(X),), or (len(X), n_types) with several types
             NaN for a night without sleep.
         """
-        given, nights = self._probabilities(X)
-        found, hours = self._found(given, nights, stages)
+        inputs, nights = self._probabilities(X)
+        events, hours = self._detect(inputs, nights, stages)
         rates = np.array(
-            [[divide(len(s), h) for s in f.values()] for f, h in zip(found, hours, strict=True)]
+            [
+                [divide(len(e), h) for e in night.values()]
+                for night, h in zip(events, hours, strict=True)
+            ]
         )
         return rates[:, 0] if rates.shape[1] == 1 else rates
 
-    def score(self, X, y=None, sample_weight=None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """F1 of events over all nights, the mean of the types.
 
         A scored and a detected event match if they share more than half of the seconds that
@@ -290,22 +271,24 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         y : list of DataFrame, optional
             By default ``Recording.events``. Nights without scored events are left out.
         sample_weight : array of shape (len(X),), optional
-            Nights with 0 are left out; F1 over pooled events knows no other weights.
+            Nights with 0 are left out; F1 over pooled events has no other weights.
 
         Returns
         -------
         float
             NaN where no night has an event of a type, neither scored nor detected.
         """
-        by_type = self._scored(X, y, sample_weight)
-        shortest = self._min_durations()
+        by_type = self.scored_events(X, y, sample_weight)
+        rules = self._rules_by_type()
         scores = [
-            pooled_f1(nights, self.thresholds_[name], self.gap, shortest[name])
+            pooled_f1(nights, self.thresholds_[name], rules[name])
             for name, nights in by_type.items()
         ]
         return float(np.mean(scores))
 
-    def scored_events(self, X, y=None, sample_weight=None) -> dict[str, list[ScoredEvents]]:
+    def scored_events(
+        self, X: Any, y: Any = None, sample_weight: Any = None
+    ) -> dict[str, list[ScoredEvents]]:
         """Labels and probabilities of each second, for the scores of ``evaluation``.
 
         Parameters
@@ -320,36 +303,66 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         dict of str to list of ScoredEvents
             By type; see :func:`~sleep2vec_sklearn.evaluation.event_scores`.
         """
-        return self._scored(X, y, sample_weight)
-
-    def _scored(self, X, y, sample_weight) -> dict[str, list[ScoredEvents]]:
-        given, nights = self._probabilities(X)
-        targets = event_targets(given, y, self.event_types_, check_found=False)
+        inputs, nights = self._probabilities(X)
+        targets = event_targets(inputs, y, self.event_types_, require_all=False)
         weights = check_sample_weight(sample_weight, len(nights))
-        labelled = [(targets.values[rows] >= 0).any() for rows in given.rows]
-        kept = {i: nights[i] for i in range(len(nights)) if weights[i] and labelled[i]}
-        return scored_in(given, targets, kept, list(self.event_types_))
+        labelled = [(targets.values[rows] >= 0).any() for rows in inputs.rows]
+        used = {i: nights[i] for i in range(len(nights)) if weights[i] and labelled[i]}
+        return score_by_type(inputs, targets, used, list(self.event_types_))
 
-    def _probabilities(self, X) -> tuple[EncoderInput, list[np.ndarray]]:
+    def _probabilities(self, X: Any) -> tuple[EncoderInput, list[np.ndarray]]:
         check_is_fitted(self, "net_")
-        given = self._read(X)
-        outputs = self._outputs(given.names)
-        return given, probabilities_of(given, outputs, self.log_odds_)
+        inputs = self._read(X)
+        outputs = self._outputs(inputs.names)
+        return inputs, as_probabilities(inputs, outputs, self.log_odds_)
 
-    def _found(self, given, nights, stages):
-        return found_in(given, nights, stages, self.thresholds_, self.gap, self._min_durations())
+    def _detect(
+        self, inputs: EncoderInput, nights: Sequence[np.ndarray], stages: Any
+    ) -> tuple[list[NightEvents], np.ndarray]:
+        return detect_events(inputs, nights, stages, self.thresholds_, self._rules_by_type())
 
-    def _min_durations(self) -> dict[str, float]:
-        names = list(self.event_types_)
-        return per_type(
-            self.min_duration, names, "min_duration", lambda n: 3.0 if "arousal" in n else 10.0
+    def _rules_by_type(self) -> dict[str, EventRules]:
+        """Rules of each type, whose shortest duration is a number."""
+        rules = self._expand("rules", self.rules)
+        durations = by_type(
+            rules.min_duration,
+            list(self.event_types_),
+            "min_duration",
+            lambda name: 3.0 if "arousal" in name else 10.0,
         )
+        return {n: EventRules(gap=rules.gap, min_duration=d) for n, d in durations.items()}
 
-    def _read(self, X) -> EncoderInput:
-        return read_nights(X, super()._read)
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        rules = self._expand("rules", self.rules)
+        validate_params(rules)
+        for name, value, accepted in (
+            ("threshold", self.threshold, [StrOptions(set(_TUNED)), _BETWEEN_0_AND_1]),
+            ("min_duration", rules.min_duration, [POSITIVE]),
+        ):
+            for item in value.values() if isinstance(value, dict) else ():
+                if not any(constraint.is_satisfied_by(item) for constraint in accepted):
+                    listed = " or ".join(map(str, accepted))
+                    raise ValueError(f"a value of {name} must be {listed}; got {item!r}.")
 
-    def _encode_targets(self, given: EncoderInput, y) -> Targets:
-        targets = event_targets(given, y, self.event_types_)
+    def _read(self, X: Any) -> EncoderInput:
+        inputs = super()._read(X.recordings if isinstance(X, EpochSequence) else X)
+        if len(inputs.recordings) != inputs.n_rows:
+            raise InvalidRecordingError(
+                "X has a list of several nights as one element; events belong to one night. Pass "
+                "one flat list of recordings."
+            )
+        if not isinstance(X, EpochSequence):
+            return read_input(EpochSequence(inputs.recordings))
+        if len(X) != sum(recording.n_epochs for recording in inputs.recordings):
+            raise InvalidRecordingError(
+                "X is some of the epochs of its nights, but events are detected in whole ones. "
+                "Pass the recordings: X.recordings."
+            )
+        return read_input(X)
+
+    def _encode_targets(self, inputs: EncoderInput, y: Any) -> Targets:
+        targets = event_targets(inputs, y, self.event_types_)
         seconds = targets.values.reshape(-1, len(self.event_types_))
         inside, outside = ((seconds == k).sum(axis=0) for k in (1, 0))
         odds = inside / np.maximum(outside, 1)
@@ -363,48 +376,30 @@ class Sleep2VecEventDetector(FineTuningEstimator):
     def _n_outputs(self) -> int:
         return EPOCH_SECONDS * len(self.event_types_)
 
-    def _loss(self, outputs, targets, weights):
-        import torch
-        from torch.nn.functional import binary_cross_entropy_with_logits
+    def _criterion(self) -> nn.Module:
+        return SecondsCrossEntropy(self.positive_weights_, self.log_odds_)
 
-        positive, offset = (
-            torch.from_numpy(np.tile(of_types, EPOCH_SECONDS)).to(outputs.device)
-            for of_types in (self.positive_weights_, self.log_odds_)
-        )
-        loss = binary_cross_entropy_with_logits(
-            outputs + offset,
-            targets.clamp(min=0).to(outputs.dtype),
-            pos_weight=positive,
-            reduction="none",
-        )
-        counted = (targets >= 0) * weights[:, None]
-        return (loss * counted).sum() / counted.sum()
-
-    def _train(self, given: EncoderInput, targets: Targets, checkpoint):
-        fitted = super()._train(given, targets, checkpoint)
-        self._tune(given, targets, fitted.held_out)
-        return fitted
-
-    def _tune(self, given: EncoderInput, targets: Targets, held_out: tuple[int, ...]) -> None:
+    def _finish_fit(
+        self, inputs: EncoderInput, targets: Targets, held_out: tuple[int, ...]
+    ) -> None:
+        """Tune the thresholds."""
         names = list(self.event_types_)
-        asked = per_type(self.threshold, names, "threshold", lambda name: "f1")
-        self.thresholds_ = {name: asked[name] for name in names}
+        self.thresholds_ = by_type(self.threshold, names, "threshold", lambda name: "f1")
         self.tuned_on_, self.n_tuned_on_ = None, 0
-        if not set(asked.values()) & set(THRESHOLDS):
+        tuned = [name for name in names if self.thresholds_[name] in _TUNED]
+        if not tuned:
             return
-        labelled = [i for i, rows in enumerate(given.rows) if targets.labelled[rows].any()]
+        labelled = [i for i, rows in enumerate(inputs.rows) if targets.labelled[rows].any()]
         used = list(held_out) or labelled
-        part = read_input(EpochSequence([given.recordings[i] for i in used]))
-        found = probabilities_of(part, self._forward(part), self.log_odds_)
+        part = read_input(EpochSequence([inputs.recordings[i] for i in used]))
+        probabilities = as_probabilities(part, self._forward(part), self.log_odds_)
         self.tuned_on_ = "held_out" if held_out else "training"
         self.n_tuned_on_ = len(used)
-        nights = scored_in(given, targets, dict(zip(used, found, strict=True)), names)
-        shortest = self._min_durations()
-        for name in names:
-            if asked[name] in THRESHOLDS:
-                self.thresholds_[name] = tune_threshold(
-                    nights[name], asked[name], self.gap, shortest[name]
-                )
+        nights = score_by_type(inputs, targets, dict(zip(used, probabilities, strict=True)), names)
+        rules = self._rules_by_type()
+        for name in tuned:
+            criterion = self.thresholds_[name]
+            self.thresholds_[name] = tune_threshold(nights[name], criterion, rules[name])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -412,121 +407,130 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         return tags
 
 
-# events of a night by type, as intervals of seconds
-NightEvents = dict[str, np.ndarray]
+class SecondsCrossEntropy(nn.Module):
+    """Weighted mean of the binary cross-entropy over the seconds that have a label."""
 
+    positive_weight: Tensor
+    log_odds: Tensor
 
-def read_nights(X, read) -> EncoderInput:
-    """All epochs of nights.
+    def __init__(self, positive_weight: np.ndarray, log_odds: np.ndarray):
+        super().__init__()
+        for name, by_type in (("positive_weight", positive_weight), ("log_odds", log_odds)):
+            self.register_buffer(name, torch.from_numpy(np.tile(by_type, EPOCH_SECONDS)))
 
-    Parameters
-    ----------
-    X : list of Recording or dict, or EpochSequence of all their epochs
-    read : callable
-        Brings a list of recordings to one form.
-
-    Raises
-    ------
-    InvalidRecordingError
-        If X holds some epochs of a night only, or several nights as one element.
-    """
-    given = read(X.recordings if isinstance(X, EpochSequence) else X)
-    if len(given.recordings) != given.n_rows:
-        raise InvalidRecordingError(
-            "X has a list of several nights as one element; events belong to one night. Pass one "
-            "flat list of recordings."
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        losses = binary_cross_entropy_with_logits(
+            outputs + self.log_odds,
+            targets.clamp(min=0).to(outputs.dtype),
+            pos_weight=self.positive_weight,
+            reduction="none",
         )
-    if not isinstance(X, EpochSequence):
-        return read_input(EpochSequence(given.recordings))
-    if len(X) != sum(recording.n_epochs for recording in given.recordings):
-        raise InvalidRecordingError(
-            "X is some of the epochs of its nights, but events are detected in whole ones. Pass "
-            "the recordings: X.recordings."
+        counted = (targets >= 0) * weights[:, None]
+        return (losses * counted).sum() / counted.sum()
+
+
+def read_event_types(event_types: Any) -> dict[str, tuple[str, ...]]:
+    """Name of each type to detect, and the scored types that count as one."""
+    if event_types is None:
+        return dict(_DEFAULT_TYPES)
+    if isinstance(event_types, str):
+        event_types = (event_types,)
+    if not isinstance(event_types, Mapping):
+        event_types = {name: (name,) for name in event_types}
+    groups = {k: (v,) if isinstance(v, str) else tuple(v) for k, v in event_types.items()}
+    named = [*groups, *(name for names in groups.values() for name in names)]
+    if not groups or not all(groups.values()) or not all(isinstance(n, str) for n in named):
+        raise ValueError(
+            "event_types must be names such as ('apnea', 'arousal'), a dict of name to scored "
+            f"types such as {{'respiratory': ('apnea', 'hypopnea')}}, or None; got {event_types!r}."
         )
-    return read_input(X)
+    return groups
 
 
-def probabilities_of(given: EncoderInput, outputs: np.ndarray, log_odds: np.ndarray) -> list:
+def by_type(
+    value: Any, names: Sequence[str], parameter: str, default: Callable[[str], Any]
+) -> dict[str, Any]:
+    """A parameter's value for each type, from one value or a dict of some."""
+    if not isinstance(value, Mapping):
+        return {name: default(name) if value is None else value for name in names}
+    unknown = sorted(set(value) - set(names))
+    if unknown:
+        raise ValueError(
+            f"{parameter} has {', '.join(map(repr, unknown))}; the types to detect are "
+            f"{', '.join(names)}."
+        )
+    return {name: value.get(name, default(name)) for name in names}
+
+
+def as_probabilities(
+    inputs: EncoderInput, outputs: np.ndarray, log_odds: np.ndarray
+) -> list[np.ndarray]:
     """Outputs of the head as probabilities, [n_seconds, n_types] of each night."""
     shape = (-1, len(log_odds))
-    return [expit(outputs[rows].reshape(shape) + log_odds) for rows in given.rows]
+    return [expit(outputs[rows].reshape(shape) + log_odds) for rows in inputs.rows]
 
 
-def scored_in(
-    given: EncoderInput, targets: Targets, nights: Mapping[int, np.ndarray], names: Sequence[str]
+def score_by_type(
+    inputs: EncoderInput, targets: Targets, nights: Mapping[int, np.ndarray], names: Sequence[str]
 ) -> dict[str, list[ScoredEvents]]:
-    """Labels and probabilities of some nights, by type.
-
-    Parameters
-    ----------
-    given : EncoderInput
-    targets : Targets
-    nights : mapping of int to ndarray of shape (n_seconds, n_types)
-        Probabilities by the recording's place in X.
-    names : sequence of str
-        Of the types.
-    """
-    by_type: dict[str, list[ScoredEvents]] = {name: [] for name in names}
+    """Labels and probabilities by type, of nights by their position in X."""
+    scored: dict[str, list[ScoredEvents]] = {name: [] for name in names}
     for i, probabilities in nights.items():
-        truth = targets.values[given.rows[i]].reshape(probabilities.shape)
-        recording = given.recordings[i]
+        truth = targets.values[inputs.rows[i]].reshape(probabilities.shape)
+        recording = inputs.recordings[i]
         for column, name in enumerate(names):
             night = ScoredEvents(
                 truth[:, column], probabilities[:, column], recording.stages, id=recording.id
             )
-            by_type[name].append(night)
-    return by_type
+            scored[name].append(night)
+    return scored
 
 
-def found_in(
-    given: EncoderInput,
+def detect_events(
+    inputs: EncoderInput,
     nights: Sequence[np.ndarray],
-    stages,
+    stages: Any,
     thresholds: Mapping[str, float],
-    gap: int,
-    min_durations: Mapping[str, float],
+    rules: Mapping[str, EventRules],
 ) -> tuple[list[NightEvents], np.ndarray]:
-    """Events of each night, and its hours of sleep.
-
-    Raises
-    ------
-    ValueError
-        If there are stages for another number of nights.
-    """
+    """Events of each night, and its hours of sleep."""
     if stages is not None and len(stages) != len(nights):
         raise ValueError(f"stages must be {len(nights)} arrays, one a night; got {len(stages)}.")
-    found, hours = [], np.empty(len(nights))
-    for i, (recording, probabilities) in enumerate(zip(given.recordings, nights, strict=True)):
+    detected, hours = [], np.empty(len(nights))
+    for i, (recording, probabilities) in enumerate(zip(inputs.recordings, nights, strict=True)):
         own = None if stages is None else stages[i]
         asleep = seconds_asleep(recording, own, recording.n_epochs * EPOCH_SECONDS)
         hours[i] = asleep.sum() / 3600
-        events = {}
-        for column, (name, threshold) in enumerate(thresholds.items()):
-            above = probabilities[:, column] > threshold
-            events[name] = find_events(above, asleep, gap=gap, min_duration=min_durations[name])
-        found.append(events)
-    return found, hours
+        detected.append(
+            {
+                name: find_events(
+                    probabilities[:, column] > threshold, asleep, **rules[name].get_params()
+                )
+                for column, (name, threshold) in enumerate(thresholds.items())
+            }
+        )
+    return detected, hours
 
 
 def events_table(
-    names: Sequence, nights: Sequence[np.ndarray], found: Sequence[NightEvents]
+    names: Sequence, nights: Sequence[np.ndarray], detected: Sequence[NightEvents]
 ) -> pd.DataFrame:
     """One row per event, with its mean probability, in the order of nights and of time."""
     tables = []
-    for name, probabilities, events in zip(names, nights, found, strict=True):
-        for column, (kind, spans) in enumerate(events.items()):
+    for name, probabilities, events in zip(names, nights, detected, strict=True):
+        for column, (event_type, spans) in enumerate(events.items()):
             means = [float(probabilities[a:b, column].mean()) for a, b in spans]
             table = pd.DataFrame(
                 {
                     "recording": name,
                     "onset": spans[:, 0].astype(float),
                     "duration": (spans[:, 1] - spans[:, 0]).astype(float),
-                    "type": kind,
+                    "type": event_type,
                     "probability": np.array(means, dtype=float),
                 }
             )
             tables.append(table)
-    # an empty table among full ones would change the kinds of columns
+    # an empty table among full ones would change the dtypes of columns
     full = [table for table in tables if len(table)] or tables[:1]
     order = {name: i for i, name in enumerate(names)}
     return pd.concat(full, ignore_index=True).sort_values(
@@ -535,3 +539,21 @@ def events_table(
         kind="stable",
         ignore_index=True,
     )
+
+
+def tune_threshold(nights: Sequence[ScoredEvents], criterion: str, rules: EventRules) -> float:
+    """The best threshold by F1, the middle of equal ones, or by rates; 0.5 where none is.
+
+    For rates ("index") see :func:`~sleep2vec_sklearn.evaluation.fit_event_threshold`.
+    """
+    if criterion == "index" and any(night.sleep_hours for night in nights):
+        return fit_event_threshold(nights)
+    scores = np.nan_to_num([pooled_f1(nights, threshold, rules) for threshold in _CANDIDATES])
+    best = np.flatnonzero(scores == scores.max())
+    return float(_CANDIDATES[best[len(best) // 2]]) if scores.max() else 0.5
+
+
+def pooled_f1(nights: Sequence[ScoredEvents], threshold: float, rules: EventRules) -> float:
+    """F1 of the events of all nights; NaN where there is none, scored or detected."""
+    hits, n_true, n_detected = count_hits(nights, threshold, rules.gap, rules.min_duration)
+    return divide(2 * hits, n_true + n_detected)

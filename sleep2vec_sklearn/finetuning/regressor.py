@@ -3,33 +3,36 @@
 
 from __future__ import annotations
 
+from typing import Any, Unpack
+
 import numpy as np
+import pandas as pd
+import torch
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss, smooth_l1_loss
 
+from .._validation import StrOptions
 from ..encoding.inputs import EncoderInput
-from ._base import FineTuningEstimator
+from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
 from ._labels import Targets, check_length, check_sample_weight
 
-__all__ = [
-    "Sleep2VecRegressor",
-]
-
-_LOSSES = ("squared_error", "huber")
+__all__ = ["Sleep2VecRegressor"]
 
 
+@with_shared_parameters
 class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
     """Predict numbers for nights or epochs by fine-tuning a pretrained encoder.
 
     Parameters
     ----------
-    loss : {"squared_error", "huber"}, default="squared_error"
+    loss : {"squared_error", "huber"}
         Of the standardised targets; "huber" is less moved by few extreme ones.
-    checkpoint, modalities, finetune, head, head_size, aggregation, pooling, layer_mix, dropout
-        As for :class:`Sleep2VecClassifier`, also the following.
-    lora_rank, lora_alpha, modality_dropout, covariates, time_of_night, max_epochs, batch_size
-    lr, encoder_lr, weight_decay, validation_fraction, patience, precision, device, cache
-    random_state, verbose
+    pooling : {"mean", "attention", "cls"}
+        How the epochs of a night are combined; does not apply to epochs.
+    time_of_night : bool
+        For epochs: append the columns of :class:`TimeOfNight` to the features.
 
     Attributes
     ----------
@@ -54,68 +57,25 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
     (4,)
     """
 
+    _parameter_constraints = FineTuningEstimator._parameter_constraints | {
+        "loss": [StrOptions({"squared_error", "huber"})]
+    }
+
     def __init__(
         self,
-        checkpoint="sleep2vec-mini",
+        checkpoint: Any = "sleep2vec-mini",
         *,
-        loss="squared_error",
-        modalities=None,
-        finetune="head",
-        head="auto",
-        head_size=None,
-        aggregation="concat",
-        pooling="mean",
-        layer_mix=False,
-        dropout=0.1,
-        lora_rank=8,
-        lora_alpha=16.0,
-        modality_dropout=0.1,
-        covariates=None,
-        time_of_night=False,
-        max_epochs=40,
-        batch_size=None,
-        lr=1e-3,
-        encoder_lr=1e-4,
-        weight_decay=1e-2,
-        validation_fraction=0.1,
-        patience=10,
-        precision="float32",
-        device="auto",
-        cache="memory",
-        random_state=None,
-        verbose=0,
+        loss: str = "squared_error",
+        pooling: str = "mean",
+        time_of_night: bool = False,
+        **shared: Unpack[SharedParameters],
     ):
-        super().__init__(
-            checkpoint,
-            modalities=modalities,
-            finetune=finetune,
-            head=head,
-            head_size=head_size,
-            aggregation=aggregation,
-            pooling=pooling,
-            layer_mix=layer_mix,
-            dropout=dropout,
-            lora_rank=lora_rank,
-            lora_alpha=lora_alpha,
-            modality_dropout=modality_dropout,
-            covariates=covariates,
-            time_of_night=time_of_night,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            lr=lr,
-            encoder_lr=encoder_lr,
-            weight_decay=weight_decay,
-            validation_fraction=validation_fraction,
-            patience=patience,
-            precision=precision,
-            device=device,
-            cache=cache,
-            random_state=random_state,
-            verbose=verbose,
-        )
+        super().__init__(checkpoint, **shared)
         self.loss = loss
+        self.pooling = pooling
+        self.time_of_night = time_of_night
 
-    def score(self, X, y, sample_weight=None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R² over the values that are known; of several outputs the mean of theirs.
 
         Parameters
@@ -154,13 +114,10 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
             scores.append(r2_score(*pair, sample_weight=weights[known]))
         return float(np.mean(scores))
 
-    def _encode_targets(self, given: EncoderInput, y) -> Targets:
-        if self.loss not in _LOSSES:
-            listed = ", ".join(map(repr, _LOSSES))
-            raise ValueError(f"loss must be one of {listed}; got {self.loss!r}.")
-        values = _read_values(y, given.n_rows)
+    def _encode_targets(self, inputs: EncoderInput, y: Any) -> Targets:
+        values = _read_values(y, inputs.n_rows)
         self.several_outputs_ = values.ndim == 2
-        values = values.reshape(given.n_rows, -1)
+        values = values.reshape(inputs.n_rows, -1)
         counts = (~np.isnan(values)).sum(axis=0)
         if (counts == 0).any():
             raise ValueError(
@@ -176,14 +133,8 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
     def _n_outputs(self) -> int:
         return len(self.target_mean_)
 
-    def _loss(self, outputs, targets, weights):
-        import torch
-        from torch.nn.functional import mse_loss, smooth_l1_loss
-
-        measure = smooth_l1_loss if self.loss == "huber" else mse_loss
-        known = ~targets.isnan() * weights[:, None]
-        losses = measure(outputs, torch.nan_to_num(targets), reduction="none")
-        return (losses * known).sum() / known.sum().clamp_min(1e-12)
+    def _criterion(self) -> nn.Module:
+        return KnownValuesLoss(self.loss)
 
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
         values = outputs.astype(np.float64) * self.target_std_ + self.target_mean_
@@ -195,13 +146,24 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
         return tags
 
 
-def _read_values(y, n_rows: int) -> np.ndarray:
-    """Numbers as float64, NaN where missing, of shape (n_rows,) or (n_rows, k)."""
-    import pandas as pd
+class KnownValuesLoss(nn.Module):
+    """Weighted mean of a loss over the values that are known."""
 
+    def __init__(self, loss: str):
+        super().__init__()
+        self.loss = smooth_l1_loss if loss == "huber" else mse_loss
+
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        known = ~targets.isnan() * weights[:, None]
+        losses = self.loss(outputs, torch.nan_to_num(targets), reduction="none")
+        return (losses * known).sum() / known.sum().clamp_min(1e-12)
+
+
+def _read_values(y: Any, n_rows: int) -> np.ndarray:
+    """Numbers as float64, NaN where missing, of shape (n_rows,) or (n_rows, k)."""
     try:
         table = pd.DataFrame(y)
-        if any(kind.kind in "mMc" for kind in table.dtypes):
+        if any(dtype.kind in "mMc" for dtype in table.dtypes):
             raise TypeError(f"got {table.dtypes.iloc[0]}")
         values = y if isinstance(y, np.ndarray) else np.asarray(table, dtype=np.float64)
         values = np.asarray(values, dtype=np.float64)

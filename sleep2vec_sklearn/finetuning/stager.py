@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Sleep stages of a night, ready made: the bundled encoder and a bundled head."""
+"""Sleep stages of a night by the bundled encoder and a bundled head."""
 
 from __future__ import annotations
 
@@ -10,42 +10,50 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from .._files import write_whole
+from .._files import check_format_version, write_atomic
 from .._torch import resolve_device
 from ..encoding._pooling import fuse
 from ..encoding.cache import check_cache, open_store
 from ..errors import CheckpointError, InvalidRecordingError
 from ..evaluation.sleep_statistics import sleep_statistics
-from ..recordings import EPOCH_SECONDS, Recording, SleepStage
-from ..recordings.modality import list_modalities
-from ..recordings.recording import as_recording, describe_place
+from ..recordings.modality import EPOCH_SECONDS, list_modalities
+from ..recordings.recording import Recording, as_recording, describe_recording
+from ..recordings.stages import SleepStage
 
-__all__ = [
-    "BUNDLED_HEAD",
-    "StageHead",
-    "StagedNight",
-    "load_stage_head",
-    "save_stage_head",
-    "stage_night",
-]
+if TYPE_CHECKING:
+    from ..encoding._engine import EncodedNight
+
+__all__ = ["StagedNight", "stage_night"]
 
 _CHECKPOINT = "sleep2vec-mini"
+BUNDLED_HEAD = Path(__file__).parent / "weights" / "sleep2vec-mini-stager.safetensors"
+STAGES = ("W", "N1", "N2", "N3", "R")
+_METADATA_KEY = "sleep2vec_sklearn_stager"
+_FORMAT_VERSION = 1
+_TENSORS = ("weight", "bias", "trust")
+# epochs of twelve hours, and of ten
+_LONGEST_NIGHT, _NIGHT = 1440, 1200
 
 
 def stage_night(
-    recording, *, modalities: Sequence[str] | None = None, device: str = "auto", cache="memory"
+    recording: Any,
+    *,
+    modalities: Sequence[str] | None = None,
+    device: str = "auto",
+    cache: str | os.PathLike | None = "memory",
 ) -> StagedNight:
     """Stage a night with whatever sensors it has.
 
     The encoder is sleep2vec-mini. The head is linear, one vote per sensor, and was trained on
-    simulated nights and on nights of few real people; which, and how good it is on people it did
-    not see, is in the model card and in ``StagedNight.card``. It is no medical device.
+    simulated nights and on nights of few real subjects. The model card and ``StagedNight.card``
+    say which, and how well it does on others. It is no medical device.
 
     Parameters
     ----------
@@ -84,13 +92,13 @@ def stage_night(
     head = load_stage_head()
     wanted = head.modalities if modalities is None else tuple(list_modalities(modalities))
     encoded = _encode(night, wanted, head, device, cache)
-    tokens = {name: found.tokens for name, found in encoded.modalities.items()}
-    valid = {name: found.valid for name, found in encoded.modalities.items()}
+    tokens = {name: one.tokens for name, one in encoded.modalities.items()}
+    valid = {name: one.valid for name, one in encoded.modalities.items()}
     probabilities = head.probabilities(tokens, valid)
     measured = np.stack(list(valid.values()), axis=1)
-    told = measured.any(axis=1)
+    staged = measured.any(axis=1)
     stages = np.full(night.n_epochs, int(SleepStage.unscored), dtype=np.int8)
-    stages[told] = probabilities[told].argmax(axis=1)
+    stages[staged] = probabilities[staged].argmax(axis=1)
     epochs = pd.RangeIndex(night.n_epochs, name="epoch")
     return StagedNight(
         id=night.id,
@@ -106,7 +114,7 @@ def stage_night(
 
 @dataclass(frozen=True, eq=False)
 class StagedNight:
-    """What :func:`stage_night` finds.
+    """Stages of a night, from :func:`stage_night`.
 
     Attributes
     ----------
@@ -117,7 +125,7 @@ class StagedNight:
     probabilities : DataFrame of shape (n_epochs, 5)
         The hypnodensity: columns W, N1, N2, N3, R; NaN where no sensor has a signal.
     measured : bool DataFrame of shape (n_epochs, n_modalities)
-        Which sensors each epoch rests on.
+        Which sensors each epoch was staged from.
     left_out : tuple of str
         Sensors that are flat or without samples.
     lights : (float or None, float or None) or None
@@ -125,7 +133,7 @@ class StagedNight:
     embedding : float32 ndarray of shape (n_epochs, width)
         The encoder's rows, fused by their mean.
     card : dict
-        What the head was trained on, and how good it is on people it did not see.
+        The head's training data, and its scores on other subjects.
 
     Examples
     --------
@@ -157,8 +165,8 @@ class StagedNight:
         """One sentence on how much of the night each sensor covers."""
         shares = self.measured.mean()
         listed = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
-        lost = f"; without a signal: {', '.join(self.left_out)}" if self.left_out else ""
-        return f"share of the night with a signal: {listed}{lost}"
+        absent = f"; without a signal: {', '.join(self.left_out)}" if self.left_out else ""
+        return f"share of the night with a signal: {listed}{absent}"
 
     def to_frame(self) -> pd.DataFrame:
         """One row per epoch: onset in seconds, stage by name, probabilities, number of sensors."""
@@ -175,18 +183,19 @@ class StagedNight:
 
     def __repr__(self) -> str:
         counts = [f"{name} {(self.stages == SleepStage[name]).sum()}" for name in STAGES]
-        lost = int((self.stages < 0).sum())
-        lost = f", {lost} without a signal" if lost else ""
+        if (self.stages < 0).any():
+            counts.append(f"{(self.stages < 0).sum()} without a signal")
         name = f"{self.id}: " if self.id is not None else ""
-        sensors = ", ".join(self.modalities)
-        return f"StagedNight({name}{', '.join(counts)}{lost}; from {sensors})"
+        return f"StagedNight({name}{', '.join(counts)}; from {', '.join(self.modalities)})"
 
 
-def _as_night(recording) -> Recording:
+def _as_night(recording: Any) -> Recording:
     if isinstance(recording, str | os.PathLike):
-        from ..readers import read_recording
+        from ..readers.recording import read_recording
 
-        return read_recording(recording)
+        night = read_recording(recording)
+        assert night is not None  # errors are raised by default
+        return night
     if isinstance(recording, Sequence) and not isinstance(recording, Recording):
         raise InvalidRecordingError(
             f"stage_night takes one recording, got a {type(recording).__name__}; stage them one by "
@@ -195,11 +204,12 @@ def _as_night(recording) -> Recording:
     return as_recording(recording)
 
 
-def _encode(night: Recording, wanted: Sequence[str], head: StageHead, device: str, cache):
-    # what needs torch is imported where it is used
+def _encode(
+    night: Recording, wanted: Sequence[str], head: StageHead, device: str, cache: Any
+) -> EncodedNight:
+    # torch takes seconds to import
     from ..encoding._engine import Engine
     from ..model.checkpoint import load_checkpoint
-    from ._sources import without_advice
 
     checkpoint = load_checkpoint(_CHECKPOINT)
     if checkpoint.sha256 != head.checkpoint_sha256:
@@ -211,75 +221,39 @@ def _encode(night: Recording, wanted: Sequence[str], head: StageHead, device: st
     engine = Engine(
         checkpoint, wanted, "last", "float32", resolve_device(device), 0, open_store(cache)
     )
-    with closing(engine.encode([night], [describe_place(night)])) as nights:
+    with closing(engine.encode([night], [describe_recording(night)])) as nights:
         encoded = next(nights)
     if encoded.error is not None:
-        raise without_advice(encoded.error)
+        raise encoded.error
     return encoded
-
-
-BUNDLED_HEAD = Path(__file__).parent / "weights" / "sleep2vec-mini-stager.safetensors"
-STAGES = ("W", "N1", "N2", "N3", "R")
-_METADATA_KEY = "sleep2vec_sklearn_stager"
-_FORMAT_VERSION = 1
-_TENSORS = ("weight", "bias", "trust")
-# epochs: twelve hours, and ten
-_LONGEST_NIGHT, _NIGHT = 1440, 1200
 
 
 @dataclass(frozen=True, eq=False)
 class StageHead:
     """Linear votes of the modalities on the stage of an epoch.
 
-    The tokens of a night are taken relative to their mean over the night, modality by modality:
-    what stays the same all night tells of the person, the sensor and the laboratory, not of the
-    stage.
-
-    Attributes
-    ----------
-    modalities : tuple of str
-    weight : float32 ndarray of shape (n_modalities, width, 5)
-    bias : float32 ndarray of shape (n_modalities, 5)
-    trust : float32 ndarray of shape (n_modalities,)
-        How much a vote counts beside others; a sensor alone has the same say whatever its trust.
-    checkpoint_sha256 : str
-        The encoder whose tokens it reads.
-    card : dict
-        What it was trained on and how good it is.
+    Tokens are taken relative to their mean over the night, modality by modality: what stays the
+    same all night depends on the subject, the sensor and the laboratory, not on the stage.
     """
 
     modalities: tuple[str, ...]
-    weight: np.ndarray = field(repr=False)
-    bias: np.ndarray = field(repr=False)
-    trust: np.ndarray = field(repr=False)
+    weight: np.ndarray = field(repr=False)  # float32 (n_modalities, width, 5)
+    bias: np.ndarray = field(repr=False)  # float32 (n_modalities, 5)
+    trust: np.ndarray = field(repr=False)  # float32 (n_modalities,), the weight of each vote
     checkpoint_sha256: str
     card: dict = field(repr=False, default_factory=dict)
 
     def probabilities(self, tokens: Mapping[str, np.ndarray], valid: Mapping) -> np.ndarray:
-        """Probability of each stage.
+        """Probabilities, float64 of shape (n_epochs, 5); NaN where no modality is valid.
 
-        Parameters
-        ----------
-        tokens : mapping of str to ndarray of shape (n_epochs, width)
-            At least one modality.
-        valid : mapping of str to bool ndarray of shape (n_epochs,)
-            Where each has a signal.
-
-        Returns
-        -------
-        float64 ndarray of shape (n_epochs, 5)
-            In the order W, N1, N2, N3, R; NaN where no modality is valid.
-
-        Notes
-        -----
-        The mean is that of the whole night. In a recording of more than twelve hours, most of which
-        is a day, it is that of the ten hours with the most sleep, as told by a first pass.
+        In a recording of more than twelve hours, most of which is a day, the mean is that of the
+        ten hours with the most sleep in a first pass.
         """
         n_epochs = len(next(iter(valid.values())))
-        found = self._vote(tokens, valid, slice(None))
+        probabilities = self._vote(tokens, valid, slice(None))
         if n_epochs <= _LONGEST_NIGHT:
-            return found
-        asleep = np.nan_to_num(1 - found[:, 0])
+            return probabilities
+        asleep = np.nan_to_num(1 - probabilities[:, 0])
         sums = np.cumsum(np.concatenate([[0], asleep]))
         start = int((sums[_NIGHT:] - sums[:-_NIGHT]).argmax())
         return self._vote(tokens, valid, slice(start, start + _NIGHT))
@@ -288,15 +262,15 @@ class StageHead:
         """Average the votes, of tokens relative to their mean over these epochs."""
         n_epochs = len(next(iter(valid.values())))
         total, trust = np.zeros((n_epochs, len(STAGES))), np.zeros((n_epochs, 1))
-        for place, name in enumerate(self.modalities):
+        for i, name in enumerate(self.modalities):
             if name not in tokens or not valid[name].any():
                 continue
-            there = valid[name]
-            within = tokens[name][night][there[night]]
-            mean = (within if len(within) else tokens[name][there]).mean(axis=0)
-            vote = (tokens[name] - mean).astype(np.float64) @ self.weight[place] + self.bias[place]
-            total += np.where(there[:, None], self.trust[place] * vote, 0)
-            trust += there[:, None] * self.trust[place]
+            measured = valid[name]
+            within = tokens[name][night][measured[night]]
+            mean = (within if len(within) else tokens[name][measured]).mean(axis=0)
+            vote = (tokens[name] - mean).astype(np.float64) @ self.weight[i] + self.bias[i]
+            total += np.where(measured[:, None], self.trust[i] * vote, 0)
+            trust += measured[:, None] * self.trust[i]
         with np.errstate(invalid="ignore", divide="ignore"):
             logits = total / trust
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -304,13 +278,7 @@ class StageHead:
 
 
 def save_stage_head(path: str | os.PathLike, head: StageHead) -> None:
-    """Write a head to one safetensors file, in float16.
-
-    Raises
-    ------
-    CheckpointError
-        If a value is too large for float16, or the card is not JSON.
-    """
+    """Write a head to one safetensors file, in float16."""
     with np.errstate(over="ignore"):
         tensors = {name: getattr(head, name).astype(np.float16) for name in _TENSORS}
     if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
@@ -326,28 +294,16 @@ def save_stage_head(path: str | os.PathLike, head: StageHead) -> None:
         description = json.dumps(document, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not saved, the card must be JSON: {error}") from error
-    write_whole(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
+    write_atomic(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
 
 
 def load_stage_head(path: str | os.PathLike = BUNDLED_HEAD) -> StageHead:
-    """Read a head; the bundled one by default.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, damaged, of something else, or of a newer version.
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn.finetuning.stager import load_stage_head
-    >>> load_stage_head().weight.shape
-    (11, 128, 5)
-    """
-    return _load(Path(path))
+    """Read a head; the bundled one by default."""
+    return _read_stage_head(Path(path))
 
 
 @lru_cache(maxsize=2)
-def _load(path: Path) -> StageHead:
+def _read_stage_head(path: Path) -> StageHead:
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name).astype(np.float32) for name in _TENSORS}
@@ -361,11 +317,7 @@ def _load(path: Path) -> StageHead:
             f"{path}: no stager can be read from it ({error!r}). Get the file again, or reinstall "
             "if it was bundled."
         ) from error
-    if version > _FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: written in format {version} by a newer version, this one reads up to "
-            f"{_FORMAT_VERSION}. Upgrade with: pip install -U sleep2vec-sklearn"
-        )
+    check_format_version(path, version, _FORMAT_VERSION, CheckpointError)
     n = len(modalities)
     shapes = [tensors[name].shape for name in _TENSORS]
     if shapes != [(n, *shapes[0][1:2], len(STAGES)), (n, len(STAGES)), (n,)]:

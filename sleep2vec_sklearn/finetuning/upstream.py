@@ -1,23 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Fine-tuned checkpoints of the paper's authors, with their heads."""
+"""Fine-tuned networks of the paper's authors, encoder and head."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
 from ..errors import CheckpointError
 from ..model.upstream.checkpoint import UpstreamCheckpoint, read_upstream_checkpoint
-from ._network import FineTuned, Head
-from .config import HeadConfig
+from ._heads import HeadConfig
+from .network import FineTuned, Head
 
-__all__ = [
-    "finetuned_from_upstream",
-    "load_finetuned",
-]
+__all__ = ["load_finetuned"]
 
 _HEADS = {
     "classification": "mlp",
@@ -28,7 +26,7 @@ _HEADS = {
 _AGGREGATIONS = {"mean": "mean", "concat": "concat", "gated_scalar": "gated"}
 _POOLINGS = {"mean": "mean", "attn": "attention"}
 _FILTERS = "head.blocks.0.depthwise.weight"
-# what the shapes of the parameters say
+# read from the shapes of the parameters
 _KNOWN_BY_SHAPE = ("num_layers", "kernel_size")
 _QUERY = "temporal_agg.pool.q"
 _KEYS = {
@@ -42,7 +40,7 @@ _BLOCK = re.compile(r"head\.(?:blocks|encoder\.layers)\.(\d+)\..*")
 _OF_THE_LOSS = re.compile(r"_?\w*loss\.\w+")
 
 
-def load_finetuned(path: str | os.PathLike, **options) -> FineTuned:
+def load_finetuned(path: str | os.PathLike, **options: Any) -> FineTuned:
     """Read a fine-tuned Lightning checkpoint of the authors: encoder and head, ready to predict.
 
     Parameters
@@ -56,7 +54,12 @@ def load_finetuned(path: str | os.PathLike, **options) -> FineTuned:
     Returns
     -------
     FineTuned
-        In eval mode, LoRA merged. With all modalities present its outputs are the authors'.
+        A torch module in eval mode, its adapters merged. ``network(inputs, present, valid)`` takes
+        samples of each modality, of shape [n_nights, n_epochs, n_samples], and two bool masks:
+        which modalities an epoch has, [n_nights, n_epochs, n_modalities], in the order of
+        ``network.head.config.modalities``, and which epochs are no padding, [n_nights, n_epochs].
+        It gives the head's outputs, [n_nights, n_epochs, n_outputs] of epochs or
+        [n_nights, n_outputs] of nights; with all modalities present those of the authors.
 
     Raises
     ------
@@ -66,38 +69,47 @@ def load_finetuned(path: str | os.PathLike, **options) -> FineTuned:
     ImportError
         If the configuration is YAML and pyyaml is not installed.
 
+    See Also
+    --------
+    sleep2vec_sklearn.load_checkpoint : The encoder alone.
+
     Examples
     --------
-    >>> from sleep2vec_sklearn.finetuning.upstream import load_finetuned
+    >>> import torch
+    >>> from sleep2vec_sklearn.finetuning import load_finetuned
     >>> network = load_finetuned("stage5/best.ckpt")  # doctest: +SKIP
     >>> network.head.config.modalities, network.head.config.n_outputs  # doctest: +SKIP
     (('ibi', 'resp', 'eeg'), 5)
+    >>> night = {"ibi": torch.randn(1, 960, 120)}  # eight hours at 4 Hz
+    >>> present = torch.tensor([True, False, False]).expand(1, 960, 3)
+    >>> with torch.no_grad():  # doctest: +SKIP
+    ...     network(night, present, torch.ones(1, 960, dtype=torch.bool)).shape
+    torch.Size([1, 960, 5])
     """
     try:
-        return finetuned_from_upstream(read_upstream_checkpoint(path, **options))
+        return _build(read_upstream_checkpoint(path, **options))
     except ValueError as error:
         if str(path) in str(error):
             raise
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def finetuned_from_upstream(checkpoint: UpstreamCheckpoint) -> FineTuned:
-    """Encoder and head of a checkpoint that was read; see :func:`load_finetuned`."""
+def _build(checkpoint: UpstreamCheckpoint) -> FineTuned:
     if not checkpoint.head:
         raise CheckpointError(
             "a checkpoint of pretraining, which has no head. Read it with load_checkpoint, or "
             "fine-tune it first."
         )
     state = {k: v for k, v in checkpoint.head.items() if not _OF_THE_LOSS.fullmatch(k)}
-    layers, own = _mixed_layers(checkpoint)
-    config = _head_config(checkpoint, state, len(layers), own)
+    layers, per_modality = _mixed_layers(checkpoint)
+    config = _head_config(checkpoint, state, len(layers), per_modality)
     network = FineTuned(checkpoint.build(), config, layers=layers)
-    _load(network.head, _in_our_names(state, config))
+    _load_head(network.head, _translate_keys(state, config))
     return network.eval()
 
 
 def _head_config(
-    checkpoint: UpstreamCheckpoint, state: Mapping[str, Tensor], n_layers: int, own: bool
+    checkpoint: UpstreamCheckpoint, state: Mapping[str, Tensor], n_layers: int, per_modality: bool
 ) -> HeadConfig:
     model, task = checkpoint.model_config, (checkpoint.finetune_config or {}).get("task")
     if not task or "is_seq" not in task:
@@ -106,7 +118,7 @@ def _head_config(
             "finetune_config). Pass config= with the YAML of fine-tuning."
         )
     head, names = model.get("head") or {}, checkpoint.config.names
-    aggregation = _ours("channel_agg", head.get("channel_agg"), _AGGREGATIONS, "mean")
+    aggregation = _translate("channel_agg", head.get("channel_agg"), _AGGREGATIONS, "mean")
     linear = _linear_layers(state)
     _refuse_options("head", head, _KNOWN_BY_SHAPE)
     return HeadConfig(
@@ -114,12 +126,12 @@ def _head_config(
         names,
         n_outputs=len(linear[-1]),
         unit="epoch" if task["is_seq"] else "night",
-        head=_ours("head", head, _HEADS, "classification"),
-        # what comes of a single channel is handed on as it is
+        head=_translate("head", head, _HEADS, "classification"),
+        # a single channel is not combined with others
         aggregation=aggregation if len(names) > 1 else "mean",
         pooling="mean" if task["is_seq"] else _pooling_of(model),
         n_layers=n_layers,
-        layer_mix_per_modality=own,
+        layer_mix_per_modality=per_modality,
         dropout=head.get("dropout") or 0.0,
         activation=head.get("act") or "elu",
         **_sizes_of(state, linear),
@@ -130,15 +142,15 @@ def _pooling_of(model: Mapping) -> str:
     if (model.get("cls") or {}).get("downstream") == "cls":
         return "cls"
     section = (model.get("head") or {}).get("temporal_agg")
-    pooling = _ours("temporal_agg", section, _POOLINGS, "mean")
+    pooling = _translate("temporal_agg", section, _POOLINGS, "mean")
     _refuse_options("temporal_agg", section or {})
     return pooling
 
 
 def _refuse_options(what: str, section: Mapping, known: tuple[str, ...] = ()) -> None:
-    odd = sorted(set(section.get("kwargs") or {}) - set(known))
-    if odd:
-        raise CheckpointError(f"options of its {what} not supported: {', '.join(odd)}.")
+    unknown = sorted(set(section.get("kwargs") or {}) - set(known))
+    if unknown:
+        raise CheckpointError(f"options of its {what} not supported: {', '.join(unknown)}.")
 
 
 def _mixed_layers(checkpoint: UpstreamCheckpoint) -> tuple[tuple[int, ...], bool]:
@@ -151,7 +163,7 @@ def _mixed_layers(checkpoint: UpstreamCheckpoint) -> tuple[tuple[int, ...], bool
     return tuple(layers), not mix.get("shared_across_modalities")
 
 
-def _ours(what: str, section: Mapping | None, names: Mapping[str, str], default: str) -> str:
+def _translate(what: str, section: Mapping | None, names: Mapping[str, str], default: str) -> str:
     name = (section or {}).get("name") or default
     if name not in names:
         raise CheckpointError(f"{what} {name!r}; supported: {', '.join(map(repr, names))}.")
@@ -160,8 +172,8 @@ def _ours(what: str, section: Mapping | None, names: Mapping[str, str], default:
 
 def _linear_layers(state: Mapping[str, Tensor]) -> list[Tensor]:
     """Weights of the layers from features to outputs, in order."""
-    found = {int(m[1]): state[m[0]] for m in map(_LAYER.fullmatch, state) if m and m[2] == "weight"}
-    layers = [found[place] for place in sorted(found)]
+    matches = [m for m in map(_LAYER.fullmatch, state) if m and m[2] == "weight"]
+    layers = [state[m[0]] for m in sorted(matches, key=lambda m: int(m[1]))]
     if not layers and "head.classifier.weight" not in state:
         raise CheckpointError(f"a head of unknown layout; its keys are {', '.join(sorted(state))}.")
     return layers or [state["head.classifier.weight"]]
@@ -175,13 +187,13 @@ def _sizes_of(state: Mapping[str, Tensor], linear: list[Tensor]) -> dict:
     return sizes
 
 
-def _in_our_names(state: Mapping[str, Tensor], config: HeadConfig) -> dict[str, Tensor]:
-    places = sorted({int(m[1]) for m in map(_LAYER.fullmatch, state) if m})
+def _translate_keys(state: Mapping[str, Tensor], config: HeadConfig) -> dict[str, Tensor]:
+    numbers = sorted({int(m[1]) for m in map(_LAYER.fullmatch, state) if m})
     renamed = {}
     for key, tensor in state.items():
         match = _LAYER.fullmatch(key)
         if match:
-            renamed[f"predictor.layers.{places.index(int(match[1]))}.{match[2]}"] = tensor
+            renamed[f"predictor.layers.{numbers.index(int(match[1]))}.{match[2]}"] = tensor
         elif key == _QUERY:
             renamed["pooling.query"] = tensor.reshape(-1)
         elif key in _KEYS:
@@ -189,20 +201,20 @@ def _in_our_names(state: Mapping[str, Tensor], config: HeadConfig) -> dict[str, 
         else:
             renamed[re.sub(r"^head\.", "predictor.", key)] = tensor
     if config.n_layers == 1:
-        # a mean of one layer
+        # the mean of one layer
         renamed.pop("layer_mix.weight", None)
     return renamed
 
 
-def _load(head: Head, state: Mapping[str, Tensor]) -> None:
+def _load_head(head: Head, state: Mapping[str, Tensor]) -> None:
     expected = head.state_dict()
-    found = [f"missing {key}" for key in sorted(set(expected) - set(state))]
-    found += [f"unknown {key}" for key in sorted(set(state) - set(expected))]
-    found += [
+    problems = [f"missing {key}" for key in sorted(set(expected) - set(state))]
+    problems += [f"unknown {key}" for key in sorted(set(state) - set(expected))]
+    problems += [
         f"{key} has shape {tuple(state[key].shape)}, expected {tuple(tensor.shape)}"
         for key, tensor in expected.items()
         if key in state and state[key].shape != tensor.shape
     ]
-    if found:
-        raise CheckpointError(f"a head that this library does not have: {'; '.join(found)}.")
+    if problems:
+        raise CheckpointError(f"a head that this library does not have: {'; '.join(problems)}.")
     head.load_state_dict(state)

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The network, its configuration and its checkpoints."""
+"""Network, configurations and checkpoints of an encoder."""
 
 from .checkpoint import BUNDLED, Checkpoint, convert_checkpoint, load_checkpoint, save_checkpoint
 from .config import EncoderConfig, ModalityConfig, ProjectionConfig, TokenizerConfig
 from .network import Sleep2Vec
 from .tokenizers import SpectralTokenizer
-from .upstream.checkpoint import UpstreamCheckpoint, read_upstream_checkpoint
-from .upstream.layout import config_from_upstream, state_from_upstream
+from .upstream.checkpoint import (
+    UpstreamCheckpoint,
+    read_upstream_checkpoint,
+    state_from_upstream,
+)
+from .upstream.layout import config_from_upstream
 
 __all__ = [
     "BUNDLED",

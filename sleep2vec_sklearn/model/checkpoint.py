@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Checkpoints: one safetensors file whose metadata holds the configuration and a card.
+"""Checkpoints: one safetensors file whose metadata holds the configuration and a model card.
 
 No code is ever unpickled. The sha256 covers the tensors and the configuration, so a changed
 weight or rate is noticed; a file cannot hold a hash of itself.
@@ -8,36 +8,26 @@ weight or rate is noticed; a file cannot hold a hash of itself.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from .._files import write_whole
+from .._files import canonical_json, check_format_version, sha256, tensor_parts, write_atomic
 from ..errors import CheckpointError
-from ..recordings import Conditioning
-from .config import EncoderConfig, canonical_json
+from ..recordings.modality import Conditioning
+from .config import EncoderConfig
 from .network import Sleep2Vec
-from .upstream._files import neighbours
+from .upstream._files import configuration_files
 from .upstream.checkpoint import read_upstream_checkpoint
-
-__all__ = [
-    "BUNDLED",
-    "Checkpoint",
-    "as_checkpoint",
-    "check_target",
-    "convert_checkpoint",
-    "load_checkpoint",
-    "save_checkpoint",
-]
 
 FORMAT_VERSION = 1
 BUNDLED: dict[str, str] = {
@@ -142,28 +132,26 @@ def save_checkpoint(
             f"{_shortened(complaints)}."
         )
     tensors = {name: _stored(name, tensor, _DTYPES[dtype]) for name, tensor in state.items()}
-    described = config.to_dict()
-    sha256 = _hash_of(tensors, described)
-    document = {"format_version": FORMAT_VERSION, "config": described, "sha256": sha256}
-    document["card"] = dict(card or {})
+    values = config.to_dict()
+    digest = _hash_of(tensors, values)
+    document = {
+        "format_version": FORMAT_VERSION,
+        "config": values,
+        "sha256": digest,
+        "card": dict(card or {}),
+    }
     try:
         description = canonical_json(document)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not saved, the card must hold finite numbers, text, lists and dicts: {error}"
         ) from error
-    write_whole(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
-    return sha256
+    write_atomic(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
+    return digest
 
 
 def check_target(path: str | os.PathLike) -> None:
-    """Refuse what :func:`save_checkpoint` cannot write, or nobody could read afterwards.
-
-    Raises
-    ------
-    CheckpointError
-        If it is a folder or in none, or named like a Lightning checkpoint.
-    """
+    """Refuse a path that :func:`save_checkpoint` cannot write, or nobody could read afterwards."""
     path = Path(path)
     if path.suffix == _LIGHTNING:
         raise CheckpointError(
@@ -205,10 +193,72 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
     try:
         path = path.resolve()
         if path.suffix == _LIGHTNING:
-            return _load_lightning(name, path, tuple(map(_stamp, [path, *neighbours(path)])))
+            return _load_lightning(
+                name, path, tuple(map(_stamp, [path, *configuration_files(path)]))
+            )
         return _load(name, path, pinned, _stamp(path))
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def convert_checkpoint(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    *,
+    config: Mapping | str | os.PathLike | None = None,
+    weights: str = "auto",
+    adapter: str | None = None,
+    alpha: float | None = None,
+    conditioning: str | Mapping[str, Conditioning] = "as given",
+    context_epochs: int | None = None,
+    card: Mapping | None = None,
+    dtype: str = "float32",
+) -> str:
+    """Write the encoder of a Lightning checkpoint of the authors as a safetensors file.
+
+    Parameters
+    ----------
+    source : path-like
+        A ``.ckpt`` file of pretraining or fine-tuning; of the latter the backbone is taken.
+    target : path-like
+        File to write, such as ``"mine.safetensors"``.
+    config, weights, adapter, alpha, conditioning, context_epochs
+        See :func:`read_upstream_checkpoint`.
+    card : mapping, optional
+        JSON values that describe the encoder, in addition to what the file says.
+    dtype : {"float32", "float16"}
+        See :func:`save_checkpoint`.
+
+    Returns
+    -------
+    str
+        The new checkpoint's sha256.
+
+    Raises
+    ------
+    CheckpointError
+        If the source cannot be read, is of another network, or the target cannot be written.
+    ImportError
+        If the configuration is YAML and pyyaml is not installed.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.model import convert_checkpoint
+    >>> convert_checkpoint("last.ckpt", "mine.safetensors")  # doctest: +SKIP
+    """
+    # before the work, which may be long
+    check_target(target)
+    upstream = read_upstream_checkpoint(
+        source,
+        config=config,
+        weights=weights,
+        adapter=adapter,
+        alpha=alpha,
+        conditioning=conditioning,
+        context_epochs=context_epochs,
+    )
+    card = {**upstream.card, **(card or {})}
+    return save_checkpoint(target, upstream.state, upstream.config, card=card, dtype=dtype)
 
 
 def as_checkpoint(checkpoint: Checkpoint | str | os.PathLike) -> Checkpoint:
@@ -223,9 +273,10 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=_FILES_KEPT)
 def _load_lightning(name: str, path: Path, stamps: tuple) -> Checkpoint:
-    found = read_upstream_checkpoint(path)
-    sha256 = _hash_of(found.state, found.config.to_dict())
-    return Checkpoint(found.config, found.state, {**found.card, "name": name}, sha256, name)
+    upstream = read_upstream_checkpoint(path)
+    digest = _hash_of(upstream.state, upstream.config.to_dict())
+    card = {**upstream.card, "name": name}
+    return Checkpoint(upstream.config, upstream.state, card, digest, name)
 
 
 @lru_cache(maxsize=_FILES_KEPT)
@@ -235,9 +286,9 @@ def _load(name: str, path: Path, pinned: str | None, stamp: tuple[int, int, int]
     document = _document_of(path, metadata)
     try:
         config = EncoderConfig.from_dict(document["config"])
-        card, sha256 = dict(document["card"]), document["sha256"]
-        # As stored: settings that a later version knows must not change an old file's hash.
-        found = _hash_of(state, document["config"])
+        card, expected = dict(document["card"]), pinned or document["sha256"]
+        # as stored: settings that a later version knows must not change an old file's hash
+        digest = _hash_of(state, document["config"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: its configuration cannot be used: {error}") from error
     complaints = Sleep2Vec.differences(config, state)
@@ -246,20 +297,20 @@ def _load(name: str, path: Path, pinned: str | None, stamp: tuple[int, int, int]
             f"{path}: the tensors do not fit the file's own configuration: "
             f"{_shortened(complaints)}. Get the file again."
         )
-    if found != sha256 or found != (pinned or found):
+    if digest != document["sha256"] or digest != expected:
         raise CheckpointError(
-            f"{path}: changed or damaged: its content has sha256 {found[:12]}..., expected "
-            f"{str(pinned or sha256)[:12]}... Get the file again, or reinstall if it was bundled."
+            f"{path}: changed or damaged: its content has sha256 {digest[:12]}..., expected "
+            f"{str(expected)[:12]}... Get the file again, or reinstall if it was bundled."
         )
     # copies, because the tensors read are a map of the file: it could not be replaced on Windows
     state = {
         key: t.to(torch.float32 if t.is_floating_point() else t.dtype, copy=True)
         for key, t in state.items()
     }
-    return Checkpoint(config, state, card, found, name)
+    return Checkpoint(config, state, card, digest, name)
 
 
-def _locate(name_or_path) -> tuple[str, Path, str | None]:
+def _locate(name_or_path: Any) -> tuple[str, Path, str | None]:
     """Name, file, and the pinned sha256 of a bundled encoder."""
     if isinstance(name_or_path, str) and name_or_path in BUNDLED:
         path = _WEIGHTS / f"{name_or_path}.safetensors"
@@ -315,11 +366,7 @@ def _document_of(path: Path, metadata: Mapping[str, str]) -> dict:
         version = int(document["format_version"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error!r}).") from error
-    if version > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: written in format {version} by a newer version, this one reads up to "
-            f"{FORMAT_VERSION}. Upgrade with: pip install -U sleep2vec-sklearn"
-        )
+    check_format_version(path, version, FORMAT_VERSION, CheckpointError)
     return document
 
 
@@ -337,77 +384,10 @@ def _stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return stored
 
 
-def _hash_of(tensors: Mapping[str, Tensor], config: Mapping) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(canonical_json([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
-    digest.update(canonical_json(config).encode())
-    return digest.hexdigest()
+def _hash_of(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> str:
+    return sha256(*tensor_parts(tensors), canonical_json(config))
 
 
 def _shortened(complaints: list[str]) -> str:
     more = f"; and {len(complaints) - 5} more" if len(complaints) > 5 else ""
     return "; ".join(complaints[:5]) + more
-
-
-def convert_checkpoint(
-    source: str | os.PathLike,
-    target: str | os.PathLike,
-    *,
-    config: Mapping | str | os.PathLike | None = None,
-    weights: str = "auto",
-    adapter: str | None = None,
-    alpha: float | None = None,
-    conditioning: str | Mapping[str, Conditioning] = "as given",
-    context_epochs: int | None = None,
-    card: Mapping | None = None,
-    dtype: str = "float32",
-) -> str:
-    """Write the encoder of a Lightning checkpoint of the authors as a safetensors file.
-
-    Parameters
-    ----------
-    source : path-like
-        A ``.ckpt`` file of pretraining or fine-tuning; of the latter the backbone is taken.
-    target : path-like
-        File to write, such as ``"mine.safetensors"``.
-    config, weights, adapter, alpha, conditioning, context_epochs
-        See :func:`read_upstream_checkpoint`.
-    card : mapping, optional
-        JSON values that describe the encoder, beside what the file says.
-    dtype : {"float32", "float16"}
-        See :func:`save_checkpoint`.
-
-    Returns
-    -------
-    str
-        The new checkpoint's sha256.
-
-    Raises
-    ------
-    CheckpointError
-        If the source cannot be read, is of another network, or the target cannot be written.
-    ImportError
-        If the configuration is YAML and pyyaml is not installed.
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn.model import convert_checkpoint
-    >>> convert_checkpoint("last.ckpt", "mine.safetensors")  # doctest: +SKIP
-    """
-    source, target = Path(source), Path(target)
-    # before the work, which may be long
-    check_target(target)
-    found = read_upstream_checkpoint(
-        source,
-        config=config,
-        weights=weights,
-        adapter=adapter,
-        alpha=alpha,
-        conditioning=conditioning,
-        context_epochs=context_epochs,
-    )
-    card = {**found.card, **(card or {})}
-    return save_checkpoint(target, found.state, found.config, card=card, dtype=dtype)

@@ -1,23 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What an encoder is made of, as frozen dataclasses that travel as JSON in every checkpoint."""
+"""Configuration of an encoder: frozen dataclasses that every checkpoint holds as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
-from ..recordings import Conditioning, get_modality
-
-__all__ = [
-    "EncoderConfig",
-    "ModalityConfig",
-    "ProjectionConfig",
-    "TokenizerConfig",
-]
+from ..recordings.modality import Conditioning, get_modality
 
 _SUNDIAL2 = {
     "dropout": 0.1,
@@ -29,7 +23,7 @@ _SUNDIAL2 = {
     "num_mlp_layers": 2,
     "norm_layer": True,
 }
-TOKENIZER_OPTIONS: Mapping[str, Mapping] = MappingProxyType(
+TOKENIZER_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "linear": {"norm_layer": True},
         "sundial": {"dropout": 0.1, "norm_layer": True},
@@ -61,9 +55,9 @@ class TokenizerConfig:
 
     name: str
     out_dim: int
-    options: Mapping = field(default_factory=dict, hash=False)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         known = TOKENIZER_OPTIONS.get(self.name)
         if known is None:
             raise ValueError(
@@ -84,7 +78,7 @@ class TokenizerConfig:
                 f"clamp_value must be None or positive, got {self.options['clamp_value']!r}."
             )
 
-    def option(self, key: str):
+    def option(self, key: str) -> Any:
         """Value of an option, or its default."""
         return self.options.get(key, TOKENIZER_OPTIONS[self.name][key])
 
@@ -106,7 +100,7 @@ class ModalityConfig:
     conditioning: Conditioning
     tokenizer: TokenizerConfig
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         get_modality(self.name)
         if self.conditioning.width < 1:
             raise ValueError(
@@ -133,7 +127,7 @@ class ProjectionConfig:
     hidden_size: int
     out_size: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _require_positive("projection", hidden_size=self.hidden_size, out_size=self.out_size)
 
 
@@ -183,11 +177,17 @@ class EncoderConfig:
     projection: ProjectionConfig | None = None
     context_epochs: int = 120
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))
-        sizes = ("hidden_size", "n_layers", "n_heads", "intermediate_size")
-        sizes += ("max_positions", "context_epochs")
-        _require_positive("encoder", **{size: getattr(self, size) for size in sizes})
+        _require_positive(
+            "encoder",
+            hidden_size=self.hidden_size,
+            n_layers=self.n_layers,
+            n_heads=self.n_heads,
+            intermediate_size=self.intermediate_size,
+            max_positions=self.max_positions,
+            context_epochs=self.context_epochs,
+        )
         _require_probability("encoder's dropout", self.dropout)
         if not self.modalities:
             raise ValueError("an encoder needs at least one modality.")
@@ -217,12 +217,13 @@ class EncoderConfig:
         """Length of the vectors that the tokenizers give."""
         return self.modalities[0].tokenizer.out_dim
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Everything as dicts, lists and scalars, ready for JSON."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return values
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> EncoderConfig:
+    def from_dict(cls, values: Mapping[str, Any]) -> EncoderConfig:
         """Rebuild a configuration from :meth:`to_dict`.
 
         Raises
@@ -231,57 +232,55 @@ class EncoderConfig:
             If a key is unknown or missing, named in the message, or a value is not accepted.
         """
         values = dict(values)
-        values["modalities"] = tuple(
-            _modality_from(entry) for entry in values.get("modalities") or ()
-        )
+        values["modalities"] = tuple(map(_modality_from, values.get("modalities") or ()))
         if values.get("projection") is not None:
             values["projection"] = _build(ProjectionConfig, values["projection"])
         return _build(cls, values)
 
 
-def canonical_json(value) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def conditioning_from(values: Mapping[str, Any]) -> Conditioning:
+    """A conditioning from a dict whose tuples may be lists."""
+    lists_as_tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return _build(Conditioning, lists_as_tuples)
 
 
-def _modality_from(entry: Mapping) -> ModalityConfig:
-    entry = dict(entry)
-    for key, kind in (("conditioning", Conditioning), ("tokenizer", TokenizerConfig)):
-        if key in entry:
-            entry[key] = _build(kind, entry[key])
-    return _build(ModalityConfig, entry)
+def _modality_from(values: Mapping[str, Any]) -> ModalityConfig:
+    values = dict(values)
+    if "conditioning" in values:
+        values["conditioning"] = conditioning_from(values["conditioning"])
+    if "tokenizer" in values:
+        values["tokenizer"] = _build(TokenizerConfig, values["tokenizer"])
+    return _build(ModalityConfig, values)
 
 
-def _build(kind, values: Mapping):
-    fields = dataclasses.fields(kind)
-    _refuse_unknown(kind.__name__, values, [f.name for f in fields])
-    required = [
+def _build(cls: type, values: Mapping[str, Any]) -> Any:
+    """An instance of a dataclass; ValueError if a field is unknown or missing."""
+    fields = dataclasses.fields(cls)
+    _refuse_unknown(cls.__name__, values, [f.name for f in fields])
+    missing = [
         f.name
         for f in fields
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if f.name not in values and f.default is f.default_factory is dataclasses.MISSING
     ]
-    missing = [name for name in required if name not in values]
     if missing:
-        raise ValueError(f"{kind.__name__} lacks {', '.join(missing)}.")
-    if kind is Conditioning:
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return kind(**values)
+        raise ValueError(f"{cls.__name__} lacks {', '.join(missing)}.")
+    return cls(**values)
 
 
-def _refuse_unknown(where: str, found, accepted) -> None:
-    unknown = sorted(set(found) - set(accepted))
+def _refuse_unknown(where: str, names: Iterable[str], accepted: Collection[str]) -> None:
+    unknown = sorted(set(names) - set(accepted))
     if unknown:
         raise ValueError(
             f"{where}: unknown {', '.join(map(repr, unknown))}; accepted: {', '.join(accepted)}."
         )
 
 
-def _require_positive(where: str, **sizes) -> None:
+def _require_positive(where: str, **sizes: Any) -> None:
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise ValueError(f"{where}: {name} must be a positive whole number, got {size!r}.")
 
 
-def _require_probability(where: str, value) -> None:
+def _require_probability(where: str, value: Any) -> None:
     if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value < 1:
         raise ValueError(f"the {where} must be at least 0 and below 1, got {value!r}.")

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The whole network: a tokenizer per modality, one shared encoder, a projection head."""
+"""Network of sleep2vec: a tokenizer per modality, one shared encoder, a projection head."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +14,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import gelu, normalize, relu, scaled_dot_product_attention
 
 from ..errors import CheckpointError
-from .config import EncoderConfig
-from .tokenizers import build_tokenizer
+from .tokenizers import SpectralTokenizer, build_tokenizer
 
-__all__ = [
-    "Projection",
-    "RoFormer",
-    "Sleep2Vec",
-]
+if TYPE_CHECKING:
+    from .config import EncoderConfig
+
+_NORM_EPS = 1e-12
+_LONG_SEQUENCE = 512
 
 
 class Sleep2Vec(nn.Module):
@@ -57,7 +57,9 @@ class Sleep2Vec(nn.Module):
         self.cls_token = nn.Parameter(torch.randn(config.hidden_size)) if config.cls else None
         self.encoder = RoFormer(config)
         head = config.projection
-        self.projection = head and Projection(config.hidden_size, head.hidden_size, head.out_size)
+        self.projection = (
+            Projection(config.hidden_size, head.hidden_size, head.out_size) if head else None
+        )
 
     @classmethod
     def from_seed(cls, config: EncoderConfig, seed: int) -> Sleep2Vec:
@@ -79,14 +81,14 @@ class Sleep2Vec(nn.Module):
         """How a state differs from what a network of this configuration holds; empty if not."""
         with torch.device("meta"):
             expected = {key: tensor.shape for key, tensor in cls(config).state_dict().items()}
-        found = [f"missing {key}" for key in sorted(set(expected) - set(state))]
-        found += [f"unexpected {key}" for key in sorted(set(state) - set(expected))]
-        found += [
+        differences = [f"missing {key}" for key in sorted(set(expected) - set(state))]
+        differences += [f"unexpected {key}" for key in sorted(set(state) - set(expected))]
+        differences += [
             f"{key} has shape {tuple(state[key].shape)}, expected {tuple(shape)}"
             for key, shape in expected.items()
             if key in state and state[key].shape != shape
         ]
-        return found
+        return differences
 
     def tokenize(self, modality: str, samples: Tensor, missing: Tensor | None = None) -> Tensor:
         """Samples of one modality to tokens.
@@ -103,7 +105,7 @@ class Sleep2Vec(nn.Module):
         -------
         Tensor of shape [B, L, d]
         """
-        return self._masked(modality, self._tokenizer(modality), samples, missing)
+        return self._mask_missing(modality, self._tokenizer(modality), samples, missing)
 
     def embed_features(
         self, modality: str, features: Tensor, missing: Tensor | None = None
@@ -116,12 +118,12 @@ class Sleep2Vec(nn.Module):
             If the modality's tokenizer reads raw samples.
         """
         tokenizer = self._tokenizer(modality)
-        if not hasattr(tokenizer, "embed"):
+        if not isinstance(tokenizer, SpectralTokenizer):
             raise CheckpointError(
                 f"the tokenizer of {modality!r} reads raw samples and has no features; "
                 "use tokenize()."
             )
-        return self._masked(modality, tokenizer.embed, features, missing)
+        return self._mask_missing(modality, tokenizer.embed, features, missing)
 
     def encode(
         self, tokens: Tensor, valid: Tensor | None = None, layer: int | str = "last"
@@ -148,7 +150,7 @@ class Sleep2Vec(nn.Module):
         return list(self._states(tokens, valid, None))
 
     def with_cls(self, valid: Tensor) -> Tensor:
-        """Which positions count of what :meth:`encode` returns: those of ``valid``, and CLS."""
+        """Mask of what :meth:`encode` returns: ``valid``, and before it True for CLS, if any."""
         if self.cls_token is None:
             return valid
         return torch.cat([valid.new_ones(len(valid), 1), valid], dim=1)
@@ -182,7 +184,13 @@ class Sleep2Vec(nn.Module):
             )
         return self.tokenizers[modality]
 
-    def _masked(self, modality: str, embed, values: Tensor, missing: Tensor | None) -> Tensor:
+    def _mask_missing(
+        self,
+        modality: str,
+        embed: Callable[[Tensor], Tensor],
+        values: Tensor,
+        missing: Tensor | None,
+    ) -> Tensor:
         if missing is None:
             return embed(values)
         # before the network too: a NaN would come back through the gradient of torch.where
@@ -197,17 +205,174 @@ class Sleep2Vec(nn.Module):
             raise ValueError(f"layer must be 'last' or 0 to {n_layers}, got {layer!r}.")
         return layer
 
-    def _states(self, tokens: Tensor, valid: Tensor | None, n_blocks: int | None):
+    def _states(
+        self, tokens: Tensor, valid: Tensor | None, n_blocks: int | None
+    ) -> Iterator[Tensor]:
         embeddings = self.input_projection(tokens)
         if self.cls_token is not None:
             cls = self.cls_token.to(embeddings.dtype).expand(len(embeddings), 1, -1)
             embeddings = torch.cat([cls, embeddings], dim=1)
             valid = None if valid is None else self.with_cls(valid)
-        return self.encoder(embeddings, valid, n_blocks)
+        states: Iterator[Tensor] = self.encoder(embeddings, valid, n_blocks)
+        return states
 
 
-_NORM_EPS = 1e-12
-_LONG_SEQUENCE = 512
+class RoFormer(nn.Module):
+    """Embedding LayerNorm and ``n_layers`` blocks over a sequence of vectors."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        self.token_type = nn.Parameter(torch.empty(config.hidden_size))
+        self.norm = nn.LayerNorm(config.hidden_size, eps=_NORM_EPS)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.dropout = nn.Dropout(config.dropout)
+        self.rotary = RotaryPositions(config.hidden_size // config.n_heads)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.token_type, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def forward(
+        self, embeddings: Tensor, valid: Tensor | None = None, n_layers: int | None = None
+    ) -> Iterator[Tensor]:
+        """Yield hidden states [B, L, H] after the embedding LayerNorm and after each block.
+
+        No position attends to those where ``valid`` [B, L] is False.
+        """
+        mask = None
+        if valid is not None:
+            # a row without any valid position would become NaN
+            mask = (valid | ~valid.any(dim=1, keepdim=True))[:, None, None, :]
+        turns = self.rotary(embeddings.shape[1], embeddings.device)
+        hidden = self.dropout(self.norm(embeddings + self.token_type))
+        yield hidden
+        for block in self.blocks[:n_layers]:
+            hidden = block(hidden, turns, mask)
+            yield hidden
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each added to its input and normalised."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        size = config.hidden_size
+        self.attention = Attention(config)
+        self.attention_norm = nn.LayerNorm(size, eps=_NORM_EPS)
+        self.feed_in = nn.Linear(size, config.intermediate_size)
+        self.feed_out = nn.Linear(config.intermediate_size, size)
+        self.feed_norm = nn.LayerNorm(size, eps=_NORM_EPS)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, hidden: Tensor, turns: Tensor, mask: Tensor | None) -> Tensor:
+        attended = self.attention(hidden, turns, mask)
+        hidden = self.attention_norm(self.dropout(attended) + hidden)
+        fed = self.feed_out(gelu(self.feed_in(hidden)))
+        return self.feed_norm(self.dropout(fed) + hidden)
+
+
+class Attention(nn.Module):
+    """Self-attention with rotary positions on queries and keys."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        size = config.hidden_size
+        self.query = nn.Linear(size, size)
+        self.key = nn.Linear(size, size)
+        self.value = nn.Linear(size, size)
+        self.output = nn.Linear(size, size)
+        self.n_heads = config.n_heads
+        self.dropout = config.dropout
+
+    def forward(self, hidden: Tensor, turns: Tensor, mask: Tensor | None) -> Tensor:
+        """[B, L, H] to [B, L, H]; ``mask`` [B, 1, 1, L] is True at keys to attend to."""
+        query = rotate(self._heads(self.query(hidden)), turns)
+        key = rotate(self._heads(self.key(hidden)), turns)
+        value = self._heads(self.value(hidden))
+        dropout = self.dropout if self.training else 0.0
+        mixed = _attend(query, key, value, mask, dropout)
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+    def _heads(self, values: Tensor) -> Tensor:
+        return values.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float
+) -> Tensor:
+    """Attention of [B, heads, L, head_dim]."""
+    # torch's kernel for bfloat16 on a processor works on small blocks, which a long night
+    # outgrows; its way back takes thrice the time of plain products at 120 epochs
+    if query.dtype == torch.bfloat16 and query.device.type == "cpu" and not dropout:
+        if query.shape[2] >= _LONG_SEQUENCE:
+            return attend_by_head(query, key, value, mask)
+        if query.requires_grad:
+            return attend_at_once(query, key, value, mask)
+    return scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout)
+
+
+def attend_at_once(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention as two products of all heads; no dropout."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1) @ value
+
+
+def attend_by_head(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention as two products per head; no dropout."""
+    mixed: Tensor = _AttentionByHead.apply(query, key, value, mask)
+    return mixed
+
+
+class _AttentionByHead(Function):
+    """The backward pass makes scores anew, so that those of one head are held at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        query = query * query.shape[-1] ** -0.5
+        query, key, value = (t.contiguous() for t in (query, key, value))
+        ctx.save_for_backward(query, key, value, mask)
+        mixed = torch.empty_like(query)
+        for head, attended in _heads_of(query, mask):
+            torch.mm(_weights(query[head], key[head], attended), value[head], out=mixed[head])
+        return mixed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value, mask = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        to_query, to_key, to_value = (torch.empty_like(t) for t in (query, key, value))
+        for head, attended in _heads_of(query, mask):
+            weights = _weights(query[head], key[head], attended)
+            torch.mm(weights.T, gradient[head], out=to_value[head])
+            to_scores = gradient[head] @ value[head].T
+            to_scores = torch._softmax_backward_data(to_scores, weights, -1, weights.dtype)
+            torch.mm(to_scores, key[head], out=to_query[head])
+            torch.mm(to_scores.T, query[head], out=to_key[head])
+        return to_query.mul_(query.shape[-1] ** -0.5), to_key, to_value, None
+
+
+def _heads_of(
+    query: Tensor, mask: Tensor | None
+) -> Iterator[tuple[tuple[int, int], Tensor | None]]:
+    """Index of each head, and the keys it attends to; None for all."""
+    for row in range(len(query)):
+        attended = None if mask is None or mask[row].all() else mask[row, 0]
+        for head in range(query.shape[1]):
+            yield (row, head), attended
+
+
+def _weights(query: Tensor, key: Tensor, attended: Tensor | None) -> Tensor:
+    scores = query @ key.T
+    if attended is not None:
+        scores = scores.masked_fill(~attended, -torch.inf)
+    return scores.softmax(dim=-1)
 
 
 class RotaryPositions(nn.Module):
@@ -239,177 +404,14 @@ class RotaryPositions(nn.Module):
 
 
 def rotate(values: Tensor, turns: Tensor) -> Tensor:
-    """Turn pairs (0, 1), (2, 3), ... of the last axis of [B, heads, L, head_dim].
-
-    As one complex product per pair, which is one pass over the values.
-    """
+    """Turn pairs (0, 1), (2, 3), ... of the last axis of [B, heads, L, head_dim]."""
+    # one complex product per pair is one pass over the values
     pairs = torch.view_as_complex(values.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * turns).flatten(-2).to(values.dtype)
 
 
-def attend_by_head(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of [B, heads, L, head_dim] as two plain products per head; no dropout."""
-    return _ByHead.apply(query, key, value, mask)
-
-
-class _ByHead(Function):
-    """On the way back scores are made anew, so that those of one head are held at a time."""
-
-    @staticmethod
-    def forward(ctx, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        query = query * query.shape[-1] ** -0.5
-        query, key, value = (t.contiguous() for t in (query, key, value))
-        ctx.save_for_backward(query, key, value, mask)
-        mixed = torch.empty_like(query)
-        for place, seen in _heads_of(query, mask):
-            torch.mm(_shares(query[place], key[place], seen), value[place], out=mixed[place])
-        return mixed
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: Tensor):
-        query, key, value, mask = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        to_query, to_key, to_value = (torch.empty_like(t) for t in (query, key, value))
-        for place, seen in _heads_of(query, mask):
-            shares = _shares(query[place], key[place], seen)
-            torch.mm(shares.T, gradient[place], out=to_value[place])
-            slope = gradient[place] @ value[place].T
-            slope = torch._softmax_backward_data(slope, shares, -1, shares.dtype)
-            torch.mm(slope, key[place], out=to_query[place])
-            torch.mm(slope.T, query[place], out=to_key[place])
-        return to_query.mul_(query.shape[-1] ** -0.5), to_key, to_value, None
-
-
-def _heads_of(
-    query: Tensor, mask: Tensor | None
-) -> Iterator[tuple[tuple[int, int], Tensor | None]]:
-    """Places of the heads, and which keys each may see; None for all."""
-    for row in range(len(query)):
-        seen = None if mask is None or mask[row].all() else mask[row, 0]
-        for head in range(query.shape[1]):
-            yield (row, head), seen
-
-
-def _shares(query: Tensor, key: Tensor, seen: Tensor | None) -> Tensor:
-    scores = query @ key.T
-    if seen is not None:
-        scores = scores.masked_fill(~seen, -torch.inf)
-    return scores.softmax(dim=-1)
-
-
-def attend_at_once(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of [B, heads, L, head_dim] as two products of all heads; no dropout."""
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
-    return scores.softmax(dim=-1) @ value
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float):
-    # torch's kernel for bfloat16 on a processor works on small blocks, which a long night
-    # outgrows; its way back takes thrice the time of plain products at 120 epochs
-    if query.dtype == torch.bfloat16 and query.device.type == "cpu" and not dropout:
-        if query.shape[2] >= _LONG_SEQUENCE:
-            return attend_by_head(query, key, value, mask)
-        if query.requires_grad:
-            return attend_at_once(query, key, value, mask)
-    return scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout)
-
-
-class Attention(nn.Module):
-    """Self-attention with rotary positions on queries and keys."""
-
-    def __init__(self, config: EncoderConfig):
-        super().__init__()
-        size = config.hidden_size
-        self.query = nn.Linear(size, size)
-        self.key = nn.Linear(size, size)
-        self.value = nn.Linear(size, size)
-        self.output = nn.Linear(size, size)
-        self.n_heads = config.n_heads
-        self.dropout = config.dropout
-
-    def forward(self, hidden: Tensor, turns: Tensor, mask: Tensor | None) -> Tensor:
-        """[B, L, H] to [B, L, H]; ``mask`` [B, 1, 1, L] is True at keys that may be seen."""
-        query = rotate(self._heads(self.query(hidden)), turns)
-        key = rotate(self._heads(self.key(hidden)), turns)
-        value = self._heads(self.value(hidden))
-        dropout = self.dropout if self.training else 0.0
-        mixed = _attend(query, key, value, mask, dropout)
-        return self.output(mixed.transpose(1, 2).flatten(2))
-
-    def _heads(self, values: Tensor) -> Tensor:
-        return values.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-
-
-class Block(nn.Module):
-    """Attention and feed-forward, each added to its input and normalised."""
-
-    def __init__(self, config: EncoderConfig):
-        super().__init__()
-        size = config.hidden_size
-        self.attention = Attention(config)
-        self.attention_norm = nn.LayerNorm(size, eps=_NORM_EPS)
-        self.feed_in = nn.Linear(size, config.intermediate_size)
-        self.feed_out = nn.Linear(config.intermediate_size, size)
-        self.feed_norm = nn.LayerNorm(size, eps=_NORM_EPS)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, hidden: Tensor, turns: Tensor, mask: Tensor | None) -> Tensor:
-        """[B, L, H] to [B, L, H]."""
-        attended = self.attention(hidden, turns, mask)
-        hidden = self.attention_norm(self.dropout(attended) + hidden)
-        fed = self.feed_out(gelu(self.feed_in(hidden)))
-        return self.feed_norm(self.dropout(fed) + hidden)
-
-
-class RoFormer(nn.Module):
-    """Embedding LayerNorm and ``n_layers`` blocks over a sequence of vectors."""
-
-    def __init__(self, config: EncoderConfig):
-        super().__init__()
-        self.token_type = nn.Parameter(torch.empty(config.hidden_size))
-        self.norm = nn.LayerNorm(config.hidden_size, eps=_NORM_EPS)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
-        self.dropout = nn.Dropout(config.dropout)
-        self.rotary = RotaryPositions(config.hidden_size // config.n_heads)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        nn.init.normal_(self.token_type, std=0.02)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
-
-    def forward(
-        self, embeddings: Tensor, valid: Tensor | None = None, n_layers: int | None = None
-    ) -> Iterator[Tensor]:
-        """Hidden states after the embedding LayerNorm (first) and after each block, in turn.
-
-        Parameters
-        ----------
-        embeddings : Tensor of shape [B, L, H]
-        valid : bool Tensor of shape [B, L], optional
-            False at padded positions, which no position then attends to. In a row without any
-            valid position all are taken as valid, so that it stays finite.
-        n_layers : int, optional
-            Blocks to run; all by default.
-        """
-        mask = None
-        if valid is not None:
-            mask = (valid | ~valid.any(dim=1, keepdim=True))[:, None, None, :]
-        turns = self.rotary(embeddings.shape[1], embeddings.device)
-        hidden = self.dropout(self.norm(embeddings + self.token_type))
-        yield hidden
-        for block in self.blocks[:n_layers]:
-            hidden = block(hidden, turns, mask)
-            yield hidden
-
-
 class Projection(nn.Module):
-    """Linear, BatchNorm, ReLU, Linear, BatchNorm, then unit length."""
+    """SimCLR head: Linear, BatchNorm, ReLU, Linear, BatchNorm, then unit length."""
 
     def __init__(self, in_size: int, hidden_size: int, out_size: int):
         super().__init__()
@@ -419,15 +421,7 @@ class Projection(nn.Module):
         self.output_norm = nn.BatchNorm1d(out_size)
 
     def forward(self, hidden: Tensor, valid: Tensor | None = None) -> Tensor:
-        """[..., in_size] to [..., out_size], of unit length.
-
-        Parameters
-        ----------
-        hidden : Tensor of shape [..., in_size]
-        valid : bool Tensor of shape [...], optional
-            Positions that count: BatchNorm's statistics are over these alone, the others come
-            out as zero vectors. All positions count by default.
-        """
+        """[..., H] to [..., O]; BatchNorm sees positions that are ``valid``, others become 0."""
         width = self.output.out_features
         rows = hidden.reshape(-1, hidden.shape[-1])
         if valid is None:
@@ -438,12 +432,12 @@ class Projection(nn.Module):
         # for every number of rows, which would differ from batch to batch.
         counted = valid.reshape(-1)
         inner = self.hidden(rows.masked_fill(~counted[:, None], 0.0))[counted]
-        inner = _spread(relu(self.hidden_norm(inner)), counted)
+        inner = _scatter(relu(self.hidden_norm(inner)), counted)
         projected = normalize(self.output_norm(self.output(inner)[counted]), dim=-1)
-        return _spread(projected, counted).view(*hidden.shape[:-1], width)
+        return _scatter(projected, counted).view(*hidden.shape[:-1], width)
 
 
-def _spread(rows: Tensor, counted: Tensor) -> Tensor:
+def _scatter(rows: Tensor, counted: Tensor) -> Tensor:
     """Rows at the positions that count, zeros elsewhere."""
     out = rows.new_zeros(len(counted), rows.shape[-1])
     return torch.index_put(out, (counted,), rows)

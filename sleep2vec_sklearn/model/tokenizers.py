@@ -1,36 +1,47 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Tokenizers: the samples of one 30-s epoch of one modality become one vector.
+"""Tokenizers, which turn the samples of one 30-s epoch of one modality into one vector.
 
-A night has about a thousand epochs, too few to learn band-pass filters from raw samples. The
-front end hands over what sleep scorers and cardiologists read off the trace: band power and its
-variation within the epoch, breathing and pulse rate, bursts, drifts, levels. It has no learned
+A night has about a thousand epochs, too few to learn band-pass filters from raw samples. So the
+spectral front end computes what sleep scorers and cardiologists read off the trace: band power and
+its variation within the epoch, breathing and pulse rate, bursts, drifts, levels. It has no learned
 parts, so training can compute the features of a night once.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d, silu
 
-from ..recordings import EPOCH_SECONDS
-from .config import ModalityConfig, TokenizerConfig
+from ..recordings.modality import EPOCH_SECONDS
 
-__all__ = [
-    "LinearTokenizer",
-    "SpectralTokenizer",
-    "Sundial2Tokenizer",
-    "SundialTokenizer",
-    "build_tokenizer",
-    "feature_names",
-]
+if TYPE_CHECKING:
+    from .config import ModalityConfig, TokenizerConfig
+
+FAST_RATE = 32
+_FLOOR = 1e-4
+# conditioned signals stay within +-20; this only keeps the squares of foreign input finite
+_LARGEST = 1e4
+_FEATURE_CLIP = 8.0
+_FRAME_SECONDS = 2
+_SLOW_LIMIT = 4.0
+_ENVELOPE_RATE = 8
+_LAGS = (1, 2, 4, 8)
+_SAMPLES_AT_ONCE = 1 << 18
+_FAST_STATISTICS = ("mean", "std", "skewness", "kurtosis", "min", "max", "line", "crossings")
+_SLOW_STATISTICS = ("mean", "std", "min", "max", "median", "slope", "change", "bend")
 
 
-def _output_norm(config: TokenizerConfig) -> nn.Module:
-    return nn.LayerNorm(config.out_dim) if config.option("norm_layer") else nn.Identity()
+def build_tokenizer(modality: ModalityConfig) -> nn.Module:
+    """The tokenizer that a modality's configuration describes."""
+    if modality.tokenizer.name == "spectral":
+        return SpectralTokenizer(modality.conditioning.rate, modality.tokenizer)
+    kinds = {"linear": LinearTokenizer, "sundial": SundialTokenizer, "sundial2": Sundial2Tokenizer}
+    return kinds[modality.tokenizer.name](modality.conditioning.width, modality.tokenizer)
 
 
 class LinearTokenizer(nn.Module):
@@ -42,7 +53,6 @@ class LinearTokenizer(nn.Module):
         self.norm = _output_norm(config)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """[..., width] to [..., out_dim]."""
         return self.norm(self.linear(samples))
 
 
@@ -59,8 +69,7 @@ class SundialTokenizer(nn.Module):
         self.dropout = nn.Dropout(config.option("dropout"))
 
     def forward(self, samples: Tensor) -> Tensor:
-        """[..., width] to [..., out_dim]."""
-        inner = nn.functional.silu(self.hidden(samples))
+        inner = silu(self.hidden(samples))
         return self.norm(self.dropout(self.output(inner)) + self.residual(samples))
 
 
@@ -85,89 +94,18 @@ class Sundial2Tokenizer(nn.Module):
         self.clamp_value = config.option("clamp_value")
 
     def forward(self, samples: Tensor) -> Tensor:
-        """[..., width] to [..., out_dim]."""
         samples = self.pre_norm(samples)
-        inner = self.output(nn.functional.silu(self.hidden(samples)))
+        inner = self.output(silu(self.hidden(samples)))
         for layer in self.extra:
-            inner = layer(nn.functional.silu(inner))
+            inner = layer(silu(inner))
         if self.clamp_value is not None:
             inner = self.clamp_value * torch.tanh(inner / self.clamp_value)
         inner = self.dropout(inner) * self.ff_scale
         return self.norm(self.residual_scale * self.residual(samples) + inner) * self.gain
 
 
-_RAW = {"linear": LinearTokenizer, "sundial": SundialTokenizer, "sundial2": Sundial2Tokenizer}
-
-
-def build_tokenizer(modality: ModalityConfig) -> nn.Module:
-    """The tokenizer that a modality's configuration describes."""
-    if modality.tokenizer.name == "spectral":
-        return SpectralTokenizer(modality.conditioning.rate, modality.tokenizer)
-    return _RAW[modality.tokenizer.name](modality.conditioning.width, modality.tokenizer)
-
-
-FAST_RATE = 32
-_FLOOR = 1e-4
-# conditioned signals stay within +-20; this only keeps the squares of foreign input finite
-_LARGEST = 1e4
-_FEATURE_CLIP = 8.0
-_FRAME_SECONDS = 2
-_SLOW_LIMIT = 4.0
-_ENVELOPE_RATE = 8
-_LAGS = (1, 2, 4, 8)
-_SAMPLES_AT_ONCE = 1 << 18
-_FAST_STATISTICS = ("mean", "std", "skewness", "kurtosis", "min", "max", "line", "crossings")
-_SLOW_STATISTICS = ("mean", "std", "min", "max", "median", "slope", "change", "bend")
-
-
-def _band_edges(lowest: int, highest: int, n_bands: int) -> np.ndarray:
-    """Log-spaced edges over spectral bins ``lowest`` to ``highest``, no band empty.
-
-    As many bands as asked for, or one per bin where there are fewer bins.
-    """
-    n_bands = min(n_bands, highest - lowest + 1)
-    n_points = n_bands + 1
-    while True:
-        edges = np.unique(np.round(np.geomspace(lowest, highest + 1, n_points)).astype(int))
-        if len(edges) > n_bands:
-            return edges
-        n_points += 1
-
-
-def _band_plan(rate: float) -> dict[str, tuple[np.ndarray, float]]:
-    """Edges, in bins, and Hz per bin of every pooled spectrum at this rate."""
-    width = round(rate * EPOCH_SECONDS)
-    fine = 1 / EPOCH_SECONDS
-    if rate < FAST_RATE:
-        return {"window": (_band_edges(1, width // 2, 20), fine)}
-    top = int(min(rate / 2, 64) * _FRAME_SECONDS)
-    below = int(_SLOW_LIMIT * EPOCH_SECONDS) - 1
-    return {
-        "frame": (_band_edges(1, top, 24), 1 / _FRAME_SECONDS),
-        "window": (_band_edges(1, below, 24), fine),
-        "envelope": (_band_edges(1, below, 24), fine),
-    }
-
-
-def feature_names(rate: float) -> tuple[str, ...]:
-    """What each number of :meth:`SpectralTokenizer.features` is, for a signal of this rate.
-
-    Bands are named by their limits in Hz, the upper one exclusive.
-    """
-    bands = {
-        kind: [f"{a * step:.3g}-{b * step:.3g}Hz" for a, b in pairwise(edges)]
-        for kind, (edges, step) in _band_plan(rate).items()
-    }
-    if rate >= FAST_RATE:
-        names = [f"frame_{s}_{b}" for s in ("mean", "std", "max") for b in bands["frame"]]
-        names += [f"{kind}_{b}" for kind in ("window", "envelope") for b in bands[kind]]
-        names += _FAST_STATISTICS
-        names += [f"log_rms_{i}" for i in range(6)]
-    else:
-        names = [*_SLOW_STATISTICS, *(f"lag_{lag}" for lag in _LAGS)]
-        names += [f"segment_{i}" for i in range(10)]
-        names += [f"window_{b}" for b in bands["window"]]
-    return tuple(names)
+def _output_norm(config: TokenizerConfig) -> nn.Module:
+    return nn.LayerNorm(config.out_dim) if config.option("norm_layer") else nn.Identity()
 
 
 class SpectralTokenizer(nn.Module):
@@ -194,6 +132,9 @@ class SpectralTokenizer(nn.Module):
     >>> tokenizer(torch.randn(1, 6, 120)).shape, tokenizer.n_features
     (torch.Size([1, 6, 32]), 42)
     """
+
+    feature_mean: Tensor
+    feature_std: Tensor
 
     def __init__(self, rate: float, config: TokenizerConfig):
         super().__init__()
@@ -253,7 +194,6 @@ class SpectralTokenizer(nn.Module):
         return self.norm(inner + self.residual(scaled))
 
     def forward(self, samples: Tensor) -> Tensor:
-        """[..., width] to [..., out_dim]."""
         return self.embed(self.features(samples))
 
     def _features_of(self, rows: Tensor) -> Tensor:
@@ -263,7 +203,7 @@ class SpectralTokenizer(nn.Module):
 
     def _fast(self, rows: Tensor) -> list[Tensor]:
         frames = rows.unfold(-1, round(_FRAME_SECONDS * self.rate), round(self.rate))
-        frames = _log_bands(frames, self.frame_bands)
+        frames = self._log_bands(frames, "frame")
         mean = frames.mean(dim=1, keepdim=True)
         variance = (frames - mean).square().sum(dim=1) / (frames.shape[1] - 1)
         pooled = [mean[:, 0], variance.sqrt(), frames.amax(dim=1)]
@@ -271,8 +211,8 @@ class SpectralTokenizer(nn.Module):
         envelope = adaptive_avg_pool1d(rows.abs(), EPOCH_SECONDS * _ENVELOPE_RATE)
         envelope = envelope - envelope.mean(dim=-1, keepdim=True)
         spectra = [
-            _log_bands(centred, self.window_bands),
-            _log_bands(envelope, self.envelope_bands),
+            self._log_bands(centred, "window"),
+            self._log_bands(envelope, "envelope"),
         ]
         loudness = (adaptive_avg_pool1d(rows.square(), 6) + _FLOOR).log() / 2
         return [*pooled, *spectra, torch.stack(_shape_of(rows, centred), dim=-1), loudness]
@@ -294,8 +234,66 @@ class SpectralTokenizer(nn.Module):
         ]
         lagged = [(rows[:, lag:] - rows[:, :-lag]).std(dim=-1, correction=0) for lag in _LAGS]
         segments = adaptive_avg_pool1d(rows, 10) - mean
-        spectrum = _log_bands(centred, self.window_bands)
+        spectrum = self._log_bands(centred, "window")
         return [torch.stack([*statistics, *lagged], dim=-1), segments, spectrum]
+
+    def _log_bands(self, values: Tensor, kind: str) -> Tensor:
+        """Log of the Hann-windowed power in each band; white noise of variance 1 gives 0."""
+        bands = self.get_buffer(f"{kind}_bands")
+        window = torch.hann_window(values.shape[-1], device=values.device)
+        spectrum = torch.fft.rfft(values * window)[..., : bands.shape[0]]
+        power = (spectrum.real.square() + spectrum.imag.square()) / window.square().sum()
+        return (power @ bands + _FLOOR).log()
+
+
+def feature_names(rate: float) -> tuple[str, ...]:
+    """What each number of :meth:`SpectralTokenizer.features` is, for a signal of this rate.
+
+    Bands are named by their limits in Hz, the upper one exclusive.
+    """
+    bands = {
+        kind: [f"{a * step:.3g}-{b * step:.3g}Hz" for a, b in pairwise(edges)]
+        for kind, (edges, step) in _band_plan(rate).items()
+    }
+    if rate >= FAST_RATE:
+        names = [f"frame_{s}_{b}" for s in ("mean", "std", "max") for b in bands["frame"]]
+        names += [f"{kind}_{b}" for kind in ("window", "envelope") for b in bands[kind]]
+        names += _FAST_STATISTICS
+        names += [f"log_rms_{i}" for i in range(6)]
+    else:
+        names = [*_SLOW_STATISTICS, *(f"lag_{lag}" for lag in _LAGS)]
+        names += [f"segment_{i}" for i in range(10)]
+        names += [f"window_{b}" for b in bands["window"]]
+    return tuple(names)
+
+
+def _band_plan(rate: float) -> dict[str, tuple[np.ndarray, float]]:
+    """Edges, in bins, and Hz per bin of every pooled spectrum at this rate."""
+    width = round(rate * EPOCH_SECONDS)
+    fine = 1 / EPOCH_SECONDS
+    if rate < FAST_RATE:
+        return {"window": (_band_edges(1, width // 2, 20), fine)}
+    top = int(min(rate / 2, 64) * _FRAME_SECONDS)
+    below = int(_SLOW_LIMIT * EPOCH_SECONDS) - 1
+    return {
+        "frame": (_band_edges(1, top, 24), 1 / _FRAME_SECONDS),
+        "window": (_band_edges(1, below, 24), fine),
+        "envelope": (_band_edges(1, below, 24), fine),
+    }
+
+
+def _band_edges(lowest: int, highest: int, n_bands: int) -> np.ndarray:
+    """Log-spaced edges over spectral bins ``lowest`` to ``highest``, no band empty.
+
+    As many bands as asked for, or one per bin where there are fewer bins.
+    """
+    n_bands = min(n_bands, highest - lowest + 1)
+    n_points = n_bands + 1
+    while True:
+        edges = np.unique(np.round(np.geomspace(lowest, highest + 1, n_points)).astype(int))
+        if len(edges) > n_bands:
+            return edges
+        n_points += 1
 
 
 def _pooling(edges: np.ndarray) -> Tensor:
@@ -304,14 +302,6 @@ def _pooling(edges: np.ndarray) -> Tensor:
     for band, (start, stop) in enumerate(pairwise(edges)):
         matrix[start:stop, band] = 1.0 / float(stop - start)
     return matrix
-
-
-def _log_bands(values: Tensor, bands: Tensor) -> Tensor:
-    """Log of the Hann-windowed power in each band; white noise of variance 1 gives 0."""
-    window = torch.hann_window(values.shape[-1], device=values.device)
-    spectrum = torch.fft.rfft(values * window)[..., : bands.shape[0]]
-    power = (spectrum.real.square() + spectrum.imag.square()) / window.square().sum()
-    return (power @ bands + _FLOOR).log()
 
 
 def _shape_of(rows: Tensor, centred: Tensor) -> list[Tensor]:

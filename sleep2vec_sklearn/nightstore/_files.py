@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The files of a store: one per night, written whole or not at all, and read by byte ranges.
+"""Files of a store: one per night, written whole or not at all, and read by byte ranges.
 
 ```
-store.json                          what is kept of each modality, and the version of the format
+store.json                          what is stored of each modality, and the version of the format
 nights/3f/3f9c...e1.safetensors     one night, named by the hash of all that it depends on
-manifest-<time>-<id>.parquet        which recording is which night; or .npz
+manifest-<time>-<id>.json.gz        which recording is which night; .parquet in older stores
 unfinished/                         files that are being written
 ```
 
@@ -12,13 +12,16 @@ Every call of :func:`prepare_cohort` ends with a manifest of its own nights, whi
 afterwards. Together they are the table of the store; where two name the same recording, the later
 one holds. One that a later one repeats in full is deleted by it. So no writer waits for another,
 and none can undo what another wrote.
+
+Weighed: slices of ``safetensors.safe_open`` read 1,400 windows a second where positioned reads give
+2,800, as each parses the header and maps the file, and a map turns a failing disk into a dead
+process. zarr makes a file of each chunk. Parquet needs pyarrow, and gzip has a checksum too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import io
+import gzip
 import json
 import logging
 import os
@@ -26,31 +29,22 @@ import re
 import struct
 import time
 import uuid
-import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import save
 
-from .._files import create_whole, import_pyarrow, write_whole
+from .._files import check_format_version, create_exclusive, import_pyarrow, write_atomic
 from ..errors import ReadError
-from ..recordings._demographics import COLUMNS, frame_of
-from ._prepare import PREPARATION_REVISION, PreparedNight, Presence
-from .content import Content, contents_from, describe_contents
+from ..recordings._demographics import subject_table
+from .content import PREPARATION_REVISION, Content, contents_from, describe_contents
 
-__all__ = [
-    "FolderReader",
-    "Manifest",
-    "StoreFolder",
-    "StoredNight",
-    "list_manifests",
-    "read_manifest",
-    "read_manifests",
-    "write_manifest",
-]
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "sleep2vec_sklearn"
@@ -58,41 +52,143 @@ _VALID = "valid"
 _LENGTH = struct.Struct("<Q")
 _LONGEST_HEADER = 2**20
 _OTHER_FOLDER = "Prepare it into another folder, or delete this one."
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error)
 
 _logger = logging.getLogger("sleep2vec_sklearn")
 
 
+def pack_masks(n_epochs: int, masks: Iterable[np.ndarray | None]) -> bytes:
+    """Valid epochs of each modality, None where it is absent: ``ceil(n_epochs / 8)`` bytes each."""
+    absent = np.zeros(n_epochs, dtype=bool)
+    return np.concatenate([np.packbits(absent if m is None else m) for m in masks]).tobytes()
+
+
+def unpack_mask(n_epochs: int, masks: bytes, index: int) -> np.ndarray:
+    """The modality's mask of :func:`pack_masks`, bool of shape (n_epochs,)."""
+    size = -(-n_epochs // 8)
+    bits = np.frombuffer(masks, np.uint8, size, index * size)
+    return np.unpackbits(bits, count=n_epochs).view(bool)
+
+
+def count_valid(masks: bytes, n_modalities: int) -> np.ndarray:
+    """Valid epochs of each modality of :func:`pack_masks`, int64."""
+    bits = np.unpackbits(np.frombuffer(masks, np.uint8).reshape(n_modalities, -1), axis=1)
+    return bits.sum(axis=1, dtype=np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredNight:
-    """Where to find what of a night that is on disk.
+    """A night in memory, as the bytes of its file, or on disk, where no file is held open.
 
-    Attributes
-    ----------
-    key : str
-        Hex sha256 that names the file.
-    presence : Presence
-    offsets : tuple of int
-        First byte of each modality of the store, in its order; -1 where it is absent.
-    sums : tuple of int
-        CRC-32 of the stored numbers of each modality; -1 where it is absent, or where the night
-        was written before sums were kept.
+    ``key``, a hex sha256, names it. ``offsets`` are the first bytes of the store's modalities, in
+    order, and ``sums`` their CRC-32: -1 where one is absent, or was written before there were
+    checksums.
     """
 
     key: str
-    presence: Presence
+    n_epochs: int
+    masks: bytes
     offsets: tuple[int, ...]
     sums: tuple[int, ...]
+    source: StoreFolder | bytearray = field(compare=False)
+
+    def read(self, content: Content, index: int, start: int, stop: int) -> np.ndarray:
+        """Stored numbers of a modality's epochs; ReadError if the file is gone or cut short."""
+        try:
+            data = self._read_bytes(content, index, start, stop)
+        except OSError as error:
+            raise ReadError(
+                f"{self.path}: a night of the store cannot be read: {error.strerror or error}. Run "
+                "prepare_cohort again: what is gone or damaged is made anew."
+            ) from error
+        return np.frombuffer(data, content.dtype).reshape(stop - start, content.width)
+
+    def _read_bytes(
+        self, content: Content, index: int, start: int, stop: int
+    ) -> bytearray | memoryview:
+        row = content.width * content.dtype.itemsize
+        first, size = self.offsets[index] + start * row, (stop - start) * row
+        if isinstance(self.source, bytearray):
+            return memoryview(self.source)[first : first + size]
+        data = bytearray(size)
+        rest = memoryview(data)
+        # one request, where a map of the file makes one a page from a cold disk
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(first)
+            while rest and (n_read := file.readinto(rest)):
+                rest = rest[n_read:]
+        if rest:
+            raise OSError("it is shorter than it was written")
+        return data
+
+    @property
+    def path(self) -> str:
+        """The night's file, if it has one."""
+        return "" if isinstance(self.source, bytearray) else self.source.night_path(self.key)
+
+    def identity(self) -> list:
+        """What distinguishes the stored numbers from others, ready for JSON."""
+        if any(crc < 0 <= first for first, crc in zip(self.offsets, self.sums, strict=True)):
+            return [self.key]
+        return [max(crc, 0) for crc in self.sums]
+
+    def damage(self) -> str | None:
+        """What is wrong with the night's file, which is read in full, or None."""
+        if isinstance(self.source, bytearray):
+            return None
+        try:
+            if replace(self.source.read_night(self.key), sums=self.sums) != self:
+                raise ValueError("it is not what the manifest says")
+            for index, (name, content) in enumerate(self.source.contents.items()):
+                if (crc := self.sums[index]) >= 0:
+                    data = self._read_bytes(content, index, 0, self.n_epochs)
+                    if zlib.crc32(data) != crc:
+                        raise ValueError(f"wrong checksum of {name}")
+        except _DAMAGE as error:
+            return f"{self.path}: {error}"
+        return None
 
 
-@dataclass(frozen=True, slots=True)
+def serialize_night(
+    key: str, n_epochs: int, masks: bytes, arrays: Mapping[str, np.ndarray]
+) -> bytes:
+    """The file of a night: what is stored of each modality that has a signal, and the masks."""
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "key": key,
+        "n_epochs": n_epochs,
+        "crc32": {n: zlib.crc32(np.ascontiguousarray(a).data) for n, a in arrays.items()},
+    }
+    tensors = {**arrays, _VALID: np.frombuffer(masks, dtype=np.uint8)}
+    return save(tensors, metadata={_METADATA_KEY: json.dumps(metadata)})
+
+
+def parse_night(
+    file: IO[bytes], key: str, modalities: Iterable[str], source: StoreFolder | bytearray
+) -> StoredNight:
+    """A night by the header of its file; raises one of many errors where that is damaged."""
+    (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+    if length > _LONGEST_HEADER:
+        raise ValueError("it has no safetensors header")
+    header = json.loads(file.read(length))
+    metadata = json.loads(header.pop("__metadata__")[_METADATA_KEY])
+    spans = {name: entry["data_offsets"] for name, entry in header.items()}
+    start = _LENGTH.size + length
+    if file.seek(0, os.SEEK_END) != start + max(last for _, last in spans.values()):
+        raise ValueError("its size is wrong")
+    if metadata["key"] != key:
+        raise ValueError("it is another night")
+    first, last = spans[_VALID]
+    file.seek(start + first)
+    masks = file.read(last - first)
+    offsets = tuple(spans[name][0] + start if name in spans else -1 for name in modalities)
+    sums = tuple(metadata.get("crc32", {}).get(name, -1) for name in modalities)
+    return StoredNight(key, metadata["n_epochs"], masks, offsets, sums, source)
+
+
+@dataclass(frozen=True)
 class StoreFolder:
-    """A folder, and what is kept in it of each modality.
-
-    Attributes
-    ----------
-    path : Path
-    contents : dict of str to Content
-    """
+    """A folder of nights, and what is stored of each modality."""
 
     path: Path
     contents: dict[str, Content]
@@ -104,17 +200,16 @@ class StoreFolder:
 
     @classmethod
     def open(cls, path: Path) -> StoreFolder:
-        """A store that is there.
-
-        Raises
-        ------
-        ReadError
-            If it is none, damaged, of a newer version, or conditioned by other code.
-        """
+        """A store that exists; ReadError if it cannot be used."""
         try:
             document = json.loads((path / "store.json").read_bytes())
-            check_version(path, document["format_version"])
-            _check_revision(path, document["revision"])
+            check_format_version(path, document["format_version"], FORMAT_VERSION, ReadError)
+            if document["revision"] != PREPARATION_REVISION:
+                raise ReadError(
+                    f"{path}: prepared by revision {document['revision']} of the conditioning and "
+                    f"the front ends, this version has {PREPARATION_REVISION}: an encoder would be "
+                    f"trained on what it never gets afterwards. {_OTHER_FOLDER}"
+                )
             return cls(path, contents_from(document["contents"]))
         except ReadError:
             raise
@@ -123,7 +218,7 @@ class StoreFolder:
                 f"{path} is no store of nights: it has no store.json. Write one with "
                 "prepare_cohort(recordings, folder)."
             ) from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except _DAMAGE as error:
             raise ReadError(
                 f"{path / 'store.json'}: cannot be read: {error!r}. Where the folder is a store, "
                 "delete this file and run prepare_cohort again: the nights that are there are not "
@@ -132,461 +227,177 @@ class StoreFolder:
 
     @classmethod
     def create(cls, path: Path, contents: Mapping[str, Content]) -> StoreFolder:
-        """A store for these contents, new or as it was left.
-
-        Raises
-        ------
-        ReadError
-            If the folder holds a store of other contents or of a newer version.
-        """
+        """A store of these contents, new or as it was left; ReadError if it has other contents."""
         folder = cls(path, dict(contents))
         folder.unfinished.mkdir(parents=True, exist_ok=True)
-        described = {
+        document = {
             "format_version": FORMAT_VERSION,
             "revision": PREPARATION_REVISION,
             "contents": describe_contents(contents),
         }
-        text = json.dumps(described, indent=1).encode()
+        text = json.dumps(document, indent=1).encode()
         # of two that begin at once, one is first
-        if not create_whole(path / "store.json", text, folder.unfinished):
-            _refuse_other_contents(path, cls.open(path).contents, folder.contents)
+        if not create_exclusive(path / "store.json", text, folder.unfinished):
+            _check_contents(path, cls.open(path).contents, folder.contents)
         return folder
 
-    def place_of(self, key: str) -> Path:
-        """The file of a night."""
-        # joined as text, as it is wanted for every window
-        return Path(f"{self.path}/nights/{key[:2]}/{key}.safetensors")
+    def night_path(self, key: str) -> str:
+        """The file of a night; as text, because one is made for every window."""
+        return f"{self.path}/nights/{key[:2]}/{key}.safetensors"
 
-    def find(self, key: str) -> StoredNight | None:
-        """A night that is there whole; one that is damaged counts as absent, with a word."""
+    def find_night(self, key: str) -> StoredNight | None:
+        """A night that is there whole; a damaged one is logged and counts as absent."""
         try:
-            return self._find(key)
+            return self.read_night(key)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-            _logger.warning("%s is damaged and made again: %r", self.place_of(key), error)
+        except _DAMAGE as error:
+            _logger.warning("%s is damaged and made again: %r", self.night_path(key), error)
             return None
 
-    def _find(self, key: str) -> StoredNight:
-        with self.place_of(key).open("rb") as file:
-            header, start, end = _read_header(file)
-            if os.fstat(file.fileno()).st_size != end:
-                raise ValueError("its size is wrong")
-            metadata = json.loads(header["__metadata__"][_METADATA_KEY])
-            if metadata["key"] != key:
-                raise ValueError("it is another night")
-            first, last = header[_VALID]["data_offsets"]
-            file.seek(start + first)
-            presence = Presence(metadata["n_epochs"], file.read(last - first))
-        offsets = [
-            header[n]["data_offsets"][0] + start if n in header else -1 for n in self.contents
-        ]
-        sums = metadata.get("crc32", {})
-        sums = tuple(sums.get(name, -1) for name in self.contents)
-        return StoredNight(key, presence, tuple(offsets), sums)
+    def read_night(self, key: str) -> StoredNight:
+        """A night by the header of its file, see :func:`parse_night`."""
+        with open(self.night_path(key), "rb") as file:
+            return parse_night(file, key, self.contents, self)
 
-    def write(self, key: str, night: PreparedNight) -> StoredNight:
-        """Write a night, all of it or nothing; a night that is there is replaced by its equal.
-
-        Raises
-        ------
-        OSError
-            If the folder cannot be written.
-        """
-        metadata = {
-            "format_version": FORMAT_VERSION,
-            "key": key,
-            "n_epochs": night.presence.n_epochs,
-            "crc32": night.sums(),
-        }
-        valid = np.frombuffer(night.presence.bits, dtype=np.uint8)
-        data = save({**night.arrays, _VALID: valid}, metadata={_METADATA_KEY: json.dumps(metadata)})
-        place = self.place_of(key)
-        place.parent.mkdir(parents=True, exist_ok=True)
+    def write_night(self, key: str, data: bytes) -> StoredNight:
+        """Write a night, all of it or nothing; one that is there is replaced by its equal."""
+        path = Path(self.night_path(key))
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            write_whole(place, data, self.unfinished)
+            write_atomic(path, data, self.unfinished)
         except PermissionError:
             # on Windows a night that is being read cannot be replaced by its equal
-            if self.find(key) is None:
+            if self.find_night(key) is None:
                 raise
-        return self._find(key)
+        return self.read_night(key)
 
 
-def check_version(path: Path, version: int) -> None:
-    """Refuse what a newer version of the library wrote."""
-    if version > FORMAT_VERSION:
+def _check_contents(path: Path, stored: Mapping[str, Content], wanted: Mapping) -> None:
+    old, new = describe_contents(stored), describe_contents(wanted)
+    if list(old) != list(new):
         raise ReadError(
-            f"{path}: a store of format {version}, written by a newer version; this one reads up "
-            f"to {FORMAT_VERSION}. Upgrade with: pip install -U sleep2vec-sklearn"
+            f"{path}: holds nights of {', '.join(old)}, not of {', '.join(new)}; a store has the "
+            f"same modalities of every night. {_OTHER_FOLDER}"
         )
-
-
-def _check_revision(path: Path, revision: int) -> None:
-    if revision != PREPARATION_REVISION:
-        raise ReadError(
-            f"{path}: prepared by revision {revision} of the conditioning and the front ends, this "
-            f"version has {PREPARATION_REVISION}: an encoder would be trained on what it never "
-            f"gets afterwards. {_OTHER_FOLDER}"
-        )
-
-
-def _refuse_other_contents(path: Path, there: Mapping, wanted: Mapping) -> None:
-    if list(there) != list(wanted):
-        raise ReadError(
-            f"{path}: holds nights of {', '.join(there)}, not of {', '.join(wanted)}; a store "
-            f"keeps the same modalities of every night. {_OTHER_FOLDER}"
-        )
-    for name, content in wanted.items():
-        if there[name] != content:
-            differences = _differences(
-                describe_contents(there)[name], describe_contents(wanted)[name]
-            )
+    for name in new:
+        before, now = ({**d[name].pop("conditioning"), **d[name]} for d in (old, new))
+        changed = [
+            f"{key} {before[key]!r} there and {value!r} here"
+            for key, value in now.items()
+            if before[key] != value
+        ]
+        if changed:
             raise ReadError(
-                f"{path}: was prepared otherwise: {name!r} has {differences}. {_OTHER_FOLDER}"
+                f"{path}: was prepared otherwise: {name!r} has {', '.join(changed)}. "
+                f"{_OTHER_FOLDER}"
             )
 
 
-def _differences(there: Mapping, wanted: Mapping) -> str:
-    there, wanted = ({**d, **d["conditioning"]} for d in (there, wanted))
-    keys = [key for key in wanted if key != "conditioning" and there[key] != wanted[key]]
-    return ", ".join(f"{key} {there[key]!r} there and {wanted[key]!r} here" for key in keys)
-
-
-def _read_header(file) -> tuple[dict, int, int]:
-    """Tensors of a safetensors file, first byte of the first, and the file's length."""
-    (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-    if length > _LONGEST_HEADER:
-        raise ValueError("it has no safetensors header")
-    header = json.loads(file.read(length))
-    start = _LENGTH.size + length
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    return header, start, start + max(ends)
-
-
-@dataclass(frozen=True)
-class FolderReader:
-    """Reads windows of the nights of a folder; holds no file open.
-
-    One positioned read a window: as fast as a memory map from the page cache, one request instead
-    of one a page from a cold disk, and a disk that fails is an error instead of a dead process.
-
-    Attributes
-    ----------
-    folder : StoreFolder
-    keys : tuple of str
-        Of each night.
-    offsets, sums : int64 ndarray of shape (n_nights, n_modalities)
-        First byte, and CRC-32, of each modality; see :class:`StoredNight`.
-    """
-
-    folder: StoreFolder
-    keys: tuple[str, ...]
-    offsets: np.ndarray
-    sums: np.ndarray
-
-    def read(self, night: int, modality: str, start: int, stop: int) -> np.ndarray:
-        """Stored numbers of these epochs; nothing else is read.
-
-        Raises
-        ------
-        ReadError
-            If the file is gone or shorter than it was.
-        """
-        content, path, first = self._locate(night, modality)
-        row = content.width * content.dtype.itemsize
-        try:
-            data = _read_bytes(path, first + start * row, (stop - start) * row)
-        except OSError as error:
-            raise _lost(path, error) from error
-        return np.frombuffer(data, content.dtype).reshape(stop - start, content.width)
-
-    def map(self, night: int, modality: str, n_epochs: int) -> np.memmap:
-        """All stored numbers of a modality, none of which is read yet.
-
-        Raises
-        ------
-        ReadError
-            If the file is gone or shorter than it was.
-        """
-        content, path, first = self._locate(night, modality)
-        try:
-            return np.memmap(path, content.dtype, "r", first, (n_epochs, content.width))
-        except (OSError, ValueError) as error:
-            raise _lost(path, error) from error
-
-    def _locate(self, night: int, modality: str) -> tuple[Content, Path, int]:
-        first = self.offsets[night, list(self.folder.contents).index(modality)]
-        path = self.folder.place_of(self.keys[night])
-        return self.folder.contents[modality], path, int(first)
-
-    def take(self, nights: np.ndarray) -> FolderReader:
-        """The same for some of the nights."""
-        keys = tuple(self.keys[k] for k in nights)
-        return FolderReader(self.folder, keys, self.offsets[nights], self.sums[nights])
-
-    def identify(self, night: int) -> list:
-        """What tells a night's stored numbers from others, without reading them."""
-        sums = self.sums[night]
-        if ((sums < 0) & (self.offsets[night] >= 0)).any():
-            return [self.keys[night]]
-        return np.maximum(sums, 0).tolist()
-
-    def check(self, night: int, presence: Presence) -> str | None:
-        """Read a night in full; what is wrong with its file, or None."""
-        path = self.folder.place_of(self.keys[night])
-        try:
-            self._compare(night, presence, path)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-            return f"{path}: {error}"
-        return None
-
-    def _compare(self, night: int, presence: Presence, path: Path) -> None:
-        there = self.folder._find(self.keys[night])
-        if there.presence != presence or there.offsets != tuple(self.offsets[night].tolist()):
-            raise ValueError("it is not what the manifest says")
-        rows = zip(self.folder.contents.items(), there.offsets, self.sums[night], strict=True)
-        for (name, content), first, kept in rows:
-            size = presence.n_epochs * content.width * content.dtype.itemsize
-            if kept >= 0 and zlib.crc32(_read_bytes(path, first, size)) != kept:
-                raise ValueError(f"wrong checksum of {name}")
-
-
-def _lost(path: Path, error: Exception) -> ReadError:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return ReadError(
-        f"{path}: a night of the store cannot be read: {reason}. Run prepare_cohort again: what is "
-        "gone or damaged is made anew."
-    )
-
-
-def _read_bytes(path: Path, start: int, size: int) -> bytearray:
-    data = bytearray(size)
-    rest = memoryview(data)
-    with path.open("rb", buffering=0) as file:
-        file.seek(start)
-        while rest and (n_read := file.readinto(rest)):
-            rest = rest[n_read:]
-    if rest:
-        raise OSError("it is shorter than it was written")
-    return data
-
-
-_MANIFEST_NAME = re.compile(r"manifest-(\d{20})-[0-9a-f]{8}\.(parquet|npz)")
-_MANIFEST_KEY = b"sleep2vec_sklearn"
+_MANIFEST_NAME = re.compile(r"manifest-(\d{20})-[0-9a-f]{8}\.(?:json\.gz|parquet|npz)")
+_PARQUET_KEY = b"sleep2vec_sklearn"
 _TRIES = 5
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Nights in a folder, and whose they are.
+    """Nights, a row of subject, age, sex and site for each; id and reason of those that failed."""
 
-    Attributes
-    ----------
-    sleepers : DataFrame
-        Index ``recording``; subject, age, sex, site.
-    nights : list of StoredNight
-    failures : list of (str, str)
-        Recording and reason of those that could not be prepared.
-    """
-
-    sleepers: object
+    subjects: pd.DataFrame
     nights: Sequence[StoredNight]
     failures: Sequence[tuple[str, str]]
 
 
-def write_manifest(folder: StoreFolder, manifest: Manifest) -> Path:
-    """Write a manifest, and delete the older ones that it makes superfluous.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be written.
-    """
-    older = list_manifests(folder.path)
-    stamp = max(time.time_ns(), *(_stamp(path) + 1 for path in older), 0)
-    has_parquet = importlib.util.find_spec("pyarrow") is not None
-    suffix, bytes_of = (".parquet", _parquet_of) if has_parquet else (".npz", _npz_of)
-    path = folder.path / f"manifest-{stamp:020d}-{uuid.uuid4().hex[:8]}{suffix}"
+def write_manifest(folder: StoreFolder, manifest: Manifest) -> None:
+    """Write a manifest, and delete the older ones that it makes superfluous."""
+    older = _find_manifests(folder.path)
+    stamp = max(time.time_ns(), *(older_stamp + 1 for older_stamp, _ in older), 0)
+    path = folder.path / f"manifest-{stamp:020d}-{uuid.uuid4().hex[:8]}.json.gz"
     document = {
         "format_version": FORMAT_VERSION,
         "contents": describe_contents(folder.contents),
-        "failures": [list(failure) for failure in manifest.failures],
+        "failures": manifest.failures,
+        "subjects": manifest.subjects.reset_index().to_dict("list"),
+        "nights": [
+            (night.key, night.n_epochs, night.masks.hex(), night.offsets, night.sums)
+            for night in manifest.nights
+        ],
     }
-    write_whole(path, bytes_of(_columns_of(folder, manifest), document), folder.unfinished)
-    mine = set(manifest.sleepers.index)
-    for other in older:
-        # what cannot be read is not known to be superfluous
+    text = json.dumps(document, separators=(",", ":")).encode()
+    write_atomic(path, gzip.compress(text, compresslevel=1, mtime=0), folder.unfinished)
+    written = set(manifest.subjects.index)
+    for _, other in older:
+        # one that cannot be read is not known to be superfluous
         with contextlib.suppress(OSError, ImportError):
-            if mine.issuperset(read_manifest(folder, other).sleepers.index):
+            if written.issuperset(_read_manifest(folder, other).subjects.index):
                 other.unlink()
-    return path
 
 
 def read_manifests(folder: StoreFolder) -> Manifest:
-    """All manifests of a folder as one.
-
-    Raises
-    ------
-    ReadError
-        If there is none, or one is damaged or of a newer version.
-    ImportError
-        If one needs pyarrow, which is not installed.
-    """
+    """All manifests of a folder as one; ReadError if there is none, or one cannot be read."""
     import pandas as pd
 
-    parts = _read_all(folder)
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            parts = [_read_manifest(folder, path) for _, path in _find_manifests(folder.path)]
+            break
+        # another process has just replaced one
+    else:
+        raise ReadError(f"{folder.path}: its manifests change all the time. Try again later.")
     if not parts:
         raise ReadError(
             f"{folder.path}: no preparation of this store has ended yet. Run prepare_cohort again: "
             "the nights that are there are not made again."
         )
-    sleepers = pd.concat([part.sleepers for part in parts])
+    subjects = pd.concat([part.subjects for part in parts])
     nights = [night for part in parts for night in part.nights]
-    latest = ~sleepers.index.duplicated(keep="last")
-    sleepers = frame_of(sleepers.index[latest], sleepers[latest])
-    known = set(sleepers.index)
-    failures = {name: reason for part in parts for name, reason in part.failures}
-    failures = [(name, reason) for name, reason in failures.items() if name not in known]
-    return Manifest(sleepers, [nights[k] for k in np.flatnonzero(latest)], failures)
+    latest = ~subjects.index.duplicated(keep="last")
+    subjects = subject_table(subjects.index[latest], subjects[latest])
+    reasons = {name: reason for part in parts for name, reason in part.failures}
+    failures = [(name, why) for name, why in reasons.items() if name not in subjects.index]
+    return Manifest(subjects, [nights[k] for k in np.flatnonzero(latest)], failures)
 
 
-def _read_all(folder: StoreFolder) -> list[Manifest]:
-    for _ in range(_TRIES):
-        with contextlib.suppress(FileNotFoundError):
-            return [read_manifest(folder, path) for path in list_manifests(folder.path)]
-        # another process has just replaced one
-    raise ReadError(f"{folder.path}: its manifests change all the time. Try again later.")
+def _find_manifests(folder: Path) -> list[tuple[int, Path]]:
+    """Time stamps and paths of a folder's manifests, the oldest first."""
+    matches = ((_MANIFEST_NAME.fullmatch(path.name), path) for path in folder.glob("manifest-*"))
+    return sorted((int(match[1]), path) for match, path in matches if match)
 
 
-def list_manifests(folder: Path) -> list[Path]:
-    """Manifests of a folder, the oldest first."""
-    return sorted(path for path in folder.glob("manifest-*") if _MANIFEST_NAME.fullmatch(path.name))
-
-
-def _stamp(path: Path) -> int:
-    return int(_MANIFEST_NAME.fullmatch(path.name)[1])
-
-
-def read_manifest(folder: StoreFolder, path: Path) -> Manifest:
-    """Read one manifest.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is gone.
-    ReadError
-        If it is damaged, of a newer version, or of other contents.
-    """
-    read = _read_parquet if path.suffix == ".parquet" else _read_npz
+def _read_manifest(folder: StoreFolder, path: Path) -> Manifest:
     try:
-        document, columns = read(path)
-        check_version(path, document["format_version"])
+        is_old = path.suffix == ".parquet"
+        document = _read_parquet(path) if is_old else json.loads(gzip.decompress(path.read_bytes()))
+        check_format_version(path, document["format_version"], FORMAT_VERSION, ReadError)
         if contents_from(document["contents"]) != folder.contents:
-            raise ReadError(f"{path}: does not belong to the store.json beside it. Delete it.")
-        return _manifest_of(columns, document)
+            raise ReadError(f"{path}: does not belong to the folder's store.json. Delete it.")
+        nights = [
+            StoredNight(key, n_epochs, bytes.fromhex(masks), tuple(offsets), tuple(sums), folder)
+            for key, n_epochs, masks, offsets, sums in document["nights"]
+        ]
+        subjects = subject_table(document["subjects"]["recording"], document["subjects"])
+        return Manifest(subjects, nights, [(name, why) for name, why in document["failures"]])
     except (ReadError, FileNotFoundError):
         raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (*_DAMAGE, EOFError, zlib.error) as error:
         raise ReadError(
-            f"{path}: damaged: {error}. Delete it and run prepare_cohort again: the nights that "
-            "are there are not made again."
+            f"{path}: damaged, or an .npz of an older version: {error}. Delete it and run "
+            "prepare_cohort again: the nights that are there are not made again."
         ) from error
 
 
-def _columns_of(folder: StoreFolder, manifest: Manifest) -> dict[str, np.ndarray]:
-    nights = manifest.nights
-    columns = {"recording": manifest.sleepers.index.to_numpy(dtype=object)}
-    columns |= {name: manifest.sleepers[name].to_numpy() for name in COLUMNS}
-    columns["n_epochs"] = np.array([n.presence.n_epochs for n in nights], dtype=np.int64)
-    columns["key"] = np.fromiter((n.key for n in nights), dtype=object, count=len(nights))
-    offsets = np.array([n.offsets for n in nights], dtype=np.int64)
-    sums = np.array([n.sums for n in nights], dtype=np.int64)
-    for place, name in enumerate(folder.contents):
-        counts = [np.count_nonzero(n.presence.mask(place)) for n in nights]
-        columns[f"coverage_{name}"] = np.array(counts, dtype=np.int64)
-        columns[f"offset_{name}"] = offsets[:, place]
-        columns[f"crc32_{name}"] = sums[:, place]
-    bits = [n.presence.bits for n in nights]
-    columns["valid"] = np.fromiter(bits, dtype=object, count=len(nights))
-    return columns
-
-
-def _manifest_of(columns: dict, document: dict) -> Manifest:
-    names = list(document["contents"])
-    sleepers = frame_of(columns["recording"], columns)
-    offsets = np.stack([columns[f"offset_{name}"] for name in names], axis=1)
-    # manifests of before there were sums have none
-    none = np.full(len(offsets), -1)
-    sums = np.stack([columns.get(f"crc32_{name}", none) for name in names], axis=1)
-    rows = zip(
-        columns["key"],
-        columns["n_epochs"].tolist(),
-        columns["valid"],
-        map(tuple, offsets.tolist()),
-        map(tuple, sums.tolist()),
-        strict=True,
+def _read_parquet(path: Path) -> dict:
+    """A manifest of before they were JSON."""
+    _, parquet = import_pyarrow(
+        f"Or delete {path.name} and run prepare_cohort again: the nights are not made again."
     )
-    nights = [
-        StoredNight(key, Presence(n_epochs, bits), offset, crcs)
-        for key, n_epochs, bits, offset, crcs in rows
-    ]
-    return Manifest(sleepers, nights, [tuple(failure) for failure in document["failures"]])
-
-
-def _parquet_of(columns: dict[str, np.ndarray], document: dict):
-    pa, parquet = import_pyarrow("")
-    kinds = {"valid": pa.binary()}
-    arrays = {
-        name: pa.array(values, kinds.get(name, pa.string()) if values.dtype == object else None)
-        for name, values in columns.items()
-    }
-    table = pa.table(arrays).replace_schema_metadata({_MANIFEST_KEY: json.dumps(document)})
-    buffer = io.BytesIO()
-    parquet.write_table(table, buffer, write_page_checksum=True)
-    return buffer.getbuffer()
-
-
-def _read_parquet(path: Path) -> tuple[dict, dict]:
-    way_out = "Or run prepare_cohort into another folder, where it writes .npz."
-    _, parquet = import_pyarrow(way_out)
-    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-        table = file.read()
-    document = json.loads((table.schema.metadata or {})[_MANIFEST_KEY])
-    numeric = ("n_epochs", "coverage_", "offset_", "crc32_")
-    columns = {}
-    for name in table.column_names:
-        column = table[name]
-        if name.startswith(numeric) or str(column.type) == "double":
-            columns[name] = column.to_numpy()
-        else:
-            columns[name] = np.fromiter(column.to_pylist(), dtype=object, count=len(column))
-    return document, columns
-
-
-def _npz_of(columns: dict[str, np.ndarray], document: dict):
-    arrays = {}
-    for name, values in columns.items():
-        if name == "valid":
-            values = np.frombuffer(b"".join(values), dtype=np.uint8)
-        elif values.dtype == object:
-            # None, which an array of text cannot hold, is the empty text, which no value is
-            values = np.array([value or "" for value in values], dtype=np.str_)
-        arrays[name] = values
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, document=np.array(json.dumps(document)), **arrays)
-    return buffer.getbuffer()
-
-
-def _read_npz(path: Path) -> tuple[dict, dict]:
-    with np.load(path, allow_pickle=False) as file:
-        document = json.loads(str(file["document"]))
-        columns = {name: file[name] for name in file.files if name != "document"}
-    sizes = -(-columns["n_epochs"] // 8) * len(document["contents"])
-    ends = np.cumsum(sizes)
-    data = columns["valid"].tobytes()
-    columns["valid"] = [data[end - size : end] for size, end in zip(sizes, ends, strict=True)]
-    for name, values in columns.items():
-        if getattr(values, "dtype", np.dtype(int)).kind == "U":
-            texts = [text or None for text in values.tolist()]
-            columns[name] = np.fromiter(texts, dtype=object, count=len(texts))
-    return document, columns
+    table = parquet.read_table(path, page_checksum_verification=True)
+    document = json.loads(table.schema.metadata[_PARQUET_KEY])
+    columns = table.to_pydict()
+    n_nights, names = table.num_rows, list(document["contents"])
+    offsets = zip(*(columns[f"offset_{name}"] for name in names), strict=True)
+    # the first manifests have no checksums
+    sums = zip(*(columns.get(f"crc32_{name}", [-1] * n_nights) for name in names), strict=True)
+    masks = [valid.hex() for valid in columns["valid"]]
+    nights = zip(columns["key"], columns["n_epochs"], masks, offsets, sums, strict=True)
+    return {**document, "subjects": columns, "nights": list(nights)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a store keeps of each modality, and in how many bits.
+"""What a store holds of each modality, and in how many bits.
 
 ==========  ========  ==============================  ============================================
 kind        numbers   what they are                   largest error of a stored value x
@@ -16,34 +16,36 @@ mix log powers, levels and shares, whose sizes differ, so they keep eleven signi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from ..errors import CheckpointError, InvalidSignalError
+from .._files import canonical_json, sha256
+from ..errors import CheckpointError, InvalidRecordingError, InvalidSignalError
 from ..model.checkpoint import as_checkpoint
-from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig
+from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig, conditioning_from
 from ..model.tokenizers import SpectralTokenizer, feature_names
-from ..recordings import MODALITIES, Conditioning, list_modalities
+from ..recordings._conditioning import read_conditioned
+from ..recordings.modality import MODALITIES, Conditioning, list_modalities
 
-__all__ = [
-    "Content",
-    "contents_from",
-    "contents_of",
-    "describe_contents",
-]
+if TYPE_CHECKING:
+    from ..recordings.recording import Recording
 
 KINDS = ("features", "samples")
+# of the conditioning and the front ends: another one makes every night anew
+PREPARATION_REVISION = 2
 _LARGEST = np.iinfo(np.int16).max
 _EPOCHS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is kept of one modality; the same for every night of a store.
+    """What is stored of one modality; the same for every night of a store.
 
     Attributes
     ----------
@@ -66,7 +68,7 @@ class Content:
     width: int
     conditioning: Conditioning
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"content must be one of {KINDS}, got {self.kind!r}.")
         if not 0 < self.conditioning.clip < np.inf:
@@ -95,7 +97,7 @@ class Content:
         return self.conditioning.clip / _LARGEST if self.kind == "samples" else 1.0
 
     def compute(self, epochs: np.ndarray) -> np.ndarray:
-        """Conditioned epochs (n, samples) to what is kept of them, float32 (n, width)."""
+        """Conditioned epochs (n, samples) to what is stored of them, as float32 (n, width)."""
         if self.kind == "samples":
             return epochs
         parts = torch.from_numpy(epochs).split(_EPOCHS_AT_ONCE)
@@ -104,13 +106,7 @@ class Content:
             return torch.cat([front_end.features(part) for part in parts]).numpy()
 
     def pack(self, values: np.ndarray) -> np.ndarray:
-        """Values as they are stored.
-
-        Raises
-        ------
-        InvalidSignalError
-            If the stored type cannot hold one.
-        """
+        """Values as they are stored; InvalidSignalError if the stored type cannot hold one."""
         if self.kind == "samples":
             steps = np.rint(values * np.float32(1 / self.scale))
             packed = np.clip(steps, -_LARGEST, _LARGEST).astype(self.dtype)
@@ -139,7 +135,9 @@ def _front_end(rate: float) -> SpectralTokenizer:
         return SpectralTokenizer(rate, TokenizerConfig("spectral", 1, {"inner_dim": 1}))
 
 
-def contents_of(encoder=None, content: str = "features", modalities=None) -> dict[str, Content]:
+def contents_of(
+    encoder: Any = None, content: str = "features", modalities: str | Sequence[str] | None = None
+) -> dict[str, Content]:
     """What an encoder is trained from.
 
     Parameters
@@ -148,7 +146,7 @@ def contents_of(encoder=None, content: str = "features", modalities=None) -> dic
         Whose conditioning and front ends to use; by default what :class:`Sleep2VecPretrainer`
         takes by default, the catalogue's conditioning and spectral front ends.
     content : {"features", "samples"}
-        Features need a spectral tokenizer; of any other modality the samples are kept.
+        Features need a spectral tokenizer; of any other modality the samples are stored.
     modalities : str or sequence of str, optional
         All of the encoder's by default.
 
@@ -172,8 +170,8 @@ def contents_of(encoder=None, content: str = "features", modalities=None) -> dic
     """
     if content not in KINDS:
         raise ValueError(f"content must be one of {KINDS}, got {content!r}.")
-    known = _modalities_of(encoder)
-    names = [m.name for m in known]
+    available = _modalities_of(encoder)
+    names = [m.name for m in available]
     chosen = names if modalities is None else list_modalities(modalities)
     unknown = [name for name in chosen if name not in names]
     if unknown:
@@ -181,21 +179,22 @@ def contents_of(encoder=None, content: str = "features", modalities=None) -> dic
             f"the encoder reads {', '.join(names)}, not {', '.join(unknown)}. Leave them "
             "out of modalities, or give an encoder=EncoderConfig(...) that has them."
         )
-    kept = [m for m in known if m.name in chosen]
-    if content == "features" and all(m.tokenizer.name != "spectral" for m in kept):
+    configs = [m for m in available if m.name in chosen]
+    spectral = {m.name for m in configs if m.tokenizer.name == "spectral"}
+    if content == "features" and not spectral:
         raise ValueError(
-            f"no tokenizer of {', '.join(m.name for m in kept)} has a fixed front end, so there "
+            f"no tokenizer of {', '.join(m.name for m in configs)} has a fixed front end, so there "
             "are no features to keep; pass content='samples'."
         )
     return {
         m.name: Content.features(m.conditioning)
-        if content == "features" and m.tokenizer.name == "spectral"
+        if content == "features" and m.name in spectral
         else Content.samples(m.conditioning)
-        for m in kept
+        for m in configs
     }
 
 
-def _modalities_of(encoder) -> Sequence[ModalityConfig]:
+def _modalities_of(encoder: Any) -> Sequence[ModalityConfig]:
     if encoder is None:
         spectral = TokenizerConfig("spectral", 1)
         return [ModalityConfig(m.name, m.conditioning, spectral) for m in MODALITIES.values()]
@@ -206,29 +205,60 @@ def _modalities_of(encoder) -> Sequence[ModalityConfig]:
 
 def describe_contents(contents: Mapping[str, Content]) -> dict:
     """Contents as dicts, lists and scalars, ready for JSON."""
-    return {name: _listed(dataclasses.asdict(content)) for name, content in contents.items()}
+    return json.loads(json.dumps({n: dataclasses.asdict(c) for n, c in contents.items()}))
 
 
-def contents_from(described: Mapping) -> dict[str, Content]:
-    """Contents from :func:`describe_contents`.
+def contents_from(described: Mapping[str, Any]) -> dict[str, Content]:
+    """Contents from :func:`describe_contents`; raises one of many errors if they are none."""
+    return {
+        name: Content(d["kind"], d["width"], conditioning_from(d["conditioning"]))
+        for name, d in described.items()
+    }
 
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        If they cannot be contents.
+
+def contents_key(contents: Mapping[str, Content]) -> str:
+    """A short name for a folder of nights of these contents."""
+    return sha256(canonical_json([describe_contents(contents), PREPARATION_REVISION]))[:16]
+
+
+def night_key(recording: Recording, contents: Mapping[str, Content]) -> str:
+    """Hex sha256 of everything a prepared night depends on."""
+    parts = {
+        "signals": {n: recording.signal_fingerprint(n) for n in _shared(recording, contents)},
+        "n_epochs": recording.n_epochs,
+        "contents": describe_contents(contents),
+        "revision": PREPARATION_REVISION,
+    }
+    return sha256(canonical_json(parts))
+
+
+def compute_contents(
+    recording: Recording, contents: Mapping[str, Content]
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Read and condition a night; of each usable signal name, contents (n_epochs, width), mask.
+
+    Raises InvalidRecordingError if it has none of the modalities, or no usable signal of them.
     """
-    contents = {}
-    for name, entry in described.items():
-        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in _items(entry)}
-        contents[name] = Content(entry["kind"], entry["width"], Conditioning(**settings))
-    return contents
+    names = _shared(recording, contents)
+    usable = False
+    conditionings = {name: contents[name].conditioning for name in names}
+    for name, conditioned in read_conditioned(recording, conditionings):
+        signal = conditioned()
+        if signal is not None:
+            usable = True
+            yield name, contents[name].compute(signal.epochs), signal.valid
+    if not usable:
+        raise InvalidRecordingError(
+            f"no usable signal: {', '.join(names)} flat or mostly without samples; accepted is "
+            "at least one sensor that is on for half of an epoch. Leave the recording out."
+        )
 
 
-def _items(entry: Mapping) -> Iterable[tuple]:
-    return entry["conditioning"].items()
-
-
-def _listed(value):
-    if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+def _shared(recording: Recording, contents: Mapping[str, Content]) -> list[str]:
+    names = [name for name in recording.modalities if name in contents]
+    if not names:
+        raise InvalidRecordingError(
+            f"the night has {', '.join(recording.modalities)}, none of which is among "
+            f"{', '.join(contents)}. Leave it out, or name one of them in modalities."
+        )
+    return names

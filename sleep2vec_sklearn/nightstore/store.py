@@ -1,93 +1,44 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Nights as training reads them: windows of one modality, from memory or a folder."""
+"""Stores of conditioned nights, in memory or in a folder, of which training reads windows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import copy
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from joblib import Parallel, delayed
+from tqdm import tqdm
 
-from .._files import sweep_unfinished
-from ..errors import ReadError
-from ..recordings import Recording
-from ..recordings._demographics import describe_sleepers, list_recordings, name_recordings
-from ._files import FolderReader, Manifest, StoredNight, StoreFolder, read_manifests, write_manifest
-from ._prepare import (
-    NotWrittenError,
-    PreparedNight,
-    Presence,
-    check_on_error,
-    key_of,
-    prepare_each,
-    prepare_night,
-    telling_of_writing,
+from .._files import sweep_temporary
+from .._warnings import warn
+from ..errors import InvalidRecordingError, ReadError, RecordingWarning, Sleep2VecError
+from ..recordings._demographics import describe_subjects, list_recordings, name_recordings
+from ..recordings.recording import Recording, describe_recording
+from ._files import (
+    Manifest,
+    StoredNight,
+    StoreFolder,
+    count_valid,
+    pack_masks,
+    parse_night,
+    read_manifests,
+    serialize_night,
+    unpack_mask,
+    write_manifest,
 )
-from .content import Content, contents_of
+from .content import Content, compute_contents, contents_of, night_key
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "NightStore",
-    "NightTable",
-    "RowReader",
-    "open_folder",
-    "prepare_cohort",
-]
-
-
-class RowReader(Protocol):
-    """Where the stored numbers of the nights are."""
-
-    def read(self, night: int, modality: str, start: int, stop: int) -> np.ndarray:
-        """Stored numbers of these epochs, and of no others."""
-
-    def map(self, night: int, modality: str, n_epochs: int) -> np.ndarray:
-        """Stored numbers of the night, none of which is read yet."""
-
-    def take(self, nights: np.ndarray) -> RowReader:
-        """The same for some of the nights."""
-
-    def identify(self, night: int) -> list:
-        """What tells a night's stored numbers from others."""
-
-    def check(self, night: int, presence: Presence) -> str | None:
-        """What is wrong with a night, or None."""
-
-
-@dataclass(frozen=True, slots=True)
-class NightTable:
-    """What is known of the nights of a store without reading one.
-
-    Attributes
-    ----------
-    rows : DataFrame
-        Index ``recording``; subject, age, sex, site, n_epochs, and ``coverage_<modality>``.
-    presences : tuple of Presence
-        One for each night.
-    """
-
-    rows: pd.DataFrame
-    presences: tuple[Presence, ...]
-
-    @classmethod
-    def build(
-        cls, sleepers: pd.DataFrame, presences: Sequence[Presence], modalities: Sequence[str]
-    ) -> NightTable:
-        """From the rows of :func:`describe_sleepers`, and which modalities are kept."""
-        rows = sleepers.assign(n_epochs=np.array([p.n_epochs for p in presences], dtype=np.int64))
-        for place, name in enumerate(modalities):
-            counts = [np.count_nonzero(presence.mask(place)) for presence in presences]
-            rows[f"coverage_{name}"] = np.array(counts, dtype=np.int64)
-        return cls(rows, tuple(presences))
-
-    def take(self, nights: np.ndarray) -> NightTable:
-        """The rows of some nights."""
-        return NightTable(self.rows.iloc[nights], tuple(self.presences[k] for k in nights))
+_REASONS_SHOWN = 3
 
 
 class NightStore:
@@ -120,20 +71,22 @@ class NightStore:
     def __init__(
         self,
         contents: Mapping[str, Content],
-        table: NightTable,
-        reader: RowReader,
+        subjects: pd.DataFrame,
+        nights: Sequence[StoredNight],
         failures: Iterable[tuple[str, str]] = (),
     ):
         import pandas as pd
 
         self.contents = dict(contents)
-        self.table = table.rows
         self.failures = pd.DataFrame(list(failures), columns=["recording", "reason"])
-        self._table = table
-        self._reader = reader
-        self._order = {name: place for place, name in enumerate(self.contents)}
-        # a look-up in a table costs as much as reading a window
-        self._coverage = table.rows[[f"coverage_{name}" for name in self.contents]].to_numpy()
+        self._nights = tuple(nights)
+        self._index_of = {name: index for index, name in enumerate(self.contents)}
+        # not only in the table, where a look-up costs as much as reading a window
+        self._coverage = np.array([count_valid(n.masks, len(contents)) for n in nights])
+        self.table = subjects.assign(
+            n_epochs=np.array([night.n_epochs for night in nights], dtype=np.int64),
+            **{f"coverage_{name}": self._coverage[:, k] for name, k in self._index_of.items()},
+        )
 
     @classmethod
     def from_recordings(
@@ -146,43 +99,31 @@ class NightStore:
         on_error: str = "warn",
         verbose: int = 0,
     ) -> NightStore:
-        """Prepare nights in memory, as exactly as a folder keeps them.
+        """Prepare nights in memory, as exactly as a folder stores them.
 
         Parameters
         ----------
         recordings : sequence of Recording or dict
         contents : mapping of str to Content
-            What to keep of each modality; see :func:`contents_of`.
-        metadata : DataFrame, optional
-            Columns subject, age, sex and site; its index holds the recordings' ids. What it has
-            no column for is taken from the recordings.
-        n_jobs : int, optional
-            Processes of joblib.
-        on_error : {"warn", "raise"}
-            What a recording does that cannot be used.
-        verbose : int
-            A progress bar from 1 on.
+            What to store of each modality; see :func:`contents_of`.
+        metadata, n_jobs, on_error, verbose
+            See :func:`prepare_cohort`.
 
         Raises
         ------
         InvalidRecordingError
             If ids are not unique, metadata do not match, or no recording can be used.
         """
-        check_on_error(on_error)
         recordings = list_recordings(recordings)
         ids = name_recordings(recordings)
-        sleepers = describe_sleepers(recordings, metadata)
-        work = partial(prepare_night, contents=dict(contents))
-        places, nights, failures = prepare_each(
-            work, recordings, ids, n_jobs=n_jobs, on_error=on_error, verbose=verbose
-        )
-        presences = [night.presence for night in nights]
-        table = NightTable.build(sleepers.iloc[places], presences, list(contents))
-        return cls(contents, table, _Memory(tuple(nights), tuple(contents)), failures)
+        subjects = describe_subjects(recordings, metadata)
+        work = partial(_prepare_in_memory, contents=dict(contents))
+        indices, nights, failures = _prepare_each(work, recordings, ids, n_jobs, on_error, verbose)
+        return cls(contents, subjects.iloc[indices], nights, failures)
 
     @classmethod
-    def open(cls, folder, verify: bool = False) -> NightStore:
-        """Open what :func:`prepare_cohort` wrote into a folder, by however many calls.
+    def open(cls, folder: str | os.PathLike, verify: bool = False) -> NightStore:
+        """Open what one or more calls of :func:`prepare_cohort` wrote into a folder.
 
         Parameters
         ----------
@@ -196,8 +137,17 @@ class NightStore:
             If it is no store, damaged, of a newer version, or conditioned by other code; with
             ``verify``, if a night is damaged.
         """
-
-        return open_folder(folder, verify)
+        store_folder = StoreFolder.open(Path(folder).expanduser().absolute())
+        manifest = read_manifests(store_folder)
+        store = cls(store_folder.contents, manifest.subjects, manifest.nights, manifest.failures)
+        if verify and len(damaged := store.verify()):
+            first = "\n".join(f"- {reason}" for reason in damaged["reason"][:_REASONS_SHOWN])
+            raise ReadError(
+                f"{store_folder.path}: {len(damaged)} of {len(store)} nights are damaged; "
+                "store.verify() lists them. Delete their files and run prepare_cohort again, which "
+                f"makes them anew. The first:\n{first}"
+            )
+        return store
 
     def verify(self) -> pd.DataFrame:
         """Read every night in full, and compare checksums with those taken when it was written.
@@ -205,34 +155,30 @@ class NightStore:
         Returns
         -------
         DataFrame
-            Columns ``recording`` and ``reason``, with the night's file: those that are damaged,
-            or gone. Nights in memory, or written by a version that kept no sums, are taken at
-            their word.
+            Columns ``recording`` and ``reason``, with the night's file: those that are damaged
+            or gone. Nights in memory, or written without checksums, are not checked.
         """
         import pandas as pd
 
-        nights = enumerate(zip(self.table.index, self._table.presences, strict=True))
-        found = ((name, self._reader.check(k, presence)) for k, (name, presence) in nights)
-        damaged = [(name, reason) for name, reason in found if reason is not None]
+        pairs = zip(self.table.index, self._nights, strict=True)
+        reasons = ((name, night.damage()) for name, night in pairs)
+        damaged = [(name, reason) for name, reason in reasons if reason is not None]
         return pd.DataFrame(damaged, columns=["recording", "reason"])
 
     def identify(self) -> list:
-        """What tells the stored numbers from others, night by night; ready for JSON.
-
-        Equal for nights in memory and in a folder.
-        """
-        return [self._reader.identify(night) for night in range(len(self))]
+        """What distinguishes each night's stored numbers, in memory or a folder; ready for JSON."""
+        return [night.identity() for night in self._nights]
 
     def __len__(self) -> int:
         return len(self.table)
 
     @property
     def shape(self) -> tuple[int]:
-        """The number of nights, by which scikit-learn knows what it may split."""
+        """The number of nights, which scikit-learn asks before it splits."""
         return (len(self),)
 
-    def __getitem__(self, nights) -> NightStore:
-        """:meth:`take`, as scikit-learn's splitters write it."""
+    def __getitem__(self, nights: Any) -> NightStore:
+        """:meth:`take`, in the notation of scikit-learn's splitters."""
         return self.take(nights[0] if isinstance(nights, tuple) else nights)
 
     def __repr__(self) -> str:
@@ -241,19 +187,11 @@ class NightStore:
 
     def valid(self, night: int, modality: str) -> np.ndarray:
         """Which epochs of a night have a signal; bool of shape (n_epochs,)."""
-        return self._table.presences[night].mask(self._place_of(modality))
+        stored = self._nights[night]
+        return unpack_mask(stored.n_epochs, stored.masks, self._index(modality))
 
     def window(self, night: int, modality: str, start: int, length: int) -> np.ndarray:
-        """Read some epochs of a night.
-
-        Parameters
-        ----------
-        night : int
-        modality : str
-        start : int
-            First epoch.
-        length : int
-            Epochs to read; fewer come back at the end of the night.
+        """Read ``length`` epochs of a night from ``start`` on; fewer where the night ends before.
 
         Returns
         -------
@@ -263,101 +201,48 @@ class NightStore:
         Raises
         ------
         KeyError
-            If the store does not keep the modality.
+            If the store does not have the modality.
         IndexError
             If the window does not start within the night.
         ReadError
             If the night's file is gone or damaged.
         """
-        content, place = self.contents.get(modality), self._place_of(modality)
-        n_epochs = self._table.presences[night].n_epochs
-        if not (0 <= start < n_epochs and length >= 0):
+        index = self._index(modality)
+        content, stored = self.contents[modality], self._nights[night]
+        if not (0 <= start < stored.n_epochs and length >= 0):
             raise IndexError(
-                f"night {night} has {n_epochs} epochs; got a window of {length} from {start}."
+                f"night {night} has {stored.n_epochs} epochs; got {length} epochs from {start}."
             )
-        stop = min(start + length, n_epochs)
-        if self._coverage[night, place] == 0:
+        stop = min(start + length, stored.n_epochs)
+        if self._coverage[night, index] == 0:
             return np.zeros((stop - start, content.width), dtype=np.float32)
-        return content.unpack(self._reader.read(night, modality, start, stop))
+        return content.unpack(stored.read(content, index, start, stop))
 
-    def mapped(self, night: int, modality: str) -> np.ndarray:
-        """Map the stored numbers of a night, for what looks at whole nights.
+    def present(self, night: int) -> list[str]:
+        """Modalities of which a night has any valid epoch."""
+        return [name for name, n in zip(self.contents, self._coverage[night], strict=True) if n]
 
-        Parameters
-        ----------
-        night : int
-        modality : str
-
-        Returns
-        -------
-        ndarray of shape (n_epochs, width)
-            A read-only memory map of int16 or float16; times ``contents[modality].scale`` they
-            are what :meth:`window` gives.
-
-        Raises
-        ------
-        KeyError
-            If the store does not keep the modality, or the night does not have it.
-        ReadError
-            If the night's file is gone or damaged.
-        """
-        if self._coverage[night, self._place_of(modality)] == 0:
-            raise KeyError(f"night {night} has no {modality!r}; see table['coverage_{modality}']")
-        n_epochs = self._table.presences[night].n_epochs
-        return self._reader.map(night, modality, n_epochs)
-
-    def take(self, nights) -> NightStore:
-        """Some of the nights, without a copy; for held-out subjects.
-
-        Parameters
-        ----------
-        nights : int array, bool array or slice
-            As for ``table.iloc``.
-        """
-        places = np.atleast_1d(np.arange(len(self))[nights])
-        smaller = NightStore(self.contents, self._table.take(places), self._reader.take(places))
-        smaller.failures = self.failures
+    def take(self, nights: Any) -> NightStore:
+        """Some of the nights, as ``table.iloc`` takes them; for held-out subjects."""
+        indices = np.atleast_1d(np.arange(len(self))[nights])
+        smaller = copy.copy(self)
+        smaller.table = self.table.iloc[indices]
+        smaller._nights = tuple(self._nights[index] for index in indices)
+        smaller._coverage = self._coverage[indices]
         return smaller
 
-    def _place_of(self, modality: str) -> int:
-        if modality not in self._order:
-            raise KeyError(f"{modality!r}; the store keeps {', '.join(self.contents)}")
-        return self._order[modality]
-
-
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    nights: tuple[PreparedNight, ...]
-    modalities: tuple[str, ...]
-
-    def read(self, night: int, modality: str, start: int, stop: int) -> np.ndarray:
-        return self.nights[night].arrays[modality][start:stop]
-
-    def map(self, night: int, modality: str, n_epochs: int) -> np.ndarray:
-        view = self.nights[night].arrays[modality][:n_epochs]
-        view.flags.writeable = False
-        return view
-
-    def take(self, nights: np.ndarray) -> _Memory:
-        return _Memory(tuple(self.nights[k] for k in nights), self.modalities)
-
-    def identify(self, night: int) -> list:
-        sums = self.nights[night].sums()
-        return [sums.get(name, 0) for name in self.modalities]
-
-    def check(self, night: int, presence: Presence) -> str | None:
-        return None
-
-
-_DAMAGES_SHOWN = 3
+    def _index(self, modality: str) -> int:
+        if modality not in self._index_of:
+            raise KeyError(f"{modality!r}; the store has {', '.join(self.contents)}")
+        return self._index_of[modality]
 
 
 def prepare_cohort(
     recordings: Sequence[Recording],
-    folder,
+    folder: str | os.PathLike,
     *,
-    encoder=None,
-    modalities=None,
+    encoder: Any = None,
+    modalities: str | Sequence[str] | None = None,
     content: str = "features",
     metadata: pd.DataFrame | None = None,
     n_jobs: int | None = None,
@@ -388,13 +273,11 @@ def prepare_cohort(
     metadata : DataFrame, optional
         Columns subject, age, sex and site; its index holds the recordings' ids. What it has no
         column for is taken from the recordings.
-    n_jobs : int, optional
-        Processes of joblib.
+    n_jobs, verbose : int, optional
+        Processes of joblib; a progress bar from 1 on.
     on_error : {"warn", "raise"}
-        What a recording does that cannot be used: it is left out and listed in
-        ``store.failures``, or its error is raised.
-    verbose : int
-        A progress bar from 1 on.
+        Whether a recording that cannot be used is left out and listed in ``store.failures``, or
+        its error is raised.
 
     Returns
     -------
@@ -419,69 +302,130 @@ def prepare_cohort(
     >>> prepare_cohort(nights, tempfile.mkdtemp(), modalities=["spo2", "ibi"])
     NightStore(2 nights of 2 subjects, spo2, ibi)
     """
-    check_on_error(on_error)
     recordings = list_recordings(recordings)
-    ids = name_recordings(recordings, required=True)
-    sleepers = describe_sleepers(recordings, metadata)
+    name_recordings(recordings, required=True)
+    subjects = describe_subjects(recordings, metadata)
     contents = contents_of(encoder, content, modalities)
     path = Path(folder).expanduser().absolute()
     try:
-        with telling_of_writing():
-            there = StoreFolder.create(path, contents)
-            sweep_unfinished(there.unfinished)
-        places, nights, failures = prepare_each(
-            partial(_store, folder=there),
-            recordings,
-            ids,
-            n_jobs=n_jobs,
-            on_error=on_error,
-            verbose=verbose,
-        )
-        manifest = Manifest(sleepers.iloc[places], nights, failures)
-        with telling_of_writing():
-            write_manifest(there, manifest)
-    except NotWrittenError as error:
+        return prepare_folder(path, contents, recordings, subjects, n_jobs, on_error, verbose)
+    except OSError as error:
+        if isinstance(error, Sleep2VecError):
+            raise
         raise OSError(
             error.errno,
-            f"{error.strerror}: the store is not finished. What is written stays, and is not made "
-            "again: make room or check the permissions, and call prepare_cohort once more",
+            f"{error.strerror or error}: the store is not finished. What is written stays, and is "
+            "not made again: make room or check the permissions, and call prepare_cohort again",
             str(path),
         ) from error
-    return _as_store(there, manifest)
 
 
-def open_folder(folder, verify: bool = False) -> NightStore:
-    """The store of a folder; see :meth:`NightStore.open`."""
-    there = StoreFolder.open(Path(folder).expanduser().absolute())
-    store = _as_store(there, read_manifests(there))
-    damaged = store.verify() if verify else []
-    if len(damaged):
-        shown = "\n".join(f"- {reason}" for reason in damaged["reason"][:_DAMAGES_SHOWN])
-        raise ReadError(
-            f"{there.path}: {len(damaged)} of {len(store)} nights are damaged; store.verify() "
-            f"lists them. Delete their files and run prepare_cohort again, which makes them anew. "
-            f"The first:\n{shown}"
+def prepare_folder(
+    path: Path,
+    contents: Mapping[str, Content],
+    recordings: Sequence[Recording],
+    subjects: pd.DataFrame,
+    n_jobs: int | None = None,
+    on_error: str = "raise",
+    verbose: int = 0,
+    with_manifest: bool = True,
+) -> NightStore:
+    """Nights of a folder, those that are not there yet prepared; ``subjects`` are its table's rows.
+
+    Without a manifest the nights are found again by their recordings alone, as in a cache.
+    """
+    folder = StoreFolder.create(path, contents)
+    sweep_temporary(folder.unfinished)
+    work = partial(find_or_prepare, folder=folder)
+    ids = [str(name) for name in subjects.index]
+    indices, nights, failures = _prepare_each(work, recordings, ids, n_jobs, on_error, verbose)
+    subjects = subjects.iloc[indices]
+    if with_manifest:
+        write_manifest(folder, Manifest(subjects, nights, failures))
+    return NightStore(contents, subjects, nights, failures)
+
+
+def find_or_prepare(recording: Recording, folder: StoreFolder) -> StoredNight:
+    """The night of a recording in a folder, where it is prepared unless it is there."""
+    # an error of the recording leaves it out, one of the folder ends the preparation
+    with _naming_reading():
+        key = night_key(recording, folder.contents)
+    stored = folder.find_night(key)
+    if stored is None:
+        stored = folder.write_night(key, prepare_night(recording, folder.contents, key))
+    return stored
+
+
+def _prepare_in_memory(recording: Recording, contents: Mapping[str, Content]) -> StoredNight:
+    data = bytearray(prepare_night(recording, contents, ""))
+    return parse_night(io.BytesIO(data), "", contents, data)
+
+
+def prepare_night(recording: Recording, contents: Mapping[str, Content], key: str) -> bytes:
+    """The file of a night; InvalidRecordingError if it has no usable signal."""
+    arrays, masks = {}, {}
+    with _naming_reading():
+        for name, values, valid in compute_contents(recording, contents):
+            arrays[name] = contents[name].pack(values)
+            arrays[name][~valid] = 0
+            masks[name] = valid
+    packed = pack_masks(recording.n_epochs, map(masks.get, contents))
+    return serialize_night(key, recording.n_epochs, packed, arrays)
+
+
+@contextmanager
+def _naming_reading() -> Iterator[None]:
+    try:
+        yield
+    except Sleep2VecError:
+        raise
+    except OSError as error:
+        raise ReadError(str(error)) from error
+
+
+def _prepare_each(
+    work: Callable[[Recording], Any],
+    recordings: Sequence[Recording],
+    ids: Sequence[str],
+    n_jobs: int | None,
+    on_error: str,
+    verbose: int,
+) -> tuple[list[int], list, list[tuple[str, str]]]:
+    """Apply ``work`` to every recording: indices and results where it worked, failures by id."""
+    if on_error not in ("raise", "warn"):
+        raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
+    results, errors = {}, {}
+    # closed at once where an error ends it, or the others would go on
+    tasks = (delayed(_attempt)(work, index, r) for index, r in enumerate(recordings))
+    # unordered, or results would pile up behind a slow night
+    with closing(Parallel(n_jobs, return_as="generator_unordered")(tasks)) as outcomes:
+        for index, outcome in tqdm(
+            outcomes, total=len(recordings), desc="preparing", unit="night", disable=not verbose
+        ):
+            if not isinstance(outcome, Sleep2VecError):
+                results[index] = outcome
+            elif on_error == "raise":
+                raise outcome
+            else:
+                errors[index] = str(outcome)
+    failures = [(ids[index], errors[index]) for index in sorted(errors)]
+    reasons = [reason for _, reason in failures]
+    if not results:
+        first = f": {reasons[0]}" if reasons else ""
+        raise InvalidRecordingError(f"none of {len(recordings)} recordings can be used{first}")
+    if failures:
+        shown = "\n".join(f"- {reason}" for reason in reasons[:_REASONS_SHOWN])
+        warn(
+            f"{len(failures)} of {len(recordings)} recordings are left out; all of them are in "
+            f"store.failures. The first:\n{shown}",
+            RecordingWarning,
         )
-    return store
+    indices = sorted(results)
+    return indices, [results[index] for index in indices], failures
 
 
-def _store(recording: Recording, folder: StoreFolder) -> StoredNight:
-    key = key_of(recording, folder.contents)
-    found = folder.find(key)
-    if found is None:
-        night = prepare_night(recording, folder.contents)
-        with telling_of_writing():
-            found = folder.write(key, night)
-    return found
-
-
-def _as_store(folder: StoreFolder, manifest: Manifest) -> NightStore:
-    nights = manifest.nights
-    presences = [night.presence for night in nights]
-    table = NightTable.build(manifest.sleepers, presences, list(folder.contents))
-    offsets, sums = (
-        np.array([getattr(night, kind) for night in nights], dtype=np.int64)
-        for kind in ("offsets", "sums")
-    )
-    reader = FolderReader(folder, tuple(night.key for night in nights), offsets, sums)
-    return NightStore(folder.contents, table, reader, manifest.failures)
+def _attempt(work: Callable[[Recording], Any], index: int, recording: Recording) -> tuple[int, Any]:
+    try:
+        return index, work(recording)
+    except Sleep2VecError as error:
+        return index, type(error)(f"{describe_recording(recording, index)}: {error}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Pictures; matplotlib is imported when one is drawn."""
+"""Displays, whose ``plot`` imports matplotlib."""
 
 from .night import EventsDisplay, HypnodensityDisplay, HypnogramDisplay, NightOverviewDisplay
 from .reports import (

@@ -1,27 +1,50 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Colours that tell apart whoever looks, also in grey, and what several displays share."""
+"""Colours, axes and marks that several displays share."""
 
 from __future__ import annotations
 
-__all__ = [
-    "COLORS",
-    "MARKERS",
-    "annotate_cells",
-    "pick_metric",
-]
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
-# Okabe and Ito, without black and yellow
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PolyCollection
+    from matplotlib.image import AxesImage
+    from matplotlib.lines import Line2D
+    from matplotlib.text import Text
+
+# Okabe and Ito, without black and yellow; told apart also by colour-blind readers
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+SCORED, PREDICTED = "#333333", COLORS[0]
 
 
-def pick_metric(summary, metric: str | None):
-    """Rows of one metric, the first one by default, and its name.
+def make_axes(ax: Axes | None, width: float, height: float) -> tuple[Any, Axes]:
+    """The figure and axes to draw on: those passed, else new ones of a size in inches."""
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    return ax.figure, ax
+
+
+def style_axes(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
+    """Hide the upper and right spines; draw a thin grid along one axis or both."""
+    ax.spines[["top", "right"]].set_visible(False)
+    if grid is not None:
+        ax.grid(axis=grid, linewidth=0.3)
+
+
+def pick_metric(summary: pd.DataFrame, metric: str | None) -> tuple[pd.DataFrame, str]:
+    """Rows of one metric, by default of the first one, and its name.
 
     Raises
     ------
     ValueError
-        If it is not there.
+        If the summary lacks the metric.
     """
     known = list(summary["metric"].unique())
     metric = known[0] if metric is None else metric
@@ -30,18 +53,45 @@ def pick_metric(summary, metric: str | None):
     return summary[summary["metric"] == metric], metric
 
 
-def annotate_cells(image, values, text_of) -> list:
-    """Write into each cell of a heatmap, light on dark and dark on light; NaN stays empty."""
-    import numpy as np
+def draw_curve(
+    ax: Axes, rows: pd.DataFrame, x: str, index: int, alpha: float, label: str
+) -> tuple[Line2D, PolyCollection]:
+    """Draw columns score, low and high of a summary against ``x``, as a line with a band."""
+    color = COLORS[index % len(COLORS)]
+    band = ax.fill_between(
+        rows[x], rows["low"], rows["high"], color=color, alpha=alpha, linewidth=0
+    )
+    marker = MARKERS[index % len(MARKERS)]
+    (line,) = ax.plot(rows[x], rows["score"], color=color, marker=marker, markersize=5, label=label)
+    return line, band
 
+
+def draw_intervals(
+    ax: Axes, values: Any, low: Any, high: Any, height: Any, index: int, marker: str, label: str
+) -> None:
+    """Draw values as points at some heights, with horizontal lines from ``low`` to ``high``."""
+    color = COLORS[index % len(COLORS)]
+    ax.hlines(height, low, high, color=color, linewidth=1)
+    ax.plot(values, height, marker, color=color, markersize=5, label=label)
+
+
+def draw_heatmap(
+    ax: Axes, values: np.ndarray, text_of: Callable[[int, int], str], **options: Any
+) -> tuple[AxesImage, list[Text]]:
+    """Draw an image and write into its cells, light on dark and dark on light; NaN stays empty."""
+    image = ax.imshow(values, **options)
     texts = []
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             red, green, blue, _ = image.cmap(image.norm(value))
-            light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-            color = "black" if light else "white"
-            label = text_of(row, column)
-            texts.append(
-                image.axes.text(column, row, label, ha="center", va="center", color=color, size=8)
-            )
-    return texts
+            color = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
+            text = ax.text(column, row, text_of(row, column), color=color, size=8)
+            text.set(ha="center", va="center")
+            texts.append(text)
+    return image, texts
+
+
+def label_cells(ax: Axes, rows: Sequence, columns: Sequence, **options: Any) -> None:
+    """Name the rows and columns of a heatmap; options are those of the column labels."""
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_xticks(range(len(columns)), columns, **options)

@@ -1,26 +1,42 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Confusion of predicted with scored stages."""
+"""Displays of evaluations: confusion, agreement, calibration and survival."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..evaluation.survival import kaplan_meier, read_outcome
 from ..evaluation.survival_scores import check_risks
-from ._display import COLORS
+from ._display import COLORS, label_cells, make_axes, style_axes
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PolyCollection
+    from matplotlib.lines import Line2D
 
-__all__ = [
-    "BlandAltmanDisplay",
-    "KaplanMeierDisplay",
-    "ReliabilityDisplay",
-    "StageConfusionDisplay",
-]
+    from ..evaluation.outcomes import CalibrationReport
+    from ..evaluation.staging import StagingReport
+
+_UNITS = {"_min": "min", "_pct": "%"}
+_MEASURE_NAMES = {
+    "tst": "total sleep time",
+    "sleep_efficiency": "sleep efficiency",
+    "sol": "sleep onset latency",
+    "rem_latency": "REM latency",
+    "waso": "wake after sleep onset",
+    "light": "N1 and N2",
+    "nrem": "NREM",
+}
+# tell the curves apart in print
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
+_RISK_GROUPS: dict[int, Sequence[str]] = {
+    2: ("low risk", "high risk"),
+    3: ("low risk", "middle risk", "high risk"),
+}
 
 
 class StageConfusionDisplay:
@@ -53,13 +69,15 @@ class StageConfusionDisplay:
         self.confusion = confusion
 
     @classmethod
-    def from_report(cls, report, *, ax=None) -> StageConfusionDisplay:
-        """Draw that of a :class:`StagingReport`."""
+    def from_report(cls, report: StagingReport, *, ax: Axes | None = None) -> StageConfusionDisplay:
+        """Draw the confusion matrix of a :class:`StagingReport`."""
         return cls(report.confusion).plot(ax=ax)
 
     @classmethod
-    def from_predictions(cls, y_true, y_pred, *, n_classes: int = 5, ax=None):
-        """Draw that of stages, or of an EpochSequence and predicted stages.
+    def from_predictions(
+        cls, y_true: Any, y_pred: Any, *, n_classes: int = 5, ax: Axes | None = None
+    ) -> StageConfusionDisplay:
+        """Draw the confusion matrix of stages.
 
         Parameters
         ----------
@@ -73,63 +91,38 @@ class StageConfusionDisplay:
         report = staging_report(y_true, y_pred, n_classes=n_classes, n_resamples=1)
         return cls.from_report(report, ax=ax)
 
-    def plot(self, ax=None) -> StageConfusionDisplay:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            A new figure by default.
-        """
+    def plot(self, ax: Axes | None = None) -> StageConfusionDisplay:
+        """Draw on ``ax``, by default in a new figure."""
         counts = self.confusion.to_numpy()
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            side = 1.4 + 0.75 * len(counts)
-            _, ax = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
+        side = 1.4 + 0.75 * len(counts)
+        self.figure_, self.ax_ = make_axes(ax, side + 0.8, side)
         with np.errstate(invalid="ignore"):
-            share = counts / counts.sum(axis=1, keepdims=True)
-        self.image_ = ax.imshow(share, cmap="cividis", vmin=0, vmax=1)
+            shares = counts / counts.sum(axis=1, keepdims=True)
+        self.image_ = self.ax_.imshow(shares, cmap="cividis", vmin=0, vmax=1)
         self.texts_ = np.empty(counts.shape, dtype=object)
-        for (row, column), count in np.ndenumerate(counts):
-            part = share[row, column]
-            color = "black" if part > 0.5 else "white"
-            text = f"{100 * part:.0f} %\n{count}" if np.isfinite(part) else "-"
-            color = "black" if not np.isfinite(part) else color
-            self.texts_[row, column] = ax.text(
+        for (row, column), share in np.ndenumerate(shares):
+            known = np.isfinite(share)
+            text = f"{100 * share:.0f} %\n{counts[row, column]}" if known else "-"
+            color = "white" if known and share <= 0.5 else "black"
+            self.texts_[row, column] = self.ax_.text(
                 column, row, text, ha="center", va="center", color=color, fontsize=9
             )
-        places = range(len(counts))
-        ax.set(xticks=places, yticks=places, xlabel="predicted", ylabel="scored")
-        ax.set_xticklabels(self.confusion.columns)
-        ax.set_yticklabels(self.confusion.index)
-        self.figure_.colorbar(self.image_, ax=ax, label="share of the scored epochs", shrink=0.8)
+        self.ax_.set(xlabel="predicted", ylabel="scored")
+        label_cells(self.ax_, self.confusion.index, self.confusion.columns)
+        label = "share of the scored epochs"
+        self.figure_.colorbar(self.image_, ax=self.ax_, label=label, shrink=0.8)
         return self
 
 
-_UNITS = {"_min": "min", "_pct": "%"}
-_MEASURE_NAMES = {
-    "tst": "total sleep time",
-    "sleep_efficiency": "sleep efficiency",
-    "sol": "sleep onset latency",
-    "rem_latency": "REM latency",
-    "waso": "wake after sleep onset",
-    "light": "N1 and N2",
-    "nrem": "NREM",
-}
-_POINTS, _LINES = COLORS[:2]
-
-
 class BlandAltmanDisplay:
-    """Predicted minus reference of every night, with bias and limits of agreement.
+    """Predicted minus reference value of every night, with bias and limits of agreement.
 
     Parameters
     ----------
     reference, measured : array-like of shape (n_nights,)
         Nights in which either is NaN are left out.
     summary : Series
-        Bias and limits with their intervals, as :func:`bland_altman` gives them.
+        Bias and limits with their confidence intervals, as :func:`bland_altman` returns them.
     name, unit : str, optional
         For the labels.
 
@@ -150,7 +143,9 @@ class BlandAltmanDisplay:
     np.float64(6.67)
     """
 
-    def __init__(self, reference, measured, summary, *, name: str = "", unit: str = ""):
+    def __init__(
+        self, reference: Any, measured: Any, summary: Any, *, name: str = "", unit: str = ""
+    ):
         self.reference = reference
         self.measured = measured
         self.summary = summary
@@ -159,8 +154,9 @@ class BlandAltmanDisplay:
 
     @classmethod
     def from_measures(
-        cls, reference, measured, *, groups=None, name: str = "", unit: str = "", ax=None
-    ) -> BlandAltmanDisplay:
+        cls, reference: Any, measured: Any, *, groups: Any = None, name: str = "", unit: str = "",
+        ax: Axes | None = None,
+    ) -> BlandAltmanDisplay:  # fmt: skip
         """Compute bias and limits, and draw; see :func:`bland_altman`."""
         from ..evaluation.agreement import bland_altman
 
@@ -168,7 +164,9 @@ class BlandAltmanDisplay:
         return cls(reference, measured, summary, name=name, unit=unit).plot(ax=ax)
 
     @classmethod
-    def from_report(cls, report, measure: str = "tst_min", *, ax=None) -> BlandAltmanDisplay:
+    def from_report(
+        cls, report: StagingReport, measure: str = "tst_min", *, ax: Axes | None = None
+    ) -> BlandAltmanDisplay:
         """Draw one measure of a :class:`StagingReport`.
 
         Parameters
@@ -195,54 +193,41 @@ class BlandAltmanDisplay:
         display = cls(nights["reference"], nights["predicted"], summary, name=name, unit=unit)
         return display.plot(ax=ax)
 
-    def plot(self, ax=None) -> BlandAltmanDisplay:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            A new figure by default.
-        """
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            _, ax = plt.subplots(figsize=(5.5, 4), layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
+    def plot(self, ax: Axes | None = None) -> BlandAltmanDisplay:
+        """Draw on ``ax``, by default in a new figure."""
+        self.figure_, self.ax_ = make_axes(ax, 5.5, 4)
         reference, measured = (np.asarray(v, dtype=float) for v in (self.reference, self.measured))
-        self.points_ = ax.scatter(
-            (reference + measured) / 2, measured - reference, s=18, color=_POINTS, alpha=0.75
+        self.points_ = self.ax_.scatter(
+            (reference + measured) / 2, measured - reference, s=18, color=COLORS[0], alpha=0.75
         )
-        self.lines_ = {}
+        self.lines_: dict[str, Line2D] = {}
         for name in ("bias", "lower", "upper"):
             self._draw_line(name)
         unit = f" ({self.unit})" if self.unit else ""
-        ax.set(xlabel=f"mean of both{unit}", ylabel=f"predicted - reference{unit}")
-        ax.set_title(self.name)
-        ax.axhline(0, color="0.6", linewidth=0.6, zorder=0)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.margins(x=0.08, y=0.15)
+        self.ax_.set(xlabel=f"mean of both{unit}", ylabel=f"predicted - reference{unit}")
+        self.ax_.set_title(self.name)
+        self.ax_.axhline(0, color="0.6", linewidth=0.6, zorder=0)
+        style_axes(self.ax_)
+        self.ax_.margins(x=0.08, y=0.15)
         return self
 
     def _draw_line(self, name: str) -> None:
-        value = self.summary[name]
+        value, color = self.summary[name], COLORS[1]
         if not np.isfinite(value):
             return
         style = "-" if name == "bias" else "--"
-        self.lines_[name] = self.ax_.axhline(value, color=_LINES, linestyle=style, linewidth=1.2)
+        self.lines_[name] = self.ax_.axhline(value, color=color, linestyle=style, linewidth=1.2)
         low, high = self.summary[f"{name}_low"], self.summary[f"{name}_high"]
         if np.isfinite([low, high]).all():
-            self.ax_.axhspan(low, high, color=_LINES, alpha=0.12, linewidth=0)
+            self.ax_.axhspan(low, high, color=color, alpha=0.12, linewidth=0)
         self.ax_.annotate(
             f"{value:+.1f}", (1.01, value), xycoords=("axes fraction", "data"), va="center",
-            fontsize=9, color=_LINES,
+            fontsize=9, color=color,
         )  # fmt: skip
 
 
-_CURVE = COLORS[0]
-
-
 class ReliabilityDisplay:
-    """scikit-learn's calibration curve, with the numbers and where the probabilities lie.
+    """Calibration curve of scikit-learn, with calibration scores and the distribution of risks.
 
     Parameters
     ----------
@@ -264,22 +249,25 @@ class ReliabilityDisplay:
     'observed rate'
     """
 
-    def __init__(self, report, *, name: str | None = None):
+    def __init__(self, report: CalibrationReport, *, name: str | None = None):
         self.report = report
         self.name = name
 
     @classmethod
-    def from_report(cls, report, *, name: str | None = None, ax=None) -> ReliabilityDisplay:
+    def from_report(
+        cls, report: CalibrationReport, *, name: str | None = None, ax: Axes | None = None
+    ) -> ReliabilityDisplay:
         """Draw a :class:`CalibrationReport`."""
         return cls(report, name=name).plot(ax=ax)
 
     @classmethod
     def from_predictions(
-        cls, y_true, probability, *, groups=None, pos_label=1, n_bins: int = 10,
-        strategy: str = "quantile", name: str | None = None, ax=None,
+        cls, y_true: Any, probability: Any, *, groups: Any = None, pos_label: Any = 1,
+        n_bins: int = 10, strategy: str = "quantile", name: str | None = None,
+        ax: Axes | None = None,
     ) -> ReliabilityDisplay:  # fmt: skip
         """Compute and draw; see :func:`calibration_report` for the parameters."""
-        from ..evaluation.calibration import calibration_report
+        from ..evaluation.outcomes import calibration_report
 
         report = calibration_report(
             y_true, probability, groups=groups, pos_label=pos_label, n_bins=n_bins,
@@ -287,61 +275,38 @@ class ReliabilityDisplay:
         )  # fmt: skip
         return cls.from_report(report, name=name, ax=ax)
 
-    def plot(self, ax=None) -> ReliabilityDisplay:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            A new figure by default.
-        """
+    def plot(self, ax: Axes | None = None) -> ReliabilityDisplay:
+        """Draw on ``ax``, by default in a new figure."""
         from sklearn.calibration import CalibrationDisplay
 
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            _, ax = plt.subplots(figsize=(4.8, 4.8), layout="constrained")
-        report = self.report
-        curve = report.curve
+        self.figure_, self.ax_ = make_axes(ax, 4.8, 4.8)
+        curve, probability = self.report.curve, self.report.probability
         display = CalibrationDisplay(
-            curve["observed"].to_numpy(), curve["predicted"].to_numpy(), report.probability,
+            curve["observed"].to_numpy(), curve["predicted"].to_numpy(), probability,
             estimator_name=self.name,
         )  # fmt: skip
-        self.display_ = display.plot(ax=ax, color=_CURVE, name=self.name or "predicted")
-        self.ax_, self.figure_ = ax, ax.figure
-        ax.vlines(report.probability, -0.045, -0.02, color=_CURVE, alpha=0.25, linewidth=0.6)
-        ax.set(xlabel="predicted probability", ylabel="observed rate", xlim=(-0.02, 1.02))
-        ax.set(ylim=(-0.05, 1.05), aspect="equal")
-        ax.text(0.97, 0.05, self._numbers(), transform=ax.transAxes, ha="right", va="bottom",
-                fontsize=9, family="monospace")  # fmt: skip
-        ax.legend(loc="upper left", frameon=False, fontsize=9)
-        ax.spines[["top", "right"]].set_visible(False)
-        return self
-
-    def _numbers(self) -> str:
+        self.display_ = display.plot(ax=self.ax_, color=COLORS[0], name=self.name or "predicted")
+        self.ax_.vlines(probability, -0.045, -0.02, color=COLORS[0], alpha=0.25, linewidth=0.6)
+        self.ax_.set(xlabel="predicted probability", ylabel="observed rate", xlim=(-0.02, 1.02))
+        self.ax_.set(ylim=(-0.05, 1.05), aspect="equal")
         rows = self.report.scores[["value", "low", "high"]].itertuples()
-        return "\n".join(
-            f"{name:9s} {value:5.2f} [{low:5.2f}, {high:5.2f}]" for name, value, low, high in rows
-        )
-
-
-# the colours are told apart by dashes in print
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
-_SURVIVAL_NAMES = {
-    2: ("low risk", "high risk"),
-    3: ("low risk", "middle risk", "high risk"),
-}
+        scores = [f"{name:9s} {v:5.2f} [{low:5.2f}, {high:5.2f}]" for name, v, low, high in rows]
+        self.ax_.text(0.97, 0.05, "\n".join(scores), transform=self.ax_.transAxes, ha="right",
+                      va="bottom", fontsize=9, family="monospace")  # fmt: skip
+        self.ax_.legend(loc="upper left", frameon=False, fontsize=9)
+        style_axes(self.ax_)
+        return self
 
 
 class KaplanMeierDisplay:
-    """The share without the event over time in each of some groups.
+    """Event-free survival over time in each of some groups.
 
     Parameters
     ----------
     groups : mapping of str to structured ndarray of shape (n,)
         Name and outcomes of each group, as :func:`survival_outcome` makes them; six at most.
     level : float or None, default=0.95
-        Of the pointwise bands; None draws none.
+        Of the pointwise confidence bands; None draws none.
     unit : str
         Of the times, for the axis.
 
@@ -366,24 +331,18 @@ class KaplanMeierDisplay:
     ['low risk', 'high risk']
     """
 
-    def __init__(self, groups: Mapping, *, level: float | None = 0.95, unit: str = "years"):
+    def __init__(
+        self, groups: Mapping[str, Any], *, level: float | None = 0.95, unit: str = "years"
+    ):
         self.groups = groups
         self.level = level
         self.unit = unit
 
     @classmethod
     def from_predictions(
-        cls,
-        y,
-        risk,
-        *,
-        n_groups: int = 2,
-        thresholds=None,
-        outcome: int = 0,
-        level: float | None = 0.95,
-        unit: str = "years",
-        ax=None,
-    ) -> KaplanMeierDisplay:
+        cls, y: Any, risk: Any, *, n_groups: int = 2, thresholds: Any = None, outcome: int = 0,
+        level: float | None = 0.95, unit: str = "years", ax: Axes | None = None,
+    ) -> KaplanMeierDisplay:  # fmt: skip
         """Draw groups of equal size by risk.
 
         Parameters
@@ -404,26 +363,24 @@ class KaplanMeierDisplay:
         Raises
         ------
         ValueError
-            If a group has nobody, or arguments do not fit.
+            If a group is empty, or arguments do not fit.
         """
         outcomes = read_outcome(y)
         if not 0 <= outcome < outcomes.n_outcomes:
             raise ValueError(f"outcome={outcome!r}: y holds {outcomes.n_outcomes}, from 0 on.")
         known = ~np.isnan(outcomes.time[:, outcome])
         risk = check_risks(risk, outcomes)[known, outcome]
-        mine = np.asarray(y if y.ndim == 1 else y[:, outcome])[known]
+        y = np.asarray(y if y.ndim == 1 else y[:, outcome])[known]
         if thresholds is None:
             thresholds = np.quantile(risk, np.arange(1, n_groups) / n_groups)
         thresholds = np.asarray(thresholds, dtype=np.float64)
-        if not 2 <= len(thresholds) + 1 <= len(COLORS):
-            raise ValueError(
-                f"n_groups must be from 2 to {len(COLORS)}, got {len(thresholds) + 1}."
-            )
+        n_groups = len(thresholds) + 1
+        if not 2 <= n_groups <= len(COLORS):
+            raise ValueError(f"n_groups must be from 2 to {len(COLORS)}, got {n_groups}.")
+        numbered = [f"risk group {number + 1}" for number in range(n_groups)]
         group = np.searchsorted(thresholds, risk, side="right")
-        names = _SURVIVAL_NAMES.get(len(thresholds) + 1)
-        if names is None:
-            names = [f"risk group {place + 1}" for place in range(len(thresholds) + 1)]
-        groups = {name: mine[group == place] for place, name in enumerate(names)}
+        names = _RISK_GROUPS.get(n_groups, numbered)
+        groups = {name: y[group == index] for index, name in enumerate(names)}
         empty = [name for name, members in groups.items() if not len(members)]
         if empty:
             raise ValueError(
@@ -434,27 +391,22 @@ class KaplanMeierDisplay:
         return cls(groups, level=level, unit=unit).plot(ax=ax)
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, **options) -> KaplanMeierDisplay:
+    def from_estimator(cls, estimator: Any, X: Any, y: Any, **options: Any) -> KaplanMeierDisplay:
         """Draw groups by the risk that a fitted estimator predicts.
 
         Parameters
         ----------
         estimator : estimator
-            Whose ``predict`` is a risk.
-        X : list of recordings, or whatever it takes
+            Whose ``predict`` returns a risk.
+        X : list of recordings, or whatever it accepts
         y : structured array of shape (n,) or (n, k)
         **options
             Of :meth:`from_predictions`.
         """
         return cls.from_predictions(y, estimator.predict(X), **options)
 
-    def plot(self, ax=None) -> KaplanMeierDisplay:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            A new figure by default.
+    def plot(self, ax: Axes | None = None) -> KaplanMeierDisplay:
+        """Draw on ``ax``, by default in a new figure.
 
         Raises
         ------
@@ -463,22 +415,18 @@ class KaplanMeierDisplay:
         """
         if not 1 <= len(self.groups) <= len(COLORS):
             raise ValueError(
-                f"groups must be from 1 to {len(COLORS)}, or nobody can tell them apart; got "
+                f"groups must be from 1 to {len(COLORS)}, as more cannot be told apart; got "
                 f"{len(self.groups)}."
             )
         level = 0.95 if self.level is None else self.level
         self.curves_ = {name: kaplan_meier(y, level=level) for name, y in self.groups.items()}
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            size = (6.4, 4.2 + 0.2 * len(self.groups))
-            _, ax = plt.subplots(figsize=size, layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
-        self.lines_, self.bands_ = {}, {}
+        self.figure_, self.ax_ = make_axes(ax, 6.4, 4.2 + 0.2 * len(self.groups))
+        self.lines_: dict[str, Line2D] = {}
+        self.bands_: dict[str, PolyCollection] = {}
+        # of three groups, the highest risk is in the colour that it has of two
         order = (0, 2, 1) if len(self.curves_) == 3 else range(len(self.curves_))
-        colors = [COLORS[place] for place in order]
-        for name, color, dashes in zip(self.curves_, colors, _DASHES, strict=False):
-            self._draw_curve(name, color, dashes)
+        for name, index, dashes in zip(self.curves_, order, _DASHES, strict=False):
+            self._draw_curve(name, COLORS[index], dashes)
         self._label_axes()
         self._write_numbers_at_risk()
         return self
@@ -490,26 +438,25 @@ class KaplanMeierDisplay:
             times, np.append(1.0, curve.survival), where="post", color=color, linestyle=dashes,
             linewidth=1.8, label=f"{name} ({curve.n_events.sum()} of {len(self.groups[name])})",
         )  # fmt: skip
-        outcome = read_outcome(self.groups[name])
-        _, event, time, _ = outcome.column(0)
+        _, event, time, _ = read_outcome(self.groups[name]).column(0)
         censored = np.unique(time[~event])
         self.ax_.plot(censored, curve.at(censored), "|", color=color, markersize=5, alpha=0.6)
         if self.level is not None:
-            limits = (np.append(1.0, limit) for limit in (curve.lower, curve.upper))
+            lower, upper = np.append(1.0, curve.lower), np.append(1.0, curve.upper)
             self.bands_[name] = self.ax_.fill_between(
-                times, *limits, step="post", color=color, alpha=0.18, linewidth=0
+                times, lower, upper, step="post", color=color, alpha=0.18, linewidth=0
             )
 
     def _label_axes(self) -> None:
         longest = max(curve.times[-1] for curve in self.curves_.values())
-        self.ax_.set(xlim=(0, longest), ylim=(0, 1.02), ylabel="Share without the event")
+        self.ax_.set(xlim=(0, longest), ylim=(0, 1.02), ylabel="Event-free survival")
         self.ax_.set_xlabel(f"Time ({self.unit})")
-        many = len(self.groups) > 3
-        beside = (
-            {"loc": "upper left", "bbox_to_anchor": (1.01, 1)} if many else {"loc": "lower left"}
-        )
-        self.ax_.legend(frameon=False, title="Group (events of people)", alignment="left", **beside)
-        self.ax_.spines[["top", "right"]].set_visible(False)
+        position: dict[str, Any] = {"loc": "lower left"}
+        if len(self.groups) > 3:
+            position = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+        title = "Group (events of subjects)"
+        self.ax_.legend(frameon=False, title=title, alignment="left", **position)
+        style_axes(self.ax_)
 
     def _write_numbers_at_risk(self) -> None:
         """A row per group below the axis, at its ticks."""
@@ -520,12 +467,12 @@ class KaplanMeierDisplay:
             color = self.lines_[name].get_color()
             _, _, time, entry = read_outcome(y).column(0)
             for tick in ticks:
-                there = (time >= tick) & ((entry < tick) | np.isinf(entry))
-                self._write(str(there.sum()), tick, row, ha="center", color=color)
+                at_risk = (time >= tick) & ((entry < tick) | np.isinf(entry))
+                self._write(str(at_risk.sum()), tick, row, ha="center", color=color)
             self._write(f"  {name}", high, row, ha="left", color=color)
 
-    def _write(self, text: str, x: float, row: int, **style) -> None:
-        # points, as a share of the axes would move when a layout shrinks them
+    def _write(self, text: str, x: float, row: int, **style: Any) -> None:
+        # in points, as a share of the axes would move when a layout shrinks them
         self.ax_.annotate(
             text, (x, 0), (0, -57 - 13 * row), xycoords=self.ax_.get_xaxis_transform(),
             textcoords="offset points", va="center", fontsize=9, annotation_clip=False, **style,

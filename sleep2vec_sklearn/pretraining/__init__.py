@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Training: the contrastive objective, who the sleepers are, nights on disk, the pretrainer."""
+"""Pretraining of encoders on nights without labels."""
 
 from ..nightstore.content import Content, contents_of
 from ..nightstore.store import NightStore, prepare_cohort
+from ._distributed import process_group
 from .adaptation import Adaptation, PairSchedule, adapt_modality, add_modality
-from .demography import Demography
-from .losses import dash_info_nce_loss, dash_weights, info_nce_loss
+from .config import AdamW, Augmentation, DashObjective, EncoderSpec, InfoNCEObjective
+from .demography import Demography, dash_weights
+from .losses import dash_info_nce_loss, info_nce_loss
 from .pretrainer import Sleep2VecPretrainer
 
 __all__ = [
+    "AdamW",
     "Adaptation",
+    "Augmentation",
     "Content",
+    "DashObjective",
     "Demography",
+    "EncoderSpec",
+    "InfoNCEObjective",
     "NightStore",
     "PairSchedule",
     "Sleep2VecPretrainer",
@@ -22,4 +29,5 @@ __all__ = [
     "dash_weights",
     "info_nce_loss",
     "prepare_cohort",
+    "process_group",
 ]

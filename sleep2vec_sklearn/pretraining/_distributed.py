@@ -26,37 +26,92 @@ from torch.autograd.function import once_differentiable
 
 from ..errors import TrainingError
 
-__all__ = [
-    "SyncBatchNorm",
-    "broadcast_module",
-    "broadcast_value",
-    "convert_batchnorm",
-    "from_rank_zero",
-    "gather_rows",
-    "is_distributed",
-    "own_rows",
-    "process_group",
-    "rank",
-    "sum_gradients",
-    "sum_over_ranks",
-    "world_size",
-]
-
 _BUCKET_BYTES = 32 * 2**20
 
 
-def own_rows(batch: Any) -> Any:
-    """The rows ``rank::world`` of a batch that every rank has drawn alike.
+@contextmanager
+def process_group(backend: str | None = None, **options: Any) -> Iterator[int]:
+    """Join the processes that ``torchrun`` started; without it, go on alone.
 
     Parameters
     ----------
-    batch : sequence, array or Tensor
+    backend : str, optional
+        "nccl" where CUDA is, else "gloo". With "nccl", ``cuda`` is this process's own device.
+    **options
+        Of :func:`torch.distributed.init_process_group`, such as ``timeout``, or ``init_method``,
+        ``rank`` and ``world_size`` where something else than ``torchrun`` started the processes.
 
-    Raises
+    Yields
     ------
-    ValueError
-        On every rank, if there are fewer rows than ranks: an encoder cannot encode nothing.
+    int
+        The rank of this process, 0 if it is alone.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.pretraining import process_group
+    >>> with process_group() as rank:
+    ...     print(rank)
+    0
     """
+    if not dist.is_available() or not ("world_size" in options or "WORLD_SIZE" in os.environ):
+        yield 0
+        return
+    backend = backend or ("nccl" if torch.cuda.is_available() else "gloo")
+    if backend == "nccl":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    dist.init_process_group(backend, **options)
+    try:
+        yield rank()
+    finally:
+        dist.destroy_process_group()
+
+
+def is_distributed() -> bool:
+    """Whether this process trains together with others."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    """Number of this process among all, from 0; 0 alone."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """How many processes train together; 1 alone."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def broadcast_value(value: Any) -> Any:
+    """Rank 0's value of a small object, such as a decision to stop; ranks wait for each other."""
+    if not is_distributed():
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def from_rank_zero(work: Callable[[], Any]) -> Any:
+    """The result of ``work()``, which rank 0 alone does; ranks wait for each other.
+
+    If rank 0 fails, the others do too: they would else wait for it for ever.
+    """
+    if not is_distributed():
+        return work()
+    if rank() != 0:
+        value, failure = broadcast_value(None)
+        if failure is not None:
+            raise TrainingError(f"the process of rank 0 failed: {failure}")
+        return value
+    try:
+        value = work()
+    except Exception as error:
+        broadcast_value((None, f"{type(error).__name__}: {error}"))
+        raise
+    return broadcast_value((value, None))[0]
+
+
+def own_rows(batch: Any) -> Any:
+    """The rows ``rank::world_size`` of a batch that every rank has drawn alike."""
     if len(batch) < world_size():
         raise ValueError(
             f"a batch of {len(batch)} row(s) for {world_size()} processes leaves some without any. "
@@ -66,27 +121,11 @@ def own_rows(batch: Any) -> Any:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """All ranks' rows, in the order of the batch; a gradient goes to the own rows alone.
-
-    Parameters
-    ----------
-    rows : Tensor of shape [B_rank, ...]
-        Rows ``rank::world`` of the batch. Where the batch does not divide by the number of
-        ranks, the first ranks have one row more.
-
-    Returns
-    -------
-    Tensor of shape [B, ...]
-        Every rank gets the same values.
-
-    Raises
-    ------
-    ValueError
-        On every rank, if the ranks' rows are not the shares of one batch or differ in shape.
-    """
+    """All ranks' rows [B, ...] in the order of the batch; a gradient goes to the own rows alone."""
     if not is_distributed():
         return rows
     n_rows = _rows_in_batch(rows)
+    # where the batch does not divide by the number of ranks, the first have one row more
     n_most = -(-n_rows // world_size())
     missing = rows.new_zeros(n_most - len(rows), *rows.shape[1:])
     own = torch.cat([rows, missing]) if len(missing) else rows.contiguous()
@@ -98,10 +137,10 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 def _rows_in_batch(rows: Tensor) -> int:
     own = torch.tensor(rows.shape, device=rows.device)
-    shapes = [torch.empty_like(own) for _ in range(world_size())]
-    dist.all_gather(shapes, own)
-    shapes = [tuple(shape.tolist()) for shape in shapes]
-    n_rows = sum(shape[0] for shape in shapes)
+    gathered = [torch.empty_like(own) for _ in range(world_size())]
+    dist.all_gather(gathered, own)
+    shapes = [tuple(shape.tolist()) for shape in gathered]
+    n_rows = sum(int(shape[0]) for shape in shapes)
     expected = [len(range(r, n_rows, world_size())) for r in range(world_size())]
     if [s[0] for s in shapes] != expected or len({s[1:] for s in shapes}) > 1:
         raise ValueError(
@@ -122,13 +161,13 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 class _SumOverRanks(Function):
     @staticmethod
-    def forward(ctx, values: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor) -> Tensor:
         total = values.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient
 
 
@@ -136,52 +175,45 @@ class _SumOverRanks(Function):
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Give every rank the sum of all ranks' gradients, in place.
 
-    After ``backward`` and before clipping, once per step of the optimiser. A gradient that this
-    rank lacks counts as zero; one that no rank has stays ``None``, so that the optimiser leaves
-    that parameter alone, as in a single process.
-
-    Parameters
-    ----------
-    parameters : iterable of Parameter
-        The same, in the same order, on every rank.
+    A gradient that this rank lacks counts as zero; one that no rank has stays ``None``, so that
+    the optimizer leaves that parameter alone, as in a single process.
     """
     if not is_distributed():
         return
     parameters = [p for p in parameters if p.requires_grad]
     if not parameters:
         return
-    present = [p.grad is not None for p in parameters]
-    present = torch.tensor(present, dtype=torch.int32, device=parameters[0].device)
+    own = [p.grad is not None for p in parameters]
+    present = torch.tensor(own, dtype=torch.int32, device=parameters[0].device)
     dist.all_reduce(present)
-    used = [p for p, n in zip(parameters, present.tolist(), strict=True) if n]
-    for parameter in used:
-        if parameter.grad is None:
+    gradients = []
+    for parameter, n_ranks in zip(parameters, present.tolist(), strict=True):
+        if n_ranks and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    for gradients in _buckets([p.grad for p in used]):
-        flat = torch.cat([g.reshape(-1) for g in gradients])
+        if parameter.grad is not None:
+            gradients.append(parameter.grad)
+    for bucket in _buckets(gradients):
+        flat = torch.cat([g.reshape(-1) for g in bucket])
         dist.all_reduce(flat)
-        totals = flat.split([g.numel() for g in gradients])
-        for gradient, total in zip(gradients, totals, strict=True):
+        totals = flat.split([g.numel() for g in bucket])
+        for gradient, total in zip(bucket, totals, strict=True):
             gradient.copy_(total.view_as(gradient))
 
 
 def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
     """Runs of one type and device, of bounded size: few messages, little extra memory."""
     bucket: list[Tensor] = []
-    size = 0
+    size, kind = 0, None
     for tensor in tensors:
-        fits = size + tensor.nbytes <= _BUCKET_BYTES
-        if bucket and not (fits and _kind(tensor) == _kind(bucket[0])):
+        fits = size + tensor.nbytes <= _BUCKET_BYTES and (tensor.dtype, tensor.device) == kind
+        if bucket and not fits:
             yield bucket
             bucket, size = [], 0
+        kind = tensor.dtype, tensor.device
         bucket.append(tensor)
         size += tensor.nbytes
     if bucket:
         yield bucket
-
-
-def _kind(tensor: Tensor) -> tuple:
-    return tensor.dtype, tensor.device
 
 
 @torch.no_grad()
@@ -192,23 +224,38 @@ def broadcast_module(module: nn.Module) -> None:
             dist.broadcast(tensor.detach(), src=0)
 
 
+def convert_batchnorm(module: nn.Module) -> nn.Module:
+    """Replace every ``nn.BatchNorm1d`` inside by a :class:`SyncBatchNorm`, in place.
+
+    Parameters and buffers stay the same objects, so an optimizer that was made before holds them.
+    The module returned is another object only if it is itself a BatchNorm.
+    """
+    if not is_distributed():
+        return module
+    if type(module) is nn.BatchNorm1d:
+        return SyncBatchNorm.like(module)
+    for name, child in module.named_children():
+        setattr(module, name, convert_batchnorm(child))
+    return module
+
+
 class SyncBatchNorm(nn.BatchNorm1d):
-    """BatchNorm over the rows of all ranks, on any device.
+    """BatchNorm over the rows [N, C] of all ranks, on any device.
 
     ``torch.nn.SyncBatchNorm`` refuses CPU. Ranks may hold different numbers of rows, none too:
     every row counts once, so that rows left out of the batch (as the projection head does with
     padding) are out of the statistics. The state dict is that of ``nn.BatchNorm1d``, and so is
-    what it does in evaluation or alone.
+    the behaviour in evaluation or alone.
     """
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """[N, C] to [N, C].
+    @classmethod
+    def like(cls, norm: nn.BatchNorm1d) -> SyncBatchNorm:
+        """With the parameters, buffers and mode of another norm."""
+        new = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        new._parameters, new._buffers = norm._parameters, norm._buffers
+        return new.train(norm.training)
 
-        Raises
-        ------
-        ValueError
-            If all ranks together have fewer than two rows in training.
-        """
+    def forward(self, rows: Tensor) -> Tensor:
         if not (self.training and is_distributed()):
             return super().forward(rows)
         if rows.ndim != 2:
@@ -226,12 +273,11 @@ class SyncBatchNorm(nn.BatchNorm1d):
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        self.num_batches_tracked.add_(1)
-        share = self.momentum
-        if share is None:
-            share = 1.0 / float(self.num_batches_tracked)
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), share)
+        buffers = dict(self.named_buffers())
+        n_batches = buffers["num_batches_tracked"].add_(1)
+        share = 1.0 / float(n_batches) if self.momentum is None else self.momentum
+        for name, value in (("running_mean", mean), ("running_var", variance)):
+            buffers[name].lerp_(value.to(buffers[name].dtype), share)
 
 
 def _moments(rows: Tensor) -> tuple[float, Tensor, Tensor]:
@@ -256,7 +302,7 @@ class _Normalise(Function):
     """``(rows - mean) * scale``, with the gradient through the moments of all ranks' rows."""
 
     @staticmethod
-    def forward(ctx, rows: Tensor, mean: Tensor, scale: Tensor, count: float) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, mean: Tensor, scale: Tensor, count: float) -> Tensor:
         wide = _wide(rows)
         scale = scale.to(wide.dtype)
         normed = (wide - mean.to(wide.dtype)) * scale
@@ -266,7 +312,7 @@ class _Normalise(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         normed, scale = ctx.saved_tensors
         totals = torch.cat([gradient.sum(dim=0), (gradient * normed).sum(dim=0)])
         dist.all_reduce(totals)
@@ -277,109 +323,3 @@ class _Normalise(Function):
 
 def _wide(rows: Tensor) -> Tensor:
     return rows.to(torch.promote_types(rows.dtype, torch.float32))
-
-
-def convert_batchnorm(module: nn.Module) -> nn.Module:
-    """Replace every ``nn.BatchNorm1d`` inside by a :class:`SyncBatchNorm`, in place.
-
-    Parameters and buffers stay the same objects, so an optimiser that was made before holds them.
-    Alone, the module is left as it is.
-
-    Returns
-    -------
-    nn.Module
-        The module; another object only if it is itself a BatchNorm.
-    """
-    if not is_distributed():
-        return module
-    if type(module) is nn.BatchNorm1d:
-        return _synchronised(module)
-    for name, child in module.named_children():
-        setattr(module, name, convert_batchnorm(child))
-    return module
-
-
-def _synchronised(norm: nn.BatchNorm1d) -> SyncBatchNorm:
-    new = SyncBatchNorm(
-        norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
-    )
-    new._parameters, new._buffers = norm._parameters, norm._buffers
-    return new.train(norm.training)
-
-
-@contextmanager
-def process_group(backend: str | None = None, **options: Any) -> Iterator[None]:
-    """Join the processes that ``torchrun`` started; without it, go on alone.
-
-    Parameters
-    ----------
-    backend : str, optional
-        "nccl" where CUDA is, else "gloo". With "nccl", ``cuda`` is this process's own device.
-    **options
-        Of :func:`torch.distributed.init_process_group`, such as ``timeout``, or ``init_method``,
-        ``rank`` and ``world_size`` where something else than ``torchrun`` started the processes.
-
-    Examples
-    --------
-    >>> with process_group():
-    ...     print(rank(), world_size())
-    0 1
-    """
-    if not dist.is_available() or not ("world_size" in options or "WORLD_SIZE" in os.environ):
-        yield
-        return
-    backend = backend or ("nccl" if torch.cuda.is_available() else "gloo")
-    if backend == "nccl":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    dist.init_process_group(backend, **options)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
-def is_distributed() -> bool:
-    """Whether this process trains together with others."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def rank() -> int:
-    """This process's place among all, from 0; 0 alone."""
-    return dist.get_rank() if is_distributed() else 0
-
-
-def world_size() -> int:
-    """How many processes train together; 1 alone."""
-    return dist.get_world_size() if is_distributed() else 1
-
-
-def broadcast_value(value: Any) -> Any:
-    """Rank 0's value of a small object, such as a decision to stop; ranks wait for each other."""
-    if not is_distributed():
-        return value
-    values = [value]
-    dist.broadcast_object_list(values, src=0)
-    return values[0]
-
-
-def from_rank_zero(work: Callable[[], Any]) -> Any:
-    """What ``work()`` gives on rank 0, where alone it is called; ranks wait for each other.
-
-    Raises
-    ------
-    TrainingError
-        On the other ranks, if rank 0 fails; they would else wait for it for ever.
-    """
-    if not is_distributed():
-        return work()
-    if rank() != 0:
-        value, failure = broadcast_value(None)
-        if failure is not None:
-            raise TrainingError(f"the process of rank 0 failed: {failure}")
-        return value
-    try:
-        value = work()
-    except Exception as error:
-        broadcast_value((None, f"{type(error).__name__}: {error}"))
-        raise
-    return broadcast_value((value, None))[0]

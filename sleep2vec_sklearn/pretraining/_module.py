@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The module that is trained, and what a step minimises."""
+"""The module that is trained: where its encoder comes from, its parts, and its loss."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
+from .._torch import RunningStatistics
+from .._validation import NON_NEGATIVE
 from ..errors import CheckpointError
-from ..model.checkpoint import as_checkpoint
+from ..model.checkpoint import Checkpoint
 from ..model.config import (
     TOKENIZER_OPTIONS,
     EncoderConfig,
@@ -20,38 +24,197 @@ from ..model.config import (
     TokenizerConfig,
 )
 from ..model.network import Sleep2Vec
-from ..recordings import Conditioning, get_modality
+from ..model.tokenizers import SpectralTokenizer
+from ..nightstore.content import Content
+from ..nightstore.store import NightStore
+from ..recordings.modality import Conditioning, get_modality
 from ._distributed import gather_rows
 from ._sampling import PairBatch, View
-from .losses import dash_info_nce_loss, info_nce_loss
+from .config import DashObjective, EncoderSpec, InfoNCEObjective
 
-__all__ = [
-    "Beginning",
-    "EncodedPair",
-    "Objective",
-    "PretrainingModule",
-    "asked_sizes",
-    "build_config",
-]
-
+_MAX_POSITIONS = 1536
 _TARGET_CLIP = 4.0
+_SMALLEST_STD = 1e-4
+_MAX_NIGHTS = 256
+_EPOCH_STRIDE = 4
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderSource:
+    """Sizes of an encoder to be built, an architecture, or an encoder to go on with.
+
+    ``continued`` is the configuration of the net that a warm start goes on with.
+    """
+
+    encoder: EncoderSpec | EncoderConfig | Checkpoint
+    dropout: float
+    projection_size: int
+    context_epochs: int
+    continued: EncoderConfig | None = None
+
+    @property
+    def base(self) -> EncoderConfig | None:
+        """The configuration to go on with; None where the encoder is built from its sizes."""
+        if self.continued is not None:
+            return self.continued
+        if isinstance(self.encoder, EncoderSpec):
+            return None
+        return self.encoder.config if isinstance(self.encoder, Checkpoint) else self.encoder
+
+    def build_config(
+        self, names: Sequence[str], conditioning: Mapping[str, Conditioning]
+    ) -> EncoderConfig:
+        """The configuration of an encoder of some modalities, in order.
+
+        ``conditioning`` is a store's; the catalogue's holds where a modality is not in it. What a
+        checkpoint reads besides stays, what an architecture reads besides does not.
+        """
+        if self.base is not None:
+            return self._continue(self.base, names)
+        spec = cast("EncoderSpec", self.encoder)
+        return EncoderConfig(
+            modalities=tuple(
+                ModalityConfig(
+                    name,
+                    conditioning.get(name, get_modality(name).conditioning),
+                    _tokenizer(spec, name, self.dropout),
+                )
+                for name in names
+            ),
+            **self._sizes(spec),
+            dropout=self.dropout,
+            max_positions=max(_MAX_POSITIONS, self.context_epochs + 1),
+            context_epochs=self.context_epochs,
+        )
+
+    def _sizes(self, spec: EncoderSpec) -> dict[str, Any]:
+        hidden_size = int(spec.hidden_size)
+        return {
+            "hidden_size": hidden_size,
+            "n_layers": int(spec.n_layers),
+            "n_heads": int(spec.n_heads),
+            "intermediate_size": int(spec.intermediate_size or 4 * hidden_size),
+            "cls": bool(spec.cls),
+            "projection": ProjectionConfig(hidden_size, self.projection_size),
+        }
+
+    def _continue(self, base: EncoderConfig, names: Sequence[str]) -> EncoderConfig:
+        unknown = [name for name in names if name not in base.names]
+        if unknown:
+            raise CheckpointError(
+                f"encoder reads {', '.join(base.names)}, not {', '.join(unknown)}. Leave them out "
+                "of modalities, or give the encoder a tokenizer for them first, by add_modality."
+            )
+        # what an architecture reads besides has not been learned
+        is_new = base is self.encoder
+        config = replace(
+            base,
+            modalities=tuple(m for m in base.modalities if m.name in names or not is_new),
+            projection=base.projection or ProjectionConfig(base.hidden_size, self.projection_size),
+            context_epochs=self.context_epochs,
+            max_positions=max(base.max_positions, self.context_epochs + base.cls),
+            dropout=self.dropout,
+        )
+        # of a net to go on with the parameters must say the same
+        spec = self.encoder
+        return replace(config, **self._sizes(spec)) if isinstance(spec, EncoderSpec) else config
+
+    def build_network(self, config: EncoderConfig, seed: int) -> Sleep2Vec:
+        """A network of ``config``, with the checkpoint's weights where there is one."""
+        network = Sleep2Vec.from_seed(config, seed)
+        if isinstance(self.encoder, Checkpoint):
+            state = dict(network.state_dict())
+            state |= {key: value for key, value in self.encoder.state.items() if key in state}
+            network.load_state_dict(state)
+        return network
+
+    def identify(self) -> str | dict | None:
+        """What tells it from another encoder to go on with, ready for JSON."""
+        if isinstance(self.encoder, Checkpoint):
+            return self.encoder.sha256
+        return None if isinstance(self.encoder, EncoderSpec) else self.encoder.to_dict()
+
+
+def _tokenizer(spec: EncoderSpec, name: str, dropout: float) -> TokenizerConfig:
+    tokenizer, width = spec.tokenizer, int(spec.token_dim)
+    if isinstance(tokenizer, Mapping):
+        if name not in tokenizer:
+            raise ValueError(f"tokenizer names none for {name!r}; it has {', '.join(tokenizer)}.")
+        tokenizer = tokenizer[name]
+    if isinstance(tokenizer, TokenizerConfig):
+        return replace(tokenizer, out_dim=width)
+    has_dropout = "dropout" in TOKENIZER_OPTIONS.get(tokenizer, ())
+    return TokenizerConfig(tokenizer, width, {"dropout": dropout} if has_dropout else {})
+
+
+SHARED = ("input_projection", "cls_token", "encoder", "projection")
+_BY_MODALITY = ("tokenizers", "masks")
+
+
+def parts_of(config: EncoderConfig) -> tuple[str, ...]:
+    """The parts that have a learning rate of their own: modalities, then what they share."""
+    return (*config.names, *SHARED)
+
+
+def check_scales(scales: Mapping[str, float] | None, config: EncoderConfig) -> dict[str, float]:
+    """Scales of the learning rate by part, refused if a part is unknown or none would learn."""
+    if scales is None:
+        return {}
+    known = parts_of(config)
+    unknown = [str(part) for part in scales if part not in known]
+    if unknown:
+        raise ValueError(
+            f"lr_scales: the encoder has no part {', '.join(unknown)}; accepted: "
+            f"{', '.join(known)}."
+        )
+    for part, scale in scales.items():
+        if not NON_NEGATIVE.is_satisfied_by(scale):
+            raise ValueError(
+                f"lr_scales: {part!r} must be a finite number, 0 or above; got {scale!r}."
+            )
+    # most encoders have no CLS token
+    if not any(scales.get(part, 1) for part in known if part != "cls_token"):
+        raise ValueError("lr_scales: every part is 0, so nothing would be trained.")
+    return {str(part): float(scale) for part, scale in scales.items()}
+
+
+def check_pairs(pairs: Sequence[tuple[str, str]], scales: Mapping[str, float]) -> None:
+    """Refuse pairs of which every part is frozen."""
+    shared = [part for part in SHARED if part != "cls_token"]
+    idle = [
+        "-".join(pair)
+        for pair in pairs
+        if not any(scales.get(part, 1.0) for part in (*shared, *pair))
+    ]
+    if idle:
+        raise ValueError(
+            f"lr_scales leaves nothing to train with {', '.join(idle)}. Leave these pairs out of "
+            "pair_weights, or give one of their parts a scale above 0."
+        )
+
+
+def scale_of(name: str, scales: Mapping[str, float]) -> float:
+    """Scale of a parameter of the training module by its name; 1 where there is none.
+
+    What serves training alone, such as readers, is new in every run and has 1.
+    """
+    root, *path = name.split(".")
+    if root != "network":
+        return 1.0
+    part = path[1] if path[0] in _BY_MODALITY else path[0]
+    return scales.get(part, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
     """What the network made of a batch.
 
-    Attributes
-    ----------
-    projections : (Tensor, Tensor)
-        Of the epochs that both views hold, CLS first where there is one; all rows, [B, L', D].
-    counted : bool Tensor of shape [B, L']
-        Where both views have a signal.
-    own, other : Tensor of shape []
-        How far the modality's own columns, and the other modality's, were foretold wrongly; sums
-        over this process's rows, divided by what counts in all rows.
+    ``projections`` are of the epochs that both views hold, CLS first where there is one, in all
+    rows, [B, L', D]; ``counted`` [B, L'] tells where both have a signal. ``own`` and ``other`` are
+    the errors of the reconstruction of the modality's own columns and of the other's: sums over
+    this process's rows, divided by what counts in all rows.
     """
 
     projections: tuple[Tensor, Tensor]
@@ -61,30 +224,19 @@ class EncodedPair:
 
 
 class PretrainingModule(nn.Module):
-    """The network, and readers that foretell signals from hidden states in training only.
+    """The network, and readers that reconstruct signals from hidden states in training only.
 
-    Parameters
-    ----------
-    network : Sleep2Vec
-    contents : mapping of str to Content
-        What the store holds of each modality.
-    statistics : mapping of str to (Tensor, Tensor)
-        Mean and standard deviation of each modality's columns.
-    foretell : bool
-        Whether there are readers.
-    noise, offset : float
-        Disturbance of every value, and of a window's columns as a whole, in standard deviations.
-    seed : int
-        Of the readers' first weights.
+    ``statistics`` are mean and standard deviation of each modality's columns, of which ``noise``
+    and ``offset`` are shares; ``seed`` is of the readers' first weights.
     """
 
     def __init__(
         self,
         network: Sleep2Vec,
-        contents: Mapping,
+        contents: Mapping[str, Content],
         statistics: Statistics,
         *,
-        foretell: bool = False,
+        reconstruct: bool = False,
         noise: float = 0.0,
         offset: float = 0.0,
         seed: int = 0,
@@ -97,38 +249,35 @@ class PretrainingModule(nn.Module):
         for name, (mean, std) in statistics.items():
             self.register_buffer(f"mean_{name}", mean, persistent=False)
             self.register_buffer(f"std_{name}", std, persistent=False)
-        if foretell:
+        if reconstruct:
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(seed)
                 for name, (mean, _) in statistics.items():
                     self.readers[name] = nn.Linear(network.config.hidden_size, len(mean))
 
     def forward(self, batch: PairBatch) -> EncodedPair:
-        """Encode both views of a batch."""
         seen = [view.seen for view in batch.views]
-        mine = [s[batch.rows] for s in seen]
-        hidden = self.encode(batch.views, batch.rows, mine)
+        hidden = self._encode(batch.views, batch.rows, [s[batch.rows] for s in seen])
         spans = batch.spans
-        projections = tuple(
+        first, second = (
             gather_rows(self._project(h, s, batch.rows, span))
             for h, s, span in zip(hidden, seen, spans, strict=True)
         )
         counted = seen[0][:, spans[0]] & seen[1][:, spans[1]]
         if self.network.cls_token is not None:
-            hidden = [h[:, 1:] for h in hidden]
+            hidden = tuple(h[:, 1:] for h in hidden)
             both = seen[0].any(dim=1, keepdim=True) & seen[1].any(dim=1, keepdim=True)
             counted = torch.cat([both, counted], dim=1)
-        own, other = self._foretell(hidden, batch)
-        return EncodedPair(projections, counted, own, other)
+        own, other = self._reconstruct(hidden, batch)
+        return EncodedPair((first, second), counted, own, other)
 
-    def encode(self, views, rows: slice, seen: list[Tensor]) -> tuple[Tensor, ...]:
+    def _encode(self, views: Sequence[View], rows: slice, seen: list[Tensor]) -> tuple[Tensor, ...]:
         """Hidden states [b, L, H] of each view, all of them in one call of the encoder."""
         tokens = torch.cat([self._tokens(view, rows) for view in views])
         valid = torch.cat(seen)
-        if tokens.device.type == "cpu" and valid.all():
-            # without a mask attention is faster; elsewhere the question costs a wait
-            valid = None
-        return self.network.encode(tokens, valid).chunk(len(views))
+        # without a mask attention is faster; elsewhere the question costs a wait
+        whole = tokens.device.type == "cpu" and bool(valid.all())
+        return self.network.encode(tokens, None if whole else valid).chunk(len(views))
 
     def _tokens(self, view: View, rows: slice) -> Tensor:
         values = view.values
@@ -136,9 +285,9 @@ class PretrainingModule(nn.Module):
             noise = self.noise * torch.randn_like(values)
             offset = self.offset * torch.randn_like(values[:, :1])
             values = values + getattr(self, f"std_{view.name}") * (noise + offset)
-        reads = self.reads_features[view.name]
-        source = self.network.embed_features if reads else self.network.tokenize
-        return source(view.name, values, missing=view.replaced[rows])
+        reads_features = self.reads_features[view.name]
+        embed = self.network.embed_features if reads_features else self.network.tokenize
+        return embed(view.name, values, missing=view.replaced[rows])
 
     def _project(self, hidden: Tensor, seen: Tensor, rows: slice, span: slice) -> Tensor:
         """Unit vectors of the span; all seen epochs enter BatchNorm's statistics."""
@@ -146,7 +295,7 @@ class PretrainingModule(nn.Module):
         if self.training and counted.sum() < 2:
             # of the whole batch, so alike in every process: BatchNorm refuses a single epoch,
             # which has no negative anyway
-            size = self.network.config.projection.out_size
+            size = head_size(self.network)
             return hidden[:, span, :1].expand(-1, -1, size) * 0.0
         counted = counted[rows]
         whole = hidden.device.type == "cpu" and bool(counted.all())
@@ -155,26 +304,25 @@ class PretrainingModule(nn.Module):
             return projected[:, span]
         return torch.cat([projected[:, :1], projected[:, 1:][:, span]], dim=1)
 
-    def _foretell(self, hidden: list[Tensor], batch: PairBatch) -> tuple[Tensor, Tensor]:
+    def _reconstruct(self, hidden: Sequence[Tensor], batch: PairBatch) -> tuple[Tensor, Tensor]:
         """Errors of the own columns, and of the other modality's where the windows overlap.
 
-        Lost and masked epochs count too, so that a gap is filled by what its neighbours let
-        expect.
+        Lost and masked epochs count too, so a gap is filled by what its neighbours let expect.
         """
         nothing = hidden[0].new_zeros((), dtype=torch.float32)
         if not self.readers:
             return nothing, nothing
         whole = slice(None)
-        own = sum(
-            self._error(h[:, whole], view, whole, batch.rows)
+        own = [
+            self._error(h, view, whole, batch.rows)
             for h, view in zip(hidden, batch.views, strict=True)
-        )
+        ]
         spans = batch.spans
-        other = sum(
+        other = [
             self._error(hidden[a][:, spans[a]], batch.views[b], spans[b], batch.rows)
             for a, b in ((0, 1), (1, 0))
-        )
-        return own, other
+        ]
+        return own[0] + own[1], other[0] + other[1]
 
     def _error(self, hidden: Tensor, view: View, span: slice, rows: slice) -> Tensor:
         """Mean Huber loss over the valid epochs of all rows, this process's part of it."""
@@ -185,204 +333,86 @@ class PretrainingModule(nn.Module):
         return (error.mean(dim=-1) * valid[rows]).sum() / valid.sum().clamp_min(1)
 
 
-class Objective(nn.Module):
-    """The loss of a step: contrast between the views, and what was foretold wrongly.
+class PretrainingLoss(nn.Module):
+    """The criterion: the objective's contrast, and errors of the reconstruction by their weight."""
 
-    Parameters
-    ----------
-    kind : {"dash", "info_nce"}
-    temperature, hard_scale, pos_margin, negatives
-        See :func:`dash_info_nce_loss` and :func:`info_nce_loss`.
-    prediction : float
-        Weight of the errors foretold.
-    """
-
-    def __init__(
-        self,
-        kind: str = "dash",
-        temperature: float = 0.1,
-        hard_scale: float = 0.1,
-        pos_margin: float = 0.0,
-        negatives: str = "recordings",
-        prediction: float = 0.0,
-    ):
+    def __init__(self, objective: DashObjective | InfoNCEObjective):
         super().__init__()
-        self.kind = kind
-        self.temperature = temperature
-        self.hard_scale = hard_scale
-        self.pos_margin = pos_margin
-        self.negatives = negatives
-        self.prediction = prediction
+        self.objective = objective
 
-    def forward(self, encoded: EncodedPair, weights) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, encoded: EncodedPair, weights: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and its parts; the loss of a process is its part of the whole batch's."""
-        contrast, accuracy = self.contrast(*encoded.projections, encoded.counted, weights)
+        contrast, accuracy = self.objective.contrast(*encoded.projections, encoded.counted, weights)
         parts = {"contrast": contrast, "accuracy": accuracy}
-        if self.prediction:
+        if self.objective.reconstruction_weight:
             parts |= {"own": encoded.own, "other": encoded.other}
         return self.total(parts), {name: part.detach() for name, part in parts.items()}
 
-    def total(self, parts: Mapping):
-        """The loss that these parts make."""
-        if not self.prediction:
+    def total(self, parts: Mapping[str, Any]) -> Any:
+        """The loss that these parts make, tensors or numbers."""
+        weight = self.objective.reconstruction_weight
+        if not weight:
             return parts["contrast"]
-        return parts["contrast"] + self.prediction * (parts["own"] + parts["other"])
-
-    def contrast(self, first, second, counted, weights) -> tuple[Tensor, Tensor]:
-        """Contrastive loss and accuracy of projections [B, L, D]."""
-        shared = {"temperature": self.temperature, "valid": counted, "negatives": self.negatives}
-        if self.kind == "info_nce":
-            return info_nce_loss(first, second, **shared)
-        margins = {"hard_scale": self.hard_scale, "pos_margin": self.pos_margin}
-        return dash_info_nce_loss(first, second, *weights, **margins, **shared)
+        return parts["contrast"] + weight * (parts["own"] + parts["other"])
 
 
-_SIZES = ("hidden_size", "n_layers", "n_heads", "projection_size")
-_MAX_POSITIONS = 1536
+def head_size(network: Sleep2Vec) -> int:
+    """Width of the projections of a network that has a head."""
+    return cast("ProjectionConfig", network.config.projection).out_size
 
 
-class Beginning:
-    """What ``init`` stands for: nothing, an architecture, or an encoder to go on with.
+def column_statistics(
+    store: NightStore, names: Iterable[str], kind: str | None = None
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and standard deviation of every modality's columns over valid epochs.
 
-    Parameters
-    ----------
-    init : None, EncoderConfig, Checkpoint, str or path
-
-    Attributes
-    ----------
-    config : EncoderConfig or None
-    checkpoint : Checkpoint or None
+    Of at most 256 nights, evenly spread, and every fourth epoch. With ``kind="features"`` of the
+    spectral features, whatever the store holds. A column that does not vary has a deviation of 1.
     """
-
-    def __init__(self, init):
-        self.config = self.checkpoint = None
-        if isinstance(init, EncoderConfig):
-            self.config = init
-        elif init is not None:
-            self.checkpoint = as_checkpoint(init)
-            self.config = self.checkpoint.config
-
-    def name(self):
-        """What identifies it, ready for JSON."""
-        if self.checkpoint is not None:
-            return self.checkpoint.sha256
-        return None if self.config is None else self.config.to_dict()
-
-    def network(self, config: EncoderConfig, seed: int) -> Sleep2Vec:
-        """A network of ``config``, with the checkpoint's weights where there is one."""
-        network = Sleep2Vec.from_seed(config, seed)
-        if self.checkpoint is not None:
-            state = dict(network.state_dict())
-            state.update(
-                {key: value for key, value in self.checkpoint.state.items() if key in state}
-            )
-            network.load_state_dict(state)
-        return network
+    statistics = {}
+    n_epochs = store.table["n_epochs"].to_numpy()
+    for name in names:
+        content = store.contents[name]
+        wanted = content if kind is None else Content.features(content.conditioning)
+        nights = np.flatnonzero(store.table[f"coverage_{name}"].to_numpy() > 0)
+        chosen = np.unique(np.linspace(0, len(nights) - 1, _MAX_NIGHTS).astype(int))
+        running = RunningStatistics()
+        for night in nights[chosen]:
+            rows = store.window(night, name, 0, int(n_epochs[night]))
+            rows = rows[store.valid(night, name)][::_EPOCH_STRIDE]
+            running.update(wanted.compute(rows) if wanted.kind != content.kind else rows)
+        mean, std = running.mean_and_std(_SMALLEST_STD)
+        statistics[name] = torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+    return statistics
 
 
-def build_config(
-    parameters,
-    names: Sequence[str],
-    begin: EncoderConfig | None,
-    conditioning: Mapping[str, Conditioning],
-) -> EncoderConfig:
-    """The encoder's configuration.
+def standardise_tokenizers(
+    network: Sleep2Vec,
+    store: NightStore,
+    scales: Mapping[str, float] | None = None,
+    known: Statistics | None = None,
+) -> None:
+    """Give the spectral tokenizers that have none the mean and deviation of their features.
 
-    Parameters
-    ----------
-    parameters : Sleep2VecPretrainer
-    names : sequence of str
-        Modalities, in order.
-    begin : EncoderConfig or None
-        What ``init`` gives; its sizes, tokenizers and conditioning stand then. A checkpoint keeps
-        the modalities that are not trained now, an architecture does not.
-    conditioning : mapping of str to Conditioning
-        Of a store; the catalogue's where a modality is not in it.
-
-    Raises
-    ------
-    ValueError
-        If the parameters make no encoder.
-    CheckpointError
-        If ``init`` does not read a modality.
+    Those whose learning rate is scaled by 0 stay as they are. ``known`` are the
+    :func:`column_statistics` of what the store holds, so that features are not read again.
     """
-    if begin is not None:
-        return _continue(parameters, names, begin)
-    context = int(parameters.context_epochs)
-    return EncoderConfig(
-        modalities=tuple(
-            ModalityConfig(
-                name,
-                conditioning.get(name, get_modality(name).conditioning),
-                _tokenizer(parameters, name),
-            )
-            for name in names
-        ),
-        **asked_sizes(parameters),
-        dropout=float(parameters.dropout),
-        max_positions=max(_MAX_POSITIONS, context + 1),
-        context_epochs=context,
-    )
-
-
-def asked_sizes(parameters) -> dict:
-    """What the parameters say of the encoder's shape, whatever it reads.
-
-    Parameters
-    ----------
-    parameters : Sleep2VecPretrainer
-
-    Returns
-    -------
-    dict
-        Fields of :class:`EncoderConfig`.
-    """
-    # a grid search may hand over numbers of numpy, which JSON does not know
-    size = {name: int(getattr(parameters, name)) for name in _SIZES}
-    return {
-        "hidden_size": size["hidden_size"],
-        "n_layers": size["n_layers"],
-        "n_heads": size["n_heads"],
-        "intermediate_size": int(parameters.intermediate_size or 4 * size["hidden_size"]),
-        "cls": bool(parameters.cls),
-        "projection": ProjectionConfig(size["hidden_size"], size["projection_size"]),
+    known = {n: s for n, s in (known or {}).items() if store.contents[n].kind == "features"}
+    spectral = {
+        name: tokenizer
+        for name, tokenizer in network.tokenizers.items()
+        if isinstance(tokenizer, SpectralTokenizer)
+        and name in store.contents
+        and (scales or {}).get(name, 1)
+        and _lacks_statistics(tokenizer)
+        and store.table[f"coverage_{name}"].to_numpy().any()
     }
+    unknown = [name for name in spectral if name not in known]
+    statistics = known | column_statistics(store, unknown, kind="features")
+    for name, tokenizer in spectral.items():
+        tokenizer.set_statistics(*statistics[name])
 
 
-def _continue(parameters, names, begin: EncoderConfig) -> EncoderConfig:
-    unknown = [name for name in names if name not in begin.names]
-    if unknown:
-        raise CheckpointError(
-            f"init reads {', '.join(begin.names)}, not {', '.join(unknown)}. Leave them out of "
-            "modalities, or give the encoder a tokenizer for them first."
-        )
-    # what is not trained now has only been learned if it comes from a checkpoint
-    fresh = begin is parameters.init
-    head = begin.projection or ProjectionConfig(begin.hidden_size, int(parameters.projection_size))
-    context = int(parameters.context_epochs)
-    return replace(
-        begin,
-        modalities=tuple(m for m in begin.modalities if m.name in names or not fresh),
-        projection=head,
-        context_epochs=context,
-        max_positions=max(begin.max_positions, context + begin.cls),
-        dropout=float(parameters.dropout),
-    )
-
-
-def _tokenizer(parameters, name: str) -> TokenizerConfig:
-    kind = parameters.tokenizer
-    if isinstance(kind, Mapping):
-        if name not in kind:
-            raise ValueError(f"tokenizer names none for {name!r}; it has {', '.join(kind)}.")
-        kind = kind[name]
-    if isinstance(kind, TokenizerConfig):
-        return replace(kind, out_dim=int(parameters.token_dim))
-    if not isinstance(kind, str):
-        raise ValueError(
-            f"tokenizer must be a name, a TokenizerConfig, or a mapping of modalities to either; "
-            f"got {kind!r}."
-        )
-    has_dropout = "dropout" in TOKENIZER_OPTIONS.get(kind, ())
-    options = {"dropout": float(parameters.dropout)} if has_dropout else {}
-    return TokenizerConfig(kind, int(parameters.token_dim), options)
+def _lacks_statistics(tokenizer: SpectralTokenizer) -> bool:
+    buffers = dict(tokenizer.named_buffers())
+    return not buffers["feature_mean"].any() and bool((buffers["feature_std"] == 1).all())

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The skorch net that trains: one batch is one step of the optimizer.
+"""The skorch net that trains, and its callbacks.
 
-A batch follows from the seed and its number alone, so how many are drawn ahead changes nothing.
+A batch of the net is one step of the optimizer. It follows from the seed and its number alone, so
+how many are drawn ahead changes nothing, and a run can be resumed within an epoch.
 """
 
 from __future__ import annotations
@@ -9,137 +10,181 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import EpochTimer, PassthroughScoring
+from skorch.callbacks import Callback, EpochTimer, LRScheduler, PassthroughScoring
 from skorch.history import History
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from .._torch import step_randomness
+from .._progress import ProgressBar
+from .._torch import decay_groups, rate_factor, step_randomness
 from ..errors import TrainingError
+from ..model.network import Sleep2Vec
 from ._distributed import from_rank_zero, rank, sum_gradients, sum_over_ranks
-from ._optimization import MovingAverage, decay_groups, put_to_rest, rate_factor, scale_of
-
-__all__ = [
-    "PretrainingNet",
-    "TrainingPlan",
-    "draw_ahead",
-]
+from ._module import SHARED, EncodedPair, PretrainingModule, scale_of
+from ._sampling import PairBatch
+from ._validation import HeldOut
 
 _BETAS = (0.9, 0.95)
+_AHEAD_PER_WORKER = 2
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSteps(Dataset):
+    """What the net is trained on: batches by their number and the progress of the run."""
+
+    draw: Callable[[int, float], PairBatch]
+    steps_per_epoch: int
+    n_epochs: int
+    held_out: HeldOut | None = None
+
+    def __len__(self) -> int:
+        return self.n_epochs * self.steps_per_epoch
+
+
+@dataclass(frozen=True, eq=False)
+class StepBatch:
+    """The batches whose gradients make one step, and when and how long they were waited for."""
+
+    parts: list[PairBatch]
+    asked: float
+    waited: float
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def pair(self) -> str:
+        return "+".join(part.pair for part in self.parts)
+
+
+class StopTraining(KeyboardInterrupt):
+    """A callback has ended training, as skorch's do by a KeyboardInterrupt; Ctrl-C is no such."""
 
 
 class PretrainingNet(NeuralNet):
-    """A skorch net over batches that follow from a seed and their number.
+    """A skorch net over :class:`TrainingSteps`, with an average of its network.
 
-    Parameters
-    ----------
-    module : PretrainingModule
-    criterion : Objective
-    seed : int
-        Of batches, and of dropout and noise in each step.
-    accumulate : int
-        Batches whose gradients make one step.
-    weight_decay, warmup, lr_floor, clip, ema_decay : float
-        See :class:`Sleep2VecPretrainer`.
-    precision : {"float32", "bfloat16"}
-    lr_scales : dict of str to float, optional
-        Of parts of the network; see ``check_scales``.
-    n_workers, save_every, patience
-        See :class:`Sleep2VecPretrainer`.
-    **kwargs
-        Of :class:`skorch.NeuralNet`.
-
-    Attributes
-    ----------
-    average_ : MovingAverage
-        Of the network.
-    step_ : int
-        Steps done since the weights were made.
+    Parameters are those of :class:`AdamW` and of :class:`Sleep2VecPretrainer`. ``average_`` is the
+    moving average, ``step_`` counts steps since the weights were made, ``first_step_`` is where
+    the schedule began and ``epoch_`` counts its epochs.
     """
 
     def __init__(
         self,
-        module,
-        criterion,
+        module: PretrainingModule,
+        criterion: nn.Module,
         *,
-        seed=0,
-        accumulate=1,
-        weight_decay=1e-2,
-        warmup=0.03,
-        lr_floor=0.1,
-        clip=1.0,
-        ema_decay=0.996,
-        precision="float32",
-        lr_scales=None,
-        n_workers=0,
-        save_every=100,
-        patience=None,
-        **kwargs,
+        seed: int = 0,
+        accumulate: int = 1,
+        weight_decay: float = 1e-2,
+        lr_scales: Mapping[str, float] | None = None,
+        warmup_ratio: float = 0.03,
+        min_lr_ratio: float = 0.1,
+        max_grad_norm: float | None = 1.0,
+        ema_decay: float = 0.996,
+        precision: str = "float32",
+        n_workers: int = 0,
+        patience: int | None = None,
+        **kwargs: Any,
     ):
         settings = {"train_split": None, "optimizer": torch.optim.AdamW, "verbose": 0, **kwargs}
         super().__init__(module, criterion, **settings)
         self.seed = seed
         self.accumulate = accumulate
         self.weight_decay = weight_decay
-        self.warmup = warmup
-        self.lr_floor = lr_floor
-        self.clip = clip
+        self.lr_scales = lr_scales
+        self.warmup_ratio = warmup_ratio
+        self.min_lr_ratio = min_lr_ratio
+        self.max_grad_norm = max_grad_norm
         self.ema_decay = ema_decay
         self.precision = precision
-        self.lr_scales = lr_scales
         self.n_workers = n_workers
-        self.save_every = save_every
         self.patience = patience
 
     @property
-    def _default_callbacks(self):
-        loss = PassthroughScoring(name="train_loss", lower_is_better=None, on_train=True)
-        return [("epoch_timer", EpochTimer()), ("train_loss", loss)]
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        callbacks = [
+            ("validation", ValidationScoring()),
+            ("train_loss", PassthroughScoring("train_loss", lower_is_better=None, on_train=True)),
+            ("epoch_timer", EpochTimer()),
+        ]
+        has_scheduler = any(map(_is_scheduler, self.callbacks or ()))
+        return callbacks if has_scheduler else [("lr_schedule", WarmupCosine()), *callbacks]
 
-    def initialize(self):
-        """Make the optimizer and the average; weights are the module's own."""
+    def initialize(self) -> Self:
         super().initialize()
         self.average_ = MovingAverage(self.module_.network, self.ema_decay)
-        self.best_ = None
+        self.best_: dict[str, Tensor] | None = None
         self.step_ = self.first_step_ = self.epoch_ = 0
         self.finished_ = False
         return self
 
-    def initialize_optimizer(self, triggered_directly=None):
+    def initialize_optimizer(self, triggered_directly: Any = None) -> Self:
         """AdamW in which matrices alone decay, and parts have rates of their own."""
         scales = self.lr_scales or {}
-        for name, parameter in self.module_.named_parameters():
+        named = list(self.module_.named_parameters())
+        for name, parameter in named:
             parameter.requires_grad_(scale_of(name, scales) > 0)
-        groups = decay_groups(self.module_.named_parameters(), self.weight_decay, scales)
+        groups = decay_groups(named, self.weight_decay, lambda name: scale_of(name, scales))
+        for group in groups:
+            # schedulers that begin within a run ask for the initial rate
+            group["lr"] = group["initial_lr"] = self.lr * group["lr_scale"]
         _, options = self.get_params_for_optimizer("optimizer", [])
         fused = torch.device(self.device).type in ("cpu", "cuda")
         self.optimizer_ = self.optimizer(groups, **{"betas": _BETAS, "fused": fused, **options})
         return self
 
-    def begin(self) -> None:
+    def begin_schedule(self) -> None:
         """Start a schedule where the last one ended, or was broken off."""
         if self._within_epoch():
             self.history.record("train_batch_count", len(self.history[-1]["batches"]))
         self.first_step_, self.epoch_, self.finished_, self.best_ = self.step_, 0, False, None
 
-    def fit_loop(self, X, y=None, epochs=None, **fit_params):
-        """Train to the end of the plan ``X``, or for as many epochs as are asked for."""
-        plan = X
-        last = plan.n_epochs
-        if epochs is not None:
-            last, self.finished_ = self.epoch_ + epochs, False
-        while self.epoch_ < last and not self.finished_:
-            self._train_epoch(plan)
-            self._end_epoch(plan)
+    def partial_fit(
+        self, X: TrainingSteps, y: Any = None, classes: Any = None, **fit_params: Any
+    ) -> Self:
+        """Train for some ``epochs``, or until a callback ends it; Ctrl-C is raised."""
+        self.notify("on_train_begin", X=X, y=y)
+        try:
+            self.fit_loop(X, y, **fit_params)
+        except StopTraining:
+            self.finished_ = True
+        self.notify("on_train_end", X=X, y=y)
         return self
 
-    def on_epoch_begin(self, net, **kwargs):
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        try:
+            super().notify(method_name, **kwargs)
+        except KeyboardInterrupt as stop:
+            raise StopTraining from stop
+        if self.finished_ and method_name == "on_epoch_end":
+            raise StopTraining
+
+    def get_split_datasets(self, X: TrainingSteps, y: Any = None, **fit_params: Any) -> tuple:
+        return X, X.held_out
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Steps to train; the validation has no batches, see :class:`ValidationScoring`."""
+        return _StepIterator(self, dataset) if training else None
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Callable, **fit_params: Any
+    ) -> None:
+        if iterator is not None:
+            # threads that draw ahead end with the epoch, also by an error
+            with closing(iter(iterator)) as batches:
+                super().run_single_epoch(batches, training, prefix, step_fn, **fit_params)
+
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """A new row of the history, unless a resumed run is within one."""
         if not self._within_epoch():
             super().on_epoch_begin(net, **kwargs)
@@ -147,46 +192,88 @@ class PretrainingNet(NeuralNet):
     def _within_epoch(self) -> bool:
         return bool(self.history) and "train_batch_count" not in self.history[-1]
 
-    def _set_training(self, training=True):
+    def _set_training(self, training: bool = True) -> None:
         super()._set_training(training)
-        put_to_rest(self.module_.network, self.lr_scales or {})
+        freeze_parts(self.module_.network, self.lr_scales or {})
 
-    def _train_epoch(self, plan: TrainingPlan) -> None:
-        total = plan.n_epochs * plan.steps_per_epoch
-        self.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
-        end = self.step_ + plan.steps_per_epoch - len(self.history[-1]["batches"])
-        numbers = range(self.step_ * self.accumulate, end * self.accumulate)
-
-        def draw(number):
-            return plan.draw(number, (number // self.accumulate - self.first_step_) / total)
-
-        self._set_training(True)
-        with closing(draw_ahead(draw, numbers, self.n_workers)) as batches:
-            while self.step_ < end:
-                self._take_step(plan, batches, total)
-                if plan.keep is not None and self.step_ < end and not self.step_ % self.save_every:
-                    plan.keep(self)
-
-    def _take_step(self, plan: TrainingPlan, batches, total: int) -> None:
-        asked = time.perf_counter()
-        parts = [next(batches) for _ in range(self.accumulate)]
-        waited = time.perf_counter() - asked
-        self.notify("on_batch_begin", batch=parts, training=True)
-        factor = rate_factor(self.step_ - self.first_step_, total, self.warmup, self.lr_floor)
-        for group in self.optimizer_.param_groups:
-            group["lr"] = self.lr * factor * group.get("lr_scale", 1.0)
+    def train_step(self, batch: StepBatch, **fit_params: Any) -> dict:
+        """One step of the optimizer; one that fails leaves no trace."""
+        buffers = list(self.module_.network.projection.buffers())
+        before = [buffer.detach().clone() for buffer in buffers]
         try:
-            result = self.train_step(parts, plan=plan)
+            return super().train_step(batch, **fit_params)
         except BaseException:
-            # a step that did not happen, for want of memory or because somebody pressed Ctrl-C
+            # for want of memory, for instance, or because somebody pressed Ctrl-C
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
+            self.optimizer_.zero_grad(set_to_none=True)
             self.history[-1]["batches"].pop()
             raise
-        self.step_ += 1
-        self._record(parts, result, waited, time.perf_counter() - asked)
-        self.notify("on_batch_end", batch=parts, training=True, **result)
 
-    def _end_epoch(self, plan: TrainingPlan) -> None:
+    def train_step_single(self, batch: StepBatch, **fit_params: Any) -> dict:
+        """Gradients of a step: of all its batches and all processes, clipped."""
+        self._set_training(True)
+        losses, measured = [], []
+        with step_randomness([self.seed, self.step_, rank()], self.device):
+            for part in batch.parts:
+                part = part.to(self.device)
+                encoded = self.infer(part, **fit_params)
+                loss, parts = self.get_loss(encoded, part.weights, X=part, training=True)
+                (loss / len(batch.parts)).backward()
+                losses.append(loss.detach())
+                measured.append(_summed_over_ranks(parts))
+        parameters = [p for group in self.optimizer_.param_groups for p in group["params"]]
+        sum_gradients(parameters)
+        limit = float("inf") if self.max_grad_norm is None else self.max_grad_norm
+        norm = nn.utils.clip_grad_norm_(parameters, limit)
+        # the norm alone is known to every process alike
+        if not norm.isfinite():
+            raise self._not_finite(batch.parts, losses)
+        means = {k: torch.stack([m[k] for m in measured]).mean().item() for k in measured[0]}
+        total = torch.tensor(self.criterion_.total(means), dtype=torch.float64)
+        return {"loss": total, "y_pred": encoded, "parts": means, "grad_norm": norm.item()}
+
+    def infer(self, x: PairBatch, **fit_params: Any) -> EncodedPair:
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return self.module_(x, **fit_params)
+
+    def get_loss(
+        self, y_pred: EncodedPair, y_true: Any, X: Any = None, training: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The criterion of what was encoded and the weights of the batch: loss and its parts."""
+        return self.criterion_(y_pred, y_true)
+
+    def _not_finite(self, batches: list[PairBatch], losses: list[Tensor]) -> TrainingError:
+        wrong = [b for b, loss in zip(batches, losses, strict=True) if not loss.isfinite()]
+        what = "the loss" if wrong else "the gradient"
+        return TrainingError(
+            f"{what} is not finite at step {self.step_ + 1} of epoch {len(self.history)}: "
+            f"{(wrong or batches)[0].describe()}. The network before this step is kept. Look at "
+            "these signals, or lower lr, or pass precision='float32'."
+        )
+
+    def on_batch_end(
+        self, net: NeuralNet, batch: Any = None, training: bool = False, **step: Any
+    ) -> None:
+        """Count the step, follow it with the average, and record it."""
+        self.average_.update(self.module_.network, self.step_)
+        self.step_ += 1
+        row = {
+            **step["parts"],
+            "pair": batch.pair,
+            "lr": self.optimizer_.param_groups[0]["lr"],
+            "grad_norm": step["grad_norm"],
+            "data_wait": batch.waited,
+            "step_time": time.perf_counter() - batch.asked,
+        }
+        for name, value in row.items():
+            self.history.record_batch(name, value)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Count the epoch, and record the means of its steps."""
         rows = self.history[-1]["batches"]
+        # of a resumed epoch skorch knows only what came after
         self.history.record("train_batch_count", len(rows))
         for part in ("contrast", "accuracy", "own", "other"):
             if part in rows[0]:
@@ -194,99 +281,21 @@ class PretrainingNet(NeuralNet):
         waited, spent = (sum(row[k] for row in rows) for k in ("data_wait", "step_time"))
         self.history.record("data_wait_share", waited / max(spent, 1e-9))
         self.epoch_ += 1
-        if plan.validate is not None:
-            # of one process, or rounding could have some stop early and others wait for them
-            columns = from_rank_zero(lambda: plan.validate(self))
-            for name, value in columns.items():
-                self.history.record(name, value)
-            self._watch_validation()
-        self.notify("on_epoch_end", dataset_train=None, dataset_valid=None)
-        if plan.keep is not None:
-            plan.keep(self)
 
-    def _watch_validation(self) -> None:
-        """Keep the best average, and stop when it has not improved for ``patience`` epochs."""
+    def watch_validation(self) -> None:
+        """Keep the best average, and finish when it has not improved for ``patience`` epochs."""
         if self.patience is None:
             return
         losses = [row["valid_loss"] for row in self.history[-self.epoch_ :]]
-        best = int(np.nanargmin(losses)) if not np.isnan(losses).all() else len(losses) - 1
-        if best == len(losses) - 1:
-            self.best_ = {
-                k: v.detach().clone() for k, v in self.average_.network.state_dict().items()
-            }
-        elif len(losses) - 1 - best >= self.patience:
+        last = len(losses) - 1
+        best = last if np.isnan(losses).all() else int(np.nanargmin(losses))
+        if best == last:
+            state = self.average_.network.state_dict()
+            self.best_ = {name: value.detach().clone() for name, value in state.items()}
+        elif last - best >= self.patience:
             self.finished_ = True
 
-    def train_step(self, batch, plan=None, **fit_params):
-        """One step over the batches whose gradients it sums up.
-
-        Raises
-        ------
-        TrainingError
-            If the loss or its gradient is not finite; the network is left as it was.
-        """
-        statistics = [b.detach().clone() for b in self.module_.network.projection.buffers()]
-        parameters = [p for g in self.optimizer_.param_groups for p in g["params"]]
-        self.optimizer_.zero_grad(set_to_none=True)
-        losses, parts = [], []
-        with step_randomness([self.seed, self.step_, rank()], self.device):
-            for part in batch:
-                loss, measured = self._loss(part)
-                (loss / self.accumulate).backward()
-                losses.append(loss.detach())
-                parts.append(measured)
-        sum_gradients(parameters)
-        clip = float("inf") if self.clip is None else self.clip
-        norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
-        # the norm alone is known to every process alike
-        if not norm.isfinite():
-            for kept, buffer in zip(
-                statistics, self.module_.network.projection.buffers(), strict=True
-            ):
-                buffer.copy_(kept)
-            self.optimizer_.zero_grad(set_to_none=True)
-            raise self._not_finite(batch, losses, norm, plan)
-        self.optimizer_.step()
-        self.average_.update(self.module_.network, self.step_)
-        means = {k: torch.stack([p[k] for p in parts]).mean().item() for k in parts[0]}
-        return {"loss": self.criterion_.total(means), "parts": means, "norm": norm.item()}
-
-    def _loss(self, batch):
-        batch = batch.to(self.device)
-        kind = torch.device(self.device).type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            encoded = self.module_(batch)
-        loss, parts = self.criterion_(encoded, batch.weights)
-        for name in ("own", "other"):
-            if name in parts:
-                parts[name] = sum_over_ranks(parts[name])
-        return loss, parts
-
-    def _record(self, parts, result, waited: float, spent: float) -> None:
-        record = self.history.record_batch
-        record("train_loss", result["loss"])
-        record("train_batch_size", sum(len(part) for part in parts))
-        for name, value in result["parts"].items():
-            record(name, value)
-        record("pair", "+".join(part.pair for part in parts))
-        record("lr", self.optimizer_.param_groups[0]["lr"])
-        record("grad_norm", result["norm"])
-        record("data_wait", waited)
-        record("step_time", spent)
-
-    def _not_finite(self, batches, losses, norm, plan) -> TrainingError:
-        batch = next(
-            (b for b, loss in zip(batches, losses, strict=True) if not loss.isfinite()), batches[0]
-        )
-        what = "the loss" if not torch.stack(losses).isfinite().all() else "the gradient"
-        where = plan.describe(batch) if plan is not None else f"batch {batch.number}"
-        return TrainingError(
-            f"{what} is not finite at step {self.step_ + 1} of epoch {len(self.history)}: {where}. "
-            "The network before this step is kept. Look at these signals, or lower lr, or pass "
-            "precision='float32'."
-        )
-
-    def averaged(self):
+    def averaged(self) -> Sleep2Vec:
         """The network to use: the average at the end, or at the best epoch with patience."""
         network = self.average_.network
         if self.best_ is None:
@@ -297,17 +306,17 @@ class PretrainingNet(NeuralNet):
         """Take over where another net of the same module is, its optimizer and its history."""
         state = earlier.state()
         mine = self.module_.state_dict()
-        decays = [group["weight_decay"] for group in self.optimizer_.param_groups]
+        chosen = [(group["lr"], group["weight_decay"]) for group in self.optimizer_.param_groups]
         if set(mine) != set(state["module"]) or (self.lr_scales or {}) != (earlier.lr_scales or {}):
-            # readers come and go with prediction, parts with their scales; the optimizer would
-            # not know them
+            # readers come and go with the reconstruction, parts with their scales; the optimizer
+            # would not know them
             state |= {"module": mine, "optimizer": self.optimizer_.state_dict()}
         self.load_state(state)
-        for group, decay in zip(self.optimizer_.param_groups, decays, strict=True):
-            group["weight_decay"] = decay
+        for group, (lr, weight_decay) in zip(self.optimizer_.param_groups, chosen, strict=True):
+            group |= {"lr": lr, "initial_lr": lr, "weight_decay": weight_decay}
 
-    def state(self) -> dict:
-        """Everything a run needs to go on, as tensors, numbers and text."""
+    def state(self) -> dict[str, Any]:
+        """Everything a run needs to be resumed, as tensors, numbers and text."""
         return {
             "module": self.module_.state_dict(),
             "average": self.average_.network.state_dict(),
@@ -320,56 +329,55 @@ class PretrainingNet(NeuralNet):
             "finished": self.finished_,
         }
 
-    def load_state(self, state: dict) -> None:
-        """Be where the net was that :meth:`state` was taken of."""
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Be where the net was of which :meth:`state` was taken."""
         self.module_.load_state_dict(state["module"])
         self.average_.network.load_state_dict(state["average"])
         self.best_ = state["best"]
         self.optimizer_.load_state_dict(state["optimizer"])
         self.history = History(json.loads(state["history"]))
         self.step_, self.first_step_ = state["step"], state["first_step"]
-        self.epoch_ = state["epoch"]
-        self.finished_ = state["finished"]
+        self.epoch_, self.finished_ = state["epoch"], state["finished"]
+
+
+def _is_scheduler(callback: Any) -> bool:
+    callback = callback[1] if isinstance(callback, tuple) else callback
+    kind = callback if isinstance(callback, type) else type(callback)
+    return issubclass(kind, LRScheduler)
+
+
+def _summed_over_ranks(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Errors of the reconstruction are a process's part of the batch's; the contrast is whole."""
+    return {k: sum_over_ranks(v) if k in ("own", "other") else v for k, v in parts.items()}
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingPlan:
-    """Batches by their number, and what to do between them.
+class _StepIterator:
+    """The steps of an epoch that are left, each time it is iterated."""
 
-    Attributes
-    ----------
-    draw : callable
-        Of a batch's number and the progress, to a batch.
-    describe : callable
-        Of a batch, to the words an error names it by.
-    steps_per_epoch, n_epochs : int
-    validate : callable or None
-        Of the net, to what is recorded after an epoch.
-    keep : callable or None
-        Of the net, called when a state should be written.
-    """
+    net: PretrainingNet
+    steps: TrainingSteps
 
-    draw: Callable
-    describe: Callable
-    steps_per_epoch: int
-    n_epochs: int
-    validate: Callable | None = None
-    keep: Callable | None = None
+    def __iter__(self) -> Iterator[StepBatch]:
+        net, steps = self.net, self.steps
+        n_left = steps.steps_per_epoch - len(net.history[-1]["batches"])
+        numbers = range(net.step_ * net.accumulate, (net.step_ + n_left) * net.accumulate)
+
+        def draw(number: int) -> PairBatch:
+            progress = (number // net.accumulate - net.first_step_) / len(steps)
+            return steps.draw(number, progress)
+
+        with closing(draw_ahead(draw, numbers, net.n_workers)) as batches:
+            for _ in range(n_left):
+                asked = time.perf_counter()
+                parts = [next(batches) for _ in range(net.accumulate)]
+                yield StepBatch(parts, asked, time.perf_counter() - asked)
 
 
-_AHEAD_PER_WORKER = 2
+def draw_ahead(draw: Callable[[int], Any], numbers: range, n_workers: int) -> Generator[Any]:
+    """``draw(number)`` for every number, in order; by so many threads ahead, or when asked.
 
-
-def draw_ahead(draw: Callable[[int], object], numbers: range, n_workers: int) -> Iterator:
-    """``draw(number)`` for every number, in order.
-
-    Parameters
-    ----------
-    draw : callable
-        Thread-safe if there are workers.
-    numbers : range
-    n_workers : int
-        Threads; 0 draws when asked.
+    Threads and no DataLoader: its processes would each hold the nights.
     """
     if n_workers == 0:
         yield from map(draw, numbers)
@@ -386,3 +394,112 @@ def draw_ahead(draw: Callable[[int], object], numbers: range, n_workers: int) ->
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def freeze_parts(network: Sleep2Vec, scales: Mapping[str, float]) -> None:
+    """Set the parts that do not learn to evaluation: no dropout, BatchNorm as it was trained."""
+    for part, scale in scales.items():
+        module = getattr(network, part) if part in SHARED else network.tokenizers[part]
+        if scale == 0 and isinstance(module, nn.Module):
+            module.eval()
+
+
+class MovingAverage:
+    """An average of a network's parameters and buffers over the steps, in eval mode.
+
+    torch's AveragedModel has no warm-up and copies buffers. BatchNorm's running statistics are
+    averaged here as the parameters are: without them the averaged projection would be normalised
+    by numbers of no training data at all. ``decay`` is less in the first steps,
+    ``(1 + t) / (10 + t)``, so that the random start is soon forgotten; 0 follows the network.
+    """
+
+    def __init__(self, network: Sleep2Vec, decay: float):
+        self.network = type(network).from_state(network.config, network.state_dict())
+        self.network.to(network.input_projection.weight.device)
+        self.network.requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, network: Sleep2Vec, step: int) -> None:
+        """Move towards the network after a step, counted from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        pairs = zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)
+        for average, new in pairs:
+            if average.is_floating_point() and decay:
+                average.lerp_(new, 1 - decay)
+            else:
+                average.copy_(new)
+
+
+class WarmupCosine(Callback):
+    """The learning rate of each step; follows from its number, so there is no state to keep."""
+
+    def on_train_begin(self, net: PretrainingNet, X: Any = None, y: Any = None, **kwargs) -> None:
+        self.total_ = len(X)
+
+    def on_batch_begin(self, net: PretrainingNet, **kwargs: Any) -> None:
+        step = net.step_ - net.first_step_
+        factor = rate_factor(step, self.total_, net.warmup_ratio, net.min_lr_ratio)
+        for group in net.optimizer_.param_groups:
+            group["lr"] = net.lr * factor * group["lr_scale"]
+
+
+class ValidationScoring(Callback):
+    """Loss and retrieval of held-out subjects after an epoch, over all pairs and of each."""
+
+    def on_epoch_end(
+        self, net: PretrainingNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs
+    ) -> None:
+        if dataset_valid is None:
+            return
+        # of one process, or rounding could have some stop early and others wait for them
+        network, objective = net.average_.network, net.criterion_.objective
+        columns = from_rank_zero(lambda: dataset_valid.measure(network, objective))
+        earlier = [row["valid_loss"] for row in net.history[:-1] if "valid_loss" in row]
+        loss = columns["valid_loss"]
+        # what callbacks such as skorch's Checkpoint look at
+        columns["valid_loss_best"] = loss == loss and not any(e <= loss for e in earlier)
+        for name, value in columns.items():
+            net.history.record(name, value)
+        net.watch_validation()
+
+
+class StateSaver(Callback):
+    """Keeps the state of a run: after so many steps, after every epoch, and at an early end."""
+
+    def __init__(self, save: Callable[[PretrainingNet], None], every: int):
+        self.save = save
+        self.every = every
+
+    def on_batch_end(self, net: PretrainingNet, **kwargs: Any) -> None:
+        is_last = len(net.history[-1]["batches"]) == self.steps_per_epoch_
+        if not is_last and not net.step_ % self.every:
+            self.save(net)
+
+    def on_epoch_begin(self, net: PretrainingNet, dataset_train: Any = None, **kwargs) -> None:
+        self.steps_per_epoch_ = dataset_train.steps_per_epoch
+        self.ended_ = False
+
+    def on_epoch_end(self, net: PretrainingNet, **kwargs: Any) -> None:
+        self.save(net)
+        self.ended_ = True
+
+    def on_train_end(self, net: PretrainingNet, **kwargs: Any) -> None:
+        if not self.ended_:
+            self.save(net)
+
+
+class StepProgress(ProgressBar):
+    """One bar for the whole run, whatever its epochs are."""
+
+    def on_train_begin(self, net: PretrainingNet, X: Any = None, y: Any = None, **kwargs) -> None:
+        done = net.step_ - net.first_step_
+        self.open_bar(total=len(X), initial=done, desc="pretraining", unit="step")
+
+    def on_batch_end(self, net: PretrainingNet, **kwargs: Any) -> None:
+        row = net.history[-1]["batches"][-1]
+        shown = {"epoch": len(net.history), "loss": f"{row['train_loss']:.3f}"}
+        if "valid_recall" in (net.history[-2] if len(net.history) > 1 else {}):
+            shown["recall"] = f"{net.history[-2]['valid_recall']:.3f}"
+        self.bar_.set_postfix(shown, refresh=False)
+        self.bar_.update()

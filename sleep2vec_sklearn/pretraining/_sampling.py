@@ -1,60 +1,35 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which windows make a batch: a pair of modalities, nights that have both, a place in each.
+"""Random windows of nights that have both modalities of a random pair.
 
 Batch number k of seed s follows from (s, k) alone. There is no state to store, so a run can stop
-and go on anywhere, and every process of a distributed run draws the same batch and reads its rows.
+and resume anywhere, and every process of a distributed run draws the same batch and reads its rows.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = [
-    "Augmentation",
-    "PairBatch",
-    "PairSampler",
-    "PairShares",
-    "View",
-    "cut_valid",
-    "cut_view",
-    "draw_losses",
-    "draw_masks",
-    "find_pools",
-    "resolve_shares",
-]
+from .config import Augmentation
+
+if TYPE_CHECKING:
+    from ..nightstore.store import NightStore
 
 _MIN_VALID_SHARE = 0.5
-_TRIES = 8
+_CANDIDATE_STARTS = 8
+_SHORTEST_LOSS = 8
+_IDS_SHOWN = 5
 
 Pair = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """What a batch hides.
-
-    Attributes
-    ----------
-    mask_share : float
-        Share of either modality's valid epochs whose token is replaced.
-    sensor_loss : float
-        Share of the windows in which a sensor is off for a stretch.
-    max_shift : int
-        Most epochs between the starts of the two views.
-    """
-
-    mask_share: float = 0.15
-    sensor_loss: float = 0.0
-    max_shift: int = 0
-
-
-def find_pools(store, names: Sequence[str]) -> dict[Pair, np.ndarray]:
+def find_pools(store: NightStore, names: Sequence[str]) -> dict[Pair, np.ndarray]:
     """The nights that have both modalities of each pair, for pairs that any night has."""
     has = {name: store.table[f"coverage_{name}"].to_numpy() > 0 for name in names}
     pools = {p: np.flatnonzero(has[p[0]] & has[p[1]]) for p in itertools.combinations(names, 2)}
@@ -62,122 +37,89 @@ def find_pools(store, names: Sequence[str]) -> dict[Pair, np.ndarray]:
 
 
 @dataclass(frozen=True, eq=False)
-class PairShares:
+class PairProbabilities:
     """How often each pair comes, as a function of the progress of the run from 0 to 1.
 
-    Attributes
-    ----------
-    stages : list of (float, ndarray of shape [n_pairs])
-        The progress at which a stage ends, and its shares; the last holds beyond.
+    ``stages`` are the progress at which each ends and its probabilities [n_pairs].
     """
 
     stages: list[tuple[float, np.ndarray]]
 
     def __call__(self, progress: float) -> np.ndarray:
-        """Shares of the pairs, of sum 1."""
-        return next((v for until, v in self.stages if progress < until), self.stages[-1][1])
+        return next((p for end, p in self.stages if progress < end), self.stages[-1][1])
 
     @property
     def ever(self) -> np.ndarray:
         """Which pairs come at all, bool [n_pairs]."""
-        return np.any([vector > 0 for _, vector in self.stages], axis=0)
+        return np.any([probabilities > 0 for _, probabilities in self.stages], axis=0)
 
 
-def resolve_shares(pairs: Sequence[Pair], shares) -> PairShares:
-    """How often each pair comes.
-
-    Parameters
-    ----------
-    pairs : sequence of (str, str)
-    shares : mapping of (str, str) to float, sequence of (float, mapping), callable, or None
-        Relative; pairs not named never come. A sequence gives stages of the run, each with the
-        progress at which it ends. A callable makes either from the pairs. None takes all alike.
-
-    Raises
-    ------
-    ValueError
-        If a pair is not among those given, a share is not finite or negative, or all are zero.
-    """
-    if callable(shares):
-        shares = shares(pairs)
-    if shares is None:
-        return PairShares([(1.0, np.full(len(pairs), 1 / len(pairs)))])
+def resolve_pair_weights(pairs: Sequence[Pair], weights: Any) -> PairProbabilities:
+    """Probabilities of pairs from ``pair_weights`` of :class:`Sleep2VecPretrainer`."""
+    if callable(weights):
+        weights = weights(pairs)
+    if weights is None:
+        return PairProbabilities([(1.0, np.full(len(pairs), 1 / len(pairs)))])
     try:
-        stages = [(1.0, shares)] if hasattr(shares, "keys") else list(shares)
-        table = [(float(until), _share_vector(pairs, stage)) for until, stage in stages]
+        stages = [(1.0, weights)] if hasattr(weights, "keys") else list(weights)
+        resolved = [(float(end), _normalise(pairs, stage)) for end, stage in stages]
     except (AttributeError, TypeError) as error:
-        raise _no_shares(shares) from error
-    ends = [until for until, _ in table]
+        raise _no_weights(weights) from error
+    ends = [end for end, _ in resolved]
     if not ends or ends != sorted(ends) or not 0 < ends[0] <= ends[-1] <= 1:
-        raise _no_shares(shares)
-    return PairShares(table)
+        raise _no_weights(weights)
+    return PairProbabilities(resolved)
 
 
-def _no_shares(shares) -> ValueError:
+def _no_weights(weights: Any) -> ValueError:
     return ValueError(
-        "pair_shares must be a mapping such as {('ibi', 'spo2'): 2}, or stages of the run, each "
+        "pair_weights must be a mapping such as {('ibi', 'spo2'): 2}, or stages of the run, each "
         "with the share of it at which it ends, from 0 to 1 and in their order, such as "
-        f"[(0.5, {{('ibi', 'spo2'): 1}}), (1.0, ...)]; got {shares!r}."
+        f"[(0.5, {{('ibi', 'spo2'): 1}}), (1.0, ...)]; got {weights!r}."
     )
 
 
-def _share_vector(pairs: Sequence[Pair], shares) -> np.ndarray:
-    places = {frozenset(pair): i for i, pair in enumerate(pairs)}
+def _normalise(pairs: Sequence[Pair], weights: Mapping[Pair, float]) -> np.ndarray:
+    indices = {frozenset(pair): i for i, pair in enumerate(pairs)}
     vector = np.zeros(len(pairs))
-    for pair, share in shares.items():
+    for pair, weight in weights.items():
         if isinstance(pair, str) or len(pair) != 2:
             raise TypeError(f"{pair!r} is not a pair of modalities")
-        if frozenset(pair) not in places:
-            if share == 0:
+        if frozenset(pair) not in indices:
+            if weight == 0:
                 continue
             raise ValueError(
-                f"pair_shares: no two recordings have the pair {'-'.join(pair)}; the data have "
+                f"pair_weights: no two recordings have the pair {'-'.join(pair)}; the data have "
                 f"{', '.join('-'.join(p) for p in pairs)}."
             )
-        vector[places[frozenset(pair)]] += share
+        vector[indices[frozenset(pair)]] += weight
     if not np.isfinite(vector).all() or (vector < 0).any() or not vector.sum():
         raise ValueError(
-            f"pair_shares must be finite, not negative, and not all zero; got {shares}."
+            f"pair_weights must be finite, not negative, and not all zero; got {weights}."
         )
     return vector / vector.sum()
 
 
 class PairSampler:
-    """Random windows of nights that have both modalities of a random pair.
+    """Draws batches by their number; ``pools`` are the nights of each pair, two at least.
 
-    Parameters
-    ----------
-    store : NightStore
-    pools : dict of (str, str) to int ndarray
-        Nights to draw from for each pair; at least two each.
-    context : int
-        Epochs per window.
-    batch_size : int
-        Windows per batch, over all processes.
-    seed : int
-    augmentation : Augmentation
-    shares : callable
-        Of the progress; see :func:`resolve_shares`.
-    night_weights : ndarray of shape [len(store)], optional
-        Relative chances of the nights within a pool.
-    weigh : callable, optional
-        Weights and history of a batch, from the places of its nights.
-    rank, world : int
-        This process and how many there are.
+    ``night_weights`` are relative chances of the nights within a pool. ``weigh`` gives weights and
+    history of a batch by the indices of its nights, or None. ``rank`` of ``world`` processes reads
+    the rows ``rank::world``.
     """
 
     def __init__(
         self,
-        store,
+        store: NightStore,
         pools: dict[Pair, np.ndarray],
         context: int,
         batch_size: int,
         seed: int,
         *,
         augmentation: Augmentation,
-        shares: Callable[[float], np.ndarray],
+        probabilities: Callable[[float], np.ndarray],
         night_weights: np.ndarray | None = None,
-        weigh: Callable | None = None,
+        weigh: Callable[[np.ndarray], tuple | None] = lambda nights: None,
         rank: int = 0,
         world: int = 1,
     ):
@@ -187,7 +129,7 @@ class PairSampler:
         self.context = context
         self.seed = seed
         self.augmentation = augmentation
-        self.shares = shares
+        self.probabilities = probabilities
         self.weigh = weigh
         self.rows = slice(rank, None, world)
         self.n_epochs = store.table["n_epochs"].to_numpy()
@@ -202,30 +144,22 @@ class PairSampler:
         return np.maximum(room, 0) + 1
 
     def draw(self, number: int, progress: float = 0.0) -> PairBatch:
-        """A batch.
-
-        Parameters
-        ----------
-        number : int
-            Its place in the run.
-        progress : float
-            Share of the run that is over.
-        """
+        """The batch of a number, at a progress of the run from 0 to 1."""
         random = np.random.default_rng([self.seed, number])
-        shares = self.shares(progress)
-        pair = self.pairs[random.choice(len(self.pairs), p=shares)]
+        pair = self.pairs[random.choice(len(self.pairs), p=self.probabilities(progress))]
         nights = self._draw_nights(random, pair)
         limit = min(self.augmentation.max_shift, int(self.n_epochs[nights].min()) // 2)
         shift = int(random.integers(-limit, limit + 1))
         starts = self._draw_starts(random, nights, pair, shift)
-        views = tuple(
+        first, second = (
             self._view(random, name, nights, begin)
             for name, begin in zip(pair, (starts, starts + shift), strict=True)
         )
-        weights = None
-        if self.weigh is not None:
-            weights = tuple(torch.as_tensor(w).float() for w in self.weigh(nights))
-        return PairBatch(number, views, shift, nights, starts, self.rows, weights)
+        weights = self.weigh(nights)
+        if weights is not None:
+            weights = tuple(torch.as_tensor(w).float() for w in weights)
+        ids = self.store.table.index[nights]
+        return PairBatch(number, (first, second), shift, nights, starts, self.rows, weights, ids)
 
     def _draw_nights(self, random: np.random.Generator, pair: Pair) -> np.ndarray:
         """Each night once; from a small pool every night equally often, as far as it has windows.
@@ -238,21 +172,23 @@ class PairSampler:
         while size:
             open_ = np.flatnonzero(room > 0)
             chances = self.chances[pool[open_]]
-            n_taken = min(size, int((chances > 0).sum()))
-            taken = random.choice(open_, n_taken, replace=False, p=chances / chances.sum())
-            chosen.append(pool[taken])
-            room[taken] -= 1
-            size -= n_taken
+            n_drawn = min(size, int((chances > 0).sum()))
+            drawn = random.choice(open_, n_drawn, replace=False, p=chances / chances.sum())
+            chosen.append(pool[drawn])
+            room[drawn] -= 1
+            size -= n_drawn
         return np.concatenate(chosen)
 
-    def _draw_starts(self, random, nights: np.ndarray, pair: Pair, shift: int) -> np.ndarray:
+    def _draw_starts(
+        self, random: np.random.Generator, nights: np.ndarray, pair: Pair, shift: int
+    ) -> np.ndarray:
         """Where windows start: at random, where both sensors are on for half of it if possible."""
         low = max(-shift, 0)
         high = np.maximum(self.n_epochs[nights] - self.context - max(shift, 0), low)
-        tried = random.integers(low, high + 1, (_TRIES, len(nights))).T
+        drawn = random.integers(low, high + 1, (_CANDIDATE_STARTS, len(nights))).T
         starts = np.empty(len(nights), dtype=np.int64)
         used: set[tuple[int, int]] = set()
-        for row, (night, candidates) in enumerate(zip(nights, tried, strict=True)):
+        for row, (night, candidates) in enumerate(zip(nights, drawn, strict=True)):
             fresh = [int(s) for s in candidates if (night, int(s)) not in used]
             if not fresh:
                 fresh = [s for s in range(low, int(high[row]) + 1) if (night, s) not in used]
@@ -265,8 +201,8 @@ class PairSampler:
         first, second = (self.store.valid(night, name) for name in pair)
         if shift:
             moved = np.zeros_like(second)
-            kept = slice(0, len(second) - shift) if shift > 0 else slice(-shift, None)
-            moved[kept] = second[shift:] if shift > 0 else second[:shift]
+            inside = slice(0, len(second) - shift) if shift > 0 else slice(-shift, None)
+            moved[inside] = second[shift:] if shift > 0 else second[:shift]
             second = moved
         total = np.append(0, np.cumsum(first & second))
         ends = np.minimum(np.array(starts) + self.context, len(first))
@@ -275,34 +211,24 @@ class PairSampler:
         enough = np.flatnonzero(share >= _MIN_VALID_SHARE)
         return starts[enough[0] if len(enough) else int(share.argmax())]
 
-    def _view(self, random, name: str, nights: np.ndarray, starts: np.ndarray):
+    def _view(
+        self, random: np.random.Generator, name: str, nights: np.ndarray, starts: np.ndarray
+    ) -> View:
         valid = cut_valid(self.store, name, nights, starts, self.context)
-        lost = draw_losses(random, valid.shape, self.augmentation.sensor_loss)
-        masked = draw_masks(random, valid, self.augmentation.mask_share)
+        lost = draw_losses(random, valid.shape, self.augmentation.modality_dropout)
+        masked = draw_masks(random, valid, self.augmentation.mask_ratio)
         rows = self.rows
         values = cut_view(self.store, name, nights[rows], starts[rows], self.context)
         return as_view(name, values, valid, lost, masked)
-
-
-_SHORTEST_LOSS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """Windows of one modality.
 
-    Attributes
-    ----------
-    name : str
-        The modality.
-    values : Tensor of shape [b, L, width]
-        Samples or features of this process's rows of the batch.
-    valid : bool Tensor of shape [B, L]
-        Where the night has a signal; of all rows of the batch, as are the next two.
-    lost : bool Tensor of shape [B, L]
-        Where the sensor is taken away: as a gap, which no other epoch may look at.
-    masked : bool Tensor of shape [B, L]
-        Single epochs whose token is replaced.
+    ``values`` [b, L, width] are of this process's rows of the batch, the rest of all rows [B, L]:
+    where the night has a signal (``valid``), where the sensor is taken away as a gap, which no
+    other epoch may look at (``lost``), and single epochs whose token is replaced (``masked``).
     """
 
     name: str
@@ -321,8 +247,7 @@ class View:
         """Epochs whose token is the mask's."""
         return self.masked | self.lost | ~self.valid
 
-    def to(self, device) -> View:
-        """The same on another device."""
+    def to(self, device: str) -> View:
         moved = (
             t.to(device, non_blocking=True)
             for t in (self.values, self.valid, self.lost, self.masked)
@@ -334,19 +259,9 @@ class View:
 class PairBatch:
     """Two views of the same windows.
 
-    Attributes
-    ----------
-    number : int
-        Its place in the run; with the seed it says everything that was drawn.
-    views : (View, View)
-    shift : int
-        Epochs by which the second view starts after the first.
-    nights, starts : int ndarray of shape [B]
-        Places of the recordings in the store, and where the first view's windows start.
-    rows : slice
-        Which rows are this process's.
-    weights : (Tensor, Tensor) or None
-        Weights and history, each [B, B], for DASH-InfoNCE.
+    The second starts ``shift`` epochs after the first. ``nights``, ``starts`` and ``ids`` [B] tell
+    where the first view's windows are, ``rows`` which of them are this process's. ``weights`` are
+    weights and history, each [B, B], for DASH-InfoNCE.
     """
 
     number: int
@@ -355,7 +270,8 @@ class PairBatch:
     nights: np.ndarray
     starts: np.ndarray
     rows: slice
-    weights: tuple[Tensor, Tensor] | None = None
+    weights: tuple[Tensor, ...] | None = None
+    ids: Sequence = ()
 
     def __len__(self) -> int:
         return len(self.nights)
@@ -369,15 +285,26 @@ class PairBatch:
     def spans(self) -> tuple[slice, slice]:
         """The epochs of either view that both hold."""
         length = self.views[0].valid.shape[1] - abs(self.shift)
-        return tuple(slice(s, s + length) for s in (max(self.shift, 0), max(-self.shift, 0)))
+        first, second = max(self.shift, 0), max(-self.shift, 0)
+        return slice(first, first + length), slice(second, second + length)
 
-    def to(self, device) -> PairBatch:
-        """The same on another device."""
-        weights = self.weights and tuple(w.to(device, non_blocking=True) for w in self.weights)
-        return replace(self, views=tuple(v.to(device) for v in self.views), weights=weights)
+    def describe(self) -> str:
+        """What an error names it by."""
+        shown = ", ".join(map(str, self.ids[:_IDS_SHOWN]))
+        more = f" and {len(self.ids) - _IDS_SHOWN} more" if len(self.ids) > _IDS_SHOWN else ""
+        return f"pair {self.pair}, recordings {shown}{more} (batch {self.number})"
+
+    def to(self, device: str) -> PairBatch:
+        first, second = self.views
+        weights = self.weights
+        if weights is not None:
+            weights = tuple(w.to(device, non_blocking=True) for w in weights)
+        return replace(self, views=(first.to(device), second.to(device)), weights=weights)
 
 
-def cut_valid(store, name: str, nights: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+def cut_valid(
+    store: NightStore, name: str, nights: np.ndarray, starts: np.ndarray, length: int
+) -> np.ndarray:
     """Where windows have a signal, bool [B, length]; False beyond a night's end."""
     valid = np.zeros((len(nights), length), dtype=bool)
     for row, (night, start) in enumerate(zip(nights, starts, strict=True)):
@@ -386,7 +313,9 @@ def cut_valid(store, name: str, nights: np.ndarray, starts: np.ndarray, length: 
     return valid
 
 
-def cut_view(store, name: str, nights: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+def cut_view(
+    store: NightStore, name: str, nights: np.ndarray, starts: np.ndarray, length: int
+) -> np.ndarray:
     """The values of windows, float32 [B, length, width]; 0 beyond a night's end."""
     values = np.zeros((len(nights), length, store.contents[name].width), dtype=np.float32)
     for row, (night, start) in enumerate(zip(nights, starts, strict=True)):
@@ -396,14 +325,14 @@ def cut_view(store, name: str, nights: np.ndarray, starts: np.ndarray, length: i
 
 
 def draw_masks(random: np.random.Generator, valid: np.ndarray, share: float) -> np.ndarray:
-    """Mask the given share of every window's valid epochs, rounded down, bool [B, L]."""
+    """Mask a share of every window's valid epochs, rounded down, bool [B, L]."""
     order = random.random(valid.shape)
     order[~valid] = np.inf
     rank = order.argsort(axis=1).argsort(axis=1)
     return rank < np.floor(share * valid.sum(axis=1) + 1e-9)[:, None]
 
 
-def draw_losses(random: np.random.Generator, shape: tuple[int, int], share: float) -> np.ndarray:
+def draw_losses(random: np.random.Generator, shape: tuple[int, ...], share: float) -> np.ndarray:
     """A sensor that is off for a stretch of a window, or for all of it, bool [B, L].
 
     ``share`` of the windows are hit. A stretch lasts at least 8 epochs where the window does.
@@ -413,12 +342,18 @@ def draw_losses(random: np.random.Generator, shape: tuple[int, int], share: floa
     length = random.integers(shortest, 2 * context, n_windows)
     start = random.integers(1 - length, context)
     length[random.random(n_windows) >= share] = 0
-    place = np.arange(context)
-    return (place >= start[:, None]) & (place < (start + length)[:, None])
+    epoch = np.arange(context)
+    return (epoch >= start[:, None]) & (epoch < (start + length)[:, None])
 
 
-def as_view(name: str, values, valid, lost=None, masked=None) -> View:
-    """A view of numpy arrays; nothing is hidden where nothing is said."""
+def as_view(
+    name: str,
+    values: np.ndarray,
+    valid: np.ndarray,
+    lost: np.ndarray | None = None,
+    masked: np.ndarray | None = None,
+) -> View:
+    """A view of numpy arrays; by default nothing is lost or masked."""
     nothing = np.zeros_like(valid)
     arrays = (nothing if a is None else a for a in (lost, masked))
     return View(name, *(torch.from_numpy(a) for a in (values, valid, *arrays)))

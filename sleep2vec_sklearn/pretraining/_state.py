@@ -1,116 +1,89 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The state of a run on disk: written whole or not at all, never unpickled.
 
-A state follows a finished step. Killed at any moment, a run goes on from the last whole one; what
-was half written is a file of another name, which the next run removes.
+A state follows a finished step. Killed at any moment, a run is resumed from the last whole one;
+what was half written is a file of another name, which the next run removes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
+import io
+import json
 import logging
 import os
-import socket
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import filelock
 import torch
 
-from ..errors import TrainingError
-from ..model.config import canonical_json
+from .._files import canonical_json, write_atomic
+from .._warnings import warn
+from ..errors import TrainingError, TrainingWarning
+from ._distributed import rank
 
-__all__ = [
-    "RunFolder",
-    "hold_folder",
-    "list_differences",
-]
+if TYPE_CHECKING:
+    from ._net import PretrainingNet
 
-_FORMAT_VERSION = 1
+# 2: parameters by their nested names
+_FORMAT_VERSION = 2
 _NAME = "state.pt"
 _LONGEST_REASON = 160
 
+_logger = logging.getLogger("sleep2vec_sklearn")
+
 
 class RunFolder:
-    """The folder in which a run keeps its state.
+    """The folder in which a run keeps its state; made if it does not exist."""
 
-    Parameters
-    ----------
-    folder : path-like
-        Made if it does not exist.
-    """
-
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder).expanduser()
         self.path = self.folder / _NAME
 
-    def load(self) -> dict | None:
-        """The last state, or None if there is none.
-
-        Raises
-        ------
-        TrainingError
-            If the file is damaged or of a newer version.
-        """
+    def load(self) -> dict[str, Any] | None:
+        """The last state, or None if there is none."""
         if not self.path.exists():
             return None
         try:
             _check_sums(self.path)
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             version = int(state["format_version"])
-        # of what is not a state torch says so in errors of many kinds
+        # torch says that something is no state in errors of many kinds
         except Exception as error:
             raise self.unreadable(error) from error
-        if version > _FORMAT_VERSION:
+        if version != _FORMAT_VERSION:
+            age, fix = ("newer", "Upgrade") if version > _FORMAT_VERSION else ("older", "Remove it")
             raise TrainingError(
-                f"{self.path}: written in format {version} by a newer version, this one reads up "
-                f"to {_FORMAT_VERSION}. Upgrade, or give an empty state_dir."
+                f"{self.path}: written in format {version} by a version of this library that is "
+                f"{age}; this one reads {_FORMAT_VERSION}. {fix}, or set state_dir to an empty "
+                "folder."
             )
         return state
 
-    def take_up(self, n_epochs: int, until_the_end: ExitStack) -> dict | None:
-        """:meth:`load`, and unless the run has ended, hold the folder and make it ready.
-
-        Parameters
-        ----------
-        n_epochs : int
-            Of the whole run.
-        until_the_end : ExitStack
-            At whose end the folder is free again.
-
-        Raises
-        ------
-        TrainingError
-            As :meth:`load`; or if the folder cannot be written, or another run holds it.
-        """
+    def acquire(self, n_epochs: int, run: ExitStack) -> dict[str, Any] | None:
+        """:meth:`load`, and unless the run has ended, lock the folder for as long as it lasts."""
         state = self.load()
         if state is not None and (state.get("finished") or state.get("epoch", 0) >= n_epochs):
             return state
-        self.check_writable()
-        until_the_end.enter_context(hold_folder(self.folder))
-        self.tidy()
+        self._check_writable()
+        run.enter_context(lock_folder(self.folder))
+        self._sweep()
         # the run that held it until now may have gone on
         return self.load()
 
     def unreadable(self, error: Exception) -> TrainingError:
-        """What to say of a state that cannot be gone on with."""
-        why = " ".join(repr(error).split())[:_LONGEST_REASON]
+        reason = " ".join(repr(error).split())[:_LONGEST_REASON]
         return TrainingError(
-            f"{self.path}: no state of a run that this version can read ({why}). Remove it to "
-            "start anew, or give another state_dir."
+            f"{self.path}: no state of a run that this version can read ({reason}). Remove it to "
+            "start anew, or set another state_dir."
         )
 
-    def check_writable(self) -> None:
-        """Make the folder, and see at the start what would else come out hours later.
-
-        Raises
-        ------
-        TrainingError
-            If no file can be written there.
-        """
+    def _check_writable(self) -> None:
+        """Fail at the start rather than hours later."""
         probe = self.path.with_name(f".{_NAME}.{uuid.uuid4().hex}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -118,33 +91,52 @@ class RunFolder:
             probe.unlink()
         except OSError as error:
             raise TrainingError(
-                f"state_dir={str(self.folder)!r}: no state can be written there ({error}). Give a "
-                "folder that can be written, or None to go without."
+                f"state_dir={str(self.folder)!r}: no state can be written there ({error}). Choose "
+                "a folder that can be written, or None to go without."
             ) from error
 
-    def save(self, state: Mapping) -> None:
-        """Put a state in place of the last one, which stays if this fails.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written, for want of room for instance.
-        """
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Put a state in place of the last one, which stays if this fails with an OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{_NAME}.{uuid.uuid4().hex}")
-        try:
-            with temporary.open("xb") as file:
-                _write({"format_version": _FORMAT_VERSION, **state}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        buffer = io.BytesIO()
+        torch.save({"format_version": _FORMAT_VERSION, **state}, buffer)
+        write_atomic(self.path, buffer.getbuffer())
 
-    def tidy(self) -> None:
+    def keep(self, net: PretrainingNet, identity: Mapping[str, Any]) -> None:
+        """Save the state of a net; a full disk is no reason to stop training."""
+        if rank() != 0:
+            return
+        try:
+            self.save({"run": json.dumps(identity), "seed": str(identity["seed"]), **net.state()})
+        except OSError as error:
+            warn(
+                f"{self.path}: the state after step {net.step_} could not be written ({error}); "
+                "training goes on, and the state before it stays. Free some space.",
+                TrainingWarning,
+            )
+
+    def restore(
+        self, net: PretrainingNet, state: Mapping[str, Any], identity: Mapping[str, Any]
+    ) -> None:
+        """Bring a net to where the run was stopped, if the state is of this run."""
+        try:
+            differences = list_differences(json.loads(state["run"]), identity)
+            if not differences:
+                net.load_state(state)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise self.unreadable(error) from error
+        if differences:
+            raise TrainingError(
+                f"{self.path} is the state of another run; what differs:\n  "
+                + "\n  ".join(differences)
+                + "\nRestore these to resume it, set another state_dir, or remove the file. In a "
+                "grid search or a cross-validation every fit is another run: pass state_dir=None."
+            )
+
+    def _sweep(self) -> None:
         """Remove what a run killed while writing has left."""
-        for left in self.folder.glob(f".{_NAME}.*"):
-            left.unlink(missing_ok=True)
+        for path in self.folder.glob(f".{_NAME}.*"):
+            path.unlink(missing_ok=True)
 
 
 def _check_sums(path: Path) -> None:
@@ -155,17 +147,6 @@ def _check_sums(path: Path) -> None:
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(f"damaged: wrong checksum of {damaged}")
-
-
-def _write(state: Mapping, file) -> None:
-    try:
-        torch.save(state, file)
-    except RuntimeError as error:
-        # torch's writer hides the error of the disk behind one of its own
-        cause = error.__context__
-        if isinstance(cause, OSError):
-            raise cause from error
-        raise OSError(f"the state could not be written: {error}") from error
 
 
 def list_differences(before: Mapping, now: Mapping) -> list[str]:
@@ -180,94 +161,25 @@ def list_differences(before: Mapping, now: Mapping) -> list[str]:
     return lines
 
 
-_LOCK_NAME = "run.lock"
-# beyond what is written: what Windows has locked nobody can read
-_LOCKED_BYTE = 2**20
-_TRIES = 10
-_TAKEN = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
-
-_logger = logging.getLogger("sleep2vec_sklearn")
-
-
 @contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder.
 
-    The lock is the system's, so what a killed process leaves behind, the empty shell of one,
-    keeps nobody out. Where a file system has no locks, a run goes on without.
-
-    Parameters
-    ----------
-    folder : Path
-        That exists.
-
-    Raises
-    ------
-    TrainingError
-        If another run holds it, in this process or another.
-    OSError
-        If the folder cannot be written.
+    The lock is the system's, so a killed process keeps nobody out. Where a file system has no
+    locks, a run goes on without.
     """
-    path = folder / _LOCK_NAME
-    descriptor = _open_locked(path)
+    lock = filelock.FileLock(folder / "run.lock")
     try:
-        # a full disk keeps nobody from training
-        with contextlib.suppress(OSError):
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise TrainingError(
+            f"state_dir={str(folder)!r}: another run is using it, and would overwrite the state of "
+            "this one. Wait for it, or set another state_dir; candidates of a grid search, which "
+            "run at the same time, go without: state_dir=None."
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        _logger.warning("%s: no lock (%s); start no second run there", folder, error)
+    try:
         yield
     finally:
-        # while it is held, or another run's would go; Windows removes no open file
-        with contextlib.suppress(OSError):
-            path.unlink()
-        os.close(descriptor)
-        if os.name == "nt":
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def _open_locked(path: Path) -> int:
-    for _ in range(_TRIES):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            _lock(descriptor)
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                _logger.warning("%s: no lock (%s); start no second run there", path, error)
-                return descriptor
-            holder = os.read(descriptor, 200).decode(errors="replace")
-            os.close(descriptor)
-            raise TrainingError(
-                f"state_dir={str(path.parent)!r}: another run is at work there "
-                f"({holder or 'it does not say which'}), and would overwrite the state of this "
-                "one. Wait for it, or give another state_dir; candidates of a grid search, which "
-                "run side by side, go without: state_dir=None."
-            ) from error
-        # the run that held it may have removed it between the two
-        if _is_there(descriptor, path):
-            return descriptor
-        os.close(descriptor)
-    raise TrainingError(f"{path}: comes and goes; another program removes it. Give a state_dir.")
-
-
-def _is_there(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _lock(descriptor: int) -> None:
-    """Lock an open file or raise OSError; the system unlocks it when it is closed."""
-    try:
-        import fcntl
-    except ImportError:
-        import msvcrt
-
-        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        finally:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.release()

@@ -2,7 +2,7 @@
 """A new sensor for a trained encoder, in two stages.
 
 First the new tokenizer and mask embedding alone learn, against an encoder that does not move; then
-everything, each part at a rate of its own, while the pairs that touch the new sensor give way to
+everything, each part at a rate of its own, while the pairs that have the new sensor give way to
 the old ones.
 """
 
@@ -14,34 +14,27 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from sklearn.base import BaseEstimator, clone
 
 from ..errors import CheckpointError, TrainingError
 from ..model.checkpoint import Checkpoint, as_checkpoint, load_checkpoint, save_checkpoint
 from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig
 from ..model.network import Sleep2Vec
-from ..nightstore.store import NightStore
-from ..recordings import Conditioning, get_modality, list_modalities
-from ._data import candidates, open_store
-from ._optimization import check_scales, parts_of
-from ._parameters import check_parameters, describe_parameters
+from ..recordings.modality import Conditioning, get_modality, list_modalities
+from ._data import list_candidates
+from ._module import check_scales, parts_of
+from ._sampling import Pair
 from .pretrainer import Sleep2VecPretrainer
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "AUTHORS_SCHEDULE",
-    "Adaptation",
-    "PairSchedule",
-    "adapt_modality",
-    "add_modality",
-]
+__all__ = ["AUTHORS_SCHEDULE", "Adaptation", "PairSchedule", "adapt_modality", "add_modality"]
 
 AUTHORS_SCHEDULE = ((0.25, 1.0), (0.5, 0.7), (0.75, 0.5), (1.0, 0.0))
-_ENCODER, _SHARED = 0.1, 0.5
-
-Pair = tuple[str, str]
+_ENCODER_SCALE, _SHARED_SCALE = 0.1, 0.5
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,7 @@ class PairSchedule:
     """
 
     new: tuple[str, ...]
-    stages: tuple[tuple[float, float], ...] = AUTHORS_SCHEDULE
+    stages: Sequence[tuple[float, float]] = AUTHORS_SCHEDULE
 
     def __post_init__(self):
         object.__setattr__(self, "new", tuple(self.new))
@@ -83,18 +76,18 @@ class PairSchedule:
             raise ValueError(f"shares of pairs must be from 0 to 1, got {wrong[0]}.")
 
     def __call__(self, pairs: Sequence[Pair]) -> list[tuple[float, dict[Pair, float]]]:
-        """Shares by pair, as ``pair_shares`` takes them.
+        """Weights by pair, as ``pair_weights`` takes them.
 
         Raises
         ------
         TrainingError
             If no pair touches one of the new modalities.
         """
-        lonely = [name for name in self.new if not any(name in pair for pair in pairs)]
-        if lonely:
+        single = [name for name in self.new if not any(name in pair for pair in pairs)]
+        if single:
             raise TrainingError(
-                f"no two recordings to train on have {', '.join(lonely)} beside another modality "
-                f"of the encoder; the pairs there are: {', '.join('-'.join(p) for p in pairs)}. "
+                f"no two recordings to train on have {', '.join(single)} together with another "
+                f"modality of the encoder; they have {', '.join('-'.join(p) for p in pairs)}. "
                 "Add nights that have it and a sensor that the encoder knows."
             )
         touched = [pair for pair in pairs if set(pair) & set(self.new)]
@@ -124,16 +117,14 @@ class Adaptation:
 
     Examples
     --------
-    >>> from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
+    >>> from sleep2vec_sklearn import make_sleep_cohort
     >>> from sleep2vec_sklearn.pretraining import adapt_modality
     >>> names = ["ibi", "spo2", "resp"]
     >>> nights = make_sleep_cohort(4, hours=1, modalities=names, missing=0, random_state=0)
-    >>> quick = {"batch_size": 2, "max_epochs": 1, "validation": 0}
-    >>> small = {"hidden_size": 16, "n_layers": 1, "context_epochs": 20}
-    >>> encoder = Sleep2VecPretrainer(["ibi", "spo2"], **small, **quick).fit(nights).checkpoint()
-    >>> adapted = adapt_modality(encoder, nights, "resp", n_stages=1, **quick)
-    >>> adapted.start.config.names, adapted.stage2
-    (('spo2', 'ibi', 'resp'), None)
+    >>> quick = {"n_stages": 1, "batch_size": 2, "max_epochs": 1, "validation": 0}
+    >>> adapted = adapt_modality("sleep2vec-mini", nights, "resp", **quick)
+    >>> adapted.start.name, adapted.stage2
+    ('sleep2vec-mini', None)
     """
 
     new_modalities: tuple[str, ...]
@@ -161,19 +152,20 @@ class Adaptation:
         str
             The checkpoint's sha256.
         """
-        told = {
+        history = {
             "new_modalities": list(self.new_modalities),
             "from": {"name": self.start.name, "sha256": self.start.sha256},
-            "stage1": describe_parameters(self.stage1),
+            "stage1": self.stage1.checkpoint().card["parameters"],
             "card_before": self.start.card,
         }
-        return (self.stage2 or self.stage1).save(path, card={"adaptation": told, **(card or {})})
+        fitted = self.stage2 or self.stage1
+        return fitted.save(path, card={"adaptation": history, **(card or {})})
 
 
 def adapt_modality(
-    checkpoint,
-    X,
-    new_modalities,
+    checkpoint: Checkpoint | str | os.PathLike,
+    X: Any,
+    new_modalities: str | Sequence[str],
     *,
     metadata: pd.DataFrame | None = None,
     schedule: Sequence[tuple[float, float]] = AUTHORS_SCHEDULE,
@@ -181,7 +173,7 @@ def adapt_modality(
     stage2: Mapping | None = None,
     n_stages: int = 2,
     state_dir: str | os.PathLike | None = None,
-    **parameters,
+    **parameters: Any,
 ) -> Adaptation:
     """Teach a trained encoder to read new sensors.
 
@@ -195,8 +187,8 @@ def adapt_modality(
     checkpoint : Checkpoint, str or path
         The encoder.
     X : list of Recording or dict, NightStore, or path of a store's folder
-        Nights, of which two at least have a new modality beside one of the encoder's; nights
-        without keep it from forgetting what it knows. Prepare a store with ``encoder=`` what
+        Nights, of which two at least have a new modality together with one of the encoder's;
+        nights without keep it from forgetting what it knows. Prepare a store with ``encoder=`` what
         :func:`add_modality` gives.
     new_modalities : str or sequence of str
         Those the encoder does not read get a tokenizer first, by :func:`add_modality` with its
@@ -208,15 +200,17 @@ def adapt_modality(
         Of stage 2: the share of the run at which a part of it ends, and the share of pairs that
         touch a new modality until then. See :class:`PairSchedule`.
     stage1, stage2 : mapping, optional
-        Parameters of :class:`Sleep2VecPretrainer` for one stage. ``lr_scales`` changes the parts it
-        names: ``stage1={"lr_scales": {"projection": 1.0}}`` trains the head too.
+        Parameters of :class:`Sleep2VecPretrainer` for one stage, also nested ones. Of the scales of
+        parts, those it names change: ``stage1={"optimizer__lr_scales": {"projection": 1.0}}``
+        trains the head too.
     n_stages : {1, 2}, default=2
         1 leaves the encoder as it was.
     state_dir : path, optional
         Folder in which both stages keep their state; the same call goes on where it was stopped.
     **parameters
-        Of :class:`Sleep2VecPretrainer`, for both stages. ``context_epochs`` and ``dropout`` are the
-        encoder's by default, and the held-out subjects of stage 2 those of stage 1.
+        Of :class:`Sleep2VecPretrainer`, for both stages, such as ``optimizer__lr``.
+        ``context_epochs`` and ``dropout`` are the encoder's by default, and the held-out subjects
+        of stage 2 those of stage 1.
 
     Returns
     -------
@@ -229,15 +223,15 @@ def adapt_modality(
     UnknownModalityError
         If a new modality is not in the catalogue.
     TrainingError
-        If no two recordings have a new modality beside another one.
+        If no two recordings have a new modality together with another one.
 
     Examples
     --------
     >>> from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
-    >>> from sleep2vec_sklearn.pretraining import adapt_modality
+    >>> from sleep2vec_sklearn.pretraining import EncoderSpec, adapt_modality
     >>> names = ["ibi", "spo2", "resp"]
     >>> nights = make_sleep_cohort(4, hours=1, modalities=names, missing=0, random_state=0)
-    >>> small = {"hidden_size": 16, "n_layers": 1, "context_epochs": 20}
+    >>> small = {"encoder": EncoderSpec(hidden_size=16, n_layers=1), "context_epochs": 20}
     >>> quick = {"batch_size": 2, "max_epochs": 1, "validation": 0}
     >>> encoder = Sleep2VecPretrainer(["ibi", "spo2"], **small, **quick).fit(nights).checkpoint()
     >>> adapt_modality(encoder, nights, "resp", **quick).checkpoint().config.names
@@ -246,32 +240,37 @@ def adapt_modality(
     if n_stages not in (1, 2):
         raise ValueError(f"n_stages must be 1 or 2, got {n_stages!r}.")
     new = tuple(list_modalities(new_modalities))
-    start = _with_tokenizers(checkpoint, new, parameters.get("random_state"))
-    first = _pretrainer(
-        start.config, parameters, stage1, _frozen(start.config, new), PairSchedule(new, [(1, 1)])
-    )
-    second = _pretrainer(
-        start.config, parameters, stage2, _slowed(start.config, new), PairSchedule(new, schedule)
-    )
+    start = _add_missing(as_checkpoint(checkpoint), new, parameters.get("random_state"))
+    first = _make_pretrainer(start.config, PairSchedule(new, ((1.0, 1.0),)), parameters, stage1)
+    _set_scales(first, start.config, _frozen(start.config, new), parameters, stage1)
+    second = _make_pretrainer(start.config, PairSchedule(new, schedule), parameters, stage2)
+    _set_scales(second, start.config, _slowed(start.config, new), parameters, stage2)
+    for stage in (first, second):
+        stage.check_params()
     if state_dir is not None:
         first.set_params(state_dir=Path(state_dir) / "stage1")
         second.set_params(state_dir=Path(state_dir) / "stage2")
-    store, metadata = _open(X, metadata, first.set_params(init=start), new)
+    names = list_candidates(X, first.modalities, start.config)
+    missing = [name for name in new if name not in names]
+    if missing:
+        raise TrainingError(
+            f"no recording has {', '.join(missing)}; found {', '.join(names) or 'none'}."
+        )
+    store = first.set_params(encoder=start).prepare(X, metadata)
     first.fit(store, metadata)
     if n_stages == 1:
         return Adaptation(new, start, first, None)
     if "random_state" not in (stage2 or {}):
         second.set_params(random_state=first.seed_)
-    second.set_params(init=first.checkpoint()).fit(store, metadata)
+    second.set_params(encoder=first.checkpoint()).fit(store, metadata)
     return Adaptation(new, start, first, second)
 
 
-def _with_tokenizers(checkpoint, new: Sequence[str], random_state) -> Checkpoint:
-    start = as_checkpoint(checkpoint)
+def _add_missing(start: Checkpoint, new: Sequence[str], random_state: Any) -> Checkpoint:
     if set(start.config.names) <= set(new):
         raise CheckpointError(
             f"{start.name} reads nothing but what is to be adapted ({', '.join(new)}); a new "
-            "modality learns from one that the encoder knows. Pretrain it with init= instead."
+            "modality learns from one that the encoder knows. Pretrain it with encoder= instead."
         )
     seed = int(random_state) if isinstance(random_state, numbers.Integral) else 0
     for name in new:
@@ -290,41 +289,47 @@ def _frozen(config: EncoderConfig, new: Sequence[str]) -> dict[str, float]:
 
 def _slowed(config: EncoderConfig, new: Sequence[str]) -> dict[str, float]:
     """Scales of stage 2."""
-    scales = dict.fromkeys(parts_of(config), _SHARED)
-    return scales | {"encoder": _ENCODER} | dict.fromkeys(new, 1.0)
+    scales = dict.fromkeys(parts_of(config), _SHARED_SCALE)
+    return scales | {"encoder": _ENCODER_SCALE} | dict.fromkeys(new, 1.0)
 
 
-def _pretrainer(
-    config: EncoderConfig, parameters: Mapping, own: Mapping | None, scales: Mapping, shares
+def _make_pretrainer(
+    config: EncoderConfig, schedule: PairSchedule, *parameters: Mapping | None
 ) -> Sleep2VecPretrainer:
-    settings = {"context_epochs": config.context_epochs, "dropout": config.dropout}
-    settings |= {"pair_shares": shares, **parameters, **(own or {})}
-    for given in (parameters, own or {}):
-        scales = {**scales, **(given.get("lr_scales") or {})}
-    if "init" in settings:
-        raise TypeError("init is not accepted: the encoder to go on with is the checkpoint.")
-    pretrainer = Sleep2VecPretrainer(**{**settings, "lr_scales": scales})
-    check_parameters(pretrainer)
+    settings: dict[str, Any] = {
+        "context_epochs": config.context_epochs,
+        "dropout": config.dropout,
+        "pair_weights": schedule,
+    }
+    for chosen in parameters:
+        # an object of the caller's would be changed, and shared by the stages
+        settings |= {k: _clone(value) for k, value in (chosen or {}).items()}
+    if "encoder" in settings:
+        raise TypeError("encoder is not accepted: the encoder to go on with is the checkpoint.")
+    nested = {name: settings.pop(name) for name in list(settings) if "__" in name}
+    return Sleep2VecPretrainer(**settings).set_params(**nested)
+
+
+def _clone(value: Any) -> Any:
+    return clone(value) if isinstance(value, BaseEstimator) else value
+
+
+def _set_scales(
+    pretrainer: Sleep2VecPretrainer,
+    config: EncoderConfig,
+    scales: Mapping[str, float],
+    *parameters: Mapping | None,
+) -> None:
+    """Scales of a stage, with those of the user's in place of its own."""
+    for chosen in filter(None, parameters):
+        own = getattr(chosen.get("optimizer"), "lr_scales", None)
+        scales = {**scales, **(chosen.get("optimizer__lr_scales", own) or {})}
     check_scales(scales, config)
-    return pretrainer
-
-
-def _open(X, metadata, pretrainer: Sleep2VecPretrainer, new: Sequence[str]):
-    """The nights, conditioned once for both stages."""
-    config = pretrainer.init.config
-    if isinstance(X, str | os.PathLike):
-        X = NightStore.open(X)
-    names = candidates(pretrainer, X, config)
-    missing = [name for name in new if name not in names]
-    if missing:
-        raise TrainingError(
-            f"no recording has {', '.join(missing)}; found {', '.join(names) or 'none'}."
-        )
-    return open_store(X, metadata, pretrainer, names, config)
+    pretrainer.set_params(optimizer__lr_scales=scales)
 
 
 def add_modality(
-    checkpoint,
+    checkpoint: Checkpoint | str | os.PathLike,
     name: str,
     *,
     tokenizer: str | TokenizerConfig | None = None,
@@ -366,10 +371,10 @@ def add_modality(
     Examples
     --------
     >>> from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
-    >>> from sleep2vec_sklearn.pretraining import add_modality
+    >>> from sleep2vec_sklearn.pretraining import EncoderSpec, add_modality
     >>> nights = make_sleep_cohort(4, hours=1, modalities=["ibi", "spo2"], random_state=0)
-    >>> small = {"hidden_size": 16, "n_layers": 1, "context_epochs": 20, "batch_size": 2}
-    >>> encoder = Sleep2VecPretrainer(**small, max_epochs=1).fit(nights).checkpoint()
+    >>> small = {"encoder": EncoderSpec(hidden_size=16, n_layers=1), "context_epochs": 20}
+    >>> encoder = Sleep2VecPretrainer(**small, batch_size=2, max_epochs=1).fit(nights).checkpoint()
     >>> add_modality(encoder, "actigraphy").config.names
     ('spo2', 'ibi', 'actigraphy')
     """
@@ -393,12 +398,12 @@ def add_modality(
 
 
 def _tokenizer(
-    given: str | TokenizerConfig | None, conditioning: Conditioning, config: EncoderConfig
+    tokenizer: str | TokenizerConfig | None, conditioning: Conditioning, config: EncoderConfig
 ) -> TokenizerConfig:
-    if isinstance(given, TokenizerConfig):
-        return replace(given, out_dim=config.token_dim)
-    if given is not None:
-        return TokenizerConfig(given, config.token_dim)
+    if isinstance(tokenizer, TokenizerConfig):
+        return replace(tokenizer, out_dim=config.token_dim)
+    if tokenizer is not None:
+        return TokenizerConfig(tokenizer, config.token_dim)
     first = config.modalities[0].tokenizer
     if first.name == "spectral" and conditioning.rate < 1:
         return TokenizerConfig("sundial", config.token_dim)

@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Who the sleepers of a cohort are, matched to their recordings."""
+"""Age, sex, site and subject of recordings, and the weights of negatives that follow from them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from ..errors import InvalidRecordingError
-from ..recordings._demographics import match_rows, read_age, read_sex, read_text
-from .losses import dash_weights, encode_labels
+from ..recordings._demographics import OLDEST, match_rows, read_age, read_sex, read_text
 
-__all__ = [
-    "Demography",
-    "dash_weights",
-]
+__all__ = ["Demography", "dash_weights"]
 
 
 @dataclass(frozen=True, eq=False)
 class Demography:
-    """What is known of the sleepers of a cohort, as aligned arrays.
+    """Demographics of a cohort's recordings, as aligned arrays.
 
     Parameters
     ----------
@@ -67,7 +66,7 @@ class Demography:
             Ids of the recordings, in the order of the result. Without ids (None, or None for
             each), row ``i`` belongs to recording ``i``.
         subjects : sequence, optional
-            Who slept in each recording; the column ``subject`` is read where it is None.
+            Of each recording; the column ``subject`` is read where it is None.
 
         Returns
         -------
@@ -82,14 +81,14 @@ class Demography:
         n_recordings = _count(metadata, recording_ids, subjects)
         ids = [None] * n_recordings if recording_ids is None else list(recording_ids)
         rows = pd.DataFrame(index=ids) if metadata is None else match_rows(metadata, ids)
-        places = [f"recording {i if name is None else repr(name)}" for i, name in enumerate(ids)]
-        given = [None] * n_recordings if subjects is None else subjects
+        labels = [f"recording {i if name is None else repr(name)}" for i, name in enumerate(ids)]
+        subjects = [None] * n_recordings if subjects is None else subjects
         subject = [
-            read_text(one) or read_text(other)
-            for one, other in zip(given, _column(rows, "subject"), strict=True)
+            read_text(own) or read_text(column)
+            for own, column in zip(subjects, _column(rows, "subject"), strict=True)
         ]
-        ages = zip(_column(rows, "age"), places, strict=True)
-        sexes = zip(_column(rows, "sex"), places, strict=True)
+        ages = zip(_column(rows, "age"), labels, strict=True)
+        sexes = zip(_column(rows, "sex"), labels, strict=True)
         return cls(
             age=np.array([read_age(*age) for age in ages], dtype=float),
             sex=np.array([read_sex(*sex) for sex in sexes], dtype=float),
@@ -103,42 +102,25 @@ class Demography:
     def __len__(self) -> int:
         return len(self.age)
 
-    def take(self, indices) -> Demography:
-        """Those at ``indices``, in that order; an index may come twice.
-
-        Parameters
-        ----------
-        indices : int array of shape [B]
-
-        Returns
-        -------
-        Demography
-        """
+    def take(self, indices: Any) -> Demography:
+        """The recordings at ``indices`` [B], in that order; an index may come twice."""
         indices = np.asarray(indices, dtype=int)
         return Demography(**{f.name: getattr(self, f.name)[indices] for f in fields(self)})
 
-    def weights(self, **constants) -> tuple[np.ndarray, np.ndarray]:
-        """Weights and history among them.
-
-        Parameters
-        ----------
-        **constants
-            Of :func:`dash_weights`.
-
-        Returns
-        -------
-        weights, history : ndarray of shape [N, N]
-        """
+    def weights(self, **constants: Any) -> tuple[np.ndarray, np.ndarray]:
+        """:func:`dash_weights` among the recordings: weights and history, [N, N]."""
         known = {f.name: getattr(self, f.name) for f in fields(self)}
         return dash_weights(**known, **constants)
 
 
-def _count(metadata, recording_ids, subjects) -> int:
+def _count(
+    metadata: pd.DataFrame | None, recording_ids: Sequence | None, subjects: Sequence | None
+) -> int:
     if metadata is not None and not isinstance(metadata, pd.DataFrame):
         raise InvalidRecordingError(
             f"metadata must be a DataFrame with a row per recording, got {type(metadata).__name__}."
         )
-    sizes = [len(given) for given in (recording_ids, subjects) if given is not None]
+    sizes = [len(values) for values in (recording_ids, subjects) if values is not None]
     if len(set(sizes)) > 1:
         raise InvalidRecordingError(
             f"{sizes[1]} subjects are given for {sizes[0]} recordings; accepted is one for each, "
@@ -148,8 +130,272 @@ def _count(metadata, recording_ids, subjects) -> int:
         raise InvalidRecordingError(
             "nothing is given: pass the recordings' ids, their subjects, or a table of metadata."
         )
-    return sizes[0] if sizes else len(metadata)
+    return sizes[0] if metadata is None or sizes else len(metadata)
 
 
 def _column(rows: pd.DataFrame, name: str) -> list:
     return rows[name].tolist() if name in rows else [None] * len(rows)
+
+
+def dash_weights(
+    age: Any = None,
+    sex: Any = None,
+    site: Any = None,
+    subject: Any = None,
+    recording: Any = None,
+    *,
+    n_samples: int | None = None,
+    age_bandwidth: float = 20.0,
+    sex_factor: float = 0.8,
+    site_same: float = 1.3,
+    site_different: float = 0.8,
+    eps: float = 1e-6,
+    compat: str | None = None,
+) -> tuple[Any, Any]:
+    """How much each sample counts as a negative of each other one, and which are its own history.
+
+    Two samples weigh ``exp(-|age_i - age_j| / age_bandwidth)``, times ``sex_factor`` if the sexes
+    differ, times ``site_same`` or ``site_different``, plus ``eps``: the more alike two subjects
+    and their laboratories are, the harder the negative (DASH of arXiv 2602.13857). History weighs
+    ``eps``. Each row is divided by the mean of its negatives.
+
+    Parameters
+    ----------
+    age : array or Tensor of shape [B], optional
+        Years, 0 to 120; NaN where it is not known.
+    sex : array or Tensor of shape [B], optional
+        0 female, 1 male, NaN where it is not known.
+    site, subject, recording : array or Tensor of shape [B], optional
+        Labels. A negative number, NaN or None stands for one that is not known, and is like no
+        other.
+    n_samples : int, optional
+        B, where everything else is absent.
+    age_bandwidth : float, default=20.0
+        Years over which the weight falls to 1/e; infinity leaves age out.
+    sex_factor : float, default=0.8
+        Weight of the other sex; 1 leaves sex out.
+    site_same, site_different : float, default=1.3 and 0.8
+        Weights of the own site and of another; equal ones leave the site out.
+    eps : float, default=1e-6
+        Added to every weight; that of history, before the rows are normalised.
+    compat : {None, "upstream"}
+        "upstream" gives the authors' numbers; see the notes.
+
+    Returns
+    -------
+    weights : ndarray or Tensor of shape [B, B]
+        Row ``i`` belongs to the anchor ``i``: the mean over its negatives is 1. The diagonal is 1
+        and is not a negative. float32 or float64 as ``age`` is; where that does not say, float64
+        for arrays and float32 for Tensors.
+    history : bool ndarray or Tensor of shape [B, B]
+        True where two different samples are of one subject or of one recording.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, there are fewer than two samples, an age or a sex cannot be, or a
+        constant is out of range.
+
+    Notes
+    -----
+    Three things are better than in the authors' code. ``compat="upstream"`` takes them back: then
+    negative ages and sexes are missing, ``subject`` is ignored, and unknown sites or recordings
+    are all one.
+
+    - History is the subject as well as the recording. There, another night of the same person is
+      an ordinary negative, and a heavy one, as age, sex and site agree: a false negative.
+    - A factor that is missing on either side takes its row's mean over the known pairs (1 if none)
+      before the row is normalised. There, one missing age or sex makes a weight of ``eps``, so
+      the sample is lost to all others as a negative, and its own row forgets what is known.
+    - An unknown site or recording is like no other one. There, the absent label is compared as a
+      word, so all samples without a recording are history of each other.
+
+    In a row without any ordinary negative (a batch of one subject), history takes their place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn.pretraining import dash_weights
+    >>> weights, history = dash_weights(
+    ...     age=[60, 62, 25, np.nan], sex=[0, 0, 1, 1], subject=[7, 8, 9, 7]
+    ... )
+    >>> weights.round(2)
+    array([[1.  , 1.73, 0.27, 0.  ],
+           [1.87, 1.  , 0.26, 0.88],
+           [0.97, 0.88, 1.  , 1.15],
+           [0.  , 0.89, 1.11, 1.  ]])
+    >>> history[0].tolist()
+    [False, False, False, True]
+    """
+    _check_constants(age_bandwidth, sex_factor, site_same, site_different, eps, compat)
+    upstream = compat == "upstream"
+    columns = {"age": age, "sex": sex, "site": site, "subject": subject, "recording": recording}
+    facts = _read_facts(columns, n_samples, negative_is_missing=upstream)
+    if len(facts.age) < 2 and not upstream:
+        raise ValueError(
+            f"{len(facts.age)} sample: the negatives of a sample are the others of its batch, so "
+            "at least two are needed. Take a larger batch."
+        )
+    other = ~torch.eye(len(facts.age), dtype=torch.bool, device=facts.age.device)
+    history = other & _history(facts, upstream)
+    alone = ~(other & ~history).any(dim=1, keepdim=True)
+    negative = other & (~history | alone)
+    factors = (
+        (torch.exp(-(facts.age[:, None] - facts.age).abs() / age_bandwidth), ~facts.age.isnan()),
+        (_choose(facts.sex, 1.0, sex_factor, facts.age), ~facts.sex.isnan()),
+        (_choose(facts.site, site_same, site_different, facts.age), facts.site >= 0),
+    )
+    product = _multiply_upstream(factors) if upstream else _multiply(factors, negative)
+    weights = product.masked_fill(history & ~alone, 0.0) + eps
+    n_negatives = negative.sum(dim=1, keepdim=True) + (eps if upstream else 0.0)
+    mean = (weights * negative).sum(dim=1, keepdim=True) / n_negatives
+    weights = (weights / mean.clamp_min(eps)).fill_diagonal_(1.0)
+    if any(isinstance(v, Tensor) for v in columns.values()):
+        return weights, history
+    return weights.numpy(), history.numpy()
+
+
+class _Facts(NamedTuple):
+    age: Tensor
+    sex: Tensor
+    site: Tensor
+    subject: Tensor
+    recording: Tensor
+
+
+def _read_facts(
+    columns: Mapping[str, Any], n_samples: int | None, *, negative_is_missing: bool
+) -> _Facts:
+    size = _common_size(columns, n_samples)
+    tensors = [v for v in columns.values() if isinstance(v, Tensor)]
+    device = tensors[0].device if tensors else "cpu"
+    dtype = _precision(columns["age"], torch.float32 if tensors else torch.float64)
+    age, sex = (
+        _as_numbers(columns[name], name, size, negative_is_missing).to(device, dtype)
+        for name in ("age", "sex")
+    )
+    site, subject, recording = (
+        _as_labels(columns[name], size).to(device) for name in ("site", "subject", "recording")
+    )
+    _refuse((age < 0) | (age > OLDEST), age, "age", f"0 to {OLDEST} years")
+    known = sex.isnan() | (sex == 0) | (sex == 1)
+    _refuse(~known, sex, "sex", "0 (female) and 1 (male)")
+    return _Facts(age, sex, site, subject, recording)
+
+
+def _common_size(columns: Mapping[str, Any], n_samples: int | None) -> int:
+    sizes = {name: len(value) for name, value in columns.items() if value is not None}
+    if n_samples is not None:
+        sizes["n_samples"] = n_samples
+    if not sizes:
+        raise ValueError("all arguments are None; state n_samples, the size of the batch.")
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name} has {size}" for name, size in sizes.items())
+        raise ValueError(f"one value per sample is needed, but {listed}.")
+    return next(iter(sizes.values()))
+
+
+def _precision(age: Any, default: torch.dtype) -> torch.dtype:
+    if isinstance(age, Tensor) and age.is_floating_point():
+        return torch.promote_types(age.dtype, torch.float32)
+    return torch.float32 if getattr(age, "dtype", None) == np.float32 else default
+
+
+def _as_numbers(values: Any, name: str, size: int, negative_is_missing: bool) -> Tensor:
+    if values is None:
+        return torch.full((size,), torch.nan)
+    if not isinstance(values, Tensor):
+        try:
+            values = pd.Series(values).to_numpy(float, na_value=np.nan, copy=True)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name} must hold numbers, and NaN where it is not known ({error}). "
+                "Demography.from_metadata reads words."
+            ) from error
+        values = torch.from_numpy(values)
+    values = values if values.is_floating_point() else values.double()
+    return values.masked_fill(values < 0, torch.nan) if negative_is_missing else values
+
+
+def _as_labels(values: Any, size: int) -> Tensor:
+    if values is None:
+        return torch.full((size,), -1)
+    if isinstance(values, Tensor):
+        return values.nan_to_num(nan=-1.0)
+    return torch.from_numpy(encode_labels(values))
+
+
+def encode_labels(values: Any) -> np.ndarray:
+    """Labels as codes from 0, -1 for what is missing or negative."""
+    values = pd.Series(values)
+    codes = pd.factorize(values)[0].astype(np.int64)
+    if pd.api.types.is_numeric_dtype(values):
+        codes[(values < 0).to_numpy(bool, na_value=False)] = -1
+    return codes
+
+
+def _refuse(wrong: Tensor, values: Tensor, name: str, accepted: str) -> None:
+    if wrong.any():
+        i = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"{name}[{i}] is {values[i].item():g}; accepted are {accepted}, and NaN where it is "
+            "not known."
+        )
+
+
+def _history(facts: _Facts, upstream: bool) -> Tensor:
+    if upstream:
+        return _equal(facts.recording)
+    same_subject, same_recording = (
+        _equal(codes) & (codes >= 0) for codes in (facts.subject, facts.recording)
+    )
+    return same_subject | same_recording
+
+
+def _equal(values: Tensor) -> Tensor:
+    return values[:, None] == values
+
+
+def _choose(values: Tensor, same: float, different: float, like: Tensor) -> Tensor:
+    return torch.where(_equal(values), like.new_tensor(same), like.new_tensor(different))
+
+
+def _multiply(factors: Sequence[tuple[Tensor, Tensor]], negative: Tensor) -> Tensor:
+    product = torch.ones_like(factors[0][0])
+    for values, known in factors:
+        if known.all():
+            product = product * values
+            continue
+        known = known[:, None] & known
+        counted = known & negative
+        n_counted = counted.sum(dim=1, keepdim=True)
+        mean = values.masked_fill(~counted, 0.0).sum(dim=1, keepdim=True) / n_counted
+        product = product * torch.where(known, values, mean.masked_fill(n_counted == 0, 1.0))
+    return product
+
+
+def _multiply_upstream(factors: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    (age, age_known), (sex, sex_known), (site, _) = factors
+    known = age_known & sex_known
+    likeness = (age * sex).masked_fill(~(known[:, None] & known), 0.0)
+    return likeness.clamp(0.0, 1.0) * site
+
+
+def _check_constants(
+    age_bandwidth: float,
+    sex_factor: float,
+    site_same: float,
+    site_different: float,
+    eps: float,
+    compat: str | None,
+) -> None:
+    if compat not in (None, "upstream"):
+        raise ValueError(f"compat must be None or 'upstream', got {compat!r}.")
+    if not age_bandwidth > 0:
+        raise ValueError(f"age_bandwidth must be positive, got {age_bandwidth!r}.")
+    if not 0 < eps < np.inf:
+        raise ValueError(f"eps must be positive and finite, got {eps!r}.")
+    factors = {"sex_factor": sex_factor, "site_same": site_same, "site_different": site_different}
+    for name, value in factors.items():
+        if not 0 <= value < np.inf:
+            raise ValueError(f"{name} must be a finite number from 0, got {value!r}.")

@@ -1,173 +1,99 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a fitted pretrainer gives: its history, its retrieval, its encoder."""
+"""The estimator that pretrains an encoder."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
+import itertools
+import json
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
+from skorch.history import History
 
-from ._parameters import check_parameters
-
-if TYPE_CHECKING:
-    from ..model.checkpoint import Checkpoint
-
-__all__ = [
-    "PretrainedMixin",
-    "Sleep2VecPretrainer",
-]
-
-
-class PretrainedMixin:
-    """For estimators with ``net_`` and ``encoder_config_``; stands left of ``BaseEstimator``."""
-
-    @property
-    def history_(self):
-        """What skorch recorded, epoch by epoch."""
-        check_is_fitted(self, "net_")
-        return self.net_.history
-
-    def score(self, X, y=None) -> float:
-        """Mean share, over pairs of modalities, of epochs that find themselves; higher is better.
-
-        Parameters
-        ----------
-        X : list of Recording or dict, NightStore, or path of a store's folder
-            Nights that did not train.
-        y : ignored
-        """
-        return float(np.mean([result.recall for result in self.retrieval(X).values()]))
-
-    def retrieval(self, X) -> dict:
-        """Cross-modal retrieval on nights that did not train.
-
-        Parameters
-        ----------
-        X : list of Recording or dict, NightStore, or path of a store's folder
-
-        Returns
-        -------
-        dict of (str, str) to Retrieval
-            Of each pair of modalities: recall, median rank, and what chance gives.
-
-        Raises
-        ------
-        InvalidRecordingError
-            If no night has two modalities of the encoder.
-        """
-        from ._data import open_for
-        from ._validation import measure_retrieval
-
-        check_is_fitted(self, "net_")
-        store = open_for(self.encoder_config_, X)
-        return measure_retrieval(self.net_.averaged(), store, self.batch_size)
-
-    def checkpoint(self) -> Checkpoint:
-        """The averaged encoder, as :class:`Sleep2VecTransformer` and ``init`` take it."""
-        from ..model.checkpoint import load_checkpoint
-
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "pretrained.safetensors"
-            self.save(path)
-            return load_checkpoint(path)
-
-    def save(self, path: str | os.PathLike, card=None, dtype: str = "float32") -> str:
-        """Write the averaged encoder to a file, with a card of what it learned from.
-
-        Parameters
-        ----------
-        path : path-like
-        card : mapping, optional
-            JSON values that are added to the card.
-        dtype : {"float32", "float16"}
-            Of the matrices in the file; half precision halves it.
-
-        Returns
-        -------
-        str
-            The checkpoint's sha256.
-        """
-        from ..model.checkpoint import save_checkpoint
-        from ._parameters import make_card
-
-        check_is_fitted(self, "net_")
-        described = {**make_card(self), **(card or {})}
-        network, config = self.net_.averaged(), self.encoder_config_
-        return save_checkpoint(path, network, config, card=described, dtype=dtype)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.dict = True
-        tags.input_tags.allow_nan = True
-        return tags
-
+from .._nested import NestedDefaultsMixin
+from .._torch import resolve_device, resolve_precision
+from .._validation import BELOW_ONE, PRECISION, Number, StrOptions, count, validate_params
+from .._warnings import warn
+from ..errors import TrainingError, TrainingWarning
+from ..model.checkpoint import Checkpoint, as_checkpoint, load_checkpoint, save_checkpoint
+from ..model.config import EncoderConfig
+from ..nightstore.store import NightStore
+from ._data import TrainingData, collect_data, list_candidates, open_for, open_store
+from ._distributed import (
+    broadcast_module,
+    broadcast_value,
+    convert_batchnorm,
+    from_rank_zero,
+    rank,
+    world_size,
+)
+from ._module import (
+    EncoderSource,
+    PretrainingLoss,
+    PretrainingModule,
+    check_pairs,
+    check_scales,
+    column_statistics,
+    standardise_tokenizers,
+)
+from ._net import PretrainingNet, StateSaver, StepProgress, TrainingSteps
+from ._sampling import PairSampler, resolve_pair_weights
+from ._state import RunFolder, list_differences
+from ._validation import HeldOut, HeldOutWindows, Retrieval, measure_retrieval
+from .config import AdamW, Augmentation, DashObjective, EncoderSpec, InfoNCEObjective
 
 _LARGEST_SEED = 2**63 - 1
+_PAIRS_NAMED = 3
+# a run may be resumed with other values of these
+_NO_PART_OF_A_RUN = {
+    "device", "n_workers", "verbose", "callbacks", "state_dir", "save_every", "warm_start",
+}  # fmt: skip
+# described elsewhere, or by their parameters
+_DESCRIBED_APART = {"encoder", "random_state", "augmentation", "optimizer"}
 
 
-class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
+class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
     """Pretrain an encoder on nights without labels, whatever sensors each of them has.
 
-    The objective of sleep2vec (arXiv 2602.13857): an epoch seen by one modality should find itself
-    among epochs seen by another. A batch holds windows of the nights that have both modalities of
-    one pair; which pair, which nights and where follows from ``random_state`` and the batch's
-    number alone.
+    The objective of sleep2vec (arXiv 2602.13857): an epoch seen by one modality should be closest
+    to itself among epochs seen by another. A batch holds windows of the nights that have both
+    modalities of one pair; which pair, which nights and where follows from ``random_state`` and
+    the batch's number alone.
 
     Parameters
     ----------
     modalities : sequence of str, optional
-        What the encoder reads; by default all that two nights have beside another modality.
-    tokenizer : str, TokenizerConfig or mapping of modality to either, default="spectral"
-        "linear", "sundial" and "sundial2" learn from samples, "spectral" from fixed features.
-    token_dim, hidden_size, n_layers, n_heads : int, default=128, 128, 4, 4
-        Sizes of the encoder.
-    intermediate_size : int, optional
-        Of its feed-forward layers; four times ``hidden_size`` by default.
+        What the encoder reads; by default all that two nights have together with another modality.
+    encoder : EncoderSpec, EncoderConfig, Checkpoint, str or path, optional
+        Sizes of an encoder to be built, :class:`EncoderSpec` with its defaults if None; a whole
+        architecture; or an encoder to go on with.
     dropout : float, default=0.0
-        In encoder and tokenizers.
-    cls : bool, default=False
-        Whether a token for the whole window is trained too.
+        In the encoder, and in tokenizers to be built.
     projection_size : int, default=64
-        Width of the space of the objective.
+        Width of the space of the objective, if the encoder has no projection head yet.
     context_epochs : int, default=120
         Length of a window, in epochs of 30 s.
-    init : str, path, Checkpoint or EncoderConfig, optional
-        An encoder to go on with, or an architecture, in place of the parameters above but
-        ``dropout`` and ``context_epochs``.
-    objective : {"dash", "info_nce"}, default="dash"
-        DASH weighs negatives by how alike the sleepers are; see :func:`dash_info_nce_loss`.
-    temperature, hard_scale, pos_margin : float, default=0.1, 0.1, 0.0
-        Of the objective.
-    age_bandwidth, sex_factor, site_same, site_different : float, default=20.0, 0.8, 1.3, 0.8
-        Of the weights; see :func:`dash_weights`.
-    negatives : {"recordings", "night", "both"}, default="recordings"
-        Other nights at the same position of the window, other times of the same night, or both.
-    mask_share : float, default=0.15
-        Share of either modality's epochs whose token is hidden.
-    sensor_loss : float, default=0.0
-        Share of the windows in which a sensor is off for a stretch, in either view.
-    max_shift : int, default=0
-        Most epochs by which one view starts after the other, so that an epoch cannot be told by
-        its place in the window.
-    prediction : float, default=0.0
-        Weight of a second objective: to foretell the columns of both modalities from the hidden
-        states of one.
-    noise, offset : float, default=0.0, 0.0
-        Disturbance of every column, epoch by epoch and for a window as a whole, in standard
-        deviations.
-    pair_shares : mapping of (str, str) to float, list of (float, mapping), or callable, optional
+    objective : {"dash", "info_nce"}, DashObjective or InfoNCEObjective, optional
+        :class:`DashObjective` with its defaults if None.
+    augmentation : Augmentation, optional
+    pair_weights : mapping of (str, str) to float, list of (float, mapping), or callable, optional
         How often pairs come, those not named never; all alike by default. A list gives stages,
         each with the share of the run at which it ends. A callable, such as
         :class:`PairSchedule`, makes either from the list of pairs there are. A modality of no pair
         is left out.
+    optimizer : AdamW, optional
     max_epochs : int, default=20
         Epochs of the run and of its schedule.
     steps_per_epoch : int, optional
@@ -176,18 +102,6 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         Windows that are each other's negatives, over all processes.
     accumulate : int, default=1
         Batches whose gradients make one step.
-    lr, weight_decay : float, default=1e-3, 1e-2
-        Of AdamW with betas 0.9 and 0.95; biases, norms, masks and CLS do not decay.
-    lr_scales : mapping of str to float, optional
-        Factors of ``lr`` for parts of the encoder: a modality (its tokenizer and mask embedding),
-        "input_projection", "encoder", "cls_token", "projection"; 1 for those not named. A part
-        with 0 is frozen to the bit and in evaluation: no dropout, no new BatchNorm statistics.
-    warmup, lr_floor : float, default=0.03, 0.1
-        Share of the steps in which the rate rises, and what is left of it at the end of a cosine.
-    clip : float or None, default=1.0
-        Largest norm of the gradient.
-    ema_decay : float, default=0.996
-        Of the moving average of the network, which is what is evaluated and saved; 0 for none.
     precision : {"float32", "bfloat16", "auto"}, default="auto"
         "auto" takes bfloat16 where the hardware is fast at it.
     validation : float, int, sequence of str or None, default=0.1
@@ -203,12 +117,13 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
     warm_start : bool, default=False
         Whether ``fit`` goes on with the network of the last fit, with a new schedule.
     state_dir : path, optional
-        Folder in which the run keeps its state: killed at any moment, the same ``fit`` goes on
+        Folder in which the run keeps its state: killed at any moment, the same ``fit`` resumes
         from there, on a CPU to the same bits. A finished run is loaded.
     save_every : int, default=100
         Steps between states; one follows every epoch too.
     callbacks : list of skorch callbacks, optional
-        Their own state is not kept over an interruption.
+        Such as EarlyStopping, Checkpoint or an LRScheduler, which takes the place of the schedule
+        of ``optimizer``. Their own state is not kept over an interruption.
     verbose : int, default=0
         From 1 on, progress bars: over the nights that are conditioned, and over the steps.
 
@@ -229,114 +144,104 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
 
     Notes
     -----
+    Parameters of nested objects can be set while they are None, so that a grid search may go over
+    ``objective__temperature``, ``encoder__hidden_size`` or ``optimizer__lr``.
+
     Under :func:`torch.distributed`, all processes call ``fit`` with the same nights and share
-    each batch; see :mod:`~sleep2vec_sklearn.pretraining._distributed`.
+    each batch.
 
     Examples
     --------
     >>> from sleep2vec_sklearn import Sleep2VecPretrainer, Sleep2VecTransformer, make_sleep_cohort
+    >>> from sleep2vec_sklearn.pretraining import EncoderSpec
     >>> nights = make_sleep_cohort(4, hours=1, modalities=["ibi", "spo2"], random_state=0)
     >>> pretrainer = Sleep2VecPretrainer(
-    ...     hidden_size=16, n_layers=1, context_epochs=20, batch_size=2, max_epochs=2
+    ...     encoder=EncoderSpec(hidden_size=16, n_layers=1),
+    ...     context_epochs=20,
+    ...     batch_size=2,
+    ...     max_epochs=2,
     ... )
     >>> checkpoint = pretrainer.fit(nights).checkpoint()
     >>> Sleep2VecTransformer(checkpoint).fit_transform(nights).shape
     (4, 16)
     """
 
+    _nested_defaults: ClassVar[Mapping] = {
+        "encoder": {None: EncoderSpec},
+        "objective": {None: DashObjective, "dash": DashObjective, "info_nce": InfoNCEObjective},
+        "augmentation": {None: Augmentation},
+        "optimizer": {None: AdamW},
+    }
+    _parameter_constraints: ClassVar[dict] = {
+        "modalities": [str, "array-like", None],
+        "encoder": [EncoderSpec, EncoderConfig, Checkpoint, str, os.PathLike, None],
+        "dropout": [BELOW_ONE],
+        "projection_size": [count()],
+        "context_epochs": [count(2)],
+        "objective": [
+            StrOptions({"dash", "info_nce"}), DashObjective, InfoNCEObjective, None,
+        ],
+        "augmentation": [Augmentation, None],
+        "optimizer": [AdamW, None],
+        "max_epochs": [count()],
+        "steps_per_epoch": [count(), None],
+        "batch_size": [count(2)],
+        "accumulate": [count()],
+        "precision": [PRECISION],
+        "validation": [BELOW_ONE, count(), "array-like", None],
+        "patience": [count(), None],
+        "n_workers": [count(0)],
+        "random_state": [
+            Number(Integral, 0, _LARGEST_SEED, closed="both"), np.random.RandomState, None,
+        ],
+        "warm_start": ["boolean"],
+        "state_dir": [str, os.PathLike, None],
+        "save_every": [count()],
+        "callbacks": [list, tuple, None],
+        "verbose": ["verbose"],
+    }  # fmt: skip
+
     def __init__(
         self,
-        modalities=None,
+        modalities: Sequence[str] | str | None = None,
         *,
-        tokenizer="spectral",
-        token_dim=128,
-        hidden_size=128,
-        n_layers=4,
-        n_heads=4,
-        intermediate_size=None,
-        dropout=0.0,
-        cls=False,
-        projection_size=64,
-        context_epochs=120,
-        init=None,
-        objective="dash",
-        temperature=0.1,
-        hard_scale=0.1,
-        pos_margin=0.0,
-        age_bandwidth=20.0,
-        sex_factor=0.8,
-        site_same=1.3,
-        site_different=0.8,
-        negatives="recordings",
-        mask_share=0.15,
-        sensor_loss=0.0,
-        max_shift=0,
-        prediction=0.0,
-        noise=0.0,
-        offset=0.0,
-        pair_shares=None,
-        max_epochs=20,
-        steps_per_epoch=None,
-        batch_size=48,
-        accumulate=1,
-        lr=1e-3,
-        weight_decay=1e-2,
-        lr_scales=None,
-        warmup=0.03,
-        lr_floor=0.1,
-        clip=1.0,
-        ema_decay=0.996,
-        precision="auto",
-        validation=0.1,
-        patience=None,
-        device="auto",
-        n_workers=0,
-        random_state=None,
-        warm_start=False,
-        state_dir=None,
-        save_every=100,
-        callbacks=None,
-        verbose=0,
+        encoder: EncoderSpec | EncoderConfig | Checkpoint | str | os.PathLike | None = None,
+        dropout: float = 0.0,
+        projection_size: int = 64,
+        context_epochs: int = 120,
+        objective: DashObjective | InfoNCEObjective | str | None = None,
+        augmentation: Augmentation | None = None,
+        pair_weights: Any = None,
+        optimizer: AdamW | None = None,
+        max_epochs: int = 20,
+        steps_per_epoch: int | None = None,
+        batch_size: int = 48,
+        accumulate: int = 1,
+        precision: str = "auto",
+        validation: float | int | Sequence[str] | None = 0.1,
+        patience: int | None = None,
+        device: str = "auto",
+        n_workers: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        state_dir: str | os.PathLike | None = None,
+        save_every: int = 100,
+        callbacks: list | None = None,
+        verbose: int = 0,
     ):
         self.modalities = modalities
-        self.tokenizer = tokenizer
-        self.token_dim = token_dim
-        self.hidden_size = hidden_size
-        self.n_layers = n_layers
-        self.n_heads = n_heads
-        self.intermediate_size = intermediate_size
+        self.encoder = encoder
         self.dropout = dropout
-        self.cls = cls
         self.projection_size = projection_size
         self.context_epochs = context_epochs
-        self.init = init
         self.objective = objective
-        self.temperature = temperature
-        self.hard_scale = hard_scale
-        self.pos_margin = pos_margin
-        self.age_bandwidth = age_bandwidth
-        self.sex_factor = sex_factor
-        self.site_same = site_same
-        self.site_different = site_different
-        self.negatives = negatives
-        self.mask_share = mask_share
-        self.sensor_loss = sensor_loss
-        self.max_shift = max_shift
-        self.prediction = prediction
-        self.noise = noise
-        self.offset = offset
-        self.pair_shares = pair_shares
+        self.augmentation = augmentation
+        self.pair_weights = pair_weights
+        self.optimizer = optimizer
         self.max_epochs = max_epochs
         self.steps_per_epoch = steps_per_epoch
         self.batch_size = batch_size
         self.accumulate = accumulate
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.lr_scales = lr_scales
-        self.warmup = warmup
-        self.lr_floor = lr_floor
-        self.clip = clip
-        self.ema_decay = ema_decay
         self.precision = precision
         self.validation = validation
         self.patience = patience
@@ -349,7 +254,7 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         self.callbacks = callbacks
         self.verbose = verbose
 
-    def fit(self, X, metadata=None, sample_weight=None):
+    def fit(self, X: Any, metadata: pd.DataFrame | None = None, sample_weight: Any = None) -> Self:
         """Train an encoder.
 
         Parameters
@@ -377,11 +282,13 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
             the state of another run, or a loss is not finite; the network before that step is kept
             then.
         """
-        check_parameters(self)
-        self._fit(X, metadata, sample_weight, self._net_to_continue(self.warm_start), None)
-        return self
+        self.check_params()
+        net = getattr(self, "net_", None) if self.warm_start else None
+        return self._fit(X, metadata, sample_weight, net, None)
 
-    def partial_fit(self, X, metadata=None, sample_weight=None):
+    def partial_fit(
+        self, X: Any, metadata: pd.DataFrame | None = None, sample_weight: Any = None
+    ) -> Self:
         """Train for one more epoch of the schedule that ``max_epochs`` gives.
 
         As many calls as ``max_epochs`` do what ``fit`` does; further ones go on at the lowest
@@ -396,51 +303,405 @@ class Sleep2VecPretrainer(PretrainedMixin, BaseEstimator):
         -------
         self
         """
-        check_parameters(self)
-        self._fit(X, metadata, sample_weight, self._net_to_continue(True), 1)
-        return self
+        self.check_params()
+        return self._fit(X, metadata, sample_weight, getattr(self, "net_", None), 1)
 
-    def _net_to_continue(self, wanted: bool):
-        return getattr(self, "net_", None) if wanted else None
+    def prepare(self, X: Any, metadata: pd.DataFrame | None = None) -> NightStore:
+        """Condition nights as the encoder will read them, once for several fits.
 
-    def _fit(self, X, metadata, sample_weight, net, epochs: int | None) -> None:
-        from ._distributed import from_rank_zero
-        from ._run import Run
-        from ._state import RunFolder
+        Parameters
+        ----------
+        X : list of Recording or dict, NightStore, or path of a store's folder
+        metadata : DataFrame, optional
+            As for :meth:`fit`.
 
-        folder = state = None
-        with contextlib.ExitStack() as until_the_end:
-            if self.state_dir is not None and epochs is None:
+        Returns
+        -------
+        NightStore
+            In memory; a store is returned as it is. :func:`prepare_cohort` writes one to disk.
+
+        Raises
+        ------
+        InvalidRecordingError
+            If X is none of these, a store lacks one of ``modalities``, or metadata do not match.
+        """
+        self.check_params()
+        source = self._encoder_source()
+        X = NightStore.open(X) if isinstance(X, str | os.PathLike) else X
+        names = list_candidates(X, self.modalities, source.base)
+        return open_store(X, metadata, names, source, self._verbose())[0]
+
+    def check_params(self) -> None:
+        """Check the parameters, also those of nested objects, as :meth:`fit` does first.
+
+        Raises
+        ------
+        ValueError
+            If one is not accepted.
+        """
+        validate_params(self)
+        for name in self._nested_defaults:
+            nested = self._nested(name)
+            if isinstance(nested, BaseEstimator):
+                validate_params(nested)
+        max_shift = self._nested("augmentation").max_shift
+        if max_shift >= self.context_epochs:
+            raise ValueError(
+                f"max_shift={max_shift} leaves two windows of {self.context_epochs} epochs nothing "
+                "in common; accepted is less than context_epochs."
+            )
+        for callback in self.callbacks or ():
+            instance = callback[1] if isinstance(callback, tuple) else callback
+            if not hasattr(instance, "on_train_begin"):
+                raise ValueError(f"callbacks must be skorch callbacks, got {callback!r}.")
+        if self.state_dir is not None and not os.fspath(self.state_dir):
+            raise ValueError("state_dir is empty; set it to a folder, '.' for this one.")
+        n_held_out = self.validation if np.isscalar(self.validation) else self._count_named()
+        if self.patience is not None and not n_held_out:
+            raise ValueError("patience needs held-out subjects; pass validation=0.1, for example.")
+
+    def _count_named(self) -> int:
+        """Held-out subjects that are given by their names."""
+        named: Any = self.validation
+        return 0 if named is None or np.isscalar(named) else len(named)
+
+    def _nested(self, name: str) -> Any:
+        return self._expand(name, getattr(self, name))
+
+    def _verbose(self) -> int:
+        return int(self.verbose) if rank() == 0 else 0
+
+    def _encoder_source(self, net: PretrainingNet | None = None) -> EncoderSource:
+        encoder = self._nested("encoder")
+        if not isinstance(encoder, EncoderSpec | EncoderConfig):
+            encoder = as_checkpoint(encoder)
+        # a grid search may set numbers of numpy, which JSON does not know
+        return EncoderSource(
+            encoder,
+            float(self.dropout),
+            int(self.projection_size),
+            int(self.context_epochs),
+            continued=None if net is None else net.module_.network.config,
+        )
+
+    def _fit(
+        self,
+        X: Any,
+        metadata: pd.DataFrame | None,
+        sample_weight: Any,
+        earlier: PretrainingNet | None,
+        n_epochs: int | None,
+    ) -> Self:
+        """Train to the end of the schedule, or for some epochs of it."""
+        with contextlib.ExitStack() as run:
+            folder = state = None
+            if self.state_dir is not None and n_epochs is None:
                 folder = RunFolder(self.state_dir)
                 # another machine may see the folder as it was, or not at all
-                state = from_rank_zero(lambda: folder.take_up(self.max_epochs, until_the_end))
-            seed = self._choose_seed(net, state)
-            run = Run(self, X, metadata, sample_weight, seed, net)
-            if net is not None and epochs is None:
-                run.net.begin()
-            run.resume(state, folder)
+                state = from_rank_zero(partial(folder.acquire, self.max_epochs, run))
+            seed = self._choose_seed(earlier, state)
+            source = self._encoder_source(earlier)
+            data = collect_data(
+                X,
+                metadata,
+                sample_weight,
+                source=source,
+                modalities=self.modalities,
+                pair_weights=self.pair_weights,
+                validation=self.validation,
+                seed=seed,
+                verbose=self._verbose(),
+            )
+            steps = self._make_steps(data, seed)
+            begins_at = 0 if earlier is None else earlier.step_
+            identity = self._identify_run(data, source, seed, begins_at)
+            save = None if folder is None else partial(folder.keep, identity=identity)
+            net = self._make_net(data, source, seed, earlier, self._list_callbacks(save))
+            if earlier is not None and n_epochs is None:
+                net.begin_schedule()
+            if folder is not None and state is not None:
+                folder.restore(net, state, identity)
             self.seed_ = seed
-            self.net_ = run.net
-            self.encoder_config_ = run.config
-            self.modalities_ = run.material.modalities
-            self.pairs_ = tuple(run.material.pools)
-            self.device_, self.precision_ = run.device, run.precision
-            self._data_summary = run.summarise()
-            run.train(epochs)
+            self.net_ = net
+            self.encoder_config_ = data.config
+            self.modalities_ = data.modalities
+            self.pairs_ = tuple(data.pools)
+            self.device_, self.precision_ = net.device, net.precision
+            self._data_summary = data.summarise()
+            _train(net, steps, n_epochs)
+        return self
 
-    def _choose_seed(self, net, state) -> int:
-        from ._distributed import broadcast_value
-
-        if isinstance(self.random_state, int | np.integer):
+    def _choose_seed(self, earlier: PretrainingNet | None, state: Mapping | None) -> int:
+        if isinstance(self.random_state, Integral):
             return int(self.random_state)
-        if net is not None:
+        if earlier is not None:
             return self.seed_
         if state is not None and "seed" in state:
             return int(state["seed"])
         if self.random_state is None:
             drawn = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         else:
-            drawn = int(
-                check_random_state(self.random_state).randint(_LARGEST_SEED, dtype=np.int64)
-            )
+            random = check_random_state(self.random_state)
+            drawn = int(random.randint(_LARGEST_SEED, dtype=np.int64))
         return int(broadcast_value(drawn % _LARGEST_SEED))
+
+    def _make_steps(self, data: TrainingData, seed: int) -> TrainingSteps:
+        objective = self._nested("objective")
+        probabilities = resolve_pair_weights(list(data.pools), self.pair_weights)
+        scales = check_scales(self._nested("optimizer").lr_scales, data.config)
+        check_pairs(list(itertools.compress(data.pools, probabilities.ever)), scales)
+        sampler = PairSampler(
+            data.store,
+            data.pools,
+            self.context_epochs,
+            self.batch_size,
+            seed,
+            augmentation=self._nested("augmentation"),
+            probabilities=probabilities,
+            night_weights=data.night_weights,
+            weigh=lambda nights: objective.weigh(data.demography.take(nights)),
+            rank=rank(),
+            world=world_size(),
+        )
+        _check_sizes(sampler, self.batch_size)
+        n_windows = np.ceil(sampler.n_epochs / self.context_epochs).sum()
+        per_epoch = int(n_windows // (self.batch_size * self.accumulate))
+        held_out = None
+        if len(data.held_out):
+            windows = HeldOutWindows.spread(data.held_out, self.context_epochs)
+            held_out = HeldOut(windows, data.modalities, data.held_out_demography, self.batch_size)
+        n_steps = self.steps_per_epoch or max(per_epoch, 1)
+        return TrainingSteps(sampler.draw, n_steps, self.max_epochs, held_out)
+
+    def _make_net(
+        self,
+        data: TrainingData,
+        source: EncoderSource,
+        seed: int,
+        earlier: PretrainingNet | None,
+        callbacks: list,
+    ) -> PretrainingNet:
+        objective, augmentation = self._nested("objective"), self._nested("augmentation")
+        optimizer = self._nested("optimizer").get_params()
+        optimizer["lr_scales"] = check_scales(optimizer["lr_scales"], data.config)
+        statistics = column_statistics(data.store, data.modalities)
+        if earlier is None:
+            network = source.build_network(data.config, seed)
+            standardise_tokenizers(network, data.store, optimizer["lr_scales"], statistics)
+        else:
+            network = earlier.module_.network
+            _check_same(network.config, data.config)
+        module: Any = PretrainingModule(
+            network,
+            data.store.contents,
+            statistics,
+            reconstruct=objective.reconstruction_weight > 0,
+            noise=augmentation.noise,
+            offset=augmentation.offset,
+            seed=seed,
+        )
+        device = resolve_device(self.device)
+        module = convert_batchnorm(module).to(device)
+        broadcast_module(module)
+        net = PretrainingNet(
+            module,
+            PretrainingLoss(objective),
+            **optimizer,
+            seed=seed,
+            accumulate=self.accumulate,
+            precision=resolve_precision(self.precision, device),
+            n_workers=self.n_workers,
+            patience=self.patience,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            device=device,
+            callbacks=callbacks,
+        ).initialize()
+        if earlier is not None:
+            net.continue_from(earlier)
+        return net
+
+    def _list_callbacks(self, save: Any) -> list:
+        callbacks = list(self.callbacks or [])
+        if self._verbose():
+            callbacks.append(StepProgress())
+        # the last, so that a step counts as saved only if all callbacks had it
+        return callbacks if save is None else [*callbacks, StateSaver(save, self.save_every)]
+
+    def _identify_run(
+        self, data: TrainingData, source: EncoderSource, seed: int, begins_at_step: int
+    ) -> dict[str, Any]:
+        """What must be the same for a run to be resumed, as JSON gives it back."""
+        identity = {
+            "parameters": self._describe_parameters(),
+            "seed": seed,
+            "init": source.identify(),
+            "encoder": data.config.to_dict(),
+            "data": data.identify(),
+            "begins_at_step": begins_at_step,
+        }
+        return json.loads(json.dumps(identity))
+
+    def _describe_parameters(self) -> dict[str, str]:
+        """The parameters that a run depends on, as text."""
+        values = self.get_params(deep=True)
+        values["objective"] = type(self._nested("objective")).__name__
+        names = sorted(set(values) - _NO_PART_OF_A_RUN - _DESCRIBED_APART)
+        return {name: _describe_value(values[name]) for name in names}
+
+    @property
+    def history_(self) -> History:
+        """What skorch recorded, epoch by epoch."""
+        check_is_fitted(self, "net_")
+        return self.net_.history
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean recall of cross-modal retrieval over pairs of modalities; higher is better.
+
+        Parameters
+        ----------
+        X : list of Recording or dict, NightStore, or path of a store's folder
+            Nights that did not train.
+        y : ignored
+        """
+        return float(np.mean([result.recall for result in self.retrieval(X).values()]))
+
+    def retrieval(self, X: Any) -> dict[tuple[str, str], Retrieval]:
+        """Cross-modal retrieval on nights that did not train.
+
+        Parameters
+        ----------
+        X : list of Recording or dict, NightStore, or path of a store's folder
+
+        Returns
+        -------
+        dict of (str, str) to Retrieval
+            Of each pair of modalities: recall, median rank, and what chance gives.
+
+        Raises
+        ------
+        InvalidRecordingError
+            If no night has two modalities of the encoder.
+        """
+        check_is_fitted(self, "net_")
+        store = open_for(self.encoder_config_, X)
+        return measure_retrieval(self.net_.averaged(), store, self.batch_size)
+
+    def checkpoint(self) -> Checkpoint:
+        """The averaged encoder, as :class:`Sleep2VecTransformer` and ``encoder`` take it."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "pretrained.safetensors"
+            self.save(path)
+            return load_checkpoint(path)
+
+    def save(
+        self, path: str | os.PathLike, card: Mapping | None = None, dtype: str = "float32"
+    ) -> str:
+        """Write the averaged encoder to a file, with a model card of what it learned from.
+
+        Parameters
+        ----------
+        path : path-like
+        card : mapping, optional
+            JSON values that are added to the model card.
+        dtype : {"float32", "float16"}
+            Of the matrices in the file; half precision halves it.
+
+        Returns
+        -------
+        str
+            The checkpoint's sha256.
+        """
+        check_is_fitted(self, "net_")
+        whole_card = {**self._make_card(), **(card or {})}
+        network = self.net_.averaged()
+        return save_checkpoint(path, network, self.encoder_config_, card=whole_card, dtype=dtype)
+
+    def _make_card(self) -> dict[str, Any]:
+        net = self.net_
+        parameters = self._describe_parameters()
+        if self._count_named():
+            # names of subjects are not for everybody who gets the file
+            parameters["validation"] = f"{self._count_named()} subjects by name"
+        last = {k: v for k, v in (net.history or [{}])[-1].items() if not isinstance(v, bool)}
+        return {
+            "made_by": "sleep2vec_sklearn.Sleep2VecPretrainer",
+            "paper": "arXiv 2602.13857",
+            "training_data": self._data_summary,
+            "parameters": parameters,
+            "seed": self.seed_,
+            "steps": net.step_,
+            "precision": self.precision_,
+            "n_parameters": sum(p.numel() for p in net.module_.network.parameters()),
+            "last_epoch": {k: v for k, v in last.items() if isinstance(v, int | float) and v == v},
+        }
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.dict = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _train(net: PretrainingNet, steps: TrainingSteps, n_epochs: int | None) -> None:
+    if n_epochs is None:
+        n_epochs = 0 if net.finished_ else steps.n_epochs - net.epoch_
+    else:
+        net.finished_ = False
+    if n_epochs <= 0:
+        return
+    try:
+        net.partial_fit(steps, epochs=n_epochs)
+    finally:
+        # an error would leave progress bars open
+        for _, callback in net.callbacks_:
+            if isinstance(callback, StepProgress):
+                callback.close()
+
+
+def _check_same(before: EncoderConfig, now: EncoderConfig) -> None:
+    differences = list_differences(before.to_dict(), now.to_dict())
+    if differences:
+        raise TrainingError(
+            "the net was fitted as another encoder; what differs:\n  "
+            + "\n  ".join(differences)
+            + "\nRestore these, or pass warm_start=False."
+        )
+
+
+def _check_sizes(sampler: PairSampler, batch_size: int) -> None:
+    """Refuse batches smaller than the number of processes, and warn of small pools."""
+    smallest = min(sampler.sizes, key=lambda pair: sampler.sizes[pair])
+    if sampler.sizes[smallest] < world_size():
+        raise TrainingError(
+            f"a batch of {'-'.join(smallest)} has {sampler.sizes[smallest]} windows, which leaves "
+            f"some of {world_size()} processes without any. Start fewer, or raise batch_size="
+            f"{batch_size}."
+        )
+    small = {pair: len(pool) for pair, pool in sampler.pools.items() if len(pool) < batch_size}
+    if small:
+        # eleven modalities have 55 pairs
+        shown = [
+            f"{'-'.join(pair)} ({small[pair]} recordings, batches of {sampler.sizes[pair]})"
+            for pair in sorted(small, key=lambda pair: small[pair])[:_PAIRS_NAMED]
+        ]
+        more = f" and {len(small) - len(shown)} more pairs" if len(small) > len(shown) else ""
+        warn(
+            f"batch_size={batch_size} is more than the recordings that have a pair: several "
+            f"windows of a recording come in one batch, none of them twice: {', '.join(shown)}"
+            f"{more}.",
+            TrainingWarning,
+        )
+
+
+def _describe_value(value: Any) -> str:
+    """The same text for a number of numpy and of Python, for a tuple, an array and a list.
+
+    A function is its name: its address would be another in the process that resumes a run.
+    """
+    if inspect.isroutine(value):
+        value = f"{value.__module__}.{value.__qualname__}"
+    elif isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    return repr(list(value) if isinstance(value, tuple) else value)

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Studies of a representation: labels, sensors, retrieval and scale."""
+"""Studies of a representation: label efficiency, sensors, retrieval and scaling."""
 
-from .folds import nested_subsets
-from .label_efficiency import LabelEfficiency, label_efficiency_curve
+from .label_efficiency import LabelEfficiency, label_efficiency_curve, nested_subsets
 from .modality_dropout import ModalityDropout, draw_loss, modality_dropout_curve
 from .modality_importance import modality_importance
 from .modality_subsets import ModalitySubsets, modality_subset_scores, non_empty_subsets

@@ -1,23 +1,30 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How many labelled people an estimator needs."""
+"""Scores against the number of labelled training subjects."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn.utils import _safe_indexing, check_scalar
 from tqdm.auto import tqdm
 
-from ..evaluation._cross_validation import PeopleScorer, Scored, fit_known_classes, scorers_of
+from ..evaluation._cross_validation import (
+    ResampledScores,
+    SubjectScorer,
+    fit_aligning_classes,
+    named_scorers,
+)
 from ..evaluation._subjects import SubjectBootstrap, folds_by_subject, subjects_of
-from .folds import check_target, choose_sizes, draw_seed, held_out, nested_subsets, take_rows
+from ._sensor_study import check_target, draw_seed, held_out, paired_differences, summarise
 
-__all__ = [
-    "LabelEfficiency",
-    "label_efficiency_curve",
-]
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,19 +34,18 @@ class LabelEfficiency:
     Attributes
     ----------
     summary : DataFrame
-        One row per estimator, number of training subjects and metric: ``score``, the interval
-        ``low`` to ``high`` over test subjects, and ``sd``, the spread over the draws of training
-        subjects, NaN of one draw.
+        One row per estimator, number of training subjects and metric: ``score``, its confidence
+        interval over test subjects, ``low`` to ``high``, and ``sd``, the standard deviation over
+        the draws of training subjects, NaN for one draw.
     scores : DataFrame
         One row per estimator, number of training subjects, repeat and metric, and per test
-        subject where subjects are scored one by one.
+        subject if subjects are scored one by one.
     subsets : DataFrame
-        One row per fold, repeat and number of subjects: which ``subjects`` trained, with how many
-        ``rows``, and ``classes_missing`` among their labels. The same for all estimators.
-    average : str
-        "subject" or "pooled".
+        One row per fold, repeat and number of subjects: the training ``subjects``, their number of
+        ``rows``, and the ``classes_missing`` from their labels. The same for all estimators.
+    average : {"subject", "pooled"}
     level : float
-        Of the intervals.
+        Confidence level of the intervals.
 
     Examples
     --------
@@ -47,39 +53,44 @@ class LabelEfficiency:
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sleep2vec_sklearn import label_efficiency_curve
     >>> rng = np.random.default_rng(0)
-    >>> people, y = np.repeat(np.arange(8), 30), rng.integers(0, 2, 240)
+    >>> subjects, y = np.repeat(np.arange(8), 30), rng.integers(0, 2, 240)
     >>> X = rng.normal(size=(240, 3)) + y[:, None]
-    >>> found = label_efficiency_curve(LogisticRegression(), X, y, people, sizes=[1, 4], cv=2)
-    >>> found.subsets[["fold", "repeat", "n_subjects", "rows"]].head(3)
+    >>> result = label_efficiency_curve(LogisticRegression(), X, y, subjects, sizes=[1, 4], cv=2)
+    >>> result.subsets[["fold", "repeat", "n_subjects", "rows"]].head(3)
        fold  repeat  n_subjects  rows
     0     0       0           1    30
     1     0       0           4   120
     2     0       1           1    30
     """
 
-    summary: object
-    scores: object
-    subsets: object
+    summary: pd.DataFrame
+    scores: pd.DataFrame
+    subsets: pd.DataFrame
     average: str
     level: float
     _draws: SubjectBootstrap = field(repr=False)
-    _replicates: dict = field(repr=False)
+    _replicates: dict[tuple, tuple] = field(repr=False)
 
-    def differences(self, reference: str, n_subjects: int | None = None):
+    def differences(self, reference: str, n_subjects: int | None = None) -> pd.DataFrame:
         """Each estimator and size minus one reference, paired over test subjects.
 
         Parameters
         ----------
         reference : str
-            An estimator's name.
+            Name of an estimator.
         n_subjects : int, optional
-            Training subjects of the reference, all of them by default.
+            Training subjects of the reference; all of them by default.
 
         Returns
         -------
         DataFrame
-            Columns estimator, n_subjects, metric, difference, low, high. An interval that holds
-            zero says that so few subjects may do as well.
+            Columns estimator, n_subjects, metric, difference, low, high. A confidence interval
+            that holds zero means that so few subjects may do as well.
+
+        Raises
+        ------
+        ValueError
+            If there is no such estimator or number of subjects.
         """
         import pandas as pd
 
@@ -90,37 +101,33 @@ class LabelEfficiency:
         size = sizes[-1] if n_subjects is None else n_subjects
         if size not in sizes:
             raise ValueError(f"n_subjects={size!r}; accepted are {', '.join(map(str, sizes))}.")
-        rows = []
-        for (name, n, metric), (estimate, replicates) in self._replicates.items():
-            goal, goals = self._replicates[reference, size, metric]
-            low, high = self._draws.interval(replicates - goals)
-            rows.append((name, n, metric, estimate - goal, float(low), float(high)))
+        rows = paired_differences(self._draws, self._replicates, (reference, size))
         columns = ["estimator", "n_subjects", "metric", "difference", "low", "high"]
         return pd.DataFrame(rows, columns=columns)
 
 
 def label_efficiency_curve(
-    estimator,
-    X,
-    y,
-    groups=None,
+    estimator: Any,
+    X: Any,
+    y: Any,
+    groups: Any = None,
     *,
-    sizes=None,
-    n_repeats=5,
-    cv=5,
-    scoring=None,
-    average="auto",
-    level=0.95,
-    n_resamples=1000,
-    n_jobs=None,
-    random_state=0,
-    verbose=0,
+    sizes: Sequence[float] | None = None,
+    n_repeats: int = 5,
+    cv: Any = 5,
+    scoring: Any = None,
+    average: str = "auto",
+    level: float = 0.95,
+    n_resamples: int = 1000,
+    n_jobs: int | None = None,
+    random_state: Any = 0,
+    verbose: int = 0,
 ) -> LabelEfficiency:
-    """Score estimators trained on few people, then on more of them.
+    """Score estimators trained on few subjects, then on more of them.
 
-    Folds of subjects are held out in turn. Of the others, people are drawn in an order that depends
-    on fold, repeat and ``random_state`` alone, and every estimator is trained on all rows of the
-    first few of them: subsets are nested, and the same for all estimators.
+    Folds of subjects are held out in turn. The others are drawn in an order that depends on fold,
+    repeat and ``random_state`` alone, and every estimator is trained on all rows of the first few
+    of them: subsets are nested, and the same for all estimators.
 
     An encoder in the estimator is not trained, and its tokens come from its cache
     (``cache="memory"`` or a folder): each night is encoded once, and only heads are fitted again.
@@ -132,26 +139,26 @@ def label_efficiency_curve(
     X : list of Recording, list of lists of them, EpochSequence, or array
     y : array-like of shape (n_rows, ...)
     groups : array-like of shape (n_rows,), optional
-        Subjects; by default those that the recordings name.
+        Subjects; by default those of the recordings.
     sizes : sequence of int or float, optional
-        Numbers of training subjects, or shares of those in the smallest training fold. 1, 2, 4,
-        ... and that fold's number by default.
+        Numbers of training subjects, or shares of those in the smallest training fold. By default
+        1, 2, 4, ... and all subjects of that fold.
     n_repeats : int, default=5
-        Draws of people per fold.
+        Draws of training subjects per fold.
     cv : int, splitter or iterable, default=5
         Folds by subject, or a splitter that holds each row out once.
     scoring : str, callable, sequence of str, or mapping, optional
         Names of scikit-learn, "kappa", or scorers. By default "roc_auc" for two classes, "kappa"
-        for more, "neg_mean_absolute_error" for numbers.
+        for more, "neg_mean_absolute_error" for regressors.
     average : {"auto", "subject", "pooled"}, default="auto"
         Mean of each test subject's score, or the score of all held-out rows together. "auto"
-        takes the former where subjects have 20 rows or more in the median.
+        is the former if the median subject has 20 rows or more.
     level : float, default=0.95
-        Of the intervals.
+        Confidence level of the intervals.
     n_resamples : int, default=1000
-        Draws of test subjects behind an interval.
+        Bootstrap samples of test subjects behind an interval.
     n_jobs : int, optional
-        Processes of joblib; give the encoder a cache folder then.
+        Processes of joblib; with more than one, give the encoder a cache folder.
     random_state : int, RandomState or None, default=0
     verbose : int, default=0
         1 shows a progress bar.
@@ -169,13 +176,13 @@ def label_efficiency_curve(
     Warns
     -----
     LeakageWarning
-        If groups are missing where nights of a subject repeat, or a fold has a subject on both
+        If groups are missing where subjects have several nights, or a fold has a subject on both
         sides.
 
     Notes
     -----
-    Where the people drawn lack a class, its probability is 0 in the test; where they have one class
-    alone, that is the answer and nothing is fitted. ``subsets`` tells where.
+    If the subjects drawn lack a class, its probability is 0 in the test; if they have one class
+    alone, that is the prediction and nothing is fitted. ``subsets`` lists both cases.
 
     Examples
     --------
@@ -183,11 +190,11 @@ def label_efficiency_curve(
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sleep2vec_sklearn import label_efficiency_curve
     >>> rng = np.random.default_rng(0)
-    >>> people = np.repeat(np.arange(12), 30)
+    >>> subjects = np.repeat(np.arange(12), 30)
     >>> y = rng.integers(0, 2, 360)
-    >>> X = rng.normal(size=(360, 3)) + y[:, None] + 0.5 * rng.normal(size=(12, 3))[people]
+    >>> X = rng.normal(size=(360, 3)) + y[:, None] + 0.5 * rng.normal(size=(12, 3))[subjects]
     >>> curve = label_efficiency_curve(
-    ...     LogisticRegression(), X, y, people, sizes=[1, 8], cv=3, n_repeats=2
+    ...     LogisticRegression(), X, y, subjects, sizes=[1, 8], cv=3, n_repeats=2
     ... )
     >>> curve.summary[["n_subjects", "score"]].round(2)
        n_subjects  score
@@ -197,123 +204,160 @@ def label_efficiency_curve(
     estimators = dict(estimator) if isinstance(estimator, Mapping) else {"estimator": estimator}
     if not estimators:
         raise ValueError("estimator is an empty mapping; at least one is needed.")
-    if n_repeats < 1:
-        raise ValueError(f"n_repeats must be at least 1, got {n_repeats!r}.")
+    check_scalar(n_repeats, "n_repeats", Integral, min_val=1)
     first = next(iter(estimators.values()))
-    people = subjects_of(X, groups)
+    subjects = subjects_of(X, groups)
     y, classes = check_target(y, X, first)
-    folds = folds_by_subject(cv, y, people, classify=classes is not None)
-    n_fewest = min(len(set(people[train])) for train, _ in folds)
-    sizes = choose_sizes(sizes, n_fewest)
+    folds = folds_by_subject(cv, y, subjects, classify=classes is not None)
+    sizes = choose_sizes(sizes, min(len(set(subjects[train])) for train, _ in folds))
     seed = draw_seed(random_state)
-    resampled = SubjectBootstrap(people, n_resamples, level, seed)
-    scorer = PeopleScorer(scorers_of(scoring, y, first), y, resampled, average)
-    draws = {
-        (fold, repeat): nested_subsets(people[train], sizes, [seed, fold, repeat])
+    draws = SubjectBootstrap(subjects, n_resamples, level, seed)
+    scorer = SubjectScorer(named_scorers(scoring, y, first), y, draws, average)
+    subsets = {
+        (fold, repeat): nested_subsets(subjects[train], sizes, [seed, fold, repeat])
         for fold, (train, _) in enumerate(folds)
         for repeat in range(n_repeats)
     }
-    study = _Study(X, y, people, classes, folds, draws, scorer)
-    # with everybody there is one draw
+    study = _LabelStudy(X, y, subjects, classes, folds, subsets, scorer)
     jobs = [
         (name, size, repeat)
         for name in estimators
         for size in sizes
-        for repeat in range(n_repeats)
-        if repeat == 0 or study.draws_differ(size)
+        for repeat in range(n_repeats if study.draws_differ(size) else 1)
     ]
     work = (delayed(study.score)(estimators[name], size, repeat) for name, size, repeat in jobs)
     results = Parallel(n_jobs=n_jobs, return_as="generator")(work)
-    bar = {"total": len(jobs), "desc": "label efficiency", "unit": "fit", "disable": not verbose}
-    found = dict(zip(jobs, tqdm(results, **bar), strict=True))
-    return _gather(found, study, level)
+    bar = tqdm(results, total=len(jobs), desc="label efficiency", unit="fit", disable=not verbose)
+    return study.collect(dict(zip(jobs, bar, strict=True)), level)
+
+
+def nested_subsets(
+    people: Sequence, sizes: Sequence[int], random_state: Any
+) -> dict[int, np.ndarray]:
+    """Draw subsets of subjects by size, each within the next.
+
+    Parameters
+    ----------
+    people : sequence
+        Names of the subjects; repeated ones count once.
+    sizes : sequence of int
+    random_state : int, sequence of int, or Generator
+
+    Returns
+    -------
+    dict of int to object ndarray
+        By size, the names drawn.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.probing import nested_subsets
+    >>> subsets = nested_subsets([*"abcd"], [1, 2, 4], 0)
+    >>> set(subsets[1]) < set(subsets[2]) < set(subsets[4])
+    True
+    """
+    unique = np.fromiter(sorted(set(people), key=str), dtype=object)
+    order = np.random.default_rng(random_state).permutation(len(unique))
+    return {size: unique[order[:size]] for size in sizes}
+
+
+def choose_sizes(sizes: Sequence | None, n_subjects: int) -> list[int]:
+    """Numbers of training subjects in rising order, from numbers or shares of ``n_subjects``."""
+    if sizes is None:
+        sizes = [2**k for k in range(math.ceil(math.log2(n_subjects)))] + [n_subjects]
+    counts = set()
+    for size in np.atleast_1d(np.asarray(sizes, dtype=object)):
+        is_number = isinstance(size, Real) and not isinstance(size, bool)
+        if is_number and isinstance(size, Integral) and 1 <= int(size) <= n_subjects:
+            counts.add(int(size))
+        elif is_number and not isinstance(size, Integral) and 0 < size <= 1:
+            counts.add(max(round(size * n_subjects), 1))
+        else:
+            raise ValueError(
+                f"sizes has {size!r}, and the smallest training fold has {n_subjects} subjects; "
+                f"accepted are 1 to {n_subjects}, or shares of them above 0 and up to 1.0."
+            )
+    if not counts:
+        raise ValueError("sizes is empty; at least one number of subjects is needed.")
+    return sorted(counts)
 
 
 @dataclass(frozen=True, eq=False)
-class _Study:
-    X: object
+class _LabelStudy:
+    X: Any
     y: np.ndarray
-    people: np.ndarray
+    subjects: np.ndarray
     classes: np.ndarray | None
-    folds: list
-    draws: dict
-    scorer: PeopleScorer
+    folds: list[tuple[np.ndarray, np.ndarray]]
+    subsets: dict[tuple[int, int], dict[int, np.ndarray]]
+    scorer: SubjectScorer
 
     def draws_differ(self, size: int) -> bool:
-        """Whether another draw of so many people could give others."""
-        return any(len(set(self.people[train])) > size for train, _ in self.folds)
+        """Whether another draw of so many subjects could give others."""
+        return any(len(set(self.subjects[train])) > size for train, _ in self.folds)
 
-    def rows_of(self, fold: int, size: int, repeat: int) -> np.ndarray:
+    def training_rows(self, fold: int, size: int, repeat: int) -> np.ndarray:
         train = self.folds[fold][0]
-        chosen = set(self.draws[fold, repeat][size])
-        return train[[person in chosen for person in self.people[train]]]
+        chosen = set(self.subsets[fold, repeat][size])
+        return train[[subject in chosen for subject in self.subjects[train]]]
 
-    def score(self, estimator, size: int, repeat: int) -> Scored:
+    def score(self, estimator, size: int, repeat: int) -> ResampledScores:
         parts = []
         for fold, (_, test) in enumerate(self.folds):
-            rows = self.rows_of(fold, size, repeat)
-            fitted = fit_known_classes(
-                estimator, take_rows(self.X, rows), self.y[rows], self.classes
-            )
-            parts.append((fitted, take_rows(self.X, test)))
+            rows = self.training_rows(fold, size, repeat)
+            X = _safe_indexing(self.X, rows)
+            fitted = fit_aligning_classes(estimator, X, self.y[rows], self.classes)
+            parts.append((fitted, _safe_indexing(self.X, test)))
         tested = np.concatenate([test for _, test in self.folds])
-        answers = held_out(parts, tested, len(self.y), self.classes)
-        return self.scorer.score(answers, tested)
+        return self.scorer.score(held_out(parts, tested, len(self.y), self.classes), tested)
 
-    def describe_subsets(self):
-        """Who trained."""
+    def collect(self, scores: Mapping[tuple, ResampledScores], level: float) -> LabelEfficiency:
+        import pandas as pd
+
+        repeats: dict[tuple, list[ResampledScores]] = {}
+        for (name, size, _), scored in scores.items():
+            repeats.setdefault((name, size), []).append(scored)
+        rows: list[tuple] = []
+        replicates = {}
+        for key, several in repeats.items():
+            mean, summary = summarise(self.scorer, several)
+            for column, (metric, *values) in enumerate(summary):
+                rows.append((*key, metric, *values, len(several)))
+                replicates[*key, metric] = mean.estimates[column], mean.replicates[:, column]
+        columns = ["estimator", "n_subjects", "metric", "score", "low", "high", "sd", "repeats"]
+        return LabelEfficiency(
+            pd.DataFrame(rows, columns=columns),
+            self._scores_by_subject(scores),
+            self._describe_subsets(),
+            self.scorer.average,
+            level,
+            self.scorer.draws,
+            replicates,
+        )
+
+    def _scores_by_subject(self, scores: Mapping[tuple, ResampledScores]) -> pd.DataFrame:
         import pandas as pd
 
         rows = []
-        for (fold, repeat), subsets in self.draws.items():
-            for size, chosen in subsets.items():
-                mine = self.rows_of(fold, size, repeat)
-                missing = ()
-                if self.classes is not None:
-                    missing = tuple(np.setdiff1d(self.classes, self.y[mine]).tolist())
-                rows.append((fold, repeat, size, tuple(chosen), len(mine), missing))
-        columns = ["fold", "repeat", "n_subjects", "subjects", "rows", "classes_missing"]
+        for job, scored in scores.items():
+            for column, metric in enumerate(self.scorer.scorers):
+                subjects: Any = [None]
+                values = scored.estimates[[column]]
+                if scored.values is not None:
+                    subjects, values = self.scorer.draws.subjects, scored.values[:, column]
+                rows += [(*job, metric, *row) for row in zip(subjects, values, strict=True)]
+        columns = ["estimator", "n_subjects", "repeat", "metric", "subject", "score"]
         return pd.DataFrame(rows, columns=columns)
 
+    def _describe_subsets(self) -> pd.DataFrame:
+        import pandas as pd
 
-def _gather(found: dict, study: _Study, level: float) -> LabelEfficiency:
-    import pandas as pd
-
-    scorer = study.scorer
-    repeats: dict = {}
-    for (name, size, _), scored in found.items():
-        repeats.setdefault((name, size), []).append(scored)
-    summary, replicates = [], {}
-    for (name, size), several in repeats.items():
-        mean = scorer.average_of(several)
-        lows, highs = scorer.draws.interval(mean.replicates)
-        spread = scorer.spread_of(several)
-        for place, metric in enumerate(scorer.scorers):
-            replicates[name, size, metric] = mean.estimates[place], mean.replicates[:, place]
-            row = (mean.estimates[place], lows[place], highs[place], spread[place], len(several))
-            summary.append((name, size, metric, *map(float, row[:4]), row[4]))
-    columns = ["estimator", "n_subjects", "metric", "score", "low", "high", "sd", "repeats"]
-    return LabelEfficiency(
-        pd.DataFrame(summary, columns=columns),
-        _tidy(found, scorer),
-        study.describe_subsets(),
-        scorer.average,
-        level,
-        scorer.draws,
-        replicates,
-    )
-
-
-def _tidy(found: dict, scorer: PeopleScorer):
-    import pandas as pd
-
-    rows = []
-    for job, scored in found.items():
-        for place, metric in enumerate(scorer.scorers):
-            if scored.values is None:
-                rows.append((*job, metric, None, scored.estimates[place]))
-                continue
-            known = zip(scorer.draws.subjects, scored.values[:, place], strict=True)
-            rows += [(*job, metric, person, value) for person, value in known]
-    columns = ["estimator", "n_subjects", "repeat", "metric", "subject", "score"]
-    return pd.DataFrame(rows, columns=columns)
+        rows = []
+        for (fold, repeat), subsets in self.subsets.items():
+            for size, chosen in subsets.items():
+                trained = self.training_rows(fold, size, repeat)
+                missing = ()
+                if self.classes is not None:
+                    missing = tuple(np.setdiff1d(self.classes, self.y[trained]).tolist())
+                rows.append((fold, repeat, size, tuple(chosen), len(trained), missing))
+        columns = ["fold", "repeat", "n_subjects", "subjects", "rows", "classes_missing"]
+        return pd.DataFrame(rows, columns=columns)

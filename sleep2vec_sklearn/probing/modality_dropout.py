@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What an estimator is worth when sensors fail during the night, or before it."""
+"""Scores of an estimator against the share of sensors lost at test time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.utils import check_scalar
 from tqdm.auto import tqdm
 
+from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
-from ._nights import EpochsOff, alter, choose_modalities
-from .folds import PREFIT, SensorStudy
+from ..recordings.sources import Signal
+from ._sensor_study import PREFIT, Alteration, SensorStudy, alter, digest, summarise
 
-__all__ = [
-    "ModalityDropout",
-    "draw_loss",
-    "modality_dropout_curve",
-]
+if TYPE_CHECKING:
+    import pandas as pd
 
 PATTERNS = ("night", "epoch", "block")
 
@@ -30,14 +31,13 @@ class ModalityDropout:
     ----------
     summary : DataFrame
         One row per pattern, fraction and metric: ``lost``, the share of the sensors' epochs that
-        was in fact lost; ``score``, the interval ``low`` to ``high`` over test subjects, and
-        ``sd``, the spread over the draws of losses, NaN of one.
+        was in fact lost; ``score``, its confidence interval over test subjects, ``low`` to
+        ``high``, and ``sd``, the standard deviation over the draws of losses, NaN for one draw.
     modalities : tuple of str
         Sensors that fail.
-    average : str
-        "subject" or "pooled".
+    average : {"subject", "pooled"}
     level : float
-        Of the intervals.
+        Confidence level of the intervals.
 
     Examples
     --------
@@ -49,12 +49,12 @@ class ModalityDropout:
     >>> nights = make_sleep_cohort(2, hours=1, modalities=names, missing=0, random_state=0)
     >>> X = EpochSequence(nights)
     >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression()).fit(X, X.stages > 0)
-    >>> found = modality_dropout_curve(model, X, X.stages > 0, fractions=[0, 0.5], n_repeats=1)
-    >>> found.modalities, found.average
+    >>> result = modality_dropout_curve(model, X, X.stages > 0, fractions=[0, 0.5], n_repeats=1)
+    >>> result.modalities, result.average
     (('effort', 'ibi'), 'subject')
     """
 
-    summary: object
+    summary: pd.DataFrame
     modalities: tuple[str, ...]
     average: str
     level: float
@@ -63,7 +63,7 @@ class ModalityDropout:
 def draw_loss(n_epochs: int, fraction: float, pattern: str, rng: np.random.Generator) -> np.ndarray:
     """Draw the epochs in which a sensor is off.
 
-    From equal generators, what is lost at a fraction is lost at all higher ones.
+    With equal generators, what is lost at a fraction is lost at all higher ones.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def draw_loss(n_epochs: int, fraction: float, pattern: str, rng: np.random.Gener
     fraction : float
         From 0 to below 1.
     pattern : {"epoch", "block"}
-        Each epoch by its own chance; or one stretch of them.
+        Each epoch independently, or one run of epochs.
     rng : Generator
 
     Returns
@@ -93,35 +93,35 @@ def draw_loss(n_epochs: int, fraction: float, pattern: str, rng: np.random.Gener
         return lost
     length = min(round(fraction * n_epochs), n_epochs - 1)
     start = round(rng.random() * (n_epochs - length))
-    places = np.arange(n_epochs)
-    return (places >= start) & (places < start + length)
+    epochs = np.arange(n_epochs)
+    return (epochs >= start) & (epochs < start + length)
 
 
 def modality_dropout_curve(
-    estimator,
-    X,
-    y,
-    groups=None,
+    estimator: Any,
+    X: Any,
+    y: Any,
+    groups: Any = None,
     *,
-    fractions=(0.0, 0.1, 0.2, 0.4, 0.6, 0.8),
-    patterns=PATTERNS,
-    modalities=None,
-    together=False,
-    cv=PREFIT,
-    scoring=None,
-    average="auto",
-    n_repeats=3,
-    level=0.95,
-    n_resamples=1000,
-    random_state=0,
-    verbose=0,
+    fractions: float | Sequence[float] = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8),
+    patterns: str | Sequence[str] = PATTERNS,
+    modalities: Sequence[str] | None = None,
+    together: bool = False,
+    cv: Any = PREFIT,
+    scoring: Any = None,
+    average: str = "auto",
+    n_repeats: int = 3,
+    level: float = 0.95,
+    n_resamples: int = 1000,
+    random_state: Any = 0,
+    verbose: int = 0,
 ) -> ModalityDropout:
     """Score an estimator while sensors are lost at test time.
 
     Parameters
     ----------
     estimator, X, y, groups, cv, scoring, average, level, n_resamples
-        See :func:`modality_subset_scores`.
+        As for :func:`modality_subset_scores`.
     fractions : sequence of float
         Shares that are lost: chances from 0 to 1 that a sensor is missing from a night, or shares
         from 0 to below 1 of its epochs.
@@ -153,21 +153,19 @@ def modality_dropout_curve(
 
     Notes
     -----
-    Whole sensors that are lost cost no encoding. Signals with gaps are other signals: each is
-    encoded, once per pattern, fraction and repeat.
+    Losing whole sensors costs no encoding. Signals with gaps are other signals: each is encoded,
+    once per pattern, fraction and repeat.
 
     Examples
     --------
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
     >>> from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
     >>> from sleep2vec_sklearn.probing import modality_dropout_curve
-    >>> nights = make_sleep_cohort(
-    ...     4, hours=1, modalities=["ibi", "spo2"], missing=0, random_state=0
-    ... )
+    >>> names = ["ibi", "spo2"]
+    >>> nights = make_sleep_cohort(4, hours=1, modalities=names, missing=0, random_state=0)
     >>> X = EpochSequence(nights)
-    >>> model = make_pipeline(Sleep2VecTransformer(), StandardScaler(), LogisticRegression())
+    >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(max_iter=500))
     >>> curve = modality_dropout_curve(
     ...     model, X, X.stages > 0, X.groups, cv=2, fractions=[0, 0.5], n_repeats=1
     ... )
@@ -180,85 +178,85 @@ def modality_dropout_curve(
     4   block       0.0   0.0
     5   block       0.5   0.5
     """
-    fractions, patterns = _check_plan(fractions, patterns, n_repeats)
+    import pandas as pd
+
+    patterns, fractions = _check_plan(patterns, fractions)
+    check_scalar(n_repeats, "n_repeats", Integral, min_val=1)
     study = SensorStudy(
-        estimator,
-        X,
-        y,
-        groups,
-        cv=cv,
-        scoring=scoring,
-        average=average,
-        level=level,
-        n_resamples=n_resamples,
-        random_state=random_state,
+        estimator, X, y, groups, cv, scoring, average, level, n_resamples, random_state
     )
-    chosen = choose_modalities(modalities, study.nights, study.supported)
-    whole = study.score(study.nights.X, np.arange(len(study.y)))
-    jobs = [
-        (pattern, fraction, repeat)
-        for pattern in patterns
-        for fraction in fractions
-        for repeat in range(n_repeats if fraction else 1)
-    ]
-    found: dict = {}
-    for pattern, fraction, repeat in tqdm(
-        jobs, desc="losing sensors", unit="draw", disable=not verbose
-    ):
-        losses = _Losses(pattern, fraction, chosen, together, [study.seed, repeat])
-        scored = whole
-        if fraction:
-            scored = study.score(*study.nights.change(losses.lose))
-        found.setdefault((pattern, fraction), []).append((scored, losses.share))
-    return ModalityDropout(_summarise(found, study), chosen, study.scorer.average, level)
+    chosen = study.choose_modalities(modalities)
+    intact = study.score_intact()
+    rows = []
+    plan = [(pattern, fraction) for pattern in patterns for fraction in fractions]
+    n_draws = sum(n_repeats if fraction else 1 for _, fraction in plan)
+    with tqdm(total=n_draws, desc="losing sensors", unit="draw", disable=not verbose) as bar:
+        for pattern, fraction in plan:
+            scores, shares = [], []
+            for repeat in range(n_repeats if fraction else 1):
+                losses = _Losses(pattern, fraction, chosen, together, (study.seed, repeat))
+                altered = study.nights.replace(losses.apply) if fraction else None
+                scores.append(study.score(*altered) if altered else intact)
+                shares.append(losses.share)
+                bar.update()
+            lost = float(np.mean(shares))
+            _, summary = summarise(study.scorer, scores)
+            rows += [(pattern, fraction, metric, lost, *values) for metric, *values in summary]
+    columns = ["pattern", "fraction", "metric", "lost", "score", "low", "high", "sd"]
+    table = pd.DataFrame(rows, columns=columns)
+    return ModalityDropout(table, chosen, study.scorer.average, level)
 
 
-def _check_plan(fractions, patterns, n_repeats: int) -> tuple[list[float], list[str]]:
-    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
-    unknown = [pattern for pattern in patterns if pattern not in PATTERNS]
-    if unknown or not patterns:
+def _check_plan(patterns, fractions) -> tuple[list[str], list[float]]:
+    patterns = [patterns] if isinstance(patterns, str) else list(dict.fromkeys(patterns))
+    if not patterns or not set(patterns) <= set(PATTERNS):
         raise ValueError(f"patterns must be some of {', '.join(PATTERNS)}; got {patterns!r}.")
     fractions = sorted({float(fraction) for fraction in np.atleast_1d(fractions)})
-    highest_accepted = 1.0 if patterns == ["night"] else np.nextafter(1.0, 0.0)
-    if not fractions or not all(0 <= fraction <= highest_accepted for fraction in fractions):
+    highest = 1.0 if patterns == ["night"] else np.nextafter(1.0, 0.0)
+    if not fractions or not all(0 <= fraction <= highest for fraction in fractions):
         raise ValueError(
-            f"fractions must be from 0 to below 1 (1 too where the pattern is 'night' alone); got "
+            "fractions must be from 0 to below 1 (1 too if 'night' is the only pattern); got "
             f"{fractions}."
         )
-    if n_repeats < 1:
-        raise ValueError(f"n_repeats must be at least 1, got {n_repeats!r}.")
-    return fractions, patterns
+    return patterns, fractions
 
 
 class _Losses:
     """Draws what each night loses, and counts it."""
 
-    def __init__(self, pattern: str, fraction: float, modalities: Sequence[str], together, seed):
+    def __init__(
+        self,
+        pattern: str,
+        fraction: float,
+        modalities: Sequence[str],
+        together: bool,
+        seed: Sequence[int],
+    ):
         self._pattern, self._fraction = pattern, fraction
         self._modalities, self._together, self._seed = modalities, together, seed
         self._n_lost = self._n_epochs = 0
 
     @property
     def share(self) -> float:
-        """Epochs of sensors lost, among those that could have been."""
+        """Share of epochs lost, among those of sensors that may fail."""
         return self._n_lost / self._n_epochs if self._n_epochs else 0.0
 
-    def lose(self, night: Recording, place: int) -> Recording:
+    def apply(self, night: Recording, index: int) -> Recording:
         failing = [name for name in self._modalities if name in night.modalities]
         self._n_epochs += night.n_epochs * len(failing)
         if self._pattern == "night":
-            return self._lose_sensors(night, place, failing)
+            return self._drop_sensors(night, index, failing)
         changes = {}
         for number, name in enumerate(failing):
             stream = 0 if self._together else number
-            rng = np.random.default_rng([*self._seed, place, stream])
+            rng = np.random.default_rng([*self._seed, index, stream])
             lost = draw_loss(night.n_epochs, self._fraction, self._pattern, rng)
             self._n_lost += int(lost.sum())
-            changes[name] = EpochsOff(lost)
+            changes[name] = SensorOff(lost)
         return alter(night, changes)
 
-    def _lose_sensors(self, night: Recording, place: int, failing: list[str]) -> Recording:
-        chance = np.random.default_rng([*self._seed, place]).random(len(failing))
+    def _drop_sensors(self, night: Recording, index: int, failing: list[str]) -> Recording:
+        chance = np.random.default_rng([*self._seed, index]).random(len(failing))
         lost = [name for name, c in zip(failing, chance, strict=True) if c < self._fraction]
         if len(lost) == len(night.modalities):
             lost.remove(failing[int(chance.argmax())])
@@ -266,17 +264,21 @@ class _Losses:
         return night.without(*lost) if lost else night
 
 
-def _summarise(found: dict, study: SensorStudy):
-    import pandas as pd
+@dataclass(frozen=True, eq=False)
+class SensorOff(Alteration):
+    """NaN in the epochs where ``lost``, of shape (n_epochs,), is True."""
 
-    rows = []
-    for (pattern, fraction), several in found.items():
-        mean = study.scorer.average_of([scored for scored, _ in several])
-        lost = float(np.mean([share for _, share in several]))
-        low, high = study.draws.interval(mean.replicates)
-        spread = study.scorer.spread_of([scored for scored, _ in several])
-        for k, metric in enumerate(study.scorer.scorers):
-            numbers = (mean.estimates[k], low[k], high[k], spread[k])
-            rows.append((pattern, fraction, metric, lost, *map(float, numbers)))
-    columns = ["pattern", "fraction", "metric", "lost", "score", "low", "high", "sd"]
-    return pd.DataFrame(rows, columns=columns)
+    lost: np.ndarray
+
+    def apply(self, night: Recording, name: str) -> Signal:
+        signal = night.signal(name)
+        values = signal.values.astype(np.result_type(signal.values, np.float32))
+        edges = np.arange(len(self.lost) + 1) * EPOCH_SECONDS * signal.rate
+        edges = np.round(edges).astype(int)
+        for epoch in np.flatnonzero(self.lost):
+            values[edges[epoch] : edges[epoch + 1]] = np.nan
+        return Signal(values, signal.rate, signal.unit)
+
+    def fingerprint(self, night: Recording, name: str) -> str:
+        epochs = np.flatnonzero(self.lost).tolist()
+        return digest("off", night.signal_fingerprint(name), epochs)

@@ -1,73 +1,73 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How much of a score hangs on each sensor."""
+"""Decrease in a score without the information of one sensor."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
-from sklearn.utils import Bunch
+from sklearn.utils import Bunch, _safe_indexing, check_scalar
 from tqdm.auto import tqdm
 
 from .._warnings import warn
 from ..errors import InvalidRecordingError, RecordingWarning
-from ..evaluation._cross_validation import Scored
-from ._nights import AddedNoise, OfAnotherNight, alter, choose_modalities
-from .folds import PREFIT, SensorStudy, take_rows
-
-__all__ = [
-    "modality_importance",
-]
+from ..evaluation._cross_validation import ResampledScores
+from ..recordings.recording import Recording
+from ..recordings.sources import Signal, SignalLayout
+from ._sensor_study import PREFIT, Alteration, SensorStudy, alter, digest
 
 _METHODS = ("drop", "swap", "noise")
 
 
 def modality_importance(
-    estimator,
-    X,
-    y,
-    groups=None,
+    estimator: Any,
+    X: Any,
+    y: Any,
+    groups: Any = None,
     *,
-    method="drop",
-    modalities=None,
-    noise=1.0,
-    cv=PREFIT,
-    scoring=None,
-    average="auto",
-    n_repeats=5,
-    level=0.95,
-    n_resamples=1000,
-    random_state=0,
-    verbose=0,
+    method: str = "drop",
+    modalities: Sequence[str] | None = None,
+    noise: float = 1.0,
+    cv: Any = PREFIT,
+    scoring: Any = None,
+    average: str = "auto",
+    n_repeats: int = 5,
+    level: float = 0.95,
+    n_resamples: int = 1000,
+    random_state: Any = 0,
+    verbose: int = 0,
 ) -> Bunch:
-    """Fall of the score when one sensor tells nothing.
+    """Decrease in the score when one sensor carries no information.
 
-    Like :func:`sklearn.inspection.permutation_importance`, with modalities for features and people
-    for rows: what is lost is the score with all sensors minus that with one of them dropped, taken
-    from another person's night, or drowned in noise.
+    Like :func:`sklearn.inspection.permutation_importance`, with modalities for features and
+    subjects for rows: the score with all sensors minus that with one of them dropped, replaced by
+    another subject's, or with noise added.
 
     Parameters
     ----------
     estimator, X, y, groups, modalities, cv, scoring, average, level, n_resamples
-        See :func:`modality_subset_scores`.
+        As for :func:`modality_subset_scores`.
     method : {"drop", "swap", "noise"}, default="drop"
         Dropped: left out, as if it had not been worn. Swapped: the signal of another subject's
-        night, which looks as it should and means nothing. Noise: white noise is added.
+        night, which looks as it should but is unrelated. Noise: white noise is added.
     noise : float, default=1.0
         Standard deviation of the noise, in those of the night's signal.
     n_repeats : int, default=5
-        Draws of nights or noise; one for "drop", in which there is no chance.
+        Draws of nights or noise; one for "drop", which is not random.
     random_state : int, RandomState or None, default=0
     verbose : int, default=0
         1 shows a progress bar.
 
     Returns
     -------
-    Bunch, or dict of str to Bunch where there are several metrics
+    Bunch, or dict of str to Bunch if there are several metrics
         ``modalities`` : tuple of str.
         ``importances`` : ndarray of shape (n_modalities, n_repeats).
         ``importances_mean``, ``importances_std`` : ndarray of shape (n_modalities,).
-        ``low``, ``high`` : interval of the mean over test subjects, paired.
+        ``low``, ``high`` : confidence interval of the mean over test subjects, paired.
         ``baseline`` : score with all sensors. ``method``, ``metric`` : str.
 
     Raises
@@ -81,138 +81,180 @@ def modality_importance(
     Warns
     -----
     RecordingWarning
-        If nights have one sensor alone, which cannot be dropped; their rows are left out for it,
-        with and without.
+        If nights have one sensor alone, which cannot be dropped; their rows are left out of its
+        scores with and without.
 
     Examples
     --------
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
     >>> from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
     >>> from sleep2vec_sklearn import modality_importance
-    >>> nights = make_sleep_cohort(
-    ...     4, hours=1, modalities=["ibi", "spo2"], missing=0, random_state=0
-    ... )
+    >>> names = ["ibi", "spo2"]
+    >>> nights = make_sleep_cohort(4, hours=1, modalities=names, missing=0, random_state=0)
     >>> X = EpochSequence(nights)
-    >>> model = make_pipeline(Sleep2VecTransformer(), StandardScaler(), LogisticRegression())
-    >>> found = modality_importance(model, X, X.stages > 0, X.groups, cv=2, method="swap")
-    >>> found.modalities, found.importances.shape
+    >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(max_iter=500))
+    >>> result = modality_importance(model, X, X.stages > 0, X.groups, cv=2, method="swap")
+    >>> result.modalities, result.importances.shape
     (('spo2', 'ibi'), (2, 5))
     """
     if method not in _METHODS:
-        listed = ", ".join(map(repr, _METHODS))
-        raise ValueError(f"method must be one of {listed}; got {method!r}.")
-    if n_repeats < 1 or noise <= 0:
-        raise ValueError(
-            f"n_repeats must be at least 1 and noise above 0; got {n_repeats!r} and {noise!r}."
-        )
+        raise ValueError(f"method must be 'drop', 'swap' or 'noise'; got {method!r}.")
+    check_scalar(n_repeats, "n_repeats", Integral, min_val=1)
+    check_scalar(noise, "noise", Real, min_val=0, include_boundaries="neither")
     study = SensorStudy(
-        estimator,
-        X,
-        y,
-        groups,
-        cv=cv,
-        scoring=scoring,
-        average=average,
-        level=level,
-        n_resamples=n_resamples,
-        random_state=random_state,
+        estimator, X, y, groups, cv, scoring, average, level, n_resamples, random_state
     )
-    chosen = choose_modalities(modalities, study.nights, study.supported)
-    everything = np.arange(len(study.y))
-    whole = study.score(study.nights.X, everything)
+    chosen = study.choose_modalities(modalities)
+    intact = study.score_intact()
     names = tqdm(chosen, desc="importance of sensors", unit="sensor", disable=not verbose)
     if method == "drop":
-        falls = _drop_each(study, names, whole)
+        scores = _drop_each(study, names, intact)
     else:
-        falls = []
-        for place, name in enumerate(names):
-            rng = np.random.default_rng([study.seed, place])
-            changed = [_alter_nights(study, name, method, noise, rng) for _ in range(n_repeats)]
-            falls.append((whole, [study.score(*one) for one in changed]))
-    found = {
-        metric: _as_bunch(study, chosen, falls, number, metric, method, whole)
-        for number, metric in enumerate(study.scorer.scorers)
+        scores = []
+        for index, name in enumerate(names):
+            rng = np.random.default_rng([study.seed, index])
+            altered = [_alter_nights(study, name, method, noise, rng) for _ in range(n_repeats)]
+            scores.append((intact, [study.score(*nights) for nights in altered]))
+    results = {}
+    for column, metric in enumerate(study.scorer.scorers):
+        results[metric] = Bunch(
+            modalities=chosen,
+            **_decreases(scores, column, study),
+            baseline=float(intact.estimates[column]),
+            method=method,
+            metric=metric,
+        )
+    return results if len(results) > 1 else next(iter(results.values()))
+
+
+def _decreases(
+    scores: list[tuple[ResampledScores, list[ResampledScores]]], column: int, study: SensorStudy
+) -> dict:
+    """Importances in one metric, from the scores before and after each modality is altered."""
+    importances = np.array(
+        [
+            [before.estimates[column] - repeat.estimates[column] for repeat in after]
+            for before, after in scores
+        ]
+    )
+    replicates = [
+        before.replicates[:, column] - np.mean([s.replicates[:, column] for s in after], axis=0)
+        for before, after in scores
+    ]
+    low, high = study.draws.interval(np.transpose(replicates))
+    return {
+        "importances": importances,
+        "importances_mean": importances.mean(axis=1),
+        "importances_std": importances.std(axis=1),
+        "low": low,
+        "high": high,
     }
-    return found if len(found) > 1 else next(iter(found.values()))
 
 
-def _without(night, name: str):
+def _without(night: Recording, name: str) -> Recording | None:
     if name not in night.modalities:
         return night
     return night.without(name) if len(night.modalities) > 1 else None
 
 
-def _drop_each(study: SensorStudy, names: Iterable[str], whole: Scored) -> list[tuple]:
+def _drop_each(
+    study: SensorStudy, names: Iterable[str], intact: ResampledScores
+) -> list[tuple[ResampledScores, list[ResampledScores]]]:
     """Scores with and without each modality, on the rows that have another."""
-    falls, alone = [], {}
+    scores, n_alone = [], {}
     for name in names:
-        X_less, kept = study.nights.change(lambda night, _, n=name: _without(night, n))
-        if not len(kept):
+        X, rows = study.nights.replace(lambda night, _, n=name: _without(night, n))
+        if not len(rows):
             raise InvalidRecordingError(
                 f"{name!r} is the only modality of every night, so nothing is left without it. "
                 "Try method='swap'."
             )
-        base = whole
-        if len(kept) < len(study.y):
-            alone[name] = len(study.y) - len(kept)
-            base = study.score(take_rows(study.nights.X, kept), kept)
-        falls.append((base, [study.score(X_less, kept)]))
-    if alone:
-        told = ", ".join(f"{name} ({n})" for name, n in alone.items())
+        before = intact
+        if len(rows) < len(study.y):
+            n_alone[name] = len(study.y) - len(rows)
+            before = study.score(_safe_indexing(study.nights.X, rows), rows)
+        scores.append((before, [study.score(X, rows)]))
+    if n_alone:
+        listed = ", ".join(f"{name} ({n})" for name, n in n_alone.items())
         warn(
-            f"rows of nights with one sensor alone, which cannot be dropped: {told}. They are left "
-            "out of the scores with and without it.",
+            f"rows of nights with one sensor alone, which cannot be dropped: {listed}. They are "
+            "left out of the scores with and without it.",
             RecordingWarning,
         )
-    return falls
+    return scores
 
 
-def _alter_nights(study: SensorStudy, name: str, method: str, noise: float, rng):
+def _alter_nights(
+    study: SensorStudy, name: str, method: str, noise: float, rng: np.random.Generator
+) -> tuple:
     nights = study.nights.recordings
     if method == "noise":
         seeds = rng.integers(2**31, size=len(nights))
-        return study.nights.change(
-            lambda night, k: alter(night, {name: AddedNoise(noise, int(seeds[k]))})
+        return study.nights.replace(
+            lambda night, index: alter(night, {name: AdditiveNoise(noise, int(seeds[index]))})
         )
-    donors = [k for k, night in enumerate(nights) if name in night.modalities]
-    people = [nights[k].subject if nights[k].subject is not None else k for k in donors]
-    if len({str(person) for person in people}) < 2:
+    donor_of = _draw_donors(nights, name, rng)
+
+    def swap(night: Recording, index: int) -> Recording:
+        if index not in donor_of:
+            return night
+        return alter(night, {name: SwappedSignal(donor_of[index])})
+
+    return study.nights.replace(swap)
+
+
+def _draw_donors(
+    nights: Sequence[Recording], name: str, rng: np.random.Generator
+) -> dict[int, Recording]:
+    """For each night with the modality, one of another subject."""
+    wearing = [index for index, night in enumerate(nights) if name in night.modalities]
+    subjects = {
+        index: index if nights[index].subject is None else nights[index].subject
+        for index in wearing
+    }
+    if len({str(subject) for subject in subjects.values()}) < 2:
         raise InvalidRecordingError(
             f"{name!r} is in the nights of one subject alone, so there is no other to swap it "
-            "with. Add people, or try method='drop'."
+            "with. Add subjects, or try method='drop'."
         )
     donor_of = {}
-    for k, person in zip(donors, people, strict=True):
-        others = [d for d, other in zip(donors, people, strict=True) if other != person]
-        donor_of[k] = nights[int(rng.choice(others))]
-
-    def swap(night, k: int):
-        return alter(night, {name: OfAnotherNight(donor_of[k])}) if k in donor_of else night
-
-    return study.nights.change(swap)
+    for index in wearing:
+        others = [other for other in wearing if subjects[other] != subjects[index]]
+        donor_of[index] = nights[int(rng.choice(others))]
+    return donor_of
 
 
-def _as_bunch(study, chosen, falls, number: int, metric: str, method: str, whole) -> Bunch:
-    importances = np.array(
-        [[base.estimates[number] - s.estimates[number] for s in again] for base, again in falls]
-    )
-    replicates = np.array(
-        [
-            base.replicates[:, number] - np.mean([s.replicates[:, number] for s in again], axis=0)
-            for base, again in falls
-        ]
-    )
-    low, high = study.draws.interval(replicates.T)
-    return Bunch(
-        modalities=chosen,
-        importances=importances,
-        importances_mean=importances.mean(axis=1),
-        importances_std=importances.std(axis=1),
-        low=low,
-        high=high,
-        baseline=float(whole.estimates[number]),
-        method=method,
-        metric=metric,
-    )
+@dataclass(frozen=True, eq=False)
+class AdditiveNoise(Alteration):
+    """White Gaussian noise; ``scale`` is in standard deviations of the night's signal."""
+
+    scale: float
+    seed: int
+
+    def apply(self, night: Recording, name: str) -> Signal:
+        signal = night.signal(name)
+        finite = signal.values[np.isfinite(signal.values)]
+        sd = self.scale * float(finite.std(dtype=float)) if len(finite) else 0.0
+        noise = np.random.default_rng(self.seed).standard_normal(len(signal.values), np.float32)
+        return Signal(signal.values + np.float32(sd) * noise, signal.rate, signal.unit)
+
+    def fingerprint(self, night: Recording, name: str) -> str:
+        return digest("noise", night.signal_fingerprint(name), self.scale, self.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class SwappedSignal(Alteration):
+    """The same sensor in another night, which ends where that one ends."""
+
+    donor: Recording
+
+    def apply(self, night: Recording, name: str) -> Signal:
+        return self.donor.signal(name)
+
+    def fingerprint(self, night: Recording, name: str) -> str:
+        # the donor's own, so that its cached tokens are used where both nights are as long
+        return self.donor.signal_fingerprint(name)
+
+    def layout(self, night: Recording, name: str) -> SignalLayout:
+        return super().layout(self.donor, name)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What an estimator is worth with some of the sensors."""
+"""Scores of an estimator on subsets of the sensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -13,23 +14,19 @@ from tqdm.auto import tqdm
 from .._warnings import warn
 from ..errors import InvalidRecordingError, RecordingWarning
 from ..evaluation._subjects import SubjectBootstrap
-from ..recordings.modality import MODALITIES, list_modalities
+from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording
-from ._nights import choose_modalities
-from .folds import PREFIT, SensorStudy
+from ._sensor_study import PREFIT, SensorStudy, in_catalogue_order, paired_differences, summarise
 
-__all__ = [
-    "ModalitySubsets",
-    "modality_subset_scores",
-    "non_empty_subsets",
-]
+if TYPE_CHECKING:
+    import pandas as pd
 
 SEPARATOR = " + "
-_SHOWN = 4
+_SUBSETS_LISTED = 4
 
 
 def non_empty_subsets(modalities: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Single modalities first, all of them last.
+    """Subsets of modalities: single ones first, all of them last.
 
     Examples
     --------
@@ -48,15 +45,14 @@ class ModalitySubsets:
     Attributes
     ----------
     summary : DataFrame
-        One row per subset and metric: ``subset`` (as "eeg + ecg"), ``n_modalities``, ``score``, the
-        interval ``low`` to ``high`` over test subjects, and how many ``rows`` and ``subjects`` had
-        one of its sensors. NaN where nobody had.
+        One row per subset and metric: ``subset`` (as "eeg + ecg"), ``n_modalities``, ``score``, its
+        confidence interval over test subjects, ``low`` to ``high``, and the numbers of ``rows`` and
+        ``subjects`` that have one of its sensors. NaN if there are none.
     modalities : tuple of str
         All that are in a subset.
-    average : str
-        "subject" or "pooled".
+    average : {"subject", "pooled"}
     level : float
-        Of the intervals.
+        Confidence level of the intervals.
 
     Examples
     --------
@@ -68,22 +64,22 @@ class ModalitySubsets:
     >>> nights = make_sleep_cohort(4, hours=1, modalities=names, missing=0, random_state=0)
     >>> X = EpochSequence(nights)
     >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression())
-    >>> found = modality_subset_scores(model, X, X.stages > 0, cv=2, n_resamples=50)
-    >>> found.by_number()[["n_modalities", "subsets"]]
+    >>> result = modality_subset_scores(model, X, X.stages > 0, cv=2, n_resamples=50)
+    >>> result.by_number()[["n_modalities", "subsets"]]
        n_modalities  subsets
     0             1        2
     1             2        1
     """
 
-    summary: object
+    summary: pd.DataFrame
     modalities: tuple[str, ...]
     average: str
     level: float
     _draws: SubjectBootstrap = field(repr=False)
-    _replicates: dict = field(repr=False)
+    _replicates: dict[tuple[tuple[str, ...], str], tuple] = field(repr=False)
 
-    def by_number(self):
-        """Mean over the subsets of each size, its interval over test subjects.
+    def by_number(self) -> pd.DataFrame:
+        """Mean over the subsets of each size, with its confidence interval over test subjects.
 
         Returns
         -------
@@ -92,19 +88,19 @@ class ModalitySubsets:
         """
         import pandas as pd
 
-        groups: dict = {}
-        for (subset, metric), found in self._replicates.items():
-            if np.isfinite(found[0]):
-                groups.setdefault((len(subset), metric), []).append(found)
+        groups: dict[tuple[int, str], list[tuple]] = {}
+        for (subset, metric), (estimate, resampled) in self._replicates.items():
+            if np.isfinite(estimate):
+                groups.setdefault((len(subset), metric), []).append((estimate, resampled))
         rows = []
-        for (size, metric), several in groups.items():
-            low, high = self._draws.interval(np.mean([r for _, r in several], axis=0))
-            mean = float(np.mean([estimate for estimate, _ in several]))
-            rows.append((size, metric, mean, float(low), float(high), len(several)))
+        for key, scores in groups.items():
+            estimates, resampled = zip(*scores, strict=True)
+            low, high = self._draws.interval(np.mean(resampled, axis=0))
+            rows.append((*key, float(np.mean(estimates)), float(low), float(high), len(scores)))
         columns = ["n_modalities", "metric", "score", "low", "high", "subsets"]
         return pd.DataFrame(rows, columns=columns)
 
-    def differences(self, reference: str | Sequence[str]):
+    def differences(self, reference: str | Sequence[str]) -> pd.DataFrame:
         """Each subset minus one of them, paired over test subjects.
 
         Parameters
@@ -116,39 +112,40 @@ class ModalitySubsets:
         -------
         DataFrame
             Columns subset, metric, difference, low, high.
+
+        Raises
+        ------
+        ValueError
+            If the reference is not among the subsets.
         """
         import pandas as pd
 
         if isinstance(reference, str):
             reference = [name.strip() for name in reference.split("+")]
-        goal = _in_order(list_modalities(reference))
-        if goal not in {subset for subset, _ in self._replicates}:
-            raise ValueError(f"reference={SEPARATOR.join(goal)!r} is not among the subsets scored.")
-        rows = []
-        for (subset, metric), (estimate, replicates) in self._replicates.items():
-            base, bases = self._replicates[goal, metric]
-            low, high = self._draws.interval(replicates - bases)
-            name = SEPARATOR.join(subset)
-            rows.append((name, metric, estimate - base, float(low), float(high)))
+        base = in_catalogue_order(list_modalities(reference))
+        if base not in {subset for subset, _ in self._replicates}:
+            raise ValueError(f"reference={SEPARATOR.join(base)!r} is not among the subsets scored.")
+        differences = paired_differences(self._draws, self._replicates, (base,))
+        rows = [(SEPARATOR.join(subset), *values) for subset, *values in differences]
         return pd.DataFrame(rows, columns=["subset", "metric", "difference", "low", "high"])
 
 
 def modality_subset_scores(
-    estimator,
-    X,
-    y,
-    groups=None,
+    estimator: Any,
+    X: Any,
+    y: Any,
+    groups: Any = None,
     *,
-    subsets=None,
-    modalities=None,
-    cv=PREFIT,
-    refit=False,
-    scoring=None,
-    average="auto",
-    level=0.95,
-    n_resamples=1000,
-    random_state=0,
-    verbose=0,
+    subsets: Sequence[Sequence[str]] | None = None,
+    modalities: Sequence[str] | None = None,
+    cv: Any = PREFIT,
+    refit: bool = False,
+    scoring: Any = None,
+    average: str = "auto",
+    level: float = 0.95,
+    n_resamples: int = 1000,
+    random_state: Any = 0,
+    verbose: int = 0,
 ) -> ModalitySubsets:
     """Score an estimator when only some sensors are there at test time.
 
@@ -162,19 +159,19 @@ def modality_subset_scores(
     X : list of Recording, list of lists of them, or EpochSequence
     y : array-like of shape (n_rows,)
     groups : array-like of shape (n_rows,), optional
-        Subjects; by default those that the recordings name.
+        Subjects; by default those of the recordings.
     subsets : sequence of sequences of str, optional
         All non-empty ones of ``modalities`` by default.
     modalities : sequence of str, optional
         By default all that the nights have and the estimator reads.
     cv : "prefit", int, splitter or iterable, default="prefit"
-        Take the estimator as it is; or fit it on all sensors of the training subjects of each fold,
+        Use the estimator as it is; or fit it on all sensors of the training subjects of each fold,
         and test it on the others.
     refit : bool, default=False
         With folds, whether an estimator is fitted for each subset, on that subset: what a study
         without the other sensors would have got.
     scoring, average, level, n_resamples, random_state
-        As of :func:`label_efficiency_curve`.
+        As for :func:`label_efficiency_curve`.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -196,7 +193,7 @@ def modality_subset_scores(
     RecordingWarning
         If a subset leaves nights without any sensor; their rows are not in its score.
     ModalityWarning
-        If a modality is in no night that trains.
+        If a modality is in no training night.
     LeakageWarning
         If groups are missing where subjects repeat.
 
@@ -204,112 +201,79 @@ def modality_subset_scores(
     --------
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
     >>> from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
     >>> from sleep2vec_sklearn import modality_subset_scores
-    >>> nights = make_sleep_cohort(
-    ...     4, hours=1, modalities=["ibi", "spo2"], missing=0, random_state=0
-    ... )
+    >>> names = ["ibi", "spo2"]
+    >>> nights = make_sleep_cohort(4, hours=1, modalities=names, missing=0, random_state=0)
     >>> X = EpochSequence(nights)
-    >>> model = make_pipeline(Sleep2VecTransformer(), StandardScaler(), LogisticRegression())
-    >>> found = modality_subset_scores(model, X, X.stages > 0, X.groups, cv=2)
-    >>> found.summary[["subset", "n_modalities", "subjects"]]
+    >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(max_iter=500))
+    >>> scores = modality_subset_scores(model, X, X.stages > 0, X.groups, cv=2)
+    >>> scores.summary[["subset", "n_modalities", "subjects"]]
            subset  n_modalities  subjects
     0        spo2             1         4
     1         ibi             1         4
     2  spo2 + ibi             2         4
     """
+    import pandas as pd
+
     study = SensorStudy(
-        estimator,
-        X,
-        y,
-        groups,
-        cv=cv,
-        scoring=scoring,
-        average=average,
-        level=level,
-        n_resamples=n_resamples,
-        random_state=random_state,
+        estimator, X, y, groups, cv, scoring, average, level, n_resamples, random_state
     )
     if refit and study.prefit:
         raise ValueError("refit=True needs folds; pass cv, e.g. cv=5, or leave it False.")
     chosen = _choose_subsets(subsets, modalities, study)
-    named = _in_order({name for subset in chosen for name in subset})
-    study.warn_of_unseen(named)
-    rows, replicates, empty = [], {}, {}
+    names = in_catalogue_order(name for subset in chosen for name in subset)
+    study.warn_of_untrained(names)
+    all_tested = np.concatenate([test for _, test in study.folds])
+    summary, replicates, n_empty = [], {}, {}
     for subset in tqdm(chosen, desc="subsets of sensors", unit="subset", disable=not verbose):
-        new_X, kept = study.nights.change(lambda night, _, s=subset: _only(night, s))
-        scored = study.score(new_X, kept, refit=refit)
-        lost = len(study.y) - len(kept)
-        if lost:
-            empty[subset] = lost
-        rows += _describe(subset, scored, study, kept, replicates)
-    _warn_of_empty(empty, len(study.y))
-    return ModalitySubsets(
-        _as_frame(rows), named, study.scorer.average, level, study.draws, replicates
-    )
+        altered, rows = study.nights.replace(lambda night, _, s=subset: _keep_only(night, s))
+        mean, scores = summarise(study.scorer, [study.score(altered, rows, refit=refit)])
+        tested = np.intersect1d(rows, all_tested)
+        counts = len(tested), len(set(study.draws.codes[tested]))
+        for column, (metric, *values, _) in enumerate(scores):
+            summary.append((SEPARATOR.join(subset), len(subset), metric, *values, *counts))
+            replicates[subset, metric] = mean.estimates[column], mean.replicates[:, column]
+        if len(rows) < len(study.y):
+            n_empty[subset] = len(study.y) - len(rows)
+    _warn_of_empty(n_empty, len(study.y))
+    columns = ["subset", "n_modalities", "metric", "score", "low", "high", "rows", "subjects"]
+    table = pd.DataFrame(summary, columns=columns)
+    return ModalitySubsets(table, names, study.scorer.average, level, study.draws, replicates)
 
 
 def _choose_subsets(subsets, modalities, study: SensorStudy) -> list[tuple[str, ...]]:
     if subsets is None:
-        return list(non_empty_subsets(choose_modalities(modalities, study.nights, study.supported)))
+        return list(non_empty_subsets(study.choose_modalities(modalities)))
     if isinstance(subsets, str):
         subsets = [[subsets]]
-    chosen = [_in_order(list_modalities(subset)) for subset in subsets]
+    chosen = [in_catalogue_order(list_modalities(subset)) for subset in subsets]
     if not chosen or not all(chosen):
         raise InvalidRecordingError(
             "subsets has an empty one, or none at all; each needs a modality, e.g. "
             "subsets=[['eeg'], ['eeg', 'ecg']]."
         )
-    allowed = {name for subset in chosen for name in subset}
-    choose_modalities(_in_order(allowed), study.nights, study.supported)
+    study.choose_modalities(in_catalogue_order(name for subset in chosen for name in subset))
     return list(dict.fromkeys(chosen))
 
 
-def _in_order(names) -> tuple[str, ...]:
-    return tuple(name for name in MODALITIES if name in set(names))
-
-
-def _only(night: Recording, subset: Sequence[str]) -> Recording | None:
+def _keep_only(night: Recording, subset: Sequence[str]) -> Recording | None:
     others = [name for name in night.modalities if name not in subset]
     if len(others) == len(night.modalities):
         return None
     return night.without(*others) if others else night
 
 
-def _describe(subset, scored, study: SensorStudy, kept, replicates: dict) -> list[tuple]:
-    scorer = study.scorer
-    tested = np.intersect1d(kept, np.concatenate([test for _, test in study.folds]))
-    counts = len(tested), len(set(study.draws.codes[tested]))
-    rows = []
-    for place, metric in enumerate(scorer.scorers):
-        if scored is None:
-            estimate, again = np.nan, np.full(len(study.draws.counts), np.nan)
-        else:
-            estimate, again = float(scored.estimates[place]), scored.replicates[:, place]
-        replicates[subset, metric] = estimate, again
-        low, high = study.draws.interval(again)
-        name = SEPARATOR.join(subset)
-        rows.append((name, len(subset), metric, estimate, float(low), float(high), *counts))
-    return rows
-
-
-def _as_frame(rows: list[tuple]):
-    import pandas as pd
-
-    columns = ["subset", "n_modalities", "metric", "score", "low", "high", "rows", "subjects"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _warn_of_empty(empty: dict, n_rows: int) -> None:
-    if not empty:
+def _warn_of_empty(n_empty: Mapping[tuple[str, ...], int], n_rows: int) -> None:
+    if not n_empty:
         return
-    worst = sorted(empty.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{SEPARATOR.join(s)} ({n})" for s, n in worst[:_SHOWN])
-    more = f" and {len(worst) - _SHOWN} more" if len(worst) > _SHOWN else ""
+    worst = sorted(n_empty.items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{SEPARATOR.join(s)} ({n})" for s, n in worst[:_SUBSETS_LISTED])
+    if len(worst) > _SUBSETS_LISTED:
+        listed += f" and {len(worst) - _SUBSETS_LISTED} more"
     warn(
-        f"{len(empty)} of the subsets leave rows without any sensor, out of {n_rows}: {shown}"
-        f"{more}. These rows are not in their scores; to compare subsets on the same rows, leave "
-        "out the nights that lack a sensor.",
+        f"{len(n_empty)} of the subsets leave rows without any sensor, out of {n_rows}: {listed}. "
+        "These rows are not in their scores; to compare subsets on the same rows, leave out the "
+        "nights that lack a sensor.",
         RecordingWarning,
     )

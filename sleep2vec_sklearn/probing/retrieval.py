@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How well an epoch seen by one sensor finds itself among epochs seen by another."""
+"""Retrieval of epochs across modalities, in the space of the contrastive objective."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.utils import check_scalar
 from tqdm.auto import tqdm
 
 from .._torch import resolve_device
@@ -17,16 +20,17 @@ from ..encoding.inputs import read_input
 from ..errors import CheckpointError, InvalidRecordingError
 from ..evaluation._subjects import SubjectBootstrap
 from ..recordings.modality import list_modalities
-from ..recordings.recording import name_subjects
-from .folds import draw_seed
+from ..recordings.recording import Recording, name_subjects
+from ._sensor_study import draw_seed
 
-__all__ = [
-    "CrossModalRetrieval",
-    "cross_modal_retrieval",
-]
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..model.checkpoint import Checkpoint
 
 SCOPES = ("nights", "night")
-_MEASURES = ("recall_1", "recall_5", "loss", "chance_1", "chance_5")
+_WITH_INTERVAL = ("recall_1", "recall_5", "loss")
+_MEASURES = (*_WITH_INTERVAL, "chance_1", "chance_5")
 _READ_AHEAD = 2
 
 
@@ -38,69 +42,74 @@ class CrossModalRetrieval:
     ----------
     summary : DataFrame
         One row per scope and ordered pair of modalities ``query`` and ``target``. ``recall_1`` and
-        ``recall_5``: share of epochs that are first, or among the first five, with the intervals
-        ``recall_1_low`` and so on over subjects. ``median_rank``, from 1. ``loss``: contrastive
-        loss in nats, which is ``log(candidates)`` for a network that knows nothing. ``chance_1``,
-        ``chance_5`` and ``chance_rank``: what guessing gives. ``candidates``: epochs to choose
-        from, in the mean. ``queries`` and ``subjects``: how many were asked.
+        ``recall_5``: share of epochs that are first, or among the first five, with confidence
+        intervals over subjects, ``recall_1_low`` and so on. ``median_rank``, from 1. ``loss``:
+        contrastive loss in nats, which is ``log(candidates)`` for an uninformative network.
+        ``chance_1``, ``chance_5`` and ``chance_rank``: the same for guessing. ``candidates``: mean
+        number of epochs to choose from. ``queries`` and ``subjects``: their numbers.
     modalities : tuple of str
     level : float
-        Of the intervals.
+        Confidence level of the intervals.
 
     Examples
     --------
     >>> from sleep2vec_sklearn import cross_modal_retrieval, make_sleep_cohort
     >>> names = ["airflow", "effort"]
     >>> nights = make_sleep_cohort(2, hours=0.5, modalities=names, missing=0, random_state=0)
-    >>> found = cross_modal_retrieval("sleep2vec-mini", nights, n_candidates=20, n_resamples=20)
-    >>> found.matrix("chance_1")
+    >>> result = cross_modal_retrieval("sleep2vec-mini", nights, n_candidates=20, n_resamples=20)
+    >>> result.matrix("chance_1")
     target   airflow  effort
     query
     airflow      NaN    0.05
     effort      0.05     NaN
     """
 
-    summary: object
+    summary: pd.DataFrame
     modalities: tuple[str, ...]
     level: float
 
-    def matrix(self, measure: str = "recall_1", scope: str = "nights"):
+    def matrix(self, measure: str = "recall_1", scope: str = "nights") -> pd.DataFrame:
         """One measure of all pairs of a scope.
 
         Returns
         -------
         DataFrame
             Rows are queries, columns targets; NaN where a pair is never worn at the same time.
+
+        Raises
+        ------
+        ValueError
+            If ``summary`` lacks the measure or the scope.
         """
-        mine = self.summary[self.summary["scope"] == scope]
-        if measure not in mine.columns or mine.empty:
+        rows = self.summary[self.summary["scope"] == scope]
+        if measure not in rows.columns or rows.empty:
             raise ValueError(
                 f"measure={measure!r}, scope={scope!r}: accepted are columns of summary, and "
                 f"{', '.join(self.summary['scope'].unique())}."
             )
-        table = mine.pivot(index="query", columns="target", values=measure)
+        table = rows.pivot(index="query", columns="target", values=measure)
         return table.reindex(index=list(self.modalities), columns=list(self.modalities))
 
 
 def cross_modal_retrieval(
-    checkpoint,
-    recordings,
+    checkpoint: Any,
+    recordings: Sequence[Recording | Mapping],
     *,
-    modalities=None,
-    scopes=SCOPES,
-    n_candidates=256,
-    temperature=0.1,
-    level=0.95,
-    n_resamples=1000,
-    device="auto",
-    cache="memory",
-    random_state=0,
-    verbose=0,
+    modalities: Sequence[str] | None = None,
+    scopes: str | Sequence[str] = SCOPES,
+    n_candidates: int = 256,
+    temperature: float = 0.1,
+    level: float = 0.95,
+    n_resamples: int = 1000,
+    device: str = "auto",
+    cache: Any = "memory",
+    random_state: Any = 0,
+    verbose: int = 0,
 ) -> CrossModalRetrieval:
-    """Look epochs seen by one modality up among the same epochs seen by another.
+    """Retrieve epochs of one modality by the same epochs of another.
 
-    Every epoch that has both is asked for once, in the space of the contrastive objective, within
-    a pool of candidates that it is one of.
+    Every epoch that has both is a query once, in the space of the contrastive objective, within a
+    pool of candidates that holds it.
 
     Parameters
     ----------
@@ -111,21 +120,21 @@ def cross_modal_retrieval(
     modalities : sequence of str, optional
         By default all that the nights have and the checkpoint supports.
     scopes : sequence of {"nights", "night"}
-        Candidates are epochs of all nights, mixed; or of the same night, which is harder, as it
-        cannot be told by who is asleep.
+        Candidates are epochs of all nights, mixed; or of the same night, which is harder, as the
+        identity of the subject is no help.
     n_candidates : int, default=256
         Size of a pool; a night, or a pair of rare sensors, with fewer epochs makes a smaller one.
     temperature : float, default=0.1
         Of the loss.
     level : float, default=0.95
-        Of the intervals.
+        Confidence level of the intervals.
     n_resamples : int, default=1000
-        Draws of subjects behind an interval.
+        Bootstrap samples of subjects behind an interval.
     device : str, default="auto"
     cache : "memory", path or None, default="memory"
-        Where tokens are kept.
+        Where tokens are cached.
     random_state : int, RandomState or None, default=0
-        Which epochs share a pool.
+        Draws the epochs that share a pool.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -145,86 +154,80 @@ def cross_modal_retrieval(
     Examples
     --------
     >>> from sleep2vec_sklearn import cross_modal_retrieval, make_sleep_cohort
-    >>> nights = make_sleep_cohort(
-    ...     3, hours=1, modalities=["ibi", "effort"], missing=0, random_state=0
-    ... )
-    >>> found = cross_modal_retrieval("sleep2vec-mini", nights, n_candidates=100)
-    >>> found.summary[["scope", "query", "target", "queries", "chance_1"]]
+    >>> names = ["ibi", "effort"]
+    >>> nights = make_sleep_cohort(3, hours=1, modalities=names, missing=0, random_state=0)
+    >>> result = cross_modal_retrieval("sleep2vec-mini", nights, n_candidates=100)
+    >>> result.summary[["scope", "query", "target", "queries", "chance_1"]]
         scope   query  target  queries  chance_1
     0  nights  effort     ibi      300      0.01
     1  nights     ibi  effort      300      0.01
     2   night  effort     ibi      300      0.01
     3   night     ibi  effort      300      0.01
     """
-    scopes = _check_scopes(scopes, n_candidates, temperature)
+    import pandas as pd
+
+    scopes = [scopes] if isinstance(scopes, str) else list(scopes)
+    if not scopes or not set(scopes) <= set(SCOPES):
+        raise ValueError(f"scopes must be some of {', '.join(SCOPES)}; got {scopes!r}.")
+    check_scalar(n_candidates, "n_candidates", Integral, min_val=2)
+    check_scalar(temperature, "temperature", Real, min_val=0, include_boundaries="neither")
     check_cache(cache)
-    given = read_input(recordings)
-    if given.unit != "night":
+    inputs = read_input(recordings)
+    if inputs.unit != "night":
         raise InvalidRecordingError(
             "recordings holds epochs; accepted is a list of recordings, e.g. X.recordings."
         )
-    checkpoint, names = _choose(checkpoint, given.recordings, modalities)
+    checkpoint, names = _choose_modalities(checkpoint, inputs.recordings, modalities)
     seed = draw_seed(random_state)
-    subjects = name_subjects(given.recordings)
-    views = _encode(checkpoint, given, names, device, cache, verbose)
+    subjects = name_subjects(inputs.recordings)
+    views = _encode(checkpoint, inputs, names, device, cache, verbose)
     rows = []
     for scope in scopes:
         for query, target in itertools.permutations(names, 2):
             pools = list(_draw_pools(views, query, target, scope, n_candidates, seed))
             if pools:
-                answers = [_ask(views, query, target, pool, temperature) for pool in pools]
-                night = np.concatenate([pool[:, 0] for pool in pools])
-                row = _describe(np.concatenate(answers), subjects[night], seed, n_resamples, level)
-                rows.append({"scope": scope, "query": query, "target": target, **row})
+                ranked = [_rank(views, query, target, pool, temperature) for pool in pools]
+                nights = np.concatenate([pool[:, 0] for pool in pools])
+                draws = SubjectBootstrap(subjects[nights], n_resamples, level, seed)
+                measures = _summarise(np.concatenate(ranked), draws)
+                rows.append({"scope": scope, "query": query, "target": target, **measures})
     if not rows:
         raise InvalidRecordingError(
-            f"no night has two of {', '.join(names)} at the same time, so nothing can be found "
-            "again. Give nights with two sensors."
+            f"no night has two of {', '.join(names)} at the same time, so there is nothing to "
+            "retrieve. Pass nights with two sensors."
         )
-    import pandas as pd
-
     return CrossModalRetrieval(pd.DataFrame(rows), names, level)
 
 
-def _check_scopes(scopes, n_candidates, temperature) -> list[str]:
-    scopes = [scopes] if isinstance(scopes, str) else list(scopes)
-    if not scopes or any(scope not in SCOPES for scope in scopes):
-        raise ValueError(f"scopes must be some of {', '.join(SCOPES)}; got {scopes!r}.")
-    if n_candidates < 2 or temperature <= 0:
-        raise ValueError(
-            f"n_candidates must be at least 2 and temperature above 0; got {n_candidates!r} and "
-            f"{temperature!r}."
-        )
-    return scopes
-
-
-def _choose(checkpoint, recordings: Sequence, modalities):
+def _choose_modalities(
+    checkpoint, recordings: Sequence[Recording], modalities
+) -> tuple[Checkpoint, tuple[str, ...]]:
     from ..model.checkpoint import as_checkpoint
 
     checkpoint = as_checkpoint(checkpoint)
     if checkpoint.config.projection is None:
         raise CheckpointError(
-            f"{checkpoint.name} has no projection head, so its modalities share no space in which "
-            "one could be found by another."
+            f"{checkpoint.name} has no projection head, so its modalities share no space to "
+            "retrieve in. Pass an encoder with one."
         )
     supported = checkpoint.config.names
-    there = {name for recording in recordings for name in recording.modalities}
+    present = {name for recording in recordings for name in recording.modalities}
     chosen = list_modalities(modalities)
     unsupported = [name for name in chosen if name not in supported]
     if modalities is not None and unsupported:
         raise CheckpointError(
             f"{', '.join(unsupported)}: this checkpoint supports {', '.join(supported)}."
         )
-    names = tuple(name for name in chosen if name in supported and name in there)
+    names = tuple(name for name in chosen if name in supported and name in present)
     if len(names) < 2:
         raise InvalidRecordingError(
-            f"the nights have {', '.join(names) or 'none'} of what this checkpoint supports and "
-            "was asked for; two modalities are needed to look one up in the other."
+            f"the nights have {', '.join(names) or 'none'} of the modalities that were asked for "
+            "and this checkpoint supports; retrieval needs two."
         )
     return checkpoint, names
 
 
-def _encode(checkpoint, given, names, device: str, cache, verbose: int) -> list[dict]:
+def _encode(checkpoint, inputs, names, device: str, cache, verbose: int) -> list[dict]:
     """Unit vectors and validity of each modality, night by night."""
     from ..encoding._engine import Engine
 
@@ -233,8 +236,8 @@ def _encode(checkpoint, given, names, device: str, cache, verbose: int) -> list[
         checkpoint, names, "projection", "float32", device, _READ_AHEAD, open_store(cache)
     )
     views = []
-    with closing(engine.encode(given.recordings, given.places)) as nights:
-        bar = {"total": len(given.recordings), "desc": "encoding", "unit": "night"}
+    with closing(engine.encode(inputs.recordings, inputs.places)) as nights:
+        bar = {"total": len(inputs.recordings), "desc": "encoding", "unit": "night"}
         for night in tqdm(nights, **bar, disable=not verbose):
             if night.error is not None:
                 raise night.error
@@ -248,16 +251,17 @@ def _as_unit(item) -> tuple[np.ndarray, np.ndarray]:
     return item.tokens / np.maximum(length, 1e-12), item.valid
 
 
-def _draw_pools(views, query, target, scope: str, size: int, seed: int) -> Iterator[np.ndarray]:
-    """Places (night, epoch) of the epochs that are each other's candidates."""
-    both = [
-        np.flatnonzero(view[query][1] & view[target][1])
-        if query in view and target in view
-        else np.empty(0, int)
-        for view in views
-    ]
-    places = [np.column_stack([np.full(len(e), k), e]) for k, e in enumerate(both)]
-    groups = places if scope == "night" else [np.concatenate(places)]
+def _draw_pools(
+    views: Sequence[Mapping], query: str, target: str, scope: str, size: int, seed: int
+) -> Iterator[np.ndarray]:
+    """Indices (night, epoch) of epochs that are each other's candidates; shape (n, 2)."""
+    indices = []
+    for night, view in enumerate(views):
+        both = np.empty(0, int)
+        if query in view and target in view:
+            both = np.flatnonzero(view[query][1] & view[target][1])
+        indices.append(np.column_stack([np.full(len(both), night), both]))
+    groups = indices if scope == "night" else [np.concatenate(indices)]
     for number, group in enumerate(groups):
         order = np.random.default_rng([seed, number]).permutation(len(group))
         full = len(order) - len(order) % size if len(order) >= size else len(order)
@@ -267,7 +271,7 @@ def _draw_pools(views, query, target, scope: str, size: int, seed: int) -> Itera
                 yield group[pool]
 
 
-def _ask(views, query: str, target: str, pool: np.ndarray, temperature: float) -> np.ndarray:
+def _rank(views, query: str, target: str, pool: np.ndarray, temperature: float) -> np.ndarray:
     """Rank, loss and number of candidates of each epoch of a pool; shape (n, 3)."""
     import torch
 
@@ -283,26 +287,19 @@ def _ask(views, query: str, target: str, pool: np.ndarray, temperature: float) -
     return np.column_stack([ranks.numpy(), losses.numpy(), np.full(len(pool), len(pool))])
 
 
-def _describe(answers: np.ndarray, subjects, seed: int, n_resamples: int, level: float) -> dict:
-    ranks, losses, candidates = answers.T
-    columns = {
-        "recall_1": ranks <= 1,
-        "recall_5": ranks <= 5,
-        "loss": losses,
-        "chance_1": 1 / candidates,
-        "chance_5": np.minimum(5 / candidates, 1),
-    }
-    draws = SubjectBootstrap(subjects, n_resamples, level, seed)
-    sums = draws.by_subject(np.column_stack([columns[name] for name in _MEASURES]))
-    of_people = sums / np.bincount(draws.codes)[:, None]
-    low, high = draws.interval(draws.counts @ of_people / len(of_people))
-    found = dict(zip(_MEASURES, map(float, of_people.mean(axis=0)), strict=True))
-    for place, name in enumerate(_MEASURES[:3]):
-        found |= {f"{name}_low": float(low[place]), f"{name}_high": float(high[place])}
-    return found | {
+def _summarise(ranked: np.ndarray, draws: SubjectBootstrap) -> dict:
+    ranks, losses, candidates = ranked.T
+    by_epoch = [ranks <= 1, ranks <= 5, losses, 1 / candidates, np.minimum(5 / candidates, 1)]
+    sums = draws.by_subject(np.column_stack(by_epoch))
+    by_subject = sums / np.bincount(draws.codes)[:, None]
+    low, high = draws.interval(draws.counts @ by_subject / len(by_subject))
+    summary = dict(zip(_MEASURES, by_subject.mean(axis=0).tolist(), strict=True))
+    for column, name in enumerate(_WITH_INTERVAL):
+        summary |= {f"{name}_low": float(low[column]), f"{name}_high": float(high[column])}
+    return summary | {
         "median_rank": float(np.median(ranks)),
         "chance_rank": float((candidates.mean() + 1) / 2),
         "candidates": float(candidates.mean()),
         "queries": len(ranks),
-        "subjects": len(of_people),
+        "subjects": len(by_subject),
     }

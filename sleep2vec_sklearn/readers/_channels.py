@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""One table from channel labels to modalities.
+"""Table from channel labels to modalities, and from physical dimensions to units.
 
 A label is compared in a compact form (no case, accents, spaces or punctuation), so that
 ``"THOR RES"``, ``"Thor_Res"`` and ``"thor-res"`` are one entry. EEG and EOG labels that name
@@ -24,19 +24,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from ..recordings import get_modality
-
-__all__ = [
-    "EYES",
-    "MASTOIDS",
-    "UNUSED",
-    "USED",
-    "VOLTAGES",
-    "Alias",
-    "classify_label",
-    "compact_label",
-    "parse_dimension",
-]
+from ..recordings.modality import get_modality
 
 MASTOIDS = {"a1": "left", "m1": "left", "a2": "right", "m2": "right"}
 
@@ -91,174 +79,107 @@ UNUSED: dict[str, tuple[str, ...]] = {
 _BEFORE = r"(resp|effort|rip|eff|mov|r|belt)?"
 _AFTER = r"(res|effort|rip|resp|gnd|dc|belt|movement|gurt)?\d?"
 
-USED: dict[str, tuple[tuple[int, str, str], ...]] = {
-    "spo2": (
-        (
-            0,
-            "oxygen saturation",
-            r"(sp|sa|s|a?so?)o2.*|sa02.*|sp02.*|aso2|osat.*|o2sat.*|oxsat.*|"
-            r"sat(uration)?|(o2)?sattigung|saettigung|saturacion|saturationo2|"
-            r"oximetr.*|so2",
-        ),
-    ),
-    "airflow": (
-        (
-            0,
-            "nasal pressure",
-            r"(nas(al)?|n)(pres|press|pressure|p|druck|dc)|nasaldruck|nasenfluss|"
-            r"nasendruck|pnasal|(c(an|ann)u?l+a|cannlula|cannual|canula).*|ptaf|"
-            r".*kanule|pressurenasale?|pressionnasale|presionnasal|prongs?|"
-            r"nafpressure|nasalcannula|presspatient|flowpres.*|lunettes",
-        ),
-        (10, "airflow (the newer thermistor of SHHS)", r"newair(flow)?|newaf"),
-        (
-            12,
-            "airflow",
-            r"(air|resp|nasal|nasaloral|oronasal|atem)?(flow|fluss)(patient|aux|dr|eg|th)?\d*|"
-            r"airflow\d?|naf\d?|debit|flux|flujo(aereo|nasal)?|respnasal|"
-            r"resporonasal|resporonasale|(air)?nasal(or)?|respflow|respairflow|"
-            r"atmung(nasal)?|aire?",
-        ),
-        (
-            20,
-            "airflow by temperature",
-            r".*therm(is|o|i)?.*|auxac|(oral|nasal|oro)(air)?flow|buccal|"
-            r"respor(al|o).*|thcp?|ftherm",
-        ),
-        (30, "flow of a CPAP machine", r"(c|cpap|pap|mask|device)flow|cflo"),
-    ),
-    "effort": (
-        (
-            0,
-            "thoracic belt",
-            _BEFORE
-            + r"(thor?(ax?|ac(ic|ique|o|ica)?)?|chest|rib(cage)?|brust(korb)?|torax|rc|vth)"
-            + _AFTER
-            + r"|thoraxbewegung",
-        ),
-        (
-            10,
-            "abdominal belt",
-            _BEFORE + r"(abd?(om(en|inal)?|o|m)?|bauch|vent(re|er)|vab)" + _AFTER + r"|abdomenal",
-        ),
-        (20, "sum of both belts", r"(rip|resp|effort|ip|belt)?sum(me)?|xsum|ripsum"),
-    ),
-    "ppg": (
-        (
-            0,
-            "pulse wave",
-            r"pleth?.*|plth|ppg\d?|.*plethysmogra.*|pwf|pulsewave.*|fingerppg|"
-            r"pulswelle|onde.*pouls",
-        ),
-    ),
-    "ibi": (
-        (
-            0,
-            "inter-beat intervals",
-            r"ibi|(rr|nn|ibi)i(nterval)?s?|interbeat.*|rrinterval|heartbeat",
-        ),
-    ),
-    "actigraphy": (
-        (
-            0,
-            "activity counts",
-            r"actigraph.*|actimet.*|aktigra.*|activity(counts?)?|counts|"
-            r"wristactivity",
-        ),
-    ),
-    "resp": (
-        (
-            0,
-            "respiration derived from another sensor",
-            r"resp(iration|imp|ir)?(derived)?|edr|pdr|breath(ing)?|nlsnomresp",
-        ),
-    ),
-    "ecg": (
-        (0, "ECG lead II", r"(ecg|ekg)(ii|lead2|leadii)|(lead)ii"),
-        (4, "ECG, left", r"(ecg|ekg)(l|left|la|links|gauche)"),
-        (6, "ECG, right", r"(ecg|ekg)(r|right|ra|rechts|droite?)"),
-        (2, "ECG", r"(ecg|ekg)(1|1(ecg|ekg)?2|lr|lecgr|lekgr|avg|ekg|ecg|(ecg|ekg)l(ecg|ekg)r)?"),
-        (3, "ECG lead I", r"(ecg|ekg|lead)(i|mod.*)|cardio.*|ecgsignal"),
-        (8, "ECG, another lead", r"(ecg|ekg).*"),
-    ),
-    "emg": (
-        (
-            0,
-            "chin EMG",
-            r"(emg)?(c|center)?chin(emg)?|emg|(emg)?subment.*|(emg)?mentalis|"
-            r"(emg)?(kinn|menton.*|menton)|emgment.*|emgchin|cchinl|cchinr|rchinl|"
-            r"lchinr|rchinc|lchinc|(emg)?chin1(emg)?(chin)?2|(emg)?barbilla|emgcb|"
-            r"lowerleftupp?.*|(emg)?mento.*",
-        ),
-        (1, "chin EMG", r"(emg)?chin\d(emg)?(chin)?\d"),
-        (3, "chin EMG, left", r"(emg)?(l|left)chin|(emg)?chin(l|left)|emgl"),
-        (4, "chin EMG, right", r"(emg)?(r|right)chin|(emg)?chin(r|right)|emgr"),
-        (3, "chin EMG, first", r"(emg|chin|emgchin|chinemg)1"),
-        (4, "chin EMG, second", r"(emg|chin|emgchin|chinemg)2"),
-        (5, "chin EMG, third", r"(emg|chin|emgchin|chinemg)3|emgaux.*"),
-        (6, "EMG of an unnamed muscle", r"emg.*"),
-    ),
-    "eeg": (
-        (40, "EEG, derivation not named", r"(cs)?eeg"),
-        (41, "EEG, numbered (C4-M1 in MESA)", r"eeg3"),
-        (42, "EEG, numbered", r"eeg(1|ch1)"),
-        (43, "EEG, second lead (C3-A2 in SHHS)", r"eeg(sec|2|ch2|secondary)"),
-        (44, "EEG, numbered", r"eeg(4|\d|ch\d)"),
-        (60, "EEG, derivation not understood", r"eeg.+"),
-    ),
-}
-
-EYES: tuple[tuple[str, int, str | None, str], ...] = (
-    (
-        r"(eog|eeg)?(loc|e1)|eog(l|left|1|g|gauche|links|li|izq(uierd[ao])?|sx)|"
-        r"(l|left|linkes)(eog|eye)|cs(eogl|loc)",
-        0,
-        "e1",
-        "left EOG",
-    ),
-    (
-        r"(h|hor|horiz)?eog(h|horiz|horizontal|hor)?|eogaux|yeux",
-        6,
-        None,
-        "EOG, horizontal or unnamed",
-    ),
-    (
-        r"(eog|eeg)?(roc|e2)|eog(r|right|2|d|droite?|rechts|re|der(ech[ao])?|dx)|"
-        r"(r|right|rechtes)(eog|eye)|cs(eogr|roc)",
-        10,
-        "e2",
-        "right EOG",
-    ),
-    (
-        r"veog|eog(v|vert|vertical)",
-        20,
-        None,
-        "EOG, vertical",
-    ),
-    (
-        r"eog.*",
-        24,
-        None,
-        "EOG, derivation not understood",
-    ),
+# fmt: off
+USED = (
+    ("spo2", 0, "oxygen saturation",
+     r"(sp|sa|s|a?so?)o2.*|sa02.*|sp02.*|aso2|osat.*|o2sat.*|oxsat.*|sat(uration)?|"
+     r"(o2)?sattigung|saettigung|saturacion|saturationo2|oximetr.*|so2"),
+    ("airflow", 0, "nasal pressure",
+     r"(nas(al)?|n)(pres|press|pressure|p|druck|dc)|nasaldruck|nasenfluss|nasendruck|pnasal|"
+     r"(c(an|ann)u?l+a|cannlula|cannual|canula).*|ptaf|.*kanule|pressurenasale?|pressionnasale|"
+     r"presionnasal|prongs?|nafpressure|nasalcannula|presspatient|flowpres.*|lunettes"),
+    ("airflow", 10, "airflow (the newer thermistor of SHHS)", r"newair(flow)?|newaf"),
+    ("airflow", 12, "airflow",
+     r"(air|resp|nasal|nasaloral|oronasal|atem)?(flow|fluss)(patient|aux|dr|eg|th)?\d*|"
+     r"airflow\d?|naf\d?|debit|flux|flujo(aereo|nasal)?|respnasal|resporonasal|resporonasale|"
+     r"(air)?nasal(or)?|respflow|respairflow|atmung(nasal)?|aire?"),
+    ("airflow", 20, "airflow by temperature",
+     r".*therm(is|o|i)?.*|auxac|(oral|nasal|oro)(air)?flow|buccal|respor(al|o).*|thcp?|ftherm"),
+    ("airflow", 30, "flow of a CPAP machine", r"(c|cpap|pap|mask|device)flow|cflo"),
+    ("effort", 0, "thoracic belt",
+     _BEFORE + r"(thor?(ax?|ac(ic|ique|o|ica)?)?|chest|rib(cage)?|brust(korb)?|torax|rc|vth)"
+     + _AFTER + r"|thoraxbewegung"),
+    ("effort", 10, "abdominal belt",
+     _BEFORE + r"(abd?(om(en|inal)?|o|m)?|bauch|vent(re|er)|vab)" + _AFTER + r"|abdomenal"),
+    ("effort", 20, "sum of both belts", r"(rip|resp|effort|ip|belt)?sum(me)?|xsum|ripsum"),
+    ("ppg", 0, "pulse wave",
+     r"pleth?.*|plth|ppg\d?|.*plethysmogra.*|pwf|pulsewave.*|fingerppg|pulswelle|onde.*pouls"),
+    ("ibi", 0, "inter-beat intervals",
+     r"ibi|(rr|nn|ibi)i(nterval)?s?|interbeat.*|rrinterval|heartbeat"),
+    ("actigraphy", 0, "activity counts",
+     r"actigraph.*|actimet.*|aktigra.*|activity(counts?)?|counts|wristactivity"),
+    ("resp", 0, "respiration derived from another sensor",
+     r"resp(iration|imp|ir)?(derived)?|edr|pdr|breath(ing)?|nlsnomresp"),
+    ("ecg", 0, "ECG lead II", r"(ecg|ekg)(ii|lead2|leadii)|(lead)ii"),
+    ("ecg", 4, "ECG, left", r"(ecg|ekg)(l|left|la|links|gauche)"),
+    ("ecg", 6, "ECG, right", r"(ecg|ekg)(r|right|ra|rechts|droite?)"),
+    ("ecg", 2, "ECG",
+     r"(ecg|ekg)(1|1(ecg|ekg)?2|lr|lecgr|lekgr|avg|ekg|ecg|(ecg|ekg)l(ecg|ekg)r)?"),
+    ("ecg", 3, "ECG lead I", r"(ecg|ekg|lead)(i|mod.*)|cardio.*|ecgsignal"),
+    ("ecg", 8, "ECG, another lead", r"(ecg|ekg).*"),
+    ("emg", 0, "chin EMG",
+     r"(emg)?(c|center)?chin(emg)?|emg|(emg)?subment.*|(emg)?mentalis|"
+     r"(emg)?(kinn|menton.*|menton)|emgment.*|emgchin|cchinl|cchinr|rchinl|lchinr|rchinc|lchinc|"
+     r"(emg)?chin1(emg)?(chin)?2|(emg)?barbilla|emgcb|lowerleftupp?.*|(emg)?mento.*"),
+    ("emg", 1, "chin EMG", r"(emg)?chin\d(emg)?(chin)?\d"),
+    ("emg", 3, "chin EMG, left", r"(emg)?(l|left)chin|(emg)?chin(l|left)|emgl"),
+    ("emg", 4, "chin EMG, right", r"(emg)?(r|right)chin|(emg)?chin(r|right)|emgr"),
+    ("emg", 3, "chin EMG, first", r"(emg|chin|emgchin|chinemg)1"),
+    ("emg", 4, "chin EMG, second", r"(emg|chin|emgchin|chinemg)2"),
+    ("emg", 5, "chin EMG, third", r"(emg|chin|emgchin|chinemg)3|emgaux.*"),
+    ("emg", 6, "EMG of an unnamed muscle", r"emg.*"),
+    ("eeg", 40, "EEG, derivation not named", r"(cs)?eeg"),
+    ("eeg", 41, "EEG, numbered (C4-M1 in MESA)", r"eeg3"),
+    ("eeg", 42, "EEG, numbered", r"eeg(1|ch1)"),
+    ("eeg", 43, "EEG, second lead (C3-A2 in SHHS)", r"eeg(sec|2|ch2|secondary)"),
+    ("eeg", 44, "EEG, numbered", r"eeg(4|\d|ch\d)"),
+    ("eeg", 60, "EEG, derivation not understood", r"eeg.+"),
 )
+
+EYES: tuple[tuple[int, str | None, str, str], ...] = (
+    (0, "e1", "left EOG",
+     r"(eog|eeg)?(loc|e1)|eog(l|left|1|g|gauche|links|li|izq(uierd[ao])?|sx)|"
+     r"(l|left|linkes)(eog|eye)|cs(eogl|loc)"),
+    (6, None, "EOG, horizontal or unnamed",
+     r"(h|hor|horiz)?eog(h|horiz|horizontal|hor)?|eogaux|yeux"),
+    (10, "e2", "right EOG",
+     r"(eog|eeg)?(roc|e2)|eog(r|right|2|d|droite?|rechts|re|der(ech[ao])?|dx)|"
+     r"(r|right|rechtes)(eog|eye)|cs(eogr|roc)"),
+    (20, None, "EOG, vertical", r"veog|eog(v|vert|vertical)"),
+    (24, None, "EOG, derivation not understood", r"eog.*"),
+)
+# fmt: on
+
+VOLTAGES = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
+
+_SPELLINGS = {
+    **dict.fromkeys(("uv", "µv", "μv", "âµv", "microv", "microvolt", "microvolts", "uvolt"), "uV"),
+    **dict.fromkeys(("mv", "millivolt", "millivolts"), "mV"),
+    **dict.fromkeys(("v", "volt", "volts"), "V"),
+    **dict.fromkeys(("nv", "nanovolt"), "nV"),
+    **dict.fromkeys(("%", "percent", "prozent", "pct", "%sao2", "%spo2"), "%"),
+    **dict.fromkeys(("s", "sec", "second", "seconds"), "s"),
+    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), "ms"),
+    **dict.fromkeys(("bpm", "1/min", "beats/min"), "bpm"),
+    **dict.fromkeys(("counts", "count", "cnt", "cnts"), "counts"),
+    **dict.fromkeys(("l/min", "lpm"), "L/min"),
+    **dict.fromkeys(("l/s", "l/sec"), "L/s"),
+    **dict.fromkeys(("ml/s", "ml/sec"), "mL/s"),
+    **dict.fromkeys(("cmh2o", "cmh20"), "cmH2O"),
+    "mmhg": "mmHg",
+    "g": "g",
+    "fraction": "fraction",
+    "a.u.": "a.u.",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """What a channel label says.
+    """Meaning of a channel label.
 
-    Attributes
-    ----------
-    modality : str or None
-        None where the library has no use for it.
-    rank : int
-        Preference within the modality, lowest first.
-    why : str
-        What the channel is, or why it is not used.
-    electrode, reference : str or None
-        Of EEG, EOG and mastoid channels and of paired leads: the electrode, and what it was
-        measured against if the label says so.
+    ``modality`` is None if the library has no use for the channel; the lowest ``rank`` is
+    preferred; ``why`` says what the channel is. ``electrode`` and ``reference`` are those of an
+    EEG, EOG or mastoid channel, as far as the label names them.
     """
 
     modality: str | None
@@ -269,41 +190,26 @@ class Alias:
 
 
 _UNUSED = tuple((why, re.compile("|".join(patterns))) for why, patterns in UNUSED.items())
-_USED = tuple(
-    (modality, rank, why, re.compile(pattern))
-    for modality, rows in USED.items()
-    for rank, why, pattern in rows
-)
+_USED = tuple((name, rank, why, re.compile(pattern)) for name, rank, why, pattern in USED)
 _BRAIN = re.compile(r"(fp|af|fc|cp|ft|tp|po|f|c|p|o|t)(z|\d{1,2})")
 _REGIONS = {"c": 0, "fc": 10, "cp": 14, "f": 20, "af": 22, "fp": 24, "p": 50, "po": 52, "o": 54}
-_EYES_COMPILED = tuple((re.compile(p), *rest) for p, *rest in EYES)
+_EYES = tuple((rank, name, why, re.compile(pattern)) for rank, name, why, pattern in EYES)
 _REFERENCE = re.compile(r"(a1|a2|m1|m2|[am]1[am]2|ref|le|avg?|ave?rage|car|fpz|pg1|nz|x|gnd|ll|0)")
 _SEPARATOR = re.compile(r"[-:/|_\s.,()\[\]+]+")
 _KINDS = ("eeg", "eog", "emg", "ecg", "ekg")
 
 
 def compact_label(label: str) -> str:
-    """Letters and digits of a label only, in lower case and without accents."""
-    return "".join(_words(label))
+    """Letters and digits of a label, in lower case and without accents."""
+    return "".join(_split_words(label))
 
 
 def classify_label(label: str) -> Alias:
-    """Say what a channel is by its label.
-
-    Parameters
-    ----------
-    label : str
-        As the file has it.
-
-    Returns
-    -------
-    Alias
-        ``modality`` is None for channels without a use and for unknown labels.
-    """
-    words = _words(label)
-    electrodes = _electrode_alias(words)
-    if electrodes is not None:
-        return electrodes
+    """What a channel is, by its label."""
+    words = _split_words(label)
+    alias = _electrode_alias(words)
+    if alias is not None:
+        return alias
     compact = "".join(words)
     for why, pattern in _UNUSED:
         if pattern.fullmatch(compact):
@@ -315,7 +221,7 @@ def classify_label(label: str) -> Alias:
     return Alias(None, 0, "unknown label; if it is of use, name it with channels={modality: label}")
 
 
-def _words(label: str) -> list[str]:
+def _split_words(label: str) -> list[str]:
     plain = unicodedata.normalize("NFKD", label.casefold().replace("µ", "u"))
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     words = [re.sub(r"[^a-z0-9]", "", word) for word in _SEPARATOR.split(plain)]
@@ -355,12 +261,11 @@ def _is_electrode(word: str) -> bool:
 
 def _brain_alias(electrode: str, region: str, reference: str | None) -> Alias:
     side = "z" if electrode.endswith("z") else ("left" if int(electrode[-1]) % 2 else "right")
+    quality = 2 if reference else 3
     if reference in MASTOIDS:
-        quality = 0 if MASTOIDS[reference] != side else 1
-    else:
-        quality = 2 if reference else 3
-    place = {"right": 0, "left": 1, "z": 2}[side]
-    rank = _REGIONS.get(region, 56) + 3 * quality * (region == "c") + place
+        quality = int(MASTOIDS[reference] == side)
+    rank = _REGIONS.get(region, 56) + 3 * quality * (region == "c")
+    rank += ("right", "left", "z").index(side)
     against = f" against {reference.capitalize()}" if reference else ""
     return Alias("eeg", rank, f"EEG at {electrode.capitalize()}{against}", electrode, reference)
 
@@ -374,51 +279,16 @@ def _eye_alias(first: str, reference: str | None, kind: str | None) -> Alias | N
         first, reference = first + reference, None
     candidates = [first] if kind is None else [kind + first, first]
     for text in candidates:
-        for pattern, rank, electrode, why in _EYES_COMPILED:
+        for rank, electrode, why, pattern in _EYES:
             if pattern.fullmatch(text):
                 return Alias("eog", rank + (reference is None), why, electrode, reference)
     return None
 
 
-VOLTAGES = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
-
-_SPELLINGS = {
-    **dict.fromkeys(("uv", "µv", "μv", "âµv", "microv", "microvolt", "microvolts", "uvolt"), "uV"),
-    **dict.fromkeys(("mv", "millivolt", "millivolts"), "mV"),
-    **dict.fromkeys(("v", "volt", "volts"), "V"),
-    **dict.fromkeys(("nv", "nanovolt"), "nV"),
-    **dict.fromkeys(("%", "percent", "prozent", "pct", "%sao2", "%spo2"), "%"),
-    **dict.fromkeys(("s", "sec", "second", "seconds"), "s"),
-    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), "ms"),
-    **dict.fromkeys(("bpm", "1/min", "beats/min"), "bpm"),
-    **dict.fromkeys(("counts", "count", "cnt", "cnts"), "counts"),
-    **dict.fromkeys(("l/min", "lpm"), "L/min"),
-    **dict.fromkeys(("l/s", "l/sec"), "L/s"),
-    **dict.fromkeys(("ml/s", "ml/sec"), "mL/s"),
-    **dict.fromkeys(("cmh2o", "cmh20"), "cmH2O"),
-    "mmhg": "mmHg",
-    "g": "g",
-    "fraction": "fraction",
-    "a.u.": "a.u.",
-}
-
-
 def parse_dimension(dimension: str, modality: str) -> tuple[str, str | None]:
-    """Map a header's physical dimension to a unit the modality accepts.
+    """Unit of a modality for a header's physical dimension, and a note if it was assumed.
 
-    Parameters
-    ----------
-    dimension : str
-        As the file has it, e.g. ``"uV"``, ``"µV"``, ``"MV"`` or nothing.
-    modality : str
-        Catalogue name.
-
-    Returns
-    -------
-    unit : str
-        The unit, or the catalogue's where the dimension is empty or unusable.
-    note : str or None
-        What was assumed, if it matters: units of airflow, effort and ppg are arbitrary anyway.
+    Units of airflow, effort and ppg are arbitrary, so nothing is assumed of them.
     """
     known = get_modality(modality)
     text = dimension.strip()

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The header of an EDF, EDF+ or BDF file, checked against the file's size.
+"""Header of an EDF, EDF+ or BDF file, checked against the file's size, and hashes of files.
 
-edfio reads the samples; this looks at the first few kilobytes before it does, so that a damaged
-file is named as such, no sample is read early, and the patient's name is dropped at once: sex and
-age are all that is kept of the identification field.
+edfio reads the samples; the header is parsed here before, so that a damaged file is reported as
+such, no sample is read early, and only sex and age remain of the patient's identification.
 
 Layout: Kemp et al. 1992, https://doi.org/10.1016/0013-4694(92)90009-7, and
 https://www.edfplus.info/specs/edfplus.html.
@@ -11,37 +10,31 @@ https://www.edfplus.info/specs/edfplus.html.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
-from .._files import hash_file
+from .._files import hash_file, sha256
 from ..errors import ReadError
-
-__all__ = [
-    "EdfChannel",
-    "EdfHeader",
-    "fingerprint_of",
-    "quiet_edfio",
-    "read_header",
-]
 
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 _FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 _WARNINGS = threading.Lock()
-_WAY_OUT = "Copy or download it again, or leave it out"
+_HINT = "Copy or download it again, or leave it out"
+_READER_REVISION = 1
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
 class EdfChannel:
-    """Header of one signal: label, scale and samples per record."""
+    """Label, scale and samples per record of one channel."""
 
     label: str
     dimension: str
@@ -51,34 +44,19 @@ class EdfChannel:
 
     @property
     def is_annotation(self) -> bool:
-        """Whether it holds texts instead of samples."""
+        """Whether it holds annotations instead of samples."""
         return self.label in ("EDF Annotations", "BDF Annotations")
 
 
 @dataclass(frozen=True, slots=True)
 class EdfHeader:
-    """What is kept of a header.
+    """Header of a file, without what identifies the patient.
 
-    Attributes
-    ----------
-    sample_bytes : int
-        2 for EDF, 3 for BDF.
-    discontinuous : bool
-        EDF+D: records need not follow each other in time.
-    n_records : int
-        Whole records in the file.
-    record_seconds : float
-        Length of a record.
-    channels : tuple of EdfChannel
-        All, annotations included.
-    data_offset : int
-        Bytes before the first record.
-    start : datetime or None
-        Clock time of the first sample; anonymised dates are kept as they are.
-    patient : dict
-        ``sex`` ("F" or "M") and ``age``, where an EDF+ header states them.
-    notes : tuple of str
-        Repairs.
+    ``sample_bytes`` is 2 for EDF and 3 for BDF; records of a ``discontinuous`` file (EDF+D) need
+    not follow each other in time; ``n_records`` are whole records; ``channels`` include
+    annotations; ``data_offset`` counts the bytes before the first record; anonymised dates of
+    ``start`` are kept; ``patient`` has ``sex`` ("F" or "M") and ``age`` if an EDF+ header states
+    them; ``notes`` are repairs.
     """
 
     sample_bytes: int
@@ -88,7 +66,7 @@ class EdfHeader:
     channels: tuple[EdfChannel, ...]
     data_offset: int
     start: datetime | None
-    patient: dict
+    patient: dict[str, Any]
     notes: tuple[str, ...]
 
     @property
@@ -98,24 +76,19 @@ class EdfHeader:
 
 
 @contextmanager
-def quiet_edfio():
+def quiet_edfio() -> Iterator[None]:
     """Silence edfio's warnings of what :func:`read_header` has noted already."""
-    # The filters of the warnings module are shared by all threads.
+    # all threads share the filters of the warnings module
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def read_header(path: Path) -> EdfHeader:
-    """Read and check the header of an EDF or BDF file.
+    """Parse and check the header of an EDF or BDF file.
 
-    A record cut short at the very end is dropped with a note, as is a wrong record count in an
-    otherwise whole file; anything more is an error.
-
-    Raises
-    ------
-    ReadError
-        If the file is missing, empty, of another format, or shorter than its header says.
+    A record cut short at the very end, or a wrong record count in an otherwise whole file, is
+    noted; any other damage is a :exc:`~sleep2vec_sklearn.errors.ReadError`.
     """
     try:
         size = path.stat().st_size
@@ -126,19 +99,19 @@ def read_header(path: Path) -> EdfHeader:
             if not 1 <= n_channels <= 4096:
                 raise ReadError(
                     f"{path}: the header announces {n_channels} signals; accepted are 1 to 4096. "
-                    f"The file is corrupt. {_WAY_OUT}."
+                    f"The file is corrupt. {_HINT}."
                 )
             table = file.read(256 * n_channels)
+    except ReadError:
+        raise
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file. Check the path.") from None
     except OSError as error:
-        if isinstance(error, ReadError):
-            raise
         raise ReadError(f"{path}: cannot be opened ({error.strerror}).") from error
     if len(table) < 256 * n_channels:
         raise ReadError(
             f"{path}: truncated within its header: expected {256 * (n_channels + 1)} bytes of it, "
-            f"found {size}. {_WAY_OUT}."
+            f"found {size}. {_HINT}."
         )
     channels = _parse_channels(path, table, n_channels)
     seconds = _number(path, fixed[244:252], "the length of a record", float)
@@ -149,7 +122,7 @@ def read_header(path: Path) -> EdfHeader:
     if seconds <= 0 and not all(channel.is_annotation for channel in channels):
         raise ReadError(
             f"{path}: the header gives a record {seconds:g} s; accepted is a positive length. The "
-            f"file is corrupt. {_WAY_OUT}."
+            f"file is corrupt. {_HINT}."
         )
     reserved = fixed[192:236].decode("latin-1")
     start = _parse_start(fixed)
@@ -168,7 +141,7 @@ def read_header(path: Path) -> EdfHeader:
 
 def _sample_bytes(path: Path, fixed: bytes, size: int) -> int:
     if size == 0:
-        raise ReadError(f"{path}: the file is empty (0 bytes). {_WAY_OUT}.")
+        raise ReadError(f"{path}: the file is empty (0 bytes). {_HINT}.")
     if fixed[:8].strip() == b"0" and len(fixed) == 256:
         return 2
     if fixed[:8] == b"\xffBIOSEMI" and len(fixed) == 256:
@@ -176,7 +149,7 @@ def _sample_bytes(path: Path, fixed: bytes, size: int) -> int:
     if fixed[:8].strip() == b"0":
         raise ReadError(
             f"{path}: truncated within its header: expected at least 256 bytes, found {size}. "
-            f"{_WAY_OUT}."
+            f"{_HINT}."
         )
     raise ReadError(
         f"{path}: not an EDF or BDF file (it does not begin with the version 0 or BIOSEMI). Check "
@@ -184,7 +157,7 @@ def _sample_bytes(path: Path, fixed: bytes, size: int) -> int:
     )
 
 
-def _number(path: Path, raw: bytes, what: str, kind):
+def _number(path: Path, raw: bytes, name: str, kind: Callable[[str], _Number]) -> _Number:
     text = raw.decode("latin-1").strip().replace(",", ".")
     try:
         value = kind(text)
@@ -193,7 +166,7 @@ def _number(path: Path, raw: bytes, what: str, kind):
         return value
     except ValueError:
         raise ReadError(
-            f"{path}: {what} in the header is not a number. The file is corrupt. {_WAY_OUT}."
+            f"{path}: {name} in the header is not a number. The file is corrupt. {_HINT}."
         ) from None
 
 
@@ -205,38 +178,41 @@ def _parse_channels(path: Path, table: bytes, n: int) -> tuple[EdfChannel, ...]:
     labels, _, dimensions, low, high, least, most, _, samples, _ = columns
     channels = []
     for i in range(n):
-        label = labels[i].decode("latin-1").strip("\x00 ")
         count = _number(path, samples[i], f"the sample count of signal {i + 1}", int)
         if count < 0:
             raise ReadError(
                 f"{path}: signal {i + 1} has {count} samples per record. The file is corrupt. "
-                f"{_WAY_OUT}."
+                f"{_HINT}."
             )
         scale = [
-            _number(path, raw[i], f"the scale of signal {i + 1}", float)
-            for raw in (low, high, least, most)
+            _number(path, column[i], f"the scale of signal {i + 1}", float)
+            for column in (low, high, least, most)
         ]
-        dimension = dimensions[i].decode("latin-1").strip("\x00 ")
+        label, dimension = (
+            column[i].decode("latin-1").strip("\x00 ") for column in (labels, dimensions)
+        )
         digital = (int(scale[2]), int(scale[3]))
         channels.append(EdfChannel(label, dimension, (scale[0], scale[1]), digital, count))
     return tuple(channels)
 
 
-def _count_records(path, declared, record_bytes, data_bytes, offset) -> tuple[int, list[str]]:
+def _count_records(
+    path: Path, declared: int, record_bytes: int, data_bytes: int, offset: int
+) -> tuple[int, list[str]]:
+    """Whole records in the file, and notes if the header declares another number."""
     whole, rest = divmod(max(data_bytes, 0), record_bytes) if record_bytes else (0, 0)
-    found = offset + data_bytes
     if whole == 0:
         raise ReadError(
             f"{path}: holds no whole record: a record has {record_bytes} bytes, {data_bytes} were "
-            f"found after the header. {_WAY_OUT}."
+            f"found after the header. {_HINT}."
         )
     if declared == -1:
         return whole, [f"the recording was never closed; its {whole} whole records are read"]
     if whole < declared - 1 or (whole == declared - 1 and rest == 0 and declared > 1):
         raise ReadError(
             f"{path}: truncated: expected {offset + declared * record_bytes} bytes ({declared} "
-            f"records), found {found} ({whole} whole records). {_WAY_OUT}; to use what is there, "
-            "repair its header with edfio.read_edf(path).write(new_path)."
+            f"records), found {offset + data_bytes} ({whole} whole records). {_HINT}; to use what "
+            "is there, repair its header with edfio.read_edf(path).write(new_path)."
         )
     if whole == declared - 1:
         return whole, [f"the last of {declared} records is cut short and was dropped"]
@@ -248,25 +224,28 @@ def _count_records(path, declared, record_bytes, data_bytes, offset) -> tuple[in
 
 
 def _parse_start(fixed: bytes) -> datetime | None:
-    day = re.search(rb"Startdate (\d{1,2})-([A-Z]{3})-(\d{4})", fixed[88:168])
+    long = re.search(rb"Startdate (\d{1,2})-([A-Z]{3})-(\d{4})", fixed[88:168])
     short = re.fullmatch(rb"(\d\d)[.:/-](\d\d)[.:/-](\d\d)", fixed[168:176].strip())
     clock = re.fullmatch(rb"(\d\d)[.:](\d\d)[.:](\d\d)", fixed[176:184].strip())
+    if clock is None:
+        return None
+    if long and long[2].decode() in _MONTHS:
+        year, month, day = int(long[3]), _MONTHS.index(long[2].decode()) + 1, int(long[1])
+    elif short:
+        day, month, year = map(int, short.groups())
+        year += 1900 if year >= 85 else 2000
+    else:
+        return None
+    hour, minute, second = map(int, clock.groups())
     try:
-        if day and day[2].decode() in _MONTHS:
-            when = date(int(day[3]), _MONTHS.index(day[2].decode()) + 1, int(day[1]))
-        elif short:
-            year = int(short[3])
-            when = date(year + (1900 if year >= 85 else 2000), int(short[2]), int(short[1]))
-        else:
-            return None
-        return datetime.combine(when, time(*(int(part) for part in clock.groups())))
-    except (AttributeError, ValueError):
+        return datetime(year, month, day, hour, minute, second)
+    except ValueError:
         return None
 
 
-def _parse_patient(field: str, start: datetime | None) -> dict:
+def _parse_patient(field: str, start: datetime | None) -> dict[str, Any]:
     parts = field.split()
-    known: dict = {}
+    known: dict[str, Any] = {}
     if len(parts) < 2 or parts[1] not in ("F", "M", "X"):
         return known
     if parts[1] != "X":
@@ -282,26 +261,9 @@ def _parse_patient(field: str, start: datetime | None) -> dict:
     return known
 
 
-READER_REVISION = 1
+def fingerprint_of(paths: Sequence[Path], settings: Any) -> str:
+    """Hex sha256 of files and of the ``repr`` of the settings with which they are read.
 
-
-def fingerprint_of(paths: Sequence[Path], settings) -> str:
-    """Hash files and the settings that decide what is read from them.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Every file the samples come from. Hashes are memoised by path, size and time of the last
-        change, so a file is read once per process.
-    settings : object
-        Anything with a stable ``repr``.
-
-    Returns
-    -------
-    str
-        Hex sha256.
+    Hashes are memoised by path, size and time of the last change: a process reads a file once.
     """
-    digest = hashlib.sha256(repr((READER_REVISION, settings)).encode())
-    for path in paths:
-        digest.update(hash_file(Path(path)).encode())
-    return digest.hexdigest()
+    return sha256(repr((_READER_REVISION, settings)), *(hash_file(Path(path)) for path in paths))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""From a file's channels to one derivation per modality.
+"""Montages: one derivation per modality, chosen from the channels of a file.
 
-A channel slower than the modality's minimum rate is passed over. Where a file stores electrodes
-against a common reference (MrOS, CFS and other Compumedics exports hold C3, LOC and A2 or M2 as
-channels of their own), the derivation of the scoring manual is formed by subtraction: EEG and EOG
-minus the mastoid of the other side, left minus right ECG and chin electrodes.
+A channel slower than the modality's minimum rate is not used. If a file stores electrodes against
+a common reference (MrOS, CFS and other Compumedics exports hold C3, LOC and A2 or M2 as separate
+channels), the derivation of the AASM manual is formed by subtraction: EEG and EOG minus the
+contralateral mastoid, left minus right ECG and chin electrodes.
 """
 
 from __future__ import annotations
@@ -13,17 +13,11 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from ..errors import InvalidSignalError, NoUsableChannelError, ReadError
-from ..recordings import MODALITIES, get_modality, list_modalities
+from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ._channels import MASTOIDS, VOLTAGES, Alias, classify_label, compact_label, parse_dimension
-
-__all__ = [
-    "Channel",
-    "Derivation",
-    "Montage",
-    "pick_montage",
-]
 
 _RATE_TOLERANCE = 1e-6
 _PAIRS = (("ecgl", "ecgr"), ("lchin", "rchin"), ("chinl", "chinr"), ("emgl", "emgr"))
@@ -37,19 +31,7 @@ _PAIRS_OF_COMMON_REFERENCE = (
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One channel of a file, as its header describes it.
-
-    Attributes
-    ----------
-    index : int
-        Place among the channels of the file that hold samples.
-    label : str
-        As the file has it.
-    rate : float
-        Samples per second; 0 where the header gives none, or no scale.
-    dimension : str
-        Physical dimension as the file has it.
-    """
+    """One channel of a file as its header describes it; 0 Hz if that gives no rate or scale."""
 
     index: int
     label: str
@@ -59,18 +41,9 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """How a modality is read: one channel, or one minus another.
+    """How a modality is read: one channel, or one minus a reference.
 
-    Attributes
-    ----------
-    channel : Channel
-        The active electrode or sensor.
-    reference : Channel or None
-        Subtracted where given.
-    unit : str
-        Unit of the result, one the modality accepts.
-    reference_factor : float
-        Brings the reference to the unit of the channel.
+    ``reference_factor`` converts the reference to the unit of the channel.
     """
 
     channel: Channel
@@ -80,7 +53,7 @@ class Derivation:
 
     @property
     def label(self) -> str:
-        """The channel's label, with its reference where one is subtracted."""
+        """Label of the channel, and of the reference if one is subtracted."""
         if self.reference is None:
             return self.channel.label
         return f"{self.channel.label} - {self.reference.label}"
@@ -88,16 +61,10 @@ class Derivation:
 
 @dataclass(frozen=True, slots=True)
 class Montage:
-    """What is read of a file, and why the rest is not.
+    """What is read from a file, and why the rest is not.
 
-    Attributes
-    ----------
-    derivations : mapping of str to Derivation
-        One per modality, in the catalogue's order.
-    reasons : tuple of (str or None, bool, str)
-        Per channel: modality, whether it is used, and why.
-    notes : tuple of str
-        What a user should know: slow channels left out, subtractions, assumed units.
+    ``derivations`` are in the catalogue's order; ``reasons`` hold per channel the modality, whether
+    it is used, and why; ``notes`` list slow channels, subtractions and assumed units.
     """
 
     derivations: Mapping[str, Derivation]
@@ -105,22 +72,27 @@ class Montage:
     notes: tuple[str, ...]
 
     @property
-    def settings(self) -> list[tuple]:
-        """What decides the samples read from a file, for its fingerprint."""
+    def settings(self) -> list[tuple[Any, ...]]:
+        """What the samples read from a file depend on, for its fingerprint."""
         return [
             (name, d.channel.index, d.reference and d.reference.index, d.unit)
             for name, d in sorted(self.derivations.items())
         ]
 
-    def settings_of(self, name: str) -> tuple:
-        """What decides the samples of one modality, for its fingerprint."""
+    def settings_of(self, name: str) -> tuple[Any, ...]:
+        """What the samples of one modality depend on, for its fingerprint."""
         return next(row for row in self.settings if row[0] == name)
 
-    def __reduce__(self):
-        return (_montage, (dict(self.derivations), self.reasons, self.notes))
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a mappingproxy cannot be pickled
+        return (_make_montage, (dict(self.derivations), self.reasons, self.notes))
 
 
-def _montage(derivations, reasons, notes) -> Montage:
+def _make_montage(
+    derivations: dict[str, Derivation],
+    reasons: tuple[tuple[str | None, bool, str], ...],
+    notes: tuple[str, ...],
+) -> Montage:
     return Montage(MappingProxyType(derivations), reasons, notes)
 
 
@@ -128,88 +100,74 @@ def pick_montage(
     channels: Sequence[Channel],
     *,
     modalities: Sequence[str] | None = None,
-    overrides: Mapping | None = None,
+    overrides: Mapping[str, Any] | None = None,
     where: str = "file",
     strict: bool = True,
 ) -> Montage:
-    """Choose a derivation for every modality the channels allow.
+    """Choose a derivation for every modality that the channels allow.
 
-    Parameters
-    ----------
-    channels : sequence of Channel
-        All signals of the file.
-    modalities : sequence of str, optional
-        Only these.
-    overrides : mapping, optional
-        Modality to label, to (label, reference label), or to None to leave it out.
-    where : str
-        How errors name the file.
-    strict : bool, default=True
-        Raise where nothing is left.
-
-    Raises
-    ------
-    NoUsableChannelError
-        If no channel maps to a wanted modality.
-    ReadError
-        If an override names a label the file does not have.
-    InvalidSignalError
-        If an override names a channel that is too slow.
+    ``overrides`` maps a modality to a label, to (label, reference label), or to None to leave it
+    out. Errors name the file by ``where``; unless ``strict``, a montage may be empty.
     """
     overrides = {get_modality(name).name: choice for name, choice in (overrides or {}).items()}
     wanted = list_modalities(modalities)
     aliases = [classify_label(channel.label) for channel in channels]
-    reasons = [[alias.modality, False, alias.why] for alias in aliases]
+    reasons: list[list[Any]] = [[alias.modality, False, alias.why] for alias in aliases]
     derivations: dict[str, Derivation] = {}
     notes: list[str] = []
     for name in MODALITIES:
+        chosen = None
         if name not in wanted:
             _explain(reasons, aliases, name, "not among the modalities asked for")
-        elif name in overrides:
+        elif name not in overrides:
+            chosen = _choose(channels, aliases, name, reasons, notes)
+        else:
             _explain(reasons, aliases, name, f"channels= names another one for {name}")
             if overrides[name] is not None:
-                pair = _override(channels, name, overrides[name], where)
-                derivations[name] = _derive(name, *pair, notes)
-        else:
-            pair = _choose(channels, aliases, name, reasons, notes)
-            if pair is not None:
-                derivations[name] = _derive(name, *pair, notes)
+                chosen = _find_override(channels, name, overrides[name], where)
+        if chosen is not None:
+            derivations[name] = _derive(name, *chosen, notes)
     _mark_used(reasons, derivations)
     if strict and not derivations:
         _raise_no_channel(channels, reasons, where)
-    return _montage(derivations, tuple(map(tuple, reasons)), tuple(notes))
+    rows = tuple((modality, used, why) for modality, used, why in reasons)
+    return _make_montage(derivations, rows, tuple(notes))
 
 
-def _explain(reasons, aliases: Sequence[Alias], name: str, why: str) -> None:
+def _explain(reasons: list[list[Any]], aliases: Sequence[Alias], name: str, why: str) -> None:
     for reason, alias in zip(reasons, aliases, strict=True):
         if alias.modality == name:
             reason[2] = f"{alias.why}; {why}"
 
 
-def _choose(channels, aliases, name, reasons, notes):
+def _choose(
+    channels: Sequence[Channel],
+    aliases: Sequence[Alias],
+    name: str,
+    reasons: list[list[Any]],
+    notes: list[str],
+) -> tuple[Channel, Channel | None] | None:
     candidates = []
-    for place, (channel, alias) in enumerate(zip(channels, aliases, strict=True)):
+    for i, (channel, alias) in enumerate(zip(channels, aliases, strict=True)):
         if alias.modality != name:
             continue
-        flaw = _flaw(channel, name)
+        flaw = _find_flaw(channel, name)
         if flaw:
-            reasons[place][2] = f"{alias.why}; {flaw}"
+            reasons[i][2] = f"{alias.why}; {flaw}"
             notes.append(f"{name}: channel {channel.label!r} left out: {flaw}")
         else:
-            candidates.append((alias.rank, place))
+            candidates.append((alias.rank, i))
     if not candidates:
         return None
     best = min(candidates)[1]
-    reference = _reference_of(channels, aliases, best)
-    chosen = channels[best].label
-    for _, place in candidates:
-        if place != best:
-            reasons[place][2] = f"{aliases[place].why}; {chosen!r} is preferred"
-    return channels[best], reference
+    for _, i in candidates:
+        if i != best:
+            reasons[i][2] = f"{aliases[i].why}; {channels[best].label!r} is preferred"
+    return channels[best], _find_reference(channels, aliases, best)
 
 
-def _flaw(channel: Channel, name: str) -> str | None:
-    """Say why a channel cannot serve a modality."""
+def _find_flaw(channel: Channel, name: str) -> str | None:
+    """Why a channel cannot be used for a modality."""
     minimum = get_modality(name).conditioning.min_rate
     if channel.rate <= 0:
         return "its header gives no usable scale or rate"
@@ -218,55 +176,56 @@ def _flaw(channel: Channel, name: str) -> str | None:
     return None
 
 
-def _reference_of(channels, aliases, place: int) -> Channel | None:
-    """Find what to subtract from an electrode stored against a common reference."""
-    active, alias = channels[place], aliases[place]
-
-    def match(wanted: set[str]) -> Channel | None:
-        for channel in channels:
-            if (
-                compact_label(channel.label) in wanted
-                and abs(channel.rate - active.rate) < _RATE_TOLERANCE
-            ):
-                return channel
-        return None
-
+def _find_reference(
+    channels: Sequence[Channel], aliases: Sequence[Alias], index: int
+) -> Channel | None:
+    """The channel to subtract from an electrode stored against a common reference."""
+    active, alias = channels[index], aliases[index]
     mastoids = {a.electrode for a in aliases if a.electrode in MASTOIDS}
     if alias.modality in ("eeg", "eog"):
         if alias.reference is not None or alias.electrode is None or not mastoids:
             return None
         odd = alias.electrode[-1].isdigit() and int(alias.electrode[-1]) % 2
-        opposite, same = ({"a2", "m2"}, {"a1", "m1"}) if odd else ({"a1", "m1"}, {"a2", "m2"})
-        return match(opposite) or match(same)
-    pairs = _PAIRS + (_PAIRS_OF_COMMON_REFERENCE if mastoids else ())
-    partner = dict(pairs).get(compact_label(active.label))
-    return None if partner is None else match({partner})
+        left, right = ("a1", "m1"), ("a2", "m2")
+        candidates = [right, left] if odd else [left, right]
+    else:
+        pairs = _PAIRS + (_PAIRS_OF_COMMON_REFERENCE if mastoids else ())
+        candidates = [(b, b) for a, b in pairs if a == compact_label(active.label)]
+    for labels in candidates:
+        for channel in channels:
+            same_rate = abs(channel.rate - active.rate) < _RATE_TOLERANCE
+            if same_rate and compact_label(channel.label) in labels:
+                return channel
+    return None
 
 
-def _override(channels, name: str, choice, where: str) -> tuple[Channel, Channel | None]:
+def _find_override(
+    channels: Sequence[Channel], name: str, choice: Any, where: str
+) -> tuple[Channel, Channel | None]:
     labels = (choice,) if isinstance(choice, str) else tuple(choice)
     if not 1 <= len(labels) <= 2:
         raise ReadError(
             f"{where}: channels[{name!r}] is {choice!r}; accepted are a label, a pair "
             "(label, reference label), or None."
         )
-    found = [_by_label(channels, label, where) for label in labels]
-    for channel in found:
-        flaw = _flaw(channel, name)
+    chosen = [_find_label(channels, label, where) for label in labels]
+    for channel in chosen:
+        flaw = _find_flaw(channel, name)
         if flaw:
             raise InvalidSignalError(
                 f"{where}: channels[{name!r}] names {channel.label!r}, which cannot serve: {flaw}. "
                 f"Leave it out with channels={{{name!r}: None}}."
             )
-    if len(found) == 2 and abs(found[0].rate - found[1].rate) > _RATE_TOLERANCE:
+    channel, reference = chosen[0], chosen[1] if len(chosen) == 2 else None
+    if reference is not None and abs(channel.rate - reference.rate) > _RATE_TOLERANCE:
         raise InvalidSignalError(
-            f"{where}: cannot subtract {found[1].label!r} ({found[1].rate:g} Hz) from "
-            f"{found[0].label!r} ({found[0].rate:g} Hz); accepted are channels of one rate."
+            f"{where}: cannot subtract {reference.label!r} ({reference.rate:g} Hz) from "
+            f"{channel.label!r} ({channel.rate:g} Hz); accepted are channels of one rate."
         )
-    return found[0], (found[1] if len(found) == 2 else None)
+    return channel, reference
 
 
-def _by_label(channels, label: str, where: str) -> Channel:
+def _find_label(channels: Sequence[Channel], label: str, where: str) -> Channel:
     for key in (str.strip, compact_label):
         for channel in channels:
             if key(channel.label) == key(str(label)):
@@ -279,7 +238,7 @@ def _by_label(channels, label: str, where: str) -> Channel:
     )
 
 
-def _derive(name: str, channel: Channel, reference: Channel | None, notes) -> Derivation:
+def _derive(name: str, channel: Channel, reference: Channel | None, notes: list[str]) -> Derivation:
     unit, note = parse_dimension(channel.dimension, name)
     if note:
         notes.append(f"{name}: channel {channel.label!r} {note}")
@@ -292,11 +251,11 @@ def _derive(name: str, channel: Channel, reference: Channel | None, notes) -> De
     return derivation
 
 
-def _mark_used(reasons, derivations: Mapping[str, Derivation]) -> None:
+def _mark_used(reasons: list[list[Any]], derivations: Mapping[str, Derivation]) -> None:
     for name, derivation in derivations.items():
-        place = derivation.channel.index
-        formed = f"read as {derivation.label}" if derivation.reference else reasons[place][2]
-        reasons[place][:] = [name, True, formed.split(";")[0]]
+        reason = reasons[derivation.channel.index]
+        why = f"read as {derivation.label}" if derivation.reference else reason[2].split(";")[0]
+        reason[:] = [name, True, why]
     for name, derivation in derivations.items():
         if derivation.reference is not None:
             reason = reasons[derivation.reference.index]
@@ -305,7 +264,7 @@ def _mark_used(reasons, derivations: Mapping[str, Derivation]) -> None:
             reason[1:] = [True, f"{reason[2]}, {role}" if shared else role]
 
 
-def _raise_no_channel(channels, reasons, where: str) -> None:
+def _raise_no_channel(channels: Sequence[Channel], reasons: list[list[Any]], where: str) -> None:
     slow = [reason[2] for reason in reasons if reason[0] is not None]
     listed = ", ".join(repr(c.label) for c in channels) or "none: it holds annotations only"
     detail = f" Known but not used: {'; '.join(slow[:4])}." if slow else ""

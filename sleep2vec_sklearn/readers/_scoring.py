@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A night's scoring, as intervals and as one stage per epoch."""
+"""Scoring of a night: stages and events as intervals, and one stage per epoch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..recordings import EPOCH_SECONDS, SleepStage
+from ..recordings.modality import EPOCH_SECONDS
+from ..recordings.stages import SleepStage
 
-__all__ = [
-    "Scoring",
-    "ScoringBuilder",
-    "parse_stage",
-]
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOVEMENT = "movement"
 
@@ -34,76 +33,31 @@ _LIGHTS = re.compile(
 )
 _LIGHTS_ON = ("on", "an", "ein", "encend", "allum")
 _UNMISTAKABLE = ("movement time", "wake", "n1", "n2", "n3", "rem")
-_NAMES = {
-    **dict.fromkeys(
-        (
-            "w",
-            "wake",
-            "awake",
-            "wach",
-            "wk",
-            "eveil",
-            "veille",
-            "vigilia",
-            "despierto",
-            "wakefulness",
-        ),
-        SleepStage.W,
-    ),
+# fmt: off
+_NAMES: dict[str, SleepStage | str] = {
+    **dict.fromkeys(("w", "wake", "awake", "wach", "wk", "eveil", "veille", "vigilia", "despierto",
+                     "wakefulness"), SleepStage.W),
     **dict.fromkeys(("1", "n1", "s1", "i", "nrem1", "nrem 1", "n 1", "st1"), SleepStage.N1),
     **dict.fromkeys(("2", "n2", "s2", "ii", "nrem2", "nrem 2", "n 2", "st2"), SleepStage.N2),
-    **dict.fromkeys(
-        ("3", "n3", "s3", "iii", "nrem3", "nrem 3", "n 3", "st3", "sws"), SleepStage.N3
-    ),
+    **dict.fromkeys(("3", "n3", "s3", "iii", "nrem3", "nrem 3", "n 3", "st3", "sws"),
+                    SleepStage.N3),
     **dict.fromkeys(("4", "n4", "s4", "iv", "nrem4", "nrem 4", "n 4", "st4"), SleepStage.N3),
     **dict.fromkeys(("r", "rem", "mor", "sp", "paradoxal", "paradoxical"), SleepStage.R),
-    **dict.fromkeys(
-        (
-            "?",
-            "unscored",
-            "unknown",
-            "u",
-            "un",
-            "na",
-            "nan",
-            "none",
-            "-1",
-            "9",
-            "undefined",
-            "",
-            "artefact",
-            "artifact",
-            "not scored",
-            "unsure",
-            "no stage",
-            "nicht bewertet",
-            "a",
-            "l",
-        ),
-        SleepStage.unscored,
-    ),
-    **dict.fromkeys(
-        ("movement time", "movement", "mt", "m", "body movement", "mvt", "6"), MOVEMENT
-    ),
+    **dict.fromkeys(("?", "unscored", "unknown", "u", "un", "na", "nan", "none", "-1", "9",
+                     "undefined", "", "artefact", "artifact", "not scored", "unsure", "no stage",
+                     "nicht bewertet", "a", "l"), SleepStage.unscored),
+    **dict.fromkeys(("movement time", "movement", "mt", "m", "body movement", "mvt", "6"),
+                    MOVEMENT),
 }
+# fmt: on
 
 
 def parse_stage(text: str, *, bare: bool = True) -> SleepStage | str | None:
-    """Read a stage label.
+    """The stage that a label names, ``"movement"``, or None.
 
-    Parameters
-    ----------
-    text : str
-        E.g. ``"Sleep stage W"``, ``"N2"``, ``"Stage 4 sleep|4"``, ``"REM"``, ``"?"``. Stages 3 and
-        4 of Rechtschaffen & Kales are both N3.
-    bare : bool, default=True
-        Accept labels without the word "stage"; among other annotations a lone "1" or "M" means
-        something else.
-
-    Returns
-    -------
-    SleepStage, "movement" or None
-        None where the text is not a stage.
+    E.g. ``"Sleep stage W"``, ``"N2"``, ``"Stage 4 sleep|4"``, ``"REM"`` or ``"?"``. Stages 3 and 4
+    of Rechtschaffen & Kales are both N3. Unless ``bare``, the word "stage" is required: among other
+    annotations, a lone "1" or "M" means something else.
     """
     words = " ".join(str(text).split())
     match = _TEXT.match(words)
@@ -119,12 +73,8 @@ class Scoring:
 
     Attributes
     ----------
-    onsets, durations : ndarray of shape (n,)
-        Scored intervals.
-    stages : ndarray of shape (n,)
-        Stage of each, -1 for movement and unscored.
-    movement : ndarray of shape (n,)
-        Which of them were scored as movement.
+    onsets, durations, stages, movement : ndarray of shape (n,)
+        Scored intervals; movement and unscored have stage -1.
     events : DataFrame or None
         Columns onset, duration, type.
     lights : (float or None, float or None) or None
@@ -139,50 +89,41 @@ class Scoring:
     durations: np.ndarray
     stages: np.ndarray
     movement: np.ndarray
-    events: object = None
-    lights: tuple | None = None
+    events: pd.DataFrame | None = None
+    lights: tuple[float | None, float | None] | None = None
     start: datetime | None = None
     notes: tuple[str, ...] = ()
 
     def to_epochs(self, n_epochs: int, shift: float = 0.0) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Give each 30-s epoch the stage that covers most of it.
+        """The int8 stage that covers most of each 30-s epoch, and notes on what was cut.
 
-        Parameters
-        ----------
-        n_epochs : int
-            Epochs of the signals; labels beyond them are cut and counted.
-        shift : float, default=0
-            Seconds added to every onset.
-
-        Returns
-        -------
-        stages : ndarray of shape (n_epochs,)
-            int8; -1 where nothing, movement or "unscored" covers most of the epoch.
-        notes : tuple of str
-            Counts of what was cut or left unscored.
+        ``shift`` seconds are added to every onset. An epoch is -1 where no label, movement or
+        "unscored" covers most of it.
         """
         cover = np.zeros((n_epochs, 6))
-        moved = np.zeros(n_epochs)
+        movement = np.zeros(n_epochs)
         starts = (self.onsets + shift) / EPOCH_SECONDS
         stops = starts + self.durations / EPOCH_SECONDS
-        for start, stop, stage, movement in zip(
-            starts, stops, self.stages, self.movement, strict=True
-        ):
+        intervals = zip(starts, stops, self.stages, self.movement, strict=True)
+        for start, stop, stage, is_movement in intervals:
             first, last = max(int(np.floor(start)), 0), min(int(np.ceil(stop)), n_epochs)
             if first >= last:
                 continue
-            edges = np.clip(np.arange(first, last + 1), start, stop)
-            column = 5 if stage < 0 else int(stage)
-            cover[first:last, column] += np.diff(edges)
-            if movement:
-                moved[first:last] += np.diff(edges)
+            edges = np.clip(np.arange(first, last + 1, dtype=float), start, stop)
+            share = edges[1:] - edges[:-1]
+            cover[first:last, 5 if stage < 0 else int(stage)] += share
+            if is_movement:
+                movement[first:last] += share
         cover[:, 5] += np.clip(1.0 - cover.sum(axis=1), 0.0, None)
         best = cover.argmax(axis=1)
         stages = np.where(best == 5, -1, best).astype(np.int8)
-        return stages, self._notes(stages, moved > 0.5, starts, stops, n_epochs)
+        return stages, self._describe(stages, movement > 0.5, starts, stops)
 
-    def _notes(self, stages, moved, starts, stops, n_epochs: int) -> tuple[str, ...]:
-        notes = list(self.notes)
+    def _describe(
+        self, stages: np.ndarray, movement: np.ndarray, starts: np.ndarray, stops: np.ndarray
+    ) -> tuple[str, ...]:
+        """Notes on how intervals, in epochs, became stages."""
+        notes, n_epochs = list(self.notes), len(stages)
         n_labels = round(float((stops - starts).sum()))
         before = float((np.minimum(stops, 0) - np.minimum(starts, 0)).sum())
         after = float((np.maximum(stops, n_epochs) - np.maximum(starts, n_epochs)).sum())
@@ -193,10 +134,9 @@ class Scoring:
             )
         unscored = stages < 0
         if unscored.any():
-            n_moved = int((unscored & moved).sum())
             notes.append(
                 f"{int(unscored.sum()):,} of {n_epochs:,} epochs are unscored, "
-                f"{n_moved:,} of them movement"
+                f"{int((unscored & movement).sum()):,} of them movement"
             )
         off_grid = starts[len(starts) // 2] % 1.0 if len(starts) else 0.0
         if min(off_grid, 1.0 - off_grid) > 1e-3:
@@ -211,18 +151,19 @@ class Scoring:
 class ScoringBuilder:
     """Collects intervals, events and lights while a file is parsed."""
 
-    intervals: list = field(default_factory=list)
-    events: list = field(default_factory=list)
+    intervals: list[tuple[float, float, int, bool]] = field(default_factory=list)
+    events: list[tuple[float, float, str]] = field(default_factory=list)
     lights_off: float | None = None
     lights_on: float | None = None
 
-    def add_stage(self, onset: float, duration: float, stage: SleepStage | str) -> None:
-        """Add a scored interval."""
+    def add_stage(self, onset: float, duration: float, stage: int | str | None) -> None:
+        """Add a scored interval; None is unscored."""
+        stage = SleepStage.unscored if stage is None else stage
         movement = stage == MOVEMENT
         self.intervals.append((onset, duration, -1 if movement else int(stage), movement))
 
     def add_event(self, onset: float, duration: float, text: str) -> None:
-        """Add anything else; lights-off and lights-on are told by their text."""
+        """Add any other annotation; its text may be lights-off or lights-on."""
         lights = _LIGHTS.search(text)
         if lights:
             if lights["state"].lower().startswith(_LIGHTS_ON):
@@ -232,7 +173,7 @@ class ScoringBuilder:
         self.events.append((onset, duration, text))
 
     def build(self, start: datetime | None = None, notes: Sequence[str] = ()) -> Scoring:
-        """Turn what was collected into a Scoring."""
+        """The scoring of what was collected."""
         import pandas as pd
 
         table = np.array(sorted(self.intervals), dtype=float).reshape(-1, 4)

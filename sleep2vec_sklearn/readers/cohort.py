@@ -1,49 +1,47 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A cohort from a folder or a table of paths."""
+"""Cohorts from a folder or a table of paths."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning, Sleep2VecError
-from ..recordings import Cohort, Recording
+from ..recordings.recording import Cohort, Recording
 from ._edf_header import read_header
 from .formats import SUFFIXES
 from .recording import is_hypnogram_name, read_recording
 
-__all__ = [
-    "read_cohort",
-]
-
-_CONTROL = ("path", "hypnogram", "subject", "id")
+_ARGUMENTS = ("path", "hypnogram", "subject", "id")
 _NAME_COLUMNS = ("path", "file", "filename", "file_name", "id", "recording", "nsrrid")
 
 
 def read_cohort(
-    source,
+    source: str | PathLike[str] | pd.DataFrame,
     *,
     pattern: str | None = None,
-    metadata=None,
+    metadata: pd.DataFrame | str | PathLike[str] | None = None,
     on_error: str = "warn",
-    modalities: Sequence[str] | None = None,
-    channels: Mapping | None = None,
+    modalities: str | Sequence[str] | None = None,
+    channels: Mapping[str, Any] | None = None,
     derive: bool = True,
     n_jobs: int | None = None,
     verbose: int = 1,
 ) -> Cohort:
-    """Read the nights of a study; only headers and labels now, samples when they are used.
+    """Read the nights of a study: headers and labels now, samples on use.
 
     Parameters
     ----------
     source : path-like or DataFrame
         A folder, searched with its subfolders, or a table with a column ``path`` and, optionally,
-        ``hypnogram``, ``subject``, ``id`` and any metadata. A folder that holds a
-        ``metadata.csv`` with a column ``path`` is read by that table; paths in it are relative to
-        the folder.
+        ``hypnogram``, ``subject``, ``id`` and any metadata. In a folder, a ``metadata.csv`` with a
+        column ``path`` is used as that table; its paths are relative to the folder.
     pattern : str, optional
         Glob for the recordings in a folder, e.g. ``"**/*-PSG.edf"``. By default every file of a
         known format that is not a hypnogram.
@@ -52,8 +50,8 @@ def read_cohort(
         path, file, filename, id, recording, or else the index. In a file, these and ``subject``
         are text: a subject 0001 stays "0001".
     on_error : {"warn", "raise"}, default="warn"
-        What to do with a night that cannot be read: leave it out, list it in ``failures`` and warn
-        once for all of them; or raise.
+        What to do if nights cannot be read: leave them out, list them in ``failures`` and warn
+        once; or raise.
     modalities, channels, derive : optional
         As in :func:`read_recording`, for all nights.
     n_jobs : int, optional
@@ -88,12 +86,12 @@ def read_cohort(
     """
     if on_error not in ("raise", "warn"):
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
-    table = _table_of(source, pattern)
+    table = _list_nights(source, pattern)
     if metadata is not None:
         table = _join(table, metadata)
     options = {"modalities": modalities, "channels": channels, "derive": derive}
     results = _read_all(table, options, n_jobs, verbose)
-    failures = [result for result in results if isinstance(result, tuple)]
+    failures = [result for result in results if not isinstance(result, Recording)]
     if failures and on_error == "raise":
         raise failures[0][2]
     reasons = [(path, reason) for path, reason, _ in failures]
@@ -107,19 +105,20 @@ def read_cohort(
             f"cohort.failures. The first: {reasons[0][1]}",
             RecordingWarning,
         )
-    kept = [place for place, result in enumerate(results) if isinstance(result, Recording)]
-    recordings = [results[place] for place in kept]
-    return Cohort(recordings, _metadata_of(recordings, table.iloc[kept]), reasons)
+    rows = [i for i, result in enumerate(results) if isinstance(result, Recording)]
+    recordings = [result for result in results if isinstance(result, Recording)]
+    return Cohort(recordings, _merge_metadata(recordings, table.iloc[rows]), reasons)
 
 
-def _table_of(source, pattern: str | None) -> pd.DataFrame:
+def _list_nights(source: str | PathLike[str] | pd.DataFrame, pattern: str | None) -> pd.DataFrame:
+    """One row per night, with columns path and id."""
     if isinstance(source, pd.DataFrame):
         if "path" not in source.columns:
             raise ReadError(
                 f"the table has the columns {', '.join(map(str, source.columns))}; needed is "
                 "'path', accepted are also 'hypnogram', 'subject', 'id' and any metadata."
             )
-        return _with_ids(source.reset_index(drop=True), None)
+        return _add_ids(source.reset_index(drop=True), None)
     folder = Path(source)
     if not folder.is_dir():
         raise ReadError(
@@ -135,92 +134,94 @@ def _table_of(source, pattern: str | None) -> pd.DataFrame:
                     str(folder / name) if isinstance(name, str) and name else None
                     for name in table[column]
                 ]
-            return _with_ids(table, folder)
-    paths = sorted(folder.glob(pattern) if pattern else _nights_in(folder))
+            return _add_ids(table, folder)
+    paths = sorted(folder.glob(pattern) if pattern else filter(_is_night, folder.rglob("*")))
     if not paths:
         raise ReadError(
             f"{folder}: holds no recording{f' that matches {pattern!r}' if pattern else ''}; known "
             f"suffixes are {', '.join(SUFFIXES)}."
         )
-    return _with_ids(pd.DataFrame({"path": [str(path) for path in paths]}), folder)
+    return _add_ids(pd.DataFrame({"path": [str(path) for path in paths]}), folder)
 
 
-def _read_csv(path) -> pd.DataFrame:
-    # names are text: the participants 0001 and 1 are two
-    return pd.read_csv(path, dtype=dict.fromkeys((*_CONTROL, *_NAME_COLUMNS), str))
+def _read_csv(path: str | PathLike[str]) -> pd.DataFrame:
+    # names are text, as the subjects 0001 and 1 differ
+    return pd.read_csv(path, dtype=dict.fromkeys((*_ARGUMENTS, *_NAME_COLUMNS), str))
 
 
-def _nights_in(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")
-        and not is_hypnogram_name(path)
-        and not (path.suffix.lower() == ".eeg" and path.with_suffix(".vhdr").exists())
-        and not _holds_labels_only(path)
-    ]
-
-
-def _holds_labels_only(path: Path) -> bool:
-    if path.suffix.lower() not in (".edf", ".bdf"):
+def _is_night(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES or path.name.startswith(".") or is_hypnogram_name(path):
         return False
+    if suffix == ".eeg":
+        return not path.with_suffix(".vhdr").exists()
+    if suffix not in (".edf", ".bdf"):
+        return True
     try:
-        return not read_header(path).signals
+        # without signals, the file holds annotations only
+        return bool(read_header(path).signals)
     except ReadError:
-        return False
+        return True
 
 
-def _with_ids(table: pd.DataFrame, folder: Path | None) -> pd.DataFrame:
-    """Give each night an id: its stem, or its path where stems repeat."""
+def _add_ids(table: pd.DataFrame, folder: Path | None) -> pd.DataFrame:
+    """The table with an id for each night: its stem, or its path if stems repeat."""
     if table.empty:
         raise ReadError("the table has no rows; needed is one row per night.")
     paths = [Path(str(path)) for path in table["path"]]
-    stems = pd.Series([path.stem for path in paths])
-    repeated = stems.duplicated(keep=False).tolist()
+    counts = Counter(path.stem for path in paths)
+    stated = table["id"] if "id" in table.columns else [None] * len(paths)
     ids = []
-    for path, again in zip(paths, repeated, strict=True):
-        inside = folder is not None and folder in path.parents
-        longer = path.relative_to(folder) if inside else path
-        ids.append(longer.with_suffix("").as_posix() if again else path.stem)
-    given = table["id"] if "id" in table.columns else pd.Series([None] * len(ids))
-    chosen = [i if pd.isna(g) else str(g) for i, g in zip(ids, given, strict=True)]
-    twice = pd.Series(chosen)[pd.Series(chosen).duplicated()]
-    if len(twice):
+    for path, stated_id in zip(paths, stated, strict=True):
+        if not pd.isna(stated_id):
+            ids.append(str(stated_id))
+        elif counts[path.stem] == 1:
+            ids.append(path.stem)
+        else:
+            inside = folder is not None and folder in path.parents
+            relative = path.relative_to(folder) if inside and folder else path
+            ids.append(relative.with_suffix("").as_posix())
+    repeated = [id for id, count in Counter(ids).items() if count > 1]
+    if repeated:
         raise ReadError(
-            f"two nights have the id {twice.iloc[0]!r}; accepted are unique ids. Drop the repeated "
+            f"two nights have the id {repeated[0]!r}; accepted are unique ids. Drop the repeated "
             "row, or give a column 'id'."
         )
-    return table.assign(id=chosen)
+    return table.assign(id=ids)
 
 
-def _join(table: pd.DataFrame, metadata) -> pd.DataFrame:
+def _join(table: pd.DataFrame, metadata: pd.DataFrame | str | PathLike[str]) -> pd.DataFrame:
     extra = metadata if isinstance(metadata, pd.DataFrame) else _read_csv(metadata)
     column = next((name for name in _NAME_COLUMNS if name in extra.columns), None)
-    keys = extra.index if column is None else extra[column]
-    rows = {}
-    for place, key in enumerate(keys):
-        rows[str(key)] = place
-        rows.setdefault(Path(str(key)).name, place)
-        rows.setdefault(Path(str(key)).stem, place)
-    places = [
-        next((rows[k] for k in (path, Path(path).name, Path(path).stem, id) if k in rows), -1)
+    keys = [str(key) for key in (extra.index if column is None else extra[column])]
+    index: dict[str, int] = {}
+    for i, key in enumerate(keys):
+        index[key] = i
+        index.setdefault(Path(key).name, i)
+        index.setdefault(Path(key).stem, i)
+    rows = [
+        next((index[k] for k in (path, Path(path).name, Path(path).stem, id) if k in index), -1)
         for path, id in zip(map(str, table["path"]), table["id"], strict=True)
     ]
-    if all(place < 0 for place in places):
+    if all(row < 0 for row in rows):
         raise ReadError(
             f"no row of metadata belongs to a night: its {column or 'index'} holds "
-            f"{', '.join(repr(str(key)) for key in list(keys)[:3])}, the nights are called "
-            f"{', '.join(repr(id) for id in table['id'].tolist()[:3])}. Name them alike."
+            f"{', '.join(map(repr, keys[:3]))}, the nights are called "
+            f"{', '.join(map(repr, table['id'].tolist()[:3]))}. Name them alike."
         )
-    added = extra.drop(columns=[column] if column else []).reset_index(drop=True)
-    added = added.reindex([place if place >= 0 else len(extra) for place in places])
-    added = added[[name for name in added.columns if name not in ("path", "id")]]
-    kept = table.drop(columns=[name for name in added.columns if name in table.columns])
-    return pd.concat([kept, added.reset_index(drop=True)], axis=1)
+    extra = extra.drop(columns=[column] if column else []).reset_index(drop=True)
+    extra = extra.reindex([row if row >= 0 else len(extra) for row in rows])
+    extra = extra[[name for name in extra.columns if name not in ("path", "id")]]
+    table = table.drop(columns=[name for name in extra.columns if name in table.columns])
+    return pd.concat([table, extra.reset_index(drop=True)], axis=1)
 
 
-def _read_all(table: pd.DataFrame, options: dict, n_jobs: int | None, verbose: int) -> list:
+_Failure = tuple[str, str, Exception]
+
+
+def _read_all(
+    table: pd.DataFrame, options: dict[str, Any], n_jobs: int | None, verbose: int
+) -> list[Recording | _Failure]:
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
@@ -230,34 +231,35 @@ def _read_all(table: pd.DataFrame, options: dict, n_jobs: int | None, verbose: i
     return list(tqdm(results, total=len(rows), desc="reading", unit="night", disable=not verbose))
 
 
-def _read_night(row: dict, options: dict):
-    """Read one night, or say why not: (path, reason, error)."""
-    present = {key: value for key, value in row.items() if not _is_missing(value)}
+def _read_night(row: dict[str, Any], options: dict[str, Any]) -> Recording | _Failure:
+    """One night, or (path, reason, error)."""
+    present = {
+        key: value
+        for key, value in row.items()
+        if not (pd.api.types.is_scalar(value) and pd.isna(value))
+    }
     try:
-        return read_recording(
+        recording = read_recording(
             present["path"],
             hypnogram=present.get("hypnogram"),
             subject=present.get("subject"),
             id=present["id"],
-            metadata={key: value for key, value in present.items() if key not in _CONTROL},
+            metadata={key: value for key, value in present.items() if key not in _ARGUMENTS},
             **options,
         )
     except (Sleep2VecError, OSError, ImportError) as error:
         return str(row["path"]), str(error), error
+    assert recording is not None
+    return recording
 
 
-def _is_missing(value) -> bool:
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
-
-
-def _metadata_of(recordings: list[Recording], table: pd.DataFrame) -> pd.DataFrame:
-    found = pd.DataFrame([dict(recording.metadata) for recording in recordings])
-    index = pd.Index([recording.id for recording in recordings], name="recording")
-    columns = [c for c in table.columns if c not in (*_CONTROL, *found.columns)]
-    frame = pd.concat([found, table[columns].reset_index(drop=True)], axis=1)
-    frame.insert(0, "path", table["path"].astype(str).tolist())
-    frame.insert(0, "subject", [recording.subject for recording in recordings])
-    frame.index = index
-    order = [c for c in table.columns if c in frame.columns and c not in ("subject", "path")]
-    rest = [c for c in frame.columns if c not in order and c not in ("subject", "path")]
-    return frame[["subject", "path", *order, *rest]]
+def _merge_metadata(recordings: list[Recording], table: pd.DataFrame) -> pd.DataFrame:
+    """Metadata of the recordings, and columns of the table that none of them has."""
+    frame = pd.DataFrame([dict(recording.metadata) for recording in recordings])
+    added = [c for c in table.columns if c not in (*_ARGUMENTS, *frame.columns)]
+    frame = pd.concat([frame, table[added].reset_index(drop=True)], axis=1)
+    frame["path"] = table["path"].astype(str).tolist()
+    frame["subject"] = [recording.subject for recording in recordings]
+    frame.index = pd.Index([recording.id for recording in recordings], name="recording")
+    order = [c for c in table.columns if c in frame.columns]
+    return frame[list(dict.fromkeys(["subject", "path", *order, *frame.columns]))]

@@ -1,26 +1,23 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""EDF, EDF+ and BDF files, read lazily at native rates."""
+"""Lazy sources of EDF, EDF+ and BDF files, at native rates."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import ReadError
-from ..recordings import Signal, SignalLayout
+from ..recordings.sources import Signal, SignalLayout
 from ._edf_header import EdfChannel, EdfHeader, fingerprint_of, quiet_edfio, read_header
 from ._montage import Channel, Derivation, pick_montage
 from ._scoring import Scoring
 from .hypnograms import read_edf_annotations
-
-__all__ = [
-    "EdfSource",
-    "list_edf_channels",
-]
 
 _LONGEST_SECONDS = 14 * 86400.0
 
@@ -28,11 +25,10 @@ _LONGEST_SECONDS = 14 * 86400.0
 class EdfSource:
     """Signals of one EDF, EDF+ or BDF file.
 
-    The header is read at construction, samples when they are asked for: each :meth:`read` opens
-    the file once and takes only the channels it needs, as float32 in physical units. Gaps of a
-    discontinuous file (EDF+D) become NaN at their place; to place them, the times of its records
-    are read at construction. BDF files are read whole by edfio each time, however few channels
-    are wanted.
+    The header is read at construction, samples later: each :meth:`read` opens the file once and
+    takes only the channels it needs, as float32 in physical units. Gaps of a discontinuous file
+    (EDF+D) become NaN; the times of its records are read at construction. edfio always reads a BDF
+    file whole.
 
     Parameters
     ----------
@@ -41,14 +37,19 @@ class EdfSource:
     modalities : sequence of str, optional
         Only these.
     channels : mapping, optional
-        Modality to label, (label, reference label) or None; overrides the alias table.
+        Modality to label, (label, reference label), or None to leave it out; overrides the choice
+        by labels.
 
     Attributes
     ----------
     header : EdfHeader
-        Without the patient's name.
+        Header without the patient's name.
+    start, metadata : datetime or None, dict
+        Clock time of the first sample; sex and age, if an EDF+ header states them.
+    files : tuple of Path
+        Files that fingerprints are computed from.
     montage : Montage
-        What is read as what.
+        Derivation of each modality.
     notes : tuple of str
         What was left out, repaired or assumed.
 
@@ -73,13 +74,16 @@ class EdfSource:
 
     def __init__(
         self,
-        path,
+        path: str | PathLike[str],
         *,
-        modalities: Sequence[str] | None = None,
-        channels: Mapping | None = None,
+        modalities: str | Sequence[str] | None = None,
+        channels: Mapping[str, Any] | None = None,
     ):
         self.path = Path(path)
+        self.files: tuple[Path, ...] = (self.path,)
         self.header = read_header(self.path)
+        self.start: datetime | None = self.header.start
+        self.metadata: dict[str, Any] = dict(self.header.patient)
         self.montage = pick_montage(
             list_edf_channels(self.header),
             modalities=modalities,
@@ -96,30 +100,16 @@ class EdfSource:
             return self.header.n_records * self.header.record_seconds
         return float(self._onsets.max()) + self.header.record_seconds
 
-    @property
-    def start(self) -> datetime | None:
-        """Clock time of the first sample."""
-        return self.header.start
-
-    @property
-    def metadata(self) -> dict:
-        """Sex and age, where an EDF+ header states them."""
-        return dict(self.header.patient)
-
     def own_scoring(self) -> Scoring:
-        """Stages and events among the file's own annotations; may be empty."""
+        """Stages and events among the file's annotations; may be empty."""
         return read_edf_annotations(self.path)
 
     @property
     def layout(self) -> dict[str, SignalLayout]:
-        """Modality to layout, from the header alone."""
+        """Layout of each modality, from the header alone."""
         return {
-            name: SignalLayout(
-                derivation.channel.rate,
-                derivation.unit,
-                round(self.duration * derivation.channel.rate),
-            )
-            for name, derivation in self.montage.derivations.items()
+            name: SignalLayout(d.channel.rate, d.unit, round(self.duration * d.channel.rate))
+            for name, d in self.montage.derivations.items()
         }
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
@@ -128,47 +118,44 @@ class EdfSource:
         Raises
         ------
         ReadError
-            If the file has changed since it was opened first, or edfio cannot read it.
+            If the file has changed since its header was read, or edfio cannot read it.
         """
-        signals = _open(self.path, self.header)
-        found = {}
+        file_signals = _open(self.path, self.header)
+        signals = {}
         for name in names:
             derivation = self.montage.derivations[name]
-            values = self._derive(signals, derivation)
+            values = self._derive(file_signals, derivation)
             values.flags.writeable = False
-            found[name] = Signal(values, derivation.channel.rate, derivation.unit)
-        return found
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What fingerprints are made from."""
-        return (self.path,)
+            signals[name] = Signal(values, derivation.channel.rate, derivation.unit)
+        return signals
 
     def fingerprint(self) -> str:
-        """sha256 of the file's bytes and of what is read from it."""
+        """sha256 of the file and of what is read from it."""
         return fingerprint_of(self.files, ("edf", self.montage.settings))
 
     def signal_fingerprint(self, name: str) -> str:
-        """sha256 of the file's bytes and of what is read as one modality."""
+        """sha256 of the file and of what is read as one modality."""
         return fingerprint_of(self.files, ("edf", self.montage.settings_of(name)))
 
     def _gap_notes(self) -> tuple[str, ...]:
         missing = self.duration - self.header.n_records * self.header.record_seconds
         return (f"discontinuous: {missing:g} s without records are gaps",) if missing > 0 else ()
 
-    def _derive(self, signals, derivation: Derivation) -> np.ndarray:
+    def _derive(self, signals: Any, derivation: Derivation) -> np.ndarray:
         values = self._physical(signals, derivation.channel.index)
         if derivation.reference is not None:
             reference = self._physical(signals, derivation.reference.index)
             if derivation.reference_factor != 1:
                 reference *= np.float32(derivation.reference_factor)
             values -= reference
-        return values if self._onsets is None else self._place(values, derivation.channel.rate)
+        if self._onsets is None:
+            return values
+        return self._place_records(values, self._onsets, derivation.channel.rate)
 
-    def _physical(self, signals, index: int) -> np.ndarray:
+    def _physical(self, signals: Any, index: int) -> np.ndarray:
         header = self.header.signals[index]
         expected = self.header.n_records * header.samples_per_record
-        digital = signals[index].digital[:expected] if index < len(signals) else ()
+        digital = signals[index].digital[:expected] if index < len(signals) else np.empty(0)
         if len(digital) != expected:
             raise ReadError(
                 f"{self.path}: {header.label!r} has {len(digital)} samples, its header announced "
@@ -182,18 +169,18 @@ class EdfSource:
         values += np.float32(low - least * gain)
         return values
 
-    def _place(self, values: np.ndarray, rate: float) -> np.ndarray:
+    def _place_records(self, values: np.ndarray, onsets: np.ndarray, rate: float) -> np.ndarray:
         width = round(rate * self.header.record_seconds)
-        spread = np.full(round(self.duration * rate), np.nan, dtype=np.float32)
-        for onset, record in zip(self._onsets, values.reshape(-1, width), strict=True):
+        placed = np.full(round(self.duration * rate), np.nan, dtype=np.float32)
+        for onset, record in zip(onsets, values.reshape(-1, width), strict=True):
             first = round(onset * rate)
-            piece = spread[first : first + width]
-            piece[:] = record[: len(piece)]
-        return spread
+            part = placed[first : first + width]
+            part[:] = record[: len(part)]
+        return placed
 
 
 def list_edf_channels(header: EdfHeader) -> list[Channel]:
-    """Channels of a header that hold samples on a usable scale, and the others at 0 Hz."""
+    """Channels of a header that hold samples; at 0 Hz if their scale is unusable."""
     return [
         Channel(
             i,
@@ -209,11 +196,11 @@ def _has_scale(signal: EdfChannel) -> bool:
     return signal.physical[0] != signal.physical[1] and signal.digital[0] < signal.digital[1]
 
 
-def _open(path: Path, header: EdfHeader):
-    """Open a file with edfio; its signals read their samples when touched."""
+def _open(path: Path, header: EdfHeader) -> Any:
+    """Signals of a file, opened with edfio; they read their samples on access."""
     import edfio
 
-    # what edfio says may quote the header, and with it the patient's name
+    # edfio's messages may quote the header, and with it the patient's name
     try:
         with quiet_edfio():
             if header.sample_bytes == 3:

@@ -1,108 +1,54 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which reader takes which file."""
+"""Sources by file format, and the modalities derived from their channels: ``ibi`` and ``resp``.
+
+================  ============================================================
+modality          derived from, the first that the file has
+================  ============================================================
+ibi               ecg (R peaks), ppg (pulse onsets)
+resp              effort (belt), airflow, ecg (size of the R waves)
+================  ============================================================
+
+The methods are those of :mod:`~sleep2vec_sklearn.recordings.derivation`. The source needs its own
+minimum rate. A derived series is no second sensor: it shows what its source shows, and fails when
+that fails.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from .._files import sha256
 from ..errors import ReadError
-from ..recordings import SignalLayout, get_modality, list_modalities
-from ._derived import SERIES_RATE, DerivedSource, choose_recipes, sources_of
+from ..recordings.modality import MODALITIES, get_modality, list_modalities
+from ..recordings.sources import Signal, SignalLayout
 from ._edf_header import read_header
 from ._montage import pick_montage
+from ._scoring import Scoring
 from .edf import EdfSource, list_edf_channels
 from .mne import MNE_SUFFIXES, MneSource, list_mne_channels
 from .npz import NpzSource, describe_arrays
 
-__all__ = [
-    "SUFFIXES",
-    "ChannelTable",
-    "describe_channels",
-    "open_source",
-]
-
+DERIVATION_REVISION = 1
+SERIES_RATE = 4.0
 _EDF_SUFFIXES = (".edf", ".rec", ".bdf")
-_COLUMNS = ["label", "modality", "rate", "unit", "used", "why"]
 SUFFIXES = (*_EDF_SUFFIXES, ".npz", *MNE_SUFFIXES)
+_COLUMNS = ["label", "modality", "rate", "unit", "used", "why"]
 
 
-def open_source(
-    path: Path,
-    modalities: Sequence[str] | None = None,
-    channels: Mapping | None = None,
-    derive: bool = True,
-) -> EdfSource | NpzSource | MneSource | DerivedSource:
-    """Open a recording with the reader its suffix asks for.
+def describe_channels(path: str | PathLike[str]) -> pd.DataFrame:
+    """Table of the channels of a recording, and of the modality that each is read as.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    modalities : sequence of str, optional
-        Only these.
-    channels : mapping, optional
-        Modality to channel, or to None to leave it out, be it in the file or derived.
-    derive : bool, default=True
-        Add the modalities that the file's sensors imply.
-
-    Raises
-    ------
-    ReadError
-        If the file is missing or no reader takes it.
-    """
-    if not path.exists():
-        raise ReadError(f"{path}: no such file. Check the path.")
-    if not derive:
-        return _open(path, modalities, channels)
-    wanted = None if modalities is None else list_modalities(modalities)
-    source = _open(path, None if wanted is None else sources_of(wanted), channels)
-    recipes = choose_recipes(source.layout, _left_out(wanted, channels))
-    if recipes:
-        return DerivedSource(source, recipes, wanted)
-    if wanted is None or set(source.layout) <= set(wanted):
-        return source
-    return _open(path, wanted, channels)
-
-
-def _left_out(wanted: list[str] | None, channels: Mapping | None) -> list[str]:
-    given = {get_modality(name).name for name in channels or {}}
-    unwanted = [] if wanted is None else [n for n in list_modalities(None) if n not in wanted]
-    return [*given, *unwanted]
-
-
-def _open(path: Path, modalities, channels) -> EdfSource | NpzSource | MneSource:
-    suffix = path.suffix.lower()
-    if suffix in _EDF_SUFFIXES:
-        return EdfSource(path, modalities=modalities, channels=channels)
-    if suffix == ".npz":
-        return NpzSource(path, modalities=modalities, channels=channels)
-    return MneSource(path, modalities=modalities, channels=channels)
-
-
-class ChannelTable(pd.DataFrame):
-    """A DataFrame that prints whole, without its index."""
-
-    @property
-    def _constructor(self):
-        return pd.DataFrame
-
-    def __repr__(self) -> str:
-        shown = pd.DataFrame(self).assign(used=["yes" if used else "no" for used in self["used"]])
-        for column in shown.columns.difference(["rate"]):
-            texts = shown[column].astype(str)
-            width = max([len(column), *texts.str.len()])
-            shown[column] = texts.str.ljust(width)
-        return shown.to_string(index=False, justify="left", max_colwidth=None)
-
-
-def describe_channels(path) -> pd.DataFrame:
-    """List the channels of a recording and what the library makes of each.
-
-    Rows for modalities that are derived from a channel follow those of the file; their label is
-    the channel's, with "derived" in brackets.
+    Rows of derived modalities follow those of the file, with "(derived)" after the channel's label.
 
     Parameters
     ----------
@@ -135,33 +81,211 @@ def describe_channels(path) -> pd.DataFrame:
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if not path.exists():
-        raise ReadError(f"{path}: no such file. Check the path.")
+    _check_exists(path)
     if suffix == ".npz":
         rows = describe_arrays(path)
-        return ChannelTable([*rows, *_derived_rows(rows)], columns=_COLUMNS)
-    edf = suffix in _EDF_SUFFIXES
-    channels = list_edf_channels(read_header(path)) if edf else list_mne_channels(path)
-    montage = pick_montage(channels, where=str(path), strict=False)
-    rows = [
-        (channel.label, modality or "", channel.rate, channel.dimension, used, why)
-        for channel, (modality, used, why) in zip(channels, montage.reasons, strict=True)
-    ]
-    return ChannelTable([*rows, *_derived_rows(rows)], columns=_COLUMNS)
+    else:
+        edf = suffix in _EDF_SUFFIXES
+        channels = list_edf_channels(read_header(path)) if edf else list_mne_channels(path)
+        montage = pick_montage(channels, where=str(path), strict=False)
+        rows = [
+            (channel.label, modality or "", channel.rate, channel.dimension, used, why)
+            for channel, (modality, used, why) in zip(channels, montage.reasons, strict=True)
+        ]
+    used_rows = {row[1]: row for row in rows if row[1] and row[4]}
+    layout = {name: SignalLayout(row[2], "", 0) for name, row in used_rows.items()}
+    for name, recipe in choose_recipes(layout).items():
+        label = f"{used_rows[recipe.source][0]} (derived)"
+        why = f"derived from {recipe.source}: {recipe.method}"
+        rows.append((label, name, SERIES_RATE, get_modality(name).unit, True, why))
+    return ChannelTable(rows, columns=_COLUMNS)
 
 
-def _derived_rows(rows: Sequence[tuple]) -> list[tuple]:
-    """Rows of what read_recording derives by default."""
-    used = {row[1]: row for row in rows if row[4]}
-    layout = {name: SignalLayout(row[2], "", 0) for name, row in used.items() if name}
-    return [
-        (
-            f"{used[recipe.source][0]} (derived)",
-            name,
-            SERIES_RATE,
-            get_modality(name).unit,
-            True,
-            f"derived from {recipe.source}: {recipe.how}",
+class ChannelTable(pd.DataFrame):
+    """A DataFrame that prints in full, without its index."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        shown = pd.DataFrame(self).assign(used=["yes" if used else "no" for used in self["used"]])
+        for column in shown.columns.difference(["rate"]):
+            texts = shown[column].astype(str)
+            width = max([len(column), *texts.str.len()])
+            shown[column] = texts.str.ljust(width)
+        return shown.to_string(index=False, justify="left", max_colwidth=None)
+
+
+def open_source(
+    path: Path,
+    modalities: str | Sequence[str] | None = None,
+    channels: Mapping[str, Any] | None = None,
+    derive: bool = True,
+) -> EdfSource | NpzSource | MneSource | DerivedSource:
+    """Open a recording with the reader of its suffix, and derive further modalities."""
+    _check_exists(path)
+    if not derive:
+        return _open(path, modalities, channels)
+    if modalities is None:
+        wanted, needed, excluded = None, None, []
+    else:
+        wanted = list_modalities(modalities)
+        sources = {recipe.source for recipe in RECIPES if recipe.name in wanted}
+        needed = [name for name in MODALITIES if name in sources or name in wanted]
+        excluded = [name for name in MODALITIES if name not in wanted]
+    source = _open(path, needed, channels)
+    excluded += [get_modality(name).name for name in channels or {}]
+    recipes = choose_recipes(source.layout, excluded)
+    if recipes:
+        return DerivedSource(source, recipes, wanted)
+    if wanted is None or set(source.layout) <= set(wanted):
+        return source
+    return _open(path, wanted, channels)
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise ReadError(f"{path}: no such file. Check the path.")
+
+
+def _open(
+    path: Path, modalities: str | Sequence[str] | None, channels: Mapping[str, Any] | None
+) -> EdfSource | NpzSource | MneSource:
+    suffix = path.suffix.lower()
+    if suffix in _EDF_SUFFIXES:
+        return EdfSource(path, modalities=modalities, channels=channels)
+    if suffix == ".npz":
+        return NpzSource(path, modalities=modalities, channels=channels)
+    return MneSource(path, modalities=modalities, channels=channels)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the modality ``name`` is derived from ``source``."""
+
+    name: str
+    source: str
+    method: str
+
+
+RECIPES = (
+    Recipe("ibi", "ecg", "R peaks"),
+    Recipe("ibi", "ppg", "pulse onsets"),
+    Recipe("resp", "effort", "the breathing band of the belt"),
+    Recipe("resp", "airflow", "the breathing band of the flow"),
+    Recipe("resp", "ecg", "size of the R waves"),
+)
+
+
+def choose_recipes(
+    layout: Mapping[str, SignalLayout], excluded: Sequence[str] = ()
+) -> dict[str, Recipe]:
+    """The first recipe of each modality that a file does not hold but allows."""
+    chosen: dict[str, Recipe] = {}
+    for recipe in RECIPES:
+        source = layout.get(recipe.source)
+        if source is None or recipe.name in layout or recipe.name in excluded:
+            continue
+        if source.rate >= (get_modality(recipe.source).conditioning.min_rate or 0):
+            chosen.setdefault(recipe.name, recipe)
+    return chosen
+
+
+class DerivedSource:
+    """The signals of a file and the modalities derived from them.
+
+    Derivation waits for :meth:`read`, which reads the file once for all that is asked for.
+    ``modalities`` restricts the layout; other modalities may serve as sources.
+    """
+
+    def __init__(
+        self,
+        source: EdfSource | NpzSource | MneSource,
+        recipes: Mapping[str, Recipe],
+        modalities: Sequence[str] | None = None,
+    ):
+        self.source = source
+        self.duration: float = source.duration
+        self.start: datetime | None = source.start
+        self.metadata: dict[str, Any] = source.metadata
+        self.files: tuple[Path, ...] = source.files
+        shown = list_modalities(modalities)
+        self.recipes = {name: recipes[name] for name in MODALITIES if name in recipes}
+        self.derived = tuple(self.recipes)
+        layout = dict(source.layout)
+        n_samples = int(source.duration * SERIES_RATE + 1e-6)
+        for name in self.recipes:
+            layout[name] = SignalLayout(SERIES_RATE, get_modality(name).unit, n_samples)
+        self.layout = {
+            name: layout[name] for name in MODALITIES if name in layout and name in shown
+        }
+        self.notes = tuple(source.notes) + tuple(
+            f"{name}: derived from {recipe.source} ({recipe.method})"
+            for name, recipe in self.recipes.items()
         )
-        for name, recipe in choose_recipes(layout).items()
-    ]
+
+    def own_scoring(self) -> Scoring:
+        return self.source.own_scoring()
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """Read and derive these modalities in one pass over the file."""
+        needed = {self.recipes[n].source if n in self.recipes else n for n in names}
+        signals = self.source.read([name for name in MODALITIES if name in needed])
+        ecg_recipes = [n for n in names if n in self.recipes and self.recipes[n].source == "ecg"]
+        peaks = _find_peaks(signals["ecg"]) if ecg_recipes else None
+        return {
+            name: self._derive(self.recipes[name], signals, peaks)
+            if name in self.recipes
+            else signals[name]
+            for name in names
+        }
+
+    def fingerprint(self) -> str:
+        """sha256 of the files, of what is read from them, and of how it is derived."""
+        return _hash(("all", *self.layout), *(self.signal_fingerprint(n) for n in self.layout))
+
+    def signal_fingerprint(self, name: str) -> str:
+        """sha256 of what one modality's samples depend on; the file's own if it holds it."""
+        if name not in self.recipes:
+            return self.source.signal_fingerprint(name)
+        recipe = self.recipes[name]
+        version = _detector_version() if recipe.source == "ecg" else ""
+        settings = (DERIVATION_REVISION, name, recipe.source, version, self.layout[name].n_samples)
+        return _hash(settings, self.source.signal_fingerprint(recipe.source))
+
+    def _derive(
+        self, recipe: Recipe, signals: Mapping[str, Signal], peaks: np.ndarray | None
+    ) -> Signal:
+        from ..recordings import derivation
+
+        values, rate = signals[recipe.source].values, signals[recipe.source].rate
+        if recipe.source == "ecg":
+            derive = derivation.ibi_from_ecg if recipe.name == "ibi" else derivation.resp_from_ecg
+            series, _ = derive(values, rate, peaks=peaks)
+        elif recipe.name == "ibi":
+            series, _ = derivation.ibi_from_ppg(values, rate)
+        else:
+            series, _ = derivation.resp_from_breathing(values, rate)
+        fitted = np.full(self.layout[recipe.name].n_samples, np.nan, dtype=np.float32)
+        fitted[: len(series)] = series[: len(fitted)]
+        fitted.flags.writeable = False
+        return Signal(fitted, SERIES_RATE, get_modality(recipe.name).unit)
+
+
+def _find_peaks(ecg: Signal) -> np.ndarray:
+    from ..recordings import derivation
+
+    return derivation.find_r_peaks(ecg.values, ecg.rate)
+
+
+@cache
+def _detector_version() -> str:
+    try:
+        return importlib.metadata.version("sleepecg")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _hash(settings: tuple[Any, ...], *fingerprints: str) -> str:
+    return sha256(repr(("derived", settings)), *fingerprints)

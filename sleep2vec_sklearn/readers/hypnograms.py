@@ -6,23 +6,32 @@ from __future__ import annotations
 import csv
 import re
 from datetime import datetime, timedelta
+from os import PathLike
 from pathlib import Path
 from xml.etree import ElementTree
 
 from ..errors import ReadError
-from ..recordings import EPOCH_SECONDS
+from ..recordings.modality import EPOCH_SECONDS
 from ._edf_header import quiet_edfio, read_header
 from ._scoring import MOVEMENT, Scoring, ScoringBuilder, parse_stage
 
-__all__ = [
-    "read_scoring",
-    "read_table",
-]
+# Rechtschaffen & Kales, as in files of the National Sleep Research Resource
+_NSRR_CODES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: MOVEMENT}
+_AASM_CODES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "R"}
+# fmt: off
+_COLUMNS = {
+    "onset": ("onset", "start", "starttime", "begin", "time", "seconds", "starts", "onsets", "t"),
+    "end": ("end", "stop", "offset", "endtime"),
+    "duration": ("duration", "dur", "length", "durations", "lengths"),
+    "stage": ("stage", "sleepstage", "stages", "label", "hypnogram", "description", "state",
+              "annotation", "event", "type", "value", "score", "stade", "schlafstadium"),
+    "epoch": ("epoch", "epochs", "epochnumber", "epochno"),
+}
+# fmt: on
+_Row = tuple[int, list[str]]
 
-_NSRR_CODES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: "movement"}
 
-
-def read_scoring(path, *, start: datetime | None = None) -> Scoring:
+def read_scoring(path: str | PathLike[str], *, start: datetime | None = None) -> Scoring:
     r"""Read the stages and events of a night.
 
     Accepted are EDF+ annotations (.edf), XML of the National Sleep Research Resource (its own
@@ -59,7 +68,7 @@ def read_scoring(path, *, start: datetime | None = None) -> Scoring:
     elif suffix == ".xml":
         scoring = _read_xml(path)
     else:
-        scoring = read_table(path, start)
+        scoring = _read_table(path, start)
     if len(scoring.onsets) == 0:
         raise ReadError(
             f"{path}: holds no sleep stage. Accepted are EDF+ annotations such as 'Sleep stage "
@@ -70,7 +79,7 @@ def read_scoring(path, *, start: datetime | None = None) -> Scoring:
 
 
 def read_edf_annotations(path: Path) -> Scoring:
-    """Read stages and events from the annotations of an EDF+ or BDF+ file; none is no error."""
+    """Stages and events among the annotations of an EDF+ or BDF+ file; there may be none."""
     import edfio
 
     header = read_header(path)
@@ -87,23 +96,21 @@ def read_edf_annotations(path: Path) -> Scoring:
             "hypnogram again, e.g. as CSV, or pass hypnogram=False."
         ) from None
     only_stages = all(parse_stage(a.text) is not None for a in annotations)
-    for i, annotation in enumerate(annotations):
-        stage = parse_stage(annotation.text, bare=only_stages)
+    stages = [parse_stage(a.text, bare=only_stages) for a in annotations]
+    for i, (annotation, stage) in enumerate(zip(annotations, stages, strict=True)):
         if stage is None:
             build.add_event(annotation.onset, annotation.duration or 0.0, annotation.text)
             continue
         duration = annotation.duration
         if not duration:
-            duration = _until_next(annotations, i, only_stages)
+            following = (
+                later.onset - annotation.onset
+                for later, label in zip(annotations[i + 1 :], stages[i + 1 :], strict=True)
+                if label is not None and later.onset > annotation.onset
+            )
+            duration = next(following, float(EPOCH_SECONDS))
         build.add_stage(annotation.onset, duration, stage)
     return build.build(header.start)
-
-
-def _until_next(annotations, i: int, bare: bool) -> float:
-    for later in annotations[i + 1 :]:
-        if later.onset > annotations[i].onset and parse_stage(later.text, bare=bare) is not None:
-            return later.onset - annotations[i].onset
-    return float(EPOCH_SECONDS)
 
 
 def _read_xml(path: Path) -> Scoring:
@@ -126,7 +133,7 @@ def _read_xml(path: Path) -> Scoring:
     )
 
 
-def _seconds(element, tag: str, path: Path) -> float:
+def _seconds(element: ElementTree.Element, tag: str, path: Path) -> float:
     text = (element.findtext(tag) or "").strip()
     try:
         return float(text.replace(",", ".")) if text else 0.0
@@ -134,14 +141,13 @@ def _seconds(element, tag: str, path: Path) -> float:
         raise ReadError(f"{path}: <{tag}> is {text!r}; accepted is a number of seconds.") from None
 
 
-def _read_profusion(root, path: Path) -> Scoring:
+def _read_profusion(root: ElementTree.Element, path: Path) -> Scoring:
     build = ScoringBuilder()
     length = _seconds(root, "EpochLength", path) or EPOCH_SECONDS
     for i, element in enumerate(root.iterfind(".//SleepStages/SleepStage")):
         text = (element.text or "").strip()
         code = _NSRR_CODES.get(int(text), "?") if text.isdigit() else text
-        stage = parse_stage(code)
-        build.add_stage(i * length, length, -1 if stage is None else stage)
+        build.add_stage(i * length, length, parse_stage(code))
     for event in root.iterfind(".//ScoredEvents/ScoredEvent"):
         name = (event.findtext("Name") or "").strip()
         if name:
@@ -149,7 +155,7 @@ def _read_profusion(root, path: Path) -> Scoring:
     return build.build()
 
 
-def _read_nsrr(root, path: Path) -> Scoring:
+def _read_nsrr(root: ElementTree.Element, path: Path) -> Scoring:
     build = ScoringBuilder()
     start = None
     for event in root.iterfind(".//ScoredEvents/ScoredEvent"):
@@ -157,16 +163,16 @@ def _read_nsrr(root, path: Path) -> Scoring:
         name, _, code = concept.partition("|")
         onset, duration = _seconds(event, "Start", path), _seconds(event, "Duration", path)
         if name.lower().startswith("recording start"):
-            start = _nsrr_clock(event.findtext("ClockTime") or "")
+            start = _parse_clock(event.findtext("ClockTime") or "")
         elif (event.findtext("EventType") or "").lower().startswith("stage"):
-            stage = parse_stage(_NSRR_CODES.get(int(code), "?") if code.isdigit() else name)
-            build.add_stage(onset, duration, -1 if stage is None else stage)
+            label = _NSRR_CODES.get(int(code), "?") if code.isdigit() else name
+            build.add_stage(onset, duration, parse_stage(label))
         else:
             build.add_event(onset, duration, name)
     return build.build(start)
 
 
-def _nsrr_clock(text: str) -> datetime | None:
+def _parse_clock(text: str) -> datetime | None:
     match = re.search(r"(\d\d)[./](\d\d)[./](\d\d(?:\d\d)?)\s+(\d\d)[.:](\d\d)[.:](\d\d)", text)
     if match is None:
         return None
@@ -178,85 +184,51 @@ def _nsrr_clock(text: str) -> datetime | None:
         return None
 
 
-_COLUMNS = {
-    "onset": ("onset", "start", "starttime", "begin", "time", "seconds", "starts", "onsets", "t"),
-    "end": ("end", "stop", "offset", "endtime"),
-    "duration": ("duration", "dur", "length", "durations", "lengths"),
-    "stage": (
-        "stage",
-        "sleepstage",
-        "stages",
-        "label",
-        "hypnogram",
-        "description",
-        "state",
-        "annotation",
-        "event",
-        "type",
-        "value",
-        "score",
-        "stade",
-        "schlafstadium",
-    ),
-    "epoch": ("epoch", "epochs", "epochnumber", "epochno"),
-}
-_CODED = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "R"}
-_CODED_NSRR = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: MOVEMENT}
-
-
-def read_table(path: Path, start: datetime | None = None) -> Scoring:
-    """Read a hypnogram from delimited or plain text.
+def _read_table(path: Path, start: datetime | None) -> Scoring:
+    """A hypnogram from delimited or plain text.
 
     A header is optional: without one, three columns are (onset, duration, stage), two are (onset,
     stage), and one is a label per 30-s epoch. Stages are names, or integers: 0 W, 1 N1, 2 N2, 3
-    N3 and 4 R, unless a 5 occurs; then 4 is stage 4 (N3) and 5 is R, as in NSRR files.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    start : datetime, optional
-        Clock time of the recording, for onsets such as ``23:14:30``.
-
-    Raises
-    ------
-    ReadError
-        If a row is not understood; names the line.
+    N3 and 4 R, unless a 5 occurs; then 4 is stage 4 (N3) and 5 is R, as in NSRR files. Onsets such
+    as ``23:14:30`` need the recording's ``start``.
     """
     rows = _read_rows(path)
-    columns, rows = _columns(rows)
+    columns, rows = _find_columns(rows)
     if "stage" not in columns:
         raise ReadError(
             f"{path}: no column holds the stage; accepted names are "
-            f"{', '.join(_COLUMNS['stage'][:6])}, beside onset and duration."
+            f"{', '.join(_COLUMNS['stage'][:6])}, in addition to onset and duration."
         )
     texts = [row[columns["stage"]] for _, row in rows]
-    codes, notes = _codes(texts)
+    codes, notes = _decode(texts)
     build = ScoringBuilder()
     timed = "onset" in columns
     for i, (line, row) in enumerate(rows):
-        text = texts[i]
-        stage = parse_stage(codes.get(text, text))
-        onset = _onset(path, line, row, columns, start) if timed else i * float(EPOCH_SECONDS)
-        duration = _duration(path, line, row, columns, onset)
+        stage = parse_stage(codes.get(texts[i], texts[i]))
+        onset = i * float(EPOCH_SECONDS)
+        if timed:
+            onset = _parse_onset(path, line, row[columns["onset"]], start)
+        duration = _parse_duration(path, line, row, columns, onset)
+        if duration is None and timed and i + 1 < len(rows):
+            later, following = rows[i + 1]
+            end = _parse_onset(path, later, following[columns["onset"]], start)
+            duration = max(end - onset, 0.0)
         if duration is None:
-            later = next((r for r in rows[i + 1 : i + 2]), None) if timed else None
             duration = float(EPOCH_SECONDS)
-            if later is not None:
-                duration = max(_onset(path, *later, columns, start) - onset, 0.0)
         if stage is not None:
             build.add_stage(onset, duration, stage)
         elif timed:
-            build.add_event(onset, duration, text)
+            build.add_event(onset, duration, texts[i])
         else:
             raise ReadError(
-                f"{path}, line {line}: {text[:40]!r} is not a sleep stage; accepted are W, N1, N2, "
-                "N3, R, REM, ?, movement, or 0 to 5."
+                f"{path}, line {line}: {texts[i][:40]!r} is not a sleep stage; accepted are W, N1, "
+                "N2, N3, R, REM, ?, movement, or 0 to 5."
             )
     return build.build(notes=notes)
 
 
-def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+def _read_rows(path: Path) -> list[_Row]:
+    """Line number and cells of each row."""
     raw = path.read_bytes()
     if b"\x00" in raw[:4096]:
         raise ReadError(
@@ -267,86 +239,84 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     lines = [(i, line) for i, line in lines if line and not line.startswith(("#", "%"))]
     if not lines:
         raise ReadError(f"{path}: the file is empty. Pass hypnogram=False to go without labels.")
-    delimiter = max("\t;,", key=lines[0][1].count)
-    if delimiter not in lines[0][1]:
-        timed = re.match(r"[\d.]+\s+\S", lines[0][1]) or lines[0][1].lower().startswith("onset")
-        split = (lambda line: line.split(maxsplit=2)) if timed else (lambda line: [line])
-        return [(i, split(line)) for i, line in lines]
-    return [(i, _cells(line, delimiter)) for i, line in lines]
+    first = lines[0][1]
+    delimiter = max("\t;,", key=first.count)
+    if delimiter in first:
+        # line by line, as a stray quote would swallow the lines that follow
+        cells = [(i, next(csv.reader([line], delimiter=delimiter))) for i, line in lines]
+        return [(i, [cell.strip() for cell in row]) for i, row in cells]
+    timed = re.match(r"[\d.]+\s+\S", first) or first.lower().startswith("onset")
+    return [(i, line.split(maxsplit=2) if timed else [line]) for i, line in lines]
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
-    # line by line, as a stray quote would swallow the lines that follow
-    (row,) = csv.reader([line], delimiter=delimiter)
-    return [cell.strip() for cell in row]
-
-
-def _columns(rows) -> tuple[dict[str, int], list]:
-    header = [re.sub(r"\[.*?\]|\(.*?\)|[^a-z]", "", cell.lower()) for cell in rows[0][1]]
-    header = [re.sub(r"(?<=.)(insec|seconds?|secs?)$", "", cell) for cell in header]
+def _find_columns(rows: list[_Row]) -> tuple[dict[str, int], list[_Row]]:
+    """Index of each column by its meaning, and the rows without the header, all of one width."""
+    cells = rows[0][1]
+    names = [re.sub(r"\[.*?\]|\(.*?\)|[^a-z]", "", cell.lower()) for cell in cells]
+    names = [re.sub(r"(?<=.)(insec|seconds?|secs?)$", "", name) for name in names]
     columns: dict[str, int] = {}
-    for key, names in _COLUMNS.items():
-        places = [(names.index(cell), i) for i, cell in enumerate(header) if cell in names]
-        if places:
-            columns[key] = min(places)[1]
-    if columns and (len(header) > 1 or parse_stage(rows[0][1][0]) is None):
-        width = len(header)
-        return columns, [(line, row + [""] * (width - len(row))) for line, row in rows[1:]]
-    width = len(rows[0][1])
-    if width == 1:
+    for meaning, known in _COLUMNS.items():
+        ranked = [(known.index(name), i) for i, name in enumerate(names) if name in known]
+        if ranked:
+            columns[meaning] = min(ranked)[1]
+    if columns and (len(cells) > 1 or parse_stage(cells[0]) is None):
+        rows = rows[1:]
+    elif len(cells) == 1:
         return {"stage": 0}, rows
-    rows = [(line, row + [""] * (width - len(row))) for line, row in rows]
-    return {"onset": 0, "stage": 1} if width == 2 else {"onset": 0, "duration": 1, "stage": 2}, rows
+    else:
+        bare = ("onset", "stage") if len(cells) == 2 else ("onset", "duration", "stage")
+        columns = {meaning: i for i, meaning in enumerate(bare)}
+    return columns, [(line, row + [""] * (len(cells) - len(row))) for line, row in rows]
 
 
-def _codes(texts: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Decide what bare integers mean; only a file made of them alone uses this coding."""
+def _decode(texts: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Meaning of integer codes, in a file that has no other labels."""
     numbers = {}
     for text in set(texts):
         if re.fullmatch(r"-?\d+(\.0+)?", text):
             numbers[text] = int(float(text))
         elif text not in ("", "?", "nan", "NaN", "NA"):
             return {}, []
-    if not numbers:
-        return {}, []
-    table = _CODED_NSRR if 5 in numbers.values() else _CODED
+    nsrr = 5 in numbers.values()
     notes = []
     if 4 in numbers.values():
-        meaning = "N3, as 5 occurs" if table is _CODED_NSRR else "R, as no 5 occurs"
+        meaning = "N3, as 5 occurs" if nsrr else "R, as no 5 occurs"
         notes.append(f"stages are integers; 4 is taken as {meaning}")
+    table = _NSRR_CODES if nsrr else _AASM_CODES
     return {text: table.get(number, "?") for text, number in numbers.items()}, notes
 
 
-def _number(path: Path, line: int, text: str) -> float:
+def _parse_onset(path: Path, line: int, text: str, start: datetime | None) -> float:
+    clock = re.search(r"(\d{1,2}):(\d\d):(\d\d(?:\.\d+)?)\s*$", text)
+    if clock is None:
+        return _parse_seconds(path, line, text)
+    if start is None:
+        raise ReadError(
+            f"{path}, line {line}: onsets are clock times, but the recording states no start. Give "
+            "onsets in seconds from its start."
+        )
+    seconds = timedelta(
+        hours=int(clock[1]), minutes=int(clock[2]), seconds=float(clock[3])
+    ).total_seconds()
+    begin = start.hour * 3600 + start.minute * 60 + start.second + start.microsecond / 1e6
+    ahead = (seconds - begin) % 86400.0
+    return ahead if ahead < 86400.0 - 3600.0 else ahead - 86400.0
+
+
+def _parse_duration(
+    path: Path, line: int, row: list[str], columns: dict[str, int], onset: float
+) -> float | None:
+    if "duration" in columns and row[columns["duration"]]:
+        return _parse_seconds(path, line, row[columns["duration"]])
+    if "end" in columns and "onset" in columns and ":" not in row[columns["end"]]:
+        return _parse_seconds(path, line, row[columns["end"]]) - onset
+    return None
+
+
+def _parse_seconds(path: Path, line: int, text: str) -> float:
     try:
         return float(text.replace(",", "."))
     except ValueError:
         raise ReadError(
             f"{path}, line {line}: {text[:40]!r} is not a time; accepted are seconds or HH:MM:SS."
         ) from None
-
-
-def _onset(path: Path, line: int, row, columns, start: datetime | None) -> float:
-    text = row[columns["onset"]]
-    clock = re.search(r"(\d{1,2}):(\d\d):(\d\d(?:\.\d+)?)\s*$", text)
-    if clock is None:
-        return _number(path, line, text)
-    seconds = timedelta(
-        hours=int(clock[1]), minutes=int(clock[2]), seconds=float(clock[3])
-    ).total_seconds()
-    if start is None:
-        raise ReadError(
-            f"{path}, line {line}: onsets are clock times, but the recording states no start. Give "
-            "onsets in seconds from its start."
-        )
-    begin = start.hour * 3600 + start.minute * 60 + start.second + start.microsecond / 1e6
-    ahead = (seconds - begin) % 86400.0
-    return ahead if ahead < 86400.0 - 3600.0 else ahead - 86400.0
-
-
-def _duration(path: Path, line: int, row, columns, onset: float) -> float | None:
-    if "duration" in columns and row[columns["duration"]]:
-        return _number(path, line, row[columns["duration"]])
-    if "end" in columns and "onset" in columns and ":" not in row[columns["end"]]:
-        return _number(path, line, row[columns["end"]]) - onset
-    return None

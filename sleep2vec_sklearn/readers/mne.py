@@ -1,25 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Every other format, through MNE-Python."""
+"""Lazy sources of every other format, through MNE-Python."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import ReadError
-from ..recordings import Signal, SignalLayout
+from ..recordings.sources import Signal, SignalLayout
 from ._edf_header import fingerprint_of
 from ._montage import Channel, pick_montage
 from ._scoring import Scoring, ScoringBuilder, parse_stage
-
-__all__ = [
-    "MNE_SUFFIXES",
-    "MneSource",
-    "list_mne_channels",
-]
 
 MNE_SUFFIXES = (".vhdr", ".fif", ".set", ".cnt", ".eeg", ".gdf", ".nxe", ".lay", ".ds")
 
@@ -31,8 +27,8 @@ _SEXES = {1: "M", 2: "F"}
 class MneSource:
     """Signals of a file that MNE-Python reads.
 
-    MNE gives every channel of a file the rate of the fastest; spans it annotates as bad or as
-    skipped become NaN. The header is read at construction, samples when asked for.
+    MNE gives every channel of a file the rate of the fastest; spans annotated as bad or as skipped
+    become NaN. The header is read at construction, samples later.
 
     Parameters
     ----------
@@ -65,16 +61,17 @@ class MneSource:
 
     def __init__(
         self,
-        path,
+        path: str | PathLike[str],
         *,
-        modalities: Sequence[str] | None = None,
-        channels: Mapping | None = None,
+        modalities: str | Sequence[str] | None = None,
+        channels: Mapping[str, Any] | None = None,
     ):
         self.path = Path(path)
         raw = _open(self.path)
         rate = float(raw.info["sfreq"])
         self._n_samples = len(raw.times)
-        self._files = tuple(Path(name) for name in raw.filenames if name) or (self.path,)
+        files = {self.path, *(Path(name) for name in raw.filenames if name)}
+        self.files: tuple[Path, ...] = tuple(sorted(files))
         self.montage = pick_montage(
             _channels_of(raw), modalities=modalities, overrides=channels, where=str(self.path)
         )
@@ -87,10 +84,10 @@ class MneSource:
 
     @property
     def layout(self) -> dict[str, SignalLayout]:
-        """Modality to layout."""
+        """Layout of each modality."""
         return {
-            name: SignalLayout(derivation.channel.rate, derivation.unit, self._n_samples)
-            for name, derivation in self.montage.derivations.items()
+            name: SignalLayout(d.channel.rate, d.unit, self._n_samples)
+            for name, d in self.montage.derivations.items()
         }
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
@@ -99,17 +96,11 @@ class MneSource:
         Raises
         ------
         ReadError
-            If MNE cannot read the samples, or the file has changed since it was opened first.
+            If MNE cannot read the samples, or the file has changed since its header was read.
         """
         chosen = {name: self.montage.derivations[name] for name in names}
-        picks = sorted(
-            {
-                channel.index
-                for d in chosen.values()
-                for channel in (d.channel, d.reference)
-                if channel is not None
-            }
-        )
+        channels = [c for d in chosen.values() for c in (d.channel, d.reference) if c is not None]
+        picks = sorted({channel.index for channel in channels})
         if not picks:
             return {}
         raw = _open(self.path)
@@ -123,31 +114,23 @@ class MneSource:
                 "the recording was opened. The file has changed; read it again with "
                 "read_recording."
             )
-        found = {}
+        signals = {}
         for name, derivation in chosen.items():
             values = samples[picks.index(derivation.channel.index)].astype(np.float32)
             if derivation.reference is not None:
                 reference = samples[picks.index(derivation.reference.index)]
                 values -= (reference * derivation.reference_factor).astype(np.float32)
             values.flags.writeable = False
-            found[name] = Signal(values, derivation.channel.rate, derivation.unit)
-        return found
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What fingerprints are made from."""
-        return tuple(sorted({self.path, *self._files}))
+            signals[name] = Signal(values, derivation.channel.rate, derivation.unit)
+        return signals
 
     def fingerprint(self) -> str:
-        """sha256 of the files' bytes and of what is read from them."""
-        return self._fingerprint(self.montage.settings)
+        """sha256 of the files and of what is read from them."""
+        return fingerprint_of(self.files, ("mne", self.montage.settings))
 
     def signal_fingerprint(self, name: str) -> str:
-        """sha256 of the files' bytes and of what is read as one modality."""
-        return self._fingerprint(self.montage.settings_of(name))
-
-    def _fingerprint(self, settings) -> str:
-        return fingerprint_of(self.files, ("mne", settings))
+        """sha256 of the files and of what is read as one modality."""
+        return fingerprint_of(self.files, ("mne", self.montage.settings_of(name)))
 
     def own_scoring(self) -> Scoring:
         """Stages and events among the file's annotations; may be empty."""
@@ -165,11 +148,11 @@ class MneSource:
 
 
 def list_mne_channels(path: Path) -> list[Channel]:
-    """List the channels of a file that MNE-Python reads."""
+    """Channels of a file that MNE-Python reads."""
     return _channels_of(_open(path))
 
 
-def _channels_of(raw) -> list[Channel]:
+def _channels_of(raw: Any) -> list[Channel]:
     return [
         Channel(
             i,
@@ -181,7 +164,7 @@ def _channels_of(raw) -> list[Channel]:
     ]
 
 
-def _open(path: Path):
+def _open(path: Path) -> Any:
     try:
         import mne
     except ImportError as error:
@@ -196,7 +179,7 @@ def _open(path: Path):
 
 
 def _unreadable(path: Path, error: Exception) -> ReadError:
-    # What MNE says may quote the header, and with it the patient's name.
+    # MNE's messages may quote the header, and with it the patient's name
     return ReadError(
         f"{path}: MNE-Python cannot read it ({type(error).__name__}). Check the suffix, or "
         "convert the file to EDF."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""NPZ files in the layout of the sleep2vec authors.
+"""Lazy sources of NPZ files in the layout of the sleep2vec authors.
 
 One-dimensional arrays per channel at the token's width over 30 s, under their keys
 (``eeg_original``, ``resp_nasal_original``, ``heartbeat``, ...) or the catalogue's names; ``stage5``
@@ -11,26 +11,17 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import NoUsableChannelError, ReadError
-from ..recordings import (
-    EPOCH_SECONDS,
-    MODALITIES,
-    Signal,
-    SignalLayout,
-    get_modality,
-    list_modalities,
-)
+from ..recordings.modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
+from ..recordings.sources import Signal, SignalLayout
 from ._edf_header import fingerprint_of
 from ._scoring import Scoring, ScoringBuilder
-
-__all__ = [
-    "NpzSource",
-    "describe_arrays",
-]
 
 _AROUSALS = ("respiratory", "spontaneous", "limb movement", "periodic limb movement")
 _LABELS = ("stage5", "ah_event", "arousal_event")
@@ -41,8 +32,8 @@ _VECTOR_MAGNITUDE_RATE = 32.0
 class NpzSource:
     """Signals of one NPZ file.
 
-    Array headers are read at construction, samples when asked for. Actigraphy whose length fits
-    32 Hz rather than 1 Hz is the authors' vector magnitude, in g.
+    Array headers are read at construction, samples later. Actigraphy whose length fits 32 Hz
+    rather than 1 Hz is the authors' vector magnitude, in g.
 
     Parameters
     ----------
@@ -72,52 +63,48 @@ class NpzSource:
 
     def __init__(
         self,
-        path,
+        path: str | PathLike[str],
         *,
-        modalities: Sequence[str] | None = None,
-        channels: Mapping | None = None,
+        modalities: str | Sequence[str] | None = None,
+        channels: Mapping[str, str | None] | None = None,
     ):
         self.path = Path(path)
+        self.files: tuple[Path, ...] = (self.path,)
         self._shapes = _read_shapes(self.path)
         scalars = [key for key, (shape, _) in self._shapes.items() if shape == ()]
         self._scalars = _load(self.path, scalars)
         keys = _choose_keys(self._shapes, modalities, channels, self.path)
         self._keys = {name: keys[name] for name in MODALITIES if name in keys}
-        self._seconds = self._known_seconds()
+        self._seconds = self._estimate_seconds()
         self.layout = {name: self._layout_of(name, key) for name, key in self._keys.items()}
         self.duration = max(layout.duration for layout in self.layout.values())
         self.start = None
         self.notes: tuple[str, ...] = ()
-        used = {f"{k}_{key}" for k in ("rate", "unit") for key in self._shapes}
+        settings = {f"{setting}_{key}" for setting in ("rate", "unit") for key in self._shapes}
         self.metadata = {
-            key: value.item() for key, value in self._scalars.items() if key not in used
+            key: value.item() for key, value in self._scalars.items() if key not in settings
         }
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
         """Read these modalities, and no other array."""
         arrays = _load(self.path, [self._keys[name] for name in names])
-        found = {}
+        signals = {}
         for name in names:
             values = np.ascontiguousarray(arrays[self._keys[name]].reshape(-1), dtype=np.float32)
             values.flags.writeable = False
-            found[name] = Signal(values, self.layout[name].rate, self.layout[name].unit)
-        return found
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What fingerprints are made from."""
-        return (self.path,)
+            signals[name] = Signal(values, self.layout[name].rate, self.layout[name].unit)
+        return signals
 
     def fingerprint(self) -> str:
-        """sha256 of the file's bytes and of what is read from it."""
+        """sha256 of the file and of what is read from it."""
         settings = [self._settings_of(name) for name in self._keys]
         return fingerprint_of(self.files, ("npz", settings))
 
     def signal_fingerprint(self, name: str) -> str:
-        """sha256 of the file's bytes and of what is read as one modality."""
+        """sha256 of the file and of what is read as one modality."""
         return fingerprint_of(self.files, ("npz", self._settings_of(name)))
 
-    def _settings_of(self, name: str) -> tuple:
+    def _settings_of(self, name: str) -> tuple[Any, ...]:
         return name, self._keys[name], self.layout[name].rate, self.layout[name].unit
 
     def own_scoring(self) -> Scoring:
@@ -135,7 +122,8 @@ class NpzSource:
                 _add_runs(build, column, f"arousal ({kind})")
         return build.build()
 
-    def _known_seconds(self) -> float | None:
+    def _estimate_seconds(self) -> float | None:
+        """Length of the night, without regard to actigraphy."""
         if "stage5" in self._shapes:
             return np.prod(self._shapes["stage5"][0]) * float(EPOCH_SECONDS)
         others = [
@@ -161,18 +149,18 @@ class NpzSource:
         return SignalLayout(rate, unit, count)
 
 
-def describe_arrays(path: Path) -> list[tuple]:
-    """Rows of (label, modality, rate, unit, used, why) for every array of a file."""
+def describe_arrays(path: Path) -> list[tuple[str, str, float, str, bool, str]]:
+    """Label, modality, rate, unit, use and reason of every array of a file."""
     try:
         source = NpzSource(path)
     except NoUsableChannelError:
         return [(key, "", np.nan, "", False, "unknown key") for key in _read_shapes(path)]
-    chosen = {key: name for name, key in source._keys.items()}
+    modalities = {key: name for name, key in source._keys.items()}
     rows = []
     for key in source._shapes:
-        name = chosen.get(key)
-        layout = source.layout.get(name)
-        if layout is not None:
+        if key in modalities:
+            name = modalities[key]
+            layout = source.layout[name]
             why = get_modality(name).description
             rows.append((key, name, layout.rate, layout.unit, True, why))
         else:
@@ -182,31 +170,38 @@ def describe_arrays(path: Path) -> list[tuple]:
     return rows
 
 
-def _choose_keys(shapes, modalities, channels, path: Path) -> dict[str, str]:
+def _choose_keys(
+    shapes: Mapping[str, tuple[tuple[int, ...], str]],
+    modalities: str | Sequence[str] | None,
+    channels: Mapping[str, str | None] | None,
+    path: Path,
+) -> dict[str, str]:
+    """Key of each modality."""
     wanted = list_modalities(modalities)
     overrides = {get_modality(name).name: key for name, key in (channels or {}).items()}
     names = {**{m.upstream_key: m.name for m in MODALITIES.values()}, **_OLDER_KEYS}
     names.update({name: name for name in MODALITIES})
-    found = {}
+    keys: dict[str, str] = {}
     for key, (shape, kind) in shapes.items():
-        name = names.get(key)
+        name = names.get(key, "")
         if name in wanted and name not in overrides and len(shape) in (1, 2) and kind in "fiu":
-            found.setdefault(name, key)
-    for name, key in overrides.items():
-        if key is not None and key not in shapes:
-            raise ReadError(f"{path} has no array {key!r}. It has {', '.join(sorted(shapes))}.")
-        if key is not None and name in wanted:
-            found[name] = key
-    if not found:
+            keys.setdefault(name, key)
+    for name, choice in overrides.items():
+        if choice is not None and choice not in shapes:
+            raise ReadError(f"{path} has no array {choice!r}. It has {', '.join(sorted(shapes))}.")
+        if choice is not None and name in wanted:
+            keys[name] = choice
+    if not keys:
         raise NoUsableChannelError(
             f"{path} has no usable channel; found {', '.join(sorted(shapes)) or 'nothing'}. "
             "Accepted keys are the catalogue's names and those of the authors, e.g. "
             "'eeg_original'; name one by hand with channels={'eeg': 'key'}."
         )
-    return found
+    return keys
 
 
 def _read_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and kind of every array but those of pickled objects."""
     shapes = {}
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""One recording from one file."""
+"""One recording from one file, with the hypnogram stored with it."""
 
 from __future__ import annotations
 
@@ -7,40 +7,52 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning, Sleep2VecError
-from ..recordings import EPOCH_SECONDS, Recording
+from ..recordings.modality import EPOCH_SECONDS
+from ..recordings.recording import Recording
 from ._scoring import Scoring
-from .formats import open_source
+from .edf import EdfSource
+from .formats import DerivedSource, open_source
 from .hypnograms import read_scoring
+from .mne import MneSource
+from .npz import NpzSource
 
-__all__ = [
-    "find_hypnograms",
-    "is_hypnogram_name",
-    "read_recording",
-    "subject_of",
-]
+if TYPE_CHECKING:
+    import pandas as pd
 
+_Source = EdfSource | NpzSource | MneSource | DerivedSource
 _DAY = 86400.0
-
+# fmt: off
+_ENDINGS = (
+    "-Hypnogram.edf", "_Hypnogram.edf", "-hypnogram.edf", "_hypnogram.edf", "-nsrr.xml",
+    "-profusion.xml", ".xml", "_hypnogram.csv", "-hypnogram.csv", "_hypnogram.tsv",
+    "_hypnogram.txt", ".eannot",
+)
+# fmt: on
+_STAGE_HEADER = re.compile(r"(^|[,;\t ])\"?(sleep[ _]?)?stages?\"?($|[,;\t ])", re.IGNORECASE)
+_SLEEP_EDF = re.compile(r"(SC4|ST7)(\d\d)\d[A-Z]\d(-PSG)?")
+_NSRR = re.compile(r"(?P<study>[a-z]+)-?(?:visit)?\d+-(?P<subject>[A-Za-z]{0,3}\d{3,})(?:-.*)?")
 _logger = logging.getLogger("sleep2vec_sklearn")
 
 
 def read_recording(
-    path,
+    path: str | PathLike[str],
     *,
-    hypnogram=None,
-    modalities: Sequence[str] | None = None,
-    channels: Mapping | None = None,
-    subject=None,
-    metadata: Mapping | None = None,
+    hypnogram: str | PathLike[str] | Literal[False] | None = None,
+    modalities: str | Sequence[str] | None = None,
+    channels: Mapping[str, Any] | None = None,
+    subject: Any = None,
+    metadata: Mapping[str, Any] | None = None,
     id: str | None = None,
     derive: bool = True,
     on_error: str = "raise",
 ) -> Recording | None:
-    """Read a night from a file; its samples are read when they are used.
+    """Read a night from a file; its samples are read on use.
 
     EDF, EDF+ and BDF files are read at native rates, NPZ files in the layout of the sleep2vec
     authors, everything else through MNE-Python (``pip install sleep2vec-sklearn[mne]``).
@@ -50,33 +62,32 @@ def read_recording(
     path : path-like
         The recording.
     hypnogram : path-like, False or None
-        File with the sleep stages: EDF+ annotations, NSRR XML, CSV or text. By default one is
-        looked for beside the recording, the next one being taken where the first cannot be read;
-        the recording's own annotations are read only where there is none. False goes without
+        File with the sleep stages: EDF+ annotations, NSRR XML, CSV or text. By default it is
+        searched in the recording's folder by its name; if the first cannot be read, the next one
+        is taken. The recording's own annotations are read if there is no such file. False reads no
         labels and events.
     modalities : sequence of str, optional
-        Only these; by default all that a channel is found for.
+        Only these; by default all that have a channel.
     channels : mapping, optional
         Modality to channel label, to (label, reference label), or to None to leave it out. The
         others are chosen by their labels; see :func:`describe_channels`.
     subject : hashable, optional
-        Who it is; by default what the file name tells (Sleep-EDF, NSRR), else its stem.
+        Subject identifier; by default that of the file name (Sleep-EDF, NSRR), else its stem.
     metadata : mapping, optional
         Added to the age and sex of the header, over which it has precedence.
     id : str, optional
         Name of the recording; the file's stem by default. Never the patient's name.
     derive : bool, default=True
-        Where the file does not hold them, derive ``ibi`` from the ECG or PPG, and ``resp`` from a
-        belt, the airflow or the ECG. Nothing is computed before the modality is used, and
-        ``Recording.derived`` names them. They are not independent of their sources. A modality
-        alone is left out with ``channels={"resp": None}``.
+        Derive ``ibi`` from the ECG or PPG, and ``resp`` from a belt, the airflow or the ECG, if the
+        file does not hold them. They are computed on use, named by ``Recording.derived``, and not
+        independent of their sources. ``channels={"resp": None}`` leaves one of them out.
     on_error : {"raise", "warn"}, default="raise"
         Raise, or warn and return None.
 
     Returns
     -------
     Recording or None
-        Lazy. ``notes`` says what was left out, cut or assumed.
+        Lazy; its ``notes`` say what was left out, cut or assumed.
 
     Raises
     ------
@@ -94,7 +105,7 @@ def read_recording(
     >>> night = read_recording(path, modalities=["eeg", "spo2"])
     >>> night.modalities, night.n_epochs
     (('eeg', 'spo2'), 60)
-    >>> night.stages[20:25]  # of the hypnogram beside it
+    >>> night.stages[20:25]  # from the hypnogram in the same folder
     array([1, 2, 2, 2, 2], dtype=int8)
     """
     if on_error not in ("raise", "warn"):
@@ -102,21 +113,33 @@ def read_recording(
     path = Path(path)
     try:
         source = open_source(path, modalities, channels, derive)
-        scoring, origin, notes = _find_scoring(path, hypnogram, source)
-        return _assemble(path, source, scoring, origin, notes, subject, metadata, id)
+        scoring, separate, notes = _find_scoring(path, hypnogram, source)
+        labels, notes = _align_scoring(scoring, separate, source, notes)
+        recording = Recording.from_source(
+            source,
+            subject=subject_of(path) if subject is None else subject,
+            metadata={**source.metadata, **(metadata or {})},
+            start=source.start,
+            duration=source.duration,
+            id=path.stem if id is None else id,
+            notes=notes,
+            **labels,
+        )
     except (Sleep2VecError, OSError) as error:
         if on_error == "raise":
             raise
         warn(f"recording left out: {error}", RecordingWarning)
         return None
+    _logger.debug("%s: %s", recording.id, "; ".join(notes) or "nothing left out")
+    return recording
 
 
 def _find_scoring(
-    path: Path, hypnogram, source
-) -> tuple[Scoring | None, str | None, tuple[str, ...]]:
-    """The labels, the name of a file they are from, and notes."""
+    path: Path, hypnogram: str | PathLike[str] | Literal[False] | None, source: _Source
+) -> tuple[Scoring | None, bool, tuple[str, ...]]:
+    """The labels, whether another file holds them, and notes."""
     if hypnogram is False:
-        return None, None, ()
+        return None, False, ()
     files = find_hypnograms(path) if hypnogram is None else [Path(hypnogram)]
     errors: list[ReadError] = []
     for file in files:
@@ -125,48 +148,41 @@ def _find_scoring(
         except ReadError as error:
             errors.append(error)
             continue
-        passed = f"labels are from {file.name}, as {files[0].name} holds none that can be read"
-        return scoring, file.name, (passed,) if errors else ()
+        note = f"labels are from {file.name}, as {files[0].name} holds none that can be read"
+        return scoring, True, (note,) if errors else ()
     if errors:
         raise errors[0]
-    return source.own_scoring(), None, ()
+    return source.own_scoring(), False, ()
 
 
-def _assemble(path, source, scoring, origin, notes, subject, metadata, id) -> Recording:
-    stages = events = lights = None
+def _align_scoring(
+    scoring: Scoring | None, separate: bool, source: _Source, notes: tuple[str, ...]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Stages, events and lights on the recording's clock, and all notes."""
     notes = (*source.notes, *notes)
-    n_epochs = int(source.duration / EPOCH_SECONDS + 1e-6)
-    if scoring is not None:
-        shift, told = _clock_shift(scoring.start, source.start if origin else scoring.start)
-        notes = (*notes, *told)
-        if len(scoring.onsets):
-            stages, counted = scoring.to_epochs(n_epochs, shift)
-            notes = (*notes, *counted)
-        events, lights = _shifted(scoring, shift)
-    recording = Recording.from_source(
-        source,
-        subject=subject_of(path) if subject is None else subject,
-        metadata={**source.metadata, **(metadata or {})},
-        stages=stages,
-        events=events,
-        start=source.start,
-        lights=lights,
-        duration=source.duration,
-        id=path.stem if id is None else id,
-        notes=notes,
-    )
-    _logger.debug("%s: %s", recording.id, "; ".join(notes) or "nothing left out")
-    return recording
+    if scoring is None:
+        return {}, notes
+    shift, clock_notes = _clock_shift(scoring.start, source.start if separate else scoring.start)
+    notes = (*notes, *clock_notes)
+    stages = None
+    if len(scoring.onsets):
+        n_epochs = int(source.duration / EPOCH_SECONDS + 1e-6)
+        stages, epoch_notes = scoring.to_epochs(n_epochs, shift)
+        notes = (*notes, *epoch_notes)
+    events, lights = _shift_events(scoring, shift)
+    return {"stages": stages, "events": events, "lights": lights}, notes
 
 
-def _clock_shift(labels: datetime | None, signals: datetime | None) -> tuple[float, tuple]:
-    """Seconds from the signals' start to the labels' start, by their clocks."""
+def _clock_shift(
+    labels: datetime | None, signals: datetime | None
+) -> tuple[float, tuple[str, ...]]:
+    """Seconds from the signals' start to the labels' start by their clocks, and notes."""
     if labels is None or signals is None:
         return 0.0, ()
     seconds = (labels - signals).total_seconds()
     notes = []
     if abs(seconds) > _DAY / 2:
-        # Anonymised files often keep the time of day and change the date.
+        # anonymised files often keep the time of day and change the date
         seconds = (seconds + _DAY / 2) % _DAY - _DAY / 2
         notes.append("the dates of labels and signals differ; aligned by the time of day")
     if seconds:
@@ -174,51 +190,35 @@ def _clock_shift(labels: datetime | None, signals: datetime | None) -> tuple[flo
     return seconds, tuple(notes)
 
 
-def _shifted(scoring: Scoring, shift: float):
+def _shift_events(
+    scoring: Scoring, shift: float
+) -> tuple[pd.DataFrame | None, tuple[float | None, ...] | None]:
     events, lights = scoring.events, scoring.lights
     if shift and events is not None:
         events = events.assign(onset=events["onset"] + shift)
     if shift and lights is not None:
-        lights = tuple(None if moment is None else moment + shift for moment in lights)
+        return events, tuple(None if time is None else time + shift for time in lights)
     return events, lights
 
 
-_ENDINGS = (
-    "-Hypnogram.edf",
-    "_Hypnogram.edf",
-    "-hypnogram.edf",
-    "_hypnogram.edf",
-    "-nsrr.xml",
-    "-profusion.xml",
-    ".xml",
-    "_hypnogram.csv",
-    "-hypnogram.csv",
-    "_hypnogram.tsv",
-    "_hypnogram.txt",
-    ".eannot",
-)
-_STAGE_HEADER = re.compile(r"(^|[,;\t ])\"?(sleep[ _]?)?stages?\"?($|[,;\t ])", re.IGNORECASE)
-_SLEEP_EDF = re.compile(r"(SC4|ST7)(\d\d)\d[A-Z]\d(-PSG)?")
-_VISIT = re.compile(r"(?P<study>[a-z]+)-?(?:visit)?\d+-(?P<person>[A-Za-z]{0,3}\d{3,})(?:-.*)?")
-
-
 def find_hypnograms(path: Path) -> list[Path]:
-    """Find the hypnograms beside a recording, the one to prefer first.
+    """Hypnograms in the folder of a recording, in order of preference.
 
     Sleep-EDF's ``SC4001E0-PSG.edf`` goes with ``SC4001EC-Hypnogram.edf`` (the last letter names the
-    scorer); elsewhere the recording's stem with ``-Hypnogram.edf``, ``-nsrr.xml``,
+    scorer); other names are the recording's stem with ``-Hypnogram.edf``, ``-nsrr.xml``,
     ``-profusion.xml``, ``_hypnogram.csv`` and the like, or ``.csv`` if its header has a stage.
     """
-    stem, found = path.stem, []
+    stem = path.stem
+    candidates: list[Path] = []
     if stem.endswith("-PSG"):
         night = re.escape(stem[: -len("-PSG")][:-1])
         pattern = re.compile(night + r"[A-Z0-9]-Hypnogram\.edf", re.IGNORECASE)
-        found += sorted(p for p in path.parent.glob("*.edf") if pattern.fullmatch(p.name))
+        candidates += sorted(p for p in path.parent.glob("*.edf") if pattern.fullmatch(p.name))
     for base in dict.fromkeys((stem, re.sub(r"[-_]PSG$", "", stem))):
-        found += [path.with_name(base + ending) for ending in _ENDINGS]
+        candidates += [path.with_name(base + ending) for ending in _ENDINGS]
         table = path.with_name(base + ".csv")
-        found += [table] if table.is_file() and _has_stage_column(table) else []
-    return [candidate for candidate in dict.fromkeys(found) if candidate.is_file()]
+        candidates += [table] if table.is_file() and _has_stage_column(table) else []
+    return [candidate for candidate in dict.fromkeys(candidates) if candidate.is_file()]
 
 
 def _has_stage_column(path: Path) -> bool:
@@ -232,16 +232,14 @@ def is_hypnogram_name(path: Path) -> bool:
 
 
 def subject_of(path: Path) -> str:
-    """Name the person a night belongs to, as far as its file name tells.
+    """Subject of a night by its file name.
 
     The nights of Sleep-EDF share their subject digits (``SC4ssN``), the visits of NSRR cohorts
-    their participant (``mros-visit1-aa0001``, ``shhs2-200001``); elsewhere each file is a person.
+    their subject (``mros-visit1-aa0001``, ``shhs2-200001``); elsewhere each file is a subject.
     """
-    stem = path.stem
-    cassette = _SLEEP_EDF.fullmatch(stem)
-    if cassette:
-        return cassette[1] + cassette[2]
-    visit = _VISIT.fullmatch(stem)
-    if visit:
-        return f"{visit['study']}-{visit['person']}"
-    return stem
+    sleep_edf, nsrr = _SLEEP_EDF.fullmatch(path.stem), _NSRR.fullmatch(path.stem)
+    if sleep_edf:
+        return sleep_edf[1] + sleep_edf[2]
+    if nsrr:
+        return f"{nsrr['study']}-{nsrr['subject']}"
+    return path.stem

@@ -1,29 +1,27 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""From a signal as recorded to the epochs a network takes, in as few passes as it needs.
+"""Conditioning: from a signal as recorded to the epochs that a network takes.
 
-The order: cut to the night, convert the unit, find gaps, bridge them, resample, filter, scale,
-clip, split into epochs. The table of settings and their reasons is in
+The steps: cut to the night, convert the unit, find gaps, bridge them, resample, filter, scale,
+clip, split into epochs. Settings and their reasons are in
 :mod:`~sleep2vec_sklearn.recordings.modality`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InvalidSignalError
-from ._resampling import band_filter, resample
-from .modality import EPOCH_SECONDS, Conditioning, Modality
+from ._resampling import band_filter, bridge_gaps, resample
+from .modality import EPOCH_SECONDS, Conditioning, Modality, get_modality
 from .sources import Signal
 
-__all__ = [
-    "ConditionedSignal",
-    "check_acceleration",
-    "check_size",
-    "condition",
-    "to_canonical_unit",
-]
+if TYPE_CHECKING:
+    from .recording import Recording
 
 _MIN_SHARE_OF_EPOCH = 0.5
 _FLAT_SHARE_OF_SPREAD = 1e-4
@@ -31,57 +29,52 @@ _SAMPLES_FOR_QUANTILES = 200_000
 _COUNTS_AT_NIGHT_MEAN = 10.0
 _IQR_OF_STANDARD_NORMAL = 1.349
 _ROUNDING = 1e-9
+_MICROVOLTS = {"uV": 1.0, "mV": 1e3, "V": 1e6, "nV": 1e-3}
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionedSignal:
     """One modality of one night, ready for its tokenizer.
 
-    Attributes
-    ----------
-    epochs : float32 ndarray of shape (n_epochs, width)
-        Finite everywhere.
-    valid : bool ndarray of shape (n_epochs,)
-        False where the modality is missing.
+    ``epochs`` is float32 of shape (n_epochs, width) and finite; ``valid``, of shape (n_epochs,), is
+    False where the modality is missing.
     """
 
     epochs: np.ndarray
     valid: np.ndarray
 
 
+def read_conditioned(
+    recording: Recording, conditionings: Mapping[str, Conditioning]
+) -> Iterator[tuple[str, Callable[[], ConditionedSignal | None]]]:
+    """Read signals of a night together; yield the name of each and the call that conditions it.
+
+    A signal is freed when its call is, so conditioning one after the other needs room for one.
+    """
+    signals = recording.read(list(conditionings))
+    for name, conditioning in conditionings.items():
+        signal = signals.pop(name)
+        yield name, partial(condition, signal, get_modality(name), conditioning, recording.n_epochs)
+        del signal
+
+
 def condition(
     signal: Signal, modality: Modality, conditioning: Conditioning, n_epochs: int
 ) -> ConditionedSignal | None:
-    """Condition one modality of a night.
+    """Condition one modality of a night; None if the sensor is flat or all missing.
 
     An epoch with less than half of its samples is missing; shorter gaps are bridged by straight
-    lines. So is an epoch in which a waveform does not move at all: the sensor is off.
-
-    Parameters
-    ----------
-    signal : Signal
-        As recorded; NaN marks gaps.
-    modality : Modality
-        What it is.
-    conditioning : Conditioning
-        What the checkpoint asks for.
-    n_epochs : int
-        Epochs of the recording; the signal may be shorter or longer.
-
-    Returns
-    -------
-    ConditionedSignal or None
-        None if the sensor is flat or all missing.
+    lines. An epoch in which a waveform does not move at all is missing too: the sensor is off.
 
     Raises
     ------
     InvalidSignalError
         If the rate is below ``min_rate``, a value is infinite, or the unit cannot be right or is
-        of another quantity than the checkpoint's.
+        that of another quantity than the checkpoint's.
     """
     acceleration = modality.name == "actigraphy" and conditioning.scaling != "counts"
     if acceleration:
-        check_acceleration(signal.unit)
+        _check_acceleration(signal.unit)
     _check_rate(signal, modality, conditioning)
     values = signal.values[: int(np.ceil(n_epochs * EPOCH_SECONDS * signal.rate))]
     _check_infinite(values, modality)
@@ -90,9 +83,9 @@ def condition(
     if not present.any():
         return None
     valid = _share_present(present, rate, n_epochs) >= _MIN_SHARE_OF_EPOCH
-    values = _bridge(values, present)
+    values = bridge_gaps(values, present)
     if conditioning.scaling == "robust":
-        valid = _moving(values, present, rate, valid, modality)
+        valid = _find_moving(values, present, rate, valid, modality)
     elif values.min() == values.max():
         return None
     if not valid.any():
@@ -108,8 +101,7 @@ def _check_rate(signal: Signal, modality: Modality, conditioning: Conditioning) 
     if conditioning.min_rate is not None and signal.rate < conditioning.min_rate:
         raise InvalidSignalError(
             f"{modality.name!r} has rate {signal.rate:g} Hz, this checkpoint needs at least "
-            f"{conditioning.min_rate:g} Hz. Drop it with recording.without({modality.name!r}) "
-            "or pass on_error='nan'."
+            f"{conditioning.min_rate:g} Hz. Drop it with recording.without({modality.name!r})."
         )
 
 
@@ -122,11 +114,11 @@ def _check_infinite(values: np.ndarray, modality: Modality) -> None:
 
 
 def _extremes(values: np.ndarray) -> tuple[float, float]:
-    """Smallest and largest value, NaN if one is or there are none; needs no room of its own."""
+    """Smallest and largest value; NaN if one is, or if there are none."""
     return (values.min(), values.max()) if len(values) else (np.nan, np.nan)
 
 
-def _find_present(values: np.ndarray, modality: Modality, conditioning: Conditioning):
+def _find_present(values: np.ndarray, modality: Modality, conditioning: Conditioning) -> np.ndarray:
     low, high = conditioning.limits
     low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
     smallest, largest = _extremes(values)
@@ -151,7 +143,7 @@ def _share_present(present: np.ndarray, rate: float, n_epochs: int) -> np.ndarra
     """Share of each epoch's time that has samples; one sample may span several epochs."""
     edges = np.minimum(np.arange(n_epochs + 1) * (EPOCH_SECONDS * rate), len(present))
     whole = edges.astype(np.int64)
-    # gaps are few as a rule, so their places cost less than a running sum over the night
+    # gaps are few as a rule, so their indices cost less than a running sum over the night
     counts = whole - np.searchsorted(np.flatnonzero(~present), whole)
     inside = np.minimum(whole, len(present) - 1)
     part = (edges - whole) * present[inside]
@@ -159,8 +151,10 @@ def _share_present(present: np.ndarray, rate: float, n_epochs: int) -> np.ndarra
     return share + _ROUNDING
 
 
-def _moving(values, present, rate: float, valid: np.ndarray, modality: Modality) -> np.ndarray:
-    """Which valid epochs hold a waveform that moves; a sensor that is off gives a constant."""
+def _find_moving(
+    values: np.ndarray, present: np.ndarray, rate: float, valid: np.ndarray, modality: Modality
+) -> np.ndarray:
+    """Which valid epochs hold a waveform that moves; a sensor that is off reads a constant."""
     ranges = _ranges(values, rate, len(valid))
     moving = valid & (ranges > 0)
     if not moving.any():
@@ -182,25 +176,16 @@ def _ranges(values: np.ndarray, rate: float, n_epochs: int) -> np.ndarray:
     return ranges
 
 
-def _bridge(values: np.ndarray, present: np.ndarray) -> np.ndarray:
-    if present.all():
-        return values
-    places = np.flatnonzero(present)
-    gaps = np.flatnonzero(~present)
-    bridged = values.copy()
-    bridged[gaps] = np.interp(gaps, places, values[places])
-    return bridged
-
-
-def _fit_length(values: np.ndarray, n_samples: int, given: np.ndarray) -> np.ndarray:
-    """``n_samples`` values that may be written to, which those of the recording may not."""
+def _fit_length(values: np.ndarray, n_samples: int, original: np.ndarray) -> np.ndarray:
+    """``n_samples`` values that may be overwritten, unlike the recording's."""
     if len(values) < n_samples:
         return np.pad(values, (0, n_samples - len(values)), mode="edge")
-    return np.array(values[:n_samples], copy=True if np.may_share_memory(values, given) else None)
+    shared = np.may_share_memory(values, original)
+    return np.array(values[:n_samples], copy=True if shared else None)
 
 
 def _scale(epochs: np.ndarray, valid: np.ndarray, conditioning: Conditioning) -> np.ndarray:
-    """Scale, in place where the epochs are float32 already."""
+    """Scaled epochs; in place, except for counts."""
     if conditioning.scaling == "counts":
         mean = float(epochs[valid].mean(dtype=np.float64))
         scaled = np.log1p(epochs * np.float32(_COUNTS_AT_NIGHT_MEAN / mean) if mean else epochs)
@@ -217,30 +202,21 @@ def _scale(epochs: np.ndarray, valid: np.ndarray, conditioning: Conditioning) ->
     return scaled.astype(np.float32, copy=False)
 
 
-_MICROVOLTS = {"uV": 1.0, "mV": 1e3, "V": 1e6, "nV": 1e-3}
-
-
 def to_canonical_unit(
     values: np.ndarray, rate: float, unit: str, modality: Modality, acceleration: bool = False
 ) -> tuple[np.ndarray, float]:
-    """Convert samples to the catalogue's unit as float32.
+    """Samples in the catalogue's unit as float32, and their rate.
 
-    Counts are given per sample and become counts per second; acceleration (``"g"``) becomes
-    counts by ``counts_from_acceleration``, unless it is ``acceleration`` that is wanted.
-
-    Returns
-    -------
-    values : float32 ndarray
-    rate : float
-        Samples per second, changed only where acceleration becomes counts.
+    Counts per sample become counts per second. Acceleration in g becomes counts, at another rate,
+    unless the checkpoint takes ``acceleration`` itself.
     """
-    if acceleration:
-        return values.astype(np.float32, copy=False), rate
-    if modality.name == "actigraphy" and unit == "g":
-        from .derivation import counts_from_acceleration
+    if modality.name == "actigraphy" and unit == "g" and not acceleration:
+        from .derivation.counts import counts_from_acceleration
 
         return counts_from_acceleration(values, rate)
     values = values.astype(np.float32, copy=False)
+    if acceleration:
+        return values, rate
     if modality.name == "ibi" and unit == "bpm":
         with np.errstate(divide="ignore"):
             return np.where(values > 0, np.float32(60) / values, np.float32(np.nan)), rate
@@ -252,14 +228,7 @@ def to_canonical_unit(
     return (values if factor == 1.0 else values * np.float32(factor)), rate
 
 
-def check_acceleration(unit: str) -> None:
-    """Refuse counts where acceleration is wanted.
-
-    Raises
-    ------
-    InvalidSignalError
-        If the unit of actigraphy is another than g.
-    """
+def _check_acceleration(unit: str) -> None:
     if unit != "g":
         raise InvalidSignalError(
             f"'actigraphy' is in {unit}, this checkpoint takes the vector magnitude of "
@@ -269,30 +238,19 @@ def check_acceleration(unit: str) -> None:
 
 
 def check_size(iqr: float, modality: Modality) -> None:
-    """Refuse a voltage whose size no electrode gives.
-
-    Raises
-    ------
-    InvalidSignalError
-        If the interquartile range of the night lies outside what the modality can show.
-    """
+    """Refuse a voltage whose interquartile range over the night no electrode gives."""
     if modality.plausible is None:
         return
     low, high = modality.plausible
     if 0 < iqr < low or iqr > high:
-        likely = _likely_unit(iqr, low, high)
-        way_out = (
-            f'It looks like {likely}: pass units={{"{modality.name}": "{likely}"}}.'
-            if likely
+        units = [unit for unit in ("V", "mV", "nV") if low <= iqr * _MICROVOLTS[unit] <= high]
+        hint = (
+            f'It looks like {units[0]}: pass units={{"{modality.name}": "{units[0]}"}}.'
+            if units
             else f'Check the gain, or pass units={{"{modality.name}": ...}}, one of '
             f"{', '.join(modality.units)}."
         )
         raise InvalidSignalError(
             f"{modality.name!r} has an interquartile range of {iqr:.3g} {modality.unit}; accepted "
-            f"is {low:g} to {high:g} {modality.unit}. {way_out}"
+            f"is {low:g} to {high:g} {modality.unit}. {hint}"
         )
-
-
-def _likely_unit(iqr: float, low: float, high: float) -> str | None:
-    fitting = [unit for unit in ("V", "mV", "nV") if low <= iqr * _MICROVOLTS[unit] <= high]
-    return fitting[0] if fitting else None

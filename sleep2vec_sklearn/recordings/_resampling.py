@@ -1,116 +1,48 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Three ways to change a signal's rate, each for one kind of signal."""
+"""Changes of rate, band filters, and even series from values at irregular times."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "band_filter",
-    "resample",
-]
+from ..errors import InvalidSignalError
 
-# the first that is near enough: filters grow with the factor
+# filters grow with the factor, so the first that is close enough is taken
 _LARGEST_FACTORS = (1000, 10_000, 100_000)
 # 0.03 s in eight hours
 _LARGEST_DRIFT = 1e-6
 _OUTPUTS_PER_BLOCK = 16
-# OpenBLAS starts threads for larger products; channels are resampled side by side instead
-_PRODUCTS_AT_ONCE = 1 << 18
+# OpenBLAS starts threads for larger products, but signals are resampled in parallel already
+_LARGEST_PRODUCT = 1 << 18
+_SAMPLES_PER_BLOCK = 1 << 16
+_N_PADDED = 15
 
 
 def resample(values: np.ndarray, from_rate: float, to_rate: float, method: str) -> np.ndarray:
-    """Resample gap-free samples.
+    """Resample float32 samples without gaps.
 
     Parameters
     ----------
-    values : float32 ndarray of shape (n_samples,)
-        Finite samples.
-    from_rate, to_rate : float
-        Samples per second.
     method : {"polyphase", "linear", "mean"}
         ``"polyphase"`` for waveforms: as :func:`scipy.signal.resample_poly` on a rational ratio.
-        ``"linear"`` for levels such as saturation or inter-beat intervals, whose steps a filter
-        would make ring: interpolation upwards, polyphase downwards. ``"mean"`` for counts: the
-        mean over each new interval, which keeps their sum per second.
-
-    Returns
-    -------
-    float32 ndarray of shape (about n_samples * to_rate / from_rate,)
+        ``"linear"`` for levels such as saturation or inter-beat intervals, whose steps would ring
+        in a filter: interpolation upwards, polyphase downwards. ``"mean"`` for counts: the mean
+        over each new interval, which preserves their sum per second.
     """
     if from_rate == to_rate:
         return values
     if method == "mean":
         return _interval_means(values, from_rate / to_rate)
     if method == "linear" and to_rate > from_rate:
-        places = np.arange(round(len(values) * to_rate / from_rate)) * (from_rate / to_rate)
-        return np.interp(places, np.arange(len(values)), values).astype(np.float32)
+        positions = np.arange(round(len(values) * to_rate / from_rate)) * (from_rate / to_rate)
+        return np.interp(positions, np.arange(len(values)), values).astype(np.float32)
     up, down = _as_whole_numbers(to_rate, from_rate)
-    # 128.0001 Hz of a header; a filter that passes everything cannot be designed
+    # a header may say 128.0001 Hz, but a filter that passes everything cannot be designed
     return values if up == down else _polyphase(values, up, down)
-
-
-def _polyphase(values: np.ndarray, up: int, down: int) -> np.ndarray:
-    """``scipy.signal.resample_poly(values, up, down, padtype="line")``, up to six times as fast.
-
-    A block of new samples is a product of the samples around it with one matrix, the same for
-    every block, which the processor's vector units do well.
-    """
-    length, per_block = _block_shape(up, down)
-    if length * per_block > _PRODUCTS_AT_ONCE or len(values) < length:
-        from scipy.signal import resample_poly
-
-        return resample_poly(values, up, down, padtype="line")
-    filters, n_before = _block_filters(up, down)
-    n_new = -(-len(values) * up // down)
-    step = per_block // up * down
-    resampled = np.empty((-(-n_new // per_block), per_block), dtype=np.float32)
-    at_once = max(1, _PRODUCTS_AT_ONCE // filters.size)
-    for first in range(0, len(resampled), at_once):
-        blocks = resampled[first : first + at_once]
-        start = first * step - n_before
-        around = _extended(values, start, start + (len(blocks) - 1) * step + length)
-        windows = np.lib.stride_tricks.sliding_window_view(around, length)[::step]
-        np.matmul(np.ascontiguousarray(windows), filters, out=blocks)
-    return resampled.reshape(-1)[:n_new]
-
-
-def _block_shape(up: int, down: int) -> tuple[int, int]:
-    """Samples around a block, and new samples of a block."""
-    per_block = up * max(1, _OUTPUTS_PER_BLOCK // up)
-    return (per_block - 1) * down // up + 2 * (10 * max(up, down) // up) + 2, per_block
-
-
-@lru_cache(maxsize=32)
-def _block_filters(up: int, down: int) -> tuple[np.ndarray, int]:
-    """Matrix [samples around a block, new samples of a block], and how many lie before it."""
-    from scipy.signal import firwin
-
-    half = 10 * max(up, down)
-    taps = up * firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))
-    n_before = half // up
-    length, per_block = _block_shape(up, down)
-    new = np.arange(per_block)
-    old = np.arange(length) - n_before
-    place = half + new * down - up * old[:, None]
-    inside = (place >= 0) & (place < len(taps))
-    filters = np.where(inside, taps[np.where(inside, place, 0)], 0).astype(np.float32)
-    return filters, n_before
-
-
-def _extended(values: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """``values[start:stop]``, beyond the ends on the line through the first and last sample."""
-    n_before, n_after = max(-start, 0), max(stop - len(values), 0)
-    inside = values[max(start, 0) : stop]
-    if not n_before and not n_after:
-        return inside
-    slope = (values[-1] - values[0]) / np.float32(len(values) - 1)
-    before = values[0] - slope * np.arange(n_before, 0, -1, dtype=np.float32)
-    after = values[-1] + slope * np.arange(1, n_after + 1, dtype=np.float32)
-    return np.concatenate([before, inside, after], dtype=np.float32)
 
 
 def _as_whole_numbers(to_rate: float, from_rate: float) -> tuple[int, int]:
@@ -133,34 +65,80 @@ def _interval_means(values: np.ndarray, step: float) -> np.ndarray:
     return (area / np.diff(edges)).astype(np.float32)
 
 
-_SAMPLES_PER_BLOCK = 1 << 16
-_N_PADDED = 15
+def _polyphase(values: np.ndarray, up: int, down: int) -> np.ndarray:
+    """``scipy.signal.resample_poly(values, up, down, padtype="line")`` as matrix products.
+
+    A block of new samples is the product of the samples around it and one matrix, the same for
+    every block.
+    """
+    length, per_block = _block_shape(up, down)
+    if length * per_block > _LARGEST_PRODUCT or len(values) < length:
+        from scipy.signal import resample_poly
+
+        return resample_poly(values, up, down, padtype="line")
+    filters, n_before = _block_filters(up, down)
+    n_new = -(-len(values) * up // down)
+    step = per_block // up * down
+    resampled = np.empty((-(-n_new // per_block), per_block), dtype=np.float32)
+    blocks_at_once = max(1, _LARGEST_PRODUCT // filters.size)
+    for first in range(0, len(resampled), blocks_at_once):
+        blocks = resampled[first : first + blocks_at_once]
+        start = first * step - n_before
+        around = _extend(values, start, start + (len(blocks) - 1) * step + length)
+        windows = np.lib.stride_tricks.sliding_window_view(around, length)[::step]
+        np.matmul(np.ascontiguousarray(windows), filters, out=blocks)
+    return resampled.reshape(-1)[:n_new]
+
+
+def _block_shape(up: int, down: int) -> tuple[int, int]:
+    """Samples around a block, and new samples of a block."""
+    per_block = up * max(1, _OUTPUTS_PER_BLOCK // up)
+    return (per_block - 1) * down // up + 2 * (10 * max(up, down) // up) + 2, per_block
+
+
+@lru_cache(maxsize=32)
+def _block_filters(up: int, down: int) -> tuple[np.ndarray, int]:
+    """Matrix [samples around a block, new samples of a block], and how many lie before it."""
+    from scipy.signal import firwin
+
+    half = 10 * max(up, down)
+    taps = up * firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))
+    n_before = half // up
+    length, per_block = _block_shape(up, down)
+    new = np.arange(per_block)
+    old = np.arange(length) - n_before
+    tap = half + new * down - up * old[:, None]
+    inside = (tap >= 0) & (tap < len(taps))
+    filters = np.where(inside, taps[np.where(inside, tap, 0)], 0).astype(np.float32)
+    return filters, n_before
+
+
+def _extend(values: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """``values[start:stop]``, beyond the ends on the line through the first and last sample."""
+    n_before, n_after = max(-start, 0), max(stop - len(values), 0)
+    inside = values[max(start, 0) : stop]
+    if not n_before and not n_after:
+        return inside
+    slope = (values[-1] - values[0]) / np.float32(len(values) - 1)
+    before = values[0] - slope * np.arange(n_before, 0, -1, dtype=np.float32)
+    after = values[-1] + slope * np.arange(1, n_after + 1, dtype=np.float32)
+    return np.concatenate([before, inside, after], dtype=np.float32)
 
 
 def band_filter(values: np.ndarray, band: tuple[float | None, float | None], rate: float) -> None:
-    """Second-order Butterworth, forwards and backwards, in place.
+    """Second-order Butterworth filter, forwards and backwards, in place on float32 samples.
 
     As :func:`scipy.signal.sosfiltfilt` in double precision, without its copies of a night: in
-    single precision a high-pass filter leaves rounding noise where it should leave nothing.
-
-    Parameters
-    ----------
-    values : float32 ndarray of shape (n_samples,)
-        Finite samples; overwritten.
-    band : (low, high)
-        Corners in Hz; None leaves that side open.
-    rate : float
-        Samples per second.
+    single precision a high-pass filter leaves rounding noise instead of nothing.
     """
-    low, high = band
-    if (low, high) == (None, None):
-        return
     from scipy.signal import butter
 
-    kind, corners = ("band", (low, high))
-    if low is None or high is None:
-        kind, corners = ("high", low) if high is None else ("low", high)
-    _filter_both_ways(butter(2, corners, kind, fs=rate, output="sos"), values)
+    kinds = {(True, True): "band", (True, False): "high", (False, True): "low"}
+    kind = kinds.get((band[0] is not None, band[1] is not None))
+    if kind is not None:
+        corners = [corner for corner in band if corner is not None]
+        sections = butter(2, corners if kind == "band" else corners[0], kind, fs=rate, output="sos")
+        _filter_both_ways(sections, values)
 
 
 def _filter_both_ways(sections: np.ndarray, values: np.ndarray) -> None:
@@ -171,8 +149,106 @@ def _filter_both_ways(sections: np.ndarray, values: np.ndarray) -> None:
     after = 2 * np.float64(values[-1]) - values[-2 : -n_padded - 2 : -1]
     blocks = np.array_split(values, -(-len(values) // _SAMPLES_PER_BLOCK))
     pieces = [piece for piece in (before, *blocks, after) if len(piece)]
-    at_rest = sosfilt_zi(sections)
+    steady_state = sosfilt_zi(sections)
     for ordered in (pieces, [piece[::-1] for piece in reversed(pieces)]):
-        state = at_rest * ordered[0][0]
+        state = steady_state * ordered[0][0]
         for piece in ordered:
             piece[:], state = sosfilt(sections, piece, zi=state)
+
+
+def decimate(values: np.ndarray, rate: float, min_rate: float) -> tuple[np.ndarray, float, float]:
+    """Means of n neighbouring samples, the largest n that leaves at least ``min_rate``.
+
+    Returns the means, their rate, and the position of the first mean in units of the new samples.
+    """
+    n = max(1, int(rate / min_rate))
+    if n == 1:
+        return values, rate, 0.0
+    length = len(values) // n
+    # strided sums are several times faster than a mean over a short axis
+    total = values[0 : n * length : n].astype(np.float32)
+    for first in range(1, n):
+        total += values[first : n * length : n]
+    total /= n
+    return total, rate / n, (n - 1) / 2 / n
+
+
+def interpolate(
+    times: np.ndarray, values: np.ndarray, duration: float, rate: float, max_gap: float
+) -> np.ndarray:
+    """Even series through values at increasing times; NaN in gaps longer than ``max_gap``."""
+    if not (np.isfinite(rate) and rate > 0):
+        raise InvalidSignalError(f"rate is {rate!r} Hz; accepted is a positive number.")
+    grid = np.arange(count_samples(duration, rate)) / rate
+    if times.size == 0:
+        return np.full(len(grid), np.nan, dtype=np.float32)
+    after = np.searchsorted(times, grid)
+    time_before = np.append(-np.inf, times)[after]
+    time_after = np.append(times, np.inf)[after]
+    # at the ends, the nearest value is held for half the length of a gap
+    bounded = np.isfinite(time_before) & np.isfinite(time_after)
+    nearest = np.minimum(grid - time_before, time_after - grid)
+    too_far = np.where(bounded, time_after - time_before > max_gap, nearest > max_gap / 2)
+    series = np.interp(grid, times, values).astype(np.float32)
+    series[too_far & (nearest > 0)] = np.nan
+    return series
+
+
+def bridge_gaps(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Samples with straight lines in place of missing ones; the same array if none is missing."""
+    if present.all():
+        return values
+    gaps, known = np.flatnonzero(~present), np.flatnonzero(present)
+    bridged = values.astype(np.result_type(values, np.float32))
+    bridged[gaps] = np.interp(gaps, known, values[known])
+    return bridged
+
+
+def count_samples(duration: float, rate: float) -> int:
+    """Whole samples of a duration in seconds."""
+    if not (np.isfinite(duration) and duration >= 0):
+        raise InvalidSignalError(f"duration is {duration!r} s; accepted is a number from 0.")
+    return int(duration * rate + 1e-6)
+
+
+def check_samples(name: str, values: Any, rate: float, min_rate: float) -> np.ndarray:
+    """One channel at ``min_rate`` or faster, as an array."""
+    values = np.asarray(values)
+    if values.ndim != 1:
+        raise InvalidSignalError(
+            f"{name} has shape {values.shape}; accepted is (n_samples,). Pass one channel."
+        )
+    if not (rate >= min_rate and np.isfinite(rate)):
+        raise InvalidSignalError(
+            f"{name} has rate {rate!r} Hz; accepted are at least {min_rate:g} samples per "
+            "second, as a slower one does not show what is looked for. Leave it out."
+        )
+    return values
+
+
+def check_times(name: str, times: Any, strictly: bool = True) -> np.ndarray:
+    """Finite, increasing times as float64."""
+    times = np.asarray(times, dtype=np.float64)
+    if times.ndim != 1:
+        raise InvalidSignalError(f"{name} have shape {times.shape}; accepted is (n,).")
+    if not np.isfinite(times).all():
+        raise InvalidSignalError(f"{name} hold NaN or infinity; drop those entries.")
+    steps = np.diff(times)
+    wrong = steps <= 0 if strictly else steps < 0
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise InvalidSignalError(
+            f"{name} are not increasing: entry {i + 1} is {times[i + 1]:g} s after {times[i]:g} s. "
+            "Sort them together with their values and drop duplicates."
+        )
+    return times
+
+
+def check_values(name: str, values: Any, times: np.ndarray) -> np.ndarray:
+    """One value per time, as float64."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != times.shape:
+        raise InvalidSignalError(
+            f"{name} have shape {values.shape} for {len(times)} times; accepted is one per time."
+        )
+    return values

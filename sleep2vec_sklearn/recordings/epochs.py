@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A flat, indexable view of the epochs of many recordings."""
+"""Flat, indexable sequences of the epochs of many recordings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -13,11 +14,8 @@ from ..errors import InvalidRecordingError
 from .recording import NOT_AN_ARRAY, Recording, as_names, as_recording, name_subjects
 from .stages import SleepStage
 
-__all__ = [
-    "EpochSequence",
-    "EpochView",
-    "as_epoch_sequence",
-]
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +27,7 @@ class EpochView:
     recording : Recording
         The whole night it belongs to.
     epoch : int
-        Its place in the night.
+        Its index in the night.
 
     Examples
     --------
@@ -48,16 +46,15 @@ class EpochView:
         stages = self.recording.stages
         return SleepStage.unscored if stages is None else SleepStage(int(stages[self.epoch]))
 
-    def __array__(self, *args, **kwargs):
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(NOT_AN_ARRAY)
 
 
-class EpochSequence(Sequence):
+class EpochSequence(Sequence[EpochView]):
     """The epochs of recordings, one element per 30-s epoch.
 
-    A flat view: two small integer arrays over shared recordings. It can be indexed as
-    scikit-learn indexes X (integer arrays, masks, slices), and a transformer gives one row for
-    each of its elements.
+    A flat view: two small integer arrays over shared recordings. scikit-learn indexes it as any X
+    (integer arrays, masks, slices), and a transformer returns one row per element.
 
     Parameters
     ----------
@@ -82,7 +79,7 @@ class EpochSequence(Sequence):
 
     ndim = 1
 
-    def __init__(self, recordings: Sequence):
+    def __init__(self, recordings: Sequence[Any]):
         if isinstance(recordings, Recording):
             raise InvalidRecordingError(
                 "EpochSequence takes a list of recordings, got one; wrap it: [recording]."
@@ -94,7 +91,12 @@ class EpochSequence(Sequence):
         self.epoch_index = np.concatenate(counts) if counts else np.empty(0, dtype=np.int32)
 
     @classmethod
-    def _view(cls, recordings, recording_index, epoch_index) -> EpochSequence:
+    def _view(
+        cls,
+        recordings: tuple[Recording, ...],
+        recording_index: np.ndarray,
+        epoch_index: np.ndarray,
+    ) -> EpochSequence:
         view = cls.__new__(cls)
         view.recordings = recordings
         view.recording_index = recording_index
@@ -103,14 +105,12 @@ class EpochSequence(Sequence):
 
     @classmethod
     def from_views(cls, views: Sequence[EpochView]) -> EpochSequence:
-        """Gather single epochs, as a list of them is what some tools hand on."""
-        recordings: dict[int, Recording] = {}
-        for view in views:
-            recordings.setdefault(id(view.recording), view.recording)
-        place = {key: i for i, key in enumerate(recordings)}
+        """Gather single epochs, as some tools pass X on as a list of its elements."""
+        recordings = {id(view.recording): view.recording for view in views}
+        index = {key: i for i, key in enumerate(recordings)}
         return cls._view(
             tuple(recordings.values()),
-            np.array([place[id(view.recording)] for view in views], dtype=np.int32),
+            np.array([index[id(view.recording)] for view in views], dtype=np.int32),
             np.array([view.epoch for view in views], dtype=np.int32),
         )
 
@@ -119,10 +119,10 @@ class EpochSequence(Sequence):
 
     @property
     def shape(self) -> tuple[int]:
-        """(n,); scikit-learn counts samples and picks its way of indexing by it."""
+        """(n,); by it scikit-learn counts samples and chooses how to index."""
         return (len(self),)
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: Any) -> Any:
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]
         if isinstance(key, (int, np.integer)):
@@ -135,13 +135,7 @@ class EpochSequence(Sequence):
     def __iter__(self) -> Iterator[EpochView]:
         return (self[i] for i in range(len(self)))
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __array__(self, *args, **kwargs):
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(NOT_AN_ARRAY)
 
     def __repr__(self) -> str:
@@ -150,7 +144,7 @@ class EpochSequence(Sequence):
 
     @cached_property
     def stages(self) -> np.ndarray:
-        """Sleep stage of each epoch, read-only int8 of shape (n,); -1 where there is none."""
+        """Sleep stage of each epoch, read-only int8 of shape (n,); -1 if unscored."""
         stages = np.full(len(self), SleepStage.unscored, dtype=np.int8)
         for i, rows in self.rows_by_recording():
             labels = self.recordings[i].stages
@@ -165,7 +159,7 @@ class EpochSequence(Sequence):
         return name_subjects(self.recordings)[self.recording_index]
 
     @property
-    def index(self):
+    def index(self) -> pd.MultiIndex:
         """pandas MultiIndex (recording, epoch) of the elements."""
         import pandas as pd
 
@@ -175,23 +169,23 @@ class EpochSequence(Sequence):
         )
 
     def rows_by_recording(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (recording's place, rows of this sequence that are its epochs)."""
+        """Yield pairs (index of a recording, rows of this sequence that are its epochs)."""
         order = np.argsort(self.recording_index, kind="stable")
-        places, starts = np.unique(self.recording_index[order], return_index=True)
-        for place, rows in zip(places, np.split(order, starts[1:]), strict=False):
-            yield int(place), rows
+        indices, starts = np.unique(self.recording_index[order], return_index=True)
+        for i, rows in zip(indices, np.split(order, starts[1:]), strict=False):
+            yield int(i), rows
 
 
-def as_epoch_sequence(X) -> EpochSequence | None:
-    """Take X as epochs if it is some: an EpochSequence or a list of EpochView."""
+def as_epoch_sequence(X: Any) -> EpochSequence | None:
+    """X as epochs, if it is an EpochSequence or a list of EpochView; else None."""
     if isinstance(X, EpochSequence):
         return X
-    if isinstance(X, (list, tuple, np.ndarray)) and len(X) and isinstance(X[0], EpochView):
-        strangers = [i for i, view in enumerate(X) if not isinstance(view, EpochView)]
-        if strangers:
+    if not (isinstance(X, (list, tuple, np.ndarray)) and len(X) and isinstance(X[0], EpochView)):
+        return None
+    for i, element in enumerate(X):
+        if not isinstance(element, EpochView):
             raise InvalidRecordingError(
-                f"X mixes epochs with other things: element {strangers[0]} is a "
-                f"{type(X[strangers[0]]).__name__}. Pass recordings only, or epochs only."
+                f"X mixes epochs with other things: element {i} is a {type(element).__name__}. "
+                "Pass recordings only, or epochs only."
             )
-        return EpochSequence.from_views(X)
-    return None
+    return EpochSequence.from_views(list(X))

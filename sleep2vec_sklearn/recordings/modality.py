@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The catalogue of modalities: rate, units and conditioning of each, with the reasons.
+"""Catalogue of modalities: rate, units and conditioning of each, with the reasons.
 
 ================  =======================  ======================================================
 modality          conditioning             why
@@ -25,24 +25,16 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from ..errors import UnknownModalityError
-
-__all__ = [
-    "EPOCH_SECONDS",
-    "MODALITIES",
-    "Conditioning",
-    "Modality",
-    "get_modality",
-    "list_modalities",
-]
 
 EPOCH_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
-    """How a signal becomes network input; stored in every checkpoint.
+    """Settings that turn a signal into network input; stored in every checkpoint.
 
     Attributes
     ----------
@@ -53,9 +45,9 @@ class Conditioning:
     band : (float or None, float or None)
         High-pass and low-pass corner in Hz; None leaves that side open.
     limits : (float or None, float or None)
-        Values outside, in the modality's unit, are gaps: a finger probe that is off reads 0.
+        Values outside, in the modality's unit, are gaps: a detached finger probe reads 0.
     resampling : {"polyphase", "linear", "mean"}
-        See :func:`~sleep2vec_sklearn.recordings._resampling.resample`.
+        A filter, for waveforms; straight lines, for levels; or means over intervals, for counts.
     scaling : {"robust", "absolute", "counts"}
         (x - median) / IQR of the night; (x - center) / scale; or log1p(10 x / mean of the night).
         Actigraphy of any scaling but ``"counts"`` is the vector magnitude of acceleration in g.
@@ -99,11 +91,11 @@ class Modality:
     description : str
         What the sensor is.
     unit : str
-        Canonical unit, assumed where a recording states none.
+        Canonical unit, assumed if a recording states none.
     units : tuple of str
-        Every unit accepted.
+        Accepted units.
     plausible : (float, float) or None
-        Interquartile range, in the canonical unit, outside of which the unit must be wrong.
+        Range of plausible interquartile ranges, in the canonical unit.
     upstream_key : str
         Channel name in the checkpoints of the paper's authors.
     conditioning : Conditioning
@@ -130,103 +122,64 @@ _VOLTS = ("uV", "mV", "V", "nV")
 _ARBITRARY = ("a.u.", *_VOLTS, "L/min", "L/s", "mL/s", "cmH2O", "mmHg")
 
 
-def _breathing(description: str, name: str, upstream_key: str, min_rate: float | None) -> Modality:
+def _breathing(name: str, description: str, key: str, min_rate: float | None) -> Modality:
     conditioning = Conditioning(rate=4, min_rate=min_rate, band=(0.05, 1.0))
-    return Modality(name, description, "a.u.", _ARBITRARY, None, upstream_key, conditioning)
+    return Modality(name, description, "a.u.", _ARBITRARY, None, key, conditioning)
 
 
-def _voltage(name, description, plausible, min_rate, band) -> Modality:
+def _voltage(
+    name: str,
+    description: str,
+    plausible: tuple[float, float],
+    min_rate: float,
+    band: tuple[float, float],
+) -> Modality:
     conditioning = Conditioning(rate=128, min_rate=min_rate, band=band)
     key = f"{name}_original"
     return Modality(name, description, "uV", _VOLTS, plausible, key, conditioning)
 
 
+def _level(
+    name: str, description: str, units: tuple[str, ...], key: str, **settings: Any
+) -> Modality:
+    conditioning = Conditioning(rate=4, resampling="linear", scaling="absolute", **settings)
+    return Modality(name, description, units[0], units, None, key, conditioning)
+
+
+# fmt: off
 _CATALOGUE = (
     _voltage("eeg", "electroencephalogram, one derivation", (0.5, 2e3), 50, (0.3, 35.0)),
     _voltage("eog", "electrooculogram, one derivation", (0.5, 5e3), 50, (0.3, 35.0)),
     _voltage("emg", "chin electromyogram", (0.02, 5e3), 50, (10.0, 60.0)),
     _voltage("ecg", "electrocardiogram, one lead", (3.0, 5e4), 64, (0.5, 45.0)),
-    _breathing("nasal or oro-nasal airflow", "airflow", "resp_nasal_original", 4),
-    _breathing("thoracic or abdominal belt", "effort", "resp_original", 4),
-    Modality(
-        "spo2",
-        "pulse-oximeter saturation",
-        "%",
-        ("%", "fraction"),
-        None,
-        "spo2",
-        Conditioning(
-            rate=4,
-            min_rate=0.5,
-            limits=(40.0, 101.0),
-            resampling="linear",
-            scaling="absolute",
-            center=95.0,
-            scale=5.0,
-        ),
-    ),
-    Modality(
-        "ibi",
-        "inter-beat-interval series",
-        "s",
-        ("s", "ms", "bpm"),
-        None,
-        "heartbeat",
-        Conditioning(
-            rate=4,
-            min_rate=None,
-            limits=(0.25, 3.0),
-            resampling="linear",
-            scaling="absolute",
-            center=0.9,
-            scale=0.2,
-        ),
-    ),
-    _breathing("respiration derived from another sensor", "resp", "breath", None),
-    Modality(
-        "ppg",
-        "photoplethysmogram",
-        "a.u.",
-        _ARBITRARY,
-        None,
-        "ppg",
-        Conditioning(rate=100, min_rate=25, band=(0.4, 12.0)),
-    ),
-    Modality(
-        "actigraphy",
-        "wrist activity counts, per sample",
-        "counts",
-        ("counts", "g"),
-        None,
-        "actigraphy",
-        Conditioning(
-            rate=1, min_rate=None, limits=(0.0, None), resampling="mean", scaling="counts"
-        ),
-    ),
+    _breathing("airflow", "nasal or oro-nasal airflow", "resp_nasal_original", 4),
+    _breathing("effort", "thoracic or abdominal belt", "resp_original", 4),
+    _level("spo2", "pulse-oximeter saturation", ("%", "fraction"), "spo2",
+           min_rate=0.5, limits=(40.0, 101.0), center=95.0, scale=5.0),
+    _level("ibi", "inter-beat-interval series", ("s", "ms", "bpm"), "heartbeat",
+           min_rate=None, limits=(0.25, 3.0), center=0.9, scale=0.2),
+    _breathing("resp", "respiration derived from another sensor", "breath", None),
+    Modality("ppg", "photoplethysmogram", "a.u.", _ARBITRARY, None, "ppg",
+             Conditioning(rate=100, min_rate=25, band=(0.4, 12.0))),
+    Modality("actigraphy", "wrist activity counts, per sample", "counts", ("counts", "g"), None,
+             "actigraphy", Conditioning(rate=1, min_rate=None, limits=(0.0, None),
+                                        resampling="mean", scaling="counts")),
 )
-
-MODALITIES: Mapping[str, Modality] = MappingProxyType({m.name: m for m in _CATALOGUE})
-
 _SYNONYMS = {
-    "ekg": "ecg",
-    "flow": "airflow",
-    "abdomen": "effort",
-    "thorax": "effort",
-    "sao2": "spo2",
-    "hr": "ibi",
-    "rr": "ibi",
-    "pleth": "ppg",
-    "acc": "actigraphy",
+    "ekg": "ecg", "flow": "airflow", "abdomen": "effort", "thorax": "effort", "sao2": "spo2",
+    "hr": "ibi", "rr": "ibi", "pleth": "ppg", "acc": "actigraphy",
 }
+# fmt: on
+MODALITIES: Mapping[str, Modality] = MappingProxyType({m.name: m for m in _CATALOGUE})
 
 
 def get_modality(name: str) -> Modality:
-    """Look a modality up by its catalogue name.
+    """Look up a modality by its name.
 
     Raises
     ------
     UnknownModalityError
-        If the name is not in the catalogue; the message suggests the nearest one.
+        If the name is not in the catalogue; the message suggests a similar one.
 
     Examples
     --------
@@ -240,18 +193,18 @@ def get_modality(name: str) -> Modality:
     """
     if isinstance(name, str) and name in MODALITIES:
         return MODALITIES[name]
-    near = difflib.get_close_matches(str(name).lower(), MODALITIES, n=1, cutoff=0.5)
+    synonyms = [_SYNONYMS[key] for key in [str(name).lower()] if key in _SYNONYMS]
     by_upstream_key = [m.name for m in _CATALOGUE if m.upstream_key == name]
-    synonym = _SYNONYMS.get(str(name).lower())
-    suggestion = (by_upstream_key or near or [None])[0] if synonym is None else synonym
-    hint = f" Did you mean {suggestion!r}?" if suggestion else ""
+    near = difflib.get_close_matches(str(name).lower(), MODALITIES, n=1, cutoff=0.5)
+    suggestions = [*synonyms, *by_upstream_key, *near]
+    hint = f" Did you mean {suggestions[0]!r}?" if suggestions else ""
     raise UnknownModalityError(
         f"unknown modality {name!r}.{hint} Accepted: {', '.join(MODALITIES)}."
     )
 
 
 def list_modalities(names: str | Iterable[str] | None) -> list[str]:
-    """Check a choice of modalities: one name, several, or None for all of the catalogue.
+    """Validate a choice of modalities: one name, several, or None for the whole catalogue.
 
     Raises
     ------

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""One night of one subject: an immutable mapping from modality to samples."""
+"""One night of one subject, and the nights of a study."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -17,28 +18,21 @@ from .modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
 from .sources import MemorySource, Signal, SignalSource, longest_duration
 from .stages import as_stages
 
-__all__ = [
-    "Recording",
-    "as_names",
-    "as_recording",
-    "describe_place",
-    "name_subjects",
-    "naming",
-]
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOT_AN_ARRAY = (
     "recordings and their epochs are no array, and this tool makes one of X: put the step that "
     "needs numbers after a Sleep2VecTransformer, as in make_pipeline(Sleep2VecTransformer(), "
     "BaggingClassifier()), or hand the tool the rows, Sleep2VecTransformer().fit_transform(X)."
 )
-_EPOCH_TOLERANCE = 1e-6
 _MISSING_IN_TABLES = ("nan", "<NA>", "NaT")
 
 
-class Recording(Mapping):
+class Recording(Mapping[str, np.ndarray]):
     """One night of one subject on one montage.
 
-    A read-only mapping from modality name to a one-dimensional array. Plain dicts are accepted
+    An immutable mapping from modality name to a one-dimensional array. Plain dicts are accepted
     wherever a recording is; this class adds rates, units, labels and metadata.
 
     Parameters
@@ -46,17 +40,16 @@ class Recording(Mapping):
     signals : mapping of str to array-like, (array-like, float), Signal or None
         Samples of each modality, of shape (n_samples,) or (n_epochs, samples_per_epoch); a pair
         (samples, rate in Hz); a :class:`Signal` with its rate and unit, as :meth:`read` gives it;
-        or None for a modality that is known to be missing. NaN is a gap.
-        Nothing is copied: do not change an array afterwards, its tokens may be cached.
+        or None for a missing modality. NaN marks a gap. Nothing is copied: do not change an array
+        afterwards, as its tokens may be cached.
     rates : mapping of str to float, optional
-        Samples per second. Where none is given, samples are at the catalogue's rate.
+        Samples per second; the catalogue's rate by default.
     units : mapping of str to str, optional
-        Unit of the samples, e.g. ``{"eeg": "V", "ibi": "ms"}``; the catalogue's where none is
-        given.
+        Unit of the samples, e.g. ``{"eeg": "V", "ibi": "ms"}``; the catalogue's by default.
     subject : hashable, optional
-        Who it is; the group in cross-validation. NaN and the like count as None.
+        Subject identifier, the group in cross-validation. NaN and the like count as None.
     metadata : mapping, optional
-        Age, sex, site and whatever else is known.
+        Age, sex, site and other facts.
     stages : array-like of shape (n_epochs,), optional
         Sleep stage per 30-s epoch; see :class:`SleepStage`.
     events : DataFrame, optional
@@ -66,25 +59,25 @@ class Recording(Mapping):
     lights : (float or None, float or None), optional
         Lights-off and lights-on, in seconds from the start.
     duration : float, optional
-        Length in seconds. By default that of the longest modality; a shorter modality leaves
-        missing epochs at its end.
+        Length in seconds; that of the longest modality by default. Shorter modalities leave
+        missing epochs at their end.
     id : str, optional
         Name used in errors, indices and caches.
     align : {"raise", "trim"}, default="raise"
-        What to do with stages that do not fit: raise, or cut the surplus and mark the missing
-        ones as unscored.
+        What to do if stages and epochs differ in number: raise, or cut the surplus and mark
+        missing stages as unscored.
 
     Attributes
     ----------
     n_epochs : int
-        Whole 30-s epochs; fixed here and kept by :meth:`without`.
+        Whole 30-s epochs; :meth:`without` does not change them.
     modalities : tuple of str
-        Modalities that have a signal, in the catalogue's order.
+        Modalities with a signal, in the catalogue's order.
 
     Raises
     ------
     InvalidRecordingError
-        If there is no signal, less than one epoch of it, or labels that do not fit.
+        If there is no signal, less than one epoch of it, or the stages do not fit.
     UnknownModalityError
         If a name is not in the catalogue.
     InvalidSignalError
@@ -105,62 +98,69 @@ class Recording(Mapping):
         *,
         rates: Mapping[str, float] | None = None,
         units: Mapping[str, str] | None = None,
-        subject=None,
-        metadata: Mapping | None = None,
-        stages=None,
-        events=None,
-        start=None,
-        lights=None,
+        subject: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        stages: Any = None,
+        events: pd.DataFrame | None = None,
+        start: datetime | None = None,
+        lights: Sequence[float | None] | None = None,
         duration: float | None = None,
         id: str | None = None,
         align: str = "raise",
     ):
         self.id = id
-        with self._named_in_errors():
-            self._source: SignalSource = MemorySource(_checked_mapping(signals), rates, units)
+        with self._id_in_errors():
+            self._source: SignalSource = MemorySource(_check_mapping(signals), rates, units)
             self._describe(subject, metadata, events, start, lights, duration)
-            self._label(stages, align)
+            self._set_stages(stages, align)
 
     @classmethod
     def from_source(
         cls,
         source: SignalSource,
         *,
-        subject=None,
-        metadata: Mapping | None = None,
-        stages=None,
-        events=None,
-        start=None,
-        lights=None,
+        subject: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        stages: Any = None,
+        events: pd.DataFrame | None = None,
+        start: datetime | None = None,
+        lights: Sequence[float | None] | None = None,
         duration: float | None = None,
         id: str | None = None,
         notes: Sequence[str] = (),
         align: str = "raise",
     ) -> Recording:
-        """Make a lazy recording, whose samples are read when they are asked for.
+        """Make a lazy recording, whose samples are read on use.
 
         Parameters
         ----------
         source : SignalSource
-            Gives the layout at once and the samples later.
+            Source of the layout, read at once, and of the samples, read later.
         notes : sequence of str
             What a reader left out or changed, and why.
 
-        The other parameters are those of the class.
+        Other parameters are those of the class.
         """
         recording = cls.__new__(cls)
         recording.id = id
-        with recording._named_in_errors():
+        with recording._id_in_errors():
             recording._source = source
             recording._describe(subject, metadata, events, start, lights, duration, notes)
-            recording._label(stages, align)
+            recording._set_stages(stages, align)
         return recording
 
-    def _named_in_errors(self):
-        return naming(None if self.id is None else describe_place(self))
+    def _id_in_errors(self) -> AbstractContextManager[None]:
+        return prefix_errors(None if self.id is None else describe_recording(self))
 
     def _describe(
-        self, subject, metadata, events, start, lights, duration, notes: Sequence[str] = ()
+        self,
+        subject: Any,
+        metadata: Mapping[str, Any] | None,
+        events: pd.DataFrame | None,
+        start: datetime | None,
+        lights: Sequence[float | None] | None,
+        duration: float | None,
+        notes: Sequence[str] = (),
     ) -> None:
         layout = self._source.layout
         self.modalities = tuple(name for name in MODALITIES if name in layout)
@@ -170,13 +170,13 @@ class Recording(Mapping):
                 f"the night has duration {duration!r}; accepted is a number of seconds, or None "
                 "for that of the longest modality."
             )
-        self.n_epochs = int(self.duration / EPOCH_SECONDS + _EPOCH_TOLERANCE)
+        self.n_epochs = int(self.duration / EPOCH_SECONDS + 1e-6)
         if self.n_epochs < 1:
             raise InvalidRecordingError(
                 f"the night lasts {self.duration:g} s, shorter than one epoch of "
                 f"{EPOCH_SECONDS} s. Check the rates: they are samples per second."
             )
-        # what a table has for a missing subject equals nothing, or cannot be compared at all
+        # NaN, NaT and NA of a table equal nothing, not even themselves
         self.subject = None if str(subject) in _MISSING_IN_TABLES else subject
         self.metadata = MappingProxyType(dict(metadata or {}))
         self.events = events
@@ -184,27 +184,30 @@ class Recording(Mapping):
         self.lights = None if lights is None else tuple(lights)
         self.notes = tuple(notes)
 
-    def _label(self, stages, align: str) -> None:
+    def _set_stages(self, stages: Any, align: str) -> None:
         if align not in ("raise", "trim"):
             raise InvalidRecordingError(f"align must be 'raise' or 'trim', got {align!r}.")
-        self.stages = None if stages is None else as_stages(stages)
-        surplus = 0 if self.stages is None else len(self.stages) - self.n_epochs
-        if surplus == 0:
+        self.stages = None
+        if stages is None:
             return
-        if align == "raise":
-            raise InvalidRecordingError(
-                f"the night has {len(self.stages)} stages for {self.n_epochs} epochs of "
-                f"{EPOCH_SECONDS} s ({self.duration:g} s of signal). Check where the labels "
-                "start, or pass align='trim' to cut the surplus and leave missing ones unscored."
-            )
-        missing = np.full(max(-surplus, 0), -1, dtype=np.int8)
-        self.stages = as_stages(np.concatenate([self.stages[: self.n_epochs], missing]))
+        stages = as_stages(stages)
+        if len(stages) != self.n_epochs:
+            if align == "raise":
+                raise InvalidRecordingError(
+                    f"the night has {len(stages)} stages for {self.n_epochs} epochs of "
+                    f"{EPOCH_SECONDS} s ({self.duration:g} s of signal). Check where the labels "
+                    "start, or pass align='trim' to cut the surplus and leave missing ones "
+                    "unscored."
+                )
+            missing = np.full(max(self.n_epochs - len(stages), 0), -1, dtype=np.int8)
+            stages = as_stages(np.concatenate([stages[: self.n_epochs], missing]))
+        self.stages = stages
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.signal(name).values
 
     def __contains__(self, name: object) -> bool:
-        # that of Mapping would read the signal
+        # Mapping's own would read the signal
         return name in self.modalities
 
     def __iter__(self) -> Iterator[str]:
@@ -213,23 +216,21 @@ class Recording(Mapping):
     def __len__(self) -> int:
         return len(self.modalities)
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
+    # Mapping compares contents
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __array__(self, *args, **kwargs):
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(NOT_AN_ARRAY)
 
     def __repr__(self) -> str:
         name = f"id={self.id!r}, " if self.id is not None else ""
         return f"Recording({name}{self.n_epochs} epochs, {', '.join(self.modalities)})"
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "metadata": dict(self.metadata)}
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.metadata = MappingProxyType(self.metadata)
         if self.stages is not None:
@@ -247,38 +248,40 @@ class Recording(Mapping):
 
     @property
     def derived(self) -> tuple[str, ...]:
-        """Modalities that the reader made from others, such as ``ibi`` from an ECG."""
-        made = getattr(self._source, "derived", ())
-        return tuple(name for name in self.modalities if name in made)
+        """Modalities that the reader derived from others, such as ``ibi`` from an ECG."""
+        derived = getattr(self._source, "derived", ())
+        return tuple(name for name in self.modalities if name in derived)
 
     @property
     def fingerprint(self) -> str:
-        """Hex sha256 of the samples, or of the file and settings they are read with."""
+        """Hex sha256 of the samples, or of the file and the settings it is read with."""
         return self._source.fingerprint()
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Files that a fingerprint is made from; none for signals in memory."""
+        """Files that the fingerprint is computed from; none for signals in memory."""
         return tuple(getattr(self._source, "files", ()))
 
     def signal_fingerprint(self, name: str) -> str:
-        """Hex sha256 of what one modality's samples depend on, whatever else is read.
+        """Hex sha256 of what the samples of one modality depend on, whatever else is read.
 
         Parameters
         ----------
         name : str
             One of ``modalities``.
         """
-        of_one = getattr(self._source, "signal_fingerprint", None)
-        return self._source.fingerprint() if of_one is None else of_one(name)
+        signal_fingerprint = getattr(self._source, "signal_fingerprint", None)
+        if signal_fingerprint is None:
+            return self._source.fingerprint()
+        return str(signal_fingerprint(name))
 
-    def read(self, names: Sequence[str] | None = None) -> dict[str, Signal]:
+    def read(self, names: str | Sequence[str] | None = None) -> dict[str, Signal]:
         """Read several modalities in one pass over the source.
 
         Parameters
         ----------
-        names : sequence of str, optional
-            All modalities by default; those the recording lacks are left out.
+        names : str or sequence of str, optional
+            All modalities by default; those that the recording lacks are left out.
         """
         present = [name for name in list_modalities(names) if name in self.modalities]
         return self._source.read(present) if present else {}
@@ -292,48 +295,102 @@ class Recording(Mapping):
             If the recording does not have it.
         """
         if get_modality(name).name not in self.modalities:
-            raise KeyError(f"{name!r}; {describe_place(self)} has {', '.join(self.modalities)}")
+            raise KeyError(f"{name!r}; {describe_recording(self)} has {', '.join(self.modalities)}")
         return self._source.read([name])[name]
 
     def without(self, *names: str) -> Recording:
-        """The same night with modalities left out; its epochs and labels stay.
+        """The same night without some modalities; its epochs and labels stay.
 
         Raises
         ------
         InvalidRecordingError
-            If nothing would be left.
+            If no modality is left.
         """
         dropped = {get_modality(name).name for name in names}
-        kept = tuple(name for name in self.modalities if name not in dropped)
-        if not kept:
+        remaining = tuple(name for name in self.modalities if name not in dropped)
+        if not remaining:
             raise InvalidRecordingError(
-                f"{describe_place(self)} would have no modality left without "
+                f"{describe_recording(self)} would have no modality left without "
                 f"{', '.join(self.modalities)}. Leave the recording out instead."
             )
-        smaller = copy.copy(self)
-        smaller.modalities = kept
-        return smaller
+        reduced = copy.copy(self)
+        reduced.modalities = remaining
+        return reduced
 
     def coverage(self) -> dict[str, float]:
         """Seconds of usable signal per modality: samples that are neither NaN nor a flat sensor."""
-        return {name: _usable_seconds(signal) for name, signal in self.read().items()}
+        return {name: _count_seconds(signal) for name, signal in self.read().items()}
 
 
-def _usable_seconds(signal: Signal) -> float:
-    finite = np.isfinite(signal.values)
-    usable = signal.values[finite]
-    if usable.size == 0 or usable.min() == usable.max():
-        return 0.0
-    return float(finite.sum() / signal.rate)
+class Cohort(list[Recording]):
+    """List of the recordings of a study, with aligned metadata.
+
+    Parameters
+    ----------
+    recordings : iterable of Recording
+        Usually lazy, so that a cohort of any size is small in memory.
+    metadata : DataFrame
+        One row per recording, in the same order; its index holds the recordings' ids.
+    failures : iterable of (str, str), default=()
+        Path and reason of each recording that could not be read.
+
+    Attributes
+    ----------
+    metadata : DataFrame
+        One row per recording.
+    failures : DataFrame
+        Columns ``path`` and ``reason``.
+    groups : ndarray of shape (n_recordings,)
+        Subject of each recording, else its id or position.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sleep2vec_sklearn import Recording
+    >>> from sleep2vec_sklearn.recordings import Cohort
+    >>> nights = [Recording({"spo2": [96.0] * 240}, subject=name, id=name) for name in ("s1", "s2")]
+    >>> cohort = Cohort(nights, pd.DataFrame({"age": [52, 61]}, index=["s1", "s2"]))
+    >>> cohort
+    Cohort(2 recordings of 2 subjects)
+    >>> cohort.groups, cohort.metadata["age"].mean()
+    (array(['s1', 's2'], dtype=object), np.float64(56.5))
+    """
+
+    def __init__(
+        self,
+        recordings: Iterable[Recording],
+        metadata: pd.DataFrame,
+        failures: Iterable[tuple[str, str]] = (),
+    ):
+        import pandas as pd
+
+        super().__init__(recordings)
+        if len(metadata) != len(self):
+            raise InvalidRecordingError(
+                f"metadata has {len(metadata)} rows for {len(self)} recordings; accepted is one "
+                "row per recording, in the same order."
+            )
+        self.metadata = metadata
+        self.failures = pd.DataFrame(list(failures), columns=["path", "reason"])
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Subject of each recording, else its id or position, for ``groups=`` of scikit-learn."""
+        return name_subjects(self)
+
+    def __repr__(self) -> str:
+        subjects = len(set(self.groups.tolist()))
+        failures = f", {len(self.failures)} not read" if len(self.failures) else ""
+        return f"Cohort({len(self)} recordings of {subjects} subjects{failures})"
 
 
-def as_recording(element: Any, position: int | str | None = None) -> Recording:
+def as_recording(element: Any, index: int | str | None = None) -> Recording:
     """Take a Recording as it is and make one of a plain dict.
 
     Raises
     ------
     InvalidRecordingError
-        If the element is neither, or a dict that cannot be a recording; names its position.
+        If the element is neither, or a dict that cannot be a recording; names its index.
 
     Examples
     --------
@@ -343,17 +400,57 @@ def as_recording(element: Any, position: int | str | None = None) -> Recording:
     """
     if isinstance(element, Recording):
         return element
-    place = describe_place(None, position)
+    name = describe_recording(None, index)
     if not isinstance(element, Mapping):
         raise InvalidRecordingError(
-            f"{place} is a {type(element).__name__}; accepted are a Recording or a dict of "
+            f"{name} is a {type(element).__name__}; accepted are a Recording or a dict of "
             "modality to samples, e.g. {'eeg': samples, 'spo2': None}."
         )
-    with naming(place):
+    with prefix_errors(name):
         return Recording(element)
 
 
-def _checked_mapping(signals) -> Mapping:
+def describe_recording(recording: Recording | None, index: int | str | None = None) -> str:
+    """How errors name a recording: its index in X, its id, both, or neither."""
+    text = "recording" if index is None else f"recording {index}"
+    name = getattr(recording, "id", None)
+    return text if name is None else f"{text} ({name})"
+
+
+@contextmanager
+def prefix_errors(name: str | None) -> Iterator[None]:
+    """Begin the errors about a recording with its name."""
+    try:
+        yield
+    except InvalidRecordingError as error:
+        if name is not None:
+            error.args = (f"{name}: {error}",)
+        raise
+
+
+def name_subjects(recordings: Sequence[Recording]) -> np.ndarray:
+    """Subject of each recording, else its id or index; see :func:`as_names`."""
+    return as_names([r.id if r.subject is None else r.subject for r in recordings])
+
+
+def as_names(names: Sequence[Any]) -> np.ndarray:
+    """Object array of names that can be sorted; None stands for an index.
+
+    Names of types that cannot be compared become text, as grouping needs an order.
+    """
+    if all(name is None for name in names):
+        names = range(len(names))
+    else:
+        # a bare index could be another's name
+        names = [describe_recording(None, i) if n is None else n for i, n in enumerate(names)]
+        try:
+            sorted(set(names))
+        except TypeError:
+            names = [str(name) for name in names]
+    return np.fromiter(names, dtype=object, count=len(names))
+
+
+def _check_mapping(signals: Any) -> Mapping[str, Any]:
     if isinstance(signals, Recording):
         raise InvalidRecordingError(
             "signals is a Recording already, whose rates, units and labels would be lost. Use it "
@@ -367,41 +464,9 @@ def _checked_mapping(signals) -> Mapping:
     return signals
 
 
-def describe_place(recording: Recording | None, position: int | str | None = None) -> str:
-    """How errors name a recording: its position in X, its id, both, or neither."""
-    where = "recording" if position is None else f"recording {position}"
-    name = getattr(recording, "id", None)
-    return where if name is None else f"{where} ({name})"
-
-
-def name_subjects(recordings: Sequence[Recording]) -> np.ndarray:
-    """Name the subject of each recording, else its id or position; see :func:`as_names`."""
-    return as_names([r.id if r.subject is None else r.subject for r in recordings])
-
-
-def as_names(names: Sequence) -> np.ndarray:
-    """Make names an object array that can be sorted, None standing for a position.
-
-    Names of kinds that cannot be compared become text, as grouping needs an order.
-    """
-    if all(name is None for name in names):
-        names = range(len(names))
-    else:
-        # a bare number could be the name of another
-        names = [describe_place(None, i) if n is None else n for i, n in enumerate(names)]
-        try:
-            sorted(set(names))
-        except TypeError:
-            names = [str(name) for name in names]
-    return np.fromiter(names, dtype=object, count=len(names))
-
-
-@contextmanager
-def naming(place: str | None) -> Iterator[None]:
-    """Begin the errors about a recording with its place."""
-    try:
-        yield
-    except InvalidRecordingError as error:
-        if place is not None:
-            error.args = (f"{place}: {error}",)
-        raise
+def _count_seconds(signal: Signal) -> float:
+    finite = np.isfinite(signal.values)
+    usable = signal.values[finite]
+    if usable.size == 0 or usable.min() == usable.max():
+        return 0.0
+    return float(finite.sum() / signal.rate)

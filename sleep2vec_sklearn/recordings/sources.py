@@ -1,29 +1,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where the samples of a recording come from: memory, a file, a simulation."""
+"""Sources of a recording's samples: memory, a file, a simulation."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from .._files import sha256
 from ..errors import InvalidRecordingError, InvalidSignalError
 from .modality import EPOCH_SECONDS, MODALITIES, Modality, get_modality
-
-__all__ = [
-    "MemorySource",
-    "Signal",
-    "SignalLayout",
-    "SignalSource",
-]
 
 
 @dataclass(frozen=True, slots=True)
 class SignalLayout:
-    """What is known of a signal without reading its samples.
+    """Rate, unit and length of a signal, known without reading its samples.
 
     Attributes
     ----------
@@ -83,18 +76,17 @@ class Signal:
 
     @property
     def layout(self) -> SignalLayout:
-        """The signal's shape without its samples."""
+        """Rate, unit and length."""
         return SignalLayout(self.rate, self.unit, len(self.values))
 
 
 class SignalSource(Protocol):
-    """What a lazy recording reads from; cheap to pickle, opened once per read.
+    """Protocol of what a lazy recording reads from; cheap to pickle, opened once per read.
 
-    A source may have one more method, ``signal_fingerprint(name) -> str``: hex sha256 of what the
-    samples of one modality depend on, without the other modalities that happen to be read. Tokens
-    are kept by it. Without it, they are kept by :meth:`fingerprint`. A source that has to read
-    files for its fingerprints has one more attribute, ``files``: their paths. One that makes
-    modalities from others names them in ``derived``.
+    Three members are optional. ``signal_fingerprint(name) -> str`` is the hex sha256 of what the
+    samples of one modality depend on, the key of its cached tokens; without it :meth:`fingerprint`
+    is the key. ``files`` lists the paths that fingerprints are computed from, ``derived`` the
+    modalities that are derived from others.
 
     Examples
     --------
@@ -114,7 +106,7 @@ class SignalSource(Protocol):
 
     @property
     def layout(self) -> Mapping[str, SignalLayout]:
-        """Modality to layout, known without reading samples."""
+        """Layout of each modality, known without reading samples."""
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
         """Read these modalities, and no others, in one pass."""
@@ -124,16 +116,16 @@ class SignalSource(Protocol):
 
 
 class MemorySource:
-    """Signals held in memory, checked and brought to one form.
+    """Signals in memory, validated and brought to one form.
 
     Parameters
     ----------
     signals : mapping of str to array-like, (array-like, float), Signal or None
         One entry per modality; see :class:`~sleep2vec_sklearn.Recording`.
     rates : mapping of str to float, optional
-        Samples per second; the catalogue's rate where none is given.
+        Samples per second; the catalogue's rate by default.
     units : mapping of str to str, optional
-        The catalogue's unit where none is given.
+        The catalogue's unit by default.
 
     Examples
     --------
@@ -145,8 +137,13 @@ class MemorySource:
     8.0
     """
 
-    def __init__(self, signals, rates=None, units=None):
-        rates, units = _as_mapping("rates", rates), _as_mapping("units", units)
+    def __init__(
+        self,
+        signals: Mapping[str, Any],
+        rates: Mapping[str, float] | None = None,
+        units: Mapping[str, str] | None = None,
+    ):
+        rates, units = _check_option("rates", rates), _check_option("units", units)
         for name in (*signals, *rates, *units):
             get_modality(name)
         self._signals = {
@@ -157,15 +154,15 @@ class MemorySource:
         self._fingerprint: str | None = None
         self._signal_fingerprints: dict[str, str] = {}
 
-    def __setstate__(self, state: dict) -> None:
-        # a pickle does not keep arrays read-only
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # unpickled arrays are writeable
         self.__dict__.update(state)
         for signal in self._signals.values():
             signal.values.flags.writeable = False
 
     @property
     def layout(self) -> dict[str, SignalLayout]:
-        """Modality to layout."""
+        """Layout of each modality."""
         return {name: signal.layout for name, signal in self._signals.items()}
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
@@ -175,49 +172,48 @@ class MemorySource:
     def fingerprint(self) -> str:
         """sha256 over sorted (name, dtype, shape, rate, unit, bytes), computed once."""
         if self._fingerprint is None:
-            digest = hashlib.sha256()
+            parts = []
             for name, signal in sorted(self._signals.items()):
-                values = np.ascontiguousarray(signal.values)
-                digest.update(
-                    repr((name, values.dtype.str, values.shape, signal.rate, signal.unit)).encode()
-                )
-                digest.update(values.data)
-            self._fingerprint = digest.hexdigest()
+                values = signal.values
+                layout = (name, values.dtype.str, values.shape, signal.rate, signal.unit)
+                parts += [repr(layout), np.ascontiguousarray(values).data]
+            self._fingerprint = sha256(*parts)
         return self._fingerprint
 
     def signal_fingerprint(self, name: str) -> str:
-        """sha256 over one modality's (shape, rate, unit, samples), computed once.
+        """sha256 over one modality's (dtype, shape, rate, unit, samples), computed once.
 
         Equal samples give the same hash in any byte order and memory layout, and in float32,
         float64 or whole numbers where float32 holds them exactly.
         """
         if name not in self._signal_fingerprints:
             signal = self._signals[name]
-            values = _as_narrow_as_exact(signal.values)
-            described = (values.dtype.name, values.shape, signal.rate, signal.unit)
-            digest = hashlib.sha256(repr(described).encode())
-            digest.update(np.ascontiguousarray(values).data)
-            self._signal_fingerprints[name] = digest.hexdigest()
+            values = _to_float32_if_exact(signal.values)
+            layout = (values.dtype.name, values.shape, signal.rate, signal.unit)
+            fingerprint = sha256(repr(layout), np.ascontiguousarray(values).data)
+            self._signal_fingerprints[name] = fingerprint
         return self._signal_fingerprints[name]
 
 
-def _as_narrow_as_exact(values: np.ndarray) -> np.ndarray:
-    native = values.astype(values.dtype.newbyteorder("="), copy=False)
-    with np.errstate(over="ignore"):
-        single = native.astype(np.float32, copy=False)
-    exact = single is native or np.array_equal(single, native, equal_nan=True)
-    return single if exact else native
-
-
-def _as_mapping(what: str, given: Mapping | None) -> Mapping:
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping):
+def longest_duration(layout: Mapping[str, SignalLayout]) -> float:
+    """Seconds of the longest signal; an error if there is none."""
+    if not layout:
         raise InvalidRecordingError(
-            f"{what} is {given!r}; accepted is a mapping from modality, e.g. "
-            f"{what}={{'eeg': {given!r}}}."
+            "no modality has a signal. Pass at least one array, e.g. "
+            f"{{'eeg': samples}}; known modalities: {', '.join(MODALITIES)}."
         )
-    return given
+    return max(item.duration for item in layout.values())
+
+
+def _check_option(name: str, option: Any) -> Mapping[str, Any]:
+    if option is None:
+        return {}
+    if not isinstance(option, Mapping):
+        raise InvalidRecordingError(
+            f"{name} is {option!r}; accepted is a mapping from modality, e.g. "
+            f"{name}={{'eeg': {option!r}}}."
+        )
+    return option
 
 
 def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | None) -> Signal:
@@ -232,7 +228,7 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
         _check_agreement(modality, value, rate, unit)
         value, rate, unit = value.values, value.rate, value.unit
     values = _as_real_array(modality, value)
-    rate = _checked_rate(modality, values, rate)
+    rate = _check_rate(modality, values, rate)
     unit = modality.unit if unit is None else unit
     if unit not in modality.units:
         raise InvalidSignalError(
@@ -244,12 +240,14 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
     return Signal(flat, rate, unit)
 
 
-def _check_agreement(modality: Modality, signal: Signal, rate, unit) -> None:
-    for what, own, given in (("rate", signal.rate, rate), ("unit", signal.unit, unit)):
-        if given not in (None, own):
+def _check_agreement(
+    modality: Modality, signal: Signal, rate: float | None, unit: str | None
+) -> None:
+    for name, own, option in (("rate", signal.rate, rate), ("unit", signal.unit, unit)):
+        if option not in (None, own):
             raise InvalidSignalError(
-                f"{modality.name!r} is a Signal with {what} {own!r}, but {what}s has {given!r}. "
-                f"Drop it from {what}s, or pass the samples alone, signal.values."
+                f"{modality.name!r} is a Signal with {name} {own!r}, but {name}s has {option!r}. "
+                f"Drop it from {name}s, or pass the samples alone, signal.values."
             )
 
 
@@ -278,15 +276,15 @@ def _as_real_array(modality: Modality, value: Any) -> np.ndarray:
     return values
 
 
-def _checked_rate(modality: Modality, values: np.ndarray, rate: float | None) -> float:
+def _check_rate(modality: Modality, values: np.ndarray, rate: float | None) -> float:
     name = modality.name
     if values.ndim == 2:
         implied = values.shape[1] / EPOCH_SECONDS
         if rate is not None and not np.isclose(implied, rate):
             raise InvalidSignalError(
                 f"{name!r} has {values.shape[1]} samples in each epoch of {EPOCH_SECONDS} s, which "
-                f"is {implied:g} Hz, but rate {rate!r} was given. Drop "
-                "the rate, or pass the samples of the whole night as shape (n_samples,)."
+                f"is {implied:g} Hz, but rate {rate!r} was given. Drop the rate, or pass the "
+                "samples of the whole night as shape (n_samples,)."
             )
         rate = implied
     rate = modality.conditioning.rate if rate is None else rate
@@ -300,17 +298,9 @@ def _checked_rate(modality: Modality, values: np.ndarray, rate: float | None) ->
     return float(rate)
 
 
-def longest_duration(layout: Mapping[str, SignalLayout]) -> float:
-    """Seconds of the longest signal.
-
-    Raises
-    ------
-    InvalidRecordingError
-        If there is no signal at all.
-    """
-    if not layout:
-        raise InvalidRecordingError(
-            "no modality has a signal. Pass at least one array, e.g. "
-            f"{{'eeg': samples}}; known modalities: {', '.join(MODALITIES)}."
-        )
-    return max(item.duration for item in layout.values())
+def _to_float32_if_exact(values: np.ndarray) -> np.ndarray:
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    with np.errstate(over="ignore"):
+        single = native.astype(np.float32, copy=False)
+    exact = single is native or np.array_equal(single, native, equal_nan=True)
+    return single if exact else native

@@ -5,15 +5,11 @@ from __future__ import annotations
 
 import numbers
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
 from ..errors import InvalidRecordingError
-
-__all__ = [
-    "SleepStage",
-    "as_stages",
-]
 
 
 class SleepStage(IntEnum):
@@ -36,31 +32,18 @@ class SleepStage(IntEnum):
 
 _SPELLINGS = {
     **{stage.name.lower(): stage for stage in SleepStage},
-    "wake": SleepStage.W,
-    "0": SleepStage.W,
-    "s1": SleepStage.N1,
-    "1": SleepStage.N1,
-    "s2": SleepStage.N2,
-    "2": SleepStage.N2,
-    "s3": SleepStage.N3,
-    "3": SleepStage.N3,
-    "s4": SleepStage.N3,
-    "n4": SleepStage.N3,
-    "rem": SleepStage.R,
-    "4": SleepStage.R,
-    "mt": SleepStage.unscored,
-    "m": SleepStage.unscored,
-    "movement": SleepStage.unscored,
-    "?": SleepStage.unscored,
-    "": SleepStage.unscored,
-    "none": SleepStage.unscored,
-    "nan": SleepStage.unscored,
-    "<na>": SleepStage.unscored,
-    "-1": SleepStage.unscored,
+    **dict.fromkeys(("wake", "0"), SleepStage.W),
+    **dict.fromkeys(("s1", "1"), SleepStage.N1),
+    **dict.fromkeys(("s2", "2"), SleepStage.N2),
+    **dict.fromkeys(("s3", "3", "s4", "n4"), SleepStage.N3),
+    **dict.fromkeys(("rem", "4"), SleepStage.R),
+    **dict.fromkeys(
+        ("mt", "m", "movement", "?", "", "none", "nan", "<na>", "-1"), SleepStage.unscored
+    ),
 }
 
 
-def as_stages(values) -> np.ndarray:
+def as_stages(values: Any) -> np.ndarray:
     """Convert stage labels to a read-only int8 array of :class:`SleepStage` values.
 
     Parameters
@@ -72,7 +55,7 @@ def as_stages(values) -> np.ndarray:
     Raises
     ------
     InvalidRecordingError
-        If a label is none of these; True and False are none.
+        If a label is none of these; booleans are not stages.
 
     Examples
     --------
@@ -91,9 +74,9 @@ def as_stages(values) -> np.ndarray:
             stages = labels.astype(np.int8)
         unknown = (stages != labels) | (stages < -1) | (stages > 4)
     else:
-        found = [_stage_of(label) for label in labels.tolist()]
-        unknown = np.array([stage is None for stage in found], dtype=bool)
-        stages = np.array([-1 if stage is None else stage for stage in found], dtype=np.int8)
+        parsed = [_parse_stage(label) for label in labels.tolist()]
+        unknown = np.array([stage is None for stage in parsed], dtype=bool)
+        stages = np.array([-1 if stage is None else stage for stage in parsed], dtype=np.int8)
     if unknown.any():
         odd = sorted({str(label) for label in labels[unknown].tolist()})[:5]
         raise InvalidRecordingError(
@@ -104,10 +87,10 @@ def as_stages(values) -> np.ndarray:
     return stages
 
 
-def _stage_of(label) -> SleepStage | None:
+def _parse_stage(label: Any) -> SleepStage | None:
     if isinstance(label, bool):
-        # asleep or not, or a mask: True is no N1
+        # True, asleep, is not N1
         return None
     if isinstance(label, numbers.Real) and float(label).is_integer():
-        label = int(label)
+        label = int(float(label))
     return _SPELLINGS.get(str(label).strip().lower())

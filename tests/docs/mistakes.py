@@ -26,6 +26,7 @@ from sleep2vec_sklearn import (
 )
 from sleep2vec_sklearn.datasets import write_edf_cohort
 from sleep2vec_sklearn.evaluation import survival_outcome
+from sleep2vec_sklearn.pretraining import EncoderSpec
 
 MISTAKES = []
 
@@ -176,7 +177,8 @@ def a_cache_folder_that_is_a_file():
 @mistake
 def a_modality_the_checkpoint_does_not_read():
     nights = make_sleep_cohort(3, hours=0.5, modalities=["ibi", "spo2"], missing=0, random_state=0)
-    small = {"hidden_size": 16, "token_dim": 16, "n_layers": 1, "context_epochs": 20}
+    size = EncoderSpec(hidden_size=16, token_dim=16, n_layers=1)
+    small = {"encoder": size, "context_epochs": 20}
     quick = {"max_epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "validation": 0}
     pretrainer = Sleep2VecPretrainer(random_state=0, **small, **quick).fit(nights)
     both = {"ibi": beats()["ibi"], "resp": wave(4.0)}
@@ -191,7 +193,8 @@ def nights_that_share_no_two_sensors():
 @mistake
 def another_run_in_a_state_dir():
     nights = make_sleep_cohort(3, hours=0.5, modalities=["ibi", "spo2"], missing=0, random_state=0)
-    small = {"hidden_size": 16, "token_dim": 16, "n_layers": 1, "context_epochs": 20}
+    size = EncoderSpec(hidden_size=16, token_dim=16, n_layers=1)
+    small = {"encoder": size, "context_epochs": 20}
     quick = {"max_epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "validation": 0}
     Sleep2VecPretrainer(random_state=0, state_dir="run", **small, **quick).fit(nights)
     Sleep2VecPretrainer(random_state=1, state_dir="run", **small, **quick).fit(nights)

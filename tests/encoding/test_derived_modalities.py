@@ -10,7 +10,7 @@ import pytest
 
 from sleep2vec_sklearn import Recording, Sleep2VecTransformer, read_recording
 from sleep2vec_sklearn.errors import InvalidRecordingError, ModalityWarning, RecordingWarning
-from sleep2vec_sklearn.readers._derived import DerivedSource
+from sleep2vec_sklearn.readers.formats import DerivedSource
 
 
 @pytest.fixture

@@ -3,43 +3,154 @@ import pickle
 
 import numpy as np
 import pytest
-from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    RegressorMixin,
+    clone,
+    is_classifier,
+    is_regressor,
+)
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_score
 
 from sleep2vec_sklearn import EpochSequence, Recording
-from sleep2vec_sklearn.errors import InvalidRecordingError
-from sleep2vec_sklearn.evaluation import DemographicBaseline
+from sleep2vec_sklearn.errors import InvalidRecordingError, LeakageWarning
+from sleep2vec_sklearn.evaluation import (
+    BaselineComparison,
+    DemographicBaseline,
+    compare_with_baseline,
+)
 
-RNG = np.random.default_rng(0)
+RNG = np.random.default_rng(3)
+N = 90
+AGE, LEVEL = RNG.normal(55, 8, N), RNG.normal(93, 2, N)
+NIGHTS = [
+    Recording({"spo2": (np.full(30, level), 1)}, metadata={"age": age}, subject=number)
+    for number, (age, level) in enumerate(zip(AGE, LEVEL, strict=True))
+]
+RISK = 0.25 * (AGE - 55) - 1.2 * (LEVEL - 93)
+ILL = (RISK + RNG.logistic(size=N) > 0).astype(int)
 SIGNAL = {"spo2": ([95.0] * 60, 1)}
 
 
-def people(n=80, **fixed):
-    nights = []
-    for number in range(n):
-        known = {"age": 40 + 20 * RNG.random(), "sex": "FM"[number % 2], "bmi": 25 + RNG.normal()}
-        nights.append(Recording(SIGNAL, metadata=known | fixed, subject=number))
-    return nights
+def mean_spo2(X):
+    return np.array([[night["spo2"].mean()] for night in X])
+
+
+class LevelClassifier(ClassifierMixin, BaseEstimator):
+    """Reads the recording and nothing else."""
+
+    def fit(self, X, y):
+        self.head_ = LogisticRegression().fit(mean_spo2(X), y)
+        self.classes_ = self.head_.classes_
+        return self
+
+    def predict(self, X):
+        return self.head_.predict(mean_spo2(X))
+
+    def predict_proba(self, X):
+        return self.head_.predict_proba(mean_spo2(X))
+
+
+class LevelRegressor(RegressorMixin, BaseEstimator):
+    def fit(self, X, y):
+        self.head_ = LinearRegression().fit(mean_spo2(X), y)
+        return self
+
+    def predict(self, X):
+        return self.head_.predict(mean_spo2(X))
+
+
+@pytest.fixture(scope="module")
+def compared():
+    return compare_with_baseline(LevelClassifier(), NIGHTS, ILL, n_resamples=300)
+
+
+def test_both_are_better_than_either(compared):
+    value = compared.scores["value"].droplevel("metric")
+    assert value["both"] > max(value["estimator"], value["baseline"])
+    assert compared.differences.loc[("both", "roc_auc"), "low"] > 0
+    assert compared.reference == "baseline"
+
+
+def test_uninformative_recording_adds_nothing():
+    by_age = (AGE + RNG.normal(0, 4, N) > 55).astype(int)
+    comparison = compare_with_baseline(LevelClassifier(), NIGHTS, by_age, n_resamples=300)
+    row = comparison.differences.loc[("both", "roc_auc")]
+    assert row["low"] < 0.02
+    assert abs(row["difference"]) < 0.1
+
+
+def test_numbers_are_compared():
+    target = RISK + RNG.normal(size=N)
+    comparison = compare_with_baseline(LevelRegressor(), NIGHTS, target, n_resamples=300)
+    assert comparison.differences.loc[("both", "neg_mean_absolute_error"), "low"] > 0
+
+
+def test_weights_are_of_held_out_subjects():
+    class Memorising(LevelClassifier):
+        """Knows the outcome of every subject it was fitted to."""
+
+        def fit(self, X, y):
+            self.seen_ = dict(zip((night.subject for night in X), y, strict=True))
+            return super().fit(X, y)
+
+        def predict_proba(self, X):
+            p = np.array([self.seen_.get(night.subject, 0.5) for night in X])
+            return np.stack([1 - p, p], axis=1)
+
+    both = BaselineComparison(Memorising(), DemographicBaseline(), random_state=0)
+    of_memory, of_baseline = both.fit(NIGHTS, ILL).weights_.coef_[0]
+    assert abs(of_memory) < 0.1 * of_baseline
+
+
+def test_kind_follows_the_estimators():
+    both = BaselineComparison(LevelClassifier(), DemographicBaseline())
+    assert clone(both).get_params().keys() == both.get_params().keys()
+    fitted = both.fit(NIGHTS, np.where(ILL, "ill", "well"))
+    assert fitted.classes_.tolist() == ["ill", "well"]
+    assert fitted.predict_proba(NIGHTS[:4]).shape == (4, 2)
+    numbers = BaselineComparison(LevelRegressor(), DemographicBaseline("regressor"))
+    assert numbers.fit(NIGHTS, RISK).predict(NIGHTS).shape == (N,)
+    assert not hasattr(numbers, "predict_proba")
+
+
+def test_nights_of_subjects_stay_together():
+    nights = [Recording({"spo2": (n["spo2"], 1)}, metadata=n.metadata, subject=i // 2)
+              for i, n in enumerate(NIGHTS)]  # fmt: skip
+    with pytest.warns(LeakageWarning, match="90 nights of 45 subjects") as caught:
+        comparison = compare_with_baseline(LevelClassifier(), nights, ILL, n_resamples=20)
+    assert len(caught) == 1
+    assert (comparison.fold[::2] == comparison.fold[1::2]).all()
 
 
 @pytest.fixture(scope="module")
 def nights():
-    return people()
+    rng = np.random.default_rng(0)
+    return [
+        Recording(
+            SIGNAL,
+            metadata={"age": 40 + 20 * rng.random(), "sex": "FM"[i % 2], "bmi": 25 + rng.normal()},
+            subject=i,
+        )
+        for i in range(80)
+    ]
 
 
 @pytest.fixture(scope="module")
 def ill(nights):
-    """The old are ill."""
-    return np.array([night.metadata["age"] + 2 * RNG.normal() > 50 for night in nights])
+    noise = np.random.default_rng(1).normal(size=80)
+    return np.array([night.metadata["age"] for night in nights]) + 2 * noise > 50
 
 
-def test_what_is_known_of_people_is_used(nights, ill):
+def test_age_predicts_illness(nights, ill):
     assert cross_val_score(DemographicBaseline(), nights, ill, scoring="roc_auc").mean() > 0.9
 
 
-def test_a_number_is_predicted_by_a_regressor(nights):
+def test_regressor_predicts_numbers(nights):
     age = [night.metadata["age"] for night in nights]
     model = DemographicBaseline("regressor", penalty=1e-6).fit(nights, age)
     np.testing.assert_allclose(model.predict(nights), age, rtol=1e-3)
@@ -48,7 +159,7 @@ def test_a_number_is_predicted_by_a_regressor(nights):
     assert not hasattr(model, "classes_")
 
 
-def test_it_is_a_classifier_by_default(nights, ill):
+def test_classifier_by_default(nights, ill):
     assert is_classifier(DemographicBaseline())
     model = DemographicBaseline().fit(nights, np.where(ill, "ill", "well"))
     assert model.classes_.tolist() == ["ill", "well"]
@@ -56,7 +167,7 @@ def test_it_is_a_classifier_by_default(nights, ill):
     assert set(model.predict(nights)) <= {"ill", "well"}
 
 
-def test_what_is_missing_is_imputed(nights, ill):
+def test_missing_values_are_imputed(nights, ill):
     holes = [
         Recording(SIGNAL, metadata={**n.metadata, "bmi": None} if i % 3 else {"sex": "F"})
         for i, n in enumerate(nights)
@@ -67,24 +178,25 @@ def test_what_is_missing_is_imputed(nights, ill):
     assert roc_auc_score(ill, model.predict_proba(holes)[:, 1]) > 0.7
 
 
-def test_epochs_have_their_sleepers_values(nights, ill):
+def test_epochs_share_their_metadata(nights, ill):
     X = EpochSequence(nights)
     model = DemographicBaseline().fit(X, np.repeat(ill, 2))
-    found = model.predict_proba(X)
-    np.testing.assert_array_equal(found[::2], found[1::2])
+    p = model.predict_proba(X)
+    np.testing.assert_array_equal(p[::2], p[1::2])
 
 
-def test_nothing_known_is_refused():
+def test_missing_metadata_is_refused():
     with pytest.raises(InvalidRecordingError, match=r"'age' or 'sex' or 'bmi'.*has site"):
         DemographicBaseline().fit([Recording(SIGNAL, metadata={"site": "a"})] * 2, [0, 1])
 
 
-def test_another_kind_is_refused(nights, ill):
-    with pytest.raises(ValueError, match="'classifier' or 'regressor'"):
-        DemographicBaseline("survival").fit(nights, ill)
+@pytest.mark.parametrize(("name", "value"), [("kind", "survival"), ("penalty", -1)])
+def test_invalid_parameters_are_refused(nights, ill, name, value):
+    with pytest.raises(ValueError, match=f"'{name}' parameter of DemographicBaseline"):
+        DemographicBaseline(**{name: value}).fit(nights, ill)
 
 
-def test_it_keeps_scikit_learns_conventions(nights, ill):
+def test_scikit_learn_conventions(nights, ill):
     model = DemographicBaseline(penalty=2.0, fields=("age",))
     assert clone(model).get_params() == model.get_params()
     with pytest.raises(NotFittedError):

@@ -3,7 +3,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import InvalidRecordingError
 from sleep2vec_sklearn.evaluation import (
@@ -11,22 +14,33 @@ from sleep2vec_sklearn.evaluation import (
     event_scores,
     find_events,
     fit_event_threshold,
+    intervals_to_mask,
+    mask_to_intervals,
+    match_intervals,
+)
+from sleep2vec_sklearn.evaluation.events import (
+    intersection_over_union,
+    intervals_of,
+    is_type,
+    merge_intervals,
+    touching,
 )
 
 GOLDEN = Path(__file__).parents[1] / "data" / "parity"
+MASKS = st.lists(st.sampled_from([-1, 0, 1]), max_size=60)
 
 
 @pytest.fixture(scope="module")
 def golden_nights():
     """The authors' six nights; ``above`` counts the thresholds 0.01 to 0.99 below a score."""
-    with np.load(GOLDEN / "ahi.npz") as kept:
+    with np.load(GOLDEN / "ahi.npz") as file:
         return [
             ScoredEvents(
-                np.unpackbits(kept[f"{i}/truth"])[: len(kept[f"{i}/above"])].astype(int),
-                (kept[f"{i}/above"] + 0.5) / 100,
-                kept[f"{i}/stages"],
-                index=float(kept[f"{i}/index"]),
-                sleep_hours=float(kept[f"{i}/hours"]),
+                np.unpackbits(file[f"{i}/truth"])[: len(file[f"{i}/above"])].astype(int),
+                (file[f"{i}/above"] + 0.5) / 100,
+                file[f"{i}/stages"],
+                index=float(file[f"{i}/index"]),
+                sleep_hours=float(file[f"{i}/hours"]),
             )
             for i in range(6)
         ]
@@ -44,24 +58,24 @@ def marked(n_seconds, *spans, value=1):
     return mask
 
 
-def test_the_threshold_is_the_authors(golden_nights, golden):
+def test_threshold_equals_the_authors(golden_nights, golden):
     assert fit_event_threshold(golden_nights) == golden["fitted_threshold"]
 
 
 @pytest.mark.parametrize(("name", "threshold"), [("metrics", None), ("metrics_at_0p5", 0.5)])
-def test_all_metrics_are_the_authors(golden_nights, golden, name, threshold):
+def test_metrics_equal_the_authors(golden_nights, golden, name, threshold):
     scores = event_scores(golden_nights, threshold=threshold, undefined=0.0)
     assert {f"ahi_{name}" for name in scores.index} == set(golden[name])
     for key, value in golden[name].items():
         assert scores[key.removeprefix("ahi_")] == pytest.approx(value, abs=1e-6), key
 
 
-def test_a_score_of_nothing_is_nan_unless_asked_otherwise(golden_nights):
+def test_undefined_scores_are_nan(golden_nights):
     scores = event_scores(golden_nights, threshold=0.5)
     assert np.isnan(scores[["threshold_5_specificity", "threshold_5_auroc"]]).all()
 
 
-def test_of_equal_thresholds_the_highest_is_taken():
+def test_ties_take_highest_threshold():
     nights = [
         ScoredEvents(truth, 0.2 + 0.395 * truth)
         for truth in (marked(7200, (0, 20)), marked(7200, (0, 20), (50, 80)))
@@ -69,7 +83,7 @@ def test_of_equal_thresholds_the_highest_is_taken():
     assert fit_event_threshold(nights) == 0.59
 
 
-def test_of_equally_correlated_thresholds_the_one_with_the_lower_error_is_taken():
+def test_ties_take_lower_error():
     # above 0.6, each night has half of its events: the correlation is the same
     nights = []
     for n in (2, 4, 6):
@@ -79,47 +93,133 @@ def test_of_equally_correlated_thresholds_the_one_with_the_lower_error_is_taken(
     assert fit_event_threshold(nights) == 0.59
 
 
-def test_one_night_has_a_threshold_too():
+def test_one_night_has_a_threshold():
     truth = marked(7200, (0, 20), (90, 120))
     assert fit_event_threshold([ScoredEvents(truth, 0.3 * truth)]) == 0.29
 
 
-def test_nights_without_sleep_cannot_give_a_threshold():
+def test_awake_nights_give_no_threshold():
     awake = ScoredEvents(np.zeros(60), np.zeros(60), stages=[0, 0])
     with pytest.raises(ValueError, match="second of sleep"):
         fit_event_threshold([awake])
 
 
-def test_runs_are_joined_before_they_are_measured():
-    mask = marked(100, (0, 5), (7, 12), (50, 58))
-    np.testing.assert_array_equal(find_events(mask), [[0, 12]])
+@pytest.mark.parametrize(
+    ("spans", "events"),
+    [
+        ([(0, 5), (7, 12), (50, 58)], [[0, 12]]),
+        ([(0, 10), (13, 23), (25, 40)], [[0, 10], [13, 40]]),
+    ],
+    ids=["joined before measured", "three seconds separate"],
+)
+def test_close_runs_are_joined(spans, events):
+    np.testing.assert_array_equal(find_events(marked(100, *spans)), events)
 
 
-def test_three_seconds_between_two_runs_keep_them_apart():
-    mask = marked(100, (0, 10), (13, 23), (25, 40))
-    np.testing.assert_array_equal(find_events(mask), [[0, 10], [13, 40]])
-
-
-def test_an_event_has_to_touch_sleep():
+def test_events_have_to_touch_sleep():
     mask, asleep = marked(100, (0, 20), (40, 60)), np.arange(100) >= 59
     np.testing.assert_array_equal(find_events(mask, asleep), [[40, 60]])
 
 
-def test_the_index_counts_runs_that_touch_sleep_per_hour_of_sleep():
+def test_index_is_per_hour_of_sleep():
     truth = marked(7200, (10, 30), (3500, 3620), (4000, 4005))
     night = ScoredEvents(truth, truth, stages=[0] * 120 + [2] * 120)
     assert (night.sleep_hours, night.index) == (1, 2)
 
 
-def test_where_nobody_looked_nothing_is_detected():
+def test_unscored_seconds_have_no_event():
     truth = marked(7200, (0, 3600), value=-1)
     night = ScoredEvents(truth, np.ones(7200))
     assert night.sleep_hours == 1
     scores = event_scores([night], threshold=0.5)
-    assert (scores["event_precision"], night.told_index(0.5)) == (0, 1)
+    assert (scores["event_precision"], night.predicted_index(0.5)) == (0, 1)
 
 
 @pytest.mark.parametrize(("n_probabilities", "n_stages"), [(59, 2), (60, 3)])
-def test_seconds_that_do_not_fit_are_refused_with_the_night(n_probabilities, n_stages):
+def test_wrong_lengths_name_the_night(n_probabilities, n_stages):
     with pytest.raises(InvalidRecordingError, match=r"recording \(n1\) has 60 scored"):
         ScoredEvents(np.zeros(60), np.zeros(n_probabilities), [2] * n_stages, id="n1")
+
+
+@given(MASKS)
+def test_mask_round_trip(mask):
+    back = intervals_to_mask(mask_to_intervals(mask), len(mask))
+    np.testing.assert_array_equal(back, np.array(mask, dtype=int) > 0)
+
+
+@given(MASKS, st.integers(1, 6))
+def test_merging_leaves_larger_gaps(mask, gap):
+    merged = merge_intervals(mask_to_intervals(mask), gap)
+    assert (merged[1:, 0] - (merged[:-1, 1] - 1) > gap).all()
+    assert intervals_to_mask(merged, len(mask))[np.array(mask, dtype=int) > 0].all()
+
+
+def test_overlapping_events_are_merged():
+    merged = merge_intervals(np.array([[0, 50], [10, 20], [52, 60], [90, 95]]))
+    np.testing.assert_array_equal(merged, [[0, 60], [90, 95]])
+
+
+def test_mask_ends_with_night():
+    np.testing.assert_array_equal(
+        intervals_to_mask([[-5, 1], [3, 9]], 4), [True, False, False, True]
+    )
+
+
+@pytest.mark.parametrize(
+    ("onset", "duration", "intervals"),
+    [
+        ([1.9, 10.0], [1.2, 2.0], [[1, 4], [10, 12]]),
+        ([0.1 + 0.2, 3 - 1e-9], [0.7 + 1e-12, 4], [[0, 1], [3, 7]]),
+    ],
+    ids=["every second touched", "rounding errors"],
+)
+def test_seconds_of_events(onset, duration, intervals):
+    events = pd.DataFrame({"onset": onset, "duration": duration})
+    np.testing.assert_array_equal(intervals_of(events), intervals)
+
+
+def test_touching_needs_common_second():
+    mask = np.zeros(10, dtype=bool)
+    mask[4] = True
+    assert touching(np.array([[0, 4], [4, 5], [5, 9]]), mask).tolist() == [False, True, False]
+
+
+def test_intersection_over_union():
+    first, second = np.array([[0, 10]]), np.array([[5, 15], [0, 10], [20, 30]])
+    np.testing.assert_allclose(intersection_over_union(first, second), [[5 / 15, 1, 0]])
+
+
+def test_matching_is_maximal():
+    true, predicted = np.array([[0, 30], [10, 40]]), np.array([[5, 35], [0, 20]])
+    assert intersection_over_union(true, predicted)[0].argmax() == 0
+    assert match_intervals(true, predicted).tolist() == [1, 0]
+
+
+def test_detection_hits_one_event():
+    matched = match_intervals(np.array([[0, 10], [1, 11]]), np.array([[0, 11]]))
+    assert (matched >= 0).sum() == 1
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
+def test_nothing_matches_nothing(shape):
+    spans = [np.arange(2 * n).reshape(n, 2) for n in shape]
+    assert match_intervals(*spans).tolist() == [-1] * shape[0]
+
+
+@pytest.mark.parametrize(
+    ("scored", "name", "matches"),
+    [
+        ("Obstructive apnea|Obstructive Apnea", "apnea", True),
+        ("Central Apnoea", "apnea", True),
+        ("Hypopnoea", "hypopnea", True),
+        ("hypopnea", "apnea", False),
+        ("obstructive_apnea_with_arousal", "apnea", True),
+        ("obstructive_apnea_with_arousal", "arousal", False),
+        ("Hypopnea with an arousal|Hypopnea", "arousal", False),
+        ("Arousal|Arousal (ASDA)", "arousal", True),
+        ("central_apnea", "obstructive_apnea", False),
+        ("SpO2 desaturation|SpO2 desaturation", "desaturation", True),
+    ],
+)
+def test_types_match_by_words(scored, name, matches):
+    assert is_type([scored], name).tolist() == [matches]

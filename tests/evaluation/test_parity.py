@@ -11,7 +11,7 @@ from sleep2vec_sklearn.evaluation import binary_report, regression_report, stagi
 
 DATA = Path(__file__).parent.parent / "data" / "parity"
 EXPECTED = json.loads((DATA / "downstream_metrics.json").read_text())
-OURS = {
+NAMES = {
     "cohen_kappa": "kappa",
     "f1_macro": "macro_f1",
     "f1_weighted": "weighted_f1",
@@ -29,7 +29,7 @@ def inputs():
 
 
 @pytest.fixture(scope="module")
-def found(inputs):
+def scores(inputs):
     few = {"n_resamples": 2}
     staging = staging_report(inputs["y5"], inputs["p5"].argmax(axis=1), **few)
     classes = staging.by_class["f1"].rename({"R": "REM"}).add_prefix("f1_")
@@ -41,9 +41,9 @@ def found(inputs):
 
 
 @pytest.mark.parametrize(
-    ("task", "name"), [(task, name) for task, scores in EXPECTED.items() for name in scores]
+    ("task", "name"), [(task, name) for task, names in EXPECTED.items() for name in names]
 )
-def test_a_score_equals_theirs(found, task, name):
+def test_scores_equal_the_authors(scores, task, name):
     # theirs were summed in float32
     expected = pytest.approx(EXPECTED[task][name], rel=1e-6, abs=1e-6)
-    assert found[task][OURS.get(name, name)] == expected
+    assert scores[task][NAMES.get(name, name)] == expected

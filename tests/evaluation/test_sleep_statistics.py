@@ -17,42 +17,22 @@ def recording(stages, **given):
     return Recording({"spo2": (spo2, 1)}, stages=stages, **given)
 
 
-def test_a_night_counted_by_hand():
-    row = sleep_statistics(NIGHT)
+def test_statistics_of_a_known_night():
     expected = {
-        "lights_off_min": 0,
-        "lights_on_min": 9,
-        "tib_min": 9,
-        "tst_min": 5.5,
-        "sleep_efficiency_pct": 100 * 11 / 18,
-        "sol_min": 1.5,
-        "rem_latency_min": 5,
-        "waso_min": 1.5,
-        "terminal_wake_min": 1,
-        "spt_min": 6.5,
-        "sleep_maintenance_pct": 100 * 11 / 13,
-        "n1_min": 1,
-        "n2_min": 2,
-        "n3_min": 1,
-        "r_min": 1.5,
-        "w_min": 3,
-        "n3_pct": 100 * 2 / 11,
-        "awakenings": 2,
-        "stage_shifts": 4,
-        "stage_shifts_per_hour": 4 / (5.5 / 60),
-        "sleep_bouts": 3,
-        "mean_sleep_bout_min": 5.5 / 3,
-        "longest_sleep_bout_min": 2.5,
-        "unscored_epochs": 1,
-        "unscored_min": 0.5,
-        "scored_pct": 100 * 17 / 18,
-    }
-    for name, value in expected.items():
-        assert row[name] == pytest.approx(value), name
+        "lights_off_min": 0, "lights_on_min": 9, "tib_min": 9, "tst_min": 5.5,
+        "sleep_efficiency_pct": 100 * 11 / 18, "sol_min": 1.5, "rem_latency_min": 5,
+        "waso_min": 1.5, "terminal_wake_min": 1, "spt_min": 6.5,
+        "sleep_maintenance_pct": 100 * 11 / 13, "n1_min": 1, "n2_min": 2, "n3_min": 1,
+        "r_min": 1.5, "w_min": 3, "n3_pct": 100 * 2 / 11, "awakenings": 2, "stage_shifts": 4,
+        "stage_shifts_per_hour": 4 / (5.5 / 60), "sleep_bouts": 3,
+        "mean_sleep_bout_min": 5.5 / 3, "longest_sleep_bout_min": 2.5, "unscored_epochs": 1,
+        "unscored_min": 0.5, "scored_pct": 100 * 17 / 18,
+    }  # fmt: skip
+    assert sleep_statistics(NIGHT)[list(expected)].to_dict() == pytest.approx(expected)
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=50))
-def test_time_in_bed_is_latency_and_sleep_and_wake_after_it(stages):
+def test_times_add_up(stages):
     row = sleep_statistics(np.array(stages))
     if any(stages):
         assert row["sol_min"] + row["tst_min"] + row["waso_min"] == row["tib_min"]
@@ -60,24 +40,26 @@ def test_time_in_bed_is_latency_and_sleep_and_wake_after_it(stages):
         assert row["spt_min"] - row["tst_min"] == row["waso_min"] - row["terminal_wake_min"]
 
 
-def test_a_night_awake_has_no_latency_and_no_percentages():
-    row = sleep_statistics([0] * 10)
-    assert (row["tst_min"], row["sleep_efficiency_pct"], row["w_min"]) == (0, 0, 5)
-    undefined = ["sol_min", "rem_latency_min", "waso_min", "n2_pct", "awakenings", "sleep_bouts"]
+@pytest.mark.parametrize(
+    ("stages", "known", "undefined"),
+    [
+        (
+            [0] * 10,
+            {"tst_min": 0, "sleep_efficiency_pct": 0, "w_min": 5},
+            ["sol_min", "rem_latency_min", "waso_min", "n2_pct", "awakenings", "sleep_bouts"],
+        ),
+        ([-1] * 10, {"unscored_epochs": 10}, ["tst_min", "sleep_efficiency_pct", "n2_min"]),
+        ([0, 1, 2], {"tst_min": 1}, ["rem_latency_min"]),
+    ],
+    ids=["awake", "unscored", "without R"],
+)
+def test_undefined_statistics_are_nan(stages, known, undefined):
+    row = sleep_statistics(stages)
+    assert row[list(known)].to_dict() == known
     assert row[undefined].isna().all()
 
 
-def test_a_night_nobody_scored_has_no_sleep_time():
-    row = sleep_statistics([-1] * 10)
-    assert row["unscored_epochs"] == 10
-    assert row[["tst_min", "sleep_efficiency_pct", "n2_min"]].isna().all()
-
-
-def test_a_night_without_rem_has_no_rem_latency():
-    assert np.isnan(sleep_statistics([0, 1, 2])["rem_latency_min"])
-
-
-def test_only_what_is_between_lights_off_and_on_counts():
+def test_only_epochs_in_bed_count():
     night = recording([2, 2, 0, 2, 2, 0, 2, 2], lights=(70, 160))
     row = sleep_statistics(night)
     assert (row["lights_off_min"], row["lights_on_min"]) == (1, 2.5)
@@ -85,38 +67,40 @@ def test_only_what_is_between_lights_off_and_on_counts():
     assert hours_of_sleep(night) == 1 / 60
 
 
-def test_lights_that_are_given_take_the_place_of_the_recordings():
+@pytest.mark.parametrize(("lights", "minutes"), [((None, 120), 2), ((-500, 10_000), 4)])
+def test_given_lights_replace_the_recordings(lights, minutes):
     night = recording([2] * 8, lights=(60, 180))
-    assert sleep_statistics(night, lights=(None, 120))["tib_min"] == 2
-    assert sleep_statistics(night, lights=(-500, 10_000))["tib_min"] == 4
+    assert sleep_statistics(night, lights=lights)["tib_min"] == minutes
 
 
-def test_predicted_stages_take_the_place_of_the_scored():
+def test_given_stages_replace_the_recordings():
     assert sleep_statistics(recording([0, 0]), stages=["N2", "N2"])["tst_min"] == 1
 
 
-def test_many_nights_are_a_table_with_their_names():
+def test_many_nights_are_a_table():
     table = sleep_statistics([recording([0, 2], id="a"), [2, 2, 2], recording([4])])
     assert table.index.tolist() == ["a", 1, 2]
     assert table["tst_min"].tolist() == [0.5, 1.5, 0.5]
     pd.testing.assert_series_equal(table.loc[1], sleep_statistics([2, 2, 2]), check_names=False)
 
 
-def test_sleep_of_a_night_without_stages_is_the_night():
+def test_unscored_night_is_all_sleep():
     assert hours_of_sleep(Recording({"spo2": (np.full(3600, 95.0), 1)})) == 1
 
 
-def test_a_night_without_stages_is_refused_by_name():
+def test_missing_stages_are_refused():
     night = Recording({"spo2": (np.full(60, 95.0), 1)}, id="a7")
     with pytest.raises(InvalidRecordingError, match=r"recording 1 \(a7\) has no stages"):
         sleep_statistics([[2, 2], night])
 
 
-def test_lights_on_before_lights_off_are_refused():
-    with pytest.raises(InvalidRecordingError, match="lights-off is at 300 s"):
-        sleep_statistics([2] * 20, lights=(300, 200))
-
-
-def test_stages_for_another_number_of_nights_are_refused():
-    with pytest.raises(InvalidRecordingError, match="1 nights of stages for 2"):
-        sleep_statistics([recording([2]), recording([2])], stages=[[2]])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"recordings": [2] * 20, "lights": (300, 200)}, "lights-off is at 300 s"),
+        ({"recordings": [recording([2])] * 2, "stages": [[2]]}, "1 nights of stages for 2"),
+    ],
+)
+def test_inconsistent_inputs_are_refused(arguments, message):
+    with pytest.raises(InvalidRecordingError, match=message):
+        sleep_statistics(**arguments)

@@ -7,7 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.finetuning._cox_loss import cox_loss, log_risk_set_sums, mean_by_subject
+from sleep2vec_sklearn.finetuning._cox_loss import (
+    BreslowBaseline,
+    cox_loss,
+    log_risk_set_sums,
+    mean_by_subject,
+)
 
 DATA = Path(__file__).parents[1] / "data"
 GOLDEN, SURVIVAL = DATA / "parity" / "cox.npz", DATA / "golden" / "survival.npz"
@@ -31,10 +36,10 @@ def by_definition(risk, event, time, entry=None, weights=None):
     for j in range(risk.shape[1]):
         terms, total = [], 0.0
         for i in torch.nonzero(event[:, j] & ~time[:, j].isnan() & (weights > 0)).flatten():
-            there = (time[:, j] >= time[i, j]) & (weights > 0)
+            at_risk = (time[:, j] >= time[i, j]) & (weights > 0)
             if entry is not None:
-                there &= ~(entry[:, j] >= time[i, j])
-            summed = (weights[there] * risk[there, j].exp()).sum().log()
+                at_risk &= ~(entry[:, j] >= time[i, j])
+            summed = (weights[at_risk] * risk[at_risk, j].exp()).sum().log()
             terms.append(weights[i] * (summed - risk[i, j]))
             total += weights[i]
         if terms:
@@ -42,7 +47,7 @@ def by_definition(risk, event, time, entry=None, weights=None):
     return sum(losses) / len(losses)
 
 
-def test_loss_and_gradient_are_the_authors():
+def test_loss_of_the_authors():
     with np.load(GOLDEN) as golden:
         golden = {key: torch.from_numpy(golden[key]) for key in golden.files}
     risk = golden["pred"].requires_grad_()
@@ -55,7 +60,7 @@ def test_loss_and_gradient_are_the_authors():
 
 @pytest.mark.parametrize("truncated", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_it_is_the_likelihood_of_the_definition(truncated, weighted):
+def test_loss_by_definition(truncated, weighted):
     risk, event, time, entry = draw()
     entry = entry if truncated else None
     weights = torch.arange(40.0) % 4 if weighted else None
@@ -65,7 +70,7 @@ def test_it_is_the_likelihood_of_the_definition(truncated, weighted):
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), n=st.integers(2, 30))
-def test_entries_of_before_everything_change_nothing(seed, n):
+def test_early_entries_change_nothing(seed, n):
     risk, event, time, _ = draw(n, seed=seed)
     gradients, losses = [], []
     for entry in (None, torch.zeros_like(time), torch.full_like(time, torch.nan)):
@@ -79,7 +84,7 @@ def test_entries_of_before_everything_change_nothing(seed, n):
 
 
 @pytest.mark.parametrize("truncated", [False, True])
-def test_the_gradient_is_right(truncated):
+def test_gradient(truncated):
     risk, event, time, entry = draw(12)
     entry = entry if truncated else None
     assert torch.autograd.gradcheck(
@@ -88,7 +93,7 @@ def test_the_gradient_is_right(truncated):
 
 
 @pytest.mark.parametrize("truncated", [False, True])
-def test_a_missing_outcome_takes_no_part(truncated):
+def test_missing_outcomes_are_left_out(truncated):
     risk, event, time, entry = draw()
     entry = entry if truncated else None
     expected = cox_loss(risk, event, time, entry)
@@ -100,15 +105,14 @@ def test_a_missing_outcome_takes_no_part(truncated):
 
 
 @pytest.mark.parametrize("truncated", [False, True])
-def test_an_outcome_without_events_counts_for_nothing(truncated):
+def test_eventless_outcomes_count_nothing(truncated):
     risk, event, time, entry = draw()
     event[:, 1] = False
     alone = [v[:, :1] for v in (risk, event, time, entry)]
-    found, expected = cox_loss(risk, event, time, entry), cox_loss(*alone)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(cox_loss(risk, event, time, entry), cox_loss(*alone))
 
 
-def test_no_event_at_all_is_a_loss_of_zero_that_can_be_followed_back():
+def test_no_event_is_zero_loss():
     risk, event, time, entry = draw()
     risk.requires_grad_()
     loss = cox_loss(risk, torch.zeros_like(event), time, entry)
@@ -119,7 +123,7 @@ def test_no_event_at_all_is_a_loss_of_zero_that_can_be_followed_back():
 
 @pytest.mark.parametrize("truncated", [False, True])
 @pytest.mark.parametrize("shift", [-1e4, 1e4])
-def test_only_differences_of_risk_matter_however_large(shift, truncated):
+def test_only_differences_matter(shift, truncated):
     risk, event, time, entry = draw()
     entry = entry if truncated else None
     far = (risk + shift).requires_grad_()
@@ -129,7 +133,7 @@ def test_only_differences_of_risk_matter_however_large(shift, truncated):
     assert far.grad.isfinite().all()
 
 
-def test_few_at_risk_after_many_of_high_risk_lose_no_digits():
+def test_few_at_risk_stay_exact():
     risk = torch.tensor([60.0, 60.0, 0.5, -0.5])
     event = torch.tensor([False, False, True, True])
     time, entry = torch.tensor([2.0, 3.0, 8.0, 9.0]), torch.tensor([0.0, 0.0, 5.0, 5.0])
@@ -138,41 +142,101 @@ def test_few_at_risk_after_many_of_high_risk_lose_no_digits():
     torch.testing.assert_close(cox_loss(risk, event, time, entry), expected)
 
 
-def test_single_precision_is_summed_in_double():
+def test_sums_are_in_double():
     risk, event, time, _ = draw(3000, 1)
     found = cox_loss(risk.float(), event, time)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), cox_loss(risk, event, time), rtol=1e-6, atol=0)
 
 
-def test_the_order_of_subjects_changes_nothing():
+def test_order_and_one_dimension():
     values = draw()
     shuffled = [v[torch.randperm(40, generator=torch.Generator().manual_seed(1))] for v in values]
     torch.testing.assert_close(cox_loss(*shuffled), cox_loss(*values))
-
-
-def test_one_outcome_may_be_one_dimensional():
     values = draw(k=1)
     torch.testing.assert_close(cox_loss(*(v[:, 0] for v in values)), cox_loss(*values))
 
 
-def test_nobody_at_risk_is_a_sum_of_nothing():
+def test_nobody_at_risk():
     at = torch.tensor([1.0, 5.0, 9.0])
     sums = log_risk_set_sums(torch.tensor([0.3, 0.3]), at[1:2].repeat(2), at[:1].repeat(2), at)
     torch.testing.assert_close(sums.exp(), torch.tensor([0.0, 2 * np.exp(0.3), 0.0]).float())
 
 
-def test_many_nights_of_a_person_are_their_mean():
+def test_nights_of_subjects_are_averaged():
     values = torch.tensor([[1.0], [3.0], [7.0]])
     found = mean_by_subject(values, torch.tensor([1, 1, 0]), 2)
     assert found.flatten().tolist() == [7.0, 2.0]
 
 
 @pytest.mark.parametrize("data", ["real", "ties", "heavy"])
-def test_the_coefficients_of_scikit_survival_are_where_the_loss_is_lowest(data):
+def test_coefficients_of_scikit_survival(data):
     with np.load(SURVIVAL) as golden:
         values = (golden[f"{data}/{k}"] for k in ("features", "coef", "event", "time"))
         features, coef, event, time = (torch.from_numpy(v) for v in values)
     coef.requires_grad_()
     cox_loss(features @ coef, event, time).backward()
     torch.testing.assert_close(coef.grad, torch.zeros(3).double(), rtol=0, atol=1e-8)
+
+
+def draw_one(n=50, seed=0):
+    rng = np.random.default_rng(seed)
+    risk, time = rng.standard_normal(n), rng.integers(1, 15, n).astype(float)
+    return risk, rng.random(n) < 0.5, time, np.floor(rng.random(n) * time)
+
+
+def hazard_by_definition(risk, event, time, entry, weights):
+    steps = {
+        t: weights[event & (time == t)].sum()
+        / (weights * np.exp(risk))[(time >= t) & (entry < t)].sum()
+        for t in np.unique(time[event & (weights > 0)])
+    }
+    return np.array(list(steps)), np.cumsum(list(steps.values()))
+
+
+@pytest.mark.parametrize("data", ["real", "ties", "heavy"])
+def test_hazards_of_scikit_survival(data):
+    with np.load(SURVIVAL) as golden:
+        risk, event, time, at, expected = (
+            golden[f"{data}/{k}"] for k in ("risk", "event", "time", "hazard_times", "hazard")
+        )
+    baseline = BreslowBaseline.fit(risk, event, time)
+    hazard = baseline.cumulative_hazard(np.zeros(1), at)[0]
+    np.testing.assert_allclose(hazard, expected, rtol=0, atol=1e-8)
+
+
+def test_hazards_by_definition():
+    risk, event, time, entry = draw_one()
+    weights = np.arange(50) % 4 / 2
+    times, expected = hazard_by_definition(risk, event, time, entry, weights)
+    baseline = BreslowBaseline.fit(risk, event, time, entry, weights)
+    np.testing.assert_array_equal(baseline.times, times)
+    np.testing.assert_allclose(baseline.cumulative_hazard([0.0], times)[0], expected)
+
+
+def test_survival_falls_with_risk():
+    risk, event, time, _ = draw_one()
+    at = np.linspace(0, 20, 50)
+    survival = BreslowBaseline.fit(risk, event, time).survival([-1.0, 0.0, 1.0], at)
+    assert (survival[:, 0] == 1).all()
+    assert (np.diff(survival, axis=1) <= 0).all()
+    assert (np.diff(survival[:, -1]) < 0).all()
+
+
+def test_equal_risks_are_nelson_aalen():
+    baseline = BreslowBaseline.fit(np.full(4, 3.0), [1, 0, 1, 0], [1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_allclose(baseline.cumulative_hazard([3.0], [1, 3])[0], [1 / 4, 1 / 4 + 1 / 2])
+
+
+@pytest.mark.parametrize("shift", [-2000.0, 2000.0])
+def test_baseline_ignores_the_level(shift):
+    risk, event, time, _ = draw_one()
+    at = np.unique(time)
+    expected = BreslowBaseline.fit(risk, event, time).survival(risk, at)
+    found = BreslowBaseline.fit(risk + shift, event, time).survival(risk + shift, at)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_no_event_no_hazard():
+    baseline = BreslowBaseline.fit([0.0, 1.0], [False, False], [1.0, 2.0])
+    assert (baseline.survival([0.0], [1.0, 9.0]) == 1).all()

@@ -16,14 +16,14 @@ def regress(checkpoint_path):
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "huber"])
-def test_learns_numbers_in_their_own_units(regress, loss):
+def test_numbers_are_learned(regress, loss):
     model = regress(loss=loss, max_epochs=60, lr=1e-2).fit(NIGHTS, AGES)
     predicted = model.predict(NIGHTS)
     assert predicted.shape == (6,)
     assert model.score(NIGHTS, AGES) == r2_score(AGES, predicted) > 0.8
 
 
-def test_the_unit_of_y_changes_nothing_but_the_unit(regress):
+def test_unit_of_y(regress):
     years = regress().fit(NIGHTS, AGES).predict(NIGHTS)
     days = regress().fit(NIGHTS, 365 * AGES - 1000).predict(NIGHTS)
     np.testing.assert_allclose(days, 365 * years - 1000, rtol=1e-3)
@@ -40,7 +40,7 @@ def test_minus_one_is_a_number(regress):
     assert model.score(NIGHTS, [-1, 1] * 3) > 0.8
 
 
-def test_several_numbers_with_missing_cells(regress):
+def test_columns_with_missing_cells(regress):
     y = np.column_stack([AGES, -AGES])
     y[0, 1] = y[3, 0] = np.nan
     model = regress(max_epochs=60, lr=1e-2).fit(NIGHTS, y)
@@ -51,13 +51,13 @@ def test_several_numbers_with_missing_cells(regress):
     assert min(scores) > 0.7
 
 
-def test_a_number_for_each_epoch(regress):
+def test_numbers_of_epochs(regress):
     X = EpochSequence(NIGHTS)
     level = 96.0 - 6 * X.stages
     model = regress(max_epochs=25, lr=1e-2).fit(X, level)
     assert model.score(X, level) > 0.7
 
 
-def test_a_constant_is_learned_as_it_is(regress):
+def test_constants_are_learned(regress):
     predicted = regress().fit(NIGHTS, np.full(6, 50.0)).predict(NIGHTS)
     np.testing.assert_allclose(predicted, 50, atol=2)

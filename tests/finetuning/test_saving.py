@@ -8,6 +8,9 @@ from sklearn.exceptions import NotFittedError
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier, Sleep2VecRegressor
 from sleep2vec_sklearn.errors import CheckpointError
+from sleep2vec_sklearn.finetuning import LoRA
+from sleep2vec_sklearn.finetuning._base import _current_parameters
+from sleep2vec_sklearn.finetuning._saving import read_estimator, write_estimator
 from tests.finetuning.simple_nights import QUICK, make_nights
 
 NIGHTS = make_nights(4)
@@ -31,12 +34,12 @@ def saved(classify, tmp_path):
     "parameters",
     [
         {},
-        {"finetune": "lora", "layer_mix": True, "covariates": ("age", "sex")},
+        {"finetune": LoRA(rank=2), "layer_mix": True, "covariates": ("age", "sex")},
         {"finetune": "full", "class_weight": {"wake": 2.0, "sleep": 1.0}},
     ],
     ids=["head", "lora", "full"],
 )
-def test_what_is_loaded_predicts_what_was_saved(classify, tmp_path, parameters):
+def test_loaded_estimators_predict_the_same(classify, tmp_path, parameters):
     names = np.array(["wake", "sleep"], dtype=object)[Y]
     model = classify(**parameters).fit(X, names)
     path = tmp_path / "stager.safetensors"
@@ -45,7 +48,8 @@ def test_what_is_loaded_predicts_what_was_saved(classify, tmp_path, parameters):
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
     assert loaded.classes_.dtype == model.classes_.dtype
-    assert loaded.get_params()["max_epochs"] == model.max_epochs
+    for name in ("max_epochs", "class_weight", "finetune__lr", "finetune__rank"):
+        assert loaded.get_params().get(name) == model.get_params().get(name)
     assert loaded.history_[:, "train_loss"] == model.history_[:, "train_loss"]
     again = tmp_path / "again.safetensors"
     loaded.save(again)
@@ -62,7 +66,7 @@ def test_outcomes_and_numbers_survive(checkpoint_path, tmp_path):
         )
 
 
-def test_the_file_needs_no_checkpoint(write_checkpoint, tmp_path):
+def test_file_needs_no_checkpoint(write_checkpoint, tmp_path):
     path = write_checkpoint(tmp_path / "mine.safetensors", 5)
     model = Sleep2VecClassifier(path, **QUICK).fit(X, Y)
     model.save(tmp_path / "model")
@@ -72,12 +76,8 @@ def test_the_file_needs_no_checkpoint(write_checkpoint, tmp_path):
     np.testing.assert_array_equal(loaded.predict_proba(X), expected)
 
 
-def test_the_file_names_nobody(saved):
-    data = saved.read_bytes()
-    assert b"night-0" not in data
-
-
-def test_a_class_that_was_not_asked_for(saved):
+def test_other_classes_are_refused(saved):
+    assert b"night-0" not in saved.read_bytes()
     with pytest.raises(CheckpointError, match=r"holds a Sleep2VecClassifier.*Classifier.load\(\)"):
         Sleep2VecRegressor.load(saved)
 
@@ -102,13 +102,47 @@ def _edit(path, change):
         (lambda d: d.pop("sha256"), "cannot be used"),
     ],
 )
-def test_a_changed_description_is_noticed(saved, change, said):
+def test_changed_descriptions_are_noticed(saved, change, said):
     _edit(saved, change)
     with pytest.raises(CheckpointError, match=said):
         Sleep2VecClassifier.load(saved)
 
 
-def test_changed_and_foreign_files_are_noticed(saved, checkpoint_path, tmp_path):
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("fitted", {"predict": "x"}, "'predict' is no fitted attribute"),
+        ("fitted", {"_rows_at_fit": 1}, "'_rows_at_fit' is no fitted attribute"),
+        ("parameters", {"cache": "/somewhere"}, "unknown parameters cache"),
+        ("parameters", {"nonsense": 1}, "unknown parameters nonsense"),
+    ],
+)
+def test_foreign_attributes_are_refused(saved, part, change, message):
+    document = read_estimator(saved)
+    getattr(document, part).update(change)
+    write_estimator(saved, document)
+    with pytest.raises(CheckpointError, match=message):
+        Sleep2VecClassifier.load(saved)
+
+
+FLAT = {"lora_rank": 2, "lora_alpha": 4.0, "encoder_lr": 0.1, "gap": 5, "min_duration": None}
+RULES = {"rules__gap": 5, "rules__min_duration": None}
+
+
+@pytest.mark.parametrize(
+    ("finetune", "nested"),
+    [
+        ("head", {}),
+        ("full", {"finetune__lr": 0.1}),
+        ("lora", {"finetune__rank": 2, "finetune__alpha": 4.0, "finetune__lr": 0.1}),
+    ],
+)
+def test_flat_parameters_of_format_1(finetune, nested):
+    current = _current_parameters({"finetune": finetune, **FLAT})
+    assert current == {"finetune": finetune, **nested, **RULES}
+
+
+def test_foreign_files_are_noticed(saved, checkpoint_path, tmp_path):
     data = bytearray(saved.read_bytes())
     data[-5] ^= 1
     saved.write_bytes(data)
@@ -123,7 +157,7 @@ def test_changed_and_foreign_files_are_noticed(saved, checkpoint_path, tmp_path)
         Sleep2VecClassifier.load(tmp_path / "nothing")
 
 
-def test_nothing_to_save_and_nowhere(classify, tmp_path):
+def test_impossible_saves_are_refused(classify, tmp_path):
     with pytest.raises(NotFittedError):
         classify().save(tmp_path / "model")
     model = classify().fit(X, Y)

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from sklearn.metrics import cohen_kappa_score
 
-from sleep2vec_sklearn import Recording, make_sleep_cohort, stage_night
+from sleep2vec_sklearn import Recording, load_checkpoint, make_sleep_cohort, stage_night
 from sleep2vec_sklearn.datasets import write_edf_cohort
-from sleep2vec_sklearn.errors import InvalidRecordingError, UnknownModalityError
+from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, UnknownModalityError
 from sleep2vec_sklearn.evaluation import sleep_statistics
+from sleep2vec_sklearn.finetuning.stager import (
+    BUNDLED_HEAD,
+    StageHead,
+    load_stage_head,
+    save_stage_head,
+)
 
 SENSORS = ("eeg", "eog", "spo2", "ibi")
 
@@ -22,31 +29,31 @@ def staged(night):
     return stage_night(night, cache=None)
 
 
-def test_every_epoch_has_a_stage_and_five_probabilities(night, staged):
+def test_every_epoch_is_staged(night, staged):
     assert staged.stages.shape == (night.n_epochs,)
     np.testing.assert_allclose(staged.probabilities.sum(axis=1), 1)
     np.testing.assert_array_equal(staged.probabilities.to_numpy().argmax(axis=1), staged.stages)
 
 
-def test_a_simulated_night_is_staged_far_better_than_by_chance(night, staged):
+def test_stages_beat_chance(night, staged):
     scored = night.stages >= 0
     assert cohen_kappa_score(night.stages[scored], staged.stages[scored]) > 0.4
 
 
-@pytest.mark.parametrize("kept", [("ibi",), ("spo2",), ("eog", "ibi")])
-def test_any_subset_of_the_sensors_is_enough(night, kept):
-    found = stage_night(night.without(*(set(SENSORS) - set(kept))))
-    assert found.modalities == kept
-    assert (found.stages >= 0).all()
+@pytest.mark.parametrize("used", [("ibi",), ("spo2",), ("eog", "ibi")])
+def test_any_sensors_are_enough(night, used):
+    staged = stage_night(night.without(*(set(SENSORS) - set(used))))
+    assert staged.modalities == used
+    assert (staged.stages >= 0).all()
 
 
-def test_modalities_that_are_chosen_are_those_of_a_night_without_the_others(night):
+def test_chosen_modalities_alone_count(night):
     chosen = stage_night(night, modalities=["ibi"])
     without = stage_night(night.without("eeg", "eog", "spo2"))
     np.testing.assert_array_equal(chosen.probabilities, without.probabilities)
 
 
-def test_an_epoch_without_any_signal_is_unscored():
+def test_empty_epochs_are_unscored():
     rate = 4
     values = 0.9 + 0.05 * np.random.default_rng(0).standard_normal(60 * 30 * rate)
     values[20 * 30 * rate : 30 * 30 * rate] = np.nan
@@ -57,7 +64,7 @@ def test_an_epoch_without_any_signal_is_unscored():
     assert "10 without a signal" in repr(staged)
 
 
-def test_a_flat_sensor_is_told(night):
+def test_flat_sensors_are_left_out(night):
     flat = {"eeg": (np.zeros(60 * 3840), 128), "spo2": (95 + np.arange(1800) % 3.0, 1)}
     staged = stage_night(Recording(flat))
     assert staged.left_out == ("eeg",)
@@ -65,12 +72,12 @@ def test_a_flat_sensor_is_told(night):
     assert staged.modalities == ("spo2",)
 
 
-def test_numbers_of_the_night_are_those_of_a_sleep_report(night, staged):
+def test_statistics_of_a_sleep_report(night, staged):
     expected = sleep_statistics(staged.stages, lights=night.lights)
     np.testing.assert_array_equal(staged.statistics(), expected)
 
 
-def test_the_table_has_a_row_per_epoch(staged):
+def test_table_of_epochs(staged):
     table = staged.to_frame()
     assert [*table.columns] == ["onset", "stage", "W", "N1", "N2", "N3", "R", "n_modalities"]
     assert table["onset"].iloc[2] == 60
@@ -78,14 +85,14 @@ def test_the_table_has_a_row_per_epoch(staged):
     assert (table["n_modalities"] == 4).all()
 
 
-def test_what_was_used_is_named(staged):
+def test_used_sensors_are_named(staged):
     assert staged.modalities == SENSORS
     assert "eeg 100 %" in staged.rests_on
     assert repr(staged).startswith("StagedNight(sim-0001-n1: W ")
     assert staged.card["real_people"]
 
 
-def test_a_file_is_read(tmp_path):
+def test_files_are_read(tmp_path):
     cohort = make_sleep_cohort(1, hours=0.25, modalities=["eeg"], missing=0, random_state=0)
     write_edf_cohort(cohort, tmp_path)
     staged = stage_night(next(tmp_path.glob("*.edf")), modalities=["eeg"])
@@ -97,15 +104,133 @@ def test_several_nights_are_refused(night):
         stage_night([night, night])
 
 
-def test_sensors_that_the_night_does_not_have_are_refused(night):
+def test_absent_sensors_are_refused(night):
     with pytest.raises(InvalidRecordingError, match="none of which"):
         stage_night(night, modalities=["ppg"])
     with pytest.raises(UnknownModalityError):
         stage_night(night, modalities=["phone"])
 
 
-def test_a_flat_night_is_told_nothing_of_a_transformer():
+def test_flat_nights_are_refused():
     flat = Recording({"spo2": (np.full(7200, 96.0), 4)}, id="flat")
     with pytest.raises(InvalidRecordingError, match="no usable signal: spo2 flat") as told:
         stage_night(flat)
     assert "on_error" not in str(told.value)
+
+
+RNG = np.random.default_rng(0)
+TRUST = np.array([3.0, 1.0])
+HEAD = StageHead(
+    ("eeg", "ibi"), RNG.standard_normal((2, 8, 5)), RNG.standard_normal((2, 5)), TRUST, "abc",
+    {"n": 1},
+)  # fmt: skip
+TOKENS = {name: RNG.standard_normal((30, 8)).astype(np.float32) for name in ("eeg", "ibi")}
+EVERYWHERE = {name: np.ones(30, dtype=bool) for name in TOKENS}
+
+
+def softmax(logits):
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def vote(place, tokens):
+    return (tokens - tokens.mean(axis=0)) @ HEAD.weight[place] + HEAD.bias[place]
+
+
+def test_votes_are_weighted_by_trust():
+    expected = softmax((3 * vote(0, TOKENS["eeg"]) + vote(1, TOKENS["ibi"])) / 4)
+    np.testing.assert_allclose(HEAD.probabilities(TOKENS, EVERYWHERE), expected, rtol=1e-5)
+
+
+def test_lone_sensors_vote_alone():
+    alone = HEAD.probabilities({"ibi": TOKENS["ibi"]}, EVERYWHERE)
+    np.testing.assert_allclose(alone, softmax(vote(1, TOKENS["ibi"])), rtol=1e-5)
+
+
+def test_epochs_use_their_sensors():
+    valid = {"eeg": np.arange(30) < 20, "ibi": np.arange(30) >= 10}
+    proba = HEAD.probabilities(TOKENS, valid)
+    centred = TOKENS["eeg"] - TOKENS["eeg"][:20].mean(axis=0)
+    expected = softmax(centred @ HEAD.weight[0] + HEAD.bias[0])[:10]
+    np.testing.assert_allclose(proba[:10], expected, rtol=1e-5)
+
+
+def test_empty_epochs_have_no_probability():
+    valid = {name: np.arange(30) != 7 for name in TOKENS}
+    proba = HEAD.probabilities(TOKENS, valid)
+    assert np.isnan(proba[7]).all()
+    assert np.isfinite(np.delete(proba, 7, axis=0)).all()
+
+
+def test_constant_shifts_change_nothing():
+    shifted = {name: tokens + 3 for name, tokens in TOKENS.items()}
+    found = [HEAD.probabilities(tokens, EVERYWHERE) for tokens in (TOKENS, shifted)]
+    np.testing.assert_allclose(*found, rtol=1e-4)
+
+
+def test_days_do_not_change_stages():
+    wake = np.array([9.0, 0, 0, 0, 0])
+    weight = np.zeros((1, 2, 5))
+    weight[0, 0] = wake
+    head = StageHead(("eeg",), weight, np.zeros((1, 5)), np.ones(1), "abc")
+    night = np.where(RNG.random(1200) < 0.2, 0.5, -0.5)
+    day = np.full(1200, 0.6) + 0.01 * RNG.standard_normal(1200)
+    found = {}
+    for name, level in (("night", night), ("both", np.concatenate([day, night]))):
+        tokens = {"eeg": np.stack([level, np.zeros_like(level)], axis=1)}
+        found[name] = head.probabilities(tokens, {"eeg": np.ones(len(level), dtype=bool)})
+    np.testing.assert_allclose(found["both"][1200:], found["night"], atol=1e-6)
+
+
+def test_heads_are_written_and_read(tmp_path):
+    path = tmp_path / "head.safetensors"
+    save_stage_head(path, HEAD)
+    again = load_stage_head(path)
+    assert (again.modalities, again.checkpoint_sha256, again.card) == (
+        ("eeg", "ibi"),
+        "abc",
+        {"n": 1},
+    )
+    for name in ("weight", "bias", "trust"):
+        np.testing.assert_allclose(getattr(again, name), getattr(HEAD, name), rtol=1e-3)
+
+
+def test_bundled_head_and_its_card():
+    assert BUNDLED_HEAD.stat().st_size < 32_000
+    card = load_stage_head().card
+    assert "not a medical device" in card["what"]
+    assert card["real_people"]["sleep-edf"] == ["sleep-edf/SC400"]
+    assert len(card["real_people"]["sleep-accel"]) == 23
+    assert {row["nights"] for row in card["held_out"]} >= {"sleep-accel", "sleep-edf", "simulated"}
+
+
+def test_bundled_head_fits_the_encoder():
+    checkpoint = load_checkpoint("sleep2vec-mini")
+    head = load_stage_head()
+    assert head.checkpoint_sha256 == checkpoint.sha256
+    assert head.modalities == tuple(m.name for m in checkpoint.config.modalities)
+
+
+def test_foreign_heads_are_refused(tmp_path):
+    path = tmp_path / "head.safetensors"
+    with pytest.raises(CheckpointError, match="no stager can be read"):
+        load_stage_head(path)
+    save_file({"weight": np.zeros((1, 2, 5))}, path)
+    with pytest.raises(CheckpointError, match="no stager can be read"):
+        load_stage_head(path)
+
+
+def test_wrong_shapes_are_refused(tmp_path):
+    path = tmp_path / "head.safetensors"
+    save_stage_head(path, StageHead(("eeg",), HEAD.weight, HEAD.bias, TRUST, "abc"))
+    with pytest.raises(CheckpointError, match="for 1 modalities"):
+        load_stage_head(path)
+
+
+@pytest.mark.parametrize("wrong", [{"weight": np.full((2, 8, 5), 1e6)}, {"card": {"x": np.nan}}])
+def test_impossible_heads_are_not_written(tmp_path, wrong):
+    parts = {"weight": HEAD.weight, "card": {}} | wrong
+    head = StageHead(HEAD.modalities, parts["weight"], HEAD.bias, TRUST, "abc", parts["card"])
+    with pytest.raises(CheckpointError, match="not saved"):
+        save_stage_head(tmp_path / "head.safetensors", head)
+    assert not list(tmp_path.iterdir())

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from sleep2vec_sklearn.errors import CheckpointError
-from sleep2vec_sklearn.finetuning.upstream import load_finetuned
+from sleep2vec_sklearn.finetuning import load_finetuned
+from sleep2vec_sklearn.finetuning._heads import HeadConfig, build_head
 from tests.finetuned_golden import CASES, Case
 
 
@@ -16,17 +17,17 @@ def write(tmp_path):
 
 
 @pytest.mark.parametrize("name", CASES[:4])
-def test_logits_of_a_head_are_the_authors(write, name):
+def test_head_logits_of_the_authors(write, name):
     case = Case.load(name)
     assert case.of_head(load_finetuned(write(case)).head) < 1e-5
 
 
-def test_logits_of_a_whole_network_with_lora_are_the_authors(write):
+def test_network_logits_with_lora(write):
     case = Case.load("stage5_lora")
     assert case.of_network(load_finetuned(write(case))) < 1e-5
 
 
-def test_a_missing_modality_is_no_error_here(write):
+def test_missing_modalities_are_fine(write):
     case = Case.load("stage5_lora")
     network = load_finetuned(write(case))
     present = case.present.clone()
@@ -45,13 +46,13 @@ def test_a_missing_modality_is_no_error_here(write):
         ("stage5_layermix", ("epoch", "mlp", "gated", 2)),
     ],
 )
-def test_the_configuration_says_what_the_head_is(write, name, expected):
+def test_heads_follow_the_configuration(write, name, expected):
     config = load_finetuned(write(Case.load(name))).head.config
     assert config.modalities == ("ibi", "resp", "eeg")
     assert (config.unit, config.head, config.aggregation, config.n_layers) == expected
 
 
-def test_layers_that_were_mixed_are_those_of_the_configuration(write):
+def test_mixed_layers(write):
     case = Case.load("stage5")
     case.document["finetune"]["layer_mix"] = {"enabled": True, "layer_indices": [1]}
     case.state["layer_mix.weight"] = torch.zeros(3, 1)
@@ -61,26 +62,16 @@ def test_layers_that_were_mixed_are_those_of_the_configuration(write):
 
 def with_temporal_head(case, kind, state):
     case.document["model"]["head"] |= {"name": kind, "channel_agg": {"name": "concat"}}
-    kept = {k: v for k, v in case.state.items() if not k.startswith("head.")}
-    case.state = {**kept, **state}
+    others = {k: v for k, v in case.state.items() if not k.startswith("head.")}
+    case.state = {**others, **state}
     return case
 
 
 @pytest.mark.parametrize("kind", ["temporal_conv", "temporal_transformer"])
 def test_temporal_heads_are_read(write, draw, kind):
-    from sleep2vec_sklearn.finetuning._heads import build_head
-    from sleep2vec_sklearn.finetuning.config import HeadConfig
 
-    config = HeadConfig(
-        64,
-        ("ibi", "resp", "eeg"),
-        5,
-        head=kind,
-        aggregation="concat",
-        head_size=192,
-        depth=2,
-        kernel_size=3,
-    )
+    options = {"aggregation": "concat", "head_size": 192, "depth": 2, "kernel_size": 3}
+    config = HeadConfig(64, ("ibi", "resp", "eeg"), 5, head=kind, **options)
     theirs = build_head(config).eval()
     state = {f"head.{key}": value for key, value in theirs.state_dict().items()}
     network = load_finetuned(write(with_temporal_head(Case.load("stage5"), kind, state)))
@@ -96,14 +87,14 @@ def test_temporal_heads_are_read(write, draw, kind):
         ({"kwargs": {"temp": 2.0}}, "options of its temporal_agg not supported: temp"),
     ],
 )
-def test_a_pooling_that_is_not_ours_is_refused(write, section, message):
+def test_unknown_poolings_are_refused(write, section, message):
     case = Case.load("age_attn")
     case.document["model"]["head"]["temporal_agg"] |= section
     with pytest.raises(CheckpointError, match=message):
         load_finetuned(write(case))
 
 
-def test_a_single_channel_has_no_gates(write):
+def test_single_channel_has_no_gates(write):
     case = Case.load("stage5")
     others = ("breath", "eeg_original")
     case.document["model"]["channels"] = case.document["model"]["channels"][:1]
@@ -114,7 +105,7 @@ def test_a_single_channel_has_no_gates(write):
     assert outputs.shape == (4, 12, 5)
 
 
-def test_without_dropout_the_layers_have_other_numbers(write):
+def test_layers_without_dropout(write):
     case = Case.load("stage5")
     for part in ("weight", "bias"):
         case.state[f"head.mlp.3.{part}"] = case.state.pop(f"head.mlp.4.{part}")
@@ -149,7 +140,7 @@ def test_without_dropout_the_layers_have_other_numbers(write):
         ),
     ],
 )
-def test_what_cannot_be_read_is_named_with_the_file(write, change, message):
+def test_unreadable_heads_are_named(write, change, message):
     case = Case.load("stage5")
     change(case)
     with pytest.raises(CheckpointError, match=rf"best\.ckpt: .*(?:{message})"):

@@ -13,18 +13,18 @@ from sleep2vec_sklearn.model import (
 from sleep2vec_sklearn.recordings import MODALITIES, Conditioning
 
 
-def test_a_configuration_survives_json(config):
+def test_config_survives_json(config):
     assert EncoderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-def test_configurations_can_be_keys(config):
+def test_configs_are_hashable(config):
     assert {config: 1}[EncoderConfig.from_dict(config.to_dict())] == 1
 
 
 @pytest.mark.parametrize(
     "path", [(), ("projection",), ("modalities", 0), ("modalities", 0, "conditioning")]
 )
-def test_unknown_keys_are_refused_by_name(config, path):
+def test_unknown_keys_are_named(config, path):
     document = config.to_dict()
     target = document
     for key in path:
@@ -53,17 +53,17 @@ def test_missing_keys_are_named(config):
         ({"context_epochs": 1536, "cls": True}, "CLS"),
     ],
 )
-def test_encoders_that_cannot_be_are_refused(config, change, message):
+def test_impossible_encoders_are_refused(config, change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(config, **change)
 
 
-def test_a_modality_comes_once(config):
+def test_repeated_modality_is_refused(config):
     with pytest.raises(ValueError, match="once"):
         dataclasses.replace(config, modalities=config.modalities[:1] * 2)
 
 
-def test_tokenizers_share_one_width(config):
+def test_tokenizers_share_out_dim(config):
     other = dataclasses.replace(config.modalities[1], tokenizer=TokenizerConfig("linear", 8))
     with pytest.raises(ValueError, match="share one out_dim"):
         dataclasses.replace(config, modalities=(config.modalities[0], other))
@@ -84,7 +84,7 @@ def test_tokenizers_share_one_width(config):
         (lambda: _modality("ibi", rate=0.5), "at least 1 Hz"),
     ],
 )
-def test_parts_that_cannot_be_are_refused(make, message):
+def test_impossible_parts_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -95,7 +95,7 @@ def _modality(name, rate=4):
     )
 
 
-def test_options_do_not_change_behind_its_back():
+def test_options_are_copied():
     options = {"dropout": 0.0}
     tokenizer = TokenizerConfig("sundial", 8, options)
     options["dropout"] = 0.5
@@ -103,7 +103,7 @@ def test_options_do_not_change_behind_its_back():
     assert tokenizer.option("norm_layer") is True
 
 
-def test_conditioning_is_restored_whole(config):
+def test_conditioning_survives_json(config):
     rebuilt = EncoderConfig.from_dict(config.to_dict())
     assert rebuilt.modalities[0].conditioning == MODALITIES["eeg"].conditioning
     assert rebuilt.modalities[0].conditioning.band == (0.3, 35.0)

@@ -34,12 +34,12 @@ def golden(request, upstream, state_of):
         yield Golden(document, arrays, state_of(arrays))
 
 
-def test_token_embeddings_are_the_authors(golden):
+def test_token_embeddings(golden):
     for key in golden.keys:
         golden.assert_close(golden.tokens(key), f"token_embedding/{key}")
 
 
-def test_every_hidden_state_is_the_authors(golden):
+def test_hidden_states(golden):
     for key in golden.keys:
         for layer, state in enumerate(
             golden.network.hidden_states(golden.tokens(key), golden.valid)
@@ -47,20 +47,20 @@ def test_every_hidden_state_is_the_authors(golden):
             golden.assert_close(state, f"hidden_state_{layer}/{key}")
 
 
-def test_projected_output_is_the_authors(golden):
+def test_projected_output(golden):
     for key in golden.keys:
         hidden = golden.network.encode(golden.tokens(key), golden.valid)
         golden.assert_close(golden.network.project(hidden), f"projected/{key}")
 
 
-def test_masked_output_is_the_authors(golden):
+def test_masked_output(golden):
     for key in golden.keys:
         hidden = golden.network.encode(golden.tokens(key, masked=True), golden.valid)
         golden.assert_close(hidden, f"masked_hidden/{key}")
         golden.assert_close(golden.network.project(hidden), f"masked_projected/{key}")
 
 
-def test_batch_norm_in_training_is_the_authors(golden):
+def test_batch_norm_in_training(golden):
     hidden = golden.network.encode(golden.tokens("heartbeat"), golden.valid)
     golden.network.projection.train()
     golden.assert_close(golden.network.project(hidden), "projected_trainbn/heartbeat")
@@ -69,7 +69,7 @@ def test_batch_norm_in_training_is_the_authors(golden):
     golden.assert_close(norm.running_var, "bn1_running_var_after")
 
 
-def test_rotary_table_is_the_authors(upstream, state_of):
+def test_rotary_table(upstream, state_of):
     table = state_of(upstream("tokens")[1])["encoder.encoder.embed_positions.weight"]
     config = config_from_upstream(upstream("tokens")[0])
     turns = Sleep2Vec.from_seed(config, 0).encoder.rotary(len(table), torch.device("cpu"))

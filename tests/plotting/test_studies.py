@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Displays of the studies, of results made by hand: no encoder runs here."""
+"""Displays of studies, from results without an encoder."""
 
-import subprocess
-import sys
-
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,56 +24,30 @@ from sleep2vec_sklearn.probing import (
     non_empty_subsets,
 )
 
-mpl.use("Agg")
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    import matplotlib.pyplot as plt
-
-    plt.close("all")
-
 
 @pytest.fixture
-def axes():
-    import matplotlib.pyplot as plt
-
-    return plt.subplots()[1]
+def axes(subplots):
+    return subplots[1][0]
 
 
 @pytest.fixture(scope="module")
 def efficiency():
     rng = np.random.default_rng(0)
-    people, y = np.repeat(np.arange(9), 25), rng.integers(0, 2, 225)
+    subjects, y = np.repeat(np.arange(9), 25), rng.integers(0, 2, 225)
+    X = rng.normal(size=(225, 2)) + y[:, None]
     models = {"linear": LogisticRegression(), "prior": DummyClassifier()}
-    return label_efficiency_curve(
-        models,
-        rng.normal(size=(225, 2)) + y[:, None],
-        y,
-        people,
-        sizes=[1, 4],
-        cv=3,
-        n_repeats=2,
-        scoring=["accuracy", "roc_auc"],
-        n_resamples=50,
-    )
+    few = {"sizes": [1, 4], "cv": 3, "n_repeats": 2, "n_resamples": 50}
+    return label_efficiency_curve(models, X, y, subjects, scoring=["accuracy", "roc_auc"], **few)
 
 
-@pytest.fixture
-def subsets():
-    """Function of modalities: the score of a subset is a tenth of the letters of its names."""
-
-    def make(names):
-        rows = [
-            (" + ".join(s), len(s), "kappa", len("".join(s)) / 10, 0.0, 1.0, 10, 2)
-            for s in non_empty_subsets(names)
-        ]
-        columns = ["subset", "n_modalities", "metric", "score", "low", "high", "rows", "subjects"]
-        table = pd.DataFrame(rows, columns=columns)
-        return ModalitySubsets(table, tuple(names), "pooled", 0.95, None, {})
-
-    return make
+def subsets_of(*names):
+    """The score of a subset is a tenth of the letters of its names."""
+    rows = [
+        (" + ".join(s), len(s), "kappa", len("".join(s)) / 10, 0.0, 1.0, 10, 2)
+        for s in non_empty_subsets(names)
+    ]
+    columns = ["subset", "n_modalities", "metric", "score", "low", "high", "rows", "subjects"]
+    return ModalitySubsets(pd.DataFrame(rows, columns=columns), names, "pooled", 0.95, None, {})
 
 
 @pytest.fixture
@@ -96,28 +66,17 @@ def retrieval():
     return CrossModalRetrieval(table, ("eeg", "ecg"), 0.95)
 
 
-@pytest.fixture
-def importance():
-    def make(method="drop", metric="kappa"):
-        mean = np.array([0.1, 0.3])
-        return Bunch(
-            modalities=("eeg", "ecg"),
-            importances_mean=mean,
-            low=mean - 0.1,
-            high=mean + 0.1,
-            method=method,
-            metric=metric,
-            baseline=0.7,
-        )
-
-    return make
+def importance(method="drop", metric="kappa"):
+    mean = np.array([0.1, 0.3])
+    interval = {"importances_mean": mean, "low": mean - 0.1, "high": mean + 0.1}
+    return Bunch(modalities=("eeg", "ecg"), **interval, method=method, metric=metric, baseline=0.7)
 
 
 def texts_of(ax):
     return [text.get_text() for text in ax.texts]
 
 
-def test_a_line_per_estimator_over_the_number_of_subjects(efficiency, axes):
+def test_one_line_per_estimator(efficiency, axes):
     display = LabelEfficiencyDisplay.from_results(efficiency, ax=axes)
     assert display.ax_ is axes
     assert list(display.lines_) == list(display.bands_) == ["linear", "prior"]
@@ -126,15 +85,15 @@ def test_a_line_per_estimator_over_the_number_of_subjects(efficiency, axes):
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "4"]
 
 
-def test_another_metric_can_be_drawn_and_an_unknown_one_is_refused(efficiency):
+def test_metric_is_chosen_by_name(efficiency):
     display = LabelEfficiencyDisplay.from_results(efficiency, metric="roc_auc")
     assert display.ax_.get_ylabel() == "roc_auc (mean over test subjects)"
     with pytest.raises(ValueError, match="accepted are 'accuracy', 'roc_auc'"):
         LabelEfficiencyDisplay.from_results(efficiency, metric="r2")
 
 
-def test_few_subsets_are_lines_from_the_worst_of_their_size_down(subsets):
-    display = ModalitySubsetsDisplay.from_results(subsets(["effort", "ecg", "eog"]))
+def test_few_subsets_are_lines():
+    display = ModalitySubsetsDisplay.from_results(subsets_of("effort", "ecg", "eog"))
     labels = [label.get_text() for label in display.ax_.get_yticklabels()]
     assert labels == display.table_["subset"].tolist()
     assert labels[0] == "ecg"
@@ -142,9 +101,9 @@ def test_few_subsets_are_lines_from_the_worst_of_their_size_down(subsets):
     assert display.ax_.get_ylim()[0] > display.ax_.get_ylim()[1]
 
 
-def test_many_subsets_are_means_by_sensor_and_number(subsets):
+def test_many_subsets_are_a_heatmap():
     display = ModalitySubsetsDisplay.from_results(
-        subsets(["eeg", "eog", "emg", "ecg", "effort", "ibi"])
+        subsets_of("eeg", "eog", "emg", "ecg", "effort", "ibi")
     )
     assert display.table_.shape == (6, 6)
     assert display.table_.loc["effort", 1] == pytest.approx(0.6)
@@ -154,7 +113,7 @@ def test_many_subsets_are_means_by_sensor_and_number(subsets):
         display.plot(kind="pie")
 
 
-def test_losses_are_drawn_at_the_share_that_was_lost(axes):
+def test_losses_at_share_lost(axes):
     table = pd.DataFrame(
         {
             "pattern": ["night", "night", "block"],
@@ -172,22 +131,22 @@ def test_losses_are_drawn_at_the_share_that_was_lost(axes):
     assert display.lines_["block"].get_ydata().tolist() == [0.5]
 
 
-def test_sensors_are_in_the_order_of_the_first_method(importance):
+def test_sensors_ordered_by_first_method():
     display = ModalityImportanceDisplay.from_results([importance("drop"), importance("swap")])
     assert display.order_ == ["ecg", "eeg"]
     legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert legend == ["sensor dropped", "of another person"]
+    assert legend == ["sensor dropped", "from another subject"]
     assert "0.70" in display.ax_.get_xlabel()
 
 
-def test_importances_of_different_studies_are_not_drawn_together(importance):
+def test_importances_of_different_studies_are_refused():
     with pytest.raises(ValueError, match="differ in their modalities or metric"):
         ModalityImportanceDisplay.from_results([importance(), importance(metric="auc")])
     with pytest.raises(ValueError, match="several metrics"):
         ModalityImportanceDisplay.from_results({"kappa": importance()})
 
 
-def test_a_heatmap_has_queries_as_rows_and_tells_chance(retrieval):
+def test_queries_are_heatmap_rows(retrieval):
     display = RetrievalDisplay.from_results(retrieval)
     assert display.table_.loc["eeg", "ecg"] == 0.25
     assert sorted(texts_of(display.ax_)) == ["0.25", "0.50"]
@@ -196,14 +155,14 @@ def test_a_heatmap_has_queries_as_rows_and_tells_chance(retrieval):
     assert sorted(texts_of(ranks.ax_)) == ["2", "3"]
 
 
-def test_measures_and_scopes_that_are_not_there_are_refused(retrieval):
+def test_unknown_measure_or_scope_is_refused(retrieval):
     with pytest.raises(ValueError, match="measure must be one of"):
         RetrievalDisplay.from_results(retrieval, measure="recall")
     with pytest.raises(ValueError, match="scope='night'"):
         RetrievalDisplay.from_results(retrieval, scope="night")
 
 
-def test_what_was_not_measured_is_dashed_and_named(axes):
+def test_extrapolation_is_dashed(axes):
     points = pd.DataFrame({"n_nights": [4, 8, 16, 32], "loss": [3.0, 2.4, 2.1, 2.0]})
     law = fit_scaling_law(points, x="n_nights", n_resamples=20)
     display = ScalingLawDisplay.from_results(law, ax=axes)
@@ -217,9 +176,3 @@ def test_what_was_not_measured_is_dashed_and_named(axes):
     assert "extrapolated" not in only.lines_
     with pytest.raises(ValueError, match="at least 1"):
         ScalingLawDisplay.from_results(law, extrapolate=0.5)
-
-
-def test_matplotlib_is_loaded_when_something_is_drawn():
-    program = "import sys, sleep2vec_sklearn.plotting; print('matplotlib' in sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert loaded.stdout.strip() == "False"

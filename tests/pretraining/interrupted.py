@@ -13,20 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sleep2vec_sklearn import Sleep2VecPretrainer
-from sleep2vec_sklearn.pretraining import NightStore, contents_of
-from sleep2vec_sklearn.pretraining import _state as state_room
-from tests.pretraining.nights import TINY, make_night
+from sleep2vec_sklearn._files import write_atomic
+from sleep2vec_sklearn.pretraining import NightStore, _state, contents_of
+from tests.pretraining.nights import make_night, tiny_pretrainer
 
 PARAMETERS = {
-    **TINY,
     "max_epochs": 6,
     "steps_per_epoch": 10,
     "accumulate": 2,
     "dropout": 0.1,
     "noise": 0.1,
-    "sensor_loss": 0.3,
-    "prediction": 0.5,
+    "modality_dropout": 0.3,
+    "reconstruction_weight": 0.5,
     "max_shift": 2,
     "patience": 5,
     "save_every": 1,
@@ -35,25 +33,24 @@ UNEQUAL = ("dur", "data_wait", "step_time", "data_wait_share")
 
 
 def die_within_save(number):
-    """Have the given save write half of a state and be killed by SIGKILL there."""
-    whole_write, count = state_room._write, 0
+    """Have one save write half of a state and be killed by SIGKILL there."""
+    count = 0
 
-    def write(state, file):
+    def write(path, data):
         nonlocal count
         count += 1
-        whole_write(state, file)
         if count == number:
-            file.flush()
-            file.truncate(file.tell() // 2)
+            path.with_name(f".{path.name}.half").write_bytes(data[: len(data) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
+        write_atomic(path, data)
 
-    state_room._write = write
+    _state.write_atomic = write
 
 
 def train(store, out, state_dir=None, within_save=None):
     if within_save is not None:
         die_within_save(within_save)
-    fitted = Sleep2VecPretrainer(**PARAMETERS, state_dir=state_dir).fit(store)
+    fitted = tiny_pretrainer(**PARAMETERS, state_dir=state_dir).fit(store)
     weights = {k: v.numpy() for k, v in fitted.net_.averaged().state_dict().items()}
     steps = [
         {k: v for k, v in row.items() if k not in UNEQUAL}

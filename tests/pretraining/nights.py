@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from sleep2vec_sklearn import Recording
+from sleep2vec_sklearn import Recording, Sleep2VecPretrainer
 
 TINY = {
     "token_dim": 8,
@@ -19,6 +19,21 @@ TINY = {
     "precision": "float32",
     "random_state": 0,
 }
+
+
+def tiny_pretrainer(modalities=None, **parameters):
+    """A pretrainer of a tiny encoder, two epochs of three steps.
+
+    Parameters of nested objects may go without their prefix.
+    """
+    pretrainer = Sleep2VecPretrainer(modalities)
+    if "objective" in parameters:
+        pretrainer.objective = parameters.pop("objective")
+    prefixes = {name.rpartition("__")[2]: name for name in pretrainer.get_params()}
+    chosen = {prefixes.get(name, name): value for name, value in {**TINY, **parameters}.items()}
+    if "encoder" in parameters:
+        chosen = {name: value for name, value in chosen.items() if "encoder__" not in name}
+    return pretrainer.set_params(**chosen)
 
 
 def make_night(number):

@@ -9,10 +9,10 @@ from torch import nn
 
 from sleep2vec_sklearn.errors import TrainingError
 from sleep2vec_sklearn.model import Sleep2Vec
-from sleep2vec_sklearn.pretraining import Sleep2VecPretrainer, info_nce_loss
 from sleep2vec_sklearn.pretraining import _distributed as ranks
-from sleep2vec_sklearn.pretraining import _run as run
-from tests.pretraining.nights import TINY
+from sleep2vec_sklearn.pretraining import info_nce_loss
+from sleep2vec_sklearn.pretraining._validation import HeldOut
+from tests.pretraining.nights import tiny_pretrainer
 
 
 def batch_of(config, pair, n_rows, padded, length=7):
@@ -166,7 +166,7 @@ def pretrained(store, folders, parameters, stop_after=None):
     callbacks = [StopAfter(stop_after)] if stop_after else None
     settings = {"state_dir": folders[ranks.rank()], "save_every": 1, "callbacks": callbacks}
     try:
-        pretrainer = Sleep2VecPretrainer(**{**TINY, **parameters}, **settings).fit(store)
+        pretrainer = tiny_pretrainer(**parameters, **settings).fit(store)
     except ConnectionAbortedError:
         return None
     epochs = pretrainer.history_[:, "batches", :, ("train_loss", "grad_norm")]
@@ -179,22 +179,21 @@ def pretrained(store, folders, parameters, stop_after=None):
 def failure(store, parameters):
     """What a fit says when it cannot, or None."""
     try:
-        Sleep2VecPretrainer(**{**TINY, **parameters}).fit(store)
+        tiny_pretrainer(**parameters).fit(store)
     except TrainingError as error:
         return str(error)
 
 
-class Lost:
-    def __call__(self, net):
-        raise OSError("lost")
+def lost(*arguments):
+    raise OSError("lost")
 
 
 def failing_validation(store):
     """What a fit says whose validation fails, which rank 0 alone does."""
-    ordinary, run.Validation.__call__ = run.Validation.__call__, Lost.__call__
+    ordinary, HeldOut.measure = HeldOut.measure, lost
     try:
-        Sleep2VecPretrainer(**TINY).fit(store)
+        tiny_pretrainer().fit(store)
     except (TrainingError, OSError) as error:
         return str(error)
     finally:
-        run.Validation.__call__ = ordinary
+        HeldOut.measure = ordinary

@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
+"""A new modality for a trained encoder."""
+
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -8,22 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skorch.callbacks import Callback
 
-from sleep2vec_sklearn import Sleep2VecPretrainer, Sleep2VecTransformer, load_checkpoint
+from sleep2vec_sklearn import Sleep2VecTransformer, load_checkpoint
 from sleep2vec_sklearn.errors import CheckpointError, TrainingError, UnknownModalityError
+from sleep2vec_sklearn.model.config import TokenizerConfig
 from sleep2vec_sklearn.pretraining import PairSchedule, adapt_modality, add_modality
-from sleep2vec_sklearn.pretraining._sampling import resolve_shares
-from tests.pretraining.nights import TINY
+from sleep2vec_sklearn.pretraining._sampling import resolve_pair_weights
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, MODALITIES
+from tests.pretraining.nights import TINY, tiny_pretrainer
 
 # some epoch of each window is masked, so that the mask embeddings learn
 RUN = {name: TINY[name] for name in ("batch_size", "max_epochs", "validation", "precision")}
-RUN |= {"steps_per_epoch": 8, "mask_share": 0.3, "random_state": 0}
+RUN |= {"steps_per_epoch": 8, "augmentation__mask_ratio": 0.3, "random_state": 0}
 OLD, NEW = ("spo2", "ibi"), ("effort",)
 PAIRS = [("effort", "spo2"), ("effort", "ibi"), ("spo2", "ibi")]
 
 
 @pytest.fixture(scope="module")
 def encoder(montages):
-    return Sleep2VecPretrainer(OLD, **TINY).fit(montages).checkpoint()
+    return tiny_pretrainer(OLD).fit(montages).checkpoint()
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +40,14 @@ def rows_of(checkpoint, montages, *names):
     return Sleep2VecTransformer(checkpoint, modalities=names).fit_transform(montages)
 
 
-def test_stage_one_trains_the_new_tokenizer_and_mask_and_nothing_else(adapted):
+def test_stage_one_trains_new_parts(adapted):
     before, after = adapted.start.state, adapted.stage1.checkpoint().state
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert "masks.effort" in changed
     assert changed == {name for name in before if name.split(".")[1] == "effort"}
 
 
-def test_stage_one_leaves_the_rows_of_the_old_modalities(adapted, encoder, montages):
+def test_stage_one_keeps_old_rows(adapted, encoder, montages):
     first = adapted.stage1.checkpoint()
     for names in (("spo2",), ("ibi",), OLD):
         np.testing.assert_array_equal(
@@ -50,8 +55,8 @@ def test_stage_one_leaves_the_rows_of_the_old_modalities(adapted, encoder, monta
         )
 
 
-def test_stage_two_trains_everything_at_rates_of_its_own(adapted):
-    scales = adapted.stage2.lr_scales
+def test_stage_two_scales_rates(adapted):
+    scales = adapted.stage2.optimizer.lr_scales
     assert (scales["encoder"], scales["effort"]) == (0.1, 1.0)
     assert {scales[part] for part in (*OLD, "projection", "input_projection")} == {0.5}
     groups = adapted.stage2.net_.optimizer_.param_groups
@@ -72,10 +77,10 @@ def test_pairs_come_by_the_schedule(encoder, montage_store):
     assert set(last) == {"spo2-ibi"}
 
 
-def test_the_authors_schedule_is_the_default(adapted):
-    schedule = adapted.stage2.pair_shares
+def test_authors_schedule_is_the_default(adapted):
+    schedule = adapted.stage2.pair_weights
     assert schedule.stages == ((0.25, 1.0), (0.5, 0.7), (0.75, 0.5), (1.0, 0.0))
-    shares = resolve_shares(PAIRS, schedule)
+    shares = resolve_pair_weights(PAIRS, schedule)
     np.testing.assert_allclose(shares(0.0), [0.5, 0.5, 0])
     np.testing.assert_allclose(shares(0.3), [0.35, 0.35, 0.3])
     np.testing.assert_allclose(shares(0.5), [0.25, 0.25, 0.5])
@@ -87,7 +92,7 @@ def test_the_authors_schedule_is_the_default(adapted):
     n_old=st.integers(1, 4),
     share=st.floats(0, 1),
 )
-def test_new_pairs_have_their_share_and_are_alike(n_new, n_old, share):
+def test_new_pairs_have_their_share(n_new, n_old, share):
     new = tuple(f"new{k}" for k in range(n_new))
     pairs = list(combinations([*(f"old{k}" for k in range(n_old)), *new], 2))
     ((_, shares),) = PairSchedule(new, ((1.0, share),))(pairs)
@@ -98,7 +103,7 @@ def test_new_pairs_have_their_share_and_are_alike(n_new, n_old, share):
     assert max(touching) == min(touching)
 
 
-def test_without_other_pairs_the_new_ones_come_alone():
+def test_new_pairs_may_come_alone():
     ((_, shares),) = PairSchedule(NEW, ((1.0, 0.0),))([("effort", "ibi")])
     assert shares == {("effort", "ibi"): 1.0}
 
@@ -106,12 +111,12 @@ def test_without_other_pairs_the_new_ones_come_alone():
 @pytest.mark.parametrize(
     "stages", [(), ((0.5, 1), (0.5, 1)), ((0, 1),), ((1.5, 1),), ((1, 1.1),), ((1, -0.1),)]
 )
-def test_schedules_that_cannot_be_are_refused(stages):
+def test_wrong_schedules_are_refused(stages):
     with pytest.raises(ValueError, match=r"rising shares|from 0 to 1"):
         PairSchedule(NEW, stages)
 
 
-def test_a_saved_adapted_encoder_loads_and_transforms(adapted, encoder, montages, tmp_path):
+def test_saved_adaptations_transform(adapted, encoder, montages, tmp_path):
     sha256 = adapted.save(tmp_path / "adapted.safetensors", card={"name": "with effort"})
     loaded = load_checkpoint(tmp_path / "adapted.safetensors")
     assert loaded.sha256 == sha256 == adapted.checkpoint().sha256
@@ -123,9 +128,7 @@ def test_a_saved_adapted_encoder_loads_and_transforms(adapted, encoder, montages
     assert told["card_before"]["training_data"]["recordings"] == 6
 
 
-def test_a_stopped_adaptation_goes_on_and_a_finished_one_is_loaded(
-    adapted, encoder, montage_store, tmp_path
-):
+def test_stopped_adaptations_resume(adapted, encoder, montage_store, tmp_path):
     class Stopped(Exception):
         pass
 
@@ -145,7 +148,7 @@ def test_a_stopped_adaptation_goes_on_and_a_finished_one_is_loaded(
     assert len(resumed.stage2.history_) == RUN["max_epochs"]
 
 
-def test_both_stages_hold_out_the_same_subjects(encoder, montages):
+def test_stages_hold_out_alike(encoder, montages):
     settings = {**RUN, "validation": 1, "random_state": None, "batch_size": 2}
     adapted = adapt_modality(encoder, montages, "effort", **settings)
     assert adapted.stage1.seed_ == adapted.stage2.seed_
@@ -158,21 +161,21 @@ def test_both_stages_hold_out_the_same_subjects(encoder, montages):
     assert trained[0] == trained[1]
 
 
-def test_one_stage_is_enough_for_those_who_want_the_old_rows(encoder, montage_store):
+def test_one_stage_may_do(encoder, montage_store):
     adapted = adapt_modality(encoder, montage_store, "effort", n_stages=1, **RUN)
     assert adapted.stage2 is None
     assert adapted.checkpoint().sha256 == adapted.stage1.checkpoint().sha256
 
 
-def test_stage_one_may_train_the_projection_too(encoder, montage_store):
-    scales = {"lr_scales": {"projection": 1.0}}
+def test_stage_one_may_train_projection(encoder, montage_store):
+    scales = {"optimizer__lr_scales": {"projection": 1.0}}
     adapted = adapt_modality(encoder, montage_store, "effort", n_stages=1, stage1=scales, **RUN)
     before, after = adapted.start.state, adapted.checkpoint().state
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"tokenizers", "masks", "projection"}
 
 
-def test_a_modality_of_the_encoder_is_adapted_to_another_device(encoder, montage_store):
+def test_known_modalities_are_adapted(encoder, montage_store):
     adapted = adapt_modality(encoder, montage_store, "ibi", n_stages=1, **RUN)
     assert adapted.start is encoder
     before, after = encoder.state, adapted.checkpoint().state
@@ -182,25 +185,25 @@ def test_a_modality_of_the_encoder_is_adapted_to_another_device(encoder, montage
 
 
 def test_several_modalities_at_once(montages):
-    one = add_modality(Sleep2VecPretrainer(OLD, **TINY).fit(montages).checkpoint(), "effort")
+    one = add_modality(tiny_pretrainer(OLD).fit(montages).checkpoint(), "effort")
     both = [night for night in montages if "effort" in night]
     adapted = adapt_modality(one, both, ["effort", "spo2"], n_stages=1, **RUN)
     assert adapted.new_modalities == ("effort", "spo2")
     assert set(adapted.stage1.history_[-1, "batches", :, "pair"]) <= {"-".join(p) for p in PAIRS}
 
 
-def test_nights_without_the_new_modality_are_refused(encoder, montages):
+def test_nights_need_the_modality(encoder, montages):
     without = [night.without("effort") for night in montages]
     with pytest.raises(TrainingError, match="no recording has effort; found spo2, ibi"):
         adapt_modality(encoder, without, "effort", **RUN)
 
 
-def test_a_modality_that_shares_no_pair_is_refused(encoder, montages):
+def test_modalities_need_a_pair(encoder, montages):
     apart = [
         night.without("spo2", "ibi") if k % 2 and "effort" in night else night.without("effort")
         for k, night in enumerate(montages)
     ]
-    said = r"have effort beside another.*spo2-ibi"
+    said = r"have effort together with another.*spo2-ibi"
     with pytest.raises(TrainingError, match=said):
         adapt_modality(encoder, apart, "effort", **RUN)
 
@@ -212,12 +215,62 @@ def test_a_modality_that_shares_no_pair_is_refused(encoder, montages):
         ({"new_modalities": OLD}, CheckpointError, "nothing but what is to be adapted"),
         ({"n_stages": 3}, ValueError, "n_stages must be 1 or 2"),
         ({"schedule": ((1.0, 2.0),)}, ValueError, "from 0 to 1"),
-        ({"stage2": {"lr": 0}}, ValueError, "lr must be"),
-        ({"stage2": {"lr_scales": {"head": 1}}}, ValueError, "no part head"),
-        ({"init": "sleep2vec-mini"}, TypeError, "the checkpoint"),
+        ({"stage2": {"optimizer__lr": 0}}, ValueError, "lr"),
+        ({"stage2": {"optimizer__lr_scales": {"head": 1}}}, ValueError, "no part head"),
+        ({"encoder": "sleep2vec-mini"}, TypeError, "the checkpoint"),
         ({"colour": 1}, TypeError, "colour"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_trained(encoder, wrong, error, message):
+def test_wrong_arguments_are_refused_first(encoder, wrong, error, message):
     with pytest.raises(error, match=message):
         adapt_modality(encoder, None, **{"new_modalities": "effort", **RUN, **wrong})
+
+
+def test_adding_keeps_the_rest(encoder, montages):
+    wide = add_modality(encoder, "effort")
+    assert wide.config.names == ("spo2", "ibi", "effort")
+    assert all(torch.equal(wide.state[name], tensor) for name, tensor in encoder.state.items())
+    new = set(wide.state) - set(encoder.state)
+    assert all(name.startswith(("tokenizers.effort.", "masks.effort")) for name in new)
+    rows = [
+        Sleep2VecTransformer(c, modalities=("spo2", "ibi")).fit_transform(montages)
+        for c in (encoder, wide)
+    ]
+    np.testing.assert_array_equal(*rows)
+
+
+def test_added_modalities_can_be_read(encoder, montages):
+    wide = add_modality(encoder, "effort")
+    rows = Sleep2VecTransformer(wide, modalities=("effort",)).fit_transform(montages[:2])
+    assert np.isfinite(rows).all()
+
+
+def test_added_weights_follow_the_seed(encoder):
+    first, same, other = (add_modality(encoder, "effort", seed=seed) for seed in (0, 0, 1))
+    assert first.sha256 == same.sha256 != other.sha256
+    assert first.card["added_modalities"] == [{"name": "effort", "seed": 0}]
+
+
+def test_added_tokenizers_follow_the_encoder(encoder):
+    slow = replace(MODALITIES["actigraphy"].conditioning, rate=1 / EPOCH_SECONDS)
+    kinds = [
+        add_modality(encoder, *arguments, **options).config.modalities[-1].tokenizer
+        for arguments, options in (
+            (("effort",), {}),
+            (("actigraphy",), {"conditioning": slow}),
+            (("effort",), {"tokenizer": "linear"}),
+            (("effort",), {"tokenizer": TokenizerConfig("sundial", 99, {"dropout": 0.3})}),
+        )
+    ]
+    assert [kind.name for kind in kinds] == ["spectral", "sundial", "linear", "sundial"]
+    assert {kind.out_dim for kind in kinds} == {encoder.config.token_dim}
+    assert kinds[3].option("dropout") == 0.3
+
+
+def test_wrong_additions_are_refused(encoder):
+    with pytest.raises(CheckpointError, match="reads 'ibi' already"):
+        add_modality(encoder, "ibi")
+    with pytest.raises(UnknownModalityError, match="temperature"):
+        add_modality(encoder, "temperature")
+    with pytest.raises(ValueError, match="unknown tokenizer 'wavelet'"):
+        add_modality(encoder, "effort", tokenizer="wavelet")

@@ -42,7 +42,7 @@ def close(found, expected):
 
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("n_rows", [6, 5])
-def test_a_step_is_that_of_one_process(two_ranks, config, n_rows, padded):
+def test_steps_equal_one_process(two_ranks, config, n_rows, padded):
     request = config, ("eeg", "ibi"), n_rows, padded
     expected = steps.network_step(*request)
     assert not any("spo2" in name for name in expected)
@@ -52,44 +52,44 @@ def test_a_step_is_that_of_one_process(two_ranks, config, n_rows, padded):
         close(found, expected)
 
 
-def test_two_ranks_end_with_the_same_bits(two_ranks, config):
+def test_ranks_have_equal_bits(two_ranks, config):
     first, second = two_ranks(steps.network_step, config, ("eeg", "spo2"), 5, True)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("n_rows", [2, 4, 5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.bool])
-def test_rows_come_back_in_the_order_of_the_batch(two_ranks, n_rows, dtype):
+def test_gathered_rows_keep_order(two_ranks, n_rows, dtype):
     batch = noise(n_rows, 3, 2).to(dtype)
     for found in two_ranks(steps.gathered, batch):
         assert torch.equal(found, batch)
 
 
-def test_the_gradient_goes_to_the_own_rows(two_ranks):
+def test_own_rows_get_the_gradient(two_ranks):
     found = two_ranks(steps.gathered_gradient, noise(5, 2))
     assert [rows[:, 0].tolist() for rows in found] == [[0, 2, 4], [1, 3]]
 
 
 @pytest.mark.parametrize("shapes", [[(1, 2), (2, 2)], [(3, 2), (1, 2)], [(2, 2), (2, 3)]])
-def test_rows_that_are_no_shares_of_one_batch_are_refused_everywhere(two_ranks, shapes):
+def test_foreign_rows_are_refused(two_ranks, shapes):
     for message in two_ranks(steps.wrong_share, shapes):
         assert str(shapes) in message
         assert "own_rows" in message
 
 
-def test_a_batch_that_leaves_a_rank_without_rows_is_refused_everywhere(two_ranks):
+def test_small_batches_are_refused(two_ranks):
     for message in two_ranks(steps.refused, noise(1, 2)):
         assert "1 row(s) for 2 processes" in message
 
 
-def test_a_mean_over_rows_is_that_of_one_process(two_ranks):
+def test_means_equal_one_process(two_ranks):
     expected = steps.mean_over_rows(noise(5))
     for found in two_ranks(steps.mean_over_rows, noise(5)):
         close(found, expected)
 
 
 @pytest.mark.parametrize("bucket_bytes", [1, 16, 2**20])
-def test_gradients_are_summed_and_what_a_rank_lacks_is_zero(two_ranks, bucket_bytes):
+def test_missing_gradients_are_zero(two_ranks, bucket_bytes):
     ones, other = torch.ones(2, 3), torch.ones((), dtype=torch.float64)
     gradients = [[ones, None, other, ones.T], [2 * ones, ones[0], None, None]]
     for found in two_ranks(steps.summed, gradients, bucket_bytes):
@@ -100,7 +100,7 @@ def test_gradients_are_summed_and_what_a_rank_lacks_is_zero(two_ranks, bucket_by
 
 @settings(max_examples=15)
 @given(owners=st.lists(st.integers(0, 1), min_size=2, max_size=9))
-def test_any_split_of_the_rows_gives_one_normalisation(two_ranks, owners):
+def test_any_split_normalises_alike(two_ranks, owners):
     owners = torch.tensor(owners)
     rows = 3 + noise(len(owners), 4).double()
     _, *expected, state = steps.normalised(rows, owners)
@@ -113,7 +113,7 @@ def test_any_split_of_the_rows_gives_one_normalisation(two_ranks, owners):
     "options",
     [{"train": False}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}],
 )
-def test_every_kind_of_batchnorm_is_kept(two_ranks, options):
+def test_batchnorm_options_stay(two_ranks, options):
     rows, owners = noise(6, 4), torch.tensor([0, 0, 1, 0, 1, 0])
     _, *expected, state = steps.normalised(rows, owners, **options)
     task = functools.partial(steps.normalised, **options)
@@ -122,7 +122,7 @@ def test_every_kind_of_batchnorm_is_kept(two_ranks, options):
         close(found_state, state)
 
 
-def test_half_precision_has_the_statistics_of_single(two_ranks):
+def test_half_precision_normalises_alike(two_ranks):
     rows, owners = (100 + noise(40, 4)).bfloat16(), torch.arange(40) % 2
     _, expected, gradient, state = steps.normalised(rows, owners)
     for mine, found, found_gradient, found_state in two_ranks(steps.normalised, rows, owners):
@@ -132,19 +132,19 @@ def test_half_precision_has_the_statistics_of_single(two_ranks):
         close(found_state["0.running_var"], state["0.running_var"])
 
 
-def test_one_row_in_all_cannot_be_normalised(two_ranks):
+def test_one_row_is_refused(two_ranks):
     assert all("all ranks have 1" in message for message in two_ranks(steps.too_few_rows))
 
 
-def test_a_converted_network_keeps_its_state(two_ranks):
+def test_conversion_keeps_the_state(two_ranks):
     assert two_ranks(steps.converted) == [(True, [True, False])] * 2
 
 
-def test_ranks_begin_and_decide_as_the_first(two_ranks):
+def test_ranks_follow_the_first(two_ranks):
     assert two_ranks(steps.broadcast) == [(True, {"stop": True})] * 2
 
 
-def test_alone_nothing_is_changed():
+def test_alone_nothing_changes():
     rows, norm = noise(4, 3), nn.BatchNorm1d(3)
     assert torch.equal(distributed.own_rows(rows), rows)
     assert distributed.gather_rows(rows) is rows
@@ -154,13 +154,13 @@ def test_alone_nothing_is_changed():
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
 
 
-def test_without_torchrun_a_process_is_alone(monkeypatch):
+def test_without_torchrun_is_alone(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with distributed.process_group():
         assert not distributed.is_distributed()
 
 
-def test_a_group_of_one_is_alone_and_ends_with_its_block(tmp_path):
+def test_groups_of_one_are_alone(tmp_path):
     options = {"init_method": f"file://{tmp_path / 'meeting'}", "rank": 0, "world_size": 1}
     with distributed.process_group("gloo", **options):
         assert torch.distributed.is_initialized()
@@ -181,14 +181,17 @@ RUNS = [
     {},
     {"batch_size": 3},
     {"cls": True, "objective": "info_nce", "accumulate": 2},
-    {"sensor_loss": 0.5, "max_shift": 2, "prediction": 1.0, "context_epochs": 30},
+    {
+        "modality_dropout": 0.5,
+        "max_shift": 2,
+        "reconstruction_weight": 1.0,
+        "context_epochs": 30,
+    },
 ]
 
 
 @pytest.mark.parametrize("parameters", RUNS)
-def test_a_run_is_that_of_one_process_and_the_first_alone_writes(
-    two_ranks, store, tmp_path, parameters
-):
+def test_runs_equal_one_process(two_ranks, store, tmp_path, parameters):
     alone, first, second = (tmp_path / name for name in ("alone", "first", "second"))
     expected = steps.pretrained(store, [alone], {**SLOWLY, **parameters})
     assert len(expected[0]) == TINY["max_epochs"] * TINY["steps_per_epoch"]
@@ -199,7 +202,7 @@ def test_a_run_is_that_of_one_process_and_the_first_alone_writes(
 
 
 @pytest.mark.parametrize("alone_at_first", [False, True])
-def test_a_run_goes_on_with_another_number_of_processes(two_ranks, store, tmp_path, alone_at_first):
+def test_runs_resume_with_other_ranks(two_ranks, store, tmp_path, alone_at_first):
     expected = steps.pretrained(store, [tmp_path / "whole"], SLOWLY)
     parts = [two_ranks, lambda task, *arguments: [task(*arguments)]]
     begin, go_on = reversed(parts) if alone_at_first else parts
@@ -210,19 +213,19 @@ def test_a_run_goes_on_with_another_number_of_processes(two_ranks, store, tmp_pa
         close(found, expected)
 
 
-def test_what_fails_on_rank_0_fails_on_all(two_ranks, store, tmp_path):
+def test_failures_reach_all_ranks(two_ranks, store, tmp_path):
     (tmp_path / "state.pt").write_bytes(b"no state")
     first, second = two_ranks(steps.failure, store, {"state_dir": tmp_path})
     assert "state.pt: no state of a run that this version can read" in first
     assert second == f"the process of rank 0 failed: TrainingError: {first}"
 
 
-def test_a_validation_that_fails_fails_on_all(two_ranks, store):
+def test_failing_validation_reaches_all(two_ranks, store):
     first, second = two_ranks(steps.failing_validation, store)
     assert first == "lost"
     assert second == "the process of rank 0 failed: OSError: lost"
 
 
-def test_ranks_of_one_run_share_its_folder(two_ranks, store, tmp_path):
+def test_ranks_share_the_folder(two_ranks, store, tmp_path):
     assert two_ranks(steps.failure, store, {"state_dir": tmp_path}) == [None, None]
-    assert os.listdir(tmp_path) == ["state.pt"]
+    assert sorted(os.listdir(tmp_path)) == ["run.lock", "state.pt"]

@@ -1,20 +1,31 @@
 # SPDX-License-Identifier: BSD-3-Clause
+"""The module, its statistics, and learning rates of its parts."""
+
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
+from sleep2vec_sklearn._torch import decay_groups
 from sleep2vec_sklearn.model import Sleep2Vec, TokenizerConfig
-from sleep2vec_sklearn.pretraining import info_nce_loss
-from sleep2vec_sklearn.pretraining._module import Objective, PretrainingModule
-from sleep2vec_sklearn.pretraining._run import column_statistics, standardise_tokenizers
-from sleep2vec_sklearn.pretraining._sampling import (
+from sleep2vec_sklearn.pretraining import (
     Augmentation,
-    PairSampler,
-    find_pools,
-    resolve_shares,
+    DashObjective,
+    InfoNCEObjective,
+    info_nce_loss,
 )
+from sleep2vec_sklearn.pretraining._module import (
+    PretrainingLoss,
+    PretrainingModule,
+    check_scales,
+    column_statistics,
+    parts_of,
+    scale_of,
+    standardise_tokenizers,
+)
+from sleep2vec_sklearn.pretraining._net import freeze_parts
+from sleep2vec_sklearn.pretraining._sampling import PairSampler, find_pools, resolve_pair_weights
 
 NAMES = ("effort", "spo2", "ibi")
 
@@ -38,17 +49,17 @@ def module_of(config, store, **options):
 def draw(store, number=0, **augmentation):
     pools = find_pools(store, NAMES)
     pools = {pair: pools[pair] for pair in [("spo2", "ibi")]}
-    shares = resolve_shares(list(pools), None)
+    shares = resolve_pair_weights(list(pools), None)
     settings = Augmentation(**augmentation)
-    sampler = PairSampler(store, pools, 6, 5, 0, augmentation=settings, shares=shares)
+    sampler = PairSampler(store, pools, 6, 5, 0, augmentation=settings, probabilities=shares)
     return sampler.draw(number)
 
 
-def test_a_step_is_the_contrast_of_the_projections_of_what_is_seen(config, montage_store):
+def test_steps_contrast_projections(config, montage_store):
     module = module_of(config, montage_store)
-    batch = draw(montage_store, sensor_loss=0.5)
+    batch = draw(montage_store, modality_dropout=0.5)
     encoded = module(batch)
-    loss, parts = Objective("info_nce", temperature=0.3)(encoded, None)
+    loss, parts = PretrainingLoss(InfoNCEObjective(0.3))(encoded, None)
     network, both = module.network, []
     for view in batch.views:
         tokens = network.embed_features(view.name, view.values, missing=view.replaced)
@@ -63,7 +74,7 @@ def test_a_step_is_the_contrast_of_the_projections_of_what_is_seen(config, monta
     torch.testing.assert_close(parts["accuracy"], accuracy)
 
 
-def test_shifted_views_are_contrasted_where_they_overlap(config, montage_store):
+def test_shifted_views_overlap(config, montage_store):
     module = module_of(config, montage_store).eval()
     batch = next(
         b for b in (draw(montage_store, k, max_shift=4) for k in range(50)) if b.shift == -3
@@ -78,9 +89,9 @@ def test_shifted_views_are_contrasted_where_they_overlap(config, montage_store):
     torch.testing.assert_close(kept, whole[:, config.cls :][:, :3][view.seen[:, :3]])
 
 
-def test_what_is_hidden_changes_nothing(config, montage_store):
+def test_hidden_values_change_nothing(config, montage_store):
     module = module_of(config, montage_store).eval()
-    batch = draw(montage_store, sensor_loss=0.7)
+    batch = draw(montage_store, modality_dropout=0.7)
     before = module(batch).projections
     for view in batch.views:
         view.values[view.replaced] = 1e6
@@ -89,25 +100,23 @@ def test_what_is_hidden_changes_nothing(config, montage_store):
 
 
 @pytest.mark.parametrize("n_seen", [0, 1])
-@pytest.mark.parametrize("objective", ["info_nce", "dash"])
-def test_a_batch_in_which_next_to_nothing_is_seen_teaches_nothing(
-    config, montage_store, n_seen, objective
-):
+@pytest.mark.parametrize("objective", [InfoNCEObjective(), DashObjective()])
+def test_empty_batches_teach_nothing(config, montage_store, n_seen, objective):
     module = module_of(config, montage_store)
     batch = draw(montage_store)
     for view in batch.views:
         view.valid[:] = False
         view.valid[0, :n_seen] = True
     weights = torch.ones(5, 5), torch.zeros(5, 5)
-    loss, _ = Objective(objective)(module(batch), weights)
+    loss, _ = PretrainingLoss(objective)(module(batch), weights)
     loss.backward()
     assert loss.item() == 0
     assert all(p.grad is None or not p.grad.any() for p in module.parameters())
     assert all(buffer.isfinite().all() for buffer in module.buffers())
 
 
-def test_foretold_are_the_columns_in_their_deviations(config, montage_store):
-    module = module_of(config, montage_store, foretell=True)
+def test_reconstruction_is_in_deviations(config, montage_store):
+    module = module_of(config, montage_store, reconstruct=True)
     batch = draw(montage_store)
     for reader in module.readers.values():
         torch.nn.init.zeros_(reader.weight)
@@ -121,11 +130,11 @@ def test_foretold_are_the_columns_in_their_deviations(config, montage_store):
         errors.append(huber[view.valid].mean())
     torch.testing.assert_close(encoded.own, sum(errors))
     torch.testing.assert_close(encoded.other, sum(errors))
-    loss, parts = Objective("info_nce", prediction=0.5)(encoded, None)
+    loss, parts = PretrainingLoss(InfoNCEObjective(reconstruction_weight=0.5))(encoded, None)
     torch.testing.assert_close(loss, parts["contrast"] + sum(errors))
 
 
-def test_noise_is_in_deviations_and_in_training_only(config, montage_store):
+def test_noise_is_for_training(config, montage_store):
     batch = draw(montage_store)
     quiet, noisy = (module_of(config, montage_store, noise=n).eval() for n in (0.0, 0.5))
     assert torch.equal(quiet(batch).projections[0], noisy(batch).projections[0])
@@ -133,7 +142,7 @@ def test_noise_is_in_deviations_and_in_training_only(config, montage_store):
     assert not torch.equal(quiet.train()(batch).projections[0], noisy(batch).projections[0])
 
 
-def test_statistics_are_those_of_the_valid_epochs(montage_store):
+def test_statistics_are_of_valid_epochs(montage_store):
     rows = [
         montage_store.window(night, "ibi", 0, 99)[montage_store.valid(night, "ibi")][::4]
         for night in range(8)
@@ -146,9 +155,7 @@ def test_statistics_are_those_of_the_valid_epochs(montage_store):
     assert (std > 0).all()
 
 
-def test_tokenizers_are_standardised_alike_from_features_and_samples(
-    config, montages, montage_store
-):
+def test_tokenizers_are_standardised_alike(config, montages, montage_store):
     from sleep2vec_sklearn.pretraining import NightStore, contents_of
 
     samples = NightStore.from_recordings(montages, contents_of(config, "samples"))
@@ -159,3 +166,111 @@ def test_tokenizers_are_standardised_alike_from_features_and_samples(
         one, other = (network.tokenizers[name] for network in networks)
         assert not torch.equal(one.feature_mean, torch.zeros_like(one.feature_mean))
         torch.testing.assert_close(one.feature_mean, other.feature_mean, rtol=0.02, atol=0.02)
+
+
+def scales_by_name(fitted):
+    """Scale of the optimizer's group of every parameter; those in none have 0."""
+    groups = fitted.net_.optimizer_.param_groups
+    found = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+    return {n: found.get(id(p), 0.0) for n, p in fitted.net_.module_.named_parameters()}
+
+
+def test_parts_are_modalities_or_shared(small_config):
+    names = [
+        f"network.{name}" for name, _ in Sleep2Vec.from_seed(small_config, 0).named_parameters()
+    ]
+    scales = {part: k + 1.0 for k, part in enumerate(parts_of(small_config))}
+    by_name = {name: scale_of(name, scales) for name in names}
+    assert by_name["network.tokenizers.ibi.hidden.weight"] == scales["ibi"]
+    assert by_name["network.masks.ibi"] == scales["ibi"]
+    assert by_name["network.cls_token"] == scales["cls_token"]
+    assert by_name["network.encoder.norm.weight"] == scales["encoder"]
+    assert set(by_name.values()) == set(scales.values())
+    assert scale_of("readers.ibi.weight", scales) == 1
+
+
+def test_groups_have_their_rates(small_config):
+    network = torch.nn.ModuleDict({"network": Sleep2Vec.from_seed(small_config, 0)})
+    groups = decay_groups(
+        network.named_parameters(), 0.3, lambda name: scale_of(name, {"encoder": 0.1, "ibi": 0.0})
+    )
+    assert [(g["lr_scale"], g["weight_decay"]) for g in groups] == [
+        (1, 0.3), (1, 0), (0.1, 0.3), (0.1, 0)
+    ]  # fmt: skip
+    counted = sum(len(group["params"]) for group in groups)
+    frozen = [n for n, _ in network.named_parameters() if scale_of(n, {"ibi": 0.0}) == 0]
+    assert counted == len(list(network.parameters())) - len(frozen)
+
+
+def test_parts_share_the_schedule(pretrainer, montage_store):
+    fitted = pretrainer(lr_scales={"encoder": 0.1, "ibi": 0.5}).fit(montage_store)
+    groups = fitted.net_.optimizer_.param_groups
+    rate = fitted.history_[-1, "batches", -1, "lr"]
+    assert {g["lr_scale"] for g in groups} == {1, 0.5, 0.1}
+    assert all(g["lr"] == pytest.approx(rate * g["lr_scale"]) for g in groups)
+    found = scales_by_name(fitted)
+    assert found["network.encoder.norm.weight"] == 0.1
+    assert found["network.masks.ibi"] == found["network.tokenizers.ibi.hidden.weight"] == 0.5
+    assert found["network.projection.hidden.weight"] == found["network.masks.spo2"] == 1
+
+
+def test_scales_of_one_change_nothing(pretrainer, montage_store):
+    plain = pretrainer().fit(montage_store).checkpoint()
+    assert (
+        pretrainer(lr_scales={"encoder": 1.0}).fit(montage_store).checkpoint().sha256
+        == plain.sha256
+    )
+
+
+def test_frozen_parts_stay_equal(pretrainer, montage_store):
+    scales = {"encoder": 0.0, "projection": 0.0, "ibi": 0}
+    first = pretrainer(max_epochs=1).fit(montage_store).checkpoint()
+    going_on = pretrainer(encoder=first, lr_scales=scales, dropout=0.3, mask_ratio=0.3)
+    fitted = going_on.fit(montage_store)
+    for state in (fitted.checkpoint().state, fitted.net_.module_.network.state_dict()):
+        for name, tensor in first.state.items():
+            is_frozen = scale_of(f"network.{name}", scales) == 0
+            assert torch.equal(state[name], tensor) == (is_frozen or "feature_" in name), name
+    network = fitted.net_.module_.network.train()
+    freeze_parts(network, scales)
+    assert not any(m.training for m in network.projection.modules())
+    assert not network.tokenizers["ibi"].training
+    assert network.tokenizers["spo2"].training
+
+
+def test_warm_starts_thaw(pretrainer, montage_store):
+    fitted = pretrainer(lr_scales={"encoder": 0.0}).fit(montage_store)
+    before = fitted.checkpoint().state["encoder.norm.weight"]
+    fitted.set_params(optimizer__lr_scales=None, warm_start=True).fit(montage_store)
+    assert set(scales_by_name(fitted).values()) == {1}
+    assert not torch.equal(before, fitted.checkpoint().state["encoder.norm.weight"])
+
+
+@pytest.mark.parametrize(
+    ("scales", "message"),
+    [
+        ({"decoder": 1.0}, "no part decoder; accepted: .*encoder"),
+        ({"encoder": -1}, "'encoder' must be a finite number, 0 or above"),
+        ({"encoder": float("nan")}, "finite"),
+        ({"encoder": True}, "finite number"),
+    ],
+)
+def test_wrong_scales_are_refused(small_config, scales, message):
+    with pytest.raises(ValueError, match=message):
+        check_scales(scales, small_config)
+
+
+def test_freezing_everything_is_refused(small_config):
+    with pytest.raises(ValueError, match="nothing would be trained"):
+        check_scales(dict.fromkeys(parts_of(small_config), 0), small_config)
+
+
+def test_frozen_pairs_are_refused(pretrainer, montage_store):
+    shared = ("input_projection", "encoder", "projection")
+    frozen = dict.fromkeys((*shared, "spo2", "ibi"), 0.0)
+    with pytest.raises(ValueError, match="nothing to train with spo2-ibi"):
+        pretrainer(lr_scales=frozen).fit(montage_store)
+    shares = {("effort", "ibi"): 1.0, ("effort", "spo2"): 1.0}
+    fitted = pretrainer(lr_scales=frozen, pair_weights=shares).fit(montage_store)
+    moved = {name.split(".")[2] for name, scale in scales_by_name(fitted).items() if scale}
+    assert moved == {"effort"}

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
+"""Steps, schedule, prefetch and average of the skorch net."""
+
 import pickle
+import threading
 
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sleep2vec_sklearn._torch import step_randomness
+from sleep2vec_sklearn._torch import decay_groups, rate_factor, step_randomness
 from sleep2vec_sklearn.errors import TrainingError
-from sleep2vec_sklearn.pretraining._net import PretrainingNet
+from sleep2vec_sklearn.model import Sleep2Vec
+from sleep2vec_sklearn.pretraining._net import MovingAverage, PretrainingNet, draw_ahead
 
 
 @pytest.fixture
@@ -32,9 +37,7 @@ def poison(monkeypatch):
     return spread
 
 
-def test_a_loss_that_is_not_finite_stops_and_says_where(
-    pretrainer, montage_store, poison, tmp_path
-):
+def test_infinite_losses_stop_training(pretrainer, montage_store, poison, tmp_path):
     poison("n0", after=8)
     training = pretrainer(state_dir=tmp_path, save_every=1, ema_decay=0.0)
     with pytest.raises(TrainingError, match=r"at step 5 of epoch 2: pair .*-.*, recordings .*n0"):
@@ -48,9 +51,7 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(
     assert isinstance(training.checkpoint().sha256, str)
 
 
-def test_a_stopped_run_goes_on_once_its_data_are_mended(
-    pretrainer, montage_store, poison, tmp_path, monkeypatch
-):
+def test_mended_data_resume_training(pretrainer, montage_store, poison, tmp_path, monkeypatch):
     whole = pretrainer().fit(montage_store)
     with monkeypatch.context():
         poison("n0", after=8)
@@ -61,7 +62,7 @@ def test_a_stopped_run_goes_on_once_its_data_are_mended(
     assert mended.checkpoint().sha256 == whole.checkpoint().sha256
 
 
-def test_gradients_of_accumulated_batches_make_one_step(pretrainer, montage_store):
+def test_batches_accumulate_to_steps(pretrainer, montage_store):
     fitted = pretrainer(accumulate=3).fit(montage_store)
     steps = fitted.history_[:, "batches", :, ("train_batch_size", "pair")]
     assert {size for epoch in steps for size, _ in epoch} == {12}
@@ -69,11 +70,11 @@ def test_gradients_of_accumulated_batches_make_one_step(pretrainer, montage_stor
     assert fitted.net_.step_ == 6
 
 
-def test_the_gradient_is_clipped(pretrainer, montage_store):
-    free = pretrainer(clip=None, weight_decay=0.0).fit(montage_store)
+def test_gradients_are_clipped(pretrainer, montage_store):
+    free = pretrainer(max_grad_norm=None, weight_decay=0.0).fit(montage_store)
     assert max(free.history_[0, "batches", :, "grad_norm"]) > 1e-6
-    pinned = pretrainer(clip=1e-12, weight_decay=0.0).fit(montage_store)
-    start = pretrainer(clip=1e-12, weight_decay=0.0, max_epochs=1, steps_per_epoch=1)
+    pinned = pretrainer(max_grad_norm=1e-12, weight_decay=0.0).fit(montage_store)
+    start = pretrainer(max_grad_norm=1e-12, weight_decay=0.0, max_epochs=1, steps_per_epoch=1)
     start = start.fit(montage_store)
     moved = [
         (a - b).abs().max()
@@ -84,7 +85,7 @@ def test_the_gradient_is_clipped(pretrainer, montage_store):
     assert max(moved) < 1e-5
 
 
-def test_training_stops_when_validation_gets_no_better(pretrainer, montage_store):
+def test_patience_keeps_the_best(pretrainer, montage_store):
     fitted = pretrainer(patience=2, max_epochs=30, lr=0.3, ema_decay=0.0).fit(montage_store)
     losses = fitted.history_[:, "valid_loss"]
     best = int(np.argmin(losses))
@@ -92,13 +93,12 @@ def test_training_stops_when_validation_gets_no_better(pretrainer, montage_store
     kept, last = (n.state_dict() for n in (fitted.net_.averaged(), fitted.net_.average_.network))
     assert any(not torch.equal(kept[name], last[name]) for name in kept)
     shorter = pretrainer(patience=2, max_epochs=30, lr=0.3, ema_decay=0.0)
-    shorter.set_params(callbacks=[StopAfter(best + 1)])
-    with pytest.raises(KeyboardInterrupt):
-        shorter.fit(montage_store)
+    for _ in range(best + 1):
+        shorter.partial_fit(montage_store)
     assert shorter.checkpoint().sha256 == fitted.checkpoint().sha256
 
 
-def test_after_an_interrupted_step_training_goes_on(pretrainer, montage_store, monkeypatch):
+def test_interrupted_steps_are_repeated(pretrainer, montage_store, monkeypatch):
     whole = pretrainer().fit(montage_store)
     training = pretrainer()
     interrupt_second_step(training, montage_store, monkeypatch)
@@ -106,7 +106,7 @@ def test_after_an_interrupted_step_training_goes_on(pretrainer, montage_store, m
     assert training.checkpoint().sha256 == whole.checkpoint().sha256
 
 
-def test_after_an_interrupted_step_a_new_schedule_is_whole(pretrainer, montage_store, monkeypatch):
+def test_interrupted_schedules_begin_anew(pretrainer, montage_store, monkeypatch):
     training = pretrainer(warm_start=True)
     interrupt_second_step(training, montage_store, monkeypatch)
     training.fit(montage_store)
@@ -118,49 +118,21 @@ def interrupt_second_step(training, store, monkeypatch):
     def interrupt(net, batch):
         if net.step_ == 1:
             raise KeyboardInterrupt
-        return loss_of(net, batch)
+        return infer(net, batch)
 
-    loss_of = PretrainingNet._loss
+    infer = PretrainingNet.infer
     with monkeypatch.context() as patch:
-        patch.setattr(PretrainingNet, "_loss", interrupt)
+        patch.setattr(PretrainingNet, "infer", interrupt)
         with pytest.raises(KeyboardInterrupt):
             training.partial_fit(store)
 
 
-class StopAfter(Callback):
-    def __init__(self, n_epochs):
-        self.n_epochs = n_epochs
-
-    def on_epoch_end(self, net, **kwargs):
-        if len(net.history) == self.n_epochs:
-            raise KeyboardInterrupt
-
-
-def test_callbacks_of_skorch_see_every_step(pretrainer, montage_store):
-    class Counter(Callback):
-        def initialize(self):
-            self.seen = []
-            return self
-
-        def on_epoch_begin(self, net, **kwargs):
-            self.seen.append("epoch")
-
-        def on_batch_end(self, net, batch, training, **kwargs):
-            assert training
-            self.seen.append(batch[0].pair)
-
-    counter = Counter()
-    pretrainer(callbacks=[counter]).fit(montage_store)
-    assert len(counter.seen) == 8
-    assert counter.seen[0] == counter.seen[4] == "epoch"
-
-
-def test_a_net_that_showed_a_bar_can_be_pickled(pretrainer, montage_store):
+def test_bars_do_not_hinder_pickling(pretrainer, montage_store):
     fitted = pretrainer(verbose=1).fit(montage_store)
     assert pickle.loads(pickle.dumps(fitted)).checkpoint().sha256 == fitted.checkpoint().sha256
 
 
-def test_a_progress_bar_counts_steps(pretrainer, montage_store, capsys):
+def test_progress_counts_steps(pretrainer, montage_store, capsys):
     pretrainer(verbose=1).fit(montage_store)
     shown = capsys.readouterr().err
     assert "6/6" in shown
@@ -169,12 +141,12 @@ def test_a_progress_bar_counts_steps(pretrainer, montage_store, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_steps_per_epoch_draw_as_many_windows_as_there_are(pretrainer, montage_store):
+def test_steps_cover_all_windows(pretrainer, montage_store):
     fitted = pretrainer(steps_per_epoch=None, max_epochs=1, batch_size=3).fit(montage_store)
     assert len(fitted.history_[0, "batches"]) == 24 // 3
 
 
-def test_random_numbers_follow_from_the_step_and_are_put_back():
+def test_step_randomness_is_local():
     before = torch.get_rng_state()
     draws = []
     for numbers in ([1, 2], [1, 2], [1, 3]):
@@ -185,7 +157,7 @@ def test_random_numbers_follow_from_the_step_and_are_put_back():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_bfloat16_trains_to_nearly_the_same(pretrainer, montage_store):
+def test_bfloat16_trains_alike(pretrainer, montage_store):
     runs = [pretrainer(precision=p).fit(montage_store) for p in ("float32", "bfloat16")]
     full, half = (run.history_[0, "batches", 0, "train_loss"] for run in runs)
     assert full == pytest.approx(half, rel=0.05)
@@ -193,10 +165,102 @@ def test_bfloat16_trains_to_nearly_the_same(pretrainer, montage_store):
     assert runs[1].precision_ == "bfloat16"
 
 
-def test_nights_that_are_conditioned_are_counted_too(pretrainer, montages, capsys):
+def test_progress_counts_nights(pretrainer, montages, capsys):
     pretrainer(verbose=1).fit(montages)
     shown = capsys.readouterr().err
     assert "preparing: 100%" in shown
     assert shown.index("8/8") < shown.index("6/6")
     pretrainer().fit(montages)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("n_workers", [0, 1, 3])
+def test_batches_come_in_order(n_workers):
+    assert list(draw_ahead(lambda number: -number, range(4, 40), n_workers)) == list(
+        range(-4, -40, -1)
+    )
+
+
+def test_workers_draw_ahead():
+    second = threading.Event()
+
+    def draw(number):
+        if number == 1:
+            second.set()
+        return number
+
+    batches = draw_ahead(draw, range(9), 1)
+    next(batches)
+    assert second.wait(10)
+    batches.close()
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_draw_errors_keep_their_turn(n_workers):
+    batches = draw_ahead(lambda number: 1 // (3 - number), range(9), n_workers)
+    assert [next(batches) for _ in range(3)] == [0, 0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(batches)
+
+
+def moved(network, by):
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor += by
+    return network
+
+
+def test_parameters_and_buffers_are_averaged(small_config):
+    network = Sleep2Vec.from_seed(small_config, 0)
+    average = MovingAverage(network, 0.75)
+    start = {k: v.clone() for k, v in network.state_dict().items()}
+    average.update(moved(network, 1), step=1000)
+    for name, value in average.network.state_dict().items():
+        by = 0.25 if value.is_floating_point() else 1
+        torch.testing.assert_close(value, start[name] + by, rtol=0, atol=1e-6)
+    assert "projection.hidden_norm.running_var" in start
+
+
+def test_averages_forget_the_start(small_config):
+    network = Sleep2Vec.from_seed(small_config, 0)
+    average = MovingAverage(network, 0.996)
+    before = network.encoder.token_type.detach().clone()
+    average.update(moved(network, 1), step=0)
+    torch.testing.assert_close(average.network.encoder.token_type.data, before + 0.9)
+
+
+def test_no_decay_is_no_average(small_config):
+    network = Sleep2Vec.from_seed(small_config, 0)
+    average = MovingAverage(network, 0)
+    average.update(moved(network, 1), step=0)
+    for name, value in average.network.state_dict().items():
+        assert torch.equal(value, network.state_dict()[name])
+    assert not average.network.training
+
+
+def test_rates_rise_and_fall():
+    factors = [rate_factor(step, 100, 0.1, 0.2) for step in range(100)]
+    np.testing.assert_allclose(factors[:10], np.arange(1, 11) / 10)
+    assert factors[10] == 1
+    assert (np.diff(factors[10:]) < 0).all()
+    assert rate_factor(55, 100, 0.1, 0.2) == pytest.approx(0.6)
+    assert rate_factor(100, 100, 0.1, 0.2) == rate_factor(500, 100, 0.1, 0.2) == pytest.approx(0.2)
+
+
+@given(
+    step=st.integers(0, 50), total=st.integers(1, 40), warmup=st.floats(0, 1), floor=st.floats(0, 1)
+)
+def test_rates_stay_below_their_peak(step, total, warmup, floor):
+    assert 0 <= rate_factor(step, total, warmup, floor) <= 1 + 1e-12
+    assert rate_factor(0, total, warmup, floor) > 0
+
+
+def test_matrices_alone_decay(small_config):
+    network = Sleep2Vec.from_seed(small_config, 0)
+    decayed, kept = decay_groups(network.named_parameters(), 0.3)
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.3, 0)
+    assert all(p.ndim == 2 for p in decayed["params"])
+    names = {id(p): name for name, p in network.named_parameters()}
+    not_decayed = {names[id(p)] for p in kept["params"]}
+    assert {"cls_token", "masks.ibi", "encoder.norm.weight", "input_projection.bias"} <= not_decayed
+    assert len(decayed["params"]) + len(kept["params"]) == len(names)

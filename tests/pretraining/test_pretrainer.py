@@ -7,7 +7,6 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
-from sklearn.utils import estimator_checks
 
 from sleep2vec_sklearn import (
     Recording,
@@ -35,7 +34,7 @@ def fitted(pretrainer, montage_store):
     return pretrainer().fit(montage_store)
 
 
-def test_a_saved_encoder_is_what_the_transformer_takes(fitted, montages, tmp_path):
+def test_saved_encoders_transform(fitted, montages, tmp_path):
     path = tmp_path / "mine.safetensors"
     sha256 = fitted.save(path, card={"name": "mine"})
     checkpoint = load_checkpoint(path)
@@ -47,19 +46,12 @@ def test_a_saved_encoder_is_what_the_transformer_takes(fitted, montages, tmp_pat
     assert checkpoint.card["training_data"]["recordings"] == 6
 
 
-def test_the_card_names_nobody(fitted, montages):
+def test_card_names_nobody(fitted, montages):
     text = str(fitted.checkpoint().card).replace('"', "'")
     assert not any(repr(night.id) in text or repr(night.subject) in text for night in montages)
 
 
-@pytest.mark.parametrize("validation", [np.int64(1), np.array(["s2", "s3"])])
-def test_validation_may_come_from_numpy(pretrainer, montages, validation):
-    training = pretrainer(validation=validation, patience=2, batch_size=3).fit(montages)
-    parameters = training.checkpoint().card["parameters"]
-    assert parameters["validation"] == ("1" if np.isscalar(validation) else "2 subjects by name")
-
-
-def test_recordings_a_store_and_a_folder_train_alike(pretrainer, montages, fitted, tmp_path):
+def test_recordings_and_stores_train_alike(pretrainer, montages, fitted, tmp_path):
     folder = tmp_path / "store"
     prepare_cohort(montages, folder, modalities=["effort", "spo2", "ibi"])
     assert_same(fitted, pretrainer().fit(folder))
@@ -67,15 +59,21 @@ def test_recordings_a_store_and_a_folder_train_alike(pretrainer, montages, fitte
     assert_same(fitted, pretrainer().fit(montages))
 
 
-def test_plain_dicts_train_too(pretrainer, montages):
+def test_dicts_train_too(pretrainer, montages):
     dicts = [{name: night[name] for name in ("spo2", "ibi")} for night in montages]
     fitted = pretrainer(validation=2, objective="dash").fit(dicts)
     assert fitted.pairs_ == (("spo2", "ibi"),)
     assert np.isfinite(fitted.score(dicts))
 
 
-def test_a_seed_decides_everything_and_workers_nothing(pretrainer, montage_store, fitted):
-    noisy = {"dropout": 0.1, "noise": 0.1, "sensor_loss": 0.3, "max_shift": 2, "prediction": 0.5}
+def test_seeds_decide_and_workers_not(pretrainer, montage_store, fitted):
+    noisy = {
+        "dropout": 0.1,
+        "noise": 0.1,
+        "modality_dropout": 0.3,
+        "max_shift": 2,
+        "reconstruction_weight": 0.5,
+    }
     first = pretrainer(**noisy).fit(montage_store)
     assert_same(first, pretrainer(**noisy, n_workers=2).fit(montage_store))
     other = pretrainer(random_state=1).fit(montage_store)
@@ -84,7 +82,7 @@ def test_a_seed_decides_everything_and_workers_nothing(pretrainer, montage_store
     ).any()
 
 
-def test_global_randomness_is_not_touched(pretrainer, montage_store):
+def test_global_randomness_stays(pretrainer, montage_store):
     np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)
     before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
@@ -93,7 +91,7 @@ def test_global_randomness_is_not_touched(pretrainer, montage_store):
     assert torch.equal(before[1], torch.get_rng_state())
 
 
-def test_partial_fits_do_what_fit_does(pretrainer, montage_store, fitted):
+def test_partial_fits_equal_fit(pretrainer, montage_store, fitted):
     by_parts = pretrainer()
     for _ in range(2):
         by_parts.partial_fit(montage_store)
@@ -101,31 +99,28 @@ def test_partial_fits_do_what_fit_does(pretrainer, montage_store, fitted):
     assert len(by_parts.partial_fit(montage_store).history_) == 3
 
 
-def test_a_warm_start_goes_on_with_another_rate(pretrainer, montage_store, fitted):
+def test_warm_starts_change_the_optimizer(montage_store, fitted):
     net = fitted.net_
-    again = fitted.set_params(warm_start=True, lr=1e-9).fit(montage_store)
+    again = fitted.set_params(warm_start=True, optimizer__lr=1e-9, optimizer__weight_decay=0.5)
+    again.fit(montage_store)
     assert [row["epoch"] for row in again.history_] == [1, 2, 3, 4]
     assert again.net_.step_ == 12
     assert again.net_.module_.network is net.module_.network
     assert again.history_[-1, "batches", 0, "lr"] < 1e-8
-
-
-def test_a_warm_start_goes_on_with_another_weight_decay(montage_store, fitted):
-    again = fitted.set_params(warm_start=True, weight_decay=0.5).fit(montage_store)
     assert [g["weight_decay"] for g in again.net_.optimizer_.param_groups] == [0.5, 0.0]
 
 
-def test_a_warm_start_of_another_encoder_says_what_differs(fitted, montage_store):
+def test_warm_starts_need_the_encoder(fitted, montage_store):
     fitted.set_params(warm_start=True, context_epochs=8)
     with pytest.raises(TrainingError, match=r"context_epochs: 6 in the state, 8 now"):
         fitted.fit(montage_store)
-    fitted.set_params(context_epochs=6, hidden_size=16)
+    fitted.set_params(context_epochs=6, encoder__hidden_size=16)
     with pytest.raises(TrainingError, match=r"hidden_size: 8 in the state, 16 now"):
         fitted.fit(montage_store)
 
 
-def test_init_goes_on_with_an_encoder(pretrainer, montage_store, fitted):
-    slow = pretrainer(init=fitted.checkpoint(), lr=1e-12, modalities=["spo2", "ibi"])
+def test_encoders_go_on(pretrainer, montage_store, fitted):
+    slow = pretrainer(encoder=fitted.checkpoint(), lr=1e-12, modalities=["spo2", "ibi"])
     slow.fit(montage_store)
     assert slow.encoder_config_.names == ("effort", "spo2", "ibi")
     for name, value in weights_of(fitted).items():
@@ -133,15 +128,15 @@ def test_init_goes_on_with_an_encoder(pretrainer, montage_store, fitted):
             np.testing.assert_allclose(weights_of(slow)[name], value, atol=1e-6)
 
 
-def test_an_encoder_reads_nothing_it_has_not_learned(pretrainer, montage_store):
+def test_unlearned_modalities_are_dropped(pretrainer, montage_store):
     stages = [(0.5, {("ibi", "spo2"): 1, ("ibi", "effort"): 0}), (1.0, {("ibi", "spo2"): 1})]
-    with pytest.warns(TrainingWarning, match="effort: .*pair_shares names no pair of it"):
-        fitted = pretrainer(pair_shares=stages).fit(montage_store)
+    with pytest.warns(TrainingWarning, match="effort: .*pair_weights names no pair of it"):
+        fitted = pretrainer(pair_weights=stages).fit(montage_store)
     assert fitted.pairs_ == (("spo2", "ibi"),)
     assert fitted.modalities_ == fitted.checkpoint().config.names == ("spo2", "ibi")
 
 
-def test_history_is_what_skorch_keeps(fitted):
+def test_history_is_skorchs(fitted):
     steps = fitted.history_[-1, "batches", :, ("train_loss", "pair", "lr", "data_wait")]
     assert len(steps) == 3
     assert {pair for _, pair, _, _ in steps} <= {"effort-spo2", "effort-ibi", "spo2-ibi"}
@@ -151,9 +146,14 @@ def test_history_is_what_skorch_keeps(fitted):
     assert all(0 <= recall <= 1 for recall in fitted.history_[:, "valid_recall"])
 
 
-def test_training_lowers_the_loss_and_finds_epochs_again(pretrainer, montage_store):
+def test_training_learns(pretrainer, montage_store):
     trained = pretrainer(
-        max_epochs=8, steps_per_epoch=15, lr=1e-2, hidden_size=16, negatives="both", ema_decay=0.9
+        max_epochs=8,
+        steps_per_epoch=15,
+        lr=1e-2,
+        hidden_size=16,
+        negatives="both",
+        ema_decay=0.9,
     ).fit(montage_store)
     first, *_, last = trained.history_[:, "train_loss"]
     assert last < 0.8 * first
@@ -162,10 +162,10 @@ def test_training_lowers_the_loss_and_finds_epochs_again(pretrainer, montage_sto
     assert found.median_rank < found.n_candidates / 3
 
 
-def test_a_grid_search_takes_recordings_and_stores_alike(pretrainer, montages, montage_store):
+def test_grid_searches_take_stores(pretrainer, montages, montage_store):
     search = GridSearchCV(
         pretrainer(max_epochs=1, validation=0, batch_size=2),
-        {"hidden_size": np.array([4, 8]), "lr": [1e-3]},
+        {"encoder__hidden_size": np.array([4, 8]), "optimizer__lr": [1e-3]},
         cv=2,
     )
     scores = [
@@ -177,13 +177,13 @@ def test_a_grid_search_takes_recordings_and_stores_alike(pretrainer, montages, m
     np.testing.assert_array_equal(*scores)
 
 
-def test_it_is_cloned_and_pickled(fitted, montages):
-    assert clone(fitted).get_params() == fitted.get_params()
+def test_clones_and_pickles(fitted, montages):
+    assert str(clone(fitted).get_params()) == str(fitted.get_params())
     assert not hasattr(clone(fitted), "net_")
     assert pickle.loads(pickle.dumps(fitted)).score(montages) == fitted.score(montages)
 
 
-def test_metadata_come_from_the_table_given(pretrainer, montages, fitted):
+def test_metadata_replace_the_recordings(pretrainer, montages, fitted):
     table = fitted_table(montages).assign(age=30.0)
     assert_differ(fitted, pretrainer().fit(montages, table))
     unweighted = pretrainer(objective="info_nce")
@@ -203,7 +203,7 @@ def assert_differ(first, second):
     assert any((first[name] != second[name]).any() for name in first)
 
 
-def test_subjects_of_the_table_are_held_out(pretrainer, montages, tmp_path):
+def test_subjects_come_from_metadata(pretrainer, montages, tmp_path):
     nobody = [
         Recording({n: (s.values, s.rate) for n, s in night.read().items()}, id=night.id)
         for night in montages
@@ -214,9 +214,7 @@ def test_subjects_of_the_table_are_held_out(pretrainer, montages, tmp_path):
     assert given.checkpoint().card["training_data"]["held_out_recordings"] == 2
 
 
-def test_what_a_table_has_no_column_for_is_taken_from_the_nights(
-    pretrainer, montages, montage_store
-):
+def test_missing_columns_come_from_nights(pretrainer, montages, montage_store):
     table = fitted_table(montages)[["sex"]].assign(subject=list("aabbccde"), sex="F")
     given = pretrainer(validation=["b"])
     from_store = given.fit(montage_store, table).checkpoint()
@@ -229,26 +227,26 @@ def test_what_a_table_has_no_column_for_is_taken_from_the_nights(
     assert from_store.sha256 == given.fit(montages, table).checkpoint().sha256
 
 
-def test_metadata_of_other_recordings_are_refused(pretrainer, montages):
+def test_foreign_metadata_are_refused(pretrainer, montages):
     table = fitted_table(montages).rename({"n3": "n33"})
     with pytest.raises(InvalidRecordingError, match="n3"):
         pretrainer().fit(montages, table)
 
 
-def test_ages_and_sexes_that_cannot_be_are_refused(pretrainer, montages):
+def test_wrong_ages_are_refused(pretrainer, montages):
     with pytest.raises(InvalidRecordingError, match="130"):
         pretrainer().fit(montages, fitted_table(montages).assign(age=130))
     with pytest.raises(InvalidRecordingError, match="'Q'"):
         pretrainer().fit(montages, fitted_table(montages).assign(sex="Q"))
 
 
-def test_one_modality_cannot_be_trained(pretrainer, montages):
+def test_one_modality_is_too_few(pretrainer, montages):
     lonely = [night.without("effort", "ibi") for night in montages]
     with pytest.raises(InvalidRecordingError, match=r"two modalities.*found spo2"):
         pretrainer().fit(lonely)
 
 
-def test_a_pair_of_one_recording_is_left_out_with_a_word(pretrainer, montages):
+def test_single_pairs_are_left_out(pretrainer, montages):
     few = [montages[0], *(night.without("effort") for night in montages[1:] if "effort" in night)]
     with (
         pytest.warns(TrainingWarning, match="effort-spo2, effort-ibi"),
@@ -259,7 +257,7 @@ def test_a_pair_of_one_recording_is_left_out_with_a_word(pretrainer, montages):
     assert fitted.encoder_config_.names == ("spo2", "ibi")
 
 
-def test_without_any_pair_of_two_recordings_there_is_nothing_to_train(pretrainer, montages):
+def test_no_pair_is_refused(pretrainer, montages):
     nights = [
         montages[0].without("effort"),
         montages[1].without("ibi"),
@@ -271,13 +269,13 @@ def test_without_any_pair_of_two_recordings_there_is_nothing_to_train(pretrainer
         pretrainer(validation=0).fit(nights)
 
 
-def test_a_batch_larger_than_the_pool_takes_other_windows_with_a_word(pretrainer, montages):
+def test_small_pools_repeat_nights(pretrainer, montages):
     with pytest.warns(TrainingWarning, match="none of them twice"):
         fitted = pretrainer(batch_size=12).fit(montages)
     assert set(fitted.history_[-1, "batches", :, "train_batch_size"]) == {12}
 
 
-def test_small_pools_are_told_in_one_line_whatever_their_number(pretrainer):
+def test_small_pools_warn_briefly(pretrainer):
     random = np.random.default_rng(0)
     names = ("airflow", "effort", "resp", "spo2", "actigraphy")
     signals = [{name: (90 + random.standard_normal(1200), 10) for name in names} for _ in "abc"]
@@ -290,7 +288,7 @@ def test_small_pools_are_told_in_one_line_whatever_their_number(pretrainer):
     [
         {"objective": "clip"},
         {"batch_size": 1},
-        {"mask_share": 1.0},
+        {"mask_ratio": 1.0},
         {"lr": 0},
         {"temperature": float("nan")},
         {"max_shift": 6},
@@ -298,8 +296,8 @@ def test_small_pools_are_told_in_one_line_whatever_their_number(pretrainer):
         {"validation": ["nobody"]},
         {"validation": -1},
         {"n_workers": -1},
-        {"pair_shares": {("eeg", "ibi"): 1}},
-        {"pair_shares": []},
+        {"pair_weights": {("eeg", "ibi"): 1}},
+        {"pair_weights": []},
         {"tokenizer": {"ibi": "spectral"}},
         {"tokenizer": ["spectral"]},
         {"validation": True},
@@ -309,8 +307,8 @@ def test_small_pools_are_told_in_one_line_whatever_their_number(pretrainer):
         {"random_state": 2**63},
         {"random_state": np.random.default_rng(0)},
         {"modalities": 3},
-        {"init": 3},
-        {"init": Sleep2VecPretrainer()},
+        {"encoder": 3},
+        {"encoder": Sleep2VecPretrainer()},
         {"state_dir": 3},
         {"state_dir": ""},
         {"callbacks": [3]},
@@ -319,54 +317,36 @@ def test_small_pools_are_told_in_one_line_whatever_their_number(pretrainer):
         {"device": None},
     ],
 )
-def test_parameters_that_cannot_be_are_named(pretrainer, montage_store, wrong):
+def test_wrong_parameters_are_named(pretrainer, montage_store, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         pretrainer(**wrong).fit(montage_store)
 
 
 @pytest.mark.parametrize("held_out", [np.int64(1), np.float32(0.2), ("s3",), np.array(["s3"])])
-def test_who_is_held_out_may_be_said_in_numpy(pretrainer, montage_store, held_out):
+def test_held_out_may_be_numpy(pretrainer, montage_store, held_out):
     fitted = pretrainer(validation=held_out, max_epochs=1).fit(montage_store)
     card = fitted.checkpoint().card
     assert card["training_data"]["held_out_recordings"] >= 2
     assert "s3" not in str(card)
+    named = card["parameters"]["validation"] == "1 subjects by name"
+    assert named == (not np.isscalar(held_out))
 
 
 @pytest.mark.parametrize("X", [None, [], {"ibi": [1.0]}, 3])
-def test_what_is_no_list_of_nights_is_refused(pretrainer, X):
+def test_wrong_inputs_are_refused(pretrainer, X):
     with pytest.raises(InvalidRecordingError, match="accepted are a list of recordings"):
         pretrainer().fit(X)
 
 
-def test_before_fit_there_is_nothing_to_save(pretrainer, tmp_path, montages):
+def test_unfitted_pretrainers_refuse(pretrainer, tmp_path, montages):
     with pytest.raises(NotFittedError):
         pretrainer().save(tmp_path / "x.safetensors")
     with pytest.raises(NotFittedError):
         pretrainer().score(montages)
 
 
-def test_partial_fits_go_on_after_an_early_stop(pretrainer, montage_store):
+def test_partial_fits_outlast_patience(pretrainer, montage_store):
     stopped = pretrainer(patience=1, max_epochs=30, lr=0.3, ema_decay=0.0).fit(montage_store)
     n_epochs = len(stopped.history_)
     assert n_epochs < 30
     assert len(stopped.partial_fit(montage_store).history_) == n_epochs + 1
-
-
-CHECKS = [
-    "check_estimator_cloneable",
-    "check_estimator_tags_renamed",
-    "check_valid_tag_types",
-    "check_estimator_repr",
-    "check_no_attributes_set_in_init",
-    "check_do_not_raise_errors_in_init_or_set_params",
-    "check_mixin_order",
-    "check_parameters_default_constructible",
-    "check_get_params_invariance",
-    "check_set_params",
-    "check_estimator_sparse_tag",
-]
-
-
-@pytest.mark.parametrize("check", [c for c in CHECKS if hasattr(estimator_checks, c)])
-def test_it_passes_the_checks_of_scikit_learn(check):
-    getattr(estimator_checks, check)("Sleep2VecPretrainer", Sleep2VecPretrainer())

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
+"""The state of a run on disk, and the lock of its folder."""
+
+import errno
 import json
 import os
 import pickle
 import signal
+import warnings
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,9 +17,10 @@ from sklearn.model_selection import GridSearchCV
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.errors import TrainingError, TrainingWarning
 from sleep2vec_sklearn.pretraining import prepare_cohort
-from sleep2vec_sklearn.pretraining._state import RunFolder, list_differences
+from sleep2vec_sklearn.pretraining._state import RunFolder, list_differences, lock_folder
 
 resource = pytest.importorskip("resource")
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 @pytest.fixture
@@ -38,23 +43,23 @@ def small_disk():
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_state_comes_back_as_it_was(folder):
+def test_states_come_back(folder):
     state = folder.load()
     assert state["step"] == 3
     assert torch.equal(state["weights"]["a"], torch.arange(5.0))
     assert RunFolder(folder.folder / "other").load() is None
 
 
-def test_a_full_disk_leaves_the_old_state(folder):
+def test_full_disks_keep_the_state(folder):
     with small_disk(), pytest.raises(OSError):
         folder.save({"step": 4, "weights": {"a": torch.zeros(10_000)}})
     assert folder.load()["step"] == 3
     assert os.listdir(folder.folder) == ["state.pt"]
 
 
-def test_what_a_killed_process_left_is_removed(folder):
+def test_unfinished_states_are_removed(folder):
     (folder.folder / ".state.pt.0123").write_bytes(b"half")
-    folder.tidy()
+    folder._sweep()
     assert os.listdir(folder.folder) == ["state.pt"]
 
 
@@ -64,7 +69,7 @@ class Harm:
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"text", pickle.dumps(Harm(), 2)])
-def test_what_is_no_state_is_refused_and_never_run(folder, content, tmp_path, monkeypatch):
+def test_foreign_files_are_never_run(folder, content, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder.path.write_bytes(content)
     with pytest.raises(TrainingError, match=r"state\.pt: no state of a run"):
@@ -72,7 +77,7 @@ def test_what_is_no_state_is_refused_and_never_run(folder, content, tmp_path, mo
     assert not (tmp_path / "harm").exists()
 
 
-def test_a_flipped_bit_is_seen(folder):
+def test_flipped_bits_are_seen(folder):
     whole = folder.path.read_bytes()
     place = whole.index(torch.arange(5.0).numpy().tobytes())
     folder.path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
@@ -81,7 +86,7 @@ def test_a_flipped_bit_is_seen(folder):
 
 
 @pytest.mark.parametrize("lost", ["run", "optimizer"])
-def test_a_state_that_lacks_something_is_refused(pretrainer, montage_store, tmp_path, lost):
+def test_incomplete_states_are_refused(pretrainer, montage_store, tmp_path, lost):
     pretrainer(state_dir=tmp_path).fit(montage_store)
     state = RunFolder(tmp_path).load()
     del state[lost]
@@ -90,21 +95,22 @@ def test_a_state_that_lacks_something_is_refused(pretrainer, montage_store, tmp_
         pretrainer(state_dir=tmp_path).fit(montage_store)
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_training(
-    pretrainer, montage_store, tmp_path
-):
+def test_read_only_folders_fail_first(pretrainer, montage_store, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="no state can be written there"):
         pretrainer(state_dir=tmp_path / "file" / "run").fit(montage_store)
 
 
-def test_a_state_of_a_newer_version_is_refused(folder):
-    torch.save({"format_version": 99}, folder.path)
-    with pytest.raises(TrainingError, match="format 99 by a newer version"):
+@pytest.mark.parametrize(
+    ("version", "age", "fix"), [(99, "newer", "Upgrade"), (1, "older", "Remove")]
+)
+def test_other_versions_are_refused(folder, version, age, fix):
+    torch.save({"format_version": version, "step": 3}, folder.path)
+    with pytest.raises(TrainingError, match=rf"format {version} .* {age}; .* {fix}"):
         folder.load()
 
 
-def test_differences_are_named_by_their_place():
+def test_differences_have_their_path():
     before = {"a": 1, "b": {"c": [1, 2], "d": "x"}, "e": None}
     assert list_differences(before, json.loads(json.dumps(before))) == []
     now = {"a": 1, "b": {"c": [1, 3], "d": "x"}, "f": 2}
@@ -115,13 +121,13 @@ def test_differences_are_named_by_their_place():
     ]
 
 
-def test_a_changed_configuration_is_told(pretrainer, montage_store, tmp_path):
+def test_changed_parameters_are_named(pretrainer, montage_store, tmp_path):
     pretrainer(state_dir=tmp_path, batch_size=3).fit(montage_store)
     changed = pretrainer(state_dir=tmp_path, batch_size=3, lr=0.5, hidden_size=16, random_state=3)
     with pytest.raises(TrainingError) as error:
         changed.fit(montage_store)
     told = str(error.value)
-    assert "parameters.lr: '0.001' in the state, '0.5' now" in told
+    assert "parameters.optimizer__lr: '0.001' in the state, '0.5' now" in told
     assert "encoder.hidden_size: 8 in the state, 16 now" in told
     assert "seed: 0 in the state, 3 now" in told
     with pytest.raises(TrainingError, match=r"data\.nights\.training"):
@@ -132,7 +138,7 @@ def test_a_changed_configuration_is_told(pretrainer, montage_store, tmp_path):
         )
 
 
-def test_a_finished_run_is_loaded(pretrainer, montage_store, tmp_path):
+def test_finished_runs_are_loaded(pretrainer, montage_store, tmp_path):
     first = pretrainer(state_dir=tmp_path, random_state=None).fit(montage_store)
     stamp = (tmp_path / "state.pt").stat().st_mtime_ns
     second = pretrainer(
@@ -144,14 +150,14 @@ def test_a_finished_run_is_loaded(pretrainer, montage_store, tmp_path):
     assert (tmp_path / "state.pt").stat().st_mtime_ns == stamp
 
 
-def test_training_goes_on_over_a_full_disk(pretrainer, montage_store, tmp_path):
+def test_full_disks_stop_no_training(pretrainer, montage_store, tmp_path):
     with small_disk(), pytest.warns(TrainingWarning, match="could not be written"):
         fitted = pretrainer(state_dir=tmp_path / "state").fit(montage_store)
     assert fitted.net_.step_ == 6
-    assert os.listdir(tmp_path / "state") == []
+    assert os.listdir(tmp_path / "state") == ["run.lock"]
 
 
-def test_a_second_fit_does_not_take_the_first_ones_state(pretrainer, montage_store, tmp_path):
+def test_second_fits_need_another_folder(pretrainer, montage_store, tmp_path):
     fitted = pretrainer(state_dir=tmp_path, warm_start=True).fit(montage_store)
     with pytest.raises(TrainingError, match="begins_at_step: 0 in the state, 6 now"):
         fitted.fit(montage_store)
@@ -170,7 +176,7 @@ def changed(montages):
     return [montages[0], other, *montages[2:]]
 
 
-def test_nights_whose_samples_changed_are_told(pretrainer, montages, montage_store, tmp_path):
+def test_changed_samples_are_named(pretrainer, montages, montage_store, tmp_path):
     names = ["effort", "spo2", "ibi"]
     state = tmp_path / "state"
     pretrainer(state_dir=state).fit(montage_store)
@@ -184,17 +190,70 @@ def test_nights_whose_samples_changed_are_told(pretrainer, montages, montage_sto
     assert pretrainer(state_dir=state).fit(same).net_.step_ == 6
 
 
-def test_a_state_that_says_nothing_of_samples_is_gone_on_with(pretrainer, montage_store, tmp_path):
-    pretrainer(state_dir=tmp_path).fit(montage_store)
-    state = RunFolder(tmp_path).load()
-    run = json.loads(state["run"])
-    del run["data"]["nights"]["samples"]
-    RunFolder(tmp_path).save({**state, "run": json.dumps(run)})
-    assert pretrainer(state_dir=tmp_path).fit(montage_store).net_.step_ == 6
-
-
-def test_a_grid_search_that_shares_a_state_is_told_what_to_do(pretrainer, montage_store, tmp_path):
+def test_grid_searches_cannot_share_states(pretrainer, montage_store, tmp_path):
     shared = pretrainer(state_dir=tmp_path, validation=0, batch_size=2, max_epochs=1)
-    search = GridSearchCV(shared, {"hidden_size": [4, 8]}, cv=2, error_score="raise")
+    search = GridSearchCV(shared, {"encoder__hidden_size": [4, 8]}, cv=2, error_score="raise")
     with pytest.raises(TrainingError, match=r"In a grid search .* pass state_dir=None"):
         search.fit(montage_store)
+
+
+@pytest.fixture
+def other_run(tmp_path):
+    """Number of a process that holds the folder."""
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with lock_folder(tmp_path):
+                os.write(tell, b"held")
+                signal.pause()
+        finally:
+            os._exit(1)
+    os.close(tell)
+    assert os.read(ready, 4) == b"held"
+    yield pid
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(ready)
+
+
+def test_second_runs_are_refused(pretrainer, montage_store, tmp_path, other_run):
+    told = "another run is using it.*another state_dir"
+    with pytest.raises(TrainingError, match=told):
+        pretrainer(state_dir=tmp_path).fit(montage_store)
+    assert os.listdir(tmp_path) == ["run.lock"]
+
+
+def test_killed_runs_free_their_folder(pretrainer, montage_store, tmp_path, other_run):
+    os.kill(other_run, signal.SIGKILL)
+    # its number stays its own until the test has ended
+    os.waitid(os.P_PID, other_run, os.WEXITED | os.WNOWAIT)
+    assert os.listdir(tmp_path) == ["run.lock"]
+    pretrainer(state_dir=tmp_path).fit(montage_store)
+    assert sorted(os.listdir(tmp_path)) == ["run.lock", "state.pt"]
+
+
+def test_finished_runs_need_no_lock(pretrainer, montage_store, tmp_path):
+    pretrainer(state_dir=tmp_path).fit(montage_store)
+    with lock_folder(tmp_path):
+        assert pretrainer(state_dir=tmp_path).fit(montage_store).net_.step_ == 6
+
+
+def test_failed_runs_free_their_folder(tmp_path):
+    with pytest.raises(KeyError), lock_folder(tmp_path):
+        raise KeyError
+    with lock_folder(tmp_path), pytest.raises(TrainingError), lock_folder(tmp_path):
+        pass
+    assert os.listdir(tmp_path) == ["run.lock"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_without_locks_runs_go_on(pretrainer, montage_store, tmp_path, monkeypatch, code):
+    def refuse(descriptor, operation):
+        raise OSError(code, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "flock not supported")
+        assert pretrainer(state_dir=tmp_path).fit(montage_store).net_.step_ == 6
+    assert (tmp_path / "state.pt").exists()

@@ -13,21 +13,21 @@ mpl.use("Agg")
 
 @pytest.fixture(scope="session")
 def rows():
-    """Function of (n_people, each): rows, labels that follow them, and people who differ."""
+    """Function of the rows of each subject: X, labels it depends on, and subjects who differ."""
 
-    def make(n_people=12, each=25, seed=0):
-        rng = np.random.default_rng(seed)
-        people = np.repeat([f"p{k:02d}" for k in range(n_people)], each)
-        y = rng.integers(0, 3, len(people))
-        shift = np.repeat(rng.normal(size=(n_people, 4)), each, axis=0)
-        X = rng.normal(size=(len(people), 4)) + 1.5 * np.eye(4)[y] + shift
-        return X, y, people
+    def make(each=25):
+        rng = np.random.default_rng(0)
+        subjects = np.repeat([f"p{k:02d}" for k in range(12)], each)
+        y = rng.integers(0, 3, len(subjects))
+        shift = np.repeat(rng.normal(size=(12, 4)), each, axis=0)
+        X = rng.normal(size=(len(subjects), 4)) + 1.5 * np.eye(4)[y] + shift
+        return X, y, subjects
 
     return make
 
 
 def make_night(number, modalities=("effort", "spo2", "ibi"), n_epochs=24):
-    """A night whose sensors all follow its stages, ibi most clearly."""
+    """A night whose sensors all depend on its stages, ibi most clearly."""
     rng = np.random.default_rng(number)
     awake = np.repeat(rng.integers(0, 2, n_epochs // 4 + 1), 4)[:n_epochs]
     state = np.repeat(2 * awake - 1, 120)
@@ -52,13 +52,13 @@ def night():
 
 @pytest.fixture(scope="session")
 def nights():
-    """Nights of six people with three sensors each."""
+    """Nights of six subjects with three sensors each."""
     return [make_night(k) for k in range(6)]
 
 
 @pytest.fixture
 def pipeline(checkpoint_in_memory):
-    """A head on the tiny encoder's rows."""
+    """A linear head on the tiny encoder."""
     return make_pipeline(
         Sleep2VecTransformer(checkpoint_in_memory),
         StandardScaler(),
@@ -68,14 +68,14 @@ def pipeline(checkpoint_in_memory):
 
 @pytest.fixture
 def asleep(nights):
-    """X, y and groups of epochs: awake or not."""
+    """X, y and groups of epochs: asleep or not."""
     X = EpochSequence(nights)
     return X, X.stages > 0, X.groups
 
 
 @pytest.fixture
 def encoded(monkeypatch):
-    """Names of the modalities that went through the network, one for each time."""
+    """Names of the modalities encoded, one per encode."""
     from sleep2vec_sklearn.encoding._engine import Engine
 
     seen = []

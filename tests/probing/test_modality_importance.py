@@ -8,26 +8,26 @@ from sleep2vec_sklearn.errors import InvalidRecordingError, RecordingWarning
 FAST = {"n_resamples": 50, "cv": 2}
 
 
-def test_dropping_is_the_score_of_the_others(pipeline, asleep):
-    found = modality_importance(pipeline, *asleep, **FAST)
+def test_drop_equals_subset_scores(pipeline, asleep):
+    result = modality_importance(pipeline, *asleep, **FAST)
     subsets = modality_subset_scores(pipeline, *asleep, **FAST)
     score = subsets.summary.set_index("subset")["score"]
-    assert found.modalities == ("effort", "spo2", "ibi")
-    assert found.baseline == pytest.approx(score["effort + spo2 + ibi"])
-    expected = found.baseline - score[["spo2 + ibi", "effort + ibi", "effort + spo2"]]
-    np.testing.assert_allclose(found.importances_mean, expected, atol=1e-12)
-    assert found.importances.shape == (3, 1)
+    assert result.modalities == ("effort", "spo2", "ibi")
+    assert result.baseline == pytest.approx(score["effort + spo2 + ibi"])
+    expected = result.baseline - score[["spo2 + ibi", "effort + ibi", "effort + spo2"]]
+    np.testing.assert_allclose(result.importances_mean, expected, atol=1e-12)
+    assert result.importances.shape == (3, 1)
 
 
 @pytest.mark.parametrize("method", ["swap", "noise"])
-def test_the_sensor_that_tells_matters_most(pipeline, asleep, method):
-    found = modality_importance(pipeline, *asleep, method=method, n_repeats=2, noise=5.0, **FAST)
-    assert found.importances.shape == (3, 2)
-    assert found.modalities[int(found.importances_mean.argmax())] == "ibi"
-    np.testing.assert_allclose(found.importances_mean, found.importances.mean(axis=1))
-    np.testing.assert_allclose(found.importances_std, found.importances.std(axis=1))
-    assert (found.low <= found.importances_mean).all()
-    assert (found.importances_mean <= found.high).all()
+def test_informative_sensor_matters_most(pipeline, asleep, method):
+    result = modality_importance(pipeline, *asleep, method=method, n_repeats=2, noise=5.0, **FAST)
+    assert result.importances.shape == (3, 2)
+    assert result.modalities[int(result.importances_mean.argmax())] == "ibi"
+    np.testing.assert_allclose(result.importances_mean, result.importances.mean(axis=1))
+    np.testing.assert_allclose(result.importances_std, result.importances.std(axis=1))
+    assert (result.low <= result.importances_mean).all()
+    assert (result.importances_mean <= result.high).all()
 
 
 def test_swapped_signals_are_encoded_once(pipeline, asleep, encoded):
@@ -35,15 +35,15 @@ def test_swapped_signals_are_encoded_once(pipeline, asleep, encoded):
     assert sorted(encoded) == sorted(["effort", "spo2", "ibi"] * 6)
 
 
-def test_several_metrics_give_a_bunch_each(pipeline, asleep):
-    found = modality_importance(
+def test_one_bunch_per_metric(pipeline, asleep):
+    result = modality_importance(
         pipeline, *asleep, scoring=["accuracy", "f1_macro"], modalities=["ibi"], **FAST
     )
-    assert list(found) == ["accuracy", "f1_macro"]
-    assert found["f1_macro"].metric == "f1_macro"
+    assert list(result) == ["accuracy", "f1_macro"]
+    assert result["f1_macro"].metric == "f1_macro"
 
 
-def test_a_study_can_be_repeated(pipeline, asleep):
+def test_study_is_reproducible(pipeline, asleep):
     once, again = (
         modality_importance(pipeline, *asleep, method="noise", n_repeats=2, **FAST)
         for _ in range(2)
@@ -51,20 +51,23 @@ def test_a_study_can_be_repeated(pipeline, asleep):
     np.testing.assert_array_equal(once.importances, again.importances)
 
 
-def test_nights_of_one_sensor_are_told_and_compared_with_themselves(pipeline, nights, night):
+def test_nights_of_one_sensor_warn(pipeline, nights, night):
     X = EpochSequence([*nights[:4], night(8, ["ibi"])])
     with pytest.warns(RecordingWarning, match=r"ibi \(24\)"):
-        found = modality_importance(pipeline, X, X.stages > 0, X.groups, **FAST)
-    assert np.isfinite(found.importances).all()
+        result = modality_importance(pipeline, X, X.stages > 0, X.groups, **FAST)
+    assert np.isfinite(result.importances).all()
 
 
-def test_what_cannot_be_done_is_refused(pipeline, nights, night):
+def test_impossible_alterations_are_refused(pipeline, nights, night):
     alone = EpochSequence([night(k, ["ibi"]) for k in range(4)])
     with pytest.raises(InvalidRecordingError, match="only modality of every night"):
         modality_importance(pipeline, alone, alone.stages > 0, alone.groups, **FAST)
     X = EpochSequence([nights[0], *(night(k, ["spo2", "effort"]) for k in (7, 8, 9))])
     with pytest.raises(InvalidRecordingError, match="one subject alone"):
         modality_importance(pipeline, X, X.stages > 0, X.groups, method="swap", **FAST)
-    for changed in ({"method": "shuffle"}, {"n_repeats": 0}, {"noise": 0}):
-        with pytest.raises(ValueError, match="must be"):
-            modality_importance(pipeline, X, X.stages > 0, X.groups, **FAST, **changed)
+
+
+@pytest.mark.parametrize("changed", [{"method": "shuffle"}, {"n_repeats": 0}, {"noise": 0}])
+def test_invalid_parameters_are_refused(pipeline, asleep, changed):
+    with pytest.raises(ValueError, match=next(iter(changed))):
+        modality_importance(pipeline, *asleep, **FAST, **changed)

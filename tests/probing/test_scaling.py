@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn import fit_scaling_law
+from sleep2vec_sklearn import Sleep2VecPretrainer, fit_scaling_law
 from sleep2vec_sklearn.errors import Sleep2VecWarning
+from sleep2vec_sklearn.pretraining import NightStore, contents_of
+from sleep2vec_sklearn.probing import run_scaling_sweep
+from tests.pretraining.nights import make_night, tiny_pretrainer
 
 SIZES = np.repeat([4.0, 8, 16, 32, 64, 128], 2)
 
@@ -15,19 +18,22 @@ def points_of(y, x=SIZES):
     return pd.DataFrame({"n_nights": x, "loss": y})
 
 
+def fit(y, **options):
+    return fit_scaling_law(points_of(y), x="n_nights", **{"n_resamples": 3, **options})
+
+
 @settings(max_examples=25)
 @given(a=st.floats(0, 3), b=st.floats(0.5, 5), c=st.floats(0.2, 2), unit=st.sampled_from([1, 1e4]))
-def test_a_law_without_noise_is_found_in_any_unit(a, b, c, unit):
+def test_noiseless_law_is_recovered(a, b, c, unit):
     y = a + b * SIZES**-c
     law = fit_scaling_law(points_of(y, SIZES * unit), x="n_nights", n_resamples=3)
     np.testing.assert_allclose([law.a, law.b, law.c], [a, b * unit**c, c], rtol=0.01, atol=0.02)
     np.testing.assert_allclose(law.predict(SIZES * unit)["y"], y, rtol=1e-3)
 
 
-def test_intervals_hold_the_law_and_widen_beyond_what_was_measured():
+def test_intervals_widen_beyond_points():
     rng = np.random.default_rng(0)
-    y = 1 + 3 * SIZES**-0.5 + 0.03 * rng.standard_normal(len(SIZES))
-    law = fit_scaling_law(points_of(y), x="n_nights", n_resamples=200)
+    law = fit(1 + 3 * SIZES**-0.5 + 0.03 * rng.standard_normal(len(SIZES)), n_resamples=200)
     table = law.parameters.set_index("parameter")
     assert table.loc["c", "low"] < 0.5 < table.loc["c", "high"]
     assert 0.9 < law.r2 < 1
@@ -37,24 +43,23 @@ def test_intervals_hold_the_law_and_widen_beyond_what_was_measured():
     assert curve["extrapolated"].tolist() == [False, True]
 
 
-def test_points_without_a_law_are_told():
+def test_points_without_law_warn():
     y = 1 + np.random.default_rng(0).standard_normal(len(SIZES))
     with pytest.warns(Sleep2VecWarning, match="the points do not fix a law"):
-        fit_scaling_law(points_of(y), x="n_nights", asymptote=(-9, 9), n_resamples=100)
+        fit(y, asymptote=(-9, 9), n_resamples=100)
 
 
 def test_measures_may_rise():
-    y = 0.8 - 0.6 * SIZES**-0.5
-    law = fit_scaling_law(points_of(y), x="n_nights", asymptote=(0, 1), n_resamples=3)
+    law = fit(0.8 - 0.6 * SIZES**-0.5, asymptote=(0, 1))
     assert (law.a, law.b, law.c) == pytest.approx((0.8, -0.6, 0.5), abs=0.01)
 
 
-def test_a_loss_is_not_foretold_to_fall_below_its_bound():
-    law = fit_scaling_law(points_of(3 - 0.4 * np.log(SIZES)), x="n_nights", n_resamples=20)
+def test_loss_stays_above_its_bound():
+    law = fit(3 - 0.4 * np.log(SIZES), n_resamples=20)
     assert (law.predict([1e3, 1e9])["low"] >= 0).all()
 
 
-def test_the_axis_of_a_sweep_is_taken_from_it():
+def test_axis_is_read_from_sweep():
     points = points_of(1 + SIZES**-1.0).assign(axis="n_nights")
     assert fit_scaling_law(points, n_resamples=3).x_name == "n_nights"
     with pytest.raises(ValueError, match="rows of one axis"):
@@ -73,14 +78,113 @@ def test_the_axis_of_a_sweep_is_taken_from_it():
         (pd.DataFrame({"n_nights": SIZES}), "no column 'loss'"),
     ],
 )
-def test_points_that_fix_no_law_are_refused(points, message):
+def test_points_too_few_are_refused(points, message):
     with pytest.raises(ValueError, match=message):
         fit_scaling_law(points, x="n_nights")
 
 
-def test_bounds_and_sizes_that_make_no_sense_are_refused():
+def test_invalid_bounds_and_sizes_are_refused():
     with pytest.raises(ValueError, match="two rising numbers around the values"):
-        fit_scaling_law(points_of(1 + 1 / SIZES), x="n_nights", asymptote=(5, 9))
-    law = fit_scaling_law(points_of(1 + 1 / SIZES), x="n_nights", n_resamples=3)
+        fit(1 + 1 / SIZES, asymptote=(5, 9))
     with pytest.raises(ValueError, match="x must be positive"):
-        law.predict([0, 1])
+        fit(1 + 1 / SIZES).predict([0, 1])
+
+
+@pytest.fixture(scope="module")
+def store():
+    """Twelve nights of six subjects, three sensors."""
+    nights = [make_night(number) for number in (0, 1, 3, 4, 6, 7) * 2]
+    for index, night in enumerate(nights):
+        night.id, night.subject = f"n{index}", f"s{index // 2}"
+    return NightStore.from_recordings(nights, contents_of(modalities=["effort", "spo2", "ibi"]))
+
+
+@pytest.fixture
+def tiny():
+    return tiny_pretrainer(max_epochs=1, steps_per_epoch=2)
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Nights that each run was fitted on."""
+    seen = []
+    original = Sleep2VecPretrainer.fit
+
+    def watch(self, X, *args, **kwargs):
+        seen.append(X.table.index.tolist())
+        return original(self, X, *args, **kwargs)
+
+    monkeypatch.setattr(Sleep2VecPretrainer, "fit", watch)
+    return seen
+
+
+def test_one_axis_at_a_time(tiny, store):
+    sweeps = {
+        "n_nights": [2, 8],
+        "n_modalities": [2, ["effort", "ibi", "spo2"]],
+        "n_parameters": [8, {"encoder__hidden_size": 16, "encoder__n_layers": 2}],
+    }
+    points = run_scaling_sweep(tiny, store, sweeps, held_out=2)
+    assert points["n_nights"].tolist() == [2, 8, 8, 8, 8, 8]
+    assert points["n_modalities"].tolist() == [3, 3, 2, 3, 3, 3]
+    parameters = points["n_parameters"].tolist()
+    assert parameters[0] == parameters[1] == parameters[4] < parameters[5]
+    assert np.isfinite(points["loss"]).all()
+    assert points["recall"].between(0, 1).all()
+
+
+def test_training_nights_are_nested(tiny, store, fits):
+    run_scaling_sweep(tiny, store, {"n_nights": [2, 4, 8]}, held_out=["s0", "s5"], n_repeats=2)
+    held = {"n0", "n1", "n10", "n11"}
+    training = [set(nights) - held for nights in fits]
+    assert all(held < set(nights) for nights in fits)
+    assert [len(nights) for nights in training] == [2, 2, 4, 4, 8, 8]
+    assert training[0] < training[2] < training[4]
+    assert training[1] < training[3] < training[5]
+    assert training[0] != training[1]
+
+
+def test_finished_runs_are_reused(tiny, store, fits, tmp_path):
+    path = tmp_path / "points.jsonl"
+    first = run_scaling_sweep(tiny, store, {"n_nights": [2, 4]}, path=path)
+    with path.open("a") as file:
+        file.write('{"key": "cut o')
+    again = run_scaling_sweep(tiny, store, {"n_nights": [2, 4, 8]}, path=path)
+    assert len(fits) == 3
+    assert again.iloc[:2].equals(first)
+    run_scaling_sweep(tiny, store, {"n_nights": [2, 4, 8]}, path=path)
+    assert len(fits) == 3
+    run_scaling_sweep(tiny.set_params(optimizer__lr=1e-4), store, {"n_nights": [2]}, path=path)
+    assert len(fits) == 4
+
+
+def test_evaluate_adds_measures(tiny, store):
+    sweeps = {"n_modalities": [["effort", "spo2"], ["effort", "ibi"]]}
+    points = run_scaling_sweep(
+        tiny, store, sweeps, evaluate=lambda fitted: {"pairs": len(fitted.pairs_)}
+    )
+    assert points["pairs"].tolist() == [1, 1]
+    # no pair is in both, so no loss compares them
+    assert points[["loss", "recall"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("sweeps", "message"),
+    [
+        ({}, "no axis"),
+        ({"n_hours": [1]}, "'n_hours'"),
+        ({"n_nights": [1]}, "from 2 to"),
+        ({"n_nights": [99]}, "from 2 to"),
+        ({"n_modalities": [4]}, r"2 to 3 \(effort, spo2, ibi\)"),
+        ({"n_modalities": [["ibi", "eeg"]]}, "two or more of effort, spo2, ibi"),
+        ({"n_parameters": [{"width": 3}]}, "mappings of the pretrainer's parameters"),
+    ],
+)
+def test_invalid_sweeps_are_refused(tiny, store, sweeps, message):
+    with pytest.raises(ValueError, match=message):
+        run_scaling_sweep(tiny, store, sweeps)
+
+
+def test_empty_held_out_is_refused(tiny, store):
+    with pytest.raises(ValueError, match="leaves no subject to measure on"):
+        run_scaling_sweep(tiny, store, {"n_nights": [2]}, held_out=0)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Small recordings written for the tests; their samples are simulated noise."""
 
-from __future__ import annotations
-
 import datetime
 
 import edfio

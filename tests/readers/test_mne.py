@@ -1,6 +1,4 @@
 # SPDX-License-Identifier: BSD-3-Clause
-from __future__ import annotations
-
 import datetime
 import pickle
 import sys
@@ -33,7 +31,7 @@ def night(tmp_path):
     return path, data
 
 
-def test_other_formats_are_read_through_mne(night):
+def test_formats_are_read_through_mne(night):
     path, data = night
     recording = read_recording(path, derive=False)
     assert recording.modalities == ("eeg", "eog", "ecg", "spo2")
@@ -45,19 +43,19 @@ def test_other_formats_are_read_through_mne(night):
     np.testing.assert_allclose(recording["eeg"][: 90 * 128], expected, atol=1e-9)
 
 
-def test_spans_marked_as_bad_become_gaps(night):
+def test_bad_spans_are_gaps(night):
     eeg = read_recording(night[0])["eeg"]
     assert np.isnan(eeg[91 * 128 : 99 * 128]).all()
     assert np.isfinite(eeg[: 89 * 128]).all()
 
 
-def test_a_signals_fingerprint_does_not_depend_on_what_else_is_read(night):
+def test_signal_fingerprint_is_independent(night):
     alone, whole = read_recording(night[0], modalities=["eeg"]), read_recording(night[0])
     assert alone.fingerprint != whole.fingerprint
     assert alone.signal_fingerprint("eeg") == whole.signal_fingerprint("eeg")
 
 
-def test_no_name_is_kept_and_a_recording_survives_pickling(night):
+def test_names_are_dropped_when_pickled(night):
     recording = read_recording(night[0])
     raw = pickle.dumps(recording)
     assert b"Mustermann" not in raw
@@ -65,7 +63,7 @@ def test_no_name_is_kept_and_a_recording_survives_pickling(night):
     assert describe_channels(night[0]).query("used")["label"].str.endswith("(derived)").sum() == 2
 
 
-def test_a_file_mne_cannot_read_is_named(tmp_path):
+def test_unreadable_file_is_named(tmp_path):
     path = tmp_path / "night.vhdr"
     path.write_text("nothing of the kind")
     with pytest.raises(ReadError, match=r"night\.vhdr: MNE-Python cannot read it"):
@@ -73,7 +71,7 @@ def test_a_file_mne_cannot_read_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["shorter", "broken"])
-def test_a_file_that_changed_since_it_was_opened_is_named(night, damage):
+def test_changed_file_is_named(night, damage):
     path, data = night
     recording = read_recording(path)
     if damage == "shorter":
@@ -85,20 +83,20 @@ def test_a_file_that_changed_since_it_was_opened_is_named(night, damage):
         recording["eeg"]
 
 
-def test_an_unknown_suffix_is_named(tmp_path):
+def test_unknown_suffix_is_named(tmp_path):
     path = tmp_path / "night.docx"
     path.write_text("")
     with pytest.raises(ReadError, match=r"night\.docx: MNE-Python cannot read it"):
         read_recording(path)
 
 
-def test_without_mne_the_error_gives_the_command(night, monkeypatch):
+def test_missing_mne_names_command(night, monkeypatch):
     monkeypatch.setitem(sys.modules, "mne", None)
     with pytest.raises(ImportError, match=r"pip install 'sleep2vec-sklearn\[mne\]'"):
         read_recording(night[0])
 
 
-def test_describe_channels_works_where_nothing_is_usable(tmp_path):
+def test_unusable_channels_are_described(tmp_path):
     info = mne.create_info(["xyzzy", "HR"], 128, "misc")
     path = tmp_path / "odd_raw.fif"
     mne.io.RawArray(np.zeros((2, 5000)), info, verbose="error").save(path, verbose="error")
@@ -107,7 +105,7 @@ def test_describe_channels_works_where_nothing_is_usable(tmp_path):
     assert not table["used"].any()
 
 
-def test_brainvision_files_are_read_with_their_companions(tmp_path):
+def test_brainvision_companions_are_read(tmp_path):
     header = "Brain Vision Data Exchange Header File Version 1.0\n[Common Infos]\n"
     header += "DataFile=night.eeg\nMarkerFile=night.vmrk\nDataFormat=BINARY\n"
     header += "DataOrientation=MULTIPLEXED\nNumberOfChannels=1\nSamplingInterval=10000\n"

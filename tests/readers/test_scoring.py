@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """From scored intervals to one stage per epoch, and what is said of the rest."""
 
-from __future__ import annotations
-
 import datetime
 
 import numpy as np
@@ -12,6 +10,50 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn import SleepStage
 from sleep2vec_sklearn.readers._scoring import ScoringBuilder, parse_stage
+
+W, N1, N2, N3, R, X = 0, 1, 2, 3, 4, -1
+
+
+@pytest.mark.parametrize(
+    ("text", "stage"),
+    [("Sleep stage W", W), ("Sleep stage 4", N3), ("Sleep stage N1", N1), ("SLEEP STAGE R", R),
+     ("Stage 3 sleep|3", N3), ("Wake|0", W), ("REM sleep|5", R), ("Schlafstadium N2", N2),
+     ("Stade 2", N2), ("Stage: N2", N2), ("NREM 3", N3), ("wach", W), ("Sleep stage ?", X),
+     ("Unscored|9", X), ("Movement time", "movement"), ("Obstructive apnea", None),
+     ("Lights off", None)],
+)  # fmt: skip
+def test_stage_names_are_understood(text, stage):
+    assert parse_stage(text) == stage
+
+
+@pytest.mark.parametrize(
+    ("off", "on"),
+    [("Licht aus", "Licht an"), ("lumières éteintes", "Lumières allumées"),
+     ("luces apagadas", "Luces encendidas"), ("lights-out", "LIGHTS ON (tech)")],
+)  # fmt: skip
+def test_lights_in_other_languages(off, on):
+    build = ScoringBuilder()
+    for onset, text in enumerate((off, on, "highlights on screen")):
+        build.add_event(float(onset), 0.0, text)
+    assert build.build().lights == (0.0, 1.0)
+
+
+@given(
+    labels=st.lists(st.sampled_from([X, W, N1, N2, N3, R]), min_size=1, max_size=30),
+    shift=st.floats(-14.9, 14.9),
+)
+def test_shifted_labels_keep_order(labels, shift):
+    build = ScoringBuilder()
+    for i, label in enumerate(labels):
+        build.add_stage(30.0 * i, 30.0, label)
+    found, _ = build.build().to_epochs(len(labels), shift)
+    assert found.tolist() == labels
+
+
+@given(st.text(max_size=40))
+def test_any_text_can_be_parsed(text):
+    assert parse_stage(text) in (None, "movement", *range(-1, 5))
+
 
 SPELLINGS = {
     0: "W wake Awake WACH wk Eveil veille vigilia despierto Wakefulness",
@@ -47,7 +89,7 @@ def night(stages):
 @pytest.mark.parametrize(
     ("text", "stage"), [(text, s) for s, texts in SPELLINGS.items() for text in texts.split()]
 )
-def test_every_spelling_is_a_stage_with_or_without_words_around_it(text, stage):
+def test_spellings_with_surrounding_words(text, stage):
     for form in ("{}", " {} ", "Sleep stage {}", "stage_{}", "Stage: {}", "{}|7", "{} sleep"):
         assert parse_stage(form.format(text)) == stage
         assert parse_stage(form.format(text).upper()) == stage
@@ -64,25 +106,25 @@ def test_events_are_no_stages(text):
 
 
 @pytest.mark.parametrize("text", ["N1", "n2", "N3", "REM", "Wake", "Movement time", "Stage 2"])
-def test_unmistakable_stages_need_no_word_before_them(text):
+def test_unmistakable_stages_need_no_prefix(text):
     assert parse_stage(text, bare=False) == parse_stage(text) is not None
 
 
 @pytest.mark.parametrize("text", ["W", "2", "R", "?", "S3", "6", "mt"])
-def test_short_stages_among_events_need_the_word_stage(text):
+def test_short_stages_need_prefix(text):
     assert parse_stage(text, bare=False) is None
     assert parse_stage(f"Sleep stage {text}", bare=False) == parse_stage(text)
 
 
 @given(st.lists(st.integers(-1, 4), min_size=1, max_size=40), st.randoms())
-def test_the_order_of_intervals_in_a_file_does_not_matter(stages, random):
+def test_interval_order_is_ignored(stages, random):
     shuffled = night(stages)
     random.shuffle(shuffled)
     assert epochs_of(shuffled, len(stages)) == stages
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 20)), min_size=1, max_size=8))
-def test_long_intervals_equal_as_many_short_ones(runs):
+def test_long_intervals_fill_epochs(runs):
     each = [stage for stage, n in runs for _ in range(n)]
     starts = np.cumsum([0, *(n for _, n in runs)]) * 30.0
     long = [(start, n * 30.0, stage) for start, (stage, n) in zip(starts, runs, strict=False)]
@@ -94,7 +136,7 @@ def test_long_intervals_equal_as_many_short_ones(runs):
     shift=st.integers(-15, 15),
     n=st.integers(1, 15),
 )
-def test_a_shift_by_whole_epochs_moves_and_cuts(stages, shift, n):
+def test_whole_epochs_shift(stages, shift, n):
     expected = np.full(n, -1)
     for place, stage in enumerate(stages, shift):
         if 0 <= place < n:
@@ -103,75 +145,74 @@ def test_a_shift_by_whole_epochs_moves_and_cuts(stages, shift, n):
 
 
 @pytest.mark.parametrize(("seconds", "stage"), [(16, 2), (15.1, 2), (14.9, -1), (1, -1)])
-def test_a_stage_must_cover_more_than_what_is_unscored(seconds, stage):
+def test_stage_must_outweigh_unscored(seconds, stage):
     assert epochs_of([(0, seconds, 2)], 1) == [stage]
     assert epochs_of([(30 - seconds, seconds, 2)], 1) == [stage]
 
 
-def test_the_stage_that_covers_most_wins_over_the_first_and_the_last():
+def test_majority_stage_wins():
     assert epochs_of([(0, 9, 0), (9, 12, 2), (21, 9, 4)], 1) == [2]
     assert epochs_of([(0, 8, 2), (8, 12, 0), (20, 10, 2)], 1) == [2]
 
 
-def test_an_explicit_unscored_counts_like_no_label_at_all():
+def test_explicit_unscored_is_no_label():
     assert epochs_of([(0, 10, 2), (10, 20, -1)], 1) == [-1]
     assert epochs_of([(0, 10, 2), (10, 10, -1)], 1) == [-1]
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(16, 1), (14, 0)])
-def test_an_epoch_of_movement_is_one_that_is_mostly_movement(seconds, told):
+@pytest.mark.parametrize(("seconds", "expected"), [(16, 1), (14, 0)])
+def test_movement_must_prevail(seconds, expected):
     notes = notes_of([(0, 30, 0), (30, seconds, "movement"), (30 + seconds, 30 - seconds, -1)], 2)
-    assert notes == (f"1 of 2 epochs are unscored, {told} of them movement",)
+    assert notes == (f"1 of 2 epochs are unscored, {expected} of them movement",)
 
 
-def test_epochs_without_a_label_are_not_called_movement():
+def test_unlabelled_is_not_movement():
     assert notes_of(night([0, -1, -1]), 3) == ("2 of 3 epochs are unscored, 0 of them movement",)
 
 
-def test_a_whole_night_of_labels_leaves_no_note():
+def test_whole_night_has_no_note():
     assert notes_of(night([0, 1, 2, 3, 4]), 5) == ()
 
 
 @pytest.mark.parametrize(
-    ("n", "shift", "told"),
-    [
-        (4, 0.0, "6 labels for 4 epochs of signal: 0 before and 2 after it were cut"),
-        (4, -30.0, "6 labels for 4 epochs of signal: 1 before and 1 after it were cut"),
-        (6, -60.0, "6 labels for 6 epochs of signal: 2 before and 0 after it were cut"),
-        (6, 90.0, "6 labels for 6 epochs of signal: 0 before and 3 after it were cut"),
-        (9, 0.0, "6 labels for 9 epochs of signal: 0 before and 0 after it were cut"),
-        (2_000, 0.0, "6 labels for 2,000 epochs of signal: 0 before and 0 after it were cut"),
-    ],
-)
-def test_labels_that_do_not_fit_are_counted(n, shift, told):
-    assert notes_of(night([0, 1, 2, 2, 3, 4]), n, shift)[0] == told
+    ("n", "shift", "expected"),
+    [(4, 0.0, "6 labels for 4 epochs of signal: 0 before and 2 after it were cut"),
+     (4, -30.0, "6 labels for 4 epochs of signal: 1 before and 1 after it were cut"),
+     (6, -60.0, "6 labels for 6 epochs of signal: 2 before and 0 after it were cut"),
+     (6, 90.0, "6 labels for 6 epochs of signal: 0 before and 3 after it were cut"),
+     (9, 0.0, "6 labels for 9 epochs of signal: 0 before and 0 after it were cut"),
+     (2_000, 0.0, "6 labels for 2,000 epochs of signal: 0 before and 0 after it were cut")],
+)  # fmt: skip
+def test_misfit_labels_are_counted(n, shift, expected):
+    assert notes_of(night([0, 1, 2, 2, 3, 4]), n, shift)[0] == expected
 
 
 @pytest.mark.parametrize(
-    ("shift", "told"), [(0.0, None), (0.02, None), (0.1, "0.1 s"), (7.0, "7.0 s"), (-2.0, "28.0 s")]
+    ("shift", "expected"),
+    [(0.0, None), (0.02, None), (0.1, "0.1 s"), (7.0, "7.0 s"), (-2.0, "28.0 s")],
 )
-def test_a_grid_off_the_epochs_is_said(shift, told):
+def test_grid_offset_is_noted(shift, expected):
     notes = notes_of(night([2] * 10), 10, shift)
     off = [note for note in notes if "off the epochs" in note]
     why = "each epoch has the stage that covers most of it"
-    said = f"labels lie {told} off the epochs of the signals: {why}"
-    assert off == ([] if told is None else [said])
+    said = f"labels lie {expected} off the epochs of the signals: {why}"
+    assert off == ([] if expected is None else [said])
 
 
-def test_notes_of_the_file_come_first():
+def test_file_notes_come_first():
     build = ScoringBuilder()
     build.add_stage(0.0, 30.0, SleepStage.N2)
     assert build.build(notes=["read by hand"]).to_epochs(2)[1][0] == "read by hand"
 
 
-def test_stages_are_small_and_the_scoring_is_sorted():
+def test_scoring_is_sorted():
     found = scored((30.0, 30.0, 2), (0.0, 30.0, "movement"))
     assert found.onsets.tolist() == [0, 30]
     assert (found.stages.tolist(), found.stages.dtype) == ([-1, 2], np.int8)
     assert found.movement.tolist() == [True, False]
 
 
-def test_nothing_at_all_is_an_empty_scoring():
+def test_empty_scoring_is_unscored():
     empty = ScoringBuilder().build()
     assert len(empty.onsets) == 0
     assert (empty.events, empty.lights, empty.start) == (None, None, None)
@@ -180,16 +221,12 @@ def test_nothing_at_all_is_an_empty_scoring():
 
 @pytest.mark.parametrize(
     ("texts", "lights"),
-    [
-        (["Lights off"], (0.0, None)),
-        (["Lights on"], (None, 0.0)),
-        (["Lights off", "Lights on"], (0.0, 1.0)),
-        (["Lights off", "Lights off", "Lights on", "Lights on"], (0.0, 3.0)),
-        (["Light OUT", "light_on"], (0.0, 1.0)),
-        (["Apnea", "headlights offer"], None),
-    ],
-)
-def test_the_first_lights_off_and_the_last_lights_on_bound_the_night(texts, lights):
+    [(["Lights off"], (0.0, None)), (["Lights on"], (None, 0.0)),
+     (["Lights off", "Lights on"], (0.0, 1.0)),
+     (["Lights off", "Lights off", "Lights on", "Lights on"], (0.0, 3.0)),
+     (["Light OUT", "light_on"], (0.0, 1.0)), (["Apnea", "headlights offer"], None)],
+)  # fmt: skip
+def test_first_off_last_on(texts, lights):
     build = ScoringBuilder()
     for onset, text in enumerate(texts):
         build.add_event(float(onset), 0.0, text)
@@ -199,7 +236,7 @@ def test_the_first_lights_off_and_the_last_lights_on_bound_the_night(texts, ligh
     assert found.events["type"].tolist() == texts
 
 
-def test_events_are_sorted_by_onset():
+def test_events_are_sorted():
     build = ScoringBuilder()
     for event in [(9.0, 1.0, "b"), (3.0, 2.0, "a")]:
         build.add_event(*event)

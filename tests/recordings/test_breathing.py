@@ -1,6 +1,4 @@
 # SPDX-License-Identifier: BSD-3-Clause
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -20,7 +18,7 @@ def main_frequency(series):
 
 
 @pytest.mark.parametrize("rate", [4, 8, 10, 25, 32, 100, 256])
-def test_breaths_survive_drift_noise_and_rate(rate):
+def test_breaths_survive_drift_and_noise(rate):
     rng = np.random.default_rng(0)
     clean = breaths(rate)
     drift = np.linspace(0, 50, len(clean))
@@ -42,7 +40,7 @@ def ecg_with_breathing(rate=128):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_size_of_r_waves_tells_the_breaths(sign):
+def test_r_wave_sizes_follow_breaths(sign):
     series, rate = resp_from_ecg(sign * ecg_with_breathing(), 128)
     assert (len(series), rate) == (4 * SECONDS, 4.0)
     assert main_frequency(series) == pytest.approx(0.25, abs=0.005)
@@ -54,7 +52,7 @@ def test_the_size_of_r_waves_tells_the_breaths(sign):
     ("derive", "values", "rate"),
     [(resp_from_breathing, breaths(16), 16), (resp_from_ecg, ecg_with_breathing(), 128)],
 )
-def test_a_gap_of_the_sensor_is_a_gap_of_the_breathing(derive, values, rate):
+def test_gap_stays_gap(derive, values, rate):
     values = values.copy()
     values[60 * rate : 80 * rate] = np.nan
     series, _ = derive(values, rate)
@@ -63,14 +61,14 @@ def test_a_gap_of_the_sensor_is_a_gap_of_the_breathing(derive, values, rate):
 
 
 @pytest.mark.parametrize("derive", [resp_from_breathing, resp_from_ecg])
-def test_a_sensor_without_samples_has_no_breath(derive):
+def test_empty_sensor_gives_gaps(derive):
     series, _ = derive(np.full(64 * 60, np.nan), 64)
     assert len(series) == 240
     assert np.isnan(series).all()
 
 
 @pytest.mark.parametrize("derive", [resp_from_breathing, resp_from_ecg])
-def test_two_channels_or_a_slow_one_are_refused(derive):
+def test_wrong_shape_or_rate_raises(derive):
     with pytest.raises(InvalidSignalError, match=r"has shape \(2, 900\).*one channel"):
         derive(np.zeros((2, 900)), 128)
     with pytest.raises(InvalidSignalError, match=r"has rate 1 Hz; accepted are at least"):

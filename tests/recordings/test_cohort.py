@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+
 import pickle
 
 import numpy as np
@@ -19,7 +20,7 @@ def study():
     return Cohort(nights, table, [("c.edf", "truncated")])
 
 
-def test_a_cohort_is_a_list(study):
+def test_cohort_is_a_list(study):
     assert isinstance(study, list)
     assert [night.id for night in study[::-1]] == ["2", "1"]
 
@@ -30,15 +31,11 @@ def test_groups_are_subjects_else_ids(study):
 
 @pytest.mark.parametrize(
     ("subjects", "groups"),
-    [
-        ([7, 3, 7], [7, 3, 7]),
-        ([7, "a", 7], ["7", "a", "7"]),
-        ([0, None, None], ["0", "recording 1", "recording 2"]),
-        ([None, None, None], [0, 1, 2]),
-        ([("a", 1), ("b", 2), ("a", 1)], [("a", 1), ("b", 2), ("a", 1)]),
-    ],
-)
-def test_groups_can_be_sorted_and_mix_no_two_people(subjects, groups):
+    [([7, 3, 7], [7, 3, 7]), ([7, "a", 7], ["7", "a", "7"]),
+     ([0, None, None], ["0", "recording 1", "recording 2"]), ([None, None, None], [0, 1, 2]),
+     ([("a", 1), ("b", 2), ("a", 1)], [("a", 1), ("b", 2), ("a", 1)])],
+)  # fmt: skip
+def test_groups_sort_without_merging(subjects, groups):
     nights = [Recording({"spo2": np.linspace(90, 99, 120)}, subject=s) for s in subjects]
     cohort = Cohort(nights, pd.DataFrame(index=range(3)))
     assert cohort.groups.tolist() == EpochSequence(nights).groups.tolist() == groups
@@ -50,41 +47,41 @@ def test_failures_are_a_table(study):
     assert repr(study) == "Cohort(2 recordings of 2 subjects, 1 not read)"
 
 
-def test_metadata_of_another_length_is_refused(study):
+def test_wrong_metadata_length_raises(study):
     with pytest.raises(InvalidRecordingError, match="metadata has 1 rows for 2 recordings"):
         Cohort(study, study.metadata[:1])
 
 
-def test_a_cohort_survives_a_pickle(study):
+def test_cohort_can_be_pickled(study):
     again = pickle.loads(pickle.dumps(study))
     assert [night.id for night in again] == ["1", "2"]
     assert again.metadata.equals(study.metadata)
 
 
-def test_a_cohort_can_be_split(study):
+def test_cohort_can_be_split(study):
     train, test, ages, _ = train_test_split(study, study.metadata.age, random_state=0)
     assert len(train) == len(test) == 1
     assert study.metadata.age[train[0].id] == ages.iloc[0]
 
 
-def test_a_whole_cohort_says_nothing_of_failures(study):
+def test_failures_empty_by_default(study):
     whole = Cohort(list(study), study.metadata)
     assert whole.failures.empty
     assert whole.failures.columns.tolist() == ["path", "reason"]
     assert repr(whole) == "Cohort(2 recordings of 2 subjects)"
 
 
-def test_two_nights_of_one_subject_are_one_subject(study):
+def test_subjects_are_counted_once(study):
     nights = [study[0], study[0], study[1]]
     cohort = Cohort(nights, study.metadata.iloc[[0, 0, 1]])
     assert "3 recordings of 2 subjects" in repr(cohort)
 
 
-def test_an_empty_cohort_has_no_groups():
+def test_empty_cohort_has_no_groups():
     empty = Cohort([], pd.DataFrame())
     assert len(empty) == len(empty.groups) == len(empty.failures) == 0
 
 
-def test_a_cohort_takes_recordings_one_by_one(study):
+def test_generator_is_accepted(study):
     again = Cohort((night for night in study), study.metadata)
     assert list(again) == list(study)

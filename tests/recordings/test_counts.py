@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Activity counts: the sums that are kept, and the steps from acceleration."""
-
-from __future__ import annotations
+"""Activity counts from epochs and from acceleration."""
 
 import numpy as np
 import pytest
@@ -9,7 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import InvalidSignalError
-from sleep2vec_sklearn.recordings.derivation import counts_from_acceleration, counts_from_epochs
+from sleep2vec_sklearn.recordings import MODALITIES, Recording
+from sleep2vec_sklearn.recordings._conditioning import condition
+from sleep2vec_sklearn.recordings.derivation import (
+    counts_from_acceleration,
+    counts_from_epochs,
+)
 
 
 def swing(amplitude, frequency=1.0, seconds=60, rate=50):
@@ -27,7 +30,7 @@ def level(*args, **kwargs):
     epoch=st.sampled_from([10, 15, 30, 60]),
     missing=st.sets(st.integers(0, 19)),
 )
-def test_counts_keep_their_sum_whatever_the_epoch(counts, epoch, missing):
+def test_sum_is_preserved(counts, epoch, missing):
     starts = np.arange(len(counts)) * float(epoch)
     worn = [i for i in range(len(counts)) if i not in missing] or [0]
     series, rate = counts_from_epochs(
@@ -38,29 +41,29 @@ def test_counts_keep_their_sum_whatever_the_epoch(counts, epoch, missing):
     assert np.isfinite(series).sum() == epoch * len(worn)
 
 
-def test_a_second_belongs_to_the_epoch_of_its_middle():
+def test_second_follows_its_middle():
     series, _ = counts_from_epochs([0.4, 30.4], [30, 60], duration=62)
     assert series[0] == 1.0
     assert (series[29], series[30], series[59]) == (1.0, 2.0, 2.0)
     assert np.isnan(series[[60, 61]]).all()
 
 
-def test_epochs_before_the_start_of_the_recording_are_cut():
+def test_epochs_before_start_are_cut():
     series, _ = counts_from_epochs([-45, -15, 15], [30, 60, 90], duration=45)
     np.testing.assert_allclose(series, np.repeat([2, 3], [15, 30]))
 
 
-def test_epochs_after_the_end_of_the_recording_are_cut():
+def test_epochs_after_end_are_cut():
     series, _ = counts_from_epochs([0, 30, 60], [30, 60, 90], duration=45)
     np.testing.assert_allclose(series, np.repeat([1, 2], [30, 15]))
 
 
-def test_a_device_that_was_off_is_a_gap():
+def test_missing_count_is_gap():
     series, _ = counts_from_epochs([0, 30, 60], [30, np.nan, 90])
     assert np.isnan(series).tolist() == [30 <= second < 60 for second in range(90)]
 
 
-def test_no_epoch_at_all_is_a_gap():
+def test_no_epoch_is_gap():
     assert np.isnan(counts_from_epochs([], [], duration=60)[0]).tolist() == [True] * 60
     with pytest.raises(InvalidSignalError, match=r"0 epochs.*Leave the modality out, or pass dur"):
         counts_from_epochs([], [])
@@ -75,11 +78,11 @@ def test_touching_epochs_do_not_overlap():
 
 
 @pytest.mark.parametrize(("frequency", "passes"), [(0.05, False), (0.8, True), (6.0, False)])
-def test_only_movements_of_a_wrist_are_counted(frequency, passes):
+def test_only_wrist_movement_counts(frequency, passes):
     assert (level(0.3, frequency) > 20) == passes
 
 
-def test_a_count_is_a_128th_of_2_13_g_ten_times_a_second():
+def test_count_size_matches_source():
     # the mean size of a rectified sine is 2 / pi of its amplitude; floor takes half a step
     steps = 0.6 * 128 / 2.13 * 2 / np.pi
     assert level(0.6, 0.8) == pytest.approx(10 * (steps - 0.5), rel=0.05)
@@ -87,17 +90,17 @@ def test_a_count_is_a_128th_of_2_13_g_ten_times_a_second():
 
 @given(amplitude=st.floats(0, 0.06))
 @settings(max_examples=20)
-def test_what_a_wrist_at_rest_does_is_not_counted(amplitude):
+def test_rest_is_not_counted(amplitude):
     assert level(amplitude, 0.8) == 0
 
 
-def test_violent_movement_is_cut_at_128_steps():
+def test_counts_saturate_at_limit():
     assert level(50.0, 0.8) == pytest.approx(1280, rel=0.05)
 
 
 @settings(max_examples=20)
 @given(gravity=st.floats(-2, 2), sign=st.sampled_from([-1, 1]))
-def test_gravity_and_direction_do_not_matter(gravity, sign):
+def test_gravity_and_sign_cancel(gravity, sign):
     values = swing(0.5) * np.linspace(0.5, 1, 3000)
     plain, _ = counts_from_acceleration(values, 50)
     other, _ = counts_from_acceleration(gravity + sign * values, 50)
@@ -105,22 +108,22 @@ def test_gravity_and_direction_do_not_matter(gravity, sign):
 
 
 @pytest.mark.parametrize("rate", [20, 25, 32, 50, 100, 33.3])
-def test_counts_hardly_depend_on_the_rate(rate):
+def test_counts_barely_depend_on_rate(rate):
     time = np.arange(round(60 * rate)) / rate
-    series, told = counts_from_acceleration(0.6 * np.sin(2 * np.pi * 0.8 * time), rate)
-    assert (len(series), told) == (60, 1.0)
+    series, series_rate = counts_from_acceleration(0.6 * np.sin(2 * np.pi * 0.8 * time), rate)
+    assert (len(series), series_rate) == (60, 1.0)
     assert series[10:-10].mean() == pytest.approx(level(0.6, 0.8), rel=0.03)
 
 
 @pytest.mark.parametrize(("missing", "is_gap"), [(25, False), (26, True)])
-def test_half_of_a_second_is_enough(missing, is_gap):
+def test_half_a_second_suffices(missing, is_gap):
     values = swing(0.6, 0.8)
     values[1000 : 1000 + missing] = np.nan
     series, _ = counts_from_acceleration(values, 50)
     assert np.flatnonzero(np.isnan(series)).tolist() == [20] * is_gap
 
 
-def test_a_second_half_missing_is_scaled_up_to_a_whole_one():
+def test_partial_second_is_scaled():
     values = swing(0.6, 2.0 / 3, seconds=60)
     whole, _ = counts_from_acceleration(values, 50)
     values[1000:1500:4] = np.nan
@@ -128,20 +131,44 @@ def test_a_second_half_missing_is_scaled_up_to_a_whole_one():
     np.testing.assert_allclose(holes, whole, rtol=0.1, atol=1)
 
 
-def test_an_unfinished_second_is_cut():
+def test_unfinished_second_is_cut():
     assert len(counts_from_acceleration(swing(0.5)[:-1], 50)[0]) == 59
     assert len(counts_from_acceleration(swing(0.5), 50)[0]) == 60
 
 
 @pytest.mark.parametrize("n", [0, 1, 30, 120])
-def test_no_sample_at_all_is_no_movement_known(n):
+def test_no_sample_gives_gaps(n):
     series, _ = counts_from_acceleration(np.full(n * 10, np.nan), 10)
     assert series.shape == (n,)
     assert np.isnan(series).all()
 
 
 @pytest.mark.parametrize("rate", [0, 4.99, -50, np.nan])
-def test_a_rate_too_low_for_a_wrist_is_refused(rate):
+def test_low_rate_raises_error(rate):
     with pytest.raises(InvalidSignalError, match=r"accepted is at least 5 Hz.*unit 'counts'"):
         counts_from_acceleration(np.ones(600), rate)
     assert len(counts_from_acceleration(np.ones(600), 5)[0]) == 120
+
+
+def test_counts_end_with_last_epoch():
+    series, _ = counts_from_epochs([0, 15], [15.0, 30.0], epoch_seconds=15)
+    np.testing.assert_allclose(series, np.repeat([1.0, 2.0], 15))
+
+
+def test_acceleration_conditioned_as_counts():
+    night = Recording({"actigraphy": (swing(0.5), 50)}, units={"actigraphy": "g"})
+    modality = MODALITIES["actigraphy"]
+    conditioned = condition(night.signal("actigraphy"), modality, modality.conditioning, 2)
+    assert conditioned.epochs.shape == (2, 30)
+    assert (conditioned.epochs > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [(lambda: counts_from_acceleration(np.ones((9, 3)), 50), "magnitude of the axes"),
+     (lambda: counts_from_epochs([0, 30], [1, -1]), "counts hold -1"),
+     (lambda: counts_from_epochs([0], [1], epoch_seconds=0), "more than 0")],
+)  # fmt: skip
+def test_errors_name_the_value(call, message):
+    with pytest.raises(InvalidSignalError, match=message):
+        call()

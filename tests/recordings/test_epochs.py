@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+
 import pickle
 
 import numpy as np
@@ -21,54 +22,45 @@ NIGHTS = [
         (4, [4, 4, -1, 3], None, "b"),
     ]
 ]
+
+
 X = EpochSequence(NIGHTS)
 
 
-def places(view):
+def pairs_of(view):
     return list(zip(view.recording_index.tolist(), view.epoch_index.tolist(), strict=True))
 
 
-def test_there_is_one_element_per_epoch():
+def test_one_element_per_epoch():
     assert (len(X), X.shape, X.ndim) == (9, (9,), 1)
-    assert places(X)[2:5] == [(0, 2), (1, 0), (1, 1)]
+    assert pairs_of(X)[2:5] == [(0, 2), (1, 0), (1, 1)]
 
 
-def test_stages_line_up_with_epochs():
+def test_stages_align_with_epochs():
     assert X.stages.tolist() == [0, 1, 2, -1, -1, 4, 4, -1, 3]
     assert [view.stage for view in X] == X.stages.tolist()
     assert X[8].stage is SleepStage.N3
 
 
-def test_stages_cannot_be_changed_by_accident():
+def test_stages_are_read_only():
     with pytest.raises(ValueError, match="read-only"):
         X.stages[0] = 3
 
 
-def test_groups_are_subjects_else_recordings():
+def test_groups_are_subjects_else_ids():
     assert X.groups.tolist() == ["a"] * 5 + ["b"] * 4
 
 
-def test_the_index_names_recording_and_epoch():
+def test_index_names_recording_and_epoch():
     assert X.index[4] == ("a-2", 1)
     assert X.index.names == ["recording", "epoch"]
 
 
 @given(st.lists(st.integers(-9, 8), max_size=20))
-def test_integer_arrays_pick_elements_as_numpy_would(idx):
-    picked = [places(X)[i] for i in idx]
-    assert places(X[idx]) == picked
-    assert places(X[np.array(idx, dtype=int), ...]) == picked
-
-
-@given(st.lists(st.booleans(), min_size=9, max_size=9))
-def test_masks_pick_elements_as_numpy_would(mask):
-    picked = [place for place, keep in zip(places(X), mask, strict=True) if keep]
-    assert places(X[np.array(mask)]) == picked
-
-
-@given(st.slices(9))
-def test_slices_pick_elements_as_lists_would(key):
-    assert places(X[key]) == places(X)[key]
+def test_integer_arrays_pick_elements(idx):
+    picked = [pairs_of(X)[i] for i in idx]
+    assert pairs_of(X[idx]) == picked
+    assert pairs_of(X[np.array(idx, dtype=int), ...]) == picked
 
 
 def test_views_share_their_recordings():
@@ -77,65 +69,59 @@ def test_views_share_their_recordings():
 
 
 @pytest.mark.parametrize("key", [9, -10, [9], np.ones(4, dtype=bool)])
-def test_what_is_out_of_range_is_an_index_error(key):
+def test_out_of_range_raises_error(key):
     with pytest.raises(IndexError):
         X[key]
 
 
-def test_views_of_views_keep_their_stages_and_groups():
+def test_nested_views_keep_stages():
     view = X[::2][[4, 0]]
     assert view.stages.tolist() == [3, 0]
     assert view.groups.tolist() == ["b", "a"]
 
 
-def test_a_list_of_epochs_becomes_a_sequence_again():
-    order = [8, 0, 4, 8]
-    again = as_epoch_sequence([X[i] for i in order])
-    assert again.index.tolist() == [X.index[i] for i in order]
-
-
-def test_what_holds_no_epochs_is_not_a_sequence():
+def test_non_epochs_give_none():
     assert as_epoch_sequence(NIGHTS) is None
     assert as_epoch_sequence([]) is None
 
 
-def test_one_recording_is_not_a_list_of_recordings():
+def test_single_recording_raises_error():
     with pytest.raises(InvalidRecordingError, match=r"wrap it: \[recording\]"):
         EpochSequence(NIGHTS[0])
 
 
-def test_dicts_are_taken_as_recordings():
+def test_dicts_become_recordings():
     assert len(EpochSequence([{"spo2": np.linspace(90, 99, 240)}])) == 2
 
 
-def test_a_bad_dict_is_named():
+def test_bad_dict_is_named():
     with pytest.raises(InvalidRecordingError, match="recording 1"):
         EpochSequence([NIGHTS[0], {}])
 
 
 @pytest.mark.parametrize("thing", [X, X[0]], ids=["sequence", "view"])
-def test_numpy_is_told_what_to_do_instead(thing):
+def test_array_conversion_raises_error(thing):
     with pytest.raises(TypeError, match="the step that needs numbers after a Sleep2VecTr"):
         np.asarray(thing)
 
 
-def test_train_test_split_gives_epoch_sequences():
+def test_train_test_split_keeps_type():
     parts = train_test_split(X, X.stages, random_state=0)
     assert [type(part) for part in parts[:2]] == [EpochSequence, EpochSequence]
     for part, stages in zip(parts[:2], parts[2:], strict=True):
         np.testing.assert_array_equal(part.stages, stages)
 
 
-def test_bootstrap_samples_are_epoch_sequences():
+def test_bootstrap_keeps_the_type():
     assert isinstance(resample(X, random_state=0), EpochSequence)
 
 
-def test_group_folds_keep_subjects_apart():
+def test_group_folds_separate_subjects():
     for train, test in GroupKFold(2).split(X, groups=X.groups):
         assert not set(X[train].groups) & set(X[test].groups)
 
 
-def test_epochs_survive_a_pickle():
+def test_sequence_can_be_pickled():
     again = pickle.loads(pickle.dumps(X[2:6]))
     assert again.index.equals(X[2:6].index)
 
@@ -149,7 +135,7 @@ def test_iteration_gives_views():
     lengths=st.lists(st.integers(1, 5), max_size=4),
     data=st.data(),
 )
-def test_any_chain_of_indexing_is_that_of_an_array_of_pairs(lengths, data):
+def test_indexing_chains_match_arrays(lengths, data):
     nights = [Recording({"spo2": np.linspace(90, 99, n * 120)}) for n in lengths]
     pairs = np.array([(i, e) for i, n in enumerate(lengths) for e in range(n)]).reshape(-1, 2)
     view = EpochSequence(nights)
@@ -163,37 +149,37 @@ def test_any_chain_of_indexing_is_that_of_an_array_of_pairs(lengths, data):
             )
         )
         pairs, view = pairs[key], view[key]
-        assert places(view) == list(map(tuple, pairs.tolist()))
+        assert pairs_of(view) == list(map(tuple, pairs.tolist()))
         assert (len(view), view.shape) == (len(pairs), (len(pairs),))
 
 
 @given(st.integers(-9, 8), st.sampled_from([int, np.int32, np.int64]))
-def test_an_integer_of_any_kind_picks_one_epoch(i, kind):
+def test_any_integer_gives_epoch(i, kind):
     view = X[kind(i)]
     assert isinstance(view, EpochView)
-    assert (view.recording, view.epoch) == (NIGHTS[places(X)[i][0]], places(X)[i][1])
+    assert (view.recording, view.epoch) == (NIGHTS[pairs_of(X)[i][0]], pairs_of(X)[i][1])
     assert X[kind(i), ...].stage == X.stages[i]
 
 
 @given(st.lists(st.integers(0, 8), max_size=12))
-def test_rows_by_recording_partition_the_rows(idx):
+def test_rows_by_recording_partition_rows(idx):
     view = X[np.array(idx, dtype=int)]
     found = list(view.rows_by_recording())
     assert sorted(row for _, rows in found for row in rows) == list(range(len(idx)))
-    for place, rows in found:
-        assert set(view.recording_index[rows]) == {place}
+    for index, rows in found:
+        assert set(view.recording_index[rows]) == {index}
         assert np.all(np.diff(rows) > 0)
 
 
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=12))
-def test_gathering_single_epochs_is_indexing(idx):
+def test_gathered_epochs_match_indexing(idx):
     gathered, picked = EpochSequence.from_views([X[i] for i in idx]), X[idx]
     assert [(v.recording, v.epoch) for v in gathered] == [(v.recording, v.epoch) for v in picked]
     assert gathered.stages.tolist() == picked.stages.tolist()
     assert len(gathered.recordings) == len(set(picked.recording_index.tolist()))
 
 
-def test_an_empty_sequence_is_still_one():
+def test_empty_sequence_still_works():
     for empty in (EpochSequence([]), X[[]], X[np.zeros(9, dtype=bool)], X[5:5]):
         assert len(empty) == 0
         assert empty.stages.tolist() == empty.groups.tolist() == list(empty) == []
@@ -201,22 +187,22 @@ def test_an_empty_sequence_is_still_one():
 
 
 @pytest.mark.parametrize("kind", [list, tuple, lambda views: np.fromiter(views, object, 2)])
-def test_single_epochs_are_taken_from_any_list(kind):
-    assert places(as_epoch_sequence(kind([X[3], X[1]]))) == [(0, 0), (1, 1)]
+def test_any_list_of_epochs_converts(kind):
+    assert pairs_of(as_epoch_sequence(kind([X[3], X[1]]))) == [(0, 0), (1, 1)]
 
 
-def test_a_sequence_is_taken_as_it_is():
+def test_sequence_is_passed_through():
     assert as_epoch_sequence(X) is X
 
 
-def test_a_list_that_mixes_epochs_and_nights_names_the_first_stranger():
+def test_mixed_list_names_intruder():
     with pytest.raises(
         InvalidRecordingError, match=r"element 2 is a Recording\. Pass recordings on"
     ):
         as_epoch_sequence([X[0], X[1], NIGHTS[0]])
 
 
-def test_a_sequence_equals_itself_alone_and_epochs_likewise():
+def test_equality_is_identity():
     assert X == X
     assert X[:] != X
     assert hash(X) != hash(X[:])
@@ -224,7 +210,7 @@ def test_a_sequence_equals_itself_alone_and_epochs_likewise():
     assert len({X, X}) == 1
 
 
-def test_recordings_without_a_name_are_numbered():
+def test_unnamed_recordings_are_numbered():
     view = EpochSequence([{"spo2": np.linspace(90, 99, 240)} for _ in range(2)])
     assert view.groups.tolist() == [0, 0, 1, 1]
     assert view.index.tolist() == [(0, 0), (0, 1), (1, 0), (1, 1)]

@@ -1,16 +1,96 @@
 # SPDX-License-Identifier: BSD-3-Clause
-from __future__ import annotations
+"""Heartbeats in ECG and PPG, and series of inter-beat intervals."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import InvalidSignalError
+from sleep2vec_sklearn.recordings import Recording
 from sleep2vec_sklearn.recordings.derivation import (
     find_pulses,
     find_r_peaks,
+    ibi_from_beats,
     ibi_from_ecg,
+    ibi_from_heart_rate,
+    ibi_from_intervals,
     ibi_from_ppg,
 )
+
+
+def beats_every(interval, duration):
+    return np.arange(0, duration + interval / 2, interval)
+
+
+def test_regular_beats_give_constant():
+    series, rate = ibi_from_beats(beats_every(0.8, 60), duration=60)
+    assert rate == 4.0
+    assert series.shape == (240,)
+    assert series.dtype == np.float32
+    np.testing.assert_allclose(series, 0.8, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", ["missed", "doubled", "ectopic"])
+def test_wrong_beat_is_removed(change):
+    times = beats_every(1.0, 60)
+    if change == "missed":
+        times = np.delete(times, 30)
+    elif change == "doubled":
+        times = np.insert(times, 31, times[30] + 0.4)
+    else:
+        times[30] -= 0.35
+    series, _ = ibi_from_beats(times, duration=60)
+    np.testing.assert_allclose(series, 1.0, atol=1e-6)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(0.01, 30), min_size=2, max_size=200))
+def test_values_are_possible_intervals(intervals):
+    series, _ = ibi_from_beats(np.cumsum(intervals))
+    finite = series[np.isfinite(series)]
+    assert ((finite >= np.float32(0.3)) & (finite <= 2.0)).all()
+
+
+def test_series_fits_a_recording():
+    night = Recording({"ibi": ibi_from_beats(beats_every(0.75, 90), duration=90)})
+    assert night.n_epochs == 3
+    assert night.rates == {"ibi": 4.0}
+
+
+def test_heart_rate_shows_its_rate():
+    times = np.arange(2.0, 90, 5)
+    night = Recording({"ibi": ibi_from_heart_rate(times, np.full(18, 50.0), duration=90)})
+    assert night.rates == {"ibi": 1.0}
+    np.testing.assert_allclose(night["ibi"], 1.2, atol=1e-6)
+
+
+def test_missing_heart_rates_are_dropped():
+    series, _ = ibi_from_heart_rate([0, 10, 20, 30], [60, np.nan, 250, 60])
+    np.testing.assert_allclose(series, 1.0)
+
+
+def test_readings_before_start_count():
+    series, _ = ibi_from_heart_rate([-10, 10], [60, 30], duration=10)
+    assert series[0] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [(lambda: ibi_from_beats([1, 3, 2]), "entry 2 is 2 s after 3 s"),
+     (lambda: ibi_from_beats([1, 1]), "not increasing"),
+     (lambda: ibi_from_beats([1.0]), "at least two"),
+     (lambda: ibi_from_beats([1.0, np.nan]), "NaN or infinity"),
+     (lambda: ibi_from_beats(np.ones((2, 2))), r"shape \(2, 2\)"),
+     (lambda: ibi_from_intervals([1, 2], [1, -1]), "hold -1 s"),
+     (lambda: ibi_from_heart_rate([1, 2], [60, -5]), "bpm holds -5"),
+     (lambda: ibi_from_heart_rate([1, 2], [60, 0]), "bpm holds 0"),
+     (lambda: ibi_from_heart_rate([1, 2], [60]), r"shape \(1,\) for 2 times")],
+)  # fmt: skip
+def test_errors_name_the_value(call, message):
+    with pytest.raises(InvalidSignalError, match=message):
+        call()
+
 
 SECONDS = 180
 
@@ -30,8 +110,8 @@ def wave(beats, rate, shape, reach, seconds=SECONDS):
     values = np.zeros(round(rate * seconds))
     for beat in beats:
         first, last = max(0, int((beat - reach) * rate)), int((beat + reach) * rate)
-        places = np.arange(first, min(last, len(values)))
-        values[places] += shape(places / rate - beat)
+        samples = np.arange(first, min(last, len(values)))
+        values[samples] += shape(samples / rate - beat)
     return values
 
 
@@ -55,7 +135,7 @@ def matched(found, beats):
 
 
 @pytest.mark.parametrize("rate", [50, 64, 100, 128, 200, 256, 512, 1000])
-def test_r_peaks_are_found_at_every_usual_rate(rate):
+def test_r_peaks_at_usual_rates(rate):
     beats = beats_of()
     found = find_r_peaks(noisy(wave(beats, rate, qrs, 0.2)), rate)
     assert abs(len(found) - len(beats)) <= 1
@@ -63,7 +143,7 @@ def test_r_peaks_are_found_at_every_usual_rate(rate):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_polarity_of_either_sensor_does_not_matter(sign):
+def test_polarity_does_not_matter(sign):
     beats = beats_of()
     found = find_r_peaks(sign * noisy(wave(beats, 128, qrs, 0.2)), 128)
     assert np.median(np.abs(matched(found, beats))) < 0.004
@@ -73,7 +153,7 @@ def test_polarity_of_either_sensor_does_not_matter(sign):
 
 
 @pytest.mark.parametrize("rate", [25, 32, 64, 100, 128, 256])
-def test_pulses_are_found_at_every_usual_rate(rate):
+def test_pulses_at_usual_rates(rate):
     beats = beats_of()
     found = find_pulses(noisy(wave(beats, rate, pulse, 0.8)), rate)
     assert abs(len(found) - len(beats)) <= 2
@@ -83,7 +163,7 @@ def test_pulses_are_found_at_every_usual_rate(rate):
 @pytest.mark.parametrize(
     ("derive", "shape", "rate"), [(ibi_from_ecg, qrs, 128), (ibi_from_ppg, pulse, 64)]
 )
-def test_series_follow_the_true_intervals(derive, shape, rate):
+def test_series_follow_true_intervals(derive, shape, rate):
     beats = beats_of()
     series, series_rate = derive(noisy(wave(beats, rate, shape, 0.8)), rate)
     assert (len(series), series_rate, series.dtype) == (4 * SECONDS, 4.0, np.float32)
@@ -96,7 +176,7 @@ def test_series_follow_the_true_intervals(derive, shape, rate):
 @pytest.mark.parametrize(
     ("derive", "shape", "rate"), [(ibi_from_ecg, qrs, 128), (ibi_from_ppg, pulse, 64)]
 )
-def test_a_gap_of_the_sensor_is_a_gap_of_the_series(derive, shape, rate):
+def test_sensor_gap_is_series_gap(derive, shape, rate):
     values = noisy(wave(beats_of(), rate, shape, 0.8))
     values[60 * rate : 80 * rate] = np.nan
     series, _ = derive(values, rate)
@@ -105,18 +185,18 @@ def test_a_gap_of_the_sensor_is_a_gap_of_the_series(derive, shape, rate):
     assert np.isfinite(series[4 * 83 : -12]).all()
 
 
-def test_an_extra_beat_leaves_no_trace():
+def test_extra_beat_is_removed():
     beats = beats_of()
     series, _ = ibi_from_ecg(wave(np.sort(np.append(beats, beats[60] + 0.45)), 128, qrs, 0.2), 128)
     assert series[np.isfinite(series)].min() > 0.75
 
 
-def test_noise_alone_is_no_heart():
+def test_noise_is_not_trusted():
     noise = np.random.default_rng(0).standard_normal(128 * 600)
     assert np.isnan(ibi_from_ecg(noise, 128)[0]).mean() > 0.7
 
 
-def test_a_lead_that_comes_off_is_not_trusted():
+def test_detached_lead_is_not_trusted():
     values = wave(beats_of(600), 128, qrs, 0.2, 600)
     values[300 * 128 :] = np.random.default_rng(0).standard_normal(300 * 128)
     series, _ = ibi_from_ecg(values, 128)
@@ -126,24 +206,178 @@ def test_a_lead_that_comes_off_is_not_trusted():
 
 @pytest.mark.parametrize("derive", [ibi_from_ecg, ibi_from_ppg])
 @pytest.mark.parametrize("values", [np.zeros(12_800), np.full(12_800, np.nan), np.zeros(0)])
-def test_a_sensor_that_is_off_has_no_interval(derive, values):
+def test_absent_sensor_gives_gaps(derive, values):
     series, _ = derive(values, 128)
     assert len(series) == len(values) // 32
     assert np.isnan(series).all()
 
 
 @pytest.mark.parametrize("find", [find_r_peaks, find_pulses, ibi_from_ecg, ibi_from_ppg])
-def test_two_channels_or_a_slow_one_are_refused(find):
+def test_wrong_shape_or_rate_raises(find):
     with pytest.raises(InvalidSignalError, match=r"has shape \(2, 900\).*one channel"):
         find(np.zeros((2, 900)), 128)
     with pytest.raises(InvalidSignalError, match=r"has rate 20 Hz; accepted are at least"):
         find(np.zeros(900), 20)
 
 
-def test_samples_are_left_as_they_were():
+def test_input_is_not_modified():
     values = wave(beats_of(), 64, pulse, 0.8).astype(np.float32)
     values.flags.writeable = False
     before = values.copy()
     ibi_from_ppg(values, 64)
     ibi_from_ecg(values, 64)
     np.testing.assert_array_equal(values, before)
+
+
+EACH_SECOND = np.arange(1.0, 61.0)
+
+
+def seconds_of(series, rate=4.0):
+    return np.arange(len(series)) / rate
+
+
+@given(shift=st.integers(1, 80), interval=st.sampled_from([0.5, 0.75, 1.0, 1.5]))
+def test_later_beats_shift_series(shift, interval):
+    intervals = interval * (1 + 0.1 * np.sin(np.arange(40)))
+    beats = np.cumsum(intervals)
+    plain, _ = ibi_from_beats(beats, duration=100)
+    later, _ = ibi_from_beats(beats + shift / 4, duration=100)
+    np.testing.assert_allclose(later[shift:], plain[:-shift], atol=1e-5)
+
+
+def test_interval_at_its_last_beat():
+    intervals = np.where(np.arange(60) % 2, 1.0, 1.25)
+    beats = np.concatenate([[0], np.cumsum(intervals)])
+    series, rate = ibi_from_beats(beats)
+    samples = np.round(beats[1:-1] * rate).astype(int)
+    np.testing.assert_allclose(series[samples], intervals[:-1], atol=1e-6)
+
+
+def test_interpolation_is_linear():
+    series, _ = ibi_from_intervals([1, 2, 3], [1.0, 1.2, 1.0], duration=3)
+    np.testing.assert_allclose(series[4:12], [1, 1.05, 1.1, 1.15, 1.2, 1.15, 1.1, 1.05], rtol=1e-6)
+
+
+@given(rate=st.sampled_from([1.0, 2.0, 4.0, 7.5, 10.0]), duration=st.integers(30, 90))
+def test_length_follows_the_duration(rate, duration):
+    series, series_rate = ibi_from_beats(np.arange(20.0), duration=duration, rate=rate)
+    assert (len(series), series_rate) == (int(duration * rate), rate)
+
+
+@pytest.mark.parametrize("rate", [3.0, 4.0, 10.0])
+def test_rounding_keeps_all_samples(rate):
+    series, _ = ibi_from_beats(EACH_SECOND, duration=29.999999999, rate=rate)
+    assert len(series) == 30 * rate
+
+
+@pytest.mark.parametrize(("gap", "is_gap"), [(5.0, False), (5.25, True)])
+def test_longest_bridge_ends_gap(gap, is_gap):
+    times = np.concatenate([np.arange(1.0, 21.0), 20.0 + gap + np.arange(20.0)])
+    series, _ = ibi_from_intervals(times, np.ones(40))
+    seconds = seconds_of(series)
+    inside = (seconds > 20) & (seconds < 20 + gap)
+    assert np.isnan(series[inside]).all() == is_gap
+    assert np.isfinite(series[~inside][4:]).all()
+
+
+@pytest.mark.parametrize("max_gap", [2.0, 5.0, 8.0])
+def test_ends_are_held_briefly(max_gap):
+    series, _ = ibi_from_intervals(10 + np.arange(20.0), np.ones(20), duration=60, max_gap=max_gap)
+    seconds = seconds_of(series)
+    held = (seconds >= 10 - max_gap / 2) & (seconds <= 29 + max_gap / 2)
+    np.testing.assert_array_equal(np.isfinite(series), held)
+
+
+def test_beats_around_gap_remain():
+    times = np.array([*np.arange(1.0, 11.0), *np.arange(30.0, 40.0)])
+    series, _ = ibi_from_intervals(times, np.full(20, 0.8))
+    assert np.isfinite(series[[40, 120]]).all()
+    assert np.isnan(series[[41, 119]]).all()
+
+
+@pytest.mark.parametrize(
+    ("interval", "remains"), [(0.3, True), (0.29, False), (2.0, True), (2.01, False)]
+)
+def test_possible_intervals_are_kept(interval, remains):
+    series, _ = ibi_from_intervals(EACH_SECOND, np.full(60, interval))
+    assert np.isfinite(series).any() == remains
+
+
+@pytest.mark.parametrize(
+    ("odd", "remains"), [(1.24, True), (1.26, False), (0.76, True), (0.74, False)]
+)
+def test_outlier_beats_are_dropped(odd, remains):
+    intervals = np.ones(60)
+    intervals[30] = odd
+    series, _ = ibi_from_intervals(EACH_SECOND, intervals)
+    assert series[4 * 31] == pytest.approx(odd if remains else 1.0)
+
+
+@pytest.mark.parametrize(("n_odd", "remains"), [(5, False), (6, True)])
+def test_long_runs_are_real(n_odd, remains):
+    intervals = np.ones(60)
+    intervals[30 : 30 + n_odd] = 0.6
+    series, _ = ibi_from_intervals(EACH_SECOND, intervals)
+    assert bool((series < 0.7).any()) == remains
+
+
+def test_missing_interval_is_dropped():
+    intervals = np.full(60, 0.9)
+    intervals[20:22] = np.nan
+    series, _ = ibi_from_intervals(EACH_SECOND, intervals)
+    np.testing.assert_allclose(series, np.float32(0.9))
+
+
+def test_equal_times_of_intervals():
+    series, _ = ibi_from_intervals([1, 1, 2], [0.9, 0.9, 0.9])
+    np.testing.assert_allclose(series, np.float32(0.9))
+    with pytest.raises(InvalidSignalError, match=r"entry 1 is 1 s after 1 s\. Sort them together"):
+        ibi_from_beats([1, 1, 2])
+
+
+def test_no_interval_is_gap():
+    assert ibi_from_intervals([], [])[0].shape == (0,)
+    series, _ = ibi_from_intervals([], [], duration=30)
+    assert series.shape == (120,)
+    assert np.isnan(series).all()
+
+
+def test_series_before_start_is_empty():
+    assert ibi_from_heart_rate([-20, -10], [60, 60])[0].shape == (0,)
+
+
+@given(bpm=st.floats(30, 200))
+def test_heart_rate_is_inverted(bpm):
+    series, rate = ibi_from_heart_rate([0, 30, 60], [bpm] * 3)
+    assert (len(series), rate) == (60, 1.0)
+    np.testing.assert_allclose(series, 60 / bpm, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("bpm", "remains"), [(30, True), (29.9, False), (200, True), (201, False)])
+def test_possible_heart_rates_are_kept(bpm, remains):
+    series, _ = ibi_from_heart_rate([0, 30], [bpm, bpm])
+    assert np.isfinite(series).any() == remains
+
+
+def test_heart_rate_bridges_a_minute():
+    for silent, is_gap in ((60, False), (61, True)):
+        series, _ = ibi_from_heart_rate([0, 10, 10 + silent, 100], [60] * 4)
+        assert np.isnan(series[11 : 10 + silent]).all() == is_gap
+
+
+@pytest.mark.parametrize("make", [ibi_from_intervals, ibi_from_heart_rate])
+def test_one_value_per_time(make):
+    with pytest.raises(InvalidSignalError, match=r"shape \(3,\) for 2 times; accepted is one per"):
+        make([1, 2], [60, 60, 60])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"rate": -4}, "rate is -4 Hz; accepted is a positive number"),
+     ({"rate": np.nan}, "rate is nan Hz"), ({"rate": np.inf}, "rate is inf Hz"),
+     ({"duration": np.nan}, "duration is nan s; accepted is a number from 0"),
+     ({"duration": np.inf}, "duration is inf s"), ({"duration": -0.1}, "duration is -0.1 s")],
+)  # fmt: skip
+def test_impossible_length_raises_error(options, message):
+    with pytest.raises(InvalidSignalError, match=message):
+        ibi_from_beats([1, 2, 3], **options)

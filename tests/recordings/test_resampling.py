@@ -1,29 +1,57 @@
 # SPDX-License-Identifier: BSD-3-Clause
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.signal import resample_poly
+from scipy.signal import butter, resample_poly, sosfiltfilt
 
-from sleep2vec_sklearn.recordings._resampling import _as_whole_numbers, resample
+from sleep2vec_sklearn.recordings._resampling import _as_whole_numbers, band_filter, resample
+
+BANDS = {"band": (0.3, 35.0), "high": (0.5, None), "low": (None, 20.0)}
+
+
+def noise(n_samples, level=3):
+    return np.random.default_rng(n_samples).normal(level, 2, n_samples).astype(np.float32)
+
+
+@settings(max_examples=40)
+@given(n_samples=st.integers(1, 200_000), kind=st.sampled_from(sorted(BANDS)))
+def test_blocked_filter_matches_scipy(n_samples, kind):
+    values = noise(n_samples)
+    corners = [corner for corner in BANDS[kind] if corner]
+    sections = butter(2, corners if len(corners) > 1 else corners[0], kind, fs=128, output="sos")
+    expected = sosfiltfilt(sections, values.astype(np.float64), padlen=min(n_samples - 1, 15))
+    band_filter(values, BANDS[kind], 128.0)
+    np.testing.assert_allclose(values, expected, atol=1e-5)
+
+
+def test_filter_removes_slow_drift():
+    time = np.arange(1 << 17) / 128
+    drift = (1000 * np.sin(2 * np.pi * 0.001 * time)).astype(np.float32)
+    band_filter(drift, (0.3, 35.0), 128.0)
+    assert np.abs(drift[2000:-2000]).max() < 1e-4
+
+
+def test_filter_removes_large_offset():
+    values = noise(20_000, level=1e6)
+    band_filter(values, (0.3, 35.0), 128.0)
+    assert abs(values.mean()) < 1e-2
+
+
+@pytest.mark.parametrize("rate", [4.0, 128.0])
+def test_open_band_changes_nothing(rate):
+    values = noise(100)
+    band_filter(values, (None, None), rate)
+    np.testing.assert_array_equal(values, noise(100))
 
 
 def sine(frequency, rate, seconds=60):
     return np.sin(2 * np.pi * frequency * np.arange(round(rate * seconds)) / rate)
 
 
-@pytest.mark.parametrize("from_rate", [50, 99.9, 100, 200, 256, 500, 512, 1000 / 3])
-def test_a_waveform_keeps_its_shape_at_another_rate(from_rate):
-    values = resample(sine(3, from_rate).astype(np.float32), from_rate, 128, "polyphase")
-    expected = sine(3, 128)
-    assert values.dtype == np.float32
-    assert abs(len(values) - len(expected)) <= 1
-    n = min(len(values), len(expected)) - 256
-    np.testing.assert_allclose(values[256:n], expected[256:n], atol=0.01)
-
-
 @pytest.mark.parametrize("from_rate", [128.05, 127.97, 128.002, 99.97])
-def test_a_clock_that_is_a_little_off_does_not_drift_over_a_night(from_rate):
+def test_clock_error_does_not_drift(from_rate):
     beat = sine(3, from_rate, seconds=3600).astype(np.float32)
     found = resample(beat, from_rate, 128, "polyphase")
     expected = sine(3, 128, seconds=3600)
@@ -33,75 +61,37 @@ def test_a_clock_that_is_a_little_off_does_not_drift_over_a_night(from_rate):
 
 
 @given(rate=st.floats(1, 1000))
-def test_no_rate_drifts_by_more_than_the_hundredth_of_an_epoch_in_a_night(rate):
+def test_no_rate_drifts_overnight(rate):
     up, down = _as_whole_numbers(128, rate)
     assert abs(up / down * rate / 128 - 1) * 8 * 3600 < 0.3
 
 
 @pytest.mark.parametrize("from_rate", [1250, 5000, 20000])
-def test_a_breath_recorded_at_a_very_high_rate_keeps_its_length(from_rate):
+def test_high_rates_keep_length(from_rate):
     values = resample(sine(0.25, from_rate).astype(np.float32), from_rate, 4, "polyphase")
     assert len(values) == 240
     np.testing.assert_allclose(values[20:-20], sine(0.25, 4)[20:-20], atol=0.01)
 
 
-def test_what_the_new_rate_cannot_hold_is_removed():
+def test_aliases_are_removed():
     values = resample(sine(100, 512).astype(np.float32), 512, 128, "polyphase")
     assert np.abs(values[128:-128]).max() < 0.01
 
 
-def test_the_same_rate_is_left_alone():
+def test_same_rate_is_untouched():
     values = np.arange(9.0)
     assert resample(values, 4, 4, "polyphase") is values
 
 
 @pytest.mark.parametrize("from_rate", [127.9999, 128.0001])
-def test_almost_the_same_rate_is_left_alone(from_rate):
+def test_nearly_same_rate_is_untouched(from_rate):
     values = np.arange(9, dtype=np.float32)
     np.testing.assert_array_equal(resample(values, from_rate, 128, "polyphase"), values)
 
 
-def test_a_step_of_a_level_does_not_ring():
-    steps = np.repeat(np.float32([97, 88, 95]), 20)
-    values = resample(steps, 1, 4, "linear")
-    assert len(values) == 240
-    assert (values.min(), values.max()) == (88, 97)
-
-
-@pytest.mark.parametrize("rate", [0.5, 1 / 30, 1 / 60, 10, 32])
-def test_counts_keep_their_mean(rate):
-    counts = np.random.default_rng(0).poisson(3, round(600 * rate)).astype(np.float32)
-    values = resample(counts, rate, 1, "mean")
-    assert len(values) == 600
-    assert values.mean() == pytest.approx(counts.mean(), rel=1e-5)
-
-
-def test_counts_of_a_minute_are_held_for_a_minute():
+def test_minute_counts_are_held():
     values = resample(np.float32([0, 60, 5]), 1 / 60, 1, "mean")
     np.testing.assert_allclose(values, np.repeat([0, 60, 5], 60), rtol=1e-6)
-
-
-@settings(max_examples=40)
-@given(
-    from_rate=st.sampled_from([50, 64, 99.9, 100, 200, 250, 256, 512]),
-    to_rate=st.sampled_from([100, 128]),
-    frequency=st.floats(0.5, 15),
-    amplitude=st.floats(1, 500),
-    phase=st.floats(-3, 3),
-)
-def test_any_sine_keeps_its_amplitude_and_phase(from_rate, to_rate, frequency, amplitude, phase):
-    seconds = 20
-    values = wave(frequency, from_rate, seconds, amplitude, phase)
-    found = resample(values, from_rate, to_rate, "polyphase")
-    expected = wave(frequency, to_rate, seconds, amplitude, phase)
-    n = min(len(found), len(expected)) - 2 * to_rate
-    error = np.abs(found[2 * to_rate : n] - expected[2 * to_rate : n])
-    assert error.max() < 0.02 * amplitude
-
-
-def wave(frequency, rate, seconds, amplitude, phase):
-    time = np.arange(round(rate * seconds)) / rate
-    return (amplitude * np.sin(2 * np.pi * frequency * time + phase)).astype(np.float32)
 
 
 @settings(max_examples=30)
@@ -111,7 +101,7 @@ def wave(frequency, rate, seconds, amplitude, phase):
     n_seconds=st.integers(30, 90),
     method=st.sampled_from(["polyphase", "linear", "mean"]),
 )
-def test_a_night_keeps_its_length_in_seconds(from_rate, to_rate, n_seconds, method):
+def test_length_in_seconds_is_kept(from_rate, to_rate, n_seconds, method):
     values = np.ones(round(n_seconds * from_rate), dtype=np.float32)
     found = resample(values, from_rate, to_rate, method)
     assert abs(len(found) / to_rate - len(values) / from_rate) <= 1 / to_rate
@@ -120,13 +110,13 @@ def test_a_night_keeps_its_length_in_seconds(from_rate, to_rate, n_seconds, meth
 
 @pytest.mark.parametrize("method", ["polyphase", "linear", "mean"])
 @pytest.mark.parametrize(("from_rate", "to_rate"), [(1, 4), (10, 4), (512, 128), (1 / 30, 1)])
-def test_a_constant_stays_what_it_is(method, from_rate, to_rate):
+def test_constant_stays_constant(method, from_rate, to_rate):
     values = np.full(600, 93.0, dtype=np.float32)
     np.testing.assert_allclose(resample(values, from_rate, to_rate, method), 93.0, rtol=2e-3)
 
 
 @given(from_rate=st.sampled_from([0.5, 1, 2, 3, 2.5]))
-def test_levels_lie_on_the_line_between_their_samples(from_rate):
+def test_levels_are_interpolated_linearly(from_rate):
     values = np.random.default_rng(0).uniform(80, 99, 60).astype(np.float32)
     found = resample(values, from_rate, 4, "linear")
     assert len(found) == round(60 * 4 / from_rate)
@@ -135,14 +125,14 @@ def test_levels_lie_on_the_line_between_their_samples(from_rate):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_levels_that_come_too_fast_are_smoothed_not_picked():
+def test_fast_levels_are_smoothed():
     flicker = np.tile(np.float32([90, 100]), 600)
     found = resample(flicker, 40, 4, "linear")
     np.testing.assert_allclose(found[5:-5], 95, atol=0.1)
 
 
 @given(step=st.sampled_from([0.5, 2, 3, 2.5, 30, 1 / 30]))
-def test_the_sum_of_counts_per_second_is_kept(step):
+def test_count_sum_is_kept(step):
     counts = np.random.default_rng(0).poisson(5, 60).astype(np.float32)
     found = resample(counts, step, 1, "mean")
     lengths = np.ones(len(found))
@@ -150,12 +140,12 @@ def test_the_sum_of_counts_per_second_is_kept(step):
     assert (found * lengths).sum() == pytest.approx(counts.sum() / step, rel=1e-4)
 
 
-def test_the_mean_over_a_new_interval_splits_a_sample_it_cuts():
+def test_cut_samples_are_split():
     found = resample(np.float32([2, 4, 6]), 1, 2 / 3, "mean")
     np.testing.assert_allclose(found, [(2 + 4 / 2) / 1.5, (4 / 2 + 6) / 1.5], rtol=1e-6)
 
 
-def test_an_unfinished_interval_is_the_mean_of_what_there_is():
+def test_unfinished_interval_is_averaged():
     found = resample(np.float32([1, 3, 8]), 2, 1, "mean")
     np.testing.assert_allclose(found, [2, 8])
 
@@ -164,15 +154,9 @@ def test_an_unfinished_interval_is_the_mean_of_what_there_is():
     ("to_rate", "from_rate", "ratio"),
     [(128, 512, (1, 4)), (128, 99.9, (1280, 999)), (4, 5000, (1, 1250)), (4, 1000 / 3, (3, 250))],
 )
-def test_rates_become_a_ratio_of_whole_numbers(to_rate, from_rate, ratio):
+def test_rates_become_whole_ratios(to_rate, from_rate, ratio):
     assert _as_whole_numbers(to_rate, from_rate) == ratio
     assert _as_whole_numbers(from_rate, to_rate) == ratio[::-1]
-
-
-def test_a_ramp_does_not_ring_at_its_ends():
-    ramp = np.linspace(0, 100, 5120).astype(np.float32)
-    found = resample(ramp, 512, 128, "polyphase")
-    np.testing.assert_allclose(found, ramp[::4], atol=0.2)
 
 
 @settings(max_examples=60)
@@ -182,7 +166,7 @@ def test_a_ramp_does_not_ring_at_its_ends():
     ),
     n_samples=st.integers(1000, 30_000),
 )
-def test_a_waveform_is_resampled_as_scipy_does(rates, n_samples):
+def test_resampling_matches_scipy(rates, n_samples):
     from_rate, to_rate = rates
     noise = np.random.default_rng(n_samples).normal(np.linspace(-5, 9, n_samples))
     values = noise.astype(np.float32)
@@ -192,7 +176,7 @@ def test_a_waveform_is_resampled_as_scipy_does(rates, n_samples):
     np.testing.assert_allclose(found, expected, atol=5e-5)
 
 
-def test_samples_given_to_be_resampled_are_left_alone():
+def test_input_is_not_modified():
     values = np.arange(5000, dtype=np.float32)
     values.flags.writeable = False
     resample(values, 256, 128, "polyphase")

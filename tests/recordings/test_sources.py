@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is taken as samples, what is refused, and in which words."""
 
-from __future__ import annotations
-
 import pickle
 
 import numpy as np
@@ -30,7 +28,7 @@ def values_of(value, **options):
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i2", "i8", "u1", "?", ">f4", "<i4"])
-def test_real_numbers_of_any_type_are_taken_as_they_are(dtype):
+def test_real_dtypes_are_kept(dtype):
     values = (np.arange(N) % 2).astype(dtype)
     assert values_of(values).dtype == values.dtype
     np.testing.assert_array_equal(values_of(values), values)
@@ -43,7 +41,7 @@ def test_half_precision_becomes_single():
 
 
 @pytest.mark.parametrize("kind", [list, pd.Series, np.ma.asarray, memoryview])
-def test_any_container_of_numbers_is_an_array(kind):
+def test_any_container_becomes_array(kind):
     values = np.linspace(-30, 30, N)
     np.testing.assert_array_equal(values_of(kind(values)), values)
 
@@ -54,14 +52,14 @@ def test_masked_samples_are_gaps():
     assert values_of(masked)[1] == 1
 
 
-def test_a_masked_array_is_left_as_it_was():
+def test_masked_array_is_untouched():
     masked = np.ma.masked_array(np.arange(float(N)), mask=np.arange(N) == 7)
     values_of(masked)
     assert masked.mask.sum() == 1
     assert masked.data[7] == 7
 
 
-def test_epochs_in_rows_are_laid_end_to_end():
+def test_epoch_rows_are_concatenated():
     rows = np.arange(4 * 3000.0).reshape(4, 3000)
     signal = MemorySource({"eeg": rows}).read(["eeg"])["eeg"]
     np.testing.assert_array_equal(signal.values, np.arange(12000))
@@ -69,18 +67,18 @@ def test_epochs_in_rows_are_laid_end_to_end():
 
 
 @pytest.mark.parametrize("rate", [100, 100.0, np.float32(100), np.int16(100)])
-def test_a_rate_that_agrees_with_the_epochs_is_welcome(rate):
+def test_agreeing_rate_is_accepted(rate):
     signal = MemorySource({"eeg": (np.zeros((2, 3000)), rate)}).read(["eeg"])["eeg"]
     assert (signal.rate, type(signal.rate)) == (100.0, float)
 
 
-def test_a_rate_beside_the_samples_goes_before_that_of_rates():
+def test_pair_rate_takes_precedence():
     source = MemorySource({"eeg": (np.zeros(6000), 200)}, rates={"eeg": 100})
     assert source.layout["eeg"] == SignalLayout(200.0, "uV", 6000)
 
 
 @pytest.mark.parametrize("name", MODALITIES)
-def test_the_catalogue_says_what_a_bare_array_is(name):
+def test_catalogue_gives_the_defaults(name):
     modality = MODALITIES[name]
     layout = MemorySource({name: np.ones(9600)}).layout[name]
     assert layout == SignalLayout(modality.conditioning.rate, modality.unit, 9600)
@@ -88,18 +86,18 @@ def test_the_catalogue_says_what_a_bare_array_is(name):
 
 
 @given(names=st.permutations(sorted(MODALITIES)))
-def test_modalities_come_in_the_catalogues_order(names):
+def test_modalities_follow_the_catalogue(names):
     source = MemorySource({name: np.ones(9600) for name in names})
     assert list(source.layout) == list(MODALITIES)
 
 
 @given(order=st.permutations(["eeg", "ecg", "spo2"]))
-def test_what_is_asked_for_is_read_and_no_more(order):
+def test_only_requested_is_read(order):
     source = MemorySource({name: np.ones(N) for name in ("eeg", "ecg", "spo2")})
     assert list(source.read(order[:2])) == order[:2]
 
 
-def test_a_signal_is_frozen_and_knows_its_layout():
+def test_signal_is_frozen():
     signal = Signal(np.zeros(90), 3.0, "uV")
     assert (signal.layout, signal.duration) == (SignalLayout(3.0, "uV", 90), 30.0)
     with pytest.raises(AttributeError):
@@ -107,7 +105,7 @@ def test_a_signal_is_frozen_and_knows_its_layout():
 
 
 @pytest.mark.parametrize(
-    ("value", "found", "way_out"),
+    ("value", "problem", "hint"),
     [
         (np.array([1, None] * N), "dtype object", "np.asarray(eeg, dtype='float32')"),
         (np.array(["1", "2"] * N), "dtype <U1", "np.asarray(eeg, dtype='float32')"),
@@ -128,25 +126,22 @@ def test_a_signal_is_frozen_and_knows_its_layout():
          "rate 128", "Drop the rate"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_samples_is_refused_with_a_way_out(value, found, way_out):
+def test_invalid_samples_raise_error(value, problem, hint):
     with pytest.raises(InvalidSignalError) as caught:
         Recording({"spo2": np.linspace(90, 99, 120), "eeg": value}, id="n-7")
-    told = str(caught.value)
-    assert told.startswith("recording (n-7): 'eeg' ")
-    assert found in told
-    assert way_out in told
+    message = str(caught.value)
+    assert message.startswith("recording (n-7): 'eeg' ")
+    assert problem in message
+    assert hint in message
 
 
 @pytest.mark.parametrize(
     ("name", "unit", "accepted"),
-    [
-        ("ibi", "min", "s, ms, bpm"),
-        ("spo2", "uV", "%, fraction"),
-        ("actigraphy", "m/s2", "counts, g"),
-        ("airflow", "K", "a.u., uV, mV, V, nV, L/min, L/s, mL/s, cmH2O, mmHg"),
-    ],
-)
-def test_a_unit_of_something_else_lists_those_of_the_modality(name, unit, accepted):
+    [("ibi", "min", "s, ms, bpm"), ("spo2", "uV", "%, fraction"),
+     ("actigraphy", "m/s2", "counts, g"),
+     ("airflow", "K", "a.u., uV, mV, V, nV, L/min, L/s, mL/s, cmH2O, mmHg")],
+)  # fmt: skip
+def test_wrong_unit_lists_accepted(name, unit, accepted):
     with pytest.raises(InvalidSignalError) as caught:
         MemorySource({name: np.ones(N)}, units={name: unit})
     assert f"{name!r} has unit {unit!r}; accepted are {accepted}. Convert" in str(caught.value)
@@ -154,20 +149,20 @@ def test_a_unit_of_something_else_lists_those_of_the_modality(name, unit, accept
 
 
 @pytest.mark.parametrize("option", ["rates", "units"])
-def test_options_of_a_missing_modality_do_no_harm(option):
+def test_options_of_missing_modality(option):
     given_options = {option: {"eeg": {"rates": 100, "units": "mV"}[option]}}
     night = Recording({"spo2": np.linspace(90, 99, 120), "eeg": None}, **given_options)
     assert night.modalities == ("spo2",)
 
 
 @pytest.mark.parametrize("signals", [{}, {"eeg": None}, {"eeg": None, "ecg": None}])
-def test_a_night_without_any_signal_says_what_to_pass(signals):
+def test_no_signal_raises_error(signals):
     with pytest.raises(InvalidRecordingError, match=r"no modality has a signal\. Pass at least"):
         Recording(signals)
 
 
 @given(durations=st.lists(st.integers(1, 10_000), min_size=1, max_size=5))
-def test_the_longest_signal_decides_in_seconds_not_in_samples(durations):
+def test_longest_signal_in_seconds(durations):
     rates = [1.0, 4.0, 50.0, 128.0, 0.5]
     layout = {
         i: SignalLayout(rate, "", round(seconds * rate * 2))
@@ -177,7 +172,7 @@ def test_the_longest_signal_decides_in_seconds_not_in_samples(durations):
 
 
 @given(hnp.arrays(np.float32, st.integers(240, 300), elements=st.floats(0, 99, width=32)))
-def test_a_source_survives_a_pickle_with_its_fingerprint(values):
+def test_source_can_be_pickled(values):
     source = MemorySource({"spo2": values})
     again = pickle.loads(pickle.dumps(source))
     assert again.fingerprint() == source.fingerprint()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
@@ -15,9 +14,9 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfilt
 
-from ...recordings.cohort import Cohort
+from ..._files import sha256
 from ...recordings.modality import EPOCH_SECONDS, MODALITIES, list_modalities
-from ...recordings.recording import Recording
+from ...recordings.recording import Cohort, Recording
 from ...recordings.sources import Signal, SignalLayout
 from .._files import as_cohort
 from ._cardiorespiratory import airflow, ecg, effort, ibi, ppg, resp, spo2
@@ -277,7 +276,7 @@ class SimulatedSource:
             "modalities": modalities,
             "failures": {name: asdict(failure) for name, failure in failures.items()},
         }
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return sha256(json.dumps(settings, sort_keys=True))
 
 
 def _layout(night: Night, name: str) -> SignalLayout:

@@ -5,7 +5,7 @@ Re-implemented from a description of the format; no code of theirs is used or ru
 
 A module holds a network up to three times: as trained (``model.``), as its exponential average
 (``ema_model.``) and as a running mean (``running_mean_model.``). One under fine-tuning holds the
-backbone in ``backbone.`` and once more in ``model.backbone.``, beside a head.
+backbone in ``backbone.`` and once more in ``model.backbone.``, next to a head.
 
 LoRA (Hu et al. 2022, arXiv 2106.09685): ``W + (alpha / r) B A``. DoRA (Liu et al. 2024, arXiv
 2402.09353): the same sum with every row brought to a learned length. The names are those of peft.
@@ -17,29 +17,20 @@ import copy
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...errors import CheckpointError
-from ...recordings import Conditioning
+from ...recordings.modality import Conditioning
 from ..config import EncoderConfig
 from ..network import Sleep2Vec
-from ._files import find_configuration, is_sound, load_torch_file, state_in
-from .layout import config_from_upstream, modality_of, state_from_upstream
-
-__all__ = [
-    "WEIGHTS",
-    "Selection",
-    "UpstreamCheckpoint",
-    "adapters_in",
-    "merge_adapter",
-    "read_upstream_checkpoint",
-    "select_tensors",
-]
+from ._files import find_configuration, load_torch_file, state_in
+from .layout import config_from_upstream, modality_of, our_name
 
 _log = logging.getLogger("sleep2vec_sklearn")
 _DEFAULT_ALPHA = 16
@@ -105,7 +96,7 @@ def read_upstream_checkpoint(
         A ``.ckpt`` file of pretraining or fine-tuning, or a plain state dict of ``torch.save``.
     config : mapping or path-like, optional
         Configuration of training: parsed, or a YAML (extra ``yaml``) or JSON file. By default the
-        file's own ``model_config``, else ``<name>.yaml`` or ``config.yaml`` beside it.
+        file's own ``model_config``, else ``<name>.yaml`` or ``config.yaml`` next to it.
     weights : {"auto", "ema", "running_mean", "student"}
         Which of the networks in it; ``"auto"`` is the first of these that is there. BatchNorm
         statistics of ``"ema"`` are the student's, as the average's are never updated.
@@ -138,7 +129,11 @@ def read_upstream_checkpoint(
         raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}.")
     document = load_torch_file(path)
     state = state_in(path, document)
-    _refuse_experts(path, state)
+    if any(".moe_ffn." in key for key in state):
+        raise CheckpointError(
+            f"{path}: a mixture-of-experts encoder (sleep2expert), a network of another kind that "
+            "this library does not have. Use a dense sleep2vec or sleep2vec2 checkpoint."
+        )
     values = find_configuration(path, document, config)
     try:
         selection = select_tensors(state, weights)
@@ -149,14 +144,14 @@ def read_upstream_checkpoint(
         encoder = config_from_upstream(
             values, conditioning=conditioning, context_epochs=context_epochs
         )
-        tensors = {k: _kept(t) for k, t in state_from_upstream(backbone, encoder).items()}
+        tensors = _copied(state_from_upstream(backbone, encoder))
         _check_finite(tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return UpstreamCheckpoint(
         encoder,
         tensors,
-        {key: _kept(tensor) for key, tensor in selection.head.items()},
+        _copied(selection.head),
         values.get("model", values),
         finetuning,
         _extras_of(document),
@@ -164,18 +159,46 @@ def read_upstream_checkpoint(
     )
 
 
-def _extras_of(document: Mapping) -> dict:
+def state_from_upstream(state: Mapping[str, Any], config: EncoderConfig) -> dict[str, Tensor]:
+    """Rename the parameters of the authors' pretraining model (no prefix) to ours.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor or array
+    config : EncoderConfig
+        From :func:`config_from_upstream`; says which parameters there have to be.
+
+    Raises
+    ------
+    CheckpointError
+        If keys are unknown, missing, or of another shape; all are named.
+    """
+    renamed: dict[str, Tensor] = {}
+    unknown, duplicates = [], []
+    for key, value in state.items():
+        name = our_name(key)
+        if name is None:
+            unknown.append(key)
+        elif name in renamed:
+            duplicates.append(key)
+        elif name:
+            tensor = torch.as_tensor(value)
+            # row 1 is for a second sentence, which a night does not have
+            renamed[name] = tensor[0] if name == "encoder.token_type" else tensor
+    complaints = [f"unknown key {key}" for key in sorted(unknown)]
+    complaints += [f"{key} is there under another name too" for key in sorted(duplicates)]
+    complaints += Sleep2Vec.differences(config, renamed)
+    if complaints:
+        raise CheckpointError(
+            "these parameters are not those of the configuration: " + "; ".join(complaints) + "."
+        )
+    return renamed
+
+
+def _extras_of(document: Mapping) -> dict[str, Any]:
     if "state_dict" not in document:
         return {}
     return {key: value for key, value in document.items() if key not in _NOT_EXTRA}
-
-
-def _refuse_experts(path: Path, state: Mapping[str, Tensor]) -> None:
-    if any(".moe_ffn." in key for key in state):
-        raise CheckpointError(
-            f"{path}: a mixture-of-experts encoder (sleep2expert), a network of another kind that "
-            "this library does not have. Use a dense sleep2vec or sleep2vec2 checkpoint."
-        )
 
 
 def _finetuning_of(document: Mapping, values: Mapping) -> Mapping | None:
@@ -185,74 +208,19 @@ def _finetuning_of(document: Mapping, values: Mapping) -> Mapping | None:
     return None
 
 
-def _without_adapters(backbone, values: Mapping, finetuning, adapter, alpha):
-    """Backbone with its adapter merged, configuration of what it then reads, adapter's name."""
-    names = adapters_in(backbone)
-    if not names:
-        if adapter is not None:
-            raise CheckpointError(f"adapter={adapter!r}, but it holds no adapters; leave it out.")
-        return backbone, values, None
-    channels = [name.removeprefix(_CHANNEL) for name in names if name.startswith(_CHANNEL)]
-    wanted = _choose_adapter(names, channels, adapter)
-    lora = (finetuning or {}).get("lora") or {}
-    if alpha is None and not lora:
-        raise CheckpointError(
-            "it holds LoRA adapters and no finetune_config, which says their alpha. Pass "
-            "alpha=..., or config= with the YAML of fine-tuning."
-        )
-    if alpha is None:
-        alpha = lora.get("alpha") or _DEFAULT_ALPHA
-    merged = merge_adapter(backbone, wanted, alpha, lora.get("r"))
-    if channels:
-        merged, values = _only_channel(merged, values, wanted.removeprefix(_CHANNEL))
-    return merged, values, wanted
-
-
-def _choose_adapter(names: list[str], channels: list[str], adapter: str | None) -> str:
-    if not channels and len(names) == 1 and adapter in (None, *names):
-        return names[0]
-    asked = [c for c in channels if adapter in (c, modality_of(c))]
-    if asked:
-        return _CHANNEL + asked[0]
-    accepted = ", ".join(repr(modality_of(c) or c) for c in channels) or ", ".join(names)
-    if adapter is None and channels:
-        raise CheckpointError(
-            "it holds a LoRA adapter for each channel, so no single encoder reads them all. Take "
-            f"one at a time: convert_checkpoint(..., adapter=...), one of {accepted}."
-        )
-    raise CheckpointError(f"adapter={adapter!r} is not in it; accepted: {accepted}.")
-
-
-def _only_channel(backbone: dict[str, Tensor], values: Mapping, channel: str):
-    values = copy.deepcopy(dict(values))
-    model = values.get("model", values)
-    listed = model.get("channels") or []
-    model["channels"] = [c for c in listed if c.get("name") == channel]
-    others = tuple(
-        f"{part}.{c['name']}"
-        for part in ("tokenizer_mapping", "mask_embed")
-        for c in listed
-        if c.get("name") != channel
-    )
-    kept = {
-        key: tensor
-        for key, tensor in backbone.items()
-        if not any(key == other or key.startswith(f"{other}.") for other in others)
-    }
-    return kept, values
-
-
-def _kept(tensor: Tensor) -> Tensor:
-    """A copy, as the file is only mapped; numbers as this library keeps them."""
-    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-    return tensor.detach().to(dtype, copy=True).contiguous()
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies, as the file is only mapped; floating numbers become float32."""
+    dtypes = {k: torch.float32 if t.is_floating_point() else t.dtype for k, t in tensors.items()}
+    return {k: t.detach().to(dtypes[k], copy=True).contiguous() for k, t in tensors.items()}
 
 
 def _check_finite(tensors: Mapping[str, Tensor]) -> None:
-    odd = sorted(key for key, tensor in tensors.items() if not is_sound(tensor))
-    if odd:
+    unfit = sorted(
+        k for k, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()
+    )
+    if unfit:
         raise CheckpointError(
-            f"NaN or infinite values in {', '.join(odd)}: training diverged. Take an earlier one."
+            f"NaN or infinite values in {', '.join(unfit)}: training diverged. Take an earlier one."
         )
 
 
@@ -287,20 +255,7 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True)
 class Selection:
-    """Tensors of one network, without prefixes.
-
-    Attributes
-    ----------
-    backbone : dict of str to Tensor
-        The encoder, in the authors' names.
-    head : dict of str to Tensor
-        What fine-tuning put on it, and the weights of its loss; empty after pretraining.
-    weights : {"ema", "running_mean", "student"}
-        Which network was taken.
-    finetuned : bool
-    notes : tuple of str
-        What a user ought to know of the choice.
-    """
+    """Tensors of one network without prefixes; ``notes`` are what a user should know of it."""
 
     backbone: dict[str, Tensor]
     head: dict[str, Tensor]
@@ -310,24 +265,10 @@ class Selection:
 
 
 def select_tensors(state: Mapping[str, Tensor], weights: str = "auto") -> Selection:
-    """Choose the averaged network if there is one, with BatchNorm statistics that were updated.
+    """Choose a network of a state dict, by default the averaged one if there is one.
 
-    Parameters
-    ----------
-    state : mapping of str to Tensor
-        ``state_dict`` of a Lightning checkpoint, or of one network alone.
-    weights : {"auto", "ema", "running_mean", "student"}
-        ``"auto"`` is the first of the others that is there.
-
-    Notes
-    -----
     The authors' exponential average follows the parameters only: its BatchNorm buffers stay 0 and
     1, so those of the trained network are taken. Their running mean averages the buffers too.
-
-    Raises
-    ------
-    CheckpointError
-        If the wanted network is not there, copies of a tensor differ, or keys belong to nothing.
     """
     networks, rest = _split(state)
     if weights == "auto":
@@ -340,17 +281,12 @@ def select_tensors(state: Mapping[str, Tensor], weights: str = "auto") -> Select
     unknown = sorted(set(rest) - set(losses))
     if unknown:
         raise CheckpointError(f"unknown keys {', '.join(unknown)}.")
-    chosen, notes = networks[weights], ()
+    chosen, notes = networks[weights], tuple[str, ...]()
     if weights == "ema":
         chosen, notes = _with_statistics(chosen, networks.get("student", {}))
-    finetuned = any(key.startswith(_BACKBONE) for key in chosen)
-    if not finetuned:
+    backbone = {k.removeprefix(_BACKBONE): v for k, v in chosen.items() if k.startswith(_BACKBONE)}
+    if not backbone:
         return Selection(chosen, losses, weights, False, notes)
-    backbone = {
-        key.removeprefix(_BACKBONE): value
-        for key, value in chosen.items()
-        if key.startswith(_BACKBONE)
-    }
     head = {key: value for key, value in chosen.items() if not key.startswith(_BACKBONE)}
     if _CLS in head and _CLS in backbone:
         _check_same(_CLS, head.pop(_CLS), backbone[_CLS])
@@ -383,16 +319,18 @@ def _check_same(key: str, first: Tensor, second: Tensor) -> None:
         raise CheckpointError(f"{key} is there twice with different values; which one was trained?")
 
 
-def _with_statistics(averaged: dict[str, Tensor], student: Mapping[str, Tensor]):
-    statistics = [key for key in averaged if key.rsplit(".", 1)[-1] in _STATISTICS]
-    taken = {key: student[key] for key in statistics if key in student}
-    notes = ()
-    if len(taken) < len(statistics):
-        notes = (
-            "BatchNorm statistics of the projection are those of the exponential average, which "
-            "were never updated: do not use layer='projection'",
-        )
-    return {**averaged, **taken}, notes
+def _with_statistics(
+    averaged: dict[str, Tensor], student: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    statistics = {key for key in averaged if key.rsplit(".", 1)[-1] in _STATISTICS}
+    updated = {key: student[key] for key in statistics & set(student)}
+    if len(updated) == len(statistics):
+        return {**averaged, **updated}, ()
+    note = (
+        "BatchNorm statistics of the projection are those of the exponential average, which were "
+        "never updated: do not use layer='projection'"
+    )
+    return {**averaged, **updated}, (note,)
 
 
 _WRAPPER = "base_model.model."
@@ -400,74 +338,120 @@ _PART = re.compile(r"(.+)\.(lora_A|lora_B|lora_magnitude_vector)\.(\w+)(?:\.weig
 _BASE = ".base_layer."
 
 
+def _without_adapters(
+    backbone: Mapping[str, Tensor],
+    values: Mapping,
+    finetuning: Mapping | None,
+    adapter: str | None,
+    alpha: float | None,
+) -> tuple[Mapping[str, Tensor], Mapping, str | None]:
+    """Backbone with its adapter merged, configuration of what it then reads, adapter's name."""
+    names = adapters_in(backbone)
+    if not names:
+        if adapter is not None:
+            raise CheckpointError(f"adapter={adapter!r}, but it holds no adapters; leave it out.")
+        return backbone, values, None
+    name = _choose_adapter(names, adapter)
+    lora = (finetuning or {}).get("lora") or {}
+    if alpha is None and not lora:
+        raise CheckpointError(
+            "it holds LoRA adapters and no finetune_config, which says their alpha. Pass "
+            "alpha=..., or config= with the YAML of fine-tuning."
+        )
+    if alpha is None:
+        alpha = lora.get("alpha") or _DEFAULT_ALPHA
+    merged = merge_adapter(backbone, name, alpha, lora.get("r"))
+    if name.startswith(_CHANNEL):
+        merged, values = _only_channel(merged, values, name.removeprefix(_CHANNEL))
+    return merged, values, name
+
+
+def _choose_adapter(names: Sequence[str], adapter: str | None) -> str:
+    channels = [name.removeprefix(_CHANNEL) for name in names if name.startswith(_CHANNEL)]
+    if not channels and len(names) == 1 and adapter in (None, *names):
+        return names[0]
+    matches = [c for c in channels if adapter in (c, modality_of(c))]
+    if matches:
+        return _CHANNEL + matches[0]
+    accepted = ", ".join(repr(modality_of(c) or c) for c in channels) or ", ".join(names)
+    if adapter is None and channels:
+        raise CheckpointError(
+            "it holds a LoRA adapter for each channel, so no single encoder reads them all. Take "
+            f"one at a time: convert_checkpoint(..., adapter=...), one of {accepted}."
+        )
+    raise CheckpointError(f"adapter={adapter!r} is not in it; accepted: {accepted}.")
+
+
+def _only_channel(
+    backbone: Mapping[str, Tensor], values: Mapping, channel: str
+) -> tuple[dict[str, Tensor], Mapping]:
+    values = copy.deepcopy(dict(values))
+    model = values.get("model", values)
+    channels = model.get("channels") or []
+    model["channels"] = [c for c in channels if c.get("name") == channel]
+    unused = tuple(
+        f"{part}.{c['name']}."
+        for part in ("tokenizer_mapping", "mask_embed")
+        for c in channels
+        if c.get("name") != channel
+    )
+    return {k: v for k, v in backbone.items() if not f"{k}.".startswith(unused)}, values
+
+
 def adapters_in(state: Mapping[str, Tensor]) -> list[str]:
     """Names of the adapters there are, e.g. ``["default"]``."""
-    found = (_PART.fullmatch(key) for key in state)
-    return sorted({match.group(3) for match in found if match})
+    matches = (_PART.fullmatch(key) for key in state)
+    return sorted({match.group(3) for match in matches if match})
 
 
 def merge_adapter(
     state: Mapping[str, Tensor], adapter: str, alpha: float, rank: int | None = None
 ) -> dict[str, Tensor]:
-    """Add one adapter into its base weights, and drop all adapters.
+    """Add one adapter times ``alpha / r`` into its base weights, and drop all adapters.
 
-    Parameters
-    ----------
-    state : mapping of str to Tensor
-    adapter : str
-        One of :func:`adapters_in`.
-    alpha : float
-        Numerator of the scale; the denominator is the adapter's rank.
-    rank : int, optional
-        What the configuration says the rank is; to be checked.
-
-    Returns
-    -------
-    dict of str to Tensor
-        Under the names that the network had before adapters were put in.
-
-    Raises
-    ------
-    CheckpointError
-        If a part of the adapter is missing or shapes do not fit; all are named.
+    The names become those from before adapters were put in. ``rank`` is that of the configuration,
+    to be checked. CheckpointError names all parts that are missing or do not fit.
     """
-    plain, parts, places = {}, {}, set()
+    merged: dict[str, Tensor] = {}
+    layers: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         key = key.replace(_WRAPPER, "")
         match = _PART.fullmatch(key)
         if match is None:
-            plain[key.replace(_BASE, ".")] = value
+            merged[key.replace(_BASE, ".")] = value
             continue
-        place, part, name = match.groups()
-        places.add(place)
+        layer, part, name = match.groups()
+        parts = layers.setdefault(layer, {})
         if name == adapter:
-            parts.setdefault(place, {})[part] = value
+            parts[part] = value
     complaints = []
-    for place in sorted(places):
-        weight = plain.get(f"{place}.weight")
-        found = _complaints(place, weight, parts.get(place, {}), rank)
-        complaints += found
-        if not found:
-            plain[f"{place}.weight"] = _merged(weight, parts[place], alpha)
+    for layer, parts in sorted(layers.items()):
+        weight = merged.get(f"{layer}.weight")
+        found = _complaints(layer, weight, parts, rank)
+        if weight is None or found:
+            complaints += found
+        else:
+            merged[f"{layer}.weight"] = _merged(weight, parts, alpha)
     if complaints:
         raise CheckpointError(f"the adapter {adapter!r} cannot be merged: {'; '.join(complaints)}.")
-    return plain
+    return merged
 
 
-def _complaints(place: str, weight: Tensor | None, parts: Mapping, rank: int | None) -> list[str]:
-    needed = {"lora_A", "lora_B"}
-    missing = sorted(needed - set(parts)) + ["base_layer.weight"] * (weight is None)
-    if missing:
-        return [f"missing {place}.{part}" for part in missing]
+def _complaints(
+    layer: str, weight: Tensor | None, parts: Mapping[str, Tensor], rank: int | None
+) -> list[str]:
+    missing = sorted({"lora_A", "lora_B"} - set(parts)) + ["base_layer.weight"] * (weight is None)
+    if missing or weight is None:
+        return [f"missing {layer}.{part}" for part in missing]
     down, up = parts["lora_A"], parts["lora_B"]
-    length = parts.get("lora_magnitude_vector", weight[:, 0])
+    lengths = parts.get("lora_magnitude_vector", weight[:, 0])
     if (up.shape[0], down.shape[1]) != weight.shape or up.shape[1] != down.shape[0]:
         shapes = ", ".join(str(tuple(t.shape)) for t in (weight, down, up))
-        return [f"{place} has shapes that do not fit: weight, A, B are {shapes}"]
-    if length.numel() != len(weight):
-        return [f"{place}.lora_magnitude_vector has shape {tuple(length.shape)}"]
+        return [f"{layer} has shapes that do not fit: weight, A, B are {shapes}"]
+    if lengths.numel() != len(weight):
+        return [f"{layer}.lora_magnitude_vector has shape {tuple(lengths.shape)}"]
     if rank is not None and len(down) != rank:
-        return [f"{place} has rank {len(down)}, its configuration says r={rank}"]
+        return [f"{layer} has rank {len(down)}, its configuration says r={rank}"]
     return []
 
 

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Configurations and parameters in the layout of the paper's authors, turned into ours.
+"""Configurations and parameter names of the paper's authors, and ours.
 
-Only names and layout are translated; the arithmetic of the network is the same. Names of both of
-their dense packages are read: the second calls ``attention.self`` ``attention.self_attention``
-and ``LayerNorm`` ``layer_norm``.
+The arithmetic of the network is the same. Names of both of their dense packages are read.
 """
 
 from __future__ import annotations
@@ -11,85 +9,20 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ...errors import CheckpointError
-from ...recordings import EPOCH_SECONDS, MODALITIES, Conditioning
+from ...recordings.modality import EPOCH_SECONDS, MODALITIES, Conditioning
 from ..config import EncoderConfig, ModalityConfig, ProjectionConfig, TokenizerConfig
-from ..network import Sleep2Vec
-
-__all__ = [
-    "config_from_upstream",
-    "modality_of",
-    "state_from_upstream",
-]
 
 _BY_UPSTREAM_KEY = {modality.upstream_key: modality for modality in MODALITIES.values()}
 _BY_ALIAS = {"psg_heartbeat": MODALITIES["ibi"], "psg_breath": MODALITIES["resp"]}
 _BY_CHANNEL = {**_BY_UPSTREAM_KEY, **_BY_ALIAS}
 _UNCLIPPED = float(np.finfo(np.float32).max)
 
-_TOKENIZER_PARTS = {
-    "proj": "linear",
-    "hidden_layer": "hidden",
-    "output_layer": "output",
-    "residual_layer": "residual",
-    "norm": "norm",
-    "pre_norm": "pre_norm",
-}
-_BLOCK_PARTS = {
-    "attention.self.query": "attention.query",
-    "attention.self.key": "attention.key",
-    "attention.self.value": "attention.value",
-    "attention.output.dense": "attention.output",
-    "attention.output.LayerNorm": "attention_norm",
-    "intermediate.dense": "feed_in",
-    "output.dense": "feed_out",
-    "output.LayerNorm": "feed_norm",
-    "attention.self_attention.query": "attention.query",
-    "attention.self_attention.key": "attention.key",
-    "attention.self_attention.value": "attention.value",
-    "attention.output.layer_norm": "attention_norm",
-    "output.layer_norm": "feed_norm",
-}
-_HEAD_PARTS = {
-    "fc1": "projection.hidden",
-    "bn1": "projection.hidden_norm",
-    "fc2": "projection.output",
-    "bn2": "projection.output_norm",
-}
-_SINGLE = {
-    "encoder.embeddings.LayerNorm.weight": "encoder.norm.weight",
-    "encoder.embeddings.LayerNorm.bias": "encoder.norm.bias",
-    "encoder.embeddings.layer_norm.weight": "encoder.norm.weight",
-    "encoder.embeddings.layer_norm.bias": "encoder.norm.bias",
-    "encoder.embeddings.token_type_embeddings.weight": "encoder.token_type",
-    "cls_embedding.cls_token": "cls_token",
-    "embedding_projection.weight": "input_projection.weight",
-    "embedding_projection.bias": "input_projection.bias",
-}
-# a vocabulary of one word nothing looks up, and a table of sines that is computed
-_UNUSED = (
-    "encoder.embeddings.word_embeddings.weight",
-    "encoder.encoder.embed_positions.weight",
-)
-_KEY_PATTERNS = (
-    (r"tokenizer_mapping\.(\w+)\.(\w+)\.(weight|bias)", "tokenizers.{0}.{1}.{2}"),
-    (r"tokenizer_mapping\.(\w+)\.modality_scale()()", "tokenizers.{0}.gain"),
-    (
-        r"tokenizer_mapping\.(\w+)\.extra_output_layers\.(\d+)\.(weight|bias)",
-        "tokenizers.{0}.extra.{1}.{2}",
-    ),
-    (r"mask_embed\.(\w+)()()", "masks.{0}"),
-    (r"encoder\.encoder\.layer\.(\d+)\.([\w.]+)\.(weight|bias)", "encoder.blocks.{0}.{1}.{2}"),
-    (r"proj_head()\.(fc1|bn1|fc2|bn2)\.(\w+)", "{1}.{2}"),
-)
-_PARTS = {**_TOKENIZER_PARTS, **_BLOCK_PARTS, **_HEAD_PARTS}
-
-# what the network is built to; an override of one of these is accepted only as it is here
+# what the network computes; an override is accepted only if it says the same
 _FIXED_OVERRIDES = {
     "hidden_act": "gelu",
     "layer_norm_eps": 1e-12,
@@ -98,8 +31,11 @@ _FIXED_OVERRIDES = {
     "type_vocab_size": 2,
     "initializer_range": 0.02,
 }
-# ways to compute the same attention
-_NO_MATTER = ("attention_backend",)
+# sizes, and a way to compute the same attention
+_READ_OVERRIDES = (
+    *("hidden_dropout_prob", "intermediate_size", "max_position_embeddings"),
+    "attention_backend",
+)
 
 
 def config_from_upstream(
@@ -146,7 +82,11 @@ def config_from_upstream(
         if backbone.get("name") != "roformer":
             raise ValueError(f"backbone {backbone.get('name')!r}; only 'roformer' is supported")
         modalities = tuple(_modality_from(channel, conditioning) for channel in channels)
-        _check_conditioned(modalities, conditioning)
+        names = [modality.name for modality in modalities]
+        if not isinstance(conditioning, str) and (unknown := set(conditioning) - set(names)):
+            raise ValueError(
+                f"conditioning for {', '.join(sorted(unknown))}; it reads {', '.join(names)}"
+            )
         hidden_size = backbone["hidden_size"]
         return EncoderConfig(
             modalities=modalities,
@@ -169,30 +109,30 @@ def modality_of(channel: str) -> str | None:
     return _BY_CHANNEL[channel].name if channel in _BY_CHANNEL else None
 
 
-def _modality_from(channel: Mapping, chosen: str | Mapping[str, Conditioning]) -> ModalityConfig:
-    name, rate = channel["name"], channel["input_dim"] / EPOCH_SECONDS
-    if name not in _BY_CHANNEL:
-        raise ValueError(f"unknown channel {name!r}; accepted: {', '.join(_BY_CHANNEL)}")
-    modality = _BY_CHANNEL[name].name
-    if isinstance(chosen, str):
-        kinds = {"as given": _as_given, "catalogue": _as_in_catalogue}
-        if chosen not in kinds:
-            raise ValueError(
-                f"conditioning {chosen!r}; accepted: {', '.join(map(repr, kinds))}, or a mapping"
-            )
-        conditioning = kinds[chosen](modality, rate)
+def _modality_from(
+    channel: Mapping[str, Any], chosen: str | Mapping[str, Conditioning]
+) -> ModalityConfig:
+    if channel["name"] not in _BY_CHANNEL:
+        raise ValueError(f"unknown channel {channel['name']!r}; accepted: {', '.join(_BY_CHANNEL)}")
+    name, rate = _BY_CHANNEL[channel["name"]].name, channel["input_dim"] / EPOCH_SECONDS
+    if chosen == "catalogue":
+        conditioning = _as_in_catalogue(name, rate)
+    elif chosen == "as given":
+        conditioning = _as_given(name, rate)
+    elif isinstance(chosen, str):
+        raise ValueError(
+            f"conditioning {chosen!r}; accepted: 'as given', 'catalogue', or a mapping"
+        )
     else:
-        conditioning = chosen.get(modality) or _as_given(modality, rate)
+        conditioning = chosen.get(name) or _as_given(name, rate)
     if conditioning.width != channel["input_dim"]:
         raise ValueError(
-            f"the conditioning of {modality!r} gives {conditioning.width} samples an epoch, its "
+            f"the conditioning of {name!r} gives {conditioning.width} samples an epoch, its "
             f"input_dim is {channel['input_dim']}"
         )
     tokenizer = channel["tokenizer"]
-    kind = TokenizerConfig(
-        tokenizer.get("name", "sundial"), tokenizer["out_dim"], tokenizer.get("kwargs") or {}
-    )
-    return ModalityConfig(modality, conditioning, kind)
+    kind, options = tokenizer.get("name", "sundial"), tokenizer.get("kwargs") or {}
+    return ModalityConfig(name, conditioning, TokenizerConfig(kind, tokenizer["out_dim"], options))
 
 
 def _as_given(modality: str, rate: float) -> Conditioning:
@@ -213,13 +153,6 @@ def _as_in_catalogue(modality: str, rate: float) -> Conditioning:
     return dataclasses.replace(MODALITIES[modality].conditioning, rate=rate)
 
 
-def _check_conditioned(modalities: tuple[ModalityConfig, ...], chosen) -> None:
-    known = [modality.name for modality in modalities]
-    odd = [] if isinstance(chosen, str) else sorted(set(chosen) - set(known))
-    if odd:
-        raise ValueError(f"conditioning for {', '.join(odd)}; it reads {', '.join(known)}")
-
-
 def _has_cls(cls: Mapping) -> bool:
     kind = cls.get("embedding_type")
     if kind not in (None, "none", "bert"):
@@ -235,78 +168,94 @@ def _projection_from(head: Mapping, hidden_size: int) -> ProjectionConfig | None
     return ProjectionConfig(head.get("hidden_dim") or hidden_size, head.get("out_dim", 128))
 
 
-def _sizes_from(overrides: Mapping, hidden_size: int) -> dict:
-    overrides = dict(overrides)
-    dropout = overrides.pop("hidden_dropout_prob", 0.1)
+def _sizes_from(overrides: Mapping[str, Any], hidden_size: int) -> dict[str, Any]:
+    dropout = overrides.get("hidden_dropout_prob", 0.1)
     sizes = {
         "dropout": dropout,
-        "intermediate_size": overrides.pop("intermediate_size", 3072),
-        "max_positions": overrides.pop("max_position_embeddings", 1536),
+        "intermediate_size": overrides.get("intermediate_size", 3072),
+        "max_positions": overrides.get("max_position_embeddings", 1536),
     }
     fixed = {
         **_FIXED_OVERRIDES,
         "embedding_size": hidden_size,
         "attention_probs_dropout_prob": dropout,
     }
-    odd = sorted(
+    unfit = sorted(
         key
         for key, value in overrides.items()
-        if key not in _NO_MATTER and fixed.get(key, ...) != value
+        if key not in _READ_OVERRIDES and fixed.get(key, ...) != value
     )
-    if odd:
-        raise ValueError(f"config_overrides not supported: {', '.join(odd)}")
+    if unfit:
+        raise ValueError(f"config_overrides not supported: {', '.join(unfit)}")
     return sizes
 
 
-def state_from_upstream(state: Mapping[str, Tensor], config: EncoderConfig) -> dict[str, Tensor]:
-    """Rename the parameters of the authors' pretraining model (no prefix) to ours.
+_PARTS = {
+    # of a tokenizer
+    "proj": "linear",
+    "hidden_layer": "hidden",
+    "output_layer": "output",
+    "residual_layer": "residual",
+    "norm": "norm",
+    "pre_norm": "pre_norm",
+    # of a block
+    "attention.self.query": "attention.query",
+    "attention.self.key": "attention.key",
+    "attention.self.value": "attention.value",
+    "attention.output.dense": "attention.output",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "feed_in",
+    "output.dense": "feed_out",
+    "output.LayerNorm": "feed_norm",
+    # of the projection
+    "fc1": "projection.hidden",
+    "bn1": "projection.hidden_norm",
+    "fc2": "projection.output",
+    "bn2": "projection.output_norm",
+}
+_SINGLE = {
+    "encoder.embeddings.LayerNorm.weight": "encoder.norm.weight",
+    "encoder.embeddings.LayerNorm.bias": "encoder.norm.bias",
+    "encoder.embeddings.token_type_embeddings.weight": "encoder.token_type",
+    "cls_embedding.cls_token": "cls_token",
+    "embedding_projection.weight": "input_projection.weight",
+    "embedding_projection.bias": "input_projection.bias",
+}
+# a vocabulary of one word nothing looks up, and a table of sines that is computed
+_UNUSED = (
+    "encoder.embeddings.word_embeddings.weight",
+    "encoder.encoder.embed_positions.weight",
+)
+_KEY_PATTERNS = (
+    (r"tokenizer_mapping\.(\w+)\.(\w+)\.(weight|bias)", "tokenizers.{0}.{1}.{2}"),
+    (r"tokenizer_mapping\.(\w+)\.modality_scale()()", "tokenizers.{0}.gain"),
+    (
+        r"tokenizer_mapping\.(\w+)\.extra_output_layers\.(\d+)\.(weight|bias)",
+        "tokenizers.{0}.extra.{1}.{2}",
+    ),
+    (r"mask_embed\.(\w+)()()", "masks.{0}"),
+    (r"encoder\.encoder\.layer\.(\d+)\.([\w.]+)\.(weight|bias)", "encoder.blocks.{0}.{1}.{2}"),
+    (r"proj_head()\.(fc1|bn1|fc2|bn2)\.(\w+)", "{1}.{2}"),
+)
 
-    Parameters
-    ----------
-    state : mapping of str to Tensor or array
-    config : EncoderConfig
-        From :func:`config_from_upstream`; says which parameters there have to be.
 
-    Raises
-    ------
-    CheckpointError
-        If keys are unknown, missing, or of another shape; all are named.
-    """
-    renamed, unknown, twice = {}, [], []
-    for key, value in state.items():
-        if key in _UNUSED:
-            continue
-        name = _our_name(key)
-        if name is None:
-            unknown.append(key)
-            continue
-        if name in renamed:
-            twice.append(key)
-        tensor = torch.as_tensor(value)
-        # row 1 is for a second sentence, which a night does not have
-        renamed[name] = tensor[0] if name == "encoder.token_type" else tensor
-    complaints = [f"unknown key {key}" for key in sorted(unknown)]
-    complaints += [f"{key} is there under another name too" for key in sorted(twice)]
-    complaints += Sleep2Vec.differences(config, renamed)
-    if complaints:
-        raise CheckpointError(
-            "these parameters are not those of the configuration: " + "; ".join(complaints) + "."
-        )
-    return renamed
-
-
-def _our_name(key: str) -> str | None:
+def our_name(key: str) -> str | None:
+    """Our name of one of the authors' parameters; None if it is not known, "" if it is not used."""
+    if key in _UNUSED:
+        return ""
+    # names of the second package
+    key = key.replace(".self_attention.", ".self.").replace("layer_norm", "LayerNorm")
     if key in _SINGLE:
         return _SINGLE[key]
     for pattern, template in _KEY_PATTERNS:
         match = re.fullmatch(pattern, key)
         if match:
-            first, part, last = match.groups()
+            owner, part, kind = match.groups()
             if part and not part.isdigit() and part not in _PARTS:
                 return None
-            if not first.isdigit() and first:
-                if first not in _BY_CHANNEL:
+            if owner and not owner.isdigit():
+                if owner not in _BY_CHANNEL:
                     return None
-                first = _BY_CHANNEL[first].name
-            return template.format(first, _PARTS.get(part, part), last)
+                owner = _BY_CHANNEL[owner].name
+            return template.format(owner, _PARTS.get(part, part), kind)
     return None

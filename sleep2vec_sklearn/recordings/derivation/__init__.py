@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Series that sensors imply: beat-to-beat intervals, breathing, activity counts."""
+"""Series derived from sensors: inter-beat intervals, respiration, activity counts."""
 
 from .breathing import resp_from_breathing, resp_from_ecg
 from .counts import counts_from_acceleration, counts_from_epochs

@@ -1,29 +1,31 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Breathing from a belt, an airflow sensor, or what breathing does to an ECG."""
+"""Respiration from a belt, an airflow sensor, or the effect of breathing on an ECG."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from .._resampling import band_filter, resample
-from ._series import checked_samples, count_samples, decimate, interpolate
-from .heartbeats import ECG_RATE, LEAST_ECG_RATE, find_r_peaks
-
-__all__ = [
-    "resp_from_breathing",
-    "resp_from_ecg",
-]
+from .._resampling import (
+    band_filter,
+    bridge_gaps,
+    check_samples,
+    count_samples,
+    decimate,
+    interpolate,
+    resample,
+)
+from .heartbeats import ECG_RATE, MIN_ECG_RATE, find_r_peaks
 
 RESP_RATE = 4.0
 BREATHING_BAND = (0.05, 1.0)
 EDR_BAND = (0.1, 0.6)
 MAX_GAP = 5.0
 QRS_SECONDS = 0.06
-_THINNED_RATE = 16.0
-_CLIP = 5.0
+_DECIMATED_RATE = 16.0
 
 
-def resp_from_breathing(values, rate: float) -> tuple[np.ndarray, float]:
+def resp_from_breathing(values: ArrayLike, rate: float) -> tuple[np.ndarray, float]:
     """Respiration from a belt or an airflow sensor: the breaths without drift and noise.
 
     Parameters
@@ -45,23 +47,23 @@ def resp_from_breathing(values, rate: float) -> tuple[np.ndarray, float]:
     InvalidSignalError
         If the array is not one-dimensional, or the rate is too low.
     """
-    values = checked_samples("the breathing sensor", values, rate, RESP_RATE)
+    values = check_samples("the breathing sensor", values, rate, RESP_RATE)
     n = count_samples(len(values) / rate, RESP_RATE)
-    thinned, thinned_rate, _ = decimate(values, rate, _THINNED_RATE)
-    present = np.isfinite(thinned)
+    values, rate, _ = decimate(values, rate, _DECIMATED_RATE)
+    present = np.isfinite(values)
     if not present.any():
         return np.full(n, np.nan, dtype=np.float32), RESP_RATE
-    places = np.arange(len(thinned))
-    if not present.all():
-        thinned = np.interp(places, places[present], thinned[present])
-    series = resample(thinned.astype(np.float32), thinned_rate, RESP_RATE, "polyphase")
-    series = _fitted(series, n)
+    bridged = bridge_gaps(values, present).astype(np.float32)
+    series = resample(bridged, rate, RESP_RATE, "polyphase")[:n]
+    series = np.pad(series, (0, n - len(series)), mode="edge")
     band_filter(series, BREATHING_BAND, RESP_RATE)
-    nearest = np.minimum((np.arange(n) * (thinned_rate / RESP_RATE)).astype(int), len(places) - 1)
-    return _standardised(series, present[nearest]), RESP_RATE
+    nearest = np.minimum((np.arange(n) * (rate / RESP_RATE)).astype(int), len(values) - 1)
+    return _standardise(series, present[nearest]), RESP_RATE
 
 
-def resp_from_ecg(ecg, rate: float, *, peaks=None) -> tuple[np.ndarray, float]:
+def resp_from_ecg(
+    ecg: ArrayLike, rate: float, *, peaks: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
     """Respiration from the size of the R waves.
 
     The heart's axis turns against the electrodes as the chest moves, so QRS complexes grow and
@@ -76,7 +78,7 @@ def resp_from_ecg(ecg, rate: float, *, peaks=None) -> tuple[np.ndarray, float]:
     rate : float
         Samples per second, at least 32.
     peaks : ndarray of shape (n_beats,), optional
-        What :func:`find_r_peaks` found, where it is known.
+        The result of :func:`find_r_peaks`, if known.
 
     Returns
     -------
@@ -95,24 +97,25 @@ def resp_from_ecg(ecg, rate: float, *, peaks=None) -> tuple[np.ndarray, float]:
     Moody GB, Mark RG, Zoccola A, Mantero S (1985). Derivation of respiratory signals from
     multi-lead ECGs. Computers in Cardiology 12, 113-116.
     """
-    ecg = checked_samples("ecg", ecg, rate, LEAST_ECG_RATE)
+    ecg = check_samples("ecg", ecg, rate, MIN_ECG_RATE)
     times = find_r_peaks(ecg, rate) if peaks is None else peaks
     n = count_samples(len(ecg) / rate, RESP_RATE)
     if len(times) < 4:
         return np.full(n, np.nan, dtype=np.float32), RESP_RATE
-    times, sizes = _sizes(times, *decimate(ecg, rate, ECG_RATE))
+    times, sizes = _qrs_sizes(times, *decimate(ecg, rate, ECG_RATE))
     series = interpolate(times, sizes, n / RESP_RATE, RESP_RATE, MAX_GAP)
     present = np.isfinite(series)
     if not present.any():
         return series, RESP_RATE
-    places = np.arange(n)
-    series = np.interp(places, places[present], series[present]).astype(np.float32)
+    series = bridge_gaps(series, present)
     band_filter(series, EDR_BAND, RESP_RATE)
-    return _standardised(series, present), RESP_RATE
+    return _standardise(series, present), RESP_RATE
 
 
-def _sizes(times, values, rate: float, offset: float) -> tuple[np.ndarray, np.ndarray]:
-    """Size of the QRS complex at each beat, against the beats around it."""
+def _qrs_sizes(
+    times: np.ndarray, values: np.ndarray, rate: float, offset: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Times of the beats, and the size of each QRS complex relative to those around it."""
     from scipy.ndimage import median_filter
 
     reach = max(1, round(QRS_SECONDS * rate))
@@ -128,14 +131,8 @@ def _sizes(times, values, rate: float, offset: float) -> tuple[np.ndarray, np.nd
     return times, np.clip(change, -0.5, 0.5)
 
 
-def _fitted(series: np.ndarray, n: int) -> np.ndarray:
-    if len(series) < n:
-        return np.append(series, np.full(n - len(series), series[-1], np.float32))
-    return np.array(series[:n], dtype=np.float32)
-
-
-def _standardised(series: np.ndarray, present: np.ndarray) -> np.ndarray:
-    spread = series[present].std(dtype=np.float64)
-    series = series / np.float32(spread if spread > 0 else 1.0)
+def _standardise(series: np.ndarray, present: np.ndarray) -> np.ndarray:
+    deviation = series[present].std(dtype=np.float64)
+    series = series / np.float32(deviation if deviation > 0 else 1.0)
     series[~present] = np.nan
     return series

@@ -4,14 +4,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...errors import InvalidSignalError
-from ._series import checked_times, checked_values, count_samples, duration_or_last
-
-__all__ = [
-    "counts_from_acceleration",
-    "counts_from_epochs",
-]
+from .._resampling import bridge_gaps, check_times, check_values, count_samples
 
 COUNT_BAND = (0.29, 1.63)
 COUNT_SIZE = 2.13 / 128
@@ -20,26 +16,28 @@ COUNT_LIMIT = 128
 
 
 def counts_from_epochs(
-    seconds, counts, epoch_seconds: float = 30.0, duration: float | None = None
+    seconds: ArrayLike,
+    counts: ArrayLike,
+    epoch_seconds: float = 30.0,
+    duration: float | None = None,
 ) -> tuple[np.ndarray, float]:
     """Activity counts per epoch, spread evenly as counts per second.
 
     Parameters
     ----------
     seconds : array-like of shape (n_epochs,)
-        Start of each epoch in s after the recording's start, increasing; epochs may be missing.
+        Start of each epoch in s after the recording's start, increasing; gaps are allowed.
     counts : array-like of shape (n_epochs,)
         Counts of each epoch; NaN where the device was off.
     epoch_seconds : float, default=30.0
         Length of an epoch.
     duration : float, optional
-        Length of the series in s; up to the end of the last epoch by default. Needed where there
-        is no epoch.
+        Length of the series in s; to the end of the last epoch by default. Needed if there is none.
 
     Returns
     -------
     series : ndarray of shape (n_seconds,), float32
-        Counts per second; NaN where no epoch lies.
+        Counts per second; NaN outside the epochs.
     rate : float
         1.0
 
@@ -47,10 +45,10 @@ def counts_from_epochs(
     ------
     InvalidSignalError
         If the arrays are not one-dimensional and of equal length, epochs overlap, a count is
-        negative, or nothing tells the length.
+        negative, or the length is unknown.
     """
-    seconds = checked_times("epoch starts", seconds)
-    counts = checked_values("counts", counts, seconds)
+    seconds = check_times("epoch starts", seconds)
+    counts = check_values("counts", counts, seconds)
     if (counts < 0).any():
         raise InvalidSignalError(
             f"counts hold {counts[counts < 0][0]:g}; accepted are numbers from 0. Set codes for a "
@@ -69,7 +67,7 @@ def counts_from_epochs(
                 "counts are of 0 epochs, which leaves the length of the series open; accepted is "
                 "at least 1. Leave the modality out, or pass duration= for a night of gaps."
             )
-        duration = duration_or_last(None, seconds) + epoch_seconds
+        duration = max(float(seconds[-1]), 0.0) + epoch_seconds
     middle = np.arange(count_samples(duration, 1.0)) + 0.5
     series = np.full(len(middle), np.nan, dtype=np.float32)
     if len(seconds):
@@ -79,13 +77,13 @@ def counts_from_epochs(
     return series, 1.0
 
 
-def counts_from_acceleration(acceleration, rate: float) -> tuple[np.ndarray, float]:
+def counts_from_acceleration(acceleration: ArrayLike, rate: float) -> tuple[np.ndarray, float]:
     """Activity counts per second from the magnitude of acceleration.
 
     The steps are those of ActiGraph's counts (Neishabouri et al. 2022, Sci Rep 12, 11958), on the
-    magnitude instead of each axis: 0.29 to 1.63 Hz, the size of what is left cut at 2.13 g and
-    counted in 128 steps, sizes below 0.068 g left out, ten readings a second summed. Gravity is
-    below the band, so it does not matter whether 1 g was subtracted.
+    magnitude instead of each axis: a band-pass filter of 0.29 to 1.63 Hz, the rectified signal
+    clipped at 2.13 g and quantised in 128 steps, values below 0.068 g set to 0, ten readings a
+    second summed. Gravity is below the band, so it does not matter whether 1 g was subtracted.
 
     Parameters
     ----------
@@ -125,11 +123,10 @@ def counts_from_acceleration(acceleration, rate: float) -> tuple[np.ndarray, flo
     share = np.bincount(second, present, n_seconds)[:n_seconds] / rate
     if not present.any() or len(acceleration) < 2:
         return np.full(n_seconds, np.nan, dtype=np.float32), 1.0
-    places = np.arange(len(acceleration))
-    bridged = np.interp(places, places[present], acceleration[present])
-    band = butter(2, COUNT_BAND, "band", fs=rate, output="sos")
-    moved = np.abs(sosfiltfilt(band, bridged, padlen=min(len(bridged) - 1, int(5 * rate))))
-    size = np.minimum(np.floor(moved / COUNT_SIZE), COUNT_LIMIT)
+    bridged = bridge_gaps(acceleration.astype(np.float64), present)
+    sections = butter(2, COUNT_BAND, "band", fs=rate, output="sos")
+    movement = np.abs(sosfiltfilt(sections, bridged, padlen=min(len(bridged) - 1, int(5 * rate))))
+    size = np.minimum(np.floor(movement / COUNT_SIZE), COUNT_LIMIT)
     size[(size < COUNT_DEAD_BAND) | ~present] = 0
     total = np.bincount(second, size, n_seconds)[:n_seconds]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,64 +1,60 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Heart beats in an ECG or a PPG, and the inter-beat intervals between them."""
+"""Heartbeats in an ECG or a PPG, and inter-beat intervals."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...errors import InvalidSignalError
-from .._resampling import band_filter, resample
-from ._series import (
-    checked_samples,
-    checked_times,
-    checked_values,
+from .._resampling import (
+    band_filter,
+    bridge_gaps,
+    check_samples,
+    check_times,
+    check_values,
     count_samples,
     decimate,
-    duration_or_last,
     interpolate,
+    resample,
 )
-
-__all__ = [
-    "find_pulses",
-    "find_r_peaks",
-    "ibi_from_beats",
-    "ibi_from_ecg",
-    "ibi_from_heart_rate",
-    "ibi_from_intervals",
-    "ibi_from_ppg",
-    "steady_intervals",
-]
 
 IBI_RATE = 4.0
 MAX_GAP = 5.0
 ECG_RATE = 120.0
-SLOW_RATE = 100.0
-LEAST_ECG_RATE = 32.0
+MIN_DETECTOR_RATE = 100.0
+MIN_ECG_RATE = 32.0
 PPG_RATE = 50.0
-LEAST_PPG_RATE = 25.0
+MIN_PPG_RATE = 25.0
 PULSE_BAND = (0.5, 8.0)
 PULSE_SECONDS, BEAT_SECONDS = 0.111, 0.667
 PULSE_OFFSET = 0.02
 RISE_SECONDS = 0.35
 TRUST_SECONDS = 60.0
 TRUST_SHARE = 0.5
+IBI_LIMITS = (0.3, 2.0)
+MAX_DEVIATION = 0.25
+MEDIAN_BEATS = 11
 
 
-def ibi_from_ecg(ecg, rate: float, *, peaks=None) -> tuple[np.ndarray, float]:
+def ibi_from_ecg(
+    ecg: ArrayLike, rate: float, *, peaks: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
     """Inter-beat-interval series from one lead of an ECG.
 
-    R peaks are found by :func:`find_r_peaks`. Intervals that no heart has are removed as in
-    :func:`ibi_from_intervals`, as are those across a gap. What is left of a minute is dropped as
-    well where more than half of it had to be removed: there the lead shows noise, of which some
-    intervals pass by chance.
+    R peaks are those of :func:`find_r_peaks`. Artefacts are removed as in
+    :func:`ibi_from_intervals`, as are intervals across a gap. Where more than half of a minute had
+    to be removed, the rest is dropped too: there the lead shows noise, of which some intervals
+    pass by chance.
 
     Parameters
     ----------
     ecg : array-like of shape (n_samples,)
         In any unit and of either polarity; NaN is a gap.
     rate : float
-        Samples per second, at least 32; 100 or more where single intervals are to be exact.
+        Samples per second, at least 32; 100 or more for exact single intervals.
     peaks : ndarray of shape (n_beats,), optional
-        What :func:`find_r_peaks` found, where it is known.
+        The result of :func:`find_r_peaks`, if known.
 
     Returns
     -------
@@ -82,15 +78,15 @@ def ibi_from_ecg(ecg, rate: float, *, peaks=None) -> tuple[np.ndarray, float]:
     >>> len(series), round(float(np.nanmedian(series)), 2)
     (240, 1.0)
     """
-    ecg = checked_samples("ecg", ecg, rate, LEAST_ECG_RATE)
-    return _series(find_r_peaks(ecg, rate) if peaks is None else peaks, ecg, rate)
+    ecg = check_samples("ecg", ecg, rate, MIN_ECG_RATE)
+    return _interval_series(find_r_peaks(ecg, rate) if peaks is None else peaks, ecg, rate)
 
 
-def ibi_from_ppg(ppg, rate: float) -> tuple[np.ndarray, float]:
+def ibi_from_ppg(ppg: ArrayLike, rate: float) -> tuple[np.ndarray, float]:
     """Inter-beat-interval series from a photoplethysmogram.
 
     As :func:`ibi_from_ecg`, with the pulse onsets of :func:`find_pulses`. The pulse takes longer
-    to reach the finger when blood pressure falls, so single intervals differ from the ECG's by some
+    to reach the finger when blood pressure falls, so single intervals differ from the ECG's by
     milliseconds.
 
     Parameters
@@ -112,187 +108,16 @@ def ibi_from_ppg(ppg, rate: float) -> tuple[np.ndarray, float]:
     InvalidSignalError
         If the array is not one-dimensional, or the rate is too low.
     """
-    ppg = checked_samples("ppg", ppg, rate, LEAST_PPG_RATE)
-    return _series(find_pulses(ppg, rate), ppg, rate)
-
-
-def find_r_peaks(ecg, rate: float) -> np.ndarray:
-    """Times of the R peaks of an ECG, by SleepECG's detector.
-
-    Parameters
-    ----------
-    ecg : array-like of shape (n_samples,)
-        One lead; NaN is a gap.
-    rate : float
-        Samples per second, at least 32. Leads faster than 120 Hz are thinned first; peaks are
-        placed between samples by a parabola.
-
-    Returns
-    -------
-    ndarray of shape (n_beats,), float64
-        Seconds after the first sample; none where the lead is flat.
-
-    Raises
-    ------
-    InvalidSignalError
-        If the array is not one-dimensional, or the rate is too low.
-
-    References
-    ----------
-    Pan J, Tompkins WJ (1985). A real-time QRS detection algorithm. IEEE Trans Biomed Eng 32(3),
-    230-236; as in Brunner C, Hofer F (2023). SleepECG. J Open Source Softw 8(86), 5411.
-    """
-    from sleepecg import detect_heartbeats
-
-    ecg = checked_samples("ecg", ecg, rate, LEAST_ECG_RATE)
-    values, rate, offset = decimate(ecg, rate, ECG_RATE)
-    values, present = _filled(values)
-    if len(values) < 4 * rate or np.ptp(values) == 0:
-        return np.zeros(0)
-    if rate < SLOW_RATE:
-        # the detector's band reaches 30 Hz
-        values, present = resample(values, rate, 2 * rate, "polyphase"), np.repeat(present, 2)
-        rate, offset = 2 * rate, 2 * offset
-    peaks = np.unique(detect_heartbeats(values, rate))
-    peaks = peaks[(peaks > 0) & (peaks < len(values) - 1)]
-    peaks = peaks[present[peaks]]
-    return (peaks + _vertex(values, peaks) + offset) / rate
-
-
-def find_pulses(ppg, rate: float) -> np.ndarray:
-    """Times of the steepest rise of each pulse wave of a PPG.
-
-    Systolic peaks stand where a short running mean of the squared wave is above a long one
-    (Elgendi et al. 2013). The rise before the peak is taken, because it is the sharpest part of the
-    wave. A wave that falls faster than it rises is upside down and is turned.
-
-    Parameters
-    ----------
-    ppg : array-like of shape (n_samples,)
-        NaN is a gap.
-    rate : float
-        Samples per second, at least 25.
-
-    Returns
-    -------
-    ndarray of shape (n_pulses,), float64
-        Seconds after the first sample; none where the sensor is flat.
-
-    Raises
-    ------
-    InvalidSignalError
-        If the array is not one-dimensional, or the rate is too low.
-
-    References
-    ----------
-    Elgendi M, Norton I, Brearley M, Abbott D, Schuurmans D (2013). Systolic peak detection in
-    acceleration photoplethysmograms measured from emergency responders in tropical conditions.
-    PLoS ONE 8(10), e76585.
-    """
-    ppg = checked_samples("ppg", ppg, rate, LEAST_PPG_RATE)
-    values, rate, offset = decimate(ppg, rate, PPG_RATE)
-    values, present = _filled(values)
-    if len(values) < 4 * rate or np.ptp(values) == 0:
-        return np.zeros(0)
-    band_filter(values, PULSE_BAND, rate)
-    slopes = np.diff(values)
-    if np.sum(slopes * slopes * slopes, dtype=np.float64) < 0:
-        values, slopes = -values, -slopes
-    width = int(RISE_SECONDS * rate)
-    peaks = _systolic_peaks(values, rate)
-    peaks = peaks[(peaks > width) & present[peaks]]
-    if not peaks.size:
-        return np.zeros(0)
-    before = peaks[:, None] + np.arange(-width, 0)
-    steepest = peaks - width + slopes[before].argmax(axis=1)
-    steepest = np.unique(steepest[(steepest > 0) & (steepest < len(slopes) - 1)])
-    # a slope stands between two samples
-    return (steepest + _vertex(slopes, steepest) + 0.5 + offset) / rate
-
-
-def _systolic_peaks(values: np.ndarray, rate: float) -> np.ndarray:
-    from scipy.ndimage import uniform_filter1d
-
-    energy = np.maximum(values, 0)
-    # one heavy movement would lift the threshold of the whole night
-    np.minimum(energy, 5 * np.percentile(energy[::7], 95), out=energy)
-    energy *= energy
-    pulse = uniform_filter1d(energy, max(1, round(PULSE_SECONDS * rate)))
-    beat = uniform_filter1d(energy, max(1, round(BEAT_SECONDS * rate)))
-    level = uniform_filter1d(energy, round(10 * rate))
-    high = np.concatenate([[False], pulse > beat + PULSE_OFFSET * level, [False]])
-    edges = np.flatnonzero(high[1:] != high[:-1])
-    starts, stops = edges[::2], edges[1::2]
-    kept = stops - starts >= round(PULSE_SECONDS * rate)
-    starts, stops = starts[kept], stops[kept]
-    if not starts.size:
-        return starts
-    width = int((stops - starts).max())
-    places = starts[:, None] + np.arange(width)
-    inside = places < stops[:, None]
-    block = np.where(inside, values[np.minimum(places, len(values) - 1)], -np.inf)
-    return starts + block.argmax(axis=1)
-
-
-def _series(times: np.ndarray, signal: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
-    duration = len(signal) / rate
-    if len(times) < 2:
-        return np.full(count_samples(duration, IBI_RATE), np.nan, dtype=np.float32), IBI_RATE
-    intervals, ends = np.diff(times), times[1:]
-    steady = steady_intervals(intervals) & _without_gaps(times, signal, rate)
-    steady &= _trusted(ends, intervals, steady)
-    return interpolate(ends[steady], intervals[steady], duration, IBI_RATE, MAX_GAP), IBI_RATE
-
-
-def _without_gaps(times: np.ndarray, signal: np.ndarray, rate: float) -> np.ndarray:
-    """Which intervals between beats hold no missing sample."""
-    missing = np.flatnonzero(~np.isfinite(signal))
-    before = np.searchsorted(missing, times * rate)
-    return np.diff(before) == 0
-
-
-def _trusted(ends: np.ndarray, intervals: np.ndarray, steady: np.ndarray) -> np.ndarray:
-    """Which intervals stand in a minute of which at least half is made of steady intervals."""
-    kept = np.append(0.0, np.cumsum(np.where(steady, intervals, 0.0)))
-    # a night that begins or ends within the minute has less time to fill
-    start = np.maximum(ends - TRUST_SECONDS / 2, ends[0] - intervals[0])
-    stop = np.minimum(ends + TRUST_SECONDS / 2, ends[-1])
-    first, last = np.searchsorted(ends, start, "right"), np.searchsorted(ends, stop, "right")
-    return kept[last] - kept[first] >= TRUST_SHARE * (stop - start)
-
-
-def _filled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The samples with gaps bridged, as a copy, and where samples were."""
-    present = np.isfinite(values)
-    if present.all():
-        return values.astype(np.float32), present
-    places = np.arange(len(values))
-    if not present.any():
-        return np.zeros(len(values), np.float32), present
-    bridged = np.interp(places, places[present], values[present])
-    return bridged.astype(np.float32), present
-
-
-def _vertex(values: np.ndarray, peaks: np.ndarray) -> np.ndarray:
-    """How far from its sample the extremum of each peak lies, in samples."""
-    left, middle, right = (values[peaks + step].astype(np.float64) for step in (-1, 0, 1))
-    bend = left - 2 * middle + right
-    extreme = (middle - left) * (middle - right) > 0
-    return np.where(extreme, (left - right) / np.where(extreme, 2 * bend, 1.0), 0.0)
-
-
-IBI_LIMITS = (0.3, 2.0)
-MAX_DEVIATION = 0.25
-MEDIAN_BEATS = 11
-HEART_RATE_RATE = 1.0
+    ppg = check_samples("ppg", ppg, rate, MIN_PPG_RATE)
+    return _interval_series(find_pulses(ppg, rate), ppg, rate)
 
 
 def ibi_from_beats(
-    times, *, duration: float | None = None, rate: float = 4.0, max_gap: float = 5.0
+    times: ArrayLike, *, duration: float | None = None, rate: float = 4.0, max_gap: float = 5.0
 ) -> tuple[np.ndarray, float]:
     """Inter-beat-interval series from the times of heart beats.
 
-    Each interval stands at the beat that ends it. Artefacts are removed as in
+    Each interval is placed at the beat that ends it. Artefacts are removed as in
     :func:`ibi_from_intervals`.
 
     Parameters
@@ -300,7 +125,7 @@ def ibi_from_beats(
     times : array-like of shape (n_beats,)
         Beat times in s after the recording's start, increasing.
     duration : float, optional
-        Length of the series in s; up to the last beat by default.
+        Length of the series in s; to the last beat by default.
     rate : float, default=4.0
         Samples per second of the series.
     max_gap : float, default=5.0
@@ -325,7 +150,7 @@ def ibi_from_beats(
     >>> len(series), rate, float(series[8])
     (14, 4.0, 1.0)
     """
-    times = checked_times("beat times", times)
+    times = check_times("beat times", times)
     if len(times) < 2:
         raise InvalidSignalError(
             f"beat times hold {len(times)} beat(s); accepted are at least two, as an interval lies "
@@ -337,14 +162,19 @@ def ibi_from_beats(
 
 
 def ibi_from_intervals(
-    times, intervals, *, duration: float | None = None, rate: float = 4.0, max_gap: float = 5.0
+    times: ArrayLike,
+    intervals: ArrayLike,
+    *,
+    duration: float | None = None,
+    rate: float = 4.0,
+    max_gap: float = 5.0,
 ) -> tuple[np.ndarray, float]:
-    """Inter-beat-interval series from intervals a device has measured itself.
+    """Inter-beat-interval series from the intervals that a device has measured.
 
     Intervals outside 0.3 to 2.0 s are dropped, then those that differ by more than 25 % from the
-    median of 11 beats around them: ectopic, missed and doubled beats (the task force of 1996
-    advises 20 %; more is left here because arousals in sleep shorten beats quickly). The rest is
-    interpolated linearly.
+    median of the 11 around them: ectopic, missed and doubled beats (the task force of 1996 advises
+    20 %; arousals from sleep shorten intervals faster than that). The rest is interpolated
+    linearly.
 
     Parameters
     ----------
@@ -368,32 +198,32 @@ def ibi_from_intervals(
         If the arrays are not one-dimensional and of equal length, times decrease, or an interval
         is negative.
     """
-    times = checked_times("times", times, strictly=False)
-    intervals = checked_values("intervals", intervals, times)
+    times = check_times("times", times, strictly=False)
+    intervals = check_values("intervals", intervals, times)
     if (intervals < 0).any():
         raise InvalidSignalError(
             f"intervals hold {intervals[intervals < 0][0]:g} s; accepted are positive seconds. "
             "Sort the beats before taking differences."
         )
-    duration = duration_or_last(duration, times)
-    steady = steady_intervals(intervals)
+    steady = _find_steady(intervals)
+    duration = _last_time(times) if duration is None else float(duration)
     return interpolate(times[steady], intervals[steady], duration, rate, max_gap), float(rate)
 
 
 def ibi_from_heart_rate(
-    times,
-    bpm,
+    times: ArrayLike,
+    bpm: ArrayLike,
     *,
     duration: float | None = None,
-    rate: float = HEART_RATE_RATE,
+    rate: float = 1.0,
     max_gap: float = 60.0,
 ) -> tuple[np.ndarray, float]:
     """Inter-beat-interval series from a watch's heart rate.
 
-    A heart rate that a device has averaged has no beat-to-beat variability: the series holds the
-    level and its changes over minutes, and nothing of heart-rate variability. So that this stays
-    visible, it is sampled at 1 Hz, too slowly to show single beats, where series of beats have
-    4 Hz: ``recording.rates["ibi"]`` tells the two apart.
+    A heart rate averaged by a device has no beat-to-beat variability: the series holds the level
+    and its changes over minutes, but no heart-rate variability. It is therefore sampled at 1 Hz,
+    too slowly for single beats, where series of beats have 4 Hz: ``recording.rates["ibi"]``
+    distinguishes the two.
 
     Parameters
     ----------
@@ -402,7 +232,7 @@ def ibi_from_heart_rate(
     bpm : array-like of shape (n,)
         Beats per minute; NaN where there was no reading. Values outside 30 to 200 are dropped.
     duration : float, optional
-        Length of the series in s; up to the last time by default.
+        Length of the series in s; to the last time by default.
     rate : float, default=1.0
         Samples per second of the series.
     max_gap : float, default=60.0
@@ -421,31 +251,173 @@ def ibi_from_heart_rate(
         If the arrays are not one-dimensional and of equal length, times do not increase, or a
         heart rate is zero or negative.
     """
-    times = checked_times("heart-rate times", times)
-    bpm = checked_values("bpm", bpm, times)
+    times = check_times("heart-rate times", times)
+    bpm = check_values("bpm", bpm, times)
     if (bpm <= 0).any():
         raise InvalidSignalError(
             f"bpm holds {bpm[bpm <= 0][0]:g}; accepted are positive beats per minute. Set readings "
             "that mean 'no contact' to NaN."
         )
-    duration = duration_or_last(duration, times)
+    duration = _last_time(times) if duration is None else float(duration)
     intervals = 60.0 / bpm
     valid = (intervals >= IBI_LIMITS[0]) & (intervals <= IBI_LIMITS[1])
     return interpolate(times[valid], intervals[valid], duration, rate, max_gap), float(rate)
 
 
-def steady_intervals(intervals: np.ndarray) -> np.ndarray:
-    """Which intervals are a heart's: within its limits, and near the median of those around.
+def find_r_peaks(ecg: ArrayLike, rate: float) -> np.ndarray:
+    """Times of the R peaks of an ECG, by SleepECG's detector.
 
     Parameters
     ----------
-    intervals : ndarray of shape (n,)
-        In s.
+    ecg : array-like of shape (n_samples,)
+        One lead; NaN is a gap.
+    rate : float
+        Samples per second, at least 32. Faster leads are decimated to 120 Hz or more first; peaks
+        are interpolated between samples by a parabola.
 
     Returns
     -------
-    bool ndarray of shape (n,)
+    ndarray of shape (n_beats,), float64
+        Seconds after the first sample; empty if the lead is flat.
+
+    Raises
+    ------
+    InvalidSignalError
+        If the array is not one-dimensional, or the rate is too low.
+
+    References
+    ----------
+    Pan J, Tompkins WJ (1985). A real-time QRS detection algorithm. IEEE Trans Biomed Eng 32(3),
+    230-236; as in Brunner C, Hofer F (2023). SleepECG. J Open Source Softw 8(86), 5411.
     """
+    from sleepecg import detect_heartbeats
+
+    ecg = check_samples("ecg", ecg, rate, MIN_ECG_RATE)
+    values, rate, offset = decimate(ecg, rate, ECG_RATE)
+    values, present = _bridge(values)
+    if len(values) < 4 * rate or np.ptp(values) == 0:
+        return np.zeros(0)
+    if rate < MIN_DETECTOR_RATE:
+        # the detector's band reaches 30 Hz
+        values, present = resample(values, rate, 2 * rate, "polyphase"), np.repeat(present, 2)
+        rate, offset = 2 * rate, 2 * offset
+    peaks = np.unique(detect_heartbeats(values, rate))
+    peaks = peaks[(peaks > 0) & (peaks < len(values) - 1)]
+    peaks = peaks[present[peaks]]
+    return (peaks + _vertex_offset(values, peaks) + offset) / rate
+
+
+def find_pulses(ppg: ArrayLike, rate: float) -> np.ndarray:
+    """Times of the steepest rise of each pulse wave of a PPG.
+
+    Systolic peaks lie where a short running mean of the squared wave exceeds a long one (Elgendi
+    et al. 2013). The rise before the peak is taken, because it is the sharpest part of the wave. A
+    wave that falls faster than it rises is upside down and is inverted.
+
+    Parameters
+    ----------
+    ppg : array-like of shape (n_samples,)
+        NaN is a gap.
+    rate : float
+        Samples per second, at least 25.
+
+    Returns
+    -------
+    ndarray of shape (n_pulses,), float64
+        Seconds after the first sample; empty if the sensor is flat.
+
+    Raises
+    ------
+    InvalidSignalError
+        If the array is not one-dimensional, or the rate is too low.
+
+    References
+    ----------
+    Elgendi M, Norton I, Brearley M, Abbott D, Schuurmans D (2013). Systolic peak detection in
+    acceleration photoplethysmograms measured from emergency responders in tropical conditions.
+    PLoS ONE 8(10), e76585.
+    """
+    ppg = check_samples("ppg", ppg, rate, MIN_PPG_RATE)
+    values, rate, offset = decimate(ppg, rate, PPG_RATE)
+    values, present = _bridge(values)
+    if len(values) < 4 * rate or np.ptp(values) == 0:
+        return np.zeros(0)
+    band_filter(values, PULSE_BAND, rate)
+    slopes = np.diff(values)
+    if np.sum(slopes * slopes * slopes, dtype=np.float64) < 0:
+        values, slopes = -values, -slopes
+    width = int(RISE_SECONDS * rate)
+    peaks = _systolic_peaks(values, rate)
+    peaks = peaks[(peaks > width) & present[peaks]]
+    if not peaks.size:
+        return np.zeros(0)
+    before = peaks[:, None] + np.arange(-width, 0)
+    steepest = peaks - width + slopes[before].argmax(axis=1)
+    steepest = np.unique(steepest[(steepest > 0) & (steepest < len(slopes) - 1)])
+    # a slope lies between two samples
+    return (steepest + _vertex_offset(slopes, steepest) + 0.5 + offset) / rate
+
+
+def _last_time(times: np.ndarray) -> float:
+    return max(float(times[-1]), 0.0) if len(times) else 0.0
+
+
+def _systolic_peaks(values: np.ndarray, rate: float) -> np.ndarray:
+    from scipy.ndimage import uniform_filter1d
+
+    energy = np.maximum(values, 0)
+    # one heavy movement would lift the threshold of the whole night
+    np.minimum(energy, 5 * np.percentile(energy[::7], 95), out=energy)
+    energy *= energy
+    pulse = uniform_filter1d(energy, max(1, round(PULSE_SECONDS * rate)))
+    beat = uniform_filter1d(energy, max(1, round(BEAT_SECONDS * rate)))
+    level = uniform_filter1d(energy, round(10 * rate))
+    high = np.concatenate([[False], pulse > beat + PULSE_OFFSET * level, [False]])
+    edges = np.flatnonzero(high[1:] != high[:-1])
+    starts, stops = edges[::2], edges[1::2]
+    long_enough = stops - starts >= round(PULSE_SECONDS * rate)
+    starts, stops = starts[long_enough], stops[long_enough]
+    if not starts.size:
+        return starts
+    width = int((stops - starts).max())
+    samples = starts[:, None] + np.arange(width)
+    inside = samples < stops[:, None]
+    blocks = np.where(inside, values[np.minimum(samples, len(values) - 1)], -np.inf)
+    return starts + blocks.argmax(axis=1)
+
+
+def _bridge(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A float32 copy of the samples with gaps bridged, and where samples were."""
+    present = np.isfinite(values)
+    if not present.any():
+        return np.zeros(len(values), np.float32), present
+    return bridge_gaps(values, present).astype(np.float32), present
+
+
+def _vertex_offset(values: np.ndarray, peaks: np.ndarray) -> np.ndarray:
+    """Distance of each extremum from its sample, in samples, by a parabola through three."""
+    left, middle, right = (values[peaks + step].astype(np.float64) for step in (-1, 0, 1))
+    curvature = left - 2 * middle + right
+    extreme = (middle - left) * (middle - right) > 0
+    return np.where(extreme, (left - right) / np.where(extreme, 2 * curvature, 1.0), 0.0)
+
+
+def _interval_series(
+    times: np.ndarray, signal: np.ndarray, rate: float
+) -> tuple[np.ndarray, float]:
+    duration = len(signal) / rate
+    if len(times) < 2:
+        return np.full(count_samples(duration, IBI_RATE), np.nan, dtype=np.float32), IBI_RATE
+    intervals, ends = np.diff(times), times[1:]
+    missing = np.flatnonzero(~np.isfinite(signal))
+    without_gap = np.diff(np.searchsorted(missing, times * rate)) == 0
+    steady = _find_steady(intervals) & without_gap
+    steady &= _find_trusted(ends, intervals, steady)
+    return interpolate(ends[steady], intervals[steady], duration, IBI_RATE, MAX_GAP), IBI_RATE
+
+
+def _find_steady(intervals: np.ndarray) -> np.ndarray:
+    """Which intervals (s) are within a heart's limits and near the median of those around."""
     from scipy.ndimage import median_filter
 
     steady = (intervals >= IBI_LIMITS[0]) & (intervals <= IBI_LIMITS[1])
@@ -454,3 +426,13 @@ def steady_intervals(intervals: np.ndarray) -> np.ndarray:
         median = median_filter(possible, size=MEDIAN_BEATS, mode="nearest")
         steady[steady] = np.abs(possible - median) <= MAX_DEVIATION * median
     return steady
+
+
+def _find_trusted(ends: np.ndarray, intervals: np.ndarray, steady: np.ndarray) -> np.ndarray:
+    """Which intervals lie in a minute at least half of which is steady intervals."""
+    total = np.append(0.0, np.cumsum(np.where(steady, intervals, 0.0)))
+    # a night that begins or ends within the minute has less time to fill
+    start = np.maximum(ends - TRUST_SECONDS / 2, ends[0] - intervals[0])
+    stop = np.minimum(ends + TRUST_SECONDS / 2, ends[-1])
+    first, last = np.searchsorted(ends, start, "right"), np.searchsorted(ends, stop, "right")
+    return total[last] - total[first] >= TRUST_SHARE * (stop - start)

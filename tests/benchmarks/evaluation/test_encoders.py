@@ -2,7 +2,7 @@
 import numpy as np
 import torch
 
-from benchmarks.evaluation.encoders import encoder_features, random_twin, with_time
+from benchmarks.evaluation.questions import encoder_features, random_twin, with_time
 from sleep2vec_sklearn import EpochSequence
 
 

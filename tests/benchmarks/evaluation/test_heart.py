@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 
-from benchmarks.evaluation.heart import hand_made_heart, variability
+from benchmarks.evaluation.hand_crafted import hand_crafted_heart, variability
 from sleep2vec_sklearn import Recording
 
 N_EPOCHS = 60
@@ -47,10 +47,10 @@ def test_features_have_a_row_per_epoch_of_every_rate_and_survive_gaps():
     values = 0.9 + 0.05 * rng.standard_normal(len(SECONDS))
     values[3000:4500] = np.nan
     watch = Recording({"ibi": (values[::4], 1)})
-    blocks = hand_made_heart([night(values), night(values[: 31 * 120])])
+    blocks = hand_crafted_heart([night(values), night(values[: 31 * 120])])
     assert [len(block) for block in blocks] == [N_EPOCHS, 31]
     assert blocks[0].shape[1] == blocks[1].shape[1]
-    assert len(hand_made_heart([watch])[0]) == N_EPOCHS
+    assert len(hand_crafted_heart([watch])[0]) == N_EPOCHS
     assert np.isfinite(blocks[0]).mean() > 0.8
 
 

@@ -2,13 +2,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.evaluation.neural import (
-    BANDS,
-    gaps_alone,
-    hand_made_beside_gaps,
-    hand_made_neural,
-    spectral_table,
-)
+from benchmarks.evaluation.hand_crafted import EEG_BANDS, hand_crafted_neural, spectral_table
 from sleep2vec_sklearn import Recording
 
 RATE, N_EPOCHS = 100, 12
@@ -24,7 +18,7 @@ def test_a_wave_is_in_its_band(band, rate):
     rng = np.random.default_rng(0)
     values = 20 * np.sin(2 * np.pi * rate * SECONDS) + rng.standard_normal(len(SECONDS))
     table = spectral_table(night(values), "eeg")
-    shares = table[[f"share_{name}" for name in BANDS]].median()
+    shares = table[[f"share_{name}" for name in EEG_BANDS]].median()
     assert shares.idxmax() == f"share_{band}"
     assert abs(table["median_frequency"].median() - rate) < 0.5
 
@@ -56,29 +50,7 @@ def test_epochs_without_signal_are_nan_and_others_keep_their_place():
 def test_every_sensor_adds_its_columns():
     rng = np.random.default_rng(0)
     values = 10 * rng.standard_normal((2, len(SECONDS)))
-    (one,) = hand_made_neural([night(values[0])])
-    (two,) = hand_made_neural([night(values[0], eog=(values[1], RATE))])
+    (one,) = hand_crafted_neural([night(values[0])])
+    (two,) = hand_crafted_neural([night(values[0], eog=(values[1], RATE))])
     assert len(one) == len(two) == N_EPOCHS
     assert two.shape[1] > 1.8 * one.shape[1]
-
-
-def test_gaps_are_told_whatever_the_signal_is():
-    rng = np.random.default_rng(0)
-    values = 10 * rng.standard_normal((2, len(SECONDS)))
-    values[:, 30 * RATE : 90 * RATE] = np.nan
-    one, other = gaps_alone([night(v) for v in values])
-    np.testing.assert_array_equal(one, other)
-    # one epoch, a gap of two, and the rest
-    np.testing.assert_allclose(np.exp(one[:, -5]), [1, 2, 2, *[9] * 9])
-    np.testing.assert_allclose(one[:4, 0], [1 / 2, 1 / 3, 1 / 3, 2 / 3])
-
-
-def test_hand_made_features_beside_gaps_hold_both():
-    values = 10 * np.random.default_rng(0).standard_normal(len(SECONDS))
-    values[30 * RATE : 90 * RATE] = np.nan
-    nights = [night(values)]
-    (plain,), (gaps,), (both,) = (
-        make(nights) for make in (hand_made_neural, gaps_alone, hand_made_beside_gaps)
-    )
-    np.testing.assert_array_equal(both[:, : plain.shape[1]], plain)
-    np.testing.assert_array_equal(both[:, plain.shape[1] :], gaps[:, :-4])

@@ -12,7 +12,7 @@ from benchmarks.evaluation.tasks import (
     FeatureSet,
     Task,
     evaluate_sets,
-    hand_made_sets,
+    hand_crafted_sets,
     load_annotated_minutes,
 )
 from sleep2vec_sklearn import Recording
@@ -28,7 +28,7 @@ def test_every_feature_set_sees_the_sensors_of_the_task_alone(cohort, tmp_path):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_boosting_is_tried_on_the_strongest_features(name):
-    with_it, without = (hand_made_sets(TASKS[name], choice) for choice in (True, False))
+    with_it, without = (hand_crafted_sets(TASKS[name], choice) for choice in (True, False))
     assert [s.name for s in with_it[:-1]] == [s.name for s in without]
     assert with_it[-1].makers == without[-1].makers
     assert (with_it[-1].head, without[-1].head) == ("boosting", "logistic")

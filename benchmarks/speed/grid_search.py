@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A grid search over heads, with the cache and without, on EDF files of simulated nights.
+
+``python -m benchmarks.speed.grid_search [--nights 12] [--hours 8] [--repeats 3]``
+
+Four folds by subject, five candidates and a refit. Every run starts with an empty cache, and the
+two take turns. scikit-learn's own ``Pipeline(memory=...)`` is beside them: it keeps what
+``fit_transform`` gave, and encodes the test folds again for every candidate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort, read_cohort
+from sleep2vec_sklearn.datasets import write_edf_cohort
+from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
+
+FOLDS = 4
+CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+MODALITIES = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2", "ibi", "resp")
+
+
+def search_seconds(X: EpochSequence, cache, memory=None) -> float:
+    """Seconds of one whole search."""
+    MEMORY_CACHE.clear()
+    model = make_pipeline(
+        Sleep2VecTransformer(modalities=MODALITIES, cache=cache),
+        StandardScaler(),
+        LogisticRegression(max_iter=50, tol=1e-2),
+        memory=memory,
+    )
+    grid = {"logisticregression__C": CANDIDATES}
+    started = time.perf_counter()
+    GridSearchCV(model, grid, cv=GroupKFold(FOLDS)).fit(X, X.stages, groups=X.groups)
+    return time.perf_counter() - started
+
+
+def compare(X: EpochSequence) -> dict[str, float]:
+    """Seconds of each way, once."""
+    with tempfile.TemporaryDirectory() as memory:
+        return {
+            "no cache": search_seconds(X, None),
+            "Pipeline(memory=...)": search_seconds(X, None, memory),
+            "cache='memory'": search_seconds(X, "memory"),
+        }
+
+
+def main() -> None:
+    """Print seconds of each way and how many times as fast the cache is."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nights", type=int, default=12)
+    parser.add_argument("--hours", type=float, default=8.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    cohort = make_sleep_cohort(
+        options.nights,
+        hours=options.hours,
+        modalities=MODALITIES,
+        site_kinds="laboratory",
+        missing=0.0,
+        random_state=0,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_edf_cohort(cohort, folder)
+        X = EpochSequence(read_cohort(folder, derive=False))
+        rows = [compare(X) for _ in range(options.repeats)]
+    table = pd.DataFrame(rows)
+    ratios = table.rdiv(table["no cache"], axis=0)
+    summary = pd.DataFrame({"seconds": table.median(), "times as fast": ratios.median()})
+    print(f"{options.nights} simulated nights of {options.hours:g} h, {', '.join(MODALITIES)}")
+    print(f"{FOLDS} folds, {len(CANDIDATES)} candidates, refit; median of {options.repeats} runs")
+    print(summary.round(2).to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A progress bar over the steps or epochs of training."""
+
+from __future__ import annotations
+
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from tqdm.auto import tqdm
+
+
+class ProgressBar(Callback):
+    """One bar from the beginning of training to its end, forgotten then: it cannot be pickled.
+
+    Not :class:`skorch.callbacks.ProgressBar`, which draws a bar for every epoch.
+    """
+
+    def open_bar(self, **options) -> None:
+        self.bar_ = tqdm(**options)
+
+    def on_train_end(self, net: NeuralNet, X=None, y=None, **kwargs) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if hasattr(self, "bar_"):
+            self.bar_.close()
+            del self.bar_

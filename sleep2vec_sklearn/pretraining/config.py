@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Objectives, encoder, optimizer and augmentation of a pretraining run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from .._validation import BELOW_ONE, NON_NEGATIVE, POSITIVE, SHARE, Number, StrOptions, count
+from ..model.config import TokenizerConfig
+from .losses import NEGATIVES, dash_info_nce_loss, info_nce_loss
+
+if TYPE_CHECKING:
+    from .demography import Demography
+
+_NEGATIVES = StrOptions(set(NEGATIVES))
+
+
+class DashObjective(BaseEstimator):
+    """DASH-InfoNCE: negatives of a similar subject and site count more (arXiv 2602.13857).
+
+    Parameters
+    ----------
+    temperature : float, default=0.1
+        Divides the cosine similarities.
+    hard_scale : float, default=0.1
+        Cosine taken off the negatives that are of the anchor's own subject or recording.
+    pos_margin : float, default=0.0
+        Cosine added to the positive.
+    negatives : {"recordings", "night", "both"}, default="recordings"
+        Other nights at the same position of the window, other times of the same night, or both.
+    age_bandwidth : float, default=20.0
+        Years over which the weight of a negative falls to 1/e; infinity leaves age out.
+    sex_factor : float, default=0.8
+        Weight of the other sex.
+    site_same, site_different : float, default=1.3, 0.8
+        Weights of the own site and of another.
+    reconstruction_weight : float, default=0.0
+        Weight of a second loss: the columns of both modalities are reconstructed from the hidden
+        states of one.
+
+    See Also
+    --------
+    dash_info_nce_loss, dash_weights
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Sleep2VecPretrainer
+    >>> from sleep2vec_sklearn.pretraining import DashObjective
+    >>> pretrainer = Sleep2VecPretrainer(objective=DashObjective(temperature=0.2))
+    >>> pretrainer.set_params(objective__age_bandwidth=10.0).objective
+    DashObjective(age_bandwidth=10.0, temperature=0.2)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "temperature": [POSITIVE],
+        "hard_scale": [NON_NEGATIVE],
+        "pos_margin": [NON_NEGATIVE],
+        "negatives": [_NEGATIVES],
+        "age_bandwidth": [Number(Real, 0, np.inf, closed="right")],
+        "sex_factor": [NON_NEGATIVE],
+        "site_same": [NON_NEGATIVE],
+        "site_different": [NON_NEGATIVE],
+        "reconstruction_weight": [NON_NEGATIVE],
+    }
+
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        *,
+        hard_scale: float = 0.1,
+        pos_margin: float = 0.0,
+        negatives: str = "recordings",
+        age_bandwidth: float = 20.0,
+        sex_factor: float = 0.8,
+        site_same: float = 1.3,
+        site_different: float = 0.8,
+        reconstruction_weight: float = 0.0,
+    ):
+        self.temperature = temperature
+        self.hard_scale = hard_scale
+        self.pos_margin = pos_margin
+        self.negatives = negatives
+        self.age_bandwidth = age_bandwidth
+        self.sex_factor = sex_factor
+        self.site_same = site_same
+        self.site_different = site_different
+        self.reconstruction_weight = reconstruction_weight
+
+    def contrast(
+        self, first: Tensor, second: Tensor, valid: Tensor, weights: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and accuracy of two views [B, L, D]; see :func:`dash_info_nce_loss`."""
+        weight, history = weights
+        return dash_info_nce_loss(
+            first,
+            second,
+            weight,
+            history,
+            temperature=self.temperature,
+            hard_scale=self.hard_scale,
+            pos_margin=self.pos_margin,
+            valid=valid,
+            negatives=self.negatives,
+        )
+
+    def weigh(self, demography: Demography) -> tuple[np.ndarray, np.ndarray]:
+        """Weights and history of the negatives among some nights; see :func:`dash_weights`."""
+        return demography.weights(
+            age_bandwidth=self.age_bandwidth,
+            sex_factor=self.sex_factor,
+            site_same=self.site_same,
+            site_different=self.site_different,
+        )
+
+
+class InfoNCEObjective(BaseEstimator):
+    """InfoNCE, to which all negatives count the same.
+
+    Parameters
+    ----------
+    temperature, negatives, reconstruction_weight
+        As of :class:`DashObjective`.
+
+    See Also
+    --------
+    info_nce_loss
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Sleep2VecPretrainer
+    >>> Sleep2VecPretrainer(objective="info_nce").set_params(objective__temperature=0.2).objective
+    InfoNCEObjective(temperature=0.2)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "temperature": [POSITIVE],
+        "negatives": [_NEGATIVES],
+        "reconstruction_weight": [NON_NEGATIVE],
+    }
+
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        *,
+        negatives: str = "recordings",
+        reconstruction_weight: float = 0.0,
+    ):
+        self.temperature = temperature
+        self.negatives = negatives
+        self.reconstruction_weight = reconstruction_weight
+
+    def contrast(
+        self, first: Tensor, second: Tensor, valid: Tensor, weights: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and accuracy of two views [B, L, D]; see :func:`info_nce_loss`."""
+        return info_nce_loss(first, second, self.temperature, valid, self.negatives)
+
+    def weigh(self, demography: Demography) -> None:
+        """None: all negatives weigh the same."""
+
+
+class EncoderSpec(BaseEstimator):
+    """Sizes and tokenizers of an encoder to be built.
+
+    What it reads, that is modalities and their conditioning, follows from the data and makes a
+    whole :class:`EncoderConfig` of it.
+
+    Parameters
+    ----------
+    tokenizer : str, TokenizerConfig or mapping of modality to either, default="spectral"
+        "linear", "sundial" and "sundial2" learn from samples, "spectral" from fixed features.
+    token_dim, hidden_size, n_layers, n_heads : int, default=128, 128, 4, 4
+    intermediate_size : int, optional
+        Of the feed-forward layers; four times ``hidden_size`` by default.
+    cls : bool, default=False
+        Whether a token for the whole window is trained too.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Sleep2VecPretrainer
+    >>> from sleep2vec_sklearn.pretraining import EncoderSpec
+    >>> pretrainer = Sleep2VecPretrainer(encoder=EncoderSpec(hidden_size=64, n_layers=2))
+    >>> pretrainer.get_params()["encoder__hidden_size"]
+    64
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "tokenizer": [str, TokenizerConfig, Mapping],
+        "token_dim": [count()],
+        "hidden_size": [count()],
+        "n_layers": [count()],
+        "n_heads": [count()],
+        "intermediate_size": [count(), None],
+        "cls": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        tokenizer: str | TokenizerConfig | Mapping[str, str | TokenizerConfig] = "spectral",
+        *,
+        token_dim: int = 128,
+        hidden_size: int = 128,
+        n_layers: int = 4,
+        n_heads: int = 4,
+        intermediate_size: int | None = None,
+        cls: bool = False,
+    ):
+        self.tokenizer = tokenizer
+        self.token_dim = token_dim
+        self.hidden_size = hidden_size
+        self.n_layers = n_layers
+        self.n_heads = n_heads
+        self.intermediate_size = intermediate_size
+        self.cls = cls
+
+
+class AdamW(BaseEstimator):
+    """AdamW with betas 0.9 and 0.95, warm-up, a cosine, clipping, and an average of the weights.
+
+    Parameters
+    ----------
+    lr : float, default=1e-3
+        Peak learning rate.
+    weight_decay : float, default=1e-2
+        Of matrices; biases, norms, masks and CLS do not decay.
+    lr_scales : mapping of str to float, optional
+        Factors of ``lr`` for parts of the encoder: a modality (its tokenizer and mask embedding),
+        "input_projection", "encoder", "cls_token", "projection"; 1 for those not named. A part
+        with 0 is frozen to the bit and in evaluation: no dropout, no new BatchNorm statistics.
+    warmup_ratio : float, default=0.03
+        Share of the steps in which the rate rises.
+    min_lr_ratio : float, default=0.1
+        Share of ``lr`` that is left at the end of the cosine.
+    max_grad_norm : float or None, default=1.0
+        Gradients are clipped to it.
+    ema_decay : float, default=0.996
+        Of the moving average of the network, which is what is evaluated and saved; 0 for none.
+
+    Notes
+    -----
+    A :class:`skorch.callbacks.LRScheduler` among the callbacks takes the place of warm-up and
+    cosine.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Sleep2VecPretrainer
+    >>> from sleep2vec_sklearn.pretraining import AdamW
+    >>> Sleep2VecPretrainer(optimizer=AdamW(lr=3e-4, ema_decay=0.998)).optimizer
+    AdamW(ema_decay=0.998, lr=0.0003)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "lr": [POSITIVE],
+        "weight_decay": [NON_NEGATIVE],
+        "lr_scales": [Mapping, None],
+        "warmup_ratio": [SHARE],
+        "min_lr_ratio": [SHARE],
+        "max_grad_norm": [POSITIVE, None],
+        "ema_decay": [BELOW_ONE],
+    }
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        *,
+        weight_decay: float = 1e-2,
+        lr_scales: Mapping[str, float] | None = None,
+        warmup_ratio: float = 0.03,
+        min_lr_ratio: float = 0.1,
+        max_grad_norm: float | None = 1.0,
+        ema_decay: float = 0.996,
+    ):
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_scales = lr_scales
+        self.warmup_ratio = warmup_ratio
+        self.min_lr_ratio = min_lr_ratio
+        self.max_grad_norm = max_grad_norm
+        self.ema_decay = ema_decay
+
+
+class Augmentation(BaseEstimator):
+    """What training hides, shifts and disturbs.
+
+    Parameters
+    ----------
+    mask_ratio : float, default=0.15
+        Share of either modality's valid epochs whose token is replaced by the mask's.
+    modality_dropout : float, default=0.0
+        Share of the windows in which a sensor is off for a stretch, in either view.
+    max_shift : int, default=0
+        Most epochs by which one view starts after the other, so that an epoch's position in the
+        window does not give it away.
+    noise, offset : float, default=0.0, 0.0
+        Disturbance of every column, epoch by epoch and for a window as a whole, in standard
+        deviations.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import Sleep2VecPretrainer
+    >>> Sleep2VecPretrainer().set_params(augmentation__mask_ratio=0.3).augmentation
+    Augmentation(mask_ratio=0.3)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "mask_ratio": [BELOW_ONE],
+        "modality_dropout": [SHARE],
+        "max_shift": [count(0)],
+        "noise": [NON_NEGATIVE],
+        "offset": [NON_NEGATIVE],
+    }
+
+    def __init__(
+        self,
+        mask_ratio: float = 0.15,
+        *,
+        modality_dropout: float = 0.0,
+        max_shift: int = 0,
+        noise: float = 0.0,
+        offset: float = 0.0,
+    ):
+        self.mask_ratio = mask_ratio
+        self.modality_dropout = modality_dropout
+        self.max_shift = max_shift
+        self.noise = noise
+        self.offset = offset

@@ -1,0 +1,404 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Estimators fitted on intact nights and scored on altered ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._files import sha256
+from .._warnings import warn
+from ..errors import InvalidRecordingError, ModalityWarning
+from ..evaluation._cross_validation import (
+    HeldOutPredictions,
+    ResampledScores,
+    SubjectScorer,
+    check_labels,
+    fit_aligning_classes,
+    kind_of,
+    named_scorers,
+)
+from ..evaluation._subjects import SubjectBootstrap, folds_by_subject, subjects_of
+from ..recordings.epochs import EpochSequence, as_epoch_sequence
+from ..recordings.modality import MODALITIES, list_modalities
+from ..recordings.recording import Recording, as_recording
+from ..recordings.sources import Signal, SignalLayout
+
+PREFIT = "prefit"
+
+
+class SensorStudy:
+    """An estimator, the nights it is tested on, and how it is scored.
+
+    With ``cv="prefit"`` the estimator is used as it is; otherwise a clone is fitted on the intact
+    nights of each fold's training subjects. The parameters are those of
+    :func:`modality_subset_scores`.
+    """
+
+    def __init__(
+        self, estimator, X, y, groups, cv, scoring, average, level, n_resamples, random_state
+    ):
+        _check_reads_signals(estimator)
+        self.estimator = estimator
+        self.nights = Nights(X)
+        subjects = subjects_of(self.nights.X, groups)
+        self.y, self.classes = check_target(y, self.nights.X, estimator)
+        self.prefit = isinstance(cv, str) and cv == PREFIT
+        if self.prefit:
+            check_is_fitted(estimator)
+            self.folds = [(None, np.arange(len(self.y)))]
+        else:
+            classify = self.classes is not None
+            self.folds = folds_by_subject(cv, self.y, subjects, classify=classify)
+        self.seed = draw_seed(random_state)
+        self.draws = SubjectBootstrap(subjects, n_resamples, level, self.seed)
+        scorers = named_scorers(scoring, self.y, estimator)
+        self.scorer = SubjectScorer(scorers, self.y, self.draws, average)
+        self._fitted = [estimator] if self.prefit else None
+
+    def choose_modalities(self, names=None) -> tuple[str, ...]:
+        """The modalities named, else all that the nights have and the estimator reads."""
+        present = self.nights.modalities
+        supported = _supported_modalities(self.estimator)
+        if supported is None:
+            supported = tuple(MODALITIES)
+        if names is None:
+            chosen = tuple(name for name in present if name in supported)
+        else:
+            chosen = tuple(list_modalities(names))
+        absent = [name for name in chosen if name not in present]
+        if absent or not chosen:
+            raise InvalidRecordingError(
+                f"{', '.join(absent) or 'no modality'}: in none of the "
+                f"{len(self.nights.recordings)} nights that the estimator reads; they have "
+                f"{', '.join(present)}. Leave it out."
+            )
+        unread = [name for name in chosen if name not in supported]
+        if unread:
+            raise InvalidRecordingError(
+                f"{', '.join(unread)}: not read by this estimator, which was fitted for "
+                f"{', '.join(supported)}. Leave it out, or fit one that reads it."
+            )
+        return chosen
+
+    def score_intact(self) -> ResampledScores:
+        """Score the nights as they are."""
+        return self.score(self.nights.X, np.arange(len(self.y)))
+
+    def score(self, X, rows: np.ndarray, *, refit: bool = False) -> ResampledScores:
+        """Score altered nights, as :meth:`Nights.replace` gives them; NaN without a row.
+
+        ``rows`` are those of the intact X that are left. With ``refit``, estimators are fitted on
+        the altered nights as well.
+        """
+        parts, tested = [], []
+        for fold, (train, test) in enumerate(self.folds):
+            test_rows = np.intersect1d(test, rows)
+            if not len(test_rows) or (refit and not np.isin(train, rows).any()):
+                continue
+            fitted = self._fit_fold(X, rows, train) if refit else self._intact_fits()[fold]
+            parts.append((fitted, _safe_indexing(X, np.searchsorted(rows, test_rows))))
+            tested.append(test_rows)
+        if not parts:
+            shape = len(self.draws.subjects), len(self.scorer.scorers)
+            return self.scorer.from_subjects(np.full(shape, np.nan))
+        all_tested = np.concatenate(tested)
+        predictions = held_out(parts, all_tested, len(self.y), self.classes)
+        # on part of the rows, a metric may be undefined for lack of subjects
+        return self.scorer.score(predictions, all_tested, strict=len(rows) == len(self.y))
+
+    def _intact_fits(self) -> list:
+        if self._fitted is None:
+            rows = np.arange(len(self.y))
+            self._fitted = [self._fit_fold(self.nights.X, rows, train) for train, _ in self.folds]
+        return self._fitted
+
+    def _fit_fold(self, X, rows: np.ndarray, train: np.ndarray):
+        train = np.intersect1d(train, rows)
+        X = _safe_indexing(X, np.searchsorted(rows, train))
+        return fit_aligning_classes(self.estimator, X, self.y[train], self.classes)
+
+    def warn_of_untrained(self, modalities: Sequence[str]) -> None:
+        """Warn of modalities that are tested but in no training night of a fold."""
+        if self.prefit:
+            return
+        seen = [Nights(_safe_indexing(self.nights.X, train)).used() for train, _ in self.folds]
+        unseen = {name: sum(name not in names for names in seen) for name in modalities}
+        listed = [f"{name} ({n} of {len(seen)} folds)" for name, n in unseen.items() if n]
+        if listed:
+            warn(
+                f"{', '.join(listed)}: in no training night. What is fitted after the encoder has "
+                "never seen such tokens, so scores on them show the encoder's alignment alone. "
+                "Leave the modality out, or choose folds that have it on both sides.",
+                ModalityWarning,
+            )
+
+
+def _components(estimator) -> Iterator:
+    """An estimator and its parts."""
+    yield estimator
+    inner = getattr(estimator, "best_estimator_", None) or getattr(estimator, "estimator", None)
+    if inner is not None and not isinstance(inner, str):
+        yield from _components(inner)
+    for kind in ("steps", "transformer_list"):
+        for step in getattr(estimator, kind, ()):
+            yield from _components(step[1])
+
+
+def _supported_modalities(estimator) -> tuple[str, ...] | None:
+    """Modalities that a fitted estimator reads; None where no part of it has ``modalities_``."""
+    for part in _components(estimator):
+        names = getattr(part, "modalities_", None)
+        if names is not None:
+            return tuple(names)
+    return None
+
+
+def _check_reads_signals(estimator) -> None:
+    if any(type(part).__name__ == "PrecomputedEmbeddings" for part in _components(estimator)):
+        raise TypeError(
+            "PrecomputedEmbeddings looks rows up by recording, so a lost sensor would change "
+            "nothing. Use a Sleep2VecTransformer; its cache encodes each signal once."
+        )
+
+
+def draw_seed(random_state) -> int:
+    """A seed for NumPy's generators from what scikit-learn accepts as ``random_state``."""
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def check_target(y, X, estimator) -> tuple[np.ndarray, np.ndarray | None]:
+    """Labels as an array, and their classes if the estimator is a classifier."""
+    classify = is_classifier(estimator)
+    y = check_labels(y, X, classify=classify)
+    if not classify or y.ndim > 1:
+        return y, None
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y has one class ({classes[0]}); a classifier needs two. Check the labels, or "
+            "which rows were chosen."
+        )
+    return y, classes
+
+
+def held_out(parts: Sequence[tuple], rows: np.ndarray, n_rows: int, classes) -> HeldOutPredictions:
+    """Predictions for rows that are held out, made when a scorer asks for them.
+
+    ``parts`` pairs the fitted estimator of each fold with the X of its test rows, ``rows`` has the
+    index of these rows in the whole X.
+    """
+    kind = kind_of(parts[0][0])
+    return HeldOutPredictions(_LazyPredictions(parts, rows, n_rows), kind, classes)
+
+
+class _LazyPredictions:
+    """By method, the predictions of all folds; each method is called once.
+
+    Where all estimators give probabilities there is no decision function, as decision values of
+    different fits have no common scale.
+    """
+
+    def __init__(self, parts: Sequence[tuple], rows: np.ndarray, n_rows: int):
+        self._parts, self._rows, self._n_rows = list(parts), rows, n_rows
+        self._computed: dict[str, np.ndarray] = {}
+
+    def __contains__(self, method: str) -> bool:
+        offered = all(hasattr(fitted, method) for fitted, _ in self._parts)
+        return offered and not (method == "decision_function" and "predict_proba" in self)
+
+    def __getitem__(self, method: str) -> np.ndarray:
+        if method not in self._computed:
+            values = np.concatenate([getattr(fitted, method)(X) for fitted, X in self._parts])
+            # rows that are not held out are never asked for
+            self._computed[method] = np.zeros((self._n_rows, *values.shape[1:]), values.dtype)
+            self._computed[method][self._rows] = values
+        return self._computed[method]
+
+
+def summarise(
+    scorer: SubjectScorer, repeats: Sequence[ResampledScores]
+) -> tuple[ResampledScores, list[tuple]]:
+    """Mean over repeats; and per metric: name, score, confidence limits, SD over repeats."""
+    mean = scorer.average_of(repeats)
+    low, high = scorer.draws.interval(mean.replicates)
+    columns = (mean.estimates, low, high, scorer.spread_of(repeats))
+    return mean, list(zip(scorer.scorers, *(c.tolist() for c in columns), strict=True))
+
+
+def paired_differences(
+    draws: SubjectBootstrap, replicates: Mapping[tuple, tuple], reference: tuple
+) -> Iterator[tuple]:
+    """Each score minus the reference's in the same metric, with confidence limits.
+
+    ``replicates`` maps (..., metric) to an estimate and its bootstrap replicates.
+    """
+    for key, (estimate, resampled) in replicates.items():
+        base, base_resampled = replicates[*reference, key[-1]]
+        low, high = draws.interval(resampled - base_resampled)
+        yield (*key, estimate - base, float(low), float(high))
+
+
+class Nights:
+    """The recordings of X, each once.
+
+    ``X`` is what was passed, with dicts made recordings: a list of recordings, a list of lists of
+    them, or an EpochSequence.
+    """
+
+    def __init__(self, X: Any):
+        self.X: Any = as_epoch_sequence(X)
+        if self.X is not None:
+            self.recordings: tuple[Recording, ...] = self.X.recordings
+            return
+        rows = X.tolist() if hasattr(X, "iloc") and X.ndim == 1 else X
+        if not isinstance(rows, Sequence | np.ndarray) or isinstance(rows, str):
+            raise InvalidRecordingError(
+                f"X is a {type(X).__module__}.{type(X).__name__}; a study of sensors needs the "
+                "recordings themselves: a list of them, or an EpochSequence."
+            )
+        self.X = [_read_row(row, index) for index, row in enumerate(rows)]
+        flat = [night for row in self.X for night in (row if isinstance(row, list) else [row])]
+        self.recordings = tuple({id(night): night for night in flat}.values())
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities of any night, in the catalogue's order."""
+        return in_catalogue_order(name for night in self.recordings for name in night.modalities)
+
+    def used(self) -> set[str]:
+        """Modalities of any row; a slice of epochs keeps nights that none of its rows is of."""
+        nights = self.recordings
+        if isinstance(self.X, EpochSequence):
+            nights = tuple(nights[index] for index in np.unique(self.X.recording_index))
+        return {name for night in nights for name in night.modalities}
+
+    def replace(self, function: Callable[[Recording, int], Recording | None]) -> tuple:
+        """Replace each night by ``function(night, index)``, where None leaves it out.
+
+        Returns the new X, without rows that have no night left, and the indices of its rows in X.
+        """
+        new = [function(night, index) for index, night in enumerate(self.recordings)]
+        if isinstance(self.X, EpochSequence):
+            return self._replace_epochs(new)
+        new_of = {id(old): night for old, night in zip(self.recordings, new, strict=True)}
+        X, rows = [], []
+        for index, row in enumerate(self.X):
+            several = isinstance(row, list)
+            nights = [new_of[id(night)] for night in (row if several else [row])]
+            nights = [night for night in nights if night is not None]
+            if nights:
+                X.append(nights if several else nights[0])
+                rows.append(index)
+        return X, np.array(rows, dtype=int)
+
+    def _replace_epochs(self, new: Sequence[Recording | None]) -> tuple:
+        exists = np.array([night is not None for night in new])
+        rows = np.flatnonzero(exists[self.X.recording_index])
+        if not len(rows):
+            return [], rows
+        nights = [night for night in new if night is not None]
+        first_epochs = np.cumsum([0, *(night.n_epochs for night in nights)])
+        new_index = np.cumsum(exists) - 1
+        recording = new_index[self.X.recording_index[rows]]
+        return EpochSequence(nights)[first_epochs[recording] + self.X.epoch_index[rows]], rows
+
+
+def _read_row(row, index: int) -> Recording | list[Recording]:
+    if isinstance(row, list | tuple):
+        return [as_recording(night, f"{index}, night {k}") for k, night in enumerate(row)]
+    return as_recording(row, index)
+
+
+def in_catalogue_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of modalities in the catalogue's order, each once."""
+    names = set(names)
+    return tuple(name for name in MODALITIES if name in names)
+
+
+class Alteration:
+    """A change to the signal of one modality."""
+
+    def apply(self, night: Recording, name: str) -> Signal:
+        """Read the signal, altered."""
+        raise NotImplementedError
+
+    def fingerprint(self, night: Recording, name: str) -> str:
+        """Hex sha256 of all that the altered samples depend on."""
+        raise NotImplementedError
+
+    def layout(self, night: Recording, name: str) -> SignalLayout:
+        """Rate, unit and length of the altered signal."""
+        rate = night.rates[name]
+        return SignalLayout(rate, night.units[name], round(night.duration * rate))
+
+
+def digest(*parts: object) -> str:
+    """Hex sha256 of values by their ``repr``."""
+    return sha256(repr(parts))
+
+
+def alter(night: Recording, changes: Mapping[str, Alteration]) -> Recording:
+    """The same night with some modalities altered; changes to those it lacks are ignored."""
+    changes = {name: change for name, change in changes.items() if name in night.modalities}
+    if not changes:
+        return night
+    return Recording.from_source(
+        _AlteredSource(night, changes),
+        subject=night.subject,
+        metadata=night.metadata,
+        stages=night.stages,
+        events=night.events,
+        start=night.start,
+        lights=night.lights,
+        duration=night.duration,
+        id=night.id,
+        notes=night.notes,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _AlteredSource:
+    """Signals of a night, some of them altered."""
+
+    night: Recording
+    changes: Mapping[str, Alteration]
+
+    @property
+    def layout(self) -> dict[str, SignalLayout]:
+        intact = Alteration()
+        return {
+            name: self.changes.get(name, intact).layout(self.night, name)
+            for name in self.night.modalities
+        }
+
+    @property
+    def derived(self) -> tuple[str, ...]:
+        return self.night.derived
+
+    @property
+    def files(self) -> tuple:
+        return self.night.files
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        intact = self.night.read([name for name in names if name not in self.changes])
+        return {
+            name: self.changes[name].apply(self.night, name)
+            if name in self.changes
+            else intact[name]
+            for name in names
+        }
+
+    def fingerprint(self) -> str:
+        return digest(*(self.signal_fingerprint(name) for name in self.night.modalities))
+
+    def signal_fingerprint(self, name: str) -> str:
+        if name in self.changes:
+            return self.changes[name].fingerprint(self.night, name)
+        return self.night.signal_fingerprint(name)

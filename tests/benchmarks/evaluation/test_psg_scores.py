@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Heads see no subject, or site, that they are tested on; intervals are over subjects."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.evaluation import simulated_psg as psg_scores
+from benchmarks.evaluation.simulated_psg import (
+    Epochs,
+    bootstrap_auroc,
+    fit_heads,
+    folds_by_site,
+    folds_by_subject,
+    outcome_chances,
+    predict_held_out,
+    score_subjects,
+)
+
+N_SUBJECTS, N_SITES, N_EPOCHS = 12, 3, 60
+
+
+@pytest.fixture(scope="module")
+def epochs():
+    """Twelve subjects of three sites, five stages in turn, the first epoch unscored."""
+    stages = np.tile(np.arange(5), N_SUBJECTS * N_EPOCHS // 5)
+    stages[::N_EPOCHS] = -1
+    subjects = np.repeat([f"s{k:02d}" for k in range(N_SUBJECTS)], N_EPOCHS)
+    sites = np.repeat([f"site-{k % N_SITES}" for k in range(N_SUBJECTS)], N_EPOCHS)
+    return Epochs(stages, subjects, sites)
+
+
+def telling(epochs, noise=0.3):
+    rows = np.eye(6)[epochs.stages] + noise * np.random.default_rng(0).standard_normal(
+        (len(epochs.stages), 6)
+    )
+    return rows.astype(np.float32)
+
+
+def scores_of(X, epochs, folds, seen=None):
+    heads = fit_heads(X, epochs, folds)
+    return score_subjects(predict_held_out(heads, X if seen is None else seen, folds), epochs)
+
+
+def test_folds_by_subject_share_no_subject_and_all_sites(epochs):
+    tested = []
+    for train, test in folds_by_subject(epochs, 4):
+        assert not set(epochs.subjects[train]) & set(epochs.subjects[test])
+        assert set(epochs.sites[train]) == set(epochs.sites[test]) == set(epochs.sites)
+        tested.extend(test)
+    assert sorted(tested) == list(range(len(epochs.stages)))
+
+
+def test_folds_by_site_share_no_site_and_train_on_as_many(epochs):
+    folds = folds_by_site(epochs)
+    assert len(folds) == N_SITES
+    for train, test in folds:
+        assert len(set(epochs.sites[test])) == 1
+        assert not set(epochs.sites[train]) & set(epochs.sites[test])
+
+
+def test_features_that_tell_score_high_and_noise_at_chance(epochs):
+    folds = folds_by_subject(epochs, 4)
+    good = scores_of(telling(epochs), epochs, folds)
+    assert list(good.index) == sorted(set(epochs.subjects))
+    assert good.min().min() > 0.8
+    chance = scores_of(np.random.default_rng(1).standard_normal((720, 6)), epochs, folds)
+    assert abs(chance["kappa"].mean()) < 0.1
+
+
+def test_a_head_can_be_tested_on_rows_with_losses(epochs):
+    folds = folds_by_subject(epochs, 4)
+    lossy = telling(epochs)
+    lossy[:, :3] = np.nan
+    table = scores_of(telling(epochs), epochs, folds, seen=lossy)
+    assert table["kappa"].between(0.05, 0.8).all()
+
+
+def test_nothing_held_out_is_trained_on(epochs, monkeypatch):
+    seen = []
+    monkeypatch.setattr(psg_scores, "_fit_head", lambda X, y, subjects: seen.append((X, y)))
+    folds = folds_by_subject(epochs, 4)
+    marked = np.arange(len(epochs.stages))[:, None]
+    fit_heads(marked, epochs, folds)
+    for (used, y), (_, test) in zip(seen, folds, strict=True):
+        assert not set(used[:, 0]) & set(test)
+        assert (y >= 0).all()
+
+
+def test_the_penalty_is_chosen_on_training_subjects(epochs, monkeypatch):
+    fitted = []
+    original = psg_scores._logistic
+
+    def spy(C, X, y, start=None):
+        fitted.append((C, len(X)))
+        return original(C, X, y, start)
+
+    monkeypatch.setattr(psg_scores, "_logistic", spy)
+    psg_scores._fit_head(telling(epochs), epochs.stages, epochs.subjects)
+    assert [C for C, _ in fitted[:-1]] == list(psg_scores.EPOCH_STRENGTHS)
+    assert {n for _, n in fitted[:-1]} == {N_EPOCHS * N_SUBJECTS * 3 // 4}
+    assert fitted[-1][1] == N_EPOCHS * N_SUBJECTS
+
+
+def test_macro_f1_is_over_the_stages_of_the_scorer():
+    epochs = Epochs(np.array([0, 0, 2, 2, -1]), np.array([*"aaaaa"]), np.array([*"xxxxx"]))
+    table = score_subjects(np.array([0, 0, 2, 4, 1]), epochs)
+    assert table.loc["a", "macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
+    assert table.attrs["pooled"]["kappa"] == table.loc["a", "kappa"]
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    rng = np.random.default_rng(0)
+    y = np.tile([0, 0, 1], 10)
+    X = rng.standard_normal((30, 4))
+    X[:, 0] += 2.5 * y
+    return X, y, np.array([f"s{k}" for k in range(30)])
+
+
+def test_an_outcome_is_foretold_from_a_telling_row_only(outcome):
+    X, y, subjects = outcome
+    good = outcome_chances(X, y, subjects, n_repeats=2)
+    assert good.shape == (2, 30)
+    assert bootstrap_auroc(good, y)[0] > 0.8
+    noise = outcome_chances(X[:, 1:], y, subjects, n_repeats=2)
+    assert bootstrap_auroc(noise, y)[0] < 0.75
+
+
+def test_few_cases_are_spread_over_fewer_folds(outcome):
+    X, _, subjects = outcome
+    y = np.zeros(30, dtype=int)
+    y[[0, 9, 17, 25]] = 1
+    assert np.isfinite(outcome_chances(X, y, subjects, n_repeats=1)).all()
+
+
+def test_auroc_is_scikit_learns_mean_over_repeats():
+    rng = np.random.default_rng(0)
+    y, chances = np.tile([0, 1], 20), rng.random((3, 40)).round(1)
+    value, resampled = bootstrap_auroc(chances, y)
+    assert value == pytest.approx(np.mean([roc_auc_score(y, row) for row in chances]))
+    assert abs(np.nanmean(resampled) - value) < 0.01
+
+
+def test_resamples_of_two_feature_sets_are_paired():
+    y, chances = np.tile([0, 1], 10), np.random.default_rng(0).random((1, 20))
+    np.testing.assert_array_equal(bootstrap_auroc(chances, y)[1], bootstrap_auroc(chances, y)[1])
+    shifted = bootstrap_auroc(chances + 1, y)[1]
+    np.testing.assert_allclose(shifted, bootstrap_auroc(chances, y)[1])
+
+
+def test_an_epoch_knows_its_subject_and_its_site():
+    class Night:
+        n_epochs, stages = 2, np.array([0, 1])
+
+    class Nights(list):
+        groups = np.array(["a", "b"], dtype=object)
+        metadata = pd.DataFrame({"site": ["x", "y"]})
+
+    found = Epochs.of_cohort(Nights([Night(), Night()]))
+    assert found.subjects.tolist() == [*"aabb"]
+    assert found.sites.tolist() == [*"xxyy"]

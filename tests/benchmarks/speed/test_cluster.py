@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The arithmetic of a cohort on a cluster, against a network and files of its sizes."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.speed import cluster
+from sleep2vec_sklearn import load_checkpoint
+from sleep2vec_sklearn.encoding._disk_cache import pack
+from sleep2vec_sklearn.encoding.cache import EncodedModality, token_key
+
+
+def cells(lines):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_workers_share_the_hours_and_add_up_on_the_file_system():
+    rows = cells(cluster.durations(nights=7200, seconds=2.0, workers=[1, 4], file_mb=100))
+    assert rows == [["1", "4", "50 MB/s"], ["4", "1", "200 MB/s"]]
+
+
+def test_sizes_are_those_of_the_files_written():
+    tokens = np.zeros((cluster.EPOCHS, cluster.WIDTH), np.float32)
+    entry = pack(token_key("a"), EncodedModality(tokens, np.ones(cluster.EPOCHS, bool)))
+    rows = {name: (one, all_of_them) for name, one, all_of_them in cells(cluster.sizes(1000, 94))}
+    assert rows["EDF files, 8 h"] == ("94 MB", "94 GB")
+    assert rows["a row per night"] == ("512 bytes", "512 kB")
+    assert rows["a row per epoch (960 x 128 x 4 bytes)"] == ("492 kB", "492 MB")
+    megabytes = float(rows["cache: tokens of 9 modalities"][0].removesuffix(" MB"))
+    assert 1e6 * megabytes == pytest.approx(9 * len(entry), rel=0.01)
+
+
+def test_the_width_is_that_of_the_bundled_encoder():
+    assert load_checkpoint("sleep2vec-mini").config.hidden_size == cluster.WIDTH
+    assert cluster.EPOCHS == cluster.HOURS * 120
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(999, "999 bytes"), (1000, "1 kB"), (4.43e6, "4.43 MB"), (2e15, "2e+03 TB")]
+)
+def test_bytes_are_told_in_their_unit(size, text):
+    assert cluster._bytes(size) == text
+
+
+def test_both_tables_are_printed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["cluster", "--seconds", "2", "--workers", "3"])
+    cluster.main()
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[2] == "| 3 | 7.8 | 141 MB/s |"
+    assert "| | one night | 42,000 nights |" in shown

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the bundled encoder is made of: its nights, its training, its card."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.weights import (
+    pretrain,
+)
+from benchmarks.weights import (
+    pretrain as card,
+)
+from benchmarks.weights import (
+    pretrain as configuration,
+)
+from benchmarks.weights import (
+    pretrain as nights,
+)
+from sleep2vec_sklearn import (
+    Recording,
+    Sleep2VecTransformer,
+    load_checkpoint,
+    make_sleep_cohort,
+)
+from sleep2vec_sklearn.errors import TrainingWarning
+from sleep2vec_sklearn.recordings import MODALITIES
+
+
+def watch_nights(n):
+    return make_sleep_cohort(
+        n, hours=0.5, modalities=["ibi", "actigraphy", "spo2"], missing=0, random_state=0,
+        site_kinds="full_laboratory",
+    )  # fmt: skip
+
+
+def test_the_bundled_encoder_reads_every_modality_of_the_catalogue():
+    config = configuration.mini_config()
+    assert config.names == tuple(MODALITIES)
+    assert config.token_dim == configuration.TOKEN_SIZE
+    assert config.projection is not None
+
+
+def test_counts_reach_the_encoder_as_one_value_an_epoch():
+    config = configuration.mini_config()
+    counts = config.modalities[config.names.index("actigraphy")]
+    assert counts.conditioning.width == 1
+    others = [m for m in config.modalities if m.name != "actigraphy"]
+    assert all(m.conditioning == MODALITIES[m.name].conditioning for m in others)
+
+
+def test_pairs_of_a_watch_come_more_often():
+    shares = configuration.wearable_shares([("eeg", "ecg"), ("eeg", "ibi"), ("ibi", "actigraphy")])
+    assert list(shares.values()) == sorted(shares.values())
+    assert shares["eeg", "ecg"] < shares["eeg", "ibi"] < shares["ibi", "actigraphy"]
+
+
+def test_real_nights_make_their_share_of_the_draws():
+    groups = {"simulated": range(40), "mmash": range(5), "mmash_watch": range(5)}
+    weights = pretrain.night_weights(groups)
+    assert weights.shape == (50,)
+    assert weights[40:].sum() / weights.sum() == pytest.approx(configuration.REAL_SHARE)
+    assert pretrain.night_weights({"simulated": range(3)}).tolist() == [1.0] * 3
+
+
+def test_simulated_training_nights_are_one_per_person_from_many_sites():
+    cohort = nights.simulated_nights(40)
+    assert len({night.subject for night in cohort}) == len(cohort) == 40
+    assert cohort.metadata["site"].nunique() == 20
+    again = nights.simulated_nights(3)
+    assert [n.fingerprint for n in again] == [n.fingerprint for n in cohort[:3]]
+
+
+def test_what_is_evaluated_on_is_not_trained_on(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(nights, "load_mmash", lambda folder: asked.append(folder) or [])
+    assert nights.real_nights(tmp_path) == {"mmash": [], "mmash_watch": []}
+    assert asked == [tmp_path / "mmash"]
+    assert not set(card.SOURCES) & set(card.NEVER_SEEN.replace(",", "").split())
+    assert "sleep-accel" in card.NEVER_SEEN
+
+
+def test_the_card_counts_what_was_seen():
+    cohort = watch_nights(2)
+    both = [*cohort, cohort[0].without("spo2")]
+    (source,) = card.describe("mine", {"simulated": both})["sources"]
+    assert (source["recordings"], source["subjects"]) == (3, 2)
+    assert source["hours_by_modality"] == {"actigraphy": 2, "ibi": 2, "spo2": 1}
+
+
+def test_the_script_trains_and_goes_on_from_its_state(monkeypatch, tmp_path, capsys):
+    config = configuration.mini_config(
+        n_layers=1, hidden_size=16, intermediate_size=16, context_epochs=61
+    )
+    for module in (configuration, pretrain):
+        monkeypatch.setattr(module, "mini_config", lambda: config)
+    monkeypatch.setattr(pretrain, "simulated_nights", watch_nights)
+    arguments = ["pretrain", "--work", str(tmp_path), "--subjects", "4", "--steps", "3"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--jobs", "1"])
+    with pytest.warns(TrainingWarning, match="batch_size"):
+        pretrain.main()
+    path, sha256 = capsys.readouterr().out.split()
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.sha256 == sha256
+    assert checkpoint.card["steps"] == 3
+    assert checkpoint.card["sources"][0]["recordings"] == 4
+    assert Sleep2VecTransformer(checkpoint).fit_transform(watch_nights(2)).shape == (2, 16)
+    # a finished run is loaded, so nothing is drawn again
+    monkeypatch.setattr("sleep2vec_sklearn.pretraining._sampling.PairSampler.draw", None)
+    with pytest.warns(TrainingWarning, match="batch_size"):
+        pretrain.main()
+    assert capsys.readouterr().out.split() == [path, sha256]
+
+
+def test_a_day_of_beats_seen_as_by_a_watch_keeps_level_and_gaps():
+    beats = 0.9 + 0.1 * np.random.default_rng(0).standard_normal(4 * 3600)
+    beats[4 * 600 : 4 * 1200] = np.nan
+    counts = np.arange(3600.0)
+    night = Recording({"ibi": (beats, 4), "actigraphy": (counts, 1)}, id="a", subject="s")
+    watch = nights.as_watch(night)
+    assert (watch.id, watch.subject, watch.n_epochs) == ("a-watch", "s", night.n_epochs)
+    assert watch.rates["ibi"] == 1
+    np.testing.assert_array_equal(watch["actigraphy"], counts)
+    seen = watch.signal("ibi").values
+    assert np.isnan(seen[610:1190]).all()
+    assert np.nanmean(seen) == pytest.approx(0.9, abs=0.02)
+    # the mean of twenty samples: single beats are gone
+    assert np.nanstd(seen) < 0.04

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import numpy as np
+import pandas as pd
+import pytest
+
+from sleep2vec_sklearn import Recording
+from sleep2vec_sklearn.errors import InvalidRecordingError
+from sleep2vec_sklearn.evaluation import (
+    desaturations,
+    hypoxic_burden,
+    oximetry_statistics,
+    respiratory_statistics,
+    saturation_per_second,
+    sleep_statistics,
+)
+from sleep2vec_sklearn.recordings import Signal
+
+APNEA = (100, 20, "obstructive_apnea")
+HYPOPNEA = (600, 20, "hypopnea")
+
+
+def night(*rows, dips=(), spo2=True, stages=(2,) * 120, columns=(), lights=None):
+    values = np.full(3600, 96.0)
+    for begin, drop in dips:
+        values[begin : begin + 30] -= drop
+    signals = {"spo2": (values, 1)} if spo2 else {"actigraphy": (np.ones(3600), 1)}
+    events = pd.DataFrame(rows, columns=["onset", "duration", "type", *columns])
+    return Recording(signals, stages=stages, events=events, lights=lights, id="n1")
+
+
+def test_indices_are_per_hour():
+    row = respiratory_statistics(
+        night(APNEA, HYPOPNEA, dips=[(610, 5)], stages=[2] * 60 + [0] * 60)
+    )
+    expected = {"ahi": 4, "apnea_index": 2, "hypopnea_index": 2, "apneas": 1, "hypopneas": 1}
+    assert row[list(expected)].to_dict() == expected
+    assert (row["obstructive_apneas"], row["central_apneas"]) == (1, 0)
+    assert (row["sleep_hours"], row["mean_event_s"]) == (0.5, 20)
+
+
+@pytest.mark.parametrize(
+    ("dips", "arousals", "counted"),
+    [
+        ([], [], {"3%": 0, "4%": 0, "scored": 1}),
+        ([(610, 3)], [], {"3%": 1, "4%": 0, "scored": 1}),
+        ([(610, 4)], [], {"3%": 1, "4%": 1, "scored": 1}),
+        ([], [(618, 5, "arousal")], {"3%": 1, "4%": 0, "scored": 1}),
+        ([(655, 5)], [(640, 5, "arousal")], {"3%": 0, "4%": 0, "scored": 1}),
+    ],
+    ids=["neither", "3 points", "4 points", "arousal", "too late"],
+)
+def test_rule_decides_on_hypopneas(dips, arousals, counted):
+    recording = night(HYPOPNEA, *arousals, dips=dips)
+    for rule, number in counted.items():
+        row = respiratory_statistics(recording, hypopnea_rule=rule)
+        assert (row["hypopneas"], row["hypopneas_left_out"]) == (number, 1 - number), rule
+
+
+def test_desaturation_confirms_one_event():
+    recording = night((600, 20, "hypopnea"), (630, 20, "hypopnea"), dips=[(635, 5)])
+    row = respiratory_statistics(recording)
+    assert (row["hypopneas"], row["hypopneas_left_out"]) == (1, 1)
+
+
+@pytest.mark.parametrize("spo2", [True, False])
+def test_apnea_needs_no_confirmation(spo2):
+    assert respiratory_statistics(night(APNEA, spo2=spo2), hypopnea_rule="4%")["ahi"] == 1
+
+
+@pytest.mark.parametrize("scored", ["hypopnea_with_arousal", "Hypopnea with an arousal|Hypopnea"])
+def test_type_may_include_arousal(scored):
+    recording = night((600, 20, scored))
+    assert respiratory_statistics(recording)["hypopneas"] == 1
+    assert respiratory_statistics(recording, hypopnea_rule="4%")["hypopneas"] == 0
+    assert respiratory_statistics(recording)["arousal_index"] == 0
+
+
+def test_only_sleep_in_bed_counts():
+    recording = night(APNEA, (2000, 20, "apnea"), lights=(900, 2700))
+    row = respiratory_statistics(recording)
+    assert (row["apneas"], row["sleep_hours"], row["ahi"]) == (1, 0.5, 2)
+    assert row["sleep_hours"] * 60 == sleep_statistics(recording)["tst_min"]
+
+
+def test_short_or_awake_events_excluded():
+    stages = [0] * 30 + [2] * 90
+    recording = night((100, 20, "apnea"), (1000, 9.5, "apnea"), (1200, 10, "apnea"), stages=stages)
+    assert respiratory_statistics(recording)["apneas"] == 1
+
+
+def test_scored_desaturations_replace_spo2():
+    rows = [HYPOPNEA, (615, 20, "SpO2 desaturation")]
+    assert respiratory_statistics(night(*rows, spo2=False))["hypopneas"] == 1
+    with pytest.raises(InvalidRecordingError, match=r"recording \(n1\) has hypopneas but neither"):
+        respiratory_statistics(night(*rows, spo2=False), hypopnea_rule="4%")
+    deep = [(*HYPOPNEA, np.nan), (615, 20, "desaturation", 4.5)]
+    recording = night(*deep, spo2=False, columns=["drop"])
+    assert respiratory_statistics(recording, hypopnea_rule="4%")["hypopneas"] == 1
+
+
+def test_unconfirmable_hypopneas_are_refused():
+    with pytest.raises(InvalidRecordingError, match="hypopnea_rule='scored'"):
+        respiratory_statistics(night(HYPOPNEA, spo2=False))
+
+
+def test_awake_night_has_no_index():
+    row = respiratory_statistics(night(APNEA, stages=[0] * 120))
+    assert row["sleep_hours"] == 0
+    assert np.isnan(row["ahi"])
+
+
+def test_unscored_nights_are_refused():
+    recording = Recording({"spo2": (np.full(60, 95.0), 1)}, id="n1")
+    with pytest.raises(InvalidRecordingError, match=r"recording 1 \(n1\) has no events"):
+        respiratory_statistics([night(APNEA), recording])
+    for statistics in (respiratory_statistics, hypoxic_burden):
+        with pytest.raises(InvalidRecordingError, match=r"recording \(n1\) has no events"):
+            statistics(recording)
+
+
+def test_unknown_rule_is_refused():
+    with pytest.raises(ValueError, match="hypopnea_rule must be one of '3%'"):
+        respiratory_statistics(night(APNEA), hypopnea_rule="2%")
+
+
+def saturation(n_seconds, *dips, level=96.0):
+    """Flat, with dips of (begin, end, drop)."""
+    values = np.full(n_seconds, level)
+    for begin, end, drop in dips:
+        values[begin:end] -= drop
+    return values
+
+
+def recording(values, rate=1, **given):
+    return Recording({"spo2": (values, rate)}, **given)
+
+
+def apneas(*spans, type="obstructive_apnea"):
+    rows = [(begin, end - begin, type) for begin, end in spans]
+    return pd.DataFrame(rows, columns=["onset", "duration", "type"])
+
+
+def test_artefacts_are_gaps():
+    values = saturation(60)
+    values[10:12], values[20], values[30], values[40] = 0, 101, 49.9, 70
+    seen = saturation_per_second(values)
+    assert np.flatnonzero(np.isnan(seen)).tolist() == [10, 11, 20, 30, 40]
+
+
+def test_slow_deep_drop_is_kept():
+    values = 96 - np.interp(np.arange(60), [20, 35, 45], [0, 30, 0])
+    assert np.isfinite(saturation_per_second(values)).all()
+
+
+@pytest.mark.parametrize("rate", [0.5, 1, 4, 25])
+def test_rates_become_one_hertz(rate):
+    values = np.repeat(saturation(60, (20, 40, 5)), max(int(rate), 1))[:: 2 if rate < 1 else 1]
+    seen = saturation_per_second(Signal(values, rate, "%"))
+    np.testing.assert_array_equal(seen, saturation(60, (20, 40, 5)))
+
+
+def test_desaturation_is_described():
+    row = desaturations(saturation(300, (100, 140, 4), (110, 120, 2))).iloc[0]
+    expected = {"onset": 100, "duration": 40, "nadir_time": 110, "baseline": 96, "nadir": 90}
+    expected |= {"drop": 6, "area": (40 * 4 + 10 * 2) / 60}
+    assert row.to_dict() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("drop", "n3", "n4"), [(2.9, 0, 0), (3, 1, 0), (4, 1, 1)])
+def test_threshold_itself_counts(drop, n3, n4):
+    values = saturation(300, (100, 140, drop))
+    assert len(desaturations(values, threshold=3)) == n3
+    assert len(desaturations(values, threshold=4)) == n4
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(9, 0), (10, 1), (120, 1), (121, 0)])
+def test_duration_limits_of_desaturations(seconds, count):
+    assert len(desaturations(saturation(400, (100, 100 + seconds, 5)))) == count
+
+
+def test_partial_recovery_separates_desaturations():
+    values = saturation(400, (100, 160, 2), (105, 125, 4), (135, 155, 4))
+    assert desaturations(values)["onset"].tolist() == [100, 135]
+
+
+def test_slow_drift_is_followed():
+    drift = 96 - np.arange(3000) / 600
+    assert len(desaturations(2 * drift - 96)) == 0
+    drift[2000:2030] -= 3
+    assert desaturations(drift)["drop"].iloc[0] == pytest.approx(3, abs=0.3)
+
+
+@pytest.mark.parametrize(("end", "gap", "count"), [(400, 20, 0), (140, 5, 1)])
+def test_long_gap_ends_desaturations(end, gap, count):
+    values = saturation(400, (100, end, 5))
+    values[110 : 110 + gap] = np.nan
+    assert len(desaturations(values)) == count
+
+
+def test_oximetry_of_a_known_night():
+    values = saturation(7200, (600, 630, 5), (4000, 4060, 3.5), (5000, 5090, 7.5))
+    row = oximetry_statistics(recording(values, stages=[0] * 120 + [2] * 120))
+    expected = {
+        "valid_hours": 1, "valid_pct": 100, "mean_spo2": 96 - (60 * 3.5 + 90 * 7.5) / 3600,
+        "median_spo2": 96, "nadir_spo2": 88.5, "t90_min": 1.5, "t90_pct": 2.5, "t88_min": 0,
+        "t88_pct": 0, "odi3": 2, "odi4": 1, "odi3_recording": 1.5, "odi4_recording": 1,
+    }  # fmt: skip
+    assert row.drop("hypoxic_burden").to_dict() == pytest.approx(expected)
+    assert np.isnan(row["hypoxic_burden"])
+
+
+def test_rates_are_per_valid_hour():
+    values = saturation(7200, (600, 630, 5))
+    values[3600:] = np.nan
+    row = oximetry_statistics(recording(values))
+    assert (row["valid_hours"], row["valid_pct"], row["odi3"]) == (1, 50, 1)
+
+
+def test_unusable_night_is_nan():
+    row = oximetry_statistics(recording(np.zeros(600), events=apneas((100, 120))))
+    assert row["valid_hours"] == 0
+    assert row.drop(["valid_hours", "valid_pct"]).isna().all()
+
+
+def test_many_nights_are_a_table():
+    table = oximetry_statistics([recording(saturation(600), id="a"), recording(saturation(900))])
+    assert table.index.tolist() == ["a", 1]
+
+
+def test_burden_is_area_per_hour():
+    ends = [600, 1200, 1800, 2400]
+    values = saturation(3600, *[(end + 5, end + 35, 6) for end in ends])
+    night = recording(values, stages=[2] * 120, events=apneas(*[(e - 20, e) for e in ends]))
+    assert hypoxic_burden(night) == pytest.approx(4 * 3, rel=0.01)
+    assert oximetry_statistics(night)["hypoxic_burden"] == hypoxic_burden(night)
+
+
+def test_burden_needs_events_asleep():
+    values = saturation(7200, (625, 655, 6), (2000, 2030, 6), (5025, 5055, 6))
+    events = apneas((600, 620), (5000, 5020))
+    night = recording(values, stages=[2] * 120 + [0] * 120, events=events)
+    assert hypoxic_burden(night) == pytest.approx(3, rel=0.01)
+
+
+def test_overlapping_windows_count_once():
+    ends = np.arange(300, 3300, 30)
+    values = saturation(3600, (300, 3330, 0))
+    values[300:3330] -= 4 + 4 * np.sin(np.arange(3030) * 2 * np.pi / 30)
+    night = recording(values, events=apneas(*[(e - 15, e) for e in ends]))
+    assert hypoxic_burden(night) <= np.sum(values.max() - values) / 60 + 1e-6
+
+
+def test_burden_without_events_or_signal():
+    assert hypoxic_burden(recording(saturation(600), events=apneas())) == 0
+    assert np.isnan(hypoxic_burden(recording(np.zeros(600), events=apneas((100, 120)))))
+
+
+def test_missing_spo2_is_refused():
+    with pytest.raises(InvalidRecordingError, match="has no 'spo2', but ecg"):
+        oximetry_statistics(Recording({"ecg": (np.zeros(6000), 100)}))
+
+
+def test_fractions_are_refused():
+    with pytest.raises(InvalidRecordingError, match="Multiply it by 100"):
+        saturation_per_second(np.full(60, 0.96))
+
+
+def test_threshold_within_recovery_is_refused():
+    with pytest.raises(ValueError, match="threshold must be above 1"):
+        desaturations(saturation(60), threshold=1)

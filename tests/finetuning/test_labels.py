@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import numpy as np
+import pandas as pd
+import pytest
+
+from sleep2vec_sklearn import EpochSequence, Recording
+from sleep2vec_sklearn.encoding.inputs import read_input
+from sleep2vec_sklearn.errors import InvalidRecordingError, RecordingWarning
+from sleep2vec_sklearn.finetuning._labels import (
+    Targets,
+    event_targets,
+    is_missing,
+    seconds_of_events,
+)
+from sleep2vec_sklearn.finetuning.events import read_event_types
+
+GROUPS = {"apnea": ("apnea",), "arousal": ("arousal",)}
+
+
+def table(*rows):
+    return pd.DataFrame(rows, columns=["onset", "duration", "type"])
+
+
+def night(*rows, stages=None, events=True, duration=None):
+    return Recording(
+        {"spo2": (np.full(120, 95.0), 1)},
+        stages=stages,
+        events=table(*rows) if events else None,
+        duration=duration,
+        id="n1",
+    )
+
+
+def targets_of(nights, y=None, groups=GROUPS):
+    return event_targets(read_input(EpochSequence(nights)), y, groups)
+
+
+@pytest.mark.parametrize("missing", [np.nan, None, np.datetime64("NaT")])
+def test_missing_values_in_every_form(missing):
+    assert is_missing(np.array([missing, "word"], dtype=object)).tolist() == [True, False]
+
+
+def test_rows_with_known_cells_are_labelled():
+    cells = np.array([[np.nan, np.nan], [np.nan, 0.0]], dtype=np.float32)
+    assert Targets.of(cells).labelled.tolist() == [False, True]
+    assert Targets.of(np.array([-1, 0, 3])).labelled.tolist() == [False, True, True]
+    weighted = Targets.of(np.array([1, 1])).weighted(np.array([0.0, 2.0]))
+    assert weighted.labelled.tolist() == [False, True]
+
+
+def test_rows_hold_seconds_and_types():
+    values = targets_of([night((28.0, 4.0, "central_apnea"), (70.0, 1.0, "Arousal"))]).values
+    assert values.shape == (4, 60)
+    seconds = values.reshape(120, 2)
+    assert np.flatnonzero(seconds[:, 0]).tolist() == [28, 29, 30, 31]
+    assert np.flatnonzero(seconds[:, 1]).tolist() == [70]
+
+
+def test_strata_of_rows():
+    strata = targets_of([night((28.0, 4.0, "apnea"), (70.0, 1.0, "arousal"))]).strata
+    assert strata.tolist() == [[True, False], [True, False], [False, True], [False, False]]
+
+
+def test_unscored_epochs_have_no_label():
+    recording = night((28.0, 4.0, "apnea"), stages=[2, -1, 2, 2])
+    seconds, _ = seconds_of_events(recording, recording.events, GROUPS)
+    assert (seconds[30:60] == -1).all()
+    assert (seconds[28:30, 0] == 1).all()
+    assert (seconds[60:] == 0).all()
+    recording = night((28.0, 4.0, "apnea"), stages=[-1] * 4)
+    seconds, _ = seconds_of_events(recording, recording.events, GROUPS)
+    assert seconds.min() == 0
+
+
+def test_events_beyond_are_cut():
+    late = night((100.0, 60.0, "apnea"), (400.0, 9.0, "apnea"), (5.0, 1.0, "arousal"))
+    with pytest.warns(RecordingWarning, match=r"cut at its end.*recording 0 \(n1\): 2"):
+        values = targets_of([late]).values
+    assert values.reshape(120, 2)[:, 0].sum() == 20
+
+
+def test_harmless_ends_are_not_cut():
+    targets_of([night((1.0, 5.0, "apnea"), (5.0, 1.0, "arousal"), (0.0, 999.0, "lights out"))])
+    # in the incomplete epoch at the end of a night
+    targets_of([night((110.0, 14.0, "apnea"), (5.0, 1.0, "arousal"), duration=125.0)])
+
+
+def test_unscored_nights_have_no_label():
+    with pytest.warns(RecordingWarning, match="1 of 2 nights have no scored events"):
+        targets = targets_of([night(events=False), night((5, 5, "apnea"), (9, 5, "arousal"))])
+    assert targets.labelled.tolist() == [False] * 4 + [True] * 4
+    scored = targets_of([night(), night((5, 5, "apnea"), (9, 5, "arousal"))])
+    assert scored.labelled.all()
+
+
+@pytest.mark.parametrize(
+    ("row", "match"),
+    [
+        ((-3.0, 10.0, "apnea"), r"recording 0 \(n1\): event 0 \(apnea\) has onset"),
+        ((3.0, -10.0, "apnea"), "has duration"),
+        ((np.nan, 10.0, "apnea"), "has onset"),
+        ((3.0, 0.0, "apnea"), "lasts 0 s"),
+    ],
+)
+def test_impossible_times_are_refused(row, match):
+    with pytest.raises(InvalidRecordingError, match=match):
+        targets_of([night(row)])
+
+
+def test_absent_types_are_refused():
+    with pytest.raises(InvalidRecordingError, match=r"'arousal'; the nights have 'central_apnea'"):
+        targets_of([night((5.0, 20.0, "central_apnea"))])
+
+
+def test_only_unscored_nights_are_refused():
+    with pytest.raises(InvalidRecordingError, match="none of the 2 nights"):
+        targets_of([night(events=False)] * 2)
+
+
+@pytest.mark.parametrize("y", [[None], table((1.0, 20.0, "apnea")), []])
+def test_one_table_per_night(y):
+    with pytest.raises(ValueError, match="y must be 2 tables"):
+        targets_of([night(), night()], y)
+
+
+@pytest.mark.parametrize("y", [[[1, 2]], [pd.DataFrame({"onset": [1.0]})]])
+def test_other_tables_are_refused(y):
+    with pytest.raises(InvalidRecordingError, match=r"recording 0 \(n1\): events"):
+        targets_of([night()], y)
+
+
+def test_event_types_in_every_form():
+    assert read_event_types(None) == {"apnea_hypopnea": ("apnea", "hypopnea")}
+    assert read_event_types("arousal") == {"arousal": ("arousal",)}
+    assert read_event_types({"any": ["apnea", "RERA"]}) == {"any": ("apnea", "RERA")}
+
+
+def test_events_all_beyond_are_named():
+    with (
+        pytest.warns(RecordingWarning, match="end after the night"),
+        pytest.raises(InvalidRecordingError, match="type 'apnea' are after the night"),
+    ):
+        targets_of([night((500.0, 20.0, "apnea"), (10.0, 5.0, "arousal"))])

@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Labels and signals by their clocks, whatever their dates."""
+
+import datetime
+import logging
+import pickle
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sleep2vec_sklearn import read_recording
+from sleep2vec_sklearn.errors import NoUsableChannelError, ReadError, RecordingWarning
+from sleep2vec_sklearn.readers._scoring import ScoringBuilder
+from sleep2vec_sklearn.readers.recording import (
+    _clock_shift,
+    _shift_events,
+    find_hypnograms,
+    is_hypnogram_name,
+    subject_of,
+)
+
+START = datetime.datetime(1985, 1, 1, 22, 30)
+
+
+moments = st.datetimes(datetime.datetime(1985, 1, 1), datetime.datetime(2084, 12, 31))
+
+
+def seconds(**kwargs):
+    return datetime.timedelta(**kwargs)
+
+
+@given(moments, st.integers(-43_200, 43_200))
+def test_half_a_day_is_taken(start, shift):
+    found, notes = _clock_shift(start + seconds(seconds=shift), start)
+    assert found == shift
+    note = f"labels start {shift:+g} s from the signals by the clock; moved there"
+    assert notes == ((note,) if shift else ())
+
+
+@given(moments, st.integers(-21_000, 21_000), st.integers(1, 3000) | st.integers(-3000, -1))
+def test_changed_dates_are_ignored(start, shift, days):
+    found, notes = _clock_shift(start + seconds(days=days, seconds=shift), start)
+    assert found == shift
+    assert notes[0] == "the dates of labels and signals differ; aligned by the time of day"
+
+
+@pytest.mark.parametrize(("labels", "signals"), [(None, START), (START, None), (None, None)])
+def test_no_clock_means_no_shift(labels, signals):
+    assert _clock_shift(labels, signals) == (0.0, ())
+
+
+def test_events_move_with_stages():
+    build = ScoringBuilder()
+    build.add_event(5.0, 2.0, "Lights off")
+    scoring = build.build()
+    events, lights = _shift_events(scoring, -3.0)
+    assert events["onset"].tolist() == [2.0]
+    assert lights == (2.0, None)
+    assert scoring.events["onset"].tolist() == [5.0]
+    assert _shift_events(scoring, 0.0)[0] is scoring.events
+
+
+def test_own_labels_share_the_clock(write_edf, stages_of):
+    night = read_recording(write_edf(annotations=stages_of("W2RR"), start=START))
+    assert night.stages.tolist() == [0, 2, 4, 4]
+    assert not [note for note in night.notes if "clock" in note]
+
+
+def test_clock_tables_follow_recording(write_edf):
+    path = write_edf(start=START)
+    path.with_name("night_hypnogram.csv").write_text("time,stage\n22:31:00,N2\n22:31:30,R\n")
+    assert read_recording(path).stages.tolist() == [-1, -1, 2, 4]
+
+
+def test_second_tables_need_no_clock(write_edf):
+    path = write_edf()
+    data = path.read_bytes()
+    path.write_bytes(data[:88] + b" " * 96 + data[184:])
+    path.with_name("night_hypnogram.csv").write_text("onset,stage\n0,W\n30,N2\n60,N2\n90,R\n")
+    night = read_recording(path)
+    assert (night.start, night.stages.tolist()) == (None, [0, 2, 2, 4])
+    assert "the header states no valid start time" in night.notes
+
+
+@pytest.mark.parametrize("hypnogram", [False, None])
+def test_unlabelled_night_has_no_notes(write_edf, hypnogram):
+    night = read_recording(write_edf(), hypnogram=hypnogram)
+    assert (night.stages, night.events, night.lights, night.notes) == (None, None, None, ())
+
+
+def test_events_without_any_stages(write_edf):
+    night = read_recording(write_edf(annotations=[(3.0, 10.0, "Apnea"), (1.0, None, "Lights off")]))
+    assert night.stages is None
+    assert night.lights == (1.0, None)
+    expected = pd.DataFrame(
+        {"onset": [1.0, 3.0], "duration": [0.0, 10.0], "type": ["Lights off", "Apnea"]}
+    )
+    pd.testing.assert_frame_equal(night.events, expected, check_dtype=False)
+
+
+@pytest.mark.parametrize(("n", "seconds"), [(2, 60), (2, 89), (3, 90), (3, 119)])
+def test_unfinished_epoch_has_no_stage(write_edf, stages_of, n, seconds):
+    night = read_recording(write_edf(annotations=stages_of("W2R4"[:4]), seconds=seconds))
+    assert night.n_epochs == len(night.stages) == n
+    assert night.duration == seconds
+
+
+PATIENT = "mustermann"
+
+
+def test_night_with_labels_and_header(write_edf, stages_of):
+    path = write_edf(annotations=[*stages_of(["W", "1", "2", "R"]), (40.0, 10.0, "Apnea")])
+    night = read_recording(path)
+    assert night.id == night.subject == "night"
+    assert night.modalities == ("eeg", "spo2")
+    assert night.stages.tolist() == [0, 1, 2, 4]
+    assert night.events["type"].tolist() == ["Apnea"]
+    assert night.start == datetime.datetime(1985, 1, 1, 22, 30)
+    assert dict(night.metadata) == {"sex": "F", "age": 33}
+    assert night.rates == {"eeg": 128, "spo2": 1}
+
+
+def test_arguments_take_precedence(write_edf):
+    night = read_recording(write_edf(), id="a", subject=7, metadata={"age": 50, "site": "x"})
+    assert (night.id, night.subject) == ("a", 7)
+    assert dict(night.metadata) == {"sex": "F", "age": 50, "site": "x"}
+
+
+def test_labels_are_trimmed(write_edf, stages_of):
+    night = read_recording(
+        write_edf(annotations=stages_of(["W"] * 4), seconds=120), hypnogram=False
+    )
+    assert night.stages is None
+    path = write_edf("long-PSG.edf", seconds=90)
+    write_edf("long-Hypnogram.edf", annotations=stages_of(["W", "2", "2", "R", "R"]), seconds=90)
+    night = read_recording(path)
+    assert night.stages.tolist() == [0, 2, 2]
+    assert "5 labels for 3 epochs of signal: 0 before and 2 after it were cut" in night.notes
+
+
+@pytest.mark.parametrize("content", ["nothing", "no stage"])
+def test_next_label_file_is_used(write_edf, content):
+    path = write_edf("night-PSG.edf", seconds=60)
+    empty = write_edf("night-Hypnogram.edf", annotations=[(1.0, 2.0, "Apnea")], seconds=60)
+    if content == "nothing":
+        empty.write_bytes(b"")
+    with pytest.raises(ReadError, match=r"night-Hypnogram\.edf"):
+        read_recording(path)
+    path.with_name("night_hypnogram.csv").write_text("onset,duration,stage\n0,30,W\n30,30,R\n")
+    night = read_recording(path)
+    assert night.stages.tolist() == [0, 4]
+    note = "labels are from night_hypnogram.csv, as night-Hypnogram.edf holds none that can be read"
+    assert note in night.notes
+    with pytest.raises(ReadError, match=r"night-Hypnogram\.edf"):
+        read_recording(path, hypnogram=empty)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(60, [-1, -1, 2, 4]), (-30, [4, -1, -1, -1])])
+def test_clocks_are_respected(write_edf, stages_of, seconds, expected):
+    start = datetime.datetime(1985, 1, 1, 22, 30)
+    path = write_edf(start=start)
+    labels = [*stages_of(["2", "R"]), (5.0, 5.0, "Apnea"), (1.0, None, "Lights off")]
+    later = start + datetime.timedelta(seconds=seconds)
+    other = write_edf("scored.edf", annotations=labels, start=later)
+    night = read_recording(path, hypnogram=other)
+    assert night.stages.tolist() == expected
+    assert night.lights == (seconds + 1.0, None)
+    assert night.events["onset"].max() == seconds + 5.0
+    assert any(f"labels start {seconds:+g} s" in note for note in night.notes)
+
+
+def test_on_error_warn_returns_none(tmp_path):
+    path = tmp_path / "bad.edf"
+    path.write_bytes(b"")
+    with pytest.warns(RecordingWarning, match=r"bad\.edf: the file is empty"):
+        assert read_recording(path, on_error="warn") is None
+    with pytest.raises(ReadError):
+        read_recording(path)
+    with pytest.raises(ValueError, match="'raise' or 'warn'"):
+        read_recording(path, on_error="ignore")
+
+
+def test_patient_name_never_leaks(write_edf, stages_of, caplog):
+    caplog.set_level(logging.DEBUG)
+    night = read_recording(write_edf(annotations=stages_of(["W", "2", "2", "R"])))
+    night.read()
+    texts = [repr(night), repr(night.metadata), *night.notes, str(night.id), str(night.subject)]
+    texts += [caplog.text, repr(night._source), repr(vars(night)), night.fingerprint]
+    for path in (write_edf("none.edf", {"HR": 1}), write_edf("slow.edf", {"EEG C4-M1": 1})):
+        with pytest.raises(NoUsableChannelError) as caught:
+            read_recording(path)
+        texts.append(str(caught.value))
+    assert not [text for text in texts if PATIENT in text.lower()]
+    assert PATIENT.encode() not in pickle.dumps(night).lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [("SC4001E0-PSG.edf", "SC400"), ("SC4002E0-PSG.edf", "SC400"), ("ST7011J0-PSG.edf", "ST701"),
+     ("shhs1-200001.edf", "shhs-200001"), ("shhs2-200001.edf", "shhs-200001"),
+     ("mros-visit2-aa0001.edf", "mros-aa0001"), ("patient 12.edf", "patient 12"),
+     ("cfs-visit5-800002-edited.edf", "cfs-800002"), ("night1-12.edf", "night1-12")],
+)  # fmt: skip
+def test_subject_from_file_name(tmp_path, name, subject):
+    assert subject_of(tmp_path / name) == subject
+
+
+def test_short_recording_is_named(write_edf):
+    with pytest.raises(
+        ValueError, match=r"\(night\): the night lasts 20 s, shorter than one epoch"
+    ):
+        read_recording(write_edf(seconds=20))
+
+
+def test_readers_import_little():
+    code = (
+        "import sys, sleep2vec_sklearn.readers;"
+        "print([m for m in ('torch', 'sklearn', 'mne', 'matplotlib') if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_file_precedes_own_labels(write_edf, stages_of):
+    path = write_edf(annotations=stages_of("WWWW"))
+    assert read_recording(path).stages.tolist() == [0, 0, 0, 0]
+    path.with_name("night_hypnogram.csv").write_text("stage\nN2\nN2\nR\nR\n")
+    night = read_recording(path)
+    assert night.stages.tolist() == [2, 2, 4, 4]
+    assert night.events is None
+
+
+def test_broken_hypnogram_can_be_skipped(write_edf):
+    path = write_edf()
+    path.with_name("night-nsrr.xml").write_text("<PSGAnnotation>")
+    with pytest.raises(ReadError, match=r"night-nsrr\.xml: not well-formed"):
+        read_recording(path)
+    assert read_recording(path, hypnogram=False).stages is None
+
+
+def test_options_narrow_the_reading(write_edf):
+    path = write_edf(channels={"C4": 128, "M1": 128, "F3-M2": 128, "ECG": 128})
+    assert read_recording(path, modalities=["eeg"]).modalities == ("eeg",)
+    both = read_recording(path, channels={"eeg": "F3-M2", "ecg": None})
+    assert both.modalities == ("eeg",)
+    assert both.fingerprint != read_recording(path, modalities=["eeg"]).fingerprint
+
+
+def test_foreign_labels_leave_unscored(write_edf, stages_of):
+    later = datetime.datetime(1985, 1, 2, 3, 0)
+    other = write_edf("scored.edf", annotations=stages_of("22"), start=later)
+    night = read_recording(write_edf(), hypnogram=other)
+    assert night.stages.tolist() == [-1] * 4
+    assert "4 of 4 epochs are unscored, 0 of them movement" in night.notes
+
+
+@pytest.fixture
+def find_labels(tmp_path):
+    """Function of (recording, others): the name of the hypnogram found, or None."""
+
+    def find(recording, *others, text="onset,stage\n0,W\n"):
+        for name in (recording, *others):
+            (tmp_path / name).write_text(text)
+        found = find_hypnograms(tmp_path / recording)
+        return found[0].name if found else None
+
+    return find
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["n-Hypnogram.edf", "n_Hypnogram.edf", "n-hypnogram.edf", "n_hypnogram.edf", "n-nsrr.xml",
+     "n-profusion.xml", "n.xml", "n_hypnogram.csv", "n-hypnogram.csv", "n_hypnogram.tsv",
+     "n_hypnogram.txt", "n.eannot", "n.csv"],
+)  # fmt: skip
+def test_label_file_names(find_labels, name):
+    assert find_labels("n.edf", name) == name
+    assert find_labels("m.edf") is None
+
+
+def test_nsrr_form_takes_precedence(find_labels):
+    assert find_labels("n.edf", "n-profusion.xml", "n-nsrr.xml", "n.xml") == "n-nsrr.xml"
+
+
+def test_label_files_in_order(tmp_path):
+    for name in ("SC4001E0-PSG.edf", "SC4001EV-Hypnogram.edf", "SC4001EC-Hypnogram.edf"):
+        (tmp_path / name).touch()
+    (tmp_path / "SC4001E0_hypnogram.csv").touch()
+    assert [path.name for path in find_hypnograms(tmp_path / "SC4001E0-PSG.edf")] == [
+        "SC4001EC-Hypnogram.edf",
+        "SC4001EV-Hypnogram.edf",
+        "SC4001E0_hypnogram.csv",
+    ]
+
+
+def test_similar_names_differ(find_labels):
+    assert find_labels("n1.edf", "n10-nsrr.xml", "n-nsrr.xml", "n1b.csv") is None
+
+
+@pytest.mark.parametrize("recording", ["n-PSG.edf", "n_PSG.edf"])
+def test_psg_ending_is_ignored(find_labels, recording):
+    assert find_labels(recording, "n_hypnogram.csv") == "n_hypnogram.csv"
+
+
+def test_full_name_takes_precedence(find_labels):
+    assert find_labels("n-PSG.edf", "n-nsrr.xml", "n-PSG-nsrr.xml") == "n-PSG-nsrr.xml"
+
+
+@pytest.mark.parametrize(
+    ("other", "found"),
+    [("SC4001EC-Hypnogram.edf", True), ("SC4001E9-Hypnogram.edf", True),
+     ("sc4001ec-hypnogram.edf", True), ("SC4002EC-Hypnogram.edf", False),
+     ("SC4001FC-Hypnogram.edf", False), ("SC4001ECC-Hypnogram.edf", False)],
+)  # fmt: skip
+def test_sleep_edf_scorer_letter(find_labels, other, found):
+    assert find_labels("SC4001E0-PSG.edf", other) == (other if found else None)
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [("stage", True), ("Stages", True), ("onset,Sleep Stage", True), ('a;"sleep_stage";b', True),
+     ("onset\tSTAGE\tx", True), ("age,bmi", False), ("multistage,x", False), ("stage_ahi", False)],
+)  # fmt: skip
+def test_table_needs_stage_column(find_labels, header, found):
+    assert find_labels("n.edf", "n.csv", text=header + "\n1,2\n") == ("n.csv" if found else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [("SC4001EC-Hypnogram", True), ("a_HYPNOGRAM", True), ("a-nsrr", True), ("a-profusion", True),
+     ("annotations", True), ("night_scoring", True), ("SC4001E0-PSG", False), ("a-nsrr-2", False),
+     ("night", False)],
+)  # fmt: skip
+def test_label_files_by_name(tmp_path, name, labels):
+    assert is_hypnogram_name(tmp_path / f"{name}.edf") == labels
