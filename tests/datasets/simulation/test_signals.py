@@ -25,7 +25,6 @@ from sleep2vec_sklearn.datasets.simulation._neurophysiology import (
     brain_field,
     eeg,
     emg,
-    eog,
 )
 from sleep2vec_sklearn.datasets.simulation._night import Bursts, Night, RespiratoryEvents
 from sleep2vec_sklearn.datasets.simulation._subjects import draw_site, draw_subject
@@ -221,11 +220,6 @@ def test_spectra_fall_with_frequency():
 def test_spindles_raise_sigma():
     few, many = (power(eeg(night_of(N2, spindle_rate=r), 100), 100, 12, 15) for r in (0.0, 8.0))
     assert many > 1.1 * few
-
-
-def test_eyes_rest_in_n3():
-    quiet, lively = (np.quantile(np.abs(eog(night_of(s), 100)), 0.99) for s in (N2, R))
-    assert lively > 1.5 * quiet
 
 
 def test_emg_has_tone_and_bursts():
