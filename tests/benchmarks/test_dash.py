@@ -131,7 +131,11 @@ def small(tmp_path_factory):
         patch.setitem(dash_nights.COHORT, "n_subjects", 24)
         patch.setitem(dash_nights.COHORT, "hours", 0.5)
         patch.setattr(dash_nights, "UNSEEN_PER_SITE", 2)
-        for name, value in {"hidden_size": 8, "n_layers": 1, "context_epochs": 20}.items():
+        for name, value in {
+            "encoder__hidden_size": 8,
+            "encoder__n_layers": 1,
+            "context_epochs": 20,
+        }.items():
             patch.setitem(dash.ENCODER, name, value)
         for name, value in {"batch_size": 4, "steps_per_epoch": 2}.items():
             patch.setitem(dash.ENCODER, name, value)
@@ -158,7 +162,9 @@ def test_settings_share_first_weights_and_batches(small, monkeypatch):
 
     def spy_on_fit(self, X, metadata=None):
         drawn.append([])
-        still = clone(self).set_params(lr=1e-12, steps_per_epoch=1, ema_decay=0.0)
+        still = clone(self).set_params(
+            optimizer__lr=1e-12, steps_per_epoch=1, optimizer__ema_decay=0.0
+        )
         begun.append(fit(still, X, metadata=metadata).net_.averaged().state_dict()[weight])
         drawn[-1].clear()
         fit(self, X, metadata=metadata)
