@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+# torch is imported where it is used, so that estimators can be imported without it
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -23,7 +24,6 @@ def resolve_device(device: str) -> str:
     ValueError
         If the device is unknown or not available.
     """
-    # imported late, as estimators import this module and have to be quick to import
     import torch
 
     if device == "auto":
