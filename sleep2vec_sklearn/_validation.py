@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Parameter validation by scikit-learn's constraints.
 
-An estimator lists what it accepts in ``_parameter_constraints``, as scikit-learn's own do, and calls
-:func:`validate_params` in ``fit``. The constraints are private to scikit-learn but have been stable
-since 1.2; this module is the one place that imports them.
+An estimator lists what it accepts in ``_parameter_constraints``, as scikit-learn's own do, and
+calls :func:`validate_params` in ``fit``. The constraints are private to scikit-learn but have been
+stable since 1.2; this module is the one place that imports them.
 """
 
 from __future__ import annotations
