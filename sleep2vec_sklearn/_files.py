@@ -36,9 +36,9 @@ def atomic_file(
         os.replace(temporary, path)
 
 
-def write_atomic(path: Path, data, temporary_folder: Path | None = None) -> None:
+def write_atomic(path: Path, data, temporary_folder: Path | None = None, sync: bool = True) -> None:
     """Replace a file by these bytes in one step; until then the old one stays."""
-    with atomic_file(path, temporary_folder) as file:
+    with atomic_file(path, temporary_folder, sync) as file:
         file.write(data)
 
 

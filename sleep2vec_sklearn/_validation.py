@@ -13,17 +13,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-__all__ = [
-    "BELOW_ONE",
-    "NON_NEGATIVE",
-    "POSITIVE",
-    "PRECISION",
-    "SHARE",
-    "Number",
-    "StrOptions",
-    "count",
-    "validate_params",
-]
+__all__ = ["StrOptions"]
 
 
 class Number(Interval):
@@ -46,13 +36,7 @@ PRECISION = StrOptions({"float32", "bfloat16", "auto"})
 
 
 def validate_params(estimator) -> None:
-    """Check the parameters of an estimator against its ``_parameter_constraints``.
-
-    Raises
-    ------
-    InvalidParameterError
-        A ValueError and TypeError, if a parameter is not one of those accepted.
-    """
+    """Raise a ValueError for a parameter that ``_parameter_constraints`` does not accept."""
     validate_parameter_constraints(
         estimator._parameter_constraints,
         estimator.get_params(deep=False),

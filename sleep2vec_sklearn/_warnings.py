@@ -4,20 +4,18 @@
 from __future__ import annotations
 
 import inspect
-import os
 import warnings
 
-__all__ = ["warn"]
-
-_PACKAGE = os.path.dirname(__file__) + os.sep
+# scikit-learn wraps transform, and calls it in pipelines and searches
+_SKIPPED = {"sleep2vec_sklearn", "sklearn", "skorch", "joblib", "contextlib"}
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Warn of the first frame outside the package.
+    """Warn of the first frame outside the package and the libraries that call it.
 
     ``skip_file_prefixes`` of :func:`warnings.warn` does the same from Python 3.12 on.
     """
     frame, level = inspect.currentframe(), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame and frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _SKIPPED:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)

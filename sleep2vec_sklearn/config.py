@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Settings of the library as a whole, and what to quote in a bug report.
+"""Settings of the library, and the versions that a bug report should quote.
 
-Settings are looked up where they are used, in this order: a :func:`config_context` of the thread,
-one of the main thread, :func:`set_config`, what a worker process was sent by the process that
-started it, the defaults. A worker thread therefore sees what the main thread has set, and two
-threads with contexts of their own do not disturb each other.
+A setting is looked up where it is used. In this order: the thread's own :func:`config_context`, a
+context of the main thread, :func:`set_config`, the settings of the process that started this one,
+the defaults.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "config_context",
@@ -30,34 +30,22 @@ __all__ = [
 _LEAKAGE = ("warn", "raise", "ignore")
 _DEFAULTS = {"leakage": "warn", "cache_dir": None, "cache_bytes": 512 * 2**20}
 _PACKAGES = (
-    "sleep2vec-sklearn",
-    "scikit-learn",
-    "numpy",
-    "scipy",
-    "pandas",
-    "torch",
-    "safetensors",
-    "joblib",
-    "edfio",
-    "mne",
-    "skorch",
-    "sleepecg",
-    "matplotlib",
-)
-
-_KEEP = object()
+    "scikit-learn", "numpy", "scipy", "pandas", "torch", "safetensors", "joblib", "edfio", "mne",
+    "skorch", "sleepecg", "matplotlib",
+)  # fmt: skip
+_UNCHANGED: Any = object()
 
 
-class _Thread(threading.local):
-    def __init__(self):
-        self.contexts: list[dict] = []
+class _ThreadContexts(threading.local):
+    def __init__(self) -> None:
+        self.stack: list[dict] = []
 
 
-_thread = _Thread()
 _lock = threading.Lock()
-_sent: dict = {}
-_set: dict = {}
-_of_main_thread: list[dict] = []
+_inherited: dict = {}
+_process_wide: dict = {}
+_main_stack: list[dict] = []
+_thread = _ThreadContexts()
 
 
 def get_config() -> dict:
@@ -74,10 +62,10 @@ def get_config() -> dict:
     >>> get_config()["leakage"]
     'warn'
     """
-    return {**_DEFAULTS, **_sent, **chosen_settings()}
+    return {**_DEFAULTS, **export_settings()}
 
 
-def set_config(*, leakage=_KEEP, cache_dir=_KEEP, cache_bytes=_KEEP) -> None:
+def set_config(*, leakage=_UNCHANGED, cache_dir=_UNCHANGED, cache_bytes=_UNCHANGED) -> None:
     """Change settings of this process; those not named stay.
 
     Inside a :func:`config_context` the change ends with it. Worker processes of joblib follow
@@ -91,7 +79,7 @@ def set_config(*, leakage=_KEEP, cache_dir=_KEEP, cache_bytes=_KEEP) -> None:
         Folder in which transformers with ``cache="memory"`` keep their tokens as well, so that
         the next session, and every worker, finds them. None keeps them in memory only.
     cache_bytes : int, default=536870912
-        Bound of the tokens kept in memory, per process.
+        Bound of the tokens in memory, per process.
 
     Raises
     ------
@@ -107,12 +95,14 @@ def set_config(*, leakage=_KEEP, cache_dir=_KEEP, cache_bytes=_KEEP) -> None:
     """
     changes = _checked(leakage=leakage, cache_dir=cache_dir, cache_bytes=cache_bytes)
     with _lock:
-        contexts = _contexts()
-        (contexts[-1] if contexts else _set).update(changes)
+        stack = _own_stack()
+        (stack[-1] if stack else _process_wide).update(changes)
 
 
 @contextmanager
-def config_context(*, leakage=_KEEP, cache_dir=_KEEP, cache_bytes=_KEEP) -> Iterator[None]:
+def config_context(
+    *, leakage=_UNCHANGED, cache_dir=_UNCHANGED, cache_bytes=_UNCHANGED
+) -> Iterator[None]:
     """Change settings for a while, in this thread and the workers it starts.
 
     Parameters
@@ -134,45 +124,73 @@ def config_context(*, leakage=_KEEP, cache_dir=_KEEP, cache_bytes=_KEEP) -> Iter
     'ignore'
     """
     changes = _checked(leakage=leakage, cache_dir=cache_dir, cache_bytes=cache_bytes)
-    contexts = _contexts()
+    stack = _own_stack()
     with _lock:
-        contexts.append(changes)
+        stack.append(changes)
     try:
         yield
     finally:
         with _lock:
             # by identity, as contexts of generators need not end in the order they began
-            contexts[:] = [other for other in contexts if other is not changes]
+            stack[:] = [other for other in stack if other is not changes]
 
 
-def chosen_settings() -> dict:
-    """The settings somebody chose in this process; what its workers are sent."""
+def show_versions() -> None:
+    """Print the versions that a bug report should quote.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import show_versions
+    >>> show_versions()  # doctest: +ELLIPSIS
+                 python: ...
+    """
+    from ._version import __version__
+
+    rows = {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "sleep2vec-sklearn": __version__,
+    }
+    for name in _PACKAGES:
+        try:
+            rows[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            rows[name] = "not installed"
+    rows["processors"] = str(os.cpu_count())
+    if "torch" in sys.modules:
+        import torch
+
+        rows["threads of torch"] = str(torch.get_num_threads())
+        rows["GPU"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    rows.update({f"setting {key}": repr(value) for key, value in get_config().items()})
+    width = max(len(key) for key in rows)
+    print("\n".join(f"{key:>{width}}: {value}" for key, value in rows.items()))
+
+
+def export_settings() -> dict:
+    """All settings that are not left at their defaults, for the workers of this process."""
     with _lock:
-        layers = (_set, *_of_main_thread, *_thread.contexts)
+        layers = (_inherited, _process_wide, *_main_stack, *_thread.stack)
         return {key: value for layer in layers for key, value in layer.items()}
 
 
-def adopt_settings(settings: dict) -> None:
-    """Take the settings of the process that started this one; without effect in a main process."""
-    if multiprocessing.parent_process() is not None:
-        with _lock:
-            _sent.clear()
-            _sent.update(settings)
+def import_settings(settings: dict) -> None:
+    """In a worker process, take the settings of the process that started it."""
+    # a copy that was made in this worker brings its own settings back, which may end with a context
+    if multiprocessing.parent_process() is None or settings == export_settings():
+        return
+    with _lock:
+        _inherited.clear()
+        _inherited.update(settings)
 
 
-def settings_for_workers() -> dict:
-    """What a process that this one starts should adopt."""
-    return {**_sent, **chosen_settings()}
+def _own_stack() -> list[dict]:
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    return _main_stack if in_main_thread else _thread.stack
 
 
-def _contexts() -> list[dict]:
-    if threading.current_thread() is threading.main_thread():
-        return _of_main_thread
-    return _thread.contexts
-
-
-def _checked(**given) -> dict:
-    changes = {key: value for key, value in given.items() if value is not _KEEP}
+def _checked(**settings) -> dict:
+    changes = {key: value for key, value in settings.items() if value is not _UNCHANGED}
     leakage = changes.get("leakage", "warn")
     if leakage not in _LEAKAGE:
         raise ValueError(f"leakage must be one of {', '.join(_LEAKAGE)}; got {leakage!r}.")
@@ -183,35 +201,6 @@ def _checked(**given) -> dict:
     if folder is not None:
         if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
             raise ValueError(f"cache_dir must be a folder or None; got {folder!r}.")
-        # workers may run elsewhere
+        # workers may have another working directory
         changes["cache_dir"] = str(Path(folder).expanduser().absolute())
     return changes
-
-
-def show_versions() -> None:
-    """Print the versions that a report of a problem should quote.
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn import show_versions
-    >>> show_versions()  # doctest: +ELLIPSIS
-                 python: ...
-    """
-    from ._version import __version__
-
-    rows = {"python": sys.version.split()[0], "platform": platform.platform()}
-    for name in _PACKAGES:
-        try:
-            rows[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            rows[name] = "not installed"
-    rows["sleep2vec-sklearn"] = __version__
-    rows["processors"] = str(os.cpu_count())
-    if "torch" in sys.modules:
-        import torch
-
-        rows["threads of torch"] = str(torch.get_num_threads())
-        rows["GPU"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    rows.update({f"setting {key}": repr(value) for key, value in get_config().items()})
-    width = max(len(key) for key in rows)
-    print("\n".join(f"{key:>{width}}: {value}" for key, value in rows.items()))

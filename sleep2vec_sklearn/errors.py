@@ -4,21 +4,21 @@
 ::
 
     Sleep2VecError
-    ├── InvalidRecordingError (ValueError)   a recording, or what was given for one, cannot be used
+    ├── InvalidRecordingError (ValueError)   a recording, or what stands for one, is unusable
     │   ├── UnknownModalityError             a name that is not in the catalogue
     │   └── InvalidSignalError               one modality of it: rank, type, rate, unit, size
     ├── ReadError (OSError)                  a file cannot be read
     │   └── NoUsableChannelError             it can, but holds no channel the library knows
     ├── CheckpointError (ValueError)         a file is damaged, foreign or of another kind
     ├── LeakageError (ValueError)            LeakageWarning, with set_config(leakage="raise")
-    └── TrainingError (RuntimeError)         training cannot go on, or not as asked for
+    └── TrainingError (RuntimeError)         training cannot go on, or not as requested
 
     Sleep2VecWarning (UserWarning)
     ├── RecordingWarning                     something of a recording was left out
     ├── ModalityWarning                      a known modality the checkpoint does not support
     ├── LeakageWarning                       rows of a subject the estimator was fitted on
-    ├── CacheWarning                         tokens could not be kept; they are computed again
-    └── TrainingWarning                      training goes on, but not quite as asked for
+    ├── CacheWarning                         tokens could not be stored; they are computed again
+    └── TrainingWarning                      training goes on, but not quite as requested
 """
 
 __all__ = [
@@ -45,7 +45,7 @@ class Sleep2VecError(Exception):
 
 
 class InvalidRecordingError(Sleep2VecError, ValueError):
-    """A recording, or what was given for one, cannot be used."""
+    """A recording, or what stands for one, cannot be used."""
 
 
 class UnknownModalityError(InvalidRecordingError):
@@ -69,7 +69,7 @@ class CheckpointError(Sleep2VecError, ValueError):
 
 
 class LeakageError(Sleep2VecError, ValueError):
-    """A fitted estimator was given other rows of a subject it was fitted on."""
+    """X holds other rows of a subject that the estimator was fitted on."""
 
 
 class TrainingError(Sleep2VecError, RuntimeError):
@@ -89,7 +89,7 @@ class ModalityWarning(Sleep2VecWarning):
 
 
 class LeakageWarning(Sleep2VecWarning):
-    """A fitted estimator was given other rows of a subject it was fitted on."""
+    """X holds other rows of a subject that the estimator was fitted on."""
 
 
 class CacheWarning(Sleep2VecWarning):
@@ -97,4 +97,4 @@ class CacheWarning(Sleep2VecWarning):
 
 
 class TrainingWarning(Sleep2VecWarning):
-    """Training goes on, but not quite as asked for; the text says how."""
+    """Training goes on, but not quite as requested; the text says how."""

@@ -18,7 +18,7 @@ from sleep2vec_sklearn.checks import (
     parametrize_with_sleep2vec_checks,
     sleep2vec_checks_generator,
 )
-from sleep2vec_sklearn.checks._nights import make_X
+from sleep2vec_sklearn.checks._checks import make_X
 from sleep2vec_sklearn.encoding.inputs import RowKeys, read_input
 from tests.broken import BROKEN, LevelClassifier, SignalLevels
 
@@ -49,13 +49,13 @@ NEED_NO_ID = dict.fromkeys(
 
 
 @pytest.mark.parametrize("kind", ["night", "subject", "epoch"])
-def test_rows_looked_up_pass_all_checks_that_do_not_pass_nights_without_an_id(kind):
+def test_lookup_passes_named_checks(kind):
     with pytest.warns(SkipTestWarning, match="failed as expected: it passes plain dicts") as caught:
         check_sleep2vec_estimator(lookup(kind), kinds=[kind], expected_failed_checks=NEED_NO_ID)
     assert len(caught) == len(NEED_NO_ID)
 
 
-def test_an_expected_failure_is_marked_and_has_to_fail():
+def test_expected_failures_must_fail():
     def expected(estimator):
         return NEED_NO_ID if isinstance(estimator, PrecomputedEmbeddings) else {}
 
@@ -76,41 +76,41 @@ def checks_on_nights(estimator):
     return {check.func.__name__: check for _, check in pairs}
 
 
-def test_there_is_a_broken_estimator_for_every_check():
+def test_every_check_has_broken_estimator():
     assert sorted(BROKEN) == sorted(checks_on_nights(SignalLevels()))
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_the_check_fails_on_a_broken_estimator(name):
+def test_check_fails_on_broken_estimator(name):
     check = checks_on_nights(SignalLevels())[name]
     # scikit-learn's check of renamed tags raises a TypeError
     with pytest.raises((AssertionError, TypeError)):
         check(BROKEN[name]())
 
 
-def test_all_checks_run_in_one_call():
+def test_all_checks_in_one_call():
     check_sleep2vec_estimator(SignalLevels(), kinds=["night"])
-    with pytest.raises(AssertionError, match="CentresOnX: row 0 differs when alone"):
+    with pytest.raises(AssertionError, match=r"CentresOnX in .*subset_invariance"):
         check_sleep2vec_estimator(BROKEN["check_methods_subset_invariance"](), kinds=["night"])
 
 
-def test_checks_run_on_every_modality_of_the_default_checkpoint():
+def test_default_checkpoint_passes_check():
     checks_on_nights(Sleep2VecTransformer())["check_set_output_transform_pandas"](
         Sleep2VecTransformer(cache=None)
     )
 
 
-def test_a_class_instead_of_an_instance_is_refused():
+def test_classes_are_refused():
     with pytest.raises(TypeError, match="pass instances"):
         parametrize_with_sleep2vec_checks([SignalLevels])
 
 
-def test_an_unknown_kind_of_element_is_refused():
+def test_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="kinds has 'week'; accepted are 'night', 'subject', 'epo"):
         check_sleep2vec_estimator(SignalLevels(), kinds=["week"])
 
 
-def test_a_check_that_needs_an_absent_library_warns_and_lets_the_others_run(monkeypatch):
+def test_absent_library_skips_its_checks(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "polars" else find(n))
     with pytest.warns(SkipTestWarning, match="polars is not installed") as caught:

@@ -5,13 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sleep2vec_sklearn import (
-    config,
-    config_context,
-    get_config,
-    set_config,
-    show_versions,
-)
+from sleep2vec_sklearn import config, config_context, get_config, set_config, show_versions
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +18,7 @@ def test_the_defaults_are_these():
     assert get_config() == {"leakage": "warn", "cache_dir": None, "cache_bytes": 512 * 2**20}
 
 
-def test_a_context_ends_with_its_changes():
+def test_context_restores_settings():
     with config_context(leakage="ignore"):
         with config_context(cache_bytes=10):
             set_config(leakage="raise", cache_bytes=20)
@@ -33,19 +27,19 @@ def test_a_context_ends_with_its_changes():
     assert get_config()["leakage"] == "warn"
 
 
-def test_a_context_ends_with_an_error():
+def test_context_ends_with_an_error():
     with pytest.raises(ZeroDivisionError), config_context(leakage="raise"):
         _ = 1 / 0
     assert get_config()["leakage"] == "warn"
 
 
-def test_a_setting_named_alone_leaves_the_others():
+def test_settings_change_one_by_one():
     set_config(leakage="ignore")
     set_config(cache_bytes=5)
     assert get_config()["leakage"] == "ignore"
 
 
-def test_what_is_changed_in_the_answer_changes_no_setting():
+def test_get_config_returns_a_copy():
     get_config()["leakage"] = "raise"
     assert get_config()["leakage"] == "warn"
 
@@ -60,7 +54,7 @@ def test_what_is_changed_in_the_answer_changes_no_setting():
         ({"cache_dir": ""}, "a folder or None; got ''"),
     ],
 )
-def test_a_wrong_setting_is_refused_and_changes_nothing(settings, accepted):
+def test_invalid_setting_is_refused(settings, accepted):
     before = get_config()
     with pytest.raises(ValueError, match=accepted):
         set_config(**settings)
@@ -69,23 +63,23 @@ def test_a_wrong_setting_is_refused_and_changes_nothing(settings, accepted):
     assert get_config() == before
 
 
-def test_an_unknown_setting_is_a_type_error():
+def test_unknown_setting_is_type_error():
     with pytest.raises(TypeError, match="leak"):
         set_config(leak="warn")
 
 
-def test_a_relative_folder_stays_where_it_was_named(monkeypatch, tmp_path):
+def test_relative_folder_becomes_absolute(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     set_config(cache_dir="tokens")
     assert get_config()["cache_dir"] == str(tmp_path / "tokens")
 
 
-def test_worker_threads_see_the_settings_of_the_main_thread():
+def test_threads_follow_main_thread():
     with config_context(leakage="raise"), ThreadPoolExecutor(1) as pool:
         assert pool.submit(get_config).result()["leakage"] == "raise"
 
 
-def test_a_threads_context_changes_only_what_it_names():
+def test_thread_context_overlays_main_thread():
     def look():
         with config_context(leakage="ignore"):
             return get_config()
@@ -95,7 +89,7 @@ def test_a_threads_context_changes_only_what_it_names():
     assert (seen["leakage"], seen["cache_bytes"]) == ("ignore", 7)
 
 
-def test_threads_with_contexts_do_not_disturb_each_other():
+def test_thread_contexts_are_independent():
     barrier, seen = threading.Barrier(2), {}
 
     def look(choice):
@@ -113,20 +107,32 @@ def test_threads_with_contexts_do_not_disturb_each_other():
     assert get_config()["leakage"] == "warn"
 
 
-def test_a_main_process_adopts_no_settings():
-    config.adopt_settings({"leakage": "raise"})
+def test_main_process_imports_nothing():
+    config.import_settings({"leakage": "raise"})
     assert get_config()["leakage"] == "warn"
 
 
-def test_a_worker_adopts_them_below_its_own(monkeypatch):
+@pytest.fixture
+def worker(monkeypatch):
+    """This process as if another had started it."""
     monkeypatch.setattr(multiprocessing, "parent_process", object)
-    monkeypatch.setattr(config, "_sent", {})
-    config.adopt_settings({"leakage": "raise", "cache_bytes": 7})
+    monkeypatch.setattr(config, "_inherited", {})
+
+
+def test_worker_ranks_own_settings_higher(worker):
+    config.import_settings({"leakage": "raise", "cache_bytes": 7})
     set_config(cache_bytes=8)
     assert (get_config()["leakage"], get_config()["cache_bytes"]) == ("raise", 8)
-    assert config.settings_for_workers() == {"leakage": "raise", "cache_bytes": 8}
-    config.adopt_settings({})
+    assert config.export_settings() == {"leakage": "raise", "cache_bytes": 8}
+    config.import_settings({})
     assert get_config()["leakage"] == "warn"
+
+
+def test_copies_bring_no_settings_back(worker):
+    config.import_settings({"leakage": "raise"})
+    with config_context(leakage="ignore"):
+        config.import_settings(config.export_settings())
+    assert get_config()["leakage"] == "raise"
 
 
 def test_versions_are_shown(capsys):

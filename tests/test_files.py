@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import hashlib
 import os
 import time
 
 import pytest
 
-from sleep2vec_sklearn._files import create_exclusive, sweep_temporary, write_atomic
+from sleep2vec_sklearn._files import (
+    adopt_hashes,
+    check_format_version,
+    create_exclusive,
+    hash_file,
+    known_hashes,
+    sha256,
+    sweep_temporary,
+    write_atomic,
+)
 
 
-def test_a_file_is_replaced_whole(tmp_path):
+def test_file_is_replaced_whole(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old and longer")
     write_atomic(path, b"new")
@@ -15,7 +25,7 @@ def test_a_file_is_replaced_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_old_file_survives_a_full_disk(tmp_path, monkeypatch):
+def test_full_disk_keeps_file(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -28,14 +38,14 @@ def test_the_old_file_survives_a_full_disk(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_missing_folder_is_named_and_not_a_temporary_file(tmp_path):
+def test_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere.*create it") as caught:
         write_atomic(tmp_path / "nowhere" / "a.bin", b"new")
     assert "/." not in str(caught.value)
 
 
 @pytest.mark.parametrize("has_links", [True, False])
-def test_a_file_is_created_once(tmp_path, monkeypatch, has_links):
+def test_file_is_created_once(tmp_path, monkeypatch, has_links):
     def refuse(*_):
         raise OSError(1, "Operation not permitted")
 
@@ -49,9 +59,46 @@ def test_a_file_is_created_once(tmp_path, monkeypatch, has_links):
     assert list(beside.iterdir()) == []
 
 
-def test_only_what_is_old_is_swept(tmp_path):
+def test_old_temporary_files_go(tmp_path):
     for name, age in [("old", 7200), ("new", 60)]:
         (tmp_path / name).write_bytes(b"half")
         os.utime(tmp_path / name, (time.time() - age,) * 2)
     sweep_temporary(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+@pytest.fixture
+def night(tmp_path):
+    (tmp_path / "night.edf").write_bytes(b"night")
+    return tmp_path / "night.edf"
+
+
+def test_unread_file_is_unknown(night):
+    assert known_hashes([night]) is None
+    assert known_hashes([]) == {}
+    assert hash_file(night) == hashlib.sha256(b"night").hexdigest()
+    assert list(known_hashes([night]).values()) == [hash_file(night)]
+
+
+def test_changed_file_is_unknown(night):
+    hash_file(night)
+    os.utime(night, (1, 1))
+    assert known_hashes([night]) is None
+    night.unlink()
+    assert known_hashes([night]) is None
+
+
+def test_adopted_hash_is_used(night):
+    state = night.stat()
+    adopt_hashes({(str(night.resolve()), state.st_size, state.st_mtime_ns): "there"})
+    assert hash_file(night) == "there"
+
+
+def test_parts_are_hashed_in_turn():
+    assert sha256("é", b"b", memoryview(b"c")) == hashlib.sha256("ébc".encode()).hexdigest()
+
+
+def test_newer_format_is_refused():
+    check_format_version("a.bin", 2, 2, ValueError)
+    with pytest.raises(ValueError, match=r"a\.bin: written in format 3 .*pip install -U"):
+        check_format_version("a.bin", 3, 2, ValueError)

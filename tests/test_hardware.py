@@ -6,42 +6,38 @@ from sleep2vec_sklearn import _torch as hardware
 
 
 @pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])
-def test_auto_takes_a_gpu_if_there_is_one(monkeypatch, has_gpu, device):
+def test_auto_prefers_a_gpu(monkeypatch, has_gpu, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     assert hardware.resolve_device("auto") == device
 
 
 @pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
-def test_a_named_device_is_kept(device):
+def test_named_device_is_kept(device):
     assert hardware.resolve_device(device) == "cpu"
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", 3.5, None])
-def test_a_device_that_is_not_there_is_refused(device):
+def test_absent_device_is_refused(device):
     with pytest.raises(ValueError, match=r"is not available here: .* Use 'auto' or 'cpu'"):
         hardware.resolve_device(device)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_named_precision_is_kept(precision):
+def test_named_precision_is_kept(precision):
     assert hardware.resolve_precision(precision, "cpu") == precision
 
 
 @pytest.mark.parametrize(
     ("capability", "has_products", "expected"),
-    [
-        ("AVX512", True, "bfloat16"),
-        ("AVX512", False, "float32"),
-        ("AVX2", True, "float32"),
-    ],
+    [("AVX512", True, "bfloat16"), ("AVX512", False, "float32"), ("AVX2", True, "float32")],
 )
-def test_auto_takes_bfloat16_only_where_it_is_fast(monkeypatch, capability, has_products, expected):
+def test_auto_bfloat16_where_fast(monkeypatch, capability, has_products, expected):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(hardware, "_has_bf16_products", lambda: has_products)
     assert hardware.resolve_precision("auto", "cpu") == expected
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float32")])
-def test_auto_asks_the_gpu(monkeypatch, native, expected):
+def test_auto_follows_the_gpu(monkeypatch, native, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: native)
     assert hardware.resolve_precision("auto", "cuda") == expected

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import sleep2vec_sklearn
-from sleep2vec_sklearn import errors
+from sleep2vec_sklearn import encoding, errors
 
 PUBLIC = [
     "EmbeddingTable",
@@ -44,18 +46,18 @@ PUBLIC = [
 ]
 
 
-def test_the_public_names_are_these():
+def test_public_names():
     assert sorted(sleep2vec_sklearn.__all__) == PUBLIC
     assert set(PUBLIC) <= set(dir(sleep2vec_sklearn))
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_every_public_name_is_there_and_documented(name):
+def test_public_names_are_documented(name):
     value = getattr(sleep2vec_sklearn, name)
     assert value if name == "__version__" else value.__doc__
 
 
-def test_an_unknown_name_is_an_attribute_error():
+def test_unknown_name_is_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Sleep3Vec'"):
         _ = sleep2vec_sklearn.Sleep3Vec
 
@@ -84,6 +86,15 @@ def test_importing_stays_light(statement, heavy):
 
 
 @pytest.mark.parametrize("name", errors.__all__)
-def test_every_error_can_be_caught_as_one_of_the_librarys(name):
+def test_errors_share_a_base(name):
     kind = getattr(errors, name)
     assert issubclass(kind, errors.Sleep2VecError | errors.Sleep2VecWarning)
+
+
+@pytest.mark.parametrize("package", [sleep2vec_sklearn, encoding])
+def test_type_checkers_see_every_name(package):
+    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    typed = {alias.name: node.module for node in block.body for alias in node.names}
+    assert typed == package._MODULES
+    assert set(typed) == set(package.__all__) - {"__version__"}

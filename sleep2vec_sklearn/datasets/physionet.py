@@ -334,7 +334,7 @@ def _fetch(
     if prefixes is None:
         return cohort
     # the folder may hold records of earlier calls
-    selected = [index for index, night in enumerate(cohort) if night.id.startswith(prefixes)]
+    selected = [index for index, night in enumerate(cohort) if str(night.id).startswith(prefixes)]
     failures = cohort.failures.to_numpy().tolist()
     return Cohort([cohort[index] for index in selected], cohort.metadata.iloc[selected], failures)
 

@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Recordings in, embeddings out."""
+"""Embeddings of recordings: the transformer, tables of its rows, and covariates."""
 
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .covariates import RecordingMetadata, TimeOfNight
+    from .inputs import RowKeys
+    from .precomputed import PrecomputedEmbeddings
+    from .table import EmbeddingTable
+    from .transformer import Sleep2VecTransformer
 
 __all__ = [
     "EmbeddingTable",
@@ -14,7 +22,7 @@ __all__ = [
     "TimeOfNight",
 ]
 
-_ROOMS = {
+_MODULES = {
     "EmbeddingTable": "table",
     "PrecomputedEmbeddings": "precomputed",
     "RecordingMetadata": "covariates",
@@ -24,8 +32,8 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str):
-    # the cache can be asked, and tables looked up, without torch
-    if name not in _ROOMS:
+def __getattr__(name: str) -> Any:
+    # lazy: tables are looked up without torch
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_ROOMS[name]}", __name__), name)
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

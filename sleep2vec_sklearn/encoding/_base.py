@@ -1,37 +1,48 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What estimators share that name a checkpoint and remember whom they were fitted on."""
+"""Mixins of the estimators that take recordings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import TransformerMixin
 from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.validation import check_is_fitted
 
-from ..config import adopt_settings, settings_for_workers
-from ..errors import CheckpointError, InvalidRecordingError
-from ._relay import is_sent_to_worker, listen, relay_warnings
+from .._warnings import warn
+from ..config import export_settings, import_settings
+from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
+from ..recordings.modality import MODALITIES, list_modalities
+from ..recordings.recording import Recording
 from .inputs import EncoderInput
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
 
-__all__ = [
-    "CheckpointBearerMixin",
-    "RecordingInputMixin",
-    "RecordingTransformerMixin",
-]
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn below 1.9
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """No callbacks."""
+
+    def with_callbacks(method):
+        """Leave the method as it is."""
+        return method
 
 
-class CheckpointBearerMixin:
-    """Opens ``checkpoint``, and pickles without subjects but with the settings workers need.
+class CheckpointMixin:
+    """Opens ``checkpoint``; pickles leave out the subjects of ``fit``.
 
-    ``_called`` is the word for itself in messages; fitted are ``unit_`` and
-    ``checkpoint_sha256_``.
+    Unfitted pickles carry the settings, which worker processes take when they receive one.
     """
 
-    _called = "estimator"
+    _noun = "estimator"  # in messages
+    checkpoint: Any
+    checkpoint_sha256_: str
+    unit_: str
 
     def _load_checkpoint(self) -> Checkpoint:
         # what needs torch is imported where it is used: pipelines are built without it
@@ -43,52 +54,32 @@ class CheckpointBearerMixin:
         checkpoint = self._load_checkpoint()
         if checkpoint.sha256 != self.checkpoint_sha256_:
             raise CheckpointError(
-                f"{checkpoint.name} has sha256 {checkpoint.sha256[:12]}, but this {self._called} "
+                f"{checkpoint.name} has sha256 {checkpoint.sha256[:12]}, but this {self._noun} "
                 f"was fitted with {self.checkpoint_sha256_[:12]}. Restore that file, or fit again."
             )
         return checkpoint
 
-    def _check_unit(self, given: EncoderInput) -> None:
-        if given.unit != self.unit_:
-            raise InvalidRecordingError(
-                f"X holds {given.unit}s, but this {self._called} was fitted on {self.unit_}s. "
-                "Pass the same kind, or fit a clone for the other."
-            )
+    def _check_unit(self, inputs: EncoderInput) -> None:
+        check_unit(inputs, self.unit_, f"this {self._noun} was")
 
     def __getstate__(self) -> dict:
-        state = dict(super().__getstate__())
-        # who was in a study is not for everybody who gets the model
-        state.pop("_rows_at_fit", None)
-        if "checkpoint_sha256_" not in state and is_sent_to_worker():
-            state["_settings"] = settings_for_workers()
-            listen()
+        state = without_subjects(super().__getstate__())  # type: ignore[arg-type]
+        if "checkpoint_sha256_" not in state:
+            state["_settings"] = export_settings()
         return state
 
     def __setstate__(self, state: dict) -> None:
         state = dict(state)
         if "_settings" in state:
-            adopt_settings(state.pop("_settings"))
-        relay_warnings()
-        super().__setstate__(state)
-
-
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:
-
-    class CallbackSupportMixin:
-        """scikit-learn below 1.9 has no callbacks."""
-
-    def with_callbacks(method):
-        """Leave the method as it is."""
-        return method
+            import_settings(state.pop("_settings"))
+        super().__setstate__(state)  # type: ignore[misc]
 
 
 class RecordingInputMixin(CallbackSupportMixin):
     """Tags, documentation link and callbacks; stands left of ``BaseEstimator``."""
 
     _doc_link_module = "sleep2vec_sklearn"
-    # the method, until the pages of docs/ have a public address
+    # the paper, until docs/ has a public address
     _doc_link_template = "https://arxiv.org/abs/2602.13857"
 
     def __sklearn_tags__(self):
@@ -113,10 +104,67 @@ class RecordingTransformerMixin(RecordingInputMixin, TransformerMixin):
         task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
         return rows
 
-    def _label_rows(self, rows: np.ndarray, given):
-        """Give rows the index of X where ``set_output`` asks for pandas, which alone has one."""
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        object ndarray of shape (n_features_out_,)
+        """
+        check_is_fitted(self)
+        return np.array(self._column_names(), dtype=object)
+
+    def _label_rows(self, rows: np.ndarray, inputs):
+        """Add the index of ``inputs`` where ``set_output`` asks for pandas, which alone has one."""
         if _get_output_config("transform", self)["dense"] != "pandas":
             return rows
         import pandas as pd
 
-        return pd.DataFrame(rows, index=given.index, columns=self.get_feature_names_out())
+        return pd.DataFrame(rows, index=inputs.index, columns=self.get_feature_names_out())
+
+
+def without_subjects(state: dict) -> dict:
+    """The state of an estimator without what the leakage guard knows of its fit."""
+    return {name: value for name, value in state.items() if name != "_rows_at_fit"}
+
+
+def check_unit(inputs: EncoderInput, unit: str, subject: str) -> None:
+    """Refuse nights where epochs were fitted on, and the other way round."""
+    if inputs.unit != unit:
+        raise InvalidRecordingError(
+            f"X holds {inputs.unit}s, but {subject} fitted on {unit}s. "
+            "Pass the same kind, or fit a clone for the other."
+        )
+
+
+def choose_modalities(
+    modalities: str | Sequence[str] | None,
+    supported: Sequence[str],
+    recordings: Iterable[Recording],
+) -> tuple[str, ...]:
+    """The modalities to encode: those asked for, else all that the checkpoint supports.
+
+    Warns of modalities of the recordings that the checkpoint does not support.
+    """
+    if modalities is not None:
+        chosen = tuple(list_modalities(modalities))
+        if not chosen or not set(chosen) <= set(supported):
+            raise CheckpointError(
+                f"modalities={modalities!r}: this checkpoint supports "
+                f"{', '.join(supported)}. Choose at least one of these."
+            )
+        return chosen
+    # what a reader derived unasked is no loss of the user's
+    recorded = {name for r in recordings for name in r.modalities if name not in r.derived}
+    ignored = [name for name in MODALITIES if name in recorded and name not in supported]
+    if ignored:
+        warn(
+            f"{', '.join(ignored)}: not supported by this checkpoint and ignored; it supports "
+            f"{', '.join(supported)}.",
+            ModalityWarning,
+        )
+    return tuple(supported)

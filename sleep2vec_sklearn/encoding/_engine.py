@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""From recordings to tokens: nights are read ahead, their modalities worked on side by side.
+"""The encoding engine: from recordings to tokens.
 
-A night is read in one go. Each of its modalities is then one piece of work, from samples to tokens,
-on one core; there are as many of them at a time as torch has threads. So a single night keeps all
-cores busy, and none waits for another between two products.
+A night is read in one go. Each of its modalities is then one task, from samples to tokens, on one
+core; there are as many of them at a time as torch has threads. So a single night keeps all cores
+busy, and none waits for another between two products.
 
 The network is only ever called on the windows of one modality of one recording, so a row cannot
 depend on the recordings around it, their order, how many are read ahead, or the number of threads.
@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,17 +32,7 @@ from ..model.checkpoint import Checkpoint
 from ..model.network import Sleep2Vec
 from ..recordings._conditioning import ConditionedSignal, read_conditioned
 from ..recordings.recording import Recording
-from .cache import EncodedModality, TokenCache, TokenStore, token_key
-
-__all__ = [
-    "EncodedNight",
-    "Engine",
-    "cut_windows",
-    "merge_windows",
-    "network_for",
-    "single_threaded",
-    "window_starts",
-]
+from ._disk_cache import EncodedModality, token_key
 
 ENCODING_REVISION = 3
 _NETWORKS_KEPT = 4
@@ -50,120 +41,93 @@ _networks: OrderedDict[tuple[str, str], Sleep2Vec] = OrderedDict()
 _building = threading.Lock()
 
 
-def network_for(checkpoint: Checkpoint, device: str) -> Sleep2Vec:
-    """The process's one network for a checkpoint on a device; built at the first call."""
-    key = (checkpoint.sha256, device)
-    with _building:
-        if key not in _networks:
-            _networks[key] = checkpoint.build().to(device)
-            while len(_networks) > _NETWORKS_KEPT:
-                _networks.popitem(last=False)
-        _networks.move_to_end(key)
-        return _networks[key]
+class Cache(Protocol):
+    """Where tokens are stored between calls; a peek is not counted as a use."""
+
+    def get(self, key: str) -> EncodedModality | None: ...
+    def peek(self, key: str) -> EncodedModality | None: ...
+    def put(self, key: str, value: EncodedModality) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedNight:
-    """What became of one recording.
+    """The result for one recording: tokens by modality, or the error."""
 
-    Attributes
-    ----------
-    position : int
-        Its place among the recordings given.
-    modalities : dict of str to EncodedModality
-        Tokens of each modality that has a signal; empty if ``error`` is set.
-    left_out : tuple of str
-        Sensors that count as missing because they are flat or have no samples.
-    n_cached : int
-        Modalities that were in the cache.
-    error : Sleep2VecError or None
-        Why it could not be encoded.
-    rows : ndarray or None
-        Its rows, made where it was encoded; the tokens are then left out.
-    """
-
-    position: int
+    position: int  # among the recordings
     modalities: dict[str, EncodedModality]
-    left_out: tuple[str, ...] = ()
-    n_cached: int = 0
+    left_out: tuple[str, ...] = ()  # sensors that are flat or have no samples
+    n_cached: int = 0  # modalities that were in the cache
     error: Sleep2VecError | None = None
-    rows: np.ndarray | None = None
+    rows: np.ndarray | None = None  # made where it was encoded, in place of tokens
 
 
 @dataclass(frozen=True, slots=True)
-class _NightAtWork:
+class _NightInProgress:
     encoded: dict[str, Future[EncodedModality]]
     cached: dict[str, EncodedModality]
 
 
 class Engine:
-    """Encode recordings with one checkpoint.
+    """Encodes the modalities of recordings with one checkpoint.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Config and weights.
-    modalities : sequence of str
-        Those to encode, in the order of their blocks.
-    layer : "last", "projection" or int
-        Which representation to give.
-    precision : {"float32", "bfloat16"}
-        Precision of the matrix products.
-    device : str
-        A torch device.
-    read_ahead : int
-        Recordings read and conditioned while another is encoded.
-    cache : TokenStore, TokenCache or None
-        Where tokens are kept between calls.
+    ``layer`` is "last", "projection" or the number of a block; ``read_ahead`` is the number of
+    recordings that are read and conditioned while another is encoded.
     """
 
-    def __init__(self, checkpoint, modalities, layer, precision, device, read_ahead, cache):
-        self.checkpoint: Checkpoint = checkpoint
-        self.modalities: tuple[str, ...] = tuple(modalities)
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        modalities: Sequence[str],
+        layer: str | int,
+        precision: str,
+        device: str,
+        read_ahead: int,
+        cache: Cache | None,
+    ):
+        self.checkpoint = checkpoint
+        self.modalities = tuple(modalities)
         self.layer = layer
         self.precision = precision
         self.device = device
         self.read_ahead = read_ahead
-        self.cache: TokenStore | TokenCache | None = cache
+        self.cache = cache
         self._conditioning = {m.name: m.conditioning for m in checkpoint.config.modalities}
-        self._at_work: set[str] = set()
+        self._keys_in_progress: set[str] = set()
         self._one_ended = threading.Condition()
 
     def encode(
-        self, recordings: Sequence[Recording], places: Sequence[str]
-    ) -> Iterator[EncodedNight]:
+        self, recordings: Sequence[Recording], locations: Sequence[str]
+    ) -> Generator[EncodedNight]:
         """Yield one result per recording, in order; memory does not grow with their number.
 
-        Parameters
-        ----------
-        recordings : sequence of Recording
-        places : sequence of str
-            How errors name each of them.
+        Errors of a recording begin with its location.
         """
-        pending: deque[Future] = deque()
+        pending: deque[tuple[int, Future]] = deque()
         n_at_once = min(torch.get_num_threads(), len(self.modalities) * (self.read_ahead + 1))
         with single_threaded(n_at_once) as cores, ThreadPoolExecutor(2) as readers:
             try:
                 for position, recording in enumerate(recordings):
                     if len(pending) > self.read_ahead:
-                        yield self._finish(position - len(pending), places, pending.popleft())
-                    pending.append(readers.submit(self._begin, recording, cores))
-                for position in range(len(recordings) - len(pending), len(recordings)):
-                    yield self._finish(position, places, pending.popleft())
+                        yield self._finish(*pending.popleft(), locations)
+                    pending.append((position, readers.submit(self._begin, recording, cores)))
+                while pending:
+                    yield self._finish(*pending.popleft(), locations)
             finally:
                 for pool in (readers, cores):
                     pool.shutdown(wait=False, cancel_futures=True)
 
-    def holds(self, recording: Recording) -> bool:
+    def is_cached(self, recording: Recording) -> bool:
         """Whether all tokens of a recording are in this process's memory."""
         names = [name for name in self.modalities if name in recording.modalities]
+        if self.cache is None or not names:
+            return False
         try:
             keys = self._keys(recording, names)
         except (Sleep2VecError, OSError):
             return False
-        return bool(names) and all(self.cache.peek(key) is not None for key in keys.values())
+        return all(self.cache.peek(key) is not None for key in keys.values())
 
-    def _begin(self, recording: Recording, cores: ThreadPoolExecutor) -> _NightAtWork:
+    def _begin(self, recording: Recording, cores: ThreadPoolExecutor) -> _NightInProgress:
         names = [name for name in self.modalities if name in recording.modalities]
         if not names:
             raise InvalidRecordingError(
@@ -171,14 +135,17 @@ class Engine:
                 f"modalities to encode ({', '.join(self.modalities)}). Leave it out, or choose a "
                 "checkpoint that supports them."
             )
-        keys = self._keys(recording, names) if self.cache is not None else {}
-        cached = {n: found for n, key in keys.items() if (found := self.cache.get(key)) is not None}
+        keys, cached = {}, {}
+        if self.cache is not None:
+            keys = self._keys(recording, names)
+            entries = {name: self.cache.get(key) for name, key in keys.items()}
+            cached = {name: entry for name, entry in entries.items() if entry is not None}
         to_encode = {name: self._conditioning[name] for name in names if name not in cached}
         encoded = {
             name: cores.submit(self._encode_once, name, conditioned, keys.get(name))
             for name, conditioned in read_conditioned(recording, to_encode)
         }
-        return _NightAtWork(encoded, cached)
+        return _NightInProgress(encoded, cached)
 
     def _keys(self, recording: Recording, names: Sequence[str]) -> dict[str, str]:
         made_by = (self.checkpoint.sha256, self.layer, self.precision, ENCODING_REVISION)
@@ -187,10 +154,11 @@ class Engine:
             for name in names
         }
 
-    def _finish(self, position: int, places: Sequence[str], future: Future) -> EncodedNight:
+    def _finish(self, position: int, future: Future, locations: Sequence[str]) -> EncodedNight:
         try:
-            night = future.result()
-            encoded = self._tokens_of(night)
+            night: _NightInProgress = future.result()
+            tokens = night.cached | {name: job.result() for name, job in night.encoded.items()}
+            encoded = {name: tokens[name] for name in self.modalities if name in tokens}
             usable = {name: item for name, item in encoded.items() if item.valid.any()}
             left_out = tuple(name for name in encoded if name not in usable)
             if not usable:
@@ -200,37 +168,33 @@ class Engine:
                     "recording out."
                 )
         except (Sleep2VecError, OSError) as error:
-            return EncodedNight(position, {}, error=_located(error, places[position]))
+            return EncodedNight(position, {}, error=_located(error, locations[position]))
         return EncodedNight(position, usable, left_out, len(night.cached))
-
-    def _tokens_of(self, night: _NightAtWork) -> dict[str, EncodedModality]:
-        tokens = night.cached | {name: future.result() for name, future in night.encoded.items()}
-        return {name: tokens[name] for name in self.modalities if name in tokens}
 
     def _encode_once(
         self, name: str, conditioned: Callable[[], ConditionedSignal | None], key: str | None
     ) -> EncodedModality:
-        if key is None:
+        if key is None or self.cache is None:
             return self._encode_modality(name, conditioned())
-        with self._alone_with(key):
+        with self._exclusive(key):
             # the same night may have been read ahead twice, or encoded by another thread
-            found = self.cache.peek(key)
-            if found is None:
-                found = self._encode_modality(name, conditioned())
-                self.cache.put(key, found)
-        return found
+            entry = self.cache.peek(key)
+            if entry is None:
+                entry = self._encode_modality(name, conditioned())
+                self.cache.put(key, entry)
+        return entry
 
     @contextmanager
-    def _alone_with(self, key: str) -> Iterator[None]:
-        """Wait until no other thread works on the same samples."""
+    def _exclusive(self, key: str) -> Iterator[None]:
+        """Wait until no other thread encodes the same samples."""
         with self._one_ended:
-            self._one_ended.wait_for(lambda: key not in self._at_work)
-            self._at_work.add(key)
+            self._one_ended.wait_for(lambda: key not in self._keys_in_progress)
+            self._keys_in_progress.add(key)
         try:
             yield
         finally:
             with self._one_ended:
-                self._at_work.remove(key)
+                self._keys_in_progress.remove(key)
                 self._one_ended.notify_all()
 
     def _encode_modality(self, name: str, signal: ConditionedSignal | None) -> EncodedModality:
@@ -262,21 +226,27 @@ class Engine:
             )
         return EncodedModality(merged.cpu().numpy(), signal.valid, summary)
 
-    def _autocast(self):
+    def _autocast(self) -> AbstractContextManager:
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
 
 
+def network_for(checkpoint: Checkpoint, device: str) -> Sleep2Vec:
+    """The process's one network for a checkpoint on a device; built at the first call."""
+    key = (checkpoint.sha256, device)
+    with _building:
+        if key not in _networks:
+            _networks[key] = checkpoint.build().to(device)
+            while len(_networks) > _NETWORKS_KEPT:
+                _networks.popitem(last=False)
+        _networks.move_to_end(key)
+        return _networks[key]
+
+
 @contextmanager
 def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool of threads in each of which torch computes with one.
-
-    Raises
-    ------
-    RuntimeError
-        If the system does not start so many.
-    """
+    """A pool of threads in each of which torch computes with one thread."""
     started = threading.Barrier(n_workers + 1)
 
     def begin() -> None:
@@ -291,7 +261,7 @@ def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
                 pool.submit(started.wait)
             started.wait(_SECONDS_TO_START)
         except RuntimeError as error:
-            # those that did start would wait for the others for ever
+            # those that did start would wait for the others forever
             started.abort()
             raise RuntimeError(
                 f"the system did not start the {n_workers} threads that encode ({error!r}). Ask "
@@ -302,9 +272,9 @@ def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def _located(error: Sleep2VecError | OSError, place: str) -> Sleep2VecError:
+def _located(error: Sleep2VecError | OSError, location: str) -> Sleep2VecError:
     kind = type(error) if isinstance(error, Sleep2VecError) else ReadError
-    located = kind(f"{place}: {error}")
+    located = kind(f"{location}: {error}")
     located.__cause__ = error
     return located
 
@@ -321,8 +291,8 @@ def cut_windows(sequence: torch.Tensor, context: int) -> torch.Tensor:
     """Cut (n_epochs, ...) into (n_windows, min(context, n_epochs), ...)."""
     n_epochs = sequence.shape[0]
     starts = torch.from_numpy(window_starts(n_epochs, context)).to(sequence.device)
-    places = starts[:, None] + torch.arange(min(context, n_epochs), device=sequence.device)
-    return sequence[places]
+    index = starts[:, None] + torch.arange(min(context, n_epochs), device=sequence.device)
+    return sequence[index]
 
 
 def merge_windows(windows: torch.Tensor, n_epochs: int, context: int) -> torch.Tensor:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which rows a transformer was fitted on, and whether others come from the same subjects.
+"""The leakage guard: rows of a transformer's fit, and others of the same subjects.
 
 The encoder learns nothing at fit, but what follows it in a pipeline does, and is fitted on the
 same rows. A test row of a subject that the head was trained on makes scores too high.
@@ -8,7 +8,7 @@ same rows. A test row of a subject that the head was trained on makes scores too
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 
 import numpy as np
 
@@ -18,24 +18,14 @@ from ..errors import LeakageError, LeakageWarning, Sleep2VecError
 from ..recordings.recording import Recording
 from .inputs import EncoderInput, RowKeys
 
-__all__ = [
-    "RowsBySubject",
-    "guard",
-]
-
 _SUBJECTS_SHOWN = 3
 
 
 class RowsBySubject:
-    """The rows of X by subject, else by recording, as bit sets of epochs.
+    """The rows of X by subject, else by recording, as bit sets of epochs: some 100 bytes a night.
 
-    Takes some hundred bytes a night.
-
-    Parameters
-    ----------
-    rows : iterable of (subject, recording, epochs)
-        Subject as a key of its own kind, name of the recording, and an int array of its epochs, or
-        None where the night is one row.
+    ``rows`` are (subject, recording, epochs): the subject as a tuple of its kind and its name, the
+    name of the recording, and an int array of its epochs, or None where the night is one row.
     """
 
     def __init__(self, rows: Iterable[tuple[tuple, str, np.ndarray | None]]):
@@ -46,37 +36,14 @@ class RowsBySubject:
             nights[name] = nights.get(name, 0) | bits
 
     @classmethod
-    def of_input(cls, given: EncoderInput) -> RowsBySubject:
-        """Those of recordings or their epochs.
-
-        A night without a subject has no other row that could be mistaken for its own, so it is
-        not noted.
-        """
-
-        def rows():
-            for place, recording in enumerate(given.recordings):
-                subject = _subject_of(recording)
-                if subject is None and given.epochs is None:
-                    continue
-                name = _name_of(recording)
-                if name is not None:
-                    epochs = None if given.epochs is None else given.epochs[place]
-                    yield subject or ("recording", name), name, epochs
-
-        return cls(rows())
+    def of_input(cls, inputs: EncoderInput) -> RowsBySubject:
+        """Those of recordings or their epochs."""
+        return cls(_rows_of_input(inputs))
 
     @classmethod
     def of_keys(cls, keys: RowKeys) -> RowsBySubject:
         """Those of a table's rows."""
-
-        def rows():
-            order = np.argsort(keys.recording_index, kind="stable")
-            places, first = np.unique(keys.recording_index[order], return_index=True)
-            for place, mine in zip(places, np.split(order, first[1:]), strict=True):
-                epochs = None if keys.epoch_index is None else keys.epoch_index[mine]
-                yield ("subject", keys.subjects[place]), str(keys.names[place]), epochs
-
-        return cls(rows())
+        return cls(_rows_of_keys(keys))
 
     def leaks_to(self, other: RowsBySubject) -> list[str]:
         """Subjects on both sides whose rows on neither side contain those of the other."""
@@ -89,38 +56,48 @@ class RowsBySubject:
         ]
 
 
-def guard(fitted: RowsBySubject | None, look: Callable[[], RowsBySubject]) -> None:
+def guard(rows_at_fit: RowsBySubject | None, rows_now: Callable[[], RowsBySubject]) -> None:
     """Warn, raise or pass, as ``set_config(leakage=...)`` says, where subjects leak.
 
-    Parameters
-    ----------
-    fitted : RowsBySubject or None
-        Rows at fit; None where they are not known, as after a pickle.
-    look : callable
-        Gives the rows now; called only where they matter.
-
-    Raises
-    ------
-    LeakageError
-        With ``set_config(leakage="raise")``.
+    ``rows_at_fit`` is None after a pickle; ``rows_now`` is called only where it matters.
     """
     reaction = get_config()["leakage"]
-    if fitted is None or reaction == "ignore":
+    if rows_at_fit is None or reaction == "ignore":
         return
-    subjects = fitted.leaks_to(look())
+    subjects = rows_at_fit.leaks_to(rows_now())
     if not subjects:
         return
     shown = ", ".join(subjects[:_SUBJECTS_SHOWN])
-    more = len(subjects) - _SUBJECTS_SHOWN
+    n_more = len(subjects) - _SUBJECTS_SHOWN
     message = (
         f"X holds other rows of {len(subjects)} of the subjects this estimator was fitted on "
-        f"({shown}{f' and {more} more' if more > 0 else ''}): what was trained on them "
+        f"({shown}{f' and {n_more} more' if n_more > 0 else ''}): what was trained on them "
         "knows them, and scores come out too high. Split by subject, e.g. cv=GroupKFold() with the "
         "subjects as groups, or set_config(leakage='ignore') if this is meant."
     )
     if reaction == "raise":
         raise LeakageError(message)
     warn(message, LeakageWarning)
+
+
+def _rows_of_input(inputs: EncoderInput) -> Iterator[tuple[tuple, str, np.ndarray | None]]:
+    for i, recording in enumerate(inputs.recordings):
+        subject = _subject_of(recording)
+        # a night without a subject has no other row that could be mistaken for its own
+        if subject is None and inputs.epochs is None:
+            continue
+        name = _name_of(recording)
+        if name is not None:
+            epochs = None if inputs.epochs is None else inputs.epochs[i]
+            yield subject or ("recording", name), name, epochs
+
+
+def _rows_of_keys(keys: RowKeys) -> Iterator[tuple[tuple, str, np.ndarray | None]]:
+    order = np.argsort(keys.recording_index, kind="stable")
+    indices, first = np.unique(keys.recording_index[order], return_index=True)
+    for i, rows in zip(indices, np.split(order, first[1:]), strict=True):
+        epochs = None if keys.epoch_index is None else keys.epoch_index[rows]
+        yield ("subject", keys.subjects[i]), str(keys.names[i]), epochs
 
 
 def _subject_of(recording: Recording) -> tuple | None:
@@ -136,7 +113,7 @@ def _name_of(recording: Recording) -> str | None:
     try:
         return recording.fingerprint
     except (OSError, Sleep2VecError):
-        # a file that is gone is told when its samples are read
+        # a missing file is reported when its samples are read
         return None
 
 
@@ -146,5 +123,5 @@ def _as_bits(epochs: np.ndarray) -> int:
     return int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little")
 
 
-def _contains(these: dict[str, int], those: dict[str, int]) -> bool:
-    return all(bits & ~these.get(name, 0) == 0 for name, bits in those.items())
+def _contains(outer: dict[str, int], inner: dict[str, int]) -> bool:
+    return all(bits & ~outer.get(name, 0) == 0 for name, bits in inner.items())

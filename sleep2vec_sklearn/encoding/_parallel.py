@@ -1,23 +1,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Nights spread over the processes or machines of a joblib backend that the user has opened.
+"""Parallel encoding by the processes or machines of a joblib backend that the user has opened.
 
-Only ``joblib.parallel_config(backend="loky", n_jobs=...)``, ``backend="dask"`` and the like spread
+Only ``joblib.parallel_config(backend="loky", n_jobs=...)``, ``backend="dask"`` and the like start
 anything, and only at the top: inside a worker, nights are encoded where they are. A night is
 encoded as it is in one process, so rows do not depend on where it happened.
+
+joblib.Parallel does the distribution. What is here on top of it keeps finished nights when a worker
+is lost, brings tokens and warnings back, and encodes in this process what is in its memory.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -26,55 +32,36 @@ from joblib.parallel import get_active_backend
 from .._files import adopt_hashes, known_hashes
 from .._torch import resolve_device
 from .._warnings import warn
-from ..config import adopt_settings, settings_for_workers
+from ..config import export_settings, import_settings
 from ..errors import CacheWarning, CheckpointError, RecordingWarning
 from ..model.checkpoint import BUNDLED, Checkpoint, load_checkpoint
+from ._disk_cache import EncodedModality
 from ._engine import EncodedNight, Engine
 from ._pooling import RowSummary
-from .cache import EncodedModality, open_store
+from .cache import TokenStore, open_store
 from .inputs import EncoderInput
-
-__all__ = [
-    "Share",
-    "Work",
-    "encode_nights",
-    "encode_share",
-    "packed",
-]
 
 _NIGHTS_PER_TASK = 8
 _TASKS_PER_WORKER = 4
 _SECONDS_FOR_WORKERS = 60
+_CHECKPOINTS_KEPT = 2
+_checkpoints: dict[str, Checkpoint] = {}
 
 
 def encode_nights(
-    engine: Engine, given: EncoderInput, summary: RowSummary, checkpoint, device: str
-) -> Iterator[EncodedNight]:
+    engine: Engine, inputs: EncoderInput, summary: RowSummary, checkpoint: Any, device: str
+) -> Generator[EncodedNight]:
     """Encode the recordings of X, in order, wherever the user wants them encoded.
 
-    Parameters
-    ----------
-    engine : Engine
-        Encodes them in this process.
-    given : EncoderInput
-        X.
-    summary : RowSummary
-        Makes rows in the workers, which are smaller to send than tokens.
-    checkpoint : str, path or Checkpoint
-        As given to the transformer: a name or path is loaded by each worker, a loaded checkpoint
-        is sent to it.
-    device : str
-        As given to the transformer; each worker finds out for itself what "auto" is.
-
-    Yields
-    ------
-    EncodedNight
-        With ``rows`` in place of tokens if they come from a worker and need not be kept here.
+    ``engine`` encodes in this process. ``checkpoint`` and ``device`` are those of the transformer:
+    each worker loads a checkpoint by its name or path, and resolves "auto" for itself. Nights that
+    come from a worker and need not be kept here have ``rows``, made by ``summary``, in place of
+    tokens, which are larger to send.
     """
     n_workers = _count_workers()
-    if n_workers is None or not given.recordings:
-        return engine.encode(given.recordings, given.places)
-    return _Spread(engine, given, summary, checkpoint, device, n_workers).encode()
+    if n_workers is None or not inputs.recordings:
+        return engine.encode(inputs.recordings, inputs.locations)
+    return _ParallelEncoding(engine, inputs, summary, checkpoint, device, n_workers).encode()
 
 
 def _count_workers() -> int | None:
@@ -85,7 +72,7 @@ def _count_workers() -> int | None:
     if type(backend).__name__ == "DaskDistributedBackend":
         from distributed.utils import thread_state
 
-        # a task of a search that is spread already; the backend itself would spread again
+        # a task of a search that is parallel already; the backend itself would start more
         if hasattr(thread_state, "execution_state"):
             return None
         n_workers = backend.effective_n_jobs(n_jobs)
@@ -95,116 +82,135 @@ def _count_workers() -> int | None:
     return n_workers if n_workers > 1 else None
 
 
-class _Spread:
-    """One call of transform, spread; see :func:`encode_nights` for the parameters."""
+class _ParallelEncoding:
+    """One call of :func:`encode_nights` with workers."""
 
-    def __init__(self, engine, given, summary, checkpoint, device, n_workers):
-        self._engine: Engine = engine
-        self._given: EncoderInput = given
-        self._n_workers: int = n_workers
-        store = engine.cache
-        folder = None if store is None or store.disk is None else store.disk.folder
-        # what workers cannot share is kept here
-        self._keeps_tokens = store is not None and folder is None
-        self._complained = False
-        place = None if isinstance(checkpoint, Checkpoint) else _place_of(checkpoint)
-        self._weights = packed(engine.checkpoint) if place is None else None
+    def __init__(
+        self,
+        engine: Engine,
+        inputs: EncoderInput,
+        summary: RowSummary,
+        checkpoint: Any,
+        device: str,
+        n_workers: int,
+    ):
+        self._engine = engine
+        self._inputs = inputs
+        self._n_workers = n_workers
+        self._shown: set[str] = set()
+        self._store = cast("TokenStore | None", engine.cache)
+        disk = None if self._store is None else self._store.disk
+        # tokens that workers cannot share return to the memory of this process
+        self._keeps_tokens = self._store is not None and disk is None
+        source = None if isinstance(checkpoint, Checkpoint) else _as_source(checkpoint)
+        self._weights = packed(engine.checkpoint) if source is None else None
         self._work = Work(
-            place,
+            source,
             engine.checkpoint.sha256,
             engine.modalities,
             engine.layer,
             engine.precision,
             device,
             engine.read_ahead,
-            None if folder is None else str(folder.absolute()),
+            None if disk is None else str(disk.folder.absolute()),
             None if self._keeps_tokens else summary,
-            settings_for_workers(),
+            export_settings(),
         )
 
-    def encode(self) -> Iterator[EncodedNight]:
+    def encode(self) -> Generator[EncodedNight]:
         """Yield one result per recording, in order."""
-        held = self._held_here()
-        elsewhere = [i for i in range(len(self._given.recordings)) if i not in held]
+        positions = range(len(self._inputs.recordings))
+        in_memory = self._positions_in_memory()
+        to_send = [i for i in positions if i not in in_memory]
         with (
-            closing(self._encode_here(sorted(held))) as here,
-            closing(self._encode_elsewhere(elsewhere)) as spread,
+            closing(self._encode_here(sorted(in_memory))) as here,
+            closing(self._encode_in_workers(to_send)) as sent,
         ):
-            for position in range(len(self._given.recordings)):
-                yield next(here if position in held else spread)
+            for position in positions:
+                yield next(here if position in in_memory else sent)
 
-    def _held_here(self) -> set[int]:
-        if not self._keeps_tokens or not len(self._engine.cache.memory):
+    def _positions_in_memory(self) -> set[int]:
+        if self._store is None or not self._keeps_tokens or not len(self._store.memory):
             return set()
         # a file that has to be read for its key is better read by a worker
-        recordings = enumerate(self._given.recordings)
-        named = [(i, r) for i, r in recordings if known_hashes(r.files) is not None]
-        return {i for i, recording in named if self._engine.holds(recording)}
+        return {
+            i
+            for i, recording in enumerate(self._inputs.recordings)
+            if known_hashes(recording.files) is not None and self._engine.is_cached(recording)
+        }
 
-    def _encode_here(self, positions: Sequence[int]) -> Iterator[EncodedNight]:
-        recordings, places, _ = self._take(positions)
-        with closing(self._engine.encode(recordings, places)) as nights:
+    def _encode_here(self, positions: Sequence[int]) -> Generator[EncodedNight]:
+        recordings, locations, _ = self._select(positions)
+        with closing(self._engine.encode(recordings, locations)) as nights:
             for night in nights:
                 yield replace(night, position=positions[night.position])
 
-    def _encode_elsewhere(self, positions: Sequence[int]) -> Iterator[EncodedNight]:
-        left, failed = list(positions), False
-        while left:
+    def _encode_in_workers(self, positions: Sequence[int]) -> Generator[EncodedNight]:
+        remaining, failed = list(positions), False
+        while remaining:
             n_done = 0
             try:
-                with closing(self._dispatch(left)) as nights:
+                with closing(self._dispatch(remaining)) as nights:
                     for night in nights:
                         n_done += 1
                         yield night
                 return
             except _lost_worker_errors() as error:
-                left = left[n_done:]
+                remaining = remaining[n_done:]
                 # one that fails twice in a row without a night in between will fail again
-                stays = (failed and n_done == 0) or not _workers_came_back()
+                gives_up = (failed and n_done == 0) or not _workers_came_back()
                 failed = n_done == 0
-                _warn_of_lost_worker(error, len(left), stays)
-            if stays:
-                yield from self._encode_here(left)
+                _warn_of_lost_worker(error, len(remaining), gives_up)
+            if gives_up:
+                yield from self._encode_here(remaining)
                 return
 
-    def _dispatch(self, wanted: Sequence[int]) -> Iterator[EncodedNight]:
-        size = -(-len(wanted) // (_TASKS_PER_WORKER * self._n_workers))
+    def _dispatch(self, positions: Sequence[int]) -> Generator[EncodedNight]:
+        size = -(-len(positions) // (_TASKS_PER_WORKER * self._n_workers))
         size = min(size, _NIGHTS_PER_TASK)
-        shares = [wanted[i : i + size] for i in range(0, len(wanted), size)]
+        shares = [positions[i : i + size] for i in range(0, len(positions), size)]
         # nights take seconds: a task of several batches of them would only be lost as a whole
         parallel = Parallel(return_as="generator", batch_size=1)
-        tasks = (delayed(encode_share)(self._work, self._weights, *self._take(s)) for s in shares)
-        results = parallel(tasks)
+        results = parallel(
+            delayed(encode_share)(self._work, self._weights, *self._select(share))
+            for share in shares
+        )
         try:
-            for positions, share in zip(shares, results, strict=True):
-                self._pass_on(share.complaint)
-                adopt_hashes(share.hashes)
-                for key, encoded in share.tokens:
-                    self._engine.cache.put(key, encoded)
-                for night in share.nights:
-                    yield replace(night, position=positions[night.position])
+            for share, result in zip(shares, results, strict=True):
+                self._show_warnings(result.warnings)
+                adopt_hashes(result.hashes)
+                if self._store is not None:
+                    for key, entry in result.tokens:
+                        self._store.put(key, entry)
+                for night in result.nights:
+                    yield replace(night, position=share[night.position])
         finally:
             with warnings.catch_warnings():
                 # after an error, joblib says that tasks were cancelled; nobody can adjust them
                 warnings.filterwarnings("ignore", "[0-9]+ tasks ", UserWarning)
                 results.close()
 
-    def _pass_on(self, complaint: str | None) -> None:
-        if complaint is not None and not self._complained:
-            self._complained = True
-            warn(f"in a worker: {complaint}", CacheWarning)
+    def _show_warnings(self, caught: list[tuple[type[Warning], str]]) -> None:
+        for category, text in caught:
+            if text not in self._shown:
+                self._shown.add(text)
+                warn(text, category)
 
-    def _take(self, positions: Sequence[int]) -> tuple[list, list, list]:
-        """Recordings, their places in X, and the epochs asked for."""
-        recordings, places = self._given.recordings, self._given.places
-        epochs = self._given.epochs or [None] * len(recordings)
-        return tuple([values[i] for i in positions] for values in (recordings, places, epochs))
+    def _select(self, positions: Sequence[int]) -> tuple[list, list, list]:
+        """Recordings, their locations in X, and the epochs asked for."""
+        recordings, locations = self._inputs.recordings, self._inputs.locations
+        epochs = self._inputs.epochs or [None] * len(recordings)
+        return (
+            [recordings[i] for i in positions],
+            [locations[i] for i in positions],
+            [epochs[i] for i in positions],
+        )
 
 
 def _workers_came_back() -> bool:
     """Wait for those of a cluster to be started again; with less than two joblib stays here."""
-    give_up = time.monotonic() + _SECONDS_FOR_WORKERS
-    while time.monotonic() < give_up:
+    deadline = time.monotonic() + _SECONDS_FOR_WORKERS
+    while time.monotonic() < deadline:
         # joblib itself waits ten seconds for the first one, then raises
         with suppress(TimeoutError):
             if _count_workers() is not None:
@@ -213,49 +219,34 @@ def _workers_came_back() -> bool:
     return False
 
 
-def _place_of(checkpoint) -> str:
+def _as_source(checkpoint: Any) -> str:
+    """Name of a bundled checkpoint, or an absolute path."""
     is_name = isinstance(checkpoint, str) and checkpoint in BUNDLED
     return checkpoint if is_name else str(Path(checkpoint).resolve())
 
 
-def _lost_worker_errors() -> tuple[type[Exception], ...]:
-    errors = (BrokenProcessPool, CancelledError)
+def _lost_worker_errors() -> tuple[type[BaseException], ...]:
     distributed = sys.modules.get("distributed")
-    return errors if distributed is None else (*errors, distributed.KilledWorker)
+    killed = () if distributed is None else (distributed.KilledWorker,)
+    return (BrokenProcessPool, CancelledError, *killed)
 
 
-def _warn_of_lost_worker(error: Exception, n_left: int, stays: bool) -> None:
-    what = "encoded in this process" if stays else "given to new workers"
+def _warn_of_lost_worker(error: BaseException, n_remaining: int, gives_up: bool) -> None:
+    what = "encoded in this process" if gives_up else "sent to new workers"
     warn(
-        f"a worker was lost ({type(error).__name__}); the {n_left} nights that had not come back "
-        f"are {what}. Most often memory ran out: use fewer workers on a machine, or batch_size=1; "
-        "with a directory as cache, nights that were finished are not encoded again.",
+        f"a worker was lost ({type(error).__name__}); the {n_remaining} nights that had not come "
+        f"back are {what}. Most often memory ran out: use fewer workers on a machine, or "
+        "batch_size=1; with a directory as cache, nights that were finished are not encoded again.",
         RecordingWarning,
     )
 
 
-_CHECKPOINTS_KEPT = 2
-_checkpoints: dict[str, Checkpoint] = {}
-
-
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker has to know besides the recordings.
+    """What a worker has to know besides the recordings; see :class:`Engine`.
 
-    Attributes
-    ----------
-    checkpoint : str or None
-        Name or absolute path; None if the weights are sent.
-    sha256 : str
-        Of the checkpoint, whichever way it comes.
-    modalities, layer, precision, device, read_ahead
-        See :class:`Engine`.
-    folder : str or None
-        Where workers share tokens.
-    summary : RowSummary or None
-        None if the tokens themselves are wanted.
-    settings : dict
-        Those chosen with ``set_config``, as ``cache_bytes``.
+    ``checkpoint`` is a name or an absolute path, or None if the weights are sent; ``folder`` is
+    where workers share tokens; ``summary`` is None if the tokens themselves are wanted.
     """
 
     checkpoint: str | None
@@ -269,37 +260,51 @@ class Work:
     summary: RowSummary | None
     settings: dict = field(default_factory=dict)
 
-    def find_checkpoint(self, weights: np.ndarray | None) -> Checkpoint:
+    def open_checkpoint(self, weights: np.ndarray | None) -> Checkpoint:
         """The checkpoint, from this process's memory if it was needed before."""
         if self.checkpoint is not None:
-            return self._load_checkpoint()
+            return self._load_checkpoint(self.checkpoint)
         if self.sha256 not in _checkpoints:
             while len(_checkpoints) >= _CHECKPOINTS_KEPT:
                 del _checkpoints[next(iter(_checkpoints))]
-            _checkpoints[self.sha256] = pickle.loads(weights)
+            _checkpoints[self.sha256] = pickle.loads(weights)  # type: ignore[arg-type]
         return _checkpoints[self.sha256]
 
-    def _load_checkpoint(self) -> Checkpoint:
-        way_out = (
+    def _load_checkpoint(self, source: str) -> Checkpoint:
+        hint = (
             "Put the file where every worker sees it, or send the weights along: "
             "Sleep2VecTransformer(load_checkpoint(path))."
         )
         try:
-            checkpoint = load_checkpoint(self.checkpoint)
+            checkpoint = load_checkpoint(source)
         except CheckpointError as error:
-            raise CheckpointError(f"in a worker: {error} {way_out}") from error
+            raise CheckpointError(f"in a worker: {error} {hint}") from error
         if checkpoint.sha256 != self.sha256:
             raise CheckpointError(
-                f"in a worker, {self.checkpoint} has sha256 {checkpoint.sha256[:12]} and not "
-                f"{self.sha256[:12]} as here. {way_out}"
+                f"in a worker, {source} has sha256 {checkpoint.sha256[:12]} and not "
+                f"{self.sha256[:12]} as here. {hint}"
             )
         return checkpoint
 
 
-class _Tokens:
-    """A cache that only remembers what was put in, to be sent back."""
+@dataclass(frozen=True, slots=True)
+class EncodedShare:
+    """What a worker returns.
 
-    def __init__(self):
+    ``tokens`` come with their keys where the caller keeps them, and ``hashes`` of the files that
+    these keys were made from, so that the caller need not read them.
+    """
+
+    nights: list[EncodedNight]
+    tokens: list[tuple[str, EncodedModality]] = field(default_factory=list)
+    hashes: dict = field(default_factory=dict)
+    warnings: list[tuple[type[Warning], str]] = field(default_factory=list)
+
+
+class _TokenList:
+    """A cache that only collects what is put in, to be sent back."""
+
+    def __init__(self) -> None:
         self.items: list[tuple[str, EncodedModality]] = []
 
     def get(self, key: str) -> None:
@@ -311,52 +316,50 @@ class _Tokens:
         self.items.append((key, value))
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What a worker gives back.
-
-    Attributes
-    ----------
-    nights : list of EncodedNight
-    tokens : list of (str, EncodedModality)
-        With their keys, where the caller keeps them.
-    hashes : dict
-        Of the files these keys were made from, so that the caller need not read them for a key.
-    complaint : str or None
-        Why the folder of the cache could not be used.
-    """
-
-    nights: list[EncodedNight]
-    tokens: list[tuple[str, EncodedModality]] = field(default_factory=list)
-    hashes: dict = field(default_factory=dict)
-    complaint: str | None = None
-
-
 def encode_share(
     work: Work,
     weights: np.ndarray | None,
     recordings: Sequence,
-    places: Sequence,
+    locations: Sequence[str],
     epochs: Sequence,
-) -> Share:
+) -> EncodedShare:
     """Encode some nights in a worker."""
-    adopt_settings(work.settings)
-    cache = _Tokens() if work.summary is None else open_store(work.folder)
+    import_settings(work.settings)
+    tokens = _TokenList()
+    store = None if work.summary is None else open_store(work.folder)
     engine = Engine(
-        work.find_checkpoint(weights),
+        work.open_checkpoint(weights),
         work.modalities,
         work.layer,
         work.precision,
         resolve_device(work.device),
         work.read_ahead,
-        cache,
+        tokens if work.summary is None else store,
     )
-    nights = list(engine.encode(recordings, places))
+    with _caught_warnings() as caught:
+        nights = list(engine.encode(recordings, locations))
     if work.summary is None:
         hashes = [known_hashes(recording.files) or {} for recording in recordings]
-        return Share(nights, cache.items, {k: v for known in hashes for k, v in known.items()})
-    bare = [_without_tokens(night, work.summary, epochs[night.position]) for night in nights]
-    return Share(bare, complaint=None if cache is None else cache.take_complaint())
+        merged = {path: digest for known in hashes for path, digest in known.items()}
+        return EncodedShare(nights, tokens.items, merged, caught)
+    complaint = None if store is None else store.take_complaint()
+    if complaint is not None:
+        caught.append((CacheWarning, f"in a worker: {complaint}"))
+    nights = [_without_tokens(night, work.summary, epochs[night.position]) for night in nights]
+    return EncodedShare(nights, warnings=caught)
+
+
+@contextmanager
+def _caught_warnings() -> Iterator[list[tuple[type[Warning], str]]]:
+    """Collect the warnings of a worker process; in a thread of a worker they stay in its log."""
+    caught: list[tuple[type[Warning], str]] = []
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if multiprocessing.parent_process() is None or not in_main_thread:
+        yield caught
+        return
+    with warnings.catch_warnings(record=True) as recorded:
+        yield caught
+    caught += [(warning.category, str(warning.message)) for warning in recorded]
 
 
 def _without_tokens(night: EncodedNight, summary: RowSummary, epochs) -> EncodedNight:
@@ -368,5 +371,5 @@ def _without_tokens(night: EncodedNight, summary: RowSummary, epochs) -> Encoded
 
 
 def packed(checkpoint: Checkpoint) -> np.ndarray:
-    """As an array, which joblib hands over once: memory-mapped by loky, scattered by dask."""
+    """As an array, which joblib sends once: memory-mapped by loky, scattered by dask."""
     return np.frombuffer(pickle.dumps(checkpoint, protocol=5), dtype=np.uint8)

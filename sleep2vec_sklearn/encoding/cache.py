@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Memory and disk as one store, and what a user can ask of it."""
+"""The token cache: the memory of this process, a folder behind it, and their state."""
 
 from __future__ import annotations
 
@@ -13,24 +13,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from ..config import get_config
-from ._disk_cache import DiskCache, EncodedModality, token_key
+from ._disk_cache import DiskCache, EncodedModality
 
-__all__ = [
-    "MEMORY_CACHE",
-    "CacheInfo",
-    "EncodedModality",
-    "TokenCache",
-    "TokenStore",
-    "cache_info",
-    "check_cache",
-    "clear_cache",
-    "open_store",
-    "token_key",
-]
+__all__ = ["CacheInfo", "cache_info", "clear_cache"]
 
-_NO_FOLDERS = ("", "none", "memory", "disk", "auto")
+_NOT_FOLDERS = ("", "none", "memory", "disk", "auto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,100 +50,8 @@ class CacheInfo:
     n_file_bytes: int = 0
 
 
-class _Counts:
-    def __init__(self):
-        self._lock = threading.Lock()
-        self.reset()
-
-    def add(self, hit: bool) -> None:
-        with self._lock:
-            self.hits += hit
-            self.misses += not hit
-
-    def reset(self) -> None:
-        self.hits = self.misses = 0
-
-
-_counts = _Counts()
-
-
-class TokenStore:
-    """A memory, and a folder behind it.
-
-    Parameters
-    ----------
-    memory : TokenCache
-    disk : DiskCache, optional
-        Holds whatever the memory holds, and more.
-    """
-
-    def __init__(self, memory: TokenCache, disk: DiskCache | None = None):
-        self.memory = memory
-        self.disk = disk
-
-    def get(self, key: str) -> EncodedModality | None:
-        """The entry, or None; counted."""
-        found = self.memory.get(key)
-        if self.disk is not None:
-            if found is None:
-                found = self.disk.get(key)
-                if found is not None:
-                    self.memory.put(key, found)
-            elif key not in self.disk:
-                self.disk.put(key, found)
-        _counts.add(found is not None)
-        return found
-
-    def peek(self, key: str) -> EncodedModality | None:
-        """An entry that came to the memory since :meth:`get`, or None; not counted."""
-        return self.memory.peek(key)
-
-    def put(self, key: str, value: EncodedModality) -> None:
-        """Keep an entry."""
-        self.memory.put(key, value)
-        if self.disk is not None:
-            self.disk.put(key, value)
-
-    def take_complaint(self) -> str | None:
-        """Why the folder could not be used, if so."""
-        return None if self.disk is None else self.disk.take_complaint()
-
-
-def check_cache(cache) -> None:
-    """Refuse a ``cache`` parameter that is none.
-
-    Raises
-    ------
-    ValueError
-        If it is neither "memory", None, nor a path that is or can become a folder.
-    """
-    if cache is None or (isinstance(cache, str) and cache == "memory"):
-        return
-    is_path = isinstance(cache, str | os.PathLike)
-    if not is_path or str(cache).lower() in _NO_FOLDERS:
-        raise ValueError(
-            f"cache must be one of 'memory', None or the path of a folder; got {cache!r}."
-        )
-    is_file = False
-    # a folder above it may be closed to us, which is told when entries cannot be written
-    with contextlib.suppress(PermissionError):
-        is_file = Path(cache).expanduser().is_file()
-    if is_file:
-        raise ValueError(f"cache={str(cache)!r} is a file; accepted is the path of a folder.")
-
-
-def open_store(cache) -> TokenStore | None:
-    """The store of a ``cache`` parameter under the settings in force."""
-    if cache is None:
-        return None
-    settings = get_config()
-    MEMORY_CACHE.resize(settings["cache_bytes"])
-    folder = settings["cache_dir"] if isinstance(cache, str) and cache == "memory" else cache
-    return TokenStore(MEMORY_CACHE, _disk(folder))
-
-
-def cache_info(directory=None) -> CacheInfo:
-    """Tell what the caches hold and how often they helped.
+def cache_info(directory: str | os.PathLike | None = None) -> CacheInfo:
+    """State of the caches, and how often they were hit.
 
     Parameters
     ----------
@@ -172,7 +70,7 @@ def cache_info(directory=None) -> CacheInfo:
     512
     """
     disk = _disk(directory or get_config()["cache_dir"])
-    files = (None, 0, 0) if disk is None else (str(disk.folder), *disk.size())
+    files = () if disk is None else (str(disk.folder), *disk.size())
     return CacheInfo(
         _counts.hits,
         _counts.misses,
@@ -183,7 +81,12 @@ def cache_info(directory=None) -> CacheInfo:
     )
 
 
-def clear_cache(directory=None, *, bytes_limit=None, age_limit: timedelta | None = None) -> None:
+def clear_cache(
+    directory: str | os.PathLike | None = None,
+    *,
+    bytes_limit: int | str | None = None,
+    age_limit: timedelta | None = None,
+) -> None:
     """Forget all tokens in memory and delete those of a folder, or bring the folder to a size.
 
     Only the cache's own files are deleted. Other processes may use the folder meanwhile: what is
@@ -194,15 +97,15 @@ def clear_cache(directory=None, *, bytes_limit=None, age_limit: timedelta | None
     directory : path-like, optional
         Folder of a disk cache; that of ``set_config(cache_dir=...)`` by default.
     bytes_limit : int or str, optional
-        Keep that much of the folder, such as ``"20G"``; what was not used for longest goes first.
+        Leave that much of the folder, such as ``"20G"``; what was not used for longest goes first.
     age_limit : timedelta, optional
-        Delete what was not used for so long. As ``bytes_limit``, which may be given too, it is
+        Delete what was not used for so long. As ``bytes_limit``, which may be passed too, it is
         that of ``joblib.Memory.reduce_size`` and leaves the memory alone.
 
     Raises
     ------
     ValueError
-        If a limit is given without a folder, or is none.
+        If a limit is passed without a folder, or is none.
 
     Examples
     --------
@@ -218,19 +121,19 @@ def clear_cache(directory=None, *, bytes_limit=None, age_limit: timedelta | None
         if disk is not None:
             disk.clear()
         return
-    limit, oldest = _as_bytes(bytes_limit), _as_time(age_limit)
+    n_bytes, oldest = _as_bytes(bytes_limit), _as_time(age_limit)
     if disk is None:
         raise ValueError(
             "limits are those of a folder, and none is set. Pass clear_cache(directory, ...), or "
             "set_config(cache_bytes=...) to bound the memory."
         )
-    disk.reduce(limit, oldest)
+    disk.reduce(n_bytes, oldest)
 
 
-def _as_bytes(limit) -> int | None:
+def _as_bytes(limit: int | str | None) -> int | None:
     if limit is None:
         return None
-    n_bytes = limit
+    n_bytes: Any = limit
     if isinstance(limit, str):
         from joblib.disk import memstr_to_bytes
 
@@ -254,35 +157,83 @@ def _as_time(age: timedelta | None) -> float | None:
     return time.time() - age.total_seconds()
 
 
+def check_cache(cache) -> None:
+    """Raise a ValueError unless ``cache`` is "memory", None, or a path that is no file."""
+    if cache is None or (isinstance(cache, str) and cache == "memory"):
+        return
+    is_path = isinstance(cache, str | os.PathLike)
+    if not is_path or str(cache).lower() in _NOT_FOLDERS:
+        raise ValueError(
+            f"cache must be one of 'memory', None or the path of a folder; got {cache!r}."
+        )
+    is_file = False
+    # a folder above it may be closed to us, which is reported when entries cannot be written
+    with contextlib.suppress(PermissionError):
+        is_file = Path(cache).expanduser().is_file()
+    if is_file:
+        raise ValueError(f"cache={str(cache)!r} is a file; accepted is the path of a folder.")
+
+
+def open_store(cache: str | os.PathLike | None) -> TokenStore | None:
+    """The store of a ``cache`` parameter under the settings in force."""
+    if cache is None:
+        return None
+    settings = get_config()
+    MEMORY_CACHE.resize(settings["cache_bytes"])
+    folder = settings["cache_dir"] if isinstance(cache, str) and cache == "memory" else cache
+    return TokenStore(MEMORY_CACHE, _disk(folder))
+
+
 def _disk(folder) -> DiskCache | None:
     return None if folder is None else DiskCache(Path(folder).expanduser())
 
 
-_DEFAULT_BYTES = 512 * 2**20
+class TokenStore:
+    """A memory, and a folder behind it that holds whatever the memory holds."""
+
+    def __init__(self, memory: TokenCache, disk: DiskCache | None = None):
+        self.memory = memory
+        self.disk = disk
+
+    def get(self, key: str) -> EncodedModality | None:
+        """The entry, or None; counted."""
+        entry = self.memory.get(key)
+        if self.disk is not None:
+            if entry is None:
+                entry = self.disk.get(key)
+                if entry is not None:
+                    self.memory.put(key, entry)
+            elif key not in self.disk:
+                self.disk.put(key, entry)
+        _counts.add(entry is not None)
+        return entry
+
+    def peek(self, key: str) -> EncodedModality | None:
+        """An entry that came to the memory since :meth:`get`, or None; not counted."""
+        return self.memory.peek(key)
+
+    def put(self, key: str, value: EncodedModality) -> None:
+        """Store an entry."""
+        self.memory.put(key, value)
+        if self.disk is not None:
+            self.disk.put(key, value)
+
+    def take_complaint(self) -> str | None:
+        """Why the folder could not be used, if so."""
+        return None if self.disk is None else self.disk.take_complaint()
 
 
 class TokenCache:
-    """Least-recently-used store of :class:`EncodedModality`, bounded by bytes; thread-safe.
+    """Least-recently-used store of :class:`EncodedModality`, bounded by bytes; thread-safe."""
 
-    Parameters
-    ----------
-    max_bytes : int
-        Oldest entries are dropped beyond it.
-    """
-
-    def __init__(self, max_bytes: int = _DEFAULT_BYTES):
+    def __init__(self, max_bytes: int = 512 * 2**20):
         self.max_bytes = max_bytes
+        self.n_bytes = 0
         self._entries: OrderedDict[Hashable, EncodedModality] = OrderedDict()
-        self._n_bytes = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    @property
-    def n_bytes(self) -> int:
-        """Memory held."""
-        return self._n_bytes
 
     def get(self, key: Hashable) -> EncodedModality | None:
         """The entry, or None."""
@@ -297,12 +248,12 @@ class TokenCache:
             return self._entries.get(key)
 
     def put(self, key: Hashable, value: EncodedModality) -> None:
-        """Keep an entry, dropping the least recently used ones where room is needed."""
+        """Store an entry, dropping the least recently used ones where room is needed."""
         with self._lock:
             if key in self._entries or value.n_bytes > self.max_bytes:
                 return
             self._entries[key] = value
-            self._n_bytes += value.n_bytes
+            self.n_bytes += value.n_bytes
             self._drop_surplus()
 
     def resize(self, max_bytes: int) -> None:
@@ -315,11 +266,26 @@ class TokenCache:
         """Drop everything."""
         with self._lock:
             self._entries.clear()
-            self._n_bytes = 0
+            self.n_bytes = 0
 
     def _drop_surplus(self) -> None:
-        while self._n_bytes > self.max_bytes:
-            self._n_bytes -= self._entries.popitem(last=False)[1].n_bytes
+        while self.n_bytes > self.max_bytes:
+            self.n_bytes -= self._entries.popitem(last=False)[1].n_bytes
+
+
+class _Counts:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.reset()
+
+    def add(self, is_hit: bool) -> None:
+        with self._lock:
+            self.hits += is_hit
+            self.misses += not is_hit
+
+    def reset(self) -> None:
+        self.hits = self.misses = 0
 
 
 MEMORY_CACHE = TokenCache()
+_counts = _Counts()

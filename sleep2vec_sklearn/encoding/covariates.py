@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is known of the sleepers, as columns beside the embeddings."""
+"""Covariates of recordings as columns: metadata, and the time of the night."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -14,22 +15,20 @@ from ..errors import InvalidRecordingError
 from ..recordings._demographics import read_number, read_sex, read_text
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
-from ._base import RecordingTransformerMixin
+from ._base import RecordingTransformerMixin, check_unit
 from .inputs import EncoderInput, read_input
 
-__all__ = [
-    "RecordingMetadata",
-    "TimeOfNight",
-    "time_columns",
-]
+__all__ = ["RecordingMetadata", "TimeOfNight"]
+
+_TIME_COLUMNS = ("hours", "hours_squared", "settling", "share")
 
 
 class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
     """Age, sex and site of each element of X, from the recordings' metadata.
 
-    Reads no signal, so it stands beside a :class:`Sleep2VecTransformer` in a ``FeatureUnion`` and
-    gives the same rows: one per night, subject or epoch, with the same index. What is missing is
-    NaN; put an imputer behind it, or a head that accepts NaN.
+    Reads no signal. In a ``FeatureUnion`` with a :class:`Sleep2VecTransformer` it gives the same
+    rows: one per night, subject or epoch, with the same index. What is missing is NaN; put an
+    imputer behind it, or a head that accepts NaN.
 
     Parameters
     ----------
@@ -68,10 +67,10 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
            [nan, nan, nan]], dtype=float32)
     """
 
-    def __init__(self, fields=("age", "sex", "site")):
+    def __init__(self, fields: Sequence[str] = ("age", "sex", "site")):
         self.fields = fields
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> RecordingMetadata:
         """Learn the sites.
 
         Parameters
@@ -93,28 +92,29 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
             beyond age, sex and site.
         """
         fields = _checked_fields(self.fields)
-        given = read_input(X, "nan")
-        stated = {key for recording in given.recordings for key in recording.metadata}
+        inputs = read_input(X, "nan")
+        stated = {key for recording in inputs.recordings for key in recording.metadata}
         unstated = [f for f in fields if f not in stated and f not in ("age", "sex", "site")]
         if unstated:
             raise InvalidRecordingError(
                 f"fields has {', '.join(map(repr, unstated))}, which no recording states; their "
                 f"metadata has {', '.join(sorted(map(str, stated))) or 'nothing'}. Name one of "
-                "these, or give it with Recording(..., metadata={...})."
+                "these, or add it with Recording(..., metadata={...})."
             )
-        known = {_site(recording) for recording in given.recordings} - {None}
+        sites = {read_text(recording.metadata.get("site")) for recording in inputs.recordings}
         self.fields_ = fields
-        self.sites_ = tuple(sorted(known)) if "site" in fields else ()
-        self.unit_ = given.unit
-        self.n_features_out_ = len(self._columns())
+        known = sorted(site for site in sites if site is not None)
+        self.sites_ = tuple(known) if "site" in fields else ()
+        self.unit_ = inputs.unit
+        self.n_features_out_ = len(self._column_names())
         if self.n_features_out_ == 0:
             raise InvalidRecordingError(
                 "fields is 'site' alone, and no recording states a site. Ask for age or sex as "
-                "well, or give it with Recording(..., metadata={'site': ...})."
+                "well, or add it with Recording(..., metadata={'site': ...})."
             )
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Look the fields up.
 
         Parameters
@@ -136,56 +136,41 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
             If a value is no number or an unknown word, or a subject's nights disagree on the sex.
         """
         check_is_fitted(self)
-        given = read_input(X, "nan")
-        if given.unit != self.unit_:
-            raise InvalidRecordingError(
-                f"X holds {given.unit}s, but these columns were fitted on {self.unit_}s. "
-                "Pass the same kind, or fit a clone for the other."
-            )
-        return self._label_rows(self._gather(given), given)
+        inputs = read_input(X, "nan")
+        check_unit(inputs, self.unit_, "these columns were")
+        return self._label_rows(self._gather(inputs), inputs)
 
-    def get_feature_names_out(self, input_features=None) -> np.ndarray:
-        """Names of the columns, e.g. ``age``, ``sex``, ``site_north``.
-
-        Parameters
-        ----------
-        input_features : ignored
-
-        Returns
-        -------
-        object ndarray of shape (n_features_out_,)
-        """
-        check_is_fitted(self)
-        return np.array(self._columns(), dtype=object)
-
-    def _columns(self) -> list[str]:
+    def _column_names(self) -> list[str]:
         sites = [f"site_{site}" for site in self.sites_]
         return [name for f in self.fields_ for name in (sites if f == "site" else [f])]
 
-    def _gather(self, given: EncoderInput) -> np.ndarray:
-        shape = (given.n_rows, self.n_features_out_)
+    def _gather(self, inputs: EncoderInput) -> np.ndarray:
+        shape = (inputs.n_rows, self.n_features_out_)
         sums, counts = np.zeros(shape), np.zeros(shape)
         sexes: dict[int, float] = {}
-        for recording, rows, place in zip(given.recordings, given.rows, given.places, strict=True):
-            values = self._values(recording, place)
-            if given.unit == "night" and "sex" in self.fields_:
-                _check_sexes(sexes, int(rows[0]), _sex(recording, place), place)
+        nights = zip(inputs.recordings, inputs.rows, inputs.locations, strict=True)
+        for recording, rows, location in nights:
+            values = self._values(recording, location)
+            if inputs.unit == "night" and "sex" in self.fields_:
+                sex = read_sex(recording.metadata.get("sex"), location)
+                _check_sexes(sexes, int(rows[0]), sex, location)
             known = ~np.isnan(values)
             sums[rows] += np.where(known, values, 0)
             counts[rows] += known
         with np.errstate(invalid="ignore"):
             return (sums / counts).astype(np.float32)
 
-    def _values(self, recording: Recording, place: str) -> np.ndarray:
+    def _values(self, recording: Recording, location: str) -> np.ndarray:
         values: list[float] = []
         for field in self.fields_:
+            value = recording.metadata.get(field)
             if field == "site":
-                site = _site(recording)
+                site = read_text(value)
                 values += [np.nan if site is None else float(site == s) for s in self.sites_]
             elif field == "sex":
-                values.append(_sex(recording, place))
+                values.append(read_sex(value, location))
             else:
-                values.append(_number(recording, field, place))
+                values.append(read_number(value, field, location))
         return np.array(values)
 
 
@@ -199,27 +184,12 @@ def _checked_fields(fields) -> tuple[str, ...]:
     return tuple(fields)
 
 
-def _site(recording: Recording) -> str | None:
-    return read_text(recording.metadata.get("site"))
-
-
-def _sex(recording: Recording, place: str) -> float:
-    return read_sex(recording.metadata.get("sex"), place)
-
-
-def _number(recording: Recording, field: str, place: str) -> float:
-    return read_number(recording.metadata.get(field), field, place)
-
-
-def _check_sexes(seen: dict[int, float], row: int, sex: float, place: str) -> None:
-    if not math.isnan(sex) and seen.setdefault(row, sex) != sex:
+def _check_sexes(sexes: dict[int, float], row: int, sex: float, location: str) -> None:
+    if not math.isnan(sex) and sexes.setdefault(row, sex) != sex:
         raise InvalidRecordingError(
-            f"{place}: 'sex' differs between the nights of one subject. Check who they belong to, "
-            "or leave 'sex' out of fields."
+            f"{location}: 'sex' differs between the nights of one subject. Check who they belong "
+            "to, or leave 'sex' out of fields."
         )
-
-
-_COLUMNS = ("hours", "hours_squared", "settling", "share")
 
 
 class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
@@ -237,7 +207,7 @@ class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
 
     Notes
     -----
-    A head that knows the time learns when the people it was trained on sleep. Leave it out for
+    A head that knows the time learns when the subjects it was trained on sleep. Leave it out for
     shift workers, naps, and recordings that do not begin at bedtime.
 
     Examples
@@ -253,8 +223,8 @@ class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
     (240, 132)
     """
 
-    def fit(self, X, y=None):
-        """Learn nothing.
+    def fit(self, X: Any, y: Any = None) -> TimeOfNight:
+        """Check that X holds epochs; nothing is learned.
 
         Parameters
         ----------
@@ -271,11 +241,11 @@ class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
             If X holds nights, which have no one time.
         """
         _read_epochs(X)
-        self.n_features_out_ = len(_COLUMNS)
+        self.n_features_out_ = len(_TIME_COLUMNS)
         return self
 
-    def transform(self, X):
-        """Tell the time of every epoch, at its middle.
+    def transform(self, X: Any) -> Any:
+        """Columns of the time at every epoch's middle.
 
         Parameters
         ----------
@@ -295,36 +265,25 @@ class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
             If X holds nights.
         """
         check_is_fitted(self)
-        given = _read_epochs(X)
-        rows = np.empty((given.n_rows, len(_COLUMNS)), dtype=np.float32)
-        parts = zip(given.recordings, given.rows, given.epochs, strict=True)
-        for recording, places, epochs in parts:
-            rows[places] = time_columns(recording, epochs)
-        return self._label_rows(rows, given)
+        inputs = _read_epochs(X)
+        columns = np.empty((inputs.n_rows, len(_TIME_COLUMNS)), dtype=np.float32)
+        parts = zip(inputs.recordings, inputs.rows, inputs.epochs or (), strict=True)
+        for recording, rows, epochs in parts:
+            columns[rows] = time_columns(recording, epochs)
+        return self._label_rows(columns, inputs)
 
-    def get_feature_names_out(self, input_features=None) -> np.ndarray:
-        """Names of the columns.
-
-        Parameters
-        ----------
-        input_features : ignored
-
-        Returns
-        -------
-        object ndarray of shape (4,)
-        """
-        check_is_fitted(self)
-        return np.array(_COLUMNS, dtype=object)
+    def _column_names(self) -> tuple[str, ...]:
+        return _TIME_COLUMNS
 
 
 def _read_epochs(X) -> EncoderInput:
-    given = read_input(X)
-    if given.epochs is None:
+    inputs = read_input(X)
+    if inputs.epochs is None:
         raise InvalidRecordingError(
             "X holds nights, which have no one time of the night; accepted is an EpochSequence. "
             "Wrap them: EpochSequence(X)."
         )
-    return given
+    return inputs
 
 
 def time_columns(recording: Recording, epochs: np.ndarray) -> np.ndarray:

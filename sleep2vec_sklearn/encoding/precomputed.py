@@ -1,30 +1,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A transformer that looks rows up instead of encoding them: no signals, no torch."""
+"""PrecomputedEmbeddings: a transformer that looks rows up, without signals or torch."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import ReadError
-from ._base import RecordingTransformerMixin
+from ._base import RecordingTransformerMixin, without_subjects
 from ._leakage import RowsBySubject, guard
 from .inputs import as_row_keys
 from .table import EmbeddingTable
 
-__all__ = [
-    "PrecomputedEmbeddings",
-]
+__all__ = ["PrecomputedEmbeddings"]
 
-_FILES_KEPT = 2
+_FILES_CACHED = 2
 
 
 class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
-    """Stand in for a Sleep2VecTransformer whose rows were kept in a table.
+    """Stand in for a Sleep2VecTransformer whose rows were saved in a table.
 
     Rows are looked up by recording, and by epoch where they are epochs; they equal those of the
     transformer bit for bit. Needs neither torch nor the signals.
@@ -32,8 +31,8 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
     Parameters
     ----------
     table : EmbeddingTable, str or path
-        A table, or the file of one. The last files read are remembered, and read again when they
-        change. Pickles carry a table that was given as such, and only the path of a file.
+        A table, or the file of one. The last files read are cached, and read again when they
+        change. Pickles carry a table that was passed as such, and only the path of a file.
 
     Attributes
     ----------
@@ -55,10 +54,10 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
     ((10, 128), True)
     """
 
-    def __init__(self, table):
+    def __init__(self, table: EmbeddingTable | str | PathLike):
         self.table = table
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> PrecomputedEmbeddings:
         """Open the table and check that it has the rows of X.
 
         Parameters
@@ -79,15 +78,15 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
             If a row is not in the table, or a recording has no id.
         """
         table = self._open()
-        found = table.rows_of(as_row_keys(X))
-        self._rows_at_fit = RowsBySubject.of_keys(table.X[found])
+        rows = table.rows_of(as_row_keys(X))
+        self._rows_at_fit = RowsBySubject.of_keys(table.X[rows])
         self.unit_ = table.X.unit
         self.n_features_out_ = table.values.shape[1]
         self.checkpoint_sha256_ = table.provenance["checkpoint_sha256"]
         self._feature_names_out = table.feature_names
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Look rows up.
 
         Parameters
@@ -114,37 +113,23 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
         keys = as_row_keys(X)
         table = self._open()
         sha256 = table.provenance["checkpoint_sha256"]
-        same = sha256 == self.checkpoint_sha256_
-        if not same or not np.array_equal(table.feature_names, self._feature_names_out):
+        is_same_encoder = sha256 == self.checkpoint_sha256_
+        if not is_same_encoder or table.feature_names.tolist() != self._column_names():
             raise ReadError(
                 f"{table!r} is not the table of fit: made by checkpoint {sha256[:12]} with "
                 f"{len(table.feature_names)} features, at fit {self.checkpoint_sha256_[:12]} with "
                 f"{self.n_features_out_}. Restore it, or fit again."
             )
-        found = table.rows_of(keys)
+        rows = table.rows_of(keys)
         rows_at_fit = getattr(self, "_rows_at_fit", None)
-        guard(rows_at_fit, lambda: RowsBySubject.of_keys(table.X[found]))
-        return self._label_rows(table.values[found], keys)
-
-    def get_feature_names_out(self, input_features=None) -> np.ndarray:
-        """Names of the columns, those of the transformer that made the table.
-
-        Parameters
-        ----------
-        input_features : ignored
-
-        Returns
-        -------
-        object ndarray of shape (n_features_out_,)
-        """
-        check_is_fitted(self, "checkpoint_sha256_")
-        return self._feature_names_out.copy()
+        guard(rows_at_fit, lambda: RowsBySubject.of_keys(table.X[rows]))
+        return self._label_rows(table.values[rows], keys)
 
     def __getstate__(self) -> dict:
-        state = dict(super().__getstate__())
-        # who was in a study is not for everybody who gets the model
-        state.pop("_rows_at_fit", None)
-        return state
+        return without_subjects(super().__getstate__())
+
+    def _column_names(self) -> list[str]:
+        return self._feature_names_out.tolist()
 
     def _open(self) -> EmbeddingTable:
         if isinstance(self.table, EmbeddingTable):
@@ -166,7 +151,7 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
         return _load(path, (status.st_ino, status.st_mtime_ns, status.st_size))
 
 
-@lru_cache(maxsize=_FILES_KEPT)
+@lru_cache(maxsize=_FILES_CACHED)
 def _load(path: Path, stamp: tuple[int, int, int]) -> EmbeddingTable:
     """Read a file; ``stamp`` only tells its versions apart."""
     return EmbeddingTable.load(path)

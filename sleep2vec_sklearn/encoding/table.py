@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Embeddings kept with what they were made from, to be used later without signals or torch.
+"""Tables of embeddings with their provenance, to be used later without signals or torch.
 
 One row per row of the table: its keys, the features, and the seconds of each modality behind it.
 The provenance is a JSON document: the metadata of the Parquet file's schema, an array in .npz.
@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import platform
 import reprlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -21,27 +20,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._files import import_pyarrow, write_atomic
-from ..errors import InvalidRecordingError, ReadError
+from ..errors import InvalidRecordingError, ReadError, Sleep2VecError
 from ..recordings.modality import EPOCH_SECONDS
 from .inputs import EncoderInput, RowKeys
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import ArrayLike
 
     from ._engine import EncodedNight
 
-__all__ = [
-    "EmbeddingTable",
-    "embed",
-    "read_table",
-    "write_table",
-]
+__all__ = ["EmbeddingTable"]
 
-_FEW = 3
+FORMAT_VERSION = 1
+_METADATA_KEY = b"sleep2vec_sklearn"
+_SECONDS = "_seconds"
+_PYARROW_HINT = "Or use a path that ends in .npz."
+_ACCEPTED = "Accepted are .parquet and .npz files written by EmbeddingTable.save()."
+_VALUES_SHOWN = 3
 
 
 class EmbeddingTable:
-    """Rows of a transformer with their names and their provenance; not to be changed.
+    """Rows of a transformer with their names and their provenance; immutable.
 
     Made by :meth:`Sleep2VecTransformer.embed`, or read by :meth:`load`, which needs no torch.
 
@@ -79,7 +79,7 @@ class EmbeddingTable:
     ((2, 128), True)
     """
 
-    def __init__(self, keys: RowKeys, values, coverage, provenance: Mapping):
+    def __init__(self, keys: RowKeys, values: ArrayLike, coverage: ArrayLike, provenance: Mapping):
         self.X = keys
         self.values = np.asarray(values, dtype=np.float32).view()
         self.values.flags.writeable = False
@@ -142,11 +142,15 @@ class EmbeddingTable:
         Raises
         ------
         ValueError
-            For another suffix, or names that are neither text nor whole numbers.
+            For another suffix, or names that are neither text nor integers.
         ImportError
             If pyarrow is missing.
         """
-        write_table(Path(path), self.X, self.values, self._coverage, self.provenance)
+        path = Path(path)
+        serialize = _by_suffix(path, {".parquet": _to_parquet, ".npz": _to_npz})
+        names = {"recording": _storable(self.X.names), "subject": _storable(self.X.subjects)}
+        document = json.dumps({**self.provenance, "format_version": FORMAT_VERSION}, sort_keys=True)
+        write_atomic(path, serialize(names, self, self._coverage, json.loads(document)))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> EmbeddingTable:
@@ -157,7 +161,16 @@ class EmbeddingTable:
         ReadError
             If the file is missing, damaged, foreign, or of a newer version.
         """
-        return cls(*read_table(Path(path)))
+        path = Path(path)
+        read = _by_suffix(path, {".parquet": _read_parquet, ".npz": _read_npz})
+        try:
+            return cls(*read(path))
+        except Sleep2VecError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise ReadError(
+                f"{path}: not a readable embedding table: {error}. {_ACCEPTED}"
+            ) from error
 
     @classmethod
     def concat(cls, tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
@@ -171,15 +184,15 @@ class EmbeddingTable:
         tables = list(tables)
         if not tables:
             raise ValueError("concat needs at least one table, got none.")
-        # nor does the name of a file matter where the hash is the same
-        free = dict.fromkeys(("versions", "device", "checkpoint"))
-        made = [{**table.provenance, **free} for table in tables]
-        for place, other in enumerate(made):
-            names = sorted({**made[0], **other})
-            told = [_tell_difference(k, made[0].get(k), other.get(k)) for k in names]
-            if any(told):
+        # where and when does not matter, nor does the name of a file where the hash is the same
+        ignored = dict.fromkeys(("versions", "device", "checkpoint"))
+        first, *others = [{**table.provenance, **ignored} for table in tables]
+        for i, other in enumerate(others, start=1):
+            names = sorted({**first, **other})
+            differences = [_difference(k, first.get(k), other.get(k)) for k in names]
+            if any(differences):
                 raise ValueError(
-                    f"table {place} differs from the first in {', '.join(filter(None, told))}. "
+                    f"table {i} differs from the first in {', '.join(filter(None, differences))}. "
                     "Rows of different encoders cannot be compared; embed all nights with one "
                     "checkpoint and the same parameters."
                 )
@@ -191,7 +204,7 @@ class EmbeddingTable:
         )
 
     def rows_of(self, keys: RowKeys) -> np.ndarray:
-        """Where the rows of these keys are.
+        """Indices of the rows of these keys.
 
         Parameters
         ----------
@@ -211,30 +224,24 @@ class EmbeddingTable:
                 f"X holds {keys.unit}s, but this table has rows of {self.X.unit}s. Pass the same "
                 "kind, or embed a table of the other."
             )
-        place = {name: i for i, name in enumerate(self.X.names)}
-        known = np.array([place.get(name, -1) for name in keys.names], dtype=np.int64)
-        wanted = self._code(known[keys.recording_index], keys.epoch_index)
+        index = {name: i for i, name in enumerate(self.X.names)}
+        recordings = np.array([index.get(name, -1) for name in keys.names], dtype=np.int64)
+        wanted = _code(recordings[keys.recording_index], keys.epoch_index)
         codes, order = self._codes
-        found = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
-        missing = np.flatnonzero(codes[found] != wanted)
+        nearest = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
+        missing = np.flatnonzero(codes[nearest] != wanted)
         if len(missing):
-            raise InvalidRecordingError(self._explain(keys, missing))
-        return order[found]
+            raise InvalidRecordingError(self._describe_missing(keys, missing))
+        return order[nearest]
 
     @cached_property
     def _codes(self) -> tuple[np.ndarray, np.ndarray]:
-        codes = self._code(self.X.recording_index.astype(np.int64), self.X.epoch_index)
+        """Codes of the rows, sorted, and the row of each."""
+        codes = _code(self.X.recording_index.astype(np.int64), self.X.epoch_index)
         order = np.argsort(codes, kind="stable")
         return codes[order], order
 
-    @staticmethod
-    def _code(recordings: np.ndarray, epochs: np.ndarray | None) -> np.ndarray:
-        """One number per row; -1 for a recording that is unknown."""
-        if epochs is None:
-            return recordings
-        return np.where(recordings < 0, -1, (recordings << 32) + epochs)
-
-    def _explain(self, keys: RowKeys, missing: np.ndarray) -> str:
+    def _describe_missing(self, keys: RowKeys, missing: np.ndarray) -> str:
         first = keys[int(missing[0])]
         what = f"recording {first.recording!r}"
         what += "" if first.epoch is None else f", epoch {first.epoch},"
@@ -248,176 +255,107 @@ class EmbeddingTable:
 
     def _check_repeated(self) -> None:
         codes, order = self._codes
-        again = np.flatnonzero(codes[1:] == codes[:-1]) + 1
-        rows, before = self.values[order[again]], self.values[order[again - 1]]
-        different = again[~((rows == before) | (np.isnan(rows) & np.isnan(before))).all(axis=1)]
+        repeated = np.flatnonzero(codes[1:] == codes[:-1]) + 1
+        rows, before = self.values[order[repeated]], self.values[order[repeated - 1]]
+        same = ((rows == before) | (np.isnan(rows) & np.isnan(before))).all(axis=1)
+        different = repeated[~same]
         if len(different):
             name = self.X[int(order[different[0]])].recording
             raise InvalidRecordingError(
                 f"two different recordings are both named {name!r}, so that its rows could not be "
-                "told apart later. Give each recording an id of its own."
+                "distinguished later. Give each recording an id of its own."
             )
 
 
-def _tell_difference(name: str, first, other) -> str | None:
+def _code(recordings: np.ndarray, epochs: np.ndarray | None) -> np.ndarray:
+    """One number per row; -1 for a recording that is unknown."""
+    if epochs is None:
+        return recordings
+    return np.where(recordings < 0, -1, (recordings << 32) + epochs)
+
+
+def _difference(name: str, first, other) -> str | None:
     if first == other:
         return None
     if isinstance(first, list) and isinstance(other, list):
-        different = [b for a, b in zip_longest(first, other, fillvalue="nothing") if a != b]
-        few = ", ".join(str(value) for value in different[:_FEW])
-        more = ", ..." if len(different) > _FEW else ""
-        return f"{name} ({len(different)} of {max(len(first), len(other))} differ: {few}{more})"
+        differing = [b for a, b in zip_longest(first, other, fillvalue="nothing") if a != b]
+        shown = ", ".join(str(value) for value in differing[:_VALUES_SHOWN])
+        more = ", ..." if len(differing) > _VALUES_SHOWN else ""
+        return f"{name} ({len(differing)} of {max(len(first), len(other))} differ: {shown}{more})"
     return f"{name} ({reprlib.repr(other)}, not {reprlib.repr(first)})"
 
 
-class _CoverageCollector:
+class CoverageCollector:
     """Seconds of each modality behind each row of X."""
 
-    def __init__(self, given: EncoderInput, modalities: Sequence[str]):
-        self.seconds = np.zeros((given.n_rows, len(modalities)), dtype=np.float32)
-        self._given = given
-        self._column = {name: place for place, name in enumerate(modalities)}
+    def __init__(self, inputs: EncoderInput, modalities: Sequence[str]):
+        self.seconds = np.zeros((inputs.n_rows, len(modalities)), dtype=np.float32)
+        self._inputs = inputs
+        self._column = {name: column for column, name in enumerate(modalities)}
 
     def add(self, night: EncodedNight) -> None:
-        rows, epochs = self._given.rows[night.position], self._given.epochs
+        """Count one night."""
+        rows, epochs = self._inputs.rows[night.position], self._inputs.epochs
         for name, encoded in night.modalities.items():
             valid = encoded.valid
-            valid = valid.sum() if epochs is None else valid[epochs[night.position]]
-            self.seconds[rows, self._column[name]] += EPOCH_SECONDS * valid
+            n_valid = valid.sum() if epochs is None else valid[epochs[night.position]]
+            self.seconds[rows, self._column[name]] += EPOCH_SECONDS * n_valid
 
 
-def embed(transformer, X) -> EmbeddingTable:
-    """Rows of a fitted transformer as a table; see :meth:`Sleep2VecTransformer.embed`."""
-    import sklearn
-    import torch
-
-    from .._version import __version__
-    from ._engine import ENCODING_REVISION
-
-    given = transformer._read_as_fitted(X)
-    layer = transformer.layer
-    coverage = _CoverageCollector(given, transformer.modalities_)
-    values = transformer._encode(given, coverage)
-    provenance = {
-        "checkpoint": transformer._load_checkpoint().name,
-        "checkpoint_sha256": transformer.checkpoint_sha256_,
-        "unit": transformer.unit_,
-        "modalities": list(transformer.modalities_),
-        "fusion": transformer.fusion,
-        "pooling": transformer.pooling if transformer.unit_ == "night" else None,
-        "context_minutes": float(transformer.context_minutes)
-        if transformer.unit_ == "epoch"
-        else None,
-        "layer": layer if isinstance(layer, str) else int(layer),
-        "precision": transformer.precision_,
-        "device": transformer.device_,
-        "encoding_revision": ENCODING_REVISION,
-        "versions": {
-            "sleep2vec_sklearn": __version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scikit-learn": sklearn.__version__,
-            "torch": torch.__version__,
-        },
-        "features": transformer.get_feature_names_out().tolist(),
-    }
-    return EmbeddingTable(RowKeys.from_input(given), values, coverage.seconds, provenance)
-
-
-FORMAT_VERSION = 1
-_METADATA_KEY = b"sleep2vec_sklearn"
-_SECONDS = "_seconds"
-_NO_PYARROW = "Or use a path that ends in .npz."
-_ACCEPTED = "Accepted are .parquet and .npz files written by EmbeddingTable.save()."
-
-
-def write_table(path: Path, keys: RowKeys, values, coverage, provenance: Mapping) -> None:
-    """Write a table, all of it or nothing.
-
-    Raises
-    ------
-    ValueError
-        If the suffix is neither .parquet nor .npz, or a name cannot be stored.
-    ImportError
-        If pyarrow is needed and not installed.
-    """
-    write = _choose(path, {".parquet": _parquet_of, ".npz": _npz_of})
-    columns = {"recording": (_storable(keys.names), keys.recording_index)}
-    columns["subject"] = (_storable(keys.subjects), keys.recording_index)
-    document = json.dumps({**provenance, "format_version": FORMAT_VERSION}, sort_keys=True)
-    data = write(columns, keys, values, coverage, json.loads(document))
-    write_atomic(path, data)
-
-
-def read_table(path: Path) -> tuple[RowKeys, np.ndarray, np.ndarray, dict]:
-    """Read keys, values, coverage and provenance back.
-
-    Raises
-    ------
-    ReadError
-        If the file is missing, damaged, foreign, or of a newer version.
-    """
-    read = _choose(path, {".parquet": _read_parquet, ".npz": _read_npz})
-    try:
-        return read(path)
-    except ReadError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise ReadError(f"{path}: not a readable embedding table: {error}. {_ACCEPTED}") from error
-
-
-def _choose(path: Path, formats: Mapping):
-    if path.suffix not in formats:
+def _by_suffix(path: Path, functions: Mapping):
+    if path.suffix not in functions:
         raise ValueError(f"{path}: unknown kind of file {path.suffix!r}. {_ACCEPTED}")
-    return formats[path.suffix]
+    return functions[path.suffix]
 
 
-def _parquet_of(columns, keys: RowKeys, values, coverage, document: dict) -> bytes:
-    pa, parquet = import_pyarrow(_NO_PYARROW)
-    arrays = {
-        name: pa.DictionaryArray.from_arrays(pa.array(rows), pa.array(names)).dictionary_decode()
-        for name, (names, rows) in columns.items()
+def _to_parquet(names: Mapping, table: EmbeddingTable, coverage, document: dict) -> memoryview:
+    pa, parquet = import_pyarrow(_PYARROW_HINT)
+    keys = table.X
+    columns = {
+        column: pa.DictionaryArray.from_arrays(
+            pa.array(keys.recording_index), pa.array(values)
+        ).dictionary_decode()
+        for column, values in names.items()
     }
     if keys.epoch_index is not None:
-        arrays |= {"epoch": pa.array(keys.epoch_index), "stage": pa.array(keys.stages)}
-    arrays |= {n: pa.array(v) for n, v in zip(document["features"], values.T, strict=True)}
+        columns |= {"epoch": pa.array(keys.epoch_index), "stage": pa.array(keys.stages)}
+    features = zip(document["features"], table.values.T, strict=True)
     seconds = zip(document["modalities"], coverage.T, strict=True)
-    arrays |= {f"{name}{_SECONDS}": pa.array(column) for name, column in seconds}
-    table = pa.table(arrays).replace_schema_metadata({_METADATA_KEY: json.dumps(document)})
+    columns |= {name: pa.array(values) for name, values in features}
+    columns |= {f"{name}{_SECONDS}": pa.array(values) for name, values in seconds}
+    stored = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(document)})
     buffer = io.BytesIO()
-    parquet.write_table(table, buffer)
+    parquet.write_table(stored, buffer)
     return buffer.getbuffer()
 
 
 def _read_parquet(path: Path):
-    _, parquet = import_pyarrow(_NO_PYARROW)
+    _, parquet = import_pyarrow(_PYARROW_HINT)
     with parquet.ParquetFile(path) as file:
         table = file.read()
     document = _checked(path, (table.schema.metadata or {}).get(_METADATA_KEY))
 
     def matrix(names) -> np.ndarray:
-        out = np.empty((table.num_rows, len(names)), dtype=np.float32)
-        for place, name in enumerate(names):
-            out[:, place] = table[name].to_numpy()
-        return out
+        values = np.empty((table.num_rows, len(names)), dtype=np.float32)
+        for column, name in enumerate(names):
+            values[:, column] = table[name].to_numpy()
+        return values
 
     coded = table["recording"].combine_chunks().dictionary_encode()
     rows = coded.indices.to_numpy()
     first = np.unique(rows, return_index=True)[1]
     subjects = table["subject"].take(first).to_pylist()
-    epochs = (
-        [table[name].to_numpy() for name in ("epoch", "stage")]
-        if "epoch" in table.column_names
-        else []
-    )
+    by_epoch = [n for n in ("epoch", "stage") if n in table.column_names]
+    epochs = [table[name].to_numpy() for name in by_epoch]
     keys = RowKeys(coded.dictionary.to_pylist(), subjects, rows, *epochs)
     coverage = matrix([f"{name}{_SECONDS}" for name in document["modalities"]])
     return keys, matrix(document["features"]), coverage, document
 
 
-def _npz_of(columns, keys: RowKeys, values, coverage, document: dict) -> bytes:
-    arrays = {name: names for name, (names, _) in columns.items()}
-    arrays |= {"recording_index": keys.recording_index, "values": values, "coverage": coverage}
+def _to_npz(names: Mapping, table: EmbeddingTable, coverage, document: dict) -> memoryview:
+    keys = table.X
+    arrays = {**names, "recording_index": keys.recording_index}
+    arrays |= {"values": table.values, "coverage": coverage}
     if keys.epoch_index is not None:
         arrays |= {"epoch": keys.epoch_index, "stage": keys.stages}
     buffer = io.BytesIO()
@@ -455,16 +393,16 @@ def _checked(path: Path, document: bytes | str | None) -> dict:
 
 
 def _storable(names: np.ndarray) -> np.ndarray:
-    """Names as an array of text or of whole numbers."""
+    """Names as an array of text or of integers."""
     for kind, dtype in ((str, np.str_), ((int, np.integer), np.int64)):
         if all(isinstance(name, kind) and not isinstance(name, bool) for name in names):
             stored = np.array(names.tolist(), dtype=dtype)
             # numpy forgets NULs at the end of a text
             if stored.tolist() == names.tolist():
                 return stored
-    strange = next(n for n in names if not isinstance(n, str) or n.endswith("\0"))
+    unstorable = next(n for n in names if not isinstance(n, str) or n.endswith("\0"))
     raise ValueError(
-        "names of recordings and subjects must be all text or all whole numbers to be saved, and "
-        f"text may not end with NUL; found {strange!r}. Give such ids to the "
+        "names of recordings and subjects must be all text or all integers to be saved, and "
+        f"text may not end with NUL; found {unstorable!r}. Give such ids to the "
         "recordings and embed them again."
     )

@@ -1,36 +1,39 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The scikit-learn transformer around a pretrained encoder."""
+"""Sleep2VecTransformer: the scikit-learn transformer around a pretrained encoder."""
 
 from __future__ import annotations
 
-import numbers
+import platform
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from .._torch import resolve_device, resolve_precision
+from .._validation import NON_NEGATIVE, PRECISION, StrOptions, count, validate_params
 from .._warnings import warn
-from ..errors import CacheWarning, CheckpointError, ModalityWarning
-from ..recordings.modality import MODALITIES, list_modalities
-from ._base import CheckpointBearerMixin, RecordingTransformerMixin
+from ..errors import CacheWarning, CheckpointError, InvalidRecordingError, Sleep2VecError
+from ._base import CheckpointMixin, RecordingTransformerMixin, choose_modalities
 from ._leakage import RowsBySubject, guard
 from ._pooling import FUSIONS, POOLINGS, RowCollector, RowSummary, n_around
 from .cache import check_cache, open_store
-from .inputs import EncoderInput, read_input
-from .table import EmbeddingTable, embed
+from .inputs import EncoderInput, RowKeys, read_input
+from .table import CoverageCollector, EmbeddingTable
 
-__all__ = [
-    "Sleep2VecTransformer",
-    "check_parameters",
-    "choose_modalities",
-]
+if TYPE_CHECKING:
+    from ..model.checkpoint import Checkpoint
+    from ..model.config import EncoderConfig
+    from ._engine import EncodedNight
+
+__all__ = ["Sleep2VecTransformer"]
 
 _READ_AHEAD = 2
 
 
-class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, BaseEstimator):
+class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstimator):
     """Embed nights of sleep with a pretrained encoder; one row per element of X.
 
     A list of recordings gives one row per night, pooled over its epochs; an element that is
@@ -53,8 +56,8 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
         How the epochs of a night become one row; "cls" where the checkpoint has a CLS token.
         Does not apply to epochs.
     context_minutes : float, default=0
-        Of epochs: the mean of the rows around each, within a window of so many minutes, stands
-        beside the epoch's own row, for linear heads of sleep stages. Does not apply to nights.
+        Of epochs: the mean of the rows around each, within a window of so many minutes, follows
+        the epoch's own row, for linear heads of sleep stages. Does not apply to nights.
     layer : "last", "projection" or int, default="last"
         The encoder's output, the space of the contrastive loss, or the output of a block
         (0 is before the first one).
@@ -66,14 +69,14 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
         Recordings read and conditioned ahead of the network, 2 by default. Bounds memory and
         never changes a row.
     cache : "memory", path or None, default="memory"
-        Where tokens are kept, so that the folds of a cross-validation and the candidates of a
+        Where tokens are stored, so that the folds of a cross-validation and the candidates of a
         grid search encode a night once: in this process (up to 512 MiB), and in a folder as well,
         for other processes and sessions. ``set_config(cache_dir=...)`` gives "memory" a folder.
     on_error : {"raise", "nan"}, default="raise"
         What a recording that cannot be encoded does: raise, or give a row of NaN; all of them are
         listed in one warning.
     store_weights_in_pickle : bool, default=False
-        Pickles carry the checkpoint's name and hash only, unless it was given as a Checkpoint;
+        Pickles carry the checkpoint's name and hash only, unless it was passed as a Checkpoint;
         True makes them self-contained.
     verbose : int, default=0
         1 shows a progress bar.
@@ -85,7 +88,8 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
     modalities_ : tuple of str
         Modalities used, in the order of their blocks.
     n_features_out_ : int
-        Number of columns.
+        Number of columns, e.g. ``sleep2vec_007``, or ``eeg_007`` with concat; those of the context
+        are called ``sleep2vec_around_007``.
     device_, precision_ : str
         As resolved at fit.
     checkpoint_sha256_ : str
@@ -105,24 +109,34 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
     (2,)
     """
 
-    _called = "transformer"
+    _noun = "transformer"
+    _parameter_constraints: ClassVar[dict] = {
+        "fusion": [StrOptions(set(FUSIONS))],
+        "pooling": [StrOptions(set(POOLINGS))],
+        "context_minutes": [NON_NEGATIVE],
+        "precision": [PRECISION],
+        "batch_size": [count(), None],
+        "on_error": [StrOptions({"raise", "nan"})],
+        "store_weights_in_pickle": ["boolean"],
+        "verbose": ["verbose"],
+    }
 
     def __init__(
         self,
-        checkpoint="sleep2vec-mini",
+        checkpoint: str | PathLike | Checkpoint = "sleep2vec-mini",
         *,
-        modalities=None,
-        fusion="mean",
-        pooling="mean",
-        context_minutes=0,
-        layer="last",
-        precision="float32",
-        device="auto",
-        batch_size=None,
-        cache="memory",
-        on_error="raise",
-        store_weights_in_pickle=False,
-        verbose=0,
+        modalities: str | Sequence[str] | None = None,
+        fusion: str = "mean",
+        pooling: str = "mean",
+        context_minutes: float = 0,
+        layer: str | int = "last",
+        precision: str = "float32",
+        device: str = "auto",
+        batch_size: int | None = None,
+        cache: str | PathLike | None = "memory",
+        on_error: str = "raise",
+        store_weights_in_pickle: bool = False,
+        verbose: int = 0,
     ):
         self.checkpoint = checkpoint
         self.modalities = modalities
@@ -138,7 +152,7 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
         self.store_weights_in_pickle = store_weights_in_pickle
         self.verbose = verbose
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Sleep2VecTransformer:
         """Check parameters and input, and resolve checkpoint, device and precision.
 
         Nothing is learned and no signal is read.
@@ -162,20 +176,24 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
         CheckpointError
             If the checkpoint cannot be loaded or lacks what the parameters ask for.
         """
-        check_parameters(self)
-        given = read_input(X, self.on_error)
+        from .._torch import resolve_device, resolve_precision
+
+        validate_params(self)
+        check_cache(self.cache)
+        inputs = read_input(X, self.on_error)
         checkpoint = self._load_checkpoint()
         config = checkpoint.config
-        self.modalities_ = choose_modalities(self, config, given)
-        self.unit_ = given.unit
+        _check_output(config, self.layer, self.pooling)
+        self.modalities_ = choose_modalities(self.modalities, config.names, inputs.recordings)
+        self.unit_ = inputs.unit
         self.device_ = resolve_device(self.device)
         self.precision_ = resolve_precision(self.precision, self.device_)
         self.checkpoint_sha256_ = checkpoint.sha256
         self.n_features_out_ = self._count_features(config)
-        self._rows_at_fit = RowsBySubject.of_input(given)
+        self._rows_at_fit = RowsBySubject.of_input(inputs)
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Embed recordings or epochs.
 
         Parameters
@@ -199,13 +217,13 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
             If X holds other rows of a subject of :meth:`fit`, with
             ``set_config(leakage="raise")``; by default that is a warning.
         """
-        given = self._read_as_fitted(X)
+        inputs = self._read_as_fitted(X)
         rows_at_fit = getattr(self, "_rows_at_fit", None)
-        guard(rows_at_fit, lambda: RowsBySubject.of_input(given))
-        return self._label_rows(self._encode(given), given)
+        guard(rows_at_fit, lambda: RowsBySubject.of_input(inputs))
+        return self._label_rows(self._encode(inputs), inputs)
 
-    def embed(self, X) -> EmbeddingTable:
-        """Embed recordings or epochs into a table, to be kept and looked up later.
+    def embed(self, X: Any) -> EmbeddingTable:
+        """Embed recordings or epochs into a table, to be saved and looked up later.
 
         Parameters
         ----------
@@ -225,29 +243,11 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
         InvalidRecordingError, ReadError
             If a recording cannot be encoded and ``on_error="raise"``, or two share a name.
         """
-        return embed(self, X)
-
-    def get_feature_names_out(self, input_features=None) -> np.ndarray:
-        """Names of the columns, e.g. ``sleep2vec_007``, or ``eeg_007`` with concat.
-
-        Those of the context are called ``sleep2vec_around_007``.
-
-        Parameters
-        ----------
-        input_features : ignored
-
-        Returns
-        -------
-        object ndarray of shape (n_features_out_,)
-        """
-        check_is_fitted(self, "checkpoint_sha256_")
-        blocks = self.modalities_ if self.fusion == "concat" else ("sleep2vec",)
-        parts = self._parts()
-        width = self.n_features_out_ // len(blocks) // len(parts)
-        digits = max(3, len(str(width - 1)))
-        return np.array(
-            [f"{b}{p}_{i:0{digits}d}" for p in parts for b in blocks for i in range(width)],
-            dtype=object,
+        inputs = self._read_as_fitted(X)
+        coverage = CoverageCollector(inputs, self.modalities_)
+        rows = self._encode(inputs, coverage)
+        return EmbeddingTable(
+            RowKeys.from_input(inputs), rows, coverage.seconds, self._provenance()
         )
 
     def __getstate__(self) -> dict:
@@ -258,21 +258,31 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
 
     def _read_as_fitted(self, X) -> EncoderInput:
         check_is_fitted(self, "checkpoint_sha256_")
-        given = read_input(X, self.on_error)
-        self._check_unit(given)
-        return given
+        inputs = read_input(X, self.on_error)
+        self._check_unit(inputs)
+        return inputs
 
-    def _count_features(self, config) -> int:
-        width = config.projection.out_size if self.layer == "projection" else config.hidden_size
+    def _count_features(self, config: EncoderConfig) -> int:
+        projection = config.projection if self.layer == "projection" else None
+        width = config.hidden_size if projection is None else projection.out_size
         width *= len(self.modalities_) if self.fusion == "concat" else 1
         return width * len(self._parts())
 
+    def _column_names(self) -> list[str]:
+        blocks = self.modalities_ if self.fusion == "concat" else ("sleep2vec",)
+        parts = self._parts()
+        width = self.n_features_out_ // len(blocks) // len(parts)
+        digits = max(3, len(str(width - 1)))
+        return [f"{b}{p}_{i:0{digits}d}" for p in parts for b in blocks for i in range(width)]
+
     def _parts(self) -> tuple[str, ...]:
+        """Suffixes of the columns' names, one for each vector of a row."""
         if self.unit_ == "epoch":
             return ("", "_around") if n_around(self.context_minutes) else ("",)
         return ("_mean", "_std") if self.pooling == "mean_std" else ("",)
 
-    def _encode(self, given: EncoderInput, *watchers) -> np.ndarray:
+    def _encode(self, inputs: EncoderInput, *collectors: CoverageCollector) -> np.ndarray:
+        from .._torch import resolve_device
         from ._engine import Engine
         from ._parallel import encode_nights
 
@@ -297,22 +307,24 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
         summary = RowSummary(
             self.modalities_, self.fusion, self.pooling, n_around(self.context_minutes)
         )
-        collector = RowCollector(given, self.n_features_out_, summary)
+        rows = RowCollector(inputs, self.n_features_out_, summary)
         # closed here, as the error raised would keep the threads that read ahead alive
-        nights = encode_nights(engine, given, summary, self.checkpoint, self.device)
-        with closing(nights) as encoded:
-            for night in self._with_progress(encoded, len(given.recordings)):
+        nights = encode_nights(engine, inputs, summary, self.checkpoint, self.device)
+        with closing(nights):
+            for night in self._with_progress(nights, len(inputs.recordings)):
                 if night.error is not None and self.on_error == "raise":
-                    night.error.add_note("Or give recordings like this NaN with on_error='nan'.")
-                    raise night.error
-                for watcher in (collector, *watchers):
-                    watcher.add(night)
+                    raise _with_hint(night.error)
+                rows.add(night)
+                for collector in collectors:
+                    collector.add(night)
         complaint = None if store is None else store.take_complaint()
         if complaint is not None:
             warn(complaint, CacheWarning)
-        return collector.result()
+        return rows.result()
 
-    def _with_progress(self, nights, n_nights: int):
+    def _with_progress(
+        self, nights: Iterable[EncodedNight], n_nights: int
+    ) -> Iterator[EncodedNight]:
         if not self.verbose:
             yield from nights
             return
@@ -326,69 +338,53 @@ class Sleep2VecTransformer(CheckpointBearerMixin, RecordingTransformerMixin, Bas
                 bar.set_postfix_str(f"{n_cached} signals from the cache", refresh=False)
                 bar.update()
 
+    def _provenance(self) -> dict:
+        import sklearn
+        import torch
 
-def check_parameters(transformer) -> None:
-    """Refuse values that no checkpoint makes sense of.
+        from .._version import __version__
+        from ._engine import ENCODING_REVISION
 
-    Raises
-    ------
-    ValueError
-        If a parameter is not one of those accepted.
-    """
-    _check_choice("fusion", transformer.fusion, FUSIONS)
-    _check_choice("pooling", transformer.pooling, POOLINGS)
-    _check_choice("precision", transformer.precision, ("float32", "bfloat16", "auto"))
-    _check_choice("on_error", transformer.on_error, ("raise", "nan"))
-    check_cache(transformer.cache)
-    n_around(transformer.context_minutes)
-    size = transformer.batch_size
-    if size is not None and (not isinstance(size, numbers.Integral) or size < 1):
-        raise ValueError(f"batch_size must be a positive integer or None, got {size!r}.")
+        by_epoch = self.unit_ == "epoch"
+        return {
+            "checkpoint": self._load_checkpoint().name,
+            "checkpoint_sha256": self.checkpoint_sha256_,
+            "unit": self.unit_,
+            "modalities": list(self.modalities_),
+            "fusion": self.fusion,
+            "pooling": None if by_epoch else self.pooling,
+            "context_minutes": float(self.context_minutes) if by_epoch else None,
+            "layer": self.layer if isinstance(self.layer, str) else int(self.layer),
+            "precision": self.precision_,
+            "device": self.device_,
+            "encoding_revision": ENCODING_REVISION,
+            "versions": {
+                "sleep2vec_sklearn": __version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "scikit-learn": sklearn.__version__,
+                "torch": torch.__version__,
+            },
+            "features": self.get_feature_names_out().tolist(),
+        }
 
 
-def choose_modalities(transformer, config, given: EncoderInput) -> tuple[str, ...]:
-    """The modalities to encode: the parameter, else all that the checkpoint supports.
-
-    Raises
-    ------
-    CheckpointError
-        If the checkpoint lacks what the parameters ask for.
-    """
-    layer, pooling = transformer.layer, transformer.pooling
-    supported = tuple(m.name for m in config.modalities)
+def _check_output(config: EncoderConfig, layer: str | int, pooling: str) -> None:
+    """Refuse a layer or a pooling that the checkpoint does not have."""
     if layer == "projection" and config.projection is None:
         raise CheckpointError("layer='projection': this checkpoint has no projection head.")
     if pooling == "cls" and not (config.cls and layer != "projection"):
         raise CheckpointError("pooling='cls': this checkpoint has no CLS token to give.")
-    if layer not in ("last", "projection"):
-        _check_choice("layer", layer, ("last", "projection", *range(config.n_layers + 1)))
-    if transformer.modalities is not None:
-        chosen = tuple(list_modalities(transformer.modalities))
-        unsupported = [name for name in chosen if name not in supported]
-        if unsupported or not chosen:
-            raise CheckpointError(
-                f"modalities={transformer.modalities!r}: this checkpoint supports "
-                f"{', '.join(supported)}. Choose at least one of these."
-            )
-        return chosen
-    # what a reader derived unasked is no loss of the user's
-    found = {
-        name
-        for recording in given.recordings
-        for name in recording.modalities
-        if name not in recording.derived
-    }
-    ignored = [name for name in MODALITIES if name in found and name not in supported]
-    if ignored:
-        warn(
-            f"{', '.join(ignored)}: not supported by this checkpoint and ignored; it supports "
-            f"{', '.join(supported)}.",
-            ModalityWarning,
-        )
-    return supported
+    accepted = ("last", "projection", *range(config.n_layers + 1))
+    if isinstance(layer, bool) or layer not in accepted:
+        listed = ", ".join(map(repr, accepted))
+        raise ValueError(f"layer must be one of {listed}; got {layer!r}.")
 
 
-def _check_choice(name: str, value, accepted) -> None:
-    if isinstance(value, bool) or value not in accepted:
-        listed = ", ".join(repr(choice) for choice in accepted)
-        raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
+def _with_hint(error: Sleep2VecError) -> Sleep2VecError:
+    """The error of a night, with what a user of the transformer can do about it."""
+    if not isinstance(error, InvalidRecordingError):
+        return error
+    hinted = type(error)(f"{error} Or pass on_error='nan' for a row of NaN.")
+    hinted.__cause__ = error.__cause__
+    return hinted

@@ -166,10 +166,8 @@ class EstimatorComparison:
 
     def to_frame(self) -> pd.DataFrame:
         """Scores and differences in one table: columns estimator, metric, value, ..., high."""
-        differences = self.differences.drop(columns="subjects")
-        differences = differences.rename(
-            columns={"low": "difference_low", "high": "difference_high"}
-        )
+        names = {"low": "difference_low", "high": "difference_high"}
+        differences = self.differences.drop(columns="subjects").rename(columns=names)
         return self.scores.join(differences).reset_index()
 
     def __repr__(self) -> str:
@@ -212,7 +210,9 @@ def _tabulate(results: Mapping[str, ResampledScores], scorer: SubjectScorer) -> 
         defined = np.isfinite(result.replicates)
         with np.errstate(invalid="ignore"):
             above = ((result.replicates > 0) & defined).sum(axis=0) / defined.sum(axis=0)
-        n_subjects = _n_subjects(result, scorer)
+        n_subjects = [len(scorer.draws.subjects)] * len(scorer.scorers)
+        if result.values is not None:
+            n_subjects = np.isfinite(result.values).sum(axis=0).tolist()
         metrics = zip(result.estimates, low, high, above, n_subjects, strict=True)
         rows |= {(name, m): row for m, row in zip(scorer.scorers, metrics, strict=True)}
     columns = ["value", "low", "high", "share_above", "subjects"]
@@ -230,12 +230,6 @@ def _subtract(
     return ResampledScores(
         None, scores.estimates - others.estimates, scores.replicates - others.replicates
     )
-
-
-def _n_subjects(scores: ResampledScores, scorer: SubjectScorer) -> list[int]:
-    if scores.values is None:
-        return [len(scorer.draws.subjects)] * len(scorer.scorers)
-    return np.isfinite(scores.values).sum(axis=0).tolist()
 
 
 def compare_with_baseline(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,10 +93,7 @@ def respiratory_statistics(
     if hypopnea_rule not in _DEPTHS:
         listed = ", ".join(map(repr, _DEPTHS))
         raise ValueError(f"hypopnea_rule must be one of {listed}; got {hypopnea_rule!r}.")
-
-    def describe(recording: Recording, stages_of_night: Any, name: str) -> dict[str, float]:
-        return _respiration_of_night(recording, stages_of_night, name, hypopnea_rule, min_duration)
-
+    describe = partial(_respiration_of_night, rule=hypopnea_rule, min_duration=min_duration)
     return rows_of_nights(describe, recordings, stages)
 
 

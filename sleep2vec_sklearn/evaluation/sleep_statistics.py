@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,11 +89,7 @@ def sleep_statistics(
     rem_latency_min    55.0
     dtype: float64
     """
-
-    def describe(night: Any, stages_of_night: Any, name: str) -> dict[str, float]:
-        return _statistics_of_night(night, stages_of_night, lights, name)
-
-    return rows_of_nights(describe, recordings, stages)
+    return rows_of_nights(partial(_statistics_of_night, lights=lights), recordings, stages)
 
 
 def hours_of_sleep(recording: Recording, stages: ArrayLike | None = None) -> float:
@@ -115,7 +112,7 @@ def hours_of_sleep(recording: Recording, stages: ArrayLike | None = None) -> flo
     return float(asleep.sum() / 3600)
 
 
-def _statistics_of_night(night, stages, lights: Lights | None, name: str) -> dict[str, float]:
+def _statistics_of_night(night, stages, name: str, lights: Lights | None) -> dict[str, float]:
     recording = night if isinstance(night, Recording) else None
     if stages is None:
         stages = night if recording is None else recording.stages

@@ -173,8 +173,9 @@ def read_outcome(y: np.ndarray, name: str = "y") -> SurvivalOutcome:
         row, column = np.argwhere(bad)[0]
         raise ValueError(
             f"{name}: {bad.sum()} of {time.size} times are not above zero and finite; the first, "
-            f"of row {row}{_in_column(column, time)}, is {time[row, column]:g}. Count from the "
-            "recording, set what is not known to NaN, and leave out those whose event came before."
+            f"of row {row}{_in_column(column, time)}, is {time[row, column]:g}. A follow-up takes "
+            "time: count from the recording, set what is not known to NaN, and leave out those "
+            "whose event came before."
         )
     entry = None
     if "entry" in fields:

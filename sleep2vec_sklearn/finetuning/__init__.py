@@ -2,9 +2,9 @@
 """Fine-tuning: estimators that train heads, adapters and encoders, and bundled or read networks."""
 
 from .classifier import Sleep2VecClassifier
+from .config import EventRules, FullFineTuning, LoRA
 from .cox import Sleep2VecCoxRegressor
-from .events import EventRules, Sleep2VecEventDetector
-from .network import FullFineTuning, LoRA
+from .events import Sleep2VecEventDetector
 from .regressor import Sleep2VecRegressor
 from .stager import StagedNight, stage_night
 from .upstream import load_finetuned

@@ -10,9 +10,10 @@ A subclass overrides
   a scalar tensor;
 - ``_predict(outputs)``: the result of ``predict`` from all outputs, an array [n_rows, O];
 
-and, if need be, ``_read(X)``, ``_net_class()``, and ``_finish_fit(inputs, targets, held_out)``,
-which runs on the trained network. ``__init__`` names the parameters beyond the shared ones, and
-those with another default; :func:`with_shared_parameters` completes signature and documentation.
+and, if need be, ``_read(X)``, ``_callbacks()``, ``_net_class()``, and, for the trained network,
+``_finish_fit(inputs, targets, held_out)``. ``__init__`` names the parameters beyond the shared
+ones, and those with another default; :func:`with_shared_parameters` completes its signature and
+documentation.
 """
 
 from __future__ import annotations
@@ -30,10 +31,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_is_fitted
-from skorch.history import History
 
 from .._nested import NestedDefaultsMixin
-from .._torch import resolve_device, resolve_precision
 from .._validation import (
     BELOW_ONE,
     NON_NEGATIVE,
@@ -44,25 +43,22 @@ from .._validation import (
     validate_params,
 )
 from .._warnings import warn
-from ..encoding._base import CheckpointBearerMixin, RecordingInputMixin
+from ..encoding._base import CheckpointMixin, RecordingInputMixin
 from ..encoding._leakage import RowsBySubject, guard
 from ..encoding.cache import check_cache
 from ..encoding.inputs import EncoderInput, read_input
 from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
-from ..model.checkpoint import BUNDLED
-from ..nightstore.content import contents_of
-from ._data import Covariates, collate, rows_of_nights
-from ._heads import AGGREGATIONS, HEADS, POOLINGS
 from ._labels import Targets, check_sample_weight
-from ._net import FineTuningNet, FitSettings, build_module, fine_tune, make_net
-from ._saving import SavedEstimator, read_estimator, write_estimator
-from ._sources import inputs_of
-from .network import FullFineTuning, LoRA
+from .config import AGGREGATIONS, HEADS, POOLINGS, FitSettings, FullFineTuning, LoRA
 
+# torch takes seconds to import, so what needs it is imported where it is used
 if TYPE_CHECKING:
+    from skorch.callbacks import Callback
     from torch import nn
 
     from ..model.checkpoint import Checkpoint
+    from ._net import FineTuningNet
+    from ._saving import SavedEstimator
 
 _LARGEST_SEED = 2**31 - 1
 # made anew from the others
@@ -145,9 +141,7 @@ def _with_default(entry: str, default: Any) -> str:
     return entry if documented else f"{first}, default={text}\n{rest}"
 
 
-class FineTuningEstimator(
-    CheckpointBearerMixin, NestedDefaultsMixin, RecordingInputMixin, BaseEstimator
-):
+class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMixin, BaseEstimator):
     """Base of the estimators that fine-tune an encoder.
 
     Parameters
@@ -323,6 +317,9 @@ class FineTuningEstimator(
         check_cache(self.cache)
 
     def _fit(self, inputs: EncoderInput, y: Any, sample_weight: Any) -> Self:
+        from .._torch import resolve_device, resolve_precision
+        from ._net import fine_tune
+
         weights = check_sample_weight(sample_weight, inputs.n_rows)
         checkpoint = self._load_checkpoint()
         counted = weights > 0
@@ -349,6 +346,7 @@ class FineTuningEstimator(
             self._n_outputs(),
             int(check_random_state(self.random_state).randint(_LARGEST_SEED)),
             self._net_class(),
+            self._callbacks(),
         )
         self.net_ = fitted.net
         self.history_ = fitted.net.history
@@ -430,6 +428,8 @@ class FineTuningEstimator(
         >>> (Sleep2VecClassifier.load(path).predict(nights) == model.predict(nights)).all()
         np.True_
         """
+        from ._saving import SavedEstimator, write_estimator
+
         check_is_fitted(self, "net_")
         parameters = {k: v for k, v in self.get_params().items() if k not in _PARAMETERS_NOT_SAVED}
         for name, classes in self._nested_defaults.items():
@@ -465,6 +465,8 @@ class FineTuningEstimator(
         CheckpointError
             If the file is damaged, foreign, of another class, or made by a newer version.
         """
+        from ._saving import read_estimator
+
         path = Path(path)
         saved = read_estimator(path)
         try:
@@ -476,6 +478,12 @@ class FineTuningEstimator(
 
     @classmethod
     def _restore(cls, saved: SavedEstimator) -> Self:
+        from skorch.history import History
+
+        from .._torch import resolve_device
+        from ..model.checkpoint import BUNDLED
+        from ._net import build_module, make_net
+
         parameters = _current_parameters(saved.parameters)
         flat = {name: value for name, value in parameters.items() if "__" not in name}
         unknown = {*flat} - {*inspect.signature(cls).parameters} | {*flat} & _PARAMETERS_NOT_SAVED
@@ -521,8 +529,14 @@ class FineTuningEstimator(
     def _criterion(self) -> nn.Module:
         raise NotImplementedError
 
+    def _callbacks(self) -> list[Callback]:
+        """Callbacks of skorch, in addition to those that schedule, clip and stop."""
+        return []
+
     @classmethod
     def _net_class(cls) -> type[FineTuningNet]:
+        from ._net import FineTuningNet
+
         return FineTuningNet
 
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
@@ -542,6 +556,9 @@ class FineTuningEstimator(
         return self._forward(inputs)
 
     def _forward(self, inputs: EncoderInput) -> np.ndarray:
+        from .._torch import resolve_device
+        from ._net import predict_outputs
+
         checkpoint = self._load_fitted_checkpoint()
         if self.modalities is None:
             _warn_of_unlearned(inputs, checkpoint.config.names, self.modalities_)
@@ -599,37 +616,6 @@ def _find_class(name: str, wanted: type[Fitted], path: Path) -> type[Fitted]:
             f"{path}: holds a {qualname}, not a {wanted.__name__}. Load it with {qualname}.load()."
         )
     return estimator_class
-
-
-def predict_outputs(
-    net: FineTuningNet,
-    settings: FitSettings,
-    checkpoint: Checkpoint,
-    modalities: tuple[str, ...],
-    covariates: Covariates | None,
-    n_outputs: int,
-    inputs: EncoderInput,
-) -> np.ndarray:
-    """Outputs of each row of X, float32 of shape (n_rows, n_outputs), night by night."""
-    if settings.finetune is None:
-        widths = None
-        source = settings.token_source(checkpoint, modalities)
-        nights = source.nights(inputs.recordings, inputs.places)
-    else:
-        contents = contents_of(checkpoint, "features", list(modalities))
-        widths = {name: content.width for name, content in contents.items()}
-        pairs = zip(inputs.recordings, inputs.places, strict=True)
-        nights = (inputs_of(recording, contents, location) for recording, location in pairs)
-    columns = None if covariates is None else covariates.of(inputs.recordings)
-    sums = np.zeros((inputs.n_rows, n_outputs), dtype=np.float32)
-    counts = np.zeros((inputs.n_rows, 1), dtype=np.float32)
-    for i, (night, (rows, epochs)) in enumerate(zip(nights, rows_of_nights(inputs), strict=True)):
-        index = np.zeros(1, dtype=np.int64) if epochs is None else epochs
-        stated = None if columns is None else columns[i : i + 1]
-        batch = collate([night], modalities, widths, stated, index, len(rows))
-        sums[rows] += net.outputs(batch).cpu().numpy()
-        counts[rows] += 1
-    return sums / counts
 
 
 def _warn_of_unlearned(

@@ -1,27 +1,46 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Nights as a head or a network reads them, and batches of them."""
+"""Nights as a head or a network reads them, where they come from, and batches of them.
+
+Tokens are those of the cache, not copied. Inputs of an encoder are prepared once per fit, or, where
+the cache is a folder, once for all fits; a batch of them is in memory at a time.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from tqdm.auto import tqdm
 
 from .._torch import RunningStatistics
+from .._warnings import warn
+from ..config import get_config
+from ..encoding._engine import EncodedNight, Engine
+from ..encoding.cache import open_store
 from ..encoding.covariates import RecordingMetadata, time_columns
 from ..encoding.inputs import EncoderInput
-from ..errors import InvalidRecordingError
-from ..recordings.recording import Recording
+from ..errors import CacheWarning, InvalidRecordingError
+from ..nightstore.content import Content, compute_contents, contents_key, contents_of
+from ..nightstore.store import NightStore, prepare_folder
+from ..recordings.recording import Recording, prefix_errors
+from ..recordings.sources import Signal
 
 if TYPE_CHECKING:
+    from ..model.checkpoint import Checkpoint
     from ._labels import Targets
 
+_BYTES_OF_TOKENS = 2**28
+_NIGHTS_THROUGH_ENCODER = 4
 _SMALLEST_STD = 1e-6
 
 
@@ -346,3 +365,209 @@ class Covariates:
 
 def _time_columns(recording: Recording) -> np.ndarray:
     return time_columns(recording, np.arange(recording.n_epochs))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cohort:
+    """Subjects whose risks are compared in one step, in chunks that fit in memory."""
+
+    source: TrainingSet
+    chunks: list[list[Piece]]
+
+    def __len__(self) -> int:
+        return len({int(self.source.rows[p.night][0]) for chunk in self.chunks for p in chunk})
+
+    def batches(self) -> Iterator[LabelledBatch]:
+        """Read one chunk after the other."""
+        for pieces in self.chunks:
+            yield self.source.batch(pieces)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CohortSet(TrainingSet):
+    """Nights, drawn by subject."""
+
+    def draw(self, rng: np.random.Generator, batch_size: int) -> list[list[Piece]]:
+        """All subjects in random order, about ``batch_size`` in a step; nights stay together."""
+        by_subject: dict[float, list[Piece]] = {}
+        for group in self._nights_by_row():
+            subject = float(self.targets.values[self.rows[group[0].night][0], 0])
+            by_subject.setdefault(subject, []).extend(group)
+        subjects = list(by_subject.values())
+        order = rng.permutation(len(subjects))
+        parts = np.array_split(order, -(-len(subjects) // batch_size))
+        return [[piece for subject in part for piece in subjects[subject]] for part in parts]
+
+    def load(self, pieces: Sequence[Piece]) -> tuple[Cohort, None]:
+        return self.cohort(pieces), None
+
+    def cohort(self, pieces: Sequence[Piece]) -> Cohort:
+        """Pieces as chunks, in each of which rows are whole."""
+        by_row: dict[int, list[Piece]] = {}
+        for piece in pieces:
+            by_row.setdefault(int(self.rows[piece.night][0]), []).append(piece)
+        chunks: list[list[Piece]] = [[]]
+        n_nights = self._nights_in_memory()
+        for group in by_row.values():
+            if chunks[-1] and len(chunks[-1]) + len(group) > n_nights:
+                chunks.append([])
+            chunks[-1].extend(group)
+        return Cohort(self, chunks)
+
+    def whole_cohort(self) -> Cohort:
+        return self.cohort([piece for group in self._nights_by_row() for piece in group])
+
+    def _nights_in_memory(self) -> int:
+        if not isinstance(self.reader, NightsInMemory):
+            return _NIGHTS_THROUGH_ENCODER
+        layers = next(iter(self.reader.nights[0].values.values()))
+        per_epoch = 4 * len(self.modalities) * len(layers) * layers[0].shape[1]
+        return max(1, _BYTES_OF_TOKENS // (per_epoch * max(self.lengths)))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSource:
+    """Tokens of some layers of a checkpoint; CLS vectors too with ``summaries``."""
+
+    checkpoint: Checkpoint
+    modalities: tuple[str, ...]
+    layers: tuple[str | int, ...]
+    precision: str
+    device: str
+    cache: Any
+    summaries: bool = False
+    verbose: int = 0
+
+    def nights(self, recordings: Sequence[Recording], locations: Sequence[str]) -> Iterator[Night]:
+        """Encode recordings in order, or take them from the cache."""
+        store = open_store(self.cache)
+        engines = [
+            Engine(self.checkpoint, self.modalities, layer, self.precision, self.device, 2, store)
+            for layer in self.layers
+        ]
+        bar = tqdm(total=len(recordings), desc="encoding", unit="night", disable=not self.verbose)
+        with bar, closing(_encode_layers(engines, recordings, locations)) as encoded:
+            for recording, layers in zip(recordings, encoded, strict=True):
+                for layer in layers:
+                    if layer.error is not None:
+                        raise layer.error
+                yield self._night(recording.n_epochs, [layer.modalities for layer in layers])
+                bar.update()
+        complaint = None if store is None else store.take_complaint()
+        if complaint is not None:
+            warn(complaint, CacheWarning)
+
+    def _night(self, n_epochs: int, layers: list[Mapping]) -> Night:
+        names = layers[0]
+        summaries = {}
+        if self.summaries:
+            summaries = {name: tuple(layer[name].summary for layer in layers) for name in names}
+        return Night(
+            n_epochs,
+            {name: tuple(layer[name].tokens for layer in layers) for name in names},
+            {name: layers[0][name].valid for name in names},
+            summaries,
+        )
+
+
+def _encode_layers(
+    engines: Sequence[Engine], recordings: Sequence[Recording], locations: Sequence[str]
+) -> Generator[tuple[EncodedNight, ...], None, None]:
+    if len(engines) == 1:
+        with closing(engines[0].encode(recordings, locations)) as nights:
+            for night in nights:
+                yield (night,)
+        return
+    # all engines night by night, or all tokens of a layer would be in memory
+    for recording, location in zip(recordings, locations, strict=True):
+        once: Any = _ReadOnce(recording)
+        yield tuple(night for engine in engines for night in engine.encode([once], [location]))
+
+
+class _ReadOnce:
+    """A recording whose signals stay in memory from one layer's engine to the next."""
+
+    def __init__(self, recording: Recording):
+        self._recording = recording
+        self._signals: dict[str, Signal] = {}
+
+    def __getattr__(self, name: str):
+        return getattr(self._recording, name)
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        unread = [name for name in names if name not in self._signals]
+        if unread:
+            self._signals |= self._recording.read(unread)
+        return {name: self._signals[name] for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class NightsInMemory:
+    """Nights as arrays in memory."""
+
+    nights: Sequence[Night]
+
+    @property
+    def modalities(self) -> set[str]:
+        """Those of any night."""
+        return {name for night in self.nights for name in night.values}
+
+    def part(self, night: int, start: int, stop: int) -> Night:
+        return self.nights[night].part(start, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class NightsOnDisk:
+    """Prepared nights in a folder, read part by part."""
+
+    store: NightStore
+
+    @property
+    def modalities(self) -> set[str]:
+        """Those of any night."""
+        table = self.store.table
+        return {name for name in self.contents if table[f"coverage_{name}"].any()}
+
+    @property
+    def contents(self) -> dict[str, Content]:
+        """Stored content of each modality."""
+        return self.store.contents
+
+    def part(self, night: int, start: int, stop: int) -> Night:
+        names = self.store.present(night)
+        values = {name: (self.store.window(night, name, start, stop - start),) for name in names}
+        valid = {name: self.store.valid(night, name)[start:stop] for name in names}
+        return Night(stop - start, values, valid, {})
+
+
+@contextmanager
+def prepared_nights(
+    checkpoint: Checkpoint,
+    modalities: Sequence[str],
+    recordings: Sequence[Recording],
+    locations: Sequence[str],
+    cache: Any,
+    verbose: int = 0,
+) -> Iterator[NightsOnDisk]:
+    """Condition recordings onto disk, in the cache's folder or one that is deleted afterwards."""
+    contents = contents_of(checkpoint, "features", list(modalities))
+    folder = get_config()["cache_dir"] if isinstance(cache, str) and cache == "memory" else cache
+    with tempfile.TemporaryDirectory(prefix="sleep2vec-") as temporary:
+        if folder is None:
+            path = Path(temporary)
+        else:
+            path = Path(folder).expanduser().absolute() / "prepared" / contents_key(contents)
+        subjects = pd.DataFrame(index=list(locations))
+        store = prepare_folder(
+            path, contents, recordings, subjects, verbose=verbose, with_manifest=False
+        )
+        yield NightsOnDisk(store)
+
+
+def inputs_of(recording: Recording, contents: Mapping[str, Content], location: str) -> Night:
+    """Inputs of an encoder for a whole night, conditioned exactly as the engine does."""
+    values, valid = {}, {}
+    with prefix_errors(location):
+        for name, computed, mask in compute_contents(recording, contents):
+            values[name], valid[name] = (computed,), mask
+    return Night(recording.n_epochs, values, valid, {})

@@ -7,21 +7,14 @@ a token, W the width of the features and O the number of outputs. Padded epochs 
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-UNITS = ("epoch", "night")
-TEMPORAL_HEADS = ("temporal_conv", "temporal_transformer")
-# "regression" is the authors' other order of the layers of "mlp"
-HEADS = ("linear", "mlp", "regression", *TEMPORAL_HEADS)
-AGGREGATIONS = ("mean", "concat", "gated")
-POOLINGS = ("mean", "attention", "cls")
+from .config import HeadConfig
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
@@ -32,97 +25,6 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 _N_ATTENTION_HEADS = 8
 _N_POSITIONS = 2048
 _FADE_EPOCHS = 20
-
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """Everything a head is built from."""
-
-    hidden_size: int  # H
-    modalities: tuple[str, ...]  # in the order of the axis M
-    n_outputs: int  # O
-    unit: str = "epoch"  # what a row of the output stands for
-    head: str = "mlp"
-    aggregation: str = "mean"
-    pooling: str = "mean"  # no effect on epochs
-    n_layers: int = 1  # encoder layers that are mixed; 1 for the last one alone
-    layer_mix_per_modality: bool = True  # whether each modality has its own mixing weights
-    n_covariates: int = 0  # numbers per sequence that are appended to the fused features
-    head_size: int | None = None  # None for the width of the input; in temporal heads, H
-    dropout: float = 0.1
-    activation: str = "elu"
-    depth: int | None = None  # None for two layers, or four in the temporal heads
-    kernel_size: int = 7  # epochs spanned by a filter of "temporal_conv", odd
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "modalities", tuple(self.modalities))
-        for name in ("hidden_size", "n_outputs", "n_layers", "kernel_size"):
-            _require_count(name, getattr(self, name))
-        _require_count("n_covariates", self.n_covariates, least=0)
-        for name in ("head_size", "depth"):
-            if getattr(self, name) is not None:
-                _require_count(name, getattr(self, name))
-        _require_one_of("unit", self.unit, UNITS)
-        _require_one_of("head", self.head, HEADS)
-        _require_one_of("aggregation", self.aggregation, AGGREGATIONS)
-        _require_one_of("pooling", self.pooling, POOLINGS)
-        _require_one_of("activation", self.activation, tuple(_ACTIVATIONS))
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}.")
-        if self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, got {self.kernel_size}.")
-        if not self.modalities or len(set(self.modalities)) < len(self.modalities):
-            raise ValueError(
-                f"a head reads each modality once and at least one, got {self.modalities!r}."
-            )
-        if self.unit == "night" and self.head in TEMPORAL_HEADS:
-            plain = [name for name in HEADS if name not in TEMPORAL_HEADS]
-            raise ValueError(
-                f"head={self.head!r} reads the epochs around each epoch, and a night's row has "
-                f"none; accepted for nights: {', '.join(map(repr, plain))}. Use "
-                "pooling='attention' to weigh the epochs of a night."
-            )
-
-    @property
-    def fused_size(self) -> int:
-        """Width of the fused features without covariates."""
-        blocks = len(self.modalities) if self.aggregation == "concat" else 1
-        return blocks * self.hidden_size
-
-    @property
-    def input_size(self) -> int:
-        return self.fused_size + self.n_covariates
-
-    @property
-    def depth_used(self) -> int:
-        """Layers of the head."""
-        return self.depth or (4 if self.head in TEMPORAL_HEADS else 2)
-
-    def to_dict(self) -> dict:
-        """Everything as scalars and lists, ready for JSON."""
-        return dataclasses.asdict(self) | {"modalities": list(self.modalities)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping) -> HeadConfig:
-        """Rebuild from :meth:`to_dict`."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(
-                f"HeadConfig: unknown {', '.join(map(repr, unknown))}; accepted: "
-                f"{', '.join(sorted(known))}."
-            )
-        return cls(**values)
-
-
-def _require_count(name: str, value: object, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an integer from {least} on, got {value!r}.")
-
-
-def _require_one_of(name: str, value: str, accepted: tuple[str, ...]) -> None:
-    if value not in accepted:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, accepted))}, got {value!r}.")
 
 
 def build_head(config: HeadConfig) -> nn.Module:

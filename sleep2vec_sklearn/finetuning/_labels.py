@@ -9,11 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from .._warnings import warn
 from ..encoding.inputs import EncoderInput
@@ -176,38 +173,6 @@ def encode_outcomes(
     return np.arange(cells.shape[1]), weights, Targets.of(cells, strata)
 
 
-class ClassCrossEntropy(nn.Module):
-    """Weighted mean of the cross-entropy over rows."""
-
-    class_weight: Tensor
-
-    def __init__(self, class_weight: np.ndarray):
-        super().__init__()
-        self.register_buffer("class_weight", torch.from_numpy(class_weight))
-
-    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        weights = weights * self.class_weight[targets]
-        losses = cross_entropy(outputs, targets, reduction="none")
-        return (losses * weights).sum() / weights.sum().clamp_min(1e-12)
-
-
-class OutcomeCrossEntropy(nn.Module):
-    """Weighted mean of the binary cross-entropy over the cells that are known."""
-
-    class_weight: Tensor
-
-    def __init__(self, class_weight: np.ndarray):
-        super().__init__()
-        self.register_buffer("class_weight", torch.from_numpy(class_weight))
-
-    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        known, truth = ~targets.isnan(), torch.nan_to_num(targets)
-        by_class = torch.where(truth > 0, self.class_weight[:, 1], self.class_weight[:, 0])
-        by_cell = by_class * known * weights[:, None]
-        losses = binary_cross_entropy_with_logits(outputs, truth, reduction="none")
-        return (losses * by_cell).sum() / by_cell.sum().clamp_min(1e-12)
-
-
 EventTypes = Mapping[str, tuple[str, ...]]
 
 
@@ -227,12 +192,12 @@ def event_targets(
     for i, (recording, events) in enumerate(zip(inputs.recordings, tables, strict=True)):
         if events is None:
             continue
-        location = inputs.places[i]
+        location = inputs.locations[i]
         seconds, n_beyond = seconds_of_events(recording, events, event_types, location)
         if n_beyond:
             beyond.append(f"{location}: {n_beyond}")
         values[inputs.rows[i]] = seconds.reshape(recording.n_epochs, -1)[epochs[i]]
-    missing = [inputs.places[i] for i, events in enumerate(tables) if events is None]
+    missing = [inputs.locations[i] for i, events in enumerate(tables) if events is None]
     _report_events(missing, beyond, len(tables))
     strata = (values.reshape(len(values), EPOCH_SECONDS, -1) == 1).any(axis=1)
     if require_all:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,22 +32,30 @@ from torch.utils.data import Dataset
 from .._progress import ProgressBar
 from .._torch import decay_groups, rate_factor, step_randomness
 from .._warnings import warn
+from ..encoding._base import choose_modalities
 from ..encoding.inputs import EncoderInput
-from ..encoding.transformer import choose_modalities
-from ..errors import CheckpointError, ModalityWarning, TrainingError
+from ..errors import ModalityWarning, TrainingError
+from ..nightstore.content import contents_of
 from ..recordings.recording import Recording, name_subjects
 from ._data import (
     Batch,
+    CohortSet,
     Covariates,
     Night,
+    NightsInMemory,
+    NightsOnDisk,
     Piece,
+    TokenSource,
     TrainingSet,
+    collate,
+    inputs_of,
+    prepared_nights,
     rows_of_nights,
     token_statistics,
 )
-from ._heads import TEMPORAL_HEADS, HeadConfig
-from ._sources import NightsInMemory, NightsOnDisk, TokenSource, prepared_nights
-from .network import FineTuned, FineTuningModule, FullFineTuning, Head, LoRA, Standardised
+from ._losses import terms_of_rows
+from ._network import FineTuned, FineTuningModule, Head, Standardised
+from .config import TEMPORAL_HEADS, FitSettings, HeadConfig, LoRA
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
@@ -60,78 +67,6 @@ _BATCH_STREAM, _STEP_STREAM, _HOLD_OUT_STREAM = 11, 12, 13
 _TOKENS_PER_PIECE = 120
 _NIGHTS_FOR_STATISTICS = 64
 _FEWEST_HELD_OUT = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitSettings:
-    """Parameters of an estimator, resolved for its rows and this machine."""
-
-    unit: str
-    modalities: Sequence[str] | None
-    finetune: LoRA | FullFineTuning | None
-    head: str
-    head_size: int | None
-    aggregation: str
-    pooling: str = "mean"  # of epochs, or where the estimator has no such parameter
-    layer_mix: bool
-    dropout: float
-    modality_dropout: tuple[float, float]
-    covariates: Sequence[str] | None
-    time_of_night: bool = False
-    max_epochs: int
-    batch_size: int
-    lr: float
-    weight_decay: float
-    validation_fraction: float
-    patience: int | None
-    precision: str
-    device: str
-    cache: Any
-    verbose: int
-
-    def head_config(
-        self, config: EncoderConfig, modalities: tuple[str, ...], n_outputs: int, n_covariates: int
-    ) -> HeadConfig:
-        """The head on an encoder of this configuration."""
-        by_night = self.unit == "night"
-        if by_night and self.time_of_night:
-            raise ValueError(
-                "time_of_night=True describes epochs, but X holds nights, which have no one time. "
-                "Leave it out, or wrap the nights: EpochSequence(X)."
-            )
-        if by_night and self.pooling == "cls" and not config.cls:
-            raise CheckpointError(
-                "pooling='cls': this checkpoint has no CLS token to give. Use 'mean' or "
-                "'attention'."
-            )
-        return HeadConfig(
-            config.hidden_size,
-            modalities,
-            n_outputs,
-            unit=self.unit,
-            head=self.head,
-            aggregation=self.aggregation,
-            pooling=self.pooling if by_night else "mean",
-            n_layers=config.n_layers if self.layer_mix else 1,
-            n_covariates=n_covariates,
-            # not the width of the input, which "concat" makes nine times that of a token
-            head_size=int(self.head_size or config.hidden_size),
-            dropout=self.dropout,
-        )
-
-    def token_source(self, checkpoint: Checkpoint, modalities: Sequence[str]) -> TokenSource:
-        """Tokens of the layers that the head reads."""
-        layers = (*range(1, checkpoint.config.n_layers), "last") if self.layer_mix else ("last",)
-        return TokenSource(
-            checkpoint,
-            tuple(modalities),
-            layers,
-            self.precision,
-            self.device,
-            self.cache,
-            self.unit == "night" and self.pooling == "cls",
-            self.verbose,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +100,7 @@ class LabelledNights:
         return cls(
             positions,
             [inputs.recordings[i] for i in positions],
-            [inputs.places[i] for i in positions],
+            [inputs.locations[i] for i in positions],
             [inputs.rows[i][labelled[inputs.rows[i]]] for i in positions],
             epochs,
         )
@@ -180,11 +115,11 @@ def fine_tune(
     n_outputs: int,
     seed: int,
     net_class: type[FineTuningNet],
+    callbacks: Sequence[Callback] = (),
 ) -> FittedParts:
     """Read the labelled nights of X, and train on them."""
     nights = LabelledNights.of(inputs, targets)
-    wanted = SimpleNamespace(layer="last", pooling="mean", modalities=settings.modalities)
-    candidates = choose_modalities(wanted, checkpoint.config, inputs)
+    candidates = choose_modalities(settings.modalities, checkpoint.config.names, inputs.recordings)
     held_out = _choose_held_out(settings, inputs, nights, targets.strata, seed)
     with _open_nights(settings, checkpoint, candidates, nights) as reader:
         modalities = _available(candidates, reader.modalities, settings.modalities is not None)
@@ -212,9 +147,27 @@ def fine_tune(
         _standardise(module, settings, checkpoint, head, reader, nights, ~held_out)
         net = make_net(settings, module, criterion, net_class, seed)
         batches = Batches(training, settings.batch_size, settings.max_epochs, seed)
-        _train(net, settings, batches, HeldOut(validation, training) if held_out.any() else None)
+        validated = HeldOut(validation, training) if held_out.any() else None
+        _train(net, settings, batches, validated, callbacks)
     positions = tuple(nights.positions[i] for i in np.flatnonzero(held_out))
     return FittedParts(net, modalities, covariates, head, positions)
+
+
+def token_source(
+    settings: FitSettings, checkpoint: Checkpoint, modalities: Sequence[str]
+) -> TokenSource:
+    """Tokens of the layers that the head reads."""
+    n_layers = checkpoint.config.n_layers
+    return TokenSource(
+        checkpoint,
+        tuple(modalities),
+        (*range(1, n_layers), "last") if settings.layer_mix else ("last",),
+        settings.precision,
+        settings.device,
+        settings.cache,
+        settings.unit == "night" and settings.pooling == "cls",
+        settings.verbose,
+    )
 
 
 def build_module(
@@ -322,7 +275,7 @@ def _open_nights(
     settings: FitSettings, checkpoint: Checkpoint, modalities: Sequence[str], nights: LabelledNights
 ) -> Iterator[NightsInMemory | NightsOnDisk]:
     if settings.finetune is None:
-        source = settings.token_source(checkpoint, modalities)
+        source = token_source(settings, checkpoint, modalities)
         yield NightsInMemory(list(source.nights(nights.recordings, nights.locations)))
         return
     with prepared_nights(
@@ -372,7 +325,7 @@ def _standardise(
         tokens = (reader.nights[i] for i in used)
     else:
         used = used[:_NIGHTS_FOR_STATISTICS]
-        source = settings.token_source(checkpoint, head.modalities)
+        source = token_source(settings, checkpoint, head.modalities)
         tokens = source.nights(
             [nights.recordings[i] for i in used], [nights.locations[i] for i in used]
         )
@@ -381,34 +334,65 @@ def _standardise(
 
 
 def _train(
-    net: FineTuningNet, settings: FitSettings, batches: Batches, held_out: HeldOut | None
+    net: FineTuningNet,
+    settings: FitSettings,
+    batches: Batches,
+    held_out: HeldOut | None,
+    callbacks: Sequence[Callback],
 ) -> None:
     schedule = LRScheduler(LambdaLR, lr_lambda=batches.rate, step_every="batch")
-    callbacks: list[tuple[str, Callback]] = [
-        ("clipping", FiniteClipping(_MAX_NORM)),
-        ("schedule", schedule),
-    ]
+    progress = FitProgress(settings.max_epochs)
+    used = [FiniteClipping(_MAX_NORM), schedule, *callbacks]
     if settings.verbose:
-        callbacks.append(("progress", FitProgress(settings.max_epochs)))
+        used.append(progress)
     if held_out is not None:
         net.set_params(train_split=predefined_split(held_out))
         # the last, as it breaks off what comes after it in the last epoch
         stopping = EarlyStopping(
             patience=settings.patience, threshold=0, threshold_mode="abs", load_best=True
         )
-        callbacks.append(("early_stopping", stopping))
+        used.append(stopping)
     try:
-        net.set_params(callbacks=callbacks)
+        net.set_params(callbacks=used)
         net.initialize().partial_fit(batches)
     finally:
-        for _, callback in callbacks:
-            if isinstance(callback, ProgressBar):
-                callback.close()
+        progress.close()
     # they hold the nights, which no pickle of the net should
     net.set_params(callbacks="disable", train_split=None)
     net._set_training(False)
     # moments are useless after the end, and twice the size of the network
     net.optimizer_.state.clear()
+
+
+def predict_outputs(
+    net: FineTuningNet,
+    settings: FitSettings,
+    checkpoint: Checkpoint,
+    modalities: tuple[str, ...],
+    covariates: Covariates | None,
+    n_outputs: int,
+    inputs: EncoderInput,
+) -> np.ndarray:
+    """Outputs of each row of X, float32 of shape (n_rows, n_outputs), night by night."""
+    if settings.finetune is None:
+        widths = None
+        source = token_source(settings, checkpoint, modalities)
+        nights = source.nights(inputs.recordings, inputs.locations)
+    else:
+        contents = contents_of(checkpoint, "features", list(modalities))
+        widths = {name: content.width for name, content in contents.items()}
+        pairs = zip(inputs.recordings, inputs.locations, strict=True)
+        nights = (inputs_of(recording, contents, location) for recording, location in pairs)
+    columns = None if covariates is None else covariates.of(inputs.recordings)
+    sums = np.zeros((inputs.n_rows, n_outputs), dtype=np.float32)
+    counts = np.zeros((inputs.n_rows, 1), dtype=np.float32)
+    for i, (night, (rows, epochs)) in enumerate(zip(nights, rows_of_nights(inputs), strict=True)):
+        index = np.zeros(1, dtype=np.int64) if epochs is None else epochs
+        stated = None if columns is None else columns[i : i + 1]
+        batch = collate([night], modalities, widths, stated, index, len(rows))
+        sums[rows] += net.outputs(batch).cpu().numpy()
+        counts[rows] += 1
+    return sums / counts
 
 
 class Batches(Dataset):
@@ -567,6 +551,65 @@ class FineTuningNet(NeuralNet):
             torch.cat(column) for column in zip(*(y for _, y in parts), strict=True)
         )
         return outputs, targets.to(outputs.device), weights.to(outputs.device)
+
+
+class CoxNet(FineTuningNet):
+    """A net whose steps see whole cohorts.
+
+    The outputs of a cohort are computed chunk by chunk, the gradient of the likelihood with
+    respect to them once, and the chunks are gone through again with that gradient. So memory is
+    that of a chunk and the gradient that of the whole.
+    """
+
+    training_set = CohortSet
+
+    def train_step_single(self, batch, **fit_params):
+        self._set_training(True)
+        cohort, _ = batch
+        alone = len(cohort.chunks) == 1
+        parts, labels = [], []
+        for number, (chunk, y) in enumerate(cohort.batches()):
+            with torch.set_grad_enabled(alone):
+                parts.append(self._training_outputs(chunk, number))
+            labels.append(y)
+        outputs = torch.cat(parts)
+        if not alone:
+            outputs.requires_grad_()
+        y_true = tuple(torch.cat(column) for column in zip(*labels, strict=True))
+        loss = self.get_loss(outputs, y_true, X=cohort, training=True)
+        loss.backward()
+        if not alone:
+            gradients = outputs.grad.split([len(part) for part in parts])
+            for number, (chunk, _) in enumerate(cohort.batches()):
+                self._training_outputs(chunk, number).backward(gradients[number])
+        return {"loss": loss, "y_pred": outputs}
+
+    def validation_step(self, batch: tuple[HeldOut, None], **fit_params) -> dict[str, Tensor]:
+        """Cross-validated partial likelihood: of all subjects, less that of those trained on.
+
+        Held-out subjects alone have few events, and nobody to compare them with; here they are
+        compared with all (Verweij & van Houwelingen, Statistics in Medicine 12, 1993).
+        """
+        held_out, _ = batch
+        ours, theirs = (self._cohort_outputs(s) for s in (held_out.training, held_out.rows))
+        together = [torch.cat(pair) for pair in zip(ours, theirs, strict=True)]
+        with torch.inference_mode():
+            sums, n_events = terms_of_rows(*together)
+            trained, _ = terms_of_rows(*ours)
+            has_events = n_events > 0
+            losses = ((sums - trained) / n_events.clamp_min(1e-12))[has_events]
+            loss = losses.mean() * len(together[0]) / len(theirs[0])
+            return {"loss": loss, "y_pred": theirs[0]}
+
+    def _cohort_outputs(self, rows: Any) -> tuple[Tensor, Tensor, Tensor]:
+        parts = [(self.outputs(b), *y) for b, y in rows.whole_cohort().batches()]
+        outputs, targets, weights = (torch.cat(v) for v in zip(*parts, strict=True))
+        return outputs, targets.to(outputs.device), weights.to(outputs.device)
+
+    def _training_outputs(self, chunk, number: int) -> Tensor:
+        """Outputs in training; the same call has the same dropout."""
+        with step_randomness([self.seed, _STEP_STREAM, self.step_, number], self.device):
+            return self.infer(chunk)
 
 
 class StopTraining(Exception):

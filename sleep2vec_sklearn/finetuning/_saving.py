@@ -21,9 +21,9 @@ from ..encoding.covariates import RecordingMetadata
 from ..errors import CheckpointError
 from ..model.checkpoint import Checkpoint
 from ..model.config import EncoderConfig
-from ._cox_loss import BreslowBaseline
 from ._data import Covariates
-from ._heads import HeadConfig
+from ._losses import BreslowBaseline
+from .config import HeadConfig
 
 # 2: rank and learning rate of the encoder, and rules of events, are parameters of nested objects
 FORMAT_VERSION = 2

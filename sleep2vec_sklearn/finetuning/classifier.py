@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from torch import nn
 
 from ..encoding.inputs import EncoderInput
 from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
 from ._labels import (
-    ClassCrossEntropy,
-    OutcomeCrossEntropy,
     Targets,
     check_sample_weight,
     encode_classes,
@@ -23,6 +20,9 @@ from ._labels import (
     read_labels,
     read_multilabels,
 )
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Sleep2VecClassifier"]
 
@@ -165,6 +165,8 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         return len(self.classes_)
 
     def _criterion(self) -> nn.Module:
+        from ._losses import ClassCrossEntropy, OutcomeCrossEntropy
+
         kind = OutcomeCrossEntropy if self.multilabel_ else ClassCrossEntropy
         return kind(self.class_weight_)
 

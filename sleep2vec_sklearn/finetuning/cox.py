@@ -3,16 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
-import torch
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
 
-from .._torch import step_randomness
 from .._warnings import warn
 from ..encoding.inputs import EncoderInput
 from ..errors import InvalidRecordingError, TrainingWarning
@@ -20,16 +15,15 @@ from ..evaluation.survival import SurvivalOutcome, read_outcome
 from ..evaluation.survival_scores import concordance_index
 from ..recordings.recording import name_subjects
 from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
-from ._cox_loss import BreslowBaseline, CoxLoss, terms_of_rows
-from ._data import LabelledBatch, Piece, TrainingSet
 from ._labels import Targets
-from ._net import _STEP_STREAM, FineTuningNet, HeldOut
-from ._sources import NightsInMemory
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ._losses import BreslowBaseline
+    from ._net import FineTuningNet
 
 __all__ = ["Sleep2VecCoxRegressor"]
-
-_BYTES_OF_TOKENS = 2**28
-_NIGHTS_THROUGH_ENCODER = 4
 
 
 @with_shared_parameters
@@ -214,10 +208,14 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         return concordance_index(y, self._predict(self._outputs(X)))
 
     def _criterion(self) -> nn.Module:
+        from ._losses import CoxLoss
+
         return CoxLoss()
 
     @classmethod
     def _net_class(cls) -> type[FineTuningNet]:
+        from ._net import CoxNet
+
         return CoxNet
 
     def _encode_targets(self, inputs: EncoderInput, y: Any) -> Targets:
@@ -254,125 +252,10 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
 def _fit_baseline(
     outcome: SurvivalOutcome, column: int, risks: np.ndarray, weights: np.ndarray
 ) -> BreslowBaseline:
+    from ._losses import BreslowBaseline
+
     known, event, time, entry = outcome.column(column)
     return BreslowBaseline.fit(risks[known], event, time, entry, weights[known])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cohort:
-    """Subjects whose risks are compared in one step, in chunks that fit in memory."""
-
-    source: TrainingSet
-    chunks: list[list[Piece]]
-
-    def __len__(self) -> int:
-        return len({int(self.source.rows[p.night][0]) for chunk in self.chunks for p in chunk})
-
-    def batches(self) -> Iterator[LabelledBatch]:
-        """Read one chunk after the other."""
-        for pieces in self.chunks:
-            yield self.source.batch(pieces)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CohortSet(TrainingSet):
-    """Nights, drawn by subject."""
-
-    def draw(self, rng: np.random.Generator, batch_size: int) -> list[list[Piece]]:
-        """All subjects in random order, about ``batch_size`` in a step; nights stay together."""
-        by_subject: dict[float, list[Piece]] = {}
-        for group in self._nights_by_row():
-            subject = float(self.targets.values[self.rows[group[0].night][0], 0])
-            by_subject.setdefault(subject, []).extend(group)
-        subjects = list(by_subject.values())
-        order = rng.permutation(len(subjects))
-        parts = np.array_split(order, -(-len(subjects) // batch_size))
-        return [[piece for subject in part for piece in subjects[subject]] for part in parts]
-
-    def load(self, pieces: Sequence[Piece]) -> tuple[Cohort, None]:
-        return self.cohort(pieces), None
-
-    def cohort(self, pieces: Sequence[Piece]) -> Cohort:
-        """Pieces as chunks, in each of which rows are whole."""
-        by_row: dict[int, list[Piece]] = {}
-        for piece in pieces:
-            by_row.setdefault(int(self.rows[piece.night][0]), []).append(piece)
-        chunks: list[list[Piece]] = [[]]
-        n_nights = self._nights_in_memory()
-        for group in by_row.values():
-            if chunks[-1] and len(chunks[-1]) + len(group) > n_nights:
-                chunks.append([])
-            chunks[-1].extend(group)
-        return Cohort(self, chunks)
-
-    def whole_cohort(self) -> Cohort:
-        return self.cohort([piece for group in self._nights_by_row() for piece in group])
-
-    def _nights_in_memory(self) -> int:
-        if not isinstance(self.reader, NightsInMemory):
-            return _NIGHTS_THROUGH_ENCODER
-        layers = next(iter(self.reader.nights[0].values.values()))
-        per_epoch = 4 * len(self.modalities) * len(layers) * layers[0].shape[1]
-        return max(1, _BYTES_OF_TOKENS // (per_epoch * max(self.lengths)))
-
-
-class CoxNet(FineTuningNet):
-    """A net whose steps see whole cohorts.
-
-    The outputs of a cohort are computed chunk by chunk, the gradient of the likelihood with
-    respect to them once, and the chunks are gone through again with that gradient. So memory is
-    that of a chunk and the gradient that of the whole.
-    """
-
-    training_set = CohortSet
-
-    def train_step_single(self, batch, **fit_params):
-        self._set_training(True)
-        cohort, _ = batch
-        alone = len(cohort.chunks) == 1
-        parts, labels = [], []
-        for number, (chunk, y) in enumerate(cohort.batches()):
-            with torch.set_grad_enabled(alone):
-                parts.append(self._training_outputs(chunk, number))
-            labels.append(y)
-        outputs = torch.cat(parts)
-        if not alone:
-            outputs.requires_grad_()
-        y_true = tuple(torch.cat(column) for column in zip(*labels, strict=True))
-        loss = self.get_loss(outputs, y_true, X=cohort, training=True)
-        loss.backward()
-        if not alone:
-            gradients = outputs.grad.split([len(part) for part in parts])
-            for number, (chunk, _) in enumerate(cohort.batches()):
-                self._training_outputs(chunk, number).backward(gradients[number])
-        return {"loss": loss, "y_pred": outputs}
-
-    def validation_step(self, batch: tuple[HeldOut, None], **fit_params) -> dict[str, Tensor]:
-        """Cross-validated partial likelihood: of all subjects, less that of those trained on.
-
-        Held-out subjects alone have few events, and nobody to compare them with; here they are
-        compared with all (Verweij & van Houwelingen, Statistics in Medicine 12, 1993).
-        """
-        held_out, _ = batch
-        ours, theirs = (self._cohort_outputs(s) for s in (held_out.training, held_out.rows))
-        together = [torch.cat(pair) for pair in zip(ours, theirs, strict=True)]
-        with torch.inference_mode():
-            sums, n_events = terms_of_rows(*together)
-            trained, _ = terms_of_rows(*ours)
-            has_events = n_events > 0
-            losses = ((sums - trained) / n_events.clamp_min(1e-12))[has_events]
-            loss = losses.mean() * len(together[0]) / len(theirs[0])
-            return {"loss": loss, "y_pred": theirs[0]}
-
-    def _cohort_outputs(self, rows: Any) -> tuple[Tensor, Tensor, Tensor]:
-        parts = [(self.outputs(b), *y) for b, y in rows.whole_cohort().batches()]
-        outputs, targets, weights = (torch.cat(v) for v in zip(*parts, strict=True))
-        return outputs, targets.to(outputs.device), weights.to(outputs.device)
-
-    def _training_outputs(self, chunk, number: int) -> Tensor:
-        """Outputs in training; the same call has the same dropout."""
-        with step_randomness([self.seed, _STEP_STREAM, self.step_, number], self.device):
-            return self.infer(chunk)
 
 
 def encode_outcome(inputs: EncoderInput, y: Any) -> tuple[Targets, SurvivalOutcome]:

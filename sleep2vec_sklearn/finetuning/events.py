@@ -5,19 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
-from typing import Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.special import expit
-from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
-from .._validation import POSITIVE, Number, StrOptions, count, validate_params
+from .._validation import POSITIVE, Number, StrOptions, validate_params
 from ..encoding.inputs import EncoderInput, read_input
 from ..errors import InvalidRecordingError
 from ..evaluation.agreement import divide
@@ -27,8 +23,12 @@ from ..recordings.epochs import EpochSequence
 from ..recordings.modality import EPOCH_SECONDS
 from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
 from ._labels import Targets, check_sample_weight, event_targets
+from .config import EventRules
 
-__all__ = ["EventRules", "Sleep2VecEventDetector"]
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Sleep2VecEventDetector"]
 
 # events of a night by type, as intervals of seconds
 NightEvents = dict[str, np.ndarray]
@@ -37,34 +37,6 @@ _DEFAULT_TYPES = {"apnea_hypopnea": ("apnea", "hypopnea")}
 _TUNED = ("f1", "index")
 _CANDIDATES = np.arange(1, 50) / 50
 _BETWEEN_0_AND_1 = Number(Real, 0, 1, closed="neither")
-
-
-class EventRules(BaseEstimator):
-    """How seconds above the threshold become events.
-
-    Parameters
-    ----------
-    gap : int, default=3
-        Seconds from the last of one run to the first of the next within which two become one.
-    min_duration : float or dict of type to float, optional
-        Shortest event in seconds. By default 3 for types named "arousal", 10 for all others.
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn import Sleep2VecEventDetector
-    >>> from sleep2vec_sklearn.finetuning import EventRules
-    >>> Sleep2VecEventDetector(rules=EventRules(gap=5)).get_params()["rules__gap"]
-    5
-    """
-
-    _parameter_constraints: ClassVar[dict] = {
-        "gap": [count()],
-        "min_duration": [POSITIVE, dict, None],
-    }
-
-    def __init__(self, *, gap: int = 3, min_duration: float | Mapping[str, float] | None = None):
-        self.gap = gap
-        self.min_duration: Any = min_duration
 
 
 @with_shared_parameters
@@ -377,6 +349,8 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         return EPOCH_SECONDS * len(self.event_types_)
 
     def _criterion(self) -> nn.Module:
+        from ._losses import SecondsCrossEntropy
+
         return SecondsCrossEntropy(self.positive_weights_, self.log_odds_)
 
     def _finish_fit(
@@ -405,28 +379,6 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
         return tags
-
-
-class SecondsCrossEntropy(nn.Module):
-    """Weighted mean of the binary cross-entropy over the seconds that have a label."""
-
-    positive_weight: Tensor
-    log_odds: Tensor
-
-    def __init__(self, positive_weight: np.ndarray, log_odds: np.ndarray):
-        super().__init__()
-        for name, by_type in (("positive_weight", positive_weight), ("log_odds", log_odds)):
-            self.register_buffer(name, torch.from_numpy(np.tile(by_type, EPOCH_SECONDS)))
-
-    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        losses = binary_cross_entropy_with_logits(
-            outputs + self.log_odds,
-            targets.clamp(min=0).to(outputs.dtype),
-            pos_weight=self.positive_weight,
-            reduction="none",
-        )
-        counted = (targets >= 0) * weights[:, None]
-        return (losses * counted).sum() / counted.sum()
 
 
 def read_event_types(event_types: Any) -> dict[str, tuple[str, ...]]:

@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from torch import Tensor, nn
-from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from .._validation import StrOptions
 from ..encoding.inputs import EncoderInput
 from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
 from ._labels import Targets, check_length, check_sample_weight
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Sleep2VecRegressor"]
 
@@ -134,6 +134,8 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
         return len(self.target_mean_)
 
     def _criterion(self) -> nn.Module:
+        from ._losses import KnownValuesLoss
+
         return KnownValuesLoss(self.loss)
 
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
@@ -144,19 +146,6 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-class KnownValuesLoss(nn.Module):
-    """Weighted mean of a loss over the values that are known."""
-
-    def __init__(self, loss: str):
-        super().__init__()
-        self.loss = smooth_l1_loss if loss == "huber" else mse_loss
-
-    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        known = ~targets.isnan() * weights[:, None]
-        losses = self.loss(outputs, torch.nan_to_num(targets), reduction="none")
-        return (losses * known).sum() / known.sum().clamp_min(1e-12)
 
 
 def _read_values(y: Any, n_rows: int) -> np.ndarray:

@@ -18,7 +18,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from .._files import check_format_version, write_atomic
-from .._torch import resolve_device
 from ..encoding._pooling import fuse
 from ..encoding.cache import check_cache, open_store
 from ..errors import CheckpointError, InvalidRecordingError
@@ -208,6 +207,7 @@ def _encode(
     night: Recording, wanted: Sequence[str], head: StageHead, device: str, cache: Any
 ) -> EncodedNight:
     # torch takes seconds to import
+    from .._torch import resolve_device
     from ..encoding._engine import Engine
     from ..model.checkpoint import load_checkpoint
 

@@ -6,14 +6,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
-from ..model.upstream.checkpoint import UpstreamCheckpoint, read_upstream_checkpoint
-from ._heads import HeadConfig
-from .network import FineTuned, Head
+from .config import HeadConfig
+
+# torch takes seconds to import, so what needs it is imported where it is used
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..model.upstream.checkpoint import UpstreamCheckpoint
+    from ._network import FineTuned, Head
 
 __all__ = ["load_finetuned"]
 
@@ -86,6 +89,8 @@ def load_finetuned(path: str | os.PathLike, **options: Any) -> FineTuned:
     ...     network(night, present, torch.ones(1, 960, dtype=torch.bool)).shape
     torch.Size([1, 960, 5])
     """
+    from ..model.upstream.checkpoint import read_upstream_checkpoint
+
     try:
         return _build(read_upstream_checkpoint(path, **options))
     except ValueError as error:
@@ -95,6 +100,8 @@ def load_finetuned(path: str | os.PathLike, **options: Any) -> FineTuned:
 
 
 def _build(checkpoint: UpstreamCheckpoint) -> FineTuned:
+    from ._network import FineTuned
+
     if not checkpoint.head:
         raise CheckpointError(
             "a checkpoint of pretraining, which has no head. Read it with load_checkpoint, or "

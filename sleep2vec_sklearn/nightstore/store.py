@@ -22,15 +22,12 @@ from ..errors import InvalidRecordingError, ReadError, RecordingWarning, Sleep2V
 from ..recordings._demographics import describe_subjects, list_recordings, name_recordings
 from ..recordings.recording import Recording, describe_recording
 from ._files import (
-    Manifest,
     StoredNight,
     StoreFolder,
-    count_valid,
-    pack_masks,
     parse_night,
     read_manifests,
     serialize_night,
-    unpack_mask,
+    unpack_masks,
     write_manifest,
 )
 from .content import Content, compute_contents, contents_of, night_key
@@ -82,7 +79,7 @@ class NightStore:
         self._nights = tuple(nights)
         self._index_of = {name: index for index, name in enumerate(self.contents)}
         # not only in the table, where a look-up costs as much as reading a window
-        self._coverage = np.array([count_valid(n.masks, len(contents)) for n in nights])
+        self._coverage = np.array([unpack_masks(night).sum(axis=1) for night in nights])
         self.table = subjects.assign(
             n_epochs=np.array([night.n_epochs for night in nights], dtype=np.int64),
             **{f"coverage_{name}": self._coverage[:, k] for name, k in self._index_of.items()},
@@ -138,8 +135,7 @@ class NightStore:
             ``verify``, if a night is damaged.
         """
         store_folder = StoreFolder.open(Path(folder).expanduser().absolute())
-        manifest = read_manifests(store_folder)
-        store = cls(store_folder.contents, manifest.subjects, manifest.nights, manifest.failures)
+        store = cls(store_folder.contents, *read_manifests(store_folder))
         if verify and len(damaged := store.verify()):
             first = "\n".join(f"- {reason}" for reason in damaged["reason"][:_REASONS_SHOWN])
             raise ReadError(
@@ -187,8 +183,7 @@ class NightStore:
 
     def valid(self, night: int, modality: str) -> np.ndarray:
         """Which epochs of a night have a signal; bool of shape (n_epochs,)."""
-        stored = self._nights[night]
-        return unpack_mask(stored.n_epochs, stored.masks, self._index(modality))
+        return unpack_masks(self._nights[night])[self._index(modality)]
 
     def window(self, night: int, modality: str, start: int, length: int) -> np.ndarray:
         """Read ``length`` epochs of a night from ``start`` on; fewer where the night ends before.
@@ -341,7 +336,7 @@ def prepare_folder(
     indices, nights, failures = _prepare_each(work, recordings, ids, n_jobs, on_error, verbose)
     subjects = subjects.iloc[indices]
     if with_manifest:
-        write_manifest(folder, Manifest(subjects, nights, failures))
+        write_manifest(folder, (subjects, nights, failures))
     return NightStore(contents, subjects, nights, failures)
 
 
@@ -363,14 +358,13 @@ def _prepare_in_memory(recording: Recording, contents: Mapping[str, Content]) ->
 
 def prepare_night(recording: Recording, contents: Mapping[str, Content], key: str) -> bytes:
     """The file of a night; InvalidRecordingError if it has no usable signal."""
-    arrays, masks = {}, {}
+    arrays = {}
+    masks = dict.fromkeys(contents, np.zeros(recording.n_epochs, dtype=bool))
     with _naming_reading():
-        for name, values, valid in compute_contents(recording, contents):
+        for name, values, masks[name] in compute_contents(recording, contents):
             arrays[name] = contents[name].pack(values)
-            arrays[name][~valid] = 0
-            masks[name] = valid
-    packed = pack_masks(recording.n_epochs, map(masks.get, contents))
-    return serialize_night(key, recording.n_epochs, packed, arrays)
+            arrays[name][~masks[name]] = 0
+    return serialize_night(key, np.stack(list(masks.values())), arrays)
 
 
 @contextmanager

@@ -236,7 +236,7 @@ def _encode(checkpoint, inputs, names, device: str, cache, verbose: int) -> list
         checkpoint, names, "projection", "float32", device, _READ_AHEAD, open_store(cache)
     )
     views = []
-    with closing(engine.encode(inputs.recordings, inputs.places)) as nights:
+    with closing(engine.encode(inputs.recordings, inputs.locations)) as nights:
         bar = {"total": len(inputs.recordings), "desc": "encoding", "unit": "night"}
         for night in tqdm(nights, **bar, disable=not verbose):
             if night.error is not None:

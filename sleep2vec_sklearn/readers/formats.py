@@ -15,7 +15,6 @@ that fails.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._files import sha256
 from ..errors import ReadError
 from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
@@ -288,7 +288,4 @@ def _detector_version() -> str:
 
 
 def _hash(settings: tuple[Any, ...], *fingerprints: str) -> str:
-    digest = hashlib.sha256(repr(("derived", settings)).encode())
-    for fingerprint in fingerprints:
-        digest.update(fingerprint.encode())
-    return digest.hexdigest()
+    return sha256(repr(("derived", settings)), *fingerprints)

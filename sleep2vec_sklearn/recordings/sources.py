@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from .._files import sha256
 from ..errors import InvalidRecordingError, InvalidSignalError
 from .modality import EPOCH_SECONDS, MODALITIES, Modality, get_modality
 
@@ -172,13 +172,12 @@ class MemorySource:
     def fingerprint(self) -> str:
         """sha256 over sorted (name, dtype, shape, rate, unit, bytes), computed once."""
         if self._fingerprint is None:
-            digest = hashlib.sha256()
+            parts = []
             for name, signal in sorted(self._signals.items()):
                 values = signal.values
                 layout = (name, values.dtype.str, values.shape, signal.rate, signal.unit)
-                digest.update(repr(layout).encode())
-                digest.update(np.ascontiguousarray(values).data)
-            self._fingerprint = digest.hexdigest()
+                parts += [repr(layout), np.ascontiguousarray(values).data]
+            self._fingerprint = sha256(*parts)
         return self._fingerprint
 
     def signal_fingerprint(self, name: str) -> str:
@@ -191,9 +190,8 @@ class MemorySource:
             signal = self._signals[name]
             values = _to_float32_if_exact(signal.values)
             layout = (values.dtype.name, values.shape, signal.rate, signal.unit)
-            digest = hashlib.sha256(repr(layout).encode())
-            digest.update(np.ascontiguousarray(values).data)
-            self._signal_fingerprints[name] = digest.hexdigest()
+            fingerprint = sha256(repr(layout), np.ascontiguousarray(values).data)
+            self._signal_fingerprints[name] = fingerprint
         return self._signal_fingerprints[name]
 
 

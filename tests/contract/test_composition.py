@@ -44,7 +44,7 @@ def test_union_of_embeddings_and_covariates(task):
 
 
 @pytest.mark.parametrize("name", ["night", ["night"]])
-def test_column_transformer_on_a_table_with_a_column_of_recordings(task, name):
+def test_column_transformer_takes_recordings(task, name):
     table = pd.DataFrame({"night": list(task.X), "bmi": np.linspace(20, 30, len(task.X))})
     table.index += 100
     columns = make_column_transformer((task.transformer(), name), ("passthrough", ["bmi"]))
@@ -56,9 +56,23 @@ def test_column_transformer_on_a_table_with_a_column_of_recordings(task, name):
     )
 
 
-def test_calibrated_classifier(task):
-    calibrated = (CalibratedClassifierCV(m, cv=folds(task)) for m in (task.pipeline(), task.head()))
-    assert_same_probabilities(*calibrated, task)
+def calibrate(task, strong, weak):
+    return CalibratedClassifierCV(strong, cv=folds(task))
+
+
+def vote(task, strong, weak):
+    return VotingClassifier([("a", strong), ("b", weak)], voting="soft")
+
+
+def stack(task, strong, weak):
+    return StackingClassifier([("a", strong), ("b", weak)], cv=folds(task))
+
+
+@pytest.mark.parametrize("combine", [calibrate, vote, stack])
+def test_ensembles_of_pipelines(task, combine):
+    weak = LogisticRegression(C=0.01)
+    on_recordings = combine(task, task.pipeline(), task.pipeline(weak))
+    assert_same_probabilities(on_recordings, combine(task, task.head(), weak), task)
 
 
 def test_calibration_of_a_frozen_pipeline(task):
@@ -70,29 +84,11 @@ def test_calibration_of_a_frozen_pipeline(task):
     assert_same_probabilities(*calibrated, task)
 
 
-def test_a_frozen_transformer_is_not_fitted_again(task):
+def test_frozen_transformer_stays_fitted(task):
     fitted = task.transformer().fit(task.X)
     model = make_pipeline(FrozenEstimator(fitted), task.head()).fit(task.X, task.y)
     assert model[0].estimator is fitted
     np.testing.assert_array_equal(model[0].transform(task.X), task.rows)
-
-
-def test_voting(task):
-    def vote(a, b):
-        return VotingClassifier([("a", a), ("b", b)], voting="soft")
-
-    weak = LogisticRegression(C=0.01)
-    on_rows = vote(task.head(), weak)
-    assert_same_probabilities(vote(task.pipeline(), task.pipeline(weak)), on_rows, task)
-
-
-def test_stacking(task):
-    def stack(a, b):
-        return StackingClassifier([("a", a), ("b", b)], cv=folds(task))
-
-    weak = LogisticRegression(C=0.01)
-    on_rows = stack(task.head(), weak)
-    assert_same_probabilities(stack(task.pipeline(), task.pipeline(weak)), on_rows, task)
 
 
 def test_tuned_threshold(task):
@@ -106,7 +102,7 @@ def test_tuned_threshold(task):
     np.testing.assert_array_equal(tuned[0].predict(task.X), tuned[1].predict(task.rows))
 
 
-def test_dummy_baseline_with_and_without_embedding(task):
+def test_dummy_baseline_predicts(task):
     y = np.arange(len(task.X)) % 3 == 0
     for baseline in (task.pipeline(DummyClassifier()), DummyClassifier()):
         assert not baseline.fit(task.X, y).predict(task.X).any()

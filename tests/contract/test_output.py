@@ -24,7 +24,7 @@ def test_pandas_union_has_one_index(task):
     np.testing.assert_array_equal(table.to_numpy()[:, :32], task.rows)
 
 
-def test_pandas_union_of_a_night_given_twice(task):
+def test_pandas_union_of_repeated_nights(task):
     X = task.X[[0, 0, 1]] if isinstance(task.X, EpochSequence) else [task.X[i] for i in (0, 0, 1)]
     table = union_of(task).set_output(transform="pandas").fit_transform(X)
     assert len(table) == 3

@@ -25,7 +25,7 @@ def boost(model):
 
 
 @pytest.mark.parametrize("wrap", [bag, boost, OneVsOneClassifier])
-def test_resampling_ensembles_refuse_the_whole_pipeline(task, wrap):
+def test_ensembles_refuse_whole_pipelines(task, wrap):
     with pytest.raises(TypeError, match=SENTENCE):
         wrap(task.pipeline(LogisticRegression())).fit(task.X, task.y)
 
@@ -37,12 +37,12 @@ def test_they_work_behind_the_transformer(task, wrap):
     np.testing.assert_array_equal(model.predict(task.X), expected)
 
 
-def test_stacking_with_passthrough_refuses_and_a_union_replaces_it(task):
+def test_stacking_with_passthrough_refuses(task):
     with pytest.raises(TypeError, match=SENTENCE):
         StackingClassifier([("a", task.pipeline())], passthrough=True, cv=2).fit(task.X, task.y)
 
 
-def test_permutation_importance_refuses_recordings_and_takes_rows(task):
+def test_permutation_importance_takes_rows_only(task):
     model = task.pipeline().fit(task.X, task.y)
     with pytest.raises(TypeError, match=SENTENCE):
         permutation_importance(model, task.X, task.y)
@@ -67,7 +67,7 @@ def test_numpy_says_the_same(task, element):
             make(task.X[element])
 
 
-def test_plain_dicts_are_split_as_any_list_and_kept_in_an_object_array(task, noise):
+def test_plain_dicts_are_split(task, noise):
     plain = [{"ibi": noise("ibi", seed=seed)} for seed in range(4)]
     train, test = train_test_split(plain, random_state=0)
     assert [type(part[0]) for part in (train, test)] == [dict, dict]
@@ -77,7 +77,7 @@ def test_plain_dicts_are_split_as_any_list_and_kept_in_an_object_array(task, noi
     np.testing.assert_array_equal(task.transformer().fit_transform(objects), rows)
 
 
-def test_plain_dicts_in_such_a_tool_are_refused_by_scikit_learn(task, noise):
+def test_ensembles_refuse_plain_dicts(task, noise):
     plain = [{"ibi": noise("ibi", seed=seed)} for seed in range(4)]
     with pytest.raises(ValueError, match="Expected 2D array"):
         bag(task.pipeline(LogisticRegression())).fit(plain, [0, 1, 0, 1])

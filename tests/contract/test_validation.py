@@ -43,12 +43,12 @@ def assert_same(found, expected):
 @pytest.mark.parametrize(
     "cv", [GroupKFold(3), StratifiedGroupKFold(2), LeaveOneGroupOut()], ids=lambda cv: repr(cv)[:9]
 )
-def test_cross_val_score_under_each_grouped_splitter(task, cv):
+def test_cross_val_score_by_groups(task, cv):
     found, expected = both(task, cross_val_score, groups=task.groups, cv=cv)
     assert_same(found, expected)
 
 
-def test_cross_validate_returns_estimators_and_indices(task):
+def test_cross_validate_returns_estimators(task):
     options = {"return_estimator": True, "return_indices": True, "return_train_score": True}
     found, expected = both(task, cross_validate, groups=task.groups, cv=BY_SUBJECT, **options)
     assert_same(found["train_score"], expected["train_score"])
@@ -111,19 +111,19 @@ def test_permutation_test_score(task):
     assert (score, p) == (expected[0], expected[2])
 
 
-def test_train_test_split_keeps_the_container(task):
+def test_train_test_split_keeps_container(task):
     parts = train_test_split(task.X, task.y, random_state=0, stratify=task.y)
     assert [type(part) for part in parts[:2]] == [type(task.X)] * 2
     assert task.pipeline().fit(parts[0], parts[2]).predict(parts[0]).shape == parts[2].shape
 
 
-def test_a_split_cohort_is_a_list_of_its_recordings(nights):
+def test_split_cohort_lists_its_recordings(nights):
     metadata = pd.DataFrame(index=[night.id for night in nights])
     train, test = train_test_split(Cohort(nights, metadata), random_state=0)
     assert {night.id for night in [*train, *test]} == set(metadata.index)
 
 
-def test_nested_cross_validation_with_routed_groups(task):
+def test_nested_cross_validation_routes_groups(task):
     with config_context(enable_metadata_routing=True):
         grid = {"head__classify__C": [0.01, 1]}
         search = GridSearchCV(task.pipeline(), grid, cv=GroupKFold(2), error_score="raise")
@@ -137,7 +137,7 @@ def test_nested_cross_validation_with_routed_groups(task):
     assert_same(found, expected)
 
 
-def test_sample_weight_reaches_the_head(task):
+def test_sample_weight_reaches_head(task):
     weight = np.where(task.y == 1, 20.0, 1.0)
     head = LogisticRegression()
     found = task.pipeline(head).fit(task.X, task.y, head__sample_weight=weight)
@@ -146,7 +146,7 @@ def test_sample_weight_reaches_the_head(task):
     assert np.abs(expected - head.fit(task.rows, task.y).predict_proba(task.rows)).max() > 0.1
 
 
-def test_routed_sample_weight_reaches_the_head(task):
+def test_routed_sample_weight_reaches_head(task):
     weight = np.where(task.y == 1, 20.0, 1.0)
     with config_context(enable_metadata_routing=True):
         head = LogisticRegression().set_fit_request(sample_weight=True)
@@ -157,7 +157,7 @@ def test_routed_sample_weight_reaches_the_head(task):
     assert_same(found, expected)
 
 
-def test_epochs_stay_a_view_of_the_same_nights(nights):
+def test_split_epochs_share_their_nights(nights):
     X = EpochSequence(nights)
     train, _ = train_test_split(X, random_state=0)
     assert train.recordings is X.recordings

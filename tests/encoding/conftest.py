@@ -4,7 +4,7 @@ import pytest
 
 from sleep2vec_sklearn import EpochSequence, Recording
 from sleep2vec_sklearn.encoding import _engine as engine
-from sleep2vec_sklearn.encoding.cache import EncodedModality
+from sleep2vec_sklearn.encoding._disk_cache import EncodedModality
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def golden():
 
 @pytest.mark.parametrize("montage", ["all", "eeg", "watch", "breathing"])
 @pytest.mark.parametrize("unit", ["epochs", "night"])
-def test_bundled_encoder_gives_its_golden_rows(rows, golden, montage, unit):
+def test_bundled_encoder_gives_golden_rows(rows, golden, montage, unit):
     key = f"{montage}/{unit}"
     np.testing.assert_allclose(rows[key], golden[key], atol=1e-4)
 
@@ -41,13 +41,13 @@ def test_bundled_encoder_supports_every_modality():
     assert {modality.name for modality in config.modalities} == set(MODALITIES)
 
 
-def test_bundled_encoders_are_pinned_and_small():
+def test_bundled_encoders_pinned_and_small():
     for name, sha256 in BUNDLED.items():
         assert load_checkpoint(name).sha256 == sha256
         assert (_WEIGHTS / f"{name}.safetensors").stat().st_size < LARGEST_BYTES
 
 
-def test_bundled_card_says_what_it_saw_and_what_it_did_not():
+def test_bundled_card_names_training_data():
     card = load_checkpoint("sleep2vec-mini").card
     sources = {entry["source"] for entry in card["sources"]}
     assert sources == {"simulated", "mmash", "mmash_watch"}

@@ -13,16 +13,18 @@ import time
 import numpy as np
 import pytest
 
-from sleep2vec_sklearn import (
-    Sleep2VecTransformer,
-    cache_info,
-    clear_cache,
-    config_context,
-)
+from sleep2vec_sklearn import Sleep2VecTransformer, cache_info, clear_cache, config_context
 from sleep2vec_sklearn.encoding import _disk_cache as disk
 from sleep2vec_sklearn.encoding import _disk_cache as entry
-from sleep2vec_sklearn.encoding._disk_cache import DamagedEntryError, DiskCache, pack, unpack
-from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, EncodedModality, token_key
+from sleep2vec_sklearn.encoding._disk_cache import (
+    DamagedEntryError,
+    DiskCache,
+    EncodedModality,
+    pack,
+    token_key,
+    unpack,
+)
+from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 from sleep2vec_sklearn.errors import CacheWarning
 
 KEY = token_key("a")
@@ -46,7 +48,7 @@ def transform(checkpoint_path, noise, tmp_path):
 
 
 @pytest.mark.parametrize("summary", [True, False])
-def test_an_entry_comes_back_as_it_was(tokens, summary):
+def test_entry_round_trip(tokens, summary):
     kept = tokens(5)
     kept = kept if summary else EncodedModality(kept.tokens, kept.valid)
     again = unpack(KEY, pack(KEY, kept))
@@ -57,12 +59,12 @@ def test_an_entry_comes_back_as_it_was(tokens, summary):
     assert not again.tokens.flags.writeable
 
 
-def test_a_sensor_without_samples_is_remembered_as_such():
+def test_missing_sensor_round_trip():
     again = unpack(KEY, pack(KEY, EncodedModality.missing()))
     assert not again.valid.any()
 
 
-def test_every_changed_or_missing_byte_is_noticed(tokens):
+def test_every_damaged_byte_is_noticed(tokens):
     data = pack(KEY, tokens(4))
     for place in range(len(data)):
         changed = bytearray(data)
@@ -92,9 +94,7 @@ def older(data):
         (lambda data: pack(token_key("b"), EncodedModality.missing()), "checksum is wrong"),
     ],
 )
-def test_a_damaged_entry_is_dropped_and_encoded_again(
-    transform, encodes, tmp_path, caplog, damage, why
-):
+def test_damaged_entry_is_encoded_again(transform, encodes, tmp_path, caplog, damage, why):
     rows = transform()
     path = entry_of(tmp_path)
     whole = path.read_bytes()
@@ -107,7 +107,7 @@ def test_a_damaged_entry_is_dropped_and_encoded_again(
     assert len(encodes) == 2
 
 
-def test_formats_live_side_by_side_in_a_folder(tokens, monkeypatch, tmp_path):
+def test_formats_share_a_folder(tokens, monkeypatch, tmp_path):
     older = DiskCache(tmp_path)
     older.put(KEY, tokens(4))
     for module in (disk, entry):
@@ -123,7 +123,7 @@ def test_formats_live_side_by_side_in_a_folder(tokens, monkeypatch, tmp_path):
     assert older.size() == (0, 0)
 
 
-def test_entries_of_a_format_not_their_folders_are_told_in_one_line(tokens, tmp_path, caplog):
+def test_misplaced_formats_logged_once(tokens, tmp_path, caplog):
     keys = [token_key(i) for i in range(3)]
     cache = DiskCache(tmp_path)
     for key in keys:
@@ -135,7 +135,7 @@ def test_entries_of_a_format_not_their_folders_are_told_in_one_line(tokens, tmp_
     assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG", "DEBUG"]
 
 
-def test_what_is_in_memory_comes_to_the_folder(checkpoint_path, noise, encodes, tmp_path):
+def test_memory_is_copied_to_folder(checkpoint_path, noise, encodes, tmp_path):
     X = [{"ibi": noise("ibi")}]
     Sleep2VecTransformer(checkpoint_path).fit_transform(X)
     with config_context(cache_dir=tmp_path):
@@ -163,14 +163,13 @@ def entry_of_size(folder):
     return sum(p.stat().st_size for p in folder.rglob("*.tokens") if len(p.stem) == 64)
 
 
-def test_a_full_disk_costs_a_warning_and_no_row(transform, monkeypatch, tmp_path):
+def test_full_disk_warns(transform, monkeypatch, tmp_path):
     rows = transform(None)
 
-    def write(path, data):
-        path.write_bytes(data[:10])
+    def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(disk, "_write", write)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.warns(CacheWarning, match="No space left on device") as caught:
         np.testing.assert_array_equal(transform(), rows)
     assert len(caught) == 1
@@ -178,7 +177,7 @@ def test_a_full_disk_costs_a_warning_and_no_row(transform, monkeypatch, tmp_path
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders have no such permissions")
-def test_a_folder_that_cannot_be_written_costs_a_warning_and_no_row(transform, tmp_path):
+def test_unwritable_folder_warns(transform, tmp_path):
     rows = transform(None)
     (tmp_path / "file").write_text("a file where a folder should be")
     with pytest.warns(CacheWarning, match="cannot be written") as caught:
@@ -187,7 +186,7 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_and_no_row(transform, t
     assert caught[0].filename == __file__
 
 
-def test_a_folder_below_one_that_is_closed_costs_a_warning(transform, monkeypatch, tmp_path):
+def test_inaccessible_folder_warns(transform, monkeypatch, tmp_path):
     rows = transform(None)
     stat = os.stat
 
@@ -202,7 +201,7 @@ def test_a_folder_below_one_that_is_closed_costs_a_warning(transform, monkeypatc
         np.testing.assert_array_equal(transform(tmp_path / "closed" / "cache"), rows)
 
 
-def test_a_read_only_folder_is_read(transform, monkeypatch, encodes, tmp_path):
+def test_read_only_folder_is_read(transform, monkeypatch, encodes, tmp_path):
     rows = transform()
 
     def refuse(*_, **__):
@@ -215,7 +214,7 @@ def test_a_read_only_folder_is_read(transform, monkeypatch, encodes, tmp_path):
         transform(layer=1)
 
 
-def test_an_entry_that_cannot_be_read_is_encoded_again(transform, monkeypatch, encodes):
+def test_unreadable_entry_is_encoded_again(transform, monkeypatch, encodes):
     rows = transform()
 
     def fail(path):
@@ -227,7 +226,7 @@ def test_an_entry_that_cannot_be_read_is_encoded_again(transform, monkeypatch, e
     assert len(encodes) == 2
 
 
-def test_what_killed_processes_leave_is_swept_when_old(tokens, tmp_path):
+def test_old_unfinished_files_are_swept(tokens, tmp_path):
     folder = tmp_path / "unfinished"
     folder.mkdir()
     for name, age in [("old", 7200), ("new", 60)]:
@@ -240,7 +239,7 @@ def test_what_killed_processes_leave_is_swept_when_old(tokens, tmp_path):
 WRITER = """
 import sys
 import numpy as np
-from sleep2vec_sklearn.encoding.cache import EncodedModality, token_key
+from sleep2vec_sklearn.encoding._disk_cache import EncodedModality, token_key
 from sleep2vec_sklearn.encoding._disk_cache import DiskCache
 cache = DiskCache(sys.argv[1])
 rounds = int(sys.argv[2])
@@ -263,7 +262,7 @@ def start_writer(folder, rounds):
     return process
 
 
-def test_a_process_killed_while_it_writes_leaves_a_readable_cache(tmp_path, caplog):
+def test_killed_writer_leaves_readable_cache(tmp_path, caplog):
     rng = np.random.default_rng(0)
     for _ in range(5):
         process = start_writer(tmp_path, 10**6)
@@ -279,7 +278,7 @@ def test_a_process_killed_while_it_writes_leaves_a_readable_cache(tmp_path, capl
     assert caplog.records == []
 
 
-def test_two_processes_write_and_read_at_once(tmp_path):
+def test_two_processes_share_a_folder(tmp_path):
     processes = [start_writer(tmp_path, 10) for _ in range(2)]
     for process in processes:
         process.communicate()

@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from sleep2vec_sklearn import cache_info, clear_cache, config_context
-from sleep2vec_sklearn.encoding._disk_cache import DiskCache
-from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE, token_key
+from sleep2vec_sklearn.encoding._disk_cache import DiskCache, token_key
+from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 
 KEYS = [token_key(i) for i in range(6)]
 HOUR = 3600.0
@@ -24,7 +24,7 @@ def cache(tmp_path, tokens):
     for number, key in enumerate(KEYS):
         cache.put(key, tokens())
         used = time.time() - (6.5 - number) * HOUR
-        os.utime(cache._place_of(key), (used, used))
+        os.utime(cache._path(key), (used, used))
     return cache
 
 
@@ -32,7 +32,7 @@ def kept(cache):
     return [number for number, key in enumerate(KEYS) if key in cache]
 
 
-def test_what_was_not_used_for_longest_goes_first(cache):
+def test_least_recently_used_goes_first(cache):
     n_bytes = cache.size()[1]
     clear_cache(cache.folder, bytes_limit=n_bytes)
     assert kept(cache) == [0, 1, 2, 3, 4, 5]
@@ -42,19 +42,19 @@ def test_what_was_not_used_for_longest_goes_first(cache):
     assert kept(cache) == [3, 4, 5]
 
 
-def test_reading_an_entry_is_a_use(cache):
+def test_reading_is_a_use(cache):
     assert cache.get(KEYS[0]) is not None
     clear_cache(cache.folder, bytes_limit=cache.size()[1] // 2)
     assert kept(cache) == [0, 4, 5]
 
 
-def test_a_use_within_the_hour_is_not_noted_again(cache, monkeypatch):
+def test_recent_use_is_not_noted(cache, monkeypatch):
     assert cache.get(KEYS[0]) is not None
     monkeypatch.setattr(os, "utime", None)
     assert cache.get(KEYS[0]) is not None
 
 
-def test_what_is_older_than_a_limit_goes(cache):
+def test_entries_beyond_age_limit_go(cache):
     clear_cache(cache.folder, age_limit=timedelta(hours=4))
     assert kept(cache) == [3, 4, 5]
     clear_cache(cache.folder, age_limit=timedelta(hours=4), bytes_limit=0)
@@ -70,23 +70,23 @@ def test_the_memory_is_left_alone(cache, tokens):
 
 
 @pytest.mark.parametrize("limit", ["20", "many", "", "infG", -1, 1.5, True])
-def test_what_is_no_size_is_refused(tmp_path, limit):
+def test_invalid_size_is_refused(tmp_path, limit):
     with pytest.raises(ValueError, match=r"bytes_limit must be a number of bytes, or text such"):
         clear_cache(tmp_path, bytes_limit=limit)
 
 
 @pytest.mark.parametrize("limit", [3, "3 days", timedelta(-1)])
-def test_what_is_no_age_is_refused(tmp_path, limit):
+def test_invalid_age_is_refused(tmp_path, limit):
     with pytest.raises(ValueError, match=r"age_limit must be a timedelta, such as"):
         clear_cache(tmp_path, age_limit=limit)
 
 
-def test_a_limit_without_a_folder_is_refused():
+def test_limit_needs_a_folder():
     with pytest.raises(ValueError, match=r"those of a folder, and none is set\. Pass clear_cache"):
         clear_cache(bytes_limit="1G")
 
 
-def test_a_folder_that_is_not_there_is_of_any_size(tmp_path):
+def test_absent_folder_is_not_made(tmp_path):
     clear_cache(tmp_path / "later", bytes_limit=0)
     assert not (tmp_path / "later").exists()
 
@@ -100,7 +100,7 @@ for _ in range(200):
 """
 
 
-def test_processes_reduce_a_folder_while_another_writes(tmp_path, tokens):
+def test_folder_reduced_while_written(tmp_path, tokens):
     cache = DiskCache(tmp_path)
     cache.put(KEYS[0], tokens())
     limit = 3 * cache.size()[1]

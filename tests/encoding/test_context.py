@@ -12,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sleep2vec_sklearn.errors.Record
 
 
 @given(n_epochs=st.integers(1, 30), around=st.integers(1, 40), seed=st.integers(0, 99))
-def test_the_context_is_the_mean_of_the_rows_around(n_epochs, around, seed):
+def test_context_is_mean_around(n_epochs, around, seed):
     rows = np.random.default_rng(seed).normal(size=(n_epochs, 3)).astype(np.float32)
     found = with_context(rows, np.arange(n_epochs), around)
     near = [rows[max(i - around, 0) : i + around + 1].mean(axis=0) for i in range(n_epochs)]
@@ -22,7 +22,7 @@ def test_the_context_is_the_mean_of_the_rows_around(n_epochs, around, seed):
 
 @settings(max_examples=8)
 @given(night=recordings(min_epochs=3, max_epochs=20), data=st.data())
-def test_the_context_does_not_depend_on_which_epochs_are_asked_for(embed, night, data):
+def test_context_ignores_selection_of_epochs(embed, night, data):
     X = EpochSequence([night])
     idx = data.draw(st.lists(st.integers(0, len(X) - 1), min_size=1))
     whole = embed(X, context_minutes=5)
@@ -36,17 +36,18 @@ def test_nights_have_no_context(embed, noise):
 
 
 @pytest.mark.parametrize(("minutes", "n_epochs"), [(0, 0), (0.9, 0), (1, 1), (5, 5), (20.0, 20)])
-def test_a_window_has_as_many_epochs_on_either_side_as_fit(minutes, n_epochs):
+def test_context_window_is_symmetric(minutes, n_epochs):
     assert n_around(minutes) == n_epochs
 
 
 @pytest.mark.parametrize("minutes", [-1, True, None, "5", float("nan"), float("inf")])
-def test_a_context_that_is_no_time_is_refused(minutes):
-    with pytest.raises(ValueError, match="context_minutes must be a number of minutes"):
-        n_around(minutes)
+def test_invalid_context_is_refused(checkpoint_path, noise, minutes):
+    transformer = Sleep2VecTransformer(checkpoint_path, context_minutes=minutes)
+    with pytest.raises(ValueError, match="'context_minutes' parameter"):
+        transformer.fit([{"ibi": noise("ibi")}])
 
 
-def test_columns_of_the_context_have_names_of_their_own(checkpoint_path, noise):
+def test_context_columns_have_own_names(checkpoint_path, noise):
     X = EpochSequence([{"ibi": noise("ibi")}])
     fitted = Sleep2VecTransformer(checkpoint_path, context_minutes=5).fit(X)
     names = fitted.get_feature_names_out()

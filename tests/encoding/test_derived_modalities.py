@@ -34,7 +34,7 @@ def made(monkeypatch):
     return names
 
 
-def test_a_recording_knows_what_was_derived(file):
+def test_recording_lists_derived_modalities(file):
     night = read_recording(file)
     assert night.modalities == ("ecg", "effort", "ibi", "resp")
     assert night.derived == ("ibi", "resp")
@@ -43,7 +43,7 @@ def test_a_recording_knows_what_was_derived(file):
     assert Recording(night.read()).derived == ()
 
 
-def test_a_derived_modality_the_checkpoint_lacks_is_left_out_in_silence(embed, file, made):
+def test_unsupported_derived_modality_is_silent(embed, file, made):
     with warnings.catch_warnings():
         warnings.simplefilter("error", ModalityWarning)
         rows = embed([read_recording(file)])
@@ -51,13 +51,13 @@ def test_a_derived_modality_the_checkpoint_lacks_is_left_out_in_silence(embed, f
     np.testing.assert_array_equal(rows, embed([read_recording(file, channels={"resp": None})]))
 
 
-def test_a_modality_of_the_users_own_is_not_left_out_in_silence(embed, file, noise):
+def test_unsupported_own_modality_warns(embed, file, noise):
     np.savez(file, ecg=noise("ecg")[0], resp=noise("resp")[0])
     with pytest.warns(ModalityWarning, match="^resp: not supported"):
         embed([read_recording(file)])
 
 
-def test_only_a_sensor_of_the_file_is_told_to_be_flat(embed, noise, tmp_path):
+def test_only_recorded_sensors_reported_flat(embed, noise, tmp_path):
     path = tmp_path / "night.npz"
     np.savez(path, ecg=np.zeros_like(noise("ecg")[0]), eeg=noise("eeg")[0])
     night = read_recording(path)
@@ -67,14 +67,14 @@ def test_only_a_sensor_of_the_file_is_told_to_be_flat(embed, noise, tmp_path):
     assert len(caught) == 1
 
 
-def test_a_night_of_which_nothing_can_be_derived_is_an_error(embed, noise, tmp_path):
+def test_nothing_derivable_is_an_error(embed, noise, tmp_path):
     path = tmp_path / "night.npz"
     np.savez(path, ecg=np.zeros_like(noise("ecg")[0]))
     with pytest.raises(InvalidRecordingError, match="no usable signal: ibi"):
         embed([read_recording(path, modalities=["ibi"])])
 
 
-def test_nothing_is_derived_that_was_not_asked_for(checkpoint_path, file, made):
+def test_unused_modalities_are_not_derived(checkpoint_path, file, made):
     night = read_recording(file)
     transformer = Sleep2VecTransformer(checkpoint_path, modalities=["ecg", "effort"], cache=None)
     rows = transformer.fit_transform([night])

@@ -65,12 +65,12 @@ def assert_same(one, other):
     assert one.provenance == other.provenance
 
 
-def test_rows_equal_those_of_transform_bit_for_bit(epoch_table, night_table, embed, epochs, cohort):
+def test_rows_equal_transform(epoch_table, night_table, embed, epochs, cohort):
     np.testing.assert_array_equal(epoch_table.values, embed(epochs, fusion="concat"))
     np.testing.assert_array_equal(night_table.values, embed(cohort, pooling="mean_std"))
 
 
-def test_the_frame_is_the_transformers_own(
+def test_frame_equals_transformer_output(
     make_table, checkpoint_path, epochs, cohort, of_one_subject
 ):
     for X in (epochs, cohort, [of_one_subject(cohort[:2]), of_one_subject(cohort[2:4])]):
@@ -78,7 +78,7 @@ def test_the_frame_is_the_transformers_own(
         pd.testing.assert_frame_equal(make_table(X).frame, transformer.fit_transform(X))
 
 
-def test_provenance_says_what_made_the_rows(night_table, checkpoint_path):
+def test_provenance_names_the_encoder(night_table, checkpoint_path):
     checkpoint = load_checkpoint(checkpoint_path)
     provenance = night_table.provenance
     assert provenance["checkpoint"] == "small"
@@ -94,7 +94,7 @@ def test_provenance_says_what_made_the_rows(night_table, checkpoint_path):
     assert json.loads(json.dumps(provenance)) == provenance
 
 
-def test_coverage_counts_the_seconds_of_each_modality(make_table, noise):
+def test_coverage_counts_seconds(make_table, noise):
     eeg, rate = noise("eeg", 4)
     eeg[: round(30 * rate)] = np.nan
     night = Recording({"eeg": (eeg, rate), "spo2": noise("spo2", 3)}, duration=120, id="n")
@@ -105,13 +105,13 @@ def test_coverage_counts_the_seconds_of_each_modality(make_table, noise):
         assert by_night[name].tolist() == [sum(seconds)]
 
 
-def test_a_subjects_row_covers_all_its_nights(make_table, cohort, of_one_subject):
+def test_subject_coverage_sums_nights(make_table, cohort, of_one_subject):
     nights = make_table(cohort[:2]).coverage
     subject = make_table([of_one_subject(cohort[:2])]).coverage
     np.testing.assert_array_equal(subject.iloc[0], nights.sum())
 
 
-def test_a_night_that_cannot_be_encoded_covers_nothing(make_table, cohort):
+def test_failed_night_has_no_coverage(make_table, cohort):
     broken = Recording({"spo2": np.full(400, np.nan)}, id="broken")
     with pytest.warns(UserWarning, match="could not be encoded"):
         table = make_table([cohort[0], broken], on_error="nan")
@@ -119,7 +119,7 @@ def test_a_night_that_cannot_be_encoded_covers_nothing(make_table, cohort):
     assert not table.coverage.loc["broken"].any()
 
 
-def test_embed_needs_a_fit_and_the_same_kind_of_rows(checkpoint_path, cohort):
+def test_embed_needs_matching_fit(checkpoint_path, cohort):
     transformer = Sleep2VecTransformer(checkpoint_path)
     with pytest.raises(NotFittedError):
         transformer.embed(cohort)
@@ -127,7 +127,7 @@ def test_embed_needs_a_fit_and_the_same_kind_of_rows(checkpoint_path, cohort):
         transformer.fit(cohort).embed(EpochSequence(cohort))
 
 
-def test_two_nights_of_one_name_are_refused(make_table, cohort, noise):
+def test_duplicate_names_are_refused(make_table, cohort, noise):
     one, other = (Recording({"spo2": noise("spo2", seed=s)}, id="same") for s in range(2))
     with pytest.raises(InvalidRecordingError, match=r"both named 'same'.*an id of its own"):
         make_table([one, other])
@@ -135,7 +135,7 @@ def test_two_nights_of_one_name_are_refused(make_table, cohort, noise):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_file_gives_the_table_back(table, tmp_path, suffix):
+def test_file_round_trip(table, tmp_path, suffix):
     path = tmp_path / f"rows.{suffix}"
     table.save(path)
     assert_same(EmbeddingTable.load(path), table)
@@ -163,13 +163,13 @@ def test_any_names_survive_a_file(tmp_path_factory, names, data):
         assert_same(EmbeddingTable.load(path), table)
 
 
-def test_names_of_other_kinds_are_refused(make_table, cohort, tmp_path):
+def test_other_kinds_of_names_refused(make_table, cohort, tmp_path):
     night = Recording(dict(cohort[0]), rates=cohort[0].rates, id="n", subject=("site", 3))
     with pytest.raises(ValueError, match=r"found \('site', 3\)"):
         make_table([night]).save(tmp_path / "rows.npz")
 
 
-def test_a_name_that_numpy_would_cut_is_refused(cohort, tmp_path):
+def test_name_ending_in_nul_refused(cohort, tmp_path):
     keys = RowKeys(["a", "a\0"], ["s", "s"], [0, 1])
     provenance = {"features": ["f"], "modalities": ["eeg"]}
     table = EmbeddingTable(keys, np.zeros((2, 1)), np.zeros((2, 1)), provenance)
@@ -177,7 +177,7 @@ def test_a_name_that_numpy_would_cut_is_refused(cohort, tmp_path):
         table.save(tmp_path / "rows.npz")
 
 
-def test_parquet_is_read_by_other_tools(epoch_table, tmp_path):
+def test_pandas_reads_the_parquet(epoch_table, tmp_path):
     epoch_table.save(tmp_path / "rows.parquet")
     frame = pd.read_parquet(tmp_path / "rows.parquet").set_index(["recording", "epoch"])
     np.testing.assert_array_equal(frame[list(epoch_table.feature_names)], epoch_table.values)
@@ -185,7 +185,7 @@ def test_parquet_is_read_by_other_tools(epoch_table, tmp_path):
     np.testing.assert_array_equal(frame["eeg_seconds"], epoch_table.coverage["eeg"])
 
 
-def test_without_pyarrow_the_way_out_is_named(night_table, tmp_path, monkeypatch):
+def test_missing_pyarrow_is_explained(night_table, tmp_path, monkeypatch):
     real = builtins.__import__
 
     def without_pyarrow(name, *args, **kwargs):
@@ -211,7 +211,7 @@ def test_a_table_loads_without_torch(night_table, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_damaged_and_foreign_files_are_explained(night_table, tmp_path, suffix):
+def test_damaged_files_are_explained(night_table, tmp_path, suffix):
     path = tmp_path / f"rows.{suffix}"
     with pytest.raises(ReadError, match=r"rows.*No such file"):
         EmbeddingTable.load(path)
@@ -235,7 +235,7 @@ def test_npz_never_runs_code(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_files_of_a_newer_version_are_refused(night_table, tmp_path, monkeypatch, suffix):
+def test_newer_files_are_refused(night_table, tmp_path, monkeypatch, suffix):
     from sleep2vec_sklearn.encoding import table as table_files
 
     path = tmp_path / f"rows.{suffix}"
@@ -246,12 +246,12 @@ def test_files_of_a_newer_version_are_refused(night_table, tmp_path, monkeypatch
         EmbeddingTable.load(path)
 
 
-def test_another_kind_of_file_is_refused(night_table, tmp_path):
+def test_unknown_suffix_is_refused(night_table, tmp_path):
     with pytest.raises(ValueError, match=r"'\.csv'.*\.parquet and \.npz"):
         night_table.save(tmp_path / "rows.csv")
 
 
-def test_a_write_that_fails_leaves_the_old_file(night_table, tmp_path, monkeypatch):
+def test_failed_write_leaves_old_file(night_table, tmp_path, monkeypatch):
     path = tmp_path / "rows.npz"
     night_table.save(path)
     before = path.read_bytes()
@@ -266,13 +266,13 @@ def test_a_write_that_fails_leaves_the_old_file(night_table, tmp_path, monkeypat
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_tables_of_parts_are_the_table_of_the_whole(make_table, cohort):
+def test_concat_gives_whole_table(make_table, cohort):
     for kind in (list, EpochSequence):
         parts = [make_table(kind(cohort[:3])), make_table(kind(cohort[3:]))]
         assert_same(EmbeddingTable.concat(parts), make_table(kind(cohort)))
 
 
-def test_tables_of_different_encoders_are_not_joined(make_table, cohort, checkpoint_path):
+def test_concat_refuses_different_encoders(make_table, cohort, checkpoint_path):
     one, other = make_table(cohort[:2]), make_table(cohort[2:], layer=1)
     with pytest.raises(
         ValueError, match=r"table 1 differs from the first in layer \(1, not 'last'"
@@ -280,7 +280,7 @@ def test_tables_of_different_encoders_are_not_joined(make_table, cohort, checkpo
         EmbeddingTable.concat([one, other])
 
 
-def test_tables_of_other_columns_are_told_by_a_few_of_them(make_table, cohort):
+def test_concat_shows_few_different_columns(make_table, cohort):
     whole = make_table(cohort[:2])
     blocks = make_table(cohort[2:], fusion="concat", modalities=["spo2", "ibi"])
     with pytest.raises(ValueError, match="differs from the first in ") as caught:
@@ -291,19 +291,19 @@ def test_tables_of_other_columns_are_told_by_a_few_of_them(make_table, cohort):
     assert len(message) < 400
 
 
-def test_the_name_of_an_encoders_file_does_not_matter(make_table, cohort):
+def test_concat_ignores_checkpoint_name(make_table, cohort):
     one, other = make_table(cohort[:2]), make_table(cohort[2:])
     other.provenance["checkpoint"] = "copied"
     assert len(EmbeddingTable.concat([one, other])) == len(cohort)
 
 
-def test_a_table_is_not_changed_by_accident(night_table):
+def test_table_values_are_read_only(night_table):
     for table in (night_table, pickle.loads(pickle.dumps(night_table))):
         with pytest.raises(ValueError, match="read-only"):
             table.values[0] = 0
 
 
-def test_a_pickle_carries_no_frames(make_table, cohort):
+def test_pickle_carries_no_frames(make_table, cohort):
     table = make_table(cohort)
     size = len(pickle.dumps(table))
     assert table.frame.shape == table.values.shape
@@ -311,7 +311,7 @@ def test_a_pickle_carries_no_frames(make_table, cohort):
     assert_same(pickle.loads(pickle.dumps(table)), table)
 
 
-def test_keys_are_indexed_as_epochs_are(epoch_table, epochs):
+def test_keys_index_like_epochs(epoch_table, epochs):
     X = epoch_table.X
     picks = [slice(5, 60, 7), np.array([4, 2, 150]), np.arange(len(X)) % 3 == 0, []]
     for pick in picks:

@@ -4,12 +4,7 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from sleep2vec_sklearn import (
-    EpochSequence,
-    Recording,
-    RecordingMetadata,
-    make_sleep_cohort,
-)
+from sleep2vec_sklearn import EpochSequence, Recording, RecordingMetadata, make_sleep_cohort
 from sleep2vec_sklearn.errors import InvalidRecordingError
 
 KNOWN = {"age": 61, "sex": "F", "site": "north"}
@@ -23,19 +18,14 @@ def columns_of(X, **parameters):
     return RecordingMetadata(**parameters).fit_transform(X)
 
 
-def test_age_sex_and_site_are_columns():
+def test_age_sex_site_are_columns():
     X = [night(KNOWN), night({"age": 40.5, "sex": "M", "site": "south"})]
     covariates = RecordingMetadata().fit(X)
     np.testing.assert_array_equal(covariates.transform(X), [[61, 0, 1, 0], [40.5, 1, 0, 1]])
-    assert covariates.get_feature_names_out().tolist() == [
-        "age",
-        "sex",
-        "site_north",
-        "site_south",
-    ]
+    assert covariates.get_feature_names_out().tolist() == ["age", "sex", "site_north", "site_south"]
 
 
-def test_what_is_missing_is_nan_and_a_site_unseen_at_fit_is_zero():
+def test_missing_nan_and_unseen_zero():
     fitted = RecordingMetadata().fit([night(KNOWN)])
     rows = fitted.transform([night({}), night({"site": "elsewhere"}), {"actigraphy": np.ones(60)}])
     np.testing.assert_array_equal(rows, [[np.nan] * 3, [np.nan, np.nan, 0], [np.nan] * 3])
@@ -51,17 +41,17 @@ def test_many_ways_of_not_knowing(nothing):
     ("sex", "coded"),
     [("f", 0), ("Female", 0), (0, 0), ("m", 1), ("male ", 1), (np.float32(1), 1), (True, 1)],
 )
-def test_sex_is_read_in_the_common_spellings(sex, coded):
+def test_common_spellings_of_sex(sex, coded):
     assert columns_of([night({"sex": sex})], fields=["sex"]).item() == coded
 
 
 @pytest.mark.parametrize("word", ["X", "u", "other"])
-def test_a_word_for_no_sex_may_be_a_site(word):
+def test_other_sex_is_nan(word):
     rows = columns_of([night({"sex": word, "site": word})], fields=["sex", "site"])
     np.testing.assert_array_equal(rows, [[np.nan, 1]])
 
 
-def test_what_is_not_asked_for_is_not_judged():
+def test_other_fields_are_not_checked():
     assert columns_of([night({"age": 40, "sex": "not told"})], fields=["age"]) == [[40]]
 
 
@@ -70,20 +60,20 @@ def test_yes_and_no_are_numbers():
     np.testing.assert_array_equal(columns_of(X, fields=["smoker"]), [[1], [0]])
 
 
-def test_numbers_may_be_text_and_sites_numbers():
+def test_text_numbers_and_numeric_sites():
     rows = RecordingMetadata().fit([night({"age": " 61 ", "site": 3}), night({"site": "10"})])
     assert rows.sites_ == ("10", "3")
     assert rows.transform([night({"age": "61", "site": 3})])[0, 0] == 61
 
 
-def test_other_fields_are_numbers_in_the_order_asked_for():
+def test_fields_are_in_requested_order():
     X = make_sleep_cohort(3, hours=0.25, modalities=["ibi"], random_state=0)
     covariates = RecordingMetadata(fields=["bmi", "age"]).fit(X)
     expected = X.metadata[["bmi", "age"]].to_numpy(np.float32)
     np.testing.assert_array_equal(covariates.transform(X), expected)
 
 
-def test_epochs_have_the_row_of_their_night():
+def test_epochs_repeat_their_night():
     X = EpochSequence([night(KNOWN), night({"age": 40, "site": "south"})])
     rows = columns_of(X[[3, 0, 1]])
     np.testing.assert_array_equal(rows[:, 0], [40, 61, 61])
@@ -91,7 +81,7 @@ def test_epochs_have_the_row_of_their_night():
     assert table.index.equals(X.index)
 
 
-def test_a_subject_has_the_mean_of_the_nights_that_state_a_value():
+def test_subject_averages_its_nights():
     X = [[night({**KNOWN, "age": 60}), night({"age": 62}), night({})], night(KNOWN)]
     np.testing.assert_array_equal(columns_of(X), [[61, 0, 1], [61, 0, 1]])
 
@@ -102,11 +92,11 @@ def test_no_signal_is_read(counting_source, noise):
     assert source.reads == []
 
 
-def test_a_dict_that_cannot_be_a_recording_is_nan_beside_on_error_nan():
+def test_invalid_dict_is_nan():
     assert np.isnan(columns_of([night(KNOWN), {"eeg": None}])[1]).all()
 
 
-def test_fields_set_after_fit_wait_for_another_fit():
+def test_later_fields_need_a_fit():
     fitted = RecordingMetadata().fit([night(KNOWN)])
     fitted.set_params(fields=["age"])
     assert fitted.transform([night(KNOWN)]).shape == (1, 3)
@@ -121,38 +111,38 @@ def test_fields_set_after_fit_wait_for_another_fit():
         ({"sex": "femal"}, "'sex' is 'femal'"),
     ],
 )
-def test_a_value_that_cannot_be_read_is_named(metadata, message):
+def test_unreadable_value_is_named(metadata, message):
     fitted = RecordingMetadata().fit([night(KNOWN)])
     with pytest.raises(InvalidRecordingError, match=message):
         fitted.transform([night(KNOWN), night(metadata, id="b")])
 
 
-def test_nights_of_one_subject_agree_on_the_sex():
+def test_subject_has_one_sex():
     X = [[night({"sex": "F"}), night({"sex": "M"}, id="n2")]]
     with pytest.raises(InvalidRecordingError, match=r"recording 0, night 1 \(n2\): 'sex' differs"):
         columns_of(X)
 
 
 @pytest.mark.parametrize("fields", [[], "age", ["age", "age"], [1], None])
-def test_fields_are_a_list_of_different_keys(fields):
+def test_invalid_fields_are_refused(fields):
     with pytest.raises(ValueError, match="fields must be a list of different keys"):
         RecordingMetadata(fields=fields).fit([night(KNOWN)])
 
 
-def test_a_field_that_nobody_states_is_refused_with_those_there_are():
+def test_absent_field_is_refused():
     with pytest.raises(
         InvalidRecordingError, match=r"'bim', which no recording states; .* age, se"
     ):
         RecordingMetadata(fields=["age", "bim"]).fit([night(KNOWN)])
 
 
-def test_no_site_at_all_leaves_nothing_to_give():
+def test_no_site_leaves_no_column():
     assert columns_of([night({})]).shape == (1, 2)
     with pytest.raises(InvalidRecordingError, match="no recording states a site"):
         RecordingMetadata(fields=["site"]).fit([night({})])
 
 
-def test_it_refuses_the_other_kind_of_rows_and_to_work_before_fit():
+def test_other_unit_or_unfitted_refused():
     with pytest.raises(NotFittedError):
         RecordingMetadata().transform([night(KNOWN)])
     fitted = RecordingMetadata().fit([night(KNOWN)])

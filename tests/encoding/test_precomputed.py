@@ -50,7 +50,7 @@ def path(request, table, tmp_path):
     return tmp_path / f"rows.{request.param}"
 
 
-def test_rows_equal_those_of_the_transformer(table, path, X, rows):
+def test_rows_equal_the_transformer(table, path, X, rows):
     for source in (table, path, str(path)):
         for keys in (X, table.X, table.index, list(table.X)):
             found = PrecomputedEmbeddings(source).fit_transform(keys)
@@ -58,7 +58,7 @@ def test_rows_equal_those_of_the_transformer(table, path, X, rows):
             assert found.dtype == np.float32
 
 
-def test_any_part_in_any_order_is_found(table, X, rows):
+def test_any_part_is_found(table, X, rows):
     order = np.random.default_rng(0).permutation(len(X))[: len(X) // 2]
     part = X[order] if isinstance(X, EpochSequence) else [X[i] for i in order]
     lookup = PrecomputedEmbeddings(table).fit(X)
@@ -66,7 +66,7 @@ def test_any_part_in_any_order_is_found(table, X, rows):
         np.testing.assert_array_equal(lookup.transform(keys), rows[order])
 
 
-def test_names_of_columns_and_rows_are_the_transformers(table, transformer, X):
+def test_names_equal_the_transformer(table, transformer, X):
     other = clone(transformer).set_output(transform="pandas").fit(X)
     lookup = PrecomputedEmbeddings(table).set_output(transform="pandas").fit(X)
     np.testing.assert_array_equal(lookup.get_feature_names_out(), other.get_feature_names_out())
@@ -85,7 +85,7 @@ def test_signals_are_not_read(counting_source, noise, checkpoint_path):
     assert source.reads == []
 
 
-def test_scores_are_those_of_the_transformer(cohort, transformer):
+def test_scores_equal_the_transformer(cohort, transformer):
     X = EpochSequence(cohort)
     table = clone(transformer).fit(X).embed(X)
     head, cv = LogisticRegression(C=1e-3), GroupKFold(3)
@@ -124,7 +124,7 @@ np.save(sys.argv[3], model.predict_proba(X))
 """
 
 
-def test_a_fitted_pipeline_predicts_without_torch_and_signals(path, tmp_path, table):
+def test_pipeline_predicts_without_torch(path, tmp_path, table):
     y = np.arange(len(table)) % 2
     model = make_pipeline(PrecomputedEmbeddings(path), LogisticRegression()).fit(table.X, y)
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(model))
@@ -140,7 +140,7 @@ def test_clones_share_the_table(table):
     assert clone(PrecomputedEmbeddings(table)).table is table
 
 
-def test_pickles_carry_a_table_but_not_a_file(table, path):
+def test_pickles_carry_tables_not_files(table, path):
     by_path = pickle.dumps(PrecomputedEmbeddings(path).fit(table.X))
     assert len(by_path) < 5000
     whole = pickle.loads(pickle.dumps(PrecomputedEmbeddings(table).fit(table.X)))
@@ -175,14 +175,14 @@ def test_a_missing_epoch_is_named(transformer, cohort):
         lookup.transform(pd.MultiIndex.from_tuples([(cohort[0].id, -1)]))
 
 
-def test_nights_are_not_looked_up_among_epochs(transformer, cohort):
+def test_nights_not_found_among_epochs(transformer, cohort):
     X = EpochSequence(cohort)
     lookup = PrecomputedEmbeddings(clone(transformer).fit(X).embed(X))
     with pytest.raises(InvalidRecordingError, match=r"X holds nights, .* rows of epochs"):
         lookup.fit(cohort)
 
 
-def test_nights_without_a_name_are_looked_up_by_the_tables_keys_alone(transformer, noise):
+def test_unnamed_nights_need_table_keys(transformer, noise):
     nights = [{"spo2": noise("spo2", seed=seed)[0]} for seed in range(3)]
     table = clone(transformer).fit(nights).embed(nights)
     lookup = PrecomputedEmbeddings(table).fit(table.X)
@@ -191,9 +191,7 @@ def test_nights_without_a_name_are_looked_up_by_the_tables_keys_alone(transforme
         lookup.transform(nights[2:])
 
 
-def test_another_table_in_place_of_that_of_fit_is_noticed(
-    table, path, X, transformer, write_checkpoint, tmp_path
-):
+def test_changed_table_is_noticed(table, path, X, transformer, write_checkpoint, tmp_path):
     lookup = PrecomputedEmbeddings(path).fit(table.X)
     other = write_checkpoint(tmp_path / "other.safetensors", 9)
     clone(transformer).set_params(checkpoint=other).fit(X).embed(X).save(path)
@@ -202,21 +200,21 @@ def test_another_table_in_place_of_that_of_fit_is_noticed(
     assert lookup.fit_transform(table.X).shape == table.values.shape
 
 
-def test_a_file_that_is_gone_is_explained(path, table):
+def test_missing_file_is_explained(path, table):
     lookup = PrecomputedEmbeddings(path).fit(table.X)
     os.unlink(path)
     with pytest.raises(ReadError, match=r"no such table.*embed\(X\)\.save"):
         lookup.transform(table.X)
 
 
-def test_what_is_no_table_is_refused(table):
+def test_other_objects_are_refused(table):
     with pytest.raises(TypeError, match="EmbeddingTable or the path of one, got DataFrame"):
         PrecomputedEmbeddings(table.frame).fit(table.X)
     with pytest.raises(NotFittedError):
         PrecomputedEmbeddings(table).transform(table.X)
 
 
-def test_a_table_read_twice_is_read_once(path, table, monkeypatch):
+def test_file_is_read_once(path, table, monkeypatch):
     lookup = PrecomputedEmbeddings(path).fit(table.X)
     monkeypatch.setattr(EmbeddingTable, "load", None)
     np.testing.assert_array_equal(clone(lookup).fit_transform(table.X), table.values)

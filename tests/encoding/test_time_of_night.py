@@ -13,11 +13,11 @@ def night(hours=8, **known):
 
 
 @parametrize_with_sleep2vec_checks([TimeOfNight()], kinds=["epoch"])
-def test_it_keeps_the_contract(estimator, check):
+def test_time_of_night_passes_checks(estimator, check):
     check(estimator)
 
 
-def test_time_is_counted_from_the_start_of_a_recording():
+def test_time_starts_with_recording():
     rows = TimeOfNight().fit_transform(EpochSequence([night(8), night(4)]))
     hours, squares, settling, share = rows.T
     assert hours[0] == pytest.approx(15 / 3600)
@@ -29,7 +29,7 @@ def test_time_is_counted_from_the_start_of_a_recording():
     assert share[960 + 240] == pytest.approx(0.5, abs=2e-3)
 
 
-def test_time_is_counted_from_lights_out_where_that_is_known():
+def test_time_starts_at_lights_out():
     hours, _, settling, share = (
         TimeOfNight().fit_transform(EpochSequence([night(8, lights=(3600, 7 * 3600))])).T
     )
@@ -40,7 +40,7 @@ def test_time_is_counted_from_lights_out_where_that_is_known():
 
 
 @pytest.mark.parametrize("lights", [(3600, None), (None, 7 * 3600)])
-def test_the_recordings_own_edge_stands_for_one_of_the_lights(lights):
+def test_missing_light_is_recording_edge(lights):
     known = (lights[0] or 0, lights[1] or 8 * 3600)
     rows, same = (
         TimeOfNight().fit_transform(EpochSequence([night(8, lights=edges)]))
@@ -49,7 +49,7 @@ def test_the_recordings_own_edge_stands_for_one_of_the_lights(lights):
     np.testing.assert_array_equal(rows, same)
 
 
-def test_a_row_does_not_depend_on_the_epochs_beside_it():
+def test_time_ignores_other_epochs():
     X = EpochSequence([night(2), night(3)])
     clock = TimeOfNight().fit(X)
     chosen = np.array([500, 3, 4, 250])
@@ -61,7 +61,7 @@ def test_nights_have_no_time():
         TimeOfNight().fit([night()])
 
 
-def test_columns_are_named_in_a_union():
+def test_union_names_the_columns():
     union = make_union(TimeOfNight()).set_output(transform="pandas")
     table = union.fit_transform(EpochSequence([night(1, id="a")]))
     assert [name.split("__")[1] for name in table] == [

@@ -4,8 +4,8 @@ import dataclasses
 import pytest
 import torch
 
-from sleep2vec_sklearn.finetuning._heads import HeadConfig
-from sleep2vec_sklearn.finetuning.network import Head
+from sleep2vec_sklearn.finetuning._network import Head
+from sleep2vec_sklearn.finetuning.config import HeadConfig
 from sleep2vec_sklearn.model import Sleep2Vec
 
 MODALITIES = ("eeg", "spo2", "ibi")

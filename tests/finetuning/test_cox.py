@@ -19,8 +19,8 @@ from sleep2vec_sklearn.evaluation import (
     concordance_index,
     survival_outcome,
 )
-from sleep2vec_sklearn.finetuning import FullFineTuning, LoRA, cox
-from sleep2vec_sklearn.finetuning._cox_loss import terms_of_rows
+from sleep2vec_sklearn.finetuning import FullFineTuning, LoRA, _data, _net
+from sleep2vec_sklearn.finetuning._losses import terms_of_rows
 
 N_SUBJECTS = 40
 
@@ -117,7 +117,7 @@ def test_chunks_change_nothing(make, subjects, monkeypatch):
     options = {"max_epochs": 4, "dropout": 0.0, "patience": None}
     whole = make(**options).fit(nights, y).predict(nights)
     per_night = 4 * 32 * 6
-    monkeypatch.setattr(cox, "_BYTES_OF_TOKENS", 5 * per_night)
+    monkeypatch.setattr(_data, "_BYTES_OF_TOKENS", 5 * per_night)
     chunked = make(**options).fit(nights, y)
     np.testing.assert_allclose(chunked.predict(nights), whole, atol=1e-5)
 
@@ -125,15 +125,15 @@ def test_chunks_change_nothing(make, subjects, monkeypatch):
 def test_chunks_repeat_their_dropout(make, subjects, monkeypatch):
     nights, y, _ = subjects
     seen = []
-    original = cox.CoxNet._training_outputs
+    original = _net.CoxNet._training_outputs
 
     def record(self, chunk, number):
         outputs = original(self, chunk, number)
         seen.append((self.step_, number, outputs.detach()))
         return outputs
 
-    monkeypatch.setattr(cox.CoxNet, "_training_outputs", record)
-    monkeypatch.setattr(cox, "_BYTES_OF_TOKENS", 1)
+    monkeypatch.setattr(_net.CoxNet, "_training_outputs", record)
+    monkeypatch.setattr(_data, "_BYTES_OF_TOKENS", 1)
     make(max_epochs=1, dropout=0.5, patience=None).fit(nights[:6], y[:6])
     assert [(step, number) for step, number, _ in seen] == [(0, i) for i in range(6)] * 2
     for first, second in zip(seen[:6], seen[6:], strict=True):
@@ -288,7 +288,7 @@ def change(y, **fields):
         (lambda y: change(y, event=False), ValueError, "no event in 40 rows: all are censored"),
         (lambda y: change(y, time=np.nan), ValueError, "y holds nothing but NaN in 40 rows"),
         (lambda y: change(y, time=-1), ValueError, "40 of 40 times are not above zero"),
-        (lambda y: change(y, time=0), ValueError, "is 0. A follow-up takes time"),
+        (lambda y: change(y, time=0), ValueError, "row 0, is 0"),
         (lambda y: y[["event"]], ValueError, "lacks time.*survival_outcome"),
         (lambda y: y["time"], TypeError, "structured array with the fields"),
         (lambda y: y[:-1], ValueError, "y has 39 outcomes and X 40 elements"),

@@ -11,13 +11,13 @@ from sleep2vec_sklearn.encoding._pooling import fuse
 from sleep2vec_sklearn.encoding.cache import EncodedModality
 from sleep2vec_sklearn.finetuning._heads import (
     AttentionPooling,
-    HeadConfig,
     LayerMix,
     MeanPooling,
     build_aggregation,
     build_head,
     fill_gaps,
 )
+from sleep2vec_sklearn.finetuning.config import HeadConfig
 
 TEMPORAL = ("temporal_conv", "temporal_transformer")
 PLAIN = ("linear", "mlp", "regression")

@@ -12,7 +12,7 @@ from skorch.helper import predefined_split
 from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier
 from sleep2vec_sklearn.finetuning import _net
 from sleep2vec_sklearn.finetuning._net import Batches, hold_out
-from sleep2vec_sklearn.finetuning.network import drop_modalities
+from sleep2vec_sklearn.finetuning._network import drop_modalities
 from tests.finetuning.simple_nights import QUICK, make_nights
 
 
@@ -109,7 +109,7 @@ def trained(classify, monkeypatch):
     """Function of callbacks: a fitted classifier whose net had them instead of its own."""
 
     def train(*callbacks, held_out=False, **parameters):
-        def with_callbacks(net, settings, batches, validation):
+        def with_callbacks(net, settings, batches, validation, _):
             net.set_params(callbacks=list(callbacks))
             if held_out:
                 net.set_params(train_split=predefined_split(validation))
@@ -140,9 +140,15 @@ class Recorder(Callback):
             raise self.error
 
 
-def test_callbacks_of_users_are_called(trained):
+def test_callbacks_of_users_are_called(checkpoint_path):
     recorder = Recorder(last_epoch=2)
-    model = trained(recorder, max_epochs=5)
+
+    class Recorded(Sleep2VecClassifier):
+        def _callbacks(self):
+            return [recorder]
+
+    X, y = without_reason()
+    model = Recorded(checkpoint_path, **(QUICK | {"max_epochs": 5})).fit(X, y)
     assert len(model.history_) == 2
     batches = [event for event in recorder.seen if event[0] == "batch"]
     assert [loss for _, _, loss in batches] == [

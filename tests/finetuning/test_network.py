@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sleep2vec_sklearn.encoding._engine import cut_windows, merge_windows
 from sleep2vec_sklearn.errors import CheckpointError
 from sleep2vec_sklearn.finetuning import LoRA
-from sleep2vec_sklearn.finetuning._heads import HeadConfig
-from sleep2vec_sklearn.finetuning.network import FineTuned, encode_sequences, insert_lora
+from sleep2vec_sklearn.finetuning._network import FineTuned, encode_sequences, insert_lora
+from sleep2vec_sklearn.finetuning.config import HeadConfig
 from sleep2vec_sklearn.model import Sleep2Vec
 from sleep2vec_sklearn.model.upstream.checkpoint import merge_adapter
 from sleep2vec_sklearn.recordings import get_modality

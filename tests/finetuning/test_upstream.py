@@ -6,7 +6,8 @@ import torch
 
 from sleep2vec_sklearn.errors import CheckpointError
 from sleep2vec_sklearn.finetuning import load_finetuned
-from sleep2vec_sklearn.finetuning._heads import HeadConfig, build_head
+from sleep2vec_sklearn.finetuning._heads import build_head
+from sleep2vec_sklearn.finetuning.config import HeadConfig
 from tests.finetuned_golden import CASES, Case
 
 

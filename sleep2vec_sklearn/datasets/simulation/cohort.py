@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfilt
 
 from ..._files import sha256
-from ..._validation import BELOW_ONE, Number, count, validate_parameter_constraints
 from ...recordings.modality import EPOCH_SECONDS, MODALITIES, list_modalities
 from ...recordings.recording import Cohort, Recording
 from ...recordings.sources import Signal, SignalLayout
@@ -32,13 +30,6 @@ __all__ = ["SimulatedSource", "make_sleep_cohort"]
 SIMULATION_REVISION = 5
 
 _DEFAULT_KINDS = ("full_laboratory", "laboratory", "wearable", "watch_laboratory", "home")
-_CONSTRAINTS = {
-    "n_subjects": [count()],
-    "nights_per_subject": [count()],
-    "hours": [Number(Real, 0.25, 24, closed="both")],
-    "n_sites": [count()],
-    "missing": [BELOW_ONE],
-}
 _APNEA_AHI = 15
 _PER_MICROVOLT = {"uV": 1.0, "mV": 1e-3, "V": 1e-6}
 _VOLTAGES = ("eeg", "eog", "emg", "ecg")
@@ -62,7 +53,7 @@ def make_sleep_cohort(
 
     The recordings are lazy: each holds a few kB and makes its signals when they are read, so a
     thousand nights fit in memory. Samples of a modality do not depend on which others are read.
-    Nothing is fitted to a person's data.
+    No parameter is fitted to an individual recording.
 
     Parameters
     ----------
@@ -109,14 +100,8 @@ def make_sleep_cohort(
     >>> len(cohort), cohort[0].n_epochs
     (4, 120)
     """
-    parameters = {
-        "n_subjects": n_subjects,
-        "nights_per_subject": nights_per_subject,
-        "hours": hours,
-        "n_sites": n_sites,
-        "missing": missing,
-    }
-    validate_parameter_constraints(_CONSTRAINTS, parameters, "make_sleep_cohort")
+    counts = {"n_subjects": n_subjects, "nights_per_subject": nights_per_subject}
+    _check_parameters({**counts, "n_sites": n_sites}, hours, missing)
     requested = set(list_modalities(modalities))
     if not requested:
         raise ValueError("modalities is empty; pass None for all that a site records.")
@@ -146,6 +131,17 @@ def make_sleep_cohort(
             }
             recordings.append(_make_recording(night, metadata, requested, missing))
     return as_cohort(recordings)
+
+
+def _check_parameters(counts: Mapping[str, Any], hours: float, missing: float) -> None:
+    # by hand, because scikit-learn's constraints take a second to import
+    for name, value in counts.items():
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
+    if not 0.25 <= hours <= 24:
+        raise ValueError(f"hours must be between 0.25 and 24, got {hours!r}.")
+    if not 0 <= missing < 1:
+        raise ValueError(f"missing is a probability, at least 0 and below 1, got {missing!r}.")
 
 
 def _select_kinds(site_kinds: Sequence[str] | None, requested: Set[str]) -> tuple[str, ...]:

@@ -8,8 +8,7 @@ import pytest
 
 from benchmarks.speed import cluster
 from sleep2vec_sklearn import load_checkpoint
-from sleep2vec_sklearn.encoding._disk_cache import pack
-from sleep2vec_sklearn.encoding.cache import EncodedModality, token_key
+from sleep2vec_sklearn.encoding._disk_cache import EncodedModality, pack, token_key
 
 
 def cells(lines):

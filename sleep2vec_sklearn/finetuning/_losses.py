@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The Cox partial likelihood of a cohort, and Breslow's baseline hazard.
+"""Losses of rows, and Breslow's baseline hazard.
 
-torchsurv (MIT) was weighed for the loss: it has ties, but neither late entries nor weights of
-subjects, and sums in the precision of its input. pycox leaves out ties, and the likelihoods of
-statsmodels, lifelines (pandas below 3) and scikit-survival (GPL) give a network no gradient.
+torchsurv (MIT) was weighed for the Cox partial likelihood: it has ties, but neither late entries
+nor weights of subjects, and sums in the precision of its input. pycox leaves out ties, and the
+likelihoods of statsmodels, lifelines (pandas below 3) and scikit-survival (GPL) give a network no
+gradient.
 """
 
 from __future__ import annotations
@@ -14,6 +15,81 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    mse_loss,
+    smooth_l1_loss,
+)
+
+from ..recordings.modality import EPOCH_SECONDS
+
+
+class ClassCrossEntropy(nn.Module):
+    """Weighted mean of the cross-entropy over rows."""
+
+    class_weight: Tensor
+
+    def __init__(self, class_weight: np.ndarray):
+        super().__init__()
+        self.register_buffer("class_weight", torch.from_numpy(class_weight))
+
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        weights = weights * self.class_weight[targets]
+        losses = cross_entropy(outputs, targets, reduction="none")
+        return (losses * weights).sum() / weights.sum().clamp_min(1e-12)
+
+
+class OutcomeCrossEntropy(nn.Module):
+    """Weighted mean of the binary cross-entropy over the cells that are known."""
+
+    class_weight: Tensor
+
+    def __init__(self, class_weight: np.ndarray):
+        super().__init__()
+        self.register_buffer("class_weight", torch.from_numpy(class_weight))
+
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        known, truth = ~targets.isnan(), torch.nan_to_num(targets)
+        by_class = torch.where(truth > 0, self.class_weight[:, 1], self.class_weight[:, 0])
+        by_cell = by_class * known * weights[:, None]
+        losses = binary_cross_entropy_with_logits(outputs, truth, reduction="none")
+        return (losses * by_cell).sum() / by_cell.sum().clamp_min(1e-12)
+
+
+class KnownValuesLoss(nn.Module):
+    """Weighted mean of a loss over the values that are known."""
+
+    def __init__(self, loss: str):
+        super().__init__()
+        self.loss = smooth_l1_loss if loss == "huber" else mse_loss
+
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        known = ~targets.isnan() * weights[:, None]
+        losses = self.loss(outputs, torch.nan_to_num(targets), reduction="none")
+        return (losses * known).sum() / known.sum().clamp_min(1e-12)
+
+
+class SecondsCrossEntropy(nn.Module):
+    """Weighted mean of the binary cross-entropy over the seconds that have a label."""
+
+    positive_weight: Tensor
+    log_odds: Tensor
+
+    def __init__(self, positive_weight: np.ndarray, log_odds: np.ndarray):
+        super().__init__()
+        for name, by_type in (("positive_weight", positive_weight), ("log_odds", log_odds)):
+            self.register_buffer(name, torch.from_numpy(np.tile(by_type, EPOCH_SECONDS)))
+
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        losses = binary_cross_entropy_with_logits(
+            outputs + self.log_odds,
+            targets.clamp(min=0).to(outputs.dtype),
+            pos_weight=self.positive_weight,
+            reduction="none",
+        )
+        counted = (targets >= 0) * weights[:, None]
+        return (losses * counted).sum() / counted.sum()
 
 
 def cox_loss(

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.finetuning._cox_loss import (
+from sleep2vec_sklearn.finetuning._losses import (
     BreslowBaseline,
     cox_loss,
     log_risk_set_sums,

@@ -24,7 +24,7 @@ from sleep2vec_sklearn import (
     read_recording,
 )
 from sleep2vec_sklearn.encoding import _engine as engine
-from sleep2vec_sklearn.encoding import _parallel as spread
+from sleep2vec_sklearn.encoding import _parallel as parallel
 from sleep2vec_sklearn.encoding._parallel import Work, packed
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 from sleep2vec_sklearn.errors import (
@@ -113,7 +113,7 @@ def processes_that_read(folder):
 
 
 @pytest.mark.parametrize("cache", ["memory", None])
-def test_rows_spread_equal_rows_of_one_process(
+def test_parallel_rows_equal_serial_rows(
     elsewhere, embed, checkpoint_path, cohort, of_one_subject, cache
 ):
     subjects = [of_one_subject(cohort[:3]), of_one_subject(cohort[3:5])]
@@ -131,7 +131,7 @@ def test_weights_in_memory_are_sent(elsewhere, embed, checkpoint_in_memory, coho
     np.testing.assert_array_equal(rows, embed(cohort))
 
 
-def test_tables_are_spread_with_their_coverage(elsewhere, checkpoint_path, cohort):
+def test_parallel_tables_have_coverage(elsewhere, checkpoint_path, cohort):
     transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(cohort)
     with elsewhere():
         spread_out = transformer.embed(cohort)
@@ -140,7 +140,7 @@ def test_tables_are_spread_with_their_coverage(elsewhere, checkpoint_path, cohor
     assert spread_out.coverage.equals(here.coverage)
 
 
-def test_tokens_come_back_to_the_memory_of_this_process(elsewhere, checkpoint_path, tmp_path):
+def test_tokens_return_to_memory(elsewhere, checkpoint_path, tmp_path):
     transformer = Sleep2VecTransformer(checkpoint_path).fit(make_nights(4))
     with elsewhere():
         rows = transformer.transform(make_nights(4, tmp_path))
@@ -152,7 +152,7 @@ def test_tokens_come_back_to_the_memory_of_this_process(elsewhere, checkpoint_pa
     assert processes_that_read(tmp_path) == readers
 
 
-def test_nights_in_memory_are_not_sent_out(spread_out, checkpoint_path, tmp_path, embed):
+def test_nights_in_memory_stay_here(spread_out, checkpoint_path, tmp_path, embed):
     transformer = Sleep2VecTransformer(checkpoint_path).fit(make_nights(5))
     transformer.transform(make_nights(3))
     with spread_out():
@@ -174,7 +174,7 @@ def files_read_here(monkeypatch):
     return names
 
 
-def test_files_are_read_by_workers_alone(
+def test_only_workers_read_files(
     elsewhere, spread_out, checkpoint_path, noise, tmp_path, files_read_here, monkeypatch
 ):
     for i in range(4):
@@ -187,7 +187,7 @@ def test_files_are_read_by_workers_alone(
     transformer.transform(make_nights(1))
     with elsewhere():
         rows = transformer.transform(read())
-    monkeypatch.setattr(spread._Spread, "_dispatch", None)
+    monkeypatch.setattr(parallel._ParallelEncoding, "_dispatch", None)
     with spread_out():
         again = transformer.transform(read())
     np.testing.assert_array_equal(again, rows)
@@ -197,7 +197,7 @@ def test_files_are_read_by_workers_alone(
     assert files_read_here == ["n0.npz"]
 
 
-def test_a_folder_is_shared_by_workers(elsewhere, embed, checkpoint_path, tmp_path):
+def test_workers_share_a_folder(elsewhere, embed, checkpoint_path, tmp_path):
     parameters = {"cache": tmp_path / "tokens"}
     for pooling in ("mean", "max"):
         transformer = Sleep2VecTransformer(checkpoint_path, pooling=pooling, **parameters)
@@ -215,7 +215,7 @@ class NightThatNotesSettings(Night):
         return super().read(names)
 
 
-def test_workers_bound_their_memories_as_this_process_does(elsewhere, checkpoint_path, tmp_path):
+def test_workers_follow_cache_bytes(elsewhere, checkpoint_path, tmp_path):
     X = [Recording.from_source(NightThatNotesSettings(i, tmp_path)) for i in range(90, 93)]
     transformer = Sleep2VecTransformer(checkpoint_path, cache=tmp_path / "tokens").fit(X)
     with config_context(cache_bytes=12345), elsewhere():
@@ -223,17 +223,43 @@ def test_workers_bound_their_memories_as_this_process_does(elsewhere, checkpoint
     assert {path.read_text() for path in tmp_path.glob("bytes-*")} == {"12345"}
 
 
-def test_a_folder_that_workers_cannot_use_is_told_once(elsewhere, embed, checkpoint_path, tmp_path):
+def test_unusable_folder_warns_once(elsewhere, embed, checkpoint_path, tmp_path):
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "tokens"
     transformer = Sleep2VecTransformer(checkpoint_path, cache=folder).fit(make_nights(6))
     with elsewhere(), pytest.warns(CacheWarning, match="in a worker: cache folder") as given:
         rows = transformer.transform(make_nights(6))
-    assert [Path(warning.filename).name for warning in given] == ["test_spread.py"]
+    assert [Path(warning.filename).name for warning in given] == ["test_parallel.py"]
     np.testing.assert_array_equal(rows, embed(make_nights(6)))
 
 
-def test_without_a_backend_nights_stay_in_this_process(checkpoint_path, tmp_path):
+class NightThatWarns(Night):
+    def read(self, names):
+        warnings.warn("the belt slipped", RecordingWarning, stacklevel=1)
+        return super().read(names)
+
+
+@pytest.mark.parametrize("cache", ["memory", None])
+def test_warnings_of_workers_return_once(embed, checkpoint_path, cache):
+    nights = [Recording.from_source(NightThatWarns(i), id=f"n{i}") for i in range(4)]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=cache).fit(nights)
+    belt = pytest.warns(RecordingWarning, match="the belt slipped")
+    with joblib.parallel_config(backend="loky", n_jobs=2), belt as caught:
+        rows = transformer.transform(nights)
+    assert [Path(warning.filename).name for warning in caught] == ["test_parallel.py"]
+    np.testing.assert_array_equal(rows, embed(make_nights(4)))
+
+
+def test_worker_warning_as_error(checkpoint_path):
+    nights = [Recording.from_source(NightThatWarns(i), id=f"n{i}") for i in range(4)]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(nights)
+    with joblib.parallel_config(backend="loky", n_jobs=2), warnings.catch_warnings():
+        warnings.simplefilter("error", RecordingWarning)
+        with pytest.raises(RecordingWarning, match="the belt slipped"):
+            transformer.transform(nights)
+
+
+def test_no_backend_no_workers(checkpoint_path, tmp_path):
     transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(make_nights(2))
     for config in ({}, {"backend": "loky", "n_jobs": 1}, {"backend": "threading", "n_jobs": 2}):
         with joblib.parallel_config(**config):
@@ -241,7 +267,7 @@ def test_without_a_backend_nights_stay_in_this_process(checkpoint_path, tmp_path
     assert set(processes_that_read(tmp_path)) == {os.getpid()}
 
 
-def test_workers_of_a_search_do_not_spread_again(spread_out, checkpoint_path, tmp_path):
+def test_search_workers_start_no_workers(spread_out, checkpoint_path, tmp_path):
     nights = make_nights(8, tmp_path)
     model = make_pipeline(
         Sleep2VecTransformer(checkpoint_path, cache=None),
@@ -258,11 +284,11 @@ def test_workers_of_a_search_do_not_spread_again(spread_out, checkpoint_path, tm
 
 def note_nesting(X, folder):
     with open(Path(folder) / "nesting", "a") as file:
-        file.write(f"{spread._count_workers()}\n")
+        file.write(f"{parallel._count_workers()}\n")
     return X
 
 
-def test_a_night_that_fails_is_a_nan_row_or_the_error(elsewhere, checkpoint_path):
+def test_failing_night_is_nan_or_error(elsewhere, checkpoint_path):
     flat = Recording({"spo2": np.full(400, np.nan)}, id="flat")
     nights = [*make_nights(3), flat, *make_nights(2)]
     transformer = Sleep2VecTransformer(checkpoint_path, cache=None, on_error="nan").fit(nights)
@@ -276,31 +302,29 @@ def test_a_night_that_fails_is_a_nan_row_or_the_error(elsewhere, checkpoint_path
             transformer.transform(nights)
 
 
-def test_a_checkpoint_that_workers_do_not_see_is_explained(checkpoint_in_memory, tmp_path):
+def test_checkpoint_missing_for_workers(checkpoint_in_memory, tmp_path):
     gone = str(tmp_path / "gone.safetensors")
     work = Work(gone, "0" * 64, (), "last", "float32", "cpu", 1, None, None)
     with pytest.raises(CheckpointError, match=r"in a worker: no checkpoint.*load_checkpoint\(path"):
-        work.find_checkpoint(None)
+        work.open_checkpoint(None)
 
 
-def test_another_checkpoint_under_the_workers_path_is_noticed(checkpoint_path):
+def test_different_checkpoint_for_workers(checkpoint_path):
     path = str(checkpoint_path)
     work = Work(path, "0" * 64, (), "last", "float32", "cpu", 1, None, None)
     with pytest.raises(
         CheckpointError, match=r"in a worker, .* has sha256 .* and not 000000000000"
     ):
-        work.find_checkpoint(None)
+        work.open_checkpoint(None)
 
 
 def test_weights_are_unpacked_once(checkpoint_in_memory):
     weights, sha256 = packed(checkpoint_in_memory), checkpoint_in_memory.sha256
     work = Work(None, sha256, (), "last", "float32", "cpu", 1, None, None)
-    assert work.find_checkpoint(weights) is work.find_checkpoint(None)
+    assert work.open_checkpoint(weights) is work.open_checkpoint(None)
 
 
-def test_a_worker_killed_half_way_does_not_lose_the_run(
-    spread_out, embed, checkpoint_path, tmp_path
-):
+def test_killed_worker_loses_no_night(spread_out, embed, checkpoint_path, tmp_path):
     nights = make_nights(10, tmp_path, deadly=(4,))
     transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(nights)
     with spread_out(), warnings.catch_warnings(record=True) as given:
@@ -308,14 +332,12 @@ def test_a_worker_killed_half_way_does_not_lose_the_run(
         rows = transformer.transform(nights)
     assert (tmp_path / "killed-4").exists()
     # dask tells nobody, it gives a lost task to another worker
-    assert all("given to new workers" in str(warning.message) for warning in given)
-    assert {Path(warning.filename).name for warning in given} <= {"test_spread.py"}
+    assert all("sent to new workers" in str(warning.message) for warning in given)
+    assert {Path(warning.filename).name for warning in given} <= {"test_parallel.py"}
     np.testing.assert_array_equal(rows, embed(make_nights(10)))
 
 
-def test_all_workers_killed_at_once_do_not_lose_the_run_nor_the_weights(
-    dask_client, embed, checkpoint_in_memory, tmp_path
-):
+def test_killed_workers_lose_no_weights(dask_client, embed, checkpoint_in_memory, tmp_path):
     nights = make_nights(8, tmp_path, deadly=(0, 1))
     transformer = Sleep2VecTransformer(checkpoint_in_memory, cache=None).fit(nights)
     dask_client()
@@ -325,23 +347,21 @@ def test_all_workers_killed_at_once_do_not_lose_the_run_nor_the_weights(
     np.testing.assert_array_equal(rows, embed(make_nights(8)))
 
 
-def test_where_workers_are_lost_again_and_again_nights_are_encoded_here(
-    checkpoint_path, embed, monkeypatch
-):
+def test_lost_workers_end_in_process(checkpoint_path, embed, monkeypatch):
     def lose(self, positions):
         raise BrokenProcessPool("gone")
         yield
 
-    monkeypatch.setattr(spread._Spread, "_dispatch", lose)
+    monkeypatch.setattr(parallel._ParallelEncoding, "_dispatch", lose)
     transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(make_nights(3))
     with joblib.parallel_config(backend="loky", n_jobs=2), pytest.warns() as given:
         rows = transformer.transform(make_nights(3))
-    ways = ["given to new workers", "encoded in this process"]
+    ways = ["sent to new workers", "encoded in this process"]
     assert [way in str(w.message) for way, w in zip(ways, given, strict=True)] == [True, True]
     np.testing.assert_array_equal(rows, embed(make_nights(3)))
 
 
-def test_workers_are_waited_for_as_long_as_they_may_come_back(monkeypatch):
+def test_workers_may_come_back(monkeypatch):
     counts = iter([TimeoutError("no worker yet"), None, 2])
 
     def count():
@@ -350,7 +370,7 @@ def test_workers_are_waited_for_as_long_as_they_may_come_back(monkeypatch):
             raise found
         return found
 
-    monkeypatch.setattr(spread, "_count_workers", count)
-    assert spread._workers_came_back()
-    monkeypatch.setattr(spread, "_SECONDS_FOR_WORKERS", 0)
-    assert not spread._workers_came_back()
+    monkeypatch.setattr(parallel, "_count_workers", count)
+    assert parallel._workers_came_back()
+    monkeypatch.setattr(parallel, "_SECONDS_FOR_WORKERS", 0)
+    assert not parallel._workers_came_back()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from sleep2vec_sklearn.encoding._disk_cache import EncodedModality
 from sleep2vec_sklearn.encoding._pooling import fuse, fuse_summaries, pool
-from sleep2vec_sklearn.encoding.cache import EncodedModality
 
 few = settings(max_examples=30)
 
@@ -47,7 +47,7 @@ def rows_of_gaps(rows, measured):
 
 @few
 @given(encoded_nights())
-def test_an_epochs_row_is_the_mean_of_what_it_has(night):
+def test_row_is_mean_of_modalities(night):
     rows, valid = fuse(night, NAMES, "mean")
     for epoch, row in enumerate(rows):
         there = [m.tokens[epoch] for m in night.values() if m.valid[epoch]]
@@ -58,13 +58,13 @@ def test_an_epochs_row_is_the_mean_of_what_it_has(night):
 
 @few
 @given(encoded_nights(), st.sampled_from(["mean", "concat"]))
-def test_a_row_without_a_signal_fades_from_its_neighbours_to_the_nights_mean(night, fusion):
+def test_gap_fades_to_nights_mean(night, fusion):
     rows, valid = fuse(night, NAMES, fusion)
     for epoch, expected in rows_of_gaps(rows, valid).items():
         np.testing.assert_allclose(rows[epoch], expected, atol=1e-5)
 
 
-def test_in_a_long_gap_the_row_is_the_nights_mean():
+def test_long_gap_is_nights_mean():
     valid = np.zeros(900, bool)
     valid[:10] = True
     tokens = np.random.default_rng(0).standard_normal((900, WIDTH)).astype(np.float32)
@@ -76,7 +76,7 @@ def test_in_a_long_gap_the_row_is_the_nights_mean():
 
 @few
 @given(encoded_nights())
-def test_every_block_is_its_modality_or_the_mean(night):
+def test_block_is_modality_or_mean(night):
     mean, anything = fuse(night, NAMES, "mean")
     blocks, valid = fuse(night, NAMES, "concat")
     np.testing.assert_array_equal(valid, anything)
@@ -91,7 +91,7 @@ def test_every_block_is_its_modality_or_the_mean(night):
 
 @few
 @given(encoded_nights(), st.sampled_from(["mean", "concat"]))
-def test_rows_are_finite_float32_for_any_subset(night, fusion):
+def test_rows_are_finite_float32(night, fusion):
     rows, _ = fuse(night, NAMES, fusion)
     assert rows.dtype == np.float32
     assert np.isfinite(rows).all()
@@ -100,7 +100,7 @@ def test_rows_are_finite_float32_for_any_subset(night, fusion):
 
 @few
 @given(encoded_nights(), st.randoms(use_true_random=False))
-def test_the_order_of_a_nights_modalities_does_not_matter(night, random):
+def test_modality_order_does_not_matter(night, random):
     shuffled = list(night)
     random.shuffle(shuffled)
     again = {name: night[name] for name in shuffled}
@@ -110,7 +110,7 @@ def test_the_order_of_a_nights_modalities_does_not_matter(night, random):
 
 @few
 @given(encoded_nights(min_modalities=2), st.data())
-def test_a_modality_without_a_valid_epoch_changes_no_row(night, data):
+def test_silent_modality_changes_nothing(night, data):
     name = data.draw(st.sampled_from(sorted(night)))
     assume(any(m.valid.any() for n, m in night.items() if n != name))
     silent = EncodedModality(night[name].tokens, np.zeros(len(night[name].valid), bool))
@@ -123,7 +123,7 @@ def test_a_modality_without_a_valid_epoch_changes_no_row(night, data):
 
 @few
 @given(encoded_nights())
-def test_summaries_fuse_as_one_epoch_would(night):
+def test_summaries_fuse_like_epochs(night):
     as_epoch = {
         name: EncodedModality(m.summary[None], np.ones(1, bool)) for name, m in night.items()
     }
@@ -134,7 +134,7 @@ def test_summaries_fuse_as_one_epoch_would(night):
 
 @few
 @given(seed=st.integers(0, 99), valid=st.lists(st.booleans(), min_size=1, max_size=9).filter(any))
-def test_pooling_is_numpys_over_the_valid_epochs(seed, valid):
+def test_pooling_equals_numpy(seed, valid):
     valid = np.array(valid)
     rows = np.random.default_rng(seed).standard_normal((len(valid), WIDTH)).astype(np.float32)
     kept = rows[valid].astype(np.float64)
@@ -147,8 +147,17 @@ def test_pooling_is_numpys_over_the_valid_epochs(seed, valid):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "mean_std"])
-def test_a_long_night_loses_no_digits_in_its_mean(pooling):
+def test_long_mean_keeps_precision(pooling):
     rows = np.full((100_000, 2), 1000.1, dtype=np.float32)
     pooled = pool(rows, np.ones(len(rows), bool), pooling)
     np.testing.assert_allclose(pooled[:2], rows[0], rtol=1e-7)
     np.testing.assert_allclose(pooled[2:], 0, atol=1e-3)
+
+
+@few
+@given(encoded_nights(), st.sampled_from(["mean", "concat"]))
+def test_fusing_changes_no_tokens(night, fusion):
+    before = {name: m.tokens.copy() for name, m in night.items()}
+    fuse(night, list(night), fusion)[0][:] = 9
+    for name, item in night.items():
+        np.testing.assert_array_equal(item.tokens, before[name])

@@ -8,98 +8,30 @@ a token, C the number of covariates and O of outputs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from .._validation import BELOW_ONE, POSITIVE, count
 from ..encoding._engine import window_starts
 from ..errors import CheckpointError
 from ..model.network import Sleep2Vec
 from ._heads import (
-    HeadConfig,
     LayerMix,
     build_aggregation,
     build_head,
     build_pooling,
     fill_gaps,
 )
+from .config import HeadConfig, LoRA
 
 if TYPE_CHECKING:
     from ._data import Batch
 
-__all__ = ["FullFineTuning", "LoRA"]
-
 _ADAPTED = ("query", "key", "value")
 # adapters are stored under peft's names
 _ADAPTER = "default"
-
-
-class FullFineTuning(BaseEstimator):
-    """Training of all of an encoder's weights, as a value of ``finetune``.
-
-    Parameters
-    ----------
-    lr : float, default=1e-4
-        Peak learning rate of the encoder.
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn import Sleep2VecClassifier
-    >>> from sleep2vec_sklearn.finetuning import FullFineTuning
-    >>> Sleep2VecClassifier(finetune=FullFineTuning(lr=5e-4)).get_params()["finetune__lr"]
-    0.0005
-    """
-
-    _parameter_constraints: ClassVar[dict] = {"lr": [POSITIVE]}
-
-    def __init__(self, *, lr: float = 1e-4):
-        self.lr = lr
-
-
-class LoRA(BaseEstimator):
-    """Low-rank adapters on every query, key and value of an encoder, as a value of ``finetune``.
-
-    Parameters
-    ----------
-    rank : int, default=8
-        Rank of the difference to each weight.
-    alpha : float, default=16.0
-        The difference is scaled by ``alpha / rank``.
-    dropout : float, default=0.05
-        Dropout of the adapters' input, in training.
-    lr : float, default=1e-4
-        Peak learning rate of the adapters.
-
-    References
-    ----------
-    Hu et al., LoRA: low-rank adaptation of large language models, 2021. arXiv 2106.09685.
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn import Sleep2VecClassifier
-    >>> from sleep2vec_sklearn.finetuning import LoRA
-    >>> Sleep2VecClassifier(finetune=LoRA(rank=4)).get_params()["finetune__rank"]
-    4
-    """
-
-    _parameter_constraints: ClassVar[dict] = {
-        "rank": [count()],
-        "alpha": [POSITIVE],
-        "dropout": [BELOW_ONE],
-        "lr": [POSITIVE],
-    }
-
-    def __init__(
-        self, *, rank: int = 8, alpha: float = 16.0, dropout: float = 0.05, lr: float = 1e-4
-    ):
-        self.rank = rank
-        self.alpha = alpha
-        self.dropout = dropout
-        self.lr = lr
 
 
 class FineTuned(nn.Module):
