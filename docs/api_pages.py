@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The API reference: one page per public name, and one index per group, from ``__all__``.
+"""API reference: an index and a page per public name, generated from ``__all__``.
 
-``docs/conf.py`` writes the pages before each build, so a name that is made public is documented.
-A name belongs to the group of the room its code is in, and has its page under the shortest path it
-can be imported by.
+``docs/conf.py`` writes the pages before each build. A name belongs to the group of the package that
+defines it, and is documented under its shortest import path.
 """
 
 from __future__ import annotations
@@ -15,35 +14,41 @@ from pathlib import Path
 
 PACKAGE = "sleep2vec_sklearn"
 
-ROOMS = (
+SUBPACKAGES = (
     "recordings", "readers", "encoding", "model", "nightstore", "pretraining", "finetuning",
     "evaluation", "probing", "plotting", "datasets", "checks", "errors",
 )  # fmt: skip
 
 GROUPS = {
-    "readers": ("Read files", "EDF+ and other formats, one night or a cohort of them."),
-    "recordings": ("Recordings and epochs", "What X is made of: nights, their signals and labels."),
-    "encoding": ("Embed nights", "The transformer, its tables and cache, and columns beside it."),
-    "finetuning": ("Fine-tune", "Estimators whose head, or whole encoder, is trained on labels."),
-    "evaluation": ("Evaluate", "Reports, night statistics, metrics and comparisons."),
-    "probing": ("Study an encoder", "How many labels, which sensors, how large."),
-    "plotting": ("Plots", "Displays in the manner of scikit-learn; all need matplotlib."),
+    "readers": ("Read files", "EDF+ and other formats, one night or a cohort."),
+    "recordings": ("Recordings and epochs", "The elements of X: nights, their signals and labels."),
+    "encoding": ("Embed nights", "The transformer, its tables and cache, and covariates."),
+    "finetuning": ("Fine-tune", "Estimators that train a head, or the whole encoder, on labels."),
+    "evaluation": ("Evaluate", "Reports, sleep statistics, metrics and comparisons."),
+    "probing": (
+        "Study an encoder",
+        "Label efficiency, importance of sensors, retrieval, scaling laws.",
+    ),
+    "plotting": ("Plots", "Displays as in scikit-learn; all need matplotlib."),
     "nightstore": (
         "Store nights",
-        "Conditioned nights on disk, for training that reads windows of them.",
+        "Conditioned nights on disk, read in windows during pretraining.",
     ),
-    "pretraining": ("Pretrain", "An encoder of your own, and new sensors for one that exists."),
-    "model": ("Checkpoints", "Encoders on disk, in memory, and of the paper's authors."),
+    "pretraining": ("Pretrain", "Encoders of your own, and new sensors for existing ones."),
+    "model": ("Checkpoints", "Encoders on disk and in memory, and those of the paper's authors."),
     "datasets": ("Data sets", "Simulated cohorts, and public data sets in their own layouts."),
-    "config": ("Settings", "Of the process; estimators have parameters."),
-    "checks": ("Check an estimator of your own", "scikit-learn's checks, for X of recordings."),
-    "errors": ("Errors and warnings", "What is raised; :doc:`the texts explained </errors>`."),
+    "config": ("Configuration", "Global settings of the process."),
+    "checks": ("Estimator checks", "scikit-learn's checks, for X of recordings."),
+    "errors": (
+        "Errors and warnings",
+        "Exception and warning classes; :doc:`how to fix them </errors>`.",
+    ),
 }
 
 
 @dataclass(frozen=True)
 class PublicName:
-    """A name, the path it is documented under, and the room whose group it is in."""
+    """A name, its documented import path, and its group."""
 
     name: str
     path: str
@@ -58,37 +63,32 @@ class PublicName:
 def public_names() -> list[PublicName]:
     """Every name of every ``__all__``, once, in the order of the groups."""
     top = importlib.import_module(PACKAGE)
-    found = {}
-    for room in ("", *ROOMS):
-        module = _room(room) if room else top
+    names = {}
+    for subpackage in ("", *SUBPACKAGES):
+        module = _import(subpackage) if subpackage else top
         for name in set(getattr(module, "__all__", ())) - {"__version__"}:
             value = getattr(module, name)
-            path = ".".join(filter(None, (PACKAGE, room, name)))
-            # the same number or text may be two constants, which have names only
+            path = ".".join(filter(None, (PACKAGE, subpackage, name)))
+            # two constants may be the same object, so only their names identify them
             key = id(value) if callable(value) else name
-            found.setdefault(key, PublicName(name, path, _group_of(value, room)))
+            names.setdefault(key, PublicName(name, path, _group_of(value, subpackage)))
     order = list(GROUPS)
-    return sorted(found.values(), key=lambda entry: (order.index(entry.group), entry.name.lower()))
+    return sorted(names.values(), key=lambda entry: (order.index(entry.group), entry.name.lower()))
 
 
-def _room(room: str):
-    try:
-        return importlib.import_module(f"{PACKAGE}.{room}")
-    except ModuleNotFoundError as error:
-        if error.name != f"{PACKAGE}.{room}":
-            raise
-        return None
+def _import(subpackage: str):
+    return importlib.import_module(f"{PACKAGE}.{subpackage}")
 
 
-def _group_of(value, room: str) -> str:
-    """The room of the code, which for a constant is the room that offers it."""
+def _group_of(value, subpackage: str) -> str:
+    """The subpackage that defines it; for a constant the one that exports it."""
     module = getattr(value, "__module__", None) or ""
     code = module.split(".")[1:2] if module.startswith(PACKAGE) else []
-    return (code or [room])[0]
+    return (code or [subpackage])[0]
 
 
 def write_pages(folder: Path) -> list[Path]:
-    """Write ``index.rst`` and a page per name; pages of names that are gone are removed."""
+    """Write ``index.rst`` and a page per name, and remove stale pages."""
     folder.mkdir(parents=True, exist_ok=True)
     names = public_names()
     texts = {f"{entry.path}.rst": _page(entry) for entry in names}
@@ -98,7 +98,7 @@ def write_pages(folder: Path) -> list[Path]:
             old.unlink()
     for name, text in texts.items():
         path = folder / name
-        # an untouched page is not read again by the next build
+        # Sphinx reads only modified pages again
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
     return sorted(folder / name for name in texts)
@@ -107,7 +107,7 @@ def write_pages(folder: Path) -> list[Path]:
 def _index(names: list[PublicName]) -> str:
     lines = [
         "API reference", "=============", "",
-        "Every public name, by task. What is here can be relied on; what is not may change.", "",
+        "All public names, by task. Anything else is private and may change.", "",
     ]  # fmt: skip
     for group, (title, sentence) in GROUPS.items():
         members = [entry for entry in names if entry.group == group]
@@ -130,7 +130,7 @@ def _role(entry: PublicName) -> str:
 
 
 def documentation(entry: PublicName) -> str:
-    """The docstring, or what stands here for a constant, which has none."""
+    """The docstring, or for constants, which have none, the text below."""
     return inspect.getdoc(entry.value) if callable(entry.value) else _CONSTANTS[entry.name]
 
 
@@ -140,7 +140,7 @@ def summary(entry: PublicName) -> str:
 
 
 _CONSTANTS = {
-    "BUNDLED": """The encoders that come with the library: name to sha256.
+    "BUNDLED": """The bundled encoders: name to sha256.
 
 >>> from sleep2vec_sklearn.model import BUNDLED
 >>> sorted(BUNDLED)
@@ -152,7 +152,7 @@ _CONSTANTS = {
 >>> 8 * 3600 // EPOCH_SECONDS  # epochs of a night
 960
 """,
-    "MODALITIES": """The catalogue: every kind of signal, by name.
+    "MODALITIES": """The catalogue of modalities, by name.
 
 >>> from sleep2vec_sklearn.recordings import MODALITIES
 >>> list(MODALITIES)
@@ -181,8 +181,8 @@ def _page(entry: PublicName) -> str:
 
 
 def _methods(value: type) -> dict[str, str]:
-    """Public methods and properties that the library defines and documents; each's directive."""
-    kept = {}
+    """Documented public methods and properties of the library, and their directives."""
+    directives = {}
     for name in dir(value):
         if name.startswith("_"):
             continue
@@ -193,5 +193,5 @@ def _methods(value: type) -> dict[str, str]:
         if isinstance(member, (staticmethod, classmethod, property)) or inspect.isfunction(member):
             function = getattr(member, "__func__", getattr(member, "fget", member))
             if getattr(function, "__doc__", None):
-                kept[name] = "autoproperty" if isinstance(member, property) else "automethod"
-    return kept
+                directives[name] = "autoproperty" if isinstance(member, property) else "automethod"
+    return directives

@@ -30,7 +30,7 @@ extensions = [
 ]
 root_doc = "index"
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-# their tables load scripts from elsewhere
+# the tables of execution times load scripts from the web
 exclude_patterns = ["_build", "api/backreferences", "**sg_execution_times.rst"]
 default_role = "literal"
 highlight_language = "python"
@@ -80,17 +80,17 @@ sphinx_gallery_conf = {
     "image_scrapers": ("matplotlib",),
     "copyfile_regex": r"index\.rst",
 }
-# the gallery's own pickling of this configuration is no concern of a reader
+# sphinx-gallery cannot pickle this configuration
 suppress_warnings = ["config.cache"]
-# a progress bar's missing notebook widget
+# progress bars without ipywidgets
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 def escape_shapes(app, what, name, obj, options, lines):
-    """The underscore at the end of an attribute in a shape is no reference."""
-    for place, line in enumerate(lines):
+    """Escape trailing underscores of attributes in shapes, which are not references."""
+    for index, line in enumerate(lines):
         if "shape (" in line:
-            lines[place] = re.sub(r"(?<=\w)_(?=[,)])", r"\\_", line)
+            lines[index] = re.sub(r"(?<=\w)_(?=[,)])", r"\\_", line)
 
 
 def setup(app):
