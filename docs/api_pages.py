@@ -27,7 +27,7 @@ GROUPS = {
     "evaluation": ("Evaluate", "Reports, sleep statistics, metrics and comparisons."),
     "probing": (
         "Study an encoder",
-        "Label efficiency, importance of sensors, retrieval, scaling laws.",
+        "Label efficiency, importance of sensors, scaling laws.",
     ),
     "plotting": ("Plots", "Displays as in scikit-learn; all need matplotlib."),
     "nightstore": (
@@ -41,7 +41,7 @@ GROUPS = {
     "checks": ("Estimator checks", "scikit-learn's checks, for X of recordings."),
     "errors": (
         "Errors and warnings",
-        "Exception and warning classes; :doc:`how to fix them </errors>`.",
+        "Classes and hierarchy; :doc:`how to fix them </errors>`.",
     ),
 }
 
