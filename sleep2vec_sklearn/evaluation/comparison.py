@@ -154,6 +154,18 @@ class EstimatorComparison:
     fold : int ndarray of shape (n,)
         Fold in which each row was tested.
     groups : ndarray of shape (n,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sleep2vec_sklearn.evaluation import compare_estimators
+    >>> X = np.linspace(-1, 1, 60)[:, None]
+    >>> models = {"prior": DummyClassifier(), "linear": LogisticRegression()}
+    >>> comparison = compare_estimators(models, X, (X[:, 0] > 0).astype(int), cv=3, n_resamples=50)
+    >>> comparison.reference, sorted(comparison.answers)
+    ('prior', ['linear', 'prior'])
     """
 
     reference: str

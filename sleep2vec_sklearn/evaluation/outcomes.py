@@ -231,6 +231,16 @@ class CalibrationReport:
     y_true : int ndarray of shape (n,)
     probability : ndarray of shape (n,)
     n_subjects : int
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.evaluation import calibration_report
+    >>> risk = [0.1, 0.2, 0.3, 0.7, 0.8, 0.9] * 10
+    >>> report = calibration_report([0, 0, 1, 0, 1, 1] * 10, risk, n_bins=2, n_resamples=50)
+    >>> report.curve
+       predicted  observed
+    0        0.2  0.333333
+    1        0.8  0.666667
     """
 
     scores: pd.DataFrame

@@ -148,6 +148,20 @@ class StagingReport:
         A row per sleep statistic; see :func:`bland_altman`.
     n_unpredicted : int
         Scored epochs whose prediction is -1; they are in no score.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn import staging_report
+    >>> scored = ["W", "N1", "N2", "N3", "R"] * 12
+    >>> report = staging_report(scored, ["W", "W", "N2", "N3", "R"] * 12, n_resamples=20)
+    >>> report.confusion
+    predicted   W  N1  N2  N3   R
+    scored
+    W          12   0   0   0   0
+    N1         12   0   0   0   0
+    N2          0   0  12   0   0
+    N3          0   0   0  12   0
+    R           0   0   0   0  12
     """
 
     classes: tuple[str, ...]

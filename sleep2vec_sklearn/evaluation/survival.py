@@ -212,6 +212,13 @@ class KaplanMeier:
         From each time on; ``lower`` and ``upper`` are pointwise confidence limits.
     n_events, n_at_risk : int ndarray of shape (n_times,)
         Events at each time, and subjects under observation just before it.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.evaluation import kaplan_meier, survival_outcome
+    >>> curve = kaplan_meier(survival_outcome([1, 0, 1, 0], [1.0, 2.0, 3.0, 4.0]))
+    >>> curve.at([0.5, 1.5, 3.5])
+    array([1.   , 0.75 , 0.375])
     """
 
     times: np.ndarray

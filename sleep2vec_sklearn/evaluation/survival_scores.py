@@ -283,6 +283,16 @@ class UnoConcordance:
         estimator.
     tau : float, optional
         Only events before it count. By default those within the follow-up of the training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from sleep2vec_sklearn.evaluation import UnoConcordance, survival_outcome
+    >>> X = np.array([[3.0], [2.0], [0.5], [1.0]])
+    >>> y = survival_outcome([1, 1, 0, 1], [2.0, 5.0, 6.0, 9.0])
+    >>> round(UnoConcordance(y)(LinearRegression().fit(X, -y["time"]), X, y), 3)
+    1.0
     """
 
     y_train: np.ndarray | None = None
@@ -316,6 +326,16 @@ class DynamicAUC:
     times : array-like of shape (n_times,), optional
         By default the deciles of the event times in the training, as far as they lie within the
         follow-up of the scored rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from sleep2vec_sklearn.evaluation import DynamicAUC, survival_outcome
+    >>> X = np.array([[3.0], [0.5], [2.0], [1.0]])
+    >>> y = survival_outcome([1, 1, 0, 1], [2.0, 5.0, 6.0, 9.0])
+    >>> round(DynamicAUC(y, times=[3, 6])(LinearRegression().fit(X, -y["time"]), X, y), 3)
+    0.75
     """
 
     y_train: np.ndarray | None = None
