@@ -200,7 +200,7 @@ def test_embeddings_are_no_recordings(classify, checkpoint_path):
         classify().fit(rows, OUTCOME)
 
 
-def test_fitted_and_unfitted_are_told_apart(classify):
+def test_unfitted_and_foreign_units(classify):
     with pytest.raises(NotFittedError):
         classify().predict(X)
     with pytest.raises(InvalidRecordingError, match=r"X holds nights.*fitted on epochs"):

@@ -199,10 +199,10 @@ def test_prepared_nights_equal_predictions(checkpoint_in_memory):
 def test_nights_are_prepared_in_turn(checkpoint_in_memory, monkeypatch):
     alive, most = [], []
 
-    def watch(key, n_epochs, masks, arrays):
+    def watch(key, masks, arrays):
         most.append(sum(ref() is not None for ref in alive))
         alive.extend(weakref.ref(array) for array in arrays.values())
-        return serialize(key, n_epochs, masks, arrays)
+        return serialize(key, masks, arrays)
 
     serialize = nightstore.serialize_night
     monkeypatch.setattr(nightstore, "serialize_night", watch)
