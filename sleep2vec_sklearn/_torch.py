@@ -6,10 +6,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import nn
+
+# torch is imported where it is used, so that estimators can be imported without it
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 def resolve_device(device: str) -> str:
@@ -20,6 +24,8 @@ def resolve_device(device: str) -> str:
     ValueError
         If the device is unknown or not available.
     """
+    import torch
+
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -37,6 +43,8 @@ def resolve_precision(precision: str, device: str) -> str:
     """Name a precision, "auto" being bfloat16 where the hardware multiplies it fast."""
     if precision != "auto":
         return precision
+    import torch
+
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     capability = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "")()
@@ -44,13 +52,17 @@ def resolve_precision(precision: str, device: str) -> str:
 
 
 def _has_bf16_products() -> bool:
+    import torch
+
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
 @contextmanager
-def step_randomness(numbers: Sequence[int], device) -> Iterator[None]:
+def step_randomness(numbers: Sequence[int], device: str | torch.device) -> Iterator[None]:
     """Seed torch's generators by ``numbers`` for a while; the global state is put back."""
+    import torch
+
     device = torch.device(device)
     seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
     if device.type == "cpu":

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -26,11 +26,13 @@ from ..model.config import (
 from ..model.network import Sleep2Vec
 from ..model.tokenizers import SpectralTokenizer
 from ..nightstore.content import Content
-from ..nightstore.store import NightStore
 from ..recordings.modality import Conditioning, get_modality
 from ._distributed import gather_rows
 from ._sampling import PairBatch, View
 from .config import DashObjective, EncoderSpec, InfoNCEObjective
+
+if TYPE_CHECKING:
+    from ..nightstore.store import NightStore
 
 _MAX_POSITIONS = 1536
 _TARGET_CLIP = 4.0
@@ -295,7 +297,7 @@ class PretrainingModule(nn.Module):
         if self.training and counted.sum() < 2:
             # of the whole batch, so alike in every process: BatchNorm refuses a single epoch,
             # which has no negative anyway
-            size = head_size(self.network)
+            size = cast("ProjectionConfig", self.network.config.projection).out_size
             return hidden[:, span, :1].expand(-1, -1, size) * 0.0
         counted = counted[rows]
         whole = hidden.device.type == "cpu" and bool(counted.all())
@@ -354,11 +356,6 @@ class PretrainingLoss(nn.Module):
         if not weight:
             return parts["contrast"]
         return parts["contrast"] + weight * (parts["own"] + parts["other"])
-
-
-def head_size(network: Sleep2Vec) -> int:
-    """Width of the projections of a network that has a head."""
-    return cast("ProjectionConfig", network.config.projection).out_size
 
 
 def column_statistics(

@@ -341,7 +341,7 @@ class PretrainingNet(NeuralNet):
 
 
 def _is_scheduler(callback: Any) -> bool:
-    callback = callback[1] if isinstance(callback, tuple) else callback
+    callback = callback[-1] if isinstance(callback, tuple) else callback
     kind = callback if isinstance(callback, type) else type(callback)
     return issubclass(kind, LRScheduler)
 

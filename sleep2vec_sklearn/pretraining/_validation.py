@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ..errors import InvalidRecordingError
 from ..model.network import Sleep2Vec
-from ._module import head_size
 from ._sampling import cut_valid, cut_view
 from .config import DashObjective, InfoNCEObjective
 from .demography import Demography
 from .losses import count_examples
 
 if TYPE_CHECKING:
+    from ..model.config import ProjectionConfig
     from ..nightstore.store import NightStore
 
 _MAX_CANDIDATES = 512
@@ -161,7 +161,8 @@ def project_windows(
         embed = network.embed_features if reads_features else network.tokenize
         coverage = store.table[f"coverage_{name}"].to_numpy()
         rows = np.flatnonzero(coverage[windows.nights] > 0)
-        projected = torch.zeros(len(windows), windows.context, head_size(network))
+        size = cast("ProjectionConfig", network.config.projection).out_size
+        projected = torch.zeros(len(windows), windows.context, size)
         valid = torch.zeros(len(windows), windows.context, dtype=torch.bool)
         for part in np.array_split(rows, -(-len(rows) // batch_size) or 1):
             if not len(part):

@@ -137,20 +137,9 @@ class Adaptation:
         return (self.stage2 or self.stage1).checkpoint()
 
     def save(self, path: str | os.PathLike, card: Mapping | None = None) -> str:
-        """Write the adapted encoder to a file.
+        """Write the adapted encoder to a file, as :meth:`Sleep2VecPretrainer.save` does.
 
-        Its card says what the encoder was adapted from, and holds that one's card.
-
-        Parameters
-        ----------
-        path : path-like
-        card : mapping, optional
-            JSON values that are added to the card.
-
-        Returns
-        -------
-        str
-            The checkpoint's sha256.
+        Its model card says what the encoder was adapted from, and holds that one's card.
         """
         history = {
             "new_modalities": list(self.new_modalities),
@@ -288,7 +277,7 @@ def _frozen(config: EncoderConfig, new: Sequence[str]) -> dict[str, float]:
 
 
 def _slowed(config: EncoderConfig, new: Sequence[str]) -> dict[str, float]:
-    """Scales of stage 2."""
+    """Scales of stage 2, the authors'."""
     scales = dict.fromkeys(parts_of(config), _SHARED_SCALE)
     return scales | {"encoder": _ENCODER_SCALE} | dict.fromkeys(new, 1.0)
 

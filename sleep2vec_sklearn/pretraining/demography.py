@@ -68,10 +68,6 @@ class Demography:
         subjects : sequence, optional
             Of each recording; the column ``subject`` is read where it is None.
 
-        Returns
-        -------
-        Demography
-
         Raises
         ------
         InvalidRecordingError

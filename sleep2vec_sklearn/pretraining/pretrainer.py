@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import itertools
 import json
 import os
 import tempfile
@@ -17,7 +16,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
@@ -298,10 +297,6 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         ----------
         X, metadata, sample_weight
             As for :meth:`fit`; nights may change from call to call, the encoder may not.
-
-        Returns
-        -------
-        self
         """
         self.check_params()
         return self._fit(X, metadata, sample_weight, getattr(self, "net_", None), 1)
@@ -311,19 +306,13 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : list of Recording or dict, NightStore, or path of a store's folder
-        metadata : DataFrame, optional
+        X, metadata
             As for :meth:`fit`.
 
         Returns
         -------
         NightStore
             In memory; a store is returned as it is. :func:`prepare_cohort` writes one to disk.
-
-        Raises
-        ------
-        InvalidRecordingError
-            If X is none of these, a store lacks one of ``modalities``, or metadata do not match.
         """
         self.check_params()
         source = self._encoder_source()
@@ -332,13 +321,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         return open_store(X, metadata, names, source, self._verbose())[0]
 
     def check_params(self) -> None:
-        """Check the parameters, also those of nested objects, as :meth:`fit` does first.
-
-        Raises
-        ------
-        ValueError
-            If one is not accepted.
-        """
+        """Raise ValueError if a parameter, also of a nested object, is not accepted."""
         validate_params(self)
         for name in self._nested_defaults:
             nested = self._nested(name)
@@ -351,7 +334,8 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
                 "in common; accepted is less than context_epochs."
             )
         for callback in self.callbacks or ():
-            instance = callback[1] if isinstance(callback, tuple) else callback
+            named = isinstance(callback, tuple) and len(callback) == 2
+            instance = callback[1] if named else callback
             if not hasattr(instance, "on_train_begin"):
                 raise ValueError(f"callbacks must be skorch callbacks, got {callback!r}.")
         if self.state_dir is not None and not os.fspath(self.state_dir):
@@ -413,10 +397,16 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
                 verbose=self._verbose(),
             )
             steps = self._make_steps(data, seed)
-            begins_at = 0 if earlier is None else earlier.step_
-            identity = self._identify_run(data, source, seed, begins_at)
-            save = None if folder is None else partial(folder.keep, identity=identity)
-            net = self._make_net(data, source, seed, earlier, self._list_callbacks(save))
+            callbacks = list(self.callbacks or [])
+            if self._verbose():
+                callbacks.append(StepProgress())
+            if folder is not None:
+                begins_at = 0 if earlier is None else earlier.step_
+                identity = self._identify_run(data, source, seed, begins_at)
+                # the last, so that a step counts as saved only if all callbacks had it
+                save = partial(folder.keep, identity=identity)
+                callbacks.append(StateSaver(save, self.save_every))
+            net = self._make_net(data, source, seed, earlier, callbacks)
             if earlier is not None and n_epochs is None:
                 net.begin_schedule()
             if folder is not None and state is not None:
@@ -447,9 +437,6 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
 
     def _make_steps(self, data: TrainingData, seed: int) -> TrainingSteps:
         objective = self._nested("objective")
-        probabilities = resolve_pair_weights(list(data.pools), self.pair_weights)
-        scales = check_scales(self._nested("optimizer").lr_scales, data.config)
-        check_pairs(list(itertools.compress(data.pools, probabilities.ever)), scales)
         sampler = PairSampler(
             data.store,
             data.pools,
@@ -457,7 +444,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
             self.batch_size,
             seed,
             augmentation=self._nested("augmentation"),
-            probabilities=probabilities,
+            probabilities=resolve_pair_weights(list(data.pools), self.pair_weights),
             night_weights=data.night_weights,
             weigh=lambda nights: objective.weigh(data.demography.take(nights)),
             rank=rank(),
@@ -481,9 +468,10 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         earlier: PretrainingNet | None,
         callbacks: list,
     ) -> PretrainingNet:
-        objective, augmentation = self._nested("objective"), self._nested("augmentation")
+        objective, augmentation = clone(self._nested("objective")), self._nested("augmentation")
         optimizer = self._nested("optimizer").get_params()
         optimizer["lr_scales"] = check_scales(optimizer["lr_scales"], data.config)
+        check_pairs(list(data.pools), optimizer["lr_scales"])
         statistics = column_statistics(data.store, data.modalities)
         if earlier is None:
             network = source.build_network(data.config, seed)
@@ -521,13 +509,6 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
             net.continue_from(earlier)
         return net
 
-    def _list_callbacks(self, save: Any) -> list:
-        callbacks = list(self.callbacks or [])
-        if self._verbose():
-            callbacks.append(StepProgress())
-        # the last, so that a step counts as saved only if all callbacks had it
-        return callbacks if save is None else [*callbacks, StateSaver(save, self.save_every)]
-
     def _identify_run(
         self, data: TrainingData, source: EncoderSource, seed: int, begins_at_step: int
     ) -> dict[str, Any]:
@@ -556,14 +537,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         return self.net_.history
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Mean recall of cross-modal retrieval over pairs of modalities; higher is better.
-
-        Parameters
-        ----------
-        X : list of Recording or dict, NightStore, or path of a store's folder
-            Nights that did not train.
-        y : ignored
-        """
+        """Mean recall of :meth:`retrieval` over pairs of modalities; higher is better."""
         return float(np.mean([result.recall for result in self.retrieval(X).values()]))
 
     def retrieval(self, X: Any) -> dict[tuple[str, str], Retrieval]:

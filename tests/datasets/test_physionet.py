@@ -134,10 +134,18 @@ def test_night_includes_its_hypnogram(tmp_path, record):
         fetch_sleep_edf(records=record, data_home=tmp_path, download_if_missing=False, verbose=0)
 
 
-def test_address_needs_scheme(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"download_if_missing": False}, "download_if_missing is False"),
+        ({"mirror": "http://127.0.0.1:9"}, r"http://127.* gave Connect"),
+        ({"mirror": "physionet.org/files"}, r"physionet.org/files.* gave MissingSchema"),
+    ],
+)
+def test_missing_list_suggests_wget(tmp_path, monkeypatch, options, reason):
     monkeypatch.setattr(physionet, "_RETRIES", 0)
-    with pytest.raises(ReadError, match=r"physionet.org/files.* gave MissingSchema"):
-        fetch_sleep_accel(data_home=tmp_path, mirror="physionet.org/files", verbose=0)
+    with pytest.raises(ReadError, match=rf"SHA256SUMS.txt missing, and {reason}.*wget -r"):
+        fetch_sleep_accel(data_home=tmp_path, verbose=0, **options)
 
 
 def test_existing_files_need_no_network(watches):
@@ -146,14 +154,6 @@ def test_existing_files_need_no_network(watches):
     mirror.close()
     assert len(fetch_sleep_accel(download_if_missing=False, **options)) == 2
     assert len(fetch_sleep_accel(**options)) == 2
-
-
-def test_missing_network_suggests_wget(tmp_path, monkeypatch):
-    monkeypatch.setattr(physionet, "_RETRIES", 0)
-    with pytest.raises(ReadError, match=r"download_if_missing is False.*wget -r"):
-        fetch_sleep_accel(data_home=tmp_path, download_if_missing=False, verbose=0)
-    with pytest.raises(ReadError, match=r"SHA256SUMS.txt missing, and http://127.*wget -r"):
-        fetch_sleep_accel(data_home=tmp_path, mirror="http://127.0.0.1:9", verbose=0)
 
 
 def test_missing_records_are_listed(watches):

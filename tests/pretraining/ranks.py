@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 
 from sleep2vec_sklearn.pretraining._distributed import process_group
 
-_SECONDS = 60
+_SECONDS = 240
 
 
 class Ranks:

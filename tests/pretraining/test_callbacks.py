@@ -81,7 +81,10 @@ def test_best_epoch_is_checkpointed(pretrainer, montage_store, tmp_path):
     assert weights.keys() == fitted.net_.module_.state_dict().keys()
 
 
-def test_gradients_are_clipped_further(pretrainer, montage_store):
+@pytest.mark.parametrize(
+    "parameters", [{"max_grad_norm": 0.01}, {"callbacks": [GradientNormClipping(0.01)]}]
+)
+def test_gradients_are_clipped(pretrainer, montage_store, parameters):
     norms = []
 
     class Norm(Callback):
@@ -89,8 +92,10 @@ def test_gradients_are_clipped_further(pretrainer, montage_store):
             squares = [p.grad.square().sum() for _, p in named_parameters if p.grad is not None]
             norms.append(float(torch.stack(squares).sum().sqrt()))
 
-    pretrainer(callbacks=[GradientNormClipping(0.01), Norm()]).fit(montage_store)
+    callbacks = [*parameters.get("callbacks", []), Norm()]
+    fitted = pretrainer(**{**parameters, "callbacks": callbacks}).fit(montage_store)
     assert max(norms) == pytest.approx(0.01, rel=1e-3)
+    assert max(fitted.history_[0, "batches", :, "grad_norm"]) > 1
 
 
 def test_schedulers_replace_the_schedule(pretrainer, montage_store):

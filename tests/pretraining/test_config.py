@@ -73,7 +73,7 @@ def test_nested_parameters_need_an_object():
         Sleep2VecPretrainer().set_params(objective__colour=8)
 
 
-def test_grid_search_from_a_bare_pretrainer(montages):
+def test_grid_search_from_a_bare_pretrainer(montages, montage_store):
     grid = {
         "objective__temperature": [0.1, 0.5],
         "encoder__hidden_size": np.array([8, 16]),
@@ -84,8 +84,10 @@ def test_grid_search_from_a_bare_pretrainer(montages):
         "validation": [0],
         "random_state": [0],
     }
-    search = GridSearchCV(Sleep2VecPretrainer(), grid, cv=2, error_score="raise").fit(montages)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    search = GridSearchCV(Sleep2VecPretrainer(), grid, cv=2, error_score="raise")
+    scores = clone(search).fit(montages).cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(scores, search.fit(montage_store).cv_results_["mean_test_score"])
+    assert np.isfinite(scores).all()
     best = search.best_estimator_
     assert best.encoder_config_.hidden_size == search.best_params_["encoder__hidden_size"]
     assert best.net_.criterion_.objective.temperature == best.objective.temperature

@@ -6,7 +6,6 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV
 
 from sleep2vec_sklearn import (
     Recording,
@@ -18,15 +17,9 @@ from sleep2vec_sklearn.errors import InvalidRecordingError, TrainingError, Train
 from sleep2vec_sklearn.pretraining import NightStore, prepare_cohort
 
 
-def weights_of(fitted):
-    return {k: v.numpy() for k, v in fitted.net_.averaged().state_dict().items()}
-
-
-def assert_same(first, second):
-    first, second = weights_of(first), weights_of(second)
-    assert first.keys() == second.keys()
-    for name in first:
-        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+def hash_of(fitted):
+    """Of all averaged weights and of the configuration."""
+    return fitted.checkpoint().sha256
 
 
 @pytest.fixture
@@ -54,9 +47,9 @@ def test_card_names_nobody(fitted, montages):
 def test_recordings_and_stores_train_alike(pretrainer, montages, fitted, tmp_path):
     folder = tmp_path / "store"
     prepare_cohort(montages, folder, modalities=["effort", "spo2", "ibi"])
-    assert_same(fitted, pretrainer().fit(folder))
-    assert_same(fitted, pretrainer(n_workers=2).fit(NightStore.open(folder)))
-    assert_same(fitted, pretrainer().fit(montages))
+    assert hash_of(fitted) == hash_of(pretrainer().fit(folder))
+    assert hash_of(fitted) == hash_of(pretrainer(n_workers=2).fit(NightStore.open(folder)))
+    assert hash_of(fitted) == hash_of(pretrainer().fit(montages))
 
 
 def test_dicts_train_too(pretrainer, montages):
@@ -75,11 +68,8 @@ def test_seeds_decide_and_workers_not(pretrainer, montage_store, fitted):
         "reconstruction_weight": 0.5,
     }
     first = pretrainer(**noisy).fit(montage_store)
-    assert_same(first, pretrainer(**noisy, n_workers=2).fit(montage_store))
-    other = pretrainer(random_state=1).fit(montage_store)
-    assert (
-        weights_of(other)["encoder.token_type"] != weights_of(fitted)["encoder.token_type"]
-    ).any()
+    assert hash_of(first) == hash_of(pretrainer(**noisy, n_workers=2).fit(montage_store))
+    assert hash_of(pretrainer(random_state=1).fit(montage_store)) != hash_of(fitted)
 
 
 def test_global_randomness_stays(pretrainer, montage_store):
@@ -95,7 +85,7 @@ def test_partial_fits_equal_fit(pretrainer, montage_store, fitted):
     by_parts = pretrainer()
     for _ in range(2):
         by_parts.partial_fit(montage_store)
-    assert_same(fitted, by_parts)
+    assert hash_of(fitted) == hash_of(by_parts)
     assert len(by_parts.partial_fit(montage_store).history_) == 3
 
 
@@ -123,9 +113,10 @@ def test_encoders_go_on(pretrainer, montage_store, fitted):
     slow = pretrainer(encoder=fitted.checkpoint(), lr=1e-12, modalities=["spo2", "ibi"])
     slow.fit(montage_store)
     assert slow.encoder_config_.names == ("effort", "spo2", "ibi")
-    for name, value in weights_of(fitted).items():
-        if "running" not in name and value.dtype == np.float32:
-            np.testing.assert_allclose(weights_of(slow)[name], value, atol=1e-6)
+    before, after = (network.net_.averaged().state_dict() for network in (fitted, slow))
+    for name, value in before.items():
+        if "running" not in name and value.is_floating_point():
+            torch.testing.assert_close(after[name], value, rtol=0, atol=1e-6)
 
 
 def test_unlearned_modalities_are_dropped(pretrainer, montage_store):
@@ -162,21 +153,6 @@ def test_training_learns(pretrainer, montage_store):
     assert found.median_rank < found.n_candidates / 3
 
 
-def test_grid_searches_take_stores(pretrainer, montages, montage_store):
-    search = GridSearchCV(
-        pretrainer(max_epochs=1, validation=0, batch_size=2),
-        {"encoder__hidden_size": np.array([4, 8]), "optimizer__lr": [1e-3]},
-        cv=2,
-    )
-    scores = [
-        clone(search).fit(nights).cv_results_["mean_test_score"]
-        for nights in (montages, montage_store)
-    ]
-    assert scores[0].shape == (2,)
-    assert np.isfinite(scores[0]).all()
-    np.testing.assert_array_equal(*scores)
-
-
 def test_clones_and_pickles(fitted, montages):
     assert str(clone(fitted).get_params()) == str(fitted.get_params())
     assert not hasattr(clone(fitted), "net_")
@@ -185,10 +161,9 @@ def test_clones_and_pickles(fitted, montages):
 
 def test_metadata_replace_the_recordings(pretrainer, montages, fitted):
     table = fitted_table(montages).assign(age=30.0)
-    assert_differ(fitted, pretrainer().fit(montages, table))
-    unweighted = pretrainer(objective="info_nce")
-    unweighted.fit(montages, table)
-    assert_same(unweighted, pretrainer(objective="info_nce").fit(montages))
+    assert hash_of(fitted) != hash_of(pretrainer().fit(montages, table))
+    unweighted = pretrainer(objective="info_nce").fit(montages, table)
+    assert hash_of(unweighted) == hash_of(pretrainer(objective="info_nce").fit(montages))
 
 
 def fitted_table(montages):
@@ -196,11 +171,6 @@ def fitted_table(montages):
 
     rows = [{"age": night.metadata["age"], "sex": night.metadata["sex"]} for night in montages]
     return pd.DataFrame(rows, index=[night.id for night in montages])
-
-
-def assert_differ(first, second):
-    first, second = weights_of(first), weights_of(second)
-    assert any((first[name] != second[name]).any() for name in first)
 
 
 def test_subjects_come_from_metadata(pretrainer, montages, tmp_path):

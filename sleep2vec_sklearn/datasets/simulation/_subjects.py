@@ -47,7 +47,7 @@ class Subject:
     eeg_gain: float
     eeg_slope: float  # change of the spectral exponent
     stage_gain: tuple[float, ...]  # amplitude factor of the EEG by stage
-    alpha: float  # power in quiet wakefulness; some people have hardly any
+    alpha: float  # power in quiet wakefulness; some subjects have hardly any
     alpha_frequency: float  # peak, Hz
     spindle_rate: float  # spindles per minute of N2
     spindle_frequency: float  # Hz

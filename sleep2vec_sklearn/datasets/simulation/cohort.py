@@ -53,7 +53,7 @@ def make_sleep_cohort(
 
     The recordings are lazy: each holds a few kB and makes its signals when they are read, so a
     thousand nights fit in memory. Samples of a modality do not depend on which others are read.
-    Nothing is fitted to a person's data.
+    No parameter is fitted to an individual recording.
 
     Parameters
     ----------

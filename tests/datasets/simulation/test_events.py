@@ -61,8 +61,10 @@ def test_event_fields_are_plausible(seed):
     np.testing.assert_array_equal(events.desaturating, events.drop >= 3)
 
 
-def test_wake_has_no_events():
+def test_wake_and_end_have_no_events():
     assert len(events_of([W] * 300, 0)) == 0
+    last = [events_of([N2] * 40, k, ahi=90.0).onset.max(initial=0) for k in range(60)]
+    assert max(last) < 38 * 30
 
 
 def test_events_prefer_rem():
@@ -87,27 +89,17 @@ def test_close_events_are_dropped():
     assert kept.tolist() == [True, False, True, False, True]
 
 
-def test_last_minute_has_no_event():
-    last = [events_of([N2] * 40, k, ahi=90.0).onset.max(initial=0) for k in range(60)]
-    assert max(last) < 38 * 30
-
-
 def test_dip_falls_and_recovers():
     level = np.full(200, 95.0)
-    _subtract_dips(level, 1, [20.0], [50.0], [8.0])
+    # the second goes on after the end
+    _subtract_dips(level, 1, [20.0, 185.0], [50.0, 200.0], [8.0, 6.0])
     assert level[50] == 87
     assert (level[:21] == 95).all()
     assert (np.diff(level[20:51]) < 0).all()
     assert (np.diff(level[50:73]) > 0).all()
     assert level[60] == pytest.approx(95 - 0.35 * 8)
-    assert (level[72:] == 95).all()
-
-
-def test_last_dip_is_cut():
-    level = np.full(60, 95.0)
-    _subtract_dips(level, 1, [50.0, 70.0], [65.0, 80.0], [6.0, 9.0])
-    assert len(level) == 60
-    assert level[59] == pytest.approx(95 - 6 * 9 / 15)
+    assert (level[72:186] == 95).all()
+    assert level[199] == pytest.approx(95 - 6 * 14 / 15)
 
 
 def with_events(night, *values):

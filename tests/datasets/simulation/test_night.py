@@ -131,18 +131,14 @@ def test_interruptions_remove_no_sleep(seed, unrest):
     assert (broken[woken + 1] == N1).all()
 
 
-def test_unrest_wakes_more_often():
+def test_traits_shape_the_hypnogram():
     cycle = np.full(400, N2, dtype=np.int8)
+    np.testing.assert_array_equal(_interrupt(cycle, 0.0, np.random.default_rng(0)), cycle)
     waking = [
         np.mean([(_interrupt(cycle, u, np.random.default_rng(k)) == W).sum() for k in range(30)])
         for u in (0.3, 1.0, 3.0)
     ]
     assert waking[0] < waking[1] < waking[2]
-    quiet = _interrupt(cycle, 0.0, np.random.default_rng(0))
-    np.testing.assert_array_equal(quiet, cycle)
-
-
-def test_deep_sleep_trait_lengthens_n3():
     shares = [
         np.mean([(hypnogram(k, deep_sleep=deep) == N3).mean() for k in range(12)])
         for deep in (0.5, 1.0, 2.0)
@@ -184,16 +180,11 @@ def test_confusions_last_several_epochs():
 
 def test_scorer_separates_n3_and_rem():
     for seed in range(10):
-        rng = np.random.default_rng(seed)
-        counts = transitions(score_stages(hypnogram(seed, ahi=40.0), rng))
+        true = hypnogram(seed, ahi=40.0)
+        before = true.copy()
+        counts = transitions(score_stages(true, np.random.default_rng(seed)))
         assert counts[N3, R] == counts[R, N3] == 0
-
-
-def test_scoring_copies_true_stages():
-    true = hypnogram(0)
-    before = true.copy()
-    score_stages(true, np.random.default_rng(0))
-    np.testing.assert_array_equal(true, before)
+        np.testing.assert_array_equal(true, before)
 
 
 @pytest.mark.parametrize("memory", [1, 20, 300])
@@ -219,17 +210,11 @@ def test_ar2_noise_peaks_at_frequency():
 
 def test_impulses_add_up():
     kernel = np.array([1.0, 0.5], dtype=np.float32)
-    track = impulse_response(np.array([1.0, 1.0, 2.0]), np.array([1.0, 2.0, 5.0]), kernel, 12)
-    expected = np.zeros(12)
-    expected[4:6] += [3, 1.5]
-    expected[8:10] += [5, 2.5]
-    np.testing.assert_allclose(track, expected)
-
-
-def test_last_impulse_is_cut():
-    track = impulse_response(np.array([2.75, 99.0]), np.ones(2), np.ones(40, np.float32), 12)
-    assert len(track) == 12
-    assert track.tolist() == [0] * 11 + [2]
+    response = impulse_response(np.array([1.0, 1.0, 2.0]), np.array([1.0, 2.0, 5.0]), kernel, 12)
+    np.testing.assert_allclose(response, [0, 0, 0, 0, 3, 1.5, 0, 0, 5, 2.5, 0, 0])
+    # the last ones are cut at the end
+    response = impulse_response(np.array([2.75, 99.0]), np.ones(2), np.ones(40, np.float32), 12)
+    assert response.tolist() == [0] * 11 + [2]
 
 
 @few
