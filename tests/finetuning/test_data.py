@@ -13,7 +13,7 @@ from sleep2vec_sklearn.encoding._engine import Engine
 from sleep2vec_sklearn.errors import InvalidRecordingError
 from sleep2vec_sklearn.finetuning._data import (
     Covariates,
-    Night,
+    NightArrays,
     NightsInMemory,
     TokenSource,
     TrainingSet,
@@ -38,7 +38,7 @@ def night_of(number, n_epochs, names=("eeg", "ibi")):
     tokens = tokens.astype(np.float32)
     tokens.flags.writeable = False
     valid = np.ones(n_epochs, dtype=bool)
-    return Night(n_epochs, dict.fromkeys(names, (tokens,)), dict.fromkeys(names, valid), {})
+    return NightArrays(n_epochs, dict.fromkeys(names, (tokens,)), dict.fromkeys(names, valid), {})
 
 
 def training_set(lengths, labelled, longest):
