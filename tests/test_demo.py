@@ -37,7 +37,7 @@ def test_demo_scores_a_simulated_cohort(monkeypatch, output):
 
 
 @pytest.mark.slow
-def test_demo_stages_one_night_and_scores_it(monkeypatch, output):
+def test_demo_stages_and_scores(monkeypatch, output):
     run_demo(monkeypatch, output)
     edf = next((output / "simulated_12x2h").glob("*1-n1.edf"))
     run_demo(monkeypatch, output, "--edf", str(edf))

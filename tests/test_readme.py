@@ -14,7 +14,7 @@ from sleep2vec_sklearn.datasets import write_edf_cohort
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_first_example_of_the_readme_runs_on_a_folder_of_edf_files(tmp_path):
+def test_first_example_runs(tmp_path):
     cohort = make_sleep_cohort(
         6, hours=1, site_kinds=["laboratory"], modalities=["eeg", "spo2"], random_state=0
     )

@@ -40,7 +40,7 @@ SAME = {
 
 @pytest.mark.parametrize("kind", SAME)
 @pytest.mark.parametrize("name", ["ecg", "ibi"])
-def test_same_samples_found_in_any_form(encode, encodes, noise, tmp_path, kind, name):
+def test_same_samples_in_any_form(encode, encodes, noise, tmp_path, kind, name):
     values, rate = noise(name)
     row = encode({name: (values, rate)})
     same = SAME[kind](values, tmp_path)

@@ -24,18 +24,18 @@ def night(beats_per_minute=60.0, counts=0.0, n_epochs=10, **options):
     return Recording(signals, **options)
 
 
-def test_heart_rate_is_against_the_nights_median():
+def test_heart_rate_against_median():
     series = epoch_series(night([50, 60, 60, 60, 60, 60, 60, 60, 60, 80]))
     np.testing.assert_allclose(series["heart_rate"], [-10, *[0] * 8, 20], atol=1e-4)
     np.testing.assert_allclose(series["heart_rate_change"][1:], [10, *[0] * 7, 20], atol=1e-4)
 
 
-def test_activity_is_the_log_of_an_epochs_counts():
+def test_activity_is_log_count():
     series = epoch_series(night(counts=[0, 2, *[0] * 8]))
     np.testing.assert_allclose(series["activity"], [0, np.log(61), *[0] * 8])
 
 
-def test_a_steady_heart_has_the_least_spread_and_a_variable_one_more():
+def test_spread_follows_heart_variability():
     steady = night()
     values = np.tile([0.9, 1.1], 600)
     wild = Recording({"ibi": (values, 4), "actigraphy": (np.zeros(300), 1)})
@@ -44,7 +44,7 @@ def test_a_steady_heart_has_the_least_spread_and_a_variable_one_more():
     assert (high > low + 1).all()
 
 
-def test_units_of_a_watch_give_the_same_features():
+def test_watch_units_are_equivalent():
     intervals = night([50, 70] * 5)
     watch = Recording(
         {"ibi": (np.repeat([50.0, 70.0] * 5, 120), 4), "actigraphy": (np.zeros(300), 1)},
@@ -55,7 +55,7 @@ def test_units_of_a_watch_give_the_same_features():
 
 
 @pytest.mark.parametrize("missing", ["ibi", "actigraphy"])
-def test_a_missing_sensor_is_nan_in_its_own_columns_alone(missing):
+def test_missing_sensor_is_nan(missing):
     series = epoch_series(night([50, 70] * 5, 3).without(missing))
     pulse = series[["heart_rate", "heart_rate_sd", "heart_rate_change"]]
     absent, there = (pulse, series["activity"])[:: 1 if missing == "ibi" else -1]
@@ -63,14 +63,14 @@ def test_a_missing_sensor_is_nan_in_its_own_columns_alone(missing):
     assert np.isfinite(there.to_numpy()).any()
 
 
-def test_a_sensor_that_ends_early_leaves_nan():
+def test_early_end_leaves_nan():
     short = Recording({"ibi": (np.ones(600), 4), "actigraphy": (np.ones(300), 1)}, duration=300)
     pulse = epoch_series(short)["heart_rate"]
     np.testing.assert_array_equal(np.isnan(pulse), np.arange(10) >= 5)
 
 
 @pytest.mark.parametrize("n_epochs", [25, 41])
-def test_every_feature_set_has_a_row_per_epoch(n_epochs):
+def test_one_row_per_epoch(n_epochs):
     rng = np.random.default_rng(0)
     recording = night(rng.uniform(50, 80, n_epochs), rng.gamma(1, 2, n_epochs), n_epochs)
     for make in (hand_crafted_short, hand_crafted_long):
@@ -87,14 +87,14 @@ def test_recordings_do_not_mix():
             np.testing.assert_array_equal(rows, make([recording])[0])
 
 
-def test_the_long_context_sees_more_than_the_short():
+def test_long_context_has_more_columns():
     assert set(time_of_night(4)) <= set(short_table(night())) & set(_long(night()))
     assert _long(night()).shape[1] > 4 * short_table(night()).shape[1]
     assert hand_crafted_short([night()])[0].shape[1] == short_table(night()).shape[1]
     assert hand_crafted_long([night()])[0].shape[1] == _long(night()).shape[1]
 
 
-def test_the_short_context_does_not_see_far():
+def test_short_context_stays_near():
     plain, moved = (short_table(night(counts=c, n_epochs=40)) for c in (0, [*[0] * 39, 50]))
     far = plain.index < 30
     np.testing.assert_array_equal(plain[far], moved[far])
@@ -102,7 +102,7 @@ def test_the_short_context_does_not_see_far():
 
 
 @pytest.mark.parametrize("shift", LONG_SHIFTS)
-def test_a_shifted_copy_looks_the_stated_way(shift):
+def test_shifted_copies_have_right_sign(shift):
     counts = np.zeros(60)
     counts[30] = 100
     table = _long(night(counts=counts, n_epochs=60))
@@ -115,7 +115,7 @@ def test_rolling_windows_are_centred():
     assert np.flatnonzero(mean).tolist() == [5, 6, 7, 8, 9]
 
 
-def test_time_of_night_runs_in_hours_and_as_a_share():
+def test_time_of_night_columns():
     time = time_of_night(240)
     assert time["hours"][[0, 120]].tolist() == [0, 1]
     assert (time["share_of_night"][0], time["share_of_night"][120]) == (0, 0.5)
@@ -123,7 +123,7 @@ def test_time_of_night_runs_in_hours_and_as_a_share():
     np.testing.assert_array_equal(time["hours_squared"], time["hours"] ** 2)
 
 
-def test_samples_are_in_the_canonical_unit_and_gaps_are_nan():
+def test_samples_in_canonical_unit():
     short = Recording({"ibi": (np.full(600, 900.0), 4)}, units={"ibi": "ms"}, duration=300)
     samples = samples_by_epoch(short, "ibi")
     assert samples.shape == (10, 120)

@@ -6,13 +6,13 @@ from benchmarks.evaluation.questions import encoder_features, random_twin, with_
 from sleep2vec_sklearn import EpochSequence
 
 
-def test_encoder_features_are_cut_at_the_ends_of_nights(checkpoint_in_memory, cohort, embed):
+def test_encoder_features_split_by_night(checkpoint_in_memory, cohort, embed):
     blocks = encoder_features(checkpoint_in_memory, cache=None)(cohort[:3])
     assert [len(block) for block in blocks] == [night.n_epochs for night in cohort[:3]]
     np.testing.assert_array_equal(blocks[1], embed(EpochSequence(cohort[1:2])))
 
 
-def test_the_time_of_night_stands_beside_the_rows(checkpoint_in_memory, cohort):
+def test_time_of_night_is_added(checkpoint_in_memory, cohort):
     make = encoder_features(checkpoint_in_memory, cache=None)
     alone, beside = make(cohort[:2]), with_time(make)(cohort[:2])
     for rows, more in zip(alone, beside, strict=True):
@@ -21,7 +21,7 @@ def test_the_time_of_night_stands_beside_the_rows(checkpoint_in_memory, cohort):
         assert more[0, rows.shape[1]] < 0.01
 
 
-def test_a_random_twin_shares_the_statistics_and_no_weight(checkpoint_in_memory):
+def test_random_twin_shares_statistics_only(checkpoint_in_memory):
     twin = random_twin(checkpoint_in_memory)
     assert twin.config == checkpoint_in_memory.config
     assert twin.sha256 != checkpoint_in_memory.sha256

@@ -12,7 +12,7 @@ def night(values):
     return Recording({"ibi": (values, 4)})
 
 
-def test_apneas_every_forty_seconds_show_as_cyclic_power():
+def test_oscillations_show_in_their_band():
     waves = {"cyclic": 0.025, "low": 0.1, "high": 0.25}
     shares = {
         band: variability(night(0.9 + 0.05 * np.sin(2 * np.pi * rate * SECONDS)))[
@@ -24,7 +24,7 @@ def test_apneas_every_forty_seconds_show_as_cyclic_power():
     assert min(share.max() for share in shares.values()) > 0.8
 
 
-def test_cyclic_power_is_found_where_the_apneas_are():
+def test_cyclic_power_is_local():
     values = np.full(len(SECONDS), 0.9)
     later = SECONDS[-1] / 2 <= SECONDS
     values[later] += 0.05 * np.sin(2 * np.pi * 0.025 * SECONDS[later])
@@ -32,7 +32,7 @@ def test_cyclic_power_is_found_where_the_apneas_are():
     assert power[:25].max() < power[35:].min() - 2
 
 
-def test_variability_in_time_is_that_of_the_intervals():
+def test_variability_follows_interval_spread():
     rng = np.random.default_rng(0)
     calm, wild = (
         variability(night(0.9 + s * rng.standard_normal(len(SECONDS)))) for s in (0.01, 0.1)
@@ -42,7 +42,7 @@ def test_variability_in_time_is_that_of_the_intervals():
     assert calm["large_steps"].max() < wild["large_steps"].min()
 
 
-def test_features_have_a_row_per_epoch_of_every_rate_and_survive_gaps():
+def test_heart_features_survive_gaps():
     rng = np.random.default_rng(0)
     values = 0.9 + 0.05 * rng.standard_normal(len(SECONDS))
     values[3000:4500] = np.nan
@@ -54,7 +54,7 @@ def test_features_have_a_row_per_epoch_of_every_rate_and_survive_gaps():
     assert np.isfinite(blocks[0]).mean() > 0.8
 
 
-def test_a_night_without_any_beat_is_nan():
+def test_no_beat_is_nan():
     table = variability(night(np.full(len(SECONDS), np.nan)))
     assert len(table) == N_EPOCHS
     assert table[["log_cyclic_120", "peak_300", "rmssd"]].isna().all().all()

@@ -22,7 +22,7 @@ def wave(frequency, rate, n_epochs=N_EPOCHS, size=30.0):
 
 
 @pytest.mark.parametrize("name", WIDTHS)
-def test_every_sensor_has_its_features_and_none_where_it_is_off(name, noise):
+def test_every_sensor_has_its_features(name, noise):
     values, rate = noise(name, N_EPOCHS)
     values[: round(30 * rate)] = np.nan
     features = epoch_features(Signal(values, rate, {"spo2": "%", "ibi": "s"}.get(name, "uV")),
@@ -33,18 +33,18 @@ def test_every_sensor_has_its_features_and_none_where_it_is_off(name, noise):
 
 
 @pytest.mark.parametrize(("frequency", "band"), [(1, 0), (6, 2), (10, 3), (20, 5)])
-def test_a_rhythm_is_found_in_its_band(frequency, band):
+def test_rhythm_is_in_its_band(frequency, band):
     features = epoch_features(Signal(wave(frequency, 128), 128.0, "uV"), "eeg", N_EPOCHS)
     assert (features[:, : len(BRAIN_BANDS)].argmax(axis=1) == band).all()
 
 
-def test_breathing_is_found_at_its_rate():
+def test_breathing_rate_is_found():
     features = epoch_features(Signal(wave(0.2, 8), 8.0, "a.u."), "airflow", N_EPOCHS)
     assert (features[:, : len(BREATH_BANDS)].argmax(axis=1) == 1).all()
     np.testing.assert_allclose(features[:, len(BREATH_BANDS)], 0.2, atol=0.02)
 
 
-def test_heart_rate_is_found_in_the_electrocardiogram():
+def test_heart_rate_from_ecg():
     rate, bpm = 200, 75
     values = 0.02 * np.random.default_rng(0).standard_normal(30 * rate * N_EPOCHS)
     for beat in np.arange(0.3, 30 * N_EPOCHS - 1, 60 / bpm):

@@ -10,7 +10,7 @@ from sleep2vec_sklearn import Recording
 N_EPOCHS = 6
 
 
-def test_units_and_gain_do_not_change_the_rows_of_epochs(noise):
+def test_units_and_gain_cancel(noise):
     values, rate = noise("eeg", N_EPOCHS)
     rows = [
         HandCrafted().epochs([Recording({"eeg": (scaled, rate)}, units={"eeg": unit})], ["eeg"])
@@ -20,7 +20,7 @@ def test_units_and_gain_do_not_change_the_rows_of_epochs(noise):
     np.testing.assert_allclose(rows[2], rows[0], atol=1e-3)
 
 
-def test_a_missing_sensor_is_nan_and_leaves_the_others_alone(noise):
+def test_missing_sensor_is_nan(noise):
     night = Recording({name: noise(name, N_EPOCHS) for name in ("eeg", "spo2")})
     both = HandCrafted().epochs([night], ["eeg", "spo2"])
     without = HandCrafted().epochs([night.without("spo2")], ["eeg", "spo2"])
@@ -29,7 +29,7 @@ def test_a_missing_sensor_is_nan_and_leaves_the_others_alone(noise):
     assert lost.sum() == 5 * WIDTHS["spo2"]
 
 
-def test_the_minutes_around_skip_gaps():
+def test_minutes_around_skip_gaps():
     values = np.full(4 * 30 * N_EPOCHS, 95.0)
     values[120:240] = np.nan
     values[240:360] = 90.0
@@ -39,14 +39,14 @@ def test_the_minutes_around_skip_gaps():
     np.testing.assert_allclose(mean_of_five[3], -1.25, atol=1e-5)
 
 
-def test_a_night_is_summarised_in_absolute_values(noise):
+def test_night_summary_is_absolute(noise):
     values, rate = noise("spo2", N_EPOCHS)
     rows = HandCrafted().nights([Recording({"spo2": (values, rate)})], ["spo2"])
     assert rows.shape == (1, 4 * WIDTHS["spo2"])
     assert rows[0, 0] == pytest.approx(values.mean(), abs=0.01)
 
 
-def test_a_sensor_is_worked_on_once(noise, counting_source):
+def test_sensor_is_read_once(noise, counting_source):
     source = counting_source({"spo2": (*noise("spo2", N_EPOCHS), "%")})
     features = HandCrafted()
     for _ in range(2):

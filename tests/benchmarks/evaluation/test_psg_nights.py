@@ -40,7 +40,7 @@ def no_reading(monkeypatch):
     return lambda: monkeypatch.setattr(SimulatedSource, "read", read)
 
 
-def test_people_and_sites_are_not_those_of_pretraining():
+def test_subjects_differ_from_pretraining():
     ours, theirs = simulated_psg(2 * SITES), simulated_nights(2 * SITES)
     for cohort in (ours, theirs):
         cohort.people = {(row.age, row.bmi) for row in cohort.metadata.itertuples()}
@@ -50,14 +50,14 @@ def test_people_and_sites_are_not_those_of_pretraining():
     assert not ours.devices & theirs.devices
 
 
-def test_every_night_has_all_nine_sensors():
+def test_nights_have_all_sensors():
     cohort = simulated_psg(SITES)
     assert len(MODALITIES) == 9
     assert {night.modalities for night in cohort} == {MODALITIES}
     assert cohort.metadata["site"].nunique() == SITES
 
 
-def test_a_loss_for_the_night_is_repeatable_and_leaves_a_sensor(nights):
+def test_night_loss_is_repeatable(nights):
     loss = Loss(0.99)
     for night in nights:
         assert loss.apply(night).modalities == loss.apply(night).modalities
@@ -66,7 +66,7 @@ def test_a_loss_for_the_night_is_repeatable_and_leaves_a_sensor(nights):
     assert 0 < sum(lost) < len(SENSORS) * len(nights)
 
 
-def test_a_stretch_is_lost_from_the_sensors_that_are_hit(nights):
+def test_stretch_loss_hits_some_sensors(nights):
     hit = []
     for night in nights:
         whole, cut = night.read(), STRETCH.apply(night)
@@ -79,7 +79,7 @@ def test_a_stretch_is_lost_from_the_sensors_that_are_hit(nights):
     assert 0 < np.mean(hit) < 1
 
 
-def test_a_night_kept_in_memory_loses_what_the_lazy_one_does(nights):
+def test_loss_is_same_in_memory(nights):
     for loss in (Loss(0.5), STRETCH):
         lazy, kept = (loss.apply(n) for n in (nights[0], Kept(nights[0]).as_recording()))
         assert lazy.modalities == kept.modalities
@@ -87,7 +87,7 @@ def test_a_night_kept_in_memory_loses_what_the_lazy_one_does(nights):
             assert lazy.signal_fingerprint(name) == kept.signal_fingerprint(name)
 
 
-def test_all_rows_come_from_what_was_prepared(nights, encoder, no_reading):
+def test_rows_come_from_prepared_signals(nights, encoder, no_reading):
     losses = (Loss(0.5), STRETCH)
     hand_crafted = prepare(nights[:2], [encoder], losses, n_jobs=1)
     no_reading()
@@ -99,7 +99,7 @@ def test_all_rows_come_from_what_was_prepared(nights, encoder, no_reading):
     assert len(hand_crafted.epochs(nights[:2], ["ecg"])) == 60
 
 
-def test_rows_of_a_lossy_night_are_those_of_its_samples(nights, encoder, embed):
+def test_lossy_rows_match_plain_samples(nights, encoder, embed):
     cut = STRETCH.apply(nights[1])
     plain = Recording({n: (s.values, s.rate) for n, s in cut.read().items()}, units=cut.units)
     expected = embed(EpochSequence([plain]), modalities=list(SENSORS), fusion="concat")
@@ -108,12 +108,12 @@ def test_rows_of_a_lossy_night_are_those_of_its_samples(nights, encoder, embed):
     np.testing.assert_array_equal(of_plain, of_cut)
 
 
-def test_one_sensor_alone_is_the_night_without_the_others(nights, encoder):
+def test_one_sensor_alone(nights, encoder):
     others = [name for name in SENSORS if name != "ecg"]
     alone = encoder.epochs([nights[0].without(*others)], ["ecg"])
     np.testing.assert_array_equal(encoder.epochs(nights[:1], ["ecg"]), alone)
 
 
-def test_a_loss_says_what_is_lost():
+def test_loss_describes_itself():
     assert str(Loss(0.25)) == "each sensor lost for the night with p = 0.25"
     assert "50% of the night" in str(STRETCH)

@@ -43,7 +43,7 @@ def scores_of(X, epochs, folds, seen=None):
     return score_subjects(predict_held_out(heads, X if seen is None else seen, folds), epochs)
 
 
-def test_folds_by_subject_share_no_subject_and_all_sites(epochs):
+def test_subject_folds_share_sites_only(epochs):
     tested = []
     for train, test in folds_by_subject(epochs, 4):
         assert not set(epochs.subjects[train]) & set(epochs.subjects[test])
@@ -52,7 +52,7 @@ def test_folds_by_subject_share_no_subject_and_all_sites(epochs):
     assert sorted(tested) == list(range(len(epochs.stages)))
 
 
-def test_folds_by_site_share_no_site_and_train_on_as_many(epochs):
+def test_site_folds_share_no_site(epochs):
     folds = folds_by_site(epochs)
     assert len(folds) == N_SITES
     for train, test in folds:
@@ -60,7 +60,7 @@ def test_folds_by_site_share_no_site_and_train_on_as_many(epochs):
         assert not set(epochs.sites[train]) & set(epochs.sites[test])
 
 
-def test_features_that_tell_score_high_and_noise_at_chance(epochs):
+def test_informative_features_beat_noise(epochs):
     folds = folds_by_subject(epochs, 4)
     good = scores_of(telling(epochs), epochs, folds)
     assert list(good.index) == sorted(set(epochs.subjects))
@@ -69,7 +69,7 @@ def test_features_that_tell_score_high_and_noise_at_chance(epochs):
     assert abs(chance["kappa"].mean()) < 0.1
 
 
-def test_a_head_can_be_tested_on_rows_with_losses(epochs):
+def test_head_scores_lossy_rows(epochs):
     folds = folds_by_subject(epochs, 4)
     lossy = telling(epochs)
     lossy[:, :3] = np.nan
@@ -77,7 +77,7 @@ def test_a_head_can_be_tested_on_rows_with_losses(epochs):
     assert table["kappa"].between(0.05, 0.8).all()
 
 
-def test_nothing_held_out_is_trained_on(epochs, monkeypatch):
+def test_training_excludes_held_out(epochs, monkeypatch):
     seen = []
     monkeypatch.setattr(psg_scores, "_fit_head", lambda X, y, subjects: seen.append((X, y)))
     folds = folds_by_subject(epochs, 4)
@@ -88,7 +88,7 @@ def test_nothing_held_out_is_trained_on(epochs, monkeypatch):
         assert (y >= 0).all()
 
 
-def test_the_penalty_is_chosen_on_training_subjects(epochs, monkeypatch):
+def test_penalty_chosen_on_training_subjects(epochs, monkeypatch):
     fitted = []
     original = psg_scores._logistic
 
@@ -103,7 +103,7 @@ def test_the_penalty_is_chosen_on_training_subjects(epochs, monkeypatch):
     assert fitted[-1][1] == N_EPOCHS * N_SUBJECTS
 
 
-def test_macro_f1_is_over_the_stages_of_the_scorer():
+def test_macro_f1_over_scored_stages():
     epochs = Epochs(np.array([0, 0, 2, 2, -1]), np.array([*"aaaaa"]), np.array([*"xxxxx"]))
     table = score_subjects(np.array([0, 0, 2, 4, 1]), epochs)
     assert table.loc["a", "macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
@@ -119,7 +119,7 @@ def outcome():
     return X, y, np.array([f"s{k}" for k in range(30)])
 
 
-def test_an_outcome_is_foretold_from_a_telling_row_only(outcome):
+def test_outcome_needs_informative_row(outcome):
     X, y, subjects = outcome
     good = outcome_chances(X, y, subjects, n_repeats=2)
     assert good.shape == (2, 30)
@@ -128,14 +128,14 @@ def test_an_outcome_is_foretold_from_a_telling_row_only(outcome):
     assert bootstrap_auroc(noise, y)[0] < 0.75
 
 
-def test_few_cases_are_spread_over_fewer_folds(outcome):
+def test_few_cases_use_fewer_folds(outcome):
     X, _, subjects = outcome
     y = np.zeros(30, dtype=int)
     y[[0, 9, 17, 25]] = 1
     assert np.isfinite(outcome_chances(X, y, subjects, n_repeats=1)).all()
 
 
-def test_auroc_is_scikit_learns_mean_over_repeats():
+def test_auroc_matches_scikit_learn():
     rng = np.random.default_rng(0)
     y, chances = np.tile([0, 1], 20), rng.random((3, 40)).round(1)
     value, resampled = bootstrap_auroc(chances, y)
@@ -143,14 +143,14 @@ def test_auroc_is_scikit_learns_mean_over_repeats():
     assert abs(np.nanmean(resampled) - value) < 0.01
 
 
-def test_resamples_of_two_feature_sets_are_paired():
+def test_resamples_are_paired():
     y, chances = np.tile([0, 1], 10), np.random.default_rng(0).random((1, 20))
     np.testing.assert_array_equal(bootstrap_auroc(chances, y)[1], bootstrap_auroc(chances, y)[1])
     shifted = bootstrap_auroc(chances + 1, y)[1]
     np.testing.assert_allclose(shifted, bootstrap_auroc(chances, y)[1])
 
 
-def test_an_epoch_knows_its_subject_and_its_site():
+def test_epochs_carry_subject_and_site():
     class Night:
         n_epochs, stages = 2, np.array([0, 1])
 

@@ -30,20 +30,20 @@ def staging():
     return staging_table(scores, "ours", "all")
 
 
-def test_a_lead_is_the_mean_of_paired_differences(staging):
+def test_lead_is_mean_paired_difference(staging):
     row = staging.loc["all", "other", "kappa"]
     assert row[["lead", "lead_low", "lead_high"]].tolist() == pytest.approx([0.1] * 3)
     assert staging.loc["eeg alone", "other", "kappa"]["lead"] == pytest.approx(0.0)
     assert np.isnan(staging.loc["all", "ours", "kappa"]["lead"])
 
 
-def test_a_change_is_against_all_sensors_of_the_same_features(staging):
+def test_change_is_against_all_sensors(staging):
     assert staging.loc["eeg alone", "ours", "kappa"]["change"] == pytest.approx(-0.2)
     assert staging.loc["eeg alone", "other", "kappa"]["change"] == pytest.approx(-0.1)
     assert np.isnan(staging.loc["all", "other", "kappa"]["change"])
 
 
-def test_rows_go_by_input_and_hold_mean_interval_and_pooled_value(staging):
+def test_rows_hold_interval_and_pooled(staging):
     assert staging.index.unique(0).tolist() == ["all", "eeg alone"]
     assert staging.index.unique(1).tolist() == ["ours", "other"]
     row = staging.loc["all", "ours", "kappa"]
@@ -52,7 +52,7 @@ def test_rows_go_by_input_and_hold_mean_interval_and_pooled_value(staging):
     assert (row["pooled"], row["subjects"]) == (0.5, 3)
 
 
-def test_subjects_are_paired_by_name_not_by_place():
+def test_subjects_are_paired_by_name():
     turned = subjects([0.6, 0.7, 0.8]).iloc[::-1]
     turned.attrs["pooled"] = {"kappa": 0, "macro_f1": 0}
     scores = {("all", "ours"): subjects([0.6, 0.7, 0.8]), ("all", "same"): turned}
@@ -60,13 +60,13 @@ def test_subjects_are_paired_by_name_not_by_place():
     assert row[["lead", "lead_low", "lead_high"]].tolist() == pytest.approx([0] * 3)
 
 
-def test_a_subject_without_a_score_is_left_out():
+def test_subject_without_score_is_left():
     scores = {("all", "ours"): subjects([0.6, np.nan, 0.8])}
     row = staging_table(scores, "ours", "all").loc["all", "ours", "kappa"]
     assert (row["value"], row["subjects"]) == (pytest.approx(0.7), 2)
 
 
-def test_outcomes_are_compared_on_the_same_resamples():
+def test_outcomes_share_their_resamples():
     y, good = np.tile([0, 1], 10), np.tile([0.1, 0.9], 10)[None]
     worse = good.copy()
     worse[0, :5] = 0.5
@@ -76,7 +76,7 @@ def test_outcomes_are_compared_on_the_same_resamples():
     assert 0 <= row["lead_low"] < row["lead"] < row["lead_high"]
 
 
-def test_what_is_shown_says_that_it_is_simulated(staging, tmp_path, capsys):
+def test_output_is_marked_simulated(staging, tmp_path, capsys):
     write_table("simulated_staging", staging, tmp_path)
     printed = capsys.readouterr().out
     assert "kappa, ours leads by" in printed

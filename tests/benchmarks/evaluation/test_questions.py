@@ -30,18 +30,18 @@ def night(n_epochs=6, events=(), **options):
         (WAKE_OR_N3, [-1, 0, -1, -1, 1, -1]),
     ],
 )
-def test_stages_become_the_classes_of_a_question(question, expected):
+def test_stages_become_classes(question, expected):
     np.testing.assert_array_equal(question.labels(night(stages=STAGES)), expected)
     assert question.n_classes == max(expected) + 1
 
 
-def test_an_epoch_with_half_of_an_apnea_has_it_and_an_arousal_is_none():
+def test_half_an_apnea_counts():
     events = [(30, 30, "hypopnea"), (75, 30, "central_apnea"), (120, 30, "arousal")]
     labels = APNEA_EPOCH.labels(night(events=events, stages=[0, 2, 2, 2, 2, -1]))
     np.testing.assert_array_equal(labels, [0, 1, 1, 1, 0, -1])
 
 
-def test_minutes_have_one_label_and_the_mean_of_two_rows():
+def test_minutes_average_two_rows():
     recording = night(5, [(60, 60, "apnea_minute")])
     np.testing.assert_array_equal(APNEA_MINUTE.labels(recording), [0, 1])
     rows = np.arange(10.0).reshape(5, 2)
@@ -49,7 +49,7 @@ def test_minutes_have_one_label_and_the_mean_of_two_rows():
     assert THREE_STAGES.rows(rows) is rows
 
 
-def test_scores_are_of_wake_and_of_three_stages():
+def test_stage_scores():
     y = np.array([0, 0, 1, 1, 2, 2])
     right = np.eye(3)[y]
     assert THREE_STAGES.score(y, right) == {"wake_auc": 1, "kappa": 1}
@@ -59,7 +59,7 @@ def test_scores_are_of_wake_and_of_three_stages():
     assert only_sleep["kappa"] == 1
 
 
-def test_apnea_is_scored_by_the_probability_of_it():
+def test_apnea_score():
     y = np.array([0, 0, 1, 1])
     probability = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.8, 0.2]])
     assert APNEA_EPOCH.score(y, probability) == {"auroc": 0.75}

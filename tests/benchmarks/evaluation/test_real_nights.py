@@ -40,7 +40,7 @@ def run(data, checkpoint_path):
     return run
 
 
-def test_a_task_has_every_feature_set_and_question_in_one_table(run, capsys):
+def test_full_run_has_every_set(run, capsys):
     out = run("--tasks", "sleep-accel") / "sleep-accel"
     scores = pd.read_csv(out / "scores.csv")
     assert set(scores["features"]) == {
@@ -55,14 +55,14 @@ def test_a_task_has_every_feature_set_and_question_in_one_table(run, capsys):
     assert len(pd.read_csv(out / "subjects.csv")) == 2 * 7 * 6
 
 
-def test_a_quick_run_has_the_encoder_and_hand_crafted_features_alone(run):
+def test_quick_run_has_two_sets(run):
     out = run("--tasks", "sleep-accel", "--quick", "--encoder-options", "fusion=mean", "layer=1")
     scores = pd.read_csv(out / "sleep-accel" / "scores.csv")
     assert set(scores["features"]) == {"hand-crafted, long context", "small"}
     assert set(scores["question"]) == {"W/NREM/REM"}
 
 
-def test_options_of_the_encoder_are_words_and_numbers():
+def test_encoder_options_are_parsed():
     assert _option("layer=3") == ("layer", 3)
     assert _option("fusion=mean") == ("fusion", "mean")
     assert _parse(["--data", "x", "--quick"]).folds == 10

@@ -16,7 +16,7 @@ def run(tmp_path_factory, checkpoint_path):
     return folder / "out"
 
 
-def test_every_input_is_scored_for_every_feature_set(run):
+def test_every_input_is_scored(run):
     table = pd.read_csv(run / "simulated_staging.csv")
     inputs = {"all sensors", UNSEEN, *map(str, LOSSES)}
     inputs |= {f"{name} alone" for name in ("eeg", "ecg", "effort", "spo2", "ibi")}
@@ -27,14 +27,14 @@ def test_every_input_is_scored_for_every_feature_set(run):
     assert table["value"].notna().all()
 
 
-def test_outcomes_are_scored_where_there_are_cases(run):
+def test_outcomes_with_cases_are_scored(run):
     table = pd.read_csv(run / "simulated_outcomes.csv")
     assert set(table["simulated outcome"]) <= {"apnea", "hypertension", "event"}
     assert "age, sex and BMI" in set(table["features"])
     assert table["value"].between(0, 1).all()
 
 
-def test_there_is_a_score_of_every_subject(run):
+def test_every_subject_is_scored(run):
     table = pd.read_csv(run / "simulated_subjects.csv")
     assert table["subject"].nunique() == 12
     assert {path.suffix for path in run.iterdir()} == {".csv", ".md"}
