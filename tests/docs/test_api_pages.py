@@ -16,7 +16,7 @@ def rooms_with_names():
     return [room for room in rooms if getattr(room, "__all__", None)]
 
 
-def test_every_public_name_of_every_room_has_a_page(pages, tmp_path):
+def test_every_public_name_has_page(pages, tmp_path):
     written = {path.stem for path in pages.write_pages(tmp_path)}
     assert written == {"index", *(entry.path for entry in pages.public_names())}
     names = {(entry.name, id(entry.value)) for entry in pages.public_names()}
@@ -25,14 +25,14 @@ def test_every_public_name_of_every_room_has_a_page(pages, tmp_path):
         assert {(name, id(getattr(room, name))) for name in public} <= names
 
 
-def test_a_name_is_known_by_its_shortest_path(pages):
+def test_shortest_path_names_a_page(pages):
     paths = [entry.path for entry in pages.public_names()]
     assert len(paths) == len(set(paths))
     assert "sleep2vec_sklearn.Recording" in paths
     assert "sleep2vec_sklearn.recordings.Recording" not in paths
 
 
-def test_the_page_of_a_class_shows_its_own_methods_and_not_scikit_learns(pages, tmp_path):
+def test_class_page_lists_own_methods(pages, tmp_path):
     pages.write_pages(tmp_path)
     page = (tmp_path / "sleep2vec_sklearn.Sleep2VecTransformer.rst").read_text()
     assert "automethod:: embed" in page
@@ -41,7 +41,7 @@ def test_the_page_of_a_class_shows_its_own_methods_and_not_scikit_learns(pages, 
     assert "autoproperty:: rates" in recording
 
 
-def test_a_page_of_a_name_that_is_gone_is_removed_and_the_others_are_left(pages, tmp_path):
+def test_stale_pages_are_removed(pages, tmp_path):
     pages.write_pages(tmp_path)
     (tmp_path / "sleep2vec_sklearn.gone.rst").write_text("gone")
     before = (tmp_path / "index.rst").stat().st_mtime_ns
@@ -50,5 +50,5 @@ def test_a_page_of_a_name_that_is_gone_is_removed_and_the_others_are_left(pages,
     assert (tmp_path / "index.rst").stat().st_mtime_ns == before
 
 
-def test_the_index_says_what_each_name_is(pages, tmp_path, public_name):
+def test_index_describes_each_name(pages, tmp_path, public_name):
     assert pages.summary(public_name).endswith((".", ";", ":"))

@@ -28,7 +28,7 @@ def my_study(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", RUN)
-def test_the_blocks_of_a_page_run_in_order(page, my_study):
+def test_page_blocks_run_in_order(page, my_study):
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert blocks
@@ -54,7 +54,7 @@ def test_links_lead_somewhere(page):
         assert not section or section in sections_of(path), link
 
 
-def test_every_page_is_in_a_table_of_contents():
+def test_every_page_has_a_toctree():
     trees = "".join(
         block
         for page in PAGES

@@ -201,7 +201,7 @@ def test_embeddings_are_no_recordings(classify, checkpoint_path):
         classify().fit(rows, OUTCOME)
 
 
-def test_fitted_and_unfitted_are_told_apart(classify):
+def test_fitted_differs_from_unfitted(classify):
     with pytest.raises(NotFittedError):
         classify().predict(X)
     with pytest.raises(InvalidRecordingError, match=r"X holds nights.*fitted on epochs"):

@@ -73,7 +73,7 @@ def test_nested_parameters_need_an_object():
         Sleep2VecPretrainer().set_params(objective__colour=8)
 
 
-def test_grid_search_from_a_bare_pretrainer(montages):
+def test_grid_search_from_bare_pretrainer(montages):
     grid = {
         "objective__temperature": [0.1, 0.5],
         "encoder__hidden_size": np.array([8, 16]),
