@@ -20,6 +20,11 @@ from benchmarks.evaluation.probes import (
 from benchmarks.evaluation.questions import THREE_STAGES
 
 
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    monkeypatch.setattr(probes, "BOOSTING", {**probes.BOOSTING, "max_iter": 20, "max_bins": 16})
+
+
 @pytest.mark.parametrize("head", ["logistic", "boosting"])
 def test_informative_features_beat_noise(cohort, telling, noise_alone, head):
     good = evaluate_features(telling, cohort, n_splits=3, head=head)

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.evaluation import probes
 from benchmarks.evaluation.real_nights import _option, _parse, main
 
 N_EPOCHS = 40
@@ -28,13 +29,14 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def run(data, checkpoint_path):
+def run(data, checkpoint_path, monkeypatch):
     """Function of options: runs the protocol with a small encoder and gives its folder."""
+    monkeypatch.setattr(probes, "BOOSTING", {**probes.BOOSTING, "max_iter": 5, "max_bins": 8})
 
     def run(*arguments):
         out = data / "out"
         given = ["--data", str(data), "--out", str(out), "--checkpoint", str(checkpoint_path)]
-        main([*given, "--jobs", "1", "--random-seeds", "1", "--folds", "3", *arguments])
+        main([*given, "--jobs", "1", "--random-seeds", "1", "--folds", "2", *arguments])
         return out
 
     return run

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.evaluation import simulation_realism
 from benchmarks.evaluation.realism_measures import (
     NightView,
     bouts,
@@ -144,7 +145,9 @@ def test_tables_and_figures(nights, tmp_path):
         assert path.stat().st_size > 10_000
 
 
-def test_script_needs_no_real_nights(tmp_path, capsys):
+def test_script_needs_no_real_nights(tmp_path, capsys, monkeypatch):
+    # drawn in the test above
+    monkeypatch.setattr(simulation_realism, "draw_figures", lambda *_: [])
     main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--subjects", "1"])
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"measures.csv", "gaps.csv", "gaps.md", "transitions.md"} <= written
