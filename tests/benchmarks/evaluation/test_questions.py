@@ -28,13 +28,9 @@ def night(n_epochs=6, events=(), **options):
 
 @pytest.mark.parametrize(
     ("question", "expected"),
-    [
-        (THREE_STAGES, [-1, 0, 1, 1, 1, 2]),
-        (FOUR_STAGES, [-1, 0, 1, 1, 2, 3]),
-        (FIVE_STAGES, [-1, 0, 1, 2, 3, 4]),
-        (WAKE_OR_N3, [-1, 0, -1, -1, 1, -1]),
-    ],
-)
+    [(THREE_STAGES, [-1, 0, 1, 1, 1, 2]), (FOUR_STAGES, [-1, 0, 1, 1, 2, 3]),
+     (FIVE_STAGES, [-1, 0, 1, 2, 3, 4]), (WAKE_OR_N3, [-1, 0, -1, -1, 1, -1])],
+)  # fmt: skip
 def test_stages_become_classes(question, expected):
     np.testing.assert_array_equal(question.labels(night(stages=STAGES)), expected)
     assert question.n_classes == max(expected) + 1

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The steps that are timed against each other: they do the same."""
 
+from functools import partial
 from multiprocessing import Pipe
 from types import SimpleNamespace
 
@@ -8,13 +9,9 @@ import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
+import sleep2vec_sklearn
 from benchmarks.speed import pretraining
-from benchmarks.speed.pretraining import (
-    make_batch,
-    our_step,
-    transformers_step,
-    without_dropout,
-)
+from benchmarks.speed.pretraining import make_batch, our_step, transformers_step, without_dropout
 from sleep2vec_sklearn import make_sleep_cohort
 from sleep2vec_sklearn.model.config import EncoderConfig, ModalityConfig, TokenizerConfig
 from sleep2vec_sklearn.recordings import MODALITIES
@@ -107,9 +104,11 @@ def test_weights_as_share_of_step():
     assert text.endswith("a bfloat16 step of 320000 s")
 
 
-def test_waiting_with_and_without_prefetch():
+def test_waiting_with_and_without_prefetch(monkeypatch):
+    small = partial(sleep2vec_sklearn.Sleep2VecPretrainer, batch_size=8)
+    monkeypatch.setattr(sleep2vec_sklearn, "Sleep2VecPretrainer", small)
     nights = make_sleep_cohort(
-        48, hours=0.25, modalities=["ibi", "spo2"], n_sites=1, site_kinds=["laboratory"],
+        8, hours=0.25, modalities=["ibi", "spo2"], n_sites=1, site_kinds=["laboratory"],
         missing=0, random_state=0,
     )  # fmt: skip
     table = pretraining.measure_waiting(nights, 2)

@@ -35,17 +35,9 @@ def test_missing_block_is_refused():
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "speed.encoder",
-        "speed.night",
-        "speed.cohort",
-        "speed.grid_search",
-        "speed.import_time",
-        "speed.pretraining",
-        "speed.store",
-        "evaluation.simulated_psg",
-    ],
-)
+    ["speed.encoder", "speed.night", "speed.cohort", "speed.grid_search", "speed.import_time",
+     "speed.pretraining", "speed.store", "evaluation.simulated_psg"],
+)  # fmt: skip
 def test_page_has_every_block(name):
     assert published(PAGE.read_text(), name, "c", "out") != PAGE.read_text()
 

@@ -6,24 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.weights import (
-    pretrain,
-)
-from benchmarks.weights import (
-    pretrain as card,
-)
-from benchmarks.weights import (
-    pretrain as configuration,
-)
-from benchmarks.weights import (
-    pretrain as nights,
-)
-from sleep2vec_sklearn import (
-    Recording,
-    Sleep2VecTransformer,
-    load_checkpoint,
-    make_sleep_cohort,
-)
+from benchmarks.weights import pretrain
+from benchmarks.weights import pretrain as card
+from benchmarks.weights import pretrain as configuration
+from benchmarks.weights import pretrain as nights
+from sleep2vec_sklearn import Recording, Sleep2VecTransformer, load_checkpoint, make_sleep_cohort
 from sleep2vec_sklearn.errors import TrainingWarning
 from sleep2vec_sklearn.recordings import MODALITIES
 

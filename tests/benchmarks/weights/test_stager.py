@@ -6,18 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.weights import (
-    stager as fit,
-)
-from benchmarks.weights import (
-    stager as nights,
-)
-from benchmarks.weights import (
-    stager as tokens,
-)
-from benchmarks.weights import (
-    stager as train,
-)
+from benchmarks.weights import stager as fit
+from benchmarks.weights import stager as nights
+from benchmarks.weights import stager as tokens
+from benchmarks.weights import stager as train
 from sleep2vec_sklearn import load_checkpoint, make_sleep_cohort, stage_night
 from sleep2vec_sklearn.finetuning import stager
 from sleep2vec_sklearn.finetuning.stager import STAGES, StageHead, load_stage_head
