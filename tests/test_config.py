@@ -46,14 +46,11 @@ def test_get_config_returns_a_copy():
 
 @pytest.mark.parametrize(
     ("settings", "accepted"),
-    [
-        ({"leakage": "off"}, "warn, raise, ignore; got 'off'"),
-        ({"cache_bytes": -1}, "0 or more; got -1"),
-        ({"cache_bytes": True}, "0 or more; got True"),
-        ({"cache_dir": 3}, "a folder or None; got 3"),
-        ({"cache_dir": ""}, "a folder or None; got ''"),
-    ],
-)
+    [({"leakage": "off"}, "warn, raise, ignore; got 'off'"),
+     ({"cache_bytes": -1}, "0 or more; got -1"), ({"cache_bytes": True}, "0 or more; got True"),
+     ({"cache_dir": 3}, "a folder or None; got 3"),
+     ({"cache_dir": ""}, "a folder or None; got ''")],
+)  # fmt: skip
 def test_invalid_setting_is_refused(settings, accepted):
     before = get_config()
     with pytest.raises(ValueError, match=accepted):

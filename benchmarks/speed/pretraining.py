@@ -300,7 +300,8 @@ def our_step(config: EncoderConfig, precision: str, device: str = "cpu", seed: i
     net.notify("on_epoch_begin")
 
     def step(batch: PairBatch) -> float:
-        steps = [StepBatch([batch], time.perf_counter(), 0.0)]
+        # the net closes what it takes steps from, so a generator
+        steps = (StepBatch([batch], time.perf_counter(), 0.0) for _ in range(1))
         net.run_single_epoch(steps, training=True, prefix="train", step_fn=net.train_step)
         return net.history[-1, "batches", -1, "train_loss"]
 

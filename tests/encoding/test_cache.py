@@ -8,7 +8,6 @@ import pytest
 from sklearn.base import clone
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer
-from sleep2vec_sklearn.encoding import _engine as engine
 from sleep2vec_sklearn.encoding.cache import EncodedModality, TokenCache
 from sleep2vec_sklearn.model.checkpoint import Checkpoint
 
@@ -24,15 +23,9 @@ def test_cached_night_encoded_once(checkpoint_path, noise, encodes, cache, n_enc
 
 @pytest.mark.parametrize(
     "parameters",
-    [
-        {"fusion": "concat"},
-        {"pooling": "max"},
-        {"context_minutes": 5},
-        {"modalities": ["ibi", "ecg"]},
-        {"batch_size": 5},
-        {"verbose": 1},
-    ],
-)
+    [{"fusion": "concat"}, {"pooling": "max"}, {"context_minutes": 5},
+     {"modalities": ["ibi", "ecg"]}, {"batch_size": 5}, {"verbose": 1}],
+)  # fmt: skip
 def test_irrelevant_parameters_encode_nothing(checkpoint_path, noise, encodes, parameters):
     X = [{"ecg": noise("ecg"), "ibi": noise("ibi")}]
     Sleep2VecTransformer(checkpoint_path).fit_transform(X)
@@ -70,12 +63,12 @@ def test_signals_are_not_kept(checkpoint_path, noise):
     assert alive() is None
 
 
-def test_clones_share_one_network(checkpoint_path, cohort, monkeypatch):
+def test_clones_share_one_network(write_checkpoint, tmp_path, cohort, monkeypatch):
     builds = []
     build = Checkpoint.build
-    monkeypatch.setattr(engine, "_networks", engine.OrderedDict())
     monkeypatch.setattr(Checkpoint, "build", lambda self: builds.append(1) or build(self))
-    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(cohort)
+    path = write_checkpoint(tmp_path / "new.safetensors", 77)
+    transformer = Sleep2VecTransformer(path, cache=None).fit(cohort)
     assert builds == []
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: clone(transformer).fit_transform(cohort[:1]), range(4)))

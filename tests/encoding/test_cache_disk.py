@@ -47,6 +47,14 @@ def transform(checkpoint_path, noise, tmp_path):
     return rows
 
 
+def test_keys_differ_in_every_part():
+    parts = ("print", "eeg", 4, "sha", "last", "float32", 1)
+    others = ("another", "eog", 5, "sha2", 2, "bfloat16", 2)
+    keys = {token_key(*parts[:i], others[i], *parts[i + 1 :]) for i in range(len(parts))}
+    assert len(keys | {token_key(*parts)}) == len(parts) + 1
+    assert token_key(*parts) == token_key(*parts)
+
+
 @pytest.mark.parametrize("summary", [True, False])
 def test_entry_round_trip(tokens, summary):
     kept = tokens(5)

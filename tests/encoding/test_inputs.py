@@ -87,7 +87,7 @@ def test_on_error_nan_warns_once(transformer, bad, message):
 
 
 @pytest.mark.parametrize(("bad", "message"), BAD_RECORDINGS.values(), ids=BAD_RECORDINGS.keys())
-def test_on_error_nan_takes_invalid_dicts(transformer, bad, message):
+def test_nan_takes_invalid_dicts(transformer, bad, message):
     X = [bad, {"eeg": GOOD}, [{"eeg": GOOD}, bad]]
     transformer.set_params(on_error="nan").fit(X)
     with pytest.warns(RecordingWarning) as caught:
@@ -99,7 +99,7 @@ def test_on_error_nan_takes_invalid_dicts(transformer, bad, message):
     np.testing.assert_array_equal(rows[2], rows[1])
 
 
-def test_on_error_nan_refuses_non_dicts(transformer):
+def test_nan_refuses_non_dicts(transformer):
     with pytest.raises(InvalidRecordingError, match="recording 1 is a str"):
         transformer.set_params(on_error="nan").fit([{"eeg": GOOD}, "night.edf"])
 

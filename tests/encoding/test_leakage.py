@@ -95,16 +95,10 @@ def test_subject_lists_leak_by_night(nights):
 
 @pytest.mark.parametrize(
     ("train", "test", "subjects"),
-    [
-        ([0, 1, 4], [2, 3], ["a"]),
-        ([0, 1, 4], [2, 6], ["a", "b"]),
-        ([0, 1, 2], [1, 2, 3], ["a"]),
-        ([0, 1], [0, 1, 2, 3], []),
-        ([0, 1, 2, 3], [2], []),
-        ([0, 1, 2, 3], [4, 5, 6, 7], []),
-        ([3, 0], [0, 3], []),
-    ],
-)
+    [([0, 1, 4], [2, 3], ["a"]), ([0, 1, 4], [2, 6], ["a", "b"]), ([0, 1, 2], [1, 2, 3], ["a"]),
+     ([0, 1], [0, 1, 2, 3], []), ([0, 1, 2, 3], [2], []), ([0, 1, 2, 3], [4, 5, 6, 7], []),
+     ([3, 0], [0, 3], [])],
+)  # fmt: skip
 def test_overlapping_epochs_leak(two_subjects, train, test, subjects):
     assert leaks(two_subjects[train], two_subjects[test]) == subjects
 

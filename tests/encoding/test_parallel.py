@@ -288,7 +288,7 @@ def note_nesting(X, folder):
     return X
 
 
-def test_failing_night_is_nan_or_error(elsewhere, checkpoint_path):
+def test_failing_night_follows_on_error(elsewhere, checkpoint_path):
     flat = Recording({"spo2": np.full(400, np.nan)}, id="flat")
     nights = [*make_nights(3), flat, *make_nights(2)]
     transformer = Sleep2VecTransformer(checkpoint_path, cache=None, on_error="nan").fit(nights)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.encoding._disk_cache import EncodedModality
 from sleep2vec_sklearn.encoding._pooling import fuse, fuse_summaries, pool
+from sleep2vec_sklearn.encoding.cache import EncodedModality
 
 few = settings(max_examples=30)
 

@@ -25,21 +25,15 @@ def transformer(checkpoint_path):
 
 @pytest.mark.parametrize(
     ("parameter", "value", "accepted"),
-    [
-        ("fusion", "sum", "must be a str among {"),
-        ("pooling", "median", "must be a str among {"),
-        ("precision", "float16", "must be a str among {"),
-        ("cache", "disk", "'memory', None or the path of a folder"),
-        ("cache", True, "'memory', None or the path of a folder"),
-        ("cache", __file__, "is a file; accepted is the path of a folder"),
-        ("on_error", "ignore", "must be a str among {"),
-        ("layer", 3, "'last', 'projection', 0, 1, 2"),
-        ("layer", True, "'last', 'projection', 0, 1, 2"),
-        ("batch_size", 0, "range [1, inf) or None"),
-        ("batch_size", True, "range [1, inf) or None"),
-        ("device", "gpu9", "Use 'auto' or 'cpu'"),
-    ],
-)
+    [("fusion", "sum", "must be a str among {"), ("pooling", "median", "must be a str among {"),
+     ("precision", "float16", "must be a str among {"),
+     ("cache", "disk", "'memory', None or the path of a folder"),
+     ("cache", True, "'memory', None or the path of a folder"),
+     ("cache", __file__, "is a file; accepted is the path of a folder"),
+     ("on_error", "ignore", "must be a str among {"), ("layer", 3, "'last', 'projection', 0, 1, 2"),
+     ("layer", True, "'last', 'projection', 0, 1, 2"), ("batch_size", 0, "range [1, inf) or None"),
+     ("batch_size", True, "range [1, inf) or None"), ("device", "gpu9", "Use 'auto' or 'cpu'")],
+)  # fmt: skip
 def test_invalid_parameter_is_refused(checkpoint_path, cohort, parameter, value, accepted):
     transformer = Sleep2VecTransformer(checkpoint_path, **{parameter: value})
     with pytest.raises(ValueError, match=parameter) as caught:

@@ -90,7 +90,7 @@ def test_numbers_are_compared():
     assert comparison.differences.loc[("both", "neg_mean_absolute_error"), "low"] > 0
 
 
-def test_weights_are_of_held_out_subjects():
+def test_weights_of_held_out_subjects():
     class Memorising(LevelClassifier):
         """Knows the outcome of every subject it was fitted to."""
 

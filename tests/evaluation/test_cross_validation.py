@@ -42,7 +42,7 @@ def test_average_weighs_subjects_or_rows(average, accuracy):
 
 
 @pytest.mark.parametrize(("each", "average"), [(30, "subject"), (2, "pooled")])
-def test_auto_depends_on_rows_per_subject(each, average):
+def test_auto_follows_rows_per_subject(each, average):
     assert scorer("auto", subjects=np.arange(60) // each).average == average
 
 
@@ -124,7 +124,7 @@ def test_unlabelled_epochs_are_refused(y):
         check_labels(y, EPOCHS, classify=True)
 
 
-def test_minus_one_may_be_a_value():
+def test_minus_one_is_a_value():
     assert check_labels([-1, 1], NIGHTS, classify=True).tolist() == [-1, 1]
     assert check_labels([-1, 1, 0, 2], EPOCHS, classify=False).tolist() == [-1, 1, 0, 2]
 

@@ -121,7 +121,7 @@ def test_events_have_to_touch_sleep():
     np.testing.assert_array_equal(find_events(mask, asleep), [[40, 60]])
 
 
-def test_index_is_per_hour_of_sleep():
+def test_index_per_hour_of_sleep():
     truth = marked(7200, (10, 30), (3500, 3620), (4000, 4005))
     night = ScoredEvents(truth, truth, stages=[0] * 120 + [2] * 120)
     assert (night.sleep_hours, night.index) == (1, 2)

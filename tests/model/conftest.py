@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sleep2vec_sklearn.model import (
-    EncoderConfig,
-    ModalityConfig,
-    ProjectionConfig,
-    TokenizerConfig,
-)
+from sleep2vec_sklearn.model import EncoderConfig, ModalityConfig, ProjectionConfig, TokenizerConfig
 from sleep2vec_sklearn.recordings import MODALITIES
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"

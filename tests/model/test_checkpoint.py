@@ -10,12 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sleep2vec_sklearn.errors import CheckpointError
-from sleep2vec_sklearn.model import (
-    Sleep2Vec,
-    checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
+from sleep2vec_sklearn.model import Sleep2Vec, checkpoint, load_checkpoint, save_checkpoint
 
 
 @pytest.fixture
@@ -105,13 +100,9 @@ def test_building_keeps_random_state(path):
 
 @pytest.mark.parametrize(
     ("content", "word"),
-    [
-        (lambda old: old[:-1000], "truncated"),
-        (lambda old: b"", "truncated"),
-        (lambda old: os.urandom(64), "safetensors"),
-        (lambda old: b"PK\x03\x04", "zip or pickle"),
-    ],
-)
+    [(lambda old: old[:-1000], "truncated"), (lambda old: b"", "truncated"),
+     (lambda old: os.urandom(64), "safetensors"), (lambda old: b"PK\x03\x04", "zip or pickle")],
+)  # fmt: skip
 def test_unreadable_files_are_named(path, content, word):
     path.write_bytes(content(path.read_bytes()))
     with pytest.raises(CheckpointError, match=f"mine.*{word}"):
@@ -143,14 +134,10 @@ def test_changed_content_is_noticed(path, config, part):
 
 @pytest.mark.parametrize(
     ("changes", "word"),
-    [
-        ({"format_version": 99}, "newer version"),
-        ({"format_version": None}, "damaged"),
-        ({"config": {"hidden_size": 8}}, "lacks"),
-        ({"config": None}, "cannot be used"),
-        ({"sha256": None}, "changed or damaged"),
-    ],
-)
+    [({"format_version": 99}, "newer version"), ({"format_version": None}, "damaged"),
+     ({"config": {"hidden_size": 8}}, "lacks"), ({"config": None}, "cannot be used"),
+     ({"sha256": None}, "changed or damaged")],
+)  # fmt: skip
 def test_unusable_descriptions_are_refused(path, changes, word):
     rewrite(path, **changes)
     with pytest.raises(CheckpointError, match=word):

@@ -4,12 +4,7 @@ import json
 
 import pytest
 
-from sleep2vec_sklearn.model import (
-    EncoderConfig,
-    ModalityConfig,
-    ProjectionConfig,
-    TokenizerConfig,
-)
+from sleep2vec_sklearn.model import EncoderConfig, ModalityConfig, ProjectionConfig, TokenizerConfig
 from sleep2vec_sklearn.recordings import MODALITIES, Conditioning
 
 
@@ -43,16 +38,11 @@ def test_missing_keys_are_named(config):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [
-        ({"n_heads": 5}, "even multiple"),
-        ({"n_layers": 0}, "n_layers"),
-        ({"hidden_size": 32.0}, "hidden_size"),
-        ({"dropout": 1.0}, "dropout"),
-        ({"modalities": ()}, "at least one"),
-        ({"context_epochs": 2000}, "max_positions"),
-        ({"context_epochs": 1536, "cls": True}, "CLS"),
-    ],
-)
+    [({"n_heads": 5}, "even multiple"), ({"n_layers": 0}, "n_layers"),
+     ({"hidden_size": 32.0}, "hidden_size"), ({"dropout": 1.0}, "dropout"),
+     ({"modalities": ()}, "at least one"), ({"context_epochs": 2000}, "max_positions"),
+     ({"context_epochs": 1536, "cls": True}, "CLS")],
+)  # fmt: skip
 def test_impossible_encoders_are_refused(config, change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(config, **change)

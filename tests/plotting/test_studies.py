@@ -139,7 +139,7 @@ def test_sensors_ordered_by_first_method():
     assert "0.70" in display.ax_.get_xlabel()
 
 
-def test_importances_of_different_studies_are_refused():
+def test_importances_of_different_studies():
     with pytest.raises(ValueError, match="differ in their modalities or metric"):
         ModalityImportanceDisplay.from_results([importance(), importance(metric="auc")])
     with pytest.raises(ValueError, match="several metrics"):
@@ -155,7 +155,7 @@ def test_queries_are_heatmap_rows(retrieval):
     assert sorted(texts_of(ranks.ax_)) == ["2", "3"]
 
 
-def test_unknown_measure_or_scope_is_refused(retrieval):
+def test_unknown_measure_is_refused(retrieval):
     with pytest.raises(ValueError, match="measure must be one of"):
         RetrievalDisplay.from_results(retrieval, measure="recall")
     with pytest.raises(ValueError, match="scope='night'"):

@@ -147,7 +147,7 @@ def test_loss_comes_from_the_criterion(pretrainer, montage_store, monkeypatch):
     assert max(fitted.history_[0, "batches", :, "grad_norm"]) == 0
 
 
-def test_an_error_of_a_callback_is_raised(pretrainer, montage_store):
+def test_callback_error_is_raised(pretrainer, montage_store):
     class Failing(Callback):
         def on_epoch_end(self, net, **kwargs):
             raise OSError("no room")

@@ -138,7 +138,7 @@ def test_subjects_are_held_out_whole(montage_store):
     assert split(montage_store, ["s1", "s2"]) == [[0, 1, 6, 7], [2, 3, 4, 5]]
 
 
-def test_held_out_subjects_follow_the_seed(montage_store):
+def test_held_out_subjects_follow_seed(montage_store):
     assert split(montage_store, 1, 5) == split(montage_store, 1, 5)
     assert len({tuple(split(montage_store, 1, seed)[1]) for seed in range(20)}) == 4
 

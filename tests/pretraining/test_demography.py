@@ -119,7 +119,7 @@ def test_cohorts_have_their_table():
     assert cohort.weights()[1].sum() == 6
 
 
-def test_windows_of_one_night_are_history():
+def test_windows_of_night_are_history():
     cohort = Demography.from_metadata(table(), ["n1", "n2", "n3"], ["a", "b", "c"])
     some = cohort.take([2, 0, 2])
     assert len(some) == 3

@@ -170,7 +170,7 @@ def test_invalid_epochs_have_no_influence(drawn, kind):
 
 
 @both_losses
-def test_left_out_samples_are_no_negatives(loss_of):
+def test_excluded_samples_are_no_negatives(loss_of):
     first, second, weights, history = batch()
     valid = torch.ones(4, 5, dtype=torch.bool)
     valid[3] = False
@@ -178,7 +178,7 @@ def test_left_out_samples_are_no_negatives(loss_of):
     torch.testing.assert_close(loss_of(first, second, weights, history, valid=valid), expected)
 
 
-def test_examples_without_negatives_do_not_count():
+def test_examples_without_negatives_are_ignored():
     first, second, *_ = batch()
     valid = torch.ones(4, 5, dtype=torch.bool)
     valid[1:, 4] = False

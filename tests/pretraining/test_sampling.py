@@ -221,7 +221,7 @@ def test_lost_sensors_are_off_once():
     assert lost.all(axis=1).any()
 
 
-def test_no_sensor_is_lost_by_default():
+def test_no_sensor_lost_by_default():
     assert not draw_losses(np.random.default_rng(0), (9, 7), 0.0).any()
 
 

@@ -83,7 +83,7 @@ def test_points_too_few_are_refused(points, message):
         fit_scaling_law(points, x="n_nights")
 
 
-def test_invalid_bounds_and_sizes_are_refused():
+def test_invalid_bounds_are_refused():
     with pytest.raises(ValueError, match="two rising numbers around the values"):
         fit(1 + 1 / SIZES, asymptote=(5, 9))
     with pytest.raises(ValueError, match="x must be positive"):

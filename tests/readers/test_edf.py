@@ -233,10 +233,7 @@ few = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scop
 
 def write(path, channels, *, seconds=60, bits=16):
     """Channels are (label, rate, unit, samples, physical range)."""
-    kind, container = {
-        16: (edfio.EdfSignal, edfio.Edf),
-        24: (edfio.BdfSignal, edfio.Bdf),
-    }[bits]
+    kind, container = {16: (edfio.EdfSignal, edfio.Edf), 24: (edfio.BdfSignal, edfio.Bdf)}[bits]
     signals = [
         kind(values, rate, label=label, physical_dimension=unit, physical_range=limits)
         for label, rate, unit, values, limits in channels

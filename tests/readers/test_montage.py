@@ -231,8 +231,7 @@ def test_montage_is_frozen():
 
 
 @pytest.mark.parametrize(
-    ("unit", "notes"),
-    [("%", ()), ("", ("spo2: channel 'SpO2' states no unit; taken as %",))],
+    ("unit", "notes"), [("%", ()), ("", ("spo2: channel 'SpO2' states no unit; taken as %",))]
 )
 def test_assumed_unit_is_noted(unit, notes):
     assert pick_montage(channels("SpO2", unit=unit)).notes == notes

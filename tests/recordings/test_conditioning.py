@@ -136,6 +136,14 @@ def test_counts_are_not_acceleration():
         condition(Signal(np.arange(120.0), 1, "counts"), MODALITIES["actigraphy"], taken, N_EPOCHS)
 
 
+def test_acceleration_becomes_counts():
+    swing = Signal(0.5 * np.sin(2 * np.pi * np.arange(3000) / 50), 50, "g")
+    modality = MODALITIES["actigraphy"]
+    night = condition(swing, modality, modality.conditioning, 2)
+    assert night.epochs.shape == (2, 30)
+    assert (night.epochs > 0).all()
+
+
 def percent(night):
     """Undo the scaling of saturation."""
     return night.epochs * 5 + 95

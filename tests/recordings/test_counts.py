@@ -7,12 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import InvalidSignalError
-from sleep2vec_sklearn.recordings import MODALITIES, Recording
-from sleep2vec_sklearn.recordings._conditioning import condition
-from sleep2vec_sklearn.recordings.derivation import (
-    counts_from_acceleration,
-    counts_from_epochs,
-)
+from sleep2vec_sklearn.recordings.derivation import counts_from_acceleration, counts_from_epochs
 
 
 def swing(amplitude, frequency=1.0, seconds=60, rate=50):
@@ -153,14 +148,6 @@ def test_low_rate_raises_error(rate):
 def test_counts_end_with_last_epoch():
     series, _ = counts_from_epochs([0, 15], [15.0, 30.0], epoch_seconds=15)
     np.testing.assert_allclose(series, np.repeat([1.0, 2.0], 15))
-
-
-def test_acceleration_conditioned_as_counts():
-    night = Recording({"actigraphy": (swing(0.5), 50)}, units={"actigraphy": "g"})
-    modality = MODALITIES["actigraphy"]
-    conditioned = condition(night.signal("actigraphy"), modality, modality.conditioning, 2)
-    assert conditioned.epochs.shape == (2, 30)
-    assert (conditioned.epochs > 0).all()
 
 
 @pytest.mark.parametrize(

@@ -131,10 +131,7 @@ def test_iteration_gives_views():
     assert repr(X[:5]) == "EpochSequence(5 epochs of 2 recordings)"
 
 
-@given(
-    lengths=st.lists(st.integers(1, 5), max_size=4),
-    data=st.data(),
-)
+@given(lengths=st.lists(st.integers(1, 5), max_size=4), data=st.data())
 def test_indexing_chains_match_arrays(lengths, data):
     nights = [Recording({"spo2": np.linspace(90, 99, n * 120)}) for n in lengths]
     pairs = np.array([(i, e) for i, n in enumerate(lengths) for e in range(n)]).reshape(-1, 2)

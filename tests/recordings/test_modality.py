@@ -3,12 +3,7 @@
 import pytest
 
 from sleep2vec_sklearn.errors import UnknownModalityError
-from sleep2vec_sklearn.recordings import (
-    EPOCH_SECONDS,
-    MODALITIES,
-    get_modality,
-    list_modalities,
-)
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
 
 all_modalities = pytest.mark.parametrize("modality", MODALITIES.values(), ids=MODALITIES)
 

@@ -12,12 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.errors import InvalidRecordingError, InvalidSignalError
-from sleep2vec_sklearn.recordings import (
-    MODALITIES,
-    MemorySource,
-    Signal,
-    SignalLayout,
-)
+from sleep2vec_sklearn.recordings import MODALITIES, MemorySource, Signal, SignalLayout
 from sleep2vec_sklearn.recordings.sources import longest_duration
 
 N = 30 * 128

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
+import pandas as pd
 import pytest
 
 from sleep2vec_sklearn import Recording
-from sleep2vec_sklearn.datasets._files import as_cohort
+from sleep2vec_sklearn.recordings import Cohort
 
 N_EPOCHS = 40
 
@@ -20,7 +21,7 @@ def cohort():
         signals = {"ibi": (values, 4), "actigraphy": (rng.gamma(1, 2, N_EPOCHS * 30), 1)}
         night = Recording(signals, stages=stages, id=f"n{k}", subject=f"s{k // 2 * 2}{k}")
         nights.append(night)
-    return as_cohort(nights)
+    return Cohort(nights, pd.DataFrame(index=[night.id for night in nights]))
 
 
 @pytest.fixture(scope="module")

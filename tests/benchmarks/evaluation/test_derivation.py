@@ -23,7 +23,7 @@ def pack_212(samples):
     return triples.astype(np.uint8).tobytes()
 
 
-def test_a_signal_of_twelve_bits_is_unpacked(tmp_path):
+def test_twelve_bit_signal_is_unpacked(tmp_path):
     header = tmp_path / "slp01a.hea"
     header.write_text(
         "slp01a 2 250/0.0333(94) 3 23:07:00 19/1/1989\n"
@@ -40,7 +40,7 @@ def test_a_signal_of_twelve_bits_is_unpacked(tmp_path):
     assert read_signal(header, "EEG") is None
 
 
-def test_a_signal_of_sixteen_bits_is_read(tmp_path):
+def test_sixteen_bit_signal_is_read(tmp_path):
     header = tmp_path / "a01.hea"
     header.write_text("a01 1 100 4\na01.dat 16 200 12 0 -12 5827 0 ECG\n")
     np.array([1, -2, -32768, 400], dtype="<i2").tofile(tmp_path / "a01.dat")
@@ -50,7 +50,7 @@ def test_a_signal_of_sixteen_bits_is_read(tmp_path):
         read_signal(header, "ECG")
 
 
-def test_agreement_counts_only_what_both_have():
+def test_agreement_counts_shared_samples():
     reference = np.array([1.0, 1.0, 1.0, 1.0, np.nan])
     derived = np.array([1.01, 1.02, 1.2, np.nan, 1.0])
     found = agreement(derived, reference)
@@ -61,14 +61,14 @@ def test_agreement_counts_only_what_both_have():
     assert table.loc["a", "records"] == 2
 
 
-def test_simulated_waves_stand_at_the_beats():
+def test_simulated_waves_mark_beats():
     beats = np.cumsum(np.random.default_rng(0).normal(0.9, 0.05, 100))
     found = find_r_peaks(simulated_ecg(beats, 128.0, 95.0), 128.0)
     nearest = np.abs(found[:, None] - beats[beats < 94.5]).min(axis=0)
     assert np.median(nearest) < 0.003
 
 
-def test_breaths_are_counted_by_the_minute():
+def test_breaths_per_minute():
     series = np.sin(2 * np.pi * 0.25 * np.arange(720) / 4)
     gap = series.copy()
     gap[300] = np.nan

@@ -26,9 +26,7 @@ class RemembersPeople:
         return np.full((len(X), 3), 1 / 3)
 
 
-def test_no_person_trains_the_network_that_is_tested_on_them(
-    checkpoint_in_memory, cohort, monkeypatch
-):
+def test_subjects_are_held_out(checkpoint_in_memory, cohort, monkeypatch):
     monkeypatch.setattr(
         end_to_end.Training, "estimator", lambda self, checkpoint, modalities: RemembersPeople()
     )
@@ -46,7 +44,7 @@ def test_every_training_fits_and_scores(training, checkpoint_in_memory, cohort):
     assert np.isfinite(table.attrs["pooled"]["kappa"])
 
 
-def test_from_scratch_starts_without_what_was_learned(checkpoint_in_memory):
+def test_scratch_training_starts_random(checkpoint_in_memory):
     learned, scratch = (
         training.estimator(checkpoint_in_memory, BOTH).checkpoint
         for training in (TRAININGS[-2], TRAININGS[-1])
@@ -56,7 +54,7 @@ def test_from_scratch_starts_without_what_was_learned(checkpoint_in_memory):
     assert not np.allclose(learned.state[key], scratch.state[key])
 
 
-def test_epochs_share_the_label_of_their_minute():
+def test_epochs_share_minute_labels():
     events = pd.DataFrame({"onset": [60.0], "duration": [60.0], "type": ["apnea_minute"]})
     night = Recording({"ibi": (np.full(4 * 150, 0.9), 4)}, events=events)
     assert labels_by_epoch(night, APNEA_MINUTE).tolist() == [0, 0, 1, 1, -1]

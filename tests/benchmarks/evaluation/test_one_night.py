@@ -17,7 +17,7 @@ def night():
     return OneNight(recording, np.arange(len(STAGES)) % 10 != 3)
 
 
-def test_blocks_are_contiguous_and_each_is_answered_by_the_others(night, monkeypatch):
+def test_blocks_are_contiguous(night, monkeypatch):
     given = {}
 
     def spy(X, y, groups, *args, **options):
@@ -33,12 +33,12 @@ def test_blocks_are_contiguous_and_each_is_answered_by_the_others(night, monkeyp
     assert (np.diff(given["groups"]) >= 0).all()
 
 
-def test_rows_that_tell_are_answered_well(night):
+def test_informative_rows_score_high(night):
     rows = np.eye(5)[STAGES] + 0.05 * np.random.default_rng(0).standard_normal((len(STAGES), 5))
     assert cohen_kappa_score(night.y, night.answers(rows)) > 0.8
 
 
-def test_an_estimator_answers_each_block_by_the_others(night):
+def test_estimator_is_tested_by_block(night):
     seen = []
 
     class Estimator(BaseEstimator):
@@ -56,7 +56,7 @@ def test_an_estimator_answers_each_block_by_the_others(night):
     np.testing.assert_array_equal(seen, np.flatnonzero(night.used))
 
 
-def test_a_summary_has_the_mean_of_several_draws():
+def test_summary_averages_several_draws():
     y = np.arange(50) % 5
     table = summarise_answers(y, {"x": [y, np.roll(y, 1)]})
     assert table.loc["x", "kappa"] == pytest.approx((1 + cohen_kappa_score(y, np.roll(y, 1))) / 2)
@@ -65,7 +65,7 @@ def test_a_summary_has_the_mean_of_several_draws():
     assert table.loc["x", "low"] <= table.loc["x", "kappa"] <= table.loc["x", "high"] < 1
 
 
-def test_only_an_hour_of_wake_around_sleep_is_used(tmp_path, monkeypatch):
+def test_wake_around_sleep_is_cut(tmp_path, monkeypatch):
     stages = [*[0] * 10, 2, -1, 3, *[0] * 10]
     recording = Recording({"eeg": (np.ones(len(stages) * 3840), 128)}, stages=stages)
     folder = tmp_path / "sleep-edfx" / "sleep-cassette"

@@ -20,8 +20,13 @@ from benchmarks.evaluation.probes import (
 from benchmarks.evaluation.questions import THREE_STAGES
 
 
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    monkeypatch.setattr(probes, "BOOSTING", {**probes.BOOSTING, "max_iter": 20, "max_bins": 16})
+
+
 @pytest.mark.parametrize("head", ["logistic", "boosting"])
-def test_features_that_tell_score_high_and_noise_at_chance(cohort, telling, noise_alone, head):
+def test_informative_features_beat_noise(cohort, telling, noise_alone, head):
     good = evaluate_features(telling, cohort, n_splits=3, head=head)
     chance = evaluate_features(noise_alone, cohort, n_splits=3, head=head)
     assert good[["wake_auc", "kappa"]].min().min() > 0.7
@@ -29,7 +34,7 @@ def test_features_that_tell_score_high_and_noise_at_chance(cohort, telling, nois
     assert abs(chance["kappa"].mean()) < 0.2
 
 
-def test_trees_pass_over_columns_without_two_values():
+def test_trees_ignore_constant_columns():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((60, 4)), np.arange(60) % 2
     X[:, 1], X[:, 2] = np.nan, 3.0
@@ -37,14 +42,14 @@ def test_trees_pass_over_columns_without_two_values():
     np.testing.assert_array_equal(found, boosting(X[:, [0, 3]], y, X[:, [0, 3]], 2))
 
 
-def test_a_head_can_be_tried_on_the_rows_of_another_sensor(cohort, telling, noise_alone):
+def test_head_scores_other_features(cohort, telling, noise_alone):
     same = evaluate_features(telling, cohort, n_splits=3, test_features=telling)
     pd.testing.assert_frame_equal(same, evaluate_features(telling, cohort, n_splits=3))
     other = evaluate_features(telling, cohort, n_splits=3, test_features=noise_alone)
     assert other["wake_auc"].mean() < 0.7
 
 
-def test_there_is_a_row_per_subject_over_scored_epochs(cohort, telling):
+def test_one_score_row_per_subject(cohort, telling):
     table = evaluate_features(telling, cohort, n_splits=3)
     assert table.index.name == "subject"
     assert set(table.index) == set(cohort.groups)
@@ -53,7 +58,7 @@ def test_there_is_a_row_per_subject_over_scored_epochs(cohort, telling):
 
 
 @pytest.mark.parametrize("C", [0.1, C_GRID])
-def test_no_person_is_in_training_and_test(cohort, monkeypatch, C):
+def test_folds_share_no_subject(cohort, monkeypatch, C):
     seen = []
 
     def spy(X_train, y_train, X_test, strengths, n_classes):
@@ -68,7 +73,7 @@ def test_no_person_is_in_training_and_test(cohort, monkeypatch, C):
     assert all(len(test) == 1 for _, test in seen[-6:])
 
 
-def test_a_penalty_is_chosen_without_the_subjects_it_is_for(monkeypatch):
+def test_penalty_chosen_on_other_subjects(monkeypatch):
     fold = np.repeat(np.arange(5), 30)
     y, X = np.tile([0, 1, 2], 50), fold[:, None].astype(float)
 
@@ -85,13 +90,13 @@ def test_a_penalty_is_chosen_without_the_subjects_it_is_for(monkeypatch):
     assert set(found) == set(range(5))
 
 
-def test_with_two_folds_the_middle_penalty_is_taken():
+def test_two_folds_take_middle_penalty():
     fold = np.repeat([0, 1], 5)
     found = choose_strengths(None, None, fold, THREE_STAGES, (1.0, 0.01, 0.1), Parallel(1))
     assert found == {0: 0.1, 1: 0.1}
 
 
-def test_one_person_is_left_out_up_to_25_and_ten_folds_from_there():
+def test_number_of_folds():
     few, many = (np.repeat(np.arange(n).astype(str), 3) for n in (25, 26))
     assert folds_by_subject(few, None).max() == 24
     assert folds_by_subject(many, None).max() == 9
@@ -101,7 +106,7 @@ def test_one_person_is_left_out_up_to_25_and_ten_folds_from_there():
         assert all(len(np.unique(fold[groups == g])) == 1 for g in np.unique(groups))
 
 
-def test_unscored_epochs_are_neither_trained_on_nor_scored(cohort, telling):
+def test_unscored_epochs_are_left_out(cohort, telling):
     spoilt = [table.copy() for table in telling]
     for table in spoilt:
         table[0] = 1e6
@@ -110,12 +115,12 @@ def test_unscored_epochs_are_neither_trained_on_nor_scored(cohort, telling):
 
 
 @pytest.mark.parametrize("change", [lambda f: f[:-1], lambda f: [t[1:] for t in f]])
-def test_features_that_do_not_fit_the_nights_are_refused(cohort, telling, change):
+def test_wrong_feature_shape_is_refused(cohort, telling, change):
     with pytest.raises(ValueError, match="one array of n_epochs rows"):
         as_rows(change(telling), cohort, THREE_STAGES)
 
 
-def test_a_missing_value_counts_as_the_training_mean():
+def test_missing_value_becomes_training_mean():
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1, 2], 30)
     X = rng.standard_normal((90, 3)) + y[:, None]
@@ -125,7 +130,7 @@ def test_a_missing_value_counts_as_the_training_mean():
     np.testing.assert_allclose(*found, atol=1e-9)
 
 
-def test_the_path_ends_where_a_fresh_start_does():
+def test_path_matches_fresh_fit():
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1, 2], 40)
     X = rng.standard_normal((120, 3)) + y[:, None]
@@ -137,7 +142,7 @@ def test_the_path_ends_where_a_fresh_start_does():
 @pytest.mark.parametrize(
     "fit", [boosting, lambda X, y, *a: logistic_path(X, y, a[0], (1,), a[1])[0]]
 )
-def test_a_class_that_training_lacks_has_no_probability(fit):
+def test_absent_class_has_no_probability(fit):
     rng = np.random.default_rng(0)
     y = np.repeat([0, 2], 60)
     probability = fit(rng.standard_normal((120, 2)), y, np.zeros((4, 2)), 3)
@@ -145,12 +150,12 @@ def test_a_class_that_training_lacks_has_no_probability(fit):
     np.testing.assert_allclose(probability.sum(axis=1), 1)
 
 
-def test_training_of_one_class_predicts_that():
+def test_single_class_is_predicted():
     (found,) = logistic_path(np.ones((5, 2)), np.full(5, 2), np.ones((3, 2)), (1.0,), 3)
     np.testing.assert_array_equal(found, np.eye(3)[[2, 2, 2]])
 
 
-def test_kept_predictions_are_those_made_before(cohort, telling, tmp_path, monkeypatch):
+def test_cached_predictions_are_reused(cohort, telling, tmp_path, monkeypatch):
     memory = memory_in(tmp_path)
     first = evaluate_features(telling, cohort, n_splits=3, memory=memory)
     monkeypatch.setattr(probes, "logistic_path", None)

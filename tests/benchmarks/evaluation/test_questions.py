@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from benchmarks.evaluation.questions import (
     APNEA_EPOCH,
@@ -10,8 +12,11 @@ from benchmarks.evaluation.questions import (
     FOUR_STAGES,
     THREE_STAGES,
     WAKE_OR_N3,
+    encoder_features,
+    random_twin,
+    with_time,
 )
-from sleep2vec_sklearn import Recording
+from sleep2vec_sklearn import EpochSequence, Recording
 
 STAGES = [-1, 0, 1, 2, 3, 4]
 
@@ -23,25 +28,21 @@ def night(n_epochs=6, events=(), **options):
 
 @pytest.mark.parametrize(
     ("question", "expected"),
-    [
-        (THREE_STAGES, [-1, 0, 1, 1, 1, 2]),
-        (FOUR_STAGES, [-1, 0, 1, 1, 2, 3]),
-        (FIVE_STAGES, [-1, 0, 1, 2, 3, 4]),
-        (WAKE_OR_N3, [-1, 0, -1, -1, 1, -1]),
-    ],
-)
-def test_stages_become_the_classes_of_a_question(question, expected):
+    [(THREE_STAGES, [-1, 0, 1, 1, 1, 2]), (FOUR_STAGES, [-1, 0, 1, 1, 2, 3]),
+     (FIVE_STAGES, [-1, 0, 1, 2, 3, 4]), (WAKE_OR_N3, [-1, 0, -1, -1, 1, -1])],
+)  # fmt: skip
+def test_stages_become_classes(question, expected):
     np.testing.assert_array_equal(question.labels(night(stages=STAGES)), expected)
     assert question.n_classes == max(expected) + 1
 
 
-def test_an_epoch_with_half_of_an_apnea_has_it_and_an_arousal_is_none():
+def test_half_an_apnea_counts():
     events = [(30, 30, "hypopnea"), (75, 30, "central_apnea"), (120, 30, "arousal")]
     labels = APNEA_EPOCH.labels(night(events=events, stages=[0, 2, 2, 2, 2, -1]))
     np.testing.assert_array_equal(labels, [0, 1, 1, 1, 0, -1])
 
 
-def test_minutes_have_one_label_and_the_mean_of_two_rows():
+def test_minutes_average_two_rows():
     recording = night(5, [(60, 60, "apnea_minute")])
     np.testing.assert_array_equal(APNEA_MINUTE.labels(recording), [0, 1])
     rows = np.arange(10.0).reshape(5, 2)
@@ -49,7 +50,7 @@ def test_minutes_have_one_label_and_the_mean_of_two_rows():
     assert THREE_STAGES.rows(rows) is rows
 
 
-def test_scores_are_of_wake_and_of_three_stages():
+def test_stage_scores():
     y = np.array([0, 0, 1, 1, 2, 2])
     right = np.eye(3)[y]
     assert THREE_STAGES.score(y, right) == {"wake_auc": 1, "kappa": 1}
@@ -59,7 +60,34 @@ def test_scores_are_of_wake_and_of_three_stages():
     assert only_sleep["kappa"] == 1
 
 
-def test_apnea_is_scored_by_the_probability_of_it():
+def test_apnea_score():
     y = np.array([0, 0, 1, 1])
     probability = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.8, 0.2]])
     assert APNEA_EPOCH.score(y, probability) == {"auroc": 0.75}
+
+
+def test_encoder_features_split_by_night(checkpoint_in_memory, cohort, embed):
+    blocks = encoder_features(checkpoint_in_memory, cache=None)(cohort[:3])
+    assert [len(block) for block in blocks] == [night.n_epochs for night in cohort[:3]]
+    np.testing.assert_array_equal(blocks[1], embed(EpochSequence(cohort[1:2])))
+
+
+def test_time_of_night_is_added(checkpoint_in_memory, cohort):
+    make = encoder_features(checkpoint_in_memory, cache=None)
+    alone, beside = make(cohort[:2]), with_time(make)(cohort[:2])
+    for rows, more in zip(alone, beside, strict=True):
+        np.testing.assert_array_equal(more[:, : rows.shape[1]], rows)
+        assert (np.diff(more[:, rows.shape[1]]) > 0).all()
+        assert more[0, rows.shape[1]] < 0.01
+
+
+def test_random_twin_shares_statistics_only(checkpoint_in_memory):
+    twin = random_twin(checkpoint_in_memory)
+    assert twin.config == checkpoint_in_memory.config
+    assert twin.sha256 != checkpoint_in_memory.sha256
+    key = "tokenizers.eeg.feature_std"
+    assert torch.equal(twin.state[key], checkpoint_in_memory.state[key])
+    key = "encoder.blocks.0.feed_in.weight"
+    assert not torch.equal(twin.state[key], checkpoint_in_memory.state[key])
+    assert random_twin(checkpoint_in_memory).sha256 == twin.sha256
+    assert random_twin(checkpoint_in_memory, seed=1).sha256 != twin.sha256

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.evaluation import probes
 from benchmarks.evaluation.real_nights import _option, _parse, main
 
 N_EPOCHS = 40
@@ -28,19 +29,20 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def run(data, checkpoint_path):
+def run(data, checkpoint_path, monkeypatch):
     """Function of options: runs the protocol with a small encoder and gives its folder."""
+    monkeypatch.setattr(probes, "BOOSTING", {**probes.BOOSTING, "max_iter": 5, "max_bins": 8})
 
     def run(*arguments):
         out = data / "out"
         given = ["--data", str(data), "--out", str(out), "--checkpoint", str(checkpoint_path)]
-        main([*given, "--jobs", "1", "--random-seeds", "1", "--folds", "3", *arguments])
+        main([*given, "--jobs", "1", "--random-seeds", "1", "--folds", "2", *arguments])
         return out
 
     return run
 
 
-def test_a_task_has_every_feature_set_and_question_in_one_table(run, capsys):
+def test_full_run_has_every_set(run, capsys):
     out = run("--tasks", "sleep-accel") / "sleep-accel"
     scores = pd.read_csv(out / "scores.csv")
     assert set(scores["features"]) == {
@@ -55,14 +57,14 @@ def test_a_task_has_every_feature_set_and_question_in_one_table(run, capsys):
     assert len(pd.read_csv(out / "subjects.csv")) == 2 * 7 * 6
 
 
-def test_a_quick_run_has_the_encoder_and_hand_crafted_features_alone(run):
+def test_quick_run_has_two_sets(run):
     out = run("--tasks", "sleep-accel", "--quick", "--encoder-options", "fusion=mean", "layer=1")
     scores = pd.read_csv(out / "sleep-accel" / "scores.csv")
     assert set(scores["features"]) == {"hand-crafted, long context", "small"}
     assert set(scores["question"]) == {"W/NREM/REM"}
 
 
-def test_options_of_the_encoder_are_words_and_numbers():
+def test_encoder_options_are_parsed():
     assert _option("layer=3") == ("layer", 3)
     assert _option("fusion=mean") == ("fusion", "mean")
     assert _parse(["--data", "x", "--quick"]).folds == 10

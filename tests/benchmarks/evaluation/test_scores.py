@@ -22,7 +22,7 @@ def table_of(values, pooled=0.5):
     return table
 
 
-def test_a_summary_holds_mean_spread_interval_and_pooled_value():
+def test_summary_columns():
     rows = summarise({"x": table_of([0.2, 0.4, 0.6, 0.8], 0.7)}, n_resamples=500)
     assert [*rows.index] == [("x", "wake_auc"), ("x", "kappa")]
     row = rows.loc[("x", "kappa")]
@@ -31,13 +31,13 @@ def test_a_summary_holds_mean_spread_interval_and_pooled_value():
     assert 0.2 <= row["low"] < 0.5 < row["high"] <= 0.8
 
 
-def test_a_subject_without_a_score_is_left_out():
+def test_subject_without_score_is_left():
     rows = summarise({"x": table_of([0.2, np.nan, 0.6])}, n_resamples=50)
     assert rows.loc[("x", "wake_auc"), "mean"] == pytest.approx(0.4)
     assert rows["subjects"].tolist() == [2, 2]
 
 
-def test_differences_are_the_references_lead_paired_by_subject():
+def test_differences_are_paired():
     tables = {"ours": table_of([0.5, 0.6, 0.7]), "other": table_of([0.4, 0.7, 0.4])}
     rows = paired_differences(tables, "ours", n_resamples=200)
     row = rows.loc[("other", "kappa")]
@@ -48,7 +48,7 @@ def test_differences_are_the_references_lead_paired_by_subject():
     pd.testing.assert_frame_equal(paired_differences(turned, "ours", n_resamples=200), rows)
 
 
-def test_an_interval_pairs_subjects():
+def test_interval_pairs_subjects():
     rng = np.random.default_rng(0)
     person = rng.uniform(0, 1, 4)
     tables = {"ours": table_of(person + 0.1), "other": table_of(person)}
@@ -57,7 +57,7 @@ def test_an_interval_pairs_subjects():
     assert (row["low"], row["high"]) == (pytest.approx(0.1), pytest.approx(0.1))
 
 
-def test_an_interval_is_as_wide_as_the_means_scatter():
+def test_interval_width_matches_normal():
     values = np.random.default_rng(0).standard_normal(100)
     low, high = bootstrap_interval(values, 4000)
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 10, rel=0.1)
@@ -65,13 +65,13 @@ def test_an_interval_is_as_wide_as_the_means_scatter():
     assert bootstrap_interval(np.full(5, 0.3), 10) == pytest.approx((0.3, 0.3))
 
 
-def test_runs_are_averaged_subject_by_subject():
+def test_runs_are_averaged_by_subject():
     average = average_tables([table_of([0.2, 0.4], 0.1), table_of([0.4, 0.8], 0.3)])
     np.testing.assert_allclose(average["kappa"], [0.3, 0.6])
     assert average.attrs["pooled"]["kappa"] == pytest.approx(0.2)
 
 
-def test_a_markdown_table_has_three_decimals():
+def test_markdown_has_three_decimals():
     table = pd.DataFrame({"kappa": [0.12345], "n": [3]}, index=pd.Index(["x"], name="who"))
     assert as_markdown(table).splitlines() == [
         "| who | kappa | n |",

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.evaluation import simulation_realism
 from benchmarks.evaluation.realism_measures import (
     NightView,
     bouts,
@@ -39,18 +40,18 @@ def night_of(*runs):
     return np.repeat([stage for stage, _ in runs], [n for _, n in runs]).astype(np.int8)
 
 
-def test_bouts_are_those_of_the_sleep_period():
+def test_bouts_of_sleep_period():
     which, minutes = bouts(night_of((W, 8), (N1, 2), (N2, 10), (W, 1), (N2, 4), (W, 6)))
     assert which.tolist() == [N1, N2, W, N2]
     assert minutes.tolist() == [1, 5, 0.5, 2]
 
 
-def test_a_night_awake_has_no_bouts():
+def test_wake_has_no_bouts():
     which, minutes = bouts(night_of((W, 30)))
     assert len(which) == len(minutes) == 0
 
 
-def test_transitions_are_chances_given_a_change_and_skip_what_is_unscored():
+def test_transitions_skip_unscored():
     night = NightView(stages=night_of((N2, 4), (W, 1), (N2, 4), (-1, 3), (N3, 2), (N2, 1)))
     chances = transitions([night, NightView()])
     assert chances[N2].tolist() == [1, 0, 0, 0, 0]
@@ -66,14 +67,14 @@ def test_impossible_changes_are_counted():
     assert measure(NightView(stages=odd))[name] == pytest.approx(3 / 5)
 
 
-def test_a_heart_that_changes_from_window_to_window_is_seen_at_that_scale():
+def test_heart_changes_by_scale():
     level = 60 + np.tile([0.0, 2.0], 64)
     changes = heart_changes(NightView(heart=np.repeat(level[:, None], 120, axis=1)))
     assert changes[0] == 2
     assert (changes[1:] == 0).all()
 
 
-def test_the_spectrum_of_heart_rate_stands_at_the_frequency_of_breathing():
+def test_heart_spectrum_peaks_at_breathing():
     times = np.arange(120) / 4
     heart = 60 + 3 * np.sin(2 * np.pi * 0.25 * times) * np.ones((6, 1))
     heart[0, 5] = np.nan
@@ -81,13 +82,13 @@ def test_the_spectrum_of_heart_rate_stands_at_the_frequency_of_breathing():
     assert grid[power.argmax()] == pytest.approx(0.25, abs=0.04)
 
 
-def test_a_heart_without_a_whole_epoch_has_no_spectrum():
+def test_broken_heart_has_no_spectrum():
     grid, power = heart_spectrum(np.full((3, 120), np.nan))
     assert len(grid) == len(power)
     assert np.isnan(power).all()
 
 
-def test_movement_that_is_only_in_wake_finds_all_of_it():
+def test_movement_detects_wake():
     stages = night_of((W, 40), (N2, 400))
     night = NightView(stages=stages, activity=np.where(stages == W, 50.0, 0.0))
     found = measure(night)
@@ -96,7 +97,7 @@ def test_movement_that_is_only_in_wake_finds_all_of_it():
     assert found["AUC of activity over 3.5 min for wake"] > 0.99
 
 
-def test_a_view_measures_breathing_and_leaves_out_lost_samples():
+def test_view_measures_breathing():
     times = np.arange(20 * 120) / 4
     breath = np.sin(2 * np.pi * 0.25 * times)
     night = Recording({"resp": (breath, 4), "ibi": (np.ones(len(times)), 4)}, rates=None)
@@ -106,7 +107,7 @@ def test_a_view_measures_breathing_and_leaves_out_lost_samples():
     assert not np.isnan(view(night).heart).any()
 
 
-def test_effect_sizes_are_in_standard_deviations_and_single_nights_come_last():
+def test_effect_sizes():
     rng = np.random.default_rng(0)
     sets = {"sim": rng.normal(1, 1, 400), "many": rng.normal(0, 1, 400), "one": np.array([90.0])}
     rows = {(name, k): {"x": v} for name, values in sets.items() for k, v in enumerate(values)}
@@ -118,7 +119,7 @@ def test_effect_sizes_are_in_standard_deviations_and_single_nights_come_last():
     assert table["d"][1] < -50
 
 
-def test_simulated_nights_have_what_the_real_sets_have(nights):
+def test_simulated_nights_resemble_real_sets(nights):
     laboratory, watch = nights["simulated"][0], nights["simulated watch"][0]
     assert laboratory.beat_to_beat
     assert set(laboratory.spectra) <= set(range(5))
@@ -130,7 +131,7 @@ def test_simulated_nights_have_what_the_real_sets_have(nights):
         assert np.isnan(man.heart).mean() > 0.2
 
 
-def test_tables_and_figures_come_from_the_measures(nights, tmp_path):
+def test_tables_and_figures(nights, tmp_path):
     measures = table_of_measures(nights)
     assert len(measures) == sum(len(several) for several in nights.values())
     both = pd.concat([measures, measures.rename({"simulated": "ucddb"}, level=0).loc[["ucddb"]]])
@@ -144,7 +145,9 @@ def test_tables_and_figures_come_from_the_measures(nights, tmp_path):
         assert path.stat().st_size > 10_000
 
 
-def test_the_script_writes_its_tables_without_any_real_set(tmp_path, capsys):
+def test_script_needs_no_real_nights(tmp_path, capsys, monkeypatch):
+    # drawn in the test above
+    monkeypatch.setattr(simulation_realism, "draw_figures", lambda *_: [])
     main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--subjects", "1"])
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"measures.csv", "gaps.csv", "gaps.md", "transitions.md"} <= written

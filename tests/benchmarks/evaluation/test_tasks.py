@@ -18,7 +18,7 @@ from benchmarks.evaluation.tasks import (
 from sleep2vec_sklearn import Recording
 
 
-def test_every_feature_set_sees_the_sensors_of_the_task_alone(cohort, tmp_path):
+def test_task_selects_its_sensors(cohort, tmp_path):
     nights = [cohort[0], cohort[1].without("ibi"), cohort[2]]
     task = Task("x", lambda folder: nights, ("ibi",), (THREE_STAGES,), {})
     found = task.recordings(tmp_path)
@@ -27,14 +27,14 @@ def test_every_feature_set_sees_the_sensors_of_the_task_alone(cohort, tmp_path):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_boosting_is_tried_on_the_strongest_features(name):
+def test_boosting_uses_strongest_features(name):
     with_it, without = (hand_crafted_sets(TASKS[name], choice) for choice in (True, False))
     assert [s.name for s in with_it[:-1]] == [s.name for s in without]
     assert with_it[-1].makers == without[-1].makers
     assert (with_it[-1].head, without[-1].head) == ("boosting", "logistic")
 
 
-def test_rows_are_made_once_for_all_questions_and_heads(cohort, telling):
+def test_rows_are_made_once(cohort, telling):
     calls = []
 
     def make(recordings):
@@ -47,7 +47,7 @@ def test_rows_are_made_once_for_all_questions_and_heads(cohort, telling):
     assert len({(question, name) for question, name, _ in found}) == 4
 
 
-def test_scores_of_several_draws_are_their_mean(cohort, telling, noise_alone):
+def test_several_draws_are_averaged(cohort, telling, noise_alone):
     def scores(*blocks):
         makers = tuple(lambda recordings, rows=rows: rows for rows in blocks)
         ((_, _, table),) = evaluate_sets(
@@ -59,7 +59,7 @@ def test_scores_of_several_draws_are_their_mean(cohort, telling, noise_alone):
     pd.testing.assert_series_equal(scores(telling, noise_alone), alone)
 
 
-def test_minutes_without_a_label_are_cut_off(monkeypatch, tmp_path):
+def test_unlabelled_minutes_are_cut(monkeypatch, tmp_path):
     events = pd.DataFrame({"onset": [60.0], "duration": [60.0], "type": ["apnea_minute"]})
     night = Recording({"ibi": (np.ones(5 * 240), 4)}, events=events, subject="s", id="a01")
     monkeypatch.setattr(tasks, "load_apnea_ecg", lambda folder: [night])

@@ -15,12 +15,12 @@ def cells(lines):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_workers_share_the_hours_and_add_up_on_the_file_system():
+def test_workers_share_the_hours():
     rows = cells(cluster.durations(nights=7200, seconds=2.0, workers=[1, 4], file_mb=100))
     assert rows == [["1", "4", "50 MB/s"], ["4", "1", "200 MB/s"]]
 
 
-def test_sizes_are_those_of_the_files_written():
+def test_sizes_match_written_files():
     tokens = np.zeros((cluster.EPOCHS, cluster.WIDTH), np.float32)
     entry = pack(token_key("a"), EncodedModality(tokens, np.ones(cluster.EPOCHS, bool)))
     rows = {name: (one, all_of_them) for name, one, all_of_them in cells(cluster.sizes(1000, 94))}
@@ -31,7 +31,7 @@ def test_sizes_are_those_of_the_files_written():
     assert 1e6 * megabytes == pytest.approx(9 * len(entry), rel=0.01)
 
 
-def test_the_width_is_that_of_the_bundled_encoder():
+def test_width_is_bundled_encoders():
     assert load_checkpoint("sleep2vec-mini").config.hidden_size == cluster.WIDTH
     assert cluster.EPOCHS == cluster.HOURS * 120
 
@@ -39,7 +39,7 @@ def test_the_width_is_that_of_the_bundled_encoder():
 @pytest.mark.parametrize(
     ("size", "text"), [(999, "999 bytes"), (1000, "1 kB"), (4.43e6, "4.43 MB"), (2e15, "2e+03 TB")]
 )
-def test_bytes_are_told_in_their_unit(size, text):
+def test_bytes_have_a_unit(size, text):
     assert cluster._bytes(size) == text
 
 

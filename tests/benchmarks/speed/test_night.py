@@ -19,7 +19,7 @@ def short(monkeypatch):
     monkeypatch.setattr(night, "HOURS", 0.25)
 
 
-def test_the_night_that_is_timed_has_every_modality_of_the_paper(short, tmp_path):
+def test_timed_night_has_paper_modalities(short, tmp_path):
     from sleep2vec_sklearn import read_recording
 
     recording = read_recording(night.write_night(tmp_path))
@@ -41,7 +41,7 @@ def test_every_step_is_measured(short, tmp_path, checkpoint_path):
     assert min(found[step] for step in ("read", "condition", "encode", "whole transform")) > 0
 
 
-def test_every_run_is_a_process_of_its_own_and_medians_are_printed(monkeypatch, capsys, tmp_path):
+def test_every_run_is_a_process(monkeypatch, capsys, tmp_path):
     commands = []
 
     def run(command, **options):
@@ -63,7 +63,7 @@ def test_every_run_is_a_process_of_its_own_and_medians_are_printed(monkeypatch, 
     assert "2.000  (1.000 to 3.000)" in out
 
 
-def test_a_file_given_is_measured_in_this_process(monkeypatch, capsys):
+def test_given_file_is_measured_here(monkeypatch, capsys):
     monkeypatch.setattr(night, "measure", lambda edf, name: {"edf": str(edf), "name": name})
     monkeypatch.setattr("sys.argv", ["x", "--edf", "n.edf", "--checkpoint", "mine"])
     night.main()

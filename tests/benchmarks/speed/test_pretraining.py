@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The steps that are timed against each other: they do the same."""
 
+from functools import partial
 from multiprocessing import Pipe
 from types import SimpleNamespace
 
@@ -8,13 +9,9 @@ import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
+import sleep2vec_sklearn
 from benchmarks.speed import pretraining
-from benchmarks.speed.pretraining import (
-    make_batch,
-    our_step,
-    transformers_step,
-    without_dropout,
-)
+from benchmarks.speed.pretraining import make_batch, our_step, transformers_step, without_dropout
 from sleep2vec_sklearn import make_sleep_cohort
 from sleep2vec_sklearn.model.config import EncoderConfig, ModalityConfig, TokenizerConfig
 from sleep2vec_sklearn.recordings import MODALITIES
@@ -35,7 +32,7 @@ def batch(config):
     return make_batch(config, pretraining.PAIR, 4, 10)
 
 
-def test_both_steps_have_the_same_losses(config, batch):
+def test_both_steps_have_equal_losses(config, batch):
     pytest.importorskip("transformers")
     ours, theirs = our_step(config, "float32"), transformers_step(config)
     losses = np.array([[ours(batch), theirs(batch)] for _ in range(4)])
@@ -43,7 +40,7 @@ def test_both_steps_have_the_same_losses(config, batch):
     assert (np.diff(losses, axis=0) < -1e-4).all()
 
 
-def test_the_batch_hides_a_share_of_either_view_and_weighs_its_sleepers(config, batch):
+def test_batch_is_masked_and_weighted(config, batch):
     assert batch.pair == "-".join(pretraining.PAIR)
     assert [int(view.masked.sum()) for view in batch.views] == [4, 4]
     weights, history = batch.weights
@@ -51,7 +48,7 @@ def test_the_batch_hides_a_share_of_either_view_and_weighs_its_sleepers(config, 
     assert not history.any()
 
 
-def test_operations_of_a_step_are_those_torch_counts(config, batch):
+def test_operations_match_torch_counter(config, batch):
     step = our_step(config, "float32")
     with FlopCounterMode(display=False) as counter:
         step(batch)
@@ -61,7 +58,7 @@ def test_operations_of_a_step_are_those_torch_counts(config, batch):
 
 
 @pytest.mark.parametrize("variant", pretraining.VARIANTS)
-def test_a_process_answers_with_seconds_loss_and_peak(config, monkeypatch, variant):
+def test_worker_reports_seconds_and_loss(config, monkeypatch, variant):
     if variant == pretraining.VARIANTS[0]:
         pytest.importorskip("transformers")
     monkeypatch.setattr(pretraining, "dense_config", lambda n_layers: config)
@@ -77,7 +74,7 @@ def test_a_process_answers_with_seconds_loss_and_peak(config, monkeypatch, varia
     assert 0.05 < here.recv() < 100
 
 
-def test_ratios_are_to_the_first_variant_of_the_same_turn(monkeypatch):
+def test_ratios_are_to_first_variant(monkeypatch):
     seconds = dict(
         zip(pretraining.VARIANTS, ([9, 9, 6, 8, 4], [9, 9, 3, 2, 2], [9, 9, 1, 2, 2]), strict=True)
     )
@@ -101,15 +98,17 @@ def test_ratios_are_to_the_first_variant_of_the_same_turn(monkeypatch):
     assert set(table["windows"]) == {8}
 
 
-def test_weights_are_told_as_a_share_of_a_step_of_their_batch():
+def test_weights_as_share_of_step():
     text = pretraining.describe_weights(1000.0)
     assert text.startswith("weights at batch 320: ")
     assert text.endswith("a bfloat16 step of 320000 s")
 
 
-def test_waiting_is_told_with_and_without_a_thread_that_reads_ahead():
+def test_waiting_with_and_without_prefetch(monkeypatch):
+    small = partial(sleep2vec_sklearn.Sleep2VecPretrainer, batch_size=8)
+    monkeypatch.setattr(sleep2vec_sklearn, "Sleep2VecPretrainer", small)
     nights = make_sleep_cohort(
-        48, hours=0.25, modalities=["ibi", "spo2"], n_sites=1, site_kinds=["laboratory"],
+        8, hours=0.25, modalities=["ibi", "spo2"], n_sites=1, site_kinds=["laboratory"],
         missing=0, random_state=0,
     )  # fmt: skip
     table = pretraining.measure_waiting(nights, 2)

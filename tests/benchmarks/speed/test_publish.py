@@ -16,40 +16,32 @@ kept
 """
 
 
-def test_a_block_is_replaced_by_command_and_output():
+def test_block_is_replaced():
     page = published(TEXT, "speed.night", "python -m benchmarks.speed.night", "1.0 s \\1\n")
     assert "$ python -m benchmarks.speed.night\n1.0 s \\1\n```\nafter" in page
     assert "old" not in page
     assert "kept" in page
 
 
-def test_replacing_twice_changes_nothing_more():
+def test_replacing_is_idempotent():
     once = published(TEXT, "speed.encoder", "c", "out")
     assert published(once, "speed.encoder", "c", "out") == once
 
 
-def test_a_benchmark_without_a_block_is_refused():
+def test_missing_block_is_refused():
     with pytest.raises(ValueError, match=r"0 blocks of 'speed.cohort'"):
         published(TEXT, "speed.cohort", "c", "out")
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "speed.encoder",
-        "speed.night",
-        "speed.cohort",
-        "speed.grid_search",
-        "speed.import_time",
-        "speed.pretraining",
-        "speed.store",
-        "evaluation.simulated_psg",
-    ],
-)
-def test_the_page_has_a_block_of_every_benchmark(name):
+    ["speed.encoder", "speed.night", "speed.cohort", "speed.grid_search", "speed.import_time",
+     "speed.pretraining", "speed.store", "evaluation.simulated_psg"],
+)  # fmt: skip
+def test_page_has_every_block(name):
     assert published(PAGE.read_text(), name, "c", "out") != PAGE.read_text()
 
 
-def test_the_machine_is_named_by_its_processor_and_versions():
+def test_machine_description():
     assert "cores" in machine()
     assert "torch" in machine()

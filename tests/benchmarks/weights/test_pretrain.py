@@ -6,24 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.weights import (
-    pretrain,
-)
-from benchmarks.weights import (
-    pretrain as card,
-)
-from benchmarks.weights import (
-    pretrain as configuration,
-)
-from benchmarks.weights import (
-    pretrain as nights,
-)
-from sleep2vec_sklearn import (
-    Recording,
-    Sleep2VecTransformer,
-    load_checkpoint,
-    make_sleep_cohort,
-)
+from benchmarks.weights import pretrain
+from benchmarks.weights import pretrain as card
+from benchmarks.weights import pretrain as configuration
+from benchmarks.weights import pretrain as nights
+from sleep2vec_sklearn import Recording, Sleep2VecTransformer, load_checkpoint, make_sleep_cohort
 from sleep2vec_sklearn.errors import TrainingWarning
 from sleep2vec_sklearn.recordings import MODALITIES
 
@@ -35,14 +22,14 @@ def watch_nights(n):
     )  # fmt: skip
 
 
-def test_the_bundled_encoder_reads_every_modality_of_the_catalogue():
+def test_bundled_encoder_reads_every_modality():
     config = configuration.mini_config()
     assert config.names == tuple(MODALITIES)
     assert config.token_dim == configuration.TOKEN_SIZE
     assert config.projection is not None
 
 
-def test_counts_reach_the_encoder_as_one_value_an_epoch():
+def test_counts_are_summed_by_epoch():
     config = configuration.mini_config()
     counts = config.modalities[config.names.index("actigraphy")]
     assert counts.conditioning.width == 1
@@ -50,13 +37,13 @@ def test_counts_reach_the_encoder_as_one_value_an_epoch():
     assert all(m.conditioning == MODALITIES[m.name].conditioning for m in others)
 
 
-def test_pairs_of_a_watch_come_more_often():
+def test_wearable_pairs_come_more_often():
     shares = configuration.wearable_shares([("eeg", "ecg"), ("eeg", "ibi"), ("ibi", "actigraphy")])
     assert list(shares.values()) == sorted(shares.values())
     assert shares["eeg", "ecg"] < shares["eeg", "ibi"] < shares["ibi", "actigraphy"]
 
 
-def test_real_nights_make_their_share_of_the_draws():
+def test_real_nights_have_their_share():
     groups = {"simulated": range(40), "mmash": range(5), "mmash_watch": range(5)}
     weights = pretrain.night_weights(groups)
     assert weights.shape == (50,)
@@ -64,7 +51,7 @@ def test_real_nights_make_their_share_of_the_draws():
     assert pretrain.night_weights({"simulated": range(3)}).tolist() == [1.0] * 3
 
 
-def test_simulated_training_nights_are_one_per_person_from_many_sites():
+def test_simulated_nights_from_many_sites():
     cohort = nights.simulated_nights(40)
     assert len({night.subject for night in cohort}) == len(cohort) == 40
     assert cohort.metadata["site"].nunique() == 20
@@ -72,7 +59,7 @@ def test_simulated_training_nights_are_one_per_person_from_many_sites():
     assert [n.fingerprint for n in again] == [n.fingerprint for n in cohort[:3]]
 
 
-def test_what_is_evaluated_on_is_not_trained_on(monkeypatch, tmp_path):
+def test_evaluation_nights_are_never_seen(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(nights, "load_mmash", lambda folder: asked.append(folder) or [])
     assert nights.real_nights(tmp_path) == {"mmash": [], "mmash_watch": []}
@@ -81,7 +68,7 @@ def test_what_is_evaluated_on_is_not_trained_on(monkeypatch, tmp_path):
     assert "sleep-accel" in card.NEVER_SEEN
 
 
-def test_the_card_counts_what_was_seen():
+def test_card_counts_recordings():
     cohort = watch_nights(2)
     both = [*cohort, cohort[0].without("spo2")]
     (source,) = card.describe("mine", {"simulated": both})["sources"]
@@ -89,7 +76,7 @@ def test_the_card_counts_what_was_seen():
     assert source["hours_by_modality"] == {"actigraphy": 2, "ibi": 2, "spo2": 1}
 
 
-def test_the_script_trains_and_goes_on_from_its_state(monkeypatch, tmp_path, capsys):
+def test_script_trains_and_resumes(monkeypatch, tmp_path, capsys):
     config = configuration.mini_config(
         n_layers=1, hidden_size=16, intermediate_size=16, context_epochs=61
     )
@@ -113,7 +100,7 @@ def test_the_script_trains_and_goes_on_from_its_state(monkeypatch, tmp_path, cap
     assert capsys.readouterr().out.split() == [path, sha256]
 
 
-def test_a_day_of_beats_seen_as_by_a_watch_keeps_level_and_gaps():
+def test_watch_view_keeps_gaps():
     beats = 0.9 + 0.1 * np.random.default_rng(0).standard_normal(4 * 3600)
     beats[4 * 600 : 4 * 1200] = np.nan
     counts = np.arange(3600.0)

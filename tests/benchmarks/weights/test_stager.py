@@ -6,18 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.weights import (
-    stager as fit,
-)
-from benchmarks.weights import (
-    stager as nights,
-)
-from benchmarks.weights import (
-    stager as tokens,
-)
-from benchmarks.weights import (
-    stager as train,
-)
+from benchmarks.weights import stager as fit
+from benchmarks.weights import stager as nights
+from benchmarks.weights import stager as tokens
+from benchmarks.weights import stager as train
 from sleep2vec_sklearn import load_checkpoint, make_sleep_cohort, stage_night
 from sleep2vec_sklearn.finetuning import stager
 from sleep2vec_sklearn.finetuning.stager import STAGES, StageHead, load_stage_head
@@ -35,7 +27,7 @@ def table(cohort):
     return tokens.encode(cohort, "simulated")
 
 
-def test_rows_are_scored_epochs_relative_to_their_night(cohort, table):
+def test_rows_are_relative_to_night(cohort, table):
     assert len(table) == sum((night.stages >= 0).sum() for night in cohort)
     assert [*np.unique(table.subjects)] == [f"simulated/{night.subject}" for night in cohort]
     place = table.modalities.index("ibi")
@@ -44,7 +36,7 @@ def test_rows_are_scored_epochs_relative_to_their_night(cohort, table):
     assert not table.present[:, table.modalities.index("eeg")].any()
 
 
-def test_a_day_is_cut_to_half_an_hour_around_sleep(cohort):
+def test_day_is_cut_around_sleep(cohort):
     night = cohort[0]
     assert tokens._night_of(night) == (0, night.n_epochs)
 
@@ -55,7 +47,7 @@ def test_a_day_is_cut_to_half_an_hour_around_sleep(cohort):
     assert tokens._night_of(Day) == (901 - 60, 1699 + 1 + 60)
 
 
-def test_tables_are_kept(table, tmp_path, cohort):
+def test_tables_are_cached(table, tmp_path, cohort):
     path = tmp_path / "table.npz"
     made = tokens.kept(path, cohort, "simulated")
     again = tokens.kept(path, [], "simulated")
@@ -74,7 +66,7 @@ def test_every_epoch_keeps_a_sensor(table):
     assert kept.sum() < 0.8 * present.sum()
 
 
-def test_a_head_learns_and_the_same_seed_gives_the_same(table, monkeypatch):
+def test_head_learns_repeatably(table, monkeypatch):
     monkeypatch.setattr(fit, "BATCH", 128)
     head = fit.fit_head([table], ["simulated"])
     again = fit.fit_head([table], ["simulated"])
@@ -84,7 +76,7 @@ def test_a_head_learns_and_the_same_seed_gives_the_same(table, monkeypatch):
     assert (found.argmax(axis=1) == part.stages).mean() > share
 
 
-def test_it_is_measured_as_it_is_used(cohort, table, monkeypatch):
+def test_evaluation_matches_stage_night(cohort, table, monkeypatch):
     rng = np.random.default_rng(0)
     width = table.tokens.shape[2]
     weight = 0.1 * rng.standard_normal((len(table.modalities), width, len(STAGES)))
@@ -99,14 +91,14 @@ def test_it_is_measured_as_it_is_used(cohort, table, monkeypatch):
         np.testing.assert_allclose(found[: len(used)], used, atol=0.01)
 
 
-def test_people_are_held_out_once(table):
+def test_subjects_are_held_out_once(table):
     folds = train.deal({"a": table, "b": replace(table, subjects=np.full(len(table), "b/x"))})
     for subject in np.unique(table.subjects):
         assert len(set(folds["a"][table.subjects == subject])) == 1
     assert set(folds["b"]) == {1}
 
 
-def test_the_command_measures_and_writes_a_head(tmp_path, capsys, monkeypatch):
+def test_command_writes_a_head(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(nights, "SITE_KINDS", "wearable")
     monkeypatch.setattr(train, "N_FOLDS", 1)
     monkeypatch.setattr(fit, "BATCH", 64)
@@ -119,7 +111,7 @@ def test_the_command_measures_and_writes_a_head(tmp_path, capsys, monkeypatch):
     assert "| simulated | all | 5 |" in capsys.readouterr().out
 
 
-def test_sets_that_are_not_there_are_left_out(tmp_path):
+def test_absent_sets_are_left_out(tmp_path):
     assert nights.real_nights(tmp_path) == {}
     people = nights.simulated_nights(4)
     assert len({night.subject for night in people}) == 4

@@ -54,7 +54,7 @@ def test_samples_survive_within_digital_step(exported):
             assert error <= step * 1.01
 
 
-def test_files_have_clock_but_no_name(exported):
+def test_files_are_dated_but_anonymous(exported):
     cohort, paths, _ = exported
     edf = edfio.read_edf(paths[0])
     assert edf.startdate == cohort[0].start.date()

@@ -159,8 +159,7 @@ def test_truncated_older_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "word"),
-    [(b"", "empty"), (b"<html>not found</html>", "not a file of torch.save")],
+    ("content", "word"), [(b"", "empty"), (b"<html>not found</html>", "not a file of torch.save")]
 )
 def test_foreign_files_are_refused(path, content, word):
     path.write_bytes(content)
