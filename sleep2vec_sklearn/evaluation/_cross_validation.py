@@ -17,11 +17,11 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import cohen_kappa_score, get_scorer, make_scorer
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _num_samples
 
 from ..recordings.epochs import as_epoch_sequence
 from ._subjects import SubjectBootstrap
 
-RESPONSE_METHODS = ("predict", "predict_proba", "decision_function")
 _AVERAGES = ("auto", "subject", "pooled")
 _MIN_ROWS_PER_SUBJECT = 20
 
@@ -32,15 +32,14 @@ def named_scorers(scoring: Any, y: np.ndarray, estimator: Any) -> dict[str, Call
     None is "roc_auc" for two classes, "kappa" for more, "neg_mean_absolute_error" for numbers.
     """
     if scoring is None:
-        if is_classifier(estimator):
-            scoring = "roc_auc" if len(np.unique(y)) == 2 else "kappa"
-        elif is_regressor(estimator):
-            scoring = "neg_mean_absolute_error"
-        else:
+        if kind_of(estimator) is None:
             raise ValueError(
                 f"scoring is None, and {type(estimator).__name__} is neither a classifier nor a "
                 "regressor. Pass a scorer's name, or a callable of (estimator, X, y)."
             )
+        scoring = "neg_mean_absolute_error"
+        if is_classifier(estimator):
+            scoring = "roc_auc" if len(np.unique(y)) == 2 else "kappa"
     if isinstance(scoring, str):
         scoring = [scoring]
     if callable(scoring):
@@ -49,13 +48,8 @@ def named_scorers(scoring: Any, y: np.ndarray, estimator: Any) -> dict[str, Call
         scoring = {name: name for name in scoring}
     if not scoring:
         raise ValueError("scoring is empty; pass a scorer's name, or None.")
-    return {name: _as_scorer(scorer) for name, scorer in scoring.items()}
-
-
-def _as_scorer(scorer: str | Callable) -> Callable:
-    if scorer == "kappa":
-        return make_scorer(cohen_kappa_score)
-    return get_scorer(scorer) if isinstance(scorer, str) else scorer
+    kappa = make_scorer(cohen_kappa_score)
+    return {name: kappa if s == "kappa" else get_scorer(s) for name, s in scoring.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +73,9 @@ class SubjectScorer:
     """
 
     def __init__(
-        self,
-        scorers: Mapping[str, Callable],
-        y: np.ndarray,
-        draws: SubjectBootstrap,
+        self, scorers: Mapping[str, Callable], y: np.ndarray, draws: SubjectBootstrap,
         average: str = "auto",
-    ):
+    ):  # fmt: skip
         if average not in _AVERAGES:
             listed = ", ".join(map(repr, _AVERAGES))
             raise ValueError(f"average must be one of {listed}; got {average!r}.")
@@ -137,11 +128,8 @@ class SubjectScorer:
         codes = self.draws.codes[rows]
         for code in np.unique(codes):
             values[code] = self._score_rows(predictions, rows[codes == code])
-        undefined = [
-            name
-            for name, column in zip(self.scorers, values.T, strict=True)
-            if not np.isfinite(column).any()
-        ]
+        columns = zip(self.scorers, values.T, strict=True)
+        undefined = [name for name, column in columns if not np.isfinite(column).any()]
         if undefined and strict:
             raise ValueError(
                 f"{', '.join(undefined)}: defined for none of the {len(values)} subjects alone. "
@@ -174,10 +162,6 @@ def _nanmean(values) -> np.ndarray:
         return np.nanmean(values, axis=0)
 
 
-def _predicts(method: str) -> Callable[[HeldOutPredictions], bool]:
-    return lambda predictions: method in predictions.responses
-
-
 class HeldOutPredictions(BaseEstimator):
     """Responses of one estimator for all rows, each by a clone that was not fitted to the row.
 
@@ -200,15 +184,15 @@ class HeldOutPredictions(BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    @available_if(_predicts("predict"))
+    @available_if(lambda self: "predict" in self.responses)
     def predict(self, rows) -> np.ndarray:
         return self.responses["predict"][rows]
 
-    @available_if(_predicts("predict_proba"))
+    @available_if(lambda self: "predict_proba" in self.responses)
     def predict_proba(self, rows) -> np.ndarray:
         return self.responses["predict_proba"][rows]
 
-    @available_if(_predicts("decision_function"))
+    @available_if(lambda self: "decision_function" in self.responses)
     def decision_function(self, rows) -> np.ndarray:
         return self.responses["decision_function"][rows]
 
@@ -231,20 +215,19 @@ def held_out_predictions(
     n_jobs: int | None = None,
 ) -> dict[str, HeldOutPredictions]:
     """Fit a clone of each estimator to each fold's training rows, and predict its test rows."""
-    classes = {
-        name: np.unique(y) if is_classifier(estimator) else None
-        for name, estimator in estimators.items()
-    }
-    if any(is_classifier(estimator) for estimator in estimators.values()):
+    classes = {n: np.unique(y) if is_classifier(e) else None for n, e in estimators.items()}
+    if any(labels is not None for labels in classes.values()):
         _check_training_classes(y, folds)
     jobs = [(name, fold) for name in estimators for fold in folds]
     parts = Parallel(n_jobs=n_jobs)(
         delayed(_predict_fold)(estimators[name], X, y, classes[name], *fold) for name, fold in jobs
     )
-    rows = np.concatenate([test for _, test in folds])
+    # each row is in one test set
+    order = np.argsort(np.concatenate([test for _, test in folds]))
     predictions = {}
     for i, (name, estimator) in enumerate(estimators.items()):
-        responses = _in_row_order(parts[i * len(folds) : (i + 1) * len(folds)], rows)
+        own = parts[i * len(folds) : (i + 1) * len(folds)]
+        responses = {m: np.concatenate([part[m] for part in own])[order] for m in own[0]}
         predictions[name] = HeldOutPredictions(responses, kind_of(estimator), classes[name])
     return predictions
 
@@ -270,21 +253,11 @@ def _check_training_classes(y: np.ndarray, folds: Sequence[tuple]) -> None:
 def _predict_fold(estimator, X, y, classes, train, test) -> dict[str, np.ndarray]:
     classes = classes if y.ndim == 1 else None
     fitted = fit_aligning_classes(estimator, _safe_indexing(X, train), y[train], classes)
-    methods = [method for method in RESPONSE_METHODS if hasattr(fitted, method)]
-    if "predict_proba" in methods:
-        # decision values of different fits have no common scale
-        methods = [method for method in methods if method != "decision_function"]
+    # decision values of different fits have no common scale
+    scores = "predict_proba" if hasattr(fitted, "predict_proba") else "decision_function"
+    methods = [method for method in ("predict", scores) if hasattr(fitted, method)]
     X_test = _safe_indexing(X, test)
     return {method: np.asarray(getattr(fitted, method)(X_test)) for method in methods}
-
-
-def _in_row_order(parts: Sequence[Mapping], rows: np.ndarray) -> dict[str, np.ndarray]:
-    responses = {}
-    for method in parts[0]:
-        stacked = np.concatenate([part[method] for part in parts])
-        responses[method] = np.empty_like(stacked)
-        responses[method][rows] = stacked
-    return responses
 
 
 def fit_aligning_classes(estimator: Any, X: Any, y: np.ndarray, classes: np.ndarray | None) -> Any:
@@ -293,17 +266,10 @@ def fit_aligning_classes(estimator: Any, X: Any, y: np.ndarray, classes: np.ndar
     With a single class in y nothing is fitted: it is always predicted. None is no classifier.
     """
     model = clone(estimator)
-    if classes is None:
-        return model.fit(X, y)
-    known = np.unique(y)
-    if len(known) == len(classes):
+    if classes is None or len(known := np.unique(y)) == len(classes):
         return model.fit(X, y)
     fitted = None if len(known) == 1 else model.fit(X, y)
     return _ClassAligner(fitted, known, classes, estimator)
-
-
-def _template_has(method: str) -> Callable[[_ClassAligner], bool]:
-    return lambda aligner: hasattr(aligner.template, method)
 
 
 class _ClassAligner(BaseEstimator):
@@ -320,15 +286,15 @@ class _ClassAligner(BaseEstimator):
 
     def predict(self, X) -> np.ndarray:
         if self.fitted is None:
-            return np.full(_count_rows(X), self.known[0])
+            return np.full(_num_samples(X), self.known[0])
         return self.fitted.predict(X)
 
-    @available_if(_template_has("predict_proba"))
+    @available_if(lambda self: hasattr(self.template, "predict_proba"))
     def predict_proba(self, X) -> np.ndarray:
         known = 1.0 if self.fitted is None else self.fitted.predict_proba(X)
         return self._align(known, X, fill=0.0)
 
-    @available_if(_template_has("decision_function"))
+    @available_if(lambda self: hasattr(self.template, "decision_function"))
     def decision_function(self, X) -> np.ndarray:
         known = 0.0 if self.fitted is None else np.asarray(self.fitted.decision_function(X))
         if np.ndim(known) == 1:
@@ -337,19 +303,15 @@ class _ClassAligner(BaseEstimator):
         return columns[:, 1] - columns[:, 0] if len(self.classes_) == 2 else columns
 
     def _align(self, known, X, fill: float) -> np.ndarray:
-        columns = np.full((_count_rows(X), len(self.classes_)), fill)
+        columns = np.full((_num_samples(X), len(self.classes_)), fill)
         columns[:, np.isin(self.classes_, self.known)] = known
         return columns
-
-
-def _count_rows(X: Any) -> int:
-    return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
 def check_labels(y: ArrayLike, X: Any, *, classify: bool) -> np.ndarray:
     """Labels as an array, one per row; refuses missing ones, which for classes of epochs are -1."""
     y = np.asarray(y)
-    n_rows = _count_rows(X)
+    n_rows = _num_samples(X)
     if y.ndim == 0 or len(y) != n_rows:
         n_labels = "no" if y.ndim == 0 else len(y)
         raise ValueError(f"y has {n_labels} labels for {n_rows} rows of X; one of each is needed.")

@@ -66,9 +66,8 @@ def _subjects_of_recordings(X: Any) -> np.ndarray | None:
     if not isinstance(X, list | tuple):
         return None
     first = [element[0] if isinstance(element, list | tuple) else element for element in X]
-    if not all(isinstance(night, Recording) for night in first):
-        return None
-    if all(night.subject is None for night in first):
+    are_recordings = all(isinstance(night, Recording) for night in first)
+    if not are_recordings or all(night.subject is None for night in first):
         return None
     return name_subjects(first)
 
@@ -132,12 +131,9 @@ class SubjectBootstrap:
     """
 
     def __init__(
-        self,
-        groups: ArrayLike,
-        n_resamples: int = 2000,
-        level: float = 0.95,
+        self, groups: ArrayLike, n_resamples: int = 2000, level: float = 0.95,
         random_state: int | np.random.RandomState | None = 0,
-    ):
+    ):  # fmt: skip
         if not 0 < level < 1:
             raise ValueError(f"level must be between 0 and 1, got {level!r}.")
         if n_resamples < 1:

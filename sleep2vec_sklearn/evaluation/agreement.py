@@ -26,7 +26,7 @@ def bland_altman(
     Parameters
     ----------
     reference, measured : array-like of shape (n_nights,)
-        Nights in which either is NaN are left out.
+        A night in which either is NaN is left out.
     groups : array-like of shape (n_nights,), optional
         Subject of each night; by default each night is of another one.
     n_resamples : int, default=2000
@@ -56,18 +56,10 @@ def bland_altman(
     --------
     >>> from sleep2vec_sklearn.evaluation import bland_altman
     >>> agreement = bland_altman([400, 420, 380, 410], [405, 430, 385, 420])
-    >>> agreement[["bias", "lower", "upper"]].round(1)
-    bias      7.5
-    lower     1.8
-    upper    13.2
-    dtype: float64
+    >>> agreement[["bias", "lower", "upper"]].round(1).tolist()
+    [7.5, 1.8, 13.2]
     """
-    true, other = (np.asarray(side, dtype=float) for side in (reference, measured))
-    if true.ndim != 1 or true.shape != other.shape:
-        raise ValueError(
-            f"reference and measured need one common length, got shapes {true.shape} and "
-            f"{other.shape}."
-        )
+    true, other = check_pair(finite=False, reference=reference, measured=measured)
     known = np.isfinite(true) & np.isfinite(other)
     subjects = (np.arange(len(true)) if groups is None else np.asarray(groups))[known]
     true, other = true[known], other[known]
@@ -86,6 +78,20 @@ def bland_altman(
     for name, low, high in zip(names, lows, highs, strict=True):
         row[f"{name}_low"], row[f"{name}_high"] = float(low), float(high)
     return pd.Series(row)
+
+
+def check_pair(finite: bool = True, **pair: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Two arrays by name as float arrays of one length, finite unless told otherwise."""
+    first, second = (np.asarray(values, dtype=float) for values in pair.values())
+    names = " and ".join(pair)
+    if first.ndim != 1 or first.shape != second.shape:
+        raise ValueError(f"{names} need one common shape, got {first.shape} and {second.shape}.")
+    if finite and not np.isfinite([first, second]).all():
+        raise ValueError(
+            f"{names} need finite numbers. Leave out rows that have none, such as nights without "
+            "sleep."
+        )
+    return first, second
 
 
 def _resample_limits(difference: np.ndarray, draws: SubjectBootstrap) -> np.ndarray:
@@ -160,12 +166,9 @@ def severity_classes(index: ArrayLike, thresholds: Sequence[float] = _SEVERITY) 
 
 
 def index_scores(
-    y_true: ArrayLike,
-    y_pred: ArrayLike,
-    *,
-    thresholds: Sequence[float] = _SEVERITY,
+    y_true: ArrayLike, y_pred: ArrayLike, *, thresholds: Sequence[float] = _SEVERITY,
     undefined: float = np.nan,
-) -> pd.Series:
+) -> pd.Series:  # fmt: skip
     """Compare a predicted index of events per hour with the scored one.
 
     Parameters
@@ -193,20 +196,10 @@ def index_scores(
     --------
     >>> from sleep2vec_sklearn.evaluation import index_scores
     >>> scores = index_scores([3, 12, 20, 41], [5, 11, 26, 40])
-    >>> scores[["mae", "threshold_15_recall", "acc"]].round(2)
-    mae                    2.50
-    threshold_15_recall    1.00
-    acc                    0.75
-    dtype: float64
+    >>> scores[["mae", "threshold_15_recall", "acc"]].tolist()
+    [2.5, 1.0, 0.75]
     """
-    true, predicted = (np.asarray(index, dtype=float) for index in (y_true, y_pred))
-    if true.ndim != 1 or true.shape != predicted.shape:
-        raise ValueError(
-            f"y_true and y_pred must be one index per night, got shapes {true.shape} and "
-            f"{predicted.shape}."
-        )
-    if not (np.isfinite(true).all() and np.isfinite(predicted).all()):
-        raise ValueError("y_true and y_pred must be finite: leave nights without sleep out.")
+    true, predicted = check_pair(y_true=y_true, y_pred=y_pred)
     row = {
         "mae": np.abs(predicted - true).mean() if len(true) else np.nan,
         "pearson": pearson(true, predicted),
@@ -223,9 +216,7 @@ def index_scores(
     return pd.Series(row, dtype=float).fillna(undefined)
 
 
-def _threshold_scores(
-    true: np.ndarray, predicted: np.ndarray, threshold: float
-) -> dict[str, float]:
+def _threshold_scores(true, predicted, threshold: float) -> dict[str, float]:
     y, positive = true >= threshold, predicted >= threshold
     n_hits = int((y & positive).sum())
     two_classes = len(set(y.tolist())) == 2
@@ -259,20 +250,14 @@ def divide(part: float, whole: float) -> float:
 def confusion_tables(
     y_true: np.ndarray, y_pred: np.ndarray, codes: np.ndarray, n_subjects: int, n_classes: int
 ) -> np.ndarray:
-    """Confusion matrix of each subject, of shape (n_subjects, n_classes, n_classes).
-
-    Labels are class numbers, ``codes`` subject numbers, each of shape (n,); the truth is in rows.
-    """
+    """Confusion matrix of each subject, the truth in rows; labels and ``codes`` count from 0."""
     cell = (codes * n_classes + y_true) * n_classes + y_pred
     counts = np.bincount(cell, minlength=n_subjects * n_classes**2)
     return counts.reshape(n_subjects, n_classes, n_classes).astype(float)
 
 
 def per_class(tables: np.ndarray) -> dict[str, np.ndarray]:
-    """F1, sensitivity, specificity and precision of each class, of shape (..., n_classes).
-
-    NaN where a class occurs in neither, or has no epoch to divide by.
-    """
+    """Scores of each class, of shape (..., n_classes); NaN where there is no epoch to divide by."""
     tables = np.asarray(tables, dtype=float)
     hits = np.diagonal(tables, axis1=-2, axis2=-1)
     true, predicted = tables.sum(axis=-1), tables.sum(axis=-2)
@@ -287,10 +272,7 @@ def per_class(tables: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def agreement(tables: np.ndarray) -> dict[str, np.ndarray]:
-    """Accuracy, Cohen's kappa and averages over the classes that occur, of shape (...).
-
-    Kappa is NaN where one class is all there is, as agreement by chance is then complete.
-    """
+    """Accuracy, Cohen's kappa and averages over the classes that occur, of shape (...)."""
     tables = np.asarray(tables, dtype=float)
     true, predicted = tables.sum(axis=-1), tables.sum(axis=-2)
     total = true.sum(axis=-1)
@@ -298,7 +280,7 @@ def agreement(tables: np.ndarray) -> dict[str, np.ndarray]:
     with np.errstate(invalid="ignore", divide="ignore"):
         observed = np.trace(tables, axis1=-2, axis2=-1) / total
         chance = (true * predicted).sum(axis=-1) / total**2
-        # complete but for a rounding error is complete
+        # one class is all there is, but for a rounding error: agreement by chance is complete
         kappa = np.where(chance > 1 - 1e-12, np.nan, (observed - chance) / (1 - chance))
         return {
             "accuracy": observed,

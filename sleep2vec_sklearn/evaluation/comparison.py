@@ -45,8 +45,7 @@ def compare_estimators(
     """Compare estimators on subjects that none of them was fitted to.
 
     Every estimator is fitted to the training subjects of the same folds and predicts the others.
-    Intervals, of scores and of differences, are by bootstrap over subjects, with the same
-    resamples for all.
+    Intervals are by bootstrap over subjects, with the same resamples for all.
 
     Parameters
     ----------
@@ -112,16 +111,12 @@ def compare_estimators(
     subjects = subjects_of(X, groups)
     folds = folds_by_subject(cv, y, subjects, classify=classify)
     draws = SubjectBootstrap(subjects, n_resamples, level, random_state)
-    scorers = named_scorers(scoring, y, estimators[reference])
-    scorer = SubjectScorer(scorers, y, draws, average)
+    scorer = SubjectScorer(named_scorers(scoring, y, estimators[reference]), y, draws, average)
     predictions = held_out_predictions(estimators, X, y, folds, n_jobs)
     rows = np.arange(len(y))
     scores = {name: scorer.score(p, rows, strict=False) for name, p in predictions.items()}
-    differences = {
-        name: _subtract(scores[name], scores[reference], scorer)
-        for name in scores
-        if name != reference
-    }
+    others = [name for name in scores if name != reference]
+    differences = {name: _subtract(scores[name], scores[reference], scorer) for name in others}
     fold = np.empty(len(y), dtype=int)
     for i, (_, test) in enumerate(folds):
         fold[test] = i
@@ -157,15 +152,12 @@ class EstimatorComparison:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sklearn.dummy import DummyClassifier
-    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.dummy import DummyRegressor
     >>> from sleep2vec_sklearn.evaluation import compare_estimators
-    >>> X = np.linspace(-1, 1, 60)[:, None]
-    >>> models = {"prior": DummyClassifier(), "linear": LogisticRegression()}
-    >>> comparison = compare_estimators(models, X, (X[:, 0] > 0).astype(int), cv=3, n_resamples=50)
-    >>> comparison.reference, sorted(comparison.answers)
-    ('prior', ['linear', 'prior'])
+    >>> models = {"mean": DummyRegressor(), "median": DummyRegressor(strategy="median")}
+    >>> X, y = [[0]] * 6, [1, 2, 3, 4, 5, 9]
+    >>> compare_estimators(models, X, y, cv=3).differences.index.tolist()
+    [('median', 'neg_mean_absolute_error')]
     """
 
     reference: str
@@ -233,15 +225,11 @@ def _tabulate(results: Mapping[str, ResampledScores], scorer: SubjectScorer) -> 
     return table
 
 
-def _subtract(
-    scores: ResampledScores, others: ResampledScores, scorer: SubjectScorer
-) -> ResampledScores:
-    if scores.values is not None and others.values is not None:
+def _subtract(a: ResampledScores, b: ResampledScores, scorer: SubjectScorer) -> ResampledScores:
+    if a.values is not None and b.values is not None:
         # only subjects in whom both are defined are compared
-        return scorer.from_subjects(scores.values - others.values)
-    return ResampledScores(
-        None, scores.estimates - others.estimates, scores.replicates - others.replicates
-    )
+        return scorer.from_subjects(a.values - b.values)
+    return ResampledScores(None, a.estimates - b.estimates, a.replicates - b.replicates)
 
 
 def compare_with_baseline(
@@ -267,13 +255,8 @@ def compare_with_baseline(
     Returns
     -------
     EstimatorComparison
-        Of "baseline", the reference, "estimator" and "both". The embedding adds something where
-        the difference of "both" is above zero.
-
-    Notes
-    -----
-    "both" is :class:`BaselineComparison`: a linear model of two numbers, the predictions of the
-    two for training subjects held out in turn, so each of the two is fitted four times per fold.
+        Of "baseline", the reference, "estimator" and "both", a :class:`BaselineComparison`. The
+        embedding adds something where the difference of "both" is above zero.
 
     Examples
     --------
@@ -283,29 +266,24 @@ def compare_with_baseline(
     >>> from sleep2vec_sklearn.evaluation import compare_with_baseline
     >>> cohort = make_sleep_cohort(24, hours=0.5, modalities=["ibi"], random_state=0)
     >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(C=0.01))
-    >>> found = compare_with_baseline(model, cohort, cohort.metadata["hypertension"], cv=3)
-    >>> found.scores.index.get_level_values("estimator").tolist()
+    >>> comparison = compare_with_baseline(model, cohort, cohort.metadata["hypertension"], cv=3)
+    >>> comparison.scores.index.get_level_values("estimator").tolist()
     ['baseline', 'estimator', 'both']
     """
     if baseline is None:
         baseline = DemographicBaseline("classifier" if is_classifier(estimator) else "regressor")
     both = BaselineComparison(estimator, baseline, random_state=random_state)
+    estimators = {"baseline": baseline, "estimator": estimator, "both": both}
     return compare_estimators(
-        {"baseline": baseline, "estimator": estimator, "both": both},
-        X,
-        np.asarray(y),
-        groups=subjects_of(X, groups),
-        cv=cv,
-        scoring=scoring,
-        n_resamples=n_resamples,
-        level=level,
-        random_state=random_state,
-        n_jobs=n_jobs,
-    )
+        estimators, X, np.asarray(y), subjects_of(X, groups), cv=cv, scoring=scoring,
+        n_resamples=n_resamples, level=level, random_state=random_state, n_jobs=n_jobs,
+    )  # fmt: skip
 
 
 class BaselineComparison(BaseEstimator):
-    """An estimator and a baseline, stacked by a linear model.
+    """An estimator and a baseline, stacked by a linear model of their predictions.
+
+    Both predict training subjects held out in turn, so each is fitted ``n_splits + 1`` times.
 
     Parameters
     ----------
@@ -362,8 +340,7 @@ class BaselineComparison(BaseEstimator):
         each.
         """
         validate_params(self)
-        y = np.asarray(y)
-        classify = is_classifier(self.estimator)
+        y, classify = np.asarray(y), is_classifier(self.estimator)
         if classify:
             self.classes_ = np.unique(y)
         subjects = recorded_subjects(X)
@@ -477,11 +454,10 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
         """
         validate_params(self)
         self.fields_ = self._fields_with_values(X)
+        head = Ridge(alpha=self.penalty)
         if self.kind == "classifier":
             strength = 1 / self.penalty if self.penalty else np.inf
             head = LogisticRegression(C=strength, class_weight=self.class_weight)
-        else:
-            head = Ridge(alpha=self.penalty)
         self.model_ = make_pipeline(
             RecordingMetadata(self.fields_),
             SimpleImputer(strategy="median", add_indicator=True),
@@ -510,12 +486,10 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
         return self.model_.score(X, y)
 
     def _fields_with_values(self, X) -> tuple[str, ...]:
-        stated = {
-            key
-            for recording in read_input(X, "nan").recordings
-            for key, value in recording.metadata.items()
-            if value is not None and value == value
-        }
+        recordings = read_input(X, "nan").recordings
+        items = [item for recording in recordings for item in recording.metadata.items()]
+        # a value that is NaN does not equal itself
+        stated = {key for key, value in items if value is not None and value == value}
         fields = tuple(field for field in self.fields if field in stated)
         if not fields:
             raise InvalidRecordingError(

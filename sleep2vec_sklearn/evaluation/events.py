@@ -56,8 +56,7 @@ class ScoredEvents:
     --------
     >>> import numpy as np
     >>> from sleep2vec_sklearn.evaluation import ScoredEvents
-    >>> truth = np.zeros(3600)
-    >>> truth[100:120] = 1
+    >>> truth = np.repeat([0, 1, 0], 1200)
     >>> ScoredEvents(truth, truth * 0.7, stages=[2] * 120).index
     1.0
     """
@@ -72,22 +71,18 @@ class ScoredEvents:
 
     def __post_init__(self) -> None:
         truth = np.asarray(self.truth)
-        name = "a night" if self.id is None else f"recording ({self.id})"
-        if len(self.probability) != len(truth):
-            raise InvalidRecordingError(
-                f"{name} has {len(truth)} scored seconds and {len(self.probability)} "
-                "probabilities; accepted is one of each per second."
-            )
         asleep = np.ones(len(truth), dtype=bool)
         if self.stages is not None:
             stages = as_stages(self.stages)
             # where nobody scored stages, the whole night is sleep
             asleep = np.repeat((stages > 0) | (stages < 0).all(), EPOCH_SECONDS)
-            if len(asleep) != len(truth):
-                raise InvalidRecordingError(
-                    f"{name} has {len(truth)} scored seconds and stages for {len(asleep)}; "
-                    f"accepted are {EPOCH_SECONDS} seconds per stage."
-                )
+        if not len(truth) == len(self.probability) == len(asleep):
+            raise InvalidRecordingError(
+                f"{'a night' if self.id is None else f'recording ({self.id})'} has {len(truth)} "
+                f"scored seconds, {len(self.probability)} probabilities and stages for "
+                f"{len(asleep)} seconds; accepted is one of each per second, {EPOCH_SECONDS} "
+                "seconds per stage."
+            )
         set_field = object.__setattr__  # the class is frozen
         set_field(self, "truth", truth)
         set_field(self, "probability", np.where(truth < 0, 0.0, self.probability))
@@ -130,9 +125,7 @@ def find_events(
     --------
     >>> import numpy as np
     >>> from sleep2vec_sklearn.evaluation import find_events
-    >>> mask = np.zeros(60, dtype=bool)
-    >>> mask[5:12] = mask[14:20] = mask[40:45] = True
-    >>> find_events(mask)
+    >>> find_events(np.repeat([0, 1, 0, 1, 0, 1], [5, 7, 2, 6, 20, 5]))
     array([[ 5, 20]])
     """
     events = merge_intervals(mask_to_intervals(mask), gap)
@@ -223,35 +216,27 @@ def event_scores(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sleep2vec_sklearn.evaluation import ScoredEvents, event_scores
-    >>> truth = np.zeros(7200)
-    >>> truth[100:120] = truth[300:330] = 1
-    >>> probability = np.zeros(7200)
-    >>> probability[102:121] = 0.9
+    >>> from sleep2vec_sklearn.evaluation import ScoredEvents, event_scores, intervals_to_mask
+    >>> truth = intervals_to_mask([[100, 120], [300, 330]], 7200)
+    >>> probability = 0.9 * intervals_to_mask([[102, 121]], 7200)
     >>> scores = event_scores([ScoredEvents(truth, probability)], threshold=0.5)
-    >>> scores[["event_precision", "event_recall", "mae"]]
-    event_precision    1.0
-    event_recall       0.5
-    mae                0.5
-    dtype: float64
+    >>> scores[["event_precision", "event_recall", "mae"]].tolist()
+    [1.0, 0.5, 0.5]
     """
     if threshold is None:
         threshold = fit_event_threshold(nights, min_hours=min_hours)
     n_hits, n_true, n_detected = count_hits(nights, threshold, gap, min_duration, iou)
-    scores = pd.Series(
-        {
-            "event_precision": divide(n_hits, n_detected),
-            "event_recall": divide(n_hits, n_true),
-            "event_f1": divide(2 * n_hits, n_true + n_detected),
-            "opt_threshold": threshold,
-        },
-        dtype=float,
-    ).fillna(undefined)
+    scores = {
+        "event_precision": divide(n_hits, n_detected),
+        "event_recall": divide(n_hits, n_true),
+        "event_f1": divide(2 * n_hits, n_true + n_detected),
+        "opt_threshold": threshold,
+    }
     long = _long_enough(nights, min_hours)
     true = [night.index for night in long]
     predicted = [night.predicted_index(threshold) for night in long]
-    return pd.concat([scores, index_scores(true, predicted, undefined=undefined)])
+    index = index_scores(true, predicted, undefined=undefined)
+    return pd.concat([pd.Series(scores, dtype=float).fillna(undefined), index])
 
 
 def count_hits(
@@ -335,9 +320,9 @@ def merge_intervals(intervals: np.ndarray, gap: int = 3) -> np.ndarray:
     if len(intervals) == 0:
         return intervals
     ends = np.maximum.accumulate(intervals[:, 1])
-    begins = np.concatenate([[True], intervals[1:, 0] - (ends[:-1] - 1) > gap])
-    last = np.concatenate([np.flatnonzero(begins)[1:] - 1, [len(intervals) - 1]])
-    return np.stack([intervals[begins, 0], ends[last]], axis=1)
+    is_apart = intervals[1:, 0] - (ends[:-1] - 1) > gap
+    first, last = np.append(True, is_apart), np.append(is_apart, True)
+    return np.stack([intervals[first, 0], ends[last]], axis=1)
 
 
 def touching(intervals: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -359,8 +344,7 @@ def match_intervals(true: np.ndarray, predicted: np.ndarray, iou: float = 0.5) -
 
     Parameters
     ----------
-    true : int ndarray of shape (n, 2)
-    predicted : int ndarray of shape (m, 2)
+    true, predicted : int ndarray of shape (n, 2), (m, 2)
     iou : float, default=0.5
         Two may be matched if their intersection over union is above this.
 

@@ -19,7 +19,7 @@ from ..recordings.stages import SleepStage, as_stages
 _MINUTES = EPOCH_SECONDS / 60
 _ASLEEP = (SleepStage.N1, SleepStage.N2, SleepStage.N3, SleepStage.R)
 
-Lights = tuple[float | None, float | None]
+Lights = tuple[float | None, ...]  # off and on
 
 
 def sleep_statistics(
@@ -81,13 +81,8 @@ def sleep_statistics(
     --------
     >>> from sleep2vec_sklearn.evaluation import sleep_statistics
     >>> night = ["W"] * 20 + ["N1"] * 4 + ["N2"] * 100 + ["W"] * 6 + ["R"] * 40 + ["W"] * 10
-    >>> sleep_statistics(night)[["tib_min", "tst_min", "sol_min", "waso_min", "rem_latency_min"]]
-    tib_min            90.0
-    tst_min            72.0
-    sol_min            10.0
-    waso_min            8.0
-    rem_latency_min    55.0
-    dtype: float64
+    >>> sleep_statistics(night)[["tib_min", "tst_min", "sol_min", "waso_min"]].tolist()
+    [90.0, 72.0, 10.0, 8.0]
     """
     return rows_of_nights(partial(_statistics_of_night, lights=lights), recordings, stages)
 
@@ -136,11 +131,8 @@ def _statistics_in_bed(stages: np.ndarray) -> dict[str, float]:
     n_asleep = int(asleep.sum()) if n_scored else np.nan
     sleep = np.flatnonzero(asleep)
     onset, end = (sleep[0], sleep[-1] + 1) if len(sleep) else (None, None)
-    row = {
-        "tib_min": len(stages) * _MINUTES,
-        "tst_min": n_asleep * _MINUTES,
-        "sleep_efficiency_pct": _percent(n_asleep, len(stages)),
-    }
+    row = {"tib_min": len(stages) * _MINUTES, "tst_min": n_asleep * _MINUTES}
+    row["sleep_efficiency_pct"] = _percent(n_asleep, len(stages))
     row |= _after_onset(stages, onset, end)
     for stage in (*_ASLEEP, SleepStage.W):
         count = int((stages == stage).sum()) if n_scored else np.nan
@@ -149,29 +141,22 @@ def _statistics_in_bed(stages: np.ndarray) -> dict[str, float]:
             row[f"{stage.name.lower()}_pct"] = _percent(count, n_asleep)
     row |= _continuity(stages, asleep, onset, end)
     n_unscored = len(stages) - n_scored
-    row["unscored_epochs"] = float(n_unscored)
-    row["unscored_min"] = n_unscored * _MINUTES
-    row["scored_pct"] = _percent(n_scored, len(stages))
-    return row
+    row |= {"unscored_epochs": float(n_unscored), "unscored_min": n_unscored * _MINUTES}
+    return row | {"scored_pct": _percent(n_scored, len(stages))}
 
 
 def _after_onset(stages: np.ndarray, onset, end) -> dict[str, float]:
     """Latencies, wake after onset and the sleep period; NaN without sleep."""
-    names = ("sol", "rem_latency", "waso", "terminal_wake", "spt")
-    row = dict.fromkeys((f"{name}_min" for name in names), np.nan)
-    row["sleep_maintenance_pct"] = np.nan
+    names = [f"{n}_min" for n in ("sol", "rem_latency", "waso", "terminal_wake", "spt")]
+    names.append("sleep_maintenance_pct")
     if onset is None:
-        return row
-    rem = np.flatnonzero(stages == SleepStage.R)
-    wake = stages == SleepStage.W
-    row["sol_min"] = onset * _MINUTES
-    if len(rem):
-        row["rem_latency_min"] = (rem[0] - onset) * _MINUTES
-    row["waso_min"] = wake[onset:].sum() * _MINUTES
-    row["terminal_wake_min"] = wake[end:].sum() * _MINUTES
-    row["spt_min"] = (end - onset) * _MINUTES
-    row["sleep_maintenance_pct"] = _percent(np.isin(stages[onset:end], _ASLEEP).sum(), end - onset)
-    return {name: float(value) for name, value in row.items()}
+        return dict.fromkeys(names, np.nan)
+    rem, wake = np.flatnonzero(stages == SleepStage.R), stages == SleepStage.W
+    rem_latency = rem[0] - onset if len(rem) else np.nan
+    n_epochs = [onset, rem_latency, wake[onset:].sum(), wake[end:].sum(), end - onset]
+    n_asleep = np.isin(stages[onset:end], _ASLEEP).sum()
+    values = [*(n * _MINUTES for n in n_epochs), _percent(n_asleep, end - onset)]
+    return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
 def _continuity(stages: np.ndarray, asleep: np.ndarray, onset, end) -> dict[str, float]:
@@ -201,10 +186,7 @@ def _percent(part: float, whole: float) -> float:
 def rows_of_nights(
     describe: Callable[[Any, Any, str], dict[str, float]], nights: Any, stages: Any = None
 ) -> pd.Series | pd.DataFrame:
-    """A Series of one night, or a DataFrame with a row per night of a list.
-
-    ``describe`` takes the night, its stages or None, and its name for errors.
-    """
+    """``describe(night, stages, name)`` as a Series, or as a DataFrame of a list of nights."""
     if not _is_list_of_nights(nights):
         return pd.Series(describe(nights, stages, _name_of(nights)))
     nights = list(nights)
@@ -214,11 +196,10 @@ def rows_of_nights(
             f"there are {len(stages)} nights of stages for {len(nights)} recordings; accepted is "
             "one array of stages per recording, in their order."
         )
-    rows, ids = [], []
-    for i, (night, stages_of_night) in enumerate(zip(nights, stages, strict=True)):
-        rows.append(describe(night, stages_of_night, _name_of(night, i)))
-        night_id = getattr(night, "id", None)
-        ids.append(i if night_id is None else night_id)
+    names = [_name_of(night, i) for i, night in enumerate(nights)]
+    rows = [describe(*columns) for columns in zip(nights, stages, names, strict=True)]
+    ids = [getattr(night, "id", None) for night in nights]
+    ids = [i if night_id is None else night_id for i, night_id in enumerate(ids)]
     return pd.DataFrame(rows, index=pd.Index(ids, name="recording"))
 
 

@@ -2,9 +2,8 @@
 """Survival outcomes and the Kaplan-Meier estimator.
 
 Weighed for the estimator: ``scipy.stats.ecdf`` gives the same curve and limits to 1e-15 but takes
-no late entries; statsmodels takes them but has no log-log limits, and would be a dependency for
-twenty lines; torchsurv (MIT) works in float32, lifelines needs pandas below 3, scikit-survival is
-GPL-3. The tests compare with SciPy.
+no late entries; statsmodels has no log-log limits; torchsurv (MIT) works in float32, lifelines
+needs pandas below 3, scikit-survival is GPL-3.
 """
 
 from __future__ import annotations
@@ -21,16 +20,12 @@ _HINT = "Make it with survival_outcome(event, time)."
 
 @dataclass(frozen=True)
 class SurvivalOutcome:
-    """Outcomes of n subjects, as arrays of shape (n, k).
+    """Outcomes of n subjects, as arrays of shape (n, k)."""
 
-    Missing ones have the event False and the time NaN; entries are None without left truncation,
-    -inf for subjects observed from the start. ``one_dimensional`` if y had the shape (n,).
-    """
-
-    event: np.ndarray
-    time: np.ndarray
-    entry: np.ndarray | None
-    one_dimensional: bool
+    event: np.ndarray  # False where the outcome is missing
+    time: np.ndarray  # NaN where it is missing
+    entry: np.ndarray | None  # None without left truncation, -inf for those observed from the start
+    one_dimensional: bool  # y had the shape (n,)
 
     def __len__(self) -> int:
         return len(self.time)
@@ -89,12 +84,10 @@ def survival_outcome(
     >>> import pandas as pd
     >>> from sleep2vec_sklearn.evaluation import survival_outcome
     >>> table = pd.DataFrame({"died": [1, 0, None], "years": [2.5, 8.0, 8.0]})
-    >>> survival_outcome(table["died"], table["years"])
-    array([( True, 2.5), (False, 8. ), (False, nan)],
-          dtype=[('event', '?'), ('time', '<f8')])
+    >>> survival_outcome(table["died"], table["years"]).tolist()
+    [(True, 2.5), (False, 8.0), (False, nan)]
     """
-    times = _as_numbers(time, "time")
-    events = _as_numbers(event, "event")
+    times, events = _as_numbers(time, "time"), _as_numbers(event, "event")
     if events.shape != times.shape or times.ndim not in (1, 2):
         raise ValueError(
             f"event has the shape {events.shape} and time {times.shape}; accepted is one shape of "
@@ -170,34 +163,31 @@ def read_outcome(y: np.ndarray, name: str = "y") -> SurvivalOutcome:
         raise ValueError(f"{name}: the field 'event' holds more than 0 and 1. {_HINT}")
     bad = ~np.isnan(time) & ~((time > 0) & np.isfinite(time))
     if bad.any():
-        row, column = np.argwhere(bad)[0]
+        first, at = _first(bad)
         raise ValueError(
             f"{name}: {bad.sum()} of {time.size} times are not above zero and finite; the first, "
-            f"of row {row}{_in_column(column, time)}, is {time[row, column]:g}. A follow-up takes "
-            "time: count from the recording, set what is not known to NaN, and leave out those "
-            "whose event came before."
+            f"of {at}, is {time[first]:g}. Count from the recording, set what is not known to NaN, "
+            "and leave out those whose event came before."
         )
     entry = None
     if "entry" in fields:
         entry = np.asarray(y["entry"], dtype=np.float64).reshape(shape)
         entry = np.where(np.isnan(entry), -np.inf, entry)
-        _check_entries(entry, time, name)
+        late = entry >= time
+        if late.any():
+            first, at = _first(late)
+            raise ValueError(
+                f"{name}: {late.sum()} of {time.size} entries are not before their time; the "
+                f"first, of {at}, enters at {entry[first]:g} and leaves at {time[first]:g}. Leave "
+                "such subjects out, or set their time to NaN."
+            )
     return SurvivalOutcome((event == 1) & ~np.isnan(time), time, entry, y.ndim == 1)
 
 
-def _check_entries(entry: np.ndarray, time: np.ndarray, name: str) -> None:
-    late = entry >= time
-    if late.any():
-        row, column = np.argwhere(late)[0]
-        raise ValueError(
-            f"{name}: {late.sum()} of {time.size} entries are not before their time; the first, of "
-            f"row {row}{_in_column(column, time)}, enters at {entry[row, column]:g} and leaves at "
-            f"{time[row, column]:g}. Leave such subjects out, or set their time to NaN."
-        )
-
-
-def _in_column(column: int, time: np.ndarray) -> str:
-    return f", outcome {column}" if time.shape[1] > 1 else ""
+def _first(mask: np.ndarray) -> tuple[tuple[int, ...], str]:
+    """Index of the first marked cell, and its name in errors."""
+    row, column = np.argwhere(mask)[0]
+    return (row, column), f"row {row}{f', outcome {column}' if mask.shape[1] > 1 else ''}"
 
 
 @dataclass(frozen=True)
@@ -216,9 +206,8 @@ class KaplanMeier:
     Examples
     --------
     >>> from sleep2vec_sklearn.evaluation import kaplan_meier, survival_outcome
-    >>> curve = kaplan_meier(survival_outcome([1, 0, 1, 0], [1.0, 2.0, 3.0, 4.0]))
-    >>> curve.at([0.5, 1.5, 3.5])
-    array([1.   , 0.75 , 0.375])
+    >>> kaplan_meier(survival_outcome([1, 0, 1, 0], [1.0, 2.0, 3.0, 4.0])).n_at_risk
+    array([4, 3, 2, 1])
     """
 
     times: np.ndarray
@@ -260,10 +249,7 @@ def kaplan_meier(y: np.ndarray, *, level: float = 0.95) -> KaplanMeier:
     Examples
     --------
     >>> from sleep2vec_sklearn.evaluation import kaplan_meier, survival_outcome
-    >>> curve = kaplan_meier(survival_outcome([1, 0, 1, 0], [1.0, 2.0, 3.0, 4.0]))
-    >>> curve.survival
-    array([0.75 , 0.75 , 0.375, 0.375])
-    >>> curve.at([0.5, 3.5])
+    >>> kaplan_meier(survival_outcome([1, 0, 1, 0], [1.0, 2.0, 3.0, 4.0])).at([0.5, 3.5])
     array([1.   , 0.375])
     """
     outcome = read_outcome(y)
@@ -282,9 +268,7 @@ def kaplan_meier(y: np.ndarray, *, level: float = 0.95) -> KaplanMeier:
     return KaplanMeier(times, survival, lower, upper, n_events, n_at_risk)
 
 
-def _limits(
-    survival: np.ndarray, n_events: np.ndarray, n_at_risk: np.ndarray, quantile: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _limits(survival, n_events, n_at_risk, quantile: float) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(divide="ignore", invalid="ignore"):
         greenwood = np.cumsum(n_events / (n_at_risk * (n_at_risk - n_events)))
         width = quantile * np.sqrt(greenwood) / np.log(survival)

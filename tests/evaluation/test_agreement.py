@@ -112,7 +112,7 @@ def test_limits_resample_subjects():
 
 
 def test_unequal_lengths_are_refused():
-    with pytest.raises(ValueError, match="common length"):
+    with pytest.raises(ValueError, match="common shape"):
         bland_altman([1, 2], [1])
 
 
