@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.collections import PolyCollection
     from matplotlib.image import AxesImage
     from matplotlib.lines import Line2D
-    from matplotlib.text import Text
 
 # Okabe and Ito, without black and yellow; told apart also by colour-blind readers
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -39,13 +38,7 @@ def style_axes(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
 
 
 def pick_metric(summary: pd.DataFrame, metric: str | None) -> tuple[pd.DataFrame, str]:
-    """Rows of one metric, by default of the first one, and its name.
-
-    Raises
-    ------
-    ValueError
-        If the summary lacks the metric.
-    """
+    """Rows of one metric, by default of the first one, and its name."""
     known = list(summary["metric"].unique())
     metric = known[0] if metric is None else metric
     if metric not in known:
@@ -53,17 +46,20 @@ def pick_metric(summary: pd.DataFrame, metric: str | None) -> tuple[pd.DataFrame
     return summary[summary["metric"] == metric], metric
 
 
-def draw_curve(
-    ax: Axes, rows: pd.DataFrame, x: str, index: int, alpha: float, label: str
-) -> tuple[Line2D, PolyCollection]:
-    """Draw columns score, low and high of a summary against ``x``, as a line with a band."""
-    color = COLORS[index % len(COLORS)]
-    band = ax.fill_between(
-        rows[x], rows["low"], rows["high"], color=color, alpha=alpha, linewidth=0
-    )
-    marker = MARKERS[index % len(MARKERS)]
-    (line,) = ax.plot(rows[x], rows["score"], color=color, marker=marker, markersize=5, label=label)
-    return line, band
+def draw_curves(
+    ax: Axes, table: pd.DataFrame, by: str, x: str, alpha: float, labels: Mapping[str, str]
+) -> tuple[dict[str, Line2D], dict[str, PolyCollection]]:
+    """Draw columns score, low and high of a summary against ``x``, as lines with bands."""
+    lines: dict[str, Line2D] = {}
+    bands: dict[str, PolyCollection] = {}
+    for index, (name, rows) in enumerate(table.groupby(by, sort=False)):
+        color, limits = COLORS[index % len(COLORS)], (rows["low"], rows["high"])
+        bands[name] = ax.fill_between(rows[x], *limits, color=color, alpha=alpha, linewidth=0)
+        (lines[name],) = ax.plot(
+            rows[x], rows["score"], color=color, marker=MARKERS[index % len(MARKERS)], markersize=5,
+            label=labels.get(name, name),
+        )  # fmt: skip
+    return lines, bands
 
 
 def draw_intervals(
@@ -75,20 +71,16 @@ def draw_intervals(
     ax.plot(values, height, marker, color=color, markersize=5, label=label)
 
 
-def draw_heatmap(
-    ax: Axes, values: np.ndarray, text_of: Callable[[int, int], str], **options: Any
-) -> tuple[AxesImage, list[Text]]:
-    """Draw an image and write into its cells, light on dark and dark on light; NaN stays empty."""
+def draw_heatmap(ax: Axes, values: np.ndarray, form: str, **options: Any) -> AxesImage:
+    """Draw an image and its values, light on dark and dark on light; NaN stays empty."""
     image = ax.imshow(values, **options)
-    texts = []
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            red, green, blue, _ = image.cmap(image.norm(value))
-            color = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
-            text = ax.text(column, row, text_of(row, column), color=color, size=8)
-            text.set(ha="center", va="center")
-            texts.append(text)
-    return image, texts
+            # luma of ITU-R BT.601
+            luma = np.dot(image.cmap(image.norm(value))[:3], (0.299, 0.587, 0.114))
+            text = ax.text(column, row, form.format(value), ha="center", va="center", size=8)
+            text.set_color("black" if luma > 0.5 else "white")
+    return image
 
 
 def label_cells(ax: Axes, rows: Sequence, columns: Sequence, **options: Any) -> None:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import PolyCollection
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
     from matplotlib.lines import Line2D
 
     from ..finetuning.stager import StagedNight
@@ -32,16 +34,14 @@ STAGE_COLORS = {
     SleepStage.N3: "#10253f",
 }
 _HEIGHTS = {stage: -index for index, stage in enumerate(STAGE_COLORS)}
-_STAGE_NAMES = [stage.name for stage in STAGE_COLORS]
 _HOURS_PER_EPOCH = EPOCH_SECONDS / 3600
 _TIME_LABEL = "Hours since start of recording"
-_MEASURED, _GAP = COLORS[0], "#e8e8e8"
-_DIFFERENCE = COLORS[4]
-_THRESHOLD = COLORS[1]
+_GAP, _THRESHOLD, _DIFFERENCE = "#e8e8e8", COLORS[1], COLORS[4]
 # height and label of the row of differences, between the scored and the predicted hypnogram
 _DIFFERENCE_ROW = (-5.0, "differs")
 
 
+@dataclass(eq=False, repr=False)
 class NightOverviewDisplay:
     """Coverage of each sensor, stages, hypnodensity and embedding, one above the other.
 
@@ -68,12 +68,9 @@ class NightOverviewDisplay:
     ['coverage', 'stages', 'probabilities', 'embedding']
     """
 
-    figure_: Figure
-    axes_: dict[str, Axes]
-
-    def __init__(self, staged: StagedNight, *, y_true: Any = None):
-        self.staged = staged
-        self.y_true = y_true
+    staged: StagedNight
+    _: KW_ONLY
+    y_true: Any = None
 
     @classmethod
     def from_night(
@@ -83,17 +80,9 @@ class NightOverviewDisplay:
         return cls(staged, y_true=y_true).plot(figure)
 
     def plot(self, figure: Figure | None = None) -> NightOverviewDisplay:
-        """Draw.
+        """Draw on an empty figure, by default a new one; there is no ``ax``, as there are four.
 
-        Parameters
-        ----------
-        figure : matplotlib Figure, optional
-            An empty one; a new one by default. There is no ``ax``, as there are four of them.
-
-        Raises
-        ------
-        ValueError
-            If the scored stages differ in length.
+        Raises a ValueError if the scored stages differ in length.
         """
         staged = self.staged
         if self.y_true is not None and len(as_stages(self.y_true)) != len(staged.stages):
@@ -106,10 +95,10 @@ class NightOverviewDisplay:
             import matplotlib.pyplot as plt
 
             figure = plt.figure(figsize=(10, 1.2 + sum(heights)), layout="constrained")
-        self.figure_ = figure
+        self.figure_: Figure = figure
         axes = figure.subplots(4, 1, sharex=True, height_ratios=heights)
         names = ("coverage", "stages", "probabilities", "embedding")
-        self.axes_ = dict(zip(names, axes, strict=True))
+        self.axes_: dict[str, Axes] = dict(zip(names, axes, strict=True))
         self._draw_coverage()
         HypnogramDisplay(y_true=self.y_true, y_pred=staged.stages).plot(self.axes_["stages"])
         HypnodensityDisplay(staged.probabilities).plot(self.axes_["probabilities"])
@@ -125,12 +114,9 @@ class NightOverviewDisplay:
         from matplotlib.colors import ListedColormap
 
         ax, measured = self.axes_["coverage"], self.staged.measured
-        n_epochs, n_sensors = measured.shape
-        ax.imshow(
-            measured.to_numpy().T, aspect="auto", interpolation="nearest", vmin=0, vmax=1,
-            cmap=ListedColormap([_GAP, _MEASURED]),
-            extent=(0, n_epochs * _HOURS_PER_EPOCH, n_sensors, 0),
-        )  # fmt: skip
+        n_sensors = measured.shape[1]
+        colors = ListedColormap([_GAP, COLORS[0]])
+        _draw_rows(ax, measured.to_numpy().T, vmin=0, vmax=1, cmap=colors)
         for row in range(1, n_sensors):
             ax.axhline(row, color="white", linewidth=1.5)
         ax.set_yticks(np.arange(n_sensors) + 0.5, measured.columns, fontsize=8)
@@ -147,14 +133,17 @@ class NightOverviewDisplay:
         scores = (rows - rows[measured].mean(axis=0)) / np.where(sd > 0, sd, 1)
         order = _order_by_pattern(scores[measured])
         scores[~measured] = np.nan
-        n_epochs, n_columns = rows.shape
-        image = ax.imshow(
-            scores.T[order], aspect="auto", interpolation="nearest", vmin=-2.5, vmax=2.5,
-            cmap="cividis", extent=(0, n_epochs * _HOURS_PER_EPOCH, n_columns, 0),
-        )  # fmt: skip
-        ax.set(ylabel=f"{n_columns} columns", yticks=[])
+        image = _draw_rows(ax, scores.T[order], vmin=-2.5, vmax=2.5, cmap="cividis")
+        ax.set(ylabel=f"{rows.shape[1]} columns", yticks=[])
         bar = self.figure_.colorbar(image, ax=ax, pad=0.01, aspect=12)
         bar.set_label("SD of the night", fontsize=8)
+
+
+def _draw_rows(ax: Axes, values: np.ndarray, **options: Any) -> AxesImage:
+    """Draw an image of shape (n_rows, n_epochs) over the hours of a night."""
+    n_rows, n_epochs = values.shape
+    extent = (0, n_epochs * _HOURS_PER_EPOCH, n_rows, 0)
+    return ax.imshow(values, aspect="auto", interpolation="nearest", extent=extent, **options)
 
 
 def _order_by_pattern(scores: np.ndarray) -> np.ndarray:
@@ -166,6 +155,7 @@ def _order_by_pattern(scores: np.ndarray) -> np.ndarray:
     return np.argsort(first)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class HypnogramDisplay:
     """A night's stages, scored and predicted, one above the other.
 
@@ -178,8 +168,7 @@ class HypnogramDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     lines_ : dict of str to Line2D
         The steps drawn, "scored" and "predicted".
 
@@ -191,9 +180,8 @@ class HypnogramDisplay:
     ['predicted', 'scored']
     """
 
-    def __init__(self, *, y_true: Any = None, y_pred: Any = None):
-        self.y_true = y_true
-        self.y_pred = y_pred
+    y_true: Any = None
+    y_pred: Any = None
 
     @classmethod
     def from_predictions(
@@ -205,10 +193,7 @@ class HypnogramDisplay:
     def plot(self, ax: Axes | None = None) -> HypnogramDisplay:
         """Draw on ``ax``, by default in a new figure.
 
-        Raises
-        ------
-        ValueError
-            If there is nothing to draw, or the two differ in length.
+        Raises a ValueError if there is nothing to draw, or the two differ in length.
         """
         inputs = {"scored": self.y_true, "predicted": self.y_pred}
         stages = {name: as_stages(y) for name, y in inputs.items() if y is not None}
@@ -217,14 +202,23 @@ class HypnogramDisplay:
             raise ValueError(f"y_true and y_pred need one common length, got {lengths}.")
         self.figure_, self.ax_ = make_axes(ax, 10, 1.2 + 1.6 * len(stages))
         self.lines_: dict[str, Line2D] = {}
+        labels = []
         for row, (name, y) in enumerate(stages.items()):
-            self._draw_steps(name, y, offset=-6 * row)
+            labels += self._draw_stages(name, y, offset=-6.0 * row)
         if len(stages) == 2:
-            self._mark_differences(stages["scored"], stages["predicted"])
-        self._label_axes(list(stages), len(y))
+            scored, predicted = stages.values()
+            differs = np.flatnonzero((scored != predicted) & (scored >= 0))
+            height, _ = _DIFFERENCE_ROW
+            hours, heights = (differs + 0.5) * _HOURS_PER_EPOCH, np.full(len(differs), height)
+            self.ax_.plot(hours, heights, "|", color=_DIFFERENCE, markersize=6)
+            labels.append(_DIFFERENCE_ROW)
+        self.ax_.set_yticks(*zip(*labels, strict=True))
+        self.ax_.set(xlabel=_TIME_LABEL, xlim=(0, len(y) * _HOURS_PER_EPOCH))
+        style_axes(self.ax_, "y")
         return self
 
-    def _draw_steps(self, name: str, y: np.ndarray, offset: float) -> None:
+    def _draw_stages(self, name: str, y: np.ndarray, offset: float) -> list[tuple[float, str]]:
+        """Draw one hypnogram, REM sleep as thick lines; returns heights and names of its stages."""
         edges = np.arange(len(y) + 1) * _HOURS_PER_EPOCH
         heights = np.array([_HEIGHTS.get(SleepStage(s), np.nan) for s in y]) + offset
         color = SCORED if name == "scored" else PREDICTED
@@ -233,27 +227,12 @@ class HypnogramDisplay:
         )
         rem = np.where(y == SleepStage.R, heights, np.nan)
         self.ax_.step(edges, np.append(rem, np.nan), where="post", color=color, linewidth=3)
-
-    def _mark_differences(self, scored: np.ndarray, predicted: np.ndarray) -> None:
-        differs = np.flatnonzero((scored != predicted) & (scored >= 0))
-        height = np.full(len(differs), _DIFFERENCE_ROW[0])
-        self.ax_.plot(
-            (differs + 0.5) * _HOURS_PER_EPOCH, height, "|", color=_DIFFERENCE, markersize=6
-        )
-
-    def _label_axes(self, names: Sequence[str], n_epochs: int) -> None:
-        rows = range(len(names))
-        labels = [(y - 6.0 * row, stage.name) for row in rows for stage, y in _HEIGHTS.items()]
-        if len(names) == 2:
-            labels.append(_DIFFERENCE_ROW)
-        self.ax_.set_yticks(*zip(*labels, strict=True))
-        self.ax_.set(xlabel=_TIME_LABEL, xlim=(0, n_epochs * _HOURS_PER_EPOCH))
-        for row, name in enumerate(names):
-            self.ax_.text(1.005, -6 * row - 2, name, rotation=270, va="center", ha="left",
-                          transform=self.ax_.get_yaxis_transform())  # fmt: skip
-        style_axes(self.ax_, "y")
+        self.ax_.text(1.005, offset - 2, name, rotation=270, va="center", ha="left",
+                      transform=self.ax_.get_yaxis_transform())  # fmt: skip
+        return [(height + offset, stage.name) for stage, height in _HEIGHTS.items()]
 
 
+@dataclass(eq=False, repr=False)
 class HypnodensityDisplay:
     """Probabilities of the stages, stacked: deep sleep at the bottom, wake on top.
 
@@ -267,8 +246,7 @@ class HypnodensityDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     areas_ : dict of str to PolyCollection
         By stage.
 
@@ -280,9 +258,9 @@ class HypnodensityDisplay:
     ['N3', 'N2', 'N1', 'R', 'W']
     """
 
-    def __init__(self, probabilities: Any, *, y_true: Any = None):
-        self.probabilities = probabilities
-        self.y_true = y_true
+    probabilities: Any
+    _: KW_ONLY
+    y_true: Any = None
 
     @classmethod
     def from_night(
@@ -294,10 +272,7 @@ class HypnodensityDisplay:
     def plot(self, ax: Axes | None = None) -> HypnodensityDisplay:
         """Draw on ``ax``, by default in a new figure.
 
-        Raises
-        ------
-        ValueError
-            If there is not one column per stage, or the scored stages differ in length.
+        Raises a ValueError if there is not one column per stage, or the stages differ in length.
         """
         probabilities = np.asarray(self.probabilities, dtype=float)
         if probabilities.ndim != 2 or probabilities.shape[1] != 5:
@@ -321,9 +296,9 @@ class HypnodensityDisplay:
         height = 1.0 if self.y_true is None else self._draw_strip(n_epochs)
         self.ax_.set(xlim=(0, edges[-1]), ylim=(0, height), ylabel="probability")
         self.ax_.set(xlabel=_TIME_LABEL, yticks=[0, 0.5, 1])
-        handles = [self.areas_[name] for name in _STAGE_NAMES]
-        self.ax_.legend(handles, _STAGE_NAMES, loc="center left", bbox_to_anchor=(1.0, 0.5),
-                        frameon=False)  # fmt: skip
+        # from the top, as the areas lie
+        handles = list(reversed(self.areas_.values()))
+        self.ax_.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
         style_axes(self.ax_)
         return self
 
@@ -343,6 +318,7 @@ class HypnodensityDisplay:
         return top
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class EventsDisplay:
     """Probability of events through a night, above bars of scored and detected ones.
 
@@ -379,26 +355,18 @@ class EventsDisplay:
     [('apnea', 'scored')]
     """
 
-    def __init__(
-        self, *, probabilities: Mapping[str, Any], detected: pd.DataFrame | None = None,
-        scored: pd.DataFrame | None = None, thresholds: Mapping[str, float] | None = None,
-    ):  # fmt: skip
-        self.probabilities = probabilities
-        self.detected = detected
-        self.scored = scored
-        self.thresholds = thresholds
+    probabilities: Mapping[str, Any]
+    detected: pd.DataFrame | None = None
+    scored: pd.DataFrame | None = None
+    thresholds: Mapping[str, float] | None = None
 
     @classmethod
     def from_predictions(
         cls, probabilities: Mapping[str, Any], detected: pd.DataFrame | None = None, *,
-        scored: pd.DataFrame | None = None, thresholds: Mapping[str, float] | None = None,
-        ax: Any = None,
+        ax: Any = None, **options: Any,
     ) -> EventsDisplay:  # fmt: skip
         """Make the display and draw it; see the class for the parameters."""
-        display = cls(
-            probabilities=probabilities, detected=detected, scored=scored, thresholds=thresholds
-        )
-        return display.plot(ax=ax)
+        return cls(probabilities=probabilities, detected=detected, **options).plot(ax=ax)
 
     @classmethod
     def from_estimator(
@@ -433,17 +401,9 @@ class EventsDisplay:
         )
 
     def plot(self, ax: Any = None) -> EventsDisplay:
-        """Draw.
+        """Draw on one axes for each type, by default in a new figure.
 
-        Parameters
-        ----------
-        ax : matplotlib Axes or sequence of them, optional
-            One for each type. A new figure by default.
-
-        Raises
-        ------
-        ValueError
-            If there is no type, or not one axes for each.
+        Raises a ValueError if there is no type, or not one axes for each.
         """
         names = list(self.probabilities) if isinstance(self.probabilities, Mapping) else []
         if not names:
@@ -487,10 +447,8 @@ class EventsDisplay:
     def _draw_bars(self, axes: Axes, name: str, top: float) -> list[tuple[float, str]]:
         """Draw detected and scored events below zero; returns heights and labels of the rows."""
         labels: list[tuple[float, str]] = []
-        for kind, table, color in (
-            ("detected", self.detected, PREDICTED),
-            ("scored", self.scored, SCORED),
-        ):
+        kinds = {"detected": (self.detected, PREDICTED), "scored": (self.scored, SCORED)}
+        for kind, (table, color) in kinds.items():
             if table is None:
                 continue
             middle = -top * (0.25 + 0.3 * len(labels))

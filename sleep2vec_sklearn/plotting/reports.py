@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,7 @@ _RISK_GROUPS: dict[int, Sequence[str]] = {
 }
 
 
+@dataclass(eq=False, repr=False)
 class StageConfusionDisplay:
     """How often a scored stage is predicted as each stage.
 
@@ -49,8 +51,7 @@ class StageConfusionDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     image_ : AxesImage
     texts_ : ndarray of Text
         Share of the row, and the count below it.
@@ -60,13 +61,11 @@ class StageConfusionDisplay:
     >>> from sleep2vec_sklearn import staging_report
     >>> from sleep2vec_sklearn.plotting import StageConfusionDisplay
     >>> report = staging_report([0, 1, 2, 2, 3, 4], [0, 2, 2, 2, 3, 4], n_resamples=10)
-    >>> display = StageConfusionDisplay.from_report(report)
-    >>> display.texts_[1, 2].get_text()
+    >>> StageConfusionDisplay.from_report(report).texts_[1, 2].get_text()
     '100 %\\n1'
     """
 
-    def __init__(self, confusion: pd.DataFrame):
-        self.confusion = confusion
+    confusion: pd.DataFrame
 
     @classmethod
     def from_report(cls, report: StagingReport, *, ax: Axes | None = None) -> StageConfusionDisplay:
@@ -77,15 +76,7 @@ class StageConfusionDisplay:
     def from_predictions(
         cls, y_true: Any, y_pred: Any, *, n_classes: int = 5, ax: Axes | None = None
     ) -> StageConfusionDisplay:
-        """Draw the confusion matrix of stages.
-
-        Parameters
-        ----------
-        y_true : EpochSequence or array-like of shape (n,)
-        y_pred : array-like of shape (n,)
-        n_classes : {5, 4, 3}, default=5
-        ax : matplotlib Axes, optional
-        """
+        """Draw the confusion matrix of stages; see :func:`staging_report` for the parameters."""
         from ..evaluation.staging import staging_report
 
         report = staging_report(y_true, y_pred, n_classes=n_classes, n_resamples=1)
@@ -114,6 +105,7 @@ class StageConfusionDisplay:
         return self
 
 
+@dataclass(eq=False, repr=False)
 class BlandAltmanDisplay:
     """Predicted minus reference value of every night, with bias and limits of agreement.
 
@@ -128,8 +120,7 @@ class BlandAltmanDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     points_ : PathCollection
         The nights.
     lines_ : dict of str to Line2D
@@ -143,14 +134,12 @@ class BlandAltmanDisplay:
     np.float64(6.67)
     """
 
-    def __init__(
-        self, reference: Any, measured: Any, summary: Any, *, name: str = "", unit: str = ""
-    ):
-        self.reference = reference
-        self.measured = measured
-        self.summary = summary
-        self.name = name
-        self.unit = unit
+    reference: Any
+    measured: Any
+    summary: Any
+    _: KW_ONLY
+    name: str = ""
+    unit: str = ""
 
     @classmethod
     def from_measures(
@@ -167,19 +156,9 @@ class BlandAltmanDisplay:
     def from_report(
         cls, report: StagingReport, measure: str = "tst_min", *, ax: Axes | None = None
     ) -> BlandAltmanDisplay:
-        """Draw one measure of a :class:`StagingReport`.
+        """Draw one measure of a :class:`StagingReport`, a row of its ``bland_altman``.
 
-        Parameters
-        ----------
-        report : StagingReport
-        measure : str, default="tst_min"
-            A row of ``report.bland_altman``.
-        ax : matplotlib Axes, optional
-
-        Raises
-        ------
-        ValueError
-            If there is no such measure.
+        Raises a ValueError if there is no such measure.
         """
         if measure not in report.bland_altman.index:
             raise ValueError(
@@ -201,8 +180,8 @@ class BlandAltmanDisplay:
             (reference + measured) / 2, measured - reference, s=18, color=COLORS[0], alpha=0.75
         )
         self.lines_: dict[str, Line2D] = {}
-        for name in ("bias", "lower", "upper"):
-            self._draw_line(name)
+        for name, style in (("bias", "-"), ("lower", "--"), ("upper", "--")):
+            self._draw_line(name, style)
         unit = f" ({self.unit})" if self.unit else ""
         self.ax_.set(xlabel=f"mean of both{unit}", ylabel=f"predicted - reference{unit}")
         self.ax_.set_title(self.name)
@@ -211,11 +190,10 @@ class BlandAltmanDisplay:
         self.ax_.margins(x=0.08, y=0.15)
         return self
 
-    def _draw_line(self, name: str) -> None:
+    def _draw_line(self, name: str, style: str) -> None:
         value, color = self.summary[name], COLORS[1]
         if not np.isfinite(value):
             return
-        style = "-" if name == "bias" else "--"
         self.lines_[name] = self.ax_.axhline(value, color=color, linestyle=style, linewidth=1.2)
         low, high = self.summary[f"{name}_low"], self.summary[f"{name}_high"]
         if np.isfinite([low, high]).all():
@@ -226,6 +204,7 @@ class BlandAltmanDisplay:
         )  # fmt: skip
 
 
+@dataclass(eq=False, repr=False)
 class ReliabilityDisplay:
     """Calibration curve of scikit-learn, with calibration scores and the distribution of risks.
 
@@ -237,8 +216,7 @@ class ReliabilityDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     display_ : sklearn.calibration.CalibrationDisplay
 
     Examples
@@ -249,9 +227,9 @@ class ReliabilityDisplay:
     'observed rate'
     """
 
-    def __init__(self, report: CalibrationReport, *, name: str | None = None):
-        self.report = report
-        self.name = name
+    report: CalibrationReport
+    _: KW_ONLY
+    name: str | None = None
 
     @classmethod
     def from_report(
@@ -262,29 +240,22 @@ class ReliabilityDisplay:
 
     @classmethod
     def from_predictions(
-        cls, y_true: Any, probability: Any, *, groups: Any = None, pos_label: Any = 1,
-        n_bins: int = 10, strategy: str = "quantile", name: str | None = None,
-        ax: Axes | None = None,
+        cls, y_true: Any, probability: Any, *, name: str | None = None, ax: Axes | None = None,
+        **parameters: Any,
     ) -> ReliabilityDisplay:  # fmt: skip
         """Compute and draw; see :func:`calibration_report` for the parameters."""
         from ..evaluation.outcomes import calibration_report
 
-        report = calibration_report(
-            y_true, probability, groups=groups, pos_label=pos_label, n_bins=n_bins,
-            strategy=strategy,
-        )  # fmt: skip
-        return cls.from_report(report, name=name, ax=ax)
+        return cls(calibration_report(y_true, probability, **parameters), name=name).plot(ax=ax)
 
     def plot(self, ax: Axes | None = None) -> ReliabilityDisplay:
         """Draw on ``ax``, by default in a new figure."""
         from sklearn.calibration import CalibrationDisplay
 
         self.figure_, self.ax_ = make_axes(ax, 4.8, 4.8)
-        curve, probability = self.report.curve, self.report.probability
-        display = CalibrationDisplay(
-            curve["observed"].to_numpy(), curve["predicted"].to_numpy(), probability,
-            estimator_name=self.name,
-        )  # fmt: skip
+        columns = self.report.curve[["observed", "predicted"]].to_numpy().T
+        probability = self.report.probability
+        display = CalibrationDisplay(*columns, probability, estimator_name=self.name)
         self.display_ = display.plot(ax=self.ax_, color=COLORS[0], name=self.name or "predicted")
         self.ax_.vlines(probability, -0.045, -0.02, color=COLORS[0], alpha=0.25, linewidth=0.6)
         self.ax_.set(xlabel="predicted probability", ylabel="observed rate", xlim=(-0.02, 1.02))
@@ -298,6 +269,7 @@ class ReliabilityDisplay:
         return self
 
 
+@dataclass(eq=False, repr=False)
 class KaplanMeierDisplay:
     """Event-free survival over time in each of some groups.
 
@@ -312,8 +284,7 @@ class KaplanMeierDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     curves_ : dict of str to KaplanMeier
     lines_ : dict of str to Line2D
     bands_ : dict of str to PolyCollection
@@ -326,17 +297,14 @@ class KaplanMeierDisplay:
     >>> from sleep2vec_sklearn.plotting import KaplanMeierDisplay
     >>> table = make_sleep_cohort(100, hours=1, modalities=["ibi"], random_state=0).metadata
     >>> y = survival_outcome(table["event"], table["survival_time"])
-    >>> display = KaplanMeierDisplay.from_predictions(y, table["age"])
-    >>> list(display.curves_)
+    >>> list(KaplanMeierDisplay.from_predictions(y, table["age"]).curves_)
     ['low risk', 'high risk']
     """
 
-    def __init__(
-        self, groups: Mapping[str, Any], *, level: float | None = 0.95, unit: str = "years"
-    ):
-        self.groups = groups
-        self.level = level
-        self.unit = unit
+    groups: Mapping[str, Any]
+    _: KW_ONLY
+    level: float | None = 0.95
+    unit: str = "years"
 
     @classmethod
     def from_predictions(
@@ -356,14 +324,10 @@ class KaplanMeierDisplay:
             default quantiles of ``risk``.
         outcome : int
             Which of several outcomes.
-        level, unit
-            See the class.
-        ax : matplotlib Axes, optional
+        level, unit, ax
+            See the class and :meth:`plot`.
 
-        Raises
-        ------
-        ValueError
-            If a group is empty, or arguments do not fit.
+        Raises a ValueError if a group is empty, or arguments do not fit.
         """
         outcomes = read_outcome(y)
         if not 0 <= outcome < outcomes.n_outcomes:
@@ -377,47 +341,30 @@ class KaplanMeierDisplay:
         n_groups = len(thresholds) + 1
         if not 2 <= n_groups <= len(COLORS):
             raise ValueError(f"n_groups must be from 2 to {len(COLORS)}, got {n_groups}.")
-        numbered = [f"risk group {number + 1}" for number in range(n_groups)]
         group = np.searchsorted(thresholds, risk, side="right")
+        numbered = [f"risk group {number + 1}" for number in range(n_groups)]
         names = _RISK_GROUPS.get(n_groups, numbered)
         groups = {name: y[group == index] for index, name in enumerate(names)}
         empty = [name for name, members in groups.items() if not len(members)]
         if empty:
             raise ValueError(
                 f"nobody is in the group {empty[0]!r}: risks are from {risk.min():g} to "
-                f"{risk.max():g}, thresholds {thresholds}. Choose fewer groups or other "
-                "thresholds."
+                f"{risk.max():g}, thresholds {thresholds}. Choose fewer groups or other thresholds."
             )
         return cls(groups, level=level, unit=unit).plot(ax=ax)
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, y: Any, **options: Any) -> KaplanMeierDisplay:
-        """Draw groups by the risk that a fitted estimator predicts.
-
-        Parameters
-        ----------
-        estimator : estimator
-            Whose ``predict`` returns a risk.
-        X : list of recordings, or whatever it accepts
-        y : structured array of shape (n,) or (n, k)
-        **options
-            Of :meth:`from_predictions`.
-        """
+        """Draw groups by the risk that a fitted estimator predicts, as :meth:`from_predictions`."""
         return cls.from_predictions(y, estimator.predict(X), **options)
 
     def plot(self, ax: Axes | None = None) -> KaplanMeierDisplay:
         """Draw on ``ax``, by default in a new figure.
 
-        Raises
-        ------
-        ValueError
-            If there are no groups, or more than six.
+        Raises a ValueError if there are no groups, or more than six.
         """
         if not 1 <= len(self.groups) <= len(COLORS):
-            raise ValueError(
-                f"groups must be from 1 to {len(COLORS)}, as more cannot be told apart; got "
-                f"{len(self.groups)}."
-            )
+            raise ValueError(f"groups must be from 1 to {len(COLORS)}, got {len(self.groups)}.")
         level = 0.95 if self.level is None else self.level
         self.curves_ = {name: kaplan_meier(y, level=level) for name, y in self.groups.items()}
         self.figure_, self.ax_ = make_axes(ax, 6.4, 4.2 + 0.2 * len(self.groups))

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ..probing.label_efficiency import LabelEfficiency, label_efficiency_curve
+from ..probing.modality_dropout import ModalityDropout, modality_dropout_curve
+from ..probing.modality_subsets import ModalitySubsets, modality_subset_scores
 from ._display import (
     COLORS,
     MARKERS,
-    draw_curve,
+    draw_curves,
     draw_heatmap,
     draw_intervals,
     label_cells,
@@ -23,13 +26,9 @@ from ._display import (
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.collections import PolyCollection
     from matplotlib.lines import Line2D
     from sklearn.utils import Bunch
 
-    from ..probing.label_efficiency import LabelEfficiency
-    from ..probing.modality_dropout import ModalityDropout
-    from ..probing.modality_subsets import ModalitySubsets
     from ..probing.retrieval import CrossModalRetrieval
     from ..probing.scaling import ScalingLaw
 
@@ -71,7 +70,23 @@ class _ResultDisplay:
         return cls(result).plot(ax, **options)
 
 
-class LabelEfficiencyDisplay(_ResultDisplay):
+class _StudyDisplay(_ResultDisplay):
+    """A display that can run the study that it shows."""
+
+    _study: Callable[..., Any]
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, X: Any, y: Any, groups: Any = None, *, ax: Axes | None = None,
+        **parameters: Any,
+    ) -> Self:  # fmt: skip
+        """Run the study and draw it; the parameters are those of the study and of :meth:`plot`."""
+        names = [name for name in ("metric", "kind") if name in parameters]
+        options = {name: parameters.pop(name) for name in names}
+        return cls(cls._study(estimator, X, y, groups, **parameters)).plot(ax, **options)
+
+
+class LabelEfficiencyDisplay(_StudyDisplay):
     """Score against the number of labelled training subjects, one line per estimator.
 
     Parameters
@@ -81,8 +96,7 @@ class LabelEfficiencyDisplay(_ResultDisplay):
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     lines_ : dict of str to Line2D
         By estimator.
     bands_ : dict of str to PolyCollection
@@ -104,40 +118,15 @@ class LabelEfficiencyDisplay(_ResultDisplay):
     """
 
     result: LabelEfficiency
-
-    @classmethod
-    def from_estimator(
-        cls, estimator: Any, X: Any, y: Any, groups: Any = None, *, metric: str | None = None,
-        ax: Axes | None = None, **parameters: Any,
-    ) -> LabelEfficiencyDisplay:  # fmt: skip
-        """Run :func:`label_efficiency_curve` with these parameters and draw it."""
-        from ..probing.label_efficiency import label_efficiency_curve
-
-        result = label_efficiency_curve(estimator, X, y, groups, **parameters)
-        return cls(result).plot(ax, metric=metric)
+    _study = staticmethod(label_efficiency_curve)
 
     def plot(self, ax: Axes | None = None, *, metric: str | None = None) -> LabelEfficiencyDisplay:
-        """Draw on ``ax``, by default in a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-        metric : str, optional
-            The first one by default.
-
-        Raises
-        ------
-        ValueError
-            If the metric is not in the result.
-        """
+        """Draw a metric, by default the first one; a ValueError if the result lacks it."""
         table, metric = pick_metric(self.result.summary, metric)
         self.figure_, self.ax_ = make_axes(ax, 6, 4)
-        self.lines_: dict[str, Line2D] = {}
-        self.bands_: dict[str, PolyCollection] = {}
-        for index, (name, rows) in enumerate(table.groupby("estimator", sort=False)):
-            self.lines_[name], self.bands_[name] = draw_curve(
-                self.ax_, rows, "n_subjects", index, alpha=0.15, label=name
-            )
+        self.lines_, self.bands_ = draw_curves(
+            self.ax_, table, "estimator", "n_subjects", alpha=0.15, labels={}
+        )
         sizes = sorted(table["n_subjects"].unique())
         self.ax_.set_xscale("log", base=2)
         self.ax_.set_xticks(sizes, [str(size) for size in sizes])
@@ -150,7 +139,7 @@ class LabelEfficiencyDisplay(_ResultDisplay):
         return self
 
 
-class ModalitySubsetsDisplay(_ResultDisplay):
+class ModalitySubsetsDisplay(_StudyDisplay):
     """Score of each subset of sensors; or, of many subsets, their means in a heatmap.
 
     Parameters
@@ -160,8 +149,7 @@ class ModalitySubsetsDisplay(_ResultDisplay):
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     table_ : DataFrame
         What is drawn: the summary's rows from top to bottom; or the mean score by a sensor and the
         number of sensors in the subsets that hold it.
@@ -182,49 +170,30 @@ class ModalitySubsetsDisplay(_ResultDisplay):
     """
 
     result: ModalitySubsets
-
-    @classmethod
-    def from_estimator(
-        cls, estimator: Any, X: Any, y: Any, groups: Any = None, *, metric: str | None = None,
-        kind: str = "auto", ax: Axes | None = None, **parameters: Any,
-    ) -> ModalitySubsetsDisplay:  # fmt: skip
-        """Run :func:`modality_subset_scores` with these parameters and draw it."""
-        from ..probing.modality_subsets import modality_subset_scores
-
-        result = modality_subset_scores(estimator, X, y, groups, **parameters)
-        return cls(result).plot(ax, metric=metric, kind=kind)
+    _study = staticmethod(modality_subset_scores)
 
     def plot(
         self, ax: Axes | None = None, *, metric: str | None = None, kind: str = "auto"
     ) -> ModalitySubsetsDisplay:
-        """Draw on ``ax``, by default in a new figure.
+        """Draw on ``ax``, by default in a new figure; the first metric by default.
 
         Parameters
         ----------
-        ax : matplotlib Axes, optional
-        metric : str, optional
-            The first one by default.
         kind : {"auto", "subsets", "heatmap"}
             One line per subset with its confidence interval; or the mean over the subsets that
             hold a sensor, by their size. "auto" is the heatmap for more than 31 subsets.
 
-        Raises
-        ------
-        ValueError
-            If the metric is not in the result, or the kind is unknown.
+        Raises a ValueError if the metric is not in the result, or the kind is unknown.
         """
         if kind not in _SUBSET_KINDS:
             listed = ", ".join(map(repr, _SUBSET_KINDS))
             raise ValueError(f"kind must be one of {listed}; got {kind!r}.")
         rows, metric = pick_metric(self.result.summary, metric)
-        if kind == "auto":
-            kind = "subsets" if len(rows) <= _MAX_LINES else "heatmap"
-        if kind == "subsets":
-            self.figure_, self.ax_ = make_axes(ax, 6.5, 1.2 + 0.22 * len(rows))
-            self._draw_lines(rows, metric)
-        else:
-            self.figure_, self.ax_ = make_axes(ax, 6.5, 1.2 + 0.42 * len(self.result.modalities))
-            self._draw_heatmap(rows, metric)
+        heatmap = kind == "heatmap" or (kind == "auto" and len(rows) > _MAX_LINES)
+        height = 0.42 * len(self.result.modalities) if heatmap else 0.22 * len(rows)
+        self.figure_, self.ax_ = make_axes(ax, 6.5, 1.2 + height)
+        draw = self._draw_heatmap if heatmap else self._draw_lines
+        draw(rows, metric)
         return self
 
     def _draw_lines(self, rows: pd.DataFrame, metric: str) -> None:
@@ -249,9 +218,7 @@ class ModalitySubsetsDisplay(_ResultDisplay):
         table = by_member.pivot_table(index="modality", columns="n_modalities", values="score")
         self.table_ = table.reindex(names)
         values = self.table_.to_numpy(dtype=float)
-        image, _ = draw_heatmap(
-            self.ax_, values, lambda r, c: f"{values[r, c]:.2f}", cmap="viridis", aspect="auto"
-        )
+        image = draw_heatmap(self.ax_, values, "{:.2f}", cmap="viridis", aspect="auto")
         label_cells(self.ax_, names, self.table_.columns)
         self.ax_.set(xlabel="Number of sensors", ylabel="Subsets that hold")
         self.figure_.colorbar(image, ax=self.ax_, label=f"mean {metric}")
@@ -268,8 +235,7 @@ class ModalityImportanceDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     order_ : list of str
         Sensors from top to bottom, by the first result.
 
@@ -299,10 +265,8 @@ class ModalityImportanceDisplay:
         from ..probing.modality_importance import modality_importance
 
         methods = [methods] if isinstance(methods, str) else methods
-        results = [
-            modality_importance(estimator, X, y, groups, method=method, **parameters)
-            for method in methods
-        ]
+        study = (estimator, X, y, groups)
+        results = [modality_importance(*study, method=name, **parameters) for name in methods]
         return cls(results).plot(ax)
 
     @classmethod
@@ -315,20 +279,14 @@ class ModalityImportanceDisplay:
     def plot(self, ax: Axes | None = None) -> ModalityImportanceDisplay:
         """Draw on ``ax``, by default in a new figure.
 
-        Raises
-        ------
-        ValueError
-            If results are of different metrics or modalities.
+        Raises a ValueError if results are of different metrics or modalities.
         """
         alone = hasattr(self.results, "modalities")
         results: list[Any] = [self.results] if alone else list(self.results)
         if any(not hasattr(result, "modalities") for result in results):
             raise ValueError("results are of several metrics; pass those of one, result['kappa'].")
         first = results[0]
-        if any(
-            set(result.modalities) != set(first.modalities) or result.metric != first.metric
-            for result in results
-        ):
+        if len({(frozenset(result.modalities), result.metric) for result in results}) > 1:
             raise ValueError(
                 "results differ in their modalities or metric; accepted are those of one study."
             )
@@ -347,10 +305,8 @@ class ModalityImportanceDisplay:
             draw_intervals(self.ax_, mean, low, high, at, index, marker, label)
         self.ax_.axvline(0, color="0.4", linewidth=0.8)
         self.ax_.set_yticks(height, self.order_)
-        self.ax_.set(ylim=(len(order) - 0.5, -0.5))
-        self.ax_.set_xlabel(
-            f"Decrease in {first.metric}, from {first.baseline:.2f} with all sensors"
-        )
+        label = f"Decrease in {first.metric}, from {first.baseline:.2f} with all sensors"
+        self.ax_.set(ylim=(len(order) - 0.5, -0.5), xlabel=label)
         style_axes(self.ax_, "x")
         if len(results) > 1:
             # above, as intervals may be anywhere within
@@ -360,7 +316,7 @@ class ModalityImportanceDisplay:
         return self
 
 
-class ModalityDropoutDisplay(_ResultDisplay):
+class ModalityDropoutDisplay(_StudyDisplay):
     """Score against the share of sensors lost, one line per pattern of loss.
 
     Parameters
@@ -370,62 +326,30 @@ class ModalityDropoutDisplay(_ResultDisplay):
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     lines_ : dict of str to Line2D
         By pattern.
 
     Examples
     --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
+    >>> import pandas as pd
     >>> from sleep2vec_sklearn.plotting import ModalityDropoutDisplay
-    >>> names = ["ibi", "spo2"]
-    >>> nights = make_sleep_cohort(4, hours=1, modalities=names, missing=0, random_state=0)
-    >>> X = EpochSequence(nights)
-    >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(max_iter=1000))
-    >>> display = ModalityDropoutDisplay.from_estimator(
-    ...     model, X, X.stages > 0, X.groups, cv=2, patterns="block", fractions=[0, 0.5]
-    ... )
-    >>> [round(float(share), 2) for share in display.lines_["block"].get_xdata()]
-    [0.0, 0.5]
+    >>> from sleep2vec_sklearn.probing import ModalityDropout
+    >>> rows = [["block", "kappa", 0.0, 0.7, 0.6, 0.8], ["block", "kappa", 0.5, 0.5, 0.4, 0.6]]
+    >>> columns = ["pattern", "metric", "lost", "score", "low", "high"]
+    >>> result = ModalityDropout(pd.DataFrame(rows, columns=columns), ("ibi",), "subject", 0.95)
+    >>> list(ModalityDropoutDisplay.from_results(result).lines_)
+    ['block']
     """
 
     result: ModalityDropout
-
-    @classmethod
-    def from_estimator(
-        cls, estimator: Any, X: Any, y: Any, groups: Any = None, *, metric: str | None = None,
-        ax: Axes | None = None, **parameters: Any,
-    ) -> ModalityDropoutDisplay:  # fmt: skip
-        """Run :func:`modality_dropout_curve` with these parameters and draw it."""
-        from ..probing.modality_dropout import modality_dropout_curve
-
-        result = modality_dropout_curve(estimator, X, y, groups, **parameters)
-        return cls(result).plot(ax, metric=metric)
+    _study = staticmethod(modality_dropout_curve)
 
     def plot(self, ax: Axes | None = None, *, metric: str | None = None) -> ModalityDropoutDisplay:
-        """Draw on ``ax``, by default in a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-        metric : str, optional
-            The first one by default.
-
-        Raises
-        ------
-        ValueError
-            If the metric is not in the result.
-        """
+        """Draw a metric, by default the first one; a ValueError if the result lacks it."""
         table, metric = pick_metric(self.result.summary, metric)
         self.figure_, self.ax_ = make_axes(ax, 6, 4)
-        self.lines_: dict[str, Line2D] = {}
-        for index, (pattern, rows) in enumerate(table.groupby("pattern", sort=False)):
-            self.lines_[pattern], _ = draw_curve(
-                self.ax_, rows, "lost", index, alpha=0.12, label=_PATTERNS[pattern]
-            )
+        self.lines_, _ = draw_curves(self.ax_, table, "pattern", "lost", 0.12, _PATTERNS)
         self.ax_.set(xlabel="Share of the sensors' epochs lost", ylabel=metric)
         self.ax_.legend(frameon=False, title="Lost at random")
         style_axes(self.ax_, "both")
@@ -442,8 +366,7 @@ class RetrievalDisplay(_ResultDisplay):
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     image_ : AxesImage
     table_ : DataFrame
         What is drawn.
@@ -466,13 +389,7 @@ class RetrievalDisplay(_ResultDisplay):
         cls, checkpoint: Any, recordings: Any, *, measure: str = "recall_1",
         scope: str = "nights", ax: Axes | None = None, **parameters: Any,
     ) -> RetrievalDisplay:  # fmt: skip
-        """Run :func:`cross_modal_retrieval` and draw it.
-
-        Parameters
-        ----------
-        checkpoint : str, path, Checkpoint, or fitted Sleep2VecTransformer or Sleep2VecPretrainer
-        recordings : list of Recording or dict
-        """
+        """Run :func:`cross_modal_retrieval` and draw it; a fitted encoder is a checkpoint too."""
         from ..probing.retrieval import cross_modal_retrieval
 
         # a parameter of the transformer, a method of the pretrainer
@@ -488,14 +405,10 @@ class RetrievalDisplay(_ResultDisplay):
 
         Parameters
         ----------
-        ax : matplotlib Axes, optional
         measure : {"recall_1", "recall_5", "median_rank", "loss"}
         scope : {"nights", "night"}
 
-        Raises
-        ------
-        ValueError
-            If the result lacks the measure or the scope.
+        Raises a ValueError if the result lacks the measure or the scope.
         """
         if measure not in _MEASURES:
             raise ValueError(f"measure must be one of {', '.join(_MEASURES)}; got {measure!r}.")
@@ -504,27 +417,20 @@ class RetrievalDisplay(_ResultDisplay):
         names = list(self.table_.columns)
         side = 1.6 + 0.55 * len(names)
         self.figure_, self.ax_ = make_axes(ax, side + 1.4, side)
-        is_share = measure.startswith("recall")
         # good is bright in either case
-        colors: Mapping[str, Any] = {"cmap": "viridis_r"}
-        if is_share:
-            colors = {"cmap": "viridis", "vmin": 0}
-        form = "{:.2f}" if is_share or measure == "loss" else "{:.0f}"
-        self.image_, _ = draw_heatmap(
-            self.ax_, values, lambda r, c: form.format(values[r, c]), **colors
-        )
+        is_share = measure.startswith("recall")
+        colors = {"cmap": "viridis", "vmin": 0} if is_share else {"cmap": "viridis_r"}
+        form = "{:.0f}" if measure == "median_rank" else "{:.2f}"
+        self.image_ = draw_heatmap(self.ax_, values, form, **colors)
         label_cells(self.ax_, names, names, rotation=45, ha="right", rotation_mode="anchor")
         self.ax_.set(xlabel="Target", ylabel="Query")
         self.ax_.set_title(f"{_MEASURES[measure]} {_SCOPES[scope]}", fontsize=10)
-        label = self._describe_chance(measure, scope)
+        label = _MEASURES[measure]
+        if measure in _CHANCE:
+            rows = self.result.summary[self.result.summary["scope"] == scope]
+            label += f" (chance {rows[_CHANCE[measure]].mean():.3g})"
         self.figure_.colorbar(self.image_, ax=self.ax_, label=label)
         return self
-
-    def _describe_chance(self, measure: str, scope: str) -> str:
-        if measure not in _CHANCE:
-            return _MEASURES[measure]
-        rows = self.result.summary[self.result.summary["scope"] == scope]
-        return f"{_MEASURES[measure]} (chance {rows[_CHANCE[measure]].mean():.3g})"
 
 
 class ScalingLawDisplay:
@@ -537,8 +443,7 @@ class ScalingLawDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     lines_ : dict of str to Line2D
         "measured", "law" and "extrapolated".
 
@@ -561,14 +466,7 @@ class ScalingLawDisplay:
         cls, pretrainer: Any, X: Any, sweep: Mapping[str, Sequence], *, y: str = "loss",
         extrapolate: float = 4.0, ax: Axes | None = None, **parameters: Any,
     ) -> ScalingLawDisplay:  # fmt: skip
-        """Run :func:`run_scaling_sweep` along one axis, fit the law, and draw it.
-
-        Parameters
-        ----------
-        pretrainer : Sleep2VecPretrainer
-        X : list of Recording or dict, NightStore, or path of a store's folder
-        sweep : mapping of one axis to its values
-        """
+        """Run :func:`run_scaling_sweep` along one axis, fit the law, and draw it."""
         from ..probing.scaling import fit_scaling_law, run_scaling_sweep
 
         points = run_scaling_sweep(pretrainer, X, sweep, **parameters)
@@ -586,14 +484,10 @@ class ScalingLawDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes, optional
         extrapolate : float, default=4.0
             How many times beyond the largest size measured; 1 for not at all.
 
-        Raises
-        ------
-        ValueError
-            If ``extrapolate`` is below 1.
+        Raises a ValueError if ``extrapolate`` is below 1.
         """
         if extrapolate < 1:
             raise ValueError(f"extrapolate must be at least 1, got {extrapolate!r}.")
@@ -612,11 +506,12 @@ class ScalingLawDisplay:
             self.ax_.axvline(largest, color="0.6", linewidth=0.8, linestyle=":")
         self.ax_.set_xscale("log")
         self._label_sizes(largest * extrapolate)
-        self.ax_.set_xlabel(_SIZES.get(law.x_name, law.x_name))
-        self.ax_.set_ylabel(_SIZES.get(law.y_name, law.y_name))
+        labels = [_SIZES.get(name, name) for name in (law.x_name, law.y_name)]
+        self.ax_.set(xlabel=labels[0], ylabel=labels[1])
         # above, as points may be anywhere within
+        above = (0, 1)
         self.ax_.legend(
-            frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0
+            frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=above, borderpad=0
         )
         style_axes(self.ax_, "both")
         return self
