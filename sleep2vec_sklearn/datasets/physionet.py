@@ -30,15 +30,6 @@ from .ucddb import load_ucddb
 if TYPE_CHECKING:
     import pooch
 
-__all__ = [
-    "fetch_apnea_ecg",
-    "fetch_mmash",
-    "fetch_sleep_accel",
-    "fetch_sleep_edf",
-    "fetch_slpdb",
-    "fetch_ucddb",
-]
-
 MIRROR = "https://physionet.org/files"
 _SUMS = "SHA256SUMS.txt"
 _RETRIES = 3

@@ -87,11 +87,7 @@ def test_authors_schedule_is_the_default(adapted):
     np.testing.assert_allclose(shares(0.9), [0, 0, 1])
 
 
-@given(
-    n_new=st.integers(1, 3),
-    n_old=st.integers(1, 4),
-    share=st.floats(0, 1),
-)
+@given(n_new=st.integers(1, 3), n_old=st.integers(1, 4), share=st.floats(0, 1))
 def test_new_pairs_have_their_share(n_new, n_old, share):
     new = tuple(f"new{k}" for k in range(n_new))
     pairs = list(combinations([*(f"old{k}" for k in range(n_old)), *new], 2))

@@ -373,11 +373,7 @@ def test_order_of_samples_is_free(facts, seed, compat):
 
 
 @many
-@given(
-    facts=batches(),
-    sample=st.integers(0, 6),
-    also=st.sets(st.sampled_from(["sex", "site"])),
-)
+@given(facts=batches(), sample=st.integers(0, 6), also=st.sets(st.sampled_from(["sex", "site"])))
 def test_missing_factors_remove_no_sample(facts, sample, also):
     sample %= facts["n_samples"]
     for name, nothing in {"age": math.nan, "sex": math.nan, "site": -1}.items():

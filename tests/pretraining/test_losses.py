@@ -114,8 +114,7 @@ def naive(first, second, weights, history, temperature, hard_scale, pos_margin, 
 
 @few
 @given(
-    drawn=batches(),
-    constants=st.tuples(st.floats(0.1, 1), st.floats(0, 0.5), st.floats(0, 0.5)),
+    drawn=batches(), constants=st.tuples(st.floats(0.1, 1), st.floats(0, 0.5), st.floats(0, 0.5))
 )
 def test_dash_is_its_formula(drawn, constants):
     inputs, valid = drawn

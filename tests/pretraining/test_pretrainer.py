@@ -7,12 +7,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from sleep2vec_sklearn import (
-    Recording,
-    Sleep2VecPretrainer,
-    Sleep2VecTransformer,
-    load_checkpoint,
-)
+from sleep2vec_sklearn import Recording, Sleep2VecPretrainer, Sleep2VecTransformer, load_checkpoint
 from sleep2vec_sklearn.errors import InvalidRecordingError, TrainingError, TrainingWarning
 from sleep2vec_sklearn.pretraining import NightStore, prepare_cohort
 
@@ -139,12 +134,7 @@ def test_history_is_skorchs(fitted):
 
 def test_training_learns(pretrainer, montage_store):
     trained = pretrainer(
-        max_epochs=8,
-        steps_per_epoch=15,
-        lr=1e-2,
-        hidden_size=16,
-        negatives="both",
-        ema_decay=0.9,
+        max_epochs=8, steps_per_epoch=15, lr=1e-2, hidden_size=16, negatives="both", ema_decay=0.9
     ).fit(montage_store)
     first, *_, last = trained.history_[:, "train_loss"]
     assert last < 0.8 * first
