@@ -99,11 +99,6 @@ def test_new_pairs_have_their_share(n_new, n_old, share):
     assert max(touching) == min(touching)
 
 
-def test_new_pairs_may_come_alone():
-    ((_, shares),) = PairSchedule(NEW, ((1.0, 0.0),))([("effort", "ibi")])
-    assert shares == {("effort", "ibi"): 1.0}
-
-
 @pytest.mark.parametrize(
     "stages", [(), ((0.5, 1), (0.5, 1)), ((0, 1),), ((1.5, 1),), ((1, 1.1),), ((1, -0.1),)]
 )
@@ -148,13 +143,11 @@ def test_stages_hold_out_alike(encoder, montages):
     settings = {**RUN, "validation": 1, "random_state": None, "batch_size": 2}
     adapted = adapt_modality(encoder, montages, "effort", **settings)
     assert adapted.stage1.seed_ == adapted.stage2.seed_
-    trained = [
-        stage.checkpoint().card["training_data"] for stage in (adapted.stage1, adapted.stage2)
-    ]
-    for data in trained:
+    cards = [stage.checkpoint().card for stage in (adapted.stage1, adapted.stage2)]
+    for card in cards:
         # stage 1 draws new pairs alone
-        del data["recordings_by_pair"]
-    assert trained[0] == trained[1]
+        del card["training_data"]["recordings_by_pair"]
+    assert cards[0]["training_data"] == cards[1]["training_data"]
 
 
 def test_one_stage_may_do(encoder, montage_store):
@@ -199,8 +192,7 @@ def test_modalities_need_a_pair(encoder, montages):
         night.without("spo2", "ibi") if k % 2 and "effort" in night else night.without("effort")
         for k, night in enumerate(montages)
     ]
-    said = r"have effort together with another.*spo2-ibi"
-    with pytest.raises(TrainingError, match=said):
+    with pytest.raises(TrainingError, match=r"have effort together with another.*spo2-ibi"):
         adapt_modality(encoder, apart, "effort", **RUN)
 
 
