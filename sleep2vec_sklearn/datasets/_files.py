@@ -14,7 +14,7 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ReadError
+from ..recordings.derivation import ibi_from_beats
 from ..recordings.recording import Cohort, Recording
 
 StrPath: TypeAlias = str | PathLike[str]
@@ -84,6 +85,12 @@ def read_arrays(path: Path, names: Sequence[str], accepted: str) -> list[np.ndar
         raise unreadable(path, error, accepted) from error
 
 
+def seconds_after(start: datetime, clock: timedelta) -> float:
+    """Seconds from the start of a recording to a time of day, which may be of the next day."""
+    start_clock = timedelta(hours=start.hour, minutes=start.minute, seconds=start.second)
+    return (clock - start_clock).total_seconds() % 86_400
+
+
 @dataclass(frozen=True, slots=True)
 class Annotations:
     """Annotations of a WFDB record."""
@@ -104,7 +111,6 @@ class Header:
 
     @property
     def duration(self) -> float:
-        """Length in seconds."""
         return self.n_samples / self.rate
 
 
@@ -153,10 +159,12 @@ def _parse_annotations(data: bytes, path: StrPath) -> Annotations:
     return Annotations(np.array(samples, dtype=np.int64), np.array(types, dtype=int), tuple(texts))
 
 
-def read_beats(path: Path, header: Header) -> np.ndarray:
-    """Times of the annotated heart beats in seconds, each once."""
-    beats = read_annotations(path)
-    return np.unique(beats.samples[np.isin(beats.types, BEAT_TYPES)]) / header.rate
+def record_from_beats(path: Path, suffix: str, header: Header, **fields: Any) -> Recording:
+    """A record with the RR intervals of the beats in its annotation file of this suffix."""
+    beats = read_annotations(path.with_suffix(suffix))
+    times = np.unique(beats.samples[np.isin(beats.types, BEAT_TYPES)]) / header.rate
+    signals = {"ibi": ibi_from_beats(times, duration=header.duration)}
+    return Recording(signals, duration=header.duration, id=path.stem, **fields)
 
 
 def read_header(path: StrPath) -> Header:

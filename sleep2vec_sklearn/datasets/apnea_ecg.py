@@ -9,11 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ReadError
-from ..recordings.derivation import ibi_from_beats
 from ..recordings.recording import Cohort, Recording
-from ._files import StrPath, as_cohort, find_files, read_annotations, read_beats, read_header
-
-__all__ = ["load_apnea_ecg"]
+from ._files import StrPath, as_cohort, find_files, read_annotations, read_header, record_from_beats
 
 _DATASET = "the Apnea-ECG Database 1.0.0 (PhysioNet)"
 # a01r.apn and a01er.apn, published with a01.apn, are of the same night
@@ -53,14 +50,12 @@ def load_apnea_ecg(folder: StrPath) -> Cohort:
 
     Examples
     --------
-    >>> from pathlib import Path
     >>> from sleep2vec_sklearn.datasets import load_apnea_ecg
     >>> cohort = load_apnea_ecg("folder/of/the/data/set")  # doctest: +SKIP
-    >>> Path("empty").mkdir()
-    >>> load_apnea_ecg("empty")
+    >>> load_apnea_ecg(".")
     Traceback (most recent call last):
         ...
-    sleep2vec_sklearn.errors.ReadError: empty holds no [abcx][0-9][0-9].apn; accepted is ...
+    sleep2vec_sklearn.errors.ReadError: . holds no [abcx][0-9][0-9].apn; accepted is ...
     """
     paths = find_files(folder, _RECORDS, _DATASET)
     subjects = _read_subjects(Path(folder) / _TABLE)
@@ -93,14 +88,13 @@ def _read_night(path: Path, subjects: dict[str, dict]) -> Recording:
             f"the table of {_DATASET}, or move that record away."
         )
     header = read_header(path.with_suffix(".hea"))
-    beats = read_beats(path.with_suffix(".qrs"), header)
     minutes = read_annotations(path)
     onsets = minutes.samples[minutes.types == _APNEA_TYPE] / header.rate
-    return Recording(
-        {"ibi": ibi_from_beats(beats, duration=header.duration)},
+    return record_from_beats(
+        path,
+        ".qrs",
+        header,
         subject="{sex}{age:g}-{height:g}cm-{weight:g}kg".format(**subject),
         metadata={"site": "apnea-ecg", **subject},
         events=pd.DataFrame({"onset": onsets, "duration": 60.0, "type": "apnea_minute"}),
-        duration=header.duration,
-        id=path.stem,
     )

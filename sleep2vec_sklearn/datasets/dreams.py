@@ -17,8 +17,6 @@ from ..recordings.modality import EPOCH_SECONDS, get_modality
 from ..recordings.recording import Cohort, Recording
 from ._files import StrPath, as_cohort, find_files, read_numbers
 
-__all__ = ["load_dreams"]
-
 _DATASET = "the DREAMS sleep-spindle database"
 _SITE = "dreams"
 _LABEL_SECONDS = 5

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -14,15 +13,11 @@ from ..recordings.derivation import counts_from_epochs, ibi_from_intervals
 from ..recordings.recording import Cohort, Recording
 from ._files import StrPath, as_cohort, find_files, read_arrays, unreadable
 
-__all__ = ["load_mmash"]
-
 _DATASET = "MMASH 1.0.0 (PhysioNet)"
 _FILE = f"a file of {_DATASET}"
 _DAY_SECONDS = 86_400.0
 # dates are not published; clock times are those of this day
 _FIRST_DAY = datetime(1970, 1, 1)
-
-_Series: TypeAlias = tuple[np.ndarray, np.ndarray]  # seconds and values
 
 
 def load_mmash(folder: StrPath) -> Cohort:
@@ -75,29 +70,27 @@ def load_mmash(folder: StrPath) -> Cohort:
     >>> night, night.lights
     (Recording(id='user_1', 60 epochs, ibi, actigraphy), (600.0, 1500.0))
     """
-    packed = Path(folder).is_dir() and any(Path(folder).glob("user_*.npz"))
-    if packed:
-        paths = find_files(folder, "user_*.npz", _DATASET)
-        return as_cohort([_read_packed(path) for path in paths])
-    paths = find_files(folder, "user_*/RR.csv", _DATASET)
-    return as_cohort([_read_published(path.parent) for path in paths])
+    packed = any(Path(folder).glob("user_*.npz"))
+    paths = find_files(folder, "user_*.npz" if packed else "user_*/RR.csv", _DATASET)
+    return as_cohort([_read_packed(p) if packed else _read_published(p.parent) for p in paths])
 
 
 def _read_packed(path: Path) -> Recording:
     names = ("rr_seconds", "rr_ibi_s", "act_seconds", "act_vector_magnitude")
     beat_seconds, intervals, count_seconds, counts = read_arrays(path, names, _FILE)
     diary_path = path.with_name(f"{path.stem}_sleep.csv")
-    return _make_recording(path, (beat_seconds, intervals), (count_seconds, counts), diary_path, {})
+    return _make_recording(path, beat_seconds, intervals, count_seconds, counts, diary_path, {})
 
 
 def _read_published(folder: Path) -> Recording:
     beats = _read_series(folder / "RR.csv", "ibi_s")
     activity = _read_series(folder / "Actigraph.csv", "Vector Magnitude")
     demographics = _read_demographics(folder / "user_info.csv")
-    return _make_recording(folder, beats, activity, folder / "sleep.csv", demographics)
+    return _make_recording(folder, *beats, *activity, folder / "sleep.csv", demographics)
 
 
-def _read_series(path: Path, column: str) -> _Series:
+def _read_series(path: Path, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds and values."""
     try:
         table = pd.read_csv(path, usecols=[column, "day", "time"])
         clock = pd.to_timedelta(table["time"]).dt.total_seconds()
@@ -120,9 +113,14 @@ def _read_demographics(path: Path) -> dict:
 
 
 def _make_recording(
-    path: Path, beats: _Series, activity: _Series, diary_path: Path, demographics: dict
+    path: Path,
+    beat_seconds: np.ndarray,
+    intervals: np.ndarray,
+    count_seconds: np.ndarray,
+    counts: np.ndarray,
+    diary_path: Path,
+    demographics: dict,
 ) -> Recording:
-    (beat_seconds, intervals), (count_seconds, counts) = beats, activity
     if not len(beat_seconds) or not len(count_seconds):
         raise unreadable(path, "beats or activity have no row", _FILE)
     beat_seconds, count_seconds = _unwrap_clock(beat_seconds), _unwrap_clock(count_seconds)
@@ -162,13 +160,11 @@ def _unwrap_clock(seconds: np.ndarray) -> np.ndarray:
 
 
 def _refine_beat_times(seconds: np.ndarray, intervals: np.ndarray) -> np.ndarray:
-    """Beat times finer than the published whole seconds.
-
-    The sum of intervals is exact between losses, and the clock is right on average: their
-    difference, smoothed by a running median that keeps the jumps of lost packets, combines both.
-    """
+    """Beat times finer than the published whole seconds."""
     from scipy.ndimage import median_filter
 
+    # the sum of intervals is exact between losses, and the clock is right on average; a running
+    # median of their difference keeps the jumps of lost packets
     elapsed = np.cumsum(intervals)
     offset = median_filter(seconds - elapsed, size=15, mode="nearest") + 0.5
     return np.maximum.accumulate(elapsed + offset)

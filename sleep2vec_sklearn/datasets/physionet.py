@@ -30,15 +30,6 @@ from .ucddb import load_ucddb
 if TYPE_CHECKING:
     import pooch
 
-__all__ = [
-    "fetch_apnea_ecg",
-    "fetch_mmash",
-    "fetch_sleep_accel",
-    "fetch_sleep_edf",
-    "fetch_slpdb",
-    "fetch_ucddb",
-]
-
 MIRROR = "https://physionet.org/files"
 _SUMS = "SHA256SUMS.txt"
 _RETRIES = 3
@@ -106,12 +97,8 @@ def fetch_slpdb(
 ) -> Cohort:
     """Fetch beats and stages of the MIT-BIH Polysomnographic Database 1.0.0 and load them; 1 MB.
 
-    Parameters and errors as in :func:`fetch_sleep_edf`.
-
-    Returns
-    -------
-    Cohort
-        As :func:`load_slpdb`.
+    Parameters and errors are those of :func:`fetch_sleep_edf`, the cohort is that of
+    :func:`load_slpdb`.
 
     Examples
     --------
@@ -134,12 +121,8 @@ def fetch_apnea_ecg(
 ) -> Cohort:
     """Fetch beats and minutes with apnea of the Apnea-ECG Database 1.0.0 and load them; 5 MB.
 
-    Parameters and errors as in :func:`fetch_sleep_edf`.
-
-    Returns
-    -------
-    Cohort
-        As :func:`load_apnea_ecg`.
+    Parameters and errors are those of :func:`fetch_sleep_edf`, the cohort is that of
+    :func:`load_apnea_ecg`.
 
     Examples
     --------
@@ -163,18 +146,14 @@ def fetch_sleep_accel(
 ) -> Cohort:
     """Fetch heart rate and stages of sleep-accel 1.0.0 and load them.
 
-    The other parameters and errors as in :func:`fetch_sleep_edf`.
+    Other parameters and errors are those of :func:`fetch_sleep_edf`, the cohort is that of
+    :func:`load_sleep_accel`.
 
     Parameters
     ----------
     motion : bool, default=False
         Also the acceleration, by far the largest part of the set; without it there is no
         ``actigraphy``.
-
-    Returns
-    -------
-    Cohort
-        As :func:`load_sleep_accel`.
 
     Examples
     --------
@@ -200,12 +179,8 @@ def fetch_ucddb(
 ) -> Cohort:
     """Fetch the polysomnograms of the UCD database 1.0.0 and load them; tens of MB a night.
 
-    Parameters and errors as in :func:`fetch_sleep_edf`.
-
-    Returns
-    -------
-    Cohort
-        As :func:`load_ucddb`.
+    Parameters and errors are those of :func:`fetch_sleep_edf`, the cohort is that of
+    :func:`load_ucddb`.
 
     Examples
     --------
@@ -227,12 +202,8 @@ def fetch_mmash(
 ) -> Cohort:
     """Fetch MMASH 1.0.0, one archive of 23 MB, and load it.
 
-    Parameters and errors as in :func:`fetch_sleep_edf`.
-
-    Returns
-    -------
-    Cohort
-        As :func:`load_mmash`.
+    Parameters and errors are those of :func:`fetch_sleep_edf`, the cohort is that of
+    :func:`load_mmash`.
 
     Examples
     --------
@@ -248,17 +219,15 @@ def fetch_mmash(
 def _load_mmash_archive(folder: Path) -> Cohort:
     unpacked = folder / "MMASH"
     with zipfile.ZipFile(folder / "MMASH.zip") as archive:
-        members = [member for member in archive.infolist() if member.filename.endswith(".csv")]
-        # extractall keeps names inside the folder
-        archive.extractall(unpacked, [m for m in members if not _is_unpacked(m, unpacked)])
+        for member in archive.infolist():
+            path = unpacked / member.filename
+            # a file that was being written when a session was killed is shorter
+            whole = path.is_file() and path.stat().st_size == member.file_size
+            if path.suffix == ".csv" and not whole:
+                # extract keeps names inside the folder
+                archive.extract(member, unpacked)
     first = next(unpacked.rglob("user_*/RR.csv"), None)
     return load_mmash(unpacked if first is None else first.parent.parent)
-
-
-def _is_unpacked(member: zipfile.ZipInfo, folder: Path) -> bool:
-    # a file that was being written when a session was killed is shorter
-    path = folder / member.filename
-    return path.is_file() and path.stat().st_size == member.file_size
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,6 @@ from ..recordings.recording import Cohort, Recording
 from ..recordings.sources import MemorySource, Signal, SignalLayout
 from ._files import StrPath, as_cohort, find_files, read_numbers, unreadable
 
-__all__ = ["load_sleep_accel"]
-
 _DATASET = "sleep-accel 1.0.0 (PhysioNet)"
 _STAGES = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4}
 _MOTION_RATE = 50.0
@@ -72,15 +70,12 @@ def load_sleep_accel(folder: StrPath) -> Cohort:
     --------
     >>> from pathlib import Path
     >>> from sleep2vec_sklearn.datasets import load_sleep_accel
-    >>> labels, heart = Path("labels"), Path("heart_rate")
-    >>> labels.mkdir()
-    >>> heart.mkdir()
-    >>> stages = "".join(f"{30 * i} {stage}\n" for i, stage in enumerate([0, 0, 1, 2, 2, 3]))
-    >>> beats = "".join(f"{t},{60 + t % 7}\n" for t in range(0, 180, 5))
-    >>> n_written = (labels / "46343_labeled_sleep.txt").write_text(stages)
-    >>> n_written = (heart / "46343_heartrate.txt").write_text(beats)
+    >>> Path("labels").mkdir(), Path("heart_rate").mkdir()
+    (None, None)
+    >>> n_written = Path("labels/46343_labeled_sleep.txt").write_text("0 0\n30 2\n60 3\n")
+    >>> n_written = Path("heart_rate/46343_heartrate.txt").write_text("0,62\n45,61\n89,60\n")
     >>> load_sleep_accel(".")[0].stages
-    array([0, 0, 1, 2, 2, 3], dtype=int8)
+    array([0, 2, 3], dtype=int8)
     """
     paths = find_files(folder, "labels/*_labeled_sleep.txt", _DATASET)
     return as_cohort([_read_night(Path(folder), path) for path in paths])
@@ -95,10 +90,8 @@ def _read_night(folder: Path, labels_path: Path) -> Recording:
     counts_path = folder / "activity_counts" / f"{name}_counts_30s.csv"
     motion_path = folder / "motion" / f"{name}_acceleration.txt"
     if counts_path.exists():
-        counts = _read_table(counts_path, delimiter=",", skiprows=1)
-        signals["actigraphy"] = counts_from_epochs(
-            counts[:, 0], counts[:, 1], epoch_seconds=EPOCH_SECONDS, duration=duration
-        )
+        onsets, counts = _read_table(counts_path, delimiter=",", skiprows=1).T
+        signals["actigraphy"] = counts_from_epochs(onsets, counts, EPOCH_SECONDS, duration)
     lazy = "actigraphy" not in signals and motion_path.exists()
     return Recording.from_source(
         _MotionSource(signals, motion_path, duration) if lazy else MemorySource(signals),
@@ -127,23 +120,15 @@ def _read_heart_rate(path: Path, duration: float) -> tuple[np.ndarray, float]:
 
 
 def _read_table(path: Path, **options: Any) -> np.ndarray:
-    table = read_numbers(
-        path, f"a table of seconds and values, as in {_DATASET}", ndmin=2, **options
-    )
+    accepted = f"rows of seconds and values, as in {_DATASET}"
+    table = read_numbers(path, accepted, ndmin=2, **options)
     if table.shape[0] == 0 or table.shape[1] != 2:
-        raise ReadError(
-            f"{path} holds a table of shape {table.shape}; accepted are rows of seconds and "
-            f"values, as in {_DATASET}."
-        )
+        raise ReadError(f"{path} holds a table of shape {table.shape}; accepted are {accepted}.")
     return table
 
 
 class _MotionSource:
-    """Series in memory, and activity counts from a file of acceleration.
-
-    A line of the file holds seconds from the start of polysomnography and three axes in g, about
-    50 times a second but not evenly spaced; lines outside of the night are not used.
-    """
+    """Series in memory, and activity counts from a file of acceleration."""
 
     def __init__(self, series: Mapping[str, tuple[np.ndarray, float]], path: Path, duration: float):
         self.path = path
@@ -154,17 +139,13 @@ class _MotionSource:
         self.layout = {**self._series.layout, "actigraphy": counts}
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        """Read these modalities; the file only where counts are among them."""
         signals = self._series.read([name for name in names if name in self._series.layout])
         return {name: signals[name] if name in signals else self._count() for name in names}
 
     def fingerprint(self) -> str:
-        """sha256 of the series and the file."""
-        parts = "".join(self.signal_fingerprint(name) for name in sorted(self.layout))
-        return sha256(parts)
+        return sha256("".join(self.signal_fingerprint(name) for name in sorted(self.layout)))
 
     def signal_fingerprint(self, name: str) -> str:
-        """sha256 of what one modality's samples depend on."""
         if name in self._series.layout:
             return self._series.signal_fingerprint(name)
         return fingerprint_of(self.files, ("counts", _COUNTING_REVISION, self.duration))
@@ -183,6 +164,7 @@ class _MotionSource:
         return Signal(counts, rate, "counts")
 
     def _read_magnitude(self) -> tuple[np.ndarray, np.ndarray]:
+        # in g, about 50 times a second but not evenly spaced
         accepted = "a file of lines with seconds and three axes, as published"
         try:
             table = pd.read_csv(self.path, sep=r"\s+", header=None, dtype=float)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -16,15 +16,13 @@ from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
 from ..readers.recording import read_recording
 from ..recordings.recording import Cohort, Recording
-from ._files import StrPath, as_cohort, find_files
-
-__all__ = ["load_sleep_edf"]
+from ._files import StrPath, as_cohort, find_files, seconds_after
 
 _DATASET = "Sleep-EDF Expanded 1.0.0 (PhysioNet)"
 _NAME = re.compile(r"(SC4|ST7)(\d\d)(\d)[A-Z]\d-PSG", re.IGNORECASE)
 _DAY_SECONDS = 86_400.0
 
-# (study, subject, night) to age, sex, treatment and lights_off, where known
+# (study, subject, night) to what is known of age, sex, treatment and lights_off
 _Subjects: TypeAlias = dict[tuple[str, int, int], dict[str, Any]]
 
 
@@ -96,14 +94,12 @@ def load_sleep_edf(folder: StrPath) -> Cohort:
 
     Examples
     --------
-    >>> from pathlib import Path
     >>> from sleep2vec_sklearn.datasets import load_sleep_edf
     >>> cohort = load_sleep_edf("folder/of/the/data/set")  # doctest: +SKIP
-    >>> Path("empty").mkdir()
-    >>> load_sleep_edf("empty")
+    >>> load_sleep_edf(".")
     Traceback (most recent call last):
         ...
-    sleep2vec_sklearn.errors.ReadError: empty holds no *-PSG.edf; accepted is the ...
+    sleep2vec_sklearn.errors.ReadError: . holds no *-PSG.edf; accepted is the ...
     """
     folder = Path(folder)
     whole = any((folder / study.folder).is_dir() for study in _STUDIES.values())
@@ -125,18 +121,11 @@ def _read_night(path: Path, subjects: _Subjects) -> Recording:
     metadata = {"site": _STUDIES[study].folder, "night": night, **row}
     # None only where errors are skipped
     recording = cast(Recording, read_recording(path, metadata=metadata))
-    lights_off = _seconds_after(recording.start, clock)
-    if lights_off is not None and lights_off < recording.duration:
-        recording.lights = (lights_off, None)
+    if recording.start is not None and clock is not None:
+        lights_off = seconds_after(recording.start, clock)
+        if lights_off < recording.duration:
+            recording.lights = (lights_off, None)
     return recording
-
-
-def _seconds_after(start: datetime | None, clock: timedelta | None) -> float | None:
-    """Seconds from the recording's start to a time of day."""
-    if start is None or clock is None:
-        return None
-    start_clock = timedelta(hours=start.hour, minutes=start.minute, seconds=start.second)
-    return (clock - start_clock).total_seconds() % _DAY_SECONDS
 
 
 def _read_subjects(folders: Sequence[Path]) -> _Subjects:

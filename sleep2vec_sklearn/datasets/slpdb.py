@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..recordings.derivation import ibi_from_beats
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Cohort, Recording
 from ._files import (
@@ -19,11 +18,9 @@ from ._files import (
     as_cohort,
     find_files,
     read_annotations,
-    read_beats,
     read_header,
+    record_from_beats,
 )
-
-__all__ = ["load_slpdb"]
 
 _DATASET = "the MIT-BIH Polysomnographic Database (PhysioNet slpdb)"
 _STAGES = {"W": 0, "1": 1, "2": 2, "3": 3, "4": 3, "R": 4}
@@ -69,31 +66,28 @@ def load_slpdb(folder: StrPath) -> Cohort:
 
     Examples
     --------
-    >>> from pathlib import Path
     >>> from sleep2vec_sklearn.datasets import load_slpdb
     >>> cohort = load_slpdb("folder/of/the/data/set")  # doctest: +SKIP
-    >>> Path("empty").mkdir()
-    >>> load_slpdb("empty")
+    >>> load_slpdb(".")
     Traceback (most recent call last):
         ...
-    sleep2vec_sklearn.errors.ReadError: empty holds no slp*.st; accepted is the unpacked ...
+    sleep2vec_sklearn.errors.ReadError: . holds no slp*.st; accepted is the unpacked ...
     """
     return as_cohort([_read_night(path) for path in find_files(folder, "slp*.st", _DATASET)])
 
 
 def _read_night(path: Path) -> Recording:
     header = read_header(path.with_suffix(".hea"))
-    beats = read_beats(path.with_suffix(".ecg"), header)
     stages, events = _read_scoring(read_annotations(path), header)
-    return Recording(
-        {"ibi": ibi_from_beats(beats, duration=header.duration)},
+    return record_from_beats(
+        path,
+        ".ecg",
+        header,
         subject=re.sub(r"(?<=\d)[a-z]$", "", path.stem),
         metadata={"site": "slpdb", **_read_demographics(header.comment)},
         stages=stages,
         events=events,
         start=header.start,
-        duration=header.duration,
-        id=path.stem,
     )
 
 
@@ -115,8 +109,5 @@ def _read_scoring(scoring: Annotations, header: Header) -> tuple[np.ndarray, pd.
 def _read_demographics(comment: str) -> dict:
     match = re.match(r"(\d+|x)\s+([MFx])\s+(\d+|x)\b", comment)
     age, sex, weight = match.groups() if match else ("x", "x", "x")
-    return {
-        "age": np.nan if age == "x" else float(age),
-        "sex": None if sex == "x" else sex,
-        "weight": np.nan if weight == "x" else float(weight),
-    }
+    age, weight = (np.nan if text == "x" else float(text) for text in (age, weight))
+    return {"age": age, "sex": None if sex == "x" else sex, "weight": weight}

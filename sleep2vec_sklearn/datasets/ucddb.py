@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,17 +17,14 @@ from ..readers._edf_header import fingerprint_of
 from ..readers.formats import open_source
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Cohort, Recording
-from ..recordings.sources import Signal, SignalLayout
-from ._files import StrPath, as_cohort, find_files, read_arrays, read_numbers
-
-__all__ = ["load_ucddb"]
+from ..recordings.sources import Signal, SignalLayout, SignalSource
+from ._files import StrPath, as_cohort, find_files, read_arrays, read_numbers, seconds_after
 
 _DATASET = "the UCD database (PhysioNet ucddb 1.0.0, or a partial copy with one npz per night)"
 _SITE = "ucddb"
 _FILE = f"a file of {_DATASET}"
 _RATE = 128.0
 _EPOCH_SAMPLES = int(_RATE) * EPOCH_SECONDS
-_DAY_SECONDS = 86_400
 _STAGES = np.array([0, 4, 1, 2, 3, 3])
 _COLUMNS = {
     "Age": "age",
@@ -88,57 +86,46 @@ def load_ucddb(folder: StrPath) -> Cohort:
 
     Examples
     --------
-    >>> from pathlib import Path
     >>> from sleep2vec_sklearn.datasets import load_ucddb
     >>> cohort = load_ucddb("folder/of/the/data/set")  # doctest: +SKIP
-    >>> Path("empty").mkdir()
-    >>> load_ucddb("empty")
+    >>> load_ucddb(".")
     Traceback (most recent call last):
         ...
-    sleep2vec_sklearn.errors.ReadError: empty holds no ucddb*.rec; accepted is the ...
+    sleep2vec_sklearn.errors.ReadError: . holds no ucddb*.rec; accepted is the ...
     """
     partial = not any(Path(folder).glob("ucddb*.rec")) and any(Path(folder).glob("ucddb*.npz"))
     paths = find_files(folder, "ucddb*.npz" if partial else "ucddb*.rec", _DATASET)
-    subjects = read_subjects(Path(folder) / "annotations" if partial else Path(folder))
-    read_night = _read_partial if partial else _read_published
-    return as_cohort([read_night(path, subjects.get(path.stem.upper(), {})) for path in paths])
+    tables = Path(folder) / "annotations" if partial else Path(folder)
+    subjects = read_subjects(tables)
+    return as_cohort([_read_night(path, tables, subjects) for path in paths])
 
 
-def _read_published(path: Path, subject: dict) -> Recording:
-    codes_path = path.with_name(f"{path.stem}_stage.txt")
-    codes = read_numbers(codes_path, "a stage code per line, as published", dtype=int, ndmin=1)
-    source = open_source(path)
-    demographics = {name: value for name, value in subject.items() if name != "start"}
-    start = source.start or subject.get("start")
+def _read_night(path: Path, tables: Path, subjects: dict[str, dict]) -> Recording:
+    demographics = dict(subjects.get(path.stem.upper(), {}))
+    start = demographics.pop("start", None)
+    metadata = {"site": _SITE, **demographics}
+    options: dict[str, Any] = {}
+    source: SignalSource
+    if path.suffix == ".npz":
+        codes, rate = read_arrays(path, ["stage_all", "fs"], _FILE)
+        if rate != _RATE:
+            raise ReadError(f"{path} has a rate of {float(rate):g} Hz; accepted is {_RATE:g} Hz.")
+        source = _PartialSource(path, len(codes))
+    else:
+        accepted = "a stage code per line, as published"
+        codes = read_numbers(tables / f"{path.stem}_stage.txt", accepted, dtype=int, ndmin=1)
+        source = psg = open_source(path)
+        start, metadata = psg.start or start, {**psg.metadata, **metadata}
+        options = {"duration": psg.duration, "notes": psg.notes, "align": "trim"}
     return Recording.from_source(
         source,
         subject=path.stem,
-        metadata={**source.metadata, "site": _SITE, **demographics},
+        metadata=metadata,
         stages=_as_stages(codes),
-        events=read_respiratory_events(path.with_name(f"{path.stem}_respevt.txt"), start),
-        start=start,
-        duration=source.duration,
-        id=path.stem,
-        notes=source.notes,
-        align="trim",
-    )
-
-
-def _read_partial(path: Path, subject: dict) -> Recording:
-    codes, rate = read_arrays(path, ["stage_all", "fs"], _FILE)
-    if rate != _RATE:
-        raise ReadError(f"{path} has a rate of {float(rate):g} Hz; accepted is {_RATE:g} Hz.")
-    demographics = {name: value for name, value in subject.items() if name != "start"}
-    start = subject.get("start")
-    events_path = path.parent / "annotations" / f"{path.stem}_respevt.txt"
-    return Recording.from_source(
-        _PartialSource(path, len(codes)),
-        subject=path.stem,
-        metadata={"site": _SITE, **demographics},
-        stages=_as_stages(codes),
-        events=read_respiratory_events(events_path, start),
+        events=read_respiratory_events(tables / f"{path.stem}_respevt.txt", start),
         start=start,
         id=path.stem,
+        **options,
     )
 
 
@@ -155,8 +142,8 @@ class _PartialSource:
             return {}
         layout = self.layout["eeg"]
         epochs = np.full((layout.n_samples // _EPOCH_SAMPLES, _EPOCH_SAMPLES), np.nan, np.float32)
-        arrays = read_arrays(self.path, ["eeg_int16", "scale", "epoch_index"], _FILE)
-        stored, scale, index = arrays
+        names_stored = ["eeg_int16", "scale", "epoch_index"]
+        stored, scale, index = read_arrays(self.path, names_stored, _FILE)
         epochs[index] = stored * np.float32(scale)
         values = epochs.reshape(-1)
         values.flags.writeable = False
@@ -198,14 +185,12 @@ def read_respiratory_events(path: Path, start: datetime | None) -> pd.DataFrame 
     if start is None or not path.exists():
         return None
     rows = []
-    start_clock = timedelta(hours=start.hour, minutes=start.minute, seconds=start.second)
     for line in path.read_text(encoding="latin-1").splitlines():
         clock, kind, length = line[:8], line[10:20].split(" ")[0], line[24:34].strip()
         if kind not in _EVENTS or not length.isdigit():
             continue
         try:
-            # clock times after midnight belong to the same night
-            onset = (_as_time_of_day(clock) - start_clock).total_seconds() % _DAY_SECONDS
+            onset = seconds_after(start, _as_time_of_day(clock))
         except ValueError as error:
             raise ReadError(
                 f"{path} has an event at {clock!r}; accepted are clock times such as 01:23:45 in "

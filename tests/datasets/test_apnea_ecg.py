@@ -6,14 +6,7 @@ import pytest
 
 from sleep2vec_sklearn.datasets import load_apnea_ecg
 from sleep2vec_sklearn.errors import ReadError
-from tests.datasets.files import (
-    APNEA,
-    NORMAL,
-    annotation_bytes,
-    beats_every,
-    write,
-    write_record,
-)
+from tests.datasets.files import APNEA, NORMAL, annotation_bytes, beats_every, write, write_record
 
 ROW = "{name}\t490\t20\t470\t9\t{ai}\t{hi}\t{ahi}\t{age}\t{sex}\t{height}\t{weight}\n"
 SUBJECT = {"ai": 1, "hi": 2, "ahi": 3, "age": 51, "sex": "M", "height": 175, "weight": 102}

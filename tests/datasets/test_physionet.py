@@ -156,13 +156,6 @@ def test_existing_files_need_no_network(watches):
     assert len(fetch_sleep_accel(**options)) == 2
 
 
-def test_missing_records_are_listed(watches):
-    _, options = watches
-    fetch_sleep_accel(records=["8"], **options)
-    with pytest.raises(ReadError, match=r"46343_heartrate.txt, labels/46343.*missing"):
-        fetch_sleep_accel(download_if_missing=False, **options)
-
-
 def test_interrupted_download_continues(watches, monkeypatch):
     monkeypatch.setattr(physionet, "_CHUNK_BYTES", 10)
     mirror, options = watches

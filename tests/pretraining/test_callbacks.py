@@ -16,9 +16,7 @@ from skorch.callbacks import (
 )
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
-from sleep2vec_sklearn.pretraining import InfoNCEObjective
 from sleep2vec_sklearn.pretraining._module import PretrainingLoss
-from sleep2vec_sklearn.pretraining._net import PretrainingNet
 
 
 class Events(Callback):
@@ -58,15 +56,6 @@ def test_early_stopping_ends_training(pretrainer, montage_store, tmp_path):
     # the end is kept with the state, so nothing is trained again
     again = pretrainer(**parameters).fit(montage_store)
     assert again.net_.step_ == fitted.net_.step_
-
-
-def test_ctrl_c_reaches_the_user(pretrainer, montage_store, monkeypatch):
-    def interrupt(net, batch):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(PretrainingNet, "infer", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        pretrainer().fit(montage_store)
 
 
 def test_best_epoch_is_checkpointed(pretrainer, montage_store, tmp_path):
@@ -131,13 +120,6 @@ def test_scores_of_training_batches(pretrainer, montage_store):
     assert fitted.history_[:, "copied"] == fitted.history_[:, "accuracy"]
 
 
-def test_criterion_is_the_objective(pretrainer, montage_store):
-    fitted = pretrainer(objective=InfoNCEObjective(0.3)).fit(montage_store)
-    criterion = fitted.net_.criterion_
-    assert isinstance(criterion, PretrainingLoss)
-    assert criterion.objective.temperature == 0.3
-
-
 def test_loss_comes_from_the_criterion(pretrainer, montage_store, monkeypatch):
     forward = PretrainingLoss.forward
     monkeypatch.setattr(
@@ -145,12 +127,3 @@ def test_loss_comes_from_the_criterion(pretrainer, montage_store, monkeypatch):
     )
     fitted = pretrainer(max_grad_norm=None).fit(montage_store)
     assert max(fitted.history_[0, "batches", :, "grad_norm"]) == 0
-
-
-def test_callback_error_is_raised(pretrainer, montage_store):
-    class Failing(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            raise OSError("no room")
-
-    with pytest.raises(OSError, match="no room"):
-        pretrainer(callbacks=[Failing()]).fit(montage_store)

@@ -175,12 +175,7 @@ RUNS = [
     {},
     {"batch_size": 3},
     {"cls": True, "objective": "info_nce", "accumulate": 2},
-    {
-        "modality_dropout": 0.5,
-        "max_shift": 2,
-        "reconstruction_weight": 1.0,
-        "context_epochs": 30,
-    },
+    {"modality_dropout": 0.5, "max_shift": 2, "reconstruction_weight": 1.0, "context_epochs": 30},
 ]
 
 

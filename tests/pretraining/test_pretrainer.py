@@ -7,12 +7,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from sleep2vec_sklearn import (
-    Recording,
-    Sleep2VecPretrainer,
-    Sleep2VecTransformer,
-    load_checkpoint,
-)
+from sleep2vec_sklearn import Recording, Sleep2VecPretrainer, Sleep2VecTransformer, load_checkpoint
 from sleep2vec_sklearn.errors import InvalidRecordingError, TrainingError, TrainingWarning
 from sleep2vec_sklearn.pretraining import NightStore, prepare_cohort
 
@@ -60,13 +55,8 @@ def test_dicts_train_too(pretrainer, montages):
 
 
 def test_seeds_decide_and_workers_not(pretrainer, montage_store, fitted):
-    noisy = {
-        "dropout": 0.1,
-        "noise": 0.1,
-        "modality_dropout": 0.3,
-        "max_shift": 2,
-        "reconstruction_weight": 0.5,
-    }
+    noisy = {"dropout": 0.1, "noise": 0.1, "modality_dropout": 0.3, "max_shift": 2}
+    noisy["reconstruction_weight"] = 0.5
     first = pretrainer(**noisy).fit(montage_store)
     assert hash_of(first) == hash_of(pretrainer(**noisy, n_workers=2).fit(montage_store))
     assert hash_of(pretrainer(random_state=1).fit(montage_store)) != hash_of(fitted)
@@ -139,12 +129,7 @@ def test_history_is_skorchs(fitted):
 
 def test_training_learns(pretrainer, montage_store):
     trained = pretrainer(
-        max_epochs=8,
-        steps_per_epoch=15,
-        lr=1e-2,
-        hidden_size=16,
-        negatives="both",
-        ema_decay=0.9,
+        max_epochs=8, steps_per_epoch=15, lr=1e-2, hidden_size=16, negatives="both", ema_decay=0.9
     ).fit(montage_store)
     first, *_, last = trained.history_[:, "train_loss"]
     assert last < 0.8 * first
@@ -188,26 +173,18 @@ def test_missing_columns_come_from_nights(pretrainer, montages, montage_store):
     table = fitted_table(montages)[["sex"]].assign(subject=list("aabbccde"), sex="F")
     given = pretrainer(validation=["b"])
     from_store = given.fit(montage_store, table).checkpoint()
-    assert from_store.card["training_data"]["subjects"] == 4
-    assert (
-        from_store.card["training_data"]["female"]
-        == from_store.card["training_data"]["age"]["known"]
-        == 6
-    )
+    trained_on = from_store.card["training_data"]
+    assert trained_on["subjects"] == 4
+    assert trained_on["female"] == trained_on["age"]["known"] == 6
     assert from_store.sha256 == given.fit(montages, table).checkpoint().sha256
 
 
-def test_foreign_metadata_are_refused(pretrainer, montages):
-    table = fitted_table(montages).rename({"n3": "n33"})
-    with pytest.raises(InvalidRecordingError, match="n3"):
-        pretrainer().fit(montages, table)
-
-
-def test_wrong_ages_are_refused(pretrainer, montages):
-    with pytest.raises(InvalidRecordingError, match="130"):
-        pretrainer().fit(montages, fitted_table(montages).assign(age=130))
-    with pytest.raises(InvalidRecordingError, match="'Q'"):
-        pretrainer().fit(montages, fitted_table(montages).assign(sex="Q"))
+def test_wrong_metadata_are_refused(pretrainer, montages):
+    table = fitted_table(montages)
+    tables = {"130": table.assign(age=130), "'Q'": table.assign(sex="Q"), "n3": table.drop("n3")}
+    for message, metadata in tables.items():
+        with pytest.raises(InvalidRecordingError, match=message):
+            pretrainer().fit(montages, metadata)
 
 
 def test_one_modality_is_too_few(pretrainer, montages):
@@ -228,14 +205,9 @@ def test_single_pairs_are_left_out(pretrainer, montages):
 
 
 def test_no_pair_is_refused(pretrainer, montages):
-    nights = [
-        montages[0].without("effort"),
-        montages[1].without("ibi"),
-        montages[3].without("spo2"),
-    ]
-    with pytest.raises(
-        TrainingError, match=r"pairs that one has: effort-spo2, effort-ibi, spo2-ibi"
-    ):
+    lacks = {0: "effort", 1: "ibi", 3: "spo2"}
+    nights = [montages[k].without(name) for k, name in lacks.items()]
+    with pytest.raises(TrainingError, match=r"that one has: effort-spo2, effort-ibi, spo2-ibi"):
         pretrainer(validation=0).fit(nights)
 
 
@@ -262,37 +234,16 @@ def test_small_pools_warn_briefly(pretrainer):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"objective": "clip"},
-        {"batch_size": 1},
-        {"mask_ratio": 1.0},
-        {"lr": 0},
-        {"temperature": float("nan")},
-        {"max_shift": 6},
-        {"patience": 2, "validation": None},
-        {"validation": ["nobody"]},
-        {"validation": -1},
-        {"n_workers": -1},
-        {"pair_weights": {("eeg", "ibi"): 1}},
-        {"pair_weights": []},
-        {"tokenizer": {"ibi": "spectral"}},
-        {"tokenizer": ["spectral"]},
-        {"validation": True},
-        {"validation": 1.5},
-        {"validation": "s3"},
-        {"random_state": -1},
-        {"random_state": 2**63},
-        {"random_state": np.random.default_rng(0)},
-        {"modalities": 3},
-        {"encoder": 3},
-        {"encoder": Sleep2VecPretrainer()},
-        {"state_dir": 3},
-        {"state_dir": ""},
-        {"callbacks": [3]},
-        {"callbacks": "bar"},
-        {"verbose": None},
-        {"device": None},
+        {"objective": "clip"}, {"batch_size": 1}, {"mask_ratio": 1.0}, {"lr": 0}, {"max_shift": 6},
+        {"temperature": float("nan")}, {"patience": 2, "validation": None}, {"n_workers": -1},
+        {"validation": ["nobody"]}, {"validation": -1}, {"validation": True}, {"validation": 1.5},
+        {"validation": "s3"}, {"pair_weights": {("eeg", "ibi"): 1}}, {"pair_weights": []},
+        {"tokenizer": {"ibi": "spectral"}}, {"tokenizer": ["spectral"]}, {"random_state": -1},
+        {"random_state": 2**63}, {"random_state": np.random.default_rng(0)}, {"modalities": 3},
+        {"encoder": 3}, {"encoder": Sleep2VecPretrainer()}, {"state_dir": 3}, {"state_dir": ""},
+        {"callbacks": [3]}, {"callbacks": "bar"}, {"verbose": None}, {"device": None},
     ],
-)
+)  # fmt: skip
 def test_wrong_parameters_are_named(pretrainer, montage_store, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         pretrainer(**wrong).fit(montage_store)

@@ -219,9 +219,6 @@ def test_lost_sensors_are_off_once():
     changes = np.abs(np.diff(lost.astype(int), axis=1)).sum(axis=1)
     assert changes.max() <= 2
     assert lost.all(axis=1).any()
-
-
-def test_no_sensor_lost_by_default():
     assert not draw_losses(np.random.default_rng(0), (9, 7), 0.0).any()
 
 

@@ -82,9 +82,8 @@ def ppg(night: Night, rate: float) -> np.ndarray:
     baseline += 0.3 * ar1_noise(rng, night.n_control, 20 * CONTROL_RATE)
     signal = np.interp(np.arange(n) / rate, control, baseline).astype(np.float32)
     signal += 0.02 * rng.standard_normal(n, dtype=np.float32)
-    notch = rng.uniform(0.2, 0.5)
+    wave = ((0, 0.085, 1.0), (0.27, 0.10, rng.uniform(0.2, 0.5)))
     delay = 0.22 + 0.02 * rng.standard_normal()
-    wave = ((0, 0.085, 1.0), (0.27, 0.10, notch))
     gain = np.interp(beats, control, amplitude)
     _add_bumps(signal, rate, beats + delay - 0.25, 0.25, 0.9, wave, gain)
     return signal
@@ -267,10 +266,8 @@ def _with_ectopy(beats: np.ndarray, night: Night, rng: np.random.Generator) -> n
 
 
 def _add_bumps(signal, rate, starts, centre, length, bumps, gain) -> None:
-    """Add a sum of Gaussians (offset, width, size) around ``centre`` at each start.
-
-    Eight shifts of the waveform keep the offset of a start from the samples.
-    """
+    """Add a sum of Gaussians (offset, width, size) around ``centre`` at each start."""
+    # eight shifts of the waveform keep the offset of a start from the samples
     offset = np.round(starts * rate) / rate - starts
     steps = 8
     phase = np.clip(((offset * rate + 0.5) * steps).astype(int), 0, steps - 1)

@@ -57,11 +57,7 @@ def eeg(night: Night, rate: float) -> np.ndarray:
 
 
 def eog(night: Night, rate: float) -> np.ndarray:
-    """One eye's channel in uV, of shape (duration * rate,), before the amplifier.
-
-    Rapid eye movements in wake and in bursts of REM sleep, slow rolling ones in N1, and the
-    frontal share of the brain's field that the EEG records.
-    """
+    """One eye's channel in uV, of shape (duration * rate,), before the amplifier."""
     rng = night.random_stream("eog")
     signal = brain_field(night, rate, _EOG_TOP)
     _add_graphoelements(night, rate, signal)
@@ -86,11 +82,8 @@ def emg(night: Night, rate: float) -> np.ndarray:
         frame = np.minimum(np.round(bursts.onset * _FRAME_RATE).astype(int), n - 1)
         np.maximum.at(tone, frame, gain * night.subject.muscle_tone * bursts.size)
         long = bursts.duration > 5
-        np.maximum.at(
-            tone,
-            np.minimum(frame[long] + 1, n - 1),
-            0.6 * gain * night.subject.muscle_tone * bursts.size[long],
-        )
+        frame, size = np.minimum(frame[long] + 1, n - 1), bursts.size[long]
+        np.maximum.at(tone, frame, 0.6 * gain * night.subject.muscle_tone * size)
     grid = frequencies(rate, _EMG_TOP)
     shape = grid**2 / (grid**2 + 20.0**2) / (1 + (grid / 60.0) ** 2)
     shape /= shape.sum() * (grid[1] - grid[0])
@@ -180,8 +173,7 @@ def _bump(axis: np.ndarray, centre: float, width: float) -> np.ndarray:
 
 def _draw_times(night: Night, rng: np.random.Generator, per_minute: ArrayLike) -> np.ndarray:
     """Random times in seconds, with a rate per minute for each stage."""
-    counts = rng.poisson(np.asarray(per_minute)[night.true_stages] / 2)
-    return _times_in_epochs(rng, counts)
+    return _times_in_epochs(rng, rng.poisson(np.asarray(per_minute)[night.true_stages] / 2))
 
 
 def _times_in_epochs(
@@ -196,8 +188,7 @@ def _add_rapid_movements(
 ) -> None:
     phasic = np.exp(1.1 * ar1_noise(rng, len(night.true_stages), 4) - 0.6)
     per_epoch = np.array([9.0, 0.4, 0.05, 0.0, 7.0])[night.true_stages] * phasic
-    counts = rng.poisson(np.clip(per_epoch, 0, 30))
-    times = _times_in_epochs(rng, counts)
+    times = _times_in_epochs(rng, rng.poisson(np.clip(per_epoch, 0, 30)))
     size = rng.choice([-1, 1], len(times)) * strength * rng.gamma(3, 22, len(times))
     axis = np.arange(0, 2.5, 1 / rate)
     decay = np.exp(-axis / 0.6) - np.exp(-axis / 0.04)
@@ -221,8 +212,7 @@ def _add_rolling_movements(
 
 
 def _add_twitches(night: Night, rng: np.random.Generator, rate: float, signal: np.ndarray) -> None:
-    counts = rng.poisson(np.where(night.true_stages == 4, 0.8, 0.02))
-    times = _times_in_epochs(rng, counts)
+    times = _times_in_epochs(rng, rng.poisson(np.where(night.true_stages == 4, 0.8, 0.02)))
     axis = np.arange(0, 0.3, 1 / rate)
     bursts = rng.standard_normal((len(times), len(axis))) * np.sin(np.pi * axis / 0.3)
     size = night.subject.muscle_tone * rng.gamma(2, 1.5, len(times))
@@ -239,14 +229,12 @@ def shaped_noise(rng: np.random.Generator, density: np.ndarray, rate: float) -> 
     """Gaussian noise of shape ((n_frames - 1) * 2 * rate,) with a changing spectral density.
 
     ``density``, of shape (n_frames, n_frequencies), is one-sided (units squared per Hz) on the grid
-    of :func:`frequencies`; frame k is centred on 2 k seconds. Random spectra of 4-s frames are
-    weighted with a sine window and overlap by half, so the variance at any time is that of the
-    neighbouring frames. Frequencies are drawn in ascending order: the same stream at another rate,
-    or with fewer frequencies, gives the same slow waves.
+    of :func:`frequencies`; frame k is centred on 2 k seconds.
     """
     n_frames, n_bins = density.shape
     size = round(_FRAME_SECONDS * rate)
     hop = size // 2
+    # in ascending order, so the same stream gives the same slow waves at another rate
     draws = rng.standard_normal((n_bins, 2, n_frames), dtype=np.float32)
     scale = np.sqrt(density, dtype=np.float32)
     scale *= np.float32(size / 2 / np.sqrt(_FRAME_SECONDS))
@@ -254,6 +242,6 @@ def shaped_noise(rng: np.random.Generator, density: np.ndarray, rate: float) -> 
     np.multiply(draws[:, 0].T, scale, out=spectrum.real)
     np.multiply(draws[:, 1].T, scale, out=spectrum.imag)
     frames = irfft(spectrum, n=size, axis=1, overwrite_x=True)
+    # sine windows that overlap by half leave the variance that of the neighbouring frames
     frames *= np.sin(np.pi * (np.arange(size, dtype=np.float32) + 0.5) / size)
-    blocks = frames[1:, :hop] + frames[:-1, hop:]
-    return blocks.reshape(-1)
+    return (frames[1:, :hop] + frames[:-1, hop:]).reshape(-1)

@@ -83,7 +83,6 @@ class RespiratoryEvents:
 
     @property
     def end(self) -> np.ndarray:
-        """Seconds at which breathing resumes."""
         return self.onset + self.duration
 
     @property
@@ -107,7 +106,6 @@ class Night:
 
     @property
     def duration(self) -> int:
-        """Length in seconds."""
         return len(self.true_stages) * EPOCH_SECONDS
 
     @property
@@ -118,7 +116,6 @@ class Night:
 
     @property
     def n_control(self) -> int:
-        """Number of points at the control rate."""
         return self.duration * CONTROL_RATE
 
     @property
@@ -127,7 +124,6 @@ class Night:
         return np.arange(self.n_control) / CONTROL_RATE
 
     def random_stream(self, name: str) -> np.random.Generator:
-        """The random stream of one part of the night."""
         return random_stream(self.seed, name)
 
     def stage_weights(self, rate: float, blur: float) -> np.ndarray:
@@ -162,23 +158,17 @@ def simulate_hypnogram(subject: Subject, n_epochs: int, rng: np.random.Generator
     age = subject.age - 20
     unrest = subject.fragmentation * (0.35 + 0.020 * age) * (1 + subject.ahi / 45)
     deep = subject.deep_sleep * np.clip(1.15 - 0.011 * age, 0.15, None) / (1 + subject.ahi / 80)
-    latency = round(
-        2 * float(np.clip(rng.lognormal(np.log(13) + 0.3 * np.log(unrest), 0.7), 1, 90))
-    )
-    waking = round(2 * float(np.clip(rng.lognormal(np.log(5.0), 0.9), 0.5, 60)))
-    latency = min(latency, n_epochs // 3)
-    waking = min(waking, n_epochs // 8)
+    minutes = np.clip(rng.lognormal(np.log(13) + 0.3 * np.log(unrest), 0.7), 1, 90)
+    latency = min(round(2 * float(minutes)), n_epochs // 3)
+    minutes = np.clip(rng.lognormal(np.log(5.0), 0.9), 0.5, 60)
+    waking = min(round(2 * float(minutes)), n_epochs // 8)
     asleep = n_epochs - latency - waking
-    pieces: list[np.ndarray] = []
-    length = 0
-    cycle = 0
-    while length < asleep:
-        piece = _interrupt(_cycle(min(cycle, 4), deep, unrest, rng), unrest, rng)
-        pieces.append(piece)
-        length += len(piece)
-        cycle += 1
-    sleep = np.concatenate(pieces)[:asleep] if pieces else np.empty(0, dtype=np.int8)
-    return np.concatenate([np.full(latency, _W), sleep, np.full(waking, _W)]).astype(np.int8)
+    cycles: list[np.ndarray] = []
+    while sum(map(len, cycles)) < asleep:
+        cycle = _cycle(min(len(cycles), 4), deep, unrest, rng)
+        cycles.append(_interrupt(cycle, unrest, rng))
+    sleep = np.concatenate([np.full(latency, _W), *cycles])[: latency + asleep]
+    return np.concatenate([sleep, np.full(waking, _W)]).astype(np.int8)
 
 
 def _cycle(number: int, deep: float, unrest: float, rng: np.random.Generator) -> np.ndarray:
@@ -214,8 +204,7 @@ def _interrupt(cycle: np.ndarray, unrest: float, rng: np.random.Generator) -> np
     chance = rng.random(len(cycle))
     wakes = chance < _WAKING[cycle] * unrest
     lightens = ~wakes & (chance < (_WAKING + _LIGHTENING)[cycle] * unrest)
-    pieces = []
-    start = 0
+    pieces, start = [], 0
     for stop in (np.flatnonzero(wakes | lightens) + 1).tolist():
         pieces.append(cycle[start:stop])
         woken, deep = wakes[stop - 1], cycle[stop - 1] == _N3
@@ -235,12 +224,10 @@ def _wake_length(rng: np.random.Generator) -> int:
 
 
 def score_stages(true_stages: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Stages by a human scorer, who moves borders and often confuses N1 with its neighbours.
+    """Stages by a human scorer, who moves borders and confuses N1 with others, and N3 with N2.
 
-    Scorers differ about borders, N1, and N3 versus N2 (Rosenberg and Van Hout, J Clin Sleep Med
-    9:81, 2013). A confusion lasts: an epoch is scored as another stage together with its
-    neighbours, so that long bouts are not cut up. The rates give about the agreement of two
-    experts (overall kappa near 0.8).
+    The rates give about the agreement of two experts, an overall kappa near 0.8 (Rosenberg and Van
+    Hout, J Clin Sleep Med 9:81, 2013).
     """
     stages = np.asarray(true_stages)
     n = len(stages)
@@ -256,6 +243,7 @@ def score_stages(true_stages: np.ndarray, rng: np.random.Generator) -> np.ndarra
             scored[first : first + size] = stages[first - 1]
         elif draw > 1 - _EARLY:
             scored[max(first - size, 0) : first] = stages[first]
+    # neighbours are confused together, so that long bouts are not cut up
     confusion = gaussian_filter1d(rng.standard_normal(n), _CONFUSED_EPOCHS, mode="wrap")
     confusion = ndtr(confusion * np.sqrt(2 * np.sqrt(np.pi) * _CONFUSED_EPOCHS))
     thresholds = np.cumsum(_CONFUSION, axis=1)[scored]
@@ -272,11 +260,7 @@ def score_stages(true_stages: np.ndarray, rng: np.random.Generator) -> np.ndarra
 def draw_respiratory_events(
     subject: Subject, stages: np.ndarray, rng: np.random.Generator
 ) -> RespiratoryEvents:
-    """Respiratory events of one night.
-
-    They cluster, are more frequent in REM sleep, rare in N3 and absent in wake. The night's
-    severity varies about the subject's (night-to-night variability of the index).
-    """
+    """Respiratory events of one night, in clusters."""
     by_stage = np.array([0.0, 1.2, 1.0, 0.25, subject.rem_apnea])
     clusters = gaussian_filter1d(rng.standard_normal(len(stages)), 12, mode="wrap")
     clusters -= clusters.mean()
@@ -284,6 +268,7 @@ def draw_respiratory_events(
     relative = by_stage[stages] * clusters
     asleep = stages > 0
     relative /= max(relative[asleep].mean() if asleep.any() else 1.0, 1e-9)
+    # the index varies from night to night
     severity = subject.ahi * np.exp(rng.normal(0, 0.25))
     chance = 1 - np.exp(-relative * severity / 120 * 1.3)
     epochs = np.flatnonzero(rng.random(len(stages)) < chance)
@@ -402,13 +387,11 @@ def impulse_response(
 
 
 def add_waveforms(signal: np.ndarray, rate: float, times: np.ndarray, waves: np.ndarray) -> None:
-    """Add ``waves``, of shape (n_waves, length), at ``times`` (seconds) to a signal, in place.
-
-    Waveforms that would leave the signal are dropped.
-    """
+    """Add ``waves``, of shape (n_waves, length), at ``times`` (seconds) to a signal, in place."""
     if len(times) == 0:
         return
     start = np.round(np.asarray(times) * rate).astype(np.int64)
+    # waveforms that would leave the signal are dropped
     inside = (start >= 0) & (start + waves.shape[1] <= len(signal))
     positions = start[inside, None] + np.arange(waves.shape[1])
     np.add.at(signal, positions, waves[inside].astype(signal.dtype, copy=False))

@@ -84,11 +84,9 @@ class Site:
         return self.kind in _WATCH_KINDS
 
     def rate(self, modality: str) -> float:
-        """Samples per second of a modality."""
         return self.rates[self.modalities.index(modality)]
 
     def unit(self, modality: str) -> str:
-        """Unit of a modality."""
         return self.units[self.modalities.index(modality)]
 
 
@@ -115,9 +113,8 @@ def draw_subject(seed: int, index: int) -> Subject:
     heart_variability = float(np.exp(-0.22 * elderly - 0.06 * obesity + 0.3 * spread[1]))
     heart_rate = 62.0 + (2.5 if sex == "F" else 0.0) + 1.2 * obesity + 7.0 * spread[2]
     weak_alpha = rng.random() < 0.25
-    stage_heart_rate = np.array([5.0, 1.5, -0.8, -0.6, 2.4]) + rng.normal(
-        0, [3.0, 1.0, 0.6, 1.3, 1.3]
-    )
+    stage_heart_rate = np.array([5.0, 1.5, -0.8, -0.6, 2.4])
+    stage_heart_rate += rng.normal(0, [3.0, 1.0, 0.6, 1.3, 1.3])
     return Subject(
         id=f"sim-{index:04d}",
         age=round(age, 1),
@@ -174,11 +171,9 @@ def draw_site(seed: int, index: int, kind: str) -> Site:
 
 
 def _spread(seed: int, index: int, name: str) -> float:
-    """A standard normal value that differs clearly between consecutive sites.
-
-    Steps of the golden ratio cover the quantiles evenly for any number of sites. Independent draws
-    could make the two sites of a small cohort alike.
-    """
+    """A standard normal value that differs clearly between consecutive sites."""
+    # steps of the golden ratio cover the quantiles evenly for any number of sites, where
+    # independent draws could make the two sites of a small cohort alike
     first = random_stream((seed,), f"sites' {name}").random()
     return float(ndtri((first + index * _GOLDEN_RATIO) % 1 * 0.98 + 0.01))
 
@@ -219,12 +214,9 @@ def _units(kind: str, rng: np.random.Generator) -> dict[str, str]:
 
 
 def draw_outcomes(seed: int, index: int, subject: Subject) -> Outcomes:
-    """Outcomes of subject number ``index``.
-
-    Risks depend on age, on the apnea index and on traits that shape the signals (heart-rate
-    variability, deep sleep, fragmentation), and otherwise on chance: the signals alone cannot
-    predict them without error.
-    """
+    """Outcomes of subject number ``index``."""
+    # risks depend on age, apnea and traits that shape the signals, and otherwise on chance: the
+    # signals alone cannot predict them without error
     rng = random_stream((seed, index), "outcomes")
     elderly = (subject.age - 52) / 18
     apnea = np.log1p(subject.ahi) - 2.3

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,8 +23,6 @@ from ._cardiorespiratory import airflow, ecg, effort, ibi, ppg, resp, spo2
 from ._neurophysiology import eeg, emg, eog
 from ._night import Night, ar1_noise, draw_night
 from ._subjects import SITE_KINDS, draw_outcomes, draw_site, draw_subject, seed_from
-
-__all__ = ["SimulatedSource", "make_sleep_cohort"]
 
 # part of every fingerprint; raised when a change alters the samples of a seed
 SIMULATION_REVISION = 5
@@ -196,14 +194,12 @@ def _make_events(night: Night) -> pd.DataFrame:
     fall = (breathing.onset + 0.8 * breathing.lag)[desaturating]
     length = breathing.end + breathing.lag - breathing.onset - 0.8 * breathing.lag
     kinds = np.where(breathing.apnea, "obstructive_apnea", "hypopnea")
-    lengths = [breathing.duration, arousals.duration, length[desaturating]]
-    table = pd.DataFrame(
-        {
-            "onset": np.concatenate([breathing.onset, arousals.onset, fall]),
-            "duration": np.concatenate(lengths),
-            "type": [*kinds, *["arousal"] * len(arousals), *["desaturation"] * len(fall)],
-        }
-    )
+    columns = {
+        "onset": np.concatenate([breathing.onset, arousals.onset, fall]),
+        "duration": np.concatenate([breathing.duration, arousals.duration, length[desaturating]]),
+        "type": [*kinds, *["arousal"] * len(arousals), *["desaturation"] * len(fall)],
+    }
+    table = pd.DataFrame(columns)
     return table.round(2).sort_values("onset", kind="stable", ignore_index=True)
 
 
@@ -217,20 +213,7 @@ class Failure:
 
 
 class SimulatedSource:
-    """Signals of one simulated night, generated on demand.
-
-    Holds the seed, stages and events (a few kB). Each modality has its own random stream, so its
-    samples do not depend on which others are read.
-
-    Parameters
-    ----------
-    night : Night
-        Stages, events, subject and site.
-    modalities : sequence of str
-        Sensors that are present.
-    failures : mapping of str to Failure, optional
-        Sensors that are off for part of the night.
-    """
+    """Signals of one simulated night, by the sensors that are present, generated on demand."""
 
     def __init__(
         self,
@@ -240,18 +223,16 @@ class SimulatedSource:
     ):
         self.night = night
         self.failures = dict(failures or {})
-        self._layout = {name: _layout(night, name) for name in modalities}
-
-    @property
-    def layout(self) -> dict[str, SignalLayout]:
-        """Layout of each modality, without making a sample."""
-        return dict(self._layout)
+        rates = {name: night.site.rate(name) for name in modalities}
+        self.layout = {
+            name: SignalLayout(rate, night.site.unit(name), round(night.duration * rate))
+            for name, rate in rates.items()
+        }
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        """Make the samples of these modalities, float32 and read-only."""
         signals = {}
         for name in names:
-            layout = self._layout[name]
+            layout = self.layout[name]
             values = record(self.night, name, self.failures.get(name))
             values.flags.writeable = False
             signals[name] = Signal(values, layout.rate, layout.unit)
@@ -259,7 +240,7 @@ class SimulatedSource:
 
     def fingerprint(self) -> str:
         """sha256 of the revision, the seed and every parameter that the samples depend on."""
-        return self._fingerprint(list(self._layout), self.failures)
+        return self._fingerprint(list(self.layout), self.failures)
 
     def signal_fingerprint(self, name: str) -> str:
         """The same for one modality, whose samples do not depend on the others."""
@@ -279,11 +260,6 @@ class SimulatedSource:
         return sha256(json.dumps(settings, sort_keys=True))
 
 
-def _layout(night: Night, name: str) -> SignalLayout:
-    rate = night.site.rate(name)
-    return SignalLayout(rate, night.site.unit(name), round(night.duration * rate))
-
-
 def draw_failures(
     modalities: tuple[str, ...],
     selected: tuple[str, ...],
@@ -291,19 +267,13 @@ def draw_failures(
     chance: float,
     rng: np.random.Generator,
 ) -> tuple[tuple[str, ...], dict[str, Failure]]:
-    """Modalities with a signal, and those of them that are off for part of the night.
-
-    ``chance`` is the probability that a sensor is missing; half of it, that it falls off. At least
-    one sensor works all night. Modalities of the site that are not ``selected`` are drawn too, so
-    the selection changes no draw.
-    """
+    """Modalities with a signal, and those of them that are off for part of the night."""
+    # modalities that are not selected are drawn too, so the selection changes no draw
     draws = rng.random((2, len(modalities)))
+    # one sensor works all night
     draws[:, modalities.index(selected[rng.integers(2**31) % len(selected)])] = 1.0
-    present = tuple(
-        name
-        for name, draw in zip(modalities, draws[0], strict=True)
-        if name in selected and draw >= chance
-    )
+    missing = dict(zip(modalities, draws[0] < chance, strict=True))
+    present = tuple(name for name in modalities if name in selected and not missing[name])
     failures = {}
     for name, draw in zip(modalities, draws[1], strict=True):
         length = duration * rng.uniform(0.1, 0.65)
@@ -332,8 +302,7 @@ def _amplify(night: Night, name: str, signal: np.ndarray, rate: float) -> np.nda
     site = night.site
     rng = night.random_stream(f"{name} amplifier")
     _add_electrode_pops(night, rng, signal, rate)
-    n = len(signal)
-    signal += np.float32(site.noise) * rng.standard_normal(n, dtype=np.float32)
+    signal += np.float32(site.noise) * rng.standard_normal(len(signal), dtype=np.float32)
     if site.line_frequency < rate / 2:
         # one second, repeated: a sine over the whole night costs ten times as much
         second = np.sin(2 * np.pi * site.line_frequency * np.arange(round(rate)) / rate)
@@ -363,15 +332,12 @@ def _add_electrode_pops(
 
 
 def actigraphy(night: Night, rate: float) -> np.ndarray:
-    """Counts per sample period, of shape (duration * rate,).
-
-    A site's device counts each second or half minute; some pipelines smooth counts with a Gaussian
-    of 50 s (Walch et al. 2019, doi:10.1093/sleep/zsz180). Some movements spare the wrist.
-    """
+    """Counts per sample period, a second or half a minute, of shape (duration * rate,)."""
     rng = night.random_stream("actigraphy")
     seconds = np.zeros(night.duration + 64)
     moves = night.movements
     strength = moves.size * np.exp(rng.normal(0, 0.4, len(moves)))
+    # some movements spare the wrist
     strength[rng.random(len(moves)) < 0.15] = 0
     length = np.maximum(np.ceil(moves.duration).astype(int), 1)
     index = np.repeat(moves.onset.astype(int), length)
@@ -389,12 +355,11 @@ def actigraphy(night: Night, rate: float) -> np.ndarray:
         counts = np.repeat(seconds, round(rate)) / round(rate)
     counts = site.counts_scale * counts
     if site.counts_smoothing > 0:
+        # as some pipelines do (Walch et al. 2019, doi:10.1093/sleep/zsz180)
         return gaussian_filter1d(counts, site.counts_smoothing * rate).astype(np.float32)
     return np.round(counts, 0 if site.counts_scale * period > 3 else 1).astype(np.float32)
 
 
-# the function of each modality is named like it
 _PHYSIOLOGY = (eeg, eog, emg, ecg, ppg, ibi, airflow, effort, resp, spo2, actigraphy)
-GENERATORS: dict[str, Callable[[Night, float], np.ndarray]] = {
-    generate.__name__: generate for generate in _PHYSIOLOGY
-}
+# the function of each modality is named like it
+GENERATORS = {generate.__name__: generate for generate in _PHYSIOLOGY}

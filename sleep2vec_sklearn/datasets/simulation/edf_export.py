@@ -24,8 +24,6 @@ from ._subjects import random_stream, seed_from
 if TYPE_CHECKING:
     import edfio
 
-__all__ = ["write_edf_cohort"]
-
 _LABELS = {
     "eeg": ("EEG C3-A2", "C3-M2", "EEG(sec)", "EEG Fpz-Cz", "C4-M1", "EEG C4-A1"),
     "eog": ("EOG(L)", "LOC-A2", "E1-M2", "EOG horizontal"),

@@ -70,13 +70,6 @@ def test_site_has_accepted_units(seed, index, kind):
     assert (site.unit("ibi"), site.rate("ibi")) == device
 
 
-def test_kinds_differ_in_modalities():
-    assert "eeg" not in SITE_KINDS["home"]
-    assert set(SITE_KINDS["wearable"]) == {"ibi", "actigraphy"}
-    assert "actigraphy" not in SITE_KINDS["laboratory"]
-    assert set(SITE_KINDS["full_laboratory"]) == set(MODALITIES)
-
-
 @few
 @given(seed=st.integers(0, 2**32), name=st.sampled_from(["eeg tilt", "alpha share"]))
 def test_consecutive_sites_differ(seed, name):

@@ -78,12 +78,6 @@ def test_table_lists_the_files(exported):
     assert {"age", "sex", "site", "hypertension", "survival_time", "event"} <= set(table)
 
 
-def test_writing_is_reproducible(exported, tmp_path):
-    cohort, paths, _ = exported
-    again = write_edf_cohort(cohort[:1], tmp_path)
-    assert again[0].read_bytes() == paths[0].read_bytes()
-
-
 def test_gaps_become_flat_lines(tmp_path):
     values = np.sin(np.arange(60 * 128)).astype(np.float32)
     values[1000:2000] = np.nan
