@@ -31,7 +31,7 @@ from .upstream.checkpoint import read_upstream_checkpoint
 
 FORMAT_VERSION = 1
 BUNDLED: dict[str, str] = {
-    "sleep2vec-mini": "c3d6735f93cb543481708ea0b948126fb6ac98f6249eb489f2072c8ea68a0336",
+    "sleep2vec-mini": "c3d6735f93cb543481708ea0b948126fb6ac98f6249eb489f2072c8ea68a0336"
 }
 _WEIGHTS = Path(__file__).parent / "weights"
 _METADATA_KEY = "sleep2vec_sklearn"

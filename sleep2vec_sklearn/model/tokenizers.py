@@ -210,10 +210,7 @@ class SpectralTokenizer(nn.Module):
         centred = rows - rows.mean(dim=-1, keepdim=True)
         envelope = adaptive_avg_pool1d(rows.abs(), EPOCH_SECONDS * _ENVELOPE_RATE)
         envelope = envelope - envelope.mean(dim=-1, keepdim=True)
-        spectra = [
-            self._log_bands(centred, "window"),
-            self._log_bands(envelope, "envelope"),
-        ]
+        spectra = [self._log_bands(centred, "window"), self._log_bands(envelope, "envelope")]
         loudness = (adaptive_avg_pool1d(rows.square(), 6) + _FLOOR).log() / 2
         return [*pooled, *spectra, torch.stack(_shape_of(rows, centred), dim=-1), loudness]
 

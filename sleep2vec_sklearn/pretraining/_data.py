@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._files import canonical_json, sha256
+from .._files import canonical_json, list_differences, sha256
 from .._warnings import warn
 from ..errors import InvalidRecordingError, TrainingError, TrainingWarning
 from ..model.config import EncoderConfig
@@ -304,15 +304,10 @@ def _check_contents(store: NightStore, config: EncoderConfig, names: Sequence[st
         content = store.contents[name]
         if content.conditioning != modality.conditioning:
             stored, wanted = asdict(content.conditioning), asdict(modality.conditioning)
-            differences = ", ".join(
-                f"{key} {stored[key]!r} and not {wanted[key]!r}"
-                for key in stored
-                if stored[key] != wanted[key]
-            )
             raise TrainingError(
                 f"the store holds {name!r} conditioned otherwise than the encoder asks for: "
-                f"{differences}. Prepare the nights for it, with prepare_cohort(nights, another_"
-                "folder, encoder=...)."
+                f"{', '.join(list_differences(stored, wanted))}. Prepare the nights for it, with "
+                "prepare_cohort(nights, another_folder, encoder=...)."
             )
         if content.kind == "features" and modality.tokenizer.name != "spectral":
             raise TrainingError(

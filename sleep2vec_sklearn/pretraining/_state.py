@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import torch
 
-from .._files import canonical_json, write_atomic
+from .._files import list_differences, write_atomic
 from .._warnings import warn
 from ..errors import TrainingError, TrainingWarning
 from ._distributed import rank
@@ -147,18 +147,6 @@ def _check_sums(path: Path) -> None:
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(f"damaged: wrong checksum of {damaged}")
-
-
-def list_differences(before: Mapping, now: Mapping) -> list[str]:
-    """What differs between two descriptions of a run, one line each; empty if nothing does."""
-    lines = []
-    for key in sorted(set(before) | set(now)):
-        old, new = (described.get(key, "(absent)") for described in (before, now))
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            lines += [f"{key}.{line}" for line in list_differences(old, new)]
-        elif canonical_json(old) != canonical_json(new):
-            lines.append(f"{key}: {old!r} in the state, {new!r} now")
-    return lines
 
 
 @contextmanager

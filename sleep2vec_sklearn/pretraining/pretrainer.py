@@ -21,6 +21,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 
+from .._files import list_differences
 from .._nested import NestedDefaultsMixin
 from .._torch import resolve_device, resolve_precision
 from .._validation import BELOW_ONE, PRECISION, Number, StrOptions, count, validate_params
@@ -49,7 +50,7 @@ from ._module import (
 )
 from ._net import PretrainingNet, StateSaver, StepProgress, TrainingSteps
 from ._sampling import PairSampler, resolve_pair_weights
-from ._state import RunFolder, list_differences
+from ._state import RunFolder
 from ._validation import HeldOut, HeldOutWindows, Retrieval, measure_retrieval
 from .config import AdamW, Augmentation, DashObjective, EncoderSpec, InfoNCEObjective
 

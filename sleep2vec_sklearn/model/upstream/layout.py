@@ -222,10 +222,7 @@ _SINGLE = {
     "embedding_projection.bias": "input_projection.bias",
 }
 # a vocabulary of one word nothing looks up, and a table of sines that is computed
-_UNUSED = (
-    "encoder.embeddings.word_embeddings.weight",
-    "encoder.encoder.embed_positions.weight",
-)
+_UNUSED = ("encoder.embeddings.word_embeddings.weight", "encoder.encoder.embed_positions.weight")
 _KEY_PATTERNS = (
     (r"tokenizer_mapping\.(\w+)\.(\w+)\.(weight|bias)", "tokenizers.{0}.{1}.{2}"),
     (r"tokenizer_mapping\.(\w+)\.modality_scale()()", "tokenizers.{0}.gain"),
