@@ -65,11 +65,12 @@ _LARGEST_SEED = 2**31 - 1
 _NOT_SAVED = {"net_", "history_"}
 _PARAMETERS_NOT_SAVED = {"checkpoint", "random_state", "cache", "verbose", "device"}
 # parameters of files of format 1, which had no objects for them
-_RENAMED = {"gap": "rules__gap", "min_duration": "rules__min_duration"}
-_RENAMED_IF_TUNED = {
+_RENAMED = {
     "lora_rank": "finetune__rank",
     "lora_alpha": "finetune__alpha",
     "encoder_lr": "finetune__lr",
+    "gap": "rules__gap",
+    "min_duration": "rules__min_duration",
 }
 
 
@@ -484,7 +485,7 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         from ..model.checkpoint import BUNDLED
         from ._net import build_module, make_net
 
-        parameters = _current_parameters(saved.parameters)
+        parameters = {_RENAMED.get(name, name): value for name, value in saved.parameters.items()}
         flat = {name: value for name, value in parameters.items() if "__" not in name}
         unknown = {*flat} - {*inspect.signature(cls).parameters} | {*flat} & _PARAMETERS_NOT_SAVED
         if unknown:
@@ -492,9 +493,10 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         checkpoint = saved.checkpoint
         bundled = BUNDLED.get(checkpoint.name) == checkpoint.sha256
         estimator = cls(checkpoint=checkpoint.name if bundled else checkpoint, **flat)
-        defaults = estimator.get_params()
-        nested = {k: v for k, v in parameters.items() if "__" in k and defaults.get(k) != v}
-        estimator.set_params(**nested)
+        # a rank without adapters, as format 1 has it, is in no default
+        for name, default in estimator.get_params().items():
+            if "__" in name and parameters.get(name, default) != default:
+                estimator.set_params(**{name: parameters[name]})
         for name, value in saved.fitted.items():
             if not name.endswith("_") or name.startswith("_") or hasattr(cls, name):
                 raise ValueError(f"{name!r} is no fitted attribute")
@@ -590,16 +592,6 @@ def _as_pair(modality_dropout: Any) -> tuple[float, float]:
             f"nights and for epochs; got {rates!r}."
         )
     return float(pair[0]), float(pair[1])
-
-
-def _current_parameters(saved: dict[str, Any]) -> dict[str, Any]:
-    """Parameters under the names of today."""
-    tuned = saved.get("finetune") != "head"
-    names = _RENAMED | (_RENAMED_IF_TUNED if tuned else dict.fromkeys(_RENAMED_IF_TUNED))
-    if saved.get("finetune") == "full":
-        names |= {"lora_rank": None, "lora_alpha": None}
-    renamed = {names.get(name, name): value for name, value in saved.items()}
-    return {name: value for name, value in renamed.items() if name is not None}
 
 
 def _find_class(name: str, wanted: type[Fitted], path: Path) -> type[Fitted]:

@@ -45,7 +45,7 @@ _SMALLEST_STD = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Night:
+class NightArrays:
     """A night, or a stretch of one."""
 
     n_epochs: int
@@ -54,19 +54,19 @@ class Night:
     valid: Mapping[str, np.ndarray]  # bool (n_epochs,)
     summaries: Mapping[str, tuple[np.ndarray, ...]]  # CLS vectors, where the head reads them
 
-    def part(self, start: int, stop: int) -> Night:
+    def part(self, start: int, stop: int) -> NightArrays:
         """Some epochs of it, as views."""
         if (start, stop) == (0, self.n_epochs):
             return self
         values = {n: tuple(a[start:stop] for a in arrays) for n, arrays in self.values.items()}
         valid = {name: mask[start:stop] for name, mask in self.valid.items()}
-        return Night(stop - start, values, valid, self.summaries)
+        return NightArrays(stop - start, values, valid, self.summaries)
 
 
 class NightReader(Protocol):
     """Reads the nights of a training set by number."""
 
-    def part(self, night: int, start: int, stop: int) -> Night: ...
+    def part(self, night: int, start: int, stop: int) -> NightArrays: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ LabelledBatch = tuple[Batch, tuple[Tensor, Tensor]]
 
 
 def collate(
-    nights: Sequence[Night],
+    nights: Sequence[NightArrays],
     modalities: Sequence[str],
     widths: Mapping[str, int] | None,
     covariates: Sequence[np.ndarray] | None,
@@ -279,7 +279,7 @@ class TrainingSet:
 
 
 def token_statistics(
-    nights: Iterable[Night], modalities: Sequence[str], summaries: bool
+    nights: Iterable[NightArrays], modalities: Sequence[str], summaries: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation [M, K, H] of tokens, or of CLS vectors, one night at a time."""
     statistics: dict[str, RunningStatistics] = defaultdict(RunningStatistics)
@@ -368,7 +368,7 @@ def _time_columns(recording: Recording) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cohort:
+class CohortStep:
     """Subjects whose risks are compared in one step, in chunks that fit in memory."""
 
     source: TrainingSet
@@ -398,10 +398,10 @@ class CohortSet(TrainingSet):
         parts = np.array_split(order, -(-len(subjects) // batch_size))
         return [[piece for subject in part for piece in subjects[subject]] for part in parts]
 
-    def load(self, pieces: Sequence[Piece]) -> tuple[Cohort, None]:
+    def load(self, pieces: Sequence[Piece]) -> tuple[CohortStep, None]:
         return self.cohort(pieces), None
 
-    def cohort(self, pieces: Sequence[Piece]) -> Cohort:
+    def cohort(self, pieces: Sequence[Piece]) -> CohortStep:
         """Pieces as chunks, in each of which rows are whole."""
         by_row: dict[int, list[Piece]] = {}
         for piece in pieces:
@@ -412,9 +412,9 @@ class CohortSet(TrainingSet):
             if chunks[-1] and len(chunks[-1]) + len(group) > n_nights:
                 chunks.append([])
             chunks[-1].extend(group)
-        return Cohort(self, chunks)
+        return CohortStep(self, chunks)
 
-    def whole_cohort(self) -> Cohort:
+    def whole_cohort(self) -> CohortStep:
         return self.cohort([piece for group in self._nights_by_row() for piece in group])
 
     def _nights_in_memory(self) -> int:
@@ -438,7 +438,9 @@ class TokenSource:
     summaries: bool = False
     verbose: int = 0
 
-    def nights(self, recordings: Sequence[Recording], locations: Sequence[str]) -> Iterator[Night]:
+    def nights(
+        self, recordings: Sequence[Recording], locations: Sequence[str]
+    ) -> Iterator[NightArrays]:
         """Encode recordings in order, or take them from the cache."""
         store = open_store(self.cache)
         engines = [
@@ -457,12 +459,12 @@ class TokenSource:
         if complaint is not None:
             warn(complaint, CacheWarning)
 
-    def _night(self, n_epochs: int, layers: list[Mapping]) -> Night:
+    def _night(self, n_epochs: int, layers: list[Mapping]) -> NightArrays:
         names = layers[0]
         summaries = {}
         if self.summaries:
             summaries = {name: tuple(layer[name].summary for layer in layers) for name in names}
-        return Night(
+        return NightArrays(
             n_epochs,
             {name: tuple(layer[name].tokens for layer in layers) for name in names},
             {name: layers[0][name].valid for name in names},
@@ -505,14 +507,14 @@ class _ReadOnce:
 class NightsInMemory:
     """Nights as arrays in memory."""
 
-    nights: Sequence[Night]
+    nights: Sequence[NightArrays]
 
     @property
     def modalities(self) -> set[str]:
         """Those of any night."""
         return {name for night in self.nights for name in night.values}
 
-    def part(self, night: int, start: int, stop: int) -> Night:
+    def part(self, night: int, start: int, stop: int) -> NightArrays:
         return self.nights[night].part(start, stop)
 
 
@@ -533,11 +535,11 @@ class NightsOnDisk:
         """Stored content of each modality."""
         return self.store.contents
 
-    def part(self, night: int, start: int, stop: int) -> Night:
+    def part(self, night: int, start: int, stop: int) -> NightArrays:
         names = self.store.present(night)
         values = {name: (self.store.window(night, name, start, stop - start),) for name in names}
         valid = {name: self.store.valid(night, name)[start:stop] for name in names}
-        return Night(stop - start, values, valid, {})
+        return NightArrays(stop - start, values, valid, {})
 
 
 @contextmanager
@@ -564,10 +566,10 @@ def prepared_nights(
         yield NightsOnDisk(store)
 
 
-def inputs_of(recording: Recording, contents: Mapping[str, Content], location: str) -> Night:
+def inputs_of(recording: Recording, contents: Mapping[str, Content], location: str) -> NightArrays:
     """Inputs of an encoder for a whole night, conditioned exactly as the engine does."""
     values, valid = {}, {}
     with prefix_errors(location):
         for name, computed, mask in compute_contents(recording, contents):
             values[name], valid[name] = (computed,), mask
-    return Night(recording.n_epochs, values, valid, {})
+    return NightArrays(recording.n_epochs, values, valid, {})

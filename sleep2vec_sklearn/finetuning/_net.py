@@ -41,7 +41,7 @@ from ._data import (
     Batch,
     CohortSet,
     Covariates,
-    Night,
+    NightArrays,
     NightsInMemory,
     NightsOnDisk,
     Piece,
@@ -147,7 +147,7 @@ def fine_tune(
         _standardise(module, settings, checkpoint, head, reader, nights, ~held_out)
         net = make_net(settings, module, criterion, net_class, seed)
         batches = Batches(training, settings.batch_size, settings.max_epochs, seed)
-        validated = HeldOut(validation, training) if held_out.any() else None
+        validated = HeldOutRows(validation, training) if held_out.any() else None
         _train(net, settings, batches, validated, callbacks)
     positions = tuple(nights.positions[i] for i in np.flatnonzero(held_out))
     return FittedParts(net, modalities, covariates, head, positions)
@@ -320,7 +320,7 @@ def _standardise(
 ) -> None:
     """Set the mean and standard deviation of the tokens of training."""
     used = np.flatnonzero(training).tolist()
-    tokens: Iterable[Night]
+    tokens: Iterable[NightArrays]
     if isinstance(reader, NightsInMemory):
         tokens = (reader.nights[i] for i in used)
     else:
@@ -337,7 +337,7 @@ def _train(
     net: FineTuningNet,
     settings: FitSettings,
     batches: Batches,
-    held_out: HeldOut | None,
+    held_out: HeldOutRows | None,
     callbacks: Sequence[Callback],
 ) -> None:
     schedule = LRScheduler(LambdaLR, lr_lambda=batches.rate, step_every="batch")
@@ -429,7 +429,7 @@ class Batches(Dataset):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HeldOut:
+class HeldOutRows:
     """All held-out rows, as one batch, as their loss is taken together."""
 
     rows: TrainingSet
@@ -498,7 +498,7 @@ class FineTuningNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
-        with suppress(StopTraining):
+        with suppress(EndOfTraining):
             self.fit_loop(X, y, **fit_params)
         self.notify("on_train_end", X=X, y=y)
         return self
@@ -509,7 +509,7 @@ class FineTuningNet(NeuralNet):
         except KeyboardInterrupt as stop:
             if method_name != "on_epoch_end":
                 raise
-            raise StopTraining from stop
+            raise EndOfTraining from stop
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         super().on_train_begin(net, X=X, y=y, **kwargs)
@@ -584,7 +584,7 @@ class CoxNet(FineTuningNet):
                 self._training_outputs(chunk, number).backward(gradients[number])
         return {"loss": loss, "y_pred": outputs}
 
-    def validation_step(self, batch: tuple[HeldOut, None], **fit_params) -> dict[str, Tensor]:
+    def validation_step(self, batch: tuple[HeldOutRows, None], **fit_params) -> dict[str, Tensor]:
         """Cross-validated partial likelihood: of all subjects, less that of those trained on.
 
         Held-out subjects alone have few events, and nobody to compare them with; here they are
@@ -612,7 +612,7 @@ class CoxNet(FineTuningNet):
             return self.infer(chunk)
 
 
-class StopTraining(Exception):
+class EndOfTraining(Exception):
     """A callback has ended the training."""
 
 

@@ -110,16 +110,6 @@ def from_rank_zero(work: Callable[[], Any]) -> Any:
     return broadcast_value((value, None))[0]
 
 
-def own_rows(batch: Any) -> Any:
-    """The rows ``rank::world_size`` of a batch that every rank has drawn alike."""
-    if len(batch) < world_size():
-        raise ValueError(
-            f"a batch of {len(batch)} row(s) for {world_size()} processes leaves some without any. "
-            "Raise the batch size or start fewer processes."
-        )
-    return batch[rank() :: world_size()]
-
-
 def gather_rows(rows: Tensor) -> Tensor:
     """All ranks' rows [B, ...] in the order of the batch; a gradient goes to the own rows alone."""
     if not is_distributed():
@@ -145,8 +135,7 @@ def _rows_in_batch(rows: Tensor) -> int:
     if [s[0] for s in shapes] != expected or len({s[1:] for s in shapes}) > 1:
         raise ValueError(
             f"the ranks hold rows of shapes {shapes}, which are not the rows rank::{world_size()} "
-            "of one batch. Draw the same batch on every rank (same random_state, same data, same "
-            "padding), then take own_rows(batch)."
+            "of one batch. Draw the same batch on every rank: same random_state, same data."
         )
     return n_rows
 

@@ -52,6 +52,8 @@ class RunFolder:
             _check_sums(self.path)
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             version = int(state["format_version"])
+            state["epoch"] = int(state.get("epoch", 0))
+            state["finished"] = bool(state.get("finished"))
         # torch says that something is no state in errors of many kinds
         except Exception as error:
             raise self.unreadable(error) from error
@@ -67,7 +69,7 @@ class RunFolder:
     def acquire(self, n_epochs: int, run: ExitStack) -> dict[str, Any] | None:
         """:meth:`load`, and unless the run has ended, lock the folder for as long as it lasts."""
         state = self.load()
-        if state is not None and (state.get("finished") or state.get("epoch", 0) >= n_epochs):
+        if state is not None and (state["finished"] or state["epoch"] >= n_epochs):
             return state
         self._check_writable()
         run.enter_context(lock_folder(self.folder))

@@ -123,7 +123,8 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         Steps between states; one follows every epoch too.
     callbacks : list of skorch callbacks, optional
         Such as EarlyStopping, Checkpoint or an LRScheduler, which takes the place of the schedule
-        of ``optimizer``. Their own state is not kept over an interruption.
+        of ``optimizer``. Their batch is one step, with ``pair`` and ``parts``; their own state is
+        not kept over an interruption.
     verbose : int, default=0
         From 1 on, progress bars: over the nights that are conditioned, and over the steps.
 

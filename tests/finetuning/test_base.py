@@ -28,7 +28,6 @@ from sleep2vec_sklearn import (
 )
 from sleep2vec_sklearn import config_context as settings
 from sleep2vec_sklearn.checks import sleep2vec_checks_generator
-from sleep2vec_sklearn.encoding import _base as mixins
 from sleep2vec_sklearn.errors import (
     CheckpointError,
     InvalidRecordingError,
@@ -201,7 +200,7 @@ def test_embeddings_are_no_recordings(classify, checkpoint_path):
         classify().fit(rows, OUTCOME)
 
 
-def test_fitted_and_unfitted_are_told_apart(classify):
+def test_unfitted_and_foreign_units(classify):
     with pytest.raises(NotFittedError):
         classify().predict(X)
     with pytest.raises(InvalidRecordingError, match=r"X holds nights.*fitted on epochs"):
@@ -380,9 +379,7 @@ def test_sample_weight_is_routed(classify):
     assert result["test_score"][0] == pytest.approx(expected)
 
 
-def test_settings_reach_workers(classify, monkeypatch):
-    monkeypatch.setattr(mixins, "is_sent_to_worker", lambda: True)
-    monkeypatch.setattr(mixins, "listen", lambda: None)
+def test_settings_reach_workers(classify):
     with settings(leakage="raise"):
         assert classify().__getstate__()["_settings"]["leakage"] == "raise"
         assert "_settings" not in classify().fit(X, Y).__getstate__()

@@ -13,7 +13,7 @@ from sleep2vec_sklearn.encoding._engine import Engine
 from sleep2vec_sklearn.errors import InvalidRecordingError
 from sleep2vec_sklearn.finetuning._data import (
     Covariates,
-    Night,
+    NightArrays,
     NightsInMemory,
     TokenSource,
     TrainingSet,
@@ -38,7 +38,7 @@ def night_of(number, n_epochs, names=("eeg", "ibi")):
     tokens = tokens.astype(np.float32)
     tokens.flags.writeable = False
     valid = np.ones(n_epochs, dtype=bool)
-    return Night(n_epochs, dict.fromkeys(names, (tokens,)), dict.fromkeys(names, valid), {})
+    return NightArrays(n_epochs, dict.fromkeys(names, (tokens,)), dict.fromkeys(names, valid), {})
 
 
 def training_set(lengths, labelled, longest):
@@ -199,10 +199,10 @@ def test_prepared_nights_equal_predictions(checkpoint_in_memory):
 def test_nights_are_prepared_in_turn(checkpoint_in_memory, monkeypatch):
     alive, most = [], []
 
-    def watch(key, n_epochs, masks, arrays):
+    def watch(key, masks, arrays):
         most.append(sum(ref() is not None for ref in alive))
         alive.extend(weakref.ref(array) for array in arrays.values())
-        return serialize(key, n_epochs, masks, arrays)
+        return serialize(key, masks, arrays)
 
     serialize = nightstore.serialize_night
     monkeypatch.setattr(nightstore, "serialize_night", watch)

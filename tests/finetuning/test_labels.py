@@ -40,7 +40,7 @@ def test_missing_values_in_every_form(missing):
     assert is_missing(np.array([missing, "word"], dtype=object)).tolist() == [True, False]
 
 
-def test_rows_with_known_cells_are_labelled():
+def test_known_cells_are_labels():
     cells = np.array([[np.nan, np.nan], [np.nan, 0.0]], dtype=np.float32)
     assert Targets.of(cells).labelled.tolist() == [False, True]
     assert Targets.of(np.array([-1, 0, 3])).labelled.tolist() == [False, True, True]

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import dataclasses
 import json
 import struct
 
@@ -8,8 +9,7 @@ from sklearn.exceptions import NotFittedError
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier, Sleep2VecRegressor
 from sleep2vec_sklearn.errors import CheckpointError
-from sleep2vec_sklearn.finetuning import LoRA
-from sleep2vec_sklearn.finetuning._base import _current_parameters
+from sleep2vec_sklearn.finetuning import FullFineTuning, LoRA
 from sleep2vec_sklearn.finetuning._saving import read_estimator, write_estimator
 from tests.finetuning.simple_nights import QUICK, make_nights
 
@@ -125,21 +125,23 @@ def test_foreign_attributes_are_refused(saved, part, change, message):
         Sleep2VecClassifier.load(saved)
 
 
-FLAT = {"lora_rank": 2, "lora_alpha": 4.0, "encoder_lr": 0.1, "gap": 5, "min_duration": None}
-RULES = {"rules__gap": 5, "rules__min_duration": None}
-
-
 @pytest.mark.parametrize(
-    ("finetune", "nested"),
-    [
-        ("head", {}),
-        ("full", {"finetune__lr": 0.1}),
-        ("lora", {"finetune__rank": 2, "finetune__alpha": 4.0, "finetune__lr": 0.1}),
-    ],
+    "finetune", ["head", FullFineTuning(lr=0.1), LoRA(rank=2, alpha=4.0, lr=0.1)]
 )
-def test_flat_parameters_of_format_1(finetune, nested):
-    current = _current_parameters({"finetune": finetune, **FLAT})
-    assert current == {"finetune": finetune, **nested, **RULES}
+def test_flat_parameters_of_format_1(classify, tmp_path, finetune):
+    path = tmp_path / "model.safetensors"
+    model = classify(finetune=finetune, max_epochs=1).fit(X, Y)
+    model.save(path)
+    document = read_estimator(path)
+    flat = {k: v for k, v in document.parameters.items() if "__" not in k}
+    flat |= {"lora_rank": 2, "lora_alpha": 4.0, "encoder_lr": 0.1}
+    write_estimator(path, dataclasses.replace(document, parameters=flat))
+    loaded = Sleep2VecClassifier.load(path)
+    nested = ("finetune__rank", "finetune__alpha", "finetune__lr")
+    assert [loaded.get_params().get(k) for k in nested] == [
+        model.get_params().get(k) for k in nested
+    ]
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
 def test_foreign_files_are_noticed(saved, checkpoint_path, tmp_path):

@@ -15,6 +15,10 @@ from sleep2vec_sklearn.pretraining._validation import HeldOut
 from tests.pretraining.nights import tiny_pretrainer
 
 
+def own_rows(batch):
+    return batch[ranks.rank() :: ranks.world_size()]
+
+
 def batch_of(config, pair, n_rows, padded, length=7):
     """Samples of two modalities, their masked positions, and which positions are real."""
     generator = torch.Generator().manual_seed(n_rows)
@@ -33,10 +37,10 @@ def network_step(config, pair, n_rows, padded):
     ranks.broadcast_module(network)
     network = ranks.convert_batchnorm(network)
     samples, masked, valid = batch_of(config, pair, n_rows, padded)
-    own = ranks.own_rows(valid)
+    own = own_rows(valid)
     views = []
     for name, values, lost in zip(pair, samples, masked, strict=True):
-        tokens = network.tokenize(name, ranks.own_rows(values), ranks.own_rows(lost) | ~own)
+        tokens = network.tokenize(name, own_rows(values), own_rows(lost) | ~own)
         projected = network.project(network.encode(tokens, own), network.with_cls(own))
         views.append(ranks.gather_rows(projected))
     loss, accuracy = info_nce_loss(*views, valid=network.with_cls(valid))
@@ -48,12 +52,12 @@ def network_step(config, pair, n_rows, padded):
 
 
 def gathered(batch):
-    return ranks.gather_rows(ranks.own_rows(batch))
+    return ranks.gather_rows(own_rows(batch))
 
 
 def gathered_gradient(batch):
     """Gradient of the own rows, of a sum over the batch that weighs row i by i."""
-    own = ranks.own_rows(batch).clone().requires_grad_()
+    own = own_rows(batch).clone().requires_grad_()
     weights = torch.arange(len(batch), dtype=batch.dtype)[:, None]
     (ranks.gather_rows(own) * weights).sum().backward()
     return own.grad
@@ -66,17 +70,10 @@ def wrong_share(shapes):
         return str(error)
 
 
-def refused(batch):
-    try:
-        ranks.own_rows(batch)
-    except ValueError as error:
-        return str(error)
-
-
 def mean_over_rows(batch):
     """A mean over the batch and its gradient, summed over ranks."""
     factor = nn.Parameter(torch.tensor(2.0))
-    own = ranks.own_rows(batch) * factor
+    own = own_rows(batch) * factor
     count = ranks.sum_over_ranks(torch.tensor(float(len(own))))
     mean = ranks.sum_over_ranks(own.sum()) / count
     mean.backward()

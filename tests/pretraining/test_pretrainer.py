@@ -245,6 +245,12 @@ def test_small_pools_repeat_nights(pretrainer, montages):
     assert set(fitted.history_[-1, "batches", :, "train_batch_size"]) == {12}
 
 
+def test_batches_need_a_window_per_process(pretrainer, montages, monkeypatch):
+    monkeypatch.setattr("sleep2vec_sklearn.pretraining.pretrainer.world_size", lambda: 3)
+    with pytest.raises(TrainingError, match="2 windows, which leaves some of 3 processes"):
+        pretrainer(batch_size=2).fit(montages)
+
+
 def test_small_pools_warn_briefly(pretrainer):
     random = np.random.default_rng(0)
     names = ("airflow", "effort", "resp", "spo2", "actigraphy")

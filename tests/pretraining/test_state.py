@@ -86,14 +86,15 @@ def test_flipped_bits_are_seen(folder):
         folder.load()
 
 
-@pytest.mark.parametrize("lost", ["run", "optimizer"])
-def test_incomplete_states_are_refused(pretrainer, montage_store, tmp_path, lost):
+def test_damaged_states_are_refused(pretrainer, montage_store, tmp_path):
     pretrainer(state_dir=tmp_path).fit(montage_store)
     state = RunFolder(tmp_path).load()
-    del state[lost]
-    RunFolder(tmp_path).save(state)
-    with pytest.raises(TrainingError, match=f"no state of a run.*'{lost}'"):
-        pretrainer(state_dir=tmp_path).fit(montage_store)
+    damaged = [{**state, "epoch": "x"}, {**state, "finished": torch.zeros(3)}]
+    damaged += [{**state, "optimizer": 5}, {k: v for k, v in state.items() if k != "run"}]
+    for values in damaged:
+        RunFolder(tmp_path).save(values)
+        with pytest.raises(TrainingError, match="no state of a run"):
+            pretrainer(state_dir=tmp_path).fit(montage_store)
 
 
 def test_read_only_folders_fail_first(pretrainer, montage_store, tmp_path):
