@@ -153,11 +153,8 @@ def _check_sums(path: Path) -> None:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder.
-
-    The lock is the system's, so a killed process keeps nobody out. Where a file system has no
-    locks, a run goes on without.
-    """
+    """Keep other runs out of a folder; where a file system has no locks, go on without."""
+    # the system's, so a killed process keeps nobody out
     lock = filelock.FileLock(folder / "run.lock")
     try:
         lock.acquire(blocking=False)
