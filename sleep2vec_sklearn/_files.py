@@ -96,6 +96,18 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def list_differences(before: Mapping, now: Mapping) -> list[str]:
+    """What differs between two nested descriptions, one line each; empty if nothing does."""
+    lines = []
+    for key in sorted(set(before) | set(now)):
+        old, new = (described.get(key, "(absent)") for described in (before, now))
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            lines += [f"{key}.{line}" for line in list_differences(old, new)]
+        elif json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True):
+            lines.append(f"{key}: {old!r} before, {new!r} now")
+    return lines
+
+
 def sha256(*parts: Any) -> str:
     """Hex sha256 over texts (as UTF-8) and bytes-like objects, one after the other."""
     digest = hashlib.sha256()

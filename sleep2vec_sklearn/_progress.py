@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A progress bar over the steps or epochs of training."""
+"""A progress bar over the steps or epochs of training, and its early end."""
 
 from __future__ import annotations
 
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from tqdm.auto import tqdm
+
+
+class StopTraining(KeyboardInterrupt):
+    """A callback has ended training, as skorch's do by a KeyboardInterrupt; Ctrl-C is no such."""
 
 
 class ProgressBar(Callback):

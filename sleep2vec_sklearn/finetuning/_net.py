@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
-from .._progress import ProgressBar
+from .._progress import ProgressBar, StopTraining
 from .._torch import decay_groups, rate_factor, step_randomness
 from .._warnings import warn
 from ..encoding._base import choose_modalities
@@ -498,7 +498,7 @@ class FineTuningNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
-        with suppress(EndOfTraining):
+        with suppress(StopTraining):
             self.fit_loop(X, y, **fit_params)
         self.notify("on_train_end", X=X, y=y)
         return self
@@ -509,7 +509,7 @@ class FineTuningNet(NeuralNet):
         except KeyboardInterrupt as stop:
             if method_name != "on_epoch_end":
                 raise
-            raise EndOfTraining from stop
+            raise StopTraining from stop
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         super().on_train_begin(net, X=X, y=y, **kwargs)
@@ -610,10 +610,6 @@ class CoxNet(FineTuningNet):
         """Outputs in training; the same call has the same dropout."""
         with step_randomness([self.seed, _STEP_STREAM, self.step_, number], self.device):
             return self.infer(chunk)
-
-
-class EndOfTraining(Exception):
-    """A callback has ended the training."""
 
 
 class FiniteClipping(GradientNormClipping):

@@ -5,11 +5,7 @@ from .checkpoint import BUNDLED, Checkpoint, convert_checkpoint, load_checkpoint
 from .config import EncoderConfig, ModalityConfig, ProjectionConfig, TokenizerConfig
 from .network import Sleep2Vec
 from .tokenizers import SpectralTokenizer
-from .upstream.checkpoint import (
-    UpstreamCheckpoint,
-    read_upstream_checkpoint,
-    state_from_upstream,
-)
+from .upstream.checkpoint import UpstreamCheckpoint, read_upstream_checkpoint, state_from_upstream
 from .upstream.layout import config_from_upstream
 
 __all__ = [

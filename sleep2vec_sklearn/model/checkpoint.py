@@ -31,7 +31,7 @@ from .upstream.checkpoint import read_upstream_checkpoint
 
 FORMAT_VERSION = 1
 BUNDLED: dict[str, str] = {
-    "sleep2vec-mini": "c3d6735f93cb543481708ea0b948126fb6ac98f6249eb489f2072c8ea68a0336",
+    "sleep2vec-mini": "c3d6735f93cb543481708ea0b948126fb6ac98f6249eb489f2072c8ea68a0336"
 }
 _WEIGHTS = Path(__file__).parent / "weights"
 _METADATA_KEY = "sleep2vec_sklearn"
@@ -110,8 +110,7 @@ def save_checkpoint(
     Raises
     ------
     CheckpointError
-        If the tensors do not fit the configuration, float16 cannot hold one, the card is not
-        JSON, the folder does not exist, or no encoder would be read from a file of this name.
+        If the tensors do not fit, the card is not JSON, or the path cannot be written or read.
 
     Examples
     --------
@@ -125,21 +124,12 @@ def save_checkpoint(
     if dtype not in _DTYPES:
         raise CheckpointError(f"dtype must be 'float32' or 'float16', got {dtype!r}.")
     state = model.state_dict() if isinstance(model, nn.Module) else model
-    complaints = Sleep2Vec.differences(config, state)
-    if complaints:
-        raise CheckpointError(
-            f"{path}: not saved, the tensors do not fit the configuration: "
-            f"{_shortened(complaints)}."
-        )
+    _check_fit(f"{path}: not saved", config, state)
     tensors = {name: _stored(name, tensor, _DTYPES[dtype]) for name, tensor in state.items()}
     values = config.to_dict()
     digest = _hash_of(tensors, values)
-    document = {
-        "format_version": FORMAT_VERSION,
-        "config": values,
-        "sha256": digest,
-        "card": dict(card or {}),
-    }
+    document = {"format_version": FORMAT_VERSION, "config": values, "sha256": digest}
+    document["card"] = dict(card or {})
     try:
         description = canonical_json(document)
     except (TypeError, ValueError) as error:
@@ -178,8 +168,7 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        If there is no such encoder, or the file is damaged, foreign, changed since it was
-        written, or made by a newer version.
+        If there is no such encoder, or the file is damaged, foreign or of a newer version.
     ImportError
         If a ``.ckpt`` needs the YAML file beside it and pyyaml is not installed.
 
@@ -193,9 +182,8 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
     try:
         path = path.resolve()
         if path.suffix == _LIGHTNING:
-            return _load_lightning(
-                name, path, tuple(map(_stamp, [path, *configuration_files(path)]))
-            )
+            stamps = map(_stamp, [path, *configuration_files(path)])
+            return _load_lightning(name, path, tuple(stamps))
         return _load(name, path, pinned, _stamp(path))
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -224,10 +212,8 @@ def convert_checkpoint(
         File to write, such as ``"mine.safetensors"``.
     config, weights, adapter, alpha, conditioning, context_epochs
         See :func:`read_upstream_checkpoint`.
-    card : mapping, optional
-        JSON values that describe the encoder, in addition to what the file says.
-    dtype : {"float32", "float16"}
-        See :func:`save_checkpoint`.
+    card, dtype
+        See :func:`save_checkpoint`; the card is added to what the file says.
 
     Returns
     -------
@@ -236,10 +222,8 @@ def convert_checkpoint(
 
     Raises
     ------
-    CheckpointError
-        If the source cannot be read, is of another network, or the target cannot be written.
-    ImportError
-        If the configuration is YAML and pyyaml is not installed.
+    CheckpointError, ImportError
+        As of both functions.
 
     Examples
     --------
@@ -291,12 +275,7 @@ def _load(name: str, path: Path, pinned: str | None, stamp: tuple[int, int, int]
         digest = _hash_of(state, document["config"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: its configuration cannot be used: {error}") from error
-    complaints = Sleep2Vec.differences(config, state)
-    if complaints:
-        raise CheckpointError(
-            f"{path}: the tensors do not fit the file's own configuration: "
-            f"{_shortened(complaints)}. Get the file again."
-        )
+    _check_fit(f"{path}: damaged", config, state)
     if digest != document["sha256"] or digest != expected:
         raise CheckpointError(
             f"{path}: changed or damaged: its content has sha256 {digest[:12]}..., expected "
@@ -315,11 +294,9 @@ def _locate(name_or_path: Any) -> tuple[str, Path, str | None]:
     if isinstance(name_or_path, str) and name_or_path in BUNDLED:
         path = _WEIGHTS / f"{name_or_path}.safetensors"
         return name_or_path, path, BUNDLED[name_or_path]
+    accepted = f"Give the name of a bundled one ({', '.join(BUNDLED)}), or the path of a file."
     if not isinstance(name_or_path, str | os.PathLike):
-        raise CheckpointError(
-            f"{name_or_path!r} is no checkpoint; give the name of a bundled one "
-            f"({', '.join(BUNDLED) or 'there are none'}), or the path of a file."
-        )
+        raise CheckpointError(f"{name_or_path!r} is no checkpoint. {accepted}")
     path = Path(name_or_path)
     if path.is_dir() and path.suffix != _LIGHTNING:
         raise CheckpointError(f"{path} is a folder; give the file in it.")
@@ -327,10 +304,7 @@ def _locate(name_or_path: Any) -> tuple[str, Path, str | None]:
         return path.stem, path, None
     near = difflib.get_close_matches(str(name_or_path), BUNDLED, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise CheckpointError(
-        f"no checkpoint {str(name_or_path)!r}.{hint} Give the name of a bundled one "
-        f"({', '.join(BUNDLED) or 'there are none'}), or a path to a .safetensors or .ckpt file."
-    )
+    raise CheckpointError(f"no checkpoint {str(name_or_path)!r}.{hint} {accepted}")
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -388,6 +362,9 @@ def _hash_of(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> str:
     return sha256(*tensor_parts(tensors), canonical_json(config))
 
 
-def _shortened(complaints: list[str]) -> str:
-    more = f"; and {len(complaints) - 5} more" if len(complaints) > 5 else ""
-    return "; ".join(complaints[:5]) + more
+def _check_fit(wrong: str, config: EncoderConfig, state: Mapping[str, Tensor]) -> None:
+    if complaints := Sleep2Vec.differences(config, state):
+        more = f"; and {len(complaints) - 5} more" if len(complaints) > 5 else ""
+        raise CheckpointError(
+            f"{wrong}, the tensors do not fit the configuration: {'; '.join(complaints[:5])}{more}."
+        )

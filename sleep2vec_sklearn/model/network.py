@@ -29,11 +29,7 @@ class Sleep2Vec(nn.Module):
     Parameters
     ----------
     config : EncoderConfig
-
-    Notes
-    -----
-    Below, B is the number of sequences, L of epochs, d ``config.token_dim`` and H
-    ``config.hidden_size``.
+        For B sequences of L epochs, d is its ``token_dim`` and H its ``hidden_size``.
 
     Examples
     --------
@@ -57,9 +53,8 @@ class Sleep2Vec(nn.Module):
         self.cls_token = nn.Parameter(torch.randn(config.hidden_size)) if config.cls else None
         self.encoder = RoFormer(config)
         head = config.projection
-        self.projection = (
-            Projection(config.hidden_size, head.hidden_size, head.out_size) if head else None
-        )
+        sizes = head and (config.hidden_size, head.hidden_size, head.out_size)
+        self.projection = Projection(*sizes) if sizes else None
 
     @classmethod
     def from_seed(cls, config: EncoderConfig, seed: int) -> Sleep2Vec:
@@ -91,56 +86,30 @@ class Sleep2Vec(nn.Module):
         return differences
 
     def tokenize(self, modality: str, samples: Tensor, missing: Tensor | None = None) -> Tensor:
-        """Samples of one modality to tokens.
+        """Conditioned epochs of one modality [B, L, width] to tokens [B, L, d].
 
-        Parameters
-        ----------
-        modality : str
-        samples : Tensor of shape [B, L, width]
-            Conditioned epochs; may be anything, NaN too, where ``missing``.
-        missing : bool Tensor of shape [B, L], optional
-            Positions that get the modality's mask embedding.
-
-        Returns
-        -------
-        Tensor of shape [B, L, d]
+        Where ``missing`` [B, L] they may be NaN, and get the modality's mask embedding.
         """
         return self._mask_missing(modality, self._tokenizer(modality), samples, missing)
 
     def embed_features(
         self, modality: str, features: Tensor, missing: Tensor | None = None
     ) -> Tensor:
-        """:meth:`tokenize` from a spectral tokenizer's features [B, L, n_features].
-
-        Raises
-        ------
-        CheckpointError
-            If the modality's tokenizer reads raw samples.
-        """
+        """:meth:`tokenize` from a spectral tokenizer's features [B, L, n_features]."""
         tokenizer = self._tokenizer(modality)
         if not isinstance(tokenizer, SpectralTokenizer):
             raise CheckpointError(
-                f"the tokenizer of {modality!r} reads raw samples and has no features; "
-                "use tokenize()."
+                f"the tokenizer of {modality!r} reads raw samples; use tokenize()."
             )
         return self._mask_missing(modality, tokenizer.embed, features, missing)
 
     def encode(
         self, tokens: Tensor, valid: Tensor | None = None, layer: int | str = "last"
     ) -> Tensor:
-        """Tokens to the hidden states of one layer.
+        """Tokens [B, L, d] to hidden states [B, L, H], or with CLS, which is first, [B, L + 1, H].
 
-        Parameters
-        ----------
-        tokens : Tensor of shape [B, L, d]
-        valid : bool Tensor of shape [B, L], optional
-            False at padded positions.
-        layer : int or "last"
-            0 is after the embedding LayerNorm, ``n_layers`` the last. Layers above are not run.
-
-        Returns
-        -------
-        Tensor of shape [B, L, H], or [B, L + 1, H] with CLS, which comes first
+        ``valid`` [B, L] is False at padded positions. Layer 0 is after the embedding LayerNorm;
+        those above ``layer`` are not run.
         """
         states = self._states(tokens, valid, self._n_blocks(layer))
         return deque(states, maxlen=1).pop()
@@ -158,16 +127,7 @@ class Sleep2Vec(nn.Module):
     def project(self, hidden: Tensor, valid: Tensor | None = None) -> Tensor:
         """Hidden states [..., H] to unit vectors [..., O] of the contrastive objective.
 
-        Parameters
-        ----------
-        hidden : Tensor of shape [..., H]
-        valid : bool Tensor of shape [...], optional
-            Positions that enter BatchNorm's statistics; the others come out as zeros.
-
-        Raises
-        ------
-        CheckpointError
-            If the encoder has no projection head.
+        Positions that are not ``valid`` [...] stay out of BatchNorm's statistics and become zeros.
         """
         if self.projection is None:
             raise CheckpointError(
@@ -178,18 +138,12 @@ class Sleep2Vec(nn.Module):
 
     def _tokenizer(self, modality: str) -> nn.Module:
         if modality not in self.tokenizers:
-            raise CheckpointError(
-                f"this encoder has no tokenizer for {modality!r}; it reads "
-                f"{', '.join(self.config.names)}."
-            )
+            known = ", ".join(self.config.names)
+            raise CheckpointError(f"no tokenizer for {modality!r}; this encoder reads {known}.")
         return self.tokenizers[modality]
 
     def _mask_missing(
-        self,
-        modality: str,
-        embed: Callable[[Tensor], Tensor],
-        values: Tensor,
-        missing: Tensor | None,
+        self, modality: str, embed: Callable, values: Tensor, missing: Tensor | None
     ) -> Tensor:
         if missing is None:
             return embed(values)
@@ -227,9 +181,6 @@ class RoFormer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.dropout = nn.Dropout(config.dropout)
         self.rotary = RotaryPositions(config.hidden_size // config.n_heads)
-        self._initialise()
-
-    def _initialise(self) -> None:
         nn.init.normal_(self.token_type, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -239,10 +190,7 @@ class RoFormer(nn.Module):
     def forward(
         self, embeddings: Tensor, valid: Tensor | None = None, n_layers: int | None = None
     ) -> Iterator[Tensor]:
-        """Yield hidden states [B, L, H] after the embedding LayerNorm and after each block.
-
-        No position attends to those where ``valid`` [B, L] is False.
-        """
+        """Yield hidden states [B, L, H] after the embedding LayerNorm and after each block."""
         mask = None
         if valid is not None:
             # a row without any valid position would become NaN

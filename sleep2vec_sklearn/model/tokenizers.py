@@ -153,24 +153,11 @@ class SpectralTokenizer(nn.Module):
         self.dropout = nn.Dropout(config.option("dropout"))
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Set what :meth:`embed` subtracts and divides by; features that never vary stay unscaled.
-
-        Parameters
-        ----------
-        mean, std : Tensor or array of shape [n_features]
-            Over the training epochs, of what :meth:`features` gives.
-
-        Raises
-        ------
-        ValueError
-            If a shape is another, or a value is not finite.
-        """
+        """Set mean and std [n_features] of :meth:`features`; constant ones stay unscaled."""
         mean, std = (torch.as_tensor(v, dtype=torch.float32) for v in (mean, std))
         if mean.shape != (self.n_features,) or std.shape != mean.shape:
-            raise ValueError(
-                f"feature statistics must have shape ({self.n_features},), got "
-                f"{tuple(mean.shape)} and {tuple(std.shape)}."
-            )
+            shapes = f"{tuple(mean.shape)} and {tuple(std.shape)}"
+            raise ValueError(f"statistics must have shape ({self.n_features},), got {shapes}.")
         if not (mean.isfinite().all() and std.isfinite().all() and (std >= 0).all()):
             raise ValueError("feature statistics must be finite, and std not negative.")
         self.feature_mean.copy_(mean)
@@ -210,17 +197,13 @@ class SpectralTokenizer(nn.Module):
         centred = rows - rows.mean(dim=-1, keepdim=True)
         envelope = adaptive_avg_pool1d(rows.abs(), EPOCH_SECONDS * _ENVELOPE_RATE)
         envelope = envelope - envelope.mean(dim=-1, keepdim=True)
-        spectra = [
-            self._log_bands(centred, "window"),
-            self._log_bands(envelope, "envelope"),
-        ]
+        spectra = [self._log_bands(centred, "window"), self._log_bands(envelope, "envelope")]
         loudness = (adaptive_avg_pool1d(rows.square(), 6) + _FLOOR).log() / 2
         return [*pooled, *spectra, torch.stack(_shape_of(rows, centred), dim=-1), loudness]
 
     def _slow(self, rows: Tensor) -> list[Tensor]:
         mean = rows.mean(dim=-1, keepdim=True)
-        centred = rows - mean
-        step = rows.diff(dim=-1)
+        centred, step = rows - mean, rows.diff(dim=-1)
         time = torch.linspace(-1, 1, rows.shape[-1], device=rows.device)
         statistics = [
             mean[:, 0],
@@ -247,10 +230,7 @@ class SpectralTokenizer(nn.Module):
 
 
 def feature_names(rate: float) -> tuple[str, ...]:
-    """What each number of :meth:`SpectralTokenizer.features` is, for a signal of this rate.
-
-    Bands are named by their limits in Hz, the upper one exclusive.
-    """
+    """What each number of :meth:`SpectralTokenizer.features` is; bands by their limits in Hz."""
     bands = {
         kind: [f"{a * step:.3g}-{b * step:.3g}Hz" for a, b in pairwise(edges)]
         for kind, (edges, step) in _band_plan(rate).items()
@@ -283,10 +263,7 @@ def _band_plan(rate: float) -> dict[str, tuple[np.ndarray, float]]:
 
 
 def _band_edges(lowest: int, highest: int, n_bands: int) -> np.ndarray:
-    """Log-spaced edges over spectral bins ``lowest`` to ``highest``, no band empty.
-
-    As many bands as asked for, or one per bin where there are fewer bins.
-    """
+    """Log-spaced edges over spectral bins, no band empty: fewer where there are fewer bins."""
     n_bands = min(n_bands, highest - lowest + 1)
     n_points = n_bands + 1
     while True:

@@ -8,14 +8,12 @@ manifest-<time>-<id>.json.gz        which recording is which night; .parquet in 
 unfinished/                         files that are being written
 ```
 
-Every call of :func:`prepare_cohort` ends with a manifest of its own nights, which is never changed
-afterwards. Together they are the table of the store; where two name the same recording, the later
-one holds. One that a later one repeats in full is deleted by it. So no writer waits for another,
-and none can undo what another wrote.
+Every call of :func:`prepare_cohort` adds a manifest of its own nights. Of two that name a recording
+the later one holds; one that a later one repeats in full is deleted by it. So no writer waits for
+another, and none can undo what another wrote.
 
-Weighed: slices of ``safetensors.safe_open`` read 8,000 windows of 120 epochs a second from the page
-cache, positioned reads 23,000, as each slice parses the header and maps the file; and a map turns a
-failing disk into a dead process. zarr makes a file of each chunk. Parquet needs pyarrow.
+Weighed: slices of ``safetensors.safe_open`` read 8,000 windows of 120 epochs a second, positioned
+reads 23,000; and a map turns a failing disk into a dead process. zarr makes a file of each chunk.
 """
 
 from __future__ import annotations
@@ -33,34 +31,36 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import numpy as np
+import pandas as pd
 from safetensors.numpy import save
 
-from .._files import check_format_version, create_exclusive, import_pyarrow, write_atomic
+from .._files import (
+    check_format_version,
+    create_exclusive,
+    import_pyarrow,
+    list_differences,
+    sweep_temporary,
+    write_atomic,
+)
 from ..errors import ReadError
 from ..recordings._demographics import subject_table
 from .content import PREPARATION_REVISION, Content, contents_from, describe_contents
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "sleep2vec_sklearn"
 _VALID = "valid"
 _LENGTH = struct.Struct("<Q")
 _LONGEST_HEADER = 2**20
+_MANIFEST_NAME = re.compile(r"manifest-(\d{20})-[0-9a-f]{8}\.(?:json\.gz|parquet|npz)")
+_TRIES = 5
 _OTHER_FOLDER = "Prepare it into another folder, or delete this one."
+_AGAIN = "run prepare_cohort again: the nights that are there are not made again."
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error)
 
 _logger = logging.getLogger("sleep2vec_sklearn")
-
-
-def unpack_masks(night: StoredNight) -> np.ndarray:
-    """Which epochs of a night are valid, bool of shape (n_modalities, n_epochs)."""
-    bits = np.frombuffer(night.masks, np.uint8).reshape(len(night.offsets), -1)
-    return np.unpackbits(bits, axis=1, count=night.n_epochs).view(bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +79,21 @@ class StoredNight:
     sums: tuple[int, ...]
     source: StoreFolder | bytearray = field(compare=False)
 
+    def unpack_masks(self) -> np.ndarray:
+        """Which epochs are valid, bool of shape (n_modalities, n_epochs)."""
+        bits = np.frombuffer(self.masks, np.uint8).reshape(len(self.offsets), -1)
+        return np.unpackbits(bits, axis=1, count=self.n_epochs).view(bool)
+
     def read(self, content: Content, index: int, start: int, stop: int) -> np.ndarray:
         """Stored numbers of a modality's epochs; ReadError if the file is gone or cut short."""
         try:
-            data = self._read_bytes(content, index, start, stop)
+            data = self._bytes(content, index, start, stop)
         except OSError as error:
-            raise ReadError(
-                f"{self.path}: a night of the store cannot be read: {error.strerror or error}. Run "
-                "prepare_cohort again: what is gone or damaged is made anew."
-            ) from error
+            reason = f"{self.path}: cannot be read: {error.strerror or error}"
+            raise ReadError(f"{reason}. Run prepare_cohort again, which replaces it.") from error
         return np.frombuffer(data, content.dtype).reshape(stop - start, content.width)
 
-    def _read_bytes(
-        self, content: Content, index: int, start: int, stop: int
-    ) -> bytearray | memoryview:
+    def _bytes(self, content: Content, index: int, start: int, stop: int) -> bytearray | memoryview:
         row = content.width * content.dtype.itemsize
         first, size = self.offsets[index] + start * row, (stop - start) * row
         if isinstance(self.source, bytearray):
@@ -110,7 +111,6 @@ class StoredNight:
 
     @property
     def path(self) -> str:
-        """The night's file, if it has one."""
         return "" if isinstance(self.source, bytearray) else self.source.night_path(self.key)
 
     def identity(self) -> list:
@@ -127,10 +127,9 @@ class StoredNight:
             if replace(self.source.read_night(self.key), sums=self.sums) != self:
                 raise ValueError("it is not what the manifest says")
             for index, (name, content) in enumerate(self.source.contents.items()):
-                if (crc := self.sums[index]) >= 0:
-                    data = self._read_bytes(content, index, 0, self.n_epochs)
-                    if zlib.crc32(data) != crc:
-                        raise ValueError(f"wrong checksum of {name}")
+                crc = self.sums[index]
+                if crc >= 0 and zlib.crc32(self._bytes(content, index, 0, self.n_epochs)) != crc:
+                    raise ValueError(f"wrong checksum of {name}")
         except _DAMAGE as error:
             return f"{self.path}: {error}"
         return None
@@ -171,6 +170,10 @@ def parse_night(
     return StoredNight(key, metadata["n_epochs"], masks, offsets, sums, source)
 
 
+# a row of subject, age, sex and site for each night; id and reason of those that failed
+Manifest = tuple[pd.DataFrame, list[StoredNight], list[tuple[str, str]]]
+
+
 @dataclass(frozen=True)
 class StoreFolder:
     """A folder of nights, and what is stored of each modality."""
@@ -180,7 +183,6 @@ class StoreFolder:
 
     @property
     def unfinished(self) -> Path:
-        """Where files are until they are whole."""
         return self.path / "unfinished"
 
     @classmethod
@@ -192,22 +194,17 @@ class StoreFolder:
             if document["revision"] != PREPARATION_REVISION:
                 raise ReadError(
                     f"{path}: prepared by revision {document['revision']} of the conditioning and "
-                    f"the front ends, this version has {PREPARATION_REVISION}: an encoder would be "
-                    f"trained on what it never gets afterwards. {_OTHER_FOLDER}"
+                    f"the front ends, this version has {PREPARATION_REVISION}. {_OTHER_FOLDER}"
                 )
             return cls(path, contents_from(document["contents"]))
+        except FileNotFoundError as error:
+            raise ReadError(f"{path} is no store of nights; prepare_cohort writes one.") from error
         except ReadError:
             raise
-        except FileNotFoundError as error:
-            raise ReadError(
-                f"{path} is no store of nights: it has no store.json. Write one with "
-                "prepare_cohort(recordings, folder)."
-            ) from error
         except _DAMAGE as error:
             raise ReadError(
                 f"{path / 'store.json'}: cannot be read: {error!r}. Where the folder is a store, "
-                "delete this file and run prepare_cohort again: the nights that are there are not "
-                "made again."
+                f"delete this file and {_AGAIN}"
             ) from error
 
     @classmethod
@@ -215,33 +212,35 @@ class StoreFolder:
         """A store of these contents, new or as it was left; ReadError if it has other contents."""
         folder = cls(path, dict(contents))
         folder.unfinished.mkdir(parents=True, exist_ok=True)
-        document = {
-            "format_version": FORMAT_VERSION,
-            "revision": PREPARATION_REVISION,
-            "contents": describe_contents(contents),
-        }
-        text = json.dumps(document, indent=1).encode()
+        sweep_temporary(folder.unfinished)
+        wanted = describe_contents(contents)
+        document = {"format_version": FORMAT_VERSION, "revision": PREPARATION_REVISION}
+        text = json.dumps({**document, "contents": wanted}, indent=1).encode()
         # of two that begin at once, one is first
-        if not create_exclusive(path / "store.json", text, folder.unfinished):
-            _check_contents(path, cls.open(path).contents, folder.contents)
+        if create_exclusive(path / "store.json", text, folder.unfinished):
+            return folder
+        stored = describe_contents(cls.open(path).contents)
+        if list(stored) != list(wanted):
+            names = f"{', '.join(stored)}, not of {', '.join(wanted)}"
+            raise ReadError(f"{path}: holds nights of {names}. {_OTHER_FOLDER}")
+        if changed := list_differences(stored, wanted):
+            raise ReadError(f"{path}: was prepared otherwise: {changed[0]}. {_OTHER_FOLDER}")
         return folder
 
     def night_path(self, key: str) -> str:
-        """The file of a night; as text, because one is made for every window."""
+        # text, as one is made for every window
         return f"{self.path}/nights/{key[:2]}/{key}.safetensors"
 
     def find_night(self, key: str) -> StoredNight | None:
         """A night that is there whole; a damaged one is logged and counts as absent."""
         try:
             return self.read_night(key)
-        except FileNotFoundError:
-            return None
         except _DAMAGE as error:
-            _logger.warning("%s is damaged and made again: %r", self.night_path(key), error)
+            if not isinstance(error, FileNotFoundError):
+                _logger.warning("%s is damaged and made again: %r", self.night_path(key), error)
             return None
 
     def read_night(self, key: str) -> StoredNight:
-        """A night by the header of its file, see :func:`parse_night`."""
         with open(self.night_path(key), "rb") as file:
             return parse_night(file, key, self.contents, self)
 
@@ -252,88 +251,51 @@ class StoreFolder:
         try:
             write_atomic(path, data, self.unfinished)
         except PermissionError:
-            # on Windows a night that is being read cannot be replaced by its equal
+            # Windows does not replace a file that is being read
             if self.find_night(key) is None:
                 raise
         return self.read_night(key)
 
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write a manifest, and delete the older ones that it makes superfluous."""
+        subjects, nights, failures = manifest
+        older = _find_manifests(self.path)
+        stamp = max(time.time_ns(), *(older_stamp + 1 for older_stamp, _ in older), 0)
+        path = self.path / f"manifest-{stamp:020d}-{uuid.uuid4().hex[:8]}.json.gz"
+        document = {
+            "format_version": FORMAT_VERSION,
+            "contents": describe_contents(self.contents),
+            "failures": failures,
+            "subjects": subjects.reset_index().to_dict("list"),
+            "nights": [(n.key, n.n_epochs, n.masks.hex(), n.offsets, n.sums) for n in nights],
+        }
+        text = json.dumps(document, separators=(",", ":")).encode()
+        write_atomic(path, gzip.compress(text, compresslevel=1, mtime=0), self.unfinished)
+        written = set(subjects.index)
+        for _, other in older:
+            # one that cannot be read is not known to be superfluous
+            with contextlib.suppress(OSError, ImportError):
+                if written.issuperset(_read_manifest(self, other)[0].index):
+                    other.unlink()
 
-def _check_contents(path: Path, stored: Mapping[str, Content], wanted: Mapping) -> None:
-    old, new = describe_contents(stored), describe_contents(wanted)
-    if list(old) != list(new):
-        raise ReadError(
-            f"{path}: holds nights of {', '.join(old)}, not of {', '.join(new)}; a store has the "
-            f"same modalities of every night. {_OTHER_FOLDER}"
-        )
-    for name in new:
-        before, now = ({**d[name].pop("conditioning"), **d[name]} for d in (old, new))
-        changed = [
-            f"{key} {before[key]!r} there and {value!r} here"
-            for key, value in now.items()
-            if before[key] != value
-        ]
-        if changed:
-            raise ReadError(
-                f"{path}: was prepared otherwise: {name!r} has {', '.join(changed)}. "
-                f"{_OTHER_FOLDER}"
-            )
-
-
-_MANIFEST_NAME = re.compile(r"manifest-(\d{20})-[0-9a-f]{8}\.(?:json\.gz|parquet|npz)")
-_PARQUET_KEY = b"sleep2vec_sklearn"
-_TRIES = 5
-
-
-# a row of subject, age, sex and site for each night; id and reason of those that failed
-Manifest = tuple["pd.DataFrame", list[StoredNight], list[tuple[str, str]]]
-
-
-def write_manifest(folder: StoreFolder, manifest: Manifest) -> None:
-    """Write a manifest, and delete the older ones that it makes superfluous."""
-    subjects, nights, failures = manifest
-    older = _find_manifests(folder.path)
-    stamp = max(time.time_ns(), *(older_stamp + 1 for older_stamp, _ in older), 0)
-    path = folder.path / f"manifest-{stamp:020d}-{uuid.uuid4().hex[:8]}.json.gz"
-    document = {
-        "format_version": FORMAT_VERSION,
-        "contents": describe_contents(folder.contents),
-        "failures": failures,
-        "subjects": subjects.reset_index().to_dict("list"),
-        "nights": [(n.key, n.n_epochs, n.masks.hex(), n.offsets, n.sums) for n in nights],
-    }
-    text = json.dumps(document, separators=(",", ":")).encode()
-    write_atomic(path, gzip.compress(text, compresslevel=1, mtime=0), folder.unfinished)
-    written = set(subjects.index)
-    for _, other in older:
-        # one that cannot be read is not known to be superfluous
-        with contextlib.suppress(OSError, ImportError):
-            if written.issuperset(_read_manifest(folder, other)[0].index):
-                other.unlink()
-
-
-def read_manifests(folder: StoreFolder) -> Manifest:
-    """All manifests of a folder as one; ReadError if there is none, or one cannot be read."""
-    import pandas as pd
-
-    for _ in range(_TRIES):
-        with contextlib.suppress(FileNotFoundError):
-            parts = [_read_manifest(folder, path) for _, path in _find_manifests(folder.path)]
-            break
-        # another process has just replaced one
-    else:
-        raise ReadError(f"{folder.path}: its manifests change all the time. Try again later.")
-    if not parts:
-        raise ReadError(
-            f"{folder.path}: no preparation of this store has ended yet. Run prepare_cohort again: "
-            "the nights that are there are not made again."
-        )
-    subjects = pd.concat([rows for rows, _, _ in parts])
-    nights = [night for _, part, _ in parts for night in part]
-    latest = ~subjects.index.duplicated(keep="last")
-    subjects = subject_table(subjects.index[latest], subjects[latest])
-    reasons = {name: reason for _, _, failures in parts for name, reason in failures}
-    failures = [(name, why) for name, why in reasons.items() if name not in subjects.index]
-    return subjects, [nights[k] for k in np.flatnonzero(latest)], failures
+    def read_manifests(self) -> Manifest:
+        """All manifests of a folder as one; ReadError if there is none, or one cannot be read."""
+        # another process may replace one meanwhile
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                parts = [_read_manifest(self, path) for _, path in _find_manifests(self.path)]
+                break
+        else:
+            raise ReadError(f"{self.path}: its manifests change all the time. Try again later.")
+        if not parts:
+            raise ReadError(f"{self.path}: no preparation of this store has ended; {_AGAIN}")
+        subjects = pd.concat([rows for rows, _, _ in parts])
+        nights = [night for _, part, _ in parts for night in part]
+        latest = ~subjects.index.duplicated(keep="last")
+        subjects = subject_table(subjects.index[latest], subjects[latest])
+        reasons = {name: reason for _, _, failures in parts for name, reason in failures}
+        failures = [(name, why) for name, why in reasons.items() if name not in subjects.index]
+        return subjects, [nights[k] for k in np.flatnonzero(latest)], failures
 
 
 def _find_manifests(folder: Path) -> list[tuple[int, Path]]:
@@ -359,18 +321,15 @@ def _read_manifest(folder: StoreFolder, path: Path) -> Manifest:
         raise
     except (*_DAMAGE, EOFError, zlib.error) as error:
         raise ReadError(
-            f"{path}: damaged, or an .npz of an older version: {error}. Delete it and run "
-            "prepare_cohort again: the nights that are there are not made again."
+            f"{path}: damaged, or an .npz of an older version: {error}. Delete it and {_AGAIN}"
         ) from error
 
 
 def _read_parquet(path: Path) -> dict:
     """A manifest of before they were JSON."""
-    _, parquet = import_pyarrow(
-        f"Or delete {path.name} and run prepare_cohort again: the nights are not made again."
-    )
+    _, parquet = import_pyarrow(f"Or delete {path.name} and {_AGAIN}")
     table = parquet.read_table(path, page_checksum_verification=True)
-    document = json.loads(table.schema.metadata[_PARQUET_KEY])
+    document = json.loads(table.schema.metadata[_METADATA_KEY.encode()])
     columns = table.to_pydict()
     n_nights, names = table.num_rows, list(document["contents"])
     offsets = zip(*(columns[f"offset_{name}"] for name in names), strict=True)

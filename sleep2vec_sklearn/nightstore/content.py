@@ -1,16 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a store holds of each modality, and in how many bits.
 
-==========  ========  ==============================  ============================================
-kind        numbers   what they are                   largest error of a stored value x
-==========  ========  ==============================  ============================================
-samples     int16     conditioned epochs              ``clip / 65534``: 0.00031 of its own units
-features    float16   the spectral tokenizer's input  ``|x| / 2048``, or 3e-8 near zero
-==========  ========  ==============================  ============================================
-
-Conditioned samples share one scale, ``clip / 32767``, so a step is the same at every level: with
-the catalogue's clip of 20, 0.0031 % of saturation and 0.12 ms of an inter-beat interval. Features
-mix log powers, levels and shares, whose sizes differ, so they keep eleven significant bits each.
+Samples, conditioned epochs, are int16 of one scale, ``clip / 32767``, and off by half a step: with
+the catalogue's clip of 20, a step is 0.0031 % of saturation or 0.12 ms of an inter-beat interval.
+Features, a spectral tokenizer's input, differ in size: as float16 they are off by ``|x| / 2048`` at
+most, or by 3e-8 near zero.
 """
 
 from __future__ import annotations
@@ -20,7 +14,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,9 +26,7 @@ from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig, condi
 from ..model.tokenizers import SpectralTokenizer, feature_names
 from ..recordings._conditioning import read_conditioned
 from ..recordings.modality import MODALITIES, Conditioning, list_modalities
-
-if TYPE_CHECKING:
-    from ..recordings.recording import Recording
+from ..recordings.recording import Recording
 
 KINDS = ("features", "samples")
 # of the conditioning and the front ends: another one makes every night anew
@@ -54,7 +46,6 @@ class Content:
     width : int
         Numbers in one epoch.
     conditioning : Conditioning
-        How the signal was conditioned.
 
     Examples
     --------
@@ -88,7 +79,6 @@ class Content:
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the stored numbers, little-endian."""
         return np.dtype("<i2" if self.kind == "samples" else "<f2")
 
     @property
@@ -115,8 +105,8 @@ class Content:
                 packed = values.astype(self.dtype)
         if not (np.isfinite(values).all() and np.isfinite(packed).all()):
             raise InvalidSignalError(
-                f"{self.kind} reach {np.abs(values).max():g}, which a store cannot hold; accepted "
-                "are finite numbers below 65504. Clip the conditioned signal at 20."
+                f"{self.kind} reach {np.abs(values).max():g}; a store holds finite numbers below "
+                "65504. Clip the conditioned signal at 20."
             )
         return packed
 
@@ -142,23 +132,19 @@ def contents_of(
 
     Parameters
     ----------
-    encoder : EncoderConfig, Checkpoint, name or path, optional
-        Whose conditioning and front ends to use; by default what :class:`Sleep2VecPretrainer`
-        takes by default, the catalogue's conditioning and spectral front ends.
+    encoder, modalities
+        See :func:`prepare_cohort`.
     content : {"features", "samples"}
         Features need a spectral tokenizer; of any other modality the samples are stored.
-    modalities : str or sequence of str, optional
-        All of the encoder's by default.
 
     Returns
     -------
     dict of str to Content
-        In the encoder's order.
 
     Raises
     ------
     ValueError
-        If ``content`` is not accepted, or no modality has a spectral tokenizer.
+        If ``content`` is not accepted: features need a spectral tokenizer.
     CheckpointError
         If there is no such encoder, or it does not read one of the modalities.
 
@@ -168,39 +154,31 @@ def contents_of(
     >>> {name: c.width for name, c in contents_of(modalities=["spo2", "ibi"]).items()}
     {'spo2': 42, 'ibi': 42}
     """
-    if content not in KINDS:
-        raise ValueError(f"content must be one of {KINDS}, got {content!r}.")
-    available = _modalities_of(encoder)
+    available: Sequence[ModalityConfig]
+    if encoder is None:
+        spectral = TokenizerConfig("spectral", 1)
+        available = [ModalityConfig(m.name, m.conditioning, spectral) for m in MODALITIES.values()]
+    else:
+        is_config = isinstance(encoder, EncoderConfig)
+        available = (encoder if is_config else as_checkpoint(encoder).config).modalities
     names = [m.name for m in available]
     chosen = names if modalities is None else list_modalities(modalities)
-    unknown = [name for name in chosen if name not in names]
-    if unknown:
+    if unknown := [name for name in chosen if name not in names]:
         raise CheckpointError(
             f"the encoder reads {', '.join(names)}, not {', '.join(unknown)}. Leave them "
             "out of modalities, or give an encoder=EncoderConfig(...) that has them."
         )
-    configs = [m for m in available if m.name in chosen]
-    spectral = {m.name for m in configs if m.tokenizer.name == "spectral"}
-    if content == "features" and not spectral:
+    contents = {}
+    for modality in (m for m in available if m.name in chosen):
+        has_features = content == "features" and modality.tokenizer.name == "spectral"
+        make = Content.features if has_features else Content.samples
+        contents[modality.name] = make(modality.conditioning)
+    if content not in {stored.kind for stored in contents.values()}:
         raise ValueError(
-            f"no tokenizer of {', '.join(m.name for m in configs)} has a fixed front end, so there "
-            "are no features to keep; pass content='samples'."
+            f"content must be one of {KINDS}, features only where a tokenizer has a fixed front "
+            f"end, which none of {', '.join(contents)} has; got {content!r}."
         )
-    return {
-        m.name: Content.features(m.conditioning)
-        if content == "features" and m.name in spectral
-        else Content.samples(m.conditioning)
-        for m in configs
-    }
-
-
-def _modalities_of(encoder: Any) -> Sequence[ModalityConfig]:
-    if encoder is None:
-        spectral = TokenizerConfig("spectral", 1)
-        return [ModalityConfig(m.name, m.conditioning, spectral) for m in MODALITIES.values()]
-    if isinstance(encoder, EncoderConfig):
-        return encoder.modalities
-    return as_checkpoint(encoder).config.modalities
+    return contents
 
 
 def describe_contents(contents: Mapping[str, Content]) -> dict:
@@ -217,7 +195,6 @@ def contents_from(described: Mapping[str, Any]) -> dict[str, Content]:
 
 
 def contents_key(contents: Mapping[str, Content]) -> str:
-    """A short name for a folder of nights of these contents."""
     return sha256(canonical_json([describe_contents(contents), PREPARATION_REVISION]))[:16]
 
 
@@ -240,17 +217,16 @@ def compute_contents(
     Raises InvalidRecordingError if it has none of the modalities, or no usable signal of them.
     """
     names = _shared(recording, contents)
-    usable = False
+    is_usable = False
     conditionings = {name: contents[name].conditioning for name in names}
     for name, conditioned in read_conditioned(recording, conditionings):
-        signal = conditioned()
-        if signal is not None:
-            usable = True
+        if (signal := conditioned()) is not None:
+            is_usable = True
             yield name, contents[name].compute(signal.epochs), signal.valid
-    if not usable:
+    if not is_usable:
         raise InvalidRecordingError(
-            f"no usable signal: {', '.join(names)} flat or mostly without samples; accepted is "
-            "at least one sensor that is on for half of an epoch. Leave the recording out."
+            f"no usable signal: {', '.join(names)} flat or mostly without samples. Leave the "
+            "recording out."
         )
 
 

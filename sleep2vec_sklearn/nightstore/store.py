@@ -10,44 +10,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from .._files import sweep_temporary
 from .._warnings import warn
 from ..errors import InvalidRecordingError, ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._demographics import describe_subjects, list_recordings, name_recordings
 from ..recordings.recording import Recording, describe_recording
-from ._files import (
-    StoredNight,
-    StoreFolder,
-    parse_night,
-    read_manifests,
-    serialize_night,
-    unpack_masks,
-    write_manifest,
-)
+from ._files import StoredNight, StoreFolder, parse_night, serialize_night
 from .content import Content, compute_contents, contents_of, night_key
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-_REASONS_SHOWN = 3
 
 
 class NightStore:
-    """Conditioned nights, of which training reads windows.
-
-    Made by :meth:`from_recordings` in memory, by :func:`prepare_cohort` in a folder, and by
-    :meth:`open` from one. Nights are counted from 0, in the order of ``table``.
+    """Conditioned nights, in memory or in a folder, counted from 0 in the order of ``table``.
 
     Attributes
     ----------
     contents : dict of str to Content
-        What is kept of each modality.
     table : DataFrame
         One row per night, by the recording's id: ``subject``, ``age``, ``sex``, ``site``,
         ``n_epochs``, and ``coverage_<modality>``, the number of valid epochs, 0 if it is absent.
@@ -72,14 +55,12 @@ class NightStore:
         nights: Sequence[StoredNight],
         failures: Iterable[tuple[str, str]] = (),
     ):
-        import pandas as pd
-
+        # not only in the table, where a look-up costs as much as reading a window
+        self._coverage = np.array([night.unpack_masks().sum(axis=1) for night in nights])
         self.contents = dict(contents)
         self.failures = pd.DataFrame(list(failures), columns=["recording", "reason"])
         self._nights = tuple(nights)
         self._index_of = {name: index for index, name in enumerate(self.contents)}
-        # not only in the table, where a look-up costs as much as reading a window
-        self._coverage = np.array([unpack_masks(night).sum(axis=1) for night in nights])
         self.table = subjects.assign(
             n_epochs=np.array([night.n_epochs for night in nights], dtype=np.int64),
             **{f"coverage_{name}": self._coverage[:, k] for name, k in self._index_of.items()},
@@ -104,19 +85,12 @@ class NightStore:
         contents : mapping of str to Content
             What to store of each modality; see :func:`contents_of`.
         metadata, n_jobs, on_error, verbose
-            See :func:`prepare_cohort`.
-
-        Raises
-        ------
-        InvalidRecordingError
-            If ids are not unique, metadata do not match, or no recording can be used.
+            See :func:`prepare_cohort`, also for what it raises. Ids may be missing.
         """
         recordings = list_recordings(recordings)
-        ids = name_recordings(recordings)
         subjects = describe_subjects(recordings, metadata)
-        work = partial(_prepare_in_memory, contents=dict(contents))
-        indices, nights, failures = _prepare_each(work, recordings, ids, n_jobs, on_error, verbose)
-        return cls(contents, subjects.iloc[indices], nights, failures)
+        options: dict[str, Any] = {"n_jobs": n_jobs, "on_error": on_error, "verbose": verbose}
+        return prepare_folder(None, contents, recordings, subjects, **options)
 
     @classmethod
     def open(cls, folder: str | os.PathLike, verify: bool = False) -> NightStore:
@@ -131,17 +105,14 @@ class NightStore:
         Raises
         ------
         ReadError
-            If it is no store, damaged, of a newer version, or conditioned by other code; with
-            ``verify``, if a night is damaged.
+            If it is no store, damaged, of a newer version or conditioned by other code.
         """
-        store_folder = StoreFolder.open(Path(folder).expanduser().absolute())
-        store = cls(store_folder.contents, *read_manifests(store_folder))
+        opened = StoreFolder.open(Path(folder).expanduser().absolute())
+        store = cls(opened.contents, *opened.read_manifests())
         if verify and len(damaged := store.verify()):
-            first = "\n".join(f"- {reason}" for reason in damaged["reason"][:_REASONS_SHOWN])
             raise ReadError(
-                f"{store_folder.path}: {len(damaged)} of {len(store)} nights are damaged; "
-                "store.verify() lists them. Delete their files and run prepare_cohort again, which "
-                f"makes them anew. The first:\n{first}"
+                f"{opened.path}: {len(damaged)} of {len(store)} nights are damaged. Delete their "
+                f"files and run prepare_cohort again. The first: {damaged['reason'][0]}"
             )
         return store
 
@@ -151,15 +122,11 @@ class NightStore:
         Returns
         -------
         DataFrame
-            Columns ``recording`` and ``reason``, with the night's file: those that are damaged
-            or gone. Nights in memory, or written without checksums, are not checked.
+            ``recording`` and ``reason`` of the nights whose files are damaged or gone.
         """
-        import pandas as pd
-
-        pairs = zip(self.table.index, self._nights, strict=True)
-        reasons = ((name, night.damage()) for name, night in pairs)
-        damaged = [(name, reason) for name, reason in reasons if reason is not None]
-        return pd.DataFrame(damaged, columns=["recording", "reason"])
+        reasons = [night.damage() for night in self._nights]
+        damaged = pd.DataFrame({"recording": self.table.index, "reason": reasons}, dtype=object)
+        return damaged[[reason is not None for reason in reasons]].reset_index(drop=True)
 
     def identify(self) -> list:
         """What distinguishes each night's stored numbers, in memory or a folder; ready for JSON."""
@@ -178,12 +145,14 @@ class NightStore:
         return self.take(nights[0] if isinstance(nights, tuple) else nights)
 
     def __repr__(self) -> str:
-        subjects = self.table["subject"].nunique()
-        return f"NightStore({len(self)} nights of {subjects} subjects, {', '.join(self.contents)})"
+        n_subjects = self.table["subject"].nunique()
+        return (
+            f"NightStore({len(self)} nights of {n_subjects} subjects, {', '.join(self.contents)})"
+        )
 
     def valid(self, night: int, modality: str) -> np.ndarray:
         """Which epochs of a night have a signal; bool of shape (n_epochs,)."""
-        return unpack_masks(self._nights[night])[self._index(modality)]
+        return self._nights[night].unpack_masks()[self._index(modality)]
 
     def window(self, night: int, modality: str, start: int, length: int) -> np.ndarray:
         """Read ``length`` epochs of a night from ``start`` on; fewer where the night ends before.
@@ -195,18 +164,14 @@ class NightStore:
 
         Raises
         ------
-        KeyError
-            If the store does not have the modality.
-        IndexError
-            If the window does not start within the night.
-        ReadError
-            If the night's file is gone or damaged.
+        KeyError, IndexError, ReadError
+            Without the modality, from outside the night, or if its file is gone or damaged.
         """
         index = self._index(modality)
         content, stored = self.contents[modality], self._nights[night]
         if not (0 <= start < stored.n_epochs and length >= 0):
             raise IndexError(
-                f"night {night} has {stored.n_epochs} epochs; got {length} epochs from {start}."
+                f"night {night} has {stored.n_epochs} epochs; got {length} from {start}."
             )
         stop = min(start + length, stored.n_epochs)
         if self._coverage[night, index] == 0:
@@ -218,7 +183,7 @@ class NightStore:
         return [name for name, n in zip(self.contents, self._coverage[night], strict=True) if n]
 
     def take(self, nights: Any) -> NightStore:
-        """Some of the nights, as ``table.iloc`` takes them; for held-out subjects."""
+        """Some of the nights, as ``table.iloc`` takes them."""
         indices = np.atleast_1d(np.arange(len(self))[nights])
         smaller = copy.copy(self)
         smaller.table = self.table.iloc[indices]
@@ -246,47 +211,40 @@ def prepare_cohort(
 ) -> NightStore:
     """Condition every night once and write what training needs of it to a folder.
 
-    Memory does not grow with the number of nights. A call that is interrupted, or killed at any
-    moment, is repeated as it is: nights that are there are not made again. A call with other
-    recordings adds theirs, also while another call is writing.
+    Memory does not grow with their number. A call that is killed at any moment is repeated as it
+    is: no night is made twice. Calls with other recordings add theirs, also at the same time.
 
     Parameters
     ----------
     recordings : sequence of Recording
-        Usually a :class:`~sleep2vec_sklearn.recordings.Cohort` of lazy ones; each with an id of its
-        own, by which :meth:`NightStore.open` finds it again.
+        Usually a :class:`~sleep2vec_sklearn.recordings.Cohort` of lazy ones, each with its own id.
     folder : path-like
         Made if need be. A folder holds one kind of content.
     encoder : EncoderConfig, Checkpoint, name or path, optional
-        Whose conditioning and front ends to use; by default what :class:`Sleep2VecPretrainer`
-        takes by default.
+        Whose conditioning and front ends to use; by default as :class:`Sleep2VecPretrainer`, the
+        catalogue's conditioning and spectral front ends.
     modalities : str or sequence of str, optional
         All of the encoder's by default.
     content : {"features", "samples"}
-        What a spectral tokenizer computes, or conditioned samples, which any tokenizer reads and
-        which take twenty times the space.
+        What a spectral tokenizer computes, or samples for any tokenizer in twenty times the space.
     metadata : DataFrame, optional
-        Columns subject, age, sex and site; its index holds the recordings' ids. What it has no
-        column for is taken from the recordings.
+        Any of the columns subject, age, sex and site, in place of the recordings' own, by their id.
     n_jobs, verbose : int, optional
         Processes of joblib; a progress bar from 1 on.
     on_error : {"warn", "raise"}
-        Whether a recording that cannot be used is left out and listed in ``store.failures``, or
-        its error is raised.
+        Whether unusable recordings are left out and listed in ``store.failures``, or raise.
 
     Returns
     -------
     NightStore
-        The nights given, in their order; :meth:`NightStore.open` gives all that the folder holds.
+        These nights, in their order.
 
     Raises
     ------
     InvalidRecordingError
         If an id is missing or not unique, metadata do not match, or no recording can be used.
-    ReadError
-        If the folder holds a store of other contents.
-    OSError
-        If the folder cannot be written. What is there stays.
+    ReadError, OSError
+        If the folder holds a store of other contents, or cannot be written. What is there stays.
 
     Examples
     --------
@@ -303,57 +261,54 @@ def prepare_cohort(
     contents = contents_of(encoder, content, modalities)
     path = Path(folder).expanduser().absolute()
     try:
-        return prepare_folder(path, contents, recordings, subjects, n_jobs, on_error, verbose)
+        options: dict[str, Any] = {"n_jobs": n_jobs, "on_error": on_error, "verbose": verbose}
+        return prepare_folder(path, contents, recordings, subjects, **options)
     except OSError as error:
         if isinstance(error, Sleep2VecError):
             raise
-        raise OSError(
-            error.errno,
-            f"{error.strerror or error}: the store is not finished. What is written stays, and is "
-            "not made again: make room or check the permissions, and call prepare_cohort again",
-            str(path),
-        ) from error
+        fix = "make room or check the permissions, and call prepare_cohort again: the rest stays"
+        reason = f"{error.strerror or error}: the store is not finished; {fix}"
+        raise OSError(error.errno, reason, str(path)) from error
 
 
 def prepare_folder(
-    path: Path,
+    path: Path | None,
     contents: Mapping[str, Content],
     recordings: Sequence[Recording],
     subjects: pd.DataFrame,
-    n_jobs: int | None = None,
-    on_error: str = "raise",
-    verbose: int = 0,
     with_manifest: bool = True,
+    **options: Any,
 ) -> NightStore:
-    """Nights of a folder, those that are not there yet prepared; ``subjects`` are its table's rows.
+    """Nights in memory or of a folder; a cache finds its own without a manifest."""
+    folder = None if path is None else StoreFolder.create(path, contents)
+    work = partial(_prepare, contents=dict(contents), folder=folder)
+    outcomes = _prepare_each(work, recordings, **options)
+    is_error = np.array([isinstance(outcome, Sleep2VecError) for outcome in outcomes])
+    failed = [(str(subjects.index[i]), str(outcomes[i])) for i in np.flatnonzero(is_error)]
+    n_recordings, first = len(recordings), f"The first: {failed[0][1]}" if failed else ""
+    if is_error.all():
+        raise InvalidRecordingError(f"none of {n_recordings} recordings can be used. {first}")
+    if failed:
+        message = f"{len(failed)} of {n_recordings} recordings are left out, see store.failures."
+        warn(f"{message} {first}", RecordingWarning)
+    subjects, nights = subjects[~is_error], [outcomes[i] for i in np.flatnonzero(~is_error)]
+    if folder is not None and with_manifest:
+        folder.write_manifest((subjects, nights, failed))
+    return NightStore(contents, subjects, nights, failed)
 
-    Without a manifest the nights are found again by their recordings alone, as in a cache.
-    """
-    folder = StoreFolder.create(path, contents)
-    sweep_temporary(folder.unfinished)
-    work = partial(find_or_prepare, folder=folder)
-    ids = [str(name) for name in subjects.index]
-    indices, nights, failures = _prepare_each(work, recordings, ids, n_jobs, on_error, verbose)
-    subjects = subjects.iloc[indices]
-    if with_manifest:
-        write_manifest(folder, (subjects, nights, failures))
-    return NightStore(contents, subjects, nights, failures)
 
-
-def find_or_prepare(recording: Recording, folder: StoreFolder) -> StoredNight:
-    """The night of a recording in a folder, where it is prepared unless it is there."""
+def _prepare(
+    recording: Recording, contents: Mapping[str, Content], folder: StoreFolder | None = None
+) -> StoredNight:
+    """A night in memory, or in a folder, where it is found again."""
+    if folder is None:
+        data = bytearray(prepare_night(recording, contents, ""))
+        return parse_night(io.BytesIO(data), "", contents, data)
     # an error of the recording leaves it out, one of the folder ends the preparation
     with _naming_reading():
-        key = night_key(recording, folder.contents)
+        key = night_key(recording, contents)
     stored = folder.find_night(key)
-    if stored is None:
-        stored = folder.write_night(key, prepare_night(recording, folder.contents, key))
-    return stored
-
-
-def _prepare_in_memory(recording: Recording, contents: Mapping[str, Content]) -> StoredNight:
-    data = bytearray(prepare_night(recording, contents, ""))
-    return parse_night(io.BytesIO(data), "", contents, data)
+    return stored or folder.write_night(key, prepare_night(recording, contents, key))
 
 
 def prepare_night(recording: Recording, contents: Mapping[str, Content], key: str) -> bytes:
@@ -378,44 +333,26 @@ def _naming_reading() -> Iterator[None]:
 
 
 def _prepare_each(
-    work: Callable[[Recording], Any],
+    work: Callable[[Recording], StoredNight],
     recordings: Sequence[Recording],
-    ids: Sequence[str],
-    n_jobs: int | None,
-    on_error: str,
-    verbose: int,
-) -> tuple[list[int], list, list[tuple[str, str]]]:
-    """Apply ``work`` to every recording: indices and results where it worked, failures by id."""
+    n_jobs: int | None = None,
+    on_error: str = "raise",
+    verbose: int = 0,
+) -> list[Any]:
+    """The night of every recording, or its error."""
     if on_error not in ("raise", "warn"):
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
-    results, errors = {}, {}
-    # closed at once where an error ends it, or the others would go on
+    outcomes: list[Any] = [None] * len(recordings)
     tasks = (delayed(_attempt)(work, index, r) for index, r in enumerate(recordings))
-    # unordered, or results would pile up behind a slow night
-    with closing(Parallel(n_jobs, return_as="generator_unordered")(tasks)) as outcomes:
-        for index, outcome in tqdm(
-            outcomes, total=len(recordings), desc="preparing", unit="night", disable=not verbose
-        ):
-            if not isinstance(outcome, Sleep2VecError):
-                results[index] = outcome
-            elif on_error == "raise":
+    # closed at once where an error ends it, or the others would go on; unordered, or results would
+    # pile up behind a slow night
+    with closing(Parallel(n_jobs, return_as="generator_unordered")(tasks)) as ended:
+        progress = {"total": len(recordings), "desc": "preparing", "unit": "night"}
+        for index, outcome in tqdm(ended, disable=not verbose, **progress):
+            if on_error == "raise" and isinstance(outcome, Sleep2VecError):
                 raise outcome
-            else:
-                errors[index] = str(outcome)
-    failures = [(ids[index], errors[index]) for index in sorted(errors)]
-    reasons = [reason for _, reason in failures]
-    if not results:
-        first = f": {reasons[0]}" if reasons else ""
-        raise InvalidRecordingError(f"none of {len(recordings)} recordings can be used{first}")
-    if failures:
-        shown = "\n".join(f"- {reason}" for reason in reasons[:_REASONS_SHOWN])
-        warn(
-            f"{len(failures)} of {len(recordings)} recordings are left out; all of them are in "
-            f"store.failures. The first:\n{shown}",
-            RecordingWarning,
-        )
-    indices = sorted(results)
-    return indices, [results[index] for index in indices], failures
+            outcomes[index] = outcome
+    return outcomes
 
 
 def _attempt(work: Callable[[Recording], Any], index: int, recording: Recording) -> tuple[int, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._files import canonical_json, sha256
+from .._files import canonical_json, list_differences, sha256
 from .._warnings import warn
 from ..errors import InvalidRecordingError, TrainingError, TrainingWarning
 from ..model.config import EncoderConfig
@@ -22,7 +22,7 @@ from ..recordings._demographics import COLUMNS, match_rows, name_recordings, rea
 from ..recordings.modality import EPOCH_SECONDS, MODALITIES, list_modalities
 from ..recordings.recording import as_recording
 from ._sampling import Pair, find_pools, resolve_pair_weights
-from .demography import Demography
+from .demography import Demography, check_table
 
 if TYPE_CHECKING:
     from ._module import EncoderSource
@@ -32,19 +32,16 @@ _SPLIT_STREAM = 1
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Nights to train on and nights held out, of which there may be none.
-
-    ``pools`` are the nights of ``store`` that have both modalities of a pair, two at least;
-    ``night_weights`` are relative chances of the nights.
-    """
+    """Nights to train on, and nights held out, of which there may be none."""
 
     config: EncoderConfig
     store: NightStore
     held_out: NightStore
     demography: Demography
     held_out_demography: Demography
+    # nights of ``store`` that have both modalities of a pair, two at least
     pools: dict[Pair, np.ndarray]
-    night_weights: np.ndarray | None = None
+    night_weights: np.ndarray | None = None  # relative chances
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -58,8 +55,8 @@ class TrainingData:
         subjects = self.demography
         known = [a.tolist() for a in (subjects.age, subjects.sex, subjects.site, subjects.subject)]
         samples = canonical_json([store.identify() for store in stores.values()])
-        parts["samples"] = f"sha256 {_sha256(samples)}"
-        parts["demography"] = f"sha256 {_sha256(repr(known))}"
+        parts["samples"] = f"sha256 {sha256(samples)[:16]}"
+        parts["demography"] = f"sha256 {sha256(repr(known))[:16]}"
         contents = {n: c for n, c in self.store.contents.items() if n in self.modalities}
         weights = None if self.night_weights is None else self.night_weights.tolist()
         return {"nights": parts, "contents": describe_contents(contents), "weights": weights}
@@ -69,6 +66,7 @@ class TrainingData:
         table, demography = self.store.table, self.demography
         hours = {name: _hours(table[f"coverage_{name}"]) for name in self.modalities}
         known = demography.age[~np.isnan(demography.age)]
+        mean_age = round(float(known.mean()), 1) if len(known) else None
         return {
             "recordings": len(table),
             "subjects": _count_known(demography.subject),
@@ -76,10 +74,7 @@ class TrainingData:
             "hours": _hours(table["n_epochs"]),
             "hours_by_modality": hours,
             "recordings_by_pair": {"-".join(p): len(pool) for p, pool in self.pools.items()},
-            "age": {
-                "known": len(known),
-                "mean": round(float(known.mean()), 1) if len(known) else None,
-            },
+            "age": {"known": len(known), "mean": mean_age},
             "female": int((demography.sex == 0).sum()),
             "male": int((demography.sex == 1).sum()),
             "held_out_recordings": len(self.held_out),
@@ -90,11 +85,7 @@ def _describe_shape(store: NightStore) -> str:
     columns = ["n_epochs", *(f"coverage_{name}" for name in store.contents)]
     rows = store.table[columns].to_numpy().tolist()
     text = canonical_json([[str(name) for name in store.table.index], columns, rows])
-    return f"{len(store)}, sha256 {_sha256(text)}"
-
-
-def _sha256(text: str) -> str:
-    return sha256(text)[:16]
+    return f"{len(store)}, sha256 {sha256(text)[:16]}"
 
 
 def _hours(n_epochs: pd.Series) -> float:
@@ -118,7 +109,7 @@ def collect_data(
     verbose: int,
 ) -> TrainingData:
     """Training data from X; the parameters are those of :class:`Sleep2VecPretrainer`."""
-    X = _open(X)
+    X = open_folder(X)
     names = list_candidates(X, modalities, source.base)
     if len(names) < 2:
         have = "modalities names " if modalities is not None else "found "
@@ -127,10 +118,7 @@ def collect_data(
             f"training needs two modalities, of which nights have both; {have}"
             f"{', '.join(names) or 'none'}. {fix}."
         )
-    if metadata is not None and not isinstance(metadata, pd.DataFrame):
-        raise InvalidRecordingError(
-            f"metadata must be a DataFrame with a row per recording, got {type(metadata).__name__}."
-        )
+    check_table(metadata)
     store, metadata = open_store(X, metadata, names, source, verbose)
     weights = None if sample_weight is None else _check_weights(sample_weight, X, store)
     subjects = [read_text(subject) for subject in metadata["subject"]]
@@ -146,18 +134,13 @@ def collect_data(
     config = source.build_config(used, {name: store.contents[name].conditioning for name in used})
     _check_contents(store, config, used)
     everyone = Demography.from_metadata(metadata, store.table.index.tolist(), subjects)
-    return TrainingData(
-        config,
-        store.take(training),
-        store.take(held_out),
-        everyone.take(training),
-        everyone.take(held_out),
-        pools,
-        weights,
-    )
+    stores = store.take(training), store.take(held_out)
+    subjects_of = everyone.take(training), everyone.take(held_out)
+    return TrainingData(config, *stores, *subjects_of, pools, weights)
 
 
-def _open(X: Any) -> Any:
+def open_folder(X: Any) -> Any:
+    """The store of a folder; anything else as it is."""
     return NightStore.open(X) if isinstance(X, str | os.PathLike) else X
 
 
@@ -190,7 +173,7 @@ def _filled(metadata: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
 def open_for(config: EncoderConfig, X: Any) -> NightStore:
     """The nights of X as an encoder takes them."""
-    X = _open(X)
+    X = open_folder(X)
     names = list_candidates(X, None, config)
     if len(names) < 2:
         raise InvalidRecordingError(
@@ -246,14 +229,12 @@ def list_candidates(X: Any, modalities: Any, base: EncoderConfig | None) -> list
     """Modalities that may be trained: the parameter, else those that X and the encoder have."""
     if modalities is not None:
         return _in_order(list_modalities(modalities))
-    names = _modalities_in(X)
-    return names if base is None else [name for name in names if name in base.names]
+    X = open_folder(X)
+    names = set(X.contents if isinstance(X, NightStore) else _modalities_of(X))
+    return _in_order(names if base is None else names & set(base.names))
 
 
-def _modalities_in(X: Any) -> list[str]:
-    X = _open(X)
-    if isinstance(X, NightStore):
-        return _in_order(X.contents)
+def _modalities_of(X: Any) -> set[str]:
     if isinstance(X, Mapping) or not isinstance(X, Sequence | np.ndarray) or not len(X):
         empty = "an empty " if hasattr(X, "__len__") and not len(X) else "of type "
         raise InvalidRecordingError(
@@ -261,7 +242,7 @@ def _modalities_in(X: Any) -> list[str]:
             "recordings, not empty, a NightStore, or the folder of one."
         )
     recordings = [as_recording(recording, i) for i, recording in enumerate(X)]
-    return _in_order({name for recording in recordings for name in recording.modalities})
+    return {name for recording in recordings for name in recording.modalities}
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
@@ -304,15 +285,10 @@ def _check_contents(store: NightStore, config: EncoderConfig, names: Sequence[st
         content = store.contents[name]
         if content.conditioning != modality.conditioning:
             stored, wanted = asdict(content.conditioning), asdict(modality.conditioning)
-            differences = ", ".join(
-                f"{key} {stored[key]!r} and not {wanted[key]!r}"
-                for key in stored
-                if stored[key] != wanted[key]
-            )
             raise TrainingError(
                 f"the store holds {name!r} conditioned otherwise than the encoder asks for: "
-                f"{differences}. Prepare the nights for it, with prepare_cohort(nights, another_"
-                "folder, encoder=...)."
+                f"{', '.join(list_differences(stored, wanted))}. Prepare the nights for it, with "
+                "prepare_cohort(nights, another_folder, encoder=...)."
             )
         if content.kind == "features" and modality.tokenizer.name != "spectral":
             raise TrainingError(
@@ -325,31 +301,22 @@ def _check_contents(store: NightStore, config: EncoderConfig, names: Sequence[st
 def split_subjects(
     store: NightStore, subjects: Sequence, validation: Any, seed: int, names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the nights that train, and of those held out with all nights of their subject.
-
-    ``subjects`` has one for each night, or None where the night stands alone. Subjects without two
-    of the modalities ``names`` in a night are held out only by name.
-    """
+    """Indices of the nights that train and of those held out, subject by subject."""
     names_of = zip(store.table.index, subjects, strict=True)
-    labels = np.array(
-        [f"night {i}" if subject is None else str(subject) for i, subject in names_of]
-    )
+    labels = np.array([f"night {i}" if name is None else str(name) for i, name in names_of])
     everyone = np.unique(labels)
     has = [store.table[f"coverage_{name}"].to_numpy() > 0 for name in names]
+    # subjects without two modalities in a night are held out only by name
     measurable = np.unique(labels[np.sum(has, axis=0) >= 2])
     chosen = _choose_held_out(everyone, measurable, validation, seed)
     held_out = np.isin(labels, chosen)
     n_training = (~held_out).sum()
-    if n_training < 2 and not len(chosen):
-        raise TrainingError(
-            f"{len(subjects)} nights to train on; two at least are needed, as other nights are "
-            "the negatives of an epoch. Add nights."
-        )
     if n_training < 2:
+        taken = f"validation={validation!r} holds out {len(chosen)} of {len(everyone)} subjects; "
+        fix = "Lower it, or pass validation=0." if len(chosen) else "Add nights."
         raise TrainingError(
-            f"validation={validation!r} holds out {len(chosen)} of {len(everyone)} subjects and "
-            f"leaves {n_training} nights to train on; two at least are needed. Lower it, or pass "
-            "validation=0."
+            f"{taken if len(chosen) else ''}{n_training} nights to train on; two at least are "
+            f"needed, as other nights are the negatives of an epoch. {fix}"
         )
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 

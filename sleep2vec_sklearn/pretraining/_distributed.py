@@ -91,13 +91,11 @@ def broadcast_value(value: Any) -> Any:
 
 
 def from_rank_zero(work: Callable[[], Any]) -> Any:
-    """The result of ``work()``, which rank 0 alone does; ranks wait for each other.
-
-    If rank 0 fails, the others do too: they would else wait for it for ever.
-    """
+    """The result of ``work()``, which rank 0 alone does; if it fails there, all ranks fail."""
     if not is_distributed():
         return work()
     if rank() != 0:
+        # without its failure they would wait for ever
         value, failure = broadcast_value(None)
         if failure is not None:
             raise TrainingError(f"the process of rank 0 failed: {failure}")
@@ -141,10 +139,7 @@ def _rows_in_batch(rows: Tensor) -> int:
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    """Sum over ranks of a tensor of one shape; a gradient goes to the own summand alone.
-
-    For losses that are sums over rows: ``sum_over_ranks(own sum) / sum_over_ranks(own count)``.
-    """
+    """Sum over ranks of a tensor of one shape; a gradient goes to the own summand alone."""
     return _SumOverRanks.apply(values) if is_distributed() else values
 
 
@@ -214,11 +209,7 @@ def broadcast_module(module: nn.Module) -> None:
 
 
 def convert_batchnorm(module: nn.Module) -> nn.Module:
-    """Replace every ``nn.BatchNorm1d`` inside by a :class:`SyncBatchNorm`, in place.
-
-    Parameters and buffers stay the same objects, so an optimizer that was made before holds them.
-    The module returned is another object only if it is itself a BatchNorm.
-    """
+    """Replace every ``nn.BatchNorm1d`` by a :class:`SyncBatchNorm` of the same parameters."""
     if not is_distributed():
         return module
     if type(module) is nn.BatchNorm1d:

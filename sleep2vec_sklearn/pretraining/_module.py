@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _MAX_POSITIONS = 1536
 _TARGET_CLIP = 4.0
 _SMALLEST_STD = 1e-4
+# statistics are of so many nights, evenly spread, and of every fourth epoch
 _MAX_NIGHTS = 256
 _EPOCH_STRIDE = 4
 
@@ -45,16 +46,13 @@ Statistics = Mapping[str, tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class EncoderSource:
-    """Sizes of an encoder to be built, an architecture, or an encoder to go on with.
-
-    ``continued`` is the configuration of the net that a warm start goes on with.
-    """
+    """Sizes of an encoder to be built, an architecture, or an encoder to go on with."""
 
     encoder: EncoderSpec | EncoderConfig | Checkpoint
     dropout: float
     projection_size: int
     context_epochs: int
-    continued: EncoderConfig | None = None
+    continued: EncoderConfig | None = None  # of the net that a warm start goes on with
 
     @property
     def base(self) -> EncoderConfig | None:
@@ -68,23 +66,16 @@ class EncoderSource:
     def build_config(
         self, names: Sequence[str], conditioning: Mapping[str, Conditioning]
     ) -> EncoderConfig:
-        """The configuration of an encoder of some modalities, in order.
-
-        ``conditioning`` is a store's; the catalogue's holds where a modality is not in it. What a
-        checkpoint reads besides stays, what an architecture reads besides does not.
-        """
+        """The configuration of an encoder of some modalities, with a store's ``conditioning``."""
         if self.base is not None:
             return self._continue(self.base, names)
         spec = cast("EncoderSpec", self.encoder)
+        modalities = []
+        for name in names:
+            chosen = conditioning.get(name, get_modality(name).conditioning)
+            modalities.append(ModalityConfig(name, chosen, _tokenizer(spec, name, self.dropout)))
         return EncoderConfig(
-            modalities=tuple(
-                ModalityConfig(
-                    name,
-                    conditioning.get(name, get_modality(name).conditioning),
-                    _tokenizer(spec, name, self.dropout),
-                )
-                for name in names
-            ),
+            modalities=tuple(modalities),
             **self._sizes(spec),
             dropout=self.dropout,
             max_positions=max(_MAX_POSITIONS, self.context_epochs + 1),
@@ -165,17 +156,13 @@ def check_scales(scales: Mapping[str, float] | None, config: EncoderConfig) -> d
     if scales is None:
         return {}
     known = parts_of(config)
-    unknown = [str(part) for part in scales if part not in known]
-    if unknown:
+    if unknown := ", ".join(str(part) for part in scales if part not in known):
         raise ValueError(
-            f"lr_scales: the encoder has no part {', '.join(unknown)}; accepted: "
-            f"{', '.join(known)}."
+            f"lr_scales: the encoder has no part {unknown}; accepted: {', '.join(known)}."
         )
     for part, scale in scales.items():
         if not NON_NEGATIVE.is_satisfied_by(scale):
-            raise ValueError(
-                f"lr_scales: {part!r} must be a finite number, 0 or above; got {scale!r}."
-            )
+            raise ValueError(f"lr_scales: {part!r} must be a finite number from 0, got {scale!r}.")
     # most encoders have no CLS token
     if not any(scales.get(part, 1) for part in known if part != "cls_token"):
         raise ValueError("lr_scales: every part is 0, so nothing would be trained.")
@@ -185,23 +172,16 @@ def check_scales(scales: Mapping[str, float] | None, config: EncoderConfig) -> d
 def check_pairs(pairs: Sequence[tuple[str, str]], scales: Mapping[str, float]) -> None:
     """Refuse pairs of which every part is frozen."""
     shared = [part for part in SHARED if part != "cls_token"]
-    idle = [
-        "-".join(pair)
-        for pair in pairs
-        if not any(scales.get(part, 1.0) for part in (*shared, *pair))
-    ]
+    idle = [p for p in pairs if not any(scales.get(part, 1.0) for part in (*shared, *p))]
     if idle:
         raise ValueError(
-            f"lr_scales leaves nothing to train with {', '.join(idle)}. Leave these pairs out of "
-            "pair_weights, or give one of their parts a scale above 0."
+            f"lr_scales leaves nothing to train with {', '.join(map('-'.join, idle))}. Leave these "
+            "pairs out of pair_weights, or give one of their parts a scale above 0."
         )
 
 
 def scale_of(name: str, scales: Mapping[str, float]) -> float:
-    """Scale of a parameter of the training module by its name; 1 where there is none.
-
-    What serves training alone, such as readers, is new in every run and has 1.
-    """
+    """Scale of a parameter by its name; what serves training alone, such as readers, has 1."""
     root, *path = name.split(".")
     if root != "network":
         return 1.0
@@ -211,26 +191,18 @@ def scale_of(name: str, scales: Mapping[str, float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """What the network made of a batch.
+    """What the network made of a batch; the errors are sums of this process's rows."""
 
-    ``projections`` are of the epochs that both views hold, CLS first where there is one, in all
-    rows, [B, L', D]; ``counted`` [B, L'] tells where both have a signal. ``own`` and ``other`` are
-    the errors of the reconstruction of the modality's own columns and of the other's: sums over
-    this process's rows, divided by what counts in all rows.
-    """
-
+    # of the epochs that both views hold, CLS first where there is one, in all rows, [B, L', D]
     projections: tuple[Tensor, Tensor]
-    counted: Tensor
+    counted: Tensor  # where both have a signal, [B, L']
+    # errors of the reconstruction, divided by what counts in all rows
     own: Tensor
     other: Tensor
 
 
 class PretrainingModule(nn.Module):
-    """The network, and readers that reconstruct signals from hidden states in training only.
-
-    ``statistics`` are mean and standard deviation of each modality's columns, of which ``noise``
-    and ``offset`` are shares; ``seed`` is of the readers' first weights.
-    """
+    """The network, and readers that reconstruct signals from hidden states in training only."""
 
     def __init__(
         self,
@@ -307,21 +279,15 @@ class PretrainingModule(nn.Module):
         return torch.cat([projected[:, :1], projected[:, 1:][:, span]], dim=1)
 
     def _reconstruct(self, hidden: Sequence[Tensor], batch: PairBatch) -> tuple[Tensor, Tensor]:
-        """Errors of the own columns, and of the other modality's where the windows overlap.
-
-        Lost and masked epochs count too, so a gap is filled by what its neighbours let expect.
-        """
+        """Errors of the own columns, and of the other modality's where the windows overlap."""
+        # lost and masked epochs count too, so a gap is filled by what its neighbours let expect
         nothing = hidden[0].new_zeros((), dtype=torch.float32)
         if not self.readers:
             return nothing, nothing
-        whole = slice(None)
-        own = [
-            self._error(h, view, whole, batch.rows)
-            for h, view in zip(hidden, batch.views, strict=True)
-        ]
-        spans = batch.spans
+        views, spans, rows = batch.views, batch.spans, batch.rows
+        own = [self._error(hidden[i], views[i], slice(None), rows) for i in (0, 1)]
         other = [
-            self._error(hidden[a][:, spans[a]], batch.views[b], spans[b], batch.rows)
+            self._error(hidden[a][:, spans[a]], views[b], spans[b], rows)
             for a, b in ((0, 1), (1, 0))
         ]
         return own[0] + own[1], other[0] + other[1]
@@ -361,11 +327,7 @@ class PretrainingLoss(nn.Module):
 def column_statistics(
     store: NightStore, names: Iterable[str], kind: str | None = None
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean and standard deviation of every modality's columns over valid epochs.
-
-    Of at most 256 nights, evenly spread, and every fourth epoch. With ``kind="features"`` of the
-    spectral features, whatever the store holds. A column that does not vary has a deviation of 1.
-    """
+    """Mean and deviation of columns, of what the store holds or of a ``kind`` made of it."""
     statistics = {}
     n_epochs = store.table["n_epochs"].to_numpy()
     for name in names:
@@ -389,11 +351,8 @@ def standardise_tokenizers(
     scales: Mapping[str, float] | None = None,
     known: Statistics | None = None,
 ) -> None:
-    """Give the spectral tokenizers that have none the mean and deviation of their features.
-
-    Those whose learning rate is scaled by 0 stay as they are. ``known`` are the
-    :func:`column_statistics` of what the store holds, so that features are not read again.
-    """
+    """Give the spectral tokenizers that learn and have none the statistics of their features."""
+    # so that features of the store are not read again
     known = {n: s for n, s in (known or {}).items() if store.contents[n].kind == "features"}
     spectral = {
         name: tokenizer

@@ -24,14 +24,14 @@ from skorch.history import History
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from .._progress import ProgressBar
+from .._progress import ProgressBar, StopTraining
 from .._torch import decay_groups, rate_factor, step_randomness
 from ..errors import TrainingError
 from ..model.network import Sleep2Vec
 from ._distributed import from_rank_zero, rank, sum_gradients, sum_over_ranks
 from ._module import SHARED, EncodedPair, PretrainingModule, scale_of
 from ._sampling import PairBatch
-from ._validation import HeldOut
+from ._validation import HeldOutBatches
 
 _BETAS = (0.9, 0.95)
 _AHEAD_PER_WORKER = 2
@@ -44,7 +44,7 @@ class TrainingSteps(Dataset):
     draw: Callable[[int, float], PairBatch]
     steps_per_epoch: int
     n_epochs: int
-    held_out: HeldOut | None = None
+    held_out: HeldOutBatches | None = None
 
     def __len__(self) -> int:
         return self.n_epochs * self.steps_per_epoch
@@ -66,17 +66,8 @@ class StepBatch:
         return "+".join(part.pair for part in self.parts)
 
 
-class StopTraining(KeyboardInterrupt):
-    """A callback has ended training, as skorch's do by a KeyboardInterrupt; Ctrl-C is no such."""
-
-
 class PretrainingNet(NeuralNet):
-    """A skorch net over :class:`TrainingSteps`, with an average of its network.
-
-    Parameters are those of :class:`AdamW` and of :class:`Sleep2VecPretrainer`. ``average_`` is the
-    moving average, ``step_`` counts steps since the weights were made, ``first_step_`` is where
-    the schedule began and ``epoch_`` counts its epochs.
-    """
+    """A skorch net over :class:`TrainingSteps`, with a moving average of its network."""
 
     def __init__(
         self,
@@ -117,13 +108,16 @@ class PretrainingNet(NeuralNet):
             ("train_loss", PassthroughScoring("train_loss", lower_is_better=None, on_train=True)),
             ("epoch_timer", EpochTimer()),
         ]
-        has_scheduler = any(map(_is_scheduler, self.callbacks or ()))
+        chosen = [c[-1] if isinstance(c, tuple) else c for c in self.callbacks or ()]
+        kinds = [c if isinstance(c, type) else type(c) for c in chosen]
+        has_scheduler = any(issubclass(kind, LRScheduler) for kind in kinds)
         return callbacks if has_scheduler else [("lr_schedule", WarmupCosine()), *callbacks]
 
     def initialize(self) -> Self:
         super().initialize()
         self.average_ = MovingAverage(self.module_.network, self.ema_decay)
         self.best_: dict[str, Tensor] | None = None
+        # steps since the weights were made, where the schedule began, and epochs of it
         self.step_ = self.first_step_ = self.epoch_ = 0
         self.finished_ = False
         return self
@@ -221,7 +215,9 @@ class PretrainingNet(NeuralNet):
                 loss, parts = self.get_loss(encoded, part.weights, X=part, training=True)
                 (loss / len(batch.parts)).backward()
                 losses.append(loss.detach())
-                measured.append(_summed_over_ranks(parts))
+                # the contrast is of the whole batch, errors of the reconstruction are a process's
+                errors = {k: sum_over_ranks(parts[k]) for k in ("own", "other") if k in parts}
+                measured.append({**parts, **errors})
         parameters = [p for group in self.optimizer_.param_groups for p in group["params"]]
         sum_gradients(parameters)
         limit = float("inf") if self.max_grad_norm is None else self.max_grad_norm
@@ -259,14 +255,9 @@ class PretrainingNet(NeuralNet):
         """Count the step, follow it with the average, and record it."""
         self.average_.update(self.module_.network, self.step_)
         self.step_ += 1
-        row = {
-            **step["parts"],
-            "pair": batch.pair,
-            "lr": self.optimizer_.param_groups[0]["lr"],
-            "grad_norm": step["grad_norm"],
-            "data_wait": batch.waited,
-            "step_time": time.perf_counter() - batch.asked,
-        }
+        row = {**step["parts"], "pair": batch.pair, "lr": self.optimizer_.param_groups[0]["lr"]}
+        row |= {"grad_norm": step["grad_norm"], "data_wait": batch.waited}
+        row["step_time"] = time.perf_counter() - batch.asked
         for name, value in row.items():
             self.history.record_batch(name, value)
 
@@ -340,17 +331,6 @@ class PretrainingNet(NeuralNet):
         self.epoch_, self.finished_ = state["epoch"], state["finished"]
 
 
-def _is_scheduler(callback: Any) -> bool:
-    callback = callback[-1] if isinstance(callback, tuple) else callback
-    kind = callback if isinstance(callback, type) else type(callback)
-    return issubclass(kind, LRScheduler)
-
-
-def _summed_over_ranks(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Errors of the reconstruction are a process's part of the batch's; the contrast is whole."""
-    return {k: sum_over_ranks(v) if k in ("own", "other") else v for k, v in parts.items()}
-
-
 @dataclass(frozen=True, eq=False)
 class _StepIterator:
     """The steps of an epoch that are left, each time it is iterated."""
@@ -375,10 +355,8 @@ class _StepIterator:
 
 
 def draw_ahead(draw: Callable[[int], Any], numbers: range, n_workers: int) -> Generator[Any]:
-    """``draw(number)`` for every number, in order; by so many threads ahead, or when asked.
-
-    Threads and no DataLoader: its processes would each hold the nights.
-    """
+    """``draw(number)`` for every number, in order; by so many threads ahead, or when asked."""
+    # threads and no DataLoader: its processes would each hold the nights
     if n_workers == 0:
         yield from map(draw, numbers)
         return
@@ -407,10 +385,8 @@ def freeze_parts(network: Sleep2Vec, scales: Mapping[str, float]) -> None:
 class MovingAverage:
     """An average of a network's parameters and buffers over the steps, in eval mode.
 
-    torch's AveragedModel has no warm-up and copies buffers. BatchNorm's running statistics are
-    averaged here as the parameters are: without them the averaged projection would be normalised
-    by numbers of no training data at all. ``decay`` is less in the first steps,
-    ``(1 + t) / (10 + t)``, so that the random start is soon forgotten; 0 follows the network.
+    torch's AveragedModel has no warm-up and copies buffers, so that an averaged projection would be
+    normalised by BatchNorm statistics of another. 0 follows the network.
     """
 
     def __init__(self, network: Sleep2Vec, decay: float):
@@ -422,6 +398,7 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, network: Sleep2Vec, step: int) -> None:
         """Move towards the network after a step, counted from 0."""
+        # less in the first steps, so that the random start is soon forgotten
         decay = min(self.decay, (1 + step) / (10 + step))
         pairs = zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)
         for average, new in pairs:

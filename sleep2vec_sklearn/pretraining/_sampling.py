@@ -38,11 +38,9 @@ def find_pools(store: NightStore, names: Sequence[str]) -> dict[Pair, np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class PairProbabilities:
-    """How often each pair comes, as a function of the progress of the run from 0 to 1.
+    """How often each pair comes at a progress of the run from 0 to 1."""
 
-    ``stages`` are the progress at which each ends and its probabilities [n_pairs].
-    """
-
+    # the progress at which each ends, and its probabilities [n_pairs]
     stages: list[tuple[float, np.ndarray]]
 
     def __call__(self, progress: float) -> np.ndarray:
@@ -63,20 +61,16 @@ def resolve_pair_weights(pairs: Sequence[Pair], weights: Any) -> PairProbabiliti
     try:
         stages = [(1.0, weights)] if hasattr(weights, "keys") else list(weights)
         resolved = [(float(end), _normalise(pairs, stage)) for end, stage in stages]
+        ends = [end for end, _ in resolved]
+        if not ends or ends != sorted(ends) or not 0 < ends[0] <= ends[-1] <= 1:
+            raise TypeError(f"stages that end at {ends}")
     except (AttributeError, TypeError) as error:
-        raise _no_weights(weights) from error
-    ends = [end for end, _ in resolved]
-    if not ends or ends != sorted(ends) or not 0 < ends[0] <= ends[-1] <= 1:
-        raise _no_weights(weights)
+        raise ValueError(
+            "pair_weights must be a mapping such as {('ibi', 'spo2'): 2}, or stages of the run, "
+            "each with the share of it at which it ends, from 0 to 1 and in their order, such as "
+            f"[(0.5, {{('ibi', 'spo2'): 1}}), (1.0, ...)]; got {weights!r}."
+        ) from error
     return PairProbabilities(resolved)
-
-
-def _no_weights(weights: Any) -> ValueError:
-    return ValueError(
-        "pair_weights must be a mapping such as {('ibi', 'spo2'): 2}, or stages of the run, each "
-        "with the share of it at which it ends, from 0 to 1 and in their order, such as "
-        f"[(0.5, {{('ibi', 'spo2'): 1}}), (1.0, ...)]; got {weights!r}."
-    )
 
 
 def _normalise(pairs: Sequence[Pair], weights: Mapping[Pair, float]) -> np.ndarray:
@@ -101,12 +95,7 @@ def _normalise(pairs: Sequence[Pair], weights: Mapping[Pair, float]) -> np.ndarr
 
 
 class PairSampler:
-    """Draws batches by their number; ``pools`` are the nights of each pair, two at least.
-
-    ``night_weights`` are relative chances of the nights within a pool. ``weigh`` gives weights and
-    history of a batch by the indices of its nights, or None. ``rank`` of ``world`` processes reads
-    the rows ``rank::world``.
-    """
+    """Draws batches by their number; rank of ``world`` processes reads the rows ``rank::world``."""
 
     def __init__(
         self,
@@ -162,10 +151,7 @@ class PairSampler:
         return PairBatch(number, (first, second), shift, nights, starts, self.rows, weights, ids)
 
     def _draw_nights(self, random: np.random.Generator, pair: Pair) -> np.ndarray:
-        """Each night once; from a small pool every night equally often, as far as it has windows.
-
-        Night weights choose which nights come, and which come once more.
-        """
+        """Each night once; from a small pool all equally often, as far as they have windows."""
         pool, size = self.pools[pair], self.sizes[pair]
         room = self._n_starts(pool).copy()
         chosen = []
@@ -224,18 +210,13 @@ class PairSampler:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Windows of one modality.
-
-    ``values`` [b, L, width] are of this process's rows of the batch, the rest of all rows [B, L]:
-    where the night has a signal (``valid``), where the sensor is taken away as a gap, which no
-    other epoch may look at (``lost``), and single epochs whose token is replaced (``masked``).
-    """
+    """Windows of one modality."""
 
     name: str
-    values: Tensor
-    valid: Tensor
-    lost: Tensor
-    masked: Tensor
+    values: Tensor  # of this process's rows of the batch, [b, L, width]; the rest of all, [B, L]
+    valid: Tensor  # the night has a signal
+    lost: Tensor  # the sensor is taken away, as a gap that no other epoch may look at
+    masked: Tensor  # single epochs whose token is replaced
 
     @property
     def seen(self) -> Tensor:
@@ -248,29 +229,22 @@ class View:
         return self.masked | self.lost | ~self.valid
 
     def to(self, device: str) -> View:
-        moved = (
-            t.to(device, non_blocking=True)
-            for t in (self.values, self.valid, self.lost, self.masked)
-        )
-        return View(self.name, *moved)
+        tensors = (self.values, self.valid, self.lost, self.masked)
+        return View(self.name, *(t.to(device, non_blocking=True) for t in tensors))
 
 
 @dataclass(frozen=True, slots=True)
 class PairBatch:
-    """Two views of the same windows.
-
-    The second starts ``shift`` epochs after the first. ``nights``, ``starts`` and ``ids`` [B] tell
-    where the first view's windows are, ``rows`` which of them are this process's. ``weights`` are
-    weights and history, each [B, B], for DASH-InfoNCE.
-    """
+    """Two views of the same windows, the second ``shift`` epochs after the first."""
 
     number: int
     views: tuple[View, View]
     shift: int
+    # where the first view's windows are, [B]
     nights: np.ndarray
     starts: np.ndarray
-    rows: slice
-    weights: tuple[Tensor, ...] | None = None
+    rows: slice  # of this process
+    weights: tuple[Tensor, ...] | None = None  # and history, [B, B], for DASH-InfoNCE
     ids: Sequence = ()
 
     def __len__(self) -> int:
@@ -333,11 +307,9 @@ def draw_masks(random: np.random.Generator, valid: np.ndarray, share: float) -> 
 
 
 def draw_losses(random: np.random.Generator, shape: tuple[int, ...], share: float) -> np.ndarray:
-    """A sensor that is off for a stretch of a window, or for all of it, bool [B, L].
-
-    ``share`` of the windows are hit. A stretch lasts at least 8 epochs where the window does.
-    """
+    """A sensor that is off for a stretch of some windows, or for all of them, bool [B, L]."""
     n_windows, context = shape
+    # at least 8 epochs where the window has them
     shortest = min(_SHORTEST_LOSS, context)
     length = random.integers(shortest, 2 * context, n_windows)
     start = random.integers(1 - length, context)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import torch
 
-from .._files import canonical_json, write_atomic
+from .._files import list_differences, write_atomic
 from .._warnings import warn
 from ..errors import TrainingError, TrainingWarning
 from ._distributed import rank
@@ -151,25 +151,10 @@ def _check_sums(path: Path) -> None:
         raise ValueError(f"damaged: wrong checksum of {damaged}")
 
 
-def list_differences(before: Mapping, now: Mapping) -> list[str]:
-    """What differs between two descriptions of a run, one line each; empty if nothing does."""
-    lines = []
-    for key in sorted(set(before) | set(now)):
-        old, new = (described.get(key, "(absent)") for described in (before, now))
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            lines += [f"{key}.{line}" for line in list_differences(old, new)]
-        elif canonical_json(old) != canonical_json(new):
-            lines.append(f"{key}: {old!r} in the state, {new!r} now")
-    return lines
-
-
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder.
-
-    The lock is the system's, so a killed process keeps nobody out. Where a file system has no
-    locks, a run goes on without.
-    """
+    """Keep other runs out of a folder; where a file system has no locks, go on without."""
+    # the system's, so a killed process keeps nobody out
     lock = filelock.FileLock(folder / "run.lock")
     try:
         lock.acquire(blocking=False)

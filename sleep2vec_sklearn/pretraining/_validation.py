@@ -53,7 +53,7 @@ class Retrieval:
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOut:
+class HeldOutBatches:
     """Windows of held-out nights and their subjects; ``batch_size`` are each other's negatives."""
 
     windows: HeldOutWindows
@@ -91,10 +91,7 @@ class HeldOut:
         first: tuple[Tensor, Tensor],
         second: tuple[Tensor, Tensor],
     ) -> float:
-        """Mean contrastive loss over blocks of windows, weighted by the epochs that count.
-
-        A block in which no epoch has a negative says nothing, and is left out.
-        """
+        """Mean contrastive loss over blocks of windows, weighted by the epochs that count."""
         counted = first[1] & second[1]
         rows = counted.any(dim=1).nonzero()[:, 0].numpy()
         if len(rows) < 2:
@@ -102,6 +99,7 @@ class HeldOut:
         total = weight = 0.0
         for block in np.array_split(rows, max(-(-len(rows) // self.batch_size), 1)):
             n_counted = count_examples(counted[block], objective.negatives)
+            # without a negative it says nothing
             if not n_counted or len(block) < 2:
                 continue
             weights = objective.weigh(self.demography.take(self.windows.nights[block]))
@@ -127,10 +125,8 @@ class HeldOutWindows:
 
     @classmethod
     def spread(cls, store: NightStore, context: int, limit: int = _MAX_WINDOWS) -> HeldOutWindows:
-        """Non-overlapping windows: one of every night, then a second one, up to ``limit``.
-
-        Which come first is drawn once and for all.
-        """
+        """Non-overlapping windows: one of every night, then a second one, up to ``limit``."""
+        # drawn once and for all, so that losses can be compared
         random = np.random.default_rng(0)
         windows = []
         for night, n_epochs in enumerate(store.table["n_epochs"]):
@@ -150,10 +146,7 @@ class HeldOutWindows:
 def project_windows(
     network: Sleep2Vec, windows: HeldOutWindows, names: Iterable[str], batch_size: int
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Projections and validity of every modality, on the CPU.
-
-    ``network`` is in eval mode; nothing is masked. A window without the modality has zeros.
-    """
+    """Projections and validity of every modality, on the CPU; zeros where a window lacks it."""
     store, device = windows.store, network.input_projection.weight.device
     results = {}
     for name in names:
@@ -181,10 +174,7 @@ def project_windows(
 def retrieve_pairs(
     projected: Projections, limit: int = _MAX_CANDIDATES
 ) -> dict[tuple[str, str], Retrieval]:
-    """Retrieval of every pair of modalities that share at least two epochs.
-
-    Candidates are at most ``limit`` of these, evenly spread over the windows.
-    """
+    """Retrieval of pairs that share two epochs, from at most ``limit``, evenly spread."""
     results = {}
     for pair in itertools.combinations(projected, 2):
         (first, seen), (second, also_seen) = (projected[name] for name in pair)
@@ -207,10 +197,8 @@ def retrieve(first: Tensor, second: Tensor) -> Retrieval:
 
 
 def rank_counterparts(similarity: Tensor) -> Tensor:
-    """Rank of the diagonal in each row of [N, N], from 1; ties get the mean of their ranks.
-
-    A network that maps everything to one point is at chance then.
-    """
+    """Rank of the diagonal in each row of [N, N], from 1; ties get the mean of their ranks."""
+    # so a network that maps everything to one point is at chance
     own = similarity.diagonal()[:, None]
     closer = (similarity > own).sum(dim=1)
     tied = (similarity == own).sum(dim=1) - 1

@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A new sensor for a trained encoder, in two stages.
-
-First the new tokenizer and mask embedding alone learn, against an encoder that does not move; then
-everything, each part at a rate of its own, while the pairs that have the new sensor give way to
-the old ones.
-"""
+"""A new sensor for a trained encoder, in two stages."""
 
 from __future__ import annotations
 
@@ -39,10 +34,7 @@ _ENCODER_SCALE, _SHARED_SCALE = 0.1, 0.5
 
 @dataclass(frozen=True)
 class PairSchedule:
-    """Shares of the pairs that touch a new modality, over a run.
-
-    Within either group all pairs come alike. Where there are no other pairs, or only new ones are
-    asked for, the new ones come alone.
+    """Shares of the pairs that touch a new modality, over a run; all of them where none else are.
 
     Attributes
     ----------
@@ -76,13 +68,7 @@ class PairSchedule:
             raise ValueError(f"shares of pairs must be from 0 to 1, got {wrong[0]}.")
 
     def __call__(self, pairs: Sequence[Pair]) -> list[tuple[float, dict[Pair, float]]]:
-        """Weights by pair, as ``pair_weights`` takes them.
-
-        Raises
-        ------
-        TrainingError
-            If no pair touches one of the new modalities.
-        """
+        """Weights by pair, as ``pair_weights`` takes them; TrainingError if none is new."""
         single = [name for name in self.new if not any(name in pair for pair in pairs)]
         if single:
             raise TrainingError(
@@ -137,10 +123,7 @@ class Adaptation:
         return (self.stage2 or self.stage1).checkpoint()
 
     def save(self, path: str | os.PathLike, card: Mapping | None = None) -> str:
-        """Write the adapted encoder to a file, as :meth:`Sleep2VecPretrainer.save` does.
-
-        Its model card says what the encoder was adapted from, and holds that one's card.
-        """
+        """Write the adapted encoder to a file with a model card that holds the one before."""
         history = {
             "new_modalities": list(self.new_modalities),
             "from": {"name": self.start.name, "sha256": self.start.sha256},
@@ -166,40 +149,34 @@ def adapt_modality(
 ) -> Adaptation:
     """Teach a trained encoder to read new sensors.
 
-    Stage 1 trains the new tokenizers and mask embeddings on pairs that touch them, against a frozen
-    encoder: the rows of the other modalities stay the same to the bit. Stage 2 trains everything,
-    the encoder at 0.1 and the rest of what was there at 0.5 of the new tokenizers' learning rate,
-    with pairs by ``schedule``.
+    Stage 1 trains the new tokenizers and mask embeddings on pairs that touch them: the rows of the
+    other modalities stay the same to the bit. Stage 2 trains everything, the encoder at 0.1 and the
+    rest at 0.5 of the new tokenizers' learning rate.
 
     Parameters
     ----------
     checkpoint : Checkpoint, str or path
         The encoder.
     X : list of Recording or dict, NightStore, or path of a store's folder
-        Nights, of which two at least have a new modality together with one of the encoder's;
-        nights without keep it from forgetting what it knows. Prepare a store with ``encoder=`` what
-        :func:`add_modality` gives.
+        Nights, of which two at least have a new modality together with one of the encoder's. A
+        store is prepared with ``encoder=`` what :func:`add_modality` gives.
     new_modalities : str or sequence of str
-        Those the encoder does not read get a tokenizer first, by :func:`add_modality` with its
-        defaults; call it before for other choices. One that it does read is trained in the same
-        way, for the signals of another device.
+        Those the encoder does not read get a tokenizer by :func:`add_modality` with its defaults.
+        One that it does read is trained in the same way, for another device.
     metadata : DataFrame, optional
         As for :meth:`Sleep2VecPretrainer.fit`.
     schedule : sequence of (float, float)
-        Of stage 2: the share of the run at which a part of it ends, and the share of pairs that
-        touch a new modality until then. See :class:`PairSchedule`.
+        Stages of stage 2's :class:`PairSchedule`.
     stage1, stage2 : mapping, optional
-        Parameters of :class:`Sleep2VecPretrainer` for one stage, also nested ones. Of the scales of
-        parts, those it names change: ``stage1={"optimizer__lr_scales": {"projection": 1.0}}``
-        trains the head too.
+        Parameters of :class:`Sleep2VecPretrainer` for one stage; scales of parts are added:
+        ``stage1={"optimizer__lr_scales": {"projection": 1.0}}`` trains the head too.
     n_stages : {1, 2}, default=2
         1 leaves the encoder as it was.
     state_dir : path, optional
-        Folder in which both stages keep their state; the same call goes on where it was stopped.
+        Folder in which both stages keep their state, to be resumed.
     **parameters
-        Of :class:`Sleep2VecPretrainer`, for both stages, such as ``optimizer__lr``.
-        ``context_epochs`` and ``dropout`` are the encoder's by default, and the held-out subjects
-        of stage 2 those of stage 1.
+        Of :class:`Sleep2VecPretrainer`, for both stages; ``context_epochs`` and ``dropout`` are the
+        encoder's by default. Both hold out the same subjects.
 
     Returns
     -------
@@ -207,12 +184,8 @@ def adapt_modality(
 
     Raises
     ------
-    ValueError
-        If a parameter is not accepted.
-    UnknownModalityError
-        If a new modality is not in the catalogue.
-    TrainingError
-        If no two recordings have a new modality together with another one.
+    ValueError, UnknownModalityError, TrainingError
+        If a parameter is not accepted, or no two recordings have a new modality with another one.
 
     Examples
     --------
@@ -231,9 +204,14 @@ def adapt_modality(
     new = tuple(list_modalities(new_modalities))
     start = _add_missing(as_checkpoint(checkpoint), new, parameters.get("random_state"))
     first = _make_pretrainer(start.config, PairSchedule(new, ((1.0, 1.0),)), parameters, stage1)
-    _set_scales(first, start.config, _frozen(start.config, new), parameters, stage1)
+    frozen = {part: 0.0 for part in parts_of(start.config) if part not in new}
+    if start.config.projection is None:
+        # as new as the tokenizers
+        del frozen["projection"]
+    _set_scales(first, start.config, frozen, parameters, stage1)
     second = _make_pretrainer(start.config, PairSchedule(new, schedule), parameters, stage2)
-    _set_scales(second, start.config, _slowed(start.config, new), parameters, stage2)
+    slowed = {**dict.fromkeys(parts_of(start.config), _SHARED_SCALE), "encoder": _ENCODER_SCALE}
+    _set_scales(second, start.config, slowed | dict.fromkeys(new, 1.0), parameters, stage2)
     for stage in (first, second):
         stage.check_params()
     if state_dir is not None:
@@ -268,20 +246,6 @@ def _add_missing(start: Checkpoint, new: Sequence[str], random_state: Any) -> Ch
     return start
 
 
-def _frozen(config: EncoderConfig, new: Sequence[str]) -> dict[str, float]:
-    """Scales of stage 1; a head that the checkpoint does not have is as new as the tokenizers."""
-    scales = {part: 0.0 for part in parts_of(config) if part not in new}
-    if config.projection is None:
-        del scales["projection"]
-    return scales
-
-
-def _slowed(config: EncoderConfig, new: Sequence[str]) -> dict[str, float]:
-    """Scales of stage 2, the authors'."""
-    scales = dict.fromkeys(parts_of(config), _SHARED_SCALE)
-    return scales | {"encoder": _ENCODER_SCALE} | dict.fromkeys(new, 1.0)
-
-
 def _make_pretrainer(
     config: EncoderConfig, schedule: PairSchedule, *parameters: Mapping | None
 ) -> Sleep2VecPretrainer:
@@ -292,15 +256,12 @@ def _make_pretrainer(
     }
     for chosen in parameters:
         # an object of the caller's would be changed, and shared by the stages
-        settings |= {k: _clone(value) for k, value in (chosen or {}).items()}
+        for name, value in (chosen or {}).items():
+            settings[name] = clone(value) if isinstance(value, BaseEstimator) else value
     if "encoder" in settings:
         raise TypeError("encoder is not accepted: the encoder to go on with is the checkpoint.")
     nested = {name: settings.pop(name) for name in list(settings) if "__" in name}
     return Sleep2VecPretrainer(**settings).set_params(**nested)
-
-
-def _clone(value: Any) -> Any:
-    return clone(value) if isinstance(value, BaseEstimator) else value
 
 
 def _set_scales(
@@ -327,8 +288,7 @@ def add_modality(
 ) -> Checkpoint:
     """Give an encoder an untrained tokenizer and mask embedding for one modality more.
 
-    All other tensors are the same to the bit, and so are the rows of the modalities it had.
-    :func:`adapt_modality` trains what is new.
+    All other tensors are the same to the bit; :func:`adapt_modality` trains what is new.
 
     Parameters
     ----------
@@ -337,8 +297,7 @@ def add_modality(
     name : str
         The modality; its columns come last.
     tokenizer : {"linear", "sundial", "sundial2", "spectral"} or TokenizerConfig, optional
-        By default as the encoder's first modality has it, or "sundial" where a signal of less
-        than 1 Hz leaves no spectrum. Its ``out_dim`` is always the encoder's.
+        By default the encoder's first, or "sundial" below 1 Hz; ``out_dim`` is the encoder's.
     conditioning : Conditioning, optional
         Rate and scale at which the signal is read; the catalogue's by default.
     seed : int, default=0
@@ -350,12 +309,8 @@ def add_modality(
 
     Raises
     ------
-    UnknownModalityError
-        If the modality is not in the catalogue.
-    CheckpointError
-        If the encoder reads it already.
-    ValueError
-        If the tokenizer is unknown or cannot read such a signal.
+    UnknownModalityError, CheckpointError, ValueError
+        If the modality is not in the catalogue or read already, or the tokenizer cannot read it.
 
     Examples
     --------

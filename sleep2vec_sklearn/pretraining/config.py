@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,32 +22,20 @@ if TYPE_CHECKING:
 _NEGATIVES = StrOptions(set(NEGATIVES))
 
 
+# a dataclass for its constructor alone: scikit-learn compares and prints estimators
+@dataclass(eq=False, repr=False)
 class DashObjective(BaseEstimator):
     """DASH-InfoNCE: negatives of a similar subject and site count more (arXiv 2602.13857).
 
     Parameters
     ----------
-    temperature : float, default=0.1
-        Divides the cosine similarities.
-    hard_scale : float, default=0.1
-        Cosine taken off the negatives that are of the anchor's own subject or recording.
-    pos_margin : float, default=0.0
-        Cosine added to the positive.
-    negatives : {"recordings", "night", "both"}, default="recordings"
-        Other nights at the same position of the window, other times of the same night, or both.
-    age_bandwidth : float, default=20.0
-        Years over which the weight of a negative falls to 1/e; infinity leaves age out.
-    sex_factor : float, default=0.8
-        Weight of the other sex.
-    site_same, site_different : float, default=1.3, 0.8
-        Weights of the own site and of another.
+    temperature, hard_scale, pos_margin, negatives
+        See :func:`dash_info_nce_loss`.
+    age_bandwidth, sex_factor, site_same, site_different
+        See :func:`dash_weights`.
     reconstruction_weight : float, default=0.0
         Weight of a second loss: the columns of both modalities are reconstructed from the hidden
         states of one.
-
-    See Also
-    --------
-    dash_info_nce_loss, dash_weights
 
     Examples
     --------
@@ -69,45 +58,24 @@ class DashObjective(BaseEstimator):
         "reconstruction_weight": [NON_NEGATIVE],
     }
 
-    def __init__(
-        self,
-        temperature: float = 0.1,
-        *,
-        hard_scale: float = 0.1,
-        pos_margin: float = 0.0,
-        negatives: str = "recordings",
-        age_bandwidth: float = 20.0,
-        sex_factor: float = 0.8,
-        site_same: float = 1.3,
-        site_different: float = 0.8,
-        reconstruction_weight: float = 0.0,
-    ):
-        self.temperature = temperature
-        self.hard_scale = hard_scale
-        self.pos_margin = pos_margin
-        self.negatives = negatives
-        self.age_bandwidth = age_bandwidth
-        self.sex_factor = sex_factor
-        self.site_same = site_same
-        self.site_different = site_different
-        self.reconstruction_weight = reconstruction_weight
+    temperature: float = 0.1
+    _: KW_ONLY
+    hard_scale: float = 0.1
+    pos_margin: float = 0.0
+    negatives: str = "recordings"
+    age_bandwidth: float = 20.0
+    sex_factor: float = 0.8
+    site_same: float = 1.3
+    site_different: float = 0.8
+    reconstruction_weight: float = 0.0
 
     def contrast(
         self, first: Tensor, second: Tensor, valid: Tensor, weights: Any
     ) -> tuple[Tensor, Tensor]:
         """Loss and accuracy of two views [B, L, D]; see :func:`dash_info_nce_loss`."""
         weight, history = weights
-        return dash_info_nce_loss(
-            first,
-            second,
-            weight,
-            history,
-            temperature=self.temperature,
-            hard_scale=self.hard_scale,
-            pos_margin=self.pos_margin,
-            valid=valid,
-            negatives=self.negatives,
-        )
+        constants = (self.temperature, self.hard_scale, self.pos_margin)
+        return dash_info_nce_loss(first, second, weight, history, *constants, valid, self.negatives)
 
     def weigh(self, demography: Demography) -> tuple[np.ndarray, np.ndarray]:
         """Weights and history of the negatives among some nights; see :func:`dash_weights`."""
@@ -119,6 +87,7 @@ class DashObjective(BaseEstimator):
         )
 
 
+@dataclass(eq=False, repr=False)
 class InfoNCEObjective(BaseEstimator):
     """InfoNCE, to which all negatives count the same.
 
@@ -126,10 +95,6 @@ class InfoNCEObjective(BaseEstimator):
     ----------
     temperature, negatives, reconstruction_weight
         As of :class:`DashObjective`.
-
-    See Also
-    --------
-    info_nce_loss
 
     Examples
     --------
@@ -144,16 +109,10 @@ class InfoNCEObjective(BaseEstimator):
         "reconstruction_weight": [NON_NEGATIVE],
     }
 
-    def __init__(
-        self,
-        temperature: float = 0.1,
-        *,
-        negatives: str = "recordings",
-        reconstruction_weight: float = 0.0,
-    ):
-        self.temperature = temperature
-        self.negatives = negatives
-        self.reconstruction_weight = reconstruction_weight
+    temperature: float = 0.1
+    _: KW_ONLY
+    negatives: str = "recordings"
+    reconstruction_weight: float = 0.0
 
     def contrast(
         self, first: Tensor, second: Tensor, valid: Tensor, weights: Any = None
@@ -165,6 +124,7 @@ class InfoNCEObjective(BaseEstimator):
         """None: all negatives weigh the same."""
 
 
+@dataclass(eq=False, repr=False)
 class EncoderSpec(BaseEstimator):
     """Sizes and tokenizers of an encoder to be built.
 
@@ -200,26 +160,17 @@ class EncoderSpec(BaseEstimator):
         "cls": ["boolean"],
     }
 
-    def __init__(
-        self,
-        tokenizer: str | TokenizerConfig | Mapping[str, str | TokenizerConfig] = "spectral",
-        *,
-        token_dim: int = 128,
-        hidden_size: int = 128,
-        n_layers: int = 4,
-        n_heads: int = 4,
-        intermediate_size: int | None = None,
-        cls: bool = False,
-    ):
-        self.tokenizer = tokenizer
-        self.token_dim = token_dim
-        self.hidden_size = hidden_size
-        self.n_layers = n_layers
-        self.n_heads = n_heads
-        self.intermediate_size = intermediate_size
-        self.cls = cls
+    tokenizer: str | TokenizerConfig | Mapping[str, str | TokenizerConfig] = "spectral"
+    _: KW_ONLY
+    token_dim: int = 128
+    hidden_size: int = 128
+    n_layers: int = 4
+    n_heads: int = 4
+    intermediate_size: int | None = None
+    cls: bool = False
 
 
+@dataclass(eq=False, repr=False)
 class AdamW(BaseEstimator):
     """AdamW with betas 0.9 and 0.95, warm-up, a cosine, clipping, and an average of the weights.
 
@@ -265,26 +216,17 @@ class AdamW(BaseEstimator):
         "ema_decay": [BELOW_ONE],
     }
 
-    def __init__(
-        self,
-        lr: float = 1e-3,
-        *,
-        weight_decay: float = 1e-2,
-        lr_scales: Mapping[str, float] | None = None,
-        warmup_ratio: float = 0.03,
-        min_lr_ratio: float = 0.1,
-        max_grad_norm: float | None = 1.0,
-        ema_decay: float = 0.996,
-    ):
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.lr_scales = lr_scales
-        self.warmup_ratio = warmup_ratio
-        self.min_lr_ratio = min_lr_ratio
-        self.max_grad_norm = max_grad_norm
-        self.ema_decay = ema_decay
+    lr: float = 1e-3
+    _: KW_ONLY
+    weight_decay: float = 1e-2
+    lr_scales: Mapping[str, float] | None = None
+    warmup_ratio: float = 0.03
+    min_lr_ratio: float = 0.1
+    max_grad_norm: float | None = 1.0
+    ema_decay: float = 0.996
 
 
+@dataclass(eq=False, repr=False)
 class Augmentation(BaseEstimator):
     """What training hides, shifts and disturbs.
 
@@ -316,17 +258,9 @@ class Augmentation(BaseEstimator):
         "offset": [NON_NEGATIVE],
     }
 
-    def __init__(
-        self,
-        mask_ratio: float = 0.15,
-        *,
-        modality_dropout: float = 0.0,
-        max_shift: int = 0,
-        noise: float = 0.0,
-        offset: float = 0.0,
-    ):
-        self.mask_ratio = mask_ratio
-        self.modality_dropout = modality_dropout
-        self.max_shift = max_shift
-        self.noise = noise
-        self.offset = offset
+    mask_ratio: float = 0.15
+    _: KW_ONLY
+    modality_dropout: float = 0.0
+    max_shift: int = 0
+    noise: float = 0.0
+    offset: float = 0.0

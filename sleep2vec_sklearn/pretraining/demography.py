@@ -5,17 +5,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from .._validation import (
+    NON_NEGATIVE,
+    POSITIVE,
+    Number,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from ..errors import InvalidRecordingError
 from ..recordings._demographics import OLDEST, match_rows, read_age, read_sex, read_text
 
 __all__ = ["Demography", "dash_weights"]
+
+
+_CONSTRAINTS = {
+    "age_bandwidth": [Number(Real, 0, np.inf, closed="right")],
+    "sex_factor": [NON_NEGATIVE],
+    "site_same": [NON_NEGATIVE],
+    "site_different": [NON_NEGATIVE],
+    "eps": [POSITIVE],
+    "compat": [StrOptions({"upstream"}), None],
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +108,7 @@ class Demography:
             sex=np.array([read_sex(*sex) for sex in sexes], dtype=float),
             site=encode_labels([read_text(site) for site in _column(rows, "site")]),
             subject=encode_labels(subject),
-            recording=encode_labels(
-                [i if name is None else str(name) for i, name in enumerate(ids)]
-            ),
+            recording=encode_labels([i if n is None else str(n) for i, n in enumerate(ids)]),
         )
 
     def __len__(self) -> int:
@@ -109,13 +125,18 @@ class Demography:
         return dash_weights(**known, **constants)
 
 
-def _count(
-    metadata: pd.DataFrame | None, recording_ids: Sequence | None, subjects: Sequence | None
-) -> int:
+def check_table(metadata: Any) -> None:
+    """Refuse metadata that are no table."""
     if metadata is not None and not isinstance(metadata, pd.DataFrame):
         raise InvalidRecordingError(
             f"metadata must be a DataFrame with a row per recording, got {type(metadata).__name__}."
         )
+
+
+def _count(
+    metadata: pd.DataFrame | None, recording_ids: Sequence | None, subjects: Sequence | None
+) -> int:
+    check_table(metadata)
     sizes = [len(values) for values in (recording_ids, subjects) if values is not None]
     if len(set(sizes)) > 1:
         raise InvalidRecordingError(
@@ -194,17 +215,13 @@ def dash_weights(
 
     Notes
     -----
-    Three things are better than in the authors' code. ``compat="upstream"`` takes them back: then
-    negative ages and sexes are missing, ``subject`` is ignored, and unknown sites or recordings
-    are all one.
+    Three things are better than in the authors' code (``compat="upstream"``):
 
     - History is the subject as well as the recording. There, another night of the same person is
-      an ordinary negative, and a heavy one, as age, sex and site agree: a false negative.
-    - A factor that is missing on either side takes its row's mean over the known pairs (1 if none)
-      before the row is normalised. There, one missing age or sex makes a weight of ``eps``, so
-      the sample is lost to all others as a negative, and its own row forgets what is known.
-    - An unknown site or recording is like no other one. There, the absent label is compared as a
-      word, so all samples without a recording are history of each other.
+      an ordinary negative, and a heavy one: a false negative.
+    - A factor that is missing on either side takes its row's mean over the known pairs (1 if none).
+      There, one missing or negative age or sex makes a weight of ``eps``.
+    - An unknown site or recording is like no other one. There, unknown ones are all alike.
 
     In a row without any ordinary negative (a batch of one subject), history takes their place.
 
@@ -223,23 +240,26 @@ def dash_weights(
     >>> history[0].tolist()
     [False, False, False, True]
     """
-    _check_constants(age_bandwidth, sex_factor, site_same, site_different, eps, compat)
+    constants = {"age_bandwidth": age_bandwidth, "sex_factor": sex_factor, "eps": eps}
+    constants |= {"site_same": site_same, "site_different": site_different, "compat": compat}
+    validate_parameter_constraints(_CONSTRAINTS, constants, "dash_weights")
     upstream = compat == "upstream"
     columns = {"age": age, "sex": sex, "site": site, "subject": subject, "recording": recording}
-    facts = _read_facts(columns, n_samples, negative_is_missing=upstream)
-    if len(facts.age) < 2 and not upstream:
+    ages, sexes, sites, *codes = _read_columns(columns, n_samples, negative_is_missing=upstream)
+    if len(ages) < 2 and not upstream:
         raise ValueError(
-            f"{len(facts.age)} sample: the negatives of a sample are the others of its batch, so "
-            "at least two are needed. Take a larger batch."
+            f"{len(ages)} sample: the negatives of a sample are the others of its batch, so at "
+            "least two are needed. Take a larger batch."
         )
-    other = ~torch.eye(len(facts.age), dtype=torch.bool, device=facts.age.device)
-    history = other & _history(facts, upstream)
+    other = ~torch.eye(len(ages), dtype=torch.bool, device=ages.device)
+    same_subject, same_recording = (_equal(c) & ((c >= 0) | upstream) for c in codes)
+    history = other & (same_recording if upstream else same_subject | same_recording)
     alone = ~(other & ~history).any(dim=1, keepdim=True)
     negative = other & (~history | alone)
     factors = (
-        (torch.exp(-(facts.age[:, None] - facts.age).abs() / age_bandwidth), ~facts.age.isnan()),
-        (_choose(facts.sex, 1.0, sex_factor, facts.age), ~facts.sex.isnan()),
-        (_choose(facts.site, site_same, site_different, facts.age), facts.site >= 0),
+        (torch.exp(-(ages[:, None] - ages).abs() / age_bandwidth), ~ages.isnan()),
+        (_choose(sexes, 1.0, sex_factor, ages), ~sexes.isnan()),
+        (_choose(sites, site_same, site_different, ages), sites >= 0),
     )
     product = _multiply_upstream(factors) if upstream else _multiply(factors, negative)
     weights = product.masked_fill(history & ~alone, 0.0) + eps
@@ -251,17 +271,9 @@ def dash_weights(
     return weights.numpy(), history.numpy()
 
 
-class _Facts(NamedTuple):
-    age: Tensor
-    sex: Tensor
-    site: Tensor
-    subject: Tensor
-    recording: Tensor
-
-
-def _read_facts(
+def _read_columns(
     columns: Mapping[str, Any], n_samples: int | None, *, negative_is_missing: bool
-) -> _Facts:
+) -> list[Tensor]:
     size = _common_size(columns, n_samples)
     tensors = [v for v in columns.values() if isinstance(v, Tensor)]
     device = tensors[0].device if tensors else "cpu"
@@ -270,13 +282,11 @@ def _read_facts(
         _as_numbers(columns[name], name, size, negative_is_missing).to(device, dtype)
         for name in ("age", "sex")
     )
-    site, subject, recording = (
-        _as_labels(columns[name], size).to(device) for name in ("site", "subject", "recording")
-    )
+    codes = [_as_labels(columns[n], size).to(device) for n in ("site", "subject", "recording")]
     _refuse((age < 0) | (age > OLDEST), age, "age", f"0 to {OLDEST} years")
     known = sex.isnan() | (sex == 0) | (sex == 1)
     _refuse(~known, sex, "sex", "0 (female) and 1 (male)")
-    return _Facts(age, sex, site, subject, recording)
+    return [age, sex, *codes]
 
 
 def _common_size(columns: Mapping[str, Any], n_samples: int | None) -> int:
@@ -339,15 +349,6 @@ def _refuse(wrong: Tensor, values: Tensor, name: str, accepted: str) -> None:
         )
 
 
-def _history(facts: _Facts, upstream: bool) -> Tensor:
-    if upstream:
-        return _equal(facts.recording)
-    same_subject, same_recording = (
-        _equal(codes) & (codes >= 0) for codes in (facts.subject, facts.recording)
-    )
-    return same_subject | same_recording
-
-
 def _equal(values: Tensor) -> Tensor:
     return values[:, None] == values
 
@@ -375,23 +376,3 @@ def _multiply_upstream(factors: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     known = age_known & sex_known
     likeness = (age * sex).masked_fill(~(known[:, None] & known), 0.0)
     return likeness.clamp(0.0, 1.0) * site
-
-
-def _check_constants(
-    age_bandwidth: float,
-    sex_factor: float,
-    site_same: float,
-    site_different: float,
-    eps: float,
-    compat: str | None,
-) -> None:
-    if compat not in (None, "upstream"):
-        raise ValueError(f"compat must be None or 'upstream', got {compat!r}.")
-    if not age_bandwidth > 0:
-        raise ValueError(f"age_bandwidth must be positive, got {age_bandwidth!r}.")
-    if not 0 < eps < np.inf:
-        raise ValueError(f"eps must be positive and finite, got {eps!r}.")
-    factors = {"sex_factor": sex_factor, "site_same": site_same, "site_different": site_different}
-    for name, value in factors.items():
-        if not 0 <= value < np.inf:
-            raise ValueError(f"{name} must be a finite number from 0, got {value!r}.")

@@ -88,18 +88,13 @@ def dash_info_nce_loss(
     weights, history : Tensor or array of shape [B, B]
         As :func:`dash_weights` gives them. The diagonal is not read, and weights below 1e-6
         count as 1e-6.
-    temperature : float
-        Divides the cosine similarities.
+    temperature, valid, negatives
+        See :func:`info_nce_loss`. Other positions of the same night are not weighted: subject and
+        site are the same for all of them.
     hard_scale : float
         Cosine taken off the negatives that belong to the anchor's own subject or recording.
     pos_margin : float
         Cosine added to the positive.
-    valid : bool Tensor or array of shape [B, L], optional
-        As in :func:`info_nce_loss`.
-    negatives : {"recordings", "night", "both"}
-        As in :func:`info_nce_loss`. The other positions of the same night are ordinary negatives:
-        subject and site are the same for all of them, so what is left to find is the time.
-        ``weights`` plays no part in them.
 
     Returns
     -------
@@ -108,16 +103,13 @@ def dash_info_nce_loss(
 
     Raises
     ------
-    TypeError
-        If ``first`` or ``second`` is no Tensor.
-    ValueError
-        If shapes differ, an argument is not accepted, or the shape leaves no negative at all.
+    TypeError, ValueError
+        As of :func:`info_nce_loss`.
 
     Notes
     -----
-    Differs from the authors' code in one thing: padded positions are left out (``valid``). There,
-    they are examples, although both views hold the same encoded padding, and teach the network to
-    tell apart what is equal. Without ``valid``, loss and gradients are theirs.
+    Without ``valid``, loss and gradients are those of the authors' code, where padded positions
+    are examples too and teach the network to tell apart what is equal.
 
     Examples
     --------
@@ -165,7 +157,7 @@ def _adjust(
 
 
 def _full(dtype: torch.dtype) -> torch.dtype:
-    """Half precision has three digits, and a temperature multiplies what is left out."""
+    # half precision has three digits, and a temperature multiplies what is left out
     return torch.promote_types(dtype, torch.float32)
 
 

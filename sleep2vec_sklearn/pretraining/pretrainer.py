@@ -21,6 +21,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 
+from .._files import list_differences
 from .._nested import NestedDefaultsMixin
 from .._torch import resolve_device, resolve_precision
 from .._validation import BELOW_ONE, PRECISION, Number, StrOptions, count, validate_params
@@ -29,7 +30,7 @@ from ..errors import TrainingError, TrainingWarning
 from ..model.checkpoint import Checkpoint, as_checkpoint, load_checkpoint, save_checkpoint
 from ..model.config import EncoderConfig
 from ..nightstore.store import NightStore
-from ._data import TrainingData, collect_data, list_candidates, open_for, open_store
+from ._data import TrainingData, collect_data, list_candidates, open_folder, open_for, open_store
 from ._distributed import (
     broadcast_module,
     broadcast_value,
@@ -49,11 +50,12 @@ from ._module import (
 )
 from ._net import PretrainingNet, StateSaver, StepProgress, TrainingSteps
 from ._sampling import PairSampler, resolve_pair_weights
-from ._state import RunFolder, list_differences
-from ._validation import HeldOut, HeldOutWindows, Retrieval, measure_retrieval
+from ._state import RunFolder
+from ._validation import HeldOutBatches, HeldOutWindows, Retrieval, measure_retrieval
 from .config import AdamW, Augmentation, DashObjective, EncoderSpec, InfoNCEObjective
 
 _LARGEST_SEED = 2**63 - 1
+_SEED = Number(Integral, 0, _LARGEST_SEED, closed="both")
 _PAIRS_NAMED = 3
 # a run may be resumed with other values of these
 _NO_PART_OF_A_RUN = {
@@ -155,12 +157,8 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
     >>> from sleep2vec_sklearn import Sleep2VecPretrainer, Sleep2VecTransformer, make_sleep_cohort
     >>> from sleep2vec_sklearn.pretraining import EncoderSpec
     >>> nights = make_sleep_cohort(4, hours=1, modalities=["ibi", "spo2"], random_state=0)
-    >>> pretrainer = Sleep2VecPretrainer(
-    ...     encoder=EncoderSpec(hidden_size=16, n_layers=1),
-    ...     context_epochs=20,
-    ...     batch_size=2,
-    ...     max_epochs=2,
-    ... )
+    >>> small = {"encoder": EncoderSpec(hidden_size=16, n_layers=1), "context_epochs": 20}
+    >>> pretrainer = Sleep2VecPretrainer(**small, batch_size=2, max_epochs=2)
     >>> checkpoint = pretrainer.fit(nights).checkpoint()
     >>> Sleep2VecTransformer(checkpoint).fit_transform(nights).shape
     (4, 16)
@@ -178,9 +176,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         "dropout": [BELOW_ONE],
         "projection_size": [count()],
         "context_epochs": [count(2)],
-        "objective": [
-            StrOptions({"dash", "info_nce"}), DashObjective, InfoNCEObjective, None,
-        ],
+        "objective": [StrOptions({"dash", "info_nce"}), DashObjective, InfoNCEObjective, None],
         "augmentation": [Augmentation, None],
         "optimizer": [AdamW, None],
         "max_epochs": [count()],
@@ -191,15 +187,13 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         "validation": [BELOW_ONE, count(), "array-like", None],
         "patience": [count(), None],
         "n_workers": [count(0)],
-        "random_state": [
-            Number(Integral, 0, _LARGEST_SEED, closed="both"), np.random.RandomState, None,
-        ],
+        "random_state": [_SEED, np.random.RandomState, None],
         "warm_start": ["boolean"],
         "state_dir": [str, os.PathLike, None],
         "save_every": [count()],
         "callbacks": [list, tuple, None],
         "verbose": ["verbose"],
-    }  # fmt: skip
+    }
 
     def __init__(
         self,
@@ -279,8 +273,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
             If X is something else, has less than two modalities in all, or metadata do not match.
         TrainingError
             If no pair of modalities is in two recordings, ``state_dir`` cannot be written or holds
-            the state of another run, or a loss is not finite; the network before that step is kept
-            then.
+            another run, or a loss is not finite; the network is that before the step then.
         """
         self.check_params()
         net = getattr(self, "net_", None) if self.warm_start else None
@@ -305,19 +298,12 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
     def prepare(self, X: Any, metadata: pd.DataFrame | None = None) -> NightStore:
         """Condition nights as the encoder will read them, once for several fits.
 
-        Parameters
-        ----------
-        X, metadata
-            As for :meth:`fit`.
-
-        Returns
-        -------
-        NightStore
-            In memory; a store is returned as it is. :func:`prepare_cohort` writes one to disk.
+        X and metadata are as for :meth:`fit`; a store is returned as it is. To disk they are
+        written by :func:`prepare_cohort`.
         """
         self.check_params()
         source = self._encoder_source()
-        X = NightStore.open(X) if isinstance(X, str | os.PathLike) else X
+        X = open_folder(X)
         names = list_candidates(X, self.modalities, source.base)
         return open_store(X, metadata, names, source, self._verbose())[0]
 
@@ -398,9 +384,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
                 verbose=self._verbose(),
             )
             steps = self._make_steps(data, seed)
-            callbacks = list(self.callbacks or [])
-            if self._verbose():
-                callbacks.append(StepProgress())
+            callbacks = [*(self.callbacks or []), *([StepProgress()] if self._verbose() else [])]
             if folder is not None:
                 begins_at = 0 if earlier is None else earlier.step_
                 identity = self._identify_run(data, source, seed, begins_at)
@@ -457,7 +441,9 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         held_out = None
         if len(data.held_out):
             windows = HeldOutWindows.spread(data.held_out, self.context_epochs)
-            held_out = HeldOut(windows, data.modalities, data.held_out_demography, self.batch_size)
+            held_out = HeldOutBatches(
+                windows, data.modalities, data.held_out_demography, self.batch_size
+            )
         n_steps = self.steps_per_epoch or max(per_epoch, 1)
         return TrainingSteps(sampler.draw, n_steps, self.max_epochs, held_out)
 
@@ -546,17 +532,13 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : list of Recording or dict, NightStore, or path of a store's folder
+        X
+            As for :meth:`fit`; InvalidRecordingError if no night has two of the modalities.
 
         Returns
         -------
         dict of (str, str) to Retrieval
             Of each pair of modalities: recall, median rank, and what chance gives.
-
-        Raises
-        ------
-        InvalidRecordingError
-            If no night has two modalities of the encoder.
         """
         check_is_fitted(self, "net_")
         store = open_for(self.encoder_config_, X)
@@ -671,10 +653,8 @@ def _check_sizes(sampler: PairSampler, batch_size: int) -> None:
 
 
 def _describe_value(value: Any) -> str:
-    """The same text for a number of numpy and of Python, for a tuple, an array and a list.
-
-    A function is its name: its address would be another in the process that resumes a run.
-    """
+    """The same text for a number of numpy and of Python, for a tuple, an array and a list."""
+    # its address would be another in the process that resumes a run
     if inspect.isroutine(value):
         value = f"{value.__module__}.{value.__qualname__}"
     elif isinstance(value, np.generic | np.ndarray):

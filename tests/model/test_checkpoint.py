@@ -225,5 +225,5 @@ def test_unreadable_names_are_refused(network, config, tmp_path):
 
 @pytest.mark.parametrize("given", [3, None, {"eeg": 1}])
 def test_foreign_types_are_refused(given):
-    with pytest.raises(CheckpointError, match="is no checkpoint; give the name"):
+    with pytest.raises(CheckpointError, match=r"is no checkpoint\. Give the name"):
         load_checkpoint(given)

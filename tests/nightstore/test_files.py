@@ -95,7 +95,7 @@ def test_flipped_night_bit_is_found(folder, nights, prepare):
     ((name, reason),) = store.verify().to_numpy()
     assert (name, reason) == ("n1", f"{path}: wrong checksum of spo2")
     assert store.take([0, 2]).verify().empty
-    with pytest.raises(ReadError, match=r"1 of 5 nights are damaged.*\n- .*wrong checksum"):
+    with pytest.raises(ReadError, match=r"1 of 5 nights are damaged.*The first: .*wrong checksum"):
         NightStore.open(folder, verify=True)
     path.unlink()
     assert store.verify()["recording"].tolist() == ["n1"]

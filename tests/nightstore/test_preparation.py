@@ -160,12 +160,12 @@ def test_other_contents_are_refused(nights, tmp_path, prepare, small_config):
     prepare(nights, tmp_path)
     with pytest.raises(ReadError, match=r"holds nights of spo2, ibi, not of spo2"):
         prepare_cohort(nights, tmp_path, modalities="spo2")
-    with pytest.raises(ReadError, match=r"'spo2' has kind 'features' there and 'samples' here"):
+    with pytest.raises(ReadError, match=r"ibi.kind: 'features' before, 'samples' now"):
         prepare(nights, tmp_path, content="samples")
     values = small_config.to_dict()
     for modality in values["modalities"]:
         modality["conditioning"]["clip"] = 10.0
-    with pytest.raises(ReadError, match=r"clip 20.0 there and 10.0 here.*another folder"):
+    with pytest.raises(ReadError, match=r"clip: 20.0 before, 10.0 now.*another folder"):
         prepare(nights, tmp_path, encoder=EncoderConfig.from_dict(values))
     assert len(NightStore.open(tmp_path)) == 5
 

@@ -11,7 +11,7 @@ from sleep2vec_sklearn.errors import TrainingError
 from sleep2vec_sklearn.model import Sleep2Vec
 from sleep2vec_sklearn.pretraining import _distributed as ranks
 from sleep2vec_sklearn.pretraining import info_nce_loss
-from sleep2vec_sklearn.pretraining._validation import HeldOut
+from sleep2vec_sklearn.pretraining._validation import HeldOutBatches
 from tests.pretraining.nights import tiny_pretrainer
 
 
@@ -187,10 +187,10 @@ def lost(*arguments):
 
 def failing_validation(store):
     """What a fit says whose validation fails, which rank 0 alone does."""
-    ordinary, HeldOut.measure = HeldOut.measure, lost
+    ordinary, HeldOutBatches.measure = HeldOutBatches.measure, lost
     try:
         tiny_pretrainer().fit(store)
     except (TrainingError, OSError) as error:
         return str(error)
     finally:
-        HeldOut.measure = ordinary
+        HeldOutBatches.measure = ordinary

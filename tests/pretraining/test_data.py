@@ -61,7 +61,7 @@ def test_other_conditioning_is_refused(pretrainer, montages, montage_store, smal
         for m in small_config.modalities
     )
     config = dataclasses.replace(small_config, modalities=other)
-    told = r"conditioned otherwise than the encoder asks for: clip 20.0 and not 5.0\."
+    told = r"conditioned otherwise than the encoder asks for: clip: 20.0 before, 5.0 now\."
     with pytest.raises(TrainingError, match=told):
         pretrainer(encoder=config).fit(montage_store)
     with pytest.raises(TrainingError, match=told):

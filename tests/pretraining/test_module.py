@@ -259,7 +259,7 @@ def test_warm_starts_thaw(pretrainer, montage_store):
     ("scales", "message"),
     [
         ({"decoder": 1.0}, "no part decoder; accepted: .*encoder"),
-        ({"encoder": -1}, "'encoder' must be a finite number, 0 or above"),
+        ({"encoder": -1}, "'encoder' must be a finite number from 0"),
         ({"encoder": float("nan")}, "finite"),
         ({"encoder": True}, "finite number"),
     ],

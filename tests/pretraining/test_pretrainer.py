@@ -92,10 +92,10 @@ def test_warm_starts_change_the_optimizer(montage_store, fitted):
 
 def test_warm_starts_need_the_encoder(fitted, montage_store):
     fitted.set_params(warm_start=True, context_epochs=8)
-    with pytest.raises(TrainingError, match=r"context_epochs: 6 in the state, 8 now"):
+    with pytest.raises(TrainingError, match=r"context_epochs: 6 before, 8 now"):
         fitted.fit(montage_store)
     fitted.set_params(context_epochs=6, encoder__hidden_size=16)
-    with pytest.raises(TrainingError, match=r"hidden_size: 8 in the state, 16 now"):
+    with pytest.raises(TrainingError, match=r"hidden_size: 8 before, 16 now"):
         fitted.fit(montage_store)
 
 

@@ -15,9 +15,10 @@ import torch
 from sklearn.model_selection import GridSearchCV
 
 from sleep2vec_sklearn import Recording
+from sleep2vec_sklearn._files import list_differences
 from sleep2vec_sklearn.errors import TrainingError, TrainingWarning
 from sleep2vec_sklearn.pretraining import prepare_cohort
-from sleep2vec_sklearn.pretraining._state import RunFolder, list_differences, lock_folder
+from sleep2vec_sklearn.pretraining._state import RunFolder, lock_folder
 
 resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -116,9 +117,9 @@ def test_differences_have_their_path():
     assert list_differences(before, json.loads(json.dumps(before))) == []
     now = {"a": 1, "b": {"c": [1, 3], "d": "x"}, "f": 2}
     assert list_differences(before, now) == [
-        "b.c: [1, 2] in the state, [1, 3] now",
-        "e: None in the state, '(absent)' now",
-        "f: '(absent)' in the state, 2 now",
+        "b.c: [1, 2] before, [1, 3] now",
+        "e: None before, '(absent)' now",
+        "f: '(absent)' before, 2 now",
     ]
 
 
@@ -128,9 +129,9 @@ def test_changed_parameters_are_named(pretrainer, montage_store, tmp_path):
     with pytest.raises(TrainingError) as error:
         changed.fit(montage_store)
     told = str(error.value)
-    assert "parameters.optimizer__lr: '0.001' in the state, '0.5' now" in told
-    assert "encoder.hidden_size: 8 in the state, 16 now" in told
-    assert "seed: 0 in the state, 3 now" in told
+    assert "parameters.optimizer__lr: '0.001' before, '0.5' now" in told
+    assert "encoder.hidden_size: 8 before, 16 now" in told
+    assert "seed: 0 before, 3 now" in told
     with pytest.raises(TrainingError, match=r"data\.nights\.training"):
         pretrainer(state_dir=tmp_path, batch_size=3).fit(montage_store.take(np.arange(1, 8)))
     with pytest.raises(TrainingError, match=r"data\.nights\.demography"):
@@ -160,7 +161,7 @@ def test_full_disks_stop_no_training(pretrainer, montage_store, tmp_path):
 
 def test_second_fits_need_another_folder(pretrainer, montage_store, tmp_path):
     fitted = pretrainer(state_dir=tmp_path, warm_start=True).fit(montage_store)
-    with pytest.raises(TrainingError, match="begins_at_step: 0 in the state, 6 now"):
+    with pytest.raises(TrainingError, match="begins_at_step: 0 before, 6 now"):
         fitted.fit(montage_store)
     again = fitted.set_params(state_dir=tmp_path / "second").fit(montage_store)
     assert again.net_.step_ == 12

@@ -12,7 +12,7 @@ from sleep2vec_sklearn.errors import InvalidRecordingError
 from sleep2vec_sklearn.model import Sleep2Vec
 from sleep2vec_sklearn.pretraining import Demography, InfoNCEObjective, dash_info_nce_loss
 from sleep2vec_sklearn.pretraining._validation import (
-    HeldOut,
+    HeldOutBatches,
     HeldOutWindows,
     measure_retrieval,
     project_windows,
@@ -84,7 +84,7 @@ def test_blocks_without_negatives_are_skipped(negatives):
     seen[2, 3:] = seen[3, :3] = False
     objective = InfoNCEObjective(negatives=negatives)
     windows = HeldOutWindows(None, np.arange(4), None, 6)
-    held_out = HeldOut(windows, (), Demography.from_metadata(None, range(4)), batch_size=2)
+    held_out = HeldOutBatches(windows, (), Demography.from_metadata(None, range(4)), batch_size=2)
     found = held_out.loss(objective, (first, seen), (second, seen))
     alone, _ = objective.contrast(first[:2], second[:2], seen[:2], None)
     assert found == pytest.approx(alone.item())

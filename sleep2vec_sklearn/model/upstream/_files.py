@@ -26,10 +26,7 @@ _RESAVE = (
 
 
 def load_torch_file(path: Path) -> Any:
-    """What ``torch.save`` wrote: tensors, containers, numbers and text; no code is ever run.
-
-    The tensors of a zip file are maps of it, so optimizer states cost no memory; copy what is kept.
-    """
+    """What ``torch.save`` wrote, in plain types; the tensors of a zip file are maps of it."""
     if path.is_dir():
         raise CheckpointError(
             f"{path}: a folder, such as DeepSpeed writes. Make one file of it, with its "

@@ -154,7 +154,7 @@ def read_upstream_checkpoint(
         _copied(selection.head),
         values.get("model", values),
         finetuning,
-        _extras_of(document),
+        {k: v for k, v in document.items() if k not in _NOT_EXTRA and "state_dict" in document},
         _card_of(path, document, selection, merged),
     )
 
@@ -166,7 +166,7 @@ def state_from_upstream(state: Mapping[str, Any], config: EncoderConfig) -> dict
     ----------
     state : mapping of str to Tensor or array
     config : EncoderConfig
-        From :func:`config_from_upstream`; says which parameters there have to be.
+        From :func:`config_from_upstream`.
 
     Raises
     ------
@@ -195,12 +195,6 @@ def state_from_upstream(state: Mapping[str, Any], config: EncoderConfig) -> dict
     return renamed
 
 
-def _extras_of(document: Mapping) -> dict[str, Any]:
-    if "state_dict" not in document:
-        return {}
-    return {key: value for key, value in document.items() if key not in _NOT_EXTRA}
-
-
 def _finetuning_of(document: Mapping, values: Mapping) -> Mapping | None:
     for section in (document.get("finetune_config"), values.get("finetune")):
         if isinstance(section, Mapping):
@@ -215,21 +209,15 @@ def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_finite(tensors: Mapping[str, Tensor]) -> None:
-    unfit = sorted(
-        k for k, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()
-    )
-    if unfit:
-        raise CheckpointError(
-            f"NaN or infinite values in {', '.join(unfit)}: training diverged. Take an earlier one."
-        )
+    floating = {k: t for k, t in tensors.items() if t.is_floating_point()}
+    if unfit := ", ".join(sorted(k for k, t in floating.items() if not t.isfinite().all())):
+        raise CheckpointError(f"NaN or infinite values in {unfit}. Take an earlier checkpoint.")
 
 
 def _card_of(path: Path, document: Mapping, selection: Selection, adapter: str | None) -> dict:
     notes = list(selection.notes)
     if selection.head:
-        notes.append(
-            "the head of fine-tuning is left out; read_upstream_checkpoint(path).head has it"
-        )
+        notes.append("read_upstream_checkpoint(path).head has the head of fine-tuning, left out")
     for note in notes:
         _log.info("%s: %s", path, note)
     card = {
@@ -265,11 +253,7 @@ class Selection:
 
 
 def select_tensors(state: Mapping[str, Tensor], weights: str = "auto") -> Selection:
-    """Choose a network of a state dict, by default the averaged one if there is one.
-
-    The authors' exponential average follows the parameters only: its BatchNorm buffers stay 0 and
-    1, so those of the trained network are taken. Their running mean averages the buffers too.
-    """
+    """Choose a network of a state dict, by default the averaged one if there is one."""
     networks, rest = _split(state)
     if weights == "auto":
         weights = next(iter(networks))
@@ -282,6 +266,7 @@ def select_tensors(state: Mapping[str, Tensor], weights: str = "auto") -> Select
     if unknown:
         raise CheckpointError(f"unknown keys {', '.join(unknown)}.")
     chosen, notes = networks[weights], tuple[str, ...]()
+    # the authors' exponential average leaves BatchNorm's buffers as they began
     if weights == "ema":
         chosen, notes = _with_statistics(chosen, networks.get("student", {}))
     backbone = {k.removeprefix(_BACKBONE): v for k, v in chosen.items() if k.startswith(_BACKBONE)}
@@ -407,11 +392,7 @@ def adapters_in(state: Mapping[str, Tensor]) -> list[str]:
 def merge_adapter(
     state: Mapping[str, Tensor], adapter: str, alpha: float, rank: int | None = None
 ) -> dict[str, Tensor]:
-    """Add one adapter times ``alpha / r`` into its base weights, and drop all adapters.
-
-    The names become those from before adapters were put in. ``rank`` is that of the configuration,
-    to be checked. CheckpointError names all parts that are missing or do not fit.
-    """
+    """Add one adapter times ``alpha / r`` into its base weights, and drop all adapters."""
     merged: dict[str, Tensor] = {}
     layers: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():

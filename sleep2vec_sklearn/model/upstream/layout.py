@@ -120,9 +120,7 @@ def _modality_from(
     elif chosen == "as given":
         conditioning = _as_given(name, rate)
     elif isinstance(chosen, str):
-        raise ValueError(
-            f"conditioning {chosen!r}; accepted: 'as given', 'catalogue', or a mapping"
-        )
+        raise ValueError(f"conditioning {chosen!r}; accepted: 'as given', 'catalogue', a mapping")
     else:
         conditioning = chosen.get(name) or _as_given(name, rate)
     if conditioning.width != channel["input_dim"]:
@@ -137,13 +135,9 @@ def _modality_from(
 
 def _as_given(modality: str, rate: float) -> Conditioning:
     known = _as_in_catalogue(modality, rate)
-    return Conditioning(
-        rate=rate,
-        min_rate=known.min_rate and min(known.min_rate, rate),
-        resampling=known.resampling,
-        scaling="absolute",
-        clip=_UNCLIPPED,
-    )
+    least = known.min_rate and min(known.min_rate, rate)
+    resampled = {"rate": rate, "min_rate": least, "resampling": known.resampling}
+    return Conditioning(**resampled, scaling="absolute", clip=_UNCLIPPED)
 
 
 def _as_in_catalogue(modality: str, rate: float) -> Conditioning:
@@ -175,16 +169,10 @@ def _sizes_from(overrides: Mapping[str, Any], hidden_size: int) -> dict[str, Any
         "intermediate_size": overrides.get("intermediate_size", 3072),
         "max_positions": overrides.get("max_position_embeddings", 1536),
     }
-    fixed = {
-        **_FIXED_OVERRIDES,
-        "embedding_size": hidden_size,
-        "attention_probs_dropout_prob": dropout,
-    }
-    unfit = sorted(
-        key
-        for key, value in overrides.items()
-        if key not in _READ_OVERRIDES and fixed.get(key, ...) != value
-    )
+    fixed = {"embedding_size": hidden_size, "attention_probs_dropout_prob": dropout}
+    fixed = {**_FIXED_OVERRIDES, **fixed}
+    others = {k: v for k, v in overrides.items() if k not in _READ_OVERRIDES}
+    unfit = sorted(k for k, value in others.items() if fixed.get(k, ...) != value)
     if unfit:
         raise ValueError(f"config_overrides not supported: {', '.join(unfit)}")
     return sizes
@@ -222,10 +210,7 @@ _SINGLE = {
     "embedding_projection.bias": "input_projection.bias",
 }
 # a vocabulary of one word nothing looks up, and a table of sines that is computed
-_UNUSED = (
-    "encoder.embeddings.word_embeddings.weight",
-    "encoder.encoder.embed_positions.weight",
-)
+_UNUSED = ("encoder.embeddings.word_embeddings.weight", "encoder.encoder.embed_positions.weight")
 _KEY_PATTERNS = (
     (r"tokenizer_mapping\.(\w+)\.(\w+)\.(weight|bias)", "tokenizers.{0}.{1}.{2}"),
     (r"tokenizer_mapping\.(\w+)\.modality_scale()()", "tokenizers.{0}.gain"),
