@@ -37,8 +37,7 @@ class SensorStudy:
     """An estimator, the nights it is tested on, and how it is scored.
 
     With ``cv="prefit"`` the estimator is used as it is; otherwise a clone is fitted on the intact
-    nights of each fold's training subjects. The parameters are those of
-    :func:`modality_subset_scores`.
+    nights of each fold's training subjects.
     """
 
     def __init__(
@@ -66,12 +65,9 @@ class SensorStudy:
         """The modalities named, else all that the nights have and the estimator reads."""
         present = self.nights.modalities
         supported = _supported_modalities(self.estimator)
-        if supported is None:
-            supported = tuple(MODALITIES)
+        chosen = tuple(list_modalities(names))
         if names is None:
             chosen = tuple(name for name in present if name in supported)
-        else:
-            chosen = tuple(list_modalities(names))
         absent = [name for name in chosen if name not in present]
         if absent or not chosen:
             raise InvalidRecordingError(
@@ -151,13 +147,10 @@ def _components(estimator) -> Iterator:
             yield from _components(step[1])
 
 
-def _supported_modalities(estimator) -> tuple[str, ...] | None:
-    """Modalities that a fitted estimator reads; None where no part of it has ``modalities_``."""
-    for part in _components(estimator):
-        names = getattr(part, "modalities_", None)
-        if names is not None:
-            return tuple(names)
-    return None
+def _supported_modalities(estimator) -> tuple[str, ...]:
+    """Modalities that a fitted estimator reads; all where no part of it has ``modalities_``."""
+    listed = (getattr(part, "modalities_", None) for part in _components(estimator))
+    return tuple(next((names for names in listed if names is not None), MODALITIES))
 
 
 def _check_reads_signals(estimator) -> None:
@@ -189,13 +182,12 @@ def check_target(y, X, estimator) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def held_out(parts: Sequence[tuple], rows: np.ndarray, n_rows: int, classes) -> HeldOutPredictions:
-    """Predictions for rows that are held out, made when a scorer asks for them.
+    """Predictions for held-out ``rows`` of X, made when a scorer asks for them.
 
-    ``parts`` pairs the fitted estimator of each fold with the X of its test rows, ``rows`` has the
-    index of these rows in the whole X.
+    ``parts`` pairs the fitted estimator of each fold with the X of its test rows.
     """
-    kind = kind_of(parts[0][0])
-    return HeldOutPredictions(_LazyPredictions(parts, rows, n_rows), kind, classes)
+    predictions = _LazyPredictions(parts, rows, n_rows)
+    return HeldOutPredictions(predictions, kind_of(parts[0][0]), classes)
 
 
 class _LazyPredictions:
@@ -224,12 +216,15 @@ class _LazyPredictions:
 
 def summarise(
     scorer: SubjectScorer, repeats: Sequence[ResampledScores]
-) -> tuple[ResampledScores, list[tuple]]:
-    """Mean over repeats; and per metric: name, score, confidence limits, SD over repeats."""
+) -> Iterator[tuple[str, tuple[float, ...], tuple]]:
+    """Per metric its name; mean over repeats, confidence limits, SD; estimate and replicates."""
     mean = scorer.average_of(repeats)
     low, high = scorer.draws.interval(mean.replicates)
     columns = (mean.estimates, low, high, scorer.spread_of(repeats))
-    return mean, list(zip(scorer.scorers, *(c.tolist() for c in columns), strict=True))
+    values = zip(*(column.tolist() for column in columns), strict=True)
+    yield from zip(
+        scorer.scorers, values, zip(mean.estimates, mean.replicates.T, strict=True), strict=True
+    )
 
 
 def paired_differences(
@@ -291,8 +286,8 @@ class Nights:
         X, rows = [], []
         for index, row in enumerate(self.X):
             several = isinstance(row, list)
-            nights = [new_of[id(night)] for night in (row if several else [row])]
-            nights = [night for night in nights if night is not None]
+            replaced = (new_of[id(night)] for night in (row if several else [row]))
+            nights = [night for night in replaced if night is not None]
             if nights:
                 X.append(nights if several else nights[0])
                 rows.append(index)
@@ -323,15 +318,10 @@ def in_catalogue_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 class Alteration:
-    """A change to the signal of one modality."""
+    """A change to one modality: how to read it, and the hash of what its samples depend on."""
 
-    def apply(self, night: Recording, name: str) -> Signal:
-        """Read the signal, altered."""
-        raise NotImplementedError
-
-    def fingerprint(self, night: Recording, name: str) -> str:
-        """Hex sha256 of all that the altered samples depend on."""
-        raise NotImplementedError
+    apply: Callable[[Recording, str], Signal]
+    fingerprint: Callable[[Recording, str], str]
 
     def layout(self, night: Recording, name: str) -> SignalLayout:
         """Rate, unit and length of the altered signal."""
@@ -350,17 +340,10 @@ def alter(night: Recording, changes: Mapping[str, Alteration]) -> Recording:
     if not changes:
         return night
     return Recording.from_source(
-        _AlteredSource(night, changes),
-        subject=night.subject,
-        metadata=night.metadata,
-        stages=night.stages,
-        events=night.events,
-        start=night.start,
-        lights=night.lights,
-        duration=night.duration,
-        id=night.id,
-        notes=night.notes,
-    )
+        _AlteredSource(night, changes), subject=night.subject, metadata=night.metadata,
+        stages=night.stages, events=night.events, start=night.start, lights=night.lights,
+        duration=night.duration, id=night.id, notes=night.notes,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,30 +353,19 @@ class _AlteredSource:
     night: Recording
     changes: Mapping[str, Alteration]
 
+    derived = property(lambda self: self.night.derived)
+    files = property(lambda self: self.night.files)
+
     @property
     def layout(self) -> dict[str, SignalLayout]:
-        intact = Alteration()
-        return {
-            name: self.changes.get(name, intact).layout(self.night, name)
-            for name in self.night.modalities
-        }
-
-    @property
-    def derived(self) -> tuple[str, ...]:
-        return self.night.derived
-
-    @property
-    def files(self) -> tuple:
-        return self.night.files
+        intact, names = Alteration(), self.night.modalities
+        return {name: self.changes.get(name, intact).layout(self.night, name) for name in names}
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        intact = self.night.read([name for name in names if name not in self.changes])
-        return {
-            name: self.changes[name].apply(self.night, name)
-            if name in self.changes
-            else intact[name]
-            for name in names
-        }
+        signals = self.night.read([name for name in names if name not in self.changes])
+        altered = [name for name in names if name in self.changes]
+        signals |= {name: self.changes[name].apply(self.night, name) for name in altered}
+        return {name: signals[name] for name in names}
 
     def fingerprint(self) -> str:
         return digest(*(self.signal_fingerprint(name) for name in self.night.modalities))
