@@ -34,16 +34,16 @@ PREFIT = "prefit"
 
 
 class SensorStudy:
-    """An estimator, the nights it is tested on, and how it is scored.
-
-    With ``cv="prefit"`` the estimator is used as it is; otherwise a clone is fitted on the intact
-    nights of each fold's training subjects.
-    """
+    """An estimator, as it is or fitted on each fold's intact nights, its test nights and scores."""
 
     def __init__(
         self, estimator, X, y, groups, cv, scoring, average, level, n_resamples, random_state
     ):
-        _check_reads_signals(estimator)
+        if any(type(part).__name__ == "PrecomputedEmbeddings" for part in _components(estimator)):
+            raise TypeError(
+                "PrecomputedEmbeddings looks rows up by recording, so a lost sensor would change "
+                "nothing. Use a Sleep2VecTransformer; its cache encodes each signal once."
+            )
         self.estimator = estimator
         self.nights = Nights(X)
         subjects = subjects_of(self.nights.X, groups)
@@ -64,7 +64,9 @@ class SensorStudy:
     def choose_modalities(self, names=None) -> tuple[str, ...]:
         """The modalities named, else all that the nights have and the estimator reads."""
         present = self.nights.modalities
-        supported = _supported_modalities(self.estimator)
+        # what a fitted transformer reads; any, if there is none
+        listed = (getattr(part, "modalities_", None) for part in _components(self.estimator))
+        supported = tuple(next((names for names in listed if names is not None), MODALITIES))
         chosen = tuple(list_modalities(names))
         if names is None:
             chosen = tuple(name for name in present if name in supported)
@@ -88,17 +90,16 @@ class SensorStudy:
         return self.score(self.nights.X, np.arange(len(self.y)))
 
     def score(self, X, rows: np.ndarray, *, refit: bool = False) -> ResampledScores:
-        """Score altered nights, as :meth:`Nights.replace` gives them; NaN without a row.
-
-        ``rows`` are those of the intact X that are left. With ``refit``, estimators are fitted on
-        the altered nights as well.
-        """
+        """Score altered nights, which have ``rows`` of the intact X; NaN if there are none."""
+        if self._fitted is None and len(rows) and not refit:
+            every = np.arange(len(self.y))
+            self._fitted = [self._fit_fold(self.nights.X, every, train) for train, _ in self.folds]
         parts, tested = [], []
         for fold, (train, test) in enumerate(self.folds):
             test_rows = np.intersect1d(test, rows)
             if not len(test_rows) or (refit and not np.isin(train, rows).any()):
                 continue
-            fitted = self._fit_fold(X, rows, train) if refit else self._intact_fits()[fold]
+            fitted = self._fit_fold(X, rows, train) if refit else self._fitted[fold]
             parts.append((fitted, _safe_indexing(X, np.searchsorted(rows, test_rows))))
             tested.append(test_rows)
         if not parts:
@@ -108,12 +109,6 @@ class SensorStudy:
         predictions = held_out(parts, all_tested, len(self.y), self.classes)
         # on part of the rows, a metric may be undefined for lack of subjects
         return self.scorer.score(predictions, all_tested, strict=len(rows) == len(self.y))
-
-    def _intact_fits(self) -> list:
-        if self._fitted is None:
-            rows = np.arange(len(self.y))
-            self._fitted = [self._fit_fold(self.nights.X, rows, train) for train, _ in self.folds]
-        return self._fitted
 
     def _fit_fold(self, X, rows: np.ndarray, train: np.ndarray):
         train = np.intersect1d(train, rows)
@@ -147,20 +142,6 @@ def _components(estimator) -> Iterator:
             yield from _components(step[1])
 
 
-def _supported_modalities(estimator) -> tuple[str, ...]:
-    """Modalities that a fitted estimator reads; all where no part of it has ``modalities_``."""
-    listed = (getattr(part, "modalities_", None) for part in _components(estimator))
-    return tuple(next((names for names in listed if names is not None), MODALITIES))
-
-
-def _check_reads_signals(estimator) -> None:
-    if any(type(part).__name__ == "PrecomputedEmbeddings" for part in _components(estimator)):
-        raise TypeError(
-            "PrecomputedEmbeddings looks rows up by recording, so a lost sensor would change "
-            "nothing. Use a Sleep2VecTransformer; its cache encodes each signal once."
-        )
-
-
 def draw_seed(random_state) -> int:
     """A seed for NumPy's generators from what scikit-learn accepts as ``random_state``."""
     return int(check_random_state(random_state).randint(2**31 - 1))
@@ -182,20 +163,13 @@ def check_target(y, X, estimator) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def held_out(parts: Sequence[tuple], rows: np.ndarray, n_rows: int, classes) -> HeldOutPredictions:
-    """Predictions for held-out ``rows`` of X, made when a scorer asks for them.
-
-    ``parts`` pairs the fitted estimator of each fold with the X of its test rows.
-    """
+    """Predictions for held-out rows, from pairs of a fold's fitted estimator and its test X."""
     predictions = _LazyPredictions(parts, rows, n_rows)
     return HeldOutPredictions(predictions, kind_of(parts[0][0]), classes)
 
 
 class _LazyPredictions:
-    """By method, the predictions of all folds; each method is called once.
-
-    Where all estimators give probabilities there is no decision function, as decision values of
-    different fits have no common scale.
-    """
+    """By method, the predictions of all folds, made once when a scorer asks for them."""
 
     def __init__(self, parts: Sequence[tuple], rows: np.ndarray, n_rows: int):
         self._parts, self._rows, self._n_rows = list(parts), rows, n_rows
@@ -203,6 +177,7 @@ class _LazyPredictions:
 
     def __contains__(self, method: str) -> bool:
         offered = all(hasattr(fitted, method) for fitted, _ in self._parts)
+        # decision values of different fits have no common scale, so probabilities are preferred
         return offered and not (method == "decision_function" and "predict_proba" in self)
 
     def __getitem__(self, method: str) -> np.ndarray:
@@ -230,10 +205,7 @@ def summarise(
 def paired_differences(
     draws: SubjectBootstrap, replicates: Mapping[tuple, tuple], reference: tuple
 ) -> Iterator[tuple]:
-    """Each score minus the reference's in the same metric, with confidence limits.
-
-    ``replicates`` maps (..., metric) to an estimate and its bootstrap replicates.
-    """
+    """Each score, by (..., metric), minus the reference's in that metric, and confidence limits."""
     for key, (estimate, resampled) in replicates.items():
         base, base_resampled = replicates[*reference, key[-1]]
         low, high = draws.interval(resampled - base_resampled)
@@ -241,11 +213,7 @@ def paired_differences(
 
 
 class Nights:
-    """The recordings of X, each once.
-
-    ``X`` is what was passed, with dicts made recordings: a list of recordings, a list of lists of
-    them, or an EpochSequence.
-    """
+    """The recordings of X, each once; X is a list of them, of lists of them, or of epochs."""
 
     def __init__(self, X: Any):
         self.X: Any = as_epoch_sequence(X)
@@ -275,10 +243,7 @@ class Nights:
         return {name for night in nights for name in night.modalities}
 
     def replace(self, function: Callable[[Recording, int], Recording | None]) -> tuple:
-        """Replace each night by ``function(night, index)``, where None leaves it out.
-
-        Returns the new X, without rows that have no night left, and the indices of its rows in X.
-        """
+        """X with ``function(night, index)`` for each night, None for none, and the rows left."""
         new = [function(night, index) for index, night in enumerate(self.recordings)]
         if isinstance(self.X, EpochSequence):
             return self._replace_epochs(new)

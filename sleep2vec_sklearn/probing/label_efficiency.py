@@ -172,8 +172,8 @@ def label_efficiency_curve(
     >>> curve = label_efficiency_curve(LogisticRegression(), X, y, subjects, sizes=[1, 8], cv=3)
     >>> curve.summary[["n_subjects", "score"]].round(2)
        n_subjects  score
-    0           1   0.87
-    1           8   0.89
+    0           1   0.92
+    1           8   0.96
     """
     estimators = dict(estimator) if isinstance(estimator, Mapping) else {"estimator": estimator}
     if not estimators:

@@ -248,10 +248,8 @@ def _check_asymptote(asymptote, values: np.ndarray) -> tuple[list[float], list[f
 
 
 def _fit_grid(x: np.ndarray, values: np.ndarray, bounds) -> np.ndarray:
-    """Best a, b and c of each row of values, c from a grid; shape (n_rows, 3).
-
-    For a given exponent the law is a straight line in ``x**-c``, whose best a and b are known.
-    """
+    """Best a, b and c of each row of values, c from a grid; shape (n_rows, 3)."""
+    # for a given exponent the law is a straight line in x**-c, whose best a and b are known
     (lowest, *_), (highest, *_) = bounds
     power = x ** -_EXPONENTS[:, None]
     centred = power - power.mean(axis=1, keepdims=True)
