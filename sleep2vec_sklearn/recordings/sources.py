@@ -23,9 +23,7 @@ class SignalLayout:
     rate : float
         Samples per second.
     unit : str
-        Unit of the samples.
     n_samples : int
-        Number of samples.
 
     Examples
     --------
@@ -138,11 +136,9 @@ class MemorySource:
     """
 
     def __init__(
-        self,
-        signals: Mapping[str, Any],
-        rates: Mapping[str, float] | None = None,
+        self, signals: Mapping[str, Any], rates: Mapping[str, float] | None = None,
         units: Mapping[str, str] | None = None,
-    ):
+    ):  # fmt: skip
         rates, units = _check_option("rates", rates), _check_option("units", units)
         for name in (*signals, *rates, *units):
             get_modality(name)
@@ -288,13 +284,11 @@ def _check_rate(modality: Modality, values: np.ndarray, rate: float | None) -> f
             )
         rate = implied
     rate = modality.conditioning.rate if rate is None else rate
-    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)):
+    if isinstance(rate, bool) or not isinstance(rate, int | float | np.number):
         raise InvalidSignalError(f"{name!r} has rate {rate!r}; accepted is a number in Hz.")
     if not (np.isfinite(rate) and rate > 0):
-        raise InvalidSignalError(
-            f"{name!r} has rate {rate!r} Hz; accepted is a positive, finite number of samples per "
-            "second."
-        )
+        accepted = "a positive, finite number of samples per second"
+        raise InvalidSignalError(f"{name!r} has rate {rate!r} Hz; accepted is {accepted}.")
     return float(rate)
 
 
