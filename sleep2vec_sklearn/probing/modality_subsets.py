@@ -58,9 +58,8 @@ class ModalitySubsets:
     >>> from sklearn.pipeline import make_pipeline
     >>> from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
     >>> from sleep2vec_sklearn import modality_subset_scores
-    >>> names = ["ibi", "effort"]
-    >>> nights = make_sleep_cohort(4, hours=1, modalities=names, missing=0, random_state=0)
-    >>> X = EpochSequence(nights)
+    >>> cohort = {"modalities": ["ibi", "effort"], "missing": 0, "random_state": 0}
+    >>> X = EpochSequence(make_sleep_cohort(4, hours=1, **cohort))
     >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression())
     >>> result = modality_subset_scores(model, X, X.stages > 0, cv=2, n_resamples=50)
     >>> result.by_number()["subsets"].tolist()
@@ -95,11 +94,6 @@ class ModalitySubsets:
         ----------
         reference : str or sequence of str
             "eeg + ecg", or the modalities.
-
-        Returns
-        -------
-        DataFrame
-            Columns subset, metric, difference, low, high.
         """
         if isinstance(reference, str):
             reference = [name.strip() for name in reference.split("+")]

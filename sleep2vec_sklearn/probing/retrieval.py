@@ -65,17 +65,12 @@ class CrossModalRetrieval:
     level: float
 
     def matrix(self, measure: str = "recall_1", scope: str = "nights") -> pd.DataFrame:
-        """One measure of all pairs of a scope.
+        """One measure of all pairs of a scope, if ``summary`` has both.
 
         Returns
         -------
         DataFrame
             Rows are queries, columns targets; NaN where a pair is never worn at the same time.
-
-        Raises
-        ------
-        ValueError
-            If ``summary`` lacks the measure or the scope.
         """
         rows = self.summary[self.summary["scope"] == scope]
         if measure not in rows.columns or rows.empty:

@@ -114,16 +114,9 @@ class Recording(Mapping[str, np.ndarray]):
         lights: Sequence[float | None] | None = None, duration: float | None = None,
         id: str | None = None, notes: Sequence[str] = (), align: str = "raise",
     ) -> Recording:  # fmt: skip
-        """Make a lazy recording, whose samples are read on use.
+        """Make a lazy recording, whose samples are read on use; see the class for the parameters.
 
-        Parameters
-        ----------
-        source : SignalSource
-            Source of the layout, read at once, and of the samples, read later.
-        notes : sequence of str
-            What a reader left out or changed, and why.
-
-        Other parameters are those of the class.
+        ``notes`` say what a reader left out or changed, and why.
         """
         recording = cls.__new__(cls)
         recording.id = id

@@ -128,11 +128,8 @@ class MemorySource:
     Examples
     --------
     >>> from sleep2vec_sklearn.recordings import MemorySource
-    >>> source = MemorySource({"spo2": [96, 95, 95, 97]}, rates={"spo2": 0.5})
-    >>> source.layout["spo2"]
+    >>> MemorySource({"spo2": [96, 95, 95, 97]}, rates={"spo2": 0.5}).layout["spo2"]
     SignalLayout(rate=0.5, unit='%', n_samples=4)
-    >>> source.read(["spo2"])["spo2"].duration
-    8.0
     """
 
     def __init__(
@@ -177,13 +174,10 @@ class MemorySource:
         return self._fingerprint
 
     def signal_fingerprint(self, name: str) -> str:
-        """sha256 over one modality's (dtype, shape, rate, unit, samples), computed once.
-
-        Equal samples give the same hash in any byte order and memory layout, and in float32,
-        float64 or whole numbers where float32 holds them exactly.
-        """
+        """sha256 over one modality's (dtype, shape, rate, unit, samples), computed once."""
         if name not in self._signal_fingerprints:
             signal = self._signals[name]
+            # equal samples have one hash, in any byte order, memory layout and exact dtype
             values = _to_float32_if_exact(signal.values)
             layout = (values.dtype.name, values.shape, signal.rate, signal.unit)
             fingerprint = sha256(repr(layout), np.ascontiguousarray(values).data)
