@@ -84,11 +84,9 @@ class NightOverviewDisplay:
 
         Raises a ValueError if the scored stages differ in length.
         """
-        staged = self.staged
-        if self.y_true is not None and len(as_stages(self.y_true)) != len(staged.stages):
-            raise ValueError(
-                f"y_true has {len(self.y_true)} epochs, the night has {len(staged.stages)}."
-            )
+        staged, n_epochs = self.staged, len(self.staged.stages)
+        if self.y_true is not None and len(as_stages(self.y_true)) != n_epochs:
+            raise ValueError(f"y_true has {len(self.y_true)} epochs, the night has {n_epochs}.")
         n_sensors = len(staged.modalities)
         heights = [0.3 + 0.22 * n_sensors, 1.4 if self.y_true is None else 2.6, 1.5, 1.5]
         if figure is None:
@@ -313,8 +311,7 @@ class HypnodensityDisplay:
             if stage >= 0:
                 color = STAGE_COLORS[SleepStage(int(stage))]
                 self.ax_.axvspan(start, end, bottom / top, 1.0, color=color, linewidth=0)
-        middle = (1 + bottom) / 2
-        self.ax_.text(0, middle, " scored", va="center", ha="left", fontsize=7)
+        self.ax_.text(0, (1 + bottom) / 2, " scored", va="center", ha="left", fontsize=7)
         return top
 
 
@@ -344,13 +341,10 @@ class EventsDisplay:
 
     Examples
     --------
-    >>> import numpy as np
     >>> import pandas as pd
     >>> from sleep2vec_sklearn.plotting import EventsDisplay
-    >>> probability = np.zeros(600)
-    >>> probability[100:130] = 0.9
     >>> scored = pd.DataFrame({"onset": [105.0], "duration": [20.0], "type": ["apnea"]})
-    >>> display = EventsDisplay.from_predictions({"apnea": probability}, scored=scored)
+    >>> display = EventsDisplay.from_predictions({"apnea": [0.1] * 600}, scored=scored)
     >>> list(display.bars_)
     [('apnea', 'scored')]
     """
@@ -373,17 +367,7 @@ class EventsDisplay:
         cls, detector: Any, recording: Recording, *, scored: pd.DataFrame | None = None,
         ax: Any = None,
     ) -> EventsDisplay:  # fmt: skip
-        """Detect the events of a night, and draw them.
-
-        Parameters
-        ----------
-        detector : Sleep2VecEventDetector
-            Fitted.
-        recording : Recording
-        scored : DataFrame, optional
-            By default ``recording.events``.
-        ax : matplotlib Axes or sequence of them, optional
-        """
+        """Detect the events of a night, and draw them with the scored ones, by default its own."""
         import pandas as pd
 
         from ..evaluation.events import is_type
@@ -396,9 +380,8 @@ class EventsDisplay:
             scored = pd.concat(parts, ignore_index=True)
         probabilities = dict(zip(detector.event_types_, seconds.T, strict=True))
         detected = detector.predict_events([recording])
-        return cls.from_predictions(
-            probabilities, detected, scored=scored, thresholds=detector.thresholds_, ax=ax
-        )
+        options = {"scored": scored, "thresholds": detector.thresholds_}
+        return cls.from_predictions(probabilities, detected, ax=ax, **options)
 
     def plot(self, ax: Any = None) -> EventsDisplay:
         """Draw on one axes for each type, by default in a new figure.

@@ -292,12 +292,10 @@ class KaplanMeierDisplay:
 
     Examples
     --------
-    >>> from sleep2vec_sklearn import make_sleep_cohort
     >>> from sleep2vec_sklearn.evaluation import survival_outcome
     >>> from sleep2vec_sklearn.plotting import KaplanMeierDisplay
-    >>> table = make_sleep_cohort(100, hours=1, modalities=["ibi"], random_state=0).metadata
-    >>> y = survival_outcome(table["event"], table["survival_time"])
-    >>> list(KaplanMeierDisplay.from_predictions(y, table["age"]).curves_)
+    >>> y = survival_outcome([True, False, True, False], [5.0, 8.0, 3.0, 9.0])
+    >>> list(KaplanMeierDisplay.from_predictions(y, [0.4, 0.1, 0.9, 0.2]).curves_)
     ['low risk', 'high risk']
     """
 
@@ -398,9 +396,9 @@ class KaplanMeierDisplay:
         longest = max(curve.times[-1] for curve in self.curves_.values())
         self.ax_.set(xlim=(0, longest), ylim=(0, 1.02), ylabel="Event-free survival")
         self.ax_.set_xlabel(f"Time ({self.unit})")
-        position: dict[str, Any] = {"loc": "lower left"}
-        if len(self.groups) > 3:
-            position = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+        # more than three would cover the curves
+        beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+        position = beside if len(self.groups) > 3 else {"loc": "lower left"}
         title = "Group (events of subjects)"
         self.ax_.legend(frameon=False, title=title, alignment="left", **position)
         style_axes(self.ax_)

@@ -287,21 +287,20 @@ class ModalityImportanceDisplay:
             raise ValueError("results are of several metrics; pass those of one, result['kappa'].")
         first = results[0]
         if len({(frozenset(result.modalities), result.metric) for result in results}) > 1:
-            raise ValueError(
-                "results differ in their modalities or metric; accepted are those of one study."
-            )
+            raise ValueError("results differ in their modalities or metric; pass one study's.")
         order = np.argsort(-np.asarray(first.importances_mean), kind="stable")
         self.order_ = [first.modalities[k] for k in order]
         height = np.arange(len(order))
         self.figure_, self.ax_ = make_axes(ax, 6.5, 1.2 + 0.25 * len(order) * len(results))
         for index, result in enumerate(results):
             by_height = [result.modalities.index(name) for name in self.order_]
-            mean, low, high = (
-                np.asarray(result[key])[by_height] for key in ("importances_mean", "low", "high")
-            )
+            keys = ("importances_mean", "low", "high")
+            mean, low, high = (np.asarray(result[key])[by_height] for key in keys)
             at = height + (index - (len(results) - 1) / 2) * 0.22
-            label = _METHODS.get(result.method, result.method)
-            marker = MARKERS[index % len(MARKERS)]
+            label, marker = (
+                _METHODS.get(result.method, result.method),
+                MARKERS[index % len(MARKERS)],
+            )
             draw_intervals(self.ax_, mean, low, high, at, index, marker, label)
         self.ax_.axvline(0, color="0.4", linewidth=0.8)
         self.ax_.set_yticks(height, self.order_)
@@ -310,9 +309,8 @@ class ModalityImportanceDisplay:
         style_axes(self.ax_, "x")
         if len(results) > 1:
             # above, as intervals may be anywhere within
-            self.ax_.legend(
-                frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=9
-            )
+            above: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
+            self.ax_.legend(frameon=False, ncols=3, fontsize=9, **above)
         return self
 
 
@@ -509,10 +507,8 @@ class ScalingLawDisplay:
         labels = [_SIZES.get(name, name) for name in (law.x_name, law.y_name)]
         self.ax_.set(xlabel=labels[0], ylabel=labels[1])
         # above, as points may be anywhere within
-        above = (0, 1)
-        self.ax_.legend(
-            frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=above, borderpad=0
-        )
+        above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderpad": 0}
+        self.ax_.legend(frameon=False, fontsize=8, **above)
         style_axes(self.ax_, "both")
         return self
 

@@ -34,17 +34,16 @@ PREFIT = "prefit"
 
 
 class SensorStudy:
-    """An estimator, the nights it is tested on, and how it is scored.
-
-    With ``cv="prefit"`` the estimator is used as it is; otherwise a clone is fitted on the intact
-    nights of each fold's training subjects. The parameters are those of
-    :func:`modality_subset_scores`.
-    """
+    """An estimator, as it is or fitted on each fold's intact nights, its test nights and scores."""
 
     def __init__(
         self, estimator, X, y, groups, cv, scoring, average, level, n_resamples, random_state
     ):
-        _check_reads_signals(estimator)
+        if any(type(part).__name__ == "PrecomputedEmbeddings" for part in _components(estimator)):
+            raise TypeError(
+                "PrecomputedEmbeddings looks rows up by recording, so a lost sensor would change "
+                "nothing. Use a Sleep2VecTransformer; its cache encodes each signal once."
+            )
         self.estimator = estimator
         self.nights = Nights(X)
         subjects = subjects_of(self.nights.X, groups)
@@ -65,13 +64,12 @@ class SensorStudy:
     def choose_modalities(self, names=None) -> tuple[str, ...]:
         """The modalities named, else all that the nights have and the estimator reads."""
         present = self.nights.modalities
-        supported = _supported_modalities(self.estimator)
-        if supported is None:
-            supported = tuple(MODALITIES)
+        # what a fitted transformer reads; any, if there is none
+        listed = (getattr(part, "modalities_", None) for part in _components(self.estimator))
+        supported = tuple(next((names for names in listed if names is not None), MODALITIES))
+        chosen = tuple(list_modalities(names))
         if names is None:
             chosen = tuple(name for name in present if name in supported)
-        else:
-            chosen = tuple(list_modalities(names))
         absent = [name for name in chosen if name not in present]
         if absent or not chosen:
             raise InvalidRecordingError(
@@ -92,17 +90,16 @@ class SensorStudy:
         return self.score(self.nights.X, np.arange(len(self.y)))
 
     def score(self, X, rows: np.ndarray, *, refit: bool = False) -> ResampledScores:
-        """Score altered nights, as :meth:`Nights.replace` gives them; NaN without a row.
-
-        ``rows`` are those of the intact X that are left. With ``refit``, estimators are fitted on
-        the altered nights as well.
-        """
+        """Score altered nights, which have ``rows`` of the intact X; NaN if there are none."""
+        if self._fitted is None and len(rows) and not refit:
+            every = np.arange(len(self.y))
+            self._fitted = [self._fit_fold(self.nights.X, every, train) for train, _ in self.folds]
         parts, tested = [], []
         for fold, (train, test) in enumerate(self.folds):
             test_rows = np.intersect1d(test, rows)
             if not len(test_rows) or (refit and not np.isin(train, rows).any()):
                 continue
-            fitted = self._fit_fold(X, rows, train) if refit else self._intact_fits()[fold]
+            fitted = self._fit_fold(X, rows, train) if refit else self._fitted[fold]
             parts.append((fitted, _safe_indexing(X, np.searchsorted(rows, test_rows))))
             tested.append(test_rows)
         if not parts:
@@ -112,12 +109,6 @@ class SensorStudy:
         predictions = held_out(parts, all_tested, len(self.y), self.classes)
         # on part of the rows, a metric may be undefined for lack of subjects
         return self.scorer.score(predictions, all_tested, strict=len(rows) == len(self.y))
-
-    def _intact_fits(self) -> list:
-        if self._fitted is None:
-            rows = np.arange(len(self.y))
-            self._fitted = [self._fit_fold(self.nights.X, rows, train) for train, _ in self.folds]
-        return self._fitted
 
     def _fit_fold(self, X, rows: np.ndarray, train: np.ndarray):
         train = np.intersect1d(train, rows)
@@ -151,23 +142,6 @@ def _components(estimator) -> Iterator:
             yield from _components(step[1])
 
 
-def _supported_modalities(estimator) -> tuple[str, ...] | None:
-    """Modalities that a fitted estimator reads; None where no part of it has ``modalities_``."""
-    for part in _components(estimator):
-        names = getattr(part, "modalities_", None)
-        if names is not None:
-            return tuple(names)
-    return None
-
-
-def _check_reads_signals(estimator) -> None:
-    if any(type(part).__name__ == "PrecomputedEmbeddings" for part in _components(estimator)):
-        raise TypeError(
-            "PrecomputedEmbeddings looks rows up by recording, so a lost sensor would change "
-            "nothing. Use a Sleep2VecTransformer; its cache encodes each signal once."
-        )
-
-
 def draw_seed(random_state) -> int:
     """A seed for NumPy's generators from what scikit-learn accepts as ``random_state``."""
     return int(check_random_state(random_state).randint(2**31 - 1))
@@ -189,21 +163,13 @@ def check_target(y, X, estimator) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def held_out(parts: Sequence[tuple], rows: np.ndarray, n_rows: int, classes) -> HeldOutPredictions:
-    """Predictions for rows that are held out, made when a scorer asks for them.
-
-    ``parts`` pairs the fitted estimator of each fold with the X of its test rows, ``rows`` has the
-    index of these rows in the whole X.
-    """
-    kind = kind_of(parts[0][0])
-    return HeldOutPredictions(_LazyPredictions(parts, rows, n_rows), kind, classes)
+    """Predictions for held-out rows, from pairs of a fold's fitted estimator and its test X."""
+    predictions = _LazyPredictions(parts, rows, n_rows)
+    return HeldOutPredictions(predictions, kind_of(parts[0][0]), classes)
 
 
 class _LazyPredictions:
-    """By method, the predictions of all folds; each method is called once.
-
-    Where all estimators give probabilities there is no decision function, as decision values of
-    different fits have no common scale.
-    """
+    """By method, the predictions of all folds, made once when a scorer asks for them."""
 
     def __init__(self, parts: Sequence[tuple], rows: np.ndarray, n_rows: int):
         self._parts, self._rows, self._n_rows = list(parts), rows, n_rows
@@ -211,6 +177,7 @@ class _LazyPredictions:
 
     def __contains__(self, method: str) -> bool:
         offered = all(hasattr(fitted, method) for fitted, _ in self._parts)
+        # decision values of different fits have no common scale, so probabilities are preferred
         return offered and not (method == "decision_function" and "predict_proba" in self)
 
     def __getitem__(self, method: str) -> np.ndarray:
@@ -224,21 +191,21 @@ class _LazyPredictions:
 
 def summarise(
     scorer: SubjectScorer, repeats: Sequence[ResampledScores]
-) -> tuple[ResampledScores, list[tuple]]:
-    """Mean over repeats; and per metric: name, score, confidence limits, SD over repeats."""
+) -> Iterator[tuple[str, tuple[float, ...], tuple]]:
+    """Per metric its name; mean over repeats, confidence limits, SD; estimate and replicates."""
     mean = scorer.average_of(repeats)
     low, high = scorer.draws.interval(mean.replicates)
     columns = (mean.estimates, low, high, scorer.spread_of(repeats))
-    return mean, list(zip(scorer.scorers, *(c.tolist() for c in columns), strict=True))
+    values = zip(*(column.tolist() for column in columns), strict=True)
+    yield from zip(
+        scorer.scorers, values, zip(mean.estimates, mean.replicates.T, strict=True), strict=True
+    )
 
 
 def paired_differences(
     draws: SubjectBootstrap, replicates: Mapping[tuple, tuple], reference: tuple
 ) -> Iterator[tuple]:
-    """Each score minus the reference's in the same metric, with confidence limits.
-
-    ``replicates`` maps (..., metric) to an estimate and its bootstrap replicates.
-    """
+    """Each score, by (..., metric), minus the reference's in that metric, and confidence limits."""
     for key, (estimate, resampled) in replicates.items():
         base, base_resampled = replicates[*reference, key[-1]]
         low, high = draws.interval(resampled - base_resampled)
@@ -246,11 +213,7 @@ def paired_differences(
 
 
 class Nights:
-    """The recordings of X, each once.
-
-    ``X`` is what was passed, with dicts made recordings: a list of recordings, a list of lists of
-    them, or an EpochSequence.
-    """
+    """The recordings of X, each once; X is a list of them, of lists of them, or of epochs."""
 
     def __init__(self, X: Any):
         self.X: Any = as_epoch_sequence(X)
@@ -280,10 +243,7 @@ class Nights:
         return {name for night in nights for name in night.modalities}
 
     def replace(self, function: Callable[[Recording, int], Recording | None]) -> tuple:
-        """Replace each night by ``function(night, index)``, where None leaves it out.
-
-        Returns the new X, without rows that have no night left, and the indices of its rows in X.
-        """
+        """X with ``function(night, index)`` for each night, None for none, and the rows left."""
         new = [function(night, index) for index, night in enumerate(self.recordings)]
         if isinstance(self.X, EpochSequence):
             return self._replace_epochs(new)
@@ -291,8 +251,8 @@ class Nights:
         X, rows = [], []
         for index, row in enumerate(self.X):
             several = isinstance(row, list)
-            nights = [new_of[id(night)] for night in (row if several else [row])]
-            nights = [night for night in nights if night is not None]
+            replaced = (new_of[id(night)] for night in (row if several else [row]))
+            nights = [night for night in replaced if night is not None]
             if nights:
                 X.append(nights if several else nights[0])
                 rows.append(index)
@@ -323,15 +283,10 @@ def in_catalogue_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 class Alteration:
-    """A change to the signal of one modality."""
+    """A change to one modality: how to read it, and the hash of what its samples depend on."""
 
-    def apply(self, night: Recording, name: str) -> Signal:
-        """Read the signal, altered."""
-        raise NotImplementedError
-
-    def fingerprint(self, night: Recording, name: str) -> str:
-        """Hex sha256 of all that the altered samples depend on."""
-        raise NotImplementedError
+    apply: Callable[[Recording, str], Signal]
+    fingerprint: Callable[[Recording, str], str]
 
     def layout(self, night: Recording, name: str) -> SignalLayout:
         """Rate, unit and length of the altered signal."""
@@ -350,17 +305,10 @@ def alter(night: Recording, changes: Mapping[str, Alteration]) -> Recording:
     if not changes:
         return night
     return Recording.from_source(
-        _AlteredSource(night, changes),
-        subject=night.subject,
-        metadata=night.metadata,
-        stages=night.stages,
-        events=night.events,
-        start=night.start,
-        lights=night.lights,
-        duration=night.duration,
-        id=night.id,
-        notes=night.notes,
-    )
+        _AlteredSource(night, changes), subject=night.subject, metadata=night.metadata,
+        stages=night.stages, events=night.events, start=night.start, lights=night.lights,
+        duration=night.duration, id=night.id, notes=night.notes,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,30 +318,19 @@ class _AlteredSource:
     night: Recording
     changes: Mapping[str, Alteration]
 
+    derived = property(lambda self: self.night.derived)
+    files = property(lambda self: self.night.files)
+
     @property
     def layout(self) -> dict[str, SignalLayout]:
-        intact = Alteration()
-        return {
-            name: self.changes.get(name, intact).layout(self.night, name)
-            for name in self.night.modalities
-        }
-
-    @property
-    def derived(self) -> tuple[str, ...]:
-        return self.night.derived
-
-    @property
-    def files(self) -> tuple:
-        return self.night.files
+        intact, names = Alteration(), self.night.modalities
+        return {name: self.changes.get(name, intact).layout(self.night, name) for name in names}
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        intact = self.night.read([name for name in names if name not in self.changes])
-        return {
-            name: self.changes[name].apply(self.night, name)
-            if name in self.changes
-            else intact[name]
-            for name in names
-        }
+        signals = self.night.read([name for name in names if name not in self.changes])
+        altered = [name for name in names if name in self.changes]
+        signals |= {name: self.changes[name].apply(self.night, name) for name in altered}
+        return {name: signals[name] for name in names}
 
     def fingerprint(self) -> str:
         return digest(*(self.signal_fingerprint(name) for name in self.night.modalities))

@@ -7,9 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.utils import _safe_indexing, check_scalar
 from tqdm.auto import tqdm
@@ -22,9 +23,6 @@ from ..evaluation._cross_validation import (
 )
 from ..evaluation._subjects import SubjectBootstrap, folds_by_subject, subjects_of
 from ._sensor_study import check_target, draw_seed, held_out, paired_differences, summarise
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,18 +47,16 @@ class LabelEfficiency:
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from sklearn.datasets import make_classification
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sleep2vec_sklearn import label_efficiency_curve
-    >>> rng = np.random.default_rng(0)
-    >>> subjects, y = np.repeat(np.arange(8), 30), rng.integers(0, 2, 240)
-    >>> X = rng.normal(size=(240, 3)) + y[:, None]
+    >>> X, y = make_classification(240, random_state=0)
+    >>> subjects = [row // 30 for row in range(240)]
     >>> result = label_efficiency_curve(LogisticRegression(), X, y, subjects, sizes=[1, 4], cv=2)
-    >>> result.subsets[["fold", "repeat", "n_subjects", "rows"]].head(3)
+    >>> result.subsets[["fold", "repeat", "n_subjects", "rows"]].head(2)
        fold  repeat  n_subjects  rows
     0     0       0           1    30
     1     0       0           4   120
-    2     0       1           1    30
     """
 
     summary: pd.DataFrame
@@ -86,14 +82,7 @@ class LabelEfficiency:
         DataFrame
             Columns estimator, n_subjects, metric, difference, low, high. A confidence interval
             that holds zero means that so few subjects may do as well.
-
-        Raises
-        ------
-        ValueError
-            If there is no such estimator or number of subjects.
         """
-        import pandas as pd
-
         names = {name for name, _, _ in self._replicates}
         if reference not in names:
             raise ValueError(f"reference={reference!r}; accepted are {', '.join(sorted(names))}.")
@@ -107,22 +96,11 @@ class LabelEfficiency:
 
 
 def label_efficiency_curve(
-    estimator: Any,
-    X: Any,
-    y: Any,
-    groups: Any = None,
-    *,
-    sizes: Sequence[float] | None = None,
-    n_repeats: int = 5,
-    cv: Any = 5,
-    scoring: Any = None,
-    average: str = "auto",
-    level: float = 0.95,
-    n_resamples: int = 1000,
-    n_jobs: int | None = None,
-    random_state: Any = 0,
-    verbose: int = 0,
-) -> LabelEfficiency:
+    estimator: Any, X: Any, y: Any, groups: Any = None, *, sizes: Sequence[float] | None = None,
+    n_repeats: int = 5, cv: Any = 5, scoring: Any = None, average: str = "auto",
+    level: float = 0.95, n_resamples: int = 1000, n_jobs: int | None = None,
+    random_state: Any = 0, verbose: int = 0,
+) -> LabelEfficiency:  # fmt: skip
     """Score estimators trained on few subjects, then on more of them.
 
     Folds of subjects are held out in turn. The others are drawn in an order that depends on fold,
@@ -186,20 +164,16 @@ def label_efficiency_curve(
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from sklearn.datasets import make_classification
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sleep2vec_sklearn import label_efficiency_curve
-    >>> rng = np.random.default_rng(0)
-    >>> subjects = np.repeat(np.arange(12), 30)
-    >>> y = rng.integers(0, 2, 360)
-    >>> X = rng.normal(size=(360, 3)) + y[:, None] + 0.5 * rng.normal(size=(12, 3))[subjects]
-    >>> curve = label_efficiency_curve(
-    ...     LogisticRegression(), X, y, subjects, sizes=[1, 8], cv=3, n_repeats=2
-    ... )
+    >>> X, y = make_classification(360, random_state=0)
+    >>> subjects = [row // 30 for row in range(360)]
+    >>> curve = label_efficiency_curve(LogisticRegression(), X, y, subjects, sizes=[1, 8], cv=3)
     >>> curve.summary[["n_subjects", "score"]].round(2)
        n_subjects  score
-    0           1   0.87
-    1           8   0.89
+    0           1   0.92
+    1           8   0.96
     """
     estimators = dict(estimator) if isinstance(estimator, Mapping) else {"estimator": estimator}
     if not estimators:
@@ -311,32 +285,20 @@ class _LabelStudy:
         return self.scorer.score(held_out(parts, tested, len(self.y), self.classes), tested)
 
     def collect(self, scores: Mapping[tuple, ResampledScores], level: float) -> LabelEfficiency:
-        import pandas as pd
-
         repeats: dict[tuple, list[ResampledScores]] = {}
         for (name, size, _), scored in scores.items():
             repeats.setdefault((name, size), []).append(scored)
-        rows: list[tuple] = []
-        replicates = {}
+        rows, replicates = [], {}
         for key, several in repeats.items():
-            mean, summary = summarise(self.scorer, several)
-            for column, (metric, *values) in enumerate(summary):
+            for metric, values, resampled in summarise(self.scorer, several):
                 rows.append((*key, metric, *values, len(several)))
-                replicates[*key, metric] = mean.estimates[column], mean.replicates[:, column]
+                replicates[*key, metric] = resampled
         columns = ["estimator", "n_subjects", "metric", "score", "low", "high", "sd", "repeats"]
-        return LabelEfficiency(
-            pd.DataFrame(rows, columns=columns),
-            self._scores_by_subject(scores),
-            self._describe_subsets(),
-            self.scorer.average,
-            level,
-            self.scorer.draws,
-            replicates,
-        )
+        tables = pd.DataFrame(rows, columns=columns), self._by_subject(scores), self._list_subsets()
+        average, draws = self.scorer.average, self.scorer.draws
+        return LabelEfficiency(*tables, average, level, draws, replicates)
 
-    def _scores_by_subject(self, scores: Mapping[tuple, ResampledScores]) -> pd.DataFrame:
-        import pandas as pd
-
+    def _by_subject(self, scores: Mapping[tuple, ResampledScores]) -> pd.DataFrame:
         rows = []
         for job, scored in scores.items():
             for column, metric in enumerate(self.scorer.scorers):
@@ -348,9 +310,7 @@ class _LabelStudy:
         columns = ["estimator", "n_subjects", "repeat", "metric", "subject", "score"]
         return pd.DataFrame(rows, columns=columns)
 
-    def _describe_subsets(self) -> pd.DataFrame:
-        import pandas as pd
-
+    def _list_subsets(self) -> pd.DataFrame:
         rows = []
         for (fold, repeat), subsets in self.subsets.items():
             for size, chosen in subsets.items():

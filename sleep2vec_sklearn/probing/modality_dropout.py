@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import check_scalar
 from tqdm.auto import tqdm
 
@@ -16,9 +17,6 @@ from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ..recordings.sources import Signal
 from ._sensor_study import PREFIT, Alteration, SensorStudy, alter, digest, summarise
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PATTERNS = ("night", "epoch", "block")
 
@@ -41,17 +39,11 @@ class ModalityDropout:
 
     Examples
     --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
-    >>> from sleep2vec_sklearn.probing import modality_dropout_curve
-    >>> names = ["ibi", "effort"]
-    >>> nights = make_sleep_cohort(2, hours=1, modalities=names, missing=0, random_state=0)
-    >>> X = EpochSequence(nights)
-    >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression()).fit(X, X.stages > 0)
-    >>> result = modality_dropout_curve(model, X, X.stages > 0, fractions=[0, 0.5], n_repeats=1)
-    >>> result.modalities, result.average
-    (('effort', 'ibi'), 'subject')
+    >>> import pandas as pd
+    >>> from sleep2vec_sklearn.probing import ModalityDropout
+    >>> summary = pd.DataFrame({"pattern": "night", "fraction": [0, 0.5], "score": [0.8, 0.6]})
+    >>> ModalityDropout(summary, ("effort", "ibi"), "subject", 0.95).summary["score"].tolist()
+    [0.8, 0.6]
     """
 
     summary: pd.DataFrame
@@ -98,29 +90,18 @@ def draw_loss(n_epochs: int, fraction: float, pattern: str, rng: np.random.Gener
 
 
 def modality_dropout_curve(
-    estimator: Any,
-    X: Any,
-    y: Any,
-    groups: Any = None,
-    *,
+    estimator: Any, X: Any, y: Any, groups: Any = None, *,
     fractions: float | Sequence[float] = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8),
-    patterns: str | Sequence[str] = PATTERNS,
-    modalities: Sequence[str] | None = None,
-    together: bool = False,
-    cv: Any = PREFIT,
-    scoring: Any = None,
-    average: str = "auto",
-    n_repeats: int = 3,
-    level: float = 0.95,
-    n_resamples: int = 1000,
-    random_state: Any = 0,
+    patterns: str | Sequence[str] = PATTERNS, modalities: Sequence[str] | None = None,
+    together: bool = False, cv: Any = PREFIT, scoring: Any = None, average: str = "auto",
+    n_repeats: int = 3, level: float = 0.95, n_resamples: int = 1000, random_state: Any = 0,
     verbose: int = 0,
-) -> ModalityDropout:
+) -> ModalityDropout:  # fmt: skip
     """Score an estimator while sensors are lost at test time.
 
     Parameters
     ----------
-    estimator, X, y, groups, cv, scoring, average, level, n_resamples
+    estimator, X, y, groups, cv, scoring, average, level, n_resamples, random_state, verbose
         As for :func:`modality_subset_scores`.
     fractions : sequence of float
         Shares that are lost: chances from 0 to 1 that a sensor is missing from a night, or shares
@@ -136,9 +117,6 @@ def modality_dropout_curve(
         chance. Whole nights are always lost one by one.
     n_repeats : int, default=3
         Draws. Losses grow: what one draw loses at a fraction, it loses at higher ones too.
-    random_state : int, RandomState or None, default=0
-    verbose : int, default=0
-        1 shows a progress bar.
 
     Returns
     -------
@@ -169,17 +147,13 @@ def modality_dropout_curve(
     >>> curve = modality_dropout_curve(
     ...     model, X, X.stages > 0, X.groups, cv=2, fractions=[0, 0.5], n_repeats=1
     ... )
-    >>> curve.summary[["pattern", "fraction", "lost"]].round(1)
-      pattern  fraction  lost
-    0   night       0.0   0.0
-    1   night       0.5   0.4
-    2   epoch       0.0   0.0
-    3   epoch       0.5   0.5
-    4   block       0.0   0.0
-    5   block       0.5   0.5
+    >>> curve.summary.pivot(index="pattern", columns="fraction", values="lost").round(1)
+    fraction  0.0  0.5
+    pattern
+    block     0.0  0.5
+    epoch     0.0  0.5
+    night     0.0  0.4
     """
-    import pandas as pd
-
     patterns, fractions = _check_plan(patterns, fractions)
     check_scalar(n_repeats, "n_repeats", Integral, min_val=1)
     study = SensorStudy(
@@ -200,8 +174,8 @@ def modality_dropout_curve(
                 shares.append(losses.share)
                 bar.update()
             lost = float(np.mean(shares))
-            _, summary = summarise(study.scorer, scores)
-            rows += [(pattern, fraction, metric, lost, *values) for metric, *values in summary]
+            for metric, values, _ in summarise(study.scorer, scores):
+                rows.append((pattern, fraction, metric, lost, *values))
     columns = ["pattern", "fraction", "metric", "lost", "score", "low", "high", "sd"]
     table = pd.DataFrame(rows, columns=columns)
     return ModalityDropout(table, chosen, study.scorer.average, level)
@@ -221,46 +195,43 @@ def _check_plan(patterns, fractions) -> tuple[list[str], list[float]]:
     return patterns, fractions
 
 
+@dataclass
 class _Losses:
     """Draws what each night loses, and counts it."""
 
-    def __init__(
-        self,
-        pattern: str,
-        fraction: float,
-        modalities: Sequence[str],
-        together: bool,
-        seed: Sequence[int],
-    ):
-        self._pattern, self._fraction = pattern, fraction
-        self._modalities, self._together, self._seed = modalities, together, seed
-        self._n_lost = self._n_epochs = 0
+    pattern: str
+    fraction: float
+    modalities: Sequence[str]
+    together: bool
+    seed: Sequence[int]
+    n_lost: int = 0
+    n_epochs: int = 0
 
     @property
     def share(self) -> float:
         """Share of epochs lost, among those of sensors that may fail."""
-        return self._n_lost / self._n_epochs if self._n_epochs else 0.0
+        return self.n_lost / self.n_epochs if self.n_epochs else 0.0
 
     def apply(self, night: Recording, index: int) -> Recording:
-        failing = [name for name in self._modalities if name in night.modalities]
-        self._n_epochs += night.n_epochs * len(failing)
-        if self._pattern == "night":
+        failing = [name for name in self.modalities if name in night.modalities]
+        self.n_epochs += night.n_epochs * len(failing)
+        if self.pattern == "night":
             return self._drop_sensors(night, index, failing)
         changes = {}
         for number, name in enumerate(failing):
-            stream = 0 if self._together else number
-            rng = np.random.default_rng([*self._seed, index, stream])
-            lost = draw_loss(night.n_epochs, self._fraction, self._pattern, rng)
-            self._n_lost += int(lost.sum())
+            # equal generators lose the same epochs
+            rng = np.random.default_rng([*self.seed, index, 0 if self.together else number])
+            lost = draw_loss(night.n_epochs, self.fraction, self.pattern, rng)
+            self.n_lost += int(lost.sum())
             changes[name] = SensorOff(lost)
         return alter(night, changes)
 
     def _drop_sensors(self, night: Recording, index: int, failing: list[str]) -> Recording:
-        chance = np.random.default_rng([*self._seed, index]).random(len(failing))
-        lost = [name for name, c in zip(failing, chance, strict=True) if c < self._fraction]
+        chance = np.random.default_rng([*self.seed, index]).random(len(failing))
+        lost = [name for name, c in zip(failing, chance, strict=True) if c < self.fraction]
         if len(lost) == len(night.modalities):
             lost.remove(failing[int(chance.argmax())])
-        self._n_lost += night.n_epochs * len(lost)
+        self.n_lost += night.n_epochs * len(lost)
         return night.without(*lost) if lost else night
 
 
@@ -273,8 +244,7 @@ class SensorOff(Alteration):
     def apply(self, night: Recording, name: str) -> Signal:
         signal = night.signal(name)
         values = signal.values.astype(np.result_type(signal.values, np.float32))
-        edges = np.arange(len(self.lost) + 1) * EPOCH_SECONDS * signal.rate
-        edges = np.round(edges).astype(int)
+        edges = np.round(np.arange(len(self.lost) + 1) * EPOCH_SECONDS * signal.rate).astype(int)
         for epoch in np.flatnonzero(self.lost):
             values[edges[epoch] : edges[epoch + 1]] = np.nan
         return Signal(values, signal.rate, signal.unit)

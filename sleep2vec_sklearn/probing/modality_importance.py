@@ -20,26 +20,16 @@ from ..recordings.sources import Signal, SignalLayout
 from ._sensor_study import PREFIT, Alteration, SensorStudy, alter, digest
 
 _METHODS = ("drop", "swap", "noise")
+# before a modality is altered, and in each repeat after it
+_Scores = tuple[ResampledScores, list[ResampledScores]]
 
 
 def modality_importance(
-    estimator: Any,
-    X: Any,
-    y: Any,
-    groups: Any = None,
-    *,
-    method: str = "drop",
-    modalities: Sequence[str] | None = None,
-    noise: float = 1.0,
-    cv: Any = PREFIT,
-    scoring: Any = None,
-    average: str = "auto",
-    n_repeats: int = 5,
-    level: float = 0.95,
-    n_resamples: int = 1000,
-    random_state: Any = 0,
-    verbose: int = 0,
-) -> Bunch:
+    estimator: Any, X: Any, y: Any, groups: Any = None, *, method: str = "drop",
+    modalities: Sequence[str] | None = None, noise: float = 1.0, cv: Any = PREFIT,
+    scoring: Any = None, average: str = "auto", n_repeats: int = 5, level: float = 0.95,
+    n_resamples: int = 1000, random_state: Any = 0, verbose: int = 0,
+) -> Bunch:  # fmt: skip
     """Decrease in the score when one sensor carries no information.
 
     Like :func:`sklearn.inspection.permutation_importance`, with modalities for features and
@@ -48,7 +38,7 @@ def modality_importance(
 
     Parameters
     ----------
-    estimator, X, y, groups, modalities, cv, scoring, average, level, n_resamples
+    estimator, X, y, groups, modalities, cv, scoring, average, level, n_resamples, verbose
         As for :func:`modality_subset_scores`.
     method : {"drop", "swap", "noise"}, default="drop"
         Dropped: left out, as if it had not been worn. Swapped: the signal of another subject's
@@ -58,8 +48,6 @@ def modality_importance(
     n_repeats : int, default=5
         Draws of nights or noise; one for "drop", which is not random.
     random_state : int, RandomState or None, default=0
-    verbose : int, default=0
-        1 shows a progress bar.
 
     Returns
     -------
@@ -118,38 +106,24 @@ def modality_importance(
             scores.append((intact, [study.score(*nights) for nights in altered]))
     results = {}
     for column, metric in enumerate(study.scorer.scorers):
-        results[metric] = Bunch(
-            modalities=chosen,
-            **_decreases(scores, column, study),
-            baseline=float(intact.estimates[column]),
-            method=method,
-            metric=metric,
-        )
+        baseline, decreases = float(intact.estimates[column]), _decreases(scores, column, study)
+        settings = {"baseline": baseline, "method": method, "metric": metric}
+        results[metric] = Bunch(modalities=chosen, **decreases, **settings)
     return results if len(results) > 1 else next(iter(results.values()))
 
 
-def _decreases(
-    scores: list[tuple[ResampledScores, list[ResampledScores]]], column: int, study: SensorStudy
-) -> dict:
+def _decreases(scores: list[_Scores], column: int, study: SensorStudy) -> dict:
     """Importances in one metric, from the scores before and after each modality is altered."""
-    importances = np.array(
-        [
-            [before.estimates[column] - repeat.estimates[column] for repeat in after]
-            for before, after in scores
-        ]
-    )
-    replicates = [
-        before.replicates[:, column] - np.mean([s.replicates[:, column] for s in after], axis=0)
-        for before, after in scores
-    ]
+    decreases, replicates = [], []
+    for before, after in scores:
+        decreases.append([before.estimates[column] - s.estimates[column] for s in after])
+        mean = np.mean([s.replicates[:, column] for s in after], axis=0)
+        replicates.append(before.replicates[:, column] - mean)
+    importances = np.array(decreases)
+    mean, std = importances.mean(axis=1), importances.std(axis=1)
     low, high = study.draws.interval(np.transpose(replicates))
-    return {
-        "importances": importances,
-        "importances_mean": importances.mean(axis=1),
-        "importances_std": importances.std(axis=1),
-        "low": low,
-        "high": high,
-    }
+    values = {"importances": importances, "importances_mean": mean, "importances_std": std}
+    return values | {"low": low, "high": high}
 
 
 def _without(night: Recording, name: str) -> Recording | None:
@@ -158,9 +132,7 @@ def _without(night: Recording, name: str) -> Recording | None:
     return night.without(name) if len(night.modalities) > 1 else None
 
 
-def _drop_each(
-    study: SensorStudy, names: Iterable[str], intact: ResampledScores
-) -> list[tuple[ResampledScores, list[ResampledScores]]]:
+def _drop_each(study: SensorStudy, names: Iterable[str], intact: ResampledScores) -> list[_Scores]:
     """Scores with and without each modality, on the rows that have another."""
     scores, n_alone = [], {}
     for name in names:
@@ -194,20 +166,16 @@ def _alter_nights(
         return study.nights.replace(
             lambda night, index: alter(night, {name: AdditiveNoise(noise, int(seeds[index]))})
         )
-    donor_of = _draw_donors(nights, name, rng)
-
-    def swap(night: Recording, index: int) -> Recording:
-        if index not in donor_of:
-            return night
-        return alter(night, {name: SwappedSignal(donor_of[index])})
-
-    return study.nights.replace(swap)
+    donors = _draw_donors(nights, name, rng)
+    return study.nights.replace(
+        lambda night, index: alter(night, {name: donors[index]} if index in donors else {})
+    )
 
 
 def _draw_donors(
     nights: Sequence[Recording], name: str, rng: np.random.Generator
-) -> dict[int, Recording]:
-    """For each night with the modality, one of another subject."""
+) -> dict[int, SwappedSignal]:
+    """For each night with the modality, the signal of another subject's."""
     wearing = [index for index, night in enumerate(nights) if name in night.modalities]
     subjects = {
         index: index if nights[index].subject is None else nights[index].subject
@@ -218,11 +186,11 @@ def _draw_donors(
             f"{name!r} is in the nights of one subject alone, so there is no other to swap it "
             "with. Add subjects, or try method='drop'."
         )
-    donor_of = {}
+    donors = {}
     for index in wearing:
         others = [other for other in wearing if subjects[other] != subjects[index]]
-        donor_of[index] = nights[int(rng.choice(others))]
-    return donor_of
+        donors[index] = SwappedSignal(nights[int(rng.choice(others))])
+    return donors
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
 from .._warnings import warn
@@ -17,9 +18,6 @@ from ..evaluation._subjects import SubjectBootstrap
 from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording
 from ._sensor_study import PREFIT, SensorStudy, in_catalogue_order, paired_differences, summarise
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SEPARATOR = " + "
 _SUBSETS_LISTED = 4
@@ -60,15 +58,12 @@ class ModalitySubsets:
     >>> from sklearn.pipeline import make_pipeline
     >>> from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
     >>> from sleep2vec_sklearn import modality_subset_scores
-    >>> names = ["ibi", "effort"]
-    >>> nights = make_sleep_cohort(4, hours=1, modalities=names, missing=0, random_state=0)
-    >>> X = EpochSequence(nights)
+    >>> cohort = {"modalities": ["ibi", "effort"], "missing": 0, "random_state": 0}
+    >>> X = EpochSequence(make_sleep_cohort(4, hours=1, **cohort))
     >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression())
     >>> result = modality_subset_scores(model, X, X.stages > 0, cv=2, n_resamples=50)
-    >>> result.by_number()[["n_modalities", "subsets"]]
-       n_modalities  subsets
-    0             1        2
-    1             2        1
+    >>> result.by_number()["subsets"].tolist()
+    [2, 1]
     """
 
     summary: pd.DataFrame
@@ -79,15 +74,7 @@ class ModalitySubsets:
     _replicates: dict[tuple[tuple[str, ...], str], tuple] = field(repr=False)
 
     def by_number(self) -> pd.DataFrame:
-        """Mean over the subsets of each size, with its confidence interval over test subjects.
-
-        Returns
-        -------
-        DataFrame
-            Columns n_modalities, metric, score, low, high, subsets.
-        """
-        import pandas as pd
-
+        """Mean over the subsets of each size, with its confidence interval over test subjects."""
         groups: dict[tuple[int, str], list[tuple]] = {}
         for (subset, metric), (estimate, resampled) in self._replicates.items():
             if np.isfinite(estimate):
@@ -107,19 +94,7 @@ class ModalitySubsets:
         ----------
         reference : str or sequence of str
             "eeg + ecg", or the modalities.
-
-        Returns
-        -------
-        DataFrame
-            Columns subset, metric, difference, low, high.
-
-        Raises
-        ------
-        ValueError
-            If the reference is not among the subsets.
         """
-        import pandas as pd
-
         if isinstance(reference, str):
             reference = [name.strip() for name in reference.split("+")]
         base = in_catalogue_order(list_modalities(reference))
@@ -131,22 +106,11 @@ class ModalitySubsets:
 
 
 def modality_subset_scores(
-    estimator: Any,
-    X: Any,
-    y: Any,
-    groups: Any = None,
-    *,
-    subsets: Sequence[Sequence[str]] | None = None,
-    modalities: Sequence[str] | None = None,
-    cv: Any = PREFIT,
-    refit: bool = False,
-    scoring: Any = None,
-    average: str = "auto",
-    level: float = 0.95,
-    n_resamples: int = 1000,
-    random_state: Any = 0,
-    verbose: int = 0,
-) -> ModalitySubsets:
+    estimator: Any, X: Any, y: Any, groups: Any = None, *,
+    subsets: Sequence[Sequence[str]] | None = None, modalities: Sequence[str] | None = None,
+    cv: Any = PREFIT, refit: bool = False, scoring: Any = None, average: str = "auto",
+    level: float = 0.95, n_resamples: int = 1000, random_state: Any = 0, verbose: int = 0,
+) -> ModalitySubsets:  # fmt: skip
     """Score an estimator when only some sensors are there at test time.
 
     Sensors are taken away with :meth:`Recording.without`, which changes no token of the others:
@@ -170,10 +134,8 @@ def modality_subset_scores(
     refit : bool, default=False
         With folds, whether an estimator is fitted for each subset, on that subset: what a study
         without the other sensors would have got.
-    scoring, average, level, n_resamples, random_state
+    scoring, average, level, n_resamples, random_state, verbose
         As for :func:`label_efficiency_curve`.
-    verbose : int, default=0
-        1 shows a progress bar.
 
     Returns
     -------
@@ -214,8 +176,6 @@ def modality_subset_scores(
     1         ibi             1         4
     2  spo2 + ibi             2         4
     """
-    import pandas as pd
-
     study = SensorStudy(
         estimator, X, y, groups, cv, scoring, average, level, n_resamples, random_state
     )
@@ -228,12 +188,12 @@ def modality_subset_scores(
     summary, replicates, n_empty = [], {}, {}
     for subset in tqdm(chosen, desc="subsets of sensors", unit="subset", disable=not verbose):
         altered, rows = study.nights.replace(lambda night, _, s=subset: _keep_only(night, s))
-        mean, scores = summarise(study.scorer, [study.score(altered, rows, refit=refit)])
+        scores = [study.score(altered, rows, refit=refit)]
         tested = np.intersect1d(rows, all_tested)
         counts = len(tested), len(set(study.draws.codes[tested]))
-        for column, (metric, *values, _) in enumerate(scores):
+        for metric, (*values, _), resampled in summarise(study.scorer, scores):
             summary.append((SEPARATOR.join(subset), len(subset), metric, *values, *counts))
-            replicates[subset, metric] = mean.estimates[column], mean.replicates[:, column]
+            replicates[subset, metric] = resampled
         if len(rows) < len(study.y):
             n_empty[subset] = len(study.y) - len(rows)
     _warn_of_empty(n_empty, len(study.y))

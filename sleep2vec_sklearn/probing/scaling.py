@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import check_scalar
 from tqdm.auto import tqdm
@@ -25,7 +27,6 @@ from ..recordings.modality import list_modalities
 from ._sensor_study import digest, draw_seed
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import ArrayLike
 
     from ..nightstore.store import NightStore
@@ -62,10 +63,8 @@ class ScalingLaw:
     >>> from sleep2vec_sklearn import fit_scaling_law
     >>> points = pd.DataFrame({"n_nights": [8, 16, 32, 64], "loss": [2.4, 2.0, 1.7, 1.5]})
     >>> law = fit_scaling_law(points, x="n_nights", n_resamples=50)
-    >>> law.predict([32, 256])[["x", "extrapolated"]]
-           x  extrapolated
-    0   32.0         False
-    1  256.0          True
+    >>> law.predict([32, 256])["extrapolated"].tolist()
+    [False, True]
     """
 
     a: float
@@ -92,13 +91,8 @@ class ScalingLaw:
             Columns x, y, low, high (of the law, not of single runs), and ``extrapolated``: whether
             x is outside of the range measured.
 
-        Raises
-        ------
-        ValueError
-            If x is not positive.
+        Raises a ValueError if x is not positive.
         """
-        import pandas as pd
-
         sizes = np.atleast_1d(np.asarray(x, dtype=float))
         if not (np.isfinite(sizes) & (sizes > 0)).all():
             raise ValueError(f"x must be positive and finite, got {sizes.tolist()}.")
@@ -111,15 +105,10 @@ class ScalingLaw:
 
 
 def fit_scaling_law(
-    points: pd.DataFrame,
-    *,
-    x: str | None = None,
-    y: str = "loss",
-    asymptote: tuple[float, float] = (0.0, np.inf),
-    level: float = 0.95,
-    n_resamples: int = 500,
+    points: pd.DataFrame, *, x: str | None = None, y: str = "loss",
+    asymptote: tuple[float, float] = (0.0, np.inf), level: float = 0.95, n_resamples: int = 500,
     random_state: Any = 0,
-) -> ScalingLaw:
+) -> ScalingLaw:  # fmt: skip
     """Fit a saturating power law, ``a + b * x**-c``, by least squares.
 
     Parameters
@@ -164,21 +153,12 @@ def fit_scaling_law(
     --------
     >>> import pandas as pd
     >>> from sleep2vec_sklearn import fit_scaling_law
-    >>> sizes = [8, 16, 32, 64, 128]
-    >>> law = fit_scaling_law(
-    ...     pd.DataFrame({"n_nights": sizes, "loss": [1 + 4 * n**-0.5 for n in sizes]}),
-    ...     x="n_nights",
-    ... )
+    >>> points = pd.DataFrame({"n_nights": [8, 16, 32, 64, 128]})
+    >>> law = fit_scaling_law(points.assign(loss=1 + 4 * points["n_nights"] ** -0.5), x="n_nights")
     >>> round(law.a, 2), round(law.b, 2), round(law.c, 2)
     (1.0, 4.0, 0.5)
-    >>> law.predict([64, 1024])[["y", "extrapolated"]].round(3)
-           y  extrapolated
-    0  1.500         False
-    1  1.125          True
     """
-    import pandas as pd
-
-    x_name = _choose_axis(points, x)
+    x_name = _choose_axis(points) if x is None else x
     sizes, values = _read_points(points, x_name, y)
     bounds = _check_asymptote(asymptote, values)
     scale = _scale_of(sizes)
@@ -220,9 +200,7 @@ def _unscale(parameters: np.ndarray, scale: float) -> np.ndarray:
     return np.column_stack([a, b * scale**c, c])
 
 
-def _choose_axis(points: pd.DataFrame, x: str | None) -> str:
-    if x is not None:
-        return x
+def _choose_axis(points: pd.DataFrame) -> str:
     axes = list(points["axis"].unique()) if "axis" in points else []
     if len(axes) != 1:
         listed = ", ".join(axes) or "no column 'axis'"
@@ -270,10 +248,8 @@ def _check_asymptote(asymptote, values: np.ndarray) -> tuple[list[float], list[f
 
 
 def _fit_grid(x: np.ndarray, values: np.ndarray, bounds) -> np.ndarray:
-    """Best a, b and c of each row of values, c from a grid; shape (n_rows, 3).
-
-    For a given exponent the law is a straight line in ``x**-c``, whose best a and b are known.
-    """
+    """Best a, b and c of each row of values, c from a grid; shape (n_rows, 3)."""
+    # for a given exponent the law is a straight line in x**-c, whose best a and b are known
     (lowest, *_), (highest, *_) = bounds
     power = x ** -_EXPONENTS[:, None]
     centred = power - power.mean(axis=1, keepdims=True)
@@ -307,6 +283,7 @@ def _resample(x, y, fitted, bounds, n_resamples: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     level = _law(x, *fitted)
     residual = y - level
+    # residuals are smaller than errors, by the parameters fitted
     residual = (residual - residual.mean()) * np.sqrt(len(y) / max(len(y) - len(fitted), 1))
     return _fit_grid(x, level + rng.choice(residual, (n_resamples, len(y))), bounds)
 
@@ -324,17 +301,11 @@ def _warn_of_edges(exponents: np.ndarray, level: float) -> None:
 
 
 def run_scaling_sweep(
-    pretrainer: Sleep2VecPretrainer,
-    X: Any,
-    sweeps: Mapping[str, Sequence],
-    *,
+    pretrainer: Sleep2VecPretrainer, X: Any, sweeps: Mapping[str, Sequence], *,
     held_out: float | Sequence[str] = 0.25,
-    evaluate: Callable[[Any], Mapping[str, float]] | None = None,
-    n_repeats: int = 1,
-    path: str | os.PathLike | None = None,
-    random_state: Any = 0,
-    verbose: int = 0,
-) -> pd.DataFrame:
+    evaluate: Callable[[Any], Mapping[str, float]] | None = None, n_repeats: int = 1,
+    path: str | os.PathLike | None = None, random_state: Any = 0, verbose: int = 0,
+) -> pd.DataFrame:  # fmt: skip
     """Pretrain encoders along one axis at a time, and score them on the same held-out subjects.
 
     Parameters
@@ -381,23 +352,16 @@ def run_scaling_sweep(
     >>> from sleep2vec_sklearn import Sleep2VecPretrainer, make_sleep_cohort
     >>> from sleep2vec_sklearn.pretraining import EncoderSpec
     >>> from sleep2vec_sklearn.probing import run_scaling_sweep
-    >>> nights = make_sleep_cohort(
-    ...     6, hours=0.5, modalities=["ibi", "spo2"], missing=0, random_state=0
-    ... )
-    >>> tiny = Sleep2VecPretrainer(
-    ...     encoder=EncoderSpec(hidden_size=8, n_heads=2, n_layers=1),
-    ...     context_epochs=10,
-    ...     batch_size=4,
-    ...     max_epochs=1,
-    ... )
+    >>> names = ["ibi", "spo2"]
+    >>> nights = make_sleep_cohort(6, hours=0.5, modalities=names, missing=0, random_state=0)
+    >>> spec = EncoderSpec(hidden_size=8, n_heads=2, n_layers=1)
+    >>> tiny = Sleep2VecPretrainer(encoder=spec, context_epochs=10, batch_size=4, max_epochs=1)
     >>> points = run_scaling_sweep(tiny, nights, {"n_nights": [2, 4]}, held_out=2)
-    >>> points[["axis", "n_nights", "n_modalities"]]
-           axis  n_nights  n_modalities
-    0  n_nights         2             2
-    1  n_nights         4             2
+    >>> points[["n_nights", "n_modalities"]]
+       n_nights  n_modalities
+    0         2             2
+    1         4             2
     """
-    import pandas as pd
-
     unknown = [axis for axis in sweeps if axis not in AXES]
     if unknown or not sweeps:
         raise ValueError(
@@ -423,8 +387,7 @@ def run_scaling_sweep(
     return pd.DataFrame(rows)
 
 
-@dataclass(frozen=True, eq=False)
-class _Setting:
+class _Setting(NamedTuple):
     n_nights: int
     modalities: tuple[str, ...]
     parameters: dict[str, Any]
@@ -500,18 +463,12 @@ class _Sweep:
         nights = self.nights_of(setting, repeat).identify()
         return digest(axis, repeat, self.seed, pairs, setting.modalities, shown, nights)
 
-    def build_pretrainer(self, setting: _Setting, repeat: int) -> Sleep2VecPretrainer:
-        subjects = self.store.table["subject"].iloc[self.held_out]
-        return clone(self.pretrainer).set_params(
-            **setting.parameters,
-            modalities=list(setting.modalities),
-            validation=sorted(set(map(str, subjects))),
-            random_state=self.seed + repeat,
-            state_dir=None,
-        )
-
     def run(self, setting: _Setting, repeat: int, pairs: list[str]) -> dict[str, Any]:
-        model = self.build_pretrainer(setting, repeat)
+        subjects = sorted(set(map(str, self.store.table["subject"].iloc[self.held_out])))
+        fixed = {"validation": subjects, "random_state": self.seed + repeat, "state_dir": None}
+        model = clone(self.pretrainer).set_params(
+            **setting.parameters, **fixed, modalities=list(setting.modalities)
+        )
         nights = self.nights_of(setting, repeat)
         start = time.perf_counter()
         with warnings.catch_warnings():
@@ -519,25 +476,23 @@ class _Sweep:
             warnings.filterwarnings("ignore", message="batch_size=", category=TrainingWarning)
             model.fit(nights)
         seconds = time.perf_counter() - start
-        measures = {} if self.evaluate is None else self.evaluate(model)
-        return {
+        row: dict[str, Any] = {
             "n_nights": setting.n_nights,
             "n_modalities": len(setting.modalities),
             "n_parameters": sum(p.numel() for p in model.net_.averaged().parameters()),
-            "loss": _mean(model.history_[-1], "valid_loss", pairs),
-            "recall": _mean(model.history_[-1], "valid_recall", pairs),
-            **{name: float(value) for name, value in measures.items()},
-            "seconds": seconds,
         }
+        last = model.history_[-1]
+        for measure in ("loss", "recall"):
+            values = [last[f"valid_{measure}_{pair}"] for pair in pairs]
+            row[measure] = float(np.mean(values)) if pairs else np.nan
+        measures = {} if self.evaluate is None else self.evaluate(model)
+        row |= {name: float(value) for name, value in measures.items()}
+        return row | {"seconds": seconds}
 
 
 def _refuse(axis: str, invalid: Sequence, accepted: str) -> None:
     if invalid:
         raise ValueError(f"sweeps[{axis!r}] has {invalid[0]!r}; accepted are {accepted}.")
-
-
-def _mean(epoch: Mapping, measure: str, pairs: list[str]) -> float:
-    return float(np.mean([epoch[f"{measure}_{pair}"] for pair in pairs])) if pairs else np.nan
 
 
 def _is_count(value) -> bool:
@@ -549,17 +504,13 @@ class _FinishedRuns:
 
     def __init__(self, path):
         self._path = None if path is None else Path(path)
-        self.rows = dict(self._read())
-
-    def _read(self) -> Iterator[tuple[str, dict]]:
+        self.rows: dict[str, dict] = {}
         if self._path is None or not self._path.exists():
             return
         for line in self._path.read_text(encoding="utf-8").splitlines():
-            try:
+            with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError):
                 run = json.loads(line)
-                yield run["key"], run["row"]
-            except (json.JSONDecodeError, KeyError, TypeError):
-                continue
+                self.rows[run["key"]] = run["row"]
 
     def add(self, key: str, row: dict) -> None:
         if self._path is None:

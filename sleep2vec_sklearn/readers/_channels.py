@@ -286,16 +286,14 @@ def _eye_alias(first: str, reference: str | None, kind: str | None) -> Alias | N
 
 
 def parse_dimension(dimension: str, modality: str) -> tuple[str, str | None]:
-    """Unit of a modality for a header's physical dimension, and a note if it was assumed.
-
-    Units of airflow, effort and ppg are arbitrary, so nothing is assumed of them.
-    """
+    """Unit of a modality for a header's physical dimension, and a note if it was assumed."""
     known = get_modality(modality)
     text = dimension.strip()
     unit = _SPELLINGS.get(text.lower().replace(" ", ""))
     if unit in known.units:
         return unit, None
     if known.unit == "a.u.":
+        # of airflow, effort and ppg, of which nothing is assumed
         return known.unit, None
     stated = f"states the unit {text!r}" if text else "states no unit"
     return known.unit, f"{stated}; taken as {known.unit}"

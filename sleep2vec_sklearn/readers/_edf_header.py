@@ -85,11 +85,7 @@ def quiet_edfio() -> Iterator[None]:
 
 
 def read_header(path: Path) -> EdfHeader:
-    """Parse and check the header of an EDF or BDF file.
-
-    A record cut short at the very end, or a wrong record count in an otherwise whole file, is
-    noted; any other damage is a :exc:`~sleep2vec_sklearn.errors.ReadError`.
-    """
+    """Parse a header; a wrong count or a last record cut short is noted, other damage an error."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -97,9 +93,8 @@ def read_header(path: Path) -> EdfHeader:
             sample_bytes = _sample_bytes(path, fixed, size)
             n_channels = _number(path, fixed[252:256], "the number of signals", int)
             if not 1 <= n_channels <= 4096:
-                raise ReadError(
-                    f"{path}: the header announces {n_channels} signals; accepted are 1 to 4096. "
-                    f"The file is corrupt. {_HINT}."
+                raise _damaged(
+                    path, f"the header announces {n_channels} signals; accepted are 1 to 4096"
                 )
             table = file.read(256 * n_channels)
     except ReadError:
@@ -120,23 +115,20 @@ def read_header(path: Path) -> EdfHeader:
     offset = 256 * (n_channels + 1)
     n_records, notes = _count_records(path, declared, record_bytes, size - offset, offset)
     if seconds <= 0 and not all(channel.is_annotation for channel in channels):
-        raise ReadError(
-            f"{path}: the header gives a record {seconds:g} s; accepted is a positive length. The "
-            f"file is corrupt. {_HINT}."
+        raise _damaged(
+            path, f"the header gives a record {seconds:g} s; accepted is a positive length"
         )
-    reserved = fixed[192:236].decode("latin-1")
+    discontinuous = fixed[192:236].startswith((b"EDF+D", b"BDF+D"))
     start = _parse_start(fixed)
-    return EdfHeader(
-        sample_bytes,
-        reserved.startswith(("EDF+D", "BDF+D")),
-        n_records,
-        seconds,
-        channels,
-        offset,
-        start,
-        _parse_patient(fixed[8:88].decode("latin-1"), start),
-        (*notes, *(() if start else ("the header states no valid start time",))),
-    )
+    patient = _parse_patient(fixed[8:88].decode("latin-1"), start)
+    if start is None:
+        notes.append("the header states no valid start time")
+    layout = sample_bytes, discontinuous, n_records, seconds, channels, offset
+    return EdfHeader(*layout, start, patient, tuple(notes))
+
+
+def _damaged(path: Path, what: str) -> ReadError:
+    return ReadError(f"{path}: {what}. The file is corrupt. {_HINT}.")
 
 
 def _sample_bytes(path: Path, fixed: bytes, size: int) -> int:
@@ -165,9 +157,7 @@ def _number(path: Path, raw: bytes, name: str, kind: Callable[[str], _Number]) -
             raise ValueError
         return value
     except ValueError:
-        raise ReadError(
-            f"{path}: {name} in the header is not a number. The file is corrupt. {_HINT}."
-        ) from None
+        raise _damaged(path, f"{name} in the header is not a number") from None
 
 
 def _parse_channels(path: Path, table: bytes, n: int) -> tuple[EdfChannel, ...]:
@@ -180,17 +170,10 @@ def _parse_channels(path: Path, table: bytes, n: int) -> tuple[EdfChannel, ...]:
     for i in range(n):
         count = _number(path, samples[i], f"the sample count of signal {i + 1}", int)
         if count < 0:
-            raise ReadError(
-                f"{path}: signal {i + 1} has {count} samples per record. The file is corrupt. "
-                f"{_HINT}."
-            )
-        scale = [
-            _number(path, column[i], f"the scale of signal {i + 1}", float)
-            for column in (low, high, least, most)
-        ]
-        label, dimension = (
-            column[i].decode("latin-1").strip("\x00 ") for column in (labels, dimensions)
-        )
+            raise _damaged(path, f"signal {i + 1} has {count} samples per record")
+        name = f"the scale of signal {i + 1}"
+        scale = [_number(path, field[i], name, float) for field in (low, high, least, most)]
+        label, dimension = (c[i].decode("latin-1").strip("\x00 ") for c in (labels, dimensions))
         digital = (int(scale[2]), int(scale[3]))
         channels.append(EdfChannel(label, dimension, (scale[0], scale[1]), digital, count))
     return tuple(channels)
@@ -217,9 +200,8 @@ def _count_records(
     if whole == declared - 1:
         return whole, [f"the last of {declared} records is cut short and was dropped"]
     if whole > declared:
-        return whole, [
-            f"the header counts {declared} records, the file holds {whole}: all are read"
-        ]
+        note = f"the header counts {declared} records, the file holds {whole}: all are read"
+        return whole, [note]
     return declared, []
 
 
@@ -233,11 +215,21 @@ def _parse_start(fixed: bytes) -> datetime | None:
         year, month, day = int(long[3]), _MONTHS.index(long[2].decode()) + 1, int(long[1])
     elif short:
         day, month, year = map(int, short.groups())
-        year += 1900 if year >= 85 else 2000
+        year = expand_year(year)
     else:
         return None
-    hour, minute, second = map(int, clock.groups())
+    return make_datetime(year, month, day, *map(int, clock.groups()))
+
+
+def expand_year(year: int) -> int:
+    """The year from 1985 to 2084 that EDF writes in two digits."""
+    return year + (1900 if year >= 85 else 2000)
+
+
+def make_datetime(year: int, month: int, day: int, *clock: int) -> datetime | None:
+    """The time, or None if there is no such date."""
     try:
+        hour, minute, second = clock
         return datetime(year, month, day, hour, minute, second)
     except ValueError:
         return None
@@ -262,8 +254,25 @@ def _parse_patient(field: str, start: datetime | None) -> dict[str, Any]:
 
 
 def fingerprint_of(paths: Sequence[Path], settings: Any) -> str:
-    """Hex sha256 of files and of the ``repr`` of the settings with which they are read.
-
-    Hashes are memoised by path, size and time of the last change: a process reads a file once.
-    """
+    """Hex sha256 of files, each read once, and of the ``repr`` of the settings to read them."""
     return sha256(repr((_READER_REVISION, settings)), *(hash_file(Path(path)) for path in paths))
+
+
+class FileSource:
+    """Fingerprints of a source, from its files and what is read from them."""
+
+    files: tuple[Path, ...]
+    _format: str
+
+    def _settings(self) -> list[tuple[Any, ...]]:
+        """What the samples of each modality depend on, its name first."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """sha256 of the files and of what is read from them."""
+        return fingerprint_of(self.files, (self._format, self._settings()))
+
+    def signal_fingerprint(self, name: str) -> str:
+        """sha256 of the files and of what is read as one modality."""
+        settings = next(row for row in self._settings() if row[0] == name)
+        return fingerprint_of(self.files, (self._format, settings))

@@ -21,12 +21,7 @@ from ._channels import MASTOIDS, VOLTAGES, Alias, classify_label, compact_label,
 
 _RATE_TOLERANCE = 1e-6
 _PAIRS = (("ecgl", "ecgr"), ("lchin", "rchin"), ("chinl", "chinr"), ("emgl", "emgr"))
-_PAIRS_OF_COMMON_REFERENCE = (
-    ("ecg1", "ecg2"),
-    ("ekg1", "ekg2"),
-    ("emg1", "emg2"),
-    ("chin1", "chin2"),
-)
+_NUMBERED_PAIRS = tuple((f"{name}1", f"{name}2") for name in ("ecg", "ekg", "emg", "chin"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +36,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """How a modality is read: one channel, or one minus a reference.
-
-    ``reference_factor`` converts the reference to the unit of the channel.
-    """
+    """How a modality is read: one channel, or one minus a reference, converted by a factor."""
 
     channel: Channel
     reference: Channel | None
@@ -71,6 +63,13 @@ class Montage:
     reasons: tuple[tuple[str | None, bool, str], ...]
     notes: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "derivations", MappingProxyType(dict(self.derivations)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a mappingproxy cannot be pickled
+        return Montage, (dict(self.derivations), self.reasons, self.notes)
+
     @property
     def settings(self) -> list[tuple[Any, ...]]:
         """What the samples read from a file depend on, for its fingerprint."""
@@ -79,36 +78,12 @@ class Montage:
             for name, d in sorted(self.derivations.items())
         ]
 
-    def settings_of(self, name: str) -> tuple[Any, ...]:
-        """What the samples of one modality depend on, for its fingerprint."""
-        return next(row for row in self.settings if row[0] == name)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # a mappingproxy cannot be pickled
-        return (_make_montage, (dict(self.derivations), self.reasons, self.notes))
-
-
-def _make_montage(
-    derivations: dict[str, Derivation],
-    reasons: tuple[tuple[str | None, bool, str], ...],
-    notes: tuple[str, ...],
-) -> Montage:
-    return Montage(MappingProxyType(derivations), reasons, notes)
-
 
 def pick_montage(
-    channels: Sequence[Channel],
-    *,
-    modalities: Sequence[str] | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    where: str = "file",
-    strict: bool = True,
-) -> Montage:
-    """Choose a derivation for every modality that the channels allow.
-
-    ``overrides`` maps a modality to a label, to (label, reference label), or to None to leave it
-    out. Errors name the file by ``where``; unless ``strict``, a montage may be empty.
-    """
+    channels: Sequence[Channel], *, modalities: str | Sequence[str] | None = None,
+    overrides: Mapping[str, Any] | None = None, where: str = "file", strict: bool = True,
+) -> Montage:  # fmt: skip
+    """Choose a derivation for every modality that channels allow; none is an error if strict."""
     overrides = {get_modality(name).name: choice for name, choice in (overrides or {}).items()}
     wanted = list_modalities(modalities)
     aliases = [classify_label(channel.label) for channel in channels]
@@ -129,9 +104,15 @@ def pick_montage(
             derivations[name] = _derive(name, *chosen, notes)
     _mark_used(reasons, derivations)
     if strict and not derivations:
-        _raise_no_channel(channels, reasons, where)
+        unused = [reason[2] for reason in reasons if reason[0] is not None]
+        listed = ", ".join(repr(c.label) for c in channels) or "none: it holds annotations only"
+        detail = f" Known but not used: {'; '.join(unused[:4])}." if unused else ""
+        raise NoUsableChannelError(
+            f"{where} has no usable channel; found {listed}.{detail} See describe_channels(path) "
+            "for each, and name one by hand, e.g. channels={'eeg': 'label'}."
+        )
     rows = tuple((modality, used, why) for modality, used, why in reasons)
-    return _make_montage(derivations, rows, tuple(notes))
+    return Montage(derivations, rows, tuple(notes))
 
 
 def _explain(reasons: list[list[Any]], aliases: Sequence[Alias], name: str, why: str) -> None:
@@ -141,12 +122,9 @@ def _explain(reasons: list[list[Any]], aliases: Sequence[Alias], name: str, why:
 
 
 def _choose(
-    channels: Sequence[Channel],
-    aliases: Sequence[Alias],
-    name: str,
-    reasons: list[list[Any]],
+    channels: Sequence[Channel], aliases: Sequence[Alias], name: str, reasons: list[list[Any]],
     notes: list[str],
-) -> tuple[Channel, Channel | None] | None:
+) -> tuple[Channel, Channel | None] | None:  # fmt: skip
     candidates = []
     for i, (channel, alias) in enumerate(zip(channels, aliases, strict=True)):
         if alias.modality != name:
@@ -189,7 +167,7 @@ def _find_reference(
         left, right = ("a1", "m1"), ("a2", "m2")
         candidates = [right, left] if odd else [left, right]
     else:
-        pairs = _PAIRS + (_PAIRS_OF_COMMON_REFERENCE if mastoids else ())
+        pairs = _PAIRS + (_NUMBERED_PAIRS if mastoids else ())
         candidates = [(b, b) for a, b in pairs if a == compact_label(active.label)]
     for labels in candidates:
         for channel in channels:
@@ -233,9 +211,8 @@ def _find_label(channels: Sequence[Channel], label: str, where: str) -> Channel:
     labels = [channel.label for channel in channels]
     near = difflib.get_close_matches(str(label), labels, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ReadError(
-        f"{where} has no channel {label!r}.{hint} It has {', '.join(map(repr, labels))}."
-    )
+    listed = ", ".join(map(repr, labels))
+    raise ReadError(f"{where} has no channel {label!r}.{hint} It has {listed}.")
 
 
 def _derive(name: str, channel: Channel, reference: Channel | None, notes: list[str]) -> Derivation:
@@ -262,13 +239,3 @@ def _mark_used(reasons: list[list[Any]], derivations: Mapping[str, Derivation]) 
             role = f"subtracted from {derivation.channel.label} ({name})"
             shared = reason[1] and reason[2].startswith(("subtracted", "read as"))
             reason[1:] = [True, f"{reason[2]}, {role}" if shared else role]
-
-
-def _raise_no_channel(channels: Sequence[Channel], reasons: list[list[Any]], where: str) -> None:
-    slow = [reason[2] for reason in reasons if reason[0] is not None]
-    listed = ", ".join(repr(c.label) for c in channels) or "none: it holds annotations only"
-    detail = f" Known but not used: {'; '.join(slow[:4])}." if slow else ""
-    raise NoUsableChannelError(
-        f"{where} has no usable channel; found {listed}.{detail} See describe_channels(path) for "
-        "each, and name one by hand, e.g. channels={'eeg': 'label'}."
-    )

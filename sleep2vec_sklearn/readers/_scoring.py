@@ -53,15 +53,11 @@ _NAMES: dict[str, SleepStage | str] = {
 
 
 def parse_stage(text: str, *, bare: bool = True) -> SleepStage | str | None:
-    """The stage that a label names, ``"movement"``, or None.
-
-    E.g. ``"Sleep stage W"``, ``"N2"``, ``"Stage 4 sleep|4"``, ``"REM"`` or ``"?"``. Stages 3 and 4
-    of Rechtschaffen & Kales are both N3. Unless ``bare``, the word "stage" is required: among other
-    annotations, a lone "1" or "M" means something else.
-    """
+    """The stage that a label such as "Stage 4 sleep|4" or "N2" names, "movement", or None."""
     words = " ".join(str(text).split())
     match = _TEXT.match(words)
     name = match["name"].strip().lower() if match else ""
+    # among other annotations, a lone "1" or "M" means something else
     if not bare and name not in _UNMISTAKABLE and not _PREFIX.match(words):
         return None
     return _NAMES.get(name)
@@ -69,20 +65,10 @@ def parse_stage(text: str, *, bare: bool = True) -> SleepStage | str | None:
 
 @dataclass(frozen=True)
 class Scoring:
-    """Stages and events of a night, in seconds from the recording's start.
+    """Stages and events of a night, in seconds from its start, and what was assumed.
 
-    Attributes
-    ----------
-    onsets, durations, stages, movement : ndarray of shape (n,)
-        Scored intervals; movement and unscored have stage -1.
-    events : DataFrame or None
-        Columns onset, duration, type.
-    lights : (float or None, float or None) or None
-        Lights-off and lights-on.
-    start : datetime or None
-        Clock time that onsets count from, if the file states it.
-    notes : tuple of str
-        What was assumed.
+    Movement and unscored intervals have stage -1. ``events`` has columns onset, duration, type;
+    ``lights`` are lights-off and lights-on; ``start`` is the clock time that onsets count from.
     """
 
     onsets: np.ndarray
@@ -95,11 +81,7 @@ class Scoring:
     notes: tuple[str, ...] = ()
 
     def to_epochs(self, n_epochs: int, shift: float = 0.0) -> tuple[np.ndarray, tuple[str, ...]]:
-        """The int8 stage that covers most of each 30-s epoch, and notes on what was cut.
-
-        ``shift`` seconds are added to every onset. An epoch is -1 where no label, movement or
-        "unscored" covers most of it.
-        """
+        """The int8 stage that covers most of each epoch, else -1, and notes on what was cut."""
         cover = np.zeros((n_epochs, 6))
         movement = np.zeros(n_epochs)
         starts = (self.onsets + shift) / EPOCH_SECONDS
@@ -177,17 +159,11 @@ class ScoringBuilder:
         import pandas as pd
 
         table = np.array(sorted(self.intervals), dtype=float).reshape(-1, 4)
+        onsets, durations, stages, movement = table.T
         events = None
         if self.events:
             events = pd.DataFrame(sorted(self.events), columns=["onset", "duration", "type"])
-        known = self.lights_off is not None or self.lights_on is not None
-        return Scoring(
-            table[:, 0],
-            table[:, 1],
-            table[:, 2].astype(np.int8),
-            table[:, 3].astype(bool),
-            events,
-            (self.lights_off, self.lights_on) if known else None,
-            start,
-            tuple(notes),
-        )
+        lights = (self.lights_off, self.lights_on)
+        known = None if lights == (None, None) else lights
+        scored = onsets, durations, stages.astype(np.int8), movement.astype(bool)
+        return Scoring(*scored, events, known, start, tuple(notes))

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ReadError
 from ..recordings.sources import Signal, SignalLayout
-from ._edf_header import EdfChannel, EdfHeader, fingerprint_of, quiet_edfio, read_header
+from ._edf_header import EdfChannel, EdfHeader, FileSource, quiet_edfio, read_header
 from ._montage import Channel, Derivation, pick_montage
 from ._scoring import Scoring
 from .hypnograms import read_edf_annotations
@@ -22,7 +22,7 @@ from .hypnograms import read_edf_annotations
 _LONGEST_SECONDS = 14 * 86400.0
 
 
-class EdfSource:
+class EdfSource(FileSource):
     """Signals of one EDF, EDF+ or BDF file.
 
     The header is read at construction, samples later: each :meth:`read` opens the file once and
@@ -72,26 +72,23 @@ class EdfSource:
     (1800.0, ['eeg', 'effort'])
     """
 
+    _format = "edf"
+
     def __init__(
-        self,
-        path: str | PathLike[str],
-        *,
-        modalities: str | Sequence[str] | None = None,
+        self, path: str | PathLike[str], *, modalities: str | Sequence[str] | None = None,
         channels: Mapping[str, Any] | None = None,
-    ):
+    ):  # fmt: skip
         self.path = Path(path)
         self.files: tuple[Path, ...] = (self.path,)
         self.header = read_header(self.path)
         self.start: datetime | None = self.header.start
         self.metadata: dict[str, Any] = dict(self.header.patient)
-        self.montage = pick_montage(
-            list_edf_channels(self.header),
-            modalities=modalities,
-            overrides=channels,
-            where=str(self.path),
-        )
+        listed, where = list_edf_channels(self.header), str(self.path)
+        self.montage = pick_montage(listed, modalities=modalities, overrides=channels, where=where)
         self._onsets = _record_onsets(self.path, self.header)
-        self.notes = self.header.notes + self._gap_notes() + self.montage.notes
+        missing = self.duration - self.header.n_records * self.header.record_seconds
+        gaps = (f"discontinuous: {missing:g} s without records are gaps",) if missing > 0 else ()
+        self.notes = self.header.notes + gaps + self.montage.notes
 
     @property
     def duration(self) -> float:
@@ -113,13 +110,7 @@ class EdfSource:
         }
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        """Read these modalities, opening the file once.
-
-        Raises
-        ------
-        ReadError
-            If the file has changed since its header was read, or edfio cannot read it.
-        """
+        """Read these modalities, opening the file once; a ReadError if it has changed."""
         file_signals = _open(self.path, self.header)
         signals = {}
         for name in names:
@@ -129,17 +120,8 @@ class EdfSource:
             signals[name] = Signal(values, derivation.channel.rate, derivation.unit)
         return signals
 
-    def fingerprint(self) -> str:
-        """sha256 of the file and of what is read from it."""
-        return fingerprint_of(self.files, ("edf", self.montage.settings))
-
-    def signal_fingerprint(self, name: str) -> str:
-        """sha256 of the file and of what is read as one modality."""
-        return fingerprint_of(self.files, ("edf", self.montage.settings_of(name)))
-
-    def _gap_notes(self) -> tuple[str, ...]:
-        missing = self.duration - self.header.n_records * self.header.record_seconds
-        return (f"discontinuous: {missing:g} s without records are gaps",) if missing > 0 else ()
+    def _settings(self) -> list[tuple[Any, ...]]:
+        return self.montage.settings
 
     def _derive(self, signals: Any, derivation: Derivation) -> np.ndarray:
         values = self._physical(signals, derivation.channel.index)
@@ -181,19 +163,14 @@ class EdfSource:
 
 def list_edf_channels(header: EdfHeader) -> list[Channel]:
     """Channels of a header that hold samples; at 0 Hz if their scale is unusable."""
-    return [
-        Channel(
-            i,
-            signal.label,
-            signal.samples_per_record / header.record_seconds if _has_scale(signal) else 0.0,
-            signal.dimension,
-        )
-        for i, signal in enumerate(header.signals)
-    ]
 
+    def rate_of(signal: EdfChannel) -> float:
+        (low, high), (least, most) = signal.physical, signal.digital
+        usable = low != high and least < most
+        return signal.samples_per_record / header.record_seconds if usable else 0.0
 
-def _has_scale(signal: EdfChannel) -> bool:
-    return signal.physical[0] != signal.physical[1] and signal.digital[0] < signal.digital[1]
+    signals = enumerate(header.signals)
+    return [Channel(i, signal.label, rate_of(signal), signal.dimension) for i, signal in signals]
 
 
 def _open(path: Path, header: EdfHeader) -> Any:

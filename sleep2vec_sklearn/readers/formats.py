@@ -43,6 +43,7 @@ SERIES_RATE = 4.0
 _EDF_SUFFIXES = (".edf", ".rec", ".bdf")
 SUFFIXES = (*_EDF_SUFFIXES, ".npz", *MNE_SUFFIXES)
 _COLUMNS = ["label", "modality", "rate", "unit", "used", "why"]
+_FileSource = EdfSource | NpzSource | MneSource
 
 
 def describe_channels(path: str | PathLike[str]) -> pd.DataFrame:
@@ -118,11 +119,9 @@ class ChannelTable(pd.DataFrame):
 
 
 def open_source(
-    path: Path,
-    modalities: str | Sequence[str] | None = None,
-    channels: Mapping[str, Any] | None = None,
-    derive: bool = True,
-) -> EdfSource | NpzSource | MneSource | DerivedSource:
+    path: Path, modalities: str | Sequence[str] | None = None,
+    channels: Mapping[str, Any] | None = None, derive: bool = True,
+) -> _FileSource | DerivedSource:  # fmt: skip
     """Open a recording with the reader of its suffix, and derive further modalities."""
     _check_exists(path)
     if not derive:
@@ -151,13 +150,10 @@ def _check_exists(path: Path) -> None:
 
 def _open(
     path: Path, modalities: str | Sequence[str] | None, channels: Mapping[str, Any] | None
-) -> EdfSource | NpzSource | MneSource:
-    suffix = path.suffix.lower()
-    if suffix in _EDF_SUFFIXES:
-        return EdfSource(path, modalities=modalities, channels=channels)
-    if suffix == ".npz":
-        return NpzSource(path, modalities=modalities, channels=channels)
-    return MneSource(path, modalities=modalities, channels=channels)
+) -> _FileSource:
+    readers: dict[str, type[_FileSource]] = dict.fromkeys(_EDF_SUFFIXES, EdfSource)
+    reader = (readers | {".npz": NpzSource}).get(path.suffix.lower(), MneSource)
+    return reader(path, modalities=modalities, channels=channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,18 +189,12 @@ def choose_recipes(
 
 
 class DerivedSource:
-    """The signals of a file and the modalities derived from them.
-
-    Derivation waits for :meth:`read`, which reads the file once for all that is asked for.
-    ``modalities`` restricts the layout; other modalities may serve as sources.
-    """
+    """The signals of a file and, from :meth:`read` on, the modalities derived from them."""
 
     def __init__(
-        self,
-        source: EdfSource | NpzSource | MneSource,
-        recipes: Mapping[str, Recipe],
+        self, source: _FileSource, recipes: Mapping[str, Recipe],
         modalities: Sequence[str] | None = None,
-    ):
+    ):  # fmt: skip
         self.source = source
         self.duration: float = source.duration
         self.start: datetime | None = source.start
@@ -217,9 +207,8 @@ class DerivedSource:
         n_samples = int(source.duration * SERIES_RATE + 1e-6)
         for name in self.recipes:
             layout[name] = SignalLayout(SERIES_RATE, get_modality(name).unit, n_samples)
-        self.layout = {
-            name: layout[name] for name in MODALITIES if name in layout and name in shown
-        }
+        listed = [name for name in MODALITIES if name in layout and name in shown]
+        self.layout = {name: layout[name] for name in listed}
         self.notes = tuple(source.notes) + tuple(
             f"{name}: derived from {recipe.source} ({recipe.method})"
             for name, recipe in self.recipes.items()
@@ -232,14 +221,15 @@ class DerivedSource:
         """Read and derive these modalities in one pass over the file."""
         needed = {self.recipes[n].source if n in self.recipes else n for n in names}
         signals = self.source.read([name for name in MODALITIES if name in needed])
-        ecg_recipes = [n for n in names if n in self.recipes and self.recipes[n].source == "ecg"]
-        peaks = _find_peaks(signals["ecg"]) if ecg_recipes else None
-        return {
-            name: self._derive(self.recipes[name], signals, peaks)
-            if name in self.recipes
-            else signals[name]
-            for name in names
-        }
+        derived = [self.recipes[name] for name in names if name in self.recipes]
+        peaks = None
+        if any(recipe.source == "ecg" for recipe in derived):
+            from ..recordings import derivation
+
+            # once for both series
+            peaks = derivation.find_r_peaks(signals["ecg"].values, signals["ecg"].rate)
+        series = {recipe.name: self._derive(recipe, signals, peaks) for recipe in derived}
+        return {name: series[name] if name in series else signals[name] for name in names}
 
     def fingerprint(self) -> str:
         """sha256 of the files, of what is read from them, and of how it is derived."""
@@ -271,12 +261,6 @@ class DerivedSource:
         fitted[: len(series)] = series[: len(fitted)]
         fitted.flags.writeable = False
         return Signal(fitted, SERIES_RATE, get_modality(recipe.name).unit)
-
-
-def _find_peaks(ecg: Signal) -> np.ndarray:
-    from ..recordings import derivation
-
-    return derivation.find_r_peaks(ecg.values, ecg.rate)
 
 
 @cache

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from ..errors import ReadError
 from ..recordings.modality import EPOCH_SECONDS
-from ._edf_header import quiet_edfio, read_header
+from ._edf_header import expand_year, make_datetime, quiet_edfio, read_header
 from ._scoring import MOVEMENT, Scoring, ScoringBuilder, parse_stage
 
 # Rechtschaffen & Kales, as in files of the National Sleep Research Resource
@@ -65,10 +65,8 @@ def read_scoring(path: str | PathLike[str], *, start: datetime | None = None) ->
     suffix = path.suffix.lower()
     if suffix in (".edf", ".rec", ".bdf"):
         scoring = read_edf_annotations(path)
-    elif suffix == ".xml":
-        scoring = _read_xml(path)
     else:
-        scoring = _read_table(path, start)
+        scoring = _read_xml(path) if suffix == ".xml" else _read_table(path, start)
     if len(scoring.onsets) == 0:
         raise ReadError(
             f"{path}: holds no sleep stage. Accepted are EDF+ annotations such as 'Sleep stage "
@@ -176,12 +174,8 @@ def _parse_clock(text: str) -> datetime | None:
     match = re.search(r"(\d\d)[./](\d\d)[./](\d\d(?:\d\d)?)\s+(\d\d)[.:](\d\d)[.:](\d\d)", text)
     if match is None:
         return None
-    day, month, year, hour, minute, second = (int(part) for part in match.groups())
-    year += 0 if year > 99 else (1900 if year >= 85 else 2000)
-    try:
-        return datetime(year, month, day, hour, minute, second)
-    except ValueError:
-        return None
+    day, month, year, *clock = (int(part) for part in match.groups())
+    return make_datetime(year if year > 99 else expand_year(year), month, day, *clock)
 
 
 def _read_table(path: Path, start: datetime | None) -> Scoring:
@@ -231,9 +225,7 @@ def _read_rows(path: Path) -> list[_Row]:
     """Line number and cells of each row."""
     raw = path.read_bytes()
     if b"\x00" in raw[:4096]:
-        raise ReadError(
-            f"{path}: not a text file. Accepted are CSV, TSV and plain text hypnograms."
-        )
+        raise ReadError(f"{path}: not a text file. Accepted are CSV, TSV and plain text.")
     text = raw.decode("utf-8-sig", errors="replace")
     lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1)]
     lines = [(i, line) for i, line in lines if line and not line.startswith(("#", "%"))]
@@ -295,11 +287,11 @@ def _parse_onset(path: Path, line: int, text: str, start: datetime | None) -> fl
             f"{path}, line {line}: onsets are clock times, but the recording states no start. Give "
             "onsets in seconds from its start."
         )
-    seconds = timedelta(
-        hours=int(clock[1]), minutes=int(clock[2]), seconds=float(clock[3])
-    ).total_seconds()
+    hour, minute, second = int(clock[1]), int(clock[2]), float(clock[3])
+    onset = timedelta(hours=hour, minutes=minute, seconds=second).total_seconds()
     begin = start.hour * 3600 + start.minute * 60 + start.second + start.microsecond / 1e6
-    ahead = (seconds - begin) % 86400.0
+    ahead = (onset - begin) % 86400.0
+    # labels of the hour before the start are not a day ahead
     return ahead if ahead < 86400.0 - 3600.0 else ahead - 86400.0
 
 

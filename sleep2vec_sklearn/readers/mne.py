@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ReadError
 from ..recordings.sources import Signal, SignalLayout
-from ._edf_header import fingerprint_of
+from ._edf_header import FileSource
 from ._montage import Channel, pick_montage
 from ._scoring import Scoring, ScoringBuilder, parse_stage
 
@@ -24,7 +24,7 @@ _MNE_ERRORS = (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeErro
 _SEXES = {1: "M", 2: "F"}
 
 
-class MneSource:
+class MneSource(FileSource):
     """Signals of a file that MNE-Python reads.
 
     MNE gives every channel of a file the rate of the fastest; spans annotated as bad or as skipped
@@ -41,10 +41,8 @@ class MneSource:
     ------
     ImportError
         If MNE-Python is not installed.
-    ReadError
-        If MNE cannot read the file.
-    NoUsableChannelError
-        If none of its channels maps to a wanted modality.
+    ReadError, NoUsableChannelError
+        As from :class:`~sleep2vec_sklearn.readers.EdfSource`.
 
     Examples
     --------
@@ -59,13 +57,12 @@ class MneSource:
     (['eeg', 'spo2'], 60.0)
     """
 
+    _format = "mne"
+
     def __init__(
-        self,
-        path: str | PathLike[str],
-        *,
-        modalities: str | Sequence[str] | None = None,
+        self, path: str | PathLike[str], *, modalities: str | Sequence[str] | None = None,
         channels: Mapping[str, Any] | None = None,
-    ):
+    ):  # fmt: skip
         self.path = Path(path)
         raw = _open(self.path)
         rate = float(raw.info["sfreq"])
@@ -91,13 +88,7 @@ class MneSource:
         }
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        """Read these modalities in one pass over the file.
-
-        Raises
-        ------
-        ReadError
-            If MNE cannot read the samples, or the file has changed since its header was read.
-        """
+        """Read these modalities in one pass over the file; a ReadError if it has changed."""
         chosen = {name: self.montage.derivations[name] for name in names}
         channels = [c for d in chosen.values() for c in (d.channel, d.reference) if c is not None]
         picks = sorted({channel.index for channel in channels})
@@ -124,13 +115,8 @@ class MneSource:
             signals[name] = Signal(values, derivation.channel.rate, derivation.unit)
         return signals
 
-    def fingerprint(self) -> str:
-        """sha256 of the files and of what is read from them."""
-        return fingerprint_of(self.files, ("mne", self.montage.settings))
-
-    def signal_fingerprint(self, name: str) -> str:
-        """sha256 of the files and of what is read as one modality."""
-        return fingerprint_of(self.files, ("mne", self.montage.settings_of(name)))
+    def _settings(self) -> list[tuple[Any, ...]]:
+        return self.montage.settings
 
     def own_scoring(self) -> Scoring:
         """Stages and events among the file's annotations; may be empty."""
@@ -153,13 +139,9 @@ def list_mne_channels(path: Path) -> list[Channel]:
 
 
 def _channels_of(raw: Any) -> list[Channel]:
+    rate, units = float(raw.info["sfreq"]), {_VOLTS_CODE: "V"}
     return [
-        Channel(
-            i,
-            info["ch_name"],
-            float(raw.info["sfreq"]),
-            "V" if int(info["unit"]) == _VOLTS_CODE else "",
-        )
+        Channel(i, info["ch_name"], rate, units.get(int(info["unit"]), ""))
         for i, info in enumerate(raw.info["chs"])
     ]
 

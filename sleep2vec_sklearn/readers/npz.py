@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import NoUsableChannelError, ReadError
 from ..recordings.modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
-from ._edf_header import fingerprint_of
+from ._edf_header import FileSource
 from ._scoring import Scoring, ScoringBuilder
 
 _AROUSALS = ("respiratory", "spontaneous", "limb movement", "periodic limb movement")
@@ -29,7 +29,7 @@ _OLDER_KEYS = {"psg_heartbeat": "ibi", "psg_breath": "resp"}
 _VECTOR_MAGNITUDE_RATE = 32.0
 
 
-class NpzSource:
+class NpzSource(FileSource):
     """Signals of one NPZ file.
 
     Array headers are read at construction, samples later. Actigraphy whose length fits 32 Hz
@@ -37,10 +37,8 @@ class NpzSource:
 
     Parameters
     ----------
-    path : path-like
-        The file.
-    modalities : sequence of str, optional
-        Only these.
+    path, modalities
+        As in :class:`~sleep2vec_sklearn.readers.EdfSource`.
     channels : mapping, optional
         Modality to key, or to None to leave it out.
 
@@ -61,13 +59,12 @@ class NpzSource:
     ({'spo2': SignalLayout(rate=4.0, unit='%', n_samples=480)}, {'ahi': 3.2})
     """
 
+    _format = "npz"
+
     def __init__(
-        self,
-        path: str | PathLike[str],
-        *,
-        modalities: str | Sequence[str] | None = None,
+        self, path: str | PathLike[str], *, modalities: str | Sequence[str] | None = None,
         channels: Mapping[str, str | None] | None = None,
-    ):
+    ):  # fmt: skip
         self.path = Path(path)
         self.files: tuple[Path, ...] = (self.path,)
         self._shapes = _read_shapes(self.path)
@@ -95,17 +92,11 @@ class NpzSource:
             signals[name] = Signal(values, self.layout[name].rate, self.layout[name].unit)
         return signals
 
-    def fingerprint(self) -> str:
-        """sha256 of the file and of what is read from it."""
-        settings = [self._settings_of(name) for name in self._keys]
-        return fingerprint_of(self.files, ("npz", settings))
-
-    def signal_fingerprint(self, name: str) -> str:
-        """sha256 of the file and of what is read as one modality."""
-        return fingerprint_of(self.files, ("npz", self._settings_of(name)))
-
-    def _settings_of(self, name: str) -> tuple[Any, ...]:
-        return name, self._keys[name], self.layout[name].rate, self.layout[name].unit
+    def _settings(self) -> list[tuple[Any, ...]]:
+        layout = self.layout
+        return [
+            (name, key, layout[name].rate, layout[name].unit) for name, key in self._keys.items()
+        ]
 
     def own_scoring(self) -> Scoring:
         """``stage5``, ``ah_event`` and ``arousal_event``; may be empty."""
@@ -158,10 +149,9 @@ def describe_arrays(path: Path) -> list[tuple[str, str, float, str, bool, str]]:
     modalities = {key: name for name, key in source._keys.items()}
     rows = []
     for key in source._shapes:
-        if key in modalities:
-            name = modalities[key]
-            layout = source.layout[name]
-            why = get_modality(name).description
+        name = modalities.get(key)
+        if name is not None:
+            layout, why = source.layout[name], get_modality(name).description
             rows.append((key, name, layout.rate, layout.unit, True, why))
         else:
             known = key in source._scalars or key in _LABELS
@@ -205,9 +195,7 @@ def _read_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     shapes = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                if not member.endswith(".npy"):
-                    continue
+            for member in filter(lambda name: name.endswith(".npy"), archive.namelist()):
                 with archive.open(member) as file:
                     version = np.lib.format.read_magic(file)
                     if version == (1, 0):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning, Sleep2VecError
@@ -21,9 +21,6 @@ from .formats import DerivedSource, open_source
 from .hypnograms import read_scoring
 from .mne import MneSource
 from .npz import NpzSource
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _Source = EdfSource | NpzSource | MneSource | DerivedSource
 _DAY = 86400.0
@@ -41,17 +38,11 @@ _logger = logging.getLogger("sleep2vec_sklearn")
 
 
 def read_recording(
-    path: str | PathLike[str],
-    *,
-    hypnogram: str | PathLike[str] | Literal[False] | None = None,
-    modalities: str | Sequence[str] | None = None,
-    channels: Mapping[str, Any] | None = None,
-    subject: Any = None,
-    metadata: Mapping[str, Any] | None = None,
-    id: str | None = None,
-    derive: bool = True,
-    on_error: str = "raise",
-) -> Recording | None:
+    path: str | PathLike[str], *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
+    modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
+    subject: Any = None, metadata: Mapping[str, Any] | None = None, id: str | None = None,
+    derive: bool = True, on_error: str = "raise",
+) -> Recording | None:  # fmt: skip
     """Read a night from a file; its samples are read on use.
 
     EDF, EDF+ and BDF files are read at native rates, NPZ files in the layout of the sleep2vec
@@ -116,15 +107,10 @@ def read_recording(
         scoring, separate, notes = _find_scoring(path, hypnogram, source)
         labels, notes = _align_scoring(scoring, separate, source, notes)
         recording = Recording.from_source(
-            source,
-            subject=subject_of(path) if subject is None else subject,
-            metadata={**source.metadata, **(metadata or {})},
-            start=source.start,
-            duration=source.duration,
-            id=path.stem if id is None else id,
-            notes=notes,
-            **labels,
-        )
+            source, subject=subject_of(path) if subject is None else subject,
+            metadata={**source.metadata, **(metadata or {})}, start=source.start,
+            duration=source.duration, id=path.stem if id is None else id, notes=notes, **labels,
+        )  # fmt: skip
     except (Sleep2VecError, OSError) as error:
         if on_error == "raise":
             raise
@@ -164,12 +150,11 @@ def _align_scoring(
         return {}, notes
     shift, clock_notes = _clock_shift(scoring.start, source.start if separate else scoring.start)
     notes = (*notes, *clock_notes)
-    stages = None
+    stages, (events, lights) = None, _shift_events(scoring, shift)
     if len(scoring.onsets):
         n_epochs = int(source.duration / EPOCH_SECONDS + 1e-6)
         stages, epoch_notes = scoring.to_epochs(n_epochs, shift)
         notes = (*notes, *epoch_notes)
-    events, lights = _shift_events(scoring, shift)
     return {"stages": stages, "events": events, "lights": lights}, notes
 
 
@@ -190,9 +175,8 @@ def _clock_shift(
     return seconds, tuple(notes)
 
 
-def _shift_events(
-    scoring: Scoring, shift: float
-) -> tuple[pd.DataFrame | None, tuple[float | None, ...] | None]:
+def _shift_events(scoring: Scoring, shift: float) -> tuple[Any, Any]:
+    """Events and lights with ``shift`` seconds added to their times."""
     events, lights = scoring.events, scoring.lights
     if shift and events is not None:
         events = events.assign(onset=events["onset"] + shift)
@@ -217,13 +201,10 @@ def find_hypnograms(path: Path) -> list[Path]:
     for base in dict.fromkeys((stem, re.sub(r"[-_]PSG$", "", stem))):
         candidates += [path.with_name(base + ending) for ending in _ENDINGS]
         table = path.with_name(base + ".csv")
-        candidates += [table] if table.is_file() and _has_stage_column(table) else []
+        if table.is_file():
+            with table.open(encoding="utf-8", errors="replace") as file:
+                candidates += [table] if _STAGE_HEADER.search(file.readline().strip()) else []
     return [candidate for candidate in dict.fromkeys(candidates) if candidate.is_file()]
-
-
-def _has_stage_column(path: Path) -> bool:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return bool(_STAGE_HEADER.search(file.readline().strip()))
 
 
 def is_hypnogram_name(path: Path) -> bool:

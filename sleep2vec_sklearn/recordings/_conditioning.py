@@ -34,12 +34,9 @@ _MICROVOLTS = {"uV": 1.0, "mV": 1e3, "V": 1e6, "nV": 1e-3}
 
 @dataclass(frozen=True, slots=True)
 class ConditionedSignal:
-    """One modality of one night, ready for its tokenizer.
+    """One modality of one night, ready for its tokenizer."""
 
-    ``epochs`` is float32 of shape (n_epochs, width) and finite; ``valid``, of shape (n_epochs,), is
-    False where the modality is missing.
-    """
-
+    # float32 of shape (n_epochs, width), finite; False where the modality is missing
     epochs: np.ndarray
     valid: np.ndarray
 
@@ -47,12 +44,10 @@ class ConditionedSignal:
 def read_conditioned(
     recording: Recording, conditionings: Mapping[str, Conditioning]
 ) -> Iterator[tuple[str, Callable[[], ConditionedSignal | None]]]:
-    """Read signals of a night together; yield the name of each and the call that conditions it.
-
-    A signal is freed when its call is, so conditioning one after the other needs room for one.
-    """
+    """Read signals of a night together; yield the name of each and the call that conditions it."""
     signals = recording.read(list(conditionings))
     for name, conditioning in conditionings.items():
+        # freed with its call, so that conditioning one after the other needs room for one
         signal = signals.pop(name)
         yield name, partial(condition, signal, get_modality(name), conditioning, recording.n_epochs)
         del signal
@@ -65,19 +60,15 @@ def condition(
 
     An epoch with less than half of its samples is missing; shorter gaps are bridged by straight
     lines. An epoch in which a waveform does not move at all is missing too: the sensor is off.
-
-    Raises
-    ------
-    InvalidSignalError
-        If the rate is below ``min_rate``, a value is infinite, or the unit cannot be right or is
-        that of another quantity than the checkpoint's.
     """
     acceleration = modality.name == "actigraphy" and conditioning.scaling != "counts"
-    if acceleration:
-        _check_acceleration(signal.unit)
-    _check_rate(signal, modality, conditioning)
+    _check_signal(signal, modality, conditioning, acceleration)
     values = signal.values[: int(np.ceil(n_epochs * EPOCH_SECONDS * signal.rate))]
-    _check_infinite(values, modality)
+    if not np.isfinite(_extremes(values)).all() and np.isinf(values).any():
+        raise InvalidSignalError(
+            f"{modality.name!r} has {int(np.isinf(values).sum())} infinite values; accepted are "
+            "finite numbers, and NaN for gaps. Replace them with np.nan."
+        )
     values, rate = to_canonical_unit(values, signal.rate, signal.unit, modality, acceleration)
     present = _find_present(values, modality, conditioning)
     if not present.any():
@@ -97,19 +88,19 @@ def condition(
     return ConditionedSignal(epochs, valid)
 
 
-def _check_rate(signal: Signal, modality: Modality, conditioning: Conditioning) -> None:
+def _check_signal(
+    signal: Signal, modality: Modality, conditioning: Conditioning, acceleration: bool
+) -> None:
+    if acceleration and signal.unit != "g":
+        raise InvalidSignalError(
+            f"'actigraphy' is in {signal.unit}, this checkpoint takes the vector magnitude of "
+            "acceleration, which cannot be made from that. Give it with "
+            "units={'actigraphy': 'g'}, or drop it with recording.without('actigraphy')."
+        )
     if conditioning.min_rate is not None and signal.rate < conditioning.min_rate:
         raise InvalidSignalError(
             f"{modality.name!r} has rate {signal.rate:g} Hz, this checkpoint needs at least "
             f"{conditioning.min_rate:g} Hz. Drop it with recording.without({modality.name!r})."
-        )
-
-
-def _check_infinite(values: np.ndarray, modality: Modality) -> None:
-    if not np.isfinite(_extremes(values)).all() and np.isinf(values).any():
-        raise InvalidSignalError(
-            f"{modality.name!r} has {int(np.isinf(values).sum())} infinite values; accepted are "
-            "finite numbers, and NaN for gaps. Replace them with np.nan."
         )
 
 
@@ -155,7 +146,11 @@ def _find_moving(
     values: np.ndarray, present: np.ndarray, rate: float, valid: np.ndarray, modality: Modality
 ) -> np.ndarray:
     """Which valid epochs hold a waveform that moves; a sensor that is off reads a constant."""
-    ranges = _ranges(values, rate, len(valid))
+    starts = np.round(np.arange(len(valid)) * EPOCH_SECONDS * rate).astype(np.int64)
+    starts = starts[starts < len(values)]
+    ranges = np.zeros(len(valid), dtype=np.float32)
+    largest, smallest = (f.reduceat(values, starts) for f in (np.maximum, np.minimum))
+    ranges[: len(starts)] = largest - smallest
     moving = valid & (ranges > 0)
     if not moving.any():
         return moving
@@ -165,15 +160,6 @@ def _find_moving(
     iqr = np.subtract(*np.percentile(values[::step][sampled], [75, 25]))
     check_size(float(iqr), modality)
     return moving & (ranges > _FLAT_SHARE_OF_SPREAD * iqr)
-
-
-def _ranges(values: np.ndarray, rate: float, n_epochs: int) -> np.ndarray:
-    starts = np.round(np.arange(n_epochs) * EPOCH_SECONDS * rate).astype(np.int64)
-    starts = starts[starts < len(values)]
-    ranges = np.zeros(n_epochs, dtype=np.float32)
-    largest, smallest = (f.reduceat(values, starts) for f in (np.maximum, np.minimum))
-    ranges[: len(starts)] = largest - smallest
-    return ranges
 
 
 def _fit_length(values: np.ndarray, n_samples: int, original: np.ndarray) -> np.ndarray:
@@ -205,11 +191,7 @@ def _scale(epochs: np.ndarray, valid: np.ndarray, conditioning: Conditioning) ->
 def to_canonical_unit(
     values: np.ndarray, rate: float, unit: str, modality: Modality, acceleration: bool = False
 ) -> tuple[np.ndarray, float]:
-    """Samples in the catalogue's unit as float32, and their rate.
-
-    Counts per sample become counts per second. Acceleration in g becomes counts, at another rate,
-    unless the checkpoint takes ``acceleration`` itself.
-    """
+    """Samples in the catalogue's unit as float32, counts per second, and their rate."""
     if modality.name == "actigraphy" and unit == "g" and not acceleration:
         from .derivation.counts import counts_from_acceleration
 
@@ -220,21 +202,10 @@ def to_canonical_unit(
     if modality.name == "ibi" and unit == "bpm":
         with np.errstate(divide="ignore"):
             return np.where(values > 0, np.float32(60) / values, np.float32(np.nan)), rate
-    factor = {"ms": 1e-3, "fraction": 100.0}.get(unit, 1.0)
+    factor = {"ms": 1e-3, "fraction": 100.0, "counts": rate}.get(unit, 1.0)
     if modality.unit == "uV":
         factor = _MICROVOLTS[unit]
-    if modality.unit == "counts":
-        factor = rate
     return (values if factor == 1.0 else values * np.float32(factor)), rate
-
-
-def _check_acceleration(unit: str) -> None:
-    if unit != "g":
-        raise InvalidSignalError(
-            f"'actigraphy' is in {unit}, this checkpoint takes the vector magnitude of "
-            "acceleration, which cannot be made from that. Give it with "
-            "units={'actigraphy': 'g'}, or drop it with recording.without('actigraphy')."
-        )
 
 
 def check_size(iqr: float, modality: Modality) -> None:

@@ -26,29 +26,22 @@ _NO_SEX = ("x", "u", "other")
 def describe_subjects(
     recordings: Sequence[Recording], metadata: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """Subject, age, sex and site of each recording, as in :func:`subject_table`.
-
-    Columns that ``metadata`` lacks are taken from the recordings; see :func:`match_rows`.
-    """
+    """The :func:`subject_table` of recordings, from ``metadata`` as far as it has the columns."""
     values = {name: [r.metadata.get(name) for r in recordings] for name in COLUMNS}
     values["subject"] = [r.subject for r in recordings]
     if metadata is not None:
         rows = match_rows(metadata, [recording.id for recording in recordings])
         values |= {name: rows[name].tolist() for name in COLUMNS if name in rows.columns}
     names = [describe_recording(recording, i) for i, recording in enumerate(recordings)]
-    values["age"] = [read_age(*age) for age in zip(values["age"], names, strict=True)]
-    values["sex"] = [read_sex(*sex) for sex in zip(values["sex"], names, strict=True)]
-    values["site"] = [read_text(site) for site in values["site"]]
-    values["subject"] = [read_text(subject) for subject in values["subject"]]
+    for column, read in (("age", read_age), ("sex", read_sex)):
+        values[column] = [read(*pair) for pair in zip(values[column], names, strict=True)]
+    for column in ("site", "subject"):
+        values[column] = [read_text(value) for value in values[column]]
     return subject_table(name_recordings(recordings), values)
 
 
 def subject_table(ids: Iterable[str], values: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """A table of subject, age, sex and site by recording.
-
-    Age and sex (0 female, 1 male) are float64 with NaN if unknown; subject and site are text or
-    None.
-    """
+    """A table of subject and site (text or None), age and sex (float64 or NaN) by recording."""
     # dtypes are explicit, or they would depend on the values and on the version of pandas
     index = pd.Index(list(ids), name="recording", dtype=object)
     frame = pd.DataFrame(index=index)
@@ -62,7 +55,7 @@ def subject_table(ids: Iterable[str], values: Mapping[str, Sequence[Any]]) -> pd
 
 def match_rows(metadata: pd.DataFrame, ids: list[Any]) -> pd.DataFrame:
     """The rows of ``metadata`` in the order of ``ids``; by order only if no recording has an id."""
-    if not {"age", "sex", "site", "subject"}.intersection(metadata.columns):
+    if not set(COLUMNS).intersection(metadata.columns):
         columns = ", ".join(map(repr, metadata.columns[:8])) or "none"
         raise InvalidRecordingError(
             "metadata has none of the columns age, sex, site and subject, written so; its columns: "

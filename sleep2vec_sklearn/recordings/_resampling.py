@@ -27,20 +27,13 @@ _N_PADDED = 15
 
 
 def resample(values: np.ndarray, from_rate: float, to_rate: float, method: str) -> np.ndarray:
-    """Resample float32 samples without gaps.
-
-    Parameters
-    ----------
-    method : {"polyphase", "linear", "mean"}
-        ``"polyphase"`` for waveforms: as :func:`scipy.signal.resample_poly` on a rational ratio.
-        ``"linear"`` for levels such as saturation or inter-beat intervals, whose steps would ring
-        in a filter: interpolation upwards, polyphase downwards. ``"mean"`` for counts: the mean
-        over each new interval, which preserves their sum per second.
-    """
+    """Resample float32 samples without gaps by "polyphase", "linear" or "mean"."""
     if from_rate == to_rate:
         return values
     if method == "mean":
+        # of counts, whose sum per second is preserved
         return _interval_means(values, from_rate / to_rate)
+    # levels such as saturation or inter-beat intervals have steps, which would ring in a filter
     if method == "linear" and to_rate > from_rate:
         positions = np.arange(round(len(values) * to_rate / from_rate)) * (from_rate / to_rate)
         return np.interp(positions, np.arange(len(values)), values).astype(np.float32)
@@ -70,16 +63,13 @@ def _interval_means(values: np.ndarray, step: float) -> np.ndarray:
 
 
 def _polyphase(values: np.ndarray, up: int, down: int) -> np.ndarray:
-    """``scipy.signal.resample_poly(values, up, down, padtype="line")`` as matrix products.
-
-    A block of new samples is the product of the samples around it and one matrix, the same for
-    every block.
-    """
+    """``scipy.signal.resample_poly(values, up, down, padtype="line")`` as matrix products."""
     length, per_block = _block_shape(up, down)
     if length * per_block > _LARGEST_PRODUCT or len(values) < length:
         from scipy.signal import resample_poly
 
         return resample_poly(values, up, down, padtype="line")
+    # a block of new samples is the product of the samples around it and one matrix for all blocks
     filters, n_before = _block_filters(up, down)
     n_new = -(-len(values) * up // down)
     step = per_block // up * down
@@ -130,11 +120,7 @@ def _extend(values: np.ndarray, start: int, stop: int) -> np.ndarray:
 
 
 def band_filter(values: np.ndarray, band: tuple[float | None, float | None], rate: float) -> None:
-    """Second-order Butterworth filter, forwards and backwards, in place on float32 samples.
-
-    As :func:`scipy.signal.sosfiltfilt` in double precision, without its copies of a night: in
-    single precision a high-pass filter leaves rounding noise instead of nothing.
-    """
+    """``scipy.signal.sosfiltfilt`` with a second-order Butterworth filter, in place on float32."""
     from scipy.signal import butter
 
     kinds = {(True, True): "band", (True, False): "high", (False, True): "low"}
@@ -148,6 +134,7 @@ def band_filter(values: np.ndarray, band: tuple[float | None, float | None], rat
 def _filter_both_ways(sections: np.ndarray, values: np.ndarray) -> None:
     from scipy.signal import sosfilt, sosfilt_zi
 
+    # sections are in double precision: in single a high-pass filter leaves rounding noise
     n_padded = min(_N_PADDED, len(values) - 1)
     before = 2 * np.float64(values[0]) - values[n_padded:0:-1]
     after = 2 * np.float64(values[-1]) - values[-2 : -n_padded - 2 : -1]
@@ -161,10 +148,7 @@ def _filter_both_ways(sections: np.ndarray, values: np.ndarray) -> None:
 
 
 def decimate(values: np.ndarray, rate: float, min_rate: float) -> tuple[np.ndarray, float, float]:
-    """Means of n neighbouring samples, the largest n that leaves at least ``min_rate``.
-
-    Returns the means, their rate, and the position of the first mean in units of the new samples.
-    """
+    """Means of as many neighbours as ``min_rate`` allows, their rate, and position of the first."""
     n = max(1, int(rate / min_rate))
     if n == 1:
         return values, rate, 0.0

@@ -92,10 +92,7 @@ class EpochSequence(Sequence[EpochView]):
 
     @classmethod
     def _view(
-        cls,
-        recordings: tuple[Recording, ...],
-        recording_index: np.ndarray,
-        epoch_index: np.ndarray,
+        cls, recordings: tuple[Recording, ...], recording_index: np.ndarray, epoch_index: np.ndarray
     ) -> EpochSequence:
         view = cls.__new__(cls)
         view.recordings = recordings

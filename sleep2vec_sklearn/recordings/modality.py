@@ -128,12 +128,9 @@ def _breathing(name: str, description: str, key: str, min_rate: float | None) ->
 
 
 def _voltage(
-    name: str,
-    description: str,
-    plausible: tuple[float, float],
-    min_rate: float,
+    name: str, description: str, plausible: tuple[float, float], min_rate: float,
     band: tuple[float, float],
-) -> Modality:
+) -> Modality:  # fmt: skip
     conditioning = Conditioning(rate=128, min_rate=min_rate, band=band)
     key = f"{name}_original"
     return Modality(name, description, "uV", _VOLTS, plausible, key, conditioning)
@@ -186,17 +183,13 @@ def get_modality(name: str) -> Modality:
     >>> from sleep2vec_sklearn.recordings import get_modality
     >>> get_modality("spo2").description
     'pulse-oximeter saturation'
-    >>> get_modality("sao2")
-    Traceback (most recent call last):
-        ...
-    sleep2vec_sklearn.errors.UnknownModalityError: unknown modality 'sao2'. Did you mean ...
     """
     if isinstance(name, str) and name in MODALITIES:
         return MODALITIES[name]
-    synonyms = [_SYNONYMS[key] for key in [str(name).lower()] if key in _SYNONYMS]
+    lower = str(name).lower()
     by_upstream_key = [m.name for m in _CATALOGUE if m.upstream_key == name]
-    near = difflib.get_close_matches(str(name).lower(), MODALITIES, n=1, cutoff=0.5)
-    suggestions = [*synonyms, *by_upstream_key, *near]
+    near = difflib.get_close_matches(lower, MODALITIES, n=1, cutoff=0.5)
+    suggestions = [_SYNONYMS[lower]] if lower in _SYNONYMS else [*by_upstream_key, *near]
     hint = f" Did you mean {suggestions[0]!r}?" if suggestions else ""
     raise UnknownModalityError(
         f"unknown modality {name!r}.{hint} Accepted: {', '.join(MODALITIES)}."

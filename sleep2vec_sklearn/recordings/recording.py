@@ -93,21 +93,13 @@ class Recording(Mapping[str, np.ndarray]):
     """
 
     def __init__(
-        self,
-        signals: Mapping[str, Any],
-        *,
-        rates: Mapping[str, float] | None = None,
-        units: Mapping[str, str] | None = None,
-        subject: Any = None,
-        metadata: Mapping[str, Any] | None = None,
-        stages: Any = None,
-        events: pd.DataFrame | None = None,
-        start: datetime | None = None,
-        lights: Sequence[float | None] | None = None,
-        duration: float | None = None,
-        id: str | None = None,
-        align: str = "raise",
-    ):
+        self, signals: Mapping[str, Any], *, rates: Mapping[str, float] | None = None,
+        units: Mapping[str, str] | None = None, subject: Any = None,
+        metadata: Mapping[str, Any] | None = None, stages: Any = None,
+        events: pd.DataFrame | None = None, start: datetime | None = None,
+        lights: Sequence[float | None] | None = None, duration: float | None = None,
+        id: str | None = None, align: str = "raise",
+    ):  # fmt: skip
         self.id = id
         with self._id_in_errors():
             self._source: SignalSource = MemorySource(_check_mapping(signals), rates, units)
@@ -116,30 +108,15 @@ class Recording(Mapping[str, np.ndarray]):
 
     @classmethod
     def from_source(
-        cls,
-        source: SignalSource,
-        *,
-        subject: Any = None,
-        metadata: Mapping[str, Any] | None = None,
-        stages: Any = None,
-        events: pd.DataFrame | None = None,
-        start: datetime | None = None,
-        lights: Sequence[float | None] | None = None,
-        duration: float | None = None,
-        id: str | None = None,
-        notes: Sequence[str] = (),
-        align: str = "raise",
-    ) -> Recording:
-        """Make a lazy recording, whose samples are read on use.
+        cls, source: SignalSource, *, subject: Any = None,
+        metadata: Mapping[str, Any] | None = None, stages: Any = None,
+        events: pd.DataFrame | None = None, start: datetime | None = None,
+        lights: Sequence[float | None] | None = None, duration: float | None = None,
+        id: str | None = None, notes: Sequence[str] = (), align: str = "raise",
+    ) -> Recording:  # fmt: skip
+        """Make a lazy recording, whose samples are read on use; see the class for the parameters.
 
-        Parameters
-        ----------
-        source : SignalSource
-            Source of the layout, read at once, and of the samples, read later.
-        notes : sequence of str
-            What a reader left out or changed, and why.
-
-        Other parameters are those of the class.
+        ``notes`` say what a reader left out or changed, and why.
         """
         recording = cls.__new__(cls)
         recording.id = id
@@ -153,15 +130,10 @@ class Recording(Mapping[str, np.ndarray]):
         return prefix_errors(None if self.id is None else describe_recording(self))
 
     def _describe(
-        self,
-        subject: Any,
-        metadata: Mapping[str, Any] | None,
-        events: pd.DataFrame | None,
-        start: datetime | None,
-        lights: Sequence[float | None] | None,
-        duration: float | None,
+        self, subject: Any, metadata: Mapping[str, Any] | None, events: pd.DataFrame | None,
+        start: datetime | None, lights: Sequence[float | None] | None, duration: float | None,
         notes: Sequence[str] = (),
-    ) -> None:
+    ) -> None:  # fmt: skip
         layout = self._source.layout
         self.modalities = tuple(name for name in MODALITIES if name in layout)
         self.duration = float(longest_duration(layout) if duration is None else duration)
@@ -196,8 +168,7 @@ class Recording(Mapping[str, np.ndarray]):
                 raise InvalidRecordingError(
                     f"the night has {len(stages)} stages for {self.n_epochs} epochs of "
                     f"{EPOCH_SECONDS} s ({self.duration:g} s of signal). Check where the labels "
-                    "start, or pass align='trim' to cut the surplus and leave missing ones "
-                    "unscored."
+                    "start, or pass align='trim' to cut the surplus and fill up with unscored."
                 )
             missing = np.full(max(self.n_epochs - len(stages), 0), -1, dtype=np.int8)
             stages = as_stages(np.concatenate([stages[: self.n_epochs], missing]))
@@ -263,49 +234,25 @@ class Recording(Mapping[str, np.ndarray]):
         return tuple(getattr(self._source, "files", ()))
 
     def signal_fingerprint(self, name: str) -> str:
-        """Hex sha256 of what the samples of one modality depend on, whatever else is read.
-
-        Parameters
-        ----------
-        name : str
-            One of ``modalities``.
-        """
+        """Hex sha256 of what the samples of one modality depend on, whatever else is read."""
         signal_fingerprint = getattr(self._source, "signal_fingerprint", None)
         if signal_fingerprint is None:
             return self._source.fingerprint()
         return str(signal_fingerprint(name))
 
     def read(self, names: str | Sequence[str] | None = None) -> dict[str, Signal]:
-        """Read several modalities in one pass over the source.
-
-        Parameters
-        ----------
-        names : str or sequence of str, optional
-            All modalities by default; those that the recording lacks are left out.
-        """
+        """Read modalities, by default all, in one pass; those that are missing are left out."""
         present = [name for name in list_modalities(names) if name in self.modalities]
         return self._source.read(present) if present else {}
 
     def signal(self, name: str) -> Signal:
-        """Read one modality with its rate and unit.
-
-        Raises
-        ------
-        KeyError
-            If the recording does not have it.
-        """
+        """Read one modality with its rate and unit; a KeyError if the recording lacks it."""
         if get_modality(name).name not in self.modalities:
             raise KeyError(f"{name!r}; {describe_recording(self)} has {', '.join(self.modalities)}")
         return self._source.read([name])[name]
 
     def without(self, *names: str) -> Recording:
-        """The same night without some modalities; its epochs and labels stay.
-
-        Raises
-        ------
-        InvalidRecordingError
-            If no modality is left.
-        """
+        """The same night without some modalities, but one at least; its epochs and labels stay."""
         dropped = {get_modality(name).name for name in names}
         remaining = tuple(name for name in self.modalities if name not in dropped)
         if not remaining:
@@ -319,7 +266,12 @@ class Recording(Mapping[str, np.ndarray]):
 
     def coverage(self) -> dict[str, float]:
         """Seconds of usable signal per modality: samples that are neither NaN nor a flat sensor."""
-        return {name: _count_seconds(signal) for name, signal in self.read().items()}
+        seconds = {}
+        for name, signal in self.read().items():
+            usable = signal.values[np.isfinite(signal.values)]
+            flat = usable.size == 0 or usable.min() == usable.max()
+            seconds[name] = 0.0 if flat else float(usable.size / signal.rate)
+        return seconds
 
 
 class Cohort(list[Recording]):
@@ -336,10 +288,8 @@ class Cohort(list[Recording]):
 
     Attributes
     ----------
-    metadata : DataFrame
-        One row per recording.
-    failures : DataFrame
-        Columns ``path`` and ``reason``.
+    metadata, failures : DataFrame
+        One row per recording; columns ``path`` and ``reason``.
     groups : ndarray of shape (n_recordings,)
         Subject of each recording, else its id or position.
 
@@ -357,11 +307,9 @@ class Cohort(list[Recording]):
     """
 
     def __init__(
-        self,
-        recordings: Iterable[Recording],
-        metadata: pd.DataFrame,
+        self, recordings: Iterable[Recording], metadata: pd.DataFrame,
         failures: Iterable[tuple[str, str]] = (),
-    ):
+    ):  # fmt: skip
         import pandas as pd
 
         super().__init__(recordings)
@@ -434,10 +382,7 @@ def name_subjects(recordings: Sequence[Recording]) -> np.ndarray:
 
 
 def as_names(names: Sequence[Any]) -> np.ndarray:
-    """Object array of names that can be sorted; None stands for an index.
-
-    Names of types that cannot be compared become text, as grouping needs an order.
-    """
+    """Object array of names that can be sorted, as grouping needs it; None stands for an index."""
     if all(name is None for name in names):
         names = range(len(names))
     else:
@@ -462,11 +407,3 @@ def _check_mapping(signals: Any) -> Mapping[str, Any]:
             "Wrap a bare array, e.g. {'eeg': samples}."
         )
     return signals
-
-
-def _count_seconds(signal: Signal) -> float:
-    finite = np.isfinite(signal.values)
-    usable = signal.values[finite]
-    if usable.size == 0 or usable.min() == usable.max():
-        return 0.0
-    return float(finite.sum() / signal.rate)

@@ -23,9 +23,7 @@ class SignalLayout:
     rate : float
         Samples per second.
     unit : str
-        Unit of the samples.
     n_samples : int
-        Number of samples.
 
     Examples
     --------
@@ -130,19 +128,14 @@ class MemorySource:
     Examples
     --------
     >>> from sleep2vec_sklearn.recordings import MemorySource
-    >>> source = MemorySource({"spo2": [96, 95, 95, 97]}, rates={"spo2": 0.5})
-    >>> source.layout["spo2"]
+    >>> MemorySource({"spo2": [96, 95, 95, 97]}, rates={"spo2": 0.5}).layout["spo2"]
     SignalLayout(rate=0.5, unit='%', n_samples=4)
-    >>> source.read(["spo2"])["spo2"].duration
-    8.0
     """
 
     def __init__(
-        self,
-        signals: Mapping[str, Any],
-        rates: Mapping[str, float] | None = None,
+        self, signals: Mapping[str, Any], rates: Mapping[str, float] | None = None,
         units: Mapping[str, str] | None = None,
-    ):
+    ):  # fmt: skip
         rates, units = _check_option("rates", rates), _check_option("units", units)
         for name in (*signals, *rates, *units):
             get_modality(name)
@@ -181,13 +174,10 @@ class MemorySource:
         return self._fingerprint
 
     def signal_fingerprint(self, name: str) -> str:
-        """sha256 over one modality's (dtype, shape, rate, unit, samples), computed once.
-
-        Equal samples give the same hash in any byte order and memory layout, and in float32,
-        float64 or whole numbers where float32 holds them exactly.
-        """
+        """sha256 over one modality's (dtype, shape, rate, unit, samples), computed once."""
         if name not in self._signal_fingerprints:
             signal = self._signals[name]
+            # equal samples have one hash, in any byte order, memory layout and exact dtype
             values = _to_float32_if_exact(signal.values)
             layout = (values.dtype.name, values.shape, signal.rate, signal.unit)
             fingerprint = sha256(repr(layout), np.ascontiguousarray(values).data)
@@ -288,13 +278,11 @@ def _check_rate(modality: Modality, values: np.ndarray, rate: float | None) -> f
             )
         rate = implied
     rate = modality.conditioning.rate if rate is None else rate
-    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)):
+    if isinstance(rate, bool) or not isinstance(rate, int | float | np.number):
         raise InvalidSignalError(f"{name!r} has rate {rate!r}; accepted is a number in Hz.")
     if not (np.isfinite(rate) and rate > 0):
-        raise InvalidSignalError(
-            f"{name!r} has rate {rate!r} Hz; accepted is a positive, finite number of samples per "
-            "second."
-        )
+        accepted = "a positive, finite number of samples per second"
+        raise InvalidSignalError(f"{name!r} has rate {rate!r} Hz; accepted is {accepted}.")
     return float(rate)
 
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Series derived from sensors: inter-beat intervals, respiration, activity counts."""
+"""Series derived from sensors: inter-beat intervals, respiration, activity counts.
+
+All raise an :exc:`~sleep2vec_sklearn.errors.InvalidSignalError` for an array that is not
+one-dimensional and for a rate that is too low.
+"""
 
 from .breathing import resp_from_breathing, resp_from_ecg
 from .counts import counts_from_acceleration, counts_from_epochs

@@ -41,11 +41,6 @@ def resp_from_breathing(values: ArrayLike, rate: float) -> tuple[np.ndarray, flo
         0.05 to 1 Hz of it at 4 Hz, in units of its standard deviation; NaN is a gap.
     rate : float
         4.0
-
-    Raises
-    ------
-    InvalidSignalError
-        If the array is not one-dimensional, or the rate is too low.
     """
     values = check_samples("the breathing sensor", values, rate, RESP_RATE)
     n = count_samples(len(values) / rate, RESP_RATE)
@@ -73,24 +68,13 @@ def resp_from_ecg(
 
     Parameters
     ----------
-    ecg : array-like of shape (n_samples,)
-        One lead; NaN is a gap.
-    rate : float
-        Samples per second, at least 32.
-    peaks : ndarray of shape (n_beats,), optional
-        The result of :func:`find_r_peaks`, if known.
+    ecg, rate, peaks
+        As of :func:`ibi_from_ecg`.
 
     Returns
     -------
-    series : ndarray of shape (n,), float32
-        At 4 Hz, in units of its standard deviation; NaN where beats are more than 5 s apart.
-    rate : float
-        4.0
-
-    Raises
-    ------
-    InvalidSignalError
-        If the array is not one-dimensional, or the rate is too low.
+    series, rate
+        As of :func:`resp_from_breathing`; NaN where beats are more than 5 s apart.
 
     References
     ----------

@@ -16,11 +16,9 @@ COUNT_LIMIT = 128
 
 
 def counts_from_epochs(
-    seconds: ArrayLike,
-    counts: ArrayLike,
-    epoch_seconds: float = 30.0,
+    seconds: ArrayLike, counts: ArrayLike, epoch_seconds: float = 30.0,
     duration: float | None = None,
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float]:  # fmt: skip
     """Activity counts per epoch, spread evenly as counts per second.
 
     Parameters
@@ -44,8 +42,7 @@ def counts_from_epochs(
     Raises
     ------
     InvalidSignalError
-        If the arrays are not one-dimensional and of equal length, epochs overlap, a count is
-        negative, or the length is unknown.
+        Also if epochs overlap, a count is negative, or the length is unknown.
     """
     seconds = check_times("epoch starts", seconds)
     counts = check_values("counts", counts, seconds)
@@ -94,15 +91,8 @@ def counts_from_acceleration(acceleration: ArrayLike, rate: float) -> tuple[np.n
 
     Returns
     -------
-    series : ndarray of shape (n_seconds,), float32
-        Counts per second; NaN where less than half of a second has samples.
-    rate : float
-        1.0
-
-    Raises
-    ------
-    InvalidSignalError
-        If the array is not one-dimensional, or the rate is below 5 Hz.
+    series, rate
+        As of :func:`counts_from_epochs`; NaN where less than half of a second has samples.
     """
     from scipy.signal import butter, sosfiltfilt
 

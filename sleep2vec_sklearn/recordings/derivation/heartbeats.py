@@ -63,11 +63,6 @@ def ibi_from_ecg(
     rate : float
         4.0
 
-    Raises
-    ------
-    InvalidSignalError
-        If the array is not one-dimensional, or the rate is too low.
-
     Examples
     --------
     >>> import numpy as np
@@ -98,15 +93,8 @@ def ibi_from_ppg(ppg: ArrayLike, rate: float) -> tuple[np.ndarray, float]:
 
     Returns
     -------
-    series : ndarray of shape (n,), float32
-        Inter-beat intervals in s at 4 Hz, as long as the PPG; NaN is a gap.
-    rate : float
-        4.0
-
-    Raises
-    ------
-    InvalidSignalError
-        If the array is not one-dimensional, or the rate is too low.
+    series, rate
+        As of :func:`ibi_from_ecg`.
     """
     ppg = check_samples("ppg", ppg, rate, MIN_PPG_RATE)
     return _interval_series(find_pulses(ppg, rate), ppg, rate)
@@ -162,13 +150,9 @@ def ibi_from_beats(
 
 
 def ibi_from_intervals(
-    times: ArrayLike,
-    intervals: ArrayLike,
-    *,
-    duration: float | None = None,
-    rate: float = 4.0,
+    times: ArrayLike, intervals: ArrayLike, *, duration: float | None = None, rate: float = 4.0,
     max_gap: float = 5.0,
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float]:  # fmt: skip
     """Inter-beat-interval series from the intervals that a device has measured.
 
     Intervals outside 0.3 to 2.0 s are dropped, then those that differ by more than 25 % from the
@@ -187,16 +171,13 @@ def ibi_from_intervals(
 
     Returns
     -------
-    series : ndarray of shape (n_samples,), float32
-        Inter-beat intervals in s; NaN is a gap.
-    rate : float
-        Samples per second.
+    series, rate
+        As of :func:`ibi_from_beats`.
 
     Raises
     ------
     InvalidSignalError
-        If the arrays are not one-dimensional and of equal length, times decrease, or an interval
-        is negative.
+        Also if times decrease, or an interval is negative.
     """
     times = check_times("times", times, strictly=False)
     intervals = check_values("intervals", intervals, times)
@@ -205,19 +186,13 @@ def ibi_from_intervals(
             f"intervals hold {intervals[intervals < 0][0]:g} s; accepted are positive seconds. "
             "Sort the beats before taking differences."
         )
-    steady = _find_steady(intervals)
-    duration = _last_time(times) if duration is None else float(duration)
-    return interpolate(times[steady], intervals[steady], duration, rate, max_gap), float(rate)
+    return _interpolate_valid(times, intervals, _find_steady(intervals), duration, rate, max_gap)
 
 
 def ibi_from_heart_rate(
-    times: ArrayLike,
-    bpm: ArrayLike,
-    *,
-    duration: float | None = None,
-    rate: float = 1.0,
+    times: ArrayLike, bpm: ArrayLike, *, duration: float | None = None, rate: float = 1.0,
     max_gap: float = 60.0,
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float]:  # fmt: skip
     """Inter-beat-interval series from a watch's heart rate.
 
     A heart rate averaged by a device has no beat-to-beat variability: the series holds the level
@@ -231,25 +206,18 @@ def ibi_from_heart_rate(
         Seconds after the recording's start, increasing; they may be before it.
     bpm : array-like of shape (n,)
         Beats per minute; NaN where there was no reading. Values outside 30 to 200 are dropped.
-    duration : float, optional
-        Length of the series in s; to the last time by default.
-    rate : float, default=1.0
-        Samples per second of the series.
-    max_gap : float, default=60.0
-        Samples between two readings further apart than this (s) are NaN.
+    duration, rate, max_gap
+        As in :func:`ibi_from_beats`, but 1 Hz and 60 s by default.
 
     Returns
     -------
-    series : ndarray of shape (n_samples,), float32
-        60 / bpm in s; NaN is a gap.
-    rate : float
-        Samples per second.
+    series, rate
+        As of :func:`ibi_from_beats`: 60 / bpm.
 
     Raises
     ------
     InvalidSignalError
-        If the arrays are not one-dimensional and of equal length, times do not increase, or a
-        heart rate is zero or negative.
+        Also if times do not increase, or a heart rate is zero or negative.
     """
     times = check_times("heart-rate times", times)
     bpm = check_values("bpm", bpm, times)
@@ -258,10 +226,9 @@ def ibi_from_heart_rate(
             f"bpm holds {bpm[bpm <= 0][0]:g}; accepted are positive beats per minute. Set readings "
             "that mean 'no contact' to NaN."
         )
-    duration = _last_time(times) if duration is None else float(duration)
     intervals = 60.0 / bpm
     valid = (intervals >= IBI_LIMITS[0]) & (intervals <= IBI_LIMITS[1])
-    return interpolate(times[valid], intervals[valid], duration, rate, max_gap), float(rate)
+    return _interpolate_valid(times, intervals, valid, duration, rate, max_gap)
 
 
 def find_r_peaks(ecg: ArrayLike, rate: float) -> np.ndarray:
@@ -269,21 +236,14 @@ def find_r_peaks(ecg: ArrayLike, rate: float) -> np.ndarray:
 
     Parameters
     ----------
-    ecg : array-like of shape (n_samples,)
-        One lead; NaN is a gap.
-    rate : float
-        Samples per second, at least 32. Faster leads are decimated to 120 Hz or more first; peaks
-        are interpolated between samples by a parabola.
+    ecg, rate
+        As of :func:`ibi_from_ecg`. Leads faster than 120 Hz are decimated to that or more first;
+        peaks are interpolated between samples by a parabola.
 
     Returns
     -------
     ndarray of shape (n_beats,), float64
         Seconds after the first sample; empty if the lead is flat.
-
-    Raises
-    ------
-    InvalidSignalError
-        If the array is not one-dimensional, or the rate is too low.
 
     References
     ----------
@@ -316,20 +276,13 @@ def find_pulses(ppg: ArrayLike, rate: float) -> np.ndarray:
 
     Parameters
     ----------
-    ppg : array-like of shape (n_samples,)
-        NaN is a gap.
-    rate : float
-        Samples per second, at least 25.
+    ppg, rate
+        As of :func:`ibi_from_ppg`.
 
     Returns
     -------
     ndarray of shape (n_pulses,), float64
         Seconds after the first sample; empty if the sensor is flat.
-
-    Raises
-    ------
-    InvalidSignalError
-        If the array is not one-dimensional, or the rate is too low.
 
     References
     ----------
@@ -358,8 +311,14 @@ def find_pulses(ppg: ArrayLike, rate: float) -> np.ndarray:
     return (steepest + _vertex_offset(slopes, steepest) + 0.5 + offset) / rate
 
 
-def _last_time(times: np.ndarray) -> float:
-    return max(float(times[-1]), 0.0) if len(times) else 0.0
+def _interpolate_valid(
+    times: np.ndarray, intervals: np.ndarray, valid: np.ndarray, duration: float | None,
+    rate: float, max_gap: float,
+) -> tuple[np.ndarray, float]:  # fmt: skip
+    """Series through the valid intervals, by default up to the last time."""
+    last = max(float(times[-1]), 0.0) if len(times) else 0.0
+    duration = last if duration is None else float(duration)
+    return interpolate(times[valid], intervals[valid], duration, rate, max_gap), float(rate)
 
 
 def _systolic_peaks(values: np.ndarray, rate: float) -> np.ndarray:
