@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Files of fitted estimators: safetensors, and JSON in its metadata; no pickle.
-
-A file holds the encoder too, so that it can be used where the checkpoint is not.
-"""
+"""Files of fitted estimators and their encoders: safetensors with JSON, no pickle."""
 
 from __future__ import annotations
 
@@ -45,14 +42,7 @@ class SavedEstimator:
 
 
 def write_estimator(path: Path, saved: SavedEstimator) -> None:
-    """Write a fitted estimator to one file, all of it or nothing.
-
-    Raises
-    ------
-    CheckpointError
-        If an attribute or parameter is nothing that JSON and tensors can hold, or there is no such
-        folder.
-    """
+    """Write a fitted estimator to one file, all of it or nothing."""
     if path.is_dir() or not path.parent.is_dir():
         raise CheckpointError(f"{path}: not saved; name a file in a folder that exists.")
     checkpoint = saved.checkpoint
@@ -91,13 +81,7 @@ def write_estimator(path: Path, saved: SavedEstimator) -> None:
 
 
 def read_estimator(path: Path) -> SavedEstimator:
-    """Read a file of :func:`write_estimator`; no code is run of it.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged, foreign, or made by a newer version.
-    """
+    """Read a file of :func:`write_estimator`; no code is run of it."""
     document, tensors = _read(path)
     try:
         check_format_version(path, document["format_version"], FORMAT_VERSION, CheckpointError)
@@ -161,16 +145,13 @@ def _to_json(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, tuple):
-        return {"tuple": [_to_json(v, f"{name}.{i}", arrays) for i, v in enumerate(value)]}
-    if isinstance(value, list):
-        return [_to_json(v, f"{name}.{i}", arrays) for i, v in enumerate(value)]
+    if isinstance(value, tuple | list):
+        items = [_to_json(v, f"{name}.{i}", arrays) for i, v in enumerate(value)]
+        return {"tuple": items} if isinstance(value, tuple) else items
     if isinstance(value, dict):
-        pairs = [
-            [_to_json(k, name, arrays), _to_json(v, f"{name}.{k}", arrays)]
-            for k, v in value.items()
-        ]
-        return {"dict": pairs}
+        keys = [_to_json(key, name, arrays) for key in value]
+        items = [_to_json(item, f"{name}.{key}", arrays) for key, item in value.items()]
+        return {"dict": [list(pair) for pair in zip(keys, items, strict=True)]}
     if isinstance(value, np.ndarray):
         if value.dtype.names:
             fields = {field: value[field] for field in value.dtype.names}

@@ -11,7 +11,7 @@ from sleep2vec_sklearn.finetuning._losses import (
     BreslowBaseline,
     cox_loss,
     log_risk_set_sums,
-    mean_by_subject,
+    mean_of_groups,
 )
 
 DATA = Path(__file__).parents[1] / "data"
@@ -165,7 +165,7 @@ def test_nobody_at_risk():
 
 def test_nights_of_subjects_are_averaged():
     values = torch.tensor([[1.0], [3.0], [7.0]])
-    found = mean_by_subject(values, torch.tensor([1, 1, 0]), 2)
+    found = mean_of_groups(values, torch.tensor([1, 1, 0]), 2)
     assert found.flatten().tolist() == [7.0, 2.0]
 
 
