@@ -443,8 +443,8 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         from ._saving import read_estimator
 
         path = Path(path)
-        saved = read_estimator(path)
         try:
+            saved = read_estimator(path)
             return _find_class(saved.class_name, cls, path)._restore(saved)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             if isinstance(error, CheckpointError):

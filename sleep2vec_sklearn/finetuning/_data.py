@@ -421,14 +421,12 @@ class TokenSource:
 
     def _night(self, n_epochs: int, layers: list[Mapping]) -> NightArrays:
         names = layers[0]
-        summaries = {}
-        if self.summaries:
-            summaries = {name: tuple(layer[name].summary for layer in layers) for name in names}
+        cls = names if self.summaries else ()
         return NightArrays(
             n_epochs,
             {name: tuple(layer[name].tokens for layer in layers) for name in names},
             {name: layers[0][name].valid for name in names},
-            summaries,
+            {name: tuple(layer[name].summary for layer in layers) for name in cls},
         )
 
 

@@ -155,13 +155,6 @@ def _projection(width: int, size: int) -> nn.Module:
     return nn.Identity() if width == size else nn.Linear(width, size)
 
 
-def build_pooling(pooling: str, hidden_size: int) -> nn.Module | None:
-    """The pooling of this name; None for "cls", which pools nothing."""
-    if pooling == "cls":
-        return None
-    return AttentionPooling(hidden_size) if pooling == "attention" else MeanPooling()
-
-
 class MeanPooling(nn.Module):
     """Mean over the counted epochs."""
 

@@ -84,23 +84,8 @@ class SecondsCrossEntropy(nn.Module):
         return (losses * counted).sum() / counted.sum()
 
 
-def cox_loss(
-    log_risk: Tensor,
-    event: Tensor,
-    time: Tensor,
-    entry: Tensor | None = None,
-    weights: Tensor | None = None,
-) -> Tensor:
-    """Negative log partial likelihood per event, the mean over the outcomes with one.
-
-    Columns are [n, k] or [n], of times and entries NaN where not known, ``weights`` [n]. Ties are
-    Breslow's, Biometrics 30 (1974). Takes O(n log n) steps, in logarithms of double precision.
-    """
-    sums, n_events = cox_terms(log_risk, event, time, entry, weights)
-    return _mean_per_event(sums, n_events).to(log_risk.dtype)
-
-
-def _mean_per_event(sums: Tensor, n_events: Tensor) -> Tensor:
+def mean_per_event(sums: Tensor, n_events: Tensor) -> Tensor:
+    """Loss from :func:`cox_terms`, the mean over the outcomes with an event."""
     has_events = n_events > 0
     losses = sums / torch.where(has_events, n_events, 1.0)
     return losses.sum() / has_events.sum().clamp_min(1)
@@ -113,7 +98,11 @@ def cox_terms(
     entry: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Negative log partial likelihoods and weighted events of each outcome, both of shape [k]."""
+    """Negative log partial likelihoods and weighted events of each outcome, both of shape [k].
+
+    Columns are [n, k] or [n], of times and entries NaN where not known, ``weights`` [n]. Ties are
+    Breslow's, Biometrics 30 (1974). Takes O(n log n) steps, in logarithms of double precision.
+    """
     # MPS has no double precision
     dtype = torch.float32 if log_risk.device.type == "mps" else torch.float64
     risk, event, time = (_by_outcome(v) for v in (log_risk, event, time))
@@ -207,7 +196,7 @@ class BreslowBaseline:
     def fit(
         cls, log_risk: Any, event: Any, time: Any, entry: Any = None, weights: Any = None
     ) -> BreslowBaseline:
-        """Estimate it from subjects whose outcome is known; see :func:`cox_loss`."""
+        """Estimate it from subjects whose outcome is known; see :func:`cox_terms`."""
         log_risk, time = (np.asarray(v, dtype=np.float64) for v in (log_risk, time))
         event = np.asarray(event, dtype=bool)
         weights = np.ones(len(time)) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -259,7 +248,7 @@ def mean_of_groups(values: Tensor, groups: Tensor, n_groups: int) -> Tensor:
 
 
 class CoxLoss(nn.Module):
-    """:func:`cox_loss` of rows, in double precision."""
+    """Negative log partial likelihood per event, of rows, in double precision."""
 
     def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        return _mean_per_event(*terms_of_rows(outputs, targets, weights))
+        return mean_per_event(*terms_of_rows(outputs, targets, weights))

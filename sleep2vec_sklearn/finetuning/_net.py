@@ -187,23 +187,20 @@ def _choose_held_out(
     if nights.epochs is None:
         # the nights of one row are of one subject, whether they say so or not
         first: dict[int, str] = {}
-        rows = [int(rows[0]) for rows in nights.rows]
-        subjects = [first.setdefault(row, name) for row, name in zip(rows, subjects, strict=True)]
-    examples = None
-    if targets.strata is not None:
-        examples = np.array([targets.strata[rows].any(axis=0) for rows in nights.rows])
+        pairs = zip(nights.rows, subjects, strict=True)
+        subjects = [first.setdefault(int(row), name) for (row,), name in pairs]
+    strata = np.ones((nights.n_rows, 1), bool) if targets.strata is None else targets.strata
+    examples = np.array([strata[rows].any(axis=0) for rows in nights.rows])
     rng = np.random.default_rng([seed, _HOLD_OUT_STREAM])
     return hold_out(subjects, examples, settings.validation_fraction, rng)
 
 
 def hold_out(
-    subjects: Sequence[str], examples: np.ndarray | None, share: float, rng: np.random.Generator
+    subjects: Sequence[str], examples: np.ndarray, share: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Hold out whole subjects, but not the last ``examples`` (n_nights, n_strata) of a stratum."""
     names, subject = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
     n_wanted = math.floor(share * len(names))
-    if examples is None:
-        examples = np.ones((len(subject), 1), dtype=bool)
     counts = np.zeros((len(names), examples.shape[1]), dtype=int)
     np.add.at(counts, subject, examples)
     left = counts.sum(axis=0)

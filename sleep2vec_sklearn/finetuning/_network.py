@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from ..encoding._engine import window_starts
 from ..errors import CheckpointError
 from ..model.network import Sleep2Vec
-from ._heads import LayerMix, build_aggregation, build_head, build_pooling, fill_gaps
+from ._heads import (
+    AttentionPooling,
+    LayerMix,
+    MeanPooling,
+    build_aggregation,
+    build_head,
+    fill_gaps,
+)
 from .config import HeadConfig, LoRA
 
 if TYPE_CHECKING:
@@ -119,8 +126,10 @@ class Head(nn.Module):
     def __init__(self, config: HeadConfig):
         super().__init__()
         self.config = config
-        by_night = config.unit == "night"
-        self.pooling = build_pooling(config.pooling, config.hidden_size) if by_night else None
+        self.pooling: nn.Module | None = None
+        if config.unit == "night" and config.pooling != "cls":
+            attention = config.pooling == "attention"
+            self.pooling = AttentionPooling(config.hidden_size) if attention else MeanPooling()
         own = len(config.modalities) if config.layer_mix_per_modality else 1
         self.layer_mix = LayerMix(config.n_layers, own) if config.n_layers > 1 else None
         self.aggregation = build_aggregation(config)
@@ -203,22 +212,13 @@ class Standardised(nn.Module):
         self.mean.copy_(torch.from_numpy(mean))
         self.std.copy_(torch.from_numpy(std))
 
-    def forward(
-        self,
-        tokens: Tensor | None,
-        present: Tensor,
-        valid: Tensor,
-        covariates: Tensor | None = None,
-        cls: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, tokens, present, valid, covariates=None, cls=None) -> Tensor:
         """As :meth:`Head.forward`."""
         mean, std = self.mean, self.std
         if self.config.n_layers == 1:
             mean, std = mean[:, 0], std[:, 0]
         if self.config.pooling == "cls" and self.config.unit == "night":
-            assert cls is not None
             return self.head(None, present, valid, covariates, (cls - mean) / std)
-        assert tokens is not None
         return self.head((tokens - mean) / std, present, valid, covariates)
 
 

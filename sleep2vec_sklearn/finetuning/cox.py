@@ -79,8 +79,6 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
     >>> cohort = make_sleep_cohort(16, hours=0.5, modalities=["ibi"], random_state=0)
     >>> y = survival_outcome(cohort.metadata["event"], cohort.metadata["survival_time"])
     >>> model = Sleep2VecCoxRegressor(max_epochs=5, random_state=0).fit(cohort, y)
-    >>> model.predict(cohort).shape
-    (16,)
     >>> model.predict_survival_function(cohort, times=[1, 5, 10]).shape
     (16, 3)
     """

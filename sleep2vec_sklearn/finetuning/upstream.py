@@ -80,8 +80,7 @@ def load_finetuned(path: str | os.PathLike, **options: Any) -> FineTuned:
     (('ibi', 'resp', 'eeg'), 5)
     >>> night = {"ibi": torch.randn(1, 960, 120)}  # eight hours at 4 Hz
     >>> present = torch.tensor([True, False, False]).expand(1, 960, 3)
-    >>> with torch.no_grad():  # doctest: +SKIP
-    ...     network(night, present, torch.ones(1, 960, dtype=torch.bool)).shape
+    >>> network(night, present, torch.ones(1, 960, dtype=torch.bool)).shape  # doctest: +SKIP
     torch.Size([1, 960, 5])
     """
     from ..model.upstream.checkpoint import read_upstream_checkpoint
