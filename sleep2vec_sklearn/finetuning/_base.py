@@ -1,19 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The base of the fine-tuning estimators.
 
-A subclass overrides
-
-- ``_encode_targets(inputs, y)``: :class:`~._labels.Targets`, one entry per row of X; may set fitted
-  attributes;
-- ``_n_outputs()``: the numbers that the head predicts for a row, asked after encoding;
-- ``_criterion()``: a module of outputs [R, O], the targets of these rows and their weights [R], to
-  a scalar tensor;
-- ``_predict(outputs)``: the result of ``predict`` from all outputs, an array [n_rows, O];
-
-and, if need be, ``_read(X)``, ``_callbacks()``, ``_net_class()``, and, for the trained network,
-``_finish_fit(inputs, targets, held_out)``. ``__init__`` names the parameters beyond the shared
-ones, and those with another default; :func:`with_shared_parameters` completes its signature and
-documentation.
+A subclass overrides ``_encode_targets``, ``_n_outputs``, ``_criterion`` and ``_predict``, and, if
+need be, ``_read``, ``_callbacks``, ``_net_class`` and ``_finish_fit``. Its ``__init__`` names the
+parameters beyond the shared ones, and those with another default.
 """
 
 from __future__ import annotations
@@ -48,7 +38,7 @@ from ..encoding._leakage import RowsBySubject, guard
 from ..encoding.cache import check_cache
 from ..encoding.inputs import EncoderInput, read_input
 from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
-from ._labels import Targets, check_sample_weight
+from ._labels import Targets, check_sample_weight, require_labels
 from .config import AGGREGATIONS, HEADS, POOLINGS, FitSettings, FullFineTuning, LoRA
 
 # torch takes seconds to import, so what needs it is imported where it is used
@@ -104,12 +94,7 @@ Fitted = TypeVar("Fitted", bound="FineTuningEstimator")
 
 
 def with_shared_parameters(cls: EstimatorClass) -> EstimatorClass:
-    """Complete the signature and the documentation of an estimator by the shared parameters.
-
-    ``**shared`` of its ``__init__`` becomes the parameters of :class:`FineTuningEstimator` that it
-    does not name itself, and so does the section "Parameters" of its docstring. Defaults are
-    documented from the signature.
-    """
+    """Complete signature and documentation by the parameters that ``**shared`` stands for."""
     init: Any = vars(cls)["__init__"]
     own = inspect.signature(init).parameters
     merged = {**inspect.signature(FineTuningEstimator.__init__).parameters, **own}
@@ -333,12 +318,8 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         self.precision_ = resolve_precision(self.precision, self.device_)
         self.checkpoint_sha256_ = checkpoint.sha256
         targets = self._encode_targets(inputs, y).weighted(weights)
-        if not targets.labelled.any():
-            raise ValueError(
-                f"y has no label for any of the {inputs.n_rows} {inputs.unit}s that have a weight "
-                "above 0. Give at least some."
-            )
-        fitted = fine_tune(
+        require_labels(targets.labelled, inputs.unit, " with a weight above 0. Give at least some.")
+        self.net_, self.modalities_, self.covariates_, self.head_config_, held_out = fine_tune(
             self._settings(self.device_),
             inputs,
             targets,
@@ -349,13 +330,9 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
             self._net_class(),
             self._callbacks(),
         )
-        self.net_ = fitted.net
-        self.history_ = fitted.net.history
-        self.modalities_ = fitted.modalities
-        self.covariates_ = fitted.covariates
-        self.head_config_ = fitted.head_config
+        self.history_ = self.net_.history
         self._rows_at_fit = RowsBySubject.of_input(inputs)
-        self._finish_fit(inputs, targets, fitted.held_out)
+        self._finish_fit(inputs, targets, held_out)
         return self
 
     def _settings(self, device: str) -> FitSettings:
@@ -364,9 +341,7 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         resolved = {
             "unit": self.unit_,
             "finetune": None if finetune == "head" else finetune,
-            "head": self.head,
             "modality_dropout": _as_pair(self.modality_dropout),
-            "batch_size": self.batch_size,
             "precision": self.precision_,
             "device": device,
         }
@@ -385,8 +360,7 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         Parameters
         ----------
         X : list of Recording or dict, list of lists of them, or EpochSequence
-            Of the same kind as at fit. A night may lack modalities, and have others, which are
-            ignored with a warning.
+            As at fit. Nights may lack modalities; others than at fit are ignored with a warning.
 
         Returns
         -------
@@ -469,8 +443,8 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         from ._saving import read_estimator
 
         path = Path(path)
-        saved = read_estimator(path)
         try:
+            saved = read_estimator(path)
             return _find_class(saved.class_name, cls, path)._restore(saved)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             if isinstance(error, CheckpointError):
@@ -523,12 +497,15 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         return read_input(X)
 
     def _encode_targets(self, inputs: EncoderInput, y: Any) -> Targets:
+        """Targets, one entry per row of X; may set fitted attributes."""
         raise NotImplementedError
 
     def _n_outputs(self) -> int:
+        """Numbers that the head predicts for a row, asked after encoding the targets."""
         raise NotImplementedError
 
     def _criterion(self) -> nn.Module:
+        """Module of outputs [R, O], and targets and weights [R] of these rows, to a scalar."""
         raise NotImplementedError
 
     def _callbacks(self) -> list[Callback]:
@@ -542,11 +519,10 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         return FineTuningNet
 
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
+        """What ``predict`` returns, from outputs [n_rows, O]."""
         raise NotImplementedError
 
-    def _finish_fit(
-        self, inputs: EncoderInput, targets: Targets, held_out: tuple[int, ...]
-    ) -> None:
+    def _finish_fit(self, inputs: EncoderInput, targets: Targets, held_out: tuple) -> None:
         """Fit what follows from the outputs; ``held_out`` are positions of recordings."""
 
     def _outputs(self, X: Any) -> np.ndarray:
@@ -566,15 +542,8 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
             _warn_of_unlearned(inputs, checkpoint.config.names, self.modalities_)
         # a pickle may come from a machine with another device
         device = resolve_device(self.device if self.device == "auto" else self.device_)
-        return predict_outputs(
-            self.net_,
-            self._settings(device),
-            checkpoint,
-            self.modalities_,
-            self.covariates_,
-            self.head_config_.n_outputs,
-            inputs,
-        )
+        settings = self._settings(device)
+        return predict_outputs(self.net_, settings, checkpoint, self.covariates_, inputs)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -614,12 +583,8 @@ def _warn_of_unlearned(
     inputs: EncoderInput, supported: Sequence[str], learned: tuple[str, ...]
 ) -> None:
     """Warn of modalities that no night had in training."""
-    unlearned = [
-        name
-        for name in supported
-        if name not in learned
-        and any(name in r.modalities and name not in r.derived for r in inputs.recordings)
-    ]
+    recorded = {name for r in inputs.recordings for name in r.modalities if name not in r.derived}
+    unlearned = [name for name in supported if name in recorded and name not in learned]
     if unlearned:
         warn(
             f"{', '.join(unlearned)}: no night had it in training, so it is ignored; this "

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Nights as a head or a network reads them, where they come from, and batches of them.
-
-Tokens are those of the cache, not copied. Inputs of an encoder are prepared once per fit, or, where
-the cache is a folder, once for all fits; a batch of them is in memory at a time.
-"""
+"""Nights as a head or a network reads them, where they come from, and batches of them."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,12 +24,12 @@ from ..config import get_config
 from ..encoding._engine import EncodedNight, Engine
 from ..encoding.cache import open_store
 from ..encoding.covariates import RecordingMetadata, time_columns
-from ..encoding.inputs import EncoderInput
 from ..errors import CacheWarning, InvalidRecordingError
 from ..nightstore.content import Content, compute_contents, contents_key, contents_of
 from ..nightstore.store import NightStore, prepare_folder
 from ..recordings.recording import Recording, prefix_errors
 from ..recordings.sources import Signal
+from ._losses import mean_of_groups
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
@@ -61,12 +57,6 @@ class NightArrays:
         values = {n: tuple(a[start:stop] for a in arrays) for n, arrays in self.values.items()}
         valid = {name: mask[start:stop] for name, mask in self.valid.items()}
         return NightArrays(stop - start, values, valid, self.summaries)
-
-
-class NightReader(Protocol):
-    """Reads the nights of a training set by number."""
-
-    def part(self, night: int, start: int, stop: int) -> NightArrays: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +100,7 @@ class Batch:
         """Outputs [B, L, O] or [B, O] as one per row, [n_rows, O]: nights of a row are averaged."""
         if outputs.ndim == 3:
             return outputs.flatten(0, 1)[self.index]
-        sums = outputs.new_zeros(self.n_rows, outputs.shape[1]).index_add(0, self.index, outputs)
-        counts = torch.bincount(self.index, minlength=self.n_rows).to(outputs.dtype)
-        return sums / counts[:, None]
+        return mean_of_groups(outputs, self.index, self.n_rows)
 
 
 # a batch, and the targets and weights of its rows
@@ -141,43 +129,31 @@ def collate(
         padded = pad_sequence([torch.from_numpy(c) for c in covariates], batch_first=True)
     inputs: Tensor | dict[str, Tensor]
     if widths is None:
-        inputs = _stack_tokens(nights, modalities, shape)
+        inputs = _stack_layers([night.values for night in nights], modalities, shape[1])
     else:
-        inputs = _stack_inputs(nights, modalities, shape, widths)
+        inputs = {name: torch.zeros(*shape, widths[name]) for name in modalities}
+        for b, night in enumerate(nights):
+            for name, (values,) in night.values.items():
+                inputs[name][b, : night.n_epochs] = _as_tensor(values)
+    summaries = None
+    if nights[0].summaries:
+        summaries = _stack_layers([night.summaries for night in nights], modalities, 1)[:, 0]
     rows = torch.from_numpy(index.astype(np.int64))
-    summaries = _stack_summaries(nights, modalities)
     return Batch(inputs, present, valid, padded, summaries, rows, n_rows)
 
 
-def _stack_tokens(nights, modalities, shape: tuple[int, int]) -> Tensor:
-    arrays = next(iter(nights[0].values.values()))
-    n_layers, width = len(arrays), arrays[0].shape[1]
-    tokens = torch.zeros(*shape, len(modalities), n_layers, width)
+def _stack_layers(
+    nights: Sequence[Mapping[str, tuple[np.ndarray, ...]]], modalities: Sequence[str], length: int
+) -> Tensor:
+    """Arrays (n, H), or (H,), by modality and layer as [B, length, M, H] or [..., M, K, H]."""
+    first = next(iter(nights[0].values()))
+    stacked = torch.zeros(len(nights), length, len(modalities), len(first), first[0].shape[-1])
     for b, night in enumerate(nights):
-        for name, layers in night.values.items():
+        for name, layers in night.items():
             for k, values in enumerate(layers):
-                tokens[b, : night.n_epochs, modalities.index(name), k] = _as_tensor(values)
-    return tokens[:, :, :, 0] if n_layers == 1 else tokens
-
-
-def _stack_inputs(nights, modalities, shape: tuple[int, int], widths) -> dict[str, Tensor]:
-    inputs = {name: torch.zeros(*shape, widths[name]) for name in modalities}
-    for b, night in enumerate(nights):
-        for name, (values,) in night.values.items():
-            inputs[name][b, : night.n_epochs] = _as_tensor(values)
-    return inputs
-
-
-def _stack_summaries(nights, modalities) -> Tensor | None:
-    if not nights[0].summaries:
-        return None
-    layers = next(iter(nights[0].summaries.values()))
-    cls = torch.zeros(len(nights), len(modalities), len(layers), len(layers[0]))
-    for b, night in enumerate(nights):
-        for name, summaries in night.summaries.items():
-            for k, summary in enumerate(summaries):
-                cls[b, modalities.index(name), k] = _as_tensor(summary)
-    return cls[:, :, 0] if len(layers) == 1 else cls
+                rows = _as_tensor(np.atleast_2d(values))
+                stacked[b, : len(rows), modalities.index(name), k] = rows
+    return stacked[..., 0, :] if len(first) == 1 else stacked
 
 
 def _as_tensor(array: np.ndarray) -> Tensor:
@@ -185,17 +161,11 @@ def _as_tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def rows_of_nights(inputs: EncoderInput) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """Rows of X that each recording fills, and their epochs; None for nights."""
-    epochs = inputs.epochs or [None] * len(inputs.recordings)
-    return list(zip(inputs.rows, epochs, strict=True))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
     """The labelled rows of some subjects, and the nights they are in."""
 
-    reader: NightReader
+    reader: NightsInMemory | NightsOnDisk
     modalities: tuple[str, ...]
     widths: Mapping[str, int] | None  # of an encoder's inputs; None for tokens
     targets: Targets  # of all rows of X
@@ -216,12 +186,7 @@ class TrainingSet:
             groups = self._nights_by_row()
         else:
             groups = [[piece] for night in self.nights for piece in self._pieces(night, rng)]
-        order = rng.permutation(len(groups))
-        n_batches = -(-len(groups) // batch_size)
-        return [
-            [piece for g in part for piece in groups[g]]
-            for part in np.array_split(order, n_batches)
-        ]
+        return _shuffled(groups, rng, batch_size)
 
     def whole(self) -> Iterator[list[Piece]]:
         """Every row once, in batches of one night, or of the nights of one row."""
@@ -232,10 +197,12 @@ class TrainingSet:
             yield [Piece(night, 0, self.lengths[night], np.arange(len(self.rows[night])))]
 
     def _nights_by_row(self) -> list[list[Piece]]:
+        return self._by_row([Piece(n, 0, self.lengths[n], np.arange(1)) for n in self.nights])
+
+    def _by_row(self, pieces: Iterable[Piece]) -> list[list[Piece]]:
         groups: dict[int, list[Piece]] = {}
-        for night in self.nights:
-            piece = Piece(night, 0, self.lengths[night], np.arange(1))
-            groups.setdefault(int(self.rows[night][0]), []).append(piece)
+        for piece in pieces:
+            groups.setdefault(int(self.rows[piece.night][0]), []).append(piece)
         return list(groups.values())
 
     def _pieces(self, night: int, rng: np.random.Generator) -> Iterator[Piece]:
@@ -278,6 +245,14 @@ class TrainingSet:
         return batch, (values, torch.from_numpy(targets.weights))
 
 
+def _shuffled(
+    groups: Sequence[list[Piece]], rng: np.random.Generator, batch_size: int
+) -> list[list[Piece]]:
+    """Groups in random order, in batches of about ``batch_size`` of them."""
+    parts = np.array_split(rng.permutation(len(groups)), -(-len(groups) // batch_size))
+    return [[piece for group in part for piece in groups[group]] for part in parts]
+
+
 def token_statistics(
     nights: Iterable[NightArrays], modalities: Sequence[str], summaries: bool
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -297,10 +272,7 @@ def token_statistics(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Covariates:
-    """Covariates, standardised by the mean and standard deviation of training.
-
-    A missing value is 0, the mean; a second column of each metadata field is 1 where it is missing.
-    """
+    """Standardised covariates; a missing value is 0, and 1 in a second column of its field."""
 
     table: RecordingMetadata | None  # fitted
     time_of_night: bool  # whether the columns of TimeOfNight, one row per epoch, follow
@@ -340,10 +312,7 @@ class Covariates:
         return 0 if self.table is None else self.table.n_features_out_
 
     def of(self, recordings: Sequence[Recording]) -> list[np.ndarray]:
-        """Float32 columns (n_columns,) of each recording, or (n_epochs, n_columns) with the time.
-
-        None of them is NaN.
-        """
+        """Float32 columns (n_columns,) of each recording, or (n_epochs, n_columns) with time."""
         stated = [np.empty(0, dtype=np.float32)] * len(recordings)
         if self.table is not None:
             rows = self.table.transform(list(recordings))
@@ -393,29 +362,20 @@ class CohortSet(TrainingSet):
         for group in self._nights_by_row():
             subject = float(self.targets.values[self.rows[group[0].night][0], 0])
             by_subject.setdefault(subject, []).extend(group)
-        subjects = list(by_subject.values())
-        order = rng.permutation(len(subjects))
-        parts = np.array_split(order, -(-len(subjects) // batch_size))
-        return [[piece for subject in part for piece in subjects[subject]] for part in parts]
+        return _shuffled(list(by_subject.values()), rng, batch_size)
 
     def load(self, pieces: Sequence[Piece]) -> tuple[CohortStep, None]:
-        return self.cohort(pieces), None
-
-    def cohort(self, pieces: Sequence[Piece]) -> CohortStep:
         """Pieces as chunks, in each of which rows are whole."""
-        by_row: dict[int, list[Piece]] = {}
-        for piece in pieces:
-            by_row.setdefault(int(self.rows[piece.night][0]), []).append(piece)
         chunks: list[list[Piece]] = [[]]
         n_nights = self._nights_in_memory()
-        for group in by_row.values():
+        for group in self._by_row(pieces):
             if chunks[-1] and len(chunks[-1]) + len(group) > n_nights:
                 chunks.append([])
             chunks[-1].extend(group)
-        return CohortStep(self, chunks)
+        return CohortStep(self, chunks), None
 
     def whole_cohort(self) -> CohortStep:
-        return self.cohort([piece for group in self._nights_by_row() for piece in group])
+        return self.load([piece for group in self._nights_by_row() for piece in group])[0]
 
     def _nights_in_memory(self) -> int:
         if not isinstance(self.reader, NightsInMemory):
@@ -461,14 +421,12 @@ class TokenSource:
 
     def _night(self, n_epochs: int, layers: list[Mapping]) -> NightArrays:
         names = layers[0]
-        summaries = {}
-        if self.summaries:
-            summaries = {name: tuple(layer[name].summary for layer in layers) for name in names}
+        cls = names if self.summaries else ()
         return NightArrays(
             n_epochs,
             {name: tuple(layer[name].tokens for layer in layers) for name in names},
             {name: layers[0][name].valid for name in names},
-            summaries,
+            {name: tuple(layer[name].summary for layer in layers) for name in cls},
         )
 
 
@@ -528,12 +486,7 @@ class NightsOnDisk:
     def modalities(self) -> set[str]:
         """Those of any night."""
         table = self.store.table
-        return {name for name in self.contents if table[f"coverage_{name}"].any()}
-
-    @property
-    def contents(self) -> dict[str, Content]:
-        """Stored content of each modality."""
-        return self.store.contents
+        return {name for name in self.store.contents if table[f"coverage_{name}"].any()}
 
     def part(self, night: int, start: int, stop: int) -> NightArrays:
         names = self.store.present(night)

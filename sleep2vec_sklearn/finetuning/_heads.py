@@ -122,14 +122,9 @@ class TemporalTransformerHead(nn.Module):
         self.proj_in = _projection(config.input_size, size)
         self.pos_emb = nn.Embedding(_N_POSITIONS, size)
         nn.init.normal_(self.pos_emb.weight, std=0.02)
+        n_heads = math.gcd(_N_ATTENTION_HEADS, size)
         layer = nn.TransformerEncoderLayer(
-            size,
-            math.gcd(_N_ATTENTION_HEADS, size),
-            4 * size,
-            config.dropout,
-            activation="gelu",
-            batch_first=True,
-            norm_first=True,
+            size, n_heads, 4 * size, config.dropout, "gelu", batch_first=True, norm_first=True
         )
         self.encoder = nn.TransformerEncoder(
             layer, config.depth_used, nn.LayerNorm(size), enable_nested_tensor=False
@@ -160,13 +155,6 @@ def _projection(width: int, size: int) -> nn.Module:
     return nn.Identity() if width == size else nn.Linear(width, size)
 
 
-def build_pooling(pooling: str, hidden_size: int) -> nn.Module | None:
-    """The pooling of this name; None for "cls", which pools nothing."""
-    if pooling == "cls":
-        return None
-    return AttentionPooling(hidden_size) if pooling == "attention" else MeanPooling()
-
-
 class MeanPooling(nn.Module):
     """Mean over the counted epochs."""
 
@@ -176,10 +164,7 @@ class MeanPooling(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """Weighted mean with ``softmax(q · tanh(W h + b))`` over the counted epochs.
-
-    One query for all modalities and layers.
-    """
+    """Weighted mean with ``softmax(q · tanh(W h + b))`` over the counted epochs."""
 
     def __init__(self, hidden_size: int):
         super().__init__()
@@ -215,12 +200,12 @@ class MeanAggregation(nn.Module):
         return values.sum(dim=-2) / present.sum(dim=-1, keepdim=True).clamp(min=1)
 
 
-class ConcatAggregation(nn.Module):
+class ConcatAggregation(MeanAggregation):
     """One block per modality; a missing one is filled with the mean of the others."""
 
     def forward(self, values: Tensor, present: Tensor) -> Tensor:
         """[..., M, H], zero where not ``present`` [..., M], to [..., M * H]."""
-        mean = values.sum(dim=-2) / present.sum(dim=-1, keepdim=True).clamp(min=1)
+        mean = super().forward(values, present)
         return torch.where(present[..., None], values, mean[..., None, :]).flatten(-2)
 
 
@@ -238,12 +223,7 @@ class GatedAggregation(nn.Module):
 
 
 def fill_gaps(rows: Tensor, measured: Tensor) -> Tensor:
-    """Fill epochs without any signal from their neighbours, as ``encoding.fusion`` does.
-
-    ``rows`` [B, L, W] where not ``measured`` [B, L] become a mean of the nearest rows before and
-    after, which fade over ten minutes, and of the sequence's mean row; zeros in a sequence without
-    any signal.
-    """
+    """Fill ``rows`` [B, L, W] where not ``measured`` [B, L], as ``encoding.fusion`` does."""
     length = rows.shape[1]
     index = torch.arange(length, device=rows.device)
     before = torch.where(measured, index, -1).cummax(dim=1).values
@@ -262,10 +242,7 @@ def fill_gaps(rows: Tensor, measured: Tensor) -> Tensor:
 
 
 class LayerMix(nn.Module):
-    """``sum_k softmax(weight)_k h_k``; the plain mean before training.
-
-    One weight per layer and modality, or shared by all modalities (``n_modalities=1``).
-    """
+    """``sum_k softmax(weight)_k h_k``; modalities share the weights with ``n_modalities=1``."""
 
     def __init__(self, n_layers: int, n_modalities: int = 1):
         super().__init__()

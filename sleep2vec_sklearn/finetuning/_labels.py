@@ -68,10 +68,9 @@ def check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
     if sample_weight is None:
         return np.ones(n_rows, dtype=np.float32)
     weights = np.asarray(sample_weight, dtype=np.float32)
-    if weights.shape != (n_rows,) or not (np.isfinite(weights) & (weights >= 0)).all():
-        got = f"shape {weights.shape}"
-        if weights.shape == (n_rows,):
-            got = f"{weights[~(np.isfinite(weights) & (weights >= 0))][0]:g} among them"
+    accepted, fits = np.isfinite(weights) & (weights >= 0), weights.shape == (n_rows,)
+    if not fits or not accepted.all():
+        got = f"{weights[~accepted][0]:g} among them" if fits else f"shape {weights.shape}"
         raise ValueError(
             f"sample_weight must be {n_rows} finite numbers, none below 0, one for each element "
             f"of X; got {got}."
@@ -79,6 +78,12 @@ def check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
     if not weights.any():
         raise ValueError("sample_weight is 0 for every element of X; raise some.")
     return weights
+
+
+def require_labels(known: np.ndarray, unit: str, rest: str) -> None:
+    """Refuse a y without any label; ``rest`` of the message says why and what to do."""
+    if not known.any():
+        raise ValueError(f"y has no label for any of the {len(known)} {unit}s{rest}")
 
 
 def is_missing(values: np.ndarray) -> np.ndarray:
@@ -126,11 +131,8 @@ def encode_classes(
 ) -> tuple[np.ndarray, np.ndarray, Targets]:
     """Classes that exclude each other, float32 weights, and the number of each row's class."""
     values, known = read_labels(y, inputs.n_rows, inputs.unit)
-    if not known.any():
-        raise ValueError(
-            f"y has no label for any of the {inputs.n_rows} {inputs.unit}s: all are NaN, None "
-            "or -1. Give at least two classes."
-        )
+    rest = ": all are NaN, None or -1. Give at least two classes."
+    require_labels(known, inputs.unit, rest)
     try:
         check_classification_targets(values[known])
         classes, codes = np.unique(values[known], return_inverse=True)
@@ -179,10 +181,8 @@ EventTypes = Mapping[str, tuple[str, ...]]
 def event_targets(
     inputs: EncoderInput, y: Any, event_types: EventTypes, require_all: bool = True
 ) -> Targets:
-    """Label of each second and type, of all epochs of nights.
+    """Labels int8 (n_epochs, 30 * n_types), seconds before types: 1 in an event, 0 or -1 (unknown).
 
-    Values are int8 of shape (n_epochs, 30 * n_types), seconds before types: 1 within an event, 0
-    outside, -1 in epochs without a stage where the others have one, and in nights without events.
     ``require_all`` refuses nights in which a type does not occur.
     """
     tables = _event_tables(inputs, y)
@@ -208,10 +208,7 @@ def event_targets(
 def seconds_of_events(
     recording: Recording, events: pd.DataFrame, event_types: EventTypes, location: str = "recording"
 ) -> tuple[np.ndarray, int]:
-    """Labels of the seconds of a night, int8 of shape (n_seconds, n_types).
-
-    And the number of events that end after the night, and were cut.
-    """
+    """Labels int8 (n_seconds, n_types), and the number of events that end after the night."""
     events = checked_events(events, location)
     n_seconds = recording.n_epochs * EPOCH_SECONDS
     wanted = is_type(events["type"], *(name for names in event_types.values() for name in names))
@@ -237,11 +234,7 @@ def _event_tables(inputs: EncoderInput, y: Any) -> list[pd.DataFrame | None]:
             f"y must be {len(inputs.recordings)} tables of events (onset, duration, type), one for "
             f"each night, or None for those of the recordings; got {got}."
         )
-    return [None if _is_nothing(table) else table for table in y]
-
-
-def _is_nothing(table: Any) -> bool:
-    return table is None or (np.ndim(table) == 0 and bool(pd.isna(table)))
+    return [None if np.ndim(table) == 0 and pd.isna(table) else table for table in y]
 
 
 def _report_events(missing: list[str], beyond: list[str], n_nights: int) -> None:
@@ -273,11 +266,11 @@ def _listed(texts: list[str]) -> str:
 def _check_durations(events: pd.DataFrame, location: str) -> None:
     instant = np.flatnonzero(events["duration"].to_numpy(dtype=float) == 0)
     if len(instant):
+        first = instant[0]
         raise InvalidRecordingError(
-            f"{location}: event {events.index[instant[0]]} "
-            f"({events['type'].iloc[instant[0]]}) lasts "
-            "0 s, so that it has no second to learn from; accepted are durations above 0. Give "
-            "its length, or leave it out."
+            f"{location}: event {events.index[first]} ({events['type'].iloc[first]}) lasts 0 s, so "
+            "that it has no second to learn from; accepted are durations above 0. Give its length, "
+            "or leave it out."
         )
 
 

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Losses of rows, and Breslow's baseline hazard.
 
-torchsurv (MIT) was weighed for the Cox partial likelihood: it has ties, but neither late entries
-nor weights of subjects, and sums in the precision of its input. pycox leaves out ties, and the
-likelihoods of statsmodels, lifelines (pandas below 3) and scikit-survival (GPL) give a network no
-gradient.
+The Cox likelihoods of other libraries lack late entries and weights (torchsurv), ties (pycox), or
+the gradient (statsmodels, lifelines, scikit-survival).
 """
 
 from __future__ import annotations
@@ -40,14 +38,8 @@ class ClassCrossEntropy(nn.Module):
         return (losses * weights).sum() / weights.sum().clamp_min(1e-12)
 
 
-class OutcomeCrossEntropy(nn.Module):
+class OutcomeCrossEntropy(ClassCrossEntropy):
     """Weighted mean of the binary cross-entropy over the cells that are known."""
-
-    class_weight: Tensor
-
-    def __init__(self, class_weight: np.ndarray):
-        super().__init__()
-        self.register_buffer("class_weight", torch.from_numpy(class_weight))
 
     def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         known, truth = ~targets.isnan(), torch.nan_to_num(targets)
@@ -92,28 +84,8 @@ class SecondsCrossEntropy(nn.Module):
         return (losses * counted).sum() / counted.sum()
 
 
-def cox_loss(
-    log_risk: Tensor,
-    event: Tensor,
-    time: Tensor,
-    entry: Tensor | None = None,
-    weights: Tensor | None = None,
-) -> Tensor:
-    """Negative log partial likelihood per event, the mean over the outcomes with one.
-
-    Columns [n, k] or [n] are of n subjects and k outcomes: log hazard ratios; whether the event
-    was seen; the time of event or end of follow-up, NaN where not known, which takes the subject
-    out of the risk sets; when it came under observation (left truncation), NaN for the start.
-    ``weights`` [n] count in events and risk sets alike.
-
-    Ties are those of Breslow, Biometrics 30 (1974): tied events share a risk
-    set. Takes O(n log n) steps; sums are logarithms in double precision.
-    """
-    sums, n_events = cox_terms(log_risk, event, time, entry, weights)
-    return _mean_per_event(sums, n_events).to(log_risk.dtype)
-
-
-def _mean_per_event(sums: Tensor, n_events: Tensor) -> Tensor:
+def mean_per_event(sums: Tensor, n_events: Tensor) -> Tensor:
+    """Loss from :func:`cox_terms`, the mean over the outcomes with an event."""
     has_events = n_events > 0
     losses = sums / torch.where(has_events, n_events, 1.0)
     return losses.sum() / has_events.sum().clamp_min(1)
@@ -126,7 +98,11 @@ def cox_terms(
     entry: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Negative log partial likelihoods and weighted events of each outcome, both of shape [k]."""
+    """Negative log partial likelihoods and weighted events of each outcome, both of shape [k].
+
+    Columns are [n, k] or [n], of times and entries NaN where not known, ``weights`` [n]. Ties are
+    Breslow's, Biometrics 30 (1974). Takes O(n log n) steps, in logarithms of double precision.
+    """
     # MPS has no double precision
     dtype = torch.float32 if log_risk.device.type == "mps" else torch.float64
     risk, event, time = (_by_outcome(v) for v in (log_risk, event, time))
@@ -175,11 +151,10 @@ def _sums_by_intervals(
 
 
 def log_risk_set_sums(log_values: Tensor, time: Tensor, entry: Tensor, at: Tensor) -> Tensor:
-    """Log of the summed values of those at risk at each of the sorted, distinct times ``at``.
+    """Log of the summed values of those at risk, ``entry < t <= time``, at the sorted times ``at``.
 
-    Each is at risk at times t with ``entry < t <= time``: a run of ``at``, cut into the O(log m)
-    nodes of a binary tree that make it up. A time adds up its leaf and the nodes above it. Nothing
-    is subtracted, so no digits are lost where few are at risk; -inf where nobody is.
+    Each subject is added to O(log m) nodes of a binary tree over ``at``; nothing is subtracted, so
+    that no digits are lost. -inf where nobody is at risk.
     """
     n_leaves = 1 << (len(at) - 1).bit_length()
     left = torch.searchsorted(at, entry, right=True) + n_leaves
@@ -200,8 +175,7 @@ def _cut_runs(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     subjects = torch.arange(len(left), device=left.device)
     nodes, members = [], []
     while (open_ := left < right).any():
-        starts = open_ & (left % 2 == 1)
-        stops = open_ & (right % 2 == 1)
+        starts, stops = open_ & (left % 2 == 1), open_ & (right % 2 == 1)
         nodes += [left[starts], right[stops] - 1]
         members += [subjects[starts], subjects[stops]]
         left, right = (left + starts.long()) // 2, right // 2
@@ -212,10 +186,7 @@ def _cut_runs(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class BreslowBaseline:
-    """Breslow's estimate of the cumulative hazard of one outcome.
-
-    At each time, events over the summed risks of all at risk (discussion of Cox, JRSS B 34, 1972).
-    """
+    """Breslow's cumulative hazard of one outcome (discussion of Cox, JRSS B 34, 1972)."""
 
     times: np.ndarray  # of events, distinct, ascending
     log_hazard: np.ndarray  # log of the cumulative hazard from each time on, at the risk `center`
@@ -225,7 +196,7 @@ class BreslowBaseline:
     def fit(
         cls, log_risk: Any, event: Any, time: Any, entry: Any = None, weights: Any = None
     ) -> BreslowBaseline:
-        """Estimate it from subjects whose outcome is known; see :func:`cox_loss`."""
+        """Estimate it from subjects whose outcome is known; see :func:`cox_terms`."""
         log_risk, time = (np.asarray(v, dtype=np.float64) for v in (log_risk, time))
         event = np.asarray(event, dtype=bool)
         weights = np.ones(len(time)) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -263,25 +234,21 @@ def terms_of_rows(outputs: Tensor, targets: Tensor, weights: Tensor) -> tuple[Te
     subjects, index = targets[:, 0].unique(return_inverse=True)
     n_subjects = len(subjects)
     columns = torch.empty_like(targets[:n_subjects]).index_copy_(0, index, targets)
-    risk = mean_by_subject(outputs, index, n_subjects)
-    weight = mean_by_subject(weights[:, None], index, n_subjects)[:, 0]
-    time, event, entry = (
-        columns[:, 1 : 1 + k],
-        columns[:, 1 + k : 1 + 2 * k],
-        columns[:, 1 + 2 * k :],
-    )
+    risk = mean_of_groups(outputs, index, n_subjects)
+    weight = mean_of_groups(weights[:, None], index, n_subjects)[:, 0]
+    time, event, entry = columns[:, 1:].tensor_split((k, 2 * k), dim=1)
     return cox_terms(risk, event == 1, time, entry if entry.shape[1] else None, weight)
 
 
-def mean_by_subject(values: Tensor, subjects: Tensor, n_subjects: int) -> Tensor:
-    """Mean [n_subjects, k] over the rows of each subject."""
-    sums = values.new_zeros(n_subjects, values.shape[1]).index_add(0, subjects, values)
-    counts = torch.bincount(subjects, minlength=n_subjects).clamp_min(1)
+def mean_of_groups(values: Tensor, groups: Tensor, n_groups: int) -> Tensor:
+    """Mean [n_groups, k] over the rows of each group, such as a subject."""
+    sums = values.new_zeros(n_groups, values.shape[1]).index_add(0, groups, values)
+    counts = torch.bincount(groups, minlength=n_groups).clamp_min(1)
     return sums / counts[:, None]
 
 
 class CoxLoss(nn.Module):
-    """:func:`cox_loss` of rows, in double precision."""
+    """Negative log partial likelihood per event, of rows, in double precision."""
 
     def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        return _mean_per_event(*terms_of_rows(outputs, targets, weights))
+        return mean_per_event(*terms_of_rows(outputs, targets, weights))

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""One fit: held-out subjects, the network, and the skorch net that trains it.
-
-The loop is skorch's. Its callbacks schedule the learning rate, clip gradients and stop early; the
-net says what a batch, its outputs and its loss are.
-"""
+"""One fit: held-out subjects, the network, and the skorch net that trains it."""
 
 from __future__ import annotations
 
@@ -41,6 +37,7 @@ from ._data import (
     Batch,
     CohortSet,
     Covariates,
+    LabelledBatch,
     NightArrays,
     NightsInMemory,
     NightsOnDisk,
@@ -50,7 +47,6 @@ from ._data import (
     collate,
     inputs_of,
     prepared_nights,
-    rows_of_nights,
     token_statistics,
 )
 from ._losses import terms_of_rows
@@ -69,43 +65,6 @@ _NIGHTS_FOR_STATISTICS = 64
 _FEWEST_HELD_OUT = 2
 
 
-@dataclass(frozen=True, slots=True)
-class FittedParts:
-    """Results of a fit; ``held_out`` are positions of recordings in X."""
-
-    net: FineTuningNet
-    modalities: tuple[str, ...]
-    covariates: Covariates | None
-    head_config: HeadConfig
-    held_out: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelledNights:
-    """Nights of X that have a labelled row, and their positions in X."""
-
-    positions: list[int]
-    recordings: list[Recording]
-    locations: list[str]
-    rows: list[np.ndarray]
-    epochs: list[np.ndarray] | None
-
-    @classmethod
-    def of(cls, inputs: EncoderInput, targets: Targets) -> LabelledNights:
-        labelled, parts = targets.labelled, rows_of_nights(inputs)
-        positions = [i for i, (rows, _) in enumerate(parts) if labelled[rows].any()]
-        epochs = None
-        if inputs.epochs is not None:
-            epochs = [inputs.epochs[i][labelled[inputs.rows[i]]] for i in positions]
-        return cls(
-            positions,
-            [inputs.recordings[i] for i in positions],
-            [inputs.locations[i] for i in positions],
-            [inputs.rows[i][labelled[inputs.rows[i]]] for i in positions],
-            epochs,
-        )
-
-
 def fine_tune(
     settings: FitSettings,
     inputs: EncoderInput,
@@ -116,11 +75,14 @@ def fine_tune(
     seed: int,
     net_class: type[FineTuningNet],
     callbacks: Sequence[Callback] = (),
-) -> FittedParts:
-    """Read the labelled nights of X, and train on them."""
-    nights = LabelledNights.of(inputs, targets)
+) -> tuple[FineTuningNet, tuple[str, ...], Covariates | None, HeadConfig, tuple[int, ...]]:
+    """Train on the labelled nights of X; the last of the results are positions held out of X."""
     candidates = choose_modalities(settings.modalities, checkpoint.config.names, inputs.recordings)
-    held_out = _choose_held_out(settings, inputs, nights, targets.strata, seed)
+    subjects = [str(name) for name in name_subjects(inputs.recordings)]
+    labelled = targets.labelled
+    positions = [i for i, rows in enumerate(inputs.rows) if labelled[rows].any()]
+    nights, targets = inputs.take(labelled), targets.take(labelled)
+    held_out = _choose_held_out(settings, nights, [subjects[i] for i in positions], targets, seed)
     with _open_nights(settings, checkpoint, candidates, nights) as reader:
         modalities = _available(candidates, reader.modalities, settings.modalities is not None)
         covariates = _fit_covariates(settings, nights.recordings, ~held_out)
@@ -128,7 +90,7 @@ def fine_tune(
         head = settings.head_config(checkpoint.config, modalities, n_outputs, n_covariates)
         widths = None
         if isinstance(reader, NightsOnDisk):
-            widths = {name: reader.contents[name].width for name in modalities}
+            widths = {name: reader.store.contents[name].width for name in modalities}
         training, validation = (
             net_class.training_set(
                 reader,
@@ -136,7 +98,7 @@ def fine_tune(
                 widths,
                 targets,
                 tuple(r if used else r[:0] for r, used in zip(nights.rows, mask, strict=True)),
-                None if nights.epochs is None else tuple(nights.epochs),
+                nights.epochs,
                 tuple(recording.n_epochs for recording in nights.recordings),
                 None if covariates is None else covariates.of(nights.recordings),
                 _longest_piece(settings, checkpoint.config),
@@ -144,13 +106,12 @@ def fine_tune(
             for mask in (~held_out, held_out)
         )
         module = build_module(settings, head, checkpoint, seed)
-        _standardise(module, settings, checkpoint, head, reader, nights, ~held_out)
+        _standardise(module, settings, checkpoint, reader, nights, ~held_out)
         net = make_net(settings, module, criterion, net_class, seed)
         batches = Batches(training, settings.batch_size, settings.max_epochs, seed)
         validated = HeldOutRows(validation, training) if held_out.any() else None
         _train(net, settings, batches, validated, callbacks)
-    positions = tuple(nights.positions[i] for i in np.flatnonzero(held_out))
-    return FittedParts(net, modalities, covariates, head, positions)
+    return net, modalities, covariates, head, tuple(np.array(positions)[held_out].tolist())
 
 
 def token_source(
@@ -219,41 +180,27 @@ def _available(candidates: Sequence[str], stored: set[str], chosen: bool) -> tup
 
 
 def _choose_held_out(
-    settings: FitSettings,
-    inputs: EncoderInput,
-    nights: LabelledNights,
-    strata: np.ndarray | None,
-    seed: int,
+    settings: FitSettings, nights: EncoderInput, subjects: list[str], targets: Targets, seed: int
 ) -> np.ndarray:
     if settings.patience is None or not settings.validation_fraction:
-        return np.zeros(len(nights.positions), dtype=bool)
-    names = name_subjects(inputs.recordings)
-    subjects = [str(names[i]) for i in nights.positions]
+        return np.zeros(len(subjects), dtype=bool)
     if nights.epochs is None:
         # the nights of one row are of one subject, whether they say so or not
         first: dict[int, str] = {}
-        rows = [int(rows[0]) for rows in nights.rows]
-        subjects = [first.setdefault(row, name) for row, name in zip(rows, subjects, strict=True)]
-    examples = None
-    if strata is not None:
-        examples = np.array([strata[rows].any(axis=0) for rows in nights.rows])
+        pairs = zip(nights.rows, subjects, strict=True)
+        subjects = [first.setdefault(int(row), name) for (row,), name in pairs]
+    strata = np.ones((nights.n_rows, 1), bool) if targets.strata is None else targets.strata
+    examples = np.array([strata[rows].any(axis=0) for rows in nights.rows])
     rng = np.random.default_rng([seed, _HOLD_OUT_STREAM])
     return hold_out(subjects, examples, settings.validation_fraction, rng)
 
 
 def hold_out(
-    subjects: Sequence[str], examples: np.ndarray | None, share: float, rng: np.random.Generator
+    subjects: Sequence[str], examples: np.ndarray, share: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Which nights are held out, with all nights of their subject, bool of shape (n_nights,).
-
-    A ``share`` of the subjects, rounded down; fewer than two are none, as the loss of one subject
-    says little about others. Of everything that any night has a labelled example of
-    (``examples``, bool of shape (n_nights, n_strata)), one is left to train on.
-    """
+    """Hold out whole subjects, but not the last ``examples`` (n_nights, n_strata) of a stratum."""
     names, subject = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
     n_wanted = math.floor(share * len(names))
-    if examples is None:
-        examples = np.ones((len(subject), 1), dtype=bool)
     counts = np.zeros((len(names), examples.shape[1]), dtype=int)
     np.add.at(counts, subject, examples)
     left = counts.sum(axis=0)
@@ -265,27 +212,21 @@ def hold_out(
         if (left - counts[candidate])[needed].all():
             left = left - counts[candidate]
             held_out[candidate] = True
-    if held_out.sum() < _FEWEST_HELD_OUT:
-        return np.zeros(len(subject), dtype=bool)
-    return held_out[subject]
+    # the loss of a single subject says little about others
+    return held_out[subject] & (held_out.sum() >= _FEWEST_HELD_OUT)
 
 
 @contextmanager
 def _open_nights(
-    settings: FitSettings, checkpoint: Checkpoint, modalities: Sequence[str], nights: LabelledNights
+    settings: FitSettings, checkpoint: Checkpoint, modalities: Sequence[str], nights: EncoderInput
 ) -> Iterator[NightsInMemory | NightsOnDisk]:
     if settings.finetune is None:
         source = token_source(settings, checkpoint, modalities)
         yield NightsInMemory(list(source.nights(nights.recordings, nights.locations)))
         return
-    with prepared_nights(
-        checkpoint,
-        modalities,
-        nights.recordings,
-        nights.locations,
-        settings.cache,
-        settings.verbose,
-    ) as reader:
+    recordings, locations = nights.recordings, nights.locations
+    options = settings.cache, settings.verbose
+    with prepared_nights(checkpoint, modalities, recordings, locations, *options) as reader:
         yield reader
 
 
@@ -302,9 +243,8 @@ def _longest_piece(settings: FitSettings, config: EncoderConfig) -> int | None:
     """Most epochs of a piece, None for whole nights."""
     of_tokens = settings.finetune is None
     # positions beyond a piece would never be learned
-    if settings.head == "temporal_transformer":
-        return None
-    if settings.head in TEMPORAL_HEADS and of_tokens:
+    whole = TEMPORAL_HEADS if of_tokens else ("temporal_transformer",)
+    if settings.head in whole:
         return None
     return _TOKENS_PER_PIECE if of_tokens else config.context_epochs
 
@@ -313,13 +253,12 @@ def _standardise(
     module: FineTuningModule,
     settings: FitSettings,
     checkpoint: Checkpoint,
-    head: HeadConfig,
     reader: NightsInMemory | NightsOnDisk,
-    nights: LabelledNights,
+    nights: EncoderInput,
     training: np.ndarray,
 ) -> None:
     """Set the mean and standard deviation of the tokens of training."""
-    used = np.flatnonzero(training).tolist()
+    head, used = module.head.config, np.flatnonzero(training).tolist()
     tokens: Iterable[NightArrays]
     if isinstance(reader, NightsInMemory):
         tokens = (reader.nights[i] for i in used)
@@ -368,12 +307,12 @@ def predict_outputs(
     net: FineTuningNet,
     settings: FitSettings,
     checkpoint: Checkpoint,
-    modalities: tuple[str, ...],
     covariates: Covariates | None,
-    n_outputs: int,
     inputs: EncoderInput,
 ) -> np.ndarray:
     """Outputs of each row of X, float32 of shape (n_rows, n_outputs), night by night."""
+    head = net.module_.head.config
+    modalities = head.modalities
     if settings.finetune is None:
         widths = None
         source = token_source(settings, checkpoint, modalities)
@@ -384,10 +323,10 @@ def predict_outputs(
         pairs = zip(inputs.recordings, inputs.locations, strict=True)
         nights = (inputs_of(recording, contents, location) for recording, location in pairs)
     columns = None if covariates is None else covariates.of(inputs.recordings)
-    sums = np.zeros((inputs.n_rows, n_outputs), dtype=np.float32)
+    sums = np.zeros((inputs.n_rows, head.n_outputs), dtype=np.float32)
     counts = np.zeros((inputs.n_rows, 1), dtype=np.float32)
-    for i, (night, (rows, epochs)) in enumerate(zip(nights, rows_of_nights(inputs), strict=True)):
-        index = np.zeros(1, dtype=np.int64) if epochs is None else epochs
+    for i, (night, rows) in enumerate(zip(nights, inputs.rows, strict=True)):
+        index = np.zeros(1, dtype=np.int64) if inputs.epochs is None else inputs.epochs[i]
         stated = None if columns is None else columns[i : i + 1]
         batch = collate([night], modalities, widths, stated, index, len(rows))
         sums[rows] += net.outputs(batch).cpu().numpy()
@@ -440,24 +379,11 @@ class HeldOutRows:
 
 
 class FineTuningNet(NeuralNet):
-    """A skorch net over :class:`Batches`, with a learning rate of its own for the encoder.
-
-    ``weight_decay`` is of matrices alone; ``seed`` is of dropout.
-    """
+    """A skorch net over :class:`Batches`, with a learning rate of its own for the encoder."""
 
     training_set: type[TrainingSet] = TrainingSet
 
-    def __init__(
-        self,
-        module,
-        criterion,
-        *,
-        encoder_lr=1e-4,
-        weight_decay=1e-2,
-        precision="float32",
-        seed=0,
-        **kwargs,
-    ):
+    def __init__(self, module, criterion, *, encoder_lr, weight_decay, precision, seed, **kwargs):
         options = {"train_split": None, "optimizer": torch.optim.AdamW, "verbose": 0, **kwargs}
         super().__init__(module, criterion, **options)
         self.encoder_lr = encoder_lr
@@ -525,7 +451,7 @@ class FineTuningNet(NeuralNet):
 
     def validation_step(self, batch, **fit_params):
         held_out, _ = batch
-        outputs, targets, weights = self.outputs_of(held_out.rows)
+        outputs, targets, weights = self.outputs_of(map(held_out.rows.batch, held_out.rows.whole()))
         with torch.inference_mode():
             return {"loss": self.criterion_(outputs, targets, weights), "y_pred": outputs}
 
@@ -543,23 +469,15 @@ class FineTuningNet(NeuralNet):
         with torch.inference_mode():
             return self.infer(batch)
 
-    def outputs_of(self, rows: TrainingSet) -> tuple[Tensor, Tensor, Tensor]:
-        """Outputs, targets and weights of all rows of a set."""
-        parts = [rows.batch(pieces) for pieces in rows.whole()]
-        outputs = torch.cat([self.outputs(batch) for batch, _ in parts])
-        targets, weights = (
-            torch.cat(column) for column in zip(*(y for _, y in parts), strict=True)
-        )
+    def outputs_of(self, batches: Iterable[LabelledBatch]) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs, targets and weights of all rows of batches."""
+        parts = [(self.outputs(batch), *y) for batch, y in batches]
+        outputs, targets, weights = (torch.cat(column) for column in zip(*parts, strict=True))
         return outputs, targets.to(outputs.device), weights.to(outputs.device)
 
 
 class CoxNet(FineTuningNet):
-    """A net whose steps see whole cohorts.
-
-    The outputs of a cohort are computed chunk by chunk, the gradient of the likelihood with
-    respect to them once, and the chunks are gone through again with that gradient. So memory is
-    that of a chunk and the gradient that of the whole.
-    """
+    """A net whose steps see whole cohorts, in the memory of one chunk of it."""
 
     training_set = CohortSet
 
@@ -579,19 +497,17 @@ class CoxNet(FineTuningNet):
         loss = self.get_loss(outputs, y_true, X=cohort, training=True)
         loss.backward()
         if not alone:
+            # through the chunks once more, with the gradient of the whole
             gradients = outputs.grad.split([len(part) for part in parts])
             for number, (chunk, _) in enumerate(cohort.batches()):
                 self._training_outputs(chunk, number).backward(gradients[number])
         return {"loss": loss, "y_pred": outputs}
 
     def validation_step(self, batch: tuple[HeldOutRows, None], **fit_params) -> dict[str, Tensor]:
-        """Cross-validated partial likelihood: of all subjects, less that of those trained on.
-
-        Held-out subjects alone have few events, and nobody to compare them with; here they are
-        compared with all (Verweij & van Houwelingen, Statistics in Medicine 12, 1993).
-        """
+        """Cross-validated partial likelihood (Verweij & van Houwelingen, Stat. Med. 12, 1993)."""
         held_out, _ = batch
-        ours, theirs = (self._cohort_outputs(s) for s in (held_out.training, held_out.rows))
+        sets: Any = held_out.training, held_out.rows
+        ours, theirs = (self.outputs_of(rows.whole_cohort().batches()) for rows in sets)
         together = [torch.cat(pair) for pair in zip(ours, theirs, strict=True)]
         with torch.inference_mode():
             sums, n_events = terms_of_rows(*together)
@@ -600,11 +516,6 @@ class CoxNet(FineTuningNet):
             losses = ((sums - trained) / n_events.clamp_min(1e-12))[has_events]
             loss = losses.mean() * len(together[0]) / len(theirs[0])
             return {"loss": loss, "y_pred": theirs[0]}
-
-    def _cohort_outputs(self, rows: Any) -> tuple[Tensor, Tensor, Tensor]:
-        parts = [(self.outputs(b), *y) for b, y in rows.whole_cohort().batches()]
-        outputs, targets, weights = (torch.cat(v) for v in zip(*parts, strict=True))
-        return outputs, targets.to(outputs.device), weights.to(outputs.device)
 
     def _training_outputs(self, chunk, number: int) -> Tensor:
         """Outputs in training; the same call has the same dropout."""

@@ -18,10 +18,11 @@ from ..encoding._engine import window_starts
 from ..errors import CheckpointError
 from ..model.network import Sleep2Vec
 from ._heads import (
+    AttentionPooling,
     LayerMix,
+    MeanPooling,
     build_aggregation,
     build_head,
-    build_pooling,
     fill_gaps,
 )
 from .config import HeadConfig, LoRA
@@ -35,12 +36,7 @@ _ADAPTER = "default"
 
 
 class FineTuned(nn.Module):
-    """An encoder and a head that are trained together.
-
-    The encoder is used as it is, not copied. Its parameters that the outputs depend on are trained,
-    or, with ``lora``, adapters that are inserted into it. The head mixes the states of ``layers``,
-    blocks counted from 1; the last ones by default.
-    """
+    """An encoder, which is not copied, and a head on ``layers``, its last blocks by default."""
 
     def __init__(
         self,
@@ -63,8 +59,11 @@ class FineTuned(nn.Module):
         self.head: Any = Head(head_config)  # or Standardised
         if lora is not None:
             insert_lora(encoder, lora)
-        else:
-            _freeze_unused(encoder)
+            return
+        # outputs do not depend on these, and weight decay would still shrink them
+        for part in (encoder.masks, encoder.projection):
+            if isinstance(part, nn.Module):
+                part.requires_grad_(False)
 
     def forward(
         self,
@@ -77,10 +76,8 @@ class FineTuned(nn.Module):
     ) -> Tensor:
         """Outputs [B, L, O] of epochs or [B, O] of nights, from conditioned signals.
 
-        ``inputs`` are the samples [B, L, n] of each modality, NaN or anything where it is not
-        ``present`` [B, L, M]; one that no sequence has may be left out. ``valid`` [B, L] is False
-        at padding, which comes last. With ``features``, inputs of spectral tokenizers are their
-        features instead of samples.
+        ``inputs`` are samples [B, L, n] by modality, or with ``features`` those of spectral
+        tokenizers, anything where not ``present`` [B, L, M]; ``valid`` [B, L] is False at padding.
         """
         tokens, cls = self.encode(inputs, present, valid, features=features)
         if self.head.config.n_layers == 1:
@@ -90,10 +87,7 @@ class FineTuned(nn.Module):
     def encode(
         self, inputs: Mapping[str, Tensor], present: Tensor, valid: Tensor, features: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Tokens [B, L, M, K, H], and summaries [B, M, K, H] of an encoder with a CLS token.
-
-        Both are zero where a modality is not present. See :meth:`forward`.
-        """
+        """Tokens [B, L, M, K, H] and summaries [B, M, K, H], zero where not present, or None."""
         counted = present & valid[..., None]
         names = self.head.config.modalities
         absent = [n for i, n in enumerate(names) if n not in inputs and counted[..., i].any()]
@@ -132,8 +126,10 @@ class Head(nn.Module):
     def __init__(self, config: HeadConfig):
         super().__init__()
         self.config = config
-        by_night = config.unit == "night"
-        self.pooling = build_pooling(config.pooling, config.hidden_size) if by_night else None
+        self.pooling: nn.Module | None = None
+        if config.unit == "night" and config.pooling != "cls":
+            attention = config.pooling == "attention"
+            self.pooling = AttentionPooling(config.hidden_size) if attention else MeanPooling()
         own = len(config.modalities) if config.layer_mix_per_modality else 1
         self.layer_mix = LayerMix(config.n_layers, own) if config.n_layers > 1 else None
         self.aggregation = build_aggregation(config)
@@ -149,9 +145,8 @@ class Head(nn.Module):
     ) -> Tensor:
         """Outputs [B, L, O] of epochs or [B, O] of nights.
 
-        ``tokens`` [B, L, M, H], or [B, L, M, K, H] of several layers, may be NaN where not
-        ``present`` [B, L, M], and None where only the summaries ``cls`` [B, M(, K), H] are read;
-        ``valid`` [B, L] is False at padding; ``covariates`` are [B, C] or [B, L, C].
+        ``tokens`` [B, L, M(, K), H] or ``cls`` [B, M(, K), H] are read, NaN where not ``present``
+        [B, L, M]; ``valid`` [B, L] is False at padding; ``covariates`` are [B, C] or [B, L, C].
         """
         counted = present & valid[..., None]
         if self.config.unit == "night":
@@ -217,36 +212,21 @@ class Standardised(nn.Module):
         self.mean.copy_(torch.from_numpy(mean))
         self.std.copy_(torch.from_numpy(std))
 
-    def forward(
-        self,
-        tokens: Tensor | None,
-        present: Tensor,
-        valid: Tensor,
-        covariates: Tensor | None = None,
-        cls: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, tokens, present, valid, covariates=None, cls=None) -> Tensor:
         """As :meth:`Head.forward`."""
         mean, std = self.mean, self.std
         if self.config.n_layers == 1:
             mean, std = mean[:, 0], std[:, 0]
         if self.config.pooling == "cls" and self.config.unit == "night":
-            assert cls is not None
             return self.head(None, present, valid, covariates, (cls - mean) / std)
-        assert tokens is not None
         return self.head((tokens - mean) / std, present, valid, covariates)
 
 
 class FineTuningModule(nn.Module):
-    """Batches to outputs [n_rows, O], by a head on tokens or by a whole network.
-
-    ``modality_dropout`` are the chances that a night, and that an epoch, loses a modality.
-    """
+    """Batches to outputs [n_rows, O], by a head on tokens or by a whole network."""
 
     def __init__(
-        self,
-        network: nn.Module,
-        reads_tokens: bool,
-        modality_dropout: tuple[float, float] = (0.0, 0.0),
+        self, network: nn.Module, reads_tokens: bool, modality_dropout: tuple[float, float]
     ):
         super().__init__()
         self.network = network
@@ -264,21 +244,13 @@ class FineTuningModule(nn.Module):
         present = batch.present
         if self.training:
             present = drop_modalities(present, *self.modality_dropout)
-        if self.reads_tokens:
-            outputs = self.network(batch.inputs, present, batch.valid, batch.covariates, batch.cls)
-        else:
-            outputs = self.network(
-                batch.inputs, present, batch.valid, batch.covariates, features=True
-            )
+        others: dict[str, Any] = {"cls": batch.cls} if self.reads_tokens else {"features": True}
+        outputs = self.network(batch.inputs, present, batch.valid, batch.covariates, **others)
         return batch.take_rows(outputs.float())
 
 
 def drop_modalities(present: Tensor, by_night: float, by_epoch: float) -> Tensor:
-    """Hide modalities of ``present`` [B, L, M] at random; an epoch never loses its last one.
-
-    ``by_night`` is the chance that a whole sequence loses a modality, ``by_epoch`` that an epoch
-    does. Draws from torch's generator.
-    """
+    """Hide modalities of ``present`` [B, L, M] at random; an epoch never loses its last one."""
     shape = present.shape
     for share, length in ((by_night, 1), (by_epoch, shape[1])):
         if share == 0:
@@ -292,10 +264,7 @@ def drop_modalities(present: Tensor, by_night: float, by_epoch: float) -> Tensor
 
 
 class LoraLinear(nn.Module):
-    """``W x + b + alpha / rank * B A dropout(x)``: the frozen layer it wraps until it is trained.
-
-    B starts at zero.
-    """
+    """``W x + b + alpha / rank * B A dropout(x)`` with B = 0 at first."""
 
     def __init__(self, base: nn.Linear, config: LoRA):
         super().__init__()
@@ -351,21 +320,12 @@ def _check_fit(encoder: Sleep2Vec, config: HeadConfig) -> None:
         )
 
 
-def _freeze_unused(encoder: Sleep2Vec) -> None:
-    # outputs do not depend on these, and weight decay would still shrink them
-    for part in (encoder.masks, encoder.projection):
-        if isinstance(part, nn.Module):
-            part.requires_grad_(False)
-
-
 def encode_sequences(
     encoder: Sleep2Vec, tokens: Tensor, valid: Tensor, lengths: Tensor, layers: Sequence[int]
 ) -> tuple[Tensor, Tensor | None]:
-    """States [S, L, K, H] of some layers, and summaries [S, K, H] or None.
+    """States [S, L, K, H], zero where not ``valid`` [S, L], and summaries [S, K, H] or None.
 
-    ``tokens`` [S, L, d] are of one modality each, ``valid`` [S, L] where they have it, ``lengths``
-    [S] without padding. States are zero where not valid; a summary is the mean over windows. The
-    windows are the engine's, so that a night's tokens are too, whatever its neighbours.
+    Windows are the engine's, so that a night's tokens are too, whatever its neighbours.
     """
     size = (len(layers), encoder.config.hidden_size)
     states = tokens.new_zeros(*tokens.shape[:2], *size)
@@ -405,10 +365,7 @@ def _encode_rows(encoder, tokens: Tensor, valid: Tensor, lengths: Tensor, layers
 
 
 def _layout(lengths: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sequence [N] of each window, its epochs [N, c], and the weights of these [N, c].
-
-    A sequence shorter than the context is one window whose end has no weight.
-    """
+    """Sequence [N] of each window, its epochs [N, c], and their weights, 0 beyond its end."""
     starts = [window_starts(length, context) for length in lengths]
     owner = np.repeat(np.arange(len(lengths)), [len(s) for s in starts])
     offset = np.arange(context)

@@ -19,6 +19,7 @@ from ._labels import (
     encode_outcomes,
     read_labels,
     read_multilabels,
+    require_labels,
 )
 
 if TYPE_CHECKING:
@@ -139,11 +140,8 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         predicted = self._predict(self._outputs(X))
         read = read_multilabels if self.multilabel_ else read_labels
         true, known = read(y, len(predicted), self.unit_)
-        if not known.any():
-            raise ValueError(
-                f"y has no label for any of the {len(predicted)} {self.unit_}s: there is nothing "
-                "to score. Look at the split that these rows come from."
-            )
+        rest = ": there is nothing to score. Look at the split that these rows come from."
+        require_labels(known, self.unit_, rest)
         weights = check_sample_weight(sample_weight, len(predicted))
         weights = np.broadcast_to(weights.reshape(-1, *[1] * (known.ndim - 1)), known.shape)
         return float(accuracy_score(true[known], predicted[known], sample_weight=weights[known]))

@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 
 __all__ = ["EventRules", "FullFineTuning", "LoRA"]
 
-UNITS = ("epoch", "night")
 TEMPORAL_HEADS = ("temporal_conv", "temporal_transformer")
 # "regression" is the authors' other order of the layers of "mlp"
 HEADS = ("linear", "mlp", "regression", *TEMPORAL_HEADS)
 AGGREGATIONS = ("mean", "concat", "gated")
 POOLINGS = ("mean", "attention", "cls")
-ACTIVATIONS = ("elu", "relu", "gelu", "silu")
+_ACCEPTED = {
+    "unit": ("epoch", "night"),
+    "head": HEADS,
+    "aggregation": AGGREGATIONS,
+    "pooling": POOLINGS,
+    "activation": ("elu", "relu", "gelu", "silu"),
+}
 
 
 class FullFineTuning(BaseEstimator):
@@ -147,11 +152,10 @@ class HeadConfig:
         for name in ("head_size", "depth"):
             if getattr(self, name) is not None:
                 _require_count(name, getattr(self, name))
-        _require_one_of("unit", self.unit, UNITS)
-        _require_one_of("head", self.head, HEADS)
-        _require_one_of("aggregation", self.aggregation, AGGREGATIONS)
-        _require_one_of("pooling", self.pooling, POOLINGS)
-        _require_one_of("activation", self.activation, ACTIVATIONS)
+        for name, accepted in _ACCEPTED.items():
+            if getattr(self, name) not in accepted:
+                listed = ", ".join(map(repr, accepted))
+                raise ValueError(f"{name} must be one of {listed}, got {getattr(self, name)!r}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}.")
         if self.kernel_size % 2 == 0:
@@ -203,11 +207,6 @@ class HeadConfig:
 def _require_count(name: str, value: object, least: int = 1) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be an integer from {least} on, got {value!r}.")
-
-
-def _require_one_of(name: str, value: str, accepted: tuple[str, ...]) -> None:
-    if value not in accepted:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, accepted))}, got {value!r}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

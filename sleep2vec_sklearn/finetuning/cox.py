@@ -20,7 +20,6 @@ from ._labels import Targets
 if TYPE_CHECKING:
     from torch import nn
 
-    from ._losses import BreslowBaseline
     from ._net import FineTuningNet
 
 __all__ = ["Sleep2VecCoxRegressor"]
@@ -61,6 +60,13 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
 
     Notes
     -----
+    X are nights, or lists of the nights of a subject. ``y`` is a structured array of shape
+    (len(X),) or (len(X), k) with the fields "event", "time" and optionally "entry", as made by
+    :func:`~sleep2vec_sklearn.evaluation.survival_outcome`; times are NaN where an outcome is not
+    known. Anything else is a TypeError; a ValueError is a y without an event, or with different
+    outcomes of one subject. :meth:`predict` gives log hazard ratios: a higher one means an earlier
+    event, and 0 is the mean of the subjects trained on.
+
     Minimises the negative log partial likelihood with Breslow's treatment of ties, for several
     outcomes the mean over them. Several nights of a subject are one observation, of their mean
     log risk. Recordings without a subject are taken for different ones. A linear head is the
@@ -73,8 +79,6 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
     >>> cohort = make_sleep_cohort(16, hours=0.5, modalities=["ibi"], random_state=0)
     >>> y = survival_outcome(cohort.metadata["event"], cohort.metadata["survival_time"])
     >>> model = Sleep2VecCoxRegressor(max_epochs=5, random_state=0).fit(cohort, y)
-    >>> model.predict(cohort).shape
-    (16,)
     >>> model.predict_survival_function(cohort, times=[1, 5, 10]).shape
     (16, 3)
     """
@@ -106,58 +110,6 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         )
         self.pooling = pooling
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Sleep2VecCoxRegressor:
-        """Train on the nights whose outcome is known.
-
-        Parameters
-        ----------
-        X : list of Recording or dict, or list of lists of them
-            Nights, or subjects.
-        y : structured array of shape (len(X),) or (len(X), k)
-            Fields "event", "time" and optionally "entry", as made by
-            :func:`~sleep2vec_sklearn.evaluation.survival_outcome`. Times are NaN where an outcome
-            is not known.
-        sample_weight : array of shape (len(X),), optional
-            How much each row counts; one with 0 is left out.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If a parameter is not one of those accepted, or y has no event, an outcome that is
-            nowhere known, or nights of one subject with different outcomes.
-        TypeError
-            If y is no structured array.
-        InvalidRecordingError, ReadError, CheckpointError, TrainingError
-            As of the other estimators.
-        """
-        return super().fit(X, y, sample_weight)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict log hazard ratios: a higher one means an earlier event.
-
-        Parameters
-        ----------
-        X : list of Recording or dict, or list of lists of them
-            A night may lack modalities.
-
-        Returns
-        -------
-        float64 ndarray of shape (len(X),) or (len(X), k)
-            0 is the mean of the subjects trained on.
-
-        Raises
-        ------
-        NotFittedError
-            Before :meth:`fit`.
-        InvalidRecordingError, ReadError
-            If a recording cannot be encoded.
-        """
-        return self._predict(self._outputs(X))
-
     def predict_survival_function(self, X: Any, times: Any = None) -> np.ndarray:
         """Predict the probability to be without the event after each time.
 
@@ -173,12 +125,10 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
 
         Raises
         ------
-        NotFittedError
-            Before :meth:`fit`.
         ValueError
             If times are no list of numbers.
-        InvalidRecordingError, ReadError
-            If a recording cannot be encoded.
+        NotFittedError, InvalidRecordingError, ReadError
+            As of :meth:`predict`.
         """
         risks = self._outputs(X).astype(np.float64)
         times = np.asarray(self.event_times_ if times is None else times, dtype=np.float64)
@@ -232,6 +182,8 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         return risks[:, 0] if self.training_outcomes_.ndim == 1 else risks
 
     def _finish_fit(self, inputs: EncoderInput, targets: Targets, held_out: tuple) -> None:
+        from ._losses import BreslowBaseline
+
         used = targets.labelled
         _, first, subject = np.unique(
             subject_of_rows(inputs)[0][used], return_index=True, return_inverse=True
@@ -241,30 +193,17 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         np.add.at(risks, subject, self._forward(inputs)[used].astype(np.float64))
         weights = np.bincount(subject, weights=targets.weights[used]) / counts[:, 0]
         self.training_outcomes_ = self.training_outcomes_[used][first]
-        outcome = read_outcome(self.training_outcomes_)
-        self.baselines_ = tuple(
-            _fit_baseline(outcome, column, (risks / counts)[:, column], weights)
-            for column in range(self.n_outcomes_)
-        )
+        outcome, baselines = read_outcome(self.training_outcomes_), []
+        for column, risk in enumerate((risks / counts).T):
+            known, event, time, entry = outcome.column(column)
+            baseline = BreslowBaseline.fit(risk[known], event, time, entry, weights[known])
+            baselines.append(baseline)
+        self.baselines_ = tuple(baselines)
         self.event_times_ = np.unique(np.concatenate([b.times for b in self.baselines_]))
 
 
-def _fit_baseline(
-    outcome: SurvivalOutcome, column: int, risks: np.ndarray, weights: np.ndarray
-) -> BreslowBaseline:
-    from ._losses import BreslowBaseline
-
-    known, event, time, entry = outcome.column(column)
-    return BreslowBaseline.fit(risks[known], event, time, entry, weights[known])
-
-
 def encode_outcome(inputs: EncoderInput, y: Any) -> tuple[Targets, SurvivalOutcome]:
-    """Check y and make it the targets of the rows of X.
-
-    Values are of shape (n_rows, 1 + 2 k) or (n_rows, 1 + 3 k): the subject's number, times, events
-    and, if there are any, entries; all NaN where no outcome is known. In the outcome, all nights of
-    a subject share what is known of one.
-    """
+    """Targets (n_rows, 1 + 2 k or 3 k): subject, times, events, entries; and the outcomes."""
     if inputs.unit != "night":
         raise InvalidRecordingError(
             "X holds epochs, but survival is of subjects; accepted is a list of nights, or of "
@@ -353,14 +292,12 @@ def _check_something_to_learn(outcome: SurvivalOutcome) -> None:
 
 
 def _as_ranks(outcome: SurvivalOutcome) -> list[np.ndarray]:
-    times = np.full(outcome.time.shape, np.nan)
-    entries = np.full(outcome.time.shape, np.nan)
+    times, entries = np.full((2, *outcome.time.shape), np.nan)
     for column in range(outcome.n_outcomes):
         known, _, time, entry = outcome.column(column)
         late = np.isfinite(entry)
         moments = np.unique(np.concatenate([time, entry[late]]))
         times[known, column] = np.searchsorted(moments, time)
-        ranks = np.where(late, np.searchsorted(moments, entry), np.nan)
-        entries[known, column] = ranks
+        entries[known, column] = np.where(late, np.searchsorted(moments, entry), np.nan)
     parts = [times, outcome.event.astype(float)]
     return parts if outcome.entry is None else [*parts, entries]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -148,15 +148,9 @@ class Sleep2VecEventDetector(FineTuningEstimator):
 
         Raises
         ------
-        ValueError
-            If a parameter is not one of those accepted, or y is not one table per night.
-        InvalidRecordingError, ReadError
-            If X is not such a list, a recording cannot be encoded, a table is none, or no night
-            has an event of a type.
-        CheckpointError
-            If the checkpoint cannot be loaded or lacks what the parameters ask for.
-        TrainingError
-            If a loss is not finite.
+        ValueError, InvalidRecordingError, ReadError, CheckpointError, TrainingError
+            As of :class:`Sleep2VecClassifier`; an InvalidRecordingError also if no night has an
+            event of a type.
         """
         self._check_parameters()
         inputs = self._read(X)
@@ -223,12 +217,8 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         """
         inputs, nights = self._probabilities(X)
         events, hours = self._detect(inputs, nights, stages)
-        rates = np.array(
-            [
-                [divide(len(e), h) for e in night.values()]
-                for night, h in zip(events, hours, strict=True)
-            ]
-        )
+        pairs = zip(events, hours, strict=True)
+        rates = np.array([[divide(len(e), h) for e in night.values()] for night, h in pairs])
         return rates[:, 0] if rates.shape[1] == 1 else rates
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
@@ -250,13 +240,9 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         float
             NaN where no night has an event of a type, neither scored nor detected.
         """
-        by_type = self.scored_events(X, y, sample_weight)
-        rules = self._rules_by_type()
-        scores = [
-            pooled_f1(nights, self.thresholds_[name], rules[name])
-            for name, nights in by_type.items()
-        ]
-        return float(np.mean(scores))
+        scored, rules = self.scored_events(X, y, sample_weight), self._rules_by_type()
+        f1 = [pooled_f1(scored[name], self.thresholds_[name], rules[name]) for name in scored]
+        return float(np.mean(f1))
 
     def scored_events(
         self, X: Any, y: Any = None, sample_weight: Any = None
@@ -291,17 +277,31 @@ class Sleep2VecEventDetector(FineTuningEstimator):
     def _detect(
         self, inputs: EncoderInput, nights: Sequence[np.ndarray], stages: Any
     ) -> tuple[list[NightEvents], np.ndarray]:
-        return detect_events(inputs, nights, stages, self.thresholds_, self._rules_by_type())
+        """Events of each night, and its hours of sleep."""
+        if stages is not None and len(stages) != len(nights):
+            raise ValueError(
+                f"stages must be {len(nights)} arrays, one a night; got {len(stages)}."
+            )
+        rules = {name: of_type.get_params() for name, of_type in self._rules_by_type().items()}
+        detected, hours = [], np.empty(len(nights))
+        for i, (recording, probabilities) in enumerate(zip(inputs.recordings, nights, strict=True)):
+            own = None if stages is None else stages[i]
+            asleep = seconds_asleep(recording, own, recording.n_epochs * EPOCH_SECONDS)
+            hours[i] = asleep.sum() / 3600
+            columns = zip(self.thresholds_.items(), probabilities.T, strict=True)
+            detected.append(
+                {
+                    name: find_events(p > least, asleep, **rules[name])
+                    for (name, least), p in columns
+                }
+            )
+        return detected, hours
 
     def _rules_by_type(self) -> dict[str, EventRules]:
         """Rules of each type, whose shortest duration is a number."""
         rules = self._expand("rules", self.rules)
-        durations = by_type(
-            rules.min_duration,
-            list(self.event_types_),
-            "min_duration",
-            lambda name: 3.0 if "arousal" in name else 10.0,
-        )
+        shortest = {name: 3.0 if "arousal" in name else 10.0 for name in self.event_types_}
+        durations = by_type(rules.min_duration, shortest, "min_duration")
         return {n: EventRules(gap=rules.gap, min_duration=d) for n, d in durations.items()}
 
     def _check_parameters(self) -> None:
@@ -353,12 +353,10 @@ class Sleep2VecEventDetector(FineTuningEstimator):
 
         return SecondsCrossEntropy(self.positive_weights_, self.log_odds_)
 
-    def _finish_fit(
-        self, inputs: EncoderInput, targets: Targets, held_out: tuple[int, ...]
-    ) -> None:
+    def _finish_fit(self, inputs: EncoderInput, targets: Targets, held_out: tuple) -> None:
         """Tune the thresholds."""
         names = list(self.event_types_)
-        self.thresholds_ = by_type(self.threshold, names, "threshold", lambda name: "f1")
+        self.thresholds_ = by_type(self.threshold, dict.fromkeys(names, "f1"), "threshold")
         self.tuned_on_, self.n_tuned_on_ = None, 0
         tuned = [name for name in names if self.thresholds_[name] in _TUNED]
         if not tuned:
@@ -367,8 +365,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         used = list(held_out) or labelled
         part = read_input(EpochSequence([inputs.recordings[i] for i in used]))
         probabilities = as_probabilities(part, self._forward(part), self.log_odds_)
-        self.tuned_on_ = "held_out" if held_out else "training"
-        self.n_tuned_on_ = len(used)
+        self.tuned_on_, self.n_tuned_on_ = "held_out" if held_out else "training", len(used)
         nights = score_by_type(inputs, targets, dict(zip(used, probabilities, strict=True)), names)
         rules = self._rules_by_type()
         for name in tuned:
@@ -399,19 +396,17 @@ def read_event_types(event_types: Any) -> dict[str, tuple[str, ...]]:
     return groups
 
 
-def by_type(
-    value: Any, names: Sequence[str], parameter: str, default: Callable[[str], Any]
-) -> dict[str, Any]:
-    """A parameter's value for each type, from one value or a dict of some."""
+def by_type(value: Any, defaults: Mapping[str, Any], parameter: str) -> dict[str, Any]:
+    """A parameter's value for each type, from one value, a dict of some, or None."""
     if not isinstance(value, Mapping):
-        return {name: default(name) if value is None else value for name in names}
-    unknown = sorted(set(value) - set(names))
+        return dict(defaults) if value is None else dict.fromkeys(defaults, value)
+    unknown = sorted(set(value) - set(defaults))
     if unknown:
         raise ValueError(
             f"{parameter} has {', '.join(map(repr, unknown))}; the types to detect are "
-            f"{', '.join(names)}."
+            f"{', '.join(defaults)}."
         )
-    return {name: value.get(name, default(name)) for name in names}
+    return {**defaults, **value}
 
 
 def as_probabilities(
@@ -430,38 +425,9 @@ def score_by_type(
     for i, probabilities in nights.items():
         truth = targets.values[inputs.rows[i]].reshape(probabilities.shape)
         recording = inputs.recordings[i]
-        for column, name in enumerate(names):
-            night = ScoredEvents(
-                truth[:, column], probabilities[:, column], recording.stages, id=recording.id
-            )
-            scored[name].append(night)
+        for name, labels, p in zip(names, truth.T, probabilities.T, strict=True):
+            scored[name].append(ScoredEvents(labels, p, recording.stages, id=recording.id))
     return scored
-
-
-def detect_events(
-    inputs: EncoderInput,
-    nights: Sequence[np.ndarray],
-    stages: Any,
-    thresholds: Mapping[str, float],
-    rules: Mapping[str, EventRules],
-) -> tuple[list[NightEvents], np.ndarray]:
-    """Events of each night, and its hours of sleep."""
-    if stages is not None and len(stages) != len(nights):
-        raise ValueError(f"stages must be {len(nights)} arrays, one a night; got {len(stages)}.")
-    detected, hours = [], np.empty(len(nights))
-    for i, (recording, probabilities) in enumerate(zip(inputs.recordings, nights, strict=True)):
-        own = None if stages is None else stages[i]
-        asleep = seconds_asleep(recording, own, recording.n_epochs * EPOCH_SECONDS)
-        hours[i] = asleep.sum() / 3600
-        detected.append(
-            {
-                name: find_events(
-                    probabilities[:, column] > threshold, asleep, **rules[name].get_params()
-                )
-                for column, (name, threshold) in enumerate(thresholds.items())
-            }
-        )
-    return detected, hours
 
 
 def events_table(
@@ -472,16 +438,14 @@ def events_table(
     for name, probabilities, events in zip(names, nights, detected, strict=True):
         for column, (event_type, spans) in enumerate(events.items()):
             means = [float(probabilities[a:b, column].mean()) for a, b in spans]
-            table = pd.DataFrame(
-                {
-                    "recording": name,
-                    "onset": spans[:, 0].astype(float),
-                    "duration": (spans[:, 1] - spans[:, 0]).astype(float),
-                    "type": event_type,
-                    "probability": np.array(means, dtype=float),
-                }
-            )
-            tables.append(table)
+            columns = {
+                "recording": name,
+                "onset": spans[:, 0].astype(float),
+                "duration": (spans[:, 1] - spans[:, 0]).astype(float),
+                "type": event_type,
+                "probability": np.array(means, dtype=float),
+            }
+            tables.append(pd.DataFrame(columns))
     # an empty table among full ones would change the dtypes of columns
     full = [table for table in tables if len(table)] or tables[:1]
     order = {name: i for i, name in enumerate(names)}
@@ -494,10 +458,7 @@ def events_table(
 
 
 def tune_threshold(nights: Sequence[ScoredEvents], criterion: str, rules: EventRules) -> float:
-    """The best threshold by F1, the middle of equal ones, or by rates; 0.5 where none is.
-
-    For rates ("index") see :func:`~sleep2vec_sklearn.evaluation.fit_event_threshold`.
-    """
+    """The best threshold by F1, the middle of equal ones, or by rates; 0.5 where none is."""
     if criterion == "index" and any(night.sleep_hours for night in nights):
         return fit_event_threshold(nights)
     scores = np.nan_to_num([pooled_f1(nights, threshold, rules) for threshold in _CANDIDATES])

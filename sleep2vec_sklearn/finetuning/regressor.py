@@ -95,35 +95,24 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
         """
         predicted = self._predict(self._outputs(X))
         n_rows = len(predicted)
-        predicted = predicted.reshape(n_rows, -1)
-        true = _read_values(y, n_rows).reshape(n_rows, -1)
+        true, predicted = (v.reshape(n_rows, -1) for v in (_read_values(y, n_rows), predicted))
         if true.shape != predicted.shape:
             raise ValueError(
                 f"y has {true.shape[1]} columns, this estimator predicts {predicted.shape[1]}."
             )
-        if np.isnan(true).all(axis=0).any():
-            raise ValueError(
-                f"y is NaN in every row of column {int(np.isnan(true).all(axis=0).argmax())}: "
-                "there is nothing to score. Look at the split that these rows come from."
-            )
+        _require_known(true, "score")
         weights = check_sample_weight(sample_weight, n_rows)
         scores = []
-        for column in range(true.shape[1]):
-            known = ~np.isnan(true[:, column])
-            pair = (true[known, column], predicted[known, column])
-            scores.append(r2_score(*pair, sample_weight=weights[known]))
+        for expected, outputs in zip(true.T, predicted.T, strict=True):
+            known = ~np.isnan(expected)
+            scores.append(r2_score(expected[known], outputs[known], sample_weight=weights[known]))
         return float(np.mean(scores))
 
     def _encode_targets(self, inputs: EncoderInput, y: Any) -> Targets:
         values = _read_values(y, inputs.n_rows)
         self.several_outputs_ = values.ndim == 2
         values = values.reshape(inputs.n_rows, -1)
-        counts = (~np.isnan(values)).sum(axis=0)
-        if (counts == 0).any():
-            raise ValueError(
-                f"y is NaN in every row of column {int(np.argmin(counts))}: there is nothing to "
-                "learn. Leave it out, or look at the split that these rows come from."
-            )
+        _require_known(values, "learn")
         self.target_mean_ = np.nanmean(values, axis=0)
         std = np.nanstd(values, axis=0)
         self.target_std_ = np.where(std > 0, std, 1.0)
@@ -146,6 +135,15 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _require_known(values: np.ndarray, purpose: str) -> None:
+    unknown = np.isnan(values).all(axis=0)
+    if unknown.any():
+        raise ValueError(
+            f"y is NaN in every row of column {int(unknown.argmax())}: there is nothing to "
+            f"{purpose}. Leave it out, or look at the split that these rows come from."
+        )
 
 
 def _read_values(y: Any, n_rows: int) -> np.ndarray:

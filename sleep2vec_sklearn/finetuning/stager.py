@@ -138,10 +138,7 @@ class StagedNight:
     --------
     >>> from sleep2vec_sklearn import make_sleep_cohort, stage_night
     >>> night = make_sleep_cohort(1, hours=2, modalities=["eeg"], missing=0, random_state=0)[0]
-    >>> staged = stage_night(night)
-    >>> staged.rests_on
-    'share of the night with a signal: eeg 100 %'
-    >>> staged.to_frame().columns.tolist()
+    >>> stage_night(night).to_frame().columns.tolist()
     ['onset', 'stage', 'W', 'N1', 'N2', 'N3', 'R', 'n_modalities']
     """
 
@@ -230,11 +227,7 @@ def _encode(
 
 @dataclass(frozen=True, eq=False)
 class StageHead:
-    """Linear votes of the modalities on the stage of an epoch.
-
-    Tokens are taken relative to their mean over the night, modality by modality: what stays the
-    same all night depends on the subject, the sensor and the laboratory, not on the stage.
-    """
+    """Linear votes of the modalities, by tokens relative to their mean over the night."""
 
     modalities: tuple[str, ...]
     weight: np.ndarray = field(repr=False)  # float32 (n_modalities, width, 5)
@@ -244,15 +237,11 @@ class StageHead:
     card: dict = field(repr=False, default_factory=dict)
 
     def probabilities(self, tokens: Mapping[str, np.ndarray], valid: Mapping) -> np.ndarray:
-        """Probabilities, float64 of shape (n_epochs, 5); NaN where no modality is valid.
-
-        In a recording of more than twelve hours, most of which is a day, the mean is that of the
-        ten hours with the most sleep in a first pass.
-        """
-        n_epochs = len(next(iter(valid.values())))
+        """Probabilities, float64 of shape (n_epochs, 5); NaN where no modality is valid."""
         probabilities = self._vote(tokens, valid, slice(None))
-        if n_epochs <= _LONGEST_NIGHT:
+        if len(probabilities) <= _LONGEST_NIGHT:
             return probabilities
+        # mostly a day: means of the ten hours with the most sleep
         asleep = np.nan_to_num(1 - probabilities[:, 0])
         sums = np.cumsum(np.concatenate([[0], asleep]))
         start = int((sums[_NIGHT:] - sums[:-_NIGHT]).argmax())
@@ -297,13 +286,9 @@ def save_stage_head(path: str | os.PathLike, head: StageHead) -> None:
     write_atomic(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
 
 
+@lru_cache(maxsize=2)
 def load_stage_head(path: str | os.PathLike = BUNDLED_HEAD) -> StageHead:
     """Read a head; the bundled one by default."""
-    return _read_stage_head(Path(path))
-
-
-@lru_cache(maxsize=2)
-def _read_stage_head(path: Path) -> StageHead:
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name).astype(np.float32) for name in _TENSORS}

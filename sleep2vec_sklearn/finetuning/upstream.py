@@ -22,18 +22,14 @@ __all__ = ["load_finetuned"]
 
 _HEADS = {
     "classification": "mlp",
-    "regression": "regression",
-    "temporal_conv": "temporal_conv",
-    "temporal_transformer": "temporal_transformer",
+    **{name: name for name in ("regression", "temporal_conv", "temporal_transformer")},
 }
 _AGGREGATIONS = {"mean": "mean", "concat": "concat", "gated_scalar": "gated"}
 _POOLINGS = {"mean": "mean", "attn": "attention"}
 _FILTERS = "head.blocks.0.depthwise.weight"
-# read from the shapes of the parameters
-_KNOWN_BY_SHAPE = ("num_layers", "kernel_size")
-_QUERY = "temporal_agg.pool.q"
 _KEYS = {
     "head.fusion.aggregator.gates": "aggregation.gates",
+    "temporal_agg.pool.q": "pooling.query",
     "temporal_agg.pool.W.weight": "pooling.key.weight",
     "temporal_agg.pool.W.bias": "pooling.key.bias",
     "layer_mix.weight": "layer_mix.weight",
@@ -58,11 +54,10 @@ def load_finetuned(path: str | os.PathLike, **options: Any) -> FineTuned:
     -------
     FineTuned
         A torch module in eval mode, its adapters merged. ``network(inputs, present, valid)`` takes
-        samples of each modality, of shape [n_nights, n_epochs, n_samples], and two bool masks:
-        which modalities an epoch has, [n_nights, n_epochs, n_modalities], in the order of
-        ``network.head.config.modalities``, and which epochs are no padding, [n_nights, n_epochs].
-        It gives the head's outputs, [n_nights, n_epochs, n_outputs] of epochs or
-        [n_nights, n_outputs] of nights; with all modalities present those of the authors.
+        samples of each modality, [n_nights, n_epochs, n_samples], and bool masks: which modalities
+        an epoch has, [n_nights, n_epochs, n_modalities], in the order of
+        ``network.head.config.modalities``, and which are no padding, [n_nights, n_epochs]. Returns
+        the head's outputs, [n_nights, n_epochs, n_outputs] of epochs or [n_nights, n_outputs].
 
     Raises
     ------
@@ -85,8 +80,7 @@ def load_finetuned(path: str | os.PathLike, **options: Any) -> FineTuned:
     (('ibi', 'resp', 'eeg'), 5)
     >>> night = {"ibi": torch.randn(1, 960, 120)}  # eight hours at 4 Hz
     >>> present = torch.tensor([True, False, False]).expand(1, 960, 3)
-    >>> with torch.no_grad():  # doctest: +SKIP
-    ...     network(night, present, torch.ones(1, 960, dtype=torch.bool)).shape
+    >>> network(night, present, torch.ones(1, 960, dtype=torch.bool)).shape  # doctest: +SKIP
     torch.Size([1, 960, 5])
     """
     from ..model.upstream.checkpoint import read_upstream_checkpoint
@@ -127,7 +121,8 @@ def _head_config(
     head, names = model.get("head") or {}, checkpoint.config.names
     aggregation = _translate("channel_agg", head.get("channel_agg"), _AGGREGATIONS, "mean")
     linear = _linear_layers(state)
-    _refuse_options("head", head, _KNOWN_BY_SHAPE)
+    # these are read from the shapes of the parameters
+    _refuse_options("head", head, ("num_layers", "kernel_size"))
     return HeadConfig(
         checkpoint.config.hidden_size,
         names,
@@ -201,12 +196,10 @@ def _translate_keys(state: Mapping[str, Tensor], config: HeadConfig) -> dict[str
         match = _LAYER.fullmatch(key)
         if match:
             renamed[f"predictor.layers.{numbers.index(int(match[1]))}.{match[2]}"] = tensor
-        elif key == _QUERY:
-            renamed["pooling.query"] = tensor.reshape(-1)
-        elif key in _KEYS:
-            renamed[_KEYS[key]] = tensor
         else:
-            renamed[re.sub(r"^head\.", "predictor.", key)] = tensor
+            renamed[_KEYS.get(key, re.sub(r"^head\.", "predictor.", key))] = tensor
+    if "pooling.query" in renamed:
+        renamed["pooling.query"] = renamed["pooling.query"].reshape(-1)
     if config.n_layers == 1:
         # the mean of one layer
         renamed.pop("layer_mix.weight", None)
