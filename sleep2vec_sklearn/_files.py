@@ -10,6 +10,7 @@ import os
 import threading
 import time
 import uuid
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,13 @@ def create_exclusive(path: Path, data, temporary_folder: Path | None = None) -> 
                 return False
             os.replace(temporary, path)
     return True
+
+
+def check_writable(path: Path) -> None:
+    """Raise an OSError where a file could not be written, before hours of work for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary_file(path, None):
+        pass
 
 
 @contextmanager
@@ -174,6 +182,14 @@ def check_format_version(path: object, version: int, newest: int, error: type[Ex
             f"{path}: written in format {version} by a newer version, this one reads up to "
             f"{newest}. Upgrade with: pip install -U sleep2vec-sklearn"
         )
+
+
+def check_zip(path: Path) -> None:
+    """Compare the checksums of all records of a zip file, which torch does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"wrong checksum of {damaged}")
 
 
 def import_pyarrow(hint: str) -> tuple[Any, Any]:

@@ -294,7 +294,7 @@ def _locate(name_or_path: Any) -> tuple[str, Path, str | None]:
     if isinstance(name_or_path, str) and name_or_path in BUNDLED:
         path = _WEIGHTS / f"{name_or_path}.safetensors"
         return name_or_path, path, BUNDLED[name_or_path]
-    accepted = f"Give the name of a bundled one ({', '.join(BUNDLED)}), or the path of a file."
+    accepted = f"Give the name of a bundled one ({', '.join(BUNDLED)}), or a path to a file."
     if not isinstance(name_or_path, str | os.PathLike):
         raise CheckpointError(f"{name_or_path!r} is no checkpoint. {accepted}")
     path = Path(name_or_path)

@@ -14,15 +14,9 @@ from typing import Any
 from ..recordings.modality import Conditioning, get_modality
 
 _SUNDIAL2 = {
-    "dropout": 0.1,
-    "pre_norm": True,
-    "residual_scale": 0.5,
-    "ff_scale": 1.0,
-    "clamp_value": None,
-    "modality_scale": 1.0,
-    "num_mlp_layers": 2,
-    "norm_layer": True,
-}
+    "dropout": 0.1, "pre_norm": True, "residual_scale": 0.5, "ff_scale": 1.0, "clamp_value": None,
+    "modality_scale": 1.0, "num_mlp_layers": 2, "norm_layer": True,
+}  # fmt: skip
 TOKENIZER_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "linear": {"norm_layer": True},
@@ -224,13 +218,7 @@ class EncoderConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EncoderConfig:
-        """Rebuild a configuration from :meth:`to_dict`.
-
-        Raises
-        ------
-        ValueError
-            If a key is unknown or missing, named in the message, or a value is not accepted.
-        """
+        """Rebuild a configuration from :meth:`to_dict`; ValueError names keys that do not fit."""
         values = dict(values)
         values["modalities"] = tuple(map(_modality_from, values.get("modalities") or ()))
         if values.get("projection") is not None:
@@ -257,13 +245,9 @@ def _build(cls: type, values: Mapping[str, Any]) -> Any:
     """An instance of a dataclass; ValueError if a field is unknown or missing."""
     fields = dataclasses.fields(cls)
     _refuse_unknown(cls.__name__, values, [f.name for f in fields])
-    missing = [
-        f.name
-        for f in fields
-        if f.name not in values and f.default is f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ValueError(f"{cls.__name__} lacks {', '.join(missing)}.")
+    required = [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := ", ".join(name for name in required if name not in values):
+        raise ValueError(f"{cls.__name__} lacks {missing}.")
     return cls(**values)
 
 

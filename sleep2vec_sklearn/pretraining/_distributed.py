@@ -2,13 +2,10 @@
 """Training by several processes that together do what one process would do with the whole batch.
 
 Rank r of W holds the rows ``r::W`` of every batch. It encodes them, gathers what all ranks made,
-and computes the loss of the whole batch, of which only its own rows carry a gradient. Summed over
-ranks, the gradients of the parameters are then those of a single process; an average, which
-``DistributedDataParallel`` would take, or a loss that each rank computes from its own rows, would
-be another objective. Nothing that has parameters may come after :func:`gather_rows`: each rank
-would compute the whole of its gradient, and the sum would count it W times.
-
-Without a process group, or with a single process in it, every function here does nothing.
+and computes the loss of the whole batch, of which only its own rows carry a gradient: the sum of
+gradients over ranks is that of a single process, which the mean of ``DistributedDataParallel``
+would not be. Nothing with parameters may come after :func:`gather_rows`, or the sum would count it
+W times. Without a process group every function here does nothing.
 """
 
 from __future__ import annotations
@@ -159,13 +156,11 @@ class _SumOverRanks(Function):
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Give every rank the sum of all ranks' gradients, in place.
 
-    A gradient that this rank lacks counts as zero; one that no rank has stays ``None``, so that
-    the optimizer leaves that parameter alone, as in a single process.
+    One that this rank lacks counts as zero; one that no rank has stays ``None``, so that the
+    optimizer leaves that parameter alone.
     """
-    if not is_distributed():
-        return
     parameters = [p for p in parameters if p.requires_grad]
-    if not parameters:
+    if not (parameters and is_distributed()):
         return
     own = [p.grad is not None for p in parameters]
     present = torch.tensor(own, dtype=torch.int32, device=parameters[0].device)
@@ -222,10 +217,8 @@ def convert_batchnorm(module: nn.Module) -> nn.Module:
 class SyncBatchNorm(nn.BatchNorm1d):
     """BatchNorm over the rows [N, C] of all ranks, on any device.
 
-    ``torch.nn.SyncBatchNorm`` refuses CPU. Ranks may hold different numbers of rows, none too:
-    every row counts once, so that rows left out of the batch (as the projection head does with
-    padding) are out of the statistics. The state dict is that of ``nn.BatchNorm1d``, and so is
-    the behaviour in evaluation or alone.
+    ``torch.nn.SyncBatchNorm`` refuses CPU. Ranks may hold different numbers of rows: every row
+    counts once. State dict, and behaviour in evaluation or alone, are those of ``nn.BatchNorm1d``.
     """
 
     @classmethod
@@ -261,11 +254,8 @@ class SyncBatchNorm(nn.BatchNorm1d):
 
 
 def _moments(rows: Tensor) -> tuple[float, Tensor, Tensor]:
-    """Count, mean and variance of all ranks' rows.
-
-    From each rank's own (Chan et al. 1979), in one message; in float64, where the difference of
-    squares loses nothing.
-    """
+    """Count, mean and variance of all ranks' rows, from each rank's own (Chan et al. 1979)."""
+    # in float64, where the difference of squares loses nothing
     n_rows, width = rows.shape
     totals = torch.zeros(2 * width + 1, dtype=torch.float64, device=rows.device)
     if n_rows:

@@ -29,7 +29,7 @@ from ..nightstore.content import Content
 from ..recordings.modality import Conditioning, get_modality
 from ._distributed import gather_rows
 from ._sampling import PairBatch, View
-from .config import DashObjective, EncoderSpec, InfoNCEObjective
+from .config import EncoderSpec, Objective
 
 if TYPE_CHECKING:
     from ..nightstore.store import NightStore
@@ -209,8 +209,8 @@ class PretrainingModule(nn.Module):
         network: Sleep2Vec,
         contents: Mapping[str, Content],
         statistics: Statistics,
-        *,
         reconstruct: bool = False,
+        *,
         noise: float = 0.0,
         offset: float = 0.0,
         seed: int = 0,
@@ -304,7 +304,7 @@ class PretrainingModule(nn.Module):
 class PretrainingLoss(nn.Module):
     """The criterion: the objective's contrast, and errors of the reconstruction by their weight."""
 
-    def __init__(self, objective: DashObjective | InfoNCEObjective):
+    def __init__(self, objective: Objective):
         super().__init__()
         self.objective = objective
 

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The skorch net that trains, and its callbacks.
-
-A batch of the net is one step of the optimizer. It follows from the seed and its number alone, so
-how many are drawn ahead changes nothing, and a run can be resumed within an epoch.
-"""
+"""The skorch net that trains, a batch of which is one step of the optimizer, and its callbacks."""
 
 from __future__ import annotations
 
@@ -216,8 +212,8 @@ class PretrainingNet(NeuralNet):
                 (loss / len(batch.parts)).backward()
                 losses.append(loss.detach())
                 # the contrast is of the whole batch, errors of the reconstruction are a process's
-                errors = {k: sum_over_ranks(parts[k]) for k in ("own", "other") if k in parts}
-                measured.append({**parts, **errors})
+                summed = {n: sum_over_ranks(parts[n]) for n in ("own", "other") if n in parts}
+                measured.append(parts | summed)
         parameters = [p for group in self.optimizer_.param_groups for p in group["params"]]
         sum_gradients(parameters)
         limit = float("inf") if self.max_grad_norm is None else self.max_grad_norm
@@ -262,7 +258,6 @@ class PretrainingNet(NeuralNet):
             self.history.record_batch(name, value)
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Count the epoch, and record the means of its steps."""
         rows = self.history[-1]["batches"]
         # of a resumed epoch skorch knows only what came after
         self.history.record("train_batch_count", len(rows))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Random windows of nights that have both modalities of a random pair.
 
-Batch number k of seed s follows from (s, k) alone. There is no state to store, so a run can stop
-and resume anywhere, and every process of a distributed run draws the same batch and reads its rows.
+A batch follows from seed and number alone, so a run can stop and resume anywhere, and every process
+of a distributed run draws the same one and reads its rows.
 """
 
 from __future__ import annotations
@@ -79,18 +79,15 @@ def _normalise(pairs: Sequence[Pair], weights: Mapping[Pair, float]) -> np.ndarr
     for pair, weight in weights.items():
         if isinstance(pair, str) or len(pair) != 2:
             raise TypeError(f"{pair!r} is not a pair of modalities")
-        if frozenset(pair) not in indices:
-            if weight == 0:
-                continue
+        if frozenset(pair) in indices:
+            vector[indices[frozenset(pair)]] += weight
+        elif weight != 0:
             raise ValueError(
                 f"pair_weights: no two recordings have the pair {'-'.join(pair)}; the data have "
-                f"{', '.join('-'.join(p) for p in pairs)}."
+                f"{', '.join(map('-'.join, pairs))}."
             )
-        vector[indices[frozenset(pair)]] += weight
     if not np.isfinite(vector).all() or (vector < 0).any() or not vector.sum():
-        raise ValueError(
-            f"pair_weights must be finite, not negative, and not all zero; got {weights}."
-        )
+        raise ValueError(f"pair_weights must be finite, from 0, and not all zero; got {weights}.")
     return vector / vector.sum()
 
 
@@ -123,9 +120,8 @@ class PairSampler:
         self.rows = slice(rank, None, world)
         self.n_epochs = store.table["n_epochs"].to_numpy()
         self.chances = np.ones(len(store)) if night_weights is None else night_weights
-        self.sizes = {
-            pair: min(batch_size, int(self._n_starts(pool).sum())) for pair, pool in pools.items()
-        }
+        n_windows = {pair: int(self._n_starts(pool).sum()) for pair, pool in pools.items()}
+        self.sizes = {pair: min(batch_size, n) for pair, n in n_windows.items()}
 
     def _n_starts(self, nights: np.ndarray) -> np.ndarray:
         """Different windows a night has, whatever the shift."""
@@ -185,11 +181,10 @@ class PairSampler:
     def _most_valid(self, night: int, pair: Pair, starts: list[int], shift: int) -> int:
         """The first start with enough signal in both views, else the one with most."""
         first, second = (self.store.valid(night, name) for name in pair)
-        if shift:
-            moved = np.zeros_like(second)
-            inside = slice(0, len(second) - shift) if shift > 0 else slice(-shift, None)
-            moved[inside] = second[shift:] if shift > 0 else second[:shift]
-            second = moved
+        # where the second view has a signal for an epoch of the first
+        epochs = np.arange(len(second)) + shift
+        inside = (epochs >= 0) & (epochs < len(second))
+        second = inside & second[np.where(inside, epochs, 0)]
         total = np.append(0, np.cumsum(first & second))
         ends = np.minimum(np.array(starts) + self.context, len(first))
         begins = np.minimum(starts, len(first))

@@ -11,7 +11,6 @@ import io
 import json
 import logging
 import os
-import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import torch
 
-from .._files import list_differences, write_atomic
+from .._files import check_writable, check_zip, list_differences, write_atomic
 from .._warnings import warn
 from ..errors import TrainingError, TrainingWarning
 from ._distributed import rank
@@ -49,7 +48,8 @@ class RunFolder:
         if not self.path.exists():
             return None
         try:
-            _check_sums(self.path)
+            if zipfile.is_zipfile(self.path):
+                check_zip(self.path)
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             version = int(state["format_version"])
             state["epoch"] = int(state.get("epoch", 0))
@@ -60,9 +60,8 @@ class RunFolder:
         if version != _FORMAT_VERSION:
             age, fix = ("newer", "Upgrade") if version > _FORMAT_VERSION else ("older", "Remove it")
             raise TrainingError(
-                f"{self.path}: written in format {version} by a version of this library that is "
-                f"{age}; this one reads {_FORMAT_VERSION}. {fix}, or set state_dir to an empty "
-                "folder."
+                f"{self.path}: written in format {version} by a version that is {age}; this one "
+                f"reads {_FORMAT_VERSION}. {fix}, or set state_dir to an empty folder."
             )
         return state
 
@@ -71,9 +70,17 @@ class RunFolder:
         state = self.load()
         if state is not None and (state["finished"] or state["epoch"] >= n_epochs):
             return state
-        self._check_writable()
+        try:
+            check_writable(self.path)
+        except OSError as error:
+            raise TrainingError(
+                f"state_dir={str(self.folder)!r}: no state can be written there ({error}). Choose "
+                "a folder that can be written, or None to go without."
+            ) from error
         run.enter_context(lock_folder(self.folder))
-        self._sweep()
+        # what a run killed while writing has left
+        for path in self.folder.glob(f".{_NAME}.*"):
+            path.unlink(missing_ok=True)
         # the run that held it until now may have gone on
         return self.load()
 
@@ -83,19 +90,6 @@ class RunFolder:
             f"{self.path}: no state of a run that this version can read ({reason}). Remove it to "
             "start anew, or set another state_dir."
         )
-
-    def _check_writable(self) -> None:
-        """Fail at the start rather than hours later."""
-        probe = self.path.with_name(f".{_NAME}.{uuid.uuid4().hex}")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise TrainingError(
-                f"state_dir={str(self.folder)!r}: no state can be written there ({error}). Choose "
-                "a folder that can be written, or None to go without."
-            ) from error
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Put a state in place of the last one, which stays if this fails with an OSError."""
@@ -134,21 +128,6 @@ class RunFolder:
                 + "\nRestore these to resume it, set another state_dir, or remove the file. In a "
                 "grid search or a cross-validation every fit is another run: pass state_dir=None."
             )
-
-    def _sweep(self) -> None:
-        """Remove what a run killed while writing has left."""
-        for path in self.folder.glob(f".{_NAME}.*"):
-            path.unlink(missing_ok=True)
-
-
-def _check_sums(path: Path) -> None:
-    """Compare the sums of all records, which torch does not look at."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"damaged: wrong checksum of {damaged}")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import InvalidRecordingError
 from ..model.network import Sleep2Vec
 from ._sampling import cut_valid, cut_view
-from .config import DashObjective, InfoNCEObjective
+from .config import Objective
 from .demography import Demography
 from .losses import count_examples
 
@@ -26,30 +26,18 @@ if TYPE_CHECKING:
 _MAX_CANDIDATES = 512
 _MAX_WINDOWS = 256
 
-# of each modality: projections [W, L, D], and which epochs are valid [W, L]
-Projections = Mapping[str, tuple[Tensor, Tensor]]
+# projections [W, L, D], and which epochs are valid [W, L]
+Projected = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """Result of one pair of modalities, both directions together.
+    """Result of one pair of modalities, both directions together."""
 
-    Attributes
-    ----------
-    recall : float
-        Share of the epochs whose counterpart is the most similar candidate.
-    median_rank : float
-        Of the counterpart, from 1.
-    chance : float
-        The recall of guessing, one over the number of candidates.
-    n_candidates : int
-        Epochs to choose from, of other nights and of the same one.
-    """
-
-    recall: float
-    median_rank: float
-    chance: float
-    n_candidates: int
+    recall: float  # share of the epochs whose counterpart is the most similar candidate
+    median_rank: float  # of the counterpart, from 1
+    chance: float  # the recall of guessing, one over the number of candidates
+    n_candidates: int  # epochs to choose from, of other nights and of the same one
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +49,7 @@ class HeldOutBatches:
     demography: Demography
     batch_size: int
 
-    def measure(
-        self, network: Sleep2Vec, objective: DashObjective | InfoNCEObjective
-    ) -> dict[str, float]:
+    def measure(self, network: Sleep2Vec, objective: Objective) -> dict[str, float]:
         """Columns of the history: means over the pairs, then each pair's own."""
         with torch.no_grad():
             projected = project_windows(network, self.windows, self.names, self.batch_size)
@@ -85,12 +71,7 @@ class HeldOutBatches:
             columns[f"valid_median_rank_{name}"] = result.median_rank
         return columns
 
-    def loss(
-        self,
-        objective: DashObjective | InfoNCEObjective,
-        first: tuple[Tensor, Tensor],
-        second: tuple[Tensor, Tensor],
-    ) -> float:
+    def loss(self, objective: Objective, first: Projected, second: Projected) -> float:
         """Mean contrastive loss over blocks of windows, weighted by the epochs that count."""
         counted = first[1] & second[1]
         rows = counted.any(dim=1).nonzero()[:, 0].numpy()
@@ -145,7 +126,7 @@ class HeldOutWindows:
 
 def project_windows(
     network: Sleep2Vec, windows: HeldOutWindows, names: Iterable[str], batch_size: int
-) -> dict[str, tuple[Tensor, Tensor]]:
+) -> dict[str, Projected]:
     """Projections and validity of every modality, on the CPU; zeros where a window lacks it."""
     store, device = windows.store, network.input_projection.weight.device
     results = {}
@@ -172,7 +153,7 @@ def project_windows(
 
 
 def retrieve_pairs(
-    projected: Projections, limit: int = _MAX_CANDIDATES
+    projected: Mapping[str, Projected], limit: int = _MAX_CANDIDATES
 ) -> dict[tuple[str, str], Retrieval]:
     """Retrieval of pairs that share two epochs, from at most ``limit``, evenly spread."""
     results = {}

@@ -124,6 +124,9 @@ class InfoNCEObjective(BaseEstimator):
         """None: all negatives weigh the same."""
 
 
+Objective = DashObjective | InfoNCEObjective
+
+
 @dataclass(eq=False, repr=False)
 class EncoderSpec(BaseEstimator):
     """Sizes and tokenizers of an encoder to be built.
@@ -182,8 +185,7 @@ class AdamW(BaseEstimator):
         Of matrices; biases, norms, masks and CLS do not decay.
     lr_scales : mapping of str to float, optional
         Factors of ``lr`` for parts of the encoder: a modality (its tokenizer and mask embedding),
-        "input_projection", "encoder", "cls_token", "projection"; 1 for those not named. A part
-        with 0 is frozen to the bit and in evaluation: no dropout, no new BatchNorm statistics.
+        "input_projection", "encoder", "cls_token", "projection". One with 0 is frozen to the bit.
     warmup_ratio : float, default=0.03
         Share of the steps in which the rate rises.
     min_lr_ratio : float, default=0.1

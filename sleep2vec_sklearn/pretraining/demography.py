@@ -78,36 +78,28 @@ class Demography:
         Parameters
         ----------
         metadata : DataFrame or None
-            Columns ``age``, ``sex``, ``site`` and ``subject`` are read, each where there is one.
-            The index holds the recordings' ids; rows of other recordings are not read.
+            Columns ``age``, ``sex``, ``site`` and ``subject``, where there are, by recordings' ids.
         recording_ids : sequence of str, optional
-            Ids of the recordings, in the order of the result. Without ids (None, or None for
-            each), row ``i`` belongs to recording ``i``.
+            In the order of the result; without ids row ``i`` belongs to recording ``i``.
         subjects : sequence, optional
             Of each recording; the column ``subject`` is read where it is None.
 
         Raises
         ------
         InvalidRecordingError
-            If rows and recordings cannot be matched, an age is below 0 or above 120, or a sex
-            has an unknown code.
+            If rows and recordings do not match, or an age or a sex cannot be.
         """
         n_recordings = _count(metadata, recording_ids, subjects)
         ids = [None] * n_recordings if recording_ids is None else list(recording_ids)
         rows = pd.DataFrame(index=ids) if metadata is None else match_rows(metadata, ids)
         labels = [f"recording {i if name is None else repr(name)}" for i, name in enumerate(ids)]
         subjects = [None] * n_recordings if subjects is None else subjects
-        subject = [
-            read_text(own) or read_text(column)
-            for own, column in zip(subjects, _column(rows, "subject"), strict=True)
-        ]
-        ages = zip(_column(rows, "age"), labels, strict=True)
-        sexes = zip(_column(rows, "sex"), labels, strict=True)
+        pairs = zip(subjects, _column(rows, "subject"), strict=True)
         return cls(
-            age=np.array([read_age(*age) for age in ages], dtype=float),
-            sex=np.array([read_sex(*sex) for sex in sexes], dtype=float),
+            age=np.array(list(map(read_age, _column(rows, "age"), labels)), dtype=float),
+            sex=np.array(list(map(read_sex, _column(rows, "sex"), labels)), dtype=float),
             site=encode_labels([read_text(site) for site in _column(rows, "site")]),
-            subject=encode_labels(subject),
+            subject=encode_labels([read_text(own) or read_text(other) for own, other in pairs]),
             recording=encode_labels([i if n is None else str(n) for i, n in enumerate(ids)]),
         )
 
@@ -139,14 +131,9 @@ def _count(
     check_table(metadata)
     sizes = [len(values) for values in (recording_ids, subjects) if values is not None]
     if len(set(sizes)) > 1:
-        raise InvalidRecordingError(
-            f"{sizes[1]} subjects are given for {sizes[0]} recordings; accepted is one for each, "
-            "None where it is not known."
-        )
+        raise InvalidRecordingError(f"{sizes[1]} subjects are given for {sizes[0]} recordings.")
     if not sizes and metadata is None:
-        raise InvalidRecordingError(
-            "nothing is given: pass the recordings' ids, their subjects, or a table of metadata."
-        )
+        raise InvalidRecordingError("nothing is given: pass ids, subjects, or a table of metadata.")
     return sizes[0] if metadata is None or sizes else len(metadata)
 
 
@@ -183,16 +170,13 @@ def dash_weights(
     sex : array or Tensor of shape [B], optional
         0 female, 1 male, NaN where it is not known.
     site, subject, recording : array or Tensor of shape [B], optional
-        Labels. A negative number, NaN or None stands for one that is not known, and is like no
-        other.
+        Labels. A negative number, NaN or None is not known, and like no other.
     n_samples : int, optional
         B, where everything else is absent.
     age_bandwidth : float, default=20.0
         Years over which the weight falls to 1/e; infinity leaves age out.
-    sex_factor : float, default=0.8
-        Weight of the other sex; 1 leaves sex out.
-    site_same, site_different : float, default=1.3 and 0.8
-        Weights of the own site and of another; equal ones leave the site out.
+    sex_factor, site_same, site_different : float, default=0.8, 1.3, 0.8
+        Weights of the other sex, of the own site and of another.
     eps : float, default=1e-6
         Added to every weight; that of history, before the rows are normalised.
     compat : {None, "upstream"}
@@ -201,17 +185,15 @@ def dash_weights(
     Returns
     -------
     weights : ndarray or Tensor of shape [B, B]
-        Row ``i`` belongs to the anchor ``i``: the mean over its negatives is 1. The diagonal is 1
-        and is not a negative. float32 or float64 as ``age`` is; where that does not say, float64
-        for arrays and float32 for Tensors.
+        Row ``i`` belongs to the anchor ``i``: the mean over its negatives is 1, as is the diagonal.
+        float32 or float64 as ``age`` is, or else float64 for arrays and float32 for Tensors.
     history : bool ndarray or Tensor of shape [B, B]
         True where two different samples are of one subject or of one recording.
 
     Raises
     ------
     ValueError
-        If lengths differ, there are fewer than two samples, an age or a sex cannot be, or a
-        constant is out of range.
+        If lengths differ or are below 2, an age or a sex cannot be, or a constant is out of range.
 
     Notes
     -----
@@ -229,19 +211,14 @@ def dash_weights(
     --------
     >>> import numpy as np
     >>> from sleep2vec_sklearn.pretraining import dash_weights
-    >>> weights, history = dash_weights(
-    ...     age=[60, 62, 25, np.nan], sex=[0, 0, 1, 1], subject=[7, 8, 9, 7]
-    ... )
-    >>> weights.round(2)
-    array([[1.  , 1.73, 0.27, 0.  ],
-           [1.87, 1.  , 0.26, 0.88],
-           [0.97, 0.88, 1.  , 1.15],
-           [0.  , 0.89, 1.11, 1.  ]])
-    >>> history[0].tolist()
-    [False, False, False, True]
+    >>> ages, sexes = [60, 62, 25, np.nan], [0, 0, 1, 1]
+    >>> weights, history = dash_weights(ages, sexes, subject=[7, 8, 9, 7])
+    >>> weights[0].round(2).tolist(), history[0].tolist()
+    ([1.0, 1.73, 0.27, 0.0], [False, False, False, True])
     """
-    constants = {"age_bandwidth": age_bandwidth, "sex_factor": sex_factor, "eps": eps}
-    constants |= {"site_same": site_same, "site_different": site_different, "compat": compat}
+    constants: dict[str, Any] = {"age_bandwidth": age_bandwidth, "eps": eps, "compat": compat}
+    constants |= {"sex_factor": sex_factor, "site_same": site_same}
+    constants["site_different"] = site_different
     validate_parameter_constraints(_CONSTRAINTS, constants, "dash_weights")
     upstream = compat == "upstream"
     columns = {"age": age, "sex": sex, "site": site, "subject": subject, "recording": recording}

@@ -49,7 +49,7 @@ def info_nce_loss(
     TypeError
         If ``first`` or ``second`` is no Tensor.
     ValueError
-        If shapes differ, an argument is not accepted, or the shape leaves no negative at all.
+        If shapes differ or leave no negative at all, or an argument is not accepted.
 
     Examples
     --------
@@ -76,10 +76,9 @@ def dash_info_nce_loss(
 ) -> tuple[Tensor, Tensor]:
     """DASH-InfoNCE: InfoNCE in which negatives of a similar subject and site count more.
 
-    For the anchor ``i``, the negative ``j`` counts ``weights[i, j]`` times and its cosine is
-    lowered by ``hard_scale * history[i, j]``; that of the positive is raised by ``pos_margin``
-    (arXiv 2602.13857). Both directions use the matrices as they are: row ``i`` belongs to the
-    anchor of sample ``i``, whichever modality the anchor comes from.
+    For the anchor ``i`` of either modality, the negative ``j`` counts ``weights[i, j]`` times and
+    its cosine is lowered by ``hard_scale * history[i, j]``; that of the positive is raised by
+    ``pos_margin`` (arXiv 2602.13857).
 
     Parameters
     ----------
@@ -141,17 +140,14 @@ def _adjust(
     pos_margin: float,
 ) -> Tensor:
     """What is added to the logits, [B, B]."""
-    n_samples = len(first)
     weights, history = (
         torch.as_tensor(v, dtype=_full(first.dtype), device=first.device)
         for v in (weights, history)
     )
+    square = (len(first), len(first))
     for name, value in (("weights", weights), ("history", history)):
-        if value.shape != (n_samples, n_samples):
-            raise ValueError(
-                f"{name} must be {(n_samples, n_samples)}, one row and one column per sample of "
-                f"first, got {tuple(value.shape)}."
-            )
+        if value.shape != square:
+            raise ValueError(f"{name} must be {square} as first, got {tuple(value.shape)}.")
     adjustment = weights.clamp_min(_LEAST_WEIGHT).log() - history * (hard_scale / temperature)
     return adjustment.fill_diagonal_(pos_margin / temperature)
 

@@ -70,8 +70,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
 
     The objective of sleep2vec (arXiv 2602.13857): an epoch seen by one modality should be closest
     to itself among epochs seen by another. A batch holds windows of the nights that have both
-    modalities of one pair; which pair, which nights and where follows from ``random_state`` and
-    the batch's number alone.
+    modalities of one pair, and follows from ``random_state`` and its number alone.
 
     Parameters
     ----------
@@ -92,8 +91,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
     pair_weights : mapping of (str, str) to float, list of (float, mapping), or callable, optional
         How often pairs come, those not named never; all alike by default. A list gives stages,
         each with the share of the run at which it ends. A callable, such as
-        :class:`PairSchedule`, makes either from the list of pairs there are. A modality of no pair
-        is left out.
+        :class:`PairSchedule`, makes either from the list of pairs there are.
     optimizer : AdamW, optional
     max_epochs : int, default=20
         Epochs of the run and of its schedule.
@@ -118,8 +116,8 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
     warm_start : bool, default=False
         Whether ``fit`` goes on with the network of the last fit, with a new schedule.
     state_dir : path, optional
-        Folder in which the run keeps its state: killed at any moment, the same ``fit`` resumes
-        from there, on a CPU to the same bits. A finished run is loaded.
+        Folder of the run's state: killed at any moment, the same ``fit`` resumes from there, on a
+        CPU to the same bits. A finished run is loaded.
     save_every : int, default=100
         Steps between states; one follows every epoch too.
     callbacks : list of skorch callbacks, optional
@@ -134,9 +132,8 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
     net_ : PretrainingNet
         The skorch net.
     history_ : skorch.history.History
-        ``history_[:, "valid_recall"]``, for example. Of every step its losses, pair, learning
-        rate, norm of the gradient, seconds, and seconds waited for data; of every epoch their
-        means, and loss and retrieval of held-out subjects, over all pairs and of each.
+        Of every step its losses, pair, learning rate, norm of the gradient, and seconds; of every
+        epoch their means, and loss and retrieval of held-out subjects, as ``"valid_recall"``.
     encoder_config_ : EncoderConfig
     modalities_, pairs_ : tuple
         That were trained.
@@ -146,11 +143,9 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
 
     Notes
     -----
-    Parameters of nested objects can be set while they are None, so that a grid search may go over
-    ``objective__temperature``, ``encoder__hidden_size`` or ``optimizer__lr``.
-
-    Under :func:`torch.distributed`, all processes call ``fit`` with the same nights and share
-    each batch.
+    Parameters of nested objects can be set while they are None: a grid search may go over
+    ``objective__temperature``. Under :func:`torch.distributed`, all processes call ``fit`` with
+    the same nights and share each batch.
 
     Examples
     --------
@@ -285,12 +280,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         """Train for one more epoch of the schedule that ``max_epochs`` gives.
 
         As many calls as ``max_epochs`` do what ``fit`` does; further ones go on at the lowest
-        rate. No state is kept in ``state_dir``.
-
-        Parameters
-        ----------
-        X, metadata, sample_weight
-            As for :meth:`fit`; nights may change from call to call, the encoder may not.
+        rate. Nights may change from call to call. No state is kept in ``state_dir``.
         """
         self.check_params()
         return self._fit(X, metadata, sample_weight, getattr(self, "net_", None), 1)
@@ -466,14 +456,10 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         else:
             network = earlier.module_.network
             _check_same(network.config, data.config)
+        disturbances = {"noise": augmentation.noise, "offset": augmentation.offset}
+        reconstruct = objective.reconstruction_weight > 0
         module: Any = PretrainingModule(
-            network,
-            data.store.contents,
-            statistics,
-            reconstruct=objective.reconstruction_weight > 0,
-            noise=augmentation.noise,
-            offset=augmentation.offset,
-            seed=seed,
+            network, data.store.contents, statistics, reconstruct, seed=seed, **disturbances
         )
         device = resolve_device(self.device)
         module = convert_batchnorm(module).to(device)
@@ -556,18 +542,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
     ) -> str:
         """Write the averaged encoder to a file, with a model card of what it learned from.
 
-        Parameters
-        ----------
-        path : path-like
-        card : mapping, optional
-            JSON values that are added to the model card.
-        dtype : {"float32", "float16"}
-            Of the matrices in the file; half precision halves it.
-
-        Returns
-        -------
-        str
-            The checkpoint's sha256.
+        Parameters and result are those of :func:`save_checkpoint`; ``card`` adds to the model card.
         """
         check_is_fitted(self, "net_")
         whole_card = {**self._make_card(), **(card or {})}

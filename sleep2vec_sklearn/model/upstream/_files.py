@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._files import check_zip
 from ...errors import CheckpointError
 
 _FOLDER = "checkpoints"
@@ -45,7 +45,7 @@ def load_torch_file(path: Path) -> Any:
         )
     try:
         if is_zip:
-            _check_zip(path)
+            check_zip(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except MemoryError:
         raise
@@ -53,14 +53,6 @@ def load_torch_file(path: Path) -> Any:
         raise _refusal(path, error) from error
     except Exception as error:  # a damaged archive or pickle may fail in any way
         raise _damaged(path, error) from error
-
-
-def _check_zip(path: Path) -> None:
-    """Compare the checksums of all records, which torch does not do in a file that it maps."""
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"wrong checksum of {damaged}")
 
 
 def _damaged(path: Path, why: object) -> CheckpointError:

@@ -53,16 +53,14 @@ class UpstreamCheckpoint:
     state : dict of str to Tensor
         The encoder's parameters and buffers in this library's names, float32, adapters merged.
     head : dict of str to Tensor
-        What fine-tuning added (``head.*``, ``temporal_agg.*``, ``layer_mix.weight``, ...), in the
-        authors' names and from the same average as the encoder; empty after pretraining.
+        What fine-tuning added (``head.*``, ...), in the authors' names; empty after pretraining.
     model_config : mapping
         The authors' configuration of the model; ``"head"`` describes the head.
     finetune_config : mapping or None
-        The authors' configuration of fine-tuning, such as its task and layer mix.
     extras : dict
         Other entries of the file, such as ``ahi_eval_threshold``.
     card : dict
-        What is known of the encoder, as JSON values; notes on its use are in ``"notes"``.
+        What is known of the encoder, as JSON values.
     """
 
     config: EncoderConfig = field(repr=False)
@@ -95,14 +93,12 @@ def read_upstream_checkpoint(
     path : path-like
         A ``.ckpt`` file of pretraining or fine-tuning, or a plain state dict of ``torch.save``.
     config : mapping or path-like, optional
-        Configuration of training: parsed, or a YAML (extra ``yaml``) or JSON file. By default the
-        file's own ``model_config``, else ``<name>.yaml`` or ``config.yaml`` next to it.
+        Parsed, or a YAML (extra ``yaml``) or JSON file. By default the file's own
+        ``model_config``, else ``<name>.yaml`` or ``config.yaml`` next to it.
     weights : {"auto", "ema", "running_mean", "student"}
-        Which of the networks in it; ``"auto"`` is the first of these that is there. BatchNorm
-        statistics of ``"ema"`` are the student's, as the average's are never updated.
+        Which of the networks in it; ``"auto"`` is the first of these that is there.
     adapter : str, optional
-        With a LoRA adapter for each channel, the channel or modality to merge; the encoder then
-        reads that one only. A single adapter is merged by itself.
+        With a LoRA adapter for each channel, the one to merge, which alone is read then.
     alpha : float, optional
         LoRA's alpha, where the file does not say it.
     conditioning : "as given", "catalogue" or mapping of modality to Conditioning
@@ -113,8 +109,7 @@ def read_upstream_checkpoint(
     Raises
     ------
     CheckpointError
-        If the file is damaged, holds code, describes another network, or keys are unknown or
-        missing (all are named).
+        If the file is damaged, holds code or another network, or keys are unknown or missing.
     ImportError
         If the configuration is YAML and pyyaml is not installed.
 
@@ -217,7 +212,7 @@ def _check_finite(tensors: Mapping[str, Tensor]) -> None:
 def _card_of(path: Path, document: Mapping, selection: Selection, adapter: str | None) -> dict:
     notes = list(selection.notes)
     if selection.head:
-        notes.append("read_upstream_checkpoint(path).head has the head of fine-tuning, left out")
+        notes.append("the head of fine-tuning is left out; see read_upstream_checkpoint(path).head")
     for note in notes:
         _log.info("%s: %s", path, note)
     card = {

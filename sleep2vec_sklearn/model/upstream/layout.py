@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Configurations and parameter names of the paper's authors, and ours.
-
-The arithmetic of the network is the same. Names of both of their dense packages are read.
-"""
+"""Configurations and parameter names of the paper's authors, of both dense packages, and ours."""
 
 from __future__ import annotations
 
@@ -51,10 +48,9 @@ def config_from_upstream(
     values : mapping
         The parsed file. A modality's rate is its ``input_dim`` / 30 s.
     conditioning : "as given", "catalogue" or mapping of modality to Conditioning
-        How signals become network input, which a file of the authors does not say. ``"as given"``
-        resamples and does nothing else: amplitudes have to be those of training. ``"catalogue"``
-        is this library's own conditioning at the checkpoint's rates. A mapping is for single
-        modalities, the others are taken as given.
+        How signals become network input. ``"as given"`` resamples and does nothing else:
+        amplitudes have to be those of training. ``"catalogue"`` is this library's own conditioning
+        at the checkpoint's rates. Modalities that a mapping lacks are taken as given.
     context_epochs : int, optional
         Window length of training; by default ``data.max_tokens`` where that is given, else 120.
 
@@ -136,7 +132,7 @@ def _modality_from(
 def _as_given(modality: str, rate: float) -> Conditioning:
     known = _as_in_catalogue(modality, rate)
     least = known.min_rate and min(known.min_rate, rate)
-    resampled = {"rate": rate, "min_rate": least, "resampling": known.resampling}
+    resampled: dict[str, Any] = {"rate": rate, "min_rate": least, "resampling": known.resampling}
     return Conditioning(**resampled, scaling="absolute", clip=_UNCLIPPED)
 
 
