@@ -20,8 +20,11 @@ SMALL_MODALITIES = ("eeg", "ecg", "effort", "spo2", "ibi", "actigraphy")
 def one_thread():
     """Small products gain nothing from threads, and on a busy machine lose much."""
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ def run_demo(monkeypatch, output, *arguments):
     spec = importlib.util.spec_from_file_location("demo", DEMO)
     demo = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(demo)
-    small = ["--subjects", "12", "--hours", "2", "--output", str(output)]
+    small = ["--subjects", "12", "--hours", "1", "--output", str(output)]
     monkeypatch.setattr(sys, "argv", ["demo.py", *small, *arguments])
     demo.main()
 
@@ -39,8 +39,8 @@ def test_demo_scores_cohort(monkeypatch, output):
 @pytest.mark.slow
 def test_demo_stages_night(monkeypatch, output):
     run_demo(monkeypatch, output)
-    edf = next((output / "simulated_12x2h").glob("*1-n1.edf"))
+    edf = next((output / "simulated_12x1h").glob("*1-n1.edf"))
     run_demo(monkeypatch, output, "--edf", str(edf))
     heads = pd.read_csv(output / f"{edf.stem}-scores.csv")["head"]
     assert heads.str.contains("within this night").sum() == 1
-    assert len(pd.read_csv(output / f"{edf.stem}-stages.csv")) == 240
+    assert len(pd.read_csv(output / f"{edf.stem}-stages.csv")) == 120

@@ -63,22 +63,26 @@ def test_unknown_name_is_attribute_error():
 
 
 @pytest.mark.parametrize(
-    ("statement", "heavy"),
+    ("statements", "heavy"),
     [
-        ("import sleep2vec_sklearn", "sklearn torch mne matplotlib pandas scipy"),
-        ("from sleep2vec_sklearn import set_config", "sklearn torch mne matplotlib pandas scipy"),
-        ("from sleep2vec_sklearn import cache_info", "sklearn torch mne matplotlib pandas scipy"),
-        ("import sleep2vec_sklearn.recordings", "sklearn torch mne matplotlib"),
-        ("import sleep2vec_sklearn.readers", "sklearn torch mne matplotlib"),
-        ("import sleep2vec_sklearn.datasets", "sklearn torch mne matplotlib"),
-        ("from sleep2vec_sklearn import Sleep2VecTransformer", "torch mne matplotlib"),
-        ("from sleep2vec_sklearn import PrecomputedEmbeddings", "torch mne matplotlib"),
-        ("from sleep2vec_sklearn import Sleep2VecClassifier", "torch mne matplotlib"),
-        ("from sleep2vec_sklearn import staging_report", "torch mne matplotlib"),
+        (
+            "from sleep2vec_sklearn import set_config, cache_info",
+            "sklearn torch mne matplotlib pandas scipy",
+        ),
+        (
+            "import sleep2vec_sklearn.recordings, sleep2vec_sklearn.readers, "
+            "sleep2vec_sklearn.datasets",
+            "sklearn torch mne matplotlib",
+        ),
+        (
+            "from sleep2vec_sklearn import Sleep2VecTransformer, Sleep2VecClassifier, "
+            "PrecomputedEmbeddings, staging_report",
+            "torch mne matplotlib",
+        ),
     ],
 )
-def test_importing_stays_light(statement, heavy):
-    program = f"import sys; {statement}; print(*sys.modules)"
+def test_importing_stays_light(statements, heavy):
+    program = f"import sys; {statements}; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout

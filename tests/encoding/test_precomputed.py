@@ -3,6 +3,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,10 +29,15 @@ def transformer(checkpoint_path):
     return Sleep2VecTransformer(checkpoint_path)
 
 
-@pytest.fixture(scope="module", params=["epochs", "nights", "subjects"])
-def X(request, cohort, of_one_subject):
+@pytest.fixture(scope="module")
+def kinds(cohort, of_one_subject):
     subjects = [of_one_subject(nights) for nights in (cohort[:2], cohort[2:5], cohort[5:6])]
-    return {"epochs": EpochSequence(cohort), "nights": cohort, "subjects": subjects}[request.param]
+    return {"epochs": EpochSequence(cohort), "nights": cohort, "subjects": subjects}
+
+
+@pytest.fixture(scope="module", params=["epochs", "nights", "subjects"])
+def X(request, kinds):
+    return kinds[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -117,23 +123,28 @@ class NoTorch:
 sys.meta_path.insert(0, NoTorch())
 import pickle, numpy as np
 from sleep2vec_sklearn import EmbeddingTable
-from sleep2vec_sklearn.recordings import Recording
-model = pickle.load(open(sys.argv[1], "rb"))
-X = EmbeddingTable.load(sys.argv[2]).X
-np.save(sys.argv[3], model.predict_proba(X))
+for path in sys.argv[1:]:
+    model = pickle.load(open(path + ".pkl", "rb"))
+    np.save(path + ".npy", model.predict_proba(EmbeddingTable.load(path).X))
 """
 
 
-def test_pipeline_predicts_without_torch(path, tmp_path, table):
-    y = np.arange(len(table)) % 2
-    model = make_pipeline(PrecomputedEmbeddings(path), LogisticRegression()).fit(table.X, y)
-    (tmp_path / "model.pkl").write_bytes(pickle.dumps(model))
-    files = [str(tmp_path / name) for name in ("model.pkl", path.name, "out.npy")]
-    shown = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, *files], capture_output=True, text=True
-    )
+def test_pipelines_predict_without_torch(kinds, transformer, tmp_path):
+    expected = {}
+    for kind, X in kinds.items():
+        table = clone(transformer).fit(X).embed(X)
+        for suffix in ("parquet", "npz"):
+            path = str(tmp_path / f"{kind}.{suffix}")
+            table.save(path)
+            model = make_pipeline(PrecomputedEmbeddings(path), LogisticRegression())
+            model.fit(table.X, np.arange(len(table)) % 2)
+            Path(path + ".pkl").write_bytes(pickle.dumps(model))
+            expected[path] = model.predict_proba(table.X)
+    command = [sys.executable, "-c", WITHOUT_TORCH, *expected]
+    shown = subprocess.run(command, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
-    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), model.predict_proba(table.X))
+    for path, rows in expected.items():
+        np.testing.assert_array_equal(np.load(path + ".npy"), rows)
 
 
 def test_clones_share_the_table(table):

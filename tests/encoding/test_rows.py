@@ -56,9 +56,10 @@ def test_dropping_modalities_moves_no_epoch(embed, night, data):
     assert not present or np.array_equal(whole[:, block], part[:, block])
 
 
-@pytest.mark.parametrize("batch_size", [None, 1, 2, 7])
-def test_rows_ignore_batch_size(embed, cohort, batch_size):
-    np.testing.assert_array_equal(embed(cohort, batch_size=batch_size), embed(cohort))
+def test_rows_ignore_batch_size(embed, cohort):
+    expected = embed(cohort)
+    for batch_size in (1, 2, 7):
+        np.testing.assert_array_equal(embed(cohort, batch_size=batch_size), expected)
 
 
 def test_subject_row_is_nights_mean(embed, cohort, of_one_subject):

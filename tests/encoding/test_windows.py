@@ -78,6 +78,7 @@ def test_merging_is_linear(n, context):
     torch.testing.assert_close(joined, apart, rtol=1e-4, atol=1e-5)
 
 
+@few
 @given(n=lengths, context=contexts)
 def test_equal_windows_merge_unchanged(n, context):
     rows = torch.randn(n, 3, generator=torch.Generator().manual_seed(n))

@@ -4,8 +4,6 @@
 import datetime
 import logging
 import pickle
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -171,15 +169,6 @@ def test_short_recording_is_named(write_edf):
         ValueError, match=r"\(night\): the night lasts 20 s, shorter than one epoch"
     ):
         read_recording(write_edf(seconds=20))
-
-
-def test_readers_import_little():
-    code = (
-        "import sys, sleep2vec_sklearn.readers;"
-        "print([m for m in ('torch', 'sklearn', 'mne', 'matplotlib') if m in sys.modules])"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "[]"
 
 
 def test_file_precedes_own_labels(write_edf, stages_of):
