@@ -226,6 +226,8 @@ def _read_night(row: dict[str, Any], options: dict[str, Any]) -> Recording | _Fa
     present = {key: value for key, value in row.items() if key not in missing}
     arguments = {name: present.pop(name) for name in _ARGUMENTS if name in present}
     try:
+        if "path" not in arguments:
+            raise ReadError(f"a row of the table has no path ({present}). Fill it in or drop it.")
         recording = read_recording(**arguments, metadata=present, **options)
     except (Sleep2VecError, OSError, ImportError) as error:
         return str(row["path"]), str(error), error

@@ -258,3 +258,9 @@ def test_metadata_csv_without_paths(nights):
     folder = nights("a.edf", "b.edf")
     pd.DataFrame({"id": ["b"], "age": [70]}).to_csv(folder / "metadata.csv", index=False)
     assert [night.id for night in read(folder)] == ["a", "b"]
+
+
+def test_row_without_path_fails(tmp_path):
+    table = pd.DataFrame({"path": [None], "id": ["n1"]})
+    with pytest.raises(ReadError, match="has no path"):
+        read_cohort(table, verbose=0)
