@@ -66,10 +66,7 @@ def test_time_can_go_back(tmp_path):
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "truncated"),
-        (b"abc", "truncated"),
-        (b"\x01\x58\x07", "truncated"),
-        (b"\x01\x58", "truncated"),
+        *((data, "truncated") for data in (b"", b"abc", b"\x01\x58\x07", b"\x01\x58")),
         (word(59, 0) + b"\0\0", "ends inside an annotation"),
         (text(b"no one") + b"\0\0", "text without an annotation"),
     ],

@@ -95,9 +95,8 @@ def serve(monkeypatch):
 
 @pytest.fixture
 def watches(serve, tmp_path):
-    mirror = serve(
-        "sleep-accel", {**watch_files("46343"), **watch_files("8"), "motion/8.txt": b"0"}
-    )
+    files = {**watch_files("46343"), **watch_files("8"), "motion/8.txt": b"0"}
+    mirror = serve("sleep-accel", files)
     return mirror, {"data_home": tmp_path, "mirror": mirror.address, "verbose": 0}
 
 
@@ -255,10 +254,8 @@ def test_archive_is_unpacked(serve, tmp_path):
         for name, (column, value) in columns.items():
             rows = "".join(f"{i},{value},{time}\n" for i, time in enumerate(clock))
             file.writestr(f"DataPaper/user_1/{name}.csv", f",{column},day,time\n{rows}")
-        file.writestr(
-            "DataPaper/user_1/sleep.csv",
-            ",In Bed Date,In Bed Time,Out Bed Date,Out Bed Time,Total Sleep Time (TST)\n",
-        )
+        head = ",In Bed Date,In Bed Time,Out Bed Date,Out Bed Time,Total Sleep Time (TST)\n"
+        file.writestr("DataPaper/user_1/sleep.csv", head)
     mirror = serve("mmash", {"MMASH.zip": archive.getvalue()})
     for _ in range(2):
         (day,) = fetch_mmash(data_home=tmp_path, mirror=mirror.address, verbose=0)

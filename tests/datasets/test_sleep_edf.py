@@ -105,15 +105,9 @@ def test_tables_give_metadata_and_lights(published, where):
 
 @pytest.mark.parametrize(
     ("cell", "seconds"),
-    [
-        ("23:48:00", 85_680),
-        ("00:38", 2_280),
-        (datetime.time(0, 38), 2_280),
-        (0.5, 43_200),
-        (float("nan"), None),
-        ("", None),
-    ],
-)
+    [("23:48:00", 85_680), ("00:38", 2_280), (datetime.time(0, 38), 2_280), (0.5, 43_200),
+     (float("nan"), None), ("", None)],
+)  # fmt: skip
 def test_cells_are_times_of_day(cell, seconds):
     time = _as_time_of_day(cell)
     assert (None if time is None else time.total_seconds()) == seconds

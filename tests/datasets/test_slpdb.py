@@ -71,18 +71,12 @@ def test_stages_begin_at_their_annotations(tmp_path, scoring, stages):
 @pytest.mark.parametrize(
     ("code", "kinds"),
     [
-        ("H", ["hypopnea"]),
-        ("HA", ["hypopnea_with_arousal"]),
-        ("OA", ["obstructive_apnea"]),
-        ("X", ["obstructive_apnea_with_arousal"]),
-        ("CA", ["central_apnea"]),
-        ("CAA", ["central_apnea_with_arousal"]),
-        ("L", ["leg_movement"]),
-        ("LLL", ["leg_movement"] * 3),
-        ("LA A", ["leg_movement_with_arousal", "arousal"]),
-        ("?", []),
+        ("H", ["hypopnea"]), ("HA", ["hypopnea_with_arousal"]), ("OA", ["obstructive_apnea"]),
+        ("X", ["obstructive_apnea_with_arousal"]), ("CA", ["central_apnea"]), ("?", []),
+        ("CAA", ["central_apnea_with_arousal"]), ("L", ["leg_movement"]),
+        ("LLL", ["leg_movement"] * 3), ("LA A", ["leg_movement_with_arousal", "arousal"]),
     ],
-)
+)  # fmt: skip
 def test_codes_are_events(tmp_path, code, kinds):
     events = load(tmp_path, [*AWAKE, (15_000, NOTE, f"2 {code}")]).events
     assert events["type"].tolist() == kinds

@@ -93,7 +93,7 @@ def write_partial(folder, **changes):
     write(folder / "annotations" / "ucddb002_respevt.txt", EVENTS)
 
 
-def test_partial_night_has_gaps(tmp_path):
+def test_partial_night_is_read(tmp_path):
     write_partial(tmp_path)
     (night,) = load_ucddb(tmp_path)
     assert night.stages.tolist() == [0, 4, 1, 3, 2, 3, -1, -1, -1, -1]
@@ -101,11 +101,6 @@ def test_partial_night_has_gaps(tmp_path):
     assert np.isfinite(epochs).all(axis=1).tolist() == [True, False, False, True] + [False] * 6
     np.testing.assert_allclose(epochs[3], np.arange(3840, 7680) / 2)
     assert (night.units["eeg"], night.rates["eeg"]) == ("mV", 128)
-
-
-def test_partial_night_has_labels(tmp_path):
-    write_partial(tmp_path)
-    (night,) = load_ucddb(tmp_path)
     assert dict(night.metadata) == METADATA
     assert night.start == datetime(1970, 1, 1, 23, 59, 30)
     assert night.events.values.tolist() == EXPECTED_EVENTS

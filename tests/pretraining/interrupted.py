@@ -18,17 +18,10 @@ from sleep2vec_sklearn.pretraining import NightStore, _state, contents_of
 from tests.pretraining.nights import make_night, tiny_pretrainer
 
 PARAMETERS = {
-    "max_epochs": 6,
-    "steps_per_epoch": 10,
-    "accumulate": 2,
-    "dropout": 0.1,
-    "noise": 0.1,
-    "modality_dropout": 0.3,
-    "reconstruction_weight": 0.5,
-    "max_shift": 2,
-    "patience": 5,
+    "max_epochs": 6, "steps_per_epoch": 10, "accumulate": 2, "dropout": 0.1, "noise": 0.1,
+    "modality_dropout": 0.3, "reconstruction_weight": 0.5, "max_shift": 2, "patience": 5,
     "save_every": 1,
-}
+}  # fmt: skip
 UNEQUAL = ("dur", "data_wait", "step_time", "data_wait_share")
 
 

@@ -6,19 +6,10 @@ import numpy as np
 from sleep2vec_sklearn import Recording, Sleep2VecPretrainer
 
 TINY = {
-    "token_dim": 8,
-    "hidden_size": 8,
-    "n_layers": 1,
-    "n_heads": 2,
-    "projection_size": 4,
-    "context_epochs": 6,
-    "batch_size": 4,
-    "max_epochs": 2,
-    "steps_per_epoch": 3,
-    "validation": ["s3"],
-    "precision": "float32",
-    "random_state": 0,
-}
+    "token_dim": 8, "hidden_size": 8, "n_layers": 1, "n_heads": 2, "projection_size": 4,
+    "context_epochs": 6, "batch_size": 4, "max_epochs": 2, "steps_per_epoch": 3,
+    "validation": ["s3"], "precision": "float32", "random_state": 0,
+}  # fmt: skip
 
 
 def tiny_pretrainer(modalities=None, **parameters):

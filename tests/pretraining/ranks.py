@@ -16,13 +16,7 @@ _SECONDS = 240
 
 
 class Ranks:
-    """A group of processes over gloo on this machine's CPU.
-
-    Parameters
-    ----------
-    folder : Path
-        An empty folder, where they meet.
-    """
+    """A group of processes over gloo on this machine's CPU, which meet in an empty folder."""
 
     def __init__(self, folder, n_ranks=2):
         context = mp.get_context("spawn")

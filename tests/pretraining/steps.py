@@ -63,11 +63,16 @@ def gathered_gradient(batch):
     return own.grad
 
 
-def wrong_share(shapes):
+def message_of(error, task, *arguments):
+    """Text of the error that a call raises, or None."""
     try:
-        ranks.gather_rows(torch.zeros(shapes[ranks.rank()]))
-    except ValueError as error:
-        return str(error)
+        task(*arguments)
+    except error as raised:
+        return str(raised)
+
+
+def wrong_share(shapes):
+    return message_of(ValueError, ranks.gather_rows, torch.zeros(shapes[ranks.rank()]))
 
 
 def mean_over_rows(batch):
@@ -118,10 +123,7 @@ def normalised(rows, owners, train=True, **options):
 
 def too_few_rows():
     norm = ranks.convert_batchnorm(nn.BatchNorm1d(3))
-    try:
-        norm(torch.zeros(1 - ranks.rank(), 3))
-    except ValueError as error:
-        return str(error)
+    return message_of(ValueError, norm, torch.zeros(1 - ranks.rank(), 3))
 
 
 def converted():
@@ -175,10 +177,7 @@ def pretrained(store, folders, parameters, stop_after=None):
 
 def failure(store, parameters):
     """What a fit says when it cannot, or None."""
-    try:
-        tiny_pretrainer(**parameters).fit(store)
-    except TrainingError as error:
-        return str(error)
+    return message_of(TrainingError, tiny_pretrainer(**parameters).fit, store)
 
 
 def lost(*arguments):
@@ -189,8 +188,6 @@ def failing_validation(store):
     """What a fit says whose validation fails, which rank 0 alone does."""
     ordinary, HeldOutBatches.measure = HeldOutBatches.measure, lost
     try:
-        tiny_pretrainer().fit(store)
-    except (TrainingError, OSError) as error:
-        return str(error)
+        return message_of((TrainingError, OSError), tiny_pretrainer().fit, store)
     finally:
         HeldOutBatches.measure = ordinary

@@ -18,12 +18,8 @@ from sleep2vec_sklearn.pretraining import (
     InfoNCEObjective,
 )
 
-KINDS = {
-    "encoder": EncoderSpec,
-    "objective": DashObjective,
-    "augmentation": Augmentation,
-    "optimizer": AdamW,
-}
+KINDS = {"encoder": EncoderSpec, "objective": DashObjective}
+KINDS |= {"augmentation": Augmentation, "optimizer": AdamW}
 
 
 def test_constructor_is_short():
@@ -74,16 +70,9 @@ def test_nested_parameters_need_an_object():
 
 
 def test_grid_search_from_a_bare_pretrainer(montages, montage_store):
-    grid = {
-        "objective__temperature": [0.1, 0.5],
-        "encoder__hidden_size": np.array([8, 16]),
-        "encoder__n_layers": [1],
-        "context_epochs": [6],
-        "batch_size": [2],
-        "max_epochs": [1],
-        "validation": [0],
-        "random_state": [0],
-    }
+    grid = {"objective__temperature": [0.1, 0.5], "encoder__hidden_size": np.array([8, 16])}
+    same = {"context_epochs": 6, "batch_size": 2, "max_epochs": 1, "validation": 0}
+    grid |= {k: [v] for k, v in {**same, "encoder__n_layers": 1, "random_state": 0}.items()}
     search = GridSearchCV(Sleep2VecPretrainer(), grid, cv=2, error_score="raise")
     scores = clone(search).fit(montages).cv_results_["mean_test_score"]
     np.testing.assert_array_equal(scores, search.fit(montage_store).cv_results_["mean_test_score"])
@@ -106,18 +95,11 @@ def test_html_repr(pretrainer):
 
 
 CHECKS = [
-    "check_estimator_cloneable",
-    "check_estimator_tags_renamed",
-    "check_valid_tag_types",
-    "check_estimator_repr",
-    "check_no_attributes_set_in_init",
-    "check_do_not_raise_errors_in_init_or_set_params",
-    "check_mixin_order",
-    "check_parameters_default_constructible",
-    "check_get_params_invariance",
-    "check_set_params",
-    "check_estimator_sparse_tag",
-]
+    "check_estimator_cloneable", "check_estimator_tags_renamed", "check_valid_tag_types",
+    "check_estimator_repr", "check_no_attributes_set_in_init", "check_mixin_order",
+    "check_do_not_raise_errors_in_init_or_set_params", "check_parameters_default_constructible",
+    "check_get_params_invariance", "check_set_params", "check_estimator_sparse_tag",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", [Sleep2VecPretrainer, *KINDS.values(), InfoNCEObjective])

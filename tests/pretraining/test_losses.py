@@ -112,10 +112,12 @@ def naive(first, second, weights, history, temperature, hard_scale, pos_margin, 
     return [sum(v) / max(len(v), 1) for v in (losses, hits)]
 
 
+constants = st.tuples(st.floats(0.1, 1), st.floats(0, 0.5), st.floats(0, 0.5))
+kinds = st.sampled_from(["recordings", "night"])
+
+
 @few
-@given(
-    drawn=batches(), constants=st.tuples(st.floats(0.1, 1), st.floats(0, 0.5), st.floats(0, 0.5))
-)
+@given(drawn=batches(), constants=constants)
 def test_dash_is_its_formula(drawn, constants):
     inputs, valid = drawn
     expected = naive(*inputs, *constants, valid, "recordings")
@@ -124,9 +126,7 @@ def test_dash_is_its_formula(drawn, constants):
 
 
 @few
-@given(
-    drawn=batches(), temperature=st.floats(0.1, 2), kind=st.sampled_from(["recordings", "night"])
-)
+@given(drawn=batches(), temperature=st.floats(0.1, 2), kind=kinds)
 def test_info_nce_is_its_formula(drawn, temperature, kind):
     (first, second, weights, _), valid = drawn
     even = torch.ones_like(weights), torch.zeros_like(weights)

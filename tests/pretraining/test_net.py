@@ -152,9 +152,8 @@ def test_progress_counts_nights_and_steps(pretrainer, montages, capsys):
 
 @pytest.mark.parametrize("n_workers", [0, 1, 3])
 def test_batches_come_in_order(n_workers):
-    assert list(draw_ahead(lambda number: -number, range(4, 40), n_workers)) == list(
-        range(-4, -40, -1)
-    )
+    drawn = draw_ahead(lambda number: -number, range(4, 40), n_workers)
+    assert list(drawn) == list(range(-4, -40, -1))
 
 
 def test_workers_draw_ahead():

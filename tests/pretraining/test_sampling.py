@@ -32,9 +32,8 @@ class CountingStore:
         self.contents = {name: SimpleNamespace(width=2) for name in NAMES}
         rows = {"n_epochs": lengths}
         for name in NAMES:
-            rows[f"coverage_{name}"] = [
-                0 if (i, name) in missing else n for i, n in enumerate(lengths)
-            ]
+            known = [n * ((i, name) not in missing) for i, n in enumerate(lengths)]
+            rows[f"coverage_{name}"] = known
         self.table = pd.DataFrame(rows)
 
     def __len__(self):
@@ -56,16 +55,9 @@ def sampler_of(store, batch_size=4, context=5, seed=0, pools=None, shares=None, 
     options = {
         k: augmentation.pop(k) for k in ("rank", "world", "night_weights") if k in augmentation
     }
-    return PairSampler(
-        store,
-        pools,
-        context,
-        batch_size,
-        seed,
-        augmentation=Augmentation(**augmentation),
-        probabilities=resolve_pair_weights(list(pools), shares),
-        **options,
-    )
+    options["probabilities"] = resolve_pair_weights(list(pools), shares)
+    options["augmentation"] = Augmentation(**augmentation)
+    return PairSampler(store, pools, context, batch_size, seed, **options)
 
 
 def test_pools_have_both_modalities():
@@ -88,11 +80,8 @@ def test_views_are_of_equal_times():
 @settings(max_examples=20)
 def test_batches_follow_seed_and_number(number, seed):
     store = CountingStore([30, 17, 4, 50, 9], gaps={(1, "ibi")})
-    draws = [
-        sampler_of(store, seed=seed, modality_dropout=0.5, max_shift=2).draw(number)
-        for _ in range(2)
-    ]
-    for one, other in zip(*(draw.views for draw in draws), strict=True):
+    samplers = (sampler_of(store, seed=seed, modality_dropout=0.5, max_shift=2) for _ in range(2))
+    for one, other in zip(*(sampler.draw(number).views for sampler in samplers), strict=True):
         for part in ("values", "valid", "lost", "masked"):
             assert torch.equal(getattr(one, part), getattr(other, part))
 
@@ -173,12 +162,10 @@ def test_pair_weights_change_over_time():
         ({("spo2", "ibi"): -1}, "not negative"),
         ({("spo2", "ibi"): 0}, "all zero"),
         ({("spo2", "ibi"): float("nan")}, "finite"),
-        ({("spo2", "ibi"): "often"}, "must be a mapping such as"),
-        ({"spo2-ibi": 1}, "must be a mapping such as"),
-        ([], "must be a mapping such as"),
-        (3, "must be a mapping such as"),
-        ([(1.0, 3)], "must be a mapping such as"),
-        ([3], "must be a mapping such as"),
+        *(
+            (wrong, "must be a mapping such as")
+            for wrong in ({("spo2", "ibi"): "often"}, {"spo2-ibi": 1}, [], 3, [(1.0, 3)], [3])
+        ),
         ([(0.8, {("spo2", "ibi"): 1}), (0.5, {("spo2", "ibi"): 1})], "in their order"),
         ([(50, {("spo2", "ibi"): 1})], "from 0 to 1"),
     ],

@@ -134,18 +134,16 @@ def test_changed_parameters_are_named(pretrainer, montage_store, tmp_path):
     assert "seed: 0 before, 3 now" in told
     with pytest.raises(TrainingError, match=r"data\.nights\.training"):
         pretrainer(state_dir=tmp_path, batch_size=3).fit(montage_store.take(np.arange(1, 8)))
+    table = montage_store.table.assign(age=50)
     with pytest.raises(TrainingError, match=r"data\.nights\.demography"):
-        pretrainer(state_dir=tmp_path, batch_size=3).fit(
-            montage_store, montage_store.table.assign(age=50)
-        )
+        pretrainer(state_dir=tmp_path, batch_size=3).fit(montage_store, table)
 
 
 def test_finished_runs_are_loaded(pretrainer, montage_store, tmp_path):
     first = pretrainer(state_dir=tmp_path, random_state=None).fit(montage_store)
     stamp = (tmp_path / "state.pt").stat().st_mtime_ns
-    second = pretrainer(
-        state_dir=tmp_path, random_state=None, n_workers=1, save_every=7, verbose=0
-    ).fit(montage_store)
+    free = {"random_state": None, "n_workers": 1, "save_every": 7, "verbose": 0}
+    second = pretrainer(state_dir=tmp_path, **free).fit(montage_store)
     assert second.seed_ == first.seed_
     assert second.history_ == first.history_
     assert second.checkpoint().sha256 == first.checkpoint().sha256

@@ -40,13 +40,8 @@ def test_columns_are_means(pretrainer, montage_store):
 
 
 def test_loss_is_the_objective(pretrainer, montage_store):
-    fitted = pretrainer(
-        validation=["s2", "s3"],
-        batch_size=100,
-        mask_ratio=0.5,
-        modality_dropout=1.0,
-        steps_per_epoch=1,
-    )
+    options = {"mask_ratio": 0.5, "modality_dropout": 1.0, "steps_per_epoch": 1}
+    fitted = pretrainer(validation=["s2", "s3"], batch_size=100, **options)
     with pytest.warns(match="none of them twice"):
         fitted.fit(montage_store)
     network, held = fitted.net_.average_.network, montage_store.take(slice(4, 8))

@@ -176,13 +176,10 @@ def recordings():
 
 
 def test_desaturation_follows_its_cause(recordings):
-    for recording in recordings:
-        events = recording.events
+    for events in (recording.events for recording in recordings):
         breaths = events[events["type"].isin(["obstructive_apnea", "hypopnea"])]
         for fall in events[events["type"] == "desaturation"].itertuples():
-            before = breaths[breaths["onset"] < fall.onset]
-            assert len(before) > 0
-            cause = before.iloc[-1]
+            cause = breaths[breaths["onset"] < fall.onset].iloc[-1]
             assert 4.8 - 0.01 <= fall.onset - cause["onset"] <= 0.8 * 24 + 0.01
             assert fall.onset + fall.duration > cause["onset"] + cause["duration"]
 

@@ -110,12 +110,10 @@ def test_cycle_goes_deep_then_rem(number):
 
 
 def test_only_first_cycle_lacks_rem():
-    skipped = [
-        [not (_cycle(number, 1.0, 1.0, np.random.default_rng(k)) == R).any() for k in range(150)]
-        for number in (0, 2)
-    ]
-    assert 0.08 < np.mean(skipped[0]) < 0.25
-    assert not any(skipped[1])
+    generators = [np.random.default_rng(k) for k in range(150)]
+    first, third = ([R not in _cycle(n, 1.0, 1.0, rng) for rng in generators] for n in (0, 2))
+    assert 0.08 < np.mean(first) < 0.25
+    assert not any(third)
 
 
 @few
@@ -134,15 +132,13 @@ def test_interruptions_remove_no_sleep(seed, unrest):
 def test_traits_shape_the_hypnogram():
     cycle = np.full(400, N2, dtype=np.int8)
     np.testing.assert_array_equal(_interrupt(cycle, 0.0, np.random.default_rng(0)), cycle)
-    waking = [
-        np.mean([(_interrupt(cycle, u, np.random.default_rng(k)) == W).sum() for k in range(30)])
-        for u in (0.3, 1.0, 3.0)
-    ]
+    waking, shares = [], []
+    for unrest in (0.3, 1.0, 3.0):
+        broken = [_interrupt(cycle, unrest, np.random.default_rng(k)) for k in range(30)]
+        waking.append(np.mean(np.array([(stages == W).sum() for stages in broken])))
+    for deep in (0.5, 1.0, 2.0):
+        shares.append(np.mean([hypnogram(k, deep_sleep=deep) == N3 for k in range(12)]))
     assert waking[0] < waking[1] < waking[2]
-    shares = [
-        np.mean([(hypnogram(k, deep_sleep=deep) == N3).mean() for k in range(12)])
-        for deep in (0.5, 1.0, 2.0)
-    ]
     assert shares[0] < 0.75 * shares[1] < 0.75 * 0.75 * shares[2]
 
 

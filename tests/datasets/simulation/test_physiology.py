@@ -59,9 +59,8 @@ def typical(nights, values):
 
 def fractions(age, ahi=2.0):
     subject = dataclasses.replace(SUBJECT, age=age, ahi=ahi, fragmentation=1.0, deep_sleep=1.0)
-    stages = np.concatenate(
-        [simulate_hypnogram(subject, 960, np.random.default_rng(k)) for k in range(40)]
-    )
+    generators = map(np.random.default_rng, range(40))
+    stages = np.concatenate([simulate_hypnogram(subject, 960, rng) for rng in generators])
     return np.bincount(stages, minlength=5) / len(stages)
 
 
@@ -84,9 +83,8 @@ def test_age_and_apnea_fragment_sleep():
 
 
 def test_n3_precedes_rem():
-    stages = np.array(
-        [simulate_hypnogram(SUBJECT, 960, np.random.default_rng(k)) for k in range(20)]
-    )
+    generators = map(np.random.default_rng, range(20))
+    stages = np.array([simulate_hypnogram(SUBJECT, 960, rng) for rng in generators])
     first, second = stages[:, :480], stages[:, 480:]
     assert (first == N3).sum() > 2 * (second == N3).sum()
     assert (second == R).sum() > 1.4 * (first == R).sum()
@@ -116,9 +114,8 @@ def test_alpha_belongs_to_wake():
     night = simulate(3, alpha=2.0, alpha_frequency=10.0)
     blocked = simulate(3, alpha=0.02, alpha_frequency=10.0)
     awake = night.true_stages == W
-    with_alpha, without = (
-        power(by_epoch(n, "eeg", 100), 100, 9, 11)[awake].mean() for n in (night, blocked)
-    )
+    epochs = [by_epoch(n, "eeg", 100)[awake] for n in (night, blocked)]
+    with_alpha, without = (power(e, 100, 9, 11).mean() for e in epochs)
     assert with_alpha > 2 * without
 
 

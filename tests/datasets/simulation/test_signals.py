@@ -32,9 +32,8 @@ from sleep2vec_sklearn.datasets.simulation.cohort import actigraphy
 
 W, N1, N2, N3, R = range(5)
 SUBJECT = dataclasses.replace(draw_subject(0, 1), heart_rate=60.0, age=30.0, breathing_rate=15.0)
-SITE = dataclasses.replace(
-    draw_site(1, 1, "full_laboratory"), counts_smoothing=0.0, counts_scale=5.0
-)
+SITE = draw_site(1, 1, "full_laboratory")
+SITE = dataclasses.replace(SITE, counts_smoothing=0.0, counts_scale=5.0)
 QUIET = Bursts(np.empty(0), np.empty(0), np.empty(0))
 MOVES = Bursts(np.array([100.0, 1000.0]), np.array([4.0, 8.0]), np.array([1.5, 2.0]))
 NO_EVENTS = RespiratoryEvents(*(np.empty(0) for _ in range(6)))
@@ -142,10 +141,8 @@ def test_breathing_is_steady_in_n3():
 
 
 def test_airflow_has_sites_scale():
-    plain, large = (
-        airflow(night_of(N2, site=dataclasses.replace(SITE, airflow_scale=s)), 8)
-        for s in (1.0, 50.0)
-    )
+    sites = (dataclasses.replace(SITE, airflow_scale=scale) for scale in (1.0, 50.0))
+    plain, large = (airflow(night_of(N2, site=site), 8) for site in sites)
     np.testing.assert_allclose(large, 50 * plain, rtol=1e-5)
 
 

@@ -24,13 +24,8 @@ few = settings(max_examples=30)
 def test_streams_have_names(seed, name):
     first = random_stream((seed, 1), name).random(4)
     np.testing.assert_array_equal(first, random_stream((seed, 1), name).random(4))
-    for other in (
-        random_stream((seed, 2), name),
-        random_stream((seed + 1, 1), name),
-        random_stream((seed,), name),
-    ):
-        assert (first != other.random(4)).all()
-    assert (first != random_stream((seed, 1), name + "'").random(4)).all()
+    others = [((seed, 2), name), ((seed + 1, 1), name), ((seed,), name), ((seed, 1), name + "'")]
+    assert all((first != random_stream(*other).random(4)).all() for other in others)
 
 
 def test_generator_seeds_advance():
