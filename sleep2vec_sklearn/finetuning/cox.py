@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from .._warnings import warn
 from ..encoding.inputs import EncoderInput
@@ -31,8 +30,6 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
 
     Parameters
     ----------
-    pooling : {"mean", "attention", "cls"}, default="mean"
-        How the epochs of a night are combined.
     max_epochs : int, default=100
         Passes over the cohort; where it is compared as a whole, each is one step.
     batch_size : int, default=4096
@@ -154,7 +151,6 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         ValueError
             If no pair of rows is comparable.
         """
-        check_is_fitted(self, "net_")
         return concordance_index(y, self._predict(self._outputs(X)))
 
     def _criterion(self) -> nn.Module:
@@ -261,9 +257,7 @@ def _share_between_nights(
         shared[name] = high[subjects]
     unknown = np.isinf(shared["time"])
     time = np.where(unknown, np.nan, shared["time"])
-    entry = None
-    if outcome.entry is not None:
-        entry = np.where(unknown, -np.inf, shared["entry"])
+    entry = np.where(unknown, -np.inf, shared["entry"]) if "entry" in shared else None
     event = (shared["event"] == 1) & ~unknown
     return SurvivalOutcome(event, time, entry, outcome.one_dimensional)
 

@@ -196,8 +196,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         """
         inputs, nights = self._probabilities(X)
         events, _ = self._detect(inputs, nights, stages)
-        ids = [recording.id for recording in inputs.recordings]
-        names = [i if name is None else name for i, name in enumerate(ids)]
+        names = [i if night.id is None else night.id for i, night in enumerate(inputs.recordings)]
         return events_table(names, nights, events)
 
     def predict(self, X: Any, *, stages: Any = None) -> np.ndarray:
