@@ -60,9 +60,8 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
     X are nights, or lists of the nights of a subject. ``y`` is a structured array of shape
     (len(X),) or (len(X), k) with the fields "event", "time" and optionally "entry", as made by
     :func:`~sleep2vec_sklearn.evaluation.survival_outcome`; times are NaN where an outcome is not
-    known. Anything else is a TypeError; a ValueError is a y without an event, or with different
-    outcomes of one subject. :meth:`predict` gives log hazard ratios: a higher one means an earlier
-    event, and 0 is the mean of the subjects trained on.
+    known. Any other y is a TypeError; one without an event, or with different outcomes of one
+    subject, a ValueError. :meth:`predict` gives log hazard ratios, relative to the mean subject.
 
     Minimises the negative log partial likelihood with Breslow's treatment of ties, for several
     outcomes the mean over them. Several nights of a subject are one observation, of their mean
