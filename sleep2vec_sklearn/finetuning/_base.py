@@ -12,7 +12,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, TypeVar
@@ -147,6 +147,10 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         "temporal_conv" for epochs and "mlp" for nights.
     head_size : int, optional
         Hidden width of the head; that of a token by default.
+    pooling : {"mean", "attention", "cls"}
+        How the epochs of a night are combined; does not apply to epochs.
+    time_of_night : bool
+        For epochs: append the columns of :class:`TimeOfNight` to the features.
     aggregation : {"mean", "concat", "gated"}
         How the modalities of an epoch are combined: their mean; one block each, a missing one
         filled with the mean of the others; or a learned weight each, shared among those present.
@@ -317,7 +321,8 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         self.device_ = resolve_device(self.device)
         self.precision_ = resolve_precision(self.precision, self.device_)
         self.checkpoint_sha256_ = checkpoint.sha256
-        targets = self._encode_targets(inputs, y).weighted(weights)
+        targets = self._encode_targets(inputs, y)
+        targets = replace(targets, weights=targets.weights * weights)
         require_labels(targets.labelled, inputs.unit, " with a weight above 0. Give at least some.")
         self.net_, self.modalities_, self.covariates_, self.head_config_, held_out = fine_tune(
             self._settings(self.device_),
@@ -394,11 +399,10 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         Examples
         --------
         >>> import tempfile
-        >>> from pathlib import Path
         >>> from sleep2vec_sklearn import Sleep2VecClassifier, make_sleep_cohort
         >>> nights = make_sleep_cohort(2, hours=0.25, modalities=["ibi"], random_state=0)
         >>> model = Sleep2VecClassifier(max_epochs=1, random_state=0).fit(nights, ["a", "b"])
-        >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> path = f"{tempfile.mkdtemp()}/model.safetensors"
         >>> model.save(path)
         >>> (Sleep2VecClassifier.load(path).predict(nights) == model.predict(nights)).all()
         np.True_
@@ -553,12 +557,12 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
 
 def _as_pair(modality_dropout: Any) -> tuple[float, float]:
     """Chances that a night, and that an epoch, loses a modality in training."""
-    rates = modality_dropout
-    pair = rates if isinstance(rates, tuple | list) else (rates, rates)
+    paired = isinstance(modality_dropout, tuple | list)
+    pair = modality_dropout if paired else (modality_dropout, modality_dropout)
     if len(pair) != 2 or not all(BELOW_ONE.is_satisfied_by(rate) for rate in pair):
         raise ValueError(
             "modality_dropout must be at least 0 and below 1, or a pair of such numbers, for "
-            f"nights and for epochs; got {rates!r}."
+            f"nights and for epochs; got {modality_dropout!r}."
         )
     return float(pair[0]), float(pair[1])
 

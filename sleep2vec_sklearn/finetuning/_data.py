@@ -321,12 +321,12 @@ class Covariates:
             stated = list(np.concatenate([values, missing], axis=1).astype(np.float32))
         if not self.time_of_night:
             return stated
-        return [self._with_time(*pair) for pair in zip(stated, recordings, strict=True)]
-
-    def _with_time(self, stated: np.ndarray, recording: Recording) -> np.ndarray:
-        times = self._standardise(_time_columns(recording), slice(self._n_stated, None))
-        repeated = np.broadcast_to(stated, (len(times), len(stated)))
-        return np.concatenate([repeated, times], axis=1).astype(np.float32)
+        with_time = []
+        for row, recording in zip(stated, recordings, strict=True):
+            times = self._standardise(_time_columns(recording), slice(self._n_stated, None))
+            repeated = np.broadcast_to(row, (len(times), len(row)))
+            with_time.append(np.concatenate([repeated, times], axis=1).astype(np.float32))
+        return with_time
 
     def _standardise(self, values: np.ndarray, columns: slice) -> np.ndarray:
         return (values - self.mean[columns]) / self.std[columns]

@@ -79,9 +79,8 @@ class ConvBlock(nn.Module):
     def __init__(self, config: HeadConfig, size: int, dilation: int):
         super().__init__()
         span = config.kernel_size
-        self.depthwise = nn.Conv1d(
-            size, size, span, padding=dilation * (span // 2), dilation=dilation, groups=size
-        )
+        reach = dilation * (span // 2)
+        self.depthwise = nn.Conv1d(size, size, span, padding=reach, dilation=dilation, groups=size)
         self.pointwise = nn.Conv1d(size, size, 1)
         self.norm = nn.LayerNorm(size)
         self.activation = _ACTIVATIONS[config.activation]()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,10 +43,6 @@ class Targets:
         flat = self.values.reshape(len(self.values), -1)
         known = ~np.isnan(flat) if flat.dtype.kind == "f" else flat >= 0
         return known.any(axis=1) & (self.weights > 0)
-
-    def weighted(self, weights: np.ndarray) -> Targets:
-        """The same, with their weights times these."""
-        return replace(self, weights=(self.weights * weights).astype(np.float32))
 
     def take(self, rows: np.ndarray) -> Targets:
         strata = None if self.strata is None else self.strata[rows]
@@ -131,8 +127,7 @@ def encode_classes(
 ) -> tuple[np.ndarray, np.ndarray, Targets]:
     """Classes that exclude each other, float32 weights, and the number of each row's class."""
     values, known = read_labels(y, inputs.n_rows, inputs.unit)
-    rest = ": all are NaN, None or -1. Give at least two classes."
-    require_labels(known, inputs.unit, rest)
+    require_labels(known, inputs.unit, ": all are NaN, None or -1. Give at least two classes.")
     try:
         check_classification_targets(values[known])
         classes, codes = np.unique(values[known], return_inverse=True)

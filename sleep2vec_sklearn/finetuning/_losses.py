@@ -12,13 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.functional import (
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    mse_loss,
-    smooth_l1_loss,
-)
 
 from ..recordings.modality import EPOCH_SECONDS
 
@@ -34,7 +29,7 @@ class ClassCrossEntropy(nn.Module):
 
     def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         weights = weights * self.class_weight[targets]
-        losses = cross_entropy(outputs, targets, reduction="none")
+        losses = F.cross_entropy(outputs, targets, reduction="none")
         return (losses * weights).sum() / weights.sum().clamp_min(1e-12)
 
 
@@ -45,7 +40,7 @@ class OutcomeCrossEntropy(ClassCrossEntropy):
         known, truth = ~targets.isnan(), torch.nan_to_num(targets)
         by_class = torch.where(truth > 0, self.class_weight[:, 1], self.class_weight[:, 0])
         by_cell = by_class * known * weights[:, None]
-        losses = binary_cross_entropy_with_logits(outputs, truth, reduction="none")
+        losses = F.binary_cross_entropy_with_logits(outputs, truth, reduction="none")
         return (losses * by_cell).sum() / by_cell.sum().clamp_min(1e-12)
 
 
@@ -54,7 +49,7 @@ class KnownValuesLoss(nn.Module):
 
     def __init__(self, loss: str):
         super().__init__()
-        self.loss = smooth_l1_loss if loss == "huber" else mse_loss
+        self.loss = F.smooth_l1_loss if loss == "huber" else F.mse_loss
 
     def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         known = ~targets.isnan() * weights[:, None]
@@ -74,7 +69,7 @@ class SecondsCrossEntropy(nn.Module):
             self.register_buffer(name, torch.from_numpy(np.tile(by_type, EPOCH_SECONDS)))
 
     def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        losses = binary_cross_entropy_with_logits(
+        losses = F.binary_cross_entropy_with_logits(
             outputs + self.log_odds,
             targets.clamp(min=0).to(outputs.dtype),
             pos_weight=self.positive_weight,

@@ -265,9 +265,8 @@ def _standardise(
     else:
         used = used[:_NIGHTS_FOR_STATISTICS]
         source = token_source(settings, checkpoint, head.modalities)
-        tokens = source.nights(
-            [nights.recordings[i] for i in used], [nights.locations[i] for i in used]
-        )
+        locations = [nights.locations[i] for i in used]
+        tokens = source.nights([nights.recordings[i] for i in used], locations)
     summaries = head.unit == "night" and head.pooling == "cls"
     module.head.set_statistics(*token_statistics(tokens, head.modalities, summaries))
 

@@ -26,7 +26,7 @@ from .config import HeadConfig
 FORMAT_VERSION = 2
 _METADATA_KEY = "sleep2vec_sklearn_estimator"
 _ENCODER, _MODULE, _ARRAY = "encoder.", "module.", "array."
-_COVARIATE_TABLE = ("fields", "fields_", "sites_", "unit_", "n_features_out_")
+_TABLE = ("fields", "fields_", "sites_", "unit_", "n_features_out_")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,9 +159,7 @@ def _to_json(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
         baseline = (value.times, value.log_hazard, value.center)
         return {"baseline": _to_json(baseline, name, arrays)}
     if isinstance(value, Covariates):
-        table = value.table and {
-            k: v for k, v in vars(value.table).items() if k in _COVARIATE_TABLE
-        }
+        table = value.table and {k: v for k, v in vars(value.table).items() if k in _TABLE}
         covariates = (table, value.time_of_night, value.mean, value.std)
         return {"covariates": _to_json(covariates, name, arrays)}
     raise TypeError(f"{name} is a {type(value).__name__}, which JSON and tensors cannot hold.")
@@ -203,6 +201,6 @@ def _from_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 def _restore_table(values: dict[str, Any]) -> RecordingMetadata:
     table = RecordingMetadata(fields=values["fields"]).set_output(transform="default")
-    for name in _COVARIATE_TABLE[1:]:
+    for name in _TABLE[1:]:
         setattr(table, name, values[name])
     return table

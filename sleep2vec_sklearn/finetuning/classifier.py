@@ -34,10 +34,6 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
 
     Parameters
     ----------
-    pooling : {"mean", "attention", "cls"}
-        How the epochs of a night are combined; does not apply to epochs.
-    time_of_night : bool
-        For epochs: append the columns of :class:`TimeOfNight` to the features.
     class_weight : dict, "balanced" or None
         Weight of each class; "balanced" makes all count alike.
 

@@ -173,14 +173,10 @@ class HeadConfig:
             )
 
     @property
-    def fused_size(self) -> int:
-        """Width of the fused features without covariates."""
-        blocks = len(self.modalities) if self.aggregation == "concat" else 1
-        return blocks * self.hidden_size
-
-    @property
     def input_size(self) -> int:
-        return self.fused_size + self.n_covariates
+        """Width of the fused features with covariates."""
+        blocks = len(self.modalities) if self.aggregation == "concat" else 1
+        return blocks * self.hidden_size + self.n_covariates
 
     @property
     def depth_used(self) -> int:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from .._warnings import warn
 from ..encoding.inputs import EncoderInput
@@ -31,8 +30,6 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
 
     Parameters
     ----------
-    pooling : {"mean", "attention", "cls"}, default="mean"
-        How the epochs of a night are combined.
     max_epochs : int, default=100
         Passes over the cohort; where it is compared as a whole, each is one step.
     batch_size : int, default=4096
@@ -63,9 +60,8 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
     X are nights, or lists of the nights of a subject. ``y`` is a structured array of shape
     (len(X),) or (len(X), k) with the fields "event", "time" and optionally "entry", as made by
     :func:`~sleep2vec_sklearn.evaluation.survival_outcome`; times are NaN where an outcome is not
-    known. Anything else is a TypeError; a ValueError is a y without an event, or with different
-    outcomes of one subject. :meth:`predict` gives log hazard ratios: a higher one means an earlier
-    event, and 0 is the mean of the subjects trained on.
+    known. Any other y is a TypeError; one without an event, or with different outcomes of one
+    subject, a ValueError. :meth:`predict` gives log hazard ratios, relative to the mean subject.
 
     Minimises the negative log partial likelihood with Breslow's treatment of ties, for several
     outcomes the mean over them. Several nights of a subject are one observation, of their mean
@@ -154,7 +150,6 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         ValueError
             If no pair of rows is comparable.
         """
-        check_is_fitted(self, "net_")
         return concordance_index(y, self._predict(self._outputs(X)))
 
     def _criterion(self) -> nn.Module:
@@ -261,9 +256,7 @@ def _share_between_nights(
         shared[name] = high[subjects]
     unknown = np.isinf(shared["time"])
     time = np.where(unknown, np.nan, shared["time"])
-    entry = None
-    if outcome.entry is not None:
-        entry = np.where(unknown, -np.inf, shared["entry"])
+    entry = np.where(unknown, -np.inf, shared["entry"]) if "entry" in shared else None
     event = (shared["event"] == 1) & ~unknown
     return SurvivalOutcome(event, time, entry, outcome.one_dimensional)
 

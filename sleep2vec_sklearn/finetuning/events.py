@@ -43,9 +43,9 @@ _BETWEEN_0_AND_1 = Number(Real, 0, 1, closed="neither")
 class Sleep2VecEventDetector(FineTuningEstimator):
     """Detect events of a night, such as apneas, by fine-tuning a pretrained encoder.
 
-    For each 30-s epoch the head gives the probability of every one of its seconds to lie within
-    an event of each type. Seconds above a threshold that are close become one event; the number
-    of events per hour of sleep is what :meth:`predict` returns, for apneas and hypopneas the AHI.
+    For each 30-s epoch the head gives the probability of every one of its seconds to lie within an
+    event of each type. Seconds above a threshold that are close become one event; :meth:`predict`
+    returns the events per hour of sleep, for apneas and hypopneas the AHI.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ class Sleep2VecEventDetector(FineTuningEstimator):
     Notes
     -----
     Labels come from ``Recording.events`` or from y. Seconds of epochs without a sleep stage are
-    not learned from where the night has stages, as events were not scored there either. The head is
-    "mlp" by default, as the temporal ones do no better with few nights.
+    not learned from where the night has stages, as events were not scored there either. The default
+    head is "mlp", as the temporal ones do no better with few nights.
 
     Examples
     --------
@@ -196,8 +196,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         """
         inputs, nights = self._probabilities(X)
         events, _ = self._detect(inputs, nights, stages)
-        ids = [recording.id for recording in inputs.recordings]
-        names = [i if name is None else name for i, name in enumerate(ids)]
+        names = [i if night.id is None else night.id for i, night in enumerate(inputs.recordings)]
         return events_table(names, nights, events)
 
     def predict(self, X: Any, *, stages: Any = None) -> np.ndarray:

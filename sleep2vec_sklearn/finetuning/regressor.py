@@ -29,10 +29,6 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
     ----------
     loss : {"squared_error", "huber"}
         Of the standardised targets; "huber" is less moved by few extreme ones.
-    pooling : {"mean", "attention", "cls"}
-        How the epochs of a night are combined; does not apply to epochs.
-    time_of_night : bool
-        For epochs: append the columns of :class:`TimeOfNight` to the features.
 
     Attributes
     ----------
@@ -152,8 +148,7 @@ def _read_values(y: Any, n_rows: int) -> np.ndarray:
         table = pd.DataFrame(y)
         if any(dtype.kind in "mMc" for dtype in table.dtypes):
             raise TypeError(f"got {table.dtypes.iloc[0]}")
-        values = y if isinstance(y, np.ndarray) else np.asarray(table, dtype=np.float64)
-        values = np.asarray(values, dtype=np.float64)
+        values = np.asarray(y if isinstance(y, np.ndarray) else table, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"y must hold numbers, and NaN where one is not known ({error}). For classes use "

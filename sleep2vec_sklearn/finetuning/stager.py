@@ -51,8 +51,8 @@ def stage_night(
     """Stage a night with whatever sensors it has.
 
     The encoder is sleep2vec-mini. The head is linear, one vote per sensor, and was trained on
-    simulated nights and on nights of few real subjects. The model card and ``StagedNight.card``
-    say which, and how well it does on others. It is no medical device.
+    simulated nights and nights of few real subjects: the model card and ``StagedNight.card`` say
+    which, and how well it does on others. It is no medical device.
 
     Parameters
     ----------

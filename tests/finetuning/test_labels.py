@@ -44,7 +44,7 @@ def test_known_cells_are_labels():
     cells = np.array([[np.nan, np.nan], [np.nan, 0.0]], dtype=np.float32)
     assert Targets.of(cells).labelled.tolist() == [False, True]
     assert Targets.of(np.array([-1, 0, 3])).labelled.tolist() == [False, True, True]
-    weighted = Targets.of(np.array([1, 1])).weighted(np.array([0.0, 2.0]))
+    weighted = Targets(np.array([1, 1]), np.array([0.0, 2.0]))
     assert weighted.labelled.tolist() == [False, True]
 
 
