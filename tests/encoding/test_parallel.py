@@ -250,15 +250,6 @@ def test_warnings_of_workers_return_once(embed, checkpoint_path, cache):
     np.testing.assert_array_equal(rows, embed(make_nights(4)))
 
 
-def test_worker_warning_as_error(checkpoint_path):
-    nights = [Recording.from_source(NightThatWarns(i), id=f"n{i}") for i in range(4)]
-    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(nights)
-    with joblib.parallel_config(backend="loky", n_jobs=2), warnings.catch_warnings():
-        warnings.simplefilter("error", RecordingWarning)
-        with pytest.raises(RecordingWarning, match="the belt slipped"):
-            transformer.transform(nights)
-
-
 def test_no_backend_no_workers(checkpoint_path, tmp_path):
     transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(make_nights(2))
     for config in ({}, {"backend": "loky", "n_jobs": 1}, {"backend": "threading", "n_jobs": 2}):
@@ -288,20 +279,6 @@ def note_nesting(X, folder):
     return X
 
 
-def test_failing_night_follows_on_error(elsewhere, checkpoint_path):
-    flat = Recording({"spo2": np.full(400, np.nan)}, id="flat")
-    nights = [*make_nights(3), flat, *make_nights(2)]
-    transformer = Sleep2VecTransformer(checkpoint_path, cache=None, on_error="nan").fit(nights)
-    with elsewhere(), pytest.warns(RecordingWarning, match=r"recording 3 \(flat\)"):
-        rows = transformer.transform(nights)
-    assert np.isnan(rows).any(axis=1).tolist() == [False] * 3 + [True] + [False] * 2
-    transformer.set_params(on_error="raise")
-    with elsewhere(), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(InvalidRecordingError, match=r"recording 3 \(flat\)"):
-            transformer.transform(nights)
-
-
 def test_checkpoint_missing_for_workers(checkpoint_in_memory, tmp_path):
     gone = str(tmp_path / "gone.safetensors")
     work = Work(gone, "0" * 64, (), "last", "float32", "cpu", 1, None, None)
@@ -322,19 +299,6 @@ def test_weights_are_unpacked_once(checkpoint_in_memory):
     weights, sha256 = packed(checkpoint_in_memory), checkpoint_in_memory.sha256
     work = Work(None, sha256, (), "last", "float32", "cpu", 1, None, None)
     assert work.open_checkpoint(weights) is work.open_checkpoint(None)
-
-
-def test_killed_worker_loses_no_night(spread_out, embed, checkpoint_path, tmp_path):
-    nights = make_nights(10, tmp_path, deadly=(4,))
-    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(nights)
-    with spread_out(), warnings.catch_warnings(record=True) as given:
-        warnings.simplefilter("always", RecordingWarning)
-        rows = transformer.transform(nights)
-    assert (tmp_path / "killed-4").exists()
-    # dask tells nobody, it gives a lost task to another worker
-    assert all("sent to new workers" in str(warning.message) for warning in given)
-    assert {Path(warning.filename).name for warning in given} <= {"test_parallel.py"}
-    np.testing.assert_array_equal(rows, embed(make_nights(10)))
 
 
 def test_killed_workers_lose_no_weights(dask_client, embed, checkpoint_in_memory, tmp_path):
@@ -374,3 +338,42 @@ def test_workers_may_come_back(monkeypatch):
     assert parallel._workers_came_back()
     monkeypatch.setattr(parallel, "_SECONDS_FOR_WORKERS", 0)
     assert not parallel._workers_came_back()
+
+
+# the tests below end a pool of workers, and each new one imports torch anew
+
+
+def test_killed_worker_loses_no_night(spread_out, embed, checkpoint_path, tmp_path):
+    nights = make_nights(10, tmp_path, deadly=(4,))
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(nights)
+    with spread_out(), warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always", RecordingWarning)
+        rows = transformer.transform(nights)
+    assert (tmp_path / "killed-4").exists()
+    # dask tells nobody, it gives a lost task to another worker
+    assert all("sent to new workers" in str(warning.message) for warning in given)
+    assert {Path(warning.filename).name for warning in given} <= {"test_parallel.py"}
+    np.testing.assert_array_equal(rows, embed(make_nights(10)))
+
+
+def test_failing_night_follows_on_error(elsewhere, checkpoint_path):
+    flat = Recording({"spo2": np.full(400, np.nan)}, id="flat")
+    nights = [*make_nights(3), flat, *make_nights(2)]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None, on_error="nan").fit(nights)
+    with elsewhere(), pytest.warns(RecordingWarning, match=r"recording 3 \(flat\)"):
+        rows = transformer.transform(nights)
+    assert np.isnan(rows).any(axis=1).tolist() == [False] * 3 + [True] + [False] * 2
+    transformer.set_params(on_error="raise")
+    with elsewhere(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InvalidRecordingError, match=r"recording 3 \(flat\)"):
+            transformer.transform(nights)
+
+
+def test_worker_warning_as_error(checkpoint_path):
+    nights = [Recording.from_source(NightThatWarns(i), id=f"n{i}") for i in range(4)]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(nights)
+    with joblib.parallel_config(backend="loky", n_jobs=2), warnings.catch_warnings():
+        warnings.simplefilter("error", RecordingWarning)
+        with pytest.raises(RecordingWarning, match="the belt slipped"):
+            transformer.transform(nights)

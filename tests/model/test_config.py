@@ -9,11 +9,11 @@ from sleep2vec_sklearn.recordings import MODALITIES, Conditioning
 
 
 def test_config_survives_json(config):
-    assert EncoderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-
-
-def test_configs_are_hashable(config):
-    assert {config: 1}[EncoderConfig.from_dict(config.to_dict())] == 1
+    rebuilt = EncoderConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert rebuilt == config
+    assert hash(rebuilt) == hash(config)
+    assert rebuilt.modalities[0].conditioning == MODALITIES["eeg"].conditioning
+    assert rebuilt.modalities[0].conditioning.band == (0.3, 35.0)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,3 @@ def test_options_are_copied():
     options["dropout"] = 0.5
     assert tokenizer.option("dropout") == 0.0
     assert tokenizer.option("norm_layer") is True
-
-
-def test_conditioning_survives_json(config):
-    rebuilt = EncoderConfig.from_dict(config.to_dict())
-    assert rebuilt.modalities[0].conditioning == MODALITIES["eeg"].conditioning
-    assert rebuilt.modalities[0].conditioning.band == (0.3, 35.0)

@@ -145,11 +145,6 @@ def test_damaged_files_say_why(write_edf, damage, words):
     assert str(caught.value).rstrip(".").count(". ") >= 1
 
 
-def test_missing_file_raises_error(tmp_path):
-    with pytest.raises(ReadError, match="no such file"):
-        EdfSource(tmp_path / "none.edf")
-
-
 def test_channel_without_scale_left_out(write_edf):
     path = write_edf(channels={"C4-M1": 128, "ECG": 128})
     data = path.read_bytes()
@@ -351,6 +346,8 @@ def test_vanished_file_is_named(tmp_path):
     path.unlink()
     with pytest.raises(ReadError, match=r"a\.edf: edfio cannot read it \(FileNotFoundError\)"):
         night.read()
+    with pytest.raises(ReadError, match="no such file"):
+        EdfSource(path)
 
 
 def test_named_channel_ignores_label(tmp_path):

@@ -216,39 +216,23 @@ def test_open_gap_holds_its_value(gap):
 
 
 @pytest.mark.parametrize(
-    ("reading", "there"),
-    [(40, True), (39.9, False), (0, False), (101, True), (101.1, False), (-1, False)],
-)
-def test_impossible_saturation_is_gap(reading, there):
-    values = np.tile([95.0, 97.0], 240)
-    values[120:240] = reading
-    assert conditioned("spo2", values).valid.tolist() == [True, there, True, True]
+    ("name", "usual", "value", "there"),
+    [("spo2", (95, 97), 40, True), ("spo2", (95, 97), 39.9, False), ("spo2", (95, 97), 0, False),
+     ("spo2", (95, 97), 101, True), ("spo2", (95, 97), 101.1, False),
+     ("spo2", (95, 97), -1, False), ("ibi", (0.9, 1.0), 0.25, True),
+     ("ibi", (0.9, 1.0), 0.24, False), ("ibi", (0.9, 1.0), 3, True),
+     ("ibi", (0.9, 1.0), 4, False), ("actigraphy", (3, 9), -1, False)],
+)  # fmt: skip
+def test_impossible_values_are_gaps(name, usual, value, there):
+    width = MODALITIES[name].conditioning.width
+    values = np.tile(np.float32(usual), 2 * width)
+    values[width : 2 * width] = value
+    assert conditioned(name, values).valid.tolist() == [True, there, True, True]
 
 
-@pytest.mark.parametrize(
-    ("interval", "there"), [(0.25, True), (0.24, False), (3, True), (4, False)]
-)
-def test_impossible_interval_is_gap(interval, there):
-    values = np.tile(np.float32([0.9, 1.0]), 240)
-    values[120:240] = interval
-    night = conditioned("ibi", values)
-    assert night.valid.tolist() == [True, there, True, True]
-
-
-def test_negative_counts_are_gaps():
-    values = np.tile(np.float32([3, 9]), 60)
-    values[30:60] = -1
-    night = conditioned("actigraphy", values)
-    assert night.valid.tolist() == [True, False, True, True]
-
-
-def test_detached_probe_is_missing():
-    assert conditioned("spo2", np.zeros(480)) is None
-    assert conditioned("spo2", np.full(480, np.nan)) is None
-
-
-def test_constant_level_is_missing():
-    assert conditioned("spo2", np.full(480, 96.0)) is None
+@pytest.mark.parametrize("level", [0.0, np.nan, 96.0])
+def test_constant_saturation_is_missing(level):
+    assert conditioned("spo2", np.full(480, level)) is None
 
 
 def test_sparse_samples_are_missing():

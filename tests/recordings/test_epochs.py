@@ -80,9 +80,10 @@ def test_nested_views_keep_stages():
     assert view.groups.tolist() == ["b", "a"]
 
 
-def test_non_epochs_give_none():
+def test_only_epochs_become_sequence():
     assert as_epoch_sequence(NIGHTS) is None
     assert as_epoch_sequence([]) is None
+    assert as_epoch_sequence(X) is X
 
 
 def test_single_recording_raises_error():
@@ -186,10 +187,6 @@ def test_empty_sequence_still_works():
 @pytest.mark.parametrize("kind", [list, tuple, lambda views: np.fromiter(views, object, 2)])
 def test_any_list_of_epochs_converts(kind):
     assert pairs_of(as_epoch_sequence(kind([X[3], X[1]]))) == [(0, 0), (1, 1)]
-
-
-def test_sequence_is_passed_through():
-    assert as_epoch_sequence(X) is X
 
 
 def test_mixed_list_names_intruder():

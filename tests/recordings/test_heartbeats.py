@@ -85,7 +85,14 @@ def test_readings_before_start_count():
      (lambda: ibi_from_intervals([1, 2], [1, -1]), "hold -1 s"),
      (lambda: ibi_from_heart_rate([1, 2], [60, -5]), "bpm holds -5"),
      (lambda: ibi_from_heart_rate([1, 2], [60, 0]), "bpm holds 0"),
-     (lambda: ibi_from_heart_rate([1, 2], [60]), r"shape \(1,\) for 2 times")],
+     (lambda: ibi_from_heart_rate([1, 2], [60]), r"shape \(1,\) for 2 times; accepted is one per"),
+     (lambda: ibi_from_intervals([1, 2], [1] * 3), r"shape \(3,\) for 2 times; accepted"),
+     (lambda: ibi_from_beats([1, 2], rate=-4), "rate is -4 Hz; accepted is a positive number"),
+     (lambda: ibi_from_beats([1, 2], rate=np.nan), "rate is nan Hz"),
+     (lambda: ibi_from_beats([1, 2], rate=np.inf), "rate is inf Hz"),
+     (lambda: ibi_from_beats([1, 2], duration=np.nan), "nan s; accepted is a number from 0"),
+     (lambda: ibi_from_beats([1, 2], duration=np.inf), "duration is inf s"),
+     (lambda: ibi_from_beats([1, 2], duration=-0.1), "duration is -0.1 s")],
 )  # fmt: skip
 def test_errors_name_the_value(call, message):
     with pytest.raises(InvalidSignalError, match=message):
@@ -363,21 +370,3 @@ def test_heart_rate_bridges_a_minute():
     for silent, is_gap in ((60, False), (61, True)):
         series, _ = ibi_from_heart_rate([0, 10, 10 + silent, 100], [60] * 4)
         assert np.isnan(series[11 : 10 + silent]).all() == is_gap
-
-
-@pytest.mark.parametrize("make", [ibi_from_intervals, ibi_from_heart_rate])
-def test_one_value_per_time(make):
-    with pytest.raises(InvalidSignalError, match=r"shape \(3,\) for 2 times; accepted is one per"):
-        make([1, 2], [60, 60, 60])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"rate": -4}, "rate is -4 Hz; accepted is a positive number"),
-     ({"rate": np.nan}, "rate is nan Hz"), ({"rate": np.inf}, "rate is inf Hz"),
-     ({"duration": np.nan}, "duration is nan s; accepted is a number from 0"),
-     ({"duration": np.inf}, "duration is inf s"), ({"duration": -0.1}, "duration is -0.1 s")],
-)  # fmt: skip
-def test_impossible_length_raises_error(options, message):
-    with pytest.raises(InvalidSignalError, match=message):
-        ibi_from_beats([1, 2, 3], **options)
