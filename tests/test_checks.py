@@ -15,10 +15,10 @@ from sleep2vec_sklearn import (
 )
 from sleep2vec_sklearn.checks import (
     check_sleep2vec_estimator,
+    make_X,
     parametrize_with_sleep2vec_checks,
     sleep2vec_checks_generator,
 )
-from sleep2vec_sklearn.checks._checks import make_X
 from sleep2vec_sklearn.encoding.inputs import RowKeys, read_input
 from tests.broken import BROKEN, LevelClassifier, SignalLevels
 

@@ -5,24 +5,34 @@ Those of ``sklearn.utils.estimator_checks`` that need no two-dimensional X are r
 others are here under the same names, and run on lists of nights, of subjects, and on epochs.
 """
 
-import inspect
+import importlib.util
+import pickle
+import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 from unittest import SkipTest
 
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import SkipTestWarning
-from sklearn.utils import estimator_checks
+import joblib
+import numpy as np
+from sklearn import config_context
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError, SkipTestWarning
+from sklearn.utils import estimator_checks, shuffle
+from sklearn.utils._testing import create_memmap_backed_data, raises, set_random_state
 
 from .._warnings import warn
-from ._checks import CHECKS, KINDS
+from ..errors import ModalityWarning
+from ..recordings.epochs import EpochSequence
+from ..recordings.modality import EPOCH_SECONDS, MODALITIES
+from ..recordings.recording import Recording
 
 __all__ = [
-    "check_sleep2vec_estimator",
-    "parametrize_with_sleep2vec_checks",
-    "sleep2vec_checks_generator",
-]
+    "check_sleep2vec_estimator", "parametrize_with_sleep2vec_checks", "sleep2vec_checks_generator",
+]  # fmt: skip
 
+KINDS = ("night", "subject", "epoch")
 # the older scikit-learn is, the fewer there are
 _SCIKIT_LEARN_CHECKS = (
     "check_estimator_cloneable", "check_estimator_tags_renamed", "check_valid_tag_types",
@@ -31,14 +41,14 @@ _SCIKIT_LEARN_CHECKS = (
     "check_parameters_default_constructible", "check_get_params_invariance", "check_set_params",
     "check_estimator_sparse_tag", "check_get_feature_names_out_error",
 )  # fmt: skip
+_METHODS = ("transform", "predict", "predict_proba", "decision_function")
+_N_EPOCHS = 4
 
 
 def check_sleep2vec_estimator(
-    estimator: BaseEstimator,
-    *,
-    kinds: Sequence[str] = KINDS,
+    estimator: BaseEstimator, *, kinds: Sequence[str] = KINDS,
     expected_failed_checks: Mapping[str, str] | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Run every check on an estimator; the first that fails raises, a skipped one warns.
 
     Parameters
@@ -54,13 +64,10 @@ def check_sleep2vec_estimator(
     --------
     >>> from sleep2vec_sklearn import TimeOfNight
     >>> from sleep2vec_sklearn.checks import check_sleep2vec_estimator
-    >>> class Broken(TimeOfNight):
-    ...     def transform(self, X):
-    ...         return super().transform(X)[1:]
-    >>> check_sleep2vec_estimator(Broken(), kinds=["epoch"])
+    >>> check_sleep2vec_estimator(TimeOfNight(), kinds=["night"])
     Traceback (most recent call last):
         ...
-    AssertionError: Broken.transform: 19 rows for 20 epochs.
+    sleep2vec_sklearn.errors.InvalidRecordingError: X holds nights, which have no one time ...
     """
     expected = dict(expected_failed_checks or {})
     for instance, check in sleep2vec_checks_generator(estimator, kinds=kinds):
@@ -78,35 +85,20 @@ def check_sleep2vec_estimator(
 
 
 def parametrize_with_sleep2vec_checks(
-    estimators: Sequence[BaseEstimator],
-    *,
-    kinds: Sequence[str] = KINDS,
+    estimators: Sequence[BaseEstimator], *, kinds: Sequence[str] = KINDS,
     expected_failed_checks: Callable[[BaseEstimator], Mapping[str, str]] | None = None,
-):
+):  # fmt: skip
     """Decorate a test with every check on every estimator, as ``parametrize_with_checks`` does.
 
-    Parameters
-    ----------
-    estimators : sequence of estimator
-        Instances.
-    kinds : sequence of {"night", "subject", "epoch"}
-        As in :func:`check_sleep2vec_estimator`.
-    expected_failed_checks : callable, optional
-        Of an estimator, gives the mapping of :func:`check_sleep2vec_estimator`. Each of its checks
-        is marked as a strict expected failure.
-
-    Returns
-    -------
-    pytest.MarkDecorator
+    The parameters are those of :func:`check_sleep2vec_estimator`, but ``expected_failed_checks`` is
+    a function of the estimator, and its checks are marked as strict expected failures.
 
     Examples
     --------
     >>> from sleep2vec_sklearn import RecordingMetadata
     >>> from sleep2vec_sklearn.checks import parametrize_with_sleep2vec_checks
-    >>> @parametrize_with_sleep2vec_checks([RecordingMetadata()], kinds=["night"])
-    ... def test_contract(estimator, check):
-    ...     check(estimator)
-    >>> test_contract.pytestmark[0].args[0]
+    >>> decorator = parametrize_with_sleep2vec_checks([RecordingMetadata()], kinds=["night"])
+    >>> decorator.args[0]  # what the test takes; it calls check(estimator)
     ('estimator', 'check')
     """
     import pytest
@@ -120,9 +112,8 @@ def parametrize_with_sleep2vec_checks(
             reason = expected.get(pair[1].func.__name__)
             marks = () if reason is None else pytest.mark.xfail(reason=reason, strict=True)
             pairs.append(pytest.param(*pair, marks=marks))
-    return pytest.mark.parametrize(
-        ("estimator", "check"), pairs, ids=estimator_checks._get_check_estimator_ids
-    )
+    ids = estimator_checks._get_check_estimator_ids
+    return pytest.mark.parametrize(("estimator", "check"), pairs, ids=ids)
 
 
 def sleep2vec_checks_generator(
@@ -130,28 +121,230 @@ def sleep2vec_checks_generator(
 ) -> Iterator[tuple[BaseEstimator, partial]]:
     """Yield (estimator, check) pairs; ``check(estimator)`` raises if it fails.
 
-    Parameters
-    ----------
-    estimator : estimator
-        An instance.
-    kinds : sequence of {"night", "subject", "epoch"}
-        As in :func:`check_sleep2vec_estimator`.
+    See :func:`check_sleep2vec_estimator` for the parameters.
 
     Examples
     --------
     >>> from sleep2vec_sklearn import TimeOfNight
     >>> from sleep2vec_sklearn.checks import sleep2vec_checks_generator
-    >>> pairs = list(sleep2vec_checks_generator(TimeOfNight(), kinds=["epoch"]))
-    >>> len(pairs) > 20, pairs[0][1].func.__name__
-    (True, 'check_estimator_cloneable')
+    >>> next(sleep2vec_checks_generator(TimeOfNight()))[1].func.__name__
+    'check_estimator_cloneable'
     """
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown:
-        raise ValueError(f"kinds has {unknown[0]!r}; accepted are {', '.join(map(repr, KINDS))}.")
+    for kind in set(kinds) - set(KINDS):
+        raise ValueError(f"kinds has {kind!r}; accepted are {', '.join(map(repr, KINDS))}.")
     own = [getattr(estimator_checks, name, None) for name in _SCIKIT_LEARN_CHECKS]
-    for check in [*filter(None, own), *CHECKS]:
-        by_kind = "kind" in inspect.signature(check).parameters
+    checks: list[tuple] = [(check, {}) for check in filter(None, own)]
+    checks += [(check, {"kind": kind}) for check in _CHECKS for kind in kinds]
+    for check, options in checks:
         is_for_transformers = "transform" in check.__name__ or "feature_names" in check.__name__
         if not is_for_transformers or hasattr(estimator, "transform"):
-            for options in [{"kind": kind} for kind in kinds] if by_kind else [{}]:
-                yield estimator, partial(check, type(estimator).__name__, **options)
+            yield estimator, partial(check, type(estimator).__name__, **options)
+
+
+def check_estimators_empty_data_messages(name, estimator_orig, kind):
+    what = r"\b0 (recordings|nights|subjects|epochs|samples)"
+    message = f"{name}: the error on empty X does not say '0 recordings'."
+    with raises(ValueError, match=what, err_msg=message):
+        clone(estimator_orig).fit(EpochSequence([]) if kind == "epoch" else [], [])
+
+
+def check_estimators_unfitted(name, estimator_orig, kind):
+    for method in [m for m in _METHODS if hasattr(estimator_orig, m)]:
+        with raises(NotFittedError, err_msg=f"{name}.{method} did not raise NotFittedError."):
+            getattr(clone(estimator_orig), method)(make_X(kind))
+
+
+def check_estimators_fit_returns_self(name, estimator_orig, kind):
+    estimator = clone(estimator_orig)
+    assert _fit(estimator, make_X(kind)) is estimator, f"{name}.fit did not return self."
+
+
+def check_estimators_overwrite_params(name, estimator_orig, kind):
+    before = {key: joblib.hash(value) for key, value in estimator_orig.get_params().items()}
+    after = _fit(clone(estimator_orig), make_X(kind)).get_params()
+    changed = [k for k in before if k != "random_state" and before[k] != joblib.hash(after[k])]
+    assert not changed, f"{name}.fit changed the parameters {changed}."
+
+
+def check_dont_overwrite_parameters(name, estimator_orig, kind):
+    added = set(vars(_fit(clone(estimator_orig), make_X(kind)))) - set(vars(clone(estimator_orig)))
+    public = sorted(key for key in added if not key.endswith("_") and not key.startswith("_"))
+    assert not public, f"{name}.fit added public attributes without a trailing '_': {public}."
+
+
+def check_dict_unchanged(name, estimator_orig, kind):
+    X = make_X(kind)
+    estimator = _fit(clone(estimator_orig), X)
+    before = {key: joblib.hash(value) for key, value in vars(estimator).items()}
+    _apply(estimator, X)
+    after = {key: joblib.hash(value) for key, value in vars(estimator).items()}
+    changed = sorted(dict(before.items() ^ after.items()))
+    assert not changed, f"{name}: transform or predict changed {changed}."
+
+
+def check_one_row_per_element(name, estimator_orig, kind):
+    X = make_X(kind)
+    for method, values in _fitted(estimator_orig, X)[1].items():
+        assert len(values) == len(X), f"{name}.{method}: {len(values)} rows for {len(X)} {kind}s."
+
+
+# a fitted estimator and X, the rows asked for in another way, and which of the rows these are
+_SAME_ROWS: dict[str, Callable] = {
+    "check_fit_idempotent": lambda e, X: [(_fit(e, X), X, slice(None))],
+    "check_methods_subset_invariance": lambda e, X: [
+        (e, X[row : row + 1], [row]) for row in range(len(X))
+    ],
+    "check_methods_sample_order_invariance": lambda e, X: [
+        (e, *shuffle(X, np.arange(len(X)), random_state=0))
+    ],
+    "check_estimators_pickle": lambda e, X: [(pickle.loads(pickle.dumps(e)), X, slice(None))],
+    "check_estimators_data_not_an_array": lambda e, X: [
+        (e, container, slice(None))
+        for container in (list(X), tuple(X), np.fromiter(X, dtype=object, count=len(X)))
+    ],
+}
+
+
+def _check_same_rows(check_name: str, name, estimator_orig, kind):
+    X = make_X(kind)
+    estimator, expected = _fitted(estimator_orig, X)
+    for variant, X_variant, rows in _SAME_ROWS[check_name](estimator, X):
+        selected = {method: values[rows] for method, values in expected.items()}
+        _assert_same(_apply(variant, X_variant), selected, f"{name} in {check_name}")
+
+
+def check_readonly_memmap_input(name, estimator_orig, kind):
+    for plain in (False, True):
+        _, expected = _fitted(estimator_orig, make_X(kind, plain=plain))
+        try:
+            _, outputs = _fitted(estimator_orig, make_X(kind, create_memmap_backed_data, plain))
+        except ValueError as error:
+            raise AssertionError(f"{name} with read-only memory maps: {error}") from error
+        _assert_same(outputs, expected, f"{name} differs with memory maps")
+
+
+def check_n_jobs_equality(name, estimator_orig, kind):
+    X = make_X(kind)
+    _, expected = _fitted(estimator_orig, X)
+    # workers get the signals as memory maps
+    parallel = joblib.Parallel(n_jobs=2, backend="loky", max_nbytes=1000)
+    for _, outputs in parallel([joblib.delayed(_fitted)(estimator_orig, X)] * 2):
+        _assert_same(outputs, expected, f"{name} differs in a worker process")
+
+
+def check_missing_modality_closure(name, estimator_orig, kind):
+    """Fitted on all modalities, any of them alone, or all but one, gives rows of that width."""
+    estimator, outputs = _fitted(estimator_orig, make_X(kind))
+    names = tuple(getattr(estimator, "modalities_", MODALITIES))
+    for subset in [{n} for n in names] + [set(names) - {n} for n in names if len(names) > 2]:
+        drop, blank = (
+            lambda signals, kept=subset: {n: v for n, v in signals.items() if n in kept},
+            lambda signals, kept=subset: {n: v if n in kept else None for n, v in signals.items()},
+        )
+        for method, values in _apply(estimator, make_X(kind, drop)[:2]).items():
+            fits = values.shape[1:] == outputs[method].shape[1:] and np.isfinite(values).all()
+            assert fits, f"{name}.{method} of {sorted(subset)} alone: not finite, or not as wide."
+        absent, none = (make_X(kind, change, plain=True)[:2] for change in (drop, blank))
+        _assert_same(_apply(estimator, none), _apply(estimator, absent), f"{name}: None for absent")
+
+
+def check_modality_key_order(name, estimator_orig, kind):
+    estimator = _fit(clone(estimator_orig), make_X(kind))
+    forward = _apply(estimator, make_X(kind, dict, plain=True))
+    backward = _apply(estimator, make_X(kind, lambda s: dict(reversed(s.items())), plain=True))
+    _assert_same(backward, forward, f"{name}: key order")
+
+
+def check_transformer_get_feature_names_out(name, estimator_orig, kind):
+    estimator, outputs = _fitted(estimator_orig, make_X(kind))
+    names = [str(column) for column in estimator.get_feature_names_out()]
+    n_columns = outputs["transform"].shape[1]
+    message = f"{name}: {len(set(names))} different names for {n_columns} columns."
+    assert len(set(names)) == len(names) == n_columns, message
+
+
+def _check_output(library: str, by_config: bool, name, estimator_orig, kind):
+    if importlib.util.find_spec(library) is None:
+        raise SkipTest(f"{library} is not installed")
+    X = make_X(kind)
+    with config_context(transform_output="default"):
+        estimator = _fit(clone(estimator_orig), X)
+        names = [str(column) for column in estimator.get_feature_names_out()]
+        values = estimator.transform(X)
+    with config_context(transform_output=library if by_config else "default"):
+        fitted, unfitted = _fit(clone(estimator_orig), X), clone(estimator_orig)
+        for estimator in () if by_config else (fitted, unfitted):
+            estimator.set_output(transform=library)
+        tables = fitted.transform(X), _fit(unfitted, X, "fit_transform")
+    for table in tables:
+        package = type(table).__module__.split(".")[0]
+        assert package == library, f"{name}: {library} was asked for, {package} came."
+        assert list(table.columns) == names, f"{name}: {library} columns are not the names."
+        np.testing.assert_array_equal(table.to_numpy(), values, err_msg=f"{name}: {library}")
+        if library == "pandas":
+            ids = [x[0].subject if isinstance(x, list) else getattr(x, "id", x) for x in X]
+            ids = X.index.tolist() if kind == "epoch" else ids
+            assert table.index.tolist() == ids, f"{name}: the index does not name X."
+
+
+def _named(check_name: str, check: Callable, *options) -> Callable:
+    def named(name, estimator_orig, kind):
+        check(*options, name, estimator_orig, kind)
+
+    named.__name__ = check_name
+    return named
+
+
+_CHECKS = [
+    *(check for name, check in list(globals().items()) if re.match("check_(?!sleep2vec)", name)),
+    *(_named(name, _check_same_rows, name) for name in _SAME_ROWS),
+    _named("check_set_output_transform_pandas", _check_output, "pandas", False),
+    _named("check_set_output_transform_polars", _check_output, "polars", False),
+    _named("check_global_output_transform_pandas", _check_output, "pandas", True),
+    _named("check_global_set_output_transform_polars", _check_output, "polars", True),
+]
+
+
+def make_X(kind: str, change: Callable[[dict], dict] | None = None, plain: bool = False):
+    """Unlike nights of noise as X of a kind, after a change to their {name: (samples, rate)}."""
+    rng, nights = np.random.default_rng(0), []
+    for number in range(5):
+        night: Any = {}
+        for name, modality in MODALITIES.items():
+            rate = modality.conditioning.rate
+            noise = rng.standard_normal(round(_N_EPOCHS * EPOCH_SECONDS * rate)).clip(-3, 3)
+            level, spread = {"spo2": (95, 1), "ibi": (0.9, 0.05)}.get(name, (0, 30 + number))
+            noise = np.abs(noise) if name == "actigraphy" else noise
+            night[name] = ((level + spread * noise).astype(np.float32), rate)
+        night = night if change is None else change(night)
+        metadata = {"age": 30.0 + number, "sex": "FM"[number // 2 % 2], "site": "abc"[number % 3]}
+        stages = (np.arange(_N_EPOCHS) + number) % 5
+        options: Any = {"metadata": metadata, "duration": _N_EPOCHS * EPOCH_SECONDS}
+        options |= {"stages": stages, "id": f"night-{number}", "subject": f"s{number // 2}"}
+        nights.append(night if plain else Recording(night, **options))
+    if kind == "subject":
+        return [nights[:2], nights[2:4], nights[4]]
+    return EpochSequence(nights) if kind == "epoch" else nights
+
+
+def _fit(estimator, X, method: str = "fit"):
+    """Fit with labels that any estimator takes; the checkpoint may lack some modalities."""
+    set_random_state(estimator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ModalityWarning)
+        return getattr(estimator, method)(X, np.arange(len(X)) % 2)
+
+
+def _apply(estimator, X) -> dict[str, np.ndarray]:
+    return {m: np.asarray(getattr(estimator, m)(X)) for m in _METHODS if hasattr(estimator, m)}
+
+
+def _fitted(estimator, X) -> tuple:
+    estimator = _fit(clone(estimator), X)
+    return estimator, _apply(estimator, X)
+
+
+def _assert_same(outputs: dict, expected: dict, message: str) -> None:
+    for method, rows in expected.items():
+        where = f"{method}: {message}"
+        np.testing.assert_allclose(outputs[method], rows, rtol=1e-5, atol=1e-6, err_msg=where)

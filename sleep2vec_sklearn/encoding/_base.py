@@ -34,10 +34,7 @@ except ImportError:  # scikit-learn below 1.9
 
 
 class CheckpointMixin:
-    """Opens ``checkpoint``; pickles leave out the subjects of ``fit``.
-
-    Unfitted pickles carry the settings, which worker processes take when they receive one.
-    """
+    """Opens ``checkpoint``; pickles leave out the subjects of ``fit``."""
 
     _noun = "estimator"  # in messages
     checkpoint: Any
@@ -65,6 +62,7 @@ class CheckpointMixin:
     def __getstate__(self) -> dict:
         state = without_subjects(super().__getstate__())  # type: ignore[arg-type]
         if "checkpoint_sha256_" not in state:
+            # worker processes that receive an unfitted estimator take the settings
             state["_settings"] = export_settings()
         return state
 
@@ -105,16 +103,7 @@ class RecordingTransformerMixin(RecordingInputMixin, TransformerMixin):
         return rows
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns.
-
-        Parameters
-        ----------
-        input_features : ignored
-
-        Returns
-        -------
-        object ndarray of shape (n_features_out_,)
-        """
+        """Names of the columns, an object array of shape (n_features_out_,)."""
         check_is_fitted(self)
         return np.array(self._column_names(), dtype=object)
 
@@ -142,14 +131,10 @@ def check_unit(inputs: EncoderInput, unit: str, subject: str) -> None:
 
 
 def choose_modalities(
-    modalities: str | Sequence[str] | None,
-    supported: Sequence[str],
+    modalities: str | Sequence[str] | None, supported: Sequence[str],
     recordings: Iterable[Recording],
-) -> tuple[str, ...]:
-    """The modalities to encode: those asked for, else all that the checkpoint supports.
-
-    Warns of modalities of the recordings that the checkpoint does not support.
-    """
+) -> tuple[str, ...]:  # fmt: skip
+    """The modalities to encode: those asked for, else all that the checkpoint supports."""
     if modalities is not None:
         chosen = tuple(list_modalities(modalities))
         if not chosen or not set(chosen) <= set(supported):
@@ -158,7 +143,7 @@ def choose_modalities(
                 f"{', '.join(supported)}. Choose at least one of these."
             )
         return chosen
-    # what a reader derived unasked is no loss of the user's
+    # to warn of: what a reader derived unasked is no loss of the user's
     recorded = {name for r in recordings for name in r.modalities if name not in r.derived}
     ignored = [name for name in MODALITIES if name in recorded and name not in supported]
     if ignored:

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Tokens in a folder that processes share.
 
-An entry on disk is a header (magic, format version, key, checksum) and a safetensors blob. It is
-written whole or not at all, and the checksum covers key and blob, so a damaged or misplaced entry
-is noticed. Each format has a folder of its own, so that versions of the library share one without
-deleting what the other wrote. A folder that cannot be used costs time, never a row.
-
-diskcache and joblib.Memory were weighed: the first keeps an SQLite index, which is unsafe on
-network file systems, the second reads pickles.
+An entry is a header (magic, format version, key, checksum of key and rest) and a safetensors blob,
+written whole or not at all. Each format has a folder of its own, so that versions of the library
+share one without deleting what the other wrote. A folder that cannot be used costs time, never a
+row. diskcache keeps an SQLite index, which is unsafe on network file systems, and joblib.Memory
+reads pickles.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from .._files import sweep_temporary, write_atomic
+from .._files import sha256, sweep_temporary, write_atomic
 
 FORMAT_VERSION = 1
 _MAGIC = b"s2vtoken"
@@ -68,7 +66,7 @@ class EncodedModality:
 
 def token_key(*parts: str | int) -> str:
     """Hex sha256 of everything tokens depend on: the signal's fingerprint, its modality, etc."""
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return sha256(repr(parts))
 
 
 class DiskCache:
@@ -76,10 +74,8 @@ class DiskCache:
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
-        self._entries = self.folder / f"{_FORMAT_FOLDER}{FORMAT_VERSION}"
         self._complaint: str | None = None
-        self._swept = False
-        self._logged = False
+        self._swept = self._logged = False
         self._lock = threading.Lock()
 
     def __contains__(self, key: str) -> bool:
@@ -100,7 +96,10 @@ class DiskCache:
             self._complain("read", error)
             return None
         except DamagedEntryError as error:
-            self._log_dropped(path, error)
+            # all entries of a study may be of an older format
+            level = logging.DEBUG if self._logged else logging.WARNING
+            self._logged = True
+            _logger.log(level, "cache: %s is dropped and encoded again: %s.", path, error)
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
@@ -136,10 +135,7 @@ class DiskCache:
         self.reduce(oldest=math.inf)
 
     def reduce(self, bytes_limit: int | None = None, oldest: float | None = None) -> None:
-        """Delete the entries that were not used for longest, until the rest fits.
-
-        Those last used before ``oldest``, in seconds since the epoch, are deleted in any case.
-        """
+        """Delete what was last used before ``oldest``, then what was not used for longest."""
         # by name too, so that two processes at once choose the same ones
         files = sorted(self._files())
         total = sum(size for *_, size in files)
@@ -152,7 +148,8 @@ class DiskCache:
                 total -= size
 
     def _path(self, key: str) -> Path:
-        return self._entries / key[:2] / (key + _SUFFIX)
+        entries = self.folder / f"{_FORMAT_FOLDER}{FORMAT_VERSION}"
+        return entries / key[:2] / (key + _SUFFIX)
 
     def _files(self) -> Iterator[tuple[float, Path, int]]:
         """Time of last use, path and size of every entry of any format."""
@@ -170,12 +167,6 @@ class DiskCache:
                 "are computed again where they are missing. Make room or check the permissions, "
                 "or choose another folder with cache=... or set_config(cache_dir=...)."
             )
-
-    def _log_dropped(self, path: Path, error: DamagedEntryError) -> None:
-        # all entries of a study may be of an older format
-        level = logging.DEBUG if self._logged else logging.WARNING
-        self._logged = True
-        _logger.log(level, "cache: %s is dropped and encoded again: %s.", path, error)
 
 
 def pack(key: str, entry: EncodedModality) -> bytes:
@@ -211,6 +202,7 @@ def unpack(key: str, data: bytes) -> EncodedModality:
 
 
 def _checksum(raw: bytes, body: bytes) -> bytes:
+    # not sha256 as for keys: every entry written so far has this one
     digest = hashlib.blake2b(raw, digest_size=16)
     digest.update(body)
     return digest.digest()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The encoding engine: from recordings to tokens.
 
-A night is read in one go. Each of its modalities is then one task, from samples to tokens, on one
-core; there are as many of them at a time as torch has threads. So a single night keeps all cores
-busy, and none waits for another between two products.
+Each modality of a night is one task, from samples to tokens, on one core; there are as many of them
+at a time as torch has threads. So a single night keeps all cores busy, and none waits for another
+between two products.
 
 The network is only ever called on the windows of one modality of one recording, so a row cannot
 depend on the recordings around it, their order, how many are read ahead, or the number of threads.
@@ -20,7 +20,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,29 +61,13 @@ class EncodedNight:
     rows: np.ndarray | None = None  # made where it was encoded, in place of tokens
 
 
-@dataclass(frozen=True, slots=True)
-class _NightInProgress:
-    encoded: dict[str, Future[EncodedModality]]
-    cached: dict[str, EncodedModality]
-
-
 class Engine:
-    """Encodes the modalities of recordings with one checkpoint.
-
-    ``layer`` is "last", "projection" or the number of a block; ``read_ahead`` is the number of
-    recordings that are read and conditioned while another is encoded.
-    """
+    """Encodes the modalities of recordings with one checkpoint, some of them read ahead."""
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        modalities: Sequence[str],
-        layer: str | int,
-        precision: str,
-        device: str,
-        read_ahead: int,
-        cache: Cache | None,
-    ):
+        self, checkpoint: Checkpoint, modalities: Sequence[str], layer: str | int, precision: str,
+        device: str, read_ahead: int, cache: Cache | None,
+    ):  # fmt: skip
         self.checkpoint = checkpoint
         self.modalities = tuple(modalities)
         self.layer = layer
@@ -98,10 +82,7 @@ class Engine:
     def encode(
         self, recordings: Sequence[Recording], locations: Sequence[str]
     ) -> Generator[EncodedNight]:
-        """Yield one result per recording, in order; memory does not grow with their number.
-
-        Errors of a recording begin with its location.
-        """
+        """Yield one result per recording, in order; errors begin with its location."""
         pending: deque[tuple[int, Future]] = deque()
         n_at_once = min(torch.get_num_threads(), len(self.modalities) * (self.read_ahead + 1))
         with single_threaded(n_at_once) as cores, ThreadPoolExecutor(2) as readers:
@@ -127,7 +108,8 @@ class Engine:
             return False
         return all(self.cache.peek(key) is not None for key in keys.values())
 
-    def _begin(self, recording: Recording, cores: ThreadPoolExecutor) -> _NightInProgress:
+    def _begin(self, recording: Recording, cores: ThreadPoolExecutor) -> tuple[dict, dict]:
+        """Tokens by modality: futures of those being encoded, and those of the cache."""
         names = [name for name in self.modalities if name in recording.modalities]
         if not names:
             raise InvalidRecordingError(
@@ -145,7 +127,7 @@ class Engine:
             name: cores.submit(self._encode_once, name, conditioned, keys.get(name))
             for name, conditioned in read_conditioned(recording, to_encode)
         }
-        return _NightInProgress(encoded, cached)
+        return encoded, cached
 
     def _keys(self, recording: Recording, names: Sequence[str]) -> dict[str, str]:
         made_by = (self.checkpoint.sha256, self.layer, self.precision, ENCODING_REVISION)
@@ -156,8 +138,8 @@ class Engine:
 
     def _finish(self, position: int, future: Future, locations: Sequence[str]) -> EncodedNight:
         try:
-            night: _NightInProgress = future.result()
-            tokens = night.cached | {name: job.result() for name, job in night.encoded.items()}
+            jobs, cached = future.result()
+            tokens = cached | {name: job.result() for name, job in jobs.items()}
             encoded = {name: tokens[name] for name in self.modalities if name in tokens}
             usable = {name: item for name, item in encoded.items() if item.valid.any()}
             left_out = tuple(name for name in encoded if name not in usable)
@@ -168,8 +150,11 @@ class Engine:
                     "recording out."
                 )
         except (Sleep2VecError, OSError) as error:
-            return EncodedNight(position, {}, error=_located(error, locations[position]))
-        return EncodedNight(position, usable, left_out, len(night.cached))
+            kind = type(error) if isinstance(error, Sleep2VecError) else ReadError
+            located = kind(f"{locations[position]}: {error}")
+            located.__cause__ = error
+            return EncodedNight(position, {}, error=located)
+        return EncodedNight(position, usable, left_out, len(cached))
 
     def _encode_once(
         self, name: str, conditioned: Callable[[], ConditionedSignal | None], key: str | None
@@ -205,13 +190,14 @@ class Engine:
         samples = torch.from_numpy(signal.epochs).to(self.device)
         valid = torch.from_numpy(signal.valid).to(self.device)
         n_epochs = len(valid)
-        with torch.inference_mode(), self._autocast():
+        lower = self.precision != "float32"
+        autocast = torch.autocast(samples.device.type, torch.bfloat16) if lower else nullcontext()
+        with torch.inference_mode(), autocast:
             missing = None if valid.all() else ~valid[None]
             tokens = network.tokenize(name, samples[None], missing)[0]
             tokens, mask = cut_windows(tokens, context), cut_windows(valid, context)
-            hidden = network.encode(
-                tokens, mask, layer="last" if self.layer == "projection" else self.layer
-            )
+            layer = "last" if self.layer == "projection" else self.layer
+            hidden = network.encode(tokens, mask, layer=layer)
             if self.layer == "projection":
                 hidden = network.project(hidden)
             hidden = hidden.float()
@@ -225,11 +211,6 @@ class Engine:
                 f"{self.precision}. Try precision='float32', or get the checkpoint again."
             )
         return EncodedModality(merged.cpu().numpy(), signal.valid, summary)
-
-    def _autocast(self) -> AbstractContextManager:
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
 
 
 def network_for(checkpoint: Checkpoint, device: str) -> Sleep2Vec:
@@ -270,13 +251,6 @@ def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
         finally:
             torch.set_num_threads(before)
         yield pool
-
-
-def _located(error: Sleep2VecError | OSError, location: str) -> Sleep2VecError:
-    kind = type(error) if isinstance(error, Sleep2VecError) else ReadError
-    located = kind(f"{location}: {error}")
-    located.__cause__ = error
-    return located
 
 
 def window_starts(n_epochs: int, context: int) -> np.ndarray:

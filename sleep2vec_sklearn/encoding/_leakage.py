@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The leakage guard: rows of a transformer's fit, and others of the same subjects.
 
-The encoder learns nothing at fit, but what follows it in a pipeline does, and is fitted on the
-same rows. A test row of a subject that the head was trained on makes scores too high.
+The encoder learns nothing at fit, but what follows it in a pipeline is fitted on the same rows. A
+test row of a subject that the head was trained on makes scores too high.
 """
 
 from __future__ import annotations
@@ -22,11 +22,7 @@ _SUBJECTS_SHOWN = 3
 
 
 class RowsBySubject:
-    """The rows of X by subject, else by recording, as bit sets of epochs: some 100 bytes a night.
-
-    ``rows`` are (subject, recording, epochs): the subject as a tuple of its kind and its name, the
-    name of the recording, and an int array of its epochs, or None where the night is one row.
-    """
+    """The rows of X by subject, else by recording, as bit sets of epochs (100 bytes a night)."""
 
     def __init__(self, rows: Iterable[tuple[tuple, str, np.ndarray | None]]):
         self._rows: dict[tuple, dict[str, int]] = defaultdict(dict)
@@ -47,21 +43,18 @@ class RowsBySubject:
 
     def leaks_to(self, other: RowsBySubject) -> list[str]:
         """Subjects on both sides whose rows on neither side contain those of the other."""
-        shared = [subject for subject in other._rows if subject in self._rows]
+        shared = [(s, self._rows[s], rows) for s, rows in other._rows.items() if s in self._rows]
         return [
             str(subject[1])
-            for subject in shared
-            if not _contains(self._rows[subject], other._rows[subject])
-            and not _contains(other._rows[subject], self._rows[subject])
+            for subject, own, others in shared
+            if not _contains(own, others) and not _contains(others, own)
         ]
 
 
 def guard(rows_at_fit: RowsBySubject | None, rows_now: Callable[[], RowsBySubject]) -> None:
-    """Warn, raise or pass, as ``set_config(leakage=...)`` says, where subjects leak.
-
-    ``rows_at_fit`` is None after a pickle; ``rows_now`` is called only where it matters.
-    """
+    """Warn, raise or pass, as ``set_config(leakage=...)`` says, where subjects leak."""
     reaction = get_config()["leakage"]
+    # pickles leave out the rows of fit
     if rows_at_fit is None or reaction == "ignore":
         return
     subjects = rows_at_fit.leaks_to(rows_now())
@@ -82,14 +75,15 @@ def guard(rows_at_fit: RowsBySubject | None, rows_now: Callable[[], RowsBySubjec
 
 def _rows_of_input(inputs: EncoderInput) -> Iterator[tuple[tuple, str, np.ndarray | None]]:
     for i, recording in enumerate(inputs.recordings):
-        subject = _subject_of(recording)
+        subject = recording.subject
         # a night without a subject has no other row that could be mistaken for its own
         if subject is None and inputs.epochs is None:
             continue
         name = _name_of(recording)
         if name is not None:
             epochs = None if inputs.epochs is None else inputs.epochs[i]
-            yield subject or ("recording", name), name, epochs
+            key = subject if isinstance(subject, Hashable) else str(subject)
+            yield ("recording", name) if subject is None else ("subject", key), name, epochs
 
 
 def _rows_of_keys(keys: RowKeys) -> Iterator[tuple[tuple, str, np.ndarray | None]]:
@@ -98,13 +92,6 @@ def _rows_of_keys(keys: RowKeys) -> Iterator[tuple[tuple, str, np.ndarray | None
     for i, rows in zip(indices, np.split(order, first[1:]), strict=True):
         epochs = None if keys.epoch_index is None else keys.epoch_index[rows]
         yield ("subject", keys.subjects[i]), str(keys.names[i]), epochs
-
-
-def _subject_of(recording: Recording) -> tuple | None:
-    subject = recording.subject
-    if subject is None:
-        return None
-    return ("subject", subject if isinstance(subject, Hashable) else str(subject))
 
 
 def _name_of(recording: Recording) -> str | None:

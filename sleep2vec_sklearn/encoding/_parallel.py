@@ -53,10 +53,8 @@ def encode_nights(
 ) -> Generator[EncodedNight]:
     """Encode the recordings of X, in order, wherever the user wants them encoded.
 
-    ``engine`` encodes in this process. ``checkpoint`` and ``device`` are those of the transformer:
-    each worker loads a checkpoint by its name or path, and resolves "auto" for itself. Nights that
-    come from a worker and need not be kept here have ``rows``, made by ``summary``, in place of
-    tokens, which are larger to send.
+    ``engine`` encodes in this process; each worker loads the ``checkpoint`` by its name or path,
+    and resolves a ``device`` of "auto" for itself.
     """
     n_workers = _count_workers()
     if n_workers is None or not inputs.recordings:
@@ -86,14 +84,9 @@ class _ParallelEncoding:
     """One call of :func:`encode_nights` with workers."""
 
     def __init__(
-        self,
-        engine: Engine,
-        inputs: EncoderInput,
-        summary: RowSummary,
-        checkpoint: Any,
-        device: str,
-        n_workers: int,
-    ):
+        self, engine: Engine, inputs: EncoderInput, summary: RowSummary, checkpoint: Any,
+        device: str, n_workers: int,
+    ):  # fmt: skip
         self._engine = engine
         self._inputs = inputs
         self._n_workers = n_workers
@@ -102,30 +95,25 @@ class _ParallelEncoding:
         disk = None if self._store is None else self._store.disk
         # tokens that workers cannot share return to the memory of this process
         self._keeps_tokens = self._store is not None and disk is None
-        source = None if isinstance(checkpoint, Checkpoint) else _as_source(checkpoint)
+        source = None
+        if not isinstance(checkpoint, Checkpoint):
+            is_name = isinstance(checkpoint, str) and checkpoint in BUNDLED
+            source = checkpoint if is_name else str(Path(checkpoint).resolve())
         self._weights = packed(engine.checkpoint) if source is None else None
+        folder = None if disk is None else str(disk.folder.absolute())
         self._work = Work(
-            source,
-            engine.checkpoint.sha256,
-            engine.modalities,
-            engine.layer,
-            engine.precision,
-            device,
-            engine.read_ahead,
-            None if disk is None else str(disk.folder.absolute()),
-            None if self._keeps_tokens else summary,
+            source, engine.checkpoint.sha256, engine.modalities, engine.layer, engine.precision,
+            device, engine.read_ahead, folder, None if self._keeps_tokens else summary,
             export_settings(),
-        )
+        )  # fmt: skip
 
     def encode(self) -> Generator[EncodedNight]:
         """Yield one result per recording, in order."""
         positions = range(len(self._inputs.recordings))
         in_memory = self._positions_in_memory()
         to_send = [i for i in positions if i not in in_memory]
-        with (
-            closing(self._encode_here(sorted(in_memory))) as here,
-            closing(self._encode_in_workers(to_send)) as sent,
-        ):
+        here, sent = self._encode_here(sorted(in_memory)), self._encode_in_workers(to_send)
+        with closing(here), closing(sent):
             for position in positions:
                 yield next(here if position in in_memory else sent)
 
@@ -160,29 +148,36 @@ class _ParallelEncoding:
                 # one that fails twice in a row without a night in between will fail again
                 gives_up = (failed and n_done == 0) or not _workers_came_back()
                 failed = n_done == 0
-                _warn_of_lost_worker(error, len(remaining), gives_up)
+                what = "encoded in this process" if gives_up else "sent to new workers"
+                warn(
+                    f"a worker was lost ({type(error).__name__}); the {len(remaining)} nights that "
+                    f"had not come back are {what}. Most often memory ran out: use fewer workers "
+                    "on a machine, or batch_size=1; with a directory as cache, nights that were "
+                    "finished are not encoded again.",
+                    RecordingWarning,
+                )
             if gives_up:
                 yield from self._encode_here(remaining)
                 return
 
     def _dispatch(self, positions: Sequence[int]) -> Generator[EncodedNight]:
-        size = -(-len(positions) // (_TASKS_PER_WORKER * self._n_workers))
-        size = min(size, _NIGHTS_PER_TASK)
+        size = min(-(-len(positions) // (_TASKS_PER_WORKER * self._n_workers)), _NIGHTS_PER_TASK)
         shares = [positions[i : i + size] for i in range(0, len(positions), size)]
         # nights take seconds: a task of several batches of them would only be lost as a whole
         parallel = Parallel(return_as="generator", batch_size=1)
-        results = parallel(
-            delayed(encode_share)(self._work, self._weights, *self._select(share))
-            for share in shares
-        )
+        encode = delayed(encode_share)
+        results = parallel(encode(self._work, self._weights, *self._select(s)) for s in shares)
         try:
-            for share, result in zip(shares, results, strict=True):
-                self._show_warnings(result.warnings)
-                adopt_hashes(result.hashes)
+            for share, (encoded, tokens, hashes, caught) in zip(shares, results, strict=True):
+                for category, text in caught:
+                    if text not in self._shown:
+                        self._shown.add(text)
+                        warn(text, category)
+                adopt_hashes(hashes)
                 if self._store is not None:
-                    for key, entry in result.tokens:
+                    for key, entry in tokens:
                         self._store.put(key, entry)
-                for night in result.nights:
+                for night in encoded:
                     yield replace(night, position=share[night.position])
         finally:
             with warnings.catch_warnings():
@@ -190,21 +185,12 @@ class _ParallelEncoding:
                 warnings.filterwarnings("ignore", "[0-9]+ tasks ", UserWarning)
                 results.close()
 
-    def _show_warnings(self, caught: list[tuple[type[Warning], str]]) -> None:
-        for category, text in caught:
-            if text not in self._shown:
-                self._shown.add(text)
-                warn(text, category)
-
-    def _select(self, positions: Sequence[int]) -> tuple[list, list, list]:
+    def _select(self, positions: Sequence[int]) -> tuple[list, ...]:
         """Recordings, their locations in X, and the epochs asked for."""
-        recordings, locations = self._inputs.recordings, self._inputs.locations
-        epochs = self._inputs.epochs or [None] * len(recordings)
-        return (
-            [recordings[i] for i in positions],
-            [locations[i] for i in positions],
-            [epochs[i] for i in positions],
-        )
+        inputs = self._inputs
+        epochs = inputs.epochs or [None] * len(inputs.recordings)
+        columns = (inputs.recordings, inputs.locations, epochs)
+        return tuple([column[i] for i in positions] for column in columns)
 
 
 def _workers_came_back() -> bool:
@@ -219,45 +205,25 @@ def _workers_came_back() -> bool:
     return False
 
 
-def _as_source(checkpoint: Any) -> str:
-    """Name of a bundled checkpoint, or an absolute path."""
-    is_name = isinstance(checkpoint, str) and checkpoint in BUNDLED
-    return checkpoint if is_name else str(Path(checkpoint).resolve())
-
-
 def _lost_worker_errors() -> tuple[type[BaseException], ...]:
     distributed = sys.modules.get("distributed")
     killed = () if distributed is None else (distributed.KilledWorker,)
     return (BrokenProcessPool, CancelledError, *killed)
 
 
-def _warn_of_lost_worker(error: BaseException, n_remaining: int, gives_up: bool) -> None:
-    what = "encoded in this process" if gives_up else "sent to new workers"
-    warn(
-        f"a worker was lost ({type(error).__name__}); the {n_remaining} nights that had not come "
-        f"back are {what}. Most often memory ran out: use fewer workers on a machine, or "
-        "batch_size=1; with a directory as cache, nights that were finished are not encoded again.",
-        RecordingWarning,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker has to know besides the recordings; see :class:`Engine`.
+    """What a worker has to know besides the recordings; see :class:`Engine`."""
 
-    ``checkpoint`` is a name or an absolute path, or None if the weights are sent; ``folder`` is
-    where workers share tokens; ``summary`` is None if the tokens themselves are wanted.
-    """
-
-    checkpoint: str | None
+    checkpoint: str | None  # a name or an absolute path; None if the weights are sent
     sha256: str
     modalities: tuple[str, ...]
     layer: str | int
     precision: str
     device: str
     read_ahead: int
-    folder: str | None
-    summary: RowSummary | None
+    folder: str | None  # where workers share tokens
+    summary: RowSummary | None  # None if the tokens themselves are wanted
     settings: dict = field(default_factory=dict)
 
     def open_checkpoint(self, weights: np.ndarray | None) -> Checkpoint:
@@ -287,20 +253,6 @@ class Work:
         return checkpoint
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedShare:
-    """What a worker returns.
-
-    ``tokens`` come with their keys where the caller keeps them, and ``hashes`` of the files that
-    these keys were made from, so that the caller need not read them.
-    """
-
-    nights: list[EncodedNight]
-    tokens: list[tuple[str, EncodedModality]] = field(default_factory=list)
-    hashes: dict = field(default_factory=dict)
-    warnings: list[tuple[type[Warning], str]] = field(default_factory=list)
-
-
 class _TokenList:
     """A cache that only collects what is put in, to be sent back."""
 
@@ -317,36 +269,34 @@ class _TokenList:
 
 
 def encode_share(
-    work: Work,
-    weights: np.ndarray | None,
-    recordings: Sequence,
-    locations: Sequence[str],
+    work: Work, weights: np.ndarray | None, recordings: Sequence, locations: Sequence[str],
     epochs: Sequence,
-) -> EncodedShare:
-    """Encode some nights in a worker."""
+) -> tuple[list[EncodedNight], list, dict, list]:  # fmt: skip
+    """Encode some nights in a worker: the nights, tokens and hashes to keep, and warnings.
+
+    Tokens come by key where the caller keeps them, with the hashes of the files that keys were made
+    from, so that the caller need not read them. Else nights have rows in place of tokens, which are
+    larger to send.
+    """
     import_settings(work.settings)
     tokens = _TokenList()
     store = None if work.summary is None else open_store(work.folder)
+    checkpoint, device = work.open_checkpoint(weights), resolve_device(work.device)
     engine = Engine(
-        work.open_checkpoint(weights),
-        work.modalities,
-        work.layer,
-        work.precision,
-        resolve_device(work.device),
-        work.read_ahead,
+        checkpoint, work.modalities, work.layer, work.precision, device, work.read_ahead,
         tokens if work.summary is None else store,
-    )
+    )  # fmt: skip
     with _caught_warnings() as caught:
         nights = list(engine.encode(recordings, locations))
     if work.summary is None:
         hashes = [known_hashes(recording.files) or {} for recording in recordings]
         merged = {path: digest for known in hashes for path, digest in known.items()}
-        return EncodedShare(nights, tokens.items, merged, caught)
+        return nights, tokens.items, merged, caught
     complaint = None if store is None else store.take_complaint()
     if complaint is not None:
         caught.append((CacheWarning, f"in a worker: {complaint}"))
     nights = [_without_tokens(night, work.summary, epochs[night.position]) for night in nights]
-    return EncodedShare(nights, warnings=caught)
+    return nights, [], {}, caught
 
 
 @contextmanager

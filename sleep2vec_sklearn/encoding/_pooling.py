@@ -26,15 +26,12 @@ _LINES_SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class RowSummary:
-    """How the tokens of a night become its rows; parameters as of :class:`Sleep2VecTransformer`.
-
-    ``n_around`` is the number of epochs on either side whose mean follows an epoch's row.
-    """
+    """How the tokens of a night become its rows; parameters as of :class:`Sleep2VecTransformer`."""
 
     modalities: tuple[str, ...]
     fusion: str
     pooling: str
-    n_around: int = 0
+    n_around: int = 0  # epochs on either side whose mean follows an epoch's row
 
     def __call__(self, night: EncodedNight, epochs: np.ndarray | None) -> np.ndarray:
         """Rows of these epochs, or the one row of the night if there are none."""
@@ -62,27 +59,23 @@ class RowCollector:
         if night.error is not None:
             self._failures.append(str(night.error))
             return
-        i = night.position
+        i, epochs = night.position, self._inputs.epochs
         # a lead in which no beats are found is no sensor that is off
         off = [name for name in night.left_out if name not in self._inputs.recordings[i].derived]
         if off:
             self._left_out.append(f"{self._inputs.locations[i]}: {', '.join(off)}")
         values = night.rows
         if values is None:
-            epochs = self._inputs.epochs
             values = self._summary(night, None if epochs is None else epochs[i])
         self._sums[self._inputs.rows[i]] += values
         self._counts[self._inputs.rows[i]] += 1
 
     def result(self) -> np.ndarray:
         """The rows, NaN where nothing could be encoded; warns of what was left out."""
-        _warn_of_recordings(
-            "could not be encoded; their rows are NaN unless another night fills them",
-            self._failures,
-        )
-        _warn_of_recordings(
-            "had a sensor that is flat or without samples, which counts as missing", self._left_out
-        )
+        what = "could not be encoded; their rows are NaN unless another night fills them"
+        _warn_of_recordings(what, self._failures)
+        what = "had a sensor that is flat or without samples, which counts as missing"
+        _warn_of_recordings(what, self._left_out)
         with np.errstate(invalid="ignore"):
             return self._sums / self._counts
 
@@ -102,10 +95,6 @@ def fuse(
 
     "mean" is over the modalities an epoch has; "concat" gives one block per modality, a missing
     one filled with that mean.
-
-    Where an epoch has no modality at all, its row is a mean of the nearest rows before and after
-    it, which fade over ten minutes, and of the night's mean row. What the network makes of a gap is
-    unlike the rows of any signal, and a linear head is worse on it.
     """
     present = [name for name in modalities if name in night]
     valid = np.stack([night[name].valid for name in present])
@@ -125,7 +114,12 @@ def fuse(
 
 
 def _fill_gaps(rows: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Replace the rows of epochs without a signal, in place."""
+    """Replace the rows of epochs without a signal, in place.
+
+    Each is a mean of the nearest rows before and after it, which fade over ten minutes, and of the
+    night's mean row. What the network makes of a gap is unlike the rows of any signal, and a linear
+    head is worse on it.
+    """
     gaps, known = np.flatnonzero(~measured), np.flatnonzero(measured)
     if len(gaps) == 0:
         return rows
@@ -172,14 +166,12 @@ def n_around(minutes: float) -> int:
 
 
 def with_context(rows: np.ndarray, epochs: np.ndarray, n_around: int) -> np.ndarray:
-    """Rows of these epochs of a night, each followed by the mean over those around it.
-
-    At the ends of the night the window of ``n_around`` epochs on either side is shorter.
-    """
+    """Rows of these epochs of a night, each followed by the mean over those around it."""
     if n_around == 0:
         return rows[epochs]
     sums = np.zeros((len(rows) + 1, rows.shape[1]))
     np.cumsum(rows, axis=0, dtype=np.float64, out=sums[1:])
+    # the window is shorter at the ends of the night
     begin = np.maximum(epochs - n_around, 0)
     end = np.minimum(epochs + n_around + 1, len(rows))
     mean = (sums[end] - sums[begin]) / (end - begin)[:, None]

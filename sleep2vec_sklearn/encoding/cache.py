@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,8 +17,6 @@ from typing import Any
 
 from ..config import get_config
 from ._disk_cache import DiskCache, EncodedModality
-
-__all__ = ["CacheInfo", "cache_info", "clear_cache"]
 
 _NOT_FOLDERS = ("", "none", "memory", "disk", "auto")
 
@@ -30,14 +28,11 @@ class CacheInfo:
     Attributes
     ----------
     hits, misses : int
-        Modalities of nights that were found and not found since the start or
-        :func:`clear_cache`.
+        Modalities of nights that were in a cache or not, since the start or :func:`clear_cache`.
     n_entries, n_bytes, max_bytes : int
         Of the memory.
-    directory : str or None
-        The folder looked at.
-    n_files, n_file_bytes : int
-        Of the folder.
+    directory, n_files, n_file_bytes : str or None, int, int
+        Path and contents of the folder.
     """
 
     hits: int
@@ -71,22 +66,14 @@ def cache_info(directory: str | os.PathLike | None = None) -> CacheInfo:
     """
     disk = _disk(directory or get_config()["cache_dir"])
     files = () if disk is None else (str(disk.folder), *disk.size())
-    return CacheInfo(
-        _counts.hits,
-        _counts.misses,
-        len(MEMORY_CACHE),
-        MEMORY_CACHE.n_bytes,
-        get_config()["cache_bytes"],
-        *files,
-    )
+    memory = (len(MEMORY_CACHE), MEMORY_CACHE.n_bytes, get_config()["cache_bytes"])
+    return CacheInfo(_counts[True], _counts[False], *memory, *files)
 
 
 def clear_cache(
-    directory: str | os.PathLike | None = None,
-    *,
-    bytes_limit: int | str | None = None,
+    directory: str | os.PathLike | None = None, *, bytes_limit: int | str | None = None,
     age_limit: timedelta | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Forget all tokens in memory and delete those of a folder, or bring the folder to a size.
 
     Only the cache's own files are deleted. Other processes may use the folder meanwhile: what is
@@ -117,7 +104,7 @@ def clear_cache(
     disk = _disk(directory or get_config()["cache_dir"])
     if bytes_limit is None and age_limit is None:
         MEMORY_CACHE.clear()
-        _counts.reset()
+        _counts.clear()
         if disk is not None:
             disk.clear()
         return
@@ -161,8 +148,7 @@ def check_cache(cache) -> None:
     """Raise a ValueError unless ``cache`` is "memory", None, or a path that is no file."""
     if cache is None or (isinstance(cache, str) and cache == "memory"):
         return
-    is_path = isinstance(cache, str | os.PathLike)
-    if not is_path or str(cache).lower() in _NOT_FOLDERS:
+    if not isinstance(cache, str | os.PathLike) or str(cache).lower() in _NOT_FOLDERS:
         raise ValueError(
             f"cache must be one of 'memory', None or the path of a folder; got {cache!r}."
         )
@@ -205,7 +191,8 @@ class TokenStore:
                     self.memory.put(key, entry)
             elif key not in self.disk:
                 self.disk.put(key, entry)
-        _counts.add(entry is not None)
+        with _counting:
+            _counts[entry is not None] += 1
         return entry
 
     def peek(self, key: str) -> EncodedModality | None:
@@ -213,13 +200,11 @@ class TokenStore:
         return self.memory.peek(key)
 
     def put(self, key: str, value: EncodedModality) -> None:
-        """Store an entry."""
         self.memory.put(key, value)
         if self.disk is not None:
             self.disk.put(key, value)
 
     def take_complaint(self) -> str | None:
-        """Why the folder could not be used, if so."""
         return None if self.disk is None else self.disk.take_complaint()
 
 
@@ -236,7 +221,6 @@ class TokenCache:
         return len(self._entries)
 
     def get(self, key: Hashable) -> EncodedModality | None:
-        """The entry, or None."""
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)
@@ -257,13 +241,11 @@ class TokenCache:
             self._drop_surplus()
 
     def resize(self, max_bytes: int) -> None:
-        """Change the bound."""
         with self._lock:
             self.max_bytes = max_bytes
             self._drop_surplus()
 
     def clear(self) -> None:
-        """Drop everything."""
         with self._lock:
             self._entries.clear()
             self.n_bytes = 0
@@ -273,19 +255,6 @@ class TokenCache:
             self.n_bytes -= self._entries.popitem(last=False)[1].n_bytes
 
 
-class _Counts:
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.reset()
-
-    def add(self, is_hit: bool) -> None:
-        with self._lock:
-            self.hits += is_hit
-            self.misses += not is_hit
-
-    def reset(self) -> None:
-        self.hits = self.misses = 0
-
-
 MEMORY_CACHE = TokenCache()
-_counts = _Counts()
+_counts: Counter[bool] = Counter()  # by whether the entry was there
+_counting = threading.Lock()

@@ -18,8 +18,6 @@ from ..recordings.recording import Recording
 from ._base import RecordingTransformerMixin, check_unit
 from .inputs import EncoderInput, read_input
 
-__all__ = ["RecordingMetadata", "TimeOfNight"]
-
 _TIME_COLUMNS = ("hours", "hours_squared", "settling", "share")
 
 
@@ -34,8 +32,7 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
     ----------
     fields : sequence of str, default=("age", "sex", "site")
         Keys of ``Recording.metadata``, in the order of the columns. "sex" becomes 0 for female
-        and 1 for male. "site" becomes one column per site seen at fit. Any other is a number;
-        True is 1 and False is 0.
+        and 1 for male, "site" one column per site seen at fit. Any other is a number.
 
     Attributes
     ----------
@@ -59,10 +56,7 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
     >>> from sleep2vec_sklearn import Recording, RecordingMetadata
     >>> known = {"age": 61, "sex": "F", "site": "north"}
     >>> X = [Recording({"ecg": np.zeros(3840)}, metadata=known), {"ecg": np.zeros(3840)}]
-    >>> covariates = RecordingMetadata().fit(X)
-    >>> covariates.get_feature_names_out()
-    array(['age', 'sex', 'site_north'], dtype=object)
-    >>> covariates.transform(X)
+    >>> RecordingMetadata().fit_transform(X)
     array([[61.,  0.,  1.],
            [nan, nan, nan]], dtype=float32)
     """
@@ -79,17 +73,12 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
             Nights, subjects, or epochs.
         y : ignored
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         ValueError
             If ``fields`` is empty, a bare string, or names something twice.
         InvalidRecordingError
-            If X is not such a list, or no recording states one of the fields that were asked for
-            beyond age, sex and site.
+            If X is not such a list, or no recording states a field beyond age, sex and site.
         """
         fields = _checked_fields(self.fields)
         inputs = read_input(X, "nan")
@@ -125,13 +114,10 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
         Returns
         -------
         float32 ndarray of shape (len(X), n_features_out_), or a DataFrame
-            A DataFrame if ``set_output`` asks for one, with the index that
-            :class:`Sleep2VecTransformer` gives.
+            As of :meth:`Sleep2VecTransformer.transform`.
 
         Raises
         ------
-        NotFittedError
-            Before :meth:`fit`.
         InvalidRecordingError
             If a value is no number or an unknown word, or a subject's nights disagree on the sex.
         """
@@ -153,7 +139,11 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
             values = self._values(recording, location)
             if inputs.unit == "night" and "sex" in self.fields_:
                 sex = read_sex(recording.metadata.get("sex"), location)
-                _check_sexes(sexes, int(rows[0]), sex, location)
+                if not math.isnan(sex) and sexes.setdefault(int(rows[0]), sex) != sex:
+                    raise InvalidRecordingError(
+                        f"{location}: 'sex' differs between the nights of one subject. Check who "
+                        "they belong to, or leave 'sex' out of fields."
+                    )
             known = ~np.isnan(values)
             sums[rows] += np.where(known, values, 0)
             counts[rows] += known
@@ -184,14 +174,6 @@ def _checked_fields(fields) -> tuple[str, ...]:
     return tuple(fields)
 
 
-def _check_sexes(sexes: dict[int, float], row: int, sex: float, location: str) -> None:
-    if not math.isnan(sex) and sexes.setdefault(row, sex) != sex:
-        raise InvalidRecordingError(
-            f"{location}: 'sex' differs between the nights of one subject. Check who they belong "
-            "to, or leave 'sex' out of fields."
-        )
-
-
 class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
     """Hours since lights out of each epoch of X, in forms a linear head can use.
 
@@ -212,15 +194,10 @@ class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
 
     Examples
     --------
-    >>> from sklearn.pipeline import make_union
-    >>> from sleep2vec_sklearn import (
-    ...     EpochSequence, Sleep2VecTransformer, TimeOfNight, make_sleep_cohort
-    ... )
+    >>> from sleep2vec_sklearn import EpochSequence, TimeOfNight, make_sleep_cohort
     >>> X = EpochSequence(make_sleep_cohort(2, hours=1, modalities=["ibi"], random_state=0))
     >>> TimeOfNight().fit_transform(X)[60].round(3)  # half an hour after the start
     array([0.492, 0.243, 0.611, 0.526], dtype=float32)
-    >>> make_union(Sleep2VecTransformer(modalities="ibi"), TimeOfNight()).fit_transform(X).shape
-    (240, 132)
     """
 
     def fit(self, X: Any, y: Any = None) -> TimeOfNight:
@@ -230,10 +207,6 @@ class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
         ----------
         X : EpochSequence
         y : ignored
-
-        Returns
-        -------
-        self
 
         Raises
         ------
@@ -254,15 +227,7 @@ class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
         Returns
         -------
         float32 ndarray of shape (len(X), 4), or a DataFrame
-            A DataFrame if ``set_output`` asks for one, with the index that
-            :class:`Sleep2VecTransformer` gives.
-
-        Raises
-        ------
-        NotFittedError
-            Before :meth:`fit`.
-        InvalidRecordingError
-            If X holds nights.
+            As of :meth:`Sleep2VecTransformer.transform`.
         """
         check_is_fitted(self)
         inputs = _read_epochs(X)

@@ -21,6 +21,7 @@ from ..recordings.recording import (
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import ArrayLike
 
 
 class RowKey(NamedTuple):
@@ -33,8 +34,8 @@ class RowKey(NamedTuple):
 class RowKeys(Sequence):
     """Keys of rows, one element per row; indexed by scikit-learn as X is.
 
-    A flat view over shared names, a few bytes per row. ``EmbeddingTable.X`` is one, and stands
-    for the recordings where no signal is at hand.
+    A few bytes per row. ``EmbeddingTable.X`` is one, and stands for the recordings where no signal
+    is at hand.
 
     Parameters
     ----------
@@ -60,13 +61,10 @@ class RowKeys(Sequence):
     ndim = 1
 
     def __init__(
-        self,
-        names: Sequence | np.ndarray,
-        subjects: Sequence | np.ndarray,
-        recording_index: Sequence[int] | np.ndarray,
-        epoch_index: Sequence[int] | np.ndarray | None = None,
-        stages: Sequence[int] | np.ndarray | None = None,
-    ):
+        self, names: Sequence | np.ndarray, subjects: Sequence | np.ndarray,
+        recording_index: ArrayLike, epoch_index: ArrayLike | None = None,
+        stages: ArrayLike | None = None,
+    ):  # fmt: skip
         self.names = np.fromiter(names, dtype=object, count=len(names))
         self.subjects = np.fromiter(subjects, dtype=object, count=len(subjects))
         self.recording_index = np.asarray(recording_index, dtype=np.int32)
@@ -79,14 +77,10 @@ class RowKeys(Sequence):
         if inputs.epochs is None:
             subjects = as_names(_subjects_of_nights(inputs))
             return cls._merged(inputs.names, subjects, np.arange(inputs.n_rows))
-        epochs = inputs.names
-        return cls._merged(
-            as_names([recording.id for recording in epochs.recordings]),
-            name_subjects(epochs.recordings),
-            epochs.recording_index,
-            epochs.epoch_index,
-            epochs.stages,
-        )
+        X = inputs.names
+        names = as_names([recording.id for recording in X.recordings])
+        rows = (X.recording_index, X.epoch_index, X.stages)
+        return cls._merged(names, name_subjects(X.recordings), *rows)
 
     @classmethod
     def from_index(cls, index: pd.Index) -> RowKeys:
@@ -112,15 +106,11 @@ class RowKeys(Sequence):
         """The rows of several, all of one kind."""
         starts = np.cumsum([0, *(len(part.names) for part in parts)])
         shifted = [p.recording_index + start for p, start in zip(parts, starts, strict=False)]
-        columns: list = [np.concatenate(shifted)]
+        columns = ["names", "subjects"]
         if parts[0].epoch_index is not None:
-            columns.append(np.concatenate([part.epoch_index for part in parts]))
-            columns.append(np.concatenate([part.stages for part in parts]))
-        return cls._merged(
-            np.concatenate([part.names for part in parts]),
-            np.concatenate([part.subjects for part in parts]),
-            *columns,
-        )
+            columns += ["epoch_index", "stages"]
+        names, subjects, *rest = (np.concatenate([getattr(p, c) for p in parts]) for c in columns)
+        return cls._merged(names, subjects, np.concatenate(shifted), *rest)
 
     @property
     def unit(self) -> str:
@@ -206,14 +196,14 @@ class EncoderInput:
         in_mask = [mask[rows] for rows in self.rows]
         used = [i for i, selected in enumerate(in_mask) if selected.any()]
         epochs = self.epochs
-        return EncoderInput(
-            tuple(self.recordings[i] for i in used),
-            int(mask.sum()),
-            tuple(new_row[self.rows[i][in_mask[i]]] for i in used),
-            None if epochs is None else tuple(epochs[i][in_mask[i]] for i in used),
-            tuple(self.locations[i] for i in used),
-            self.names[mask],
-            self.unusable,
+        return replace(
+            self,
+            recordings=tuple(self.recordings[i] for i in used),
+            n_rows=int(mask.sum()),
+            rows=tuple(new_row[self.rows[i][in_mask[i]]] for i in used),
+            epochs=None if epochs is None else tuple(epochs[i][in_mask[i]] for i in used),
+            locations=tuple(self.locations[i] for i in used),
+            names=self.names[mask],
         )
 
     @property
@@ -229,11 +219,7 @@ class EncoderInput:
 
 
 def read_input(X, on_error: str = "raise") -> EncoderInput:
-    """Bring X to one form; with ``on_error="nan"``, dicts that are no recordings are unusable.
-
-    Raises an InvalidRecordingError for one recording, an empty X, or anything that is not a list
-    of recordings or epochs; and for an element that lists nights of different subjects.
-    """
+    """Bring X to one form; with ``on_error="nan"``, dicts that are no recordings are unusable."""
     if isinstance(X, Mapping):
         raise InvalidRecordingError(
             "X is one recording; accepted is a list of recordings, one row each. "
@@ -311,15 +297,12 @@ def _check_one_subject(nights: Sequence, row: int) -> None:
         raise InvalidRecordingError(
             f"recording {row} lists nights of the subjects {subjects[0]!r} and {other!r}; "
             "accepted are nights of one, whose mean is that subject's row. Give each subject a "
-            "list, or the nights a row each by one flat list."
+            "list."
         )
 
 
 def as_row_keys(X) -> RowKeys:
-    """Keys of RowKeys or a part of them, a pandas index, recordings, subjects' nights, or epochs.
-
-    Raises an InvalidRecordingError if X is none of these, or a recording has no name.
-    """
+    """Keys of RowKeys or part of them, a pandas index, recordings, subjects' nights, or epochs."""
     if isinstance(X, RowKeys):
         return X
     if hasattr(X, "nlevels"):
@@ -329,24 +312,17 @@ def as_row_keys(X) -> RowKeys:
         epochs = None if X[0].epoch is None else np.array([x.epoch for x in X])
         return RowKeys._merged(names, names, np.arange(len(X)), epochs)
     inputs = read_input(X)
-    _check_named(inputs)
-    return RowKeys.from_input(inputs)
-
-
-def _check_named(inputs: EncoderInput) -> None:
     nights = {} if inputs.epochs is not None else _nights_by_row(inputs)
-    named_by_subject = {
-        row for row, own in nights.items() if len(own) > 1 and own[0].subject is not None
-    }
-    for recording, rows, where in zip(
-        inputs.recordings, inputs.rows, inputs.locations, strict=True
-    ):
-        if recording.id is None and int(rows[0]) not in named_by_subject:
+    by_subject = {row for row, own in nights.items() if len(own) > 1 and own[0].subject is not None}
+    columns = (inputs.recordings, inputs.rows, inputs.locations)
+    for recording, rows, where in zip(*columns, strict=True):
+        if recording.id is None and int(rows[0]) not in by_subject:
             raise InvalidRecordingError(
                 f"{where} has no id, and rows of a table are looked up by it. Make it a "
                 "Recording(..., id=...) before embedding, or pass the table's own X or a part of "
                 "it."
             )
+    return RowKeys.from_input(inputs)
 
 
 def _subjects_of_nights(inputs: EncoderInput) -> list:

@@ -17,8 +17,6 @@ from ._leakage import RowsBySubject, guard
 from .inputs import as_row_keys
 from .table import EmbeddingTable
 
-__all__ = ["PrecomputedEmbeddings"]
-
 _FILES_CACHED = 2
 
 
@@ -49,9 +47,8 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
     >>> from sleep2vec_sklearn import EpochSequence, make_sleep_cohort
     >>> X = EpochSequence(make_sleep_cohort(2, hours=1, modalities=["ibi"], random_state=0))
     >>> table = Sleep2VecTransformer().fit(X).embed(X)
-    >>> lookup = PrecomputedEmbeddings(table).fit(X)
-    >>> lookup.transform(X[:10]).shape, bool((lookup.transform(table.X) == table.values).all())
-    ((10, 128), True)
+    >>> bool((PrecomputedEmbeddings(table).fit_transform(X) == table.values).all())
+    True
     """
 
     def __init__(self, table: EmbeddingTable | str | PathLike):
@@ -65,10 +62,6 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
         X : RowKeys, pandas index, list of Recording, list of lists of them, or EpochSequence
             ``table.X`` or ``table.index`` or part of it; or what the table was made from.
         y : ignored
-
-        Returns
-        -------
-        self
 
         Raises
         ------
@@ -99,13 +92,8 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
 
         Raises
         ------
-        NotFittedError
-            Before :meth:`fit`.
-        InvalidRecordingError
-            If a row is not in the table.
-        LeakageError
-            If X holds other rows of a subject of :meth:`fit`, with
-            ``set_config(leakage="raise")``; by default that is a warning.
+        InvalidRecordingError, LeakageError
+            If a row is not in the table; as :meth:`Sleep2VecTransformer.transform`.
         ReadError
             If the file is gone, or holds another encoder's rows than at fit.
         """
@@ -121,8 +109,7 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
                 f"{self.n_features_out_}. Restore it, or fit again."
             )
         rows = table.rows_of(keys)
-        rows_at_fit = getattr(self, "_rows_at_fit", None)
-        guard(rows_at_fit, lambda: RowsBySubject.of_keys(table.X[rows]))
+        guard(getattr(self, "_rows_at_fit", None), lambda: RowsBySubject.of_keys(table.X[rows]))
         return self._label_rows(table.values[rows], keys)
 
     def __getstate__(self) -> dict:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._files import import_pyarrow, write_atomic
+from .._files import check_format_version, import_pyarrow, write_atomic
 from ..errors import InvalidRecordingError, ReadError, Sleep2VecError
 from ..recordings.modality import EPOCH_SECONDS
 from .inputs import EncoderInput, RowKeys
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from ._engine import EncodedNight
-
-__all__ = ["EmbeddingTable"]
 
 FORMAT_VERSION = 1
 _METADATA_KEY = b"sleep2vec_sklearn"
@@ -74,9 +72,8 @@ class EmbeddingTable:
     --------
     >>> from sleep2vec_sklearn import Sleep2VecTransformer, make_sleep_cohort
     >>> nights = make_sleep_cohort(2, hours=1, modalities=["ibi"], random_state=0)
-    >>> table = Sleep2VecTransformer().fit(nights).embed(nights)
-    >>> table.frame.shape, bool((table.coverage["ibi"] > 3000).all())
-    ((2, 128), True)
+    >>> Sleep2VecTransformer().fit(nights).embed(nights).frame.shape
+    (2, 128)
     """
 
     def __init__(self, keys: RowKeys, values: ArrayLike, coverage: ArrayLike, provenance: Mapping):
@@ -131,8 +128,7 @@ class EmbeddingTable:
     def save(self, path: str | os.PathLike) -> None:
         """Write the table to a .parquet or .npz file, all of it or nothing.
 
-        The provenance goes into the file; in Parquet as ``sleep2vec_sklearn`` in the schema's
-        metadata.
+        The provenance is ``sleep2vec_sklearn`` in the metadata of Parquet's schema.
 
         Parameters
         ----------
@@ -143,8 +139,6 @@ class EmbeddingTable:
         ------
         ValueError
             For another suffix, or names that are neither text nor integers.
-        ImportError
-            If pyarrow is missing.
         """
         path = Path(path)
         serialize = _by_suffix(path, {".parquet": _to_parquet, ".npz": _to_npz})
@@ -168,9 +162,8 @@ class EmbeddingTable:
         except Sleep2VecError:
             raise
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            raise ReadError(
-                f"{path}: not a readable embedding table: {error}. {_ACCEPTED}"
-            ) from error
+            message = f"{path}: not a readable embedding table: {error}. {_ACCEPTED}"
+            raise ReadError(message) from error
 
     @classmethod
     def concat(cls, tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
@@ -204,15 +197,7 @@ class EmbeddingTable:
         )
 
     def rows_of(self, keys: RowKeys) -> np.ndarray:
-        """Indices of the rows of these keys.
-
-        Parameters
-        ----------
-        keys : RowKeys
-
-        Returns
-        -------
-        int ndarray of shape (len(keys),)
+        """Indices of the rows of these keys, an int array of shape (len(keys),).
 
         Raises
         ------
@@ -231,7 +216,15 @@ class EmbeddingTable:
         nearest = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
         missing = np.flatnonzero(codes[nearest] != wanted)
         if len(missing):
-            raise InvalidRecordingError(self._describe_missing(keys, missing))
+            first = keys[int(missing[0])]
+            epoch = "" if first.epoch is None else f", epoch {first.epoch},"
+            raise InvalidRecordingError(
+                f"recording {first.recording!r}{epoch} is not in the table ({len(missing)} of the "
+                f"{len(keys)} rows asked for are not); it has {len(self)} rows of "
+                f"{len(self.X.names)} recordings (such as {self.X.names[0]!r}). Embed those that "
+                f"are missing with Sleep2VecTransformer({self.provenance.get('checkpoint')!r}) and "
+                "join the tables by EmbeddingTable.concat, or leave these rows out of X."
+            )
         return order[nearest]
 
     @cached_property
@@ -241,24 +234,11 @@ class EmbeddingTable:
         order = np.argsort(codes, kind="stable")
         return codes[order], order
 
-    def _describe_missing(self, keys: RowKeys, missing: np.ndarray) -> str:
-        first = keys[int(missing[0])]
-        what = f"recording {first.recording!r}"
-        what += "" if first.epoch is None else f", epoch {first.epoch},"
-        return (
-            f"{what} is not in the table ({len(missing)} of the {len(keys)} rows asked for are "
-            f"not); it has {len(self)} rows of {len(self.X.names)} recordings "
-            f"(such as {self.X.names[0]!r}). Embed the recordings that are missing with "
-            f"Sleep2VecTransformer({self.provenance.get('checkpoint')!r}).embed and join the "
-            "tables by EmbeddingTable.concat, or leave these rows out of X."
-        )
-
     def _check_repeated(self) -> None:
         codes, order = self._codes
         repeated = np.flatnonzero(codes[1:] == codes[:-1]) + 1
         rows, before = self.values[order[repeated]], self.values[order[repeated - 1]]
-        same = ((rows == before) | (np.isnan(rows) & np.isnan(before))).all(axis=1)
-        different = repeated[~same]
+        different = repeated[~((rows == before) | (np.isnan(rows) & np.isnan(before))).all(axis=1)]
         if len(different):
             name = self.X[int(order[different[0]])].recording
             raise InvalidRecordingError(
@@ -290,16 +270,14 @@ class CoverageCollector:
 
     def __init__(self, inputs: EncoderInput, modalities: Sequence[str]):
         self.seconds = np.zeros((inputs.n_rows, len(modalities)), dtype=np.float32)
-        self._inputs = inputs
-        self._column = {name: column for column, name in enumerate(modalities)}
+        self._inputs, self._modalities = inputs, tuple(modalities)
 
     def add(self, night: EncodedNight) -> None:
-        """Count one night."""
         rows, epochs = self._inputs.rows[night.position], self._inputs.epochs
         for name, encoded in night.modalities.items():
             valid = encoded.valid
             n_valid = valid.sum() if epochs is None else valid[epochs[night.position]]
-            self.seconds[rows, self._column[name]] += EPOCH_SECONDS * n_valid
+            self.seconds[rows, self._modalities.index(name)] += EPOCH_SECONDS * n_valid
 
 
 def _by_suffix(path: Path, functions: Mapping):
@@ -311,12 +289,8 @@ def _by_suffix(path: Path, functions: Mapping):
 def _to_parquet(names: Mapping, table: EmbeddingTable, coverage, document: dict) -> memoryview:
     pa, parquet = import_pyarrow(_PYARROW_HINT)
     keys = table.X
-    columns = {
-        column: pa.DictionaryArray.from_arrays(
-            pa.array(keys.recording_index), pa.array(values)
-        ).dictionary_decode()
-        for column, values in names.items()
-    }
+    rows, coded = pa.array(keys.recording_index), pa.DictionaryArray.from_arrays
+    columns = {n: coded(rows, pa.array(values)).dictionary_decode() for n, values in names.items()}
     if keys.epoch_index is not None:
         columns |= {"epoch": pa.array(keys.epoch_index), "stage": pa.array(keys.stages)}
     features = zip(document["features"], table.values.T, strict=True)
@@ -383,12 +357,7 @@ def _checked(path: Path, document: bytes | str | None) -> dict:
     if document is None:
         raise ReadError(f"{path}: a file of something else, without provenance. {_ACCEPTED}")
     provenance = json.loads(document)
-    version = provenance.pop("format_version")
-    if version > FORMAT_VERSION:
-        raise ReadError(
-            f"{path}: written in format {version} by a newer version, this one reads up to "
-            f"{FORMAT_VERSION}. Upgrade with: pip install -U sleep2vec-sklearn"
-        )
+    check_format_version(path, provenance.pop("format_version"), FORMAT_VERSION, ReadError)
     return provenance
 
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ..model.config import EncoderConfig
     from ._engine import EncodedNight
 
-__all__ = ["Sleep2VecTransformer"]
-
 _READ_AHEAD = 2
 
 
@@ -100,12 +98,10 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.model_selection import GroupKFold, cross_val_score
     >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
     >>> from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
     >>> X = EpochSequence(make_sleep_cohort(4, hours=1, modalities=["ibi"], random_state=0))
-    >>> model = make_pipeline(Sleep2VecTransformer(), StandardScaler(), LogisticRegression())
-    >>> cv = GroupKFold(2)
-    >>> cross_val_score(model, X, X.stages > 0, groups=X.groups, cv=cv).shape
+    >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression())
+    >>> cross_val_score(model, X, X.stages > 0, groups=X.groups, cv=GroupKFold(2)).shape
     (2,)
     """
 
@@ -122,22 +118,13 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
     }
 
     def __init__(
-        self,
-        checkpoint: str | PathLike | Checkpoint = "sleep2vec-mini",
-        *,
-        modalities: str | Sequence[str] | None = None,
-        fusion: str = "mean",
-        pooling: str = "mean",
-        context_minutes: float = 0,
-        layer: str | int = "last",
-        precision: str = "float32",
-        device: str = "auto",
-        batch_size: int | None = None,
-        cache: str | PathLike | None = "memory",
-        on_error: str = "raise",
-        store_weights_in_pickle: bool = False,
-        verbose: int = 0,
-    ):
+        self, checkpoint: str | PathLike | Checkpoint = "sleep2vec-mini", *,
+        modalities: str | Sequence[str] | None = None, fusion: str = "mean", pooling: str = "mean",
+        context_minutes: float = 0, layer: str | int = "last", precision: str = "float32",
+        device: str = "auto", batch_size: int | None = None,
+        cache: str | PathLike | None = "memory", on_error: str = "raise",
+        store_weights_in_pickle: bool = False, verbose: int = 0,
+    ):  # fmt: skip
         self.checkpoint = checkpoint
         self.modalities = modalities
         self.fusion = fusion
@@ -204,8 +191,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         Returns
         -------
         float32 ndarray of shape (len(X), n_features_out_), or a DataFrame
-            A DataFrame if ``set_output`` asks for one; its index holds the recordings' ids, with
-            the epoch for epochs.
+            The DataFrame, if ``set_output`` asks for one, is indexed by recording and epoch.
 
         Raises
         ------
@@ -218,8 +204,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             ``set_config(leakage="raise")``; by default that is a warning.
         """
         inputs = self._read_as_fitted(X)
-        rows_at_fit = getattr(self, "_rows_at_fit", None)
-        guard(rows_at_fit, lambda: RowsBySubject.of_input(inputs))
+        guard(getattr(self, "_rows_at_fit", None), lambda: RowsBySubject.of_input(inputs))
         return self._label_rows(self._encode(inputs), inputs)
 
     def embed(self, X: Any) -> EmbeddingTable:
@@ -228,27 +213,19 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         Parameters
         ----------
         X : list of Recording or dict, list of lists of them, or EpochSequence
-            Of the same kind as at fit; each recording with an id of its own.
+            As of :meth:`transform`, whose errors it raises; each recording with an id of its own.
 
         Returns
         -------
         EmbeddingTable
             The rows of :meth:`transform`, their names, the seconds of each modality behind them,
             and their provenance. :class:`PrecomputedEmbeddings` looks rows up in it.
-
-        Raises
-        ------
-        NotFittedError
-            Before :meth:`fit`.
-        InvalidRecordingError, ReadError
-            If a recording cannot be encoded and ``on_error="raise"``, or two share a name.
         """
         inputs = self._read_as_fitted(X)
         coverage = CoverageCollector(inputs, self.modalities_)
         rows = self._encode(inputs, coverage)
-        return EmbeddingTable(
-            RowKeys.from_input(inputs), rows, coverage.seconds, self._provenance()
-        )
+        keys = RowKeys.from_input(inputs)
+        return EmbeddingTable(keys, rows, coverage.seconds, self._provenance())
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()
@@ -293,20 +270,15 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
                 f"parameters were set after fit: they ask for {width} columns, fit announced "
                 f"{self.n_features_out_}. Fit again; nothing is encoded twice for it."
             )
-        store = open_store(self.cache)
+        store, layer = open_store(self.cache), self._layer()
+        # a pickle may come from a machine with another device
+        device = resolve_device(self.device if self.device == "auto" else self.device_)
+        read_ahead = self.batch_size or _READ_AHEAD
         engine = Engine(
-            checkpoint,
-            self.modalities_,
-            self.layer if isinstance(self.layer, str) else int(self.layer),
-            self.precision_,
-            # a pickle may come from a machine with another device
-            resolve_device(self.device if self.device == "auto" else self.device_),
-            self.batch_size or _READ_AHEAD,
-            store,
+            checkpoint, self.modalities_, layer, self.precision_, device, read_ahead, store
         )
-        summary = RowSummary(
-            self.modalities_, self.fusion, self.pooling, n_around(self.context_minutes)
-        )
+        n_epochs = n_around(self.context_minutes)
+        summary = RowSummary(self.modalities_, self.fusion, self.pooling, n_epochs)
         rows = RowCollector(inputs, self.n_features_out_, summary)
         # closed here, as the error raised would keep the threads that read ahead alive
         nights = encode_nights(engine, inputs, summary, self.checkpoint, self.device)
@@ -322,9 +294,10 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             warn(complaint, CacheWarning)
         return rows.result()
 
-    def _with_progress(
-        self, nights: Iterable[EncodedNight], n_nights: int
-    ) -> Iterator[EncodedNight]:
+    def _layer(self) -> str | int:
+        return self.layer if isinstance(self.layer, str) else int(self.layer)
+
+    def _with_progress(self, nights: Iterable, n_nights: int) -> Iterator[EncodedNight]:
         if not self.verbose:
             yield from nights
             return
@@ -354,7 +327,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             "fusion": self.fusion,
             "pooling": None if by_epoch else self.pooling,
             "context_minutes": float(self.context_minutes) if by_epoch else None,
-            "layer": self.layer if isinstance(self.layer, str) else int(self.layer),
+            "layer": self._layer(),
             "precision": self.precision_,
             "device": self.device_,
             "encoding_revision": ENCODING_REVISION,

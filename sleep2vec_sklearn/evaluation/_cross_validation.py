@@ -27,10 +27,7 @@ _MIN_ROWS_PER_SUBJECT = 20
 
 
 def named_scorers(scoring: Any, y: np.ndarray, estimator: Any) -> dict[str, Callable]:
-    """Scorers by name, of a name ("kappa" is one), a callable, a list of names or a mapping.
-
-    None is "roc_auc" for two classes, "kappa" for more, "neg_mean_absolute_error" for numbers.
-    """
+    """Scorers by name, of a name ("kappa" is one), a callable, a list of names or a mapping."""
     if scoring is None:
         if kind_of(estimator) is None:
             raise ValueError(
@@ -54,15 +51,11 @@ def named_scorers(scoring: Any, y: np.ndarray, estimator: Any) -> dict[str, Call
 
 @dataclass(frozen=True, eq=False)
 class ResampledScores:
-    """Scores of one set of predictions, and their estimates in each resample of subjects.
+    """Scores of one set of predictions, and their estimates in each resample of subjects."""
 
-    Shapes are (n_subjects, n_metrics), (n_metrics,) and (n_resamples, n_metrics); values of
-    subjects are NaN where undefined, and None where rows were pooled.
-    """
-
-    values: np.ndarray | None
-    estimates: np.ndarray
-    replicates: np.ndarray
+    values: np.ndarray | None  # (n_subjects, n_metrics), None where rows were pooled
+    estimates: np.ndarray  # (n_metrics,)
+    replicates: np.ndarray  # (n_resamples, n_metrics)
 
 
 class SubjectScorer:
@@ -165,8 +158,7 @@ def _nanmean(values) -> np.ndarray:
 class HeldOutPredictions(BaseEstimator):
     """Responses of one estimator for all rows, each by a clone that was not fitted to the row.
 
-    Scorers of scikit-learn take it as a fitted estimator whose X are row numbers. Responses are
-    arrays by response method, ``kind`` is "classifier", "regressor" or None.
+    Scorers of scikit-learn take it as a fitted estimator whose X are row numbers.
     """
 
     def __init__(self, responses, kind, classes=None):

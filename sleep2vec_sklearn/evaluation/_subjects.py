@@ -21,11 +21,7 @@ _N_SHOWN = 3
 
 
 def subjects_of(X: Any, groups: Iterable | None = None) -> np.ndarray:
-    """Subject of each element of X, from ``groups`` or from the recordings; else each its own.
-
-    Warns with a LeakageWarning if nights of one subject repeat without ``groups``, or if
-    ``groups`` separates rows of one subject.
-    """
+    """Subject of each element of X, from ``groups`` or from the recordings; else each its own."""
     recorded = _subjects_of_recordings(X)
     if groups is None:
         if recorded is None:
@@ -93,8 +89,7 @@ def folds_by_subject(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Training and test rows of each fold, every row in one test set.
 
-    An integer ``cv`` is a number of folds by subject, stratified for classes; a splitter gets the
-    groups. Warns with a LeakageWarning if a subject is on both sides of a fold.
+    An integer ``cv`` is a number of folds by subject, stratified for classes.
     """
     n_subjects = len(set(groups.tolist()))
     if n_subjects < 2:
@@ -164,10 +159,7 @@ class SubjectBootstrap:
             yield np.concatenate([blocks[code] for code in drawn])
 
     def interval(self, replicates: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Percentile interval along the first axis.
-
-        NaN with fewer than two subjects, and where a score is undefined in half of the resamples.
-        """
+        """Percentile interval along the first axis; NaN where half of the resamples are."""
         replicates = np.asarray(replicates, dtype=float)
         if len(self.subjects) < 2:
             undefined = np.full(replicates.shape[1:], np.nan)

@@ -63,13 +63,10 @@ def compare_estimators(
     reference : str, optional
         Name of the one that the others are compared with; the first by default.
     average : {"auto", "subject", "pooled"}, default="auto"
-        Mean of each test subject's score, over those in whom it is defined, or the score of all
-        held-out rows together. "auto" takes the former where the median subject has 20 rows or
-        more, as with epochs.
-    n_resamples : int, default=1000
-    level : float, default=0.95
-    random_state : int, RandomState or None, default=0
-        Of the bootstrap.
+        Mean of each test subject's score, where it is defined, or the score of all held-out rows.
+        "auto" takes the former where the median subject has 20 rows or more, as with epochs.
+    n_resamples, level, random_state
+        Of the bootstrap, see :func:`bland_altman`.
     n_jobs : int, optional
         Processes that fit.
 

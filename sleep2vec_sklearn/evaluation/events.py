@@ -139,8 +139,7 @@ def fit_event_threshold(
 ) -> float:
     """Threshold at which the predicted index correlates best with the scored one.
 
-    Ties go to the lower mean absolute error, then to the higher threshold. Where no correlation
-    exists, as with one night, the error alone decides.
+    Ties, or one night alone, are decided by the mean absolute error, then by the higher threshold.
 
     Parameters
     ----------
@@ -194,10 +193,8 @@ def event_scores(
     threshold : float, optional
         By default fitted on these very nights, which is optimistic: fit it on others with
         :func:`fit_event_threshold`.
-    gap, min_duration : float
-        Seconds, see :func:`find_events`.
-    iou : float, default=0.5
-        Two events match if their intersection over union is above this.
+    gap, min_duration, iou : float
+        See :func:`find_events` and :func:`match_intervals`.
     min_hours : float, default=2
         Nights with less sleep count for events, not for the index.
     undefined : float, default=nan
@@ -367,11 +364,8 @@ def match_intervals(true: np.ndarray, predicted: np.ndarray, iou: float = 0.5) -
 
 
 def is_type(types: Iterable, *names: str) -> np.ndarray:
-    """Whether scored types are one of those named: all words of the name are in the type.
-
-    So "apnea" is obstructive, central and mixed apnea, but no hypopnea; "arousal" is a respiratory
-    arousal, but no apnea that ends with one.
-    """
+    """Whether scored types are one of those named: all words of the name are in the type."""
+    # "apnea" is any apnea but no hypopnea, "arousal" no apnea that ends with one
     wanted = [_words(name) for name in names]
     return np.array([any(w <= _words(scored) for w in wanted) for scored in types], dtype=bool)
 

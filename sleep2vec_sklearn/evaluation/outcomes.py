@@ -51,9 +51,8 @@ def binary_report(
     groups : array-like of shape (n,), optional
         Subject of each row; by default each row is of another one.
     pos_label : object, default=1
-    n_resamples : int, default=500
-    level : float, default=0.95
-    random_state : int, RandomState or None, default=0
+    n_resamples, level, random_state
+        Of the confidence intervals, see :func:`bland_altman`.
 
     Returns
     -------
@@ -94,11 +93,6 @@ def regression_report(
     -------
     DataFrame
         Rows mae, mse, r2, pearson; columns value, low, high, by bootstrap over subjects.
-
-    Raises
-    ------
-    ValueError
-        If the two differ in shape, or hold what is no finite number.
 
     Examples
     --------
@@ -164,11 +158,6 @@ def calibration_report(
     Returns
     -------
     CalibrationReport
-
-    Raises
-    ------
-    ValueError
-        If there are not two classes, or a probability is not one.
 
     Notes
     -----
@@ -264,7 +253,6 @@ def expected_calibration_error(
 
 
 def _check_binary(y_true, probability, pos_label) -> tuple[np.ndarray, np.ndarray]:
-    """0 and 1, and one probability each."""
     y, p = np.asarray(y_true), np.asarray(probability, dtype=float)
     p = p[:, 1] if p.ndim == 2 and p.shape[1] == 2 else p
     classes = np.unique(y).tolist()

@@ -187,11 +187,6 @@ def brier_score(
     ndarray of shape (n_times,)
         0 at best; 0.25 for a constant prediction of one half.
 
-    Raises
-    ------
-    ValueError
-        As :func:`dynamic_auc`.
-
     Notes
     -----
     Graf et al., Statistics in Medicine 18 (1999).
@@ -230,11 +225,6 @@ def integrated_brier_score(
     -------
     float
         Lower is better.
-
-    Raises
-    ------
-    ValueError
-        As :func:`brier_score`, or if there are fewer than two times.
 
     Examples
     --------
