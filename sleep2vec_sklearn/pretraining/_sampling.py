@@ -87,7 +87,7 @@ def _normalise(pairs: Sequence[Pair], weights: Mapping[Pair, float]) -> np.ndarr
                 f"{', '.join(map('-'.join, pairs))}."
             )
     if not np.isfinite(vector).all() or (vector < 0).any() or not vector.sum():
-        raise ValueError(f"pair_weights must be finite, from 0, and not all zero; got {weights}.")
+        raise ValueError(f"pair_weights must be finite, not negative, not all zero; got {weights}.")
     return vector / vector.sum()
 
 
