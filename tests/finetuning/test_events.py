@@ -229,7 +229,7 @@ def test_whole_nights_as_epochs(detector, nights):
     np.testing.assert_array_equal(detector.predict(whole), detector.predict(nights[:2]))
     with pytest.raises(InvalidRecordingError, match="some of the epochs"):
         detector.predict(whole[:10])
-    with pytest.raises(InvalidRecordingError, match="flat list"):
+    with pytest.raises(InvalidRecordingError, match="accepted are nights of one"):
         detector.predict([nights[:2]])
 
 

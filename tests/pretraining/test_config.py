@@ -69,7 +69,7 @@ def test_nested_parameters_need_an_object():
         Sleep2VecPretrainer().set_params(objective__colour=8)
 
 
-def test_grid_search_from_a_bare_pretrainer(montages, montage_store):
+def test_grid_search_reaches_nested(montages, montage_store):
     grid = {"objective__temperature": [0.1, 0.5], "encoder__hidden_size": np.array([8, 16])}
     same = {"context_epochs": 6, "batch_size": 2, "max_epochs": 1, "validation": 0}
     grid |= {k: [v] for k, v in {**same, "encoder__n_layers": 1, "random_state": 0}.items()}

@@ -217,7 +217,7 @@ def test_small_pools_repeat_nights(pretrainer, montages):
     assert set(fitted.history_[-1, "batches", :, "train_batch_size"]) == {12}
 
 
-def test_batches_need_a_window_per_process(pretrainer, montages, monkeypatch):
+def test_batches_cover_every_process(pretrainer, montages, monkeypatch):
     monkeypatch.setattr("sleep2vec_sklearn.pretraining.pretrainer.world_size", lambda: 3)
     with pytest.raises(TrainingError, match="2 windows, which leaves some of 3 processes"):
         pretrainer(batch_size=2).fit(montages)

@@ -61,7 +61,7 @@ def test_event_fields_are_plausible(seed):
     np.testing.assert_array_equal(events.desaturating, events.drop >= 3)
 
 
-def test_wake_and_end_have_no_events():
+def test_wake_has_no_events():
     assert len(events_of([W] * 300, 0)) == 0
     last = [events_of([N2] * 40, k, ahi=90.0).onset.max(initial=0) for k in range(60)]
     assert max(last) < 38 * 30
