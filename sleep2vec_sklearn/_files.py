@@ -37,13 +37,15 @@ def atomic_file(
         os.replace(temporary, path)
 
 
-def write_atomic(path: Path, data, temporary_folder: Path | None = None, sync: bool = True) -> None:
+def write_atomic(
+    path: Path, data: bytes | memoryview, temporary_folder: Path | None = None, sync: bool = True
+) -> None:
     """Replace a file by these bytes in one step; until then the old one stays."""
     with atomic_file(path, temporary_folder, sync) as file:
         file.write(data)
 
 
-def create_exclusive(path: Path, data, temporary_folder: Path | None = None) -> bool:
+def create_exclusive(path: Path, data: bytes, temporary_folder: Path | None = None) -> bool:
     """Write a file in one step unless it exists; return whether it was written.
 
     Of several processes that do so at the same time, one succeeds.

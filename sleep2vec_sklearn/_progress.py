@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from tqdm.auto import tqdm
@@ -18,10 +20,10 @@ class ProgressBar(Callback):
     Not :class:`skorch.callbacks.ProgressBar`, which draws a bar for every epoch.
     """
 
-    def open_bar(self, **options) -> None:
+    def open_bar(self, **options: Any) -> None:
         self.bar_ = tqdm(**options)
 
-    def on_train_end(self, net: NeuralNet, X=None, y=None, **kwargs) -> None:
+    def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         self.close()
 
     def close(self) -> None:

@@ -9,17 +9,18 @@ stable since 1.2; this module is the one place that imports them.
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-__all__ = ["StrOptions"]
+__all__ = ["StrOptions", "validate_parameter_constraints"]
 
 
 class Number(Interval):
     """An interval whose numbers are no booleans."""
 
-    def is_satisfied_by(self, val) -> bool:
+    def is_satisfied_by(self, val: object) -> bool:
         return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
 
 
@@ -35,7 +36,7 @@ BELOW_ONE = Number(Real, 0, 1, closed="left")
 PRECISION = StrOptions({"float32", "bfloat16", "auto"})
 
 
-def validate_params(estimator) -> None:
+def validate_params(estimator: Any) -> None:
     """Raise a ValueError for a parameter that ``_parameter_constraints`` does not accept."""
     validate_parameter_constraints(
         estimator._parameter_constraints,

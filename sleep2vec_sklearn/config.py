@@ -65,7 +65,10 @@ def get_config() -> dict:
     return {**_DEFAULTS, **export_settings()}
 
 
-def set_config(*, leakage=_UNCHANGED, cache_dir=_UNCHANGED, cache_bytes=_UNCHANGED) -> None:
+def set_config(
+    *, leakage: str = _UNCHANGED, cache_dir: str | os.PathLike | None = _UNCHANGED,
+    cache_bytes: int = _UNCHANGED,
+) -> None:  # fmt: skip
     """Change settings of this process; those not named stay.
 
     Inside a :func:`config_context` the change ends with it. Worker processes of joblib follow
@@ -101,8 +104,9 @@ def set_config(*, leakage=_UNCHANGED, cache_dir=_UNCHANGED, cache_bytes=_UNCHANG
 
 @contextmanager
 def config_context(
-    *, leakage=_UNCHANGED, cache_dir=_UNCHANGED, cache_bytes=_UNCHANGED
-) -> Iterator[None]:
+    *, leakage: str = _UNCHANGED, cache_dir: str | os.PathLike | None = _UNCHANGED,
+    cache_bytes: int = _UNCHANGED,
+) -> Iterator[None]:  # fmt: skip
     """Change settings for a while, in this thread and the workers it starts.
 
     Parameters
@@ -189,7 +193,7 @@ def _own_stack() -> list[dict]:
     return _main_stack if in_main_thread else _thread.stack
 
 
-def _checked(**settings) -> dict:
+def _checked(**settings: Any) -> dict:
     changes = {key: value for key, value in settings.items() if value is not _UNCHANGED}
     leakage = changes.get("leakage", "warn")
     if leakage not in _LEAKAGE:

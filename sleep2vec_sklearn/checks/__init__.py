@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import SkipTest
 
 import joblib
@@ -27,6 +27,9 @@ from ..errors import ModalityWarning
 from ..recordings.epochs import EpochSequence
 from ..recordings.modality import EPOCH_SECONDS, MODALITIES
 from ..recordings.recording import Recording
+
+if TYPE_CHECKING:
+    import pytest
 
 __all__ = [
     "check_sleep2vec_estimator", "parametrize_with_sleep2vec_checks", "sleep2vec_checks_generator",
@@ -87,7 +90,7 @@ def check_sleep2vec_estimator(
 def parametrize_with_sleep2vec_checks(
     estimators: Sequence[BaseEstimator], *, kinds: Sequence[str] = KINDS,
     expected_failed_checks: Callable[[BaseEstimator], Mapping[str, str]] | None = None,
-):  # fmt: skip
+) -> "pytest.MarkDecorator":  # fmt: skip
     """Decorate a test with every check on every estimator, as ``parametrize_with_checks`` does.
 
     The parameters are those of :func:`check_sleep2vec_estimator`, but ``expected_failed_checks`` is
@@ -141,38 +144,38 @@ def sleep2vec_checks_generator(
             yield estimator, partial(check, type(estimator).__name__, **options)
 
 
-def check_estimators_empty_data_messages(name, estimator_orig, kind):
+def check_estimators_empty_data_messages(name: str, estimator_orig: Any, kind: str) -> None:
     what = r"\b0 (recordings|nights|subjects|epochs|samples)"
     message = f"{name}: the error on empty X does not say '0 recordings'."
     with raises(ValueError, match=what, err_msg=message):
         clone(estimator_orig).fit(EpochSequence([]) if kind == "epoch" else [], [])
 
 
-def check_estimators_unfitted(name, estimator_orig, kind):
+def check_estimators_unfitted(name: str, estimator_orig: Any, kind: str) -> None:
     for method in [m for m in _METHODS if hasattr(estimator_orig, m)]:
         with raises(NotFittedError, err_msg=f"{name}.{method} did not raise NotFittedError."):
             getattr(clone(estimator_orig), method)(make_X(kind))
 
 
-def check_estimators_fit_returns_self(name, estimator_orig, kind):
+def check_estimators_fit_returns_self(name: str, estimator_orig: Any, kind: str) -> None:
     estimator = clone(estimator_orig)
     assert _fit(estimator, make_X(kind)) is estimator, f"{name}.fit did not return self."
 
 
-def check_estimators_overwrite_params(name, estimator_orig, kind):
+def check_estimators_overwrite_params(name: str, estimator_orig: Any, kind: str) -> None:
     before = {key: joblib.hash(value) for key, value in estimator_orig.get_params().items()}
     after = _fit(clone(estimator_orig), make_X(kind)).get_params()
     changed = [k for k in before if k != "random_state" and before[k] != joblib.hash(after[k])]
     assert not changed, f"{name}.fit changed the parameters {changed}."
 
 
-def check_dont_overwrite_parameters(name, estimator_orig, kind):
+def check_dont_overwrite_parameters(name: str, estimator_orig: Any, kind: str) -> None:
     added = set(vars(_fit(clone(estimator_orig), make_X(kind)))) - set(vars(clone(estimator_orig)))
     public = sorted(key for key in added if not key.endswith("_") and not key.startswith("_"))
     assert not public, f"{name}.fit added public attributes without a trailing '_': {public}."
 
 
-def check_dict_unchanged(name, estimator_orig, kind):
+def check_dict_unchanged(name: str, estimator_orig: Any, kind: str) -> None:
     X = make_X(kind)
     estimator = _fit(clone(estimator_orig), X)
     before = {key: joblib.hash(value) for key, value in vars(estimator).items()}
@@ -182,7 +185,7 @@ def check_dict_unchanged(name, estimator_orig, kind):
     assert not changed, f"{name}: transform or predict changed {changed}."
 
 
-def check_one_row_per_element(name, estimator_orig, kind):
+def check_one_row_per_element(name: str, estimator_orig: Any, kind: str) -> None:
     X = make_X(kind)
     for method, values in _fitted(estimator_orig, X)[1].items():
         assert len(values) == len(X), f"{name}.{method}: {len(values)} rows for {len(X)} {kind}s."
@@ -205,7 +208,7 @@ _SAME_ROWS: dict[str, Callable] = {
 }
 
 
-def _check_same_rows(check_name: str, name, estimator_orig, kind):
+def _check_same_rows(check_name: str, name: str, estimator_orig: Any, kind: str) -> None:
     X = make_X(kind)
     estimator, expected = _fitted(estimator_orig, X)
     for variant, X_variant, rows in _SAME_ROWS[check_name](estimator, X):
@@ -213,7 +216,7 @@ def _check_same_rows(check_name: str, name, estimator_orig, kind):
         _assert_same(_apply(variant, X_variant), selected, f"{name} in {check_name}")
 
 
-def check_readonly_memmap_input(name, estimator_orig, kind):
+def check_readonly_memmap_input(name: str, estimator_orig: Any, kind: str) -> None:
     for plain in (False, True):
         _, expected = _fitted(estimator_orig, make_X(kind, plain=plain))
         try:
@@ -223,7 +226,7 @@ def check_readonly_memmap_input(name, estimator_orig, kind):
         _assert_same(outputs, expected, f"{name} differs with memory maps")
 
 
-def check_n_jobs_equality(name, estimator_orig, kind):
+def check_n_jobs_equality(name: str, estimator_orig: Any, kind: str) -> None:
     X = make_X(kind)
     _, expected = _fitted(estimator_orig, X)
     # workers get the signals as memory maps
@@ -232,7 +235,7 @@ def check_n_jobs_equality(name, estimator_orig, kind):
         _assert_same(outputs, expected, f"{name} differs in a worker process")
 
 
-def check_missing_modality_closure(name, estimator_orig, kind):
+def check_missing_modality_closure(name: str, estimator_orig: Any, kind: str) -> None:
     """Fitted on all modalities, any of them alone, or all but one, gives rows of that width."""
     estimator, outputs = _fitted(estimator_orig, make_X(kind))
     names = tuple(getattr(estimator, "modalities_", MODALITIES))
@@ -248,14 +251,14 @@ def check_missing_modality_closure(name, estimator_orig, kind):
         _assert_same(_apply(estimator, none), _apply(estimator, absent), f"{name}: None for absent")
 
 
-def check_modality_key_order(name, estimator_orig, kind):
+def check_modality_key_order(name: str, estimator_orig: Any, kind: str) -> None:
     estimator = _fit(clone(estimator_orig), make_X(kind))
     forward = _apply(estimator, make_X(kind, dict, plain=True))
     backward = _apply(estimator, make_X(kind, lambda s: dict(reversed(s.items())), plain=True))
     _assert_same(backward, forward, f"{name}: key order")
 
 
-def check_transformer_get_feature_names_out(name, estimator_orig, kind):
+def check_transformer_get_feature_names_out(name: str, estimator_orig: Any, kind: str) -> None:
     estimator, outputs = _fitted(estimator_orig, make_X(kind))
     names = [str(column) for column in estimator.get_feature_names_out()]
     n_columns = outputs["transform"].shape[1]
@@ -263,7 +266,7 @@ def check_transformer_get_feature_names_out(name, estimator_orig, kind):
     assert len(set(names)) == len(names) == n_columns, message
 
 
-def _check_output(library: str, by_config: bool, name, estimator_orig, kind):
+def _check_output(library: str, by_config: bool, name: str, estimator_orig: Any, kind: str) -> None:
     if importlib.util.find_spec(library) is None:
         raise SkipTest(f"{library} is not installed")
     X = make_X(kind)
@@ -287,8 +290,8 @@ def _check_output(library: str, by_config: bool, name, estimator_orig, kind):
             assert table.index.tolist() == ids, f"{name}: the index does not name X."
 
 
-def _named(check_name: str, check: Callable, *options) -> Callable:
-    def named(name, estimator_orig, kind):
+def _named(check_name: str, check: Callable, *options: Any) -> Callable:
+    def named(name: str, estimator_orig: Any, kind: str) -> None:
         check(*options, name, estimator_orig, kind)
 
     named.__name__ = check_name
@@ -305,7 +308,7 @@ _CHECKS = [
 ]
 
 
-def make_X(kind: str, change: Callable[[dict], dict] | None = None, plain: bool = False):
+def make_X(kind: str, change: Callable[[dict], dict] | None = None, plain: bool = False) -> Any:
     """Unlike nights of noise as X of a kind, after a change to their {name: (samples, rate)}."""
     rng, nights = np.random.default_rng(0), []
     for number in range(5):
@@ -327,7 +330,7 @@ def make_X(kind: str, change: Callable[[dict], dict] | None = None, plain: bool 
     return EpochSequence(nights) if kind == "epoch" else nights
 
 
-def _fit(estimator, X, method: str = "fit"):
+def _fit(estimator: Any, X: Any, method: str = "fit") -> Any:
     """Fit with labels that any estimator takes; the checkpoint may lack some modalities."""
     set_random_state(estimator)
     with warnings.catch_warnings():
@@ -335,11 +338,11 @@ def _fit(estimator, X, method: str = "fit"):
         return getattr(estimator, method)(X, np.arange(len(X)) % 2)
 
 
-def _apply(estimator, X) -> dict[str, np.ndarray]:
+def _apply(estimator: Any, X: Any) -> dict[str, np.ndarray]:
     return {m: np.asarray(getattr(estimator, m)(X)) for m in _METHODS if hasattr(estimator, m)}
 
 
-def _fitted(estimator, X) -> tuple:
+def _fitted(estimator: Any, X: Any) -> tuple:
     estimator = _fit(clone(estimator), X)
     return estimator, _apply(estimator, X)
 

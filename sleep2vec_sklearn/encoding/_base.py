@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +16,11 @@ from ..config import export_settings, import_settings
 from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
 from ..recordings.modality import MODALITIES, list_modalities
 from ..recordings.recording import Recording
-from .inputs import EncoderInput
+from .inputs import EncoderInput, RowKeys
 
 if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
     from ..model.checkpoint import Checkpoint
 
 try:
@@ -28,7 +30,7 @@ except ImportError:  # scikit-learn below 1.9
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """No callbacks."""
 
-    def with_callbacks(method):
+    def with_callbacks(method: Callable) -> Callable:
         """Leave the method as it is."""
         return method
 
@@ -80,7 +82,7 @@ class RecordingInputMixin(CallbackSupportMixin):
     # the paper, until docs/ has a public address
     _doc_link_template = "https://arxiv.org/abs/2602.13857"
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.dict = True
@@ -92,7 +94,7 @@ class RecordingTransformerMixin(RecordingInputMixin, TransformerMixin):
     """The same for transformers, whose rows are labelled with the elements of X."""
 
     @with_callbacks
-    def fit_transform(self, X, y=None, **fit_params):
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Fit, then transform; one task in the progress bar of scikit-learn's callbacks."""
         if not hasattr(self, "_init_callback_context"):
             return super().fit_transform(X, y, **fit_params)
@@ -107,7 +109,7 @@ class RecordingTransformerMixin(RecordingInputMixin, TransformerMixin):
         check_is_fitted(self)
         return np.array(self._column_names(), dtype=object)
 
-    def _label_rows(self, rows: np.ndarray, inputs):
+    def _label_rows(self, rows: np.ndarray, inputs: EncoderInput | RowKeys) -> Any:
         """Add the index of ``inputs`` where ``set_output`` asks for pandas, which alone has one."""
         if _get_output_config("transform", self)["dense"] != "pandas":
             return rows

@@ -312,7 +312,9 @@ def _caught_warnings() -> Iterator[list[tuple[type[Warning], str]]]:
     caught += [(warning.category, str(warning.message)) for warning in recorded]
 
 
-def _without_tokens(night: EncodedNight, summary: RowSummary, epochs) -> EncodedNight:
+def _without_tokens(
+    night: EncodedNight, summary: RowSummary, epochs: np.ndarray | None
+) -> EncodedNight:
     if night.error is not None:
         return night
     nothing = EncodedModality.missing().tokens

@@ -144,7 +144,7 @@ def _as_time(age: timedelta | None) -> float | None:
     return time.time() - age.total_seconds()
 
 
-def check_cache(cache) -> None:
+def check_cache(cache: object) -> None:
     """Raise a ValueError unless ``cache`` is "memory", None, or a path that is no file."""
     if cache is None or (isinstance(cache, str) and cache == "memory"):
         return
@@ -170,7 +170,7 @@ def open_store(cache: str | os.PathLike | None) -> TokenStore | None:
     return TokenStore(MEMORY_CACHE, _disk(folder))
 
 
-def _disk(folder) -> DiskCache | None:
+def _disk(folder: str | os.PathLike | None) -> DiskCache | None:
     return None if folder is None else DiskCache(Path(folder).expanduser())
 
 

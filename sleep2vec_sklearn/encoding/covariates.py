@@ -164,7 +164,7 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
         return np.array(values)
 
 
-def _checked_fields(fields) -> tuple[str, ...]:
+def _checked_fields(fields: Any) -> tuple[str, ...]:
     usable = isinstance(fields, Sequence) and not isinstance(fields, str) and len(fields)
     if not usable or not all(isinstance(f, str) for f in fields) or len(set(fields)) < len(fields):
         raise ValueError(
@@ -241,7 +241,7 @@ class TimeOfNight(RecordingTransformerMixin, BaseEstimator):
         return _TIME_COLUMNS
 
 
-def _read_epochs(X) -> EncoderInput:
+def _read_epochs(X: Any) -> EncoderInput:
     inputs = read_input(X)
     if inputs.epochs is None:
         raise InvalidRecordingError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -93,7 +93,10 @@ class RowKeys(Sequence):
         return cls._merged(names, names, np.arange(len(names)), epochs)
 
     @classmethod
-    def _merged(cls, names, subjects, recording_index, epochs=None, stages=None) -> RowKeys:
+    def _merged(
+        cls, names: np.ndarray, subjects: np.ndarray, recording_index: np.ndarray,
+        epochs: np.ndarray | None = None, stages: np.ndarray | None = None,
+    ) -> RowKeys:  # fmt: skip
         """Make names unique: a night that X holds twice has its rows twice."""
         import pandas as pd
 
@@ -161,7 +164,7 @@ class RowKeys(Sequence):
     def __iter__(self) -> Iterator[RowKey]:
         return (self[i] for i in range(len(self)))
 
-    def __array__(self, *args, **kwargs):
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(
             "names of rows are not an array: put this step after a PrecomputedEmbeddings, which "
             "turns them into rows of numbers."
@@ -218,7 +221,7 @@ class EncoderInput:
         return pd.Index(self.names.tolist(), name="recording", tupleize_cols=False)
 
 
-def read_input(X, on_error: str = "raise") -> EncoderInput:
+def read_input(X: Any, on_error: str = "raise") -> EncoderInput:
     """Bring X to one form; with ``on_error="nan"``, dicts that are no recordings are unusable."""
     if isinstance(X, Mapping):
         raise InvalidRecordingError(
@@ -301,7 +304,7 @@ def _check_one_subject(nights: Sequence, row: int) -> None:
         )
 
 
-def as_row_keys(X) -> RowKeys:
+def as_row_keys(X: Any) -> RowKeys:
     """Keys of RowKeys or part of them, a pandas index, recordings, subjects' nights, or epochs."""
     if isinstance(X, RowKeys):
         return X

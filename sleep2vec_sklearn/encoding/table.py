@@ -11,7 +11,7 @@ import io
 import json
 import os
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -88,7 +88,7 @@ class EmbeddingTable:
         # scikit-learn clones a parameter by a deep copy, in every fold
         return self
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         # arrays come out of a pickle writable, and what was derived from them need not travel
         return EmbeddingTable, (self.X, self.values, self._coverage, self.provenance)
 
@@ -254,7 +254,7 @@ def _code(recordings: np.ndarray, epochs: np.ndarray | None) -> np.ndarray:
     return np.where(recordings < 0, -1, (recordings << 32) + epochs)
 
 
-def _difference(name: str, first, other) -> str | None:
+def _difference(name: str, first: object, other: object) -> str | None:
     if first == other:
         return None
     if isinstance(first, list) and isinstance(other, list):
@@ -280,13 +280,15 @@ class CoverageCollector:
             self.seconds[rows, self._modalities.index(name)] += EPOCH_SECONDS * n_valid
 
 
-def _by_suffix(path: Path, functions: Mapping):
+def _by_suffix(path: Path, functions: Mapping[str, Callable]) -> Callable:
     if path.suffix not in functions:
         raise ValueError(f"{path}: unknown kind of file {path.suffix!r}. {_ACCEPTED}")
     return functions[path.suffix]
 
 
-def _to_parquet(names: Mapping, table: EmbeddingTable, coverage, document: dict) -> memoryview:
+def _to_parquet(
+    names: Mapping, table: EmbeddingTable, coverage: np.ndarray, document: dict
+) -> memoryview:
     pa, parquet = import_pyarrow(_PYARROW_HINT)
     keys = table.X
     rows, coded = pa.array(keys.recording_index), pa.DictionaryArray.from_arrays
@@ -303,13 +305,13 @@ def _to_parquet(names: Mapping, table: EmbeddingTable, coverage, document: dict)
     return buffer.getbuffer()
 
 
-def _read_parquet(path: Path):
+def _read_parquet(path: Path) -> tuple[RowKeys, np.ndarray, np.ndarray, dict]:
     _, parquet = import_pyarrow(_PYARROW_HINT)
     with parquet.ParquetFile(path) as file:
         table = file.read()
     document = _checked(path, (table.schema.metadata or {}).get(_METADATA_KEY))
 
-    def matrix(names) -> np.ndarray:
+    def matrix(names: Sequence[str]) -> np.ndarray:
         values = np.empty((table.num_rows, len(names)), dtype=np.float32)
         for column, name in enumerate(names):
             values[:, column] = table[name].to_numpy()
@@ -326,7 +328,9 @@ def _read_parquet(path: Path):
     return keys, matrix(document["features"]), coverage, document
 
 
-def _to_npz(names: Mapping, table: EmbeddingTable, coverage, document: dict) -> memoryview:
+def _to_npz(
+    names: Mapping, table: EmbeddingTable, coverage: np.ndarray, document: dict
+) -> memoryview:
     keys = table.X
     arrays = {**names, "recording_index": keys.recording_index}
     arrays |= {"values": table.values, "coverage": coverage}
@@ -337,7 +341,7 @@ def _to_npz(names: Mapping, table: EmbeddingTable, coverage, document: dict) -> 
     return buffer.getbuffer()
 
 
-def _read_npz(path: Path):
+def _read_npz(path: Path) -> tuple[RowKeys, np.ndarray, np.ndarray, dict]:
     import zipfile
 
     try:

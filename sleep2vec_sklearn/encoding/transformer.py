@@ -233,7 +233,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             state["checkpoint"] = self._load_checkpoint()
         return state
 
-    def _read_as_fitted(self, X) -> EncoderInput:
+    def _read_as_fitted(self, X: Any) -> EncoderInput:
         check_is_fitted(self, "checkpoint_sha256_")
         inputs = read_input(X, self.on_error)
         self._check_unit(inputs)

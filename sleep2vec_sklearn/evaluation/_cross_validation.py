@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,9 @@ from sklearn.utils.validation import _num_samples
 
 from ..recordings.epochs import as_epoch_sequence
 from ._subjects import SubjectBootstrap
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
 
 _AVERAGES = ("auto", "subject", "pooled")
 _MIN_ROWS_PER_SUBJECT = 20
@@ -116,7 +119,9 @@ class SubjectScorer:
             replicates = counts @ np.where(known, values, 0) / (counts @ known)
         return ResampledScores(values, _nanmean(values), replicates)
 
-    def _score_subjects(self, predictions, rows: np.ndarray, strict: bool) -> ResampledScores:
+    def _score_subjects(
+        self, predictions: HeldOutPredictions, rows: np.ndarray, strict: bool
+    ) -> ResampledScores:
         values = np.full((len(self.draws.subjects), len(self.scorers)), np.nan)
         codes = self.draws.codes[rows]
         for code in np.unique(codes):
@@ -130,7 +135,9 @@ class SubjectScorer:
             )
         return self.from_subjects(values)
 
-    def _score_pooled(self, predictions, rows: np.ndarray, strict: bool) -> ResampledScores:
+    def _score_pooled(
+        self, predictions: HeldOutPredictions, rows: np.ndarray, strict: bool
+    ) -> ResampledScores:
         if strict:
             scorers = self.scorers.values()
             estimates = [float(scorer(predictions, rows, self.y[rows])) for scorer in scorers]
@@ -149,7 +156,7 @@ class SubjectScorer:
         return [predictions.score_rows(s, self.y, rows) for s in self.scorers.values()]
 
 
-def _nanmean(values) -> np.ndarray:
+def _nanmean(values: Any) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.nanmean(values, axis=0)
@@ -161,14 +168,14 @@ class HeldOutPredictions(BaseEstimator):
     Scorers of scikit-learn take it as a fitted estimator whose X are row numbers.
     """
 
-    def __init__(self, responses, kind, classes=None):
+    def __init__(self, responses: Any, kind: str | None, classes: np.ndarray | None = None) -> None:
         self.responses = responses
         self.kind = kind
         self.classes = classes
         if classes is not None:
             self.classes_ = classes
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.estimator_type = self.kind
         return tags
@@ -177,15 +184,15 @@ class HeldOutPredictions(BaseEstimator):
         return True
 
     @available_if(lambda self: "predict" in self.responses)
-    def predict(self, rows) -> np.ndarray:
+    def predict(self, rows: np.ndarray) -> np.ndarray:
         return self.responses["predict"][rows]
 
     @available_if(lambda self: "predict_proba" in self.responses)
-    def predict_proba(self, rows) -> np.ndarray:
+    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
         return self.responses["predict_proba"][rows]
 
     @available_if(lambda self: "decision_function" in self.responses)
-    def decision_function(self, rows) -> np.ndarray:
+    def decision_function(self, rows: np.ndarray) -> np.ndarray:
         return self.responses["decision_function"][rows]
 
     def score_rows(self, scorer: Callable, y: np.ndarray, rows: np.ndarray) -> float:
@@ -242,7 +249,10 @@ def _check_training_classes(y: np.ndarray, folds: Sequence[tuple]) -> None:
             )
 
 
-def _predict_fold(estimator, X, y, classes, train, test) -> dict[str, np.ndarray]:
+def _predict_fold(
+    estimator: Any, X: Any, y: np.ndarray, classes: np.ndarray | None, train: np.ndarray,
+    test: np.ndarray,
+) -> dict[str, np.ndarray]:  # fmt: skip
     classes = classes if y.ndim == 1 else None
     fitted = fit_aligning_classes(estimator, _safe_indexing(X, train), y[train], classes)
     # decision values of different fits have no common scale
@@ -267,34 +277,34 @@ def fit_aligning_classes(estimator: Any, X: Any, y: np.ndarray, classes: np.ndar
 class _ClassAligner(BaseEstimator):
     """A classifier that was fitted without some of the classes; None predicts the known one."""
 
-    def __init__(self, fitted, known, classes, template):
+    def __init__(self, fitted: Any, known: np.ndarray, classes: np.ndarray, template: Any) -> None:
         self.fitted = fitted
         self.known = known
         self.classes_ = classes
         self.template = template
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         return get_tags(self.template)
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: Any) -> np.ndarray:
         if self.fitted is None:
             return np.full(_num_samples(X), self.known[0])
         return self.fitted.predict(X)
 
     @available_if(lambda self: hasattr(self.template, "predict_proba"))
-    def predict_proba(self, X) -> np.ndarray:
+    def predict_proba(self, X: Any) -> np.ndarray:
         known = 1.0 if self.fitted is None else self.fitted.predict_proba(X)
         return self._align(known, X, fill=0.0)
 
     @available_if(lambda self: hasattr(self.template, "decision_function"))
-    def decision_function(self, X) -> np.ndarray:
+    def decision_function(self, X: Any) -> np.ndarray:
         known = 0.0 if self.fitted is None else np.asarray(self.fitted.decision_function(X))
         if np.ndim(known) == 1:
             known = np.column_stack([-known, known])
         columns = self._align(known, X, fill=np.min(known) - 1)
         return columns[:, 1] - columns[:, 0] if len(self.classes_) == 2 else columns
 
-    def _align(self, known, X, fill: float) -> np.ndarray:
+    def _align(self, known: np.ndarray | float, X: Any, fill: float) -> np.ndarray:
         columns = np.full((_num_samples(X), len(self.classes_)), fill)
         columns[:, np.isin(self.classes_, self.known)] = known
         return columns

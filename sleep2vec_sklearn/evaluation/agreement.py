@@ -216,7 +216,9 @@ def index_scores(
     return pd.Series(row, dtype=float).fillna(undefined)
 
 
-def _threshold_scores(true, predicted, threshold: float) -> dict[str, float]:
+def _threshold_scores(
+    true: np.ndarray, predicted: np.ndarray, threshold: float
+) -> dict[str, float]:
     y, positive = true >= threshold, predicted >= threshold
     n_hits = int((y & positive).sum())
     two_classes = len(set(y.tolist())) == 2

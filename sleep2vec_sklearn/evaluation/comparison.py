@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,9 @@ from ._cross_validation import (
     named_scorers,
 )
 from ._subjects import SubjectBootstrap, folds_by_subject, recorded_subjects, subjects_of
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
 
 _MIN_PROBABILITY = 1e-6
 
@@ -318,13 +321,15 @@ class BaselineComparison(BaseEstimator):
         "random_state": ["random_state"],
     }
 
-    def __init__(self, estimator, baseline, *, n_splits=3, random_state=None):
+    def __init__(
+        self, estimator: Any, baseline: Any, *, n_splits: int = 3, random_state: Any = None
+    ) -> None:
         self.estimator = estimator
         self.baseline = baseline
         self.n_splits = n_splits
         self.random_state = random_state
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.estimator_type = self.estimator.__sklearn_tags__().estimator_type
         tags.target_tags.required = True
@@ -375,7 +380,7 @@ class BaselineComparison(BaseEstimator):
         return np.hstack([_as_columns(m, X, classify) for m in (self.estimator_, self.baseline_)])
 
 
-def _as_columns(fitted, X, classify: bool) -> np.ndarray:
+def _as_columns(fitted: Any, X: Any, classify: bool) -> np.ndarray:
     """Predictions as columns of a linear model; of classes, log-odds to the first one."""
     if not classify:
         return np.asarray(fitted.predict(X), dtype=float).reshape(len(X), -1)
@@ -430,14 +435,15 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
     }
 
     def __init__(
-        self, kind="classifier", *, fields=("age", "sex", "bmi"), penalty=1.0, class_weight=None
-    ):
+        self, kind: str = "classifier", *, fields: Sequence[str] = ("age", "sex", "bmi"),
+        penalty: float = 1.0, class_weight: dict | str | None = None,
+    ) -> None:  # fmt: skip
         self.kind = kind
         self.fields = fields
         self.penalty = penalty
         self.class_weight = class_weight
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.estimator_type = self.kind
@@ -482,7 +488,7 @@ class DemographicBaseline(RecordingInputMixin, BaseEstimator):
         check_is_fitted(self)
         return self.model_.score(X, y)
 
-    def _fields_with_values(self, X) -> tuple[str, ...]:
+    def _fields_with_values(self, X: Any) -> tuple[str, ...]:
         recordings = read_input(X, "nan").recordings
         items = [item for recording in recordings for item in recording.metadata.items()]
         # a value that is NaN does not equal itself

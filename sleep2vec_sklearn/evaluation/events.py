@@ -375,11 +375,11 @@ def with_arousal(types: Iterable) -> np.ndarray:
     return np.array([bool(_WITH_AROUSAL.search(_normalised(name))) for name in types], dtype=bool)
 
 
-def _words(scored) -> set[str]:
+def _words(scored: object) -> set[str]:
     return set(_WITH_AROUSAL.sub("", _normalised(scored)).split("_"))
 
 
-def _normalised(scored) -> str:
+def _normalised(scored: object) -> str:
     """Lower case, words joined by ``_``, American spelling."""
     words = re.sub(r"[^a-z0-9]+", "_", str(scored).lower()).strip("_")
     return words.replace("pnoea", "pnea")

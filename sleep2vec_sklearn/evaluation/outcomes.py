@@ -104,7 +104,9 @@ def regression_report(
     return _score_table(_score_regression, y, predicted, groups, n_resamples, level, random_state)
 
 
-def _score_table(score: Callable, y, predicted, groups, *bootstrap: Any) -> pd.DataFrame:
+def _score_table(
+    score: Callable, y: np.ndarray, predicted: np.ndarray, groups: ArrayLike | None, *bootstrap: Any
+) -> pd.DataFrame:
     """Scores with confidence intervals; ``bootstrap`` is n_resamples, level and random_state."""
     draws = SubjectBootstrap(np.arange(len(y)) if groups is None else groups, *bootstrap)
     values = score(y, predicted)
@@ -252,7 +254,9 @@ def expected_calibration_error(
     return float(np.abs(gaps).sum() / len(y))
 
 
-def _check_binary(y_true, probability, pos_label) -> tuple[np.ndarray, np.ndarray]:
+def _check_binary(
+    y_true: ArrayLike, probability: ArrayLike, pos_label: Any
+) -> tuple[np.ndarray, np.ndarray]:
     y, p = np.asarray(y_true), np.asarray(probability, dtype=float)
     p = p[:, 1] if p.ndim == 2 and p.shape[1] == 2 else p
     classes = np.unique(y).tolist()

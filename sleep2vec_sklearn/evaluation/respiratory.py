@@ -95,7 +95,7 @@ def respiratory_statistics(
 
 
 def _respiration_of_night(
-    recording: Recording, stages, name: str, rule: str, min_duration: float
+    recording: Recording, stages: ArrayLike | None, name: str, rule: str, min_duration: float
 ) -> dict[str, float]:
     if recording.events is None:
         raise InvalidRecordingError(
@@ -207,7 +207,9 @@ def oximetry_statistics(recordings: Any, *, stages: Any = None) -> pd.Series | p
     return rows_of_nights(_oximetry_of_night, recordings, stages)
 
 
-def _oximetry_of_night(recording: Recording, stages, name: str) -> dict[str, float]:
+def _oximetry_of_night(
+    recording: Recording, stages: ArrayLike | None, name: str
+) -> dict[str, float]:
     values = saturation_per_second(recording)
     asleep = seconds_asleep(recording, stages, len(values))
     valid = np.isfinite(values)
@@ -476,7 +478,9 @@ def _find_desaturations(
     return spans
 
 
-def _describe_desaturation(values, begin: int, end: int, baseline: float) -> tuple[float, ...]:
+def _describe_desaturation(
+    values: np.ndarray, begin: int, end: int, baseline: float
+) -> tuple[float, ...]:
     part = values[begin:end]
     at_nadir = int(np.nanargmin(part))
     nadir = part[at_nadir]

@@ -107,7 +107,9 @@ def hours_of_sleep(recording: Recording, stages: ArrayLike | None = None) -> flo
     return float(asleep.sum() / 3600)
 
 
-def _statistics_of_night(night, stages, name: str, lights: Lights | None) -> dict[str, float]:
+def _statistics_of_night(
+    night: Any, stages: ArrayLike | None, name: str, lights: Lights | None
+) -> dict[str, float]:
     recording = night if isinstance(night, Recording) else None
     if stages is None:
         stages = night if recording is None else recording.stages
@@ -145,11 +147,11 @@ def _statistics_in_bed(stages: np.ndarray) -> dict[str, float]:
     return row | {"scored_pct": _percent(n_scored, len(stages))}
 
 
-def _after_onset(stages: np.ndarray, onset, end) -> dict[str, float]:
+def _after_onset(stages: np.ndarray, onset: int | None, end: int | None) -> dict[str, float]:
     """Latencies, wake after onset and the sleep period; NaN without sleep."""
     names = [f"{n}_min" for n in ("sol", "rem_latency", "waso", "terminal_wake", "spt")]
     names.append("sleep_maintenance_pct")
-    if onset is None:
+    if onset is None or end is None:
         return dict.fromkeys(names, np.nan)
     rem, wake = np.flatnonzero(stages == SleepStage.R), stages == SleepStage.W
     rem_latency = rem[0] - onset if len(rem) else np.nan
@@ -159,11 +161,13 @@ def _after_onset(stages: np.ndarray, onset, end) -> dict[str, float]:
     return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
-def _continuity(stages: np.ndarray, asleep: np.ndarray, onset, end) -> dict[str, float]:
+def _continuity(
+    stages: np.ndarray, asleep: np.ndarray, onset: int | None, end: int | None
+) -> dict[str, float]:
     """Shifts, awakenings and bouts of the sleep period; NaN without sleep."""
     names = ["awakenings", "awakenings_per_hour", "stage_shifts", "stage_shifts_per_hour"]
     names += ["sleep_bouts", "mean_sleep_bout_min", "longest_sleep_bout_min"]
-    if onset is None:
+    if onset is None or end is None:
         return dict.fromkeys(names, np.nan)
     # the epoch after the last of sleep says whether the subject then woke up
     before, after = stages[onset:end], stages[onset + 1 : end + 1]

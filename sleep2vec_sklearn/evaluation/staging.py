@@ -260,7 +260,9 @@ class _StagedEpochs:
             yield night, scored, predicted
 
 
-def _read_epochs(y_true, y_pred, groups, recordings, n_classes: int) -> _StagedEpochs:
+def _read_epochs(
+    y_true: Any, y_pred: Any, groups: Any, recordings: Any, n_classes: int
+) -> _StagedEpochs:
     X = as_epoch_sequence(y_true)
     n = len(y_true)
     inputs = {"y_pred": y_pred, "groups": groups, "recordings": recordings}
@@ -305,7 +307,7 @@ def _nights_of_sequence(X: EpochSequence) -> dict[str, Any]:
     }
 
 
-def _nights_of_names(recordings, n: int) -> dict[str, Any]:
+def _nights_of_names(recordings: Any, n: int) -> dict[str, Any]:
     names = as_names(list(np.zeros(n, dtype=int) if recordings is None else recordings))
     names, night = np.unique(names, return_inverse=True)
     return {

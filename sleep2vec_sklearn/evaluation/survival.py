@@ -268,7 +268,9 @@ def kaplan_meier(y: np.ndarray, *, level: float = 0.95) -> KaplanMeier:
     return KaplanMeier(times, survival, lower, upper, n_events, n_at_risk)
 
 
-def _limits(survival, n_events, n_at_risk, quantile: float) -> tuple[np.ndarray, np.ndarray]:
+def _limits(
+    survival: np.ndarray, n_events: np.ndarray, n_at_risk: np.ndarray, quantile: float
+) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(divide="ignore", invalid="ignore"):
         greenwood = np.cumsum(n_events / (n_at_risk * (n_at_risk - n_events)))
         width = quantile * np.sqrt(greenwood) / np.log(survival)

@@ -521,7 +521,9 @@ def _check_follow_up(test: SurvivalOutcome, column: int, times: np.ndarray) -> N
         )
 
 
-def _auc(train, test, risks, times, column: int) -> tuple[np.ndarray, float]:
+def _auc(
+    train: SurvivalOutcome, test: SurvivalOutcome, risks: np.ndarray, times: np.ndarray, column: int
+) -> tuple[np.ndarray, float]:
     """AUCs of one outcome and their mean, which is NaN where none is defined."""
     _check_follow_up(test, column, times)
     known, event, time, entry = test.column(column)
@@ -546,7 +548,10 @@ def _auc(train, test, risks, times, column: int) -> tuple[np.ndarray, float]:
     return auc, float(np.nansum(auc * decreases) / decreases.sum())
 
 
-def _brier(train, test, survival, times, column: int) -> np.ndarray:
+def _brier(
+    train: SurvivalOutcome, test: SurvivalOutcome, survival: np.ndarray, times: np.ndarray,
+    column: int,
+) -> np.ndarray:  # fmt: skip
     _check_follow_up(test, column, times)
     known, event, time, _ = test.column(column)
     survival = survival[known]
@@ -556,7 +561,9 @@ def _brier(train, test, survival, times, column: int) -> np.ndarray:
     return np.mean(survival**2 * case_weights + (1 - survival) ** 2 * control_weights, axis=0)
 
 
-def _case_weights(train: SurvivalOutcome, column: int, event, time, last: float) -> np.ndarray:
+def _case_weights(
+    train: SurvivalOutcome, column: int, event: np.ndarray, time: np.ndarray, last: float
+) -> np.ndarray:
     """Inverse censoring weights of the events until the last time, 0 of the rest."""
     cases = event & (time <= last)
     weights = np.zeros(len(time))
@@ -589,7 +596,9 @@ def _within_follow_up(train: SurvivalOutcome, column: int, times: np.ndarray) ->
     return (times <= last) & (uncensored > 0)
 
 
-def _uncensored_until(train: SurvivalOutcome, column: int, at) -> tuple[float, np.ndarray]:
+def _uncensored_until(
+    train: SurvivalOutcome, column: int, at: np.ndarray
+) -> tuple[float, np.ndarray]:
     """Last training time, and the Kaplan-Meier probability of being uncensored until each time."""
     _, event, time, entry = train.column(column)
     if not len(time):
@@ -601,7 +610,10 @@ def _uncensored_until(train: SurvivalOutcome, column: int, at) -> tuple[float, n
     return times[-1], step_values(times, uncensored, at)
 
 
-def _uno(train, test, risk, column: int, counted, tied_tol: float = 1e-8) -> float:
+def _uno(
+    train: SurvivalOutcome, test: SurvivalOutcome, risk: np.ndarray, column: int,
+    counted: np.ndarray, tied_tol: float = 1e-8,
+) -> float:  # fmt: skip
     """Uno's index of one outcome over the counted events, NaN without a pair."""
     _, event, time, entry = test.column(column)
     weights = np.zeros(len(time))
@@ -609,7 +621,10 @@ def _uno(train, test, risk, column: int, counted, tied_tol: float = 1e-8) -> flo
     return _concordance(event, time, entry, risk, weights, tied_tol)
 
 
-def _concordance(event, time, entry, risk, weights, tied_tol: float) -> float:
+def _concordance(
+    event: np.ndarray, time: np.ndarray, entry: np.ndarray, risk: np.ndarray, weights: np.ndarray,
+    tied_tol: float,
+) -> float:  # fmt: skip
     """Weighted fraction of concordant pairs, NaN without any; weights are those of the events."""
     cases = np.flatnonzero(event & (weights > 0))
     # those censored at the time of an event leave half a step later

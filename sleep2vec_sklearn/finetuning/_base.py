@@ -43,6 +43,7 @@ from .config import AGGREGATIONS, HEADS, POOLINGS, FitSettings, FullFineTuning, 
 
 # torch takes seconds to import, so what needs it is imported where it is used
 if TYPE_CHECKING:
+    from sklearn.utils import Tags
     from skorch.callbacks import Callback
     from torch import nn
 
@@ -549,7 +550,7 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         settings = self._settings(device)
         return predict_outputs(self.net_, settings, checkpoint, self.covariates_, inputs)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags

@@ -89,7 +89,7 @@ class Batch:
     def to(self, device: str | torch.device) -> Batch:
         """The same batch on another device."""
 
-        def move(value):
+        def move(value: Any) -> Any:
             if isinstance(value, dict):
                 return {name: tensor.to(device) for name, tensor in value.items()}
             return value.to(device) if isinstance(value, Tensor) else value
@@ -451,7 +451,7 @@ class _ReadOnce:
         self._recording = recording
         self._signals: dict[str, Signal] = {}
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._recording, name)
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:

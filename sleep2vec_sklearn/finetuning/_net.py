@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -382,7 +382,10 @@ class FineTuningNet(NeuralNet):
 
     training_set: type[TrainingSet] = TrainingSet
 
-    def __init__(self, module, criterion, *, encoder_lr, weight_decay, precision, seed, **kwargs):
+    def __init__(
+        self, module: Any, criterion: Any, *, encoder_lr: float, weight_decay: float,
+        precision: str, seed: int, **kwargs: Any,
+    ) -> None:  # fmt: skip
         options = {"train_split": None, "optimizer": torch.optim.AdamW, "verbose": 0, **kwargs}
         super().__init__(module, criterion, **options)
         self.encoder_lr = encoder_lr
@@ -391,14 +394,14 @@ class FineTuningNet(NeuralNet):
         self.seed = seed
 
     @property
-    def _default_callbacks(self):
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
         return [
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring("train_loss", lower_is_better=None, on_train=True)),
             ("valid_loss", PassthroughScoring("valid_loss", lower_is_better=None)),
         ]
 
-    def initialize_optimizer(self, triggered_directly=None):
+    def initialize_optimizer(self, triggered_directly: Any = None) -> Self:
         groups = []
         for rate, of_encoder in ((self.lr, False), (self.encoder_lr, True)):
             named = [
@@ -410,15 +413,15 @@ class FineTuningNet(NeuralNet):
         self.optimizer_ = self.optimizer(groups)
         return self
 
-    def get_all_learnable_params(self):
+    def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
         """In the order of the optimizer, in which the norm of the gradients is summed up."""
         for group in self.optimizer_.param_groups:
             yield from (("", parameter) for parameter in group["params"])
 
-    def get_iterator(self, dataset, training=False):
+    def get_iterator(self, dataset: Any, training: bool = False) -> Iterable:
         return dataset if training else [(dataset, None)]
 
-    def partial_fit(self, X, y=None, classes=None, **fit_params):
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any) -> Self:
         """As skorch's, which takes Ctrl-C for the end of training; here only callbacks end it."""
         if not self.initialized_:
             self.initialize()
@@ -428,7 +431,7 @@ class FineTuningNet(NeuralNet):
         self.notify("on_train_end", X=X, y=y)
         return self
 
-    def notify(self, method_name, **cb_kwargs):
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt as stop:
@@ -436,30 +439,34 @@ class FineTuningNet(NeuralNet):
                 raise
             raise StopTraining from stop
 
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
+    def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.step_ = 0
 
-    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+    def on_batch_end(
+        self, net: NeuralNet, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
         super().on_batch_end(net, batch=batch, training=training, **kwargs)
         self.step_ += training
 
-    def train_step_single(self, batch, **fit_params):
+    def train_step_single(self, batch: tuple, **fit_params: Any) -> dict[str, Tensor]:
         with step_randomness([self.seed, _STEP_STREAM, self.step_], self.device):
             return super().train_step_single(batch, **fit_params)
 
-    def validation_step(self, batch, **fit_params):
+    def validation_step(self, batch: tuple, **fit_params: Any) -> dict[str, Tensor]:
         held_out, _ = batch
         outputs, targets, weights = self.outputs_of(map(held_out.rows.batch, held_out.rows.whole()))
         with torch.inference_mode():
             return {"loss": self.criterion_(outputs, targets, weights), "y_pred": outputs}
 
-    def infer(self, x, **fit_params):
+    def infer(self, x: Batch, **fit_params: Any) -> Tensor:
         device_type = torch.device(self.device).type
         with torch.autocast(device_type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             return self.module_(x.to(self.device))
 
-    def get_loss(self, y_pred, y_true, X=None, training=False):
+    def get_loss(
+        self, y_pred: Tensor, y_true: Iterable[Tensor], X: Any = None, training: bool = False
+    ) -> Tensor:
         return self.criterion_(y_pred, *(part.to(y_pred.device) for part in y_true))
 
     def outputs(self, batch: Batch) -> Tensor:
@@ -480,7 +487,7 @@ class CoxNet(FineTuningNet):
 
     training_set = CohortSet
 
-    def train_step_single(self, batch, **fit_params):
+    def train_step_single(self, batch: tuple, **fit_params: Any) -> dict[str, Tensor]:
         self._set_training(True)
         cohort, _ = batch
         alone = len(cohort.chunks) == 1
@@ -489,7 +496,7 @@ class CoxNet(FineTuningNet):
             with torch.set_grad_enabled(alone):
                 parts.append(self._training_outputs(chunk, number))
             labels.append(y)
-        outputs = torch.cat(parts)
+        outputs: Any = torch.cat(parts)
         if not alone:
             outputs.requires_grad_()
         y_true = tuple(torch.cat(column) for column in zip(*labels, strict=True))
@@ -502,7 +509,9 @@ class CoxNet(FineTuningNet):
                 self._training_outputs(chunk, number).backward(gradients[number])
         return {"loss": loss, "y_pred": outputs}
 
-    def validation_step(self, batch: tuple[HeldOutRows, None], **fit_params) -> dict[str, Tensor]:
+    def validation_step(
+        self, batch: tuple[HeldOutRows, None], **fit_params: Any
+    ) -> dict[str, Tensor]:
         """Cross-validated partial likelihood (Verweij & van Houwelingen, Stat. Med. 12, 1993)."""
         held_out, _ = batch
         sets: Any = held_out.training, held_out.rows
@@ -516,7 +525,7 @@ class CoxNet(FineTuningNet):
             loss = losses.mean() * len(together[0]) / len(theirs[0])
             return {"loss": loss, "y_pred": theirs[0]}
 
-    def _training_outputs(self, chunk, number: int) -> Tensor:
+    def _training_outputs(self, chunk: Batch, number: int) -> Tensor:
         """Outputs in training; the same call has the same dropout."""
         with step_randomness([self.seed, _STEP_STREAM, self.step_, number], self.device):
             return self.infer(chunk)
@@ -525,11 +534,15 @@ class CoxNet(FineTuningNet):
 class FiniteClipping(GradientNormClipping):
     """Clips gradients, and ends the fit where they or the loss are not finite."""
 
-    def on_grad_computed(self, net, named_parameters, **kwargs):
+    def on_grad_computed(
+        self, net: FineTuningNet, named_parameters: Iterable[tuple[str, Tensor]], **kwargs: Any
+    ) -> None:
         norm = nn.utils.clip_grad_norm_([p for _, p in named_parameters], self.gradient_clip_value)
         self._require_finite(norm, net, net.step_ + 1)
 
-    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+    def on_batch_end(
+        self, net: FineTuningNet, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
         if training:
             self._require_finite(kwargs["loss"], net, net.step_)
 
@@ -547,10 +560,12 @@ class FitProgress(ProgressBar):
     def __init__(self, total: int):
         self.total = total
 
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
+    def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         self.open_bar(total=self.total, desc="fine-tuning", unit="epoch")
 
-    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+    def on_epoch_end(
+        self, net: NeuralNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
+    ) -> None:
         row = net.history[-1]
         losses = {k: f"{row[k]:.4f}" for k in ("train_loss", "valid_loss") if k in row}
         self.bar_.set_postfix(losses, refresh=False)

@@ -212,7 +212,10 @@ class Standardised(nn.Module):
         self.mean.copy_(torch.from_numpy(mean))
         self.std.copy_(torch.from_numpy(std))
 
-    def forward(self, tokens, present, valid, covariates=None, cls=None) -> Tensor:
+    def forward(
+        self, tokens: Any, present: Tensor, valid: Tensor, covariates: Tensor | None = None,
+        cls: Any = None,
+    ) -> Tensor:  # fmt: skip
         """As :meth:`Head.forward`."""
         mean, std = self.mean, self.std
         if self.config.n_layers == 1:
@@ -337,12 +340,14 @@ def encode_sequences(
     encoded = encoded.masked_fill(~valid[rows][..., None, None], 0.0)
     # in the dtype the encoder computes in, which autocast chooses
     states = states.to(encoded.dtype).index_copy(0, rows, encoded)
-    if cls is not None:
+    if cls is not None and summary is not None:
         cls = cls.to(summary.dtype).index_copy(0, rows, summary)
     return states, cls
 
 
-def _encode_rows(encoder, tokens: Tensor, valid: Tensor, lengths: Tensor, layers):
+def _encode_rows(
+    encoder: Sleep2Vec, tokens: Tensor, valid: Tensor, lengths: Tensor, layers: Sequence[int]
+) -> tuple[Tensor, Tensor | None]:
     context = encoder.config.context_epochs
     if tokens.shape[1] <= context:
         return _encode_windows(encoder, tokens, valid, layers)
@@ -376,7 +381,9 @@ def _layout(lengths: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray, 
     return owner, epochs, weight
 
 
-def _encode_windows(encoder, tokens: Tensor, seen: Tensor, layers):
+def _encode_windows(
+    encoder: Sleep2Vec, tokens: Tensor, seen: Tensor, layers: Sequence[int]
+) -> tuple[Tensor, Tensor | None]:
     """[N, c, d] to [N, c, K, H], and summaries [N, K, H] or None."""
     # attention without a mask is faster on a CPU; on a GPU asking would wait for the device
     mask = None if seen.device.type == "cpu" and seen.all() else seen

@@ -23,6 +23,7 @@ from ._labels import (
 )
 
 if TYPE_CHECKING:
+    from sklearn.utils import Tags
     from torch import nn
 
 __all__ = ["Sleep2VecClassifier"]
@@ -169,7 +170,7 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
             return (outputs > 0).astype(int)
         return self.classes_[outputs.argmax(axis=1)]
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags

@@ -26,6 +26,7 @@ from ._labels import Targets, check_sample_weight, event_targets
 from .config import EventRules
 
 if TYPE_CHECKING:
+    from sklearn.utils import Tags
     from torch import nn
 
 __all__ = ["Sleep2VecEventDetector"]
@@ -371,7 +372,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
             criterion = self.thresholds_[name]
             self.thresholds_[name] = tune_threshold(nights[name], criterion, rules[name])
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
         return tags

@@ -16,6 +16,7 @@ from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
 from ._labels import Targets, check_length, check_sample_weight
 
 if TYPE_CHECKING:
+    from sklearn.utils import Tags
     from torch import nn
 
 __all__ = ["Sleep2VecRegressor"]
@@ -127,7 +128,7 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
         values = outputs.astype(np.float64) * self.target_std_ + self.target_mean_
         return values if self.several_outputs_ else values[:, 0]
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags

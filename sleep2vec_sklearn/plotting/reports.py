@@ -376,7 +376,7 @@ class KaplanMeierDisplay:
         self._write_numbers_at_risk()
         return self
 
-    def _draw_curve(self, name: str, color: str, dashes) -> None:
+    def _draw_curve(self, name: str, color: str, dashes: Any) -> None:
         curve = self.curves_[name]
         times = np.append(0.0, curve.times)
         (self.lines_[name],) = self.ax_.step(

@@ -406,7 +406,9 @@ class MovingAverage:
 class WarmupCosine(Callback):
     """The learning rate of each step; follows from its number, so there is no state to keep."""
 
-    def on_train_begin(self, net: PretrainingNet, X: Any = None, y: Any = None, **kwargs) -> None:
+    def on_train_begin(
+        self, net: PretrainingNet, X: Any = None, y: Any = None, **kwargs: Any
+    ) -> None:
         self.total_ = len(X)
 
     def on_batch_begin(self, net: PretrainingNet, **kwargs: Any) -> None:
@@ -420,8 +422,9 @@ class ValidationScoring(Callback):
     """Loss and retrieval of held-out subjects after an epoch, over all pairs and of each."""
 
     def on_epoch_end(
-        self, net: PretrainingNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs
-    ) -> None:
+        self, net: PretrainingNet, dataset_train: Any = None, dataset_valid: Any = None,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         if dataset_valid is None:
             return
         # of one process, or rounding could have some stop early and others wait for them
@@ -448,7 +451,7 @@ class StateSaver(Callback):
         if not is_last and not net.step_ % self.every:
             self.save(net)
 
-    def on_epoch_begin(self, net: PretrainingNet, dataset_train: Any = None, **kwargs) -> None:
+    def on_epoch_begin(self, net: PretrainingNet, dataset_train: Any = None, **kwargs: Any) -> None:
         self.steps_per_epoch_ = dataset_train.steps_per_epoch
         self.ended_ = False
 
@@ -464,7 +467,9 @@ class StateSaver(Callback):
 class StepProgress(ProgressBar):
     """One bar for the whole run, whatever its epochs are."""
 
-    def on_train_begin(self, net: PretrainingNet, X: Any = None, y: Any = None, **kwargs) -> None:
+    def on_train_begin(
+        self, net: PretrainingNet, X: Any = None, y: Any = None, **kwargs: Any
+    ) -> None:
         done = net.step_ - net.first_step_
         self.open_bar(total=len(X), initial=done, desc="pretraining", unit="step")
 

@@ -55,7 +55,7 @@ class PairSchedule:
     new: tuple[str, ...]
     stages: Sequence[tuple[float, float]] = AUTHORS_SCHEDULE
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "new", tuple(self.new))
         object.__setattr__(self, "stages", tuple((float(u), float(s)) for u, s in self.stages))
         ends = [until for until, _ in self.stages]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -30,6 +30,9 @@ from ..recordings.modality import MODALITIES, list_modalities
 from ..recordings.recording import Recording, as_recording
 from ..recordings.sources import Signal, SignalLayout
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 PREFIT = "prefit"
 
 
@@ -37,8 +40,9 @@ class SensorStudy:
     """An estimator, as it is or fitted on each fold's intact nights, its test nights and scores."""
 
     def __init__(
-        self, estimator, X, y, groups, cv, scoring, average, level, n_resamples, random_state
-    ):
+        self, estimator: Any, X: Any, y: ArrayLike, groups: Iterable | None, cv: Any, scoring: Any,
+        average: str, level: float, n_resamples: int, random_state: Any,
+    ) -> None:  # fmt: skip
         if any(type(part).__name__ == "PrecomputedEmbeddings" for part in _components(estimator)):
             raise TypeError(
                 "PrecomputedEmbeddings looks rows up by recording, so a lost sensor would change "
@@ -51,7 +55,7 @@ class SensorStudy:
         self.prefit = isinstance(cv, str) and cv == PREFIT
         if self.prefit:
             check_is_fitted(estimator)
-            self.folds = [(None, np.arange(len(self.y)))]
+            self.folds: list[tuple[Any, np.ndarray]] = [(None, np.arange(len(self.y)))]
         else:
             classify = self.classes is not None
             self.folds = folds_by_subject(cv, self.y, subjects, classify=classify)
@@ -59,9 +63,9 @@ class SensorStudy:
         self.draws = SubjectBootstrap(subjects, n_resamples, level, self.seed)
         scorers = named_scorers(scoring, self.y, estimator)
         self.scorer = SubjectScorer(scorers, self.y, self.draws, average)
-        self._fitted = [estimator] if self.prefit else None
+        self._fitted: Any = [estimator] if self.prefit else None
 
-    def choose_modalities(self, names=None) -> tuple[str, ...]:
+    def choose_modalities(self, names: Iterable[str] | None = None) -> tuple[str, ...]:
         """The modalities named, else all that the nights have and the estimator reads."""
         present = self.nights.modalities
         # what a fitted transformer reads; any, if there is none
@@ -89,7 +93,7 @@ class SensorStudy:
         """Score the nights as they are."""
         return self.score(self.nights.X, np.arange(len(self.y)))
 
-    def score(self, X, rows: np.ndarray, *, refit: bool = False) -> ResampledScores:
+    def score(self, X: Any, rows: np.ndarray, *, refit: bool = False) -> ResampledScores:
         """Score altered nights, which have ``rows`` of the intact X; NaN if there are none."""
         if self._fitted is None and len(rows) and not refit:
             every = np.arange(len(self.y))
@@ -110,7 +114,7 @@ class SensorStudy:
         # on part of the rows, a metric may be undefined for lack of subjects
         return self.scorer.score(predictions, all_tested, strict=len(rows) == len(self.y))
 
-    def _fit_fold(self, X, rows: np.ndarray, train: np.ndarray):
+    def _fit_fold(self, X: Any, rows: np.ndarray, train: np.ndarray) -> Any:
         train = np.intersect1d(train, rows)
         X = _safe_indexing(X, np.searchsorted(rows, train))
         return fit_aligning_classes(self.estimator, X, self.y[train], self.classes)
@@ -131,7 +135,7 @@ class SensorStudy:
             )
 
 
-def _components(estimator) -> Iterator:
+def _components(estimator: Any) -> Iterator:
     """An estimator and its parts."""
     yield estimator
     inner = getattr(estimator, "best_estimator_", None) or getattr(estimator, "estimator", None)
@@ -142,12 +146,12 @@ def _components(estimator) -> Iterator:
             yield from _components(step[1])
 
 
-def draw_seed(random_state) -> int:
+def draw_seed(random_state: Any) -> int:
     """A seed for NumPy's generators from what scikit-learn accepts as ``random_state``."""
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-def check_target(y, X, estimator) -> tuple[np.ndarray, np.ndarray | None]:
+def check_target(y: ArrayLike, X: Any, estimator: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Labels as an array, and their classes if the estimator is a classifier."""
     classify = is_classifier(estimator)
     y = check_labels(y, X, classify=classify)
@@ -162,7 +166,9 @@ def check_target(y, X, estimator) -> tuple[np.ndarray, np.ndarray | None]:
     return y, classes
 
 
-def held_out(parts: Sequence[tuple], rows: np.ndarray, n_rows: int, classes) -> HeldOutPredictions:
+def held_out(
+    parts: Sequence[tuple], rows: np.ndarray, n_rows: int, classes: np.ndarray | None
+) -> HeldOutPredictions:
     """Predictions for held-out rows, from pairs of a fold's fitted estimator and its test X."""
     predictions = _LazyPredictions(parts, rows, n_rows)
     return HeldOutPredictions(predictions, kind_of(parts[0][0]), classes)
@@ -242,7 +248,7 @@ class Nights:
             nights = tuple(nights[index] for index in np.unique(self.X.recording_index))
         return {name for night in nights for name in night.modalities}
 
-    def replace(self, function: Callable[[Recording, int], Recording | None]) -> tuple:
+    def replace(self, function: Callable[..., Recording | None]) -> tuple:
         """X with ``function(night, index)`` for each night, None for none, and the rows left."""
         new = [function(night, index) for index, night in enumerate(self.recordings)]
         if isinstance(self.X, EpochSequence):
@@ -270,7 +276,7 @@ class Nights:
         return EpochSequence(nights)[first_epochs[recording] + self.X.epoch_index[rows]], rows
 
 
-def _read_row(row, index: int) -> Recording | list[Recording]:
+def _read_row(row: Any, index: int) -> Recording | list[Recording]:
     if isinstance(row, list | tuple):
         return [as_recording(night, f"{index}, night {k}") for k, night in enumerate(row)]
     return as_recording(row, index)

@@ -274,7 +274,7 @@ class _LabelStudy:
         chosen = set(self.subsets[fold, repeat][size])
         return train[[subject in chosen for subject in self.subjects[train]]]
 
-    def score(self, estimator, size: int, repeat: int) -> ResampledScores:
+    def score(self, estimator: Any, size: int, repeat: int) -> ResampledScores:
         parts = []
         for fold, (_, test) in enumerate(self.folds):
             rows = self.training_rows(fold, size, repeat)

@@ -181,7 +181,7 @@ def modality_dropout_curve(
     return ModalityDropout(table, chosen, study.scorer.average, level)
 
 
-def _check_plan(patterns, fractions) -> tuple[list[str], list[float]]:
+def _check_plan(patterns: Any, fractions: Any) -> tuple[list[str], list[float]]:
     patterns = [patterns] if isinstance(patterns, str) else list(dict.fromkeys(patterns))
     if not patterns or not set(patterns) <= set(PATTERNS):
         raise ValueError(f"patterns must be some of {', '.join(PATTERNS)}; got {patterns!r}.")

@@ -202,7 +202,9 @@ def modality_subset_scores(
     return ModalitySubsets(table, names, study.scorer.average, level, study.draws, replicates)
 
 
-def _choose_subsets(subsets, modalities, study: SensorStudy) -> list[tuple[str, ...]]:
+def _choose_subsets(
+    subsets: Any, modalities: Sequence[str] | None, study: SensorStudy
+) -> list[tuple[str, ...]]:
     if subsets is None:
         return list(non_empty_subsets(study.choose_modalities(modalities)))
     if isinstance(subsets, str):

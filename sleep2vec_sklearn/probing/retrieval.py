@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from .._torch import resolve_device
 from ..encoding.cache import check_cache, open_store
-from ..encoding.inputs import read_input
+from ..encoding.inputs import EncoderInput, read_input
 from ..errors import CheckpointError, InvalidRecordingError
 from ..evaluation._subjects import SubjectBootstrap
 from ..recordings.modality import list_modalities
@@ -175,7 +175,7 @@ def cross_modal_retrieval(
 
 
 def _choose_modalities(
-    checkpoint, recordings: Sequence[Recording], modalities
+    checkpoint: Any, recordings: Sequence[Recording], modalities: Sequence[str] | None
 ) -> tuple[Checkpoint, tuple[str, ...]]:
     from ..model.checkpoint import as_checkpoint
 
@@ -202,7 +202,10 @@ def _choose_modalities(
     return checkpoint, names
 
 
-def _encode(checkpoint, inputs, names, device: str, cache, verbose: int) -> list[dict]:
+def _encode(
+    checkpoint: Checkpoint, inputs: EncoderInput, names: Sequence[str], device: str, cache: Any,
+    verbose: int,
+) -> list[dict]:  # fmt: skip
     """Unit vectors and validity of each modality, night by night."""
     from ..encoding._engine import Engine
 
@@ -242,7 +245,9 @@ def _draw_pools(
                 yield group[pool]
 
 
-def _rank(views, query: str, target: str, pool: np.ndarray, temperature: float) -> np.ndarray:
+def _rank(
+    views: Sequence[Mapping], query: str, target: str, pool: np.ndarray, temperature: float
+) -> np.ndarray:
     """Rank, loss and number of candidates of each epoch of a pool; shape (n, 3)."""
     import torch
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..nightstore.store import NightStore
     from ..pretraining.pretrainer import Sleep2VecPretrainer
 
+_Bounds = tuple[list[float], list[float]]
 _EXPONENTS = np.geomspace(0.01, 10.0, 400)
 _MIN_SIZES = 4
 AXES = ("n_nights", "n_modalities", "n_parameters")
@@ -181,11 +182,11 @@ def _interval(draws: np.ndarray, level: float) -> np.ndarray:
     return np.percentile(draws, [tail, 100 - tail], axis=-1)
 
 
-def _law(x, a, b, c):
+def _law(x: np.ndarray, a: float, b: float, c: float) -> np.ndarray:
     return a + b * x**-c
 
 
-def _jacobian(x, a, b, c) -> np.ndarray:
+def _jacobian(x: np.ndarray, a: float, b: float, c: float) -> np.ndarray:
     power = x**-c
     return np.column_stack([np.ones_like(x), power, -b * power * np.log(x)])
 
@@ -237,7 +238,7 @@ def _read_points(points: pd.DataFrame, x: str, y: str) -> tuple[np.ndarray, np.n
     return sizes, values
 
 
-def _check_asymptote(asymptote, values: np.ndarray) -> tuple[list[float], list[float]]:
+def _check_asymptote(asymptote: tuple[float, float], values: np.ndarray) -> _Bounds:
     low, high = asymptote
     if not low < high or high < values.min() or low > values.max():
         raise ValueError(
@@ -247,7 +248,7 @@ def _check_asymptote(asymptote, values: np.ndarray) -> tuple[list[float], list[f
     return [low, -np.inf, _EXPONENTS[0]], [high, np.inf, _EXPONENTS[-1]]
 
 
-def _fit_grid(x: np.ndarray, values: np.ndarray, bounds) -> np.ndarray:
+def _fit_grid(x: np.ndarray, values: np.ndarray, bounds: _Bounds) -> np.ndarray:
     """Best a, b and c of each row of values, c from a grid; shape (n_rows, 3)."""
     # for a given exponent the law is a straight line in x**-c, whose best a and b are known
     (lowest, *_), (highest, *_) = bounds
@@ -264,7 +265,7 @@ def _fit_grid(x: np.ndarray, values: np.ndarray, bounds) -> np.ndarray:
     return np.column_stack([a[rows, best], b[rows, best], _EXPONENTS[best]])
 
 
-def _fit_law(x: np.ndarray, y: np.ndarray, bounds) -> np.ndarray:
+def _fit_law(x: np.ndarray, y: np.ndarray, bounds: _Bounds) -> np.ndarray:
     from scipy.optimize import curve_fit
 
     start = _fit_grid(x, y[None], bounds)[0]
@@ -279,7 +280,9 @@ def _fit_law(x: np.ndarray, y: np.ndarray, bounds) -> np.ndarray:
     return fitted
 
 
-def _resample(x, y, fitted, bounds, n_resamples: int, seed: int) -> np.ndarray:
+def _resample(
+    x: np.ndarray, y: np.ndarray, fitted: np.ndarray, bounds: _Bounds, n_resamples: int, seed: int
+) -> np.ndarray:
     rng = np.random.default_rng(seed)
     level = _law(x, *fitted)
     residual = y - level
@@ -404,7 +407,10 @@ class _Sweep:
     evaluate: Callable[[Any], Mapping[str, float]] | None
 
     @classmethod
-    def prepare(cls, pretrainer, X, held_out, seed: int, evaluate) -> _Sweep:
+    def prepare(
+        cls, pretrainer: Sleep2VecPretrainer, X: Any, held_out: float | Sequence[str], seed: int,
+        evaluate: Callable[[Any], Mapping[str, float]] | None,
+    ) -> _Sweep:  # fmt: skip
         from ..pretraining._data import list_candidates, split_subjects
 
         store = pretrainer.prepare(X)
@@ -432,7 +438,7 @@ class _Sweep:
         _refuse(axis, invalid, accepted)
         return [_Setting(n_nights, self.modalities, dict(size)) for size in sizes]
 
-    def _read_modalities(self, value) -> tuple[str, ...]:
+    def _read_modalities(self, value: Any) -> tuple[str, ...]:
         present = self.modalities
         if _is_count(value):
             if not 2 <= value <= len(present):
@@ -495,14 +501,14 @@ def _refuse(axis: str, invalid: Sequence, accepted: str) -> None:
         raise ValueError(f"sweeps[{axis!r}] has {invalid[0]!r}; accepted are {accepted}.")
 
 
-def _is_count(value) -> bool:
+def _is_count(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 class _FinishedRuns:
     """Rows of finished runs by key, one line of JSON each; a truncated line is ignored."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike | None) -> None:
         self._path = None if path is None else Path(path)
         self.rows: dict[str, dict] = {}
         if self._path is None or not self._path.exists():

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -265,7 +266,10 @@ def _with_ectopy(beats: np.ndarray, night: Night, rng: np.random.Generator) -> n
     return beats[np.concatenate([[True], np.diff(beats) > 0.25])]
 
 
-def _add_bumps(signal, rate, starts, centre, length, bumps, gain) -> None:
+def _add_bumps(
+    signal: np.ndarray, rate: float, starts: np.ndarray, centre: float, length: float,
+    bumps: Sequence[tuple[float, float, float]], gain: np.ndarray,
+) -> None:  # fmt: skip
     """Add a sum of Gaussians (offset, width, size) around ``centre`` at each start."""
     # eight shifts of the waveform keep the offset of a start from the samples
     offset = np.round(starts * rate) / rate - starts
@@ -273,7 +277,7 @@ def _add_bumps(signal, rate, starts, centre, length, bumps, gain) -> None:
     phase = np.clip(((offset * rate + 0.5) * steps).astype(int), 0, steps - 1)
     shift = ((np.arange(steps) + 0.5) / steps - 0.5) / rate
     axis = np.arange(0, length, 1 / rate) - centre + shift[:, None]
-    table = sum(size * np.exp(-0.5 * ((axis - at) / width) ** 2) for at, width, size in bumps)
+    table: Any = sum(size * np.exp(-0.5 * ((axis - at) / width) ** 2) for at, width, size in bumps)
     waves = table.astype(np.float32)[phase]
     waves *= np.asarray(gain, dtype=np.float32)[:, None]
     add_waveforms(signal, rate, starts, waves)
