@@ -340,7 +340,8 @@ def encode_sequences(
     encoded = encoded.masked_fill(~valid[rows][..., None, None], 0.0)
     # in the dtype the encoder computes in, which autocast chooses
     states = states.to(encoded.dtype).index_copy(0, rows, encoded)
-    if cls is not None and summary is not None:
+    if cls is not None:
+        assert summary is not None
         cls = cls.to(summary.dtype).index_copy(0, rows, summary)
     return states, cls
 
