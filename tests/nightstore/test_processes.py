@@ -24,7 +24,8 @@ def night(k):
 N = int(sys.argv[2])
 
 def prepare(folder, numbers=range(N)):
-    return prepare_cohort([night(k) for k in numbers], folder, modalities=["ibi", "spo2"])
+    nights = [night(k) for k in numbers]
+    return prepare_cohort(nights, folder, modalities=["ibi", "spo2"], verbose=0)
 
 def fork(work):
     child = os.fork()
@@ -127,7 +128,9 @@ print(number)
 def run(script, folder, n_nights):
     """The number that a script prints, in a process of its own."""
     command = [sys.executable, "-c", PREPARE + script, str(folder), str(n_nights)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # a process that is forked must not have threads, of OpenMP or of a progress bar
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
 
