@@ -34,7 +34,7 @@ from ..recordings._conditioning import ConditionedSignal, read_conditioned
 from ..recordings.recording import Recording
 from ._disk_cache import EncodedModality, token_key
 
-ENCODING_REVISION = 3
+ENCODING_REVISION = 4
 _NETWORKS_KEPT = 4
 _SECONDS_TO_START = 60
 _networks: OrderedDict[tuple[str, str], Sleep2Vec] = OrderedDict()

@@ -173,7 +173,7 @@ def test_resampling_matches_scipy(rates, n_samples):
     up, down = _as_whole_numbers(to_rate, from_rate)
     expected = resample_poly(values.astype(np.float64), up, down, padtype="line")
     found = resample(values, from_rate, to_rate, "polyphase")
-    np.testing.assert_allclose(found, expected, atol=5e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_input_is_not_modified():
