@@ -113,14 +113,9 @@ def _read_demographics(path: Path) -> dict:
 
 
 def _make_recording(
-    path: Path,
-    beat_seconds: np.ndarray,
-    intervals: np.ndarray,
-    count_seconds: np.ndarray,
-    counts: np.ndarray,
-    diary_path: Path,
-    demographics: dict,
-) -> Recording:
+    path: Path, beat_seconds: np.ndarray, intervals: np.ndarray, count_seconds: np.ndarray,
+    counts: np.ndarray, diary_path: Path, demographics: dict,
+) -> Recording:  # fmt: skip
     if not len(beat_seconds) or not len(count_seconds):
         raise unreadable(path, "beats or activity have no row", _FILE)
     beat_seconds, count_seconds = _unwrap_clock(beat_seconds), _unwrap_clock(count_seconds)

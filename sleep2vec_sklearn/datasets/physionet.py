@@ -37,13 +37,9 @@ _CHUNK_BYTES = 1 << 16
 
 
 def fetch_sleep_edf(
-    *,
-    data_home: StrPath | None = None,
-    records: Sequence[str] | None = None,
-    download_if_missing: bool = True,
-    mirror: str = MIRROR,
-    verbose: int = 1,
-) -> Cohort:
+    *, data_home: StrPath | None = None, records: Sequence[str] | None = None,
+    download_if_missing: bool = True, mirror: str = MIRROR, verbose: int = 1,
+) -> Cohort:  # fmt: skip
     """Fetch Sleep-EDF Expanded 1.0.0 and load it; 8 GB in total, about 50 MB a night.
 
     Existing files are not downloaded again, but verified by their sha256. An interrupted download
@@ -88,13 +84,9 @@ def fetch_sleep_edf(
 
 
 def fetch_slpdb(
-    *,
-    data_home: StrPath | None = None,
-    records: Sequence[str] | None = None,
-    download_if_missing: bool = True,
-    mirror: str = MIRROR,
-    verbose: int = 1,
-) -> Cohort:
+    *, data_home: StrPath | None = None, records: Sequence[str] | None = None,
+    download_if_missing: bool = True, mirror: str = MIRROR, verbose: int = 1,
+) -> Cohort:  # fmt: skip
     """Fetch beats and stages of the MIT-BIH Polysomnographic Database 1.0.0 and load them; 1 MB.
 
     Parameters and errors are those of :func:`fetch_sleep_edf`, the cohort is that of
@@ -103,22 +95,15 @@ def fetch_slpdb(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_slpdb
-    >>> fetch_slpdb(data_home=".", download_if_missing=False)
-    Traceback (most recent call last):
-        ...
-    sleep2vec_sklearn.errors.ReadError: slpdb/1.0.0: SHA256SUMS.txt missing, and ...
+    >>> cohort = fetch_slpdb()  # doctest: +SKIP
     """
     return _fetch(_DATASETS["slpdb"], data_home, records, download_if_missing, mirror, verbose)
 
 
 def fetch_apnea_ecg(
-    *,
-    data_home: StrPath | None = None,
-    records: Sequence[str] | None = None,
-    download_if_missing: bool = True,
-    mirror: str = MIRROR,
-    verbose: int = 1,
-) -> Cohort:
+    *, data_home: StrPath | None = None, records: Sequence[str] | None = None,
+    download_if_missing: bool = True, mirror: str = MIRROR, verbose: int = 1,
+) -> Cohort:  # fmt: skip
     """Fetch beats and minutes with apnea of the Apnea-ECG Database 1.0.0 and load them; 5 MB.
 
     Parameters and errors are those of :func:`fetch_sleep_edf`, the cohort is that of
@@ -127,23 +112,15 @@ def fetch_apnea_ecg(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_apnea_ecg
-    >>> fetch_apnea_ecg(data_home=".", download_if_missing=False)
-    Traceback (most recent call last):
-        ...
-    sleep2vec_sklearn.errors.ReadError: apnea-ecg/1.0.0: SHA256SUMS.txt missing, and ...
+    >>> cohort = fetch_apnea_ecg()  # doctest: +SKIP
     """
     return _fetch(_DATASETS["apnea-ecg"], data_home, records, download_if_missing, mirror, verbose)
 
 
 def fetch_sleep_accel(
-    *,
-    data_home: StrPath | None = None,
-    records: Sequence[str] | None = None,
-    motion: bool = False,
-    download_if_missing: bool = True,
-    mirror: str = MIRROR,
-    verbose: int = 1,
-) -> Cohort:
+    *, data_home: StrPath | None = None, records: Sequence[str] | None = None, motion: bool = False,
+    download_if_missing: bool = True, mirror: str = MIRROR, verbose: int = 1,
+) -> Cohort:  # fmt: skip
     """Fetch heart rate and stages of sleep-accel 1.0.0 and load them.
 
     Other parameters and errors are those of :func:`fetch_sleep_edf`, the cohort is that of
@@ -158,10 +135,7 @@ def fetch_sleep_accel(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_sleep_accel
-    >>> fetch_sleep_accel(data_home=".", download_if_missing=False)
-    Traceback (most recent call last):
-        ...
-    sleep2vec_sklearn.errors.ReadError: sleep-accel/1.0.0: SHA256SUMS.txt missing, and ...
+    >>> cohort = fetch_sleep_accel()  # doctest: +SKIP
     """
     dataset = _DATASETS["sleep-accel"]
     if motion:
@@ -170,13 +144,9 @@ def fetch_sleep_accel(
 
 
 def fetch_ucddb(
-    *,
-    data_home: StrPath | None = None,
-    records: Sequence[str] | None = None,
-    download_if_missing: bool = True,
-    mirror: str = MIRROR,
-    verbose: int = 1,
-) -> Cohort:
+    *, data_home: StrPath | None = None, records: Sequence[str] | None = None,
+    download_if_missing: bool = True, mirror: str = MIRROR, verbose: int = 1,
+) -> Cohort:  # fmt: skip
     """Fetch the polysomnograms of the UCD database 1.0.0 and load them; tens of MB a night.
 
     Parameters and errors are those of :func:`fetch_sleep_edf`, the cohort is that of
@@ -185,21 +155,15 @@ def fetch_ucddb(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_ucddb
-    >>> fetch_ucddb(data_home=".", download_if_missing=False)
-    Traceback (most recent call last):
-        ...
-    sleep2vec_sklearn.errors.ReadError: ucddb/1.0.0: SHA256SUMS.txt missing, and ...
+    >>> cohort = fetch_ucddb()  # doctest: +SKIP
     """
     return _fetch(_DATASETS["ucddb"], data_home, records, download_if_missing, mirror, verbose)
 
 
 def fetch_mmash(
-    *,
-    data_home: StrPath | None = None,
-    download_if_missing: bool = True,
-    mirror: str = MIRROR,
+    *, data_home: StrPath | None = None, download_if_missing: bool = True, mirror: str = MIRROR,
     verbose: int = 1,
-) -> Cohort:
+) -> Cohort:  # fmt: skip
     """Fetch MMASH 1.0.0, one archive of 23 MB, and load it.
 
     Parameters and errors are those of :func:`fetch_sleep_edf`, the cohort is that of
@@ -208,10 +172,7 @@ def fetch_mmash(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_mmash
-    >>> fetch_mmash(data_home=".", download_if_missing=False)
-    Traceback (most recent call last):
-        ...
-    sleep2vec_sklearn.errors.ReadError: mmash/1.0.0: SHA256SUMS.txt missing, and ...
+    >>> cohort = fetch_mmash()  # doctest: +SKIP
     """
     return _fetch(_DATASETS["mmash"], data_home, None, download_if_missing, mirror, verbose)
 
@@ -279,13 +240,9 @@ _DATASETS = {
 
 
 def _fetch(
-    dataset: _Dataset,
-    data_home: StrPath | None,
-    records: Sequence[str] | None,
-    download_if_missing: bool,
-    mirror: str,
-    verbose: int,
-) -> Cohort:
+    dataset: _Dataset, data_home: StrPath | None, records: Sequence[str] | None,
+    download_if_missing: bool, mirror: str, verbose: int,
+) -> Cohort:  # fmt: skip
     prefixes = None
     if records is not None:
         names = (records,) if isinstance(records, str) else records

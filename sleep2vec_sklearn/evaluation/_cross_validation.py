@@ -207,12 +207,9 @@ class HeldOutPredictions(BaseEstimator):
 
 
 def held_out_predictions(
-    estimators: Mapping[str, Any],
-    X: Any,
-    y: np.ndarray,
-    folds: Sequence[tuple[np.ndarray, np.ndarray]],
-    n_jobs: int | None = None,
-) -> dict[str, HeldOutPredictions]:
+    estimators: Mapping[str, Any], X: Any, y: np.ndarray,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]], n_jobs: int | None = None,
+) -> dict[str, HeldOutPredictions]:  # fmt: skip
     """Fit a clone of each estimator to each fold's training rows, and predict its test rows."""
     classes = {n: np.unique(y) if is_classifier(e) else None for n, e in estimators.items()}
     if any(labels is not None for labels in classes.values()):

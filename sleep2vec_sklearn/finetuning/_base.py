@@ -216,30 +216,17 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
     }
 
     def __init__(
-        self,
-        checkpoint: str | PathLike | Checkpoint = "sleep2vec-mini",
-        *,
-        modalities: Sequence[str] | None = None,
-        finetune: str | LoRA | FullFineTuning = "head",
-        head: str = "auto",
-        head_size: int | None = None,
-        aggregation: str = "concat",
-        layer_mix: bool = False,
-        dropout: float = 0.1,
+        self, checkpoint: str | PathLike | Checkpoint = "sleep2vec-mini", *,
+        modalities: Sequence[str] | None = None, finetune: str | LoRA | FullFineTuning = "head",
+        head: str = "auto", head_size: int | None = None, aggregation: str = "concat",
+        layer_mix: bool = False, dropout: float = 0.1,
         modality_dropout: float | tuple[float, float] = 0.1,
-        covariates: Sequence[str] | None = None,
-        max_epochs: int = 40,
-        batch_size: int | None = None,
-        lr: float = 1e-3,
-        weight_decay: float = 1e-2,
-        validation_fraction: float = 0.1,
-        patience: int | None = 10,
-        precision: str = "float32",
-        device: str = "auto",
-        cache: str | PathLike | None = "memory",
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ):
+        covariates: Sequence[str] | None = None, max_epochs: int = 40,
+        batch_size: int | None = None, lr: float = 1e-3, weight_decay: float = 1e-2,
+        validation_fraction: float = 0.1, patience: int | None = 10, precision: str = "float32",
+        device: str = "auto", cache: str | PathLike | None = "memory",
+        random_state: int | np.random.RandomState | None = None, verbose: int = 0,
+    ):  # fmt: skip
         self.checkpoint = checkpoint
         self.modalities = modalities
         self.finetune = finetune

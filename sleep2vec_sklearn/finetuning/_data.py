@@ -108,13 +108,9 @@ LabelledBatch = tuple[Batch, tuple[Tensor, Tensor]]
 
 
 def collate(
-    nights: Sequence[NightArrays],
-    modalities: Sequence[str],
-    widths: Mapping[str, int] | None,
-    covariates: Sequence[np.ndarray] | None,
-    index: np.ndarray,
-    n_rows: int,
-) -> Batch:
+    nights: Sequence[NightArrays], modalities: Sequence[str], widths: Mapping[str, int] | None,
+    covariates: Sequence[np.ndarray] | None, index: np.ndarray, n_rows: int,
+) -> Batch:  # fmt: skip
     """Pad nights to one length; ``widths`` of an encoder's inputs are None for tokens."""
     shape = (len(nights), max(night.n_epochs for night in nights))
     present = torch.zeros(*shape, len(modalities), dtype=torch.bool)
@@ -497,13 +493,9 @@ class NightsOnDisk:
 
 @contextmanager
 def prepared_nights(
-    checkpoint: Checkpoint,
-    modalities: Sequence[str],
-    recordings: Sequence[Recording],
-    locations: Sequence[str],
-    cache: Any,
-    verbose: int = 0,
-) -> Iterator[NightsOnDisk]:
+    checkpoint: Checkpoint, modalities: Sequence[str], recordings: Sequence[Recording],
+    locations: Sequence[str], cache: Any, verbose: int = 0,
+) -> Iterator[NightsOnDisk]:  # fmt: skip
     """Condition recordings onto disk, in the cache's folder or one that is deleted afterwards."""
     contents = contents_of(checkpoint, "features", list(modalities))
     folder = get_config()["cache_dir"] if isinstance(cache, str) and cache == "memory" else cache

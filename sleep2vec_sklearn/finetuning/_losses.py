@@ -87,12 +87,9 @@ def mean_per_event(sums: Tensor, n_events: Tensor) -> Tensor:
 
 
 def cox_terms(
-    log_risk: Tensor,
-    event: Tensor,
-    time: Tensor,
-    entry: Tensor | None = None,
+    log_risk: Tensor, event: Tensor, time: Tensor, entry: Tensor | None = None,
     weights: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Negative log partial likelihoods and weighted events of each outcome, both of shape [k].
 
     Columns are [n, k] or [n], of times and entries NaN where not known, ``weights`` [n]. Ties are

@@ -66,16 +66,12 @@ _FEWEST_HELD_OUT = 2
 
 
 def fine_tune(
-    settings: FitSettings,
-    inputs: EncoderInput,
-    targets: Targets,
-    checkpoint: Checkpoint,
-    criterion: nn.Module,
-    n_outputs: int,
-    seed: int,
-    net_class: type[FineTuningNet],
+    settings: FitSettings, inputs: EncoderInput, targets: Targets, checkpoint: Checkpoint,
+    criterion: nn.Module, n_outputs: int, seed: int, net_class: type[FineTuningNet],
     callbacks: Sequence[Callback] = (),
-) -> tuple[FineTuningNet, tuple[str, ...], Covariates | None, HeadConfig, tuple[int, ...]]:
+) -> tuple[
+    FineTuningNet, tuple[str, ...], Covariates | None, HeadConfig, tuple[int, ...]
+]:  # fmt: skip
     """Train on the labelled nights of X; the last of the results are positions held out of X."""
     candidates = choose_modalities(settings.modalities, checkpoint.config.names, inputs.recordings)
     subjects = [str(name) for name in name_subjects(inputs.recordings)]
@@ -147,12 +143,9 @@ def build_module(
 
 
 def make_net(
-    settings: FitSettings,
-    module: FineTuningModule,
-    criterion: nn.Module,
-    net_class: type[FineTuningNet],
-    seed: int = 0,
-) -> FineTuningNet:
+    settings: FitSettings, module: FineTuningModule, criterion: nn.Module,
+    net_class: type[FineTuningNet], seed: int = 0,
+) -> FineTuningNet:  # fmt: skip
     """The net around a module, not initialised."""
     return net_class(
         module,
@@ -250,13 +243,9 @@ def _longest_piece(settings: FitSettings, config: EncoderConfig) -> int | None:
 
 
 def _standardise(
-    module: FineTuningModule,
-    settings: FitSettings,
-    checkpoint: Checkpoint,
-    reader: NightsInMemory | NightsOnDisk,
-    nights: EncoderInput,
-    training: np.ndarray,
-) -> None:
+    module: FineTuningModule, settings: FitSettings, checkpoint: Checkpoint,
+    reader: NightsInMemory | NightsOnDisk, nights: EncoderInput, training: np.ndarray,
+) -> None:  # fmt: skip
     """Set the mean and standard deviation of the tokens of training."""
     head, used = module.head.config, np.flatnonzero(training).tolist()
     tokens: Iterable[NightArrays]
@@ -272,12 +261,9 @@ def _standardise(
 
 
 def _train(
-    net: FineTuningNet,
-    settings: FitSettings,
-    batches: Batches,
-    held_out: HeldOutRows | None,
+    net: FineTuningNet, settings: FitSettings, batches: Batches, held_out: HeldOutRows | None,
     callbacks: Sequence[Callback],
-) -> None:
+) -> None:  # fmt: skip
     schedule = LRScheduler(LambdaLR, lr_lambda=batches.rate, step_every="batch")
     progress = FitProgress(settings.max_epochs)
     used = [FiniteClipping(_MAX_NORM), schedule, *callbacks]
@@ -303,12 +289,9 @@ def _train(
 
 
 def predict_outputs(
-    net: FineTuningNet,
-    settings: FitSettings,
-    checkpoint: Checkpoint,
-    covariates: Covariates | None,
-    inputs: EncoderInput,
-) -> np.ndarray:
+    net: FineTuningNet, settings: FitSettings, checkpoint: Checkpoint,
+    covariates: Covariates | None, inputs: EncoderInput,
+) -> np.ndarray:  # fmt: skip
     """Outputs of each row of X, float32 of shape (n_rows, n_outputs), night by night."""
     head = net.module_.head.config
     modalities = head.modalities

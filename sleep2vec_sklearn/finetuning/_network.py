@@ -39,13 +39,9 @@ class FineTuned(nn.Module):
     """An encoder, which is not copied, and a head on ``layers``, its last blocks by default."""
 
     def __init__(
-        self,
-        encoder: Sleep2Vec,
-        head_config: HeadConfig,
-        lora: LoRA | None = None,
-        *,
+        self, encoder: Sleep2Vec, head_config: HeadConfig, lora: LoRA | None = None, *,
         layers: Sequence[int] | None = None,
-    ):
+    ):  # fmt: skip
         super().__init__()
         _check_fit(encoder, head_config)
         top = encoder.config.n_layers
@@ -66,14 +62,9 @@ class FineTuned(nn.Module):
                 part.requires_grad_(False)
 
     def forward(
-        self,
-        inputs: Mapping[str, Tensor],
-        present: Tensor,
-        valid: Tensor,
-        covariates: Tensor | None = None,
-        *,
-        features: bool = False,
-    ) -> Tensor:
+        self, inputs: Mapping[str, Tensor], present: Tensor, valid: Tensor,
+        covariates: Tensor | None = None, *, features: bool = False,
+    ) -> Tensor:  # fmt: skip
         """Outputs [B, L, O] of epochs or [B, O] of nights, from conditioned signals.
 
         ``inputs`` are samples [B, L, n] by modality, or with ``features`` those of spectral
@@ -136,13 +127,9 @@ class Head(nn.Module):
         self.predictor = build_head(config)
 
     def forward(
-        self,
-        tokens: Tensor | None,
-        present: Tensor,
-        valid: Tensor,
-        covariates: Tensor | None = None,
-        cls: Tensor | None = None,
-    ) -> Tensor:
+        self, tokens: Tensor | None, present: Tensor, valid: Tensor,
+        covariates: Tensor | None = None, cls: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Outputs [B, L, O] of epochs or [B, O] of nights.
 
         ``tokens`` [B, L, M(, K), H] or ``cls`` [B, M(, K), H] are read, NaN where not ``present``

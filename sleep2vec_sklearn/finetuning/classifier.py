@@ -76,14 +76,9 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
     """
 
     def __init__(
-        self,
-        checkpoint: Any = "sleep2vec-mini",
-        *,
-        pooling: str = "mean",
-        time_of_night: bool = False,
-        class_weight: Any = None,
-        **shared: Unpack[SharedParameters],
-    ):
+        self, checkpoint: Any = "sleep2vec-mini", *, pooling: str = "mean",
+        time_of_night: bool = False, class_weight: Any = None, **shared: Unpack[SharedParameters],
+    ):  # fmt: skip
         super().__init__(checkpoint, **shared)
         self.pooling = pooling
         self.time_of_night = time_of_night

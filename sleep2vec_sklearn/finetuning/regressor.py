@@ -59,14 +59,9 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
     }
 
     def __init__(
-        self,
-        checkpoint: Any = "sleep2vec-mini",
-        *,
-        loss: str = "squared_error",
-        pooling: str = "mean",
-        time_of_night: bool = False,
-        **shared: Unpack[SharedParameters],
-    ):
+        self, checkpoint: Any = "sleep2vec-mini", *, loss: str = "squared_error",
+        pooling: str = "mean", time_of_night: bool = False, **shared: Unpack[SharedParameters],
+    ):  # fmt: skip
         super().__init__(checkpoint, **shared)
         self.loss = loss
         self.pooling = pooling

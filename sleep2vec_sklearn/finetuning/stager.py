@@ -42,12 +42,9 @@ _LONGEST_NIGHT, _NIGHT = 1440, 1200
 
 
 def stage_night(
-    recording: Any,
-    *,
-    modalities: Sequence[str] | None = None,
-    device: str = "auto",
+    recording: Any, *, modalities: Sequence[str] | None = None, device: str = "auto",
     cache: str | os.PathLike | None = "memory",
-) -> StagedNight:
+) -> StagedNight:  # fmt: skip
     """Stage a night with whatever sensors it has.
 
     The encoder is sleep2vec-mini. The head is linear, one vote per sensor, and was trained on

@@ -82,13 +82,9 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: str | os.PathLike,
-    model: nn.Module | Mapping[str, Tensor],
-    config: EncoderConfig,
-    *,
-    card: Mapping | None = None,
-    dtype: str = "float32",
-) -> str:
+    path: str | os.PathLike, model: nn.Module | Mapping[str, Tensor], config: EncoderConfig, *,
+    card: Mapping | None = None, dtype: str = "float32",
+) -> str:  # fmt: skip
     """Write an encoder to one file, all of it or nothing.
 
     Parameters
@@ -190,18 +186,12 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
 
 
 def convert_checkpoint(
-    source: str | os.PathLike,
-    target: str | os.PathLike,
-    *,
-    config: Mapping | str | os.PathLike | None = None,
-    weights: str = "auto",
-    adapter: str | None = None,
-    alpha: float | None = None,
-    conditioning: str | Mapping[str, Conditioning] = "as given",
-    context_epochs: int | None = None,
-    card: Mapping | None = None,
-    dtype: str = "float32",
-) -> str:
+    source: str | os.PathLike, target: str | os.PathLike, *,
+    config: Mapping | str | os.PathLike | None = None, weights: str = "auto",
+    adapter: str | None = None, alpha: float | None = None,
+    conditioning: str | Mapping[str, Conditioning] = "as given", context_epochs: int | None = None,
+    card: Mapping | None = None, dtype: str = "float32",
+) -> str:  # fmt: skip
     """Write the encoder of a Lightning checkpoint of the authors as a safetensors file.
 
     Parameters

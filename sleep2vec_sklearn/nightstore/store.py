@@ -49,12 +49,9 @@ class NightStore:
     """
 
     def __init__(
-        self,
-        contents: Mapping[str, Content],
-        subjects: pd.DataFrame,
-        nights: Sequence[StoredNight],
-        failures: Iterable[tuple[str, str]] = (),
-    ):
+        self, contents: Mapping[str, Content], subjects: pd.DataFrame,
+        nights: Sequence[StoredNight], failures: Iterable[tuple[str, str]] = (),
+    ):  # fmt: skip
         # not only in the table, where a look-up costs as much as reading a window
         self._coverage = np.array([night.unpack_masks().sum(axis=1) for night in nights])
         self.contents = dict(contents)
@@ -68,15 +65,10 @@ class NightStore:
 
     @classmethod
     def from_recordings(
-        cls,
-        recordings: Sequence[Recording | Mapping],
-        contents: Mapping[str, Content],
-        *,
-        metadata: pd.DataFrame | None = None,
-        n_jobs: int | None = None,
-        on_error: str = "warn",
+        cls, recordings: Sequence[Recording | Mapping], contents: Mapping[str, Content], *,
+        metadata: pd.DataFrame | None = None, n_jobs: int | None = None, on_error: str = "warn",
         verbose: int = 0,
-    ) -> NightStore:
+    ) -> NightStore:  # fmt: skip
         """Prepare nights in memory, as exactly as a folder stores them.
 
         Parameters
@@ -198,17 +190,11 @@ class NightStore:
 
 
 def prepare_cohort(
-    recordings: Sequence[Recording],
-    folder: str | os.PathLike,
-    *,
-    encoder: Any = None,
-    modalities: str | Sequence[str] | None = None,
-    content: str = "features",
-    metadata: pd.DataFrame | None = None,
-    n_jobs: int | None = None,
-    on_error: str = "warn",
+    recordings: Sequence[Recording], folder: str | os.PathLike, *, encoder: Any = None,
+    modalities: str | Sequence[str] | None = None, content: str = "features",
+    metadata: pd.DataFrame | None = None, n_jobs: int | None = None, on_error: str = "warn",
     verbose: int = 0,
-) -> NightStore:
+) -> NightStore:  # fmt: skip
     """Condition every night once and write what training needs of it to a folder.
 
     Memory does not grow with their number. A call that is killed at any moment is repeated as it
@@ -272,13 +258,9 @@ def prepare_cohort(
 
 
 def prepare_folder(
-    path: Path | None,
-    contents: Mapping[str, Content],
-    recordings: Sequence[Recording],
-    subjects: pd.DataFrame,
-    with_manifest: bool = True,
-    **options: Any,
-) -> NightStore:
+    path: Path | None, contents: Mapping[str, Content], recordings: Sequence[Recording],
+    subjects: pd.DataFrame, with_manifest: bool = True, **options: Any,
+) -> NightStore:  # fmt: skip
     """Nights in memory or of a folder; a cache finds its own without a manifest."""
     folder = None if path is None else StoreFolder.create(path, contents)
     work = partial(_prepare, contents=dict(contents), folder=folder)
@@ -333,12 +315,9 @@ def _naming_reading() -> Iterator[None]:
 
 
 def _prepare_each(
-    work: Callable[[Recording], StoredNight],
-    recordings: Sequence[Recording],
-    n_jobs: int | None = None,
-    on_error: str = "raise",
-    verbose: int = 0,
-) -> list[Any]:
+    work: Callable[[Recording], StoredNight], recordings: Sequence[Recording],
+    n_jobs: int | None = None, on_error: str = "raise", verbose: int = 0,
+) -> list[Any]:  # fmt: skip
     """The night of every recording, or its error."""
     if on_error not in ("raise", "warn"):
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")

@@ -97,17 +97,9 @@ def _count_known(codes: np.ndarray) -> int:
 
 
 def collect_data(
-    X: Any,
-    metadata: pd.DataFrame | None,
-    sample_weight: Any,
-    *,
-    source: EncoderSource,
-    modalities: Any,
-    pair_weights: Any,
-    validation: Any,
-    seed: int,
-    verbose: int,
-) -> TrainingData:
+    X: Any, metadata: pd.DataFrame | None, sample_weight: Any, *, source: EncoderSource,
+    modalities: Any, pair_weights: Any, validation: Any, seed: int, verbose: int,
+) -> TrainingData:  # fmt: skip
     """Training data from X; the parameters are those of :class:`Sleep2VecPretrainer`."""
     X = open_folder(X)
     names = list_candidates(X, modalities, source.base)
@@ -145,12 +137,9 @@ def open_folder(X: Any) -> Any:
 
 
 def open_store(
-    X: Any,
-    metadata: pd.DataFrame | None,
-    names: Sequence[str],
-    source: EncoderSource,
+    X: Any, metadata: pd.DataFrame | None, names: Sequence[str], source: EncoderSource,
     verbose: int = 0,
-) -> tuple[NightStore, pd.DataFrame]:
+) -> tuple[NightStore, pd.DataFrame]:  # fmt: skip
     """The store of X, and the table of its subjects."""
     if isinstance(X, NightStore):
         lacking = [name for name in names if name not in X.contents]

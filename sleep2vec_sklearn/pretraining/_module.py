@@ -205,16 +205,9 @@ class PretrainingModule(nn.Module):
     """The network, and readers that reconstruct signals from hidden states in training only."""
 
     def __init__(
-        self,
-        network: Sleep2Vec,
-        contents: Mapping[str, Content],
-        statistics: Statistics,
-        reconstruct: bool = False,
-        *,
-        noise: float = 0.0,
-        offset: float = 0.0,
-        seed: int = 0,
-    ):
+        self, network: Sleep2Vec, contents: Mapping[str, Content], statistics: Statistics,
+        reconstruct: bool = False, *, noise: float = 0.0, offset: float = 0.0, seed: int = 0,
+    ):  # fmt: skip
         super().__init__()
         self.network = network
         self.reads_features = {n: contents[n].kind == "features" for n in statistics}
@@ -346,11 +339,9 @@ def column_statistics(
 
 
 def standardise_tokenizers(
-    network: Sleep2Vec,
-    store: NightStore,
-    scales: Mapping[str, float] | None = None,
+    network: Sleep2Vec, store: NightStore, scales: Mapping[str, float] | None = None,
     known: Statistics | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Give the spectral tokenizers that learn and have none the statistics of their features."""
     # so that features of the store are not read again
     known = {n: s for n, s in (known or {}).items() if store.contents[n].kind == "features"}

@@ -66,23 +66,12 @@ class PretrainingNet(NeuralNet):
     """A skorch net over :class:`TrainingSteps`, with a moving average of its network."""
 
     def __init__(
-        self,
-        module: PretrainingModule,
-        criterion: nn.Module,
-        *,
-        seed: int = 0,
-        accumulate: int = 1,
-        weight_decay: float = 1e-2,
-        lr_scales: Mapping[str, float] | None = None,
-        warmup_ratio: float = 0.03,
-        min_lr_ratio: float = 0.1,
-        max_grad_norm: float | None = 1.0,
-        ema_decay: float = 0.996,
-        precision: str = "float32",
-        n_workers: int = 0,
-        patience: int | None = None,
-        **kwargs: Any,
-    ):
+        self, module: PretrainingModule, criterion: nn.Module, *, seed: int = 0,
+        accumulate: int = 1, weight_decay: float = 1e-2,
+        lr_scales: Mapping[str, float] | None = None, warmup_ratio: float = 0.03,
+        min_lr_ratio: float = 0.1, max_grad_norm: float | None = 1.0, ema_decay: float = 0.996,
+        precision: str = "float32", n_workers: int = 0, patience: int | None = None, **kwargs: Any,
+    ):  # fmt: skip
         settings = {"train_split": None, "optimizer": torch.optim.AdamW, "verbose": 0, **kwargs}
         super().__init__(module, criterion, **settings)
         self.seed = seed

@@ -95,20 +95,12 @@ class PairSampler:
     """Draws batches by their number; rank of ``world`` processes reads the rows ``rank::world``."""
 
     def __init__(
-        self,
-        store: NightStore,
-        pools: dict[Pair, np.ndarray],
-        context: int,
-        batch_size: int,
-        seed: int,
-        *,
-        augmentation: Augmentation,
-        probabilities: Callable[[float], np.ndarray],
+        self, store: NightStore, pools: dict[Pair, np.ndarray], context: int, batch_size: int,
+        seed: int, *, augmentation: Augmentation, probabilities: Callable[[float], np.ndarray],
         night_weights: np.ndarray | None = None,
-        weigh: Callable[[np.ndarray], tuple | None] = lambda nights: None,
-        rank: int = 0,
+        weigh: Callable[[np.ndarray], tuple | None] = lambda nights: None, rank: int = 0,
         world: int = 1,
-    ):
+    ):  # fmt: skip
         self.store = store
         self.pools = pools
         self.pairs = list(pools)
@@ -314,12 +306,9 @@ def draw_losses(random: np.random.Generator, shape: tuple[int, ...], share: floa
 
 
 def as_view(
-    name: str,
-    values: np.ndarray,
-    valid: np.ndarray,
-    lost: np.ndarray | None = None,
+    name: str, values: np.ndarray, valid: np.ndarray, lost: np.ndarray | None = None,
     masked: np.ndarray | None = None,
-) -> View:
+) -> View:  # fmt: skip
     """A view of numpy arrays; by default nothing is lost or masked."""
     nothing = np.zeros_like(valid)
     arrays = (nothing if a is None else a for a in (lost, masked))

@@ -135,18 +135,12 @@ class Adaptation:
 
 
 def adapt_modality(
-    checkpoint: Checkpoint | str | os.PathLike,
-    X: Any,
-    new_modalities: str | Sequence[str],
-    *,
+    checkpoint: Checkpoint | str | os.PathLike, X: Any, new_modalities: str | Sequence[str], *,
     metadata: pd.DataFrame | None = None,
-    schedule: Sequence[tuple[float, float]] = AUTHORS_SCHEDULE,
-    stage1: Mapping | None = None,
-    stage2: Mapping | None = None,
-    n_stages: int = 2,
-    state_dir: str | os.PathLike | None = None,
+    schedule: Sequence[tuple[float, float]] = AUTHORS_SCHEDULE, stage1: Mapping | None = None,
+    stage2: Mapping | None = None, n_stages: int = 2, state_dir: str | os.PathLike | None = None,
     **parameters: Any,
-) -> Adaptation:
+) -> Adaptation:  # fmt: skip
     """Teach a trained encoder to read new sensors.
 
     Stage 1 trains the new tokenizers and mask embeddings on pairs that touch them: the rows of the
@@ -265,11 +259,9 @@ def _make_pretrainer(
 
 
 def _set_scales(
-    pretrainer: Sleep2VecPretrainer,
-    config: EncoderConfig,
-    scales: Mapping[str, float],
+    pretrainer: Sleep2VecPretrainer, config: EncoderConfig, scales: Mapping[str, float],
     *parameters: Mapping | None,
-) -> None:
+) -> None:  # fmt: skip
     """Scales of a stage, with those of the user's in place of its own."""
     for chosen in filter(None, parameters):
         own = getattr(chosen.get("optimizer"), "lr_scales", None)
@@ -279,13 +271,10 @@ def _set_scales(
 
 
 def add_modality(
-    checkpoint: Checkpoint | str | os.PathLike,
-    name: str,
-    *,
-    tokenizer: str | TokenizerConfig | None = None,
-    conditioning: Conditioning | None = None,
+    checkpoint: Checkpoint | str | os.PathLike, name: str, *,
+    tokenizer: str | TokenizerConfig | None = None, conditioning: Conditioning | None = None,
     seed: int = 0,
-) -> Checkpoint:
+) -> Checkpoint:  # fmt: skip
     """Give an encoder an untrained tokenizer and mask embedding for one modality more.
 
     All other tensors are the same to the bit; :func:`adapt_modality` trains what is new.

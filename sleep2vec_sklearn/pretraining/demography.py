@@ -68,11 +68,9 @@ class Demography:
 
     @classmethod
     def from_metadata(
-        cls,
-        metadata: pd.DataFrame | None,
-        recording_ids: Sequence | None = None,
+        cls, metadata: pd.DataFrame | None, recording_ids: Sequence | None = None,
         subjects: Sequence | None = None,
-    ) -> Demography:
+    ) -> Demography:  # fmt: skip
         """Read a table with one row per recording.
 
         Parameters
@@ -142,20 +140,11 @@ def _column(rows: pd.DataFrame, name: str) -> list:
 
 
 def dash_weights(
-    age: Any = None,
-    sex: Any = None,
-    site: Any = None,
-    subject: Any = None,
-    recording: Any = None,
-    *,
-    n_samples: int | None = None,
-    age_bandwidth: float = 20.0,
-    sex_factor: float = 0.8,
-    site_same: float = 1.3,
-    site_different: float = 0.8,
-    eps: float = 1e-6,
+    age: Any = None, sex: Any = None, site: Any = None, subject: Any = None, recording: Any = None,
+    *, n_samples: int | None = None, age_bandwidth: float = 20.0, sex_factor: float = 0.8,
+    site_same: float = 1.3, site_different: float = 0.8, eps: float = 1e-6,
     compat: str | None = None,
-) -> tuple[Any, Any]:
+) -> tuple[Any, Any]:  # fmt: skip
     """How much each sample counts as a negative of each other one, and which are its own history.
 
     Two samples weigh ``exp(-|age_i - age_j| / age_bandwidth)``, times ``sex_factor`` if the sexes

@@ -16,12 +16,9 @@ _LEAST_WEIGHT = 1e-6
 
 
 def info_nce_loss(
-    first: Tensor,
-    second: Tensor,
-    temperature: float = 0.2,
-    valid: Any = None,
+    first: Tensor, second: Tensor, temperature: float = 0.2, valid: Any = None,
     negatives: str = "recordings",
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """InfoNCE in both directions between two modalities of the same epochs.
 
     Parameters
@@ -64,16 +61,10 @@ def info_nce_loss(
 
 
 def dash_info_nce_loss(
-    first: Tensor,
-    second: Tensor,
-    weights: Any,
-    history: Any,
-    temperature: float = 0.2,
-    hard_scale: float = 0.1,
-    pos_margin: float = 0.0,
-    valid: Any = None,
+    first: Tensor, second: Tensor, weights: Any, history: Any, temperature: float = 0.2,
+    hard_scale: float = 0.1, pos_margin: float = 0.0, valid: Any = None,
     negatives: str = "recordings",
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """DASH-InfoNCE: InfoNCE in which negatives of a similar subject and site count more.
 
     For the anchor ``i`` of either modality, the negative ``j`` counts ``weights[i, j]`` times and
@@ -132,13 +123,9 @@ def count_examples(valid: Tensor, negatives: str) -> int:
 
 
 def _adjust(
-    first: Tensor,
-    weights: Any,
-    history: Any,
-    temperature: float,
-    hard_scale: float,
+    first: Tensor, weights: Any, history: Any, temperature: float, hard_scale: float,
     pos_margin: float,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """What is added to the logits, [B, B]."""
     weights, history = (
         torch.as_tensor(v, dtype=_full(first.dtype), device=first.device)
@@ -169,13 +156,9 @@ def _check_inputs(first: Any, second: Any, temperature: float) -> None:
 
 
 def _info_nce(
-    first: Tensor,
-    second: Tensor,
-    temperature: float,
-    valid: Any,
-    negatives: str,
+    first: Tensor, second: Tensor, temperature: float, valid: Any, negatives: str,
     adjustment: Tensor | None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     _check_inputs(first, second, temperature)
     if first.ndim != 3 or first.shape != second.shape:
         raise ValueError(

@@ -191,33 +191,19 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
     }
 
     def __init__(
-        self,
-        modalities: Sequence[str] | str | None = None,
-        *,
+        self, modalities: Sequence[str] | str | None = None, *,
         encoder: EncoderSpec | EncoderConfig | Checkpoint | str | os.PathLike | None = None,
-        dropout: float = 0.0,
-        projection_size: int = 64,
-        context_epochs: int = 120,
+        dropout: float = 0.0, projection_size: int = 64, context_epochs: int = 120,
         objective: DashObjective | InfoNCEObjective | str | None = None,
-        augmentation: Augmentation | None = None,
-        pair_weights: Any = None,
-        optimizer: AdamW | None = None,
-        max_epochs: int = 20,
-        steps_per_epoch: int | None = None,
-        batch_size: int = 48,
-        accumulate: int = 1,
-        precision: str = "auto",
-        validation: float | int | Sequence[str] | None = 0.1,
-        patience: int | None = None,
-        device: str = "auto",
-        n_workers: int = 0,
-        random_state: int | np.random.RandomState | None = None,
-        warm_start: bool = False,
-        state_dir: str | os.PathLike | None = None,
-        save_every: int = 100,
-        callbacks: list | None = None,
-        verbose: int = 0,
-    ):
+        augmentation: Augmentation | None = None, pair_weights: Any = None,
+        optimizer: AdamW | None = None, max_epochs: int = 20, steps_per_epoch: int | None = None,
+        batch_size: int = 48, accumulate: int = 1, precision: str = "auto",
+        validation: float | int | Sequence[str] | None = 0.1, patience: int | None = None,
+        device: str = "auto", n_workers: int = 0,
+        random_state: int | np.random.RandomState | None = None, warm_start: bool = False,
+        state_dir: str | os.PathLike | None = None, save_every: int = 100,
+        callbacks: list | None = None, verbose: int = 0,
+    ):  # fmt: skip
         self.modalities = modalities
         self.encoder = encoder
         self.dropout = dropout
@@ -346,13 +332,9 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         )
 
     def _fit(
-        self,
-        X: Any,
-        metadata: pd.DataFrame | None,
-        sample_weight: Any,
-        earlier: PretrainingNet | None,
-        n_epochs: int | None,
-    ) -> Self:
+        self, X: Any, metadata: pd.DataFrame | None, sample_weight: Any,
+        earlier: PretrainingNet | None, n_epochs: int | None,
+    ) -> Self:  # fmt: skip
         """Train to the end of the schedule, or for some epochs of it."""
         with contextlib.ExitStack() as run:
             folder = state = None
@@ -438,13 +420,9 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         return TrainingSteps(sampler.draw, n_steps, self.max_epochs, held_out)
 
     def _make_net(
-        self,
-        data: TrainingData,
-        source: EncoderSource,
-        seed: int,
-        earlier: PretrainingNet | None,
+        self, data: TrainingData, source: EncoderSource, seed: int, earlier: PretrainingNet | None,
         callbacks: list,
-    ) -> PretrainingNet:
+    ) -> PretrainingNet:  # fmt: skip
         objective, augmentation = clone(self._nested("objective")), self._nested("augmentation")
         optimizer = self._nested("optimizer").get_params()
         optimizer["lr_scales"] = check_scales(optimizer["lr_scales"], data.config)

@@ -37,16 +37,11 @@ _COUNT_SATURATION = 4.0
 
 
 def make_sleep_cohort(
-    n_subjects: int = 20,
-    *,
-    nights_per_subject: int = 1,
-    hours: float = 8.0,
-    n_sites: int = 2,
-    site_kinds: Sequence[str] | None = None,
-    modalities: Sequence[str] | None = None,
+    n_subjects: int = 20, *, nights_per_subject: int = 1, hours: float = 8.0, n_sites: int = 2,
+    site_kinds: Sequence[str] | None = None, modalities: Sequence[str] | None = None,
     missing: float = 0.15,
     random_state: int | np.random.Generator | np.random.RandomState | None = None,
-) -> Cohort:
+) -> Cohort:  # fmt: skip
     """Simulate a cohort of sleep recordings with stages, events and outcomes.
 
     The recordings are lazy: each holds a few kB and makes its signals when they are read, so a
@@ -216,11 +211,9 @@ class SimulatedSource:
     """Signals of one simulated night, by the sensors that are present, generated on demand."""
 
     def __init__(
-        self,
-        night: Night,
-        modalities: Sequence[str],
+        self, night: Night, modalities: Sequence[str],
         failures: Mapping[str, Failure] | None = None,
-    ):
+    ):  # fmt: skip
         self.night = night
         self.failures = dict(failures or {})
         rates = {name: night.site.rate(name) for name in modalities}
@@ -261,12 +254,9 @@ class SimulatedSource:
 
 
 def draw_failures(
-    modalities: tuple[str, ...],
-    selected: tuple[str, ...],
-    duration: float,
-    chance: float,
+    modalities: tuple[str, ...], selected: tuple[str, ...], duration: float, chance: float,
     rng: np.random.Generator,
-) -> tuple[tuple[str, ...], dict[str, Failure]]:
+) -> tuple[tuple[str, ...], dict[str, Failure]]:  # fmt: skip
     """Modalities with a signal, and those of them that are off for part of the night."""
     # modalities that are not selected are drawn too, so the selection changes no draw
     draws = rng.random((2, len(modalities)))

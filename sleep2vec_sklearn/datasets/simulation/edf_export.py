@@ -51,12 +51,10 @@ _logger = logging.getLogger("sleep2vec_sklearn")
 
 
 def write_edf_cohort(
-    cohort: Iterable[Recording],
-    folder: StrPath,
-    *,
+    cohort: Iterable[Recording], folder: StrPath, *,
     random_state: int | np.random.Generator | np.random.RandomState | None = 0,
     verbose: bool = False,
-) -> list[Path]:
+) -> list[Path]:  # fmt: skip
     """Write each night as an EDF+ file and a hypnogram, and one ``metadata.csv`` for all.
 
     Channel labels depend on the site, and some nights have other spellings; rates and physical

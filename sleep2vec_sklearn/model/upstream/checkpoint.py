@@ -77,15 +77,10 @@ class UpstreamCheckpoint:
 
 
 def read_upstream_checkpoint(
-    path: str | os.PathLike,
-    *,
-    config: Mapping | str | os.PathLike | None = None,
-    weights: str = "auto",
-    adapter: str | None = None,
-    alpha: float | None = None,
-    conditioning: str | Mapping[str, Conditioning] = "as given",
-    context_epochs: int | None = None,
-) -> UpstreamCheckpoint:
+    path: str | os.PathLike, *, config: Mapping | str | os.PathLike | None = None,
+    weights: str = "auto", adapter: str | None = None, alpha: float | None = None,
+    conditioning: str | Mapping[str, Conditioning] = "as given", context_epochs: int | None = None,
+) -> UpstreamCheckpoint:  # fmt: skip
     """Read a Lightning checkpoint of the authors, head included.
 
     Parameters
@@ -319,12 +314,9 @@ _BASE = ".base_layer."
 
 
 def _without_adapters(
-    backbone: Mapping[str, Tensor],
-    values: Mapping,
-    finetuning: Mapping | None,
-    adapter: str | None,
-    alpha: float | None,
-) -> tuple[Mapping[str, Tensor], Mapping, str | None]:
+    backbone: Mapping[str, Tensor], values: Mapping, finetuning: Mapping | None,
+    adapter: str | None, alpha: float | None,
+) -> tuple[Mapping[str, Tensor], Mapping, str | None]:  # fmt: skip
     """Backbone with its adapter merged, configuration of what it then reads, adapter's name."""
     names = adapters_in(backbone)
     if not names:

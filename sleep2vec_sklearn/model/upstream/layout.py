@@ -36,11 +36,9 @@ _READ_OVERRIDES = (
 
 
 def config_from_upstream(
-    values: Mapping,
-    *,
-    conditioning: str | Mapping[str, Conditioning] = "as given",
+    values: Mapping, *, conditioning: str | Mapping[str, Conditioning] = "as given",
     context_epochs: int | None = None,
-) -> EncoderConfig:
+) -> EncoderConfig:  # fmt: skip
     """Read a ``model_config`` of the authors, alone or as ``model`` of a whole YAML file.
 
     Parameters
