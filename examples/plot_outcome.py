@@ -54,7 +54,7 @@ names = {"baseline": "age, sex, BMI", "estimator": "the night", "both": "both"}
 colors = ["#999999", "#0072b2", "#d55e00"]
 _, ax = plt.subplots(figsize=(5, 5), layout="constrained")
 for (key, name), color in zip(names.items(), colors, strict=True):
-    p = comparison.answers[key]["predict_proba"][:, 1]
+    p = comparison.predictions[key]["predict_proba"][:, 1]
     RocCurveDisplay.from_predictions(y, p, name=name, ax=ax, curve_kwargs={"color": color})
 ax.plot([0, 1], [0, 1], color="#cccccc", linestyle=":")
 _ = ax.set_title("Apnea in a simulated cohort, subjects held out")

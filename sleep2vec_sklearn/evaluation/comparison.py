@@ -123,9 +123,9 @@ def compare_estimators(
     return EstimatorComparison(
         reference=reference,
         average=scorer.average,
-        scores=_tabulate(scores, scorer).drop(columns="share_above"),
+        scores=_tabulate(scores, scorer).drop(columns="fraction_above"),
         differences=_tabulate(differences, scorer).rename(columns={"value": "difference"}),
-        answers={name: p.responses for name, p in predictions.items()},
+        predictions={name: p.responses for name, p in predictions.items()},
         fold=fold,
         groups=subjects,
     )
@@ -142,9 +142,9 @@ class EstimatorComparison:
     scores : DataFrame
         Index estimator, metric; columns value, low, high, subjects.
     differences : DataFrame
-        Estimator minus reference: difference, low, high, ``share_above`` (fraction of resamples
+        Estimator minus reference: difference, low, high, ``fraction_above`` (fraction of resamples
         in which it is above zero) and subjects. Higher scores are better.
-    answers : dict of str to dict of str to ndarray
+    predictions : dict of str to dict of str to ndarray
         By estimator and method, the predictions for every row by a clone not fitted to it.
     fold : int ndarray of shape (n,)
         Fold in which each row was tested.
@@ -164,7 +164,7 @@ class EstimatorComparison:
     average: str
     scores: pd.DataFrame
     differences: pd.DataFrame
-    answers: dict[str, dict[str, np.ndarray]]
+    predictions: dict[str, dict[str, np.ndarray]]
     fold: np.ndarray
     groups: np.ndarray
 
@@ -219,7 +219,7 @@ def _tabulate(results: Mapping[str, ResampledScores], scorer: SubjectScorer) -> 
             n_subjects = np.isfinite(result.values).sum(axis=0).tolist()
         metrics = zip(result.estimates, low, high, above, n_subjects, strict=True)
         rows |= {(name, m): row for m, row in zip(scorer.scorers, metrics, strict=True)}
-    columns = ["value", "low", "high", "share_above", "subjects"]
+    columns = ["value", "low", "high", "fraction_above", "subjects"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.index = pd.MultiIndex.from_tuples(rows, names=["estimator", "metric"])
     return table

@@ -224,12 +224,12 @@ class ModalitySubsetsDisplay(_StudyDisplay):
         self.figure_.colorbar(image, ax=self.ax_, label=f"mean {metric}")
 
 
-class ModalityImportanceDisplay:
+class ModalityImportanceDisplay(_ResultDisplay):
     """Decrease in the score by sensor, with its confidence interval over test subjects.
 
     Parameters
     ----------
-    results : Bunch or sequence of Bunch
+    result : Bunch or sequence of Bunch
         Of :func:`modality_importance`; several of one metric, such as one per method, are drawn
         side by side.
 
@@ -252,8 +252,7 @@ class ModalityImportanceDisplay:
     ['eeg', 'ecg']
     """
 
-    def __init__(self, results: Bunch | Sequence[Bunch]):
-        self.results = results
+    result: Bunch | Sequence[Bunch]
 
     @classmethod
     def from_estimator(
@@ -269,20 +268,13 @@ class ModalityImportanceDisplay:
         results = [modality_importance(*study, method=name, **parameters) for name in methods]
         return cls(results).plot(ax)
 
-    @classmethod
-    def from_results(
-        cls, results: Bunch | Sequence[Bunch], *, ax: Axes | None = None
-    ) -> ModalityImportanceDisplay:
-        """Draw one result or several."""
-        return cls(results).plot(ax)
-
     def plot(self, ax: Axes | None = None) -> ModalityImportanceDisplay:
         """Draw on ``ax``, by default in a new figure.
 
         Raises a ValueError if results are of different metrics or modalities.
         """
-        alone = hasattr(self.results, "modalities")
-        results: list[Any] = [self.results] if alone else list(self.results)
+        alone = hasattr(self.result, "modalities")
+        results: list[Any] = [self.result] if alone else list(self.result)
         if any(not hasattr(result, "modalities") for result in results):
             raise ValueError("results are of several metrics; pass those of one, result['kappa'].")
         first = results[0]
@@ -431,12 +423,12 @@ class RetrievalDisplay(_ResultDisplay):
         return self
 
 
-class ScalingLawDisplay:
+class ScalingLawDisplay(_ResultDisplay):
     """Measured points, the law through them, and its extrapolation, dashed and labelled.
 
     Parameters
     ----------
-    law : ScalingLaw
+    result : ScalingLaw
         Of :func:`fit_scaling_law`.
 
     Attributes
@@ -456,8 +448,7 @@ class ScalingLawDisplay:
     '--'
     """
 
-    def __init__(self, law: ScalingLaw):
-        self.law = law
+    result: ScalingLaw
 
     @classmethod
     def from_estimator(
@@ -469,13 +460,6 @@ class ScalingLawDisplay:
 
         points = run_scaling_sweep(pretrainer, X, sweep, **parameters)
         return cls(fit_scaling_law(points, y=y)).plot(ax, extrapolate=extrapolate)
-
-    @classmethod
-    def from_results(
-        cls, law: ScalingLaw, *, extrapolate: float = 4.0, ax: Axes | None = None
-    ) -> ScalingLawDisplay:
-        """Draw a law; see :meth:`plot`."""
-        return cls(law).plot(ax, extrapolate=extrapolate)
 
     def plot(self, ax: Axes | None = None, *, extrapolate: float = 4.0) -> ScalingLawDisplay:
         """Draw on ``ax``, by default in a new figure.
@@ -489,7 +473,7 @@ class ScalingLawDisplay:
         """
         if extrapolate < 1:
             raise ValueError(f"extrapolate must be at least 1, got {extrapolate!r}.")
-        law = self.law
+        law = self.result
         self.figure_, self.ax_ = make_axes(ax, 5.5, 4)
         x, y = law.points["x"], law.points["y"]
         smallest, largest = x.min(), x.max()
@@ -515,7 +499,7 @@ class ScalingLawDisplay:
     def _draw_part(
         self, name: str, low: float, high: float, color: str, style: str, alpha: float, label: str
     ) -> None:
-        curve = self.law.predict(np.geomspace(low, high, 100))
+        curve = self.result.predict(np.geomspace(low, high, 100))
         x = curve["x"]
         self.ax_.fill_between(x, curve["low"], curve["high"], color=color, alpha=alpha, linewidth=0)
         (self.lines_[name],) = self.ax_.plot(
@@ -524,14 +508,14 @@ class ScalingLawDisplay:
 
     def _label_sizes(self, largest: float) -> None:
         """Label the measured sizes themselves if they are few and small."""
-        sizes = np.unique(self.law.points["x"])
+        sizes = np.unique(self.result.points["x"])
         if len(sizes) <= 8 and largest < 10_000:
             ticks = [*sizes, largest] if largest > sizes[-1] else [*sizes]
             self.ax_.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             self.ax_.minorticks_off()
 
     def _describe_law(self) -> str:
-        law = self.law
+        law = self.result
         c = law.parameters.set_index("parameter").loc["c"]
         sign = "+" if law.b >= 0 else "-"
         return (

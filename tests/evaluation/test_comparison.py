@@ -31,7 +31,7 @@ def test_scores_of_held_out_subjects(compared):
     fold = compared.fold
     cv = [tuple(np.flatnonzero(side) for side in (fold != k, fold == k)) for k in range(5)]
     expected = cross_val_predict(LogisticRegression(), X, Y, cv=cv, method="predict_proba")
-    np.testing.assert_allclose(compared.answers["linear"]["predict_proba"], expected)
+    np.testing.assert_allclose(compared.predictions["linear"]["predict_proba"], expected)
     value = compared.scores.loc[("linear", "roc_auc"), "value"]
     assert value == pytest.approx(roc_auc_score(Y, expected[:, 1]))
 
@@ -43,7 +43,7 @@ def test_subjects_are_in_one_fold(compared):
 def test_better_model_scores_higher(compared):
     row = compared.differences.loc[("linear", "roc_auc")]
     assert 0 < row["low"] < row["difference"] < row["high"]
-    assert row["share_above"] == 1
+    assert row["fraction_above"] == 1
 
 
 def test_equal_models_do_not_differ():
@@ -59,7 +59,7 @@ def test_pairing_narrows_differences():
 
 def test_subjects_are_averaged():
     comparison = compare(average="subject", scoring=["accuracy", "roc_auc"])
-    correct = comparison.answers["linear"]["predict"] == Y
+    correct = comparison.predictions["linear"]["predict"] == Y
     expected = np.mean([correct[subject == GROUPS].mean() for subject in range(20)])
     assert comparison.scores.loc[("linear", "accuracy"), "value"] == pytest.approx(expected)
     both = sum(len(set(Y[subject == GROUPS])) == 2 for subject in range(20))
@@ -68,7 +68,7 @@ def test_subjects_are_averaged():
 
 def test_untrained_class_has_probability_zero():
     comparison = compare(y=np.where(GROUPS == 0, 2, Y), cv=GroupKFold(5))
-    held_out = comparison.answers["linear"]["predict_proba"][GROUPS == 0]
+    held_out = comparison.predictions["linear"]["predict_proba"][GROUPS == 0]
     assert held_out.shape == (6, 3)
     assert (held_out[:, 2] == 0).all()
     assert np.isfinite(comparison.scores.loc[("linear", "kappa"), "value"])
