@@ -23,12 +23,9 @@ from .questions import Question, random_twin
 
 FOLDS = 5
 SHARED = {
-    "aggregation": "concat",
-    "time_of_night": True,
-    "class_weight": "balanced",
-    "patience": None,
+    "aggregation": "concat", "time_of_night": True, "class_weight": "balanced", "patience": None,
     "random_state": 0,
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,12 +63,9 @@ TRAININGS = (
 
 
 def evaluate_training(
-    training: Training,
-    checkpoint,
-    recordings: Sequence[Recording],
-    modalities: Sequence[str],
+    training: Training, checkpoint, recordings: Sequence[Recording], modalities: Sequence[str],
     question: Question,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Scores by subject, as of :func:`~benchmarks.evaluation.probes.evaluate_features`.
 
     Five folds of subjects, as a training is slow; each trains on the other subjects alone.

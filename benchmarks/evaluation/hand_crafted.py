@@ -109,19 +109,14 @@ def time_of_night(n_epochs: int) -> dict[str, np.ndarray]:
     """Hours since the start in several shapes, by name."""
     hours = np.arange(n_epochs) * EPOCH_SECONDS / 3600
     return {
-        "hours": hours,
-        "hours_squared": hours**2,
-        "first_hour": np.exp(-hours),
+        "hours": hours, "hours_squared": hours**2, "first_hour": np.exp(-hours),
         "share_of_night": np.arange(n_epochs) / n_epochs,
-    }
+    }  # fmt: skip
 
 
 HRV_BANDS = {
-    "very_low": (0.003, 0.01),
-    "cyclic": (0.01, 0.04),
-    "low": (0.04, 0.15),
-    "high": (0.15, 0.4),
-}
+    "very_low": (0.003, 0.01), "cyclic": (0.01, 0.04), "low": (0.04, 0.15), "high": (0.15, 0.4),
+}  # fmt: skip
 SPECTRUM_SECONDS = (120, 300)
 HRV_CONTEXT = (5, 11, 21, 41, 81)
 NEIGHBOURS = (-4, -2, -1, 1, 2, 4)
@@ -142,12 +137,10 @@ def variability(recording: Recording) -> pd.DataFrame:
     second = max(round(rate), 1)
     steps = beats.iloc[::second].diff()
     columns = {
-        "sdnn": np.log(beats.std() + 1e-3),
-        "rmssd": np.log(np.sqrt((steps**2).mean()) + 1e-3),
+        "sdnn": np.log(beats.std() + 1e-3), "rmssd": np.log(np.sqrt((steps**2).mean()) + 1e-3),
         "large_steps": (steps.abs() > 0.05).mean(),
-        "range": np.log(beats.max() - beats.min() + 1e-3),
-        "skewness": beats.skew(),
-    }
+        "range": np.log(beats.max() - beats.min() + 1e-3), "skewness": beats.skew(),
+    }  # fmt: skip
     series = epochs.reshape(-1)
     for seconds in SPECTRUM_SECONDS:
         columns.update(_powers(series, rate, seconds, len(epochs)))
@@ -191,14 +184,9 @@ def _with_hrv_context(table: pd.DataFrame) -> np.ndarray:
 
 
 EEG_BANDS = {
-    "slow": (0.3, 1.5),
-    "delta": (1.5, 4.0),
-    "theta": (4.0, 8.0),
-    "alpha": (8.0, 12.0),
-    "sigma": (12.0, 16.0),
-    "beta": (16.0, 30.0),
-    "gamma": (30.0, 45.0),
-}
+    "slow": (0.3, 1.5), "delta": (1.5, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 12.0),
+    "sigma": (12.0, 16.0), "beta": (16.0, 30.0), "gamma": (30.0, 45.0),
+}  # fmt: skip
 WINDOW_SECONDS = 4
 EEG_CONTEXT = (3, 7, 15, 31)
 SHIFTS = (-4, -2, -1, 1, 2, 4)

@@ -125,12 +125,10 @@ def summarise_answers(y: np.ndarray, answers: Mapping[str, Sequence[np.ndarray]]
     for name, several in answers.items():
         low, high = _interval(np.mean([_kappas(y, a) for a in several], axis=0))
         rows[name] = {
-            "kappa": float(np.mean([cohen_kappa_score(y, a) for a in several])),
-            "low": low,
-            "high": high,
-            "accuracy": float(np.mean([accuracy_score(y, a) for a in several])),
+            "kappa": float(np.mean([cohen_kappa_score(y, a) for a in several])), "low": low,
+            "high": high, "accuracy": float(np.mean([accuracy_score(y, a) for a in several])),
             "epochs": len(y),
-        }
+        }  # fmt: skip
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("features")
 
 

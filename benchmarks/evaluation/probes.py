@@ -35,31 +35,18 @@ FOLDS = 10
 N_BLOCKS = 5
 THINNED = 3
 BOOSTING = {
-    "max_iter": 100,
-    "learning_rate": 0.08,
-    "max_leaf_nodes": 15,
-    "min_samples_leaf": 20,
-    "l2_regularization": 1.0,
-    "max_features": 0.3,
-    "max_bins": 64,
-    "class_weight": "balanced",
-    "early_stopping": False,
-    "random_state": 0,
-}
+    "max_iter": 100, "learning_rate": 0.08, "max_leaf_nodes": 15, "min_samples_leaf": 20,
+    "l2_regularization": 1.0, "max_features": 0.3, "max_bins": 64, "class_weight": "balanced",
+    "early_stopping": False, "random_state": 0,
+}  # fmt: skip
 
 
 def evaluate_features(
-    features: Sequence[np.ndarray],
-    cohort: Sequence[Recording],
-    question: Question = THREE_STAGES,
-    *,
-    n_splits: int | None = None,
-    C: float | Sequence[float] = C,
-    head: str = "logistic",
-    test_features: Sequence[np.ndarray] | None = None,
-    n_jobs: int = 1,
+    features: Sequence[np.ndarray], cohort: Sequence[Recording], question: Question = THREE_STAGES,
+    *, n_splits: int | None = None, C: float | Sequence[float] = C, head: str = "logistic",
+    test_features: Sequence[np.ndarray] | None = None, n_jobs: int = 1,
     memory: Memory | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Probe one feature set, subjects held out."""
     X, y, groups = as_rows(features, cohort, question)
     seen = None if test_features is None else as_rows(test_features, cohort, question)[0]

@@ -37,16 +37,9 @@ from sleep2vec_sklearn.recordings._conditioning import to_canonical_unit
 from .hand_crafted import time_of_night
 
 WIDTHS = {
-    "eeg": 15,
-    "eog": 15,
-    "emg": 5,
-    "ecg": 6,
-    "airflow": 9,
-    "effort": 9,
-    "spo2": 5,
-    "ibi": 6,
+    "eeg": 15, "eog": 15, "emg": 5, "ecg": 6, "airflow": 9, "effort": 9, "spo2": 5, "ibi": 6,
     "resp": 9,
-}
+}  # fmt: skip
 MODALITIES = tuple(WIDTHS)
 SITES = 6
 SEED = 20261123
@@ -58,14 +51,9 @@ def simulated_psg(
 ) -> Cohort:
     """One night each of people, and from laboratories, that no encoder was pretrained on."""
     return make_sleep_cohort(
-        n_nights,
-        hours=hours,
-        n_sites=SITES,
-        site_kinds="laboratory",
-        modalities=modalities,
-        missing=0.0,
-        random_state=SEED,
-    )
+        n_nights, hours=hours, n_sites=SITES, site_kinds="laboratory", modalities=modalities,
+        missing=0.0, random_state=SEED,
+    )  # fmt: skip
 
 
 class _OtherSamples:
@@ -96,13 +84,9 @@ class _OtherSamples:
         """The night with these samples."""
         night = self.recording
         return Recording.from_source(
-            self,
-            subject=night.subject,
-            metadata=night.metadata,
-            stages=night.stages,
-            duration=night.duration,
-            id=night.id,
-        )
+            self, subject=night.subject, metadata=night.metadata, stages=night.stages,
+            duration=night.duration, id=night.id,
+        )  # fmt: skip
 
 
 class _Kept(_OtherSamples):
@@ -191,12 +175,9 @@ class EncoderRows:
 
     def _transformer(self, modalities: Sequence[str], **parameters) -> Sleep2VecTransformer:
         return Sleep2VecTransformer(
-            self.checkpoint,
-            modalities=list(modalities),
-            fusion=self.fusion,
-            cache=self.cache,
+            self.checkpoint, modalities=list(modalities), fusion=self.fusion, cache=self.cache,
             **parameters,
-        )
+        )  # fmt: skip
 
 
 def prepare(
@@ -412,16 +393,9 @@ def _electrocardiogram(epochs: np.ndarray, rate: float) -> np.ndarray:
 
 
 _OF_SENSOR = {
-    "eeg": _brain,
-    "eog": _brain,
-    "emg": _muscle,
-    "ecg": _electrocardiogram,
-    "airflow": _breathing,
-    "effort": _breathing,
-    "spo2": _saturation,
-    "ibi": _beats,
-    "resp": _breathing,
-}
+    "eeg": _brain, "eog": _brain, "emg": _muscle, "ecg": _electrocardiogram, "airflow": _breathing,
+    "effort": _breathing, "spo2": _saturation, "ibi": _beats, "resp": _breathing,
+}  # fmt: skip
 
 
 def _parts(epochs: np.ndarray, rate: float, seconds: float) -> np.ndarray:

@@ -46,13 +46,9 @@ def evaluate_task(name: str, checkpoints: Sequence, options: argparse.Namespace)
         sets += encoder_sets(checkpoint, task.modalities, n_twins, **options.encoder_options)
     tables: dict[str, dict[str, pd.DataFrame]] = {question.name: {} for question in questions}
     found = evaluate_sets(
-        sets,
-        recordings,
-        questions,
-        n_splits=options.folds,
-        n_jobs=options.jobs,
+        sets, recordings, questions, n_splits=options.folds, n_jobs=options.jobs,
         memory=memory_in(options.out / "cache"),
-    )
+    )  # fmt: skip
     for question, features, table in found:
         tables[question][features] = table
     if options.end_to_end:
@@ -91,13 +87,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     tasks = (*TASKS, "one-person")
     parser.add_argument("--tasks", nargs="+", choices=tasks, default=tasks, metavar="TASK")
     parser.add_argument(
-        "--encoder-options",
-        nargs="*",
-        type=_option,
-        default=[],
-        metavar="KEY=VALUE",
+        "--encoder-options", nargs="*", type=_option, default=[], metavar="KEY=VALUE",
         help="parameters of the transformer: fusion=mean layer=3",
-    )
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="encoder and hand-crafted, ten folds")
     parser.add_argument("--end-to-end", action="store_true", help="train networks too; slow")
     parser.add_argument("--folds", type=int, help="by subject; default: one out, or ten")

@@ -364,11 +364,9 @@ def real_nights(data: Path) -> dict[str, list[NightView]]:
     readers = {
         "sleep-accel": lambda folder: [view(r) for r in public.load_sleep_accel(folder)],
         "slpdb": lambda folder: [view(r) for r in public.load_slpdb(folder)],
-        "ucddb_partial": _ucddb,
-        "mmash": _mmash,
-        "sleep-edfx": _sleep_edf,
+        "ucddb_partial": _ucddb, "mmash": _mmash, "sleep-edfx": _sleep_edf,
         "dreams": lambda folder: [view(r, ("eeg", "airflow")) for r in public.load_dreams(folder)],
-    }
+    }  # fmt: skip
     nights = {}
     for name, reader in readers.items():
         if (data / name).is_dir():

@@ -31,13 +31,9 @@ def summarise(
             values = table[metric].dropna().to_numpy()
             low, high = bootstrap_interval(values, n_resamples)
             rows[name, metric] = {
-                "mean": values.mean(),
-                "sd": values.std(ddof=1),
-                "low": low,
-                "high": high,
-                "pooled": table.attrs["pooled"][metric],
-                "subjects": len(values),
-            }
+                "mean": values.mean(), "sd": values.std(ddof=1), "low": low, "high": high,
+                "pooled": table.attrs["pooled"][metric], "subjects": len(values),
+            }  # fmt: skip
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["features", "metric"])
 
 
@@ -53,12 +49,9 @@ def paired_differences(
             difference = (tables[reference][metric] - table[metric]).dropna().to_numpy()
             low, high = bootstrap_interval(difference, n_resamples)
             rows[name, metric] = {
-                "difference": difference.mean(),
-                "low": low,
-                "high": high,
-                "subjects_better": int((difference > 0).sum()),
-                "subjects": len(difference),
-            }
+                "difference": difference.mean(), "low": low, "high": high,
+                "subjects_better": int((difference > 0).sum()), "subjects": len(difference),
+            }  # fmt: skip
     index = [f"{reference} minus", "metric"]
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index)
 

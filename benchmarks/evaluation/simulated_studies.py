@@ -43,14 +43,9 @@ from sleep2vec_sklearn.probing import modality_dropout_curve
 from .scores import as_markdown
 
 COHORT = {
-    "n_subjects": 12,
-    "hours": 2.0,
-    "n_sites": 2,
-    "site_kinds": "watch_laboratory",
-    "modalities": ("effort", "spo2", "ibi", "actigraphy"),
-    "missing": 0.0,
-    "random_state": 0,
-}
+    "n_subjects": 12, "hours": 2.0, "n_sites": 2, "site_kinds": "watch_laboratory",
+    "modalities": ("effort", "spo2", "ibi", "actigraphy"), "missing": 0.0, "random_state": 0,
+}  # fmt: skip
 FOLDS = 6
 MEASURES = ["recall_1", "recall_5", "median_rank", "loss"]
 

@@ -34,13 +34,9 @@ from .realism_measures import (
 from .scores import as_markdown
 
 PARTNERS = {
-    "ucddb": "simulated",
-    "slpdb": "simulated",
-    "sleep-accel": "simulated watch",
-    "mmash": "simulated young",
-    "sleep-edfx": "simulated",
-    "dreams": "simulated",
-}
+    "ucddb": "simulated", "slpdb": "simulated", "sleep-accel": "simulated watch",
+    "mmash": "simulated young", "sleep-edfx": "simulated", "dreams": "simulated",
+}  # fmt: skip
 
 
 def table_of_measures(nights: dict[str, list[NightView]]) -> pd.DataFrame:

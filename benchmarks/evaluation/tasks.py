@@ -125,14 +125,9 @@ def encoder_sets(checkpoint, modalities: Sequence[str], n_twins: int, **options)
 
 
 def evaluate_sets(
-    sets: Sequence[FeatureSet],
-    recordings: Sequence[Recording],
-    questions: Sequence[Question],
-    *,
-    n_splits: int | None = None,
-    n_jobs: int = 1,
-    memory=None,
-) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    sets: Sequence[FeatureSet], recordings: Sequence[Recording], questions: Sequence[Question], *,
+    n_splits: int | None = None, n_jobs: int = 1, memory=None,
+) -> Iterator[tuple[str, str, pd.DataFrame]]:  # fmt: skip
     """Yield question, feature set and scores by subject; those of several makers are averaged."""
     made: dict[Maker, list[np.ndarray]] = {}
     for features in sets:

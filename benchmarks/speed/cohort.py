@@ -118,12 +118,10 @@ def measure_waiting(recordings) -> dict:
     seconds = time.perf_counter() - started
     n_threads = torch.get_num_threads()
     return {
-        "nights": len(recordings),
-        "precision": precision,
-        "threads": n_threads,
+        "nights": len(recordings), "precision": precision, "threads": n_threads,
         "seconds per night": round(seconds / len(recordings), 2),
         "share of time waiting": round(1 - sum(encoding) / (n_threads * seconds), 4),
-    }
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

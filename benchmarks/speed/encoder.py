@@ -74,15 +74,10 @@ def roformer_twin(network: Sleep2Vec):
 
     sizes = network.config
     config = RoFormerConfig(
-        vocab_size=1,
-        hidden_size=sizes.hidden_size,
-        num_hidden_layers=sizes.n_layers,
-        num_attention_heads=sizes.n_heads,
-        intermediate_size=sizes.intermediate_size,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        attn_implementation="eager",
-    )
+        vocab_size=1, hidden_size=sizes.hidden_size, num_hidden_layers=sizes.n_layers,
+        num_attention_heads=sizes.n_heads, intermediate_size=sizes.intermediate_size,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, attn_implementation="eager",
+    )  # fmt: skip
     model = RoFormerModel(config)
     # a vocabulary of one word and a table of sines are the only parts we have no twin of
     model.load_state_dict(_roformer_state(network.encoder), strict=False)
@@ -91,15 +86,11 @@ def roformer_twin(network: Sleep2Vec):
 
 def _roformer_state(encoder) -> dict[str, torch.Tensor]:
     names = {
-        "attention.query": "attention.self.query",
-        "attention.key": "attention.self.key",
-        "attention.value": "attention.self.value",
-        "attention.output": "attention.output.dense",
-        "attention_norm": "attention.output.LayerNorm",
-        "feed_in": "intermediate.dense",
-        "feed_out": "output.dense",
-        "feed_norm": "output.LayerNorm",
-    }
+        "attention.query": "attention.self.query", "attention.key": "attention.self.key",
+        "attention.value": "attention.self.value", "attention.output": "attention.output.dense",
+        "attention_norm": "attention.output.LayerNorm", "feed_in": "intermediate.dense",
+        "feed_out": "output.dense", "feed_norm": "output.LayerNorm",
+    }  # fmt: skip
     state = {}
     for key, value in encoder.state_dict().items():
         if key.startswith("blocks."):

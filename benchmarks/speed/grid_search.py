@@ -33,11 +33,9 @@ def search_seconds(X: EpochSequence, cache, memory=None) -> float:
     """Seconds of one whole search."""
     MEMORY_CACHE.clear()
     model = make_pipeline(
-        Sleep2VecTransformer(modalities=MODALITIES, cache=cache),
-        StandardScaler(),
-        LogisticRegression(max_iter=50, tol=1e-2),
-        memory=memory,
-    )
+        Sleep2VecTransformer(modalities=MODALITIES, cache=cache), StandardScaler(),
+        LogisticRegression(max_iter=50, tol=1e-2), memory=memory,
+    )  # fmt: skip
     grid = {"logisticregression__C": CANDIDATES}
     started = time.perf_counter()
     GridSearchCV(model, grid, cv=GroupKFold(FOLDS)).fit(X, X.stages, groups=X.groups)
@@ -62,13 +60,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     cohort = make_sleep_cohort(
-        options.nights,
-        hours=options.hours,
-        modalities=MODALITIES,
-        site_kinds="laboratory",
-        missing=0.0,
-        random_state=0,
-    )
+        options.nights, hours=options.hours, modalities=MODALITIES, site_kinds="laboratory",
+        missing=0.0, random_state=0,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         write_edf_cohort(cohort, folder)
         X = EpochSequence(read_cohort(folder, derive=False))

@@ -257,12 +257,9 @@ def demography(n_samples: int, seed: int = 0) -> Demography:
     random = np.random.default_rng(seed)
     codes = np.arange(n_samples)
     return Demography(
-        age=random.uniform(20, 90, n_samples),
-        sex=random.integers(0, 2, n_samples).astype(float),
-        site=random.integers(0, 4, n_samples),
-        subject=codes,
-        recording=codes,
-    )
+        age=random.uniform(20, 90, n_samples), sex=random.integers(0, 2, n_samples).astype(float),
+        site=random.integers(0, 4, n_samples), subject=codes, recording=codes,
+    )  # fmt: skip
 
 
 def make_batch(config: EncoderConfig, pair: Sequence[str], n_windows: int, context: int):

@@ -57,21 +57,13 @@ def make_pretrainer(seed: int, state_dir, steps: int | None = None) -> Sleep2Vec
     """The estimator that made the bundled encoder."""
     config = mini_config()
     return Sleep2VecPretrainer(
-        encoder=config,
-        context_epochs=config.context_epochs,
+        encoder=config, context_epochs=config.context_epochs,
         objective=InfoNCEObjective(reconstruction_weight=1.0),
         augmentation=Augmentation(modality_dropout=0.3, max_shift=60, noise=0.2, offset=0.2),
-        pair_weights=wearable_shares,
-        optimizer=AdamW(ema_decay=0.998),
-        batch_size=32,
-        max_epochs=1,
-        steps_per_epoch=steps or STEPS,
-        precision="bfloat16",
-        validation=None,
-        random_state=seed,
-        state_dir=state_dir,
-        verbose=1,
-    )
+        pair_weights=wearable_shares, optimizer=AdamW(ema_decay=0.998), batch_size=32, max_epochs=1,
+        steps_per_epoch=steps or STEPS, precision="bfloat16", validation=None, random_state=seed,
+        state_dir=state_dir, verbose=1,
+    )  # fmt: skip
 
 
 def wearable_shares(pairs) -> dict[tuple[str, str], float]:
@@ -215,13 +207,9 @@ def main() -> None:
         groups |= real_nights(options.data)
     nights = list(itertools.chain.from_iterable(groups.values()))
     store = prepare_cohort(
-        nights,
-        options.work / "features",
-        encoder=mini_config(),
-        n_jobs=options.jobs,
-        on_error="raise",
-        verbose=1,
-    )
+        nights, options.work / "features", encoder=mini_config(), n_jobs=options.jobs,
+        on_error="raise", verbose=1,
+    )  # fmt: skip
     torch.set_num_threads(options.threads)
     pretrainer = make_pretrainer(options.seed, options.work / options.name, options.steps)
     pretrainer.fit(store, sample_weight=night_weights(groups))

@@ -127,13 +127,8 @@ REAL_SETS = ("sleep-accel", "slpdb", "sleep-edf", "dreams")
 def simulated_nights(n_subjects: int, *, hours: float = 8.0) -> list[Recording]:
     """One simulated night each, from twenty sites of all kinds."""
     return make_sleep_cohort(
-        n_subjects,
-        hours=hours,
-        n_sites=20,
-        site_kinds=SITE_KINDS,
-        missing=0.1,
-        random_state=SEED,
-    )
+        n_subjects, hours=hours, n_sites=20, site_kinds=SITE_KINDS, missing=0.1, random_state=SEED,
+    )  # fmt: skip
 
 
 def real_nights(data: Path) -> dict[str, Sequence[Recording]]:
@@ -156,11 +151,9 @@ def _sleep_edf(folder: Path) -> list[Recording]:
 
 
 _LOADERS = {
-    "sleep-accel": (load_sleep_accel, "sleep-accel"),
-    "slpdb": (load_slpdb, "slpdb"),
-    "sleep-edf": (_sleep_edf, "sleep-edfx/sleep-cassette"),
-    "dreams": (load_dreams, "dreams"),
-}
+    "sleep-accel": (load_sleep_accel, "sleep-accel"), "slpdb": (load_slpdb, "slpdb"),
+    "sleep-edf": (_sleep_edf, "sleep-edfx/sleep-cassette"), "dreams": (load_dreams, "dreams"),
+}  # fmt: skip
 
 
 BATCH = 1024

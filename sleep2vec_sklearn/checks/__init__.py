@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""scikit-learn's estimator checks, for estimators whose X holds recordings or epochs.
+"""scikit-learn's estimator checks for X of recordings or epochs.
 
-Those of ``sklearn.utils.estimator_checks`` that need no two-dimensional X are run as they are. The
-others are here under the same names, and run on lists of nights, of subjects, and on epochs.
+Those that need no two-dimensional X are run as they are, the others are here under their names.
 """
 
 import importlib.util
@@ -122,9 +121,7 @@ def parametrize_with_sleep2vec_checks(
 def sleep2vec_checks_generator(
     estimator: BaseEstimator, *, kinds: Sequence[str] = KINDS
 ) -> Iterator[tuple[BaseEstimator, partial]]:
-    """Yield (estimator, check) pairs; ``check(estimator)`` raises if it fails.
-
-    See :func:`check_sleep2vec_estimator` for the parameters.
+    """Yield (estimator, check) pairs, with the parameters of :func:`check_sleep2vec_estimator`.
 
     Examples
     --------

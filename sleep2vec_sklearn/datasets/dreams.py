@@ -89,17 +89,12 @@ def load_dreams(folder: StrPath) -> Cohort:
 def _read_edf(path: Path, labels_path: Path) -> Recording:
     source = open_source(path, channels={"ppg": _PULSE_WAVE} if _has_pulse_wave(path) else None)
     return Recording.from_source(
-        source,
-        subject=path.stem,
-        metadata={"site": _SITE, **_read_demographics(path)},
+        source, subject=path.stem, metadata={"site": _SITE, **_read_demographics(path)},
         stages=stages_by_majority(_read_column(labels_path).astype(int)),
-        events=_read_spindles(path),
-        start=source.start,
-        duration=source.duration // EPOCH_SECONDS * EPOCH_SECONDS,
-        id=path.stem,
-        notes=source.notes,
+        events=_read_spindles(path), start=source.start,
+        duration=source.duration // EPOCH_SECONDS * EPOCH_SECONDS, id=path.stem, notes=source.notes,
         align="trim",
-    )
+    )  # fmt: skip
 
 
 def _has_pulse_wave(path: Path) -> bool:
@@ -114,14 +109,10 @@ def _read_text(path: Path, labels_path: Path) -> Recording:
     samples = _read_column(path).astype(np.float32)
     duration = len(labels) * _LABEL_SECONDS
     return Recording(
-        {"eeg": (samples, round(len(samples) / duration))},
-        subject=path.stem,
-        metadata={"site": _SITE},
-        stages=stages_by_majority(labels),
-        events=_read_spindles(path),
-        duration=duration // EPOCH_SECONDS * EPOCH_SECONDS,
-        id=path.stem,
-    )
+        {"eeg": (samples, round(len(samples) / duration))}, subject=path.stem,
+        metadata={"site": _SITE}, stages=stages_by_majority(labels), events=_read_spindles(path),
+        duration=duration // EPOCH_SECONDS * EPOCH_SECONDS, id=path.stem,
+    )  # fmt: skip
 
 
 def _read_demographics(path: Path) -> dict:

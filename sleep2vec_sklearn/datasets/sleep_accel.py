@@ -95,12 +95,8 @@ def _read_night(folder: Path, labels_path: Path) -> Recording:
     lazy = "actigraphy" not in signals and motion_path.exists()
     return Recording.from_source(
         _MotionSource(signals, motion_path, duration) if lazy else MemorySource(signals),
-        subject=name,
-        metadata={"site": "sleep-accel"},
-        stages=stages,
-        duration=duration,
-        id=name,
-    )
+        subject=name, metadata={"site": "sleep-accel"}, stages=stages, duration=duration, id=name,
+    )  # fmt: skip
 
 
 def _as_epochs(labels: np.ndarray) -> np.ndarray:

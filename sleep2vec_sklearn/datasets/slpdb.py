@@ -25,16 +25,11 @@ from ._files import (
 _DATASET = "the MIT-BIH Polysomnographic Database (PhysioNet slpdb)"
 _STAGES = {"W": 0, "1": 1, "2": 2, "3": 3, "4": 3, "R": 4}
 _EVENTS = {
-    "H": "hypopnea",
-    "HA": "hypopnea_with_arousal",
-    "OA": "obstructive_apnea",
-    "X": "obstructive_apnea_with_arousal",
-    "CA": "central_apnea",
-    "CAA": "central_apnea_with_arousal",
-    "L": "leg_movement",
-    "LA": "leg_movement_with_arousal",
+    "H": "hypopnea", "HA": "hypopnea_with_arousal", "OA": "obstructive_apnea",
+    "X": "obstructive_apnea_with_arousal", "CA": "central_apnea",
+    "CAA": "central_apnea_with_arousal", "L": "leg_movement", "LA": "leg_movement_with_arousal",
     "A": "arousal",
-}
+}  # fmt: skip
 
 
 def load_slpdb(folder: StrPath) -> Cohort:
@@ -76,15 +71,10 @@ def _read_night(path: Path) -> Recording:
     header = read_header(path.with_suffix(".hea"))
     stages, events = _read_scoring(read_annotations(path), header)
     return record_from_beats(
-        path,
-        ".ecg",
-        header,
-        subject=re.sub(r"(?<=\d)[a-z]$", "", path.stem),
-        metadata={"site": "slpdb", **_read_demographics(header.comment)},
-        stages=stages,
-        events=events,
-        start=header.start,
-    )
+        path, ".ecg", header, subject=re.sub(r"(?<=\d)[a-z]$", "", path.stem),
+        metadata={"site": "slpdb", **_read_demographics(header.comment)}, stages=stages,
+        events=events, start=header.start,
+    )  # fmt: skip
 
 
 def _read_scoring(scoring: Annotations, header: Header) -> tuple[np.ndarray, pd.DataFrame]:

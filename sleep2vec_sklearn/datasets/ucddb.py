@@ -35,14 +35,10 @@ _COLUMNS = {
 }
 _START = "PSG Start Time"
 _EVENTS = {
-    "HYP-O": "obstructive_hypopnea",
-    "HYP-C": "central_hypopnea",
-    "HYP-M": "mixed_hypopnea",
-    "APNEA-O": "obstructive_apnea",
-    "APNEA-C": "central_apnea",
-    "APNEA-M": "mixed_apnea",
+    "HYP-O": "obstructive_hypopnea", "HYP-C": "central_hypopnea", "HYP-M": "mixed_hypopnea",
+    "APNEA-O": "obstructive_apnea", "APNEA-C": "central_apnea", "APNEA-M": "mixed_apnea",
     "PB": "periodic_breathing",
-}
+}  # fmt: skip
 
 
 def load_ucddb(folder: StrPath) -> Cohort:
@@ -114,15 +110,10 @@ def _read_night(path: Path, tables: Path, subjects: dict[str, dict]) -> Recordin
         start, metadata = psg.start or start, {**psg.metadata, **metadata}
         options = {"duration": psg.duration, "notes": psg.notes, "align": "trim"}
     return Recording.from_source(
-        source,
-        subject=path.stem,
-        metadata=metadata,
-        stages=_as_stages(codes),
-        events=read_respiratory_events(tables / f"{path.stem}_respevt.txt", start),
-        start=start,
-        id=path.stem,
-        **options,
-    )
+        source, subject=path.stem, metadata=metadata, stages=_as_stages(codes),
+        events=read_respiratory_events(tables / f"{path.stem}_respevt.txt", start), start=start,
+        id=path.stem, **options,
+    )  # fmt: skip
 
 
 class _PartialSource:

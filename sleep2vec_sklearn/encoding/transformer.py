@@ -107,15 +107,11 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
 
     _noun = "transformer"
     _parameter_constraints: ClassVar[dict] = {
-        "fusion": [StrOptions(set(FUSIONS))],
-        "pooling": [StrOptions(set(POOLINGS))],
-        "context_minutes": [NON_NEGATIVE],
-        "precision": [PRECISION],
-        "batch_size": [count(), None],
-        "on_error": [StrOptions({"raise", "nan"})],
-        "store_weights_in_pickle": ["boolean"],
+        "fusion": [StrOptions(set(FUSIONS))], "pooling": [StrOptions(set(POOLINGS))],
+        "context_minutes": [NON_NEGATIVE], "precision": [PRECISION], "batch_size": [count(), None],
+        "on_error": [StrOptions({"raise", "nan"})], "store_weights_in_pickle": ["boolean"],
         "verbose": ["verbose"],
-    }
+    }  # fmt: skip
 
     def __init__(
         self, checkpoint: str | PathLike | Checkpoint = "sleep2vec-mini", *,

@@ -196,24 +196,14 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
     _nested_defaults: ClassVar[dict] = {"finetune": {"lora": LoRA, "full": FullFineTuning}}
     _parameter_constraints: ClassVar[dict] = {
         "finetune": [StrOptions({"head", "lora", "full"}), LoRA, FullFineTuning],
-        "head": [StrOptions({"auto", *HEADS})],
-        "head_size": [count(), None],
-        "aggregation": [StrOptions(set(AGGREGATIONS))],
-        "layer_mix": ["boolean"],
-        "pooling": [StrOptions(set(POOLINGS))],
-        "time_of_night": ["boolean"],
-        "dropout": [BELOW_ONE],
-        "modality_dropout": [BELOW_ONE, tuple, list],
-        "covariates": [tuple, list, None],
-        "max_epochs": [count()],
-        "batch_size": [count(), None],
-        "lr": [POSITIVE],
-        "weight_decay": [NON_NEGATIVE],
-        "validation_fraction": [BELOW_ONE],
-        "patience": [count(), None],
-        "precision": [PRECISION],
-        "random_state": ["random_state"],
-    }
+        "head": [StrOptions({"auto", *HEADS})], "head_size": [count(), None],
+        "aggregation": [StrOptions(set(AGGREGATIONS))], "layer_mix": ["boolean"],
+        "pooling": [StrOptions(set(POOLINGS))], "time_of_night": ["boolean"],
+        "dropout": [BELOW_ONE], "modality_dropout": [BELOW_ONE, tuple, list],
+        "covariates": [tuple, list, None], "max_epochs": [count()], "batch_size": [count(), None],
+        "lr": [POSITIVE], "weight_decay": [NON_NEGATIVE], "validation_fraction": [BELOW_ONE],
+        "patience": [count(), None], "precision": [PRECISION], "random_state": ["random_state"],
+    }  # fmt: skip
 
     def __init__(
         self, checkpoint: str | PathLike | Checkpoint = "sleep2vec-mini", *,
@@ -313,16 +303,10 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         targets = replace(targets, weights=targets.weights * weights)
         require_labels(targets.labelled, inputs.unit, " with a weight above 0. Give at least some.")
         self.net_, self.modalities_, self.covariates_, self.head_config_, held_out = fine_tune(
-            self._settings(self.device_),
-            inputs,
-            targets,
-            checkpoint,
-            self._criterion(),
-            self._n_outputs(),
-            int(check_random_state(self.random_state).randint(_LARGEST_SEED)),
-            self._net_class(),
-            self._callbacks(),
-        )
+            self._settings(self.device_), inputs, targets, checkpoint, self._criterion(),
+            self._n_outputs(), int(check_random_state(self.random_state).randint(_LARGEST_SEED)),
+            self._net_class(), self._callbacks(),
+        )  # fmt: skip
         self.history_ = self.net_.history
         self._rows_at_fit = RowsBySubject.of_input(inputs)
         self._finish_fit(inputs, targets, held_out)
@@ -405,13 +389,9 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
             parameters[name] = words.get(type(parameters[name]), parameters[name])
         fitted = {k: v for k, v in vars(self).items() if k.endswith("_") and k not in _NOT_SAVED}
         saved = SavedEstimator(
-            f"{type(self).__module__}:{type(self).__qualname__}",
-            parameters,
-            fitted,
-            list(self.history_),
-            self._load_fitted_checkpoint(),
-            self.net_.module_.state_dict(),
-        )
+            f"{type(self).__module__}:{type(self).__qualname__}", parameters, fitted,
+            list(self.history_), self._load_fitted_checkpoint(), self.net_.module_.state_dict(),
+        )  # fmt: skip
         write_estimator(Path(path), saved)
 
     @classmethod

@@ -116,15 +116,11 @@ def token_source(
     """Tokens of the layers that the head reads."""
     n_layers = checkpoint.config.n_layers
     return TokenSource(
-        checkpoint,
-        tuple(modalities),
-        (*range(1, n_layers), "last") if settings.layer_mix else ("last",),
-        settings.precision,
-        settings.device,
-        settings.cache,
-        settings.unit == "night" and settings.pooling == "cls",
+        checkpoint, tuple(modalities),
+        (*range(1, n_layers), "last") if settings.layer_mix else ("last",), settings.precision,
+        settings.device, settings.cache, settings.unit == "night" and settings.pooling == "cls",
         settings.verbose,
-    )
+    )  # fmt: skip
 
 
 def build_module(
@@ -148,17 +144,11 @@ def make_net(
 ) -> FineTuningNet:  # fmt: skip
     """The net around a module, not initialised."""
     return net_class(
-        module,
-        criterion,
-        lr=settings.lr,
+        module, criterion, lr=settings.lr,
         encoder_lr=settings.lr if settings.finetune is None else float(settings.finetune.lr),
-        weight_decay=settings.weight_decay,
-        precision=settings.precision,
-        device=settings.device,
-        max_epochs=settings.max_epochs,
-        batch_size=settings.batch_size,
-        seed=seed,
-    )
+        weight_decay=settings.weight_decay, precision=settings.precision, device=settings.device,
+        max_epochs=settings.max_epochs, batch_size=settings.batch_size, seed=seed,
+    )  # fmt: skip
 
 
 def _available(candidates: Sequence[str], stored: set[str], chosen: bool) -> tuple[str, ...]:

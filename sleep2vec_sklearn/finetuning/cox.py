@@ -94,16 +94,10 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         **shared: Unpack[SharedParameters],
     ):
         super().__init__(
-            checkpoint,
-            head=head,
-            aggregation=aggregation,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            lr=lr,
-            validation_fraction=validation_fraction,
-            patience=patience,
-            **shared,
-        )
+            checkpoint, head=head, aggregation=aggregation, max_epochs=max_epochs,
+            batch_size=batch_size, lr=lr, validation_fraction=validation_fraction,
+            patience=patience, **shared,
+        )  # fmt: skip
         self.pooling = pooling
 
     def predict_survival_function(self, X: Any, times: Any = None) -> np.ndarray:

@@ -223,14 +223,9 @@ def convert_checkpoint(
     # before the work, which may be long
     check_target(target)
     upstream = read_upstream_checkpoint(
-        source,
-        config=config,
-        weights=weights,
-        adapter=adapter,
-        alpha=alpha,
-        conditioning=conditioning,
-        context_epochs=context_epochs,
-    )
+        source, config=config, weights=weights, adapter=adapter, alpha=alpha,
+        conditioning=conditioning, context_epochs=context_epochs,
+    )  # fmt: skip
     card = {**upstream.card, **(card or {})}
     return save_checkpoint(target, upstream.state, upstream.config, card=card, dtype=dtype)
 

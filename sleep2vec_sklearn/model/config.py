@@ -174,14 +174,10 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))
         _require_positive(
-            "encoder",
-            hidden_size=self.hidden_size,
-            n_layers=self.n_layers,
-            n_heads=self.n_heads,
-            intermediate_size=self.intermediate_size,
-            max_positions=self.max_positions,
+            "encoder", hidden_size=self.hidden_size, n_layers=self.n_layers, n_heads=self.n_heads,
+            intermediate_size=self.intermediate_size, max_positions=self.max_positions,
             context_epochs=self.context_epochs,
-        )
+        )  # fmt: skip
         _require_probability("encoder's dropout", self.dropout)
         if not self.modalities:
             raise ValueError("an encoder needs at least one modality.")

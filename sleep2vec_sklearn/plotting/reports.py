@@ -24,14 +24,10 @@ if TYPE_CHECKING:
 
 _UNITS = {"_min": "min", "_pct": "%"}
 _MEASURE_NAMES = {
-    "tst": "total sleep time",
-    "sleep_efficiency": "sleep efficiency",
-    "sol": "sleep onset latency",
-    "rem_latency": "REM latency",
-    "waso": "wake after sleep onset",
-    "light": "N1 and N2",
+    "tst": "total sleep time", "sleep_efficiency": "sleep efficiency", "sol": "sleep onset latency",
+    "rem_latency": "REM latency", "waso": "wake after sleep onset", "light": "N1 and N2",
     "nrem": "NREM",
-}
+}  # fmt: skip
 # tell the curves apart in print
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 _RISK_GROUPS: dict[int, Sequence[str]] = {

@@ -293,16 +293,11 @@ class PretrainingNet(NeuralNet):
     def state(self) -> dict[str, Any]:
         """Everything a run needs to be resumed, as tensors, numbers and text."""
         return {
-            "module": self.module_.state_dict(),
-            "average": self.average_.network.state_dict(),
-            "best": self.best_,
-            "optimizer": self.optimizer_.state_dict(),
-            "history": json.dumps(self.history.to_list()),
-            "step": self.step_,
-            "first_step": self.first_step_,
-            "epoch": self.epoch_,
-            "finished": self.finished_,
-        }
+            "module": self.module_.state_dict(), "average": self.average_.network.state_dict(),
+            "best": self.best_, "optimizer": self.optimizer_.state_dict(),
+            "history": json.dumps(self.history.to_list()), "step": self.step_,
+            "first_step": self.first_step_, "epoch": self.epoch_, "finished": self.finished_,
+        }  # fmt: skip
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Be where the net was of which :meth:`state` was taken."""

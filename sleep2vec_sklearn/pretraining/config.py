@@ -47,16 +47,11 @@ class DashObjective(BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "temperature": [POSITIVE],
-        "hard_scale": [NON_NEGATIVE],
-        "pos_margin": [NON_NEGATIVE],
-        "negatives": [_NEGATIVES],
-        "age_bandwidth": [Number(Real, 0, np.inf, closed="right")],
-        "sex_factor": [NON_NEGATIVE],
-        "site_same": [NON_NEGATIVE],
-        "site_different": [NON_NEGATIVE],
+        "temperature": [POSITIVE], "hard_scale": [NON_NEGATIVE], "pos_margin": [NON_NEGATIVE],
+        "negatives": [_NEGATIVES], "age_bandwidth": [Number(Real, 0, np.inf, closed="right")],
+        "sex_factor": [NON_NEGATIVE], "site_same": [NON_NEGATIVE], "site_different": [NON_NEGATIVE],
         "reconstruction_weight": [NON_NEGATIVE],
-    }
+    }  # fmt: skip
 
     temperature: float = 0.1
     _: KW_ONLY
@@ -154,14 +149,10 @@ class EncoderSpec(BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "tokenizer": [str, TokenizerConfig, Mapping],
-        "token_dim": [count()],
-        "hidden_size": [count()],
-        "n_layers": [count()],
-        "n_heads": [count()],
-        "intermediate_size": [count(), None],
-        "cls": ["boolean"],
-    }
+        "tokenizer": [str, TokenizerConfig, Mapping], "token_dim": [count()],
+        "hidden_size": [count()], "n_layers": [count()], "n_heads": [count()],
+        "intermediate_size": [count(), None], "cls": ["boolean"],
+    }  # fmt: skip
 
     tokenizer: str | TokenizerConfig | Mapping[str, str | TokenizerConfig] = "spectral"
     _: KW_ONLY
@@ -209,14 +200,10 @@ class AdamW(BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "lr": [POSITIVE],
-        "weight_decay": [NON_NEGATIVE],
-        "lr_scales": [Mapping, None],
-        "warmup_ratio": [SHARE],
-        "min_lr_ratio": [SHARE],
-        "max_grad_norm": [POSITIVE, None],
+        "lr": [POSITIVE], "weight_decay": [NON_NEGATIVE], "lr_scales": [Mapping, None],
+        "warmup_ratio": [SHARE], "min_lr_ratio": [SHARE], "max_grad_norm": [POSITIVE, None],
         "ema_decay": [BELOW_ONE],
-    }
+    }  # fmt: skip
 
     lr: float = 1e-3
     _: KW_ONLY

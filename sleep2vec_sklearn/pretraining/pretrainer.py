@@ -168,27 +168,16 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "modalities": [str, "array-like", None],
         "encoder": [EncoderSpec, EncoderConfig, Checkpoint, str, os.PathLike, None],
-        "dropout": [BELOW_ONE],
-        "projection_size": [count()],
-        "context_epochs": [count(2)],
+        "dropout": [BELOW_ONE], "projection_size": [count()], "context_epochs": [count(2)],
         "objective": [StrOptions({"dash", "info_nce"}), DashObjective, InfoNCEObjective, None],
-        "augmentation": [Augmentation, None],
-        "optimizer": [AdamW, None],
-        "max_epochs": [count()],
-        "steps_per_epoch": [count(), None],
-        "batch_size": [count(2)],
-        "accumulate": [count()],
-        "precision": [PRECISION],
-        "validation": [BELOW_ONE, count(), "array-like", None],
-        "patience": [count(), None],
-        "n_workers": [count(0)],
-        "random_state": [_SEED, np.random.RandomState, None],
-        "warm_start": ["boolean"],
-        "state_dir": [str, os.PathLike, None],
-        "save_every": [count()],
-        "callbacks": [list, tuple, None],
-        "verbose": ["verbose"],
-    }
+        "augmentation": [Augmentation, None], "optimizer": [AdamW, None], "max_epochs": [count()],
+        "steps_per_epoch": [count(), None], "batch_size": [count(2)], "accumulate": [count()],
+        "precision": [PRECISION], "validation": [BELOW_ONE, count(), "array-like", None],
+        "patience": [count(), None], "n_workers": [count(0)],
+        "random_state": [_SEED, np.random.RandomState, None], "warm_start": ["boolean"],
+        "state_dir": [str, os.PathLike, None], "save_every": [count()],
+        "callbacks": [list, tuple, None], "verbose": ["verbose"],
+    }  # fmt: skip
 
     def __init__(
         self, modalities: Sequence[str] | str | None = None, *,
@@ -345,16 +334,10 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
             seed = self._choose_seed(earlier, state)
             source = self._encoder_source(earlier)
             data = collect_data(
-                X,
-                metadata,
-                sample_weight,
-                source=source,
-                modalities=self.modalities,
-                pair_weights=self.pair_weights,
-                validation=self.validation,
-                seed=seed,
+                X, metadata, sample_weight, source=source, modalities=self.modalities,
+                pair_weights=self.pair_weights, validation=self.validation, seed=seed,
                 verbose=self._verbose(),
-            )
+            )  # fmt: skip
             steps = self._make_steps(data, seed)
             callbacks = [*(self.callbacks or []), *([StepProgress()] if self._verbose() else [])]
             if folder is not None:
@@ -395,18 +378,13 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
     def _make_steps(self, data: TrainingData, seed: int) -> TrainingSteps:
         objective = self._nested("objective")
         sampler = PairSampler(
-            data.store,
-            data.pools,
-            self.context_epochs,
-            self.batch_size,
-            seed,
+            data.store, data.pools, self.context_epochs, self.batch_size, seed,
             augmentation=self._nested("augmentation"),
             probabilities=resolve_pair_weights(list(data.pools), self.pair_weights),
             night_weights=data.night_weights,
-            weigh=lambda nights: objective.weigh(data.demography.take(nights)),
-            rank=rank(),
+            weigh=lambda nights: objective.weigh(data.demography.take(nights)), rank=rank(),
             world=world_size(),
-        )
+        )  # fmt: skip
         _check_sizes(sampler, self.batch_size)
         n_windows = np.ceil(sampler.n_epochs / self.context_epochs).sum()
         per_epoch = int(n_windows // (self.batch_size * self.accumulate))
@@ -535,16 +513,12 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
             parameters["validation"] = f"{self._count_named()} subjects by name"
         last = {k: v for k, v in (net.history or [{}])[-1].items() if not isinstance(v, bool)}
         return {
-            "made_by": "sleep2vec_sklearn.Sleep2VecPretrainer",
-            "paper": "arXiv 2602.13857",
-            "training_data": self._data_summary,
-            "parameters": parameters,
-            "seed": self.seed_,
-            "steps": net.step_,
-            "precision": self.precision_,
+            "made_by": "sleep2vec_sklearn.Sleep2VecPretrainer", "paper": "arXiv 2602.13857",
+            "training_data": self._data_summary, "parameters": parameters, "seed": self.seed_,
+            "steps": net.step_, "precision": self.precision_,
             "n_parameters": sum(p.numel() for p in net.module_.network.parameters()),
             "last_epoch": {k: v for k, v in last.items() if isinstance(v, int | float) and v == v},
-        }
+        }  # fmt: skip
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

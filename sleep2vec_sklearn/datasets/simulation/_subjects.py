@@ -116,19 +116,14 @@ def draw_subject(seed: int, index: int) -> Subject:
     stage_heart_rate = np.array([5.0, 1.5, -0.8, -0.6, 2.4])
     stage_heart_rate += rng.normal(0, [3.0, 1.0, 0.6, 1.3, 1.3])
     return Subject(
-        id=f"sim-{index:04d}",
-        age=round(age, 1),
-        sex=sex,
-        bmi=round(bmi, 1),
-        ahi=ahi,
+        id=f"sim-{index:04d}", age=round(age, 1), sex=sex, bmi=round(bmi, 1), ahi=ahi,
         rem_apnea=float(np.exp(0.4 + 0.4 * spread[3])),
         desaturation=float(np.exp(0.25 * obesity + 0.6 * spread[4])),
         saturation=float(np.clip(96.8 - 0.5 * elderly - 0.4 * obesity + 0.8 * spread[5], 91, 99)),
         fragmentation=float(np.exp(0.35 * spread[6])),
         deep_sleep=float(np.exp(0.3 * spread[7] + (0.1 if sex == "F" else -0.1))),
         heart_rate=float(np.clip(heart_rate, 42, 92)),
-        stage_heart_rate=tuple(stage_heart_rate.tolist()),
-        heart_variability=heart_variability,
+        stage_heart_rate=tuple(stage_heart_rate.tolist()), heart_variability=heart_variability,
         breathing_rate=float(np.clip(14.5 + 0.5 * obesity + 2.0 * spread[8], 9, 22)),
         eeg_gain=float(np.exp(-0.12 * elderly + 0.22 * spread[9])),
         eeg_slope=float(-0.08 * elderly + 0.14 * spread[10]),
@@ -139,7 +134,7 @@ def draw_subject(seed: int, index: int) -> Subject:
         spindle_frequency=float(np.clip(13.4 + 0.5 * spread[14], 12.0, 15.0)),
         muscle_tone=float(np.exp(np.log(6.0) + 0.5 * spread[15])),
         restlessness=float(np.exp(0.35 * rng.standard_normal())),
-    )
+    )  # fmt: skip
 
 
 def draw_site(seed: int, index: int, kind: str) -> Site:
@@ -149,25 +144,19 @@ def draw_site(seed: int, index: int, kind: str) -> Site:
     rates, units = _rates(kind, rng), _units(kind, rng)
     europe = rng.random() < 0.5
     return Site(
-        name=f"site-{index}",
-        kind=kind,
-        modalities=modalities,
+        name=f"site-{index}", kind=kind, modalities=modalities,
         rates=tuple(float(rates[name]) for name in modalities),
-        units=tuple(units[name] for name in modalities),
-        gain=float(np.exp(rng.normal(0, 0.3))),
+        units=tuple(units[name] for name in modalities), gain=float(np.exp(rng.normal(0, 0.3))),
         high_pass=float(rng.choice([0.1, 0.3, 0.5])),
-        low_pass=float(rng.choice([35.0, 45.0, 70.0])),
-        line_frequency=50.0 if europe else 60.0,
-        line_amplitude=float(rng.gamma(2.0, 0.8)),
-        noise=float(rng.uniform(0.5, 2.5)),
+        low_pass=float(rng.choice([35.0, 45.0, 70.0])), line_frequency=50.0 if europe else 60.0,
+        line_amplitude=float(rng.gamma(2.0, 0.8)), noise=float(rng.uniform(0.5, 2.5)),
         airflow_scale=float(np.exp(rng.normal(4.0, 0.8))),
-        spo2_step=float(rng.choice([1.0, 1.0, 0.1])),
-        watch_seconds=float(rng.uniform(5, 12)),
+        spo2_step=float(rng.choice([1.0, 1.0, 0.1])), watch_seconds=float(rng.uniform(5, 12)),
         counts_scale=float(np.exp(rng.normal(1.6, 0.5))),
         counts_smoothing=float(rng.choice([0.0, 50.0])),
         eeg_tilt=0.3 * _spread(seed, index, "eeg tilt"),
         alpha_share=float(np.exp(-0.1 + 0.5 * _spread(seed, index, "alpha share"))),
-    )
+    )  # fmt: skip
 
 
 def _spread(seed: int, index: int, name: str) -> float:
@@ -182,35 +171,24 @@ def _rates(kind: str, rng: np.random.Generator) -> dict[str, float]:
     fast = rng.choice([100, 125, 128, 200, 256, 512], p=[0.2, 0.1, 0.22, 0.25, 0.2, 0.03])
     belt = rng.choice([8, 10, 16, 25, 32])
     return {
-        "eeg": fast,
-        "eog": fast if fast < 256 else rng.choice([fast // 2, 128]),
-        "emg": fast if fast < 512 else 256,
-        "ecg": rng.choice([100, 125, 128, 200, 256]),
-        "airflow": rng.choice([4, 8, 10, 16, 32]),
-        "effort": belt,
-        "spo2": rng.choice([1, 1, 3]),
-        "ibi": 1 if kind in _WATCH_KINDS else 4,
-        "resp": 4,
-        "ppg": rng.choice([32, 64, 100, 128]),
+        "eeg": fast, "eog": fast if fast < 256 else rng.choice([fast // 2, 128]),
+        "emg": fast if fast < 512 else 256, "ecg": rng.choice([100, 125, 128, 200, 256]),
+        "airflow": rng.choice([4, 8, 10, 16, 32]), "effort": belt, "spo2": rng.choice([1, 1, 3]),
+        "ibi": 1 if kind in _WATCH_KINDS else 4, "resp": 4, "ppg": rng.choice([32, 64, 100, 128]),
         "actigraphy": rng.choice([1 / 30, 1]) if kind == "wearable" else 1,
-    }
+    }  # fmt: skip
 
 
 def _units(kind: str, rng: np.random.Generator) -> dict[str, str]:
     voltage = str(rng.choice(["uV", "mV", "V"], p=[0.7, 0.15, 0.15]))
     return {
-        "eeg": voltage,
-        "eog": voltage,
-        "emg": voltage,
+        "eeg": voltage, "eog": voltage, "emg": voltage,
         "ecg": "mV" if rng.random() < 0.5 else voltage,
         "airflow": str(rng.choice(["a.u.", "uV", "L/min"])),
-        "effort": str(rng.choice(["a.u.", "uV", "mV"])),
-        "spo2": "%",
-        "ibi": "bpm" if kind in _WATCH_KINDS else "s",
-        "resp": "a.u.",
-        "ppg": "a.u.",
+        "effort": str(rng.choice(["a.u.", "uV", "mV"])), "spo2": "%",
+        "ibi": "bpm" if kind in _WATCH_KINDS else "s", "resp": "a.u.", "ppg": "a.u.",
         "actigraphy": "counts",
-    }
+    }  # fmt: skip
 
 
 def draw_outcomes(seed: int, index: int, subject: Subject) -> Outcomes:

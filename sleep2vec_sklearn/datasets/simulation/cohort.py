@@ -110,18 +110,11 @@ def make_sleep_cohort(
         for number in range(1, nights_per_subject + 1):
             night = draw_night((seed, index, number), subject, site, n_epochs)
             metadata = {
-                "subject": subject.id,
-                "night": number,
-                "site": site.name,
-                "age": subject.age,
-                "sex": subject.sex,
-                "bmi": subject.bmi,
-                "ahi": round(float(night.ahi), 1),
-                "apnea": int(night.ahi >= _APNEA_AHI),
-                "hypertension": outcomes.hypertension,
-                "survival_time": outcomes.survival_time,
-                "event": outcomes.event,
-            }
+                "subject": subject.id, "night": number, "site": site.name, "age": subject.age,
+                "sex": subject.sex, "bmi": subject.bmi, "ahi": round(float(night.ahi), 1),
+                "apnea": int(night.ahi >= _APNEA_AHI), "hypertension": outcomes.hypertension,
+                "survival_time": outcomes.survival_time, "event": outcomes.event,
+            }  # fmt: skip
             recordings.append(_make_recording(night, metadata, requested, missing))
     return as_cohort(recordings)
 
@@ -171,16 +164,11 @@ def _make_recording(
     lights_off = float(min(clock.uniform(0, 240), night.duration / 10))
     lights_on = float(night.duration - min(clock.uniform(0, 300), night.duration / 10))
     return Recording.from_source(
-        SimulatedSource(night, present, failures),
-        subject=metadata["subject"],
-        metadata=metadata,
-        stages=night.scored_stages,
-        events=_make_events(night),
-        start=start,
-        lights=(round(lights_off), round(lights_on)),
-        duration=night.duration,
+        SimulatedSource(night, present, failures), subject=metadata["subject"], metadata=metadata,
+        stages=night.scored_stages, events=_make_events(night), start=start,
+        lights=(round(lights_off), round(lights_on)), duration=night.duration,
         id=f"{metadata['subject']}-n{metadata['night']}",
-    )
+    )  # fmt: skip
 
 
 def _make_events(night: Night) -> pd.DataFrame:
@@ -242,14 +230,10 @@ class SimulatedSource:
     def _fingerprint(self, modalities: list[str], failures: Mapping[str, Failure]) -> str:
         night = self.night
         settings = {
-            "revision": SIMULATION_REVISION,
-            "seed": night.seed,
-            "n_epochs": len(night.true_stages),
-            "subject": asdict(night.subject),
-            "site": asdict(night.site),
-            "modalities": modalities,
+            "revision": SIMULATION_REVISION, "seed": night.seed, "n_epochs": len(night.true_stages),
+            "subject": asdict(night.subject), "site": asdict(night.site), "modalities": modalities,
             "failures": {name: asdict(failure) for name, failure in failures.items()},
-        }
+        }  # fmt: skip
         return sha256(json.dumps(settings, sort_keys=True))
 
 

@@ -139,14 +139,10 @@ def read_upstream_checkpoint(
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return UpstreamCheckpoint(
-        encoder,
-        tensors,
-        _copied(selection.head),
-        values.get("model", values),
-        finetuning,
+        encoder, tensors, _copied(selection.head), values.get("model", values), finetuning,
         {k: v for k, v in document.items() if k not in _NOT_EXTRA and "state_dict" in document},
         _card_of(path, document, selection, merged),
-    )
+    )  # fmt: skip
 
 
 def state_from_upstream(state: Mapping[str, Any], config: EncoderConfig) -> dict[str, Tensor]:

@@ -21,13 +21,9 @@ _UNCLIPPED = float(np.finfo(np.float32).max)
 
 # what the network computes; an override is accepted only if it says the same
 _FIXED_OVERRIDES = {
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-12,
-    "pad_token_id": 0,
-    "rotary_value": False,
-    "type_vocab_size": 2,
-    "initializer_range": 0.02,
-}
+    "hidden_act": "gelu", "layer_norm_eps": 1e-12, "pad_token_id": 0, "rotary_value": False,
+    "type_vocab_size": 2, "initializer_range": 0.02,
+}  # fmt: skip
 # sizes, and a way to compute the same attention
 _READ_OVERRIDES = (
     *("hidden_dropout_prob", "intermediate_size", "max_position_embeddings"),
