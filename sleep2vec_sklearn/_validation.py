@@ -12,9 +12,15 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils import _param_validation
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-__all__ = ["StrOptions", "validate_parameter_constraints"]
+
+class StrOptions(_param_validation.StrOptions):
+    """Strings, listed in errors in the order of the alphabet, not in a set's."""
+
+    def __str__(self) -> str:
+        return f"a str among {{{', '.join(map(repr, sorted(self.options)))}}}"
 
 
 class Number(Interval):

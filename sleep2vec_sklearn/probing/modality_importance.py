@@ -42,7 +42,7 @@ def modality_importance(
         As for :func:`modality_subset_scores`.
     method : {"drop", "swap", "noise"}, default="drop"
         Dropped: left out, as if it had not been worn. Swapped: the signal of another subject's
-        night, which looks as it should but is unrelated. Noise: white noise is added.
+        night, which is realistic but unrelated. Noise: white noise is added.
     noise : float, default=1.0
         Standard deviation of the noise, in those of the night's signal.
     n_repeats : int, default=5
