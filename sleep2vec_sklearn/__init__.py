@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 
+# type checkers take it as true; importing typing would be nine tenths of the time of this module
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .config import config_context, get_config, set_config, show_versions
     from .datasets.simulation.cohort import make_sleep_cohort
@@ -106,7 +107,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f".{_MODULES[name]}", __name__)

@@ -15,6 +15,8 @@ import numpy as np
 from sklearn.utils import _param_validation
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
+__all__ = ["validate_parameter_constraints"]
+
 
 class StrOptions(_param_validation.StrOptions):
     """Strings, listed in errors in the order of the alphabet, not in a set's."""

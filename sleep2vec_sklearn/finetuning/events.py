@@ -308,8 +308,9 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         super()._check_parameters()
         rules = self._expand("rules", self.rules)
         validate_params(rules)
+        thresholds: list[Any] = [StrOptions(set(_TUNED)), _BETWEEN_0_AND_1]
         for name, value, accepted in (
-            ("threshold", self.threshold, [StrOptions(set(_TUNED)), _BETWEEN_0_AND_1]),
+            ("threshold", self.threshold, thresholds),
             ("min_duration", rules.min_duration, [POSITIVE]),
         ):
             for item in value.values() if isinstance(value, dict) else ():
