@@ -73,25 +73,19 @@ def test_given_lights_replace_the_recordings(lights, minutes):
     assert sleep_statistics(night, lights=lights)["tib_min"] == minutes
 
 
-def test_given_stages_replace_the_recordings():
-    assert sleep_statistics(recording([0, 0]), stages=["N2", "N2"])["tst_min"] == 1
-
-
 def test_many_nights_are_a_table():
     table = sleep_statistics([recording([0, 2], id="a"), [2, 2, 2], recording([4])])
     assert table.index.tolist() == ["a", 1, 2]
     assert table["tst_min"].tolist() == [0.5, 1.5, 0.5]
     pd.testing.assert_series_equal(table.loc[1], sleep_statistics([2, 2, 2]), check_names=False)
+    night = Recording({"spo2": (np.full(60, 95.0), 1)}, id="a7")
+    with pytest.raises(InvalidRecordingError, match=r"recording 1 \(a7\) has no stages"):
+        sleep_statistics([[2, 2], night])
 
 
 def test_unscored_night_is_all_sleep():
     assert hours_of_sleep(Recording({"spo2": (np.full(3600, 95.0), 1)})) == 1
-
-
-def test_missing_stages_are_refused():
-    night = Recording({"spo2": (np.full(60, 95.0), 1)}, id="a7")
-    with pytest.raises(InvalidRecordingError, match=r"recording 1 \(a7\) has no stages"):
-        sleep_statistics([[2, 2], night])
+    assert sleep_statistics(recording([0, 0]), stages=["N2", "N2"])["tst_min"] == 1
 
 
 @pytest.mark.parametrize(
