@@ -48,12 +48,9 @@ def test_impossible_encoders_are_refused(config, change, message):
         dataclasses.replace(config, **change)
 
 
-def test_repeated_modality_is_refused(config):
+def test_modalities_fit_each_other(config):
     with pytest.raises(ValueError, match="once"):
         dataclasses.replace(config, modalities=config.modalities[:1] * 2)
-
-
-def test_tokenizers_share_out_dim(config):
     other = dataclasses.replace(config.modalities[1], tokenizer=TokenizerConfig("linear", 8))
     with pytest.raises(ValueError, match="share one out_dim"):
         dataclasses.replace(config, modalities=(config.modalities[0], other))
