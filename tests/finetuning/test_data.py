@@ -125,6 +125,8 @@ def test_missing_covariates_are_marked():
     nights = [night(2, age=40), night(2, age=60), night(2)]
     found = np.stack(Covariates.fit(["age"], False, nights).of(nights))
     np.testing.assert_allclose(found, [[-1, 0], [1, 0], [0, 1]], atol=1e-6)
+    with pytest.raises(InvalidRecordingError, match=r"bmi.*no recording"):
+        Covariates.fit(["bmi"], False, [night(2, age=40)])
 
 
 def test_time_follows_the_metadata():
@@ -137,11 +139,6 @@ def test_time_follows_the_metadata():
     np.testing.assert_allclose(np.concatenate([first, second])[:, 2:], expected, atol=1e-4)
     assert set(first[:, 0]) == {-1.0}
     assert covariates.n_columns == 6
-
-
-def test_unstated_fields_are_refused():
-    with pytest.raises(InvalidRecordingError, match=r"bmi.*no recording"):
-        Covariates.fit(["bmi"], False, [night(2, age=40)])
 
 
 @pytest.fixture

@@ -182,12 +182,15 @@ def test_gates_are_shared_among_present(night):
         torch.testing.assert_close(row, weights @ epoch[here] if here.any() else torch.zeros(6))
 
 
-def test_low_gate_counts_when_alone():
+def test_silence_and_low_gates():
     gated = aggregation("gated")
     gated.gates.data = torch.tensor([0.0, 0.0, 0.0, -1000.0])
     values, present = torch.zeros(1, 4, 6), torch.tensor([[False, False, False, True]])
     values[:, 3] = 2.0
     torch.testing.assert_close(gated(values, present).detach(), torch.full((1, 6), 2.0))
+    rows = fill_gaps(torch.ones(2, 4, 3), torch.tensor([[False] * 4, [True] * 4]))
+    assert rows[0].eq(0).all()
+    assert rows[1].eq(1).all()
 
 
 @pytest.mark.parametrize("fusion", ["mean", "concat"])
@@ -203,12 +206,6 @@ def test_aggregation_equals_transformer_fusion(fusion, night):
     rows = aggregation(fusion)(values, present)
     filled = fill_gaps(rows[None], present.any(dim=1)[None])[0]
     np.testing.assert_allclose(filled.numpy(), expected, atol=1e-5)
-
-
-def test_night_without_signal_gives_zeros():
-    rows = fill_gaps(torch.ones(2, 4, 3), torch.tensor([[False] * 4, [True] * 4]))
-    assert rows[0].eq(0).all()
-    assert rows[1].eq(1).all()
 
 
 @settings(max_examples=40)

@@ -40,13 +40,10 @@ def test_missing_modalities_are_fine(write):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [
-        ("stage5", ("epoch", "mlp", "gated", 1)),
-        ("sex_cls", ("night", "mlp", "gated", 1)),
-        ("age_attn", ("night", "regression", "mean", 1)),
-        ("stage5_layermix", ("epoch", "mlp", "gated", 2)),
-    ],
-)
+    [("stage5", ("epoch", "mlp", "gated", 1)), ("sex_cls", ("night", "mlp", "gated", 1)),
+     ("age_attn", ("night", "regression", "mean", 1)),
+     ("stage5_layermix", ("epoch", "mlp", "gated", 2))],
+)  # fmt: skip
 def test_heads_follow_the_configuration(write, name, expected):
     config = load_finetuned(write(Case.load(name))).head.config
     assert config.modalities == ("ibi", "resp", "eeg")
