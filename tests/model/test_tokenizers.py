@@ -114,11 +114,9 @@ def test_any_signal_gives_finite_features(rate, exponent, seed):
 
 @pytest.mark.parametrize(
     ("rate", "hz", "prefix"),
-    [
-        *((rate, hz, "frame_mean_") for rate in (128, 100) for hz in (2.2, 12.0, 30.0)),
-        *((rate, 0.24, "window_") for rate in (4, 1)),
-    ],
-)
+    [*((rate, hz, "frame_mean_") for rate in (128, 100) for hz in (2.2, 12.0, 30.0)),
+     *((rate, 0.24, "window_") for rate in (4, 1))],
+)  # fmt: skip
 def test_sine_peaks_in_band(rate, hz, prefix):
     low, high = loudest(features_of(rate, sine(rate, hz)), prefix)
     assert low <= hz < high

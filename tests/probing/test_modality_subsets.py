@@ -89,14 +89,12 @@ def test_nights_as_rows(pipeline, nights):
 
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
-    [
-        ({"subsets": [["ekg"]]}, UnknownModalityError, "Did you mean 'ecg'"),
-        ({"subsets": [["eeg"]]}, InvalidRecordingError, "in none of the 6 nights"),
-        ({"subsets": [[]]}, InvalidRecordingError, "an empty one"),
-        ({"modalities": ["ppg"]}, InvalidRecordingError, "in none of the 6 nights"),
-        ({"level": 2}, ValueError, "level"),
-    ],
-)
+    [({"subsets": [["ekg"]]}, UnknownModalityError, "Did you mean 'ecg'"),
+     ({"subsets": [["eeg"]]}, InvalidRecordingError, "in none of the 6 nights"),
+     ({"subsets": [[]]}, InvalidRecordingError, "an empty one"),
+     ({"modalities": ["ppg"]}, InvalidRecordingError, "in none of the 6 nights"),
+     ({"level": 2}, ValueError, "level")],
+)  # fmt: skip
 def test_invalid_parameters_are_refused(pipeline, asleep, changed, error, message):
     with pytest.raises(error, match=message):
         modality_subset_scores(pipeline, *asleep, **{"cv": 2, **FAST, **changed})

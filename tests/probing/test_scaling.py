@@ -64,14 +64,12 @@ def test_axis_is_read_from_sweep():
 
 @pytest.mark.parametrize(
     ("points", "message"),
-    [
-        (points_of(SIZES[:6], [1, 2, 3, 1, 2, 3]), "3 different values of n_nights"),
-        (points_of(np.r_[np.nan, SIZES[1:]]), "row 0 of points has n_nights=4 and loss=nan"),
-        (points_of(SIZES, np.r_[0, SIZES[1:]]), "sizes must be positive"),
-        (points_of(np.ones(len(SIZES))), "is 1 at all sizes"),
-        (pd.DataFrame({"n_nights": SIZES}), "no column 'loss'"),
-    ],
-)
+    [(points_of(SIZES[:6], [1, 2, 3, 1, 2, 3]), "3 different values of n_nights"),
+     (points_of(np.r_[np.nan, SIZES[1:]]), "row 0 of points has n_nights=4 and loss=nan"),
+     (points_of(SIZES, np.r_[0, SIZES[1:]]), "sizes must be positive"),
+     (points_of(np.ones(len(SIZES))), "is 1 at all sizes"),
+     (pd.DataFrame({"n_nights": SIZES}), "no column 'loss'")],
+)  # fmt: skip
 def test_points_too_few_are_refused(points, message):
     with pytest.raises(ValueError, match=message):
         fit_scaling_law(points, x="n_nights")

@@ -100,12 +100,10 @@ def test_conditioning_follows_the_choice(upstream):
 
 @pytest.mark.parametrize(
     ("conditioning", "word"),
-    [
-        ("ours", "accepted: 'as given', 'catalogue'"),
-        ({"ppg": Conditioning(rate=1, min_rate=None)}, "conditioning for ppg; it reads ibi"),
-        ({"ibi": Conditioning(rate=4, min_rate=None)}, "gives 120 samples an epoch, its input_dim"),
-    ],
-)
+    [("ours", "accepted: 'as given', 'catalogue'"),
+     ({"ppg": Conditioning(rate=1, min_rate=None)}, "conditioning for ppg; it reads ibi"),
+     ({"ibi": Conditioning(rate=4, min_rate=None)}, "gives 120 samples an epoch, its input_dim")],
+)  # fmt: skip
 def test_unfit_conditioning_is_refused(upstream, conditioning, word):
     document, _ = upstream("cls")
     with pytest.raises(CheckpointError, match=word):
