@@ -90,11 +90,9 @@ def test_unscored_night_is_all_sleep():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        ({"recordings": [2] * 20, "lights": (300, 200)}, "lights-off is at 300 s"),
-        ({"recordings": [recording([2])] * 2, "stages": [[2]]}, "1 nights of stages for 2"),
-    ],
-)
+    [({"recordings": [2] * 20, "lights": (300, 200)}, "lights-off is at 300 s"),
+     ({"recordings": [recording([2])] * 2, "stages": [[2]]}, "1 nights of stages for 2")],
+)  # fmt: skip
 def test_inconsistent_inputs_are_refused(arguments, message):
     with pytest.raises(InvalidRecordingError, match=message):
         sleep_statistics(**arguments)

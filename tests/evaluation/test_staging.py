@@ -141,13 +141,11 @@ def test_perfect_predictions_score_one(X):
 
 @pytest.mark.parametrize(
     ("y_true", "y_pred", "names", "message"),
-    [
-        ([0, 1, 2], [0, 1], {}, "y_true has 3 epochs, but y_pred has 2"),
-        ([0, 9], [0, 1], {}, "unknown sleep stage '9'"),
-        ([-1, -1], [0, 1], {}, "none of the 2 epochs"),
-        ([0, 1], [0, 1], {"groups": "ab", "recordings": "nn"}, "one subject per night"),
-    ],
-)
+    [([0, 1, 2], [0, 1], {}, "y_true has 3 epochs, but y_pred has 2"),
+     ([0, 9], [0, 1], {}, "unknown sleep stage '9'"),
+     ([-1, -1], [0, 1], {}, "none of the 2 epochs"),
+     ([0, 1], [0, 1], {"groups": "ab", "recordings": "nn"}, "one subject per night")],
+)  # fmt: skip
 def test_invalid_epochs_are_refused(y_true, y_pred, names, message):
     with pytest.raises(InvalidRecordingError, match=message):
         staging_report(y_true, y_pred, **names)

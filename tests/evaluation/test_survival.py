@@ -56,16 +56,14 @@ def test_entries_precede_their_time(entry):
 
 @pytest.mark.parametrize(
     ("event", "time", "entry", "error", "message"),
-    [
-        ([1, 2, 1], [1, 2, 3], None, ValueError, r"event holds 2.*table\['status'\] == 2"),
-        (["dead", "alive"], [1, 2], None, ValueError, "event holds values that are no numbers"),
-        ([1, 0], pd.to_timedelta([100, 200], unit="D"), None, TypeError, r"365\.25"),
-        ([1, 0], [1, 2, 3], None, ValueError, r"event has the shape \(2,\) and time \(3,\)"),
-        (1, 2.0, None, ValueError, "one shape"),
-        ([1, 0], [1, 2], [0, 0, 0], ValueError, "entry has the shape"),
-        ([], [], None, ValueError, "at least one subject"),
-    ],
-)
+    [([1, 2, 1], [1, 2, 3], None, ValueError, r"event holds 2.*table\['status'\] == 2"),
+     (["dead", "alive"], [1, 2], None, ValueError, "event holds values that are no numbers"),
+     ([1, 0], pd.to_timedelta([100, 200], unit="D"), None, TypeError, r"365\.25"),
+     ([1, 0], [1, 2, 3], None, ValueError, r"event has the shape \(2,\) and time \(3,\)"),
+     (1, 2.0, None, ValueError, "one shape"),
+     ([1, 0], [1, 2], [0, 0, 0], ValueError, "entry has the shape"),
+     ([], [], None, ValueError, "at least one subject")],
+)  # fmt: skip
 def test_invalid_outcomes_are_refused(event, time, entry, error, message):
     with pytest.raises(error, match=message):
         survival_outcome(event, time, entry)

@@ -44,16 +44,12 @@ def test_scores_equal_frozen_scikit_survival(kind):
     auc, auc_mean = dynamic_auc(train, y, risk, times)
     curve = kaplan_meier(y)
     scores = {
-        "harrell": concordance_index(y, risk),
-        "uno": uno_concordance(train, y, risk),
-        "uno_tau": uno_concordance(train, y, risk, tau=known["tau"]),
-        "auc": auc,
-        "auc_mean": auc_mean,
-        "brier": brier_score(train, y, survival, times),
+        "harrell": concordance_index(y, risk), "uno": uno_concordance(train, y, risk),
+        "uno_tau": uno_concordance(train, y, risk, tau=known["tau"]), "auc": auc,
+        "auc_mean": auc_mean, "brier": brier_score(train, y, survival, times),
         "integrated_brier": integrated_brier_score(train, y, survival, times),
-        "km_times": curve.times,
-        "km": curve.survival,
-    }
+        "km_times": curve.times, "km": curve.survival,
+    }  # fmt: skip
     for name, value in scores.items():
         np.testing.assert_allclose(value, known[name], rtol=0, atol=1e-8, err_msg=name)
     # limits before the first event and after the last are a matter of convention

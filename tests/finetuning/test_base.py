@@ -73,12 +73,10 @@ def test_shared_parameters_are_the_base():
 
 @pytest.mark.parametrize(
     ("kind", "parameter", "value", "changed", "nested"),
-    [
-        (Sleep2VecClassifier, "finetune", "lora", {"rank": 2, "lr": 0.5}, LoRA),
-        (Sleep2VecRegressor, "finetune", "full", {"lr": 0.5}, FullFineTuning),
-        (Sleep2VecEventDetector, "rules", None, {"gap": 5, "min_duration": 3}, EventRules),
-    ],
-)
+    [(Sleep2VecClassifier, "finetune", "lora", {"rank": 2, "lr": 0.5}, LoRA),
+     (Sleep2VecRegressor, "finetune", "full", {"lr": 0.5}, FullFineTuning),
+     (Sleep2VecEventDetector, "rules", None, {"gap": 5, "min_duration": 3}, EventRules)],
+)  # fmt: skip
 def test_nested_parameters_are_reached(kind, parameter, value, changed, nested):
     one, other = kind(**{parameter: value}), kind(**{parameter: value})
     assert one.get_params()[parameter] == value
@@ -100,19 +98,17 @@ def test_a_search_over_ranks(classify):
 
 @pytest.mark.parametrize(
     ("y", "message"),
-    [
-        (np.zeros(len(X)), "one class only, 0.0, .*two at least"),
-        (["wake"] * len(X), "one class only, 'wake'"),
-        (np.full(len(X), np.nan), "no label for any of the 120 epochs"),
-        (np.full(len(X), -1), "no label for any"),
-        (Y[:-1], r"y has shape \(119,\) and X 120 elements.*these are epochs"),
-        ([[0], [0, 1]] * 60, "rows of different lengths"),
-        (["wake", 1] * 60, "mixes labels that cannot be sorted"),
-        (np.random.default_rng(0).random(len(X)), "continuous"),
-        (np.column_stack([Y, 2 * Y]), "holds 2; accepted are 0, 1 and NaN"),
-        (np.column_stack([Y, 0 * Y]), "column 1 of y is 0 in all 120 rows.*both 0 and 1"),
-    ],
-)
+    [(np.zeros(len(X)), "one class only, 0.0, .*two at least"),
+     (["wake"] * len(X), "one class only, 'wake'"),
+     (np.full(len(X), np.nan), "no label for any of the 120 epochs"),
+     (np.full(len(X), -1), "no label for any"),
+     (Y[:-1], r"y has shape \(119,\) and X 120 elements.*these are epochs"),
+     ([[0], [0, 1]] * 60, "rows of different lengths"),
+     (["wake", 1] * 60, "mixes labels that cannot be sorted"),
+     (np.random.default_rng(0).random(len(X)), "continuous"),
+     (np.column_stack([Y, 2 * Y]), "holds 2; accepted are 0, 1 and NaN"),
+     (np.column_stack([Y, 0 * Y]), "column 1 of y is 0 in all 120 rows.*both 0 and 1")],
+)  # fmt: skip
 def test_impossible_labels_are_refused(classify, y, message):
     with pytest.raises(ValueError, match=message):
         classify().fit(X, y)
@@ -120,14 +116,12 @@ def test_impossible_labels_are_refused(classify, y, message):
 
 @pytest.mark.parametrize(
     ("y", "message"),
-    [
-        (["old", "young"] * 3, "y must hold numbers.*Sleep2VecClassifier"),
-        ([1.0, np.inf, 2, 3, 4, 5], "y holds inf"),
-        (np.arange(6).astype("datetime64[D]"), "y must hold numbers.*datetime64"),
-        (np.full((6, 2), np.nan), "NaN in every row of column 0"),
-        ([1.0, 2.0], r"shape \(2,\) and X 6 elements"),
-    ],
-)
+    [(["old", "young"] * 3, "y must hold numbers.*Sleep2VecClassifier"),
+     ([1.0, np.inf, 2, 3, 4, 5], "y holds inf"),
+     (np.arange(6).astype("datetime64[D]"), "y must hold numbers.*datetime64"),
+     (np.full((6, 2), np.nan), "NaN in every row of column 0"),
+     ([1.0, 2.0], r"shape \(2,\) and X 6 elements")],
+)  # fmt: skip
 def test_impossible_numbers_are_refused(regress, y, message):
     with pytest.raises(ValueError, match=message):
         regress().fit(NIGHTS, y)

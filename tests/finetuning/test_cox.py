@@ -267,16 +267,14 @@ def change(y, **fields):
 
 @pytest.mark.parametrize(
     ("spoil", "error", "message"),
-    [
-        (lambda y: change(y, event=False), ValueError, "no event in 40 rows: all are censored"),
-        (lambda y: change(y, time=np.nan), ValueError, "y holds nothing but NaN in 40 rows"),
-        (lambda y: change(y, time=-1), ValueError, "40 of 40 times are not above zero"),
-        (lambda y: change(y, time=0), ValueError, "row 0, is 0"),
-        (lambda y: y[["event"]], ValueError, "lacks time.*survival_outcome"),
-        (lambda y: y["time"], TypeError, "structured array with the fields"),
-        (lambda y: y[:-1], ValueError, "y has 39 outcomes and X 40 elements"),
-    ],
-)
+    [(lambda y: change(y, event=False), ValueError, "no event in 40 rows: all are censored"),
+     (lambda y: change(y, time=np.nan), ValueError, "y holds nothing but NaN in 40 rows"),
+     (lambda y: change(y, time=-1), ValueError, "40 of 40 times are not above zero"),
+     (lambda y: change(y, time=0), ValueError, "row 0, is 0"),
+     (lambda y: y[["event"]], ValueError, "lacks time.*survival_outcome"),
+     (lambda y: y["time"], TypeError, "structured array with the fields"),
+     (lambda y: y[:-1], ValueError, "y has 39 outcomes and X 40 elements")],
+)  # fmt: skip
 def test_impossible_outcomes_are_refused(make, nights, y, spoil, error, message):
     with pytest.raises(error, match=message):
         make().fit(nights, spoil(y))

@@ -53,17 +53,8 @@ def training_set(lengths, labelled, longest):
         epochs.append(np.array([where[i][1] for i in mine], dtype=int))
         assert len(mine) <= length
     nights = [night_of(k, length) for k, length in enumerate(lengths)]
-    return TrainingSet(
-        NightsInMemory(nights),
-        ("eeg", "ibi"),
-        None,
-        Targets.of(values),
-        tuple(rows),
-        tuple(epochs),
-        tuple(lengths),
-        None,
-        longest,
-    )
+    inputs = NightsInMemory(nights), ("eeg", "ibi"), None, Targets.of(values)
+    return TrainingSet(*inputs, tuple(rows), tuple(epochs), tuple(lengths), None, longest)
 
 
 @given(
@@ -90,16 +81,9 @@ def test_a_pass_covers_labelled_rows(lengths, longest, size, seed):
 
 def test_nights_of_rows_are_averaged():
     nights = [night_of(k, 4) for k in range(3)]
-    training = TrainingSet(
-        NightsInMemory(nights),
-        ("eeg", "ibi"),
-        None,
-        Targets.of(np.array([0, 1])),
-        (np.array([0]), np.array([1]), np.array([0])),
-        None,
-        (4, 4, 4),
-        None,
-    )
+    inputs = NightsInMemory(nights), ("eeg", "ibi"), None, Targets.of(np.array([0, 1]))
+    rows = (np.array([0]), np.array([1]), np.array([0]))
+    training = TrainingSet(*inputs, rows, None, (4, 4, 4), None)
     (pieces,) = training.draw(np.random.default_rng(0), 2)
     batch, (targets, _) = training.batch(pieces)
     numbers = torch.tensor([[float(p.night)] for p in pieces])

@@ -42,23 +42,21 @@ def test_config_survives_json():
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [
-        ({"n_outputs": 0}, "n_outputs must be an integer from 1 on, got 0"),
-        ({"n_layers": True}, "n_layers must be an integer from 1 on, got True"),
-        ({"n_covariates": -1}, "n_covariates must be an integer from 0 on"),
-        ({"head_size": 1.5}, "head_size must be an integer"),
-        ({"kernel_size": 4}, "kernel_size must be odd"),
-        ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
-        ({"unit": "hour"}, "unit must be one of 'epoch', 'night'"),
-        ({"head": "svm"}, "head must be one of 'linear', 'mlp'"),
-        ({"aggregation": "max"}, "aggregation must be one of 'mean', 'concat', 'gated'"),
-        ({"pooling": "max"}, "pooling must be one of 'mean', 'attention', 'cls'"),
-        ({"activation": "tanh"}, "activation must be one of 'elu'"),
-        ({"modalities": ()}, "each modality once and at least one"),
-        ({"modalities": ("eeg", "eeg")}, "each modality once"),
-        ({"unit": "night", "head": "temporal_conv"}, "accepted for nights: 'linear', 'mlp'"),
-    ],
-)
+    [({"n_outputs": 0}, "n_outputs must be an integer from 1 on, got 0"),
+     ({"n_layers": True}, "n_layers must be an integer from 1 on, got True"),
+     ({"n_covariates": -1}, "n_covariates must be an integer from 0 on"),
+     ({"head_size": 1.5}, "head_size must be an integer"),
+     ({"kernel_size": 4}, "kernel_size must be odd"),
+     ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
+     ({"unit": "hour"}, "unit must be one of 'epoch', 'night'"),
+     ({"head": "svm"}, "head must be one of 'linear', 'mlp'"),
+     ({"aggregation": "max"}, "aggregation must be one of 'mean', 'concat', 'gated'"),
+     ({"pooling": "max"}, "pooling must be one of 'mean', 'attention', 'cls'"),
+     ({"activation": "tanh"}, "activation must be one of 'elu'"),
+     ({"modalities": ()}, "each modality once and at least one"),
+     ({"modalities": ("eeg", "eeg")}, "each modality once"),
+     ({"unit": "night", "head": "temporal_conv"}, "accepted for nights: 'linear', 'mlp'")],
+)  # fmt: skip
 def test_impossible_heads_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         HeadConfig(**{"hidden_size": 8, "modalities": ("eeg",), "n_outputs": 2, **wrong})

@@ -92,13 +92,11 @@ def _edit(path, change):
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [
-        (lambda d: d.update(format_version=99), "newer version.*pip install"),
-        (lambda d: d["fitted"].update(unit_="night"), "changed or damaged"),
-        (lambda d: d.pop("fitted"), "changed or damaged"),
-        (lambda d: d.pop("sha256"), "cannot be used"),
-    ],
-)
+    [(lambda d: d.update(format_version=99), "newer version.*pip install"),
+     (lambda d: d["fitted"].update(unit_="night"), "changed or damaged"),
+     (lambda d: d.pop("fitted"), "changed or damaged"),
+     (lambda d: d.pop("sha256"), "cannot be used")],
+)  # fmt: skip
 def test_changed_descriptions_are_noticed(saved, change, said):
     _edit(saved, change)
     with pytest.raises(CheckpointError, match=said):
@@ -107,13 +105,11 @@ def test_changed_descriptions_are_noticed(saved, change, said):
 
 @pytest.mark.parametrize(
     ("part", "change", "message"),
-    [
-        ("fitted", {"predict": "x"}, "'predict' is no fitted attribute"),
-        ("fitted", {"_rows_at_fit": 1}, "'_rows_at_fit' is no fitted attribute"),
-        ("parameters", {"cache": "/somewhere"}, "unknown parameters cache"),
-        ("parameters", {"nonsense": 1}, "unknown parameters nonsense"),
-    ],
-)
+    [("fitted", {"predict": "x"}, "'predict' is no fitted attribute"),
+     ("fitted", {"_rows_at_fit": 1}, "'_rows_at_fit' is no fitted attribute"),
+     ("parameters", {"cache": "/somewhere"}, "unknown parameters cache"),
+     ("parameters", {"nonsense": 1}, "unknown parameters nonsense")],
+)  # fmt: skip
 def test_foreign_attributes_are_refused(saved, part, change, message):
     document = read_estimator(saved)
     getattr(document, part).update(change)

@@ -80,11 +80,9 @@ def test_temporal_heads_are_read(write, draw, kind):
 
 @pytest.mark.parametrize(
     ("section", "message"),
-    [
-        ({"name": "lstm"}, "temporal_agg 'lstm'; supported: 'mean', 'attn'"),
-        ({"kwargs": {"temp": 2.0}}, "options of its temporal_agg not supported: temp"),
-    ],
-)
+    [({"name": "lstm"}, "temporal_agg 'lstm'; supported: 'mean', 'attn'"),
+     ({"kwargs": {"temp": 2.0}}, "options of its temporal_agg not supported: temp")],
+)  # fmt: skip
 def test_unknown_poolings_are_refused(write, section, message):
     case = Case.load("age_attn")
     case.document["model"]["head"]["temporal_agg"] |= section
