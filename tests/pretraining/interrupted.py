@@ -21,7 +21,7 @@ from sleep2vec_sklearn.pretraining import NightStore, _state, contents_of
 from tests.pretraining.nights import make_night, tiny_pretrainer
 
 PARAMETERS = {
-    "max_epochs": 3, "steps_per_epoch": 8, "accumulate": 2, "dropout": 0.1, "noise": 0.1,
+    "max_epochs": 2, "steps_per_epoch": 6, "accumulate": 2, "dropout": 0.1, "noise": 0.1,
     "modality_dropout": 0.3, "reconstruction_weight": 0.5, "max_shift": 2, "patience": 5,
     "save_every": 1,
 }  # fmt: skip

@@ -52,7 +52,7 @@ def test_killed_runs_end_alike(run, whole, tmp_path, seed):
     random = np.random.default_rng(seed)
     folder, out = tmp_path / "run", tmp_path / "run.npz"
     arguments = {"out": str(out), "state_dir": str(folder)}
-    early, number = random.uniform(0.01, 0.3) * seconds, int(random.integers(1, 6))
+    early, number = random.uniform(0.01, 0.3) * seconds, int(random.integers(1, 5))
     for kill in random.permutation([{"cpu_seconds": early}, {"within_save": number}]):
         assert run(**arguments, **kill)[0] < 0
         assert "cpu_seconds" in kill or len(list(folder.glob(".state.pt.*"))) == 1
