@@ -30,27 +30,18 @@ def one_thread():
 @pytest.fixture(scope="session")
 def small_config():
     """A tiny encoder whose context is shorter than the nights of these tests."""
-    from sleep2vec_sklearn.model import (
-        EncoderConfig,
-        ModalityConfig,
-        ProjectionConfig,
-        TokenizerConfig,
-    )
+    from sleep2vec_sklearn import model
 
     modalities = tuple(
-        ModalityConfig(name, MODALITIES[name].conditioning, TokenizerConfig("spectral", 24))
+        model.ModalityConfig(
+            name, MODALITIES[name].conditioning, model.TokenizerConfig("spectral", 24)
+        )
         for name in SMALL_MODALITIES
     )
-    return EncoderConfig(
-        modalities,
-        hidden_size=32,
-        n_layers=2,
-        n_heads=4,
-        intermediate_size=48,
-        cls=True,
-        projection=ProjectionConfig(20, 8),
-        context_epochs=8,
-    )
+    return model.EncoderConfig(
+        modalities, hidden_size=32, n_layers=2, n_heads=4, intermediate_size=48, cls=True,
+        projection=model.ProjectionConfig(20, 8), context_epochs=8,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -131,6 +122,19 @@ def noise():
         return values.astype(np.float32), rate
 
     return make
+
+
+@pytest.fixture
+def fails(monkeypatch):
+    """Function of (name, error): every call of that name raises the error."""
+
+    def patch(name, error):
+        def fail(*_, **__):
+            raise error
+
+        monkeypatch.setattr(name, fail)
+
+    return patch
 
 
 class CountingSource:

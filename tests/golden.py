@@ -15,18 +15,9 @@ from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer
 FILE = Path(__file__).parent / "data" / "golden" / "sleep2vec-mini.npz"
 N_EPOCHS = 250
 _NATIVE_RATES = {
-    "eeg": 100,
-    "eog": 128,
-    "emg": 200,
-    "ecg": 125,
-    "airflow": 10,
-    "effort": 16,
-    "spo2": 1,
-    "ibi": 4,
-    "resp": 4,
-    "ppg": 50,
-    "actigraphy": 1 / 30,
-}
+    "eeg": 100, "eog": 128, "emg": 200, "ecg": 125, "airflow": 10, "effort": 16, "spo2": 1,
+    "ibi": 4, "resp": 4, "ppg": 50, "actigraphy": 1 / 30,
+}  # fmt: skip
 
 
 def golden_night(*modalities: str) -> Recording:

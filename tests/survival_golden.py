@@ -50,30 +50,16 @@ def values_of(seed, step, longest) -> dict[str, np.ndarray]:
     features = noise + risk[:, None]
     cox = CoxPHSurvivalAnalysis(ties="breslow", tol=1e-14, n_iter=500).fit(features, y)
     return {
-        "train_event": train["event"],
-        "train_time": train["time"],
-        "event": event,
-        "time": time,
-        "risk": risk,
-        "moments": moments,
-        "survival": survival,
-        "tau": tau,
+        "train_event": train["event"], "train_time": train["time"], "event": event, "time": time,
+        "risk": risk, "moments": moments, "survival": survival, "tau": tau,
         "harrell": metrics.concordance_index_censored(event, time, risk)[0],
         "uno": metrics.concordance_index_ipcw(train, y, risk)[0],
-        "uno_tau": metrics.concordance_index_ipcw(train, y, risk, tau=tau)[0],
-        "auc": auc,
-        "auc_mean": auc_mean,
-        "brier": metrics.brier_score(train, y, survival, moments)[1],
+        "uno_tau": metrics.concordance_index_ipcw(train, y, risk, tau=tau)[0], "auc": auc,
+        "auc_mean": auc_mean, "brier": metrics.brier_score(train, y, survival, moments)[1],
         "integrated_brier": metrics.integrated_brier_score(train, y, survival, moments),
-        "km_times": km_times,
-        "km": km,
-        "km_lower": km_lower,
-        "km_upper": km_upper,
-        "hazard_times": hazard.x,
-        "hazard": hazard.y,
-        "features": features,
-        "coef": cox.coef_,
-    }
+        "km_times": km_times, "km": km, "km_lower": km_lower, "km_upper": km_upper,
+        "hazard_times": hazard.x, "hazard": hazard.y, "features": features, "coef": cox.coef_,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -42,22 +42,14 @@ class Task:
 def nights():
     """Twelve simulated half hours of six subjects, with what is known of them."""
     lazy = make_sleep_cohort(
-        6,
-        nights_per_subject=2,
-        hours=0.5,
-        modalities=MODALITIES,
+        6, nights_per_subject=2, hours=0.5, modalities=MODALITIES, missing=0, random_state=0,
         site_kinds=["laboratory", "wearable"],
-        missing=0,
-        random_state=0,
-    )
+    )  # fmt: skip
+    kept = ("units", "subject", "metadata", "stages", "id")
     return [
         Recording(
             {name: (s.values, s.rate) for name, s in night.read().items()},
-            units=night.units,
-            subject=night.subject,
-            metadata=night.metadata,
-            stages=night.stages,
-            id=night.id,
+            **{name: getattr(night, name) for name in kept},
         )
         for night in lazy
     ]

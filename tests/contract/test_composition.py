@@ -84,11 +84,14 @@ def test_calibration_of_a_frozen_pipeline(task):
     assert_same_probabilities(*calibrated, task)
 
 
-def test_frozen_transformer_stays_fitted(task):
+def test_frozen_and_dummy_steps(task):
     fitted = task.transformer().fit(task.X)
     model = make_pipeline(FrozenEstimator(fitted), task.head()).fit(task.X, task.y)
     assert model[0].estimator is fitted
     np.testing.assert_array_equal(model[0].transform(task.X), task.rows)
+    y = np.arange(len(task.X)) % 3 == 0
+    for baseline in (task.pipeline(DummyClassifier()), DummyClassifier()):
+        assert not baseline.fit(task.X, y).predict(task.X).any()
 
 
 def test_tuned_threshold(task):
@@ -102,22 +105,11 @@ def test_tuned_threshold(task):
     np.testing.assert_array_equal(tuned[0].predict(task.X), tuned[1].predict(task.rows))
 
 
-def test_dummy_baseline_predicts(task):
-    y = np.arange(len(task.X)) % 3 == 0
-    for baseline in (task.pipeline(DummyClassifier()), DummyClassifier()):
-        assert not baseline.fit(task.X, y).predict(task.X).any()
-
-
 def make_net():
     return NeuralNetClassifier(
-        torch.nn.Linear,
-        module__in_features=32,
-        module__out_features=2,
-        criterion=torch.nn.CrossEntropyLoss,
-        max_epochs=3,
-        train_split=None,
-        verbose=0,
-    )
+        torch.nn.Linear, module__in_features=32, module__out_features=2,
+        criterion=torch.nn.CrossEntropyLoss, max_epochs=3, train_split=None, verbose=0,
+    )  # fmt: skip
 
 
 def test_skorch_head(task):

@@ -22,6 +22,9 @@ def test_pandas_union_has_one_index(task):
     assert table.index.tolist() == ids
     assert {"embedding__sleep2vec_000", "known__age"} <= set(table.columns)
     np.testing.assert_array_equal(table.to_numpy()[:, :32], task.rows)
+    table = union_of(task).set_output(transform="polars").fit_transform(task.X)
+    assert isinstance(table, polars.DataFrame)
+    np.testing.assert_array_equal(table.to_numpy()[:, :32], task.rows)
 
 
 def test_pandas_union_of_repeated_nights(task):
@@ -29,12 +32,6 @@ def test_pandas_union_of_repeated_nights(task):
     table = union_of(task).set_output(transform="pandas").fit_transform(X)
     assert len(table) == 3
     assert table.iloc[0].equals(table.iloc[1])
-
-
-def test_polars_union(task):
-    table = union_of(task).set_output(transform="polars").fit_transform(task.X)
-    assert isinstance(table, polars.DataFrame)
-    np.testing.assert_array_equal(table.to_numpy()[:, :32], task.rows)
 
 
 @pytest.mark.parametrize("kind", [pd.DataFrame, polars.DataFrame])

@@ -37,9 +37,12 @@ def test_they_work_behind_the_transformer(task, wrap):
     np.testing.assert_array_equal(model.predict(task.X), expected)
 
 
-def test_stacking_with_passthrough_refuses(task):
+def test_stacking_with_passthrough_refuses(task, noise):
     with pytest.raises(TypeError, match=SENTENCE):
         StackingClassifier([("a", task.pipeline())], passthrough=True, cv=2).fit(task.X, task.y)
+    plain = [{"ibi": noise("ibi", seed=seed)} for seed in range(4)]
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        bag(task.pipeline(LogisticRegression())).fit(plain, [0, 1, 0, 1])
 
 
 def test_permutation_importance_takes_rows_only(task):
@@ -75,9 +78,3 @@ def test_plain_dicts_are_split(task, noise):
     objects[:] = plain
     rows = task.transformer().fit_transform(plain)
     np.testing.assert_array_equal(task.transformer().fit_transform(objects), rows)
-
-
-def test_ensembles_refuse_plain_dicts(task, noise):
-    plain = [{"ibi": noise("ibi", seed=seed)} for seed in range(4)]
-    with pytest.raises(ValueError, match="Expected 2D array"):
-        bag(task.pipeline(LogisticRegression())).fit(plain, [0, 1, 0, 1])

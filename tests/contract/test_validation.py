@@ -89,17 +89,10 @@ def test_validation_curve_over_the_head(task):
 
 
 def test_validation_curve_over_the_transformer(task):
-    train, test = validation_curve(
-        task.pipeline(),
-        task.X,
-        task.y,
-        param_name="embed__fusion",
-        param_range=["mean", "concat"],
-        groups=task.groups,
-        cv=BY_SUBJECT,
-        # few rows of many columns can all be told apart, by either
-        scoring="neg_log_loss",
-    )
+    # few rows of many columns can all be told apart, by either
+    options = {"groups": task.groups, "cv": BY_SUBJECT, "scoring": "neg_log_loss"}
+    options |= {"param_name": "embed__fusion", "param_range": ["mean", "concat"]}
+    train, test = validation_curve(task.pipeline(), task.X, task.y, **options)
     assert train.shape == test.shape == (2, 3)
     assert (train[0] != train[1]).any()
 
@@ -111,29 +104,26 @@ def test_permutation_test_score(task):
     assert (score, p) == (expected[0], expected[2])
 
 
-def test_train_test_split_keeps_container(task):
+def test_splits_keep_their_container(task, nights):
     parts = train_test_split(task.X, task.y, random_state=0, stratify=task.y)
     assert [type(part) for part in parts[:2]] == [type(task.X)] * 2
     assert task.pipeline().fit(parts[0], parts[2]).predict(parts[0]).shape == parts[2].shape
-
-
-def test_split_cohort_lists_its_recordings(nights):
     metadata = pd.DataFrame(index=[night.id for night in nights])
     train, test = train_test_split(Cohort(nights, metadata), random_state=0)
     assert {night.id for night in [*train, *test]} == set(metadata.index)
+    X = EpochSequence(nights)
+    train, _ = train_test_split(X, random_state=0)
+    assert train.recordings is X.recordings
 
 
 def test_nested_cross_validation_routes_groups(task):
+    options = {"params": {"groups": task.groups}, "cv": BY_SUBJECT}
+    inner = {"cv": GroupKFold(2), "error_score": "raise"}
     with config_context(enable_metadata_routing=True):
-        grid = {"head__classify__C": [0.01, 1]}
-        search = GridSearchCV(task.pipeline(), grid, cv=GroupKFold(2), error_score="raise")
-        found = cross_val_score(
-            search, task.X, task.y, params={"groups": task.groups}, cv=BY_SUBJECT
-        )
-        flat = GridSearchCV(task.head(), {"classify__C": [0.01, 1]}, cv=GroupKFold(2))
-        expected = cross_val_score(
-            flat, task.rows, task.y, params={"groups": task.groups}, cv=BY_SUBJECT
-        )
+        search = GridSearchCV(task.pipeline(), {"head__classify__C": [0.01, 1]}, **inner)
+        found = cross_val_score(search, task.X, task.y, **options)
+        flat = GridSearchCV(task.head(), {"classify__C": [0.01, 1]}, **inner)
+        expected = cross_val_score(flat, task.rows, task.y, **options)
     assert_same(found, expected)
 
 
@@ -155,9 +145,3 @@ def test_routed_sample_weight_reaches_head(task):
         options = {"params": params, "cv": BY_SUBJECT, "scoring": scoring}
         found, expected = both(task, cross_val_score, head=head, **options)
     assert_same(found, expected)
-
-
-def test_split_epochs_share_their_nights(nights):
-    X = EpochSequence(nights)
-    train, _ = train_test_split(X, random_state=0)
-    assert train.recordings is X.recordings

@@ -43,15 +43,11 @@ def test_minutes_with_apnea_are_events(tmp_path):
     assert night.duration == 180
 
 
-def test_repeated_beat_counts_once(tmp_path):
+def test_beats_are_read_once(tmp_path):
     (night,) = load(tmp_path, {"c01": {}})
     (tmp_path / "c01.qrs").write_bytes(annotation_bytes(sorted(beats_every(100, 18_000) * 2)))
     (again,) = load_apnea_ecg(tmp_path)
     np.testing.assert_array_equal(night["ibi"], again["ibi"])
-
-
-def test_missing_beats_are_named(tmp_path):
-    load(tmp_path, {"c01": {}})
     (tmp_path / "c01.qrs").unlink()
     with pytest.raises(ReadError, match=r"c01\.qrs cannot be read"):
         load_apnea_ecg(tmp_path)

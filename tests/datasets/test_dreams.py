@@ -36,22 +36,16 @@ def test_edf_gives_the_montage(mons):
     assert excerpt.derived == ("ibi", "resp")
     assert excerpt.stages.tolist() == [2] * 5 + [4]
     assert excerpt.events is None
-
-
-def test_slow_pulse_wave_is_dropped(mons):
     write_edf(mons / "excerpt3.edf", {**MONTAGE, "PULSE": 8}, START)
     assert "ppg" not in load_dreams(mons)[0].modalities
 
 
 @pytest.mark.parametrize(
     ("patient", "demographics"),
-    [
-        ("DatabaseSpindles, excerpt3, man - 28/03/1957 - 2003", {"sex": "M", "age": 45}),
-        ("DatabaseSpindles, excerpt3, woman - 27/03/1957 - 2003", {"sex": "F", "age": 46}),
-        ("DatabaseSpindles, excerpt3, woman", {"sex": "F"}),
-        ("", {}),
-    ],
-)
+    [("DatabaseSpindles, excerpt3, man - 28/03/1957 - 2003", {"sex": "M", "age": 45}),
+     ("DatabaseSpindles, excerpt3, woman - 27/03/1957 - 2003", {"sex": "F", "age": 46}),
+     ("DatabaseSpindles, excerpt3, woman", {"sex": "F"}), ("", {})],
+)  # fmt: skip
 def test_header_gives_sex_and_age(mons, patient, demographics):
     write_edf(mons / "excerpt3.edf", MONTAGE, START, patient=patient)
     (excerpt,) = load_dreams(mons)
@@ -95,14 +89,9 @@ def test_excerpt_without_samples_fails(mons):
 
 @pytest.mark.parametrize(
     ("labels", "stage"),
-    [
-        ([2, 2, 2, 2, 3, 3], 2),
-        ([2, 2, 2, 3, 3, 3], 1),
-        ([1, 0, 1, 0, 2, 2], 3),
-        ([-1, -1, -1, -2, 4, 4], -1),
-        ([-1, -1, 4, 4, 5, 5], 0),
-    ],
-)
+    [([2, 2, 2, 2, 3, 3], 2), ([2, 2, 2, 3, 3, 3], 1), ([1, 0, 1, 0, 2, 2], 3),
+     ([-1, -1, -1, -2, 4, 4], -1), ([-1, -1, 4, 4, 5, 5], 0)],
+)  # fmt: skip
 def test_ties_go_to_lighter_stage(labels, stage):
     assert stages_by_majority(np.array(labels)).tolist() == [stage]
 

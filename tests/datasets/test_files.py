@@ -53,24 +53,19 @@ def test_annotations_survive_round_trip(tmp_path_factory, steps, notes):
     assert list(annotations.texts) == expected
 
 
-def test_fields_take_no_time(tmp_path):
+def test_fields_and_steps_back(tmp_path):
     data = word(NORMAL, 10) + word(60, 1) + word(61, 2) + word(62, 3) + word(NORMAL, 5) + b"\0\0"
     assert read(tmp_path, data).samples.tolist() == [10, 15]
-
-
-def test_time_can_go_back(tmp_path):
     data = skip(5000) + word(NORMAL, 0) + skip(-1000 & 0xFFFFFFFF) + word(NORMAL, 0) + b"\0\0"
     assert read(tmp_path, data).samples.tolist() == [5000, 4000]
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [
-        *((data, "truncated") for data in (b"", b"abc", b"\x01\x58\x07", b"\x01\x58")),
-        (word(59, 0) + b"\0\0", "ends inside an annotation"),
-        (text(b"no one") + b"\0\0", "text without an annotation"),
-    ],
-)
+    [*((data, "truncated") for data in (b"", b"abc", b"\x01\x58\x07", b"\x01\x58")),
+     (word(59, 0) + b"\0\0", "ends inside an annotation"),
+     (text(b"no one") + b"\0\0", "text without an annotation")],
+)  # fmt: skip
 def test_broken_annotations_are_refused(tmp_path, data, reason):
     with pytest.raises(ReadError, match=rf"a\.st .*{reason}.*Download it again"):
         read(tmp_path, data)
@@ -83,22 +78,15 @@ def header_of(folder, line, comment=""):
 
 @pytest.mark.parametrize(
     ("line", "rate", "start"),
-    [
-        ("r 1 250 7500", 250, None),
-        ("r 1 250/0.5(9) 7500", 250, None),
-        ("r 1 128.5(0) 7500 23:10:05 19/1/1989", 128.5, datetime(1989, 1, 19, 23, 10, 5)),
-        ("r 1 100 7500 01:02:03 2/3/99", 100, datetime(1999, 3, 2, 1, 2, 3)),
-        ("r 1 100 7500 01:02:03", 100, None),
-        ("r 1 100 7500 one two", 100, None),
-    ],
-)
+    [("r 1 250 7500", 250, None), ("r 1 250/0.5(9) 7500", 250, None),
+     ("r 1 128.5(0) 7500 23:10:05 19/1/1989", 128.5, datetime(1989, 1, 19, 23, 10, 5)),
+     ("r 1 100 7500 01:02:03 2/3/99", 100, datetime(1999, 3, 2, 1, 2, 3)),
+     ("r 1 100 7500 01:02:03", 100, None), ("r 1 100 7500 one two", 100, None)],
+)  # fmt: skip
 def test_header_has_rate_and_start(tmp_path, line, rate, start):
     header = header_of(tmp_path, line, "# second\n")
     assert (header.rate, header.n_samples, header.start) == (rate, 7500, start)
     assert (header.duration, header.comment) == (7500 / rate, "first")
-
-
-def test_broken_header_is_refused(tmp_path):
     with pytest.raises(ReadError, match=r"r\.hea is not a record's header"):
         header_of(tmp_path, "r")
 

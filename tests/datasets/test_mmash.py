@@ -67,17 +67,14 @@ def test_user_info_gives_demographics(tmp_path):
         load_mmash(tmp_path)
 
 
-def test_second_day_follows_first(tmp_path):
-    # published as day -29 for two men
-    seconds = np.where(AROUND_MIDNIGHT >= 86_400, AROUND_MIDNIGHT - 31 * 86_400, AROUND_MIDNIGHT)
-    assert load_packed(tmp_path, seconds).n_epochs == 20
-
-
-def test_day_without_diary(tmp_path):
+def test_day_without_diary_or_date(tmp_path):
     day = load_packed(tmp_path, AROUND_MIDNIGHT)
     assert day.lights is None
     assert day.events.empty
     assert np.isnan(day.metadata["in_bed_min"])
+    # published as day -29 for two men
+    seconds = np.where(AROUND_MIDNIGHT >= 86_400, AROUND_MIDNIGHT - 31 * 86_400, AROUND_MIDNIGHT)
+    assert load_packed(tmp_path, seconds).n_epochs == 20
 
 
 def test_beats_lie_between_seconds(tmp_path):

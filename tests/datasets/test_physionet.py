@@ -135,12 +135,10 @@ def test_night_includes_its_hypnogram(tmp_path, record):
 
 @pytest.mark.parametrize(
     ("options", "reason"),
-    [
-        ({"download_if_missing": False}, "download_if_missing is False"),
-        ({"mirror": "http://127.0.0.1:9"}, r"http://127.* gave Connect"),
-        ({"mirror": "physionet.org/files"}, r"physionet.org/files.* gave MissingSchema"),
-    ],
-)
+    [({"download_if_missing": False}, "download_if_missing is False"),
+     ({"mirror": "http://127.0.0.1:9"}, r"http://127.* gave Connect"),
+     ({"mirror": "physionet.org/files"}, r"physionet.org/files.* gave MissingSchema")],
+)  # fmt: skip
 def test_missing_list_suggests_wget(tmp_path, monkeypatch, options, reason):
     monkeypatch.setattr(physionet, "_RETRIES", 0)
     with pytest.raises(ReadError, match=rf"SHA256SUMS.txt missing, and {reason}.*wget -r"):
@@ -207,12 +205,10 @@ def test_damaged_file_is_replaced(watches, tmp_path):
 
 @pytest.mark.parametrize(
     ("sums", "reason"),
-    [
-        (b"<html>log in</html>", "no sha256 sums"),
-        (b"0" * 64 + b"  ../../evil.txt\n", "outside of its folder"),
-        (b"0" * 64 + b"  README.md\n", "holds no heart_rate"),
-    ],
-)
+    [(b"<html>log in</html>", "no sha256 sums"),
+     (b"0" * 64 + b"  ../../evil.txt\n", "outside of its folder"),
+     (b"0" * 64 + b"  README.md\n", "holds no heart_rate")],
+)  # fmt: skip
 def test_invalid_list_is_refused(watches, sums, reason):
     mirror, options = watches
     mirror.files[mirror.sums] = sums

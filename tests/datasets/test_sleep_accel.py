@@ -51,12 +51,9 @@ def test_stages_match_their_signals(tmp_path):
 
 @pytest.mark.parametrize(
     ("labels", "offset", "stages"),
-    [
-        (["nan", 2, 9, 3], 0, [-1, 2, -1, 3]),
-        ([2, 3, 5], 60, [-1, -1, 2, 3, 4]),
-        ([3, 0, 2, 5], -30, [0, 2, 4]),
-    ],
-)
+    [(["nan", 2, 9, 3], 0, [-1, 2, -1, 3]), ([2, 3, 5], 60, [-1, -1, 2, 3, 4]),
+     ([3, 0, 2, 5], -30, [0, 2, 4])],
+)  # fmt: skip
 def test_labels_become_epochs(tmp_path, labels, offset, stages):
     night = load(tmp_path, labels, offset=offset)
     assert night.stages.tolist() == stages
@@ -71,15 +68,12 @@ def test_invalid_heart_rates_are_ignored(tmp_path):
     np.testing.assert_allclose(night["ibi"][:110], 1.0, rtol=1e-5)
 
 
-def test_readings_may_be_unsorted(tmp_path):
-    night = load(tmp_path, [0] * 7, ([100, 50, 100, 150], [60] * 4))
-    np.testing.assert_allclose(night["ibi"][50:150], 1.0)
-
-
-def test_counts_are_per_second(tmp_path):
+def test_readings_and_counts_per_second(tmp_path):
     night = load(tmp_path, [0] * 5, counts=([30, 60, 90, 120], [90, 0, 300, 0]))
     per_epoch = night["actigraphy"].reshape(5, -1).mean(axis=1)
     np.testing.assert_allclose(per_epoch, [np.nan, 3, 0, 10, 0])
+    night = load(tmp_path, [0] * 7, ([100, 50, 100, 150], [60] * 4))
+    np.testing.assert_allclose(night["ibi"][50:150], 1.0)
 
 
 @pytest.mark.filterwarnings("error")

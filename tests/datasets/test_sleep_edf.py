@@ -60,9 +60,13 @@ def write_tables(folder):
 
 def test_nights_share_their_subject(published):
     cohort = load_sleep_edf(published)
+    table = cohort.metadata
     assert [night.subject for night in cohort] == ["SC400", "SC400", "SC482", "ST702"]
-    assert cohort.metadata["night"].tolist() == [1, 2, 1, 1]
-    assert cohort.metadata["site"].tolist() == ["sleep-cassette"] * 3 + ["sleep-telemetry"]
+    assert table["night"].tolist() == [1, 2, 1, 1]
+    assert table["site"].tolist() == ["sleep-cassette"] * 3 + ["sleep-telemetry"]
+    assert table["sex"].tolist()[:2] == ["F", "F"]
+    assert table["age"].tolist()[:2] == [33, 33]
+    assert table.loc["SC4821G0-PSG", ["age", "sex"]].isna().all()
 
 
 def test_rechtschaffen_kales_stages_merge(published):
@@ -78,13 +82,6 @@ def test_slow_channels_are_dropped(published):
     assert cohort[3].modalities == ("eeg", "eog", "emg")
     assert cohort[0].rates == {"eeg": 100.0, "eog": 100.0}
     assert any("1 Hz, airflow needs at least 4 Hz" in note for note in cohort[0].notes)
-
-
-def test_headers_give_demographics(published):
-    table = load_sleep_edf(published).metadata
-    assert table["sex"].tolist()[:2] == ["F", "F"]
-    assert table["age"].tolist()[:2] == [33, 33]
-    assert table.loc["SC4821G0-PSG", ["age", "sex"]].isna().all()
 
 
 @pytest.mark.parametrize("where", [".", "sleep-cassette"])
@@ -130,14 +127,11 @@ def test_xls_table_is_read(published, monkeypatch):
     assert load_sleep_edf(published).metadata.loc["SC4821G0-PSG", "sex"] == "M"
 
 
-def test_samples_are_read_lazily(published):
+def test_unfit_files_are_named(published):
     night = load_sleep_edf(published)[0]
     (published / "sleep-cassette" / "SC4001E0-PSG.edf").unlink()
     with pytest.raises(OSError, match="SC4001E0"):
         night.read()
-
-
-def test_other_names_are_refused(published):
     write_night(published / "sleep-cassette", "night", "night")
     with pytest.raises(ReadError, match=r"night-PSG\.edf is not named"):
         load_sleep_edf(published)

@@ -48,16 +48,12 @@ def published(tmp_path):
     return tmp_path
 
 
-def test_published_night_has_montage(published):
+def test_published_night_is_read(published):
     (night,) = load_ucddb(published)
     recorded = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2")
     assert night.modalities == (*recorded, "ibi", "resp")
     assert night.derived == ("ibi", "resp")
     assert (night.rates["eeg"], night.rates["eog"], night.rates["effort"]) == (128, 64, 8)
-
-
-def test_published_night_has_labels(published):
-    (night,) = load_ucddb(published)
     assert night.stages.tolist() == [0, 4, 1, 3, -1, -1]
     assert night.start == START
     assert night.events.values.tolist() == EXPECTED_EVENTS
@@ -140,13 +136,10 @@ def test_other_rate_is_refused(tmp_path):
         load_ucddb(tmp_path)
 
 
-def test_repeated_study_warns(tmp_path):
+def test_unusable_tables(tmp_path):
     write(tmp_path / "SubjectDetails.csv", DETAILS + DETAILS.splitlines()[1] + "\n")
     with pytest.warns(RecordingWarning, match=r"cannot be read.*unique"):
         assert read_subjects(tmp_path) == {}
-
-
-def test_event_needs_clock_time(tmp_path):
     write(tmp_path / "events.txt", EVENTS.replace("00:00:30", "xx:00:30"))
     with pytest.raises(ReadError, match=r"events\.txt has an event at 'xx:00:30'.*01:23:45"):
         read_respiratory_events(tmp_path / "events.txt", START)

@@ -15,7 +15,6 @@ import pytest
 
 from sleep2vec_sklearn import Sleep2VecTransformer, cache_info, clear_cache, config_context
 from sleep2vec_sklearn.encoding import _disk_cache as disk
-from sleep2vec_sklearn.encoding import _disk_cache as entry
 from sleep2vec_sklearn.encoding._disk_cache import (
     DamagedEntryError,
     DiskCache,
@@ -55,21 +54,15 @@ def test_keys_differ_in_every_part():
     assert token_key(*parts) == token_key(*parts)
 
 
-@pytest.mark.parametrize("summary", [True, False])
-def test_entry_round_trip(tokens, summary):
-    kept = tokens(5)
-    kept = kept if summary else EncodedModality(kept.tokens, kept.valid)
-    again = unpack(KEY, pack(KEY, kept))
-    np.testing.assert_array_equal(again.tokens, kept.tokens)
-    np.testing.assert_array_equal(again.valid, kept.valid)
-    assert (again.summary is None) == (not summary)
-    assert again.tokens.dtype == np.float32
-    assert not again.tokens.flags.writeable
-
-
-def test_missing_sensor_round_trip():
-    again = unpack(KEY, pack(KEY, EncodedModality.missing()))
-    assert not again.valid.any()
+def test_entries_come_back(tokens):
+    whole = tokens(5)
+    for entry in (whole, EncodedModality(whole.tokens, whole.valid), EncodedModality.missing()):
+        again = unpack(KEY, pack(KEY, entry))
+        np.testing.assert_array_equal(again.tokens, entry.tokens)
+        np.testing.assert_array_equal(again.valid, entry.valid)
+        assert (again.summary is None) == (entry.summary is None)
+        assert again.tokens.dtype == np.float32
+        assert not again.tokens.flags.writeable
 
 
 def test_every_damaged_byte_is_noticed(tokens):
@@ -93,15 +86,11 @@ def older(data):
 
 @pytest.mark.parametrize(
     ("damage", "why"),
-    [
-        (lambda data: b"", "0 bytes"),
-        (cut, "checksum is wrong"),
-        (lambda data: data[:-1] + b"?", "checksum is wrong"),
-        (older, "format 0, this version reads 1"),
-        (lambda data: b"PK" + data[2:], "not an entry"),
-        (lambda data: pack(token_key("b"), EncodedModality.missing()), "checksum is wrong"),
-    ],
-)
+    [(lambda data: b"", "0 bytes"), (cut, "checksum is wrong"),
+     (lambda data: data[:-1] + b"?", "checksum is wrong"),
+     (older, "format 0, this version reads 1"), (lambda data: b"PK" + data[2:], "not an entry"),
+     (lambda data: pack(token_key("b"), EncodedModality.missing()), "checksum is wrong")],
+)  # fmt: skip
 def test_damaged_entry_is_encoded_again(transform, encodes, tmp_path, caplog, damage, why):
     rows = transform()
     path = entry_of(tmp_path)
@@ -118,8 +107,7 @@ def test_damaged_entry_is_encoded_again(transform, encodes, tmp_path, caplog, da
 def test_formats_share_a_folder(tokens, monkeypatch, tmp_path):
     older = DiskCache(tmp_path)
     older.put(KEY, tokens(4))
-    for module in (disk, entry):
-        monkeypatch.setattr(module, "FORMAT_VERSION", entry.FORMAT_VERSION + 1)
+    monkeypatch.setattr(disk, "FORMAT_VERSION", disk.FORMAT_VERSION + 1)
     newer = DiskCache(tmp_path)
     assert newer.get(KEY) is None
     newer.put(KEY, tokens(5))
@@ -159,25 +147,17 @@ def test_only_entries_are_cleared(transform, tmp_path):
     mine.write_text("not an entry")
     (tmp_path / "mine.csv").write_text("1,2")
     transform()
-    assert cache_info(tmp_path).n_files == 1
-    assert cache_info(tmp_path).n_file_bytes == entry_of_size(tmp_path)
+    info, entries = cache_info(tmp_path), tmp_path.rglob(f"{'?' * 64}.tokens")
+    assert (info.n_files, info.n_file_bytes) == (1, next(entries).stat().st_size)
     clear_cache(tmp_path)
     assert cache_info(tmp_path).n_files == 0
     assert (tmp_path / "mine.csv").exists()
     assert mine.exists()
 
 
-def entry_of_size(folder):
-    return sum(p.stat().st_size for p in folder.rglob("*.tokens") if len(p.stem) == 64)
-
-
-def test_full_disk_warns(transform, monkeypatch, tmp_path):
+def test_full_disk_warns(transform, fails, tmp_path):
     rows = transform(None)
-
-    def fail(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", fail)
+    fails("os.replace", OSError(errno.ENOSPC, "No space left on device"))
     with pytest.warns(CacheWarning, match="No space left on device") as caught:
         np.testing.assert_array_equal(transform(), rows)
     assert len(caught) == 1
@@ -209,26 +189,18 @@ def test_inaccessible_folder_warns(transform, monkeypatch, tmp_path):
         np.testing.assert_array_equal(transform(tmp_path / "closed" / "cache"), rows)
 
 
-def test_read_only_folder_is_read(transform, monkeypatch, encodes, tmp_path):
+def test_read_only_folder_is_read(transform, fails, encodes, tmp_path):
     rows = transform()
-
-    def refuse(*_, **__):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(disk.Path, "mkdir", refuse)
+    fails("pathlib.Path.mkdir", PermissionError(errno.EACCES, "Permission denied"))
     np.testing.assert_array_equal(transform(), rows)
     assert len(encodes) == 1
     with pytest.warns(CacheWarning, match="Permission denied"):
         transform(layer=1)
 
 
-def test_unreadable_entry_is_encoded_again(transform, monkeypatch, encodes):
+def test_unreadable_entry_is_encoded_again(transform, fails, encodes):
     rows = transform()
-
-    def fail(path):
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(disk.Path, "read_bytes", fail)
+    fails("pathlib.Path.read_bytes", OSError(errno.EIO, "Input/output error"))
     with pytest.warns(CacheWarning, match=r"cannot be read \(Input/output error\)"):
         np.testing.assert_array_equal(transform(), rows)
     assert len(encodes) == 2

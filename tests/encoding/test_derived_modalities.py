@@ -51,10 +51,14 @@ def test_unsupported_derived_modality_is_silent(embed, file, made):
     np.testing.assert_array_equal(rows, embed([read_recording(file, channels={"resp": None})]))
 
 
-def test_unsupported_own_modality_warns(embed, file, noise):
+def test_unusable_modalities_are_told(embed, file, noise, tmp_path):
     np.savez(file, ecg=noise("ecg")[0], resp=noise("resp")[0])
     with pytest.warns(ModalityWarning, match="^resp: not supported"):
         embed([read_recording(file)])
+    path = tmp_path / "night.npz"
+    np.savez(path, ecg=np.zeros_like(noise("ecg")[0]))
+    with pytest.raises(InvalidRecordingError, match="no usable signal: ibi"):
+        embed([read_recording(path, modalities=["ibi"])])
 
 
 def test_only_recorded_sensors_reported_flat(embed, noise, tmp_path):
@@ -65,13 +69,6 @@ def test_only_recorded_sensors_reported_flat(embed, noise, tmp_path):
     with pytest.warns(RecordingWarning, match=r"flat.*\n.*: ecg$") as caught:
         embed([night])
     assert len(caught) == 1
-
-
-def test_nothing_derivable_is_an_error(embed, noise, tmp_path):
-    path = tmp_path / "night.npz"
-    np.savez(path, ecg=np.zeros_like(noise("ecg")[0]))
-    with pytest.raises(InvalidRecordingError, match="no usable signal: ibi"):
-        embed([read_recording(path, modalities=["ibi"])])
 
 
 def test_unused_modalities_are_not_derived(checkpoint_path, file, made):

@@ -63,14 +63,11 @@ def assert_same(one, other):
     assert one.provenance == other.provenance
 
 
-def test_rows_equal_transform(epoch_table, night_table, embed, epochs, cohort):
+def test_rows_equal_transform(
+    epoch_table, night_table, embed, epochs, cohort, make_table, checkpoint_path, of_one_subject
+):
     np.testing.assert_array_equal(epoch_table.values, embed(epochs, fusion="concat"))
     np.testing.assert_array_equal(night_table.values, embed(cohort, pooling="mean_std"))
-
-
-def test_frame_equals_transformer_output(
-    make_table, checkpoint_path, epochs, cohort, of_one_subject
-):
     for X in (epochs, cohort, [of_one_subject(cohort[:2]), of_one_subject(cohort[2:4])]):
         transformer = Sleep2VecTransformer(checkpoint_path).set_output(transform="pandas")
         pd.testing.assert_frame_equal(make_table(X).frame, transformer.fit_transform(X))
@@ -82,13 +79,8 @@ def test_provenance_names_the_encoder(night_table, checkpoint_path):
     assert provenance["checkpoint"] == "small"
     assert provenance["checkpoint_sha256"] == checkpoint.sha256
     assert (provenance["pooling"], provenance["unit"]) == ("mean_std", "night")
-    assert set(provenance["versions"]) == {
-        "sleep2vec_sklearn",
-        "python",
-        "numpy",
-        "scikit-learn",
-        "torch",
-    }
+    libraries = {"numpy", "scikit-learn", "torch"}
+    assert set(provenance["versions"]) == {"sleep2vec_sklearn", "python", *libraries}
     assert json.loads(json.dumps(provenance)) == provenance
 
 
@@ -103,13 +95,10 @@ def test_coverage_counts_seconds(make_table, noise):
         assert by_night[name].tolist() == [sum(seconds)]
 
 
-def test_subject_coverage_sums_nights(make_table, cohort, of_one_subject):
+def test_coverage_of_subjects_and_failures(make_table, cohort, of_one_subject):
     nights = make_table(cohort[:2]).coverage
     subject = make_table([of_one_subject(cohort[:2])]).coverage
     np.testing.assert_array_equal(subject.iloc[0], nights.sum())
-
-
-def test_failed_night_has_no_coverage(make_table, cohort):
     broken = Recording({"spo2": np.full(400, np.nan)}, id="broken")
     with pytest.warns(UserWarning, match="could not be encoded"):
         table = make_table([cohort[0], broken], on_error="nan")
@@ -162,13 +151,10 @@ def test_any_names_survive_a_file(tmp_path_factory, names, data):
         assert_same(EmbeddingTable.load(path), table)
 
 
-def test_other_kinds_of_names_refused(make_table, cohort, tmp_path):
+def test_unstorable_names_are_refused(make_table, cohort, tmp_path):
     night = Recording(dict(cohort[0]), rates=cohort[0].rates, id="n", subject=("site", 3))
     with pytest.raises(ValueError, match=r"found \('site', 3\)"):
         make_table([night]).save(tmp_path / "rows.npz")
-
-
-def test_name_ending_in_nul_refused(cohort, tmp_path):
     keys = RowKeys(["a", "a\0"], ["s", "s"], [0, 1])
     provenance = {"features": ["f"], "modalities": ["eeg"]}
     table = EmbeddingTable(keys, np.zeros((2, 1)), np.zeros((2, 1)), provenance)
@@ -239,15 +225,11 @@ def test_unknown_suffix_is_refused(night_table, tmp_path):
         night_table.save(tmp_path / "rows.csv")
 
 
-def test_failed_write_leaves_old_file(night_table, tmp_path, monkeypatch):
+def test_failed_write_leaves_old_file(night_table, tmp_path, fails):
     path = tmp_path / "rows.npz"
     night_table.save(path)
     before = path.read_bytes()
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
+    fails("os.fsync", OSError(28, "No space left on device"))
     with pytest.raises(OSError, match="No space left"):
         night_table.save(path)
     assert path.read_bytes() == before
@@ -260,12 +242,15 @@ def test_concat_gives_whole_table(make_table, cohort):
         assert_same(EmbeddingTable.concat(parts), make_table(kind(cohort)))
 
 
-def test_concat_refuses_different_encoders(make_table, cohort, checkpoint_path):
+def test_concat_compares_the_encoders(make_table, cohort, checkpoint_path):
     one, other = make_table(cohort[:2]), make_table(cohort[2:], layer=1)
     with pytest.raises(
         ValueError, match=r"table 1 differs from the first in layer \(1, not 'last'"
     ):
         EmbeddingTable.concat([one, other])
+    one, other = make_table(cohort[:2]), make_table(cohort[2:])
+    other.provenance["checkpoint"] = "copied"
+    assert len(EmbeddingTable.concat([one, other])) == len(cohort)
 
 
 def test_concat_shows_few_different_columns(make_table, cohort):
@@ -279,16 +264,12 @@ def test_concat_shows_few_different_columns(make_table, cohort):
     assert len(message) < 400
 
 
-def test_concat_ignores_checkpoint_name(make_table, cohort):
-    one, other = make_table(cohort[:2]), make_table(cohort[2:])
-    other.provenance["checkpoint"] = "copied"
-    assert len(EmbeddingTable.concat([one, other])) == len(cohort)
-
-
-def test_table_values_are_read_only(night_table):
+def test_values_and_keys_are_fixed(night_table):
     for table in (night_table, pickle.loads(pickle.dumps(night_table))):
         with pytest.raises(ValueError, match="read-only"):
             table.values[0] = 0
+    with pytest.raises(TypeError, match="PrecomputedEmbeddings"):
+        np.asarray(night_table.X)
 
 
 def test_pickle_carries_no_frames(make_table, cohort):
@@ -309,8 +290,3 @@ def test_keys_index_like_epochs(epoch_table, epochs):
     parts = train_test_split(X, X.stages, random_state=0)
     assert parts[0].shape == parts[2].shape
     assert tuple(X[0]) == epochs.index[0]
-
-
-def test_keys_are_no_array(night_table):
-    with pytest.raises(TypeError, match="PrecomputedEmbeddings"):
-        np.asarray(night_table.X)

@@ -90,22 +90,16 @@ def test_modalities_are_encoded_separately(make, night):
         )
 
 
-def test_unused_modalities_are_not_read(make, noise, counting_source):
+def test_needed_modalities_are_read(make, noise, counting_source):
     signals = {name: (*noise(name), unit) for name, unit in (("ibi", "s"), ("spo2", "%"))}
-    source = counting_source(signals)
-    (found,) = encode(make(modalities=("ibi",)), [Recording.from_source(source, id="a")])
+    source, cache = counting_source(signals), TokenCache()
+    recording = Recording.from_source(source, id="a")
+    (found,) = encode(make(cache=cache, modalities=("ibi",)), [recording])
     assert set(found.modalities) == {"ibi"}
     assert source.reads == [("ibi",)]
-
-
-def test_cached_modalities_are_not_read(make, noise, counting_source):
-    signals = {name: (*noise(name), unit) for name, unit in (("ibi", "s"), ("spo2", "%"))}
-    source = counting_source(signals)
-    recording, cache = Recording.from_source(source, id="a"), TokenCache()
-    encode(make(cache=cache, modalities=("ibi",)), [recording])
     (found,) = encode(make(cache=cache), [recording])
-    assert source.reads == [("ibi",), ("spo2",)]
     assert set(found.modalities) == {"ibi", "spo2"}
+    assert source.reads == [("ibi",), ("spo2",)]
 
 
 def test_programming_errors_are_raised(make, counting_source, noise):

@@ -99,11 +99,6 @@ def test_nan_takes_invalid_dicts(transformer, bad, message):
     np.testing.assert_array_equal(rows[2], rows[1])
 
 
-def test_nan_refuses_non_dicts(transformer):
-    with pytest.raises(InvalidRecordingError, match="recording 1 is a str"):
-        transformer.set_params(on_error="nan").fit([{"eeg": GOOD}, "night.edf"])
-
-
 def test_flat_sensor_warns(transformer):
     X = [{"eeg": GOOD}, {"eeg": GOOD, "spo2": np.full(240, 97.0)}]
     with pytest.warns(RecordingWarning, match="recording 1: spo2"):
@@ -120,18 +115,14 @@ def test_bad_recordings_share_a_warning(transformer):
     assert "and 4 more" in str(caught[0].message)
 
 
-def test_epochs_of_bad_recording_nan(transformer):
-    X = EpochSequence([{"eeg": GOOD}, {"eeg": SPOILED}, {"eeg": GOOD}])[::-1]
-    transformer.set_params(on_error="nan").fit(X)
-    with pytest.warns(RecordingWarning, match="recording 1: 'eeg'"):
-        rows = transformer.transform(X)
-    np.testing.assert_array_equal(np.isnan(rows).any(axis=1), [0, 0, 1, 1, 0, 0])
-
-
-def test_errors_of_epochs_name_recording(transformer):
+def test_epochs_of_bad_recordings(transformer):
     X = EpochSequence([{"eeg": GOOD}, {"eeg": GOOD}, {"eeg": SPOILED}])
     with pytest.raises(InvalidSignalError, match=r"^recording 2: 'eeg'"):
         transformer.fit_transform(X[X.recording_index == 2])
+    transformer.set_params(on_error="nan").fit(X)
+    with pytest.warns(RecordingWarning, match="recording 2: 'eeg'"):
+        rows = transformer.transform(X[::-1])
+    np.testing.assert_array_equal(np.isnan(rows).any(axis=1), [1, 1, 0, 0, 0, 0])
 
 
 def test_bad_night_leaves_subject_mean(transformer):
@@ -184,12 +175,11 @@ def test_invalid_X_is_refused(transformer, X, message):
         transformer.fit(X)
 
 
-def test_other_unit_is_refused(transformer):
+def test_unfit_choices_are_refused(checkpoint_path, transformer):
+    with pytest.raises(UnknownModalityError, match="Did you mean 'spo2'"):
+        Sleep2VecTransformer(checkpoint_path, modalities=["sp02"]).fit([{"eeg": GOOD}])
     transformer.fit([{"eeg": GOOD}])
     with pytest.raises(InvalidRecordingError, match=r"X holds epochs, .* fitted on nights"):
         transformer.transform(EpochSequence([{"eeg": GOOD}]))
-
-
-def test_unknown_modality_is_refused(checkpoint_path):
-    with pytest.raises(UnknownModalityError, match="Did you mean 'spo2'"):
-        Sleep2VecTransformer(checkpoint_path, modalities=["sp02"]).fit([{"eeg": GOOD}])
+    with pytest.raises(InvalidRecordingError, match="recording 1 is a str"):
+        transformer.set_params(on_error="nan").fit([{"eeg": GOOD}, "night.edf"])

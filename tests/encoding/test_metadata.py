@@ -29,6 +29,7 @@ def test_missing_nan_and_unseen_zero():
     fitted = RecordingMetadata().fit([night(KNOWN)])
     rows = fitted.transform([night({}), night({"site": "elsewhere"}), {"actigraphy": np.ones(60)}])
     np.testing.assert_array_equal(rows, [[np.nan] * 3, [np.nan, np.nan, 0], [np.nan] * 3])
+    assert np.isnan(columns_of([night(KNOWN), {"eeg": None}])[1]).all()
 
 
 @pytest.mark.parametrize("nothing", [None, "", " ", np.nan, pd.NA, pd.NaT, "unknown", "NaN"])
@@ -51,19 +52,13 @@ def test_other_sex_is_nan(word):
     np.testing.assert_array_equal(rows, [[np.nan, 1]])
 
 
-def test_other_fields_are_not_checked():
-    assert columns_of([night({"age": 40, "sex": "not told"})], fields=["age"]) == [[40]]
-
-
-def test_yes_and_no_are_numbers():
+def test_numbers_in_other_forms():
     X = [night({"smoker": True}), night({"smoker": np.False_})]
     np.testing.assert_array_equal(columns_of(X, fields=["smoker"]), [[1], [0]])
-
-
-def test_text_numbers_and_numeric_sites():
     rows = RecordingMetadata().fit([night({"age": " 61 ", "site": 3}), night({"site": "10"})])
     assert rows.sites_ == ("10", "3")
     assert rows.transform([night({"age": "61", "site": 3})])[0, 0] == 61
+    assert columns_of([night({"age": 40, "sex": "not told"})], fields=["age"]) == [[40]]
 
 
 def test_fields_are_in_requested_order():
@@ -71,6 +66,9 @@ def test_fields_are_in_requested_order():
     covariates = RecordingMetadata(fields=["bmi", "age"]).fit(X)
     expected = X.metadata[["bmi", "age"]].to_numpy(np.float32)
     np.testing.assert_array_equal(covariates.transform(X), expected)
+    fitted = RecordingMetadata().fit([night(KNOWN)])
+    fitted.set_params(fields=["age"])
+    assert fitted.transform([night(KNOWN)]).shape == (1, 3)
 
 
 def test_epochs_repeat_their_night():
@@ -84,6 +82,9 @@ def test_epochs_repeat_their_night():
 def test_subject_averages_its_nights():
     X = [[night({**KNOWN, "age": 60}), night({"age": 62}), night({})], night(KNOWN)]
     np.testing.assert_array_equal(columns_of(X), [[61, 0, 1], [61, 0, 1]])
+    X = [[night({"sex": "F"}), night({"sex": "M"}, id="n2")]]
+    with pytest.raises(InvalidRecordingError, match=r"recording 0, night 1 \(n2\): 'sex' differs"):
+        columns_of(X)
 
 
 def test_no_signal_is_read(counting_source, noise):
@@ -92,35 +93,17 @@ def test_no_signal_is_read(counting_source, noise):
     assert source.reads == []
 
 
-def test_invalid_dict_is_nan():
-    assert np.isnan(columns_of([night(KNOWN), {"eeg": None}])[1]).all()
-
-
-def test_later_fields_need_a_fit():
-    fitted = RecordingMetadata().fit([night(KNOWN)])
-    fitted.set_params(fields=["age"])
-    assert fitted.transform([night(KNOWN)]).shape == (1, 3)
-
-
 @pytest.mark.parametrize(
     ("metadata", "message"),
-    [
-        ({"age": "old"}, r"recording 1 \(b\): 'age' is 'old'; accepted is a finite number"),
-        ({"age": np.inf}, "'age' is inf"),
-        ({"sex": 2}, "'sex' is 2; accepted are F or female, M or male, 0"),
-        ({"sex": "femal"}, "'sex' is 'femal'"),
-    ],
-)
+    [({"age": "old"}, r"recording 1 \(b\): 'age' is 'old'; accepted is a finite number"),
+     ({"age": np.inf}, "'age' is inf"),
+     ({"sex": 2}, "'sex' is 2; accepted are F or female, M or male, 0"),
+     ({"sex": "femal"}, "'sex' is 'femal'")],
+)  # fmt: skip
 def test_unreadable_value_is_named(metadata, message):
     fitted = RecordingMetadata().fit([night(KNOWN)])
     with pytest.raises(InvalidRecordingError, match=message):
         fitted.transform([night(KNOWN), night(metadata, id="b")])
-
-
-def test_subject_has_one_sex():
-    X = [[night({"sex": "F"}), night({"sex": "M"}, id="n2")]]
-    with pytest.raises(InvalidRecordingError, match=r"recording 0, night 1 \(n2\): 'sex' differs"):
-        columns_of(X)
 
 
 @pytest.mark.parametrize("fields", [[], "age", ["age", "age"], [1], None])
@@ -129,14 +112,11 @@ def test_invalid_fields_are_refused(fields):
         RecordingMetadata(fields=fields).fit([night(KNOWN)])
 
 
-def test_absent_field_is_refused():
+def test_absent_fields_are_refused():
     with pytest.raises(
         InvalidRecordingError, match=r"'bim', which no recording states; .* age, se"
     ):
         RecordingMetadata(fields=["age", "bim"]).fit([night(KNOWN)])
-
-
-def test_no_site_leaves_no_column():
     assert columns_of([night({})]).shape == (1, 2)
     with pytest.raises(InvalidRecordingError, match="no recording states a site"):
         RecordingMetadata(fields=["site"]).fit([night({})])

@@ -59,16 +59,13 @@ def spread_out(request):
 
 
 @pytest.fixture
-def elsewhere(spread_out, monkeypatch):
+def elsewhere(spread_out):
     """Function that opens the backend, where encoding in this process is an error."""
 
     @contextmanager
     def opened():
-        def refuse(self, recordings, places):
-            raise AssertionError("encoded in this process")
-
-        with monkeypatch.context() as patch, spread_out():
-            patch.setattr(engine.Engine, "encode", refuse)
+        with pytest.MonkeyPatch.context() as patch, spread_out():
+            patch.setattr(engine.Engine, "encode", None)
             yield
 
     return opened
@@ -112,30 +109,37 @@ def processes_that_read(folder):
     return [int(pid) for file in folder.glob("read-*") for pid in file.read_text().split()]
 
 
-@pytest.mark.parametrize("cache", ["memory", None])
-def test_parallel_rows_equal_serial_rows(
-    elsewhere, embed, checkpoint_path, cohort, of_one_subject, cache
-):
+@pytest.fixture(scope="module")
+def serial(embed, cohort, of_one_subject):
+    """Nights, subjects and epochs, each with the rows that this process makes alone."""
     subjects = [of_one_subject(cohort[:3]), of_one_subject(cohort[3:5])]
-    for X in (cohort, subjects, EpochSequence(cohort)[5:150:3]):
+    inputs = cohort[:5], subjects, EpochSequence(cohort[:5])[5:150:3]
+    return [(X, embed(X)) for X in inputs]
+
+
+@pytest.mark.parametrize("cache", ["memory", None])
+def test_parallel_rows_equal_serial_rows(elsewhere, serial, checkpoint_path, cache):
+    for X, expected in serial:
         transformer = Sleep2VecTransformer(checkpoint_path, cache=cache)
         MEMORY_CACHE.clear()
         with elsewhere():
             rows = transformer.fit_transform(X)
-        np.testing.assert_array_equal(rows, embed(X))
+        np.testing.assert_array_equal(rows, expected)
 
 
-def test_weights_in_memory_are_sent(elsewhere, embed, checkpoint_in_memory, cohort):
+def test_weights_in_memory_are_sent(elsewhere, serial, checkpoint_in_memory):
+    X, expected = serial[0]
     with elsewhere():
-        rows = Sleep2VecTransformer(checkpoint_in_memory, cache=None).fit_transform(cohort)
-    np.testing.assert_array_equal(rows, embed(cohort))
+        rows = Sleep2VecTransformer(checkpoint_in_memory, cache=None).fit_transform(X)
+    np.testing.assert_array_equal(rows, expected)
 
 
 def test_parallel_tables_have_coverage(elsewhere, checkpoint_path, cohort):
-    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(cohort)
+    X = cohort[:4]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(X)
     with elsewhere():
-        spread_out = transformer.embed(cohort)
-    here = transformer.embed(cohort)
+        spread_out = transformer.embed(X)
+    here = transformer.embed(X)
     np.testing.assert_array_equal(spread_out.values, here.values)
     assert spread_out.coverage.equals(here.coverage)
 
@@ -279,36 +283,23 @@ def note_nesting(X, folder):
     return X
 
 
-def test_checkpoint_missing_for_workers(checkpoint_in_memory, tmp_path):
-    gone = str(tmp_path / "gone.safetensors")
-    work = Work(gone, "0" * 64, (), "last", "float32", "cpu", 1, None, None)
+def work_with(path, sha256="0" * 64):
+    return Work(path, sha256, (), "last", "float32", "cpu", 1, None, None)
+
+
+def test_wrong_checkpoints_for_workers(checkpoint_path, tmp_path):
+    gone = work_with(str(tmp_path / "gone.safetensors"))
     with pytest.raises(CheckpointError, match=r"in a worker: no checkpoint.*load_checkpoint\(path"):
-        work.open_checkpoint(None)
-
-
-def test_different_checkpoint_for_workers(checkpoint_path):
-    path = str(checkpoint_path)
-    work = Work(path, "0" * 64, (), "last", "float32", "cpu", 1, None, None)
-    with pytest.raises(
-        CheckpointError, match=r"in a worker, .* has sha256 .* and not 000000000000"
-    ):
-        work.open_checkpoint(None)
+        gone.open_checkpoint(None)
+    other = r"in a worker, .* has sha256 .* and not 000000000000"
+    with pytest.raises(CheckpointError, match=other):
+        work_with(str(checkpoint_path)).open_checkpoint(None)
 
 
 def test_weights_are_unpacked_once(checkpoint_in_memory):
-    weights, sha256 = packed(checkpoint_in_memory), checkpoint_in_memory.sha256
-    work = Work(None, sha256, (), "last", "float32", "cpu", 1, None, None)
+    work = work_with(None, checkpoint_in_memory.sha256)
+    weights = packed(checkpoint_in_memory)
     assert work.open_checkpoint(weights) is work.open_checkpoint(None)
-
-
-def test_killed_workers_lose_no_weights(dask_client, embed, checkpoint_in_memory, tmp_path):
-    nights = make_nights(8, tmp_path, deadly=(0, 1))
-    transformer = Sleep2VecTransformer(checkpoint_in_memory, cache=None).fit(nights)
-    dask_client()
-    lost = pytest.warns(RecordingWarning, match="a worker was lost")
-    with joblib.parallel_config(backend="dask"), lost:
-        rows = transformer.transform(nights)
-    np.testing.assert_array_equal(rows, embed(make_nights(8)))
 
 
 def test_lost_workers_end_in_process(checkpoint_path, embed, monkeypatch):
@@ -329,8 +320,7 @@ def test_workers_may_come_back(monkeypatch):
     counts = iter([TimeoutError("no worker yet"), None, 2])
 
     def count():
-        found = next(counts)
-        if isinstance(found, Exception):
+        if isinstance(found := next(counts), Exception):
             raise found
         return found
 
@@ -340,19 +330,17 @@ def test_workers_may_come_back(monkeypatch):
     assert not parallel._workers_came_back()
 
 
-# the tests below end a pool of workers, and each new one imports torch anew
+# the tests below end workers, and new ones import torch anew
 
 
-def test_killed_worker_loses_no_night(spread_out, embed, checkpoint_path, tmp_path):
+def test_killed_worker_loses_no_night(embed, checkpoint_path, tmp_path):
     nights = make_nights(10, tmp_path, deadly=(4,))
     transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(nights)
-    with spread_out(), warnings.catch_warnings(record=True) as given:
-        warnings.simplefilter("always", RecordingWarning)
+    lost = pytest.warns(RecordingWarning, match="sent to new workers")
+    with joblib.parallel_config(backend="loky", n_jobs=2), lost as given:
         rows = transformer.transform(nights)
     assert (tmp_path / "killed-4").exists()
-    # dask tells nobody, it gives a lost task to another worker
-    assert all("sent to new workers" in str(warning.message) for warning in given)
-    assert {Path(warning.filename).name for warning in given} <= {"test_parallel.py"}
+    assert [Path(warning.filename).name for warning in given] == ["test_parallel.py"]
     np.testing.assert_array_equal(rows, embed(make_nights(10)))
 
 
@@ -377,3 +365,13 @@ def test_worker_warning_as_error(checkpoint_path):
         warnings.simplefilter("error", RecordingWarning)
         with pytest.raises(RecordingWarning, match="the belt slipped"):
             transformer.transform(nights)
+
+
+def test_killed_workers_lose_no_weights(dask_client, embed, checkpoint_in_memory, tmp_path):
+    nights = make_nights(8, tmp_path, deadly=(0, 1))
+    transformer = Sleep2VecTransformer(checkpoint_in_memory, cache=None).fit(nights)
+    dask_client()
+    lost = pytest.warns(RecordingWarning, match="a worker was lost")
+    with joblib.parallel_config(backend="dask"), lost:
+        rows = transformer.transform(nights)
+    np.testing.assert_array_equal(rows, embed(make_nights(8)))

@@ -56,19 +56,10 @@ def test_dropping_modalities_moves_no_epoch(embed, night, data):
     assert not present or np.array_equal(whole[:, block], part[:, block])
 
 
-def test_rows_ignore_batch_size(embed, cohort):
-    expected = embed(cohort)
-    for batch_size in (1, 2, 7):
-        np.testing.assert_array_equal(embed(cohort, batch_size=batch_size), expected)
-
-
-def test_subject_row_is_nights_mean(embed, cohort, of_one_subject):
+def test_rows_are_means(embed, cohort, of_one_subject):
     nights = embed(cohort[:3])
     (row,) = embed([of_one_subject(cohort[:3])])
     np.testing.assert_allclose(row, nights.mean(axis=0), rtol=1e-5, atol=1e-6)
-
-
-def test_night_row_is_epochs_mean(embed, cohort):
     night = cohort[1].without(*(n for n in cohort[1].modalities if n != "ecg"))
     epochs = embed(EpochSequence([night]))
     np.testing.assert_allclose(embed([night])[0], epochs.mean(axis=0), rtol=1e-5, atol=1e-6)
@@ -106,10 +97,13 @@ def test_rows_are_writable(checkpoint_path, cohort):
     np.testing.assert_array_equal(transformer.transform(X), kept)
 
 
-def test_trailing_silence_has_rows(embed, noise):
+def test_silence_and_batches_keep_rows(embed, noise, cohort):
     night = Recording({"ecg": noise("ecg")}, duration=20 * 30)
     assert embed(EpochSequence([night])).shape == (20, 32)
     np.testing.assert_array_equal(embed([night]).shape, (1, 32))
+    expected = embed(cohort)
+    for batch_size in (1, 2, 7):
+        np.testing.assert_array_equal(embed(cohort, batch_size=batch_size), expected)
 
 
 def test_empty_epoch_follows_neighbours(embed, noise):

@@ -30,9 +30,8 @@ def test_time_starts_with_recording():
 
 
 def test_time_starts_at_lights_out():
-    hours, _, settling, share = (
-        TimeOfNight().fit_transform(EpochSequence([night(8, lights=(3600, 7 * 3600))])).T
-    )
+    X = EpochSequence([night(8, lights=(3600, 7 * 3600))])
+    hours, _, settling, share = TimeOfNight().fit_transform(X).T
     assert hours[120] == pytest.approx(15 / 3600)
     assert hours[0] < -0.9
     assert settling[:120].tolist() == [1.0] * 120
@@ -54,9 +53,6 @@ def test_time_ignores_other_epochs():
     clock = TimeOfNight().fit(X)
     chosen = np.array([500, 3, 4, 250])
     np.testing.assert_array_equal(clock.transform(X[chosen]), clock.transform(X)[chosen])
-
-
-def test_nights_have_no_time():
     with pytest.raises(InvalidRecordingError, match=r"no one time.*EpochSequence\(X\)"):
         TimeOfNight().fit([night()])
 
@@ -64,10 +60,6 @@ def test_nights_have_no_time():
 def test_union_names_the_columns():
     union = make_union(TimeOfNight()).set_output(transform="pandas")
     table = union.fit_transform(EpochSequence([night(1, id="a")]))
-    assert [name.split("__")[1] for name in table] == [
-        "hours",
-        "hours_squared",
-        "settling",
-        "share",
-    ]
+    names = [name.split("__")[1] for name in table]
+    assert names == ["hours", "hours_squared", "settling", "share"]
     assert table.index[0][0] == "a"

@@ -61,16 +61,13 @@ def test_class_scores_equal_scikit_learn(pairs):
     assert np.isnan(scores["f1"][~occurs]).all()
 
 
-def test_tables_are_scored_alike_together():
-    tables = np.random.default_rng(0).integers(0, 9, size=(7, 4, 4))
-    alone = [agreement(table)["kappa"] for table in tables]
-    np.testing.assert_allclose(agreement(tables)["kappa"], alone)
-
-
 def test_tables_are_by_subject():
     codes = np.array([0, 0, 1, 1, 1])
     tables = confusion_tables(np.array([0, 1, 1, 1, 0]), np.array([0, 0, 1, 1, 0]), codes, 2, 2)
     np.testing.assert_array_equal(tables, [[[1, 0], [1, 0]], [[1, 0], [0, 2]]])
+    tables = np.random.default_rng(0).integers(0, 9, size=(7, 4, 4))
+    alone = [agreement(table)["kappa"] for table in tables]
+    np.testing.assert_allclose(agreement(tables)["kappa"], alone)
 
 
 def test_limits_follow_from_differences():
@@ -95,9 +92,6 @@ def test_unknown_nights_are_left_out():
     limits = bland_altman(REFERENCE, measured, n_resamples=50)
     assert limits["nights"] == 57
     assert limits["bias"] == pytest.approx(DIFFERENCE[3:].mean())
-
-
-def test_no_known_night_is_nan():
     limits = bland_altman([np.nan], [1.0])
     assert limits["nights"] == 0
     assert limits.drop("nights").isna().all()
@@ -109,9 +103,6 @@ def test_limits_resample_subjects():
     both = bland_altman(*twice, groups=np.repeat(np.arange(60), 2)), bland_altman(*twice)
     wide, narrow = (limits["bias_high"] - limits["bias_low"] for limits in both)
     assert wide == pytest.approx(np.sqrt(2) * narrow, rel=0.15)
-
-
-def test_unequal_lengths_are_refused():
     with pytest.raises(ValueError, match="common shape"):
         bland_altman([1, 2], [1])
 
@@ -149,9 +140,6 @@ def test_threshold_itself_is_positive():
     assert scores["threshold_15_precision"] == 0.5
     assert scores["threshold_15_specificity"] == 0
     assert severity_classes([0, 15]).tolist() == [0, 2]
-
-
-def test_perfect_indices_score_one():
     scores = index_scores([1, 7, 20, 50], [2, 8, 21, 55])
     wanted = [name for name in scores.index if name.endswith(("f1", "acc", "auroc", "specificity"))]
     assert (scores[wanted] == 1).all()

@@ -34,9 +34,6 @@ def test_scores_of_held_out_subjects(compared):
     np.testing.assert_allclose(compared.predictions["linear"]["predict_proba"], expected)
     value = compared.scores.loc[("linear", "roc_auc"), "value"]
     assert value == pytest.approx(roc_auc_score(Y, expected[:, 1]))
-
-
-def test_subjects_are_in_one_fold(compared):
     assert all(len(set(compared.fold[subject == GROUPS])) == 1 for subject in range(20))
 
 
@@ -46,12 +43,9 @@ def test_better_model_scores_higher(compared):
     assert row["fraction_above"] == 1
 
 
-def test_equal_models_do_not_differ():
+def test_paired_models_differ_less():
     row = compare({"a": LogisticRegression(), "b": LogisticRegression()}).differences.iloc[0]
     assert row[["difference", "low", "high"]].tolist() == [0, 0, 0]
-
-
-def test_pairing_narrows_differences():
     similar = compare({"a": LogisticRegression(), "b": LogisticRegression(C=0.01)})
     widths = [t["high"] - t["low"] for t in (similar.scores, similar.differences)]
     assert widths[1].iloc[0] < widths[0].min() / 2
@@ -74,18 +68,9 @@ def test_untrained_class_has_probability_zero():
     assert np.isfinite(comparison.scores.loc[("linear", "kappa"), "value"])
 
 
-def test_single_training_class_is_refused():
-    first, rest = np.flatnonzero(GROUPS < 4), np.flatnonzero(GROUPS >= 4)
-    with pytest.raises(ValueError, match=r"fold \d hold the class 0 alone.*Stratified"):
-        compare(y=(GROUPS < 4).astype(int), cv=[(rest, first), (first, rest)])
-
-
-def test_classes_may_be_names():
+def test_names_and_numbers_are_scored():
     scores = compare(y=np.where(Y, "ill", "well")).scores
     assert scores.loc[("linear", "roc_auc"), "value"] > 0.6
-
-
-def test_numbers_are_scored_by_error():
     models = {"mean": DummyRegressor(), "line": LinearRegression()}
     target = X[:, 0] + 0.1 * RNG.standard_normal(120)
     differences = compare(models, target, reference="line").differences
@@ -117,6 +102,9 @@ def test_repeated_subjects_warn():
 def test_leaking_splitter_warns():
     with pytest.warns(LeakageWarning, match="in training and test"):
         compare(cv=KFold(3))
+    first, rest = np.flatnonzero(GROUPS < 4), np.flatnonzero(GROUPS >= 4)
+    with pytest.raises(ValueError, match=r"fold \d hold the class 0 alone.*Stratified"):
+        compare(y=(GROUPS < 4).astype(int), cv=[(rest, first), (first, rest)])
 
 
 def test_repr_and_table_show_differences(compared):
@@ -129,17 +117,13 @@ def test_repr_and_table_show_differences(compared):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        ({"estimators": {"one": DummyClassifier()}}, "at least two"),
-        ({"estimators": {"c": DummyClassifier(), "r": DummyRegressor()}}, "mixes classifiers"),
-        ({"reference": "nobody"}, "'nobody' is none of"),
-        ({"average": "epochs"}, "average must be"),
-        ({"groups": np.zeros(120)}, "X is of one subject"),
-        ({"groups": GROUPS[:5]}, "5 elements for 120 rows"),
-        ({"y": Y[:5]}, "5 labels for 120 rows"),
-        ({"cv": [(np.arange(60), np.arange(60, 90))]}, "never or more than once"),
-    ],
-)
+    [({"estimators": {"one": DummyClassifier()}}, "at least two"),
+     ({"estimators": {"c": DummyClassifier(), "r": DummyRegressor()}}, "mixes classifiers"),
+     ({"reference": "nobody"}, "'nobody' is none of"), ({"average": "epochs"}, "average must be"),
+     ({"groups": np.zeros(120)}, "X is of one subject"),
+     ({"groups": GROUPS[:5]}, "5 elements for 120 rows"), ({"y": Y[:5]}, "5 labels for 120 rows"),
+     ({"cv": [(np.arange(60), np.arange(60, 90))]}, "never or more than once")],
+)  # fmt: skip
 def test_invalid_comparisons_are_refused(arguments, message):
     arguments = {"estimators": MODELS, "X": X, "y": Y, "groups": GROUPS} | arguments
     with pytest.raises(ValueError, match=message):

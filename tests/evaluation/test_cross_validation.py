@@ -66,12 +66,9 @@ def test_metric_undefined_for_constant_subject():
 
 @pytest.mark.parametrize(
     ("estimator", "y", "name"),
-    [
-        (DummyClassifier(), [0, 1, 0], "roc_auc"),
-        (DummyClassifier(), [0, 1, 2], "kappa"),
-        (DummyRegressor(), [0.5, 1.0, 2.0], "neg_mean_absolute_error"),
-    ],
-)
+    [(DummyClassifier(), [0, 1, 0], "roc_auc"), (DummyClassifier(), [0, 1, 2], "kappa"),
+     (DummyRegressor(), [0.5, 1.0, 2.0], "neg_mean_absolute_error")],
+)  # fmt: skip
 def test_default_metric_depends_on_labels(estimator, y, name):
     assert list(named_scorers(None, np.array(y), estimator)) == [name]
 
@@ -112,13 +109,9 @@ def test_single_class_of_two_wins():
 
 @pytest.mark.parametrize(
     "y",
-    [
-        [0, 1, -1, 0],
-        [0, np.nan, 1, 1],
-        ["W", None, "R", "W"],
-        np.array([0, 1, -1], np.int8)[[0, 2, 1, 1]],
-    ],
-)
+    [[0, 1, -1, 0], [0, np.nan, 1, 1], ["W", None, "R", "W"],
+     np.array([0, 1, -1], np.int8)[[0, 2, 1, 1]]],
+)  # fmt: skip
 def test_unlabelled_epochs_are_refused(y):
     with pytest.raises(ValueError, match=r"no label .* in 1 of 4 rows.*X\[known\], y\[known\]"):
         check_labels(y, EPOCHS, classify=True)
@@ -127,13 +120,7 @@ def test_unlabelled_epochs_are_refused(y):
 def test_minus_one_is_a_value():
     assert check_labels([-1, 1], NIGHTS, classify=True).tolist() == [-1, 1]
     assert check_labels([-1, 1, 0, 2], EPOCHS, classify=False).tolist() == [-1, 1, 0, 2]
-
-
-def test_unlabelled_nights_are_refused():
     with pytest.raises(ValueError, match=r"flatnonzero\(pandas.notna\(y\)\).*X\[i\] for i in"):
         check_labels([1.5, np.nan], NIGHTS, classify=False)
-
-
-def test_several_outcomes_may_miss_cells():
     y = np.array([[0, np.nan], [1, 1]])
     assert check_labels(y, NIGHTS, classify=True) is y

@@ -26,9 +26,6 @@ def test_intervals_include_their_value():
     report = binary_report(y, np.clip(0.3 * y + RNG.uniform(0, 0.7, 80), 0, 1), n_resamples=100)
     inside = (report["low"] <= report["value"]) & (report["value"] <= report["high"])
     assert inside.drop("ece").all()
-
-
-def test_resamples_of_one_class():
     report = binary_report([0, 0, 0, 1], [0.1, 0.3, 0.2, 0.7], n_resamples=100)
     assert report.loc["roc_auc"].tolist() == [1, 1, 1]
 
@@ -56,14 +53,14 @@ def test_true_probabilities_are_calibrated(name, ideal):
     assert scores.loc[name, "low"] < ideal < scores.loc[name, "high"]
 
 
-def test_overconfidence_lowers_the_slope():
+def test_shifts_show_in_calibration():
     assert calibration_of(expit(2 * logit(RISK))).loc["slope", "high"] < 0.7
-
-
-def test_high_probabilities_lower_the_intercept():
     scores = calibration_of(expit(logit(RISK) + 1))
     assert scores.loc["intercept", "value"] == pytest.approx(-1, abs=0.2)
     assert scores.loc["ece", "value"] > calibration_of(RISK).loc["ece", "value"]
+    shifted = expit(logit(RISK) + 0.7)
+    intercept = calibration_of(shifted).loc["intercept", "value"]
+    assert expit(logit(shifted) + intercept).mean() == pytest.approx(ILL.mean())
 
 
 def test_scores_equal_scikit_learn():
@@ -71,15 +68,6 @@ def test_scores_equal_scikit_learn():
     head = LogisticRegression(C=np.inf, tol=1e-10).fit(logit(RISK)[:, None], ILL)
     assert value["slope"] == pytest.approx(head.coef_[0, 0], rel=1e-4)
     assert value["brier"] == pytest.approx(brier_score_loss(ILL, RISK))
-
-
-def test_intercept_equalises_the_rates():
-    shifted = expit(logit(RISK) + 0.7)
-    intercept = calibration_of(shifted).loc["intercept", "value"]
-    assert expit(logit(shifted) + intercept).mean() == pytest.approx(ILL.mean())
-
-
-def test_bins_are_weighted_by_rows():
     y, p = [1, 0, 0, 0], [0.55, 0.05, 0.05, 0.05]
     assert expected_calibration_error(y, p) == pytest.approx((0.45 + 3 * 0.05) / 4)
 
@@ -126,15 +114,11 @@ def test_curve_and_repr():
 
 @pytest.mark.parametrize(
     ("y", "p", "message"),
-    [
-        ([1, 1, 1], [0.1, 0.2, 0.3], "accepted are two"),
-        ([0, 1, 2], [0.1, 0.2, 0.3], "accepted are two"),
-        (["a", "b"], [0.1, 0.2], "pos_label=1"),
-        ([0, 1], [0.1, 1.2], "values from 0.1 to 1.2"),
-        ([0, 1], [0.1], r"shape \(1,\) for 2 rows"),
-        ([0, 1], [0.1, np.nan], "one probability per row"),
-    ],
-)
+    [([1, 1, 1], [0.1, 0.2, 0.3], "accepted are two"),
+     ([0, 1, 2], [0.1, 0.2, 0.3], "accepted are two"), (["a", "b"], [0.1, 0.2], "pos_label=1"),
+     ([0, 1], [0.1, 1.2], "values from 0.1 to 1.2"), ([0, 1], [0.1], r"shape \(1,\) for 2 rows"),
+     ([0, 1], [0.1, np.nan], "one probability per row")],
+)  # fmt: skip
 def test_invalid_outcomes_are_refused(y, p, message):
     with pytest.raises(ValueError, match=message):
         calibration_report(y, p)

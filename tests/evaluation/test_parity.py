@@ -12,14 +12,9 @@ from sleep2vec_sklearn.evaluation import binary_report, regression_report, stagi
 DATA = Path(__file__).parent.parent / "data" / "parity"
 EXPECTED = json.loads((DATA / "downstream_metrics.json").read_text())
 NAMES = {
-    "cohen_kappa": "kappa",
-    "f1_macro": "macro_f1",
-    "f1_weighted": "weighted_f1",
-    "recall": "sensitivity",
-    "sens": "sensitivity",
-    "spec": "specificity",
-    "pearsonr": "pearson",
-}
+    "cohen_kappa": "kappa", "f1_macro": "macro_f1", "f1_weighted": "weighted_f1",
+    "recall": "sensitivity", "sens": "sensitivity", "spec": "specificity", "pearsonr": "pearson",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -73,34 +73,26 @@ def test_given_lights_replace_the_recordings(lights, minutes):
     assert sleep_statistics(night, lights=lights)["tib_min"] == minutes
 
 
-def test_given_stages_replace_the_recordings():
-    assert sleep_statistics(recording([0, 0]), stages=["N2", "N2"])["tst_min"] == 1
-
-
 def test_many_nights_are_a_table():
     table = sleep_statistics([recording([0, 2], id="a"), [2, 2, 2], recording([4])])
     assert table.index.tolist() == ["a", 1, 2]
     assert table["tst_min"].tolist() == [0.5, 1.5, 0.5]
     pd.testing.assert_series_equal(table.loc[1], sleep_statistics([2, 2, 2]), check_names=False)
-
-
-def test_unscored_night_is_all_sleep():
-    assert hours_of_sleep(Recording({"spo2": (np.full(3600, 95.0), 1)})) == 1
-
-
-def test_missing_stages_are_refused():
     night = Recording({"spo2": (np.full(60, 95.0), 1)}, id="a7")
     with pytest.raises(InvalidRecordingError, match=r"recording 1 \(a7\) has no stages"):
         sleep_statistics([[2, 2], night])
 
 
+def test_unscored_night_is_all_sleep():
+    assert hours_of_sleep(Recording({"spo2": (np.full(3600, 95.0), 1)})) == 1
+    assert sleep_statistics(recording([0, 0]), stages=["N2", "N2"])["tst_min"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        ({"recordings": [2] * 20, "lights": (300, 200)}, "lights-off is at 300 s"),
-        ({"recordings": [recording([2])] * 2, "stages": [[2]]}, "1 nights of stages for 2"),
-    ],
-)
+    [({"recordings": [2] * 20, "lights": (300, 200)}, "lights-off is at 300 s"),
+     ({"recordings": [recording([2])] * 2, "stages": [[2]]}, "1 nights of stages for 2")],
+)  # fmt: skip
 def test_inconsistent_inputs_are_refused(arguments, message):
     with pytest.raises(InvalidRecordingError, match=message):
         sleep_statistics(**arguments)

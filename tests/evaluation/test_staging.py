@@ -39,6 +39,9 @@ def test_agreement_of_scored_epochs(X, predicted, report):
     kappa = cohen_kappa_score(X.stages[scored(X)], predicted[scored(X)])
     assert report.scores.loc["kappa", "value"] == pytest.approx(kappa)
     assert report.confusion.to_numpy().sum() == scored(X).sum()
+    lines = repr(report).splitlines()
+    assert "6 nights of 3 subjects, 5 classes" in lines[0]
+    assert {line.split()[0] for line in lines[2:]} == {"accuracy", "kappa", "macro_f1"}
 
 
 def test_intervals_include_their_value(report):
@@ -88,6 +91,8 @@ def test_arrays_equal_the_sequence(X, predicted, report):
     again = staging_report(X.stages, predicted, groups=X.groups, recordings=names, **FEW)
     np.testing.assert_allclose(again.scores, report.scores)
     assert [*again.nights["recording"].unique()] == [*report.nights["recording"].unique()]
+    with pytest.raises(InvalidRecordingError, match="Leave it out"):
+        staging_report(X, X.stages, recordings=X.groups)
 
 
 def test_lights_limit_the_night():
@@ -113,6 +118,8 @@ def test_stages_may_be_names():
     assert report.scores.loc["accuracy", "value"] == 0.75
     assert np.isnan(report.scores["low"]).all()
     assert "at least two subjects" in repr(report)
+    with pytest.raises(ValueError, match="5, 4 or 3"):
+        merge_stages([0, 1], 2)
 
 
 def test_missing_predictions_are_counted(X, predicted):
@@ -127,39 +134,18 @@ def test_perfect_predictions_score_one(X):
     report = staging_report(X, X.stages, **FEW)
     assert report.scores.loc["kappa", ["value", "low", "high"]].tolist() == [1, 1, 1]
     assert (report.nights["difference"].dropna() == 0).all()
-
-
-def test_single_class_has_no_kappa():
     report = staging_report([2] * 6, [2] * 6, groups=list("aabbcc"), recordings=list("aabbcc"))
     assert np.isnan(report.scores.loc["kappa", "value"])
     assert report.scores.loc["accuracy", "value"] == 1
 
 
-def test_repr_counts_what_was_compared(report):
-    lines = repr(report).splitlines()
-    assert "6 nights of 3 subjects, 5 classes" in lines[0]
-    assert {line.split()[0] for line in lines[2:]} == {"accuracy", "kappa", "macro_f1"}
-
-
 @pytest.mark.parametrize(
     ("y_true", "y_pred", "names", "message"),
-    [
-        ([0, 1, 2], [0, 1], {}, "y_true has 3 epochs, but y_pred has 2"),
-        ([0, 9], [0, 1], {}, "unknown sleep stage '9'"),
-        ([-1, -1], [0, 1], {}, "none of the 2 epochs"),
-        ([0, 1], [0, 1], {"groups": "ab", "recordings": "nn"}, "one subject per night"),
-    ],
-)
+    [([0, 1, 2], [0, 1], {}, "y_true has 3 epochs, but y_pred has 2"),
+     ([0, 9], [0, 1], {}, "unknown sleep stage '9'"),
+     ([-1, -1], [0, 1], {}, "none of the 2 epochs"),
+     ([0, 1], [0, 1], {"groups": "ab", "recordings": "nn"}, "one subject per night")],
+)  # fmt: skip
 def test_invalid_epochs_are_refused(y_true, y_pred, names, message):
     with pytest.raises(InvalidRecordingError, match=message):
         staging_report(y_true, y_pred, **names)
-
-
-def test_recordings_of_sequence_are_refused(X):
-    with pytest.raises(InvalidRecordingError, match="Leave it out"):
-        staging_report(X, X.stages, recordings=X.groups)
-
-
-def test_unknown_classes_are_refused():
-    with pytest.raises(ValueError, match="5, 4 or 3"):
-        merge_stages([0, 1], 2)

@@ -9,9 +9,7 @@ from sleep2vec_sklearn.evaluation._subjects import SubjectBootstrap, subjects_of
 def test_nan_names_no_subject(groups):
     with pytest.raises(ValueError, match=r"names nobody \(NaN\) in 1 of 3 rows"):
         subjects_of(np.zeros((3, 2)), groups)
-
-
-def test_nameless_rows_differ():
+    # rows of nobody differ
     assert len(set(subjects_of(np.zeros((3, 2)), ["a", None, None]).tolist())) == 3
 
 
@@ -29,6 +27,9 @@ def test_sums_equal_drawn_rows():
     draws = SubjectBootstrap(rng.integers(6, size=40), n_resamples=10)
     expected = [values[rows].sum(axis=0) for rows in draws.rows()]
     np.testing.assert_allclose(draws.sums(values), expected)
+    counts = [SubjectBootstrap(range(9), 5, random_state=seed).counts for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(counts[0], counts[1])
+    assert (counts[0] != counts[2]).any()
 
 
 def test_epochs_do_not_narrow_intervals():
@@ -48,12 +49,6 @@ def test_mean_skips_undefined_subjects():
     assert 0.2 <= low < 0.4 < high <= 0.6
     assert np.isnan(SubjectBootstrap(["a"] * 5, 10).interval(np.ones((10, 2)))).all()
     assert np.isnan(draws.mean_interval([0.2, np.nan, np.nan, np.nan])).all()
-
-
-def test_seed_decides_resamples():
-    counts = [SubjectBootstrap(range(9), 5, random_state=seed).counts for seed in (0, 0, 1)]
-    np.testing.assert_array_equal(counts[0], counts[1])
-    assert (counts[0] != counts[2]).any()
 
 
 @pytest.mark.parametrize("wrong", [{"level": 95}, {"n_resamples": 0}])

@@ -22,6 +22,8 @@ def test_several_outcomes_are_columns():
     assert y["entry"].tolist() == [[0.5, 0.5], [1.0, 1.0]]
     outcome = read_outcome(y)
     assert (outcome.n_outcomes, len(outcome), outcome.one_dimensional) == (2, 2, False)
+    outcome = read_outcome(survival_outcome([1, 0], [1.0, 2.0], [np.nan, 1.0]))
+    assert outcome.entry.ravel().tolist() == [-np.inf, 1.0]
 
 
 @pytest.mark.parametrize("nothing", [None, np.nan, pd.NA])
@@ -36,11 +38,6 @@ def test_either_missing_is_missing(nothing):
 def test_events_of_any_dtype(kind):
     y = survival_outcome(pd.Series([1, 0], dtype=kind), [1, 2])
     assert y["event"].tolist() == [True, False]
-
-
-def test_missing_entry_is_the_start():
-    outcome = read_outcome(survival_outcome([1, 0], [1.0, 2.0], [np.nan, 1.0]))
-    assert outcome.entry.ravel().tolist() == [-np.inf, 1.0]
 
 
 @pytest.mark.parametrize("time", [0.0, -1.0, np.inf])
@@ -59,36 +56,31 @@ def test_entries_precede_their_time(entry):
 
 @pytest.mark.parametrize(
     ("event", "time", "entry", "error", "message"),
-    [
-        ([1, 2, 1], [1, 2, 3], None, ValueError, r"event holds 2.*table\['status'\] == 2"),
-        (["dead", "alive"], [1, 2], None, ValueError, "event holds values that are no numbers"),
-        ([1, 0], pd.to_timedelta([100, 200], unit="D"), None, TypeError, r"365\.25"),
-        ([1, 0], [1, 2, 3], None, ValueError, r"event has the shape \(2,\) and time \(3,\)"),
-        (1, 2.0, None, ValueError, "one shape"),
-        ([1, 0], [1, 2], [0, 0, 0], ValueError, "entry has the shape"),
-        ([], [], None, ValueError, "at least one subject"),
-    ],
-)
+    [([1, 2, 1], [1, 2, 3], None, ValueError, r"event holds 2.*table\['status'\] == 2"),
+     (["dead", "alive"], [1, 2], None, ValueError, "event holds values that are no numbers"),
+     ([1, 0], pd.to_timedelta([100, 200], unit="D"), None, TypeError, r"365\.25"),
+     ([1, 0], [1, 2, 3], None, ValueError, r"event has the shape \(2,\) and time \(3,\)"),
+     (1, 2.0, None, ValueError, "one shape"),
+     ([1, 0], [1, 2], [0, 0, 0], ValueError, "entry has the shape"),
+     ([], [], None, ValueError, "at least one subject")],
+)  # fmt: skip
 def test_invalid_outcomes_are_refused(event, time, entry, error, message):
     with pytest.raises(error, match=message):
         survival_outcome(event, time, entry)
 
 
-def test_missing_fields_are_named():
+def test_unfit_fields_are_named():
     y = np.zeros(3, dtype=[("event", bool), ("duration", float)])
     with pytest.raises(ValueError, match=r"fields event, duration and lacks time.*survival_out"):
+        read_outcome(y)
+    y = np.array([(2, 1.0)], dtype=[("event", int), ("time", float)])
+    with pytest.raises(ValueError, match="more than 0 and 1"):
         read_outcome(y)
 
 
 @pytest.mark.parametrize("y", [np.ones(3), pd.DataFrame({"event": [1], "time": [1]}), [1, 2]])
 def test_unstructured_outcomes_are_refused(y):
     with pytest.raises(TypeError, match="structured array"):
-        read_outcome(y)
-
-
-def test_events_are_checked_again():
-    y = np.array([(2, 1.0)], dtype=[("event", int), ("time", float)])
-    with pytest.raises(ValueError, match="more than 0 and 1"):
         read_outcome(y)
 
 
@@ -106,9 +98,6 @@ def test_late_entries_join_the_risk():
     curve = kaplan_meier(y)
     assert curve.n_at_risk.tolist() == [3, 3, 2, 1]
     np.testing.assert_allclose(curve.survival, [2 / 3, 2 / 3, 1 / 3, 0], atol=1e-12)
-
-
-def test_limits_widen_with_the_level():
     _, y = draw(np.random.default_rng(0), 80, None, 4.0)
     narrow, wide = kaplan_meier(y, level=0.8), kaplan_meier(y, level=0.99)
     ascending = [wide.lower, narrow.lower, narrow.survival, narrow.upper, wide.upper]

@@ -4,12 +4,26 @@ import dataclasses
 import pytest
 import torch
 
+from sleep2vec_sklearn import Sleep2VecClassifier, Sleep2VecRegressor
 from sleep2vec_sklearn.finetuning._network import Head
 from sleep2vec_sklearn.finetuning.config import HeadConfig
 from sleep2vec_sklearn.model import Sleep2Vec
+from tests.finetuning.simple_nights import QUICK
 
 MODALITIES = ("eeg", "spo2", "ibi")
 N_EPOCHS, SIZE = 9, 16
+
+
+@pytest.fixture
+def classify(checkpoint_path):
+    """Function of parameters: a quick classifier on a tiny encoder."""
+    return lambda **parameters: Sleep2VecClassifier(checkpoint_path, **(QUICK | parameters))
+
+
+@pytest.fixture
+def regress(checkpoint_path):
+    """Function of parameters: a quick regressor on a tiny encoder."""
+    return lambda **parameters: Sleep2VecRegressor(checkpoint_path, **(QUICK | parameters))
 
 
 @pytest.fixture

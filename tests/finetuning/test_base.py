@@ -47,26 +47,12 @@ X = EpochSequence(NIGHTS)
 Y = X.stages.astype(int)
 OUTCOME = np.array([0, 1] * 3)
 FOLDS = {"cv": GroupKFold(3), "groups": X.groups}
-ESTIMATORS = (
-    Sleep2VecClassifier,
-    Sleep2VecRegressor,
-    Sleep2VecCoxRegressor,
-    Sleep2VecEventDetector,
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [Sleep2VecClassifier, Sleep2VecRegressor, Sleep2VecCoxRegressor, Sleep2VecEventDetector],
 )
-
-
-@pytest.fixture
-def classify(checkpoint_path):
-    """Function of parameters: a quick classifier on a tiny encoder."""
-    return lambda **parameters: Sleep2VecClassifier(checkpoint_path, **(QUICK | parameters))
-
-
-@pytest.fixture
-def regress(checkpoint_path):
-    return lambda **parameters: Sleep2VecRegressor(checkpoint_path, **(QUICK | parameters))
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_signature_and_documentation_are_whole(estimator):
     parameters = inspect.signature(estimator).parameters
     assert {"checkpoint", *SharedParameters.__annotations__} <= set(parameters)
@@ -87,12 +73,10 @@ def test_shared_parameters_are_the_base():
 
 @pytest.mark.parametrize(
     ("kind", "parameter", "value", "changed", "nested"),
-    [
-        (Sleep2VecClassifier, "finetune", "lora", {"rank": 2, "lr": 0.5}, LoRA),
-        (Sleep2VecRegressor, "finetune", "full", {"lr": 0.5}, FullFineTuning),
-        (Sleep2VecEventDetector, "rules", None, {"gap": 5, "min_duration": 3}, EventRules),
-    ],
-)
+    [(Sleep2VecClassifier, "finetune", "lora", {"rank": 2, "lr": 0.5}, LoRA),
+     (Sleep2VecRegressor, "finetune", "full", {"lr": 0.5}, FullFineTuning),
+     (Sleep2VecEventDetector, "rules", None, {"gap": 5, "min_duration": 3}, EventRules)],
+)  # fmt: skip
 def test_nested_parameters_are_reached(kind, parameter, value, changed, nested):
     one, other = kind(**{parameter: value}), kind(**{parameter: value})
     assert one.get_params()[parameter] == value
@@ -114,19 +98,17 @@ def test_a_search_over_ranks(classify):
 
 @pytest.mark.parametrize(
     ("y", "message"),
-    [
-        (np.zeros(len(X)), "one class only, 0.0, .*two at least"),
-        (["wake"] * len(X), "one class only, 'wake'"),
-        (np.full(len(X), np.nan), "no label for any of the 120 epochs"),
-        (np.full(len(X), -1), "no label for any"),
-        (Y[:-1], r"y has shape \(119,\) and X 120 elements.*these are epochs"),
-        ([[0], [0, 1]] * 60, "rows of different lengths"),
-        (["wake", 1] * 60, "mixes labels that cannot be sorted"),
-        (np.random.default_rng(0).random(len(X)), "continuous"),
-        (np.column_stack([Y, 2 * Y]), "holds 2; accepted are 0, 1 and NaN"),
-        (np.column_stack([Y, 0 * Y]), "column 1 of y is 0 in all 120 rows.*both 0 and 1"),
-    ],
-)
+    [(np.zeros(len(X)), "one class only, 0.0, .*two at least"),
+     (["wake"] * len(X), "one class only, 'wake'"),
+     (np.full(len(X), np.nan), "no label for any of the 120 epochs"),
+     (np.full(len(X), -1), "no label for any"),
+     (Y[:-1], r"y has shape \(119,\) and X 120 elements.*these are epochs"),
+     ([[0], [0, 1]] * 60, "rows of different lengths"),
+     (["wake", 1] * 60, "mixes labels that cannot be sorted"),
+     (np.random.default_rng(0).random(len(X)), "continuous"),
+     (np.column_stack([Y, 2 * Y]), "holds 2; accepted are 0, 1 and NaN"),
+     (np.column_stack([Y, 0 * Y]), "column 1 of y is 0 in all 120 rows.*both 0 and 1")],
+)  # fmt: skip
 def test_impossible_labels_are_refused(classify, y, message):
     with pytest.raises(ValueError, match=message):
         classify().fit(X, y)
@@ -134,14 +116,12 @@ def test_impossible_labels_are_refused(classify, y, message):
 
 @pytest.mark.parametrize(
     ("y", "message"),
-    [
-        (["old", "young"] * 3, "y must hold numbers.*Sleep2VecClassifier"),
-        ([1.0, np.inf, 2, 3, 4, 5], "y holds inf"),
-        (np.arange(6).astype("datetime64[D]"), "y must hold numbers.*datetime64"),
-        (np.full((6, 2), np.nan), "NaN in every row of column 0"),
-        ([1.0, 2.0], r"shape \(2,\) and X 6 elements"),
-    ],
-)
+    [(["old", "young"] * 3, "y must hold numbers.*Sleep2VecClassifier"),
+     ([1.0, np.inf, 2, 3, 4, 5], "y holds inf"),
+     (np.arange(6).astype("datetime64[D]"), "y must hold numbers.*datetime64"),
+     (np.full((6, 2), np.nan), "NaN in every row of column 0"),
+     ([1.0, 2.0], r"shape \(2,\) and X 6 elements")],
+)  # fmt: skip
 def test_impossible_numbers_are_refused(regress, y, message):
     with pytest.raises(ValueError, match=message):
         regress().fit(NIGHTS, y)
@@ -160,28 +140,23 @@ def test_impossible_weights_are_refused(classify, regress, weights):
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
-    [
-        ({"finetune": "all"}, "'finetune' parameter.*'lora'"),
-        ({"finetune": LoRA(rank=0)}, "'rank' parameter of LoRA"),
-        ({"finetune": LoRA(alpha=0)}, "'alpha' parameter of LoRA"),
-        ({"finetune": FullFineTuning(lr=-1)}, "'lr' parameter of FullFineTuning"),
-        ({"head": "lstm"}, "'head' parameter.*'auto'"),
-        ({"head": "temporal_conv"}, "accepted for nights"),
-        ({"lr": 0}, "'lr' parameter"),
-        ({"dropout": 1}, "'dropout' parameter"),
-        ({"max_epochs": 0}, "'max_epochs' parameter"),
-        ({"patience": 2.5}, "'patience' parameter"),
-        ({"modality_dropout": (0.1, 0.2, 0.3)}, "a pair of such numbers"),
-        ({"covariates": "age"}, "'covariates' parameter"),
-        ({"covariates": [3]}, "covariates must be a list of keys"),
-        ({"random_state": -1}, "'random_state' parameter"),
-        ({"layer_mix": "all"}, "'layer_mix' parameter"),
-        ({"pooling": "max"}, "'pooling' parameter"),
-        ({"time_of_night": True}, "time_of_night=True describes epochs"),
-        ({"class_weight": {7: 1.0}}, "not in class_weight"),
-        ({"class_weight": {0: 0.0}}, "accepted are numbers above 0"),
-    ],
-)
+    [({"finetune": "all"}, "'finetune' parameter.*'lora'"),
+     ({"finetune": LoRA(rank=0)}, "'rank' parameter of LoRA"),
+     ({"finetune": LoRA(alpha=0)}, "'alpha' parameter of LoRA"),
+     ({"finetune": FullFineTuning(lr=-1)}, "'lr' parameter of FullFineTuning"),
+     ({"head": "lstm"}, "'head' parameter.*'auto'"),
+     ({"head": "temporal_conv"}, "accepted for nights"), ({"lr": 0}, "'lr' parameter"),
+     ({"dropout": 1}, "'dropout' parameter"), ({"max_epochs": 0}, "'max_epochs' parameter"),
+     ({"patience": 2.5}, "'patience' parameter"),
+     ({"modality_dropout": (0.1, 0.2, 0.3)}, "a pair of such numbers"),
+     ({"covariates": "age"}, "'covariates' parameter"),
+     ({"covariates": [3]}, "covariates must be a list of keys"),
+     ({"random_state": -1}, "'random_state' parameter"),
+     ({"layer_mix": "all"}, "'layer_mix' parameter"), ({"pooling": "max"}, "'pooling' parameter"),
+     ({"time_of_night": True}, "time_of_night=True describes epochs"),
+     ({"class_weight": {7: 1.0}}, "not in class_weight"),
+     ({"class_weight": {0: 0.0}}, "accepted are numbers above 0")],
+)  # fmt: skip
 def test_impossible_parameters_are_refused(classify, parameters, message):
     with pytest.raises(ValueError, match=message):
         classify(**parameters).fit(NIGHTS, OUTCOME)
@@ -194,13 +169,10 @@ def test_cls_pooling_needs_a_token(small_config):
         Sleep2VecClassifier(plain, pooling="cls", **QUICK).fit(NIGHTS, OUTCOME)
 
 
-def test_embeddings_are_no_recordings(classify, checkpoint_path):
+def test_unfit_inputs_are_refused(classify, checkpoint_path):
     rows = Sleep2VecTransformer(checkpoint_path).fit_transform(NIGHTS)
     with pytest.raises(InvalidRecordingError, match="Leave Sleep2VecTransformer out"):
         classify().fit(rows, OUTCOME)
-
-
-def test_unfitted_and_foreign_units(classify):
     with pytest.raises(NotFittedError):
         classify().predict(X)
     with pytest.raises(InvalidRecordingError, match=r"X holds nights.*fitted on epochs"):
@@ -257,13 +229,11 @@ def test_other_rows_leak(classify):
 
 
 EVENTS = [pd.DataFrame({"onset": [60.0], "duration": [30.0], "type": ["apnea"]})] * 4
+SURVIVAL = survival_outcome([1, 1, 1, 1], [1, 1, 2, 2])
 CASES = {
     Sleep2VecClassifier: ([0, 1, 0, 1], ["predict", "predict_proba", "decision_function"]),
     Sleep2VecRegressor: ([1.0, 2, 3, 4], ["predict"]),
-    Sleep2VecCoxRegressor: (
-        survival_outcome([1, 1, 1, 1], [1, 1, 2, 2]),
-        ["predict", "predict_survival_function"],
-    ),
+    Sleep2VecCoxRegressor: (SURVIVAL, ["predict", "predict_survival_function"]),
     Sleep2VecEventDetector: (EVENTS, ["predict", "predict_proba", "predict_events"]),
 }
 
@@ -286,14 +256,11 @@ def test_warnings_name_the_callers_file(kind, checkpoint_path, noise):
     assert {warning.filename for warning in told} == {__file__}
 
 
-def test_scores_need_a_label(classify, regress):
+def test_impossible_scores_and_losses(classify, regress):
     with pytest.raises(ValueError, match="no label for any of the 6 nights"):
         classify().fit(NIGHTS, OUTCOME).score(NIGHTS, [None] * 6)
     with pytest.raises(ValueError, match="NaN in every row of column 0"):
         regress().fit(NIGHTS, np.arange(6.0)).score(NIGHTS, [np.nan] * 6)
-
-
-def test_infinite_losses_stop_training(regress):
     with pytest.raises(TrainingError, match="not finite at step 1"):
         regress().fit(NIGHTS[:4], [0.0, 0, 0, 1], sample_weight=[1e-38, 1e38, 1e38, 1e38])
 
@@ -379,13 +346,10 @@ def test_sample_weight_is_routed(classify):
     assert result["test_score"][0] == pytest.approx(expected)
 
 
-def test_settings_reach_workers(classify):
+def test_settings_and_tags(classify):
     with settings(leakage="raise"):
         assert classify().__getstate__()["_settings"]["leakage"] == "raise"
         assert "_settings" not in classify().fit(X, Y).__getstate__()
-
-
-def test_tags(classify):
     tags = classify().__sklearn_tags__()
     assert tags.estimator_type == "classifier"
     assert tags.classifier_tags.multi_label

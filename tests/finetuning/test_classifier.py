@@ -5,21 +5,15 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score
 
-from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier
+from sleep2vec_sklearn import EpochSequence
 from sleep2vec_sklearn.encoding._engine import network_for
 from sleep2vec_sklearn.finetuning import FullFineTuning
-from tests.finetuning.simple_nights import N_EPOCHS, QUICK, make_nights
+from tests.finetuning.simple_nights import N_EPOCHS, make_nights
 
 NIGHTS = make_nights(6)
 X = EpochSequence(NIGHTS)
 Y = X.stages.astype(int)
 OUTCOME = np.array([0, 1] * 3)
-
-
-@pytest.fixture
-def classify(checkpoint_path):
-    """Function of parameters: a quick classifier on a tiny encoder."""
-    return lambda **parameters: Sleep2VecClassifier(checkpoint_path, **(QUICK | parameters))
 
 
 @pytest.mark.parametrize("finetune", ["head", "lora", "full"])
@@ -51,17 +45,10 @@ NAMES = np.array(["wake", "sleep"])[Y]
 
 @pytest.mark.parametrize(
     "y",
-    [
-        NAMES,
-        NAMES.astype(object),
-        NAMES.tolist(),
-        pd.Series(NAMES, dtype="category"),
-        Y.astype(bool),
-        Y.astype(float) + 0.0,
-        Y[:, None],
-    ],
+    [NAMES, NAMES.astype(object), NAMES.tolist(), pd.Series(NAMES, dtype="category"),
+     Y.astype(bool), Y.astype(float) + 0.0, Y[:, None]],
     ids=["text", "objects", "list", "category", "bool", "float", "column"],
-)
+)  # fmt: skip
 def test_classes_of_any_type(classify, y):
     model = classify().fit(X, y)
     plain = np.asarray(y).ravel()
@@ -83,16 +70,13 @@ def test_unlabelled_epochs_are_left_out(classify, unknown, kind):
     assert model.score(X, y) == alone.score(X[known], Y[known])
 
 
-def test_minus_one_for_nights(classify):
-    model = classify().fit(NIGHTS, 2 * OUTCOME - 1)
-    np.testing.assert_array_equal(model.classes_, [-1, 1])
-
-
 def test_unlabelled_nights_are_not_read(classify):
     unusable = {"ibi": np.full(N_EPOCHS * 120, np.nan)}
     model = classify().fit([*NIGHTS, unusable], [*OUTCOME, np.nan])
     alone = classify().fit(NIGHTS, OUTCOME)
     np.testing.assert_array_equal(model.predict_proba(NIGHTS), alone.predict_proba(NIGHTS))
+    model = classify().fit(NIGHTS, 2 * OUTCOME - 1)
+    np.testing.assert_array_equal(model.classes_, [-1, 1])
 
 
 def test_outcomes_with_unknown_cells(classify):

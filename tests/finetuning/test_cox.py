@@ -48,6 +48,16 @@ def subjects():
 
 
 @pytest.fixture
+def nights(subjects):
+    return subjects[0]
+
+
+@pytest.fixture
+def y(subjects):
+    return subjects[1].copy()
+
+
+@pytest.fixture(scope="module")
 def make(checkpoint_in_memory):
     """Function of parameters: a small estimator, not fitted."""
 
@@ -58,8 +68,9 @@ def make(checkpoint_in_memory):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fitted(make, subjects):
+    """For tests that leave it as it is."""
     return make().fit(*subjects[:2])
 
 
@@ -72,8 +83,7 @@ def test_new_risks_are_in_order(make, subjects):
     assert model.score(nights[30:], y[30:]) == concordance_index(y[30:], predicted)
 
 
-def test_survival_falls(fitted, subjects):
-    nights, y, _ = subjects
+def test_survival_falls(fitted, nights, y):
     risks, survival = fitted.predict(nights), fitted.predict_survival_function(nights)
     assert survival.shape == (N_SUBJECTS, len(fitted.event_times_))
     np.testing.assert_array_equal(fitted.event_times_, np.unique(y["time"][y["event"]]))
@@ -87,8 +97,7 @@ def test_survival_falls(fitted, subjects):
         fitted.predict_survival_function(nights, times=5)
 
 
-def test_hazards_and_mean_risk(fitted, subjects):
-    nights, y, _ = subjects
+def test_hazards_and_mean_risk(fitted, nights, y):
     hazards = [
         baseline.cumulative_hazard([risk], [time])[0, 0]
         for baseline in fitted.baselines_
@@ -112,8 +121,7 @@ def test_outcomes_are_columns(make, subjects):
     assert len(model.baselines_) == model.n_outcomes_ == 2
 
 
-def test_chunks_change_nothing(make, subjects, monkeypatch):
-    nights, y, _ = subjects
+def test_chunks_change_nothing(make, nights, y, monkeypatch):
     options = {"max_epochs": 4, "dropout": 0.0, "patience": None}
     whole = make(**options).fit(nights, y).predict(nights)
     per_night = 4 * 32 * 6
@@ -122,8 +130,7 @@ def test_chunks_change_nothing(make, subjects, monkeypatch):
     np.testing.assert_allclose(chunked.predict(nights), whole, atol=1e-5)
 
 
-def test_chunks_repeat_their_dropout(make, subjects, monkeypatch):
-    nights, y, _ = subjects
+def test_chunks_repeat_their_dropout(make, nights, y, monkeypatch):
     seen = []
     original = _net.CoxNet._training_outputs
 
@@ -140,8 +147,7 @@ def test_chunks_repeat_their_dropout(make, subjects, monkeypatch):
         torch.testing.assert_close(first[2], second[2])
 
 
-def test_nights_of_subjects_are_one(make, subjects):
-    nights, y, _ = subjects
+def test_nights_of_subjects_are_one(make, nights, y):
     nights, y = nights[:12], y[:12]
     options = {"patience": None, "max_epochs": 5}
     once = make(**options).fit(nights, y)
@@ -155,8 +161,7 @@ def test_nights_of_subjects_are_one(make, subjects):
     np.testing.assert_allclose(listed, once.predict(nights), atol=1e-3)
 
 
-def test_late_entries(make, subjects):
-    nights, y, _ = subjects
+def test_late_entries(make, nights, y):
     entry = np.where(np.arange(N_SUBJECTS) % 3 == 0, y["time"] * 0.9, np.nan)
     late = survival_outcome(y["event"], y["time"], entry)
     start = survival_outcome(y["event"], y["time"], np.zeros(N_SUBJECTS))
@@ -169,8 +174,7 @@ def test_late_entries(make, subjects):
     assert models[2].training_outcomes_.dtype.names == ("event", "time", "entry")
 
 
-def test_held_out_subjects_stop_training(make, subjects):
-    nights, y, _ = subjects
+def test_held_out_subjects_stop_training(make, nights, y):
     model = make(max_epochs=200, patience=2).fit(nights, y)
     losses = model.history_[:, "valid_loss"]
     assert len(losses) < 200
@@ -178,12 +182,10 @@ def test_held_out_subjects_stop_training(make, subjects):
     assert "valid_loss" not in make(patience=None, max_epochs=4).fit(nights, y).history_[0]
 
 
-def test_held_out_loss_by_definition(make, subjects):
+def test_held_out_loss_by_definition():
     rng = torch.Generator().manual_seed(0)
     outputs = torch.randn(6, 1, generator=rng)
-    facts = torch.tensor(
-        [[i, t, e] for i, (t, e) in enumerate(zip(range(6), [1, 0] * 3, strict=True))]
-    )
+    facts = torch.tensor([[i, i, event] for i, event in enumerate([1, 0] * 3)])
     weights = torch.ones(6)
     sums, n_events = terms_of_rows(outputs, facts.float(), weights)
     assert n_events.tolist() == [3]
@@ -196,17 +198,17 @@ def test_held_out_loss_by_definition(make, subjects):
     torch.testing.assert_close((sums - trained)[0], late + early)
 
 
-def test_covariates(make, subjects):
-    nights, y, _ = subjects
+def test_covariates_and_batches(make, nights, y):
     model = make(covariates=("age",)).fit(nights, y)
     old = Recording(dict(nights[0]), rates={"spo2": 2}, metadata={"age": 90})
     young = Recording(dict(nights[0]), rates={"spo2": 2}, metadata={"age": 20})
     assert np.subtract(*model.predict([old, young])) > 0.1
+    model = make(batch_size=9, max_epochs=15).fit(nights, y)
+    assert model.score(nights, y) > 0.7
 
 
 @pytest.mark.parametrize("finetune", ["lora", "full"])
-def test_encoder_trains_through_cohort(make, subjects, finetune):
-    nights, y, _ = subjects
+def test_encoder_trains_through_cohort(make, nights, y, finetune):
     tuned = {"lora": LoRA(lr=1e-2), "full": FullFineTuning(lr=1e-2)}[finetune]
     model = make(finetune=tuned, max_epochs=1, patience=None, cache=None)
     model.fit(nights[:9], y[:9])
@@ -215,16 +217,9 @@ def test_encoder_trains_through_cohort(make, subjects, finetune):
     assert np.abs(model.predict(nights) - frozen.predict(nights)).max() > 1e-4
 
 
-def test_steps_of_some_subjects(make, subjects):
-    nights, y, _ = subjects
-    model = make(batch_size=9, max_epochs=15).fit(nights, y)
-    assert model.score(nights, y) > 0.7
-
-
 @pytest.mark.parametrize("left_out", ["unknown", "weightless"])
-def test_left_out_rows_change_nothing(make, subjects, left_out):
-    nights, y, _ = subjects
-    y, weights = y.copy(), None
+def test_left_out_rows_change_nothing(make, nights, y, left_out):
+    weights = None
     if left_out == "unknown":
         y["time"][30:] = np.nan
     else:
@@ -236,30 +231,18 @@ def test_left_out_rows_change_nothing(make, subjects, left_out):
     assert len(model.training_outcomes_) == 30
 
 
-def test_search_with_several_scores(make, subjects):
-    nights, y, _ = subjects
-    scoring = {
-        "harrell": HarrellConcordance(),
-        "uno": UnoConcordance(),
-        "auc": DynamicAUC(),
-        "brier": IntegratedBrier(),
-    }
-    search = GridSearchCV(
-        make(),
-        {"lr": [1e-6, 1e-2]},
-        scoring=scoring,
-        refit="uno",
-        cv=KFold(2),
-        error_score="raise",
-    ).fit(nights, y)
+def test_search_with_several_scores(make, nights, y):
+    kinds = {"harrell": HarrellConcordance, "uno": UnoConcordance, "auc": DynamicAUC}
+    scoring = {name: kind() for name, kind in {**kinds, "brier": IntegratedBrier}.items()}
+    options = {"scoring": scoring, "refit": "uno", "cv": KFold(2), "error_score": "raise"}
+    search = GridSearchCV(make(), {"lr": [1e-6, 1e-2]}, **options).fit(nights, y)
     assert search.best_params_ == {"lr": 1e-2}
     for name in scoring:
         assert np.isfinite(search.cv_results_[f"mean_test_{name}"]).all()
 
 
 @pytest.mark.parametrize("way", ["pickle", "file"])
-def test_copies_predict_the_same(fitted, subjects, tmp_path, way):
-    nights, y, _ = subjects
+def test_copies_predict_the_same(fitted, nights, y, tmp_path, way):
     if way == "pickle":
         copy = pickle.loads(pickle.dumps(fitted))
     else:
@@ -284,24 +267,20 @@ def change(y, **fields):
 
 @pytest.mark.parametrize(
     ("spoil", "error", "message"),
-    [
-        (lambda y: change(y, event=False), ValueError, "no event in 40 rows: all are censored"),
-        (lambda y: change(y, time=np.nan), ValueError, "y holds nothing but NaN in 40 rows"),
-        (lambda y: change(y, time=-1), ValueError, "40 of 40 times are not above zero"),
-        (lambda y: change(y, time=0), ValueError, "row 0, is 0"),
-        (lambda y: y[["event"]], ValueError, "lacks time.*survival_outcome"),
-        (lambda y: y["time"], TypeError, "structured array with the fields"),
-        (lambda y: y[:-1], ValueError, "y has 39 outcomes and X 40 elements"),
-    ],
-)
-def test_impossible_outcomes_are_refused(make, subjects, spoil, error, message):
-    nights, y, _ = subjects
+    [(lambda y: change(y, event=False), ValueError, "no event in 40 rows: all are censored"),
+     (lambda y: change(y, time=np.nan), ValueError, "y holds nothing but NaN in 40 rows"),
+     (lambda y: change(y, time=-1), ValueError, "40 of 40 times are not above zero"),
+     (lambda y: change(y, time=0), ValueError, "row 0, is 0"),
+     (lambda y: y[["event"]], ValueError, "lacks time.*survival_outcome"),
+     (lambda y: y["time"], TypeError, "structured array with the fields"),
+     (lambda y: y[:-1], ValueError, "y has 39 outcomes and X 40 elements")],
+)  # fmt: skip
+def test_impossible_outcomes_are_refused(make, nights, y, spoil, error, message):
     with pytest.raises(error, match=message):
         make().fit(nights, spoil(y))
 
 
-def test_outcomes_need_an_event(make, subjects):
-    nights, y, _ = subjects
+def test_outcomes_need_an_event(make, nights, y):
     both = np.stack([y, change(y, time=np.nan)], axis=1)
     with pytest.raises(ValueError, match="outcome 1 of y holds nothing but NaN"):
         make().fit(nights, both)
@@ -311,8 +290,7 @@ def test_outcomes_need_an_event(make, subjects):
     assert (model.predict_survival_function(nights)[:, 1] == 1).all()
 
 
-def test_nights_share_one_outcome(make, subjects):
-    nights, y, _ = subjects
+def test_nights_share_one_outcome(make, nights, y):
     twice = np.concatenate([y, change(y[:1], time=y["time"][0] + 1)])
     with pytest.raises(ValueError, match=r"nights of the subject 'p00' have different.*'time' is"):
         make().fit([*nights, nights[0]], twice)
@@ -321,18 +299,13 @@ def test_nights_share_one_outcome(make, subjects):
     assert len(model.training_outcomes_) == N_SUBJECTS
 
 
-def test_epochs_have_no_survival(make, subjects):
-    nights, _, _ = subjects
-    epochs = EpochSequence(nights[:2])
-    y = survival_outcome(np.ones(len(epochs)), np.ones(len(epochs)))
-    with pytest.raises(InvalidRecordingError, match=r"X holds epochs.*\.recordings"):
-        make().fit(epochs, y)
-
-
-def test_incomparable_rows_have_no_score(fitted, subjects):
-    nights, y, _ = subjects
+def test_unfit_nights_are_refused(make, fitted, nights, y):
     with pytest.raises(ValueError, match="no comparable pair"):
         fitted.score(nights[:1], y[:1])
+    epochs = EpochSequence(nights[:2])
+    of_epochs = survival_outcome(np.ones(len(epochs)), np.ones(len(epochs)))
+    with pytest.raises(InvalidRecordingError, match=r"X holds epochs.*\.recordings"):
+        make().fit(epochs, of_epochs)
 
 
 class OfFlags(Sleep2VecCoxRegressor):

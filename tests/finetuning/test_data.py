@@ -53,17 +53,8 @@ def training_set(lengths, labelled, longest):
         epochs.append(np.array([where[i][1] for i in mine], dtype=int))
         assert len(mine) <= length
     nights = [night_of(k, length) for k, length in enumerate(lengths)]
-    return TrainingSet(
-        NightsInMemory(nights),
-        ("eeg", "ibi"),
-        None,
-        Targets.of(values),
-        tuple(rows),
-        tuple(epochs),
-        tuple(lengths),
-        None,
-        longest,
-    )
+    inputs = NightsInMemory(nights), ("eeg", "ibi"), None, Targets.of(values)
+    return TrainingSet(*inputs, tuple(rows), tuple(epochs), tuple(lengths), None, longest)
 
 
 @given(
@@ -90,16 +81,9 @@ def test_a_pass_covers_labelled_rows(lengths, longest, size, seed):
 
 def test_nights_of_rows_are_averaged():
     nights = [night_of(k, 4) for k in range(3)]
-    training = TrainingSet(
-        NightsInMemory(nights),
-        ("eeg", "ibi"),
-        None,
-        Targets.of(np.array([0, 1])),
-        (np.array([0]), np.array([1]), np.array([0])),
-        None,
-        (4, 4, 4),
-        None,
-    )
+    inputs = NightsInMemory(nights), ("eeg", "ibi"), None, Targets.of(np.array([0, 1]))
+    rows = (np.array([0]), np.array([1]), np.array([0]))
+    training = TrainingSet(*inputs, rows, None, (4, 4, 4), None)
     (pieces,) = training.draw(np.random.default_rng(0), 2)
     batch, (targets, _) = training.batch(pieces)
     numbers = torch.tensor([[float(p.night)] for p in pieces])
@@ -125,6 +109,8 @@ def test_missing_covariates_are_marked():
     nights = [night(2, age=40), night(2, age=60), night(2)]
     found = np.stack(Covariates.fit(["age"], False, nights).of(nights))
     np.testing.assert_allclose(found, [[-1, 0], [1, 0], [0, 1]], atol=1e-6)
+    with pytest.raises(InvalidRecordingError, match=r"bmi.*no recording"):
+        Covariates.fit(["bmi"], False, [night(2, age=40)])
 
 
 def test_time_follows_the_metadata():
@@ -137,11 +123,6 @@ def test_time_follows_the_metadata():
     np.testing.assert_allclose(np.concatenate([first, second])[:, 2:], expected, atol=1e-4)
     assert set(first[:, 0]) == {-1.0}
     assert covariates.n_columns == 6
-
-
-def test_unstated_fields_are_refused():
-    with pytest.raises(InvalidRecordingError, match=r"bmi.*no recording"):
-        Covariates.fit(["bmi"], False, [night(2, age=40)])
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from sleep2vec_sklearn.finetuning import EventRules
 from sleep2vec_sklearn.finetuning.events import pooled_f1, tune_threshold
 
 N_EPOCHS = 24
+RULES = EventRules(min_duration=10)
 
 
 def make_night(seed, subject=None):
@@ -74,12 +75,6 @@ def test_every_second_has_probability(detector, nights):
     np.testing.assert_array_equal(alone, detector.predict_proba(nights[::-1])[2])
 
 
-def test_rate_per_hour_of_sleep(detector, nights):
-    events = detector.predict_events(nights)
-    counts = [(events["recording"] == night.id).sum() for night in nights]
-    np.testing.assert_allclose(detector.predict(nights), np.array(counts) / (11.5 / 60))
-
-
 def test_table_of_events(detector, nights):
     events = detector.predict_events(nights[:2])
     assert events.columns.tolist() == ["recording", "onset", "duration", "type", "probability"]
@@ -117,13 +112,10 @@ def test_threshold_uses_held_out_subjects(checkpoint_in_memory, nights):
     assert other.thresholds_ == {"apnea_hypopnea": 0.5}
 
 
-def test_chosen_threshold_is_not_tuned(make_detector, nights):
+def test_threshold_is_chosen_or_tuned(make_detector, nights):
     detector = make_detector(threshold=0.25, event_types=("apnea", "arousal")).fit(nights[:2])
     assert detector.thresholds_ == {"apnea": 0.25, "arousal": 0.25}
     assert detector.tuned_on_ is None
-
-
-def test_few_subjects_tune_too(make_detector, nights):
     detector = make_detector(threshold="index").fit(nights[:2])
     assert (detector.tuned_on_, detector.n_tuned_on_) == ("training", 2)
     assert 0 < detector.thresholds_["apnea_hypopnea"] < 1
@@ -145,10 +137,8 @@ def test_arousals_may_be_shorter(make_detector):
     assert shortest == {"apnea": 10, "arousal": 3}
     detector.set_params(rules__min_duration={"arousal": 5}, rules__gap=7)
     rules = detector._rules_by_type()
-    assert {name: (r.gap, r.min_duration) for name, r in rules.items()} == {
-        "apnea": (7, 10),
-        "arousal": (7, 5),
-    }
+    found = {name: (r.gap, r.min_duration) for name, r in rules.items()}
+    assert found == {"apnea": (7, 10), "arousal": (7, 5)}
 
 
 def test_outputs_start_at_the_rate(make_detector, nights):
@@ -187,6 +177,9 @@ def test_scored_events_fit_evaluation(detector, nights):
     threshold = detector.thresholds_["apnea_hypopnea"]
     scores = event_scores(by_type["apnea_hypopnea"], threshold=threshold)
     assert scores["event_f1"] == pytest.approx(detector.score(nights))
+    events = detector.predict_events(nights)
+    counts = [(events["recording"] == night.id).sum() for night in nights]
+    np.testing.assert_allclose(detector.predict(nights), np.array(counts) / (11.5 / 60))
 
 
 def test_cross_validation_without_y(make_detector, nights):
@@ -206,16 +199,12 @@ def test_pickle_and_file(detector, nights, tmp_path):
         assert not any(night.id.encode() in pickle.dumps(back) for night in nights)
 
 
-def test_checks_of_scikit_learn():
-    for check in (
-        checks.check_estimator_cloneable,
-        checks.check_no_attributes_set_in_init,
-        checks.check_parameters_default_constructible,
-        checks.check_get_params_invariance,
-        checks.check_set_params,
-        checks.check_valid_tag_types,
-    ):
-        check("Sleep2VecEventDetector", Sleep2VecEventDetector())
+@pytest.mark.parametrize(
+    "name", ["estimator_cloneable", "no_attributes_set_in_init", "get_params_invariance",
+             "parameters_default_constructible", "set_params", "valid_tag_types"],
+)  # fmt: skip
+def test_checks_of_scikit_learn(name):
+    getattr(checks, f"check_{name}")("Sleep2VecEventDetector", Sleep2VecEventDetector())
 
 
 def test_unfitted_is_refused(make_detector, nights):
@@ -235,19 +224,11 @@ def test_whole_nights_as_epochs(detector, nights):
 
 @pytest.mark.parametrize(
     "parameters",
-    [
-        {"gap": 0},
-        {"threshold": "best"},
-        {"threshold": 1.0},
-        {"threshold": {"arousal": 0.5}},
-        {"threshold": {"apnea_hypopnea": 2}},
-        {"min_duration": 0},
-        {"min_duration": {"apnea_hypopnea": -1}},
-        {"positive_weight": "much"},
-        {"event_types": ()},
-        {"event_types": {"apnea": ()}},
-    ],
-)
+    [{"gap": 0}, {"threshold": "best"}, {"threshold": 1.0}, {"threshold": {"arousal": 0.5}},
+     {"threshold": {"apnea_hypopnea": 2}}, {"min_duration": 0},
+     {"min_duration": {"apnea_hypopnea": -1}}, {"positive_weight": "much"}, {"event_types": ()},
+     {"event_types": {"apnea": ()}}],
+)  # fmt: skip
 def test_impossible_parameters_are_refused(make_detector, nights, parameters):
     name, value = next(iter(parameters.items()))
     if name in ("gap", "min_duration"):
@@ -264,12 +245,10 @@ def test_wrong_stages_are_refused(detector, nights):
 
 
 def test_unscored_stages_are_sleep(detector, nights):
-    night = nights[0]
-    unscored = [np.full(night.n_epochs, -1)]
-    plain = Recording(night.read(), id=night.id)
-    np.testing.assert_array_equal(
-        detector.predict([night], stages=unscored), detector.predict([plain])
-    )
+    unscored = [np.full(nights[0].n_epochs, -1)]
+    plain = Recording(nights[0].read(), id=nights[0].id)
+    found = detector.predict(nights[:1], stages=unscored)
+    np.testing.assert_array_equal(found, detector.predict([plain]))
 
 
 def scored_night(heights, scored):
@@ -281,24 +260,18 @@ def scored_night(heights, scored):
     return ScoredEvents(truth, probability)
 
 
-def test_best_threshold_by_f1():
+def test_best_threshold_by_score():
     nights = [scored_night([0.8, 0.8, 0.3], [1, 1, 0])]
-    threshold = tune_threshold(nights, "f1", EventRules(min_duration=10))
+    threshold = tune_threshold(nights, "f1", RULES)
     assert 0.5 < threshold < 0.6
-    assert pooled_f1(nights, threshold, EventRules(min_duration=10)) == 1
-    assert pooled_f1(nights, 0.2, EventRules(min_duration=10)) == pytest.approx(0.8)
-
-
-def test_best_threshold_by_index():
+    assert pooled_f1(nights, threshold, RULES) == 1
+    assert pooled_f1(nights, 0.2, RULES) == pytest.approx(0.8)
     nights = [scored_night([0.8, 0.3], [1, 0]), scored_night([0.8, 0.8, 0.8], [1, 1, 1])]
-    assert tune_threshold(nights, "index", EventRules(min_duration=10)) == 0.79
+    assert tune_threshold(nights, "index", RULES) == 0.79
 
 
-def test_unscored_threshold_is_half():
-    assert tune_threshold([scored_night([0.8], [0])], "f1", EventRules(min_duration=10)) == 0.5
-    assert np.isnan(pooled_f1([scored_night([0.8], [0])], 0.9, EventRules(min_duration=10)))
-
-
-def test_short_events_do_not_count():
-    assert pooled_f1([scored_night([0.8], [1])], 0.5, EventRules(min_duration=10)) == 1
+def test_uncounted_events_leave_half():
+    assert tune_threshold([scored_night([0.8], [0])], "f1", RULES) == 0.5
+    assert np.isnan(pooled_f1([scored_night([0.8], [0])], 0.9, RULES))
+    assert pooled_f1([scored_night([0.8], [1])], 0.5, RULES) == 1
     assert np.isnan(pooled_f1([scored_night([0.8], [1])], 0.5, EventRules(min_duration=21)))

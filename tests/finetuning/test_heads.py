@@ -42,23 +42,21 @@ def test_config_survives_json():
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [
-        ({"n_outputs": 0}, "n_outputs must be an integer from 1 on, got 0"),
-        ({"n_layers": True}, "n_layers must be an integer from 1 on, got True"),
-        ({"n_covariates": -1}, "n_covariates must be an integer from 0 on"),
-        ({"head_size": 1.5}, "head_size must be an integer"),
-        ({"kernel_size": 4}, "kernel_size must be odd"),
-        ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
-        ({"unit": "hour"}, "unit must be one of 'epoch', 'night'"),
-        ({"head": "svm"}, "head must be one of 'linear', 'mlp'"),
-        ({"aggregation": "max"}, "aggregation must be one of 'mean', 'concat', 'gated'"),
-        ({"pooling": "max"}, "pooling must be one of 'mean', 'attention', 'cls'"),
-        ({"activation": "tanh"}, "activation must be one of 'elu'"),
-        ({"modalities": ()}, "each modality once and at least one"),
-        ({"modalities": ("eeg", "eeg")}, "each modality once"),
-        ({"unit": "night", "head": "temporal_conv"}, "accepted for nights: 'linear', 'mlp'"),
-    ],
-)
+    [({"n_outputs": 0}, "n_outputs must be an integer from 1 on, got 0"),
+     ({"n_layers": True}, "n_layers must be an integer from 1 on, got True"),
+     ({"n_covariates": -1}, "n_covariates must be an integer from 0 on"),
+     ({"head_size": 1.5}, "head_size must be an integer"),
+     ({"kernel_size": 4}, "kernel_size must be odd"),
+     ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
+     ({"unit": "hour"}, "unit must be one of 'epoch', 'night'"),
+     ({"head": "svm"}, "head must be one of 'linear', 'mlp'"),
+     ({"aggregation": "max"}, "aggregation must be one of 'mean', 'concat', 'gated'"),
+     ({"pooling": "max"}, "pooling must be one of 'mean', 'attention', 'cls'"),
+     ({"activation": "tanh"}, "activation must be one of 'elu'"),
+     ({"modalities": ()}, "each modality once and at least one"),
+     ({"modalities": ("eeg", "eeg")}, "each modality once"),
+     ({"unit": "night", "head": "temporal_conv"}, "accepted for nights: 'linear', 'mlp'")],
+)  # fmt: skip
 def test_impossible_heads_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         HeadConfig(**{"hidden_size": 8, "modalities": ("eeg",), "n_outputs": 2, **wrong})
@@ -182,12 +180,15 @@ def test_gates_are_shared_among_present(night):
         torch.testing.assert_close(row, weights @ epoch[here] if here.any() else torch.zeros(6))
 
 
-def test_low_gate_counts_when_alone():
+def test_silence_and_low_gates():
     gated = aggregation("gated")
     gated.gates.data = torch.tensor([0.0, 0.0, 0.0, -1000.0])
     values, present = torch.zeros(1, 4, 6), torch.tensor([[False, False, False, True]])
     values[:, 3] = 2.0
     torch.testing.assert_close(gated(values, present).detach(), torch.full((1, 6), 2.0))
+    rows = fill_gaps(torch.ones(2, 4, 3), torch.tensor([[False] * 4, [True] * 4]))
+    assert rows[0].eq(0).all()
+    assert rows[1].eq(1).all()
 
 
 @pytest.mark.parametrize("fusion", ["mean", "concat"])
@@ -203,12 +204,6 @@ def test_aggregation_equals_transformer_fusion(fusion, night):
     rows = aggregation(fusion)(values, present)
     filled = fill_gaps(rows[None], present.any(dim=1)[None])[0]
     np.testing.assert_allclose(filled.numpy(), expected, atol=1e-5)
-
-
-def test_night_without_signal_gives_zeros():
-    rows = fill_gaps(torch.ones(2, 4, 3), torch.tensor([[False] * 4, [True] * 4]))
-    assert rows[0].eq(0).all()
-    assert rows[1].eq(1).all()
 
 
 @settings(max_examples=40)

@@ -49,16 +49,13 @@ def test_known_cells_are_labels():
 
 
 def test_rows_hold_seconds_and_types():
-    values = targets_of([night((28.0, 4.0, "central_apnea"), (70.0, 1.0, "Arousal"))]).values
-    assert values.shape == (4, 60)
-    seconds = values.reshape(120, 2)
+    targets = targets_of([night((28.0, 4.0, "central_apnea"), (70.0, 1.0, "Arousal"))])
+    assert targets.values.shape == (4, 60)
+    seconds = targets.values.reshape(120, 2)
     assert np.flatnonzero(seconds[:, 0]).tolist() == [28, 29, 30, 31]
     assert np.flatnonzero(seconds[:, 1]).tolist() == [70]
-
-
-def test_strata_of_rows():
-    strata = targets_of([night((28.0, 4.0, "apnea"), (70.0, 1.0, "arousal"))]).strata
-    assert strata.tolist() == [[True, False], [True, False], [False, True], [False, False]]
+    strata = [[True, False], [True, False], [False, True], [False, False]]
+    assert targets.strata.tolist() == strata
 
 
 def test_unscored_epochs_have_no_label():
@@ -77,9 +74,6 @@ def test_events_beyond_are_cut():
     with pytest.warns(RecordingWarning, match=r"cut at its end.*recording 0 \(n1\): 2"):
         values = targets_of([late]).values
     assert values.reshape(120, 2)[:, 0].sum() == 20
-
-
-def test_harmless_ends_are_not_cut():
     targets_of([night((1.0, 5.0, "apnea"), (5.0, 1.0, "arousal"), (0.0, 999.0, "lights out"))])
     # in the incomplete epoch at the end of a night
     targets_of([night((110.0, 14.0, "apnea"), (5.0, 1.0, "arousal"), duration=125.0)])
@@ -95,26 +89,25 @@ def test_unscored_nights_have_no_label():
 
 @pytest.mark.parametrize(
     ("row", "match"),
-    [
-        ((-3.0, 10.0, "apnea"), r"recording 0 \(n1\): event 0 \(apnea\) has onset"),
-        ((3.0, -10.0, "apnea"), "has duration"),
-        ((np.nan, 10.0, "apnea"), "has onset"),
-        ((3.0, 0.0, "apnea"), "lasts 0 s"),
-    ],
-)
+    [((-3.0, 10.0, "apnea"), r"recording 0 \(n1\): event 0 \(apnea\) has onset"),
+     ((3.0, -10.0, "apnea"), "has duration"), ((np.nan, 10.0, "apnea"), "has onset"),
+     ((3.0, 0.0, "apnea"), "lasts 0 s")],
+)  # fmt: skip
 def test_impossible_times_are_refused(row, match):
     with pytest.raises(InvalidRecordingError, match=match):
         targets_of([night(row)])
 
 
-def test_absent_types_are_refused():
+def test_nights_need_their_types():
     with pytest.raises(InvalidRecordingError, match=r"'arousal'; the nights have 'central_apnea'"):
         targets_of([night((5.0, 20.0, "central_apnea"))])
-
-
-def test_only_unscored_nights_are_refused():
     with pytest.raises(InvalidRecordingError, match="none of the 2 nights"):
         targets_of([night(events=False)] * 2)
+    with (
+        pytest.warns(RecordingWarning, match="end after the night"),
+        pytest.raises(InvalidRecordingError, match="type 'apnea' are after the night"),
+    ):
+        targets_of([night((500.0, 20.0, "apnea"), (10.0, 5.0, "arousal"))])
 
 
 @pytest.mark.parametrize("y", [[None], table((1.0, 20.0, "apnea")), []])
@@ -133,11 +126,3 @@ def test_event_types_in_every_form():
     assert read_event_types(None) == {"apnea_hypopnea": ("apnea", "hypopnea")}
     assert read_event_types("arousal") == {"arousal": ("arousal",)}
     assert read_event_types({"any": ["apnea", "RERA"]}) == {"any": ("apnea", "RERA")}
-
-
-def test_events_all_beyond_are_named():
-    with (
-        pytest.warns(RecordingWarning, match="end after the night"),
-        pytest.raises(InvalidRecordingError, match="type 'apnea' are after the night"),
-    ):
-        targets_of([night((500.0, 20.0, "apnea"), (10.0, 5.0, "arousal"))])

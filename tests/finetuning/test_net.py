@@ -16,11 +16,6 @@ from sleep2vec_sklearn.finetuning._network import drop_modalities
 from tests.finetuning.simple_nights import QUICK, make_nights
 
 
-@pytest.fixture
-def classify(checkpoint_path):
-    return lambda **parameters: Sleep2VecClassifier(checkpoint_path, **(QUICK | parameters))
-
-
 @given(
     st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=24),
     st.floats(0, 0.9),
@@ -56,9 +51,6 @@ def test_nights_lose_modalities_wholly():
     left = dropped(torch.ones(200, 20, 4, dtype=torch.bool), 0.3, 0.0)
     assert torch.equal(left.all(dim=1), left.any(dim=1))
     assert 0.6 < left.float().mean() < 0.8
-
-
-def test_no_dropout_draws_nothing():
     before = torch.get_rng_state()
     present = torch.ones(2, 3, 2, dtype=torch.bool)
     assert drop_modalities(present, 0.0, 0.0) is present
@@ -90,18 +82,15 @@ def test_best_weights_are_restored(classify):
     assert np.isclose(halves, losses.min(), atol=1e-4).any()
 
 
-def test_few_subjects_all_train(classify):
-    X = EpochSequence(make_nights(4))
-    assert "valid_loss" not in classify(patience=2).fit(X, X.stages).history_[-1]
-
-
-def test_progress_bar_shows_losses(classify, capsys):
+def test_few_subjects_train_visibly(classify, capsys):
     X = EpochSequence(make_nights(2))
     classify(verbose=1).fit(X, X.stages)
     printed = capsys.readouterr()
     assert "fine-tuning" in printed.err
     assert "train_loss" in printed.err
     assert printed.out == ""
+    X = EpochSequence(make_nights(4))
+    assert "valid_loss" not in classify(patience=2).fit(X, X.stages).history_[-1]
 
 
 @pytest.fixture

@@ -281,12 +281,10 @@ def test_empty_nights_have_finite_outputs(network, batch):
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [
-        ({"modalities": ("eeg", "ppg")}, "the head reads ppg, which this encoder does not"),
-        ({"hidden_size": 16}, "tokens of 16 numbers, the encoder's have 32"),
-        ({"n_layers": 3}, "mixes 3 layers, the encoder has 2"),
-    ],
-)
+    [({"modalities": ("eeg", "ppg")}, "the head reads ppg, which this encoder does not"),
+     ({"hidden_size": 16}, "tokens of 16 numbers, the encoder's have 32"),
+     ({"n_layers": 3}, "mixes 3 layers, the encoder has 2")],
+)  # fmt: skip
 def test_foreign_heads_are_refused(make_encoder, wrong, message):
     with pytest.raises(CheckpointError, match=message):
         FineTuned(make_encoder(), HeadConfig.from_dict({**head_config().to_dict(), **wrong}))

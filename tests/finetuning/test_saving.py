@@ -18,27 +18,24 @@ X = EpochSequence(NIGHTS)
 Y = X.stages.astype(int)
 
 
-@pytest.fixture
-def classify(checkpoint_path):
-    return lambda **parameters: Sleep2VecClassifier(checkpoint_path, **(QUICK | parameters))
+@pytest.fixture(scope="module")
+def fitted(checkpoint_path):
+    return Sleep2VecClassifier(checkpoint_path, **QUICK).fit(X, Y)
 
 
 @pytest.fixture
-def saved(classify, tmp_path):
+def saved(fitted, tmp_path):
     """A file with a fitted classifier."""
-    classify().fit(X, Y).save(tmp_path / "stager.safetensors")
+    fitted.save(tmp_path / "stager.safetensors")
     return tmp_path / "stager.safetensors"
 
 
 @pytest.mark.parametrize(
     "parameters",
-    [
-        {},
-        {"finetune": LoRA(rank=2), "layer_mix": True, "covariates": ("age", "sex")},
-        {"finetune": "full", "class_weight": {"wake": 2.0, "sleep": 1.0}},
-    ],
+    [{}, {"finetune": LoRA(rank=2), "layer_mix": True, "covariates": ("age", "sex")},
+     {"finetune": "full", "class_weight": {"wake": 2.0, "sleep": 1.0}}],
     ids=["head", "lora", "full"],
-)
+)  # fmt: skip
 def test_loaded_estimators_predict_the_same(classify, tmp_path, parameters):
     names = np.array(["wake", "sleep"], dtype=object)[Y]
     model = classify(**parameters).fit(X, names)
@@ -95,13 +92,11 @@ def _edit(path, change):
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [
-        (lambda d: d.update(format_version=99), "newer version.*pip install"),
-        (lambda d: d["fitted"].update(unit_="night"), "changed or damaged"),
-        (lambda d: d.pop("fitted"), "changed or damaged"),
-        (lambda d: d.pop("sha256"), "cannot be used"),
-    ],
-)
+    [(lambda d: d.update(format_version=99), "newer version.*pip install"),
+     (lambda d: d["fitted"].update(unit_="night"), "changed or damaged"),
+     (lambda d: d.pop("fitted"), "changed or damaged"),
+     (lambda d: d.pop("sha256"), "cannot be used")],
+)  # fmt: skip
 def test_changed_descriptions_are_noticed(saved, change, said):
     _edit(saved, change)
     with pytest.raises(CheckpointError, match=said):
@@ -110,13 +105,11 @@ def test_changed_descriptions_are_noticed(saved, change, said):
 
 @pytest.mark.parametrize(
     ("part", "change", "message"),
-    [
-        ("fitted", {"predict": "x"}, "'predict' is no fitted attribute"),
-        ("fitted", {"_rows_at_fit": 1}, "'_rows_at_fit' is no fitted attribute"),
-        ("parameters", {"cache": "/somewhere"}, "unknown parameters cache"),
-        ("parameters", {"nonsense": 1}, "unknown parameters nonsense"),
-    ],
-)
+    [("fitted", {"predict": "x"}, "'predict' is no fitted attribute"),
+     ("fitted", {"_rows_at_fit": 1}, "'_rows_at_fit' is no fitted attribute"),
+     ("parameters", {"cache": "/somewhere"}, "unknown parameters cache"),
+     ("parameters", {"nonsense": 1}, "unknown parameters nonsense")],
+)  # fmt: skip
 def test_foreign_attributes_are_refused(saved, part, change, message):
     document = read_estimator(saved)
     getattr(document, part).update(change)
@@ -159,9 +152,8 @@ def test_foreign_files_are_noticed(saved, checkpoint_path, tmp_path):
         Sleep2VecClassifier.load(tmp_path / "nothing")
 
 
-def test_impossible_saves_are_refused(classify, tmp_path):
+def test_impossible_saves_are_refused(classify, fitted, tmp_path):
     with pytest.raises(NotFittedError):
         classify().save(tmp_path / "model")
-    model = classify().fit(X, Y)
     with pytest.raises(CheckpointError, match="a folder that exists"):
-        model.save(tmp_path / "nowhere" / "model")
+        fitted.save(tmp_path / "nowhere" / "model")

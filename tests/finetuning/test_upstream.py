@@ -40,13 +40,10 @@ def test_missing_modalities_are_fine(write):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [
-        ("stage5", ("epoch", "mlp", "gated", 1)),
-        ("sex_cls", ("night", "mlp", "gated", 1)),
-        ("age_attn", ("night", "regression", "mean", 1)),
-        ("stage5_layermix", ("epoch", "mlp", "gated", 2)),
-    ],
-)
+    [("stage5", ("epoch", "mlp", "gated", 1)), ("sex_cls", ("night", "mlp", "gated", 1)),
+     ("age_attn", ("night", "regression", "mean", 1)),
+     ("stage5_layermix", ("epoch", "mlp", "gated", 2))],
+)  # fmt: skip
 def test_heads_follow_the_configuration(write, name, expected):
     config = load_finetuned(write(Case.load(name))).head.config
     assert config.modalities == ("ibi", "resp", "eeg")
@@ -83,11 +80,9 @@ def test_temporal_heads_are_read(write, draw, kind):
 
 @pytest.mark.parametrize(
     ("section", "message"),
-    [
-        ({"name": "lstm"}, "temporal_agg 'lstm'; supported: 'mean', 'attn'"),
-        ({"kwargs": {"temp": 2.0}}, "options of its temporal_agg not supported: temp"),
-    ],
-)
+    [({"name": "lstm"}, "temporal_agg 'lstm'; supported: 'mean', 'attn'"),
+     ({"kwargs": {"temp": 2.0}}, "options of its temporal_agg not supported: temp")],
+)  # fmt: skip
 def test_unknown_poolings_are_refused(write, section, message):
     case = Case.load("age_attn")
     case.document["model"]["head"]["temporal_agg"] |= section

@@ -43,14 +43,7 @@ def config():
         ModalityConfig(name, MODALITIES[name].conditioning, TokenizerConfig(kind, 24))
         for name, kind in kinds.items()
     )
-    return EncoderConfig(
-        modalities,
-        hidden_size=32,
-        n_layers=2,
-        n_heads=4,
-        intermediate_size=48,
-        projection=ProjectionConfig(20, 8),
-    )
+    return EncoderConfig(modalities, 32, 2, 4, 48, projection=ProjectionConfig(20, 8))
 
 
 @pytest.fixture

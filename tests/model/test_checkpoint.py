@@ -61,19 +61,20 @@ def test_state_is_no_memory_map(path):
     assert all(torch.equal(tensor, before[key]) for key, tensor in stored.state.items())
 
 
-def test_copies_share_weights(path):
+def test_copies_and_builds(path):
     stored = load_checkpoint(path)
     assert copy.deepcopy(stored) is stored
     assert repr(stored) == f"Checkpoint(sha256={stored.sha256!r}, name='mine')"
+    before = torch.get_rng_state()
+    network = load_checkpoint(path).build()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not network.training
 
 
-def test_hash_ignores_card(tmp_path, network, config, path):
+def test_hash_covers_weights_and_configuration(tmp_path, network, config, path):
     again = tmp_path / "again.safetensors"
     sha256 = save_checkpoint(again, network.state_dict(), config, card={"name": "other"})
     assert sha256 == load_checkpoint(path).sha256 == load_checkpoint(again).sha256
-
-
-def test_hash_covers_configuration(tmp_path, network, config, path):
     longer = dataclasses.replace(config, context_epochs=240)
     other = save_checkpoint(tmp_path / "b.safetensors", network, longer)
     assert other != load_checkpoint(path).sha256
@@ -91,13 +92,6 @@ def test_float16_loads_as_float32(tmp_path, network, config, path):
         torch.testing.assert_close(state[key], tensor, rtol=1e-3, atol=1e-6)
 
 
-def test_building_keeps_random_state(path):
-    before = torch.get_rng_state()
-    network = load_checkpoint(path).build()
-    assert torch.equal(torch.get_rng_state(), before)
-    assert not network.training
-
-
 @pytest.mark.parametrize(
     ("content", "word"),
     [(lambda old: old[:-1000], "truncated"), (lambda old: b"", "truncated"),
@@ -109,14 +103,11 @@ def test_unreadable_files_are_named(path, content, word):
         load_checkpoint(path)
 
 
-def test_pickle_is_never_opened(tmp_path, network):
+def test_foreign_files_are_refused(tmp_path, network):
     path = tmp_path / "model.pt"
     torch.save(network.state_dict(), path)
     with pytest.raises(CheckpointError, match="could run code"):
         load_checkpoint(path)
-
-
-def test_foreign_safetensors_are_refused(tmp_path):
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.ones(2)}, path, {"format": "pt"})
     with pytest.raises(CheckpointError, match="something else"):
@@ -144,18 +135,15 @@ def test_unusable_descriptions_are_refused(path, changes, word):
         load_checkpoint(path)
 
 
-def test_unfit_tensors_are_named(path):
+def test_unfit_tensors_are_named(path, tmp_path, network, config):
     rewrite(path, {"extra": torch.ones(1), "cls_token": torch.ones(32), "masks.ibi": torch.ones(3)})
     with pytest.raises(CheckpointError, match=r"unexpected cls_token.*masks.ibi has shape \(3,\)"):
         load_checkpoint(path)
-
-
-def test_unfit_state_is_not_saved(tmp_path, network, config):
     state = network.state_dict()
     del state["masks.eeg"]
     with pytest.raises(CheckpointError, match=r"missing masks\.eeg"):
         save_checkpoint(tmp_path / "x.safetensors", state, config)
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "x.safetensors").exists()
 
 
 def test_float16_overflow_is_refused(tmp_path, network, config):
@@ -172,15 +160,16 @@ def test_unwritable_checkpoints_are_refused(tmp_path, network, config):
         save_checkpoint(tmp_path / "x.safetensors", network, config, card={"auc": float("nan")})
     with pytest.raises(CheckpointError, match="no folder"):
         save_checkpoint(tmp_path / "new" / "x.safetensors", network, config)
+    with pytest.raises(CheckpointError, match=r"mine\.ckpt: .* call it mine\.safetensors"):
+        save_checkpoint(tmp_path / "mine.ckpt", network, config)
+    with pytest.raises(CheckpointError, match="it is a folder; name a file in it"):
+        save_checkpoint(tmp_path, network, config)
+    assert not list(tmp_path.iterdir())
 
 
-def test_failed_write_keeps_file(path, network, config, monkeypatch):
+def test_failed_write_keeps_file(path, network, config, fails):
     before = path.read_bytes()
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(checkpoint.os, "replace", fail)
+    fails("os.replace", OSError("disk full"))
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(path, network, dataclasses.replace(config, context_epochs=60))
     assert path.read_bytes() == before
@@ -213,14 +202,6 @@ def test_new_settings_keep_hash(path, config):
     del described["max_positions"]
     rewrite(path, config=described, sha256=checkpoint._hash_of(load_file(path), described))
     assert load_checkpoint(path).config == config
-
-
-def test_unreadable_names_are_refused(network, config, tmp_path):
-    with pytest.raises(CheckpointError, match=r"mine\.ckpt: .* call it mine\.safetensors"):
-        save_checkpoint(tmp_path / "mine.ckpt", network, config)
-    with pytest.raises(CheckpointError, match="it is a folder; name a file in it"):
-        save_checkpoint(tmp_path, network, config)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("given", [3, None, {"eeg": 1}])

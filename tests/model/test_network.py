@@ -38,16 +38,13 @@ def network(config):
     return Sleep2Vec.from_seed(config, 1).eval()
 
 
-def test_seed_repeats_network(config):
+def test_initial_weights_follow_seed(config, network):
     before = torch.get_rng_state()
     first, second = (Sleep2Vec.from_seed(config, 3).state_dict() for _ in range(2))
     other = Sleep2Vec.from_seed(config, 4).state_dict()
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not torch.equal(first["input_projection.weight"], other["input_projection.weight"])
-
-
-def test_initial_weights_resemble_bert(network):
     weights = network.encoder.blocks[0].feed_in.weight
     assert weights.std().item() == pytest.approx(0.02, rel=0.1)
     assert torch.equal(network.masks["eeg"], torch.ones(24))
@@ -63,25 +60,14 @@ def test_padding_changes_nothing(network):
     )
 
 
-def test_any_length_is_encoded(network):
+def test_any_length_is_encoded(network, config):
     hidden = network.encode(noise(1, 3000, 24))
     assert hidden.shape == (1, 3000, 32)
     assert hidden.isfinite().all()
-
-
-def test_encoding_has_no_memory(config, network):
     tokens = noise(1, 300, 24)
     network.encode(tokens[:, :7])
     fresh = Sleep2Vec.from_seed(config, 1).eval()
     assert torch.equal(network.encode(tokens), fresh.encode(tokens))
-
-
-def test_training_can_follow_inference(network):
-    tokens = noise(1, 9, 24)
-    with torch.inference_mode():
-        network.encode(tokens)
-    network.encode(tokens).sum().backward()
-    assert network.encoder.blocks[0].attention.query.weight.grad.isfinite().all()
 
 
 def test_attention_sees_order(network):
@@ -107,9 +93,6 @@ def test_layers_equal_hidden_states(network):
     for layer in range(3):
         assert torch.equal(network.encode(tokens, layer=layer), states[layer])
     assert torch.equal(network.encode(tokens), states[2])
-
-
-def test_higher_layers_are_skipped(network):
     network.encoder.blocks[1] = None
     assert network.encode(noise(1, 4, 24), layer=1).shape == (1, 4, 32)
 
@@ -141,17 +124,11 @@ def test_features_give_same_tokens(network):
     assert torch.equal(tokens, network.tokenize("spo2", samples, missing))
 
 
-def test_raw_tokenizers_have_no_features(network):
+def test_absent_parts_are_named(network, config):
     with pytest.raises(CheckpointError, match=r"tokenize\(\)"):
         network.embed_features("ibi", noise(1, 2, 120))
-
-
-def test_unknown_modality_is_refused(network):
     with pytest.raises(CheckpointError, match="eeg, spo2, ibi"):
         network.tokenize("ecg", noise(1, 2, 3840))
-
-
-def test_missing_projection_is_named(config):
     network = Sleep2Vec.from_seed(dataclasses.replace(config, projection=None), 0)
     with pytest.raises(CheckpointError, match="without a projection"):
         network.project(noise(1, 2, 32))
@@ -205,7 +182,7 @@ def test_only_missing_positions_are_masked(missing, seed):
     assert torch.equal(tokens[missing], network.masks["ibi"].expand(int(missing.sum()), -1))
 
 
-def test_modalities_have_own_tokenizers(network):
+def test_modalities_have_own_tokenizers(network, config):
     with torch.no_grad():
         network.masks["ibi"].fill_(5)
     everything = torch.ones(1, 2, dtype=torch.bool)
@@ -213,9 +190,6 @@ def test_modalities_have_own_tokenizers(network):
     assert network.tokenize("spo2", noise(1, 2, 120), everything).unique().tolist() == [1]
     first, second = (network.tokenize(name, noise(1, 2, 120)) for name in ("ibi", "spo2"))
     assert not torch.allclose(first, second)
-
-
-def test_modalities_share_one_encoder(config, network):
     shared = {key.split(".")[0] for key in network.state_dict()} - {"tokenizers", "masks"}
     assert shared == {"input_projection", "encoder", "projection"}
 
@@ -224,6 +198,14 @@ def test_batch_equals_single_sequences(network):
     tokens = noise(3, 7, 24)
     alone = torch.cat([network.encode(row[None]) for row in tokens])
     torch.testing.assert_close(network.encode(tokens), alone, rtol=0, atol=1e-5)
+
+
+def test_training_can_follow_inference(network):
+    tokens = noise(1, 9, 24)
+    with torch.inference_mode():
+        network.encode(tokens)
+    network.encode(tokens).sum().backward()
+    assert network.encoder.blocks[0].attention.query.weight.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("cls", [False, True])
@@ -315,7 +297,7 @@ def test_late_angles_are_exact():
     np.testing.assert_allclose(turns[8191].imag, np.sin(expected), atol=1e-6)
 
 
-def test_rotary_table_grows():
+def test_rotary_table_grows(make):
     rotary = RotaryPositions(8)
     short = rotary(3, CPU).clone()
     rotary(1000, CPU)
@@ -323,13 +305,7 @@ def test_rotary_table_grows():
     rotary.to(torch.bfloat16)
     assert rotary(3, CPU).dtype == torch.complex64
     assert torch.equal(rotary(3, CPU), short)
-
-
-def test_rotary_table_is_not_saved(make):
     assert not any("table" in key for key in make(RoFormer).state_dict())
-
-
-def test_rotation_keeps_dtype():
     values = noise(1, 1, 4, 8).to(torch.bfloat16)
     assert rotate(values, RotaryPositions(8)(4, CPU)).dtype == torch.bfloat16
 
@@ -503,10 +479,5 @@ def test_projection_has_unit_length(head):
     projected = head.train()(1e3 * noise(3, 4, 5, 12))
     assert projected.shape == (3, 4, 5, 6)
     torch.testing.assert_close(projected.norm(dim=-1), torch.ones(3, 4, 5))
-
-
-def test_projection_has_no_bias(head):
-    assert {key for key in head.state_dict() if "bias" in key} == {
-        "hidden_norm.bias",
-        "output_norm.bias",
-    }
+    biases = {key for key in head.state_dict() if "bias" in key}
+    assert biases == {"hidden_norm.bias", "output_norm.bias"}

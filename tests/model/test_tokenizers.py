@@ -42,10 +42,13 @@ def test_output_norm_is_optional(kind):
     torch.testing.assert_close(tokenizer(SAMPLES), layer_norm(plain, (8,)), rtol=0, atol=1e-5)
 
 
-def test_sundial2_normalises_gain():
+def test_sundial2_gain_and_layers():
     normed, raw = tokenizer_for("sundial2"), tokenizer_for("sundial2", pre_norm=False)
     torch.testing.assert_close(normed(SAMPLES), normed(9 * SAMPLES), rtol=0, atol=1e-4)
     assert not torch.allclose(raw(SAMPLES), raw(9 * SAMPLES), atol=1e-2)
+    tokenizer = tokenizer_for("sundial2", num_mlp_layers=3, residual_scale=0.0, norm_layer=False)
+    inner = tokenizer.output(silu(tokenizer.hidden(tokenizer.pre_norm(SAMPLES))))
+    torch.testing.assert_close(tokenizer(SAMPLES), tokenizer.extra[0](silu(inner)))
 
 
 def test_sundial2_clamps_feed_forward():
@@ -55,12 +58,6 @@ def test_sundial2_clamps_feed_forward():
     with torch.no_grad():
         tokenizer.output.weight.mul_(1e3)
     assert tokenizer(SAMPLES).abs().max().item() == pytest.approx(1.5, rel=1e-4)
-
-
-def test_sundial2_extra_layers_use_silu():
-    tokenizer = tokenizer_for("sundial2", num_mlp_layers=3, residual_scale=0.0, norm_layer=False)
-    inner = tokenizer.output(silu(tokenizer.hidden(tokenizer.pre_norm(SAMPLES))))
-    torch.testing.assert_close(tokenizer(SAMPLES), tokenizer.extra[0](silu(inner)))
 
 
 @pytest.mark.parametrize("kind", ["sundial", "sundial2", "spectral"])
@@ -99,13 +96,6 @@ def loudest(features, prefix):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_rate_gives_feature_number(rate):
-    tokenizer = tokenizer_of(rate)
-    assert len(set(feature_names(rate))) == tokenizer.n_features
-    assert tokenizer.features(noise(2, 3, rate * 30)).shape == (2, 3, tokenizer.n_features)
-
-
-@pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("value", [0.0, 20.0, 1e-30, -1e38])
 def test_flat_signal_gives_finite_features(rate, value):
     tokenizer = tokenizer_of(rate)
@@ -124,11 +114,9 @@ def test_any_signal_gives_finite_features(rate, exponent, seed):
 
 @pytest.mark.parametrize(
     ("rate", "hz", "prefix"),
-    [
-        *((rate, hz, "frame_mean_") for rate in (128, 100) for hz in (2.2, 12.0, 30.0)),
-        *((rate, 0.24, "window_") for rate in (4, 1)),
-    ],
-)
+    [*((rate, hz, "frame_mean_") for rate in (128, 100) for hz in (2.2, 12.0, 30.0)),
+     *((rate, 0.24, "window_") for rate in (4, 1))],
+)  # fmt: skip
 def test_sine_peaks_in_band(rate, hz, prefix):
     low, high = loudest(features_of(rate, sine(rate, hz)), prefix)
     assert low <= hz < high
@@ -171,17 +159,12 @@ def test_slow_features_keep_level():
 
 
 @pytest.mark.parametrize("rate", [128, 4])
-def test_forward_embeds_features(rate):
-    tokenizer, samples = tokenizer_of(rate), noise(2, 3, rate * 30)
-    assert torch.equal(tokenizer(samples), tokenizer.embed(tokenizer.features(samples)))
-
-
-@pytest.mark.parametrize("rate", [128, 4])
 def test_epochs_are_independent(rate):
-    tokenizer, samples = tokenizer_of(rate), noise(9, rate * 30)
-    torch.testing.assert_close(
-        tokenizer.features(samples)[4], tokenizer.features(samples[4]), rtol=1e-5, atol=1e-5
-    )
+    tokenizer, samples = tokenizer_of(rate), noise(3, 3, rate * 30)
+    features = tokenizer.features(samples)
+    assert torch.equal(tokenizer(samples), tokenizer.embed(features))
+    alone = tokenizer.features(samples[1, 1])
+    torch.testing.assert_close(features[1, 1], alone, rtol=1e-5, atol=1e-5)
 
 
 def test_statistics_standardise_features():
@@ -193,10 +176,14 @@ def test_statistics_standardise_features():
     torch.testing.assert_close(standard.embed(features), plain.embed(scaled))
 
 
-def test_constant_feature_stays_unscaled():
+def test_unfit_statistics_are_refused():
     tokenizer = tokenizer_of(4)
     tokenizer.set_statistics(torch.zeros(42), torch.zeros(42))
     assert torch.equal(tokenizer.feature_std, torch.ones(42))
+    with pytest.raises(ValueError, match="42"):
+        tokenizer_of(4).set_statistics(torch.zeros(3), torch.ones(3))
+    with pytest.raises(ValueError, match="finite"):
+        tokenizer_of(4).set_statistics(torch.full((42,), torch.nan), torch.ones(42))
 
 
 def test_outlying_feature_is_clipped():
@@ -205,13 +192,6 @@ def test_outlying_feature_is_clipped():
     features[0, 0], features[1, 0] = 8.0, 1e6
     first, second = tokenizer.embed(features)
     assert torch.equal(first, second)
-
-
-def test_unfit_statistics_are_refused():
-    with pytest.raises(ValueError, match="42"):
-        tokenizer_of(4).set_statistics(torch.zeros(3), torch.ones(3))
-    with pytest.raises(ValueError, match="finite"):
-        tokenizer_of(4).set_statistics(torch.full((42,), torch.nan), torch.ones(42))
 
 
 @few
@@ -233,7 +213,10 @@ def test_bins_are_pooled_once(rate):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_bands_end_at_nyquist(rate):
+def test_names_fit_the_rate(rate):
+    tokenizer = tokenizer_of(rate)
+    assert len(set(feature_names(rate))) == tokenizer.n_features
+    assert tokenizer.features(noise(2, 3, rate * 30)).shape == (2, 3, tokenizer.n_features)
     bands = [name.split("_")[-1] for name in feature_names(rate) if name.endswith("Hz")]
     tops = [float(band.removesuffix("Hz").split("-")[1]) for band in bands]
     assert max(tops) <= min(rate / 2, 64) + 0.5 + 1e-6
@@ -268,12 +251,6 @@ def test_sine_stays_in_band(bin_, amplitude):
     assert low - 0.035 <= bin_ / 30 <= high + 0.035
     far = [v for k, v in bands.items() if limits[k][1] < low - 0.07 or limits[k][0] > high + 0.07]
     assert all(value < bands[inside] - 8 for value in far)
-
-
-def test_doubled_amplitude_quadruples_power():
-    quiet, loud = (features_of(4, sine(4, 0.5, a)) for a in (1.0, 2.0))
-    band = max((k for k in quiet if k.startswith("window_")), key=quiet.get)
-    assert loud[band] - quiet[band] == pytest.approx(np.log(4), abs=1e-3)
 
 
 def test_silence_gives_floor():
@@ -330,15 +307,12 @@ def test_segments_keep_time_order(tenth):
     np.testing.assert_allclose(segments, [9.0 if i == tenth else -1.0 for i in range(10)])
 
 
-def test_lags_measure_change():
+def test_lines_and_changes():
     features = features_of(4, torch.arange(120) % 2 * 2.0 - 1)
     assert features["lag_1"] == pytest.approx(2, rel=0.01)
     assert [features[f"lag_{lag}"] for lag in (2, 4, 8)] == pytest.approx([0, 0, 0], abs=1e-6)
     assert features["change"] == pytest.approx(2)
     assert features["bend"] == pytest.approx(4)
-
-
-def test_straight_line_does_not_bend():
     features = features_of(4, torch.linspace(0, 119, 120))
     assert features["change"] == pytest.approx(1, rel=1e-5)
     assert features["bend"] == pytest.approx(0, abs=1e-4)
@@ -346,11 +320,14 @@ def test_straight_line_does_not_bend():
     assert features["slope"] == pytest.approx(59.5, rel=1e-4)
 
 
-def test_level_leaves_spectrum_alone():
+def test_level_and_amplitude():
     low, high = (features_of(4, 0.3 * noise(120) + level) for level in (0.0, 7.0))
     assert high["mean"] - low["mean"] == pytest.approx(7, abs=1e-4)
     for name in (k for k in low if k.startswith(("window_", "segment_", "lag_"))):
         assert high[name] == pytest.approx(low[name], abs=5e-3)
+    quiet, loud = (features_of(4, sine(4, 0.5, a)) for a in (1.0, 2.0))
+    band = max((k for k in quiet if k.startswith("window_")), key=quiet.get)
+    assert loud[band] - quiet[band] == pytest.approx(np.log(4), abs=1e-3)
 
 
 def test_inner_width_is_optional():

@@ -53,11 +53,9 @@ def test_foreign_folder_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [
-        ({"format_version": 99}, r"format 99.*Upgrade"),
-        ({"revision": 0}, r"revision 0 of the conditioning.*another folder"),
-    ],
-)
+    [({"format_version": 99}, r"format 99.*Upgrade"),
+     ({"revision": 0}, r"revision 0 of the conditioning.*another folder")],
+)  # fmt: skip
 def test_other_version_is_refused(folder, nights, prepare, change, message):
     rewrite(folder / "store.json", **change)
     for refused in (NightStore.open, partial(prepare, nights)):
@@ -103,7 +101,7 @@ def test_flipped_night_bit_is_found(folder, nights, prepare):
     assert NightStore.open(folder, verify=True).verify().empty
 
 
-def test_old_store_is_read():
+def test_old_store_is_read(monkeypatch):
     pytest.importorskip("pyarrow")
     store = NightStore.open(OLD_STORE, verify=True)
     assert store.table.index.tolist() == ["n0", "n1"]
@@ -112,9 +110,6 @@ def test_old_store_is_read():
     assert store.table["coverage_ibi"].tolist() == [10, 0]
     assert store.failures["recording"].tolist() == ["flat"]
     assert store.window(0, "ibi", 0, 12).any()
-
-
-def test_old_store_without_pyarrow(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"sleep2vec-sklearn\[parquet\].*delete manifest-"):
         NightStore.open(OLD_STORE)

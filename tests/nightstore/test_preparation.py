@@ -108,12 +108,9 @@ def test_unusable_recordings_raise(nights, tmp_path, prepare):
         prepare([FLAT], tmp_path)
     with pytest.raises(ValueError, match="on_error must be"):
         prepare(nights, tmp_path, on_error="nan")
-
-
-def test_slow_sensor_gets_hint(tmp_path):
     slow = Recording({"ppg": (np.arange(1200.0), 4)}, id="slow")
     with pytest.raises(InvalidRecordingError, match=r"recording\.without\('ppg'\)\.$"):
-        prepare_cohort([slow], tmp_path, modalities="ppg", content="samples")
+        prepare_cohort([slow], tmp_path / "slow", modalities="ppg", content="samples")
 
 
 def test_repaired_night_is_no_failure(night, tmp_path, prepare):

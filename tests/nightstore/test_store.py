@@ -92,6 +92,9 @@ def test_unknown_contents_are_refused(small_config):
         contents_of(small_config, modalities=["eeg", "ppg"])
     with pytest.raises(ValueError, match=r"content must be .* fixed front end"):
         contents_of("sleep2vec-mini", modalities="actigraphy")
+    eeg = Recording({"eeg": np.random.default_rng(0).standard_normal(3840)}, id="a")
+    with pytest.raises(InvalidRecordingError, match="none of which is among spo2"):
+        NightStore.from_recordings([eeg], contents_of(modalities="spo2"), on_error="raise")
 
 
 def test_raw_tokenizers_keep_samples():
@@ -120,10 +123,6 @@ def test_table_describes_nights(folder):
     assert table["sex"].isna().all()
     assert table["coverage_ibi"].tolist() == [10] * 5
     assert table["coverage_spo2"].tolist() == [12] * 5
-
-
-def test_table_gives_demography(folder):
-    table = NightStore.open(folder).table
     cohort = Demography.from_metadata(table, table.index, table["subject"])
     assert cohort.age.tolist() == [50, 51, 52, 53, 54]
     assert cohort.subject.tolist() == [0, 1, 2, 0, 1]
@@ -161,12 +160,6 @@ def test_nights_without_ids_are_numbered(night):
     contents = contents_of(modalities=["ibi", "spo2"])
     store = NightStore.from_recordings([dict(night(None)), night(None, 1)], contents)
     assert store.table.index.tolist() == ["recording 0", "recording 1"]
-
-
-def test_nights_without_contents_are_refused():
-    eeg = Recording({"eeg": np.random.default_rng(0).standard_normal(3840)}, id="a")
-    with pytest.raises(InvalidRecordingError, match="none of which is among spo2"):
-        NightStore.from_recordings([eeg], contents_of(modalities="spo2"), on_error="raise")
 
 
 @pytest.mark.parametrize("content", KINDS)

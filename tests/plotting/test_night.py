@@ -78,17 +78,14 @@ def spans_of(bars):
     return [(round(box.x0 * 3600), round(box.x1 * 3600)) for box in boxes]
 
 
-def test_overview_panels_share_time(staged):
-    axes = NightOverviewDisplay.from_night(staged).axes_
-    assert [*axes] == ["coverage", "stages", "probabilities", "embedding"]
-    assert {ax.get_xlim() for ax in axes.values()} == {(0, N / 120)}
-    assert [bool(ax.get_xlabel()) for ax in axes.values()] == [False, False, False, True]
-
-
 def test_overview_shows_coverage(staged):
     ax = NightOverviewDisplay.from_night(staged).axes_["coverage"]
     assert texts_of(ax.get_yticklabels()) == ["eeg", "ibi"]
     assert texts_of(ax.texts) == ["75 %", "100 %"]
+    axes = NightOverviewDisplay.from_night(staged).axes_
+    assert [*axes] == ["coverage", "stages", "probabilities", "embedding"]
+    assert {ax.get_xlim() for ax in axes.values()} == {(0, N / 120)}
+    assert [bool(ax.get_xlabel()) for ax in axes.values()] == [False, False, False, True]
 
 
 def test_overview_shows_scored_stages(staged):
@@ -118,14 +115,6 @@ def test_unmeasured_epochs_stay_blank(staged):
     np.testing.assert_allclose(shown[:, :50].std(axis=1), 1)
 
 
-def test_stages_have_their_heights():
-    display = HypnogramDisplay.from_predictions(SCORED)
-    labels = labels_at(display)
-    drawn = [labels.get(h) for h in heights_of(display.lines_["scored"])]
-    assert drawn == ["W", "N1", "N2", "N3", "R", None, "N2", "W"]
-    assert [labels[tick] for tick in sorted(labels, reverse=True)] == ["W", "R", "N1", "N2", "N3"]
-
-
 def test_hypnogram_steps_in_hours():
     display = HypnogramDisplay.from_predictions([0] + [2] * 239)
     line = display.lines_["scored"]
@@ -137,10 +126,14 @@ def test_hypnogram_steps_in_hours():
     assert "Hours" in display.ax_.get_xlabel()
 
 
-def test_rem_is_thick():
+def test_stages_have_height_and_weight():
     display = HypnogramDisplay.from_predictions(SCORED)
     (thick,) = [line for line in display.ax_.lines if line.get_linewidth() == 3]
     np.testing.assert_array_equal(np.isfinite(heights_of(thick)), np.array(SCORED) == 4)
+    labels = labels_at(display)
+    drawn = [labels.get(h) for h in heights_of(display.lines_["scored"])]
+    assert drawn == ["W", "N1", "N2", "N3", "R", None, "N2", "W"]
+    assert [labels[tick] for tick in sorted(labels, reverse=True)] == ["W", "R", "N1", "N2", "N3"]
 
 
 def test_scored_stands_above_predicted():
@@ -159,15 +152,12 @@ def test_differences_between_stages_are_marked():
     assert marks_of(display) == [1, 7]
     assert labels_at(display)[-5.0] == "differs"
     assert marks_of(HypnogramDisplay.from_predictions(PREDICTED, PREDICTED)) == []
-
-
-def test_one_hypnogram_has_no_differences():
     display = HypnogramDisplay.from_predictions(None, PREDICTED)
     assert list(display.lines_) == ["predicted"]
     assert "differs" not in labels_at(display).values()
 
 
-def test_hypnogram_draws_on_axes(subplots):
+def test_hypnograms_are_drawn_and_redrawn(subplots):
     import matplotlib.pyplot as plt
 
     figure, (first, second) = subplots
@@ -175,9 +165,6 @@ def test_hypnogram_draws_on_axes(subplots):
     assert (display.ax_, display.figure_) == (second, figure)
     assert not first.lines
     assert plt.get_fignums() == [figure.number]
-
-
-def test_display_can_be_redrawn():
     display = HypnogramDisplay(y_true=SCORED, y_pred=PREDICTED)
     assert not hasattr(display, "ax_")
     first = display.plot().figure_
@@ -191,9 +178,13 @@ def test_unequal_stages_are_refused(arguments):
         HypnogramDisplay.from_predictions(*arguments)
 
 
-def test_unknown_stage_is_refused():
+def test_unfit_nights_are_refused():
     with pytest.raises((ValueError, Sleep2VecError), match="7"):
         HypnogramDisplay.from_predictions([0, 7])
+    with pytest.raises(ValueError, match=r"\(60, 4\).*columns W, N1"):
+        HypnodensityDisplay(PROBABILITIES[:, :4]).plot()
+    with pytest.raises(ValueError, match="59 epochs"):
+        HypnodensityDisplay(PROBABILITIES, y_true=STAGES[1:]).plot()
 
 
 def test_areas_have_height_of_probabilities():
@@ -216,20 +207,10 @@ def test_epochs_without_probability_are_blank():
     gaps[10:20] = np.nan
     areas = HypnodensityDisplay(gaps).plot().areas_
     assert len(areas["N2"].get_paths()) == 2
-
-
-def test_epoch_between_gaps_is_drawn():
     gappy = np.where(np.isin(np.arange(N), [7, N - 1])[:, None], PROBABILITIES, np.nan)
     areas = HypnodensityDisplay(gappy).plot().areas_
     spans = [path.get_extents().intervalx * 120 for path in areas["N3"].get_paths()]
     np.testing.assert_allclose(spans, [(7, 8), (N - 1, N)])
-
-
-def test_invalid_probabilities_are_refused():
-    with pytest.raises(ValueError, match=r"\(60, 4\).*columns W, N1"):
-        HypnodensityDisplay(PROBABILITIES[:, :4]).plot()
-    with pytest.raises(ValueError, match="59 epochs"):
-        HypnodensityDisplay(PROBABILITIES, y_true=STAGES[1:]).plot()
 
 
 def test_events_are_bars():

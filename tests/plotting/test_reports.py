@@ -35,9 +35,6 @@ def test_cells_show_share_and_count(report):
     assert display.texts_[2, 4].get_text() == f"{100 * share:.0f} %\n{count}"
     assert [label.get_text() for label in display.ax_.get_xticklabels()] == [*report.classes]
     assert display.ax_.get_ylabel() == "scored"
-
-
-def test_unscored_stage_has_no_share():
     display = StageConfusionDisplay.from_predictions([0, 0, 2], [0, 3, 2], n_classes=4)
     assert display.texts_[3, 0].get_text() == "-"
     assert display.texts_.shape == (4, 4)
@@ -49,6 +46,11 @@ def test_lines_at_bias_and_limits(report):
         assert line.get_ydata()[0] == report.bland_altman.loc["tst_min", name]
     assert display.ax_.get_title() == "total sleep time"
     assert "(min)" in display.ax_.get_xlabel()
+    with pytest.raises(ValueError, match="'ahi'; the report has tst_min"):
+        BlandAltmanDisplay.from_report(report, "ahi")
+    summary = bland_altman([400], [410])
+    display = BlandAltmanDisplay(pd.Series([400]), pd.Series([410]), summary).plot()
+    assert list(display.lines_) == ["bias"]
 
 
 def test_points_are_differences():
@@ -58,17 +60,6 @@ def test_points_are_differences():
     np.testing.assert_allclose(x, (reference + measured) / 2)
     np.testing.assert_allclose(y, measured - reference)
     assert display.lines_["bias"].get_ydata()[0] == pytest.approx(np.mean(measured - reference))
-
-
-def test_unknown_measure_is_refused(report):
-    with pytest.raises(ValueError, match="'ahi'; the report has tst_min"):
-        BlandAltmanDisplay.from_report(report, "ahi")
-
-
-def test_one_night_has_no_limits():
-    summary = bland_altman([400], [410])
-    display = BlandAltmanDisplay(pd.Series([400]), pd.Series([410]), summary).plot()
-    assert list(display.lines_) == ["bias"]
 
 
 def test_reliability_curve_of_report():
@@ -120,11 +111,14 @@ def test_groups_are_equal_by_risk(subjects):
 def test_curve_starts_at_one(subjects):
     y, risk = subjects
     display = KaplanMeierDisplay.from_predictions(y, risk)
-    curve = kaplan_meier(y[risk < np.median(risk)])
+    low = y[risk < np.median(risk)]
+    curve = kaplan_meier(low)
     line = display.lines_["low risk"]
     np.testing.assert_array_equal(line.get_xdata(), [0, *curve.times])
     np.testing.assert_array_equal(line.get_ydata(), [1, *curve.survival])
     assert line.get_drawstyle() == "steps-post"
+    text = display.ax_.get_legend().get_texts()[0].get_text()
+    assert text == f"low risk ({low['event'].sum()} of {len(low)})"
 
 
 def test_numbers_at_risk_below_ticks():
@@ -133,9 +127,6 @@ def test_numbers_at_risk_below_ticks():
     ticks = [t for t in display.ax_.get_xticks() if 0 <= t <= 4]
     expected = [str((y["time"] >= tick).sum()) for tick in ticks]
     assert at_risk(display) == [["Number at risk"], [*expected, "all"]]
-
-
-def test_late_entries_join_at_risk():
     y = survival_outcome([1, 0, 1], [4.0, 4.0, 4.0], [0.0, 3.0, np.nan])
     numbers = at_risk(KaplanMeierDisplay({"all": y}).plot())[1]
     assert (numbers[1], numbers[-2]) == ("2", "3")
@@ -155,17 +146,6 @@ def test_lines_differ_without_colour(subjects):
     styles = [line.get_linestyle() for line in display.lines_.values()]
     assert len(set(styles)) == 4
     assert list(display.lines_) == [f"risk group {i}" for i in (1, 2, 3, 4)]
-
-
-def test_legend_counts_events(subjects):
-    y, risk = subjects
-    display = KaplanMeierDisplay.from_predictions(y, risk)
-    low = y[risk < np.median(risk)]
-    text = display.ax_.get_legend().get_texts()[0].get_text()
-    assert text == f"low risk ({low['event'].sum()} of {len(low)})"
-
-
-def test_thresholds_split_groups(subjects):
     y, risk = subjects
     display = KaplanMeierDisplay.from_predictions(y, risk, thresholds=[1.0])
     assert len(display.groups["high risk"]) == (risk >= 1).sum()

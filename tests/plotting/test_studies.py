@@ -52,17 +52,9 @@ def subsets_of(*names):
 
 @pytest.fixture
 def retrieval():
-    table = pd.DataFrame(
-        {
-            "scope": "nights",
-            "query": ["eeg", "ecg"],
-            "target": ["ecg", "eeg"],
-            "recall_1": [0.25, 0.5],
-            "median_rank": [3.0, 2.0],
-            "chance_1": 0.01,
-            "chance_rank": 50.5,
-        }
-    )
+    columns = {"scope": "nights", "query": ["eeg", "ecg"], "target": ["ecg", "eeg"]}
+    columns |= {"recall_1": [0.25, 0.5], "median_rank": [3.0, 2.0]}
+    table = pd.DataFrame({**columns, "chance_1": 0.01, "chance_rank": 50.5})
     return CrossModalRetrieval(table, ("eeg", "ecg"), 0.95)
 
 
@@ -102,9 +94,8 @@ def test_few_subsets_are_lines():
 
 
 def test_many_subsets_are_a_heatmap():
-    display = ModalitySubsetsDisplay.from_results(
-        subsets_of("eeg", "eog", "emg", "ecg", "effort", "ibi")
-    )
+    names = ("eeg", "eog", "emg", "ecg", "effort", "ibi")
+    display = ModalitySubsetsDisplay.from_results(subsets_of(*names))
     assert display.table_.shape == (6, 6)
     assert display.table_.loc["effort", 1] == pytest.approx(0.6)
     assert display.table_.loc["eeg", 2] == pytest.approx((4 * 0.6 + 0.9) / 5)
@@ -114,17 +105,9 @@ def test_many_subsets_are_a_heatmap():
 
 
 def test_losses_at_share_lost(axes):
-    table = pd.DataFrame(
-        {
-            "pattern": ["night", "night", "block"],
-            "fraction": [0.0, 1.0, 0.5],
-            "metric": "kappa",
-            "lost": [0.0, 0.66, 0.5],
-            "score": [0.7, 0.3, 0.5],
-            "low": 0.2,
-            "high": 0.8,
-        }
-    )
+    columns = {"pattern": ["night", "night", "block"], "fraction": [0.0, 1.0, 0.5]}
+    columns |= {"lost": [0.0, 0.66, 0.5], "score": [0.7, 0.3, 0.5]}
+    table = pd.DataFrame({**columns, "metric": "kappa", "low": 0.2, "high": 0.8})
     result = ModalityDropout(table, ("eeg",), "subject", 0.95)
     display = ModalityDropoutDisplay.from_results(result, ax=axes)
     assert display.lines_["night"].get_xdata().tolist() == [0.0, 0.66]
@@ -153,9 +136,6 @@ def test_queries_are_heatmap_rows(retrieval):
     assert "chance 0.01" in display.figure_.axes[1].get_ylabel()
     ranks = RetrievalDisplay.from_results(retrieval, measure="median_rank")
     assert sorted(texts_of(ranks.ax_)) == ["2", "3"]
-
-
-def test_unknown_measure_is_refused(retrieval):
     with pytest.raises(ValueError, match="measure must be one of"):
         RetrievalDisplay.from_results(retrieval, measure="recall")
     with pytest.raises(ValueError, match="scope='night'"):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A process that forks one training run per line it reads; runs are killed, it is not.
 
-A fork has everything imported, so that twenty runs take the time of one start of Python.
+A fork has everything imported, so that all runs take the time of one start of Python.
 """
 
 import json
@@ -13,12 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+# an optimizer's first step would import it, for seconds, in each fork
+import torch._dynamo
+
 from sleep2vec_sklearn._files import write_atomic
 from sleep2vec_sklearn.pretraining import NightStore, _state, contents_of
 from tests.pretraining.nights import make_night, tiny_pretrainer
 
 PARAMETERS = {
-    "max_epochs": 6, "steps_per_epoch": 10, "accumulate": 2, "dropout": 0.1, "noise": 0.1,
+    "max_epochs": 2, "steps_per_epoch": 6, "accumulate": 2, "dropout": 0.1, "noise": 0.1,
     "modality_dropout": 0.3, "reconstruction_weight": 0.5, "max_shift": 2, "patience": 5,
     "save_every": 1,
 }  # fmt: skip
@@ -26,7 +29,7 @@ UNEQUAL = ("dur", "data_wait", "step_time", "data_wait_share")
 
 
 def die_within_save(number):
-    """Have one save write half of a state and be killed by SIGKILL there."""
+    """Have one save write half of a state and be killed there."""
     count = 0
 
     def write(path, data):
@@ -40,9 +43,11 @@ def die_within_save(number):
     _state.write_atomic = write
 
 
-def train(store, out, state_dir=None, within_save=None):
+def train(store, out, state_dir=None, within_save=None, cpu_seconds=0.0):
     if within_save is not None:
         die_within_save(within_save)
+    # its signal ends a process as SIGKILL does, no more Python is run; no other load moves it
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     fitted = tiny_pretrainer(**PARAMETERS, state_dir=state_dir).fit(store)
     weights = {k: v.numpy() for k, v in fitted.net_.averaged().state_dict().items()}
     steps = [
@@ -69,10 +74,9 @@ def main():
                 code = 0
             finally:
                 os._exit(code)
-        print(pid, flush=True)
-        # until it is asked for, the process keeps its number, so that no other can be killed
-        sys.stdin.readline()
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        _, status, usage = os.wait4(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        print(json.dumps([code, usage.ru_utime + usage.ru_stime]), flush=True)
 
 
 if __name__ == "__main__":

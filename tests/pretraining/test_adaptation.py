@@ -36,23 +36,23 @@ def adapted(encoder, montage_store):
     return adapt_modality(encoder, montage_store, "effort", **RUN)
 
 
+def changed(before, after):
+    """Names of the weights that differ."""
+    return {name for name, old in before.state.items() if not torch.equal(old, after.state[name])}
+
+
 def rows_of(checkpoint, montages, *names):
     return Sleep2VecTransformer(checkpoint, modalities=names).fit_transform(montages)
 
 
-def test_stage_one_trains_new_parts(adapted):
-    before, after = adapted.start.state, adapted.stage1.checkpoint().state
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert "masks.effort" in changed
-    assert changed == {name for name in before if name.split(".")[1] == "effort"}
-
-
-def test_stage_one_keeps_old_rows(adapted, encoder, montages):
+def test_stage_one_trains_new_parts(adapted, encoder, montages):
     first = adapted.stage1.checkpoint()
+    found = changed(adapted.start, first)
+    assert "masks.effort" in found
+    assert found == {name for name in first.state if name.split(".")[1] == "effort"}
     for names in (("spo2",), ("ibi",), OLD):
-        np.testing.assert_array_equal(
-            rows_of(first, montages, *names), rows_of(encoder, montages, *names)
-        )
+        rows = [rows_of(checkpoint, montages, *names) for checkpoint in (first, encoder)]
+        np.testing.assert_array_equal(*rows)
 
 
 def test_stage_two_scales_rates(adapted):
@@ -62,8 +62,7 @@ def test_stage_two_scales_rates(adapted):
     groups = adapted.stage2.net_.optimizer_.param_groups
     rate = adapted.stage2.history_[-1, "batches", -1, "lr"]
     assert {round(g["lr"] / rate, 9) for g in groups} == {1.0, 0.5, 0.1}
-    before, after = adapted.stage1.checkpoint().state, adapted.checkpoint().state
-    kept = {name for name in before if torch.equal(before[name], after[name])}
+    kept = set(adapted.start.state) - changed(adapted.stage1.checkpoint(), adapted.checkpoint())
     assert all("feature_" in name for name in kept)
 
 
@@ -154,23 +153,17 @@ def test_one_stage_may_do(encoder, montage_store):
     adapted = adapt_modality(encoder, montage_store, "effort", n_stages=1, **RUN)
     assert adapted.stage2 is None
     assert adapted.checkpoint().sha256 == adapted.stage1.checkpoint().sha256
+    adapted = adapt_modality(encoder, montage_store, "ibi", n_stages=1, **RUN)
+    assert adapted.start is encoder
+    parts = {name.split(".")[1] for name in changed(encoder, adapted.checkpoint())}
+    assert parts == {"ibi"}
 
 
 def test_stage_one_may_train_projection(encoder, montage_store):
     scales = {"optimizer__lr_scales": {"projection": 1.0}}
     adapted = adapt_modality(encoder, montage_store, "effort", n_stages=1, stage1=scales, **RUN)
-    before, after = adapted.start.state, adapted.checkpoint().state
-    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"tokenizers", "masks", "projection"}
-
-
-def test_known_modalities_are_adapted(encoder, montage_store):
-    adapted = adapt_modality(encoder, montage_store, "ibi", n_stages=1, **RUN)
-    assert adapted.start is encoder
-    before, after = encoder.state, adapted.checkpoint().state
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed
-    assert all(name.split(".")[1] == "ibi" for name in changed)
+    parts = {name.split(".")[0] for name in changed(adapted.start, adapted.checkpoint())}
+    assert parts == {"tokenizers", "masks", "projection"}
 
 
 def test_several_modalities_at_once(montages):
@@ -181,13 +174,10 @@ def test_several_modalities_at_once(montages):
     assert set(adapted.stage1.history_[-1, "batches", :, "pair"]) <= {"-".join(p) for p in PAIRS}
 
 
-def test_nights_need_the_modality(encoder, montages):
+def test_nights_need_a_pair(encoder, montages):
     without = [night.without("effort") for night in montages]
     with pytest.raises(TrainingError, match="no recording has effort; found spo2, ibi"):
         adapt_modality(encoder, without, "effort", **RUN)
-
-
-def test_modalities_need_a_pair(encoder, montages):
     apart = [
         night.without("spo2", "ibi") if k % 2 and "effort" in night else night.without("effort")
         for k, night in enumerate(montages)
@@ -198,17 +188,15 @@ def test_modalities_need_a_pair(encoder, montages):
 
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
-    [
-        ({"new_modalities": "temperature"}, UnknownModalityError, "temperature"),
-        ({"new_modalities": OLD}, CheckpointError, "nothing but what is to be adapted"),
-        ({"n_stages": 3}, ValueError, "n_stages must be 1 or 2"),
-        ({"schedule": ((1.0, 2.0),)}, ValueError, "from 0 to 1"),
-        ({"stage2": {"optimizer__lr": 0}}, ValueError, "lr"),
-        ({"stage2": {"optimizer__lr_scales": {"head": 1}}}, ValueError, "no part head"),
-        ({"encoder": "sleep2vec-mini"}, TypeError, "the checkpoint"),
-        ({"colour": 1}, TypeError, "colour"),
-    ],
-)
+    [({"new_modalities": "temperature"}, UnknownModalityError, "temperature"),
+     ({"new_modalities": OLD}, CheckpointError, "nothing but what is to be adapted"),
+     ({"n_stages": 3}, ValueError, "n_stages must be 1 or 2"),
+     ({"schedule": ((1.0, 2.0),)}, ValueError, "from 0 to 1"),
+     ({"stage2": {"optimizer__lr": 0}}, ValueError, "lr"),
+     ({"stage2": {"optimizer__lr_scales": {"head": 1}}}, ValueError, "no part head"),
+     ({"encoder": "sleep2vec-mini"}, TypeError, "the checkpoint"),
+     ({"colour": 1}, TypeError, "colour")],
+)  # fmt: skip
 def test_wrong_arguments_are_refused_first(encoder, wrong, error, message):
     with pytest.raises(error, match=message):
         adapt_modality(encoder, None, **{"new_modalities": "effort", **RUN, **wrong})

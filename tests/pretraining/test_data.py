@@ -15,11 +15,13 @@ from sleep2vec_sklearn.pretraining._data import split_subjects
 NAMES = ["effort", "spo2", "ibi"]
 
 
-def test_samples_train_other_tokenizers(pretrainer, montages):
+def test_samples_train_other_tokenizers(pretrainer, montages, montage_store):
     fitted = pretrainer(tokenizer="sundial", token_dim=4, dropout=0.1).fit(montages)
     tokenizer = fitted.encoder_config_.modalities[0].tokenizer
     assert tokenizer == TokenizerConfig("sundial", 4, {"dropout": 0.1})
     assert np.isfinite(fitted.score(montages))
+    with pytest.raises(TrainingError, match="holds spectral features of 'effort'"):
+        pretrainer(tokenizer="linear").fit(montage_store)
 
 
 def test_modalities_have_their_tokenizers(pretrainer, montages):
@@ -38,11 +40,6 @@ def test_samples_serve_spectral_tokenizers(pretrainer, montages, montage_store):
         for nights in (store, montages)
     )
     np.testing.assert_allclose(of_store, of_nights, rtol=0.15)
-
-
-def test_features_serve_no_others(pretrainer, montage_store):
-    with pytest.raises(TrainingError, match="holds spectral features of 'effort'"):
-        pretrainer(tokenizer="linear").fit(montage_store)
 
 
 def test_architectures_lose_untrained_modalities(pretrainer, montages, small_config):
@@ -65,20 +62,26 @@ def test_other_conditioning_is_refused(pretrainer, montages, montage_store, smal
         pretrainer(encoder=config).fit(montages).score(montage_store)
 
 
-def test_encoders_need_the_modalities(pretrainer, montages, small_config):
+def test_sources_need_the_modalities(pretrainer, montages, small_config, montage_store):
     config = dataclasses.replace(small_config, modalities=small_config.modalities[-2:])
     with pytest.raises(CheckpointError, match="encoder reads ibi, actigraphy, not effort, spo2"):
         pretrainer(encoder=config, modalities=["effort", "spo2", "ibi"]).fit(montages)
-
-
-def test_stores_need_the_modalities(pretrainer, montage_store):
     with pytest.raises(InvalidRecordingError, match="keeps effort, spo2, ibi, not eeg"):
         pretrainer(modalities=["eeg", "ibi"]).fit(montage_store)
+    with pytest.raises(InvalidRecordingError, match=r"modalities names ibi\. Name another"):
+        pretrainer(modalities="ibi").fit(montages)
 
 
-def test_metadata_are_a_table(pretrainer, montages):
+def test_useless_tables_are_refused(pretrainer, montages, montage_store):
     with pytest.raises(InvalidRecordingError, match=r"must be a DataFrame .* got list"):
         pretrainer().fit(montages, [0, 1, 0, 1, 0, 1, 0, 1])
+    twice = montage_store.table[["age", "age"]]
+    for nights in (montages, montage_store):
+        with pytest.raises(InvalidRecordingError, match="more than one column 'age'"):
+            pretrainer().fit(nights, twice)
+    shouted = pd.DataFrame({"AGE": 50.0, "SEX": "F"}, index=[night.id for night in montages])
+    with pytest.raises(InvalidRecordingError, match="written so; its columns: 'AGE', 'SEX'"):
+        pretrainer().fit(montages, shouted)
 
 
 def test_nights_are_drawn_by_weight(pretrainer, montages, montage_store):
@@ -103,24 +106,6 @@ def test_weights_must_leave_nights(pretrainer, montages):
         pretrainer().fit(montages, sample_weight=[0] * 6 + [1, 1])
 
 
-def test_double_columns_are_refused(pretrainer, montages, montage_store):
-    twice = montage_store.table[["age", "age"]]
-    for nights in (montages, montage_store):
-        with pytest.raises(InvalidRecordingError, match="more than one column 'age'"):
-            pretrainer().fit(nights, twice)
-
-
-def test_useless_tables_are_refused(pretrainer, montages):
-    shouted = pd.DataFrame({"AGE": 50.0, "SEX": "F"}, index=[night.id for night in montages])
-    with pytest.raises(InvalidRecordingError, match="written so; its columns: 'AGE', 'SEX'"):
-        pretrainer().fit(montages, shouted)
-
-
-def test_too_few_modalities_are_refused(pretrainer, montages):
-    with pytest.raises(InvalidRecordingError, match=r"modalities names ibi\. Name another"):
-        pretrainer(modalities="ibi").fit(montages)
-
-
 def split(store, validation, seed=0):
     subjects = store.table["subject"].tolist()
     return [nights.tolist() for nights in split_subjects(store, subjects, validation, seed, NAMES)]
@@ -133,9 +118,6 @@ def test_subjects_are_held_out_whole(montage_store):
         assert len(held) == n_nights
         assert {k // 2 for k in train}.isdisjoint({k // 2 for k in held})
     assert split(montage_store, ["s1", "s2"]) == [[0, 1, 6, 7], [2, 3, 4, 5]]
-
-
-def test_held_out_subjects_follow_seed(montage_store):
     assert split(montage_store, 1, 5) == split(montage_store, 1, 5)
     assert len({tuple(split(montage_store, 1, seed)[1]) for seed in range(20)}) == 4
 
@@ -158,8 +140,5 @@ def test_nights_without_subject_stand_alone(montage_store):
 def test_too_few_nights_are_refused(montage_store):
     with pytest.raises(TrainingError, match="holds out 4 of 4 subjects"):
         split(montage_store, 4)
-
-
-def test_one_night_is_too_few(montage_store):
     with pytest.raises(TrainingError, match=r"^1 nights to train on; two at least"):
         split(montage_store.take([0]), 0)

@@ -44,13 +44,10 @@ def test_rows_are_matched_by_id():
     np.testing.assert_array_equal(cohort.recording, [0, 1, 2])
 
 
-def test_other_rows_are_not_read():
+def test_ids_select_their_rows():
     metadata = table()
     metadata.loc["elsewhere"] = [-5, "?!", "z"]
     assert Demography.from_metadata(metadata, ["n2"]).sex == [1]
-
-
-def test_numbers_match_ids_by_digits():
     metadata = pd.DataFrame({"age": [10, 20]}, index=[200002, 200001])
     cohort = Demography.from_metadata(metadata, ["200001", "200002"])
     assert cohort.age.tolist() == [20, 10]
@@ -62,6 +59,8 @@ def test_rows_without_ids_keep_order():
         cohort = Demography.from_metadata(metadata, ids)
         np.testing.assert_array_equal(cohort.age, [61, NAN, 30])
         assert len(set(cohort.recording)) == 3
+    with pytest.raises(InvalidRecordingError, match="1 subjects are given for 3 recordings"):
+        Demography.from_metadata(table(), ["n1", "n2", "n3"], ["a"])
 
 
 def test_subjects_of_recordings_come_first():
@@ -77,9 +76,6 @@ def test_any_column_may_lack():
     cohort = Demography.from_metadata(table()[["sex"]], ["n1", "n2", "n3"])
     assert np.isnan(cohort.age).all()
     assert (cohort.site == -1).all()
-
-
-def test_no_table_leaves_subjects():
     cohort = Demography.from_metadata(None, ["n1", "n2", "n3"], ["a", "b", "a"])
     weights, history = cohort.weights()
     np.testing.assert_allclose(weights[1, [0, 2]], 1)
@@ -115,22 +111,15 @@ def test_windows_of_night_are_history():
     expected, _ = dash_weights([30, 61], [NAN, 0], [0, 0], [2, 0], age_bandwidth=5)
     np.testing.assert_allclose(weights[:2, :2], expected, rtol=1e-4)
     assert np.argwhere(history).tolist() == [[0, 2], [2, 0]]
-
-
-def test_taking_none_leaves_none():
     assert len(Demography.from_metadata(None, ["n1"]).take([])) == 0
 
 
 @pytest.mark.parametrize(
     ("column", "value", "message"),
-    [
-        ("age", -1, "recording 'n2': 'age' is -1.*0 to 120 years"),
-        ("age", 121, "'age' is 121"),
-        ("age", "old", "'age' is 'old'"),
-        ("sex", 2, "recording 'n2': 'sex' is 2.*F or female"),
-        ("sex", "boy", "'sex' is 'boy'"),
-    ],
-)
+    [("age", -1, "recording 'n2': 'age' is -1.*0 to 120 years"), ("age", 121, "'age' is 121"),
+     ("age", "old", "'age' is 'old'"), ("sex", 2, "recording 'n2': 'sex' is 2.*F or female"),
+     ("sex", "boy", "'sex' is 'boy'")],
+)  # fmt: skip
 def test_wrong_values_name_the_recording(column, value, message):
     metadata = table().astype(object)
     metadata.loc["n2", column] = value
@@ -140,26 +129,18 @@ def test_wrong_values_name_the_recording(column, value, message):
 
 @pytest.mark.parametrize(
     ("metadata", "ids", "message"),
-    [
-        (table(), ["n1", "n4"], "no row for 1 of 2 recordings, for example 'n4'; .*set_index"),
-        (table().reset_index(), ["n1", "n2", "n3"], "no row for 3 of 3 .* holds '0', '1', '2'"),
-        (table()[:0], ["n1"], "holds nothing"),
-        (pd.concat([table(), table()]), ["n1"], "more than one row for recording 'n1'"),
-        (table(), [None] * 3, "rows of metadata have ids .*reset_index"),
-        (table().reset_index(drop=True), [None] * 2, "3 rows for 2 recordings without an id"),
-        (table(), ["n1", None], "recording 1 has no id, but others have"),
-        ({"age": [1]}, ["n1"], "must be a DataFrame .* got dict"),
-        (None, None, "nothing is given"),
-    ],
-)
+    [(table(), ["n1", "n4"], "no row for 1 of 2 recordings, for example 'n4'; .*set_index"),
+     (table().reset_index(), ["n1", "n2", "n3"], "no row for 3 of 3 .* holds '0', '1', '2'"),
+     (table()[:0], ["n1"], "holds nothing"),
+     (pd.concat([table(), table()]), ["n1"], "more than one row for recording 'n1'"),
+     (table(), [None] * 3, "rows of metadata have ids .*reset_index"),
+     (table().reset_index(drop=True), [None] * 2, "3 rows for 2 recordings without an id"),
+     (table(), ["n1", None], "recording 1 has no id, but others have"),
+     ({"age": [1]}, ["n1"], "must be a DataFrame .* got dict"), (None, None, "nothing is given")],
+)  # fmt: skip
 def test_rows_must_match_recordings(metadata, ids, message):
     with pytest.raises(InvalidRecordingError, match=message):
         Demography.from_metadata(metadata, ids)
-
-
-def test_one_subject_per_recording():
-    with pytest.raises(InvalidRecordingError, match="1 subjects are given for 3 recordings"):
-        Demography.from_metadata(table(), ["n1", "n2", "n3"], ["a"])
 
 
 def off_diagonal(matrix):
@@ -185,12 +166,15 @@ def test_upstream_weights_are_the_authors(case, dtype):
     assert weights.dtype == dtype
 
 
-def test_complete_facts_agree_with_upstream():
+def test_upstream_agrees_on_complete_facts():
     facts = {"age": [30, 50, 71, 8], "sex": [0, 1, 1, 0], "site": list("aabc")}
     ours, theirs = (
         dash_weights(**facts, recording=range(4), compat=compat)[0] for compat in (None, "upstream")
     )
     np.testing.assert_allclose(*map(off_diagonal, (ours, theirs)), rtol=1e-5)
+    facts = {"age": [30, 40, 75, NAN], "sex": [0, 0, 0, 0], "recording": range(4)}
+    assert dash_weights(**facts, compat="upstream")[0][:3, 3].max() < 1e-4
+    assert dash_weights(**facts)[0][:3, 3].min() > 0.99
 
 
 def test_other_nights_are_history():
@@ -211,12 +195,6 @@ def test_unknown_labels_are_not_equal():
     np.testing.assert_allclose(weights[:2], 1, rtol=1e-5)
     _, all_one = dash_weights(n_samples=3, compat="upstream")
     assert off_diagonal(all_one).all()
-
-
-def test_upstream_loses_missing_ages():
-    facts = {"age": [30, 40, 75, NAN], "sex": [0, 0, 0, 0], "recording": range(4)}
-    assert dash_weights(**facts, compat="upstream")[0][:3, 3].max() < 1e-4
-    assert dash_weights(**facts)[0][:3, 3].min() > 0.99
 
 
 @pytest.mark.parametrize("compat", [None, "upstream"])
@@ -249,17 +227,13 @@ def test_one_tensor_gives_tensors():
 @pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
 @pytest.mark.parametrize(
     ("facts", "message"),
-    [
-        ({"age": [60.0, -1.0]}, r"age\[1\] is -1; accepted are 0 to 120 years, and NaN"),
-        ({"age": [121.0, 60.0]}, r"age\[0\] is 121"),
-        ({"age": [60.0, np.inf]}, r"age\[1\] is inf"),
-        ({"sex": [0, 2]}, r"sex\[1\] is 2; accepted are 0 \(female\)"),
-        ({"sex": [-1, 0]}, r"sex\[0\] is -1"),
-        ({"age": [60.0], "sex": [1]}, "1 sample: .* at least two"),
-        ({"age": []}, "0 sample"),
-        ({"age": [60.0, 30.0], "sex": [1]}, "age has 2, sex has 1"),
-    ],
-)
+    [({"age": [60.0, -1.0]}, r"age\[1\] is -1; accepted are 0 to 120 years, and NaN"),
+     ({"age": [121.0, 60.0]}, r"age\[0\] is 121"), ({"age": [60.0, np.inf]}, r"age\[1\] is inf"),
+     ({"sex": [0, 2]}, r"sex\[1\] is 2; accepted are 0 \(female\)"),
+     ({"sex": [-1, 0]}, r"sex\[0\] is -1"),
+     ({"age": [60.0], "sex": [1]}, "1 sample: .* at least two"), ({"age": []}, "0 sample"),
+     ({"age": [60.0, 30.0], "sex": [1]}, "age has 2, sex has 1")],
+)  # fmt: skip
 def test_wrong_values_are_refused(kind, facts, message):
     with pytest.raises(ValueError, match=message):
         dash_weights(**{name: kind(values) for name, values in facts.items()})
@@ -267,17 +241,14 @@ def test_wrong_values_are_refused(kind, facts, message):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        ({"sex": ["F", "M"]}, "sex must hold numbers.*from_metadata reads words"),
-        ({"age": [60, 30], "compat": "paper"}, "'compat' parameter of dash_weights"),
-        ({"age": [60, 30], "age_bandwidth": 0}, "'age_bandwidth' parameter .*range"),
-        ({"age": [60, 30], "eps": 0}, "'eps' parameter .*range"),
-        ({"age": [60, 30], "sex_factor": -0.1}, "'sex_factor' parameter .*range"),
-        ({"age": [60, 30], "site_same": np.nan}, "'site_same' parameter"),
-        ({"age": [60, 30], "n_samples": 3}, "n_samples has 3"),
-        ({}, "state n_samples"),
-    ],
-)
+    [({"sex": ["F", "M"]}, "sex must hold numbers.*from_metadata reads words"),
+     ({"age": [60, 30], "compat": "paper"}, "'compat' parameter of dash_weights"),
+     ({"age": [60, 30], "age_bandwidth": 0}, "'age_bandwidth' parameter .*range"),
+     ({"age": [60, 30], "eps": 0}, "'eps' parameter .*range"),
+     ({"age": [60, 30], "sex_factor": -0.1}, "'sex_factor' parameter .*range"),
+     ({"age": [60, 30], "site_same": np.nan}, "'site_same' parameter"),
+     ({"age": [60, 30], "n_samples": 3}, "n_samples has 3"), ({}, "state n_samples")],
+)  # fmt: skip
 def test_wrong_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         dash_weights(**arguments)

@@ -65,9 +65,12 @@ def test_gathered_rows_keep_order(two_ranks, n_rows, dtype):
         assert torch.equal(found, batch)
 
 
-def test_own_rows_get_the_gradient(two_ranks):
+def test_gathered_rows_and_means(two_ranks):
     found = two_ranks(steps.gathered_gradient, noise(5, 2))
     assert [rows[:, 0].tolist() for rows in found] == [[0, 2, 4], [1, 3]]
+    expected = steps.mean_over_rows(noise(5))
+    for found in two_ranks(steps.mean_over_rows, noise(5)):
+        close(found, expected)
 
 
 @pytest.mark.parametrize("shapes", [[(1, 2), (2, 2)], [(3, 2), (1, 2)], [(2, 2), (2, 3)]])
@@ -75,12 +78,6 @@ def test_foreign_rows_are_refused(two_ranks, shapes):
     for message in two_ranks(steps.wrong_share, shapes):
         assert str(shapes) in message
         assert "same batch" in message
-
-
-def test_means_equal_one_process(two_ranks):
-    expected = steps.mean_over_rows(noise(5))
-    for found in two_ranks(steps.mean_over_rows, noise(5)):
-        close(found, expected)
 
 
 @pytest.mark.parametrize("bucket_bytes", [1, 16, 2**20])
@@ -93,15 +90,19 @@ def test_missing_gradients_are_zero(two_ranks, bucket_bytes):
         assert unused is None
 
 
+def assert_normalised(two_ranks, rows, owners, **options):
+    _, *expected, state = steps.normalised(rows, owners, **options)
+    task = functools.partial(steps.normalised, **options)
+    for mine, *found, found_state in two_ranks(task, rows, owners):
+        close(found, [values[mine] for values in expected])
+        close(found_state, state)
+
+
 @settings(max_examples=15)
 @given(owners=st.lists(st.integers(0, 1), min_size=2, max_size=9))
 def test_any_split_normalises_alike(two_ranks, owners):
-    owners = torch.tensor(owners)
     rows = 3 + noise(len(owners), 4).double()
-    _, *expected, state = steps.normalised(rows, owners)
-    for mine, *found, found_state in two_ranks(steps.normalised, rows, owners):
-        close(found, [values[mine] for values in expected])
-        close(found_state, state)
+    assert_normalised(two_ranks, rows, torch.tensor(owners))
 
 
 @pytest.mark.parametrize(
@@ -109,12 +110,7 @@ def test_any_split_normalises_alike(two_ranks, owners):
     [{"train": False}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}],
 )
 def test_batchnorm_options_stay(two_ranks, options):
-    rows, owners = noise(6, 4), torch.tensor([0, 0, 1, 0, 1, 0])
-    _, *expected, state = steps.normalised(rows, owners, **options)
-    task = functools.partial(steps.normalised, **options)
-    for mine, *found, found_state in two_ranks(task, rows, owners):
-        close(found, [values[mine] for values in expected])
-        close(found_state, state)
+    assert_normalised(two_ranks, noise(6, 4), torch.tensor([0, 0, 1, 0, 1, 0]), **options)
 
 
 def test_half_precision_normalises_alike(two_ranks):
@@ -127,28 +123,19 @@ def test_half_precision_normalises_alike(two_ranks):
         close(found_state["0.running_var"], state["0.running_var"])
 
 
-def test_one_row_is_refused(two_ranks):
+def test_modules_and_values_follow(two_ranks):
+    assert two_ranks(steps.converted) == [(True, [True, False])] * 2
+    assert two_ranks(steps.broadcast) == [(True, {"stop": True})] * 2
     assert all("all ranks have 1" in message for message in two_ranks(steps.too_few_rows))
 
 
-def test_conversion_keeps_the_state(two_ranks):
-    assert two_ranks(steps.converted) == [(True, [True, False])] * 2
-
-
-def test_ranks_follow_the_first(two_ranks):
-    assert two_ranks(steps.broadcast) == [(True, {"stop": True})] * 2
-
-
-def test_alone_nothing_changes():
+def test_alone_nothing_changes(monkeypatch):
     rows, norm = noise(4, 3), nn.BatchNorm1d(3)
     assert distributed.gather_rows(rows) is rows
     assert distributed.sum_over_ranks(rows) is rows
     assert distributed.convert_batchnorm(norm) is norm
     assert distributed.broadcast_value(norm) is norm
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
-
-
-def test_without_torchrun_is_alone(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with distributed.process_group():
         assert not distributed.is_distributed()
@@ -207,9 +194,6 @@ def test_failures_reach_all_ranks(two_ranks, store, tmp_path):
     first, second = two_ranks(steps.failure, store, {"state_dir": tmp_path})
     assert "state.pt: no state of a run that this version can read" in first
     assert second == f"the process of rank 0 failed: TrainingError: {first}"
-
-
-def test_failing_validation_reaches_all(two_ranks, store):
     first, second = two_ranks(steps.failing_validation, store)
     assert first == "lost"
     assert second == "the process of rank 0 failed: OSError: lost"

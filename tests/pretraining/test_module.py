@@ -248,13 +248,10 @@ def test_warm_starts_thaw(pretrainer, montage_store):
 
 @pytest.mark.parametrize(
     ("scales", "message"),
-    [
-        ({"decoder": 1.0}, "no part decoder; accepted: .*encoder"),
-        ({"encoder": -1}, "'encoder' must be a finite number from 0"),
-        ({"encoder": float("nan")}, "finite"),
-        ({"encoder": True}, "finite number"),
-    ],
-)
+    [({"decoder": 1.0}, "no part decoder; accepted: .*encoder"),
+     ({"encoder": -1}, "'encoder' must be a finite number from 0"),
+     ({"encoder": float("nan")}, "finite"), ({"encoder": True}, "finite number")],
+)  # fmt: skip
 def test_wrong_scales_are_refused(small_config, scales, message):
     with pytest.raises(ValueError, match=message):
         check_scales(scales, small_config)

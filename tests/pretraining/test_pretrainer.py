@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from sleep2vec_sklearn import Recording, Sleep2VecPretrainer, Sleep2VecTransformer, load_checkpoint
 from sleep2vec_sklearn.errors import InvalidRecordingError, TrainingError, TrainingWarning
 from sleep2vec_sklearn.pretraining import NightStore, prepare_cohort
+from tests.pretraining.nights import tiny_pretrainer
 
 
 def hash_of(fitted):
@@ -17,9 +18,10 @@ def hash_of(fitted):
     return fitted.checkpoint().sha256
 
 
-@pytest.fixture
-def fitted(pretrainer, montage_store):
-    return pretrainer().fit(montage_store)
+@pytest.fixture(scope="module")
+def fitted(montage_store):
+    """For tests that leave it as it is."""
+    return tiny_pretrainer().fit(montage_store)
 
 
 def test_saved_encoders_transform(fitted, montages, tmp_path):
@@ -32,11 +34,6 @@ def test_saved_encoders_transform(fitted, montages, tmp_path):
     assert checkpoint.sha256 == sha256 == fitted.checkpoint().sha256
     assert checkpoint.card["name"] == "mine"
     assert checkpoint.card["training_data"]["recordings"] == 6
-
-
-def test_card_names_nobody(fitted, montages):
-    text = str(fitted.checkpoint().card).replace('"', "'")
-    assert not any(repr(night.id) in text or repr(night.subject) in text for night in montages)
 
 
 def test_recordings_and_stores_train_alike(pretrainer, montages, fitted, tmp_path):
@@ -79,7 +76,8 @@ def test_partial_fits_equal_fit(pretrainer, montage_store, fitted):
     assert len(by_parts.partial_fit(montage_store).history_) == 3
 
 
-def test_warm_starts_change_the_optimizer(montage_store, fitted):
+def test_warm_starts_change_the_optimizer(pretrainer, montage_store):
+    fitted = pretrainer().fit(montage_store)
     net = fitted.net_
     again = fitted.set_params(warm_start=True, optimizer__lr=1e-9, optimizer__weight_decay=0.5)
     again.fit(montage_store)
@@ -90,8 +88,9 @@ def test_warm_starts_change_the_optimizer(montage_store, fitted):
     assert [g["weight_decay"] for g in again.net_.optimizer_.param_groups] == [0.5, 0.0]
 
 
-def test_warm_starts_need_the_encoder(fitted, montage_store):
-    fitted.set_params(warm_start=True, context_epochs=8)
+def test_warm_starts_need_the_encoder(pretrainer, montage_store):
+    fitted = pretrainer(warm_start=True, max_epochs=1).fit(montage_store)
+    fitted.set_params(context_epochs=8)
     with pytest.raises(TrainingError, match=r"context_epochs: 6 before, 8 now"):
         fitted.fit(montage_store)
     fitted.set_params(context_epochs=6, encoder__hidden_size=16)
@@ -138,10 +137,12 @@ def test_training_learns(pretrainer, montage_store):
     assert found.median_rank < found.n_candidates / 3
 
 
-def test_clones_and_pickles(fitted, montages):
+def test_clones_pickles_and_cards(fitted, montages):
     assert str(clone(fitted).get_params()) == str(fitted.get_params())
     assert not hasattr(clone(fitted), "net_")
     assert pickle.loads(pickle.dumps(fitted)).score(montages) == fitted.score(montages)
+    text = str(fitted.checkpoint().card).replace('"', "'")
+    assert not any(repr(night.id) in text or repr(night.subject) in text for night in montages)
 
 
 def test_metadata_replace_the_recordings(pretrainer, montages, fitted):
@@ -187,10 +188,14 @@ def test_wrong_metadata_are_refused(pretrainer, montages):
             pretrainer().fit(montages, metadata)
 
 
-def test_one_modality_is_too_few(pretrainer, montages):
+def test_too_few_modalities_are_refused(pretrainer, montages):
     lonely = [night.without("effort", "ibi") for night in montages]
     with pytest.raises(InvalidRecordingError, match=r"two modalities.*found spo2"):
         pretrainer().fit(lonely)
+    lacks = {0: "effort", 1: "ibi", 3: "spo2"}
+    nights = [montages[k].without(name) for k, name in lacks.items()]
+    with pytest.raises(TrainingError, match=r"that one has: effort-spo2, effort-ibi, spo2-ibi"):
+        pretrainer(validation=0).fit(nights)
 
 
 def test_single_pairs_are_left_out(pretrainer, montages):
@@ -204,31 +209,18 @@ def test_single_pairs_are_left_out(pretrainer, montages):
     assert fitted.encoder_config_.names == ("spo2", "ibi")
 
 
-def test_no_pair_is_refused(pretrainer, montages):
-    lacks = {0: "effort", 1: "ibi", 3: "spo2"}
-    nights = [montages[k].without(name) for k, name in lacks.items()]
-    with pytest.raises(TrainingError, match=r"that one has: effort-spo2, effort-ibi, spo2-ibi"):
-        pretrainer(validation=0).fit(nights)
-
-
-def test_small_pools_repeat_nights(pretrainer, montages):
+def test_small_pools_warn(pretrainer, montages, monkeypatch):
     with pytest.warns(TrainingWarning, match="none of them twice"):
         fitted = pretrainer(batch_size=12).fit(montages)
     assert set(fitted.history_[-1, "batches", :, "train_batch_size"]) == {12}
-
-
-def test_batches_cover_every_process(pretrainer, montages, monkeypatch):
-    monkeypatch.setattr("sleep2vec_sklearn.pretraining.pretrainer.world_size", lambda: 3)
-    with pytest.raises(TrainingError, match="2 windows, which leaves some of 3 processes"):
-        pretrainer(batch_size=2).fit(montages)
-
-
-def test_small_pools_warn_briefly(pretrainer):
     random = np.random.default_rng(0)
     names = ("airflow", "effort", "resp", "spo2", "actigraphy")
     signals = [{name: (90 + random.standard_normal(1200), 10) for name in names} for _ in "abc"]
     with pytest.warns(TrainingWarning, match=r"\(3 recordings.* and 7 more pairs\.$"):
         pretrainer(validation=0, max_epochs=1).fit([Recording(one) for one in signals])
+    monkeypatch.setattr("sleep2vec_sklearn.pretraining.pretrainer.world_size", lambda: 3)
+    with pytest.raises(TrainingError, match="2 windows, which leaves some of 3 processes"):
+        pretrainer(batch_size=2).fit(montages)
 
 
 @pytest.mark.parametrize(

@@ -60,12 +60,6 @@ def sampler_of(store, batch_size=4, context=5, seed=0, pools=None, shares=None, 
     return PairSampler(store, pools, context, batch_size, seed, **options)
 
 
-def test_pools_have_both_modalities():
-    store = CountingStore([20] * 4, missing={(0, "ibi"), (1, "ibi"), (2, "ibi"), (3, "effort")})
-    pools = {pair: pool.tolist() for pair, pool in find_pools(store, NAMES).items()}
-    assert pools == {("effort", "spo2"): [0, 1, 2], ("spo2", "ibi"): [3]}
-
-
 def test_views_are_of_equal_times():
     batch = sampler_of(CountingStore([30] * 6), max_shift=3).draw(7)
     first, second = (view.values.numpy() for view in batch.views)
@@ -113,10 +107,10 @@ def test_no_window_comes_twice(lengths, batch_size, max_shift, seed):
 def test_small_pools_are_even():
     batch = sampler_of(CountingStore([40] * 3), batch_size=9).draw(0)
     assert np.bincount(batch.nights).tolist() == [3, 3, 3]
-
-
-def test_few_windows_make_small_batches():
     assert len(sampler_of(CountingStore([5, 6, 5]), batch_size=9).draw(0)) == 4
+    store = CountingStore([20] * 4, missing={(0, "ibi"), (1, "ibi"), (2, "ibi"), (3, "effort")})
+    pools = {pair: pool.tolist() for pair, pool in find_pools(store, NAMES).items()}
+    assert pools == {("effort", "spo2"): [0, 1, 2], ("spo2", "ibi"): [3]}
 
 
 def test_ranks_share_one_batch():
@@ -138,13 +132,17 @@ def test_windows_start_where_valid():
     assert share > 0.7
 
 
-def test_pairs_come_by_weight():
+def test_pairs_and_nights_by_weight():
     store = CountingStore([30] * 6)
     shares = {("ibi", "effort"): 3, ("spo2", "ibi"): 1}
     sampler = sampler_of(store, shares=shares)
     pairs = [sampler.draw(k).pair for k in range(400)]
     assert set(pairs) == {"effort-ibi", "spo2-ibi"}
     assert 0.65 < pairs.count("effort-ibi") / 400 < 0.85
+    weights = np.array([1.0, 1, 1, 1, 1, 15])
+    sampler = sampler_of(CountingStore([90] * 6), batch_size=2, night_weights=weights)
+    counts = np.bincount(np.concatenate([sampler.draw(k).nights for k in range(200)]), minlength=6)
+    assert counts[5] > 2 * counts[:5].max()
 
 
 def test_pair_weights_change_over_time():
@@ -175,13 +173,6 @@ def test_wrong_pair_weights_are_refused(shares, message):
         resolve_pair_weights([("spo2", "ibi")], shares)
 
 
-def test_nights_come_by_weight():
-    weights = np.array([1.0, 1, 1, 1, 1, 15])
-    sampler = sampler_of(CountingStore([90] * 6), batch_size=2, night_weights=weights)
-    counts = np.bincount(np.concatenate([sampler.draw(k).nights for k in range(200)]), minlength=6)
-    assert counts[5] > 2 * counts[:5].max()
-
-
 @given(
     valid=hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)),
     share=st.floats(0, 0.99),
@@ -194,19 +185,16 @@ def test_valid_epochs_are_masked(valid, share, seed):
     np.testing.assert_array_equal(masked.sum(axis=1), expected)
 
 
-def test_masks_are_everywhere():
-    masked = draw_masks(np.random.default_rng(0), np.ones((50, 120), dtype=bool), 0.15)
-    assert set(masked.sum(axis=1)) == {18}
-    assert masked.any(axis=0).all()
-
-
-def test_lost_sensors_are_off_once():
+def test_losses_and_masks_over_time():
     lost = draw_losses(np.random.default_rng(0), (500, 60), 0.3)
     assert 0.2 < lost.any(axis=1).mean() < 0.35
     changes = np.abs(np.diff(lost.astype(int), axis=1)).sum(axis=1)
     assert changes.max() <= 2
     assert lost.all(axis=1).any()
     assert not draw_losses(np.random.default_rng(0), (9, 7), 0.0).any()
+    masked = draw_masks(np.random.default_rng(0), np.ones((50, 120), dtype=bool), 0.15)
+    assert set(masked.sum(axis=1)) == {18}
+    assert masked.any(axis=0).all()
 
 
 def test_lost_epochs_are_not_seen():

@@ -49,16 +49,10 @@ def test_states_come_back(folder):
     assert state["step"] == 3
     assert torch.equal(state["weights"]["a"], torch.arange(5.0))
     assert RunFolder(folder.folder / "other").load() is None
-
-
-def test_full_disks_keep_the_state(folder):
     with small_disk(), pytest.raises(OSError):
         folder.save({"step": 4, "weights": {"a": torch.zeros(10_000)}})
     assert folder.load()["step"] == 3
     assert os.listdir(folder.folder) == ["state.pt"]
-
-
-def test_unfinished_states_are_removed(folder):
     (folder.folder / ".state.pt.0123").write_bytes(b"half")
     with ExitStack() as run:
         assert folder.acquire(9, run)["step"] == 3
@@ -98,10 +92,14 @@ def test_damaged_states_are_refused(pretrainer, montage_store, tmp_path):
             pretrainer(state_dir=tmp_path).fit(montage_store)
 
 
-def test_read_only_folders_fail_first(pretrainer, montage_store, tmp_path):
+def test_unfit_folders_are_refused(pretrainer, montage_store, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="no state can be written there"):
         pretrainer(state_dir=tmp_path / "file" / "run").fit(montage_store)
+    shared = pretrainer(state_dir=tmp_path, validation=0, batch_size=2, max_epochs=1)
+    search = GridSearchCV(shared, {"encoder__hidden_size": [4, 8]}, cv=2, error_score="raise")
+    with pytest.raises(TrainingError, match=r"In a grid search .* pass state_dir=None"):
+        search.fit(montage_store)
 
 
 @pytest.mark.parametrize(
@@ -191,13 +189,6 @@ def test_changed_samples_are_named(pretrainer, montages, montage_store, tmp_path
     assert pretrainer(state_dir=state).fit(same).net_.step_ == 6
 
 
-def test_grid_searches_cannot_share_states(pretrainer, montage_store, tmp_path):
-    shared = pretrainer(state_dir=tmp_path, validation=0, batch_size=2, max_epochs=1)
-    search = GridSearchCV(shared, {"encoder__hidden_size": [4, 8]}, cv=2, error_score="raise")
-    with pytest.raises(TrainingError, match=r"In a grid search .* pass state_dir=None"):
-        search.fit(montage_store)
-
-
 @pytest.fixture
 def other_run(tmp_path):
     """Number of a process that holds the folder."""
@@ -249,11 +240,8 @@ def test_failed_runs_free_their_folder(tmp_path):
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_without_locks_runs_go_on(pretrainer, montage_store, tmp_path, monkeypatch, code):
-    def refuse(descriptor, operation):
-        raise OSError(code, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", refuse)
+def test_without_locks_runs_go_on(pretrainer, montage_store, tmp_path, fails, code):
+    fails("fcntl.flock", OSError(code, "No locks available"))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "flock not supported")
         assert pretrainer(state_dir=tmp_path).fit(montage_store).net_.step_ == 6

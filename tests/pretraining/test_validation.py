@@ -91,12 +91,9 @@ def unit(n, size, seed=0):
     return normalize(torch.randn(n, size, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-def test_equal_spaces_recall_everything():
+def test_recall_at_its_ends():
     found = retrieve(unit(20, 5), unit(20, 5))
     assert (found.recall, found.median_rank, found.chance) == (1.0, 1.0, 1 / 20)
-
-
-def test_one_point_is_chance():
     found = retrieve(torch.ones(9, 3), torch.ones(9, 3))
     assert found.recall == 0
     assert found.median_rank == 5

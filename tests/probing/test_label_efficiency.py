@@ -6,12 +6,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
-from sleep2vec_sklearn import (
-    EpochSequence,
-    Recording,
-    label_efficiency_curve,
-    make_sleep_cohort,
-)
+from sleep2vec_sklearn import EpochSequence, Recording, label_efficiency_curve, make_sleep_cohort
 from sleep2vec_sklearn.errors import LeakageWarning
 from sleep2vec_sklearn.probing import nested_subsets
 from sleep2vec_sklearn.probing.label_efficiency import choose_sizes
@@ -24,9 +19,6 @@ def test_subsets_are_nested():
     subsets = nested_subsets([*"aabbccdde"], [1, 3, 5], 0)
     assert [len(set(subjects)) for subjects in subsets.values()] == [1, 3, 5]
     assert set(subsets[1]) < set(subsets[3]) < set(subsets[5]) == set("abcde")
-
-
-def test_subsets_ignore_order_and_type():
     first, second = nested_subsets("abcdef", [3], 0), nested_subsets("fedcba", [3], 0)
     assert first[3].tolist() == second[3].tolist()
     assert set(nested_subsets([3, "a", 3], [2], 0)[2]) == {3, "a"}
@@ -34,14 +26,9 @@ def test_subsets_ignore_order_and_type():
 
 @pytest.mark.parametrize(
     ("sizes", "n_subjects", "expected"),
-    [
-        (None, 1, [1]),
-        (None, 8, [1, 2, 4, 8]),
-        (None, 11, [1, 2, 4, 8, 11]),
-        ([1.0, 4, 0.5, 0.01, 8], 8, [1, 4, 8]),
-        (np.array([3, 2]), 8, [2, 3]),
-    ],
-)
+    [(None, 1, [1]), (None, 8, [1, 2, 4, 8]), (None, 11, [1, 2, 4, 8, 11]),
+     ([1.0, 4, 0.5, 0.01, 8], 8, [1, 4, 8]), (np.array([3, 2]), 8, [2, 3])],
+)  # fmt: skip
 def test_sizes_are_counts_or_shares(sizes, n_subjects, expected):
     assert choose_sizes(sizes, n_subjects) == expected
 
@@ -152,29 +139,22 @@ def test_repeated_subjects_without_groups_warn(pipeline, nights, night):
 
 @pytest.mark.parametrize(
     ("changed", "message"),
-    [
-        ({"sizes": [9]}, "smallest training fold has 8"),
-        ({"sizes": [0]}, "accepted are 1 to 8"),
-        *(({"sizes": [s]}, "shares of them") for s in (1.5, True, "2", 0.0, -1, None, np.nan)),
-        ({"sizes": []}, "empty"),
-        ({"n_repeats": 0}, "n_repeats"),
-        ({"average": "people"}, "'auto', 'subject', 'pooled'"),
-    ],
-)
+    [({"sizes": [9]}, "smallest training fold has 8"), ({"sizes": [0]}, "accepted are 1 to 8"),
+     *(({"sizes": [s]}, "shares of them") for s in (1.5, True, "2", 0.0, -1, None, np.nan)),
+     ({"sizes": []}, "empty"), ({"n_repeats": 0}, "n_repeats"),
+     ({"average": "people"}, "'auto', 'subject', 'pooled'")],
+)  # fmt: skip
 def test_invalid_parameters_are_refused(rows, changed, message):
     with pytest.raises(ValueError, match=message):
         label_efficiency_curve(TWO["linear"], *rows(), **{**SMALL, **changed})
 
 
-def test_metric_undefined_by_subject(rows):
+def test_unscorable_labels_are_refused(rows):
     X, _, subjects = rows()
     y = (subjects < "p06").astype(int)
     each = {"scoring": "roc_auc", "average": "subject", "sizes": [2]}
     with pytest.raises(ValueError, match="average='pooled'"):
         label_efficiency_curve(TWO["linear"], X, y, subjects, **each, **SMALL)
-
-
-def test_unscored_epochs_are_refused():
     X = EpochSequence(make_sleep_cohort(3, hours=0.25, modalities=["ibi"], random_state=0))
     y = X.stages.copy()
     y[::5] = -1

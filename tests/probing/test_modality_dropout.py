@@ -69,14 +69,11 @@ def test_curve_falls_with_losses(pipeline, asleep):
 
 @pytest.mark.parametrize(
     ("changed", "message"),
-    [
-        ({"patterns": ["hour"]}, "some of night, epoch, block"),
-        ({"fractions": [1.0]}, "from 0 to below 1"),
-        ({"fractions": [-0.1], "patterns": "night"}, "from 0 to below 1"),
-        ({"fractions": []}, "from 0 to below 1"),
-        ({"n_repeats": 0}, "n_repeats"),
-    ],
-)
+    [({"patterns": ["hour"]}, "some of night, epoch, block"),
+     ({"fractions": [1.0]}, "from 0 to below 1"),
+     ({"fractions": [-0.1], "patterns": "night"}, "from 0 to below 1"),
+     ({"fractions": []}, "from 0 to below 1"), ({"n_repeats": 0}, "n_repeats")],
+)  # fmt: skip
 def test_invalid_parameters_are_refused(pipeline, asleep, changed, message):
     with pytest.raises(ValueError, match=message):
         modality_dropout_curve(pipeline, *asleep, **{**FAST, **changed})

@@ -23,11 +23,6 @@ def test_each_signal_is_encoded_once(pipeline, asleep, encoded):
     assert sorted(encoded) == sorted(["effort", "spo2", "ibi"] * 6)
 
 
-def test_clear_sensor_beats_noisy_one(pipeline, asleep):
-    score = scores_of(modality_subset_scores(pipeline, *asleep, cv=3, refit=True, **FAST))
-    assert score["ibi"] > score["spo2"]
-
-
 def test_prefit_estimator_is_scored_unchanged(pipeline, asleep, nights):
     X, y, groups = asleep
     fitted = pipeline.fit(X, y)
@@ -39,9 +34,10 @@ def test_prefit_estimator_is_scored_unchanged(pipeline, asleep, nights):
 
 def test_refit_trains_on_the_subset(pipeline, asleep):
     X, y, groups = asleep
-    few = {"subsets": [["ibi"], ["effort", "ibi"]], "cv": 2, **FAST}
+    few = {"subsets": [["ibi"], ["spo2"], ["effort", "ibi"]], "cv": 2, **FAST}
     tested = modality_subset_scores(pipeline, X, y, groups, **few)
     trained = modality_subset_scores(pipeline, X, y, groups, refit=True, **few)
+    assert scores_of(trained)["ibi"] > scores_of(trained)["spo2"]
     assert not tested.summary["score"].equals(trained.summary["score"])
     with pytest.raises(ValueError, match="refit=True needs folds"):
         modality_subset_scores(pipeline.fit(X, y), X, y, groups, refit=True)
@@ -93,14 +89,12 @@ def test_nights_as_rows(pipeline, nights):
 
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
-    [
-        ({"subsets": [["ekg"]]}, UnknownModalityError, "Did you mean 'ecg'"),
-        ({"subsets": [["eeg"]]}, InvalidRecordingError, "in none of the 6 nights"),
-        ({"subsets": [[]]}, InvalidRecordingError, "an empty one"),
-        ({"modalities": ["ppg"]}, InvalidRecordingError, "in none of the 6 nights"),
-        ({"level": 2}, ValueError, "level"),
-    ],
-)
+    [({"subsets": [["ekg"]]}, UnknownModalityError, "Did you mean 'ecg'"),
+     ({"subsets": [["eeg"]]}, InvalidRecordingError, "in none of the 6 nights"),
+     ({"subsets": [[]]}, InvalidRecordingError, "an empty one"),
+     ({"modalities": ["ppg"]}, InvalidRecordingError, "in none of the 6 nights"),
+     ({"level": 2}, ValueError, "level")],
+)  # fmt: skip
 def test_invalid_parameters_are_refused(pipeline, asleep, changed, error, message):
     with pytest.raises(error, match=message):
         modality_subset_scores(pipeline, *asleep, **{"cv": 2, **FAST, **changed})

@@ -43,20 +43,14 @@ def test_intervals_widen_beyond_points():
     assert curve["extrapolated"].tolist() == [False, True]
 
 
-def test_points_without_law_warn():
+def test_measures_rise_and_are_bounded():
+    law = fit(0.8 - 0.6 * SIZES**-0.5, asymptote=(0, 1))
+    assert (law.a, law.b, law.c) == pytest.approx((0.8, -0.6, 0.5), abs=0.01)
+    law = fit(3 - 0.4 * np.log(SIZES), n_resamples=20)
+    assert (law.predict([1e3, 1e9])["low"] >= 0).all()
     y = 1 + np.random.default_rng(0).standard_normal(len(SIZES))
     with pytest.warns(Sleep2VecWarning, match="the points do not fix a law"):
         fit(y, asymptote=(-9, 9), n_resamples=100)
-
-
-def test_measures_may_rise():
-    law = fit(0.8 - 0.6 * SIZES**-0.5, asymptote=(0, 1))
-    assert (law.a, law.b, law.c) == pytest.approx((0.8, -0.6, 0.5), abs=0.01)
-
-
-def test_loss_stays_above_its_bound():
-    law = fit(3 - 0.4 * np.log(SIZES), n_resamples=20)
-    assert (law.predict([1e3, 1e9])["low"] >= 0).all()
 
 
 def test_axis_is_read_from_sweep():
@@ -70,14 +64,12 @@ def test_axis_is_read_from_sweep():
 
 @pytest.mark.parametrize(
     ("points", "message"),
-    [
-        (points_of(SIZES[:6], [1, 2, 3, 1, 2, 3]), "3 different values of n_nights"),
-        (points_of(np.r_[np.nan, SIZES[1:]]), "row 0 of points has n_nights=4 and loss=nan"),
-        (points_of(SIZES, np.r_[0, SIZES[1:]]), "sizes must be positive"),
-        (points_of(np.ones(len(SIZES))), "is 1 at all sizes"),
-        (pd.DataFrame({"n_nights": SIZES}), "no column 'loss'"),
-    ],
-)
+    [(points_of(SIZES[:6], [1, 2, 3, 1, 2, 3]), "3 different values of n_nights"),
+     (points_of(np.r_[np.nan, SIZES[1:]]), "row 0 of points has n_nights=4 and loss=nan"),
+     (points_of(SIZES, np.r_[0, SIZES[1:]]), "sizes must be positive"),
+     (points_of(np.ones(len(SIZES))), "is 1 at all sizes"),
+     (pd.DataFrame({"n_nights": SIZES}), "no column 'loss'")],
+)  # fmt: skip
 def test_points_too_few_are_refused(points, message):
     with pytest.raises(ValueError, match=message):
         fit_scaling_law(points, x="n_nights")
@@ -170,16 +162,11 @@ def test_evaluate_adds_measures(tiny, store):
 
 @pytest.mark.parametrize(
     ("sweeps", "message"),
-    [
-        ({}, "no axis"),
-        ({"n_hours": [1]}, "'n_hours'"),
-        ({"n_nights": [1]}, "from 2 to"),
-        ({"n_nights": [99]}, "from 2 to"),
-        ({"n_modalities": [4]}, r"2 to 3 \(effort, spo2, ibi\)"),
-        ({"n_modalities": [["ibi", "eeg"]]}, "two or more of effort, spo2, ibi"),
-        ({"n_parameters": [{"width": 3}]}, "mappings of the pretrainer's parameters"),
-    ],
-)
+    [({}, "no axis"), ({"n_hours": [1]}, "'n_hours'"), ({"n_nights": [1]}, "from 2 to"),
+     ({"n_nights": [99]}, "from 2 to"), ({"n_modalities": [4]}, r"2 to 3 \(effort, spo2, ibi\)"),
+     ({"n_modalities": [["ibi", "eeg"]]}, "two or more of effort, spo2, ibi"),
+     ({"n_parameters": [{"width": 3}]}, "mappings of the pretrainer's parameters")],
+)  # fmt: skip
 def test_invalid_sweeps_are_refused(tiny, store, sweeps, message):
     with pytest.raises(ValueError, match=message):
         run_scaling_sweep(tiny, store, sweeps)

@@ -16,13 +16,7 @@ from sleep2vec_sklearn import (
     modality_subset_scores,
 )
 from sleep2vec_sklearn.errors import InvalidRecordingError
-from sleep2vec_sklearn.probing._sensor_study import (
-    Nights,
-    alter,
-    check_target,
-    draw_seed,
-    held_out,
-)
+from sleep2vec_sklearn.probing._sensor_study import Nights, alter, check_target, draw_seed, held_out
 from sleep2vec_sklearn.probing.modality_dropout import SensorOff
 from sleep2vec_sklearn.probing.modality_importance import AdditiveNoise, SwappedSignal
 
@@ -44,6 +38,9 @@ def test_nights_are_replaced_in_place(nights):
     assert rows.tolist() == [0, 1, 3, 4, 5]
     assert [n.id for n in X] == ["n0", "n1", "n3", "n4", "n5"]
     assert {n.modalities for n in X} == {("effort", "spo2")}
+    seen = []
+    Nights([nights[0], nights[0]]).replace(lambda night, _: seen.append(night) or night)
+    assert len(seen) == 1
 
 
 def test_epochs_keep_their_rows(nights):
@@ -57,24 +54,18 @@ def test_subject_keeps_nights_left(nights):
     X, rows = Nights([nights[:2], nights[2:3], nights[3:]]).replace(all_but(0, 2))
     assert rows.tolist() == [0, 2]
     assert [[n.id for n in row] for row in X] == [["n1"], ["n3", "n4", "n5"]]
-
-
-def test_repeated_night_is_replaced_once(nights):
-    seen = []
-    Nights([nights[0], nights[0]]).replace(lambda night, _: seen.append(night) or night)
-    assert len(seen) == 1
-
-
-def test_no_night_leaves_no_row(nights):
     for X in (nights, EpochSequence(nights)):
         altered, rows = Nights(X).replace(lambda *_: None)
         assert len(altered) == len(rows) == 0
 
 
-def test_dicts_and_columns_are_nights():
+def test_dicts_and_columns_are_nights(nights):
     rows = [{"ibi": np.ones(240)}, {"spo2": np.ones(240)}]
     for X in (rows, pd.Series(rows)):
         assert Nights(X).modalities == ("spo2", "ibi")
+    for step in (PrecomputedEmbeddings("x"), make_union(PrecomputedEmbeddings("x"))):
+        with pytest.raises(TypeError, match="a lost sensor would change nothing"):
+            modality_subset_scores(make_pipeline(step, DummyClassifier()), nights, [0, 1] * 3)
 
 
 @pytest.mark.parametrize("X", [5, "nights", [[1.0, 2.0]]])
@@ -95,12 +86,6 @@ def test_modalities_default_to_supported(checkpoint_in_memory, nights, searched)
     assert modality_subset_scores(model, nights, y, n_resamples=5).modalities == ("ibi",)
     with pytest.raises(InvalidRecordingError, match="spo2: not read by this estimator"):
         modality_subset_scores(model, nights, y, modalities=["spo2"])
-
-
-def test_precomputed_rows_are_refused(nights):
-    for step in (PrecomputedEmbeddings("x"), make_union(PrecomputedEmbeddings("x"))):
-        with pytest.raises(TypeError, match="a lost sensor would change nothing"):
-            modality_subset_scores(make_pipeline(step, DummyClassifier()), nights, [0, 1] * 3)
 
 
 @pytest.mark.parametrize("scoring", ["accuracy", "roc_auc_ovr", "neg_log_loss"])
@@ -145,9 +130,6 @@ def test_classes_come_from_all_labels():
         check_target([0, 1], [{}] * 3, LogisticRegression())
     with pytest.raises(ValueError, match=r"one class \(7\)"):
         check_target([7, 7], [{}] * 2, LogisticRegression())
-
-
-def test_seed_follows_random_state():
     assert draw_seed(3) == draw_seed(3) == draw_seed(np.random.RandomState(3))
 
 
@@ -161,9 +143,6 @@ def test_sensor_off_changes_signal_alone(night):
     for name in ("id", "subject", "n_epochs", "modalities", "rates", "units", "duration"):
         assert getattr(altered, name) == getattr(whole, name)
     np.testing.assert_array_equal(altered.stages, whole.stages)
-
-
-def test_absent_sensor_changes_nothing(night):
     without = night(0, ["spo2"])
     assert alter(without, {"ibi": off(1)}) is without
     assert alter(without, {}) is without

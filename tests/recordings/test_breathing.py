@@ -61,14 +61,10 @@ def test_gap_stays_gap(derive, values, rate):
 
 
 @pytest.mark.parametrize("derive", [resp_from_breathing, resp_from_ecg])
-def test_empty_sensor_gives_gaps(derive):
+def test_empty_or_wrong_sensors(derive):
     series, _ = derive(np.full(64 * 60, np.nan), 64)
     assert len(series) == 240
     assert np.isnan(series).all()
-
-
-@pytest.mark.parametrize("derive", [resp_from_breathing, resp_from_ecg])
-def test_wrong_shape_or_rate_raises(derive):
     with pytest.raises(InvalidSignalError, match=r"has shape \(2, 900\).*one channel"):
         derive(np.zeros((2, 900)), 128)
     with pytest.raises(InvalidSignalError, match=r"has rate 1 Hz; accepted are at least"):

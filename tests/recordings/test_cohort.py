@@ -23,10 +23,14 @@ def study():
 def test_cohort_is_a_list(study):
     assert isinstance(study, list)
     assert [night.id for night in study[::-1]] == ["2", "1"]
+    again = Cohort((night for night in study), study.metadata)
+    assert list(again) == list(study)
 
 
 def test_groups_are_subjects_else_ids(study):
     assert study.groups.tolist() == ["a", "2"]
+    empty = Cohort([], pd.DataFrame())
+    assert len(empty) == len(empty.groups) == len(empty.failures) == 0
 
 
 @pytest.mark.parametrize(
@@ -45,6 +49,10 @@ def test_groups_sort_without_merging(subjects, groups):
 def test_failures_are_a_table(study):
     assert study.failures.to_dict("list") == {"path": ["c.edf"], "reason": ["truncated"]}
     assert repr(study) == "Cohort(2 recordings of 2 subjects, 1 not read)"
+    whole = Cohort([study[0], *study], study.metadata.iloc[[0, 0, 1]])
+    assert whole.failures.empty
+    assert whole.failures.columns.tolist() == ["path", "reason"]
+    assert repr(whole) == "Cohort(3 recordings of 2 subjects)"
 
 
 def test_wrong_metadata_length_raises(study):
@@ -52,30 +60,10 @@ def test_wrong_metadata_length_raises(study):
         Cohort(study, study.metadata[:1])
 
 
-def test_cohort_can_be_pickled(study):
+def test_cohort_is_pickled_and_split(study):
     again = pickle.loads(pickle.dumps(study))
     assert [night.id for night in again] == ["1", "2"]
     assert again.metadata.equals(study.metadata)
-
-
-def test_cohort_can_be_split(study):
     train, test, ages, _ = train_test_split(study, study.metadata.age, random_state=0)
     assert len(train) == len(test) == 1
     assert study.metadata.age[train[0].id] == ages.iloc[0]
-
-
-def test_failures_empty_by_default(study):
-    whole = Cohort([study[0], *study], study.metadata.iloc[[0, 0, 1]])
-    assert whole.failures.empty
-    assert whole.failures.columns.tolist() == ["path", "reason"]
-    assert repr(whole) == "Cohort(3 recordings of 2 subjects)"
-
-
-def test_empty_cohort_has_no_groups():
-    empty = Cohort([], pd.DataFrame())
-    assert len(empty) == len(empty.groups) == len(empty.failures) == 0
-
-
-def test_generator_is_accepted(study):
-    again = Cohort((night for night in study), study.metadata)
-    assert list(again) == list(study)

@@ -80,11 +80,6 @@ def test_detached_sensor_keeps_its_unit(n_off):
     assert conditioned("ecg", ecg, n_epochs=8).valid.sum() >= 8 - np.ceil(n_off / 3840)
 
 
-def test_constant_saturation_epochs_count():
-    spo2 = np.repeat([96.0, 91.0], 240)
-    assert conditioned("spo2", spo2).valid.all()
-
-
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [("spo2", [0.97, 0.93] * 240, r"no value between 40 and 101 %.*Accepted units: %, fraction"),
@@ -130,18 +125,15 @@ def test_acceleration_stays_acceleration(rate):
     np.testing.assert_allclose(found.reshape(-1)[99:-99], expected[99:-99], atol=2e-3)
 
 
-def test_counts_are_not_acceleration():
-    taken = Conditioning(rate=32, min_rate=16)
-    with pytest.raises(InvalidSignalError, match=r"'actigraphy' is in counts.*vector magnitude"):
-        condition(Signal(np.arange(120.0), 1, "counts"), MODALITIES["actigraphy"], taken, N_EPOCHS)
-
-
 def test_acceleration_becomes_counts():
     swing = Signal(0.5 * np.sin(2 * np.pi * np.arange(3000) / 50), 50, "g")
     modality = MODALITIES["actigraphy"]
     night = condition(swing, modality, modality.conditioning, 2)
     assert night.epochs.shape == (2, 30)
     assert (night.epochs > 0).all()
+    taken = Conditioning(rate=32, min_rate=16)
+    with pytest.raises(InvalidSignalError, match=r"'actigraphy' is in counts.*vector magnitude"):
+        condition(Signal(np.arange(120.0), 1, "counts"), MODALITIES["actigraphy"], taken, N_EPOCHS)
 
 
 def percent(night):
@@ -183,6 +175,9 @@ def test_samples_can_span_epochs():
     night = conditioned("actigraphy", [5.0, np.nan, 7.0], 1 / 45)
     # 0-45 s and 90-135 s are there: all of epoch 0, half of 1, nothing of 2, all of 3
     assert night.valid.tolist() == [True, True, False, True]
+    values = np.full(480, np.nan)
+    values[::3] = np.linspace(90, 99, 160)
+    assert conditioned("spo2", values) is None
 
 
 @pytest.mark.parametrize("n_samples", [1, 59, 60, 119, 120, 121, 179, 180])
@@ -232,13 +227,9 @@ def test_impossible_values_are_gaps(name, usual, value, there):
 
 @pytest.mark.parametrize("level", [0.0, np.nan, 96.0])
 def test_constant_saturation_is_missing(level):
+    # of two levels, every epoch counts
+    assert conditioned("spo2", np.repeat([96.0, 91.0], 240)).valid.all()
     assert conditioned("spo2", np.full(480, level)) is None
-
-
-def test_sparse_samples_are_missing():
-    values = np.full(480, np.nan)
-    values[::3] = np.linspace(90, 99, 160)
-    assert conditioned("spo2", values) is None
 
 
 @given(offset=st.floats(-1e3, 1e3), rate=st.sampled_from([4, 5, 10, 16.67, 32]))
@@ -373,10 +364,6 @@ def test_counts_follow_documented_formula():
     counts = np.random.default_rng(0).poisson(4, 120).astype(np.float32)
     epochs = conditioned("actigraphy", counts).epochs.reshape(-1)
     np.testing.assert_allclose(epochs, np.log1p(10 * counts / counts.mean()), rtol=1e-5)
-
-
-def test_counts_average_worn_epochs():
-    counts = np.random.default_rng(0).poisson(4, 120).astype(np.float32)
     off = counts.copy()
     off[60:] = np.nan
     worn = counts[:60].mean()
@@ -461,14 +448,11 @@ def test_gaps_survive_conversion(name, unit):
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int64, np.float64, bool])
 def test_result_is_single_precision(dtype):
+    canonical = np.ones(3, dtype=np.float32)
+    assert to_canonical_unit(canonical, 128.0, "uV", MODALITIES["eeg"])[0] is canonical
     values, _ = to_canonical_unit(np.ones(3, dtype=dtype), 128.0, "mV", MODALITIES["eeg"])
     assert values.dtype == np.float32
     np.testing.assert_array_equal(values, 1000)
-
-
-def test_canonical_unit_is_not_copied():
-    values = np.ones(3, dtype=np.float32)
-    assert to_canonical_unit(values, 128.0, "uV", MODALITIES["eeg"])[0] is values
 
 
 @pytest.mark.parametrize("name", [n for n, m in MODALITIES.items() if m.plausible])

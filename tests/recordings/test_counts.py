@@ -41,14 +41,13 @@ def test_second_follows_its_middle():
     assert series[0] == 1.0
     assert (series[29], series[30], series[59]) == (1.0, 2.0, 2.0)
     assert np.isnan(series[[60, 61]]).all()
+    series, _ = counts_from_epochs([0, 15], [15.0, 30.0], epoch_seconds=15)
+    np.testing.assert_allclose(series, np.repeat([1.0, 2.0], 15))
 
 
-def test_epochs_before_start_are_cut():
+def test_epochs_outside_are_cut():
     series, _ = counts_from_epochs([-45, -15, 15], [30, 60, 90], duration=45)
     np.testing.assert_allclose(series, np.repeat([2, 3], [15, 30]))
-
-
-def test_epochs_after_end_are_cut():
     series, _ = counts_from_epochs([0, 30, 60], [30, 60, 90], duration=45)
     np.testing.assert_allclose(series, np.repeat([1, 2], [30, 15]))
 
@@ -56,9 +55,6 @@ def test_epochs_after_end_are_cut():
 def test_missing_count_is_gap():
     series, _ = counts_from_epochs([0, 30, 60], [30, np.nan, 90])
     assert np.isnan(series).tolist() == [30 <= second < 60 for second in range(90)]
-
-
-def test_no_epoch_is_gap():
     assert np.isnan(counts_from_epochs([], [], duration=60)[0]).tolist() == [True] * 60
     with pytest.raises(InvalidSignalError, match=r"0 epochs.*Leave the modality out, or pass dur"):
         counts_from_epochs([], [])
@@ -81,16 +77,13 @@ def test_count_size_matches_source():
     # the mean size of a rectified sine is 2 / pi of its amplitude; floor takes half a step
     steps = 0.6 * 128 / 2.13 * 2 / np.pi
     assert level(0.6, 0.8) == pytest.approx(10 * (steps - 0.5), rel=0.05)
+    assert level(50.0, 0.8) == pytest.approx(1280, rel=0.05)
 
 
 @given(amplitude=st.floats(0, 0.06))
 @settings(max_examples=20)
 def test_rest_is_not_counted(amplitude):
     assert level(amplitude, 0.8) == 0
-
-
-def test_counts_saturate_at_limit():
-    assert level(50.0, 0.8) == pytest.approx(1280, rel=0.05)
 
 
 @settings(max_examples=20)
@@ -118,15 +111,12 @@ def test_half_a_second_suffices(missing, is_gap):
     assert np.flatnonzero(np.isnan(series)).tolist() == [20] * is_gap
 
 
-def test_partial_second_is_scaled():
+def test_partial_seconds():
     values = swing(0.6, 2.0 / 3, seconds=60)
     whole, _ = counts_from_acceleration(values, 50)
     values[1000:1500:4] = np.nan
     holes, _ = counts_from_acceleration(values, 50)
     np.testing.assert_allclose(holes, whole, rtol=0.1, atol=1)
-
-
-def test_unfinished_second_is_cut():
     assert len(counts_from_acceleration(swing(0.5)[:-1], 50)[0]) == 59
     assert len(counts_from_acceleration(swing(0.5), 50)[0]) == 60
 
@@ -143,11 +133,6 @@ def test_low_rate_raises_error(rate):
     with pytest.raises(InvalidSignalError, match=r"accepted is at least 5 Hz.*unit 'counts'"):
         counts_from_acceleration(np.ones(600), rate)
     assert len(counts_from_acceleration(np.ones(600), 5)[0]) == 120
-
-
-def test_counts_end_with_last_epoch():
-    series, _ = counts_from_epochs([0, 15], [15.0, 30.0], epoch_seconds=15)
-    np.testing.assert_allclose(series, np.repeat([1.0, 2.0], 15))
 
 
 @pytest.mark.parametrize(

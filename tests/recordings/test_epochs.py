@@ -34,26 +34,17 @@ def pairs_of(view):
 def test_one_element_per_epoch():
     assert (len(X), X.shape, X.ndim) == (9, (9,), 1)
     assert pairs_of(X)[2:5] == [(0, 2), (1, 0), (1, 1)]
+    assert X.index[4] == ("a-2", 1)
+    assert X.index.names == ["recording", "epoch"]
+    assert X.groups.tolist() == ["a"] * 5 + ["b"] * 4
 
 
 def test_stages_align_with_epochs():
     assert X.stages.tolist() == [0, 1, 2, -1, -1, 4, 4, -1, 3]
     assert [view.stage for view in X] == X.stages.tolist()
     assert X[8].stage is SleepStage.N3
-
-
-def test_stages_are_read_only():
     with pytest.raises(ValueError, match="read-only"):
         X.stages[0] = 3
-
-
-def test_groups_are_subjects_else_ids():
-    assert X.groups.tolist() == ["a"] * 5 + ["b"] * 4
-
-
-def test_index_names_recording_and_epoch():
-    assert X.index[4] == ("a-2", 1)
-    assert X.index.names == ["recording", "epoch"]
 
 
 @given(st.lists(st.integers(-9, 8), max_size=20))
@@ -63,9 +54,12 @@ def test_integer_arrays_pick_elements(idx):
     assert pairs_of(X[np.array(idx, dtype=int), ...]) == picked
 
 
-def test_views_share_their_recordings():
+def test_views_keep_their_recordings():
     assert X[3:7].recordings is X.recordings
     assert X[5].recording is NIGHTS[2]
+    view = X[::2][[4, 0]]
+    assert view.stages.tolist() == [3, 0]
+    assert view.groups.tolist() == ["b", "a"]
 
 
 @pytest.mark.parametrize("key", [9, -10, [9], np.ones(4, dtype=bool)])
@@ -74,30 +68,22 @@ def test_out_of_range_raises_error(key):
         X[key]
 
 
-def test_nested_views_keep_stages():
-    view = X[::2][[4, 0]]
-    assert view.stages.tolist() == [3, 0]
-    assert view.groups.tolist() == ["b", "a"]
-
-
 def test_only_epochs_become_sequence():
     assert as_epoch_sequence(NIGHTS) is None
     assert as_epoch_sequence([]) is None
     assert as_epoch_sequence(X) is X
-
-
-def test_single_recording_raises_error():
-    with pytest.raises(InvalidRecordingError, match=r"wrap it: \[recording\]"):
-        EpochSequence(NIGHTS[0])
+    with pytest.raises(
+        InvalidRecordingError, match=r"element 2 is a Recording\. Pass recordings on"
+    ):
+        as_epoch_sequence([X[0], X[1], NIGHTS[0]])
 
 
 def test_dicts_become_recordings():
     assert len(EpochSequence([{"spo2": np.linspace(90, 99, 240)}])) == 2
-
-
-def test_bad_dict_is_named():
     with pytest.raises(InvalidRecordingError, match="recording 1"):
         EpochSequence([NIGHTS[0], {}])
+    with pytest.raises(InvalidRecordingError, match=r"wrap it: \[recording\]"):
+        EpochSequence(NIGHTS[0])
 
 
 @pytest.mark.parametrize("thing", [X, X[0]], ids=["sequence", "view"])
@@ -106,18 +92,12 @@ def test_array_conversion_raises_error(thing):
         np.asarray(thing)
 
 
-def test_train_test_split_keeps_type():
+def test_splits_keep_the_type():
     parts = train_test_split(X, X.stages, random_state=0)
     assert [type(part) for part in parts[:2]] == [EpochSequence, EpochSequence]
     for part, stages in zip(parts[:2], parts[2:], strict=True):
         np.testing.assert_array_equal(part.stages, stages)
-
-
-def test_bootstrap_keeps_the_type():
     assert isinstance(resample(X, random_state=0), EpochSequence)
-
-
-def test_group_folds_separate_subjects():
     for train, test in GroupKFold(2).split(X, groups=X.groups):
         assert not set(X[train].groups) & set(X[test].groups)
 
@@ -125,9 +105,6 @@ def test_group_folds_separate_subjects():
 def test_sequence_can_be_pickled():
     again = pickle.loads(pickle.dumps(X[2:6]))
     assert again.index.equals(X[2:6].index)
-
-
-def test_iteration_gives_views():
     assert all(isinstance(view, EpochView) for view in X)
     assert repr(X[:5]) == "EpochSequence(5 epochs of 2 recordings)"
 
@@ -187,13 +164,6 @@ def test_empty_sequence_still_works():
 @pytest.mark.parametrize("kind", [list, tuple, lambda views: np.fromiter(views, object, 2)])
 def test_any_list_of_epochs_converts(kind):
     assert pairs_of(as_epoch_sequence(kind([X[3], X[1]]))) == [(0, 0), (1, 1)]
-
-
-def test_mixed_list_names_intruder():
-    with pytest.raises(
-        InvalidRecordingError, match=r"element 2 is a Recording\. Pass recordings on"
-    ):
-        as_epoch_sequence([X[0], X[1], NIGHTS[0]])
 
 
 def test_equality_is_identity():

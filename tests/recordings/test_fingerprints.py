@@ -62,19 +62,12 @@ def test_gap_is_not_zero():
     assert len(prints) == 5
 
 
-def test_moved_samples_count():
+def test_every_signal_counts():
     a, b = VALUES, VALUES[::-1]
     nights = [{"effort": a, "airflow": b}, {"effort": b, "airflow": a}]
     assert Recording(nights[0]).fingerprint != Recording(nights[1]).fingerprint
-
-
-def test_added_signal_counts():
     both = Recording({"spo2": VALUES, "resp": VALUES})
     assert both.fingerprint != fingerprint(VALUES)
-
-
-def test_without_keeps_the_fingerprint():
-    both = Recording({"spo2": VALUES, "resp": VALUES})
     assert both.without("resp").fingerprint == both.fingerprint
 
 

@@ -52,27 +52,22 @@ def test_values_are_possible_intervals(intervals):
     assert ((finite >= np.float32(0.3)) & (finite <= 2.0)).all()
 
 
-def test_series_fits_a_recording():
+def test_series_fit_a_recording():
     night = Recording({"ibi": ibi_from_beats(beats_every(0.75, 90), duration=90)})
     assert night.n_epochs == 3
     assert night.rates == {"ibi": 4.0}
-
-
-def test_heart_rate_shows_its_rate():
     times = np.arange(2.0, 90, 5)
     night = Recording({"ibi": ibi_from_heart_rate(times, np.full(18, 50.0), duration=90)})
     assert night.rates == {"ibi": 1.0}
     np.testing.assert_allclose(night["ibi"], 1.2, atol=1e-6)
 
 
-def test_missing_heart_rates_are_dropped():
+def test_heart_rates_are_chosen():
     series, _ = ibi_from_heart_rate([0, 10, 20, 30], [60, np.nan, 250, 60])
     np.testing.assert_allclose(series, 1.0)
-
-
-def test_readings_before_start_count():
     series, _ = ibi_from_heart_rate([-10, 10], [60, 30], duration=10)
     assert series[0] == pytest.approx(1.5)
+    assert ibi_from_heart_rate([-20, -10], [60, 60])[0].shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -201,9 +196,6 @@ def test_extra_beat_is_removed():
 def test_noise_is_not_trusted():
     noise = np.random.default_rng(0).standard_normal(128 * 600)
     assert np.isnan(ibi_from_ecg(noise, 128)[0]).mean() > 0.7
-
-
-def test_detached_lead_is_not_trusted():
     values = wave(beats_of(600), 128, qrs, 0.2, 600)
     values[300 * 128 :] = np.random.default_rng(0).standard_normal(300 * 128)
     series, _ = ibi_from_ecg(values, 128)
@@ -258,9 +250,6 @@ def test_interval_at_its_last_beat():
     series, rate = ibi_from_beats(beats)
     samples = np.round(beats[1:-1] * rate).astype(int)
     np.testing.assert_allclose(series[samples], intervals[:-1], atol=1e-6)
-
-
-def test_interpolation_is_linear():
     series, _ = ibi_from_intervals([1, 2, 3], [1.0, 1.2, 1.0], duration=3)
     np.testing.assert_allclose(series[4:12], [1, 1.05, 1.1, 1.15, 1.2, 1.15, 1.1, 1.05], rtol=1e-6)
 
@@ -295,11 +284,14 @@ def test_ends_are_held_briefly(max_gap):
     np.testing.assert_array_equal(np.isfinite(series), held)
 
 
-def test_beats_around_gap_remain():
+def test_gaps_end_after_a_while():
     times = np.array([*np.arange(1.0, 11.0), *np.arange(30.0, 40.0)])
     series, _ = ibi_from_intervals(times, np.full(20, 0.8))
     assert np.isfinite(series[[40, 120]]).all()
     assert np.isnan(series[[41, 119]]).all()
+    for silent, is_gap in ((60, False), (61, True)):
+        series, _ = ibi_from_heart_rate([0, 10, 10 + silent, 100], [60] * 4)
+        assert np.isnan(series[11 : 10 + silent]).all() == is_gap
 
 
 @pytest.mark.parametrize(
@@ -328,11 +320,15 @@ def test_long_runs_are_real(n_odd, remains):
     assert bool((series < 0.7).any()) == remains
 
 
-def test_missing_interval_is_dropped():
+def test_missing_intervals_are_dropped():
     intervals = np.full(60, 0.9)
     intervals[20:22] = np.nan
     series, _ = ibi_from_intervals(EACH_SECOND, intervals)
     np.testing.assert_allclose(series, np.float32(0.9))
+    assert ibi_from_intervals([], [])[0].shape == (0,)
+    series, _ = ibi_from_intervals([], [], duration=30)
+    assert series.shape == (120,)
+    assert np.isnan(series).all()
 
 
 def test_equal_times_of_intervals():
@@ -340,17 +336,6 @@ def test_equal_times_of_intervals():
     np.testing.assert_allclose(series, np.float32(0.9))
     with pytest.raises(InvalidSignalError, match=r"entry 1 is 1 s after 1 s\. Sort them together"):
         ibi_from_beats([1, 1, 2])
-
-
-def test_no_interval_is_gap():
-    assert ibi_from_intervals([], [])[0].shape == (0,)
-    series, _ = ibi_from_intervals([], [], duration=30)
-    assert series.shape == (120,)
-    assert np.isnan(series).all()
-
-
-def test_series_before_start_is_empty():
-    assert ibi_from_heart_rate([-20, -10], [60, 60])[0].shape == (0,)
 
 
 @given(bpm=st.floats(30, 200))
@@ -364,9 +349,3 @@ def test_heart_rate_is_inverted(bpm):
 def test_possible_heart_rates_are_kept(bpm, remains):
     series, _ = ibi_from_heart_rate([0, 30], [bpm, bpm])
     assert np.isfinite(series).any() == remains
-
-
-def test_heart_rate_bridges_a_minute():
-    for silent, is_gap in ((60, False), (61, True)):
-        series, _ = ibi_from_heart_rate([0, 10, 10 + silent, 100], [60] * 4)
-        assert np.isnan(series[11 : 10 + silent]).all() == is_gap

@@ -22,17 +22,12 @@ def values_of(value, **options):
     return MemorySource({"eeg": value}, **options).read(["eeg"])["eeg"].values
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8", "i2", "i8", "u1", "?", ">f4", "<i4"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i2", "i8", "u1", "?", ">f4", "<i4", "f2"])
 def test_real_dtypes_are_kept(dtype):
     values = (np.arange(N) % 2).astype(dtype)
-    assert values_of(values).dtype == values.dtype
+    # half precision becomes single
+    assert values_of(values).dtype == ("f4" if dtype == "f2" else dtype)
     np.testing.assert_array_equal(values_of(values), values)
-
-
-def test_half_precision_becomes_single():
-    values = np.linspace(-30, 30, N).astype(np.float16)
-    assert values_of(values).dtype == np.float32
-    np.testing.assert_array_equal(values_of(values), values.astype(np.float32))
 
 
 @pytest.mark.parametrize("kind", [list, pd.Series, np.ma.asarray, memoryview])
@@ -45,9 +40,6 @@ def test_masked_samples_are_gaps():
     masked = np.ma.masked_array(np.arange(N), mask=np.arange(N) % 5 == 0)
     assert np.flatnonzero(np.isnan(values_of(masked))).tolist() == list(range(0, N, 5))
     assert values_of(masked)[1] == 1
-
-
-def test_masked_array_is_untouched():
     masked = np.ma.masked_array(np.arange(float(N)), mask=np.arange(N) == 7)
     values_of(masked)
     assert masked.mask.sum() == 1
@@ -59,17 +51,14 @@ def test_epoch_rows_are_concatenated():
     signal = MemorySource({"eeg": rows}).read(["eeg"])["eeg"]
     np.testing.assert_array_equal(signal.values, np.arange(12000))
     assert (signal.rate, signal.duration) == (100.0, 120.0)
+    source = MemorySource({"eeg": (np.zeros(6000), 200)}, rates={"eeg": 100})
+    assert source.layout["eeg"] == SignalLayout(200.0, "uV", 6000)
 
 
 @pytest.mark.parametrize("rate", [100, 100.0, np.float32(100), np.int16(100)])
 def test_agreeing_rate_is_accepted(rate):
     signal = MemorySource({"eeg": (np.zeros((2, 3000)), rate)}).read(["eeg"])["eeg"]
     assert (signal.rate, type(signal.rate)) == (100.0, float)
-
-
-def test_pair_rate_takes_precedence():
-    source = MemorySource({"eeg": (np.zeros(6000), 200)}, rates={"eeg": 100})
-    assert source.layout["eeg"] == SignalLayout(200.0, "uV", 6000)
 
 
 @pytest.mark.parametrize("name", MODALITIES)

@@ -30,13 +30,10 @@ def night(beats_per_minute=60.0, counts=0.0, n_epochs=10, **options):
     return Recording(signals, **options)
 
 
-def test_heart_rate_against_median():
+def test_heart_rate_and_activity():
     series = epoch_series(night([50, 60, 60, 60, 60, 60, 60, 60, 60, 80]))
     np.testing.assert_allclose(series["heart_rate"], [-10, *[0] * 8, 20], atol=1e-4)
     np.testing.assert_allclose(series["heart_rate_change"][1:], [10, *[0] * 7, 20], atol=1e-4)
-
-
-def test_activity_is_log_count():
     series = epoch_series(night(counts=[0, 2, *[0] * 8]))
     np.testing.assert_allclose(series["activity"], [0, np.log(61), *[0] * 8])
 
@@ -69,12 +66,6 @@ def test_missing_sensor_is_nan(missing):
     assert np.isfinite(there.to_numpy()).any()
 
 
-def test_early_end_leaves_nan():
-    short = Recording({"ibi": (np.ones(600), 4), "actigraphy": (np.ones(300), 1)}, duration=300)
-    pulse = epoch_series(short)["heart_rate"]
-    np.testing.assert_array_equal(np.isnan(pulse), np.arange(10) >= 5)
-
-
 @pytest.mark.parametrize("n_epochs", [25, 41])
 def test_one_row_per_epoch(n_epochs):
     rng = np.random.default_rng(0)
@@ -93,14 +84,11 @@ def test_recordings_do_not_mix():
             np.testing.assert_array_equal(rows, make([recording])[0])
 
 
-def test_long_context_has_more_columns():
+def test_context_is_near_or_long():
     assert set(time_of_night(4)) <= set(short_table(night())) & set(_long(night()))
     assert _long(night()).shape[1] > 4 * short_table(night()).shape[1]
     assert hand_crafted_short([night()])[0].shape[1] == short_table(night()).shape[1]
     assert hand_crafted_long([night()])[0].shape[1] == _long(night()).shape[1]
-
-
-def test_short_context_stays_near():
     plain, moved = (short_table(night(counts=c, n_epochs=40)) for c in (0, [*[0] * 39, 50]))
     far = plain.index < 30
     np.testing.assert_array_equal(plain[far], moved[far])
@@ -135,6 +123,9 @@ def test_samples_in_canonical_unit():
     assert samples.shape == (10, 120)
     np.testing.assert_allclose(samples[:5], 0.9, rtol=1e-6)
     assert np.isnan(samples[5:]).all()
+    short = Recording({"ibi": (np.ones(600), 4), "actigraphy": (np.ones(300), 1)}, duration=300)
+    pulse = epoch_series(short)["heart_rate"]
+    np.testing.assert_array_equal(np.isnan(pulse), np.arange(10) >= 5)
 
 
 HEART_EPOCHS = 60
@@ -163,6 +154,9 @@ def test_cyclic_power_is_local():
     values[later] += 0.05 * np.sin(2 * np.pi * 0.025 * BEAT_SECONDS[later])
     power = variability(intervals_of(values))["log_cyclic_120"].to_numpy()
     assert power[:25].max() < power[35:].min() - 2
+    table = variability(intervals_of(np.full(len(BEAT_SECONDS), np.nan)))
+    assert len(table) == HEART_EPOCHS
+    assert table[["log_cyclic_120", "peak_300", "rmssd"]].isna().all().all()
 
 
 def test_variability_follows_interval_spread():
@@ -186,12 +180,6 @@ def test_heart_features_survive_gaps():
     assert blocks[0].shape[1] == blocks[1].shape[1]
     assert len(hand_crafted_heart([watch])[0]) == HEART_EPOCHS
     assert np.isfinite(blocks[0]).mean() > 0.8
-
-
-def test_no_beat_is_nan():
-    table = variability(intervals_of(np.full(len(BEAT_SECONDS), np.nan)))
-    assert len(table) == HEART_EPOCHS
-    assert table[["log_cyclic_120", "peak_300", "rmssd"]].isna().all().all()
 
 
 EEG_RATE, EEG_EPOCHS = 100, 12
@@ -222,14 +210,10 @@ def test_slow_waves_differ_from_noise():
     assert (slow["delta_to_beta"] > fast["delta_to_beta"]).all()
 
 
-def test_gain_changes_nothing():
+def test_gain_and_gaps_of_eeg():
     values = 10 * np.random.default_rng(0).standard_normal(len(EEG_SECONDS))
     one, other = (spectral_table(eeg_of(g * values), "eeg") for g in (1, 7))
     np.testing.assert_allclose(one, other, atol=1e-4)
-
-
-def test_epochs_without_signal_are_nan():
-    values = 10 * np.random.default_rng(0).standard_normal(len(EEG_SECONDS))
     values[30 * EEG_RATE : 90 * EEG_RATE] = np.nan
     table = spectral_table(eeg_of(values), "eeg")
     np.testing.assert_array_equal(table.isna().all(axis=1), np.isin(np.arange(EEG_EPOCHS), [1, 2]))

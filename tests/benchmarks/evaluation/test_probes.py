@@ -55,6 +55,11 @@ def test_one_score_row_per_subject(cohort, telling):
     assert set(table.index) == set(cohort.groups)
     assert (table["n_epochs"] == cohort[0].n_epochs - 1).all()
     assert set(table.attrs["pooled"]) == {"wake_auc", "kappa"}
+    spoilt = [table.copy() for table in telling]
+    for table in spoilt:
+        table[0] = 1e6
+    first, second = (evaluate_features(f, cohort, n_splits=3) for f in (telling, spoilt))
+    pd.testing.assert_frame_equal(first, second)
 
 
 @pytest.mark.parametrize("C", [0.1, C_GRID])
@@ -90,12 +95,6 @@ def test_penalty_chosen_on_other_subjects(monkeypatch):
     assert set(found) == set(range(5))
 
 
-def test_two_folds_take_middle_penalty():
-    fold = np.repeat([0, 1], 5)
-    found = choose_strengths(None, None, fold, THREE_STAGES, (1.0, 0.01, 0.1), Parallel(1))
-    assert found == {0: 0.1, 1: 0.1}
-
-
 def test_number_of_folds():
     few, many = (np.repeat(np.arange(n).astype(str), 3) for n in (25, 26))
     assert folds_by_subject(few, None).max() == 24
@@ -104,14 +103,9 @@ def test_number_of_folds():
     for groups in (few, many):
         fold = folds_by_subject(groups, None)
         assert all(len(np.unique(fold[groups == g])) == 1 for g in np.unique(groups))
-
-
-def test_unscored_epochs_are_left_out(cohort, telling):
-    spoilt = [table.copy() for table in telling]
-    for table in spoilt:
-        table[0] = 1e6
-    first, second = (evaluate_features(f, cohort, n_splits=3) for f in (telling, spoilt))
-    pd.testing.assert_frame_equal(first, second)
+    fold = np.repeat([0, 1], 5)
+    found = choose_strengths(None, None, fold, THREE_STAGES, (1.0, 0.01, 0.1), Parallel(1))
+    assert found == {0: 0.1, 1: 0.1}
 
 
 @pytest.mark.parametrize("change", [lambda f: f[:-1], lambda f: [t[1:] for t in f]])
@@ -137,6 +131,8 @@ def test_path_matches_fresh_fit():
     path = logistic_path(X, y, X, C_GRID, 3)
     for strength, found in zip(C_GRID, path, strict=True):
         np.testing.assert_allclose(found, logistic_path(X, y, X, (strength,), 3)[0], atol=0.01)
+    (found,) = logistic_path(np.ones((5, 2)), np.full(5, 2), np.ones((3, 2)), (1.0,), 3)
+    np.testing.assert_array_equal(found, np.eye(3)[[2, 2, 2]])
 
 
 @pytest.mark.parametrize(
@@ -148,11 +144,6 @@ def test_absent_class_has_no_probability(fit):
     probability = fit(rng.standard_normal((120, 2)), y, np.zeros((4, 2)), 3)
     np.testing.assert_array_equal(probability[:, 1], 0)
     np.testing.assert_allclose(probability.sum(axis=1), 1)
-
-
-def test_single_class_is_predicted():
-    (found,) = logistic_path(np.ones((5, 2)), np.full(5, 2), np.ones((3, 2)), (1.0,), 3)
-    np.testing.assert_array_equal(found, np.eye(3)[[2, 2, 2]])
 
 
 def test_cached_predictions_are_reused(cohort, telling, tmp_path, monkeypatch):

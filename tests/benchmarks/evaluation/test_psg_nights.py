@@ -60,6 +60,8 @@ def test_nights_have_all_sensors():
     assert len(MODALITIES) == 9
     assert {night.modalities for night in cohort} == {MODALITIES}
     assert cohort.metadata["site"].nunique() == SITES
+    assert str(Loss(0.25)) == "each sensor lost for the night with p = 0.25"
+    assert "50% of the night" in str(STRETCH)
 
 
 def test_night_loss_is_repeatable(nights):
@@ -119,11 +121,6 @@ def test_one_sensor_alone(nights, encoder):
     np.testing.assert_array_equal(encoder.epochs(nights[:1], ["ecg"]), alone)
 
 
-def test_loss_describes_itself():
-    assert str(Loss(0.25)) == "each sensor lost for the night with p = 0.25"
-    assert "50% of the night" in str(STRETCH)
-
-
 N_EPOCHS = 6
 
 
@@ -156,22 +153,16 @@ def test_minutes_around_skip_gaps():
     np.testing.assert_allclose(mean_of_five[3], -1.25, atol=1e-5)
 
 
-def test_night_summary_is_absolute(noise):
+def test_night_summary_is_absolute(noise, counting_source):
     values, rate = noise("spo2", N_EPOCHS)
     rows = HandCrafted().nights([Recording({"spo2": (values, rate)})], ["spo2"])
     assert rows.shape == (1, 4 * WIDTHS["spo2"])
     assert rows[0, 0] == pytest.approx(values.mean(), abs=0.01)
-
-
-def test_sensor_is_read_once(noise, counting_source):
     source = counting_source({"spo2": (*noise("spo2", N_EPOCHS), "%")})
     features = HandCrafted()
     for _ in range(2):
         features.epochs([Recording.from_source(source)], ["spo2"])
     assert source.reads == [("spo2",)]
-
-
-N_EPOCHS = 6
 
 
 def wave(frequency, rate, n_epochs=N_EPOCHS, size=30.0):
@@ -197,13 +188,10 @@ def test_rhythm_is_in_its_band(frequency, band):
     assert (features[:, : len(BRAIN_BANDS)].argmax(axis=1) == band).all()
 
 
-def test_breathing_rate_is_found():
+def test_rates_of_breath_and_heart():
     features = epoch_features(Signal(wave(0.2, 8), 8.0, "a.u."), "airflow", N_EPOCHS)
     assert (features[:, : len(BREATH_BANDS)].argmax(axis=1) == 1).all()
     np.testing.assert_allclose(features[:, len(BREATH_BANDS)], 0.2, atol=0.02)
-
-
-def test_heart_rate_from_ecg():
     rate, bpm = 200, 75
     values = 0.02 * np.random.default_rng(0).standard_normal(30 * rate * N_EPOCHS)
     for beat in np.arange(0.3, 30 * N_EPOCHS - 1, 60 / bpm):

@@ -36,13 +36,10 @@ def test_stages_become_classes(question, expected):
     assert question.n_classes == max(expected) + 1
 
 
-def test_half_an_apnea_counts():
+def test_events_become_classes():
     events = [(30, 30, "hypopnea"), (75, 30, "central_apnea"), (120, 30, "arousal")]
     labels = APNEA_EPOCH.labels(night(events=events, stages=[0, 2, 2, 2, 2, -1]))
     np.testing.assert_array_equal(labels, [0, 1, 1, 1, 0, -1])
-
-
-def test_minutes_average_two_rows():
     recording = night(5, [(60, 60, "apnea_minute")])
     np.testing.assert_array_equal(APNEA_MINUTE.labels(recording), [0, 1])
     rows = np.arange(10.0).reshape(5, 2)
@@ -50,7 +47,7 @@ def test_minutes_average_two_rows():
     assert THREE_STAGES.rows(rows) is rows
 
 
-def test_stage_scores():
+def test_scores_of_probabilities():
     y = np.array([0, 0, 1, 1, 2, 2])
     right = np.eye(3)[y]
     assert THREE_STAGES.score(y, right) == {"wake_auc": 1, "kappa": 1}
@@ -58,9 +55,6 @@ def test_stage_scores():
     only_sleep = THREE_STAGES.score(y[2:], right[2:])
     assert np.isnan(only_sleep["wake_auc"])
     assert only_sleep["kappa"] == 1
-
-
-def test_apnea_score():
     y = np.array([0, 0, 1, 1])
     probability = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.8, 0.2]])
     assert APNEA_EPOCH.score(y, probability) == {"auroc": 0.75}

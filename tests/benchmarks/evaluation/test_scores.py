@@ -29,9 +29,6 @@ def test_summary_columns():
     assert (row["mean"], row["pooled"]) == (pytest.approx(0.5), 0.7)
     assert row["sd"] == pytest.approx(np.std([0.2, 0.4, 0.6, 0.8], ddof=1))
     assert 0.2 <= row["low"] < 0.5 < row["high"] <= 0.8
-
-
-def test_subject_without_score_is_left():
     rows = summarise({"x": table_of([0.2, np.nan, 0.6])}, n_resamples=50)
     assert rows.loc[("x", "wake_auc"), "mean"] == pytest.approx(0.4)
     assert rows["subjects"].tolist() == [2, 2]
@@ -65,13 +62,10 @@ def test_interval_width_matches_normal():
     assert bootstrap_interval(np.full(5, 0.3), 10) == pytest.approx((0.3, 0.3))
 
 
-def test_runs_are_averaged_by_subject():
+def test_tables_are_averaged_and_shown():
     average = average_tables([table_of([0.2, 0.4], 0.1), table_of([0.4, 0.8], 0.3)])
     np.testing.assert_allclose(average["kappa"], [0.3, 0.6])
     assert average.attrs["pooled"]["kappa"] == pytest.approx(0.2)
-
-
-def test_markdown_has_three_decimals():
     table = pd.DataFrame({"kappa": [0.12345], "n": [3]}, index=pd.Index(["x"], name="who"))
     assert as_markdown(table).splitlines() == [
         "| who | kappa | n |",

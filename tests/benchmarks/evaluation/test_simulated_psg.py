@@ -39,10 +39,8 @@ def epochs():
 
 
 def telling(epochs, noise=0.3):
-    rows = np.eye(6)[epochs.stages] + noise * np.random.default_rng(0).standard_normal(
-        (len(epochs.stages), 6)
-    )
-    return rows.astype(np.float32)
+    noisy = noise * np.random.default_rng(0).standard_normal((len(epochs.stages), 6))
+    return (np.eye(6)[epochs.stages] + noisy).astype(np.float32)
 
 
 def scores_of(X, epochs, folds, seen=None):
@@ -50,16 +48,13 @@ def scores_of(X, epochs, folds, seen=None):
     return score_subjects(predict_held_out(heads, X if seen is None else seen, folds), epochs)
 
 
-def test_subject_folds_share_sites_only(epochs):
+def test_folds_share_no_subject(epochs):
     tested = []
     for train, test in folds_by_subject(epochs, 4):
         assert not set(epochs.subjects[train]) & set(epochs.subjects[test])
         assert set(epochs.sites[train]) == set(epochs.sites[test]) == set(epochs.sites)
         tested.extend(test)
     assert sorted(tested) == list(range(len(epochs.stages)))
-
-
-def test_site_folds_share_no_site(epochs):
     folds = folds_by_site(epochs)
     assert len(folds) == N_SITES
     for train, test in folds:
@@ -136,14 +131,11 @@ def test_outcome_needs_informative_row(outcome, monkeypatch):
     assert bootstrap_auroc(noise, y)[0] < 0.75
 
 
-def test_few_cases_use_fewer_folds(outcome):
+def test_outcome_folds_and_auroc(outcome):
     X, _, subjects = outcome
     y = np.zeros(30, dtype=int)
     y[[0, 9, 17, 25]] = 1
     assert np.isfinite(outcome_chances(X, y, subjects, n_repeats=1)).all()
-
-
-def test_auroc_matches_scikit_learn():
     rng = np.random.default_rng(0)
     y, chances = np.tile([0, 1], 20), rng.random((3, 40)).round(1)
     value, resampled = bootstrap_auroc(chances, y)
@@ -188,14 +180,11 @@ def staging():
     return staging_table(scores, "ours", "all")
 
 
-def test_lead_is_mean_paired_difference(staging):
+def test_leads_and_changes_are_paired(staging):
     row = staging.loc["all", "other", "kappa"]
     assert row[["lead", "lead_low", "lead_high"]].tolist() == pytest.approx([0.1] * 3)
     assert staging.loc["eeg alone", "other", "kappa"]["lead"] == pytest.approx(0.0)
     assert np.isnan(staging.loc["all", "ours", "kappa"]["lead"])
-
-
-def test_change_is_against_all_sensors(staging):
     assert staging.loc["eeg alone", "ours", "kappa"]["change"] == pytest.approx(-0.2)
     assert staging.loc["eeg alone", "other", "kappa"]["change"] == pytest.approx(-0.1)
     assert np.isnan(staging.loc["all", "other", "kappa"]["change"])
@@ -216,9 +205,6 @@ def test_subjects_are_paired_by_name():
     scores = {("all", "ours"): subjects([0.6, 0.7, 0.8]), ("all", "same"): turned}
     row = staging_table(scores, "ours", "all").loc["all", "same", "kappa"]
     assert row[["lead", "lead_low", "lead_high"]].tolist() == pytest.approx([0] * 3)
-
-
-def test_subject_without_score_is_left():
     scores = {("all", "ours"): subjects([0.6, np.nan, 0.8])}
     row = staging_table(scores, "ours", "all").loc["all", "ours", "kappa"]
     assert (row["value"], row["subjects"]) == (pytest.approx(0.7), 2)
@@ -268,14 +254,11 @@ def test_every_input_is_scored(run):
     assert table["value"].notna().all()
 
 
-def test_outcomes_with_cases_are_scored(run):
+def test_every_subject_is_scored(run):
     table = pd.read_csv(run / "simulated_outcomes.csv")
     assert set(table["simulated outcome"]) <= {"apnea", "hypertension", "event"}
     assert "age, sex and BMI" in set(table["features"])
     assert table["value"].between(0, 1).all()
-
-
-def test_every_subject_is_scored(run):
     table = pd.read_csv(run / "simulated_subjects.csv")
     assert table["subject"].nunique() == 12
     assert {path.suffix for path in run.iterdir()} == {".csv", ".md"}

@@ -44,22 +44,16 @@ def test_bouts_of_sleep_period():
     which, minutes = bouts(night_of((W, 8), (N1, 2), (N2, 10), (W, 1), (N2, 4), (W, 6)))
     assert which.tolist() == [N1, N2, W, N2]
     assert minutes.tolist() == [1, 5, 0.5, 2]
-
-
-def test_wake_has_no_bouts():
     which, minutes = bouts(night_of((W, 30)))
     assert len(which) == len(minutes) == 0
 
 
-def test_transitions_skip_unscored():
+def test_changes_between_stages():
     night = NightView(stages=night_of((N2, 4), (W, 1), (N2, 4), (-1, 3), (N3, 2), (N2, 1)))
     chances = transitions([night, NightView()])
     assert chances[N2].tolist() == [1, 0, 0, 0, 0]
     assert chances[N3, N2] == 1
     assert chances[N1].sum() == 0
-
-
-def test_impossible_changes_are_counted():
     usual = night_of((N1, 5), (N2, 80), (N3, 40), (N2, 40), (R, 20))
     odd = night_of((N1, 5), (N2, 80), (N3, 40), (N1, 1), (N3, 40), (R, 20))
     name = "share of changes into N3 not from N2, or from N3 to N1 or REM"
@@ -80,9 +74,6 @@ def test_heart_spectrum_peaks_at_breathing():
     heart[0, 5] = np.nan
     grid, power = heart_spectrum(heart)
     assert grid[power.argmax()] == pytest.approx(0.25, abs=0.04)
-
-
-def test_broken_heart_has_no_spectrum():
     grid, power = heart_spectrum(np.full((3, 120), np.nan))
     assert len(grid) == len(power)
     assert np.isnan(power).all()

@@ -18,6 +18,8 @@ def cells(lines):
 def test_workers_share_the_hours():
     rows = cells(cluster.durations(nights=7200, seconds=2.0, workers=[1, 4], file_mb=100))
     assert rows == [["1", "4", "50 MB/s"], ["4", "1", "200 MB/s"]]
+    assert load_checkpoint("sleep2vec-mini").config.hidden_size == cluster.WIDTH
+    assert cluster.EPOCHS == cluster.HOURS * 120
 
 
 def test_sizes_match_written_files():
@@ -29,11 +31,6 @@ def test_sizes_match_written_files():
     assert rows["a row per epoch (960 x 128 x 4 bytes)"] == ("492 kB", "492 MB")
     megabytes = float(rows["cache: tokens of 9 modalities"][0].removesuffix(" MB"))
     assert 1e6 * megabytes == pytest.approx(9 * len(entry), rel=0.01)
-
-
-def test_width_is_bundled_encoders():
-    assert load_checkpoint("sleep2vec-mini").config.hidden_size == cluster.WIDTH
-    assert cluster.EPOCHS == cluster.HOURS * 120
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 
 from benchmarks.weights import pretrain
-from benchmarks.weights import pretrain as card
-from benchmarks.weights import pretrain as configuration
-from benchmarks.weights import pretrain as nights
 from sleep2vec_sklearn import Recording, Sleep2VecTransformer, load_checkpoint, make_sleep_cohort
 from sleep2vec_sklearn.errors import TrainingWarning
 from sleep2vec_sklearn.recordings import MODALITIES
@@ -23,65 +20,57 @@ def watch_nights(n):
 
 
 def test_bundled_encoder_reads_every_modality():
-    config = configuration.mini_config()
+    config = pretrain.mini_config()
     assert config.names == tuple(MODALITIES)
-    assert config.token_dim == configuration.TOKEN_SIZE
+    assert config.token_dim == pretrain.TOKEN_SIZE
     assert config.projection is not None
-
-
-def test_counts_are_summed_by_epoch():
-    config = configuration.mini_config()
     counts = config.modalities[config.names.index("actigraphy")]
     assert counts.conditioning.width == 1
     others = [m for m in config.modalities if m.name != "actigraphy"]
     assert all(m.conditioning == MODALITIES[m.name].conditioning for m in others)
 
 
-def test_wearable_pairs_come_more_often():
-    shares = configuration.wearable_shares([("eeg", "ecg"), ("eeg", "ibi"), ("ibi", "actigraphy")])
+def test_shares_of_pairs_and_nights():
+    shares = pretrain.wearable_shares([("eeg", "ecg"), ("eeg", "ibi"), ("ibi", "actigraphy")])
     assert list(shares.values()) == sorted(shares.values())
     assert shares["eeg", "ecg"] < shares["eeg", "ibi"] < shares["ibi", "actigraphy"]
-
-
-def test_real_nights_have_their_share():
     groups = {"simulated": range(40), "mmash": range(5), "mmash_watch": range(5)}
     weights = pretrain.night_weights(groups)
     assert weights.shape == (50,)
-    assert weights[40:].sum() / weights.sum() == pytest.approx(configuration.REAL_SHARE)
+    assert weights[40:].sum() / weights.sum() == pytest.approx(pretrain.REAL_SHARE)
     assert pretrain.night_weights({"simulated": range(3)}).tolist() == [1.0] * 3
 
 
 def test_simulated_nights_from_many_sites():
-    cohort = nights.simulated_nights(40)
+    cohort = pretrain.simulated_nights(40)
     assert len({night.subject for night in cohort}) == len(cohort) == 40
     assert cohort.metadata["site"].nunique() == 20
-    again = nights.simulated_nights(3)
+    again = pretrain.simulated_nights(3)
     assert [n.fingerprint for n in again] == [n.fingerprint for n in cohort[:3]]
 
 
 def test_evaluation_nights_are_never_seen(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(nights, "load_mmash", lambda folder: asked.append(folder) or [])
-    assert nights.real_nights(tmp_path) == {"mmash": [], "mmash_watch": []}
+    monkeypatch.setattr(pretrain, "load_mmash", lambda folder: asked.append(folder) or [])
+    assert pretrain.real_nights(tmp_path) == {"mmash": [], "mmash_watch": []}
     assert asked == [tmp_path / "mmash"]
-    assert not set(card.SOURCES) & set(card.NEVER_SEEN.replace(",", "").split())
-    assert "sleep-accel" in card.NEVER_SEEN
+    assert not set(pretrain.SOURCES) & set(pretrain.NEVER_SEEN.replace(",", "").split())
+    assert "sleep-accel" in pretrain.NEVER_SEEN
 
 
 def test_card_counts_recordings():
     cohort = watch_nights(2)
     both = [*cohort, cohort[0].without("spo2")]
-    (source,) = card.describe("mine", {"simulated": both})["sources"]
+    (source,) = pretrain.describe("mine", {"simulated": both})["sources"]
     assert (source["recordings"], source["subjects"]) == (3, 2)
     assert source["hours_by_modality"] == {"actigraphy": 2, "ibi": 2, "spo2": 1}
 
 
 def test_script_trains_and_resumes(monkeypatch, tmp_path, capsys):
-    config = configuration.mini_config(
+    config = pretrain.mini_config(
         n_layers=1, hidden_size=16, intermediate_size=16, context_epochs=61
     )
-    for module in (configuration, pretrain):
-        monkeypatch.setattr(module, "mini_config", lambda: config)
+    monkeypatch.setattr(pretrain, "mini_config", lambda: config)
     monkeypatch.setattr(pretrain, "simulated_nights", watch_nights)
     arguments = ["pretrain", "--work", str(tmp_path), "--subjects", "4", "--steps", "3"]
     monkeypatch.setattr(sys, "argv", [*arguments, "--jobs", "1"])
@@ -105,7 +94,7 @@ def test_watch_view_keeps_gaps():
     beats[4 * 600 : 4 * 1200] = np.nan
     counts = np.arange(3600.0)
     night = Recording({"ibi": (beats, 4), "actigraphy": (counts, 1)}, id="a", subject="s")
-    watch = nights.as_watch(night)
+    watch = pretrain.as_watch(night)
     assert (watch.id, watch.subject, watch.n_epochs) == ("a-watch", "s", night.n_epochs)
     assert watch.rates["ibi"] == 1
     np.testing.assert_array_equal(watch["actigraphy"], counts)

@@ -6,10 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.weights import stager as fit
-from benchmarks.weights import stager as nights
-from benchmarks.weights import stager as tokens
-from benchmarks.weights import stager as train
+from benchmarks.weights import stager as script
 from sleep2vec_sklearn import load_checkpoint, make_sleep_cohort, stage_night
 from sleep2vec_sklearn.finetuning import stager
 from sleep2vec_sklearn.finetuning.stager import STAGES, StageHead, load_stage_head
@@ -24,7 +21,7 @@ def cohort():
 
 @pytest.fixture(scope="module")
 def table(cohort):
-    return tokens.encode(cohort, "simulated")
+    return script.encode(cohort, "simulated")
 
 
 def test_rows_are_relative_to_night(cohort, table):
@@ -38,19 +35,19 @@ def test_rows_are_relative_to_night(cohort, table):
 
 def test_day_is_cut_around_sleep(cohort):
     night = cohort[0]
-    assert tokens._night_of(night) == (0, night.n_epochs)
+    assert script._night_of(night) == (0, night.n_epochs)
 
     class Day:
         n_epochs = 2650
         stages = np.where(np.abs(np.arange(2650) - 1300) < 400, 2, 0)
 
-    assert tokens._night_of(Day) == (901 - 60, 1699 + 1 + 60)
+    assert script._night_of(Day) == (901 - 60, 1699 + 1 + 60)
 
 
 def test_tables_are_cached(table, tmp_path, cohort):
     path = tmp_path / "table.npz"
-    made = tokens.kept(path, cohort, "simulated")
-    again = tokens.kept(path, [], "simulated")
+    made = script.kept(path, cohort, "simulated")
+    again = script.kept(path, [], "simulated")
     for name in ("tokens", "present", "stages", "subjects"):
         np.testing.assert_array_equal(getattr(again, name), getattr(made, name))
     assert again.modalities == table.modalities
@@ -60,18 +57,18 @@ def test_every_epoch_keeps_a_sensor(table):
     rng = np.random.default_rng(0)
     present = rng.random((500, 6)) < 0.4
     present[:, 0] |= ~present.any(axis=1)
-    kept = fit._drop(present, rng)
+    kept = script._drop(present, rng)
     assert kept.any(axis=1).all()
     assert not (kept & ~present).any()
     assert kept.sum() < 0.8 * present.sum()
 
 
 def test_head_learns_repeatably(table, monkeypatch):
-    monkeypatch.setattr(fit, "BATCH", 128)
-    head = fit.fit_head([table], ["simulated"])
-    again = fit.fit_head([table], ["simulated"])
+    monkeypatch.setattr(script, "BATCH", 128)
+    head = script.fit_head([table], ["simulated"])
+    again = script.fit_head([table], ["simulated"])
     np.testing.assert_array_equal(head.weight, again.weight)
-    part, found = train.predict({0: head}, table, np.zeros(len(table), dtype=int), ())
+    part, found = script.predict({0: head}, table, np.zeros(len(table), dtype=int), ())
     share = np.bincount(table.stages, minlength=5).max() / len(table)
     assert (found.argmax(axis=1) == part.stages).mean() > share
 
@@ -86,32 +83,29 @@ def test_evaluation_matches_stage_night(cohort, table, monkeypatch):
     head = StageHead(table.modalities, weight, bias, trust, sha256)
     monkeypatch.setattr(stager, "load_stage_head", lambda: head)
     for subset in ((), ("ibi",)):
-        _, found = train.predict({0: head}, table, np.zeros(len(table), dtype=int), subset)
+        _, found = script.predict({0: head}, table, np.zeros(len(table), dtype=int), subset)
         used = stage_night(cohort[0], modalities=subset or None).probabilities
         np.testing.assert_allclose(found[: len(used)], used, atol=0.01)
 
 
-def test_subjects_are_held_out_once(table):
-    folds = train.deal({"a": table, "b": replace(table, subjects=np.full(len(table), "b/x"))})
+def test_subjects_are_held_out_once(table, tmp_path):
+    folds = script.deal({"a": table, "b": replace(table, subjects=np.full(len(table), "b/x"))})
     for subject in np.unique(table.subjects):
         assert len(set(folds["a"][table.subjects == subject])) == 1
     assert set(folds["b"]) == {1}
+    assert script.real_nights(tmp_path) == {}
+    people = script.simulated_nights(4)
+    assert len({night.subject for night in people}) == 4
 
 
 def test_command_writes_a_head(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(nights, "SITE_KINDS", "wearable")
-    monkeypatch.setattr(train, "N_FOLDS", 1)
-    monkeypatch.setattr(fit, "BATCH", 64)
+    monkeypatch.setattr(script, "SITE_KINDS", "wearable")
+    monkeypatch.setattr(script, "N_FOLDS", 1)
+    monkeypatch.setattr(script, "BATCH", 64)
     path = tmp_path / "head.safetensors"
     arguments = ["--data", tmp_path, "--work", tmp_path / "work", "--out", path]
-    train.main([*map(str, arguments), "--subjects", "5", "--hours", "0.25"])
+    script.main([*map(str, arguments), "--subjects", "5", "--hours", "0.25"])
     card = load_stage_head(path).card
     assert card["simulated_nights"] == 5
     assert card["real_people"] == {}
     assert "| simulated | all | 5 |" in capsys.readouterr().out
-
-
-def test_absent_sets_are_left_out(tmp_path):
-    assert nights.real_nights(tmp_path) == {}
-    people = nights.simulated_nights(4)
-    assert len({night.subject for night in people}) == 4

@@ -56,10 +56,16 @@ def test_signals_match_their_layout(cohort):
         assert not signal.values.flags.writeable
 
 
-def test_subset_reads_same_samples(cohort):
+def test_subsets_and_pickles_read_alike(cohort):
     together = cohort[0].read()
     for name in reversed(cohort[0].modalities):
         np.testing.assert_array_equal(cohort[0][name], together[name].values)
+    recording = make_sleep_cohort(1, hours=8.0, missing=0.0, random_state=0)[0]
+    packed = pickle.dumps(recording)
+    assert len(packed) < 200_000
+    again = pickle.loads(packed)
+    assert again.fingerprint == recording.fingerprint
+    np.testing.assert_array_equal(again["ibi"], recording["ibi"])
 
 
 @pytest.mark.parametrize("make", [lambda: 7, lambda: np.random.default_rng(7)])
@@ -101,24 +107,12 @@ def test_signal_fingerprint_is_independent():
     assert len({whole.signal_fingerprint(name) for name in whole.layout}) == len(whole.layout)
 
 
-def test_recording_pickles_small():
-    recording = make_sleep_cohort(1, hours=8.0, missing=0.0, random_state=0)[0]
-    packed = pickle.dumps(recording)
-    assert len(packed) < 200_000
-    again = pickle.loads(packed)
-    assert again.fingerprint == recording.fingerprint
-    np.testing.assert_array_equal(again["ibi"], recording["ibi"])
-
-
 def test_missing_sets_share_of_sensors():
     cohort = make_sleep_cohort(200, hours=0.5, site_kinds="laboratory", missing=0.4, random_state=0)
     present = np.mean([len(recording) for recording in cohort]) / 9
     # one sensor of each night is spared
     assert present == pytest.approx(1 - 0.4 * 8 / 9, abs=0.04)
     assert min(len(recording) for recording in cohort) >= 1
-
-
-def test_sensors_fall_off_partly():
     cohort = quick(30, 0, modalities=["spo2", "resp"], missing=0.6)
     gaps = [np.isnan(r[name]).mean() for r in cohort for name in r.modalities]
     assert 0.1 < max(gaps) < 1

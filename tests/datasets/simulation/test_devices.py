@@ -85,14 +85,11 @@ def test_sites_are_normally_distributed():
     assert np.std(values) == pytest.approx(0.94, abs=0.02)
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("mV", 1e-3), ("V", 1e-6)])
-def test_unit_scales_voltage(unit, factor):
+def test_unit_and_gain_scale_voltages():
     plain = record(night_at(), "eeg")
-    scaled = record(night_at(units=with_unit("eeg", unit)), "eeg")
-    np.testing.assert_allclose(scaled, plain * factor, rtol=1e-5, atol=1e-12)
-
-
-def test_gain_scales_voltages_only():
+    for unit, factor in (("mV", 1e-3), ("V", 1e-6)):
+        scaled = record(night_at(units=with_unit("eeg", unit)), "eeg")
+        np.testing.assert_allclose(scaled, plain * factor, rtol=1e-5, atol=1e-12)
     for name, factor in (("eeg", 1.5), ("ecg", 1.5), ("spo2", 1.0), ("resp", 1.0), ("ppg", 1.0)):
         plain, louder = (record(night_at(gain=gain), name) for gain in (1.0, 1.5))
         np.testing.assert_allclose(louder, factor * plain, rtol=1e-4, atol=1e-6)

@@ -116,14 +116,11 @@ def stage_annotations(path):
     return [(a.onset, a.text.removeprefix(prefix)) for a in annotations]
 
 
-def test_aasm_names_stages(tmp_path):
+def test_stages_have_their_names(tmp_path):
     path = written(AASM, tmp_path)
     assert path.name == "n-Hypnogram.edf"
     stages = [(0, "?"), (30, "W"), (90, "N1"), (120, "N2"), (150, "N3"), (210, "R")]
     assert stage_annotations(path) == stages
-
-
-def test_rechtschaffen_kales_splits_n3(tmp_path):
     names = [name for _, name in stage_annotations(written(RK, tmp_path, stages=[3, 2] * 4))]
     assert set(names) == {"2", "3", "4"}
     names = [name for _, name in stage_annotations(written(RK, tmp_path))]
@@ -188,14 +185,11 @@ def test_physical_range_fits_header(value):
     assert len(f"-{high:.9g}") <= 9 or high < 1e-4
 
 
-def test_site_numbers_choose_format():
+def test_sites_choose_their_format(tmp_path):
     named = [night(metadata={"site": f"site-{k}"}) for k in (1, 2, 12)]
     assert [_site_number(n) for n in named] == [0, 1, 11]
     ward = night(metadata={"site": "ward"})
     assert _site_number(ward) == _site_number(night(metadata={"site": "ward"})) >= 0
-
-
-def test_sites_write_different_formats(tmp_path):
     nights = [night(id=f"n{k}", metadata={"site": f"site-{k}"}) for k in (1, 2, 4)]
     write_edf_cohort(nights, tmp_path)
     formats = {p.name for p in tmp_path.iterdir() if "ypnogram" in p.name or p.suffix == ".xml"}

@@ -61,10 +61,13 @@ def test_event_fields_are_plausible(seed):
     np.testing.assert_array_equal(events.desaturating, events.drop >= 3)
 
 
-def test_wake_has_no_events():
+def test_events_are_spaced_in_sleep():
     assert len(events_of([W] * 300, 0)) == 0
     last = [events_of([N2] * 40, k, ahi=90.0).onset.max(initial=0) for k in range(60)]
     assert max(last) < 38 * 30
+    onset = np.array([0.0, 10.0, 18.0, 30.0, 100.0])
+    kept = _are_spaced(onset, np.full(5, 10.0))
+    assert kept.tolist() == [True, False, True, False, True]
 
 
 def test_events_prefer_rem():
@@ -81,12 +84,6 @@ def test_severe_apnea_desaturates_more():
     longer = severe.duration > np.median(severe.duration)
     assert np.median(severe.drop[longer]) > 1.3 * np.median(severe.drop[~longer])
     assert np.median(severe.drop[severe.apnea]) > 1.3 * np.median(severe.drop[~severe.apnea])
-
-
-def test_close_events_are_dropped():
-    onset = np.array([0.0, 10.0, 18.0, 30.0, 100.0])
-    kept = _are_spaced(onset, np.full(5, 10.0))
-    assert kept.tolist() == [True, False, True, False, True]
 
 
 def test_dip_falls_and_recovers():
@@ -144,7 +141,7 @@ def test_arousals_and_movements_are_plausible(seed):
     assert len(moves.onset) == len(moves.size) == len(moves.duration)
 
 
-def test_arousal_ends_arousing_event():
+def test_arousals_end_events():
     night = simulate(2)
     ends = night.respiratory.end[night.respiratory.arousing]
     ends = ends[ends < night.duration - 20]

@@ -162,12 +162,9 @@ def test_scorer_sets_borders_late():
     assert early < late
 
 
-def test_confusions_last_several_epochs():
+def test_confusions_last_and_stay_possible():
     scored = score_stages(np.full(20_000, N3, dtype=np.int8), np.random.default_rng(0))
     assert 1.5 < lengths(scored, N2).mean() < 6
-
-
-def test_scorer_separates_n3_and_rem():
     for seed in range(10):
         true = hypnogram(seed, ahi=40.0)
         before = true.copy()
@@ -185,12 +182,9 @@ def test_ar1_noise_has_its_memory(memory):
     assert lagged == pytest.approx(np.exp(-1), abs=0.1)
 
 
-def test_ar1_noise_starts_stationary():
+def test_noise_is_stationary():
     starts = [ar1_noise(np.random.default_rng(k), 1, 1000)[0] for k in range(400)]
     assert np.std(starts) == pytest.approx(1, abs=0.15)
-
-
-def test_ar2_noise_peaks_at_frequency():
     noise = ar2_noise(np.random.default_rng(0), 200_000, 0.02, 60)
     assert noise.std() == pytest.approx(1, abs=0.1)
     frequency, power = welch(noise, nperseg=2000)
@@ -247,9 +241,6 @@ def test_values_follow_the_stages(night):
     assert track.shape == (night.n_control,) == (300 * CONTROL_RATE,)
     middles = [track[(30 + 60 * k) * CONTROL_RATE] for k in range(5)]
     np.testing.assert_allclose(middles, [1, 2, 3, 2, 4], atol=0.01)
-
-
-def test_night_has_duration_and_ahi(night):
     assert night.duration == 300
     # eight epochs of sleep are less than half an hour, which is the least it divides by
     assert dataclasses.replace(night, respiratory=(1, 2, 3)).ahi == 6

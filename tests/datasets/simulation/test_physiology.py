@@ -90,15 +90,20 @@ def test_n3_precedes_rem():
     assert (second == R).sum() > 1.4 * (first == R).sum()
 
 
-def test_scoring_agrees_like_experts(nights):
+def test_scoring_and_movements_are_human(nights):
     true = np.concatenate([night.true_stages for night in nights])
     agreement = (score_stages(true, np.random.default_rng(0)) == true).mean()
     assert 0.85 < agreement < 0.97
+    gaps = np.concatenate([np.diff(night.movements.onset) for night in nights])
+    # of a Poisson process the median would be 0.69 of the mean
+    assert np.median(gaps) < 0.35 * gaps.mean()
 
 
-def test_slow_waves_peak_in_n3(nights):
+def test_tone_and_waves_by_stage(nights):
     delta = typical(nights, [power(by_epoch(night, "eeg", 128), 128, 0.5, 4) for night in nights])
     assert delta[N3] > 2 * delta[N2] > 2 * delta[R]
+    tone = typical(nights, [by_epoch(night, "emg", 128).std(axis=1) for night in nights])
+    assert tone[W] > tone[N2] > tone[R]
 
 
 def test_spindles_belong_to_n2(nights):
@@ -131,21 +136,13 @@ def test_derivation_tilts_spectrum(nights):
     assert fast < 0.7
 
 
-def test_eyes_move_in_rem(nights):
+def test_eog_moves_and_shares_brain(nights):
     eyes = typical(nights, [power(by_epoch(night, "eog", 100), 100, 0.3, 2) for night in nights])
     assert eyes[R] > 2 * eyes[N2]
     assert eyes[N1] > 2 * eyes[N2]
-
-
-def test_eog_shares_brain_field(nights):
     eeg, eog = (GENERATORS[name](nights[0], 100) for name in ("eeg", "eog"))
     deep = np.repeat(nights[0].true_stages == N3, 3000)
     assert np.corrcoef(eeg[deep], eog[deep])[0, 1] > 0.6
-
-
-def test_muscle_tone_falls_in_rem(nights):
-    tone = typical(nights, [by_epoch(night, "emg", 128).std(axis=1) for night in nights])
-    assert tone[W] > tone[N2] > tone[R]
 
 
 def test_heart_rate_follows_stages():
@@ -286,9 +283,3 @@ def test_movement_hides_pulse(nights):
     still = dataclasses.replace(nights[0].movements, size=np.full(len(nights[0].movements), 0.1))
     calm = dataclasses.replace(nights[0], movements=still)
     assert not _undetected(calm, np.random.default_rng(0)).any()
-
-
-def test_movements_come_in_bouts(nights):
-    gaps = np.concatenate([np.diff(night.movements.onset) for night in nights])
-    # of a Poisson process the median would be 0.69 of the mean
-    assert np.median(gaps) < 0.35 * gaps.mean()

@@ -52,30 +52,24 @@ def peak(signal, rate, low, high):
     return grid[band][density[band].argmax()]
 
 
-def test_beats_and_breaths_are_reproducible():
-    night, again = night_of(N2), night_of(N2)
-    np.testing.assert_array_equal(beat_times(night), beat_times(again))
-    np.testing.assert_array_equal(breathe(night).phase, breathe(again).phase)
-
-
 def test_beats_have_subjects_rate():
     for rate in (50.0, 80.0):
         beats = beat_times(night_of(N2, 960, heart_rate=rate))
         intervals = np.diff(beats)
         assert intervals.min() > 0.25
         assert 60 / np.median(intervals[len(intervals) // 2 :]) == pytest.approx(rate, rel=0.1)
+    night, again = night_of(N2), night_of(N2)
+    np.testing.assert_array_equal(beat_times(night), beat_times(again))
+    np.testing.assert_array_equal(breathe(night).phase, breathe(again).phase)
 
 
 def simulate_rate(stage, **options):
     return heart_rate(night_of(stage, **options), np.random.default_rng(0))
 
 
-def test_heart_rate_is_limited():
+def test_heart_rate_limits_and_offsets():
     rate = simulate_rate(W, heart_rate=92.0, heart_variability=4.0)
     assert 34 <= rate.min() < rate.max() <= 170
-
-
-def test_stage_offset_shifts_heart_rate():
     slow, fast = (simulate_rate(N2, stage_heart_rate=(0, 0, k, 0, 0)) for k in (0.0, 6.0))
     np.testing.assert_allclose(fast - slow, 6, atol=0.01)
 
@@ -130,6 +124,9 @@ def test_respiratory_signals_share_rate():
     breaths = night.subject.breathing_rate / 60
     for generate in (airflow, effort, resp):
         assert peak(generate(night, 8), 8, 0.1, 0.6) == pytest.approx(breaths, abs=0.04)
+    sites = (dataclasses.replace(SITE, airflow_scale=scale) for scale in (1.0, 50.0))
+    plain, large = (airflow(night_of(N2, site=site), 8) for site in sites)
+    np.testing.assert_allclose(large, 50 * plain, rtol=1e-5)
 
 
 def test_breathing_is_steady_in_n3():
@@ -138,12 +135,6 @@ def test_breathing_is_steady_in_n3():
         phase = breathe(night_of(stage, 480)).phase
         spread.append(np.diff(phase[:: 4 * 30]).std())
     assert spread[0] < spread[1] < spread[2]
-
-
-def test_airflow_has_sites_scale():
-    sites = (dataclasses.replace(SITE, airflow_scale=scale) for scale in (1.0, 50.0))
-    plain, large = (airflow(night_of(N2, site=site), 8) for site in sites)
-    np.testing.assert_allclose(large, 50 * plain, rtol=1e-5)
 
 
 @pytest.mark.parametrize("step", [1.0, 0.1])
@@ -192,9 +183,11 @@ def test_alpha_has_subjects_frequency(frequency):
     assert peak(signal, 100, 7, 13) == pytest.approx(frequency, abs=0.6)
 
 
-def test_gain_scales_field():
+def test_gain_and_spindles_raise_power():
     quiet, loud = (brain_field(night_of(N2, eeg_gain=g), 64, 30) for g in (1.0, 2.0))
     np.testing.assert_allclose(loud, 2 * quiet, rtol=1e-3, atol=1e-3)
+    few, many = (power(eeg(night_of(N2, spindle_rate=r), 100), 100, 12, 15) for r in (0.0, 8.0))
+    assert many > 1.1 * few
 
 
 def test_spectra_fall_with_frequency():
@@ -203,11 +196,6 @@ def test_spectra_fall_with_frequency():
     assert (spectra > 0).all()
     assert spectra[:, 0].argmax() == N3
     assert (spectra[:, grid < 2].mean(axis=1) > 5 * spectra[:, grid > 25].mean(axis=1)).all()
-
-
-def test_spindles_raise_sigma():
-    few, many = (power(eeg(night_of(N2, spindle_rate=r), 100), 100, 12, 15) for r in (0.0, 8.0))
-    assert many > 1.1 * few
 
 
 def test_emg_has_tone_and_bursts():

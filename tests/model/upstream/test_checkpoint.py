@@ -48,16 +48,10 @@ def test_pretraining_gives_averaged_network(pretrained):
     assert_states_equal(found.state, state_from_upstream(state, found.config))
     assert found.config.cls
     assert found.card == {
-        "name": "last",
-        "source": "Lightning checkpoint in the layout of the paper's authors",
-        "kind": "pretraining",
-        "weights": "ema",
-        "adapter": None,
-        "left_out": [],
-        "notes": [],
-        "epoch": 1,
-        "global_step": 12,
-    }
+        "name": "last", "source": "Lightning checkpoint in the layout of the paper's authors",
+        "kind": "pretraining", "weights": "ema", "adapter": None, "left_out": [], "notes": [],
+        "epoch": 1, "global_step": 12,
+    }  # fmt: skip
     assert (found.head, found.finetune_config, found.extras) == ({}, None, {})
     assert found.model_config == document["model"]
 
@@ -89,13 +83,6 @@ def test_older_channel_names(pretrained, write_ckpt):
     renamed = {f"model.{k.replace('heartbeat', 'psg_heartbeat')}": v for k, v in state.items()}
     found = read_upstream_checkpoint(write_ckpt(renamed, document))
     assert_states_equal(found.state, state_from_upstream(state, found.config))
-
-
-def test_duplicate_parameter_is_refused(pretrained, write_ckpt):
-    document, state, _ = pretrained
-    state["mask_embed.psg_heartbeat"] = state["mask_embed.heartbeat"]
-    with pytest.raises(CheckpointError, match=r"mask_embed.psg_heartbeat is there under another"):
-        read_upstream_checkpoint(write_ckpt(state, document))
 
 
 def test_head_gives_golden_logits(finetuned, write_ckpt):
@@ -180,9 +167,11 @@ def test_channel_adapter_gives_one_modality(finetuned, write_ckpt, asked):
     assert document == before
 
 
-def test_absent_adapter_is_refused(pretrained):
+def test_unknown_choices_are_refused(pretrained):
     with pytest.raises(CheckpointError, match="holds no adapters"):
         read_upstream_checkpoint(pretrained[2], adapter="eeg")
+    with pytest.raises(ValueError, match=r"auto, ema, running_mean, student, got 'best'"):
+        read_upstream_checkpoint(pretrained[2], weights="best")
 
 
 def test_mixture_of_experts_is_refused(pretrained, write_ckpt):
@@ -212,6 +201,10 @@ def test_diverged_weights_are_refused(pretrained, write_ckpt):
     state["mask_embed.heartbeat"] = torch.full((48,), torch.nan)
     with pytest.raises(CheckpointError, match=r"NaN or infinite values in masks\.ibi"):
         read_upstream_checkpoint(write_ckpt(state, document))
+    document, state, _ = pretrained
+    state["mask_embed.psg_heartbeat"] = state["mask_embed.heartbeat"]
+    with pytest.raises(CheckpointError, match=r"mask_embed.psg_heartbeat is there under another"):
+        read_upstream_checkpoint(write_ckpt(state, document))
 
 
 def test_half_precision_becomes_float32(pretrained, write_ckpt):
@@ -219,11 +212,6 @@ def test_half_precision_becomes_float32(pretrained, write_ckpt):
     half = {k: v.bfloat16() if v.is_floating_point() else v for k, v in state.items()}
     found = read_upstream_checkpoint(write_ckpt(half, document))
     assert {tensor.dtype for tensor in found.state.values()} == {torch.float32, torch.int64}
-
-
-def test_unknown_weights_are_refused(pretrained):
-    with pytest.raises(ValueError, match=r"auto, ema, running_mean, student, got 'best'"):
-        read_upstream_checkpoint(pretrained[2], weights="best")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"state_dict": {}}, {"state_dict": [1]}, {}])

@@ -32,14 +32,11 @@ def test_yaml_next_to_checkpoint(run, place):
     assert read_upstream_checkpoint(path).config.context_epochs == 90
 
 
-def test_yaml_of_same_name_first(run):
+def test_yaml_is_found_by_name(run):
     document, path = run
     (path.parent / "config.yaml").write_text(yaml.safe_dump({"model": {}}))
     (path.parent / "last.yaml").write_text(yaml.safe_dump(document))
     assert read_upstream_checkpoint(path).config.cls
-
-
-def test_yaml_text_in_checkpoint(run):
     document, path = run
     content = torch.load(path, weights_only=True)
     torch.save({**content, "model_config_yaml": yaml.safe_dump(document["model"])}, path)
@@ -56,9 +53,11 @@ def test_changed_yaml_is_noticed(run):
     assert load_checkpoint(path).config.context_epochs == 100
 
 
-def test_missing_configuration_is_named(run):
+def test_absent_configuration_is_named(run, tmp_path):
     with pytest.raises(CheckpointError, match=r"no model_config.*no last.yaml or config.yaml"):
         load_checkpoint(run[1])
+    with pytest.raises(CheckpointError, match=r"none.yaml: the configuration cannot be read"):
+        read_upstream_checkpoint(run[1], config=tmp_path / "none.yaml")
 
 
 def test_yaml_without_pyyaml(run, monkeypatch):
@@ -72,25 +71,15 @@ def test_yaml_without_pyyaml(run, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "text", "word"),
-    [
-        ("a.yaml", "model: [", "no YAML"),
-        ("a.yaml", "- 1", "got list"),
-        ("a.yaml", "!!python/object/apply:os.mkdir [x]", "no YAML"),
-        ("a.json", "{", "no JSON"),
-        ("a.json", "[]", "got list"),
-        ("a.yaml", "model:", "upstream configuration"),
-        ("a.yaml", "model: {backbone: {name: roformer}, channels: 3}", "upstream configuration"),
-    ],
-)
+    [("a.yaml", "model: [", "no YAML"), ("a.yaml", "- 1", "got list"),
+     ("a.yaml", "!!python/object/apply:os.mkdir [x]", "no YAML"), ("a.json", "{", "no JSON"),
+     ("a.json", "[]", "got list"), ("a.yaml", "model:", "upstream configuration"),
+     ("a.yaml", "model: {backbone: {name: roformer}, channels: 3}", "upstream configuration")],
+)  # fmt: skip
 def test_unusable_configurations_are_refused(run, tmp_path, name, text, word):
     (tmp_path / name).write_text(text)
     with pytest.raises(CheckpointError, match=word):
         read_upstream_checkpoint(run[1], config=tmp_path / name)
-
-
-def test_absent_configuration_is_named(run, tmp_path):
-    with pytest.raises(CheckpointError, match=r"none.yaml: the configuration cannot be read"):
-        read_upstream_checkpoint(run[1], config=tmp_path / "none.yaml")
 
 
 class Trap:
@@ -108,13 +97,10 @@ def path(tmp_path):
     return path
 
 
-def test_plain_values_come_back(path):
+def test_plain_values_come_back(path, tmp_path):
     document = load_torch_file(path)
     assert document["epoch"] == 3
     assert torch.equal(document["state_dict"]["weight"], torch.arange(6000.0))
-
-
-def test_older_layout_is_read(tmp_path):
     path = tmp_path / "old.ckpt"
     torch.save({"epoch": 3}, path, _use_new_zipfile_serialization=False)
     assert load_torch_file(path) == {"epoch": 3}
@@ -174,12 +160,9 @@ def test_random_bytes_are_refused(path):
             load_torch_file(path)
 
 
-def test_deepspeed_folder_gets_hint(tmp_path):
+def test_missing_file_is_refused(tmp_path):
     (tmp_path / "epoch=3.ckpt").mkdir()
     with pytest.raises(CheckpointError, match=r"DeepSpeed.*zero_to_fp32.py"):
         load_checkpoint(tmp_path / "epoch=3.ckpt")
-
-
-def test_missing_file_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_torch_file(tmp_path / "none.ckpt")

@@ -22,10 +22,6 @@ def test_bare_model_config_is_read(upstream):
     assert config == config_from_upstream(document)
     assert config.cls
     assert config.intermediate_size == 128
-
-
-def test_roformer_defaults(upstream):
-    document, _ = upstream("tokens")
     del document["model"]["backbone"]["config_overrides"]
     config = config_from_upstream(document)
     assert (config.intermediate_size, config.max_positions) == (3072, 1536)
@@ -54,15 +50,12 @@ def test_unfit_keys_are_listed(upstream, state_of):
 
 @pytest.mark.parametrize(
     ("section", "change", "word"),
-    [
-        ("backbone", {"name": "hf_bert"}, "hf_bert"),
-        ("backbone", {"config_overrides": {"rotary_value": True}}, "rotary_value"),
-        ("backbone", {"config_overrides": {"embedding_size": 32}}, "embedding_size"),
-        ("cls", {"embedding_type": "mean"}, "mean"),
-        ("projection", {"name": "mlp"}, "mlp"),
-        ("backbone", {"num_attention_heads": 7}, "n_heads"),
-    ],
-)
+    [("backbone", {"name": "hf_bert"}, "hf_bert"),
+     ("backbone", {"config_overrides": {"rotary_value": True}}, "rotary_value"),
+     ("backbone", {"config_overrides": {"embedding_size": 32}}, "embedding_size"),
+     ("cls", {"embedding_type": "mean"}, "mean"), ("projection", {"name": "mlp"}, "mlp"),
+     ("backbone", {"num_attention_heads": 7}, "n_heads")],
+)  # fmt: skip
 def test_other_networks_are_refused(upstream, section, change, word):
     document, _ = upstream("tokens")
     document["model"][section].update(change)
@@ -91,7 +84,7 @@ def test_sundial2_keeps_extra_layers(upstream, state_of):
     assert torch.equal(renamed["tokenizers.eeg.extra.0.weight"], torch.eye(48))
 
 
-def test_default_conditioning_is_resampling(upstream):
+def test_conditioning_follows_the_choice(upstream):
     document, _ = upstream("cls")
     eeg = {m.name: m.conditioning for m in config_from_upstream(document).modalities}["eeg"]
     assert (eeg.scaling, eeg.center, eeg.scale, eeg.band) == ("absolute", 0.0, 1.0, (None, None))
@@ -99,10 +92,6 @@ def test_default_conditioning_is_resampling(upstream):
     own = config_from_upstream(document, conditioning="catalogue").modalities[1].conditioning
     known = MODALITIES["eeg"].conditioning
     assert (own.scaling, own.band, own.rate) == ("robust", known.band, 24 / 30)
-
-
-def test_conditioning_of_single_modality(upstream):
-    document, _ = upstream("cls")
     scaled = Conditioning(rate=0.2, min_rate=None, scaling="absolute", center=0.9, scale=0.2)
     config = config_from_upstream(document, conditioning={"ibi": scaled})
     assert config.modalities[0].conditioning == scaled
@@ -111,12 +100,10 @@ def test_conditioning_of_single_modality(upstream):
 
 @pytest.mark.parametrize(
     ("conditioning", "word"),
-    [
-        ("ours", "accepted: 'as given', 'catalogue'"),
-        ({"ppg": Conditioning(rate=1, min_rate=None)}, "conditioning for ppg; it reads ibi"),
-        ({"ibi": Conditioning(rate=4, min_rate=None)}, "gives 120 samples an epoch, its input_dim"),
-    ],
-)
+    [("ours", "accepted: 'as given', 'catalogue'"),
+     ({"ppg": Conditioning(rate=1, min_rate=None)}, "conditioning for ppg; it reads ibi"),
+     ({"ibi": Conditioning(rate=4, min_rate=None)}, "gives 120 samples an epoch, its input_dim")],
+)  # fmt: skip
 def test_unfit_conditioning_is_refused(upstream, conditioning, word):
     document, _ = upstream("cls")
     with pytest.raises(CheckpointError, match=word):

@@ -42,15 +42,9 @@ def first(tensors):
 
 def test_average_with_student_statistics(pretrained):
     found = select_tensors(pretrained)
-    assert first(found.backbone) == {
-        "mask_embed.spo2": 10,
-        "proj_head.bn1.weight": 20,
-        "proj_head.bn1.running_mean": 3,
-    }
+    names = ("mask_embed.spo2", "proj_head.bn1.weight", "proj_head.bn1.running_mean")
+    assert first(found.backbone) == dict(zip(names, (10, 20, 3), strict=True))
     assert (found.weights, found.finetuned, found.head, found.notes) == ("ema", False, {}, ())
-
-
-def test_student_can_be_chosen(pretrained):
     assert first(select_tensors(pretrained, "student").backbone)["mask_embed.spo2"] == 1
 
 
@@ -62,24 +56,21 @@ def test_running_mean_has_own_statistics(pretrained):
     assert first(found.backbone)["proj_head.bn1.running_mean"] == 4
 
 
-def test_stale_statistics_are_noted(pretrained):
-    alone = {key: value for key, value in pretrained.items() if key.startswith("ema_model.")}
-    assert "never updated" in select_tensors(alone).notes[0]
-
-
-def test_absent_network_is_refused(pretrained):
+def test_absent_and_stale_networks(pretrained):
     with pytest.raises(CheckpointError, match=r"no 'running_mean' weights.*'ema', 'student'"):
         select_tensors(pretrained, "running_mean")
+    alone = {key: value for key, value in pretrained.items() if key.startswith("ema_model.")}
+    assert "never updated" in select_tensors(alone).notes[0]
+    pretrained |= {"teacher.weight": tensor(0), "queue": tensor(0)}
+    with pytest.raises(CheckpointError, match=r"unknown keys queue, teacher\.weight"):
+        select_tensors(pretrained)
 
 
 def test_finetuned_module_has_head(finetuned):
     found = select_tensors(finetuned)
     assert first(found.backbone) == {"mask_embed.spo2": 1, "cls_embedding.cls_token": 2}
-    assert set(found.head) == {
-        "head.mlp.1.weight",
-        "layer_mix.weight",
-        "_classification_loss.weight",
-    }
+    parts = {"head.mlp.1", "layer_mix", "_classification_loss"}
+    assert set(found.head) == {f"{part}.weight" for part in parts}
     assert found.finetuned
 
 
@@ -103,9 +94,3 @@ def test_state_without_prefixes(finetuned):
     found = select_tensors(bare)
     assert (found.weights, found.finetuned) == ("student", True)
     assert set(found.head) == {"head.mlp.1.weight", "layer_mix.weight"}
-
-
-def test_unknown_keys_are_listed(pretrained):
-    pretrained |= {"teacher.weight": tensor(0), "queue": tensor(0)}
-    with pytest.raises(CheckpointError, match=r"unknown keys queue, teacher\.weight"):
-        select_tensors(pretrained)

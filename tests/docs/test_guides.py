@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The code of the pages on fine-tuning, events, evaluation and survival runs."""
+
+import re
+import warnings
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture
+def run():
+    """Function of a page: the names that its code leaves."""
+    import matplotlib.pyplot as plt
+
+    def run(page):
+        names, text = {}, (DOCS / page).read_text(encoding="utf-8")
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            exec(block, names)
+        return names
+
+    mpl.use("Agg")
+    yield run
+    plt.close("all")
+
+
+def test_page_on_fine_tuning(run):
+    names = run("fine_tuning.md")
+    assert names["search"].best_params_["head"] in ("linear", "mlp")
+    assert names["path"].exists()
+
+
+@pytest.mark.slow
+def test_page_on_events(run):
+    names = run("events.md")
+    assert names["detector"].predict(names["nights"]).shape == (3,)
+    assert names["scored"]
+
+
+def test_page_on_evaluation(run, capsys):
+    names = run("evaluation.md")
+    assert len(names["staged"].stages) == 120
+    assert "StagingReport(720 epochs of 6 nights of 6 subjects" in capsys.readouterr().out
+
+
+def test_page_on_survival(run):
+    with warnings.catch_warnings():
+        # twelve simulated subjects may leave a score undefined
+        warnings.simplefilter("ignore", UserWarning)
+        names = run("survival.md")
+    assert names["model"].score(names["nights"], names["y"]) > 0.5
+    assert set(names["search"].cv_results_) >= {"mean_test_uno", "mean_test_brier"}
+    assert list(names["display"].curves_) == ["low risk", "high risk"]
