@@ -13,10 +13,11 @@ import pandas as pd
 
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning, Sleep2VecError
+from ..recordings._notes import warn_of_notes
 from ..recordings.recording import Cohort, Recording
 from ._edf_header import read_header
 from .formats import SUFFIXES
-from .recording import is_hypnogram_name, read_recording
+from .recording import is_hypnogram_name, read_night
 
 _ARGUMENTS = ("path", "hypnogram", "subject", "id")
 _NAME_COLUMNS = ("path", "file", "filename", "file_name", "id", "recording", "nsrrid")
@@ -97,6 +98,7 @@ def read_cohort(
         )
     rows = [i for i, result in enumerate(results) if isinstance(result, Recording)]
     recordings = [result for result in results if isinstance(result, Recording)]
+    warn_of_notes(recordings)
     return Cohort(recordings, _merge_metadata(recordings, table.iloc[rows]), reasons)
 
 
@@ -228,11 +230,9 @@ def _read_night(row: dict[str, Any], options: dict[str, Any]) -> Recording | _Fa
     try:
         if "path" not in arguments:
             raise ReadError(f"a row of the table has no path ({present}). Fill it in or drop it.")
-        recording = read_recording(**arguments, metadata=present, **options)
+        return read_night(**arguments, metadata=present, **options)
     except (Sleep2VecError, OSError, ImportError) as error:
         return str(row["path"]), str(error), error
-    assert recording is not None
-    return recording
 
 
 def _merge_metadata(recordings: list[Recording], table: pd.DataFrame) -> pd.DataFrame:

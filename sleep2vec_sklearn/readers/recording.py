@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning, Sleep2VecError
+from ..recordings._notes import warn_of_notes
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ._scoring import Scoring
@@ -101,21 +102,36 @@ def read_recording(
     """
     if on_error not in ("raise", "warn"):
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
-    path = Path(path)
     try:
-        source = open_source(path, modalities, channels, derive)
-        scoring, separate, notes = _find_scoring(path, hypnogram, source)
-        labels, notes = _align_scoring(scoring, separate, source, notes)
-        recording = Recording.from_source(
-            source, subject=subject_of(path) if subject is None else subject,
-            metadata={**source.metadata, **(metadata or {})}, start=source.start,
-            duration=source.duration, id=path.stem if id is None else id, notes=notes, **labels,
+        recording = read_night(
+            path, hypnogram=hypnogram, modalities=modalities, channels=channels, subject=subject,
+            metadata=metadata, id=id, derive=derive,
         )  # fmt: skip
     except (Sleep2VecError, OSError) as error:
         if on_error == "raise":
             raise
         warn(f"recording left out: {error}", RecordingWarning)
         return None
+    warn_of_notes([recording])
+    return recording
+
+
+def read_night(
+    path: str | PathLike[str], *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
+    modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
+    subject: Any = None, metadata: Mapping[str, Any] | None = None, id: str | None = None,
+    derive: bool = True,
+) -> Recording:  # fmt: skip
+    """:func:`read_recording` without warnings: what it would warn of is among the notes."""
+    path = Path(path)
+    source = open_source(path, modalities, channels, derive)
+    scoring, separate, notes = _find_scoring(path, hypnogram, source)
+    labels, notes = _align_scoring(scoring, separate, source, notes)
+    recording = Recording.from_source(
+        source, subject=subject_of(path) if subject is None else subject,
+        metadata={**source.metadata, **(metadata or {})}, start=source.start,
+        duration=source.duration, id=path.stem if id is None else id, notes=notes, **labels,
+    )  # fmt: skip
     _logger.debug("%s: %s", recording.id, "; ".join(notes) or "nothing left out")
     return recording
 
