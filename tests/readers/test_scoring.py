@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn import SleepStage
 from sleep2vec_sklearn.readers._scoring import ScoringBuilder, parse_stage
-from sleep2vec_sklearn.readers.recording import _clock_shift, _shift_events
 
 W, N1, N2, N3, R, X = 0, 1, 2, 3, 4, -1
 
@@ -242,38 +241,3 @@ def test_events_are_sorted():
     for event in [(9.0, 1.0, "b"), (3.0, 2.0, "a")]:
         build.add_event(*event)
     assert build.build().events.to_numpy().tolist() == [[3.0, 2.0, "a"], [9.0, 1.0, "b"]]
-
-
-START = datetime.datetime(1985, 1, 1, 22, 30)
-moments = st.datetimes(datetime.datetime(1985, 1, 1), datetime.datetime(2084, 12, 31))
-
-
-@given(moments, st.integers(-43_200, 43_200))
-def test_half_a_day_is_taken(start, shift):
-    found, notes = _clock_shift(start + datetime.timedelta(seconds=shift), start)
-    assert found == shift
-    note = f"labels start {shift:+g} s from the signals by the clock; moved there"
-    assert notes == ((note,) if shift else ())
-
-
-@given(moments, st.integers(-21_000, 21_000), st.integers(1, 3000) | st.integers(-3000, -1))
-def test_changed_dates_are_ignored(start, shift, days):
-    found, notes = _clock_shift(start + datetime.timedelta(days, shift), start)
-    assert found == shift
-    assert notes[0] == "the dates of labels and signals differ; aligned by the time of day"
-
-
-@pytest.mark.parametrize(("labels", "signals"), [(None, START), (START, None), (None, None)])
-def test_no_clock_means_no_shift(labels, signals):
-    assert _clock_shift(labels, signals) == (0.0, ())
-
-
-def test_events_move_with_stages():
-    build = ScoringBuilder()
-    build.add_event(5.0, 2.0, "Lights off")
-    scoring = build.build()
-    events, lights = _shift_events(scoring, -3.0)
-    assert events["onset"].tolist() == [2.0]
-    assert lights == (2.0, None)
-    assert scoring.events["onset"].tolist() == [5.0]
-    assert _shift_events(scoring, 0.0)[0] is scoring.events
