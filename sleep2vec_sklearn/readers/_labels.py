@@ -22,7 +22,7 @@ from ..errors import ReadError, RecordingWarning
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
-from ._scoring import DAY, CodeNote, LabelContext, Scoring, decide_coding, fit_days
+from ._scoring import DATES_DIFFER, DAY, CodeNote, LabelContext, Scoring, decide_coding, fit_days
 from ._tables import has_stage_column, no_scorer
 from .hypnograms import read_edf_annotations, read_labels, refuse_conflicts
 
@@ -47,6 +47,7 @@ _SIGNAL_FOLDER = re.compile(
 )
 _RECORDING_WORD = re.compile(r"[-_ ](psg|eeg|ieeg|meg|nirs)$")
 _LEVELS = 3
+_UNCLAIMED = "no stages, though files of labels lie in the folder that belong to no recording"
 
 
 class LabelledSource(Protocol):
@@ -191,7 +192,7 @@ def read_night_labels(
     labels, notes_of_labels = _align(scoring, source, None, [])
     unclaimed = _list_folder(path.parent).unclaimed
     if labels["stages"] is None and unclaimed and hypnogram is None:
-        kind = "no stages, though files of labels lie in the folder that belong to no recording"
+        kind = _UNCLAIMED
         shown = ", ".join(unclaimed[:3]) + ", ..." * (len(unclaimed) > 3)
         hint = "name them like the recording, or pass hypnogram="
         text = f"{kind}: {len(unclaimed)} such as {shown}; {hint}"
@@ -230,7 +231,7 @@ def clock_shift(
     if days:
         # anonymised files often keep the time of day and change the date
         seconds += days * DAY
-        notes.append("the dates of labels and signals differ; aligned by the time of day")
+        notes.append(DATES_DIFFER)
     if seconds:
         notes.append(f"labels start {seconds:+g} s from the signals by the clock; moved there")
     return seconds, tuple(notes)
@@ -304,7 +305,8 @@ def settle_codes(
 def warn_of_missing_stages(recordings: Iterable[Recording]) -> None:
     """Warn if none of several nights has stages."""
     nights = list(recordings)
-    if len(nights) > 1 and all(night.stages is None for night in nights):
+    kinds = {getattr(note, "kind", "") for night in nights for note in night.notes}
+    if len(nights) > 1 and _UNCLAIMED not in kinds and all(n.stages is None for n in nights):
         warn(
             f"{len(nights)} of {len(nights)} nights have no stages: no file of labels was found by "
             "their names, and they hold no annotations of stages. Name the files in a column "

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MOVEMENT = "movement"
 DAY = 86400.0
+DATES_DIFFER = "the dates of labels and signals differ; aligned by the time of day"
 
 _WORD = r"(?:stages?|stadium|stade|stadio|estadio|estagio|fase|schlafstadium|schlafphase)"
 _TEXT = re.compile(
@@ -262,6 +264,10 @@ class Scoring:
             scored = self.stages >= 0
             outside = float((early + late)[scored].sum())
             if outside > 1.01 and outside > 0.1 * float((stops - starts)[scored].sum()):
+                text += (
+                    f"; the labels last from {starts[0] * EPOCH_SECONDS:g} s to "
+                    f"{stops.max() * EPOCH_SECONDS:g} s of the signals"
+                )
                 text = Caution(text, "labels lie outside the signals and were cut")
             elif not self.timed and n_labels != n_epochs:
                 kind = "labels without times are more or fewer than the epochs of signal"
@@ -279,7 +285,7 @@ class Scoring:
             notes.append(text)
         if n_ties:
             notes.append(f"{n_ties:,} epochs are unscored, as two labels cover them alike")
-        off_grid = starts[len(starts) // 2] % 1.0 if len(starts) else 0.0
+        off_grid = starts[0] % 1.0 if len(starts) else 0.0
         if min(off_grid, 1.0 - off_grid) > 1e-3:
             notes.append(
                 f"labels lie {off_grid * EPOCH_SECONDS:.1f} s off the epochs of the signals: each "
@@ -351,13 +357,12 @@ class ScoringBuilder:
         chosen = [i for i, stage in enumerate(is_stage) if stage]
         codes, notes = decode([rows[i][2] for i in chosen], coding) if chosen else ({}, [])
         self.notes += notes
-        onsets = np.array([rows[i][0] for i in chosen])
-        ends = next_onsets(onsets)
-        for end, i in zip(ends, chosen, strict=True):
-            onset, duration, text = rows[i]
-            self.add_stage(onset, duration or end - onset, parse_stage(codes.get(text, text)))
-        for (onset, duration, text), stage in zip(rows, is_stage, strict=True):
-            if not stage:
+        stages = [parse_stage(codes.get(rows[i][2], rows[i][2])) for i in chosen]
+        lengths = fill_lengths(np.array([rows[i][0] for i in chosen]), stages)
+        for i, length, stage in zip(chosen, lengths.tolist(), stages, strict=True):
+            self.add_stage(rows[i][0], rows[i][1] or length, stage)
+        for (onset, duration, text), chosen_one in zip(rows, is_stage, strict=True):
+            if not chosen_one:
                 self.add_event(onset, duration or 0.0, text)
         n_marks = sum(
             label is not None and not s for label, s in zip(labels, is_stage, strict=True)
@@ -398,33 +403,43 @@ def _in_runs(
     rows: Sequence[Annotation], labels: Sequence[SleepStage | str | None], named: Sequence[bool]
 ) -> list[bool]:
     """Which annotations are labels of epochs by when they are and how long they last."""
-    places = [i for i, label in enumerate(labels) if label is not None]
+    places = np.array([i for i, label in enumerate(labels) if label is not None], dtype=int)
     onsets = np.array([rows[i][0] for i in places])
     lengths = np.array([rows[i][1] or 0.0 for i in places])
+    texts = [rows[i][2].strip().upper() for i in places]
+    digit = np.array([text.isdecimal() for text in texts], dtype=bool)
+    sure = np.array([named[i] for i in places], dtype=bool)
     whole = (lengths >= 10.0) & (np.abs(lengths / 5.0 - np.round(lengths / 5.0)) < 1e-3)
-    touches = np.abs(onsets[:-1] + lengths[:-1] - onsets[1:]) < 0.5
-    neighbour = np.zeros(len(places), dtype=bool)
-    neighbour[:-1] |= touches
-    neighbour[1:] |= touches
-    in_run = whole & (neighbour | (len(places) == len(rows)))
+    # a digit that is always the same, or shorter than any epoch of a hypnogram, is a trigger
+    whole &= ~digit | ((lengths >= 20.0) & (len(set(texts)) > 1))
+    chain = np.flatnonzero(whole | sure)
+    touches = np.abs((onsets + lengths)[chain[:-1]] - onsets[chain[1:]]) < 0.5
+    in_run = np.zeros(len(places), dtype=bool)
+    in_run[chain[:-1]] |= touches
+    in_run[chain[1:]] |= touches
+    in_run = whole & (in_run | (len(places) == len(rows)))
     # without durations, letters on one grid of epochs, if they name stages beyond doubt
-    letter = np.array([not rows[i][2].strip().isdecimal() for i in places], dtype=bool)
-    words = {rows[i][2].upper() for i, is_letter in zip(places, letter, strict=True) if is_letter}
-    sure = bool(places) and (any(named) or len(words) > 2)
-    for step in (30.0, 20.0) if sure else ():
+    words = {text for text, is_digit in zip(texts, digit, strict=True) if not is_digit}
+    for step in (30.0, 20.0) if sure.any() or len(words) > 2 else ():
         phases = np.round(onsets % step, 1)
         values, counts = np.unique(phases, return_counts=True)
         if counts.max() > 0.8 * len(places):
-            in_run |= (phases == values[counts.argmax()]) & (lengths == 0.0) & letter
-    found = [False] * len(rows)
-    for i, is_stage in zip(places, in_run.tolist(), strict=True):
-        found[i] = is_stage
-    return found
+            in_run |= (phases == values[counts.argmax()]) & (lengths == 0.0) & ~digit
+    found = np.zeros(len(rows), dtype=bool)
+    found[places] = in_run
+    return found.tolist()
 
 
-def next_onsets(onsets: np.ndarray) -> np.ndarray:
-    """The next later onset of each; after the last, the shortest step, up to an epoch."""
-    steps = np.diff(np.unique(onsets))
+def fill_lengths(onsets: np.ndarray, labels: Sequence[object]) -> np.ndarray:
+    """Seconds from each label to the next; labels that repeat, one an epoch, last for an epoch."""
+    times = np.unique(onsets)
+    steps, counts = np.unique(np.round(np.diff(times), 1), return_counts=True)
     last = min(steps.min(initial=float(EPOCH_SECONDS)), float(EPOCH_SECONDS))
-    later = np.append(np.unique(onsets), onsets.max(initial=0.0) + last)
-    return later[np.searchsorted(later, onsets, side="right")]
+    later = np.append(times, onsets.max(initial=0.0) + last)
+    lengths = later[np.searchsorted(later, onsets, side="right")] - onsets
+    order = np.argsort(onsets, kind="stable")
+    repeats = sum(labels[a] == labels[b] for a, b in pairwise(order))
+    if len(steps) and repeats > 0.1 * len(times) and 2 * counts.max() > counts.sum():
+        usual = steps[counts.argmax()]
+        lengths[lengths > 1.5 * usual] = usual
+    return lengths

@@ -7,8 +7,9 @@ import csv
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,15 @@ from ..errors import ReadError
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ._scoring import (
+    DATES_DIFFER,
     DAY,
     LabelContext,
     Scoring,
     ScoringBuilder,
     decode,
+    fill_lengths,
     fit_days,
     fit_length,
-    next_onsets,
     parse_stage,
 )
 
@@ -58,6 +60,7 @@ _UNITS = {
 _DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d.%m.%y", "%d-%m-%Y", "%d/%m/%Y",
           "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%d-%b-%Y", "%Y%m%d")
 # fmt: on
+_KNOWN = {*_STAGE_NAMES, *_TEXT_NAMES, *(n for names in _COLUMNS.values() for n in names)} - {""}
 _SEVERAL = re.compile(r"(stages?|sleepstage|hypno(gram)?|scorer|rater|expert|annotator|scoring).*")
 _UNIT_SUFFIX = re.compile(
     rf"(.+?)(?:[\s_.\-]+(?:in[\s_.\-]+)?|(?:in)?(?=[a-z]{{3}}))({'|'.join(_UNITS)})"
@@ -86,21 +89,12 @@ def decode_text(raw: bytes) -> str:
         return raw.decode("cp1252", errors="replace")
 
 
-@dataclass(frozen=True)
-class _Column:
-    """Where a column is, what its header says, and seconds per unit; 0 for samples."""
-
-    index: int
-    title: str
-    factor: float | None
-
-
 def has_stage_column(path: Path) -> bool:
     """Whether a table of any content names a column of stages, or holds unmistakable ones."""
     with path.open("rb") as file:
         text = decode_text(file.read(65536))
     lines = text.splitlines()[:200]
-    if any(set(_names_of(_split(line))) & set(_STAGE_NAMES) for line in lines):
+    if any(_name_of(cell) in _STAGE_NAMES for line in lines for cell in _split(line)):
         return True
     cells = [cell for line in lines for cell in _split(line)]
     return sum(parse_stage(cell, bare=False) is not None for cell in cells) > 1
@@ -115,46 +109,37 @@ def read_table(path: Path, known: LabelContext) -> Scoring:
     states, by default seconds; clock times, with or without dates; or HH:MM:SS from the start.
     """
     rows, stated = _read_rows(path)
-    columns, rows = _find_columns(path, rows, known.scorer)
-    stage = columns["stage"].index
-    texts = [row[stage] for _, row in rows]
+    table = _find_columns(path, rows, known)
+    texts = table.cells("stage")
     codes, notes = decode(texts, known.coding)
+    table.notes.extend(notes)
     labels = [parse_stage(codes.get(text, text)) for text in texts]
-    others = _find_events(rows, columns)
-    build = ScoringBuilder(notes=list(notes))
+    events = table.find_events()
+    is_stage = np.array([b is not None and not e for b, e in zip(labels, events, strict=True)])
     start, timed = None, True
-    if "onset" in columns:
-        onsets, start, factor = _read_onsets(path, rows, columns, known, build.notes)
-        is_stage = [
-            label is not None and not other for label, other in zip(labels, others, strict=True)
-        ]
-        durations = _read_durations(path, rows, columns, onsets, factor, np.array(is_stage))
+    if "onset" in table.columns:
+        onsets, start, factor = table.read_onsets()
+        durations = table.read_durations(onsets, factor)
+        stages = [label for label, stage in zip(labels, is_stage, strict=True) if stage]
+        lengths = np.zeros(len(onsets))
+        lengths[is_stage] = fill_lengths(onsets[is_stage], stages)
+        durations = np.where(durations > 0, durations, lengths)
     else:
-        unknown = next((i for i, label in enumerate(labels) if label is None), None)
-        if unknown is not None:
-            raise ReadError(
-                f"{path}, line {rows[unknown][0]}: {texts[unknown][:40]!r} is not a sleep stage; "
-                "accepted are W, N1, N2, N3, R, REM, ?, movement, or 0 to 5."
-            )
-        places, timed = np.arange(len(rows)), False
-        if "epoch" in columns:
-            places, timed = _read_numbers(path, rows, columns["epoch"], build.notes), True
-        count = int(places.max()) + 1
-        title = re.search(r"(\d+)\s*s", columns["epoch"].title) if "epoch" in columns else None
-        length = float(title[1]) if title else stated
-        if length is None:
-            length, fits = _find_length(path, count, known.duration, timed, build.notes)
-            timed = timed or fits
-        onsets, durations = places * length, np.full(len(rows), length)
-    named = _names_of([columns["stage"].title])[0] not in _TEXT_NAMES
-    for onset, duration, label, text, other in zip(
-        onsets.tolist(), durations.tolist(), labels, texts, others, strict=True
-    ):
-        if label is None or other:
-            build.add_event(onset, duration, other or text)
-            build.unknown.update([text] if named and not other else [])
-        else:
+        if not is_stage.all():
+            i = int(is_stage.argmin())
+            accepted = "is not a sleep stage; accepted are W, N1, N2, N3, R, REM, ?, movement, or 0"
+            raise table.error(i, f"{texts[i][:40]!r} {accepted} to 5.")
+        onsets, durations, timed = table.place_epochs(stated)
+    named = _name_of(table.columns["stage"].title) not in _TEXT_NAMES
+    build = ScoringBuilder(notes=table.notes)
+    columns = (onsets.tolist(), durations.tolist(), labels, texts, events)
+    for onset, duration, label, text, event in zip(*columns, strict=True):
+        if label is not None and not event:
             build.add_stage(onset, duration, label)
+            continue
+        build.add_event(onset, duration, event or text)
+        if named and not event:
+            build.unknown[text] += 1
     return build.build(start, timed=timed)
 
 
@@ -203,10 +188,9 @@ def _split(line: str, delimiter: str | None = None) -> list[str]:
 
 
 def _is_header(line: str) -> bool:
-    names = _names_of(_split(line))
-    stage = set(names) & {*_STAGE_NAMES, *_TEXT_NAMES}
-    times = {name for kind in ("onset", "epoch", "duration") for name in _COLUMNS[kind]} - {""}
-    return len(names) > 1 and bool(stage) and bool(set(names) & times)
+    names = {_name_of(cell) for cell in _split(line)} - {""}
+    times = {name for kind in ("onset", "epoch", "duration") for name in _COLUMNS[kind]}
+    return bool(names & {*_STAGE_NAMES, *_TEXT_NAMES}) and bool(names & times)
 
 
 def _is_label(text: str) -> bool:
@@ -223,9 +207,9 @@ def _flatten(rows: list[_Row]) -> list[_Row]:
     return [(line, [cell]) for line, row in rows for cell in row if cell]
 
 
-def _names_of(cells: Sequence[str]) -> list[str]:
-    """Names of columns, without their units, numbers and accents."""
-    return [re.sub(r"[^a-z]", "", _split_title(cell)[0]) for cell in cells]
+def _name_of(title: str) -> str:
+    """Name of a column, without its unit, numbers and accents."""
+    return re.sub(r"[^a-z]", "", _split_title(title)[0])
 
 
 def _split_title(title: str) -> tuple[str, float | None]:
@@ -242,43 +226,298 @@ def _split_title(title: str) -> tuple[str, float | None]:
     return (suffix[1], _UNITS[suffix[2]]) if suffix else (lower, _UNITS.get(lower, 1.0))
 
 
-def _find_columns(
-    path: Path, rows: list[_Row], scorer: str | None
-) -> tuple[dict[str, _Column], list[_Row]]:
+@dataclass(frozen=True)
+class _Column:
+    """Where a column is, what its header says, and seconds per unit; 0 for samples."""
+
+    index: int
+    title: str
+    factor: float | None = 1.0
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rows of a file by the meaning of their columns, the recording, and notes on the reading."""
+
+    path: Path
+    rows: list[_Row]
+    columns: dict[str, _Column]
+    known: LabelContext
+    notes: list[str] = field(default_factory=list)
+
+    def cells(self, meaning: str) -> list[str]:
+        return [row[self.columns[meaning].index] for _, row in self.rows]
+
+    def error(self, i: int, text: str) -> ReadError:
+        return ReadError(f"{self.path}, line {self.rows[i][0]}: {text}")
+
+    def numbers(self, meaning: str) -> np.ndarray:
+        """Numbers of a column; an error names the first row without one."""
+        return np.array([self._number(i, text) for i, text in enumerate(self.cells(meaning))])
+
+    def _number(self, i: int, text: str) -> float:
+        try:
+            value = float(text.replace(",", "."))
+        except ValueError:
+            value = np.nan
+        if not np.isfinite(value):
+            raise self.error(i, f"{text[:40]!r} is not a time; accepted are seconds or HH:MM:SS.")
+        return value
+
+    def find_events(self) -> list[str]:
+        """Text of rows that are events in spite of their stage, by a second column of labels."""
+        texts = self.cells("event") if "event" in self.columns else []
+        named = [parse_stage(text, bare=False) is not None for text in texts]
+        if not any(named):
+            return [""] * len(self.rows)
+        return ["" if stage else text for text, stage in zip(texts, named, strict=True)]
+
+    def place_epochs(self, length: float | None) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Onsets and lengths of epochs, by number or one after the other, and if that is sure."""
+        numbered = "epoch" in self.columns
+        places = self._number_epochs() if numbered else np.arange(len(self.rows))
+        title = re.search(r"(\d+)\s*s", self.columns["epoch"].title) if numbered else None
+        length, sure = float(title[1]) if title else length, numbered
+        count, duration, usual = int(places.max()) + 1, self.known.duration, float(EPOCH_SECONDS)
+        if length is None and duration and not (numbered and count * usual < duration + usual):
+            length = fit_length(count, duration)
+            sure = sure or length is not None
+            if length is None and count * usual > 1.05 * duration + usual:
+                raise ReadError(
+                    f"{self.path}: {count:,} labels for {duration:g} s of signal are epochs of no "
+                    "usual length (30, 20, 15, 10, 5, 4, 3, 2, 1 or 0.5 s). State the times of the "
+                    "labels as a table with the columns onset, duration and stage, in seconds."
+                )
+            if length not in (None, usual):
+                text = f"{count:,} labels fill {duration:g} s of signal: each lasts {length:g} s"
+                longer = Caution(text, "labels are taken to last 60 s")
+                self.notes.append(longer if length > usual else text)
+        length = length or usual
+        return places * length, np.full(len(places), length), sure
+
+    def _number_epochs(self) -> np.ndarray:
+        """Places of epochs by their numbers, which count from 0 or 1."""
+        numbers = self.numbers("epoch")
+        if (numbers % 1).any() or numbers.min() < 0 or len(np.unique(numbers)) < len(numbers):
+            raise ReadError(
+                f"{self.path}: the numbers of {self.columns['epoch'].title!r} repeat or are not "
+                "whole; accepted is each epoch once, counted from 0 or 1. If two scorers share the "
+                "table, give a column 'scorer' and pass scorer=."
+            )
+        if numbers.min() > 1:
+            text = f"epochs are numbered from {numbers.min():g} on; 1 is taken as the first"
+            self.notes.append(text)
+        return (numbers - min(numbers.min(), 1)).astype(int)
+
+    def read_onsets(self) -> tuple[np.ndarray, datetime | None, float]:
+        """Onsets in seconds, the clock they count from if not the recording's, and the unit."""
+        texts, start, duration = self.cells("onset"), self.known.start, self.known.duration
+        if "date" in self.columns:
+            texts = [f"{day} {text}".strip() if re.match(r"\d{1,3}:", text) else text
+                     for day, text in zip(self.cells("date"), texts, strict=True)]  # fmt: skip
+        found = [_CLOCK.fullmatch(text) for text in texts]
+        if not any(found):
+            values = self.numbers("onset")
+            factor = self._factor_of(self.columns["onset"], values)
+            return self._rebase(values * factor), None, factor
+        matches = [match for match in found if match]
+        if len(matches) < len(found):
+            i = found.index(None)
+            raise self.error(i, f"{texts[i][:40]!r} is not a time like those of the other rows.")
+        seconds, days = _seconds_of(matches), self._read_dates([m["date"] for m in matches])
+        if days is None:
+            onsets = self._place_clock(seconds)
+        elif start is None:
+            seconds = seconds + days * DAY
+            first = float(seconds.min())
+            start = datetime.fromordinal(int(first // DAY)) + timedelta(seconds=first % DAY)
+            return seconds - first, start, 1.0
+        else:
+            onsets = seconds + (days - start.toordinal()) * DAY - _second_of_day(start)
+            shift = fit_days(float(onsets.min()), float(onsets.max()), duration)
+            onsets += shift * DAY
+            if shift:
+                self.notes.append(DATES_DIFFER)
+        return self._undo_clock_change(onsets), None, 1.0
+
+    def _read_dates(self, texts: Sequence[str | None]) -> np.ndarray | None:
+        """Day numbers of dates, in the format that all have and that is nearest the recording."""
+        dates = {text for text in texts if text}
+        if not dates or None in texts:
+            return None
+        fitting: list[dict[str | None, int]] = []
+        for form in _DATES:
+            with suppress(ValueError):
+                fitting.append({t: datetime.strptime(t, form).toordinal() for t in dates})
+        if not fitting:
+            raise ReadError(
+                f"{self.path}: the date {min(dates)!r} is not understood; accepted are 2020-12-31, "
+                "31.12.2020, 31/12/2020 and 12/31/2020. Write them in one of these ways."
+            )
+        day = self.known.start.toordinal() if self.known.start else None
+        days = min(fitting, key=lambda f: abs(f[texts[0]] - day) if day else 0)
+        return np.array([days[text] for text in texts], dtype=float)
+
+    def _place_clock(self, seconds: np.ndarray) -> np.ndarray:
+        """Onsets of HH:MM:SS, of the clock or since the start: whichever fits the recording."""
+        elapsed, from_zero = _unroll(seconds), bool(seconds.min() < 60)
+        if self.known.start is None and not from_zero:
+            raise self.error(
+                0, "onsets are clock times, but the recording states no start. Give onsets in "
+                "seconds from its start."
+            )  # fmt: skip
+        if self.known.start is None:
+            self.notes.append("times count from the start, as they begin at 00:00:00")
+            return elapsed
+        clock = (seconds - _second_of_day(self.known.start)) % DAY
+        # labels of the hour before the start are not a day ahead
+        clock = np.where(clock >= DAY - 3600.0, clock - DAY, clock)
+        duration = self.known.duration
+        if duration is not None and duration > DAY - 3600.0:
+            clock = _unroll(clock)
+        gain = _share_inside(elapsed, duration) - _share_inside(clock, duration)
+        if gain < -0.02 or (gain <= 0.02 and (not from_zero or abs(clock.min()) < 60)):
+            return clock
+        text = "times from 00:00:00 on are taken to count from the start"
+        if gain <= 0.02:
+            text = Caution(f"{text}, though they fit as clock times as well", text)
+        self.notes.append(text)
+        return elapsed
+
+    def _undo_clock_change(self, onsets: np.ndarray) -> np.ndarray:
+        """Seconds that elapsed, where the clock is set by an hour and the labels then fit."""
+        steps, end = np.diff(onsets), self.known.duration or 0.0
+        back, ahead = steps < 0, (steps >= 3600) & (steps < 4200)
+        if back.sum() == 1 and -3600 <= steps.min() <= -3000:
+            moved = onsets + 3600.0 * (np.arange(len(onsets)) > back.argmax())
+        elif ahead.sum() == 1 and onsets.max() >= end:
+            moved = onsets - 3600.0 * (np.arange(len(onsets)) > ahead.argmax())
+        else:
+            return onsets
+        if moved.max() >= end:
+            return onsets
+        self.notes.append("the clock of the labels is set by an hour within the night")
+        return moved
+
+    def _factor_of(self, column: _Column, values: np.ndarray) -> float:
+        """Seconds per unit; for samples by the rate at which epochs fill the recording."""
+        if column.factor:
+            return column.factor
+        if column.factor is None:
+            raise ReadError(
+                f"{self.path}: the unit of the column {column.title!r} is not known; accepted are "
+                "s, ms, min, h and samples. Give seconds, or name the unit in the header."
+            )
+        step = np.diff(np.unique(values)).min(initial=np.inf)
+        for length in (30.0, 20.0, 15.0, 10.0, 5.0):
+            rate = step / length
+            end = float(values.max()) / rate + length
+            fits = abs(end - (self.known.duration or 0.0)) <= 60
+            if fits and 1 <= rate < 1e5 and rate % 1 == 0:
+                return float(1.0 / rate)
+        raise ReadError(
+            f"{self.path}: the column {column.title!r} counts samples, and no rate of them makes "
+            "epochs that fill the recording. Give the onsets in seconds."
+        )
+
+    def _rebase(self, onsets: np.ndarray) -> np.ndarray:
+        """Onsets from the start; if most lie outside, but not from midnight or 1970, from there."""
+        start, duration = self.known.start, self.known.duration
+        if start is None or duration is None or _share_inside(onsets, duration) >= 0.5:
+            return onsets
+        unix = (start - datetime(1970, 1, 1)).total_seconds()
+        for zero, name in ((_second_of_day(start), "midnight"), (unix, "1970")):
+            if _share_inside(onsets - zero, duration) >= 0.5:
+                text = f"onsets are taken as seconds since {name}, as only then they fit"
+                self.notes.append(Caution(text, text))
+                return onsets - zero
+        return onsets
+
+    def read_durations(self, onsets: np.ndarray, factor: float) -> np.ndarray:
+        """Seconds that rows last by their durations, else by their ends; 0 where none is stated."""
+        meaning = "duration" if "duration" in self.columns else "end"
+        seconds = np.zeros(len(self.rows))
+        texts = self.cells(meaning) if meaning in self.columns else []
+        if not any(texts):
+            return seconds
+        column = self.columns[meaning]
+        samples = column.factor == self.columns["onset"].factor == 0.0
+        unit = factor if samples else self._factor_of(column, onsets)
+        for i, text in enumerate(texts):
+            clock = _CLOCK.fullmatch(text)
+            if text and not clock:
+                from_onset = onsets[i] if meaning == "end" else 0.0
+                seconds[i] = self._number(i, text) * unit - from_onset
+            elif clock and meaning == "duration":
+                seconds[i] = _seconds_of([clock])[0]
+        if (seconds < 0).any():
+            i = int(seconds.argmin())
+            raise self.error(
+                i, f"lasts {seconds[i]:g} s; accepted is a length of 0 s or more. Check the "
+                "columns of onset, duration and end."
+            )  # fmt: skip
+        return seconds
+
+
+def _second_of_day(time: datetime) -> float:
+    return (time - datetime(time.year, time.month, time.day)).total_seconds()
+
+
+def _share_inside(onsets: np.ndarray, duration: float | None) -> float:
+    return float(((onsets > -60.0) & (onsets < duration)).mean()) if duration else 1.0
+
+
+def _unroll(seconds: np.ndarray) -> np.ndarray:
+    """Times of the day as times that go on, row by row, past midnight."""
+    return seconds + DAY * np.cumsum(np.diff(seconds, prepend=seconds[0]) < -DAY / 2)
+
+
+def _seconds_of(matches: Sequence[re.Match[str]]) -> np.ndarray:
+    """Seconds of the day; where zones are stated, by the clock of the first."""
+    seconds, zones = np.empty(len(matches)), np.zeros(len(matches))
+    for i, match in enumerate(matches):
+        hour = int(match["h"])
+        if match["half"]:
+            hour = hour % 12 + 12 * (match["half"][0] in "pP")
+        seconds[i] = hour * 3600 + int(match["m"]) * 60 + float(re.sub("[,:]", ".", match["s"]))
+        zone = re.fullmatch(r"([+-])(\d\d):?(\d\d)", match["zone"] or "")
+        if zone:
+            zones[i] = float(f"{zone[1]}1") * (int(zone[2]) * 3600 + int(zone[3]) * 60)
+    return seconds - (zones - zones[0])
+
+
+def _find_columns(path: Path, rows: list[_Row], known: LabelContext) -> _Table:
     """Each column by its meaning, and the rows of one scorer without the header, of one width."""
-    cells = rows[0][1]
-    names = _names_of(cells)
-    known = {*_STAGE_NAMES, *_TEXT_NAMES, *(n for names in _COLUMNS.values() for n in names if n)}
-    several = any(_SEVERAL.fullmatch(name) for name in names)
-    has_header = (bool(set(names) & known) or several) and not all(map(_is_label, cells))
-    body = [(line, row + [""] * (len(cells) - len(row))) for line, row in rows[has_header:]]
+    titles, scorer = rows[0][1], known.scorer
+    names = [_name_of(title) for title in titles]
+    is_known = any(name in _KNOWN or _SEVERAL.fullmatch(name) for name in names)
+    has_header = is_known and not all(map(_is_label, titles))
+    body = [(line, row + [""] * (len(titles) - len(row))) for line, row in rows[has_header:]]
+    if not body:
+        raise ReadError(f"{path}: a header without rows. Pass hypnogram=False for no labels.")
     if not has_header:
         if scorer is not None:
             raise no_scorer(path, scorer)
-        return _bare_columns(body), body
-    if not body:
-        raise ReadError(
-            f"{path}: a header without rows. Pass hypnogram=False to go without labels."
-        )
-    stage = _pick_stage(path, cells, names, body, scorer)
-    columns = {"stage": _Column(stage, cells[stage], None)}
+        return _Table(path, body, _bare_columns(body), known)
+    stage = _pick_stage(path, titles, body, scorer)
+    columns = {"stage": _Column(stage, titles[stage])}
     for meaning, accepted in (*_COLUMNS.items(), ("event", _TEXT_NAMES)):
         ranked = [
             (accepted.index(name), i)
             for i, name in enumerate(names)
             if name in accepted and i != stage and (name or i == 0)
-            and not (meaning == "scorer" and cells[i][-1:].isdigit())
+            and not (meaning == "scorer" and titles[i][-1:].isdigit())
         ]  # fmt: skip
         if ranked:
             i = min(ranked)[1]
-            columns[meaning] = _Column(i, cells[i], _split_title(cells[i])[1])
+            columns[meaning] = _Column(i, titles[i], _split_title(titles[i])[1])
     if "scorer" in columns:
         body = _pick_scorer(path, body, columns["scorer"].index, scorer)
-    elif scorer is not None and not cells[stage].lower().endswith(scorer.lower()):
+    elif scorer is not None and not titles[stage].lower().endswith(scorer.lower()):
         raise no_scorer(path, scorer)
     if not {"onset", "epoch"} & set(columns):
-        _refuse_unnamed_times(path, cells, body, stage)
-    return columns, body
+        _refuse_unnamed_times(path, titles, body, stage)
+    return _Table(path, body, columns, known)
 
 
 def _bare_columns(rows: list[_Row]) -> dict[str, _Column]:
@@ -289,39 +528,33 @@ def _bare_columns(rows: list[_Row]) -> dict[str, _Column]:
     if width == 2 and len(first) > 2 and all(text.isdecimal() for text in first):
         # seconds that count one by one say the same
         meanings[0] = "epoch" if set(np.diff([int(t) for t in first]).tolist()) == {1} else "onset"
-    return {meaning: _Column(i, "", 1.0) for i, meaning in enumerate(meanings)}
+    return {meaning: _Column(i, "") for i, meaning in enumerate(meanings)}
 
 
-def _pick_stage(
-    path: Path, cells: list[str], names: list[str], rows: list[_Row], scorer: str | None
-) -> int:
+def _pick_stage(path: Path, titles: list[str], rows: list[_Row], scorer: str | None) -> int:
     """Index of the column of stages; that of the scorer, if several scored."""
-
-    def holds_labels(i: int) -> bool:
-        filled = [row[i] for _, row in rows if row[i]]
-        return sum(map(_is_label, filled)) > len(filled) / 2
-
-    exact = min(
-        (name for name in names if name in _STAGE_NAMES), key=_STAGE_NAMES.index, default=""
-    )
-    best = [i for i, name in enumerate(names) if exact and name == exact]
-    wide = [i for i, name in enumerate(names) if _SEVERAL.fullmatch(name) and holds_labels(i)]
-    weak = [i for name in _TEXT_NAMES for i, other in enumerate(names) if other == name]
-    best = best or wide or weak[:1]
+    names = [_name_of(title) for title in titles]
+    cells = [[row[i] for _, row in rows if row[i]] for i in range(len(titles))]
+    exact = next((name for name in _STAGE_NAMES if name in names), None)
+    best = [i for i, name in enumerate(names) if name == exact]
+    best = best or [
+        i
+        for i, name in enumerate(names)
+        if _SEVERAL.fullmatch(name) and 2 * sum(map(_is_label, cells[i])) > len(cells[i])
+    ]
+    best = best or [names.index(name) for name in _TEXT_NAMES if name in names][:1]
     if not best:
         raise ReadError(
             f"{path}: no column holds the stage; accepted names are "
             f"{', '.join(_STAGE_NAMES[:5])}, in addition to onset and duration."
         )
-    if len(best) == 1:
-        return best[0]
     asked = (scorer or "").lower()
-    chosen = [i for i in best if asked and cells[i].lower() == asked]
-    chosen = chosen or [i for i in best if asked and cells[i].lower().endswith(asked)]
+    chosen = [i for i in best if titles[i].lower() == asked] or best
+    chosen = [i for i in chosen if len(best) == 1 or (asked and titles[i].lower().endswith(asked))]
     if len(chosen) != 1:
         raise ReadError(
-            f"{path}: {len(best)} columns hold stages, {', '.join(repr(cells[i]) for i in best)}, "
-            f"and scorer={scorer!r} names none of them. Pass scorer={cells[best[0]]!r}."
+            f"{path}: {len(best)} columns hold stages, {', '.join(repr(titles[i]) for i in best)}, "
+            f"and scorer={scorer!r} names none of them. Pass scorer={titles[best[0]]!r}."
         )
     return chosen[0]
 
@@ -342,284 +575,14 @@ def no_scorer(path: Path, scorer: str) -> ReadError:
     return ReadError(f"{path}: names no scorers, got scorer={scorer!r}. Leave scorer out.")
 
 
-def _refuse_unnamed_times(path: Path, cells: list[str], rows: list[_Row], stage: int) -> None:
+def _refuse_unnamed_times(path: Path, titles: list[str], rows: list[_Row], stage: int) -> None:
     """Raise if a column that rises row by row may hold the times, as its name is not known."""
-    for i, title in enumerate(cells):
-        texts = [row[i] for _, row in rows]
-        if i == stage or len(texts) < 3 or not all(re.fullmatch(r"[\d.:,]+", t) for t in texts):
+    for i, title in enumerate(titles):
+        texts = [re.sub("[:,]", "", row[i]) for _, row in rows]
+        if i == stage or len(texts) < 3 or not all(re.fullmatch(r"\d+\.?\d*", t) for t in texts):
             continue
-        values = [float(re.sub(r"[:,]", "", text) or 0) for text in texts if text.count(".") < 2]
-        if len(values) == len(texts) and (np.diff(values) > 0).all():
+        if (np.diff([float(text) for text in texts]) > 0).all():
             raise ReadError(
                 f"{path}: the column {title!r} may hold the times of the labels, but its name is "
                 "not known. Call it 'onset' if it counts seconds, 'onset_ms', 'epoch', or drop it."
             )
-
-
-def _find_events(rows: list[_Row], columns: dict[str, _Column]) -> list[str]:
-    """Text of the rows that are events in spite of their stage, by a second column of labels."""
-    if "event" not in columns:
-        return [""] * len(rows)
-    texts = [row[columns["event"].index] for _, row in rows]
-    named = [parse_stage(text, bare=False) is not None for text in texts]
-    return [
-        text if any(named) and not stage else "" for text, stage in zip(texts, named, strict=True)
-    ]
-
-
-def _read_numbers(path: Path, rows: list[_Row], column: _Column, notes: list[str]) -> np.ndarray:
-    """Places of epochs by their numbers, which count from 0 or 1."""
-    numbers = np.array([_to_number(path, line, row[column.index]) for line, row in rows])
-    _, counts = np.unique(numbers, return_counts=True)
-    if (numbers % 1).any() or numbers.min() < 0 or counts.max() > 1:
-        raise ReadError(
-            f"{path}: {column.title!r} has {'repeated' if counts.max() > 1 else 'other'} numbers; "
-            "accepted is each epoch once, counted from 0 or 1. If two scorers share the table, "
-            "give a column 'scorer' and pass scorer=."
-        )
-    base = min(int(numbers.min()), 1)
-    if numbers.min() > 1:
-        notes.append(f"epochs are numbered from {numbers.min():g} on; 1 is taken as the first")
-    return (numbers - base).astype(int)
-
-
-def _find_length(
-    path: Path, count: int, duration: float | None, numbered: bool, notes: list[str]
-) -> tuple[float, bool]:
-    """Seconds of each label of a list, and whether the list then fills the recording."""
-    usual = float(EPOCH_SECONDS)
-    if duration is None or (numbered and count * usual < duration + usual):
-        return usual, False
-    length = fit_length(count, duration)
-    if length is None and count * usual > 1.05 * duration + usual:
-        raise ReadError(
-            f"{path}: {count:,} labels for {duration:g} s of signal are epochs of no usual length "
-            "(30, 20, 15, 10, 5, 4, 3, 2, 1 or 0.5 s). State the times of the labels as a table "
-            "with the columns onset, duration and stage, in seconds."
-        )
-    if length is None or length == usual:
-        return usual, length is not None
-    text = f"{count:,} labels fill {duration:g} s of signal: each is taken to last {length:g} s"
-    notes.append(Caution(text, "labels are taken to last 60 s") if length > usual else text)
-    return length, True
-
-
-def _to_number(path: Path, line: int, text: str) -> float:
-    try:
-        value = float(text.replace(",", "."))
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise ReadError(
-            f"{path}, line {line}: {text[:40]!r} is not a time; accepted are seconds or HH:MM:SS."
-        )
-    return value
-
-
-def _read_onsets(
-    path: Path, rows: list[_Row], columns: dict[str, _Column], known: LabelContext,
-    notes: list[str],
-) -> tuple[np.ndarray, datetime | None, float]:  # fmt: skip
-    """Onsets in seconds, the clock time they count from if not the recording's, and the unit."""
-    column = columns["onset"]
-    texts = [row[column.index] for _, row in rows]
-    if "date" in columns:
-        day = columns["date"].index
-        texts = [f"{row[day]} {text}".strip() if re.match(r"\d{1,3}:", text) else text
-                 for text, (_, row) in zip(texts, rows, strict=True)]  # fmt: skip
-    matches = [match for text in texts if (match := _CLOCK.fullmatch(text))]
-    if not matches:
-        values = np.array([_to_number(path, line, row[column.index]) for line, row in rows])
-        factor = _factor_of(path, column, values, known)
-        return _rebase(values * factor, known, notes), None, factor
-    odd = next((i for i, text in enumerate(texts) if not _CLOCK.fullmatch(text)), None)
-    if odd is not None:
-        _to_number(path, rows[odd][0], "?" + texts[odd])
-    seconds = _seconds_of(matches)
-    days = _read_dates(path, [match["date"] for match in matches], known.start)
-    if days is None:
-        onsets = _place_clock(path, rows[0][0], seconds, known, notes)
-        return _undo_clock_change(onsets, known.duration, notes), None, 1.0
-    seconds += days * DAY
-    first = float(seconds.min())
-    if known.start is None:
-        start = datetime.fromordinal(int(first // DAY)) + timedelta(seconds=first % DAY)
-        return _undo_clock_change(seconds - first, None, notes), start, 1.0
-    onsets = seconds - known.start.toordinal() * DAY - _second_of_day(known.start)
-    shift = fit_days(float(onsets.min()), float(onsets.max()), known.duration)
-    if shift:
-        notes.append("the dates of labels and signals differ; aligned by the time of day")
-    return _undo_clock_change(onsets + shift * DAY, known.duration, notes), None, 1.0
-
-
-def _second_of_day(time: datetime) -> float:
-    return time.hour * 3600 + time.minute * 60 + time.second + time.microsecond / 1e6
-
-
-def _seconds_of(matches: Sequence[re.Match[str]]) -> np.ndarray:
-    """Seconds of the day; where zones are stated, by the clock of the first."""
-    seconds = np.empty(len(matches))
-    zones = np.zeros(len(matches))
-    for i, match in enumerate(matches):
-        hour = int(match["h"])
-        if match["half"]:
-            hour = hour % 12 + 12 * (match["half"][0] in "pP")
-        seconds[i] = hour * 3600 + int(match["m"]) * 60 + float(re.sub("[,:]", ".", match["s"]))
-        zone = re.fullmatch(r"([+-])(\d\d):?(\d\d)", match["zone"] or "")
-        if zone:
-            zones[i] = float(f"{zone[1]}1") * (int(zone[2]) * 3600 + int(zone[3]) * 60)
-    return seconds - (zones - zones[0])
-
-
-def _read_dates(
-    path: Path, texts: Sequence[str | None], start: datetime | None
-) -> np.ndarray | None:
-    """Day numbers of dates, in the format that all have and that is nearest to the recording."""
-    unique = {text for text in texts if text is not None}
-    if not unique or None in texts:
-        return None
-    fitting: list[dict[str | None, date]] = []
-    for form in _DATES:
-        try:
-            fitting.append({text: datetime.strptime(text, form).date() for text in unique})
-        except ValueError:
-            continue
-    if not fitting:
-        raise ReadError(
-            f"{path}: the date {min(unique)!r} is not understood; accepted are 2020-12-31, "
-            "31.12.2020, 31/12/2020 and 12/31/2020."
-        )
-
-    def distance(days: dict[str | None, date]) -> int:
-        return 0 if start is None else abs(days[texts[0]] - start.date()).days
-
-    days = min(fitting, key=distance)
-    return np.array([days[text].toordinal() for text in texts], dtype=float)
-
-
-def _place_clock(
-    path: Path, line: int, seconds: np.ndarray, known: LabelContext, notes: list[str]
-) -> np.ndarray:
-    """Onsets of HH:MM:SS, of the clock or since the start: whichever fits the recording."""
-    elapsed, from_zero = _unroll(seconds), seconds.min() < 60
-    if known.start is None:
-        if from_zero:
-            notes.append("times count from the start, as they begin at 00:00:00")
-            return elapsed
-        raise ReadError(
-            f"{path}, line {line}: onsets are clock times, but the recording states no start. Give "
-            "onsets in seconds from its start."
-        )
-    clock = (seconds - _second_of_day(known.start)) % DAY
-    # labels of the hour before the start are not a day ahead
-    clock = np.where(clock >= DAY - 3600.0, clock - DAY, clock)
-    inside = [1.0, 1.0]
-    if known.duration is not None:
-        clock = _unroll(clock) if known.duration > DAY - 3600.0 else clock
-        inside = [_share_inside(times, known.duration) for times in (clock, elapsed)]
-    if abs(inside[0] - inside[1]) > 0.02:
-        as_clock = inside[0] > inside[1]
-    else:
-        as_clock = not from_zero or bool(abs(clock.min()) < 60)
-        if not as_clock and inside[1] > 0:
-            text = "times from 00:00:00 on are taken to count from the start"
-            kind = f"{text}, though they may be clock times"
-            notes.append(Caution(f"{text}, though they fit as clock times as well", kind))
-            return elapsed
-    if not as_clock:
-        notes.append("times count from the start, as only then they lie in the recording")
-    return clock if as_clock else elapsed
-
-
-def _share_inside(onsets: np.ndarray, duration: float) -> float:
-    return float(((onsets > -60.0) & (onsets < duration)).mean())
-
-
-def _unroll(seconds: np.ndarray) -> np.ndarray:
-    """Times of the day as times that go on, row by row, past midnight."""
-    return seconds + DAY * np.cumsum(np.diff(seconds, prepend=seconds[0]) < -DAY / 2)
-
-
-def _undo_clock_change(onsets: np.ndarray, duration: float | None, notes: list[str]) -> np.ndarray:
-    """Seconds that elapsed, where the clock is set by an hour and the labels then fit."""
-    steps = np.diff(onsets)
-    for places, hour in ((steps < 0, 3600.0), ((steps >= 3600) & (steps < 4200), -3600.0)):
-        if (
-            duration is None
-            or places.sum() != 1
-            or (hour > 0 and not -hour <= steps.min() <= -3000)
-        ):
-            continue
-        moved = onsets + hour * (np.arange(len(onsets)) > int(places.argmax()))
-        if moved.max() < duration and (hour > 0 or onsets.max() >= duration):
-            notes.append(f"the clock of the labels is set by {-hour:+g} s within the night")
-            return moved
-    return onsets
-
-
-def _factor_of(path: Path, column: _Column, values: np.ndarray, known: LabelContext) -> float:
-    """Seconds per unit of a column; for samples by the rate at which epochs fill the recording."""
-    if column.factor is None:
-        raise ReadError(
-            f"{path}: the unit of the column {column.title!r} is not known; accepted are s, ms, "
-            "min, h and samples. Give seconds, or name the unit in the header."
-        )
-    if column.factor:
-        return column.factor
-    steps = np.diff(np.unique(values))
-    for length in (30.0, 20.0, 15.0, 10.0, 5.0):
-        rate = steps.min(initial=np.inf) / length
-        end = float(values.max()) / rate + length
-        if known.duration and 1 <= rate < 1e5 and rate % 1 == 0 and abs(end - known.duration) <= 60:
-            return float(1.0 / rate)
-    raise ReadError(
-        f"{path}: the column {column.title!r} counts samples, and no rate of them makes epochs "
-        "that fill the recording. Give the onsets in seconds."
-    )
-
-
-def _rebase(onsets: np.ndarray, known: LabelContext, notes: list[str]) -> np.ndarray:
-    """Onsets that lie outside the signals, but not if they count from midnight or from 1970."""
-    if known.start is None or known.duration is None:
-        return onsets
-    epoch = (known.start - datetime(1970, 1, 1)).total_seconds()
-    for zero, name in ((0.0, ""), (_second_of_day(known.start), "midnight"), (epoch, "1970")):
-        moved = onsets - zero
-        if _share_inside(moved, known.duration) >= 0.5:
-            if zero:
-                text = f"onsets are taken as seconds since {name}, as only then they fit"
-                notes.append(Caution(text, text))
-            return moved
-    return onsets
-
-
-def _read_durations(
-    path: Path, rows: list[_Row], columns: dict[str, _Column], onsets: np.ndarray,
-    factor: float, is_stage: np.ndarray,
-) -> np.ndarray:  # fmt: skip
-    """Seconds that each row lasts; a stage without a length lasts until the next."""
-    durations = np.zeros(len(rows))
-    for meaning in ("duration", "end"):
-        column = columns.get(meaning)
-        if column is None or durations.any():
-            continue
-        if column.factor == 0.0 and columns["onset"].factor == 0.0:
-            unit = factor
-        else:
-            unit = column.factor or _factor_of(path, column, onsets, LabelContext())
-        for i, (line, row) in enumerate(rows):
-            text = row[column.index]
-            clock = _CLOCK.fullmatch(text)
-            if meaning == "duration" and text:
-                plain = _seconds_of([clock])[0] if clock else _to_number(path, line, text) * unit
-                durations[i] = plain
-            elif text and not clock:
-                durations[i] = _to_number(path, line, text) * unit - onsets[i]
-            if durations[i] < 0:
-                raise ReadError(
-                    f"{path}, line {line}: lasts {durations[i]:g} s; accepted is a length of 0 s "
-                    "or more. Check the columns of onset, duration and end."
-                )
-    empty = is_stage & (durations == 0)
-    durations[empty] = (next_onsets(onsets[is_stage]) - onsets[is_stage])[empty[is_stage]]
-    return durations
