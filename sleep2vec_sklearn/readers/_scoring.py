@@ -357,10 +357,13 @@ class ScoringBuilder:
         chosen = [i for i, stage in enumerate(is_stage) if stage]
         codes, notes = decode([rows[i][2] for i in chosen], coding) if chosen else ({}, [])
         self.notes += notes
-        stages = [parse_stage(codes.get(rows[i][2], rows[i][2])) for i in chosen]
-        lengths = fill_lengths(np.array([rows[i][0] for i in chosen]), stages)
-        for i, length, stage in zip(chosen, lengths.tolist(), stages, strict=True):
-            self.add_stage(rows[i][0], rows[i][1] or length, stage)
+        # a stage that is not understood ends the one before it as well
+        due = [i for i, row in enumerate(rows) if is_stage[i] or _STAGE_LIKE.match(row[2])]
+        stages = [parse_stage(codes.get(rows[i][2], rows[i][2])) for i in due]
+        lengths = fill_lengths(np.array([rows[i][0] for i in due]), stages)
+        for i, length, stage in zip(due, lengths.tolist(), stages, strict=True):
+            if is_stage[i]:
+                self.add_stage(rows[i][0], rows[i][1] or length, stage)
         for (onset, duration, text), chosen_one in zip(rows, is_stage, strict=True):
             if not chosen_one:
                 self.add_event(onset, duration or 0.0, text)
@@ -385,12 +388,27 @@ class ScoringBuilder:
         if self.events:
             events = pd.DataFrame(sorted(self.events), columns=["onset", "duration", "type"])
         notes = [*notes, *self.notes]
+        self._count_unscored(onsets, durations)
         if self.unknown:
             names = ", ".join(f"{text!r} ({n})" for text, n in self.unknown.most_common(5))
             text = f"{self.unknown.total():,} labels are no stage that is known: {names}"
             notes.append(Caution(text, "labels of stages are not understood"))
         scored = onsets, durations, stages.astype(np.int8), movement.astype(bool)
         return Scoring(*scored, events, self._pair_lights(), start, tuple(notes), timed)
+
+    def _count_unscored(self, onsets: np.ndarray, durations: np.ndarray) -> None:
+        """Count events that fill gaps between stages and last as long: words for stages."""
+        usual, ends = np.median(durations) if len(durations) else 0.0, np.sort(onsets + durations)
+        filling: Counter[str] = Counter()
+        next_to: set[str] = set()
+        for onset, duration, text in self.events:
+            passed = np.searchsorted(onsets, onset + 0.01) - np.searchsorted(ends, onset + 0.01)
+            if usual < 10.0 or abs(duration - usual) > 0.01 or passed or text in self.unknown:
+                continue
+            filling[text] += 1
+            if min(np.abs(ends - onset).min(), np.abs(onsets - onset - duration).min()) < 0.01:
+                next_to.add(text)
+        self.unknown.update({text: n for text, n in filling.items() if text in next_to})
 
     def _pair_lights(self) -> tuple[float | None, float | None] | None:
         """The first lights-off and the last lights-on after it."""

@@ -116,13 +116,17 @@ def read_table(path: Path, known: LabelContext) -> Scoring:
     labels = [parse_stage(codes.get(text, text)) for text in texts]
     events = table.find_events()
     is_stage = np.array([b is not None and not e for b, e in zip(labels, events, strict=True)])
+    named = _name_of(table.columns["stage"].title) not in _TEXT_NAMES
     start, timed = None, True
     if "onset" in table.columns:
         onsets, start, factor = table.read_onsets()
         durations = table.read_durations(onsets, factor)
-        stages = [label for label, stage in zip(labels, is_stage, strict=True) if stage]
+        # a word that is no stage, but where one is due, ends the stage before it
+        step = np.diff(np.unique(onsets[is_stage])).min(initial=EPOCH_SECONDS)
+        on_grid = (onsets - onsets[is_stage].min(initial=onsets.max())) % step < 0.01
+        due = is_stage | (np.array([named and not event for event in events]) & on_grid)
         lengths = np.zeros(len(onsets))
-        lengths[is_stage] = fill_lengths(onsets[is_stage], stages)
+        lengths[due] = fill_lengths(onsets[due], [labels[i] for i in np.flatnonzero(due)])
         durations = np.where(durations > 0, durations, lengths)
     else:
         if not is_stage.all():
@@ -130,16 +134,17 @@ def read_table(path: Path, known: LabelContext) -> Scoring:
             accepted = "is not a sleep stage; accepted are W, N1, N2, N3, R, REM, ?, movement, or 0"
             raise table.error(i, f"{texts[i][:40]!r} {accepted} to 5.")
         onsets, durations, timed = table.place_epochs(stated)
-    named = _name_of(table.columns["stage"].title) not in _TEXT_NAMES
     build = ScoringBuilder(notes=table.notes)
     columns = (onsets.tolist(), durations.tolist(), labels, texts, events)
     for onset, duration, label, text, event in zip(*columns, strict=True):
         if label is not None and not event:
             build.add_stage(onset, duration, label)
             continue
-        build.add_event(onset, duration, event or text)
-        if named and not event:
+        if named and not event and duration >= 10 and duration % 5 == 0:
             build.unknown[text] += 1
+            build.events.append((onset, duration, text))
+        else:
+            build.add_event(onset, duration, event or text)
     return build.build(start, timed=timed)
 
 

@@ -115,6 +115,12 @@ def test_triggers_are_no_stages(write_edf, annotations):
     assert f"{len(annotations)} annotations such as" in found.notes[0]
 
 
+def test_unknown_stage_ends_the_last(write_edf):
+    path = write_edf(annotations=marks("W7RR", None, "Sleep stage "))
+    with pytest.warns(RecordingWarning, match=r"no stage that is known: 'Sleep stage 7' \(1\)"):
+        assert stages(path, 4) == [0, -1, 4, 4]
+
+
 STAMP = b"+0\x14\x14\x00"
 
 

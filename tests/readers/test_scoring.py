@@ -200,6 +200,21 @@ def test_untimed_misfit_is_caution():
     assert not isinstance(build.build().to_epochs(10)[1][0], Caution)
 
 
+@pytest.mark.parametrize(
+    ("onsets", "length", "n"),
+    [([60], 30, 1), ([60, 90], 30, 2), ([60], 17, 0), ([0], 30, 0), ([600], 30, 0)],
+)
+def test_words_in_gaps_are_counted(onsets, length, n):
+    build = ScoringBuilder()
+    for interval in (*night([0, 1]), (120, 30, 2)):
+        build.add_stage(*interval)
+    for onset in onsets:
+        build.add_event(onset, length, "leicht")
+    notes = build.build().notes
+    said = f"{n} labels are no stage that is known: 'leicht' ({n})"
+    assert notes == ((said,) if n else ())
+
+
 def test_explicit_unscored_is_no_label():
     assert epochs_of([(0, 10, 2), (10, 20, -1)], 1) == [-1]
     assert epochs_of([(0, 10, 2), (10, 10, -1)], 1) == [-1]

@@ -416,6 +416,15 @@ def test_unknown_stages_are_counted(read):
     assert rows == [(0, 30, 0)]
 
 
+@pytest.mark.parametrize("word", ["leicht", "Stage 7"])
+def test_unknown_stage_ends_the_last(read, word):
+    with pytest.warns(RecordingWarning, match=rf"1 labels are no stage .*: '{word}' \(1\)"):
+        assert read(f"onset,stage\n0,W\n30,{word}\n60,N2\n90,N2\n") == [
+            (0, 30, 0), (60, 30, 2), (90, 30, 2),
+        ]  # fmt: skip
+    assert read("onset,stage\n0,W\n17,Arousal\n30,N2\n") == [(0, 30, 0), (30, 30, 2)]
+
+
 ALPHABET = st.sampled_from(
     ["onset", "stage", "epoch", "time", "W", "N2", "3", "0.5", "22:30:00", "é", "2001-02-03", ",",
      ";", "\t", "\n", " ", '"', "nan", "[ms]", "-1"]
