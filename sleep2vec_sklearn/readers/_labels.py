@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
+from string import ascii_lowercase, digits
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -86,9 +87,9 @@ def find_hypnograms(path: Path) -> list[Path]:
     found: list[Path] = []
     here = _list_folder(path.parent)
     if stem.endswith("-psg"):
-        night = re.compile(re.escape(stem.removesuffix("-psg")[:-1]) + r"[a-z0-9]-hypnogram\.edf")
-        found += [path.with_name(n) for key in sorted(here.files) if night.fullmatch(key)
-                  for n in here.files[key]]  # fmt: skip
+        night = stem.removesuffix("-psg")[:-1]
+        found += [path.with_name(n) for letter in digits + ascii_lowercase
+                  for n in here.files.get(f"{night}{letter}-hypnogram.edf", ())]  # fmt: skip
     for folder in (path.parent, *_parallel(path)):
         names = _list_folder(folder).files
         endings = _ENDINGS if folder == path.parent else (*_ENDINGS, *_BARE_ENDINGS)
@@ -272,7 +273,7 @@ def check_lights(
     first, last = off or 0.0, duration if on is None else on
     asleep = np.zeros(0) if stages is None else np.flatnonzero(stages > 0) * EPOCH_SECONDS + 15.0
     outside = (asleep < first) | (asleep > last)
-    if last <= max(first, 0.0) or first >= duration or 2 * outside.sum() > max(len(asleep), 1):
+    if last <= max(first, 0.0) or first >= duration or 4 * outside.sum() > max(len(asleep), 1):
         shown = " and ".join(
             f"lights {name} at {time:g} s"
             for name, time in (("off", off), ("on", on))
@@ -297,9 +298,17 @@ def settle_codes(
     }
     if len(noted) < 2:
         return results
-    coding = decide_coding(np.sum([note.evidence for note in noted.values()], axis=0).tolist())
-    others = [i for i, note in noted.items() if (note.coding, note.clear) != coding]
-    return [read_again(i, coding) if i in others else result for i, result in enumerate(results)]
+    evidence = np.sum([note.evidence for note in noted.values()], axis=0).tolist()
+    coding = decide_coding(evidence)
+    # where nights differ beyond doubt, each keeps its own, and all are told of
+    mixed = evidence[-1] > 0 and evidence[-2] > 0
+    wanted = {i: (note.coding, False) if mixed else coding for i, note in noted.items()}
+    return [
+        read_again(i, wanted[i])
+        if i in noted and wanted[i] != (noted[i].coding, noted[i].clear)
+        else result
+        for i, result in enumerate(results)
+    ]
 
 
 def warn_of_missing_stages(recordings: Iterable[Recording]) -> None:

@@ -166,7 +166,7 @@ def decode(
 
 
 def _weigh_codes(codes: Sequence[int]) -> tuple[int, ...]:
-    """Counts for a decision: borders of runs of 4, those with 3; any 5, one first, one inside."""
+    """Borders of runs of 4, those with 3; any 5, one first, one inside; 4 surely REM, surely not."""
     values = np.asarray(codes, dtype=int)
     runs = values[np.flatnonzero(np.diff(values, prepend=-99))]
     known = (runs[:-1] >= 0) & (runs[1:] >= 0) & (runs[:-1] <= 4) & (runs[1:] <= 4)
@@ -174,7 +174,10 @@ def _weigh_codes(codes: Sequence[int]) -> tuple[int, ...]:
     borders = pairs[1] == 4
     deep = int((borders & (pairs[0] == 3)).sum())
     first = len(runs) > 0 and runs[0] == 5
-    return int(borders.sum()), deep, int(5 in runs), int(first), int(5 in runs[1:-1])
+    n, five = int(borders.sum()), 5 in runs
+    beyond_doubt = n >= 4 and not five and 5 * deep < n, n >= 4 and five and 2 * deep >= n
+    counts = (five, first, 5 in runs[1:-1], *beyond_doubt)
+    return n, deep, *(int(count) for count in counts)
 
 
 def decide_coding(evidence: Sequence[int]) -> tuple[str, bool]:
@@ -183,7 +186,7 @@ def decide_coding(evidence: Sequence[int]) -> tuple[str, bool]:
     Stage 4 of Rechtschaffen & Kales follows stage 3, REM sleep seldom does; and a night does not
     begin in REM sleep, which is their 5.
     """
-    borders, deep, with_five, first, inside = evidence
+    borders, deep, with_five, first, inside = evidence[:5]
     if not with_five:
         return "AASM", 2 * deep <= borders
     if 2 * deep >= borders or borders < 4:

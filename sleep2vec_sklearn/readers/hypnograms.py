@@ -89,7 +89,7 @@ def read_labels(path: Path, known: LabelContext) -> Scoring:
         if is_table:
             scoring = read_table(path, known)
         elif suffix == ".xml":
-            scoring = _read_xml(path)
+            scoring = _read_xml(path, known.duration)
         else:
             scoring = read_edf_annotations(path, known.coding)
     except ReadError:
@@ -166,7 +166,7 @@ def _to_float(text: bytes) -> float:
     return float(text.replace(b",", b".").decode() or 0)
 
 
-def _read_xml(path: Path) -> Scoring:
+def _read_xml(path: Path, duration: float | None) -> Scoring:
     raw = path.read_bytes()
     try:
         root = ElementTree.fromstring(raw)
@@ -183,7 +183,7 @@ def _read_xml(path: Path) -> Scoring:
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     if root.find(".//SleepStages") is not None:
-        return _read_profusion(root, path)
+        return _read_profusion(root, path, duration)
     if root.find(".//ScoredEvent/EventConcept") is not None:
         return _read_nsrr(root, path)
     raise ReadError(
@@ -207,7 +207,7 @@ def _seconds(element: ElementTree.Element, tag: str, path: Path) -> float:
         raise ReadError(f"{path}: <{tag}> is {text!r}; accepted is a number of seconds.") from None
 
 
-def _read_profusion(root: ElementTree.Element, path: Path) -> Scoring:
+def _read_profusion(root: ElementTree.Element, path: Path, duration: float | None) -> Scoring:
     build = ScoringBuilder()
     length = _seconds(root, "EpochLength", path) or EPOCH_SECONDS
     for i, element in enumerate(root.iterfind(".//SleepStages/SleepStage")):
@@ -217,7 +217,10 @@ def _read_profusion(root: ElementTree.Element, path: Path) -> Scoring:
         name = (event.findtext("Name") or "").strip()
         if name:
             build.add_event(_seconds(event, "Start", path), _seconds(event, "Duration", path), name)
-    return build.build()
+    # a list from the start, which the last minute may be missing from
+    scored = length * len(build.intervals)
+    fits = duration is None or abs(scored - duration) < max(60.0, 0.01 * duration)
+    return build.build(timed=fits)
 
 
 def _read_nsrr(root: ElementTree.Element, path: Path) -> Scoring:

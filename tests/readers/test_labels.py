@@ -67,6 +67,14 @@ def test_codes_of_stagers_agree(read_study):
     assert cohort[1].stages.tolist() == [0, 1, 2, 4, 2, 4, 2, 4, 2, -1]
 
 
+def test_two_codings_are_told(read_study):
+    files = {"a_hypnogram.txt": listed("0123434255"), "b_hypnogram.txt": listed("0124242420")}
+    with pytest.warns(RecordingWarning, match="2 of 2 nights: stages are integers whose code"):
+        cohort = read_study(files)
+    assert cohort[0].stages.tolist() == [0, 1, 2, 3, 3, 3, 3, 2, 4, 4]
+    assert cohort[1].stages.tolist() == [0, 1, 2, 4, 2, 4, 2, 4, 2, 0]
+
+
 def test_ambiguous_codes_warn_once(read_study):
     files = {f"{name}_hypnogram.txt": listed("0123434350") for name in "ab"}
     files["b_hypnogram.txt"] = listed("5123434350")
@@ -263,8 +271,8 @@ def test_events_are_cut(shift, expected):
 
 @pytest.mark.parametrize(
     ("lights", "found"),
-    [((60.0, None), (60.0, None)), ((None, 500.0), (None, 500.0)), ((-60.0, 2000.0), (0.0, 900.0)),
-     ((500.0, 400.0), None), ((950.0, None), None), ((800.0, None), None), (None, None)],
+    [((60.0, None), (60.0, None)), ((None, 700.0), (None, 700.0)), ((-60.0, 2000.0), (0.0, 900.0)),
+     ((500.0, 400.0), None), ((950.0, None), None), ((400.0, None), None), (None, None)],
 )  # fmt: skip
 def test_contradictory_lights_are_dropped(lights, found):
     stages = np.array([0] * 5 + [2] * 20 + [0] * 5)

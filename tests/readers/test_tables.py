@@ -203,8 +203,8 @@ def stages_in(rows):
 @pytest.mark.parametrize(
     ("title", "factor"),
     [("start_ms", 30_000), ("onset (msec)", 30_000), ("startMs", 30_000), ("Time [min]", 0.5),
-     ("onset_min", 0.5), ("minutes", 0.5), ("Beginn (h)", 1 / 120), ("time_hours", 1 / 120),
-     ("onset [samples]", 7680), ("sample", 3840), ("start_sample", 30 * 500), ("sec", 30),
+     ("onset_min", 0.5), ("Beginn (h)", 1 / 120), ("time_hours", 1 / 120),
+     ("onset [samples]", 7680), ("sample", 3840), ("start_sample", 30 * 500),
      ("Début (secondes)", 30), ("onset in sec", 30), ("time (in seconds)", 30)],
 )  # fmt: skip
 def test_units_of_times(read, title, factor):
@@ -226,6 +226,7 @@ def test_units_of_durations(read, title, length):
     [(table("start [foo]", range(0, 300, 30)), "unit of the column 'start .foo.' is not known"),
      (table("onset [samples]", range(0, 7001, 777)[:10]), "counts samples, and no rate of them"),
      (table("foo", range(0, 300, 30)), "the column 'foo' may hold the times"),
+     (table("minutes", range(10)), "the column 'minutes' may hold the times"),
      (table("epoch", [1, 2, 2, 3, 4, 5, 6, 7, 8, 9]), "numbers of 'epoch' repeat"),
      (table("onset", ["nan", *range(9)]), "line 2: 'nan' is not a time"),
      (table("time", ["22:30:00", *range(9)]), "line 3: '0' is not a time like those of the other"),
