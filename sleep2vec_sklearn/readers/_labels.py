@@ -27,28 +27,24 @@ from ._scoring import DATES_DIFFER, DAY, CodeNote, LabelContext, Scoring, decide
 from ._tables import has_stage_column, no_scorer
 from .hypnograms import read_edf_annotations, read_labels, refuse_conflicts
 
-# fmt: off
+_WORDS = [sep + word for word in ("hypnogram", "hypno", "sleepscoring", "scoring", "stages")
+          for sep in "-_ "]  # fmt: skip
 _ENDINGS = (
-    "-hypnogram.edf", "_hypnogram.edf", " hypnogram.edf", " base.edf", "-nsrr.xml",
-    "-profusion.xml", ".xml", ".edf.xml", "_hypnogram.csv", "-hypnogram.csv", "_hypnogram.tsv",
-    "-hypnogram.tsv", "_hypnogram.txt", "-hypnogram.txt", "_hypno.csv", "_hypno.txt",
-    "_stages.csv", "_stages.tsv", "_stages.txt", "_scoring.csv", "_scoring.tsv", "_scoring.txt",
+    *(f"{word}.edf" for word in _WORDS), " base.edf", "-nsrr.xml", "-profusion.xml", ".xml",
+    ".edf.xml", *(word + suffix for word in _WORDS for suffix in (".csv", ".tsv", ".txt")),
     ".eannot",
-)
+)  # fmt: skip
 # those that may hold something else
 _TABLE_ENDINGS = (".csv", ".tsv", ".txt", "_events.tsv", "_annotations.tsv", "_annotations.csv")
-# fmt: on
 _BARE_ENDINGS = (".edf", ".xml", ".csv", ".tsv", ".txt", ".eannot")
-_LABEL_NAME = re.compile(
-    r"hypnogram|[-_ ]hypno$|-nsrr$|-profusion$|annotation|scoring|[-_ ]stages$", re.IGNORECASE
-)
+_LABEL_NAME = re.compile(r"hypnogram|[-_ ]hypno$|annotation|scoring|[-_ ]stages$", re.IGNORECASE)
 _LABEL_FOLDER = re.compile(r"hypno|annotation|scoring|labels?$|stages|staging", re.IGNORECASE)
 _SIGNAL_FOLDER = re.compile(
     r"(edf|bdf|psg|signal|recording|record|eeg|night|raw|data)s?", re.IGNORECASE
 )
-_RECORDING_WORD = re.compile(r"[-_ ](psg|eeg|ieeg|meg|nirs)$")
+_RECORDING_WORD = re.compile(r"[-_ ](psg|eeg|ieeg|meg|nirs|nsrr)$")
 _LEVELS = 3
-_UNCLAIMED = "no stages, though files of labels lie in the folder that belong to no recording"
+_UNUSED = "no stages, though files of labels lie in the folder that belong to no other recording"
 
 
 class LabelledSource(Protocol):
@@ -65,11 +61,14 @@ class LabelledSource(Protocol):
 
 @dataclass(frozen=True)
 class _Folder:
-    """Names of a folder's files, by their lower case; its folders of labels; its lone labels."""
+    """Names of a folder's files, by their lower case; its folders of labels; its files of labels.
+
+    The recording that a file of labels is named after is None if the folder has no such recording.
+    """
 
     files: dict[str, list[str]]
-    label_folders: tuple[str, ...]
-    unclaimed: tuple[str, ...]
+    label_folders: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str | None], ...] = ()
 
 
 def find_hypnograms(path: Path) -> list[Path]:
@@ -125,7 +124,7 @@ def _list_folder(folder: Path) -> _Folder:
     try:
         changed = folder.stat().st_mtime_ns
     except OSError:
-        return _Folder({}, (), ())
+        return _Folder({})
     if abs(time.time() - changed / 1e9) < 2.0:
         return _scan.__wrapped__(str(folder), changed)
     return _scan(str(folder), changed)
@@ -143,23 +142,21 @@ def _scan(folder: str, changed: int) -> _Folder:
                 else:
                     files.setdefault(entry.name.lower(), []).append(entry.name)
     except OSError:
-        return _Folder({}, (), ())
+        return _Folder({})
     nights = set()
     labels = []
     for key, names in files.items():
         suffix = os.path.splitext(key)[1]
         stem = key.removesuffix(suffix)
-        if _LABEL_NAME.search(stem) and suffix in _BARE_ENDINGS:
+        nsrr = key.endswith(("-nsrr.xml", "-profusion.xml"))
+        if nsrr or (_LABEL_NAME.search(stem) and suffix in _BARE_ENDINGS):
             labels += [(stem, name) for name in names]
         elif suffix not in (".xml", ".csv", ".tsv", ".txt", ".json", ".md", ".eannot"):
             # the last letter of Sleep-EDF's names is that of the scorer in its labels
             nights |= {_base_of(stem), _base_of(stem)[:-1] if stem.endswith("-psg") else stem}
-    unclaimed = [
-        name
-        for stem, name in labels
-        if nights.isdisjoint(stem[:n] for n in range(1, len(stem) + 1))
-    ]
-    return _Folder(files, tuple(label_folders), tuple(unclaimed))
+    owners = ((name, (stem[:n] for n in range(len(stem), 0, -1))) for stem, name in labels)
+    owned = tuple((name, next((s for s in starts if s in nights), None)) for name, starts in owners)
+    return _Folder(files, tuple(label_folders), owned)
 
 
 def read_night_labels(
@@ -191,13 +188,14 @@ def read_night_labels(
         scoring = source.own_scoring()
     scoring = refuse_conflicts(path, scoring)
     labels, notes_of_labels = _align(scoring, source, None, [])
-    unclaimed = _list_folder(path.parent).unclaimed
-    if labels["stages"] is None and unclaimed and hypnogram is None:
-        kind = _UNCLAIMED
-        shown = ", ".join(unclaimed[:3]) + ", ..." * (len(unclaimed) > 3)
+    base = _base_of(path.stem.lower())
+    owned = _list_folder(path.parent).labels
+    unused = [name for name, owner in owned if owner is None or owner == base]
+    if labels["stages"] is None and unused and hypnogram is None:
+        shown = ", ".join(unused[:3]) + ", ..." * (len(unused) > 3)
         hint = "name them like the recording, or pass hypnogram="
-        text = f"{kind}: {len(unclaimed)} such as {shown}; {hint}"
-        notes_of_labels = (*notes_of_labels, Caution(text, kind))
+        text = f"{_UNUSED}: {len(unused)} such as {shown}; {hint}"
+        notes_of_labels = (*notes_of_labels, Caution(text, _UNUSED))
     return labels, notes_of_labels
 
 
@@ -315,7 +313,7 @@ def warn_of_missing_stages(recordings: Iterable[Recording]) -> None:
     """Warn if none of several nights has stages."""
     nights = list(recordings)
     kinds = {getattr(note, "kind", "") for night in nights for note in night.notes}
-    if len(nights) > 1 and _UNCLAIMED not in kinds and all(n.stages is None for n in nights):
+    if len(nights) > 1 and _UNUSED not in kinds and all(n.stages is None for n in nights):
         warn(
             f"{len(nights)} of {len(nights)} nights have no stages: no file of labels was found by "
             "their names, and they hold no annotations of stages. Name the files in a column "

@@ -166,7 +166,7 @@ def decode(
 
 
 def _weigh_codes(codes: Sequence[int]) -> tuple[int, ...]:
-    """Borders of runs of 4, those with 3; any 5, one first, one inside; 4 surely REM, surely not."""
+    """Borders of runs of 4, those with 3; any 5, one first, one inside; 4 surely REM, or not."""
     values = np.asarray(codes, dtype=int)
     runs = values[np.flatnonzero(np.diff(values, prepend=-99))]
     known = (runs[:-1] >= 0) & (runs[1:] >= 0) & (runs[:-1] <= 4) & (runs[1:] <= 4)

@@ -66,11 +66,12 @@ _UNIT_SUFFIX = re.compile(
     rf"(.+?)(?:[\s_.\-]+(?:in[\s_.\-]+)?|(?:in)?(?=[a-z]{{3}}))({'|'.join(_UNITS)})"
 )
 _CLOCK = re.compile(
-    r"(?:(?P<date>\d[\w./-]*\d)(?:T|\s+))?(?P<h>\d{1,3}):(?P<m>[0-5]\d):(?P<s>\d\d(?:[.,:]\d+)?)"
+    r"(?:(?P<days>\d+) days?\s+|(?P<date>\d[\w./-]*\d)(?:T|\s+))?"
+    r"(?P<h>\d{1,3}):(?P<m>[0-5]\d):(?P<s>\d\d(?:[.,:]\d+)?)"
     r"\s*(?P<half>[AaPp]\.?[Mm]\.?)?\s*(?P<zone>Z|UTC|GMT|[+-]\d\d:?\d\d)?"
 )
 _STATED_LENGTH = re.compile(
-    r"(?:epoch|rate)[\w\s]*[:=]\s*(\d+(?:\.\d+)?)\s*s(?:ec|econds)?\b", re.I
+    r"(?:epoch|rate)[\w\s]*[:=]\s*(\d+(?:\.\d+)?)\s*s(?:ec|econds)?\b", re.IGNORECASE
 )
 _Row = tuple[int, list[str]]
 
@@ -481,7 +482,7 @@ def _seconds_of(matches: Sequence[re.Match[str]]) -> np.ndarray:
     """Seconds of the day; where zones are stated, by the clock of the first."""
     seconds, zones = np.empty(len(matches)), np.zeros(len(matches))
     for i, match in enumerate(matches):
-        hour = int(match["h"])
+        hour = int(match["h"]) + 24 * int(match["days"] or 0)
         if match["half"]:
             hour = hour % 12 + 12 * (match["half"][0] in "pP")
         seconds[i] = hour * 3600 + int(match["m"]) * 60 + float(re.sub("[,:]", ".", match["s"]))

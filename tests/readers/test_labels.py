@@ -94,9 +94,10 @@ def test_missing_stages_are_told(read_study):
 
 def test_unclaimed_labels_are_told(read_study):
     words = "2 of 2 nights: no stages, though files of labels lie in the folder that belong to no"
-    with pytest.warns(RecordingWarning, match=words) as caught:
-        read_study({"x_hypnogram.csv": "W", "y-nsrr.xml": "<a/>"})
-    assert "2 such as x_hypnogram.csv, y-nsrr.xml" in str(caught[0].message)
+    with pytest.warns(RecordingWarning, match=words):
+        cohort = read_study({"x_hypnogram.csv": "W", "y-nsrr.xml": "<a/>", "a_annotation.txt": ""})
+    assert "3 such as a_annotation.txt, x_hypnogram.csv, y-nsrr.xml;" in cohort[0].notes[-1]
+    assert "2 such as x_hypnogram.csv, y-nsrr.xml;" in cohort[1].notes[-1]
 
 
 def test_scorer_of_a_cohort(read_study):
@@ -144,7 +145,9 @@ def test_label_file_names(find_labels, name):
      ("sub-01_task-sleep_eeg.edf", "sub-01_task-sleep_hypnogram.tsv"),
      ("sub-01_task-sleep_acq-psg_eeg.edf", "sub-01_task-sleep_acq-psg_events.tsv"),
      ("01-03-0001 PSG.edf", "01-03-0001 Base.edf"), ("n.edf", "n_HYPNOGRAM.TXT"),
-     ("n.edf", "n_stages.csv"), ("n.edf", "n.txt"), ("n.edf", "hypnograms/n.csv"),
+     ("n.edf", "n_stages.csv"), ("SN001.edf", "SN001_sleepscoring.edf"),
+     ("wsc-visit1-10119-nsrr.edf", "wsc-visit1-10119-nsrr.xml"),
+     ("n.edf", "n.txt"), ("n.edf", "hypnograms/n.csv"),
      ("edf/n.edf", "Annotations/n.edf"), ("PSG/a/n.edf", "labels/a/n_hypnogram.txt"),
      ("polysomnography/edfs/shhs1/shhs1-200001.edf",
       "polysomnography/annotations-events-nsrr/shhs1/shhs1-200001-nsrr.xml"),
@@ -221,9 +224,9 @@ def test_table_needs_stage_column(find_labels, header, found):
 
 @pytest.mark.parametrize(
     ("name", "labels"),
-    [("SC4001EC-Hypnogram", True), ("a_HYPNOGRAM", True), ("a-nsrr", True), ("a-profusion", True),
-     ("annotations", True), ("night_scoring", True), ("SC4001E0-PSG", False), ("a-nsrr-2", False),
-     ("night", False)],
+    [("SC4001EC-Hypnogram", True), ("a_HYPNOGRAM", True), ("SN001_sleepscoring", True),
+     ("annotations", True), ("night_scoring", True), ("SC4001E0-PSG", False), ("a_stages", True),
+     ("wsc-visit1-10119-nsrr", False), ("night", False)],
 )  # fmt: skip
 def test_label_files_by_name(tmp_path, name, labels):
     assert is_hypnogram_name(tmp_path / f"{name}.edf") == labels

@@ -282,7 +282,8 @@ def scored_at(times):
 
 
 FORMS = [
-    "%H:%M:%S", "%H:%M:%S,000", "%H:%M:%S.000", "%I:%M:%S %p", "%Y-%m-%d %H:%M:%S",
+    "%H:%M:%S", "0 days %H:%M:%S",
+    "%H:%M:%S,000", "%H:%M:%S.000", "%I:%M:%S %p", "%Y-%m-%d %H:%M:%S",
     "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S+01:00", "%Y-%m-%dT%H:%M:%S.000000Z",
     "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%d.%m.%y %H:%M:%S",
 ]  # fmt: skip
