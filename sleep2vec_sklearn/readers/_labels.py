@@ -25,7 +25,7 @@ from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ._scoring import DATES_DIFFER, DAY, CodeNote, LabelContext, Scoring, decide_coding, fit_days
 from ._tables import has_stage_column, no_scorer
-from .hypnograms import read_edf_annotations, read_labels, refuse_conflicts
+from .hypnograms import only_read_errors, read_edf_annotations, read_labels, refuse_conflicts
 
 _WORDS = [sep + word for word in ("hypnogram", "hypno", "sleepscoring", "scoring", "stages")
           for sep in "-_ "]  # fmt: skip
@@ -182,11 +182,10 @@ def read_night_labels(
         raise errors[0]
     if scorer is not None:
         raise no_scorer(path, scorer)
-    if coding is not None and path.suffix.lower() in (".edf", ".rec", ".bdf"):
-        scoring = read_edf_annotations(path, coding)
-    else:
-        scoring = source.own_scoring()
-    scoring = refuse_conflicts(path, scoring)
+    is_edf = path.suffix.lower() in (".edf", ".rec", ".bdf")
+    with only_read_errors(path):
+        own = read_edf_annotations(path, coding) if coding and is_edf else source.own_scoring()
+    scoring = refuse_conflicts(path, own)
     labels, notes_of_labels = _align(scoring, source, None, [])
     base = _base_of(path.stem.lower())
     owned = _list_folder(path.parent).labels

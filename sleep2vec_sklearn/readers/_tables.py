@@ -331,6 +331,9 @@ class _Table:
             i = found.index(None)
             raise self.error(i, f"{texts[i][:40]!r} is not a time like those of the other rows.")
         seconds, days = _seconds_of(matches), self._read_dates([m["date"] for m in matches])
+        if days is not None and len(set(days)) == 1:
+            # some write the date of the evening past midnight as well
+            seconds = _unroll(seconds)
         if days is None:
             onsets = self._place_clock(seconds)
         elif start is None:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from os import PathLike
@@ -85,20 +87,13 @@ def read_labels(path: Path, known: LabelContext) -> Scoring:
     is_table = suffix not in (".edf", ".rec", ".bdf", ".xml")
     if known.scorer is not None and not is_table:
         raise no_scorer(path, known.scorer)
-    try:
+    with only_read_errors(path):
         if is_table:
             scoring = read_table(path, known)
         elif suffix == ".xml":
             scoring = _read_xml(path, known.duration)
         else:
             scoring = read_edf_annotations(path, known.coding)
-    except ReadError:
-        raise
-    except _LABEL_ERRORS as error:
-        raise ReadError(
-            f"{path}: its labels cannot be read ({type(error).__name__}). Export them again, e.g. "
-            "as a table of onset, duration and stage, or pass hypnogram=False."
-        ) from error
     if len(scoring.onsets) == 0:
         raise ReadError(
             f"{path}: holds no sleep stage. Accepted are EDF+ annotations such as 'Sleep stage "
@@ -108,21 +103,32 @@ def read_labels(path: Path, known: LabelContext) -> Scoring:
     return refuse_conflicts(path, scoring)
 
 
+@contextmanager
+def only_read_errors(path: Path) -> Iterator[None]:
+    """Turn whatever parsing labels raises into a ReadError that names the file."""
+    try:
+        yield
+    except ReadError:
+        raise
+    except _LABEL_ERRORS as error:
+        raise ReadError(
+            f"{path}: its labels cannot be read ({type(error).__name__}). Export them again, e.g. "
+            "as a table of onset, duration and stage, or pass hypnogram=False."
+        ) from error
+
+
 def refuse_conflicts(path: Path, scoring: Scoring) -> Scoring:
     """The scoring, noted if a little of it has two stages at one time; an error if much has."""
     seconds, first = scoring.find_conflicts()
     if not seconds:
         return scoring
     scored = float(scoring.durations[scoring.stages >= 0].sum())
+    text = f"{seconds:g} of {scored:g} scored seconds have two stages, the first at {first:g} s"
     if seconds > 0.01 * scored:
         raise ReadError(
-            f"{path}: {seconds:g} of {scored:g} scored seconds have two different stages, the "
-            f"first at {first:g} s. Check the durations; if two scorers share the table, give a "
-            "column 'scorer' and pass scorer=."
+            f"{path}: {text}. Check the durations; if two scorers share the table, give a column "
+            "'scorer' and pass scorer=."
         )
-    text = (
-        f"{seconds:g} of {scored:g} scored seconds have two different stages, first at {first:g} s"
-    )
     return replace(scoring, notes=(*scoring.notes, Caution(text, "labels overlap a little")))
 
 

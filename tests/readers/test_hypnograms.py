@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sleep2vec_sklearn import read_recording
 from sleep2vec_sklearn.errors import ReadError, RecordingWarning
 from sleep2vec_sklearn.readers import read_scoring
 from sleep2vec_sklearn.readers.hypnograms import read_edf_annotations
@@ -135,6 +136,25 @@ def test_odd_bytes_cost_nothing(write_edf, stages_of, old, new):
     assert old in raw
     path.write_bytes(raw.replace(old, new))
     assert stages(path, 4) == [-1, 2, 4, 4]
+
+
+TALS = st.lists(
+    st.sampled_from([b"+0", b"-5", b"+1e9", b"+9" * 9, b"+" + b"9" * 60, b"\x14", b"\x15", b"\x00",
+                     b"30", b"Sleep stage W", b"\xff", b"1", b"."]),
+    max_size=20,
+)  # fmt: skip
+
+
+@given(TALS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@pytest.mark.filterwarnings("ignore::sleep2vec_sklearn.errors.RecordingWarning")
+def test_any_annotations_are_read(write_edf, tals):
+    path = write_edf("a.edf", {"SpO2": (1, "%")}, seconds=30, annotations=[(0.0, 30.0, "x" * 400)])
+    raw, new = path.read_bytes(), b"".join(tals)[:400]
+    first = raw.index(b"+0\x14\x14\x00")
+    path.write_bytes(raw[:first] + new.ljust(400, b"\0") + raw[first + 400 :])
+    with contextlib.suppress(ReadError):
+        read_recording(path)
 
 
 def test_xml_with_odd_bytes(tmp_path):

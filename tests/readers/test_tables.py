@@ -296,6 +296,11 @@ def test_forms_of_clocks(read, form, first):
     assert stages_in(rows) == NIGHT
 
 
+def test_date_of_the_evening(read):
+    times = [f"2001-02-03 {time}" for time in clocks("2001-02-03 23:59:00", "%H:%M:%S", n=4)]
+    assert [row[0] for row in read(scored_at(times), start=START)] == [5340, 5370, 5400, 5430]
+
+
 def test_dates_in_their_column(read):
     text = "date,time,stage\n2001-02-04,00:00:00,W\n2001-02-05,00:00:00,N2\n"
     rows = read(text, start=START, duration=2 * 86_400.0)
