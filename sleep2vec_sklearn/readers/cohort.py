@@ -16,8 +16,9 @@ from ..errors import ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
 from ..recordings.recording import Cohort, Recording
 from ._edf_header import read_header
+from ._labels import is_hypnogram_name, settle_codes, warn_of_missing_stages
 from .formats import SUFFIXES
-from .recording import is_hypnogram_name, read_night
+from .recording import read_night
 
 _ARGUMENTS = ("path", "hypnogram", "subject", "id")
 _NAME_COLUMNS = ("path", "file", "filename", "file_name", "id", "recording", "nsrrid")
@@ -27,7 +28,7 @@ def read_cohort(
     source: str | PathLike[str] | pd.DataFrame, *, pattern: str | None = None,
     metadata: pd.DataFrame | str | PathLike[str] | None = None, on_error: str = "warn",
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
-    derive: bool = True, n_jobs: int | None = None, verbose: int = 1,
+    derive: bool = True, scorer: str | None = None, n_jobs: int | None = None, verbose: int = 1,
 ) -> Cohort:  # fmt: skip
     """Read the nights of a study: headers and labels now, samples on use.
 
@@ -47,7 +48,7 @@ def read_cohort(
     on_error : {"warn", "raise"}, default="warn"
         What to do if nights cannot be read: leave them out, list them in ``failures`` and warn
         once; or raise.
-    modalities, channels, derive : optional
+    modalities, channels, derive, scorer : optional
         As in :func:`read_recording`, for all nights.
     n_jobs : int, optional
         Threads that read headers.
@@ -80,8 +81,12 @@ def read_cohort(
     table = _list_nights(source, pattern)
     if metadata is not None:
         table = _join(table, metadata)
-    options = {"modalities": modalities, "channels": channels, "derive": derive}
+    options = {"modalities": modalities, "channels": channels, "derive": derive, "scorer": scorer}
     results = _read_all(table, options, n_jobs, verbose)
+    given = table.to_dict("records")
+    results = settle_codes(
+        results, lambda i, code: _read_night(given[i], options | {"coding": code})
+    )
     failures = [result for result in results if not isinstance(result, Recording)]
     if failures and on_error == "raise":
         raise failures[0][2]
@@ -99,6 +104,8 @@ def read_cohort(
     rows = [i for i, result in enumerate(results) if isinstance(result, Recording)]
     recordings = [result for result in results if isinstance(result, Recording)]
     warn_of_notes(recordings)
+    unread = {i for i in rows if given[i].get("hypnogram") is False}
+    warn_of_missing_stages([r for i, r in zip(rows, recordings, strict=True) if i not in unread])
     return Cohort(recordings, _merge_metadata(recordings, table.iloc[rows]), reasons)
 
 

@@ -3,35 +3,40 @@
 
 from __future__ import annotations
 
-import csv
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ..errors import ReadError
+import numpy as np
+
+from .._warnings import warn
+from ..errors import ReadError, RecordingWarning
+from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
-from ._edf_header import expand_year, make_datetime, quiet_edfio, read_header
-from ._scoring import MOVEMENT, Scoring, ScoringBuilder, parse_stage
+from ._edf_header import EdfHeader, expand_year, make_datetime, read_header
+from ._scoring import MOVEMENT, Annotation, LabelContext, Scoring, ScoringBuilder
+from ._tables import decode_text, no_scorer, read_table
 
 # Rechtschaffen & Kales, as in files of the National Sleep Research Resource
 _NSRR_CODES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: MOVEMENT}
-_AASM_CODES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "R"}
-# fmt: off
-_COLUMNS = {
-    "onset": ("onset", "start", "starttime", "begin", "time", "seconds", "starts", "onsets", "t"),
-    "end": ("end", "stop", "offset", "endtime"),
-    "duration": ("duration", "dur", "length", "durations", "lengths"),
-    "stage": ("stage", "sleepstage", "stages", "label", "hypnogram", "description", "state",
-              "annotation", "event", "type", "value", "score", "stade", "schlafstadium"),
-    "epoch": ("epoch", "epochs", "epochnumber", "epochno"),
-}
-# fmt: on
-_Row = tuple[int, list[str]]
+_LABEL_ERRORS = (
+    ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+_TAL = re.compile(
+    rb"(?P<onset>[+-]\d+(?:[.,]\d*)?)(?:\x15(?P<duration>\d*(?:[.,]\d*)?))?\x14"
+    rb"(?P<texts>(?:[^\x14\x00]*\x14)*)\x00"
+)
 
 
-def read_scoring(path: str | PathLike[str], *, start: datetime | None = None) -> Scoring:
+def read_scoring(
+    path: str | PathLike[str], *, start: datetime | None = None, duration: float | None = None,
+    scorer: str | None = None,
+) -> Scoring:  # fmt: skip
     r"""Read the stages and events of a night.
 
     Accepted are EDF+ annotations (.edf), XML of the National Sleep Research Resource (its own
@@ -44,11 +49,18 @@ def read_scoring(path: str | PathLike[str], *, start: datetime | None = None) ->
         The file.
     start : datetime, optional
         Clock time of the recording, for tables that state clock times.
+    duration : float, optional
+        Length of the recording in seconds, for lists of epochs of 20 s, 15 s or 1 s, and for
+        HH:MM:SS that may count from the start: they are read as they fit.
+    scorer : str, optional
+        Whose stages to read from a table of several: a value of its column ``scorer``, or the name
+        (or its end) of one of the columns of stages.
 
     Raises
     ------
     ReadError
-        If the file is missing, of another format, or holds no sleep stage.
+        If the file is missing, of another format, or holds no sleep stage; if it holds two stages
+        for one time, those of several scorers, or labels of no length that fits.
 
     Examples
     --------
@@ -59,70 +71,125 @@ def read_scoring(path: str | PathLike[str], *, start: datetime | None = None) ->
     >>> scoring.onsets, scoring.stages
     (array([  0.,  30.,  60.,  90., 120.]), array([0, 0, 1, 2, 2], dtype=int8))
     """
-    path = Path(path)
+    known = LabelContext(start and start.replace(tzinfo=None), duration, scorer)
+    scoring = read_labels(Path(path), known)
+    for note in scoring.notes:
+        if isinstance(note, Caution):
+            warn(f"{path}: {note}", RecordingWarning)
+    return scoring
+
+
+def read_labels(path: Path, known: LabelContext) -> Scoring:
+    """:func:`read_scoring` of a recording that is known, without warnings."""
     if not path.is_file():
         raise ReadError(f"{path}: no such hypnogram file. Check the path, or pass hypnogram=False.")
     suffix = path.suffix.lower()
-    if suffix in (".edf", ".rec", ".bdf"):
-        scoring = read_edf_annotations(path)
-    else:
-        scoring = _read_xml(path) if suffix == ".xml" else _read_table(path, start)
+    is_table = suffix not in (".edf", ".rec", ".bdf", ".xml")
+    if known.scorer is not None and not is_table:
+        raise no_scorer(path, known.scorer)
+    with only_read_errors(path):
+        if is_table:
+            scoring = read_table(path, known)
+        elif suffix == ".xml":
+            scoring = _read_xml(path, known.duration)
+        else:
+            scoring = read_edf_annotations(path, known.coding)
     if len(scoring.onsets) == 0:
         raise ReadError(
             f"{path}: holds no sleep stage. Accepted are EDF+ annotations such as 'Sleep stage "
             "N2', NSRR XML, tables of (onset, duration, stage), or one label per 30-s epoch; pass "
             "hypnogram=False to read the signals alone."
         )
-    return scoring
+    return refuse_conflicts(path, scoring)
 
 
-def read_edf_annotations(path: Path) -> Scoring:
-    """Stages and events among the annotations of an EDF+ or BDF+ file; there may be none."""
-    import edfio
+@contextmanager
+def only_read_errors(path: Path) -> Iterator[None]:
+    """Turn whatever parsing labels raises into a ReadError that names the file."""
+    try:
+        yield
+    except ReadError:
+        raise
+    except _LABEL_ERRORS as error:
+        raise ReadError(
+            f"{path}: its labels cannot be read ({type(error).__name__}). Export them again, e.g. "
+            "as a table of onset, duration and stage, or pass hypnogram=False."
+        ) from error
 
+
+def refuse_conflicts(path: Path, scoring: Scoring) -> Scoring:
+    """The scoring, noted if a little of it has two stages at one time; an error if much has."""
+    seconds, first = scoring.find_conflicts()
+    if not seconds:
+        return scoring
+    scored = float(scoring.durations[scoring.stages >= 0].sum())
+    text = f"{seconds:g} of {scored:g} scored seconds have two stages, the first at {first:g} s"
+    if seconds > 0.01 * scored:
+        raise ReadError(
+            f"{path}: {text}. Check the durations; if two scorers share the table, give a column "
+            "'scorer' and pass scorer=."
+        )
+    return replace(scoring, notes=(*scoring.notes, Caution(text, "labels overlap a little")))
+
+
+def read_edf_annotations(path: Path, coding: tuple[str, bool] | None = None) -> Scoring:
+    """Stages and events among the annotations of an EDF+ or BDF+ file; there may be none.
+
+    Onsets count from the first record, whose time stamp is added to the start of the header.
+    """
     header = read_header(path)
     build = ScoringBuilder()
-    if not any(channel.is_annotation for channel in header.channels):
-        return build.build(header.start)
-    reader = edfio.read_bdf if header.sample_bytes == 3 else edfio.read_edf
-    try:
-        with quiet_edfio():
-            annotations = reader(path, header_encoding="latin-1").annotations
-    except (OSError, ValueError) as error:
-        raise ReadError(
-            f"{path}: its annotations cannot be read ({type(error).__name__}). Export the "
-            "hypnogram again, e.g. as CSV, or pass hypnogram=False."
-        ) from None
-    only_stages = all(parse_stage(a.text) is not None for a in annotations)
-    stages = [parse_stage(a.text, bare=only_stages) for a in annotations]
-    for i, (annotation, stage) in enumerate(zip(annotations, stages, strict=True)):
-        if stage is None:
-            build.add_event(annotation.onset, annotation.duration or 0.0, annotation.text)
+    first, annotations = _read_tals(path, header)
+    build.add_annotations(
+        [(onset - first, length, text) for onset, length, text in annotations], coding
+    )
+    return build.build(header.start and header.start + timedelta(seconds=first))
+
+
+def _read_tals(path: Path, header: EdfHeader) -> tuple[float, list[Annotation]]:
+    """Time stamp of the first record, and the annotations of all, in the order of the file."""
+    sizes = [channel.samples_per_record * header.sample_bytes for channel in header.channels]
+    ends = np.cumsum(sizes)
+    records = np.memmap(path, np.uint8, "r", header.data_offset, (header.n_records, sum(sizes)))
+    first, annotations = None, []
+    for channel, end, size in zip(header.channels, ends.tolist(), sizes, strict=True):
+        if not channel.is_annotation or not size:
             continue
-        duration = annotation.duration
-        if not duration:
-            following = (
-                later.onset - annotation.onset
-                for later, label in zip(annotations[i + 1 :], stages[i + 1 :], strict=True)
-                if label is not None and later.onset > annotation.onset
-            )
-            duration = next(following, float(EPOCH_SECONDS))
-        build.add_stage(annotation.onset, duration, stage)
-    return build.build(header.start)
+        block = np.zeros((header.n_records, size + 1), dtype=np.uint8)
+        # a byte of zero parts the records
+        block[:, :-1] = records[:, end - size : end]
+        for tal in _TAL.finditer(block.tobytes()):
+            onset = _to_float(tal["onset"])
+            texts = tal["texts"].split(b"\x14")[:-1]
+            if first is None and tal["texts"].startswith(b"\x14"):
+                first = onset if tal.start() < size else 0.0
+            duration = _to_float(tal["duration"]) if tal["duration"] else None
+            annotations += [(onset, duration, decode_text(text)) for text in texts if text]
+    return first or 0.0, annotations
 
 
-def _read_xml(path: Path) -> Scoring:
+def _to_float(text: bytes) -> float:
+    return float(text.replace(b",", b".").decode() or 0)
+
+
+def _read_xml(path: Path, duration: float | None) -> Scoring:
+    raw = path.read_bytes()
     try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        line, column = error.position
-        raise ReadError(
-            f"{path}: not well-formed XML (line {line}, column {column}). Download it again."
-        ) from error
+        root = ElementTree.fromstring(raw)
+    except (ElementTree.ParseError, LookupError, ValueError):
+        # an odd byte, or an encoding other than the declared one
+        text = re.sub(r"^\s*<\?xml.*?\?>", "", decode_text(raw))
+        try:
+            root = ElementTree.fromstring(re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", " ", text))
+        except ElementTree.ParseError as error:
+            line, column = error.position
+            raise ReadError(
+                f"{path}: not well-formed XML (line {line}, column {column}). Download it again."
+            ) from error
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     if root.find(".//SleepStages") is not None:
-        return _read_profusion(root, path)
+        return _read_profusion(root, path, duration)
     if root.find(".//ScoredEvent/EventConcept") is not None:
         return _read_nsrr(root, path)
     raise ReadError(
@@ -131,26 +198,35 @@ def _read_xml(path: Path) -> Scoring:
     )
 
 
+def _name_code(text: str) -> str:
+    return _NSRR_CODES.get(int(text), "?") if text.isdecimal() else text
+
+
 def _seconds(element: ElementTree.Element, tag: str, path: Path) -> float:
     text = (element.findtext(tag) or "").strip()
     try:
-        return float(text.replace(",", ".")) if text else 0.0
+        seconds = float(text.replace(",", ".")) if text else 0.0
+        if not np.isfinite(seconds):
+            raise ValueError
+        return seconds
     except ValueError:
         raise ReadError(f"{path}: <{tag}> is {text!r}; accepted is a number of seconds.") from None
 
 
-def _read_profusion(root: ElementTree.Element, path: Path) -> Scoring:
+def _read_profusion(root: ElementTree.Element, path: Path, duration: float | None) -> Scoring:
     build = ScoringBuilder()
     length = _seconds(root, "EpochLength", path) or EPOCH_SECONDS
     for i, element in enumerate(root.iterfind(".//SleepStages/SleepStage")):
         text = (element.text or "").strip()
-        code = _NSRR_CODES.get(int(text), "?") if text.isdigit() else text
-        build.add_stage(i * length, length, parse_stage(code))
+        build.add_label(i * length, length, _name_code(text))
     for event in root.iterfind(".//ScoredEvents/ScoredEvent"):
         name = (event.findtext("Name") or "").strip()
         if name:
             build.add_event(_seconds(event, "Start", path), _seconds(event, "Duration", path), name)
-    return build.build()
+    # a list from the start, which the last minute may be missing from
+    scored = length * len(build.intervals)
+    fits = duration is None or abs(scored - duration) < max(60.0, 0.01 * duration)
+    return build.build(timed=fits)
 
 
 def _read_nsrr(root: ElementTree.Element, path: Path) -> Scoring:
@@ -163,8 +239,7 @@ def _read_nsrr(root: ElementTree.Element, path: Path) -> Scoring:
         if name.lower().startswith("recording start"):
             start = _parse_clock(event.findtext("ClockTime") or "")
         elif (event.findtext("EventType") or "").lower().startswith("stage"):
-            label = _NSRR_CODES.get(int(code), "?") if code.isdigit() else name
-            build.add_stage(onset, duration, parse_stage(label))
+            build.add_label(onset, duration, _name_code(code) if code.isdecimal() else name)
         else:
             build.add_event(onset, duration, name)
     return build.build(start)
@@ -176,139 +251,3 @@ def _parse_clock(text: str) -> datetime | None:
         return None
     day, month, year, *clock = (int(part) for part in match.groups())
     return make_datetime(year if year > 99 else expand_year(year), month, day, *clock)
-
-
-def _read_table(path: Path, start: datetime | None) -> Scoring:
-    """A hypnogram from delimited or plain text.
-
-    A header is optional: without one, three columns are (onset, duration, stage), two are (onset,
-    stage), and one is a label per 30-s epoch. Stages are names, or integers: 0 W, 1 N1, 2 N2, 3
-    N3 and 4 R, unless a 5 occurs; then 4 is stage 4 (N3) and 5 is R, as in NSRR files. Onsets such
-    as ``23:14:30`` need the recording's ``start``.
-    """
-    rows = _read_rows(path)
-    columns, rows = _find_columns(rows)
-    if "stage" not in columns:
-        raise ReadError(
-            f"{path}: no column holds the stage; accepted names are "
-            f"{', '.join(_COLUMNS['stage'][:6])}, in addition to onset and duration."
-        )
-    texts = [row[columns["stage"]] for _, row in rows]
-    codes, notes = _decode(texts)
-    build = ScoringBuilder()
-    timed = "onset" in columns
-    for i, (line, row) in enumerate(rows):
-        stage = parse_stage(codes.get(texts[i], texts[i]))
-        onset = i * float(EPOCH_SECONDS)
-        if timed:
-            onset = _parse_onset(path, line, row[columns["onset"]], start)
-        duration = _parse_duration(path, line, row, columns, onset)
-        if duration is None and timed and i + 1 < len(rows):
-            later, following = rows[i + 1]
-            end = _parse_onset(path, later, following[columns["onset"]], start)
-            duration = max(end - onset, 0.0)
-        if duration is None:
-            duration = float(EPOCH_SECONDS)
-        if stage is not None:
-            build.add_stage(onset, duration, stage)
-        elif timed:
-            build.add_event(onset, duration, texts[i])
-        else:
-            raise ReadError(
-                f"{path}, line {line}: {texts[i][:40]!r} is not a sleep stage; accepted are W, N1, "
-                "N2, N3, R, REM, ?, movement, or 0 to 5."
-            )
-    return build.build(notes=notes)
-
-
-def _read_rows(path: Path) -> list[_Row]:
-    """Line number and cells of each row."""
-    raw = path.read_bytes()
-    if b"\x00" in raw[:4096]:
-        raise ReadError(f"{path}: not a text file. Accepted are CSV, TSV and plain text.")
-    text = raw.decode("utf-8-sig", errors="replace")
-    lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1)]
-    lines = [(i, line) for i, line in lines if line and not line.startswith(("#", "%"))]
-    if not lines:
-        raise ReadError(f"{path}: the file is empty. Pass hypnogram=False to go without labels.")
-    first = lines[0][1]
-    delimiter = max("\t;,", key=first.count)
-    if delimiter in first:
-        # line by line, as a stray quote would swallow the lines that follow
-        cells = [(i, next(csv.reader([line], delimiter=delimiter))) for i, line in lines]
-        return [(i, [cell.strip() for cell in row]) for i, row in cells]
-    timed = re.match(r"[\d.]+\s+\S", first) or first.lower().startswith("onset")
-    return [(i, line.split(maxsplit=2) if timed else [line]) for i, line in lines]
-
-
-def _find_columns(rows: list[_Row]) -> tuple[dict[str, int], list[_Row]]:
-    """Index of each column by its meaning, and the rows without the header, all of one width."""
-    cells = rows[0][1]
-    names = [re.sub(r"\[.*?\]|\(.*?\)|[^a-z]", "", cell.lower()) for cell in cells]
-    names = [re.sub(r"(?<=.)(insec|seconds?|secs?)$", "", name) for name in names]
-    columns: dict[str, int] = {}
-    for meaning, known in _COLUMNS.items():
-        ranked = [(known.index(name), i) for i, name in enumerate(names) if name in known]
-        if ranked:
-            columns[meaning] = min(ranked)[1]
-    if columns and (len(cells) > 1 or parse_stage(cells[0]) is None):
-        rows = rows[1:]
-    elif len(cells) == 1:
-        return {"stage": 0}, rows
-    else:
-        bare = ("onset", "stage") if len(cells) == 2 else ("onset", "duration", "stage")
-        columns = {meaning: i for i, meaning in enumerate(bare)}
-    return columns, [(line, row + [""] * (len(cells) - len(row))) for line, row in rows]
-
-
-def _decode(texts: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Meaning of integer codes, in a file that has no other labels."""
-    numbers = {}
-    for text in set(texts):
-        if re.fullmatch(r"-?\d+(\.0+)?", text):
-            numbers[text] = int(float(text))
-        elif text not in ("", "?", "nan", "NaN", "NA"):
-            return {}, []
-    nsrr = 5 in numbers.values()
-    notes = []
-    if 4 in numbers.values():
-        meaning = "N3, as 5 occurs" if nsrr else "R, as no 5 occurs"
-        notes.append(f"stages are integers; 4 is taken as {meaning}")
-    table = _NSRR_CODES if nsrr else _AASM_CODES
-    return {text: table.get(number, "?") for text, number in numbers.items()}, notes
-
-
-def _parse_onset(path: Path, line: int, text: str, start: datetime | None) -> float:
-    clock = re.search(r"(\d{1,2}):(\d\d):(\d\d(?:\.\d+)?)\s*$", text)
-    if clock is None:
-        return _parse_seconds(path, line, text)
-    if start is None:
-        raise ReadError(
-            f"{path}, line {line}: onsets are clock times, but the recording states no start. Give "
-            "onsets in seconds from its start."
-        )
-    hour, minute, second = int(clock[1]), int(clock[2]), float(clock[3])
-    onset = timedelta(hours=hour, minutes=minute, seconds=second).total_seconds()
-    begin = start.hour * 3600 + start.minute * 60 + start.second + start.microsecond / 1e6
-    ahead = (onset - begin) % 86400.0
-    # labels of the hour before the start are not a day ahead
-    return ahead if ahead < 86400.0 - 3600.0 else ahead - 86400.0
-
-
-def _parse_duration(
-    path: Path, line: int, row: list[str], columns: dict[str, int], onset: float
-) -> float | None:
-    if "duration" in columns and row[columns["duration"]]:
-        return _parse_seconds(path, line, row[columns["duration"]])
-    if "end" in columns and "onset" in columns and ":" not in row[columns["end"]]:
-        return _parse_seconds(path, line, row[columns["end"]]) - onset
-    return None
-
-
-def _parse_seconds(path: Path, line: int, text: str) -> float:
-    try:
-        return float(text.replace(",", "."))
-    except ValueError:
-        raise ReadError(
-            f"{path}, line {line}: {text[:40]!r} is not a time; accepted are seconds or HH:MM:SS."
-        ) from None

@@ -6,33 +6,17 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
 from .._warnings import warn
-from ..errors import ReadError, RecordingWarning, Sleep2VecError
+from ..errors import RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
-from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
-from ._scoring import Scoring
-from .edf import EdfSource
-from .formats import DerivedSource, open_source
-from .hypnograms import read_scoring
-from .mne import MneSource
-from .npz import NpzSource
+from ._labels import read_night_labels
+from .formats import open_source
 
-_Source = EdfSource | NpzSource | MneSource | DerivedSource
-_DAY = 86400.0
-# fmt: off
-_ENDINGS = (
-    "-Hypnogram.edf", "_Hypnogram.edf", "-hypnogram.edf", "_hypnogram.edf", "-nsrr.xml",
-    "-profusion.xml", ".xml", "_hypnogram.csv", "-hypnogram.csv", "_hypnogram.tsv",
-    "_hypnogram.txt", ".eannot",
-)
-# fmt: on
-_STAGE_HEADER = re.compile(r"(^|[,;\t ])\"?(sleep[ _]?)?stages?\"?($|[,;\t ])", re.IGNORECASE)
 _SLEEP_EDF = re.compile(r"(SC4|ST7)(\d\d)\d[A-Z]\d(-PSG)?")
 _NSRR = re.compile(r"(?P<study>[a-z]+)-?(?:visit)?\d+-(?P<subject>[A-Za-z]{0,3}\d{3,})(?:-.*)?")
 _logger = logging.getLogger("sleep2vec_sklearn")
@@ -42,7 +26,7 @@ def read_recording(
     path: str | PathLike[str], *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
     subject: Any = None, metadata: Mapping[str, Any] | None = None, id: str | None = None,
-    derive: bool = True, on_error: str = "raise",
+    derive: bool = True, scorer: str | None = None, on_error: str = "raise",
 ) -> Recording | None:  # fmt: skip
     """Read a night from a file; its samples are read on use.
 
@@ -55,9 +39,10 @@ def read_recording(
         The recording.
     hypnogram : path-like, False or None
         File with the sleep stages: EDF+ annotations, NSRR XML, CSV or text. By default it is
-        searched in the recording's folder by its name; if the first cannot be read, the next one
-        is taken. The recording's own annotations are read if there is no such file. False reads no
-        labels and events.
+        searched by the recording's name in its folder, in folders of labels there, and in trees
+        of labels parallel to its own; if the first cannot be read, the next one is taken. The
+        recording's own annotations are read if there is no such file. False reads no labels and
+        events.
     modalities : sequence of str, optional
         Only these; by default all that have a channel.
     channels : mapping, optional
@@ -73,6 +58,8 @@ def read_recording(
         Derive ``ibi`` from the ECG or PPG, and ``resp`` from a belt, the airflow or the ECG, if the
         file does not hold them. They are computed on use, named by ``Recording.derived``, and not
         independent of their sources. ``channels={"resp": None}`` leaves one of them out.
+    scorer : str, optional
+        Whose stages to read if a table has several; see :func:`read_scoring`.
     on_error : {"raise", "warn"}, default="raise"
         Raise, or warn and return None.
 
@@ -105,7 +92,7 @@ def read_recording(
     try:
         recording = read_night(
             path, hypnogram=hypnogram, modalities=modalities, channels=channels, subject=subject,
-            metadata=metadata, id=id, derive=derive,
+            metadata=metadata, id=id, derive=derive, scorer=scorer,
         )  # fmt: skip
     except (Sleep2VecError, OSError) as error:
         if on_error == "raise":
@@ -120,13 +107,16 @@ def read_night(
     path: str | PathLike[str], *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
     subject: Any = None, metadata: Mapping[str, Any] | None = None, id: str | None = None,
-    derive: bool = True,
+    derive: bool = True, scorer: str | None = None, coding: tuple[str, bool] | None = None,
 ) -> Recording:  # fmt: skip
-    """:func:`read_recording` without warnings: what it would warn of is among the notes."""
+    """:func:`read_recording` without warnings: what it would warn of is among the notes.
+
+    ``coding`` is that of integer stages in a cohort, and whether it is clear.
+    """
     path = Path(path)
     source = open_source(path, modalities, channels, derive)
-    scoring, separate, notes = _find_scoring(path, hypnogram, source)
-    labels, notes = _align_scoring(scoring, separate, source, notes)
+    labels, notes = read_night_labels(path, hypnogram, source, scorer, coding)
+    notes = (*source.notes, *notes)
     recording = Recording.from_source(
         source, subject=subject_of(path) if subject is None else subject,
         metadata={**source.metadata, **(metadata or {})}, start=source.start,
@@ -134,98 +124,6 @@ def read_night(
     )  # fmt: skip
     _logger.debug("%s: %s", recording.id, "; ".join(notes) or "nothing left out")
     return recording
-
-
-def _find_scoring(
-    path: Path, hypnogram: str | PathLike[str] | Literal[False] | None, source: _Source
-) -> tuple[Scoring | None, bool, tuple[str, ...]]:
-    """The labels, whether another file holds them, and notes."""
-    if hypnogram is False:
-        return None, False, ()
-    files = find_hypnograms(path) if hypnogram is None else [Path(hypnogram)]
-    errors: list[ReadError] = []
-    for file in files:
-        try:
-            scoring = read_scoring(file, start=source.start)
-        except ReadError as error:
-            errors.append(error)
-            continue
-        note = f"labels are from {file.name}, as {files[0].name} holds none that can be read"
-        return scoring, True, (note,) if errors else ()
-    if errors:
-        raise errors[0]
-    return source.own_scoring(), False, ()
-
-
-def _align_scoring(
-    scoring: Scoring | None, separate: bool, source: _Source, notes: tuple[str, ...]
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Stages, events and lights on the recording's clock, and all notes."""
-    notes = (*source.notes, *notes)
-    if scoring is None:
-        return {}, notes
-    shift, clock_notes = _clock_shift(scoring.start, source.start if separate else scoring.start)
-    notes = (*notes, *clock_notes)
-    stages, (events, lights) = None, _shift_events(scoring, shift)
-    if len(scoring.onsets):
-        n_epochs = int(source.duration / EPOCH_SECONDS + 1e-6)
-        stages, epoch_notes = scoring.to_epochs(n_epochs, shift)
-        notes = (*notes, *epoch_notes)
-    return {"stages": stages, "events": events, "lights": lights}, notes
-
-
-def _clock_shift(
-    labels: datetime | None, signals: datetime | None
-) -> tuple[float, tuple[str, ...]]:
-    """Seconds from the signals' start to the labels' start by their clocks, and notes."""
-    if labels is None or signals is None:
-        return 0.0, ()
-    seconds = (labels - signals).total_seconds()
-    notes = []
-    if abs(seconds) > _DAY / 2:
-        # anonymised files often keep the time of day and change the date
-        seconds = (seconds + _DAY / 2) % _DAY - _DAY / 2
-        notes.append("the dates of labels and signals differ; aligned by the time of day")
-    if seconds:
-        notes.append(f"labels start {seconds:+g} s from the signals by the clock; moved there")
-    return seconds, tuple(notes)
-
-
-def _shift_events(scoring: Scoring, shift: float) -> tuple[Any, Any]:
-    """Events and lights with ``shift`` seconds added to their times."""
-    events, lights = scoring.events, scoring.lights
-    if shift and events is not None:
-        events = events.assign(onset=events["onset"] + shift)
-    if shift and lights is not None:
-        return events, tuple(None if time is None else time + shift for time in lights)
-    return events, lights
-
-
-def find_hypnograms(path: Path) -> list[Path]:
-    """Hypnograms in the folder of a recording, in order of preference.
-
-    Sleep-EDF's ``SC4001E0-PSG.edf`` goes with ``SC4001EC-Hypnogram.edf`` (the last letter names the
-    scorer); other names are the recording's stem with ``-Hypnogram.edf``, ``-nsrr.xml``,
-    ``-profusion.xml``, ``_hypnogram.csv`` and the like, or ``.csv`` if its header has a stage.
-    """
-    stem = path.stem
-    candidates: list[Path] = []
-    if stem.endswith("-PSG"):
-        night = re.escape(stem[: -len("-PSG")][:-1])
-        pattern = re.compile(night + r"[A-Z0-9]-Hypnogram\.edf", re.IGNORECASE)
-        candidates += sorted(p for p in path.parent.glob("*.edf") if pattern.fullmatch(p.name))
-    for base in dict.fromkeys((stem, re.sub(r"[-_]PSG$", "", stem))):
-        candidates += [path.with_name(base + ending) for ending in _ENDINGS]
-        table = path.with_name(base + ".csv")
-        if table.is_file():
-            with table.open(encoding="utf-8", errors="replace") as file:
-                candidates += [table] if _STAGE_HEADER.search(file.readline().strip()) else []
-    return [candidate for candidate in dict.fromkeys(candidates) if candidate.is_file()]
-
-
-def is_hypnogram_name(path: Path) -> bool:
-    """Whether a file's name says that it holds labels, not signals."""
-    return bool(re.search(r"hypnogram|-nsrr$|-profusion$|annotation|scoring", path.stem, re.I))
 
 
 def subject_of(path: Path) -> str:

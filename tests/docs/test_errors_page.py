@@ -46,6 +46,13 @@ def read_unknown_channels():
     read_recording("night.edf")
 
 
+def read_long_list():
+    edfio = pytest.importorskip("edfio")
+    edfio.Edf([edfio.EdfSignal(noise(64), 64, label="C4-M1")]).write("night.edf")
+    Path("night_hypnogram.txt").write_text("W\n" * 12)
+    read_recording("night.edf")
+
+
 MISTAKES = {
     "unknown modality": lambda: Recording({"heart_rate": noise()}),
     "It looks like V": lambda: embed(eeg=noise(size=3e-5)),
@@ -56,6 +63,7 @@ MISTAKES = {
     "X holds other rows": leak,
     "not an EDF or BDF file": read_text_as_edf,
     "has no usable channel": read_unknown_channels,
+    "12 labels for 300 s": read_long_list,
     "no checkpoint": lambda: Sleep2VecTransformer("sleep2vec-large").fit([beats()]),
 }
 

@@ -133,7 +133,8 @@ def nights(write_edf, tmp_path):
 
     def make(*names):
         for name in names:
-            write_edf(f"study/{name}", {"SpO2": (1, "%")}, seconds=60)
+            labels = [(0.0, 60.0, "Sleep stage W")]
+            write_edf(f"study/{name}", {"SpO2": (1, "%")}, seconds=60, annotations=labels)
         return tmp_path / "study"
 
     return make

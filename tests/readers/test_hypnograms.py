@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Hypnograms from EDF+ annotations, text tables and XML."""
+"""Hypnograms from EDF+ annotations and XML."""
 
-import datetime
+import contextlib
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.errors import ReadError
+from sleep2vec_sklearn import read_recording
+from sleep2vec_sklearn.errors import ReadError, RecordingWarning
 from sleep2vec_sklearn.readers import read_scoring
+from sleep2vec_sklearn.readers.hypnograms import read_edf_annotations
 
 
 def stages(path, n_epochs):
@@ -35,7 +37,8 @@ def test_edf_annotations_are_read(write_edf, stages_of):
 
 def test_stray_quote_costs_one_line(write):
     lines = ["onset,duration,stage", "0,30,W", '30,30,"arousal, loud', "30,30,N2", "60,30,N3"]
-    assert stages(write("a.csv", "\n".join(lines)), 3) == [0, 2, 3]
+    with pytest.warns(RecordingWarning, match=r"1 labels are no stage .*'arousal, loud' \(1\)"):
+        assert stages(write("a.csv", "\n".join(lines)), 3) == [0, 2, 3]
 
 
 def test_missing_durations_last_until_next(write_edf):
@@ -67,164 +70,99 @@ def test_missing_hypnogram_raises_error(tmp_path):
         read_scoring(tmp_path / "none.csv")
 
 
-START = datetime.datetime(2001, 2, 3, 22, 30, 0)
-
-
-@pytest.fixture
-def read(tmp_path):
-    """Function of text: list of (onset, duration, stage) of the table."""
-
-    def _read(text, name="a.csv", start=None):
-        path = tmp_path / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return rows_of(read_scoring(path, start=start))
-
-    return _read
-
-
-def rows_of(scoring):
-    columns = scoring.onsets, scoring.durations, scoring.stages
-    return list(zip(*(column.tolist() for column in columns), strict=True))
-
-
-@pytest.mark.parametrize("onset", ["onset", "Start", "Start time", "BEGIN", "time (s)", "Seconds"])
-@pytest.mark.parametrize("stage", ["stage", "Sleep_Stage", "label", "Hypnogram", "Description"])
-@pytest.mark.parametrize("duration", ["duration", "Dur", "length [s]", "Duration in sec"])
-def test_column_names_are_known(read, onset, stage, duration):
-    text = f"{onset},{duration},{stage}\n10,20,N2\n30,60,R\n"
-    assert read(text) == [(10, 20, 2), (30, 60, 4)]
-
-
-def test_column_order_is_free(read):
-    text = "scorer,stage,position,duration,onset\nab,N3,supine,30,90\nab,W,left,60,120\n"
-    assert read(text) == [(90, 30, 3), (120, 60, 0)]
-
-
-def test_better_column_name_wins(read):
-    assert read("onset,event,stage\n0,R,N2\n30,R,W\n") == [(0, 30, 2), (30, 30, 0)]
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
-def test_delimiters_and_line_ends(read, delimiter, ending):
-    lines = [("onset", "duration", "stage"), ("0", "30", "W"), ("30", "30", "N2")]
-    text = ending.join(delimiter.join(line) for line in lines)
-    assert read(text) == [(0, 30, 0), (30, 30, 2)]
-
-
-@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"# by hand\n% twice\n\n\n"])
-def test_comments_are_skipped(read, before):
-    assert read(before + b"onset,stage\n0,W\n\n30,N1\n\n") == [(0, 30, 0), (30, 30, 1)]
-
-
-def test_decimal_commas_are_understood(read):
-    assert read("onset;duration;stage\n0,5;29,5;W\n30,0;30,0;N2\n")[0] == (0.5, 29.5, 0)
-
-
-def test_end_gives_the_duration(read):
-    assert read("start,stop,stage\n10,25,W\n25,100,N2\n") == [(10, 15, 0), (25, 75, 2)]
-
-
-def test_duration_precedes_end(read):
-    assert read("start,stop,duration,stage\n10,99,15,W\n") == [(10, 15, 0)]
-
-
-def test_empty_duration_until_next(read):
-    text = "onset,duration,stage\n0,,W\n90,,N2\n150,,R\n"
-    assert read(text) == [(0, 90, 0), (90, 60, 2), (150, 30, 4)]
-
-
-def test_clock_end_is_ignored(read):
-    text = "time,end,stage\n22:30:00,22:31:00,W\n22:31:00,22:31:30,N2\n"
-    assert read(text, start=START) == [(0, 60, 0), (60, 30, 2)]
-
-
-def test_bare_columns_are_understood(read):
-    assert read("0,60,W\n60,30,N2\n") == [(0, 60, 0), (60, 30, 2)]
-    assert read("0,W\n60,N2\n") == [(0, 60, 0), (60, 30, 2)]
-    assert read("0 60 W\n60 30 N2\n", "a.txt") == [(0, 60, 0), (60, 30, 2)]
-    assert read("onset duration stage\n0 60 W\n60 30 N2\n", "a.txt") == [(0, 60, 0), (60, 30, 2)]
-
-
-def test_one_label_per_epoch(read):
-    assert read("W\n\nN2\nREM sleep\n", "a.txt") == [(0, 30, 0), (30, 30, 2), (60, 30, 4)]
-
-
-def test_epoch_numbers_are_ignored(read):
-    assert read("epoch,stage\n11,W\n12,N2\n") == [(0, 30, 0), (30, 30, 2)]
-
-
-@pytest.mark.parametrize(
-    ("codes", "stages"),
-    [("0 1 2 3", [0, 1, 2, 3]), ("0 1 2 3 4", [0, 1, 2, 3, 4]),
-     ("0 1 2 3 4 5", [0, 1, 2, 3, 3, 4]), ("0 2 5 6", [0, 2, 4, -1]), ("0.0 2.0 4.0", [0, 2, 4]),
-     ("-1 0 2", [-1, 0, 2]), ("0 2 7 9", [0, 2, -1, -1]), ("0 ? nan NA 4", [0, -1, -1, -1, 4]),
-     ("W 4 R", [0, 3, 4]), ("0 1 2 3 4 W", [-1, 1, 2, 3, 3, 0])],
-)  # fmt: skip
-def test_integer_codes_by_context(read, codes, stages):
-    text = "stage\n" + codes.replace(" ", "\n")
-    if codes.endswith("W"):
-        with pytest.raises(ReadError, match="line 2: '0' is not a sleep stage"):
-            read(text)
-    else:
-        assert [stage for _, _, stage in read(text)] == stages
-
-
-@pytest.mark.parametrize(
-    ("codes", "note"),
-    [("0 2 4", "4 is taken as R, as no 5 occurs"), ("0 4 5", "4 is taken as N3, as 5 occurs"),
-     ("0 2 3", None), ("0 2 5", None)],
-)  # fmt: skip
-def test_meaning_of_four_is_noted(tmp_path, codes, note):
-    path = tmp_path / "a.txt"
-    path.write_text(codes.replace(" ", "\n"))
-    assert read_scoring(path).notes == (() if note is None else (f"stages are integers; {note}",))
-
-
+@given(st.binary(max_size=200))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seconds=st.integers(0, 82_700))
-def test_clock_after_the_start(read, seconds):
-    clock = (START + datetime.timedelta(seconds=seconds)).strftime("%H:%M:%S")
-    assert read(f"time,stage\n{clock},N2\n", start=START)[0][0] == seconds
+@pytest.mark.parametrize("name", ["a.csv", "a.xml", "a.edf"])
+@pytest.mark.filterwarnings("ignore::sleep2vec_sklearn.errors.RecordingWarning")
+def test_any_bytes_are_read(tmp_path, name, raw):
+    path = tmp_path / name
+    path.write_bytes(raw)
+    with contextlib.suppress(ReadError):
+        read_scoring(path, duration=300.0)
+
+
+NIGHT = [0, 1, 2, 2, 3, 3, 4, 4, 0, 0]
+WORDS = ["W", "N1", "N2", "N2", "N3", "N3", "R", "R", "W", "W"]
+
+
+def marks(labels, length=30.0, prefix="", step=30.0):
+    return [(step * i, length, prefix + label) for i, label in enumerate(labels)]
 
 
 @pytest.mark.parametrize(
-    ("clock", "onset"),
-    [("22:29:59", -1), ("21:30:01", -3599), ("21:29:59", 82_799), ("22:30:00.5", 0.5),
-     ("2001-02-03 22:31:00", 60), ("2001-02-04T00:00:00", 5400), ("9:30:00", 39_600)],
+    "annotations",
+    [marks(WORDS), marks(WORDS, None), marks(WORDS, None, "Sleep stage "),
+     marks(WORDS, 30, "SLEEP-"), marks("0122335500"), marks("0122345500", 30, "Stage "),
+     marks(["S0", "S1", "S2", "S2", "S3", "S4", "REM", "REM", "S0", "S0"]),
+     marks(["W", "1", "2", "2", "3/4", "S3", "R", "R", "W", "W"], 30, "Sleep stage ")],
 )  # fmt: skip
-def test_clock_before_the_start(read, clock, onset):
-    assert read(f"time,stage\n{clock},N2\n", start=START)[0][0] == pytest.approx(onset)
-
-
-def test_fractional_start_is_used(read):
-    start = START.replace(microsecond=250_000)
-    assert read("time,stage\n22:30:30,N2\n", start=start)[0][0] == pytest.approx(29.75)
-
-
-def test_backward_times_clip_duration(read):
-    assert [d for _, d, _ in read("onset,stage\n60,W\n0,N2\n")] == [30, 0]
+@pytest.mark.parametrize("event", ["Arousal", "Lights off", "1", "Schn\xf6rcheln"])
+def test_letters_among_events(write_edf, annotations, event):
+    path = write_edf(seconds=300, annotations=[*annotations, (100.0, 5.0, event)])
+    assert stages(path, 10) == NIGHT
+    assert read_scoring(path).events["type"].tolist() == [event]
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("onset,duration,stage\n0,30,W\nx,30,N2\n", "line 3: 'x' is not a time; accepted are sec"),
-        ("onset,duration,stage\n0,long,W\n", "line 2: 'long' is not a time"),
-        ("# note\nstage\nW\nN9\n", "line 4: 'N9' is not a sleep stage; accepted are W, N1"),
-        (
-            "onset,score_of\n0,W\n",
-            "no column holds the stage; accepted names are stage, sleepstage",
-        ),
-        ("PK\x00\x03", "not a text file. Accepted are CSV, TSV and plain text"),
-        ("\n \n# only a comment\n", "the file is empty. Pass hypnogram=False"),
-    ],
-)
-def test_unreadable_rows_are_named(read, text, words):
-    with pytest.raises(ReadError) as caught:
-        read(text)
-    assert "a.csv" in str(caught.value)
-    assert words in str(caught.value)
+    "annotations",
+    [marks("1" * 30, None, step=7.25), marks("12" * 15, None, step=7.25), marks("12" * 5, None),
+     marks("RW" * 15, None, step=7.25), marks("M1" * 9, None, step=11.0), marks("1" * 10),
+     marks("12" * 15, 1.0, step=1.0)],
+)  # fmt: skip
+def test_triggers_are_no_stages(write_edf, annotations):
+    found = read_edf_annotations(write_edf(seconds=300, annotations=annotations))
+    assert found.onsets.size == 0
+    assert len(found.events) == len(annotations)
+    assert f"{len(annotations)} annotations such as" in found.notes[0]
+
+
+def test_unknown_stage_ends_the_last(write_edf):
+    path = write_edf(annotations=marks("W7RR", None, "Sleep stage "))
+    with pytest.warns(RecordingWarning, match=r"no stage that is known: 'Sleep stage 7' \(1\)"):
+        assert stages(path, 4) == [0, -1, 4, 4]
+
+
+STAMP = b"+0\x14\x14\x00"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"Oxx", b"O\xf6\xff"), (STAMP, b"\x00" * 5), (STAMP, b"\x00+0\x14\x14"),
+     (STAMP, b"+x\x14\x14\x00")],
+)  # fmt: skip
+def test_odd_bytes_cost_nothing(write_edf, stages_of, old, new):
+    path = write_edf(annotations=[(0.0, 30.0, "Oxx"), *stages_of("?2RR")])
+    raw = path.read_bytes()
+    assert old in raw
+    path.write_bytes(raw.replace(old, new))
+    assert stages(path, 4) == [-1, 2, 4, 4]
+
+
+TALS = st.lists(
+    st.sampled_from([b"+0", b"-5", b"+1e9", b"+9" * 9, b"+" + b"9" * 60, b"\x14", b"\x15", b"\x00",
+                     b"30", b"Sleep stage W", b"\xff", b"1", b"."]),
+    max_size=20,
+)  # fmt: skip
+
+
+@given(TALS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@pytest.mark.filterwarnings("ignore::sleep2vec_sklearn.errors.RecordingWarning")
+def test_any_annotations_are_read(write_edf, tals):
+    path = write_edf("a.edf", {"SpO2": (1, "%")}, seconds=30, annotations=[(0.0, 30.0, "x" * 400)])
+    raw, new = path.read_bytes(), b"".join(tals)[:400]
+    first = raw.index(b"+0\x14\x14\x00")
+    path.write_bytes(raw[:first] + new.ljust(400, b"\0") + raw[first + 400 :])
+    with contextlib.suppress(ReadError):
+        read_recording(path)
+
+
+def test_xml_with_odd_bytes(tmp_path):
+    path = tmp_path / "a.xml"
+    for head in (b"", b"<?xml version='1.0' encoding='foo'?>", b"<?xml version='1.0'?>\n"):
+        body = b"<Name>J\xf6rg\x01</Name><SleepStages><SleepStage>2</SleepStage></SleepStages>"
+        path.write_bytes(head + b"<CMPStudyConfig>" + body + b"</CMPStudyConfig>")
+        assert read_scoring(path).stages.tolist() == [2]
 
 
 STAGE = "Stages|Stages"
@@ -270,8 +208,7 @@ def profusion(tmp_path):
     ("concept", "stage", "moved"),
     [("Wake|0", 0, False), ("Stage 1 sleep|1", 1, False), ("Stage 2 sleep|2", 2, False),
      ("Stage 3 sleep|3", 3, False), ("Stage 4 sleep|4", 3, False), ("REM sleep|5", 4, False),
-     ("Movement|6", -1, True), ("Unscored|9", -1, False), ("REM sleep", 4, False),
-     ("Something else", -1, False)],
+     ("Movement|6", -1, True), ("Unscored|9", -1, False), ("REM sleep", 4, False)],
 )  # fmt: skip
 def test_nsrr_codes_are_read(nsrr, concept, stage, moved):
     found = nsrr((STAGE, concept, 30, 60))
@@ -316,8 +253,12 @@ def test_epoch_length_of_file(profusion, length):
     assert found.stages.tolist() == [0, 2, 4]
 
 
-def test_names_and_unknown_codes(profusion):
-    assert profusion(["W", "N3", "R", "x", "", "7", "10"]).stages.tolist() == [0, 3, 4] + [-1] * 4
+def test_names_and_unknown_codes(profusion, nsrr):
+    with pytest.warns(RecordingWarning, match=r"1 labels are no stage that is known: 'x' \(1\)"):
+        found = profusion(["W", "N3", "R", "x", "", "7", "10"])
+    assert found.stages.tolist() == [0, 3, 4] + [-1] * 4
+    with pytest.warns(RecordingWarning, match="'Something else'"):
+        assert nsrr((STAGE, "Something else", 0, 30)).stages.tolist() == [-1]
 
 
 def test_unnamed_event_is_skipped(profusion):

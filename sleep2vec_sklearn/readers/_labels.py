@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Finding the labels of a recording by its name, and laying them on its clock."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from os import PathLike
+from pathlib import Path
+from string import ascii_lowercase, digits
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+
+from .._warnings import warn
+from ..errors import ReadError, RecordingWarning
+from ..recordings._notes import Caution
+from ..recordings.modality import EPOCH_SECONDS
+from ..recordings.recording import Recording
+from ._scoring import DATES_DIFFER, DAY, CodeNote, LabelContext, Scoring, decide_coding, fit_days
+from ._tables import has_stage_column, no_scorer
+from .hypnograms import only_read_errors, read_edf_annotations, read_labels, refuse_conflicts
+
+_WORDS = [sep + word for word in ("hypnogram", "hypno", "sleepscoring", "scoring", "stages")
+          for sep in "-_ "]  # fmt: skip
+_ENDINGS = (
+    *(f"{word}.edf" for word in _WORDS), " base.edf", "-nsrr.xml", "-profusion.xml", ".xml",
+    ".edf.xml", *(word + suffix for word in _WORDS for suffix in (".csv", ".tsv", ".txt")),
+    ".eannot",
+)  # fmt: skip
+# those that may hold something else
+_TABLE_ENDINGS = (".csv", ".tsv", ".txt", "_events.tsv", "_annotations.tsv", "_annotations.csv")
+_BARE_ENDINGS = (".edf", ".xml", ".csv", ".tsv", ".txt", ".eannot")
+_LABEL_NAME = re.compile(r"hypnogram|[-_ ]hypno$|annotation|scoring|[-_ ]stages$", re.IGNORECASE)
+_LABEL_FOLDER = re.compile(r"hypno|annotation|scoring|labels?$|stages|staging", re.IGNORECASE)
+_SIGNAL_FOLDER = re.compile(
+    r"(edf|bdf|psg|signal|recording|record|eeg|night|raw|data)s?", re.IGNORECASE
+)
+_RECORDING_WORD = re.compile(r"[-_ ](psg|eeg|ieeg|meg|nirs|nsrr)$")
+_LEVELS = 3
+_UNUSED = "no stages, though files of labels lie in the folder that belong to no other recording"
+
+
+class LabelledSource(Protocol):
+    """What labels need to know of the signals of a recording."""
+
+    @property
+    def start(self) -> datetime | None: ...
+
+    @property
+    def duration(self) -> float: ...
+
+    def own_scoring(self) -> Scoring: ...
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Names of a folder's files, by their lower case; its folders of labels; its files of labels.
+
+    The recording that a file of labels is named after is None if the folder has no such recording.
+    """
+
+    files: dict[str, list[str]]
+    label_folders: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str | None], ...] = ()
+
+
+def find_hypnograms(path: Path) -> list[Path]:
+    """Files of the labels of a recording, in order of preference, by its name in any case.
+
+    Sleep-EDF's ``SC4001E0-PSG.edf`` goes with ``SC4001EC-Hypnogram.edf`` (the last letter names the
+    scorer), BIDS' ``..._eeg.edf`` with ``..._hypnogram.tsv`` or ``..._events.tsv``, MASS's ``x
+    PSG.edf`` with ``x Base.edf``; other names are the recording's stem with ``-Hypnogram.edf``,
+    ``-nsrr.xml``, ``-profusion.xml``, ``_hypnogram.csv`` and the like, or a table that holds
+    stages. After the recording's own folder come folders of labels: those within it, and trees
+    parallel to its own, as ``annotations-events-nsrr/shhs1`` is to ``edfs/shhs1``.
+    """
+    stem = path.stem.lower()
+    bases = list(dict.fromkeys((stem, _base_of(stem))))
+    found: list[Path] = []
+    here = _list_folder(path.parent)
+    if stem.endswith("-psg"):
+        night = stem.removesuffix("-psg")[:-1]
+        found += [path.with_name(n) for letter in digits + ascii_lowercase
+                  for n in here.files.get(f"{night}{letter}-hypnogram.edf", ())]  # fmt: skip
+    for folder in (path.parent, *_parallel(path)):
+        names = _list_folder(folder).files
+        endings = _ENDINGS if folder == path.parent else (*_ENDINGS, *_BARE_ENDINGS)
+        for base in bases:
+            found += [folder / n for ending in endings for n in names.get(base + ending, ())]
+            tables = [folder / n for e in _TABLE_ENDINGS for n in names.get(base + e, ())]
+            found += [table for table in tables if has_stage_column(table)]
+    return [file for file in dict.fromkeys(found) if file != path]
+
+
+def is_hypnogram_name(path: Path) -> bool:
+    """Whether a file's name says that it holds labels, not signals."""
+    return bool(_LABEL_NAME.search(path.stem))
+
+
+def _base_of(stem: str) -> str:
+    return _RECORDING_WORD.sub("", stem)
+
+
+def _parallel(path: Path) -> Iterator[Path]:
+    """Folders of labels in that of a recording, and those that mirror it beside its parents."""
+    folder = path.absolute().parent
+    for root in (folder, *list(folder.parents)[: _LEVELS - 1]):
+        below = folder.relative_to(root).parts
+        if below and not _SIGNAL_FOLDER.fullmatch(below[0]):
+            continue
+        for name in _list_folder(root).label_folders:
+            yield root.joinpath(name, *below[1:])
+
+
+def _list_folder(folder: Path) -> _Folder:
+    """The files of a folder; those that changed just now are listed anew each time."""
+    try:
+        changed = folder.stat().st_mtime_ns
+    except OSError:
+        return _Folder({})
+    if abs(time.time() - changed / 1e9) < 2.0:
+        return _scan.__wrapped__(str(folder), changed)
+    return _scan(str(folder), changed)
+
+
+@lru_cache(256)
+def _scan(folder: str, changed: int) -> _Folder:
+    files: dict[str, list[str]] = {}
+    label_folders = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if _LABEL_FOLDER.search(entry.name) and entry.is_dir():
+                    label_folders.append(entry.name)
+                else:
+                    files.setdefault(entry.name.lower(), []).append(entry.name)
+    except OSError:
+        return _Folder({})
+    nights = set()
+    labels = []
+    for key, names in files.items():
+        suffix = os.path.splitext(key)[1]
+        stem = key.removesuffix(suffix)
+        nsrr = key.endswith(("-nsrr.xml", "-profusion.xml"))
+        if nsrr or (_LABEL_NAME.search(stem) and suffix in _BARE_ENDINGS):
+            labels += [(stem, name) for name in names]
+        elif suffix not in (".xml", ".csv", ".tsv", ".txt", ".json", ".md", ".eannot"):
+            # the last letter of Sleep-EDF's names is that of the scorer in its labels
+            nights |= {_base_of(stem), _base_of(stem)[:-1] if stem.endswith("-psg") else stem}
+    owners = ((name, (stem[:n] for n in range(len(stem), 0, -1))) for stem, name in labels)
+    owned = tuple((name, next((s for s in starts if s in nights), None)) for name, starts in owners)
+    return _Folder(files, tuple(label_folders), owned)
+
+
+def read_night_labels(
+    path: Path, hypnogram: str | PathLike[str] | Literal[False] | None, source: LabelledSource,
+    scorer: str | None = None, coding: tuple[str, bool] | None = None,
+) -> tuple[dict[str, Any], tuple[str, ...]]:  # fmt: skip
+    """Stages, events and lights of a recording, on its clock, and notes on them."""
+    if hypnogram is False:
+        return {}, ()
+    known = LabelContext(source.start, source.duration, scorer, coding)
+    files = find_hypnograms(path) if hypnogram is None else [Path(hypnogram)]
+    errors: list[ReadError] = []
+    for file in files:
+        try:
+            scoring = read_labels(file, known)
+        except ReadError as error:
+            errors.append(error)
+            continue
+        name = file.name
+        notes = [f"labels are from {name}, as {files[0].name} holds none that can be read"]
+        return _align(scoring, source, scoring.start, notes if errors else [])
+    if errors:
+        raise errors[0]
+    if scorer is not None:
+        raise no_scorer(path, scorer)
+    is_edf = path.suffix.lower() in (".edf", ".rec", ".bdf")
+    with only_read_errors(path):
+        own = read_edf_annotations(path, coding) if coding and is_edf else source.own_scoring()
+    scoring = refuse_conflicts(path, own)
+    labels, notes_of_labels = _align(scoring, source, None, [])
+    base = _base_of(path.stem.lower())
+    owned = _list_folder(path.parent).labels
+    unused = [name for name, owner in owned if owner is None or owner == base]
+    if labels["stages"] is None and unused and hypnogram is None:
+        shown = ", ".join(unused[:3]) + ", ..." * (len(unused) > 3)
+        hint = "name them like the recording, or pass hypnogram="
+        text = f"{_UNUSED}: {len(unused)} such as {shown}; {hint}"
+        notes_of_labels = (*notes_of_labels, Caution(text, _UNUSED))
+    return labels, notes_of_labels
+
+
+def _align(
+    scoring: Scoring, source: LabelledSource, clock: datetime | None, notes: Sequence[str]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Stages, events and lights by the ``clock`` of the labels, and all notes."""
+    shift, clock_notes = clock_shift(clock, source.start, scoring.span, source.duration)
+    notes = (*notes, *clock_notes)
+    n_epochs = int(source.duration / EPOCH_SECONDS + 1e-6)
+    stages = None
+    if len(scoring.onsets):
+        stages, epoch_notes = scoring.to_epochs(n_epochs, shift)
+        notes = (*notes, *epoch_notes)
+    else:
+        notes = (*notes, *scoring.notes)
+    events, event_notes = cut_events(scoring.events, shift, source.duration)
+    lights, light_notes = check_lights(scoring.lights, shift, source.duration, stages)
+    labels = {"stages": stages, "events": events, "lights": lights}
+    return labels, (*notes, *event_notes, *light_notes)
+
+
+def clock_shift(
+    labels: datetime | None, signals: datetime | None, span: tuple[float, float], duration: float
+) -> tuple[float, tuple[str, ...]]:
+    """Seconds from the signals' start to the labels' start by their clocks, and notes."""
+    if labels is None or signals is None:
+        return 0.0, ()
+    seconds = (labels - signals).total_seconds()
+    days = fit_days(seconds + span[0], seconds + span[1], duration)
+    notes = []
+    if days:
+        # anonymised files often keep the time of day and change the date
+        seconds += days * DAY
+        notes.append(DATES_DIFFER)
+    if seconds:
+        notes.append(f"labels start {seconds:+g} s from the signals by the clock; moved there")
+    return seconds, tuple(notes)
+
+
+def cut_events(
+    events: pd.DataFrame | None, shift: float, duration: float
+) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    """Events with ``shift`` seconds added, cut to the recording, and a note on those cut."""
+    if events is None:
+        return None, ()
+    onsets = events["onset"].to_numpy(dtype=float) + shift
+    ends = onsets + events["duration"].to_numpy(dtype=float)
+    inside = (onsets <= duration) & (ends >= 0) & ((onsets >= 0) | (ends > 0))
+    cut = inside & ((onsets < 0) | (ends > duration))
+    if shift or not inside.all() or cut.any():
+        starts = np.clip(onsets, 0.0, duration)
+        lengths = np.clip(ends, 0.0, duration) - starts
+        events = events.assign(onset=starts, duration=lengths)[inside].reset_index(drop=True)
+    if inside.all() and not cut.any():
+        return events, ()
+    n_out = int((~inside).sum())
+    lost = ~inside & (ends > onsets)
+    text = f"{n_out:,} of {len(inside):,} events lie outside the signals and are left out, "
+    text += f"{int(cut.sum()):,} are cut at their edges"
+    kind = "events lie outside the signals and are left out"
+    return events, (Caution(text, kind) if 10 * lost.sum() > len(inside) else text,)
+
+
+def check_lights(
+    lights: tuple[float | None, float | None] | None, shift: float, duration: float,
+    stages: np.ndarray | None,
+) -> tuple[tuple[float | None, float | None] | None, tuple[str, ...]]:  # fmt: skip
+    """Lights cut to the recording, and without those that contradict each other or the stages."""
+    if lights is None:
+        return None, ()
+    off, on = (None if time is None else time + shift for time in lights)
+    first, last = off or 0.0, duration if on is None else on
+    asleep = np.zeros(0) if stages is None else np.flatnonzero(stages > 0) * EPOCH_SECONDS + 15.0
+    outside = (asleep < first) | (asleep > last)
+    if last <= max(first, 0.0) or first >= duration or 4 * outside.sum() > max(len(asleep), 1):
+        shown = " and ".join(
+            f"lights {name} at {time:g} s"
+            for name, time in (("off", off), ("on", on))
+            if time is not None
+        )
+        text = f"{shown} contradict each other or the sleep that is scored, and are left out"
+        return None, (Caution(text, "lights off and on contradict the night and are left out"),)
+    off, on = (None if t is None else float(np.clip(t, 0.0, duration)) for t in (off, on))
+    return (off, on), ()
+
+
+def settle_codes(
+    results: list[Any], read_again: Callable[[int, tuple[str, bool]], Any]
+) -> list[Any]:
+    """Nights whose integer stages are read by one coding, that which all of them together show."""
+    noted = {
+        i: note
+        for i, result in enumerate(results)
+        if isinstance(result, Recording)
+        for note in result.notes
+        if isinstance(note, CodeNote)
+    }
+    if len(noted) < 2:
+        return results
+    evidence = np.sum([note.evidence for note in noted.values()], axis=0).tolist()
+    coding = decide_coding(evidence)
+    # where nights differ beyond doubt, each keeps its own, and all are told of
+    mixed = evidence[-1] > 0 and evidence[-2] > 0
+    wanted = {i: (note.coding, False) if mixed else coding for i, note in noted.items()}
+    return [
+        read_again(i, wanted[i])
+        if i in noted and wanted[i] != (noted[i].coding, noted[i].clear)
+        else result
+        for i, result in enumerate(results)
+    ]
+
+
+def warn_of_missing_stages(recordings: Iterable[Recording]) -> None:
+    """Warn if none of several nights has stages."""
+    nights = list(recordings)
+    kinds = {getattr(note, "kind", "") for night in nights for note in night.notes}
+    if len(nights) > 1 and _UNUSED not in kinds and all(n.stages is None for n in nights):
+        warn(
+            f"{len(nights)} of {len(nights)} nights have no stages: no file of labels was found by "
+            "their names, and they hold no annotations of stages. Name the files in a column "
+            "'hypnogram' of the table of nights, or see read_recording for the names that are "
+            "looked for; in that column, False says that a night has none.",
+            RecordingWarning,
+        )
