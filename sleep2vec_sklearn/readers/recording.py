@@ -16,6 +16,7 @@ from ..errors import ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
+from ._nsrr import subject_of
 from ._scoring import Scoring
 from .edf import EdfSource
 from .formats import DerivedSource, open_source
@@ -33,8 +34,6 @@ _ENDINGS = (
 )
 # fmt: on
 _STAGE_HEADER = re.compile(r"(^|[,;\t ])\"?(sleep[ _]?)?stages?\"?($|[,;\t ])", re.IGNORECASE)
-_SLEEP_EDF = re.compile(r"(SC4|ST7)(\d\d)\d[A-Z]\d(-PSG)?")
-_NSRR = re.compile(r"(?P<study>[a-z]+)-?(?:visit)?\d+-(?P<subject>[A-Za-z]{0,3}\d{3,})(?:-.*)?")
 _logger = logging.getLogger("sleep2vec_sklearn")
 
 
@@ -226,17 +225,3 @@ def find_hypnograms(path: Path) -> list[Path]:
 def is_hypnogram_name(path: Path) -> bool:
     """Whether a file's name says that it holds labels, not signals."""
     return bool(re.search(r"hypnogram|-nsrr$|-profusion$|annotation|scoring", path.stem, re.I))
-
-
-def subject_of(path: Path) -> str:
-    """Subject of a night by its file name.
-
-    The nights of Sleep-EDF share their subject digits (``SC4ssN``), the visits of NSRR cohorts
-    their subject (``mros-visit1-aa0001``, ``shhs2-200001``); elsewhere each file is a subject.
-    """
-    sleep_edf, nsrr = _SLEEP_EDF.fullmatch(path.stem), _NSRR.fullmatch(path.stem)
-    if sleep_edf:
-        return sleep_edf[1] + sleep_edf[2]
-    if nsrr:
-        return f"{nsrr['study']}-{nsrr['subject']}"
-    return path.stem
