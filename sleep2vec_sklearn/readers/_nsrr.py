@@ -85,7 +85,7 @@ STUDIES = (
           _CHAT_VISITS, ("child_age", "ageyear_at_meas", "age_nr"), ("bmi",),
           {"male": _MALE_1, "chi2": _MALE_1_2, "ref9": _MALE_1_2}, {"race3": _RACE_3}),
     Study("sof", r"sof-visit-(?P<visit>\d)-(?P<id>\d{5})", r"sof-visit-(?P<visit>\d)",
-          ("sofid", "nsrrid"), ("visit",), age=("v8age",), bmi=("v8bmi",),
+          ("sofid", "nsrrid"), age=("v8age",), bmi=("v8bmi",),
           sex={"gender": _MALE_0}, race={"race": {1: _WHITE, 2: _BLACK}}),
     Study("hchs", r"hchs-sol-(?:sueno-)?(?P<id>\d{8})", r"hchs-sol(?:-baseline)?", ("pid",),
           sex={"gendernum": _MALE_1},

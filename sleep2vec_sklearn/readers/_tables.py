@@ -100,7 +100,7 @@ def same_key(key: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
+class NightKeys:
     """By which keys a table may name a night, the surest first."""
 
     name: str  # in messages
@@ -110,7 +110,7 @@ class Night:
 
 
 def join(
-    table: pd.DataFrame, nights: Sequence[Night], extra: pd.DataFrame, on: str | None, what: str
+    table: pd.DataFrame, nights: Sequence[NightKeys], extra: pd.DataFrame, on: str | None, what: str
 ) -> pd.DataFrame:
     """The table of nights with the columns of ``extra``, whose columns have precedence."""
     by_subject, column, rows = _match(nights, extra, on, what)
@@ -159,7 +159,7 @@ class _Match:
 
 
 def _match(
-    nights: Sequence[Night], extra: pd.DataFrame, on: str | None, what: str
+    nights: Sequence[NightKeys], extra: pd.DataFrame, on: str | None, what: str
 ) -> tuple[bool, Any, list[int]]:
     """Whether rows are of subjects, the column of the keys, and the row of each night or -1."""
     found: list[_Match] = []
@@ -207,7 +207,7 @@ def _unique(pairs: Iterable[tuple[Any, int]]) -> dict[Any, int]:
     return rows
 
 
-def _match_recordings(nights: Sequence[Night], keys: Sequence[str | None]) -> list[int]:
+def _match_recordings(nights: Sequence[NightKeys], keys: Sequence[str | None]) -> list[int]:
     stated = [(key.replace("\\", "/"), i) for i, key in enumerate(keys) if key is not None]
     exact = _unique(stated)
     names = [(_without_suffix(Path(key).name), i) for key, i in stated]
@@ -227,7 +227,7 @@ def _without_suffix(name: str) -> str:
     return Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
 
 
-def _check_unique(nights: Sequence[Night], match: _Match, what: str) -> None:
+def _check_unique(nights: Sequence[NightKeys], match: _Match, what: str) -> None:
     counts = Counter(key for key in match.keys if key is not None)
     repeated = [key for key, count in counts.items() if count > 1]
     if repeated:
@@ -248,7 +248,7 @@ def _check_unique(nights: Sequence[Night], match: _Match, what: str) -> None:
 
 
 def match_subjects(
-    nights: Sequence[Night], keys: Sequence[str | None], extra: pd.DataFrame
+    nights: Sequence[NightKeys], keys: Sequence[str | None], extra: pd.DataFrame
 ) -> tuple[list[int], str | None]:
     """The row of each night by its subject and visit, and a key that fits several rows."""
     names = [name for name in extra.columns if str(name).lower() in _OF_VISITS]

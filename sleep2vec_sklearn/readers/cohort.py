@@ -21,7 +21,7 @@ from ..recordings.cohort import Cohort
 from ..recordings.recording import Recording
 from ._edf_header import read_header
 from ._nsrr import Identity, find_tables, identify, read_covariates, visit_of
-from ._tables import Night, fill, join, match_subjects, read_table
+from ._tables import NightKeys, fill, join, match_subjects, read_table
 from .formats import SUFFIXES
 from .recording import is_hypnogram_name, read_night
 
@@ -208,7 +208,9 @@ def _resolve(table: pd.DataFrame, folder: Path | None, columns: Sequence[str]) -
 
 def _is_night(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES or path.name.startswith(".") or is_hypnogram_name(path):
+    # the recordings of the WSC are called so too, labels of that name are XML
+    name = path.with_name(path.stem.removesuffix("-nsrr") or path.name)
+    if suffix not in SUFFIXES or path.name.startswith(".") or is_hypnogram_name(name):
         return False
     if suffix == ".eeg":
         return not path.with_suffix(".vhdr").exists()
@@ -349,7 +351,7 @@ def _subject_by_folder(path: Path, paths: Sequence[Path]) -> str:
     return "/".join(named)
 
 
-def _name_nights(table: pd.DataFrame) -> list[Night]:
+def _name_nights(table: pd.DataFrame) -> list[NightKeys]:
     """The keys by which a table of metadata may name each night."""
     nights = []
     columns = (map(str, table["path"]), table["id"], table["subject"])
@@ -359,7 +361,7 @@ def _name_nights(table: pd.DataFrame) -> list[Night]:
         forms = (path, id, *ends, *(str(Path(end).with_suffix("")) for end in ends))
         known = [] if identity.participant is None else [identity.participant]
         subjects = (str(subject), *known) if identity.subject == subject else (str(subject),)
-        nights.append(Night(id, forms, subjects, visit_of(identity)))
+        nights.append(NightKeys(id, forms, subjects, visit_of(identity)))
     return nights
 
 
@@ -408,7 +410,7 @@ def _read_all(
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    rows = table.to_dict("records")
+    rows = table[[name for name in _ARGUMENTS if name in table.columns]].to_dict("records")
     work = (delayed(_read_night)(row, options) for row in rows)
     results = Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")(work)
     return list(tqdm(results, total=len(rows), desc="reading", unit="night", disable=not verbose))

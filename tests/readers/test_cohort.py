@@ -281,7 +281,7 @@ def test_metadata_csv_of_many_kinds(nights, text):
     assert cohort.metadata.columns.tolist() == ["subject", "path", "bmi", "sex", "age"]
 
 
-def test_metadata_csv_is_never_passed_over(nights):
+def test_metadata_csv_is_always_used(nights):
     folder = nights("a.edf", "b.edf")
     (folder / "metadata.csv").write_text("name,age\na,70\n")
     with pytest.raises(ReadError, match=r"no row of .*metadata\.csv belongs to a night"):
@@ -320,7 +320,7 @@ def test_one_wrong_value_stays_text(nights, tmp_path):
         RecordingMetadata(fields=["bmi"]).fit_transform(cohort)
 
 
-def test_lists_and_csv_tables_are_sources(nights, tmp_path):
+def test_lists_and_tables_are_sources(nights, tmp_path):
     folder = nights("b.edf", "p/a.edf")
     paths = [folder / "p" / "a.edf", str(folder / "b.edf")]
     assert [night.id for night in read(paths)] == ["a", "b"]
@@ -370,7 +370,7 @@ def visits(nights):
     return nights(*names[:5])
 
 
-def test_rows_of_subjects_join_all_nights(visits):
+def test_subjects_join_all_nights(visits):
     extra = pd.DataFrame({"subject": [1, 2, 3], "bmi": [21, 22, 23]})
     other = extra.rename(columns={"subject": "k"})
     for table, on in (
@@ -384,7 +384,7 @@ def test_rows_of_subjects_join_all_nights(visits):
         assert cohort.groups.tolist() == [f"x-000{i}" for i in (1, 2, 3, 1, 2)]
 
 
-def test_rows_of_visits_join_their_night(visits):
+def test_visits_join_their_night(visits):
     extra = pd.DataFrame(
         {"subject": ["0001", "0001", "0002"], "visit": [2, 1, 1], "bmi": [1, 2, 3]}
     )
