@@ -93,6 +93,23 @@ def _with_points(values: pd.Series) -> pd.Series:
     return changed.infer_objects()
 
 
+def plain_names(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with ``path``, ``hypnogram`` and ``subject`` in lower case."""
+    names = {name: str(name).lower() for name in table.columns}
+    known = ("path", "hypnogram", "subject")
+    renamed = {n: lower for n, lower in names.items() if lower in known and lower not in names}
+    return table.rename(columns=renamed)
+
+
+def with_subjects(table: pd.DataFrame, key: Any = None) -> pd.DataFrame:
+    """The table with a column ``subject``, if one of another usual name is not the ``key``."""
+    lower = {str(name).lower(): name for name in reversed(table.columns.tolist())}
+    found = next((lower[name] for name in _OF_SUBJECTS if name in lower), None)
+    if found is None or found == "subject" or found == key:
+        return table
+    return table.assign(subject=table[found])
+
+
 def same_key(key: Any) -> str:
     """A key as it is compared: in lower case, numbers without zeros in front and ``.0`` behind."""
     text = re.sub(r"\.0+$", "", str(key).strip().lower())
@@ -113,7 +130,10 @@ def join(
     table: pd.DataFrame, nights: Sequence[NightKeys], extra: pd.DataFrame, on: str | None, what: str
 ) -> pd.DataFrame:
     """The table of nights with the columns of ``extra``, whose columns have precedence."""
+    extra = plain_names(extra)
     by_subject, column, rows = _match(nights, extra, on, what)
+    if not by_subject:
+        extra = with_subjects(extra, column)
     missing = [night.name for night, row in zip(nights, rows, strict=True) if row < 0]
     named = f"{column or 'index'}"
     if len(missing) == len(nights):

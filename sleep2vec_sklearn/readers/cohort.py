@@ -20,8 +20,16 @@ from ..recordings._notes import warn_of_notes
 from ..recordings.cohort import Cohort
 from ..recordings.recording import Recording
 from ._edf_header import read_header
-from ._nsrr import Identity, find_tables, identify, read_covariates, visit_of
-from ._tables import NightKeys, fill, join, match_subjects, read_table
+from ._nsrr import find_tables, identify, read_covariates, visit_of
+from ._tables import (
+    NightKeys,
+    fill,
+    join,
+    match_subjects,
+    plain_names,
+    read_table,
+    with_subjects,
+)
 from .formats import SUFFIXES
 from .recording import is_hypnogram_name, read_night
 
@@ -183,8 +191,7 @@ def _list_paths(source: Any) -> pd.DataFrame:
 
 def _list_table(table: pd.DataFrame, folder: Path | None, name: str) -> pd.DataFrame:
     """The nights of a table, whose paths are relative to a folder."""
-    renamed = {c: c.lower() for c in table.columns if str(c).lower() in _ARGUMENTS}
-    table = table.rename(columns=renamed)
+    table = with_subjects(plain_names(table))
     if "path" not in table.columns:
         raise ReadError(
             f"{name} has the columns {', '.join(map(str, table.columns))}; needed is "
@@ -272,18 +279,14 @@ def _stated_or(table: pd.DataFrame, column: str, values: list[Any]) -> list[Any]
 def _find_subjects(paths: Sequence[Path], relative: Sequence[Path], has_ids: bool) -> list[str]:
     """Subject of each night by its name; by its folder where names repeat from one to another."""
     who = [identify(path) for path in paths]
-    roots = _roots(paths, who)
     repeated = _repeated_names(paths)
     for i, j in ((places[0], places[1]) for places in repeated):
-        if who[i].known and roots[i] == roots[j] and not has_ids:
+        if who[i].known and not has_ids:
             raise ReadError(
                 f"the night {paths[i].stem!r} is there twice, {paths[i]} and {paths[j]}. Leave one "
-                "out by pattern=, or say whose they are in a table with columns path and subject."
+                "out by pattern=, or pass a table with columns path, id and subject."
             )
-    subjects = [
-        identity.subject if root is None else f"{root}/{identity.subject}"
-        for identity, root in zip(who, roots, strict=True)
-    ]
+    subjects = [identity.subject for identity in who]
     folders = {relative[i].parent for places in repeated for i in places if not who[i].known}
     for i, inside in enumerate(relative):
         if not who[i].known and inside.parent in folders:
@@ -319,19 +322,6 @@ def _warn_of_folders(table: pd.DataFrame) -> None:
             "if they are sites, pass a table with columns path and subject.",
             RecordingWarning,
         )
-
-
-def _roots(paths: Sequence[Path], who: Sequence[Identity]) -> list[str | None]:
-    """Data set of each night named by BIDS, if there are several side by side."""
-    found = []
-    for path, identity in zip(paths, who, strict=True):
-        parts = [i for i, part in enumerate(path.parts) if part == identity.subject]
-        found.append(path.parts[: parts[0]] if parts else None)
-    roots = {root for root in found if root is not None}
-    nested = any(a != b and a == b[: len(a)] for a in roots for b in roots)
-    if len(roots) < 2 or nested:
-        return [None] * len(found)
-    return [None if root is None else root[-1] for root in found]
 
 
 def _subject_by_folder(path: Path, paths: Sequence[Path]) -> str:

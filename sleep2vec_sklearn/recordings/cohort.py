@@ -295,10 +295,13 @@ class _Row(Mapping[str, Any]):
         """The value in the table; None if it is missing."""
         import pandas as pd
 
-        if self._table.index[self._position] != self._label:
+        table = self._table
+        if table.index[self._position] != self._label:
             raise InvalidRecordingError(_MOVED)
-        value = self._table[key].iat[self._position]
-        return None if pd.api.types.is_scalar(value) and pd.isna(value) else value
+        value = table.iat[self._position, table.columns.get_loc(key)]
+        if pd.api.types.is_scalar(value) and pd.isna(value):
+            return None
+        return value.item() if isinstance(value, np.generic) else value
 
     def _offers(self, key: Any) -> bool:
         return key in self._table.columns and (key not in _PLACES or key in self.own)
@@ -314,9 +317,10 @@ class _Row(Mapping[str, Any]):
         return own if isinstance(own, str | int) and own == value else value
 
     def __iter__(self) -> Iterator[str]:
+        missing = self._table.iloc[self._position].isna()
         columns = [name for name in self._table.columns if self._offers(name)]
         keys = dict.fromkeys([*self.own, *columns])
-        return (key for key in keys if not self._offers(key) or self.cell(key) is not None)
+        return (key for key in keys if key not in missing or not missing[key])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -162,7 +162,7 @@ def test_other_ages_are_checked(field):
         columns_of([night({field: 888})], fields=[field])
 
 
-def test_stage_and_voltage_are_no_ages():
+def test_stages_are_no_ages():
     assert columns_of([night({"stage": 999, "voltage": -1})], fields=["stage", "voltage"]).shape
 
 

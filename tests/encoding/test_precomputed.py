@@ -273,7 +273,7 @@ def test_nights_without_subject_are_found(lookup, cohort):
     np.testing.assert_array_equal(lookup.transform([night]), lookup.transform(cohort[:1]))
 
 
-def test_files_may_be_gone_not_changed(transformer, tmp_path, monkeypatch):
+def test_files_may_be_gone(transformer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     nights = make_sleep_cohort(1, hours=0.25, modalities=["ibi", "spo2"], missing=0, random_state=0)
     path = write_edf_cohort(nights, "study")[0]

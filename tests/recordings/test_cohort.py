@@ -171,6 +171,7 @@ def test_new_columns_reach_recordings(four):
     np.testing.assert_array_equal(X, [[56, 5], [70, np.nan]])
     assert "ahi" not in four[1].metadata
     assert dict(four[2].metadata) == {"age": 40, "ahi": 30.0}
+    assert [type(value) for value in four[2].metadata.values()] == [int, float]
 
 
 def test_subjects_follow_the_table(four):
