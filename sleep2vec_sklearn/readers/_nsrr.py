@@ -126,6 +126,11 @@ _VISIT = re.compile(
     r"-(?P<subject>[a-z]{0,3}\d{3,})(?:[-_].*)?",
     re.IGNORECASE,
 )
+_NIGHT = re.compile(
+    r"(?P<subject>(?!psg|eeg|edf|rec|sleep|data)[^\W_].*?)[-_ ]+(?:night|visit|session|ses)[-_ ]*"
+    r"(?P<visit>\d+)(?:[-_ ](?:psg|eeg|edf|sleep))?",
+    re.IGNORECASE,
+)
 _BY_NAME = {study.name: study for study in STUDIES}
 _NIGHTS = {s.name: re.compile(s.night + r"(?:[-_].*)?", re.IGNORECASE) for s in STUDIES}
 _VERSION = re.compile(r"[-_]v?\d+(\.\d+)*(\.?(pre|rc|beta)\d*)?$", re.IGNORECASE)
@@ -160,6 +165,8 @@ def identify(path: Path) -> Identity:
     if match := _VISIT.fullmatch(stem):
         subject = f"{match['study']}-{match['subject']}"
         return Identity(subject, match["visit"], None, match["subject"])
+    if match := _NIGHT.fullmatch(stem):
+        return Identity(match["subject"], match["visit"], None, match["subject"], known=False)
     return Identity(stem, participant=stem, known=False)
 
 

@@ -144,7 +144,10 @@ def _list_nights(
 ) -> pd.DataFrame:
     """One row per night, with columns path, id and subject."""
     if isinstance(source, pd.DataFrame):
-        return _list_table(source.reset_index(drop=True), None, "the table")
+        # as in Cohort.metadata
+        has_ids = source.index.name in ("id", "recording") and "id" not in source.columns
+        table = source.rename_axis("id").reset_index(drop=not has_ids)
+        return _list_table(table, None, "the table")
     if not isinstance(source, str | PathLike):
         return _list_paths(source)
     folder = Path(source)

@@ -63,7 +63,7 @@ def read_recording(
         Modality to channel label, to (label, reference label), or to None to leave it out. The
         others are chosen by their labels; see :func:`describe_channels`.
     subject : hashable, optional
-        Subject identifier; by default that of the file name (Sleep-EDF, NSRR), else its stem.
+        Subject identifier; by default that of the file name (Sleep-EDF, NSRR, BIDS), else its stem.
     metadata : mapping, optional
         Added to the age and sex of the header, over which it has precedence.
     id : str, optional

@@ -293,13 +293,11 @@ class _Row(Mapping[str, Any]):
 
     def cell(self, key: str) -> Any:
         """The value in the table; None if it is missing."""
-        import pandas as pd
-
         table = self._table
         if table.index[self._position] != self._label:
             raise InvalidRecordingError(_MOVED)
         value = table.iat[self._position, table.columns.get_loc(key)]
-        if pd.api.types.is_scalar(value) and pd.isna(value):
+        if _is_missing(value):
             return None
         return value.item() if isinstance(value, np.generic) else value
 
@@ -309,24 +307,35 @@ class _Row(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         if not self._offers(key):
             return self.own[key]
-        value = self.cell(key)
+        value, own = self.cell(key), self.own.get(key)
         if value is None:
+            if key in self.own and _is_missing(own):
+                return own
             raise KeyError(key)
         # a column with gaps makes floats of integers
-        own = self.own.get(key)
         return own if isinstance(own, str | int) and own == value else value
 
     def __iter__(self) -> Iterator[str]:
-        missing = self._table.iloc[self._position].isna()
+        cells = self._table.iloc[self._position]
+        left_out = {
+            key
+            for key in cells.index[cells.isna()]
+            if key not in self.own or not _is_missing(self.own[key])
+        }
         columns = [name for name in self._table.columns if self._offers(name)]
-        keys = dict.fromkeys([*self.own, *columns])
-        return (key for key in keys if key not in missing or not missing[key])
+        return (key for key in dict.fromkeys([*self.own, *columns]) if key not in left_out)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+
+def _is_missing(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _with_row(recording: Recording, table: pd.DataFrame, position: int) -> Recording:

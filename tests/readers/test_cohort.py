@@ -420,6 +420,15 @@ def test_row_fits_one_night(nights):
     assert read(folder, metadata=extra).metadata["bmi"].tolist() == [1, 2]
 
 
+def test_metadata_reads_the_cohort_again(nights):
+    folder = nights("a.edf", "b.edf")
+    table = pd.DataFrame({"path": sorted(folder.glob("*.edf")), "id": ["x", "y"], "bmi": [1, 2]})
+    cohort = read(table)
+    again = read(cohort.metadata[::-1])
+    assert [night.id for night in again] == ["y", "x"]
+    pd.testing.assert_frame_equal(again.sort_by("path").metadata, cohort.metadata)
+
+
 def test_on_needs_metadata(nights):
     with pytest.raises(ValueError, match="on is 'subject', but there is no metadata"):
         read(nights("a.edf"), on="subject")

@@ -173,7 +173,9 @@ def test_columns_of_each_study(write, tmp_path, night, table, text, expected):
      ("sub-01_ses-02_task-sleep_eeg", "sub-01", "02"), ("sub-01", "sub-01", None),
      ("lab-visit-2-0007", "lab-0007", "visit-2"), ("lab-month12-0007_psg", "lab-0007", "month12"),
      ("site1-0001", "site1-0001", None), ("10_22", "10_22", None),
-     ("night1-1234", "night1-1234", None)],
+     ("night1-1234", "night1-1234", None), ("P01_night2", "P01", "2"),
+     ("psg_night2", "psg_night2", None),
+     ("K 7-Session-03_PSG", "K 7", "03"), ("control-n1", "control-n1", None)],
 )  # fmt: skip
 def test_names_state_who_and_when(tmp_path, name, subject, visit):
     identity = identify(tmp_path / f"{name}.edf")
