@@ -30,6 +30,7 @@ _OF_VISITS = (
 )  # fmt: skip
 _TEXT = {*_OF_RECORDINGS, *_OF_SUBJECTS, *_OF_VISITS, "hypnogram"}
 _NUMBER = re.compile(r"\s*[-+]?\d*,\d+\s*|\s*[-+]?\d+\s*")
+_NAMELESS = "unnamed:"  # as pandas calls columns without a name
 _SHOWN = 3
 
 
@@ -42,11 +43,11 @@ def read_table(
     subjects, visits and files are text.
     """
     path = Path(path)
-    for encoding in ("utf-8-sig", "cp1252", "latin-1"):
+    for encoding in ("utf-16", "utf-8-sig", "cp1252", "latin-1"):
         try:
             frame = _read_csv(path, encoding, columns)
             break
-        except UnicodeDecodeError:
+        except UnicodeError:
             continue
         except (OSError, ValueError) as error:
             # pandas' own errors of parsing are ValueErrors
@@ -54,8 +55,8 @@ def read_table(
                 f"{path}: not a table that can be read ({str(error).strip()}). Accepted are CSV "
                 "files with one line of names and as many values in each line below it."
             ) from error
-    empty = [name for name in frame if not name or name.startswith("Unnamed:")]
-    frame = frame.drop(columns=[name for name in empty if frame[name].isna().all()])
+    nameless = [name for name in frame if name.lower().startswith(_NAMELESS)]
+    frame = frame.drop(columns=[name for name in nameless if frame[name].isna().all()])
     for name in frame.columns:
         if name.lower() not in _TEXT and frame[name].dtype.kind not in "ifb":
             frame[name] = _with_points(frame[name])
@@ -63,11 +64,17 @@ def read_table(
 
 
 def _read_csv(path: Path, encoding: str, columns: Callable[[str], bool] | None) -> pd.DataFrame:
+    with path.open("rb") as file:
+        is_utf_16 = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    if is_utf_16 != (encoding == "utf-16"):
+        raise UnicodeError
     with path.open(encoding=encoding, newline="") as file:
         header = file.readline()
+    if "\0" in header:
+        raise ValueError("it holds no text")
     separator = max(",;\t", key=header.count)
     names = pd.read_csv(path, sep=separator, nrows=0, encoding=encoding).columns
-    as_text = {name: str for name in names if name.strip().lower() in _TEXT}
+    as_text = {name: str for name in names if name.strip().lower() in {*_TEXT, _NAMELESS + " 0"}}
     used = None if columns is None else [n for n in names if columns(n.strip().lower())]
     frame = pd.read_csv(
         path, sep=separator, encoding=encoding, dtype=as_text, usecols=used, low_memory=False,
@@ -154,10 +161,13 @@ def join(
             f"{', ...' if len(missing) > _SHOWN else ''}.",
             RecordingWarning,
         )
-    dropped = {"path", "id", "subject" if by_subject else column}
+    dropped = {"path", "id", "Unnamed: 0", "subject" if by_subject else column}
     extra = extra[[name for name in extra.columns if name not in dropped]].reset_index(drop=True)
     extra = extra.reindex([row if row >= 0 else len(extra) for row in rows]).reset_index(drop=True)
     if "subject" in extra.columns:
+        if extra["subject"].dtype.kind == "f" and (extra["subject"].dropna() % 1 == 0).all():
+            # whole numbers that are not stated for every night
+            extra["subject"] = extra["subject"].astype("Int64").astype(object)
         extra["subject"] = extra["subject"].where(extra["subject"].notna(), table["subject"])
     kept = table.drop(columns=[name for name in extra.columns if name in table.columns])
     return pd.concat([kept.reset_index(drop=True), extra], axis=1)
@@ -216,7 +226,8 @@ def _candidates(extra: pd.DataFrame, on: str | None) -> list[Any]:
     names = {"subject": _OF_SUBJECTS, "recording": _OF_RECORDINGS}.get(
         on or "", (*_OF_RECORDINGS, *_OF_SUBJECTS)
     )
-    return [lower[name] for name in names if name in lower] or [None]
+    # an index that was saved has no name
+    return [lower[name] for name in (*names, _NAMELESS + " 0") if name in lower] or [None]
 
 
 def _unique(pairs: Iterable[tuple[Any, int]]) -> dict[Any, int]:

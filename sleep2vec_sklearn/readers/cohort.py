@@ -43,6 +43,7 @@ _VISIT_PART = re.compile(
     r"[-_ ]*\d{0,4}",
     re.IGNORECASE,
 )
+_DATE_PART = re.compile(r"(19|20)\d\d[-_. ]?[01]\d[-_. ]?[0-3]\d([-_ T].*)?")
 _NUMBER_PART = re.compile(r"[\d\-_. ]+")
 
 
@@ -331,6 +332,7 @@ def _subject_by_folder(path: Path, paths: Sequence[Path]) -> str:
     """The folders of a night without those that name a visit, and its stem if it is a name."""
     parts = [part for part in path.parent.parts if part != path.anchor]
     named = [part for part in parts if not _VISIT_PART.fullmatch(part)]
+    named = named[:1] + [part for part in named[1:] if not _DATE_PART.fullmatch(part)]
     numbers = [part for part in named if _NUMBER_PART.fullmatch(part)]
     if numbers and len(named) > 1:
         others = [str(other) for other in paths if other.stem == path.stem][:2]

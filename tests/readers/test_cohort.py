@@ -272,6 +272,7 @@ def test_unknown_on_error_raises(nights):
      "path,Participant_ID,bmi\na1.edf,A,20.5\na2.edf,A,20.5\nb1.edf,B,30\n",
      "file,patient,bmi\na1.edf,A,20.5\na2.edf,A,20.5\nb1.edf,B,30\n",
      "file,subject,bmi,\na1.edf,A,20.5,\nb1,B,30,\na2.EDF,A,20.5,\n",
+     ",subject,bmi\nb1,B,30\na2,A,20.5\na1,A,20.5\n",
      "\ufeffrecording; subject; bmi\na1; A; 20,5\nb1; B; 30,0\na2; A; 20,5\n"],
 )  # fmt: skip
 def test_metadata_csv_of_many_kinds(nights, text):
@@ -297,7 +298,11 @@ def test_metadata_csv_is_always_used(nights):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "No columns"), (b"id,age\na,1,2,3\n", "more values than its 2 names")],
+    [
+        (b"", "No columns"),
+        (b"\0\1\2", "it holds no text"),
+        (b"id,age\na,1,2,3\n", "more values than its 2 names"),
+    ],
 )
 def test_unreadable_tables_are_named(nights, content, words):
     folder = nights("a.edf")
@@ -310,6 +315,8 @@ def test_latin_letters_are_read(nights, tmp_path):
     folder = nights("a.edf")
     (tmp_path / "extra.csv").write_bytes("id;site\na;Köln\n".encode("cp1252"))
     assert read(folder, metadata=tmp_path / "extra.csv").metadata["site"].tolist() == ["Köln"]
+    (tmp_path / "extra.csv").write_text("id\tsite\na\tŁódź\n", encoding="utf-16")
+    assert read(folder, metadata=tmp_path / "extra.csv").metadata["site"].tolist() == ["Łódź"]
 
 
 def test_one_wrong_value_stays_text(nights, tmp_path):
@@ -340,6 +347,8 @@ def test_lists_and_tables_are_sources(nights, tmp_path):
      (("p1/psg/n.edf", "p2/psg/n.edf"), ["p1", "p2"]),
      (("x/p1/ses-1/psg.edf", "x/p1/ses-2/psg.edf", "x/p2/ses-1/psg.edf"), ["x/p1"] * 2 + ["x/p2"]),
      (("visit1/p1.edf", "visit2/p1.edf"), ["p1", "p1"]),
+     (("p1/2019-01-03/psg.edf", "p1/20200105/psg.edf", "p2/2019-02-03/psg.edf"),
+      ["p1", "p1", "p2"]),
      (("x/visit1/p1.edf", "x/visit2/p1.edf"), ["x/p1", "x/p1"]),
      (("baseline/chat-baseline-300001.edf", "followup/chat-followup-300001.edf"),
       ["chat-300001"] * 2),
@@ -427,6 +436,12 @@ def test_metadata_reads_the_cohort_again(nights):
     again = read(cohort.metadata[::-1])
     assert [night.id for night in again] == ["y", "x"]
     pd.testing.assert_frame_equal(again.sort_by("path").metadata, cohort.metadata)
+
+
+def test_numbers_of_subjects_stay_whole(nights):
+    folder = nights("a.edf", "b.edf")
+    extra = pd.DataFrame({"id": ["a", "b"], "subject": [1, np.nan]})
+    assert [night.subject for night in read(folder, metadata=extra)] == [1, "b"]
 
 
 def test_on_needs_metadata(nights):
