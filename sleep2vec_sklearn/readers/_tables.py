@@ -200,8 +200,8 @@ def _match(
             found.append(_Match(column, False, keys, _match_recordings(nights, keys), None))
         if on != "recording":
             found.append(_Match(column, True, keys, *match_subjects(nights, keys, extra)))
-    # the first of those that find most; what repeats may have found more
-    best = max(found, key=lambda match: (match.n_found, match.repeated is not None))
+    # the first of those that find most
+    best = max(found, key=lambda match: match.n_found)
     if best.repeated is not None:
         raise ReadError(
             f"{what} has more than one row for the subject {best.repeated!r}; accepted is one row "

@@ -270,14 +270,24 @@ class Cohort(list[Recording]):
             return np.flatnonzero(values.to_numpy(dtype=bool))
         if pd.api.types.is_integer_dtype(values):
             return np.arange(len(self))[values.to_numpy()]
-        places = {str(r.id): i for i, r in enumerate(list.__iter__(self)) if r.id is not None}
-        missing = [name for name in values if str(name) not in places]
+        return self._find_ids([str(name) for name in values])
+
+    def _find_ids(self, ids: list[str]) -> np.ndarray:
+        nights = list(super().__iter__())
+        places: dict[str, int] = {}
+        for i, night in enumerate(nights):
+            first = places.setdefault(str(night.id), i)
+            if night._source is not nights[first]._source and str(night.id) in ids:
+                raise KeyError(
+                    f"the id {night.id!r} is that of two nights, {first} and {i}; use positions"
+                )
+        missing = [id for id in ids if id not in places]
         if missing:
             raise KeyError(
                 f"{missing[0]!r} and {len(missing) - 1} more are no ids of the cohort, which has "
                 f"{', '.join(map(repr, list(places)[:3]))}, ..."
             )
-        return np.array([places[str(name)] for name in values])
+        return np.array([places[id] for id in ids])
 
     def _check_order(self) -> None:
         if not self._metadata.index.equals(self._index):

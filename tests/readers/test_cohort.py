@@ -406,8 +406,9 @@ def test_visits_join_their_night(visits):
 
 @pytest.mark.parametrize(
     ("extra", "on", "words"),
-    [({"subject": ["1", "1"]}, None, "more than one row for the subject '1'"),
+    [({"subject": ["1", "1"]}, None, "more than one row for '1'"),
      ({"subject": ["1", "0001"]}, "subject", None),
+     ({"subject": ["1", "1", "2"]}, None, "more than one row for the subject '1'"),
      ({"id": ["x-visit1-0001"] * 2}, None, "more than one row for 'x-visit1-0001'"),
      ({"id": ["nobody"]}, "subject", "its index holds 0"),
      ({"id": ["a"]}, "who", "on is 'who'; accepted are 'subject', 'recording' and the columns")],

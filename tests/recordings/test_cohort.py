@@ -124,6 +124,13 @@ def test_one_night_by_name(four):
         four["n9"]
 
 
+def test_repeated_ids_are_refused(four):
+    assert four[[0, 0]]["n0"].id == "n0"
+    nights = [four[0], Recording({"spo2": np.linspace(90, 99, 120)}, id="n0")]
+    with pytest.raises(KeyError, match="the id 'n0' is that of two nights, 0 and 1"):
+        Cohort(nights, pd.DataFrame(index=["n0", "n0"]))["n0"]
+
+
 def test_cohorts_are_added(four):
     four.metadata["race"] = pd.Categorical(["x", "x", "y", "z"])
     first, second = four[:2].copy(), four[2:].copy()
