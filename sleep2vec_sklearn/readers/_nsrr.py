@@ -34,7 +34,7 @@ _RACE_7 = {
 
 Codes = Mapping[Any, str]
 COVARIATES = ("age", "sex", "bmi", "race")
-_NOT_KNOWN = ("not reported", "unknown", "")
+_NOT_KNOWN = ("not reported", "unknown", "", ".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,9 @@ def read_covariates(table: StudyTable) -> pd.DataFrame:
         column = next((column for column in coded if column in frame.columns), None)
         if column is not None:
             words = {same_key(code): word for code, word in coded[column].items()}
-            found[name] = frame[column].map(same_key, na_action="ignore").map(words)
+            keys = frame[column].map(same_key, na_action="ignore")
+            # a code that is not in the table stays, and is refused where it matters
+            found[name] = keys.map(words).where(keys.isin(words), keys)
     return _as_categories(found)
 
 

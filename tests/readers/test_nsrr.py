@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sleep2vec_sklearn import RecordingMetadata, read_cohort
-from sleep2vec_sklearn.errors import ReadError, RecordingWarning
+from sleep2vec_sklearn.errors import InvalidRecordingError, ReadError, RecordingWarning
 from sleep2vec_sklearn.readers._nsrr import STUDIES, find_tables, identify, recognize_table
 
 HARMONIZED = """nsrrid,visitnumber,nsrr_age,nsrr_age_gt89,nsrr_sex,nsrr_race,nsrr_bmi,nsrr_ahi_hp3u
@@ -157,6 +157,18 @@ def test_columns_of_each_study(write, tmp_path, night, table, text, expected):
     names = ["age", "sex", "bmi", "race"]
     known = [name for name, value in zip(names, expected, strict=True) if value is not None]
     assert found[known].iloc[0].tolist() == [value for value in expected if value is not None]
+
+
+def test_unknown_codes_stay_visible(write):
+    folder = write(*(f"mesa-sleep-000{i}.edf" for i in (1, 2, 3, 4)),
+                   datasets__mesa_sleep_dataset="mesaid,sleepage5c,gender1,race1c\n"
+                   "1,60,1,1\n2,90+,0,9\n3,,.,.\n4,61,3,2\n")  # fmt: skip
+    cohort = read_cohort(folder, verbose=0)
+    assert cohort.metadata["race"].astype(object).tolist()[:2] == ["white", "9"]
+    assert cohort.metadata["race"].isna().tolist() == [False, False, True, False]
+    for field, words in (("age", "recording 1 .*'90\\+'"), ("sex", "recording 3 .*'sex' is '3'")):
+        with pytest.raises(InvalidRecordingError, match=words):
+            RecordingMetadata(fields=[field]).fit_transform(cohort)
 
 
 @pytest.mark.parametrize(
