@@ -89,12 +89,13 @@ def cohort():
     """Eight simulated nights of 15 minutes, some sensors missing."""
     cohort = make_sleep_cohort(8, hours=0.25, modalities=SMALL_MODALITIES, random_state=0)
     # read once: a simulated recording would make its signals again for every test
-    for place, lazy in enumerate(cohort):
-        signals = {n: (s.values, s.rate) for n, s in lazy.read().items()}
-        cohort[place] = Recording(
-            signals, units=lazy.units, stages=lazy.stages, subject=lazy.subject, id=lazy.id
+    return [
+        Recording(
+            {name: (s.values, s.rate) for name, s in lazy.read().items()},
+            units=lazy.units, stages=lazy.stages, subject=lazy.subject, id=lazy.id,
         )
-    return cohort
+        for lazy in cohort
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ INNER = {
         "test_module test_net test_sampling test_state test_validation"
     ),
     "probing": "conftest test_modality_dropout test_retrieval test_sensor_study",
-    "readers": ("test_channels test_edf_header test_labels test_montage test_scoring"),
+    "readers": "test_channels test_edf_header test_labels test_montage test_nsrr test_scoring",
     "recordings": "test_conditioning test_demographics test_resampling",
 }
 

@@ -23,8 +23,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ReadError
+from ..recordings.cohort import Cohort
 from ..recordings.derivation import ibi_from_beats
-from ..recordings.recording import Cohort, Recording
+from ..recordings.recording import Recording
 
 StrPath: TypeAlias = str | PathLike[str]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ReadError
-from ..recordings.recording import Cohort, Recording
+from ..recordings.cohort import Cohort
+from ..recordings.recording import Recording
 from ._files import StrPath, as_cohort, find_files, read_annotations, read_header, record_from_beats
 
 _DATASET = "the Apnea-ECG Database 1.0.0 (PhysioNet)"

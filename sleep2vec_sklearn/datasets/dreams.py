@@ -13,8 +13,9 @@ from ..errors import ReadError
 from ..readers._edf_header import read_header
 from ..readers.edf import list_edf_channels
 from ..readers.formats import open_source
+from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS, get_modality
-from ..recordings.recording import Cohort, Recording
+from ..recordings.recording import Recording
 from ._files import StrPath, as_cohort, find_files, read_numbers
 
 _DATASET = "the DREAMS sleep-spindle database"

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..recordings.cohort import Cohort
 from ..recordings.derivation import counts_from_epochs, ibi_from_intervals
-from ..recordings.recording import Cohort, Recording
+from ..recordings.recording import Recording
 from ._files import StrPath, as_cohort, find_files, read_arrays, unreadable
 
 _DATASET = "MMASH 1.0.0 (PhysioNet)"

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ReadError
-from ..recordings.recording import Cohort
+from ..recordings.cohort import Cohort
 from ._files import StrPath
 from .apnea_ecg import load_apnea_ecg
 from .mmash import load_mmash
@@ -261,8 +261,7 @@ def _fetch(
         return cohort
     # the folder may hold records of earlier calls
     selected = [index for index, night in enumerate(cohort) if str(night.id).startswith(prefixes)]
-    failures = cohort.failures.to_numpy().tolist()
-    return Cohort([cohort[index] for index in selected], cohort.metadata.iloc[selected], failures)
+    return cast(Cohort, cohort[selected])
 
 
 def _import_pooch() -> Any:

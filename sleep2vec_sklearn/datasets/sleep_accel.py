@@ -13,13 +13,14 @@ import pandas as pd
 from .._files import sha256
 from ..errors import ReadError
 from ..readers._edf_header import fingerprint_of
+from ..recordings.cohort import Cohort
 from ..recordings.derivation import (
     counts_from_acceleration,
     counts_from_epochs,
     ibi_from_heart_rate,
 )
 from ..recordings.modality import EPOCH_SECONDS
-from ..recordings.recording import Cohort, Recording
+from ..recordings.recording import Recording
 from ..recordings.sources import MemorySource, Signal, SignalLayout
 from ._files import StrPath, as_cohort, find_files, read_numbers, unreadable
 

@@ -15,7 +15,8 @@ import pandas as pd
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
 from ..readers.recording import read_recording
-from ..recordings.recording import Cohort, Recording
+from ..recordings.cohort import Cohort
+from ..recordings.recording import Recording
 from ._files import StrPath, as_cohort, find_files, seconds_after
 
 _DATASET = "Sleep-EDF Expanded 1.0.0 (PhysioNet)"

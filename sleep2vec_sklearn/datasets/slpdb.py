@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
-from ..recordings.recording import Cohort, Recording
+from ..recordings.recording import Recording
 from ._files import (
     Annotations,
     Header,

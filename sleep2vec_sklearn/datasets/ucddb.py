@@ -15,8 +15,9 @@ from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
 from ..readers._edf_header import fingerprint_of
 from ..readers.formats import open_source
+from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
-from ..recordings.recording import Cohort, Recording
+from ..recordings.recording import Recording
 from ..recordings.sources import Signal, SignalLayout, SignalSource
 from ._files import StrPath, as_cohort, find_files, read_arrays, read_numbers, seconds_after
 

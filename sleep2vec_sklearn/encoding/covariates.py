@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InvalidRecordingError
-from ..recordings._demographics import read_number, read_sex, read_text
+from ..recordings._demographics import is_age, read_age, read_number, read_sex, read_text
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ._base import RecordingTransformerMixin, check_unit
@@ -32,7 +32,8 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
     ----------
     fields : sequence of str, default=("age", "sex", "site")
         Keys of ``Recording.metadata``, in the order of the columns. "sex" becomes 0 for female
-        and 1 for male, "site" one column per site seen at fit. Any other is a number.
+        and 1 for male; "site", and any other field whose values are words, one column per word
+        seen at fit; ages are 0 to 120 years. Any other is a number.
 
     Attributes
     ----------
@@ -40,8 +41,11 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
         As at fit.
     unit_ : {"night", "epoch"}
         What a row stands for.
+    categories_ : dict of str to tuple of str
+        Words of each field that has them, sorted; a word that is not among them is 0 in all of
+        their columns.
     sites_ : tuple of str
-        Sites seen at fit, sorted; a site that is not among them is 0 in all of their columns.
+        Those of "site".
     n_features_out_ : int
         Number of columns.
 
@@ -65,7 +69,7 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
         self.fields = fields
 
     def fit(self, X: Any, y: Any = None) -> RecordingMetadata:
-        """Learn the sites.
+        """Learn the sites and other categories.
 
         Parameters
         ----------
@@ -90,10 +94,11 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
                 f"metadata has {', '.join(sorted(map(str, stated))) or 'nothing'}. Name one of "
                 "these, or add it with Recording(..., metadata={...})."
             )
-        sites = {read_text(recording.metadata.get("site")) for recording in inputs.recordings}
         self.fields_ = fields
-        known = sorted(site for site in sites if site is not None)
-        self.sites_ = tuple(known) if "site" in fields else ()
+        self.categories_ = {
+            field: words for field in fields if (words := _words(inputs, field)) is not None
+        }
+        self.sites_ = self.categories_.get("site", ())
         self.unit_ = inputs.unit
         self.n_features_out_ = len(self._column_names())
         if self.n_features_out_ == 0:
@@ -119,7 +124,8 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
         Raises
         ------
         InvalidRecordingError
-            If a value is no number or an unknown word, or a subject's nights disagree on the sex.
+            If a value is no number, an age that cannot be or an unknown code of sex, or a subject's
+            nights disagree on the sex.
         """
         check_is_fitted(self)
         inputs = read_input(X, "nan")
@@ -127,8 +133,8 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
         return self._label_rows(self._gather(inputs), inputs)
 
     def _column_names(self) -> list[str]:
-        sites = [f"site_{site}" for site in self.sites_]
-        return [name for f in self.fields_ for name in (sites if f == "site" else [f])]
+        columns = {f: [f"{f}_{word}" for word in words] for f, words in self.categories_.items()}
+        return [name for f in self.fields_ for name in columns.get(f, [f])]
 
     def _gather(self, inputs: EncoderInput) -> np.ndarray:
         shape = (inputs.n_rows, self.n_features_out_)
@@ -154,14 +160,37 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
         values: list[float] = []
         for field in self.fields_:
             value = recording.metadata.get(field)
-            if field == "site":
-                site = read_text(value)
-                values += [np.nan if site is None else float(site == s) for s in self.sites_]
+            if field in self.categories_:
+                text, words = read_text(value), self.categories_[field]
+                values += [np.nan if text is None else float(text == word) for word in words]
             elif field == "sex":
                 values.append(read_sex(value, location))
+            elif is_age(field):
+                values.append(read_age(value, location, field))
             else:
                 values.append(read_number(value, field, location))
         return np.array(values)
+
+
+def _words(inputs: EncoderInput, field: str) -> tuple[str, ...] | None:
+    """Words that the recordings state for a field, sorted; None if it is one of numbers."""
+    stated = [recording.metadata.get(field) for recording in inputs.recordings]
+    texts = {text for text in map(read_text, stated) if text is not None}
+    if field == "site":
+        return tuple(sorted(texts))
+    known = [value for value in stated if read_text(value) is not None]
+    is_words = all(isinstance(value, str) and not _is_number(value) for value in known)
+    if field == "sex" or is_age(field) or not known or not is_words:
+        return None
+    return tuple(sorted(texts))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _checked_fields(fields: Any) -> tuple[str, ...]:

@@ -8,14 +8,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import ReadError
 from ._base import RecordingTransformerMixin, without_subjects
 from ._leakage import RowsBySubject, guard
-from .inputs import as_row_keys
-from .table import EmbeddingTable
+from .inputs import RowKey, RowKeys, as_row_keys, read_input
+from .table import EmbeddingTable, check_contents
 
 _FILES_CACHED = 2
 
@@ -24,7 +25,9 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
     """Stand in for a Sleep2VecTransformer whose rows were saved in a table.
 
     Rows are looked up by recording, and by epoch where they are epochs; they equal those of the
-    transformer bit for bit. Needs neither torch nor the signals.
+    transformer bit for bit. Needs neither torch nor the signals. Where X holds recordings, their
+    subjects and a fingerprint of their signals (of a file: its length, begin and end) have to be
+    those of the table, as another night may have the same name.
 
     Parameters
     ----------
@@ -68,10 +71,11 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
         ReadError
             If the file cannot be read.
         InvalidRecordingError
-            If a row is not in the table, or a recording has no id.
+            If a row is not in the table, a recording has no id, or it is another subject's or
+            holds other signals than the one of this name in the table.
         """
         table = self._open()
-        rows = table.rows_of(as_row_keys(X))
+        rows = self._find_rows(table, X, as_row_keys(X))
         self._rows_at_fit = RowsBySubject.of_keys(table.X[rows])
         self.unit_ = table.X.unit
         self.n_features_out_ = table.values.shape[1]
@@ -108,7 +112,7 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
                 f"{len(table.feature_names)} features, at fit {self.checkpoint_sha256_[:12]} with "
                 f"{self.n_features_out_}. Restore it, or fit again."
             )
-        rows = table.rows_of(keys)
+        rows = self._find_rows(table, X, keys)
         guard(getattr(self, "_rows_at_fit", None), lambda: RowsBySubject.of_keys(table.X[rows]))
         return self._label_rows(table.values[rows], keys)
 
@@ -117,6 +121,14 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
 
     def _column_names(self) -> list[str]:
         return self._feature_names_out.tolist()
+
+    def _find_rows(self, table: EmbeddingTable, X: Any, keys: RowKeys) -> np.ndarray:
+        rows = table.rows_of(keys)
+        # keys state no more than names
+        by_key = isinstance(X, RowKeys) or hasattr(X, "nlevels") or isinstance(X[0], RowKey)
+        if not by_key:
+            check_contents(table, read_input(X))
+        return rows
 
     def _open(self) -> EmbeddingTable:
         if isinstance(self.table, EmbeddingTable):

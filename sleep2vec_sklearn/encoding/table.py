@@ -11,17 +11,18 @@ import io
 import json
 import os
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import check_format_version, import_pyarrow, write_atomic
+from .._files import check_format_version, import_pyarrow, sha256, write_atomic
 from ..errors import InvalidRecordingError, ReadError, Sleep2VecError
 from ..recordings.modality import EPOCH_SECONDS
+from ..recordings.recording import Recording
 from .inputs import EncoderInput, RowKeys
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _SECONDS = "_seconds"
 _PYARROW_HINT = "Or use a path that ends in .npz."
 _ACCEPTED = "Accepted are .parquet and .npz files written by EmbeddingTable.save()."
 _VALUES_SHOWN = 3
+_DIGITS = 16  # of a fingerprint; 64 bits
+_BYTES = 65536  # read at both ends of a file
 
 
 class EmbeddingTable:
@@ -61,7 +64,8 @@ class EmbeddingTable:
         :class:`EpochSequence` has.
     values : read-only float32 ndarray of shape (n_rows, n_features)
     provenance : dict
-        Name and sha256 of the checkpoint, the transformer's parameters, the versions used.
+        Name and sha256 of the checkpoint, the transformer's parameters, the versions used, and in
+        ``contents`` a fingerprint of the signals of each recording.
 
     Raises
     ------
@@ -178,7 +182,7 @@ class EmbeddingTable:
         if not tables:
             raise ValueError("concat needs at least one table, got none.")
         # where and when does not matter, nor does the name of a file where the hash is the same
-        ignored = dict.fromkeys(("versions", "device", "checkpoint"))
+        ignored = dict.fromkeys(("versions", "device", "checkpoint", "contents"))
         first, *others = [{**table.provenance, **ignored} for table in tables]
         for i, other in enumerate(others, start=1):
             names = sorted({**first, **other})
@@ -189,11 +193,12 @@ class EmbeddingTable:
                     "Rows of different encoders cannot be compared; embed all nights with one "
                     "checkpoint and the same parameters."
                 )
+        contents = {k: v for t in tables for k, v in t.provenance.get("contents", {}).items()}
         return cls(
             RowKeys.concat([table.X for table in tables]),
             np.concatenate([table.values for table in tables]),
             np.concatenate([table._coverage for table in tables]),
-            tables[0].provenance,
+            {**tables[0].provenance, "contents": contents},
         )
 
     def rows_of(self, keys: RowKeys) -> np.ndarray:
@@ -278,6 +283,67 @@ class CoverageCollector:
             valid = encoded.valid
             n_valid = valid.sum() if epochs is None else valid[epochs[night.position]]
             self.seconds[rows, self._modalities.index(name)] += EPOCH_SECONDS * n_valid
+
+
+def contents_of(inputs: EncoderInput, modalities: Sequence[str]) -> dict[str, str]:
+    """A short fingerprint of the signals behind each name of X, where they can be read."""
+    found = {}
+    for name, nights in _nights_by_name(inputs):
+        contents = [_content(night, modalities) for night in nights]
+        if all(contents):
+            found[str(name)] = sha256(*contents)[:_DIGITS]
+    return found
+
+
+def check_contents(table: EmbeddingTable, inputs: EncoderInput) -> None:
+    """Raise if recordings are not those of the same name that the table was made from."""
+    contents = table.provenance.get("contents", {})
+    now = contents_of(inputs, table.provenance["modalities"]) if contents else {}
+    subjects = dict(zip(map(str, table.X.names), table.X.subjects, strict=True))
+    for name, nights in _nights_by_name(inputs):
+        name, own, stored = str(name), nights[0].subject, subjects[str(name)]
+        # of a night without a subject the table has the name
+        stated = own is not None and str(stored) not in (name, str(own))
+        if stated and not str(stored).startswith("recording "):
+            raise InvalidRecordingError(
+                f"recording {name!r} is of the subject {own!r}, that of the table of {stored!r}. "
+                "Give nights of two studies ids of their own, or embed these nights anew."
+            )
+        if name in now and contents.get(name, now[name]) != now[name]:
+            raise InvalidRecordingError(
+                f"recording {name!r} holds other signals than the one in the table: another "
+                "night of this name, or read with other channels or units. Embed it anew, or pass "
+                "the table's own X if this is meant."
+            )
+
+
+def _nights_by_name(inputs: EncoderInput) -> Iterator[tuple[object, list[Recording]]]:
+    """The names of a table's rows, and the recordings that each stands for."""
+    if inputs.epochs is not None:
+        yield from ((night.id, [night]) for night in inputs.recordings)
+        return
+    nights: dict[int, list[Recording]] = {}
+    for night, rows in zip(inputs.recordings, inputs.rows, strict=True):
+        nights.setdefault(int(rows[0]), []).append(night)
+    yield from ((inputs.names[row], own) for row, own in nights.items())
+
+
+def _content(night: Recording, modalities: Sequence[str]) -> str:
+    """Hash of a night's signals, or of what is quickly read of its files; empty if nothing is."""
+    names = [name for name in modalities if name in night.modalities]
+    parts: list[Any] = [repr([(name, night.rates[name], night.units[name]) for name in names])]
+    try:
+        for path in night.files:
+            with path.open("rb") as file:
+                begin, size = file.read(_BYTES), file.seek(0, os.SEEK_END)
+                file.seek(max(size - _BYTES, 0))
+                parts += [str(size), begin, file.read()]
+        if not night.files:
+            parts += [night.signal_fingerprint(name) for name in names]
+    except (OSError, Sleep2VecError):
+        # a table is used where the files are not
+        return ""
+    return sha256(*parts)
 
 
 def _by_suffix(path: Path, functions: Mapping[str, Callable]) -> Callable:

@@ -21,7 +21,7 @@ from ._leakage import RowsBySubject, guard
 from ._pooling import FUSIONS, POOLINGS, RowCollector, RowSummary, n_around
 from .cache import check_cache, open_store
 from .inputs import EncoderInput, RowKeys, read_input
-from .table import CoverageCollector, EmbeddingTable
+from .table import CoverageCollector, EmbeddingTable, contents_of
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
@@ -221,7 +221,8 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         coverage = CoverageCollector(inputs, self.modalities_)
         rows = self._encode(inputs, coverage)
         keys = RowKeys.from_input(inputs)
-        return EmbeddingTable(keys, rows, coverage.seconds, self._provenance())
+        contents = {"contents": contents_of(inputs, self.modalities_)}
+        return EmbeddingTable(keys, rows, coverage.seconds, self._provenance() | contents)
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()

@@ -26,7 +26,7 @@ from .config import HeadConfig
 FORMAT_VERSION = 2
 _METADATA_KEY = "sleep2vec_sklearn_estimator"
 _ENCODER, _MODULE, _ARRAY = "encoder.", "module.", "array."
-_TABLE = ("fields", "fields_", "sites_", "unit_", "n_features_out_")
+_TABLE = ("fields", "fields_", "categories_", "sites_", "unit_", "n_features_out_")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,6 +201,8 @@ def _from_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 def _restore_table(values: dict[str, Any]) -> RecordingMetadata:
     table = RecordingMetadata(fields=values["fields"]).set_output(transform="default")
+    # older files know words of sites only
+    sites = {"site": values["sites_"]} if "site" in values["fields_"] else {}
     for name in _TABLE[1:]:
-        setattr(table, name, values[name])
+        setattr(table, name, values.get(name, sites))
     return table

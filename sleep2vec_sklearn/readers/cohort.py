@@ -3,30 +3,55 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import os
+import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 import pandas as pd
 
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
-from ..recordings.recording import Cohort, Recording
+from ..recordings.cohort import Cohort
+from ..recordings.recording import Recording
 from ._edf_header import read_header
 from ._labels import is_hypnogram_name, settle_codes, warn_of_missing_stages
+from ._nsrr import find_tables, identify, read_covariates, visit_of
+from ._tables import (
+    NightKeys,
+    fill,
+    join,
+    match_subjects,
+    plain_names,
+    read_table,
+    with_subjects,
+)
 from .formats import SUFFIXES
 from .recording import read_night
 
 _ARGUMENTS = ("path", "hypnogram", "subject", "id")
-_NAME_COLUMNS = ("path", "file", "filename", "file_name", "id", "recording", "nsrrid")
+_LISTED = ("metadata.csv", "metadata.tsv", "participants.tsv", "participants.csv")
+_TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+# parts of a name that tell one night of a person from another, not one person from another
+_VISIT_PART = re.compile(
+    r"(ses|session|visit|night|nacht|nuit|day|month|year|week|baseline|follow-?up|psg|eegs?|edfs?|"
+    r"rec|recordings?|records?|sleep|polysomnography|signals?|data|raw|exports?|study|n|v|d)"
+    r"[-_ ]*\d{0,4}",
+    re.IGNORECASE,
+)
+_DATE_PART = re.compile(r"(19|20)\d\d[-_. ]?[01]\d[-_. ]?[0-3]\d([-_ T].*)?")
+_NUMBER_PART = re.compile(r"[\d\-_. ]+")
 
 
 def read_cohort(
-    source: str | PathLike[str] | pd.DataFrame, *, pattern: str | None = None,
-    metadata: pd.DataFrame | str | PathLike[str] | None = None, on_error: str = "warn",
+    source: str | PathLike[str] | pd.DataFrame | Sequence[str | PathLike[str]], *,
+    pattern: str | None = None, metadata: pd.DataFrame | str | PathLike[str] | None = None,
+    on: str | None = None, on_error: str = "warn",
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
     derive: bool = True, scorer: str | None = None, n_jobs: int | None = None, verbose: int = 1,
 ) -> Cohort:  # fmt: skip
@@ -34,20 +59,26 @@ def read_cohort(
 
     Parameters
     ----------
-    source : path-like or DataFrame
-        A folder, searched with its subfolders, or a table with a column ``path`` and, optionally,
-        ``hypnogram``, ``subject``, ``id`` and any metadata. In a folder, a ``metadata.csv`` with a
-        column ``path`` is used as that table; its paths are relative to the folder.
+    source : path-like, DataFrame or list of path-like
+        A folder, searched with its subfolders; the paths of recordings; or a table (also a CSV
+        file, with paths relative to it) with a column ``path`` and, optionally, ``hypnogram``,
+        ``subject``, ``id`` and any metadata. In a folder, a ``metadata.csv`` with a column ``path``
+        is used as that table, one without it and a ``participants.tsv`` are joined like
+        ``metadata``, and so are the tables in ``datasets`` of a study of the NSRR.
     pattern : str, optional
         Glob for the recordings in a folder, e.g. ``"**/*-PSG.edf"``. By default every file of a
         known format that is not a hypnogram.
     metadata : DataFrame or path-like, optional
-        More columns, joined by file name, its stem or the recording's id: the first of the columns
-        path, file, filename, id, recording, or else the index. In a file, these and ``subject``
-        are text: a subject 0001 stays "0001".
+        More columns, with one row per recording, per subject (for all nights), or per subject and
+        visit. Keys that repeat are refused; nights without a row are counted in a warning. In a
+        file, keys are text: a subject 0001 stays "0001", and is found by 1 if nobody else is.
+    on : str, optional
+        What the rows of ``metadata`` are keyed by: ``"recording"`` (path, file name, its stem or
+        id), ``"subject"``, or a column that holds either. By default the first column with a usual
+        name, such as path, file, id, subject, participant_id or nsrrid; else the index.
     on_error : {"warn", "raise"}, default="warn"
-        What to do if nights cannot be read: leave them out, list them in ``failures`` and warn
-        once; or raise.
+        What to do if nights cannot be read, whatever the reason: leave them out, list them in
+        ``failures`` and warn once; or raise.
     modalities, channels, derive, scorer : optional
         As in :func:`read_recording`, for all nights.
     n_jobs : int, optional
@@ -63,7 +94,8 @@ def read_cohort(
     Raises
     ------
     ReadError
-        If there is no night, or none could be read.
+        If there is no night, or none could be read; if two nights have one name, or a row of a
+        table fits two nights.
 
     Examples
     --------
@@ -80,7 +112,13 @@ def read_cohort(
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
     table = _list_nights(source, pattern)
     if metadata is not None:
-        table = _join(table, metadata)
+        what = "metadata" if isinstance(metadata, pd.DataFrame) else str(metadata)
+        extra = metadata if isinstance(metadata, pd.DataFrame) else read_table(metadata)
+        table = join(table, _name_nights(table), extra, on, what)
+    elif on is not None:
+        raise ValueError(f"on is {on!r}, but there is no metadata whose rows it could name.")
+    table = _add_covariates(table, source)
+    _warn_of_folders(table)
     options = {"modalities": modalities, "channels": channels, "derive": derive, "scorer": scorer}
     results = _read_all(table, options, n_jobs, verbose)
     given = table.to_dict("records")
@@ -89,7 +127,7 @@ def read_cohort(
     )
     failures = [result for result in results if not isinstance(result, Recording)]
     if failures and on_error == "raise":
-        raise failures[0][2]
+        _raise(*failures[0])
     reasons = [(path, reason) for path, reason, _ in failures]
     if len(failures) == len(results):
         raise ReadError(
@@ -109,48 +147,88 @@ def read_cohort(
     return Cohort(recordings, _merge_metadata(recordings, table.iloc[rows]), reasons)
 
 
-def _list_nights(source: str | PathLike[str] | pd.DataFrame, pattern: str | None) -> pd.DataFrame:
-    """One row per night, with columns path and id."""
+def _list_nights(
+    source: str | PathLike[str] | pd.DataFrame | Sequence[str | PathLike[str]], pattern: str | None
+) -> pd.DataFrame:
+    """One row per night, with columns path, id and subject."""
     if isinstance(source, pd.DataFrame):
-        if "path" not in source.columns:
-            raise ReadError(
-                f"the table has the columns {', '.join(map(str, source.columns))}; needed is "
-                "'path', accepted are also 'hypnogram', 'subject', 'id' and any metadata."
-            )
-        return _add_ids(source.reset_index(drop=True), None)
+        # as in Cohort.metadata
+        has_ids = source.index.name in ("id", "recording") and "id" not in source.columns
+        table = source.rename_axis("id").reset_index(drop=not has_ids)
+        return _list_table(table, None, "the table")
+    if not isinstance(source, str | PathLike):
+        return _list_paths(source)
     folder = Path(source)
+    if folder.is_file() and folder.suffix.lower() in _TABLE_SUFFIXES:
+        return _list_table(read_table(folder), folder.parent, str(folder))
     if not folder.is_dir():
         raise ReadError(
-            f"{folder}: no such folder. Pass a folder, or a DataFrame with a column 'path'; for a "
-            "single file there is read_recording."
+            f"{folder}: no such folder. Pass a folder, a list of paths, or a table with a column "
+            "'path' (a DataFrame or CSV file); for a single file there is read_recording."
         )
-    listed = folder / "metadata.csv"
-    if pattern is None and listed.is_file():
-        table = _read_csv(listed)
-        if "path" in table.columns:
-            for column in {"path", "hypnogram"} & set(table.columns):
-                table[column] = [
-                    str(folder / name) if isinstance(name, str) and name else None
-                    for name in table[column]
-                ]
-            return _add_ids(table, folder)
+    listed = {path: read_table(path) for path in map(folder.joinpath, _LISTED) if path.is_file()}
+    lists = [path for path, table in listed.items() if "path" in table.columns.str.lower()]
+    if lists and pattern is None:
+        nights = _list_table(listed.pop(lists[0]), folder, str(lists[0]))
+    else:
+        nights = _search(folder, pattern)
+    for path, table in listed.items():
+        table = _resolve(table, folder, ("hypnogram",))
+        nights = join(nights, _name_nights(nights), table, None, str(path))
+    return nights
+
+
+def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
     paths = sorted(folder.glob(pattern) if pattern else filter(_is_night, folder.rglob("*")))
     if not paths:
         raise ReadError(
             f"{folder}: holds no recording{f' that matches {pattern!r}' if pattern else ''}; known "
             f"suffixes are {', '.join(SUFFIXES)}."
         )
-    return _add_ids(pd.DataFrame({"path": [str(path) for path in paths]}), folder)
+    return _add_names(pd.DataFrame({"path": [str(path) for path in paths]}), folder)
 
 
-def _read_csv(path: str | PathLike[str]) -> pd.DataFrame:
-    # names are text, as the subjects 0001 and 1 differ
-    return pd.read_csv(path, dtype=dict.fromkeys((*_ARGUMENTS, *_NAME_COLUMNS), str))
+def _list_paths(source: Any) -> pd.DataFrame:
+    paths = [] if isinstance(source, Mapping) or not hasattr(source, "__iter__") else list(source)
+    wrong = [path for path in paths if not isinstance(path, str | PathLike)]
+    if wrong or not paths:
+        found = type(wrong[0]).__name__ if wrong else type(source).__name__
+        raise ReadError(
+            f"source is of type {type(source).__name__} and holds {found}; accepted are a folder, "
+            "a table with a column 'path', and a list of one path or more."
+        )
+    return _add_names(pd.DataFrame({"path": [str(path) for path in paths]}), None)
+
+
+def _list_table(table: pd.DataFrame, folder: Path | None, name: str) -> pd.DataFrame:
+    """The nights of a table, whose paths are relative to a folder."""
+    table = with_subjects(plain_names(table))
+    if "path" not in table.columns:
+        raise ReadError(
+            f"{name} has the columns {', '.join(map(str, table.columns))}; needed is "
+            "'path', accepted are also 'hypnogram', 'subject', 'id' and any metadata."
+        )
+    repeated = table.columns[table.columns.duplicated()]
+    if len(repeated):
+        raise ReadError(f"{name} has more than one column {repeated[0]!r}; drop one of them.")
+    return _add_names(_resolve(table, folder, ("path", "hypnogram")), folder)
+
+
+def _resolve(table: pd.DataFrame, folder: Path | None, columns: Sequence[str]) -> pd.DataFrame:
+    """The table with the paths of some columns as seen from here; None where there is none."""
+    if folder is None:
+        return table
+    for column in set(columns) & set(table.columns):
+        names = [str(folder / n) if isinstance(n, str) and n else None for n in table[column]]
+        table = table.assign(**{column: names})
+    return table
 
 
 def _is_night(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES or path.name.startswith(".") or is_hypnogram_name(path):
+    # the recordings of the WSC are called so too, labels of that name are XML
+    name = path.with_name(path.stem.removesuffix("-nsrr") or path.name)
+    if suffix not in SUFFIXES or path.name.startswith(".") or is_hypnogram_name(name):
         return False
     if suffix == ".eeg":
         return not path.with_suffix(".vhdr").exists()
@@ -163,55 +241,166 @@ def _is_night(path: Path) -> bool:
         return True
 
 
-def _add_ids(table: pd.DataFrame, folder: Path | None) -> pd.DataFrame:
-    """The table with an id for each night: its stem, or its path if stems repeat."""
+def _add_names(table: pd.DataFrame, folder: Path | None) -> pd.DataFrame:
+    """The table with an id and a subject for each night, as stated or by its path.
+
+    The id is the stem, or the path if stems repeat.
+    """
     if table.empty:
         raise ReadError("the table has no rows; needed is one row per night.")
     paths = [Path(str(path)) for path in table["path"]]
+    folder = _common_folder(paths) if folder is None else folder
+    relative = [path.relative_to(folder) if folder in path.parents else path for path in paths]
     counts = Counter(path.stem for path in paths)
-    stated = table["id"] if "id" in table.columns else [None] * len(paths)
-    ids = []
-    for path, stated_id in zip(paths, stated, strict=True):
-        if not pd.isna(stated_id):
-            ids.append(str(stated_id))
-        elif counts[path.stem] == 1:
-            ids.append(path.stem)
-        else:
-            relative = path.relative_to(folder) if folder and folder in path.parents else path
-            ids.append(relative.with_suffix("").as_posix())
+    ids = [
+        path.stem if counts[path.stem] == 1 else inside.with_suffix("").as_posix()
+        for path, inside in zip(paths, relative, strict=True)
+    ]
+    ids = _stated_or(table, "id", ids)
     repeated = [id for id, count in Counter(ids).items() if count > 1]
     if repeated:
+        first, second = [str(p) for p, id in zip(paths, ids, strict=True) if id == repeated[0]][:2]
         raise ReadError(
-            f"two nights have the id {repeated[0]!r}; accepted are unique ids. Drop the repeated "
-            "row, or give a column 'id'."
+            f"two nights have the id {repeated[0]!r}, {first} and {second}; accepted are unique "
+            "ids. Drop the repeated row, or give a column 'id'."
         )
-    return table.assign(id=ids)
+    if "subject" in table.columns and table["subject"].notna().all():
+        return table.assign(id=ids)
+    subjects = _find_subjects(paths, relative, "id" in table.columns)
+    return table.assign(id=ids, subject=_stated_or(table, "subject", subjects))
 
 
-def _join(table: pd.DataFrame, metadata: pd.DataFrame | str | PathLike[str]) -> pd.DataFrame:
-    extra = metadata if isinstance(metadata, pd.DataFrame) else _read_csv(metadata)
-    column = next((name for name in _NAME_COLUMNS if name in extra.columns), None)
-    keys = [str(key) for key in (extra.index if column is None else extra[column])]
-    index: dict[str, int] = {}
-    for i, key in enumerate(keys):
-        index[key] = i
-        index.setdefault(Path(key).name, i)
-        index.setdefault(Path(key).stem, i)
-    rows = [
-        next((index[k] for k in (path, Path(path).name, Path(path).stem, id) if k in index), -1)
-        for path, id in zip(map(str, table["path"]), table["id"], strict=True)
+def _common_folder(paths: Sequence[Path]) -> Path:
+    try:
+        return Path(os.path.commonpath([path.parent for path in paths]))
+    except ValueError:  # absolute and relative paths, or several drives
+        return Path()
+
+
+def _stated_or(table: pd.DataFrame, column: str, values: list[Any]) -> list[Any]:
+    """The values of a column, as text if they are ids, and others where it states none."""
+    if column not in table.columns:
+        return values
+    stated = [None if pd.isna(value) else value for value in table[column]]
+    if column == "id":
+        stated = [None if value is None else str(value) for value in stated]
+    return [own if value is None else value for value, own in zip(stated, values, strict=True)]
+
+
+def _find_subjects(paths: Sequence[Path], relative: Sequence[Path], has_ids: bool) -> list[str]:
+    """Subject of each night by its name; by its folder where names repeat from one to another."""
+    who = [identify(path) for path in paths]
+    repeated = _repeated_names(paths)
+    for i, j in ((places[0], places[1]) for places in repeated):
+        if who[i].known and not has_ids:
+            raise ReadError(
+                f"the night {paths[i].stem!r} is there twice, {paths[i]} and {paths[j]}. Leave one "
+                "out by pattern=, or pass a table with columns path, id and subject."
+            )
+    subjects = [identity.subject for identity in who]
+    folders = {relative[i].parent for places in repeated for i in places if not who[i].known}
+    for i, inside in enumerate(relative):
+        if not who[i].known and inside.parent in folders:
+            subjects[i] = _subject_by_folder(inside, paths)
+    return subjects
+
+
+def _repeated_names(paths: Sequence[Path]) -> list[list[int]]:
+    """Positions of the recordings of each name that several have."""
+    by_stem = defaultdict(list)
+    for i, path in enumerate(paths):
+        by_stem[path.stem].append(i)
+    return [places for places in by_stem.values() if len(places) > 1]
+
+
+def _warn_of_folders(table: pd.DataFrame) -> None:
+    """Warn where folders are taken as subjects that may as well be sites."""
+    paths = [Path(str(path)) for path in table["path"]]
+    subjects = table["subject"].tolist()
+    unsure = [
+        places
+        for places in _repeated_names(paths)
+        if not _VISIT_PART.fullmatch(paths[places[0]].stem)
+        and not identify(paths[places[0]]).known
+        and len({subjects[i] for i in places}) > 1
+        and all(str(subjects[i]) in paths[i].parent.as_posix() for i in places)
     ]
-    if all(row < 0 for row in rows):
-        raise ReadError(
-            f"no row of metadata belongs to a night: its {column or 'index'} holds "
-            f"{', '.join(map(repr, keys[:3]))}, the nights are called "
-            f"{', '.join(map(repr, table['id'].tolist()[:3]))}. Name them alike."
+    if unsure:
+        i, j = unsure[0][:2]
+        warn(
+            f"{len(unsure)} names of recordings are in several folders, as {paths[i]} and "
+            f"{paths[j]}. Their folders are taken as subjects ({subjects[i]!r}, {subjects[j]!r}); "
+            "if they are sites, pass a table with columns path and subject.",
+            RecordingWarning,
         )
-    extra = extra.drop(columns=[column] if column else []).reset_index(drop=True)
-    extra = extra.reindex([row if row >= 0 else len(extra) for row in rows])
-    extra = extra[[name for name in extra.columns if name not in ("path", "id")]]
-    table = table.drop(columns=[name for name in extra.columns if name in table.columns])
-    return pd.concat([table, extra.reset_index(drop=True)], axis=1)
+
+
+def _subject_by_folder(path: Path, paths: Sequence[Path]) -> str:
+    """The folders of a night without those that name a visit, and its stem if it is a name."""
+    parts = [part for part in path.parent.parts if part != path.anchor]
+    named = [part for part in parts if not _VISIT_PART.fullmatch(part)]
+    named = named[:1] + [part for part in named[1:] if not _DATE_PART.fullmatch(part)]
+    numbers = [part for part in named if _NUMBER_PART.fullmatch(part)]
+    if numbers and len(named) > 1:
+        others = [str(other) for other in paths if other.stem == path.stem][:2]
+        raise ReadError(
+            f"whose nights are {' and '.join(others)}? Their names repeat, and the folder "
+            f"{numbers[0]!r} may be a person or a visit. Pass a table with columns path and "
+            "subject."
+        )
+    if not named or (len(named) < len(parts) and not _VISIT_PART.fullmatch(path.stem)):
+        named.append(path.stem)
+    return "/".join(named)
+
+
+def _name_nights(table: pd.DataFrame) -> list[NightKeys]:
+    """The keys by which a table of metadata may name each night."""
+    nights = []
+    columns = (map(str, table["path"]), table["id"], table["subject"])
+    for path, id, subject in zip(*columns, strict=True):
+        identity, parts = identify(Path(path)), Path(path).parts
+        ends = ["/".join(parts[-n:]) for n in (4, 3, 2, 1) if n <= len(parts)]
+        forms = (path, id, *ends, *(str(Path(end).with_suffix("")) for end in ends))
+        known = [] if identity.participant is None else [identity.participant]
+        subjects = (str(subject), *known) if identity.subject == subject else (str(subject),)
+        nights.append(NightKeys(id, forms, subjects, visit_of(identity)))
+    return nights
+
+
+def _add_covariates(table: pd.DataFrame, source: Any) -> pd.DataFrame:
+    """Age, sex, BMI, race and harmonized columns from the tables of NSRR studies, if there."""
+    who = [identify(Path(str(path))) for path in table["path"]]
+    studies = {identity.study for identity in who if identity.study is not None}
+    if not studies:
+        return table
+    nights = _name_nights(table)
+    is_folder = isinstance(source, str | PathLike) and Path(source).is_dir()
+    folder = Path(source) if is_folder else _common_folder([Path(str(p)) for p in table["path"]])
+    tables = find_tables(folder, studies)
+    unmatched = {study.study.name: set(range(len(who))) for study in tables}
+    for found in tables:
+        extra = read_covariates(found)
+        own = [i for i, identity in enumerate(who) if identity.study == found.study.name]
+        keys = [None if key is None else str(key) for key in extra["participant"]]
+        rows = np.full(len(who), -1)
+        rows[own], repeated = match_subjects([nights[i] for i in own], keys, extra)
+        if repeated is not None:
+            raise ReadError(
+                f"{found.path} has more than one row for the participant {repeated!r} and one "
+                "visit; accepted is one. Drop the others, or move the table out of datasets."
+            )
+        table = fill(table, extra.drop(columns=["participant", "visit"]), rows)
+        unmatched[found.study.name] &= set(own) - set(np.flatnonzero(rows >= 0).tolist())
+    for name, missing in unmatched.items():
+        n_own = sum(identity.study == name for identity in who)
+        if missing:
+            warn(
+                f"{n_own - len(missing)} of {n_own} nights of {name} have a row in the tables of "
+                f"datasets; without: {', '.join(repr(nights[i].name) for i in sorted(missing)[:3])}"
+                f"{', ...' if len(missing) > 3 else ''}.",
+                RecordingWarning,
+            )
+    return table
 
 
 _Failure = tuple[str, str, Exception]
@@ -223,7 +412,7 @@ def _read_all(
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    rows = table.to_dict("records")
+    rows = table[[name for name in _ARGUMENTS if name in table.columns]].to_dict("records")
     work = (delayed(_read_night)(row, options) for row in rows)
     results = Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")(work)
     return list(tqdm(results, total=len(rows), desc="reading", unit="night", disable=not verbose))
@@ -231,24 +420,37 @@ def _read_all(
 
 def _read_night(row: dict[str, Any], options: dict[str, Any]) -> Recording | _Failure:
     """One night, or (path, reason, error)."""
-    missing = [k for k, value in row.items() if pd.api.types.is_scalar(value) and pd.isna(value)]
-    present = {key: value for key, value in row.items() if key not in missing}
-    arguments = {name: present.pop(name) for name in _ARGUMENTS if name in present}
+    arguments = {
+        name: row[name] for name in _ARGUMENTS if name in row and not _is_missing(row[name])
+    }
     try:
         if "path" not in arguments:
-            raise ReadError(f"a row of the table has no path ({present}). Fill it in or drop it.")
-        return read_night(**arguments, metadata=present, **options)
-    except (Sleep2VecError, OSError, ImportError) as error:
-        return str(row["path"]), str(error), error
+            raise ReadError(f"a row of the table has no path ({row['id']}). Fill it in or drop it.")
+        return read_night(**arguments, **options)
+    except Exception as error:
+        # whatever a damaged file makes other libraries raise, it costs one night
+        return str(row["path"]), f"{type(error).__name__}: {error}", error
+
+
+def _raise(path: str, reason: str, error: Exception) -> NoReturn:
+    if isinstance(error, Sleep2VecError | OSError | ImportError):
+        raise error
+    raise ReadError(
+        f"{path} cannot be read ({reason}). Check the file, or leave it out."
+    ) from error
+
+
+def _is_missing(value: Any) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _merge_metadata(recordings: list[Recording], table: pd.DataFrame) -> pd.DataFrame:
-    """Metadata of the recordings, and columns of the table that none of them has."""
-    frame = pd.DataFrame([dict(recording.metadata) for recording in recordings])
-    added = [c for c in table.columns if c not in (*_ARGUMENTS, *frame.columns)]
-    frame = pd.concat([frame, table[added].reset_index(drop=True)], axis=1)
-    frame["path"] = table["path"].astype(str).tolist()
-    frame["subject"] = [recording.subject for recording in recordings]
-    frame.index = pd.Index([recording.id for recording in recordings], name="recording")
-    order = [c for c in table.columns if c in frame.columns]
-    return frame[list(dict.fromkeys(["subject", "path", *order, *frame.columns]))]
+    """The table's columns, with what the files state where it has nothing."""
+    index = pd.Index([recording.id for recording in recordings], name="recording")
+    stated = pd.DataFrame([dict(recording.metadata) for recording in recordings], index=index)
+    frame = table.drop(columns=["hypnogram", "id"], errors="ignore").set_axis(index)
+    frame = frame.assign(
+        subject=[recording.subject for recording in recordings], path=frame["path"].astype(str)
+    )
+    frame = fill(frame, stated, np.arange(len(recordings)))
+    return frame[list(dict.fromkeys(["subject", "path", *frame.columns]))]

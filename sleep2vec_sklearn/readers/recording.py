@@ -15,10 +15,9 @@ from ..errors import RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
 from ..recordings.recording import Recording
 from ._labels import read_night_labels
+from ._nsrr import subject_of
 from .formats import open_source
 
-_SLEEP_EDF = re.compile(r"(SC4|ST7)(\d\d)\d[A-Z]\d(-PSG)?")
-_NSRR = re.compile(r"(?P<study>[a-z]+)-?(?:visit)?\d+-(?P<subject>[A-Za-z]{0,3}\d{3,})(?:-.*)?")
 _logger = logging.getLogger("sleep2vec_sklearn")
 
 
@@ -49,7 +48,7 @@ def read_recording(
         Modality to channel label, to (label, reference label), or to None to leave it out. The
         others are chosen by their labels; see :func:`describe_channels`.
     subject : hashable, optional
-        Subject identifier; by default that of the file name (Sleep-EDF, NSRR), else its stem.
+        Subject identifier; by default that of the file name (Sleep-EDF, NSRR, BIDS), else its stem.
     metadata : mapping, optional
         Added to the age and sex of the header, over which it has precedence.
     id : str, optional
@@ -126,15 +125,3 @@ def read_night(
     return recording
 
 
-def subject_of(path: Path) -> str:
-    """Subject of a night by its file name.
-
-    The nights of Sleep-EDF share their subject digits (``SC4ssN``), the visits of NSRR cohorts
-    their subject (``mros-visit1-aa0001``, ``shhs2-200001``); elsewhere each file is a subject.
-    """
-    sleep_edf, nsrr = _SLEEP_EDF.fullmatch(path.stem), _NSRR.fullmatch(path.stem)
-    if sleep_edf:
-        return sleep_edf[1] + sleep_edf[2]
-    if nsrr:
-        return f"{nsrr['study']}-{nsrr['subject']}"
-    return path.stem

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Recordings, their epochs and sleep stages, and the catalogue of modalities."""
 
+from .cohort import Cohort
 from .epochs import EpochSequence, EpochView
 from .modality import (
     EPOCH_SECONDS,
@@ -10,7 +11,7 @@ from .modality import (
     get_modality,
     list_modalities,
 )
-from .recording import Cohort, Recording, as_recording
+from .recording import Recording, as_recording
 from .sources import MemorySource, Signal, SignalLayout, SignalSource
 from .stages import SleepStage, as_stages
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,12 @@ from .recording import Recording, as_recording, describe_recording
 COLUMNS = ("subject", "age", "sex", "site")
 OLDEST = 120
 _SEXES = {"f": 0.0, "female": 0.0, "woman": 0.0, "m": 1.0, "male": 1.0, "man": 1.0}
-_UNKNOWN = ("", "?", "-", "n/a", "na", "nan", "<na>", "nat", "none", "null", "unknown")
+_UNKNOWN = (
+    "", "?", "-", ".", "n/a", "na", "nan", "<na>", "nat", "none", "null", "unknown", "missing",
+    "not reported", "not known",
+)  # fmt: skip
+_GROUP = re.compile(r"[<>]=?\s*\d+|\d+\s*\+")  # of ages, such as 90+
+_AGES = re.compile(r"(.*_)?age(_.*)?")
 _NO_SEX = ("x", "u", "other")
 
 
@@ -165,20 +171,28 @@ def read_sex(value: Any, name: str) -> float:
     if text.lower() not in _SEXES:
         raise InvalidRecordingError(
             f"{name}: 'sex' is {value!r}; accepted are F or female, M or male, 0 (female), "
-            "1 (male), and None where it is not known."
+            "1 (male), and None where it is not known. Say what other codes mean, e.g. "
+            "cohort.metadata['sex'] = cohort.metadata['sex'].map({1: 'M', 2: 'F'})."
         )
     return _SEXES[text.lower()]
 
 
-def read_age(value: Any, name: str) -> float:
+def read_age(value: Any, name: str, field: str = "age") -> float:
     """Age in years, NaN for unknown; errors begin with ``name``."""
-    age = read_number(value, "age", name)
+    is_group = isinstance(value, str) and _GROUP.fullmatch(value.strip()) is not None
+    age = math.inf if is_group else read_number(value, field, name)
     if age < 0 or age > OLDEST:
         raise InvalidRecordingError(
-            f"{name}: 'age' is {value!r}; accepted are 0 to {OLDEST} years, and None where it is "
-            "not known."
+            f"{name}: {field!r} is {value!r}; accepted are 0 to {OLDEST} years, and None where it "
+            "is not known. Codes such as -1 and 999 mean None; for a group such as '90+' state an "
+            "age of your choice."
         )
     return age
+
+
+def is_age(field: str) -> bool:
+    """Whether a field is an age by its name, such as age, nsrr_age or age_s1."""
+    return _AGES.fullmatch(field.lower()) is not None
 
 
 def read_number(value: Any, field: str, name: str) -> float:

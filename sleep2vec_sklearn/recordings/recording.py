@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""One night of one subject, and the nights of a study."""
+"""One night of one subject."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -272,64 +272,6 @@ class Recording(Mapping[str, np.ndarray]):
             flat = usable.size == 0 or usable.min() == usable.max()
             seconds[name] = 0.0 if flat else float(usable.size / signal.rate)
         return seconds
-
-
-class Cohort(list[Recording]):
-    """List of the recordings of a study, with aligned metadata.
-
-    Parameters
-    ----------
-    recordings : iterable of Recording
-        Usually lazy, so that a cohort of any size is small in memory.
-    metadata : DataFrame
-        One row per recording, in the same order; its index holds the recordings' ids.
-    failures : iterable of (str, str), default=()
-        Path and reason of each recording that could not be read.
-
-    Attributes
-    ----------
-    metadata, failures : DataFrame
-        One row per recording; columns ``path`` and ``reason``.
-    groups : ndarray of shape (n_recordings,)
-        Subject of each recording, else its id or position.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from sleep2vec_sklearn import Recording
-    >>> from sleep2vec_sklearn.recordings import Cohort
-    >>> nights = [Recording({"spo2": [96.0] * 240}, subject=name, id=name) for name in ("s1", "s2")]
-    >>> cohort = Cohort(nights, pd.DataFrame({"age": [52, 61]}, index=["s1", "s2"]))
-    >>> cohort
-    Cohort(2 recordings of 2 subjects)
-    >>> cohort.groups, cohort.metadata["age"].mean()
-    (array(['s1', 's2'], dtype=object), np.float64(56.5))
-    """
-
-    def __init__(
-        self, recordings: Iterable[Recording], metadata: pd.DataFrame,
-        failures: Iterable[tuple[str, str]] = (),
-    ):  # fmt: skip
-        import pandas as pd
-
-        super().__init__(recordings)
-        if len(metadata) != len(self):
-            raise InvalidRecordingError(
-                f"metadata has {len(metadata)} rows for {len(self)} recordings; accepted is one "
-                "row per recording, in the same order."
-            )
-        self.metadata = metadata
-        self.failures = pd.DataFrame(list(failures), columns=["path", "reason"])
-
-    @property
-    def groups(self) -> np.ndarray:
-        """Subject of each recording, else its id or position, for ``groups=`` of scikit-learn."""
-        return name_subjects(self)
-
-    def __repr__(self) -> str:
-        subjects = len(set(self.groups.tolist()))
-        failures = f", {len(self.failures)} not read" if len(self.failures) else ""
-        return f"Cohort({len(self)} recordings of {subjects} subjects{failures})"
 
 
 def as_recording(element: Any, index: int | str | None = None) -> Recording:

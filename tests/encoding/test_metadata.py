@@ -6,6 +6,7 @@ from sklearn.exceptions import NotFittedError
 
 from sleep2vec_sklearn import EpochSequence, Recording, RecordingMetadata, make_sleep_cohort
 from sleep2vec_sklearn.errors import InvalidRecordingError
+from sleep2vec_sklearn.recordings import Cohort
 
 KNOWN = {"age": 61, "sex": "F", "site": "north"}
 
@@ -98,7 +99,11 @@ def test_no_signal_is_read(counting_source, noise):
     [({"age": "old"}, r"recording 1 \(b\): 'age' is 'old'; accepted is a finite number"),
      ({"age": np.inf}, "'age' is inf"),
      ({"sex": 2}, "'sex' is 2; accepted are F or female, M or male, 0"),
-     ({"sex": "femal"}, "'sex' is 'femal'")],
+     ({"sex": "femal"}, "'sex' is 'femal'"),
+     ({"age": 999}, r"recording 1 \(b\): 'age' is 999; accepted are 0 to 120 years"),
+     ({"age": -1}, "'age' is -1"),
+     ({"age": "90+"}, "'age' is '90\\+'; .* state an age of your choice"),
+     ({"age": "> 89"}, "'age' is '> 89'; accepted are 0 to 120")],
 )  # fmt: skip
 def test_unreadable_value_is_named(metadata, message):
     fitted = RecordingMetadata().fit([night(KNOWN)])
@@ -128,3 +133,38 @@ def test_other_unit_or_unfitted_refused():
     fitted = RecordingMetadata().fit([night(KNOWN)])
     with pytest.raises(InvalidRecordingError, match="X holds epochs, but these columns were fit"):
         fitted.transform(EpochSequence([night(KNOWN)]))
+
+
+@pytest.mark.parametrize("field", ["nsrr_age", "age_s1", "Age", "age_at_visit"])
+def test_other_ages_are_checked(field):
+    assert columns_of([night({field: 55})], fields=[field]) == [[55]]
+    with pytest.raises(InvalidRecordingError, match=f"'{field}' is 888; accepted are 0 to 120"):
+        columns_of([night({field: 888})], fields=[field])
+
+
+def test_stages_are_no_ages():
+    assert columns_of([night({"stage": 999, "voltage": -1})], fields=["stage", "voltage"]).shape
+
+
+def test_words_are_categories():
+    X = [night({"race": race, "site": 1}) for race in ("white", "asian", None)]
+    fitted = RecordingMetadata(fields=["race", "site"]).fit(X)
+    assert fitted.categories_ == {"race": ("asian", "white"), "site": ("1",)}
+    assert fitted.get_feature_names_out().tolist() == ["race_asian", "race_white", "site_1"]
+    np.testing.assert_array_equal(fitted.transform(X), [[0, 1, 1], [1, 0, 1], [np.nan, np.nan, 1]])
+    np.testing.assert_array_equal(fitted.transform([night({"race": "black"})])[0, :2], [0, 0])
+
+
+def test_one_word_among_numbers():
+    X = [night({"bmi": str(value)}, id=f"n{i}") for i, value in enumerate([20, 25.5, "3l"])]
+    with pytest.raises(InvalidRecordingError, match=r"recording 2 \(n2\): 'bmi' is '3l'"):
+        columns_of(X, fields=["bmi"])
+
+
+def test_codes_of_sex_are_stated():
+    nights = [night({"sex": code}, id=f"n{code}") for code in (1, 2)]
+    cohort = Cohort(nights, pd.DataFrame({"sex": [1, 2]}, index=["n1", "n2"]))
+    with pytest.raises(InvalidRecordingError, match=r"'sex' is 2; .*map\(\{1: 'M', 2: 'F'\}\)"):
+        columns_of(cohort, fields=["sex"])
+    cohort.metadata["sex"] = cohort.metadata["sex"].map({1: "M", 2: "F"})
+    assert columns_of(cohort, fields=["sex"]).ravel().tolist() == [1, 0]

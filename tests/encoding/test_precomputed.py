@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import copy
 import os
 import pickle
 import subprocess
@@ -20,7 +21,10 @@ from sleep2vec_sklearn import (
     PrecomputedEmbeddings,
     Recording,
     Sleep2VecTransformer,
+    make_sleep_cohort,
+    read_recording,
 )
+from sleep2vec_sklearn.datasets import write_edf_cohort
 from sleep2vec_sklearn.errors import InvalidRecordingError, ReadError
 
 
@@ -229,3 +233,64 @@ def test_file_is_read_once(path, table, monkeypatch):
     lookup = PrecomputedEmbeddings(path).fit(table.X)
     monkeypatch.setattr(EmbeddingTable, "load", None)
     np.testing.assert_array_equal(clone(lookup).fit_transform(table.X), table.values)
+
+
+@pytest.fixture(scope="module")
+def lookup(transformer, cohort, tmp_path_factory):
+    """Of two nights, from a file."""
+    path = tmp_path_factory.mktemp("lookup") / "rows.npz"
+    clone(transformer).fit(cohort[:2]).embed(cohort[:2]).save(path)
+    return PrecomputedEmbeddings(path).fit(cohort[:2])
+
+
+@pytest.mark.parametrize("kind", [list, EpochSequence])
+def test_other_nights_of_one_name(transformer, cohort, kind):
+    lookup = PrecomputedEmbeddings(clone(transformer).fit(kind(cohort)).embed(kind(cohort)))
+    lookup.fit(kind(cohort[:2]))
+    stranger, changed = copy.copy(cohort[0]), copy.copy(cohort[1])
+    stranger.subject, changed.id = "stranger", cohort[0].id
+    changed.subject = cohort[0].subject
+    with pytest.raises(InvalidRecordingError, match=r"is of the subject 'stranger', that of the"):
+        lookup.transform(kind([stranger]))
+    with pytest.raises(InvalidRecordingError, match="holds other signals than the one in the ta"):
+        lookup.transform(kind([changed]))
+
+
+def test_changed_signals_are_noticed(lookup, cohort):
+    night = cohort[0]
+    signals = {name: signal.values.copy() for name, signal in night.read().items()}
+    signals["ecg"][7] += 1
+    parts = {"rates": night.rates, "units": night.units, "id": night.id, "subject": night.subject}
+    with pytest.raises(InvalidRecordingError, match="holds other signals"):
+        lookup.transform([Recording(signals, **parts)])
+    signals["ecg"][7] -= 1
+    assert lookup.transform([Recording(signals, **parts)]).shape[0] == 1
+
+
+def test_nights_without_subject_are_found(lookup, cohort):
+    night = copy.copy(cohort[0])
+    night.subject = None
+    np.testing.assert_array_equal(lookup.transform([night]), lookup.transform(cohort[:1]))
+
+
+def test_files_may_be_gone(transformer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nights = make_sleep_cohort(1, hours=0.25, modalities=["ibi", "spo2"], missing=0, random_state=0)
+    path = write_edf_cohort(nights, "study")[0]
+    night = read_recording(path)
+    lookup = PrecomputedEmbeddings(clone(transformer).fit([night]).embed([night])).fit([night])
+    content = path.read_bytes()
+    path.unlink()
+    assert lookup.transform([night]).shape[0] == 1
+    path.write_bytes(content[:-2] + b"\0\1")
+    with pytest.raises(InvalidRecordingError, match="holds other signals"):
+        lookup.transform([night])
+    path.write_bytes(content)
+    assert lookup.transform([night]).shape[0] == 1
+
+
+def test_joined_tables_keep_contents(transformer, cohort):
+    parts = [clone(transformer).fit(cohort).embed(cohort[k : k + 2]) for k in (0, 2)]
+    whole = EmbeddingTable.concat(parts)
+    assert set(whole.provenance["contents"]) == {night.id for night in cohort[:4]}
+    assert PrecomputedEmbeddings(whole).fit_transform(cohort[:4]).shape[0] == 4

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Ids, joins and failures of a cohort, night by night."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from sleep2vec_sklearn import read_cohort
-from sleep2vec_sklearn.errors import ReadError, RecordingWarning
+from sleep2vec_sklearn import RecordingMetadata, read_cohort
+from sleep2vec_sklearn.errors import InvalidRecordingError, ReadError, RecordingWarning
+from sleep2vec_sklearn.readers import cohort as cohort_module
 
 
 @pytest.fixture
@@ -146,7 +148,10 @@ def read(source, **options):
 
 def test_repeated_names_get_longer_ids(nights):
     folder = nights("s1/a.edf", "s2/a.edf", "s2/b.edf", "c.edf")
-    assert [night.id for night in read(folder)] == ["c", "s1/a", "s2/a", "b"]
+    with pytest.warns(RecordingWarning, match=r"1 names .*s1/a\.edf and .*s2/a\.edf.*'s1', 's2'"):
+        cohort = read(folder)
+    assert [night.id for night in cohort] == ["c", "s1/a", "s2/a", "b"]
+    assert cohort.groups.tolist() == ["c", "s1", "s2", "s2"]
 
 
 def test_nights_keep_their_order(nights):
@@ -214,7 +219,10 @@ def test_table_metadata_takes_precedence(nights):
 def test_joined_columns_replace_table(nights):
     folder = nights("a.edf", "b.edf")
     table = pd.DataFrame({"path": sorted(folder.glob("*.edf")), "bmi": [1.0, 2.0]})
-    cohort = read(table, metadata=pd.DataFrame({"nsrrid": ["b"], "bmi": [30.0], "ahi": [9.0]}))
+    extra = pd.DataFrame({"nsrrid": ["b", "z"], "bmi": [30.0, 1.0], "ahi": [9.0, 1.0]})
+    words = "1 of 2 nights have a row in metadata, by its nsrrid as recordings; 1 of its 2 rows"
+    with pytest.warns(RecordingWarning, match=words):
+        cohort = read(table, metadata=extra)
     assert cohort.metadata["bmi"].isna().tolist() == [True, False]
     assert cohort.metadata.loc["b", ["bmi", "ahi"]].tolist() == [30.0, 9.0]
     assert "ahi" not in cohort[0].metadata
@@ -223,7 +231,9 @@ def test_joined_columns_replace_table(nights):
 def test_full_path_takes_precedence(nights):
     folder = nights("s1/a.edf", "s2/a.edf")
     paths = [str(folder / site / "a.edf") for site in ("s2", "s1")]
-    cohort = read(folder, metadata=pd.DataFrame({"path": paths, "bmi": [2.0, 1.0]}))
+    table = {"path": paths, "subject": ["p", "q"], "bmi": [2.0, 1.0]}
+    cohort = read(folder, metadata=pd.DataFrame(table))
+    assert cohort.groups.tolist() == ["q", "p"]
     assert cohort.metadata["bmi"].tolist() == [1.0, 2.0]
 
 
@@ -255,10 +265,246 @@ def test_unknown_on_error_raises(nights):
         read(nights("a.edf"), on_error="skip")
 
 
-def test_metadata_csv_without_paths(nights):
+@pytest.mark.parametrize(
+    "text",
+    ["path;subject;bmi\na1.edf;A;20,5\na2.edf;A;20,5\nb1.edf;B;30\n",
+     "path\tsubject\tbmi\na1.edf\tA\t20.5\na2.edf\tA\t20.5\nb1.edf\tB\t30\n",
+     "Path,Subject,bmi\na1.edf,A,20.5\na2.edf,A,20.5\nb1.edf,B,30\n",
+     "path,Participant_ID,bmi\na1.edf,A,20.5\na2.edf,A,20.5\nb1.edf,B,30\n",
+     "file,patient,bmi\na1.edf,A,20.5\na2.edf,A,20.5\nb1.edf,B,30\n",
+     "file,subject,bmi,\na1.edf,A,20.5,\nb1,B,30,\na2.EDF,A,20.5,\n",
+     ",subject,bmi\nb1,B,30\na2,A,20.5\na1,A,20.5\n",
+     "\ufeffrecording; subject; bmi\na1; A; 20,5\nb1; B; 30,0\na2; A; 20,5\n"],
+)  # fmt: skip
+def test_metadata_csv_of_many_kinds(nights, text):
+    folder = nights("a1.edf", "a2.edf", "b1.edf")
+    (folder / "metadata.csv").write_text(text.replace("EDF", "edf"), encoding="utf-8")
+    cohort = read(folder)
+    assert cohort.groups.tolist() == ["A", "A", "B"]
+    assert cohort.metadata["bmi"].tolist() == [20.5, 20.5, 30]
+    assert cohort.metadata.columns.tolist()[:2] == ["subject", "path"]
+
+
+def test_metadata_csv_is_always_used(nights):
     folder = nights("a.edf", "b.edf")
-    pd.DataFrame({"id": ["b"], "age": [70]}).to_csv(folder / "metadata.csv", index=False)
-    assert [night.id for night in read(folder)] == ["a", "b"]
+    (folder / "metadata.csv").write_text("name,age\na,70\n")
+    with pytest.raises(ReadError, match=r"no row of .*metadata\.csv belongs to a night"):
+        read(folder)
+    (folder / "metadata.csv").write_text("id,age\nb,70\n")
+    with pytest.warns(RecordingWarning, match=r"1 of 2 nights .*metadata\.csv.*Without a row: 'a'"):
+        assert read(folder).metadata["age"].tolist() == [33, 70]
+    (folder / "metadata.csv").write_text("path,age\nb.edf,70\na.edf,60\n")
+    assert read(folder, pattern="a*.edf").metadata["age"].tolist() == [60]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "No columns"),
+        (b"\0\1\2", "it holds no text"),
+        (b"id,age\na,1,2,3\n", "more values than its 2 names"),
+    ],
+)
+def test_unreadable_tables_are_named(nights, content, words):
+    folder = nights("a.edf")
+    (folder / "metadata.csv").write_bytes(content)
+    with pytest.raises(ReadError, match=rf"metadata\.csv: not a table .*{words}"):
+        read(folder)
+
+
+def test_latin_letters_are_read(nights, tmp_path):
+    folder = nights("a.edf")
+    (tmp_path / "extra.csv").write_bytes("id;site\na;Köln\n".encode("cp1252"))
+    assert read(folder, metadata=tmp_path / "extra.csv").metadata["site"].tolist() == ["Köln"]
+    (tmp_path / "extra.csv").write_text("id\tsite\na\tŁódź\n", encoding="utf-16")
+    assert read(folder, metadata=tmp_path / "extra.csv").metadata["site"].tolist() == ["Łódź"]
+
+
+def test_one_wrong_value_stays_text(nights, tmp_path):
+    folder = nights("a.edf", "b.edf", "c.edf")
+    (tmp_path / "extra.csv").write_text("id;bmi;ahi\na;20,5;\nb;31;\nc;3l,5;\n")
+    cohort = read(folder, metadata=tmp_path / "extra.csv")
+    assert cohort.metadata["bmi"].tolist() == [20.5, 31.0, "3l,5"]
+    assert "ahi" not in cohort[0].metadata
+    with pytest.raises(InvalidRecordingError, match=r"recording 2 \(c\): 'bmi' is '3l,5'"):
+        RecordingMetadata(fields=["bmi"]).fit_transform(cohort)
+
+
+def test_lists_and_tables_are_sources(nights, tmp_path):
+    folder = nights("b.edf", "p/a.edf")
+    paths = [folder / "p" / "a.edf", str(folder / "b.edf")]
+    assert [night.id for night in read(paths)] == ["a", "b"]
+    (folder / "list.tsv").write_text("path\tsubject\nb.edf\t007\np/a.edf\t7\n")
+    assert read(folder / "list.tsv").groups.tolist() == ["007", "7"]
+    for wrong in ([], [3], {"path": 1}, 5):
+        with pytest.raises(ReadError, match="accepted are a folder, a table with a column"):
+            read(wrong)
+
+
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [(("p1/night.edf", "p2/night.edf", "p2/other.edf"), ["p1", "p2", "p2"]),
+     (("p1/night1.edf", "p1/night2.edf", "p2/night1.edf"), ["p1", "p1", "p2"]),
+     (("p1/psg/n.edf", "p2/psg/n.edf"), ["p1", "p2"]),
+     (("x/p1/ses-1/psg.edf", "x/p1/ses-2/psg.edf", "x/p2/ses-1/psg.edf"), ["x/p1"] * 2 + ["x/p2"]),
+     (("visit1/p1.edf", "visit2/p1.edf"), ["p1", "p1"]),
+     (("p1/2019-01-03/psg.edf", "p1/20200105/psg.edf", "p2/2019-02-03/psg.edf"),
+      ["p1", "p1", "p2"]),
+     (("x/visit1/p1.edf", "x/visit2/p1.edf"), ["x/p1", "x/p1"]),
+     (("baseline/chat-baseline-300001.edf", "followup/chat-followup-300001.edf"),
+      ["chat-300001"] * 2),
+     (("sub-01/ses-1/sub-01_ses-1_eeg.edf", "sub-01/ses-2/sub-01_ses-2_eeg.edf"), ["sub-01"] * 2)],
+)  # fmt: skip
+def test_folders_name_subjects(nights, names, groups):
+    assert read(nights(*names)).groups.tolist() == groups
+    listed = read([nights() / name for name in names]).groups
+    assert pd.factorize(listed)[0].tolist() == pd.factorize(np.array(groups))[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [(("p1/1/psg.edf", "p1/2/psg.edf", "p2/1/psg.edf"), "folder '1' may be a person or a visit"),
+     (("a/shhs1-200001.edf", "b/shhs1-200001.edf"), "'shhs1-200001' is there twice"),
+     (("d1/sub-01/sub-01_eeg.edf", "d2/sub-01/sub-01_eeg.edf"), "'sub-01_eeg' is there twice"),
+     (("a.edf", "a.rec"), "two nights have the id 'a'")],
+)  # fmt: skip
+def test_unclear_names_list_both_paths(nights, names, words):
+    folder = nights(*names)
+    with pytest.raises(ReadError, match=words) as caught:
+        read(folder)
+    assert all(str(folder / name) in str(caught.value) for name in names[:2])
+
+
+@pytest.fixture
+def visits(nights):
+    """Two visits of two people, and one of a third."""
+    names = [f"x-visit{visit}-000{i}.edf" for visit in (1, 2) for i in (1, 2, 3)]
+    return nights(*names[:5])
+
+
+def test_subjects_join_all_nights(visits):
+    extra = pd.DataFrame({"subject": [1, 2, 3], "bmi": [21, 22, 23]})
+    other = extra.rename(columns={"subject": "k"})
+    for table, on in (
+        (extra, None),
+        (extra, "subject"),
+        (other, "k"),
+        (other.set_index("k"), None),
+    ):
+        cohort = read(visits, metadata=table, on=on)
+        assert cohort.metadata["bmi"].tolist() == [21, 22, 23, 21, 22]
+        assert cohort.groups.tolist() == [f"x-000{i}" for i in (1, 2, 3, 1, 2)]
+
+
+def test_visits_join_their_night(visits):
+    extra = pd.DataFrame(
+        {"subject": ["0001", "0001", "0002"], "visit": [2, 1, 1], "bmi": [1, 2, 3]}
+    )
+    with pytest.warns(RecordingWarning, match="3 of 5 nights.*'x-visit1-0003', 'x-visit2-0002'"):
+        cohort = read(visits, metadata=extra)
+    np.testing.assert_array_equal(cohort.metadata["bmi"], [2, 3, np.nan, 1, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("extra", "on", "words"),
+    [({"subject": ["1", "1"]}, None, "more than one row for '1'"),
+     ({"subject": ["1", "0001"]}, "subject", None),
+     ({"subject": ["1", "1", "2"]}, None, "more than one row for the subject '1'"),
+     ({"id": ["x-visit1-0001"] * 2}, None, "more than one row for 'x-visit1-0001'"),
+     ({"id": ["nobody"]}, "subject", "its index holds 0"),
+     ({"id": ["a"]}, "who", "on is 'who'; accepted are 'subject', 'recording' and the columns")],
+)  # fmt: skip
+def test_unclear_keys_are_refused(visits, extra, on, words):
+    if words is None:
+        with pytest.warns(RecordingWarning, match="2 of 5 nights"):
+            read(visits, metadata=pd.DataFrame(extra), on=on)
+        return
+    with pytest.raises(ReadError, match=words):
+        read(visits, metadata=pd.DataFrame(extra), on=on)
+
+
+def test_row_fits_one_night(nights):
+    folder = nights("p1/night.edf", "p2/night.edf")
+    with pytest.raises(ReadError, match=r"the row 'night' .* fits 2 nights.*p1/night.*p2/night"):
+        read(folder, metadata=pd.DataFrame({"file": ["night"], "bmi": [1]}))
+    extra = pd.DataFrame({"file": ["p2/night.edf", "p1/night"], "bmi": [2, 1]})
+    assert read(folder, metadata=extra).metadata["bmi"].tolist() == [1, 2]
+
+
+def test_metadata_reads_the_cohort_again(nights):
+    folder = nights("a.edf", "b.edf")
+    table = pd.DataFrame({"path": sorted(folder.glob("*.edf")), "id": ["x", "y"], "bmi": [1, 2]})
+    cohort = read(table)
+    again = read(cohort.metadata[::-1])
+    assert [night.id for night in again] == ["y", "x"]
+    pd.testing.assert_frame_equal(again.sort_by("path").metadata, cohort.metadata)
+
+
+def test_numbers_of_subjects_stay_whole(nights):
+    folder = nights("a.edf", "b.edf")
+    extra = pd.DataFrame({"id": ["a", "b"], "subject": [1, np.nan]})
+    assert [night.subject for night in read(folder, metadata=extra)] == [1, "b"]
+
+
+def test_on_needs_metadata(nights):
+    with pytest.raises(ValueError, match="on is 'subject', but there is no metadata"):
+        read(nights("a.edf"), on="subject")
+
+
+def test_participants_of_bids_are_joined(nights):
+    folder = nights("sub-01/ses-1/sub-01_ses-1_eeg.edf", "sub-01/ses-2/sub-01_ses-2_eeg.edf",
+                    "sub-02/sub-02_eeg.edf")  # fmt: skip
+    (folder / "participants.tsv").write_text(
+        "participant_id\tage\tsex\nsub-01\t60\tM\nsub-02\tn/a\tF\n"
+    )
+    cohort = read(folder)
+    assert cohort.groups.tolist() == ["sub-01", "sub-01", "sub-02"]
+    assert cohort.metadata["sex"].tolist() == ["M", "M", "F"]
+    assert cohort.metadata["age"].tolist() == [60, 60, 33]
+
+
+def test_categories_stay_categories(nights):
+    folder = nights("a.edf", "b.edf")
+    race = pd.Categorical(["y", "x"], categories=["x", "y", "z"])
+    cohort = read(folder, metadata=pd.DataFrame({"id": ["b", "a"], "race": race}))
+    assert cohort.metadata["race"].cat.categories.tolist() == ["x", "y", "z"]
+    assert cohort.metadata["race"].tolist() == ["x", "y"]
+
+
+@pytest.mark.parametrize("error", [IndexError("out"), AssertionError(), UnicodeError("bad")])
+def test_any_error_costs_one_night(nights, monkeypatch, error):
+    folder = nights("a.edf", "b.edf")
+    night = cohort_module.read_night
+
+    def read_night(path, **options):
+        if path.endswith("a.edf"):
+            raise error
+        return night(path, **options)
+
+    monkeypatch.setattr(cohort_module, "read_night", read_night)
+    with pytest.warns(RecordingWarning, match="1 of 2 nights could not be read"):
+        cohort = read(folder)
+    assert cohort.failures["reason"].tolist() == [f"{type(error).__name__}: {error}"]
+    with pytest.raises(ReadError, match=rf"a\.edf cannot be read \({type(error).__name__}"):
+        read(folder, on_error="raise")
+
+
+def test_interrupts_are_not_failures(nights, monkeypatch):
+    monkeypatch.setattr(
+        cohort_module, "read_night", lambda **row: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        read(nights("a.edf"))
+
+
+def test_one_wrong_row_of_many(nights):
+    folder = nights("a.edf")
+    (folder / "b.edf").write_bytes(b"0")
+    rows = [(folder / ("b.edf" if i == 77 else "a.edf"), f"n{i}") for i in range(100)]
+    with pytest.warns(RecordingWarning, match="1 of 100 nights could not be read"):
+        cohort = read(pd.DataFrame(rows, columns=["path", "id"]))
+    assert len(cohort) == 99
+    assert "n77" not in cohort.metadata.index
 
 
 def test_row_without_path_fails(tmp_path):

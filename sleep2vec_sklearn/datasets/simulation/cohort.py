@@ -15,8 +15,9 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfilt
 
 from ..._files import sha256
+from ...recordings.cohort import Cohort
 from ...recordings.modality import EPOCH_SECONDS, MODALITIES, list_modalities
-from ...recordings.recording import Cohort, Recording
+from ...recordings.recording import Recording
 from ...recordings.sources import Signal, SignalLayout
 from .._files import as_cohort
 from ._cardiorespiratory import airflow, ecg, effort, ibi, ppg, resp, spo2

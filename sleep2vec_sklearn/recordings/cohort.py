@@ -1,0 +1,455 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The nights of a study, with a table of their metadata that follows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from ..errors import InvalidRecordingError
+from .recording import Recording, as_recording, name_subjects
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# columns that say where a night is and whose, not what is known of it
+_PLACES = ("path", "hypnogram", "subject", "id")
+_ROWS_SHOWN = 10
+_MOVED = (
+    "rows of cohort.metadata were moved, renamed, dropped or added in place, and are no longer "
+    "those of its recordings. Use cohort.sort_by(column) or cohort[mask] instead; assign a table "
+    "with the rows as they were to cohort.metadata to go on."
+)
+
+
+class Cohort(list[Recording]):
+    """The recordings of a study: a list that cannot be changed, and a table that follows it.
+
+    ``cohort[mask]``, ``cohort[ids]``, ``cohort[2:5]`` and ``a + b`` are cohorts with their rows of
+    ``metadata``; ``cohort["n1"]`` and ``cohort[0]`` are recordings. What is written to
+    ``cohort.metadata`` is read from the recordings: a new column is a key of
+    ``Recording.metadata``, and ``subject`` is the recordings' subject.
+
+    Parameters
+    ----------
+    recordings : iterable of Recording
+        Usually lazy, so that a cohort of any size is small in memory. They are not changed; the
+        cohort holds copies that share their signals.
+    metadata : DataFrame
+        One row per recording, in the same order; its index holds the recordings' ids, or is a
+        plain range.
+    failures : iterable of (str, str) or DataFrame, default=()
+        Path and reason of each recording that could not be read.
+
+    Attributes
+    ----------
+    metadata : DataFrame
+        One row per recording. Columns may be added and values changed in place; a table that is
+        assigned needs the same index.
+    failures : DataFrame
+        Columns ``path`` and ``reason``. Parts of a cohort keep all of them.
+
+    Raises
+    ------
+    InvalidRecordingError
+        If the rows of ``metadata`` are not those of the recordings.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sleep2vec_sklearn import Recording
+    >>> from sleep2vec_sklearn.recordings import Cohort
+    >>> nights = [Recording({"spo2": [96.0] * 240}, subject=name, id=name) for name in ("s1", "s2")]
+    >>> cohort = Cohort(nights, pd.DataFrame({"age": [52, 61]}, index=["s1", "s2"]))
+    >>> cohort
+    Cohort(2 recordings of 2 subjects)
+    >>> cohort.metadata["bmi"] = [24.0, 31.5]
+    >>> [night.metadata["bmi"] for night in cohort[cohort.metadata["age"] > 55]]
+    [31.5]
+    """
+
+    def __init__(
+        self, recordings: Iterable[Recording], metadata: pd.DataFrame,
+        failures: Iterable[tuple[str, str]] | pd.DataFrame = (),
+    ):  # fmt: skip
+        import pandas as pd
+
+        self._bind(list(recordings), metadata, by_order=True)
+        if not isinstance(failures, pd.DataFrame):
+            failures = pd.DataFrame(list(failures), columns=["path", "reason"])
+        self.failures = failures.reset_index(drop=True)
+
+    @property
+    def metadata(self) -> pd.DataFrame:
+        """Table of what is known of each recording; see the class."""
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, metadata: pd.DataFrame) -> None:
+        self._bind(list(super().__iter__()), metadata, by_order=False)
+
+    def _bind(self, recordings: list[Recording], metadata: pd.DataFrame, by_order: bool) -> None:
+        recordings = [as_recording(recording, i) for i, recording in enumerate(recordings)]
+        self._metadata = _check_rows(metadata, [recording.id for recording in recordings], by_order)
+        self._index = self._metadata.index
+        bound = [_with_row(r, self._metadata, i) for i, r in enumerate(recordings)]
+        list.__init__(self, bound)
+        self._take_subjects()
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Subject of each recording, else its id or position, for ``groups=`` of scikit-learn."""
+        return name_subjects(list(self))
+
+    def by_subject(self) -> list[list[Recording]]:
+        """The nights of each subject, subjects in the order of ``pandas.unique(cohort.groups)``.
+
+        As X of an estimator, such a list of lists has one row per subject.
+        """
+        nights: dict[Any, list[Recording]] = {}
+        for subject, recording in zip(self.groups.tolist(), self, strict=True):
+            nights.setdefault(subject, []).append(recording)
+        return list(nights.values())
+
+    def sort_by(self, column: str | list[str], ascending: bool = True) -> Cohort:
+        """A cohort in the order of columns of ``metadata``; rows without a value come last.
+
+        Raises
+        ------
+        InvalidRecordingError
+            If ``metadata`` has no such column.
+        """
+        columns = [column] if isinstance(column, str) else list(column)
+        unknown = [name for name in columns if name not in self._metadata.columns]
+        if unknown:
+            raise InvalidRecordingError(
+                f"metadata has no column {unknown[0]!r} to sort by; its columns are "
+                f"{', '.join(map(str, self._metadata.columns))}."
+            )
+        table = self._metadata.reset_index(drop=True)
+        order = table.sort_values(columns, ascending=ascending, kind="stable").index
+        return self._take(order.to_numpy())
+
+    def shuffle(self, random_state: Any = None) -> Cohort:
+        """A cohort in random order, by a seed, a RandomState, or None for another at each call."""
+        from sklearn.utils import check_random_state
+
+        return self._take(check_random_state(random_state).permutation(len(self)))
+
+    def copy(self) -> Cohort:
+        """A cohort whose table can be changed without changing this one."""
+        return self._take(np.arange(len(self)))
+
+    __copy__ = copy
+
+    def report(self, coverage: bool = False) -> pd.DataFrame:
+        """What was read of each night, from where, and what was not; a row per recording.
+
+        Parameters
+        ----------
+        coverage : bool, default=False
+            Read the signals, one night after the other, for the hours of usable signal of each
+            modality (:meth:`Recording.coverage`). Otherwise none is read.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``subject``, ``start``, ``hours``, ``epochs``, ``epochs_scored``,
+            ``modalities``, ``channels`` (modality: label), ``derived``, ``left_out`` (what, and
+            why), ``labels`` (how they were aligned), ``notes`` (the rest), and with ``coverage``
+            one column ``coverage_eeg`` etc. in hours for each modality of the cohort.
+
+        Examples
+        --------
+        >>> from sleep2vec_sklearn import make_sleep_cohort
+        >>> cohort = make_sleep_cohort(2, hours=1, modalities=["ibi"], missing=0, random_state=0)
+        >>> cohort.report()[["subject", "hours", "epochs_scored", "modalities"]].values.tolist()
+        [['sim-0001', 1.0, 120, 'ibi'], ['sim-0002', 1.0, 120, 'ibi']]
+        """
+        import pandas as pd
+
+        rows = [_describe_night(recording) for recording in self]
+        table = pd.DataFrame(rows, index=self._index, columns=list(_REPORT_COLUMNS))
+        if coverage and len(self):
+            hours = [{f"coverage_{n}": s / 3600 for n, s in r.coverage().items()} for r in self]
+            table = pd.concat([table, pd.DataFrame(hours, index=self._index)], axis=1)
+        return table
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self[int(self._positions([key])[0])]
+        if isinstance(key, int | np.integer):
+            self._check_order()
+            recording = super().__getitem__(int(key))
+            if "subject" in self._metadata.columns:
+                _take_subject(recording, recording.metadata.cell("subject"))  # type: ignore[attr-defined]
+            return recording
+        return self._take(self._positions(key))
+
+    def __iter__(self) -> Iterator[Recording]:
+        self._check_order()
+        self._take_subjects()
+        return super().__iter__()
+
+    def __add__(self, other: Any) -> Any:
+        if not isinstance(other, Cohort):
+            return list(self) + other
+        common = {r.id for r in self if r.id is not None} & {r.id for r in other}
+        if common:
+            raise InvalidRecordingError(
+                f"{len(common)} nights are in both cohorts by their ids, for example "
+                f"{min(map(str, common))!r}. Leave them out of one, or read that with other ids."
+            )
+        table = _concat(self._metadata, other._metadata)
+        failures = _concat(self.failures, other.failures).drop_duplicates()
+        return Cohort([*self, *other], table, failures)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (list(self), self._metadata, self.failures)
+
+    def __repr__(self) -> str:
+        subjects = len(set(name_subjects(list(super().__iter__())).tolist()))
+        failures = f", {len(self.failures)} not read" if len(self.failures) else ""
+        return f"Cohort({len(self)} recordings of {subjects} subjects{failures})"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rest = len(self) - _ROWS_SHOWN
+        more = f"<p>and {rest} more; see <code>.metadata</code></p>" if rest > 0 else ""
+        table = self._metadata.head(_ROWS_SHOWN).to_html(max_cols=12)
+        return f"<p>{escape(repr(self))}</p>{table}{more}"
+
+    def _refuse_change(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Stand for the methods of a list that would part the nights from their rows."""
+        raise TypeError(
+            "a Cohort cannot be changed in place, as its metadata would not follow. Make another "
+            "one by cohort[mask or ids], a + b, sort_by(column) or shuffle(random_state), or take "
+            "a plain list of its recordings, list(cohort)."
+        )
+
+    append = extend = insert = remove = pop = clear = sort = reverse = _refuse_change
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse_change
+
+    def _take_subjects(self) -> None:
+        """Take the subjects that the table states, which may have been changed."""
+        if "subject" in self._metadata.columns:
+            subjects = self._metadata["subject"].astype(object)
+            stated = subjects.where(subjects.notna(), None)
+            for recording, subject in zip(super().__iter__(), stated, strict=True):
+                _take_subject(recording, subject)
+
+    def _take(self, positions: np.ndarray) -> Cohort:
+        self._check_order()
+        recordings = list(self)
+        table = self._metadata.iloc[positions].copy()
+        return Cohort([recordings[i] for i in positions], table, self.failures)
+
+    def _positions(self, key: Any) -> np.ndarray:
+        """Positions that a slice, a mask, a list of ids or a list of positions stands for."""
+        import pandas as pd
+
+        if isinstance(key, slice):
+            return np.arange(len(self))[key]
+        values = pd.Series(list(key) if not hasattr(key, "dtype") else key)
+        if values.empty:
+            return np.empty(0, dtype=np.intp)
+        if pd.api.types.is_bool_dtype(values):
+            if len(values) != len(self) or values.isna().any():
+                raise InvalidRecordingError(
+                    f"the mask has {len(values)} values, {values.isna().sum()} of them missing, "
+                    f"for {len(self)} recordings; accepted is True or False for each."
+                )
+            if isinstance(key, pd.Series) and not key.index.equals(self._index):
+                raise InvalidRecordingError(
+                    "the mask's index is not that of the cohort's metadata. Compute it from "
+                    "cohort.metadata, or pass its values if they are in the order of the nights."
+                )
+            return np.flatnonzero(values.to_numpy(dtype=bool))
+        if pd.api.types.is_integer_dtype(values):
+            return np.arange(len(self))[values.to_numpy()]
+        return self._find_ids([str(name) for name in values])
+
+    def _find_ids(self, ids: list[str]) -> np.ndarray:
+        nights = list(super().__iter__())
+        places: dict[str, int] = {}
+        for i, night in enumerate(nights):
+            first = places.setdefault(str(night.id), i)
+            if night._source is not nights[first]._source and str(night.id) in ids:
+                raise KeyError(
+                    f"the id {night.id!r} is that of two nights, {first} and {i}; use positions"
+                )
+        missing = [id for id in ids if id not in places]
+        if missing:
+            raise KeyError(
+                f"{missing[0]!r} and {len(missing) - 1} more are no ids of the cohort, which has "
+                f"{', '.join(map(repr, list(places)[:3]))}, ..."
+            )
+        return np.array([places[id] for id in ids])
+
+    def _check_order(self) -> None:
+        if not self._metadata.index.equals(self._index):
+            raise InvalidRecordingError(_MOVED)
+
+
+class _Row(Mapping[str, Any]):
+    """Metadata of a recording: its row of the cohort's table, then what the recording states."""
+
+    def __init__(self, table: pd.DataFrame, position: int, own: Mapping[str, Any]):
+        self.own = own
+        self._table, self._position, self._label = table, position, table.index[position]
+
+    def cell(self, key: str) -> Any:
+        """The value in the table; None if it is missing."""
+        table = self._table
+        if table.index[self._position] != self._label:
+            raise InvalidRecordingError(_MOVED)
+        value = table.iat[self._position, table.columns.get_loc(key)]
+        if _is_missing(value):
+            return None
+        return value.item() if isinstance(value, np.generic) else value
+
+    def _offers(self, key: Any) -> bool:
+        return key in self._table.columns and (key not in _PLACES or key in self.own)
+
+    def __getitem__(self, key: str) -> Any:
+        if not self._offers(key):
+            return self.own[key]
+        value, own = self.cell(key), self.own.get(key)
+        if value is None:
+            if key in self.own and _is_missing(own):
+                return own
+            raise KeyError(key)
+        # a column with gaps makes floats of integers
+        return own if isinstance(own, str | int) and own == value else value
+
+    def __iter__(self) -> Iterator[str]:
+        cells = self._table.iloc[self._position]
+        left_out = {
+            key
+            for key in cells.index[cells.isna()]
+            if key not in self.own or not _is_missing(self.own[key])
+        }
+        columns = [name for name in self._table.columns if self._offers(name)]
+        return (key for key in dict.fromkeys([*self.own, *columns]) if key not in left_out)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+def _is_missing(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def _with_row(recording: Recording, table: pd.DataFrame, position: int) -> Recording:
+    """A copy of the recording whose metadata are a row of the table."""
+    bound = object.__new__(type(recording))
+    own = recording.metadata
+    row = _Row(table, position, own.own if isinstance(own, _Row) else own)
+    bound.__dict__.update({**recording.__dict__, "metadata": row})
+    return bound
+
+
+def _take_subject(recording: Recording, stated: Any) -> None:
+    """Take the subject of the table, where it states another one."""
+    if stated is not None and stated != recording.subject:
+        recording.subject = stated
+
+
+def _check_rows(metadata: pd.DataFrame, ids: list[Any], by_order: bool) -> pd.DataFrame:
+    """The table, with the recordings' ids as its index if it has none."""
+    import pandas as pd
+
+    if len(metadata) != len(ids):
+        raise InvalidRecordingError(
+            f"metadata has {len(metadata)} rows for {len(ids)} recordings; accepted is one "
+            "row per recording, in the same order."
+        )
+    repeated = metadata.columns[metadata.columns.duplicated()]
+    if len(repeated):
+        raise InvalidRecordingError(
+            f"metadata has more than one column {repeated[0]!r}; accepted is one of each name."
+        )
+    pairs = zip(metadata.index, ids, strict=True)
+    wrong = [i for i, (label, id) in enumerate(pairs) if id is not None and str(label) != str(id)]
+    if not wrong:
+        return metadata
+    if by_order and isinstance(metadata.index, pd.RangeIndex):
+        return metadata.set_axis(pd.Index(ids, name="recording"), axis=0)
+    i = wrong[0]
+    raise InvalidRecordingError(
+        f"row {i} of metadata is {metadata.index[i]!r}, recording {i} is {ids[i]!r}; accepted are "
+        "rows in the order of the recordings, with their ids as index. Put them there with "
+        "metadata.set_index(...), and in order with metadata.loc[[night.id for night in cohort]]."
+    )
+
+
+def _concat(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Rows of two tables; categories that differ are joined, not lost."""
+    import pandas as pd
+
+    first, second = first.copy(), second.copy()
+    for name in first.columns.intersection(second.columns):
+        if all(isinstance(t[name].dtype, pd.CategoricalDtype) for t in (first, second)):
+            categories = first[name].cat.categories.union(second[name].cat.categories, sort=False)
+            first[name] = first[name].cat.set_categories(categories)
+            second[name] = second[name].cat.set_categories(categories)
+    return pd.concat([first, second])
+
+
+_REPORT_COLUMNS = (
+    "subject", "start", "hours", "epochs", "epochs_scored", "modalities", "channels", "derived",
+    "left_out", "labels", "notes",
+)  # fmt: skip
+
+
+def _describe_night(recording: Recording) -> tuple[Any, ...]:
+    """A row of the report, without its coverage."""
+    scored = 0 if recording.stages is None else int((recording.stages >= 0).sum())
+    about: dict[str, list[str]] = {"derived": [], "left_out": [], "labels": [], "notes": []}
+    for note in recording.notes:
+        about[_topic(note)].append(str(note))
+    labels = "; ".join(about["labels"])
+    if not labels:
+        labels = "none" if recording.stages is None else "as scored, not moved"
+    channels = _find_channels(recording)
+    return (
+        recording.subject,
+        recording.start,
+        recording.duration / 3600,
+        recording.n_epochs,
+        scored,
+        ", ".join(recording.modalities),
+        "; ".join(f"{name}: {channels[name]}" for name in recording.modalities if name in channels),
+        "; ".join(about["derived"]),
+        "; ".join(about["left_out"]),
+        labels,
+        "; ".join(about["notes"]),
+    )
+
+
+def _topic(note: str) -> str:
+    text = note.lower()
+    if ": derived from" in text:
+        return "derived"
+    if any(word in text for word in ("label", "stage", "scor", "hypnogram", "lights")):
+        # a channel that was left out is named by its label
+        return "left_out" if "channel" in text else "labels"
+    left_out = ("left out", "gap", "cut", "truncated", "without")
+    return "left_out" if any(word in text for word in left_out) else "notes"
+
+
+def _find_channels(recording: Recording) -> dict[str, str]:
+    """Label of the channel of each modality, where the recording is one of a file."""
+    source: Any = recording._source
+    montage = getattr(getattr(source, "source", source), "montage", None)
+    if montage is None:
+        return {}
+    return {name: derivation.label for name, derivation in montage.derivations.items()}
