@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._files import sha256
 from ..errors import ReadError
 from ..recordings.sources import Signal, SignalLayout
 from ._edf_header import FileSource
@@ -64,7 +65,7 @@ class MneSource(FileSource):
         channels: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         self.path = Path(path)
-        raw = _open(self.path)
+        raw = self._raw()
         rate = float(raw.info["sfreq"])
         self._n_samples = len(raw.times)
         files = {self.path, *(Path(name) for name in raw.filenames if name)}
@@ -94,7 +95,7 @@ class MneSource(FileSource):
         picks = sorted({channel.index for channel in channels})
         if not picks:
             return {}
-        raw = _open(self.path)
+        raw = self._raw()
         try:
             samples = raw.get_data(picks=picks, reject_by_annotation="NaN", verbose="error")
         except _MNE_ERRORS as error:
@@ -115,13 +116,16 @@ class MneSource(FileSource):
             signals[name] = Signal(values, derivation.channel.rate, derivation.unit)
         return signals
 
+    def _raw(self) -> Any:
+        return _open(self.path)
+
     def _settings(self) -> list[tuple[Any, ...]]:
         return self.montage.settings
 
     def own_scoring(self) -> Scoring:
         """Stages and events among the file's annotations; may be empty."""
         build = ScoringBuilder()
-        raw = _open(self.path)
+        raw = self._raw()
         for annotation in raw.annotations:
             onset = float(annotation["onset"]) - raw.first_time * bool(raw.annotations.orig_time)
             text = str(annotation["description"])
@@ -131,6 +135,28 @@ class MneSource(FileSource):
             else:
                 build.add_stage(onset, float(annotation["duration"]) or 30.0, stage)
         return build.build(self.start)
+
+
+class RawSource(MneSource):
+    """Signals of an object of MNE-Python; its fingerprints are those of its samples."""
+
+    def __init__(
+        self, raw: Any, *, modalities: str | Sequence[str] | None = None,
+        channels: Mapping[str, Any] | None = None,
+    ):  # fmt: skip
+        self._object = raw
+        super().__init__(type(raw).__name__, modalities=modalities, channels=channels)
+        self.files = ()
+
+    def _raw(self) -> Any:
+        return self._object
+
+    def fingerprint(self) -> str:
+        return sha256(*(self.signal_fingerprint(name) for name in self.layout))
+
+    def signal_fingerprint(self, name: str) -> str:
+        signal = self.read([name])[name]
+        return sha256(repr((name, signal.rate, signal.unit)), signal.values.data)
 
 
 def list_mne_channels(path: Path) -> list[Channel]:

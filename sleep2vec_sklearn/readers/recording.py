@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .._warnings import warn
-from ..errors import ReadError, RecordingWarning, Sleep2VecError
+from ..errors import InvalidRecordingError, ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
-from ..recordings.modality import EPOCH_SECONDS
+from ..recordings.modality import EPOCH_SECONDS, get_modality
 from ..recordings.recording import Recording
 from ._scoring import Scoring
 from .edf import EdfSource
-from .formats import DerivedSource, open_source
+from .formats import DerivedSource, choose_recipes, open_source
 from .hypnograms import read_scoring
-from .mne import MneSource
+from .mne import MneSource, RawSource
 from .npz import NpzSource
 
 _Source = EdfSource | NpzSource | MneSource | DerivedSource
@@ -240,3 +240,30 @@ def subject_of(path: Path) -> str:
     if nsrr:
         return f"{nsrr['study']}-{nsrr['subject']}"
     return path.stem
+
+
+def recording_from_raw(
+    cls: type[Recording], raw: Any, *, modalities: str | Sequence[str] | None,
+    channels: Mapping[str, Any] | None, derive: bool, **described: Any,
+) -> Recording:  # fmt: skip
+    """See :meth:`Recording.from_mne`."""
+    if not (hasattr(raw, "get_data") and hasattr(raw, "annotations")):
+        raise InvalidRecordingError(
+            f"raw is a {type(raw).__name__}; accepted is a Raw object of MNE-Python. Read files by "
+            "read_recording."
+        )
+    source: Any = RawSource(raw, modalities=modalities, channels=channels)
+    recipes = choose_recipes(source.layout, [get_modality(name).name for name in channels or {}])
+    if derive and recipes and modalities is None:
+        source = DerivedSource(source, recipes)
+    scoring, stages = source.own_scoring(), None
+    notes = tuple(source.notes)
+    if len(scoring.onsets):
+        stages, more = scoring.to_epochs(int(source.duration / EPOCH_SECONDS + 1e-6))
+        notes += more
+    found = {"stages": stages, "events": scoring.events, "lights": scoring.lights}
+    described = found | {"start": source.start} | described
+    metadata = {**source.metadata, **(described.pop("metadata", None) or {})}
+    return cls.from_source(
+        source, duration=source.duration, metadata=metadata, notes=notes, **described
+    )
