@@ -16,7 +16,7 @@ from ..recordings.recording import as_names
 from ..recordings.stages import SleepStage, as_stages
 from ._subjects import SubjectBootstrap
 from .agreement import agreement, bland_altman, confusion_tables, per_class
-from .sleep_statistics import Lights, sleep_statistics
+from .sleep_statistics import Lights, sleep_statistics, usable_lights, warn_of_lights
 
 # each class is written as one of its stages, so merged hypnograms are hypnograms still
 _CLASSES: dict[int, dict[str, SleepStage]] = {
@@ -217,15 +217,19 @@ def _compare_nights(epochs: _StagedEpochs, n_classes: int) -> pd.DataFrame:
     """Sleep statistics of each night on both sides, a row per night and statistic."""
     asleep = [stage for stage in _CLASSES[n_classes].values() if stage != SleepStage.W]
     measures = [*_TIMES, *(f"{stage.name.lower()}_pct" for stage in asleep)]
-    parts = []
+    parts: list[pd.DataFrame] = []
+    contradictory: list[str] = []
     for night, *sides in epochs.hypnograms():
         subject = epochs.groups[(epochs.night == night) & epochs.both][0]
         columns = {"recording": epochs.names[night], "subject": subject, "measure": measures}
         part = pd.DataFrame(columns)
-        for name, stages in zip(("reference", "predicted"), sides, strict=True):
-            statistics = sleep_statistics(stages, lights=epochs.lights[night])
-            part[name] = statistics[measures].to_numpy(dtype=float)
+        for side, stages in zip(("reference", "predicted"), sides, strict=True):
+            name = str(epochs.names[night])
+            lights = usable_lights(epochs.lights[night], len(stages), name, contradictory)
+            statistics = sleep_statistics(stages, lights=lights)
+            part[side] = statistics[measures].to_numpy(dtype=float)
         parts.append(part)
+    warn_of_lights(list(dict.fromkeys(contradictory)))
     table = pd.concat(parts, ignore_index=True)
     table["measure"] = table["measure"].replace({"n2_pct": _NAME_OF_N2[n_classes]})
     table["difference"] = table["predicted"] - table["reference"]

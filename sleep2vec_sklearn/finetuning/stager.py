@@ -21,7 +21,7 @@ from .._files import check_format_version, write_atomic
 from ..encoding._pooling import fuse
 from ..encoding.cache import check_cache, open_store
 from ..errors import CheckpointError, InvalidRecordingError
-from ..evaluation.sleep_statistics import sleep_statistics
+from ..evaluation.sleep_statistics import sleep_statistics, usable_lights, warn_of_lights
 from ..recordings.modality import EPOCH_SECONDS, list_modalities
 from ..recordings.recording import Recording, as_recording, describe_recording
 from ..recordings.stages import SleepStage
@@ -175,7 +175,10 @@ class StagedNight:
 
     def statistics(self) -> pd.Series:
         """Sleep statistics of the staged night; see :func:`sleep_statistics`."""
-        return sleep_statistics(self.stages, lights=self.lights)
+        contradictory: list[str] = []
+        lights = usable_lights(self.lights, len(self.stages), str(self.id), contradictory)
+        warn_of_lights(contradictory)
+        return sleep_statistics(self.stages, lights=lights)
 
     def __repr__(self) -> str:
         counts = [f"{name} {(self.stages == SleepStage[name]).sum()}" for name in STAGES]
