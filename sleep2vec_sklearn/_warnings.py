@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Sequence
 
+_N_SHOWN = 5
 # scikit-learn wraps transform, and calls it in pipelines and searches
 _SKIPPED = {"sleep2vec_sklearn", "sklearn", "skorch", "joblib", "contextlib"}
 
@@ -19,3 +21,9 @@ def warn(message: str, category: type[Warning]) -> None:
     while frame and frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _SKIPPED:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def listed(texts: Sequence[str]) -> str:
+    """The first few of many texts, and how many more there are."""
+    more = len(texts) - _N_SHOWN
+    return ", ".join(texts[:_N_SHOWN]) + (f" and {more} more" if more > 0 else "")

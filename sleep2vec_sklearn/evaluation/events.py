@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from .._warnings import warn
+from .._warnings import listed, warn
 from ..errors import InvalidRecordingError, RecordingWarning
 from ..recordings._event_names import EventNames
 from ..recordings.modality import EPOCH_SECONDS
@@ -23,7 +23,6 @@ from .agreement import divide, index_scores, pearson
 
 _CANDIDATES = np.arange(1, 100) / 100
 _COLUMNS = ("onset", "duration", "type")
-_N_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -438,12 +437,6 @@ _REASONS = {
     "do not count: {count}. Where they are more than a tenth of apneas and hypopneas, indices are "
     "NaN; hypopnea_rule='scored' counts all of them.",
 }
-
-
-def listed(texts: Sequence[str]) -> str:
-    """The first few of many texts, and how many there are more."""
-    more = len(texts) - _N_SHOWN
-    return ", ".join(texts[:_N_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def events_within(

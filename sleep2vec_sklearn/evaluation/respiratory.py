@@ -20,7 +20,7 @@ from ..recordings.recording import Recording, describe_recording
 from ..recordings.sources import Signal, to_canonical_unit
 from .agreement import divide
 from .events import LeftOut, events_within, intervals_of, touching
-from .sleep_statistics import rows_of_nights, seconds_asleep
+from .sleep_statistics import rows_of_nights, seconds_asleep, warn_of_lights
 
 _DEPTHS = {"3%": 3.0, "4%": 4.0, "scored": 0.0}
 _DESATURATION_AFTER = 30
@@ -158,7 +158,7 @@ def _respiration_of_night(
     row["mean_event_s"] = divide(duration[either].sum(), either.sum())
     if unjudged.sum() > _MOST_UNJUDGED * (either | unjudged).sum():
         row |= dict.fromkeys(("ahi", "hypopnea_index", "mean_event_s"), np.nan)
-    unknown = names.unknown(types)
+    unknown = names.unknown(types) & touches_sleep
     if not is_scored or (unknown & (duration >= min_duration)).any():
         row |= dict.fromkeys(set(row) - {"arousal_index"}, np.nan)
     long_enough = duration >= (_SHORTEST_AROUSAL if arousals.any() else 0)
@@ -305,8 +305,9 @@ def hypoxic_burden(
     Returns
     -------
     float
-        In % min / h. 0 without respiratory events; NaN where no event has a usable saturation,
-        there is no sleep, or events of 10 s or more have names that are not understood.
+        In % min / h. 0 without respiratory events; NaN where more than a tenth of the events have
+        no usable saturation, there is no sleep, or events of 10 s or more have names that are not
+        understood.
 
     Raises
     ------
@@ -337,6 +338,7 @@ def hypoxic_burden(
             f"{describe_recording(recording)} has no events; accepted is a Recording with apneas "
             "and hypopneas in events, an empty table if there were none."
         )
+    warn_of_lights([recording])
     values, left_out = saturation_per_second(recording), LeftOut()
     asleep, location = seconds_asleep(recording, stages, len(values)), describe_recording(recording)
     burden = _burden(recording, values, asleep, location, EventNames(event_names), left_out)
@@ -349,10 +351,10 @@ def _burden(
     names: EventNames, left_out: LeftOut,
 ) -> float:  # fmt: skip
     events, is_scored = events_within(recording, names, left_out, location)
-    unknown = names.unknown(events["type"]) & (events["duration"] >= _SHORTEST_EVENT)
-    spans = intervals_of(events[names.are(events["type"], "apnea", "hypopnea")])
-    spans = np.clip(spans, 0, len(asleep))
-    ends = np.sort(spans[touching(spans, asleep), 1])
+    spans = np.clip(intervals_of(events), 0, len(asleep))
+    slept, types = touching(spans, asleep), events["type"]
+    unknown = names.unknown(types) & slept & (events["duration"] >= _SHORTEST_EVENT)
+    ends = np.sort(spans[names.are(types, "apnea", "hypopnea") & slept, 1])
     if not (asleep.any() and is_scored) or unknown.any():
         return np.nan
     if len(ends) == 0:
@@ -367,7 +369,9 @@ def _burden(
             continue
         counted_until = window.stop
         areas.append(np.nansum(np.clip(np.nanmax(before) - during, 0, None)) / 60)
-    return float(sum(areas) / (asleep.sum() / 3600)) if areas else np.nan
+    if len(ends) - len(areas) > _MOST_UNJUDGED * len(ends):
+        return np.nan
+    return float(sum(areas) / (asleep.sum() / 3600))
 
 
 def _search_window(values: np.ndarray, ends: np.ndarray) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from .._warnings import warn
+from .._warnings import listed, warn
 from ..errors import InvalidRecordingError, RecordingWarning
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording, describe_recording, prefix_errors
@@ -91,11 +91,8 @@ def sleep_statistics(
     >>> sleep_statistics(night)[["tib_min", "tst_min", "sol_min", "waso_min"]].tolist()
     [90.0, 72.0, 10.0, 8.0]
     """
-    contradictory: list[str] = []
-    describe = partial(_statistics_of_night, lights=lights, contradictory=contradictory)
-    rows = rows_of_nights(describe, recordings, stages)
-    warn_of_lights(contradictory)
-    return rows
+    describe = partial(_statistics_of_night, lights=lights)
+    return rows_of_nights(describe, recordings, stages, own_lights=lights is None)
 
 
 def hours_of_sleep(recording: Recording, stages: ArrayLike | None = None) -> float:
@@ -114,14 +111,14 @@ def hours_of_sleep(recording: Recording, stages: ArrayLike | None = None) -> flo
     >>> hours_of_sleep(Recording({"spo2": ([95.0] * 3600, 1)}, stages=[0] * 60 + [2] * 60))
     0.5
     """
+    warn_of_lights([recording])
     asleep = seconds_asleep(recording, stages, recording.n_epochs * EPOCH_SECONDS)
     return float(asleep.sum() / 3600)
 
 
 def _statistics_of_night(
-    night: Any, stages: ArrayLike | None, name: str, lights: Lights | None,
-    contradictory: list[str],
-) -> dict[str, float]:  # fmt: skip
+    night: Any, stages: ArrayLike | None, name: str, lights: Lights | None
+) -> dict[str, float]:
     recording = night if isinstance(night, Recording) else None
     if stages is None:
         stages = night if recording is None else recording.stages
@@ -133,7 +130,7 @@ def _statistics_of_night(
     with prefix_errors(name):
         scored = as_stages(stages)
     if lights is None and recording is not None:
-        lights = usable_lights(recording.lights, len(scored), name, contradictory)
+        lights = usable_lights(recording.lights, len(scored))
     first, last = _epochs_in_bed(len(scored), lights)
     if lights is not None and not first < last:
         raise InvalidRecordingError(
@@ -205,9 +202,12 @@ def _percent(part: float, whole: float) -> float:
 
 
 def rows_of_nights(
-    describe: Callable[[Any, Any, str], dict[str, float]], nights: Any, stages: Any = None
-) -> pd.Series | pd.DataFrame:
+    describe: Callable[[Any, Any, str], dict[str, float]], nights: Any, stages: Any = None,
+    own_lights: bool = True,
+) -> pd.Series | pd.DataFrame:  # fmt: skip
     """``describe(night, stages, name)`` as a Series, or as a DataFrame of a list of nights."""
+    if own_lights:
+        warn_of_lights(nights if _is_list_of_nights(nights) else [nights])
     if not _is_list_of_nights(nights):
         return pd.Series(describe(nights, stages, _name_of(nights)))
     nights = list(nights)
@@ -238,25 +238,26 @@ def _name_of(night: Any, position: int | None = None) -> str:
     return describe_recording(night if isinstance(night, Recording) else None, position)
 
 
-def usable_lights(
-    lights: Lights | None, n_epochs: int, name: str, contradictory: list[str]
-) -> Lights | None:
-    """A recording's own lights; None, and an entry of the list, if no epoch is between them."""
+def usable_lights(lights: Lights | None, n_epochs: int) -> Lights | None:
+    """A recording's own lights, None if they leave no epoch between them."""
     first, last = _epochs_in_bed(n_epochs, lights)
-    if lights is None or first < last:
-        return lights
-    contradictory.append(f"{name} {lights}")
-    return None
+    return lights if first < last else None
 
 
-def warn_of_lights(contradictory: list[str]) -> None:
-    """One warning for all nights whose lights are left out."""
-    if contradictory:
-        more = f" and {len(contradictory) - 5} more" if len(contradictory) > 5 else ""
+def warn_of_lights(nights: Iterable[Any]) -> None:
+    """Warn once of all nights whose own lights contradict each other."""
+    nights = list(nights)
+    left_out = [
+        f"{_name_of(night, i if len(nights) > 1 else None)} {night.lights}"
+        for i, night in enumerate(nights)
+        if isinstance(night, Recording)
+        and night.lights is not None
+        and usable_lights(night.lights, night.n_epochs) is None
+    ]
+    if left_out:
         warn(
-            f"lights off and on of {len(contradictory)} nights leave no time between them, so the "
-            f"whole recording is taken: {', '.join(contradictory[:5])}{more}. Correct "
-            "recording.lights, or pass lights=.",
+            f"lights off and on of {len(left_out)} nights leave no time between them, so the whole "
+            f"recording is taken: {listed(left_out)}. Correct recording.lights, or pass lights=.",
             RecordingWarning,
         )
 
@@ -275,9 +276,8 @@ def seconds_asleep(recording: Recording, stages: ArrayLike | None, n_seconds: in
     if (scored < 0).all():
         return np.ones(n_seconds, dtype=bool)
     epochs = scored > 0
-    first, last = _epochs_in_bed(len(epochs), recording.lights)
-    if first < last:
-        epochs[:first] = epochs[last:] = False
+    first, last = _epochs_in_bed(len(epochs), usable_lights(recording.lights, len(epochs)))
+    epochs[:first] = epochs[last:] = False
     asleep = np.repeat(epochs, EPOCH_SECONDS)[:n_seconds]
     return np.pad(asleep, (0, n_seconds - len(asleep)))
 

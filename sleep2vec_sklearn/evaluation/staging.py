@@ -217,19 +217,15 @@ def _compare_nights(epochs: _StagedEpochs, n_classes: int) -> pd.DataFrame:
     """Sleep statistics of each night on both sides, a row per night and statistic."""
     asleep = [stage for stage in _CLASSES[n_classes].values() if stage != SleepStage.W]
     measures = [*_TIMES, *(f"{stage.name.lower()}_pct" for stage in asleep)]
-    parts: list[pd.DataFrame] = []
-    contradictory: list[str] = []
+    parts = []
     for night, *sides in epochs.hypnograms():
         subject = epochs.groups[(epochs.night == night) & epochs.both][0]
         columns = {"recording": epochs.names[night], "subject": subject, "measure": measures}
         part = pd.DataFrame(columns)
-        for side, stages in zip(("reference", "predicted"), sides, strict=True):
-            name = str(epochs.names[night])
-            lights = usable_lights(epochs.lights[night], len(stages), name, contradictory)
-            statistics = sleep_statistics(stages, lights=lights)
-            part[side] = statistics[measures].to_numpy(dtype=float)
+        for name, stages in zip(("reference", "predicted"), sides, strict=True):
+            statistics = sleep_statistics(stages, lights=epochs.lights[night])
+            part[name] = statistics[measures].to_numpy(dtype=float)
         parts.append(part)
-    warn_of_lights(list(dict.fromkeys(contradictory)))
     table = pd.concat(parts, ignore_index=True)
     table["measure"] = table["measure"].replace({"n2_pct": _NAME_OF_N2[n_classes]})
     table["difference"] = table["predicted"] - table["reference"]
@@ -302,12 +298,13 @@ def _read_epochs(
 
 
 def _nights_of_sequence(X: EpochSequence) -> dict[str, Any]:
+    warn_of_lights(X.recordings)
     return {
         "night": X.recording_index,
         "epoch": X.epoch_index,
         "names": as_names([recording.id for recording in X.recordings]),
         "lengths": np.array([recording.n_epochs for recording in X.recordings]),
-        "lights": tuple(recording.lights for recording in X.recordings),
+        "lights": tuple(usable_lights(night.lights, night.n_epochs) for night in X.recordings),
     }
 
 

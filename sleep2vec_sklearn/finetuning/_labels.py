@@ -12,16 +12,10 @@ import pandas as pd
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from .._warnings import warn
+from .._warnings import listed, warn
 from ..encoding.inputs import EncoderInput
 from ..errors import InvalidRecordingError, RecordingWarning
-from ..evaluation.events import (
-    LeftOut,
-    checked_events,
-    intervals_of,
-    intervals_to_mask,
-    listed,
-)
+from ..evaluation.events import LeftOut, checked_events, intervals_of, intervals_to_mask
 from ..recordings._event_names import EventNames
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording

@@ -18,7 +18,7 @@ from ..encoding.inputs import EncoderInput, read_input
 from ..errors import InvalidRecordingError
 from ..evaluation.agreement import divide
 from ..evaluation.events import ScoredEvents, count_hits, find_events, fit_event_threshold
-from ..evaluation.sleep_statistics import seconds_asleep
+from ..evaluation.sleep_statistics import seconds_asleep, warn_of_lights
 from ..recordings.epochs import EpochSequence
 from ..recordings.modality import EPOCH_SECONDS
 from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
@@ -285,6 +285,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
             raise ValueError(
                 f"stages must be {len(nights)} arrays, one a night; got {len(stages)}."
             )
+        warn_of_lights(inputs.recordings)
         by_name = self._rules_by_type().items()
         rules = {name: {"gap": r.gap, "min_duration": r.min_duration} for name, r in by_name}
         detected, hours = [], np.empty(len(nights))

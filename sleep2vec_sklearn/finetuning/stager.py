@@ -88,6 +88,7 @@ def stage_night(
     """
     night = _as_night(recording)
     check_cache(cache)
+    warn_of_lights([night])
     head = load_stage_head()
     wanted = head.modalities if modalities is None else tuple(list_modalities(modalities))
     encoded = _encode(night, wanted, head, device, cache)
@@ -105,7 +106,7 @@ def stage_night(
         probabilities=pd.DataFrame(probabilities, index=epochs, columns=list(STAGES)),
         measured=pd.DataFrame(measured, index=epochs, columns=list(valid)),
         left_out=encoded.left_out,
-        lights=night.lights,
+        lights=usable_lights(night.lights, night.n_epochs),
         embedding=fuse(encoded.modalities, wanted, "mean")[0],
         card=head.card,
     )
@@ -175,10 +176,7 @@ class StagedNight:
 
     def statistics(self) -> pd.Series:
         """Sleep statistics of the staged night; see :func:`sleep_statistics`."""
-        contradictory: list[str] = []
-        lights = usable_lights(self.lights, len(self.stages), str(self.id), contradictory)
-        warn_of_lights(contradictory)
-        return sleep_statistics(self.stages, lights=lights)
+        return sleep_statistics(self.stages, lights=self.lights)
 
     def __repr__(self) -> str:
         counts = [f"{name} {(self.stages == SleepStage[name]).sum()}" for name in STAGES]

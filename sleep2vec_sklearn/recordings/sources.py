@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -23,6 +24,7 @@ _USUAL_RATES = (
 )  # fmt: skip
 MICROVOLTS = {"uV": 1.0, "mV": 1e3, "V": 1e6, "nV": 1e-3}
 _COUNTS_PER_EPOCH = (1, 2, 3, 5, 6, 10)
+_SLOW_RATES = (1 / 5, 1 / 10, 1 / 15, 1 / 30, 1 / 60)
 _LARGEST_GAP_OF_LEVELS = 60.0
 
 
@@ -157,9 +159,14 @@ class MemorySource:
             for name in MODALITIES
             if signals.get(name) is not None
         }
-        ibi = signals.get("ibi")
-        if ibi is not None and not isinstance(ibi, tuple | Signal) and "ibi" not in rates:
-            _check_intervals(self._signals)
+        bare = {
+            name
+            for name in self._signals
+            if rates.get(name) is None
+            and not isinstance(signals[name], tuple | Signal)
+            and np.ndim(signals[name]) == 1
+        }
+        _check_bare_rates(self._signals, bare)
         self._fingerprint: str | None = None
         self._signal_fingerprints: dict[str, str] = {}
 
@@ -352,11 +359,13 @@ def _check_shape(modality: Modality, values: np.ndarray) -> None:
 def _check_counts(values: np.ndarray, rate: float) -> None:
     """Refuse acceleration that is not stated to be: it rests at gravity, or has negative parts."""
     known = values[np.isfinite(values)].astype(float)
-    if not len(known) or (known == np.round(known)).all():
+    if not len(known):
         return
+    whole = known == np.round(known)
     low, middle, high = np.percentile(known, [25, 50, 75])
-    rests = middle > 0 and high - low < 0.2 * middle
-    if rests or ((known < 0) & (known != np.round(known))).any() or rate >= 10:
+    # whole numbers around 1000 are mg
+    rests = np.ptp(known) > 0 and high - low < 0.2 * middle and (middle > 200 or not whole.all())
+    if rests or ((known < 0) & ~whole).any() or rate >= 10:
         what = f"rest at {middle:.3g}" if rests else f"reach from {known.min():.3g}"
         raise InvalidSignalError(
             f"'actigraphy' has no unit, and values that {what} to {known.max():.3g} at {rate:g} "
@@ -366,14 +375,27 @@ def _check_counts(values: np.ndarray, rate: float) -> None:
         )
 
 
-def _check_intervals(signals: Mapping[str, Signal]) -> None:
-    """Refuse inter-beat intervals without a rate, unless they are clearly a series at 4 Hz."""
-    ibi = signals["ibi"]
-    others = [signal.duration for name, signal in signals.items() if name != "ibi"]
-    if any(abs(duration - ibi.duration) < EPOCH_SECONDS for duration in others):
-        return
-    if ibi.unit != "bpm" and _changes_slowly(ibi.values):
-        return
+def _check_bare_rates(signals: Mapping[str, Signal], bare: AbstractSet[str]) -> None:
+    """Refuse samples without a rate that are as long as the others at another rate, or beats."""
+    stated = [signal.duration for name, signal in signals.items() if name not in bare]
+    for name in bare:
+        signal = signals[name]
+        others = stated if name != "ibi" else [s.duration for n, s in signals.items() if n != name]
+        if any(abs(duration - signal.duration) < EPOCH_SECONDS for duration in others):
+            continue
+        fits = len(signal.values) / max(stated, default=np.inf)
+        usual = [rate for rate in (*_USUAL_RATES, *_SLOW_RATES) if abs(fits - rate) < 1e-3 * rate]
+        if usual:
+            raise InvalidSignalError(
+                f"{name!r} is {len(signal.values)} values without a rate, which at the default of "
+                f"{signal.rate:g} Hz last {signal.duration:g} s, and at {usual[0]:g} Hz as long as "
+                f"the rest, {max(stated):g} s. Pass the rate, (array, {usual[0]:g})."
+            )
+        if name == "ibi" and (signal.unit == "bpm" or not _changes_slowly(signal.values)):
+            _refuse_beats(signal)
+
+
+def _refuse_beats(ibi: Signal) -> NoReturn:
     raise InvalidSignalError(
         f"'ibi' is {len(ibi.values)} values without a rate, which at {ibi.rate:g} Hz do not change "
         "as such a series does: is it one value a beat, or a heart rate? Make a series of them, "

@@ -186,6 +186,19 @@ def test_events_outside_are_counted():
     assert table["ahi"].tolist() == pytest.approx([1, np.nan], nan_ok=True)
 
 
+@pytest.mark.parametrize(("end", "burden"), [(0, 39), (300, 36), (900, np.nan)])
+def test_burden_needs_the_oximeter(end, burden):
+    onsets = range(100, 3500, 280)
+    whole = night(*[(s, 20, "apnea") for s in onsets], dips=[(s + 25, 6) for s in onsets])
+    assert hypoxic_burden(blind(whole, (0, end))) == pytest.approx(burden, nan_ok=True)
+
+
+def test_unknown_names_awake_do_not_matter():
+    recording = night(APNEA, (3000, 20, "Zeta"), stages=[2] * 60 + [0] * 60)
+    with pytest.warns(RecordingWarning, match="'Zeta'"):
+        assert respiratory_statistics(recording)["ahi"] == 2
+
+
 def test_burden_needs_names():
     recording = night((600, 20, "Zeta"), dips=[(625, 6)])
     for statistic in (hypoxic_burden, lambda *a, **k: oximetry_statistics(*a, **k)[BURDEN]):

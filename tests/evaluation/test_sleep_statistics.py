@@ -85,7 +85,9 @@ def test_contradictory_lights_are_ignored(lights):
     night = recording([2] * 8, lights=lights, id="a7")
     with pytest.warns(RecordingWarning, match=r"lights off and on of 1 nights.*recording 1 \(a7\)"):
         assert sleep_statistics([[2] * 8, night])["tib_min"].tolist() == [4, 4]
-    assert hours_of_sleep(night) == 4 / 60
+    assert sleep_statistics(night, lights=(0, 60))["tib_min"] == 1
+    with pytest.warns(RecordingWarning, match=r"of 1 nights.*: recording \(a7\) \("):
+        assert hours_of_sleep(night) == 4 / 60
 
 
 def test_given_stages_replace_the_recordings():

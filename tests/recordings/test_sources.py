@@ -208,6 +208,19 @@ def test_other_signals_tell_rate():
 
 
 @pytest.mark.parametrize(
+    ("name", "values", "rate"),
+    [("spo2", np.full(3600, 96.0), 1), ("actigraphy", np.ones(60), 1 / 60),
+     ("ibi", np.full(3600, 0.9), 1), ("resp", np.zeros(36000), 10)],
+)  # fmt: skip
+def test_fitting_rate_is_asked(name, values, rate):
+    eeg = (np.zeros(3600 * 100), 100)
+    with pytest.raises(InvalidSignalError, match=rf"'{name}' is .* \(array, {rate:g}\)"):
+        MemorySource({"eeg": eeg, name: values})
+    assert MemorySource({"eeg": eeg, name: (values, rate)}).layout[name].duration == 3600
+    assert MemorySource({"eeg": eeg, "spo2": np.full(1000, 96.0)}).layout["spo2"].rate == 4
+
+
+@pytest.mark.parametrize(
     ("name", "shape"),
     [("eeg", (1, 128 * 900)), ("eeg", (4, 128 * 900)), ("eeg", (1, 7680)), ("eeg", (6, 128 * 75)),
      ("eeg", (9600, 1)), ("ibi", (8000, 1)), ("spo2", (2, 3700)), ("actigraphy", (3, 100 * 3600)),
@@ -238,8 +251,10 @@ def gravity(rate=50, level=1.0):
 @pytest.mark.parametrize(
     ("values", "rate"),
     [(gravity(), 50), (gravity(1), 1), (gravity(1, 9.81), 1), (gravity(1, 1000), 1),
-     (gravity() - 1, 50), (np.abs(gravity() - 1), 50), (gravity(1) - 1.02, 1)],
-    ids=["g", "g at 1 Hz", "m/s2", "mg", "axis", "without gravity", "axis at 1 Hz"],
+     (gravity(1, 1000).round(), 1), (gravity() - 1, 50), (np.abs(gravity() - 1), 50),
+     (gravity(1) - 1.02, 1), (gravity(50, 4096).round(), 50)],
+    ids=["g", "g at 1 Hz", "m/s2", "mg", "whole mg", "axis", "without gravity", "axis at 1 Hz",
+         "whole numbers"],
 )  # fmt: skip
 def test_acceleration_needs_its_unit(values, rate):
     with pytest.raises(InvalidSignalError, match=r"units=\{'actigraphy': 'g'\}"):
@@ -249,7 +264,9 @@ def test_acceleration_needs_its_unit(values, rate):
         assert source.layout["actigraphy"].unit == unit
 
 
-@pytest.mark.parametrize("values", [[0, 3, 912, -1] * 30, [0.0, 0.5, 40.25, 0.0] * 30, [1] * 120])
+@pytest.mark.parametrize(
+    "values", [[0, 3, 912, -1] * 30, [0.0, 0.5, 40.25, 0.0] * 30, [1] * 120, [0.5] * 120]
+)
 def test_counts_need_no_unit(values):
     assert MemorySource({"actigraphy": values}).layout["actigraphy"].unit == "counts"
 
