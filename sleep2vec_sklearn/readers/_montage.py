@@ -148,7 +148,7 @@ def _find_flaw(channel: Channel, name: str) -> str | None:
     """Why a channel cannot be used for a modality."""
     minimum = get_modality(name).conditioning.min_rate
     if channel.rate <= 0:
-        return "its header gives no usable scale or rate"
+        return "its header gives no usable scale or rate, or it is marked as bad"
     if minimum is not None and channel.rate < minimum - _RATE_TOLERANCE:
         return f"{channel.rate:g} Hz, {name} needs at least {minimum:g} Hz"
     return None

@@ -247,7 +247,7 @@ def recording_from_raw(
     channels: Mapping[str, Any] | None, derive: bool, **described: Any,
 ) -> Recording:  # fmt: skip
     """See :meth:`Recording.from_mne`."""
-    if not (hasattr(raw, "get_data") and hasattr(raw, "annotations")):
+    if not (hasattr(raw, "get_data") and hasattr(raw, "first_time")):
         raise InvalidRecordingError(
             f"raw is a {type(raw).__name__}; accepted is a Raw object of MNE-Python. Read files by "
             "read_recording."

@@ -31,7 +31,7 @@ _WORDS = (
     ("arousal", r"arous|weckreakt|wekreact|alertami|micro(de|re|ri)?s?(veil|eveil|pert|vegl)"),
     ("desaturation", r"d[ei]s+at(ur|s?$)|(ent|unter)s(a|ae)t+ig|"
                      r"(s(a|ae)t+igungs|sauerstoff|o2)abfall"),
-    ("limb_movement", r"^p?lm[sdlr]?$|be[ie]nbeweg"),
+    ("limb_movement", r"^p?lm[sdlr]?$|be[ie]nbew"),
     ("snore", r"snor|snurk|schnarch|ronfl|russa(re|men|t)|ronqu|^ronc(o|os|ar|hi)$"),
     ("obstructive", r"^obs$|obst|ostrut"),
     ("central", r"^cent?$|centr|zentr"),
@@ -40,9 +40,9 @@ _WORDS = (
 # kinds that take several words
 _LIMB = r"^(leg|limb|jambe|gamb[ae]|pierna|perna|been|bein|membr|arti$|extrem|ledema)"
 _PHRASES = (
-    ("limb_movement", (_LIMB, r"mov|beweg|mouv")),
+    ("limb_movement", (_LIMB, r"mov|mvm?t|beweg|mouv")),
     ("arousal", (r"^micro$", r"eveil|desperta|risvegl")),
-    ("desaturation", (r"^(sp?a?o2|o2|oxyg|oxig|sauerstoff|ossigeno|zuurstof|sat$)",
+    ("desaturation", (r"^(sp?a?o2|o2|oxyg|oxig|sauerstoff|ossigeno|zuurstof|sat$|sat(ur|tig))",
                       r"^(drop|dip|fall|decrease|abfall|chute|baisse|calo|caida|queda|daling)")),
     ("rera", (r"^effort$", r"^rel", r"arous")),
 )
@@ -83,7 +83,7 @@ _ABBREVIATIONS = {
     **dict.fromkeys(("fl", "pb", "cs", "csr", "csb"), "cheyne stokes"),
 }
 # fmt: on
-_LETTERS = {"a": "apnea", "h": "hypopnea"}
+_LETTERS = {"a": "apnea", "ap": "apnea", "h": "hypopnea"}
 _SUBTYPE_LETTERS = {"o": "obstructive", "c": "central", "z": "central", "m": "mixed"}
 _WITH = {"with", "w", "mit", "avec", "con", "com", "met"}
 _WITHOUT = {"no", "without", "kein", "keine", "ohne", "sans", "senza", "sin", "sem", "zonder"}
@@ -124,7 +124,8 @@ def read_event_name(name: str) -> EventName:
     words = split_words(name)
     link = next((i for i, word in enumerate(words) if word in _WITH | _WITHOUT), len(words))
     head, tail = words[:link], words[link:]
-    head = _ABBREVIATIONS.get("".join(head), " ".join(head)).split()
+    short = "".join(word for word in head if not word.isdigit())
+    head = _ABBREVIATIONS.get(short, " ".join(head)).split()
     tail = " ".join(_ABBREVIATIONS.get(word, word) for word in tail).split()
     companions = _read_words(tail)[0] if tail and tail[0] in _WITH else frozenset()
     found, extra = _read_words(head)

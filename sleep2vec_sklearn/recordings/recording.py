@@ -228,12 +228,18 @@ class Recording(Mapping[str, np.ndarray]):
         >>> night.rates, night.start
         ({'spo2': 1.0, 'ibi': 1.0}, datetime.datetime(2024, 3, 1, 23, 0))
         """
+        if not hasattr(table, "iloc"):
+            raise InvalidRecordingError(
+                f"the table is a {type(table).__name__}; accepted is a DataFrame of pandas. Use "
+                "its to_pandas(), or Recording({'spo2': (values, rate)}) for arrays."
+            )
         timed = table.index.dtype.kind in "mM"
         if timed == (rate is not None) or not len(table):
             raise InvalidRecordingError(
                 f"the table has {len(table)} rows, an index of {table.index.dtype} and rate "
                 f"{rate!r}; accepted are rows with times of day or timedeltas as index, or with a "
-                "rate in Hz. Use table.set_index(pd.to_datetime(table['time']))."
+                "rate in Hz. Use table.set_index(pd.to_datetime(table['time'])), or of seconds "
+                "table.set_index(pd.to_timedelta(table.index, unit='s'))."
             )
         montage = _reader("_montage").montage_of_columns(table.columns, rate, channels)
         signals: dict[str, Any] = {}

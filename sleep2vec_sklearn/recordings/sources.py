@@ -285,6 +285,12 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
     values = _as_real_array(modality, value)
     if rate is None:
         _check_shape(modality, values)
+        if getattr(getattr(getattr(value, "index", None), "dtype", None), "kind", None) == "f":
+            raise InvalidSignalError(
+                f"{modality.name!r} is a Series with an index of numbers from {value.index[0]:g} "
+                f"to {value.index[-1]:g}, which may be seconds or not. Pass (array, rate), or "
+                "pd.to_timedelta(series.index, unit='s') as the index."
+            )
     rate = _check_rate(modality, values, rate)
     if unit is None and modality.name == "actigraphy":
         _check_counts(values.reshape(-1), rate)

@@ -56,7 +56,31 @@ def test_raw_samples_are_fingerprint(raw):
     np.testing.assert_array_equal(again["eog"], night["eog"])
 
 
+def test_cropped_raw_keeps_its_clock(raw):
+    night = Recording.from_mne(raw.crop(tmin=30))
+    assert night.start == START + datetime.timedelta(seconds=30)
+    assert night.stages.tolist() == [2, 2, 2]
+    assert night.events["onset"].tolist() == [10, 60]
+
+
+def test_bad_channels_are_left_out(raw):
+    raw.info["bads"] = ["C4"]
+    night = Recording.from_mne(raw)
+    assert "eeg" not in night
+    assert "channels marked as bad: C4" in night.notes
+
+
+def test_float_index_may_be_seconds():
+    seconds = np.arange(0, 60, 0.25)
+    with pytest.raises(InvalidSignalError, match=r"may be seconds or not\. Pass \(array, rate\)"):
+        Recording({"spo2": pd.Series(96.0, index=seconds)})
+    timed = pd.Series(96.0, index=pd.to_timedelta(seconds, unit="s"))
+    assert Recording({"spo2": timed}).rates == {"spo2": 4.0}
+
+
 def test_other_objects_are_refused(raw):
+    with pytest.raises(InvalidRecordingError, match="the table is a dict"):
+        Recording.from_dataframe({"spo2": [96.0] * 60}, rate=1)
     with pytest.raises(InvalidRecordingError, match="raw is a ndarray; accepted is a Raw"):
         Recording.from_mne(raw.get_data())
     with pytest.raises(NoUsableChannelError, match=r"RawArray has no usable channel; found 'x'"):

@@ -29,15 +29,18 @@ def test_types_match_by_words(scored, name, matches):
     ("kind", "scored"),
     [
         ("apnea", "Apnea, apneas, Apnoe, Apnée, apneu, Apneia, Apnoen, AP, OA, CA, MA, OSA, "
-         "APNEA-O, A. obstr., Zentralapnoe, Gemischte Apnoe, Apnea ostruttiva, Obst. Apnea"),
+         "APNEA-O, A. obstr., Ap. obst., OA 2, Zentralapnoe, Gemischte Apnoe, "
+         "Apnea ostruttiva, Obst. Apnea"),
         ("hypopnea", "H, Hyp, HYP-C, HYPOP, Hypopnoe, Hypopnée, Ipopnea, Hipopnea, Hipopnéia, "
          "Hypopneu, hypoapnea, Hypopn\ufffde, Hypopnea with arousal, OH"),
         ("arousal", "AR, Arousals, Weckreaktion, Micro-éveil, microéveil, microdespertar, "
          "Microrisveglio, EEG arousal, PLM arousal, Arousal (ARO RES)"),
         ("desaturation", "SpO2 desaturation, Desat, Entsättigung, Entsaettigung, Désaturation, "
-         "Desaturazione, Dessaturação, desaturatie, O2 drop, Sättigungsabfall"),
+         "Desaturazione, Dessaturação, desaturatie, O2 drop, Sättigungsabfall, "
+         "baisse de saturation"),
         ("limb_movement", "LM, PLM, PLMs, Leg Movement, Limb movement - left, Beinbewegungen, "
-         "Mouvement de jambe, movimenti degli arti, Movimiento de piernas, beenbeweging"),
+         "Beinbew., Leg Mvt, Mouvement de jambe, movimenti degli arti, "
+         "Movimiento de piernas, beenbeweging"),
         ("snore", "Snoring, Schnarchen, Ronflement, Russamento, Ronquido, Ronco, Snurken"),
         ("rera", "RERA, Respiratory effort related arousal"),
         ("other", "Lights off, SpO2 artifact, Body position: supine, Unsure, Cheyne Stokes, "
