@@ -61,7 +61,8 @@ def respiratory_statistics(
 
         Desaturations are detected in ``spo2``; a recording without it may have them among its
         events (type "desaturation"), whose depth counts as 3 points, or as a column ``drop`` says.
-        A hypopnea whose type ends with ``_with_arousal`` has an arousal.
+        A hypopnea whose type ends with ``_with_arousal`` has an arousal, one whose type ends with
+        ``_with_desaturation`` a desaturation of 3 points where none can be detected.
     stages : array-like of shape (n_epochs,), or list of these, optional
         Instead of the recordings' own. Where there are none, the whole recording is sleep.
     min_duration : float, default=10
@@ -145,26 +146,34 @@ def _respiration_of_night(
         confirmed, judged = _confirm(recording, events, apnea | scored, rule, names)
         hypopnea, unjudged = scored & confirmed, scored & ~confirmed & ~judged
     left_out.add("unjudged", name, unjudged.sum())
-    either, arousals = apnea | hypopnea, names.are(types, "arousal") & touches_sleep
-    counts = {"ahi": either, "apnea_index": apnea, "hypopnea_index": hypopnea}
-    row = {name: divide(mask.sum(), hours) for name, mask in counts.items()}
-    row["arousal_index"] = divide(arousals.sum(), hours)
-    row["apneas"] = float(apnea.sum())
-    for kind in ("obstructive", "central", "mixed"):
-        row[f"{kind}_apneas"] = float((apnea & names.are(types, f"{kind}_apnea")).sum())
-    row["hypopneas"] = float(hypopnea.sum())
+    arousals = names.are(types, "arousal") & touches_sleep
+    row = _count(events, apnea, hypopnea, names, hours)
     row["hypopneas_left_out"] = float((scored & ~hypopnea & ~unjudged).sum())
     row["hypopneas_unjudged"] = float(unjudged.sum())
-    row["mean_event_s"] = divide(duration[either].sum(), either.sum())
-    if unjudged.sum() > _MOST_UNJUDGED * (either | unjudged).sum():
+    if unjudged.sum() > _MOST_UNJUDGED * (apnea | hypopnea | unjudged).sum():
         row |= dict.fromkeys(("ahi", "hypopnea_index", "mean_event_s"), np.nan)
     unknown = names.unknown(types) & touches_sleep
     if not is_scored or (unknown & (duration >= min_duration)).any():
-        row |= dict.fromkeys(set(row) - {"arousal_index"}, np.nan)
+        row = dict.fromkeys(row, np.nan)
     long_enough = duration >= (_SHORTEST_AROUSAL if arousals.any() else 0)
-    if not is_scored or (unknown & long_enough).any():
-        row["arousal_index"] = np.nan
+    known = is_scored and not (unknown & long_enough).any()
+    row["arousal_index"] = divide(arousals.sum(), hours) if known else np.nan
     return row | {"sleep_hours": hours}
+
+
+def _count(
+    events: pd.DataFrame, apnea: np.ndarray, hypopnea: np.ndarray, names: EventNames, hours: float
+) -> dict[str, float]:
+    """Indices, counts and the mean duration of the apneas and hypopneas of a night."""
+    either, types = apnea | hypopnea, events["type"]
+    counts = {"ahi": either, "apnea_index": apnea, "hypopnea_index": hypopnea}
+    row = {name: divide(mask.sum(), hours) for name, mask in counts.items()}
+    row |= {"arousal_index": np.nan, "apneas": float(apnea.sum())}
+    for kind in ("obstructive", "central", "mixed"):
+        row[f"{kind}_apneas"] = float((apnea & names.are(types, f"{kind}_apnea")).sum())
+    row["hypopneas"] = float(hypopnea.sum())
+    row["mean_event_s"] = divide(events["duration"][either].sum(), either.sum())
+    return row
 
 
 def _confirm(
@@ -183,6 +192,7 @@ def _confirm(
     confirmed[before[near]] = True
     if rule == "3%":
         confirmed |= names.come_with(types, "arousal")
+        confirmed |= names.come_with(types, "desaturation") & ~judged
         arousals = onset[names.are(types, "arousal")]
         first = np.searchsorted(arousals, onset)
         confirmed |= first < np.searchsorted(arousals, end + _AROUSAL_AFTER, side="right")
@@ -253,6 +263,8 @@ def oximetry_statistics(
     names, left_out = EventNames(event_names), LeftOut()
     describe = partial(_oximetry_of_night, names=names, left_out=left_out)
     rows = rows_of_nights(describe, recordings, stages)
+    # only the burden needs events, and it is NaN in nights that nobody scored
+    left_out.nights.pop("marks", None)
     left_out.warn()
     return rows
 

@@ -131,9 +131,9 @@ def test_unseen_hypopneas_are_apart(reading, n_unseen, spans, index):
     assert respiratory_statistics(recording, hypopnea_rule="scored")["ahi"] == 10
 
 
-def test_arousal_confirms_without_oximeter():
-    recording = night(HYPOPNEA, (618, 5, "arousal"), spo2=False)
-    assert respiratory_statistics(recording)["hypopneas"] == 1
+def test_others_confirm_without_oximeter():
+    for rows in ([HYPOPNEA, (618, 5, "arousal")], [(600, 20, "Hypopnoe mit Entsättigung")]):
+        assert respiratory_statistics(night(*rows, spo2=False))["hypopneas"] == 1
 
 
 @pytest.mark.parametrize(
@@ -171,6 +171,7 @@ def test_marks_alone_are_no_scoring():
         row = respiratory_statistics(recording)
     assert row.drop("sleep_hours").isna().all()
     assert respiratory_statistics(night())["ahi"] == 0
+    assert oximetry_statistics(recording)[["odi3", BURDEN]].isna().tolist() == [False, True]
 
 
 def test_events_outside_are_counted():
