@@ -7,7 +7,6 @@ import inspect
 import warnings
 from collections.abc import Sequence
 
-_N_SHOWN = 5
 # scikit-learn wraps transform, and calls it in pipelines and searches
 _SKIPPED = {"sleep2vec_sklearn", "sklearn", "skorch", "joblib", "contextlib"}
 
@@ -23,7 +22,7 @@ def warn(message: str, category: type[Warning]) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def listed(texts: Sequence[str]) -> str:
+def listed(texts: Sequence[str], most: int = 5) -> str:
     """The first few of many texts, and how many more there are."""
-    more = len(texts) - _N_SHOWN
-    return ", ".join(texts[:_N_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")

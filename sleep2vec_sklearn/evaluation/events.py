@@ -415,7 +415,7 @@ class LeftOut:
         nights, names = self.nights[reason], [f"{n!r} ({k})" for n, k in self.names.most_common()]
         first = next(iter(self.names), "")
         text = _REASONS[reason].format(
-            count=sum(nights.values()), names=listed(names), first=first, n_nights=len(nights)
+            count=sum(nights.values()), names=listed(names, 20), first=first, n_nights=len(nights)
         )
         return f"{text} By night: {listed([f'{night}: {k}' for night, k in nights.items()])}."
 
@@ -444,15 +444,14 @@ def events_within(
 ) -> tuple[pd.DataFrame, bool]:
     """Events within a night in time order, and whether they say what was scored in it.
 
-    They do not where all scored events lie outside of it, or all are marks.
+    They do not where there are some, but none that is understood, no mark, and within the night.
     """
     events = checked_events(recording.events, location).sort_values("onset", kind="stable")
-    onset, duration = events["onset"].to_numpy(), events["duration"].to_numpy()
+    onset, duration, types = (events[name].to_numpy() for name in _COLUMNS)
     outside = ((onset < 0) & (onset + duration <= 0)) | (onset >= recording.duration)
-    scored = ~names.marks(events["type"])
-    left_out.add("outside", location, (outside & scored).sum())
-    if not scored.any():
+    marks, unknown = names.marks(types), names.unknown(types)
+    left_out.add("outside", location, (outside & ~marks).sum())
+    left_out.add_unknown(types[unknown & ~outside], location)
+    if marks.all():
         left_out.add("marks", location, len(events))
-    within = events[~outside]
-    left_out.add_unknown(within["type"][names.unknown(within["type"])], location)
-    return within, not len(events) or bool((scored & ~outside).any())
+    return events[~outside], not len(events) or bool((~outside & ~marks & ~unknown).any())

@@ -212,11 +212,11 @@ def _understood(
 ) -> pd.DataFrame | None:
     """The table of a night; None if it holds names that are not understood, or marks only."""
     events = checked_events(events, location)
-    # a note of no length is no event
-    unknown = names.unknown(events["type"]) & (events["duration"] > 0).to_numpy()
+    unknown, marks = names.unknown(events["type"]), names.marks(events["type"])
     left_out.add_unknown(events["type"][unknown], location)
-    marks_only = len(events) > 0 and names.marks(events["type"]).all()
-    return None if unknown.any() or marks_only else events
+    none_known = len(events) > 0 and (unknown | marks).all()
+    # a note of no length is no event
+    return None if none_known or (unknown & (events["duration"] > 0)).any() else events
 
 
 def seconds_of_events(

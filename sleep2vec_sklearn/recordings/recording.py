@@ -157,7 +157,7 @@ class Recording(Mapping[str, np.ndarray]):
         ----------
         raw : mne.io.Raw
         modalities, channels, derive
-            As of :func:`~sleep2vec_sklearn.read_recording`.
+            As of :func:`~sleep2vec_sklearn.read_recording`; a choice of modalities derives none.
         **described
             ``subject``, ``metadata``, ``stages``, ``events``, ``start``, ``lights``, ``id`` and
             ``align``, as of the class, over those of the object.

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -159,13 +158,13 @@ class MemorySource:
             for name in MODALITIES
             if signals.get(name) is not None
         }
-        bare = {
+        bare = [
             name
             for name in self._signals
             if rates.get(name) is None
             and not isinstance(signals[name], tuple | Signal)
             and np.ndim(signals[name]) == 1
-        }
+        ]
         _check_bare_rates(self._signals, bare)
         self._fingerprint: str | None = None
         self._signal_fingerprints: dict[str, str] = {}
@@ -285,7 +284,7 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
     values = _as_real_array(modality, value)
     if rate is None:
         _check_shape(modality, values)
-        if getattr(getattr(getattr(value, "index", None), "dtype", None), "kind", None) == "f":
+        if _index_kind(value) == "f":
             raise InvalidSignalError(
                 f"{modality.name!r} is a Series with an index of numbers from {value.index[0]:g} "
                 f"to {value.index[-1]:g}, which may be seconds or not. Pass (array, rate), or "
@@ -381,7 +380,7 @@ def _check_counts(values: np.ndarray, rate: float) -> None:
         )
 
 
-def _check_bare_rates(signals: Mapping[str, Signal], bare: AbstractSet[str]) -> None:
+def _check_bare_rates(signals: Mapping[str, Signal], bare: Sequence[str]) -> None:
     """Refuse samples without a rate that are as long as the others at another rate, or beats."""
     stated = [signal.duration for name, signal in signals.items() if name not in bare]
     for name in bare:
@@ -434,7 +433,7 @@ def series_in_time(
 
     Times of day count from ``start``, by default the earliest, timedeltas from 0.
     """
-    timed = {name: value for name, value in signals.items() if _has_times(value)}
+    timed = {n: value for n, value in signals.items() if _index_kind(value) in ("m", "M")}
     units = dict(_check_option("units", units))
     if not timed:
         return dict(signals), units, start
@@ -464,9 +463,10 @@ def series_in_time(
     return placed, units, start
 
 
-def _has_times(value: Any) -> bool:
-    index = getattr(value, "index", None)
-    return getattr(getattr(index, "dtype", None), "kind", None) in ("m", "M") and value.ndim == 1
+def _index_kind(value: Any) -> str | None:
+    """Kind of the index of a pandas Series: "M" for times of day, "m" for timedeltas."""
+    dtype = getattr(getattr(value, "index", None), "dtype", None)
+    return None if dtype is None or value.ndim != 1 else str(dtype.kind)
 
 
 def _at_even_times(modality: Modality, times: np.ndarray, values: np.ndarray, unit: str) -> Signal:
@@ -482,8 +482,9 @@ def _at_even_times(modality: Modality, times: np.ndarray, values: np.ndarray, un
     places = np.round(positions).astype(np.int64)
     if np.abs(positions - places).max() > 0.3 or (np.diff(places) < 1).any():
         return _resample_level(modality, times, values, unit)
-    rate = 1 / step
-    rate = round(rate) if abs(rate - round(rate)) < 1e-4 * rate else rate
+    rate, whole = 1 / step, round(1 / step)
+    # a whole number, unless that would be half a sample off at the end
+    rate = whole if abs(rate - whole) * (times[-1] - times[0]) < 0.5 and whole else rate
     places += round(times[0] * rate)
     if places[0] == 0 and places[-1] == len(places) - 1:
         return Signal(values, float(rate), unit)

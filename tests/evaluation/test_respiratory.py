@@ -165,6 +165,13 @@ def test_short_notes_are_no_events():
     assert (row["ahi"], row["arousal_index"]) == (1, 1)
 
 
+@pytest.mark.parametrize("rows", [[(900, 0, "Zeta")], [(900, 0, "Zeta"), (0, 0, "Lights off")]])
+def test_notes_alone_are_no_scoring(rows):
+    with pytest.warns(RecordingWarning, match="'Zeta'") as caught:
+        assert respiratory_statistics(night(*rows)).drop("sleep_hours").isna().all()
+    assert len(caught) == 1
+
+
 def test_marks_alone_are_no_scoring():
     recording = night((0, 0, "Lights off"), (60, 0, "Body position: supine"))
     with pytest.warns(RecordingWarning, match="nobody may have scored"):

@@ -114,6 +114,13 @@ def test_unknown_names_leave_night_out():
         targets_of([other])
 
 
+def test_notes_of_no_length():
+    known = night((28.0, 4.0, "OA"), (70.0, 1.0, "AR"), (90.0, 0.0, "Zeta"))
+    with pytest.warns(RecordingWarning, match=r"'Zeta' \(2\)"):
+        labelled = targets_of([known, night((90.0, 0.0, "Zeta"))]).labelled
+    assert labelled.tolist() == [True] * 4 + [False] * 4
+
+
 def test_wanted_names_are_known():
     values = targets_of([night((28.0, 4.0, "long gasp"))], groups={"gasp": ("gasp",)}).values
     assert values.sum() == 4
