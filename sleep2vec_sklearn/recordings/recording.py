@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from importlib import import_module
+from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -233,8 +234,8 @@ class Recording(Mapping[str, np.ndarray]):
                 f"the table is a {type(table).__name__}; accepted is a DataFrame of pandas. Use "
                 "its to_pandas(), or Recording({'spo2': (values, rate)}) for arrays."
             )
-        timed = table.index.dtype.kind in "mM"
-        if timed == (rate is not None) or not len(table):
+        timed, stated = table.index.dtype.kind in "mM", isinstance(rate, Real)
+        if timed == stated or (rate is not None) != stated or not len(table):
             raise InvalidRecordingError(
                 f"the table has {len(table)} rows, an index of {table.index.dtype} and rate "
                 f"{rate!r}; accepted are rows with times of day or timedeltas as index, or with a "

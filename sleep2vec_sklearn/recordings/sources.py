@@ -457,7 +457,13 @@ def series_in_time(
     for name, series in timed.items():
         index = series.index - zero if series.index.dtype.kind == "M" else series.index
         unit = units.pop(name, get_modality(name).unit)
-        values = series.to_numpy(dtype=float, na_value=np.nan)
+        try:
+            values = series.to_numpy(dtype=float, na_value=np.nan)
+        except (TypeError, ValueError) as error:
+            raise InvalidSignalError(
+                f"{name!r} is a Series of {series.dtype}, not of numbers: {error}. Convert it with "
+                "pd.to_numeric."
+            ) from error
         times = index.total_seconds().to_numpy()
         placed[name] = _at_even_times(get_modality(name), times, values, unit)
     return placed, units, start

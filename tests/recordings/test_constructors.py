@@ -118,7 +118,7 @@ def test_times_of_rows_count():
 
 @pytest.mark.parametrize(
     ("index", "rate"),
-    [(None, None), (pd.to_timedelta(range(60), unit="s"), 1), ([], 1)],
+    [(None, None), (pd.to_timedelta(range(60), unit="s"), 1), ([], 1), (None, "1")],
 )
 def test_table_needs_one_clock(index, rate):
     table = pd.DataFrame({"spo2": 96.0}, index=range(60) if index is None else index)

@@ -339,3 +339,5 @@ def test_uneven_levels_are_resampled():
 def test_impossible_times_are_refused(name, times, words):
     with pytest.raises(InvalidSignalError, match=words):
         Recording({name: at(times, 1.0)})
+    with pytest.raises(InvalidSignalError, match=r"not of numbers.*pd\.to_numeric"):
+        Recording({name: at(times, "a")})
