@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Sequence
 
 # scikit-learn wraps transform, and calls it in pipelines and searches
 _SKIPPED = {"sleep2vec_sklearn", "sklearn", "skorch", "joblib", "contextlib"}
@@ -19,3 +20,9 @@ def warn(message: str, category: type[Warning]) -> None:
     while frame and frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _SKIPPED:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def listed(texts: Sequence[str], most: int = 5) -> str:
+    """The first few of many texts, and how many more there are."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")

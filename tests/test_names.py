@@ -37,7 +37,7 @@ INNER = {
     ),
     "probing": "conftest test_modality_dropout test_retrieval test_sensor_study",
     "readers": "test_channels test_edf_header test_labels test_montage test_nsrr test_scoring",
-    "recordings": "test_conditioning test_demographics test_resampling",
+    "recordings": "test_conditioning test_demographics test_event_names test_resampling",
 }
 
 

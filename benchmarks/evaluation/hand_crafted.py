@@ -22,7 +22,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import spectrogram, welch
 
 from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording, Signal, get_modality
-from sleep2vec_sklearn.recordings._conditioning import to_canonical_unit
+from sleep2vec_sklearn.recordings.sources import to_canonical_unit
 
 SHORT_WINDOWS = (5, 11)
 LONG_WINDOWS = (3, 5, 11, 21, 41, 81)

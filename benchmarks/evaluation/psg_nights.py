@@ -32,7 +32,7 @@ from sleep2vec_sklearn.recordings import (
     SignalLayout,
     get_modality,
 )
-from sleep2vec_sklearn.recordings._conditioning import to_canonical_unit
+from sleep2vec_sklearn.recordings.sources import to_canonical_unit
 
 from .hand_crafted import time_of_night
 

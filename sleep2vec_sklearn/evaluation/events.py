@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,15 +13,16 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from ..errors import InvalidRecordingError
+from .._warnings import listed, warn
+from ..errors import InvalidRecordingError, RecordingWarning
+from ..recordings._event_names import EventNames
 from ..recordings.modality import EPOCH_SECONDS
-from ..recordings.recording import prefix_errors
+from ..recordings.recording import Recording, prefix_errors
 from ..recordings.stages import as_stages
 from .agreement import divide, index_scores, pearson
 
 _CANDIDATES = np.arange(1, 100) / 100
 _COLUMNS = ("onset", "duration", "type")
-_WITH_AROUSAL = re.compile(r"_with_(an_)?arousals?(?=_|$)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,30 +364,8 @@ def match_intervals(true: np.ndarray, predicted: np.ndarray, iou: float = 0.5) -
     return maximum_bipartite_matching(possible, perm_type="column").astype(int)
 
 
-def is_type(types: Iterable, *names: str) -> np.ndarray:
-    """Whether scored types are one of those named: all words of the name are in the type."""
-    # "apnea" is any apnea but no hypopnea, "arousal" no apnea that ends with one
-    wanted = [_words(name) for name in names]
-    return np.array([any(w <= _words(scored) for w in wanted) for scored in types], dtype=bool)
-
-
-def with_arousal(types: Iterable) -> np.ndarray:
-    """Whether scored types say that the event ends with an arousal."""
-    return np.array([bool(_WITH_AROUSAL.search(_normalised(name))) for name in types], dtype=bool)
-
-
-def _words(scored: object) -> set[str]:
-    return set(_WITH_AROUSAL.sub("", _normalised(scored)).split("_"))
-
-
-def _normalised(scored: object) -> str:
-    """Lower case, words joined by ``_``, American spelling."""
-    words = re.sub(r"[^a-z0-9]+", "_", str(scored).lower()).strip("_")
-    return words.replace("pnoea", "pnea")
-
-
 def checked_events(events: object, name: str = "recording") -> pd.DataFrame:
-    """The table of a night's events, if it is one; the error names the column or row."""
+    """The table of a night's events with times as numbers; the error names the column or row."""
     with prefix_errors(name):
         if not isinstance(events, pd.DataFrame):
             raise InvalidRecordingError(
@@ -399,14 +378,80 @@ def checked_events(events: object, name: str = "recording") -> pd.DataFrame:
                 f"events have no column {', '.join(map(repr, missing))}, but "
                 f"{', '.join(map(str, events.columns))}; accepted are {', '.join(_COLUMNS)}."
             )
-        for column in ("onset", "duration"):
+        times = {}
+        for column, least in (("onset", -np.inf), ("duration", 0)):
             values = pd.to_numeric(events[column], errors="coerce").to_numpy(dtype=float)
-            invalid = np.flatnonzero(~np.isfinite(values) | (values < 0))
+            invalid = np.flatnonzero(~np.isfinite(values) | (values < least))
             if len(invalid):
                 row = events.iloc[invalid[0]]
                 raise InvalidRecordingError(
                     f"event {invalid[0]} ({row['type']}) has {column} {row[column]}; accepted are "
-                    "seconds from the start, 0 or more. Leave it out, or shift the events to the "
-                    "start of the signals."
+                    "seconds, durations from 0 on. Leave the event out, or give its length."
                 )
-    return events
+            times[column] = values
+    return events.assign(**times)
+
+
+class LeftOut:
+    """What of the events of several nights could not be used; one warning for each reason."""
+
+    def __init__(self) -> None:
+        self.names: Counter[str] = Counter()
+        self.nights: dict[str, dict[str, int]] = {}
+
+    def add(self, reason: str, night: str, count: int) -> None:
+        """Count events of a night; ``reason`` is a key of :data:`_REASONS`."""
+        if count:
+            self.nights.setdefault(reason, {})[night] = int(count)
+
+    def add_unknown(self, types: Iterable, night: str) -> None:
+        """Count names that are not understood."""
+        names = [str(name) for name in types]
+        self.names.update(names)
+        self.add("unknown", night, len(names))
+
+    def describe(self, reason: str) -> str:
+        """The warning of one reason."""
+        nights, names = self.nights[reason], [f"{n!r} ({k})" for n, k in self.names.most_common()]
+        first = next(iter(self.names), "")
+        text = _REASONS[reason].format(
+            count=sum(nights.values()), names=listed(names, 20), first=first, n_nights=len(nights)
+        )
+        return f"{text} By night: {listed([f'{night}: {k}' for night, k in nights.items()])}."
+
+    def warn(self) -> None:
+        for reason in self.nights:
+            warn(self.describe(reason), RecordingWarning)
+
+
+_REASONS = {
+    "unknown": "names of events are not understood, so that what needs them is NaN or left out: "
+    "{names}. Say what they are by event_names={{{first!r}: 'hypopnea'}}, or None for what is "
+    "neither apnea, hypopnea, arousal nor desaturation.",
+    "outside": "events that lie outside of their night do not count: {count}. Check whether onsets "
+    "count from the start of the signals.",
+    "marks": "{n_nights} nights hold marks, such as lights and positions, but no scored event, so "
+    "that nobody may have scored them, and their indices are NaN. Give scored nights without "
+    "events an empty table.",
+    "unjudged": "hypopneas that hypopnea_rule cannot judge, as no saturation is known around them, "
+    "do not count: {count}. Where they are more than a tenth of apneas and hypopneas, indices are "
+    "NaN; hypopnea_rule='scored' counts all of them.",
+}
+
+
+def events_within(
+    recording: Recording, names: EventNames, left_out: LeftOut, location: str
+) -> tuple[pd.DataFrame, bool]:
+    """Events within a night in time order, and whether they say what was scored in it.
+
+    They do not where there are some, but none that is understood, no mark, and within the night.
+    """
+    events = checked_events(recording.events, location).sort_values("onset", kind="stable")
+    onset, duration, types = (events[name].to_numpy() for name in _COLUMNS)
+    outside = ((onset < 0) & (onset + duration <= 0)) | (onset >= recording.duration)
+    marks, unknown = names.marks(types), names.unknown(types)
+    left_out.add("outside", location, (outside & ~marks).sum())
+    left_out.add_unknown(types[unknown & ~outside], location)
+    if marks.all():
+        left_out.add("marks", location, len(events))
+    return events[~outside], not len(events) or bool((~outside & ~marks & ~unknown).any())

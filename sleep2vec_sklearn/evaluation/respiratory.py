@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,15 +14,19 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
 from ..errors import InvalidRecordingError
+from ..recordings._event_names import EventNames
+from ..recordings.modality import get_modality
 from ..recordings.recording import Recording, describe_recording
-from ..recordings.sources import Signal
+from ..recordings.sources import Signal, to_canonical_unit
 from .agreement import divide
-from .events import checked_events, intervals_of, is_type, touching, with_arousal
-from .sleep_statistics import rows_of_nights, seconds_asleep
+from .events import LeftOut, events_within, intervals_of, touching
+from .sleep_statistics import rows_of_nights, seconds_asleep, warn_of_lights
 
 _DEPTHS = {"3%": 3.0, "4%": 4.0, "scored": 0.0}
 _DESATURATION_AFTER = 30
 _AROUSAL_AFTER = 5
+_SHORTEST_AROUSAL, _SHORTEST_EVENT = 3, 10
+_MOST_UNJUDGED = 0.1
 
 _WINDOW_SECONDS = 120
 _BASELINE_SECONDS = 100
@@ -34,8 +39,9 @@ _COLUMNS = ("onset", "duration", "nadir_time", "baseline", "nadir", "drop", "are
 
 
 def respiratory_statistics(
-    recordings: Any, *, hypopnea_rule: str = "3%", stages: Any = None, min_duration: float = 10
-) -> pd.Series | pd.DataFrame:
+    recordings: Any, *, hypopnea_rule: str = "3%", stages: Any = None,
+    min_duration: float = _SHORTEST_EVENT, event_names: Mapping[str, str | None] | None = None,
+) -> pd.Series | pd.DataFrame:  # fmt: skip
     """Apnea-hypopnea index of scored events.
 
     Apneas and hypopneas that touch sleep and last long enough count. With a rule, a hypopnea also
@@ -46,7 +52,8 @@ def respiratory_statistics(
     Parameters
     ----------
     recordings : Recording or list of Recording
-        With ``events``, an empty table if there were none.
+        With ``events``, an empty table if there were none. Names are those of English, German,
+        French, Italian, Spanish, Dutch or Portuguese, or usual abbreviations ("OA", "Hyp").
     hypopnea_rule : {"3%", "4%", "scored"}, default="3%"
         - "3%": desaturation of at least 3 points or an arousal (AASM rule 1A).
         - "4%": desaturation of at least 4 points (AASM rule 1B, used by Medicare).
@@ -54,25 +61,42 @@ def respiratory_statistics(
 
         Desaturations are detected in ``spo2``; a recording without it may have them among its
         events (type "desaturation"), whose depth counts as 3 points, or as a column ``drop`` says.
-        A hypopnea whose type ends with ``_with_arousal`` has an arousal.
+        A hypopnea whose type ends with ``_with_arousal`` has an arousal, one whose type ends with
+        ``_with_desaturation`` a desaturation of 3 points where none can be detected.
     stages : array-like of shape (n_epochs,), or list of these, optional
         Instead of the recordings' own. Where there are none, the whole recording is sleep.
     min_duration : float, default=10
         Seconds.
+    event_names : mapping of str to str or None, optional
+        Scored names that are not understood, and what they are: "apnea" or "hypopnea", also with
+        "obstructive_", "central_" or "mixed_" before and "_with_arousal" after it, "arousal",
+        "desaturation", "rera", "limb_movement", "snore", or None for something else.
 
     Returns
     -------
     Series, or a DataFrame with a row per night for a list
         ``ahi``, ``apnea_index``, ``hypopnea_index``, ``arousal_index`` (of all arousals) per hour
         of sleep; ``apneas``, the ``obstructive_``, ``central_`` and ``mixed_apneas`` of them,
-        ``hypopneas``, ``hypopneas_left_out`` by the rule; ``mean_event_s``; ``sleep_hours``.
-        Indices of a night without sleep are NaN.
+        ``hypopneas``, ``hypopneas_left_out`` by the rule and ``hypopneas_unjudged``;
+        ``mean_event_s``; ``sleep_hours``.
+
+        NaN are the indices of a night without sleep; everything that needs events where a name
+        that is not understood may stand for one, as it lasts long enough, or where no event within
+        the night was scored but marks are there; and ``ahi``, ``hypopnea_index`` and
+        ``mean_event_s`` where more than a tenth of apneas and hypopneas are unjudged: hypopneas
+        without a usable saturation in half of the time from their begin to 30 s after their end,
+        and without an arousal. Up to a tenth, the index is a lower bound.
 
     Raises
     ------
     InvalidRecordingError
-        If a recording has no events, or hypopneas but neither ``spo2`` nor desaturations to judge
-        them by.
+        If a recording has no events.
+
+    Warns
+    -----
+    RecordingWarning
+        Once for all nights for each of: names that are not understood, with counts; events outside
+        of their night, which do not count; nights with marks only; unjudged hypopneas.
 
     References
     ----------
@@ -90,49 +114,76 @@ def respiratory_statistics(
     if hypopnea_rule not in _DEPTHS:
         listed = ", ".join(map(repr, _DEPTHS))
         raise ValueError(f"hypopnea_rule must be one of {listed}; got {hypopnea_rule!r}.")
-    describe = partial(_respiration_of_night, rule=hypopnea_rule, min_duration=min_duration)
-    return rows_of_nights(describe, recordings, stages)
+    names, left_out = EventNames(event_names), LeftOut()
+    describe = partial(
+        _respiration_of_night, rule=hypopnea_rule, min_duration=min_duration, names=names,
+        left_out=left_out,
+    )  # fmt: skip
+    rows = rows_of_nights(describe, recordings, stages)
+    left_out.warn()
+    return rows
 
 
 def _respiration_of_night(
-    recording: Recording, stages: ArrayLike | None, name: str, rule: str, min_duration: float
-) -> dict[str, float]:
+    recording: Recording, stages: ArrayLike | None, name: str, rule: str, min_duration: float,
+    names: EventNames, left_out: LeftOut,
+) -> dict[str, float]:  # fmt: skip
     if recording.events is None:
         raise InvalidRecordingError(
             f"{name} has no events; accepted is a table of onset, duration and type, an empty one "
             "if nothing was scored. Leave nights that nobody scored out."
         )
-    events = checked_events(recording.events, name).sort_values("onset", kind="stable")
+    events, is_scored = events_within(recording, names, left_out, name)
     asleep = seconds_asleep(recording, stages, int(recording.duration))
     hours = float(asleep.sum() / 3600)
     touches_sleep = touching(np.clip(intervals_of(events), 0, len(asleep)), asleep)
-    counted = touches_sleep & (events["duration"].to_numpy() >= min_duration)
-    apnea, scored_hypopnea = (counted & is_type(events["type"], t) for t in ("apnea", "hypopnea"))
-    hypopnea = scored_hypopnea
-    if hypopnea.any() and rule != "scored":
-        hypopnea = hypopnea & _confirm(recording, events, apnea | hypopnea, rule, name)
-    either = apnea | hypopnea
-    arousals = is_type(events["type"], "arousal") & touches_sleep
+    types, duration = events["type"], events["duration"].to_numpy()
+    counted = touches_sleep & (duration >= min_duration)
+    apnea, scored = (counted & names.are(types, t) for t in ("apnea", "hypopnea"))
+    scored &= ~apnea  # "apnea/hypopnea"
+    hypopnea, unjudged = scored, np.zeros_like(scored)
+    if scored.any() and rule != "scored":
+        confirmed, judged = _confirm(recording, events, apnea | scored, rule, names)
+        hypopnea, unjudged = scored & confirmed, scored & ~confirmed & ~judged
+    left_out.add("unjudged", name, unjudged.sum())
+    arousals = names.are(types, "arousal") & touches_sleep
+    row = _count(events, apnea, hypopnea, names, hours)
+    row["hypopneas_left_out"] = float((scored & ~hypopnea & ~unjudged).sum())
+    row["hypopneas_unjudged"] = float(unjudged.sum())
+    if unjudged.sum() > _MOST_UNJUDGED * (apnea | hypopnea | unjudged).sum():
+        row |= dict.fromkeys(("ahi", "hypopnea_index", "mean_event_s"), np.nan)
+    unknown = names.unknown(types) & touches_sleep
+    if not is_scored or (unknown & (duration >= min_duration)).any():
+        row = dict.fromkeys(row, np.nan)
+    long_enough = duration >= (_SHORTEST_AROUSAL if arousals.any() else 0)
+    known = is_scored and not (unknown & long_enough).any()
+    row["arousal_index"] = divide(arousals.sum(), hours) if known else np.nan
+    return row | {"sleep_hours": hours}
+
+
+def _count(
+    events: pd.DataFrame, apnea: np.ndarray, hypopnea: np.ndarray, names: EventNames, hours: float
+) -> dict[str, float]:
+    """Indices, counts and the mean duration of the apneas and hypopneas of a night."""
+    either, types = apnea | hypopnea, events["type"]
     counts = {"ahi": either, "apnea_index": apnea, "hypopnea_index": hypopnea}
-    counts["arousal_index"] = arousals
     row = {name: divide(mask.sum(), hours) for name, mask in counts.items()}
-    row["apneas"] = float(apnea.sum())
+    row |= {"arousal_index": np.nan, "apneas": float(apnea.sum())}
     for kind in ("obstructive", "central", "mixed"):
-        row[f"{kind}_apneas"] = float((apnea & is_type(events["type"], kind)).sum())
+        row[f"{kind}_apneas"] = float((apnea & names.are(types, f"{kind}_apnea")).sum())
     row["hypopneas"] = float(hypopnea.sum())
-    row["hypopneas_left_out"] = float((scored_hypopnea & ~hypopnea).sum())
     row["mean_event_s"] = divide(events["duration"][either].sum(), either.sum())
-    row["sleep_hours"] = hours
     return row
 
 
 def _confirm(
-    recording: Recording, events: pd.DataFrame, respiratory: np.ndarray, rule: str, name: str
-) -> np.ndarray:
-    """Whether respiratory events have the desaturation, or the arousal, that a rule requires."""
-    drops = _desaturation_onsets(recording, events, _DEPTHS[rule], name)
-    onset = events["onset"].to_numpy(dtype=float)
-    end = onset + events["duration"].to_numpy(dtype=float)
+    recording: Recording, events: pd.DataFrame, respiratory: np.ndarray, rule: str,
+    names: EventNames,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Whether events have the desaturation or arousal of a rule, and whether one could be seen."""
+    types, onset = events["type"], events["onset"].to_numpy()
+    drops, judged = _desaturation_onsets(recording, events, _DEPTHS[rule], names)
+    end = onset + events["duration"].to_numpy()
     rows = np.flatnonzero(respiratory)
     confirmed = np.zeros(len(events), dtype=bool)
     last = np.searchsorted(onset[rows], drops, side="right") - 1
@@ -140,30 +191,35 @@ def _confirm(
     near = drops[last >= 0] <= end[before] + _DESATURATION_AFTER
     confirmed[before[near]] = True
     if rule == "3%":
-        confirmed |= with_arousal(events["type"])
-        arousals = onset[is_type(events["type"], "arousal")]
+        confirmed |= names.come_with(types, "arousal")
+        confirmed |= names.come_with(types, "desaturation") & ~judged
+        arousals = onset[names.are(types, "arousal")]
         first = np.searchsorted(arousals, onset)
         confirmed |= first < np.searchsorted(arousals, end + _AROUSAL_AFTER, side="right")
-    return confirmed
+    return confirmed, judged
 
 
 def _desaturation_onsets(
-    recording: Recording, events: pd.DataFrame, depth: float, name: str
-) -> np.ndarray:
-    if "spo2" in recording:
-        return desaturations(recording, threshold=depth)["onset"].to_numpy()
-    scored = events[is_type(events["type"], "desaturation")]
-    if len(scored) == 0 or (depth > 3 and "drop" not in scored):
-        raise InvalidRecordingError(
-            f"{name} has hypopneas but neither 'spo2' nor scored desaturations of "
-            f"{depth:g} points to judge them by. Pass hypopnea_rule='scored' to count all of them."
-        )
+    recording: Recording, events: pd.DataFrame, depth: float, names: EventNames
+) -> tuple[np.ndarray, np.ndarray]:
+    """Onsets of desaturations, and around which events one would have been seen."""
+    spo2 = saturation_per_second(recording) if "spo2" in recording else np.zeros(0)
+    if np.isfinite(spo2).any():
+        seen = np.concatenate([[0], np.cumsum(np.isfinite(spo2))])
+        spans = intervals_of(events) + np.array([0, _DESATURATION_AFTER])
+        first, stop = np.clip(spans, 0, len(spo2)).T
+        judged = seen[stop] - seen[first] >= (stop - first) / 2
+        return desaturations(spo2, threshold=depth)["onset"].to_numpy(), judged & (stop > first)
+    scored = events[names.are(events["type"], "desaturation")]
+    judged = np.full(len(events), len(scored) > 0 and (depth <= 3 or "drop" in scored))
     if "drop" in scored:
         scored = scored[scored["drop"] >= depth]
-    return scored["onset"].to_numpy(dtype=float)
+    return scored["onset"].to_numpy() if judged.any() else np.zeros(0), judged
 
 
-def oximetry_statistics(recordings: Any, *, stages: Any = None) -> pd.Series | pd.DataFrame:
+def oximetry_statistics(
+    recordings: Any, *, stages: Any = None, event_names: Mapping[str, str | None] | None = None
+) -> pd.Series | pd.DataFrame:
     """Oxygen saturation of a night, during sleep.
 
     Seconds without a usable saturation (gaps, values below 50 %, slips of the sensor) count
@@ -172,8 +228,8 @@ def oximetry_statistics(recordings: Any, *, stages: Any = None) -> pd.Series | p
     Parameters
     ----------
     recordings : Recording or list of Recording
-        With ``spo2`` in %.
-    stages
+        With ``spo2``.
+    stages, event_names
         See :func:`respiratory_statistics`.
 
     Returns
@@ -187,7 +243,7 @@ def oximetry_statistics(recordings: Any, *, stages: Any = None) -> pd.Series | p
           hour of it; see :func:`desaturations`. ``odi3_recording`` and ``odi4_recording``: all of
           the recording, per valid hour of it.
         - ``hypoxic_burden`` in % min / h, see :func:`hypoxic_burden`; NaN where the recording has
-          no respiratory events.
+          no events.
 
         Everything is NaN, and ``valid_hours`` 0, where no second is usable.
 
@@ -204,11 +260,17 @@ def oximetry_statistics(recordings: Any, *, stages: Any = None) -> pd.Series | p
     >>> oximetry_statistics(nights).columns[:4].tolist()
     ['valid_hours', 'valid_pct', 'mean_spo2', 'median_spo2']
     """
-    return rows_of_nights(_oximetry_of_night, recordings, stages)
+    names, left_out = EventNames(event_names), LeftOut()
+    describe = partial(_oximetry_of_night, names=names, left_out=left_out)
+    rows = rows_of_nights(describe, recordings, stages)
+    # only the burden needs events, and it is NaN in nights that nobody scored
+    left_out.nights.pop("marks", None)
+    left_out.warn()
+    return rows
 
 
 def _oximetry_of_night(
-    recording: Recording, stages: ArrayLike | None, name: str
+    recording: Recording, stages: ArrayLike | None, name: str, names: EventNames, left_out: LeftOut
 ) -> dict[str, float]:
     values = saturation_per_second(recording)
     asleep = seconds_asleep(recording, stages, len(values))
@@ -216,8 +278,8 @@ def _oximetry_of_night(
     slept = values[asleep & valid]
     hours = len(slept) / 3600
     row = {"valid_hours": hours, "valid_pct": 100 * divide(len(slept), asleep.sum())}
-    for name, statistic in (("mean", np.mean), ("median", np.median), ("nadir", np.min)):
-        row[f"{name}_spo2"] = float(statistic(slept)) if len(slept) else np.nan
+    for kind, statistic in (("mean", np.mean), ("median", np.median), ("nadir", np.min)):
+        row[f"{kind}_spo2"] = float(statistic(slept)) if len(slept) else np.nan
     for limit in (90, 88):
         n_below = (slept < limit).sum()
         row[f"t{limit}_min"] = n_below / 60 if len(slept) else np.nan
@@ -226,12 +288,16 @@ def _oximetry_of_night(
         spans = intervals_of(desaturations(values, threshold=drop))
         row[f"odi{drop}"] = divide(touching(spans, asleep).sum(), hours)
         row[f"odi{drop}_recording"] = divide(len(spans), valid.sum() / 3600)
-    is_scored = recording.events is not None
-    row["hypoxic_burden"] = _burden(recording, values, asleep) if is_scored else np.nan
+    row["hypoxic_burden"] = np.nan
+    if recording.events is not None:
+        row["hypoxic_burden"] = _burden(recording, values, asleep, name, names, left_out)
     return row
 
 
-def hypoxic_burden(recording: Recording, *, stages: ArrayLike | None = None) -> float:
+def hypoxic_burden(
+    recording: Recording, *, stages: ArrayLike | None = None,
+    event_names: Mapping[str, str | None] | None = None,
+) -> float:  # fmt: skip
     """Area of desaturations that belong to apneas and hypopneas, per hour of sleep.
 
     The saturation around the ends of all respiratory events of the night is averaged; the window
@@ -243,15 +309,17 @@ def hypoxic_burden(recording: Recording, *, stages: ArrayLike | None = None) -> 
     Parameters
     ----------
     recording : Recording
-        With ``spo2`` in % and ``events``, of which apneas and hypopneas that touch sleep count.
+        With ``spo2`` and ``events``, of which apneas and hypopneas that touch sleep count.
     stages : array-like of shape (n_epochs,), optional
+    event_names : mapping of str to str or None, optional
         See :func:`respiratory_statistics`.
 
     Returns
     -------
     float
-        In % min / h. 0 without respiratory events; NaN where no event has a usable saturation, or
-        there is no sleep.
+        In % min / h. 0 without respiratory events; NaN where more than a tenth of the events have
+        no usable saturation, there is no sleep, or events of 10 s or more have names that are not
+        understood.
 
     Raises
     ------
@@ -282,16 +350,24 @@ def hypoxic_burden(recording: Recording, *, stages: ArrayLike | None = None) -> 
             f"{describe_recording(recording)} has no events; accepted is a Recording with apneas "
             "and hypopneas in events, an empty table if there were none."
         )
-    values = saturation_per_second(recording)
-    return _burden(recording, values, seconds_asleep(recording, stages, len(values)))
+    warn_of_lights([recording])
+    values, left_out = saturation_per_second(recording), LeftOut()
+    asleep, location = seconds_asleep(recording, stages, len(values)), describe_recording(recording)
+    burden = _burden(recording, values, asleep, location, EventNames(event_names), left_out)
+    left_out.warn()
+    return burden
 
 
-def _burden(recording: Recording, values: np.ndarray, asleep: np.ndarray) -> float:
-    events = checked_events(recording.events, describe_recording(recording))
-    spans = intervals_of(events[is_type(events["type"], "apnea", "hypopnea")])
-    spans = np.clip(spans, 0, len(asleep))
-    ends = np.sort(spans[touching(spans, asleep), 1])
-    if not asleep.any():
+def _burden(
+    recording: Recording, values: np.ndarray, asleep: np.ndarray, location: str,
+    names: EventNames, left_out: LeftOut,
+) -> float:  # fmt: skip
+    events, is_scored = events_within(recording, names, left_out, location)
+    spans = np.clip(intervals_of(events), 0, len(asleep))
+    slept, types = touching(spans, asleep), events["type"]
+    unknown = names.unknown(types) & slept & (events["duration"] >= _SHORTEST_EVENT)
+    ends = np.sort(spans[names.are(types, "apnea", "hypopnea") & slept, 1])
+    if not (asleep.any() and is_scored) or unknown.any():
         return np.nan
     if len(ends) == 0:
         return 0.0 if np.isfinite(values).any() else np.nan
@@ -305,7 +381,9 @@ def _burden(recording: Recording, values: np.ndarray, asleep: np.ndarray) -> flo
             continue
         counted_until = window.stop
         areas.append(np.nansum(np.clip(np.nanmax(before) - during, 0, None)) / 60)
-    return float(sum(areas) / (asleep.sum() / 3600)) if areas else np.nan
+    if len(ends) - len(areas) > _MOST_UNJUDGED * len(ends):
+        return np.nan
+    return float(sum(areas) / (asleep.sum() / 3600))
 
 
 def _search_window(values: np.ndarray, ends: np.ndarray) -> tuple[int, int]:
@@ -331,7 +409,8 @@ def saturation_per_second(recording: Recording | Signal | ArrayLike) -> np.ndarr
     Parameters
     ----------
     recording : Recording, Signal or array-like of shape (n_seconds,)
-        A recording with ``spo2``; a signal; or values at 1 Hz. In %.
+        A recording with ``spo2``; a signal in % or, as its unit says, as a fraction; or values in
+        % at 1 Hz.
 
     Returns
     -------
@@ -342,7 +421,7 @@ def saturation_per_second(recording: Recording | Signal | ArrayLike) -> np.ndarr
     Raises
     ------
     InvalidRecordingError
-        If a recording has no ``spo2``, or the values are fractions instead of %.
+        If a recording has no ``spo2``, or the values are not in the unit that is stated.
 
     Examples
     --------
@@ -369,16 +448,21 @@ def _values_at_one_hertz(recording: Any) -> np.ndarray:
                 "is needed. Leave it out, or give the saturation as an array at 1 Hz."
             )
         signal = recording.signal("spo2")
-    rate = signal.rate if isinstance(signal, Signal) else 1.0
+    rate, unit = (signal.rate, signal.unit) if isinstance(signal, Signal) else (1.0, "%")
     values = np.asarray(signal.values if isinstance(signal, Signal) else signal, dtype=float)
     if values.ndim != 1:
         raise InvalidRecordingError(f"{name}: saturation must be 1-D, got shape {values.shape}.")
-    highest = np.nanmax(values, initial=0.0)
-    if 0 < highest <= 1.5:
+    known = values[np.isfinite(values)]
+    as_fraction = len(known) > 0 and 0 < (known.max() if unit == "%" else np.median(known)) <= 1.5
+    if len(known) and as_fraction == (unit == "%") and known.any():
+        factor, other = ("100", "fraction") if as_fraction else ("0.01", "%")
         raise InvalidRecordingError(
-            f"{name}: saturation is at most {highest:g}, as if it were a fraction; accepted is %. "
-            "Multiply it by 100."
+            f"{name}: saturation is at most {known.max():g}, as if it were in {other}, and stated "
+            f"in {unit}. Multiply it by {factor}, or state units={{'spo2': {other!r}}}."
         )
+    if unit != "%":
+        # in single precision, which rounds 0.57 to 57 and not to 56.99999999999999
+        values = to_canonical_unit(values, rate, unit, get_modality("spo2"))[0].astype(float)
     if rate == 1:
         return values
     n_seconds = int(len(values) / rate + 1e-6)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..errors import InvalidRecordingError
+from .._warnings import listed, warn
+from ..errors import InvalidRecordingError, RecordingWarning
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording, describe_recording, prefix_errors
 from ..recordings.stages import SleepStage, as_stages
@@ -39,7 +40,8 @@ def sleep_statistics(
         Stages to use instead of the recordings' own, such as predicted ones.
     lights : (float or None, float or None), optional
         Lights-off and lights-on in seconds from the start, of all nights. By default those of the
-        recording; an unknown one is the recording's start or end.
+        recording; an unknown one is the recording's start or end. A recording's own that contradict
+        each other, such as lights on before lights off, are left out, with a warning.
 
     Returns
     -------
@@ -70,7 +72,12 @@ def sleep_statistics(
     Raises
     ------
     InvalidRecordingError
-        If a night has no stages, or lights-on does not follow lights-off.
+        If a night has no stages, or in ``lights`` lights-on does not follow lights-off.
+
+    Warns
+    -----
+    RecordingWarning
+        Once for all nights whose own lights are left out.
 
     References
     ----------
@@ -84,7 +91,8 @@ def sleep_statistics(
     >>> sleep_statistics(night)[["tib_min", "tst_min", "sol_min", "waso_min"]].tolist()
     [90.0, 72.0, 10.0, 8.0]
     """
-    return rows_of_nights(partial(_statistics_of_night, lights=lights), recordings, stages)
+    describe = partial(_statistics_of_night, lights=lights)
+    return rows_of_nights(describe, recordings, stages, own_lights=lights is None)
 
 
 def hours_of_sleep(recording: Recording, stages: ArrayLike | None = None) -> float:
@@ -103,6 +111,7 @@ def hours_of_sleep(recording: Recording, stages: ArrayLike | None = None) -> flo
     >>> hours_of_sleep(Recording({"spo2": ([95.0] * 3600, 1)}, stages=[0] * 60 + [2] * 60))
     0.5
     """
+    warn_of_lights([recording])
     asleep = seconds_asleep(recording, stages, recording.n_epochs * EPOCH_SECONDS)
     return float(asleep.sum() / 3600)
 
@@ -118,11 +127,16 @@ def _statistics_of_night(
             f"{name} has no stages; accepted are scored nights. Pass stages=, for example those "
             "that a classifier predicted."
         )
-    if lights is None and recording is not None:
-        lights = recording.lights
     with prefix_errors(name):
         scored = as_stages(stages)
-        first, last = _epochs_in_bed(len(scored), lights)
+    if lights is None and recording is not None:
+        lights = usable_lights(recording.lights, len(scored))
+    first, last = _epochs_in_bed(len(scored), lights)
+    if lights is not None and not first < last:
+        raise InvalidRecordingError(
+            f"{name}: lights-off is at {lights[0]} s and lights-on at {lights[1]} s; accepted is "
+            f"an end after the beginning, in seconds from the start of the {len(scored)} epochs."
+        )
     row = {"lights_off_min": first * _MINUTES, "lights_on_min": last * _MINUTES}
     return row | _statistics_in_bed(scored[first:last])
 
@@ -188,9 +202,12 @@ def _percent(part: float, whole: float) -> float:
 
 
 def rows_of_nights(
-    describe: Callable[[Any, Any, str], dict[str, float]], nights: Any, stages: Any = None
-) -> pd.Series | pd.DataFrame:
+    describe: Callable[[Any, Any, str], dict[str, float]], nights: Any, stages: Any = None,
+    own_lights: bool = True,
+) -> pd.Series | pd.DataFrame:  # fmt: skip
     """``describe(night, stages, name)`` as a Series, or as a DataFrame of a list of nights."""
+    if own_lights:
+        warn_of_lights(nights if _is_list_of_nights(nights) else [nights])
     if not _is_list_of_nights(nights):
         return pd.Series(describe(nights, stages, _name_of(nights)))
     nights = list(nights)
@@ -221,6 +238,30 @@ def _name_of(night: Any, position: int | None = None) -> str:
     return describe_recording(night if isinstance(night, Recording) else None, position)
 
 
+def usable_lights(lights: Lights | None, n_epochs: int) -> Lights | None:
+    """A recording's own lights, None if they leave no epoch between them."""
+    first, last = _epochs_in_bed(n_epochs, lights)
+    return lights if first < last else None
+
+
+def warn_of_lights(nights: Iterable[Any]) -> None:
+    """Warn once of all nights whose own lights contradict each other."""
+    nights = list(nights)
+    left_out = [
+        f"{_name_of(night, i if len(nights) > 1 else None)} {night.lights}"
+        for i, night in enumerate(nights)
+        if isinstance(night, Recording)
+        and night.lights is not None
+        and usable_lights(night.lights, night.n_epochs) is None
+    ]
+    if left_out:
+        warn(
+            f"lights off and on of {len(left_out)} nights leave no time between them, so the whole "
+            f"recording is taken: {listed(left_out)}. Correct recording.lights, or pass lights=.",
+            RecordingWarning,
+        )
+
+
 def seconds_asleep(recording: Recording, stages: ArrayLike | None, n_seconds: int) -> np.ndarray:
     """Whether seconds are scored as sleep between lights off and on; all where none are scored."""
     stages = recording.stages if stages is None else stages
@@ -235,22 +276,16 @@ def seconds_asleep(recording: Recording, stages: ArrayLike | None, n_seconds: in
     if (scored < 0).all():
         return np.ones(n_seconds, dtype=bool)
     epochs = scored > 0
-    first, last = _epochs_in_bed(len(epochs), recording.lights)
+    first, last = _epochs_in_bed(len(epochs), usable_lights(recording.lights, len(epochs)))
     epochs[:first] = epochs[last:] = False
     asleep = np.repeat(epochs, EPOCH_SECONDS)[:n_seconds]
     return np.pad(asleep, (0, n_seconds - len(asleep)))
 
 
 def _epochs_in_bed(n_epochs: int, lights: Lights | None) -> tuple[int, int]:
-    """First epoch in bed, and the one after the last."""
-    off, on = lights or (None, None)
-    off = 0.0 if off is None else float(off)
-    on = n_epochs * EPOCH_SECONDS if on is None else float(on)
-    if not off < on:
-        raise InvalidRecordingError(
-            f"lights-off is at {off:g} s and lights-on at {on:g} s; accepted is an end after the "
-            "beginning, both in seconds from the start of the recording."
-        )
+    """First epoch in bed, and the one after the last; not later than the first in contradiction."""
+    times = [np.nan if time is None else float(time) for time in lights or (None, None)]
     # the first epoch whose middle is in bed, and the first whose middle no longer is
-    first, last = (int(np.ceil(t / EPOCH_SECONDS - 0.5)) for t in (off, on))
-    return min(max(first, 0), n_epochs), min(max(last, 0), n_epochs)
+    edges = [np.clip(np.ceil(time / EPOCH_SECONDS - 0.5), 0, n_epochs) for time in times]
+    first, last = (end if np.isnan(e) else e for e, end in zip(edges, (0, n_epochs), strict=True))
+    return int(first), int(last)

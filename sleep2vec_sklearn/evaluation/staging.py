@@ -16,7 +16,7 @@ from ..recordings.recording import as_names
 from ..recordings.stages import SleepStage, as_stages
 from ._subjects import SubjectBootstrap
 from .agreement import agreement, bland_altman, confusion_tables, per_class
-from .sleep_statistics import Lights, sleep_statistics
+from .sleep_statistics import Lights, sleep_statistics, usable_lights, warn_of_lights
 
 # each class is written as one of its stages, so merged hypnograms are hypnograms still
 _CLASSES: dict[int, dict[str, SleepStage]] = {
@@ -298,12 +298,13 @@ def _read_epochs(
 
 
 def _nights_of_sequence(X: EpochSequence) -> dict[str, Any]:
+    warn_of_lights(X.recordings)
     return {
         "night": X.recording_index,
         "epoch": X.epoch_index,
         "names": as_names([recording.id for recording in X.recordings]),
         "lengths": np.array([recording.n_epochs for recording in X.recordings]),
-        "lights": tuple(recording.lights for recording in X.recordings),
+        "lights": tuple(usable_lights(night.lights, night.n_epochs) for night in X.recordings),
     }
 
 

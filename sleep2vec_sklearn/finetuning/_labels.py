@@ -12,15 +12,15 @@ import pandas as pd
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from .._warnings import warn
+from .._warnings import listed, warn
 from ..encoding.inputs import EncoderInput
 from ..errors import InvalidRecordingError, RecordingWarning
-from ..evaluation.events import checked_events, intervals_of, intervals_to_mask, is_type
+from ..evaluation.events import LeftOut, checked_events, intervals_of, intervals_to_mask
+from ..recordings._event_names import EventNames
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 
 _UNSCORED = -1
-_N_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,50 +174,71 @@ EventTypes = Mapping[str, tuple[str, ...]]
 
 
 def event_targets(
-    inputs: EncoderInput, y: Any, event_types: EventTypes, require_all: bool = True
-) -> Targets:
+    inputs: EncoderInput, y: Any, event_types: EventTypes, require_all: bool = True,
+    event_names: Mapping[str, str | None] | None = None,
+) -> Targets:  # fmt: skip
     """Labels int8 (n_epochs, 30 * n_types), seconds before types: 1 in an event, 0 or -1 (unknown).
 
-    ``require_all`` refuses nights in which a type does not occur.
+    Nights whose events are not understood are unknown. ``require_all`` refuses nights in which a
+    type does not occur.
     """
-    tables = _event_tables(inputs, y)
+    names = EventNames(event_names, also=[n for group in event_types.values() for n in group])
+    left_out = LeftOut()
+    tables = [
+        None if table is None else _understood(table, names, left_out, inputs.locations[i])
+        for i, table in enumerate(_event_tables(inputs, y))
+    ]
     values = np.full((inputs.n_rows, EPOCH_SECONDS * len(event_types)), -1, dtype=np.int8)
-    epochs, beyond = inputs.epochs, []
+    epochs, outside = inputs.epochs, []
     assert epochs is not None
     for i, (recording, events) in enumerate(zip(inputs.recordings, tables, strict=True)):
         if events is None:
             continue
         location = inputs.locations[i]
-        seconds, n_beyond = seconds_of_events(recording, events, event_types, location)
-        if n_beyond:
-            beyond.append(f"{location}: {n_beyond}")
+        seconds, n_outside = seconds_of_events(recording, events, event_types, location, names)
+        if n_outside:
+            outside.append(f"{location}: {n_outside}")
         values[inputs.rows[i]] = seconds.reshape(recording.n_epochs, -1)[epochs[i]]
     missing = [inputs.locations[i] for i, events in enumerate(tables) if events is None]
-    _report_events(missing, beyond, len(tables))
+    _report_events(missing, outside, len(tables), left_out)
     strata = (values.reshape(len(values), EPOCH_SECONDS, -1) == 1).any(axis=1)
     if require_all:
-        _require_all_types(strata.any(axis=0).tolist(), tables, event_types)
+        _require_all_types(strata.any(axis=0).tolist(), tables, event_types, names)
     return Targets.of(values, strata)
 
 
-def seconds_of_events(
-    recording: Recording, events: pd.DataFrame, event_types: EventTypes, location: str = "recording"
-) -> tuple[np.ndarray, int]:
-    """Labels int8 (n_seconds, n_types), and the number of events that end after the night."""
+def _understood(
+    events: pd.DataFrame, names: EventNames, left_out: LeftOut, location: str
+) -> pd.DataFrame | None:
+    """The table of a night; None if it holds names that are not understood, or marks only."""
     events = checked_events(events, location)
+    unknown, marks = names.unknown(events["type"]), names.marks(events["type"])
+    left_out.add_unknown(events["type"][unknown], location)
+    none_known = len(events) > 0 and (unknown | marks).all()
+    # a note of no length is no event
+    return None if none_known or (unknown & (events["duration"] > 0)).any() else events
+
+
+def seconds_of_events(
+    recording: Recording, events: pd.DataFrame, event_types: EventTypes,
+    location: str = "recording", names: EventNames | None = None,
+) -> tuple[np.ndarray, int]:  # fmt: skip
+    """Labels int8 (n_seconds, n_types), and the number of events that reach out of the night."""
+    events, names = checked_events(events, location), names or EventNames()
     n_seconds = recording.n_epochs * EPOCH_SECONDS
-    wanted = is_type(events["type"], *(name for names in event_types.values() for name in names))
+    every = [name for group in event_types.values() for name in group]
+    wanted = names.are(events["type"], *every)
     _check_durations(events[wanted], location)
     intervals = intervals_of(events)
     seconds = np.zeros((n_seconds, len(event_types)), dtype=np.int8)
-    for column, names in enumerate(event_types.values()):
-        of_type = intervals[is_type(events["type"], *names)]
+    for column, group in enumerate(event_types.values()):
+        of_type = intervals[names.are(events["type"], *group)]
         seconds[:, column] = intervals_to_mask(of_type, n_seconds)
     if recording.stages is not None and (recording.stages >= 0).any():
         seconds[np.repeat(recording.stages < 0, EPOCH_SECONDS)] = -1
     # an event in the incomplete epoch at the end of a night is no mistake
-    n_beyond = int((intervals[wanted, 1] > max(n_seconds, np.ceil(recording.duration))).sum())
-    return seconds, n_beyond
+    late = intervals[:, 1] > max(n_seconds, np.ceil(recording.duration))
+    return seconds, int((wanted & (late | (intervals[:, 0] < 0))).sum())
 
 
 def _event_tables(inputs: EncoderInput, y: Any) -> list[pd.DataFrame | None]:
@@ -232,30 +253,30 @@ def _event_tables(inputs: EncoderInput, y: Any) -> list[pd.DataFrame | None]:
     return [None if np.ndim(table) == 0 and pd.isna(table) else table for table in y]
 
 
-def _report_events(missing: list[str], beyond: list[str], n_nights: int) -> None:
+def _report_events(
+    missing: list[str], outside: list[str], n_nights: int, left_out: LeftOut
+) -> None:
     if len(missing) == n_nights:
+        unknown = f" {left_out.describe('unknown')}" if left_out.nights else ""
         raise InvalidRecordingError(
-            f"none of the {n_nights} nights has scored events; give them as Recording(events=...), "
-            "or as y, a list of tables with the columns onset, duration and type. A night "
-            "without any event has an empty table."
+            f"none of the {n_nights} nights has scored events that are understood; give them as "
+            "Recording(events=...), or as y, a list of tables with the columns onset, duration and "
+            f"type. A night without any event has an empty table.{unknown}"
         )
+    left_out.warn()
+    missing = [night for night in missing if night not in left_out.nights.get("unknown", ())]
     if missing:
         warn(
             f"{len(missing)} of {n_nights} nights have no scored events and are left out: "
-            f"{_listed(missing)}. A scored night without any event needs an empty table.",
+            f"{listed(missing)}. A scored night without any event needs an empty table.",
             RecordingWarning,
         )
-    if beyond:
+    if outside:
         warn(
-            f"events that end after the night were cut at its end, by night: {_listed(beyond)}. "
-            "Check whether onsets count from the start of the signals.",
+            f"events that begin before or end after the night were cut, by night: "
+            f"{listed(outside)}. Check whether onsets count from the start of the signals.",
             RecordingWarning,
         )
-
-
-def _listed(texts: list[str]) -> str:
-    more = len(texts) - _N_SHOWN
-    return ", ".join(texts[:_N_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _check_durations(events: pd.DataFrame, location: str) -> None:
@@ -270,22 +291,23 @@ def _check_durations(events: pd.DataFrame, location: str) -> None:
 
 
 def _require_all_types(
-    occurs: list[bool], tables: Sequence[pd.DataFrame | None], event_types: EventTypes
-) -> None:
+    occurs: list[bool], tables: Sequence[pd.DataFrame | None], event_types: EventTypes,
+    event_names: EventNames,
+) -> None:  # fmt: skip
     absent = [name for name, does in zip(event_types, occurs, strict=True) if not does]
     if not absent:
         return
-    scored = [table for table in tables if table is not None]
-    outside = [n for n in absent if any(is_type(t["type"], *event_types[n]).any() for t in scored)]
+    types = [str(name) for table in tables if table is not None for name in table["type"]]
+    outside = [n for n in absent if event_names.are(types, *event_types[n]).any()]
     if outside:
         raise InvalidRecordingError(
-            f"all scored events of type {', '.join(map(repr, outside))} are after the night or in "
-            "epochs without a stage, so that no second has one. Check whether onsets count from "
+            f"all scored events of type {', '.join(map(repr, outside))} are outside the night or "
+            "in epochs without a stage, so that no second has one. Check whether onsets count from "
             "the start of the signals."
         )
-    names = sorted({str(name) for table in scored for name in table["type"]})
+    names = sorted(set(types))
     raise InvalidRecordingError(
         f"no night has a scored event of type {', '.join(map(repr, absent))}; the nights have "
         f"{', '.join(map(repr, names[:10])) or 'no event at all'}. Name the scored types, e.g. "
-        "event_types={'apnea': ('Obstructive',)}."
+        "event_types={'apnea': ('Obstructive',)}, or rules=EventRules(event_names=...)."
     )

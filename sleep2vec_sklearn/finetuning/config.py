@@ -97,7 +97,7 @@ class LoRA(BaseEstimator):
 
 
 class EventRules(BaseEstimator):
-    """How seconds above the threshold become events.
+    """How seconds above the threshold become events, and what scored events are called.
 
     Parameters
     ----------
@@ -105,6 +105,9 @@ class EventRules(BaseEstimator):
         Seconds from the last of one run to the first of the next within which two become one.
     min_duration : float or dict of type to float, optional
         Shortest event in seconds. By default 3 for types named "arousal", 10 for all others.
+    event_names : dict of str to str or None, optional
+        Scored names that are not understood, and the types that they are; None for none of them.
+        As of :func:`~sleep2vec_sklearn.evaluation.respiratory_statistics`.
 
     Examples
     --------
@@ -117,11 +120,16 @@ class EventRules(BaseEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "gap": [count()],
         "min_duration": [POSITIVE, dict, None],
+        "event_names": [dict, None],
     }
 
-    def __init__(self, *, gap: int = 3, min_duration: float | Mapping[str, float] | None = None):
+    def __init__(
+        self, *, gap: int = 3, min_duration: float | Mapping[str, float] | None = None,
+        event_names: Mapping[str, str | None] | None = None,
+    ):  # fmt: skip
         self.gap = gap
         self.min_duration: Any = min_duration
+        self.event_names = event_names
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ..encoding.inputs import EncoderInput, read_input
 from ..errors import InvalidRecordingError
 from ..evaluation.agreement import divide
 from ..evaluation.events import ScoredEvents, count_hits, find_events, fit_event_threshold
-from ..evaluation.sleep_statistics import seconds_asleep
+from ..evaluation.sleep_statistics import seconds_asleep, warn_of_lights
 from ..recordings.epochs import EpochSequence
 from ..recordings.modality import EPOCH_SECONDS
 from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
@@ -51,9 +51,11 @@ class Sleep2VecEventDetector(FineTuningEstimator):
     Parameters
     ----------
     event_types : sequence of str, dict of str to sequence of str, or None
-        Types to detect, each with a probability of its own. An event is of a type if the type's
-        words are among those of its name: "apnea" is obstructive, central and mixed apnea, but no
-        hypopnea. A dict puts several under one name. None is apneas and hypopneas as one type,
+        Types to detect, each with a probability of its own. An event is of a type if its name says
+        all that the type says, in the languages of
+        :func:`~sleep2vec_sklearn.evaluation.respiratory_statistics`: "apnea" is obstructive,
+        central and mixed apnea, also "Apnée centrale" and "OA", but no hypopnea. A dict puts
+        several under one name. None is apneas and hypopneas as one type,
         ``{"apnea_hypopnea": ("apnea", "hypopnea")}``.
     threshold : {"f1", "index"}, float or dict of type to one of these
         Probability above which a second is of an event. "f1" finds the highest F1 of events, and
@@ -61,7 +63,8 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         use the held-out subjects of training; where there are none, those trained on.
     rules : EventRules, optional
         How seconds above the threshold become events; by default, and with ``rules__gap`` and
-        ``rules__min_duration``, as of :class:`~sleep2vec_sklearn.finetuning.EventRules`.
+        ``rules__min_duration``, as of :class:`~sleep2vec_sklearn.finetuning.EventRules`. Its
+        ``event_names`` says what scored names mean that are not understood.
     positive_weight : float or "balanced"
         How much a second of an event counts in training; "balanced" makes both kinds count alike.
     validation_fraction : float
@@ -144,8 +147,8 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         Warns
         -----
         RecordingWarning
-            For nights without scored events, which are left out, and for events that end after
-            the night, which are cut.
+            For nights without scored events, or with names of events that are not understood,
+            which are left out; and for events that reach out of the night, which are cut.
 
         Raises
         ------
@@ -262,7 +265,7 @@ class Sleep2VecEventDetector(FineTuningEstimator):
             By type; see :func:`~sleep2vec_sklearn.evaluation.event_scores`.
         """
         inputs, nights = self._probabilities(X)
-        targets = event_targets(inputs, y, self.event_types_, require_all=False)
+        targets = event_targets(inputs, y, self.event_types_, False, self._event_names())
         weights = check_sample_weight(sample_weight, len(nights))
         labelled = [(targets.values[rows] >= 0).any() for rows in inputs.rows]
         used = {i: nights[i] for i in range(len(nights)) if weights[i] and labelled[i]}
@@ -282,7 +285,9 @@ class Sleep2VecEventDetector(FineTuningEstimator):
             raise ValueError(
                 f"stages must be {len(nights)} arrays, one a night; got {len(stages)}."
             )
-        rules = {name: of_type.get_params() for name, of_type in self._rules_by_type().items()}
+        warn_of_lights(inputs.recordings)
+        by_name = self._rules_by_type().items()
+        rules = {name: {"gap": r.gap, "min_duration": r.min_duration} for name, r in by_name}
         detected, hours = [], np.empty(len(nights))
         for i, (recording, probabilities) in enumerate(zip(inputs.recordings, nights, strict=True)):
             own = None if stages is None else stages[i]
@@ -303,6 +308,9 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         shortest = {name: 3.0 if "arousal" in name else 10.0 for name in self.event_types_}
         durations = by_type(rules.min_duration, shortest, "min_duration")
         return {n: EventRules(gap=rules.gap, min_duration=d) for n, d in durations.items()}
+
+    def _event_names(self) -> Mapping[str, str | None] | None:
+        return self._expand("rules", self.rules).event_names
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -335,7 +343,8 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         return read_input(X)
 
     def _encode_targets(self, inputs: EncoderInput, y: Any) -> Targets:
-        targets = event_targets(inputs, y, self.event_types_)
+        names = self._event_names()
+        targets = event_targets(inputs, y, self.event_types_, event_names=names)
         seconds = targets.values.reshape(-1, len(self.event_types_))
         inside, outside = ((seconds == k).sum(axis=0) for k in (1, 0))
         odds = inside / np.maximum(outside, 1)

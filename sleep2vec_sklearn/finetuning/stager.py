@@ -21,7 +21,7 @@ from .._files import check_format_version, write_atomic
 from ..encoding._pooling import fuse
 from ..encoding.cache import check_cache, open_store
 from ..errors import CheckpointError, InvalidRecordingError
-from ..evaluation.sleep_statistics import sleep_statistics
+from ..evaluation.sleep_statistics import sleep_statistics, usable_lights, warn_of_lights
 from ..recordings.modality import EPOCH_SECONDS, list_modalities
 from ..recordings.recording import Recording, as_recording, describe_recording
 from ..recordings.stages import SleepStage
@@ -85,6 +85,7 @@ def stage_night(
     """
     night = _as_night(recording)
     check_cache(cache)
+    warn_of_lights([night])
     head = load_stage_head()
     wanted = head.modalities if modalities is None else tuple(list_modalities(modalities))
     encoded = _encode(night, wanted, head, device, cache)
@@ -102,7 +103,7 @@ def stage_night(
         probabilities=pd.DataFrame(probabilities, index=epochs, columns=list(STAGES)),
         measured=pd.DataFrame(measured, index=epochs, columns=list(valid)),
         left_out=encoded.left_out,
-        lights=night.lights,
+        lights=usable_lights(night.lights, night.n_epochs),
         embedding=fuse(encoded.modalities, wanted, "mean")[0],
         card=head.card,
     )

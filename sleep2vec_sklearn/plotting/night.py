@@ -370,13 +370,19 @@ class EventsDisplay:
         """Detect the events of a night, and draw them with the scored ones, by default its own."""
         import pandas as pd
 
-        from ..evaluation.events import is_type
+        from ..recordings._event_names import EventNames
 
         (seconds,) = detector.predict_proba([recording])
         scored = getattr(recording, "events", None) if scored is None else scored
         if scored is not None:
-            types = detector.event_types_.items()
-            parts = [scored[is_type(scored["type"], *t)].assign(type=name) for name, t in types]
+            groups = detector.event_types_
+            every = [name for group in groups.values() for name in group]
+            rules = getattr(detector, "rules", None)
+            names = EventNames(getattr(rules, "event_names", None), also=every)
+            parts = [
+                scored[names.are(scored["type"], *group)].assign(type=name)
+                for name, group in groups.items()
+            ]
             scored = pd.concat(parts, ignore_index=True)
         probabilities = dict(zip(detector.event_types_, seconds.T, strict=True))
         detected = detector.predict_events([recording])

@@ -177,7 +177,7 @@ def read_night_labels(
             continue
         name = file.name
         notes = [f"labels are from {name}, as {files[0].name} holds none that can be read"]
-        return _align(scoring, source, scoring.start, notes if errors else [])
+        return align_labels(scoring, source, scoring.start, notes if errors else [])
     if errors:
         raise errors[0]
     if scorer is not None:
@@ -186,7 +186,7 @@ def read_night_labels(
     with only_read_errors(path):
         own = read_edf_annotations(path, coding) if coding and is_edf else source.own_scoring()
     scoring = refuse_conflicts(path, own)
-    labels, notes_of_labels = _align(scoring, source, None, [])
+    labels, notes_of_labels = align_labels(scoring, source, None, [])
     base = _base_of(path.stem.lower())
     owned = _list_folder(path.parent).labels
     unused = [name for name, owner in owned if owner is None or owner == base]
@@ -198,7 +198,7 @@ def read_night_labels(
     return labels, notes_of_labels
 
 
-def _align(
+def align_labels(
     scoring: Scoring, source: LabelledSource, clock: datetime | None, notes: Sequence[str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Stages, events and lights by the ``clock`` of the labels, and all notes."""

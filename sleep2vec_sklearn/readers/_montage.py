@@ -148,7 +148,7 @@ def _find_flaw(channel: Channel, name: str) -> str | None:
     """Why a channel cannot be used for a modality."""
     minimum = get_modality(name).conditioning.min_rate
     if channel.rate <= 0:
-        return "its header gives no usable scale or rate"
+        return "its header gives no usable scale or rate, or it is marked as bad"
     if minimum is not None and channel.rate < minimum - _RATE_TOLERANCE:
         return f"{channel.rate:g} Hz, {name} needs at least {minimum:g} Hz"
     return None
@@ -239,3 +239,12 @@ def _mark_used(reasons: list[list[Any]], derivations: Mapping[str, Derivation]) 
             role = f"subtracted from {derivation.channel.label} ({name})"
             shared = reason[1] and reason[2].startswith(("subtracted", "read as"))
             reason[1:] = [True, f"{reason[2]}, {role}" if shared else role]
+
+
+def montage_of_columns(
+    columns: Sequence[Any], rate: float | None, overrides: Mapping[str, Any] | None = None
+) -> Montage:
+    """Montage of a table whose columns are called as modalities or channels."""
+    channels = [Channel(i, str(column), rate or 1e6) for i, column in enumerate(columns)]
+    named = {c.label: c.label for c in channels if c.label in MODALITIES}
+    return pick_montage(channels, overrides=named | dict(overrides or {}), where="the table")

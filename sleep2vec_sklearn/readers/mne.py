@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._files import sha256
 from ..errors import ReadError
 from ..recordings.sources import Signal, SignalLayout
 from ._edf_header import FileSource
@@ -64,7 +65,7 @@ class MneSource(FileSource):
         channels: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         self.path = Path(path)
-        raw = _open(self.path)
+        raw = self._raw()
         rate = float(raw.info["sfreq"])
         self._n_samples = len(raw.times)
         files = {self.path, *(Path(name) for name in raw.filenames if name)}
@@ -72,10 +73,12 @@ class MneSource(FileSource):
         self.montage = pick_montage(
             _channels_of(raw), modalities=modalities, overrides=channels, where=str(self.path)
         )
-        self.notes = self.montage.notes
+        bad = ", ".join(raw.info["bads"])
+        self.notes = (*self.montage.notes, *([f"channels marked as bad: {bad}"] if bad else []))
         self.duration = self._n_samples / rate
         measured = raw.info["meas_date"]
-        self.start: datetime | None = None if measured is None else measured.replace(tzinfo=None)
+        first = timedelta(seconds=float(raw.first_time))
+        self.start = None if measured is None else (measured + first).replace(tzinfo=None)
         sex = (raw.info["subject_info"] or {}).get("sex")
         self.metadata = {"sex": _SEXES[sex]} if sex in _SEXES else {}
 
@@ -94,7 +97,7 @@ class MneSource(FileSource):
         picks = sorted({channel.index for channel in channels})
         if not picks:
             return {}
-        raw = _open(self.path)
+        raw = self._raw()
         try:
             samples = raw.get_data(picks=picks, reject_by_annotation="NaN", verbose="error")
         except _MNE_ERRORS as error:
@@ -115,22 +118,50 @@ class MneSource(FileSource):
             signals[name] = Signal(values, derivation.channel.rate, derivation.unit)
         return signals
 
+    def _raw(self) -> Any:
+        return _open(self.path)
+
     def _settings(self) -> list[tuple[Any, ...]]:
         return self.montage.settings
 
     def own_scoring(self) -> Scoring:
         """Stages and events among the file's annotations; may be empty."""
         build = ScoringBuilder()
-        raw = _open(self.path)
+        raw = self._raw()
+        # which leaves annotations of no length at its edges
+        cropped = raw.first_time > 0 and any(raw.annotations.duration)
         for annotation in raw.annotations:
             onset = float(annotation["onset"]) - raw.first_time * bool(raw.annotations.orig_time)
             text = str(annotation["description"])
             stage = parse_stage(text.rpartition("/")[2], bare=False)
+            duration = float(annotation["duration"])
             if stage is None:
-                build.add_event(onset, float(annotation["duration"]), text)
-            else:
-                build.add_stage(onset, float(annotation["duration"]) or 30.0, stage)
+                build.add_event(onset, duration, text)
+            elif duration or not cropped:
+                build.add_stage(onset, duration or 30.0, stage)
         return build.build(self.start)
+
+
+class RawSource(MneSource):
+    """Signals of an object of MNE-Python; its fingerprints are those of its samples."""
+
+    def __init__(
+        self, raw: Any, *, modalities: str | Sequence[str] | None = None,
+        channels: Mapping[str, Any] | None = None,
+    ):  # fmt: skip
+        self._object = raw
+        super().__init__(type(raw).__name__, modalities=modalities, channels=channels)
+        self.files = ()
+
+    def _raw(self) -> Any:
+        return self._object
+
+    def fingerprint(self) -> str:
+        return sha256(*(self.signal_fingerprint(name) for name in self.layout))
+
+    def signal_fingerprint(self, name: str) -> str:
+        signal = self.read([name])[name]
+        return sha256(repr((name, signal.rate, signal.unit)), signal.values.data)
 
 
 def list_mne_channels(path: Path) -> list[Channel]:
@@ -139,10 +170,10 @@ def list_mne_channels(path: Path) -> list[Channel]:
 
 
 def _channels_of(raw: Any) -> list[Channel]:
-    rate, units = float(raw.info["sfreq"]), {_VOLTS_CODE: "V"}
+    rate, units, bad = float(raw.info["sfreq"]), {_VOLTS_CODE: "V"}, raw.info["bads"]
     return [
-        Channel(i, info["ch_name"], rate, units.get(int(info["unit"]), ""))
-        for i, info in enumerate(raw.info["chs"])
+        Channel(i, name, 0.0 if name in bad else rate, units.get(int(info["unit"]), ""))
+        for i, (name, info) in enumerate(zip(raw.ch_names, raw.info["chs"], strict=True))
     ]
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .._warnings import warn
-from ..errors import RecordingWarning, Sleep2VecError
+from ..errors import InvalidRecordingError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
+from ..recordings.modality import get_modality
 from ..recordings.recording import Recording
-from ._labels import read_night_labels
+from ._labels import align_labels, read_night_labels
 from ._nsrr import subject_of
-from .formats import open_source
+from .formats import DerivedSource, choose_recipes, open_source
+from .mne import RawSource
 
 _logger = logging.getLogger("sleep2vec_sklearn")
 
@@ -125,3 +127,23 @@ def read_night(
     return recording
 
 
+def recording_from_raw(
+    cls: type[Recording], raw: Any, *, modalities: str | Sequence[str] | None,
+    channels: Mapping[str, Any] | None, derive: bool, **described: Any,
+) -> Recording:  # fmt: skip
+    """See :meth:`Recording.from_mne`."""
+    if not (hasattr(raw, "get_data") and hasattr(raw, "first_time")):
+        raise InvalidRecordingError(
+            f"raw is a {type(raw).__name__}; accepted is a Raw object of MNE-Python. Read files by "
+            "read_recording."
+        )
+    source: Any = RawSource(raw, modalities=modalities, channels=channels)
+    recipes = choose_recipes(source.layout, [get_modality(name).name for name in channels or {}])
+    if derive and recipes and modalities is None:
+        source = DerivedSource(source, recipes)
+    labels, notes = align_labels(source.own_scoring(), source, None, source.notes)
+    described = labels | {"start": source.start} | described
+    metadata = {**source.metadata, **(described.pop("metadata", None) or {})}
+    return cls.from_source(
+        source, duration=source.duration, metadata=metadata, notes=notes, **described
+    )

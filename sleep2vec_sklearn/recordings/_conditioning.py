@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import InvalidSignalError
 from ._resampling import band_filter, bridge_gaps, resample
 from .modality import EPOCH_SECONDS, Conditioning, Modality, get_modality
-from .sources import Signal
+from .sources import MICROVOLTS, Signal, to_canonical_unit
 
 if TYPE_CHECKING:
     from .recording import Recording
@@ -29,7 +29,6 @@ _SAMPLES_FOR_QUANTILES = 200_000
 _COUNTS_AT_NIGHT_MEAN = 10.0
 _IQR_OF_STANDARD_NORMAL = 1.349
 _ROUNDING = 1e-9
-_MICROVOLTS = {"uV": 1.0, "mV": 1e3, "V": 1e6, "nV": 1e-3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,33 +187,13 @@ def _scale(epochs: np.ndarray, valid: np.ndarray, conditioning: Conditioning) ->
     return scaled.astype(np.float32, copy=False)
 
 
-def to_canonical_unit(
-    values: np.ndarray, rate: float, unit: str, modality: Modality, acceleration: bool = False
-) -> tuple[np.ndarray, float]:
-    """Samples in the catalogue's unit as float32, counts per second, and their rate."""
-    if modality.name == "actigraphy" and unit == "g" and not acceleration:
-        from .derivation.counts import counts_from_acceleration
-
-        return counts_from_acceleration(values, rate)
-    values = values.astype(np.float32, copy=False)
-    if acceleration:
-        return values, rate
-    if modality.name == "ibi" and unit == "bpm":
-        with np.errstate(divide="ignore"):
-            return np.where(values > 0, np.float32(60) / values, np.float32(np.nan)), rate
-    factor = {"ms": 1e-3, "fraction": 100.0, "counts": rate}.get(unit, 1.0)
-    if modality.unit == "uV":
-        factor = _MICROVOLTS[unit]
-    return (values if factor == 1.0 else values * np.float32(factor)), rate
-
-
 def check_size(iqr: float, modality: Modality) -> None:
     """Refuse a voltage whose interquartile range over the night no electrode gives."""
     if modality.plausible is None:
         return
     low, high = modality.plausible
     if 0 < iqr < low or iqr > high:
-        units = [unit for unit in ("V", "mV", "nV") if low <= iqr * _MICROVOLTS[unit] <= high]
+        units = [unit for unit in ("V", "mV", "nV") if low <= iqr * MICROVOLTS[unit] <= high]
         hint = (
             f'It looks like {units[0]}: pass units={{"{modality.name}": "{units[0]}"}}.'
             if units

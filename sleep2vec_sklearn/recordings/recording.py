@@ -7,6 +7,8 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from importlib import import_module
+from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,7 +17,14 @@ import numpy as np
 
 from ..errors import InvalidRecordingError
 from .modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
-from .sources import MemorySource, Signal, SignalSource, longest_duration
+from .sources import (
+    MemorySource,
+    Signal,
+    SignalSource,
+    longest_duration,
+    series_in_time,
+    usable_seconds,
+)
 from .stages import as_stages
 
 if TYPE_CHECKING:
@@ -40,10 +49,12 @@ class Recording(Mapping[str, np.ndarray]):
     signals : mapping of str to array-like, (array-like, float), Signal or None
         Samples of each modality, of shape (n_samples,) or (n_epochs, samples_per_epoch); a pair
         (samples, rate in Hz); a :class:`Signal` with its rate and unit, as :meth:`read` gives it;
-        or None for a missing modality. NaN marks a gap. Nothing is copied: do not change an array
-        afterwards, as its tokens may be cached.
+        a pandas Series with times as its index; or None for a missing modality. NaN marks a gap.
+        Nothing is copied: do not change an array afterwards, as its tokens may be cached.
     rates : mapping of str to float, optional
-        Samples per second; the catalogue's rate by default.
+        Samples per second; the catalogue's rate by default. Not of ``ibi``, unless its values are
+        clearly a series at 4 Hz: intervals of single beats become one by
+        :func:`~sleep2vec_sklearn.recordings.derivation.ibi_from_intervals`.
     units : mapping of str to str, optional
         Unit of the samples, e.g. ``{"eeg": "V", "ibi": "ms"}``; the catalogue's by default.
     subject : hashable, optional
@@ -81,7 +92,12 @@ class Recording(Mapping[str, np.ndarray]):
     UnknownModalityError
         If a name is not in the catalogue.
     InvalidSignalError
-        If a signal has the wrong rank, type, rate or unit.
+        If a signal has the wrong rank, type, rate or unit, or its shape, times or size say that it
+        is not what it is taken for.
+
+    See Also
+    --------
+    read_recording : Read a night from a file.
 
     Examples
     --------
@@ -102,7 +118,8 @@ class Recording(Mapping[str, np.ndarray]):
     ):  # fmt: skip
         self.id = id
         with self._id_in_errors():
-            self._source: SignalSource = MemorySource(_check_mapping(signals), rates, units)
+            placed, units, start = series_in_time(_check_mapping(signals), units, start)
+            self._source: SignalSource = MemorySource(placed, rates, units)
             self._describe(subject, metadata, events, start, lights, duration)
             self._set_stages(stages, align)
 
@@ -124,6 +141,119 @@ class Recording(Mapping[str, np.ndarray]):
             recording._source = source
             recording._describe(subject, metadata, events, start, lights, duration, notes)
             recording._set_stages(stages, align)
+        return recording
+
+    @classmethod
+    def from_mne(
+        cls, raw: Any, *, modalities: str | Sequence[str] | None = None,
+        channels: Mapping[str, Any] | None = None, derive: bool = True, **described: Any,
+    ) -> Recording:  # fmt: skip
+        """Make a recording of an object of MNE-Python, such as a Raw that was cropped or filtered.
+
+        Channels are chosen by their labels, and stages, events and lights are those of the
+        annotations, as :func:`~sleep2vec_sklearn.read_recording` does with files. Spans annotated
+        as bad are gaps. Do not change the object afterwards.
+
+        Parameters
+        ----------
+        raw : mne.io.Raw
+        modalities, channels, derive
+            As of :func:`~sleep2vec_sklearn.read_recording`; a choice of modalities derives none.
+        **described
+            ``subject``, ``metadata``, ``stages``, ``events``, ``start``, ``lights``, ``id`` and
+            ``align``, as of the class, over those of the object.
+
+        Raises
+        ------
+        NoUsableChannelError
+            If none of the channels maps to a wanted modality.
+        InvalidRecordingError
+            If it is no Raw object, or the night is unusable.
+
+        Examples
+        --------
+        >>> import mne
+        >>> import numpy as np
+        >>> from sleep2vec_sklearn import Recording
+        >>> info = mne.create_info(["EEG C3-A2", "ECG"], 128.0, ["eeg", "ecg"])
+        >>> noise = 3e-5 * np.random.default_rng(0).standard_normal((2, 128 * 60))
+        >>> raw = mne.io.RawArray(noise, info, verbose="error")
+        >>> night = Recording.from_mne(raw, subject="s01", derive=False)
+        >>> night.modalities, night.units["eeg"], night.n_epochs
+        (('eeg', 'ecg'), 'V', 2)
+        """
+        return _reader("recording").recording_from_raw(
+            cls, raw, modalities=modalities, channels=channels, derive=derive, **described
+        )
+
+    @classmethod
+    def from_dataframe(
+        cls, table: pd.DataFrame, *, rate: float | None = None,
+        channels: Mapping[str, Any] | None = None, units: Mapping[str, str] | None = None,
+        **described: Any,
+    ) -> Recording:  # fmt: skip
+        """Make a recording of a table with a column for each channel and a row for each time.
+
+        Parameters
+        ----------
+        table : DataFrame
+            Columns are called as modalities or as channels of a montage ("C3-M2", "SpO2"); others
+            are left out, and ``notes`` say so. Its index holds times of day or timedeltas, which
+            need not be even for ``ibi`` and ``spo2``, or ``rate`` is stated. With an index of
+            times, rows without a value of a channel are not its samples, so that channels of
+            several rates fit into one table.
+        rate : float, optional
+            Samples per second, where the index holds no times.
+        channels : mapping, optional
+            Modality to column, to (column, reference column), or to None to leave it out.
+        units : mapping of str to str, optional
+            Unit of each modality; the catalogue's by default.
+        **described
+            ``subject``, ``metadata``, ``stages``, ``events``, ``start``, ``lights``, ``duration``,
+            ``id`` and ``align``, as of the class. ``start`` is by default the first time of day.
+
+        Raises
+        ------
+        NoUsableChannelError
+            If none of the columns maps to a modality.
+        InvalidRecordingError
+            If there is neither a rate nor an index of times, or the night is unusable.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sleep2vec_sklearn import Recording
+        >>> times = pd.date_range("2024-03-01 23:00", periods=120, freq="s")
+        >>> table = pd.DataFrame({"SpO2": 96.0, "bpm": 58.0}, index=times)
+        >>> night = Recording.from_dataframe(table, channels={"ibi": "bpm"}, units={"ibi": "bpm"})
+        >>> night.rates, night.start
+        ({'spo2': 1.0, 'ibi': 1.0}, datetime.datetime(2024, 3, 1, 23, 0))
+        """
+        if not hasattr(table, "iloc"):
+            raise InvalidRecordingError(
+                f"the table is a {type(table).__name__}; accepted is a DataFrame of pandas. Use "
+                "its to_pandas(), or Recording({'spo2': (values, rate)}) for arrays."
+            )
+        timed, stated = table.index.dtype.kind in "mM", isinstance(rate, Real)
+        if timed == stated or (rate is not None) != stated or not len(table):
+            raise InvalidRecordingError(
+                f"the table has {len(table)} rows, an index of {table.index.dtype} and rate "
+                f"{rate!r}; accepted are rows with times of day or timedeltas as index, or with a "
+                "rate in Hz. Use table.set_index(pd.to_datetime(table['time'])), or of seconds "
+                "table.set_index(pd.to_timedelta(table.index, unit='s'))."
+            )
+        montage = _reader("_montage").montage_of_columns(table.columns, rate, channels)
+        signals: dict[str, Any] = {}
+        for name, derivation in montage.derivations.items():
+            values = table.iloc[:, derivation.channel.index]
+            if derivation.reference is not None:
+                values = values - table.iloc[:, derivation.reference.index]
+            signals[name] = values.dropna() if timed else (values.to_numpy(), rate)
+        if timed and table.index.dtype.kind == "M" and described.get("start") is None:
+            described["start"] = table.index[0]
+        recording = cls(signals, units=units, **described)
+        columns = zip(table.columns, montage.reasons, strict=True)
+        recording.notes = tuple(f"{c!r} left out: {r[2]}" for c, r in columns if not r[1])
         return recording
 
     def _id_in_errors(self) -> AbstractContextManager[None]:
@@ -265,13 +395,9 @@ class Recording(Mapping[str, np.ndarray]):
         return reduced
 
     def coverage(self) -> dict[str, float]:
-        """Seconds of usable signal per modality: samples that are neither NaN nor a flat sensor."""
-        seconds = {}
-        for name, signal in self.read().items():
-            usable = signal.values[np.isfinite(signal.values)]
-            flat = usable.size == 0 or usable.min() == usable.max()
-            seconds[name] = 0.0 if flat else float(usable.size / signal.rate)
-        return seconds
+        """Seconds of usable signal per modality: not NaN, not flat, within what a sensor reads."""
+        signals = self.read().items()
+        return {name: usable_seconds(signal, get_modality(name)) for name, signal in signals}
 
 
 def as_recording(element: Any, index: int | str | None = None) -> Recording:
@@ -344,8 +470,16 @@ def _check_mapping(signals: Any) -> Mapping[str, Any]:
             "as it is, or pass recording.read(), which has its rates and units."
         )
     if not isinstance(signals, Mapping):
+        fix = "Wrap a bare array, e.g. {'eeg': samples}."
+        for member, constructor in (("iloc", "from_dataframe"), ("get_data", "from_mne")):
+            fix = f"Use Recording.{constructor}." if hasattr(signals, member) else fix
+        kind = type(signals).__name__
         raise InvalidRecordingError(
-            f"signals must be a mapping of modality to samples, got {type(signals).__name__}. "
-            "Wrap a bare array, e.g. {'eeg': samples}."
+            f"signals must be a mapping of modality to samples, got {kind}. {fix}"
         )
     return signals
+
+
+def _reader(module: str) -> Any:
+    """A module of the room of readers, which builds on this one, for the labels of channels."""
+    return import_module(f"..readers.{module}", __package__)

@@ -26,7 +26,7 @@ def embed(**signals):
 
 
 def beats(**described):
-    return Recording({"ibi": 0.9 + noise(4, 0.05)}, **described)
+    return Recording({"ibi": (0.9 + noise(4, 0.05), 4)}, **described)
 
 
 def leak():

@@ -21,7 +21,6 @@ from sleep2vec_sklearn.evaluation import (
 from sleep2vec_sklearn.evaluation.events import (
     intersection_over_union,
     intervals_of,
-    is_type,
     merge_intervals,
     touching,
 )
@@ -204,22 +203,3 @@ def test_detection_hits_one_event():
 def test_nothing_matches_nothing(shape):
     spans = [np.arange(2 * n).reshape(n, 2) for n in shape]
     assert match_intervals(*spans).tolist() == [-1] * shape[0]
-
-
-@pytest.mark.parametrize(
-    ("scored", "name", "matches"),
-    [
-        ("Obstructive apnea|Obstructive Apnea", "apnea", True),
-        ("Central Apnoea", "apnea", True),
-        ("Hypopnoea", "hypopnea", True),
-        ("hypopnea", "apnea", False),
-        ("obstructive_apnea_with_arousal", "apnea", True),
-        ("obstructive_apnea_with_arousal", "arousal", False),
-        ("Hypopnea with an arousal|Hypopnea", "arousal", False),
-        ("Arousal|Arousal (ASDA)", "arousal", True),
-        ("central_apnea", "obstructive_apnea", False),
-        ("SpO2 desaturation|SpO2 desaturation", "desaturation", True),
-    ],
-)
-def test_types_match_by_words(scored, name, matches):
-    assert is_type([scored], name).tolist() == [matches]

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import contextlib
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from sleep2vec_sklearn import Recording
-from sleep2vec_sklearn.errors import InvalidRecordingError
+from sleep2vec_sklearn.errors import InvalidRecordingError, RecordingWarning
 from sleep2vec_sklearn.evaluation import (
     desaturations,
     hypoxic_burden,
@@ -17,6 +19,8 @@ from sleep2vec_sklearn.recordings import Signal
 
 APNEA = (100, 20, "obstructive_apnea")
 HYPOPNEA = (600, 20, "hypopnea")
+ALL = {"hypopnea_rule": "scored"}
+BURDEN = "hypoxic_burden"
 
 
 def night(*rows, dips=(), spo2=True, stages=(2,) * 120, columns=(), lights=None):
@@ -91,16 +95,124 @@ def test_short_or_awake_events_excluded():
 def test_scored_desaturations_replace_spo2():
     rows = [HYPOPNEA, (615, 20, "SpO2 desaturation")]
     assert respiratory_statistics(night(*rows, spo2=False))["hypopneas"] == 1
-    with pytest.raises(InvalidRecordingError, match=r"recording \(n1\) has hypopneas but neither"):
-        respiratory_statistics(night(*rows, spo2=False), hypopnea_rule="4%")
+    with pytest.warns(RecordingWarning, match=r"cannot judge.*recording \(n1\): 1"):
+        row = respiratory_statistics(night(*rows, spo2=False), hypopnea_rule="4%")
+    assert np.isnan(row["ahi"])
     deep = [(*HYPOPNEA, np.nan), (615, 20, "desaturation", 4.5)]
     recording = night(*deep, spo2=False, columns=["drop"])
     assert respiratory_statistics(recording, hypopnea_rule="4%")["hypopneas"] == 1
 
 
-def test_unconfirmable_hypopneas_are_refused():
-    with pytest.raises(InvalidRecordingError, match="hypopnea_rule='scored'"):
-        respiratory_statistics(night(HYPOPNEA, spo2=False))
+def blind(recording, *spans, reading=np.nan):
+    """The night with an oximeter that reads this in spans of seconds."""
+    values = recording["spo2"].copy()
+    for begin, end in spans:
+        values[begin:end] = reading
+    kept = {"stages": recording.stages, "events": recording.events, "id": recording.id}
+    return Recording({"spo2": (values, 1)}, **kept)
+
+
+@pytest.mark.parametrize("reading", [np.nan, 0, 127])
+@pytest.mark.parametrize(
+    ("n_unseen", "spans", "index"), [(1, [(0, 240)], 9), (2, [(0, 540)], np.nan),
+                                     (10, [(0, 3600)], np.nan), (0, [(0, 205)], 10)],
+)  # fmt: skip
+def test_unseen_hypopneas_are_apart(reading, n_unseen, spans, index):
+    onsets = range(200, 3200, 300)
+    whole = night(*[(s, 20, "hypopnea") for s in onsets], dips=[(s + 10, 5) for s in onsets])
+    recording = blind(whole, *spans, reading=reading)
+    with contextlib.nullcontext() if not n_unseen else pytest.warns(RecordingWarning, match=(
+        f"cannot judge.*do not count: {n_unseen}\\."
+    )):  # fmt: skip
+        row = respiratory_statistics(recording)
+    counts = row[["hypopneas", "hypopneas_left_out", "hypopneas_unjudged"]].tolist()
+    assert counts == [10 - n_unseen, 0, n_unseen]
+    assert row["ahi"] == pytest.approx(index, nan_ok=True)
+    assert respiratory_statistics(recording, hypopnea_rule="scored")["ahi"] == 10
+
+
+def test_others_confirm_without_oximeter():
+    for rows in ([HYPOPNEA, (618, 5, "arousal")], [(600, 20, "Hypopnoe mit Entsättigung")]):
+        assert respiratory_statistics(night(*rows, spo2=False))["hypopneas"] == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("Hypopnoe", "Obstruktive Apnoe"), ("H", "OA"), ("Hipopnea", "Apnea obstructiva"),
+     ("Hypopnée", "Apnée obstructive"), ("HYP-C", "APNEA-O"), ("Ipopnea", "Apnea ostruttiva")],
+)  # fmt: skip
+def test_names_of_any_language_count(names):
+    row = respiratory_statistics(night(*[(s * 100, 20, names[s % 2]) for s in range(1, 31)]), **ALL)
+    assert row[["ahi", "apneas", "obstructive_apneas", "hypopneas"]].tolist() == [30, 15, 15, 15]
+
+
+@pytest.mark.parametrize("others", [[], [APNEA, HYPOPNEA]])
+def test_unknown_names_are_no_zero(others):
+    recording = night(*others, (900, 25, "Zeta"), (1900, 25, "Zeta"), (2000, 4, "Eta"))
+    with pytest.warns(RecordingWarning, match=r"'Zeta' \(4\), 'Eta' \(2\)\. Say what") as caught:
+        row = respiratory_statistics([recording, recording], **ALL)
+    assert len(caught) == 1
+    assert row.drop(columns="sleep_hours").isna().all(axis=None)
+    own = {"zeta": "hypopnea", "ETA": None}
+    row = respiratory_statistics(recording, event_names=own, **ALL)
+    assert (row["ahi"], row["arousal_index"]) == (2 + len(others), 0)
+
+
+def test_short_notes_are_no_events():
+    recording = night(APNEA, (500, 5, "arousal"), (900, 0, "Frau Zeta steht auf"))
+    with pytest.warns(RecordingWarning, match="'Frau Zeta steht auf'"):
+        row = respiratory_statistics(recording)
+    assert (row["ahi"], row["arousal_index"]) == (1, 1)
+
+
+@pytest.mark.parametrize("rows", [[(900, 0, "Zeta")], [(900, 0, "Zeta"), (0, 0, "Lights off")]])
+def test_notes_alone_are_no_scoring(rows):
+    with pytest.warns(RecordingWarning, match="'Zeta'") as caught:
+        assert respiratory_statistics(night(*rows)).drop("sleep_hours").isna().all()
+    assert len(caught) == 1
+
+
+def test_marks_alone_are_no_scoring():
+    recording = night((0, 0, "Lights off"), (60, 0, "Body position: supine"))
+    with pytest.warns(RecordingWarning, match="nobody may have scored"):
+        row = respiratory_statistics(recording)
+    assert row.drop("sleep_hours").isna().all()
+    assert respiratory_statistics(night())["ahi"] == 0
+    assert oximetry_statistics(recording)[["odi3", BURDEN]].isna().tolist() == [False, True]
+
+
+def test_events_outside_are_counted():
+    early, late = (-60, 20, "hypopnea"), (3600, 20, "apnea")
+    with pytest.warns(
+        RecordingWarning, match=r"outside of their night do not count: 2\."
+    ) as caught:
+        row = respiratory_statistics(night(early, (-5, 20, "apnea"), APNEA, late), **ALL)
+    assert len(caught) == 1
+    assert row["ahi"] == 2
+    with pytest.warns(RecordingWarning, match="recording 1"):
+        table = respiratory_statistics([night(APNEA), night(early, late)])
+    assert table["ahi"].tolist() == pytest.approx([1, np.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize(("end", "burden"), [(0, 39), (300, 36), (900, np.nan)])
+def test_burden_needs_the_oximeter(end, burden):
+    onsets = range(100, 3500, 280)
+    whole = night(*[(s, 20, "apnea") for s in onsets], dips=[(s + 25, 6) for s in onsets])
+    assert hypoxic_burden(blind(whole, (0, end))) == pytest.approx(burden, nan_ok=True)
+
+
+def test_unknown_names_awake_do_not_matter():
+    recording = night(APNEA, (3000, 20, "Zeta"), stages=[2] * 60 + [0] * 60)
+    with pytest.warns(RecordingWarning, match="'Zeta'"):
+        assert respiratory_statistics(recording)["ahi"] == 2
+
+
+def test_burden_needs_names():
+    recording = night((600, 20, "Zeta"), dips=[(625, 6)])
+    for statistic in (hypoxic_burden, lambda *a, **k: oximetry_statistics(*a, **k)[BURDEN]):
+        with pytest.warns(RecordingWarning, match="'Zeta'"):
+            assert np.isnan(statistic(recording))
+        assert statistic(recording, event_names={"Zeta": "apnea"}) == pytest.approx(3)
 
 
 def test_awake_night_has_no_index():
@@ -260,9 +372,18 @@ def test_missing_spo2_is_refused():
         oximetry_statistics(Recording({"ecg": (np.zeros(6000), 100)}))
 
 
-def test_fractions_are_refused():
-    with pytest.raises(InvalidRecordingError, match="Multiply it by 100"):
-        saturation_per_second(np.full(60, 0.96))
+def test_declared_fractions_are_percent():
+    values = saturation(3600, (600, 630, 3), (1500, 1540, 45)) / 100
+    night = recording(values, units={"spo2": "fraction"}, stages=[2] * 120)
+    expected = oximetry_statistics(recording(100 * values.round(2), stages=[2] * 120))
+    pd.testing.assert_series_equal(oximetry_statistics(night), expected)
+    assert expected["odi3"] == 2
+
+
+@pytest.mark.parametrize(("value", "unit"), [(0.96, "%"), (96.0, "fraction")])
+def test_wrong_unit_is_refused(value, unit):
+    with pytest.raises(InvalidRecordingError, match=rf"stated in {unit}\. Multiply it by"):
+        saturation_per_second(Signal(np.full(60, value), 1.0, unit))
 
 
 def test_threshold_within_recovery_is_refused():

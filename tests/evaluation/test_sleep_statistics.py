@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn import Recording
-from sleep2vec_sklearn.errors import InvalidRecordingError
+from sleep2vec_sklearn.errors import InvalidRecordingError, RecordingWarning
 from sleep2vec_sklearn.evaluation import hours_of_sleep, sleep_statistics
 
 NIGHT = ["W"] * 3 + ["N1"] * 2 + ["N2"] * 3 + ["?", "N2", "W"] + ["N3"] * 2 + ["R"] * 3 + ["W"] * 2
@@ -71,6 +71,23 @@ def test_only_epochs_in_bed_count():
 def test_given_lights_replace_the_recordings(lights, minutes):
     night = recording([2] * 8, lights=(60, 180))
     assert sleep_statistics(night, lights=lights)["tib_min"] == minutes
+
+
+@pytest.mark.parametrize(
+    ("lights", "minutes"), [((60, None), 3), ((None, 60), 1), ((np.nan, 120), 2), ((180, None), 1)]
+)
+def test_one_light_is_enough(lights, minutes):
+    assert sleep_statistics(recording([2] * 8, lights=lights))["tib_min"] == minutes
+
+
+@pytest.mark.parametrize("lights", [(60, 0), (900, None), (-90, -60)])
+def test_contradictory_lights_are_ignored(lights):
+    night = recording([2] * 8, lights=lights, id="a7")
+    with pytest.warns(RecordingWarning, match=r"lights off and on of 1 nights.*recording 1 \(a7\)"):
+        assert sleep_statistics([[2] * 8, night])["tib_min"].tolist() == [4, 4]
+    assert sleep_statistics(night, lights=(0, 60))["tib_min"] == 1
+    with pytest.warns(RecordingWarning, match=r"of 1 nights.*: recording \(a7\) \("):
+        assert hours_of_sleep(night) == 4 / 60
 
 
 def test_many_nights_are_a_table():

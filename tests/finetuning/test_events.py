@@ -172,6 +172,21 @@ def test_unscored_nights_are_left_out(make_detector, nights):
         detector.score(some)
 
 
+def test_names_are_told_by_rules(make_detector, nights):
+    renamed = [without_events(night) for night in nights]
+    for night, other in zip(nights, renamed, strict=True):
+        other.events = night.events.replace("obstructive_apnea", "Zeta")
+    with pytest.raises(InvalidRecordingError, match=r"'Zeta' \(18\)"):
+        make_detector().fit(renamed)
+    rules = EventRules(event_names={"Zeta": "apnea"})
+    detector = make_detector(rules=rules).fit(renamed)
+    same = make_detector().fit(nights)
+    np.testing.assert_array_equal(
+        detector.predict_proba(nights[:1])[0], same.predict_proba(nights[:1])[0]
+    )
+    assert detector.score(renamed) == same.score(nights)
+
+
 def test_scored_events_fit_evaluation(detector, nights):
     by_type = detector.scored_events(nights)
     threshold = detector.thresholds_["apnea_hypopnea"]

@@ -71,9 +71,19 @@ def test_unscored_epochs_have_no_label():
 
 def test_events_beyond_are_cut():
     late = night((100.0, 60.0, "apnea"), (400.0, 9.0, "apnea"), (5.0, 1.0, "arousal"))
-    with pytest.warns(RecordingWarning, match=r"cut at its end.*recording 0 \(n1\): 2"):
+    with pytest.warns(RecordingWarning, match=r"were cut, by night: recording 0 \(n1\): 2"):
         values = targets_of([late]).values
     assert values.reshape(120, 2)[:, 0].sum() == 20
+
+
+def test_events_before_are_cut():
+    early = night((-5.0, 20.0, "apnea"), (-60.0, 10.0, "apnea"), (50.0, 1.0, "arousal"))
+    with pytest.warns(RecordingWarning, match=r"begin before or end after.*\(n1\): 2"):
+        values = targets_of([early]).values
+    assert np.flatnonzero(values.reshape(120, 2)[:, 0] > 0).tolist() == list(range(15))
+
+
+def test_harmless_ends_are_not_cut():
     targets_of([night((1.0, 5.0, "apnea"), (5.0, 1.0, "arousal"), (0.0, 999.0, "lights out"))])
     # in the incomplete epoch at the end of a night
     targets_of([night((110.0, 14.0, "apnea"), (5.0, 1.0, "arousal"), duration=125.0)])
@@ -87,11 +97,43 @@ def test_unscored_nights_have_no_label():
     assert scored.labelled.all()
 
 
+def test_unknown_names_leave_night_out():
+    known = night((28.0, 4.0, "OA"), (70.0, 1.0, "Weckreaktion"))
+    other = night((28.0, 4.0, "apnea"), (50.0, 4.0, "Zeta"))
+    with pytest.warns(RecordingWarning, match=r"'Zeta' \(1\).*recording 1 \(n1\): 1") as caught:
+        labelled = targets_of([known, other]).labelled
+    assert labelled.tolist() == [True] * 4 + [False] * 4
+    assert len(caught) == 1
+    inputs = read_input(EpochSequence([known, other]))
+    targets = event_targets(inputs, None, GROUPS, event_names={"zeta": "arousal"})
+    assert targets.values[4:].reshape(120, 2).sum(axis=0).tolist() == [4, 4]
+    with pytest.raises(InvalidRecordingError, match=r"none of the 1 nights.*'Zeta' \(1\)"):
+        targets_of([other])
+
+
+def test_notes_of_no_length():
+    known = night((28.0, 4.0, "OA"), (70.0, 1.0, "AR"), (90.0, 0.0, "Zeta"))
+    with pytest.warns(RecordingWarning, match=r"'Zeta' \(2\)"):
+        labelled = targets_of([known, night((90.0, 0.0, "Zeta"))]).labelled
+    assert labelled.tolist() == [True] * 4 + [False] * 4
+
+
+def test_wanted_names_are_known():
+    values = targets_of([night((28.0, 4.0, "long gasp"))], groups={"gasp": ("gasp",)}).values
+    assert values.sum() == 4
+
+
+def test_marks_are_no_scoring():
+    marked = night((0.0, 0.0, "Lights off"))
+    with pytest.warns(RecordingWarning, match=r"1 of 2 nights have no scored events"):
+        targets = targets_of([marked, night((5, 5, "apnea"), (9, 5, "arousal"))])
+    assert targets.labelled.tolist() == [False] * 4 + [True] * 4
+
+
 @pytest.mark.parametrize(
     ("row", "match"),
-    [((-3.0, 10.0, "apnea"), r"recording 0 \(n1\): event 0 \(apnea\) has onset"),
-     ((3.0, -10.0, "apnea"), "has duration"), ((np.nan, 10.0, "apnea"), "has onset"),
-     ((3.0, 0.0, "apnea"), "lasts 0 s")],
+    [((3.0, -10.0, "apnea"), r"recording 0 \(n1\): event 0 \(apnea\) has duration"),
+     ((np.nan, 10.0, "apnea"), "has onset"), ((3.0, 0.0, "apnea"), "lasts 0 s")],
 )  # fmt: skip
 def test_impossible_times_are_refused(row, match):
     with pytest.raises(InvalidRecordingError, match=match):
@@ -126,3 +168,11 @@ def test_event_types_in_every_form():
     assert read_event_types(None) == {"apnea_hypopnea": ("apnea", "hypopnea")}
     assert read_event_types("arousal") == {"arousal": ("arousal",)}
     assert read_event_types({"any": ["apnea", "RERA"]}) == {"any": ("apnea", "RERA")}
+
+
+def test_events_all_beyond_are_named():
+    with (
+        pytest.warns(RecordingWarning, match="end after the night"),
+        pytest.raises(InvalidRecordingError, match="type 'apnea' are outside the night"),
+    ):
+        targets_of([night((500.0, 20.0, "apnea"), (10.0, 5.0, "arousal"))])

@@ -54,7 +54,7 @@ def test_empty_epochs_are_unscored():
     rate = 4
     values = 0.9 + 0.05 * np.random.default_rng(0).standard_normal(60 * 30 * rate)
     values[20 * 30 * rate : 30 * 30 * rate] = np.nan
-    staged = stage_night({"ibi": values})
+    staged = stage_night({"ibi": (values, 4)})
     assert (staged.stages[20:30] == -1).all()
     assert staged.probabilities.iloc[20:30].isna().all(axis=None)
     assert (np.delete(staged.stages, np.s_[20:30]) >= 0).all()

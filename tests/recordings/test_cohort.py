@@ -71,21 +71,7 @@ def test_cohort_is_pickled_and_split(study):
     assert study.metadata.age[train[0].id] == ages.iloc[0]
 
 
-def test_failures_empty_by_default(study):
-    whole = Cohort([study[0], *study], study.metadata.iloc[[0, 0, 1]])
-    assert whole.failures.empty
-    assert whole.failures.columns.tolist() == ["path", "reason"]
-    assert repr(whole) == "Cohort(3 recordings of 2 subjects)"
 
-
-def test_empty_cohort_has_no_groups():
-    empty = Cohort([], pd.DataFrame())
-    assert len(empty) == len(empty.groups) == len(empty.failures) == 0
-
-
-def test_generator_is_accepted(study):
-    again = Cohort((night for night in study), study.metadata)
-    assert [night.id for night in again] == ["1", "2"]
 
 
 @pytest.fixture

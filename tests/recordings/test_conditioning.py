@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import InvalidSignalError
 from sleep2vec_sklearn.recordings import MODALITIES, Conditioning, Signal
-from sleep2vec_sklearn.recordings._conditioning import check_size, condition, to_canonical_unit
+from sleep2vec_sklearn.recordings._conditioning import check_size, condition
+from sleep2vec_sklearn.recordings.sources import to_canonical_unit
 from tests.strategies import NATIVE_RATES, signals
 
 N_EPOCHS = 4

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.errors import InvalidRecordingError, InvalidSignalError
 from sleep2vec_sklearn.recordings import MODALITIES, MemorySource, Signal, SignalLayout
+from sleep2vec_sklearn.recordings.derivation import ibi_from_intervals
 from sleep2vec_sklearn.recordings.sources import longest_duration
 
 N = 30 * 128
@@ -161,3 +162,171 @@ def test_source_can_be_pickled(values):
     again = pickle.loads(pickle.dumps(source))
     assert again.fingerprint() == source.fingerprint()
     np.testing.assert_array_equal(again.read(["spo2"])["spo2"].values, values)
+
+
+def intervals(n=8000, size=0.85):
+    return np.random.default_rng(0).normal(size, 0.04, n)
+
+
+@pytest.mark.parametrize(
+    ("values", "unit"),
+    [(intervals(), "s"), (1000 * intervals(), "ms"), (60 / intervals(), "bpm"),
+     (np.full(480, 60.0), "bpm"), (np.cumsum(intervals()) % 0.3 + 0.7, "s")],
+)  # fmt: skip
+def test_single_beats_are_refused(values, unit):
+    with pytest.raises(InvalidSignalError, match=r"one value a beat.*ibi_from_intervals"):
+        MemorySource({"ibi": values}, units={"ibi": unit})
+    assert MemorySource({"ibi": (values, 4)}).layout["ibi"].rate == 4
+
+
+@pytest.mark.parametrize("rate", [45, 60, 95])
+def test_series_of_beats_is_known(rate):
+    beats = intervals(size=60 / rate)
+    series, _ = ibi_from_intervals(np.cumsum(beats), beats)
+    smooth = 60 / rate + 0.05 * np.sin(np.arange(2400) / 4 * 2 * np.pi * 0.2)
+    held = np.repeat(beats, np.round(4 * beats).astype(int).clip(2))
+    for values in (series, 1000 * series, smooth, held, np.full(480, 0.9), np.full(480, np.nan)):
+        assert MemorySource({"ibi": values}).layout["ibi"].rate == 4
+
+
+def test_other_signals_tell_rate():
+    signals = {"spo2": (np.full(3600, 96.0), 1), "ibi": intervals(14400)}
+    assert MemorySource(signals).layout["ibi"].rate == 4
+    with pytest.raises(InvalidSignalError, match="4235 values"):
+        MemorySource(signals | {"ibi": intervals(4235)})
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "rate"),
+    [("spo2", np.full(3600, 96.0), 1), ("actigraphy", np.ones(60), 1 / 60),
+     ("ibi", np.full(3600, 0.9), 1), ("resp", np.zeros(36000), 10)],
+)  # fmt: skip
+def test_fitting_rate_is_asked(name, values, rate):
+    eeg = (np.zeros(3600 * 100), 100)
+    with pytest.raises(InvalidSignalError, match=rf"'{name}' is .* \(array, {rate:g}\)"):
+        MemorySource({"eeg": eeg, name: values})
+    assert MemorySource({"eeg": eeg, name: (values, rate)}).layout[name].duration == 3600
+    assert MemorySource({"eeg": eeg, "spo2": np.full(1000, 96.0)}).layout["spo2"].rate == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("eeg", (1, 128 * 900)), ("eeg", (4, 128 * 900)), ("eeg", (1, 7680)), ("eeg", (6, 128 * 75)),
+     ("eeg", (9600, 1)), ("ibi", (8000, 1)), ("spo2", (2, 3700)), ("actigraphy", (3, 100 * 3600)),
+     ("ecg", (2, 900))],
+)  # fmt: skip
+def test_rows_of_channels_are_refused(name, shape):
+    message = r"as \(epochs, samples\).*one row with its rate.*from_mne"
+    with pytest.raises(InvalidSignalError, match=message):
+        MemorySource({name: np.ones(shape)})
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "rate"),
+    [("eeg", (1, 3840), 128), ("eeg", (9, 15360), 512), ("ibi", (9, 120), 4), ("spo2", (9, 30), 1),
+     ("actigraphy", (960, 1), 1 / 30)],
+)  # fmt: skip
+def test_rows_of_epochs_are_kept(name, shape, rate):
+    assert MemorySource({name: np.ones(shape)}).layout[name].rate == rate
+    odd = MemorySource({"eeg": (np.ones((4, 2997)), 99.9)})
+    assert odd.layout["eeg"].rate == 99.9
+
+
+def gravity(rate=50, level=1.0):
+    rng = np.random.default_rng(0)
+    return level * (1 + 0.02 * rng.standard_normal(60 * rate))
+
+
+@pytest.mark.parametrize(
+    ("values", "rate"),
+    [(gravity(), 50), (gravity(1), 1), (gravity(1, 9.81), 1), (gravity(1, 1000), 1),
+     (gravity(1, 1000).round(), 1), (gravity() - 1, 50), (np.abs(gravity() - 1), 50),
+     (gravity(1) - 1.02, 1), (gravity(50, 4096).round(), 50)],
+    ids=["g", "g at 1 Hz", "m/s2", "mg", "whole mg", "axis", "without gravity", "axis at 1 Hz",
+         "whole numbers"],
+)  # fmt: skip
+def test_acceleration_needs_its_unit(values, rate):
+    with pytest.raises(InvalidSignalError, match=r"units=\{'actigraphy': 'g'\}"):
+        MemorySource({"actigraphy": (values, rate)})
+    for unit in ("g", "counts"):
+        source = MemorySource({"actigraphy": (values, rate)}, units={"actigraphy": unit})
+        assert source.layout["actigraphy"].unit == unit
+
+
+@pytest.mark.parametrize(
+    "values", [[0, 3, 912, -1] * 30, [0.0, 0.5, 40.25, 0.0] * 30, [1] * 120, [0.5] * 120]
+)
+def test_counts_need_no_unit(values):
+    assert MemorySource({"actigraphy": values}).layout["actigraphy"].unit == "counts"
+
+
+NIGHT = pd.Timestamp("2024-03-30 23:00")
+
+
+def at(times, values, zone=None):
+    index = NIGHT.tz_localize(zone) + pd.to_timedelta(times, unit="s")
+    return pd.Series(values, index=index)
+
+
+def test_series_keep_their_times():
+    seconds = np.arange(3600.0)
+    night = Recording({"spo2": at(seconds, 96 + seconds % 2), "eeg": (np.zeros(N), 128)})
+    assert (night.rates["spo2"], night.start) == (1.0, NIGHT)
+    np.testing.assert_array_equal(night["spo2"], 96 + seconds % 2)
+    later = Recording({"spo2": at(seconds, 96.0)}, start=NIGHT - pd.Timedelta("10s"))
+    assert np.isnan(later["spo2"]).tolist() == [True] * 10 + [False] * 3600
+    elapsed = pd.Series(96.0, index=pd.to_timedelta(np.arange(5, 125, 0.25), unit="s"))
+    assert Recording({"spo2": elapsed}).rates == {"spo2": 4.0}
+    assert Recording({"spo2": elapsed}).duration == 125
+
+
+def test_series_share_a_start():
+    signals = {"spo2": at(np.arange(60, 600), 96.0), "actigraphy": at(np.arange(0, 600, 30), 7)}
+    night = Recording(signals)
+    assert night.rates == {"spo2": 1.0, "actigraphy": 1 / 30}
+    assert np.isfinite(night["spo2"]).sum() == 540
+    assert len(night["spo2"]) == 600
+
+
+def test_clock_change_is_no_jump():
+    series = at(np.arange(0, 5 * 3600, 30), 7, "Europe/Berlin")
+    night = Recording({"actigraphy": series})
+    assert (night.duration, night.start) == (5 * 3600, NIGHT)
+    placed = Recording({"actigraphy": series}, start=NIGHT.to_pydatetime())
+    np.testing.assert_array_equal(placed["actigraphy"], night["actigraphy"])
+    with pytest.raises(InvalidRecordingError, match="with a time zone and some without"):
+        Recording({"actigraphy": series, "spo2": at(range(60), 96.0)})
+
+
+def test_missing_rows_are_gaps():
+    seconds = np.delete(np.arange(3600), np.s_[100:200])
+    spo2 = Recording({"spo2": at(seconds, 96.0)})["spo2"]
+    assert np.flatnonzero(np.isnan(spo2)).tolist() == list(range(100, 200))
+    rounded = np.round(np.arange(30 * 128) / 128, 3)
+    eeg = Recording({"eeg": at(np.delete(rounded, np.s_[500:700]), 1.0)}).signal("eeg")
+    assert (eeg.rate, len(eeg.values), np.isnan(eeg.values).sum()) == (128, 3840, 200)
+
+
+def test_uneven_levels_are_resampled():
+    beats = intervals(1000)
+    ibi = Recording({"ibi": at(np.cumsum(beats), 1000 * beats)}, units={"ibi": "ms"}).signal("ibi")
+    expected, _ = ibi_from_intervals(np.cumsum(beats) - beats[0], beats)
+    np.testing.assert_allclose(ibi.values, expected, atol=1e-6)
+    assert (ibi.rate, ibi.unit) == (4.0, "s")
+    times = np.cumsum(np.random.default_rng(0).uniform(1, 9, 400))
+    watch = Recording({"ibi": at(times, 50.0), "spo2": at(times, 96.0)}, units={"ibi": "bpm"})
+    assert watch.rates == {"spo2": 1.0, "ibi": 1.0}
+    assert np.nanmedian(watch["ibi"]) == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "words"),
+    [("eeg", np.cumsum(np.random.default_rng(0).uniform(1, 9, 99)), "apart; accepted are even"),
+     ("spo2", np.arange(99)[::-1], "do not all increase"), ("spo2", [0.0], "has 1 times"),
+     ("spo2", np.repeat(np.arange(50), 2), r"series\.sort_index")],
+)  # fmt: skip
+def test_impossible_times_are_refused(name, times, words):
+    with pytest.raises(InvalidSignalError, match=words):
+        Recording({name: at(times, 1.0)})
+    with pytest.raises(InvalidSignalError, match=r"not of numbers.*pd\.to_numeric"):
+        Recording({name: at(times, "a")})
