@@ -16,6 +16,7 @@ from ..errors import ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
 from ..recordings.recording import Cohort, Recording
 from ._edf_header import read_header
+from ._montage import check_derivations
 from .formats import SUFFIXES
 from .recording import is_hypnogram_name, read_night
 
@@ -27,7 +28,8 @@ def read_cohort(
     source: str | PathLike[str] | pd.DataFrame, *, pattern: str | None = None,
     metadata: pd.DataFrame | str | PathLike[str] | None = None, on_error: str = "warn",
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
-    derive: bool = True, n_jobs: int | None = None, verbose: int = 1,
+    units: Mapping[str, str] | None = None, derivations: str = "one", derive: bool = True,
+    n_jobs: int | None = None, verbose: int = 1,
 ) -> Cohort:  # fmt: skip
     """Read the nights of a study: headers and labels now, samples on use.
 
@@ -47,7 +49,7 @@ def read_cohort(
     on_error : {"warn", "raise"}, default="warn"
         What to do if nights cannot be read: leave them out, list them in ``failures`` and warn
         once; or raise.
-    modalities, channels, derive : optional
+    modalities, channels, units, derivations, derive : optional
         As in :func:`read_recording`, for all nights.
     n_jobs : int, optional
         Threads that read headers.
@@ -80,7 +82,11 @@ def read_cohort(
     table = _list_nights(source, pattern)
     if metadata is not None:
         table = _join(table, metadata)
-    options = {"modalities": modalities, "channels": channels, "derive": derive}
+    check_derivations(derivations)
+    options = {
+        "modalities": modalities, "channels": channels, "units": units,
+        "derivations": derivations, "derive": derive,
+    }  # fmt: skip
     results = _read_all(table, options, n_jobs, verbose)
     failures = [result for result in results if not isinstance(result, Recording)]
     if failures and on_error == "raise":

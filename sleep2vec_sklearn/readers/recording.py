@@ -41,8 +41,9 @@ _logger = logging.getLogger("sleep2vec_sklearn")
 def read_recording(
     path: str | PathLike[str], *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
-    subject: Any = None, metadata: Mapping[str, Any] | None = None, id: str | None = None,
-    derive: bool = True, on_error: str = "raise",
+    units: Mapping[str, str] | None = None, derivations: str = "one", subject: Any = None,
+    metadata: Mapping[str, Any] | None = None, id: str | None = None, derive: bool = True,
+    on_error: str = "raise",
 ) -> Recording | None:  # fmt: skip
     """Read a night from a file; its samples are read on use.
 
@@ -63,6 +64,15 @@ def read_recording(
     channels : mapping, optional
         Modality to channel label, to (label, reference label), or to None to leave it out. The
         others are chosen by their labels; see :func:`describe_channels`.
+    units : mapping, optional
+        Modality or channel label to the unit of its samples, where the file states none or a wrong
+        one, e.g. ``{"ecg": "mV"}``.
+    derivations : {"one", "fill", "all"}, default="one"
+        Where channels of one region fit a modality, such as C4-M1 and C3-M2: "one" reads a single
+        one, which is the preferred one, or that which is on for more of the night. "fill" fills
+        the epochs in which it is off from the others, each conditioned over its own night. "all"
+        keeps every derivation, of any region; a transformer encodes each, and takes the mean over
+        those that are on, epoch by epoch. What else reads signals takes the preferred one.
     subject : hashable, optional
         Subject identifier; by default that of the file name (Sleep-EDF, NSRR), else its stem.
     metadata : mapping, optional
@@ -104,8 +114,8 @@ def read_recording(
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
     try:
         recording = read_night(
-            path, hypnogram=hypnogram, modalities=modalities, channels=channels, subject=subject,
-            metadata=metadata, id=id, derive=derive,
+            path, hypnogram=hypnogram, modalities=modalities, channels=channels, units=units,
+            derivations=derivations, subject=subject, metadata=metadata, id=id, derive=derive,
         )  # fmt: skip
     except (Sleep2VecError, OSError) as error:
         if on_error == "raise":
@@ -119,12 +129,12 @@ def read_recording(
 def read_night(
     path: str | PathLike[str], *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
-    subject: Any = None, metadata: Mapping[str, Any] | None = None, id: str | None = None,
-    derive: bool = True,
+    units: Mapping[str, str] | None = None, derivations: str = "one", subject: Any = None,
+    metadata: Mapping[str, Any] | None = None, id: str | None = None, derive: bool = True,
 ) -> Recording:  # fmt: skip
     """:func:`read_recording` without warnings: what it would warn of is among the notes."""
     path = Path(path)
-    source = open_source(path, modalities, channels, derive)
+    source = open_source(path, modalities, channels, derive, units, derivations)
     scoring, separate, notes = _find_scoring(path, hypnogram, source)
     labels, notes = _align_scoring(scoring, separate, source, notes)
     recording = Recording.from_source(

@@ -28,6 +28,7 @@ _FLAT_SHARE_OF_SPREAD = 1e-4
 _SAMPLES_FOR_QUANTILES = 200_000
 _COUNTS_AT_NIGHT_MEAN = 10.0
 _IQR_OF_STANDARD_NORMAL = 1.349
+_USUAL_MICROVOLTS = 30.0
 _ROUNDING = 1e-9
 _MICROVOLTS = {"uV": 1.0, "mV": 1e3, "V": 1e6, "nV": 1e-3}
 
@@ -49,8 +50,13 @@ def read_conditioned(
     for name, conditioning in conditionings.items():
         # freed with its call, so that conditioning one after the other needs room for one
         signal = signals.pop(name)
-        yield name, partial(condition, signal, get_modality(name), conditioning, recording.n_epochs)
+        first = partial(condition, signal, get_modality(name), conditioning, recording.n_epochs)
         del signal
+        if recording.derivation_mode == "fill" and len(recording.derivations.get(name, ())) > 1:
+            yield name, partial(_fill, first, recording, conditioning, name)
+        else:
+            yield name, first
+        del first
 
 
 def condition(
@@ -61,6 +67,37 @@ def condition(
     An epoch with less than half of its samples is missing; shorter gaps are bridged by straight
     lines. An epoch in which a waveform does not move at all is missing too: the sensor is off.
     """
+    values, rate, valid = _find_usable(signal, modality, conditioning, n_epochs)
+    if not valid.any():
+        return None
+    resampled = resample(values, rate, conditioning.rate, conditioning.resampling)
+    values = _fit_length(resampled, n_epochs * conditioning.width, signal.values)
+    band_filter(values, conditioning.band, conditioning.rate)
+    epochs = _scale(values.reshape(n_epochs, -1), valid, conditioning)
+    return ConditionedSignal(epochs, valid)
+
+
+def condition_derivation(
+    recording: Recording, name: str, index: int, conditioning: Conditioning
+) -> ConditionedSignal | None:
+    """Read and condition one of the derivations of a modality."""
+    signal = recording.read_derivation(name, index)
+    return condition(signal, get_modality(name), conditioning, recording.n_epochs)
+
+
+def find_good_epochs(signal: Signal, name: str, n_epochs: int) -> np.ndarray:
+    """In which epochs of a night a sensor is on; in none if its size is that of no such sensor."""
+    modality = get_modality(name)
+    try:
+        return _find_usable(signal, modality, modality.conditioning, n_epochs)[2]
+    except InvalidSignalError:
+        return np.zeros(n_epochs, dtype=bool)
+
+
+def _find_usable(
+    signal: Signal, modality: Modality, conditioning: Conditioning, n_epochs: int
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Samples in the catalogue's unit with gaps bridged, their rate, and which epochs are on."""
     acceleration = modality.name == "actigraphy" and conditioning.scaling != "counts"
     _check_signal(signal, modality, conditioning, acceleration)
     values = signal.values[: int(np.ceil(n_epochs * EPOCH_SECONDS * signal.rate))]
@@ -72,20 +109,42 @@ def condition(
     values, rate = to_canonical_unit(values, signal.rate, signal.unit, modality, acceleration)
     present = _find_present(values, modality, conditioning)
     if not present.any():
-        return None
+        return values, rate, np.zeros(n_epochs, dtype=bool)
     valid = _share_present(present, rate, n_epochs) >= _MIN_SHARE_OF_EPOCH
     values = bridge_gaps(values, present)
     if conditioning.scaling == "robust":
         valid = _find_moving(values, present, rate, valid, modality)
     elif values.min() == values.max():
-        return None
-    if not valid.any():
-        return None
-    resampled = resample(values, rate, conditioning.rate, conditioning.resampling)
-    values = _fit_length(resampled, n_epochs * conditioning.width, signal.values)
-    band_filter(values, conditioning.band, conditioning.rate)
-    epochs = _scale(values.reshape(n_epochs, -1), valid, conditioning)
-    return ConditionedSignal(epochs, valid)
+        valid = np.zeros(n_epochs, dtype=bool)
+    return values, rate, valid
+
+
+def _fill(
+    condition_first: Callable[[], ConditionedSignal | None], recording: Recording,
+    conditioning: Conditioning, name: str,
+) -> ConditionedSignal | None:  # fmt: skip
+    """A modality with its missing epochs from further derivations, each scaled by its own night."""
+    found, error = None, None
+    try:
+        found = condition_first()
+    except InvalidSignalError as caught:
+        error = caught
+    for index in range(1, len(recording.derivations[name])):
+        if found is not None and found.valid.all():
+            break
+        try:
+            other = condition_derivation(recording, name, index, conditioning)
+        except InvalidSignalError:
+            continue
+        if found is None or other is None:
+            found = found or other
+            continue
+        taken = other.valid & ~found.valid
+        epochs = np.where(taken[:, None], other.epochs, found.epochs)
+        found = ConditionedSignal(epochs, found.valid | taken)
+    if found is None and error is not None:
+        raise error
+    return found
 
 
 def _check_signal(
@@ -215,6 +274,8 @@ def check_size(iqr: float, modality: Modality) -> None:
     low, high = modality.plausible
     if 0 < iqr < low or iqr > high:
         units = [unit for unit in ("V", "mV", "nV") if low <= iqr * _MICROVOLTS[unit] <= high]
+        # an ECG of 0.04 is in mV, though leads of 40 mV are not beyond what is accepted
+        units.sort(key=lambda unit: abs(np.log(iqr * _MICROVOLTS[unit] / _USUAL_MICROVOLTS)))
         hint = (
             f'It looks like {units[0]}: pass units={{"{modality.name}": "{units[0]}"}}.'
             if units

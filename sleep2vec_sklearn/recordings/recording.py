@@ -224,6 +224,21 @@ class Recording(Mapping[str, np.ndarray]):
         return tuple(name for name in self.modalities if name in derived)
 
     @property
+    def derivations(self) -> dict[str, tuple[str, ...]]:
+        """Channels that each modality is read from, those of a file; the preferred one first.
+
+        One for each by default, and once it has been read that which was good for longest; more
+        with ``read_recording(derivations="fill")`` or ``"all"``.
+        """
+        found = getattr(self._source, "derivations", {})
+        return {name: found[name] for name in self.modalities if name in found}
+
+    @property
+    def derivation_mode(self) -> str:
+        """What further derivations do: none ("one"), fill epochs ("fill"), or count ("all")."""
+        return str(getattr(self._source, "derivation_mode", "one"))
+
+    @property
     def fingerprint(self) -> str:
         """Hex sha256 of the samples, or of the file and the settings it is read with."""
         return self._source.fingerprint()
@@ -250,6 +265,43 @@ class Recording(Mapping[str, np.ndarray]):
         if get_modality(name).name not in self.modalities:
             raise KeyError(f"{name!r}; {describe_recording(self)} has {', '.join(self.modalities)}")
         return self._source.read([name])[name]
+
+    def read_derivation(self, name: str, index: int) -> Signal:
+        """Read a modality from one of its :attr:`derivations`, by its index there."""
+        self._check_derivation(name, index)
+        return self._source.read_derivation(name, index)  # type: ignore[attr-defined]
+
+    def derivation_fingerprint(self, name: str, index: int) -> str:
+        """Hex sha256 of what the samples of one derivation depend on."""
+        self._check_derivation(name, index)
+        return str(self._source.derivation_fingerprint(name, index))  # type: ignore[attr-defined]
+
+    def _check_derivation(self, name: str, index: int) -> None:
+        kept = self.derivations.get(name, ())
+        if index not in range(len(kept)):
+            raise KeyError(
+                f"{name!r}, {index!r}; {describe_recording(self)} has {', '.join(kept) or 'none'}"
+            )
+
+    def filled_epochs(self) -> dict[str, int]:
+        """Epochs of each modality that its further derivations fill; the signals are read for it.
+
+        Empty unless the recording was read with ``derivations="fill"``.
+        """
+        from ._conditioning import find_good_epochs
+
+        filled = {}
+        for name, labels in self.derivations.items():
+            if self.derivation_mode != "fill" or len(labels) < 2:
+                continue
+            good = find_good_epochs(self.signal(name), name, self.n_epochs)
+            n_first = int(good.sum())
+            for index in range(1, len(labels)):
+                if not good.all():
+                    other = self.read_derivation(name, index)
+                    good = good | find_good_epochs(other, name, self.n_epochs)
+            filled[name] = int(good.sum()) - n_first
+        return filled
 
     def without(self, *names: str) -> Recording:
         """The same night without some modalities, but one at least; its epochs and labels stay."""

@@ -412,6 +412,16 @@ _VOLTS = MODALITIES["eeg"].units
 
 
 @pytest.mark.parametrize(
+    ("name", "iqr", "unit"),
+    [("ecg", 0.04, "mV"), ("ecg", 1.5, "mV"), ("ecg", 4e-5, "V"), ("eeg", 0.02, "mV"),
+     ("emg", 0.005, "mV"), ("emg", 5e-6, "V"), ("ecg", 2e5, "nV")],
+)  # fmt: skip
+def test_likelier_unit_is_named(name, iqr, unit):
+    with pytest.raises(InvalidSignalError, match=f'looks like {unit}: pass units={{"{name}": '):
+        check_size(iqr, MODALITIES[name])
+
+
+@pytest.mark.parametrize(
     ("iqr", "hint"),
     [(3e-5, 'It looks like V: pass units={"eeg": "V"}'),
      (1e5, 'It looks like nV: pass units={"eeg": "nV"}'),
