@@ -113,7 +113,7 @@ def _find_usable(
     valid = _share_present(present, rate, n_epochs) >= _MIN_SHARE_OF_EPOCH
     values = bridge_gaps(values, present)
     if conditioning.scaling == "robust":
-        valid = _find_moving(values, present, rate, valid, modality)
+        valid = _find_moving(values, present, rate, valid, modality, signal.unit)
     elif values.min() == values.max():
         valid = np.zeros(n_epochs, dtype=bool)
     return values, rate, valid
@@ -202,8 +202,9 @@ def _share_present(present: np.ndarray, rate: float, n_epochs: int) -> np.ndarra
 
 
 def _find_moving(
-    values: np.ndarray, present: np.ndarray, rate: float, valid: np.ndarray, modality: Modality
-) -> np.ndarray:
+    values: np.ndarray, present: np.ndarray, rate: float, valid: np.ndarray, modality: Modality,
+    unit: str,
+) -> np.ndarray:  # fmt: skip
     """Which valid epochs hold a waveform that moves; a sensor that is off reads a constant."""
     starts = np.round(np.arange(len(valid)) * EPOCH_SECONDS * rate).astype(np.int64)
     starts = starts[starts < len(values)]
@@ -217,7 +218,7 @@ def _find_moving(
     epoch = (np.arange(0, len(values), step) / (EPOCH_SECONDS * rate)).astype(np.int64)
     sampled = present[::step] & moving[np.minimum(epoch, len(valid) - 1)]
     iqr = np.subtract(*np.percentile(values[::step][sampled], [75, 25]))
-    check_size(float(iqr), modality)
+    check_size(float(iqr), modality, unit)
     return moving & (ranges > _FLAT_SHARE_OF_SPREAD * iqr)
 
 
@@ -267,15 +268,19 @@ def to_canonical_unit(
     return (values if factor == 1.0 else values * np.float32(factor)), rate
 
 
-def check_size(iqr: float, modality: Modality) -> None:
-    """Refuse a voltage whose interquartile range over the night no electrode gives."""
+def check_size(iqr: float, modality: Modality, stated: str = "uV") -> None:
+    """Refuse a voltage whose interquartile range over the night no electrode gives.
+
+    The error names the likeliest unit of samples that were taken to be in the ``stated`` one.
+    """
     if modality.plausible is None:
         return
     low, high = modality.plausible
     if 0 < iqr < low or iqr > high:
-        units = [unit for unit in ("V", "mV", "nV") if low <= iqr * _MICROVOLTS[unit] <= high]
-        # an ECG of 0.04 is in mV, though leads of 40 mV are not beyond what is accepted
-        units.sort(key=lambda unit: abs(np.log(iqr * _MICROVOLTS[unit] / _USUAL_MICROVOLTS)))
+        as_unit = {unit: iqr * f / _MICROVOLTS[stated] for unit, f in _MICROVOLTS.items()}
+        units = [unit for unit, size in as_unit.items() if low <= size <= high]
+        # an ECG of 0.04 is in mV, though one of 40 mV would be accepted as well
+        units.sort(key=lambda unit: abs(np.log(as_unit[unit] / _USUAL_MICROVOLTS)))
         hint = (
             f'It looks like {units[0]}: pass units={{"{modality.name}": "{units[0]}"}}.'
             if units
