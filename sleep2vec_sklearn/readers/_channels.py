@@ -61,7 +61,7 @@ UNUSED: dict[str, tuple[str, ...]] = {
         r"(emg)?lat[lr]?\d*lat.*|(emg)?jamb.*|emgj[dg]|emgb[lr]",
     ),
     "a muscle other than the chin": (
-        r".*(arm\d?$|arm[lr]$|forearm|fds|deltoid|flexor|masseter|intercost|brazo|extensor).*",
+        r".*((?<!al)arm\d?$|arm[lr]$|forearm|fds|deltoid|flexor|masseter|intercost|brazo|extensor).*",
         r"emg(di|(diaph|temporal|trapez|neck|nacken|abd|thor).*)",
     ),
     "carbon dioxide": (r".*(co2|capno).*|cap",),
@@ -88,7 +88,7 @@ _AFTER = r"(res|effort|rip|resp|gnd|dc|belt|movement|gurt)?\d?"
 USED = (
     ("spo2", 0, "oxygen saturation",
      r"(sp|sa|s|a?so?)o2\d?|s[ap]02|a?so2|osat|o2sat(uration)?|oxsat|sat(uration)?|"
-     r"(o2)?sattigung|saettigung|saturacion|saturationo2|oximet(ry|rie|ria)"),
+     r"(o2)?sattigung|saettigung|saturacion|sat(uration)?o2|oximet(ry|rie|ria)"),
     ("spo2", 1, "oxygen saturation, as its other words may say",
      r"(sp|sa|s|a?so?)o2.*|s[ap]02.*|osat.*|o2sat.*|oxsat.*|oximetr.*"),
     ("airflow", 0, "nasal pressure",
@@ -101,7 +101,7 @@ USED = (
      r"airflow\d?|naf\d?|debit|flux|flujo(aereo|nasal)?|respnasal|resporonasal|resporonasale|"
      r"(air)?nasal(or)?|respflow|respairflow|atmung(nasal)?|aire?"),
     ("airflow", 20, "airflow by temperature",
-     r".*therm(is|o|i)?.*|auxac|(oral|nasal|oro)(air)?flow|buccal|respor(al|o).*|thcp?|ftherm"),
+     r".*therm(?!omet).*|auxac|(oral|nasal|oro)(air)?flow|buccal|respor(al|o).*|thcp?|ftherm"),
     ("airflow", 30, "flow of a CPAP machine", r"(c|cpap|pap|mask|device)flow|cflo"),
     ("effort", 0, "thoracic belt",
      _BEFORE + r"(thor?(ax?|ac(ic|ique|o|ica)?)?|chest|rib(cage)?|brust(korb)?|torax|rc|vth)"
@@ -128,7 +128,8 @@ USED = (
      r"(emg)?(c|center)?chin(emg)?|emg|(emg)?subment.*|(emg)?mentalis|"
      r"(emg)?(kinn|menton.*|menton)|emgment.*|emgchin|cchinl|cchinr|rchinl|lchinr|rchinc|lchinc|"
      r"(emg)?chin1(emg)?(chin)?2|(emg)?barbilla|emgcb|lowerleftupp?.*|(emg)?mento.*|"
-     r"emg(ref|gnd|bip(olar)?|raw|signal|x|sm|subm?|ment|kin|queixo|mylohyo.*|geniogl.*)"),
+     r"emg(ref|gnd|bip(olar)?|raw|signal|x|sm|subm?|ment|kin|queixo|mylohyo.*|geniogl.*|c|"
+     r"cent(er|re))"),
     ("emg", 1, "chin EMG", r"(emg)?chin\d(emg)?(chin)?\d"),
     ("emg", 3, "chin EMG, left", r"(emg)?(l|left)chin|(emg)?chin(l|left)|emg(l|left|links)"),
     ("emg", 4, "chin EMG, right", r"(emg)?(r|right)chin|(emg)?chin(r|right)|emg(r|right|rechts)"),
@@ -136,7 +137,7 @@ USED = (
     ("emg", 4, "chin EMG, second", r"(emg|chin|emgchin|chinemg)2"),
     ("emg", 5, "chin EMG, third", r"(emg|chin|emgchin|chinemg)3|emgaux.*"),
     ("emg", 6, "EMG of an unnamed muscle",
-     r"emg\d*(emg\d*)?|emg(ch)?\d+|emg[clr]{2}\d?|emg.*chin.*"),
+     r"emg\d*(emg\d*)?|emg(ch)?\d+|emg[clr]{2}\d?|emg.*(chin|kinn|kin\d|ment).*"),
     (None, 0, "an EMG of a muscle not known; if it is the chin, name it with channels={'emg': ...}",
      r"emg.*"),
     ("eeg", 40, "EEG, derivation not named", r"(cs)?eeg"),
@@ -144,17 +145,17 @@ USED = (
     ("eeg", 42, "EEG, numbered", r"eeg(1|ch1)"),
     ("eeg", 43, "EEG, second lead (C3-A2 in SHHS)", r"eeg(sec|2|ch2|secondary)"),
     ("eeg", 44, "EEG, numbered", r"eeg(4|\d|ch\d)"),
-    ("eeg", 60, "EEG, derivation not understood", r"eeg.+"),
+    ("eeg", 60, "EEG, derivation not understood", r"eeg.+"),  # see _PREFIXED_RANK
 )
 
 EYES: tuple[tuple[int, str | None, str, str], ...] = (
     (0, "e1", "left EOG",
-     r"(eog|eeg)?(loc|e1)|eog(l|left|1|g|gauche|links|li|izq(uierd[ao])?|sx)|"
+     r"(eog|eeg)?(loc|e1)|eog(l|lt|left|1|g|gauche|links|li|izq(uierd[ao])?|sx)|"
      r"(l|left|linkes)(eog|eye)|cs(eogl|loc)"),
     (6, None, "EOG, horizontal or unnamed",
      r"(h|hor|horiz)?eog(h|horiz|horizontal|hor)?|eogaux|yeux"),
     (10, "e2", "right EOG",
-     r"(eog|eeg)?(roc|e2)|eog(r|right|2|d|droite?|rechts|re|der(ech[ao])?|dx)|"
+     r"(eog|eeg)?(roc|e2)|eog(r|rt|right|2|d|droite?|rechts|re|der(ech[ao])?|dx)|"
      r"(r|right|rechtes)(eog|eye)|cs(eogr|roc)"),
     (20, None, "EOG, vertical", r"veog|eog(upper|lower|sup|inf)?(v|vert|vertic|vertical)"),
     (24, None, "EOG, derivation not understood", r"eog.*"),
@@ -220,6 +221,8 @@ class Alias:
         return None if unclear or self.modality is None else (self.modality, "")
 
 
+_UNKNOWN = Alias(None, 0, "unknown label; if it is of use, name it with channels={modality: label}")
+_PREFIXED_RANK = 60
 _UNUSED = tuple((why, re.compile("|".join(patterns))) for why, patterns in UNUSED.items())
 _USED = tuple((name, rank, why, re.compile(pattern)) for name, rank, why, pattern in USED)
 _BRAIN = re.compile(r"(fp|af|fc|cp|ft|tp|po|f|c|p|o|t)(z|\d{1,2})")
@@ -258,7 +261,10 @@ def compact_label(label: str) -> str:
 
 def classify_label(label: str) -> Alias:
     """What a channel is, by its label."""
-    words = _split_words(label)
+    return _classify(_split_words(label))
+
+
+def _classify(words: list[str]) -> Alias:
     alias = _electrode_alias(words)
     if alias is not None:
         return alias
@@ -271,8 +277,12 @@ def classify_label(label: str) -> Alias:
         return alias
     for modality, rank, why, pattern in _USED:
         if pattern.fullmatch(compact):
-            return Alias(modality, rank, why)
-    return Alias(None, 0, "unknown label; if it is of use, name it with channels={modality: label}")
+            alias = Alias(modality, rank, why)
+            break
+    # software that writes EEG before every channel: "EEG Chin1-Chin2"
+    prefixed = alias is not None and alias.rank == _PREFIXED_RANK and words[0] == "eeg"
+    other = _classify(words[1:]) if prefixed and words[1:] else _UNKNOWN
+    return other if other is not _UNKNOWN else alias or _UNKNOWN
 
 
 def _split_words(label: str) -> list[str]:
@@ -348,7 +358,8 @@ def _brain_alias(electrode: str, region: str, reference: str | None) -> Alias:
 
 
 def _eye_alias(first: str, reference: str | None, kind: str | None) -> Alias | None:
-    if reference in ("e2", "roc", "e1", "loc") and first in ("e2", "roc", "e1", "loc"):
+    eyes = ["e1", "e2", "loc", "roc", *(("l", "r", "left", "right") if kind == "eog" else ())]
+    if first in eyes and reference in eyes:
         return Alias("eog", 6, "EOG, both eyes", None, reference)
     choices = [(first, reference)]
     if reference is not None and not _is_electrode(reference):

@@ -133,6 +133,7 @@ def test_derivation_spellings_agree(label):
 @pytest.mark.parametrize(
     ("modality", "labels"),
     [("eeg", "EEG(sec), Fp1, EEG Fpz-Cz 100Hz, C4-(M1+M2), EEG C3-Ref, EEG1"),
+     ("emg", "EEG Chin1-Chin2, EMG C, EMG Kinn li, EMG subm., EMG-Ref"), ("eog", "EOG L-R, EOG RT"),
      ("eog", "EOG links, EOG gauche, EOG izq, LOC, E2-M1, LEOG-M2, EOGl:M2, E1-E2"),
      ("emg", "EMG Kinn, EMG menton, EMG mentón, Chin1-Chin2, EMG_CHIN1-CHIN2, EMG+"),
      ("ecg", "EKG, ECG II, ECG V2, EKG1-EKG2, ECG modified"),
@@ -161,7 +162,9 @@ def test_hospital_spellings_are_known(modality, labels):
      ("EEG C3 Power", "computed from"), ("EEG C3-M2 Quality", "sensor check"),
      *((f"EMG {leg}", "leg muscle") for leg in
        ("Leg L", "L legs", "TA", "LTA", "Tib. ant.", "calf", "Wade", "gamba")),
-     ("EMG vastus", "not known"), ("EMG trapezius", "other than the chin"),
+     ("EEG LLEG+-LLEG-", "leg muscle"), ("SpO2 Alarm", "computed from"),
+     ("Thermometer", "unknown label"), ("EMG vastus", "not known"),
+     ("EMG trapezius", "other than the chin"),
      *((ear, "reference") for ear in
        ("EEG A2-CLE", "A1-LER", "EEG M1-Ref", "EEG CLE", "EEG LM", "EEG A1-A2"))],
 )  # fmt: skip
