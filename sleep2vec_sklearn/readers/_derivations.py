@@ -90,12 +90,12 @@ class MontageSource(FileSource):
         best, label = read(first), first.label
         if self.montage.mode == "one" and others:
             n_epochs = int(self.duration / EPOCH_SECONDS + 1e-6)
-            most = find_good_epochs(best, name, n_epochs).sum()
+            most = find_good_epochs(best, name, n_epochs, coarse=True).sum()
             for other in others:
                 if most == n_epochs:
                     break
                 signal = read(other)
-                n_good = find_good_epochs(signal, name, n_epochs).sum()
+                n_good = find_good_epochs(signal, name, n_epochs, coarse=True).sum()
                 if n_good > most:
                     best, label, most = signal, other.label, n_good
         self._chosen[name] = label

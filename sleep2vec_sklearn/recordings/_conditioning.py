@@ -9,7 +9,7 @@ clip, split into epochs. Settings and their reasons are in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _MIN_SHARE_OF_EPOCH = 0.5
 _FLAT_SHARE_OF_SPREAD = 1e-4
 _SAMPLES_FOR_QUANTILES = 200_000
+_COARSE_RATE = 32.0
 _COUNTS_AT_NIGHT_MEAN = 10.0
 _IQR_OF_STANDARD_NORMAL = 1.349
 _USUAL_MICROVOLTS = 30.0
@@ -85,11 +86,20 @@ def condition_derivation(
     return condition(signal, get_modality(name), conditioning, recording.n_epochs)
 
 
-def find_good_epochs(signal: Signal, name: str, n_epochs: int) -> np.ndarray:
-    """In which epochs of a night a sensor is on; in none if its size is that of no such sensor."""
+def find_good_epochs(
+    signal: Signal, name: str, n_epochs: int, *, coarse: bool = False
+) -> np.ndarray:
+    """In which epochs of a night a sensor is on; in none if its size is that of no such sensor.
+
+    Coarsely, by some 32 samples a second: 10 ms in place of 29 for eight hours of 256 Hz.
+    """
     modality = get_modality(name)
+    conditioning = replace(modality.conditioning, min_rate=None)
+    step = max(1, int(signal.rate / _COARSE_RATE)) if coarse else 1
+    values = np.ascontiguousarray(signal.values[::step])
+    signal = Signal(values, signal.rate / step, signal.unit)
     try:
-        return _find_usable(signal, modality, modality.conditioning, n_epochs)[2]
+        return _find_usable(signal, modality, conditioning, n_epochs)[2]
     except InvalidSignalError:
         return np.zeros(n_epochs, dtype=bool)
 
