@@ -2,10 +2,10 @@
 """Montages: the derivations of each modality, chosen from the channels of a file.
 
 A channel slower than the modality's minimum rate is not used. One whose unit is that of another
-quantity comes after all others. If a file stores electrodes against
-a common reference (MrOS, CFS and other Compumedics exports hold C3, LOC and A2 or M2 as separate
-channels), the derivation of the AASM manual is formed by subtraction: EEG and EOG minus the
-contralateral mastoid, left minus right ECG and chin electrodes.
+quantity comes after all others. If a file stores electrodes against a common reference (MrOS, CFS
+and other Compumedics exports hold C3, LOC and A2 or M2 as separate channels), the derivation of the
+AASM manual is formed by subtraction: EEG and EOG minus the contralateral mastoid, left minus right
+ECG and chin electrodes.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def pick_montage(
     overrides = {get_modality(name).name: choice for name, choice in overrides.items()}
     wanted = list_modalities(modalities)
     notes: list[str] = []
-    channels, units = declare_units(channels, units, notes)
+    channels, units = _declare_units(channels, units, where, notes)
     aliases = [classify_label(channel.label) for channel in channels]
     reasons: list[list[Any]] = [[alias.modality, False, alias.why] for alias in aliases]
     derivations: dict[str, Derivation] = {}
@@ -143,12 +143,13 @@ def pick_montage(
             if overrides[name] is not None:
                 chosen = [_find_override(channels, name, overrides[name], where)]
         if chosen:
-            derivations[name] = _derive(name, *chosen[0], units, notes)
+            derivations[name] = _derive(name, *chosen[0], units, where, notes)
             # what is noted of a derivation holds only if it is read
             more = notes if mode != "one" else []
-            found = tuple(_derive(name, *pair, units, more) for pair in chosen[1:])
-            others[name] = _stand_ins(derivations[name], found) if mode == "one" else found
-    others = {name: kept for name, kept in others.items() if kept}
+            found = [_derive(name, *pair, units, where, more) for pair in chosen[1:]]
+            if mode == "one":
+                found = [other for other in found if _is_alike(other, derivations[name])]
+            others |= {name: tuple(found)} if found else {}
     _mark_used(reasons, derivations)
     _explain_others(reasons, derivations, others, mode, notes)
     if strict and not derivations:
@@ -163,15 +164,15 @@ def pick_montage(
     return Montage(derivations, rows, tuple(dict.fromkeys(notes)), others, mode)
 
 
-def declare_units(
-    channels: Sequence[Channel], units: Mapping[str, str] | None, notes: list[str]
+def _declare_units(
+    channels: Sequence[Channel], units: Mapping[str, str] | None, where: str, notes: list[str]
 ) -> tuple[list[Channel], dict[str, str]]:
     """The channels with the units that a user states by label, and the units stated by modality."""
     by_modality = {}
     channels = list(channels)
     for key, unit in check_mapping("units", units).items():
         if key in MODALITIES:
-            by_modality[key] = check_unit(key, unit, f"units[{key!r}]")
+            by_modality[key] = check_unit(key, unit, f"{where}: units[{key!r}]")
             continue
         label = compact_label(str(key))
         named = [i for i, channel in enumerate(channels) if compact_label(channel.label) == label]
@@ -206,14 +207,10 @@ def check_unit(name: str, unit: Any, where: str) -> str:
     return found
 
 
-def _stand_ins(first: Derivation, others: Sequence[Derivation]) -> tuple[Derivation, ...]:
-    """Those of the same unit and rate, as the layout is stated before any is read."""
-    return tuple(
-        other
-        for other in others
-        if other.unit == first.unit
-        and abs(other.channel.rate - first.channel.rate) < _RATE_TOLERANCE
-    )
+def _is_alike(other: Derivation, first: Derivation) -> bool:
+    """Whether one may be read in place of the other, as the layout is stated before that."""
+    same_rate = abs(other.channel.rate - first.channel.rate) < _RATE_TOLERANCE
+    return same_rate and other.unit == first.unit
 
 
 def _explain_others(
@@ -263,21 +260,18 @@ def _choose(
     (best_foreign, _, best), *rest = sorted(candidates)
     references = {i: _find_reference(channels, aliases, i) for _, _, i in candidates}
     subtracted = {reference.index for reference in references.values() if reference is not None}
-    chosen = [best]
+    # an electrode against an unknown reference is no stand-in for one against a mastoid
+    alone = {
+        i: bool(aliases[i].electrode) and not aliases[i].reference and reference is None
+        for i, reference in references.items()
+    }
+    region, chosen = aliases[best].region, [best]
     for foreign, _, i in rest:
         reasons[i][2] = f"{aliases[i].why}; {channels[best].label!r} is preferred"
-        alike = aliases[i].region is not None and aliases[i].region == aliases[best].region
-        # an electrode against an unknown reference is no stand-in for one against a mastoid
-        alike = alike and _is_referenced(aliases[i], references[i]) == _is_referenced(
-            aliases[best], references[best]
-        )
+        alike = region is not None and (aliases[i].region, alone[i]) == (region, alone[best])
         if channels[i].index not in subtracted and foreign == best_foreign:
             chosen += [i] if alike or mode == "all" else []
     return [(channels[i], references[i]) for i in chosen]
-
-
-def _is_referenced(alias: Alias, reference: Channel | None) -> bool:
-    return alias.electrode is None or alias.reference is not None or reference is not None
 
 
 def _find_flaw(channel: Channel, name: str) -> str | None:
@@ -353,25 +347,27 @@ def _find_label(channels: Sequence[Channel], label: str, where: str) -> Channel:
 
 
 def _derive(
-    name: str, channel: Channel, reference: Channel | None, units: Mapping[str, str],
+    name: str, channel: Channel, reference: Channel | None, units: Mapping[str, str], where: str,
     notes: list[str],
 ) -> Derivation:  # fmt: skip
-    unit, note = _unit_of(channel, name, units)
+    unit, note = _unit_of(channel, name, units, where)
     if note:
         notes.append(f"{name}: channel {channel.label!r} {note}")
     if reference is None:
         return Derivation(channel, None, unit)
-    reference_unit, _ = _unit_of(reference, name, units)
+    reference_unit, _ = _unit_of(reference, name, units, where)
     factor = VOLTAGES.get(reference_unit, 1.0) / VOLTAGES.get(unit, 1.0)
     derivation = Derivation(channel, reference, unit, factor)
     notes.append(f"{name}: formed as {derivation.label}, stored against a common reference")
     return derivation
 
 
-def _unit_of(channel: Channel, name: str, units: Mapping[str, str]) -> tuple[str, str | None]:
+def _unit_of(
+    channel: Channel, name: str, units: Mapping[str, str], where: str
+) -> tuple[str, str | None]:
     """Unit of a channel as stated by the user, else by the header, and a note if assumed."""
     if channel.unit is not None:
-        return check_unit(name, channel.unit, f"units[{channel.label!r}]"), None
+        return check_unit(name, channel.unit, f"{where}: units[{channel.label!r}]"), None
     return (units[name], None) if name in units else parse_dimension(channel.dimension, name)
 
 

@@ -258,7 +258,9 @@ def test_reference_unit_can_be_stated():
 
 
 def test_impossible_units_say_why():
-    with pytest.raises(InvalidSignalError, match=r"units\['ecg'\] is '%'; accepted for 'ecg' are"):
+    with pytest.raises(
+        InvalidSignalError, match=r"file: units\['ecg'\] is '%'; accepted for 'ecg'"
+    ):
         pick_montage(channels("ECG"), units={"ecg": "%"})
     with pytest.raises(InvalidSignalError, match=r"units\['ECG'\] is 5"):
         pick_montage(channels("ECG"), units={"ECG": 5})
