@@ -30,6 +30,7 @@ from dataclasses import dataclass
 
 from ..recordings.modality import get_modality
 
+SUM_OF_BELTS = ("effort", 20)
 MASTOIDS = {"a1": "left", "m1": "left", "a2": "right", "m2": "right"}
 
 # Reasons before modalities: "EMG tibialis" is a leg before it is an EMG.
@@ -108,7 +109,7 @@ USED = (
      + _AFTER + r"|thoraxbewegung"),
     ("effort", 10, "abdominal belt",
      _BEFORE + r"(abd?(om(en|inal)?|o|m)?|bauch|vent(re|er)|vab)" + _AFTER + r"|abdomenal"),
-    ("effort", 20, "sum of both belts", r"(rip|resp|effort|ip|belt)?sum(me)?|xsum|ripsum"),
+    (*SUM_OF_BELTS, "sum of both belts", r"(rip|resp|effort|ip|belt)?sum(me)?|xsum|ripsum"),
     ("ppg", 0, "pulse wave",
      r"pleth?.*|plth|ppg\d?|.*plethysmogra.*|pwf|pulsewave.*|fingerppg|pulswelle|onde.*pouls"),
     ("ibi", 0, "inter-beat intervals",

@@ -21,6 +21,7 @@ from ..recordings._notes import Caution
 from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ._channels import (
     MASTOIDS,
+    SUM_OF_BELTS,
     VOLTAGES,
     Alias,
     classify_label,
@@ -260,17 +261,20 @@ def _choose(
     (best_foreign, _, best), *rest = sorted(candidates)
     references = {i: _find_reference(channels, aliases, i) for _, _, i in candidates}
     subtracted = {reference.index for reference in references.values() if reference is not None}
-    # an electrode against an unknown reference is no stand-in for one against a mastoid
-    alone = {
-        i: bool(aliases[i].electrode) and not aliases[i].reference and reference is None
+    # an electrode without a reference is unlike one that has it, and a lead unlike a pair of them
+    unlike = {
+        i: not (aliases[i].reference or reference)
+        if aliases[i].electrode
+        else reference is not None
         for i, reference in references.items()
     }
     region, chosen = aliases[best].region, [best]
     for foreign, _, i in rest:
         reasons[i][2] = f"{aliases[i].why}; {channels[best].label!r} is preferred"
-        alike = region is not None and (aliases[i].region, alone[i]) == (region, alone[best])
-        if channels[i].index not in subtracted and foreign == best_foreign:
-            chosen += [i] if alike or mode == "all" else []
+        alike = region is not None and (aliases[i].region, unlike[i]) == (region, unlike[best])
+        joins = alike or (mode == "all" and (name, aliases[i].rank) != SUM_OF_BELTS)
+        if joins and channels[i].index not in subtracted and foreign == best_foreign:
+            chosen.append(i)
     return [(channels[i], references[i]) for i in chosen]
 
 

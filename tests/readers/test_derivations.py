@@ -109,7 +109,7 @@ def test_fill_counts_epochs(write):
 
 
 def test_all_keeps_every_region(write):
-    path = write(C4_M1=0, C3_M2=1, O1_M2=0, E1_M2=0, E2_M1=0, Thor=0, Abdo=0, SpO2=0)
+    path = write(C4_M1=0, C3_M2=1, O1_M2=0, E1_M2=0, E2_M1=0, Thor=0, Abdo=0, SUM=0, SpO2=0)
     (night,) = read_cohort(path.parent, derivations="all", derive=False, verbose=0)
     assert night.derivations == {
         "eeg": ("C4-M1", "C3-M2", "O1-M2"), "eog": ("E1-M2", "E2-M1"), "effort": ("Thor", "Abdo"),
@@ -122,9 +122,11 @@ def test_all_keeps_every_region(write):
 
 
 def test_halves_of_pairs_are_none(write):
-    path = write(C4=0, C3=0, M1=0, M2=0, ECG1=0, ECG2=0)
-    night = read_recording(path, derivations="all", derive=False)
-    assert night.derivations == {"eeg": ("C4 - M1", "C3 - M2"), "ecg": ("ECG1 - ECG2",)}
+    path = write(C4=0, C3=0, M1=0, M2=0, ECG1=0, ECG2=0, Chin1=0, Chin2=0, Chin3=0)
+    pairs = {"eeg": ("C4 - M1", "C3 - M2"), "ecg": ("ECG1 - ECG2",), "emg": ("Chin1 - Chin2",)}
+    assert read_recording(path, derivations="fill", derive=False).derivations == pairs
+    pairs["emg"] += ("Chin3",)
+    assert read_recording(path, derivations="all", derive=False).derivations == pairs
 
 
 def test_named_channel_is_alone(write):
