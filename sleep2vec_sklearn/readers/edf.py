@@ -205,55 +205,57 @@ def _record_onsets(path: Path, header: EdfHeader) -> np.ndarray | None:
                 "when each record starts. Convert it to a continuous EDF."
             )
         return None
+    every = np.arange(header.n_records)
     if not header.discontinuous:
         # to read them all is to read most of the file
-        probes = np.unique(np.linspace(0, header.n_records - 1, _N_PROBES).astype(int))
-        steps, tolerance = _time_steps(header, header.read_stamps(path, probes), np.diff(probes))
-        if np.all(np.abs(steps - np.diff(probes) * header.record_seconds) <= tolerance):
+        some = np.unique(np.linspace(0, every[-1], _N_PROBES).astype(int))
+        delays, tolerance = _find_delays(header, header.read_stamps(path, some), some)
+        if np.all(np.abs(delays) <= tolerance):
             return None
-    stamps = header.read_stamps(path, range(header.n_records))
+    stamps = header.read_stamps(path, every)
     if header.discontinuous and None in stamps:
         raise ReadError(
             f"{path}: record {stamps.index(None) + 1} of a discontinuous file has no start time. "
             "The file is corrupt. Copy it again, or leave it out."
         )
-    steps, tolerance = _time_steps(header, stamps, np.ones(header.n_records - 1))
-    late = steps - header.record_seconds
-    if late.size and late.min() < -tolerance:
-        first = int(np.argmax(late < -tolerance))
+    delays, tolerance = _find_delays(header, stamps, every)
+    early = np.flatnonzero(delays < -tolerance)
+    if len(early):
+        i = int(early[0])
         raise ReadError(
-            f"{path}: record {first + 2} starts {-late[first]:g} s before record {first + 1} ends "
-            "by their time stamps; accepted are gaps between records. Export the file again, or "
-            "split it there."
+            f"{path}: record {i + 1} starts {-delays[i]:g} s before record {i} ends by their time "
+            "stamps; accepted are gaps between records. Export the file again, or split it there."
         )
     if not header.discontinuous:
-        if late.size == 0 or late.max() <= tolerance:
+        delays[delays <= tolerance] = 0
+        if not delays.any():
             return None
-        steps = np.where(late > tolerance, steps, header.record_seconds)
-    onsets = np.concatenate([[0.0], np.cumsum(steps)])
-    if onsets.max() > LONGEST_SECONDS:
+    onsets = every * header.record_seconds + np.cumsum(delays)
+    if onsets[-1] > LONGEST_SECONDS:
         raise ReadError(
-            f"{path}: its last record starts {onsets.max():g} s after the first; accepted is up to "
+            f"{path}: its last record starts {onsets[-1]:g} s after the first; accepted is up to "
             "14 days. Split the file by night."
         )
     return onsets
 
 
-def _time_steps(
-    header: EdfHeader, stamps: Sequence[bytes | None], n_records: np.ndarray
+def _find_delays(
+    header: EdfHeader, stamps: Sequence[bytes | None], records: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Seconds between time stamps, and by how much a step may differ from that many records.
+    """Seconds by which each record is later than the one before says, and what may be jitter.
 
-    A record without a stamp follows the one before. Stamps are rounded: by less than their last
-    digit, and clocks of recorders jitter.
+    A record without a stamp follows the one before. Stamps are rounded, so they differ by less than
+    their last digit, and clocks of recorders jitter.
     """
-    seconds = np.array([np.nan if stamp is None else float(stamp) for stamp in stamps])
-    expected = np.concatenate([[0.0], np.cumsum(n_records)]) * header.record_seconds
-    known = np.flatnonzero(np.isfinite(seconds))
-    if len(known) == 0:
-        return np.diff(expected), 0.0
-    offsets = seconds[known] - expected[known]
-    before = np.maximum(np.searchsorted(known, np.arange(len(seconds)), "right") - 1, 0)
-    digits = min(len(stamp.partition(b".")[2]) for stamp in stamps if stamp is not None)
+    found = [(i, stamp) for i, stamp in enumerate(stamps) if stamp is not None]
+    if not found:
+        return np.zeros(len(records)), 0.0
+    known = np.array([i for i, _ in found])
+    offsets = np.array([float(stamp) for _, stamp in found])
+    offsets -= records[known] * header.record_seconds
+    before = np.maximum(np.searchsorted(known, np.arange(len(records)), "right") - 1, 0)
+    digits = min(len(stamp.partition(b".")[2]) for _, stamp in found)
     jitter = _LONGEST_JITTER * min(1.0, header.record_seconds)
-    return np.diff(expected + offsets[before]), max(jitter, 0.999 * 10.0**-digits)
+    # to the nanosecond, as differences of decimal fractions are not
+    delays = np.round(np.diff(offsets[before], prepend=offsets[0]), 9)
+    return delays, max(jitter, 0.999 * 10.0**-digits)

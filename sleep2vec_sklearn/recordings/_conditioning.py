@@ -134,26 +134,28 @@ def _fill(
     conditioning: Conditioning, name: str,
 ) -> ConditionedSignal | None:  # fmt: skip
     """A modality with its missing epochs from further derivations, each scaled by its own night."""
-    found, error = None, None
-    try:
-        found = condition_first()
-    except InvalidSignalError as caught:
-        error = caught
-    for index in range(1, len(recording.derivations[name])):
-        if found is not None and found.valid.all():
-            break
+    found: ConditionedSignal | None = None
+    problem = None
+    for index in range(len(recording.derivations[name])):
         try:
-            other = condition_derivation(recording, name, index, conditioning)
-        except InvalidSignalError:
+            other = (
+                condition_derivation(recording, name, index, conditioning)
+                if index
+                else condition_first()
+            )
+        except InvalidSignalError as error:
+            problem = problem or error
             continue
         if found is None or other is None:
             found = found or other
-            continue
-        taken = other.valid & ~found.valid
-        epochs = np.where(taken[:, None], other.epochs, found.epochs)
-        found = ConditionedSignal(epochs, found.valid | taken)
-    if found is None and error is not None:
-        raise error
+        else:
+            taken = other.valid & ~found.valid
+            epochs = np.where(taken[:, None], other.epochs, found.epochs)
+            found = ConditionedSignal(epochs, found.valid | taken)
+        if found is not None and found.valid.all():
+            break
+    if found is None and problem is not None:
+        raise problem
     return found
 
 
