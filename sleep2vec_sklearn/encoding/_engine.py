@@ -158,15 +158,12 @@ class Engine:
 
     def _keys(self, recording: Recording, parts: Sequence[_Part]) -> dict[_Part, str]:
         made_by = (self.checkpoint.sha256, self.layer, self.precision, ENCODING_REVISION)
-        keys = {}
-        for name, index in parts:
-            signal = (
-                recording.derivation_fingerprint(name, index)
-                if index
-                else recording.signal_fingerprint(name)
+        return {
+            part: token_key(
+                recording.signal_fingerprint(*part), part[0], recording.n_epochs, *made_by
             )
-            keys[name, index] = token_key(signal, name, recording.n_epochs, *made_by)
-        return keys
+            for part in parts
+        }
 
     def _finish(self, position: int, future: Future, locations: Sequence[str]) -> EncodedNight:
         try:

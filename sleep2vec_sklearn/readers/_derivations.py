@@ -9,7 +9,7 @@ from typing import Any
 from ..recordings._conditioning import find_good_epochs
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.sources import Signal, SignalLayout
-from ._edf_header import FileSource, fingerprint_of
+from ._edf_header import FileSource
 from ._montage import Derivation, Montage
 
 
@@ -77,10 +77,10 @@ class MontageSource(FileSource):
         derivation = self._derivations_of(name)[index]
         return self._open_samples([derivation])(derivation)
 
-    def derivation_fingerprint(self, name: str, index: int) -> str:
-        """sha256 of the files and of what is read as one derivation."""
-        settings = self._mark(self._derivations_of(name)[index].settings(name))
-        return fingerprint_of(self.files, (self._format, settings))
+    def _settings_of(self, name: str, derivation: int) -> tuple[Any, ...]:
+        if derivation == 0:
+            return super()._settings_of(name, 0)
+        return self._mark(self._derivations_of(name)[derivation].settings(name))
 
     def _derivations_of(self, name: str) -> tuple[Derivation, ...]:
         return (self.montage.derivations[name], *self.montage.others.get(name, ()))

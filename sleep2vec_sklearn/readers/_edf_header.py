@@ -345,7 +345,9 @@ class FileSource:
         """sha256 of the files and of what is read from them."""
         return fingerprint_of(self.files, (self._format, self._settings()))
 
-    def signal_fingerprint(self, name: str) -> str:
-        """sha256 of the files and of what is read as one modality."""
-        settings = next(row for row in self._settings() if row[0] == name)
-        return fingerprint_of(self.files, (self._format, settings))
+    def signal_fingerprint(self, name: str, derivation: int = 0) -> str:
+        """sha256 of the files and of what is read as one modality, or as one derivation of it."""
+        return fingerprint_of(self.files, (self._format, self._settings_of(name, derivation)))
+
+    def _settings_of(self, name: str, derivation: int) -> tuple[Any, ...]:
+        return next(row for row in self._settings() if row[0] == name)

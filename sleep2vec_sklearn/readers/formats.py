@@ -232,9 +232,6 @@ class DerivedSource:
     def read_derivation(self, name: str, index: int) -> Signal:
         return self.source.read_derivation(name, index)  # type: ignore[union-attr]
 
-    def derivation_fingerprint(self, name: str, index: int) -> str:
-        return self.source.derivation_fingerprint(name, index)  # type: ignore[union-attr]
-
     def own_scoring(self) -> Scoring:
         return self.source.own_scoring()
 
@@ -254,19 +251,17 @@ class DerivedSource:
 
     def fingerprint(self) -> str:
         """sha256 of the files, of what is read from them, and of how it is derived."""
-        kept = getattr(self.source, "derivations", {})
-        further = [
-            self.source.derivation_fingerprint(name, index)  # type: ignore[union-attr]
+        parts = [
+            (name, index)
             for name in self.layout
-            for index in range(1, len(kept.get(name, ())))
+            for index in range(len(self.derivations.get(name, ())) or 1)
         ]
-        prints = [self.signal_fingerprint(name) for name in self.layout]
-        return _hash(("all", *self.layout), *prints, *further)
+        return _hash(("all", *self.layout), *(self.signal_fingerprint(*part) for part in parts))
 
-    def signal_fingerprint(self, name: str) -> str:
+    def signal_fingerprint(self, name: str, derivation: int = 0) -> str:
         """sha256 of what one modality's samples depend on; the file's own if it holds it."""
         if name not in self.recipes:
-            return self.source.signal_fingerprint(name)
+            return self.source.signal_fingerprint(name, derivation)
         recipe = self.recipes[name]
         version = _detector_version() if recipe.source == "ecg" else ""
         settings = (DERIVATION_REVISION, name, recipe.source, version, self.layout[name].n_samples)

@@ -82,7 +82,7 @@ def condition_derivation(
     recording: Recording, name: str, index: int, conditioning: Conditioning
 ) -> ConditionedSignal | None:
     """Read and condition one of the derivations of a modality."""
-    signal = recording.read_derivation(name, index)
+    signal = recording.signal(name, index)
     return condition(signal, get_modality(name), conditioning, recording.n_epochs)
 
 
