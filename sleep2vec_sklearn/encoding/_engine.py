@@ -12,6 +12,10 @@ A night of n epochs and a context of c epochs gives windows that start every c /
 last one ending with the night; a shorter night is one window. An epoch's token is the mean over
 the windows that hold it, weighted by a triangle that peaks in each window's middle, where the
 network sees most on either side. The layout depends on n and c alone.
+
+Of a recording read with ``derivations="all"``, each derivation of a modality is a task of its own,
+with an entry of its own in the cache. The modality's token of an epoch is their mean over the
+derivations that are on in it.
 """
 
 from __future__ import annotations
@@ -22,21 +26,33 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from ..errors import CheckpointError, InvalidRecordingError, ReadError, Sleep2VecError
+from ..errors import (
+    CheckpointError,
+    InvalidRecordingError,
+    InvalidSignalError,
+    ReadError,
+    Sleep2VecError,
+)
 from ..model.checkpoint import Checkpoint
 from ..model.network import Sleep2Vec
-from ..recordings._conditioning import ConditionedSignal, read_conditioned
+from ..recordings._conditioning import (
+    ConditionedSignal,
+    condition_derivation,
+    read_conditioned,
+)
 from ..recordings.recording import Recording
 from ._disk_cache import EncodedModality, token_key
 
 ENCODING_REVISION = 4
 _NETWORKS_KEPT = 4
 _SECONDS_TO_START = 60
+_Part = tuple[str, int]  # a modality, and the index of one of its derivations
 _networks: OrderedDict[tuple[str, str], Sleep2Vec] = OrderedDict()
 _building = threading.Lock()
 
@@ -56,6 +72,7 @@ class EncodedNight:
     position: int  # among the recordings
     modalities: dict[str, EncodedModality]
     left_out: tuple[str, ...] = ()  # sensors that are flat or have no samples
+    complaints: tuple[str, ...] = ()  # why sensors that are on cannot be used
     n_cached: int = 0  # modalities that were in the cache
     error: Sleep2VecError | None = None
     rows: np.ndarray | None = None  # made where it was encoded, in place of tokens
@@ -66,7 +83,7 @@ class Engine:
 
     def __init__(
         self, checkpoint: Checkpoint, modalities: Sequence[str], layer: str | int, precision: str,
-        device: str, read_ahead: int, cache: Cache | None,
+        device: str, read_ahead: int, cache: Cache | None, skip_unusable: bool = False,
     ):  # fmt: skip
         self.checkpoint = checkpoint
         self.modalities = tuple(modalities)
@@ -75,6 +92,8 @@ class Engine:
         self.device = device
         self.read_ahead = read_ahead
         self.cache = cache
+        # a sensor whose samples cannot be used costs itself, not the night
+        self.skip_unusable = skip_unusable
         self._conditioning = {m.name: m.conditioning for m in checkpoint.config.modalities}
         self._keys_in_progress: set[str] = set()
         self._one_ended = threading.Condition()
@@ -103,13 +122,13 @@ class Engine:
         if self.cache is None or not names:
             return False
         try:
-            keys = self._keys(recording, names)
+            keys = self._keys(recording, _list_parts(recording, names))
         except (Sleep2VecError, OSError):
             return False
         return all(self.cache.peek(key) is not None for key in keys.values())
 
     def _begin(self, recording: Recording, cores: ThreadPoolExecutor) -> tuple[dict, dict]:
-        """Tokens by modality: futures of those being encoded, and those of the cache."""
+        """Tokens by part: futures of those being encoded, and those of the cache."""
         names = [name for name in self.modalities if name in recording.modalities]
         if not names:
             raise InvalidRecordingError(
@@ -117,32 +136,49 @@ class Engine:
                 f"modalities to encode ({', '.join(self.modalities)}). Leave it out, or choose a "
                 "checkpoint that supports them."
             )
-        keys, cached = {}, {}
+        parts, keys, cached = _list_parts(recording, names), {}, {}
         if self.cache is not None:
-            keys = self._keys(recording, names)
-            entries = {name: self.cache.get(key) for name, key in keys.items()}
-            cached = {name: entry for name, entry in entries.items() if entry is not None}
-        to_encode = {name: self._conditioning[name] for name in names if name not in cached}
+            keys = self._keys(recording, parts)
+            entries = {part: self.cache.get(key) for part, key in keys.items()}
+            cached = {part: entry for part, entry in entries.items() if entry is not None}
+        to_encode = {name: self._conditioning[name] for name in names if (name, 0) not in cached}
         encoded = {
-            name: cores.submit(self._encode_once, name, conditioned, keys.get(name))
+            (name, 0): cores.submit(self._encode_once, name, conditioned, keys.get((name, 0)))
             for name, conditioned in read_conditioned(recording, to_encode)
         }
+        for name, index in parts:
+            if index and (name, index) not in cached:
+                # read when its turn comes, so that memory does not grow with the derivations
+                conditioned = partial(
+                    condition_derivation, recording, name, index, self._conditioning[name]
+                )
+                key = keys.get((name, index))
+                encoded[name, index] = cores.submit(self._encode_once, name, conditioned, key)
         return encoded, cached
 
-    def _keys(self, recording: Recording, names: Sequence[str]) -> dict[str, str]:
+    def _keys(self, recording: Recording, parts: Sequence[_Part]) -> dict[_Part, str]:
         made_by = (self.checkpoint.sha256, self.layer, self.precision, ENCODING_REVISION)
         return {
-            name: token_key(recording.signal_fingerprint(name), name, recording.n_epochs, *made_by)
-            for name in names
+            part: token_key(
+                recording.signal_fingerprint(*part), part[0], recording.n_epochs, *made_by
+            )
+            for part in parts
         }
 
     def _finish(self, position: int, future: Future, locations: Sequence[str]) -> EncodedNight:
         try:
             jobs, cached = future.result()
-            tokens = cached | {name: job.result() for name, job in jobs.items()}
-            encoded = {name: tokens[name] for name in self.modalities if name in tokens}
+            tokens, errors = dict(cached), {}
+            for part, job in jobs.items():
+                try:
+                    tokens[part] = job.result()
+                except InvalidSignalError as error:
+                    errors[part] = error
+            encoded = self._combine(tokens, errors)
             usable = {name: item for name, item in encoded.items() if item.valid.any()}
             left_out = tuple(name for name in encoded if name not in usable)
+            if errors and not usable:
+                raise next(iter(errors.values()))
             if not usable:
                 raise InvalidRecordingError(
                     f"no usable signal: {', '.join(left_out)} flat or mostly without samples; "
@@ -154,7 +190,22 @@ class Engine:
             located = kind(f"{locations[position]}: {error}")
             located.__cause__ = error
             return EncodedNight(position, {}, error=located)
-        return EncodedNight(position, usable, left_out, len(cached))
+        complaints = tuple(str(error) for error in errors.values())
+        return EncodedNight(position, usable, left_out, complaints, len(cached))
+
+    def _combine(
+        self, tokens: dict[_Part, EncodedModality], errors: dict[_Part, InvalidSignalError]
+    ) -> dict[str, EncodedModality]:
+        """One entry a modality; the error of one without any, unless such may be left out."""
+        combined = {}
+        for name in self.modalities:
+            items = [tokens[part] for part in sorted(tokens) if part[0] == name]
+            failed = [errors[part] for part in sorted(errors) if part[0] == name]
+            if failed and not self.skip_unusable and not any(item.valid.any() for item in items):
+                raise failed[0]
+            if items:
+                combined[name] = combine_derivations(items)
+        return combined
 
     def _encode_once(
         self, name: str, conditioned: Callable[[], ConditionedSignal | None], key: str | None
@@ -211,6 +262,28 @@ class Engine:
                 f"{self.precision}. Try precision='float32', or get the checkpoint again."
             )
         return EncodedModality(merged.cpu().numpy(), signal.valid, summary)
+
+
+def _list_parts(recording: Recording, names: Sequence[str]) -> list[_Part]:
+    """What is encoded by itself: each modality, or each of its derivations."""
+    kept = recording.derivations if recording.derivation_mode == "all" else {}
+    return [(name, index) for name in names for index in range(len(kept.get(name, ())) or 1)]
+
+
+def combine_derivations(items: Sequence[EncodedModality]) -> EncodedModality:
+    """The mean of the derivations of a modality, each epoch over those that are on in it."""
+    usable = [item for item in items if item.valid.any()]
+    if len(usable) < 2:
+        return usable[0] if usable else items[0]
+    valid = np.stack([item.valid for item in usable])
+    weights = valid.astype(np.float32)
+    weights /= np.maximum(weights.sum(axis=0), 1)
+    tokens = np.zeros_like(usable[0].tokens)
+    for item, weight in zip(usable, weights, strict=True):
+        tokens += item.tokens * weight[:, None]
+    summaries = [item.summary for item in usable if item.summary is not None]
+    summary = np.asarray(np.mean(summaries, axis=0, dtype=np.float32)) if summaries else None
+    return EncodedModality(tokens, np.asarray(valid.any(axis=0)), summary)
 
 
 def network_for(checkpoint: Checkpoint, device: str) -> Sleep2Vec:

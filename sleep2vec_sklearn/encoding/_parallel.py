@@ -104,7 +104,7 @@ class _ParallelEncoding:
         self._work = Work(
             source, engine.checkpoint.sha256, engine.modalities, engine.layer, engine.precision,
             device, engine.read_ahead, folder, None if self._keeps_tokens else summary,
-            export_settings(),
+            export_settings(), engine.skip_unusable,
         )  # fmt: skip
 
     def encode(self) -> Generator[EncodedNight]:
@@ -225,6 +225,7 @@ class Work:
     folder: str | None  # where workers share tokens
     summary: RowSummary | None  # None if the tokens themselves are wanted
     settings: dict = field(default_factory=dict)
+    skip_unusable: bool = False
 
     def open_checkpoint(self, weights: np.ndarray | None) -> Checkpoint:
         """The checkpoint, from this process's memory if it was needed before."""
@@ -284,7 +285,7 @@ def encode_share(
     checkpoint, device = work.open_checkpoint(weights), resolve_device(work.device)
     engine = Engine(
         checkpoint, work.modalities, work.layer, work.precision, device, work.read_ahead,
-        tokens if work.summary is None else store,
+        tokens if work.summary is None else store, work.skip_unusable,
     )  # fmt: skip
     with _caught_warnings() as caught:
         nights = list(engine.encode(recordings, locations))

@@ -53,6 +53,7 @@ class RowCollector:
         self._counts = np.zeros((inputs.n_rows, 1), dtype=np.float32)
         self._failures: list[str] = list(inputs.unusable)
         self._left_out: list[str] = []
+        self._complaints: list[str] = []
 
     def add(self, night: EncodedNight) -> None:
         """Take one night's result in."""
@@ -64,6 +65,7 @@ class RowCollector:
         off = [name for name in night.left_out if name not in self._inputs.recordings[i].derived]
         if off:
             self._left_out.append(f"{self._inputs.locations[i]}: {', '.join(off)}")
+        self._complaints += [f"{self._inputs.locations[i]}: {text}" for text in night.complaints]
         values = night.rows
         if values is None:
             values = self._summary(night, None if epochs is None else epochs[i])
@@ -76,6 +78,8 @@ class RowCollector:
         _warn_of_recordings(what, self._failures)
         what = "had a sensor that is flat or without samples, which counts as missing"
         _warn_of_recordings(what, self._left_out)
+        what = "had a sensor or derivation that cannot be used, which counts as missing"
+        _warn_of_recordings(what, self._complaints)
         with np.errstate(invalid="ignore"):
             return self._sums / self._counts
 

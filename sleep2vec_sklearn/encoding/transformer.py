@@ -72,7 +72,8 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         for other processes and sessions. ``set_config(cache_dir=...)`` gives "memory" a folder.
     on_error : {"raise", "nan"}, default="raise"
         What a recording that cannot be encoded does: raise, or give a row of NaN; all of them are
-        listed in one warning.
+        listed in one warning. With "nan", a single sensor that cannot be used, such as one in
+        another unit, is left out with a warning, and the night is encoded by the others.
     store_weights_in_pickle : bool, default=False
         Pickles carry the checkpoint's name and hash only, unless it was passed as a Checkpoint;
         True makes them self-contained.
@@ -272,8 +273,9 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         device = resolve_device(self.device if self.device == "auto" else self.device_)
         read_ahead = self.batch_size or _READ_AHEAD
         engine = Engine(
-            checkpoint, self.modalities_, layer, self.precision_, device, read_ahead, store
-        )
+            checkpoint, self.modalities_, layer, self.precision_, device, read_ahead, store,
+            skip_unusable=self.on_error == "nan",
+        )  # fmt: skip
         n_epochs = n_around(self.context_minutes)
         summary = RowSummary(self.modalities_, self.fusion, self.pooling, n_epochs)
         rows = RowCollector(inputs, self.n_features_out_, summary)

@@ -14,21 +14,29 @@ import math
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .._files import hash_file, sha256
-from ..errors import ReadError
+from ..errors import ReadError, Sleep2VecError
 
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 _FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 _WARNINGS = threading.Lock()
 _HINT = "Copy or download it again, or leave it out"
 _READER_REVISION = 1
+LONGEST_SECONDS = 14 * 86400.0
+# two separators in a row: with a text between them, it is the onset of an annotation
+_STAMP = re.compile(rb"\x00*([+-]\d{1,12}(?:\.\d{0,12})?)\x14\x14")
+_STAMP_BYTES = 64
+_OLDEST = 120
+_ANONYMOUS_START = date(1985, 1, 1)
+# zeros of calendars, which software writes for a date that is not known
+_STAND_INS = ((30, 12, 1899), (31, 12, 1899), (1, 1, 1900), (1, 1, 1901), (1, 1, 1904))
 _Number = TypeVar("_Number", int, float)
 
 
@@ -54,9 +62,10 @@ class EdfHeader:
 
     ``sample_bytes`` is 2 for EDF and 3 for BDF; records of a ``discontinuous`` file (EDF+D) need
     not follow each other in time; ``n_records`` are whole records; ``channels`` include
-    annotations; ``data_offset`` counts the bytes before the first record; anonymised dates of
-    ``start`` are kept; ``patient`` has ``sex`` ("F" or "M") and ``age`` if an EDF+ header states
-    them; ``notes`` are repairs.
+    annotations; ``data_offset`` counts the bytes before the first record; ``start`` is the clock
+    time of the first sample, the header's plus the time stamp of the first record, and anonymised
+    dates are kept; ``patient`` has ``sex`` ("F" or "M") and ``age`` if an EDF+ header states them;
+    ``notes`` are repairs.
     """
 
     sample_bytes: int
@@ -74,6 +83,23 @@ class EdfHeader:
         """Channels that hold samples."""
         return tuple(channel for channel in self.channels if not channel.is_annotation)
 
+    @property
+    def has_stamps(self) -> bool:
+        """Whether the records have room for time stamps."""
+        return any(channel.is_annotation for channel in self.channels)
+
+    def read_stamps(self, path: Path, records: Iterable[int]) -> list[bytes | None]:
+        """Time stamps of these records as written, in seconds; None where there is none."""
+        sizes = [channel.samples_per_record * self.sample_bytes for channel in self.channels]
+        first = next(i for i, channel in enumerate(self.channels) if channel.is_annotation)
+        stamps = []
+        with path.open("rb", buffering=0) as file:
+            for i in records:
+                file.seek(self.data_offset + i * sum(sizes) + sum(sizes[:first]))
+                found = _STAMP.match(file.read(min(sizes[first], _STAMP_BYTES)))
+                stamps.append(found and found[1])
+        return stamps
+
 
 @contextmanager
 def quiet_edfio() -> Iterator[None]:
@@ -82,6 +108,23 @@ def quiet_edfio() -> Iterator[None]:
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def only_read_errors(path: Path, reader: str) -> Iterator[None]:
+    """Name a file that a third party's code fails on, and the type of its error.
+
+    The text of that error is left out: it may quote the header, and with it the patient's name.
+    """
+    try:
+        yield
+    except (Sleep2VecError, ImportError):
+        raise
+    except Exception as error:
+        raise ReadError(
+            f"{path}: {reader} cannot read it ({type(error).__name__}). Check the suffix, copy the "
+            "file again, or convert it to EDF."
+        ) from None
 
 
 def read_header(path: Path) -> EdfHeader:
@@ -120,11 +163,31 @@ def read_header(path: Path) -> EdfHeader:
         )
     discontinuous = fixed[192:236].startswith((b"EDF+D", b"BDF+D"))
     start = _parse_start(fixed)
-    patient = _parse_patient(fixed[8:88].decode("latin-1"), start)
+    patient, age_notes = _parse_patient(fixed[8:88].decode("latin-1"), start)
+    notes += age_notes
     if start is None:
         notes.append("the header states no valid start time")
     layout = sample_bytes, discontinuous, n_records, seconds, channels, offset
-    return EdfHeader(*layout, start, patient, tuple(notes))
+    header = EdfHeader(*layout, start, patient, tuple(notes))
+    return _add_first_stamp(header, path) if header.has_stamps else header
+
+
+def _add_first_stamp(header: EdfHeader, path: Path) -> EdfHeader:
+    """The header with the time stamp of the first record added to its start."""
+    with only_read_errors(path, "the reader of time stamps"):
+        stamp = header.read_stamps(path, [0])[0]
+    note, start = None, header.start
+    if stamp is None:
+        note = "the first record has no time stamp; the signals start at the header's clock time"
+    elif abs(float(stamp)) > LONGEST_SECONDS:
+        note = f"the first record's time stamp, {float(stamp):g} s, is no time of day: not used"
+    elif start is not None and float(stamp):
+        with suppress(OverflowError):  # at the end of the year 9999
+            start += timedelta(seconds=float(stamp))
+        if abs(float(stamp)) >= 1:
+            note = f"the signals start {float(stamp):g} s after the header's clock time"
+    notes = (*header.notes, note) if note and header.signals else header.notes
+    return replace(header, start=start, notes=notes)
 
 
 def _damaged(path: Path, what: str) -> ReadError:
@@ -235,22 +298,32 @@ def make_datetime(year: int, month: int, day: int, *clock: int) -> datetime | No
         return None
 
 
-def _parse_patient(field: str, start: datetime | None) -> dict[str, Any]:
+def _parse_patient(field: str, start: datetime | None) -> tuple[dict[str, Any], list[str]]:
+    """Sex and age, and a note if an age cannot be; never the birthday itself."""
     parts = field.split()
     known: dict[str, Any] = {}
     if len(parts) < 2 or parts[1] not in ("F", "M", "X"):
-        return known
+        return known, []
     if parts[1] != "X":
         known["sex"] = parts[1]
     born = re.fullmatch(r"(\d{1,2})-([A-Z]{3})-(\d{4})", parts[2]) if len(parts) > 2 else None
     stated = re.search(r"(?<!\d)(\d{1,3}) ?(?:yr|yrs|years|y)(?![a-z])", " ".join(parts[3:]))
     if stated:
-        known["age"] = int(stated[1])
+        age, problem = int(stated[1]), ""
     elif born and start and born[2] in _MONTHS:
-        month, day = _MONTHS.index(born[2]) + 1, int(born[1])
-        before_birthday = (start.month, start.day) < (month, day)
-        known["age"] = start.year - int(born[3]) - before_birthday
-    return known
+        day, month, year = int(born[1]), _MONTHS.index(born[2]) + 1, int(born[3])
+        age = start.year - year - ((start.month, start.day) < (month, day))
+        anonymous = start.date() == _ANONYMOUS_START
+        problem = "the start was moved to 1985 when the file was anonymised" if anonymous else ""
+        if (day, month, year) in _STAND_INS:
+            problem = "the birthday is a stand-in"
+    else:
+        return known, []
+    if not 0 <= age <= _OLDEST:
+        problem = f"it would be {age} years"
+    if problem:
+        return known, [f"age: not known from the header, as {problem}"]
+    return {**known, "age": age}, []
 
 
 def fingerprint_of(paths: Sequence[Path], settings: Any) -> str:
@@ -272,7 +345,9 @@ class FileSource:
         """sha256 of the files and of what is read from them."""
         return fingerprint_of(self.files, (self._format, self._settings()))
 
-    def signal_fingerprint(self, name: str) -> str:
-        """sha256 of the files and of what is read as one modality."""
-        settings = next(row for row in self._settings() if row[0] == name)
-        return fingerprint_of(self.files, (self._format, settings))
+    def signal_fingerprint(self, name: str, derivation: int = 0) -> str:
+        """sha256 of the files and of what is read as one modality, or as one derivation of it."""
+        return fingerprint_of(self.files, (self._format, self._settings_of(name, derivation)))
+
+    def _settings_of(self, name: str, derivation: int) -> tuple[Any, ...]:
+        return next(row for row in self._settings() if row[0] == name)

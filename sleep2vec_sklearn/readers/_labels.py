@@ -23,8 +23,8 @@ from ..errors import ReadError, RecordingWarning
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
-from ._scoring import DATES_DIFFER, DAY, CodeNote, LabelContext, Scoring, decide_coding, fit_days
 from ._label_tables import has_stage_column, no_scorer
+from ._scoring import DATES_DIFFER, DAY, CodeNote, LabelContext, Scoring, decide_coding, fit_days
 from .hypnograms import only_read_errors, read_edf_annotations, read_labels, refuse_conflicts
 
 _WORDS = [sep + word for word in ("hypnogram", "hypno", "sleepscoring", "scoring", "stages")

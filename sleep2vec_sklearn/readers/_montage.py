@@ -1,24 +1,37 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Montages: one derivation per modality, chosen from the channels of a file.
+"""Montages: the derivations of each modality, chosen from the channels of a file.
 
-A channel slower than the modality's minimum rate is not used. If a file stores electrodes against
-a common reference (MrOS, CFS and other Compumedics exports hold C3, LOC and A2 or M2 as separate
-channels), the derivation of the AASM manual is formed by subtraction: EEG and EOG minus the
-contralateral mastoid, left minus right ECG and chin electrodes.
+A channel slower than the modality's minimum rate is not used. One whose unit is that of another
+quantity comes after all others. If a file stores electrodes against a common reference (MrOS, CFS
+and other Compumedics exports hold C3, LOC and A2 or M2 as separate channels), the derivation of the
+AASM manual is formed by subtraction: EEG and EOG minus the contralateral mastoid, left minus right
+ECG and chin electrodes.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from ..errors import InvalidSignalError, NoUsableChannelError, ReadError
+from ..errors import InvalidRecordingError, InvalidSignalError, NoUsableChannelError, ReadError
+from ..recordings._notes import Caution
 from ..recordings.modality import MODALITIES, get_modality, list_modalities
-from ._channels import MASTOIDS, VOLTAGES, Alias, classify_label, compact_label, parse_dimension
+from ._channels import (
+    MASTOIDS,
+    SUM_OF_BELTS,
+    VOLTAGES,
+    Alias,
+    classify_label,
+    compact_label,
+    find_unit,
+    is_foreign_unit,
+    parse_dimension,
+)
 
+DERIVATIONS = ("one", "fill", "all")
 _RATE_TOLERANCE = 1e-6
 _PAIRS = (("ecgl", "ecgr"), ("lchin", "rchin"), ("chinl", "chinr"), ("emgl", "emgr"))
 _NUMBERED_PAIRS = tuple((f"{name}1", f"{name}2") for name in ("ecg", "ekg", "emg", "chin"))
@@ -26,12 +39,16 @@ _NUMBERED_PAIRS = tuple((f"{name}1", f"{name}2") for name in ("ecg", "ekg", "emg
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One channel of a file as its header describes it; 0 Hz if that gives no rate or scale."""
+    """One channel of a file as its header describes it; 0 Hz if that gives no rate or scale.
+
+    ``unit`` is what the user says of it, in place of the dimension.
+    """
 
     index: int
     label: str
     rate: float
     dimension: str = ""
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,59 +67,92 @@ class Derivation:
             return self.channel.label
         return f"{self.channel.label} - {self.reference.label}"
 
+    def settings(self, name: str) -> tuple[Any, ...]:
+        """What its samples depend on, for their fingerprint."""
+        row = (name, self.channel.index, self.reference and self.reference.index, self.unit)
+        return row if self.reference_factor == 1 else (*row, self.reference_factor)
+
 
 @dataclass(frozen=True, slots=True)
 class Montage:
     """What is read from a file, and why the rest is not.
 
     ``derivations`` are in the catalogue's order; ``reasons`` hold per channel the modality, whether
-    it is used, and why; ``notes`` list slow channels, subtractions and assumed units.
+    it is used, and why; ``notes`` list slow channels, subtractions and assumed units. ``others``
+    are further derivations, by ``mode``: those of the same region that may be read in place of the
+    first ("one") or fill it ("fill"), or all of the modality ("all").
     """
 
     derivations: Mapping[str, Derivation]
     reasons: tuple[tuple[str | None, bool, str], ...]
     notes: tuple[str, ...]
+    others: Mapping[str, tuple[Derivation, ...]] = field(default_factory=dict)
+    mode: str = "one"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "derivations", MappingProxyType(dict(self.derivations)))
+        for name in ("derivations", "others"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # a mappingproxy cannot be pickled
-        return Montage, (dict(self.derivations), self.reasons, self.notes)
+        fields = dict(self.derivations), self.reasons, self.notes, dict(self.others), self.mode
+        return Montage, fields
 
     @property
     def settings(self) -> list[tuple[Any, ...]]:
-        """What the samples read from a file depend on, for its fingerprint."""
-        return [
-            (name, d.channel.index, d.reference and d.reference.index, d.unit)
-            for name, d in sorted(self.derivations.items())
-        ]
+        """What the samples of each modality depend on, for its fingerprint."""
+        rows = []
+        for name, derivation in sorted(self.derivations.items()):
+            row = derivation.settings(name)
+            others = self.others.get(name, ()) if self.mode != "all" else ()
+            rows.append((*row, self.mode, *(o.settings(name) for o in others)) if others else row)
+        if self.mode == "all":
+            rows += [o.settings(name) for name, kept in sorted(self.others.items()) for o in kept]
+        return rows
+
+
+def check_derivations(mode: str) -> None:
+    """Refuse a value of ``derivations=`` that is not known."""
+    if mode not in DERIVATIONS:
+        raise ValueError(f"derivations must be one of {', '.join(DERIVATIONS)}, got {mode!r}.")
 
 
 def pick_montage(
     channels: Sequence[Channel], *, modalities: str | Sequence[str] | None = None,
-    overrides: Mapping[str, Any] | None = None, where: str = "file", strict: bool = True,
+    overrides: Mapping[str, Any] | None = None, units: Mapping[str, str] | None = None,
+    mode: str = "one", where: str = "file", strict: bool = True,
 ) -> Montage:  # fmt: skip
-    """Choose a derivation for every modality that channels allow; none is an error if strict."""
-    overrides = {get_modality(name).name: choice for name, choice in (overrides or {}).items()}
+    """Choose derivations for every modality that channels allow; none is an error if strict."""
+    check_derivations(mode)
+    overrides = check_mapping("channels", overrides)
+    overrides = {get_modality(name).name: choice for name, choice in overrides.items()}
     wanted = list_modalities(modalities)
+    notes: list[str] = []
+    channels, units = _declare_units(channels, units, where, notes)
     aliases = [classify_label(channel.label) for channel in channels]
     reasons: list[list[Any]] = [[alias.modality, False, alias.why] for alias in aliases]
     derivations: dict[str, Derivation] = {}
-    notes: list[str] = []
+    others: dict[str, tuple[Derivation, ...]] = {}
     for name in MODALITIES:
-        chosen = None
+        chosen: list[tuple[Channel, Channel | None]] = []
         if name not in wanted:
             _explain(reasons, aliases, name, "not among the modalities asked for")
         elif name not in overrides:
-            chosen = _choose(channels, aliases, name, reasons, notes)
+            chosen = _choose(channels, aliases, name, mode, reasons, notes)
         else:
             _explain(reasons, aliases, name, f"channels= names another one for {name}")
             if overrides[name] is not None:
-                chosen = _find_override(channels, name, overrides[name], where)
-        if chosen is not None:
-            derivations[name] = _derive(name, *chosen, notes)
+                chosen = [_find_override(channels, name, overrides[name], where)]
+        if chosen:
+            derivations[name] = _derive(name, *chosen[0], units, where, notes)
+            # what is noted of a derivation holds only if it is read
+            more = notes if mode != "one" else []
+            found = [_derive(name, *pair, units, where, more) for pair in chosen[1:]]
+            if mode == "one":
+                found = [other for other in found if _is_alike(other, derivations[name])]
+            others |= {name: tuple(found)} if found else {}
     _mark_used(reasons, derivations)
+    _explain_others(reasons, derivations, others, mode, notes)
     if strict and not derivations:
         unused = [reason[2] for reason in reasons if reason[0] is not None]
         listed = ", ".join(repr(c.label) for c in channels) or "none: it holds annotations only"
@@ -112,7 +162,76 @@ def pick_montage(
             "for each, and name one by hand, e.g. channels={'eeg': 'label'}."
         )
     rows = tuple((modality, used, why) for modality, used, why in reasons)
-    return Montage(derivations, rows, tuple(notes))
+    return Montage(derivations, rows, tuple(dict.fromkeys(notes)), others, mode)
+
+
+def _declare_units(
+    channels: Sequence[Channel], units: Mapping[str, str] | None, where: str, notes: list[str]
+) -> tuple[list[Channel], dict[str, str]]:
+    """The channels with the units that a user states by label, and the units stated by modality."""
+    by_modality = {}
+    channels = list(channels)
+    for key, unit in check_mapping("units", units).items():
+        if key in MODALITIES:
+            by_modality[key] = check_unit(key, unit, f"{where}: units[{key!r}]")
+            continue
+        label = compact_label(str(key))
+        named = [i for i, channel in enumerate(channels) if compact_label(channel.label) == label]
+        for i in named:
+            channels[i] = replace(channels[i], unit=unit)
+        if not named:
+            kind = f"units= names {key!r}, which is no modality and no channel of the file"
+            notes.append(Caution(kind, kind))
+    return channels, by_modality
+
+
+def check_mapping(option: str, value: Any) -> Mapping[str, Any]:
+    """An option that maps modalities or labels; None is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidRecordingError(
+            f"{option} is {value!r}; accepted is a mapping, e.g. {option}={{'eeg': {value!r}}}."
+        )
+    return value
+
+
+def check_unit(name: str, unit: Any, where: str) -> str:
+    """A unit that a user states for a modality, as the catalogue spells it."""
+    known = get_modality(name).units
+    found = find_unit(unit) if isinstance(unit, str) else None
+    if found not in known:
+        raise InvalidSignalError(
+            f"{where} is {unit!r}; accepted for {name!r} are {', '.join(known)}. State one of "
+            "these, or leave it out."
+        )
+    return found
+
+
+def _is_alike(other: Derivation, first: Derivation) -> bool:
+    """Whether one may be read in place of the other, as the layout is stated before that."""
+    same_rate = abs(other.channel.rate - first.channel.rate) < _RATE_TOLERANCE
+    return same_rate and other.unit == first.unit
+
+
+def _explain_others(
+    reasons: list[list[Any]], derivations: Mapping[str, Derivation],
+    others: Mapping[str, tuple[Derivation, ...]], mode: str, notes: list[str],
+) -> None:  # fmt: skip
+    for name, kept in others.items():
+        first = derivations[name].label
+        listed = ", ".join(repr(derivation.label) for derivation in kept)
+        if mode == "fill":
+            notes.append(f"{name}: epochs where {first!r} is off are filled from {listed}")
+        elif mode == "all":
+            notes.append(f"{name}: {len(kept) + 1} derivations, {first!r}, {listed}")
+        for derivation in kept:
+            reason = reasons[derivation.channel.index]
+            if mode == "one":
+                reason[2] += " unless this one is good for longer"
+                continue
+            _mark_used(reasons, {name: derivation})
+            reason[2] += f"; fills epochs where {first!r} is off" if mode == "fill" else ""
 
 
 def _explain(reasons: list[list[Any]], aliases: Sequence[Alias], name: str, why: str) -> None:
@@ -122,9 +241,10 @@ def _explain(reasons: list[list[Any]], aliases: Sequence[Alias], name: str, why:
 
 
 def _choose(
-    channels: Sequence[Channel], aliases: Sequence[Alias], name: str, reasons: list[list[Any]],
-    notes: list[str],
-) -> tuple[Channel, Channel | None] | None:  # fmt: skip
+    channels: Sequence[Channel], aliases: Sequence[Alias], name: str, mode: str,
+    reasons: list[list[Any]], notes: list[str],
+) -> list[tuple[Channel, Channel | None]]:  # fmt: skip
+    """The preferred channel and its reference, then those that may stand in for it or join it."""
     candidates = []
     for i, (channel, alias) in enumerate(zip(channels, aliases, strict=True)):
         if alias.modality != name:
@@ -134,14 +254,28 @@ def _choose(
             reasons[i][2] = f"{alias.why}; {flaw}"
             notes.append(f"{name}: channel {channel.label!r} left out: {flaw}")
         else:
-            candidates.append((alias.rank, i))
+            foreign = channel.unit is None and is_foreign_unit(channel.dimension, name)
+            candidates.append((foreign, alias.rank, i))
     if not candidates:
-        return None
-    best = min(candidates)[1]
-    for _, i in candidates:
-        if i != best:
-            reasons[i][2] = f"{aliases[i].why}; {channels[best].label!r} is preferred"
-    return channels[best], _find_reference(channels, aliases, best)
+        return []
+    (best_foreign, _, best), *rest = sorted(candidates)
+    references = {i: _find_reference(channels, aliases, i) for _, _, i in candidates}
+    subtracted = {reference.index for reference in references.values() if reference is not None}
+    # an electrode without a reference is unlike one that has it, and a lead unlike a pair of them
+    unlike = {
+        i: not (aliases[i].reference or reference)
+        if aliases[i].electrode
+        else reference is not None
+        for i, reference in references.items()
+    }
+    region, chosen = aliases[best].region, [best]
+    for foreign, _, i in rest:
+        reasons[i][2] = f"{aliases[i].why}; {channels[best].label!r} is preferred"
+        alike = region is not None and (aliases[i].region, unlike[i]) == (region, unlike[best])
+        joins = alike or (mode == "all" and (name, aliases[i].rank) != SUM_OF_BELTS)
+        if joins and channels[i].index not in subtracted and foreign == best_foreign:
+            chosen.append(i)
+    return [(channels[i], references[i]) for i in chosen]
 
 
 def _find_flaw(channel: Channel, name: str) -> str | None:
@@ -170,9 +304,9 @@ def _find_reference(
         pairs = _PAIRS + (_NUMBERED_PAIRS if mastoids else ())
         candidates = [(b, b) for a, b in pairs if a == compact_label(active.label)]
     for labels in candidates:
-        for channel in channels:
+        for channel, other in zip(channels, aliases, strict=True):
             same_rate = abs(channel.rate - active.rate) < _RATE_TOLERANCE
-            if same_rate and compact_label(channel.label) in labels:
+            if same_rate and (compact_label(channel.label) in labels or other.electrode in labels):
                 return channel
     return None
 
@@ -180,7 +314,8 @@ def _find_reference(
 def _find_override(
     channels: Sequence[Channel], name: str, choice: Any, where: str
 ) -> tuple[Channel, Channel | None]:
-    labels = (choice,) if isinstance(choice, str) else tuple(choice)
+    labels = tuple(choice) if isinstance(choice, Sequence) and not isinstance(choice, str) else ()
+    labels = (choice,) if isinstance(choice, str) else labels
     if not 1 <= len(labels) <= 2:
         raise ReadError(
             f"{where}: channels[{name!r}] is {choice!r}; accepted are a label, a pair "
@@ -215,17 +350,29 @@ def _find_label(channels: Sequence[Channel], label: str, where: str) -> Channel:
     raise ReadError(f"{where} has no channel {label!r}.{hint} It has {listed}.")
 
 
-def _derive(name: str, channel: Channel, reference: Channel | None, notes: list[str]) -> Derivation:
-    unit, note = parse_dimension(channel.dimension, name)
+def _derive(
+    name: str, channel: Channel, reference: Channel | None, units: Mapping[str, str], where: str,
+    notes: list[str],
+) -> Derivation:  # fmt: skip
+    unit, note = _unit_of(channel, name, units, where)
     if note:
         notes.append(f"{name}: channel {channel.label!r} {note}")
     if reference is None:
         return Derivation(channel, None, unit)
-    reference_unit, _ = parse_dimension(reference.dimension, name)
+    reference_unit, _ = _unit_of(reference, name, units, where)
     factor = VOLTAGES.get(reference_unit, 1.0) / VOLTAGES.get(unit, 1.0)
     derivation = Derivation(channel, reference, unit, factor)
     notes.append(f"{name}: formed as {derivation.label}, stored against a common reference")
     return derivation
+
+
+def _unit_of(
+    channel: Channel, name: str, units: Mapping[str, str], where: str
+) -> tuple[str, str | None]:
+    """Unit of a channel as stated by the user, else by the header, and a note if assumed."""
+    if channel.unit is not None:
+        return check_unit(name, channel.unit, f"{where}: units[{channel.label!r}]"), None
+    return (units[name], None) if name in units else parse_dimension(channel.dimension, name)
 
 
 def _mark_used(reasons: list[list[Any]], derivations: Mapping[str, Derivation]) -> None:

@@ -21,6 +21,7 @@ from ..recordings.cohort import Cohort
 from ..recordings.recording import Recording
 from ._edf_header import read_header
 from ._labels import is_hypnogram_name, settle_codes, warn_of_missing_stages
+from ._montage import check_derivations
 from ._nsrr import find_tables, identify, read_covariates, visit_of
 from ._tables import (
     NightKeys,
@@ -53,7 +54,8 @@ def read_cohort(
     pattern: str | None = None, metadata: pd.DataFrame | str | PathLike[str] | None = None,
     on: str | None = None, on_error: str = "warn",
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
-    derive: bool = True, scorer: str | None = None, n_jobs: int | None = None, verbose: int = 1,
+    units: Mapping[str, str] | None = None, derivations: str = "one", derive: bool = True,
+    scorer: str | None = None, n_jobs: int | None = None, verbose: int = 1,
 ) -> Cohort:  # fmt: skip
     """Read the nights of a study: headers and labels now, samples on use.
 
@@ -79,7 +81,7 @@ def read_cohort(
     on_error : {"warn", "raise"}, default="warn"
         What to do if nights cannot be read, whatever the reason: leave them out, list them in
         ``failures`` and warn once; or raise.
-    modalities, channels, derive, scorer : optional
+    modalities, channels, units, derivations, derive, scorer : optional
         As in :func:`read_recording`, for all nights.
     n_jobs : int, optional
         Threads that read headers.
@@ -119,7 +121,11 @@ def read_cohort(
         raise ValueError(f"on is {on!r}, but there is no metadata whose rows it could name.")
     table = _add_covariates(table, source)
     _warn_of_folders(table)
-    options = {"modalities": modalities, "channels": channels, "derive": derive, "scorer": scorer}
+    check_derivations(derivations)
+    options = {
+        "modalities": modalities, "channels": channels, "units": units,
+        "derivations": derivations, "derive": derive, "scorer": scorer,
+    }  # fmt: skip
     results = _read_all(table, options, n_jobs, verbose)
     given = table.to_dict("records")
     results = settle_codes(

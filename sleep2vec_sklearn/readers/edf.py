@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -13,22 +12,32 @@ from typing import Any
 import numpy as np
 
 from ..errors import ReadError
-from ..recordings.sources import Signal, SignalLayout
-from ._edf_header import EdfChannel, EdfHeader, FileSource, quiet_edfio, read_header
+from ..recordings.sources import Signal
+from ._derivations import MontageSource
+from ._edf_header import (
+    LONGEST_SECONDS,
+    EdfChannel,
+    EdfHeader,
+    only_read_errors,
+    quiet_edfio,
+    read_header,
+)
 from ._montage import Channel, Derivation, pick_montage
 from ._scoring import Scoring
 from .hypnograms import read_edf_annotations
 
-_LONGEST_SECONDS = 14 * 86400.0
+_N_PROBES = 8
+_LONGEST_JITTER = 0.5
 
 
-class EdfSource(FileSource):
+class EdfSource(MontageSource):
     """Signals of one EDF, EDF+ or BDF file.
 
     The header is read at construction, samples later: each :meth:`read` opens the file once and
-    takes only the channels it needs, as float32 in physical units. Gaps of a discontinuous file
-    (EDF+D) become NaN; the times of its records are read at construction. edfio always reads a BDF
-    file whole.
+    takes only the channels it needs, as float32 in physical units. Gaps between records become NaN:
+    the time stamps of a discontinuous file (EDF+D) are read at construction; of other EDF+ files,
+    which may have gaps as well, eight of them, and all if these do not fit. edfio always reads a
+    BDF file whole.
 
     Parameters
     ----------
@@ -39,6 +48,8 @@ class EdfSource(FileSource):
     channels : mapping, optional
         Modality to label, (label, reference label), or None to leave it out; overrides the choice
         by labels.
+    units, derivations : optional
+        As in :func:`~sleep2vec_sklearn.read_recording`.
 
     Attributes
     ----------
@@ -76,22 +87,27 @@ class EdfSource(FileSource):
 
     def __init__(
         self, path: str | PathLike[str], *, modalities: str | Sequence[str] | None = None,
-        channels: Mapping[str, Any] | None = None,
+        channels: Mapping[str, Any] | None = None, units: Mapping[str, str] | None = None,
+        derivations: str = "one",
     ):  # fmt: skip
+        super().__init__()
         self.path = Path(path)
         self.files: tuple[Path, ...] = (self.path,)
         self.header = read_header(self.path)
         self.start: datetime | None = self.header.start
         self.metadata: dict[str, Any] = dict(self.header.patient)
-        listed, where = list_edf_channels(self.header), str(self.path)
-        self.montage = pick_montage(listed, modalities=modalities, overrides=channels, where=where)
-        self._onsets = _record_onsets(self.path, self.header)
+        self.montage = pick_montage(
+            list_edf_channels(self.header), modalities=modalities, overrides=channels, units=units,
+            mode=derivations, where=str(self.path),
+        )  # fmt: skip
+        with only_read_errors(self.path, "the reader of time stamps"):
+            self._onsets = _record_onsets(self.path, self.header)
         missing = self.duration - self.header.n_records * self.header.record_seconds
         gaps = (f"discontinuous: {missing:g} s without records are gaps",) if missing > 0 else ()
         self.notes = self.header.notes + gaps + self.montage.notes
 
     @property
-    def duration(self) -> float:
+    def duration(self) -> float:  # type: ignore[override]
         """Seconds from the first sample to the end of the last record."""
         if self._onsets is None:
             return self.header.n_records * self.header.record_seconds
@@ -101,27 +117,23 @@ class EdfSource(FileSource):
         """Stages and events among the file's annotations; may be empty."""
         return read_edf_annotations(self.path)
 
-    @property
-    def layout(self) -> dict[str, SignalLayout]:
-        """Layout of each modality, from the header alone."""
-        return {
-            name: SignalLayout(d.channel.rate, d.unit, round(self.duration * d.channel.rate))
-            for name, d in self.montage.derivations.items()
-        }
+    def _count_samples(self, derivation: Derivation) -> int:
+        return round(self.duration * derivation.channel.rate)
 
-    def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        """Read these modalities, opening the file once; a ReadError if it has changed."""
+    def _mark(self, settings: tuple[Any, ...]) -> tuple[Any, ...]:
+        # as EDF+C was read without regard to its time stamps
+        placed = self._onsets is not None and not self.header.discontinuous
+        return (*settings, "by time stamps") if placed else settings
+
+    def _open_samples(self, derivations: Sequence[Derivation]) -> Callable[[Derivation], Signal]:
         file_signals = _open(self.path, self.header)
-        signals = {}
-        for name in names:
-            derivation = self.montage.derivations[name]
+
+        def read(derivation: Derivation) -> Signal:
             values = self._derive(file_signals, derivation)
             values.flags.writeable = False
-            signals[name] = Signal(values, derivation.channel.rate, derivation.unit)
-        return signals
+            return Signal(values, derivation.channel.rate, derivation.unit)
 
-    def _settings(self) -> list[tuple[Any, ...]]:
-        return self.montage.settings
+        return read
 
     def _derive(self, signals: Any, derivation: Derivation) -> np.ndarray:
         values = self._physical(signals, derivation.channel.index)
@@ -137,7 +149,8 @@ class EdfSource(FileSource):
     def _physical(self, signals: Any, index: int) -> np.ndarray:
         header = self.header.signals[index]
         expected = self.header.n_records * header.samples_per_record
-        digital = signals[index].digital[:expected] if index < len(signals) else np.empty(0)
+        with only_read_errors(self.path, "edfio"):
+            digital = signals[index].digital[:expected] if index < len(signals) else np.empty(0)
         if len(digital) != expected:
             raise ReadError(
                 f"{self.path}: {header.label!r} has {len(digital)} samples, its header announced "
@@ -177,45 +190,72 @@ def _open(path: Path, header: EdfHeader) -> Any:
     """Signals of a file, opened with edfio; they read their samples on access."""
     import edfio
 
-    # edfio's messages may quote the header, and with it the patient's name
-    try:
-        with quiet_edfio():
-            if header.sample_bytes == 3:
-                return edfio.read_bdf(path, header_encoding="latin-1").signals
-            return edfio.read_edf(path, lazy_load_data=True, header_encoding="latin-1").signals
-    except (OSError, ValueError) as error:
-        raise ReadError(
-            f"{path}: edfio cannot read it ({type(error).__name__}). Copy it again, or convert it "
-            "with another tool."
-        ) from None
+    with only_read_errors(path, "edfio"), quiet_edfio():
+        if header.sample_bytes == 3:
+            return edfio.read_bdf(path, header_encoding="latin-1").signals
+        return edfio.read_edf(path, lazy_load_data=True, header_encoding="latin-1").signals
 
 
 def _record_onsets(path: Path, header: EdfHeader) -> np.ndarray | None:
-    """Start of each record of a discontinuous file, in seconds from the first."""
-    if not header.discontinuous:
-        return None
-    sizes = [channel.samples_per_record * header.sample_bytes for channel in header.channels]
-    timekeeping = next((i for i, c in enumerate(header.channels) if c.is_annotation), None)
-    if timekeeping is None:
-        raise ReadError(
-            f"{path}: marked as discontinuous (EDF+D), but without the annotations that say when "
-            "each record starts. Convert it to a continuous EDF."
-        )
-    first = sum(sizes[:timekeeping])
-    records = np.memmap(path, np.uint8, "r", header.data_offset, (header.n_records, sum(sizes)))
-    onsets = np.empty(header.n_records)
-    for i, record in enumerate(records[:, first : first + sizes[timekeeping]]):
-        stamp = re.match(rb"[+-]\d+(?:\.\d+)?", record.tobytes())
-        if stamp is None:
+    """Start of each record in seconds from the first; None if they follow each other."""
+    if not header.has_stamps:
+        if header.discontinuous:
             raise ReadError(
-                f"{path}: record {i + 1} of a discontinuous file has no start time. The file is "
-                "corrupt. Copy it again, or leave it out."
+                f"{path}: marked as discontinuous (EDF+D), but without the annotations that say "
+                "when each record starts. Convert it to a continuous EDF."
             )
-        onsets[i] = float(stamp[0])
-    onsets -= onsets[0]
-    if onsets.min() < 0 or onsets.max() > _LONGEST_SECONDS:
+        return None
+    every = np.arange(header.n_records)
+    if not header.discontinuous:
+        # to read them all is to read most of the file
+        some = np.unique(np.linspace(0, every[-1], _N_PROBES).astype(int))
+        delays, tolerance = _find_delays(header, header.read_stamps(path, some), some)
+        if np.all(np.abs(delays) <= tolerance):
+            return None
+    stamps = header.read_stamps(path, every)
+    if header.discontinuous and None in stamps:
         raise ReadError(
-            f"{path}: its records start between {onsets.min():g} and {onsets.max():g} s of the "
-            "first; accepted is up to 14 days. Split the file by night."
+            f"{path}: record {stamps.index(None) + 1} of a discontinuous file has no start time. "
+            "The file is corrupt. Copy it again, or leave it out."
+        )
+    delays, tolerance = _find_delays(header, stamps, every)
+    early = np.flatnonzero(delays < -tolerance)
+    if len(early):
+        i = int(early[0])
+        raise ReadError(
+            f"{path}: record {i + 1} starts {-delays[i]:g} s before record {i} ends by their time "
+            "stamps; accepted are gaps between records. Export the file again, or split it there."
+        )
+    if not header.discontinuous:
+        delays[delays <= tolerance] = 0
+        if not delays.any():
+            return None
+    onsets = every * header.record_seconds + np.cumsum(delays)
+    if onsets[-1] > LONGEST_SECONDS:
+        raise ReadError(
+            f"{path}: its last record starts {onsets[-1]:g} s after the first; accepted is up to "
+            "14 days. Split the file by night."
         )
     return onsets
+
+
+def _find_delays(
+    header: EdfHeader, stamps: Sequence[bytes | None], records: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Seconds by which each record is later than the one before says, and what may be jitter.
+
+    A record without a stamp follows the one before. Stamps are rounded, so they differ by less than
+    their last digit, and clocks of recorders jitter.
+    """
+    found = [(i, stamp) for i, stamp in enumerate(stamps) if stamp is not None]
+    if not found:
+        return np.zeros(len(records)), 0.0
+    known = np.array([i for i, _ in found])
+    offsets = np.array([float(stamp) for _, stamp in found])
+    offsets -= records[known] * header.record_seconds
+    before = np.maximum(np.searchsorted(known, np.arange(len(records)), "right") - 1, 0)
+    digits = min(len(stamp.partition(b".")[2]) for _, stamp in found)
+    jitter = _LONGEST_JITTER * min(1.0, header.record_seconds)
+    # to the nanosecond, as differences of decimal fractions are not
+    delays = np.round(np.diff(offsets[before], prepend=offsets[0]), 9)
+    return delays, max(jitter, 0.999 * 10.0**-digits)

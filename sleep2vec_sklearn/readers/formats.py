@@ -32,7 +32,7 @@ from ..errors import ReadError
 from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
 from ._edf_header import read_header
-from ._montage import pick_montage
+from ._montage import check_derivations, pick_montage
 from ._scoring import Scoring
 from .edf import EdfSource, list_edf_channels
 from .mne import MNE_SUFFIXES, MneSource, list_mne_channels
@@ -46,7 +46,7 @@ _COLUMNS = ["label", "modality", "rate", "unit", "used", "why"]
 _FileSource = EdfSource | NpzSource | MneSource
 
 
-def describe_channels(path: str | PathLike[str]) -> pd.DataFrame:
+def describe_channels(path: str | PathLike[str], *, derivations: str = "one") -> pd.DataFrame:
     """Table of the channels of a recording, and of the modality that each is read as.
 
     Rows of derived modalities follow those of the file, with "(derived)" after the channel's label.
@@ -55,6 +55,8 @@ def describe_channels(path: str | PathLike[str]) -> pd.DataFrame:
     ----------
     path : path-like
         EDF, EDF+, BDF, NPZ, or anything MNE-Python reads.
+    derivations : {"one", "fill", "all"}, default="one"
+        As in :func:`read_recording`: whether further derivations of a modality are used.
 
     Returns
     -------
@@ -83,17 +85,19 @@ def describe_channels(path: str | PathLike[str]) -> pd.DataFrame:
     path = Path(path)
     suffix = path.suffix.lower()
     _check_exists(path)
+    check_derivations(derivations)
     if suffix == ".npz":
         rows = describe_arrays(path)
+        used_rows = {row[1]: row for row in rows if row[1] and row[4]}
     else:
         edf = suffix in _EDF_SUFFIXES
         channels = list_edf_channels(read_header(path)) if edf else list_mne_channels(path)
-        montage = pick_montage(channels, where=str(path), strict=False)
+        montage = pick_montage(channels, mode=derivations, where=str(path), strict=False)
         rows = [
             (channel.label, modality or "", channel.rate, channel.dimension, used, why)
             for channel, (modality, used, why) in zip(channels, montage.reasons, strict=True)
         ]
-    used_rows = {row[1]: row for row in rows if row[1] and row[4]}
+        used_rows = {name: rows[d.channel.index] for name, d in montage.derivations.items()}
     layout = {name: SignalLayout(row[2], "", 0) for name, row in used_rows.items()}
     for name, recipe in choose_recipes(layout).items():
         label = f"{used_rows[recipe.source][0]} (derived)"
@@ -121,11 +125,13 @@ class ChannelTable(pd.DataFrame):
 def open_source(
     path: Path, modalities: str | Sequence[str] | None = None,
     channels: Mapping[str, Any] | None = None, derive: bool = True,
+    units: Mapping[str, str] | None = None, derivations: str = "one",
 ) -> _FileSource | DerivedSource:  # fmt: skip
     """Open a recording with the reader of its suffix, and derive further modalities."""
     _check_exists(path)
+    options = {"channels": channels, "units": units, "derivations": derivations}
     if not derive:
-        return _open(path, modalities, channels)
+        return _open(path, modalities, options)
     if modalities is None:
         wanted, needed, excluded = None, None, []
     else:
@@ -133,14 +139,14 @@ def open_source(
         sources = {recipe.source for recipe in RECIPES if recipe.name in wanted}
         needed = [name for name in MODALITIES if name in sources or name in wanted]
         excluded = [name for name in MODALITIES if name not in wanted]
-    source = _open(path, needed, channels)
+    source = _open(path, needed, options)
     excluded += [get_modality(name).name for name in channels or {}]
     recipes = choose_recipes(source.layout, excluded)
     if recipes:
         return DerivedSource(source, recipes, wanted)
     if wanted is None or set(source.layout) <= set(wanted):
         return source
-    return _open(path, wanted, channels)
+    return _open(path, wanted, options)
 
 
 def _check_exists(path: Path) -> None:
@@ -149,11 +155,11 @@ def _check_exists(path: Path) -> None:
 
 
 def _open(
-    path: Path, modalities: str | Sequence[str] | None, channels: Mapping[str, Any] | None
+    path: Path, modalities: str | Sequence[str] | None, options: Mapping[str, Any]
 ) -> _FileSource:
     readers: dict[str, type[_FileSource]] = dict.fromkeys(_EDF_SUFFIXES, EdfSource)
     reader = (readers | {".npz": NpzSource}).get(path.suffix.lower(), MneSource)
-    return reader(path, modalities=modalities, channels=channels)
+    return reader(path, modalities=modalities, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +220,18 @@ class DerivedSource:
             for name, recipe in self.recipes.items()
         )
 
+    @property
+    def derivations(self) -> dict[str, tuple[str, ...]]:
+        """Those of the file's modalities."""
+        return getattr(self.source, "derivations", {})
+
+    @property
+    def derivation_mode(self) -> str:
+        return getattr(self.source, "derivation_mode", "one")
+
+    def read_derivation(self, name: str, index: int) -> Signal:
+        return self.source.read_derivation(name, index)  # type: ignore[union-attr]
+
     def own_scoring(self) -> Scoring:
         return self.source.own_scoring()
 
@@ -233,12 +251,17 @@ class DerivedSource:
 
     def fingerprint(self) -> str:
         """sha256 of the files, of what is read from them, and of how it is derived."""
-        return _hash(("all", *self.layout), *(self.signal_fingerprint(n) for n in self.layout))
+        parts = [
+            (name, index)
+            for name in self.layout
+            for index in range(len(self.derivations.get(name, ())) or 1)
+        ]
+        return _hash(("all", *self.layout), *(self.signal_fingerprint(*part) for part in parts))
 
-    def signal_fingerprint(self, name: str) -> str:
+    def signal_fingerprint(self, name: str, derivation: int = 0) -> str:
         """sha256 of what one modality's samples depend on; the file's own if it holds it."""
         if name not in self.recipes:
-            return self.source.signal_fingerprint(name)
+            return self.source.signal_fingerprint(name, derivation)
         recipe = self.recipes[name]
         version = _detector_version() if recipe.source == "ecg" else ""
         settings = (DERIVATION_REVISION, name, recipe.source, version, self.layout[name].n_samples)

@@ -19,8 +19,8 @@ from ..errors import ReadError, RecordingWarning
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ._edf_header import EdfHeader, expand_year, make_datetime, read_header
-from ._scoring import MOVEMENT, Annotation, LabelContext, Scoring, ScoringBuilder
 from ._label_tables import decode_text, no_scorer, read_table
+from ._scoring import MOVEMENT, Annotation, LabelContext, Scoring, ScoringBuilder
 
 # Rechtschaffen & Kales, as in files of the National Sleep Research Resource
 _NSRR_CODES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: MOVEMENT}

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,29 +13,31 @@ import numpy as np
 
 from .._files import sha256
 from ..errors import ReadError
-from ..recordings.sources import Signal, SignalLayout
-from ._edf_header import FileSource
-from ._montage import Channel, pick_montage
+from ..recordings.sources import Signal
+from ._derivations import MontageSource
+from ._edf_header import only_read_errors
+from ._montage import Channel, Derivation, pick_montage
 from ._scoring import Scoring, ScoringBuilder, parse_stage
 
 MNE_SUFFIXES = (".vhdr", ".fif", ".set", ".cnt", ".eeg", ".gdf", ".nxe", ".lay", ".ds")
 
 _VOLTS_CODE = 107
-_MNE_ERRORS = (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError)
+_READER = "MNE-Python"
 _SEXES = {1: "M", 2: "F"}
 
 
-class MneSource(FileSource):
+class MneSource(MontageSource):
     """Signals of a file that MNE-Python reads.
 
     MNE gives every channel of a file the rate of the fastest; spans annotated as bad or as skipped
-    become NaN. The header is read at construction, samples later.
+    become NaN. The header is read at construction, samples later. The recording starts with its
+    first sample, ``first_time`` of the file after its ``meas_date``.
 
     Parameters
     ----------
     path : path-like
         Anything :func:`mne.io.read_raw` takes.
-    modalities, channels : optional
+    modalities, channels, units, derivations : optional
         As in :class:`~sleep2vec_sklearn.readers.EdfSource`.
 
     Raises
@@ -62,95 +64,95 @@ class MneSource(FileSource):
 
     def __init__(
         self, path: str | PathLike[str], *, modalities: str | Sequence[str] | None = None,
-        channels: Mapping[str, Any] | None = None,
+        channels: Mapping[str, Any] | None = None, units: Mapping[str, str] | None = None,
+        derivations: str = "one",
     ):  # fmt: skip
+        super().__init__()
         self.path = Path(path)
         raw = self._raw()
-        rate = float(raw.info["sfreq"])
-        self._n_samples = len(raw.times)
-        files = {self.path, *(Path(name) for name in raw.filenames if name)}
-        self.files: tuple[Path, ...] = tuple(sorted(files))
+        with only_read_errors(self.path, _READER):
+            rate = float(raw.info["sfreq"])
+            self._n_samples = len(raw.times)
+            files = {self.path, *(Path(name) for name in raw.filenames if name)}
+            self.files: tuple[Path, ...] = tuple(sorted(files))
+            measured = raw.info["meas_date"]
+            self.start: datetime | None = None
+            if measured is not None:
+                self.start = measured.replace(tzinfo=None) + timedelta(seconds=raw.first_time)
+            sex = (raw.info["subject_info"] or {}).get("sex")
+            self.metadata = {"sex": _SEXES[sex]} if sex in _SEXES else {}
         self.montage = pick_montage(
-            _channels_of(raw), modalities=modalities, overrides=channels, where=str(self.path)
-        )
+            _channels_of(raw), modalities=modalities, overrides=channels, units=units,
+            mode=derivations, where=str(self.path),
+        )  # fmt: skip
         bad = ", ".join(raw.info["bads"])
         self.notes = (*self.montage.notes, *([f"channels marked as bad: {bad}"] if bad else []))
         self.duration = self._n_samples / rate
-        measured = raw.info["meas_date"]
-        first = timedelta(seconds=float(raw.first_time))
-        self.start = None if measured is None else (measured + first).replace(tzinfo=None)
-        sex = (raw.info["subject_info"] or {}).get("sex")
-        self.metadata = {"sex": _SEXES[sex]} if sex in _SEXES else {}
 
-    @property
-    def layout(self) -> dict[str, SignalLayout]:
-        """Layout of each modality."""
-        return {
-            name: SignalLayout(d.channel.rate, d.unit, self._n_samples)
-            for name, d in self.montage.derivations.items()
-        }
+    def _count_samples(self, derivation: Derivation) -> int:
+        return self._n_samples
 
-    def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        """Read these modalities in one pass over the file; a ReadError if it has changed."""
-        chosen = {name: self.montage.derivations[name] for name in names}
-        channels = [c for d in chosen.values() for c in (d.channel, d.reference) if c is not None]
-        picks = sorted({channel.index for channel in channels})
-        if not picks:
-            return {}
+    def _open_samples(self, derivations: Sequence[Derivation]) -> Callable[[Derivation], Signal]:
         raw = self._raw()
-        try:
-            samples = raw.get_data(picks=picks, reject_by_annotation="NaN", verbose="error")
-        except _MNE_ERRORS as error:
-            raise _unreadable(self.path, error) from None
-        if samples.shape[1] != self._n_samples:
-            raise ReadError(
-                f"{self.path}: has {samples.shape[1]} samples per channel, {self._n_samples} when "
-                "the recording was opened. The file has changed; read it again with "
-                "read_recording."
-            )
-        signals = {}
-        for name, derivation in chosen.items():
-            values = samples[picks.index(derivation.channel.index)].astype(np.float32)
+        samples: dict[int, np.ndarray] = {}
+
+        def load(derivations: Sequence[Derivation]) -> None:
+            channels = [c for d in derivations for c in (d.channel, d.reference) if c is not None]
+            picks = sorted({channel.index for channel in channels} - set(samples))
+            if not picks:
+                return
+            with only_read_errors(self.path, _READER):
+                rows = raw.get_data(picks=picks, reject_by_annotation="NaN", verbose="error")
+            if rows.shape[1] != self._n_samples:
+                raise ReadError(
+                    f"{self.path}: has {rows.shape[1]} samples per channel, {self._n_samples} when "
+                    "the recording was opened. The file has changed; read it again with "
+                    "read_recording."
+                )
+            samples.update(zip(picks, rows, strict=True))
+
+        def read(derivation: Derivation) -> Signal:
+            load([derivation])
+            values = samples[derivation.channel.index].astype(np.float32)
             if derivation.reference is not None:
-                reference = samples[picks.index(derivation.reference.index)]
+                reference = samples[derivation.reference.index]
                 values -= (reference * derivation.reference_factor).astype(np.float32)
             values.flags.writeable = False
-            signals[name] = Signal(values, derivation.channel.rate, derivation.unit)
-        return signals
+            return Signal(values, derivation.channel.rate, derivation.unit)
+
+        load(derivations)
+        return read
 
     def _raw(self) -> Any:
         return _open(self.path)
-
-    def _settings(self) -> list[tuple[Any, ...]]:
-        return self.montage.settings
 
     def own_scoring(self) -> Scoring:
         """Stages and events among the file's annotations; may be empty."""
         build = ScoringBuilder()
         raw = self._raw()
-        # which leaves annotations of no length at its edges
-        cropped = raw.first_time > 0 and any(raw.annotations.duration)
-        for annotation in raw.annotations:
-            onset = float(annotation["onset"]) - raw.first_time * bool(raw.annotations.orig_time)
-            text = str(annotation["description"])
-            stage = parse_stage(text.rpartition("/")[2], bare=False)
-            duration = float(annotation["duration"])
-            if stage is None:
-                build.add_event(onset, duration, text)
-            elif duration or not cropped:
-                build.add_stage(onset, duration or 30.0, stage)
+        with only_read_errors(self.path, _READER):
+            # which leaves annotations of no length at its edges
+            cropped = raw.first_time > 0 and any(raw.annotations.duration)
+            for annotation in raw.annotations:
+                # those with a time of their own count from meas_date
+                shift = raw.first_time * bool(raw.annotations.orig_time)
+                onset = float(annotation["onset"]) - shift
+                text = str(annotation["description"])
+                stage = parse_stage(text.rpartition("/")[2], bare=False)
+                duration = float(annotation["duration"])
+                if stage is None:
+                    build.add_event(onset, duration, text)
+                elif duration or not cropped:
+                    build.add_stage(onset, duration or 30.0, stage)
         return build.build(self.start)
 
 
 class RawSource(MneSource):
     """Signals of an object of MNE-Python; its fingerprints are those of its samples."""
 
-    def __init__(
-        self, raw: Any, *, modalities: str | Sequence[str] | None = None,
-        channels: Mapping[str, Any] | None = None,
-    ):  # fmt: skip
+    def __init__(self, raw: Any, **options: Any):
         self._object = raw
-        super().__init__(type(raw).__name__, modalities=modalities, channels=channels)
+        super().__init__(type(raw).__name__, **options)
         self.files = ()
 
     def _raw(self) -> Any:
@@ -159,8 +161,8 @@ class RawSource(MneSource):
     def fingerprint(self) -> str:
         return sha256(*(self.signal_fingerprint(name) for name in self.layout))
 
-    def signal_fingerprint(self, name: str) -> str:
-        signal = self.read([name])[name]
+    def signal_fingerprint(self, name: str, derivation: int = 0) -> str:
+        signal = self.read_derivation(name, derivation) if derivation else self.read([name])[name]
         return sha256(repr((name, signal.rate, signal.unit)), signal.values.data)
 
 
@@ -185,15 +187,5 @@ def _open(path: Path) -> Any:
             f"{path}: files of this kind are read by MNE-Python, which is not installed. Install "
             "it with: pip install 'sleep2vec-sklearn[mne]', or convert the file to EDF."
         ) from error
-    try:
+    with only_read_errors(path, _READER):
         return mne.io.read_raw(path, preload=False, verbose="error")
-    except _MNE_ERRORS as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> ReadError:
-    # MNE's messages may quote the header, and with it the patient's name
-    return ReadError(
-        f"{path}: MNE-Python cannot read it ({type(error).__name__}). Check the suffix, or "
-        "convert the file to EDF."
-    )

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import NoUsableChannelError, ReadError
+from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
-from ._edf_header import FileSource
+from ._edf_header import FileSource, only_read_errors
+from ._montage import check_derivations, check_mapping, check_unit
 from ._scoring import Scoring, ScoringBuilder
 
 _AROUSALS = ("respiratory", "spontaneous", "limb movement", "periodic limb movement")
@@ -41,6 +43,10 @@ class NpzSource(FileSource):
         As in :class:`~sleep2vec_sklearn.readers.EdfSource`.
     channels : mapping, optional
         Modality to key, or to None to leave it out.
+    units : mapping, optional
+        Modality or key to unit, in place of ``unit_<key>``.
+    derivations : str, default="one"
+        Without effect: a file holds one array of each modality.
 
     Raises
     ------
@@ -63,8 +69,10 @@ class NpzSource(FileSource):
 
     def __init__(
         self, path: str | PathLike[str], *, modalities: str | Sequence[str] | None = None,
-        channels: Mapping[str, str | None] | None = None,
+        channels: Mapping[str, str | None] | None = None, units: Mapping[str, str] | None = None,
+        derivations: str = "one",
     ):  # fmt: skip
+        check_derivations(derivations)
         self.path = Path(path)
         self.files: tuple[Path, ...] = (self.path,)
         self._shapes = _read_shapes(self.path)
@@ -73,10 +81,18 @@ class NpzSource(FileSource):
         keys = _choose_keys(self._shapes, modalities, channels, self.path)
         self._keys = {name: keys[name] for name in MODALITIES if name in keys}
         self._seconds = self._estimate_seconds()
-        self.layout = {name: self._layout_of(name, key) for name, key in self._keys.items()}
+        stated = check_mapping("units", units)
+        self.layout = {
+            name: self._layout_of(name, key, stated.get(name, stated.get(key)))
+            for name, key in self._keys.items()
+        }
         self.duration = max(layout.duration for layout in self.layout.values())
         self.start = None
-        self.notes: tuple[str, ...] = ()
+        kinds = [
+            f"units= names {key!r}, which is no modality and no array of the file"
+            for key in stated if key not in MODALITIES and key not in self._shapes
+        ]  # fmt: skip
+        self.notes: tuple[str, ...] = tuple(Caution(kind, kind) for kind in kinds)
         settings = {f"{setting}_{key}" for setting in ("rate", "unit") for key in self._shapes}
         self.metadata = {
             key: value.item() for key, value in self._scalars.items() if key not in settings
@@ -87,7 +103,9 @@ class NpzSource(FileSource):
         arrays = _load(self.path, [self._keys[name] for name in names])
         signals = {}
         for name in names:
-            values = np.ascontiguousarray(arrays[self._keys[name]].reshape(-1), dtype=np.float32)
+            with only_read_errors(self.path, "NumPy"):
+                flat = arrays[self._keys[name]].reshape(-1)
+                values = np.ascontiguousarray(flat, dtype=np.float32)
             values.flags.writeable = False
             signals[name] = Signal(values, self.layout[name].rate, self.layout[name].unit)
         return signals
@@ -102,15 +120,16 @@ class NpzSource(FileSource):
         """``stage5``, ``ah_event`` and ``arousal_event``; may be empty."""
         labels = _load(self.path, [key for key in _LABELS if key in self._shapes])
         build = ScoringBuilder()
-        for i, code in enumerate(labels.get("stage5", ())):
-            stage = int(code) if 0 <= code <= 4 else -1
-            build.add_stage(i * float(EPOCH_SECONDS), float(EPOCH_SECONDS), stage)
-        if "ah_event" in labels:
-            _add_runs(build, labels["ah_event"], "apnea or hypopnea")
-        arousals = labels.get("arousal_event")
-        if arousals is not None and arousals.ndim == 2:
-            for column, kind in zip(arousals.T, _AROUSALS, strict=False):
-                _add_runs(build, column, f"arousal ({kind})")
+        with only_read_errors(self.path, "the reader of stage5 and events"):
+            for i, code in enumerate(np.ravel(labels.get("stage5", ()))):
+                stage = int(code) if 0 <= code <= 4 else -1
+                build.add_stage(i * float(EPOCH_SECONDS), float(EPOCH_SECONDS), stage)
+            if "ah_event" in labels:
+                _add_runs(build, np.ravel(labels["ah_event"]), "apnea or hypopnea")
+            arousals = labels.get("arousal_event")
+            if arousals is not None and arousals.ndim == 2:
+                for column, kind in zip(arousals.T, _AROUSALS, strict=False):
+                    _add_runs(build, column, f"arousal ({kind})")
         return build.build()
 
     def _estimate_seconds(self) -> float | None:
@@ -124,15 +143,18 @@ class NpzSource(FileSource):
         ]
         return max(others, default=None)
 
-    def _layout_of(self, name: str, key: str) -> SignalLayout:
+    def _layout_of(self, name: str, key: str, stated: str | None) -> SignalLayout:
         modality = get_modality(name)
         count = int(np.prod(self._shapes[key][0]))
         rate, unit = modality.conditioning.rate, modality.unit
         if name == "actigraphy" and self._seconds and count / self._seconds > 5.0:
             rate, unit = _VECTOR_MAGNITUDE_RATE, "g"
-        rate = float(self._scalars.get(f"rate_{key}", rate))
+        with only_read_errors(self.path, f"the reader of rate_{key}"):
+            rate = float(self._scalars.get(f"rate_{key}", rate))
         unit = str(self._scalars.get(f"unit_{key}", unit))
-        if unit not in modality.units or not rate > 0:
+        if stated is not None:
+            unit = check_unit(name, stated, f"{self.path}: the unit of {key!r}")
+        if unit not in modality.units or not (np.isfinite(rate) and rate > 0):
             raise ReadError(
                 f"{self.path}: {key!r} has unit {unit!r} and rate {rate:g}; accepted are "
                 f"{', '.join(modality.units)} and a positive rate. Change unit_{key} or rate_{key}."
@@ -168,7 +190,8 @@ def _choose_keys(
 ) -> dict[str, str]:
     """Key of each modality."""
     wanted = list_modalities(modalities)
-    overrides = {get_modality(name).name: key for name, key in (channels or {}).items()}
+    given = check_mapping("channels", channels)
+    overrides = {get_modality(name).name: key for name, key in given.items()}
     names = {**{m.upstream_key: m.name for m in MODALITIES.values()}, **_OLDER_KEYS}
     names.update({name: name for name in MODALITIES})
     keys: dict[str, str] = {}
@@ -177,8 +200,13 @@ def _choose_keys(
         if name in wanted and name not in overrides and len(shape) in (1, 2) and kind in "fiu":
             keys.setdefault(name, key)
     for name, choice in overrides.items():
-        if choice is not None and choice not in shapes:
+        if choice is not None and (not isinstance(choice, str) or choice not in shapes):
             raise ReadError(f"{path} has no array {choice!r}. It has {', '.join(sorted(shapes))}.")
+        if choice is not None and (shapes[choice][1] not in "fiub" or not shapes[choice][0]):
+            raise ReadError(
+                f"{path}: channels[{name!r}] names {choice!r}, an array of shape "
+                f"{shapes[choice][0]} that holds no samples. Name one of real numbers."
+            )
         if choice is not None and name in wanted:
             keys[name] = choice
     if not keys:
@@ -193,32 +221,21 @@ def _choose_keys(
 def _read_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and kind of every array but those of pickled objects."""
     shapes = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in filter(lambda name: name.endswith(".npy"), archive.namelist()):
-                with archive.open(member) as file:
-                    version = np.lib.format.read_magic(file)
-                    if version == (1, 0):
-                        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-                    else:
-                        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-                shapes[member[: -len(".npy")]] = (shape, dtype.kind)
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise ReadError(
-            f"{path}: not a readable NPZ file ({error}). Copy it again, or leave it out."
-        ) from error
+    with only_read_errors(path, "NumPy"), zipfile.ZipFile(path) as archive:
+        for member in filter(lambda name: name.endswith(".npy"), archive.namelist()):
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                if version == (1, 0):
+                    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                else:
+                    shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+            shapes[member[: -len(".npy")]] = (shape, dtype.kind)
     return {key: value for key, value in shapes.items() if value[1] != "O"}
 
 
 def _load(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in keys}
-    except (zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError) as error:
-        raise ReadError(
-            f"{path}: an array cannot be read ({type(error).__name__}). The file is corrupt or has "
-            "changed; copy it again."
-        ) from error
+    with only_read_errors(path, "NumPy"), np.load(path, allow_pickle=False) as archive:
+        return {key: archive[key] for key in keys}
 
 
 def _add_runs(build: ScoringBuilder, track: np.ndarray, text: str) -> None:

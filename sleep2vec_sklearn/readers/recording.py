@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -26,8 +25,9 @@ _logger = logging.getLogger("sleep2vec_sklearn")
 def read_recording(
     path: str | PathLike[str], *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
-    subject: Any = None, metadata: Mapping[str, Any] | None = None, id: str | None = None,
-    derive: bool = True, scorer: str | None = None, on_error: str = "raise",
+    units: Mapping[str, str] | None = None, derivations: str = "one", subject: Any = None,
+    metadata: Mapping[str, Any] | None = None, id: str | None = None, derive: bool = True,
+    scorer: str | None = None, on_error: str = "raise",
 ) -> Recording | None:  # fmt: skip
     """Read a night from a file; its samples are read on use.
 
@@ -49,6 +49,15 @@ def read_recording(
     channels : mapping, optional
         Modality to channel label, to (label, reference label), or to None to leave it out. The
         others are chosen by their labels; see :func:`describe_channels`.
+    units : mapping, optional
+        Modality or channel label to the unit of its samples, where the file states none or a wrong
+        one, e.g. ``{"ecg": "mV"}``.
+    derivations : {"one", "fill", "all"}, default="one"
+        Where channels of one region fit a modality, such as C4-M1 and C3-M2: "one" reads a single
+        one, which is the preferred one, or that which is on for more of the night. "fill" fills
+        the epochs in which it is off from the others, each conditioned over its own night. "all"
+        keeps every derivation, of any region; a transformer encodes each, and takes the mean over
+        those that are on, epoch by epoch. What else reads signals takes the preferred one.
     subject : hashable, optional
         Subject identifier; by default that of the file name (Sleep-EDF, NSRR, BIDS), else its stem.
     metadata : mapping, optional
@@ -92,8 +101,9 @@ def read_recording(
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
     try:
         recording = read_night(
-            path, hypnogram=hypnogram, modalities=modalities, channels=channels, subject=subject,
-            metadata=metadata, id=id, derive=derive, scorer=scorer,
+            path, hypnogram=hypnogram, modalities=modalities, channels=channels, units=units,
+            derivations=derivations, subject=subject, metadata=metadata, id=id, derive=derive,
+            scorer=scorer,
         )  # fmt: skip
     except (Sleep2VecError, OSError) as error:
         if on_error == "raise":
@@ -107,15 +117,16 @@ def read_recording(
 def read_night(
     path: str | PathLike[str], *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
-    subject: Any = None, metadata: Mapping[str, Any] | None = None, id: str | None = None,
-    derive: bool = True, scorer: str | None = None, coding: tuple[str, bool] | None = None,
+    units: Mapping[str, str] | None = None, derivations: str = "one", subject: Any = None,
+    metadata: Mapping[str, Any] | None = None, id: str | None = None, derive: bool = True,
+    scorer: str | None = None, coding: tuple[str, bool] | None = None,
 ) -> Recording:  # fmt: skip
     """:func:`read_recording` without warnings: what it would warn of is among the notes.
 
     ``coding`` is that of integer stages in a cohort, and whether it is clear.
     """
     path = Path(path)
-    source = open_source(path, modalities, channels, derive)
+    source = open_source(path, modalities, channels, derive, units, derivations)
     labels, notes = read_night_labels(path, hypnogram, source, scorer, coding)
     notes = (*source.notes, *notes)
     recording = Recording.from_source(

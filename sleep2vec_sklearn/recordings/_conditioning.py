@@ -9,7 +9,7 @@ clip, split into epochs. Settings and their reasons are in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 _MIN_SHARE_OF_EPOCH = 0.5
 _FLAT_SHARE_OF_SPREAD = 1e-4
 _SAMPLES_FOR_QUANTILES = 200_000
+_COARSE_RATE = 32.0
 _COUNTS_AT_NIGHT_MEAN = 10.0
 _IQR_OF_STANDARD_NORMAL = 1.349
+_USUAL_MICROVOLTS = 30.0
 _ROUNDING = 1e-9
 
 
@@ -48,8 +50,13 @@ def read_conditioned(
     for name, conditioning in conditionings.items():
         # freed with its call, so that conditioning one after the other needs room for one
         signal = signals.pop(name)
-        yield name, partial(condition, signal, get_modality(name), conditioning, recording.n_epochs)
+        first = partial(condition, signal, get_modality(name), conditioning, recording.n_epochs)
         del signal
+        if recording.derivation_mode == "fill" and len(recording.derivations.get(name, ())) > 1:
+            yield name, partial(_fill, first, recording, conditioning, name)
+        else:
+            yield name, first
+        del first
 
 
 def condition(
@@ -60,6 +67,46 @@ def condition(
     An epoch with less than half of its samples is missing; shorter gaps are bridged by straight
     lines. An epoch in which a waveform does not move at all is missing too: the sensor is off.
     """
+    values, rate, valid = _find_usable(signal, modality, conditioning, n_epochs)
+    if not valid.any():
+        return None
+    resampled = resample(values, rate, conditioning.rate, conditioning.resampling)
+    values = _fit_length(resampled, n_epochs * conditioning.width, signal.values)
+    band_filter(values, conditioning.band, conditioning.rate)
+    epochs = _scale(values.reshape(n_epochs, -1), valid, conditioning)
+    return ConditionedSignal(epochs, valid)
+
+
+def condition_derivation(
+    recording: Recording, name: str, index: int, conditioning: Conditioning
+) -> ConditionedSignal | None:
+    """Read and condition one of the derivations of a modality."""
+    signal = recording.signal(name, index)
+    return condition(signal, get_modality(name), conditioning, recording.n_epochs)
+
+
+def find_good_epochs(
+    signal: Signal, name: str, n_epochs: int, *, coarse: bool = False
+) -> np.ndarray:
+    """In which epochs of a night a sensor is on; in none if its size is that of no such sensor.
+
+    Coarsely, by some 32 samples a second: 10 ms in place of 29 for eight hours of 256 Hz.
+    """
+    modality = get_modality(name)
+    conditioning = replace(modality.conditioning, min_rate=None)
+    step = max(1, int(signal.rate / _COARSE_RATE)) if coarse else 1
+    values = np.ascontiguousarray(signal.values[::step])
+    signal = Signal(values, signal.rate / step, signal.unit)
+    try:
+        return _find_usable(signal, modality, conditioning, n_epochs)[2]
+    except InvalidSignalError:
+        return np.zeros(n_epochs, dtype=bool)
+
+
+def _find_usable(
+    signal: Signal, modality: Modality, conditioning: Conditioning, n_epochs: int
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Samples in the catalogue's unit with gaps bridged, their rate, and which epochs are on."""
     acceleration = modality.name == "actigraphy" and conditioning.scaling != "counts"
     _check_signal(signal, modality, conditioning, acceleration)
     values = signal.values[: int(np.ceil(n_epochs * EPOCH_SECONDS * signal.rate))]
@@ -71,20 +118,44 @@ def condition(
     values, rate = to_canonical_unit(values, signal.rate, signal.unit, modality, acceleration)
     present = _find_present(values, modality, conditioning)
     if not present.any():
-        return None
+        return values, rate, np.zeros(n_epochs, dtype=bool)
     valid = _share_present(present, rate, n_epochs) >= _MIN_SHARE_OF_EPOCH
     values = bridge_gaps(values, present)
     if conditioning.scaling == "robust":
-        valid = _find_moving(values, present, rate, valid, modality)
+        valid = _find_moving(values, present, rate, valid, modality, signal.unit)
     elif values.min() == values.max():
-        return None
-    if not valid.any():
-        return None
-    resampled = resample(values, rate, conditioning.rate, conditioning.resampling)
-    values = _fit_length(resampled, n_epochs * conditioning.width, signal.values)
-    band_filter(values, conditioning.band, conditioning.rate)
-    epochs = _scale(values.reshape(n_epochs, -1), valid, conditioning)
-    return ConditionedSignal(epochs, valid)
+        valid = np.zeros(n_epochs, dtype=bool)
+    return values, rate, valid
+
+
+def _fill(
+    condition_first: Callable[[], ConditionedSignal | None], recording: Recording,
+    conditioning: Conditioning, name: str,
+) -> ConditionedSignal | None:  # fmt: skip
+    """A modality with its missing epochs from further derivations, each scaled by its own night."""
+    found: ConditionedSignal | None = None
+    problem = None
+    for index in range(len(recording.derivations[name])):
+        try:
+            other = (
+                condition_derivation(recording, name, index, conditioning)
+                if index
+                else condition_first()
+            )
+        except InvalidSignalError as error:
+            problem = problem or error
+            continue
+        if found is None or other is None:
+            found = found or other
+        else:
+            taken = other.valid & ~found.valid
+            epochs = np.where(taken[:, None], other.epochs, found.epochs)
+            found = ConditionedSignal(epochs, found.valid | taken)
+        if found is not None and found.valid.all():
+            break
+    if found is None and problem is not None:
+        raise problem
+    return found
 
 
 def _check_signal(
@@ -142,8 +213,9 @@ def _share_present(present: np.ndarray, rate: float, n_epochs: int) -> np.ndarra
 
 
 def _find_moving(
-    values: np.ndarray, present: np.ndarray, rate: float, valid: np.ndarray, modality: Modality
-) -> np.ndarray:
+    values: np.ndarray, present: np.ndarray, rate: float, valid: np.ndarray, modality: Modality,
+    unit: str,
+) -> np.ndarray:  # fmt: skip
     """Which valid epochs hold a waveform that moves; a sensor that is off reads a constant."""
     starts = np.round(np.arange(len(valid)) * EPOCH_SECONDS * rate).astype(np.int64)
     starts = starts[starts < len(values)]
@@ -157,7 +229,7 @@ def _find_moving(
     epoch = (np.arange(0, len(values), step) / (EPOCH_SECONDS * rate)).astype(np.int64)
     sampled = present[::step] & moving[np.minimum(epoch, len(valid) - 1)]
     iqr = np.subtract(*np.percentile(values[::step][sampled], [75, 25]))
-    check_size(float(iqr), modality)
+    check_size(float(iqr), modality, unit)
     return moving & (ranges > _FLAT_SHARE_OF_SPREAD * iqr)
 
 
@@ -187,13 +259,19 @@ def _scale(epochs: np.ndarray, valid: np.ndarray, conditioning: Conditioning) ->
     return scaled.astype(np.float32, copy=False)
 
 
-def check_size(iqr: float, modality: Modality) -> None:
-    """Refuse a voltage whose interquartile range over the night no electrode gives."""
+def check_size(iqr: float, modality: Modality, stated: str = "uV") -> None:
+    """Refuse a voltage whose interquartile range over the night no electrode gives.
+
+    The error names the likeliest unit of samples that were taken to be in the ``stated`` one.
+    """
     if modality.plausible is None:
         return
     low, high = modality.plausible
     if 0 < iqr < low or iqr > high:
-        units = [unit for unit in ("V", "mV", "nV") if low <= iqr * MICROVOLTS[unit] <= high]
+        as_unit = {unit: iqr * f / MICROVOLTS[stated] for unit, f in MICROVOLTS.items()}
+        units = [unit for unit, size in as_unit.items() if low <= size <= high]
+        # an ECG of 0.04 is in mV, though one of 40 mV would be accepted as well
+        units.sort(key=lambda unit: abs(np.log(as_unit[unit] / _USUAL_MICROVOLTS)))
         hint = (
             f'It looks like {units[0]}: pass units={{"{modality.name}": "{units[0]}"}}.'
             if units

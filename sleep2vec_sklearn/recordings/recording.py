@@ -354,6 +354,21 @@ class Recording(Mapping[str, np.ndarray]):
         return tuple(name for name in self.modalities if name in derived)
 
     @property
+    def derivations(self) -> dict[str, tuple[str, ...]]:
+        """Channels that each modality is read from, those of a file; the preferred one first.
+
+        One for each by default, and once it has been read that which was good for longest; more
+        with ``read_recording(derivations="fill")`` or ``"all"``.
+        """
+        found = getattr(self._source, "derivations", {})
+        return {name: found[name] for name in self.modalities if name in found}
+
+    @property
+    def derivation_mode(self) -> str:
+        """What further derivations do: none ("one"), fill epochs ("fill"), or count ("all")."""
+        return str(getattr(self._source, "derivation_mode", "one"))
+
+    @property
     def fingerprint(self) -> str:
         """Hex sha256 of the samples, or of the file and the settings it is read with."""
         return self._source.fingerprint()
@@ -363,23 +378,56 @@ class Recording(Mapping[str, np.ndarray]):
         """Files that the fingerprint is computed from; none for signals in memory."""
         return tuple(getattr(self._source, "files", ()))
 
-    def signal_fingerprint(self, name: str) -> str:
+    def signal_fingerprint(self, name: str, derivation: int = 0) -> str:
         """Hex sha256 of what the samples of one modality depend on, whatever else is read."""
         signal_fingerprint = getattr(self._source, "signal_fingerprint", None)
         if signal_fingerprint is None:
             return self._source.fingerprint()
-        return str(signal_fingerprint(name))
+        return str(signal_fingerprint(name, derivation) if derivation else signal_fingerprint(name))
 
     def read(self, names: str | Sequence[str] | None = None) -> dict[str, Signal]:
         """Read modalities, by default all, in one pass; those that are missing are left out."""
         present = [name for name in list_modalities(names) if name in self.modalities]
         return self._source.read(present) if present else {}
 
-    def signal(self, name: str) -> Signal:
-        """Read one modality with its rate and unit; a KeyError if the recording lacks it."""
+    def signal(self, name: str, derivation: int = 0) -> Signal:
+        """Read one modality with its rate and unit; a KeyError if the recording lacks it.
+
+        ``derivation`` is the place in :attr:`derivations` of the one to read.
+        """
         if get_modality(name).name not in self.modalities:
             raise KeyError(f"{name!r}; {describe_recording(self)} has {', '.join(self.modalities)}")
+        if derivation:
+            self._check_derivation(name, derivation)
+            return self._source.read_derivation(name, derivation)  # type: ignore[attr-defined]
         return self._source.read([name])[name]
+
+    def _check_derivation(self, name: str, index: int) -> None:
+        kept = self.derivations.get(name, ())
+        if index not in range(len(kept)):
+            raise KeyError(
+                f"derivation {index!r} of {name!r}; {describe_recording(self)} has "
+                f"{', '.join(kept) or 'none'}"
+            )
+
+    def filled_epochs(self) -> dict[str, int]:
+        """Epochs of each modality that its further derivations fill; the signals are read for it.
+
+        Empty unless the recording was read with ``derivations="fill"``.
+        """
+        from ._conditioning import find_good_epochs
+
+        filled = {}
+        for name, labels in self.derivations.items():
+            if self.derivation_mode != "fill" or len(labels) < 2:
+                continue
+            good = first = find_good_epochs(self.signal(name), name, self.n_epochs)
+            for index in range(1, len(labels)):
+                if not good.all():
+                    other = self.signal(name, index)
+                    good = good | find_good_epochs(other, name, self.n_epochs)
+            filled[name] = int(good.sum() - first.sum())
+        return filled
 
     def without(self, *names: str) -> Recording:
         """The same night without some modalities, but one at least; its epochs and labels stay."""

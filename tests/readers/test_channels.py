@@ -77,6 +77,13 @@ COHORTS = {
         {"eeg": "C4 - M1", "eog": "LOC - M2", "emg": "EMG1 - EMG2", "ecg": "ECG1 - ECG2",
          "airflow": "NASAL PRES", "effort": "THOR EFFORT", "spo2": "SpO2", "ppg": "PlethWV"},
     ),
+    "MASS": (
+        "EOG_Upper_Vertic:256 EOG_Right_Horiz:256 EOG_Left_Horiz:256 EEG_A2-CLE:256 EEG_O2-CLE:256 "
+        "EEG_Fp1-CLE:256 EEG_C4-CLE:256 EMG_Ant_Tibial_L:256 EMG_Chin1:256 EMG_Chin2:256 "
+        "ECG_ECGI:256 Resp_Thermistor:256 Resp_Belt_Thor:256 Resp_Belt_Abdo:256 SaO2_SaO2:256",
+        {"eeg": "EEG C4-CLE", "eog": "EOG Left Horiz", "emg": "EMG Chin1", "ecg": "ECG ECGI",
+         "airflow": "Resp Thermistor", "effort": "Resp Belt Thor", "spo2": "SaO2 SaO2"},
+    ),
     "DREAMS": (
         "O1-A1:50 EMG1:50 ECG:50 NAF1:50 VAB:50 VTH:50 C3-A1:50 FP1-A1:50 EOG2-A1:50 EOG1-A1:50 "
         "POS:50 PHONO:50 SAO2:50 PR:50 PULSE:50 hypnogram:1 event_pneumo:1 hypnogram_aut:1 "
@@ -126,13 +133,15 @@ def test_derivation_spellings_agree(label):
 @pytest.mark.parametrize(
     ("modality", "labels"),
     [("eeg", "EEG(sec), Fp1, EEG Fpz-Cz 100Hz, C4-(M1+M2), EEG C3-Ref, EEG1"),
+     ("emg", "EEG Chin1-Chin2, EMG C, EMG Kinn li, EMG subm., EMG-Ref"), ("eog", "EOG L-R, EOG RT"),
      ("eog", "EOG links, EOG gauche, EOG izq, LOC, E2-M1, LEOG-M2, EOGl:M2, E1-E2"),
      ("emg", "EMG Kinn, EMG menton, EMG mentón, Chin1-Chin2, EMG_CHIN1-CHIN2, EMG+"),
      ("ecg", "EKG, ECG II, ECG V2, EKG1-EKG2, ECG modified"),
      ("airflow", "Flow Patient, NasalPressure, Nasal/OralTherm, Débit, Flujo nasal, PTAF"),
      ("effort", "Effort THO, Tórax, Bauch, RIB CAGE, RIP Abdom, Resp Thorax, Brust"),
      ("spo2", "SaO2, SpO2-BB_EG, Sättigung, OSAT, SaO2 SpO2"),
-     ("ppg", "Pleth, PPG, Plethysmogram"), ("ibi", "IBI, RR interval"),
+     ("ppg", "Pleth, PPG, Plethysmogram, SpO2 Pleth, SpO2 PPG, SaO2Wave, Pulse Wave, PlethWV"),
+     ("ibi", "IBI, RR interval"),
      ("actigraphy", "Actigraphy, activity counts"), ("resp", "RESP, Respiration")],
 )  # fmt: skip
 def test_hospital_spellings_are_known(modality, labels):
@@ -145,7 +154,19 @@ def test_hospital_spellings_are_known(modality, labels):
     [("HR", "not beat-to-beat"), ("Pulse Rate", "not beat-to-beat"), ("Körperlage", "position"),
      ("Schnarchen", "snoring"), ("EMG LAT1-LAT2", "leg"), ("Bein li", "leg"),
      ("EtCO2", "carbon dioxide"), ("Temp rectal", "temperature"), ("OX STATUS", "oximeter status"),
-     ("A2", "reference"), ("Acc X", "raw acceleration"), ("xyzzy", "unknown label")],
+     ("A2", "reference"), ("Acc X", "raw acceleration"), ("xyzzy", "unknown label"),
+     *((label, "a rate or interval of beats") for label in
+       ("SpO2 Pulse", "SpO2 Rate", "Oximetry Pulse", "SaO2_BPM", "Pleth Rate", "PPG-HR", "ECG HR",
+        "EKG Rate", "ECGHR", "ECG II HR", "ECG RR")),
+     ("SpO2 Desat", "computed from the signal"), ("SpO2 Perf. Index", "computed from"),
+     ("EEG C3 Power", "computed from"), ("EEG C3-M2 Quality", "sensor check"),
+     *((f"EMG {leg}", "leg muscle") for leg in
+       ("Leg L", "L legs", "TA", "LTA", "Tib. ant.", "calf", "Wade", "gamba")),
+     ("EEG LLEG+-LLEG-", "leg muscle"), ("SpO2 Alarm", "computed from"),
+     ("Thermometer", "unknown label"), ("EMG vastus", "not known"),
+     ("EMG trapezius", "other than the chin"),
+     *((ear, "reference") for ear in
+       ("EEG A2-CLE", "A1-LER", "EEG M1-Ref", "EEG CLE", "EEG LM", "EEG A1-A2"))],
 )  # fmt: skip
 def test_unused_channels_say_why(label, word):
     alias = classify_label(label)
@@ -195,7 +216,9 @@ def test_electrode_pair_spellings_agree(prefix, electrode, reference, separator,
         ("P4-M1", "O2-M1"), ("LOC", "ROC"), ("E1-M2", "E1"), ("E1", "EOG"), ("ROC", "VEOG"),
         ("Chin", "Chin1"), ("Chin1", "Chin2"), ("Chin2", "EMG 7"), ("ECG II", "ECG"),
         ("ECG", "ECG V5"), ("Nasal Pressure", "Flow"), ("Flow", "Therm"), ("Therm", "CPAP Flow"),
-        ("EEG", "EEG(sec)"), ("Thorax", "Abdomen"), ("Abdomen", "Sum"),
+        ("EEG", "EEG(sec)"), ("Thorax", "Abdomen"), ("Abdomen", "Sum"), ("SpO2", "SpO2 BB"),
+        ("EEG C4-CLE", "EEG O1-CLE"), ("C3-LER", "EEG"), ("EOG Left Horiz", "EOG Right Horiz"),
+        ("EOG Right Horiz", "EOG Upper Vertic"), ("EMG Left", "EMG 7"), ("Pleth", "SpO2 Pleth"),
     ],
     ids="<".join,
 )  # fmt: skip

@@ -511,3 +511,18 @@ def test_row_without_path_fails(tmp_path):
     table = pd.DataFrame({"path": [None], "id": ["n1"]})
     with pytest.raises(ReadError, match="has no path"):
         read_cohort(table, verbose=0)
+
+
+def test_unknown_units_warn_once(write_edf):
+    write_edf("a.edf", {"ECG": 128})
+    path = write_edf("b.edf", {"EKG": 128})
+    with pytest.warns(RecordingWarning, match="1 of 2 nights: units= names 'ECG', which") as given:
+        cohort = read_cohort(path.parent, units={"ECG": "mV"}, derive=False, verbose=0)
+    assert len(given) == 1
+    assert [night.units["ecg"] for night in cohort] == ["mV", "uV"]
+
+
+def test_impossible_units_are_failures(write_edf):
+    path = write_edf(channels={"ECG": 128, "SpO2": 1})
+    with pytest.raises(ReadError, match=r"night\.edf: units\['spo2'\] is 'mV'; accepted"):
+        read_cohort(path.parent, units={"spo2": "mV"}, verbose=0)

@@ -89,22 +89,25 @@ def test_file_is_hashed_once(write_edf, monkeypatch):
     assert source.fingerprint() == first
 
 
-def make_discontinuous(path, onsets):
-    """Turn a continuous EDF+ file into EDF+D whose records start at these seconds."""
+def make_discontinuous(path, onsets, kind=b"EDF+D", before=b""):
+    """Turn a continuous EDF+ file into one whose records start at these seconds."""
     data = bytearray(path.read_bytes())
-    data[192:197] = b"EDF+D"
+    data[192:197] = kind
     for i, onset in enumerate(onsets):
         old = b"+%d\x14\x14" % i
-        new = b"+%d\x14\x14" % onset
+        new = before + b"+%s\x14\x14" % str(onset).encode()
         offset = data.index(old, 256)
         data[offset : offset + len(new)] = new
     path.write_bytes(data)
 
 
-def test_gaps_of_discontinuous_file(write_edf):
+@pytest.mark.parametrize("kind", [b"EDF+D", b"EDF+C"])
+def test_gaps_between_time_stamps(write_edf, kind):
     path = write_edf(seconds=60, annotations=[(0.0, None, "x" * 40)])
-    make_discontinuous(path, [*range(50), *range(90, 100)])
+    before = EdfSource(path).signal_fingerprint("eeg")
+    make_discontinuous(path, [*range(50), *range(90, 100)], kind)
     source = EdfSource(path)
+    assert source.signal_fingerprint("eeg") != before
     eeg = source.read(["eeg"])["eeg"].values
     assert source.duration == 100
     assert "discontinuous: 40 s without records are gaps" in source.notes
@@ -189,12 +192,76 @@ def test_damaged_header_never_crashes(write_edf, offset, junk):
     assert message is None or str(path) in message
 
 
-@pytest.mark.parametrize("onsets", [[0, 5, 4 * 86400 * 7], [50, 0, 1]])
-def test_impossible_record_times_raise(write_edf, onsets):
+@pytest.mark.parametrize("kind", [b"EDF+D", b"EDF+C"])
+@pytest.mark.parametrize(
+    ("onsets", "words"),
+    [([0, 5, 4 * 86400 * 7], "Split the file by night"),
+     ([50, 0, 1], "record 2 starts 51 s before record 1 ends"),
+     ([0, 9, 2], "record 3 starts 8 s before record 2 ends"),
+     ([0, 1, 1], "record 3 starts 1 s before record 2 ends")],
+)  # fmt: skip
+def test_impossible_record_times_raise(write_edf, kind, onsets, words):
     path = write_edf(seconds=3, annotations=[(0.0, None, "x" * 40)])
-    make_discontinuous(path, onsets)
-    with pytest.raises(ReadError, match="Split the file by night"):
+    make_discontinuous(path, onsets, kind)
+    with pytest.raises(ReadError, match=words):
         EdfSource(path)
+
+
+@pytest.mark.parametrize("kind", [b"EDF+D", b"EDF+C"])
+def test_first_stamp_moves_start(write_edf, stages_of, kind):
+    path = write_edf(seconds=60, annotations=[(0.0, None, "x" * 40)])
+    make_discontinuous(path, range(120, 180), kind)
+    write_edf("night-Hypnogram.edf", {}, annotations=stages_of("WWWW1223"))
+    night = read_recording(path)
+    assert night.start.isoformat() == "1985-01-01T22:32:00"
+    assert night.stages.tolist() == [1, 2]
+    assert "the signals start 120 s after the header's clock time" in night.notes
+    assert night.duration == 60
+
+
+@pytest.mark.parametrize(
+    ("onsets", "start"), [([0.25, 1.25, 2.25], "22:30:00.250000"), ([0, 1.2, 1.9], "22:30:00")]
+)
+def test_small_steps_are_no_gaps(write_edf, onsets, start):
+    path = write_edf(seconds=3, annotations=[(0.0, None, "x" * 40)])
+    make_discontinuous(path, onsets, b"EDF+C")
+    source = EdfSource(path)
+    assert (source.duration, source.notes) == (3, ())
+    assert source.start.time().isoformat() == start
+
+
+@pytest.mark.parametrize("lost", [b"+0\x14\x14", b"+1\x14\x14"])
+def test_missing_stamps_follow_each_other(write_edf, lost):
+    path = write_edf(seconds=4, annotations=[(0.0, None, "x" * 40)])
+    path.write_bytes(path.read_bytes().replace(lost, bytes(4), 1))
+    source = EdfSource(path)
+    assert source.duration == 4
+    assert any("first record has no time stamp" in note for note in source.notes) == (b"0" in lost)
+
+
+def test_stamp_after_zero_byte(write_edf):
+    path = write_edf(seconds=3, annotations=[(0.0, None, "x" * 40)])
+    make_discontinuous(path, [60, 61, 62], b"EDF+C", before=b"\0")
+    assert EdfSource(path).start.isoformat() == "1985-01-01T22:31:00"
+
+
+def test_calendar_ends_at_9999(write_edf):
+    path = write_edf(seconds=3, annotations=[(0.0, None, "x" * 40)])
+    make_discontinuous(path, [86400, 86401, 86402])
+    data = path.read_bytes()
+    path.write_bytes(data[:88] + b"Startdate 31-DEC-9999".ljust(80) + data[168:])
+    assert EdfSource(path).start.year == 9999
+
+
+@pytest.mark.parametrize("error", [AssertionError, IndexError, UnicodeDecodeError])
+def test_third_parties_errors_are_named(write_edf, monkeypatch, error):
+    def fail(*args, **options):
+        raise error(*("utf-8", b"Mustermann", 0, 1, "odd")[: 5 * (error is UnicodeDecodeError)])
+
+    night = read_recording(write_edf(), hypnogram=False)
+    monkeypatch.setattr(edfio, "read_edf", fail)
+    with pytest.raises(ReadError, match=rf"night\.edf: edfio cannot read it \({error.__name__}\)"):
+        night.read()
 
 
 def test_discontinuous_without_times_raises(write_edf):

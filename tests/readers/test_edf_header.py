@@ -42,7 +42,7 @@ def test_start_times_are_verbatim(write_edf, field, start):
 @pytest.mark.parametrize(
     ("patient", "known"),
     [(b"X F X Female_33yr", {"sex": "F", "age": 33}),
-     (b"MCH-0234567 M 02-MAY-1951 Haagse_Harry", {"sex": "M", "age": 33}),
+     (b"MCH-0234567 M 02-MAY-1951 Haagse_Harry", {"sex": "M"}),
      (b"excerpt3, man - 28/03/1957", {}), (b"X X X X", {}), (b"", {})],
 )  # fmt: skip
 def test_patient_keeps_sex_and_age(write_edf, patient, known):
@@ -115,8 +115,27 @@ def test_birthday_counts_from_its_day(born, age):
     import datetime
 
     start = datetime.datetime(1985, 1, 1, 22, 30)
-    assert _parse_patient(f"X F {born} X", start) == {"sex": "F", "age": age}
-    assert _parse_patient(f"X F {born} X", None) == {"sex": "F"}
+    later, age = start.replace(year=2020), age + 35
+    assert _parse_patient(f"X F {born} X", later) == ({"sex": "F", "age": age}, [])
+    assert _parse_patient(f"X F {born} X", None) == ({"sex": "F"}, [])
+    # a start that was moved when the file was made anonymous
+    assert _parse_patient(f"X F {born} X", start)[0] == {"sex": "F"}
+
+
+@pytest.mark.parametrize(
+    ("patient", "word"),
+    [("X F 02-MAR-2031 X", "-12 years"), ("X F 02-MAR-1801 X", "218 years"),
+     ("X F X X 999yr", "999 years"), ("X F 01-JAN-1900 X", "a stand-in"),
+     ("X F 30-DEC-1899 X", "a stand-in")],
+)  # fmt: skip
+def test_impossible_ages_are_noted(patient, word):
+    import datetime
+
+    known, (note,) = _parse_patient(patient, datetime.datetime(2020, 1, 2, 22))
+    assert known == {"sex": "F"}
+    assert note.startswith("age: not known from the header, as ")
+    assert word in note
+    assert "19" not in note
 
 
 @pytest.mark.parametrize(
@@ -128,7 +147,7 @@ def test_birthday_counts_from_its_day(born, age):
 def test_stated_age_takes_precedence(field, known):
     import datetime
 
-    assert _parse_patient(field, datetime.datetime(1985, 1, 1)) == known
+    assert _parse_patient(field, datetime.datetime(1985, 1, 1)) == (known, [])
 
 
 def test_header_layout_is_parsed(write_edf):

@@ -43,6 +43,34 @@ def test_formats_are_read_through_mne(night):
     np.testing.assert_allclose(recording["eeg"][: 90 * 128], expected, atol=1e-9)
 
 
+def test_first_time_moves_start(night):
+    path, data = night
+    raw = mne.io.read_raw(path, verbose="error").crop(30.5)
+    raw.save(path.with_name("cut_raw.fif"), verbose="error")
+    recording = read_recording(path.with_name("cut_raw.fif"))
+    assert recording.start == datetime.datetime(1985, 1, 1, 22, 30, 30, 500_000)
+    np.testing.assert_allclose(recording["ecg"][:99], data[3, 3904:4003], atol=1e-9)
+    assert recording.stages.tolist() == [2, 4]
+
+
+def test_units_replace_volts(night):
+    assert read_recording(night[0], units={"ECG": "uV"}).units["ecg"] == "uV"
+
+
+@pytest.mark.parametrize("error", [AssertionError, IndexError, UnicodeDecodeError, MemoryError])
+def test_third_parties_errors_are_named(night, monkeypatch, error):
+    def fail(*args, **options):
+        raise error(*("utf-8", b"Mustermann", 0, 1, "odd")[: 5 * (error is UnicodeDecodeError)])
+
+    recording = read_recording(night[0])
+    for name in ("read_raw", "read_raw_fif"):
+        monkeypatch.setattr(mne.io, name, fail)
+    for call in (recording.read, lambda: read_recording(night[0])):
+        with pytest.raises(ReadError, match=rf"cannot read it \({error.__name__}\)") as caught:
+            call()
+        assert "Mustermann" not in str(caught.value)
+
+
 def test_bad_spans_are_gaps(night):
     eeg = read_recording(night[0])["eeg"]
     assert np.isnan(eeg[91 * 128 : 99 * 128]).all()

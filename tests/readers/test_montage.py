@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import (
+    InvalidRecordingError,
     InvalidSignalError,
     NoUsableChannelError,
     ReadError,
@@ -161,7 +162,8 @@ def test_fewer_modalities_change_none(labels, names):
 def test_first_of_equals_wins():
     montage = pick_montage(channels("C4-M1", "C4-M1"))
     assert montage.derivations["eeg"].channel.index == 0
-    assert montage.reasons[1][1:] == (False, "EEG at C4 against M1; 'C4-M1' is preferred")
+    why = "EEG at C4 against M1; 'C4-M1' is preferred unless this one is good for longer"
+    assert montage.reasons[1][1:] == (False, why)
 
 
 @pytest.mark.parametrize("name", [n for n, m in MODALITIES.items() if m.conditioning.min_rate])
@@ -191,6 +193,7 @@ def test_exact_label_takes_precedence():
         ((), ReadError, "accepted are a label, a pair (label, reference label), or None"),
         ("C4-M3", ReadError, "f.edf has no channel 'C4-M3'. Did you mean 'C4-M1'? It has 'C4-M1'"),
         (("C4-M1", "none"), ReadError, "f.edf has no channel 'none'."),
+        (3, ReadError, "accepted are a label, a pair (label, reference label), or None"),
         ("flat", InvalidSignalError, "cannot serve: its header gives no usable scale or rate"),
         (
             ("C4-M1", "fast"),
@@ -220,6 +223,51 @@ def test_settings_distinguish_choices():
     ]
     settings.append(pick_montage(channels("C4", "M1", "M2", "ECG", unit="mV")).settings)
     assert len({repr(setting) for setting in settings}) == 5
+
+
+@pytest.mark.parametrize("mastoid", ["EEG M1", "EEG_A1", "M1"])
+def test_prefixed_mastoid_is_subtracted(mastoid):
+    assert picks_of("EEG C4", mastoid) == {"eeg": f"EEG C4 - {mastoid}"}
+
+
+@pytest.mark.parametrize("reference", ["CLE", "LER", "LM", "AR", "Vref", "linked ears", "M1M2"])
+def test_electrode_decides_not_reference(reference):
+    labels = [f"EEG {electrode}-{reference}" for electrode in ("O1", "C4", "A2")]
+    assert picks_of(*labels) == {"eeg": labels[1]}
+
+
+def test_foreign_unit_comes_last():
+    units = {"SaO2": "bpm", "SpO2": "%"}
+    found = [
+        Channel(i, *pair) for i, pair in enumerate(zip(units, (1, 1), units.values(), strict=True))
+    ]
+    assert picks(found) == {"spo2": "SpO2"}
+    assert picks(found[:1]) == {"spo2": "SaO2"}
+
+
+@pytest.mark.parametrize("key", ["ecg", "ECG", "ecg "])
+def test_units_take_precedence(key):
+    montage = pick_montage(channels("ECG", "C4-M1"), units={key: "millivolt"})
+    assert {name: d.unit for name, d in montage.derivations.items()} == {"eeg": "uV", "ecg": "mV"}
+
+
+def test_reference_unit_can_be_stated():
+    montage = pick_montage(channels("C4", "M1"), units={"M1": "mV"})
+    assert montage.derivations["eeg"].reference_factor == pytest.approx(1e3)
+    assert montage.settings != pick_montage(channels("C4", "M1")).settings
+
+
+def test_impossible_units_say_why():
+    with pytest.raises(
+        InvalidSignalError, match=r"file: units\['ecg'\] is '%'; accepted for 'ecg'"
+    ):
+        pick_montage(channels("ECG"), units={"ecg": "%"})
+    with pytest.raises(InvalidSignalError, match=r"units\['ECG'\] is 5"):
+        pick_montage(channels("ECG"), units={"ECG": 5})
+    with pytest.raises(InvalidRecordingError, match="units is 'mV'; accepted is a mapping"):
+        pick_montage(channels("ECG"), units="mV")
+    (note,) = pick_montage(channels("ECG"), units={"EKG": "mV"}).notes
+    assert note.kind == "units= names 'EKG', which is no modality and no channel of the file"
 
 
 def test_montage_is_frozen():

@@ -9,7 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn import describe_channels, read_recording
-from sleep2vec_sklearn.errors import NoUsableChannelError, ReadError
+from sleep2vec_sklearn.errors import (
+    InvalidSignalError,
+    NoUsableChannelError,
+    ReadError,
+    RecordingWarning,
+)
 from sleep2vec_sklearn.readers import NpzSource
 from sleep2vec_sklearn.recordings import MODALITIES
 
@@ -82,6 +87,32 @@ def test_samples_are_loaded_lazily(night, monkeypatch):
     assert recording.fingerprint == read_recording(night).fingerprint
 
 
+def test_units_can_be_stated(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, eeg=np.ones(7680), ecg_original=np.ones(7680), unit_eeg="uV")
+    units = {"eeg": "mV", "ecg_original": "V"}
+    assert read_recording(path, units=units, derive=False).units == {"eeg": "mV", "ecg": "V"}
+    with pytest.raises(InvalidSignalError, match="the unit of 'eeg' is 'bpm'; accepted"):
+        read_recording(path, units={"eeg": "bpm"})
+    with pytest.warns(RecordingWarning, match="names 'EOG', which is no modality and no array"):
+        read_recording(path, units={"EOG": "mV"})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "word"),
+    [({"rate_eeg": "fast"}, {}, "ValueError"), ({"rate_eeg": np.inf}, {}, "rate inf"),
+     ({"stage5": np.array(["N1"])}, {}, "TypeError"), ({"z": "x"}, {"eeg": "z"}, "no samples"),
+     ({"z": np.zeros(99, complex)}, {"eeg": "z"}, "no samples"), ({}, {"eeg": ["eeg"]}, "no array"),
+     ({}, {"eeg": 3}, "no array 3")],
+)  # fmt: skip
+def test_odd_arrays_are_read_errors(tmp_path, arrays, options, word):
+    path = tmp_path / "a.npz"
+    np.savez(path, **{"eeg": np.ones(7680), **arrays})
+    with pytest.raises(ReadError, match=r"a\.npz") as caught:
+        read_recording(path, channels=options)
+    assert word in str(caught.value)
+
+
 def test_labels_are_not_pickled(night, tmp_path):
     with np.load(night) as archive:
         arrays = dict(archive)
@@ -103,7 +134,7 @@ def test_objects_are_never_loaded(tmp_path):
 def test_damaged_archive_is_named(tmp_path, content, error):
     path = tmp_path / "a.npz"
     path.write_bytes(content)
-    with pytest.raises(error, match=r"a\.npz: not a readable NPZ file"):
+    with pytest.raises(error, match=r"a\.npz: NumPy cannot read it \(BadZipFile\)"):
         read_recording(path)
 
 

@@ -71,9 +71,6 @@ def test_cohort_is_pickled_and_split(study):
     assert study.metadata.age[train[0].id] == ages.iloc[0]
 
 
-
-
-
 @pytest.fixture
 def four():
     """Nights n0 to n3 of the subjects a, b, a and c, aged 40, 70, 40 and 55."""

@@ -2,6 +2,7 @@
 """Gaps, missing epochs, units, bands and scales of conditioned signals."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import InvalidSignalError
-from sleep2vec_sklearn.recordings import MODALITIES, Conditioning, Signal
-from sleep2vec_sklearn.recordings._conditioning import check_size, condition
+from sleep2vec_sklearn.recordings import MODALITIES, Conditioning, Recording, Signal
+from sleep2vec_sklearn.recordings._conditioning import check_size, condition, read_conditioned
 from sleep2vec_sklearn.recordings.sources import to_canonical_unit
 from tests.strategies import NATIVE_RATES, signals
 
@@ -397,6 +398,76 @@ def test_series_have_no_minimum_rate(name):
 
 
 _VOLTS = MODALITIES["eeg"].units
+
+
+class TwoLeads:
+    """A source of two derivations of the EEG, in different units."""
+
+    derivation_mode = "fill"
+    derivations: ClassVar = {"eeg": ("C4-M1", "C3-M2")}
+
+    def __init__(self, *signals):
+        self.signals = signals
+        self.layout = {"eeg": signals[0].layout}
+
+    def read(self, names):
+        return dict.fromkeys(names, self.signals[0])
+
+    def read_derivation(self, name, index):
+        return self.signals[index]
+
+
+def fill(first, second, unit="uV"):
+    """Both leads conditioned alone, and the first filled by the second."""
+    signals = Signal(first, 128.0, unit), Signal(second, 128.0, "mV")
+    eeg, night = MODALITIES["eeg"], Recording.from_source(TwoLeads(*signals))
+    ((_, filled),) = read_conditioned(night, {"eeg": eeg.conditioning})
+    return [condition(s, eeg, eeg.conditioning, night.n_epochs) for s in signals[1:]], filled, night
+
+
+def two_leads(off, other_off):
+    waves = np.random.default_rng(0).normal(0, 30, (2, 6, 3840)).astype(np.float32)
+    waves[0, off], waves[1, other_off] = 0, 0
+    return waves[0].reshape(-1), waves[1].reshape(-1) / 1000
+
+
+def test_fill_keeps_each_own_scale():
+    first, second = two_leads([0, 1, 5], [1])
+    (alone,), filled, night = fill(first, second)
+    eeg = MODALITIES["eeg"]
+    whole = condition(Signal(first, 128.0, "uV"), eeg, eeg.conditioning, 6)
+    found = filled()
+    assert found.valid.tolist() == [True, False, True, True, True, True]
+    np.testing.assert_array_equal(found.epochs[[0, 5]], alone.epochs[[0, 5]])
+    np.testing.assert_array_equal(found.epochs[1:5], whole.epochs[1:5])
+    assert night.filled_epochs() == {"eeg": 2}
+
+
+@pytest.mark.parametrize("unit", ["uV", "V"])
+def test_unusable_lead_is_replaced(unit):
+    first, second = two_leads(range(6) if unit == "uV" else [], [3])
+    (alone,), filled, night = fill(first, second, unit)
+    np.testing.assert_array_equal(filled().epochs, alone.epochs)
+    assert night.filled_epochs() == {"eeg": 5}
+
+
+def test_two_unusable_leads_raise_error():
+    first, second = two_leads([], range(6))
+    _, filled, _ = fill(first, second, "V")
+    with pytest.raises(InvalidSignalError, match="looks like uV"):
+        filled()
+
+
+@pytest.mark.parametrize(
+    ("name", "iqr", "stated", "unit"),
+    [("ecg", 0.04, "uV", "mV"), ("ecg", 1.5, "uV", "mV"), ("ecg", 4e-5, "uV", "V"),
+     ("eeg", 0.02, "uV", "mV"), ("emg", 0.005, "uV", "mV"), ("emg", 5e-6, "uV", "V"),
+     ("ecg", 2e5, "uV", "nV"), ("eeg", 4e7, "V", "uV"), ("eeg", 4e4, "mV", "uV"),
+     ("ecg", 0.04, "nV", "uV")],
+)  # fmt: skip
+def test_likelier_unit_is_named(name, iqr, stated, unit):
+    with pytest.raises(InvalidSignalError, match=f'looks like {unit}: pass units={{"{name}": '):
+        check_size(iqr, MODALITIES[name], stated)
 
 
 @pytest.mark.parametrize(
