@@ -18,6 +18,7 @@ from ..recordings.recording import Cohort, Recording
 from ._edf_header import read_header
 from .formats import SUFFIXES
 from .recording import is_hypnogram_name, read_night
+from .wearables import is_wearable, looks_wearable
 
 _ARGUMENTS = ("path", "hypnogram", "subject", "id")
 _NAME_COLUMNS = ("path", "file", "filename", "file_name", "id", "recording", "nsrrid")
@@ -27,7 +28,8 @@ def read_cohort(
     source: str | PathLike[str] | pd.DataFrame, *, pattern: str | None = None,
     metadata: pd.DataFrame | str | PathLike[str] | None = None, on_error: str = "warn",
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
-    derive: bool = True, n_jobs: int | None = None, verbose: int = 1,
+    derive: bool = True, columns: Mapping[str, Any] | None = None, timezone: str | None = None,
+    n_jobs: int | None = None, verbose: int = 1,
 ) -> Cohort:  # fmt: skip
     """Read the nights of a study: headers and labels now, samples on use.
 
@@ -47,7 +49,7 @@ def read_cohort(
     on_error : {"warn", "raise"}, default="warn"
         What to do if nights cannot be read: leave them out, list them in ``failures`` and warn
         once; or raise.
-    modalities, channels, derive : optional
+    modalities, channels, derive, columns, timezone : optional
         As in :func:`read_recording`, for all nights.
     n_jobs : int, optional
         Threads that read headers.
@@ -81,6 +83,7 @@ def read_cohort(
     if metadata is not None:
         table = _join(table, metadata)
     options = {"modalities": modalities, "channels": channels, "derive": derive}
+    options |= {"columns": columns, "timezone": timezone}
     results = _read_all(table, options, n_jobs, verbose)
     failures = [result for result in results if not isinstance(result, Recording)]
     if failures and on_error == "raise":
@@ -145,6 +148,8 @@ def _is_night(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES or path.name.startswith(".") or is_hypnogram_name(path):
         return False
+    if is_wearable(path):
+        return looks_wearable(path)
     if suffix == ".eeg":
         return not path.with_suffix(".vhdr").exists()
     if suffix not in (".edf", ".bdf"):

@@ -37,13 +37,14 @@ from ._scoring import Scoring
 from .edf import EdfSource, list_edf_channels
 from .mne import MNE_SUFFIXES, MneSource, list_mne_channels
 from .npz import NpzSource, describe_arrays
+from .wearables import WEARABLE_SUFFIXES, WearableSource, is_wearable
 
 DERIVATION_REVISION = 1
 SERIES_RATE = 4.0
 _EDF_SUFFIXES = (".edf", ".rec", ".bdf")
-SUFFIXES = (*_EDF_SUFFIXES, ".npz", *MNE_SUFFIXES)
+SUFFIXES = (*_EDF_SUFFIXES, ".npz", *MNE_SUFFIXES, *WEARABLE_SUFFIXES)
 _COLUMNS = ["label", "modality", "rate", "unit", "used", "why"]
-_FileSource = EdfSource | NpzSource | MneSource
+_FileSource = EdfSource | NpzSource | MneSource | WearableSource
 
 
 def describe_channels(path: str | PathLike[str]) -> pd.DataFrame:
@@ -54,7 +55,7 @@ def describe_channels(path: str | PathLike[str]) -> pd.DataFrame:
     Parameters
     ----------
     path : path-like
-        EDF, EDF+, BDF, NPZ, or anything MNE-Python reads.
+        EDF, EDF+, BDF, NPZ, a file of a wearable, or anything MNE-Python reads.
 
     Returns
     -------
@@ -85,6 +86,8 @@ def describe_channels(path: str | PathLike[str]) -> pd.DataFrame:
     _check_exists(path)
     if suffix == ".npz":
         rows = describe_arrays(path)
+    elif is_wearable(path):
+        rows = WearableSource(path).describe()
     else:
         edf = suffix in _EDF_SUFFIXES
         channels = list_edf_channels(read_header(path)) if edf else list_mne_channels(path)
@@ -119,10 +122,15 @@ class ChannelTable(pd.DataFrame):
 
 
 def open_source(
-    path: Path, modalities: str | Sequence[str] | None = None,
+    path: Path | Sequence[Path], modalities: str | Sequence[str] | None = None,
     channels: Mapping[str, Any] | None = None, derive: bool = True,
+    columns: Mapping[str, Any] | None = None, timezone: str | None = None,
 ) -> _FileSource | DerivedSource:  # fmt: skip
     """Open a recording with the reader of its suffix, and derive further modalities."""
+    if not isinstance(path, Path) or is_wearable(path):
+        return WearableSource(
+            path, modalities=modalities, channels=channels, columns=columns, timezone=timezone
+        )
     _check_exists(path)
     if not derive:
         return _open(path, modalities, channels)

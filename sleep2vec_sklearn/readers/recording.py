@@ -22,8 +22,10 @@ from .formats import DerivedSource, open_source
 from .hypnograms import read_scoring
 from .mne import MneSource
 from .npz import NpzSource
+from .wearables import WearableSource, is_wearable, joint_path
 
-_Source = EdfSource | NpzSource | MneSource | DerivedSource
+_Source = EdfSource | NpzSource | MneSource | WearableSource | DerivedSource
+_Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
 _DAY = 86400.0
 # fmt: off
 _ENDINGS = (
@@ -39,20 +41,23 @@ _logger = logging.getLogger("sleep2vec_sklearn")
 
 
 def read_recording(
-    path: str | PathLike[str], *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
+    path: _Paths, *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
     subject: Any = None, metadata: Mapping[str, Any] | None = None, id: str | None = None,
-    derive: bool = True, on_error: str = "raise",
+    derive: bool = True, columns: Mapping[str, Any] | None = None, timezone: str | None = None,
+    on_error: str = "raise",
 ) -> Recording | None:  # fmt: skip
     """Read a night from a file; its samples are read on use.
 
     EDF, EDF+ and BDF files are read at native rates, NPZ files in the layout of the sleep2vec
-    authors, everything else through MNE-Python (``pip install sleep2vec-sklearn[mne]``).
+    authors, wearables as :class:`~sleep2vec_sklearn.readers.WearableSource` says, everything else
+    through MNE-Python (``pip install sleep2vec-sklearn[mne]``).
 
     Parameters
     ----------
-    path : path-like
-        The recording.
+    path : path-like or sequence of path-like
+        The recording; several files of a wearable, such as heart rate and motion, are aligned by
+        their clocks.
     hypnogram : path-like, False or None
         File with the sleep stages: EDF+ annotations, NSRR XML, CSV or text. By default it is
         searched in the recording's folder by its name; if the first cannot be read, the next one
@@ -73,6 +78,9 @@ def read_recording(
         Derive ``ibi`` from the ECG or PPG, and ``resp`` from a belt, the airflow or the ECG, if the
         file does not hold them. They are computed on use, named by ``Recording.derived``, and not
         independent of their sources. ``channels={"resp": None}`` leaves one of them out.
+    columns, timezone : optional
+        For wearables: what the columns of a table hold, e.g. ``{"time": "Time", "heart_rate":
+        "Value"}``, and the place, e.g. "Europe/Berlin".
     on_error : {"raise", "warn"}, default="raise"
         Raise, or warn and return None.
 
@@ -102,10 +110,15 @@ def read_recording(
     """
     if on_error not in ("raise", "warn"):
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
+    if (columns is not None or timezone is not None) and not is_wearable(path):
+        raise ReadError(
+            f"{path}: columns and timezone are for files of wearables; accepted here are channels "
+            "and modalities. Leave them out."
+        )
     try:
         recording = read_night(
             path, hypnogram=hypnogram, modalities=modalities, channels=channels, subject=subject,
-            metadata=metadata, id=id, derive=derive,
+            metadata=metadata, id=id, derive=derive, columns=columns, timezone=timezone,
         )  # fmt: skip
     except (Sleep2VecError, OSError) as error:
         if on_error == "raise":
@@ -117,14 +130,17 @@ def read_recording(
 
 
 def read_night(
-    path: str | PathLike[str], *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
+    path: _Paths, *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
     subject: Any = None, metadata: Mapping[str, Any] | None = None, id: str | None = None,
-    derive: bool = True,
+    derive: bool = True, columns: Mapping[str, Any] | None = None, timezone: str | None = None,
 ) -> Recording:  # fmt: skip
     """:func:`read_recording` without warnings: what it would warn of is among the notes."""
-    path = Path(path)
-    source = open_source(path, modalities, channels, derive)
+    files = [Path(path)] if isinstance(path, str | PathLike) else [Path(file) for file in path]
+    path = joint_path(files)
+    source = open_source(
+        path if len(files) == 1 else files, modalities, channels, derive, columns, timezone
+    )
     scoring, separate, notes = _find_scoring(path, hypnogram, source)
     labels, notes = _align_scoring(scoring, separate, source, notes)
     recording = Recording.from_source(
@@ -220,7 +236,7 @@ def find_hypnograms(path: Path) -> list[Path]:
         if table.is_file():
             with table.open(encoding="utf-8", errors="replace") as file:
                 candidates += [table] if _STAGE_HEADER.search(file.readline().strip()) else []
-    return [candidate for candidate in dict.fromkeys(candidates) if candidate.is_file()]
+    return [file for file in dict.fromkeys(candidates) if file != path and file.is_file()]
 
 
 def is_hypnogram_name(path: Path) -> bool:

@@ -15,6 +15,7 @@ from .heartbeats import (
     ibi_from_heart_rate,
     ibi_from_intervals,
     ibi_from_ppg,
+    refine_beat_times,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ibi_from_heart_rate",
     "ibi_from_intervals",
     "ibi_from_ppg",
+    "refine_beat_times",
     "resp_from_breathing",
     "resp_from_ecg",
 ]

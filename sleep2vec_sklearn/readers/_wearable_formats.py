@@ -1,0 +1,710 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Timestamped series in one file of a wearable, by its format.
+
+The binary formats of ActiGraph (.gt3x), Axivity (.cwa) and GENEActiv (.bin) are read by actfast
+(MIT), an optional dependency: pygt3x is GPL, actipy for academic use only. An .agd file is an
+SQLite database, the export of Apple Health XML, everything else a table.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ReadError
+from ..recordings._notes import Caution
+from ..recordings.derivation import refine_beat_times
+from ._wearable_clock import DAY, Clock, MotionCounter, as_seconds, find_zeros, utc_offset
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+DEVICE_SUFFIXES = (".gt3x", ".agd", ".cwa", ".bin", ".xml")
+_HEAD_BYTES = 1 << 16
+_HEADER_LINES = 150
+_ROWS_PER_CHUNK = 200_000
+_MOST_WRONG = 0.05
+_MAX_DAYS, _MAX_HEALTH_DAYS = 100, 5000
+_LONGEST_ELAPSED_STEP = 600.0
+_MISSING = ["--", "-", "None", "none"]
+_TICKS_PER_SECOND, _TICKS_OF_1970 = 10_000_000, 621_355_968_000_000_000
+# fmt: off
+UNITS = {
+    "bpm": "bpm", "beats/min": "bpm", "1/min": "bpm",
+    "s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s",
+    "ms": "ms", "msec": "ms", "millis": "ms", "milliseconds": "ms", "us": "us", "ns": "ns",
+    "min": "min", "minutes": "min", "h": "h", "hours": "h",
+    "g": "g", "mg": "mg", "m/s^2": "m/s^2", "m/s2": "m/s^2", "m/s²": "m/s^2", "m/s/s": "m/s^2",
+    "%": "%", "percent": "%", "fraction": "fraction", "counts": "counts",
+}
+# of each unit: factor to the one that is used, and the medians that are plausible in it
+_SCALES: dict[str, dict[str, tuple[float, float, float]]] = {
+    "heart_rate": {"bpm": (1.0, 25.0, 250.0)},
+    "rr": {"s": (1.0, 0.25, 3.0), "ms": (1e-3, 250.0, 3000.0)},
+    "acceleration": {"g": (1.0, 0.7, 1.4), "m/s^2": (1 / 9.80665, 7.0, 14.0),
+                     "mg": (1e-3, 700.0, 1400.0)},
+    "counts": {"counts": (1.0, 0.0, np.inf)},
+    "spo2": {"%": (1.0, 50.0, 101.0), "fraction": (100.0, 0.5, 1.01)},
+}
+# names of columns without units and signs; of several, the first is taken
+_NAMES = {
+    "time": ("unix", "unixtimestamp", "timestampunix", "unixtime", "timestamp", "datetime",
+             "dateandtime", "phonetimestamp", "time", "localtime", "isodate", "timestampiso",
+             "activitysecond", "activityminute", "utc", "timestamputc", "timeutc", "utctime",
+             "seconds", "elapsed", "elapsedtime", "t", "zeit", "zeitstempel", "uhrzeit", "heure",
+             "hora", "tiempo", "temps"),
+    "date": ("date", "datum", "fecha"),
+    "heart_rate": ("heartrate", "hr", "beatsperminute", "bpm", "pulserate", "pulse", "puls",
+                   "herzfrequenz", "frequencecardiaque", "frecuenciacardiaca"),
+    "rr": ("rr", "rri", "rrinterval", "rrintervals", "ibi", "interbeatinterval", "nn", "nni",
+           "nninterval"),
+    "counts": ("counts", "activitycounts", "activitycount", "vectormagnitude", "vm", "activity",
+               "axis1"),
+    "spo2": ("spo2", "sao2", "oxygensaturation", "bloodoxygen", "o2sat"),
+    "acceleration": ("accelerationmagnitude", "accmagnitude", "magnitude"),
+    "person": ("id", "userid", "participant", "participantid", "participantfullid", "subject",
+               "subjectid", "patientid"),
+    "label": ("stage", "sleepstage", "stages", "event", "annotation", "label", "duration", "path"),
+}
+_VALUE_FILES = {"heart_rate": r"heart|(^|[^a-z])hr([^a-z]|$)", "spo2": r"spo2|oxygen"}
+# fmt: on
+SIGNALS = tuple(_SCALES)
+_AXIS = re.compile(r"(?:acc|accel|acceleration|accelerometer|a)?([xyz])(?:axis|acc)?")
+_HEALTH_TYPES = {
+    "HKQuantityTypeIdentifierHeartRate": "heart_rate",
+    "HKQuantityTypeIdentifierOxygenSaturation": "spo2",
+    "HKCategoryTypeIdentifierSleepAnalysis": "sleep",
+}
+
+
+@dataclass
+class FileSeries:
+    """What one file holds: times in s on its clock, with values in bpm, s, counts or %.
+
+    ``clock`` and ``offset`` are those of :class:`Clock`; ``motion`` are counts per second from a
+    whole second on, ``still`` the spans in which nothing moved, on the same clock.
+    """
+
+    clock: str
+    offset: float | None = None
+    series: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    motion: tuple[int, np.ndarray] | None = None
+    still: list[tuple[float, float]] = field(default_factory=list)
+    events: list[tuple[float, float, str]] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """First and last time; the last epoch of counts belongs to it."""
+        spans = [(times[0], times[-1]) for times, _ in self.series.values()]
+        if "counts" in self.series:
+            times, _ = self.series["counts"]
+            spans.append((times[0], times[-1] + median_step(times)))
+        if self.motion is not None:
+            spans.append((self.motion[0], self.motion[0] + len(self.motion[1])))
+        return float(min(first for first, _ in spans)), float(max(last for _, last in spans))
+
+
+@lru_cache(maxsize=8)
+def read_file(
+    path: Path, size: int, changed: int, columns: tuple[tuple[str, Any], ...], timezone: str | None
+) -> FileSeries:
+    """Read one file by its suffix; remembered until it changes."""
+    if size == 0:
+        raise ReadError(f"{path}: the file is empty (0 bytes). Export or copy it again.")
+    suffix = path.suffix.lower()
+    readers: dict[str, Callable[[Path, Clock], FileSeries]] = {
+        ".agd": _read_agd, ".xml": _read_health, ".gt3x": _read_accelerometer,
+        ".cwa": _read_accelerometer, ".bin": _read_accelerometer,
+    }  # fmt: skip
+    clock = Clock(path, timezone)
+    if suffix in readers:
+        found = readers[suffix](path, clock)
+    else:
+        found = _read_table(path, clock, dict(columns))
+    found.series = {kind: pair for kind, pair in found.series.items() if len(pair[0])}
+    if not found.series and found.motion is None:
+        raise ReadError(
+            f"{path}: holds no reading of heart rate, RR intervals, acceleration, counts or "
+            "saturation. Check that it is the right file and was exported whole."
+        )
+    first, last = found.span
+    limit = _MAX_HEALTH_DAYS if suffix == ".xml" else _MAX_DAYS
+    if last - first > limit * DAY:
+        raise ReadError(
+            f"{path}: its times span {(last - first) / DAY:,.0f} days; accepted are {limit}. If a "
+            "clock was reset, drop the rows with a wrong date."
+        )
+    found.notes += [*clock.notes]
+    if clock.n_back:
+        found.notes.append(f"{path.name}: {clock.n_back:,} rows were out of order and were sorted")
+    return found
+
+
+def median_step(times: np.ndarray) -> float:
+    """Median of the steps between times in s; a minute for a single one."""
+    steps = np.diff(times)
+    return float(np.median(steps[steps > 0])) if (steps > 0).any() else 60.0
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """Where a table's data begin, and the columns and unit of each meaning.
+
+    Times are ``start`` plus the rows over ``rate`` if there is a rate, else plus the time column.
+    """
+
+    columns: Mapping[str, tuple[tuple[int, ...], str | None]]
+    n_columns: int
+    skipped: int
+    delimiter: str | None
+    names: tuple[str, ...] = ()  # none without a header
+    start: float = 0.0
+    rate: float | None = None
+    is_utc: bool = False
+
+
+def read_head(path: Path) -> list[str]:
+    """Lines of the beginning of a text file."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be opened ({error.strerror}).") from error
+    encoding = _encoding(raw)
+    if encoding == "utf-8-sig" and b"\0" in raw:
+        raise ReadError(
+            f"{path}: not a text file; accepted are CSV, TSV and plain text. Check the suffix, or "
+            "save the sheet as CSV."
+        )
+    lines = raw.decode(encoding, errors="replace").splitlines()
+    return lines[:-1] if len(raw) == _HEAD_BYTES else lines
+
+
+def _encoding(raw: bytes) -> str:
+    return "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+def _split(line: str) -> tuple[list[str], str | None]:
+    """Cells without quotes, and the delimiter; None for white space."""
+    delimiter = max("\t;,", key=line.count)
+    if delimiter not in line:
+        return line.split(), None
+    return [cell.strip(' "') for cell in line.split(delimiter)], delimiter
+
+
+def find_header(path: Path, lines: Sequence[str], stated: Mapping[str, Any]) -> TableLayout | None:
+    """Layout by the first line that names a time and a signal, or by positions."""
+    for i, line in enumerate(lines[:_HEADER_LINES]):
+        cells, delimiter = _split(line)
+        columns = _match_columns(cells, stated, path.stem)
+        signals = [kind for kind in columns if kind in SIGNALS]
+        if signals and ("time" in columns or (signals == ["rr"] and len(cells) == 1)):
+            name = cells[columns["time"][0][0]] if "time" in columns else ""
+            is_utc = re.search(r"utc|gmt", name, re.IGNORECASE) is not None
+            return TableLayout(columns, len(cells), i + 1, delimiter, tuple(cells), is_utc=is_utc)
+        if _is_row(cells):
+            break
+    return _find_positions(path, lines, stated)
+
+
+def _find_positions(
+    path: Path, lines: Sequence[str], stated: Mapping[str, Any]
+) -> TableLayout | None:
+    """Layout of a table without a header: Empatica E4, columns by position, or RR intervals."""
+    skipped = next((i for i, line in enumerate(lines) if _is_row(_split(line)[0])), None)
+    if skipped is None:
+        return None
+    rows = [_split(line)[0] for line in lines[skipped : skipped + 1000]]
+    rows = [row for row in rows if _is_row(row)]
+    cells, delimiter = _split(lines[skipped])
+    shared: dict[str, Any] = {"n_columns": len(cells), "delimiter": delimiter}
+    columns: dict[str, tuple[tuple[int, ...], str | None]]
+    first = _as_number(rows[0][0])
+    if path.stem.upper() in ("HR", "ACC") and first > 1e9 and len(set(rows[1])) == 1:
+        kind = {"HR": "heart_rate", "ACC": "acceleration"}[path.stem.upper()]
+        columns = {kind: (tuple(range(len(cells))), "bpm" if kind == "heart_rate" else "1/64 g")}
+        rate = _as_number(rows[1][0])
+        return TableLayout(columns, skipped=skipped + 2, start=first, rate=rate, **shared)
+    if skipped == 0 and first > 1e9 and len(cells) == 2 and cells[1].upper() == "IBI":
+        columns = {"time": ((0,), "s"), "rr": ((1,), "s")}
+        return TableLayout(columns, skipped=1, start=first, **shared)
+    positions = {
+        meaning: (at, unit)
+        for meaning, (at, unit) in stated.items()
+        if all(isinstance(i, int) and i < len(cells) for i in at)
+    }
+    if positions and ("time" in positions or set(positions) == {"rr"}):
+        return TableLayout(positions, skipped=skipped, **shared)
+    whole_rows = [row for row in rows if len(row) == len(cells)]
+    numbers = np.array([[_as_number(cell) for cell in row] for row in whole_rows])
+    if stated or numbers.shape[1] > 2:
+        return None
+    in_ms = np.median(numbers[:, -1]) > 10
+    intervals = numbers[:, -1] / (1000.0 if in_ms else 1.0)
+    # whole numbers from 0 to 5 are sleep stages
+    if not 0.25 < np.median(intervals) < 3.0 or not (in_ms or (intervals % 1 != 0).any()):
+        return None
+    if numbers.shape[1] == 1:
+        return TableLayout({"rr": ((0,), None)}, skipped=skipped, **shared)
+    # intervals fill the time between their beats, a heart rate does not
+    if abs(np.median(np.diff(numbers[:, 0]) - intervals[1:])) < 0.05 * np.median(intervals):
+        columns = {"time": ((0,), None), "rr": ((1,), None)}
+        return TableLayout(columns, skipped=skipped, **shared)
+    return None
+
+
+def _as_number(cell: str) -> float:
+    try:
+        return float(cell.replace(",", "."))
+    except ValueError:
+        return float("nan")
+
+
+def _is_row(cells: Sequence[str]) -> bool:
+    """Whether a line holds data: its first cell is a number."""
+    return bool(cells) and np.isfinite(_as_number(cells[0]))
+
+
+def _match_columns(
+    cells: Sequence[str], stated: Mapping[str, Any], stem: str
+) -> dict[str, tuple[tuple[int, ...], str | None]]:
+    """Columns and unit of each meaning that a line's cells name."""
+    lower = [cell.casefold() for cell in cells]
+    named = [_normalise(cell) for cell in cells]
+    words, units = [name for name, _ in named], [unit for _, unit in named]
+    columns: dict[str, tuple[tuple[int, ...], str | None]] = {}
+    for meaning, (names, unit) in stated.items():
+        texts = [str(name).casefold() for name in names]
+        if all(text in lower for text in texts):
+            at = tuple(lower.index(text) for text in texts)
+            columns[meaning] = (at, unit or units[at[0]])
+    chosen = any(kind in columns for kind in SIGNALS)
+    for meaning, known in _NAMES.items():
+        found = next((words.index(name) for name in known if name in words), None)
+        is_free = meaning not in columns and not (
+            meaning in SIGNALS and (chosen or meaning in stated)
+        )
+        if found is not None and is_free:
+            columns[meaning] = ((found,), units[found])
+    axes = {m[1]: i for i, word in enumerate(words) if (m := _AXIS.fullmatch(word))}
+    if len(axes) == 3 and not chosen:
+        columns["acceleration"] = (tuple(axes[axis] for axis in "xyz"), units[axes["x"]])
+    counted = [words.index(f"axis{i}") for i in (1, 2, 3) if f"axis{i}" in words]
+    if len(counted) == 3 and not chosen and "vectormagnitude" not in words:
+        columns["counts"] = (tuple(counted), None)
+    if "value" in words and not any(kind in columns for kind in SIGNALS):
+        for kind, pattern in _VALUE_FILES.items():
+            if re.search(pattern, stem.lower()):
+                columns[kind] = ((words.index("value"),), None)
+    return columns
+
+
+def _normalise(name: str) -> tuple[str, str | None]:
+    """A column's name in small letters without signs and unit, and its unit: "HR (bpm)"."""
+    bracket = re.search(r"[\[(](.*?)[\])]", name)
+    unit = UNITS.get(bracket[1].strip().lower()) if bracket else None
+    name = re.sub(r"[\[(].*?[\])]", "", name)
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").split()
+    words = [word for part in words for word in re.split(r"[-.]", part) if word]
+    if len(words) > 1 and unit is None and words[-1].lower() in UNITS:
+        unit = UNITS[words.pop().lower()]
+        words = words[:-1] if words[-1].lower() == "in" else words
+    return re.sub(r"[^a-z0-9]", "", "".join(words).lower()), unit
+
+
+def _read_table(path: Path, clock: Clock, stated: Mapping[str, Any]) -> FileSeries:
+    lines = read_head(path)
+    layout = find_header(path, lines, stated)
+    if layout is None:
+        shown = next((line for line in lines if line.strip()), "")[:80]
+        asked = ", ".join(repr(name) for names, _ in stated.values() for name in names)
+        named = f"the columns {asked}" if stated else "a time and a signal"
+        raise ReadError(
+            f"{path}: no line names {named}; it begins with {shown!r}. Name the "
+            "columns, e.g. columns={'time': 'Time', 'heart_rate': 'Value'}, by position if there "
+            "is no header; a hypnogram goes to hypnogram=."
+        )
+    reader = _TableReader(path, layout, clock)
+    for chunk in _chunks(path, layout):
+        reader.add(chunk)
+    return reader.finish()
+
+
+def _chunks(path: Path, layout: TableLayout) -> Iterable[pd.DataFrame]:
+    used = sorted({i for at, _ in layout.columns.values() for i in at})
+    try:
+        with path.open("rb") as file:
+            encoding = _encoding(file.read(2))
+        # a stray quote would swallow the rows that follow, so quotes are stripped later
+        with pd.read_csv(
+            path, sep=layout.delimiter or r"\s+", header=None, names=range(layout.n_columns),
+            usecols=used, skiprows=layout.skipped, chunksize=_ROWS_PER_CHUNK, encoding=encoding,
+            encoding_errors="replace", quoting=csv.QUOTE_NONE, on_bad_lines="skip",
+            na_values=_MISSING, skipinitialspace=True, skip_blank_lines=False, low_memory=False,
+        ) as frames:  # fmt: skip
+            yield from frames
+    except pd.errors.EmptyDataError:
+        return
+    except (OSError, ValueError, OverflowError) as error:
+        if isinstance(error, ReadError):
+            raise
+        raise ReadError(f"{path}: cannot be read as a table ({error}). Export it again.") from error
+
+
+class _TableReader:
+    """Collects the series of a table, chunk by chunk."""
+
+    def __init__(self, path: Path, layout: TableLayout, clock: Clock):
+        self.path, self.layout, self.clock = path, layout, clock
+        clock.is_utc = layout.is_utc
+        self.counter = MotionCounter(path) if "acceleration" in layout.columns else None
+        self.kinds = [k for k in layout.columns if k in SIGNALS and k != "acceleration"]
+        self.parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {k: [] for k in self.kinds}
+        self.persons: set[str] = set()
+        self.n_rows = self.n_wrong = 0
+        self.first_wrong = ""
+        self.scale: float | None = None
+
+    def add(self, chunk: pd.DataFrame) -> None:
+        chunk = chunk.dropna(how="all")
+        if chunk.empty:
+            return
+        self.n_rows += len(chunk)
+        times = self._times(chunk)
+        known, wrong = np.isfinite(times), ~np.isfinite(times)
+        for kind in self.kinds:
+            values, failed = self._numbers(chunk, kind)
+            wrong |= failed
+            present = known & np.isfinite(values)
+            self.parts[kind].append((times[present], values[present]))
+        if self.counter is not None:
+            axes, failed = self._axes(chunk)
+            wrong |= failed
+            self.counter.add(times, axes)
+        if "person" in self.layout.columns:
+            column = chunk[self.layout.columns["person"][0][0]].dropna()
+            self.persons |= set(column.astype(str).unique())
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            line = int(chunk.index[i]) + self.layout.skipped + 1
+            cells = ",".join(chunk.iloc[i].astype(str))
+            self.first_wrong = self.first_wrong or f"line {line}: {cells[:60]!r}"
+            self.n_wrong += int(wrong.sum())
+
+    def _times(self, chunk: pd.DataFrame) -> np.ndarray:
+        layout = self.layout
+        if layout.rate is not None:
+            self.clock.kind = "utc"
+            return self.clock.check(layout.start + chunk.index.to_numpy(float) / layout.rate)
+        if "time" not in layout.columns:
+            self.clock.kind = "elapsed"
+            return np.arange(len(chunk), dtype=float)
+        (at, *_), unit = layout.columns["time"]
+        values = _strip(chunk[at])
+        if layout.start:
+            self.clock.kind = "utc"
+            seconds = pd.to_numeric(values, errors="coerce").to_numpy(float)
+            return self.clock.check(layout.start + seconds)
+        if "date" in layout.columns and at != layout.columns["date"][0][0]:
+            day = _strip(chunk[layout.columns["date"][0][0]]).astype(str)
+            if values.astype(str).str.match(r"\d{1,2}:").mean() > 0.5:
+                values = day + " " + values.astype(str)
+        return self.clock.parse(values, unit)
+
+    def _numbers(self, chunk: pd.DataFrame, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        """Values of a kind, the magnitude of several columns, and which cells are no number."""
+        columns = [self._column(chunk[i]) for i in self.layout.columns[kind][0]]
+        values = np.stack([values for values, _ in columns], axis=1)
+        failed = np.any([wrong for _, wrong in columns], axis=0)
+        return values[:, 0] if values.shape[1] == 1 else np.linalg.norm(values, axis=1), failed
+
+    def _axes(self, chunk: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        at, unit = self.layout.columns["acceleration"]
+        columns = [self._column(chunk[i]) for i in at]
+        axes = np.stack([values for values, _ in columns], axis=1)
+        if self.scale is None and np.isfinite(axes).all(axis=1).any():
+            sizes = np.linalg.norm(axes, axis=1)
+            self.scale = 1 / 64 if unit == "1/64 g" else _scale_of(
+                self.path, "acceleration", float(np.nanmedian(sizes)), unit
+            )  # fmt: skip
+        return axes * (self.scale or 1.0), np.any([wrong for _, wrong in columns], axis=0)
+
+    def _column(self, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        if column.dtype.kind in "fiu":
+            return column.to_numpy(float), np.zeros(len(column), dtype=bool)
+        texts = _strip(column)
+        if self.layout.delimiter != ",":
+            texts = texts.astype(str).where(texts.notna()).str.replace(",", ".")
+        values = pd.to_numeric(texts, errors="coerce")
+        wrong = values.isna() & texts.notna() & (texts != "") & ~texts.isin(_MISSING)
+        return values.to_numpy(float), wrong.to_numpy(bool)
+
+    def finish(self) -> FileSeries:
+        """The series in their units, increasing; an error if too many rows are wrong."""
+        self._check_rows()
+        found = FileSeries(self.clock.basis, self.clock.offset)
+        if self.n_wrong:
+            text = f"{self.path.name}: {self.n_wrong:,} of {self.n_rows:,} rows cannot be read and "
+            found.notes.append(
+                Caution(
+                    f"{text}were left out; the first is {self.first_wrong}",
+                    "rows that cannot be read were left out",
+                )
+            )
+        for kind, parts in self.parts.items():
+            times, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            if not len(times):
+                found.notes.append(_empty_note(self.path, kind))
+                continue
+            unit = self.layout.columns[kind][1]
+            values = values * _scale_of(self.path, kind, float(np.median(values)), unit)
+            found.series[kind] = self._tidy(kind, times, values, found.notes)
+            if kind == "counts":
+                found.still = find_zeros(*found.series[kind], median_step(found.series[kind][0]))
+        if self.counter is not None:
+            motion = self.counter.finish()
+            if motion is None:
+                found.notes.append(_empty_note(self.path, "acceleration"))
+            else:
+                found.motion, found.still = motion[:2], motion[2]
+        return found
+
+    def _check_rows(self) -> None:
+        if self.n_rows == 0:
+            raise ReadError(f"{self.path}: has a header and no rows. Export it again.")
+        if self.n_wrong > max(_MOST_WRONG * self.n_rows, 1):
+            raise ReadError(
+                f"{self.path}: {self.n_wrong:,} of {self.n_rows:,} rows cannot be read, the first "
+                f"in {self.first_wrong}. Check the columns and the decimal sign, or name other "
+                "columns with columns={'time': ..., 'heart_rate': ...}."
+            )
+        if len(self.persons) > 1:
+            raise ReadError(
+                f"{self.path}: holds {len(self.persons):,} persons "
+                f"({', '.join(sorted(self.persons)[:3])}, ...); accepted is one. Write a file for "
+                "each."
+            )
+
+    def _tidy(
+        self, kind: str, times: np.ndarray, values: np.ndarray, notes: list[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Readings in order of time, one for each; those that mean 'no contact' are left out."""
+        valid = values >= 0 if kind == "counts" else values > 0
+        times, values = times[valid], values[valid]
+        if kind == "rr":
+            return self._order_beats(times, values)
+        unit = self.layout.columns.get("time", ((), None))[1]
+        if self.clock.kind == "elapsed" and unit is None:
+            step = median_step(np.sort(times))
+            if step > _LONGEST_ELAPSED_STEP:
+                raise ReadError(
+                    f"{self.path}: elapsed times are {step:g} apart, which are no seconds; "
+                    "accepted is a column with its unit, such as time_ms. State it: "
+                    "columns={'time': (name, 'ms')}."
+                )
+        unique, first = np.unique(times, return_index=True)
+        if len(unique) < len(times):
+            notes.append(
+                f"{self.path.name}: {len(times) - len(unique):,} rows repeat a time; the first of "
+                "each is used"
+            )
+        return unique, values[first]
+
+    def _order_beats(
+        self, times: np.ndarray, intervals: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if "time" not in self.layout.columns:
+            return np.cumsum(intervals), intervals
+        order = np.argsort(times, kind="stable")
+        times, intervals = times[order], intervals[order]
+        whole = bool((times == np.floor(times)).all())
+        if len(times) > 1 and (whole or np.mean(np.diff(times) == 0) > 0.1):
+            first = times[0]
+            times = first + refine_beat_times(times - first, intervals) + (0.5 if whole else 0.0)
+        return times, intervals
+
+
+def _strip(column: pd.Series) -> pd.Series:
+    return column if column.dtype.kind in "fiu" else column.str.strip(' "')
+
+
+def _empty_note(path: Path, kind: str) -> Caution:
+    return Caution(
+        f"{path.name}: the column of {kind} is empty and was left out",
+        f"the column of {kind} is empty and was left out",
+    )
+
+
+def _scale_of(path: Path, kind: str, size: float, unit: str | None) -> float:
+    """Factor to the unit that is used; a unit that is not stated must follow from the size."""
+    scales = _SCALES[kind]
+    fitting = [name for name, (_, low, high) in scales.items() if low <= abs(size) <= high]
+    if unit is None and len(fitting) == 1:
+        return scales[fitting[0]][0]
+    # gravity may have been removed from acceleration, but nobody moves at 3 g all night
+    small = kind == "acceleration" and unit in scales and abs(size) < 3 * scales[unit][2]
+    if unit in fitting or (unit is not None and small):
+        return scales[unit][0]
+    stated = "no unit is stated" if unit is None else f"the stated unit is {unit!r}"
+    raise ReadError(
+        f"{path}: the median of {kind} is {size:g} and {stated}; accepted are "
+        f"{', '.join(f'{name} ({low:g} to {high:g})' for name, (_, low, high) in scales.items())}. "
+        f"Name the column and its unit: columns={{{kind!r}: (name, {next(iter(scales))!r})}}."
+    )
+
+
+# --- formats of devices ---------------------------------------------------------------------------
+
+
+def _read_agd(path: Path, clock: Clock) -> FileSeries:
+    """Counts of an ActiGraph: the magnitude of its axes per epoch, sex and age."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            settings = dict(database.execute("SELECT settingName, settingValue FROM settings"))
+            table = pd.read_sql_query("SELECT * FROM data ORDER BY rowid", database)
+        axes = [name for name in ("axis1", "axis2", "axis3") if name in table]
+        ticks = table["dataTimestamp"].to_numpy(np.int64)
+        counts = np.linalg.norm(table[axes].to_numpy(float), axis=1)
+    except (sqlite3.Error, pd.errors.DatabaseError, KeyError, ValueError, TypeError) as error:
+        raise ReadError(
+            f"{path}: not a readable .agd file ({error}); accepted is an SQLite database with the "
+            "tables data and settings. Export it from ActiLife again."
+        ) from error
+    if not len(ticks):
+        raise ReadError(f"{path}: its table of counts is empty. Export it from ActiLife again.")
+    clock.kind = "local"
+    times = clock.check((ticks - _TICKS_OF_1970) / _TICKS_PER_SECOND)
+    times, first = np.unique(times, return_index=True)
+    found = FileSeries(clock.basis, clock.offset, {"counts": (times, counts[first])})
+    found.still = find_zeros(times, counts[first], median_step(times))
+    sex = str(settings.get("sex", ""))[:1].upper()
+    age = pd.to_numeric(settings.get("age"), errors="coerce")
+    found.metadata = {"sex": sex} if sex in ("F", "M") else {}
+    if age is not None and age > 0:
+        found.metadata["age"] = float(age)
+    return found
+
+
+def _read_accelerometer(path: Path, clock: Clock) -> FileSeries:
+    """Counts of the acceleration in a .gt3x, .cwa or .bin file, by actfast."""
+    try:
+        import actfast
+    except ImportError as error:
+        raise ImportError(
+            f"{path}: files of ActiGraph, Axivity and GENEActiv are read by actfast, which is not "
+            "installed. Install it with: pip install 'sleep2vec-sklearn[wearables]', or export the "
+            "acceleration as CSV."
+        ) from error
+    try:
+        content = actfast.read(path, lenient=True)
+    except (ValueError, OSError) as error:
+        raise ReadError(
+            f"{path}: not a readable {path.suffix} file ({error}). Copy it from the device again."
+        ) from error
+    tables = [table for table in content["timeseries"].values() if "acceleration" in table]
+    if not tables or not len(tables[0]["datetime"]):
+        raise ReadError(f"{path}: holds no acceleration. Copy it from the device again.")
+    stamps, axes = tables[0]["datetime"], tables[0]["acceleration"]
+    clock.kind = "local"
+    counter = MotionCounter(path)
+    for first in range(0, len(stamps), _ROWS_PER_CHUNK):
+        rows = slice(first, first + _ROWS_PER_CHUNK)
+        counter.add(clock.check(stamps[rows] / 1e9), axes[rows].astype(float))
+    motion = counter.finish()
+    found = FileSeries(clock.basis, clock.offset)
+    if motion is not None:
+        found.motion, found.still = motion[:2], motion[2]
+    damage = [*content["warnings"], *_find_cut(path, content["metadata"], len(stamps))]
+    if damage:
+        found.notes.append(
+            Caution(
+                f"{path.name}: damaged or cut short, what could be read is used; the first of "
+                f"{len(damage):,} faults: {damage[0]}",
+                "files of acceleration are damaged or cut short; what could be read is used",
+            )
+        )
+    return found
+
+
+def _find_cut(path: Path, metadata: Mapping[str, Mapping[str, str]], n_samples: int) -> list[str]:
+    """What actfast does not report: a last sector cut short, and pages that are missing."""
+    rest = path.stat().st_size % 512
+    if path.suffix.lower() == ".cwa" and rest:
+        return [f"the last sector has {rest} of 512 bytes"]
+    pages = metadata.get("Memory Status", {}).get("Number of Pages", "")
+    if pages.strip().isdigit() and n_samples < 300 * int(pages):
+        return [f"{n_samples:,} samples where {int(pages):,} pages of 300 were announced"]
+    return []
+
+
+def _read_health(path: Path, clock: Clock) -> FileSeries:
+    """Heart rate, saturation and times of sleep in the export of Apple Health."""
+    rows: dict[str, list[tuple[str, str, str]]] = {kind: [] for kind in _HEALTH_TYPES.values()}
+    try:
+        parser = ElementTree.iterparse(path, events=("start", "end"))
+        _, root = next(parser)
+        if root.tag != "HealthData":
+            raise ReadError(
+                f"{path}: XML with the root <{root.tag}>; accepted is export.xml of Apple Health. "
+                "An XML hypnogram goes to hypnogram=."
+            )
+        for event, element in parser:
+            if event == "start":
+                continue
+            kind = _HEALTH_TYPES.get(element.get("type", ""))
+            if kind is not None and element.tag == "Record":
+                get = element.attrib.get
+                start = get("startDate", "")
+                rows[kind].append((start, get("endDate", start), get("value", "")))
+            if element.tag == "Record":
+                root.clear()
+    except ElementTree.ParseError as error:
+        line, column = error.position
+        raise ReadError(
+            f"{path}: not well-formed XML (line {line}, column {column}), so it may be cut short. "
+            "Export it again."
+        ) from error
+    clock.kind = "utc"
+    found = FileSeries("utc")
+    for kind in ("heart_rate", "spo2"):
+        starts, _, values = zip(*rows[kind], strict=True) if rows[kind] else ((), (), ())
+        times = _health_times(starts)
+        numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").to_numpy(float)
+        known = np.isfinite(times) & (numbers > 0)
+        # several devices write into one export, so its order means nothing
+        times, first = np.unique(times[known], return_index=True)
+        numbers = numbers[known][first]
+        found.series[kind] = (times, numbers * (100.0 if kind == "spo2" else 1.0))
+    for start, stop, value in rows["sleep"]:
+        begin, end = _health_times([start, stop])
+        state = value.removeprefix("HKCategoryValueSleepAnalysis")
+        name = {"InBed": "in_bed", "Awake": "awake"}.get(state, "asleep")
+        found.events.append((float(begin), float(end), f"{name} (Apple Health)"))
+    stated = [start for kind in ("heart_rate", "spo2") for start, _, _ in rows[kind]]
+    if clock.timezone is None and stated:
+        first_start = stated[int(np.nanargmin(_health_times(stated)))]
+        found.offset = float(pd.Timestamp(first_start).utcoffset().total_seconds())
+    elif stated:
+        found.offset = utc_offset(float(np.nanmin(_health_times(stated))), str(clock.timezone))
+    return found
+
+
+def _health_times(texts: Sequence[str]) -> np.ndarray:
+    times = pd.to_datetime(
+        pd.Series(texts, dtype=object), format="%Y-%m-%d %H:%M:%S %z", utc=True, errors="coerce"
+    )
+    return as_seconds(times.dt.tz_localize(None))
