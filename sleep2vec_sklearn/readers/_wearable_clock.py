@@ -59,6 +59,8 @@ class Clock:
         if self._to_times is None and numbers.notna().mean() > 0.5:
             return self.check(self._from_numbers(numbers.to_numpy(float), unit))
         texts = values.astype(str).str.strip().str.replace(",", ".")
+        # GENEActiv writes 22:00:00:500, others a space before the offset
+        texts = texts.str.replace(r"(:\d\d):(\d{3})$", r"\1.\2", regex=True)
         texts = texts.str.replace(r"\s+(?=[+-]\d\d:?\d\d$)", "", regex=True)
         if self._to_times is None:
             self._choose_format([text for text in texts.iloc[:2000] if re.search(r"\d", text)])
@@ -111,6 +113,8 @@ class Clock:
         if _TIME_OF_DAY.fullmatch(first):
             # a record that starts at the very second of midnight is rarer than elapsed times
             self.kind = "elapsed" if re.fullmatch(r"0?0:00(:00(\.0+)?)?", first) else "clock"
+            if self.kind == "elapsed":
+                self.notes.append("times begin at 00:00 and are taken as elapsed")
             self._to_times = lambda column: pd.to_datetime(
                 "1970-01-01 " + column, format="mixed", errors="coerce"
             )

@@ -50,7 +50,8 @@ UNITS = {
 _SCALES: dict[str, dict[str, tuple[float, float, float]]] = {
     "heart_rate": {"bpm": (1.0, 25.0, 250.0)},
     "rr": {"s": (1.0, 0.25, 3.0), "ms": (1e-3, 250.0, 3000.0)},
-    "acceleration": {"g": (1.0, 0.7, 1.4), "m/s^2": (1 / 9.80665, 7.0, 14.0),
+    "acceleration": {"g": (1.0, 0.7, 1.4), "1/64 g": (1 / 64, 45.0, 90.0),
+                     "m/s^2": (1 / 9.80665, 7.0, 14.0),
                      "mg": (1e-3, 700.0, 1400.0)},
     "counts": {"counts": (1.0, 0.0, np.inf)},
     "spo2": {"%": (1.0, 50.0, 101.0), "fraction": (100.0, 0.5, 1.01)},
@@ -114,13 +115,19 @@ class FileSeries:
             spans.append((self.motion[0], self.motion[0] + len(self.motion[1])))
         return float(min(first for first, _ in spans)), float(max(last for _, last in spans))
 
+    def set_motion(self, counter: MotionCounter) -> None:
+        """Take what was counted, if anything."""
+        motion = counter.finish()
+        if motion is not None:
+            self.motion, self.still = motion[:2], motion[2]
+
 
 @lru_cache(maxsize=8)
 def read_file(
-    path: Path, size: int, changed: int, columns: tuple[tuple[str, Any], ...], timezone: str | None
+    path: Path, state: tuple[Any, ...], columns: tuple[tuple[str, Any], ...], timezone: str | None
 ) -> FileSeries:
-    """Read one file by its suffix; remembered until it changes."""
-    if size == 0:
+    """Read one file by its suffix; remembered while its ``state`` is the same."""
+    if path.stat().st_size == 0:
         raise ReadError(f"{path}: the file is empty (0 bytes). Export or copy it again.")
     suffix = path.suffix.lower()
     readers: dict[str, Callable[[Path, Clock], FileSeries]] = {
@@ -216,7 +223,7 @@ def find_header(path: Path, lines: Sequence[str], stated: Mapping[str, Any]) -> 
             name = cells[columns["time"][0][0]] if "time" in columns else ""
             is_utc = re.search(r"utc|gmt", name, re.IGNORECASE) is not None
             return TableLayout(columns, len(cells), i + 1, delimiter, tuple(cells), is_utc=is_utc)
-        if _is_row(cells):
+        if _is_row(cells) and len(cells) > 1:
             break
     return _find_positions(path, lines, stated)
 
@@ -275,8 +282,8 @@ def _as_number(cell: str) -> float:
 
 
 def _is_row(cells: Sequence[str]) -> bool:
-    """Whether a line holds data: its first cell is a number."""
-    return bool(cells) and np.isfinite(_as_number(cells[0]))
+    """Whether a line holds data: it begins with a number, a date or a time."""
+    return bool(cells) and re.match(r"[-+]?\.?\d", cells[0]) is not None
 
 
 def _match_columns(
@@ -353,7 +360,7 @@ def _chunks(path: Path, layout: TableLayout) -> Iterable[pd.DataFrame]:
         with pd.read_csv(
             path, sep=layout.delimiter or r"\s+", header=None, names=range(layout.n_columns),
             usecols=used, skiprows=layout.skipped, chunksize=_ROWS_PER_CHUNK, encoding=encoding,
-            encoding_errors="replace", quoting=csv.QUOTE_NONE, on_bad_lines="skip",
+            encoding_errors="replace", quoting=csv.QUOTE_NONE,
             na_values=_MISSING, skipinitialspace=True, skip_blank_lines=False, low_memory=False,
         ) as frames:  # fmt: skip
             yield from frames
@@ -371,30 +378,34 @@ class _TableReader:
     def __init__(self, path: Path, layout: TableLayout, clock: Clock):
         self.path, self.layout, self.clock = path, layout, clock
         clock.is_utc = layout.is_utc
-        self.counter = MotionCounter(path) if "acceleration" in layout.columns else None
-        self.kinds = [k for k in layout.columns if k in SIGNALS and k != "acceleration"]
-        self.parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {k: [] for k in self.kinds}
+        self.counter, self.scale = MotionCounter(path), 0.0
+        self.parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {
+            kind: [] for kind in layout.columns if kind in SIGNALS
+        }
         self.persons: set[str] = set()
         self.n_rows = self.n_wrong = 0
         self.first_wrong = ""
-        self.scale: float | None = None
 
     def add(self, chunk: pd.DataFrame) -> None:
         chunk = chunk.dropna(how="all")
         if chunk.empty:
             return
         self.n_rows += len(chunk)
-        times = self._times(chunk)
-        known, wrong = np.isfinite(times), ~np.isfinite(times)
-        for kind in self.kinds:
-            values, failed = self._numbers(chunk, kind)
-            wrong |= failed
-            present = known & np.isfinite(values)
-            self.parts[kind].append((times[present], values[present]))
-        if self.counter is not None:
-            axes, failed = self._axes(chunk)
-            wrong |= failed
-            self.counter.add(times, axes)
+        numbers = {kind: self._numbers(chunk, kind) for kind in self.parts}
+        wrong = np.any([failed for _, failed in numbers.values()], axis=0)
+        sizes = {kind: _magnitude(values) for kind, (values, _) in numbers.items()}
+        # of a last line that is cut short, the time may be as well
+        used = np.any([np.isfinite(size) for size in sizes.values()], axis=0)
+        times = np.full(len(chunk), np.nan)
+        if used.any():
+            times[used] = self._times(chunk[used])
+        wrong |= used & np.isnan(times)
+        for kind, size in sizes.items():
+            present = np.isfinite(times) & np.isfinite(size)
+            self.parts[kind].append((times[present], size[present]))
+        if "acceleration" in numbers:
+            self._count(times, numbers["acceleration"][0], sizes["acceleration"])
+            self.parts["acceleration"].clear()
         if "person" in self.layout.columns:
             column = chunk[self.layout.columns["person"][0][0]].dropna()
             self.persons |= set(column.astype(str).unique())
@@ -404,6 +415,15 @@ class _TableReader:
             cells = ",".join(chunk.iloc[i].astype(str))
             self.first_wrong = self.first_wrong or f"line {line}: {cells[:60]!r}"
             self.n_wrong += int(wrong.sum())
+
+    def _count(self, times: np.ndarray, axes: np.ndarray, sizes: np.ndarray) -> None:
+        present = np.isfinite(sizes)
+        if not self.scale and present.any():
+            unit = self.layout.columns["acceleration"][1]
+            self.scale = _scale_of(
+                self.path, "acceleration", float(np.median(sizes[present])), unit
+            )
+        self.counter.add(times, axes * self.scale)
 
     def _times(self, chunk: pd.DataFrame) -> np.ndarray:
         layout = self.layout
@@ -426,22 +446,10 @@ class _TableReader:
         return self.clock.parse(values, unit)
 
     def _numbers(self, chunk: pd.DataFrame, kind: str) -> tuple[np.ndarray, np.ndarray]:
-        """Values of a kind, the magnitude of several columns, and which cells are no number."""
+        """Values of shape (n_rows, n_columns), and the rows with a cell that is no number."""
         columns = [self._column(chunk[i]) for i in self.layout.columns[kind][0]]
         values = np.stack([values for values, _ in columns], axis=1)
-        failed = np.any([wrong for _, wrong in columns], axis=0)
-        return values[:, 0] if values.shape[1] == 1 else np.linalg.norm(values, axis=1), failed
-
-    def _axes(self, chunk: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        at, unit = self.layout.columns["acceleration"]
-        columns = [self._column(chunk[i]) for i in at]
-        axes = np.stack([values for values, _ in columns], axis=1)
-        if self.scale is None and np.isfinite(axes).all(axis=1).any():
-            sizes = np.linalg.norm(axes, axis=1)
-            self.scale = 1 / 64 if unit == "1/64 g" else _scale_of(
-                self.path, "acceleration", float(np.nanmedian(sizes)), unit
-            )  # fmt: skip
-        return axes * (self.scale or 1.0), np.any([wrong for _, wrong in columns], axis=0)
+        return values, np.any([wrong for _, wrong in columns], axis=0)
 
     def _column(self, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         if column.dtype.kind in "fiu":
@@ -465,22 +473,21 @@ class _TableReader:
                     "rows that cannot be read were left out",
                 )
             )
+        found.set_motion(self.counter)
         for kind, parts in self.parts.items():
-            times, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-            if not len(times):
-                found.notes.append(_empty_note(self.path, kind))
-                continue
-            unit = self.layout.columns[kind][1]
-            values = values * _scale_of(self.path, kind, float(np.median(values)), unit)
-            found.series[kind] = self._tidy(kind, times, values, found.notes)
-            if kind == "counts":
-                found.still = find_zeros(*found.series[kind], median_step(found.series[kind][0]))
-        if self.counter is not None:
-            motion = self.counter.finish()
-            if motion is None:
-                found.notes.append(_empty_note(self.path, "acceleration"))
-            else:
-                found.motion, found.still = motion[:2], motion[2]
+            if not any(len(times) for times, _ in parts) and (
+                kind != "acceleration" or found.motion is None
+            ):
+                text = f"the column of {kind} is empty and was left out"
+                found.notes.append(Caution(f"{self.path.name}: {text}", text))
+            elif kind != "acceleration":
+                times, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+                unit = self.layout.columns[kind][1]
+                values = values * _scale_of(self.path, kind, float(np.median(values)), unit)
+                found.series[kind] = self._tidy(kind, times, values, found.notes)
+        if "counts" in found.series:
+            times, counts = found.series["counts"]
+            found.still = find_zeros(times, counts, median_step(times))
         return found
 
     def _check_rows(self) -> None:
@@ -538,22 +545,19 @@ class _TableReader:
         return times, intervals
 
 
+def _magnitude(values: np.ndarray) -> np.ndarray:
+    return values[:, 0] if values.shape[1] == 1 else np.linalg.norm(values, axis=1)
+
+
 def _strip(column: pd.Series) -> pd.Series:
     return column if column.dtype.kind in "fiu" else column.str.strip(' "')
-
-
-def _empty_note(path: Path, kind: str) -> Caution:
-    return Caution(
-        f"{path.name}: the column of {kind} is empty and was left out",
-        f"the column of {kind} is empty and was left out",
-    )
 
 
 def _scale_of(path: Path, kind: str, size: float, unit: str | None) -> float:
     """Factor to the unit that is used; a unit that is not stated must follow from the size."""
     scales = _SCALES[kind]
     fitting = [name for name, (_, low, high) in scales.items() if low <= abs(size) <= high]
-    if unit is None and len(fitting) == 1:
+    if unit is None and len(fitting) == 1 and fitting[0] in UNITS.values():
         return scales[fitting[0]][0]
     # gravity may have been removed from acceleration, but nobody moves at 3 g all night
     small = kind == "acceleration" and unit in scales and abs(size) < 3 * scales[unit][2]
@@ -624,10 +628,8 @@ def _read_accelerometer(path: Path, clock: Clock) -> FileSeries:
     for first in range(0, len(stamps), _ROWS_PER_CHUNK):
         rows = slice(first, first + _ROWS_PER_CHUNK)
         counter.add(clock.check(stamps[rows] / 1e9), axes[rows].astype(float))
-    motion = counter.finish()
     found = FileSeries(clock.basis, clock.offset)
-    if motion is not None:
-        found.motion, found.still = motion[:2], motion[2]
+    found.set_motion(counter)
     damage = [*content["warnings"], *_find_cut(path, content["metadata"], len(stamps))]
     if damage:
         found.notes.append(

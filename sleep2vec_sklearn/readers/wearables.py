@@ -26,7 +26,6 @@ from ._wearable_formats import (
     TABLE_SUFFIXES,
     UNITS,
     FileSeries,
-    TableLayout,
     find_header,
     median_step,
     read_file,
@@ -35,6 +34,8 @@ from ._wearable_formats import (
 
 WEARABLE_SUFFIXES = (*TABLE_SUFFIXES, *DEVICE_SUFFIXES)
 _REVISION = 1
+# recordings whose folder may hold tables of the same name
+_PREFERRED = (".edf", ".bdf", ".rec", ".npz", ".vhdr", ".fif", ".set", *DEVICE_SUFFIXES)
 _HEAD_BYTES = 1 << 16
 _MAX_SPO2_STEP, _MAX_SPO2_GAP = 2.0, 10.0
 _MODALITY_OF = {
@@ -99,7 +100,7 @@ class WearableSource(FileSource):
     ):  # fmt: skip
         self._configure(paths, columns, timezone)
         files = [self._read(path) for path in self.files]
-        _check_columns(self.files, columns)
+        _check_columns(self.files, dict(self._columns))
         clocks = {found.clock for found in files}
         if len(clocks) > 1:
             raise ReadError(
@@ -201,15 +202,9 @@ class WearableSource(FileSource):
 
     def describe(self) -> list[tuple[str, str, float, str, bool, str]]:
         """Label, modality, rate, unit, use and reason of each series, for a table of channels."""
+        layout, why = self.layout, "a wearable's series"
         return [
-            (
-                kind,
-                name,
-                self.layout[name].rate,
-                self.layout[name].unit,
-                True,
-                "a wearable's series",
-            )
+            (kind, name, layout[name].rate, layout[name].unit, True, why)
             for name, kind in self._kinds.items()
         ]
 
@@ -232,7 +227,8 @@ class WearableSource(FileSource):
             state = path.stat()
         except OSError:
             raise ReadError(f"{path}: no such file. Check the path.") from None
-        return read_file(path, state.st_size, state.st_mtime_ns, self._columns, self._timezone)
+        known = (path.resolve(), state.st_size, state.st_mtime_ns)
+        return read_file(path, known, self._columns, self._timezone)
 
     def _with(self, kind: str) -> Iterator[FileSeries]:
         """Files that hold a kind of series."""
@@ -244,9 +240,7 @@ class WearableSource(FileSource):
         if not found:
             return np.zeros(0), np.zeros(0)
         times, first = np.unique(np.concatenate([times for times, _ in found]), return_index=True)
-        values = np.concatenate([values for _, values in found])[first]
-        near = (times >= self._zero - 3600) & (times <= self._zero + self.duration + 3600)
-        return times[near] - self._zero, values[near]
+        return times - self._zero, np.concatenate([values for _, values in found])[first]
 
     def _series_of(self, kind: str) -> np.ndarray:
         if kind == "acceleration":
@@ -298,13 +292,17 @@ def is_wearable(path: Any) -> bool:
 def looks_wearable(path: Path) -> bool:
     """Whether the beginning of a file in a folder is that of a wearable's series.
 
-    A hypnogram, a table of metadata or events, and a text without a header are not.
+    A hypnogram, a table of metadata or events, a text without a header, and a table with the name
+    of a recording are not.
     """
     suffix = path.suffix.lower()
+    preferred = {".agd": (".gt3x",), **dict.fromkeys(TABLE_SUFFIXES, _PREFERRED)}.get(suffix, ())
+    if any(path.with_suffix(other).exists() for other in preferred):
+        return False
     try:
         if suffix in TABLE_SUFFIXES:
             layout = find_header(path, read_head(path), {})
-            return layout is not None and layout.names and "label" not in layout.columns
+            return bool(layout and layout.names and "label" not in layout.columns)
         mark = {".xml": b"<HealthData", ".bin": b"Device Identity"}.get(suffix, b"")
         with path.open("rb") as file:
             return mark in file.read(_HEAD_BYTES)
@@ -395,27 +393,17 @@ def _freeze(columns: Mapping[str, Any] | None, path: Path) -> tuple[tuple[str, A
     return tuple(frozen)
 
 
-def _check_columns(paths: Sequence[Path], columns: Mapping[str, Any] | None) -> None:
-    """An error for a column that no table has."""
-    stated = dict(_freeze(columns, paths[0]))
+def _check_columns(paths: Sequence[Path], stated: Mapping[str, Any]) -> None:
+    """An error for a name that no table's header has."""
     tables = [path for path in paths if path.suffix.lower() in TABLE_SUFFIXES]
+    layouts = [find_header(path, read_head(path), stated) for path in tables]
+    known = {name.casefold() for layout in layouts if layout for name in layout.names}
     for meaning, (names, _) in stated.items():
-        layouts = [find_header(path, read_head(path), stated) for path in tables]
-        if not any(_has_columns(layout, names) for layout in layouts):
+        if any(isinstance(name, str) and name.casefold() not in known for name in names):
             raise ReadError(
                 f"{', '.join(map(str, paths))}: no table has the column {names[0]!r}, named for "
                 f"{meaning!r}. Check its spelling; without a header, count columns from 0."
             )
-
-
-def _has_columns(layout: TableLayout | None, names: Sequence[Any]) -> bool:
-    """Whether a table's header has these names, or the table these positions and no header."""
-    if layout is None:
-        return False
-    if not layout.names:
-        return all(isinstance(name, int) for name in names)
-    known = {name.casefold() for name in layout.names}
-    return all(str(name).casefold() in known for name in names)
 
 
 def _place(target: np.ndarray, values: np.ndarray, at: int) -> None:

@@ -305,6 +305,29 @@ def test_one_wrong_row_is_named(heart):
         heart("t,hr", range(5000), values=["?!"] * 500 + ["60"] * 4500)
 
 
+def test_last_line_cut_short(tmp_path):
+    path = write_table(tmp_path / "c.csv", "time,hr", clock_times(HOUR), [60] * len(HOUR))
+    path.write_bytes(path.read_bytes()[: -len(":55,60\n")])
+    night = read_recording(path)
+    assert (night.start, night.duration) == (START, 3590)
+
+
+def test_clock_goes_past_midnight(heart):
+    hours = np.arange(0, 8 * 3600, 40)
+    night = heart("time,hr", clock_times(hours, form="%H:%M:%S"), values=[60] * len(hours))
+    assert night.duration == hours[-1]
+    assert not np.isnan(night["ibi"]).any()
+
+
+def test_geneactiv_table(tmp_path):
+    times = [time[:-3] for time in clock_times(np.arange(6000) / 10, form="%Y-%m-%d %H:%M:%S:%f")]
+    axes = wrist(600, 10, moving=[(100, 160)])
+    path = write_table(tmp_path / "g.csv", "Device Type,GENEActiv\nUnits,g", times, *axes.T)
+    night = read_recording(path, columns={"time": 0, "acceleration": [1, 2, 3]})
+    moving = np.flatnonzero(night["actigraphy"] > 10)
+    assert (moving[0], moving[-1]) == pytest.approx((100, 160), abs=3)
+
+
 def test_empty_columns(tmp_path):
     path = write_table(tmp_path / "e.csv", "t,hr,spo2", range(600), [60] * 600, [""] * 600)
     with pytest.warns(RecordingWarning, match="column of spo2 is empty"):
@@ -483,9 +506,11 @@ def test_folder_of_tables(tmp_path, write_edf):
     (tmp_path / "rr.txt").write_text("800\n" * 200)
     (tmp_path / "p1-nsrr.xml").write_text("<PSGAnnotation></PSGAnnotation>")
     (tmp_path / "firmware.bin").write_bytes(b"\0\1\2")
-    write_table(tmp_path / "p3.csv", "time,hr", clock_times(HOUR), [60] * len(HOUR))
+    for name in ("p3.csv", "p4.csv"):
+        write_table(tmp_path / name, "time,hr", clock_times(HOUR), [60] * len(HOUR))
+    write_edf("p4.edf")
     cohort = read_cohort(tmp_path, verbose=0)
-    assert [night.id for night in cohort] == ["p1", "p3"]
+    assert [night.id for night in cohort] == ["p1", "p3", "p4"]
     assert cohort[0].stages.tolist() == [0, 0, 1, 2]
 
 
