@@ -97,7 +97,7 @@ def split_nights(
         raise ValueError(f"by must be 'clock', 'diary' or 'inactivity', got {by!r}.")
     local = _LocalClock(recording, timezone or recording.metadata.get("timezone"))
     if by == "clock":
-        spans = local.find_windows(window)
+        spans = local.find_windows(window, max(min_hours * 3600, EPOCH_SECONDS))
     elif by == "diary":
         spans = _read_diary(recording, diary, local)
     else:
@@ -169,8 +169,10 @@ class _LocalClock:
             self.timezone, ambiguous=True, nonexistent="shift_forward"
         )
 
-    def find_windows(self, window: tuple[str, str]) -> list[tuple[float, float]]:
-        """The same hours of each day that begin or end within the record."""
+    def find_windows(
+        self, window: tuple[str, str], min_seconds: float
+    ) -> list[tuple[float, float]]:
+        """The same hours of each day, of which the record covers at least so much."""
         begin, end = (_as_time(text) for text in window)
         spans = []
         for n in range(-1, int(self.recording.duration // _DAY) + 2):
@@ -180,7 +182,7 @@ class _LocalClock:
                 self.elapsed(datetime.combine(day, begin)),
                 self.elapsed(datetime.combine(until, end)),
             )
-            if span[1] > 0 and span[0] < self.recording.duration:
+            if min(span[1], self.recording.duration) - max(span[0], 0.0) >= min_seconds:
                 spans.append(span)
         return spans
 
