@@ -590,7 +590,7 @@ def _read_agd(path: Path, clock: Clock) -> FileSeries:
         ) from error
     if not len(ticks):
         raise ReadError(f"{path}: its table of counts is empty. Export it from ActiLife again.")
-    clock.kind = "local"
+    clock.kind, clock.keeps_time = "local", True
     times = clock.check((ticks - _TICKS_OF_1970) / _TICKS_PER_SECOND)
     times, first = np.unique(times, return_index=True)
     found = FileSeries(clock.basis, clock.offset, {"counts": (times, counts[first])})
@@ -623,7 +623,7 @@ def _read_accelerometer(path: Path, clock: Clock) -> FileSeries:
     if not tables or not len(tables[0]["datetime"]):
         raise ReadError(f"{path}: holds no acceleration. Copy it from the device again.")
     stamps, axes = tables[0]["datetime"], tables[0]["acceleration"]
-    clock.kind = "local"
+    clock.kind, clock.keeps_time = "local", True
     counter = MotionCounter(path)
     for first in range(0, len(stamps), _ROWS_PER_CHUNK):
         rows = slice(first, first + _ROWS_PER_CHUNK)

@@ -273,6 +273,18 @@ def test_daylight_saving_time(heart, autumn):
             heart("time,hr", times, values=[60] * len(times))
 
 
+@pytest.mark.parametrize("night", [datetime(2024, 10, 27), datetime(2024, 3, 31)])
+def test_clocks_without_daylight_saving(tmp_path, night):
+    """A device shows the time of its start plus what has elapsed, also over the change."""
+    times = clock_times(np.arange(0, 6 * 3600, 60), night)
+    path = write_table(tmp_path / "hr.csv", "time,hr", times, np.r_[[60] * 180, [80] * 180])
+    recording = read_recording(path, timezone="Europe/Berlin")
+    assert (recording.start, recording.duration) == (night, 6 * 3600 - 60)
+    assert np.flatnonzero(recording["ibi"] < 0.9)[0] == pytest.approx(3 * 3600, abs=60)
+    counts = write_agd(tmp_path / "n.agd", np.ones(360), start=night)
+    assert read_recording(counts, timezone="Europe/Berlin").duration == 6 * 3600
+
+
 def test_clock_that_runs_backwards(heart):
     late = HOUR - 600 * (HOUR >= 1800)
     with pytest.raises(ReadError, match="backwards by 595 s after 2024-05-01 22:29:55; accepted"):
