@@ -167,14 +167,13 @@ class Clock:
         for time in before[(steps >= 3600) & (steps < min(3615 + 2 * usual, 5400))]:
             moment = pd.Timestamp(time, unit="s")
             if moment.day_of_week == 6 and moment.hour < 3:
-                self.notes.append(
-                    Caution(
-                        f"{self.path.name}: an hour is missing after {moment:%Y-%m-%d %H:%M:%S}, "
-                        "which may be the start of daylight saving time. Pass timezone=, e.g. "
-                        "timezone='Europe/Berlin', and it is no gap",
-                        "an hour is missing where daylight saving time may have started",
-                    )
+                text = (
+                    f"{self.path.name}: an hour is missing after {moment:%Y-%m-%d %H:%M:%S}, which "
+                    "may be the start of daylight saving time. Pass timezone=, e.g. "
+                    "timezone='Europe/Berlin', and it is no gap"
                 )
+                kind = "an hour is missing where daylight saving time may have started"
+                self.notes.append(Caution(text, kind))
 
     def _backwards(self, before: float, seconds: float) -> ReadError:
         dated = self.kind in ("utc", "local")

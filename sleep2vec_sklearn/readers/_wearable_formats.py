@@ -24,8 +24,8 @@ import pandas as pd
 
 from ..errors import ReadError
 from ..recordings._notes import Caution
-from ..recordings.derivation import refine_beat_times
-from ._wearable_clock import DAY, Clock, MotionCounter, as_seconds, find_zeros, utc_offset
+from ..recordings.derivation.heartbeats import refine_beat_times
+from ._wearable_clock import DAY, Clock, MotionCounter, as_seconds, find_zeros
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 DEVICE_SUFFIXES = (".gt3x", ".agd", ".cwa", ".bin", ".xml")
@@ -71,7 +71,7 @@ _NAMES = {
     "counts": ("counts", "activitycounts", "activitycount", "vectormagnitude", "vm", "activity",
                "axis1"),
     "spo2": ("spo2", "sao2", "oxygensaturation", "bloodoxygen", "o2sat"),
-    "acceleration": ("accelerationmagnitude", "accmagnitude", "magnitude"),
+    "acceleration": ("accelerationmagnitude", "accmagnitude", "magnitude", "acc", "accel"),
     "person": ("id", "userid", "participant", "participantid", "participantfullid", "subject",
                "subjectid", "patientid"),
     "label": ("stage", "sleepstage", "stages", "event", "annotation", "label", "duration", "path"),
@@ -318,6 +318,13 @@ def _match_columns(
             if re.search(pattern, stem.lower()):
                 columns[kind] = ((words.index("value"),), None)
     return columns
+
+
+def meaning_of(key: str) -> str | None:
+    """The meaning that a key of ``columns`` names, by itself or by a usual name of its column."""
+    word, _ = _normalise(key)
+    known = (meaning for meaning in ("time", *SIGNALS) if word in _NAMES[meaning])
+    return key if key in ("time", *SIGNALS) else next(known, None)
 
 
 def _normalise(name: str) -> tuple[str, str | None]:
@@ -655,7 +662,30 @@ def _find_cut(path: Path, metadata: Mapping[str, Mapping[str, str]], n_samples: 
 
 def _read_health(path: Path, clock: Clock) -> FileSeries:
     """Heart rate, saturation and times of sleep in the export of Apple Health."""
-    rows: dict[str, list[tuple[str, str, str]]] = {kind: [] for kind in _HEALTH_TYPES.values()}
+    table = pd.DataFrame(_health_records(path), columns=["kind", "start", "end", "value"])
+    begin, end = (_health_times(table[name]) for name in ("start", "end"))
+    numbers = pd.to_numeric(table["value"], errors="coerce").to_numpy(float)
+    clock.kind = "utc"
+    found = FileSeries("utc")
+    for kind, factor in (("heart_rate", 1.0), ("spo2", 100.0)):
+        used = (table["kind"] == kind).to_numpy() & np.isfinite(begin) & (numbers > 0)
+        # several devices write into one export, so its order means nothing
+        times, first = np.unique(begin[used], return_index=True)
+        found.series[kind] = (times, factor * numbers[used][first])
+    for i in np.flatnonzero(table["kind"] == "sleep"):
+        state = table["value"][i].removeprefix("HKCategoryValueSleepAnalysis")
+        name = {"InBed": "in_bed", "Awake": "awake"}.get(state, "asleep")
+        found.events.append((float(begin[i]), float(end[i]), f"{name} (Apple Health)"))
+    if np.isfinite(begin).any():
+        earliest = int(np.nanargmin(begin))
+        local = pd.Timestamp(table["start"][earliest])
+        local = local.tz_convert(clock.timezone) if clock.timezone else local
+        found.offset = float(local.utcoffset().total_seconds())
+    return found
+
+
+def _health_records(path: Path) -> Iterable[tuple[str, str, str, str]]:
+    """Kind, start, end and value of the records that are used, one at a time."""
     try:
         parser = ElementTree.iterparse(path, events=("start", "end"))
         _, root = next(parser)
@@ -665,48 +695,21 @@ def _read_health(path: Path, clock: Clock) -> FileSeries:
                 "An XML hypnogram goes to hypnogram=."
             )
         for event, element in parser:
-            if event == "start":
+            if event == "start" or element.tag != "Record":
                 continue
-            kind = _HEALTH_TYPES.get(element.get("type", ""))
-            if kind is not None and element.tag == "Record":
-                get = element.attrib.get
-                start = get("startDate", "")
-                rows[kind].append((start, get("endDate", start), get("value", "")))
-            if element.tag == "Record":
-                root.clear()
+            kind, start = _HEALTH_TYPES.get(element.get("type", "")), element.get("startDate", "")
+            if kind is not None:
+                yield kind, start, element.get("endDate", start), element.get("value", "")
+            root.clear()
     except ElementTree.ParseError as error:
         line, column = error.position
         raise ReadError(
             f"{path}: not well-formed XML (line {line}, column {column}), so it may be cut short. "
             "Export it again."
         ) from error
-    clock.kind = "utc"
-    found = FileSeries("utc")
-    for kind in ("heart_rate", "spo2"):
-        starts, _, values = zip(*rows[kind], strict=True) if rows[kind] else ((), (), ())
-        times = _health_times(starts)
-        numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").to_numpy(float)
-        known = np.isfinite(times) & (numbers > 0)
-        # several devices write into one export, so its order means nothing
-        times, first = np.unique(times[known], return_index=True)
-        numbers = numbers[known][first]
-        found.series[kind] = (times, numbers * (100.0 if kind == "spo2" else 1.0))
-    for start, stop, value in rows["sleep"]:
-        begin, end = _health_times([start, stop])
-        state = value.removeprefix("HKCategoryValueSleepAnalysis")
-        name = {"InBed": "in_bed", "Awake": "awake"}.get(state, "asleep")
-        found.events.append((float(begin), float(end), f"{name} (Apple Health)"))
-    stated = [start for kind in ("heart_rate", "spo2") for start, _, _ in rows[kind]]
-    if clock.timezone is None and stated:
-        first_start = stated[int(np.nanargmin(_health_times(stated)))]
-        found.offset = float(pd.Timestamp(first_start).utcoffset().total_seconds())
-    elif stated:
-        found.offset = utc_offset(float(np.nanmin(_health_times(stated))), str(clock.timezone))
-    return found
 
 
-def _health_times(texts: Sequence[str]) -> np.ndarray:
-    times = pd.to_datetime(
-        pd.Series(texts, dtype=object), format="%Y-%m-%d %H:%M:%S %z", utc=True, errors="coerce"
-    )
+def _health_times(texts: pd.Series) -> np.ndarray:
+    form = "%Y-%m-%d %H:%M:%S %z"
+    times = pd.to_datetime(texts.astype(object), format=form, utc=True, errors="coerce")
     return as_seconds(times.dt.tz_localize(None))

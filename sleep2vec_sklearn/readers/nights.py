@@ -54,7 +54,8 @@ def split_nights(
         in bed counts, and a night of much movement is cut short.
     diary : DataFrame or sequence of (datetime, datetime), optional
         Local lights off and lights on of each night, in columns ``lights_off`` and ``lights_on``
-        (or ``in_bed`` and ``out_of_bed``). By default the recording's own events of type in_bed.
+        (or ``in_bed`` and ``out_of_bed``). By default the recording's own events of type in_bed,
+        else asleep.
         Nights have them as ``lights``.
     window : (str, str), default=("18:00", "12:00")
         Local begin and end of a night for ``by="clock"``.
@@ -112,7 +113,7 @@ def split_nights(
             continue
         night = _cut(recording, first, duration, id=name, start=local.at(first), night=number)
         if by == "diary":
-            night.lights = (max(begin - first, 0.0), min(end - first, duration))
+            night.lights = (max(float(begin - first), 0.0), float(min(end - first, duration)))
         hours = max(night.coverage().values()) / 3600
         if hours < min_hours:
             failures.append((name, f"{hours:.1f} h of signal, {min_hours:g} are needed"))
@@ -196,14 +197,7 @@ def _as_time(text: str) -> time:
 
 def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tuple[float, float]]:
     if diary is None:
-        events = recording.events
-        if events is None or not (in_bed := events["type"].str.startswith("in_bed")).any():
-            raise ReadError(
-                f"recording {recording.id!r} has no events of type in_bed; needed for by='diary' "
-                "is a diary, e.g. diary=DataFrame({'lights_off': [...], 'lights_on': [...]})."
-            )
-        onsets, durations = events.loc[in_bed, ["onset", "duration"]].to_numpy(float).T
-        return list(zip(onsets.tolist(), (onsets + durations).tolist(), strict=True))
+        return _read_events(recording)
     if isinstance(diary, pd.DataFrame):
         columns = [next((n for n in names if n in diary), None) for names in _DIARY_COLUMNS]
         if None in columns:
@@ -223,6 +217,26 @@ def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tu
             )
         begin, end = (local.elapsed(moment.to_pydatetime()) for moment in pair)
         spans.append((begin, end))
+    return spans
+
+
+def _read_events(recording: Recording) -> list[tuple[float, float]]:
+    """Times in bed, else of sleep as a watch lists it, joined over breaks of up to an hour."""
+    events = pd.DataFrame({"type": ()}) if recording.events is None else recording.events
+    listed = (events[events["type"].astype(str).str.startswith(k)] for k in ("in_bed", "asleep"))
+    rows = next((rows for rows in listed if len(rows)), None)
+    if rows is None:
+        raise ReadError(
+            f"recording {recording.id!r} has no events of type in_bed or asleep; needed for "
+            "by='diary' is a diary, e.g. diary=DataFrame({'lights_off': [...], 'lights_on': "
+            "[...]})."
+        )
+    spans: list[tuple[float, float]] = []
+    for begin, duration in rows[["onset", "duration"]].sort_values("onset").to_numpy(float):
+        if spans and begin - spans[-1][1] <= _LONGEST_BREAK:
+            first, last = spans.pop()
+            begin, duration = first, max(begin + duration, last) - first
+        spans.append((float(begin), float(begin + duration)))
     return spans
 
 
@@ -246,10 +260,14 @@ def _cut(
         end = np.minimum(events["onset"] + events["duration"] - offset, duration)
         inside = (end > begin) | ((events["duration"] == 0) & (end == begin))
         events = events.assign(onset=begin, duration=end - begin)[inside].reset_index(drop=True)
+    lights = [None if time is None else time - offset for time in recording.lights or ()]
+    if any(time is not None and not 0 <= time <= duration for time in lights):
+        lights = []
     return Recording.from_source(
         part, subject=recording.id if recording.subject is None else recording.subject,
         metadata={**recording.metadata, "night": night}, stages=stages, events=events, start=start,
-        duration=duration, id=id, notes=[str(note) for note in recording.notes], align="trim",
+        lights=lights or None, duration=duration, id=id, align="trim",
+        notes=[str(note) for note in recording.notes],
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from ._wearable_formats import (
     UNITS,
     FileSeries,
     find_header,
+    meaning_of,
     median_step,
     read_file,
     read_head,
@@ -378,10 +379,11 @@ def _check_timezone(timezone: str) -> None:
 def _freeze(columns: Mapping[str, Any] | None, path: Path) -> tuple[tuple[str, Any], ...]:
     """Columns that can be hashed: meaning to (list of columns, unit)."""
     frozen = []
-    for meaning, stated in (columns or {}).items():
-        if meaning not in ("time", *SIGNALS):
+    for key, stated in (columns or {}).items():
+        meaning = meaning_of(str(key))
+        if meaning is None:
             raise ReadError(
-                f"{path}: columns name {meaning!r}; accepted are time, {', '.join(SIGNALS)}. For "
+                f"{path}: columns name {key!r}; accepted are time, {', '.join(SIGNALS)}. For "
                 "example columns={'time': 'Time', 'heart_rate': 'Value'}."
             )
         pair = isinstance(stated, tuple) and len(stated) == 2

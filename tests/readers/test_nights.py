@@ -10,7 +10,13 @@ import pytest
 from sleep2vec_sklearn import Recording, read_recording
 from sleep2vec_sklearn.errors import ReadError, RecordingWarning
 from sleep2vec_sklearn.readers import split_nights
-from tests.readers.wearable_files import clock_times, write_agd, write_table
+from tests.readers.wearable_files import (
+    clock_times,
+    health_record,
+    write_agd,
+    write_health,
+    write_table,
+)
 
 NOON = datetime(2024, 5, 1, 12)
 HOUR = 3600
@@ -84,6 +90,13 @@ def test_impossible_diaries(week, row):
 def test_nights_by_inactivity(week):
     nights = split_nights(week, by="inactivity")
     assert starts_and_hours(nights) == [("01 23:00", 8.0), ("03 23:00", 8.0)]
+    assert nights[0].lights is None
+
+
+def test_lights_follow_the_night(week):
+    week.lights = (11 * HOUR, None)
+    nights = split_nights(week)
+    assert [night.lights for night in nights] == [(5 * HOUR, None), None, None]
 
 
 def test_non_wear_is_no_rest(week):
@@ -137,12 +150,20 @@ def test_week_of_counts(tmp_path):
 
 def test_health_export_of_years(tmp_path):
     times = clock_times(np.arange(0, 8 * HOUR, 30), NOON + timedelta(hours=11), "%Y-%m-%d %H:%M:%S")
-    kind = "HKQuantityTypeIdentifierHeartRate"
-    rows = [f'<Record type="{kind}" startDate="{time} +0200" value="60"/>'
-            for time in ["2019-05-01 12:00:00", *times]]  # fmt: skip
+    heart = "HKQuantityTypeIdentifierHeartRate"
+    stamps = [f"{time} +0200" for time in ["2019-05-01 12:00:00", *times]]
+    rows = [health_record(heart, stamp, 60) for stamp in stamps]
     rows[100] = rows[100].replace('"60"', '"61"')
-    (tmp_path / "export.xml").write_text(f"<HealthData>{''.join(rows)}</HealthData>")
-    record = read_recording(tmp_path / "export.xml")
-    diary = [(NOON + timedelta(hours=11), NOON + timedelta(hours=19))]
-    (night,) = split_nights(record, by="diary", diary=diary)
+    for begin, end in (("23:00", "23:40"), ("23:45", "23:59")):
+        stamps = [f"2024-05-01 {clock}:00 +0200" for clock in (begin, end)]
+        asleep = "HKCategoryValueSleepAnalysisAsleepCore"
+        rows.append(
+            health_record("HKCategoryTypeIdentifierSleepAnalysis", stamps[0], asleep, stamps[1])
+        )
+    rows.append(
+        rows[-1].replace("05-01 23:45", "05-02 00:10").replace("05-01 23:59", "05-02 07:00")
+    )
+    record = read_recording(write_health(tmp_path / "export.xml", rows))
+    (night,) = split_nights(record, by="diary")
+    assert (night.start, night.lights) == (NOON + timedelta(hours=11), (0.0, 8 * HOUR - 30))
     np.testing.assert_allclose(night["ibi"][: 8 * HOUR - 60], 1.0, rtol=0.02)

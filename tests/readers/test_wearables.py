@@ -124,8 +124,9 @@ def test_columns_by_name_and_position(heart):
         heart(columns={"heart_rate": "pulse"})
     with pytest.raises(ReadError, match="no table has the column 'tme', named for 'time'"):
         heart(columns={"time": "tme"})
-    with pytest.raises(ReadError, match="columns name 'hr'; accepted are time, heart_rate"):
-        heart(columns={"hr": "heart_rate"})
+    assert is_hour_of_heart(heart(columns={"timestamp": "time", "hr": "heart_rate"}))
+    with pytest.raises(ReadError, match="columns name 'eeg'; accepted are time, heart_rate"):
+        heart(columns={"eeg": "heart_rate"})
     with pytest.raises(ReadError, match="no line names a time and a signal; it begins with '1714"):
         heart(None, times)
 
@@ -524,6 +525,17 @@ def test_folder_of_tables(tmp_path, write_edf):
     cohort = read_cohort(tmp_path, verbose=0)
     assert [night.id for night in cohort] == ["p1", "p3", "p4"]
     assert cohort[0].stages.tolist() == [0, 0, 1, 2]
+
+
+def test_tables_of_a_cohort(tmp_path):
+    for i in range(2):
+        write_table(tmp_path / f"p{i}.csv", "Time,Value", clock_times(HOUR), [60 + i] * len(HOUR))
+    columns = {"time": "Time", "heart_rate": "Value"}
+    options = {"columns": columns, "timezone": "Europe/Berlin", "verbose": 0}
+    cohort = read_cohort(tmp_path, pattern="*.csv", **options)
+    assert cohort.groups.tolist() == ["p0", "p1"]
+    assert cohort.metadata["timezone"].tolist() == ["Europe/Berlin"] * 2
+    np.testing.assert_allclose(cohort[1]["ibi"][10], 60 / 61)
 
 
 def test_modalities_are_chosen(tmp_path):

@@ -15,7 +15,6 @@ from .heartbeats import (
     ibi_from_heart_rate,
     ibi_from_intervals,
     ibi_from_ppg,
-    refine_beat_times,
 )
 
 __all__ = [
@@ -28,7 +27,6 @@ __all__ = [
     "ibi_from_heart_rate",
     "ibi_from_intervals",
     "ibi_from_ppg",
-    "refine_beat_times",
     "resp_from_breathing",
     "resp_from_ecg",
 ]

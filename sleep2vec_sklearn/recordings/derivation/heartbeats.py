@@ -231,38 +231,14 @@ def ibi_from_heart_rate(
     return _interpolate_valid(times, intervals, valid, duration, rate, max_gap)
 
 
-def refine_beat_times(times: ArrayLike, intervals: ArrayLike) -> np.ndarray:
-    """Times of beats finer than a device's clock, from the intervals between them.
-
-    The sum of intervals is exact between losses, and the clock is right on average: the running
-    median of their difference over 15 beats keeps the jumps of lost packets.
-
-    Parameters
-    ----------
-    times : array-like of shape (n_beats,)
-        Seconds by the clock; must not decrease. Whole seconds that were cut are 0.5 s too early.
-    intervals : array-like of shape (n_beats,)
-        Inter-beat intervals in s.
-
-    Returns
-    -------
-    ndarray of shape (n_beats,), float64
-        Seconds that do not decrease.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sleep2vec_sklearn.recordings.derivation import refine_beat_times
-    >>> seconds = np.floor(np.arange(1, 41) * 0.8 + 1e-9)
-    >>> seconds[20:24]
-    array([16., 17., 18., 19.])
-    >>> refine_beat_times(seconds + 0.5, [0.8] * 40)[20:24].round(1)
-    array([16.9, 17.7, 18.5, 19.3])
-    """
+def refine_beat_times(times: np.ndarray, intervals: np.ndarray) -> np.ndarray:
+    """Times of beats in s, finer than the clock of a device, from the intervals between them."""
     from scipy.ndimage import median_filter
 
+    # the sum of intervals is exact between losses, and the clock is right on average; a running
+    # median of their difference keeps the jumps of lost packets
     elapsed = np.cumsum(intervals)
-    offset = median_filter(np.asarray(times, dtype=float) - elapsed, size=15, mode="nearest")
+    offset = median_filter(times - elapsed, size=15, mode="nearest")
     return np.maximum.accumulate(elapsed + offset)
 
 
