@@ -22,6 +22,7 @@ DAY = 86_400.0
 # later rows may be this much earlier; a longer step back is another clock
 MARGIN_SECONDS = 60
 _BLOCK_SECONDS = 3600
+_MAX_DAYS = 100
 _MAX_GAP_SECONDS = 1.0
 # a device that lies on a table, van Hees et al. 2013, PLoS ONE 8, e61691
 _STILL_G, _STILL_SECONDS, _STILL_STEP = 0.013, 3600, 900
@@ -45,7 +46,7 @@ class Clock:
         self.is_utc = False  # a table may say so of times without a zone
         self.keeps_time = False  # a device that never changes to daylight saving time and back
         self.notes: list[str] = []
-        self._last = -np.inf
+        self._first, self._last = np.inf, -np.inf
         # of the local clock, whose hours repeat, and of the time of day, which starts again
         self._local, self._utc, self._winter = np.nan, np.nan, False
         self._time_of_day, self._midnights = np.nan, 0
@@ -83,6 +84,7 @@ class Clock:
             seconds[known] = times = self._localize(times)
         elif self.timezone is not None and self.kind == "utc" and self.offset is None:
             self.offset = utc_offset(times[0], self.timezone)
+        self.check_span(float(times.min()), float(times.max()), _MAX_DAYS)
         steps = np.diff(times, prepend=self._last)
         if self._last == -np.inf and len(times) > 2 and (steps[1:] <= 0).all():
             # newest first, as some services export
@@ -96,6 +98,17 @@ class Clock:
             self._note_spring(times - steps, steps)
         self._last = max(self._last, float(times.max()))
         return seconds
+
+    def check_span(self, first: float, last: float, max_days: int) -> None:
+        """An error for times further apart than any record, before memory is taken for them."""
+        self._first = min(self._first, first)
+        days = (last - self._first) / DAY
+        if days > max_days:
+            raise ReadError(
+                f"{self.path}: its times span {days:,.0f} days, from {self._show(self._first)} to "
+                f"{self._show(last)}; accepted are {max_days}. If a clock was reset, drop the rows "
+                "with a wrong date."
+            )
 
     def _from_numbers(self, numbers: np.ndarray, unit: str | None) -> np.ndarray:
         size = float(np.nanmedian(np.abs(numbers)))
@@ -175,9 +188,12 @@ class Clock:
                 kind = "an hour is missing where daylight saving time may have started"
                 self.notes.append(Caution(text, kind))
 
+    def _show(self, seconds: float) -> str:
+        if self.kind in ("utc", "local"):
+            return f"{pd.Timestamp(seconds, unit='s'):%Y-%m-%d %H:%M:%S}"
+        return f"{seconds:g} s"
+
     def _backwards(self, before: float, seconds: float) -> ReadError:
-        dated = self.kind in ("utc", "local")
-        shown = f"{pd.Timestamp(before, unit='s'):%Y-%m-%d %H:%M:%S}" if dated else f"{before:g} s"
         fix = (
             "Sort the rows by time if they are only out of order; if the clock was set, cut the "
             "file there and read both parts."
@@ -188,8 +204,8 @@ class Clock:
                 "the two hours are told apart."
             )
         return ReadError(
-            f"{self.path}: the clock runs backwards by {seconds:,.0f} s after {shown}; accepted "
-            f"are times that increase. {fix}"
+            f"{self.path}: the clock runs backwards by {seconds:,.0f} s after "
+            f"{self._show(before)}; accepted are times that increase. {fix}"
         )
 
 

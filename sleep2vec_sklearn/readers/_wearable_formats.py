@@ -25,7 +25,7 @@ import pandas as pd
 from ..errors import ReadError
 from ..recordings._notes import Caution
 from ..recordings.derivation.heartbeats import refine_beat_times
-from ._wearable_clock import DAY, Clock, MotionCounter, as_seconds, find_zeros
+from ._wearable_clock import Clock, MotionCounter, as_seconds, find_zeros
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 DEVICE_SUFFIXES = (".gt3x", ".agd", ".cwa", ".bin", ".xml")
@@ -33,7 +33,7 @@ _HEAD_BYTES = 1 << 16
 _HEADER_LINES = 150
 _ROWS_PER_CHUNK = 200_000
 _MOST_WRONG = 0.05
-_MAX_DAYS, _MAX_HEALTH_DAYS = 100, 5000
+_MAX_HEALTH_DAYS = 5000
 _LONGEST_ELAPSED_STEP = 600.0
 _MISSING = ["--", "-", "None", "none"]
 _TICKS_PER_SECOND, _TICKS_OF_1970 = 10_000_000, 621_355_968_000_000_000
@@ -144,13 +144,6 @@ def read_file(
         raise ReadError(
             f"{path}: holds no reading of heart rate, RR intervals, acceleration, counts or "
             "saturation. Check that it is the right file and was exported whole."
-        )
-    first, last = found.span
-    limit = _MAX_HEALTH_DAYS if suffix == ".xml" else _MAX_DAYS
-    if last - first > limit * DAY:
-        raise ReadError(
-            f"{path}: its times span {(last - first) / DAY:,.0f} days; accepted are {limit}. If a "
-            "clock was reset, drop the rows with a wrong date."
         )
     found.notes += [*clock.notes]
     if clock.n_back:
@@ -677,6 +670,7 @@ def _read_health(path: Path, clock: Clock) -> FileSeries:
         name = {"InBed": "in_bed", "Awake": "awake"}.get(state, "asleep")
         found.events.append((float(begin[i]), float(end[i]), f"{name} (Apple Health)"))
     if np.isfinite(begin).any():
+        clock.check_span(float(np.nanmin(begin)), float(np.nanmax(begin)), _MAX_HEALTH_DAYS)
         earliest = int(np.nanargmin(begin))
         local = pd.Timestamp(table["start"][earliest])
         local = local.tz_convert(clock.timezone) if clock.timezone else local

@@ -364,6 +364,10 @@ def test_repeated_times_are_counted(heart):
         (b"time,hr\n", "has a header and no rows"),
         (b"\x89hello\n", "no line names a time"),
         (b"t,hr\n0,60\n2000000000,60\n", "times span 23,148 days"),
+        (
+            b"t,x,y,z\n0,0,0,1\n1714600000,0,0,1\n",
+            "times span 19,845 days, from 1970-01-01 00:00:00 to 2024-05-01",
+        ),
     ],
 )
 def test_damaged_tables(tmp_path, content, message):
