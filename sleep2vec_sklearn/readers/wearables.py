@@ -19,19 +19,9 @@ from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
 from ._edf_header import FileSource
 from ._scoring import Scoring, ScoringBuilder
-from ._wearable_clock import utc_offset
-from ._wearable_formats import (
-    DEVICE_SUFFIXES,
-    SIGNALS,
-    TABLE_SUFFIXES,
-    UNITS,
-    FileSeries,
-    find_header,
-    meaning_of,
-    median_step,
-    read_file,
-    read_head,
-)
+from ._wearable_formats import DEVICE_SUFFIXES, read_file
+from ._wearable_series import FileSeries, median_step, utc_offset
+from ._wearable_tables import SIGNALS, TABLE_SUFFIXES, UNITS, find_header, meaning_of, read_head
 
 WEARABLE_SUFFIXES = (*TABLE_SUFFIXES, *DEVICE_SUFFIXES)
 _REVISION = 1
@@ -46,7 +36,7 @@ _MODALITY_OF = {
 
 
 class WearableSource(FileSource):
-    r"""Series of one night or more from the files of one wearer.
+    r"""Series of one night or more from the files of one participant.
 
     Files are read once to check them and to learn what they span, and again when samples are used;
     a few of them are remembered. Heart rate becomes ``ibi`` at 1 Hz, without beat-to-beat

@@ -136,7 +136,7 @@ def test_file_name_says_value(heart):
                                   name="heartrate_seconds_merged.csv"))  # fmt: skip
     with pytest.raises(ReadError, match="no line names"):
         heart("Time,Value", name="merged.csv")
-    with pytest.raises(ReadError, match="holds 2 persons"):
+    with pytest.raises(ReadError, match="holds 2 participants"):
         heart("Id,Time,hr", [f"{i % 2},{t}" for i, t in enumerate(clock_times(HOUR))])
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Clocks of wearable files, read chunk by chunk, and acceleration counted in blocks of an hour."""
+"""Clocks of wearable files, their series, and acceleration counted in blocks of an hour."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -377,3 +378,44 @@ def _merge(starts: np.ndarray, stops: np.ndarray) -> list[tuple[float, float]]:
         else:
             spans.append((start, stop))
     return spans
+
+
+@dataclass
+class FileSeries:
+    """What one file holds: times in s on its clock, with values in bpm, s, counts or %.
+
+    ``clock`` and ``offset`` are those of :class:`Clock`; ``motion`` are counts per second from a
+    whole second on, ``still`` the spans in which nothing moved, on the same clock.
+    """
+
+    clock: str
+    offset: float | None = None
+    series: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    motion: tuple[int, np.ndarray] | None = None
+    still: list[tuple[float, float]] = field(default_factory=list)
+    events: list[tuple[float, float, str]] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """First and last time; the last epoch of counts belongs to it."""
+        spans = [(times[0], times[-1]) for times, _ in self.series.values()]
+        if "counts" in self.series:
+            times, _ = self.series["counts"]
+            spans.append((times[0], times[-1] + median_step(times)))
+        if self.motion is not None:
+            spans.append((self.motion[0], self.motion[0] + len(self.motion[1])))
+        return float(min(first for first, _ in spans)), float(max(last for _, last in spans))
+
+    def set_motion(self, counter: MotionCounter) -> None:
+        """Take what was counted, if anything."""
+        motion = counter.finish()
+        if motion is not None:
+            self.motion, self.still = motion[:2], motion[2]
+
+
+def median_step(times: np.ndarray) -> float:
+    """Median of the steps between times in s; a minute for a single one."""
+    steps = np.diff(times)
+    return float(np.median(steps[steps > 0])) if (steps > 0).any() else 60.0
