@@ -289,8 +289,10 @@ class _TableReader:
         self.path, self.layout, self.clock = path, layout, clock
         clock.is_utc = layout.is_utc
         self.counter, self.scale = MotionCounter(path), 0.0
+        kinds = [kind for kind in layout.columns if kind in SIGNALS]
+        self.has_motion = "acceleration" in kinds
         self.parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {
-            kind: [] for kind in layout.columns if kind in SIGNALS
+            kind: [(np.zeros(0), np.zeros(0))] for kind in kinds if kind != "acceleration"
         }
         self.participants: set[str] = set()
         self.n_rows = self.n_wrong = 0
@@ -301,7 +303,8 @@ class _TableReader:
         if chunk.empty:
             return
         self.n_rows += len(chunk)
-        numbers = {kind: self._numbers(chunk, kind) for kind in self.parts}
+        kinds = [*self.parts, *(["acceleration"] if self.has_motion else [])]
+        numbers = {kind: self._numbers(chunk, kind) for kind in kinds}
         wrong = np.any([failed for _, failed in numbers.values()], axis=0)
         sizes = {kind: _magnitude(values) for kind, (values, _) in numbers.items()}
         # of a last line that is cut short, the time may be as well
@@ -310,12 +313,11 @@ class _TableReader:
         if used.any():
             times[used] = self._times(chunk[used])
         wrong |= used & np.isnan(times)
-        for kind, size in sizes.items():
-            present = np.isfinite(times) & np.isfinite(size)
-            self.parts[kind].append((times[present], size[present]))
-        if "acceleration" in numbers:
+        for kind, parts in self.parts.items():
+            present = np.isfinite(times) & np.isfinite(sizes[kind])
+            parts.append((times[present], sizes[kind][present]))
+        if self.has_motion:
             self._count(times, numbers["acceleration"][0], sizes["acceleration"])
-            self.parts["acceleration"].clear()
         if "participant" in self.layout.columns:
             column = chunk[self.layout.columns["participant"][0][0]].dropna()
             self.participants |= set(column.astype(str).unique())
@@ -376,25 +378,23 @@ class _TableReader:
         self._check_rows()
         found = FileSeries(self.clock.basis, self.clock.offset)
         if self.n_wrong:
-            text = f"{self.path.name}: {self.n_wrong:,} of {self.n_rows:,} rows cannot be read and "
-            found.notes.append(
-                Caution(
-                    f"{text}were left out; the first is {self.first_wrong}",
-                    "rows that cannot be read were left out",
-                )
-            )
+            kind = "rows that cannot be read were left out"
+            count = f"{self.n_wrong:,} of {self.n_rows:,} {kind}"
+            text = f"{self.path.name}: {count}; the first is {self.first_wrong}"
+            found.notes.append(Caution(text, kind))
         found.set_motion(self.counter)
+        empty = ["acceleration"] if self.has_motion and found.motion is None else []
         for kind, parts in self.parts.items():
-            if not any(len(times) for times, _ in parts) and (
-                kind != "acceleration" or found.motion is None
-            ):
-                text = f"the column of {kind} is empty and was left out"
-                found.notes.append(Caution(f"{self.path.name}: {text}", text))
-            elif kind != "acceleration":
-                times, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-                unit = self.layout.columns[kind][1]
-                values = values * _scale_of(self.path, kind, float(np.median(values)), unit)
-                found.series[kind] = self._tidy(kind, times, values, found.notes)
+            times, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            # a rate of 0 means no contact
+            valid = values >= 0 if kind == "counts" else values > 0
+            if valid.any():
+                found.series[kind] = self._tidy(kind, times[valid], values[valid], found.notes)
+            else:
+                empty.append(kind)
+        for kind in empty:
+            text = f"the column of {kind} is empty and was left out"
+            found.notes.append(Caution(f"{self.path.name}: {text}", text))
         if "counts" in found.series:
             times, counts = found.series["counts"]
             found.still = find_zeros(times, counts, median_step(times))
@@ -410,18 +410,18 @@ class _TableReader:
                 "columns with columns={'time': ..., 'heart_rate': ...}."
             )
         if len(self.participants) > 1:
+            shown = ", ".join(sorted(self.participants)[:3])
             raise ReadError(
-                f"{self.path}: holds {len(self.participants):,} participants "
-                f"({', '.join(sorted(self.participants)[:3])}, ...); accepted is one. Write a file for "
-                "each."
+                f"{self.path}: holds {len(self.participants):,} participants ({shown}, ...); "
+                "accepted is one. Write a file for each."
             )
 
     def _tidy(
         self, kind: str, times: np.ndarray, values: np.ndarray, notes: list[str]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Readings in order of time, one for each; those that mean 'no contact' are left out."""
-        valid = values >= 0 if kind == "counts" else values > 0
-        times, values = times[valid], values[valid]
+        """Readings in their unit and in order of time, one for each time."""
+        unit = self.layout.columns[kind][1]
+        values = values * _scale_of(self.path, kind, float(np.median(values)), unit)
         if kind == "rr":
             return self._order_beats(times, values)
         unit = self.layout.columns.get("time", ((), None))[1]

@@ -345,6 +345,8 @@ def test_empty_columns(tmp_path):
     path = write_table(tmp_path / "e.csv", "t,hr,spo2", range(600), [60] * 600, [""] * 600)
     with pytest.warns(RecordingWarning, match="column of spo2 is empty"):
         assert read_recording(path).modalities == ("ibi",)
+    mostly_off = write_table(tmp_path / "o.csv", "t,hr", range(600), [0] * 500 + [60] * 100)
+    assert np.nanmax(np.abs(read_recording(mostly_off)["ibi"] - 1)) < 1e-6
     path = write_table(tmp_path / "e.csv", "t,hr", range(600), ["--"] * 600)
     with pytest.raises(ReadError, match="holds no reading of heart rate"):
         read_recording(path)
