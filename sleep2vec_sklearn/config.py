@@ -31,7 +31,7 @@ _LEAKAGE = ("warn", "raise", "ignore")
 _DEFAULTS = {"leakage": "warn", "cache_dir": None, "cache_bytes": 512 * 2**20}
 _PACKAGES = (
     "scikit-learn", "numpy", "scipy", "pandas", "torch", "safetensors", "joblib", "edfio", "mne",
-    "skorch", "sleepecg", "matplotlib",
+    "skorch", "sleepecg", "matplotlib", "actfast",
 )  # fmt: skip
 _UNCHANGED: Any = object()
 

@@ -14,7 +14,7 @@ TREES = {
 INNER = {
     ".": "broken test_checks test_files test_hardware",
     "benchmarks/speed": "test_cluster",
-    "datasets": "test_files test_mmash test_sleep_edf",
+    "datasets": "test_files test_sleep_edf",
     "datasets/simulation": (
         "test_cohort test_devices test_edf_export test_events test_night test_physiology "
         "test_signals test_subjects"

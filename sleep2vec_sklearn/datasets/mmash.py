@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..recordings.cohort import Cohort
 from ..recordings.derivation import counts_from_epochs, ibi_from_intervals
+from ..recordings.derivation.heartbeats import refine_beat_times
 from ..recordings.recording import Recording
 from ._files import StrPath, as_cohort, find_files, read_arrays, unreadable
 
@@ -122,7 +123,8 @@ def _make_recording(
     beat_seconds, count_seconds = _unwrap_clock(beat_seconds), _unwrap_clock(count_seconds)
     start = float(min(beat_seconds[0], count_seconds[0]))
     duration = float(max(beat_seconds[-1], count_seconds[-1])) + 1 - start
-    times = _refine_beat_times(beat_seconds - start, np.asarray(intervals, dtype=float))
+    # published in whole seconds
+    times = refine_beat_times(beat_seconds - start + 0.5, np.asarray(intervals, dtype=float))
     count_seconds, first = np.unique(count_seconds - start, return_index=True)
     in_bed = _read_diary(diary_path, start)
     ends = in_bed["onset"] + in_bed["duration"]
@@ -153,17 +155,6 @@ def _unwrap_clock(seconds: np.ndarray) -> np.ndarray:
     clock = np.asarray(seconds, dtype=float) % _DAY_SECONDS
     midnights = np.cumsum(np.diff(clock) < -_DAY_SECONDS / 2)
     return clock + _DAY_SECONDS * np.concatenate([[0], midnights])
-
-
-def _refine_beat_times(seconds: np.ndarray, intervals: np.ndarray) -> np.ndarray:
-    """Beat times finer than the published whole seconds."""
-    from scipy.ndimage import median_filter
-
-    # the sum of intervals is exact between losses, and the clock is right on average; a running
-    # median of their difference keeps the jumps of lost packets
-    elapsed = np.cumsum(intervals)
-    offset = median_filter(seconds - elapsed, size=15, mode="nearest") + 0.5
-    return np.maximum.accumulate(elapsed + offset)
 
 
 def _read_diary(path: Path, start: float) -> pd.DataFrame:

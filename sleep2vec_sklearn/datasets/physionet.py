@@ -21,6 +21,7 @@ from ..errors import ReadError
 from ..recordings.cohort import Cohort
 from ._files import StrPath
 from .apnea_ecg import load_apnea_ecg
+from .bidsleep import load_bidsleep
 from .mmash import load_mmash
 from .sleep_accel import load_sleep_accel
 from .sleep_edf import load_sleep_edf
@@ -143,6 +144,42 @@ def fetch_sleep_accel(
     return _fetch(dataset, data_home, records, download_if_missing, mirror, verbose)
 
 
+def fetch_bidsleep(
+    *,
+    data_home: StrPath | None = None,
+    records: Sequence[str] | None = None,
+    motion: bool = False,
+    download_if_missing: bool = True,
+    mirror: str = MIRROR,
+    verbose: int = 1,
+) -> Cohort:
+    """Fetch heart rate and stages of bidsleep-dataset 1.0.1 and load them.
+
+    Other parameters and errors are those of :func:`fetch_sleep_edf`, the cohort is that of
+    :func:`load_bidsleep`.
+
+    Parameters
+    ----------
+    records : sequence of str, optional
+        Only these subjects or nights, e.g. ``["Bidslab00", "Bidslab01-3"]``.
+    motion : bool, default=False
+        Also the acceleration, about 100 MB a night, 28 GB in all; without it there is no
+        ``actigraphy``.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.datasets import fetch_bidsleep
+    >>> fetch_bidsleep(data_home=".", download_if_missing=False)
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: bidsleep-dataset/1.0.1: SHA256SUMS.txt missing, and ...
+    """
+    dataset = _DATASETS["bidsleep-dataset"]
+    if motion:
+        dataset = replace(dataset, patterns=(*dataset.patterns, "Bidslab*/*/motion.csv"))
+    return _fetch(dataset, data_home, records, download_if_missing, mirror, verbose)
+
+
 def fetch_ucddb(
     *, data_home: StrPath | None = None, records: Sequence[str] | None = None,
     download_if_missing: bool = True, mirror: str = MIRROR, verbose: int = 1,
@@ -201,7 +238,13 @@ class _Dataset:
     tables: tuple[str, ...] = ()  # downloaded whichever records are requested
     pinned: Mapping[str, str] = field(default_factory=dict)  # sha256 from another source
     name_letters: int | None = None  # of a file's name that are the record's
+    in_folders: bool = False  # the record is named by its folders, Bidslab00/1 as Bidslab00-1
     version: str = "1.0.0"
+
+    def record_of(self, file: str) -> str:
+        """Name that selects a file by its beginning."""
+        path = PurePosixPath(file)
+        return "-".join(path.parts[:-1]) if self.in_folders else path.name
 
 
 _RECORD = "[abcx][0-9][0-9]"
@@ -211,6 +254,13 @@ _DATASETS = {
         load_apnea_ecg,
         (f"{_RECORD}.hea", f"{_RECORD}.qrs", f"{_RECORD}.apn"),
         tables=("additional-information.txt",),
+    ),
+    "bidsleep-dataset": _Dataset(
+        "bidsleep-dataset",
+        load_bidsleep,
+        ("Bidslab*/*/hr.csv", "Bidslab*/*/labels.mat"),
+        in_folders=True,
+        version="1.0.1",
     ),
     "mmash": _Dataset("mmash", _load_mmash_archive, ("MMASH.zip",)),
     "sleep-accel": _Dataset("sleep-accel", load_sleep_accel, ("heart_rate/*.txt", "labels/*.txt")),
@@ -305,14 +355,15 @@ def _select_files(
     files = [name for name in sums if any(fnmatchcase(name, p) for p in dataset.patterns)]
     tables = [name for name in sums if name in dataset.tables]
     for prefix in prefixes or ():
-        if not any(PurePosixPath(name).name.startswith(prefix) for name in files):
+        if not any(dataset.record_of(name).startswith(prefix) for name in files):
+            shown = dict.fromkeys(dataset.record_of(name).partition(".")[0] for name in files)
             raise ReadError(
                 f"{dataset.slug} has no record {prefix!r}; it has "
-                f"{', '.join(PurePosixPath(name).stem for name in files[:4])} and others. "
+                f"{', '.join(list(shown)[:4])} and others. "
                 "Accepted are the beginnings of file names."
             )
     if prefixes is not None:
-        files = [name for name in files if PurePosixPath(name).name.startswith(prefixes)]
+        files = [name for name in files if dataset.record_of(name).startswith(prefixes)]
     if not files:
         raise ReadError(
             f"the list of {dataset.slug} {dataset.version} holds no {', '.join(dataset.patterns)}. "

@@ -34,6 +34,7 @@ from ._tables import (
 )
 from .formats import SUFFIXES
 from .recording import read_night
+from .wearables import is_wearable, looks_wearable
 
 _ARGUMENTS = ("path", "hypnogram", "subject", "id")
 _LISTED = ("metadata.csv", "metadata.tsv", "participants.tsv", "participants.csv")
@@ -55,7 +56,8 @@ def read_cohort(
     on: str | None = None, on_error: str = "warn",
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
     units: Mapping[str, str] | None = None, derivations: str = "one", derive: bool = True,
-    scorer: str | None = None, n_jobs: int | None = None, verbose: int = 1,
+    scorer: str | None = None, columns: Mapping[str, Any] | None = None,
+    timezone: str | None = None, n_jobs: int | None = None, verbose: int = 1,
 ) -> Cohort:  # fmt: skip
     """Read the nights of a study: headers and labels now, samples on use.
 
@@ -81,7 +83,7 @@ def read_cohort(
     on_error : {"warn", "raise"}, default="warn"
         What to do if nights cannot be read, whatever the reason: leave them out, list them in
         ``failures`` and warn once; or raise.
-    modalities, channels, units, derivations, derive, scorer : optional
+    modalities, channels, units, derivations, derive, scorer, columns, timezone : optional
         As in :func:`read_recording`, for all nights.
     n_jobs : int, optional
         Threads that read headers.
@@ -124,7 +126,8 @@ def read_cohort(
     check_derivations(derivations)
     options = {
         "modalities": modalities, "channels": channels, "units": units,
-        "derivations": derivations, "derive": derive, "scorer": scorer,
+        "derivations": derivations, "derive": derive, "scorer": scorer, "columns": columns,
+        "timezone": timezone,
     }  # fmt: skip
     results = _read_all(table, options, n_jobs, verbose)
     given = table.to_dict("records")
@@ -236,6 +239,8 @@ def _is_night(path: Path) -> bool:
     name = path.with_name(path.stem.removesuffix("-nsrr") or path.name)
     if suffix not in SUFFIXES or path.name.startswith(".") or is_hypnogram_name(name):
         return False
+    if is_wearable(path):
+        return looks_wearable(path)
     if suffix == ".eeg":
         return not path.with_suffix(".vhdr").exists()
     if suffix not in (".edf", ".bdf"):

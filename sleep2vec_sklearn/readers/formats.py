@@ -37,13 +37,14 @@ from ._scoring import Scoring
 from .edf import EdfSource, list_edf_channels
 from .mne import MNE_SUFFIXES, MneSource, list_mne_channels
 from .npz import NpzSource, describe_arrays
+from .wearables import WEARABLE_SUFFIXES, WearableSource, is_wearable
 
 DERIVATION_REVISION = 1
 SERIES_RATE = 4.0
 _EDF_SUFFIXES = (".edf", ".rec", ".bdf")
-SUFFIXES = (*_EDF_SUFFIXES, ".npz", *MNE_SUFFIXES)
+SUFFIXES = (*_EDF_SUFFIXES, ".npz", *MNE_SUFFIXES, *WEARABLE_SUFFIXES)
 _COLUMNS = ["label", "modality", "rate", "unit", "used", "why"]
-_FileSource = EdfSource | NpzSource | MneSource
+_FileSource = EdfSource | NpzSource | MneSource | WearableSource
 
 
 def describe_channels(path: str | PathLike[str], *, derivations: str = "one") -> pd.DataFrame:
@@ -54,7 +55,7 @@ def describe_channels(path: str | PathLike[str], *, derivations: str = "one") ->
     Parameters
     ----------
     path : path-like
-        EDF, EDF+, BDF, NPZ, or anything MNE-Python reads.
+        EDF, EDF+, BDF, NPZ, a file of a wearable, or anything MNE-Python reads.
     derivations : {"one", "fill", "all"}, default="one"
         As in :func:`read_recording`: whether further derivations of a modality are used.
 
@@ -88,6 +89,9 @@ def describe_channels(path: str | PathLike[str], *, derivations: str = "one") ->
     check_derivations(derivations)
     if suffix == ".npz":
         rows = describe_arrays(path)
+        used_rows = {row[1]: row for row in rows if row[1] and row[4]}
+    elif is_wearable(path):
+        rows = WearableSource(path).describe()
         used_rows = {row[1]: row for row in rows if row[1] and row[4]}
     else:
         edf = suffix in _EDF_SUFFIXES
@@ -123,11 +127,16 @@ class ChannelTable(pd.DataFrame):
 
 
 def open_source(
-    path: Path, modalities: str | Sequence[str] | None = None,
+    path: Path | Sequence[Path], modalities: str | Sequence[str] | None = None,
     channels: Mapping[str, Any] | None = None, derive: bool = True,
     units: Mapping[str, str] | None = None, derivations: str = "one",
+    columns: Mapping[str, Any] | None = None, timezone: str | None = None,
 ) -> _FileSource | DerivedSource:  # fmt: skip
     """Open a recording with the reader of its suffix, and derive further modalities."""
+    if not isinstance(path, Path) or is_wearable(path):
+        return WearableSource(
+            path, modalities=modalities, channels=channels, columns=columns, timezone=timezone
+        )
     _check_exists(path)
     options = {"channels": channels, "units": units, "derivations": derivations}
     if not derive:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .._warnings import warn
-from ..errors import InvalidRecordingError, RecordingWarning, Sleep2VecError
+from ..errors import InvalidRecordingError, ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
 from ..recordings.modality import get_modality
 from ..recordings.recording import Recording
@@ -18,26 +18,31 @@ from ._labels import align_labels, read_night_labels
 from ._nsrr import subject_of
 from .formats import DerivedSource, choose_recipes, open_source
 from .mne import RawSource
+from .wearables import is_wearable, joint_path
 
+_Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
 _logger = logging.getLogger("sleep2vec_sklearn")
 
 
 def read_recording(
-    path: str | PathLike[str], *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
+    path: _Paths, *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
     units: Mapping[str, str] | None = None, derivations: str = "one", subject: Any = None,
     metadata: Mapping[str, Any] | None = None, id: str | None = None, derive: bool = True,
-    scorer: str | None = None, on_error: str = "raise",
+    scorer: str | None = None, columns: Mapping[str, Any] | None = None,
+    timezone: str | None = None, on_error: str = "raise",
 ) -> Recording | None:  # fmt: skip
     """Read a night from a file; its samples are read on use.
 
     EDF, EDF+ and BDF files are read at native rates, NPZ files in the layout of the sleep2vec
-    authors, everything else through MNE-Python (``pip install sleep2vec-sklearn[mne]``).
+    authors, wearables as :class:`~sleep2vec_sklearn.readers.WearableSource` says, everything else
+    through MNE-Python (``pip install sleep2vec-sklearn[mne]``).
 
     Parameters
     ----------
-    path : path-like
-        The recording.
+    path : path-like or sequence of path-like
+        The recording; several files of a wearable, such as heart rate and motion, are aligned by
+        their clocks.
     hypnogram : path-like, False or None
         File with the sleep stages: EDF+ annotations, NSRR XML, CSV or text. By default it is
         searched by the recording's name in its folder, in folders of labels there, and in trees
@@ -70,6 +75,9 @@ def read_recording(
         independent of their sources. ``channels={"resp": None}`` leaves one of them out.
     scorer : str, optional
         Whose stages to read if a table has several; see :func:`read_scoring`.
+    columns, timezone : optional
+        For wearables: what the columns of a table hold, e.g. ``{"time": "Time", "heart_rate":
+        "Value"}``, and the place, e.g. "Europe/Berlin".
     on_error : {"raise", "warn"}, default="raise"
         Raise, or warn and return None.
 
@@ -99,11 +107,16 @@ def read_recording(
     """
     if on_error not in ("raise", "warn"):
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
+    if (columns is not None or timezone is not None) and not is_wearable(path):
+        raise ReadError(
+            f"{path}: columns and timezone are for files of wearables; accepted here are channels "
+            "and modalities. Leave them out."
+        )
     try:
         recording = read_night(
             path, hypnogram=hypnogram, modalities=modalities, channels=channels, units=units,
             derivations=derivations, subject=subject, metadata=metadata, id=id, derive=derive,
-            scorer=scorer,
+            scorer=scorer, columns=columns, timezone=timezone,
         )  # fmt: skip
     except (Sleep2VecError, OSError) as error:
         if on_error == "raise":
@@ -115,18 +128,23 @@ def read_recording(
 
 
 def read_night(
-    path: str | PathLike[str], *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
+    path: _Paths, *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
     units: Mapping[str, str] | None = None, derivations: str = "one", subject: Any = None,
     metadata: Mapping[str, Any] | None = None, id: str | None = None, derive: bool = True,
-    scorer: str | None = None, coding: tuple[str, bool] | None = None,
+    scorer: str | None = None, columns: Mapping[str, Any] | None = None,
+    timezone: str | None = None, coding: tuple[str, bool] | None = None,
 ) -> Recording:  # fmt: skip
     """:func:`read_recording` without warnings: what it would warn of is among the notes.
 
     ``coding`` is that of integer stages in a cohort, and whether it is clear.
     """
-    path = Path(path)
-    source = open_source(path, modalities, channels, derive, units, derivations)
+    files = [Path(path)] if isinstance(path, str | PathLike) else [Path(file) for file in path]
+    path = joint_path(files)
+    source = open_source(
+        path if len(files) == 1 else files, modalities, channels, derive, units, derivations,
+        columns, timezone,
+    )  # fmt: skip
     labels, notes = read_night_labels(path, hypnogram, source, scorer, coding)
     notes = (*source.notes, *notes)
     recording = Recording.from_source(

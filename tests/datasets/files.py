@@ -7,6 +7,7 @@ import struct
 
 import edfio
 import numpy as np
+from scipy.io import savemat
 
 NORMAL, APNEA, NOTE, RHYTHM = 1, 8, 22, 28
 
@@ -75,3 +76,23 @@ def write_edf(path, rates, start, seconds=180, patient=None, edf_patient=None, *
         data[8:88] = patient.ljust(80).encode()
         data[168:176] = start.strftime("%d.%m.%y").encode()
         path.write_bytes(data)
+
+
+# 22:00 in New York, which is four hours behind UTC
+_START, _UNIX = "2024-05-01 22:00:00", 1_714_615_200
+BIDSLEEP_CODES = np.array([[5, 0, 1, 2, 3, 4, 4, 0]], dtype=np.uint8)
+
+
+def write_bidsleep(folder, subject="Bidslab00", night=1, motion=True, start=_START, unix=_UNIX):
+    """Four minutes; 75 beats per minute and movement in the second, 60 and none elsewhere."""
+    night_folder = folder / subject / str(night)
+    times = np.arange(-60, 300, 5)
+    write(night_folder / "hr.csv", lines(times + unix + 0.5, np.where(times // 60 == 1, 75, 60)))
+    if motion:
+        times = np.arange(-60, 230, 0.02)
+        z = 1 + np.where(times // 60 == 1, 0.5 * np.sin(2 * np.pi * times), 0.0)
+        rows = lines((times + unix).round(3), 0 * times, 0 * times, z.round(4))
+        write(night_folder / "motion.csv", "Timestamp,x,y,z\n" + rows)
+    labels = {"expert_label": BIDSLEEP_CODES, "dreem_label": BIDSLEEP_CODES[:, ::-1]}
+    savemat(night_folder / "labels.mat", {"recStart": start, **labels})
+    return night_folder

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from sleep2vec_sklearn.datasets import (
+    fetch_bidsleep,
     fetch_mmash,
     fetch_sleep_accel,
     fetch_sleep_edf,
@@ -20,6 +21,7 @@ from sleep2vec_sklearn.datasets import (
     physionet,
 )
 from sleep2vec_sklearn.errors import ReadError, RecordingWarning
+from tests.datasets.files import write_bidsleep
 
 pytest.importorskip("pooch")
 
@@ -40,10 +42,10 @@ LABELS = "labels/8_labeled_sleep.txt"
 class Mirror:
     """A server on this computer, which counts requests and can cut answers short."""
 
-    def __init__(self, slug, files):
-        self.files = {f"/{slug}/1.0.0/{name}": data for name, data in files.items()}
+    def __init__(self, slug, files, version="1.0.0"):
+        self.files = {f"/{slug}/{version}/{name}": data for name, data in files.items()}
         sums = [f"{hashlib.sha256(data).hexdigest()} {name}" for name, data in files.items()]
-        self.sums = f"/{slug}/1.0.0/SHA256SUMS.txt"
+        self.sums = f"/{slug}/{version}/SHA256SUMS.txt"
         self.files[self.sums] = ("\n".join(sums) + "\n").encode()
         self.asked, self.cut, self.range_status = [], {}, 206
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -84,8 +86,8 @@ def serve(monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     mirrors = []
 
-    def start(slug, files):
-        mirrors.append(Mirror(slug, files))
+    def start(*args):
+        mirrors.append(Mirror(*args))
         return mirrors[-1]
 
     yield start
@@ -231,6 +233,22 @@ def test_acceleration_is_optional(watches):
     mirror.files[mirror.sums] = f"{sums}{hashlib.sha256(motion).hexdigest()} {name}\n".encode()
     assert fetch_sleep_accel(**options)[0].modalities == ("ibi",)
     assert fetch_sleep_accel(motion=True, **options)[0].modalities == ("ibi", "actigraphy")
+
+
+def test_records_in_folders(serve, tmp_path):
+    write_bidsleep(tmp_path / "source", motion=False)
+    write_bidsleep(tmp_path / "source", "Bidslab01", 3)
+    paths = [path for path in (tmp_path / "source").rglob("*") if path.is_file()]
+    files = {path.relative_to(tmp_path / "source").as_posix(): path.read_bytes() for path in paths}
+    mirror = serve("bidsleep-dataset", files, "1.0.1")
+    options = {"data_home": tmp_path, "mirror": mirror.address, "verbose": 0}
+    (night,) = fetch_bidsleep(records="Bidslab01-3", **options)
+    assert (night.id, night.modalities) == ("Bidslab01-3", ("ibi",))
+    assert len(fetch_bidsleep(motion=True, **options)[1].modalities) == 2
+    with pytest.raises(
+        ReadError, match="has no record 'Bidslab02'; it has Bidslab00-1, Bidslab01-3"
+    ):
+        fetch_bidsleep(records="Bidslab02", **options)
 
 
 def test_second_recorder_is_skipped(serve, tmp_path):

@@ -32,7 +32,7 @@ def my_study(tmp_path, monkeypatch):
     write_edf_cohort(cohort, "my_study")
 
 
-@pytest.mark.parametrize("page", ["start_here", "reading", "nsrr", "missing_sensors"])
+@pytest.mark.parametrize("page", ["start_here", "reading", "nsrr", "wearables", "missing_sensors"])
 def test_code_of_page_runs(page, my_study):
     blocks = find(r"```python\n(.*?)```", TEXTS[DOCS / f"{page}.md"])
     assert blocks

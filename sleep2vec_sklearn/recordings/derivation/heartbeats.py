@@ -231,6 +231,17 @@ def ibi_from_heart_rate(
     return _interpolate_valid(times, intervals, valid, duration, rate, max_gap)
 
 
+def refine_beat_times(times: np.ndarray, intervals: np.ndarray) -> np.ndarray:
+    """Times of beats in s, finer than the clock of a device, from the intervals between them."""
+    from scipy.ndimage import median_filter
+
+    # the sum of intervals is exact between losses, and the clock is right on average; a running
+    # median of their difference keeps the jumps of lost packets
+    elapsed = np.cumsum(intervals)
+    offset = median_filter(times - elapsed, size=15, mode="nearest")
+    return np.maximum.accumulate(elapsed + offset)
+
+
 def find_r_peaks(ecg: ArrayLike, rate: float) -> np.ndarray:
     """Times of the R peaks of an ECG, by SleepECG's detector.
 

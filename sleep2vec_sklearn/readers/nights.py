@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Nights cut from records of days, such as a week of a watch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, time, timedelta
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+
+from .._files import sha256
+from .._warnings import warn
+from ..errors import ReadError, RecordingWarning
+from ..recordings.modality import EPOCH_SECONDS
+from ..recordings.recording import Cohort, Recording
+from ..recordings.sources import Signal, SignalLayout, SignalSource
+
+_DAY = 86_400.0
+_DIARY_COLUMNS = (
+    ("lights_off", "in_bed", "bed_time", "bedtime", "start", "onset"),
+    ("lights_on", "out_of_bed", "get_up_time", "out_bed", "end", "offset"),
+)
+# Roenneberg et al. 2015: rest is below 15 % of the activity of the 24 hours around
+_BIN_SECONDS, _REST_SHARE, _LONGEST_BREAK = 600, 0.15, 3600.0
+
+
+@runtime_checkable
+class _CanBeCut(Protocol):
+    def cut(self, offset: float, duration: float) -> SignalSource: ...
+
+
+def split_nights(
+    recording: Recording, *, by: str = "clock", diary: Any = None,
+    window: tuple[str, str] = ("18:00", "12:00"), min_hours: float = 3.0,
+    timezone: str | None = None,
+) -> Cohort:  # fmt: skip
+    """Cut a record of several days into its nights.
+
+    Nights begin on a whole epoch of the record. A night with less than ``min_hours`` of signal in
+    every modality, because the device was not worn or recorded nothing, is listed in ``failures``:
+    non-wear is a gap, not sleep.
+
+    Parameters
+    ----------
+    recording : Recording
+        With a ``start``, unless ``by="inactivity"``.
+    by : {"clock", "diary", "inactivity"}, default="clock"
+        The same hours of every day; the times of a diary; or the longest rest of each day, from
+        noon to noon: 10-minute means of activity counts below 15 % of the mean of the 24 hours
+        around (Roenneberg et al. 2015), breaks of up to an hour included. Rest is no sleep: reading
+        in bed counts, and a night of much movement is cut short.
+    diary : DataFrame or sequence of (datetime, datetime), optional
+        Local lights off and lights on of each night, in columns ``lights_off`` and ``lights_on``
+        (or ``in_bed`` and ``out_of_bed``). By default the recording's own events of type in_bed,
+        else asleep.
+        Nights have them as ``lights``.
+    window : (str, str), default=("18:00", "12:00")
+        Local begin and end of a night for ``by="clock"``.
+    min_hours : float, default=3.0
+        Least signal of a night, in the modality that has most.
+    timezone : str, optional
+        Place of the local clock, for records over the start or end of daylight saving time; that
+        of :func:`read_recording` by default.
+
+    Returns
+    -------
+    Cohort
+        A recording per night, with the subject, its part of the stages and events, and ``night``
+        (1, 2, ...) in the metadata; ids are the record's with ``-night1`` and so on.
+
+    Raises
+    ------
+    ReadError
+        If there is no start, no actigraphy for ``by="inactivity"``, no diary, or no night.
+
+    Warns
+    -----
+    RecordingWarning
+        If nights are left out.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn import Recording
+    >>> from sleep2vec_sklearn.readers import split_nights
+    >>> week = Recording(
+    ...     {"actigraphy": np.arange(2 * 86_400) % 7}, start=datetime(2024, 5, 1, 12), id="w"
+    ... )
+    >>> nights = split_nights(week, window=("22:00", "07:00"))
+    >>> [(night.id, night.start.isoformat(), night.duration / 3600) for night in nights]
+    [('w-night1', '2024-05-01T22:00:00', 9.0), ('w-night2', '2024-05-02T22:00:00', 9.0)]
+    """
+    if by not in ("clock", "diary", "inactivity"):
+        raise ValueError(f"by must be 'clock', 'diary' or 'inactivity', got {by!r}.")
+    local = _LocalClock(recording, timezone or recording.metadata.get("timezone"))
+    if by == "clock":
+        spans = local.find_windows(window, max(min_hours * 3600, EPOCH_SECONDS))
+    elif by == "diary":
+        spans = _read_diary(recording, diary, local)
+    else:
+        spans = _find_rest(recording, local)
+    nights, failures = [], []
+    for number, (begin, end) in enumerate(spans, 1):
+        first = max(np.floor(begin / EPOCH_SECONDS) * EPOCH_SECONDS, 0.0)
+        duration = min(end, recording.duration) - first
+        name = f"{recording.id or 'record'}-night{number}"
+        if duration < EPOCH_SECONDS:
+            failures.append((name, "outside of the record"))
+            continue
+        night = _cut(recording, first, duration, id=name, start=local.at(first), night=number)
+        if by == "diary":
+            night.lights = (max(float(begin - first), 0.0), float(min(end - first, duration)))
+        hours = max(night.coverage().values()) / 3600
+        if hours < min_hours:
+            failures.append((name, f"{hours:.1f} h of signal, {min_hours:g} are needed"))
+            continue
+        nights.append(night)
+    if not nights:
+        raise ReadError(
+            f"recording {recording.id!r} has no night: of {len(spans)} none has {min_hours:g} h of "
+            "signal. Check the window or diary, and that the device was worn."
+        )
+    if failures:
+        warn(
+            f"recording {recording.id!r}: {len(failures)} of {len(spans)} nights were left out; "
+            f"see cohort.failures. The first, {failures[0][0]}: {failures[0][1]}.",
+            RecordingWarning,
+        )
+    rows = [{"subject": night.subject, **night.metadata} for night in nights]
+    index = pd.Index([night.id for night in nights], name="recording")
+    return Cohort(nights, pd.DataFrame(rows, index=index), failures)
+
+
+class _LocalClock:
+    """Seconds of a record to the local clock and back, over daylight saving time if known."""
+
+    def __init__(self, recording: Recording, timezone: str | None):
+        self.recording, self.timezone = recording, timezone
+
+    @property
+    def start(self) -> datetime:
+        if self.recording.start is None:
+            raise ReadError(
+                f"recording {self.recording.id!r} has no start; accepted are recordings with a "
+                "local clock. Pass timezone= to read_recording if its times are in UTC, or use "
+                "by='inactivity'."
+            )
+        return self.recording.start
+
+    def elapsed(self, moment: datetime) -> float:
+        """Seconds from the start of the record to a local time."""
+        if self.timezone is None:
+            return (moment - self.start).total_seconds()
+        return (self._zoned(moment) - self._zoned(self.start)).total_seconds()
+
+    def at(self, seconds: float) -> datetime | None:
+        """Local time of a moment of the record."""
+        if self.recording.start is None or self.timezone is None:
+            start = self.recording.start
+            return None if start is None else start + timedelta(seconds=seconds)
+        moment = self._zoned(self.start) + pd.Timedelta(seconds=seconds)
+        return moment.tz_localize(None).to_pydatetime()
+
+    def _zoned(self, moment: datetime) -> pd.Timestamp:
+        return pd.Timestamp(moment).tz_localize(
+            self.timezone, ambiguous=True, nonexistent="shift_forward"
+        )
+
+    def find_windows(
+        self, window: tuple[str, str], min_seconds: float
+    ) -> list[tuple[float, float]]:
+        """The same hours of each day, of which the record covers at least so much."""
+        begin, end = (_as_time(text) for text in window)
+        spans = []
+        for n in range(-1, int(self.recording.duration // _DAY) + 2):
+            day = self.start.date() + timedelta(days=n)
+            until = day + timedelta(days=1) if end <= begin else day
+            span = (
+                self.elapsed(datetime.combine(day, begin)),
+                self.elapsed(datetime.combine(until, end)),
+            )
+            if min(span[1], self.recording.duration) - max(span[0], 0.0) >= min_seconds:
+                spans.append(span)
+        return spans
+
+
+def _as_time(text: str) -> time:
+    try:
+        return time.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise ReadError(f"window holds {text!r}; accepted are times such as '22:30'.") from None
+
+
+def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tuple[float, float]]:
+    if diary is None:
+        return _read_events(recording)
+    if isinstance(diary, pd.DataFrame):
+        columns = [next((n for n in names if n in diary), None) for names in _DIARY_COLUMNS]
+        if None in columns:
+            raise ReadError(
+                f"the diary has the columns {', '.join(map(str, diary.columns))}; needed are "
+                "lights_off and lights_on, with dates. Rename them."
+            )
+        diary = diary[columns].itertuples(index=False)
+    spans = []
+    for off, on in diary:
+        pair = [pd.to_datetime(moment, errors="coerce") for moment in (off, on)]
+        naive = all(not pd.isna(moment) and moment.tzinfo is None for moment in pair)
+        if not naive or not pd.Timedelta(0) < pair[1] - pair[0] <= pd.Timedelta(hours=24):
+            raise ReadError(
+                f"the diary has lights off at {off} and lights on at {on}; accepted are a local "
+                "date and time each, the second up to 24 hours later. Mend or drop the row."
+            )
+        begin, end = (local.elapsed(moment.to_pydatetime()) for moment in pair)
+        spans.append((begin, end))
+    return spans
+
+
+def _read_events(recording: Recording) -> list[tuple[float, float]]:
+    """Times in bed, else of sleep as a watch lists it, joined over breaks of up to an hour."""
+    events = pd.DataFrame({"type": ()}) if recording.events is None else recording.events
+    listed = (events[events["type"].astype(str).str.startswith(k)] for k in ("in_bed", "asleep"))
+    rows = next((rows for rows in listed if len(rows)), None)
+    if rows is None:
+        raise ReadError(
+            f"recording {recording.id!r} has no events of type in_bed or asleep; needed for "
+            "by='diary' is a diary, e.g. diary=DataFrame({'lights_off': [...], 'lights_on': "
+            "[...]})."
+        )
+    spans: list[tuple[float, float]] = []
+    for begin, duration in rows[["onset", "duration"]].sort_values("onset").to_numpy(float):
+        if spans and begin - spans[-1][1] <= _LONGEST_BREAK:
+            first, last = spans.pop()
+            begin, duration = first, max(begin + duration, last) - first
+        spans.append((float(begin), float(begin + duration)))
+    return spans
+
+
+def _cut(
+    recording: Recording, offset: float, duration: float, *, id: str, start: datetime | None,
+    night: int,
+) -> Recording:  # fmt: skip
+    """One stretch of a recording, with its stages, events and lights."""
+    source = recording._source
+    if isinstance(source, _CanBeCut) and recording.modalities == tuple(source.layout):
+        part = source.cut(offset, duration)
+    else:
+        part = _NightSource(recording, offset, duration)
+    stages = recording.stages
+    if stages is not None:
+        first = int(offset / EPOCH_SECONDS + 1e-6)
+        stages = stages[first : first + int(duration / EPOCH_SECONDS + 1e-6)]
+    events = recording.events
+    if events is not None:
+        begin = np.maximum(events["onset"] - offset, 0.0)
+        end = np.minimum(events["onset"] + events["duration"] - offset, duration)
+        inside = (end > begin) | ((events["duration"] == 0) & (end == begin))
+        events = events.assign(onset=begin, duration=end - begin)[inside].reset_index(drop=True)
+    lights = [None if time is None else time - offset for time in recording.lights or ()]
+    if any(time is not None and not 0 <= time <= duration for time in lights):
+        lights = []
+    return Recording.from_source(
+        part, subject=recording.id if recording.subject is None else recording.subject,
+        metadata={**recording.metadata, "night": night}, stages=stages, events=events, start=start,
+        lights=lights or None, duration=duration, id=id, align="trim",
+        notes=[str(note) for note in recording.notes],
+    )  # fmt: skip
+
+
+class _NightSource:
+    """A stretch of another recording's samples."""
+
+    def __init__(self, recording: Recording, offset: float, duration: float):
+        self.recording, self.offset, self.duration = recording, offset, duration
+        self.files: tuple[Path, ...] = recording.files
+        self.derived = recording.derived
+        units = recording.units
+        self.layout = {
+            name: SignalLayout(rate, units[name], int(duration * rate + 1e-6))
+            for name, rate in recording.rates.items()
+        }
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """The stretch of each modality, NaN after its end."""
+        signals = {}
+        for name, signal in self.recording.read(names).items():
+            first = round(self.offset * signal.rate)
+            values = signal.values[first : first + self.layout[name].n_samples]
+            missing = self.layout[name].n_samples - len(values)
+            if missing:
+                values = np.append(values, np.full(missing, np.nan, dtype=np.float32))
+            values.flags.writeable = False
+            signals[name] = Signal(values, signal.rate, signal.unit)
+        return signals
+
+    def fingerprint(self) -> str:
+        """sha256 of the recording and of the stretch."""
+        return sha256(self.recording.fingerprint, repr((self.offset, self.duration)))
+
+    def signal_fingerprint(self, name: str) -> str:
+        """sha256 of one modality and of the stretch."""
+        whole = self.recording.signal_fingerprint(name)
+        return sha256(whole, repr((self.offset, self.duration)))
+
+
+def _find_rest(recording: Recording, local: _LocalClock) -> list[tuple[float, float]]:
+    """The longest rest of each day from noon to noon, in s."""
+    if "actigraphy" not in recording:
+        raise ReadError(
+            f"recording {recording.id!r} has no actigraphy, needed for by='inactivity'; it has "
+            f"{', '.join(recording.modalities)}. Use by='clock' or a diary."
+        )
+    signal = recording.signal("actigraphy")
+    step = round(_BIN_SECONDS * signal.rate)
+    n_bins = len(signal.values) // step
+    bins = pd.DataFrame(signal.values[: n_bins * step].reshape(n_bins, step)).mean(axis=1)
+    level = bins.rolling(round(_DAY / _BIN_SECONDS), center=True, min_periods=36).mean()
+    rest = (bins < _REST_SHARE * level).to_numpy()
+    worn = bins.notna().to_numpy()
+    spans = _join_rests(rest, worn)
+    noon = 0.0
+    if recording.start is not None:
+        noon = local.elapsed(datetime.combine(recording.start.date(), time(12)))
+    longest: dict[int, tuple[float, float]] = {}
+    for begin, end in spans:
+        day = int(((begin + end) / 2 - noon) // _DAY)
+        known = longest.get(day, (0.0, 0.0))
+        if end - begin > known[1] - known[0]:
+            longest[day] = (begin, end)
+    return [longest[day] for day in sorted(longest)]
+
+
+def _join_rests(rest: np.ndarray, worn: np.ndarray) -> list[tuple[float, float]]:
+    """Runs of rest in s, joined over short breaks, never over non-wear."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], rest.astype(np.int8), [0]])))
+    spans: list[tuple[float, float]] = []
+    for first, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        begin, end = first * float(_BIN_SECONDS), stop * float(_BIN_SECONDS)
+        if spans and begin - spans[-1][1] <= _LONGEST_BREAK:
+            last = int(spans[-1][1] // _BIN_SECONDS)
+            if worn[last:first].all():
+                spans[-1] = (spans[-1][0], end)
+                continue
+        spans.append((begin, end))
+    return spans

@@ -1,0 +1,405 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Lazy sources of wearables' files: series of one or several files on one clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import takewhile
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import NoUsableChannelError, ReadError
+from ..recordings._resampling import interpolate
+from ..recordings.derivation import counts_from_epochs, ibi_from_heart_rate, ibi_from_intervals
+from ..recordings.modality import MODALITIES, get_modality, list_modalities
+from ..recordings.sources import Signal, SignalLayout
+from ._edf_header import FileSource
+from ._scoring import Scoring, ScoringBuilder
+from ._wearable_formats import DEVICE_SUFFIXES, read_file
+from ._wearable_series import FileSeries, median_step, utc_offset
+from ._wearable_tables import SIGNALS, TABLE_SUFFIXES, UNITS, find_header, meaning_of, read_head
+
+WEARABLE_SUFFIXES = (*TABLE_SUFFIXES, *DEVICE_SUFFIXES)
+_REVISION = 1
+# recordings whose folder may hold tables of the same name
+_PREFERRED = (".edf", ".bdf", ".rec", ".npz", ".vhdr", ".fif", ".set", *DEVICE_SUFFIXES)
+_HEAD_BYTES = 1 << 16
+_MAX_SPO2_STEP, _MAX_SPO2_GAP = 2.0, 10.0
+_MODALITY_OF = {
+    "rr": "ibi", "heart_rate": "ibi", "acceleration": "actigraphy", "counts": "actigraphy",
+    "spo2": "spo2",
+}  # fmt: skip
+
+
+class WearableSource(FileSource):
+    r"""Series of one night or more from the files of one participant.
+
+    Files are read once to check them and to learn what they span, and again when samples are used;
+    a few of them are remembered. Heart rate becomes ``ibi`` at 1 Hz, without beat-to-beat
+    variability, RR intervals ``ibi`` at 4 Hz, acceleration and counts ``actigraphy`` in counts per
+    second, saturation ``spo2`` at 1 Hz. Non-wear is a gap of ``actigraphy`` and an event
+    ``non_wear``: an hour in which no axis varies by 13 mg (van Hees et al. 2013), or 90 minutes of
+    zero counts, unless a heart rate was measured.
+
+    Parameters
+    ----------
+    paths : path-like or sequence of path-like
+        Tables (.csv, .tsv, .txt), ``export.xml`` of Apple Health, .agd, and with actfast .gt3x,
+        .cwa and .bin. Several files of one night are aligned by their clocks.
+    modalities : sequence of str, optional
+        Only these; by default all.
+    channels : mapping, optional
+        Modality to None, to leave it out.
+    columns : mapping, optional
+        What is in the columns of a table: "time", "heart_rate", "rr", "acceleration", "counts" or
+        "spo2" to the name of a column, its position if there is no header, a list of three for
+        the axes, or a pair (column, unit). By default the header's names are looked up.
+    timezone : str, optional
+        IANA name of the place, e.g. "Europe/Berlin". Needed for the local clock of times in UTC,
+        and for nights in which daylight saving time starts or ends.
+
+    Raises
+    ------
+    ReadError
+        If a file is damaged, its clock runs backwards, or what its numbers mean is open.
+    NoUsableChannelError
+        If no wanted modality is there.
+    ImportError
+        If actfast is needed and not installed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from sleep2vec_sklearn.readers import WearableSource
+    >>> rows = "".join(f"2024-05-01 23:00:{second:02d},60\n" for second in range(0, 60, 5))
+    >>> n_written = Path("hr.csv").write_text("time,HR (bpm)\n" + rows)
+    >>> source = WearableSource("hr.csv")
+    >>> source.layout, source.start
+    ({'ibi': SignalLayout(rate=1.0, unit='s', n_samples=55)}, datetime.datetime(2024, 5, 1, 23, 0))
+    """
+
+    _format = "wearable"
+
+    def __init__(
+        self, paths: str | PathLike[str] | Sequence[str | PathLike[str]], *,
+        modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
+        columns: Mapping[str, Any] | None = None, timezone: str | None = None,
+    ):  # fmt: skip
+        self._configure(paths, columns, timezone)
+        files = [self._read(path) for path in self.files]
+        _check_columns(self.files, dict(self._columns))
+        clocks = {found.clock for found in files}
+        if len(clocks) > 1:
+            raise ReadError(
+                f"{self.files[0]} and {self.files[1]} have clocks that cannot be compared: "
+                f"{', '.join(sorted(clocks))}; accepted are clocks of one kind. Pass timezone=, "
+                "e.g. timezone='Europe/Berlin', to compare local times with UTC."
+            )
+        _check_overlap(self.files, [found.span for found in files])
+        spans = np.array([found.span for found in files])
+        self._zero = float(np.floor(spans[:, 0].min()))
+        self.duration = float(np.ceil(spans[:, 1].max()) - self._zero)
+        self._has_clock = clocks != {"elapsed"}
+        self._offset = next((f.offset for f in files if f.offset is not None), None)
+        if clocks == {"utc"} and self._offset is None:
+            self._has_clock = False
+        self._paths: dict[str, list[Path]] = {}
+        for path, found in zip(self.files, files, strict=True):
+            for kind in _kinds_of(found):
+                self._paths.setdefault(kind, []).append(path)
+        notes = [note for found in files for note in found.notes]
+        if clocks == {"utc"} and not self._has_clock:
+            notes.append("times are in UTC; without timezone= the local clock is unknown")
+        left_out = {get_modality(name).name for name in channels or {}}
+        wanted = [name for name in list_modalities(modalities) if name not in left_out]
+        self._kinds, more = _choose_kinds(files, wanted)
+        if not self._kinds:
+            raise NoUsableChannelError(
+                f"{', '.join(map(str, self.files))}: no wanted modality; found "
+                f"{', '.join(self._paths)}{''.join(f' ({note})' for note in more)}. Name other "
+                "columns with columns={'time': ..., 'heart_rate': ...}."
+            )
+        self.metadata: dict[str, Any] = {k: v for f in files for k, v in f.metadata.items()}
+        if timezone is not None:
+            self.metadata["timezone"] = timezone
+        non_wear = sum(stop - start for start, stop in self._non_wear())
+        if non_wear:
+            notes.append(f"{non_wear / 3600:.1f} h of non-wear are gaps of actigraphy")
+        self.notes = tuple(dict.fromkeys([*notes, *more]))
+
+    @classmethod
+    def of_window(
+        cls, paths: Mapping[str, Path], *, zero: float, duration: float,
+        columns: Mapping[str, Any], timezone: str,
+    ) -> WearableSource:  # fmt: skip
+        """A window whose begin is known (UTC), of a file for each kind, read on use only."""
+        source = cls.__new__(cls)
+        source._configure(list(paths.values()), columns, timezone)
+        source._paths = {kind: [path] for kind, path in paths.items()}
+        source._kinds = {_MODALITY_OF[kind]: kind for kind in paths}
+        source._zero, source.duration = zero, float(duration)
+        source._offset, source._has_clock = utc_offset(zero, timezone), True
+        source.metadata, source.notes = {}, ()
+        return source
+
+    def _configure(
+        self, paths: str | PathLike[str] | Sequence[str | PathLike[str]],
+        columns: Mapping[str, Any] | None, timezone: str | None,
+    ) -> None:  # fmt: skip
+        listed = [paths] if isinstance(paths, str | PathLike) else list(paths)
+        self.files: tuple[Path, ...] = tuple(Path(path) for path in listed)
+        self._columns, self._timezone = _freeze(columns, self.files[0]), timezone
+        if timezone is not None:
+            _check_timezone(timezone)
+
+    def cut(self, offset: float, duration: float) -> WearableSource:
+        """The same series from ``offset`` seconds after this source's start on."""
+        part = WearableSource.__new__(WearableSource)
+        part.__dict__.update(self.__dict__)
+        part._zero, part.duration = self._zero + offset, float(duration)
+        if self._timezone is not None and self._offset is not None:
+            part._offset = utc_offset(part._zero, self._timezone)
+        return part
+
+    @property
+    def start(self) -> datetime | None:
+        """Local clock of the first sample."""
+        if not self._has_clock:
+            return None
+        return datetime(1970, 1, 1) + timedelta(seconds=self._zero + (self._offset or 0.0))
+
+    @property
+    def layout(self) -> dict[str, SignalLayout]:
+        """Layout of each modality."""
+        rates = {name: 4.0 if kind == "rr" else 1.0 for name, kind in self._kinds.items()}
+        return {
+            name: SignalLayout(rate, get_modality(name).unit, int(self.duration * rate + 1e-6))
+            for name, rate in rates.items()
+        }
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """Read these modalities."""
+        signals = {}
+        for name in names:
+            values = self._series_of(self._kinds[name])
+            values.flags.writeable = False
+            layout = self.layout[name]
+            signals[name] = Signal(values, layout.rate, layout.unit)
+        return signals
+
+    def describe(self) -> list[tuple[str, str, float, str, bool, str]]:
+        """Label, modality, rate, unit, use and reason of each series, for a table of channels."""
+        layout, why = self.layout, "a wearable's series"
+        return [
+            (kind, name, layout[name].rate, layout[name].unit, True, why)
+            for name, kind in self._kinds.items()
+        ]
+
+    def own_scoring(self) -> Scoring:
+        """Non-wear, and what Apple Health lists as sleep, as events; no stages."""
+        build = ScoringBuilder()
+        for start, stop in self._non_wear():
+            build.add_event(start - self._zero, stop - start, "non_wear")
+        for path in self.files:
+            for start, stop, kind in self._read(path).events:
+                build.add_event(start - self._zero, stop - start, kind)
+        return build.build(self.start)
+
+    def _settings(self) -> list[tuple[Any, ...]]:
+        shared = (_REVISION, self._columns, self._timezone, self._zero, self.duration)
+        return [(name, kind, *shared) for name, kind in self._kinds.items()]
+
+    def _read(self, path: Path) -> FileSeries:
+        try:
+            state = path.stat()
+        except OSError:
+            raise ReadError(f"{path}: no such file. Check the path.") from None
+        known = (path.resolve(), state.st_size, state.st_mtime_ns)
+        return read_file(path, known, self._columns, self._timezone)
+
+    def _with(self, kind: str) -> Iterator[FileSeries]:
+        """Files that hold a kind of series."""
+        return (self._read(path) for path in self._paths.get(kind, ()))
+
+    def _gather(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        """Times in s from the start, and values, of all files."""
+        found = [f.series[kind] for f in self._with(kind) if kind in f.series]
+        if not found:
+            return np.zeros(0), np.zeros(0)
+        times, first = np.unique(np.concatenate([times for times, _ in found]), return_index=True)
+        return times - self._zero, np.concatenate([values for _, values in found])[first]
+
+    def _series_of(self, kind: str) -> np.ndarray:
+        if kind == "acceleration":
+            values = np.full(int(self.duration), np.nan, dtype=np.float32)
+            for found in self._with(kind):
+                if found.motion is not None:
+                    _place(values, found.motion[1], found.motion[0] - int(self._zero))
+        elif kind == "counts":
+            times, counts = self._gather(kind)
+            step = median_step(times)
+            # the epochs of a device are even, its rounded times are not
+            first_time = times[0] if len(times) else 0.0
+            slots, first = np.unique(np.round((times - first_time) / step), return_index=True)
+            at = first_time + slots * step
+            values, _ = counts_from_epochs(at, counts[first], step, self.duration)
+        else:
+            times, numbers = self._gather(kind)
+            if kind == "spo2":
+                return interpolate(times, numbers, self.duration, 1.0, _MAX_SPO2_GAP)
+            make = ibi_from_intervals if kind == "rr" else ibi_from_heart_rate
+            return make(times, numbers, duration=self.duration)[0]
+        for start, stop in self._non_wear():
+            values[max(int(start - self._zero), 0) : max(int(stop - self._zero), 0)] = np.nan
+        return values
+
+    def _non_wear(self) -> list[tuple[float, float]]:
+        kind = self._kinds.get("actigraphy")
+        if kind is None:
+            return []
+        still = [span for found in self._with(kind) for span in found.still]
+        if not still:
+            return []
+        pulses, _ = self._gather("heart_rate")
+        pulses += self._zero
+        spans = []
+        for start, stop in still:
+            inside = pulses[np.searchsorted(pulses, start) : np.searchsorted(pulses, stop)]
+            # a wrist may lie still, but a table has no pulse
+            if len(np.unique(inside // 60)) < (stop - start) / 120:
+                spans.append((start, stop))
+        return spans
+
+
+def is_wearable(path: Any) -> bool:
+    """Whether a file is read as a wearable's, by its suffix; a list of files always."""
+    return not isinstance(path, str | PathLike) or Path(path).suffix.lower() in WEARABLE_SUFFIXES
+
+
+def looks_wearable(path: Path) -> bool:
+    """Whether the beginning of a file in a folder is that of a wearable's series.
+
+    A hypnogram, a table of metadata or events, a text without a header, and a table with the name
+    of a recording are not.
+    """
+    suffix = path.suffix.lower()
+    preferred = {".agd": (".gt3x",), **dict.fromkeys(TABLE_SUFFIXES, _PREFERRED)}.get(suffix, ())
+    if any(path.with_suffix(other).exists() for other in preferred):
+        return False
+    try:
+        if suffix in TABLE_SUFFIXES:
+            layout = find_header(path, read_head(path), {})
+            return bool(layout and layout.names and "label" not in layout.columns)
+        mark = {".xml": b"<HealthData", ".bin": b"Device Identity"}.get(suffix, b"")
+        with path.open("rb") as file:
+            return mark in file.read(_HEAD_BYTES)
+    except (OSError, ReadError):
+        return suffix not in (*TABLE_SUFFIXES, ".xml", ".bin")
+
+
+def joint_path(files: Sequence[Path]) -> Path:
+    """The path that names a night: of several files, what their names share, or their folder."""
+    if not files:
+        raise ReadError("the list of files is empty; accepted are one file or more of one night.")
+    columns = zip(*(file.stem for file in files), strict=False)
+    letters = takewhile(lambda column: len(set(column)) == 1, columns)
+    shared = "".join(letter for letter, *_ in letters).rstrip("_-. ")
+    if len(files) == 1 or len(shared) > 1:
+        return files[0].with_name((shared or files[0].stem) + files[0].suffix)
+    return files[0].with_name(files[0].resolve().parent.name + files[0].suffix)
+
+
+def _choose_kinds(
+    files: Sequence[FileSeries], wanted: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Kind of series for each modality, and notes on what is not used."""
+    chosen: dict[str, str] = {}
+    notes: list[str] = []
+    kinds = {kind for found in files for kind in _kinds_of(found)}
+    for kind in ("rr", "heart_rate", "acceleration", "counts", "spo2"):
+        name = _MODALITY_OF[kind]
+        if kind not in kinds or name not in wanted:
+            continue
+        if name in chosen:
+            notes.append(f"{name} is from {chosen[name]}; {kind} is not used")
+            continue
+        if kind == "spo2":
+            step = median_step(np.sort(np.concatenate(
+                [found.series[kind][0] for found in files if kind in found.series]
+            )))  # fmt: skip
+            if step > _MAX_SPO2_STEP:
+                notes.append(f"spo2 left out: a reading every {step:g} s shows no desaturations")
+                continue
+        chosen[name] = kind
+        if kind == "heart_rate":
+            notes.append("ibi is 60 / heart rate: without beat-to-beat variability")
+    return {name: chosen[name] for name in MODALITIES if name in chosen}, notes
+
+
+def _kinds_of(found: FileSeries) -> list[str]:
+    return [*found.series, *(["acceleration"] if found.motion is not None else [])]
+
+
+def _check_overlap(paths: Sequence[Path], spans: Sequence[tuple[float, float]]) -> None:
+    latest = max(range(len(spans)), key=lambda i: spans[i][0])
+    earliest = min(range(len(spans)), key=lambda i: spans[i][1])
+    wait = spans[latest][0] - spans[earliest][1]
+    if wait > 0:
+        raise ReadError(
+            f"{paths[latest]} begins {wait / 3600:.1f} h after the end of {paths[earliest]}; "
+            "accepted are files of one night. Read them apart, or pass timezone= if one states "
+            "local times and the other UTC."
+        )
+
+
+def _check_timezone(timezone: str) -> None:
+    try:
+        utc_offset(0.0, timezone)
+    except (KeyError, ValueError, OSError) as error:
+        raise ReadError(
+            f"timezone is {timezone!r}; accepted are IANA names such as 'Europe/Berlin'. On "
+            "Windows they need pip install tzdata."
+        ) from error
+
+
+def _freeze(columns: Mapping[str, Any] | None, path: Path) -> tuple[tuple[str, Any], ...]:
+    """Columns that can be hashed: meaning to (list of columns, unit)."""
+    frozen = []
+    for key, stated in (columns or {}).items():
+        meaning = meaning_of(str(key))
+        if meaning is None:
+            raise ReadError(
+                f"{path}: columns name {key!r}; accepted are time, {', '.join(SIGNALS)}. For "
+                "example columns={'time': 'Time', 'heart_rate': 'Value'}."
+            )
+        pair = isinstance(stated, tuple) and len(stated) == 2
+        names, unit = stated if pair else (stated, None)
+        names = tuple(names) if isinstance(names, list | tuple) else (names,)
+        if unit is not None:
+            unit = UNITS.get(str(unit).lower(), str(unit))
+        frozen.append((meaning, (names, unit)))
+    return tuple(frozen)
+
+
+def _check_columns(paths: Sequence[Path], stated: Mapping[str, Any]) -> None:
+    """An error for a name that no table's header has."""
+    tables = [path for path in paths if path.suffix.lower() in TABLE_SUFFIXES]
+    layouts = [find_header(path, read_head(path), stated) for path in tables]
+    known = {name.casefold() for layout in layouts if layout for name in layout.names}
+    for meaning, (names, _) in stated.items():
+        if any(isinstance(name, str) and name.casefold() not in known for name in names):
+            raise ReadError(
+                f"{', '.join(map(str, paths))}: no table has the column {names[0]!r}, named for "
+                f"{meaning!r}. Check its spelling; without a header, count columns from 0."
+            )
+
+
+def _place(target: np.ndarray, values: np.ndarray, at: int) -> None:
+    """Copy values to a position, without what lies outside."""
+    begin, end = max(at, 0), min(at + len(values), len(target))
+    if begin < end:
+        target[begin:end] = values[begin - at : end - at]
