@@ -11,8 +11,9 @@ import pandas as pd
 
 from ..errors import ReadError
 from ..readers.wearables import WearableSource
+from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
-from ..recordings.recording import Cohort, Recording
+from ..recordings.recording import Recording
 from ._files import StrPath, as_cohort, find_files, unreadable
 
 _DATASET = "bidsleep-dataset 1.0 (PhysioNet)"

@@ -16,7 +16,6 @@ import pandas as pd
 
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
-from .formats import SUFFIXES
 
 # names are text, as the subjects 0001 and 1 differ
 _OF_RECORDINGS = ("path", "file", "filename", "file_name", "id", "recording", "recording_id")
@@ -255,7 +254,7 @@ def _match_recordings(nights: Sequence[NightKeys], keys: Sequence[str | None]) -
 
 
 def _without_suffix(name: str) -> str:
-    return Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
+    return re.sub(r"\.[a-z][a-z0-9]{1,4}$", "", Path(name).name, flags=re.IGNORECASE)
 
 
 def _check_unique(nights: Sequence[NightKeys], match: _Match, what: str) -> None:

@@ -32,13 +32,13 @@ from ._tables import (
     read_table,
     with_subjects,
 )
+from ._wearable_tables import TABLE_SUFFIXES
 from .formats import SUFFIXES
 from .recording import read_night
 from .wearables import is_wearable, looks_wearable
 
 _ARGUMENTS = ("path", "hypnogram", "subject", "id")
 _LISTED = ("metadata.csv", "metadata.tsv", "participants.tsv", "participants.csv")
-_TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 # parts of a name that tell one night of a person from another, not one person from another
 _VISIT_PART = re.compile(
     r"(ses|session|visit|night|nacht|nuit|day|month|year|week|baseline|follow-?up|psg|eegs?|edfs?|"
@@ -168,7 +168,7 @@ def _list_nights(
     if not isinstance(source, str | PathLike):
         return _list_paths(source)
     folder = Path(source)
-    if folder.is_file() and folder.suffix.lower() in _TABLE_SUFFIXES:
+    if folder.is_file() and folder.suffix.lower() in TABLE_SUFFIXES:
         return _list_table(read_table(folder), folder.parent, str(folder))
     if not folder.is_dir():
         raise ReadError(

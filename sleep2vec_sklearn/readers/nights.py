@@ -14,8 +14,9 @@ import pandas as pd
 from .._files import sha256
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
+from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
-from ..recordings.recording import Cohort, Recording
+from ..recordings.recording import Recording
 from ..recordings.sources import Signal, SignalLayout, SignalSource
 
 _DAY = 86_400.0

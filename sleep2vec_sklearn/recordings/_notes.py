@@ -21,8 +21,8 @@ class Caution(str):
         caution.kind = kind
         return caution
 
-    def __getnewargs__(self) -> tuple[str, str]:
-        return str(self), self.kind
+    def __reduce__(self) -> tuple[type[Caution], tuple[str, str]]:
+        return type(self), (str(self), self.kind)
 
 
 def warn_of_notes(recordings: Iterable[Any]) -> None:
