@@ -20,6 +20,7 @@ from ..recordings.modality import EPOCH_SECONDS
 from ._scoring import (
     DATES_DIFFER,
     DAY,
+    INTEGER,
     LabelContext,
     Scoring,
     ScoringBuilder,
@@ -200,7 +201,9 @@ def _is_header(line: str) -> bool:
 
 
 def _is_label(text: str) -> bool:
-    return parse_stage(text) is not None or re.fullmatch(r"-?\d(\.0+)?", text) is not None
+    if parse_stage(text) is not None:
+        return True
+    return INTEGER.fullmatch(text) is not None and abs(float(text)) < 10
 
 
 def _flatten(rows: list[_Row]) -> list[_Row]:

@@ -61,13 +61,11 @@ class LabelledSource(Protocol):
 
 @dataclass(frozen=True)
 class _Folder:
-    """Names of a folder's files, by their lower case; its folders of labels; its files of labels.
-
-    The recording that a file of labels is named after is None if the folder has no such recording.
-    """
+    """A folder's files by their lower case, its folders of labels, and its files of labels."""
 
     files: dict[str, list[str]]
     label_folders: tuple[str, ...] = ()
+    # with the stem of the recording in the folder that each is named after, if there is one
     labels: tuple[tuple[str, str | None], ...] = ()
 
 

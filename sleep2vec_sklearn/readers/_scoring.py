@@ -66,6 +66,8 @@ _CODES = {
     "AASM": {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "R"},
     "R&K": {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: MOVEMENT},
 }
+# as numpy.savetxt writes it, too
+INTEGER = re.compile(r"-?\d{1,3}(\.0*)?(e[+-]?0+)?", re.IGNORECASE)
 _LENGTHS = (20.0, 15.0, 10.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.5, 60.0)
 _CODE_KIND = "stages are integers whose code 4 or 5 can mean two things"
 Annotation = tuple[float, float | None, str]
@@ -147,7 +149,7 @@ def decode(
     """
     numbers: dict[str, int] = {}
     for text in set(texts):
-        if re.fullmatch(r"-?\d{1,3}(\.0+)?", text):
+        if INTEGER.fullmatch(text):
             numbers[text] = int(float(text))
         elif text not in ("", "?") and text.lower() not in ("nan", "na", "none", "<na>"):
             return {}, []
