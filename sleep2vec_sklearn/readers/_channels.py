@@ -237,7 +237,7 @@ _REFERENCE = re.compile(rf"{_EARS.pattern}|avg?|ave?rage|car|common|fpz|pg1|x|gn
 _SEPARATOR = re.compile(r"[-:/|_\s.,()\[\]+]+")
 _KINDS = ("eeg", "eog", "emg", "ecg", "ekg")
 _OXIMETER = r"(?:sp|sa|s|a?so?)[o0]2|o(?:2|x)?sat|sat(?:uration)?|oxim(?:eter|etry)?|ox|o2"
-_SENSOR = re.compile(rf"(?P<oximeter>{_OXIMETER})|ppg|pleth|ecg|ekg|eeg|eog|emg")
+_SENSOR = re.compile(rf"(?P<oximeter>{_OXIMETER})|ppg|pleth|ecg|ekg|eeg|eog|emg|acti(?:graph|met)")
 _WAVE = re.compile(r"pleth.*|plth|ppg\d?|p?wave?(form)?|pulsewave.*|wv")
 _NO_WAVEFORM = tuple(
     (why, re.compile(pattern))
@@ -248,7 +248,8 @@ _NO_WAVEFORM = tuple(
         ),
         "a quantity computed from the signal, or marks, not the signal": (
             r"pi|perf.*|i?nde?x|desat.*|odi|alarm|art[ei]fact|events?|mark(er)?s?|trig(ger)?|"
-            r"stat(us)?|power|delta|theta|alpha|beta|sigma|gamma|spindles?|rms|env(elope)?"
+            r"stat(us)?|power|delta|theta|alpha|beta|sigma|gamma|spindles?|rms|env(elope)?|"
+            r"amp(l.*)?|st\d?|qtc?|resp.*|edr|light|lux|batter.*"
         ),
         "electrode or sensor check": r"off|imp(edance)?|qual(ity)?|check",
     }.items()

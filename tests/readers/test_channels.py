@@ -163,6 +163,9 @@ def test_hospital_spellings_are_known(modality, labels):
      *((f"EMG {leg}", "leg muscle") for leg in
        ("Leg L", "L legs", "TA", "LTA", "Tib. ant.", "calf", "Wade", "gamba")),
      ("EEG LLEG+-LLEG-", "leg muscle"), ("SpO2 Alarm", "computed from"),
+     ("Pleth Amplitude", "computed from"), ("ECG ST", "computed from"),
+     ("ECG Resp", "computed from"),
+     ("Actigraph Light", "computed from"),
      ("Thermometer", "unknown label"), ("EMG vastus", "not known"),
      ("EMG trapezius", "other than the chin"),
      *((ear, "reference") for ear in
