@@ -86,9 +86,11 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
         """
         fields = _checked_fields(self.fields)
         inputs = read_input(X, "nan")
-        stated = {key for recording in inputs.recordings for key in recording.metadata}
-        unstated = [f for f in fields if f not in stated and f not in ("age", "sex", "site")]
+        facts = [recording.metadata for recording in inputs.recordings]
+        others = [field for field in fields if field not in ("age", "sex", "site")]
+        unstated = [field for field in others if not any(field in known for known in facts)]
         if unstated:
+            stated = {key for known in facts for key in known}
             raise InvalidRecordingError(
                 f"fields has {', '.join(map(repr, unstated))}, which no recording states; their "
                 f"metadata has {', '.join(sorted(map(str, stated))) or 'nothing'}. Name one of "

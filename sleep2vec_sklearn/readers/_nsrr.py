@@ -2,7 +2,7 @@
 """Who and which visit a file name means, and the tables of the National Sleep Research Resource.
 
 ``STUDIES`` says how each study of the resource (sleepdata.org) names its nights, and which columns
-of its tables hold the participant, the visit, age, sex, BMI and race. The column ``seen`` is True
+of its tables hold the participant, the visit, age, sex, BMI and race. Its field ``seen`` is True
 where names and codes were read in public documents: the studies' data dictionaries and the
 programs that export their tables (github.com/nsrr). Where it is False they are believed.
 """
@@ -43,8 +43,8 @@ class Study:
 
     ``night`` matches the stem of a recording, with the groups ``id`` and, where nights have one,
     ``visit``; ``table`` the part of a table's name before ``-dataset``. ``visits`` gives the number
-    that stands for a word in the visit column. ``age`` and ``bmi`` are columns; ``sex`` and
-    ``race`` columns with their codes, an empty mapping where the values are words.
+    that stands for a word in the visit column. ``age`` and ``bmi`` are columns, in years and
+    kg/m2; ``sex`` and ``race`` columns with their codes.
     """
 
     name: str

@@ -39,6 +39,7 @@ from .wearables import is_wearable, looks_wearable
 
 _ARGUMENTS = ("path", "hypnogram", "subject", "id")
 _LISTED = ("metadata.csv", "metadata.tsv", "participants.tsv", "participants.csv")
+_ABOUT_PEOPLE = re.compile("subject|participant|patient|demographic|metadata|clinical", re.I)
 # parts of a name that tell one night of a person from another, not one person from another
 _VISIT_PART = re.compile(
     r"(ses|session|visit|night|nacht|nuit|day|month|year|week|baseline|follow-?up|psg|eegs?|edfs?|"
@@ -114,7 +115,7 @@ def read_cohort(
     """
     if on_error not in ("raise", "warn"):
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
-    table = _list_nights(source, pattern)
+    table = _list_nights(source, pattern, metadata is not None)
     if metadata is not None:
         what = "metadata" if isinstance(metadata, pd.DataFrame) else str(metadata)
         extra = metadata if isinstance(metadata, pd.DataFrame) else read_table(metadata)
@@ -157,7 +158,9 @@ def read_cohort(
 
 
 def _list_nights(
-    source: str | PathLike[str] | pd.DataFrame | Sequence[str | PathLike[str]], pattern: str | None
+    source: str | PathLike[str] | pd.DataFrame | Sequence[str | PathLike[str]],
+    pattern: str | None,
+    has_metadata: bool,
 ) -> pd.DataFrame:
     """One row per night, with columns path, id and subject."""
     if isinstance(source, pd.DataFrame):
@@ -184,7 +187,18 @@ def _list_nights(
     for path, table in listed.items():
         table = _resolve(table, folder, ("hypnogram",))
         nights = join(nights, _name_nights(nights), table, None, str(path))
+    if not has_metadata:
+        _warn_of_tables(folder, {Path(path).stem for path in nights["path"].dropna()})
     return nights
+
+
+def _warn_of_tables(folder: Path, stems: set[str]) -> None:
+    """Warn of a table that seems to be of subjects, as nobody asked for it."""
+    for path in sorted(folder.glob("*.?sv")):
+        ends = [match.start() for match in re.finditer(r"[-_. ]|$", path.stem)]
+        of_a_night = is_hypnogram_name(path) or any(path.stem[:end] in stems for end in ends)
+        if _ABOUT_PEOPLE.search(path.stem) and path.name not in _LISTED and not of_a_night:
+            warn(f"{path} is not used. Pass it as metadata=.", RecordingWarning)
 
 
 def _search(folder: Path, pattern: str | None) -> pd.DataFrame:

@@ -207,7 +207,9 @@ class Cohort(list[Recording]):
         return Cohort([*self, *other], table, failures)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (list(self), self._metadata, self.failures)
+        # the table travels once, not with every recording
+        recordings = [_with_metadata(night, night.metadata.own) for night in self]  # type: ignore[attr-defined]
+        return type(self), (recordings, self._metadata, self.failures)
 
     def __repr__(self) -> str:
         subjects = len(set(name_subjects(list(super().__iter__())).tolist()))
@@ -299,12 +301,12 @@ class _Row(Mapping[str, Any]):
 
     def __init__(self, table: pd.DataFrame, position: int, own: Mapping[str, Any]):
         self.own = own
-        self._table, self._position, self._label = table, position, table.index[position]
+        self._table, self._position, self._index = table, position, table.index
 
     def cell(self, key: str) -> Any:
         """The value in the table; None if it is missing."""
         table = self._table
-        if table.index[self._position] != self._label:
+        if not table.index.equals(self._index):
             raise InvalidRecordingError(_MOVED)
         value = table.iat[self._position, table.columns.get_loc(key)]
         if _is_missing(value):
@@ -350,11 +352,16 @@ def _is_missing(value: Any) -> bool:
 
 def _with_row(recording: Recording, table: pd.DataFrame, position: int) -> Recording:
     """A copy of the recording whose metadata are a row of the table."""
-    bound = object.__new__(type(recording))
-    own = recording.metadata
-    row = _Row(table, position, own.own if isinstance(own, _Row) else own)
-    bound.__dict__.update({**recording.__dict__, "metadata": row})
-    return bound
+    own: Any = recording.metadata
+    return _with_metadata(
+        recording, _Row(table, position, own.own if isinstance(own, _Row) else own)
+    )
+
+
+def _with_metadata(recording: Recording, metadata: Mapping[str, Any]) -> Recording:
+    copied = object.__new__(type(recording))
+    copied.__dict__.update({**recording.__dict__, "metadata": metadata})
+    return copied
 
 
 def _take_subject(recording: Recording, stated: Any) -> None:
