@@ -152,8 +152,11 @@ def read_cohort(
     rows = [i for i, result in enumerate(results) if isinstance(result, Recording)]
     recordings = [result for result in results if isinstance(result, Recording)]
     warn_of_notes(recordings)
-    unread = {i for i in rows if given[i].get("hypnogram") is False}
-    warn_of_missing_stages([r for i, r in zip(rows, recordings, strict=True) if i not in unread])
+    warn_of_missing_stages(
+        recording
+        for i, recording in zip(rows, recordings, strict=True)
+        if given[i].get("hypnogram") is not False and not is_wearable(given[i]["path"])
+    )
     return Cohort(recordings, _merge_metadata(recordings, table.iloc[rows]), reasons)
 
 

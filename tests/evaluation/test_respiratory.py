@@ -201,7 +201,7 @@ def test_burden_needs_the_oximeter(end, burden):
     assert hypoxic_burden(blind(whole, (0, end))) == pytest.approx(burden, nan_ok=True)
 
 
-def test_unknown_names_awake_do_not_matter():
+def test_unknown_names_awake_are_ignored():
     recording = night(APNEA, (3000, 20, "Zeta"), stages=[2] * 60 + [0] * 60)
     with pytest.warns(RecordingWarning, match="'Zeta'"):
         assert respiratory_statistics(recording)["ahi"] == 2

@@ -513,8 +513,8 @@ def test_row_without_path_fails(tmp_path):
         read_cohort(table, verbose=0)
 
 
-def test_unknown_units_warn_once(write_edf):
-    write_edf("a.edf", {"ECG": 128})
+def test_unknown_units_warn_once(write_edf, stages_of):
+    write_edf("a.edf", {"ECG": 128}, annotations=stages_of("WWWW"))
     path = write_edf("b.edf", {"EKG": 128})
     with pytest.warns(RecordingWarning, match="1 of 2 nights: units= names 'ECG', which") as given:
         cohort = read_cohort(path.parent, units={"ECG": "mV"}, derive=False, verbose=0)

@@ -11,7 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn import read_recording
-from sleep2vec_sklearn.errors import InvalidSignalError, NoUsableChannelError, ReadError
+from sleep2vec_sklearn.errors import (
+    InvalidSignalError,
+    NoUsableChannelError,
+    ReadError,
+    RecordingWarning,
+)
 from sleep2vec_sklearn.readers import EdfSource
 from sleep2vec_sklearn.readers import edf as edf_module
 
@@ -212,7 +217,8 @@ def test_first_stamp_moves_start(write_edf, stages_of, kind):
     path = write_edf(seconds=60, annotations=[(0.0, None, "x" * 40)])
     make_discontinuous(path, range(120, 180), kind)
     write_edf("night-Hypnogram.edf", {}, annotations=stages_of("WWWW1223"))
-    night = read_recording(path)
+    with pytest.warns(RecordingWarning, match="8 labels for 2 epochs of signal: 4 before and 2"):
+        night = read_recording(path)
     assert night.start.isoformat() == "1985-01-01T22:32:00"
     assert night.stages.tolist() == [1, 2]
     assert "the signals start 120 s after the header's clock time" in night.notes

@@ -25,12 +25,12 @@ DATASET = """nsrrid,pptid,age_s1,gender,race,bmi_s1,rdi3p
 
 
 @pytest.fixture
-def write(write_edf, tmp_path):
+def write(write_edf, stages_of, tmp_path):
     """Function of paths of nights, and of paths and texts of tables."""
 
     def make(*nights, **tables):
         for night in nights:
-            write_edf(night, {"SpO2": (1, "%")}, seconds=60)
+            write_edf(night, {"SpO2": (1, "%")}, seconds=60, annotations=stages_of("W2"))
         for name, text in tables.items():
             path = tmp_path / name.replace("__", "/").replace("_", "-")
             path.parent.mkdir(parents=True, exist_ok=True)
