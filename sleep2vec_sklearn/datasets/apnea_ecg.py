@@ -53,6 +53,10 @@ def load_apnea_ecg(folder: StrPath) -> Cohort:
     --------
     >>> from sleep2vec_sklearn.datasets import load_apnea_ecg
     >>> cohort = load_apnea_ecg("folder/of/the/data/set")  # doctest: +SKIP
+    >>> load_apnea_ecg(".")
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: . holds no [abcx][0-9][0-9].apn; accepted is ...
     """
     paths = find_files(folder, _RECORDS, _DATASET)
     subjects = _read_subjects(Path(folder) / _TABLE)

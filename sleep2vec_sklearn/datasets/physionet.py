@@ -96,7 +96,10 @@ def fetch_slpdb(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_slpdb
-    >>> cohort = fetch_slpdb()  # doctest: +SKIP
+    >>> fetch_slpdb(data_home=".", download_if_missing=False)
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: slpdb/1.0.0: SHA256SUMS.txt missing, and ...
     """
     return _fetch(_DATASETS["slpdb"], data_home, records, download_if_missing, mirror, verbose)
 
@@ -113,7 +116,10 @@ def fetch_apnea_ecg(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_apnea_ecg
-    >>> cohort = fetch_apnea_ecg()  # doctest: +SKIP
+    >>> fetch_apnea_ecg(data_home=".", download_if_missing=False)
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: apnea-ecg/1.0.0: SHA256SUMS.txt missing, and ...
     """
     return _fetch(_DATASETS["apnea-ecg"], data_home, records, download_if_missing, mirror, verbose)
 
@@ -136,7 +142,10 @@ def fetch_sleep_accel(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_sleep_accel
-    >>> cohort = fetch_sleep_accel()  # doctest: +SKIP
+    >>> fetch_sleep_accel(data_home=".", download_if_missing=False)
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: sleep-accel/1.0.0: SHA256SUMS.txt missing, and ...
     """
     dataset = _DATASETS["sleep-accel"]
     if motion:
@@ -192,7 +201,10 @@ def fetch_ucddb(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_ucddb
-    >>> cohort = fetch_ucddb()  # doctest: +SKIP
+    >>> fetch_ucddb(data_home=".", download_if_missing=False)
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: ucddb/1.0.0: SHA256SUMS.txt missing, and ...
     """
     return _fetch(_DATASETS["ucddb"], data_home, records, download_if_missing, mirror, verbose)
 
@@ -209,7 +221,10 @@ def fetch_mmash(
     Examples
     --------
     >>> from sleep2vec_sklearn.datasets import fetch_mmash
-    >>> cohort = fetch_mmash()  # doctest: +SKIP
+    >>> fetch_mmash(data_home=".", download_if_missing=False)
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: mmash/1.0.0: SHA256SUMS.txt missing, and ...
     """
     return _fetch(_DATASETS["mmash"], data_home, None, download_if_missing, mirror, verbose)
 

@@ -97,6 +97,10 @@ def load_sleep_edf(folder: StrPath) -> Cohort:
     --------
     >>> from sleep2vec_sklearn.datasets import load_sleep_edf
     >>> cohort = load_sleep_edf("folder/of/the/data/set")  # doctest: +SKIP
+    >>> load_sleep_edf(".")
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: . holds no *-PSG.edf; accepted is the ...
     """
     folder = Path(folder)
     whole = any((folder / study.folder).is_dir() for study in _STUDIES.values())

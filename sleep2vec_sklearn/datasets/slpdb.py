@@ -64,6 +64,10 @@ def load_slpdb(folder: StrPath) -> Cohort:
     --------
     >>> from sleep2vec_sklearn.datasets import load_slpdb
     >>> cohort = load_slpdb("folder/of/the/data/set")  # doctest: +SKIP
+    >>> load_slpdb(".")
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: . holds no slp*.st; accepted is the unpacked ...
     """
     return as_cohort([_read_night(path) for path in find_files(folder, "slp*.st", _DATASET)])
 

@@ -85,6 +85,10 @@ def load_ucddb(folder: StrPath) -> Cohort:
     --------
     >>> from sleep2vec_sklearn.datasets import load_ucddb
     >>> cohort = load_ucddb("folder/of/the/data/set")  # doctest: +SKIP
+    >>> load_ucddb(".")
+    Traceback (most recent call last):
+        ...
+    sleep2vec_sklearn.errors.ReadError: . holds no ucddb*.rec; accepted is the ...
     """
     partial = not any(Path(folder).glob("ucddb*.rec")) and any(Path(folder).glob("ucddb*.npz"))
     paths = find_files(folder, "ucddb*.npz" if partial else "ucddb*.rec", _DATASET)

@@ -57,12 +57,9 @@ _NOT_SAVED = {"net_", "history_"}
 _PARAMETERS_NOT_SAVED = {"checkpoint", "random_state", "cache", "verbose", "device"}
 # parameters of files of format 1, which had no objects for them
 _RENAMED = {
-    "lora_rank": "finetune__rank",
-    "lora_alpha": "finetune__alpha",
-    "encoder_lr": "finetune__lr",
-    "gap": "rules__gap",
-    "min_duration": "rules__min_duration",
-}
+    "lora_rank": "finetune__rank", "lora_alpha": "finetune__alpha", "encoder_lr": "finetune__lr",
+    "gap": "rules__gap", "min_duration": "rules__min_duration",
+}  # fmt: skip
 
 
 class SharedParameters(TypedDict, total=False):

@@ -17,11 +17,8 @@ from torch import Tensor, nn
 from .config import HeadConfig
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "elu": nn.ELU,
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-}
+    "elu": nn.ELU, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU,
+}  # fmt: skip
 _N_ATTENTION_HEADS = 8
 _N_POSITIONS = 2048
 _FADE_EPOCHS = 20
@@ -30,12 +27,9 @@ _FADE_EPOCHS = 20
 def build_head(config: HeadConfig) -> nn.Module:
     """The head that a configuration names: ``forward(features, valid)``."""
     classes: dict[str, Callable[[HeadConfig], nn.Module]] = {
-        "linear": LinearHead,
-        "mlp": MLPHead,
-        "regression": MLPHead,
-        "temporal_conv": TemporalConvHead,
-        "temporal_transformer": TemporalTransformerHead,
-    }
+        "linear": LinearHead, "mlp": MLPHead, "regression": MLPHead,
+        "temporal_conv": TemporalConvHead, "temporal_transformer": TemporalTransformerHead,
+    }  # fmt: skip
     return classes[config.head](config)
 
 

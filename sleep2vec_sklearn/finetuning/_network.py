@@ -94,12 +94,9 @@ class FineTuned(nn.Module):
         # the modalities are encoded as further sequences: [M * B, L, ...]
         lengths = (valid * torch.arange(1, valid.shape[1] + 1, device=valid.device)).amax(dim=1)
         tokens, cls = encode_sequences(
-            self.encoder,
-            torch.cat(embedded),
-            counted.movedim(-1, 0).flatten(0, 1),
-            lengths.repeat(len(names)),
-            self.layers,
-        )
+            self.encoder, torch.cat(embedded), counted.movedim(-1, 0).flatten(0, 1),
+            lengths.repeat(len(names)), self.layers,
+        )  # fmt: skip
         tokens = tokens.unflatten(0, (len(names), -1)).movedim(0, 2)
         return tokens, None if cls is None else cls.unflatten(0, (len(names), -1)).movedim(0, 1)
 

@@ -24,12 +24,9 @@ HEADS = ("linear", "mlp", "regression", *TEMPORAL_HEADS)
 AGGREGATIONS = ("mean", "concat", "gated")
 POOLINGS = ("mean", "attention", "cls")
 _ACCEPTED = {
-    "unit": ("epoch", "night"),
-    "head": HEADS,
-    "aggregation": AGGREGATIONS,
-    "pooling": POOLINGS,
+    "unit": ("epoch", "night"), "head": HEADS, "aggregation": AGGREGATIONS, "pooling": POOLINGS,
     "activation": ("elu", "relu", "gelu", "silu"),
-}
+}  # fmt: skip
 
 
 class FullFineTuning(BaseEstimator):
@@ -81,11 +78,8 @@ class LoRA(BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "rank": [count()],
-        "alpha": [POSITIVE],
-        "dropout": [BELOW_ONE],
-        "lr": [POSITIVE],
-    }
+        "rank": [count()], "alpha": [POSITIVE], "dropout": [BELOW_ONE], "lr": [POSITIVE],
+    }  # fmt: skip
 
     def __init__(
         self, *, rank: int = 8, alpha: float = 16.0, dropout: float = 0.05, lr: float = 1e-4

@@ -98,15 +98,12 @@ def stage_night(
     stages[staged] = probabilities[staged].argmax(axis=1)
     epochs = pd.RangeIndex(night.n_epochs, name="epoch")
     return StagedNight(
-        id=night.id,
-        stages=stages,
+        id=night.id, stages=stages,
         probabilities=pd.DataFrame(probabilities, index=epochs, columns=list(STAGES)),
         measured=pd.DataFrame(measured, index=epochs, columns=list(valid)),
-        left_out=encoded.left_out,
-        lights=usable_lights(night.lights, night.n_epochs),
-        embedding=fuse(encoded.modalities, wanted, "mean")[0],
-        card=head.card,
-    )
+        left_out=encoded.left_out, lights=usable_lights(night.lights, night.n_epochs),
+        embedding=fuse(encoded.modalities, wanted, "mean")[0], card=head.card,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,12 +268,9 @@ def save_stage_head(path: str | os.PathLike, head: StageHead) -> None:
     if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
         raise CheckpointError(f"{path}: not saved, it has values that are not finite as float16.")
     document = {
-        "format_version": _FORMAT_VERSION,
-        "modalities": list(head.modalities),
-        "stages": list(STAGES),
-        "checkpoint_sha256": head.checkpoint_sha256,
-        "card": head.card,
-    }
+        "format_version": _FORMAT_VERSION, "modalities": list(head.modalities),
+        "stages": list(STAGES), "checkpoint_sha256": head.checkpoint_sha256, "card": head.card,
+    }  # fmt: skip
     try:
         description = json.dumps(document, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:

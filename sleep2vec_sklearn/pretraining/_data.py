@@ -68,17 +68,14 @@ class TrainingData:
         known = demography.age[~np.isnan(demography.age)]
         mean_age = round(float(known.mean()), 1) if len(known) else None
         return {
-            "recordings": len(table),
-            "subjects": _count_known(demography.subject),
-            "sites": _count_known(demography.site),
-            "hours": _hours(table["n_epochs"]),
+            "recordings": len(table), "subjects": _count_known(demography.subject),
+            "sites": _count_known(demography.site), "hours": _hours(table["n_epochs"]),
             "hours_by_modality": hours,
             "recordings_by_pair": {"-".join(p): len(pool) for p, pool in self.pools.items()},
             "age": {"known": len(known), "mean": mean_age},
-            "female": int((demography.sex == 0).sum()),
-            "male": int((demography.sex == 1).sum()),
+            "female": int((demography.sex == 0).sum()), "male": int((demography.sex == 1).sum()),
             "held_out_recordings": len(self.held_out),
-        }
+        }  # fmt: skip
 
 
 def _describe_shape(store: NightStore) -> str:

@@ -240,12 +240,9 @@ class Augmentation(BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "mask_ratio": [BELOW_ONE],
-        "modality_dropout": [SHARE],
-        "max_shift": [count(0)],
-        "noise": [NON_NEGATIVE],
-        "offset": [NON_NEGATIVE],
-    }
+        "mask_ratio": [BELOW_ONE], "modality_dropout": [SHARE], "max_shift": [count(0)],
+        "noise": [NON_NEGATIVE], "offset": [NON_NEGATIVE],
+    }  # fmt: skip
 
     mask_ratio: float = 0.15
     _: KW_ONLY

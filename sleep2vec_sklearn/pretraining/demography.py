@@ -27,13 +27,10 @@ __all__ = ["Demography", "dash_weights"]
 
 
 _CONSTRAINTS = {
-    "age_bandwidth": [Number(Real, 0, np.inf, closed="right")],
-    "sex_factor": [NON_NEGATIVE],
-    "site_same": [NON_NEGATIVE],
-    "site_different": [NON_NEGATIVE],
-    "eps": [POSITIVE],
+    "age_bandwidth": [Number(Real, 0, np.inf, closed="right")], "sex_factor": [NON_NEGATIVE],
+    "site_same": [NON_NEGATIVE], "site_different": [NON_NEGATIVE], "eps": [POSITIVE],
     "compat": [StrOptions({"upstream"}), None],
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -313,12 +313,9 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
             encoder = as_checkpoint(encoder)
         # a grid search may set numbers of numpy, which JSON does not know
         return EncoderSource(
-            encoder,
-            float(self.dropout),
-            int(self.projection_size),
-            int(self.context_epochs),
+            encoder, float(self.dropout), int(self.projection_size), int(self.context_epochs),
             continued=None if net is None else net.module_.network.config,
-        )
+        )  # fmt: skip
 
     def _fit(
         self, X: Any, metadata: pd.DataFrame | None, sample_weight: Any,
@@ -443,13 +440,10 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
     ) -> dict[str, Any]:
         """What must be the same for a run to be resumed, as JSON gives it back."""
         identity = {
-            "parameters": self._describe_parameters(),
-            "seed": seed,
-            "init": source.identify(),
-            "encoder": data.config.to_dict(),
-            "data": data.identify(),
+            "parameters": self._describe_parameters(), "seed": seed, "init": source.identify(),
+            "encoder": data.config.to_dict(), "data": data.identify(),
             "begins_at_step": begins_at_step,
-        }
+        }  # fmt: skip
         return json.loads(json.dumps(identity))
 
     def _describe_parameters(self) -> dict[str, str]:
