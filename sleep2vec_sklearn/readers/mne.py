@@ -131,19 +131,19 @@ class MneSource(MontageSource):
         build = ScoringBuilder()
         raw = self._raw()
         with only_read_errors(self.path, _READER):
+            found = raw.annotations
+            # those with a time of their own count from meas_date
+            shift = raw.first_time * bool(found.orig_time)
+            # BrainVision's descriptions are "kind/text"
+            texts = [str(text).rpartition("/")[2] for text in found.description]
+            columns = ((found.onset - shift).tolist(), found.duration.tolist(), texts)
             # which leaves annotations of no length at its edges
-            cropped = raw.first_time > 0 and any(raw.annotations.duration)
-            for annotation in raw.annotations:
-                # those with a time of their own count from meas_date
-                shift = raw.first_time * bool(raw.annotations.orig_time)
-                onset = float(annotation["onset"]) - shift
-                text = str(annotation["description"])
-                stage = parse_stage(text.rpartition("/")[2], bare=False)
-                duration = float(annotation["duration"])
-                if stage is None:
-                    build.add_event(onset, duration, text)
-                elif duration or not cropped:
-                    build.add_stage(onset, duration or 30.0, stage)
+            cropped = raw.first_time > 0 and any(found.duration)
+        build.add_annotations([
+            (onset, duration or None, text)
+            for onset, duration, text in zip(*columns, strict=True)
+            if duration or not cropped or parse_stage(text) is None
+        ])  # fmt: skip
         return build.build(self.start)
 
 

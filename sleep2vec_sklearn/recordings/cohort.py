@@ -159,7 +159,8 @@ class Cohort(list[Recording]):
             Columns ``subject``, ``start``, ``hours``, ``epochs``, ``epochs_scored``,
             ``modalities``, ``channels`` (modality: label), ``derived``, ``left_out`` (what, and
             why), ``labels`` (how they were aligned), ``notes`` (the rest), and with ``coverage``
-            one column ``coverage_eeg`` etc. in hours for each modality of the cohort.
+            one column ``coverage_eeg`` etc. in hours for each modality of the cohort, and
+            ``filled_eeg`` etc., epochs filled by other derivations, where these were read to fill.
 
         Examples
         --------
@@ -173,8 +174,12 @@ class Cohort(list[Recording]):
         rows = [_describe_night(recording) for recording in self]
         table = pd.DataFrame(rows, index=self._index, columns=list(_REPORT_COLUMNS))
         if coverage and len(self):
-            hours = [{f"coverage_{n}": s / 3600 for n, s in r.coverage().items()} for r in self]
-            table = pd.concat([table, pd.DataFrame(hours, index=self._index)], axis=1)
+            measured = [
+                {f"coverage_{name}": seconds / 3600 for name, seconds in night.coverage().items()}
+                | {f"filled_{name}": n for name, n in night.filled_epochs().items()}
+                for night in self
+            ]
+            table = pd.concat([table, pd.DataFrame(measured, index=self._index)], axis=1)
         return table
 
     def __getitem__(self, key: Any) -> Any:
@@ -426,7 +431,7 @@ def _describe_night(recording: Recording) -> tuple[Any, ...]:
     labels = "; ".join(about["labels"])
     if not labels:
         labels = "none" if recording.stages is None else "as scored, not moved"
-    channels = _find_channels(recording)
+    channels = [f"{name}: {' + '.join(found)}" for name, found in recording.derivations.items()]
     return (
         recording.subject,
         recording.start,
@@ -434,7 +439,7 @@ def _describe_night(recording: Recording) -> tuple[Any, ...]:
         recording.n_epochs,
         scored,
         ", ".join(recording.modalities),
-        "; ".join(f"{name}: {channels[name]}" for name in recording.modalities if name in channels),
+        "; ".join(channels),
         "; ".join(about["derived"]),
         "; ".join(about["left_out"]),
         labels,
@@ -451,12 +456,3 @@ def _topic(note: str) -> str:
         return "left_out" if "channel" in text else "labels"
     left_out = ("left out", "gap", "cut", "truncated", "without")
     return "left_out" if any(word in text for word in left_out) else "notes"
-
-
-def _find_channels(recording: Recording) -> dict[str, str]:
-    """Label of the channel of each modality, where the recording is one of a file."""
-    source: Any = recording._source
-    montage = getattr(getattr(source, "source", source), "montage", None)
-    if montage is None:
-        return {}
-    return {name: derivation.label for name, derivation in montage.derivations.items()}
