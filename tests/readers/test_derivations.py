@@ -108,6 +108,13 @@ def test_fill_counts_epochs(write):
     assert read_recording(path).filled_epochs() == {}
 
 
+def test_report_lists_derivations(write):
+    path = write(C4_M1=2, C3_M2=0)
+    report = read_cohort([path], derivations="fill", verbose=0).report(coverage=True)
+    assert report["channels"].tolist() == ["eeg: C4-M1 + C3-M2"]
+    assert report["filled_eeg"].tolist() == [2]
+
+
 def test_all_keeps_every_region(write):
     path = write(C4_M1=0, C3_M2=1, O1_M2=0, E1_M2=0, E2_M1=0, Thor=0, Abdo=0, SUM=0, SpO2=0)
     (night,) = read_cohort(path.parent, derivations="all", derive=False, verbose=0)

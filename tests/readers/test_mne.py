@@ -53,6 +53,16 @@ def test_first_time_moves_start(night):
     assert recording.stages.tolist() == [2, 4]
 
 
+def test_letters_come_in_runs(night):
+    raw = mne.io.read_raw(night[0], verbose="error")
+    onsets, texts = [0, 30, 41, 60, 90], ["W", "N1", "Comment/arousal", "R", "R"]
+    raw.set_annotations(mne.Annotations(onsets, [30, 30, 4, 30, 30], texts))
+    raw.save(night[0].with_name("letters_raw.fif"), verbose="error")
+    recording = read_recording(night[0].with_name("letters_raw.fif"))
+    assert recording.stages.tolist() == [0, 1, 4, 4]
+    assert recording.events["type"].tolist() == ["arousal"]
+
+
 def test_units_replace_volts(night):
     assert read_recording(night[0], units={"ECG": "uV"}).units["ecg"] == "uV"
 
