@@ -70,7 +70,7 @@ def measure(edf: Path, name: str) -> dict:
     conditioning = {m.name: m.conditioning for m in checkpoint.config.modalities}
     engine = Engine(checkpoint, tuple(conditioning), "last", "float32", "cpu", 2, None)
     transformer = Sleep2VecTransformer(checkpoint, cache=None).fit([{"ibi": np.ones(120)}])
-    transformer.transform([{"ibi": 0.9 + 0.1 * np.random.default_rng(0).random(1200)}])
+    transformer.transform([{"ibi": (0.9 + 0.1 * np.random.default_rng(0).random(1200), 4)}])
     before = _peak_mib()
     seconds = {}
     started = time.perf_counter()

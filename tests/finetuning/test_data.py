@@ -129,7 +129,10 @@ def test_time_follows_the_metadata():
 def timed(checkpoint_in_memory):
     rng = np.random.default_rng(0)
     X = EpochSequence(
-        [Recording({"ibi": 0.9 + 0.05 * rng.standard_normal(4800)}, id=f"n{i}") for i in range(4)]
+        [
+            Recording({"ibi": (0.9 + 0.05 * rng.standard_normal(4800), 4)}, id=f"n{i}")
+            for i in range(4)
+        ]
     )
     model = Sleep2VecClassifier(
         checkpoint_in_memory, modalities=["ibi"], head="linear", time_of_night=True, lr=0.05,

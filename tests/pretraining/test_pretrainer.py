@@ -216,8 +216,9 @@ def test_small_pools_warn(pretrainer, montages, monkeypatch):
     random = np.random.default_rng(0)
     names = ("airflow", "effort", "resp", "spo2", "actigraphy")
     signals = [{name: (90 + random.standard_normal(1200), 10) for name in names} for _ in "abc"]
+    units = {"actigraphy": "counts"}
     with pytest.warns(TrainingWarning, match=r"\(3 recordings.* and 7 more pairs\.$"):
-        pretrainer(validation=0, max_epochs=1).fit([Recording(one) for one in signals])
+        pretrainer(validation=0, max_epochs=1).fit([Recording(s, units=units) for s in signals])
     monkeypatch.setattr("sleep2vec_sklearn.pretraining.pretrainer.world_size", lambda: 3)
     with pytest.raises(TrainingError, match="2 windows, which leaves some of 3 processes"):
         pretrainer(batch_size=2).fit(montages)
