@@ -23,7 +23,7 @@ from ._label_tables import decode_text, no_scorer, read_table
 from ._scoring import MOVEMENT, Annotation, LabelContext, Scoring, ScoringBuilder
 
 # Rechtschaffen & Kales, as in files of the National Sleep Research Resource
-_NSRR_CODES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: MOVEMENT}
+_NSRR_CODES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: MOVEMENT, 9: "?"}
 _LABEL_ERRORS = (
     ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
@@ -199,7 +199,8 @@ def _read_xml(path: Path, duration: float | None) -> Scoring:
 
 
 def _name_code(text: str) -> str:
-    return _NSRR_CODES.get(int(text), "?") if text.isdecimal() else text
+    # a word of more than a digit, which no list of stages has
+    return _NSRR_CODES.get(int(text), f"stage {text}") if text.isdecimal() else text
 
 
 def _seconds(element: ElementTree.Element, tag: str, path: Path) -> float:
@@ -239,7 +240,8 @@ def _read_nsrr(root: ElementTree.Element, path: Path) -> Scoring:
         if name.lower().startswith("recording start"):
             start = _parse_clock(event.findtext("ClockTime") or "")
         elif (event.findtext("EventType") or "").lower().startswith("stage"):
-            build.add_label(onset, duration, _name_code(code) if code.isdecimal() else name)
+            known = code.isdecimal() and int(code) in _NSRR_CODES
+            build.add_label(onset, duration, _name_code(code) if known else name)
         else:
             build.add_event(onset, duration, name)
     return build.build(start)

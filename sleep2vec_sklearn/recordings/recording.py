@@ -415,19 +415,23 @@ class Recording(Mapping[str, np.ndarray]):
 
         Empty unless the recording was read with ``derivations="fill"``.
         """
+        return self._added_epochs() if self.derivation_mode == "fill" else {}
+
+    def _added_epochs(self) -> dict[str, int]:
+        """Epochs in which the first derivation of a modality is off and another is on."""
         from ._conditioning import find_good_epochs
 
-        filled = {}
+        added = {}
         for name, labels in self.derivations.items():
-            if self.derivation_mode != "fill" or len(labels) < 2:
+            if len(labels) < 2:
                 continue
             good = first = find_good_epochs(self.signal(name), name, self.n_epochs)
             for index in range(1, len(labels)):
                 if not good.all():
                     other = self.signal(name, index)
                     good = good | find_good_epochs(other, name, self.n_epochs)
-            filled[name] = int(good.sum() - first.sum())
-        return filled
+            added[name] = int(good.sum() - first.sum())
+        return added
 
     def without(self, *names: str) -> Recording:
         """The same night without some modalities, but one at least; its epochs and labels stay."""
@@ -443,9 +447,15 @@ class Recording(Mapping[str, np.ndarray]):
         return reduced
 
     def coverage(self) -> dict[str, float]:
-        """Seconds of usable signal per modality: not NaN, not flat, within what a sensor reads."""
+        """Seconds of usable signal per modality: not NaN, not flat, within what a sensor reads.
+
+        Epochs in which one of several derivations is on count, where these are read.
+        """
         signals = self.read().items()
-        return {name: usable_seconds(signal, get_modality(name)) for name, signal in signals}
+        seconds = {name: usable_seconds(signal, get_modality(name)) for name, signal in signals}
+        for name, n_epochs in self._added_epochs().items():
+            seconds[name] += float(n_epochs * EPOCH_SECONDS)
+        return seconds
 
 
 def as_recording(element: Any, index: int | str | None = None) -> Recording:

@@ -113,6 +113,7 @@ def test_report_lists_derivations(write):
     report = read_cohort([path], derivations="fill", verbose=0).report(coverage=True)
     assert report["channels"].tolist() == ["eeg: C4-M1 + C3-M2"]
     assert report["filled_eeg"].tolist() == [2]
+    assert report["coverage_eeg"].tolist() == [SECONDS / 3600]
 
 
 def test_all_keeps_every_region(write):
