@@ -69,8 +69,8 @@ def respiratory_statistics(
         Seconds.
     event_names : mapping of str to str or None, optional
         Scored names that are not understood, and what they are: "apnea" or "hypopnea", also with
-        "obstructive_", "central_" or "mixed_" before and "_with_arousal" after it, "arousal",
-        "desaturation", "rera", "limb_movement", "snore", or None for something else.
+        ``obstructive_``, ``central_`` or ``mixed_`` before it and ``_with_arousal`` after it,
+        "arousal", "desaturation", "rera", "limb_movement", "snore", or None for something else.
 
     Returns
     -------

@@ -313,6 +313,8 @@ def _parse_patient(field: str, start: datetime | None) -> tuple[dict[str, Any], 
     elif born and start and born[2] in _MONTHS:
         day, month, year = int(born[1]), _MONTHS.index(born[2]) + 1, int(born[3])
         age = start.year - year - ((start.month, start.day) < (month, day))
+        if make_datetime(year, month, day, 0, 0, 0) is None:
+            return known, ["age: not known from the header, as there is no such birthday"]
         anonymous = start.date() == _ANONYMOUS_START
         problem = "the start was moved to 1985 when the file was anonymised" if anonymous else ""
         if (day, month, year) in _STAND_INS:

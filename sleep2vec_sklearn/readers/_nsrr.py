@@ -122,7 +122,7 @@ _NEEDS_FOLDER = ("nchsdb", "stages")
 _SLEEP_EDF = re.compile(r"(SC4|ST7)(\d\d)\d[A-Z]\d(-PSG)?")
 _BIDS = re.compile(r"(?P<subject>sub-[A-Za-z0-9]+)(?:_ses-(?P<visit>[A-Za-z0-9]+))?(?:_.*)?")
 _VISIT = re.compile(
-    r"(?P<study>[a-z]+)-(?P<visit>baseline|follow-?up\d*|(?:visit|month|year)-?\d+)"
+    r"(?P<study>[a-z][a-z0-9]*)-(?P<visit>baseline|follow-?up\d*|(?:visit|month|year)-?\d+)"
     r"-(?P<subject>[a-z]{0,3}\d{3,})(?:[-_].*)?",
     re.IGNORECASE,
 )

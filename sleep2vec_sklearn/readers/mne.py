@@ -132,11 +132,9 @@ class MneSource(MontageSource):
         raw = self._raw()
         with only_read_errors(self.path, _READER):
             found = raw.annotations
-            # those with a time of their own count from meas_date
-            shift = raw.first_time * bool(found.orig_time)
             # BrainVision's descriptions are "kind/text"
             texts = [str(text).rpartition("/")[2] for text in found.description]
-            columns = ((found.onset - shift).tolist(), found.duration.tolist(), texts)
+            columns = ((found.onset - raw.first_time).tolist(), found.duration.tolist(), texts)
             # which leaves annotations of no length at its edges
             cropped = raw.first_time > 0 and any(found.duration)
         build.add_annotations([

@@ -173,6 +173,8 @@ def recording_from_raw(
     labels, notes = align_labels(source.own_scoring(), source, None, source.notes)
     described = labels | {"start": source.start} | described
     metadata = {**source.metadata, **(described.pop("metadata", None) or {})}
-    return cls.from_source(
+    recording = cls.from_source(
         source, duration=source.duration, metadata=metadata, notes=notes, **described
     )
+    warn_of_notes([recording])
+    return recording

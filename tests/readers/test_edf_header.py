@@ -126,7 +126,7 @@ def test_birthday_counts_from_its_day(born, age):
     ("patient", "word"),
     [("X F 02-MAR-2031 X", "-12 years"), ("X F 02-MAR-1801 X", "218 years"),
      ("X F X X 999yr", "999 years"), ("X F 01-JAN-1900 X", "a stand-in"),
-     ("X F 30-DEC-1899 X", "a stand-in")],
+     ("X F 30-DEC-1899 X", "a stand-in"), ("X F 31-FEB-1980 X", "no such birthday")],
 )  # fmt: skip
 def test_impossible_ages_are_noted(patient, word):
     import datetime

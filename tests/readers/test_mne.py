@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from sleep2vec_sklearn import describe_channels, read_cohort, read_recording
-from sleep2vec_sklearn.errors import ReadError
+from sleep2vec_sklearn import Recording, describe_channels, read_cohort, read_recording
+from sleep2vec_sklearn.errors import ReadError, RecordingWarning
 
 mne = pytest.importorskip("mne")
 
@@ -51,6 +51,14 @@ def test_first_time_moves_start(night):
     assert recording.start == datetime.datetime(1985, 1, 1, 22, 30, 30, 500_000)
     np.testing.assert_allclose(recording["ecg"][:99], data[3, 3904:4003], atol=1e-9)
     assert recording.stages.tolist() == [2, 4]
+
+
+def test_cropped_annotations_keep_place(night):
+    raw = mne.io.read_raw(night[0], preload=True, verbose="error").set_meas_date(None)
+    raw.set_annotations(mne.Annotations([0, 60, 90], [60, 30, 30], ["N1", "N2", "odd stage"]))
+    with pytest.warns(RecordingWarning, match="'odd stage'"):
+        cut = Recording.from_mne(raw.crop(30))
+    assert (cut.start, cut.stages.tolist()) == (None, [1, 2, -1])
 
 
 def test_letters_come_in_runs(night):
