@@ -41,6 +41,14 @@ def test_stray_quote_costs_one_line(write):
         assert stages(write("a.csv", "\n".join(lines)), 3) == [0, 2, 3]
 
 
+def test_unknown_stage_words_named(write_edf):
+    path = write_edf(seconds=300, annotations=marks(["Leichtschlaf"] * 10))
+    with pytest.warns(RecordingWarning, match=r"10 labels are no .*'Leichtschlaf' \(10\)"):
+        assert read_recording(path).stages is None
+    with pytest.raises(ReadError, match=r"no sleep stage: 10 labels .*'Leichtschlaf' \(10\)"):
+        read_scoring(path)
+
+
 def test_missing_durations_last_until_next(write_edf):
     marks = [(0.0, None, "Sleep stage W"), (90.0, None, "Sleep stage N2")]
     assert stages(write_edf(annotations=marks), 4) == [0, 0, 0, 2]

@@ -83,6 +83,13 @@ def test_ambiguous_codes_warn_once(read_study):
     assert len(w) == 1
 
 
+def test_codes_without_zero_warn(read_study):
+    files = {f"{name}_hypnogram.txt": listed("1123334511") for name in "ab"}
+    with pytest.warns(RecordingWarning, match="is 1 wake"):
+        cohort = read_study(files)
+    assert any("1 is taken as N1 and 5 as R;" in note for note in cohort[0].notes)
+
+
 def test_missing_stages_are_told(read_study):
     with pytest.warns(RecordingWarning, match="2 of 2 nights have no stages"):
         read_study()
