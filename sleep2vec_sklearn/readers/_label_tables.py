@@ -289,7 +289,8 @@ class _Table:
         length, sure = float(title[1]) if title else length, numbered
         count, duration, usual = int(places.max()) + 1, self.known.duration, float(EPOCH_SECONDS)
         if length is None and duration and not (numbered and count * usual < duration + usual):
-            length = fit_length(count, duration)
+            self._refuse_unknown_first(places, duration)
+            length = fit_length(count, duration) if places.min() == 0 else None
             sure = sure or length is not None
             if length is None and count * usual > 1.05 * duration + usual:
                 raise ReadError(
@@ -303,6 +304,17 @@ class _Table:
                 self.notes.append(longer if length > usual else text)
         length = length or usual
         return places * length, np.full(len(places), length), sure
+
+    def _refuse_unknown_first(self, places: np.ndarray, duration: float) -> None:
+        """Raise if numbers from above 1 go on past the signals, which may be cut from a night."""
+        first, last = int(places.min()) + 1, int(places.max()) + 1
+        unclear = fit_length(len(places), duration) or last * EPOCH_SECONDS > 1.05 * duration + 30
+        if first > 1 and unclear:
+            raise ReadError(
+                f"{self.path}: the labels are numbered {first:,} to {last:,}, the signals have "
+                f"{int(duration / EPOCH_SECONDS):,} epochs of 30 s; which is the first? Number the "
+                "epochs from 1 at the start of the signals, or give a column 'onset' in seconds."
+            )
 
     def _number_epochs(self) -> np.ndarray:
         """Places of epochs by their numbers, which count from 0 or 1."""

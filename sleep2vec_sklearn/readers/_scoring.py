@@ -39,12 +39,24 @@ _TEXT = re.compile(
 )
 _PREFIX = re.compile(rf"sleep-|{_LEAD}|(sleep[\s_]*)?{_WORD}", re.IGNORECASE)
 _STAGE_LIKE = re.compile(rf"(?:sleep-|(?:sleep[\s_-]*)?{_WORD}[\s:_-]*)\S{{1,3}}$", re.IGNORECASE)
+_LAMP = r"(?:lights?|licht(?:er|en)?|lamp(?:en)?|lumieres?|luz|luces|luzes|luc[ei])"
+_IS = (
+    r"(?:switched|turned|is|are|sind|ist|zijn)?[\s_-]*(?P<state>off|out|on|aus|an|ein|aan|uit|"
+    r"(?:aus|ein|an)geschaltet|(?:uit|aan)gedaan|eteinte?s?|allumee?s?|apagad[ao]s?|encendid[ao]s?|"
+    r"spent[aeio]|acces[aeio]|aces[ao]s?|desligad[ao]s?|ligad[ao]s?)"
+)
+_TURNED = (
+    r"(?P<act>extinction|allumage|spegnimento|accensione|apagado|apagar|encendido|encender|acender|"
+    r"(?:turn(?:ed)?|switch(?:ed)?)[\s_-]*(?:on|off)|(?:on|off)(?=[\s_-]*lights))"
+    r"[\s_-]*(?:(?:de[ls]?|la|les?|das?|dell[ae]|las|the|as?)[\s_-]+)*"
+)
 _LIGHTS = re.compile(
-    r"\b(?:lights?|licht|lumi[eè]res?|luz|luces)[\s_\-]*(?P<state>off|out|on|aus|an|ein|[eé]teinte?s?|"
-    r"allum[eé]es?|apagad[ao]s?|encendid[ao]s?)\b",
+    rf"\b{_LAMP}[\s_-]*{_IS}(?:\b|(?=_))|\b{_TURNED}{_LAMP}\b|^\W*l[-_]?(?P<short>off|on)\b",
     re.IGNORECASE,
 )
-_LIGHTS_ON = ("on", "an", "ein", "encend", "allum")
+_LIGHTS_ON = re.compile(
+    r"on|an|ein|aan|encend|allum|acce|aces|acend|ligad|(?:turn|switch).*on$", re.IGNORECASE
+)
 _UNMISTAKABLE = ("movement time", "wake", "n1", "n2", "n3", "n4", "rem", "slow wave sleep",
                  "slow-wave sleep")  # fmt: skip
 # numbers of epochs, which are no words for stages though they fill a night
@@ -357,9 +369,9 @@ class ScoringBuilder:
 
     def add_event(self, onset: float, duration: float, text: str) -> None:
         """Add any other annotation; its text may be lights-off or lights-on."""
-        lights = _LIGHTS.search(text)
+        lights = _LIGHTS.search(_without_accents(text))
         if lights:
-            self.lights.append((onset, lights["state"].lower().startswith(_LIGHTS_ON)))
+            self.lights.append((onset, bool(_LIGHTS_ON.match(lights[lights.lastgroup or 0]))))
         elif _STAGE_LIKE.match(text):
             self.unknown[text] += 1
         self.events.append((onset, duration, text))

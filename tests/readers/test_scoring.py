@@ -34,11 +34,17 @@ def test_stage_names_are_understood(text, stage):
 @pytest.mark.parametrize(
     ("off", "on"),
     [("Licht aus", "Licht an"), ("lumières éteintes", "Lumières allumées"),
-     ("luces apagadas", "Luces encendidas"), ("lights-out", "LIGHTS ON (tech)")],
+     ("luces apagadas", "Luces encendidas"), ("Luci spente", "Luci accese"),
+     ("Lampen uit", "Licht aan"), ("Lichter aus", "Lichter an"), ("LOff", "LOn"),
+     ("Extinction lumière", "Allumage des lumières"), ("L-off", "L-on"),
+     ("Luz apagada", "Luz acesa"), ("Luzes desligadas", "luzes ligadas"),
+     ("spegnimento luci", "Accensione della luce"), ("Turn off the light", "turned on lights"),
+     ("Licht ausgeschaltet", "Licht eingeschaltet"), ("lights turned off", "light switched on"),
+     ("lights-out", "LIGHTS ON (tech)")],
 )  # fmt: skip
 def test_lights_in_other_languages(off, on):
     build = ScoringBuilder()
-    for onset, text in enumerate((off, on, "highlights on screen")):
+    for onset, text in enumerate((off, on, "highlights on screen", "EOG L-on", "on light pills")):
         build.add_event(float(onset), 0.0, text)
     assert build.build().lights == (0.0, 1.0)
 
