@@ -63,6 +63,7 @@ _DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d.%m.%y", "%d-%m-%Y"
 # fmt: on
 _KNOWN = {*_STAGE_NAMES, *_TEXT_NAMES, *(n for names in _COLUMNS.values() for n in names)} - {""}
 _SEVERAL = re.compile(r"(stages?|sleepstage|hypno(gram)?|scorer|rater|expert|annotator|scoring).*")
+_OF_STAGES = re.compile(r"stage|sleepstage|hypno")
 _UNIT_SUFFIX = re.compile(
     rf"(.+?)(?:[\s_.\-]+(?:in[\s_.\-]+)?|(?:in)?(?=[a-z]{{3}}))({'|'.join(_UNITS)})"
 )
@@ -96,10 +97,27 @@ def has_stage_column(path: Path) -> bool:
     with path.open("rb") as file:
         text = decode_text(file.read(65536))
     lines = text.splitlines()[:200]
-    if any(_name_of(cell) in _STAGE_NAMES for line in lines for cell in _split(line)):
+    rows = [_split(line) for line in lines]
+    cells = [cell for row in rows for cell in row]
+    if any(_name_of(cell) in _STAGE_NAMES for cell in cells) or _has_scorers_stages(rows):
         return True
-    cells = [cell for line in lines for cell in _split(line)]
     return sum(parse_stage(cell, bare=False) is not None for cell in cells) > 1
+
+
+def _has_scorers_stages(rows: list[list[str]]) -> bool:
+    """Whether a column beside times is one scorer's, such as 'stage_hum', and holds stages."""
+    for n, row in enumerate(rows):
+        names = [_name_of(cell) for cell in row]
+        if not {*_COLUMNS["onset"], *_COLUMNS["epoch"]} - {""} & set(names):
+            continue
+        for i, name in enumerate(names):
+            texts = [below[i] for below in rows[n + 1 :] if i < len(below) and below[i]]
+            # a digit below 'expert' may be the number of one
+            accepted = _is_label if _OF_STAGES.match(name) else _is_stage_word
+            if _SEVERAL.fullmatch(name) and 2 * sum(map(accepted, texts)) > len(texts):
+                return True
+        return False
+    return False
 
 
 def read_table(path: Path, known: LabelContext) -> Scoring:
@@ -204,6 +222,10 @@ def _is_label(text: str) -> bool:
     if parse_stage(text) is not None:
         return True
     return INTEGER.fullmatch(text) is not None and abs(float(text)) < 10
+
+
+def _is_stage_word(text: str) -> bool:
+    return parse_stage(text) is not None and not INTEGER.fullmatch(text)
 
 
 def _flatten(rows: list[_Row]) -> list[_Row]:

@@ -191,8 +191,8 @@ def decode(
             notes.append(Caution(f"{text}, which is ambiguous: {hint}", _CODE_KIND))
     if 0 not in numbers.values() and {1, 2, 3, 5} <= set(numbers.values()):
         kind = "stages are integers of 1 to 5 without 0: is 1 wake?"
-        taken = f"1 is taken as N1 and 5 as {_CODES[name].get(5, 'unscored')}"
-        notes.append(Caution(f"{kind} {taken}; write them as W, N1, N2, N3, R if not", kind))
+        assumed = f"1 is taken as N1 and 5 as {_CODES[name].get(5, 'unscored')}"
+        notes.append(Caution(f"{kind} {assumed}; write them as W, N1, N2, N3, R if not", kind))
     return {text: _CODES[name].get(number, "?") for text, number in numbers.items()}, notes
 
 

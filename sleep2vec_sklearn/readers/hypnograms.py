@@ -190,9 +190,9 @@ def _read_xml(path: Path, duration: float | None) -> Scoring:
             ) from error
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
-    if root.find(".//SleepStages") is not None:
+    if root.find(".//SleepStages") is not None or root.tag == "CMPStudyConfig":
         return _read_profusion(root, path, duration)
-    if root.find(".//ScoredEvent/EventConcept") is not None:
+    if root.find(".//ScoredEvent/EventConcept") is not None or root.tag == "PSGAnnotation":
         return _read_nsrr(root, path)
     raise ReadError(
         f"{path}: XML with the root <{root.tag}>; accepted are NSRR annotations (<PSGAnnotation>) "

@@ -280,6 +280,12 @@ def test_invalid_time_is_named(nsrr):
         nsrr((STAGE, "Wake|0", "soon", 30))
 
 
+@pytest.mark.parametrize("root", ["PSGAnnotation", "CMPStudyConfig"])
+def test_empty_xml_has_no_stages(write, root):
+    with pytest.raises(ReadError, match=r"holds no sleep stage.*hypnogram=False to read the sig"):
+        read_scoring(write("n.xml", f"<{root}><ScoredEvents/></{root}>"))
+
+
 def test_no_stage_lists_accepted(nsrr):
     with pytest.raises(ReadError, match=r"holds no sleep stage.*hypnogram=False to read the sig"):
         nsrr(("Respiratory", "Hypopnea", 1, 2))
