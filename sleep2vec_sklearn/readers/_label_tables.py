@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ReadError
+from ..recordings._event_names import EventNames
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ._scoring import (
@@ -99,9 +100,25 @@ def has_stage_column(path: Path) -> bool:
     lines = text.splitlines()[:200]
     rows = [_split(line) for line in lines]
     cells = [cell for row in rows for cell in row]
+    if _lists_events(rows):
+        return False
     if any(_name_of(cell) in _STAGE_NAMES for cell in cells) or _has_scorers_stages(rows):
         return True
     return sum(parse_stage(cell, bare=False) is not None for cell in cells) > 1
+
+
+def _lists_events(rows: list[list[str]]) -> bool:
+    """Whether most rows name a scored event, so that stages beside it are those it fell in."""
+    for n, row in enumerate(rows):
+        places = [i for i, cell in enumerate(row) if _name_of(cell) in _TEXT_NAMES]
+        if places:
+            texts = [" ".join(row[i] for i in places if i < len(row)) for row in rows[n + 1 :]]
+            names = EventNames()
+            scored = ~(names.unknown(texts) | names.marks(texts))
+            # a row without an event is one of a stage
+            stages = [not text or parse_stage(text, bare=False) is not None for text in texts]
+            return 2 * int(scored.sum()) > len(texts) and not any(stages)
+    return False
 
 
 def _has_scorers_stages(rows: list[list[str]]) -> bool:

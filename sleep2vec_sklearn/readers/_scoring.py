@@ -46,16 +46,16 @@ _IS = (
     r"spent[aeio]|acces[aeio]|aces[ao]s?|desligad[ao]s?|ligad[ao]s?)"
 )
 _TURNED = (
-    r"(?P<act>extinction|allumage|spegnimento|accensione|apagado|apagar|encendido|encender|acender|"
+    r"(?P<act>extinction|allumage|spegnimento|accensione|apagado|apagar|encendido|encender|acender|(?:des)?ligar|"
     r"(?:turn(?:ed)?|switch(?:ed)?)[\s_-]*(?:on|off)|(?:on|off)(?=[\s_-]*lights))"
     r"[\s_-]*(?:(?:de[ls]?|la|les?|das?|dell[ae]|las|the|as?)[\s_-]+)*"
 )
 _LIGHTS = re.compile(
-    rf"\b{_LAMP}[\s_-]*{_IS}(?:\b|(?=_))|\b{_TURNED}{_LAMP}\b|^\W*l[-_]?(?P<short>off|on)\b",
+    rf"\b{_LAMP}[\s_:=-]*{_IS}(?:\b|(?=_))|\b{_TURNED}{_LAMP}\b|^\W*l[-_]?(?P<short>off|on)\b",
     re.IGNORECASE,
 )
 _LIGHTS_ON = re.compile(
-    r"on|an|ein|aan|encend|allum|acce|aces|acend|ligad|(?:turn|switch).*on$", re.IGNORECASE
+    r"on|an|ein|aan|encend|allum|acce|aces|acend|liga|(?:turn|switch).*on$", re.IGNORECASE
 )
 _UNMISTAKABLE = ("movement time", "wake", "n1", "n2", "n3", "n4", "rem", "slow wave sleep",
                  "slow-wave sleep")  # fmt: skip

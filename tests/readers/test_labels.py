@@ -251,6 +251,16 @@ def test_label_files_by_name(tmp_path, name, labels):
     assert is_hypnogram_name(tmp_path / f"{name}.edf") == labels
 
 
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [(["12,9,Hypopnea,N2", "70,20,Apnea,N2"], False), (["0,30,,W", "30,30,Apnea,N2"], True),
+     (["0,30,,N2", "30,30,,N2", "35,9,Apnea,N2", "50,9,Apnea,N2", "70,9,Apnea,N2"], True)],
+)  # fmt: skip
+def test_event_lists_are_left(find_labels, rows, found):
+    text = "\n".join(["onset,duration,event,stage", *rows])
+    assert find_labels("n.edf", "n_events.csv", text=text) == ("n_events.csv" if found else None)
+
+
 def test_annotations_that_hold_stages(write_edf, stages_of):
     path = write_edf("n.edf")
     spindles = write_edf("n_Annotations.edf", annotations=[(0.0, 1.0, "Spindle")])

@@ -37,9 +37,9 @@ def test_stage_names_are_understood(text, stage):
      ("luces apagadas", "Luces encendidas"), ("Luci spente", "Luci accese"),
      ("Lampen uit", "Licht aan"), ("Lichter aus", "Lichter an"), ("LOff", "LOn"),
      ("Extinction lumière", "Allumage des lumières"), ("L-off", "L-on"),
-     ("Luz apagada", "Luz acesa"), ("Luzes desligadas", "luzes ligadas"),
+     ("Luz apagada", "Luz acesa"), ("Luzes desligadas", "ligar luzes"),
      ("spegnimento luci", "Accensione della luce"), ("Turn off the light", "turned on lights"),
-     ("Licht ausgeschaltet", "Licht eingeschaltet"), ("lights turned off", "light switched on"),
+     ("Licht ausgeschaltet", "Licht eingeschaltet"), ("lights: turned off", "light = on"),
      ("lights-out", "LIGHTS ON (tech)")],
 )  # fmt: skip
 def test_lights_in_other_languages(off, on):
