@@ -89,7 +89,8 @@ def find_hypnograms(path: Path) -> list[Path]:
     PSG.edf`` with ``x Base.edf``; other names are the recording's stem with ``-Hypnogram.edf``,
     ``-nsrr.xml``, ``-profusion.xml``, ``_hypnogram.csv`` and the like, or a table that holds
     stages. After the recording's own folder come folders of labels: those within it, and trees
-    parallel to its own, as ``annotations-events-nsrr/shhs1`` is to ``edfs/shhs1``.
+    parallel to its own, as ``annotations-events-nsrr/shhs1`` is to ``edfs/shhs1``, and those of
+    BIDS' ``derivatives``.
     """
     stem = path.stem.lower()
     bases = list(dict.fromkeys((stem, _base_of(stem))))
