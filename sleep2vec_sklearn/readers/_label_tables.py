@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ReadError
+from ..recordings._event_names import EventNames
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ._scoring import (
@@ -63,6 +64,7 @@ _DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d.%m.%y", "%d-%m-%Y"
 # fmt: on
 _KNOWN = {*_STAGE_NAMES, *_TEXT_NAMES, *(n for names in _COLUMNS.values() for n in names)} - {""}
 _SEVERAL = re.compile(r"(stages?|sleepstage|hypno(gram)?|scorer|rater|expert|annotator|scoring).*")
+_OF_STAGES = re.compile(r"stage|sleepstage|hypno")
 _UNIT_SUFFIX = re.compile(
     rf"(.+?)(?:[\s_.\-]+(?:in[\s_.\-]+)?|(?:in)?(?=[a-z]{{3}}))({'|'.join(_UNITS)})"
 )
@@ -96,10 +98,43 @@ def has_stage_column(path: Path) -> bool:
     with path.open("rb") as file:
         text = decode_text(file.read(65536))
     lines = text.splitlines()[:200]
-    if any(_name_of(cell) in _STAGE_NAMES for line in lines for cell in _split(line)):
+    rows = [_split(line) for line in lines]
+    cells = [cell for row in rows for cell in row]
+    if _lists_events(rows):
+        return False
+    if any(_name_of(cell) in _STAGE_NAMES for cell in cells) or _has_scorers_stages(rows):
         return True
-    cells = [cell for line in lines for cell in _split(line)]
     return sum(parse_stage(cell, bare=False) is not None for cell in cells) > 1
+
+
+def _lists_events(rows: list[list[str]]) -> bool:
+    """Whether most rows name a scored event, so that stages beside it are those it fell in."""
+    for n, row in enumerate(rows):
+        places = [i for i, cell in enumerate(row) if _name_of(cell) in _TEXT_NAMES]
+        if places:
+            texts = [" ".join(row[i] for i in places if i < len(row)) for row in rows[n + 1 :]]
+            names = EventNames()
+            scored = ~(names.unknown(texts) | names.marks(texts))
+            # a row without an event is one of a stage
+            stages = [not text or parse_stage(text, bare=False) is not None for text in texts]
+            return 2 * int(scored.sum()) > len(texts) and not any(stages)
+    return False
+
+
+def _has_scorers_stages(rows: list[list[str]]) -> bool:
+    """Whether a column beside times is one scorer's, such as 'stage_hum', and holds stages."""
+    for n, row in enumerate(rows):
+        names = [_name_of(cell) for cell in row]
+        if not {*_COLUMNS["onset"], *_COLUMNS["epoch"]} - {""} & set(names):
+            continue
+        for i, name in enumerate(names):
+            texts = [below[i] for below in rows[n + 1 :] if i < len(below) and below[i]]
+            # a digit below 'expert' may be the number of one
+            accepted = _is_label if _OF_STAGES.match(name) else _is_stage_word
+            if _SEVERAL.fullmatch(name) and 2 * sum(map(accepted, texts)) > len(texts):
+                return True
+        return False
+    return False
 
 
 def read_table(path: Path, known: LabelContext) -> Scoring:
@@ -206,6 +241,10 @@ def _is_label(text: str) -> bool:
     return INTEGER.fullmatch(text) is not None and abs(float(text)) < 10
 
 
+def _is_stage_word(text: str) -> bool:
+    return parse_stage(text) is not None and not INTEGER.fullmatch(text)
+
+
 def _flatten(rows: list[_Row]) -> list[_Row]:
     """One label a row, where lines hold labels and nothing else."""
     cells = [cell for _, row in rows for cell in row]
@@ -289,7 +328,8 @@ class _Table:
         length, sure = float(title[1]) if title else length, numbered
         count, duration, usual = int(places.max()) + 1, self.known.duration, float(EPOCH_SECONDS)
         if length is None and duration and not (numbered and count * usual < duration + usual):
-            length = fit_length(count, duration)
+            self._refuse_unknown_first(places, duration)
+            length = fit_length(count, duration) if places.min() == 0 else None
             sure = sure or length is not None
             if length is None and count * usual > 1.05 * duration + usual:
                 raise ReadError(
@@ -303,6 +343,17 @@ class _Table:
                 self.notes.append(longer if length > usual else text)
         length = length or usual
         return places * length, np.full(len(places), length), sure
+
+    def _refuse_unknown_first(self, places: np.ndarray, duration: float) -> None:
+        """Raise if numbers from above 1 go on past the signals, which may be cut from a night."""
+        first, last = int(places.min()) + 1, int(places.max()) + 1
+        unclear = fit_length(len(places), duration) or last * EPOCH_SECONDS > 1.05 * duration + 30
+        if first > 1 and unclear:
+            raise ReadError(
+                f"{self.path}: the labels are numbered {first:,} to {last:,}, the signals have "
+                f"{int(duration / EPOCH_SECONDS):,} epochs of 30 s; which is the first? Number the "
+                "epochs from 1 at the start of the signals, or give a column 'onset' in seconds."
+            )
 
     def _number_epochs(self) -> np.ndarray:
         """Places of epochs by their numbers, which count from 0 or 1."""

@@ -27,17 +27,29 @@ from ._label_tables import has_stage_column, no_scorer
 from ._scoring import DATES_DIFFER, DAY, CodeNote, LabelContext, Scoring, decide_coding, fit_days
 from .hypnograms import only_read_errors, read_edf_annotations, read_labels, refuse_conflicts
 
-_WORDS = [sep + word for word in ("hypnogram", "hypno", "sleepscoring", "scoring", "stages")
-          for sep in "-_ "]  # fmt: skip
+_NAMES = ("hypnogram", "hypno", "sleepscoring", "scoring", "stages", "staging", "sleepstages",
+          "sleep_stages")  # fmt: skip
+_WORDS = [sep + word for word in _NAMES for sep in "-_ ."]
 _ENDINGS = (
     *(f"{word}.edf" for word in _WORDS), " base.edf", "-nsrr.xml", "-profusion.xml", ".xml",
     ".edf.xml", *(word + suffix for word in _WORDS for suffix in (".csv", ".tsv", ".txt")),
     ".eannot",
 )  # fmt: skip
 # those that may hold something else
-_TABLE_ENDINGS = (".csv", ".tsv", ".txt", "_events.tsv", "_annotations.tsv", "_annotations.csv")
+_TABLE_ENDINGS = (".csv", ".tsv", ".txt", *(
+    sep + word + suffix for word in ("events", "annotations") for sep in "_- ."
+    for suffix in (".tsv", ".csv", ".txt")
+))  # fmt: skip
+_EDF_ENDINGS = tuple(f"{sep}annotations.edf" for sep in "_- ")
 _BARE_ENDINGS = (".edf", ".xml", ".csv", ".tsv", ".txt", ".eannot")
-_LABEL_NAME = re.compile(r"hypnogram|[-_ ]hypno$|annotation|scoring|[-_ ]stages$", re.IGNORECASE)
+_LABEL_NAME = re.compile(
+    r"hypnogram|[-_ .]hypno$|^hypno[-_ ]|annotation|scoring|[-_ .](sleep)?stages$|[-_ .]staging$",
+    re.IGNORECASE,
+)
+_LABEL_PREFIX = re.compile(rf"({'|'.join(_NAMES)})[-_ ]")
+# "stages_n.edf" may be the signals of a study of that name
+_AROUND = [(word + sep, suffix) for word in _NAMES for sep in "_- " for suffix in _BARE_ENDINGS
+           if suffix != ".edf" or word.startswith("hypno")]  # fmt: skip
 _LABEL_FOLDER = re.compile(r"hypno|annotation|scoring|labels?$|stages|staging", re.IGNORECASE)
 _SIGNAL_FOLDER = re.compile(
     r"(edf|bdf|psg|signal|recording|record|eeg|night|raw|data)s?", re.IGNORECASE
@@ -77,7 +89,8 @@ def find_hypnograms(path: Path) -> list[Path]:
     PSG.edf`` with ``x Base.edf``; other names are the recording's stem with ``-Hypnogram.edf``,
     ``-nsrr.xml``, ``-profusion.xml``, ``_hypnogram.csv`` and the like, or a table that holds
     stages. After the recording's own folder come folders of labels: those within it, and trees
-    parallel to its own, as ``annotations-events-nsrr/shhs1`` is to ``edfs/shhs1``.
+    parallel to its own, as ``annotations-events-nsrr/shhs1`` is to ``edfs/shhs1``, and those of
+    BIDS' ``derivatives``.
     """
     stem = path.stem.lower()
     bases = list(dict.fromkeys((stem, _base_of(stem))))
@@ -87,19 +100,34 @@ def find_hypnograms(path: Path) -> list[Path]:
         night = stem.removesuffix("-psg")[:-1]
         found += [path.with_name(n) for letter in digits + ascii_lowercase
                   for n in here.files.get(f"{night}{letter}-hypnogram.edf", ())]  # fmt: skip
-    for folder in (path.parent, *_parallel(path)):
+    derivatives = list(_derivatives(path))
+    for folder in (path.parent, *_parallel(path), *derivatives):
         names = _list_folder(folder).files
-        endings = _ENDINGS if folder == path.parent else (*_ENDINGS, *_BARE_ENDINGS)
+        signals = folder == path.parent or folder in derivatives
+        endings = _ENDINGS if signals else (*_ENDINGS, *_BARE_ENDINGS)
         for base in bases:
             found += [folder / n for ending in endings for n in names.get(base + ending, ())]
+            found += [folder / n for before, suffix in _AROUND
+                      for n in names.get(before + base + suffix, ())]  # fmt: skip
             tables = [folder / n for e in _TABLE_ENDINGS for n in names.get(base + e, ())]
             found += [table for table in tables if has_stage_column(table)]
+            files = [folder / n for e in _EDF_ENDINGS for n in names.get(base + e, ())]
+            found += [file for file in files if _has_stages(file)]
     return [file for file in dict.fromkeys(found) if file != path]
 
 
 def is_hypnogram_name(path: Path) -> bool:
     """Whether a file's name says that it holds labels, not signals."""
     return bool(_LABEL_NAME.search(path.stem))
+
+
+def _has_stages(path: Path) -> bool:
+    """Whether the annotations of a file, which may be spindles alone, hold stages."""
+    try:
+        with only_read_errors(path):
+            return len(read_edf_annotations(path).onsets) > 0
+    except ReadError:
+        return False
 
 
 def _base_of(stem: str) -> str:
@@ -115,6 +143,15 @@ def _parallel(path: Path) -> Iterator[Path]:
             continue
         for name in _list_folder(root).label_folders:
             yield root.joinpath(name, *below[1:])
+
+
+def _derivatives(path: Path) -> Iterator[Path]:
+    """Folders of BIDS derivatives that mirror that of a recording, up to three levels above it."""
+    folder = path.absolute().parent
+    for root in (folder, *list(folder.parents)[:_LEVELS]):
+        listed = _list_folder(root / "derivatives")
+        for name in (*listed.label_folders, *(n for names in listed.files.values() for n in names)):
+            yield root.joinpath("derivatives", name, *folder.relative_to(root).parts)
 
 
 def _list_folder(folder: Path) -> _Folder:
@@ -148,7 +185,7 @@ def _scan(folder: str, changed: int) -> _Folder:
         stem = key.removesuffix(suffix)
         nsrr = key.endswith(("-nsrr.xml", "-profusion.xml"))
         if nsrr or (_LABEL_NAME.search(stem) and suffix in _BARE_ENDINGS):
-            labels += [(stem, name) for name in names]
+            labels += [(_LABEL_PREFIX.sub("", stem, count=1), name) for name in names]
         elif suffix not in (".xml", ".csv", ".tsv", ".txt", ".json", ".md", ".eannot"):
             # the last letter of Sleep-EDF's names is that of the scorer in its labels
             nights |= {_base_of(stem), _base_of(stem)[:-1] if stem.endswith("-psg") else stem}

@@ -24,34 +24,54 @@ if TYPE_CHECKING:
 
 MOVEMENT = "movement"
 DAY = 86400.0
+UNKNOWN_STAGES = "labels of stages are not understood"
 DATES_DIFFER = "the dates of labels and signals differ; aligned by the time of day"
 
-_WORD = r"(?:stages?|stadium|stade|stadio|estadio|estagio|fase|schlafstadium|schlafphase)"
+_WORD = r"(?:stages?|stg|stadium|stade|stadio|estadio|estagio|fase|schlafstadium|schlafphase)"
+_LEAD = r"(?:(?:aasm|staging|sommeil)[\s:_-]+)"
 _TEXT = re.compile(
-    rf"(?:sleep[\s_]*)?{_WORD}?"
+    rf"{_LEAD}?(?:sleep[\s_]*)?{_WORD}?"
     r"(?:[\s:_]|-(?!1\b)|(?<=[a-z])-)*"
-    r"(?P<name>.+?)(?:[\s_]*(?:sleep|schlaf))?(?:\|.*|@@.*)?$",
+    r"(?:(?:non|n)[\s_-]*rem[\s_-]*(?P<depth>[1-4])|(?P<name>slow[\s-]wave[\s-]sleep|.+?))"
+    r"(?:[\s_-]*(?:sleep|schlaf|slaap))?"
+    r"(?:[\s,_-]+\(?(?:auto(?:matic)?|epoch\W*\d+)\)?)?(?:\|.*|@@.*)?$",
     re.IGNORECASE,
 )
-_PREFIX = re.compile(rf"sleep-|(sleep[\s_]*)?{_WORD}", re.IGNORECASE)
+_PREFIX = re.compile(rf"sleep-|{_LEAD}|(sleep[\s_]*)?{_WORD}", re.IGNORECASE)
 _STAGE_LIKE = re.compile(rf"(?:sleep-|(?:sleep[\s_-]*)?{_WORD}[\s:_-]*)\S{{1,3}}$", re.IGNORECASE)
+_LAMP = r"(?:lights?|licht(?:er|en)?|lamp(?:en)?|lumieres?|luz|luces|luzes|luc[ei])"
+_IS = (
+    r"(?:switched|turned|is|are|sind|ist|zijn)?[\s_-]*(?P<state>off|out|on|aus|an|ein|aan|uit|"
+    r"(?:aus|ein|an)geschaltet|(?:uit|aan)gedaan|eteinte?s?|allumee?s?|apagad[ao]s?|encendid[ao]s?|"
+    r"spent[aeio]|acces[aeio]|aces[ao]s?|desligad[ao]s?|ligad[ao]s?)"
+)
+_TURNED = (
+    r"(?P<act>extinction|allumage|spegnimento|accensione|apagado|apagar|encendido|encender|acender|(?:des)?ligar|"
+    r"(?:turn(?:ed)?|switch(?:ed)?)[\s_-]*(?:on|off)|(?:on|off)(?=[\s_-]*lights))"
+    r"[\s_-]*(?:(?:de[ls]?|la|les?|das?|dell[ae]|las|the|as?)[\s_-]+)*"
+)
 _LIGHTS = re.compile(
-    r"\b(?:lights?|licht|lumi[eè]res?|luz|luces)[\s_\-]*(?P<state>off|out|on|aus|an|ein|[eé]teinte?s?|"
-    r"allum[eé]es?|apagad[ao]s?|encendid[ao]s?)\b",
+    rf"\b{_LAMP}[\s_:=-]*{_IS}(?:\b|(?=_))|\b{_TURNED}{_LAMP}\b|^\W*l[-_]?(?P<short>off|on)\b",
     re.IGNORECASE,
 )
-_LIGHTS_ON = ("on", "an", "ein", "encend", "allum")
-_UNMISTAKABLE = ("movement time", "wake", "n1", "n2", "n3", "rem")
+_LIGHTS_ON = re.compile(
+    r"on|an|ein|aan|encend|allum|acce|aces|acend|liga|(?:turn|switch).*on$", re.IGNORECASE
+)
+_UNMISTAKABLE = ("movement time", "wake", "n1", "n2", "n3", "n4", "rem", "slow wave sleep",
+                 "slow-wave sleep")  # fmt: skip
+# numbers of epochs, which are no words for stages though they fill a night
+_COUNT = re.compile(r"(epoch)?\W*\d*", re.IGNORECASE)
 # fmt: off
 _NAMES: dict[str, SleepStage | str] = {
     **dict.fromkeys(("w", "wake", "awake", "wach", "wk", "eveil", "veille", "vigilia", "despierto",
                      "wakefulness", "veglia", "waak", "wakker", "acordado", "0", "s0", "n0", "st0"),
                     SleepStage.W),
-    **dict.fromkeys(("1", "n1", "s1", "i", "nrem1", "nrem 1", "n 1", "st1"), SleepStage.N1),
-    **dict.fromkeys(("2", "n2", "s2", "ii", "nrem2", "nrem 2", "n 2", "st2"), SleepStage.N2),
-    **dict.fromkeys(("3", "n3", "s3", "iii", "nrem3", "nrem 3", "n 3", "st3", "sws", "3/4", "s3/4",
+    **dict.fromkeys(("1", "n1", "s1", "i", "n 1", "st1"), SleepStage.N1),
+    **dict.fromkeys(("2", "n2", "s2", "ii", "n 2", "st2"), SleepStage.N2),
+    **dict.fromkeys(("3", "n3", "s3", "iii", "n 3", "st3", "sws", "slow wave sleep",
+                     "slow-wave sleep", "lent profond", "3/4", "s3/4",
                      "n3/4", "n3/n4", "s3/s4", "3+4", "s3+s4"), SleepStage.N3),
-    **dict.fromkeys(("4", "n4", "s4", "iv", "nrem4", "nrem 4", "n 4", "st4"), SleepStage.N3),
+    **dict.fromkeys(("4", "n4", "s4", "iv", "n 4", "st4"), SleepStage.N3),
     **dict.fromkeys(("r", "rem", "mor", "sp", "paradoxal", "paradoxical", "5"), SleepStage.R),
     **dict.fromkeys(("?", "unscored", "unknown", "u", "un", "na", "nan", "none", "-1", "9",
                      "undefined", "", "artefact", "artifact", "not scored", "unsure", "no stage",
@@ -73,12 +93,17 @@ _CODE_KIND = "stages are integers whose code 4 or 5 can mean two things"
 Annotation = tuple[float, float | None, str]
 
 
+def _without_accents(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
+
+
 @lru_cache(4096)
 def _parse(text: str, bare: bool) -> SleepStage | str | None:
-    plain = (c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
-    words = " ".join("".join(plain).split())
+    words = " ".join(_without_accents(text).split())
     match = _TEXT.match(words)
-    name = match["name"].strip().lower() if match else ""
+    name = ""
+    if match:
+        name = f"n{match['depth']}" if match["depth"] else match["name"].strip().lower()
     # among other annotations, a lone "1" or "M" means something else
     if not bare and name not in _UNMISTAKABLE and not _PREFIX.match(words):
         return None
@@ -164,6 +189,10 @@ def decode(
         if not clear:
             hint = "write them as W, N1, N2, N3, R if that is wrong"
             notes.append(Caution(f"{text}, which is ambiguous: {hint}", _CODE_KIND))
+    if 0 not in numbers.values() and {1, 2, 3, 5} <= set(numbers.values()):
+        kind = "stages are integers of 1 to 5 without 0: is 1 wake?"
+        assumed = f"1 is taken as N1 and 5 as {_CODES[name].get(5, 'unscored')}"
+        notes.append(Caution(f"{kind} {assumed}; write them as W, N1, N2, N3, R if not", kind))
     return {text: _CODES[name].get(number, "?") for text, number in numbers.items()}, notes
 
 
@@ -340,9 +369,9 @@ class ScoringBuilder:
 
     def add_event(self, onset: float, duration: float, text: str) -> None:
         """Add any other annotation; its text may be lights-off or lights-on."""
-        lights = _LIGHTS.search(text)
+        lights = _LIGHTS.search(_without_accents(text))
         if lights:
-            self.lights.append((onset, lights["state"].lower().startswith(_LIGHTS_ON)))
+            self.lights.append((onset, bool(_LIGHTS_ON.match(lights[lights.lastgroup or 0]))))
         elif _STAGE_LIKE.match(text):
             self.unknown[text] += 1
         self.events.append((onset, duration, text))
@@ -397,13 +426,16 @@ class ScoringBuilder:
         if self.unknown:
             names = ", ".join(f"{text!r} ({n})" for text, n in self.unknown.most_common(5))
             text = f"{self.unknown.total():,} labels are no stage that is known: {names}"
-            notes.append(Caution(text, "labels of stages are not understood"))
+            notes.append(Caution(text, UNKNOWN_STAGES))
         scored = onsets, durations, stages.astype(np.int8), movement.astype(bool)
         return Scoring(*scored, events, self._pair_lights(), start, tuple(notes), timed)
 
     def _count_unscored(self, onsets: np.ndarray, durations: np.ndarray) -> None:
         """Count events that fill gaps between stages and last as long: words for stages."""
-        usual, ends = np.median(durations) if len(durations) else 0.0, np.sort(onsets + durations)
+        if not len(durations):
+            self.unknown.update(_filling_words(self.events))
+            return
+        usual, ends = np.median(durations), np.sort(onsets + durations)
         filling: Counter[str] = Counter()
         next_to: set[str] = set()
         for onset, duration, text in self.events:
@@ -420,6 +452,23 @@ class ScoringBuilder:
         off = min((onset for onset, on in self.lights if not on), default=None)
         ons = [onset for onset, on in self.lights if on and (off is None or onset > off)]
         return (off, max(ons, default=None)) if self.lights else None
+
+
+def _filling_words(events: Sequence[tuple[float, float, str]]) -> Counter[str]:
+    """Events that fill most of a night epoch by epoch, which are words for stages, if any."""
+    for step in (30.0, 20.0):
+        rows = sorted(
+            (onset, duration, text)
+            for onset, duration, text in events
+            if duration >= step and min(duration % step, -duration % step) < 0.01
+            and not _COUNT.fullmatch(text) and parse_stage(text) is None
+        )  # fmt: skip
+        filled = sum(a[1] for a, b in pairwise(rows) if abs(a[0] + a[1] - b[0]) < 0.01)
+        first = min((onset for onset, _, _ in events), default=0.0)
+        last = max((onset + duration for onset, duration, _ in events), default=0.0)
+        if 2 * filled > last - first:
+            return Counter(text for _, _, text in rows)
+    return Counter()
 
 
 def _in_runs(

@@ -20,7 +20,7 @@ from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ._edf_header import EdfHeader, expand_year, make_datetime, read_header
 from ._label_tables import decode_text, no_scorer, read_table
-from ._scoring import MOVEMENT, Annotation, LabelContext, Scoring, ScoringBuilder
+from ._scoring import MOVEMENT, UNKNOWN_STAGES, Annotation, LabelContext, Scoring, ScoringBuilder
 
 # Rechtschaffen & Kales, as in files of the National Sleep Research Resource
 _NSRR_CODES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: MOVEMENT, 9: "?"}
@@ -95,10 +95,12 @@ def read_labels(path: Path, known: LabelContext) -> Scoring:
         else:
             scoring = read_edf_annotations(path, known.coding)
     if len(scoring.onsets) == 0:
+        unknown = [n for n in scoring.notes if getattr(n, "kind", "") == UNKNOWN_STAGES]
+        told = f": {unknown[0]}" if unknown else ""
         raise ReadError(
-            f"{path}: holds no sleep stage. Accepted are EDF+ annotations such as 'Sleep stage "
-            "N2', NSRR XML, tables of (onset, duration, stage), or one label per 30-s epoch; pass "
-            "hypnogram=False to read the signals alone."
+            f"{path}: holds no sleep stage{told}. Accepted are EDF+ annotations such as "
+            "'Sleep stage N2', NSRR XML, tables of (onset, duration, stage), or one label per "
+            "30-s epoch; pass hypnogram=False to read the signals alone."
         )
     return refuse_conflicts(path, scoring)
 
@@ -188,9 +190,9 @@ def _read_xml(path: Path, duration: float | None) -> Scoring:
             ) from error
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
-    if root.find(".//SleepStages") is not None:
+    if root.find(".//SleepStages") is not None or root.tag == "CMPStudyConfig":
         return _read_profusion(root, path, duration)
-    if root.find(".//ScoredEvent/EventConcept") is not None:
+    if root.find(".//ScoredEvent/EventConcept") is not None or root.tag == "PSGAnnotation":
         return _read_nsrr(root, path)
     raise ReadError(
         f"{path}: XML with the root <{root.tag}>; accepted are NSRR annotations (<PSGAnnotation>) "

@@ -57,7 +57,7 @@ _MARK = re.compile(
     r"grind|teeth|tooth|zahn|cough|hust|toux|swallow|yawn|spind|fuseau|spike|seiz|epilep"
 )
 _MARK_UNLESS_BREATHING = re.compile(
-    r"light|licht|lumier|^lu(z|ces|ci|ce)$|posi[tcz]|supin|prone|upright|record|aufnahme|enregistr|"
+    r"light|licht|lumier|^l(uz|uzes|uces|uci|uce|amp|ampen|off|on)$|posi[tcz]|supin|prone|upright|record|aufnahme|enregistr|"
     r"^(left|right|back|body|lage|rucken|bauch|seite|start|stop|begin|end|ende|on|off|system)$|"
     r"gain|wave|^(alpha|delta|theta|beta|gamma|eeg|eog|emg|eye|auge|n?rem|wc|bed|bett|lit|letto)$|"
     r"^(eyes|stage|stadium|stade|epoch|sleep|schlaf|sommeil|sonno|sueno|sono|slaap)|hypno|"

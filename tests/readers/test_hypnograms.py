@@ -41,6 +41,14 @@ def test_stray_quote_costs_one_line(write):
         assert stages(write("a.csv", "\n".join(lines)), 3) == [0, 2, 3]
 
 
+def test_unknown_stage_words_named(write_edf):
+    path = write_edf(seconds=300, annotations=marks(["Leichtschlaf"] * 10))
+    with pytest.warns(RecordingWarning, match=r"10 labels are no .*'Leichtschlaf' \(10\)"):
+        assert read_recording(path).stages is None
+    with pytest.raises(ReadError, match=r"no sleep stage: 10 labels .*'Leichtschlaf' \(10\)"):
+        read_scoring(path)
+
+
 def test_missing_durations_last_until_next(write_edf):
     marks = [(0.0, None, "Sleep stage W"), (90.0, None, "Sleep stage N2")]
     assert stages(write_edf(annotations=marks), 4) == [0, 0, 0, 2]
@@ -270,6 +278,12 @@ def test_unnamed_event_is_skipped(profusion):
 def test_invalid_time_is_named(nsrr):
     with pytest.raises(ReadError, match=r"n-nsrr\.xml: <Start> is 'soon'; accepted is a number of"):
         nsrr((STAGE, "Wake|0", "soon", 30))
+
+
+@pytest.mark.parametrize("root", ["PSGAnnotation", "CMPStudyConfig"])
+def test_empty_xml_has_no_stages(write, root):
+    with pytest.raises(ReadError, match=r"holds no sleep stage.*hypnogram=False to read the sig"):
+        read_scoring(write("n.xml", f"<{root}><ScoredEvents/></{root}>"))
 
 
 def test_no_stage_lists_accepted(nsrr):

@@ -83,6 +83,13 @@ def test_ambiguous_codes_warn_once(read_study):
     assert len(w) == 1
 
 
+def test_codes_without_zero_warn(read_study):
+    files = {f"{name}_hypnogram.txt": listed("1123334511") for name in "ab"}
+    with pytest.warns(RecordingWarning, match="is 1 wake"):
+        cohort = read_study(files)
+    assert any("1 is taken as N1 and 5 as R;" in note for note in cohort[0].notes)
+
+
 def test_missing_stages_are_told(read_study):
     with pytest.warns(RecordingWarning, match="2 of 2 nights have no stages"):
         read_study()
@@ -100,12 +107,15 @@ def test_unclaimed_labels_are_told(read_study):
     assert "2 such as x_hypnogram.csv, y-nsrr.xml;" in cohort[1].notes[-1]
 
 
-def test_scorer_of_a_cohort(read_study):
+def test_scorer_of_a_cohort(read_study, tmp_path):
     rows = "".join(f"{30 * i},N2,W\n" for i in range(10))
     files = {f"{name}_hypnogram.csv": "onset,stage_hum,stage_ai\n" + rows for name in "ab"}
     assert [set(night.stages) for night in read_study(files, scorer="ai")] == [{0}, {0}]
     with pytest.raises(ReadError, match="Pass scorer='stage_hum'"):
         read_study(files, on_error="raise")
+    for name in "ab":
+        (tmp_path / "study" / f"{name}_hypnogram.csv").rename(tmp_path / f"study/{name}_events.csv")
+    assert [set(night.stages) for night in read_study(scorer="hum")] == [{2}, {2}]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +142,8 @@ def test_day_of_labels_by_fit():
     "name",
     ["n-Hypnogram.edf", "n_Hypnogram.edf", "n-hypnogram.edf", "n_hypnogram.edf", "n-nsrr.xml",
      "n-profusion.xml", "n.xml", "n_hypnogram.csv", "n-hypnogram.csv", "n_hypnogram.tsv",
-     "n_hypnogram.txt", "n.eannot", "n.csv"],
+     "n_hypnogram.txt", "n.eannot", "n.csv", "n_staging.csv", "n-staging.txt", "n_sleepstages.csv",
+     "n_sleep_stages.csv", "n.hypno.csv", "n_events.csv", "hypnogram_n.csv", "Staging-n.txt"],
 )  # fmt: skip
 def test_label_file_names(find_labels, name):
     assert find_labels("n.edf", name) == name
@@ -151,6 +162,10 @@ def test_label_file_names(find_labels, name):
      ("edf/n.edf", "Annotations/n.edf"), ("PSG/a/n.edf", "labels/a/n_hypnogram.txt"),
      ("polysomnography/edfs/shhs1/shhs1-200001.edf",
       "polysomnography/annotations-events-nsrr/shhs1/shhs1-200001-nsrr.xml"),
+     ("sub-01/eeg/sub-01_task-sleep_eeg.edf",
+      "derivatives/yasa/sub-01/eeg/sub-01_task-sleep_hypnogram.tsv"),
+     ("sub-01/ses-1/eeg/sub-01_ses-1_eeg.edf",
+      "derivatives/staging/sub-01/ses-1/eeg/sub-01_ses-1_events.tsv"),
      ("polysomnography/edfs/mesa-sleep-0001.edf",
       "polysomnography/annotations-events-profusion/mesa-sleep-0001-profusion.xml")],
 )  # fmt: skip
@@ -163,7 +178,9 @@ def test_public_layouts(find_labels, recording, labels):
     ("recording", "labels"),
     [("edfs/a/n.edf", "annotations/b/n.csv"), ("edfs/a/n.edf", "annotations/n.csv"),
      ("site/n.edf", "hypnograms/n.csv"), ("edfs/n.edf", "hypnograms/n2.csv"),
-     ("edfs/n.edf", "other/n_hypnogram.csv")],
+     ("edfs/n.edf", "other/n_hypnogram.csv"), ("n.edf", "n_annotations.edf"),
+     ("sub-01/eeg/n_eeg.edf", "derivatives/clean/sub-01/eeg/n.edf"),
+     ("sub-01/eeg/n_eeg.edf", "derivatives/clean/sub-02/eeg/n_hypnogram.tsv")],
 )  # fmt: skip
 def test_foreign_folders_are_left(find_labels, recording, labels):
     assert find_labels(recording, labels) is None
@@ -216,7 +233,9 @@ def test_sleep_edf_scorer_letter(find_labels, other, found):
 @pytest.mark.parametrize(
     ("header", "found"),
     [("stage", True), ("Stages", True), ("onset,Sleep Stage", True), ('a;"sleep_stage";b', True),
-     ("onset\tSTAGE\tx", True), ("age,bmi", False), ("multistage,x", False), ("stage_ahi", False)],
+     ("onset\tSTAGE\tx", True), ("onset\tstage_hum\tstage_ai", True), ("epoch;stage2", True),
+     ("onset,expert", False), ("onset,scorer2", False), ("x,stage_hum", False),
+     ("age,bmi", False), ("multistage,x", False), ("stage_ahi", False)],
 )  # fmt: skip
 def test_table_needs_stage_column(find_labels, header, found):
     assert find_labels("n.edf", "n.csv", text=header + "\n1,2\n") == ("n.csv" if found else None)
@@ -230,6 +249,25 @@ def test_table_needs_stage_column(find_labels, header, found):
 )  # fmt: skip
 def test_label_files_by_name(tmp_path, name, labels):
     assert is_hypnogram_name(tmp_path / f"{name}.edf") == labels
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [(["12,9,Hypopnea,N2", "70,20,Apnea,N2"], False), (["0,30,,W", "30,30,Apnea,N2"], True),
+     (["0,30,,N2", "30,30,,N2", "35,9,Apnea,N2", "50,9,Apnea,N2", "70,9,Apnea,N2"], True)],
+)  # fmt: skip
+def test_event_lists_are_left(find_labels, rows, found):
+    text = "\n".join(["onset,duration,event,stage", *rows])
+    assert find_labels("n.edf", "n_events.csv", text=text) == ("n_events.csv" if found else None)
+
+
+def test_annotations_that_hold_stages(write_edf, stages_of):
+    path = write_edf("n.edf")
+    spindles = write_edf("n_Annotations.edf", annotations=[(0.0, 1.0, "Spindle")])
+    assert find_hypnograms(path) == []
+    spindles.unlink()
+    labels = write_edf("n Annotations.edf", annotations=stages_of("WW2R"))
+    assert find_hypnograms(path) == [labels]
 
 
 START = datetime.datetime(1985, 1, 1, 22, 30)

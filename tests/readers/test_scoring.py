@@ -19,7 +19,11 @@ W, N1, N2, N3, R, X = 0, 1, 2, 3, 4, -1
     ("text", "stage"),
     [("Sleep stage W", W), ("Sleep stage 4", N3), ("Sleep stage N1", N1), ("SLEEP STAGE R", R),
      ("Stage 3 sleep|3", N3), ("Wake|0", W), ("REM sleep|5", R), ("Schlafstadium N2", N2),
-     ("Stade 2", N2), ("Stage: N2", N2), ("NREM 3", N3), ("wach", W), ("Sleep stage ?", X),
+     ("Stade 2", N2), ("NREM-2", N2), ("NonREM2", N2), ("Non-REM 2", N2), ("Stg2", N2),
+     ("AASM N2", N2), ("Sommeil N2", N2), ("Sommeil paradoxal", R), ("REM-slaap", R),
+     ("Sommeil lent profond", N3), ("Slow-wave sleep", N3), ("Slow wave", None),
+     ("stage N2 - auto", N2), ("N2 (epoch 3)", N2), ("Staging: N2", N2), ("light sleep", None),
+     ("Stage: N2", N2), ("NREM 3", N3), ("wach", W), ("Sleep stage ?", X),
      ("Unscored|9", X), ("Movement time", "movement"), ("Obstructive apnea", None),
      ("Lights off", None)],
 )  # fmt: skip
@@ -30,11 +34,17 @@ def test_stage_names_are_understood(text, stage):
 @pytest.mark.parametrize(
     ("off", "on"),
     [("Licht aus", "Licht an"), ("lumières éteintes", "Lumières allumées"),
-     ("luces apagadas", "Luces encendidas"), ("lights-out", "LIGHTS ON (tech)")],
+     ("luces apagadas", "Luces encendidas"), ("Luci spente", "Luci accese"),
+     ("Lampen uit", "Licht aan"), ("Lichter aus", "Lichter an"), ("LOff", "LOn"),
+     ("Extinction lumière", "Allumage des lumières"), ("L-off", "L-on"),
+     ("Luz apagada", "Luz acesa"), ("Luzes desligadas", "ligar luzes"),
+     ("spegnimento luci", "Accensione della luce"), ("Turn off the light", "turned on lights"),
+     ("Licht ausgeschaltet", "Licht eingeschaltet"), ("lights: turned off", "light = on"),
+     ("lights-out", "LIGHTS ON (tech)")],
 )  # fmt: skip
 def test_lights_in_other_languages(off, on):
     build = ScoringBuilder()
-    for onset, text in enumerate((off, on, "highlights on screen")):
+    for onset, text in enumerate((off, on, "highlights on screen", "EOG L-on", "on light pills")):
         build.add_event(float(onset), 0.0, text)
     assert build.build().lights == (0.0, 1.0)
 
@@ -213,6 +223,22 @@ def test_words_in_gaps_are_counted(onsets, length, n):
     notes = build.build().notes
     said = f"{n} labels are no stage that is known: 'leicht' ({n})"
     assert notes == ((said,) if n else ())
+
+
+@pytest.mark.parametrize(
+    ("events", "n"),
+    [(night(["Leichtschlaf"] * 10), 10), (night(["Epoch 3"] * 10), 0), (night(["1"] * 10), 0),
+     ([(20.0 * i, 20.0, "light sleep") for i in range(3)], 3),
+     ([(0.0, 300.0, "Leichtschlaf"), (300.0, 90.0, "Tiefschlaf")], 2),
+     ([(0.0, 30.0, "Hypopnea"), (30.0, 30.0, "Apnea"), (900.0, 5.0, "Arousal")], 0)],
+)  # fmt: skip
+def test_unknown_stages_alone_counted(events, n):
+    build = ScoringBuilder()
+    for event in events:
+        build.add_event(*event)
+    notes = build.build().notes
+    assert [note.split(" labels")[0] for note in notes] == [str(n)] * (n > 0)
+    assert all(f"{events[0][2]!r} (" in note for note in notes)
 
 
 def test_explicit_unscored_is_no_label():

@@ -230,6 +230,8 @@ def test_units_of_durations(read, title, length):
      (table("onset [samples]", range(0, 7001, 777)[:10]), "counts samples, and no rate of them"),
      (table("foo", range(0, 300, 30)), "the column 'foo' may hold the times"),
      (table("minutes", range(10)), "the column 'minutes' may hold the times"),
+     (table("epoch", range(6, 16)), "numbered 6 to 15, the signals have 10 epochs of 30 s; which"),
+     ("epoch,stage\n2,W\n30,N2\n", "numbered 2 to 30, the signals have 10 epochs of 30 s; which"),
      (table("epoch", [1, 2, 2, 3, 4, 5, 6, 7, 8, 9]), "numbers of 'epoch' repeat"),
      (table("onset", ["nan", *range(9)]), "line 2: 'nan' is not a time"),
      (table("time", ["22:30:00", *range(9)]), "line 3: '0' is not a time like those of the other"),

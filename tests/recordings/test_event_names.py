@@ -43,8 +43,9 @@ def test_types_match_by_words(scored, name, matches):
          "Movimiento de piernas, beenbeweging"),
         ("snore", "Snoring, Schnarchen, Ronflement, Russamento, Ronquido, Ronco, Snurken"),
         ("rera", "RERA, Respiratory effort related arousal"),
-        ("other", "Lights off, SpO2 artifact, Body position: supine, Unsure, Cheyne Stokes, "
-         "Flow limitation, Periodic breathing, spindle, Capnography, no apnea, Artefatto apnea"),
+        ("other", "Lights off, LOff, Lampen uit, SpO2 artifact, Body position: supine, Unsure, "
+         "Cheyne Stokes, Flow limitation, Periodic breathing, spindle, Capnography, no apnea, "
+         "Artefatto apnea"),
         (None, "Respiratory event, Pause respiratoire, Atempause, apnea arousal, Bezdech, A, x, "
          "呼吸暂停, Hypopnea desaturation, patient stops breathing, Obstructive"),
     ],
