@@ -144,10 +144,13 @@ def join(
     named = f"{column or 'index'}"
     if len(missing) == len(nights):
         keys = extra.index if column is None else extra[column]
+        subjects = list(dict.fromkeys(night.subject[0] for night in nights))
+        called = f"subjects are called {', '.join(map(repr, subjects[:_SHOWN]))}"
+        if not by_subject and str(column).lower() not in _OF_SUBJECTS:
+            called = f"nights are called {', '.join(map(repr, missing[:_SHOWN]))}"
         raise ReadError(
             f"no row of {what} belongs to a night: its {named} holds "
-            f"{', '.join(map(repr, keys[:_SHOWN]))}, the nights are called "
-            f"{', '.join(map(repr, missing[:_SHOWN]))}. Name them alike, or name the column that "
+            f"{', '.join(map(repr, keys[:_SHOWN]))}, the {called}. Name them alike, or name the column that "
             "does with on=."
         )
     if missing:
@@ -207,7 +210,9 @@ def _match(
             "per subject, or one per subject and visit with a column such as 'visit'. Drop "
             "the others, or key the rows by recording."
         )
-    if not best.by_subject:
+    if best.by_subject:
+        _check_one_subject(nights, best, what)
+    else:
         _check_unique(nights, best, what)
     return best.by_subject, best.column, best.rows
 
@@ -275,6 +280,19 @@ def _check_unique(nights: Sequence[NightKeys], match: _Match, what: str) -> None
             f"{by_row[twice][0]} and {by_row[twice][1]}. Name each by its path, or pass "
             "on='subject' if the rows are of subjects."
         )
+
+
+def _check_one_subject(nights: Sequence[NightKeys], match: _Match, what: str) -> None:
+    """Refuse a row that reaches two subjects, as those of two studies with one number."""
+    by_row: dict[int, str] = {}
+    for night, row in zip(nights, match.rows, strict=True):
+        subject = night.subject[0]
+        if row >= 0 and by_row.setdefault(row, subject) != subject:
+            raise ReadError(
+                f"the row {match.keys[row]!r} of {what} fits two subjects, {by_row[row]} and "
+                f"{subject}. Write them with the study, as here, or read the studies apart and "
+                "add the cohorts."
+            )
 
 
 def match_subjects(

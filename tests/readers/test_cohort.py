@@ -431,6 +431,31 @@ def test_row_fits_one_night(nights):
     assert read(folder, metadata=extra).metadata["bmi"].tolist() == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("names", "key", "subjects"),
+    [(("mesa-sleep-0001.edf", "sof-visit-8-00001.edf"), "1", "mesa-0001 and sof-00001"),
+     (("x-visit1-0001.edf", "y-visit1-0001.edf"), "0001", "x-0001 and y-0001"),
+     (("0001-night1.edf", "1-night1.edf"), "1", "0001 and 1")],
+)  # fmt: skip
+def test_row_fits_one_subject(nights, tmp_path, names, key, subjects):
+    folder = nights(*names)
+    (tmp_path / "y.csv").write_text(f"nsrrid,y\n{key},9\n")
+    with pytest.raises(
+        ReadError, match=rf"row '{key}' of .*y\.csv fits two subjects, {subjects}\."
+    ):
+        read(folder, metadata=tmp_path / "y.csv", on="nsrrid")
+    first, second = subjects.split(" and ")
+    (tmp_path / "y.csv").write_text(f"nsrrid,y\n{first},9\n{second},8\n")
+    assert read(folder, metadata=tmp_path / "y.csv").metadata["y"].tolist() == [9, 8]
+
+
+@pytest.mark.parametrize("on", ["subject", "nsrrid", None])
+def test_unmatched_subjects_are_named(nights, on):
+    folder = nights("mesa-sleep-0001.edf")
+    with pytest.raises(ReadError, match=r"'7', the subjects are called 'mesa-0001'\. Name"):
+        read(folder, metadata=pd.DataFrame({"nsrrid": ["7"]}), on=on)
+
+
 def test_metadata_reads_the_cohort_again(nights):
     folder = nights("a.edf", "b.edf")
     table = pd.DataFrame({"path": sorted(folder.glob("*.edf")), "id": ["x", "y"], "bmi": [1, 2]})
