@@ -280,6 +280,19 @@ def _as_categories(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def constant_covariates(table: pd.DataFrame) -> pd.DataFrame:
+    """Sex and race of each participant whose visits in a table state one of them."""
+    names = [name for name in ("sex", "race") if name in table.columns]
+    stated = table[["participant", *names]].astype(object).dropna(subset=["participant"])
+    found = stated.groupby("participant", sort=False)[names].agg(_only_value)
+    return found.astype("category").reset_index()
+
+
+def _only_value(values: pd.Series) -> Any:
+    known = values.dropna().unique()
+    return known[0] if len(known) == 1 else None
+
+
 def visit_of(identity: Identity) -> str | None:
     """The visit of a night as the study's tables have it."""
     study = _BY_NAME.get(identity.study or "")

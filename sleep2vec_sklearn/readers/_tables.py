@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from os import PathLike
+from os import SEEK_END, PathLike
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ def read_table(
             break
         except UnicodeError:
             continue
+        except ReadError:
+            raise
+        except FileNotFoundError as error:
+            raise ReadError(f"{path}: no such file. Check the path.") from error
         except (OSError, ValueError) as error:
             # pandas' own errors of parsing are ValueErrors
             raise ReadError(
@@ -72,6 +77,7 @@ def _read_csv(path: Path, encoding: str, columns: Callable[[str], bool] | None) 
     if "\0" in header:
         raise ValueError("it holds no text")
     separator = max(",;\t", key=header.count)
+    _check_end(path, encoding, separator)
     names = pd.read_csv(path, sep=separator, nrows=0, encoding=encoding).columns
     as_text = {name: str for name in names if name.strip().lower() in {*_TEXT, _NAMELESS + " 0"}}
     used = None if columns is None else [n for n in names if columns(n.strip().lower())]
@@ -83,6 +89,23 @@ def _read_csv(path: Path, encoding: str, columns: Callable[[str], bool] | None) 
         raise ValueError(f"its lines have more values than its {len(names)} names")
     frame.columns = frame.columns.str.strip()
     return frame
+
+
+def _check_end(path: Path, encoding: str, separator: str) -> None:
+    """Refuse a table whose last line lacks its end and values, as after a broken download."""
+    with path.open("rb") as file:
+        file.seek(0, SEEK_END)
+        file.seek(max(file.tell() - 4, 0))
+        if re.search(rb"[\r\n]", file.read()):
+            return
+    with path.open(encoding=encoding, newline="") as file:
+        lengths = [len(row) for row in csv.reader(file, delimiter=separator) if any(row)]
+    if len(lengths) > 1 and lengths[-1] < min(lengths[0], lengths[-2]):
+        move = ", or move it out of datasets" if path.parent.name == "datasets" else ""
+        raise ReadError(
+            f"{path}: cut short, its last line has {lengths[-1]} of {lengths[0]} values and no "
+            f"end. Download it again{move}."
+        )
 
 
 def _with_points(values: pd.Series) -> pd.Series:
@@ -150,8 +173,8 @@ def join(
             called = f"nights are called {', '.join(map(repr, missing[:_SHOWN]))}"
         raise ReadError(
             f"no row of {what} belongs to a night: its {named} holds "
-            f"{', '.join(map(repr, keys[:_SHOWN]))}, the {called}. Name them alike, or name the column that "
-            "does with on=."
+            f"{', '.join(map(repr, keys[:_SHOWN]))}, the {called}. Name them alike, or name the "
+            "column that does with on=."
         )
     if missing:
         kind = "subjects" if by_subject else "recordings"

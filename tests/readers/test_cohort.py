@@ -6,7 +6,12 @@ import pandas as pd
 import pytest
 
 from sleep2vec_sklearn import RecordingMetadata, read_cohort
-from sleep2vec_sklearn.errors import InvalidRecordingError, ReadError, RecordingWarning
+from sleep2vec_sklearn.errors import (
+    InvalidRecordingError,
+    ReadError,
+    RecordingWarning,
+    UnknownModalityError,
+)
 from sleep2vec_sklearn.readers import cohort as cohort_module
 
 
@@ -253,6 +258,19 @@ def test_options_hold_for_all(nights):
     assert [n.modalities for n in read(folder, channels={"spo2": "spo2"})] == [("spo2",)] * 2
     with pytest.raises(ReadError, match=r"none of 2 nights could be read. The first: .*no usable"):
         read(folder, modalities=["eeg"])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [({"modalities": ["EEGs"]}, UnknownModalityError, "unknown modality 'EEGs'. Did you mean"),
+     ({"modalities": "eegs"}, UnknownModalityError, "unknown modality 'eegs'"),
+     ({"channels": {"heart": "ECG"}}, UnknownModalityError, "unknown modality 'heart'"),
+     ({"n_jobs": 0}, ValueError, "n_jobs must be None or a whole number other than 0, got 0"),
+     ({"metadata": "gone.csv"}, ReadError, r"^gone\.csv: no such file\. Check the path\.")],
+)  # fmt: skip
+def test_wrong_options_raise_first(nights, options, error, words):
+    with pytest.raises(error, match=words):
+        read(nights("a.edf", "b.edf"), **options)
 
 
 def test_unmatched_pattern_is_named(nights):
@@ -540,7 +558,7 @@ def test_row_without_path_fails(tmp_path):
 
 def test_unknown_units_warn_once(write_edf, stages_of):
     write_edf("a.edf", {"ECG": 128}, annotations=stages_of("WWWW"))
-    path = write_edf("b.edf", {"EKG": 128})
+    path = write_edf("b.edf", {"EKG": 128}, annotations=stages_of("WWWW"))
     with pytest.warns(RecordingWarning, match="1 of 2 nights: units= names 'ECG', which") as given:
         cohort = read_cohort(path.parent, units={"ECG": "mV"}, derive=False, verbose=0)
     assert len(given) == 1
