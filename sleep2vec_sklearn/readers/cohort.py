@@ -298,7 +298,8 @@ def _add_names(table: pd.DataFrame, folder: Path | None) -> pd.DataFrame:
         first, second = [str(p) for p, id in zip(paths, ids, strict=True) if id == repeated[0]][:2]
         raise ReadError(
             f"two nights have the id {repeated[0]!r}, {first} and {second}; accepted are unique "
-            "ids. Drop the repeated row, or give a column 'id'."
+            "ids. Drop the repeated row or give a column 'id'; in a folder, rename one file or "
+            "choose with pattern=."
         )
     if "subject" in table.columns and table["subject"].notna().all():
         return table.assign(id=ids)

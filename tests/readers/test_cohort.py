@@ -384,7 +384,7 @@ def test_folders_name_subjects(nights, names, groups):
     [(("p1/1/psg.edf", "p1/2/psg.edf", "p2/1/psg.edf"), "folder '1' may be a person or a visit"),
      (("a/shhs1-200001.edf", "b/shhs1-200001.edf"), "'shhs1-200001' is there twice"),
      (("d1/sub-01/sub-01_eeg.edf", "d2/sub-01/sub-01_eeg.edf"), "'sub-01_eeg' is there twice"),
-     (("a.edf", "a.rec"), "two nights have the id 'a'")],
+     (("a.edf", "a.rec"), "two nights have the id 'a'.*rename one file or choose with pattern=")],
 )  # fmt: skip
 def test_unclear_names_list_both_paths(nights, names, words):
     folder = nights(*names)
