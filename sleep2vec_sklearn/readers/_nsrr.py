@@ -284,13 +284,10 @@ def constant_covariates(table: pd.DataFrame) -> pd.DataFrame:
     """Sex and race of each participant whose visits in a table state one of them."""
     names = [name for name in ("sex", "race") if name in table.columns]
     stated = table[["participant", *names]].astype(object).dropna(subset=["participant"])
-    found = stated.groupby("participant", sort=False)[names].agg(_only_value)
+    groups = stated.groupby("participant", sort=False)[names]
+    # first() skips what is missing
+    found = groups.first().where(groups.nunique() == 1)
     return found.astype("category").reset_index()
-
-
-def _only_value(values: pd.Series) -> Any:
-    known = values.dropna().unique()
-    return known[0] if len(known) == 1 else None
 
 
 def visit_of(identity: Identity) -> str | None:

@@ -95,16 +95,22 @@ def _check_end(path: Path, encoding: str, separator: str) -> None:
     """Refuse a table whose last line lacks its end and values, as after a broken download."""
     with path.open("rb") as file:
         file.seek(0, SEEK_END)
-        file.seek(max(file.tell() - 4, 0))
+        file.seek(max(file.tell() - (2 if encoding == "utf-16" else 1), 0))
         if re.search(rb"[\r\n]", file.read()):
             return
     with path.open(encoding=encoding, newline="") as file:
-        lengths = [len(row) for row in csv.reader(file, delimiter=separator) if any(row)]
+        rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
+        try:
+            lengths = [len(row) for row in rows if any(row)]
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
     if len(lengths) > 1 and lengths[-1] < min(lengths[0], lengths[-2]):
-        move = ", or move it out of datasets" if path.parent.name == "datasets" else ""
+        fix = ", or end the line if it is complete"
+        if path.parent.name == "datasets":
+            fix = ", or move it out of datasets"
         raise ReadError(
             f"{path}: cut short, its last line has {lengths[-1]} of {lengths[0]} values and no "
-            f"end. Download it again{move}."
+            f"end. Download it again{fix}."
         )
 
 

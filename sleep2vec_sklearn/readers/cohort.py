@@ -133,6 +133,7 @@ def read_cohort(
         raise ValueError(f"on is {on!r}, but there is no metadata whose rows it could name.")
     table = _add_covariates(table, source)
     _warn_of_folders(table)
+    _warn_of_studies(table)
     options = {
         "modalities": modalities, "channels": channels, "units": units,
         "derivations": derivations, "derive": derive, "scorer": scorer, "columns": columns,
@@ -368,6 +369,22 @@ def _warn_of_folders(table: pd.DataFrame) -> None:
             f"{len(unsure)} names of recordings are in several folders, as {paths[i]} and "
             f"{paths[j]}. Their folders are taken as subjects ({subjects[i]!r}, {subjects[j]!r}); "
             "if they are sites, pass a table with columns path and subject.",
+            RecordingWarning,
+        )
+
+
+def _warn_of_studies(table: pd.DataFrame) -> None:
+    """Warn where a table states one subject for nights of two studies, as by their numbers."""
+    nights: dict[Any, dict[str, str]] = defaultdict(dict)
+    for path, subject in zip(map(str, table["path"]), table["subject"], strict=True):
+        if (study := identify(Path(path)).study) is not None:
+            nights[subject].setdefault(study, path)
+    mixed = {subject: list(paths.values()) for subject, paths in nights.items() if len(paths) > 1}
+    if mixed:
+        subject, (first, second, *_) = next(iter(mixed.items()))
+        warn(
+            f"{len(mixed)} subjects have nights of two studies: {subject!r}, for example, {first} "
+            f"and {second}. Write subjects with the study if they are two participants.",
             RecordingWarning,
         )
 

@@ -467,6 +467,24 @@ def test_row_fits_one_subject(nights, tmp_path, names, key, subjects):
     assert read(folder, metadata=tmp_path / "y.csv").metadata["y"].tolist() == [9, 8]
 
 
+def test_subjects_of_two_studies(nights):
+    folder = nights("mesa-sleep-0001.edf", "sof-visit-8-00001.edf")
+    table = pd.DataFrame({"path": sorted(folder.glob("*.edf")), "nsrrid": ["1", "1"]})
+    with pytest.warns(RecordingWarning, match="1 subjects have nights of two studies: '1', for"):
+        assert read(table).groups.tolist() == ["1", "1"]
+
+
+@pytest.mark.parametrize("end", ["b,2,x", "b,2,", "b,,x", '"b",2,"x\ny"', "b,2\n"])
+def test_whole_tables_are_read(nights, tmp_path, end):
+    folder = nights("a.edf", "b.edf")
+    for encoding in ("utf-8", "utf-16"):
+        (tmp_path / "y.csv").write_text("id,y,z\na,1,\n" + end, encoding=encoding)
+        assert read(folder, metadata=tmp_path / "y.csv").metadata["y"].tolist()[0] == 1
+        (tmp_path / "y.csv").write_text("id,y,z\na,1,\nb,2", encoding=encoding)
+        with pytest.raises(ReadError, match=r"y\.csv: cut short, its last line has 2 of 3 values"):
+            read(folder, metadata=tmp_path / "y.csv")
+
+
 @pytest.mark.parametrize("on", ["subject", "nsrrid", None])
 def test_unmatched_subjects_are_named(nights, on):
     folder = nights("mesa-sleep-0001.edf")
