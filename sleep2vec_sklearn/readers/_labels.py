@@ -344,14 +344,20 @@ def settle_codes(
 
 
 def warn_of_missing_stages(recordings: Iterable[Recording]) -> None:
-    """Warn if none of several nights has stages."""
+    """Warn once if nights of several have no stages, and no note of labels left unused says so."""
     nights = list(recordings)
-    kinds = {getattr(note, "kind", "") for night in nights for note in night.notes}
-    if len(nights) > 1 and _UNUSED not in kinds and all(n.stages is None for n in nights):
+    missing = [
+        night.id
+        for night in nights
+        if night.stages is None
+        and _UNUSED not in (getattr(note, "kind", "") for note in night.notes)
+    ]
+    if len(nights) > 1 and missing:
+        ids = f"{', '.join(map(repr, missing[:3]))}{', ...' if len(missing) > 3 else ''}"
         warn(
-            f"{len(nights)} of {len(nights)} nights have no stages: no file of labels was found by "
-            "their names, and they hold no annotations of stages. Name the files in a column "
-            "'hypnogram' of the table of nights, or see read_recording for the names that are "
-            "looked for; in that column, False says that a night has none.",
+            f"{len(missing)} of {len(nights)} nights have no stages: {ids}. No file of labels was "
+            "found by their names, and they hold no annotations of stages. Name the files in a "
+            "column 'hypnogram' of the table of nights, or see read_recording for the names that "
+            "are looked for; in that column, False says that a night has none.",
             RecordingWarning,
         )

@@ -280,6 +280,16 @@ def _as_categories(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def constant_covariates(table: pd.DataFrame) -> pd.DataFrame:
+    """Sex and race of each participant whose visits in a table state one of them."""
+    names = [name for name in ("sex", "race") if name in table.columns]
+    stated = table[["participant", *names]].astype(object).dropna(subset=["participant"])
+    groups = stated.groupby("participant", sort=False)[names]
+    # first() skips what is missing
+    found = groups.first().where(groups.nunique() == 1)
+    return found.astype("category").reset_index()
+
+
 def visit_of(identity: Identity) -> str | None:
     """The visit of a night as the study's tables have it."""
     study = _BY_NAME.get(identity.study or "")

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from os import PathLike
+from os import SEEK_END, PathLike
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ def read_table(
             break
         except UnicodeError:
             continue
+        except ReadError:
+            raise
+        except FileNotFoundError as error:
+            raise ReadError(f"{path}: no such file. Check the path.") from error
         except (OSError, ValueError) as error:
             # pandas' own errors of parsing are ValueErrors
             raise ReadError(
@@ -72,6 +77,7 @@ def _read_csv(path: Path, encoding: str, columns: Callable[[str], bool] | None) 
     if "\0" in header:
         raise ValueError("it holds no text")
     separator = max(",;\t", key=header.count)
+    _check_end(path, encoding, separator)
     names = pd.read_csv(path, sep=separator, nrows=0, encoding=encoding).columns
     as_text = {name: str for name in names if name.strip().lower() in {*_TEXT, _NAMELESS + " 0"}}
     used = None if columns is None else [n for n in names if columns(n.strip().lower())]
@@ -83,6 +89,29 @@ def _read_csv(path: Path, encoding: str, columns: Callable[[str], bool] | None) 
         raise ValueError(f"its lines have more values than its {len(names)} names")
     frame.columns = frame.columns.str.strip()
     return frame
+
+
+def _check_end(path: Path, encoding: str, separator: str) -> None:
+    """Refuse a table whose last line lacks its end and values, as after a broken download."""
+    with path.open("rb") as file:
+        file.seek(0, SEEK_END)
+        file.seek(max(file.tell() - (2 if encoding == "utf-16" else 1), 0))
+        if re.search(rb"[\r\n]", file.read()):
+            return
+    with path.open(encoding=encoding, newline="") as file:
+        rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
+        try:
+            lengths = [len(row) for row in rows if any(row)]
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
+    if len(lengths) > 1 and lengths[-1] < min(lengths[0], lengths[-2]):
+        fix = ", or end the line if it is complete"
+        if path.parent.name == "datasets":
+            fix = ", or move it out of datasets"
+        raise ReadError(
+            f"{path}: cut short, its last line has {lengths[-1]} of {lengths[0]} values and no "
+            f"end. Download it again{fix}."
+        )
 
 
 def _with_points(values: pd.Series) -> pd.Series:
@@ -144,11 +173,14 @@ def join(
     named = f"{column or 'index'}"
     if len(missing) == len(nights):
         keys = extra.index if column is None else extra[column]
+        subjects = list(dict.fromkeys(night.subject[0] for night in nights))
+        called = f"subjects are called {', '.join(map(repr, subjects[:_SHOWN]))}"
+        if not by_subject and str(column).lower() not in _OF_SUBJECTS:
+            called = f"nights are called {', '.join(map(repr, missing[:_SHOWN]))}"
         raise ReadError(
             f"no row of {what} belongs to a night: its {named} holds "
-            f"{', '.join(map(repr, keys[:_SHOWN]))}, the nights are called "
-            f"{', '.join(map(repr, missing[:_SHOWN]))}. Name them alike, or name the column that "
-            "does with on=."
+            f"{', '.join(map(repr, keys[:_SHOWN]))}, the {called}. Name them alike, or name the "
+            "column that does with on=."
         )
     if missing:
         kind = "subjects" if by_subject else "recordings"
@@ -207,7 +239,9 @@ def _match(
             "per subject, or one per subject and visit with a column such as 'visit'. Drop "
             "the others, or key the rows by recording."
         )
-    if not best.by_subject:
+    if best.by_subject:
+        _check_one_subject(nights, best, what)
+    else:
         _check_unique(nights, best, what)
     return best.by_subject, best.column, best.rows
 
@@ -275,6 +309,19 @@ def _check_unique(nights: Sequence[NightKeys], match: _Match, what: str) -> None
             f"{by_row[twice][0]} and {by_row[twice][1]}. Name each by its path, or pass "
             "on='subject' if the rows are of subjects."
         )
+
+
+def _check_one_subject(nights: Sequence[NightKeys], match: _Match, what: str) -> None:
+    """Refuse a row that reaches two subjects, as those of two studies with one number."""
+    by_row: dict[int, str] = {}
+    for night, row in zip(nights, match.rows, strict=True):
+        subject = night.subject[0]
+        if row >= 0 and by_row.setdefault(row, subject) != subject:
+            raise ReadError(
+                f"the row {match.keys[row]!r} of {what} fits two subjects, {by_row[row]} and "
+                f"{subject}. Write them with the study, as here, or read the studies apart and "
+                "add the cohorts."
+            )
 
 
 def match_subjects(

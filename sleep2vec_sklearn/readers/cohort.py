@@ -18,11 +18,12 @@ from .._warnings import warn
 from ..errors import ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
 from ..recordings.cohort import Cohort
+from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording
 from ._edf_header import read_header
 from ._labels import is_hypnogram_name, settle_codes, warn_of_missing_stages
-from ._montage import check_derivations
-from ._nsrr import find_tables, identify, read_covariates, visit_of
+from ._montage import check_derivations, check_mapping
+from ._nsrr import constant_covariates, find_tables, identify, read_covariates, visit_of
 from ._tables import (
     NightKeys,
     fill,
@@ -100,7 +101,9 @@ def read_cohort(
     ------
     ReadError
         If there is no night, or none could be read; if two nights have one name, or a row of a
-        table fits two nights.
+        table fits two nights or, where rows are of subjects, two subjects.
+    UnknownModalityError
+        If ``modalities`` or ``channels`` name one that is not in the catalogue.
 
     Examples
     --------
@@ -115,6 +118,12 @@ def read_cohort(
     """
     if on_error not in ("raise", "warn"):
         raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
+    if n_jobs == 0:
+        raise ValueError("n_jobs must be None or a whole number other than 0, got 0.")
+    check_derivations(derivations)
+    # a wrong name is an error of the call, not of each night
+    list_modalities(modalities)
+    list_modalities(list(check_mapping("channels", channels)))
     table = _list_nights(source, pattern, metadata is not None)
     if metadata is not None:
         what = "metadata" if isinstance(metadata, pd.DataFrame) else str(metadata)
@@ -124,7 +133,7 @@ def read_cohort(
         raise ValueError(f"on is {on!r}, but there is no metadata whose rows it could name.")
     table = _add_covariates(table, source)
     _warn_of_folders(table)
-    check_derivations(derivations)
+    _warn_of_studies(table)
     options = {
         "modalities": modalities, "channels": channels, "units": units,
         "derivations": derivations, "derive": derive, "scorer": scorer, "columns": columns,
@@ -290,7 +299,8 @@ def _add_names(table: pd.DataFrame, folder: Path | None) -> pd.DataFrame:
         first, second = [str(p) for p, id in zip(paths, ids, strict=True) if id == repeated[0]][:2]
         raise ReadError(
             f"two nights have the id {repeated[0]!r}, {first} and {second}; accepted are unique "
-            "ids. Drop the repeated row, or give a column 'id'."
+            "ids. Drop the repeated row or give a column 'id'; in a folder, rename one file or "
+            "choose with pattern=."
         )
     if "subject" in table.columns and table["subject"].notna().all():
         return table.assign(id=ids)
@@ -363,6 +373,22 @@ def _warn_of_folders(table: pd.DataFrame) -> None:
         )
 
 
+def _warn_of_studies(table: pd.DataFrame) -> None:
+    """Warn where a table states one subject for nights of two studies, as by their numbers."""
+    nights: dict[Any, dict[str, str]] = defaultdict(dict)
+    for path, subject in zip(map(str, table["path"]), table["subject"], strict=True):
+        if (study := identify(Path(path)).study) is not None:
+            nights[subject].setdefault(study, path)
+    mixed = {subject: list(paths.values()) for subject, paths in nights.items() if len(paths) > 1}
+    if mixed:
+        subject, (first, second, *_) = next(iter(mixed.items()))
+        warn(
+            f"{len(mixed)} subjects have nights of two studies: {subject!r}, for example, {first} "
+            f"and {second}. Write subjects with the study if they are two participants.",
+            RecordingWarning,
+        )
+
+
 def _subject_by_folder(path: Path, paths: Sequence[Path]) -> str:
     """The folders of a night without those that name a visit, and its stem if it is a name."""
     parts = [part for part in path.parent.parts if part != path.anchor]
@@ -406,6 +432,7 @@ def _add_covariates(table: pd.DataFrame, source: Any) -> pd.DataFrame:
     folder = Path(source) if is_folder else _common_folder([Path(str(p)) for p in table["path"]])
     tables = find_tables(folder, studies)
     unmatched = {study.study.name: set(range(len(who))) for study in tables}
+    constants = []
     for found in tables:
         extra = read_covariates(found)
         own = [i for i, identity in enumerate(who) if identity.study == found.study.name]
@@ -419,16 +446,35 @@ def _add_covariates(table: pd.DataFrame, source: Any) -> pd.DataFrame:
             )
         table = fill(table, extra.drop(columns=["participant", "visit"]), rows)
         unmatched[found.study.name] &= set(own) - set(np.flatnonzero(rows >= 0).tolist())
+        constants.append((own, constant_covariates(extra)))
+    # after all tables, as what is stated for the visit has precedence
+    for own, extra in constants:
+        rows = np.full(len(who), -1)
+        keys = extra["participant"].tolist()
+        rows[own], _ = match_subjects([nights[i] for i in own], keys, extra)
+        table = fill(table, extra.drop(columns="participant"), rows)
     for name, missing in unmatched.items():
-        n_own = sum(identity.study == name for identity in who)
-        if missing:
-            warn(
-                f"{n_own - len(missing)} of {n_own} nights of {name} have a row in the tables of "
-                f"datasets; without: {', '.join(repr(nights[i].name) for i in sorted(missing)[:3])}"
-                f"{', ...' if len(missing) > 3 else ''}.",
-                RecordingWarning,
-            )
+        own = [i for i, identity in enumerate(who) if identity.study == name]
+        _warn_of_gaps(name, [nights[i].name for i in sorted(missing)], table.iloc[own])
     return table
+
+
+def _warn_of_gaps(study: str, missing: list[str], table: pd.DataFrame) -> None:
+    """Warn of nights of a study without a row, or without an age or sex that others have."""
+    texts = [
+        f"{len(table) - len(missing)} of {len(table)} nights of {study} have a row in the tables "
+        f"of datasets{f'; without: {_list_some(missing)}' if missing else ''}"
+    ]
+    for name in ("age", "sex"):
+        if name in table.columns and 0 < (n := int(table[name].isna().sum())) < len(table):
+            ids = _list_some(table["id"][table[name].isna()].tolist())
+            texts.append(f"{n} of {len(table)} nights of {study} have no {name} in them: {ids}")
+    if missing or len(texts) > 1:
+        warn(f"{'. '.join(texts)}.", RecordingWarning)
+
+
+def _list_some(names: list[str]) -> str:
+    return f"{', '.join(map(repr, names[:3]))}{', ...' if len(names) > 3 else ''}"
 
 
 _Failure = tuple[str, str, Exception]

@@ -157,10 +157,12 @@ class Cohort(list[Recording]):
         -------
         DataFrame
             Columns ``subject``, ``start``, ``hours``, ``epochs``, ``epochs_scored``,
-            ``modalities``, ``channels`` (modality: label), ``derived``, ``left_out`` (what, and
-            why), ``labels`` (how they were aligned), ``notes`` (the rest), and with ``coverage``
-            one column ``coverage_eeg`` etc. in hours for each modality of the cohort, and
-            ``filled_eeg`` etc., epochs filled by other derivations, where these were read to fill.
+            ``modalities``, ``channels`` (modality: label), ``derived``, ``left_out`` (modalities
+            and epochs, and why; not each unused channel, for which see
+            :func:`describe_channels`), ``labels`` (how they were aligned), ``notes`` (the rest),
+            and with ``coverage`` one column ``coverage_eeg`` etc. in hours for each modality of
+            the cohort, and ``filled_eeg`` etc., epochs filled by other derivations, where these
+            were read to fill.
 
         Examples
         --------
@@ -290,10 +292,11 @@ class Cohort(list[Recording]):
                 )
         missing = [id for id in ids if id not in places]
         if missing:
-            raise KeyError(
-                f"{missing[0]!r} and {len(missing) - 1} more are no ids of the cohort, which has "
-                f"{', '.join(map(repr, list(places)[:3]))}, ..."
-            )
+            wrong = f"{missing[0]!r} is not an id"
+            if len(missing) > 1:
+                wrong = f"{missing[0]!r} and {len(missing) - 1} more are not ids"
+            known = f"{', '.join(map(repr, list(places)[:3]))}{', ...' if len(places) > 3 else ''}"
+            raise KeyError(f"{wrong} of the cohort, which has {known}")
         return np.array([places[id] for id in ids])
 
     def _check_order(self) -> None:

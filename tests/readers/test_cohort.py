@@ -6,7 +6,12 @@ import pandas as pd
 import pytest
 
 from sleep2vec_sklearn import RecordingMetadata, read_cohort
-from sleep2vec_sklearn.errors import InvalidRecordingError, ReadError, RecordingWarning
+from sleep2vec_sklearn.errors import (
+    InvalidRecordingError,
+    ReadError,
+    RecordingWarning,
+    UnknownModalityError,
+)
 from sleep2vec_sklearn.readers import cohort as cohort_module
 
 
@@ -255,6 +260,19 @@ def test_options_hold_for_all(nights):
         read(folder, modalities=["eeg"])
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [({"modalities": ["EEGs"]}, UnknownModalityError, "unknown modality 'EEGs'. Did you mean"),
+     ({"modalities": "eegs"}, UnknownModalityError, "unknown modality 'eegs'"),
+     ({"channels": {"heart": "ECG"}}, UnknownModalityError, "unknown modality 'heart'"),
+     ({"n_jobs": 0}, ValueError, "n_jobs must be None or a whole number other than 0, got 0"),
+     ({"metadata": "gone.csv"}, ReadError, r"^gone\.csv: no such file\. Check the path\.")],
+)  # fmt: skip
+def test_wrong_options_raise_first(nights, options, error, words):
+    with pytest.raises(error, match=words):
+        read(nights("a.edf", "b.edf"), **options)
+
+
 def test_unmatched_pattern_is_named(nights):
     with pytest.raises(ReadError, match=r"no recording that matches '\*\.fif'; known suffixes"):
         read(nights("a.edf"), pattern="*.fif")
@@ -366,7 +384,7 @@ def test_folders_name_subjects(nights, names, groups):
     [(("p1/1/psg.edf", "p1/2/psg.edf", "p2/1/psg.edf"), "folder '1' may be a person or a visit"),
      (("a/shhs1-200001.edf", "b/shhs1-200001.edf"), "'shhs1-200001' is there twice"),
      (("d1/sub-01/sub-01_eeg.edf", "d2/sub-01/sub-01_eeg.edf"), "'sub-01_eeg' is there twice"),
-     (("a.edf", "a.rec"), "two nights have the id 'a'")],
+     (("a.edf", "a.rec"), "two nights have the id 'a'.*rename one file or choose with pattern=")],
 )  # fmt: skip
 def test_unclear_names_list_both_paths(nights, names, words):
     folder = nights(*names)
@@ -429,6 +447,49 @@ def test_row_fits_one_night(nights):
         read(folder, metadata=pd.DataFrame({"file": ["night"], "bmi": [1]}))
     extra = pd.DataFrame({"file": ["p2/night.edf", "p1/night"], "bmi": [2, 1]})
     assert read(folder, metadata=extra).metadata["bmi"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("names", "key", "subjects"),
+    [(("mesa-sleep-0001.edf", "sof-visit-8-00001.edf"), "1", "mesa-0001 and sof-00001"),
+     (("x-visit1-0001.edf", "y-visit1-0001.edf"), "0001", "x-0001 and y-0001"),
+     (("0001-night1.edf", "1-night1.edf"), "1", "0001 and 1")],
+)  # fmt: skip
+def test_row_fits_one_subject(nights, tmp_path, names, key, subjects):
+    folder = nights(*names)
+    (tmp_path / "y.csv").write_text(f"nsrrid,y\n{key},9\n")
+    with pytest.raises(
+        ReadError, match=rf"row '{key}' of .*y\.csv fits two subjects, {subjects}\."
+    ):
+        read(folder, metadata=tmp_path / "y.csv", on="nsrrid")
+    first, second = subjects.split(" and ")
+    (tmp_path / "y.csv").write_text(f"nsrrid,y\n{first},9\n{second},8\n")
+    assert read(folder, metadata=tmp_path / "y.csv").metadata["y"].tolist() == [9, 8]
+
+
+def test_subjects_of_two_studies(nights):
+    folder = nights("mesa-sleep-0001.edf", "sof-visit-8-00001.edf")
+    table = pd.DataFrame({"path": sorted(folder.glob("*.edf")), "nsrrid": ["1", "1"]})
+    with pytest.warns(RecordingWarning, match="1 subjects have nights of two studies: '1', for"):
+        assert read(table).groups.tolist() == ["1", "1"]
+
+
+@pytest.mark.parametrize("end", ["b,2,x", "b,2,", "b,,x", '"b",2,"x\ny"', "b,2\n"])
+def test_whole_tables_are_read(nights, tmp_path, end):
+    folder = nights("a.edf", "b.edf")
+    for encoding in ("utf-8", "utf-16"):
+        (tmp_path / "y.csv").write_text("id,y,z\na,1,\n" + end, encoding=encoding)
+        assert read(folder, metadata=tmp_path / "y.csv").metadata["y"].tolist()[0] == 1
+        (tmp_path / "y.csv").write_text("id,y,z\na,1,\nb,2", encoding=encoding)
+        with pytest.raises(ReadError, match=r"y\.csv: cut short, its last line has 2 of 3 values"):
+            read(folder, metadata=tmp_path / "y.csv")
+
+
+@pytest.mark.parametrize("on", ["subject", "nsrrid", None])
+def test_unmatched_subjects_are_named(nights, on):
+    folder = nights("mesa-sleep-0001.edf")
+    with pytest.raises(ReadError, match=r"'7', the subjects are called 'mesa-0001'\. Name"):
+        read(folder, metadata=pd.DataFrame({"nsrrid": ["7"]}), on=on)
 
 
 def test_metadata_reads_the_cohort_again(nights):
@@ -515,7 +576,7 @@ def test_row_without_path_fails(tmp_path):
 
 def test_unknown_units_warn_once(write_edf, stages_of):
     write_edf("a.edf", {"ECG": 128}, annotations=stages_of("WWWW"))
-    path = write_edf("b.edf", {"EKG": 128})
+    path = write_edf("b.edf", {"EKG": 128}, annotations=stages_of("WWWW"))
     with pytest.warns(RecordingWarning, match="1 of 2 nights: units= names 'ECG', which") as given:
         cohort = read_cohort(path.parent, units={"ECG": "mV"}, derive=False, verbose=0)
     assert len(given) == 1

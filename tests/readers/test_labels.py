@@ -94,9 +94,10 @@ def test_missing_stages_are_told(read_study):
     with pytest.warns(RecordingWarning, match="2 of 2 nights have no stages"):
         read_study()
     assert [night.stages for night in read_study(table={"hypnogram": False})] == [None, None]
-    assert (
-        read_study({"a_hypnogram.csv": listed("WWNNWWWWWW").replace("N", "N2")})[0].stages[2] == 2
-    )
+    with pytest.warns(RecordingWarning, match="1 of 2 nights have no stages: 'b'") as caught:
+        cohort = read_study({"a_hypnogram.csv": listed("WWNNWWWWWW").replace("N", "N2")})
+    assert (len(caught), cohort[0].stages[2]) == (1, 2)
+    assert read_study(table={"hypnogram": [None, False]})[1].stages is None
 
 
 def test_unclaimed_labels_are_told(read_study):

@@ -102,6 +102,35 @@ def test_missing_participants_are_counted(shhs, write):
     assert cohort["shhs1-200009"].metadata["age"] == 33
 
 
+def test_visits_share_sex_and_race(shhs):
+    (shhs / "datasets" / "shhs-harmonized-dataset-0.21.0.csv").unlink()
+    (shhs / "datasets" / "shhs2-dataset-0.21.0.csv").write_text("nsrrid,age_s2\n200001,59\n")
+    with pytest.warns(RecordingWarning, match="3 of 4 nights of shhs have a row") as caught:
+        cohort = read_cohort(shhs, pattern="**/shhs[12]-20000[123].edf", verbose=0)
+    assert cohort.metadata["sex"].astype(object).tolist()[2:] == ["female"] * 2
+    assert cohort["shhs2-200001"].metadata["race"] == "other"
+    np.testing.assert_array_equal(cohort.metadata["age"], [54, 33, 47, 59])
+    assert "1 of 4 nights of shhs have no age in them: 'shhs1-200002'" in str(caught[0].message)
+
+
+def test_differing_visits_share_nothing(shhs):
+    text = HARMONIZED.replace("2,60,no,male,white", "2,60,no,,white") + "200001,3,1,no,female,,,\n"
+    (shhs / "datasets" / "shhs-harmonized-dataset-0.21.0.csv").write_text(text)
+    (shhs / "datasets" / "shhs1-dataset-0.21.0.csv").unlink()
+    with pytest.warns(RecordingWarning, match="2 of 4 nights of shhs have no sex in them: 'shhs1-"):
+        cohort = read_cohort(shhs, verbose=0)
+    # of the header
+    assert cohort["shhs2-200001"].metadata["sex"] == "F"
+
+
+@pytest.mark.parametrize("end", ["200003,1,48,no", "200003,1,48,no,"])
+def test_cut_tables_are_refused(shhs, end):
+    (shhs / "datasets" / "shhs-harmonized-dataset-0.21.0.csv").write_text(HARMONIZED + end)
+    words = r"dataset-0\.21\.0\.csv: cut short, its last line has [45] of 8 .* out of datasets"
+    with pytest.raises(ReadError, match=words):
+        read_cohort(shhs, verbose=0)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [(HARMONIZED + "0200001,01,5,no,male,white,20,\n", "more than one row for the participant"),
@@ -163,7 +192,9 @@ def test_unknown_codes_stay_visible(write):
     folder = write(*(f"mesa-sleep-000{i}.edf" for i in (1, 2, 3, 4)),
                    datasets__mesa_sleep_dataset="mesaid,sleepage5c,gender1,race1c\n"
                    "1,60,1,1\n2,90+,0,9\n3,,.,.\n4,61,3,2\n")  # fmt: skip
-    cohort = read_cohort(folder, verbose=0)
+    words = "4 of 4 .*1 of 4 nights of mesa have no age in them: 'mesa-sleep-0003'.*no sex in them"
+    with pytest.warns(RecordingWarning, match=words):
+        cohort = read_cohort(folder, verbose=0)
     assert cohort.metadata["race"].astype(object).tolist()[:2] == ["white", "9"]
     assert cohort.metadata["race"].isna().tolist() == [False, False, True, False]
     for field, words in (("age", "recording 1 .*'90\\+'"), ("sex", "recording 3 .*'sex' is '3'")):

@@ -527,7 +527,7 @@ def test_folder_of_tables(tmp_path, write_edf):
     (tmp_path / "firmware.bin").write_bytes(b"\0\1\2")
     for name in ("p3.csv", "p4.csv"):
         write_table(tmp_path / name, "time,hr", clock_times(HOUR), [60] * len(HOUR))
-    write_edf("p4.edf")
+    write_edf("p4.edf", annotations=[(0.0, 60.0, "Sleep stage W")])
     cohort = read_cohort(tmp_path, verbose=0)
     assert [night.id for night in cohort] == ["p1", "p3", "p4"]
     assert cohort[0].stages.tolist() == [0, 0, 1, 2]

@@ -108,8 +108,10 @@ def test_masks_come_from_metadata(four):
 
 def test_one_night_by_name(four):
     assert four["n2"] is four[2] is list(four)[2]
-    with pytest.raises(KeyError, match="'n9' and 0 more are no ids of the cohort"):
+    with pytest.raises(KeyError, match="'n9' is not an id of the cohort, which has 'n0', 'n1', "):
         four["n9"]
+    with pytest.raises(KeyError, match="'n9' and 1 more are not ids of the cohort"):
+        four[["n9", "n0", "n8"]]
 
 
 def test_repeated_ids_are_refused(four):
