@@ -385,7 +385,8 @@ class FileSeries:
     """What one file holds: times in s on its clock, with values in bpm, s, counts or %.
 
     ``clock`` and ``offset`` are those of :class:`Clock`; ``motion`` are counts per second from a
-    whole second on, ``still`` the spans in which nothing moved, on the same clock.
+    whole second on, ``still`` the spans in which nothing moved, on the same clock. ``rows`` are the
+    first and last time of all rows, also of those without a valid reading.
     """
 
     clock: str
@@ -396,11 +397,14 @@ class FileSeries:
     events: list[tuple[float, float, str]] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    rows: tuple[float, float] | None = None
 
     @property
     def span(self) -> tuple[float, float]:
-        """First and last time; the last epoch of counts belongs to it."""
+        """First and last time of all rows; the last epoch of counts belongs to it."""
         spans = [(times[0], times[-1]) for times, _ in self.series.values()]
+        if self.rows is not None:
+            spans.append(self.rows)
         if "counts" in self.series:
             times, _ = self.series["counts"]
             spans.append((times[0], times[-1] + median_step(times)))

@@ -51,8 +51,8 @@ def split_nights(
     by : {"clock", "diary", "inactivity"}, default="clock"
         The same hours of every day; the times of a diary; or the longest rest of each day, from
         noon to noon: 10-minute means of activity counts below 15 % of the mean of the 24 hours
-        around (Roenneberg et al. 2015), breaks of up to an hour included. Rest is no sleep: reading
-        in bed counts, and a night of much movement is cut short.
+        around (Roenneberg et al. 2015), breaks of up to an hour included. Rest is not sleep:
+        reading in bed counts, and a night of much movement is cut short.
     diary : DataFrame or sequence of (datetime, datetime), optional
         Local lights off and lights on of each night, in columns ``lights_off`` and ``lights_on``
         (or ``in_bed`` and ``out_of_bed``). By default the recording's own events of type in_bed,
@@ -214,7 +214,7 @@ def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tu
         if not naive or not pd.Timedelta(0) < pair[1] - pair[0] <= pd.Timedelta(hours=24):
             raise ReadError(
                 f"the diary has lights off at {off} and lights on at {on}; accepted are a local "
-                "date and time each, the second up to 24 hours later. Mend or drop the row."
+                "date and time each, the second up to 24 hours later. Correct or drop the row."
             )
         begin, end = (local.elapsed(moment.to_pydatetime()) for moment in pair)
         spans.append((begin, end))

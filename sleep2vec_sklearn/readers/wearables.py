@@ -28,6 +28,8 @@ _REVISION = 1
 # recordings whose folder may hold tables of the same name
 _PREFERRED = (".edf", ".bdf", ".rec", ".npz", ".vhdr", ".fif", ".set", *DEVICE_SUFFIXES)
 _HEAD_BYTES = 1 << 16
+# elapsed times that begin within a tenth of their end count from 0, later ones from their first
+_LATE_SHARE = 0.1
 _MAX_SPO2_STEP, _MAX_SPO2_GAP = 2.0, 10.0
 _MODALITY_OF = {
     "rr": "ibi", "heart_rate": "ibi", "acceleration": "actigraphy", "counts": "actigraphy",
@@ -101,9 +103,11 @@ class WearableSource(FileSource):
             )
         _check_overlap(self.files, [found.span for found in files])
         spans = np.array([found.span for found in files])
-        self._zero = float(np.floor(spans[:, 0].min()))
-        self.duration = float(np.ceil(spans[:, 1].max()) - self._zero)
         self._has_clock = clocks != {"elapsed"}
+        first, last = float(spans[:, 0].min()), float(spans[:, 1].max())
+        from_zero = not self._has_clock and 0 < first <= _LATE_SHARE * last
+        self._zero = 0.0 if from_zero else float(np.floor(first))
+        self.duration = float(np.ceil(last) - self._zero)
         self._offset = next((f.offset for f in files if f.offset is not None), None)
         if clocks == {"utc"} and self._offset is None:
             self._has_clock = False
@@ -112,6 +116,8 @@ class WearableSource(FileSource):
             for kind in _kinds_of(found):
                 self._paths.setdefault(kind, []).append(path)
         notes = [note for found in files for note in found.notes]
+        if not self._has_clock and self._zero > 0:
+            notes.append(f"elapsed times begin at {self._zero:,.0f} s, where the recording starts")
         if clocks == {"utc"} and not self._has_clock:
             notes.append("times are in UTC; without timezone= the local clock is unknown")
         left_out = {get_modality(name).name for name in channels or {}}

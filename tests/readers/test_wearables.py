@@ -559,3 +559,30 @@ def test_changed_files_are_read_again(tmp_path):
     write_table(path, "t,hr", range(600), [80] * 600)
     np.testing.assert_allclose(night["ibi"], 0.75)
     assert night.fingerprint != before
+
+
+ONSETS = "".join(f"{30 * i},30,{'W' if i < 20 else 'N2'}\n" for i in range(120))
+
+
+@pytest.mark.parametrize("times", [list(HOUR), clock_times(HOUR)], ids=["elapsed", "clock"])
+@pytest.mark.parametrize(("name", "empty"), [("hr", 0), ("hr", ""), ("counts", "")])
+def test_labels_count_from_rows(tmp_path, times, name, empty):
+    """The sensor finds nothing for 95 s, and nothing in the last 100 s."""
+    values = [60] * len(HOUR)
+    values[:19], values[-20:] = [empty] * 19, [empty] * 20
+    path = write_table(tmp_path / "n.csv", f"time,{name},note", times, values, ["x"] * len(HOUR))
+    (tmp_path / "n_hypnogram.csv").write_text("onset,duration,stage\n" + ONSETS)
+    night = read_recording(path, hypnogram=tmp_path / "n_hypnogram.csv")
+    assert night.duration == (3600 if name == "counts" else 3595)
+    assert night.stages.tolist()[:21] == [0] * 20 + [2]
+    (values,) = (night[kind] for kind in night.modalities)
+    assert np.isnan(values[:60]).all()
+    assert not np.isnan(values[100:3400]).any()
+
+
+@pytest.mark.parametrize(("begin", "duration", "first"), [(95, 3690, 100), (2000, 3595, 2)])
+def test_elapsed_times_begin_late(heart, begin, duration, first):
+    night = heart("t,hr", HOUR + begin, values=np.r_[[75] * 10, [60] * 710])
+    assert night.duration == duration
+    assert night["ibi"][first] == pytest.approx(0.8)
+    assert any("begin at 2,000 s" in note for note in night.notes) == (begin == 2000)
