@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -31,6 +32,13 @@ _HEAD_BYTES = 1 << 16
 # elapsed times that begin within a tenth of their end count from 0, later ones from their first
 _LATE_SHARE = 0.1
 _MAX_SPO2_STEP, _MAX_SPO2_GAP = 2.0, 10.0
+# words at the end of a name that tell the files of one night apart
+_KIND_PART = re.compile(
+    r"([-_. ]+(hr|heart|rates?|heart-?rate|pulse|bpm|rri?|ibi|intervals?|motion|movement|acc|accel|"
+    r"acceleration|accelerometer|acti(graphy|graph|vity)?|counts?|spo2|sao2|oxygen|saturation|"
+    r"oximet(er|ry)))+$",
+    re.IGNORECASE,
+)
 _MODALITY_OF = {
     "rr": "ibi", "heart_rate": "ibi", "acceleration": "actigraphy", "counts": "actigraphy",
     "spo2": "spo2",
@@ -313,10 +321,47 @@ def joint_path(files: Sequence[Path]) -> Path:
         raise ReadError("the list of files is empty; accepted are one file or more of one night.")
     columns = zip(*(file.stem for file in files), strict=False)
     letters = takewhile(lambda column: len(set(column)) == 1, columns)
-    shared = "".join(letter for letter, *_ in letters).rstrip("_-. ")
-    if len(files) == 1 or len(shared) > 1:
+    shared = "".join(letter for letter, *_ in letters)
+    ends_in_word = shared[-1:].isalnum() and any(
+        file.stem[len(shared) : len(shared) + 1].isalnum() for file in files
+    )
+    # of p01_acc and p01_activity it is p01, not p01_a
+    whole = (re.sub(r"[^-_. ]+$", "", shared) if ends_in_word else shared).rstrip("_-. ")
+    shared = whole or shared.rstrip("_-. ")
+    if whole or len(files) == 1 or len(shared) > 1:
         return files[0].with_name((shared or files[0].stem) + files[0].suffix)
     return files[0].with_name(files[0].resolve().parent.name + files[0].suffix)
+
+
+def group_files(paths: Sequence[Path]) -> tuple[list[Any], list[list[Path]]]:
+    """Nights, of which several files are a list, and files of one name that may be one night.
+
+    Files of a wearable belong together if they share their folder and their stem without a word
+    such as hr or motion at its end, and no two hold the same quantity.
+    """
+    others = {path.with_suffix("") for path in paths if not is_wearable(path)}
+    groups: dict[Path, list[Path]] = {}
+    for path in paths:
+        stem = _KIND_PART.sub("", path.stem)
+        key = path.with_name(stem) if is_wearable(path) and looks_wearable(path) else path
+        groups.setdefault(key, []).append(path)
+    nights: list[Any] = []
+    unsure: list[list[Path]] = []
+    for key, files in groups.items():
+        kinds = [kind for path in files for kind in _kinds_by_header(path)] if files[1:] else []
+        if files[1:] and key not in others and 0 < len(kinds) == len(set(kinds)):
+            nights.append([str(path) for path in files])
+            continue
+        nights += map(str, files)
+        unsure += [files] if files[1:] else []
+    return nights, unsure
+
+
+def _kinds_by_header(path: Path) -> list[str]:
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        layout = find_header(path, read_head(path), {})
+        return [kind for kind in layout.columns if kind in SIGNALS] if layout else []
+    return ["counts" if path.suffix.lower() == ".agd" else "acceleration"]
 
 
 def _choose_kinds(

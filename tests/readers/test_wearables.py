@@ -4,6 +4,7 @@
 from datetime import datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sleep2vec_sklearn import describe_channels, read_cohort, read_recording
@@ -586,3 +587,56 @@ def test_elapsed_times_begin_late(heart, begin, duration, first):
     assert night.duration == duration
     assert night["ibi"][first] == pytest.approx(0.8)
     assert any("begin at 2,000 s" in note for note in night.notes) == (begin == 2000)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Heart rate and counts of two participants in one folder."""
+    for who in ("p01", "p02"):
+        write_table(tmp_path / f"{who}_hr.csv", "time,hr", clock_times(HOUR), [60] * 720)
+        times = clock_times(range(0, 3600, 60))
+        write_table(tmp_path / f"{who}_motion.csv", "time,counts", times, [5] * 60)
+    return tmp_path
+
+
+def test_folder_joins_a_night(pairs):
+    write_table(pairs / "p03_hr.csv", "time,hr", clock_times(HOUR), [60] * 720)
+    for name, n_epochs in (("p01", 120), ("p02", 120), ("p03_hr", 119)):
+        (pairs / f"{name}_hypnogram.csv").write_text("stage\n" + "W\n" * n_epochs)
+    cohort = read_cohort(pairs, verbose=0)
+    assert [night.id for night in cohort] == ["p01", "p02", "p03_hr"]
+    assert cohort.groups.tolist() == ["p01", "p02", "p03_hr"]
+    assert cohort[1].modalities == ("ibi", "actigraphy")
+    assert cohort[0].stages.tolist() == [0] * 120
+    listed = read_cohort([pairs / "p02_hr.csv", pairs / "p02_motion.csv"], verbose=0)
+    assert (listed.groups.tolist(), len(listed[0].files)) == (["p02"], 2)
+
+
+def test_lists_in_a_table(pairs):
+    files = [["p01_hr.csv", "p01_motion.csv"], ["p02_hr.csv", "p02_motion.csv"]]
+    table = pd.DataFrame({"path": [[str(pairs / name) for name in pair] for pair in files]})
+    ages = pd.DataFrame({"subject": ["p01", "p02"], "age": [30, 40]})
+    cohort = read_cohort(table, metadata=ages, verbose=0)
+    assert cohort.groups.tolist() == ["p01", "p02"]
+    assert cohort.metadata["age"].tolist() == [30, 40]
+
+
+def test_same_quantity_is_unsure(pairs):
+    times = clock_times(HOUR)
+    write_table(pairs / "p02_spo2.csv", "time,spo2,pulse", times, [97] * 720, [60] * 720)
+    with pytest.warns(RecordingWarning, match=r"p02_hr\.csv and .*p02_motion\.csv; each is read"):
+        cohort = read_cohort(pairs, verbose=0)
+    assert cohort.groups.tolist() == ["p01", "p02_hr", "p02_motion", "p02_spo2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "id"),
+    [(["p01_acc", "p01_activity"], "p01"), (["1_hr", "1_motion"], "1"), (["hr0", "hr1"], "hr")],
+)
+def test_names_end_with_words(tmp_path, names, id):
+    kinds = ["hr", "counts"]
+    files = [
+        write_table(tmp_path / f"{name}.csv", f"t,{kind}", HOUR, [60] * 720)
+        for name, kind in zip(names, kinds, strict=True)
+    ]
+    assert read_recording(files).id == id
