@@ -28,6 +28,7 @@ _MAX_GAP_SECONDS = 1.0
 # a device that lies on a table, van Hees et al. 2013, PLoS ONE 8, e61691
 _STILL_G, _STILL_SECONDS, _STILL_STEP = 0.013, 3600, 900
 _OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
+_OFFSET_OF_A_PLACE = re.compile(r":\d\d(?:\.\d+)?[+-](?!00:?00$)\d\d:?\d\d$")
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?")
 
 
@@ -44,6 +45,7 @@ class Clock:
         self.path, self.timezone = path, timezone
         self.kind, self.n_back = "", 0
         self.offset: float | None = None
+        self._has_zero_offset = False
         self.is_utc = False  # a table may say so of times without a zone
         self.keeps_time = False  # a device that never changes to daylight saving time and back
         self.notes: list[str] = []
@@ -70,6 +72,8 @@ class Clock:
         if self._to_times is None:
             self._choose_format([text for text in texts.iloc[:2000] if re.search(r"\d", text)])
         assert self._to_times is not None
+        if self._has_zero_offset and texts.str.contains(_OFFSET_OF_A_PLACE).any():
+            self.offset, self._has_zero_offset = 0.0, False
         seconds = as_seconds(self._to_times(texts))
         if self.kind in ("clock", "elapsed"):
             seconds = self._unwrap(seconds)
@@ -139,7 +143,9 @@ class Clock:
         self.kind = "utc" if zoned or self.is_utc else "local"
         if zoned and not first.endswith("Z") and self.timezone is None:
             offset = pd.to_datetime(first, dayfirst=day_first).utcoffset()
-            self.offset = float(offset.total_seconds())
+            # an export in UTC writes +00:00 as well; a place that has it in winter changes it
+            self._has_zero_offset = not offset
+            self.offset = float(offset.total_seconds()) or None
         in_utc = self.kind == "utc"
         self._to_times = lambda column: _parse(column, first, day_first, in_utc)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ _PREFERRED = (".edf", ".bdf", ".rec", ".npz", ".vhdr", ".fif", ".set", *DEVICE_S
 _HEAD_BYTES = 1 << 16
 # elapsed times that begin within a tenth of their end count from 0, later ones from their first
 _LATE_SHARE = 0.1
+_MAX_BREAK_SECONDS = 3600.0  # between two pieces of one record
 _MAX_SPO2_STEP, _MAX_SPO2_GAP = 2.0, 10.0
 # words at the end of a name that tell the files of one night apart
 _KIND_PART = re.compile(
@@ -100,6 +101,7 @@ class WearableSource(FileSource):
         columns: Mapping[str, Any] | None = None, timezone: str | None = None,
     ):  # fmt: skip
         self._configure(paths, columns, timezone)
+        _check_names(self.files)
         files = [self._read(path) for path in self.files]
         _check_columns(self.files, dict(self._columns))
         clocks = {found.clock for found in files}
@@ -131,6 +133,8 @@ class WearableSource(FileSource):
         left_out = {get_modality(name).name for name in channels or {}}
         wanted = [name for name in list_modalities(modalities) if name not in left_out]
         self._kinds, more = _choose_kinds(files, wanted)
+        for kind in self._kinds.values():
+            _check_pieces(kind, self.files, files)
         if not self._kinds:
             raise NoUsableChannelError(
                 f"{', '.join(map(str, self.files))}: no wanted modality; found "
@@ -396,15 +400,48 @@ def _kinds_of(found: FileSeries) -> list[str]:
 
 
 def _check_overlap(paths: Sequence[Path], spans: Sequence[tuple[float, float]]) -> None:
-    latest = max(range(len(spans)), key=lambda i: spans[i][0])
-    earliest = min(range(len(spans)), key=lambda i: spans[i][1])
-    wait = spans[latest][0] - spans[earliest][1]
-    if wait > 0:
-        raise ReadError(
-            f"{paths[latest]} begins {wait / 3600:.1f} h after the end of {paths[earliest]}; "
-            "accepted are files of one night. Read them apart, or pass timezone= if one states "
-            "local times and the other UTC."
-        )
+    order = sorted(range(len(spans)), key=lambda i: spans[i])
+    last = order[0]
+    for i in order[1:]:
+        wait = spans[i][0] - spans[last][1]
+        if wait > _MAX_BREAK_SECONDS:
+            raise ReadError(
+                f"{paths[i]} begins {wait / 3600:.1f} h after the end of {paths[last]}; accepted "
+                "are files of one night. Read them apart, or pass timezone= if one states local "
+                "times and the other UTC."
+            )
+        last = max(last, i, key=lambda i: spans[i][1])
+
+
+def _check_names(paths: Sequence[Path]) -> None:
+    known: set[Path] = set()
+    for path in paths:
+        if path.resolve() in known:
+            raise ReadError(
+                f"{path} is listed twice; accepted are different files of one night. Leave one out."
+            )
+        known.add(path.resolve())
+
+
+def _check_pieces(kind: str, paths: Sequence[Path], files: Sequence[FileSeries]) -> None:
+    """An error if two files hold one quantity at the same time; one may follow the other."""
+    spans = []
+    for path, found in zip(paths, files, strict=True):
+        if kind in found.series:
+            times, _ = found.series[kind]
+            spans.append((times[0], times[-1], path))
+        elif kind == "acceleration" and found.motion is not None:
+            # a second may be shared, as it is counted whole
+            first, counts = found.motion
+            spans.append((first, first + len(counts) - 1, path))
+    spans.sort(key=lambda span: span[:2])
+    for (_, stop, one), (start, _, other) in pairwise(spans):
+        if start < stop:
+            raise ReadError(
+                f"{one} and {other} both hold {kind} at the same times; accepted is one file of a "
+                "quantity, or pieces that follow one another. Leave one of them out, or its column "
+                "by columns=."
+            )
 
 
 def _check_timezone(timezone: str) -> None:

@@ -640,3 +640,40 @@ def test_names_end_with_words(tmp_path, names, id):
         for name, kind in zip(names, kinds, strict=True)
     ]
     assert read_recording(files).id == id
+
+
+@pytest.mark.parametrize(
+    ("offsets", "start"),
+    [
+        (("+00:00", "+00:00"), None),
+        (("+0000", "Z"), None),
+        (("+00:00", "+01:00"), START),
+        (("+01:00", "+01:00"), START),
+    ],
+)
+def test_offset_of_zero(heart, offsets, start):
+    """An export in UTC, and a local clock in London on the night of 30 March."""
+    times = [f"{t}{offsets[i >= 360]}" for i, t in enumerate(clock_times(HOUR))]
+    if len(set(offsets)) == 2 and start:
+        times[360:] = [f"{t}+01:00" for t in clock_times(HOUR[360:] + 3600)]
+    night = heart("time,hr", times)
+    assert is_hour_of_heart(night)
+    assert night.start == start
+    local = heart("time,hr", times, timezone="Europe/Berlin")
+    assert local.start == START + timedelta(hours=1 if offsets[0] == "+01:00" else 2)
+
+
+def test_files_hold_one_quantity(heart, tmp_path):
+    for name, begin in (("a", 0), ("b", 1800), ("c", 3600)):
+        times = clock_times(HOUR + begin)
+        write_table(tmp_path / f"{name}.csv", "time,hr,counts", times, [60] * 720, [5] * 720)
+    first, second, third = (tmp_path / f"{name}.csv" for name in "abc")
+    with pytest.raises(ReadError, match=r"a\.csv and .*b\.csv both hold heart_rate at the same"):
+        read_recording([second, first])
+    with pytest.raises(ReadError, match=r"a\.csv is listed twice"):
+        read_recording([first, tmp_path / "." / "a.csv"])
+    night = read_recording([third, first])
+    assert (night.start, night.duration) == (START, 7200)
+    pieces = [heart("time,hr", clock_times(HOUR + 3600 * i), name=f"{i}.csv") for i in range(3)]
+    whole = read_recording([path for piece in pieces for path in piece.files])
+    assert (whole.duration, np.isnan(whole["ibi"]).sum()) == (3 * 3600 - 5, 0)
