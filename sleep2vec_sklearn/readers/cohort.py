@@ -208,12 +208,26 @@ def _warn_of_tables(folder: Path, stems: set[str]) -> None:
 
 def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
     paths = sorted(folder.glob(pattern) if pattern else filter(_is_night, folder.rglob("*")))
+    tables = [] if paths or pattern else _find_tables(folder)
+    if tables:
+        suffixes = ", ".join(sorted({path.suffix.lower() for path in tables}))
+        raise ReadError(
+            f"{folder}: holds no recording; of its {len(tables):,} tables ({suffixes}), such as "
+            f"{tables[0].name}, none names a time and a signal in its header. Pass "
+            "DataFrame({'path': [...]}) instead of the folder, with columns=, e.g. "
+            "columns={'time': 'Time', 'heart_rate': 'Value'}."
+        )
     if not paths:
         raise ReadError(
             f"{folder}: holds no recording{f' that matches {pattern!r}' if pattern else ''}; known "
             f"suffixes are {', '.join(SUFFIXES)}."
         )
     return _add_names(_group(paths), folder)
+
+
+def _find_tables(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in TABLE_SUFFIXES)
+    return sorted(path for path in found if not is_hypnogram_name(path))
 
 
 def _list_paths(source: Any) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from .._files import sha256
 from .._warnings import warn
-from ..errors import ReadError, RecordingWarning
+from ..errors import InvalidRecordingError, ReadError, RecordingWarning
 from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
@@ -74,6 +74,8 @@ def split_nights(
 
     Raises
     ------
+    InvalidRecordingError
+        If ``recording`` is a path, a cohort or anything else.
     ReadError
         If there is no start, no actigraphy for ``by="inactivity"``, no diary, or no night.
 
@@ -97,6 +99,12 @@ def split_nights(
     """
     if by not in ("clock", "diary", "inactivity"):
         raise ValueError(f"by must be 'clock', 'diary' or 'inactivity', got {by!r}.")
+    if not isinstance(recording, Recording):
+        raise InvalidRecordingError(
+            f"recording is a {type(recording).__name__}; accepted is one Recording of several "
+            "days. Pass split_nights(read_recording(path)) for a file, split_nights(cohort[0]) for "
+            "a record of a cohort."
+        )
     local = _LocalClock(recording, timezone or recording.metadata.get("timezone"))
     if by == "clock":
         spans = local.find_windows(window, max(min_hours * 3600, EPOCH_SECONDS))

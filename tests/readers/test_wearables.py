@@ -677,3 +677,13 @@ def test_files_hold_one_quantity(heart, tmp_path):
     pieces = [heart("time,hr", clock_times(HOUR + 3600 * i), name=f"{i}.csv") for i in range(3)]
     whole = read_recording([path for piece in pieces for path in piece.files])
     assert (whole.duration, np.isnan(whole["ibi"]).sum()) == (3 * 3600 - 5, 0)
+
+
+def test_folder_without_known_columns(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        write_table(tmp_path / name, "when,what", clock_times(HOUR), [60] * 720)
+    with pytest.raises(ReadError, match=r"of its 2 tables \(\.csv\), such as a\.csv, none names"):
+        read_cohort(tmp_path, verbose=0)
+    table = pd.DataFrame({"path": [tmp_path / "a.csv", tmp_path / "b.csv"]})
+    columns = {"time": "when", "heart_rate": "what"}
+    assert len(read_cohort(table, columns=columns, verbose=0)) == 2
