@@ -17,6 +17,7 @@ from pandas.tseries.api import guess_datetime_format
 from ..errors import InvalidSignalError, ReadError
 from ..recordings._notes import Caution
 from ..recordings.derivation import counts_from_acceleration
+from ..recordings.derivation.heartbeats import IBI_LIMITS
 
 TIME_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 DAY = 86_400.0
@@ -27,6 +28,14 @@ _MAX_DAYS = 100
 _MAX_GAP_SECONDS = 1.0
 # a device that lies on a table, van Hees et al. 2013, PLoS ONE 8, e61691
 _STILL_G, _STILL_SECONDS, _STILL_STEP = 0.013, 3600, 900
+# in the unit that is used; a rate of 0 means no contact, a saturation of 127 or 255 no reading
+_PLAUSIBLE = {
+    "heart_rate": (30.0, 200.0, "30 to 200 bpm"),
+    "rr": (*IBI_LIMITS, "0.3 to 2 s"),
+    "counts": (0.0, np.inf, "0 or more"),
+    "spo2": (1.0, 101.0, "1 to 101 %"),
+}
+_MANY_IMPLAUSIBLE = 0.05
 _OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 _OFFSET_OF_A_PLACE = re.compile(r":\d\d(?:\.\d+)?[+-](?!00:?00$)\d\d:?\d\d$")
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?")
@@ -423,6 +432,20 @@ class FileSeries:
         motion = counter.finish()
         if motion is not None:
             self.motion, self.still = motion[:2], motion[2]
+
+
+def find_plausible(name: str, kind: str, values: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Which readings are plausible; a note with the number of others, a caution above 5 %."""
+    low, high, shown = _PLAUSIBLE[kind]
+    plausible = (values >= low) & (values <= high)
+    n_wrong = len(values) - int(plausible.sum())
+    if n_wrong:
+        count = f"{n_wrong:,} of {len(values):,} readings of {kind}"
+        text = f"{name}: {count} are implausible (not {shown}) and were left out"
+        kinds = f"implausible readings of {kind} (not {shown}) were left out"
+        many = n_wrong > _MANY_IMPLAUSIBLE * len(values)
+        notes.append(Caution(text, kinds) if many else text)
+    return plausible
 
 
 def median_step(times: np.ndarray) -> float:

@@ -17,7 +17,14 @@ import pandas as pd
 from ..errors import ReadError
 from ..recordings._notes import Caution
 from ..recordings.derivation.heartbeats import refine_beat_times
-from ._wearable_series import Clock, FileSeries, MotionCounter, find_zeros, median_step
+from ._wearable_series import (
+    Clock,
+    FileSeries,
+    MotionCounter,
+    find_plausible,
+    find_zeros,
+    median_step,
+)
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 _HEAD_BYTES = 1 << 16
@@ -409,12 +416,18 @@ class _TableReader:
         empty = ["acceleration"] if self.has_motion and found.motion is None else []
         for kind, parts in self.parts.items():
             times, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-            # a rate of 0 means no contact
             valid = values >= 0 if kind == "counts" else values > 0
-            if valid.any():
-                found.series[kind] = self._tidy(kind, times[valid], values[valid], found.notes)
-            else:
+            if kind == "spo2":
+                valid &= values <= _SCALES["spo2"]["%"][2]
+            if not valid.any():
                 empty.append(kind)
+                continue
+            unit, size = self.layout.columns[kind][1], float(np.median(values[valid]))
+            values = values * _scale_of(self.path, kind, size, unit)
+            plausible = find_plausible(self.path.name, kind, values, found.notes)
+            # intervals that are too long or short still fill the time between beats
+            used = valid if kind == "rr" else valid & plausible
+            found.series[kind] = self._tidy(kind, times[used], values[used], found.notes)
         for kind in empty:
             text = f"the column of {kind} is empty and was left out"
             found.notes.append(Caution(f"{self.path.name}: {text}", text))
@@ -449,9 +462,7 @@ class _TableReader:
     def _tidy(
         self, kind: str, times: np.ndarray, values: np.ndarray, notes: list[str]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Readings in their unit and in order of time, one for each time."""
-        unit = self.layout.columns[kind][1]
-        values = values * _scale_of(self.path, kind, float(np.median(values)), unit)
+        """Readings in order of time, one for each time."""
         if kind == "rr":
             return self._order_beats(times, values)
         unit = self.layout.columns.get("time", ((), None))[1]

@@ -347,7 +347,9 @@ def test_empty_columns(tmp_path):
     with pytest.warns(RecordingWarning, match="column of spo2 is empty"):
         assert read_recording(path).modalities == ("ibi",)
     mostly_off = write_table(tmp_path / "o.csv", "t,hr", range(600), [0] * 500 + [60] * 100)
-    assert np.nanmax(np.abs(read_recording(mostly_off)["ibi"] - 1)) < 1e-6
+    with pytest.warns(RecordingWarning, match="500 of 600 readings of heart_rate are implausible"):
+        night = read_recording(mostly_off)
+    assert np.nanmax(np.abs(night["ibi"] - 1)) < 1e-6
     path = write_table(tmp_path / "e.csv", "t,hr", range(600), ["--"] * 600)
     with pytest.raises(ReadError, match="holds no reading of heart rate"):
         read_recording(path)
@@ -568,9 +570,9 @@ ONSETS = "".join(f"{30 * i},30,{'W' if i < 20 else 'N2'}\n" for i in range(120))
 @pytest.mark.parametrize("times", [list(HOUR), clock_times(HOUR)], ids=["elapsed", "clock"])
 @pytest.mark.parametrize(("name", "empty"), [("hr", 0), ("hr", ""), ("counts", "")])
 def test_labels_count_from_rows(tmp_path, times, name, empty):
-    """The sensor finds nothing for 95 s, and nothing in the last 100 s."""
+    """The sensor finds nothing for 95 s, and nothing in the last 75 s."""
     values = [60] * len(HOUR)
-    values[:19], values[-20:] = [empty] * 19, [empty] * 20
+    values[:19], values[-15:] = [empty] * 19, [empty] * 15
     path = write_table(tmp_path / "n.csv", f"time,{name},note", times, values, ["x"] * len(HOUR))
     (tmp_path / "n_hypnogram.csv").write_text("onset,duration,stage\n" + ONSETS)
     night = read_recording(path, hypnogram=tmp_path / "n_hypnogram.csv")
@@ -687,3 +689,20 @@ def test_folder_without_known_columns(tmp_path):
     table = pd.DataFrame({"path": [tmp_path / "a.csv", tmp_path / "b.csv"]})
     columns = {"time": "when", "heart_rate": "what"}
     assert len(read_cohort(table, columns=columns, verbose=0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "usual", "wrong"),
+    [("t,hr", 60, 20_000), ("t,hr", 60, 0), ("t,spo2", 97, 255), ("t,spo2", 0.97, 255),
+     ("t,spo2", 97, 0), ("t,counts", 5, -1), ("t,rr_ms", 1000, 9000)],
+)  # fmt: skip
+def test_implausible_readings_are_counted(tmp_path, header, usual, wrong):
+    path = tmp_path / "n.csv"
+    write_table(path, header, range(1000), [wrong if i % 50 == 7 else usual for i in range(1000)])
+    night = read_recording(path)
+    assert any("20 of 1,000 readings of" in note for note in night.notes)
+    values = np.concatenate([night[name] for name in night.modalities])
+    assert np.nanmax(values) - np.nanmin(values) < 1e-4
+    write_table(path, header, range(1000), [wrong if i % 10 == 7 else usual for i in range(1000)])
+    with pytest.warns(RecordingWarning, match="100 of 1,000 readings of .* are implausible"):
+        read_recording(path)
