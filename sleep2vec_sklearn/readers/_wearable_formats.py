@@ -21,7 +21,15 @@ import pandas as pd
 
 from ..errors import ReadError
 from ..recordings._notes import Caution
-from ._wearable_series import Clock, FileSeries, MotionCounter, as_seconds, find_zeros, median_step
+from ._wearable_series import (
+    Clock,
+    FileSeries,
+    MotionCounter,
+    as_seconds,
+    find_plausible,
+    find_zeros,
+    median_step,
+)
 from ._wearable_tables import read_table
 
 DEVICE_SUFFIXES = (".gt3x", ".agd", ".cwa", ".bin", ".xml")
@@ -151,7 +159,8 @@ def _read_health(path: Path, clock: Clock) -> FileSeries:
     clock.kind = "utc"
     found = FileSeries("utc")
     for kind, factor in (("heart_rate", 1.0), ("spo2", 100.0)):
-        used = (table["kind"] == kind).to_numpy() & np.isfinite(begin) & (numbers > 0)
+        used = (table["kind"] == kind).to_numpy() & np.isfinite(begin) & np.isfinite(numbers)
+        used[used] = find_plausible(path.name, kind, factor * numbers[used], found.notes)
         # several devices write into one export, so its order means nothing
         times, first = np.unique(begin[used], return_index=True)
         found.series[kind] = (times, factor * numbers[used][first])

@@ -17,6 +17,7 @@ from pandas.tseries.api import guess_datetime_format
 from ..errors import InvalidSignalError, ReadError
 from ..recordings._notes import Caution
 from ..recordings.derivation import counts_from_acceleration
+from ..recordings.derivation.heartbeats import IBI_LIMITS
 
 TIME_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 DAY = 86_400.0
@@ -27,7 +28,16 @@ _MAX_DAYS = 100
 _MAX_GAP_SECONDS = 1.0
 # a device that lies on a table, van Hees et al. 2013, PLoS ONE 8, e61691
 _STILL_G, _STILL_SECONDS, _STILL_STEP = 0.013, 3600, 900
+# in the unit that is used; a rate of 0 means no contact, a saturation of 127 or 255 no reading
+_PLAUSIBLE = {
+    "heart_rate": (30.0, 200.0, "30 to 200 bpm"),
+    "rr": (*IBI_LIMITS, "0.3 to 2 s"),
+    "counts": (0.0, np.inf, "0 or more"),
+    "spo2": (1.0, 101.0, "1 to 101 %"),
+}
+_MANY_IMPLAUSIBLE = 0.05
 _OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
+_OFFSET_OF_A_PLACE = re.compile(r":\d\d(?:\.\d+)?[+-](?!00:?00$)\d\d:?\d\d$")
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?")
 
 
@@ -44,6 +54,7 @@ class Clock:
         self.path, self.timezone = path, timezone
         self.kind, self.n_back = "", 0
         self.offset: float | None = None
+        self._has_zero_offset = False
         self.is_utc = False  # a table may say so of times without a zone
         self.keeps_time = False  # a device that never changes to daylight saving time and back
         self.notes: list[str] = []
@@ -70,6 +81,8 @@ class Clock:
         if self._to_times is None:
             self._choose_format([text for text in texts.iloc[:2000] if re.search(r"\d", text)])
         assert self._to_times is not None
+        if self._has_zero_offset and texts.str.contains(_OFFSET_OF_A_PLACE).any():
+            self.offset, self._has_zero_offset = 0.0, False
         seconds = as_seconds(self._to_times(texts))
         if self.kind in ("clock", "elapsed"):
             seconds = self._unwrap(seconds)
@@ -139,7 +152,9 @@ class Clock:
         self.kind = "utc" if zoned or self.is_utc else "local"
         if zoned and not first.endswith("Z") and self.timezone is None:
             offset = pd.to_datetime(first, dayfirst=day_first).utcoffset()
-            self.offset = float(offset.total_seconds())
+            # an export in UTC writes +00:00 as well; a place that has it in winter changes it
+            self._has_zero_offset = not offset
+            self.offset = float(offset.total_seconds()) or None
         in_utc = self.kind == "utc"
         self._to_times = lambda column: _parse(column, first, day_first, in_utc)
 
@@ -385,7 +400,8 @@ class FileSeries:
     """What one file holds: times in s on its clock, with values in bpm, s, counts or %.
 
     ``clock`` and ``offset`` are those of :class:`Clock`; ``motion`` are counts per second from a
-    whole second on, ``still`` the spans in which nothing moved, on the same clock.
+    whole second on, ``still`` the spans in which nothing moved, on the same clock. ``rows`` are the
+    first and last time of all rows, also of those without a valid reading.
     """
 
     clock: str
@@ -396,11 +412,14 @@ class FileSeries:
     events: list[tuple[float, float, str]] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    rows: tuple[float, float] | None = None
 
     @property
     def span(self) -> tuple[float, float]:
-        """First and last time; the last epoch of counts belongs to it."""
+        """First and last time of all rows; the last epoch of counts belongs to it."""
         spans = [(times[0], times[-1]) for times, _ in self.series.values()]
+        if self.rows is not None:
+            spans.append(self.rows)
         if "counts" in self.series:
             times, _ = self.series["counts"]
             spans.append((times[0], times[-1] + median_step(times)))
@@ -413,6 +432,20 @@ class FileSeries:
         motion = counter.finish()
         if motion is not None:
             self.motion, self.still = motion[:2], motion[2]
+
+
+def find_plausible(name: str, kind: str, values: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Which readings are plausible; a note with the number of others, a caution above 5 %."""
+    low, high, shown = _PLAUSIBLE[kind]
+    plausible = (values >= low) & (values <= high)
+    n_wrong = len(values) - int(plausible.sum())
+    if n_wrong:
+        count = f"{n_wrong:,} of {len(values):,} readings of {kind}"
+        text = f"{name}: {count} are implausible (not {shown}) and were left out"
+        kinds = f"implausible readings of {kind} (not {shown}) were left out"
+        many = n_wrong > _MANY_IMPLAUSIBLE * len(values)
+        notes.append(Caution(text, kinds) if many else text)
+    return plausible
 
 
 def median_step(times: np.ndarray) -> float:

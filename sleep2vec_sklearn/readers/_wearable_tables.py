@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,14 @@ import pandas as pd
 from ..errors import ReadError
 from ..recordings._notes import Caution
 from ..recordings.derivation.heartbeats import refine_beat_times
-from ._wearable_series import Clock, FileSeries, MotionCounter, find_zeros, median_step
+from ._wearable_series import (
+    Clock,
+    FileSeries,
+    MotionCounter,
+    find_plausible,
+    find_zeros,
+    median_step,
+)
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 _HEAD_BYTES = 1 << 16
@@ -67,6 +75,7 @@ _NAMES = {
 _VALUE_FILES = {"heart_rate": r"heart|(^|[^a-z])hr([^a-z]|$)", "spo2": r"spo2|oxygen"}
 # fmt: on
 SIGNALS = tuple(_SCALES)
+_DATA = r"[-+]?\.?\d"
 _AXIS = re.compile(r"(?:acc|accel|acceleration|accelerometer|a)?([xyz])(?:axis|acc)?")
 
 
@@ -186,7 +195,7 @@ def _as_number(cell: str) -> float:
 
 def _is_row(cells: Sequence[str]) -> bool:
     """Whether a line holds data: it begins with a number, a date or a time."""
-    return bool(cells) and re.match(r"[-+]?\.?\d", cells[0]) is not None
+    return bool(cells) and re.match(_DATA, cells[0]) is not None
 
 
 def _match_columns(
@@ -295,7 +304,11 @@ class _TableReader:
             kind: [(np.zeros(0), np.zeros(0))] for kind in kinds if kind != "acceleration"
         }
         self.participants: set[str] = set()
-        self.n_rows = self.n_wrong = 0
+        self.n_rows = self.n_wrong = self.n_timed = 0
+        self.first_time, self.last_time = np.inf, -np.inf
+        with path.open("rb") as file:
+            file.seek(-min(2, path.stat().st_size), os.SEEK_END)
+            self.is_whole = file.read().strip(b"\0")[-1:] in (b"\n", b"\r")
         self.first_wrong = ""
 
     def add(self, chunk: pd.DataFrame) -> None:
@@ -307,11 +320,15 @@ class _TableReader:
         numbers = {kind: self._numbers(chunk, kind) for kind in kinds}
         wrong = np.any([failed for _, failed in numbers.values()], axis=0)
         sizes = {kind: _magnitude(values) for kind, (values, _) in numbers.items()}
-        # of a last line that is cut short, the time may be as well
         used = np.any([np.isfinite(size) for size in sizes.values()], axis=0)
+        # labels count from the first row, whether or not it holds a reading
+        timed = used | self._have_times(chunk)
+        # of a last line that is cut short, the time may be as well
+        timed[-1] &= used[-1] or self.is_whole
         times = np.full(len(chunk), np.nan)
-        if used.any():
-            times[used] = self._times(chunk[used])
+        if timed.any():
+            times[timed] = self._times(chunk[timed])
+            self._extend(times[np.isfinite(times)])
         wrong |= used & np.isnan(times)
         for kind, parts in self.parts.items():
             present = np.isfinite(times) & np.isfinite(sizes[kind])
@@ -336,6 +353,19 @@ class _TableReader:
                 self.path, "acceleration", float(np.median(sizes[present])), unit
             )
         self.counter.add(times, axes * self.scale)
+
+    def _have_times(self, chunk: pd.DataFrame) -> np.ndarray:
+        """Rows whose cell of the time begins as a number, a date or a time does."""
+        if "time" not in self.layout.columns:
+            return np.full(len(chunk), self.layout.rate is not None)
+        column = _strip(chunk[self.layout.columns["time"][0][0]])
+        return column.astype(str).str.match(_DATA).to_numpy(bool)
+
+    def _extend(self, times: np.ndarray) -> None:
+        if len(times):
+            self.n_timed += len(times)
+            self.first_time = min(self.first_time, float(times.min()))
+            self.last_time = max(self.last_time, float(times.max()))
 
     def _times(self, chunk: pd.DataFrame) -> np.ndarray:
         layout = self.layout
@@ -386,18 +416,30 @@ class _TableReader:
         empty = ["acceleration"] if self.has_motion and found.motion is None else []
         for kind, parts in self.parts.items():
             times, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-            # a rate of 0 means no contact
             valid = values >= 0 if kind == "counts" else values > 0
-            if valid.any():
-                found.series[kind] = self._tidy(kind, times[valid], values[valid], found.notes)
-            else:
+            if kind == "spo2":
+                valid &= values <= _SCALES["spo2"]["%"][2]
+            if not valid.any():
                 empty.append(kind)
+                continue
+            unit, size = self.layout.columns[kind][1], float(np.median(values[valid]))
+            values = values * _scale_of(self.path, kind, size, unit)
+            plausible = find_plausible(self.path.name, kind, values, found.notes)
+            # intervals that are too long or short still fill the time between beats
+            used = valid if kind == "rr" else valid & plausible
+            found.series[kind] = self._tidy(kind, times[used], values[used], found.notes)
         for kind in empty:
             text = f"the column of {kind} is empty and was left out"
             found.notes.append(Caution(f"{self.path.name}: {text}", text))
+        last_epoch = 0.0
         if "counts" in found.series:
             times, counts = found.series["counts"]
-            found.still = find_zeros(times, counts, median_step(times))
+            last_epoch = median_step(times)
+            found.still = find_zeros(times, counts, last_epoch)
+        # a list of intervals has no times but their sum
+        if self.n_timed > 1 and (self.layout.rate or "time" in self.layout.columns):
+            step = (self.last_time - self.first_time) / (self.n_timed - 1)
+            found.rows = (self.first_time, self.last_time + min(last_epoch, step))
         return found
 
     def _check_rows(self) -> None:
@@ -411,17 +453,16 @@ class _TableReader:
             )
         if len(self.participants) > 1:
             shown = ", ".join(sorted(self.participants)[:3])
+            more = ", ..." if len(self.participants) > 3 else ""
             raise ReadError(
-                f"{self.path}: holds {len(self.participants):,} participants ({shown}, ...); "
+                f"{self.path}: holds {len(self.participants):,} participants ({shown}{more}); "
                 "accepted is one. Write a file for each."
             )
 
     def _tidy(
         self, kind: str, times: np.ndarray, values: np.ndarray, notes: list[str]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Readings in their unit and in order of time, one for each time."""
-        unit = self.layout.columns[kind][1]
-        values = values * _scale_of(self.path, kind, float(np.median(values)), unit)
+        """Readings in order of time, one for each time."""
         if kind == "rr":
             return self._order_beats(times, values)
         unit = self.layout.columns.get("time", ((), None))[1]

@@ -36,7 +36,7 @@ from ._tables import (
 from ._wearable_tables import TABLE_SUFFIXES
 from .formats import SUFFIXES
 from .recording import read_night
-from .wearables import is_wearable, looks_wearable
+from .wearables import group_files, is_wearable, joint_path, looks_wearable
 
 _ARGUMENTS = ("path", "hypnogram", "subject", "id")
 _LISTED = ("metadata.csv", "metadata.tsv", "participants.tsv", "participants.csv")
@@ -67,10 +67,12 @@ def read_cohort(
     ----------
     source : path-like, DataFrame or list of path-like
         A folder, searched with its subfolders; the paths of recordings; or a table (also a CSV
-        file, with paths relative to it) with a column ``path`` and, optionally, ``hypnogram``,
-        ``subject``, ``id`` and any metadata. In a folder, a ``metadata.csv`` with a column ``path``
-        is used as that table, one without it and a ``participants.tsv`` are joined like
-        ``metadata``, and so are the tables in ``datasets`` of a study of the NSRR.
+        file, with paths relative to it) with a column ``path`` (a list for several files of one
+        night) and, optionally, ``hypnogram``, ``subject``, ``id`` and any metadata. Files of a
+        wearable that differ in a word such as hr or motion at the end of their names are a night.
+        In a folder, a ``metadata.csv`` with a column ``path`` is used as that table, one without it
+        and a ``participants.tsv`` are joined like ``metadata``, and so are the tables in
+        ``datasets`` of a study of the NSRR.
     pattern : str, optional
         Glob for the recordings in a folder, e.g. ``"**/*-PSG.edf"``. By default every file of a
         known format that is not a hypnogram.
@@ -200,7 +202,7 @@ def _list_nights(
         table = _resolve(table, folder, ("hypnogram",))
         nights = join(nights, _name_nights(nights), table, None, str(path))
     if not has_metadata:
-        _warn_of_tables(folder, {Path(path).stem for path in nights["path"].dropna()})
+        _warn_of_tables(folder, {_path_of(path).stem for path in nights["path"].dropna()})
     return nights
 
 
@@ -215,12 +217,26 @@ def _warn_of_tables(folder: Path, stems: set[str]) -> None:
 
 def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
     paths = sorted(folder.glob(pattern) if pattern else filter(_is_night, folder.rglob("*")))
+    tables = [] if paths or pattern else _find_tables(folder)
+    if tables:
+        suffixes = ", ".join(sorted({path.suffix.lower() for path in tables}))
+        raise ReadError(
+            f"{folder}: holds no recording; of its {len(tables):,} tables ({suffixes}), such as "
+            f"{tables[0].name}, none names a time and a signal in its header. Pass "
+            "DataFrame({'path': [...]}) instead of the folder, with columns=, e.g. "
+            "columns={'time': 'Time', 'heart_rate': 'Value'}."
+        )
     if not paths:
         raise ReadError(
             f"{folder}: holds no recording{f' that matches {pattern!r}' if pattern else ''}; known "
             f"suffixes are {', '.join(SUFFIXES)}."
         )
-    return _add_names(pd.DataFrame({"path": [str(path) for path in paths]}), folder)
+    return _add_names(_group(paths), folder)
+
+
+def _find_tables(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in TABLE_SUFFIXES)
+    return sorted(path for path in found if not is_hypnogram_name(path))
 
 
 def _list_paths(source: Any) -> pd.DataFrame:
@@ -232,7 +248,28 @@ def _list_paths(source: Any) -> pd.DataFrame:
             f"source is of type {type(source).__name__} and holds {found}; accepted are a folder, "
             "a table with a column 'path', and a list of one path or more."
         )
-    return _add_names(pd.DataFrame({"path": [str(path) for path in paths]}), None)
+    return _add_names(_group([Path(path) for path in paths]), None)
+
+
+def _group(paths: Sequence[Path]) -> pd.DataFrame:
+    """Paths of nights, of which the files of a wearable are one; a warning if that is open."""
+    nights, unsure = group_files(paths)
+    if unsure:
+        first, second = unsure[0][:2]
+        warn(
+            f"{len(unsure)} names are those of several files of wearables that hold the same "
+            f"quantity, as {first} and {second}; each is read as a night and a subject. If they "
+            "are one, pass a table with columns path (which may hold lists of files) and subject.",
+            RecordingWarning,
+        )
+    return pd.DataFrame({"path": pd.Series(nights, dtype=object)})
+
+
+def _path_of(path: Any) -> Path:
+    """The path that names a night, which may be several files."""
+    if isinstance(path, list | tuple):
+        return joint_path([Path(file) for file in path])
+    return Path(str(path))
 
 
 def _list_table(table: pd.DataFrame, folder: Path | None, name: str) -> pd.DataFrame:
@@ -254,9 +291,14 @@ def _resolve(table: pd.DataFrame, folder: Path | None, columns: Sequence[str]) -
     if folder is None:
         return table
     for column in set(columns) & set(table.columns):
-        names = [str(folder / n) if isinstance(n, str) and n else None for n in table[column]]
-        table = table.assign(**{column: names})
+        table = table.assign(**{column: [_inside(folder, name) for name in table[column]]})
     return table
+
+
+def _inside(folder: Path, name: Any) -> Any:
+    if isinstance(name, list | tuple):
+        return [str(folder / file) for file in name]
+    return str(folder / name) if isinstance(name, str) and name else None
 
 
 def _is_night(path: Path) -> bool:
@@ -285,7 +327,7 @@ def _add_names(table: pd.DataFrame, folder: Path | None) -> pd.DataFrame:
     """
     if table.empty:
         raise ReadError("the table has no rows; needed is one row per night.")
-    paths = [Path(str(path)) for path in table["path"]]
+    paths = [_path_of(path) for path in table["path"]]
     folder = _common_folder(paths) if folder is None else folder
     relative = [path.relative_to(folder) if folder in path.parents else path for path in paths]
     counts = Counter(path.stem for path in paths)
@@ -353,7 +395,7 @@ def _repeated_names(paths: Sequence[Path]) -> list[list[int]]:
 
 def _warn_of_folders(table: pd.DataFrame) -> None:
     """Warn where folders are taken as subjects that may as well be sites."""
-    paths = [Path(str(path)) for path in table["path"]]
+    paths = [_path_of(path) for path in table["path"]]
     subjects = table["subject"].tolist()
     unsure = [
         places
@@ -410,7 +452,7 @@ def _subject_by_folder(path: Path, paths: Sequence[Path]) -> str:
 def _name_nights(table: pd.DataFrame) -> list[NightKeys]:
     """The keys by which a table of metadata may name each night."""
     nights = []
-    columns = (map(str, table["path"]), table["id"], table["subject"])
+    columns = (map(str, map(_path_of, table["path"])), table["id"], table["subject"])
     for path, id, subject in zip(*columns, strict=True):
         identity, parts = identify(Path(path)), Path(path).parts
         ends = ["/".join(parts[-n:]) for n in (4, 3, 2, 1) if n <= len(parts)]
@@ -423,13 +465,13 @@ def _name_nights(table: pd.DataFrame) -> list[NightKeys]:
 
 def _add_covariates(table: pd.DataFrame, source: Any) -> pd.DataFrame:
     """Age, sex, BMI, race and harmonized columns from the tables of NSRR studies, if there."""
-    who = [identify(Path(str(path))) for path in table["path"]]
+    who = [identify(_path_of(path)) for path in table["path"]]
     studies = {identity.study for identity in who if identity.study is not None}
     if not studies:
         return table
     nights = _name_nights(table)
     is_folder = isinstance(source, str | PathLike) and Path(source).is_dir()
-    folder = Path(source) if is_folder else _common_folder([Path(str(p)) for p in table["path"]])
+    folder = Path(source) if is_folder else _common_folder([_path_of(p) for p in table["path"]])
     tables = find_tables(folder, studies)
     unmatched = {study.study.name: set(range(len(who))) for study in tables}
     constants = []
@@ -503,7 +545,7 @@ def _read_night(row: dict[str, Any], options: dict[str, Any]) -> Recording | _Fa
         return read_night(**arguments, **options)
     except Exception as error:
         # whatever a damaged file makes other libraries raise, it costs one night
-        return str(row["path"]), f"{type(error).__name__}: {error}", error
+        return _shown(row["path"]), f"{type(error).__name__}: {error}", error
 
 
 def _raise(path: str, reason: str, error: Exception) -> NoReturn:
@@ -512,6 +554,10 @@ def _raise(path: str, reason: str, error: Exception) -> NoReturn:
     raise ReadError(
         f"{path} cannot be read ({reason}). Check the file, or leave it out."
     ) from error
+
+
+def _shown(path: Any) -> str:
+    return ", ".join(map(str, path)) if isinstance(path, list | tuple) else str(path)
 
 
 def _is_missing(value: Any) -> bool:
@@ -524,7 +570,8 @@ def _merge_metadata(recordings: list[Recording], table: pd.DataFrame) -> pd.Data
     stated = pd.DataFrame([dict(recording.metadata) for recording in recordings], index=index)
     frame = table.drop(columns=["hypnogram", "id"], errors="ignore").set_axis(index)
     frame = frame.assign(
-        subject=[recording.subject for recording in recordings], path=frame["path"].astype(str)
+        subject=[recording.subject for recording in recordings],
+        path=[_shown(path) for path in frame["path"]],
     )
     frame = fill(frame, stated, np.arange(len(recordings)))
     return frame[list(dict.fromkeys(["subject", "path", *frame.columns]))]

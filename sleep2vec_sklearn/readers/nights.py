@@ -13,7 +13,7 @@ import pandas as pd
 
 from .._files import sha256
 from .._warnings import warn
-from ..errors import ReadError, RecordingWarning
+from ..errors import InvalidRecordingError, ReadError, RecordingWarning
 from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
@@ -51,8 +51,8 @@ def split_nights(
     by : {"clock", "diary", "inactivity"}, default="clock"
         The same hours of every day; the times of a diary; or the longest rest of each day, from
         noon to noon: 10-minute means of activity counts below 15 % of the mean of the 24 hours
-        around (Roenneberg et al. 2015), breaks of up to an hour included. Rest is no sleep: reading
-        in bed counts, and a night of much movement is cut short.
+        around (Roenneberg et al. 2015), breaks of up to an hour included. Rest is not sleep:
+        reading in bed counts, and a night of much movement is cut short.
     diary : DataFrame or sequence of (datetime, datetime), optional
         Local lights off and lights on of each night, in columns ``lights_off`` and ``lights_on``
         (or ``in_bed`` and ``out_of_bed``). By default the recording's own events of type in_bed,
@@ -74,6 +74,8 @@ def split_nights(
 
     Raises
     ------
+    InvalidRecordingError
+        If ``recording`` is a path, a cohort or anything else.
     ReadError
         If there is no start, no actigraphy for ``by="inactivity"``, no diary, or no night.
 
@@ -97,6 +99,12 @@ def split_nights(
     """
     if by not in ("clock", "diary", "inactivity"):
         raise ValueError(f"by must be 'clock', 'diary' or 'inactivity', got {by!r}.")
+    if not isinstance(recording, Recording):
+        raise InvalidRecordingError(
+            f"recording is a {type(recording).__name__}; accepted is one Recording of several "
+            "days. Pass split_nights(read_recording(path)) for a file, split_nights(cohort[0]) for "
+            "a record of a cohort."
+        )
     local = _LocalClock(recording, timezone or recording.metadata.get("timezone"))
     if by == "clock":
         spans = local.find_windows(window, max(min_hours * 3600, EPOCH_SECONDS))
@@ -214,7 +222,7 @@ def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tu
         if not naive or not pd.Timedelta(0) < pair[1] - pair[0] <= pd.Timedelta(hours=24):
             raise ReadError(
                 f"the diary has lights off at {off} and lights on at {on}; accepted are a local "
-                "date and time each, the second up to 24 hours later. Mend or drop the row."
+                "date and time each, the second up to 24 hours later. Correct or drop the row."
             )
         begin, end = (local.elapsed(moment.to_pydatetime()) for moment in pair)
         spans.append((begin, end))

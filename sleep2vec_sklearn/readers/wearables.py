@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,17 @@ _REVISION = 1
 # recordings whose folder may hold tables of the same name
 _PREFERRED = (".edf", ".bdf", ".rec", ".npz", ".vhdr", ".fif", ".set", *DEVICE_SUFFIXES)
 _HEAD_BYTES = 1 << 16
+# elapsed times that begin within a tenth of their end count from 0, later ones from their first
+_LATE_SHARE = 0.1
+_MAX_BREAK_SECONDS = 3600.0  # between two pieces of one record
 _MAX_SPO2_STEP, _MAX_SPO2_GAP = 2.0, 10.0
+# words at the end of a name that tell the files of one night apart
+_KIND_PART = re.compile(
+    r"([-_. ]+(hr|heart|rates?|heart-?rate|pulse|bpm|rri?|ibi|intervals?|motion|movement|acc|accel|"
+    r"acceleration|accelerometer|acti(graphy|graph|vity)?|counts?|spo2|sao2|oxygen|saturation|"
+    r"oximet(er|ry)))+$",
+    re.IGNORECASE,
+)
 _MODALITY_OF = {
     "rr": "ibi", "heart_rate": "ibi", "acceleration": "actigraphy", "counts": "actigraphy",
     "spo2": "spo2",
@@ -90,6 +101,7 @@ class WearableSource(FileSource):
         columns: Mapping[str, Any] | None = None, timezone: str | None = None,
     ):  # fmt: skip
         self._configure(paths, columns, timezone)
+        _check_names(self.files)
         files = [self._read(path) for path in self.files]
         _check_columns(self.files, dict(self._columns))
         clocks = {found.clock for found in files}
@@ -101,9 +113,11 @@ class WearableSource(FileSource):
             )
         _check_overlap(self.files, [found.span for found in files])
         spans = np.array([found.span for found in files])
-        self._zero = float(np.floor(spans[:, 0].min()))
-        self.duration = float(np.ceil(spans[:, 1].max()) - self._zero)
         self._has_clock = clocks != {"elapsed"}
+        first, last = float(spans[:, 0].min()), float(spans[:, 1].max())
+        from_zero = not self._has_clock and 0 < first <= _LATE_SHARE * last
+        self._zero = 0.0 if from_zero else float(np.floor(first))
+        self.duration = float(np.ceil(last) - self._zero)
         self._offset = next((f.offset for f in files if f.offset is not None), None)
         if clocks == {"utc"} and self._offset is None:
             self._has_clock = False
@@ -112,11 +126,15 @@ class WearableSource(FileSource):
             for kind in _kinds_of(found):
                 self._paths.setdefault(kind, []).append(path)
         notes = [note for found in files for note in found.notes]
+        if not self._has_clock and self._zero > 0:
+            notes.append(f"elapsed times begin at {self._zero:,.0f} s, where the recording starts")
         if clocks == {"utc"} and not self._has_clock:
             notes.append("times are in UTC; without timezone= the local clock is unknown")
         left_out = {get_modality(name).name for name in channels or {}}
         wanted = [name for name in list_modalities(modalities) if name not in left_out]
         self._kinds, more = _choose_kinds(files, wanted)
+        for kind in self._kinds.values():
+            _check_pieces(kind, self.files, files)
         if not self._kinds:
             raise NoUsableChannelError(
                 f"{', '.join(map(str, self.files))}: no wanted modality; found "
@@ -307,10 +325,47 @@ def joint_path(files: Sequence[Path]) -> Path:
         raise ReadError("the list of files is empty; accepted are one file or more of one night.")
     columns = zip(*(file.stem for file in files), strict=False)
     letters = takewhile(lambda column: len(set(column)) == 1, columns)
-    shared = "".join(letter for letter, *_ in letters).rstrip("_-. ")
-    if len(files) == 1 or len(shared) > 1:
+    shared = "".join(letter for letter, *_ in letters)
+    ends_in_word = shared[-1:].isalnum() and any(
+        file.stem[len(shared) : len(shared) + 1].isalnum() for file in files
+    )
+    # of p01_acc and p01_activity it is p01, not p01_a
+    whole = (re.sub(r"[^-_. ]+$", "", shared) if ends_in_word else shared).rstrip("_-. ")
+    shared = whole or shared.rstrip("_-. ")
+    if whole or len(files) == 1 or len(shared) > 1:
         return files[0].with_name((shared or files[0].stem) + files[0].suffix)
     return files[0].with_name(files[0].resolve().parent.name + files[0].suffix)
+
+
+def group_files(paths: Sequence[Path]) -> tuple[list[Any], list[list[Path]]]:
+    """Nights, of which several files are a list, and files of one name that may be one night.
+
+    Files of a wearable belong together if they share their folder and their stem without a word
+    such as hr or motion at its end, and no two hold the same quantity.
+    """
+    others = {path.with_suffix("") for path in paths if not is_wearable(path)}
+    groups: dict[Path, list[Path]] = {}
+    for path in paths:
+        stem = _KIND_PART.sub("", path.stem)
+        key = path.with_name(stem) if is_wearable(path) and looks_wearable(path) else path
+        groups.setdefault(key, []).append(path)
+    nights: list[Any] = []
+    unsure: list[list[Path]] = []
+    for key, files in groups.items():
+        kinds = [kind for path in files for kind in _kinds_by_header(path)] if files[1:] else []
+        if files[1:] and key not in others and 0 < len(kinds) == len(set(kinds)):
+            nights.append([str(path) for path in files])
+            continue
+        nights += map(str, files)
+        unsure += [files] if files[1:] else []
+    return nights, unsure
+
+
+def _kinds_by_header(path: Path) -> list[str]:
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        layout = find_header(path, read_head(path), {})
+        return [kind for kind in layout.columns if kind in SIGNALS] if layout else []
+    return ["counts" if path.suffix.lower() == ".agd" else "acceleration"]
 
 
 def _choose_kinds(
@@ -345,15 +400,48 @@ def _kinds_of(found: FileSeries) -> list[str]:
 
 
 def _check_overlap(paths: Sequence[Path], spans: Sequence[tuple[float, float]]) -> None:
-    latest = max(range(len(spans)), key=lambda i: spans[i][0])
-    earliest = min(range(len(spans)), key=lambda i: spans[i][1])
-    wait = spans[latest][0] - spans[earliest][1]
-    if wait > 0:
-        raise ReadError(
-            f"{paths[latest]} begins {wait / 3600:.1f} h after the end of {paths[earliest]}; "
-            "accepted are files of one night. Read them apart, or pass timezone= if one states "
-            "local times and the other UTC."
-        )
+    order = sorted(range(len(spans)), key=lambda i: spans[i])
+    last = order[0]
+    for i in order[1:]:
+        wait = spans[i][0] - spans[last][1]
+        if wait > _MAX_BREAK_SECONDS:
+            raise ReadError(
+                f"{paths[i]} begins {wait / 3600:.1f} h after the end of {paths[last]}; accepted "
+                "are files of one night. Read them apart, or pass timezone= if one states local "
+                "times and the other UTC."
+            )
+        last = max(last, i, key=lambda i: spans[i][1])
+
+
+def _check_names(paths: Sequence[Path]) -> None:
+    known: set[Path] = set()
+    for path in paths:
+        if path.resolve() in known:
+            raise ReadError(
+                f"{path} is listed twice; accepted are different files of one night. Leave one out."
+            )
+        known.add(path.resolve())
+
+
+def _check_pieces(kind: str, paths: Sequence[Path], files: Sequence[FileSeries]) -> None:
+    """An error if two files hold one quantity at the same time; one may follow the other."""
+    spans = []
+    for path, found in zip(paths, files, strict=True):
+        if kind in found.series:
+            times, _ = found.series[kind]
+            spans.append((times[0], times[-1], path))
+        elif kind == "acceleration" and found.motion is not None:
+            # a second may be shared, as it is counted whole
+            first, counts = found.motion
+            spans.append((first, first + len(counts) - 1, path))
+    spans.sort(key=lambda span: span[:2])
+    for (_, stop, one), (start, _, other) in pairwise(spans):
+        if start < stop:
+            raise ReadError(
+                f"{one} and {other} both hold {kind} at the same times; accepted is one file of a "
+                "quantity, or pieces that follow one another. Leave one of them out, or its column "
+                "by columns=."
+            )
 
 
 def _check_timezone(timezone: str) -> None:

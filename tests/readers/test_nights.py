@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sleep2vec_sklearn import Recording, read_recording
-from sleep2vec_sklearn.errors import ReadError, RecordingWarning
+from sleep2vec_sklearn.errors import InvalidRecordingError, ReadError, RecordingWarning
 from sleep2vec_sklearn.readers import split_nights
 from tests.readers.wearable_files import (
     clock_times,
@@ -167,3 +167,17 @@ def test_health_export_of_years(tmp_path):
     (night,) = split_nights(record, by="diary")
     assert (night.start, night.lights) == (NOON + timedelta(hours=11), (0.0, 8 * HOUR - 30))
     np.testing.assert_allclose(night["ibi"][: 8 * HOUR - 60], 1.0, rtol=0.02)
+
+
+@pytest.mark.parametrize("record", ["wk.csv", ["wk.csv"], None])
+def test_only_recordings_are_split(record):
+    with pytest.raises(
+        InvalidRecordingError, match=r"is a \w+; .*read_recording\(path\).*cohort\[0\]"
+    ):
+        split_nights(record)
+
+
+def test_cohort_is_not_split(week):
+    nights = split_nights(week, window=("22:00", "08:00"), min_hours=0)
+    with pytest.raises(InvalidRecordingError, match="recording is a Cohort"):
+        split_nights(nights)

@@ -4,6 +4,7 @@
 from datetime import datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sleep2vec_sklearn import describe_channels, read_cohort, read_recording
@@ -346,7 +347,9 @@ def test_empty_columns(tmp_path):
     with pytest.warns(RecordingWarning, match="column of spo2 is empty"):
         assert read_recording(path).modalities == ("ibi",)
     mostly_off = write_table(tmp_path / "o.csv", "t,hr", range(600), [0] * 500 + [60] * 100)
-    assert np.nanmax(np.abs(read_recording(mostly_off)["ibi"] - 1)) < 1e-6
+    with pytest.warns(RecordingWarning, match="500 of 600 readings of heart_rate are implausible"):
+        night = read_recording(mostly_off)
+    assert np.nanmax(np.abs(night["ibi"] - 1)) < 1e-6
     path = write_table(tmp_path / "e.csv", "t,hr", range(600), ["--"] * 600)
     with pytest.raises(ReadError, match="holds no reading of heart rate"):
         read_recording(path)
@@ -559,3 +562,147 @@ def test_changed_files_are_read_again(tmp_path):
     write_table(path, "t,hr", range(600), [80] * 600)
     np.testing.assert_allclose(night["ibi"], 0.75)
     assert night.fingerprint != before
+
+
+ONSETS = "".join(f"{30 * i},30,{'W' if i < 20 else 'N2'}\n" for i in range(120))
+
+
+@pytest.mark.parametrize("times", [list(HOUR), clock_times(HOUR)], ids=["elapsed", "clock"])
+@pytest.mark.parametrize(("name", "empty"), [("hr", 0), ("hr", ""), ("counts", "")])
+def test_labels_count_from_rows(tmp_path, times, name, empty):
+    """The sensor finds nothing for 95 s, and nothing in the last 75 s."""
+    values = [60] * len(HOUR)
+    values[:19], values[-15:] = [empty] * 19, [empty] * 15
+    path = write_table(tmp_path / "n.csv", f"time,{name},note", times, values, ["x"] * len(HOUR))
+    (tmp_path / "n_hypnogram.csv").write_text("onset,duration,stage\n" + ONSETS)
+    night = read_recording(path, hypnogram=tmp_path / "n_hypnogram.csv")
+    assert night.duration == (3600 if name == "counts" else 3595)
+    assert night.stages.tolist()[:21] == [0] * 20 + [2]
+    (values,) = (night[kind] for kind in night.modalities)
+    assert np.isnan(values[:60]).all()
+    assert not np.isnan(values[100:3400]).any()
+
+
+@pytest.mark.parametrize(("begin", "duration", "first"), [(95, 3690, 100), (2000, 3595, 2)])
+def test_elapsed_times_begin_late(heart, begin, duration, first):
+    night = heart("t,hr", HOUR + begin, values=np.r_[[75] * 10, [60] * 710])
+    assert night.duration == duration
+    assert night["ibi"][first] == pytest.approx(0.8)
+    assert any("begin at 2,000 s" in note for note in night.notes) == (begin == 2000)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Heart rate and counts of two participants in one folder."""
+    for who in ("p01", "p02"):
+        write_table(tmp_path / f"{who}_hr.csv", "time,hr", clock_times(HOUR), [60] * 720)
+        times = clock_times(range(0, 3600, 60))
+        write_table(tmp_path / f"{who}_motion.csv", "time,counts", times, [5] * 60)
+    return tmp_path
+
+
+def test_folder_joins_a_night(pairs):
+    write_table(pairs / "p03_hr.csv", "time,hr", clock_times(HOUR), [60] * 720)
+    for name, n_epochs in (("p01", 120), ("p02", 120), ("p03_hr", 119)):
+        (pairs / f"{name}_hypnogram.csv").write_text("stage\n" + "W\n" * n_epochs)
+    cohort = read_cohort(pairs, verbose=0)
+    assert [night.id for night in cohort] == ["p01", "p02", "p03_hr"]
+    assert cohort.groups.tolist() == ["p01", "p02", "p03_hr"]
+    assert cohort[1].modalities == ("ibi", "actigraphy")
+    assert cohort[0].stages.tolist() == [0] * 120
+    listed = read_cohort([pairs / "p02_hr.csv", pairs / "p02_motion.csv"], verbose=0)
+    assert (listed.groups.tolist(), len(listed[0].files)) == (["p02"], 2)
+
+
+def test_lists_in_a_table(pairs):
+    files = [["p01_hr.csv", "p01_motion.csv"], ["p02_hr.csv", "p02_motion.csv"]]
+    table = pd.DataFrame({"path": [[str(pairs / name) for name in pair] for pair in files]})
+    ages = pd.DataFrame({"subject": ["p01", "p02"], "age": [30, 40]})
+    cohort = read_cohort(table, metadata=ages, verbose=0)
+    assert cohort.groups.tolist() == ["p01", "p02"]
+    assert cohort.metadata["age"].tolist() == [30, 40]
+
+
+def test_same_quantity_is_unsure(pairs):
+    times = clock_times(HOUR)
+    write_table(pairs / "p02_spo2.csv", "time,spo2,pulse", times, [97] * 720, [60] * 720)
+    with pytest.warns(RecordingWarning, match=r"p02_hr\.csv and .*p02_motion\.csv; each is read"):
+        cohort = read_cohort(pairs, verbose=0)
+    assert cohort.groups.tolist() == ["p01", "p02_hr", "p02_motion", "p02_spo2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "id"),
+    [(["p01_acc", "p01_activity"], "p01"), (["1_hr", "1_motion"], "1"), (["hr0", "hr1"], "hr")],
+)
+def test_names_end_with_words(tmp_path, names, id):
+    kinds = ["hr", "counts"]
+    files = [
+        write_table(tmp_path / f"{name}.csv", f"t,{kind}", HOUR, [60] * 720)
+        for name, kind in zip(names, kinds, strict=True)
+    ]
+    assert read_recording(files).id == id
+
+
+@pytest.mark.parametrize(
+    ("offsets", "start"),
+    [
+        (("+00:00", "+00:00"), None),
+        (("+0000", "Z"), None),
+        (("+00:00", "+01:00"), START),
+        (("+01:00", "+01:00"), START),
+    ],
+)
+def test_offset_of_zero(heart, offsets, start):
+    """An export in UTC, and a local clock in London on the night of 30 March."""
+    times = [f"{t}{offsets[i >= 360]}" for i, t in enumerate(clock_times(HOUR))]
+    if len(set(offsets)) == 2 and start:
+        times[360:] = [f"{t}+01:00" for t in clock_times(HOUR[360:] + 3600)]
+    night = heart("time,hr", times)
+    assert is_hour_of_heart(night)
+    assert night.start == start
+    local = heart("time,hr", times, timezone="Europe/Berlin")
+    assert local.start == START + timedelta(hours=1 if offsets[0] == "+01:00" else 2)
+
+
+def test_files_hold_one_quantity(heart, tmp_path):
+    for name, begin in (("a", 0), ("b", 1800), ("c", 3600)):
+        times = clock_times(HOUR + begin)
+        write_table(tmp_path / f"{name}.csv", "time,hr,counts", times, [60] * 720, [5] * 720)
+    first, second, third = (tmp_path / f"{name}.csv" for name in "abc")
+    with pytest.raises(ReadError, match=r"a\.csv and .*b\.csv both hold heart_rate at the same"):
+        read_recording([second, first])
+    with pytest.raises(ReadError, match=r"a\.csv is listed twice"):
+        read_recording([first, tmp_path / "." / "a.csv"])
+    night = read_recording([third, first])
+    assert (night.start, night.duration) == (START, 7200)
+    pieces = [heart("time,hr", clock_times(HOUR + 3600 * i), name=f"{i}.csv") for i in range(3)]
+    whole = read_recording([path for piece in pieces for path in piece.files])
+    assert (whole.duration, np.isnan(whole["ibi"]).sum()) == (3 * 3600 - 5, 0)
+
+
+def test_folder_without_known_columns(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        write_table(tmp_path / name, "when,what", clock_times(HOUR), [60] * 720)
+    with pytest.raises(ReadError, match=r"of its 2 tables \(\.csv\), such as a\.csv, none names"):
+        read_cohort(tmp_path, verbose=0)
+    table = pd.DataFrame({"path": [tmp_path / "a.csv", tmp_path / "b.csv"]})
+    columns = {"time": "when", "heart_rate": "what"}
+    assert len(read_cohort(table, columns=columns, verbose=0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "usual", "wrong"),
+    [("t,hr", 60, 20_000), ("t,hr", 60, 0), ("t,spo2", 97, 255), ("t,spo2", 0.97, 255),
+     ("t,spo2", 97, 0), ("t,counts", 5, -1), ("t,rr_ms", 1000, 9000)],
+)  # fmt: skip
+def test_implausible_readings_are_counted(tmp_path, header, usual, wrong):
+    path = tmp_path / "n.csv"
+    write_table(path, header, range(1000), [wrong if i % 50 == 7 else usual for i in range(1000)])
+    night = read_recording(path)
+    assert any("20 of 1,000 readings of" in note for note in night.notes)
+    values = np.concatenate([night[name] for name in night.modalities])
+    assert np.nanmax(values) - np.nanmin(values) < 1e-4
+    write_table(path, header, range(1000), [wrong if i % 10 == 7 else usual for i in range(1000)])
+    with pytest.warns(RecordingWarning, match="100 of 1,000 readings of .* are implausible"):
+        read_recording(path)
