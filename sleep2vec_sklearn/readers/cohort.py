@@ -141,8 +141,9 @@ def read_cohort(
         "derivations": derivations, "derive": derive, "scorer": scorer, "columns": columns,
         "timezone": timezone,
     }  # fmt: skip
-    results = _read_all(table, options, n_jobs, verbose)
-    given = table.to_dict("records")
+    # without the covariates, of which tables of studies have a thousand
+    given = table[[name for name in _ARGUMENTS if name in table.columns]].to_dict("records")
+    results = _read_all(given, options, n_jobs, verbose)
     results = settle_codes(
         results, lambda i, code: _read_night(given[i], options | {"coding": code})
     )
@@ -523,12 +524,11 @@ _Failure = tuple[str, str, Exception]
 
 
 def _read_all(
-    table: pd.DataFrame, options: dict[str, Any], n_jobs: int | None, verbose: int
+    rows: list[dict[str, Any]], options: dict[str, Any], n_jobs: int | None, verbose: int
 ) -> list[Recording | _Failure]:
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    rows = table[[name for name in _ARGUMENTS if name in table.columns]].to_dict("records")
     work = (delayed(_read_night)(row, options) for row in rows)
     results = Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")(work)
     return list(tqdm(results, total=len(rows), desc="reading", unit="night", disable=not verbose))

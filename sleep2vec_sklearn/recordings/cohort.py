@@ -176,12 +176,8 @@ class Cohort(list[Recording]):
         rows = [_describe_night(recording) for recording in self]
         table = pd.DataFrame(rows, index=self._index, columns=list(_REPORT_COLUMNS))
         if coverage and len(self):
-            measured = [
-                {f"coverage_{name}": seconds / 3600 for name, seconds in night.coverage().items()}
-                | {f"filled_{name}": n for name, n in night.filled_epochs().items()}
-                for night in self
-            ]
-            table = pd.concat([table, pd.DataFrame(measured, index=self._index)], axis=1)
+            measured = pd.DataFrame([_measure_night(night) for night in self], index=self._index)
+            table = pd.concat([table, measured], axis=1)
         return table
 
     def __getitem__(self, key: Any) -> Any:
@@ -448,6 +444,14 @@ def _describe_night(recording: Recording) -> tuple[Any, ...]:
         labels,
         "; ".join(about["notes"]),
     )
+
+
+def _measure_night(recording: Recording) -> dict[str, float]:
+    """Hours of usable signal of each modality, and epochs filled by other derivations."""
+    seconds, added = recording._measure_coverage()
+    filled = added if recording.derivation_mode == "fill" else {}
+    hours = {f"coverage_{name}": value / 3600 for name, value in seconds.items()}
+    return hours | {f"filled_{name}": n for name, n in filled.items()}
 
 
 def _topic(note: str) -> str:

@@ -415,17 +415,20 @@ class Recording(Mapping[str, np.ndarray]):
 
         Empty unless the recording was read with ``derivations="fill"``.
         """
-        return self._added_epochs() if self.derivation_mode == "fill" else {}
+        if self.derivation_mode != "fill":
+            return {}
+        several = [name for name, labels in self.derivations.items() if len(labels) > 1]
+        return self._added_epochs(self.read(several)) if several else {}
 
-    def _added_epochs(self) -> dict[str, int]:
-        """Epochs in which the first derivation of a modality is off and another is on."""
+    def _added_epochs(self, signals: Mapping[str, Signal]) -> dict[str, int]:
+        """Epochs in which the first derivation of a modality, ``signals``, is off, another on."""
         from ._conditioning import find_good_epochs
 
         added = {}
         for name, labels in self.derivations.items():
             if len(labels) < 2:
                 continue
-            good = first = find_good_epochs(self.signal(name), name, self.n_epochs)
+            good = first = find_good_epochs(signals[name], name, self.n_epochs)
             for index in range(1, len(labels)):
                 if not good.all():
                     other = self.signal(name, index)
@@ -451,11 +454,16 @@ class Recording(Mapping[str, np.ndarray]):
 
         Epochs in which one of several derivations is on count, where these are read.
         """
-        signals = self.read().items()
-        seconds = {name: usable_seconds(signal, get_modality(name)) for name, signal in signals}
-        for name, n_epochs in self._added_epochs().items():
+        return self._measure_coverage()[0]
+
+    def _measure_coverage(self) -> tuple[dict[str, float], dict[str, int]]:
+        """:meth:`coverage`, and the epochs of it that further derivations add, in one pass."""
+        signals = self.read()
+        seconds = {n: usable_seconds(signal, get_modality(n)) for n, signal in signals.items()}
+        added = self._added_epochs(signals)
+        for name, n_epochs in added.items():
             seconds[name] += float(n_epochs * EPOCH_SECONDS)
-        return seconds
+        return seconds, added
 
 
 def as_recording(element: Any, index: int | str | None = None) -> Recording:
