@@ -1,23 +1,31 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Tables and lists of labels: their columns, units, clocks, scorers and lengths."""
+"""Tables and lists of labels: their columns, scorers, onsets and lengths."""
 
 from __future__ import annotations
 
-import csv
 import re
-import unicodedata
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from ..errors import ReadError
 from ..recordings._event_names import EventNames
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
+from ._delimited import (
+    SECONDS,
+    UNITS,
+    TimeFormat,
+    as_number,
+    parse_title,
+    read_text,
+    seconds_of,
+    split_line,
+    unroll,
+)
 from ._scoring import (
     DATES_DIFFER,
     DAY,
@@ -49,92 +57,62 @@ _COLUMNS = {
               "index", "unnamed", "idx", "nr", "no", "number", "epoche", "epoca", ""),
     "date": ("date", "datum", "fecha", "data"),
     "scorer": ("scorer", "rater", "annotator", "expert", "reader", "technician", "scoredby"),
+    "event": _TEXT_NAMES,
 }
-# seconds; samples have no length of their own
-_UNITS = {
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sek", "sekunden", "secondes",
-                     "segundos"), 1.0),
-    **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), 1e-3),
-    **dict.fromkeys(("min", "mins", "minute", "minutes", "minuten", "minutos"), 60.0),
-    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours", "stunden", "heures", "horas"), 3600.0),
-    **dict.fromkeys(("sample", "samples", "smp", "pts"), 0.0),
-}
-_DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d.%m.%y", "%d-%m-%Y", "%d/%m/%Y",
-          "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%d-%b-%Y", "%Y%m%d")
 # fmt: on
-_KNOWN = {*_STAGE_NAMES, *_TEXT_NAMES, *(n for names in _COLUMNS.values() for n in names)} - {""}
+_TIMES = {*_COLUMNS["onset"], *_COLUMNS["epoch"]} - {""}
+_KNOWN = {*_STAGE_NAMES, *(name for names in _COLUMNS.values() for name in names)} - {""}
 _SEVERAL = re.compile(r"(stages?|sleepstage|hypno(gram)?|scorer|rater|expert|annotator|scoring).*")
 _OF_STAGES = re.compile(r"stage|sleepstage|hypno")
-_UNIT_SUFFIX = re.compile(
-    rf"(.+?)(?:[\s_.\-]+(?:in[\s_.\-]+)?|(?:in)?(?=[a-z]{{3}}))({'|'.join(_UNITS)})"
-)
-_CLOCK = re.compile(
-    r"(?:(?P<days>\d+) days?\s+|(?P<date>\d[\w./-]*\d)(?:T|\s+))?"
-    r"(?P<h>\d{1,3}):(?P<m>[0-5]\d):(?P<s>\d\d(?:[.,:]\d+)?)"
-    r"\s*(?P<half>[AaPp]\.?[Mm]\.?)?\s*(?P<zone>Z|UTC|GMT|[+-]\d\d:?\d\d)?"
-)
+_CLOCK = re.compile(r"\d:[0-5]\d:\d\d")
+_CLOCK_FORMAT = TimeFormat("clock", "ISO8601")
 _STATED_LENGTH = re.compile(
     r"(?:epoch|rate)[\w\s]*[:=]\s*(\d+(?:\.\d+)?)\s*s(?:ec|econds)?\b", re.IGNORECASE
 )
+# numbers beyond are no onsets in seconds, as no recording is that long, but times since 1970
+_LONGEST = 1e8
 _Row = tuple[int, list[str]]
-
-
-def decode_text(raw: bytes) -> str:
-    """Text in UTF-8 or UTF-16, with or without a byte-order mark, else in Windows' Latin-1."""
-    head = raw[:4096]
-    even, odd = head[::2].count(0), head[1::2].count(0)
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return raw.decode("utf-16", errors="replace")
-    if len(head) > 8 and 8 * max(even, odd) > 3 * len(head) and min(even, odd) < len(head) / 50:
-        return raw.decode("utf-16-le" if odd > even else "utf-16-be", errors="replace")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("cp1252", errors="replace")
 
 
 def has_stage_column(path: Path) -> bool:
     """Whether a table of any content names a column of stages, or holds unmistakable ones."""
-    with path.open("rb") as file:
-        text = decode_text(file.read(65536))
-    lines = text.splitlines()[:200]
+    try:
+        lines = read_text(path, 65536).splitlines()[:200]
+    except ReadError:
+        return False
     rows = [_split(line) for line in lines]
-    cells = [cell for row in rows for cell in row]
-    if _lists_events(rows):
+    names = [[_name_of(cell) for cell in row] for row in rows]
+    if _lists_events(rows, names):
         return False
-    if any(_name_of(cell) in _STAGE_NAMES for cell in cells) or _has_scorers_stages(rows):
+    if any(name in _STAGE_NAMES for row in names for name in row):
         return True
-    return sum(parse_stage(cell, bare=False) is not None for cell in cells) > 1
+    header = next((n for n, row in enumerate(names) if _TIMES & set(row)), len(rows))
+    for i, name in enumerate(names[header] if header < len(rows) else ()):
+        texts = [row[i] for row in rows[header + 1 :] if i < len(row)]
+        # a digit below 'expert' may be the number of one
+        if _holds_scores(name, texts, words=not _OF_STAGES.match(name)):
+            return True
+    return sum(parse_stage(cell, bare=False) is not None for row in rows for cell in row) > 1
 
 
-def _lists_events(rows: list[list[str]]) -> bool:
+def _lists_events(rows: list[list[str]], names: list[list[str]]) -> bool:
     """Whether most rows name a scored event, so that stages beside it are those it fell in."""
-    for n, row in enumerate(rows):
-        places = [i for i, cell in enumerate(row) if _name_of(cell) in _TEXT_NAMES]
-        if places:
-            texts = [" ".join(row[i] for i in places if i < len(row)) for row in rows[n + 1 :]]
-            names = EventNames()
-            scored = ~(names.unknown(texts) | names.marks(texts))
-            # a row without an event is one of a stage
-            stages = [not text or parse_stage(text, bare=False) is not None for text in texts]
-            return 2 * int(scored.sum()) > len(texts) and not any(stages)
-    return False
-
-
-def _has_scorers_stages(rows: list[list[str]]) -> bool:
-    """Whether a column beside times is one scorer's, such as 'stage_hum', and holds stages."""
-    for n, row in enumerate(rows):
-        names = [_name_of(cell) for cell in row]
-        if not {*_COLUMNS["onset"], *_COLUMNS["epoch"]} - {""} & set(names):
-            continue
-        for i, name in enumerate(names):
-            texts = [below[i] for below in rows[n + 1 :] if i < len(below) and below[i]]
-            # a digit below 'expert' may be the number of one
-            accepted = _is_label if _OF_STAGES.match(name) else _is_stage_word
-            if _SEVERAL.fullmatch(name) and 2 * sum(map(accepted, texts)) > len(texts):
-                return True
+    header = next((n for n, row in enumerate(names) if {*_TEXT_NAMES} & set(row)), None)
+    if header is None:
         return False
-    return False
+    places = [i for i, name in enumerate(names[header]) if name in _TEXT_NAMES]
+    texts = [" ".join(row[i] for i in places if i < len(row)) for row in rows[header + 1 :]]
+    known = EventNames()
+    scored = ~(known.unknown(texts) | known.marks(texts))
+    # a row without an event is one of a stage
+    stages = [not text or parse_stage(text, bare=False) is not None for text in texts]
+    return 2 * int(scored.sum()) > len(texts) and not any(stages)
+
+
+def _holds_scores(name: str, texts: list[str], *, words: bool = False) -> bool:
+    """Whether a column is one scorer's, such as 'stage_hum': most of its cells are stages."""
+    labels = [_is_label(text) and not (words and INTEGER.fullmatch(text)) for text in texts if text]
+    return _SEVERAL.fullmatch(name) is not None and 2 * sum(labels) > len(labels)
 
 
 def read_table(path: Path, known: LabelContext) -> Scoring:
@@ -147,21 +125,18 @@ def read_table(path: Path, known: LabelContext) -> Scoring:
     """
     rows, stated = _read_rows(path)
     table = _find_columns(path, rows, known)
-    texts = table.cells("stage")
+    texts = table.cells["stage"]
     codes, notes = decode(texts, known.coding)
     table.notes.extend(notes)
     labels = [parse_stage(codes.get(text, text)) for text in texts]
     events = table.find_events()
     is_stage = np.array([b is not None and not e for b, e in zip(labels, events, strict=True)])
-    named = _name_of(table.columns["stage"].title) not in _TEXT_NAMES
-    start, timed = None, True
-    if "onset" in table.columns:
-        onsets, start, factor = table.read_onsets()
-        durations = table.read_durations(onsets, factor)
+    start, timed, words = None, True, is_stage
+    if "onset" in table.cells:
+        onsets, start, factor, zero = table.read_onsets()
+        durations = table.read_durations(onsets + zero, factor)
+        words, due = table.find_words(onsets, durations, is_stage, events)
         # a word that is no stage, but where one is due, ends the stage before it
-        step = np.diff(np.unique(onsets[is_stage])).min(initial=EPOCH_SECONDS)
-        on_grid = (onsets - onsets[is_stage].min(initial=onsets.max())) % step < 0.01
-        due = is_stage | (np.array([named and not event for event in events]) & on_grid)
         lengths = np.zeros(len(onsets))
         lengths[due] = fill_lengths(onsets[due], [labels[i] for i in np.flatnonzero(due)])
         durations = np.where(durations > 0, durations, lengths)
@@ -172,24 +147,20 @@ def read_table(path: Path, known: LabelContext) -> Scoring:
             raise table.error(i, f"{texts[i][:40]!r} {accepted} to 5.")
         onsets, durations, timed = table.place_epochs(stated)
     build = ScoringBuilder(notes=table.notes)
-    columns = (onsets.tolist(), durations.tolist(), labels, texts, events)
-    for onset, duration, label, text, event in zip(*columns, strict=True):
-        if label is not None and not event:
-            build.add_stage(onset, duration, label)
-            continue
-        if named and not event and duration >= 10 and duration % 5 == 0:
-            build.unknown[text] += 1
-            build.events.append((onset, duration, text))
+    for i, (onset, duration) in enumerate(zip(onsets.tolist(), durations.tolist(), strict=True)):
+        if is_stage[i]:
+            build.add_stage(onset, duration, labels[i])
+        elif words[i] and duration >= 10 and duration % 5 == 0:
+            build.unknown[texts[i]] += 1
+            build.events.append((onset, duration, texts[i]))
         else:
-            build.add_event(onset, duration, event or text)
+            build.add_event(onset, duration, events[i] or texts[i])
     return build.build(start, timed=timed)
 
 
 def _read_rows(path: Path) -> tuple[list[_Row], float | None]:
     """Line number and cells of each row, and the length of an epoch if the file states one."""
-    text = decode_text(path.read_bytes())
-    if "\x00" in text:
-        raise ReadError(f"{path}: not a text file. Accepted are CSV, TSV and plain text.")
+    text = read_text(path)
     stated = _STATED_LENGTH.search(text[:4096])
     lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1)]
     lines = [(i, line) for i, line in lines if line and not line.startswith(("#", "%"))]
@@ -201,37 +172,33 @@ def _read_rows(path: Path) -> tuple[list[_Row], float | None]:
     if not lines:
         raise ReadError(f"{path}: the file is empty. Pass hypnogram=False to go without labels.")
     lines = [(i, re.sub(r"^\[(.*,.*)\]$", r"\1", line)) for i, line in lines]
-    delimiter = _delimiter_of(lines[0][1])
+    delimiter = split_line(lines[0][1])[1]
     rows = [(i, _split(line, delimiter)) for i, line in lines]
-    return _flatten(rows), float(stated[1]) if stated else None
-
-
-def _delimiter_of(line: str) -> str:
-    delimiter = max("\t;,", key=line.count)
-    return delimiter if delimiter in line else ""
+    cells = [cell for _, row in rows for cell in row]
+    numeric = any(re.match(r"-?\d", cell) for cell in cells)
+    width = max(len(row) for _, row in rows)
+    if width > (3 if numeric else 1) and all(_is_label(cell) for cell in cells if cell):
+        # lines that hold labels and nothing else
+        rows = [(line, [cell]) for line, row in rows for cell in row if cell]
+    return rows, float(stated[1]) if stated else None
 
 
 def _split(line: str, delimiter: str | None = None) -> list[str]:
     """Cells of a line; without a delimiter, spaces part a line that begins with a time."""
-    delimiter = _delimiter_of(line) if delimiter is None else delimiter
-    if delimiter:
-        try:
-            # line by line, as a stray quote would swallow the lines that follow
-            cells = next(csv.reader([line], delimiter=delimiter))
-        except csv.Error:
-            cells = line.split(delimiter)
-        return [cell.strip().strip("\"'").strip() for cell in cells]
+    cells, found = split_line(line, delimiter)
+    if found or delimiter:
+        return cells if found else [line]
     words = re.sub(r"^(\S*\d[./-]\d\S*)\s+(?=\d{1,2}:)", r"\1T", line).split()
     if len(words) > 3 and all(map(_is_label, words)):
         return words
     if re.match(r"[\dT.:,/-]+\s+\S", " ".join(words)) or line.lower().startswith("onset"):
         return " ".join(words).split(maxsplit=2)
-    return [line]
+    return [line.strip()]
 
 
 def _is_header(line: str) -> bool:
     names = {_name_of(cell) for cell in _split(line)} - {""}
-    times = {name for kind in ("onset", "epoch", "duration") for name in _COLUMNS[kind]}
+    times = _TIMES | {*_COLUMNS["duration"]}
     return bool(names & {*_STAGE_NAMES, *_TEXT_NAMES}) and bool(names & times)
 
 
@@ -241,93 +208,69 @@ def _is_label(text: str) -> bool:
     return INTEGER.fullmatch(text) is not None and abs(float(text)) < 10
 
 
-def _is_stage_word(text: str) -> bool:
-    return parse_stage(text) is not None and not INTEGER.fullmatch(text)
-
-
-def _flatten(rows: list[_Row]) -> list[_Row]:
-    """One label a row, where lines hold labels and nothing else."""
-    cells = [cell for _, row in rows for cell in row]
-    width = max(len(row) for _, row in rows)
-    numeric = any(re.match(r"-?\d", cell) for cell in cells)
-    if width == 1 or (numeric and width <= 3) or not all(_is_label(c) for c in cells if c):
-        return rows
-    return [(line, [cell]) for line, row in rows for cell in row if cell]
-
-
 def _name_of(title: str) -> str:
     """Name of a column, without its unit, numbers and accents."""
-    return re.sub(r"[^a-z]", "", _split_title(title)[0])
-
-
-def _split_title(title: str) -> tuple[str, float | None]:
-    """Name of a column and the unit of its numbers, in seconds; None if it is not understood."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", title.strip())
-    plain = "".join(c for c in unicodedata.normalize("NFD", spaced) if not unicodedata.combining(c))
-    lower = plain.lower()
-    bracket = re.search(r"[\[(](.*?)[\])]", lower)
-    if bracket:
-        name = lower[: bracket.start()] + lower[bracket.end() :]
-        words = re.findall(r"[a-z]+", bracket[1])
-        return name, next((_UNITS[word] for word in words if word in _UNITS), None)
-    suffix = None if lower in _UNITS else _UNIT_SUFFIX.fullmatch(lower)
-    return (suffix[1], _UNITS[suffix[2]]) if suffix else (lower, _UNITS.get(lower, 1.0))
-
-
-@dataclass(frozen=True)
-class _Column:
-    """Where a column is, what its header says, and seconds per unit; 0 for samples."""
-
-    index: int
-    title: str
-    factor: float | None = 1.0
+    return re.sub(r"\d", "", parse_title(title, _KNOWN)[0])
 
 
 @dataclass(frozen=True)
 class _Table:
-    """Rows of a file by the meaning of their columns, the recording, and notes on the reading."""
+    """Cells and titles of columns by their meaning, the recording, and notes on the reading."""
 
     path: Path
-    rows: list[_Row]
-    columns: dict[str, _Column]
+    lines: list[int]
+    cells: dict[str, list[str]]
+    titles: dict[str, str]
     known: LabelContext
     notes: list[str] = field(default_factory=list)
 
-    def cells(self, meaning: str) -> list[str]:
-        return [row[self.columns[meaning].index] for _, row in self.rows]
-
     def error(self, i: int, text: str) -> ReadError:
-        return ReadError(f"{self.path}, line {self.rows[i][0]}: {text}")
+        return ReadError(f"{self.path}, line {self.lines[i]}: {text}")
 
     def numbers(self, meaning: str) -> np.ndarray:
         """Numbers of a column; an error names the first row without one."""
-        return np.array([self._number(i, text) for i, text in enumerate(self.cells(meaning))])
+        return np.array([self._number(i, text) for i, text in enumerate(self.cells[meaning])])
 
     def _number(self, i: int, text: str) -> float:
-        try:
-            value = float(text.replace(",", "."))
-        except ValueError:
-            value = np.nan
+        value = as_number(text)
         if not np.isfinite(value):
             raise self.error(i, f"{text[:40]!r} is not a time; accepted are seconds or HH:MM:SS.")
         return value
 
     def find_events(self) -> list[str]:
         """Text of rows that are events in spite of their stage, by a second column of labels."""
-        texts = self.cells("event") if "event" in self.columns else []
+        texts = self.cells.get("event", [])
         named = [parse_stage(text, bare=False) is not None for text in texts]
         if not any(named):
-            return [""] * len(self.rows)
+            return [""] * len(self.lines)
         return ["" if stage else text for text, stage in zip(texts, named, strict=True)]
+
+    def find_words(
+        self, onsets: np.ndarray, durations: np.ndarray, is_stage: np.ndarray, events: list[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows whose label is a word for no known stage, and all rows where a stage is due.
+
+        In a column of stages any other word is one; in one of labels of any kind, such as
+        'description', a word that is no event and has an epoch of its own.
+        """
+        texts = self.cells["stage"]
+        step = np.diff(np.unique(onsets[is_stage])).min(initial=EPOCH_SECONDS)
+        on_grid = (onsets - onsets[is_stage].min(initial=onsets.max())) % step < 0.01
+        words = ~is_stage & np.array([not event for event in events])
+        if _name_of(self.titles["stage"]) in _TEXT_NAMES:
+            names = EventNames()
+            words &= names.unknown(texts) & ~names.marks(texts) & on_grid & (step >= 10)
+            words &= (durations == 0) & ~np.isin(onsets, onsets[is_stage])
+        return words, is_stage | (words & on_grid)
 
     def place_epochs(self, length: float | None) -> tuple[np.ndarray, np.ndarray, bool]:
         """Onsets and lengths of epochs, by number or one after the other, and if that is sure."""
-        numbered = "epoch" in self.columns
-        places = self._number_epochs() if numbered else np.arange(len(self.rows))
-        title = re.search(r"(\d+)\s*s", self.columns["epoch"].title) if numbered else None
-        length, sure = float(title[1]) if title else length, numbered
+        sure = "epoch" in self.cells
+        places = self._number_epochs() if sure else np.arange(len(self.lines))
+        title = re.search(r"(\d+)\s*s", self.titles.get("epoch", ""))
+        length = float(title[1]) if title else length
         count, duration, usual = int(places.max()) + 1, self.known.duration, float(EPOCH_SECONDS)
-        if length is None and duration and not (numbered and count * usual < duration + usual):
+        if length is None and duration and not (sure and count * usual < duration + usual):
             self._refuse_unknown_first(places, duration)
             length = fit_length(count, duration) if places.min() == 0 else None
             sure = sure or length is not None
@@ -360,7 +303,7 @@ class _Table:
         numbers = self.numbers("epoch")
         if (numbers % 1).any() or numbers.min() < 0 or len(np.unique(numbers)) < len(numbers):
             raise ReadError(
-                f"{self.path}: the numbers of {self.columns['epoch'].title!r} repeat or are not "
+                f"{self.path}: the numbers of {self.titles['epoch']!r} repeat or are not "
                 "whole; accepted is each epoch once, counted from 0 or 1. If two scorers share the "
                 "table, give a column 'scorer' and pass scorer=."
             )
@@ -369,61 +312,81 @@ class _Table:
             self.notes.append(text)
         return (numbers - min(numbers.min(), 1)).astype(int)
 
-    def read_onsets(self) -> tuple[np.ndarray, datetime | None, float]:
-        """Onsets in seconds, the clock they count from if not the recording's, and the unit."""
-        texts, start, duration = self.cells("onset"), self.known.start, self.known.duration
-        if "date" in self.columns:
+    def read_onsets(self) -> tuple[np.ndarray, datetime | None, float, float]:
+        """Onsets in seconds, the clock they count from if not the recording's, unit and zero."""
+        texts, start = self.cells["onset"], self.known.start
+        if "date" in self.cells:
             texts = [f"{day} {text}".strip() if re.match(r"\d{1,3}:", text) else text
-                     for day, text in zip(self.cells("date"), texts, strict=True)]  # fmt: skip
-        found = [_CLOCK.fullmatch(text) for text in texts]
-        if not any(found):
-            values = self.numbers("onset")
-            factor = self._factor_of(self.columns["onset"], values)
-            return self._rebase(values * factor), None, factor
-        matches = [match for match in found if match]
-        if len(matches) < len(found):
-            i = found.index(None)
-            raise self.error(i, f"{texts[i][:40]!r} is not a time like those of the other rows.")
-        seconds, days = _seconds_of(matches), self._read_dates([m["date"] for m in matches])
-        if days is not None and len(set(days)) == 1:
-            # some write the date of the evening past midnight as well
-            seconds = _unroll(seconds)
-        if days is None:
-            onsets = self._place_clock(seconds)
-        elif start is None:
-            seconds = seconds + days * DAY
-            first = float(seconds.min())
-            start = datetime.fromordinal(int(first // DAY)) + timedelta(seconds=first % DAY)
-            return seconds - first, start, 1.0
-        else:
-            onsets = seconds + (days - start.toordinal()) * DAY - _second_of_day(start)
-            shift = fit_days(float(onsets.min()), float(onsets.max()), duration)
-            onsets += shift * DAY
-            if shift:
-                self.notes.append(DATES_DIFFER)
-        return self._undo_clock_change(onsets), None, 1.0
-
-    def _read_dates(self, texts: Sequence[str | None]) -> np.ndarray | None:
-        """Day numbers of dates, in the format that all have and that is nearest the recording."""
-        dates = {text for text in texts if text}
-        if not dates or None in texts:
-            return None
-        fitting: list[dict[str | None, int]] = []
-        for form in _DATES:
-            with suppress(ValueError):
-                fitting.append({t: datetime.strptime(t, form).toordinal() for t in dates})
-        if not fitting:
+                     for day, text in zip(self.cells["date"], texts, strict=True)]  # fmt: skip
+        clocks = [text for text in texts if _CLOCK.search(text)]
+        if not clocks:
+            return self._read_numbers()
+        form = TimeFormat.of(clocks, start)
+        seconds = form.read(pd.Series(texts))
+        wrong = np.isnan(seconds)
+        if wrong.all():
+            day = re.split(r"[T ]", texts[0])[0]
             raise ReadError(
-                f"{self.path}: the date {min(dates)!r} is not understood; accepted are 2020-12-31, "
+                f"{self.path}: the date {day!r} is not understood; accepted are 2020-12-31, "
                 "31.12.2020, 31/12/2020 and 12/31/2020. Write them in one of these ways."
             )
-        day = self.known.start.toordinal() if self.known.start else None
-        days = min(fitting, key=lambda f: abs(f[texts[0]] - day) if day else 0)
-        return np.array([days[text] for text in texts], dtype=float)
+        if wrong.any():
+            i = int(wrong.argmax())
+            raise self.error(i, f"{texts[i][:40]!r} is not a time like those of the other rows.")
+        if form.kind == "clock":
+            return self._undo_clock_change(self._place_clock(seconds)), None, 1.0, 0.0
+        # zones are undone, the clock is that of the first
+        seconds += form.offset or 0.0
+        if len(np.unique(seconds // DAY)) == 1:
+            # some write the date of the evening past midnight as well
+            seconds = unroll(seconds)
+        if start is None:
+            return self._count_from_first(seconds)
+        onsets = seconds - seconds_of(start)
+        shift = fit_days(float(onsets.min()), float(onsets.max()), self.known.duration)
+        if shift:
+            self.notes.append(DATES_DIFFER)
+        return self._undo_clock_change(onsets + shift * DAY), None, 1.0, 0.0
+
+    def _count_from_first(
+        self, seconds: np.ndarray, factor: float = 1.0
+    ) -> tuple[np.ndarray, datetime, float, float]:
+        first = float(seconds.min())
+        return seconds - first, datetime(1970, 1, 1) + timedelta(seconds=first), factor, first
+
+    def _read_numbers(self) -> tuple[np.ndarray, datetime | None, float, float]:
+        """Onsets that are numbers; if most lie outside, but not from midnight or 1970, from there.
+
+        Those since 1970 may be milliseconds, where no unit is stated.
+        """
+        values, start, duration = self.numbers("onset"), self.known.start, self.known.duration
+        factor = self._factor_of("onset", values)
+        size = float(np.median(np.abs(values))) * factor
+        if size > 1000 * _LONGEST and self._unit_of("onset") is None:
+            factor, size = 1e-3, size / 1000
+        onsets = values * factor
+        if start is None and size > _LONGEST:
+            return self._count_from_first(onsets, factor)
+        if start is None or duration is None or _share_inside(onsets, duration) >= 0.5:
+            return onsets, None, factor, 0.0
+        unit, unix = "milliseconds" if factor == 1e-3 else "seconds", seconds_of(start)
+        for zero, name in ((unix % DAY, "midnight"), (unix, "1970")):
+            if _share_inside(onsets - zero, duration) >= 0.5:
+                text = f"onsets are taken as {unit} since {name}, as only then they fit"
+                self.notes.append(Caution(text, text))
+                return onsets - zero, None, factor, zero
+        if size > _LONGEST:
+            raise ReadError(
+                f"{self.path}: onsets such as {values[0]:.0f} are {unit} since 1970, which is "
+                f"{pd.Timestamp(onsets[0], unit='s'):%Y-%m-%d %H:%M:%S}, and lie outside the "
+                f"recording from {start:%Y-%m-%d %H:%M:%S} on. Give seconds from its start, or "
+                "local dates and times."
+            )
+        return onsets, None, factor, 0.0
 
     def _place_clock(self, seconds: np.ndarray) -> np.ndarray:
         """Onsets of HH:MM:SS, of the clock or since the start: whichever fits the recording."""
-        elapsed, from_zero = _unroll(seconds), bool(seconds.min() < 60)
+        elapsed, from_zero = unroll(seconds), bool(seconds.min() < 60)
         if self.known.start is None and not from_zero:
             raise self.error(
                 0, "onsets are clock times, but the recording states no start. Give onsets in "
@@ -432,12 +395,12 @@ class _Table:
         if self.known.start is None:
             self.notes.append("times count from the start, as they begin at 00:00:00")
             return elapsed
-        clock = (seconds - _second_of_day(self.known.start)) % DAY
+        clock = (seconds - seconds_of(self.known.start)) % DAY
         # labels of the hour before the start are not a day ahead
         clock = np.where(clock >= DAY - 3600.0, clock - DAY, clock)
         duration = self.known.duration
         if duration is not None and duration > DAY - 3600.0:
-            clock = _unroll(clock)
+            clock = unroll(clock)
         gain = _share_inside(elapsed, duration) - _share_inside(clock, duration)
         if gain < -0.02 or (gain <= 0.02 and (not from_zero or abs(clock.min()) < 60)):
             return clock
@@ -462,13 +425,19 @@ class _Table:
         self.notes.append("the clock of the labels is set by an hour within the night")
         return moved
 
-    def _factor_of(self, column: _Column, values: np.ndarray) -> float:
+    def _unit_of(self, meaning: str) -> str | None:
+        """Unit that a title states, as its whole name or with it; None if it states none."""
+        name, unit = parse_title(self.titles[meaning], _KNOWN)
+        return UNITS.get(name) if unit is None else unit or "unknown"
+
+    def _factor_of(self, meaning: str, values: np.ndarray) -> float:
         """Seconds per unit; for samples by the rate at which epochs fill the recording."""
-        if column.factor:
-            return column.factor
-        if column.factor is None:
+        title, unit = self.titles[meaning], self._unit_of(meaning) or "s"
+        if unit in SECONDS:
+            return SECONDS[unit]
+        if unit != "samples":
             raise ReadError(
-                f"{self.path}: the unit of the column {column.title!r} is not known; accepted are "
+                f"{self.path}: the unit of the column {title!r} is not known; accepted are "
                 "s, ms, min, h and samples. Give seconds, or name the unit in the header."
             )
         step = np.diff(np.unique(values)).min(initial=np.inf)
@@ -479,40 +448,31 @@ class _Table:
             if fits and 1 <= rate < 1e5 and rate % 1 == 0:
                 return float(1.0 / rate)
         raise ReadError(
-            f"{self.path}: the column {column.title!r} counts samples, and no rate of them makes "
+            f"{self.path}: the column {title!r} counts samples, and no rate of them makes "
             "epochs that fill the recording. Give the onsets in seconds."
         )
 
-    def _rebase(self, onsets: np.ndarray) -> np.ndarray:
-        """Onsets from the start; if most lie outside, but not from midnight or 1970, from there."""
-        start, duration = self.known.start, self.known.duration
-        if start is None or duration is None or _share_inside(onsets, duration) >= 0.5:
-            return onsets
-        unix = (start - datetime(1970, 1, 1)).total_seconds()
-        for zero, name in ((_second_of_day(start), "midnight"), (unix, "1970")):
-            if _share_inside(onsets - zero, duration) >= 0.5:
-                text = f"onsets are taken as seconds since {name}, as only then they fit"
-                self.notes.append(Caution(text, text))
-                return onsets - zero
-        return onsets
-
     def read_durations(self, onsets: np.ndarray, factor: float) -> np.ndarray:
         """Seconds that rows last by their durations, else by their ends; 0 where none is stated."""
-        meaning = "duration" if "duration" in self.columns else "end"
-        seconds = np.zeros(len(self.rows))
-        texts = self.cells(meaning) if meaning in self.columns else []
+        meaning = "duration" if "duration" in self.cells else "end"
+        texts = self.cells.get(meaning, [])
+        seconds = np.zeros(len(self.lines))
         if not any(texts):
             return seconds
-        column = self.columns[meaning]
-        samples = column.factor == self.columns["onset"].factor == 0.0
-        unit = factor if samples else self._factor_of(column, onsets)
-        for i, text in enumerate(texts):
-            clock = _CLOCK.fullmatch(text)
-            if text and not clock:
-                from_onset = onsets[i] if meaning == "end" else 0.0
-                seconds[i] = self._number(i, text) * unit - from_onset
-            elif clock and meaning == "duration":
-                seconds[i] = _seconds_of([clock])[0]
+        is_clock = np.array([_CLOCK.search(text) is not None for text in texts])
+        values = np.array([self._number(i, text) if text and not is_clock[i] else np.nan
+                           for i, text in enumerate(texts)])  # fmt: skip
+        unit = self._unit_of(meaning)
+        as_onset = unit == self._unit_of("onset")
+        if unit is None:
+            # an end counts as its onset does, and few stages last a thousand seconds
+            as_onset = meaning == "end" or (factor == 1e-3 and (values >= 1000).any())
+        scale = factor if as_onset else self._factor_of(meaning, onsets)
+        if meaning == "end":
+            seconds = np.nan_to_num(values * scale - onsets)
+        else:
+            clocks = _CLOCK_FORMAT.read(pd.Series(texts))
+            seconds = np.nan_to_num(np.where(is_clock, clocks, values * scale))
         if (seconds < 0).any():
             i = int(seconds.argmin())
             raise self.error(
@@ -522,31 +482,8 @@ class _Table:
         return seconds
 
 
-def _second_of_day(time: datetime) -> float:
-    return (time - datetime(time.year, time.month, time.day)).total_seconds()
-
-
 def _share_inside(onsets: np.ndarray, duration: float | None) -> float:
     return float(((onsets > -60.0) & (onsets < duration)).mean()) if duration else 1.0
-
-
-def _unroll(seconds: np.ndarray) -> np.ndarray:
-    """Times of the day as times that go on, row by row, past midnight."""
-    return seconds + DAY * np.cumsum(np.diff(seconds, prepend=seconds[0]) < -DAY / 2)
-
-
-def _seconds_of(matches: Sequence[re.Match[str]]) -> np.ndarray:
-    """Seconds of the day; where zones are stated, by the clock of the first."""
-    seconds, zones = np.empty(len(matches)), np.zeros(len(matches))
-    for i, match in enumerate(matches):
-        hour = int(match["h"]) + 24 * int(match["days"] or 0)
-        if match["half"]:
-            hour = hour % 12 + 12 * (match["half"][0] in "pP")
-        seconds[i] = hour * 3600 + int(match["m"]) * 60 + float(re.sub("[,:]", ".", match["s"]))
-        zone = re.fullmatch(r"([+-])(\d\d):?(\d\d)", match["zone"] or "")
-        if zone:
-            zones[i] = float(f"{zone[1]}1") * (int(zone[2]) * 3600 + int(zone[3]) * 60)
-    return seconds - (zones - zones[0])
 
 
 def _find_columns(path: Path, rows: list[_Row], known: LabelContext) -> _Table:
@@ -561,10 +498,10 @@ def _find_columns(path: Path, rows: list[_Row], known: LabelContext) -> _Table:
     if not has_header:
         if scorer is not None:
             raise no_scorer(path, scorer)
-        return _Table(path, body, _bare_columns(body), known)
+        return _to_table(path, body, _bare_columns(body), [""] * len(titles), known)
     stage = _pick_stage(path, titles, body, scorer)
-    columns = {"stage": _Column(stage, titles[stage])}
-    for meaning, accepted in (*_COLUMNS.items(), ("event", _TEXT_NAMES)):
+    columns = {"stage": stage}
+    for meaning, accepted in _COLUMNS.items():
         ranked = [
             (accepted.index(name), i)
             for i, name in enumerate(names)
@@ -572,18 +509,25 @@ def _find_columns(path: Path, rows: list[_Row], known: LabelContext) -> _Table:
             and not (meaning == "scorer" and titles[i][-1:].isdigit())
         ]  # fmt: skip
         if ranked:
-            i = min(ranked)[1]
-            columns[meaning] = _Column(i, titles[i], _split_title(titles[i])[1])
+            columns[meaning] = min(ranked)[1]
     if "scorer" in columns:
-        body = _pick_scorer(path, body, columns["scorer"].index, scorer)
+        body = _pick_scorer(path, body, columns["scorer"], scorer)
     elif scorer is not None and not titles[stage].lower().endswith(scorer.lower()):
         raise no_scorer(path, scorer)
     if not {"onset", "epoch"} & set(columns):
         _refuse_unnamed_times(path, titles, body, stage)
-    return _Table(path, body, columns, known)
+    return _to_table(path, body, columns, titles, known)
 
 
-def _bare_columns(rows: list[_Row]) -> dict[str, _Column]:
+def _to_table(
+    path: Path, rows: list[_Row], columns: dict[str, int], titles: list[str], known: LabelContext
+) -> _Table:
+    cells = {meaning: [row[i] for _, row in rows] for meaning, i in columns.items()}
+    named = {meaning: titles[i] for meaning, i in columns.items()}
+    return _Table(path, [line for line, _ in rows], cells, named, known)
+
+
+def _bare_columns(rows: list[_Row]) -> dict[str, int]:
     """Columns of rows without a header, by their number."""
     width = len(rows[0][1])
     meanings = {1: ["stage"], 2: ["onset", "stage"]}.get(width, ["onset", "duration", "stage"])
@@ -591,7 +535,7 @@ def _bare_columns(rows: list[_Row]) -> dict[str, _Column]:
     if width == 2 and len(first) > 2 and all(text.isdecimal() for text in first):
         # seconds that count one by one say the same
         meanings[0] = "epoch" if set(np.diff([int(t) for t in first]).tolist()) == {1} else "onset"
-    return {meaning: _Column(i, "") for i, meaning in enumerate(meanings)}
+    return {meaning: i for i, meaning in enumerate(meanings)}
 
 
 def _pick_stage(path: Path, titles: list[str], rows: list[_Row], scorer: str | None) -> int:
@@ -600,11 +544,7 @@ def _pick_stage(path: Path, titles: list[str], rows: list[_Row], scorer: str | N
     cells = [[row[i] for _, row in rows if row[i]] for i in range(len(titles))]
     exact = next((name for name in _STAGE_NAMES if name in names), None)
     best = [i for i, name in enumerate(names) if name == exact]
-    best = best or [
-        i
-        for i, name in enumerate(names)
-        if _SEVERAL.fullmatch(name) and 2 * sum(map(_is_label, cells[i])) > len(cells[i])
-    ]
+    best = best or [i for i, name in enumerate(names) if _holds_scores(name, cells[i])]
     best = best or [names.index(name) for name in _TEXT_NAMES if name in names][:1]
     if not best:
         raise ReadError(

@@ -8,7 +8,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from os import SEEK_END, PathLike
+from io import BytesIO, StringIO
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,21 @@ import pandas as pd
 
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
+from ._delimited import read_text, split_line
 
-# names are text, as the subjects 0001 and 1 differ
-_OF_RECORDINGS = ("path", "file", "filename", "file_name", "id", "recording", "recording_id")
+# names of columns, without signs: a "File Name" is a file_name
+_OF_RECORDINGS = ("path", "file", "filename", "id", "recording", "recordingid")
 _OF_SUBJECTS = (
-    "subject", "subject_id", "subjectid", "participant_id", "participant", "patient", "patient_id",
-    "nsrrid", "mesaid", "sofid", "wsc_id", "pid", "pptid", "obf_pptid", "subject_code",
+    "subject", "subjectid", "participantid", "participant", "patient", "patientid", "nsrrid",
+    "mesaid", "sofid", "wscid", "pid", "pptid", "obfpptid", "subjectcode",
 )  # fmt: skip
 _OF_VISITS = (
-    "visit", "visitnumber", "visit_id", "session", "session_id", "ses", "wsc_vst", "vnum", "visitn",
-    "timepoint", "rectype",
+    "visit", "visitnumber", "visitid", "session", "sessionid", "ses", "wscvst", "vnum", "visitn",
+    "timepoint", "rectype", "night",
 )  # fmt: skip
-_TEXT = {*_OF_RECORDINGS, *_OF_SUBJECTS, *_OF_VISITS, "hypnogram"}
-_NUMBER = re.compile(r"\s*[-+]?\d*,\d+\s*|\s*[-+]?\d+\s*")
-_NAMELESS = "unnamed:"  # as pandas calls columns without a name
+_INDEX = "unnamed0"  # of a saved DataFrame, as pandas calls columns without a name
+# keys are text, as the subjects 0001 and 1 differ
+_TEXT = {*_OF_RECORDINGS, *_OF_SUBJECTS, *_OF_VISITS, "hypnogram", _INDEX}
 _SHOWN = 3
 
 
@@ -40,49 +42,37 @@ def read_table(
     """A table of a CSV file with commas, semicolons or tabs, and points or commas in numbers.
 
     ``columns`` says of a name in lower case whether it is read. The columns that name recordings,
-    subjects, visits and files are text.
+    subjects, visits and files are text. Sheets of Excel need openpyxl.
     """
     path = Path(path)
-    for encoding in ("utf-16", "utf-8-sig", "cp1252", "latin-1"):
-        try:
-            frame = _read_csv(path, encoding, columns)
-            break
-        except UnicodeError:
-            continue
-        except ReadError:
-            raise
-        except FileNotFoundError as error:
-            raise ReadError(f"{path}: no such file. Check the path.") from error
-        except (OSError, ValueError) as error:
-            # pandas' own errors of parsing are ValueErrors
-            raise ReadError(
-                f"{path}: not a table that can be read ({str(error).strip()}). Accepted are CSV "
-                "files with one line of names and as many values in each line below it."
-            ) from error
-    nameless = [name for name in frame if name.lower().startswith(_NAMELESS)]
+    try:
+        frame = _read_sheet(path) if path.suffix.lower() == ".xlsx" else _read_csv(path, columns)
+    except (ReadError, ImportError):
+        raise
+    # pandas' own errors of parsing are ValueErrors, openpyxl's are those of zip and XML
+    except Exception as error:
+        raise ReadError(
+            f"{path}: not a table that can be read ({str(error).strip()}). Accepted are CSV "
+            "files with one line of names and as many values in each line below it."
+        ) from error
+    nameless = [name for name in frame if name.lower().startswith("unnamed:")]
     frame = frame.drop(columns=[name for name in nameless if frame[name].isna().all()])
     for name in frame.columns:
-        if name.lower() not in _TEXT and frame[name].dtype.kind not in "ifb":
+        if _squash(name) not in _TEXT and frame[name].dtype.kind not in "ifb":
             frame[name] = _with_points(frame[name])
     return frame
 
 
-def _read_csv(path: Path, encoding: str, columns: Callable[[str], bool] | None) -> pd.DataFrame:
-    with path.open("rb") as file:
-        is_utf_16 = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
-    if is_utf_16 != (encoding == "utf-16"):
-        raise UnicodeError
-    with path.open(encoding=encoding, newline="") as file:
-        header = file.readline()
-    if "\0" in header:
-        raise ValueError("it holds no text")
-    separator = max(",;\t", key=header.count)
-    _check_end(path, encoding, separator)
-    names = pd.read_csv(path, sep=separator, nrows=0, encoding=encoding).columns
-    as_text = {name: str for name in names if name.strip().lower() in {*_TEXT, _NAMELESS + " 0"}}
+def _read_csv(path: Path, columns: Callable[[str], bool] | None) -> pd.DataFrame:
+    text = read_text(path)
+    separator = split_line(text[: re.search("[\r\n]|$", text).start()])[1] or ","
+    _check_end(path, text, separator)
+    data = text.encode()
+    names = pd.read_csv(BytesIO(data), sep=separator, nrows=0).columns
+    as_text = {name: str for name in names if _squash(name) in _TEXT}
     used = None if columns is None else [n for n in names if columns(n.strip().lower())]
     frame = pd.read_csv(
-        path, sep=separator, encoding=encoding, dtype=as_text, usecols=used, low_memory=False,
+        BytesIO(data), sep=separator, dtype=as_text, usecols=used, low_memory=False,
         skipinitialspace=True,
     )  # fmt: skip
     if not isinstance(frame.index, pd.RangeIndex):
@@ -91,19 +81,24 @@ def _read_csv(path: Path, encoding: str, columns: Callable[[str], bool] | None) 
     return frame
 
 
-def _check_end(path: Path, encoding: str, separator: str) -> None:
+def _read_sheet(path: Path) -> pd.DataFrame:
+    try:
+        names = pd.read_excel(path, nrows=0).columns
+    except ImportError as error:
+        raise ImportError(
+            f"{path}: sheets of Excel are read by openpyxl, which is not installed. Install it "
+            "with: pip install openpyxl, or save the sheet as CSV."
+        ) from error
+    frame = pd.read_excel(path, dtype={name: str for name in names if _squash(name) in _TEXT})
+    return frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
+
+
+def _check_end(path: Path, text: str, separator: str) -> None:
     """Refuse a table whose last line lacks its end and values, as after a broken download."""
-    with path.open("rb") as file:
-        file.seek(0, SEEK_END)
-        file.seek(max(file.tell() - (2 if encoding == "utf-16" else 1), 0))
-        if re.search(rb"[\r\n]", file.read()):
-            return
-    with path.open(encoding=encoding, newline="") as file:
-        rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
-        try:
-            lengths = [len(row) for row in rows if any(row)]
-        except csv.Error as error:
-            raise ValueError(str(error)) from error
+    if text.endswith(("\r", "\n")):
+        return
+    rows = csv.reader(StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    lengths = [len(row) for row in rows if any(row)]
     if len(lengths) > 1 and lengths[-1] < min(lengths[0], lengths[-2]):
         fix = ", or end the line if it is complete"
         if path.parent.name == "datasets":
@@ -116,16 +111,18 @@ def _check_end(path: Path, encoding: str, separator: str) -> None:
 
 def _with_points(values: pd.Series) -> pd.Series:
     """Numbers with a decimal comma as numbers, if most values are such; others stay as they are."""
-    texts = values.dropna()
-    numbers = [isinstance(t, str) and _NUMBER.fullmatch(t) is not None for t in texts]
-    if not any("," in t for t, number in zip(texts, numbers, strict=True) if number):
+    texts = values.dropna().astype(str)
+    numbers = pd.to_numeric(texts.str.replace(",", "."), errors="coerce")
+    if not texts.str.contains(",").any() or numbers.notna().mean() <= 0.5:
         return values
-    if sum(numbers) <= len(texts) / 2:
-        return values
-    read = [float(t.replace(",", ".")) if n else t for t, n in zip(texts, numbers, strict=True)]
     changed = values.astype(object)
-    changed.loc[texts.index] = read
+    changed[numbers.dropna().index] = numbers.dropna()
     return changed.infer_objects()
+
+
+def _squash(name: Any) -> str:
+    """A name in lower case, without spaces and signs."""
+    return re.sub(r"[\W_]", "", str(name).lower())
 
 
 def plain_names(table: pd.DataFrame) -> pd.DataFrame:
@@ -138,11 +135,20 @@ def plain_names(table: pd.DataFrame) -> pd.DataFrame:
 
 def with_subjects(table: pd.DataFrame, key: Any = None) -> pd.DataFrame:
     """The table with a column ``subject``, if one of another usual name is not the ``key``."""
-    lower = {str(name).lower(): name for name in reversed(table.columns.tolist())}
-    found = next((lower[name] for name in _OF_SUBJECTS if name in lower), None)
-    if found is None or found == "subject" or found == key:
+    found = _find_columns(table, _OF_SUBJECTS)[:1]
+    if not found or found[0] == key:
         return table
-    return table.assign(subject=table[found])
+    subjects = table[found[0]]
+    if subjects.dtype.kind == "f" and (subjects.dropna() % 1 == 0).all():
+        # whole numbers that are not stated for every night
+        subjects = subjects.astype("Int64").astype(object)
+    return table.assign(subject=subjects)
+
+
+def _find_columns(table: pd.DataFrame, names: Sequence[str]) -> list[Any]:
+    """Columns of these names, in the order of the names."""
+    by_name = {_squash(name): name for name in reversed(table.columns.tolist())}
+    return [by_name[name] for name in names if name in by_name]
 
 
 def same_key(key: Any) -> str:
@@ -166,7 +172,8 @@ def join(
 ) -> pd.DataFrame:
     """The table of nights with the columns of ``extra``, whose columns have precedence."""
     extra = plain_names(extra)
-    by_subject, column, rows = _match(nights, extra, on, what)
+    match = _match(nights, extra, on, what)
+    column, by_subject, rows = match.column, match.by_subject, match.rows
     if not by_subject:
         extra = with_subjects(extra, column)
     missing = [night.name for night, row in zip(nights, rows, strict=True) if row < 0]
@@ -175,7 +182,7 @@ def join(
         keys = extra.index if column is None else extra[column]
         subjects = list(dict.fromkeys(night.subject[0] for night in nights))
         called = f"subjects are called {', '.join(map(repr, subjects[:_SHOWN]))}"
-        if not by_subject and str(column).lower() not in _OF_SUBJECTS:
+        if not by_subject and _squash(column) not in _OF_SUBJECTS:
             called = f"nights are called {', '.join(map(repr, missing[:_SHOWN]))}"
         raise ReadError(
             f"no row of {what} belongs to a night: its {named} holds "
@@ -196,9 +203,6 @@ def join(
     extra = extra[[name for name in extra.columns if name not in dropped]].reset_index(drop=True)
     extra = extra.reindex([row if row >= 0 else len(extra) for row in rows]).reset_index(drop=True)
     if "subject" in extra.columns:
-        if extra["subject"].dtype.kind == "f" and (extra["subject"].dropna() % 1 == 0).all():
-            # whole numbers that are not stated for every night
-            extra["subject"] = extra["subject"].astype("Int64").astype(object)
         extra["subject"] = extra["subject"].where(extra["subject"].notna(), table["subject"])
     kept = table.drop(columns=[name for name in extra.columns if name in table.columns])
     return pd.concat([kept.reset_index(drop=True), extra], axis=1)
@@ -212,38 +216,64 @@ class _Match:
     by_subject: bool
     keys: list[str | None]
     rows: list[int]
-    repeated: str | None  # a subject that more than one row fits
-
-    @property
-    def n_found(self) -> int:
-        return sum(row >= 0 for row in self.rows)
+    repeated: str | None = None  # a subject that more than one row fits
 
 
-def _match(
-    nights: Sequence[NightKeys], extra: pd.DataFrame, on: str | None, what: str
-) -> tuple[bool, Any, list[int]]:
-    """Whether rows are of subjects, the column of the keys, and the row of each night or -1."""
+def _match(nights: Sequence[NightKeys], extra: pd.DataFrame, on: str | None, what: str) -> _Match:
+    """The match that finds most nights, the first of several; an error if it is not one to one."""
     found: list[_Match] = []
     for column in _candidates(extra, on):
         stated: Any = extra.index if column is None else extra[column]
+        if column is None and stated.name is None and stated.equals(pd.RangeIndex(len(extra))):
+            stated = [None] * len(extra)  # numbers of rows are no keys
         keys = [None if pd.isna(key) else str(key) for key in stated]
         if on != "subject":
-            found.append(_Match(column, False, keys, _match_recordings(nights, keys), None))
+            found.append(_Match(column, False, keys, _match_recordings(nights, keys)))
         if on != "recording":
             found.append(_Match(column, True, keys, *match_subjects(nights, keys, extra)))
-    # the first of those that find most
-    best = max(found, key=lambda match: match.n_found)
-    if best.repeated is not None:
+    best = max(found, key=lambda match: sum(row >= 0 for row in match.rows))
+    repeated = best.repeated
+    if not best.by_subject:
+        counts = Counter(key for key in best.keys if key is not None)
+        repeated = next((key for key, count in counts.items() if count > 1), None)
+    if repeated is not None:
+        whose, accepted, fix = (
+            ("the subject ", "row per subject, or one per subject and visit with a column such as "
+             "'visit'", ", or key the rows by recording")
+            if best.by_subject
+            else ("", "row per recording", "")
+        )  # fmt: skip
         raise ReadError(
-            f"{what} has more than one row for the subject {best.repeated!r}; accepted is one row "
-            "per subject, or one per subject and visit with a column such as 'visit'. Drop "
-            "the others, or key the rows by recording."
+            f"{what} has more than one row for {whose}{repeated!r}; accepted is one {accepted}. "
+            f"Drop the others{fix}."
         )
-    if best.by_subject:
-        _check_one_subject(nights, best, what)
-    else:
-        _check_unique(nights, best, what)
-    return best.by_subject, best.column, best.rows
+    _refuse_shared_rows(nights, best, what)
+    return best
+
+
+def _refuse_shared_rows(nights: Sequence[NightKeys], match: _Match, what: str) -> None:
+    """Raise if a row reaches two nights, or two subjects, as those of two studies do."""
+    reached: dict[int, dict[str, None]] = defaultdict(dict)
+    for night, row in zip(nights, match.rows, strict=True):
+        reached[row][night.subject[0] if match.by_subject else night.recording[0]] = None
+    for row, names in reached.items():
+        if row >= 0 and len(names) > 1:
+            kind, fix = (
+                f"{len(names)} nights",
+                ("Name each by its path, or pass on='subject' if the rows are of subjects."),
+            )
+            if match.by_subject:
+                kind, fix = (
+                    "two subjects",
+                    (
+                        "Write them with the study, as here, or read the studies apart and add the "
+                        "cohorts."
+                    ),
+                )
+            raise ReadError(
+                f"the row {match.keys[row]!r} of {what} fits {kind}, "
+                f"{' and '.join(list(names)[:2])}. {fix}"
+            )
 
 
 def _candidates(extra: pd.DataFrame, on: str | None) -> list[Any]:
@@ -255,12 +285,10 @@ def _candidates(extra: pd.DataFrame, on: str | None) -> list[Any]:
             f"on is {on!r}; accepted are 'subject', 'recording' and the columns of the metadata: "
             f"{', '.join(map(str, extra.columns))}."
         )
-    lower = {str(name).lower(): name for name in reversed(extra.columns.tolist())}
     names = {"subject": _OF_SUBJECTS, "recording": _OF_RECORDINGS}.get(
         on or "", (*_OF_RECORDINGS, *_OF_SUBJECTS)
     )
-    # an index that was saved has no name
-    return [lower[name] for name in (*names, _NAMELESS + " 0") if name in lower] or [None]
+    return _find_columns(extra, (*names, _INDEX)) or [None]
 
 
 def _unique(pairs: Iterable[tuple[Any, int]]) -> dict[Any, int]:
@@ -274,7 +302,8 @@ def _unique(pairs: Iterable[tuple[Any, int]]) -> dict[Any, int]:
 def _match_recordings(nights: Sequence[NightKeys], keys: Sequence[str | None]) -> list[int]:
     stated = [(key.replace("\\", "/"), i) for i, key in enumerate(keys) if key is not None]
     exact = _unique(stated)
-    names = [(_without_suffix(Path(key).name), i) for key, i in stated]
+    suffix = re.compile(r"\.[a-z][a-z0-9]{1,4}$", re.IGNORECASE)
+    names = [(suffix.sub("", Path(key).name), i) for key, i in stated]
     shorter = _unique([*((Path(key).name, i) for key, i in stated), *names])
     loose = _unique((same_key(name), i) for name, i in names)
     rows = []
@@ -287,49 +316,14 @@ def _match_recordings(nights: Sequence[NightKeys], keys: Sequence[str | None]) -
     return rows
 
 
-def _without_suffix(name: str) -> str:
-    return re.sub(r"\.[a-z][a-z0-9]{1,4}$", "", Path(name).name, flags=re.IGNORECASE)
-
-
-def _check_unique(nights: Sequence[NightKeys], match: _Match, what: str) -> None:
-    counts = Counter(key for key in match.keys if key is not None)
-    repeated = [key for key, count in counts.items() if count > 1]
-    if repeated:
-        raise ReadError(
-            f"{what} has more than one row for {repeated[0]!r}; accepted is one row per recording. "
-            "Drop the others."
-        )
-    by_row = defaultdict(list)
-    for night, row in zip(nights, match.rows, strict=True):
-        by_row[row].append(night.recording[0])
-    twice = next((row for row, paths in by_row.items() if row >= 0 and len(paths) > 1), None)
-    if twice is not None:
-        raise ReadError(
-            f"the row {match.keys[twice]!r} of {what} fits {len(by_row[twice])} nights, "
-            f"{by_row[twice][0]} and {by_row[twice][1]}. Name each by its path, or pass "
-            "on='subject' if the rows are of subjects."
-        )
-
-
-def _check_one_subject(nights: Sequence[NightKeys], match: _Match, what: str) -> None:
-    """Refuse a row that reaches two subjects, as those of two studies with one number."""
-    by_row: dict[int, str] = {}
-    for night, row in zip(nights, match.rows, strict=True):
-        subject = night.subject[0]
-        if row >= 0 and by_row.setdefault(row, subject) != subject:
-            raise ReadError(
-                f"the row {match.keys[row]!r} of {what} fits two subjects, {by_row[row]} and "
-                f"{subject}. Write them with the study, as here, or read the studies apart and "
-                "add the cohorts."
-            )
-
-
 def match_subjects(
     nights: Sequence[NightKeys], keys: Sequence[str | None], extra: pd.DataFrame
 ) -> tuple[list[int], str | None]:
     """The row of each night by its subject and visit, and a key that fits several rows."""
-    names = [name for name in extra.columns if str(name).lower() in _OF_VISITS]
-    visits = [None] * len(keys) if not names else [visit_key(v) for v in extra[names[0]]]
+    names = _find_columns(extra, _OF_VISITS)[:1]
+    if names and _squash(names[0]) == "night" and len(set(keys)) == len(keys):
+        names = []  # the number of nights of each subject, for example
+    visits = [visit_key(v) for v in extra[names[0]]] if names else [None] * len(keys)
     exact: dict[str, list[int]] = defaultdict(list)
     loose: dict[str, list[int]] = defaultdict(list)
     for i, key in enumerate(keys):
@@ -354,7 +348,7 @@ def visit_key(visit: Any) -> str | None:
     """A visit as it is compared: ``visit-2``, ``ses-02`` and 2.0 are one; None if it is missing."""
     if visit is None or pd.isna(visit):
         return None
-    return same_key(re.sub(r"^\s*(visit|session|ses)[-_ ]*", "", str(visit).lower()))
+    return same_key(re.sub(r"^\s*(visit|session|ses|night)[-_ ]*", "", str(visit).lower()))
 
 
 def fill(table: pd.DataFrame, extra: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:

@@ -39,7 +39,9 @@ from .recording import read_night
 from .wearables import group_files, is_wearable, joint_path, looks_wearable
 
 _ARGUMENTS = ("path", "hypnogram", "subject", "id")
-_LISTED = ("metadata.csv", "metadata.tsv", "participants.tsv", "participants.csv")
+_SHEETS = (*TABLE_SUFFIXES, ".xlsx")
+_LISTED = ("metadata.csv", "metadata.tsv", "metadata.xlsx", "participants.tsv",
+           "participants.csv")  # fmt: skip
 _ABOUT_PEOPLE = re.compile("subject|participant|patient|demographic|metadata|clinical", re.I)
 # parts of a name that tell one night of a person from another, not one person from another
 _VISIT_PART = re.compile(
@@ -186,14 +188,14 @@ def _list_nights(
     if not isinstance(source, str | PathLike):
         return _list_paths(source)
     folder = Path(source)
-    if folder.is_file() and folder.suffix.lower() in TABLE_SUFFIXES:
+    if folder.is_file() and folder.suffix.lower() in _SHEETS:
         return _list_table(read_table(folder), folder.parent, str(folder))
     if not folder.is_dir():
         raise ReadError(
             f"{folder}: no such folder. Pass a folder, a list of paths, or a table with a column "
             "'path' (a DataFrame or CSV file); for a single file there is read_recording."
         )
-    listed = {path: read_table(path) for path in map(folder.joinpath, _LISTED) if path.is_file()}
+    listed = _read_listed(folder)
     lists = [path for path, table in listed.items() if "path" in table.columns.str.lower()]
     if lists and pattern is None:
         nights = _list_table(listed.pop(lists[0]), folder, str(lists[0]))
@@ -207,12 +209,28 @@ def _list_nights(
     return nights
 
 
+def _read_listed(folder: Path) -> dict[Path, pd.DataFrame]:
+    """Tables of metadata by their names in any case; one that needs openpyxl is warned of."""
+    paths = [path for path in folder.iterdir() if path.name.lower() in _LISTED and path.is_file()]
+    tables = {}
+    for path in sorted(paths, key=lambda path: _LISTED.index(path.name.lower())):
+        try:
+            tables[path] = read_table(path)
+        except ImportError as error:
+            warn(f"a table is not used. {error}", RecordingWarning)
+    return tables
+
+
 def _warn_of_tables(folder: Path, stems: set[str]) -> None:
     """Warn of a table that seems to be of subjects, as nobody asked for it."""
-    for path in sorted(folder.glob("*.?sv")):
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in (".csv", ".tsv", ".xlsx"):
+            continue
         ends = [match.start() for match in re.finditer(r"[-_. ]|$", path.stem)]
         of_a_night = is_hypnogram_name(path) or any(path.stem[:end] in stems for end in ends)
-        if _ABOUT_PEOPLE.search(path.stem) and path.name not in _LISTED and not of_a_night:
+        if of_a_night or path.name.lower() in _LISTED:
+            continue
+        if _ABOUT_PEOPLE.search(path.stem):
             warn(f"{path} is not used. Pass it as metadata=.", RecordingWarning)
 
 

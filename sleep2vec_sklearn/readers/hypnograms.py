@@ -18,8 +18,9 @@ from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
+from ._delimited import decode_text
 from ._edf_header import EdfHeader, expand_year, make_datetime, read_header
-from ._label_tables import decode_text, no_scorer, read_table
+from ._label_tables import no_scorer, read_table
 from ._scoring import MOVEMENT, UNKNOWN_STAGES, Annotation, LabelContext, Scoring, ScoringBuilder
 
 # Rechtschaffen & Kales, as in files of the National Sleep Research Resource

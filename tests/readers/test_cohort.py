@@ -315,18 +315,79 @@ def test_metadata_csv_is_always_used(nights):
     assert read(folder, pattern="a*.edf").metadata["age"].tolist() == [60]
 
 
+@pytest.mark.parametrize("name", ["METADATA.CSV", "Metadata.tsv", "Participants.CSV"])
+def test_listed_tables_ignore_case(nights, name):
+    folder = nights("a.edf", "b.edf")
+    sep = "\t" if name.endswith("tsv") else ","
+    (folder / name).write_text("File Name,bmi\na.edf,1\nb.edf,2\n".replace(",", sep))
+    assert read(folder).metadata["bmi"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["demographics.CSV", "Clinical data.xlsx"])
+def test_other_tables_are_named(nights, name):
+    folder = nights("a.edf")
+    (folder / name).write_text("id,bmi\na,1\n")
+    with pytest.warns(RecordingWarning, match=rf"{name} is not used\. Pass it as metadata="):
+        read(folder)
+
+
+def test_sheets_need_openpyxl(nights, monkeypatch):
+    folder = nights("a.edf")
+    (folder / "metadata.xlsx").write_bytes(b"PK")
+    monkeypatch.setattr(pd, "read_excel", missing_openpyxl)
+    with pytest.warns(RecordingWarning, match=r"metadata\.xlsx: .*pip install openpyxl"):
+        assert len(read(folder)) == 1
+    with pytest.raises(ImportError, match="pip install openpyxl"):
+        read(folder, metadata=folder / "metadata.xlsx")
+
+
+def missing_openpyxl(*_, **__):
+    raise ImportError("openpyxl")
+
+
+def test_sheets_are_joined(nights):
+    pytest.importorskip("openpyxl")
+    folder = nights("0001.edf", "b.edf")
+    table = pd.DataFrame({"Subject ID": ["0001", "b"], "bmi": [20.5, None]})
+    table.to_excel(folder / "Metadata.XLSX", index=False)
+    assert read(folder)[0].metadata["bmi"] == 20.5
+    (folder / "Metadata.XLSX").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ReadError, match=r"Metadata\.XLSX: not a table"):
+        read(folder)
+
+
+def test_metadata_is_no_folder(nights):
+    folder = nights("a.edf")
+    with pytest.raises(ReadError, match="study: is a folder; accepted is a file"):
+        read(folder, metadata=folder)
+
+
+def test_nights_are_visits(nights):
+    folder = nights("P01_night1.edf", "P01_night2.edf", "P02_night1.edf")
+    extra = {"subject": ["P01", "P01", "P02"], "night": [2, "night1", 1], "bmi": [2, 1, 3]}
+    assert read(folder, metadata=pd.DataFrame(extra)).metadata["bmi"].tolist() == [1, 2, 3]
+    counts = pd.DataFrame({"subject": ["P01", "P02"], "night": [2, 1], "bmi": [2, 3]})
+    assert read(folder, metadata=counts).metadata["bmi"].tolist() == [2, 2, 3]
+
+
+def test_row_numbers_are_no_keys(nights):
+    folder = nights("0.edf", "1.edf")
+    with pytest.raises(ReadError, match="no row of metadata belongs to a night"):
+        read(folder, metadata=pd.DataFrame({"who": ["x", "y"]}))
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "No columns"),
-        (b"\0\1\2", "it holds no text"),
+        (b"\0\1\2", "not a text file"),
         (b"id,age\na,1,2,3\n", "more values than its 2 names"),
     ],
 )
 def test_unreadable_tables_are_named(nights, content, words):
     folder = nights("a.edf")
     (folder / "metadata.csv").write_bytes(content)
-    with pytest.raises(ReadError, match=rf"metadata\.csv: not a table .*{words}"):
+    with pytest.raises(ReadError, match=rf"metadata\.csv: .*{words}"):
         read(folder)
 
 
@@ -505,6 +566,8 @@ def test_numbers_of_subjects_stay_whole(nights):
     folder = nights("a.edf", "b.edf")
     extra = pd.DataFrame({"id": ["a", "b"], "subject": [1, np.nan]})
     assert [night.subject for night in read(folder, metadata=extra)] == [1, "b"]
+    table = extra.assign(path=[folder / "a.edf", folder / "b.edf"])
+    assert read(table.rename(columns={"subject": "Patient"})).groups.tolist() == ["1", "b"]
 
 
 def test_on_needs_metadata(nights):
