@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ..errors import ReadError
 from ..readers.wearables import WearableSource
@@ -86,25 +85,15 @@ def _read_night(path: Path, scorer: str) -> Recording:
             f"{path.parent} holds neither hr.csv nor motion.csv; accepted is the folder of a night "
             f"in {_DATASET}. Download it again."
         )
-    moment = pd.Timestamp(start)
-    # of the hour that repeats in autumn, the first
-    zoned = moment.tz_localize(_TIMEZONE, ambiguous=True, nonexistent="shift_forward")
     source = WearableSource.of_window(
-        present,
-        zero=zoned.timestamp(),
-        duration=len(stages) * EPOCH_SECONDS,
-        columns=_COLUMNS,
+        present, start=start, duration=len(stages) * EPOCH_SECONDS, columns=_COLUMNS,
         timezone=_TIMEZONE,
-    )
+    )  # fmt: skip
     return Recording.from_source(
-        source,
-        subject=subject,
+        source, subject=subject, start=start, stages=stages, duration=source.duration,
         metadata={"site": "bidsleep", "night": int(night) if night.isdigit() else night},
-        stages=stages,
-        start=start,
-        duration=source.duration,
         id=f"{subject}-{night}",
-    )
+    )  # fmt: skip
 
 
 def _read_labels(path: Path, scorer: str) -> tuple[datetime, np.ndarray]:

@@ -21,11 +21,11 @@ import pandas as pd
 
 from ..errors import ReadError
 from ..recordings._notes import Caution
+from ._delimited import as_seconds
 from ._wearable_series import (
     Clock,
     FileSeries,
     MotionCounter,
-    as_seconds,
     find_plausible,
     find_zeros,
     median_step,
@@ -205,4 +205,4 @@ def _health_records(path: Path) -> Iterable[tuple[str, str, str, str]]:
 def _health_times(texts: pd.Series) -> np.ndarray:
     form = "%Y-%m-%d %H:%M:%S %z"
     times = pd.to_datetime(texts.astype(object), format=form, utc=True, errors="coerce")
-    return as_seconds(times.dt.tz_localize(None))
+    return as_seconds(times)

@@ -4,23 +4,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.tseries.api import guess_datetime_format
 
 from ..errors import InvalidSignalError, ReadError
 from ..recordings._notes import Caution
 from ..recordings.derivation import counts_from_acceleration
 from ..recordings.derivation.heartbeats import IBI_LIMITS
+from ._delimited import DAY, SECONDS, TimeFormat, as_seconds, unroll, utc_offset
 
-TIME_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
-DAY = 86_400.0
 # later rows may be this much earlier; a longer step back is another clock
 MARGIN_SECONDS = 60
 _BLOCK_SECONDS = 3600
@@ -36,9 +32,8 @@ _PLAUSIBLE = {
     "spo2": (1.0, 101.0, "1 to 101 %"),
 }
 _MANY_IMPLAUSIBLE = 0.05
-_OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
-_OFFSET_OF_A_PLACE = re.compile(r":\d\d(?:\.\d+)?[+-](?!00:?00$)\d\d:?\d\d$")
-_TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?")
+_OFFSET_OF_A_PLACE = re.compile(r":\d\d(?:\.\d+)?\s*[+-](?!00:?00$)\d\d:?\d\d$")
+_MIDNIGHT = re.compile(r"0?0:00(:00(\.0+)?)?")
 
 
 class Clock:
@@ -54,15 +49,14 @@ class Clock:
         self.path, self.timezone = path, timezone
         self.kind, self.n_back = "", 0
         self.offset: float | None = None
-        self._has_zero_offset = False
         self.is_utc = False  # a table may say so of times without a zone
         self.keeps_time = False  # a device that never changes to daylight saving time and back
         self.notes: list[str] = []
+        self._format: TimeFormat | None = None
         self._first, self._last = np.inf, -np.inf
         # of the local clock, whose hours repeat, and of the time of day, which starts again
         self._local, self._utc, self._winter = np.nan, np.nan, False
-        self._time_of_day, self._midnights = np.nan, 0
-        self._to_times: Callable[[pd.Series], pd.Series] | None = None
+        self._shown, self._past = np.zeros(0), 0.0
 
     @property
     def basis(self) -> str:
@@ -72,20 +66,21 @@ class Clock:
     def parse(self, values: pd.Series, unit: str | None = None) -> np.ndarray:
         """Seconds of numbers or texts in file order; NaN where one cannot be read."""
         numbers = pd.to_numeric(values, errors="coerce")
-        if self._to_times is None and numbers.notna().mean() > 0.5:
+        if self._format is None and numbers.notna().mean() > 0.5:
             return self.check(self._from_numbers(numbers.to_numpy(float), unit))
-        texts = values.astype(str).str.strip().str.replace(",", ".")
-        # GENEActiv writes 22:00:00:500, others a space before the offset
-        texts = texts.str.replace(r"(:\d\d):(\d{3})$", r"\1.\2", regex=True)
-        texts = texts.str.replace(r"\s+(?=[+-]\d\d:?\d\d$)", "", regex=True)
-        if self._to_times is None:
-            self._choose_format([text for text in texts.iloc[:2000] if re.search(r"\d", text)])
-        assert self._to_times is not None
-        if self._has_zero_offset and texts.str.contains(_OFFSET_OF_A_PLACE).any():
-            self.offset, self._has_zero_offset = 0.0, False
-        seconds = as_seconds(self._to_times(texts))
-        if self.kind in ("clock", "elapsed"):
-            seconds = self._unwrap(seconds)
+        if self._format is None:
+            self._format = self._choose_format(values.astype(str).str.strip())
+        if self.offset is None and self._format.offset == 0.0 and self.timezone is None:
+            # an export in UTC writes +00:00 as well; a place that has it in winter changes it
+            is_place = values.astype(str).str.contains(_OFFSET_OF_A_PLACE).any()
+            self.offset = 0.0 if is_place else None
+        seconds = self._format.read(values)
+        known = np.isfinite(seconds)
+        if self._format.kind == "clock" and known.any():
+            # after midnight, times of day go on, also from one piece to the next
+            shown, n = seconds[known], len(self._shown)
+            seconds[known] = unroll(np.concatenate([self._shown, shown]))[n:] + self._past
+            self._shown, self._past = shown[-1:], seconds[known][-1] - shown[-1]
         return self.check(seconds)
 
     def check(self, seconds: np.ndarray) -> np.ndarray:
@@ -130,44 +125,26 @@ class Clock:
             # no recording lasts 100,000,000 s, and seconds since 1970 have been more from 1973 on
             limits = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
             unit = next((name for limit, name in limits if size > limit), "s")
-        if unit not in TIME_UNITS:
+        if unit not in SECONDS:
             raise ReadError(
-                f"{self.path}: its times are in {unit!r}; accepted are {', '.join(TIME_UNITS)}. "
+                f"{self.path}: its times are in {unit!r}; accepted are {', '.join(SECONDS)}. "
                 "State another unit with columns={'time': (name, 's')}."
             )
-        self.kind = self.kind or ("utc" if size * TIME_UNITS[unit] > 1e8 else "elapsed")
-        return numbers * TIME_UNITS[unit]
+        self.kind = self.kind or ("utc" if size * SECONDS[unit] > 1e8 else "elapsed")
+        return numbers * SECONDS[unit]
 
-    def _choose_format(self, texts: Sequence[str]) -> None:
-        first = texts[0] if texts else ""
-        day_first = _is_day_first(texts)
-        if _TIME_OF_DAY.fullmatch(first):
-            # a record that starts at the very second of midnight is rarer than elapsed times
-            self.kind = "elapsed" if re.fullmatch(r"0?0:00(:00(\.0+)?)?", first) else "clock"
-            if self.kind == "elapsed":
-                self.notes.append("times begin at 00:00 and are taken as elapsed")
-            self._to_times = lambda column: _parse("1970-01-01 " + column, f"1970-01-01 {first}")
-            return
-        zoned = ":" in first and _OFFSET.search(first) is not None
-        self.kind = "utc" if zoned or self.is_utc else "local"
-        if zoned and not first.endswith("Z") and self.timezone is None:
-            offset = pd.to_datetime(first, dayfirst=day_first).utcoffset()
-            # an export in UTC writes +00:00 as well; a place that has it in winter changes it
-            self._has_zero_offset = not offset
-            self.offset = float(offset.total_seconds()) or None
-        in_utc = self.kind == "utc"
-        self._to_times = lambda column: _parse(column, first, day_first, in_utc)
-
-    def _unwrap(self, seconds: np.ndarray) -> np.ndarray:
-        """Times of day that go on after midnight."""
-        known = np.isfinite(seconds)
-        times = seconds[known]
-        if len(times):
-            steps = np.diff(times, prepend=self._time_of_day)
-            midnights = self._midnights + np.cumsum(steps < -DAY / 2)
-            self._time_of_day, self._midnights = float(times[-1]), int(midnights[-1])
-            seconds[known] = times + DAY * midnights
-        return seconds
+    def _choose_format(self, texts: pd.Series) -> TimeFormat:
+        sample = [text for text in texts[:2000] if re.search(r"\d", text)]
+        form = TimeFormat.of(sample)
+        self.kind = "utc" if self.is_utc and form.kind == "local" else form.kind
+        if self.timezone is None:
+            # Z and +00:00 name no place
+            self.offset = form.offset or None
+        # a record that starts at the very second of midnight is rarer than elapsed times
+        if form.kind == "clock" and _MIDNIGHT.fullmatch(sample[0]):
+            self.kind = "elapsed"
+            self.notes.append("times begin at 00:00 and are taken as elapsed")
+        return form
 
     def _localize(self, times: np.ndarray) -> np.ndarray:
         if self.keeps_time and self.offset is not None:
@@ -223,47 +200,6 @@ class Clock:
             f"{self.path}: the clock runs backwards by {seconds:,.0f} s after "
             f"{self._show(before)}; accepted are times that increase. {fix}"
         )
-
-
-def _parse(
-    column: pd.Series, first: str, day_first: bool = False, in_utc: bool = False
-) -> pd.Series:
-    """Times by the format of the first text, which is 20 times as fast as a guess for each."""
-    iso = re.match(r"\d{4}-\d\d-\d\d", first) is not None
-    form = "ISO8601" if iso else guess_datetime_format(first, dayfirst=day_first) or "mixed"
-    options: dict[str, Any] = {"dayfirst": day_first, "utc": in_utc, "errors": "coerce"}
-    times = pd.to_datetime(column, format=form, **options)
-    rest = times.isna()
-    if rest.any():
-        times[rest] = pd.to_datetime(column[rest], format="mixed", **options)
-    return times.dt.tz_localize(None)
-
-
-def as_seconds(times: pd.Series) -> np.ndarray:
-    """Seconds since 1970 as float64; NaN for NaT."""
-    values = times.to_numpy("datetime64[ns]")
-    seconds = values.astype(np.int64) / 1e9
-    seconds[np.isnat(values)] = np.nan
-    return seconds
-
-
-def utc_offset(seconds: float, timezone: str) -> float:
-    """The local clock minus UTC in s, at a time in seconds since 1970."""
-    moment = pd.Timestamp(seconds, unit="s", tz="UTC").tz_convert(timezone)
-    return float(moment.utcoffset().total_seconds())
-
-
-def _is_day_first(texts: Sequence[str]) -> bool:
-    """Whether 04/05/2024 is the fourth of May: by numbers past 12, else by the shorter span."""
-    matches = [re.match(r"(\d{1,2})([./-])(\d{1,2})[./-](\d\d+)", text) for text in texts]
-    found = {(int(m[1]), int(m[3]), int(m[4]), m[2]) for m in matches if m}
-    if not found or any(second > 12 for _, second, *_ in found):
-        return False
-    if any(first > 12 or sign == "." for first, _, _, sign in found):
-        return True
-    month_first = [date(year, a, b).toordinal() for a, b, year, _ in found]
-    day_first = [date(year, b, a).toordinal() for a, b, year, _ in found]
-    return max(day_first) - min(day_first) < max(month_first) - min(month_first)
 
 
 class MotionCounter:
@@ -371,28 +307,32 @@ def _find_still(first: int, moments: np.ndarray) -> list[tuple[float, float]]:
     variance = sums[:, 4:] / n - (sums[:, 1:4] / n) ** 2
     still = (variance < _STILL_G**2).all(axis=1) & (stops - starts == _STILL_SECONDS)
     still &= sums[:, 0] > 0
-    return _merge(first + starts[still], first + stops[still])
+    return join_spans(np.stack([starts, stops], axis=1)[still] + first)
 
 
 def find_zeros(
     times: np.ndarray, counts: np.ndarray, epoch: float = 1.0, seconds: float = 5400.0
 ) -> list[tuple[float, float]]:
     """Spans of 90 minutes or more of zero counts, the rule of Choi et al. 2011 without spikes."""
-    zero = np.concatenate([[False], counts == 0, [False]])
-    edges = np.flatnonzero(zero[1:] != zero[:-1])
-    starts, stops = times[edges[::2]], times[edges[1::2] - 1] + epoch
-    long = stops - starts >= seconds
-    return _merge(starts[long], stops[long])
+    runs = find_runs(counts == 0)
+    spans = np.stack([times[runs[:, 0]], times[runs[:, 1] - 1] + epoch], axis=1)
+    return join_spans(spans[spans[:, 1] - spans[:, 0] >= seconds])
 
 
-def _merge(starts: np.ndarray, stops: np.ndarray) -> list[tuple[float, float]]:
-    spans: list[tuple[float, float]] = []
-    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        if spans and start <= spans[-1][1]:
-            spans[-1] = (spans[-1][0], stop)
-        else:
-            spans.append((start, stop))
-    return spans
+def find_runs(mask: np.ndarray) -> np.ndarray:
+    """First and stop of each run of True, of shape (n_runs, 2)."""
+    padded = np.concatenate([[False], mask, [False]])
+    return np.flatnonzero(padded[1:] != padded[:-1]).reshape(-1, 2)
+
+
+def join_spans(spans: np.ndarray, gap: float = 0.0) -> list[tuple[float, float]]:
+    """Spans in order of their start, those joined that are no more than a gap apart."""
+    joined: list[tuple[float, float]] = []
+    for start, stop in np.asarray(spans, dtype=float).tolist():
+        if joined and start - joined[-1][1] <= gap:
+            start, stop = joined[-1][0], max(stop, joined.pop()[1])
+        joined.append((start, stop))
+    return joined
 
 
 @dataclass

@@ -17,6 +17,7 @@ import pandas as pd
 from ..errors import ReadError
 from ..recordings._notes import Caution
 from ..recordings.derivation.heartbeats import refine_beat_times
+from ._delimited import UNITS, as_number, find_encoding, parse_title, read_text, split_line
 from ._wearable_series import (
     Clock,
     FileSeries,
@@ -26,7 +27,6 @@ from ._wearable_series import (
     median_step,
 )
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 _HEAD_BYTES = 1 << 16
 _HEADER_LINES = 150
 _ROWS_PER_CHUNK = 200_000
@@ -34,14 +34,6 @@ _MOST_WRONG = 0.05
 _LONGEST_ELAPSED_STEP = 600.0
 _MISSING = ["--", "-", "None", "none"]
 # fmt: off
-UNITS = {
-    "bpm": "bpm", "beats/min": "bpm", "1/min": "bpm",
-    "s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s",
-    "ms": "ms", "msec": "ms", "millis": "ms", "milliseconds": "ms", "us": "us", "ns": "ns",
-    "min": "min", "minutes": "min", "h": "h", "hours": "h",
-    "g": "g", "mg": "mg", "m/s^2": "m/s^2", "m/s2": "m/s^2", "m/s²": "m/s^2", "m/s/s": "m/s^2",
-    "%": "%", "percent": "%", "fraction": "fraction", "counts": "counts",
-}
 # of each unit: factor to the one that is used, and the medians that are plausible in it
 _SCALES: dict[str, dict[str, tuple[float, float, float]]] = {
     "heart_rate": {"bpm": (1.0, 25.0, 250.0)},
@@ -75,8 +67,10 @@ _NAMES = {
 _VALUE_FILES = {"heart_rate": r"heart|(^|[^a-z])hr([^a-z]|$)", "spo2": r"spo2|oxygen"}
 # fmt: on
 SIGNALS = tuple(_SCALES)
+_WORDS = {name for names in _NAMES.values() for name in names}
 _DATA = r"[-+]?\.?\d"
 _AXIS = re.compile(r"(?:acc|accel|acceleration|accelerometer|a)?([xyz])(?:axis|acc)?")
+_Columns = dict[str, tuple[tuple[int, ...], str | None]]
 
 
 @dataclass(frozen=True)
@@ -86,49 +80,48 @@ class TableLayout:
     Times are ``start`` plus the rows over ``rate`` if there is a rate, else plus the time column.
     """
 
-    columns: Mapping[str, tuple[tuple[int, ...], str | None]]
+    columns: _Columns
     n_columns: int
     skipped: int
-    delimiter: str | None
+    delimiter: str
     names: tuple[str, ...] = ()  # none without a header
     start: float = 0.0
     rate: float | None = None
     is_utc: bool = False
 
 
-def read_head(path: Path) -> list[str]:
-    """Lines of the beginning of a text file."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise ReadError(f"{path}: cannot be opened ({error.strerror}).") from error
-    encoding = _encoding(raw)
-    if encoding == "utf-8-sig" and b"\0" in raw:
-        raise ReadError(
-            f"{path}: not a text file; accepted are CSV, TSV and plain text. Check the suffix, or "
-            "save the sheet as CSV."
-        )
-    lines = raw.decode(encoding, errors="replace").splitlines()
-    return lines[:-1] if len(raw) == _HEAD_BYTES else lines
+def freeze_columns(
+    columns: Mapping[str, Any] | None, path: Path
+) -> tuple[tuple[str, tuple[tuple[Any, ...], str | None]], ...]:
+    """What a user says of columns, hashable: meaning to (names or positions, unit)."""
+    frozen = []
+    for key, stated in (columns or {}).items():
+        word = parse_title(str(key), _WORDS)[0]
+        meanings = (name for name in ("time", *SIGNALS) if key == name or word in _NAMES[name])
+        meaning = next(meanings, None)
+        if meaning is None:
+            raise ReadError(
+                f"{path}: columns name {key!r}; accepted are time, {', '.join(SIGNALS)}. For "
+                "example columns={'time': 'Time', 'heart_rate': 'Value'}."
+            )
+        pair = isinstance(stated, tuple) and len(stated) == 2
+        names, unit = stated if pair else (stated, None)
+        names = tuple(names) if isinstance(names, list | tuple) else (names,)
+        frozen.append((meaning, (names, unit and UNITS.get(str(unit).lower(), str(unit)))))
+    return tuple(frozen)
 
 
-def _encoding(raw: bytes) -> str:
-    return "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+def _read_head(path: Path) -> list[str]:
+    text = read_text(path, _HEAD_BYTES)
+    lines = text.splitlines()
+    return lines[:-1] if path.stat().st_size > _HEAD_BYTES else lines
 
 
-def _split(line: str) -> tuple[list[str], str | None]:
-    """Cells without quotes, and the delimiter; None for white space."""
-    delimiter = max("\t;,", key=line.count)
-    if delimiter not in line:
-        return line.split(), None
-    return [cell.strip(' "') for cell in line.split(delimiter)], delimiter
-
-
-def find_header(path: Path, lines: Sequence[str], stated: Mapping[str, Any]) -> TableLayout | None:
+def find_header(path: Path, stated: Mapping[str, Any]) -> TableLayout | None:
     """Layout by the first line that names a time and a signal, or by positions."""
+    lines = _read_head(path)
     for i, line in enumerate(lines[:_HEADER_LINES]):
-        cells, delimiter = _split(line)
+        cells, delimiter = split_line(line)
         columns = _match_columns(cells, stated, path.stem)
         signals = [kind for kind in columns if kind in SIGNALS]
         if signals and ("time" in columns or (signals == ["rr"] and len(cells) == 1)):
@@ -144,23 +137,13 @@ def _find_positions(
     path: Path, lines: Sequence[str], stated: Mapping[str, Any]
 ) -> TableLayout | None:
     """Layout of a table without a header: Empatica E4, columns by position, or RR intervals."""
-    skipped = next((i for i, line in enumerate(lines) if _is_row(_split(line)[0])), None)
+    skipped = next((i for i, line in enumerate(lines) if _is_row(split_line(line)[0])), None)
     if skipped is None:
         return None
-    rows = [_split(line)[0] for line in lines[skipped : skipped + 1000]]
+    rows = [split_line(line)[0] for line in lines[skipped : skipped + 1000]]
     rows = [row for row in rows if _is_row(row)]
-    cells, delimiter = _split(lines[skipped])
+    cells, delimiter = split_line(lines[skipped])
     shared: dict[str, Any] = {"n_columns": len(cells), "delimiter": delimiter}
-    columns: dict[str, tuple[tuple[int, ...], str | None]]
-    first = _as_number(rows[0][0])
-    if path.stem.upper() in ("HR", "ACC") and first > 1e9 and len(set(rows[1])) == 1:
-        kind = {"HR": "heart_rate", "ACC": "acceleration"}[path.stem.upper()]
-        columns = {kind: (tuple(range(len(cells))), "bpm" if kind == "heart_rate" else "1/64 g")}
-        rate = _as_number(rows[1][0])
-        return TableLayout(columns, skipped=skipped + 2, start=first, rate=rate, **shared)
-    if skipped == 0 and first > 1e9 and len(cells) == 2 and cells[1].upper() == "IBI":
-        columns = {"time": ((0,), "s"), "rr": ((1,), "s")}
-        return TableLayout(columns, skipped=1, start=first, **shared)
     positions = {
         meaning: (at, unit)
         for meaning, (at, unit) in stated.items()
@@ -168,8 +151,17 @@ def _find_positions(
     }
     if positions and ("time" in positions or set(positions) == {"rr"}):
         return TableLayout(positions, skipped=skipped, **shared)
-    whole_rows = [row for row in rows if len(row) == len(cells)]
-    numbers = np.array([[_as_number(cell) for cell in row] for row in whole_rows])
+    first, name = as_number(rows[0][0]), path.stem.upper()
+    if name in ("HR", "ACC") and first > 1e9 and len(set(rows[1])) == 1:
+        kind, unit = {"HR": ("heart_rate", "bpm"), "ACC": ("acceleration", "1/64 g")}[name]
+        columns: _Columns = {kind: (tuple(range(len(cells))), unit)}
+        rate = as_number(rows[1][0])
+        return TableLayout(columns, skipped=skipped + 2, start=first, rate=rate, **shared)
+    if skipped == 0 and first > 1e9 and len(cells) == 2 and cells[1].upper() == "IBI":
+        columns = {"time": ((0,), "s"), "rr": ((1,), "s")}
+        return TableLayout(columns, skipped=1, start=first, **shared)
+    numbers = np.array([[as_number(cell) for cell in row] for row in rows
+                        if len(row) == len(cells)])  # fmt: skip
     if stated or numbers.shape[1] > 2:
         return None
     in_ms = np.median(numbers[:, -1]) > 10
@@ -186,26 +178,17 @@ def _find_positions(
     return None
 
 
-def _as_number(cell: str) -> float:
-    try:
-        return float(cell.replace(",", "."))
-    except ValueError:
-        return float("nan")
-
-
 def _is_row(cells: Sequence[str]) -> bool:
     """Whether a line holds data: it begins with a number, a date or a time."""
     return bool(cells) and re.match(_DATA, cells[0]) is not None
 
 
-def _match_columns(
-    cells: Sequence[str], stated: Mapping[str, Any], stem: str
-) -> dict[str, tuple[tuple[int, ...], str | None]]:
+def _match_columns(cells: Sequence[str], stated: Mapping[str, Any], stem: str) -> _Columns:
     """Columns and unit of each meaning that a line's cells name."""
     lower = [cell.casefold() for cell in cells]
-    named = [_normalise(cell) for cell in cells]
-    words, units = [name for name, _ in named], [unit for _, unit in named]
-    columns: dict[str, tuple[tuple[int, ...], str | None]] = {}
+    named = [parse_title(cell, _WORDS) for cell in cells]
+    words, units = [name for name, _ in named], [unit or None for _, unit in named]
+    columns: _Columns = {}
     for meaning, (names, unit) in stated.items():
         texts = [str(name).casefold() for name in names]
         if all(text in lower for text in texts):
@@ -219,11 +202,13 @@ def _match_columns(
         )
         if found is not None and is_free:
             columns[meaning] = ((found,), units[found])
+    if chosen:
+        return columns
     axes = {m[1]: i for i, word in enumerate(words) if (m := _AXIS.fullmatch(word))}
-    if len(axes) == 3 and not chosen:
+    if len(axes) == 3:
         columns["acceleration"] = (tuple(axes[axis] for axis in "xyz"), units[axes["x"]])
     counted = [words.index(f"axis{i}") for i in (1, 2, 3) if f"axis{i}" in words]
-    if len(counted) == 3 and not chosen and "vectormagnitude" not in words:
+    if len(counted) == 3 and "vectormagnitude" not in words:
         columns["counts"] = (tuple(counted), None)
     if "value" in words and not any(kind in columns for kind in SIGNALS):
         for kind, pattern in _VALUE_FILES.items():
@@ -232,31 +217,11 @@ def _match_columns(
     return columns
 
 
-def meaning_of(key: str) -> str | None:
-    """The meaning that a key of ``columns`` names, by itself or by a usual name of its column."""
-    word, _ = _normalise(key)
-    known = (meaning for meaning in ("time", *SIGNALS) if word in _NAMES[meaning])
-    return key if key in ("time", *SIGNALS) else next(known, None)
-
-
-def _normalise(name: str) -> tuple[str, str | None]:
-    """A column's name in small letters without signs and unit, and its unit: "HR (bpm)"."""
-    bracket = re.search(r"[\[(](.*?)[\])]", name)
-    unit = UNITS.get(bracket[1].strip().lower()) if bracket else None
-    name = re.sub(r"[\[(].*?[\])]", "", name)
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").split()
-    words = [word for part in words for word in re.split(r"[-.]", part) if word]
-    if len(words) > 1 and unit is None and words[-1].lower() in UNITS:
-        unit = UNITS[words.pop().lower()]
-        words = words[:-1] if words[-1].lower() == "in" else words
-    return re.sub(r"[^a-z0-9]", "", "".join(words).lower()), unit
-
-
 def read_table(path: Path, clock: Clock, stated: Mapping[str, Any]) -> FileSeries:
-    lines = read_head(path)
-    layout = find_header(path, lines, stated)
+    """The series of a table, in the columns that its header or the user names."""
+    layout = find_header(path, stated)
     if layout is None:
-        shown = next((line for line in lines if line.strip()), "")[:80]
+        shown = next((line for line in _read_head(path) if line.strip()), "")[:80]
         asked = ", ".join(repr(name) for names, _ in stated.values() for name in names)
         named = f"the columns {asked}" if stated else "a time and a signal"
         raise ReadError(
@@ -272,9 +237,9 @@ def read_table(path: Path, clock: Clock, stated: Mapping[str, Any]) -> FileSerie
 
 def _chunks(path: Path, layout: TableLayout) -> Iterable[pd.DataFrame]:
     used = sorted({i for at, _ in layout.columns.values() for i in at})
+    with path.open("rb") as file:
+        encoding = find_encoding(file.read(_HEAD_BYTES))
     try:
-        with path.open("rb") as file:
-            encoding = _encoding(file.read(2))
         # a stray quote would swallow the rows that follow, so quotes are stripped later
         with pd.read_csv(
             path, sep=layout.delimiter or r"\s+", header=None, names=range(layout.n_columns),

@@ -20,6 +20,7 @@ from ..recordings._notes import warn_of_notes
 from ..recordings.cohort import Cohort
 from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording
+from ._delimited import TEXT_SUFFIXES
 from ._edf_header import read_header
 from ._labels import is_hypnogram_name, settle_codes, warn_of_missing_stages
 from ._montage import check_derivations, check_mapping
@@ -33,13 +34,12 @@ from ._tables import (
     read_table,
     with_subjects,
 )
-from ._wearable_tables import TABLE_SUFFIXES
 from .formats import SUFFIXES
 from .recording import read_night
 from .wearables import group_files, is_wearable, joint_path, looks_wearable
 
 _ARGUMENTS = ("path", "hypnogram", "subject", "id")
-_SHEETS = (*TABLE_SUFFIXES, ".xlsx")
+_SHEETS = (*TEXT_SUFFIXES, ".xlsx")
 _LISTED = ("metadata.csv", "metadata.tsv", "metadata.xlsx", "participants.tsv",
            "participants.csv")  # fmt: skip
 _ABOUT_PEOPLE = re.compile("subject|participant|patient|demographic|metadata|clinical", re.I)
@@ -254,7 +254,7 @@ def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
 
 
 def _find_tables(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in TABLE_SUFFIXES)
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in TEXT_SUFFIXES)
     return sorted(path for path in found if not is_hypnogram_name(path))
 
 

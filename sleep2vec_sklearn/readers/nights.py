@@ -18,8 +18,9 @@ from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ..recordings.sources import Signal, SignalLayout, SignalSource
+from ._delimited import DAY, seconds_of, utc_offset
+from ._wearable_series import find_runs, join_spans
 
-_DAY = 86_400.0
 _DIARY_COLUMNS = (
     ("lights_off", "in_bed", "bed_time", "bedtime", "start", "onset"),
     ("lights_on", "out_of_bed", "get_up_time", "out_bed", "end", "offset"),
@@ -162,22 +163,15 @@ class _LocalClock:
 
     def elapsed(self, moment: datetime) -> float:
         """Seconds from the start of the record to a local time."""
-        if self.timezone is None:
-            return (moment - self.start).total_seconds()
-        return (self._zoned(moment) - self._zoned(self.start)).total_seconds()
+        return seconds_of(moment, self.timezone) - seconds_of(self.start, self.timezone)
 
     def at(self, seconds: float) -> datetime | None:
         """Local time of a moment of the record."""
-        if self.recording.start is None or self.timezone is None:
-            start = self.recording.start
-            return None if start is None else start + timedelta(seconds=seconds)
-        moment = self._zoned(self.start) + pd.Timedelta(seconds=seconds)
-        return moment.tz_localize(None).to_pydatetime()
-
-    def _zoned(self, moment: datetime) -> pd.Timestamp:
-        return pd.Timestamp(moment).tz_localize(
-            self.timezone, ambiguous=True, nonexistent="shift_forward"
-        )
+        if self.recording.start is None:
+            return None
+        moment = seconds_of(self.start, self.timezone) + seconds
+        offset = 0.0 if self.timezone is None else utc_offset(moment, self.timezone)
+        return datetime(1970, 1, 1) + timedelta(seconds=moment + offset)
 
     def find_windows(
         self, window: tuple[str, str], min_seconds: float
@@ -185,7 +179,7 @@ class _LocalClock:
         """The same hours of each day, of which the record covers at least so much."""
         begin, end = (_as_time(text) for text in window)
         spans = []
-        for n in range(-1, int(self.recording.duration // _DAY) + 2):
+        for n in range(-1, int(self.recording.duration // DAY) + 2):
             day = self.start.date() + timedelta(days=n)
             until = day + timedelta(days=1) if end <= begin else day
             span = (
@@ -240,13 +234,8 @@ def _read_events(recording: Recording) -> list[tuple[float, float]]:
             "by='diary' is a diary, e.g. diary=DataFrame({'lights_off': [...], 'lights_on': "
             "[...]})."
         )
-    spans: list[tuple[float, float]] = []
-    for begin, duration in rows[["onset", "duration"]].sort_values("onset").to_numpy(float):
-        if spans and begin - spans[-1][1] <= _LONGEST_BREAK:
-            first, last = spans.pop()
-            begin, duration = first, max(begin + duration, last) - first
-        spans.append((float(begin), float(begin + duration)))
-    return spans
+    spans = rows.sort_values("onset")[["onset", "duration"]].to_numpy(float).cumsum(axis=1)
+    return join_spans(spans, _LONGEST_BREAK)
 
 
 def _cut(
@@ -327,32 +316,18 @@ def _find_rest(recording: Recording, local: _LocalClock) -> list[tuple[float, fl
     step = round(_BIN_SECONDS * signal.rate)
     n_bins = len(signal.values) // step
     bins = pd.DataFrame(signal.values[: n_bins * step].reshape(n_bins, step)).mean(axis=1)
-    level = bins.rolling(round(_DAY / _BIN_SECONDS), center=True, min_periods=36).mean()
-    rest = (bins < _REST_SHARE * level).to_numpy()
-    worn = bins.notna().to_numpy()
-    spans = _join_rests(rest, worn)
+    level = bins.rolling(round(DAY / _BIN_SECONDS), center=True, min_periods=36).mean()
+    rest = (bins < _REST_SHARE * level).to_numpy(copy=True)
+    # over short breaks, never over non-wear
+    for first, stop in find_runs(~rest):
+        is_break = 0 < first < stop < len(rest) and (stop - first) * _BIN_SECONDS <= _LONGEST_BREAK
+        rest[first:stop] = is_break and bins[first:stop].notna().all()
+    spans = (find_runs(rest) * float(_BIN_SECONDS)).tolist()
     noon = 0.0
     if recording.start is not None:
         noon = local.elapsed(datetime.combine(recording.start.date(), time(12)))
     longest: dict[int, tuple[float, float]] = {}
-    for begin, end in spans:
-        day = int(((begin + end) / 2 - noon) // _DAY)
-        known = longest.get(day, (0.0, 0.0))
-        if end - begin > known[1] - known[0]:
-            longest[day] = (begin, end)
+    # the last that is written is the longest of the day
+    for begin, end in sorted(spans, key=lambda span: (span[1] - span[0], -span[0])):
+        longest[int(((begin + end) / 2 - noon) // DAY)] = (begin, end)
     return [longest[day] for day in sorted(longest)]
-
-
-def _join_rests(rest: np.ndarray, worn: np.ndarray) -> list[tuple[float, float]]:
-    """Runs of rest in s, joined over short breaks, never over non-wear."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], rest.astype(np.int8), [0]])))
-    spans: list[tuple[float, float]] = []
-    for first, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        begin, end = first * float(_BIN_SECONDS), stop * float(_BIN_SECONDS)
-        if spans and begin - spans[-1][1] <= _LONGEST_BREAK:
-            last = int(spans[-1][1] // _BIN_SECONDS)
-            if worn[last:first].all():
-                spans[-1] = (spans[-1][0], end)
-                continue
-        spans.append((begin, end))
-    return spans

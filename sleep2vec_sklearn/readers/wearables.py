@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,28 +18,22 @@ from ..recordings._resampling import interpolate
 from ..recordings.derivation import counts_from_epochs, ibi_from_heart_rate, ibi_from_intervals
 from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
+from ._delimited import TEXT_SUFFIXES, seconds_of, strip_quantity, utc_offset
 from ._edf_header import FileSource
 from ._scoring import Scoring, ScoringBuilder
 from ._wearable_formats import DEVICE_SUFFIXES, read_file
-from ._wearable_series import FileSeries, median_step, utc_offset
-from ._wearable_tables import SIGNALS, TABLE_SUFFIXES, UNITS, find_header, meaning_of, read_head
+from ._wearable_series import FileSeries, median_step
+from ._wearable_tables import SIGNALS, find_header, freeze_columns
 
-WEARABLE_SUFFIXES = (*TABLE_SUFFIXES, *DEVICE_SUFFIXES)
+WEARABLE_SUFFIXES = (*TEXT_SUFFIXES, *DEVICE_SUFFIXES)
 _REVISION = 1
 # recordings whose folder may hold tables of the same name
 _PREFERRED = (".edf", ".bdf", ".rec", ".npz", ".vhdr", ".fif", ".set", *DEVICE_SUFFIXES)
-_HEAD_BYTES = 1 << 16
 # elapsed times that begin within a tenth of their end count from 0, later ones from their first
 _LATE_SHARE = 0.1
 _MAX_BREAK_SECONDS = 3600.0  # between two pieces of one record
 _MAX_SPO2_STEP, _MAX_SPO2_GAP = 2.0, 10.0
-# words at the end of a name that tell the files of one night apart
-_KIND_PART = re.compile(
-    r"([-_. ]+(hr|heart|rates?|heart-?rate|pulse|bpm|rri?|ibi|intervals?|motion|movement|acc|accel|"
-    r"acceleration|accelerometer|acti(graphy|graph|vity)?|counts?|spo2|sao2|oxygen|saturation|"
-    r"oximet(er|ry)))+$",
-    re.IGNORECASE,
-)
+# in order of preference
 _MODALITY_OF = {
     "rr": "ibi", "heart_rate": "ibi", "acceleration": "actigraphy", "counts": "actigraphy",
     "spo2": "spo2",
@@ -101,46 +95,36 @@ class WearableSource(FileSource):
         columns: Mapping[str, Any] | None = None, timezone: str | None = None,
     ):  # fmt: skip
         self._configure(paths, columns, timezone)
-        _check_names(self.files)
         files = [self._read(path) for path in self.files]
+        _check_files(self.files, files)
         _check_columns(self.files, dict(self._columns))
         clocks = {found.clock for found in files}
-        if len(clocks) > 1:
-            raise ReadError(
-                f"{self.files[0]} and {self.files[1]} have clocks that cannot be compared: "
-                f"{', '.join(sorted(clocks))}; accepted are clocks of one kind. Pass timezone=, "
-                "e.g. timezone='Europe/Berlin', to compare local times with UTC."
-            )
-        _check_overlap(self.files, [found.span for found in files])
         spans = np.array([found.span for found in files])
-        self._has_clock = clocks != {"elapsed"}
         first, last = float(spans[:, 0].min()), float(spans[:, 1].max())
-        from_zero = not self._has_clock and 0 < first <= _LATE_SHARE * last
+        from_zero = clocks == {"elapsed"} and 0 < first <= _LATE_SHARE * last
         self._zero = 0.0 if from_zero else float(np.floor(first))
         self.duration = float(np.ceil(last) - self._zero)
         self._offset = next((f.offset for f in files if f.offset is not None), None)
-        if clocks == {"utc"} and self._offset is None:
-            self._has_clock = False
+        self._has_clock = clocks != {"elapsed"} and (clocks != {"utc"} or self._offset is not None)
         self._paths: dict[str, list[Path]] = {}
         for path, found in zip(self.files, files, strict=True):
             for kind in _kinds_of(found):
                 self._paths.setdefault(kind, []).append(path)
         notes = [note for found in files for note in found.notes]
-        if not self._has_clock and self._zero > 0:
+        if clocks == {"elapsed"} and self._zero > 0:
             notes.append(f"elapsed times begin at {self._zero:,.0f} s, where the recording starts")
         if clocks == {"utc"} and not self._has_clock:
             notes.append("times are in UTC; without timezone= the local clock is unknown")
         left_out = {get_modality(name).name for name in channels or {}}
         wanted = [name for name in list_modalities(modalities) if name not in left_out]
-        self._kinds, more = _choose_kinds(files, wanted)
-        for kind in self._kinds.values():
-            _check_pieces(kind, self.files, files)
+        self._kinds, more = self._choose_kinds(wanted)
         if not self._kinds:
             raise NoUsableChannelError(
                 f"{', '.join(map(str, self.files))}: no wanted modality; found "
                 f"{', '.join(self._paths)}{''.join(f' ({note})' for note in more)}. Name other "
                 "columns with columns={'time': ..., 'heart_rate': ...}."
             )
+        _check_pieces(self._kinds.values(), self.files, files)
         self.metadata: dict[str, Any] = {k: v for f in files for k, v in f.metadata.items()}
         if timezone is not None:
             self.metadata["timezone"] = timezone
@@ -151,16 +135,16 @@ class WearableSource(FileSource):
 
     @classmethod
     def of_window(
-        cls, paths: Mapping[str, Path], *, zero: float, duration: float,
+        cls, paths: Mapping[str, Path], *, start: datetime, duration: float,
         columns: Mapping[str, Any], timezone: str,
     ) -> WearableSource:  # fmt: skip
-        """A window whose begin is known (UTC), of a file for each kind, read on use only."""
+        """A window from a local time on, of a file for each kind, which is read on use only."""
         source = cls.__new__(cls)
         source._configure(list(paths.values()), columns, timezone)
         source._paths = {kind: [path] for kind, path in paths.items()}
         source._kinds = {_MODALITY_OF[kind]: kind for kind in paths}
-        source._zero, source.duration = zero, float(duration)
-        source._offset, source._has_clock = utc_offset(zero, timezone), True
+        source._zero, source.duration = seconds_of(start, timezone), float(duration)
+        source._offset, source._has_clock = utc_offset(source._zero, timezone), True
         source.metadata, source.notes = {}, ()
         return source
 
@@ -170,9 +154,38 @@ class WearableSource(FileSource):
     ) -> None:  # fmt: skip
         listed = [paths] if isinstance(paths, str | PathLike) else list(paths)
         self.files: tuple[Path, ...] = tuple(Path(path) for path in listed)
-        self._columns, self._timezone = _freeze(columns, self.files[0]), timezone
-        if timezone is not None:
-            _check_timezone(timezone)
+        self._columns, self._timezone = freeze_columns(columns, self.files[0]), timezone
+        if timezone is None:
+            return
+        try:
+            utc_offset(0.0, timezone)
+        except (KeyError, ValueError, OSError) as error:
+            raise ReadError(
+                f"timezone is {timezone!r}; accepted are IANA names such as 'Europe/Berlin'. On "
+                "Windows they need pip install tzdata."
+            ) from error
+
+    def _choose_kinds(self, wanted: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+        """Kind of series for each modality, and notes on what is not used."""
+        chosen: dict[str, str] = {}
+        notes: list[str] = []
+        for kind, name in _MODALITY_OF.items():
+            if kind not in self._paths or name not in wanted:
+                continue
+            if name in chosen:
+                notes.append(f"{name} is from {chosen[name]}; {kind} is not used")
+                continue
+            if kind == "spo2":
+                step = median_step(self._gather(kind)[0])
+                if step > _MAX_SPO2_STEP:
+                    notes.append(
+                        f"spo2 left out: a reading every {step:g} s shows no desaturations"
+                    )
+                    continue
+            chosen[name] = kind
+            if kind == "heart_rate":
+                notes.append("ibi is 60 / heart rate: without beat-to-beat variability")
+        return {name: chosen[name] for name in MODALITIES if name in chosen}, notes
 
     def cut(self, offset: float, duration: float) -> WearableSource:
         """The same series from ``offset`` seconds after this source's start on."""
@@ -256,7 +269,9 @@ class WearableSource(FileSource):
             values = np.full(int(self.duration), np.nan, dtype=np.float32)
             for found in self._with(kind):
                 if found.motion is not None:
-                    _place(values, found.motion[1], found.motion[0] - int(self._zero))
+                    at, counts = found.motion[0] - int(self._zero), found.motion[1]
+                    inside = slice(max(at, 0), max(at + len(counts), 0))
+                    values[inside] = counts[max(-at, 0) :][: len(values[inside])]
         elif kind == "counts":
             times, counts = self._gather(kind)
             step = median_step(times)
@@ -305,49 +320,48 @@ def looks_wearable(path: Path) -> bool:
     of a recording are not.
     """
     suffix = path.suffix.lower()
-    preferred = {".agd": (".gt3x",), **dict.fromkeys(TABLE_SUFFIXES, _PREFERRED)}.get(suffix, ())
+    preferred = {".agd": (".gt3x",), **dict.fromkeys(TEXT_SUFFIXES, _PREFERRED)}.get(suffix, ())
     if any(path.with_suffix(other).exists() for other in preferred):
         return False
+    if suffix in TEXT_SUFFIXES:
+        try:
+            layout = find_header(path, {})
+        except ReadError:
+            return False
+        return bool(layout and layout.names and "label" not in layout.columns)
+    mark = {".xml": b"<HealthData", ".bin": b"Device Identity"}.get(suffix, b"")
     try:
-        if suffix in TABLE_SUFFIXES:
-            layout = find_header(path, read_head(path), {})
-            return bool(layout and layout.names and "label" not in layout.columns)
-        mark = {".xml": b"<HealthData", ".bin": b"Device Identity"}.get(suffix, b"")
         with path.open("rb") as file:
-            return mark in file.read(_HEAD_BYTES)
-    except (OSError, ReadError):
-        return suffix not in (*TABLE_SUFFIXES, ".xml", ".bin")
+            return mark in file.read(1 << 16)
+    except OSError:
+        return not mark
 
 
 def joint_path(files: Sequence[Path]) -> Path:
     """The path that names a night: of several files, what their names share, or their folder."""
     if not files:
         raise ReadError("the list of files is empty; accepted are one file or more of one night.")
-    columns = zip(*(file.stem for file in files), strict=False)
-    letters = takewhile(lambda column: len(set(column)) == 1, columns)
-    shared = "".join(letter for letter, *_ in letters)
-    ends_in_word = shared[-1:].isalnum() and any(
-        file.stem[len(shared) : len(shared) + 1].isalnum() for file in files
-    )
-    # of p01_acc and p01_activity it is p01, not p01_a
-    whole = (re.sub(r"[^-_. ]+$", "", shared) if ends_in_word else shared).rstrip("_-. ")
-    shared = whole or shared.rstrip("_-. ")
-    if whole or len(files) == 1 or len(shared) > 1:
-        return files[0].with_name((shared or files[0].stem) + files[0].suffix)
-    return files[0].with_name(files[0].resolve().parent.name + files[0].suffix)
+    if len(files) == 1:
+        return files[0]
+    stems = {strip_quantity(file.stem) for file in files}
+    # letter by letter, not by folders
+    shared = os.path.commonprefix([file.stem for file in files]).rstrip("_-. ")  # noqa: RUF071
+    if len(stems) > 1:
+        stems = {shared if len(shared) > 1 else files[0].resolve().parent.name}
+    return files[0].with_name(stems.pop() + files[0].suffix)
 
 
 def group_files(paths: Sequence[Path]) -> tuple[list[Any], list[list[Path]]]:
     """Nights, of which several files are a list, and files of one name that may be one night.
 
     Files of a wearable belong together if they share their folder and their stem without a word
-    such as hr or motion at its end, and no two hold the same quantity.
+    such as hr or motion at its beginning or end, and no two hold the same quantity.
     """
     others = {path.with_suffix("") for path in paths if not is_wearable(path)}
     groups: dict[Path, list[Path]] = {}
     for path in paths:
-        stem = _KIND_PART.sub("", path.stem)
-        key = path.with_name(stem) if is_wearable(path) and looks_wearable(path) else path
+        is_part = is_wearable(path) and looks_wearable(path)
+        key = path.with_name(strip_quantity(path.stem)) if is_part else path
         groups.setdefault(key, []).append(path)
     nights: list[Any] = []
     unsure: list[list[Path]] = []
@@ -362,121 +376,69 @@ def group_files(paths: Sequence[Path]) -> tuple[list[Any], list[list[Path]]]:
 
 
 def _kinds_by_header(path: Path) -> list[str]:
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        layout = find_header(path, read_head(path), {})
+    if path.suffix.lower() in TEXT_SUFFIXES:
+        layout = find_header(path, {})
         return [kind for kind in layout.columns if kind in SIGNALS] if layout else []
     return ["counts" if path.suffix.lower() == ".agd" else "acceleration"]
-
-
-def _choose_kinds(
-    files: Sequence[FileSeries], wanted: Sequence[str]
-) -> tuple[dict[str, str], list[str]]:
-    """Kind of series for each modality, and notes on what is not used."""
-    chosen: dict[str, str] = {}
-    notes: list[str] = []
-    kinds = {kind for found in files for kind in _kinds_of(found)}
-    for kind in ("rr", "heart_rate", "acceleration", "counts", "spo2"):
-        name = _MODALITY_OF[kind]
-        if kind not in kinds or name not in wanted:
-            continue
-        if name in chosen:
-            notes.append(f"{name} is from {chosen[name]}; {kind} is not used")
-            continue
-        if kind == "spo2":
-            step = median_step(np.sort(np.concatenate(
-                [found.series[kind][0] for found in files if kind in found.series]
-            )))  # fmt: skip
-            if step > _MAX_SPO2_STEP:
-                notes.append(f"spo2 left out: a reading every {step:g} s shows no desaturations")
-                continue
-        chosen[name] = kind
-        if kind == "heart_rate":
-            notes.append("ibi is 60 / heart rate: without beat-to-beat variability")
-    return {name: chosen[name] for name in MODALITIES if name in chosen}, notes
 
 
 def _kinds_of(found: FileSeries) -> list[str]:
     return [*found.series, *(["acceleration"] if found.motion is not None else [])]
 
 
-def _check_overlap(paths: Sequence[Path], spans: Sequence[tuple[float, float]]) -> None:
-    order = sorted(range(len(spans)), key=lambda i: spans[i])
-    last = order[0]
-    for i in order[1:]:
-        wait = spans[i][0] - spans[last][1]
-        if wait > _MAX_BREAK_SECONDS:
+def _check_files(paths: Sequence[Path], files: Sequence[FileSeries]) -> None:
+    """An error if files are listed twice, have clocks of two kinds, or begin hours apart."""
+    resolved = [path.resolve() for path in paths]
+    twice = next((path for i, path in enumerate(resolved) if path in resolved[:i]), None)
+    if twice is not None:
+        raise ReadError(
+            f"{twice} is listed twice; accepted are different files of one night. Leave one out."
+        )
+    clocks = {found.clock for found in files}
+    if len(clocks) > 1:
+        raise ReadError(
+            f"{paths[0]} and {paths[1]} have clocks that cannot be compared: "
+            f"{', '.join(sorted(clocks))}; accepted are clocks of one kind. Pass timezone=, "
+            "e.g. timezone='Europe/Berlin', to compare local times with UTC."
+        )
+    (_, end, last), *others = sorted(
+        (*found.span, p) for p, found in zip(paths, files, strict=True)
+    )
+    for start, stop, path in others:
+        if start - end > _MAX_BREAK_SECONDS:
             raise ReadError(
-                f"{paths[i]} begins {wait / 3600:.1f} h after the end of {paths[last]}; accepted "
+                f"{path} begins {(start - end) / 3600:.1f} h after the end of {last}; accepted "
                 "are files of one night. Read them apart, or pass timezone= if one states local "
                 "times and the other UTC."
             )
-        last = max(last, i, key=lambda i: spans[i][1])
+        end, last = max((end, last), (stop, path))
 
 
-def _check_names(paths: Sequence[Path]) -> None:
-    known: set[Path] = set()
-    for path in paths:
-        if path.resolve() in known:
-            raise ReadError(
-                f"{path} is listed twice; accepted are different files of one night. Leave one out."
-            )
-        known.add(path.resolve())
-
-
-def _check_pieces(kind: str, paths: Sequence[Path], files: Sequence[FileSeries]) -> None:
+def _check_pieces(kinds: Iterable[str], paths: Sequence[Path], files: Sequence[FileSeries]) -> None:
     """An error if two files hold one quantity at the same time; one may follow the other."""
-    spans = []
-    for path, found in zip(paths, files, strict=True):
-        if kind in found.series:
-            times, _ = found.series[kind]
-            spans.append((times[0], times[-1], path))
-        elif kind == "acceleration" and found.motion is not None:
-            # a second may be shared, as it is counted whole
-            first, counts = found.motion
-            spans.append((first, first + len(counts) - 1, path))
-    spans.sort(key=lambda span: span[:2])
-    for (_, stop, one), (start, _, other) in pairwise(spans):
-        if start < stop:
-            raise ReadError(
-                f"{one} and {other} both hold {kind} at the same times; accepted is one file of a "
-                "quantity, or pieces that follow one another. Leave one of them out, or its column "
-                "by columns=."
-            )
-
-
-def _check_timezone(timezone: str) -> None:
-    try:
-        utc_offset(0.0, timezone)
-    except (KeyError, ValueError, OSError) as error:
-        raise ReadError(
-            f"timezone is {timezone!r}; accepted are IANA names such as 'Europe/Berlin'. On "
-            "Windows they need pip install tzdata."
-        ) from error
-
-
-def _freeze(columns: Mapping[str, Any] | None, path: Path) -> tuple[tuple[str, Any], ...]:
-    """Columns that can be hashed: meaning to (list of columns, unit)."""
-    frozen = []
-    for key, stated in (columns or {}).items():
-        meaning = meaning_of(str(key))
-        if meaning is None:
-            raise ReadError(
-                f"{path}: columns name {key!r}; accepted are time, {', '.join(SIGNALS)}. For "
-                "example columns={'time': 'Time', 'heart_rate': 'Value'}."
-            )
-        pair = isinstance(stated, tuple) and len(stated) == 2
-        names, unit = stated if pair else (stated, None)
-        names = tuple(names) if isinstance(names, list | tuple) else (names,)
-        if unit is not None:
-            unit = UNITS.get(str(unit).lower(), str(unit))
-        frozen.append((meaning, (names, unit)))
-    return tuple(frozen)
+    for kind in kinds:
+        spans = []
+        for path, found in zip(paths, files, strict=True):
+            if kind in found.series:
+                times, _ = found.series[kind]
+                spans.append((times[0], times[-1], path))
+            elif kind == "acceleration" and found.motion is not None:
+                # a second may be shared, as it is counted whole
+                first, counts = found.motion
+                spans.append((first, first + len(counts) - 1, path))
+        for (_, stop, one), (start, _, other) in pairwise(sorted(spans)):
+            if start < stop:
+                raise ReadError(
+                    f"{one} and {other} both hold {kind} at the same times; accepted is one file "
+                    "of a quantity, or pieces that follow one another. Leave one of them out, or "
+                    "its column by columns=."
+                )
 
 
 def _check_columns(paths: Sequence[Path], stated: Mapping[str, Any]) -> None:
     """An error for a name that no table's header has."""
-    tables = [path for path in paths if path.suffix.lower() in TABLE_SUFFIXES]
-    layouts = [find_header(path, read_head(path), stated) for path in tables]
+    tables = [path for path in paths if path.suffix.lower() in TEXT_SUFFIXES]
+    layouts = [find_header(path, stated) for path in tables]
     known = {name.casefold() for layout in layouts if layout for name in layout.names}
     for meaning, (names, _) in stated.items():
         if any(isinstance(name, str) and name.casefold() not in known for name in names):
@@ -484,10 +446,3 @@ def _check_columns(paths: Sequence[Path], stated: Mapping[str, Any]) -> None:
                 f"{', '.join(map(str, paths))}: no table has the column {names[0]!r}, named for "
                 f"{meaning!r}. Check its spelling; without a header, count columns from 0."
             )
-
-
-def _place(target: np.ndarray, values: np.ndarray, at: int) -> None:
-    """Copy values to a position, without what lies outside."""
-    begin, end = max(at, 0), min(at + len(values), len(target))
-    if begin < end:
-        target[begin:end] = values[begin - at : end - at]

@@ -331,14 +331,15 @@ def test_other_tables_are_named(nights, name):
         read(folder)
 
 
-def test_sheets_need_openpyxl(nights, monkeypatch):
+def test_sheets_need_openpyxl(nights, tmp_path, monkeypatch):
     folder = nights("a.edf")
     (folder / "metadata.xlsx").write_bytes(b"PK")
     monkeypatch.setattr(pd, "read_excel", missing_openpyxl)
     with pytest.warns(RecordingWarning, match=r"metadata\.xlsx: .*pip install openpyxl"):
         assert len(read(folder)) == 1
+    (folder / "metadata.xlsx").rename(tmp_path / "y.xlsx")
     with pytest.raises(ImportError, match="pip install openpyxl"):
-        read(folder, metadata=folder / "metadata.xlsx")
+        read(folder, metadata=tmp_path / "y.xlsx")
 
 
 def missing_openpyxl(*_, **__):

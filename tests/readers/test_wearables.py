@@ -614,6 +614,18 @@ def test_folder_joins_a_night(pairs):
     assert (listed.groups.tolist(), len(listed[0].files)) == (["p02"], 2)
 
 
+def test_words_in_front_join(pairs):
+    for path in list(pairs.iterdir()):
+        who, kind = path.stem.split("_")
+        path.rename(path.with_name(f"{kind}_{who}.csv"))
+    (pairs / "p02_hypnogram.csv").write_text("stage\n" + "W\n" * 120)
+    with pytest.warns(RecordingWarning) as caught:
+        cohort = read_cohort(pairs, verbose=0)
+    assert cohort.groups.tolist() == ["p01", "p02"]
+    assert (cohort[0].stages, cohort[1].stages.tolist()) == (None, [0] * 120)
+    assert not [w for w in caught if "belong to no other recording" in str(w.message)]
+
+
 def test_lists_in_a_table(pairs):
     files = [["p01_hr.csv", "p01_motion.csv"], ["p02_hr.csv", "p02_motion.csv"]]
     table = pd.DataFrame({"path": [[str(pairs / name) for name in pair] for pair in files]})
@@ -633,8 +645,9 @@ def test_same_quantity_is_unsure(pairs):
 
 @pytest.mark.parametrize(
     ("names", "id"),
-    [(["p01_acc", "p01_activity"], "p01"), (["1_hr", "1_motion"], "1"), (["hr0", "hr1"], "hr")],
-)
+    [(["p01_acc", "p01_activity"], "p01"), (["1_hr", "1_motion"], "1"), (["hr0", "hr1"], "hr"),
+     (["hr_p01", "motion_p01"], "p01"), (["heart_rate_7", "7_acc"], "7")],
+)  # fmt: skip
 def test_names_end_with_words(tmp_path, names, id):
     kinds = ["hr", "counts"]
     files = [
