@@ -250,17 +250,19 @@ class _Table:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Rows whose label is a word for no known stage, and all rows where a stage is due.
 
-        In a column of stages any other word is one; in one of labels of any kind, such as
-        'description', a word that is no event and has an epoch of its own.
+        In a column of stages it is any word that lasts or is no event; in one of labels of any
+        kind, such as 'description', one that is no event and has an epoch of its own.
         """
-        texts = self.cells["stage"]
+        texts, names = self.cells["stage"], EventNames()
         step = np.diff(np.unique(onsets[is_stage])).min(initial=EPOCH_SECONDS)
         on_grid = (onsets - onsets[is_stage].min(initial=onsets.max())) % step < 0.01
-        words = ~is_stage & np.array([not event for event in events])
+        words = names.unknown(texts) & ~names.marks(texts)
+        words |= [_OF_STAGES.match(text.lower()) is not None for text in texts]
         if _name_of(self.titles["stage"]) in _TEXT_NAMES:
-            names = EventNames()
-            words &= names.unknown(texts) & ~names.marks(texts) & on_grid & (step >= 10)
-            words &= (durations == 0) & ~np.isin(onsets, onsets[is_stage])
+            words &= on_grid & (step >= 10) & (durations == 0) & ~np.isin(onsets, onsets[is_stage])
+        else:
+            words |= durations > 0
+        words &= ~is_stage & [not event for event in events]
         return words, is_stage | (words & on_grid)
 
     def place_epochs(self, length: float | None) -> tuple[np.ndarray, np.ndarray, bool]:

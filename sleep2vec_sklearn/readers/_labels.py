@@ -23,6 +23,7 @@ from ..errors import ReadError, RecordingWarning
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
+from ._delimited import TEXT_SUFFIXES, strip_quantity
 from ._label_tables import has_stage_column, no_scorer
 from ._scoring import DATES_DIFFER, DAY, CodeNote, LabelContext, Scoring, decide_coding, fit_days
 from .hypnograms import only_read_errors, read_edf_annotations, read_labels, refuse_conflicts
@@ -189,6 +190,9 @@ def _scan(folder: str, changed: int) -> _Folder:
         elif suffix not in (".xml", ".csv", ".tsv", ".txt", ".json", ".md", ".eannot"):
             # the last letter of Sleep-EDF's names is that of the scorer in its labels
             nights |= {_base_of(stem), _base_of(stem)[:-1] if stem.endswith("-psg") else stem}
+        elif suffix in TEXT_SUFFIXES:
+            # the tables of a wearable's night, whose whole name is in that of its labels
+            nights |= {name + sep for name in (stem, strip_quantity(stem)) for sep in "-_ ."}
     owners = ((name, (stem[:n] for n in range(len(stem), 0, -1))) for stem, name in labels)
     owned = tuple((name, next((s for s in starts if s in nights), None)) for name, starts in owners)
     return _Folder(files, tuple(label_folders), owned)

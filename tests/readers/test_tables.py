@@ -351,6 +351,27 @@ def test_other_zeros_of_time(read, zero, name):
     assert stages_in(rows) == NIGHT
 
 
+@pytest.mark.parametrize(("title", "length"), [("duration", 30), ("duration", 30_000)])
+def test_unix_milliseconds(read, title, length):
+    onsets = [981_239_400_000 + 30_000 * i for i in range(10)]
+    with pytest.warns(RecordingWarning, match="as milliseconds since 1970, as only then they fit"):
+        rows = read(table("onset", onsets), start=START, duration=300.0)
+    assert stages_in(rows) == NIGHT
+    rows = [f"{t},{length},{word}\n" for t, word in zip(onsets, WORDS, strict=True)]
+    text = f"onset,{title},stage\n" + "".join(rows)
+    with pytest.warns(RecordingWarning, match="as milliseconds since 1970"):
+        assert stages_in(read(text, start=START, duration=300.0)) == NIGHT
+    assert stages_in(read(text)) == NIGHT
+    late = START + datetime.timedelta(days=1)
+    with pytest.raises(ReadError, match=r"are milliseconds since 1970, which is 2001-02-03 22:30"):
+        read(text, start=late, duration=300.0)
+
+
+def test_ends_count_as_onsets(read):
+    rows = [f"{30_000 * i},{30_000 * i + 30_000},{word}\n" for i, word in enumerate(WORDS)]
+    assert stages_in(read("start_ms,end,stage\n" + "".join(rows))) == NIGHT
+
+
 def test_gap_is_no_stage(read):
     text = "onset,stage\n0,W\n30,W\n60,N2\n90,N2\n900,R\n930,R\n"
     assert read(text)[3:5] == [(90.0, 30.0, 2), (900.0, 30.0, 4)]
@@ -429,12 +450,14 @@ def test_unknown_stages_are_counted(read):
 
 
 @pytest.mark.parametrize("word", ["leicht", "Stage 7"])
-def test_unknown_stage_ends_the_last(read, word):
+@pytest.mark.parametrize("title", ["stage", "description"])
+def test_unknown_stage_ends_the_last(read, word, title):
     with pytest.warns(RecordingWarning, match=rf"1 labels are no stage .*: '{word}' \(1\)"):
-        assert read(f"onset,stage\n0,W\n30,{word}\n60,N2\n90,N2\n") == [
+        assert read(f"onset,{title}\n0,W\n30,{word}\n60,N2\n90,N2\n") == [
             (0, 30, 0), (60, 30, 2), (90, 30, 2),
         ]  # fmt: skip
-    assert read("onset,stage\n0,W\n17,Arousal\n30,N2\n") == [(0, 30, 0), (30, 30, 2)]
+    text = f"onset,{title}\n0,Lights off\n0,W\n17,Arousal\n30,N2\n60,Hypopnea\n60,N2\n"
+    assert read(text)[:3] == [(0, 30, 0), (30, 30, 2), (60, 30, 2)]
 
 
 ALPHABET = st.sampled_from(
