@@ -77,36 +77,27 @@ _Row = tuple[int, list[str]]
 def has_stage_column(path: Path) -> bool:
     """Whether a table of any content names a column of stages, or holds unmistakable ones."""
     try:
-        lines = read_text(path, 65536).splitlines()[:200]
+        rows, _ = _read_rows(path, 65536)
     except ReadError:
         return False
-    rows = [_split(line) for line in lines]
-    names = [[_name_of(cell) for cell in row] for row in rows]
-    if _lists_events(rows, names):
-        return False
-    if any(name in _STAGE_NAMES for row in names for name in row):
-        return True
-    header = next((n for n, row in enumerate(names) if _TIMES & set(row)), len(rows))
-    for i, name in enumerate(names[header] if header < len(rows) else ()):
-        texts = [row[i] for row in rows[header + 1 :] if i < len(row)]
-        # a digit below 'expert' may be the number of one
-        if _holds_scores(name, texts, words=not _OF_STAGES.match(name)):
-            return True
-    return sum(parse_stage(cell, bare=False) is not None for row in rows for cell in row) > 1
-
-
-def _lists_events(rows: list[list[str]], names: list[list[str]]) -> bool:
-    """Whether most rows name a scored event, so that stages beside it are those it fell in."""
-    header = next((n for n, row in enumerate(names) if {*_TEXT_NAMES} & set(row)), None)
-    if header is None:
-        return False
-    places = [i for i, name in enumerate(names[header]) if name in _TEXT_NAMES]
-    texts = [" ".join(row[i] for i in places if i < len(row)) for row in rows[header + 1 :]]
+    names = [_name_of(title) for title in rows[0][1]]
+    body = [row + [""] * (len(names) - len(row)) for _, row in rows[1:200]]
+    texts = [" ".join(cell for cell, name in zip(row, names, strict=False) if name in _TEXT_NAMES)
+             for row in body]  # fmt: skip
     known = EventNames()
     scored = ~(known.unknown(texts) | known.marks(texts))
-    # a row without an event is one of a stage
+    # stages beside most events are those they fell in; a row without an event is one of a stage
     stages = [not text or parse_stage(text, bare=False) is not None for text in texts]
-    return 2 * int(scored.sum()) > len(texts) and not any(stages)
+    if 2 * int(scored.sum()) > len(texts) and not any(stages):
+        return False
+    for i, name in enumerate(names):
+        # a digit below 'expert' may be the number of one
+        column, words = [row[i] for row in body], not _OF_STAGES.match(name)
+        is_scored = _TIMES & {*names} and _holds_scores(name, column, words=words)
+        if name in _STAGE_NAMES or is_scored:
+            return True
+    cells = [cell for _, row in rows[:200] for cell in row]
+    return sum(parse_stage(cell, bare=False) is not None for cell in cells) > 1
 
 
 def _holds_scores(name: str, texts: list[str], *, words: bool = False) -> bool:
@@ -158,9 +149,9 @@ def read_table(path: Path, known: LabelContext) -> Scoring:
     return build.build(start, timed=timed)
 
 
-def _read_rows(path: Path) -> tuple[list[_Row], float | None]:
+def _read_rows(path: Path, size: int = -1) -> tuple[list[_Row], float | None]:
     """Line number and cells of each row, and the length of an epoch if the file states one."""
-    text = read_text(path)
+    text = read_text(path, size)
     stated = _STATED_LENGTH.search(text[:4096])
     lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1)]
     lines = [(i, line) for i, line in lines if line and not line.startswith(("#", "%"))]
@@ -468,7 +459,7 @@ class _Table:
         as_onset = unit == self._unit_of("onset")
         if unit is None:
             # an end counts as its onset does, and few stages last a thousand seconds
-            as_onset = meaning == "end" or (factor == 1e-3 and (values >= 1000).any())
+            as_onset = meaning == "end" or (factor == 1e-3 and bool((values >= 1000).any()))
         scale = factor if as_onset else self._factor_of(meaning, onsets)
         if meaning == "end":
             seconds = np.nan_to_num(values * scale - onsets)
@@ -493,14 +484,12 @@ def _find_columns(path: Path, rows: list[_Row], known: LabelContext) -> _Table:
     titles, scorer = rows[0][1], known.scorer
     names = [_name_of(title) for title in titles]
     is_known = any(name in _KNOWN or _SEVERAL.fullmatch(name) for name in names)
-    has_header = is_known and not all(map(_is_label, titles))
-    body = [(line, row + [""] * (len(titles) - len(row))) for line, row in rows[has_header:]]
+    if not is_known or all(map(_is_label, titles)):
+        names = titles = _usual_titles(rows)
+        rows = [(0, titles), *rows]
+    body = [(line, row + [""] * (len(titles) - len(row))) for line, row in rows[1:]]
     if not body:
         raise ReadError(f"{path}: a header without rows. Pass hypnogram=False for no labels.")
-    if not has_header:
-        if scorer is not None:
-            raise no_scorer(path, scorer)
-        return _to_table(path, body, _bare_columns(body), [""] * len(titles), known)
     stage = _pick_stage(path, titles, body, scorer)
     columns = {"stage": stage}
     for meaning, accepted in _COLUMNS.items():
@@ -518,26 +507,20 @@ def _find_columns(path: Path, rows: list[_Row], known: LabelContext) -> _Table:
         raise no_scorer(path, scorer)
     if not {"onset", "epoch"} & set(columns):
         _refuse_unnamed_times(path, titles, body, stage)
-    return _to_table(path, body, columns, titles, known)
-
-
-def _to_table(
-    path: Path, rows: list[_Row], columns: dict[str, int], titles: list[str], known: LabelContext
-) -> _Table:
-    cells = {meaning: [row[i] for _, row in rows] for meaning, i in columns.items()}
+    cells = {meaning: [row[i] for _, row in body] for meaning, i in columns.items()}
     named = {meaning: titles[i] for meaning, i in columns.items()}
-    return _Table(path, [line for line, _ in rows], cells, named, known)
+    return _Table(path, [line for line, _ in body], cells, named, known)
 
 
-def _bare_columns(rows: list[_Row]) -> dict[str, int]:
-    """Columns of rows without a header, by their number."""
+def _usual_titles(rows: list[_Row]) -> list[str]:
+    """Titles of rows without a header, by their number."""
     width = len(rows[0][1])
-    meanings = {1: ["stage"], 2: ["onset", "stage"]}.get(width, ["onset", "duration", "stage"])
+    titles = {1: ["stage"], 2: ["onset", "stage"]}.get(width, ["onset", "duration", "stage"])
     first = [row[0] for _, row in rows]
     if width == 2 and len(first) > 2 and all(text.isdecimal() for text in first):
         # seconds that count one by one say the same
-        meanings[0] = "epoch" if set(np.diff([int(t) for t in first]).tolist()) == {1} else "onset"
-    return {meaning: i for i, meaning in enumerate(meanings)}
+        titles[0] = "epoch" if set(np.diff([int(t) for t in first]).tolist()) == {1} else "onset"
+    return titles + [f"further {i}" for i in range(3, width)]
 
 
 def _pick_stage(path: Path, titles: list[str], rows: list[_Row], scorer: str | None) -> int:

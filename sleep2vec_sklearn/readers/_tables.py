@@ -65,7 +65,7 @@ def read_table(
 
 def _read_csv(path: Path, columns: Callable[[str], bool] | None) -> pd.DataFrame:
     text = read_text(path)
-    separator = split_line(text[: re.search("[\r\n]|$", text).start()])[1] or ","
+    separator = split_line(re.split("[\r\n]", text, maxsplit=1)[0])[1] or ","
     _check_end(path, text, separator)
     data = text.encode()
     names = pd.read_csv(BytesIO(data), sep=separator, nrows=0).columns

@@ -262,84 +262,73 @@ class _TableReader:
     def __init__(self, path: Path, layout: TableLayout, clock: Clock):
         self.path, self.layout, self.clock = path, layout, clock
         clock.is_utc = layout.is_utc
-        self.counter, self.scale = MotionCounter(path), 0.0
-        kinds = [kind for kind in layout.columns if kind in SIGNALS]
-        self.has_motion = "acceleration" in kinds
+        self.kinds = {kind: at for kind, (at, _) in layout.columns.items() if kind in SIGNALS}
         self.parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {
-            kind: [(np.zeros(0), np.zeros(0))] for kind in kinds if kind != "acceleration"
+            kind: [] for kind in self.kinds if kind != "acceleration"
         }
+        self.counter, self.scale = MotionCounter(path), 0.0
         self.participants: set[str] = set()
         self.n_rows = self.n_wrong = self.n_timed = 0
+        self.first_wrong = ""
         self.first_time, self.last_time = np.inf, -np.inf
         with path.open("rb") as file:
             file.seek(-min(2, path.stat().st_size), os.SEEK_END)
             self.is_whole = file.read().strip(b"\0")[-1:] in (b"\n", b"\r")
-        self.first_wrong = ""
 
     def add(self, chunk: pd.DataFrame) -> None:
         chunk = chunk.dropna(how="all")
         if chunk.empty:
             return
-        self.n_rows += len(chunk)
-        kinds = [*self.parts, *(["acceleration"] if self.has_motion else [])]
-        numbers = {kind: self._numbers(chunk, kind) for kind in kinds}
-        wrong = np.any([failed for _, failed in numbers.values()], axis=0)
-        sizes = {kind: _magnitude(values) for kind, (values, _) in numbers.items()}
-        used = np.any([np.isfinite(size) for size in sizes.values()], axis=0)
-        # labels count from the first row, whether or not it holds a reading
-        timed = used | self._have_times(chunk)
-        # of a last line that is cut short, the time may be as well
-        timed[-1] &= used[-1] or self.is_whole
-        times = np.full(len(chunk), np.nan)
-        if timed.any():
-            times[timed] = self._times(chunk[timed])
-            self._extend(times[np.isfinite(times)])
+        wrong = np.zeros(len(chunk), dtype=bool)
+        values = {kind: self._numbers(chunk, at, wrong) for kind, at in self.kinds.items()}
+        sizes = {kind: _magnitude(numbers) for kind, numbers in values.items()}
+        used = np.isfinite(list(sizes.values())).any(axis=0)
+        times = self._times(chunk, used)
         wrong |= used & np.isnan(times)
         for kind, parts in self.parts.items():
             present = np.isfinite(times) & np.isfinite(sizes[kind])
             parts.append((times[present], sizes[kind][present]))
-        if self.has_motion:
-            self._count(times, numbers["acceleration"][0], sizes["acceleration"])
+        if "acceleration" in values:
+            present = np.isfinite(sizes["acceleration"])
+            if not self.scale and present.any():
+                size = float(np.median(sizes["acceleration"][present]))
+                self.scale = self._scale_of("acceleration", size)
+            self.counter.add(times, values["acceleration"] * self.scale)
         if "participant" in self.layout.columns:
             column = chunk[self.layout.columns["participant"][0][0]].dropna()
             self.participants |= set(column.astype(str).unique())
-        if wrong.any():
-            i = int(np.argmax(wrong))
-            line = int(chunk.index[i]) + self.layout.skipped + 1
-            cells = ",".join(chunk.iloc[i].astype(str))
-            self.first_wrong = self.first_wrong or f"line {line}: {cells[:60]!r}"
-            self.n_wrong += int(wrong.sum())
+        self.n_rows += len(chunk)
+        self.n_wrong += int(wrong.sum())
+        if wrong.any() and not self.first_wrong:
+            row = chunk[wrong].iloc[0]
+            line = int(row.name) + self.layout.skipped + 1
+            self.first_wrong = f"line {line}: {','.join(row.astype(str))[:60]!r}"
 
-    def _count(self, times: np.ndarray, axes: np.ndarray, sizes: np.ndarray) -> None:
-        present = np.isfinite(sizes)
-        if not self.scale and present.any():
-            unit = self.layout.columns["acceleration"][1]
-            self.scale = _scale_of(
-                self.path, "acceleration", float(np.median(sizes[present])), unit
-            )
-        self.counter.add(times, axes * self.scale)
+    def _times(self, chunk: pd.DataFrame, used: np.ndarray) -> np.ndarray:
+        """Times of rows with a reading or a time; labels count from the first of them."""
+        if "time" in self.layout.columns:
+            column = _strip(chunk[self.layout.columns["time"][0][0]])
+            timed = used | column.astype(str).str.match(_DATA).to_numpy(bool)
+        else:
+            timed = used | (self.layout.rate is not None)
+        # of a last line that is cut short, the time may be as well
+        timed[-1] &= used[-1] or self.is_whole
+        times = np.full(len(chunk), np.nan)
+        if timed.any():
+            times[timed] = self._parse_times(chunk[timed])
+        if np.isfinite(times).any():
+            self.n_timed += int(np.isfinite(times).sum())
+            self.first_time = min(self.first_time, float(np.nanmin(times)))
+            self.last_time = max(self.last_time, float(np.nanmax(times)))
+        return times
 
-    def _have_times(self, chunk: pd.DataFrame) -> np.ndarray:
-        """Rows whose cell of the time begins as a number, a date or a time does."""
-        if "time" not in self.layout.columns:
-            return np.full(len(chunk), self.layout.rate is not None)
-        column = _strip(chunk[self.layout.columns["time"][0][0]])
-        return column.astype(str).str.match(_DATA).to_numpy(bool)
-
-    def _extend(self, times: np.ndarray) -> None:
-        if len(times):
-            self.n_timed += len(times)
-            self.first_time = min(self.first_time, float(times.min()))
-            self.last_time = max(self.last_time, float(times.max()))
-
-    def _times(self, chunk: pd.DataFrame) -> np.ndarray:
+    def _parse_times(self, chunk: pd.DataFrame) -> np.ndarray:
         layout = self.layout
-        if layout.rate is not None:
-            self.clock.kind = "utc"
-            return self.clock.check(layout.start + chunk.index.to_numpy(float) / layout.rate)
         if "time" not in layout.columns:
-            self.clock.kind = "elapsed"
-            return np.arange(len(chunk), dtype=float)
+            self.clock.kind = "elapsed" if layout.rate is None else "utc"
+            if layout.rate is None:
+                return np.arange(len(chunk), dtype=float)
+            return self.clock.check(layout.start + chunk.index.to_numpy(float) / layout.rate)
         (at, *_), unit = layout.columns["time"]
         values = _strip(chunk[at])
         if layout.start:
@@ -352,21 +341,19 @@ class _TableReader:
                 values = day + " " + values.astype(str)
         return self.clock.parse(values, unit)
 
-    def _numbers(self, chunk: pd.DataFrame, kind: str) -> tuple[np.ndarray, np.ndarray]:
-        """Values of shape (n_rows, n_columns), and the rows with a cell that is no number."""
-        columns = [self._column(chunk[i]) for i in self.layout.columns[kind][0]]
-        values = np.stack([values for values, _ in columns], axis=1)
-        return values, np.any([wrong for _, wrong in columns], axis=0)
-
-    def _column(self, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-        if column.dtype.kind in "fiu":
-            return column.to_numpy(float), np.zeros(len(column), dtype=bool)
-        texts = _strip(column)
-        if self.layout.delimiter != ",":
-            texts = texts.astype(str).where(texts.notna()).str.replace(",", ".")
-        values = pd.to_numeric(texts, errors="coerce")
-        wrong = values.isna() & texts.notna() & (texts != "") & ~texts.isin(_MISSING)
-        return values.to_numpy(float), wrong.to_numpy(bool)
+    def _numbers(self, chunk: pd.DataFrame, at: Sequence[int], wrong: np.ndarray) -> np.ndarray:
+        """Values of shape (n_rows, n_columns); rows with a cell that is no number are marked."""
+        columns = []
+        for i in at:
+            column = _strip(chunk[i])
+            if column.dtype.kind not in "fiu":
+                if self.layout.delimiter != ",":
+                    column = column.astype(str).where(column.notna()).str.replace(",", ".")
+                stated = column.notna() & (column != "") & ~column.isin(_MISSING)
+                column = pd.to_numeric(column, errors="coerce")
+                wrong |= (column.isna() & stated).to_numpy(bool)
+            columns.append(column.to_numpy(float))
+        return np.stack(columns, axis=1)
 
     def finish(self) -> FileSeries:
         """The series in their units, increasing; an error if too many rows are wrong."""
@@ -378,17 +365,17 @@ class _TableReader:
             text = f"{self.path.name}: {count}; the first is {self.first_wrong}"
             found.notes.append(Caution(text, kind))
         found.set_motion(self.counter)
-        empty = ["acceleration"] if self.has_motion and found.motion is None else []
+        empty = ["acceleration"] if "acceleration" in self.kinds and found.motion is None else []
         for kind, parts in self.parts.items():
-            times, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            pairs = parts or [(np.zeros(0), np.zeros(0))]
+            times, values = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
             valid = values >= 0 if kind == "counts" else values > 0
             if kind == "spo2":
                 valid &= values <= _SCALES["spo2"]["%"][2]
             if not valid.any():
                 empty.append(kind)
                 continue
-            unit, size = self.layout.columns[kind][1], float(np.median(values[valid]))
-            values = values * _scale_of(self.path, kind, size, unit)
+            values = values * self._scale_of(kind, float(np.median(values[valid])))
             plausible = find_plausible(self.path.name, kind, values, found.notes)
             # intervals that are too long or short still fill the time between beats
             used = valid if kind == "rr" else valid & plausible
@@ -406,6 +393,24 @@ class _TableReader:
             step = (self.last_time - self.first_time) / (self.n_timed - 1)
             found.rows = (self.first_time, self.last_time + min(last_epoch, step))
         return found
+
+    def _scale_of(self, kind: str, size: float) -> float:
+        """Factor to the unit that is used; a unit that is not stated must follow from the size."""
+        scales, unit = _SCALES[kind], self.layout.columns[kind][1]
+        fitting = [name for name, (_, low, high) in scales.items() if low <= abs(size) <= high]
+        if unit is None and len(fitting) == 1 and fitting[0] in UNITS.values():
+            return scales[fitting[0]][0]
+        # gravity may have been removed from acceleration, but nobody moves at 3 g all night
+        small = kind == "acceleration" and unit in scales and abs(size) < 3 * scales[unit][2]
+        if unit in fitting or (unit is not None and small):
+            return scales[unit][0]
+        stated = "no unit is stated" if unit is None else f"the stated unit is {unit!r}"
+        accepted = (f"{name} ({low:g} to {high:g})" for name, (_, low, high) in scales.items())
+        raise ReadError(
+            f"{self.path}: the median of {kind} is {size:g} and {stated}; accepted are "
+            f"{', '.join(accepted)}. "
+            f"Name the column and its unit: columns={{{kind!r}: (name, {next(iter(scales))!r})}}."
+        )
 
     def _check_rows(self) -> None:
         if self.n_rows == 0:
@@ -467,21 +472,3 @@ def _magnitude(values: np.ndarray) -> np.ndarray:
 
 def _strip(column: pd.Series) -> pd.Series:
     return column if column.dtype.kind in "fiu" else column.str.strip(' "')
-
-
-def _scale_of(path: Path, kind: str, size: float, unit: str | None) -> float:
-    """Factor to the unit that is used; a unit that is not stated must follow from the size."""
-    scales = _SCALES[kind]
-    fitting = [name for name, (_, low, high) in scales.items() if low <= abs(size) <= high]
-    if unit is None and len(fitting) == 1 and fitting[0] in UNITS.values():
-        return scales[fitting[0]][0]
-    # gravity may have been removed from acceleration, but nobody moves at 3 g all night
-    small = kind == "acceleration" and unit in scales and abs(size) < 3 * scales[unit][2]
-    if unit in fitting or (unit is not None and small):
-        return scales[unit][0]
-    stated = "no unit is stated" if unit is None else f"the stated unit is {unit!r}"
-    raise ReadError(
-        f"{path}: the median of {kind} is {size:g} and {stated}; accepted are "
-        f"{', '.join(f'{name} ({low:g} to {high:g})' for name, (_, low, high) in scales.items())}. "
-        f"Name the column and its unit: columns={{{kind!r}: (name, {next(iter(scales))!r})}}."
-    )

@@ -276,10 +276,10 @@ class WearableSource(FileSource):
             times, counts = self._gather(kind)
             step = median_step(times)
             # the epochs of a device are even, its rounded times are not
-            first_time = times[0] if len(times) else 0.0
-            slots, first = np.unique(np.round((times - first_time) / step), return_index=True)
-            at = first_time + slots * step
-            values, _ = counts_from_epochs(at, counts[first], step, self.duration)
+            start = times[0] if len(times) else 0.0
+            slots, first = np.unique(np.round((times - start) / step), return_index=True)
+            even = start + slots * step
+            values, _ = counts_from_epochs(even, counts[first], step, self.duration)
         else:
             times, numbers = self._gather(kind)
             if kind == "spo2":
