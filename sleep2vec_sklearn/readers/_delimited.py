@@ -23,6 +23,7 @@ from ..errors import ReadError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 DAY = 86_400.0
+SINCE_1970 = 1e8  # seconds beyond count from there; they have been more from 1973 on
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _SPELLINGS = {
     "ns": "ns", "us": "us μs", "ms": "ms msec msecs millis millisecond milliseconds",
@@ -134,6 +135,12 @@ def as_number(text: str) -> float:
         return float(text.replace(",", "."))
     except ValueError:
         return float("nan")
+
+
+def guess_unit(size: float) -> str:
+    """Unit of times that may count since 1970: no recording lasts 100,000,000 s."""
+    limits = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
+    return next((unit for limit, unit in limits if size > limit), "s")
 
 
 def strip_quantity(stem: str) -> str:

@@ -17,9 +17,11 @@ from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ._delimited import (
     SECONDS,
+    SINCE_1970,
     UNITS,
     TimeFormat,
     as_number,
+    guess_unit,
     parse_title,
     read_text,
     seconds_of,
@@ -69,8 +71,6 @@ _CLOCK_FORMAT = TimeFormat("clock", "ISO8601")
 _STATED_LENGTH = re.compile(
     r"(?:epoch|rate)[\w\s]*[:=]\s*(\d+(?:\.\d+)?)\s*s(?:ec|econds)?\b", re.IGNORECASE
 )
-# numbers beyond are no onsets in seconds, as no recording is that long, but times since 1970
-_LONGEST = 1e8
 _Row = tuple[int, list[str]]
 
 
@@ -355,20 +355,21 @@ class _Table:
         values, start, duration = self.numbers("onset"), self.known.start, self.known.duration
         factor = self._factor_of("onset", values)
         size = float(np.median(np.abs(values))) * factor
-        if size > 1000 * _LONGEST and self._unit_of("onset") is None:
-            factor, size = 1e-3, size / 1000
+        if self._unit_of("onset") is None:
+            factor = SECONDS[guess_unit(size)]
+            size *= factor
         onsets = values * factor
-        if start is None and size > _LONGEST:
+        if start is None and size > SINCE_1970:
             return self._count_from_first(onsets, factor)
         if start is None or duration is None or _share_inside(onsets, duration) >= 0.5:
             return onsets, None, factor, 0.0
-        unit, unix = "milliseconds" if factor == 1e-3 else "seconds", seconds_of(start)
+        unit, unix = {1.0: "seconds", 1e-3: "milliseconds"}.get(factor, "times"), seconds_of(start)
         for zero, name in ((unix % DAY, "midnight"), (unix, "1970")):
             if _share_inside(onsets - zero, duration) >= 0.5:
                 text = f"onsets are taken as {unit} since {name}, as only then they fit"
                 self.notes.append(Caution(text, text))
                 return onsets - zero, None, factor, zero
-        if size > _LONGEST:
+        if size > SINCE_1970:
             raise ReadError(
                 f"{self.path}: onsets such as {values[0]:.0f} are {unit} since 1970, which is "
                 f"{pd.Timestamp(onsets[0], unit='s'):%Y-%m-%d %H:%M:%S}, and lie outside the "

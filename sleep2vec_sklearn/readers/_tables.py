@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from os import PathLike
@@ -232,20 +232,18 @@ def _match(nights: Sequence[NightKeys], extra: pd.DataFrame, on: str | None, wha
         if on != "recording":
             found.append(_Match(column, True, keys, *match_subjects(nights, keys, extra)))
     best = max(found, key=lambda match: sum(row >= 0 for row in match.rows))
-    repeated = best.repeated
-    if not best.by_subject:
+    repeated, per = best.repeated, "subject, or one per subject and visit with a column such as"
+    if best.by_subject:
+        whose, fix = "the subject ", "Drop the others, or key the rows by recording."
+        per = f"{per} 'visit'"
+    else:
         counts = Counter(key for key in best.keys if key is not None)
         repeated = next((key for key, count in counts.items() if count > 1), None)
+        whose, per, fix = "", "recording", "Drop the others."
     if repeated is not None:
-        whose, accepted, fix = (
-            ("the subject ", "row per subject, or one per subject and visit with a column such as "
-             "'visit'", ", or key the rows by recording")
-            if best.by_subject
-            else ("", "row per recording", "")
-        )  # fmt: skip
         raise ReadError(
-            f"{what} has more than one row for {whose}{repeated!r}; accepted is one {accepted}. "
-            f"Drop the others{fix}."
+            f"{what} has more than one row for {whose}{repeated!r}; accepted is one row per {per}. "
+            f"{fix}"
         )
     _refuse_shared_rows(nights, best, what)
     return best
@@ -256,24 +254,15 @@ def _refuse_shared_rows(nights: Sequence[NightKeys], match: _Match, what: str) -
     reached: dict[int, dict[str, None]] = defaultdict(dict)
     for night, row in zip(nights, match.rows, strict=True):
         reached[row][night.subject[0] if match.by_subject else night.recording[0]] = None
-    for row, names in reached.items():
-        if row >= 0 and len(names) > 1:
-            kind, fix = (
-                f"{len(names)} nights",
-                ("Name each by its path, or pass on='subject' if the rows are of subjects."),
-            )
-            if match.by_subject:
-                kind, fix = (
-                    "two subjects",
-                    (
-                        "Write them with the study, as here, or read the studies apart and add the "
-                        "cohorts."
-                    ),
-                )
-            raise ReadError(
-                f"the row {match.keys[row]!r} of {what} fits {kind}, "
-                f"{' and '.join(list(names)[:2])}. {fix}"
-            )
+    shared = next((row for row, names in reached.items() if row >= 0 and len(names) > 1), None)
+    if shared is None:
+        return
+    kind, fix = f"{len(reached[shared])} nights", "Name each by its path, or pass on='subject'."
+    if match.by_subject:
+        kind = "two subjects"
+        fix = "Write them with the study, as here, or read the studies apart and add the cohorts."
+    names = " and ".join(list(reached[shared])[:2])
+    raise ReadError(f"the row {match.keys[shared]!r} of {what} fits {kind}, {names}. {fix}")
 
 
 def _candidates(extra: pd.DataFrame, on: str | None) -> list[Any]:
@@ -291,28 +280,24 @@ def _candidates(extra: pd.DataFrame, on: str | None) -> list[Any]:
     return _find_columns(extra, (*names, _INDEX)) or [None]
 
 
-def _unique(pairs: Iterable[tuple[Any, int]]) -> dict[Any, int]:
-    """Row of each key that only one row has; -1 for the others."""
-    rows: dict[Any, int] = {}
-    for key, row in pairs:
-        rows[key] = row if rows.get(key, row) == row else -1
-    return rows
-
-
 def _match_recordings(nights: Sequence[NightKeys], keys: Sequence[str | None]) -> list[int]:
-    stated = [(key.replace("\\", "/"), i) for i, key in enumerate(keys) if key is not None]
-    exact = _unique(stated)
+    """The row of each night by its path, name or stem, that no other row has; -1 for none."""
     suffix = re.compile(r"\.[a-z][a-z0-9]{1,4}$", re.IGNORECASE)
-    names = [(suffix.sub("", Path(key).name), i) for key, i in stated]
-    shorter = _unique([*((Path(key).name, i) for key, i in stated), *names])
-    loose = _unique((same_key(name), i) for name, i in names)
+    exact: dict[str, set[int]] = defaultdict(set)
+    shorter: dict[str, set[int]] = defaultdict(set)
+    loose: dict[str, set[int]] = defaultdict(set)
+    for row, key in enumerate(keys):
+        if key is not None:
+            name = Path(key.replace("\\", "/")).name
+            exact[key.replace("\\", "/")].add(row)
+            shorter[name].add(row)
+            shorter[suffix.sub("", name)].add(row)
+            loose[same_key(suffix.sub("", name))].add(row)
     rows = []
     for night in nights:
-        found = [
-            keys[form] for keys in (exact, shorter) for form in night.recording if form in keys
-        ]
-        found.append(loose.get(same_key(night.recording[-1]), -1))
-        rows.append(next((row for row in found if row >= 0), -1))
+        found = [forms.get(form, set()) for forms in (exact, shorter) for form in night.recording]
+        found.append(loose.get(same_key(night.recording[-1]), set()))
+        rows.append(next((next(iter(places)) for places in found if len(places) == 1), -1))
     return rows
 
 

@@ -127,7 +127,7 @@ def _read_accelerometer(path: Path, clock: Clock) -> FileSeries:
         rows = slice(first, first + _SAMPLES_PER_CHUNK)
         counter.add(clock.check(stamps[rows] / 1e9), axes[rows].astype(float))
     found = FileSeries(clock.basis, clock.offset)
-    found.set_motion(counter)
+    counter.finish(found)
     damage = [*content["warnings"], *_find_cut(path, content["metadata"], len(stamps))]
     if damage:
         found.notes.append(
@@ -154,7 +154,12 @@ def _find_cut(path: Path, metadata: Mapping[str, Mapping[str, str]], n_samples: 
 def _read_health(path: Path, clock: Clock) -> FileSeries:
     """Heart rate, saturation and times of sleep in the export of Apple Health."""
     table = pd.DataFrame(_health_records(path), columns=["kind", "start", "end", "value"])
-    begin, end = (_health_times(table[name]) for name in ("start", "end"))
+    form = "%Y-%m-%d %H:%M:%S %z"
+    begin, end = (
+        as_seconds(pd.to_datetime(table[name].astype(object), format=form, utc=True,
+                                  errors="coerce"))
+        for name in ("start", "end")
+    )  # fmt: skip
     numbers = pd.to_numeric(table["value"], errors="coerce").to_numpy(float)
     clock.kind = "utc"
     found = FileSeries("utc")
@@ -200,9 +205,3 @@ def _health_records(path: Path) -> Iterable[tuple[str, str, str, str]]:
             f"{path}: not well-formed XML (line {line}, column {column}), so it may be cut short. "
             "Export it again."
         ) from error
-
-
-def _health_times(texts: pd.Series) -> np.ndarray:
-    form = "%Y-%m-%d %H:%M:%S %z"
-    times = pd.to_datetime(texts.astype(object), format=form, utc=True, errors="coerce")
-    return as_seconds(times)

@@ -15,7 +15,16 @@ from ..errors import InvalidSignalError, ReadError
 from ..recordings._notes import Caution
 from ..recordings.derivation import counts_from_acceleration
 from ..recordings.derivation.heartbeats import IBI_LIMITS
-from ._delimited import DAY, SECONDS, TimeFormat, as_seconds, unroll, utc_offset
+from ._delimited import (
+    DAY,
+    SECONDS,
+    SINCE_1970,
+    TimeFormat,
+    as_seconds,
+    guess_unit,
+    unroll,
+    utc_offset,
+)  # fmt: skip
 
 # later rows may be this much earlier; a longer step back is another clock
 MARGIN_SECONDS = 60
@@ -70,10 +79,10 @@ class Clock:
             return self.check(self._from_numbers(numbers.to_numpy(float), unit))
         if self._format is None:
             self._format = self._choose_format(values.astype(str).str.strip())
-        if self.offset is None and self._format.offset == 0.0 and self.timezone is None:
-            # an export in UTC writes +00:00 as well; a place that has it in winter changes it
-            is_place = values.astype(str).str.contains(_OFFSET_OF_A_PLACE).any()
-            self.offset = 0.0 if is_place else None
+        # an export in UTC writes +00:00 as well; a place that has it in winter changes it
+        unsure = self.offset is None and self._format.offset == 0.0 and self.timezone is None
+        if unsure and values.astype(str).str.contains(_OFFSET_OF_A_PLACE).any():
+            self.offset = 0.0
         seconds = self._format.read(values)
         known = np.isfinite(seconds)
         if self._format.kind == "clock" and known.any():
@@ -121,16 +130,13 @@ class Clock:
 
     def _from_numbers(self, numbers: np.ndarray, unit: str | None) -> np.ndarray:
         size = float(np.nanmedian(np.abs(numbers)))
-        if unit is None:
-            # no recording lasts 100,000,000 s, and seconds since 1970 have been more from 1973 on
-            limits = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
-            unit = next((name for limit, name in limits if size > limit), "s")
+        unit = guess_unit(size) if unit is None else unit
         if unit not in SECONDS:
             raise ReadError(
                 f"{self.path}: its times are in {unit!r}; accepted are {', '.join(SECONDS)}. "
                 "State another unit with columns={'time': (name, 's')}."
             )
-        self.kind = self.kind or ("utc" if size * SECONDS[unit] > 1e8 else "elapsed")
+        self.kind = self.kind or ("utc" if size * SECONDS[unit] > SINCE_1970 else "elapsed")
         return numbers * SECONDS[unit]
 
     def _choose_format(self, texts: pd.Series) -> TimeFormat:
@@ -229,12 +235,12 @@ class MotionCounter:
             if self._times[-1].max() - self._times[0][0] > _BLOCK_SECONDS:
                 self._count()
 
-    def finish(self) -> tuple[int, np.ndarray, list[tuple[float, float]]] | None:
-        """First second, counts per second, and spans in which the device lay still."""
+    def finish(self, found: FileSeries) -> None:
+        """Set counts per second from a whole second on, and spans in which the device lay still."""
         if self._times:
             self._count(final=True)
         if not self._counts:
-            return None
+            return
         first = self._counts[0][0]
         n_seconds = self._counts[-1][0] + len(self._counts[-1][1]) - first
         counts = np.full(n_seconds, np.nan, dtype=np.float32)
@@ -242,9 +248,11 @@ class MotionCounter:
         for (second, part), sums in zip(self._counts, self._moments, strict=True):
             counts[second - first : second - first + len(part)] = part
             moments[second - first : second - first + len(part)] = sums
+        found.motion = first, counts
         if moments.shape[1] == 7:
-            return first, counts, _find_still(first, moments)
-        return first, counts, find_zeros(first + np.arange(n_seconds), counts)
+            found.still = _find_still(first, moments)
+        else:
+            found.still = find_zeros(first + np.arange(n_seconds), counts)
 
     def _count(self, final: bool = False) -> None:
         times, rows = np.unique(np.concatenate(self._times), return_index=True)
@@ -366,12 +374,6 @@ class FileSeries:
         if self.motion is not None:
             spans.append((self.motion[0], self.motion[0] + len(self.motion[1])))
         return float(min(first for first, _ in spans)), float(max(last for _, last in spans))
-
-    def set_motion(self, counter: MotionCounter) -> None:
-        """Take what was counted, if anything."""
-        motion = counter.finish()
-        if motion is not None:
-            self.motion, self.still = motion[:2], motion[2]
 
 
 def find_plausible(name: str, kind: str, values: np.ndarray, notes: list[str]) -> np.ndarray:

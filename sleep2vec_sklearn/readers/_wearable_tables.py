@@ -282,7 +282,7 @@ class _TableReader:
         wrong = np.zeros(len(chunk), dtype=bool)
         values = {kind: self._numbers(chunk, at, wrong) for kind, at in self.kinds.items()}
         sizes = {kind: _magnitude(numbers) for kind, numbers in values.items()}
-        used = np.isfinite(list(sizes.values())).any(axis=0)
+        used = np.isfinite(np.stack(list(sizes.values()))).any(axis=0)
         times = self._times(chunk, used)
         wrong |= used & np.isnan(times)
         for kind, parts in self.parts.items():
@@ -364,7 +364,7 @@ class _TableReader:
             count = f"{self.n_wrong:,} of {self.n_rows:,} {kind}"
             text = f"{self.path.name}: {count}; the first is {self.first_wrong}"
             found.notes.append(Caution(text, kind))
-        found.set_motion(self.counter)
+        self.counter.finish(found)
         empty = ["acceleration"] if "acceleration" in self.kinds and found.motion is None else []
         for kind, parts in self.parts.items():
             pairs = parts or [(np.zeros(0), np.zeros(0))]

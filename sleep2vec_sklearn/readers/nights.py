@@ -177,25 +177,21 @@ class _LocalClock:
         self, window: tuple[str, str], min_seconds: float
     ) -> list[tuple[float, float]]:
         """The same hours of each day, of which the record covers at least so much."""
-        begin, end = (_as_time(text) for text in window)
+        try:
+            begin, end = map(time.fromisoformat, window)
+        except (TypeError, ValueError):
+            raise ReadError(
+                f"window is {window!r}; accepted are two times such as ('22:30', '07:00')."
+            ) from None
         spans = []
         for n in range(-1, int(self.recording.duration // DAY) + 2):
             day = self.start.date() + timedelta(days=n)
             until = day + timedelta(days=1) if end <= begin else day
-            span = (
-                self.elapsed(datetime.combine(day, begin)),
-                self.elapsed(datetime.combine(until, end)),
-            )
-            if min(span[1], self.recording.duration) - max(span[0], 0.0) >= min_seconds:
-                spans.append(span)
+            first = self.elapsed(datetime.combine(day, begin))
+            last = self.elapsed(datetime.combine(until, end))
+            if min(last, self.recording.duration) - max(first, 0.0) >= min_seconds:
+                spans.append((first, last))
         return spans
-
-
-def _as_time(text: str) -> time:
-    try:
-        return time.fromisoformat(text)
-    except (TypeError, ValueError):
-        raise ReadError(f"window holds {text!r}; accepted are times such as '22:30'.") from None
 
 
 def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tuple[float, float]]:
@@ -211,15 +207,14 @@ def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tu
         diary = diary[columns].itertuples(index=False)
     spans = []
     for off, on in diary:
-        pair = [pd.to_datetime(moment, errors="coerce") for moment in (off, on)]
+        begin, end = pair = [pd.to_datetime(moment, errors="coerce") for moment in (off, on)]
         naive = all(not pd.isna(moment) and moment.tzinfo is None for moment in pair)
-        if not naive or not pd.Timedelta(0) < pair[1] - pair[0] <= pd.Timedelta(hours=24):
+        if not naive or not pd.Timedelta(0) < end - begin <= pd.Timedelta(hours=24):
             raise ReadError(
                 f"the diary has lights off at {off} and lights on at {on}; accepted are a local "
                 "date and time each, the second up to 24 hours later. Correct or drop the row."
             )
-        begin, end = (local.elapsed(moment.to_pydatetime()) for moment in pair)
-        spans.append((begin, end))
+        spans.append((local.elapsed(begin), local.elapsed(end)))
     return spans
 
 

@@ -291,21 +291,16 @@ class WearableSource(FileSource):
         return values
 
     def _non_wear(self) -> list[tuple[float, float]]:
-        kind = self._kinds.get("actigraphy")
-        if kind is None:
-            return []
+        kind = self._kinds.get("actigraphy", "")
         still = [span for found in self._with(kind) for span in found.still]
-        if not still:
-            return []
         pulses, _ = self._gather("heart_rate")
-        pulses += self._zero
-        spans = []
-        for start, stop in still:
-            inside = pulses[np.searchsorted(pulses, start) : np.searchsorted(pulses, stop)]
-            # a wrist may lie still, but a table has no pulse
-            if len(np.unique(inside // 60)) < (stop - start) / 120:
-                spans.append((start, stop))
-        return spans
+        minutes = np.unique((pulses + self._zero) // 60) * 60
+        # a wrist may lie still, but a table has no pulse in half of the minutes
+        return [
+            (start, stop)
+            for start, stop in still
+            if np.diff(np.searchsorted(minutes, (start, stop)))[0] < (stop - start) / 120
+        ]
 
 
 def is_wearable(path: Any) -> bool:
