@@ -26,9 +26,6 @@ from ._wearable_series import (
     Clock,
     FileSeries,
     MotionCounter,
-    find_plausible,
-    find_zeros,
-    median_step,
 )
 from ._wearable_tables import read_table
 
@@ -61,7 +58,7 @@ def read_file(
     else:
         found = read_table(path, clock, dict(columns))
     found.series = {kind: pair for kind, pair in found.series.items() if len(pair[0])}
-    if not found.series and found.motion is None:
+    if not found.series:
         raise ReadError(
             f"{path}: holds no reading of heart rate, RR intervals, acceleration, counts or "
             "saturation. Check that it is the right file and was exported whole."
@@ -90,9 +87,8 @@ def _read_agd(path: Path, clock: Clock) -> FileSeries:
         raise ReadError(f"{path}: its table of counts is empty. Export it from ActiLife again.")
     clock.kind, clock.keeps_time = "local", True
     times = clock.check((ticks - _TICKS_OF_1970) / _TICKS_PER_SECOND)
-    times, first = np.unique(times, return_index=True)
-    found = FileSeries(clock.basis, clock.offset, {"counts": (times, counts[first])})
-    found.still = find_zeros(times, counts[first], median_step(times))
+    found = FileSeries(clock.basis, clock.offset)
+    found.add(path.name, "counts", times, counts)
     sex = str(settings.get("sex", ""))[:1].upper()
     age = pd.to_numeric(settings.get("age"), errors="coerce")
     found.metadata = {"sex": sex} if sex in ("F", "M") else {}
@@ -165,10 +161,7 @@ def _read_health(path: Path, clock: Clock) -> FileSeries:
     found = FileSeries("utc")
     for kind, factor in (("heart_rate", 1.0), ("spo2", 100.0)):
         used = (table["kind"] == kind).to_numpy() & np.isfinite(begin) & np.isfinite(numbers)
-        used[used] = find_plausible(path.name, kind, factor * numbers[used], found.notes)
-        # several devices write into one export, so its order means nothing
-        times, first = np.unique(begin[used], return_index=True)
-        found.series[kind] = (times, factor * numbers[used][first])
+        found.add(path.name, kind, begin[used], factor * numbers[used])
     for i in np.flatnonzero(table["kind"] == "sleep"):
         state = table["value"][i].removeprefix("HKCategoryValueSleepAnalysis")
         name = {"InBed": "in_bed", "Awake": "awake"}.get(state, "asleep")

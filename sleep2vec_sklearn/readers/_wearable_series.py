@@ -33,6 +33,7 @@ _MAX_DAYS = 100
 _MAX_GAP_SECONDS = 1.0
 # a device that lies on a table, van Hees et al. 2013, PLoS ONE 8, e61691
 _STILL_G, _STILL_SECONDS, _STILL_STEP = 0.013, 3600, 900
+_ZERO_SECONDS = 5400.0
 # in the unit that is used; a rate of 0 means no contact, a saturation of 127 or 255 no reading
 _PLAUSIBLE = {
     "heart_rate": (30.0, 200.0, "30 to 200 bpm"),
@@ -248,11 +249,12 @@ class MotionCounter:
         for (second, part), sums in zip(self._counts, self._moments, strict=True):
             counts[second - first : second - first + len(part)] = part
             moments[second - first : second - first + len(part)] = sums
-        found.motion = first, counts
+        seconds = first + np.arange(n_seconds, dtype=float)
+        found.series["acceleration"] = seconds, counts
         if moments.shape[1] == 7:
             found.still = _find_still(first, moments)
         else:
-            found.still = find_zeros(first + np.arange(n_seconds), counts)
+            found.still = _find_zeros(seconds, counts)
 
     def _count(self, final: bool = False) -> None:
         times, rows = np.unique(np.concatenate(self._times), return_index=True)
@@ -318,13 +320,13 @@ def _find_still(first: int, moments: np.ndarray) -> list[tuple[float, float]]:
     return join_spans(np.stack([starts, stops], axis=1)[still] + first)
 
 
-def find_zeros(
-    times: np.ndarray, counts: np.ndarray, epoch: float = 1.0, seconds: float = 5400.0
+def _find_zeros(
+    times: np.ndarray, counts: np.ndarray, epoch: float = 1.0
 ) -> list[tuple[float, float]]:
     """Spans of 90 minutes or more of zero counts, the rule of Choi et al. 2011 without spikes."""
     runs = find_runs(counts == 0)
     spans = np.stack([times[runs[:, 0]], times[runs[:, 1] - 1] + epoch], axis=1)
-    return join_spans(spans[spans[:, 1] - spans[:, 0] >= seconds])
+    return join_spans(spans[spans[:, 1] - spans[:, 0] >= _ZERO_SECONDS])
 
 
 def find_runs(mask: np.ndarray) -> np.ndarray:
@@ -347,15 +349,14 @@ def join_spans(spans: np.ndarray, gap: float = 0.0) -> list[tuple[float, float]]
 class FileSeries:
     """What one file holds: times in s on its clock, with values in bpm, s, counts or %.
 
-    ``clock`` and ``offset`` are those of :class:`Clock`; ``motion`` are counts per second from a
-    whole second on, ``still`` the spans in which nothing moved, on the same clock. ``rows`` are the
-    first and last time of all rows, also of those without a valid reading.
+    ``clock`` and ``offset`` are those of :class:`Clock`; ``acceleration`` is in counts per second,
+    one for each whole second; ``still`` are the spans in which nothing moved, on the same clock.
+    ``rows`` are the first and last time of all rows, also of those without a valid reading.
     """
 
     clock: str
     offset: float | None = None
     series: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    motion: tuple[int, np.ndarray] | None = None
     still: list[tuple[float, float]] = field(default_factory=list)
     events: list[tuple[float, float, str]] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -366,28 +367,40 @@ class FileSeries:
     def span(self) -> tuple[float, float]:
         """First and last time of all rows; the last epoch of counts belongs to it."""
         spans = [(times[0], times[-1]) for times, _ in self.series.values()]
-        if self.rows is not None:
-            spans.append(self.rows)
-        if "counts" in self.series:
-            times, _ = self.series["counts"]
-            spans.append((times[0], times[-1] + median_step(times)))
-        if self.motion is not None:
-            spans.append((self.motion[0], self.motion[0] + len(self.motion[1])))
+        spans += [] if self.rows is None else [self.rows]
+        for kind in {"counts", "acceleration"} & set(self.series):
+            times, _ = self.series[kind]
+            step = 1.0 if kind == "acceleration" else median_step(times)
+            spans.append((times[0], times[-1] + step))
         return float(min(first for first, _ in spans)), float(max(last for _, last in spans))
 
+    def add(self, name: str, kind: str, times: np.ndarray, values: np.ndarray) -> None:
+        """Add readings of a file: plausible ones in order of time, one for each time.
 
-def find_plausible(name: str, kind: str, values: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Which readings are plausible; a note with the number of others, a caution above 5 %."""
-    low, high, shown = _PLAUSIBLE[kind]
-    plausible = (values >= low) & (values <= high)
-    n_wrong = len(values) - int(plausible.sum())
-    if n_wrong:
-        count = f"{n_wrong:,} of {len(values):,} readings of {kind}"
-        text = f"{name}: {count} are implausible (not {shown}) and were left out"
-        kinds = f"implausible readings of {kind} (not {shown}) were left out"
-        many = n_wrong > _MANY_IMPLAUSIBLE * len(values)
-        notes.append(Caution(text, kinds) if many else text)
-    return plausible
+        A note tells of the number of others, a caution above 5 %.
+        """
+        low, high, shown = _PLAUSIBLE[kind]
+        plausible = (values >= low) & (values <= high)
+        n_wrong = len(values) - int(plausible.sum())
+        if n_wrong:
+            count = f"{n_wrong:,} of {len(values):,} readings of {kind}"
+            text = f"{name}: {count} are implausible (not {shown}) and were left out"
+            kinds = f"implausible readings of {kind} (not {shown}) were left out"
+            many = n_wrong > _MANY_IMPLAUSIBLE * len(values)
+            self.notes.append(Caution(text, kinds) if many else text)
+        if kind == "rr":
+            # intervals that are too long or short still fill the time between beats
+            self.series[kind] = times, values
+            return
+        times, values = times[plausible], values[plausible]
+        unique, first = np.unique(times, return_index=True)
+        if len(unique) < len(times):
+            n_repeated = len(times) - len(unique)
+            text = f"{n_repeated:,} rows repeat a time; the first of each is used"
+            self.notes.append(f"{name}: {text}")
+        self.series[kind] = unique, values[first]
+        if kind == "counts":
+            self.still = _find_zeros(unique, values[first], median_step(unique))
 
 
 def median_step(times: np.ndarray) -> float:

@@ -22,8 +22,6 @@ from ._wearable_series import (
     Clock,
     FileSeries,
     MotionCounter,
-    find_plausible,
-    find_zeros,
     median_step,
 )
 
@@ -365,7 +363,7 @@ class _TableReader:
             text = f"{self.path.name}: {count}; the first is {self.first_wrong}"
             found.notes.append(Caution(text, kind))
         self.counter.finish(found)
-        empty = ["acceleration"] if "acceleration" in self.kinds and found.motion is None else []
+        empty = list({"acceleration"} & set(self.kinds) - set(found.series))
         for kind, parts in self.parts.items():
             pairs = parts or [(np.zeros(0), np.zeros(0))]
             times, values = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
@@ -376,22 +374,19 @@ class _TableReader:
                 empty.append(kind)
                 continue
             values = values * self._scale_of(kind, float(np.median(values[valid])))
-            plausible = find_plausible(self.path.name, kind, values, found.notes)
-            # intervals that are too long or short still fill the time between beats
-            used = valid if kind == "rr" else valid & plausible
-            found.series[kind] = self._tidy(kind, times[used], values[used], found.notes)
+            if kind == "rr":
+                times, values = self._order_beats(times[valid], values[valid])
+            else:
+                self._check_step(times[valid])
+            found.add(self.path.name, kind, times, values)
         for kind in empty:
             text = f"the column of {kind} is empty and was left out"
             found.notes.append(Caution(f"{self.path.name}: {text}", text))
-        last_epoch = 0.0
-        if "counts" in found.series:
-            times, counts = found.series["counts"]
-            last_epoch = median_step(times)
-            found.still = find_zeros(times, counts, last_epoch)
         # a list of intervals has no times but their sum
         if self.n_timed > 1 and (self.layout.rate or "time" in self.layout.columns):
             step = (self.last_time - self.first_time) / (self.n_timed - 1)
-            found.rows = (self.first_time, self.last_time + min(last_epoch, step))
+            counted = median_step(found.series["counts"][0]) if "counts" in found.series else 0.0
+            found.rows = (self.first_time, self.last_time + min(counted, step))
         return found
 
     def _scale_of(self, kind: str, size: float) -> float:
@@ -429,28 +424,15 @@ class _TableReader:
                 "accepted is one. Write a file for each."
             )
 
-    def _tidy(
-        self, kind: str, times: np.ndarray, values: np.ndarray, notes: list[str]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Readings in order of time, one for each time."""
-        if kind == "rr":
-            return self._order_beats(times, values)
+    def _check_step(self, times: np.ndarray) -> None:
         unit = self.layout.columns.get("time", ((), None))[1]
-        if self.clock.kind == "elapsed" and unit is None:
-            step = median_step(np.sort(times))
-            if step > _LONGEST_ELAPSED_STEP:
-                raise ReadError(
-                    f"{self.path}: elapsed times are {step:g} apart, which are no seconds; "
-                    "accepted is a column with its unit, such as time_ms. State it: "
-                    "columns={'time': (name, 'ms')}."
-                )
-        unique, first = np.unique(times, return_index=True)
-        if len(unique) < len(times):
-            notes.append(
-                f"{self.path.name}: {len(times) - len(unique):,} rows repeat a time; the first of "
-                "each is used"
+        step = median_step(np.sort(times))
+        if self.clock.kind == "elapsed" and unit is None and step > _LONGEST_ELAPSED_STEP:
+            raise ReadError(
+                f"{self.path}: elapsed times are {step:g} apart, which are no seconds; "
+                "accepted is a column with its unit, such as time_ms. State it: "
+                "columns={'time': (name, 'ms')}."
             )
-        return unique, values[first]
 
     def _order_beats(
         self, times: np.ndarray, intervals: np.ndarray

@@ -108,7 +108,7 @@ class WearableSource(FileSource):
         self._has_clock = clocks != {"elapsed"} and (clocks != {"utc"} or self._offset is not None)
         self._paths: dict[str, list[Path]] = {}
         for path, found in zip(self.files, files, strict=True):
-            for kind in _kinds_of(found):
+            for kind in found.series:
                 self._paths.setdefault(kind, []).append(path)
         notes = [note for found in files for note in found.notes]
         if clocks == {"elapsed"} and self._zero > 0:
@@ -267,11 +267,10 @@ class WearableSource(FileSource):
     def _series_of(self, kind: str) -> np.ndarray:
         if kind == "acceleration":
             values = np.full(int(self.duration), np.nan, dtype=np.float32)
-            for found in self._with(kind):
-                if found.motion is not None:
-                    at, counts = found.motion[0] - int(self._zero), found.motion[1]
-                    inside = slice(max(at, 0), max(at + len(counts), 0))
-                    values[inside] = counts[max(-at, 0) :][: len(values[inside])]
+            times, counts = self._gather(kind)
+            at = np.ceil(times).astype(int)
+            inside = (at >= 0) & (at < len(values))
+            values[at[inside]] = counts[inside]
         elif kind == "counts":
             times, counts = self._gather(kind)
             step = median_step(times)
@@ -377,10 +376,6 @@ def _kinds_by_header(path: Path) -> list[str]:
     return ["counts" if path.suffix.lower() == ".agd" else "acceleration"]
 
 
-def _kinds_of(found: FileSeries) -> list[str]:
-    return [*found.series, *(["acceleration"] if found.motion is not None else [])]
-
-
 def _check_files(paths: Sequence[Path], files: Sequence[FileSeries]) -> None:
     """An error if files are listed twice, have clocks of two kinds, or begin hours apart."""
     resolved = [path.resolve() for path in paths]
@@ -412,15 +407,10 @@ def _check_files(paths: Sequence[Path], files: Sequence[FileSeries]) -> None:
 def _check_pieces(kinds: Iterable[str], paths: Sequence[Path], files: Sequence[FileSeries]) -> None:
     """An error if two files hold one quantity at the same time; one may follow the other."""
     for kind in kinds:
-        spans = []
-        for path, found in zip(paths, files, strict=True):
-            if kind in found.series:
-                times, _ = found.series[kind]
-                spans.append((times[0], times[-1], path))
-            elif kind == "acceleration" and found.motion is not None:
-                # a second may be shared, as it is counted whole
-                first, counts = found.motion
-                spans.append((first, first + len(counts) - 1, path))
+        found = [(f.series[kind][0], path) for path, f in zip(paths, files, strict=True)
+                 if kind in f.series]  # fmt: skip
+        # a second of acceleration may be shared, as it is counted whole
+        spans = [(times[0], times[-1], path) for times, path in found]
         for (_, stop, one), (start, _, other) in pairwise(sorted(spans)):
             if start < stop:
                 raise ReadError(
