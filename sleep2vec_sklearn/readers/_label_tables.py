@@ -122,10 +122,10 @@ def read_table(path: Path, known: LabelContext) -> Scoring:
     labels = [parse_stage(codes.get(text, text)) for text in texts]
     events = table.find_events()
     is_stage = np.array([b is not None and not e for b, e in zip(labels, events, strict=True)])
-    start, timed, words = None, True, is_stage
+    timed, words = True, is_stage
     if "onset" in table.cells:
-        onsets, start, factor, zero = table.read_onsets()
-        durations = table.read_durations(onsets + zero, factor)
+        onsets = table.read_onsets()
+        durations = table.read_durations(onsets + table.zero)
         words, due = table.find_words(onsets, durations, is_stage, events)
         # a word that is no stage, but where one is due, ends the stage before it
         lengths = np.zeros(len(onsets))
@@ -146,7 +146,7 @@ def read_table(path: Path, known: LabelContext) -> Scoring:
             build.events.append((onset, duration, texts[i]))
         else:
             build.add_event(onset, duration, events[i] or texts[i])
-    return build.build(start, timed=timed)
+    return build.build(table.start, timed=timed)
 
 
 def _read_rows(path: Path, size: int = -1) -> tuple[list[_Row], float | None]:
@@ -204,9 +204,13 @@ def _name_of(title: str) -> str:
     return re.sub(r"\d", "", parse_title(title, _KNOWN)[0])
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Table:
-    """Cells and titles of columns by their meaning, the recording, and notes on the reading."""
+    """Cells and titles of columns by their meaning, the recording, and what was found on reading.
+
+    Onsets are numbers of ``factor`` seconds, from ``zero`` on; ``start`` is the clock that they
+    count from, if it is not the recording's.
+    """
 
     path: Path
     lines: list[int]
@@ -214,6 +218,9 @@ class _Table:
     titles: dict[str, str]
     known: LabelContext
     notes: list[str] = field(default_factory=list)
+    start: datetime | None = None
+    factor: float = 1.0
+    zero: float = 0.0
 
     def error(self, i: int, text: str) -> ReadError:
         return ReadError(f"{self.path}, line {self.lines[i]}: {text}")
@@ -305,8 +312,8 @@ class _Table:
             self.notes.append(text)
         return (numbers - min(numbers.min(), 1)).astype(int)
 
-    def read_onsets(self) -> tuple[np.ndarray, datetime | None, float, float]:
-        """Onsets in seconds, the clock they count from if not the recording's, unit and zero."""
+    def read_onsets(self) -> np.ndarray:
+        """Onsets in seconds."""
         texts, start = self.cells["onset"], self.known.start
         if "date" in self.cells:
             texts = [f"{day} {text}".strip() if re.match(r"\d{1,3}:", text) else text
@@ -327,7 +334,7 @@ class _Table:
             i = int(wrong.argmax())
             raise self.error(i, f"{texts[i][:40]!r} is not a time like those of the other rows.")
         if form.kind == "clock":
-            return self._undo_clock_change(self._place_clock(seconds)), None, 1.0, 0.0
+            return self._undo_clock_change(self._place_clock(seconds))
         # zones are undone, the clock is that of the first
         seconds += form.offset or 0.0
         if len(np.unique(seconds // DAY)) == 1:
@@ -339,15 +346,14 @@ class _Table:
         shift = fit_days(float(onsets.min()), float(onsets.max()), self.known.duration)
         if shift:
             self.notes.append(DATES_DIFFER)
-        return self._undo_clock_change(onsets + shift * DAY), None, 1.0, 0.0
+        return self._undo_clock_change(onsets + shift * DAY)
 
-    def _count_from_first(
-        self, seconds: np.ndarray, factor: float = 1.0
-    ) -> tuple[np.ndarray, datetime, float, float]:
-        first = float(seconds.min())
-        return seconds - first, datetime(1970, 1, 1) + timedelta(seconds=first), factor, first
+    def _count_from_first(self, seconds: np.ndarray) -> np.ndarray:
+        self.zero = float(seconds.min())
+        self.start = datetime(1970, 1, 1) + timedelta(seconds=self.zero)
+        return seconds - self.zero
 
-    def _read_numbers(self) -> tuple[np.ndarray, datetime | None, float, float]:
+    def _read_numbers(self) -> np.ndarray:
         """Onsets that are numbers; if most lie outside, but not from midnight or 1970, from there.
 
         Those since 1970 may be milliseconds, where no unit is stated.
@@ -358,17 +364,18 @@ class _Table:
         if self._unit_of("onset") is None:
             factor = SECONDS[guess_unit(size)]
             size *= factor
-        onsets = values * factor
+        self.factor, onsets = factor, values * factor
         if start is None and size > SINCE_1970:
-            return self._count_from_first(onsets, factor)
+            return self._count_from_first(onsets)
         if start is None or duration is None or _share_inside(onsets, duration) >= 0.5:
-            return onsets, None, factor, 0.0
+            return onsets
         unit, unix = {1.0: "seconds", 1e-3: "milliseconds"}.get(factor, "times"), seconds_of(start)
         for zero, name in ((unix % DAY, "midnight"), (unix, "1970")):
             if _share_inside(onsets - zero, duration) >= 0.5:
                 text = f"onsets are taken as {unit} since {name}, as only then they fit"
                 self.notes.append(Caution(text, text))
-                return onsets - zero, None, factor, zero
+                self.zero = zero
+                return onsets - zero
         if size > SINCE_1970:
             raise ReadError(
                 f"{self.path}: onsets such as {values[0]:.0f} are {unit} since 1970, which is "
@@ -376,7 +383,7 @@ class _Table:
                 f"recording from {start:%Y-%m-%d %H:%M:%S} on. Give seconds from its start, or "
                 "local dates and times."
             )
-        return onsets, None, factor, 0.0
+        return onsets
 
     def _place_clock(self, seconds: np.ndarray) -> np.ndarray:
         """Onsets of HH:MM:SS, of the clock or since the start: whichever fits the recording."""
@@ -446,7 +453,7 @@ class _Table:
             "epochs that fill the recording. Give the onsets in seconds."
         )
 
-    def read_durations(self, onsets: np.ndarray, factor: float) -> np.ndarray:
+    def read_durations(self, onsets: np.ndarray) -> np.ndarray:
         """Seconds that rows last by their durations, else by their ends; 0 where none is stated."""
         meaning = "duration" if "duration" in self.cells else "end"
         texts = self.cells.get(meaning, [])
@@ -460,8 +467,8 @@ class _Table:
         as_onset = unit == self._unit_of("onset")
         if unit is None:
             # an end counts as its onset does, and few stages last a thousand seconds
-            as_onset = meaning == "end" or (factor == 1e-3 and bool((values >= 1000).any()))
-        scale = factor if as_onset else self._factor_of(meaning, onsets)
+            as_onset = meaning == "end" or (self.factor == 1e-3 and bool((values >= 1000).any()))
+        scale = self.factor if as_onset else self._factor_of(meaning, onsets)
         if meaning == "end":
             seconds = np.nan_to_num(values * scale - onsets)
         else:

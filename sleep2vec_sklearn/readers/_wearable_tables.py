@@ -322,17 +322,17 @@ class _TableReader:
 
     def _parse_times(self, chunk: pd.DataFrame) -> np.ndarray:
         layout = self.layout
-        if "time" not in layout.columns:
-            self.clock.kind = "elapsed" if layout.rate is None else "utc"
-            if layout.rate is None:
-                return np.arange(len(chunk), dtype=float)
-            return self.clock.check(layout.start + chunk.index.to_numpy(float) / layout.rate)
-        (at, *_), unit = layout.columns["time"]
+        if not layout.start and "time" not in layout.columns:
+            self.clock.kind = "elapsed"
+            return np.arange(len(chunk), dtype=float)
+        (at, *_), unit = layout.columns.get("time", ((0,), None))
         values = _strip(chunk[at])
         if layout.start:
             self.clock.kind = "utc"
-            seconds = pd.to_numeric(values, errors="coerce").to_numpy(float)
-            return self.clock.check(layout.start + seconds)
+            elapsed = pd.to_numeric(values, errors="coerce").to_numpy(float)
+            if layout.rate is not None:
+                elapsed = chunk.index.to_numpy(float) / layout.rate
+            return self.clock.check(layout.start + elapsed)
         if "date" in layout.columns and at != layout.columns["date"][0][0]:
             day = _strip(chunk[layout.columns["date"][0][0]]).astype(str)
             if values.astype(str).str.match(r"\d{1,2}:").mean() > 0.5:
