@@ -182,10 +182,12 @@ class TimeFormat:
 
     def read(self, texts: pd.Series) -> np.ndarray:
         """Seconds since midnight or since 1970; NaN where a text is no such time."""
-        texts = texts.astype(str).str.strip()
+        texts = texts.astype(str)
         # one format is 20 times as fast as a guess for each text, and most need no cleaning
         seconds = self._parse(texts, self.form)
-        rest = np.isnan(seconds) & texts.str.contains(r"\d\D\d").to_numpy(bool)
+        rest = np.isnan(seconds)
+        if rest.any():
+            rest[rest] = texts[rest].str.contains(r"\d\D\d")
         if rest.any():
             others = _clean(texts[rest])
             parsed = self._parse(others, self.form)

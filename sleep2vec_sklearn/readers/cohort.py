@@ -71,7 +71,7 @@ def read_cohort(
         A folder, searched with its subfolders; the paths of recordings; or a table (also a CSV
         file, with paths relative to it) with a column ``path`` (a list for several files of one
         night) and, optionally, ``hypnogram``, ``subject``, ``id`` and any metadata. Files of a
-        wearable that differ in a word such as hr or motion at the end of their names are a night.
+        wearable that differ in a word such as hr or motion in their names are a night.
         In a folder, a ``metadata.csv`` with a column ``path`` is used as that table, one without it
         and a ``participants.tsv`` are joined like ``metadata``, and so are the tables in
         ``datasets`` of a study of the NSRR.
