@@ -94,9 +94,8 @@ def read_text(path: Path, size: int = -1) -> str:
 
 def split_line(line: str, delimiter: str | None = None) -> tuple[list[str], str]:
     """Cells of a line without quotes, and the delimiter; without one, "" and its words."""
-    if delimiter is None:
-        delimiter = max("\t;,", key=line.count)
-    if delimiter not in line or not delimiter:
+    delimiter = max("\t;,", key=line.count) if delimiter is None else delimiter
+    if not delimiter or delimiter not in line:
         return line.split(), ""
     try:
         # line by line, as a stray quote would swallow the lines that follow

@@ -218,66 +218,57 @@ class MotionCounter:
 
     def __init__(self, path: Path):
         self.path = path
-        self._times: list[np.ndarray] = []
-        self._axes: list[np.ndarray] = []
-        self._rate = 0.0
-        self._done = -np.inf
-        self._counts: list[tuple[int, np.ndarray]] = []
-        self._moments: list[np.ndarray] = []
+        self._samples: list[np.ndarray] = []  # time and axes in columns
+        self._rate, self._done = 0.0, -np.inf
+        # first second; counts, number of samples, sums of axes and of their squares, a second each
+        self._blocks: list[tuple[int, np.ndarray]] = []
 
     def add(self, times: np.ndarray, axes: np.ndarray) -> None:
         """Add samples of shape (n,) and (n, 3), or (n, 1) for the magnitude; NaN are left out."""
-        known = np.isfinite(times) & np.isfinite(axes).all(axis=1)
-        times, axes = times[known], axes[known]
-        for first in range(0, len(times), 1_000_000):
-            part = slice(first, first + 1_000_000)
-            self._times.append(times[part])
-            self._axes.append(axes[part])
-            if self._times[-1].max() - self._times[0][0] > _BLOCK_SECONDS:
+        samples = np.column_stack([times, axes])
+        samples = samples[np.isfinite(samples).all(axis=1)]
+        if len(samples):
+            self._samples.append(samples)
+            if samples[:, 0].max() - self._samples[0][0, 0] > _BLOCK_SECONDS:
                 self._count()
 
     def finish(self, found: FileSeries) -> None:
         """Set counts per second from a whole second on, and spans in which the device lay still."""
-        if self._times:
+        if self._samples:
             self._count(final=True)
-        if not self._counts:
+        if not self._blocks:
             return
-        first = self._counts[0][0]
-        n_seconds = self._counts[-1][0] + len(self._counts[-1][1]) - first
-        counts = np.full(n_seconds, np.nan, dtype=np.float32)
-        moments = np.zeros((n_seconds, self._moments[0].shape[1]))
-        for (second, part), sums in zip(self._counts, self._moments, strict=True):
-            counts[second - first : second - first + len(part)] = part
-            moments[second - first : second - first + len(part)] = sums
-        seconds = first + np.arange(n_seconds, dtype=float)
+        first, (last, block) = self._blocks[0][0], self._blocks[-1]
+        table = np.full((last + len(block) - first, block.shape[1]), np.nan)
+        for second, block in self._blocks:
+            table[second - first : second - first + len(block)] = block
+        seconds, counts = first + np.arange(len(table), dtype=float), table[:, 0].astype(np.float32)
         found.series["acceleration"] = seconds, counts
-        if moments.shape[1] == 7:
-            found.still = _find_still(first, moments)
+        if table.shape[1] == 8:
+            found.still = _find_still(first, np.nan_to_num(table[:, 1:]))
         else:
             found.still = _find_zeros(seconds, counts)
 
     def _count(self, final: bool = False) -> None:
-        times, rows = np.unique(np.concatenate(self._times), return_index=True)
-        axes = np.concatenate(self._axes)
-        if len(axes) > 20 and len(times) < len(axes) / 2:
+        samples = np.concatenate(self._samples)
+        times, rows = np.unique(samples[:, 0], return_index=True)
+        if len(samples) > 20 and len(times) < len(samples) / 2:
             raise ReadError(
-                f"{self.path}: {len(axes) - len(times):,} of {len(axes):,} samples of acceleration "
-                "share their time with another; accepted is a time for each sample. Export the "
-                "times with fractions of a second."
+                f"{self.path}: {len(samples) - len(times):,} of {len(samples):,} samples of "
+                "acceleration share their time with another; accepted is a time for each sample. "
+                "Export the times with fractions of a second."
             )
-        axes = axes[rows]
         edges = np.flatnonzero(np.diff(times) > MARGIN_SECONDS) + 1
-        parts = list(zip(np.split(times, edges), np.split(axes, edges), strict=True))
-        for part_times, part_axes in parts[:-1]:
-            self._count_part(part_times, part_axes, int(part_times[-1]) + 1)
-        times, axes = parts[-1]
+        *parts, last = np.split(samples[rows], edges)
+        for part in parts:
+            self._count_part(part, int(part[-1, 0]) + 1)
         stop = int(np.floor(times[-1])) + 1 - (0 if final else MARGIN_SECONDS)
-        self._count_part(times, axes, stop)
-        kept = times >= stop - MARGIN_SECONDS
-        self._times, self._axes = [times[kept]], [axes[kept]]
+        self._count_part(last, stop)
+        self._samples = [last[last[:, 0] >= stop - MARGIN_SECONDS]]
 
-    def _count_part(self, times: np.ndarray, axes: np.ndarray, stop: int) -> None:
+    def _count_part(self, samples: np.ndarray, stop: int) -> None:
         """Count samples without a long gap, from where the last block ended to ``stop``."""
+        times, axes = samples[:, 0], samples[:, 1:]
         first = int(np.floor(times[0]))
         begin = int(max(first, self._done))
         if len(times) < 2 or stop <= begin:
@@ -301,9 +292,9 @@ class MotionCounter:
             ) from error
         second = np.floor(elapsed).astype(np.int64)
         columns = [np.ones(len(times)), *axes.T, *(axes.T**2)]
-        sums = np.stack([np.bincount(second, column, n_seconds) for column in columns], axis=1)
-        self._counts.append((begin, counts[begin - first : stop - first]))
-        self._moments.append(sums[begin - first : stop - first])
+        sums = [np.bincount(second, column, n_seconds) for column in columns]
+        block = np.column_stack([counts[:n_seconds], *sums])[begin - first : stop - first]
+        self._blocks.append((begin, block))
         self._done = stop
 
 

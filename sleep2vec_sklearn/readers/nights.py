@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,9 @@ from ..errors import InvalidRecordingError, ReadError, RecordingWarning
 from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
-from ..recordings.sources import Signal, SignalLayout, SignalSource
+from ..recordings.sources import Signal, SignalLayout
 from ._delimited import DAY, seconds_of, utc_offset
+from ._labels import cut_events
 from ._wearable_series import find_runs, join_spans
 
 _DIARY_COLUMNS = (
@@ -27,11 +28,6 @@ _DIARY_COLUMNS = (
 )
 # Roenneberg et al. 2015: rest is below 15 % of the activity of the 24 hours around
 _BIN_SECONDS, _REST_SHARE, _LONGEST_BREAK = 600, 0.15, 3600.0
-
-
-@runtime_checkable
-class _CanBeCut(Protocol):
-    def cut(self, offset: float, duration: float) -> SignalSource: ...
 
 
 def split_nights(
@@ -239,20 +235,14 @@ def _cut(
 ) -> Recording:  # fmt: skip
     """One stretch of a recording, with its stages, events and lights."""
     source = recording._source
-    if isinstance(source, _CanBeCut) and recording.modalities == tuple(source.layout):
-        part = source.cut(offset, duration)
-    else:
-        part = _NightSource(recording, offset, duration)
+    # a wearable's source reads a part of itself
+    cut = getattr(source, "cut", None) if recording.modalities == tuple(source.layout) else None
+    part = cut(offset, duration) if cut else _NightSource(recording, offset, duration)
     stages = recording.stages
     if stages is not None:
         first = int(offset / EPOCH_SECONDS + 1e-6)
         stages = stages[first : first + int(duration / EPOCH_SECONDS + 1e-6)]
-    events = recording.events
-    if events is not None:
-        begin = np.maximum(events["onset"] - offset, 0.0)
-        end = np.minimum(events["onset"] + events["duration"] - offset, duration)
-        inside = (end > begin) | ((events["duration"] == 0) & (end == begin))
-        events = events.assign(onset=begin, duration=end - begin)[inside].reset_index(drop=True)
+    events, _ = cut_events(recording.events, -offset, duration)
     lights = [None if time is None else time - offset for time in recording.lights or ()]
     if any(time is not None and not 0 <= time <= duration for time in lights):
         lights = []

@@ -126,6 +126,7 @@ def test_columns_by_name_and_position(heart):
     with pytest.raises(ReadError, match="no table has the column 'tme', named for 'time'"):
         heart(columns={"time": "tme"})
     assert is_hour_of_heart(heart(columns={"timestamp": "time", "hr": "heart_rate"}))
+    assert is_hour_of_heart(heart("time,polar_hr", columns={"hr": "polar_hr"}))
     with pytest.raises(ReadError, match="columns name 'eeg'; accepted are time, heart_rate"):
         heart(columns={"eeg": "heart_rate"})
     with pytest.raises(ReadError, match="no line names a time and a signal; it begins with '1714"):
