@@ -162,9 +162,9 @@ class TimeFormat:
 
     @classmethod
     def of(cls, texts: Sequence[str], near: datetime | None = None) -> TimeFormat:
-        """The format of texts; 04/05/2024 is the day that is nearer to ``near``, if that is known.
+        """The format of texts, which may begin with the day or the month.
 
-        Else numbers past 12 decide, and then the shorter span.
+        Numbers past 12 decide, else the shorter span, else which is nearer to ``near``.
         """
         cleaned = _clean(pd.Series(texts, dtype=object)).tolist()
         first = cleaned[0] if cleaned else ""
@@ -231,10 +231,11 @@ def _is_day_first(texts: Sequence[str], near: datetime | None) -> bool:
              for a, b, year, _ in found]  # fmt: skip
     month_first = [date(year, a, b).toordinal() for a, b, year in pairs]
     day_first = [date(year, b, a).toordinal() for a, b, year in pairs]
-    if near is not None:
+    span = max(day_first) - min(day_first), max(month_first) - min(month_first)
+    if span[0] == span[1] and near is not None:
         day = near.toordinal()
         return abs(min(day_first) - day) < abs(min(month_first) - day)
-    return max(day_first) - min(day_first) < max(month_first) - min(month_first)
+    return span[0] < span[1]
 
 
 def as_seconds(times: pd.Series) -> np.ndarray:

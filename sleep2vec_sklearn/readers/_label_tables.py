@@ -77,7 +77,7 @@ _Row = tuple[int, list[str]]
 def has_stage_column(path: Path) -> bool:
     """Whether a table of any content names a column of stages, or holds unmistakable ones."""
     try:
-        rows, _ = _read_rows(path, 65536)
+        rows, _ = _read_rows(path, 16384)
     except ReadError:
         return False
     names = [_name_of(title) for title in rows[0][1]]
@@ -360,7 +360,7 @@ class _Table:
         """
         values, start, duration = self.numbers("onset"), self.known.start, self.known.duration
         factor = self._factor_of("onset", values)
-        size = float(np.median(np.abs(values))) * factor
+        size = float(np.abs(values).min()) * factor
         if self._unit_of("onset") is None:
             factor = SECONDS[guess_unit(size)]
             size *= factor

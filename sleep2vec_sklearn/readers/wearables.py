@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from os import PathLike
@@ -252,13 +252,10 @@ class WearableSource(FileSource):
         known = (path.resolve(), state.st_size, state.st_mtime_ns)
         return read_file(path, known, self._columns, self._timezone)
 
-    def _with(self, kind: str) -> Iterator[FileSeries]:
-        """Files that hold a kind of series."""
-        return (self._read(path) for path in self._paths.get(kind, ()))
-
     def _gather(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """Times in s from the start, and values, of all files."""
-        found = [f.series[kind] for f in self._with(kind) if kind in f.series]
+        files = [self._read(path) for path in self._paths.get(kind, ())]
+        found = [file.series[kind] for file in files if kind in file.series]
         if not found:
             return np.zeros(0), np.zeros(0)
         times, first = np.unique(np.concatenate([times for times, _ in found]), return_index=True)
@@ -291,7 +288,7 @@ class WearableSource(FileSource):
 
     def _non_wear(self) -> list[tuple[float, float]]:
         kind = self._kinds.get("actigraphy", "")
-        still = [span for found in self._with(kind) for span in found.still]
+        still = [span for path in self._paths.get(kind, ()) for span in self._read(path).still]
         pulses, _ = self._gather("heart_rate")
         minutes = np.unique((pulses + self._zero) // 60) * 60
         # a wrist may lie still, but a table has no pulse in half of the minutes

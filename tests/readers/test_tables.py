@@ -306,6 +306,13 @@ def test_date_of_the_evening(read):
     assert [row[0] for row in read(scored_at(times), start=START)] == [5340, 5370, 5400, 5430]
 
 
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y"])
+def test_day_or_month_by_span(read, form):
+    times = clocks("2001-04-05 23:59:00", f"{form} %H:%M:%S", n=4)
+    rows = read(scored_at(times), start=START.replace(month=5, day=4), duration=8000.0)
+    assert [row[0] for row in rows] == [5340, 5370, 5400, 5430]
+
+
 def test_dates_in_their_column(read):
     text = "date,time,stage\n2001-02-04,00:00:00,W\n2001-02-05,00:00:00,N2\n"
     rows = read(text, start=START, duration=2 * 86_400.0)

@@ -60,6 +60,7 @@ def is_hour_of_heart(night, rate=1.0):
         ("timestamp_iso,pulse_rate_bpm", "%Y-%m-%dT%H:%M:%S+02:00", START),
         ("isoDate,beatsPerMinute", "%Y-%m-%dT%H:%M:%SZ", None),
         ("Time (UTC),bpm", "%Y-%m-%d %H:%M:%S", None),
+        ("time,hr", "%Y-%m-%d %H:%M:%S UTC", None),
         ("zeit,herzfrequenz", "%H:%M:%S", datetime(1970, 1, 1, 22)),
     ],
 )
