@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from ..recordings._conditioning import find_good_epochs
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.sources import Signal, SignalLayout
 from ._edf_header import FileSource
-from ._montage import Derivation, Montage
+from ._montage import Channel, Derivation, pick_montage
 
 
 class MontageSource(FileSource):
@@ -21,17 +24,31 @@ class MontageSource(FileSource):
     whole: what a lead that fell off costs is one more channel, and nothing where all is well.
     """
 
-    montage: Montage
+    start: datetime | None
+    metadata: dict[str, Any]
+    notes: tuple[str, ...]
     duration: float
 
-    def __init__(self) -> None:
-        self._chosen: dict[str, str] = {}
+    def __init__(
+        self, path: str | PathLike[str], *, modalities: str | Sequence[str] | None = None,
+        channels: Mapping[str, Any] | None = None, units: Mapping[str, str] | None = None,
+        derivations: str = "one",
+    ):  # fmt: skip
+        self.path = Path(path)
+        self.files: tuple[Path, ...] = (self.path,)
+        self._chosen: dict[str, tuple[str, ...]] = {}
+        self.montage = pick_montage(
+            self._open_header(), modalities=modalities, overrides=channels, units=units,
+            mode=derivations, where=str(self.path),
+        )  # fmt: skip
+        self.notes += self.montage.notes
+
+    def _open_header(self) -> list[Channel]:
+        """Set what the header states, and list its channels."""
+        raise NotImplementedError
 
     def _open_samples(self, derivations: Sequence[Derivation]) -> Callable[[Derivation], Signal]:
         """Open the file; the call reads a derivation, one of these or, more slowly, another."""
-        raise NotImplementedError
-
-    def _count_samples(self, derivation: Derivation) -> int:
         raise NotImplementedError
 
     def _mark(self, settings: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -45,7 +62,7 @@ class MontageSource(FileSource):
     def layout(self) -> dict[str, SignalLayout]:
         """Layout of each modality, from the header alone."""
         return {
-            name: SignalLayout(d.channel.rate, d.unit, self._count_samples(d))
+            name: SignalLayout(d.channel.rate, d.unit, round(self.duration * d.channel.rate))
             for name, d in self.montage.derivations.items()
         }
 
@@ -56,20 +73,17 @@ class MontageSource(FileSource):
 
     @property
     def derivations(self) -> dict[str, tuple[str, ...]]:
-        """Labels of the derivations of each modality; of "one", that which was read last."""
-        keeps = self.montage.mode != "one"
-        return {
-            name: tuple(d.label for d in self._derivations_of(name))
-            if keeps
-            else (self._chosen.get(name, first.label),)
-            for name, first in self.montage.derivations.items()
-        }
+        """Labels of the derivations of each modality; of "one", of all until the first is read."""
+        names = self.montage.derivations
+        return {n: tuple(d.label for d in self._derivations_of(n)) for n in names} | self._chosen
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
         """Read these modalities, opening the file once; a ReadError if it has changed."""
         if not names:
             return {}
         read = self._open_samples([self.montage.derivations[name] for name in names])
+        if self.montage.mode != "one":
+            return {name: read(self.montage.derivations[name]) for name in names}
         return {name: self._read_best(name, read) for name in names}
 
     def read_derivation(self, name: str, index: int) -> Signal:
@@ -86,17 +100,16 @@ class MontageSource(FileSource):
         return (self.montage.derivations[name], *self.montage.others.get(name, ()))
 
     def _read_best(self, name: str, read: Callable[[Derivation], Signal]) -> Signal:
-        first, *others = self._derivations_of(name)
-        best, label = read(first), first.label
-        if self.montage.mode == "one" and others:
+        candidates = self._derivations_of(name)
+        best, label, most = read(candidates[0]), candidates[0].label, -1
+        if candidates[1:]:
             n_epochs = int(self.duration / EPOCH_SECONDS + 1e-6)
-            most = find_good_epochs(best, name, n_epochs, coarse=True).sum()
-            for other in others:
+            for i, candidate in enumerate(candidates):
+                signal = read(candidate) if i else best
+                n_good = int(find_good_epochs(signal, name, n_epochs, coarse=True).sum())
+                if n_good > most:
+                    best, label, most = signal, candidate.label, n_good
                 if most == n_epochs:
                     break
-                signal = read(other)
-                n_good = find_good_epochs(signal, name, n_epochs, coarse=True).sum()
-                if n_good > most:
-                    best, label, most = signal, other.label, n_good
-        self._chosen[name] = label
+        self._chosen[name] = (label,)
         return best

@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,7 +35,7 @@ from ._tables import (
     with_subjects,
 )
 from ._wearable_tables import TABLE_SUFFIXES
-from .formats import SUFFIXES
+from .formats import SUFFIXES, ReadSettings
 from .recording import read_night
 from .wearables import group_files, is_wearable, joint_path, looks_wearable
 
@@ -136,16 +137,14 @@ def read_cohort(
     table = _add_covariates(table, source)
     _warn_of_folders(table)
     _warn_of_studies(table)
-    options = {
-        "modalities": modalities, "channels": channels, "units": units,
-        "derivations": derivations, "derive": derive, "scorer": scorer, "columns": columns,
-        "timezone": timezone,
-    }  # fmt: skip
+    settings = ReadSettings(
+        modalities, channels, units, derivations, derive, scorer, columns, timezone
+    )
     # without the covariates, of which tables of studies have a thousand
     given = table[[name for name in _ARGUMENTS if name in table.columns]].to_dict("records")
-    results = _read_all(given, options, n_jobs, verbose)
+    results = _read_all(given, settings, n_jobs, verbose)
     results = settle_codes(
-        results, lambda i, code: _read_night(given[i], options | {"coding": code})
+        results, lambda i, coding: _read_night(given[i], replace(settings, coding=coding))
     )
     failures = [result for result in results if not isinstance(result, Recording)]
     if failures and on_error == "raise":
@@ -255,12 +254,18 @@ def _list_paths(source: Any) -> pd.DataFrame:
 def _group(paths: Sequence[Path]) -> pd.DataFrame:
     """Paths of nights, of which the files of a wearable are one; a warning if that is open."""
     nights, unsure = group_files(paths)
-    if unsure:
-        first, second = unsure[0][:2]
+    others = {path.with_suffix(""): path for path in paths if not is_wearable(path)}
+    reasons: dict[str, list[str]] = {}
+    for first, second, *_ in unsure:
+        beside = others.get(joint_path([first, second]).with_suffix(""))
+        kind = "hold the same quantity" if beside is None else "lie beside a recording of that name"
+        text = f"{first} and {second}{f' beside {beside}' if beside else ''}"
+        reasons.setdefault(kind, []).append(text)
+    for kind, found in reasons.items():
         warn(
-            f"{len(unsure)} names are those of several files of wearables that hold the same "
-            f"quantity, as {first} and {second}; each is read as a night and a subject. If they "
-            "are one, pass a table with columns path (which may hold lists of files) and subject.",
+            f"{len(found)} names are those of several files of wearables that {kind}, as "
+            f"{found[0]}; each is read as a night and a subject. If they are one, pass a table "
+            "with columns path (which may hold lists of files) and subject.",
             RecordingWarning,
         )
     return pd.DataFrame({"path": pd.Series(nights, dtype=object)})
@@ -524,17 +529,17 @@ _Failure = tuple[str, str, Exception]
 
 
 def _read_all(
-    rows: list[dict[str, Any]], options: dict[str, Any], n_jobs: int | None, verbose: int
+    rows: list[dict[str, Any]], settings: ReadSettings, n_jobs: int | None, verbose: int
 ) -> list[Recording | _Failure]:
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    work = (delayed(_read_night)(row, options) for row in rows)
+    work = (delayed(_read_night)(row, settings) for row in rows)
     results = Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")(work)
     return list(tqdm(results, total=len(rows), desc="reading", unit="night", disable=not verbose))
 
 
-def _read_night(row: dict[str, Any], options: dict[str, Any]) -> Recording | _Failure:
+def _read_night(row: dict[str, Any], settings: ReadSettings) -> Recording | _Failure:
     """One night, or (path, reason, error)."""
     arguments = {
         name: row[name] for name in _ARGUMENTS if name in row and not _is_missing(row[name])
@@ -542,7 +547,7 @@ def _read_night(row: dict[str, Any], options: dict[str, Any]) -> Recording | _Fa
     try:
         if "path" not in arguments:
             raise ReadError(f"a row of the table has no path ({row['id']}). Fill it in or drop it.")
-        return read_night(**arguments, **options)
+        return read_night(**arguments, settings=settings)
     except Exception as error:
         # whatever a damaged file makes other libraries raise, it costs one night
         return _shown(row["path"]), f"{type(error).__name__}: {error}", error

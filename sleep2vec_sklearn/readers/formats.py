@@ -16,10 +16,10 @@ that fails.
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -85,13 +85,10 @@ def describe_channels(path: str | PathLike[str], *, derivations: str = "one") ->
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    _check_exists(path)
+    _check_file(path)
     check_derivations(derivations)
-    if suffix == ".npz":
-        rows = describe_arrays(path)
-        used_rows = {row[1]: row for row in rows if row[1] and row[4]}
-    elif is_wearable(path):
-        rows = WearableSource(path).describe()
+    if suffix == ".npz" or is_wearable(path):
+        rows = describe_arrays(path) if suffix == ".npz" else WearableSource(path).describe()
         used_rows = {row[1]: row for row in rows if row[1] and row[4]}
     else:
         edf = suffix in _EDF_SUFFIXES
@@ -126,49 +123,63 @@ class ChannelTable(pd.DataFrame):
         return shown.to_string(index=False, justify="left", max_colwidth=None)
 
 
+@dataclass(frozen=True, slots=True)
+class ReadSettings:
+    """How the files of a night or a cohort are read; see :func:`read_recording`.
+
+    ``coding`` is that of integer stages in a cohort, and whether it is clear.
+    """
+
+    modalities: str | Sequence[str] | None = None
+    channels: Mapping[str, Any] | None = None
+    units: Mapping[str, str] | None = None
+    derivations: str = "one"
+    derive: bool = True
+    scorer: str | None = None
+    columns: Mapping[str, Any] | None = None
+    timezone: str | None = None
+    coding: tuple[str, bool] | None = None
+
+
 def open_source(
-    path: Path | Sequence[Path], modalities: str | Sequence[str] | None = None,
-    channels: Mapping[str, Any] | None = None, derive: bool = True,
-    units: Mapping[str, str] | None = None, derivations: str = "one",
-    columns: Mapping[str, Any] | None = None, timezone: str | None = None,
-) -> _FileSource | DerivedSource:  # fmt: skip
+    path: Path | Sequence[Path], settings: ReadSettings | None = None
+) -> _FileSource | DerivedSource:
     """Open a recording with the reader of its suffix, and derive further modalities."""
+    settings = settings or ReadSettings()
+    channels = settings.channels
     if not isinstance(path, Path) or is_wearable(path):
         return WearableSource(
-            path, modalities=modalities, channels=channels, columns=columns, timezone=timezone
-        )
-    _check_exists(path)
-    options = {"channels": channels, "units": units, "derivations": derivations}
-    if not derive:
-        return _open(path, modalities, options)
-    if modalities is None:
-        wanted, needed, excluded = None, None, []
-    else:
-        wanted = list_modalities(modalities)
-        sources = {recipe.source for recipe in RECIPES if recipe.name in wanted}
-        needed = [name for name in MODALITIES if name in sources or name in wanted]
-        excluded = [name for name in MODALITIES if name not in wanted]
-    source = _open(path, needed, options)
-    excluded += [get_modality(name).name for name in channels or {}]
+            path, modalities=settings.modalities, channels=channels, columns=settings.columns,
+            timezone=settings.timezone,
+        )  # fmt: skip
+    _check_file(path)
+    readers: dict[str, type] = dict.fromkeys(_EDF_SUFFIXES, EdfSource) | {".npz": NpzSource}
+    reader = readers.get(path.suffix.lower(), MneSource)
+    open_file: Callable[..., _FileSource] = partial(
+        reader, path, channels=channels, units=settings.units, derivations=settings.derivations
+    )
+    if not settings.derive:
+        return open_file(modalities=settings.modalities)
+    wanted = list_modalities(settings.modalities)
+    everything = settings.modalities is None
+    needed = [*wanted, *(recipe.source for recipe in RECIPES if recipe.name in wanted)]
+    source = open_file(modalities=None if everything else needed)
+    excluded = {*MODALITIES} - {*wanted} | {get_modality(name).name for name in channels or {}}
     recipes = choose_recipes(source.layout, excluded)
     if recipes:
         return DerivedSource(source, recipes, wanted)
-    if wanted is None or set(source.layout) <= set(wanted):
-        return source
-    return _open(path, wanted, options)
+    return source if {*source.layout} <= {*wanted} else open_file(modalities=wanted)
 
 
-def _check_exists(path: Path) -> None:
+def _check_file(path: Path) -> None:
     if not path.exists():
         raise ReadError(f"{path}: no such file. Check the path.")
-
-
-def _open(
-    path: Path, modalities: str | Sequence[str] | None, options: Mapping[str, Any]
-) -> _FileSource:
-    readers: dict[str, type[_FileSource]] = dict.fromkeys(_EDF_SUFFIXES, EdfSource)
-    reader = (readers | {".npz": NpzSource}).get(path.suffix.lower(), MneSource)
-    return reader(path, modalities=modalities, **options)
+    if path.is_dir() and path.suffix.lower() not in MNE_SUFFIXES:
+        raise ReadError(
+            f"{path}: a folder; accepted here are files of recordings. Read a folder by "
+            "read_cohort(folder), several of them by a list of their files, as in "
+            "sorted(Path(folder).rglob('*.edf'))."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +201,7 @@ RECIPES = (
 
 
 def choose_recipes(
-    layout: Mapping[str, SignalLayout], excluded: Sequence[str] = ()
+    layout: Mapping[str, SignalLayout], excluded: Collection[str] = ()
 ) -> dict[str, Recipe]:
     """The first recipe of each modality that a file does not hold but allows."""
     chosen: dict[str, Recipe] = {}
@@ -208,25 +219,24 @@ class DerivedSource:
 
     def __init__(
         self, source: _FileSource, recipes: Mapping[str, Recipe],
-        modalities: Sequence[str] | None = None,
+        modalities: Sequence[str] = tuple(MODALITIES),
     ):  # fmt: skip
         self.source = source
         self.duration: float = source.duration
         self.start: datetime | None = source.start
         self.metadata: dict[str, Any] = source.metadata
         self.files: tuple[Path, ...] = source.files
-        shown = list_modalities(modalities)
         self.recipes = {name: recipes[name] for name in MODALITIES if name in recipes}
         self.derived = tuple(self.recipes)
-        layout = dict(source.layout)
         n_samples = int(source.duration * SERIES_RATE + 1e-6)
-        for name in self.recipes:
-            layout[name] = SignalLayout(SERIES_RATE, get_modality(name).unit, n_samples)
-        listed = [name for name in MODALITIES if name in layout and name in shown]
-        self.layout = {name: layout[name] for name in listed}
-        self.notes = tuple(source.notes) + tuple(
-            f"{name}: derived from {recipe.source} ({recipe.method})"
-            for name, recipe in self.recipes.items()
+        layout = dict(source.layout) | {
+            name: SignalLayout(SERIES_RATE, get_modality(name).unit, n_samples) for name in recipes
+        }
+        self.layout = {n: layout[n] for n in MODALITIES if n in layout and n in modalities}
+        derived = self.recipes.items()
+        self.notes = (
+            *source.notes,
+            *(f"{n}: derived from {r.source} ({r.method})" for n, r in derived),
         )
 
     @property
@@ -260,11 +270,9 @@ class DerivedSource:
 
     def fingerprint(self) -> str:
         """sha256 of the files, of what is read from them, and of how it is derived."""
-        parts = [
-            (name, index)
-            for name in self.layout
-            for index in range(len(self.derivations.get(name, ())) or 1)
-        ]
+        # of "one", the derivations are in the settings of the first, whichever is read
+        kept = {} if self.derivation_mode == "one" else self.derivations
+        parts = [(name, i) for name in self.layout for i in range(len(kept.get(name, ())) or 1)]
         return _hash(("all", *self.layout), *(self.signal_fingerprint(*part) for part in parts))
 
     def signal_fingerprint(self, name: str, derivation: int = 0) -> str:

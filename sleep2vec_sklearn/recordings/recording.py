@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ..errors import InvalidRecordingError
+from ._notes import Caution, warn_of_notes
 from .modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
 from .sources import (
     MemorySource,
@@ -36,6 +38,7 @@ NOT_AN_ARRAY = (
     "BaggingClassifier()), or hand the tool the rows, Sleep2VecTransformer().fit_transform(X)."
 )
 _MISSING_IN_TABLES = ("nan", "<NA>", "NaT")
+_STAGE_COLUMN = re.compile(r"(sleep[-_ ]*)?(stages?|staging|scoring|hypno(gram)?)", re.IGNORECASE)
 
 
 class Recording(Mapping[str, np.ndarray]):
@@ -198,7 +201,8 @@ class Recording(Mapping[str, np.ndarray]):
         ----------
         table : DataFrame
             Columns are called as modalities or as channels of a montage ("C3-M2", "SpO2"); others
-            are left out, and ``notes`` say so. Its index holds times of day or timedeltas, which
+            are left out, and ``notes`` say so; one of stages, which ``stages`` takes by the epoch,
+            with a warning. Its index holds times of day or timedeltas, which
             need not be even for ``ibi`` and ``spo2``, or ``rate`` is stated. With an index of
             times, rows without a value of a channel are not its samples, so that channels of
             several rates fit into one table.
@@ -254,6 +258,12 @@ class Recording(Mapping[str, np.ndarray]):
         recording = cls(signals, units=units, **described)
         columns = zip(table.columns, montage.reasons, strict=True)
         recording.notes = tuple(f"{c!r} left out: {r[2]}" for c, r in columns if not r[1])
+        labels = [c for c in table.columns if _STAGE_COLUMN.fullmatch(str(c))]
+        if labels and recording.stages is None:
+            kind = "a column of the table seems to hold stages, which are not read from it"
+            fix = f"pass stages= with one label per {EPOCH_SECONDS} s"
+            recording.notes += (Caution(f"{kind}: {labels[0]!r}; {fix}", kind),)
+            warn_of_notes([recording])
         return recording
 
     def _id_in_errors(self) -> AbstractContextManager[None]:
@@ -357,8 +367,8 @@ class Recording(Mapping[str, np.ndarray]):
     def derivations(self) -> dict[str, tuple[str, ...]]:
         """Channels that each modality is read from, those of a file; the preferred one first.
 
-        One for each by default, and once it has been read that which was good for longest; more
-        with ``read_recording(derivations="fill")`` or ``"all"``.
+        By default those that may be read, and once one has been, that which was good for longest;
+        with ``read_recording(derivations="fill")`` or ``"all"`` all that are kept.
         """
         found = getattr(self._source, "derivations", {})
         return {name: found[name] for name in self.modalities if name in found}
@@ -397,28 +407,23 @@ class Recording(Mapping[str, np.ndarray]):
         """
         if get_modality(name).name not in self.modalities:
             raise KeyError(f"{name!r}; {describe_recording(self)} has {', '.join(self.modalities)}")
-        if derivation:
-            self._check_derivation(name, derivation)
-            return self._source.read_derivation(name, derivation)  # type: ignore[attr-defined]
-        return self._source.read([name])[name]
-
-    def _check_derivation(self, name: str, index: int) -> None:
+        if not derivation:
+            return self._source.read([name])[name]
         kept = self.derivations.get(name, ())
-        if index not in range(len(kept)):
+        if derivation not in range(len(kept)):
             raise KeyError(
-                f"derivation {index!r} of {name!r}; {describe_recording(self)} has "
+                f"derivation {derivation!r} of {name!r}; {describe_recording(self)} has "
                 f"{', '.join(kept) or 'none'}"
             )
+        return self._source.read_derivation(name, derivation)  # type: ignore[attr-defined]
 
     def filled_epochs(self) -> dict[str, int]:
         """Epochs of each modality that its further derivations fill; the signals are read for it.
 
         Empty unless the recording was read with ``derivations="fill"``.
         """
-        if self.derivation_mode != "fill":
-            return {}
         several = [name for name, labels in self.derivations.items() if len(labels) > 1]
-        return self._added_epochs(self.read(several)) if several else {}
+        return self._added_epochs(self.read(several)) if self.derivation_mode == "fill" else {}
 
     def _added_epochs(self, signals: Mapping[str, Signal]) -> dict[str, int]:
         """Epochs in which the first derivation of a modality, ``signals``, is off, another on."""
@@ -426,7 +431,7 @@ class Recording(Mapping[str, np.ndarray]):
 
         added = {}
         for name, labels in self.derivations.items():
-            if len(labels) < 2:
+            if self.derivation_mode == "one" or len(labels) < 2:
                 continue
             good = first = find_good_epochs(signals[name], name, self.n_epochs)
             for index in range(1, len(labels)):

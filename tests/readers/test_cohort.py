@@ -587,3 +587,9 @@ def test_impossible_units_are_failures(write_edf):
     path = write_edf(channels={"ECG": 128, "SpO2": 1})
     with pytest.raises(ReadError, match=r"night\.edf: units\['spo2'\] is 'mV'; accepted"):
         read_cohort(path.parent, units={"spo2": "mV"}, verbose=0)
+
+
+def test_folders_in_lists_are_named(nights):
+    folder = nights("a.edf", "s1/b.edf")
+    with pytest.raises(ReadError, match=r"s1: a folder; accepted here are files.*rglob"):
+        read([folder / "a.edf", folder / "s1"], on_error="raise")
