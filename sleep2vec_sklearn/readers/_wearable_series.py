@@ -16,8 +16,7 @@ from pandas.tseries.api import guess_datetime_format
 
 from ..errors import InvalidSignalError, ReadError
 from ..recordings._notes import Caution
-from ..recordings.derivation import counts_from_acceleration
-from ..recordings.derivation.heartbeats import IBI_LIMITS
+from ..recordings.derivation import IBI_LIMITS, counts_from_acceleration
 
 TIME_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 DAY = 86_400.0

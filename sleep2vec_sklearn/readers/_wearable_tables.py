@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import ReadError
 from ..recordings._notes import Caution
-from ..recordings.derivation.heartbeats import refine_beat_times
+from ..recordings.derivation import refine_beat_times
 from ._wearable_series import (
     Clock,
     FileSeries,

@@ -212,7 +212,7 @@ def to_canonical_unit(
 ) -> tuple[np.ndarray, float]:
     """Samples in the catalogue's unit as float32, counts per second, and their rate."""
     if modality.name == "actigraphy" and unit == "g" and not acceleration:
-        from .derivation.counts import counts_from_acceleration
+        from .derivation import counts_from_acceleration
 
         return counts_from_acceleration(values, rate)
     values = values.astype(np.float32, copy=False)
@@ -502,7 +502,7 @@ def _at_even_times(modality: Modality, times: np.ndarray, values: np.ndarray, un
 def _resample_level(modality: Modality, times: np.ndarray, values: np.ndarray, unit: str) -> Signal:
     """A level at uneven times as an even series; waveforms and counts are refused."""
     from ._resampling import interpolate
-    from .derivation.heartbeats import ibi_from_heart_rate, ibi_from_intervals
+    from .derivation import ibi_from_heart_rate, ibi_from_intervals
 
     if modality.name == "ibi" and unit == "bpm":
         return Signal(*ibi_from_heart_rate(times, np.where(values > 0, values, np.nan)), "s")
