@@ -111,7 +111,10 @@ def quiet_edfio() -> Iterator[None]:
 
 
 @contextmanager
-def only_read_errors(path: Path, reader: str) -> Iterator[None]:
+def only_read_errors(
+    path: Path, reader: str,
+    fix: str = "Check the suffix, copy the file again, or convert it to EDF.",
+) -> Iterator[None]:  # fmt: skip
     """Name a file that a third party's code fails on, and the type of its error.
 
     The text of that error is left out: it may quote the header, and with it the patient's name.
@@ -122,8 +125,7 @@ def only_read_errors(path: Path, reader: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise ReadError(
-            f"{path}: {reader} cannot read it ({type(error).__name__}). Check the suffix, copy the "
-            "file again, or convert it to EDF."
+            f"{path}: {reader} cannot read it ({type(error).__name__}). {fix}"
         ) from None
 
 

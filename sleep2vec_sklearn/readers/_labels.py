@@ -18,14 +18,14 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from .._warnings import warn
+from .._warnings import listed, warn
 from ..errors import ReadError, RecordingWarning
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ._label_tables import has_stage_column, no_scorer
 from ._scoring import DATES_DIFFER, DAY, CodeNote, LabelContext, Scoring, decide_coding, fit_days
-from .hypnograms import only_read_errors, read_edf_annotations, read_labels, refuse_conflicts
+from .hypnograms import only_label_errors, read_edf_annotations, read_labels, refuse_conflicts
 
 _NAMES = ("hypnogram", "hypno", "sleepscoring", "scoring", "stages", "staging", "sleepstages",
           "sleep_stages")  # fmt: skip
@@ -124,7 +124,7 @@ def is_hypnogram_name(path: Path) -> bool:
 def _has_stages(path: Path) -> bool:
     """Whether the annotations of a file, which may be spindles alone, hold stages."""
     try:
-        with only_read_errors(path):
+        with only_label_errors(path):
             return len(read_edf_annotations(path).onsets) > 0
     except ReadError:
         return False
@@ -218,7 +218,7 @@ def read_night_labels(
     if scorer is not None:
         raise no_scorer(path, scorer)
     is_edf = path.suffix.lower() in (".edf", ".rec", ".bdf")
-    with only_read_errors(path):
+    with only_label_errors(path):
         own = read_edf_annotations(path, coding) if coding and is_edf else source.own_scoring()
     scoring = refuse_conflicts(path, own)
     labels, notes_of_labels = align_labels(scoring, source, None, [])
@@ -226,9 +226,8 @@ def read_night_labels(
     owned = _list_folder(path.parent).labels
     unused = [name for name, owner in owned if owner is None or owner == base]
     if labels["stages"] is None and unused and hypnogram is None:
-        shown = ", ".join(unused[:3]) + ", ..." * (len(unused) > 3)
         hint = "name them like the recording, or pass hypnogram="
-        text = f"{_UNUSED}: {len(unused)} such as {shown}; {hint}"
+        text = f"{_UNUSED}: {len(unused)} such as {listed(unused, 3)}; {hint}"
         notes_of_labels = (*notes_of_labels, Caution(text, _UNUSED))
     return labels, notes_of_labels
 
@@ -353,7 +352,7 @@ def warn_of_missing_stages(recordings: Iterable[Recording]) -> None:
         and _UNUSED not in (getattr(note, "kind", "") for note in night.notes)
     ]
     if len(nights) > 1 and missing:
-        ids = f"{', '.join(map(repr, missing[:3]))}{', ...' if len(missing) > 3 else ''}"
+        ids = listed([repr(id) for id in missing], 3)
         warn(
             f"{len(missing)} of {len(nights)} nights have no stages: {ids}. No file of labels was "
             "found by their names, and they hold no annotations of stages. Name the files in a "

@@ -15,15 +15,16 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
-from .._warnings import warn
+from .._warnings import listed, warn
 from ..errors import ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
 from ..recordings.cohort import Cohort
 from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording
+from ..recordings.sources import check_mapping
 from ._edf_header import read_header
 from ._labels import is_hypnogram_name, settle_codes, warn_of_missing_stages
-from ._montage import check_derivations, check_mapping
+from ._montage import check_derivations
 from ._nsrr import constant_covariates, find_tables, identify, read_covariates, visit_of
 from ._tables import (
     NightKeys,
@@ -471,58 +472,61 @@ def _name_nights(table: pd.DataFrame) -> list[NightKeys]:
 
 def _add_covariates(table: pd.DataFrame, source: Any) -> pd.DataFrame:
     """Age, sex, BMI, race and harmonized columns from the tables of NSRR studies, if there."""
-    who = [identify(_path_of(path)) for path in table["path"]]
-    studies = {identity.study for identity in who if identity.study is not None}
-    if not studies:
+    of_study: dict[str, list[int]] = defaultdict(list)
+    for i, path in enumerate(table["path"]):
+        if (study := identify(_path_of(path)).study) is not None:
+            of_study[study].append(i)
+    if not of_study:
         return table
     nights = _name_nights(table)
     is_folder = isinstance(source, str | PathLike) and Path(source).is_dir()
     folder = Path(source) if is_folder else _common_folder([_path_of(p) for p in table["path"]])
-    tables = find_tables(folder, studies)
-    unmatched = {study.study.name: set(range(len(who))) for study in tables}
+    tables = find_tables(folder, of_study)
+    unmatched = {found.study.name: {*of_study[found.study.name]} for found in tables}
     constants = []
     for found in tables:
         extra = read_covariates(found)
-        own = [i for i, identity in enumerate(who) if identity.study == found.study.name]
-        keys = [None if key is None else str(key) for key in extra["participant"]]
-        rows = np.full(len(who), -1)
-        rows[own], repeated = match_subjects([nights[i] for i in own], keys, extra)
+        own = of_study[found.study.name]
+        rows, repeated = _match_participants(nights, own, extra)
         if repeated is not None:
             raise ReadError(
                 f"{found.path} has more than one row for the participant {repeated!r} and one "
                 "visit; accepted is one. Drop the others, or move the table out of datasets."
             )
         table = fill(table, extra.drop(columns=["participant", "visit"]), rows)
-        unmatched[found.study.name] &= set(own) - set(np.flatnonzero(rows >= 0).tolist())
+        unmatched[found.study.name] &= {i for i in own if rows[i] < 0}
         constants.append((own, constant_covariates(extra)))
     # after all tables, as what is stated for the visit has precedence
     for own, extra in constants:
-        rows = np.full(len(who), -1)
-        keys = extra["participant"].tolist()
-        rows[own], _ = match_subjects([nights[i] for i in own], keys, extra)
+        rows, _ = _match_participants(nights, own, extra)
         table = fill(table, extra.drop(columns="participant"), rows)
     for name, missing in unmatched.items():
-        own = [i for i, identity in enumerate(who) if identity.study == name]
-        _warn_of_gaps(name, [nights[i].name for i in sorted(missing)], table.iloc[own])
+        _warn_of_gaps(name, [nights[i].name for i in sorted(missing)], table.iloc[of_study[name]])
     return table
+
+
+def _match_participants(
+    nights: Sequence[NightKeys], own: list[int], extra: pd.DataFrame
+) -> tuple[np.ndarray, str | None]:
+    """The row of each night of a study, -1 for others, and a participant that has several."""
+    keys = [None if key is None else str(key) for key in extra["participant"]]
+    rows = np.full(len(nights), -1)
+    rows[own], repeated = match_subjects([nights[i] for i in own], keys, extra)
+    return rows, repeated
 
 
 def _warn_of_gaps(study: str, missing: list[str], table: pd.DataFrame) -> None:
     """Warn of nights of a study without a row, or without an age or sex that others have."""
     texts = [
         f"{len(table) - len(missing)} of {len(table)} nights of {study} have a row in the tables "
-        f"of datasets{f'; without: {_list_some(missing)}' if missing else ''}"
+        f"of datasets{f'; without: {listed([*map(repr, missing)], 3)}' if missing else ''}"
     ]
     for name in ("age", "sex"):
         if name in table.columns and 0 < (n := int(table[name].isna().sum())) < len(table):
-            ids = _list_some(table["id"][table[name].isna()].tolist())
+            ids = listed([repr(id) for id in table["id"][table[name].isna()]], 3)
             texts.append(f"{n} of {len(table)} nights of {study} have no {name} in them: {ids}")
     if missing or len(texts) > 1:
         warn(f"{'. '.join(texts)}.", RecordingWarning)
-
-
-def _list_some(names: list[str]) -> str:
-    return f"{', '.join(map(repr, names[:3]))}{', ...' if len(names) > 3 else ''}"
 
 
 _Failure = tuple[str, str, Exception]

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..errors import ReadError
 from ..recordings.sources import Signal
-from ._derivations import MontageSource
 from ._edf_header import (
     LONGEST_SECONDS,
     EdfChannel,
@@ -20,7 +19,7 @@ from ._edf_header import (
     quiet_edfio,
     read_header,
 )
-from ._montage import Channel, Derivation
+from ._montage import Channel, Derivation, MontageSource
 from ._scoring import Scoring
 from .hypnograms import read_edf_annotations
 

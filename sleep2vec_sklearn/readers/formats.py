@@ -29,6 +29,7 @@ import pandas as pd
 
 from .._files import sha256
 from ..errors import ReadError
+from ..recordings import derivation
 from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
 from ._edf_header import read_header
@@ -189,14 +190,15 @@ class Recipe:
     name: str
     source: str
     method: str
+    derive: Callable[..., tuple[np.ndarray, float]]
 
 
 RECIPES = (
-    Recipe("ibi", "ecg", "R peaks"),
-    Recipe("ibi", "ppg", "pulse onsets"),
-    Recipe("resp", "effort", "the breathing band of the belt"),
-    Recipe("resp", "airflow", "the breathing band of the flow"),
-    Recipe("resp", "ecg", "size of the R waves"),
+    Recipe("ibi", "ecg", "R peaks", derivation.ibi_from_ecg),
+    Recipe("ibi", "ppg", "pulse onsets", derivation.ibi_from_ppg),
+    Recipe("resp", "effort", "the breathing band of the belt", derivation.resp_from_breathing),
+    Recipe("resp", "airflow", "the breathing band of the flow", derivation.resp_from_breathing),
+    Recipe("resp", "ecg", "size of the R waves", derivation.resp_from_ecg),
 )
 
 
@@ -259,14 +261,19 @@ class DerivedSource:
         needed = {self.recipes[n].source if n in self.recipes else n for n in names}
         signals = self.source.read([name for name in MODALITIES if name in needed])
         derived = [self.recipes[name] for name in names if name in self.recipes]
-        peaks = None
+        options: dict[str, dict[str, Any]] = {}
         if any(recipe.source == "ecg" for recipe in derived):
-            from ..recordings import derivation
-
             # once for both series
             peaks = derivation.find_r_peaks(signals["ecg"].values, signals["ecg"].rate)
-        series = {recipe.name: self._derive(recipe, signals, peaks) for recipe in derived}
-        return {name: series[name] if name in series else signals[name] for name in names}
+            options["ecg"] = {"peaks": peaks}
+        for recipe in derived:
+            source = signals[recipe.source]
+            series, _ = recipe.derive(source.values, source.rate, **options.get(recipe.source, {}))
+            fitted = np.full(self.layout[recipe.name].n_samples, np.nan, dtype=np.float32)
+            fitted[: len(series)] = series[: len(fitted)]
+            fitted.flags.writeable = False
+            signals[recipe.name] = Signal(fitted, SERIES_RATE, get_modality(recipe.name).unit)
+        return {name: signals[name] for name in names}
 
     def fingerprint(self) -> str:
         """sha256 of the files, of what is read from them, and of how it is derived."""
@@ -283,24 +290,6 @@ class DerivedSource:
         version = _detector_version() if recipe.source == "ecg" else ""
         settings = (DERIVATION_REVISION, name, recipe.source, version, self.layout[name].n_samples)
         return _hash(settings, self.source.signal_fingerprint(recipe.source))
-
-    def _derive(
-        self, recipe: Recipe, signals: Mapping[str, Signal], peaks: np.ndarray | None
-    ) -> Signal:
-        from ..recordings import derivation
-
-        values, rate = signals[recipe.source].values, signals[recipe.source].rate
-        if recipe.source == "ecg":
-            derive = derivation.ibi_from_ecg if recipe.name == "ibi" else derivation.resp_from_ecg
-            series, _ = derive(values, rate, peaks=peaks)
-        elif recipe.name == "ibi":
-            series, _ = derivation.ibi_from_ppg(values, rate)
-        else:
-            series, _ = derivation.resp_from_breathing(values, rate)
-        fitted = np.full(self.layout[recipe.name].n_samples, np.nan, dtype=np.float32)
-        fitted[: len(series)] = series[: len(fitted)]
-        fitted.flags.writeable = False
-        return Signal(fitted, SERIES_RATE, get_modality(recipe.name).unit)
 
 
 @cache

@@ -13,9 +13,8 @@ import numpy as np
 from .._files import sha256
 from ..errors import ReadError
 from ..recordings.sources import Signal
-from ._derivations import MontageSource
 from ._edf_header import only_read_errors
-from ._montage import Channel, Derivation
+from ._montage import Channel, Derivation, MontageSource
 from ._scoring import Scoring, ScoringBuilder, parse_stage
 
 MNE_SUFFIXES = (".vhdr", ".fif", ".set", ".cnt", ".eeg", ".gdf", ".nxe", ".lay", ".ds")

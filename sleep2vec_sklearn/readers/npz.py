@@ -20,9 +20,9 @@ import numpy as np
 from ..errors import NoUsableChannelError, ReadError
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
-from ..recordings.sources import Signal, SignalLayout
+from ..recordings.sources import Signal, SignalLayout, check_mapping
 from ._edf_header import FileSource, only_read_errors
-from ._montage import check_derivations, check_mapping, check_unit
+from ._montage import check_derivations, check_unit
 from ._scoring import Scoring, ScoringBuilder
 
 _AROUSALS = ("respiratory", "spontaneous", "limb movement", "periodic limb movement")

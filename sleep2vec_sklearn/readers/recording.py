@@ -15,7 +15,7 @@ from ..recordings._notes import warn_of_notes
 from ..recordings.modality import get_modality
 from ..recordings.recording import Recording
 from ._labels import align_labels, read_night_labels
-from ._nsrr import subject_of
+from ._nsrr import identify
 from .formats import DerivedSource, ReadSettings, choose_recipes, open_source
 from .mne import RawSource
 from .wearables import is_wearable, joint_path
@@ -140,7 +140,7 @@ def read_night(
     labels, notes = read_night_labels(path, hypnogram, source, settings.scorer, settings.coding)
     notes = (*source.notes, *notes)
     recording = Recording.from_source(
-        source, subject=subject_of(path) if subject is None else subject,
+        source, subject=identify(path).subject if subject is None else subject,
         metadata={**source.metadata, **(metadata or {})}, start=source.start,
         duration=source.duration, id=path.stem if id is None else id, notes=notes, **labels,
     )  # fmt: skip

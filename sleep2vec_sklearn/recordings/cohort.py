@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from .._warnings import listed
 from ..errors import InvalidRecordingError
 from .recording import Recording, as_recording, name_subjects
 
@@ -291,11 +292,9 @@ class Cohort(list[Recording]):
                 )
         missing = [id for id in ids if id not in places]
         if missing:
-            wrong = f"{missing[0]!r} is not an id"
-            if len(missing) > 1:
-                wrong = f"{missing[0]!r} and {len(missing) - 1} more are not ids"
-            known = f"{', '.join(map(repr, list(places)[:3]))}{', ...' if len(places) > 3 else ''}"
-            raise KeyError(f"{wrong} of the cohort, which has {known}")
+            more = f"and {len(missing) - 1} more are not ids" if missing[1:] else "is not an id"
+            known = listed([*map(repr, places)], 3)
+            raise KeyError(f"{missing[0]!r} {more} of the cohort, which has {known}")
         return np.array([places[id] for id in ids])
 
     def _check_order(self) -> None:

@@ -150,7 +150,7 @@ class MemorySource:
         self, signals: Mapping[str, Any], rates: Mapping[str, float] | None = None,
         units: Mapping[str, str] | None = None,
     ):  # fmt: skip
-        rates, units = _check_option("rates", rates), _check_option("units", units)
+        rates, units = check_mapping("rates", rates), check_mapping("units", units)
         for name in (*signals, *rates, *units):
             get_modality(name)
         self._signals = {
@@ -259,15 +259,14 @@ def longest_duration(layout: Mapping[str, SignalLayout]) -> float:
     return max(item.duration for item in layout.values())
 
 
-def _check_option(name: str, option: Any) -> Mapping[str, Any]:
-    if option is None:
-        return {}
-    if not isinstance(option, Mapping):
+def check_mapping(option: str, value: Any) -> Mapping[str, Any]:
+    """An option that maps modalities or labels; None is an empty one."""
+    if value is not None and not isinstance(value, Mapping):
         raise InvalidRecordingError(
-            f"{name} is {option!r}; accepted is a mapping from modality, e.g. "
-            f"{name}={{'eeg': {option!r}}}."
+            f"{option} is {value!r}; accepted is a mapping from modality, e.g. "
+            f"{option}={{'eeg': {value!r}}}."
         )
-    return option
+    return value or {}
 
 
 def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | None) -> Signal:
@@ -434,7 +433,7 @@ def series_in_time(
     Times of day count from ``start``, by default the earliest, timedeltas from 0.
     """
     timed = {n: value for n, value in signals.items() if _index_kind(value) in ("m", "M")}
-    units = dict(_check_option("units", units))
+    units = dict(check_mapping("units", units))
     if not timed:
         return dict(signals), units, start
     stamped = [series.index for series in timed.values() if series.index.dtype.kind == "M"]

@@ -10,7 +10,7 @@ import pytest
 
 from sleep2vec_sklearn import read_recording
 from sleep2vec_sklearn.errors import NoUsableChannelError, ReadError, RecordingWarning
-from sleep2vec_sklearn.readers.recording import subject_of
+from sleep2vec_sklearn.readers._nsrr import identify
 
 START = datetime.datetime(1985, 1, 1, 22, 30)
 
@@ -161,7 +161,7 @@ def test_patient_name_never_leaks(write_edf, stages_of, caplog):
      ("cfs-visit5-800002-edited.edf", "cfs-800002"), ("night1-12.edf", "night1-12")],
 )  # fmt: skip
 def test_subject_from_file_name(tmp_path, name, subject):
-    assert subject_of(tmp_path / name) == subject
+    assert identify(tmp_path / name).subject == subject
 
 
 def test_short_recording_is_named(write_edf):
