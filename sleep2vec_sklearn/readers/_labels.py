@@ -30,18 +30,18 @@ from .hypnograms import only_label_errors, read_edf_annotations, read_labels, re
 _NAMES = ("hypnogram", "hypno", "sleepscoring", "scoring", "stages", "staging", "sleepstages",
           "sleep_stages")  # fmt: skip
 _WORDS = [sep + word for word in _NAMES for sep in "-_ ."]
+_TABLES = (".csv", ".tsv", ".txt")
 _ENDINGS = (
     *(f"{word}.edf" for word in _WORDS), " base.edf", "-nsrr.xml", "-profusion.xml", ".xml",
-    ".edf.xml", *(word + suffix for word in _WORDS for suffix in (".csv", ".tsv", ".txt")),
-    ".eannot",
+    ".edf.xml", *(word + suffix for word in _WORDS for suffix in _TABLES), ".eannot",
 )  # fmt: skip
+_BARE_ENDINGS = (".edf", ".xml", *_TABLES, ".eannot")
 # those that may hold something else
-_TABLE_ENDINGS = (".csv", ".tsv", ".txt", *(
+_TABLE_ENDINGS = (*_TABLES, *(
     sep + word + suffix for word in ("events", "annotations") for sep in "_- ."
     for suffix in (".tsv", ".csv", ".txt")
 ))  # fmt: skip
 _EDF_ENDINGS = tuple(f"{sep}annotations.edf" for sep in "_- ")
-_BARE_ENDINGS = (".edf", ".xml", ".csv", ".tsv", ".txt", ".eannot")
 _LABEL_NAME = re.compile(
     r"hypnogram|[-_ .]hypno$|^hypno[-_ ]|annotation|scoring|[-_ .](sleep)?stages$|[-_ .]staging$",
     re.IGNORECASE,
@@ -105,14 +105,15 @@ def find_hypnograms(path: Path) -> list[Path]:
         names = _list_folder(folder).files
         signals = folder == path.parent or folder in derivatives
         endings = _ENDINGS if signals else (*_ENDINGS, *_BARE_ENDINGS)
+
+        def named(*keys: str, folder: Path = folder, names: Any = names) -> list[Path]:
+            return [folder / name for key in keys for name in names.get(key, ())]
+
         for base in bases:
-            found += [folder / n for ending in endings for n in names.get(base + ending, ())]
-            found += [folder / n for before, suffix in _AROUND
-                      for n in names.get(before + base + suffix, ())]  # fmt: skip
-            tables = [folder / n for e in _TABLE_ENDINGS for n in names.get(base + e, ())]
-            found += [table for table in tables if has_stage_column(table)]
-            files = [folder / n for e in _EDF_ENDINGS for n in names.get(base + e, ())]
-            found += [file for file in files if _has_stages(file)]
+            found += named(*(base + ending for ending in endings))
+            found += named(*(before + base + suffix for before, suffix in _AROUND))
+            found += filter(has_stage_column, named(*(base + e for e in _TABLE_ENDINGS)))
+            found += filter(_has_stages, named(*(base + e for e in _EDF_ENDINGS)))
     return [file for file in dict.fromkeys(found) if file != path]
 
 

@@ -150,13 +150,16 @@ def pick_montage(
             if overrides[name] is not None:
                 chosen = [_find_override(channels, name, overrides[name], where)]
         if chosen:
-            derivations[name] = _derive(name, *chosen[0], units, where, notes)
+            first = derivations[name] = _derive(name, *chosen[0], units, where, notes)
             # what is noted of a derivation holds only if it is read
             more = notes if mode != "one" else []
-            found = [_derive(name, *pair, units, where, more) for pair in chosen[1:]]
+            found = tuple(_derive(name, *pair, units, where, more) for pair in chosen[1:])
             if mode == "one":
-                found = [other for other in found if _is_alike(other, derivations[name])]
-            others |= {name: tuple(found)} if found else {}
+                # those that may be read in its place, as the layout is stated before
+                rate = first.channel.rate
+                alike = (d for d in found if abs(d.channel.rate - rate) < _RATE_TOLERANCE)
+                found = tuple(d for d in alike if d.unit == first.unit)
+            others |= {name: found} if found else {}
     _mark_used(reasons, derivations)
     _explain_others(reasons, derivations, others, mode, notes)
     if strict and not derivations:
@@ -201,12 +204,6 @@ def check_unit(name: str, unit: Any, where: str) -> str:
             "these, or leave it out."
         )
     return found
-
-
-def _is_alike(other: Derivation, first: Derivation) -> bool:
-    """Whether one may be read in place of the other, as the layout is stated before that."""
-    same_rate = abs(other.channel.rate - first.channel.rate) < _RATE_TOLERANCE
-    return same_rate and other.unit == first.unit
 
 
 def _explain_others(

@@ -288,7 +288,8 @@ class Scoring:
         """Notes on how intervals, in epochs, became stages."""
         notes, n_epochs = list(self.notes), len(stages)
         n_labels = round(float((stops - starts).sum()))
-        early, late = np.minimum(stops, 0) - np.minimum(starts, 0), _beyond(starts, stops, n_epochs)
+        early = np.minimum(stops, 0) - np.minimum(starts, 0)
+        late = np.maximum(stops, n_epochs) - np.maximum(starts, n_epochs)
         before, after = round(float(early.sum())), round(float(late.sum()))
         if n_labels != n_epochs or before or after:
             text = (
@@ -338,10 +339,6 @@ def _cover(starts: np.ndarray, stops: np.ndarray, n_epochs: int) -> np.ndarray:
         return edges * passed - np.concatenate([[0.0], np.cumsum(points)])[passed]
 
     return np.round(np.diff(ramp(starts) - ramp(np.maximum(stops, starts))), 9)
-
-
-def _beyond(starts: np.ndarray, stops: np.ndarray, end: float) -> np.ndarray:
-    return np.maximum(stops, end) - np.maximum(starts, end)
 
 
 @dataclass
@@ -427,8 +424,12 @@ class ScoringBuilder:
             names = ", ".join(f"{text!r} ({n})" for text, n in self.unknown.most_common(5))
             text = f"{self.unknown.total():,} labels are no stage that is known: {names}"
             notes.append(Caution(text, UNKNOWN_STAGES))
+        # the first lights-off and the last lights-on after it
+        off = min((onset for onset, on in self.lights if not on), default=None)
+        ons = [onset for onset, on in self.lights if on and (off is None or onset > off)]
+        lights = (off, max(ons, default=None)) if self.lights else None
         scored = onsets, durations, stages.astype(np.int8), movement.astype(bool)
-        return Scoring(*scored, events, self._pair_lights(), start, tuple(notes), timed)
+        return Scoring(*scored, events, lights, start, tuple(notes), timed)
 
     def _count_unscored(self, onsets: np.ndarray, durations: np.ndarray) -> None:
         """Count events that fill gaps between stages and last as long: words for stages."""
@@ -446,12 +447,6 @@ class ScoringBuilder:
             if min(np.abs(ends - onset).min(), np.abs(onsets - onset - duration).min()) < 0.01:
                 next_to.add(text)
         self.unknown.update({text: n for text, n in filling.items() if text in next_to})
-
-    def _pair_lights(self) -> tuple[float | None, float | None] | None:
-        """The first lights-off and the last lights-on after it."""
-        off = min((onset for onset, on in self.lights if not on), default=None)
-        ons = [onset for onset, on in self.lights if on and (off is None or onset > off)]
-        return (off, max(ons, default=None)) if self.lights else None
 
 
 def _filling_words(events: Sequence[tuple[float, float, str]]) -> Counter[str]:

@@ -218,7 +218,11 @@ def _warn_of_tables(folder: Path, stems: set[str]) -> None:
 
 def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
     paths = sorted(folder.glob(pattern) if pattern else filter(_is_night, folder.rglob("*")))
-    tables = [] if paths or pattern else _find_tables(folder)
+    if paths:
+        return _add_names(_group(paths), folder)
+    files = () if pattern else folder.rglob("*")
+    tables = sorted(file for file in files if file.suffix.lower() in TABLE_SUFFIXES)
+    tables = [table for table in tables if not is_hypnogram_name(table)]
     if tables:
         suffixes = ", ".join(sorted({path.suffix.lower() for path in tables}))
         raise ReadError(
@@ -227,17 +231,10 @@ def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
             "DataFrame({'path': [...]}) instead of the folder, with columns=, e.g. "
             "columns={'time': 'Time', 'heart_rate': 'Value'}."
         )
-    if not paths:
-        raise ReadError(
-            f"{folder}: holds no recording{f' that matches {pattern!r}' if pattern else ''}; known "
-            f"suffixes are {', '.join(SUFFIXES)}."
-        )
-    return _add_names(_group(paths), folder)
-
-
-def _find_tables(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in TABLE_SUFFIXES)
-    return sorted(path for path in found if not is_hypnogram_name(path))
+    raise ReadError(
+        f"{folder}: holds no recording{f' that matches {pattern!r}' if pattern else ''}; known "
+        f"suffixes are {', '.join(SUFFIXES)}."
+    )
 
 
 def _list_paths(source: Any) -> pd.DataFrame:

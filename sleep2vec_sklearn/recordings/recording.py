@@ -123,8 +123,7 @@ class Recording(Mapping[str, np.ndarray]):
         with self._id_in_errors():
             placed, units, start = series_in_time(_check_mapping(signals), units, start)
             self._source: SignalSource = MemorySource(placed, rates, units)
-            self._describe(subject, metadata, events, start, lights, duration)
-            self._set_stages(stages, align)
+            self._describe(subject, metadata, events, start, lights, duration, stages, align)
 
     @classmethod
     def from_source(
@@ -142,8 +141,8 @@ class Recording(Mapping[str, np.ndarray]):
         recording.id = id
         with recording._id_in_errors():
             recording._source = source
-            recording._describe(subject, metadata, events, start, lights, duration, notes)
-            recording._set_stages(stages, align)
+            recording._describe(subject, metadata, events, start, lights, duration, stages, align)
+        recording.notes = tuple(notes)
         return recording
 
     @classmethod
@@ -272,7 +271,7 @@ class Recording(Mapping[str, np.ndarray]):
     def _describe(
         self, subject: Any, metadata: Mapping[str, Any] | None, events: pd.DataFrame | None,
         start: datetime | None, lights: Sequence[float | None] | None, duration: float | None,
-        notes: Sequence[str] = (),
+        stages: Any, align: str,
     ) -> None:  # fmt: skip
         layout = self._source.layout
         self.modalities = tuple(name for name in MODALITIES if name in layout)
@@ -294,25 +293,22 @@ class Recording(Mapping[str, np.ndarray]):
         self.events = events
         self.start = start
         self.lights = None if lights is None else tuple(lights)
-        self.notes = tuple(notes)
-
-    def _set_stages(self, stages: Any, align: str) -> None:
+        self.notes: tuple[str, ...] = ()
         if align not in ("raise", "trim"):
             raise InvalidRecordingError(f"align must be 'raise' or 'trim', got {align!r}.")
-        self.stages = None
-        if stages is None:
-            return
-        stages = as_stages(stages)
-        if len(stages) != self.n_epochs:
-            if align == "raise":
-                raise InvalidRecordingError(
-                    f"the night has {len(stages)} stages for {self.n_epochs} epochs of "
-                    f"{EPOCH_SECONDS} s ({self.duration:g} s of signal). Check where the labels "
-                    "start, or pass align='trim' to cut the surplus and fill up with unscored."
-                )
-            missing = np.full(max(self.n_epochs - len(stages), 0), -1, dtype=np.int8)
-            stages = as_stages(np.concatenate([stages[: self.n_epochs], missing]))
-        self.stages = stages
+        self.stages = None if stages is None else self._fit_stages(as_stages(stages), align)
+
+    def _fit_stages(self, stages: np.ndarray, align: str) -> np.ndarray:
+        if len(stages) == self.n_epochs:
+            return stages
+        if align == "raise":
+            raise InvalidRecordingError(
+                f"the night has {len(stages)} stages for {self.n_epochs} epochs of "
+                f"{EPOCH_SECONDS} s ({self.duration:g} s of signal). Check where the labels start, "
+                "or pass align='trim' to cut the surplus and fill up with unscored."
+            )
+        missing = np.full(max(self.n_epochs - len(stages), 0), -1, dtype=np.int8)
+        return as_stages(np.concatenate([stages[: self.n_epochs], missing]))
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.signal(name).values

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -278,7 +278,12 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
             )
         value, rate = value
     elif isinstance(value, Signal):
-        _check_agreement(modality, value, rate, unit)
+        for name, own, option in (("rate", value.rate, rate), ("unit", value.unit, unit)):
+            if option not in (None, own):
+                raise InvalidSignalError(
+                    f"{modality.name!r} is a Signal with {name} {own!r}, but {name}s has "
+                    f"{option!r}. Drop it from {name}s, or pass the samples alone, signal.values."
+                )
         value, rate, unit = value.values, value.rate, value.unit
     values = _as_real_array(modality, value)
     if rate is None:
@@ -301,17 +306,6 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
     flat = values.reshape(-1)
     flat.flags.writeable = False
     return Signal(flat, rate, unit)
-
-
-def _check_agreement(
-    modality: Modality, signal: Signal, rate: float | None, unit: str | None
-) -> None:
-    for name, own, option in (("rate", signal.rate, rate), ("unit", signal.unit, unit)):
-        if option not in (None, own):
-            raise InvalidSignalError(
-                f"{modality.name!r} is a Signal with {name} {own!r}, but {name}s has {option!r}. "
-                f"Drop it from {name}s, or pass the samples alone, signal.values."
-            )
 
 
 def _as_real_array(modality: Modality, value: Any) -> np.ndarray:
@@ -396,17 +390,13 @@ def _check_bare_rates(signals: Mapping[str, Signal], bare: Sequence[str]) -> Non
                 f"the rest, {max(stated):g} s. Pass the rate, (array, {usual[0]:g})."
             )
         if name == "ibi" and (signal.unit == "bpm" or not _changes_slowly(signal.values)):
-            _refuse_beats(signal)
-
-
-def _refuse_beats(ibi: Signal) -> NoReturn:
-    raise InvalidSignalError(
-        f"'ibi' is {len(ibi.values)} values without a rate, which at {ibi.rate:g} Hz do not change "
-        "as such a series does: is it one value a beat, or a heart rate? Make a series of them, "
-        "with functions of sleep2vec_sklearn.recordings.derivation: "
-        "ibi_from_intervals(np.cumsum(seconds), seconds), ibi_from_beats(times) or "
-        "ibi_from_heart_rate(times, bpm); of an even series, pass (array, rate)."
-    )
+            raise InvalidSignalError(
+                f"'ibi' is {len(signal.values)} values without a rate, which at {signal.rate:g} Hz "
+                "do not change as such a series does: is it one value a beat, or a heart rate? "
+                "Make a series of them, with functions of sleep2vec_sklearn.recordings.derivation: "
+                "ibi_from_intervals(np.cumsum(seconds), seconds), ibi_from_beats(times) or "
+                "ibi_from_heart_rate(times, bpm); of an even series, pass (array, rate)."
+            )
 
 
 def _changes_slowly(values: np.ndarray) -> bool:
