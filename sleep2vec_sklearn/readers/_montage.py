@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ..errors import InvalidSignalError, NoUsableChannelError, ReadError
@@ -94,15 +93,6 @@ class Montage:
     notes: tuple[str, ...]
     others: Mapping[str, tuple[Derivation, ...]] = field(default_factory=dict)
     mode: str = "one"
-
-    def __post_init__(self) -> None:
-        for name in ("derivations", "others"):
-            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # a mappingproxy cannot be pickled
-        fields = dict(self.derivations), self.reasons, self.notes, dict(self.others), self.mode
-        return Montage, fields
 
     @property
     def settings(self) -> list[tuple[Any, ...]]:

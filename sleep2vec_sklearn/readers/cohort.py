@@ -18,7 +18,7 @@ import pandas as pd
 from .._warnings import listed, warn
 from ..errors import ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
-from ..recordings.cohort import Cohort
+from ..recordings.cohort import Cohort, is_missing
 from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording
 from ..recordings.sources import check_mapping
@@ -136,8 +136,7 @@ def read_cohort(
     elif on is not None:
         raise ValueError(f"on is {on!r}, but there is no metadata whose rows it could name.")
     table = _add_covariates(table, source)
-    _warn_of_folders(table)
-    _warn_of_studies(table)
+    _warn_of_subjects(table)
     settings = ReadSettings(
         modalities, channels, units, derivations, derive, scorer, columns, timezone
     )
@@ -397,15 +396,15 @@ def _repeated_names(paths: Sequence[Path]) -> list[list[int]]:
     return [places for places in by_stem.values() if len(places) > 1]
 
 
-def _warn_of_folders(table: pd.DataFrame) -> None:
-    """Warn where folders are taken as subjects that may as well be sites."""
+def _warn_of_subjects(table: pd.DataFrame) -> None:
+    """Warn of folders that are taken as subjects and may be sites, and of one of two studies."""
     paths = [_path_of(path) for path in table["path"]]
-    subjects = table["subject"].tolist()
+    who, subjects = [identify(path) for path in paths], table["subject"].tolist()
     unsure = [
         places
         for places in _repeated_names(paths)
         if not _VISIT_PART.fullmatch(paths[places[0]].stem)
-        and not identify(paths[places[0]]).known
+        and not who[places[0]].known
         and len({subjects[i] for i in places}) > 1
         and all(str(subjects[i]) in paths[i].parent.as_posix() for i in places)
     ]
@@ -417,17 +416,13 @@ def _warn_of_folders(table: pd.DataFrame) -> None:
             "if they are sites, pass a table with columns path and subject.",
             RecordingWarning,
         )
-
-
-def _warn_of_studies(table: pd.DataFrame) -> None:
-    """Warn where a table states one subject for nights of two studies, as by their numbers."""
-    nights: dict[Any, dict[str, str]] = defaultdict(dict)
-    for path, subject in zip(map(str, table["path"]), table["subject"], strict=True):
-        if (study := identify(Path(path)).study) is not None:
-            nights[subject].setdefault(study, path)
-    mixed = {subject: list(paths.values()) for subject, paths in nights.items() if len(paths) > 1}
+    studies: dict[Any, dict[str, Path]] = defaultdict(dict)
+    for path, identity, subject in zip(paths, who, subjects, strict=True):
+        if identity.study is not None:
+            studies[subject].setdefault(identity.study, path)
+    mixed = [(subject, *found.values()) for subject, found in studies.items() if len(found) > 1]
     if mixed:
-        subject, (first, second, *_) = next(iter(mixed.items()))
+        subject, first, second = mixed[0][:3]
         warn(
             f"{len(mixed)} subjects have nights of two studies: {subject!r}, for example, {first} "
             f"and {second}. Write subjects with the study if they are two participants.",
@@ -542,9 +537,7 @@ def _read_all(
 
 def _read_night(row: dict[str, Any], settings: ReadSettings) -> Recording | _Failure:
     """One night, or (path, reason, error)."""
-    arguments = {
-        name: row[name] for name in _ARGUMENTS if name in row and not _is_missing(row[name])
-    }
+    arguments = {name: value for name, value in row.items() if not is_missing(value)}
     try:
         if "path" not in arguments:
             raise ReadError(f"a row of the table has no path ({row['id']}). Fill it in or drop it.")
@@ -564,10 +557,6 @@ def _raise(path: str, reason: str, error: Exception) -> NoReturn:
 
 def _shown(path: Any) -> str:
     return ", ".join(map(str, path)) if isinstance(path, list | tuple) else str(path)
-
-
-def _is_missing(value: Any) -> bool:
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _merge_metadata(recordings: list[Recording], table: pd.DataFrame) -> pd.DataFrame:

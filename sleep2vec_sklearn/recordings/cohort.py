@@ -160,7 +160,8 @@ class Cohort(list[Recording]):
         -------
         DataFrame
             Columns ``subject``, ``start``, ``hours``, ``epochs``, ``epochs_scored``,
-            ``modalities``, ``channels`` (modality: label), ``derived``, ``left_out`` (modalities
+            ``modalities``, ``channels`` (modality: label, with "or" where the signals
+            decide and were not read, "+" where all are), ``derived``, ``left_out`` (modalities
             and epochs, and why; not each unused channel, for which see
             :func:`describe_channels`), ``labels`` (how they were aligned), ``notes`` (the rest),
             and with ``coverage`` one column ``coverage_eeg`` etc. in hours for each modality of
@@ -247,7 +248,7 @@ class Cohort(list[Recording]):
             return
         self._subjects = subjects.copy()
         for recording, subject in zip(super().__iter__(), subjects.astype(object), strict=True):
-            if not _is_missing(subject):
+            if not is_missing(subject):
                 recording.subject = subject
 
     def _take(self, positions: np.ndarray) -> Cohort:
@@ -315,7 +316,7 @@ class _Row(Mapping[str, Any]):
         if not table.index.equals(self._index):
             raise InvalidRecordingError(_MOVED)
         value = table.iat[self._position, table.columns.get_loc(key)]
-        if _is_missing(value):
+        if is_missing(value):
             return None
         return value.item() if isinstance(value, np.generic) else value
 
@@ -324,7 +325,7 @@ class _Row(Mapping[str, Any]):
             return self.own[key]
         value, own = self.cell(key), self.own.get(key)
         if value is None:
-            if key in self.own and _is_missing(own):
+            if key in self.own and is_missing(own):
                 return own
             raise KeyError(key)
         # a column with gaps makes floats of integers
@@ -340,7 +341,8 @@ class _Row(Mapping[str, Any]):
         return repr(dict(self))
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a cell of a table is empty."""
     import pandas as pd
 
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))

@@ -286,15 +286,13 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
                 )
         value, rate, unit = value.values, value.rate, value.unit
     values = _as_real_array(modality, value)
-    if rate is None:
-        _check_shape(modality, values)
-        if _index_kind(value) == "f":
-            raise InvalidSignalError(
-                f"{modality.name!r} is a Series with an index of numbers from {value.index[0]:g} "
-                f"to {value.index[-1]:g}, which may be seconds or not. Pass (array, rate), or "
-                "pd.to_timedelta(series.index, unit='s') as the index."
-            )
-    rate = _check_rate(modality, values, rate)
+    if rate is None and _index_kind(value) == "f":
+        raise InvalidSignalError(
+            f"{modality.name!r} is a Series with an index of numbers from {value.index[0]:g} to "
+            f"{value.index[-1]:g}, which may be seconds or not. Pass (array, rate), or "
+            "pd.to_timedelta(series.index, unit='s') as the index."
+        )
+    rate = _rate_of(modality, values, rate)
     if unit is None and modality.name == "actigraphy":
         _check_counts(values.reshape(-1), rate)
     unit = modality.unit if unit is None else unit
@@ -331,27 +329,6 @@ def _as_real_array(modality: Modality, value: Any) -> np.ndarray:
     if values.dtype.kind == "f" and values.dtype.itemsize == 2:
         values = values.astype(np.float32)
     return values
-
-
-def _check_shape(modality: Modality, values: np.ndarray) -> None:
-    """Refuse rows without a rate that are those of channels, or single samples, not of epochs."""
-    if values.ndim == 1:
-        return
-    implied = values.shape[1] / EPOCH_SECONDS
-    usual = implied in _USUAL_RATES and implied >= (modality.conditioning.min_rate or 0)
-    if modality.name == "actigraphy":
-        usual |= values.shape[1] in _COUNTS_PER_EPOCH
-    if len(values) == 1:
-        # one epoch and one channel of the default rate are the same
-        usual = implied == modality.conditioning.rate
-    if not usual:
-        raise InvalidSignalError(
-            f"{modality.name!r} has shape {values.shape}, which as (epochs, samples) is "
-            f"{len(values)} epochs at {implied:g} Hz, as no sensor has; accepted are one channel "
-            "of shape (n_samples,), and epochs of 30 s. Of (channels, samples), as "
-            "mne.io.Raw.get_data() gives them, pass one row with its rate, (data[0], "
-            "raw.info['sfreq']), or use Recording.from_mne(raw)."
-        )
 
 
 def _check_counts(values: np.ndarray, rate: float) -> None:
@@ -508,8 +485,9 @@ def _resample_level(modality: Modality, times: np.ndarray, values: np.ndarray, u
     return Signal(even, 1.0, unit)
 
 
-def _check_rate(modality: Modality, values: np.ndarray, rate: float | None) -> float:
-    name = modality.name
+def _rate_of(modality: Modality, values: np.ndarray, rate: float | None) -> float:
+    """The rate that is stated, else that of rows of 30 s, else the catalogue's."""
+    name, usual = modality.name, modality.conditioning.rate
     if values.ndim == 2:
         implied = values.shape[1] / EPOCH_SECONDS
         if rate is not None and not np.isclose(implied, rate):
@@ -518,14 +496,31 @@ def _check_rate(modality: Modality, values: np.ndarray, rate: float | None) -> f
                 f"is {implied:g} Hz, but rate {rate!r} was given. Drop the rate, or pass the "
                 "samples of the whole night as shape (n_samples,), one row of (channels, samples)."
             )
+        if rate is None and not _is_of_epochs(modality, values, implied):
+            raise InvalidSignalError(
+                f"{name!r} has shape {values.shape}, which as (epochs, samples) is "
+                f"{len(values)} epochs at {implied:g} Hz, as no sensor has; accepted are one "
+                "channel of shape (n_samples,), and epochs of 30 s. Of (channels, samples), as "
+                "mne.io.Raw.get_data() gives them, pass one row with its rate, (data[0], "
+                "raw.info['sfreq']), or use Recording.from_mne(raw)."
+            )
         rate = implied
-    rate = modality.conditioning.rate if rate is None else rate
+    rate = usual if rate is None else rate
     if isinstance(rate, bool) or not isinstance(rate, int | float | np.number):
         raise InvalidSignalError(f"{name!r} has rate {rate!r}; accepted is a number in Hz.")
     if not (np.isfinite(rate) and rate > 0):
         accepted = "a positive, finite number of samples per second"
         raise InvalidSignalError(f"{name!r} has rate {rate!r} Hz; accepted is {accepted}.")
     return float(rate)
+
+
+def _is_of_epochs(modality: Modality, values: np.ndarray, rate: float) -> bool:
+    """Whether rows are those of epochs, not of channels or single samples."""
+    if len(values) == 1:
+        # one epoch and one channel of the default rate are the same
+        return rate == modality.conditioning.rate
+    counts = modality.name == "actigraphy" and values.shape[1] in _COUNTS_PER_EPOCH
+    return counts or (rate in _USUAL_RATES and rate >= (modality.conditioning.min_rate or 0))
 
 
 def _to_float32_if_exact(values: np.ndarray) -> np.ndarray:
