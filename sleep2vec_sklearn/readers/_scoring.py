@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..recordings._event_names import without_accents
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.stages import SleepStage
@@ -93,13 +93,9 @@ _CODE_KIND = "stages are integers whose code 4 or 5 can mean two things"
 Annotation = tuple[float, float | None, str]
 
 
-def _without_accents(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
-
-
 @lru_cache(4096)
 def _parse(text: str, bare: bool) -> SleepStage | str | None:
-    words = " ".join(_without_accents(text).split())
+    words = " ".join(without_accents(text).split())
     match = _TEXT.match(words)
     name = ""
     if match:
@@ -366,7 +362,7 @@ class ScoringBuilder:
 
     def add_event(self, onset: float, duration: float, text: str) -> None:
         """Add any other annotation; its text may be lights-off or lights-on."""
-        lights = _LIGHTS.search(_without_accents(text))
+        lights = _LIGHTS.search(without_accents(text))
         if lights:
             self.lights.append((onset, bool(_LIGHTS_ON.match(lights[lights.lastgroup or 0]))))
         elif _STAGE_LIKE.match(text):

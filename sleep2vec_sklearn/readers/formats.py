@@ -164,12 +164,17 @@ def open_source(
     wanted = list_modalities(settings.modalities)
     everything = settings.modalities is None
     needed = [*wanted, *(recipe.source for recipe in RECIPES if recipe.name in wanted)]
-    source = open_file(modalities=None if everything else needed)
-    excluded = {*MODALITIES} - {*wanted} | {get_modality(name).name for name in channels or {}}
-    recipes = choose_recipes(source.layout, excluded)
-    if recipes:
-        return DerivedSource(source, recipes, wanted)
+    source = add_derived(open_file(modalities=None if everything else needed), wanted, channels)
     return source if {*source.layout} <= {*wanted} else open_file(modalities=wanted)
+
+
+def add_derived(
+    source: _FileSource, wanted: Sequence[str], channels: Mapping[str, Any] | None
+) -> _FileSource | DerivedSource:
+    """The source with those of the wanted modalities that can be derived from it."""
+    named = {get_modality(name).name for name in channels or {}}
+    recipes = choose_recipes(source.layout, {*MODALITIES} - {*wanted} | named)
+    return DerivedSource(source, recipes, wanted) if recipes else source
 
 
 def _check_file(path: Path) -> None:

@@ -12,11 +12,11 @@ from typing import Any, Literal
 from .._warnings import warn
 from ..errors import InvalidRecordingError, ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
-from ..recordings.modality import get_modality
+from ..recordings.modality import MODALITIES
 from ..recordings.recording import Recording
 from ._labels import align_labels, read_night_labels
 from ._nsrr import identify
-from .formats import DerivedSource, ReadSettings, choose_recipes, open_source
+from .formats import ReadSettings, add_derived, open_source
 from .mne import RawSource
 from .wearables import is_wearable, joint_path
 
@@ -159,9 +159,8 @@ def recording_from_raw(
             "read_recording."
         )
     source: Any = RawSource(raw, modalities=modalities, channels=channels)
-    recipes = choose_recipes(source.layout, [get_modality(name).name for name in channels or {}])
-    if derive and recipes and modalities is None:
-        source = DerivedSource(source, recipes)
+    if derive and modalities is None:
+        source = add_derived(source, tuple(MODALITIES), channels)
     labels, notes = align_labels(source.own_scoring(), source, None, source.notes)
     described = labels | {"start": source.start} | described
     metadata = {**source.metadata, **(described.pop("metadata", None) or {})}
