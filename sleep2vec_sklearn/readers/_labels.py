@@ -75,10 +75,15 @@ class LabelledSource(Protocol):
 class _Folder:
     """A folder's files by their lower case, its folders of labels, and its files of labels."""
 
+    path: Path
     files: dict[str, list[str]]
     label_folders: tuple[str, ...] = ()
     # with the stem of the recording in the folder that each is named after, if there is one
     labels: tuple[tuple[str, str | None], ...] = ()
+
+    def find(self, keys: Iterable[str]) -> list[Path]:
+        """Files of these names in lower case, in their order."""
+        return [self.path / name for key in keys for name in self.files.get(key, ())]
 
 
 def find_hypnograms(path: Path) -> list[Path]:
@@ -95,25 +100,20 @@ def find_hypnograms(path: Path) -> list[Path]:
     stem = path.stem.lower()
     bases = list(dict.fromkeys((stem, _base_of(stem))))
     found: list[Path] = []
-    here = _list_folder(path.parent)
     if stem.endswith("-psg"):
         night = stem.removesuffix("-psg")[:-1]
-        found += [path.with_name(n) for letter in digits + ascii_lowercase
-                  for n in here.files.get(f"{night}{letter}-hypnogram.edf", ())]  # fmt: skip
+        scorers = (f"{night}{letter}-hypnogram.edf" for letter in digits + ascii_lowercase)
+        found += _list_folder(path.parent).find(scorers)
     derivatives = list(_derivatives(path))
-    for folder in (path.parent, *_parallel(path), *derivatives):
-        names = _list_folder(folder).files
-        signals = folder == path.parent or folder in derivatives
+    for place in (path.parent, *_parallel(path), *derivatives):
+        folder = _list_folder(place)
+        signals = place == path.parent or place in derivatives
         endings = _ENDINGS if signals else (*_ENDINGS, *_BARE_ENDINGS)
-
-        def named(*keys: str, folder: Path = folder, names: Any = names) -> list[Path]:
-            return [folder / name for key in keys for name in names.get(key, ())]
-
         for base in bases:
-            found += named(*(base + ending for ending in endings))
-            found += named(*(before + base + suffix for before, suffix in _AROUND))
-            found += filter(has_stage_column, named(*(base + e for e in _TABLE_ENDINGS)))
-            found += filter(_has_stages, named(*(base + e for e in _EDF_ENDINGS)))
+            found += folder.find(base + ending for ending in endings)
+            found += folder.find(before + base + suffix for before, suffix in _AROUND)
+            found += filter(has_stage_column, folder.find(base + e for e in _TABLE_ENDINGS))
+            found += filter(_has_stages, folder.find(base + e for e in _EDF_ENDINGS))
     return [file for file in dict.fromkeys(found) if file != path]
 
 
@@ -160,14 +160,14 @@ def _list_folder(folder: Path) -> _Folder:
     try:
         changed = folder.stat().st_mtime_ns
     except OSError:
-        return _Folder({})
+        return _Folder(folder, {})
     if abs(time.time() - changed / 1e9) < 2.0:
-        return _scan.__wrapped__(str(folder), changed)
-    return _scan(str(folder), changed)
+        return _scan.__wrapped__(folder, changed)
+    return _scan(folder, changed)
 
 
 @lru_cache(256)
-def _scan(folder: str, changed: int) -> _Folder:
+def _scan(folder: Path, changed: int) -> _Folder:
     files: dict[str, list[str]] = {}
     label_folders = []
     try:
@@ -178,7 +178,7 @@ def _scan(folder: str, changed: int) -> _Folder:
                 else:
                     files.setdefault(entry.name.lower(), []).append(entry.name)
     except OSError:
-        return _Folder({})
+        return _Folder(folder, {})
     nights = set()
     labels = []
     for key, names in files.items():
@@ -192,7 +192,7 @@ def _scan(folder: str, changed: int) -> _Folder:
             nights |= {_base_of(stem), _base_of(stem)[:-1] if stem.endswith("-psg") else stem}
     owners = ((name, (stem[:n] for n in range(len(stem), 0, -1))) for stem, name in labels)
     owned = tuple((name, next((s for s in starts if s in nights), None)) for name, starts in owners)
-    return _Folder(files, tuple(label_folders), owned)
+    return _Folder(folder, files, tuple(label_folders), owned)
 
 
 def read_night_labels(

@@ -88,10 +88,8 @@ class NpzSource(FileSource):
         }
         self.duration = max(layout.duration for layout in self.layout.values())
         self.start = None
-        unknown = [key for key in stated if key not in MODALITIES and key not in self._shapes]
-        kinds = [
-            f"units= names {k!r}, which is no modality and no array of the file" for k in unknown
-        ]
+        text = "units= names {!r}, which is no modality and no array of the file"
+        kinds = [text.format(key) for key in stated if key not in {*MODALITIES, *self._shapes}]
         self.notes: tuple[str, ...] = tuple(map(Caution, kinds, kinds))
         settings = {f"{setting}_{key}" for setting in ("rate", "unit") for key in self._shapes}
         self.metadata = {
