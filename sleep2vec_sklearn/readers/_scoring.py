@@ -94,7 +94,8 @@ Annotation = tuple[float, float | None, str]
 
 
 @lru_cache(4096)
-def _parse(text: str, bare: bool) -> SleepStage | str | None:
+def parse_stage(text: str, *, bare: bool = True) -> SleepStage | str | None:
+    """The stage that a label such as "Stage 4 sleep|4" or "N2" names, "movement", or None."""
     words = " ".join(without_accents(text).split())
     match = _TEXT.match(words)
     name = ""
@@ -104,11 +105,6 @@ def _parse(text: str, bare: bool) -> SleepStage | str | None:
     if not bare and name not in _UNMISTAKABLE and not _PREFIX.match(words):
         return None
     return _NAMES.get(name)
-
-
-def parse_stage(text: str, *, bare: bool = True) -> SleepStage | str | None:
-    """The stage that a label such as "Stage 4 sleep|4" or "N2" names, "movement", or None."""
-    return _parse(str(text), bare)
 
 
 def fit_length(n_labels: int, duration: float) -> float | None:
