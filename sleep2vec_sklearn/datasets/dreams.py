@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import ReadError
 from ..readers._edf_header import read_header
 from ..readers.edf import list_edf_channels
-from ..readers.formats import open_source
+from ..readers.formats import ReadSettings, open_source
 from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS, get_modality
 from ..recordings.recording import Recording
@@ -88,7 +88,8 @@ def load_dreams(folder: StrPath) -> Cohort:
 
 
 def _read_edf(path: Path, labels_path: Path) -> Recording:
-    source = open_source(path, channels={"ppg": _PULSE_WAVE} if _has_pulse_wave(path) else None)
+    channels = {"ppg": _PULSE_WAVE} if _has_pulse_wave(path) else None
+    source = open_source(path, ReadSettings(channels=channels))
     return Recording.from_source(
         source, subject=path.stem, metadata={"site": _SITE, **_read_demographics(path)},
         stages=stages_by_majority(_read_column(labels_path).astype(int)),

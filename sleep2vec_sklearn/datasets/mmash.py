@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..recordings.cohort import Cohort
-from ..recordings.derivation import counts_from_epochs, ibi_from_intervals
-from ..recordings.derivation.heartbeats import refine_beat_times
+from ..recordings.derivation import counts_from_epochs, ibi_from_intervals, refine_beat_times
 from ..recordings.recording import Recording
 from ._files import StrPath, as_cohort, find_files, read_arrays, unreadable
 

@@ -426,8 +426,8 @@ class LeftOut:
 
 _REASONS = {
     "unknown": "names of events are not understood, so that what needs them is NaN or left out: "
-    "{names}. Say what they are by event_names={{{first!r}: 'hypopnea'}}, or None for what is "
-    "neither apnea, hypopnea, arousal nor desaturation.",
+    "{names}. Say what each is by event_names={{{first!r}: ...}}, one of apnea, hypopnea, rera, "
+    "arousal, desaturation, limb_movement and snore, or None for what is none of them.",
     "outside": "events that lie outside of their night do not count: {count}. Check whether onsets "
     "count from the start of the signals.",
     "marks": "{n_nights} nights hold marks, such as lights and positions, but no scored event, so "

@@ -25,9 +25,9 @@ The rank orders the channels of a modality, lowest first:
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
+from ..recordings._event_names import without_accents
 from ..recordings.modality import get_modality
 
 SUM_OF_BELTS = ("effort", 20)
@@ -288,8 +288,7 @@ def _classify(words: list[str]) -> Alias:
 
 
 def _split_words(label: str) -> list[str]:
-    plain = unicodedata.normalize("NFKD", label.casefold().replace("µ", "u"))
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    plain = without_accents(label.casefold().replace("µ", "u"))
     words = [re.sub(r"[^a-z0-9]", "", word) for word in _SEPARATOR.split(plain)]
     return [word for word in words if word and not re.fullmatch(r"\d+hz", word)]
 

@@ -111,7 +111,10 @@ def quiet_edfio() -> Iterator[None]:
 
 
 @contextmanager
-def only_read_errors(path: Path, reader: str) -> Iterator[None]:
+def only_read_errors(
+    path: Path, reader: str,
+    fix: str = "Check the suffix, copy the file again, or convert it to EDF.",
+) -> Iterator[None]:  # fmt: skip
     """Name a file that a third party's code fails on, and the type of its error.
 
     The text of that error is left out: it may quote the header, and with it the patient's name.
@@ -122,8 +125,7 @@ def only_read_errors(path: Path, reader: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise ReadError(
-            f"{path}: {reader} cannot read it ({type(error).__name__}). Check the suffix, copy the "
-            "file again, or convert it to EDF."
+            f"{path}: {reader} cannot read it ({type(error).__name__}). {fix}"
         ) from None
 
 
@@ -146,11 +148,7 @@ def read_header(path: Path) -> EdfHeader:
         raise ReadError(f"{path}: no such file. Check the path.") from None
     except OSError as error:
         raise ReadError(f"{path}: cannot be opened ({error.strerror}).") from error
-    if len(table) < 256 * n_channels:
-        raise ReadError(
-            f"{path}: truncated within its header: expected {256 * (n_channels + 1)} bytes of it, "
-            f"found {size}. {_HINT}."
-        )
+    _check_whole(path, fixed + table, 256 * (n_channels + 1), size)
     channels = _parse_channels(path, table, n_channels)
     seconds = _number(path, fixed[244:252], "the length of a record", float)
     declared = _number(path, fixed[236:244], "the number of records", int)
@@ -197,19 +195,22 @@ def _damaged(path: Path, what: str) -> ReadError:
 def _sample_bytes(path: Path, fixed: bytes, size: int) -> int:
     if size == 0:
         raise ReadError(f"{path}: the file is empty (0 bytes). {_HINT}.")
-    if fixed[:8].strip() == b"0" and len(fixed) == 256:
-        return 2
-    if fixed[:8] == b"\xffBIOSEMI" and len(fixed) == 256:
-        return 3
-    if fixed[:8].strip() == b"0":
+    is_bdf = fixed[:8] == b"\xffBIOSEMI"
+    if not is_bdf and fixed[:8].strip() != b"0":
         raise ReadError(
-            f"{path}: truncated within its header: expected at least 256 bytes, found {size}. "
+            f"{path}: not an EDF or BDF file (it does not begin with the version 0 or BIOSEMI). "
+            "Check the suffix, or convert the file to EDF."
+        )
+    _check_whole(path, fixed, 256, size)
+    return 3 if is_bdf else 2
+
+
+def _check_whole(path: Path, read: bytes, length: int, size: int) -> None:
+    if len(read) < length:
+        raise ReadError(
+            f"{path}: truncated within its header: expected {length} bytes or more, found {size}. "
             f"{_HINT}."
         )
-    raise ReadError(
-        f"{path}: not an EDF or BDF file (it does not begin with the version 0 or BIOSEMI). Check "
-        "the suffix, or convert the file to EDF."
-    )
 
 
 def _number(path: Path, raw: bytes, name: str, kind: Callable[[str], _Number]) -> _Number:

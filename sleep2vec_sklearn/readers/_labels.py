@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from .._warnings import warn
+from .._warnings import listed, warn
 from ..errors import ReadError, RecordingWarning
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
@@ -26,23 +26,23 @@ from ..recordings.recording import Recording
 from ._delimited import TEXT_SUFFIXES, strip_quantity
 from ._label_tables import has_stage_column, no_scorer
 from ._scoring import DATES_DIFFER, DAY, CodeNote, LabelContext, Scoring, decide_coding, fit_days
-from .hypnograms import only_read_errors, read_edf_annotations, read_labels, refuse_conflicts
+from .hypnograms import only_label_errors, read_edf_annotations, read_labels, refuse_conflicts
 
 _NAMES = ("hypnogram", "hypno", "sleepscoring", "scoring", "stages", "staging", "sleepstages",
           "sleep_stages")  # fmt: skip
 _WORDS = [sep + word for word in _NAMES for sep in "-_ ."]
+_TABLES = (".csv", ".tsv", ".txt")
 _ENDINGS = (
     *(f"{word}.edf" for word in _WORDS), " base.edf", "-nsrr.xml", "-profusion.xml", ".xml",
-    ".edf.xml", *(word + suffix for word in _WORDS for suffix in (".csv", ".tsv", ".txt")),
-    ".eannot",
+    ".edf.xml", *(word + suffix for word in _WORDS for suffix in _TABLES), ".eannot",
 )  # fmt: skip
+_BARE_ENDINGS = (".edf", ".xml", *_TABLES, ".eannot")
 # those that may hold something else
-_TABLE_ENDINGS = (".csv", ".tsv", ".txt", *(
+_TABLE_ENDINGS = (*_TABLES, *(
     sep + word + suffix for word in ("events", "annotations") for sep in "_- ."
     for suffix in (".tsv", ".csv", ".txt")
 ))  # fmt: skip
 _EDF_ENDINGS = tuple(f"{sep}annotations.edf" for sep in "_- ")
-_BARE_ENDINGS = (".edf", ".xml", ".csv", ".tsv", ".txt", ".eannot")
 _LABEL_NAME = re.compile(
     r"hypnogram|[-_ .]hypno$|^hypno[-_ ]|annotation|scoring|[-_ .](sleep)?stages$|[-_ .]staging$",
     re.IGNORECASE,
@@ -76,10 +76,15 @@ class LabelledSource(Protocol):
 class _Folder:
     """A folder's files by their lower case, its folders of labels, and its files of labels."""
 
+    path: Path
     files: dict[str, list[str]]
     label_folders: tuple[str, ...] = ()
     # with the stem of the recording in the folder that each is named after, if there is one
     labels: tuple[tuple[str, str | None], ...] = ()
+
+    def find(self, keys: Iterable[str]) -> list[Path]:
+        """Files of these names in lower case, in their order."""
+        return [self.path / name for key in keys for name in self.files.get(key, ())]
 
 
 def find_hypnograms(path: Path) -> list[Path]:
@@ -96,24 +101,20 @@ def find_hypnograms(path: Path) -> list[Path]:
     stem = path.stem.lower()
     bases = list(dict.fromkeys((stem, _base_of(stem))))
     found: list[Path] = []
-    here = _list_folder(path.parent)
     if stem.endswith("-psg"):
         night = stem.removesuffix("-psg")[:-1]
-        found += [path.with_name(n) for letter in digits + ascii_lowercase
-                  for n in here.files.get(f"{night}{letter}-hypnogram.edf", ())]  # fmt: skip
+        scorers = (f"{night}{letter}-hypnogram.edf" for letter in digits + ascii_lowercase)
+        found += _list_folder(path.parent).find(scorers)
     derivatives = list(_derivatives(path))
-    for folder in (path.parent, *_parallel(path), *derivatives):
-        names = _list_folder(folder).files
-        signals = folder == path.parent or folder in derivatives
+    for place in (path.parent, *_parallel(path), *derivatives):
+        folder = _list_folder(place)
+        signals = place == path.parent or place in derivatives
         endings = _ENDINGS if signals else (*_ENDINGS, *_BARE_ENDINGS)
         for base in bases:
-            found += [folder / n for ending in endings for n in names.get(base + ending, ())]
-            found += [folder / n for before, suffix in _AROUND
-                      for n in names.get(before + base + suffix, ())]  # fmt: skip
-            tables = [folder / n for e in _TABLE_ENDINGS for n in names.get(base + e, ())]
-            found += [table for table in tables if has_stage_column(table)]
-            files = [folder / n for e in _EDF_ENDINGS for n in names.get(base + e, ())]
-            found += [file for file in files if _has_stages(file)]
+            found += folder.find(base + ending for ending in endings)
+            found += folder.find(before + base + suffix for before, suffix in _AROUND)
+            found += filter(has_stage_column, folder.find(base + e for e in _TABLE_ENDINGS))
+            found += filter(_has_stages, folder.find(base + e for e in _EDF_ENDINGS))
     return [file for file in dict.fromkeys(found) if file != path]
 
 
@@ -125,7 +126,7 @@ def is_hypnogram_name(path: Path) -> bool:
 def _has_stages(path: Path) -> bool:
     """Whether the annotations of a file, which may be spindles alone, hold stages."""
     try:
-        with only_read_errors(path):
+        with only_label_errors(path):
             return len(read_edf_annotations(path).onsets) > 0
     except ReadError:
         return False
@@ -160,14 +161,14 @@ def _list_folder(folder: Path) -> _Folder:
     try:
         changed = folder.stat().st_mtime_ns
     except OSError:
-        return _Folder({})
+        return _Folder(folder, {})
     if abs(time.time() - changed / 1e9) < 2.0:
-        return _scan.__wrapped__(str(folder), changed)
-    return _scan(str(folder), changed)
+        return _scan.__wrapped__(folder, changed)
+    return _scan(folder, changed)
 
 
 @lru_cache(256)
-def _scan(folder: str, changed: int) -> _Folder:
+def _scan(folder: Path, changed: int) -> _Folder:
     files: dict[str, list[str]] = {}
     label_folders = []
     try:
@@ -178,7 +179,7 @@ def _scan(folder: str, changed: int) -> _Folder:
                 else:
                     files.setdefault(entry.name.lower(), []).append(entry.name)
     except OSError:
-        return _Folder({})
+        return _Folder(folder, {})
     nights = set()
     labels = []
     for key, names in files.items():
@@ -195,7 +196,7 @@ def _scan(folder: str, changed: int) -> _Folder:
             nights |= {name + sep for name in (stem, strip_quantity(stem)) for sep in "-_ ."}
     owners = ((name, (stem[:n] for n in range(len(stem), 0, -1))) for stem, name in labels)
     owned = tuple((name, next((s for s in starts if s in nights), None)) for name, starts in owners)
-    return _Folder(files, tuple(label_folders), owned)
+    return _Folder(folder, files, tuple(label_folders), owned)
 
 
 def read_night_labels(
@@ -222,7 +223,7 @@ def read_night_labels(
     if scorer is not None:
         raise no_scorer(path, scorer)
     is_edf = path.suffix.lower() in (".edf", ".rec", ".bdf")
-    with only_read_errors(path):
+    with only_label_errors(path):
         own = read_edf_annotations(path, coding) if coding and is_edf else source.own_scoring()
     scoring = refuse_conflicts(path, own)
     labels, notes_of_labels = align_labels(scoring, source, None, [])
@@ -230,9 +231,8 @@ def read_night_labels(
     owned = _list_folder(path.parent).labels
     unused = [name for name, owner in owned if owner is None or owner == base]
     if labels["stages"] is None and unused and hypnogram is None:
-        shown = ", ".join(unused[:3]) + ", ..." * (len(unused) > 3)
         hint = "name them like the recording, or pass hypnogram="
-        text = f"{_UNUSED}: {len(unused)} such as {shown}; {hint}"
+        text = f"{_UNUSED}: {len(unused)} such as {listed(unused, 3)}; {hint}"
         notes_of_labels = (*notes_of_labels, Caution(text, _UNUSED))
     return labels, notes_of_labels
 
@@ -357,7 +357,7 @@ def warn_of_missing_stages(recordings: Iterable[Recording]) -> None:
         and _UNUSED not in (getattr(note, "kind", "") for note in night.notes)
     ]
     if len(nights) > 1 and missing:
-        ids = f"{', '.join(map(repr, missing[:3]))}{', ...' if len(missing) > 3 else ''}"
+        ids = listed([repr(id) for id in missing], 3)
         warn(
             f"{len(missing)} of {len(nights)} nights have no stages: {ids}. No file of labels was "
             "found by their names, and they hold no annotations of stages. Name the files in a "

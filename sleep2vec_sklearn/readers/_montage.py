@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Montages: the derivations of each modality, chosen from the channels of a file.
+"""Montages: the derivations of each modality, chosen from a file's channels, and read from it.
 
 A channel slower than the modality's minimum rate is not used. One whose unit is that of another
 quantity comes after all others. If a file stores electrodes against a common reference (MrOS, CFS
@@ -11,14 +11,18 @@ ECG and chin electrodes.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidRecordingError, InvalidSignalError, NoUsableChannelError, ReadError
+from ..errors import InvalidSignalError, NoUsableChannelError, ReadError
+from ..recordings._conditioning import find_good_epochs
 from ..recordings._notes import Caution
-from ..recordings.modality import MODALITIES, get_modality, list_modalities
+from ..recordings.modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
+from ..recordings.sources import Signal, SignalLayout, check_mapping
 from ._channels import (
     MASTOIDS,
     SUM_OF_BELTS,
@@ -30,6 +34,7 @@ from ._channels import (
     is_foreign_unit,
     parse_dimension,
 )
+from ._edf_header import FileSource
 
 DERIVATIONS = ("one", "fill", "all")
 _RATE_TOLERANCE = 1e-6
@@ -89,15 +94,6 @@ class Montage:
     others: Mapping[str, tuple[Derivation, ...]] = field(default_factory=dict)
     mode: str = "one"
 
-    def __post_init__(self) -> None:
-        for name in ("derivations", "others"):
-            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # a mappingproxy cannot be pickled
-        fields = dict(self.derivations), self.reasons, self.notes, dict(self.others), self.mode
-        return Montage, fields
-
     @property
     def settings(self) -> list[tuple[Any, ...]]:
         """What the samples of each modality depend on, for its fingerprint."""
@@ -144,13 +140,16 @@ def pick_montage(
             if overrides[name] is not None:
                 chosen = [_find_override(channels, name, overrides[name], where)]
         if chosen:
-            derivations[name] = _derive(name, *chosen[0], units, where, notes)
+            first = derivations[name] = _derive(name, *chosen[0], units, where, notes)
             # what is noted of a derivation holds only if it is read
             more = notes if mode != "one" else []
-            found = [_derive(name, *pair, units, where, more) for pair in chosen[1:]]
+            found = tuple(_derive(name, *pair, units, where, more) for pair in chosen[1:])
             if mode == "one":
-                found = [other for other in found if _is_alike(other, derivations[name])]
-            others |= {name: tuple(found)} if found else {}
+                # those that may be read in its place, as the layout is stated before
+                rate = first.channel.rate
+                alike = (d for d in found if abs(d.channel.rate - rate) < _RATE_TOLERANCE)
+                found = tuple(d for d in alike if d.unit == first.unit)
+            others |= {name: found} if found else {}
     _mark_used(reasons, derivations)
     _explain_others(reasons, derivations, others, mode, notes)
     if strict and not derivations:
@@ -185,17 +184,6 @@ def _declare_units(
     return channels, by_modality
 
 
-def check_mapping(option: str, value: Any) -> Mapping[str, Any]:
-    """An option that maps modalities or labels; None is an empty one."""
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise InvalidRecordingError(
-            f"{option} is {value!r}; accepted is a mapping, e.g. {option}={{'eeg': {value!r}}}."
-        )
-    return value
-
-
 def check_unit(name: str, unit: Any, where: str) -> str:
     """A unit that a user states for a modality, as the catalogue spells it."""
     known = get_modality(name).units
@@ -206,12 +194,6 @@ def check_unit(name: str, unit: Any, where: str) -> str:
             "these, or leave it out."
         )
     return found
-
-
-def _is_alike(other: Derivation, first: Derivation) -> bool:
-    """Whether one may be read in place of the other, as the layout is stated before that."""
-    same_rate = abs(other.channel.rate - first.channel.rate) < _RATE_TOLERANCE
-    return same_rate and other.unit == first.unit
 
 
 def _explain_others(
@@ -395,3 +377,102 @@ def montage_of_columns(
     channels = [Channel(i, str(column), rate or 1e6) for i, column in enumerate(columns)]
     named = {c.label: c.label for c in channels if c.label in MODALITIES}
     return pick_montage(channels, overrides=named | dict(overrides or {}), where="the table")
+
+
+class MontageSource(FileSource):
+    """Signals of the derivations in ``montage``, read from a file that is opened once a read.
+
+    With ``derivations="one"``, a modality is read from its preferred derivation. Only if epochs of
+    that are off, the others of its region are read too, and the one with most good epochs is kept,
+    whole: what a lead that fell off costs is one more channel, and nothing where all is well.
+    """
+
+    start: datetime | None
+    metadata: dict[str, Any]
+    notes: tuple[str, ...]
+    duration: float
+
+    def __init__(
+        self, path: str | PathLike[str], *, modalities: str | Sequence[str] | None = None,
+        channels: Mapping[str, Any] | None = None, units: Mapping[str, str] | None = None,
+        derivations: str = "one",
+    ):  # fmt: skip
+        self.path = Path(path)
+        self.files: tuple[Path, ...] = (self.path,)
+        self._chosen: dict[str, tuple[str, ...]] = {}
+        self.montage = pick_montage(
+            self._open_header(), modalities=modalities, overrides=channels, units=units,
+            mode=derivations, where=str(self.path),
+        )  # fmt: skip
+        self.notes += self.montage.notes
+
+    def _open_header(self) -> list[Channel]:
+        """Set what the header states, and list its channels."""
+        raise NotImplementedError
+
+    def _open_samples(self, derivations: Sequence[Derivation]) -> Callable[[Derivation], Signal]:
+        """Open the file; the call reads a derivation, one of these or, more slowly, another."""
+        raise NotImplementedError
+
+    def _mark(self, settings: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Settings of a derivation, with what else its samples depend on."""
+        return settings
+
+    def _settings(self) -> list[tuple[Any, ...]]:
+        return [self._mark(row) for row in self.montage.settings]
+
+    @property
+    def layout(self) -> dict[str, SignalLayout]:
+        """Layout of each modality, from the header alone."""
+        return {
+            name: SignalLayout(d.channel.rate, d.unit, round(self.duration * d.channel.rate))
+            for name, d in self.montage.derivations.items()
+        }
+
+    @property
+    def derivation_mode(self) -> str:
+        """What further derivations are for: "one" keeps none, "fill" and "all" do."""
+        return self.montage.mode
+
+    @property
+    def derivations(self) -> dict[str, tuple[str, ...]]:
+        """Labels of the derivations of each modality; of "one", of all until the first is read."""
+        names = self.montage.derivations
+        return {n: tuple(d.label for d in self._derivations_of(n)) for n in names} | self._chosen
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """Read these modalities, opening the file once; a ReadError if it has changed."""
+        if not names:
+            return {}
+        read = self._open_samples([self.montage.derivations[name] for name in names])
+        if self.montage.mode != "one":
+            return {name: read(self.montage.derivations[name]) for name in names}
+        return {name: self._read_best(name, read) for name in names}
+
+    def read_derivation(self, name: str, index: int) -> Signal:
+        """Read one derivation of a modality by its index in :attr:`derivations`."""
+        derivation = self._derivations_of(name)[index]
+        return self._open_samples([derivation])(derivation)
+
+    def _settings_of(self, name: str, derivation: int) -> tuple[Any, ...]:
+        if derivation == 0:
+            return super()._settings_of(name, 0)
+        return self._mark(self._derivations_of(name)[derivation].settings(name))
+
+    def _derivations_of(self, name: str) -> tuple[Derivation, ...]:
+        return (self.montage.derivations[name], *self.montage.others.get(name, ()))
+
+    def _read_best(self, name: str, read: Callable[[Derivation], Signal]) -> Signal:
+        candidates = self._derivations_of(name)
+        best, label, most = read(candidates[0]), candidates[0].label, -1
+        if candidates[1:]:
+            n_epochs = int(self.duration / EPOCH_SECONDS + 1e-6)
+            for i, candidate in enumerate(candidates):
+                signal = read(candidate) if i else best
+                n_good = int(find_good_epochs(signal, name, n_epochs, coarse=True).sum())
+                if n_good > most:
+                    best, label, most = signal, candidate.label, n_good
+                if most == n_epochs:
+                    break
+        self._chosen[name] = (label,)
+        return best

@@ -149,7 +149,12 @@ class Identity:
 
 @lru_cache(maxsize=10_000)
 def identify(path: Path) -> Identity:
-    """Who a file name means, by the rules of Sleep-EDF, the NSRR and BIDS; else the name."""
+    """Who a file name means, by the rules of Sleep-EDF, the NSRR and BIDS; else the name.
+
+    The nights of Sleep-EDF share their subject digits (``SC4ssN``), the visits of NSRR cohorts
+    their participant (``mros-visit1-aa0001``, ``chat-followup-300001``), the sessions of BIDS their
+    ``sub-`` label; elsewhere each file is a subject.
+    """
     stem = path.stem
     folders = {part.lower() for part in path.parts[:-1]}
     if match := _SLEEP_EDF.fullmatch(stem):
@@ -168,16 +173,6 @@ def identify(path: Path) -> Identity:
     if match := _NIGHT.fullmatch(stem):
         return Identity(match["subject"], match["visit"], None, match["subject"], known=False)
     return Identity(stem, participant=stem, known=False)
-
-
-def subject_of(path: Path) -> str:
-    """Subject of a night by its file name.
-
-    The nights of Sleep-EDF share their subject digits (``SC4ssN``), the visits of NSRR cohorts
-    their participant (``mros-visit1-aa0001``, ``chat-followup-300001``), the sessions of BIDS their
-    ``sub-`` label; elsewhere each file is a subject.
-    """
-    return identify(path).subject
 
 
 @dataclass(frozen=True, slots=True)

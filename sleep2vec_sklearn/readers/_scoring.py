@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..recordings._event_names import without_accents
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.stages import SleepStage
@@ -93,13 +93,10 @@ _CODE_KIND = "stages are integers whose code 4 or 5 can mean two things"
 Annotation = tuple[float, float | None, str]
 
 
-def _without_accents(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
-
-
 @lru_cache(4096)
-def _parse(text: str, bare: bool) -> SleepStage | str | None:
-    words = " ".join(_without_accents(text).split())
+def parse_stage(text: str, *, bare: bool = True) -> SleepStage | str | None:
+    """The stage that a label such as "Stage 4 sleep|4" or "N2" names, "movement", or None."""
+    words = " ".join(without_accents(text).split())
     match = _TEXT.match(words)
     name = ""
     if match:
@@ -108,11 +105,6 @@ def _parse(text: str, bare: bool) -> SleepStage | str | None:
     if not bare and name not in _UNMISTAKABLE and not _PREFIX.match(words):
         return None
     return _NAMES.get(name)
-
-
-def parse_stage(text: str, *, bare: bool = True) -> SleepStage | str | None:
-    """The stage that a label such as "Stage 4 sleep|4" or "N2" names, "movement", or None."""
-    return _parse(str(text), bare)
 
 
 def fit_length(n_labels: int, duration: float) -> float | None:
@@ -288,7 +280,8 @@ class Scoring:
         """Notes on how intervals, in epochs, became stages."""
         notes, n_epochs = list(self.notes), len(stages)
         n_labels = round(float((stops - starts).sum()))
-        early, late = np.minimum(stops, 0) - np.minimum(starts, 0), _beyond(starts, stops, n_epochs)
+        early = np.minimum(stops, 0) - np.minimum(starts, 0)
+        late = np.maximum(stops, n_epochs) - np.maximum(starts, n_epochs)
         before, after = round(float(early.sum())), round(float(late.sum()))
         if n_labels != n_epochs or before or after:
             text = (
@@ -340,10 +333,6 @@ def _cover(starts: np.ndarray, stops: np.ndarray, n_epochs: int) -> np.ndarray:
     return np.round(np.diff(ramp(starts) - ramp(np.maximum(stops, starts))), 9)
 
 
-def _beyond(starts: np.ndarray, stops: np.ndarray, end: float) -> np.ndarray:
-    return np.maximum(stops, end) - np.maximum(starts, end)
-
-
 @dataclass
 class ScoringBuilder:
     """Collects intervals, events and lights while a file is parsed."""
@@ -369,7 +358,7 @@ class ScoringBuilder:
 
     def add_event(self, onset: float, duration: float, text: str) -> None:
         """Add any other annotation; its text may be lights-off or lights-on."""
-        lights = _LIGHTS.search(_without_accents(text))
+        lights = _LIGHTS.search(without_accents(text))
         if lights:
             self.lights.append((onset, bool(_LIGHTS_ON.match(lights[lights.lastgroup or 0]))))
         elif _STAGE_LIKE.match(text):
@@ -427,8 +416,12 @@ class ScoringBuilder:
             names = ", ".join(f"{text!r} ({n})" for text, n in self.unknown.most_common(5))
             text = f"{self.unknown.total():,} labels are no stage that is known: {names}"
             notes.append(Caution(text, UNKNOWN_STAGES))
+        # the first lights-off and the last lights-on after it
+        off = min((onset for onset, on in self.lights if not on), default=None)
+        ons = [onset for onset, on in self.lights if on and (off is None or onset > off)]
+        lights = (off, max(ons, default=None)) if self.lights else None
         scored = onsets, durations, stages.astype(np.int8), movement.astype(bool)
-        return Scoring(*scored, events, self._pair_lights(), start, tuple(notes), timed)
+        return Scoring(*scored, events, lights, start, tuple(notes), timed)
 
     def _count_unscored(self, onsets: np.ndarray, durations: np.ndarray) -> None:
         """Count events that fill gaps between stages and last as long: words for stages."""
@@ -446,12 +439,6 @@ class ScoringBuilder:
             if min(np.abs(ends - onset).min(), np.abs(onsets - onset - duration).min()) < 0.01:
                 next_to.add(text)
         self.unknown.update({text: n for text, n in filling.items() if text in next_to})
-
-    def _pair_lights(self) -> tuple[float | None, float | None] | None:
-        """The first lights-off and the last lights-on after it."""
-        off = min((onset for onset, on in self.lights if not on), default=None)
-        ons = [onset for onset, on in self.lights if on and (off is None or onset > off)]
-        return (off, max(ons, default=None)) if self.lights else None
 
 
 def _filling_words(events: Sequence[tuple[float, float, str]]) -> Counter[str]:

@@ -13,8 +13,7 @@ import pandas as pd
 
 from ..errors import InvalidSignalError, ReadError
 from ..recordings._notes import Caution
-from ..recordings.derivation import counts_from_acceleration
-from ..recordings.derivation.heartbeats import IBI_LIMITS
+from ..recordings.derivation import IBI_LIMITS, counts_from_acceleration
 from ._delimited import (
     DAY,
     SECONDS,

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import ReadError
 from ..recordings._notes import Caution
-from ..recordings.derivation.heartbeats import refine_beat_times
+from ..recordings.derivation import refine_beat_times
 from ._delimited import UNITS, as_number, find_encoding, parse_title, read_text, split_line
 from ._wearable_series import (
     Clock,

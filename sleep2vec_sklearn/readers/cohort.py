@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,16 +15,17 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
-from .._warnings import warn
+from .._warnings import listed, warn
 from ..errors import ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
-from ..recordings.cohort import Cohort
+from ..recordings.cohort import Cohort, is_missing
 from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording
+from ..recordings.sources import check_mapping
 from ._delimited import TEXT_SUFFIXES
 from ._edf_header import read_header
 from ._labels import is_hypnogram_name, settle_codes, warn_of_missing_stages
-from ._montage import check_derivations, check_mapping
+from ._montage import check_derivations
 from ._nsrr import constant_covariates, find_tables, identify, read_covariates, visit_of
 from ._tables import (
     NightKeys,
@@ -34,7 +36,7 @@ from ._tables import (
     read_table,
     with_subjects,
 )
-from .formats import SUFFIXES
+from .formats import SUFFIXES, ReadSettings
 from .recording import read_night
 from .wearables import group_files, is_wearable, joint_path, looks_wearable
 
@@ -136,18 +138,15 @@ def read_cohort(
     elif on is not None:
         raise ValueError(f"on is {on!r}, but there is no metadata whose rows it could name.")
     table = _add_covariates(table, source)
-    _warn_of_folders(table)
-    _warn_of_studies(table)
-    options = {
-        "modalities": modalities, "channels": channels, "units": units,
-        "derivations": derivations, "derive": derive, "scorer": scorer, "columns": columns,
-        "timezone": timezone,
-    }  # fmt: skip
+    _warn_of_subjects(table)
+    settings = ReadSettings(
+        modalities, channels, units, derivations, derive, scorer, columns, timezone
+    )
     # without the covariates, of which tables of studies have a thousand
     given = table[[name for name in _ARGUMENTS if name in table.columns]].to_dict("records")
-    results = _read_all(given, options, n_jobs, verbose)
+    results = _read_all(given, settings, n_jobs, verbose)
     results = settle_codes(
-        results, lambda i, code: _read_night(given[i], options | {"coding": code})
+        results, lambda i, coding: _read_night(given[i], replace(settings, coding=coding))
     )
     failures = [result for result in results if not isinstance(result, Recording)]
     if failures and on_error == "raise":
@@ -236,7 +235,11 @@ def _warn_of_tables(folder: Path, stems: set[str]) -> None:
 
 def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
     paths = sorted(folder.glob(pattern) if pattern else filter(_is_night, folder.rglob("*")))
-    tables = [] if paths or pattern else _find_tables(folder)
+    if paths:
+        return _add_names(_group(paths), folder)
+    files = () if pattern else folder.rglob("*")
+    tables = sorted(file for file in files if file.suffix.lower() in TEXT_SUFFIXES)
+    tables = [table for table in tables if not is_hypnogram_name(table)]
     if tables:
         suffixes = ", ".join(sorted({path.suffix.lower() for path in tables}))
         raise ReadError(
@@ -245,17 +248,10 @@ def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
             "DataFrame({'path': [...]}) instead of the folder, with columns=, e.g. "
             "columns={'time': 'Time', 'heart_rate': 'Value'}."
         )
-    if not paths:
-        raise ReadError(
-            f"{folder}: holds no recording{f' that matches {pattern!r}' if pattern else ''}; known "
-            f"suffixes are {', '.join(SUFFIXES)}."
-        )
-    return _add_names(_group(paths), folder)
-
-
-def _find_tables(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in TEXT_SUFFIXES)
-    return sorted(path for path in found if not is_hypnogram_name(path))
+    raise ReadError(
+        f"{folder}: holds no recording{f' that matches {pattern!r}' if pattern else ''}; known "
+        f"suffixes are {', '.join(SUFFIXES)}."
+    )
 
 
 def _list_paths(source: Any) -> pd.DataFrame:
@@ -273,12 +269,18 @@ def _list_paths(source: Any) -> pd.DataFrame:
 def _group(paths: Sequence[Path]) -> pd.DataFrame:
     """Paths of nights, of which the files of a wearable are one; a warning if that is open."""
     nights, unsure = group_files(paths)
-    if unsure:
-        first, second = unsure[0][:2]
+    others = {path.with_suffix(""): path for path in paths if not is_wearable(path)}
+    reasons: dict[str, list[str]] = {}
+    for first, second, *_ in unsure:
+        beside = others.get(joint_path([first, second]).with_suffix(""))
+        kind = "hold the same quantity" if beside is None else "lie beside a recording of that name"
+        text = f"{first} and {second}{f' beside {beside}' if beside else ''}"
+        reasons.setdefault(kind, []).append(text)
+    for kind, found in reasons.items():
         warn(
-            f"{len(unsure)} names are those of several files of wearables that hold the same "
-            f"quantity, as {first} and {second}; each is read as a night and a subject. If they "
-            "are one, pass a table with columns path (which may hold lists of files) and subject.",
+            f"{len(found)} names are those of several files of wearables that {kind}, as "
+            f"{found[0]}; each is read as a night and a subject. If they are one, pass a table "
+            "with columns path (which may hold lists of files) and subject.",
             RecordingWarning,
         )
     return pd.DataFrame({"path": pd.Series(nights, dtype=object)})
@@ -412,15 +414,15 @@ def _repeated_names(paths: Sequence[Path]) -> list[list[int]]:
     return [places for places in by_stem.values() if len(places) > 1]
 
 
-def _warn_of_folders(table: pd.DataFrame) -> None:
-    """Warn where folders are taken as subjects that may as well be sites."""
+def _warn_of_subjects(table: pd.DataFrame) -> None:
+    """Warn of folders that are taken as subjects and may be sites, and of one of two studies."""
     paths = [_path_of(path) for path in table["path"]]
-    subjects = table["subject"].tolist()
+    who, subjects = [identify(path) for path in paths], table["subject"].tolist()
     unsure = [
         places
         for places in _repeated_names(paths)
         if not _VISIT_PART.fullmatch(paths[places[0]].stem)
-        and not identify(paths[places[0]]).known
+        and not who[places[0]].known
         and len({subjects[i] for i in places}) > 1
         and all(str(subjects[i]) in paths[i].parent.as_posix() for i in places)
     ]
@@ -432,17 +434,13 @@ def _warn_of_folders(table: pd.DataFrame) -> None:
             "if they are sites, pass a table with columns path and subject.",
             RecordingWarning,
         )
-
-
-def _warn_of_studies(table: pd.DataFrame) -> None:
-    """Warn where a table states one subject for nights of two studies, as by their numbers."""
-    nights: dict[Any, dict[str, str]] = defaultdict(dict)
-    for path, subject in zip(map(str, table["path"]), table["subject"], strict=True):
-        if (study := identify(Path(path)).study) is not None:
-            nights[subject].setdefault(study, path)
-    mixed = {subject: list(paths.values()) for subject, paths in nights.items() if len(paths) > 1}
+    studies: dict[Any, dict[str, Path]] = defaultdict(dict)
+    for path, identity, subject in zip(paths, who, subjects, strict=True):
+        if identity.study is not None:
+            studies[subject].setdefault(identity.study, path)
+    mixed = [(subject, *found.values()) for subject, found in studies.items() if len(found) > 1]
     if mixed:
-        subject, (first, second, *_) = next(iter(mixed.items()))
+        subject, first, second = mixed[0][:3]
         warn(
             f"{len(mixed)} subjects have nights of two studies: {subject!r}, for example, {first} "
             f"and {second}. Write subjects with the study if they are two participants.",
@@ -484,83 +482,84 @@ def _name_nights(table: pd.DataFrame) -> list[NightKeys]:
 
 def _add_covariates(table: pd.DataFrame, source: Any) -> pd.DataFrame:
     """Age, sex, BMI, race and harmonized columns from the tables of NSRR studies, if there."""
-    who = [identify(_path_of(path)) for path in table["path"]]
-    studies = {identity.study for identity in who if identity.study is not None}
-    if not studies:
+    of_study: dict[str, list[int]] = defaultdict(list)
+    for i, path in enumerate(table["path"]):
+        if (study := identify(_path_of(path)).study) is not None:
+            of_study[study].append(i)
+    if not of_study:
         return table
     nights = _name_nights(table)
     is_folder = isinstance(source, str | PathLike) and Path(source).is_dir()
     folder = Path(source) if is_folder else _common_folder([_path_of(p) for p in table["path"]])
-    tables = find_tables(folder, studies)
-    unmatched = {study.study.name: set(range(len(who))) for study in tables}
+    tables = find_tables(folder, of_study)
+    unmatched = {found.study.name: {*of_study[found.study.name]} for found in tables}
     constants = []
     for found in tables:
         extra = read_covariates(found)
-        own = [i for i, identity in enumerate(who) if identity.study == found.study.name]
-        keys = [None if key is None else str(key) for key in extra["participant"]]
-        rows = np.full(len(who), -1)
-        rows[own], repeated = match_subjects([nights[i] for i in own], keys, extra)
+        own = of_study[found.study.name]
+        rows, repeated = _match_participants(nights, own, extra)
         if repeated is not None:
             raise ReadError(
                 f"{found.path} has more than one row for the participant {repeated!r} and one "
                 "visit; accepted is one. Drop the others, or move the table out of datasets."
             )
         table = fill(table, extra.drop(columns=["participant", "visit"]), rows)
-        unmatched[found.study.name] &= set(own) - set(np.flatnonzero(rows >= 0).tolist())
+        unmatched[found.study.name] &= {i for i in own if rows[i] < 0}
         constants.append((own, constant_covariates(extra)))
     # after all tables, as what is stated for the visit has precedence
     for own, extra in constants:
-        rows = np.full(len(who), -1)
-        keys = extra["participant"].tolist()
-        rows[own], _ = match_subjects([nights[i] for i in own], keys, extra)
+        rows, _ = _match_participants(nights, own, extra)
         table = fill(table, extra.drop(columns="participant"), rows)
     for name, missing in unmatched.items():
-        own = [i for i, identity in enumerate(who) if identity.study == name]
-        _warn_of_gaps(name, [nights[i].name for i in sorted(missing)], table.iloc[own])
+        _warn_of_gaps(name, [nights[i].name for i in sorted(missing)], table.iloc[of_study[name]])
     return table
+
+
+def _match_participants(
+    nights: Sequence[NightKeys], own: list[int], extra: pd.DataFrame
+) -> tuple[np.ndarray, str | None]:
+    """The row of each night of a study, -1 for others, and a participant that has several."""
+    keys = [None if key is None else str(key) for key in extra["participant"]]
+    rows = np.full(len(nights), -1)
+    rows[own], repeated = match_subjects([nights[i] for i in own], keys, extra)
+    return rows, repeated
 
 
 def _warn_of_gaps(study: str, missing: list[str], table: pd.DataFrame) -> None:
     """Warn of nights of a study without a row, or without an age or sex that others have."""
     texts = [
         f"{len(table) - len(missing)} of {len(table)} nights of {study} have a row in the tables "
-        f"of datasets{f'; without: {_list_some(missing)}' if missing else ''}"
+        f"of datasets{f'; without: {listed([*map(repr, missing)], 3)}' if missing else ''}"
     ]
     for name in ("age", "sex"):
         if name in table.columns and 0 < (n := int(table[name].isna().sum())) < len(table):
-            ids = _list_some(table["id"][table[name].isna()].tolist())
+            ids = listed([repr(id) for id in table["id"][table[name].isna()]], 3)
             texts.append(f"{n} of {len(table)} nights of {study} have no {name} in them: {ids}")
     if missing or len(texts) > 1:
         warn(f"{'. '.join(texts)}.", RecordingWarning)
-
-
-def _list_some(names: list[str]) -> str:
-    return f"{', '.join(map(repr, names[:3]))}{', ...' if len(names) > 3 else ''}"
 
 
 _Failure = tuple[str, str, Exception]
 
 
 def _read_all(
-    rows: list[dict[str, Any]], options: dict[str, Any], n_jobs: int | None, verbose: int
+    rows: list[dict[str, Any]], settings: ReadSettings, n_jobs: int | None, verbose: int
 ) -> list[Recording | _Failure]:
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    work = (delayed(_read_night)(row, options) for row in rows)
+    work = (delayed(_read_night)(row, settings) for row in rows)
     results = Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")(work)
     return list(tqdm(results, total=len(rows), desc="reading", unit="night", disable=not verbose))
 
 
-def _read_night(row: dict[str, Any], options: dict[str, Any]) -> Recording | _Failure:
+def _read_night(row: dict[str, Any], settings: ReadSettings) -> Recording | _Failure:
     """One night, or (path, reason, error)."""
-    arguments = {
-        name: row[name] for name in _ARGUMENTS if name in row and not _is_missing(row[name])
-    }
+    arguments = {name: value for name, value in row.items() if not is_missing(value)}
     try:
         if "path" not in arguments:
             raise ReadError(f"a row of the table has no path ({row['id']}). Fill it in or drop it.")
-        return read_night(**arguments, **options)
+        return read_night(**arguments, settings=settings)
     except Exception as error:
         # whatever a damaged file makes other libraries raise, it costs one night
         return _shown(row["path"]), f"{type(error).__name__}: {error}", error
@@ -576,10 +575,6 @@ def _raise(path: str, reason: str, error: Exception) -> NoReturn:
 
 def _shown(path: Any) -> str:
     return ", ".join(map(str, path)) if isinstance(path, list | tuple) else str(path)
-
-
-def _is_missing(value: Any) -> bool:
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _merge_metadata(recordings: list[Recording], table: pd.DataFrame) -> pd.DataFrame:

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from os import PathLike
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import numpy as np
 
 from ..errors import ReadError
 from ..recordings.sources import Signal
-from ._derivations import MontageSource
 from ._edf_header import (
     LONGEST_SECONDS,
     EdfChannel,
@@ -22,7 +19,7 @@ from ._edf_header import (
     quiet_edfio,
     read_header,
 )
-from ._montage import Channel, Derivation, pick_montage
+from ._montage import Channel, Derivation, MontageSource
 from ._scoring import Scoring
 from .hypnograms import read_edf_annotations
 
@@ -85,26 +82,15 @@ class EdfSource(MontageSource):
 
     _format = "edf"
 
-    def __init__(
-        self, path: str | PathLike[str], *, modalities: str | Sequence[str] | None = None,
-        channels: Mapping[str, Any] | None = None, units: Mapping[str, str] | None = None,
-        derivations: str = "one",
-    ):  # fmt: skip
-        super().__init__()
-        self.path = Path(path)
-        self.files: tuple[Path, ...] = (self.path,)
+    def _open_header(self) -> list[Channel]:
         self.header = read_header(self.path)
-        self.start: datetime | None = self.header.start
-        self.metadata: dict[str, Any] = dict(self.header.patient)
-        self.montage = pick_montage(
-            list_edf_channels(self.header), modalities=modalities, overrides=channels, units=units,
-            mode=derivations, where=str(self.path),
-        )  # fmt: skip
+        self.start, self.metadata = self.header.start, dict(self.header.patient)
         with only_read_errors(self.path, "the reader of time stamps"):
             self._onsets = _record_onsets(self.path, self.header)
         missing = self.duration - self.header.n_records * self.header.record_seconds
         gaps = (f"discontinuous: {missing:g} s without records are gaps",) if missing > 0 else ()
-        self.notes = self.header.notes + gaps + self.montage.notes
+        self.notes = self.header.notes + gaps
+        return list_edf_channels(self.header)
 
     @property
     def duration(self) -> float:  # type: ignore[override]
@@ -116,9 +102,6 @@ class EdfSource(MontageSource):
     def own_scoring(self) -> Scoring:
         """Stages and events among the file's annotations; may be empty."""
         return read_edf_annotations(self.path)
-
-    def _count_samples(self, derivation: Derivation) -> int:
-        return round(self.duration * derivation.channel.rate)
 
     def _mark(self, settings: tuple[Any, ...]) -> tuple[Any, ...]:
         # as EDF+C was read without regard to its time stamps

@@ -16,10 +16,10 @@ that fails.
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ import pandas as pd
 
 from .._files import sha256
 from ..errors import ReadError
+from ..recordings import derivation
 from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
 from ._edf_header import read_header
@@ -85,13 +86,10 @@ def describe_channels(path: str | PathLike[str], *, derivations: str = "one") ->
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    _check_exists(path)
+    _check_file(path)
     check_derivations(derivations)
-    if suffix == ".npz":
-        rows = describe_arrays(path)
-        used_rows = {row[1]: row for row in rows if row[1] and row[4]}
-    elif is_wearable(path):
-        rows = WearableSource(path).describe()
+    if suffix == ".npz" or is_wearable(path):
+        rows = describe_arrays(path) if suffix == ".npz" else WearableSource(path).describe()
         used_rows = {row[1]: row for row in rows if row[1] and row[4]}
     else:
         edf = suffix in _EDF_SUFFIXES
@@ -126,49 +124,68 @@ class ChannelTable(pd.DataFrame):
         return shown.to_string(index=False, justify="left", max_colwidth=None)
 
 
+@dataclass(frozen=True, slots=True)
+class ReadSettings:
+    """How the files of a night or a cohort are read; see :func:`read_recording`.
+
+    ``coding`` is that of integer stages in a cohort, and whether it is clear.
+    """
+
+    modalities: str | Sequence[str] | None = None
+    channels: Mapping[str, Any] | None = None
+    units: Mapping[str, str] | None = None
+    derivations: str = "one"
+    derive: bool = True
+    scorer: str | None = None
+    columns: Mapping[str, Any] | None = None
+    timezone: str | None = None
+    coding: tuple[str, bool] | None = None
+
+
 def open_source(
-    path: Path | Sequence[Path], modalities: str | Sequence[str] | None = None,
-    channels: Mapping[str, Any] | None = None, derive: bool = True,
-    units: Mapping[str, str] | None = None, derivations: str = "one",
-    columns: Mapping[str, Any] | None = None, timezone: str | None = None,
-) -> _FileSource | DerivedSource:  # fmt: skip
+    path: Path | Sequence[Path], settings: ReadSettings | None = None
+) -> _FileSource | DerivedSource:
     """Open a recording with the reader of its suffix, and derive further modalities."""
+    settings = settings or ReadSettings()
+    channels = settings.channels
     if not isinstance(path, Path) or is_wearable(path):
         return WearableSource(
-            path, modalities=modalities, channels=channels, columns=columns, timezone=timezone
-        )
-    _check_exists(path)
-    options = {"channels": channels, "units": units, "derivations": derivations}
-    if not derive:
-        return _open(path, modalities, options)
-    if modalities is None:
-        wanted, needed, excluded = None, None, []
-    else:
-        wanted = list_modalities(modalities)
-        sources = {recipe.source for recipe in RECIPES if recipe.name in wanted}
-        needed = [name for name in MODALITIES if name in sources or name in wanted]
-        excluded = [name for name in MODALITIES if name not in wanted]
-    source = _open(path, needed, options)
-    excluded += [get_modality(name).name for name in channels or {}]
-    recipes = choose_recipes(source.layout, excluded)
-    if recipes:
-        return DerivedSource(source, recipes, wanted)
-    if wanted is None or set(source.layout) <= set(wanted):
-        return source
-    return _open(path, wanted, options)
+            path, modalities=settings.modalities, channels=channels, columns=settings.columns,
+            timezone=settings.timezone,
+        )  # fmt: skip
+    _check_file(path)
+    readers: dict[str, type] = dict.fromkeys(_EDF_SUFFIXES, EdfSource) | {".npz": NpzSource}
+    reader = readers.get(path.suffix.lower(), MneSource)
+    open_file: Callable[..., _FileSource] = partial(
+        reader, path, channels=channels, units=settings.units, derivations=settings.derivations
+    )
+    if not settings.derive:
+        return open_file(modalities=settings.modalities)
+    wanted = list_modalities(settings.modalities)
+    everything = settings.modalities is None
+    needed = [*wanted, *(recipe.source for recipe in RECIPES if recipe.name in wanted)]
+    source = add_derived(open_file(modalities=None if everything else needed), wanted, channels)
+    return source if {*source.layout} <= {*wanted} else open_file(modalities=wanted)
 
 
-def _check_exists(path: Path) -> None:
+def add_derived(
+    source: _FileSource, wanted: Sequence[str], channels: Mapping[str, Any] | None
+) -> _FileSource | DerivedSource:
+    """The source with those of the wanted modalities that can be derived from it."""
+    named = {get_modality(name).name for name in channels or {}}
+    recipes = choose_recipes(source.layout, {*MODALITIES} - {*wanted} | named)
+    return DerivedSource(source, recipes, wanted) if recipes else source
+
+
+def _check_file(path: Path) -> None:
     if not path.exists():
         raise ReadError(f"{path}: no such file. Check the path.")
-
-
-def _open(
-    path: Path, modalities: str | Sequence[str] | None, options: Mapping[str, Any]
-) -> _FileSource:
-    readers: dict[str, type[_FileSource]] = dict.fromkeys(_EDF_SUFFIXES, EdfSource)
-    reader = (readers | {".npz": NpzSource}).get(path.suffix.lower(), MneSource)
-    return reader(path, modalities=modalities, **options)
+    if path.is_dir() and path.suffix.lower() not in MNE_SUFFIXES:
+        raise ReadError(
+            f"{path}: a folder; accepted here are files of recordings. Read a folder by "
+            "read_cohort(folder), several of them by a list of their files, as in "
+            "sorted(Path(folder).rglob('*.edf'))."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,19 +195,20 @@ class Recipe:
     name: str
     source: str
     method: str
+    derive: Callable[..., tuple[np.ndarray, float]]
 
 
 RECIPES = (
-    Recipe("ibi", "ecg", "R peaks"),
-    Recipe("ibi", "ppg", "pulse onsets"),
-    Recipe("resp", "effort", "the breathing band of the belt"),
-    Recipe("resp", "airflow", "the breathing band of the flow"),
-    Recipe("resp", "ecg", "size of the R waves"),
+    Recipe("ibi", "ecg", "R peaks", derivation.ibi_from_ecg),
+    Recipe("ibi", "ppg", "pulse onsets", derivation.ibi_from_ppg),
+    Recipe("resp", "effort", "the breathing band of the belt", derivation.resp_from_breathing),
+    Recipe("resp", "airflow", "the breathing band of the flow", derivation.resp_from_breathing),
+    Recipe("resp", "ecg", "size of the R waves", derivation.resp_from_ecg),
 )
 
 
 def choose_recipes(
-    layout: Mapping[str, SignalLayout], excluded: Sequence[str] = ()
+    layout: Mapping[str, SignalLayout], excluded: Collection[str] = ()
 ) -> dict[str, Recipe]:
     """The first recipe of each modality that a file does not hold but allows."""
     chosen: dict[str, Recipe] = {}
@@ -208,25 +226,24 @@ class DerivedSource:
 
     def __init__(
         self, source: _FileSource, recipes: Mapping[str, Recipe],
-        modalities: Sequence[str] | None = None,
+        modalities: Sequence[str] = tuple(MODALITIES),
     ):  # fmt: skip
         self.source = source
         self.duration: float = source.duration
         self.start: datetime | None = source.start
         self.metadata: dict[str, Any] = source.metadata
         self.files: tuple[Path, ...] = source.files
-        shown = list_modalities(modalities)
         self.recipes = {name: recipes[name] for name in MODALITIES if name in recipes}
         self.derived = tuple(self.recipes)
-        layout = dict(source.layout)
         n_samples = int(source.duration * SERIES_RATE + 1e-6)
-        for name in self.recipes:
-            layout[name] = SignalLayout(SERIES_RATE, get_modality(name).unit, n_samples)
-        listed = [name for name in MODALITIES if name in layout and name in shown]
-        self.layout = {name: layout[name] for name in listed}
-        self.notes = tuple(source.notes) + tuple(
-            f"{name}: derived from {recipe.source} ({recipe.method})"
-            for name, recipe in self.recipes.items()
+        layout = dict(source.layout) | {
+            name: SignalLayout(SERIES_RATE, get_modality(name).unit, n_samples) for name in recipes
+        }
+        self.layout = {n: layout[n] for n in MODALITIES if n in layout and n in modalities}
+        derived = self.recipes.items()
+        self.notes = (
+            *source.notes,
+            *(f"{n}: derived from {r.source} ({r.method})" for n, r in derived),
         )
 
     @property
@@ -249,22 +266,25 @@ class DerivedSource:
         needed = {self.recipes[n].source if n in self.recipes else n for n in names}
         signals = self.source.read([name for name in MODALITIES if name in needed])
         derived = [self.recipes[name] for name in names if name in self.recipes]
-        peaks = None
+        options: dict[str, dict[str, Any]] = {}
         if any(recipe.source == "ecg" for recipe in derived):
-            from ..recordings import derivation
-
             # once for both series
             peaks = derivation.find_r_peaks(signals["ecg"].values, signals["ecg"].rate)
-        series = {recipe.name: self._derive(recipe, signals, peaks) for recipe in derived}
-        return {name: series[name] if name in series else signals[name] for name in names}
+            options["ecg"] = {"peaks": peaks}
+        for recipe in derived:
+            source = signals[recipe.source]
+            series, _ = recipe.derive(source.values, source.rate, **options.get(recipe.source, {}))
+            fitted = np.full(self.layout[recipe.name].n_samples, np.nan, dtype=np.float32)
+            fitted[: len(series)] = series[: len(fitted)]
+            fitted.flags.writeable = False
+            signals[recipe.name] = Signal(fitted, SERIES_RATE, get_modality(recipe.name).unit)
+        return {name: signals[name] for name in names}
 
     def fingerprint(self) -> str:
         """sha256 of the files, of what is read from them, and of how it is derived."""
-        parts = [
-            (name, index)
-            for name in self.layout
-            for index in range(len(self.derivations.get(name, ())) or 1)
-        ]
+        # of "one", the derivations are in the settings of the first, whichever is read
+        kept = {} if self.derivation_mode == "one" else self.derivations
+        parts = [(name, i) for name in self.layout for i in range(len(kept.get(name, ())) or 1)]
         return _hash(("all", *self.layout), *(self.signal_fingerprint(*part) for part in parts))
 
     def signal_fingerprint(self, name: str, derivation: int = 0) -> str:
@@ -275,24 +295,6 @@ class DerivedSource:
         version = _detector_version() if recipe.source == "ecg" else ""
         settings = (DERIVATION_REVISION, name, recipe.source, version, self.layout[name].n_samples)
         return _hash(settings, self.source.signal_fingerprint(recipe.source))
-
-    def _derive(
-        self, recipe: Recipe, signals: Mapping[str, Signal], peaks: np.ndarray | None
-    ) -> Signal:
-        from ..recordings import derivation
-
-        values, rate = signals[recipe.source].values, signals[recipe.source].rate
-        if recipe.source == "ecg":
-            derive = derivation.ibi_from_ecg if recipe.name == "ibi" else derivation.resp_from_ecg
-            series, _ = derive(values, rate, peaks=peaks)
-        elif recipe.name == "ibi":
-            series, _ = derivation.ibi_from_ppg(values, rate)
-        else:
-            series, _ = derivation.resp_from_breathing(values, rate)
-        fitted = np.full(self.layout[recipe.name].n_samples, np.nan, dtype=np.float32)
-        fitted[: len(series)] = series[: len(fitted)]
-        fitted.flags.writeable = False
-        return Signal(fitted, SERIES_RATE, get_modality(recipe.name).unit)
 
 
 @cache

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from os import PathLike
@@ -19,15 +18,12 @@ from ..errors import ReadError, RecordingWarning
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ._delimited import decode_text
-from ._edf_header import EdfHeader, expand_year, make_datetime, read_header
+from ._edf_header import EdfHeader, expand_year, make_datetime, only_read_errors, read_header
 from ._label_tables import no_scorer, read_table
 from ._scoring import MOVEMENT, UNKNOWN_STAGES, Annotation, LabelContext, Scoring, ScoringBuilder
 
 # Rechtschaffen & Kales, as in files of the National Sleep Research Resource
 _NSRR_CODES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: MOVEMENT, 9: "?"}
-_LABEL_ERRORS = (
-    ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError,
-)  # fmt: skip
 _TAL = re.compile(
     rb"(?P<onset>[+-]\d+(?:[.,]\d*)?)(?:\x15(?P<duration>\d*(?:[.,]\d*)?))?\x14"
     rb"(?P<texts>(?:[^\x14\x00]*\x14)*)\x00"
@@ -88,7 +84,7 @@ def read_labels(path: Path, known: LabelContext) -> Scoring:
     is_table = suffix not in (".edf", ".rec", ".bdf", ".xml")
     if known.scorer is not None and not is_table:
         raise no_scorer(path, known.scorer)
-    with only_read_errors(path):
+    with only_label_errors(path):
         if is_table:
             scoring = read_table(path, known)
         elif suffix == ".xml":
@@ -106,18 +102,12 @@ def read_labels(path: Path, known: LabelContext) -> Scoring:
     return refuse_conflicts(path, scoring)
 
 
-@contextmanager
-def only_read_errors(path: Path) -> Iterator[None]:
+def only_label_errors(path: Path) -> AbstractContextManager[None]:
     """Turn whatever parsing labels raises into a ReadError that names the file."""
-    try:
-        yield
-    except ReadError:
-        raise
-    except _LABEL_ERRORS as error:
-        raise ReadError(
-            f"{path}: its labels cannot be read ({type(error).__name__}). Export them again, e.g. "
-            "as a table of onset, duration and stage, or pass hypnogram=False."
-        ) from error
+    fix = (
+        "Export them again, e.g. as a table of onset, duration and stage, or pass hypnogram=False."
+    )
+    return only_read_errors(path, "the reader of labels", fix)
 
 
 def refuse_conflicts(path: Path, scoring: Scoring) -> Scoring:

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from os import PathLike
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ import numpy as np
 from .._files import sha256
 from ..errors import ReadError
 from ..recordings.sources import Signal
-from ._derivations import MontageSource
 from ._edf_header import only_read_errors
-from ._montage import Channel, Derivation, pick_montage
+from ._montage import Channel, Derivation, MontageSource
 from ._scoring import Scoring, ScoringBuilder, parse_stage
 
 MNE_SUFFIXES = (".vhdr", ".fif", ".set", ".cnt", ".eeg", ".gdf", ".nxe", ".lay", ".ds")
@@ -62,35 +60,21 @@ class MneSource(MontageSource):
 
     _format = "mne"
 
-    def __init__(
-        self, path: str | PathLike[str], *, modalities: str | Sequence[str] | None = None,
-        channels: Mapping[str, Any] | None = None, units: Mapping[str, str] | None = None,
-        derivations: str = "one",
-    ):  # fmt: skip
-        super().__init__()
-        self.path = Path(path)
+    def _open_header(self) -> list[Channel]:
         raw = self._raw()
         with only_read_errors(self.path, _READER):
-            rate = float(raw.info["sfreq"])
             self._n_samples = len(raw.times)
+            self.duration = self._n_samples / float(raw.info["sfreq"])
             files = {self.path, *(Path(name) for name in raw.filenames if name)}
-            self.files: tuple[Path, ...] = tuple(sorted(files))
-            measured = raw.info["meas_date"]
-            self.start: datetime | None = None
+            self.files = tuple(sorted(files))
+            measured, self.start = raw.info["meas_date"], None
             if measured is not None:
                 self.start = measured.replace(tzinfo=None) + timedelta(seconds=raw.first_time)
             sex = (raw.info["subject_info"] or {}).get("sex")
             self.metadata = {"sex": _SEXES[sex]} if sex in _SEXES else {}
-        self.montage = pick_montage(
-            _channels_of(raw), modalities=modalities, overrides=channels, units=units,
-            mode=derivations, where=str(self.path),
-        )  # fmt: skip
-        bad = ", ".join(raw.info["bads"])
-        self.notes = (*self.montage.notes, *([f"channels marked as bad: {bad}"] if bad else []))
-        self.duration = self._n_samples / rate
-
-    def _count_samples(self, derivation: Derivation) -> int:
-        return self._n_samples
+            bad = ", ".join(raw.info["bads"])
+            self.notes = (f"channels marked as bad: {bad}",) if bad else ()
+            return _channels_of(raw)
 
     def _open_samples(self, derivations: Sequence[Derivation]) -> Callable[[Derivation], Signal]:
         raw = self._raw()

@@ -20,9 +20,9 @@ import numpy as np
 from ..errors import NoUsableChannelError, ReadError
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
-from ..recordings.sources import Signal, SignalLayout
+from ..recordings.sources import Signal, SignalLayout, check_mapping
 from ._edf_header import FileSource, only_read_errors
-from ._montage import check_derivations, check_mapping, check_unit
+from ._montage import check_derivations, check_unit
 from ._scoring import Scoring, ScoringBuilder
 
 _AROUSALS = ("respiratory", "spontaneous", "limb movement", "periodic limb movement")
@@ -88,11 +88,9 @@ class NpzSource(FileSource):
         }
         self.duration = max(layout.duration for layout in self.layout.values())
         self.start = None
-        kinds = [
-            f"units= names {key!r}, which is no modality and no array of the file"
-            for key in stated if key not in MODALITIES and key not in self._shapes
-        ]  # fmt: skip
-        self.notes: tuple[str, ...] = tuple(Caution(kind, kind) for kind in kinds)
+        text = "units= names {!r}, which is no modality and no array of the file"
+        kinds = [text.format(key) for key in stated if key not in {*MODALITIES, *self._shapes}]
+        self.notes: tuple[str, ...] = tuple(map(Caution, kinds, kinds))
         settings = {f"{setting}_{key}" for setting in ("rate", "unit") for key in self._shapes}
         self.metadata = {
             key: value.item() for key, value in self._scalars.items() if key not in settings
@@ -171,14 +169,14 @@ def describe_arrays(path: Path) -> list[tuple[str, str, float, str, bool, str]]:
     modalities = {key: name for name, key in source._keys.items()}
     rows = []
     for key in source._shapes:
-        name = modalities.get(key)
-        if name is not None:
-            layout, why = source.layout[name], get_modality(name).description
+        if key in modalities:
+            name, layout = modalities[key], source.layout[modalities[key]]
+            why = get_modality(name).description
             rows.append((key, name, layout.rate, layout.unit, True, why))
-        else:
-            known = key in source._scalars or key in _LABELS
-            why = "labels or metadata" if known else "unknown key, or a modality held twice"
-            rows.append((key, "", np.nan, "", False, why))
+            continue
+        known = key in source._scalars or key in _LABELS
+        why = "labels or metadata" if known else "unknown key, or a modality held twice"
+        rows.append((key, "", np.nan, "", False, why))
     return rows
 
 
@@ -200,14 +198,17 @@ def _choose_keys(
         if name in wanted and name not in overrides and len(shape) in (1, 2) and kind in "fiu":
             keys.setdefault(name, key)
     for name, choice in overrides.items():
-        if choice is not None and (not isinstance(choice, str) or choice not in shapes):
+        if choice is None:
+            continue
+        if not isinstance(choice, str) or choice not in shapes:
             raise ReadError(f"{path} has no array {choice!r}. It has {', '.join(sorted(shapes))}.")
-        if choice is not None and (shapes[choice][1] not in "fiub" or not shapes[choice][0]):
+        shape, kind = shapes[choice]
+        if kind not in "fiub" or not shape:
             raise ReadError(
-                f"{path}: channels[{name!r}] names {choice!r}, an array of shape "
-                f"{shapes[choice][0]} that holds no samples. Name one of real numbers."
+                f"{path}: channels[{name!r}] names {choice!r}, an array of shape {shape} that "
+                "holds no samples. Name one of real numbers."
             )
-        if choice is not None and name in wanted:
+        if name in wanted:
             keys[name] = choice
     if not keys:
         raise NoUsableChannelError(

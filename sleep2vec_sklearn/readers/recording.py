@@ -12,11 +12,11 @@ from typing import Any, Literal
 from .._warnings import warn
 from ..errors import InvalidRecordingError, ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
-from ..recordings.modality import get_modality
+from ..recordings.modality import MODALITIES
 from ..recordings.recording import Recording
 from ._labels import align_labels, read_night_labels
-from ._nsrr import subject_of
-from .formats import DerivedSource, choose_recipes, open_source
+from ._nsrr import identify
+from .formats import ReadSettings, add_derived, open_source
 from .mne import RawSource
 from .wearables import is_wearable, joint_path
 
@@ -112,12 +112,13 @@ def read_recording(
             f"{path}: columns and timezone are for files of wearables; accepted here are channels "
             "and modalities. Leave them out."
         )
+    settings = ReadSettings(
+        modalities, channels, units, derivations, derive, scorer, columns, timezone
+    )
     try:
         recording = read_night(
-            path, hypnogram=hypnogram, modalities=modalities, channels=channels, units=units,
-            derivations=derivations, subject=subject, metadata=metadata, id=id, derive=derive,
-            scorer=scorer, columns=columns, timezone=timezone,
-        )  # fmt: skip
+            path, settings, hypnogram=hypnogram, subject=subject, metadata=metadata, id=id
+        )
     except (Sleep2VecError, OSError) as error:
         if on_error == "raise":
             raise
@@ -128,27 +129,18 @@ def read_recording(
 
 
 def read_night(
-    path: _Paths, *, hypnogram: str | PathLike[str] | Literal[False] | None = None,
-    modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
-    units: Mapping[str, str] | None = None, derivations: str = "one", subject: Any = None,
-    metadata: Mapping[str, Any] | None = None, id: str | None = None, derive: bool = True,
-    scorer: str | None = None, columns: Mapping[str, Any] | None = None,
-    timezone: str | None = None, coding: tuple[str, bool] | None = None,
+    path: _Paths, settings: ReadSettings, *,
+    hypnogram: str | PathLike[str] | Literal[False] | None = None, subject: Any = None,
+    metadata: Mapping[str, Any] | None = None, id: str | None = None,
 ) -> Recording:  # fmt: skip
-    """:func:`read_recording` without warnings: what it would warn of is among the notes.
-
-    ``coding`` is that of integer stages in a cohort, and whether it is clear.
-    """
+    """:func:`read_recording` without warnings: what it would warn of is among the notes."""
     files = [Path(path)] if isinstance(path, str | PathLike) else [Path(file) for file in path]
     path = joint_path(files)
-    source = open_source(
-        path if len(files) == 1 else files, modalities, channels, derive, units, derivations,
-        columns, timezone,
-    )  # fmt: skip
-    labels, notes = read_night_labels(path, hypnogram, source, scorer, coding)
+    source = open_source(path if len(files) == 1 else files, settings)
+    labels, notes = read_night_labels(path, hypnogram, source, settings.scorer, settings.coding)
     notes = (*source.notes, *notes)
     recording = Recording.from_source(
-        source, subject=subject_of(path) if subject is None else subject,
+        source, subject=identify(path).subject if subject is None else subject,
         metadata={**source.metadata, **(metadata or {})}, start=source.start,
         duration=source.duration, id=path.stem if id is None else id, notes=notes, **labels,
     )  # fmt: skip
@@ -167,9 +159,8 @@ def recording_from_raw(
             "read_recording."
         )
     source: Any = RawSource(raw, modalities=modalities, channels=channels)
-    recipes = choose_recipes(source.layout, [get_modality(name).name for name in channels or {}])
-    if derive and recipes and modalities is None:
-        source = DerivedSource(source, recipes)
+    if derive and modalities is None:
+        source = add_derived(source, tuple(MODALITIES), channels)
     labels, notes = align_labels(source.own_scoring(), source, None, source.notes)
     described = labels | {"start": source.start} | described
     metadata = {**source.metadata, **(described.pop("metadata", None) or {})}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Recordings, their epochs and sleep stages, and the catalogue of modalities."""
 
+from . import derivation as derivation
 from .cohort import Cohort
 from .epochs import EpochSequence, EpochView
 from .modality import (

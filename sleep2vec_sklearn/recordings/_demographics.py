@@ -73,8 +73,13 @@ def match_rows(metadata: pd.DataFrame, ids: list[Any]) -> pd.DataFrame:
             f"metadata has more than one column {repeated[0]!r}; accepted is one of each name."
         )
     if all(name is None for name in ids):
-        _check_order(metadata, len(ids))
-        return metadata
+        if len(metadata) == len(ids) and isinstance(metadata.index, pd.RangeIndex):
+            return metadata
+        raise InvalidRecordingError(
+            f"metadata has {len(metadata)} rows, with an index of {metadata.index.dtype}, for "
+            f"{len(ids)} recordings without an id; accepted are as many rows in the same order. "
+            "Give Recording(..., id=...), or match by order with metadata.reset_index(drop=True)."
+        )
     if None in ids:
         raise InvalidRecordingError(
             f"recording {ids.index(None)} has no id, but others have; a table is matched by id or "
@@ -97,20 +102,6 @@ def match_rows(metadata: pd.DataFrame, ids: list[Any]) -> pd.DataFrame:
             "metadata.set_index(...), and add an empty row for a recording nothing is known of."
         )
     return metadata.iloc[rows]
-
-
-def _check_order(metadata: pd.DataFrame, n_recordings: int) -> None:
-    if len(metadata) != n_recordings:
-        raise InvalidRecordingError(
-            f"metadata has {len(metadata)} rows for {n_recordings} recordings without an id. Give "
-            "the recordings ids, and put them into the table's index."
-        )
-    if not isinstance(metadata.index, pd.RangeIndex):
-        raise InvalidRecordingError(
-            f"the rows of metadata have ids ({metadata.index[0]!r}, ...), but the recordings have "
-            "none, so they cannot be matched. Give Recording(..., id=...), or match by order with "
-            "metadata.reset_index(drop=True)."
-        )
 
 
 def list_recordings(recordings: Any) -> list[Recording]:

@@ -110,11 +110,15 @@ class EventName:
         )
 
 
+def without_accents(text: str) -> str:
+    """Letters without their accents."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+
+
 def split_words(name: object) -> list[str]:
     """Words of a name without case and accents, in American spelling."""
     text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", str(name))
-    text = unicodedata.normalize("NFKD", re.sub(r"[+&]", " with ", text).casefold())
-    text = "".join(c for c in text if not unicodedata.combining(c))
+    text = without_accents(re.sub(r"[+&]", " with ", text).casefold())
     return [w.replace("pnoea", "pnea") for w in re.split(r"[\W_]+", text) if w]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from .._warnings import listed
 from ..errors import InvalidRecordingError
 from .recording import Recording, as_recording, name_subjects
 
@@ -94,8 +95,10 @@ class Cohort(list[Recording]):
         recordings = [as_recording(recording, i) for i, recording in enumerate(recordings)]
         self._metadata = _check_rows(metadata, [recording.id for recording in recordings], by_order)
         self._index = self._metadata.index
-        bound = [_with_row(r, self._metadata, i) for i, r in enumerate(recordings)]
-        list.__init__(self, bound)
+        own = [getattr(recording.metadata, "own", recording.metadata) for recording in recordings]
+        rows = [_Row(self._metadata, i, stated) for i, stated in enumerate(own)]
+        list.__init__(self, map(_with_metadata, recordings, rows))
+        self._subjects: pd.Series | None = None
         self._take_subjects()
 
     @property
@@ -157,7 +160,8 @@ class Cohort(list[Recording]):
         -------
         DataFrame
             Columns ``subject``, ``start``, ``hours``, ``epochs``, ``epochs_scored``,
-            ``modalities``, ``channels`` (modality: label), ``derived``, ``left_out`` (modalities
+            ``modalities``, ``channels`` (modality: label, with "or" where the signals
+            decide and were not read, "+" where all are), ``derived``, ``left_out`` (modalities
             and epochs, and why; not each unused channel, for which see
             :func:`describe_channels`), ``labels`` (how they were aligned), ``notes`` (the rest),
             and with ``coverage`` one column ``coverage_eeg`` etc. in hours for each modality of
@@ -173,12 +177,10 @@ class Cohort(list[Recording]):
         """
         import pandas as pd
 
-        rows = [_describe_night(recording) for recording in self]
-        table = pd.DataFrame(rows, index=self._index, columns=list(_REPORT_COLUMNS))
-        if coverage and len(self):
-            measured = pd.DataFrame([_measure_night(night) for night in self], index=self._index)
-            table = pd.concat([table, measured], axis=1)
-        return table
+        # measured before it is described, as reading settles the channel
+        measured = [_measure_night(night) if coverage else {} for night in self]
+        rows = [_describe_night(night) | more for night, more in zip(self, measured, strict=True)]
+        return pd.DataFrame(rows, index=self._index, columns=None if rows else _REPORT_COLUMNS)
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
@@ -187,7 +189,8 @@ class Cohort(list[Recording]):
             self._check_order()
             recording = super().__getitem__(int(key))
             if "subject" in self._metadata.columns:
-                _take_subject(recording, recording.metadata.cell("subject"))  # type: ignore[attr-defined]
+                stated = recording.metadata.cell("subject")  # type: ignore[attr-defined]
+                recording.subject = recording.subject if stated is None else stated
             return recording
         return self._take(self._positions(key))
 
@@ -239,12 +242,14 @@ class Cohort(list[Recording]):
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse_change
 
     def _take_subjects(self) -> None:
-        """Take the subjects that the table states, which may have been changed."""
-        if "subject" in self._metadata.columns:
-            subjects = self._metadata["subject"].astype(object)
-            stated = subjects.where(subjects.notna(), None)
-            for recording, subject in zip(super().__iter__(), stated, strict=True):
-                _take_subject(recording, subject)
+        """Take the subjects that the table states, if they are others than the last time."""
+        subjects = self._metadata.get("subject")
+        if subjects is None or subjects.equals(self._subjects):
+            return
+        self._subjects = subjects.copy()
+        for recording, subject in zip(super().__iter__(), subjects.astype(object), strict=True):
+            if not is_missing(subject):
+                recording.subject = subject
 
     def _take(self, positions: np.ndarray) -> Cohort:
         self._check_order()
@@ -288,11 +293,9 @@ class Cohort(list[Recording]):
                 )
         missing = [id for id in ids if id not in places]
         if missing:
-            wrong = f"{missing[0]!r} is not an id"
-            if len(missing) > 1:
-                wrong = f"{missing[0]!r} and {len(missing) - 1} more are not ids"
-            known = f"{', '.join(map(repr, list(places)[:3]))}{', ...' if len(places) > 3 else ''}"
-            raise KeyError(f"{wrong} of the cohort, which has {known}")
+            more = f"and {len(missing) - 1} more are not ids" if missing[1:] else "is not an id"
+            known = listed([*map(repr, places)], 3)
+            raise KeyError(f"{missing[0]!r} {more} of the cohort, which has {known}")
         return np.array([places[id] for id in ids])
 
     def _check_order(self) -> None:
@@ -313,33 +316,23 @@ class _Row(Mapping[str, Any]):
         if not table.index.equals(self._index):
             raise InvalidRecordingError(_MOVED)
         value = table.iat[self._position, table.columns.get_loc(key)]
-        if _is_missing(value):
+        if is_missing(value):
             return None
         return value.item() if isinstance(value, np.generic) else value
 
-    def _offers(self, key: Any) -> bool:
-        return key in self._table.columns and (key not in _PLACES or key in self.own)
-
     def __getitem__(self, key: str) -> Any:
-        if not self._offers(key):
+        if key not in self._table.columns or (key in _PLACES and key not in self.own):
             return self.own[key]
         value, own = self.cell(key), self.own.get(key)
         if value is None:
-            if key in self.own and _is_missing(own):
+            if key in self.own and is_missing(own):
                 return own
             raise KeyError(key)
         # a column with gaps makes floats of integers
         return own if isinstance(own, str | int) and own == value else value
 
     def __iter__(self) -> Iterator[str]:
-        cells = self._table.iloc[self._position]
-        left_out = {
-            key
-            for key in cells.index[cells.isna()]
-            if key not in self.own or not _is_missing(self.own[key])
-        }
-        columns = [name for name in self._table.columns if self._offers(name)]
-        return (key for key in dict.fromkeys([*self.own, *columns]) if key not in left_out)
+        return (key for key in dict.fromkeys([*self.own, *self._table.columns]) if key in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -348,30 +341,17 @@ class _Row(Mapping[str, Any]):
         return repr(dict(self))
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a cell of a table is empty."""
     import pandas as pd
 
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
-
-
-def _with_row(recording: Recording, table: pd.DataFrame, position: int) -> Recording:
-    """A copy of the recording whose metadata are a row of the table."""
-    own: Any = recording.metadata
-    return _with_metadata(
-        recording, _Row(table, position, own.own if isinstance(own, _Row) else own)
-    )
 
 
 def _with_metadata(recording: Recording, metadata: Mapping[str, Any]) -> Recording:
     copied = object.__new__(type(recording))
     copied.__dict__.update({**recording.__dict__, "metadata": metadata})
     return copied
-
-
-def _take_subject(recording: Recording, stated: Any) -> None:
-    """Take the subject of the table, where it states another one."""
-    if stated is not None and stated != recording.subject:
-        recording.subject = stated
 
 
 def _check_rows(metadata: pd.DataFrame, ids: list[Any], by_order: bool) -> pd.DataFrame:
@@ -415,35 +395,28 @@ def _concat(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([first, second])
 
 
-_REPORT_COLUMNS = (
-    "subject", "start", "hours", "epochs", "epochs_scored", "modalities", "channels", "derived",
-    "left_out", "labels", "notes",
-)  # fmt: skip
+_TOPICS = ("derived", "left_out", "labels", "notes")
+_REPORT_COLUMNS = [
+    "subject", "start", "hours", "epochs", "epochs_scored", "modalities", "channels", *_TOPICS,
+]  # fmt: skip
 
 
-def _describe_night(recording: Recording) -> tuple[Any, ...]:
+def _describe_night(recording: Recording) -> dict[str, Any]:
     """A row of the report, without its coverage."""
-    scored = 0 if recording.stages is None else int((recording.stages >= 0).sum())
-    about: dict[str, list[str]] = {"derived": [], "left_out": [], "labels": [], "notes": []}
+    stages, kept = recording.stages, recording.derivations
+    about: dict[str, list[str]] = {topic: [] for topic in _TOPICS}
     for note in recording.notes:
         about[_topic(note)].append(str(note))
-    labels = "; ".join(about["labels"])
-    if not labels:
-        labels = "none" if recording.stages is None else "as scored, not moved"
-    channels = [f"{name}: {' + '.join(found)}" for name, found in recording.derivations.items()]
-    return (
-        recording.subject,
-        recording.start,
-        recording.duration / 3600,
-        recording.n_epochs,
-        scored,
-        ", ".join(recording.modalities),
-        "; ".join(channels),
-        "; ".join(about["derived"]),
-        "; ".join(about["left_out"]),
-        labels,
-        "; ".join(about["notes"]),
-    )
+    if not about["labels"]:
+        about["labels"] = ["none" if stages is None else "as scored, not moved"]
+    joint = " or " if recording.derivation_mode == "one" else " + "
+    facts = (
+        recording.subject, recording.start, recording.duration / 3600, recording.n_epochs,
+        0 if stages is None else int((stages >= 0).sum()), ", ".join(recording.modalities),
+        "; ".join(f"{name}: {joint.join(labels)}" for name, labels in kept.items()),
+    )  # fmt: skip
+    texts = ("; ".join(about[topic]) for topic in _TOPICS)
+    return dict(zip(_REPORT_COLUMNS, (*facts, *texts), strict=True))
 
 
 def _measure_night(recording: Recording) -> dict[str, float]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ..errors import InvalidRecordingError
+from ._notes import Caution, warn_of_notes
 from .modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
 from .sources import (
     MemorySource,
@@ -36,6 +38,7 @@ NOT_AN_ARRAY = (
     "BaggingClassifier()), or hand the tool the rows, Sleep2VecTransformer().fit_transform(X)."
 )
 _MISSING_IN_TABLES = ("nan", "<NA>", "NaT")
+_STAGE_COLUMN = re.compile(r"(sleep[-_ ]*)?(stages?|staging|scoring|hypno(gram)?)", re.IGNORECASE)
 
 
 class Recording(Mapping[str, np.ndarray]):
@@ -120,8 +123,7 @@ class Recording(Mapping[str, np.ndarray]):
         with self._id_in_errors():
             placed, units, start = series_in_time(_check_mapping(signals), units, start)
             self._source: SignalSource = MemorySource(placed, rates, units)
-            self._describe(subject, metadata, events, start, lights, duration)
-            self._set_stages(stages, align)
+            self._describe(subject, metadata, events, start, lights, duration, stages, align)
 
     @classmethod
     def from_source(
@@ -139,8 +141,8 @@ class Recording(Mapping[str, np.ndarray]):
         recording.id = id
         with recording._id_in_errors():
             recording._source = source
-            recording._describe(subject, metadata, events, start, lights, duration, notes)
-            recording._set_stages(stages, align)
+            recording._describe(subject, metadata, events, start, lights, duration, stages, align)
+        recording.notes = tuple(notes)
         return recording
 
     @classmethod
@@ -198,7 +200,8 @@ class Recording(Mapping[str, np.ndarray]):
         ----------
         table : DataFrame
             Columns are called as modalities or as channels of a montage ("C3-M2", "SpO2"); others
-            are left out, and ``notes`` say so. Its index holds times of day or timedeltas, which
+            are left out, and ``notes`` say so; one of stages, which ``stages`` takes by the epoch,
+            with a warning. Its index holds times of day or timedeltas, which
             need not be even for ``ibi`` and ``spo2``, or ``rate`` is stated. With an index of
             times, rows without a value of a channel are not its samples, so that channels of
             several rates fit into one table.
@@ -254,6 +257,12 @@ class Recording(Mapping[str, np.ndarray]):
         recording = cls(signals, units=units, **described)
         columns = zip(table.columns, montage.reasons, strict=True)
         recording.notes = tuple(f"{c!r} left out: {r[2]}" for c, r in columns if not r[1])
+        labels = [c for c in table.columns if _STAGE_COLUMN.fullmatch(str(c))]
+        if labels and recording.stages is None:
+            kind = "a column of the table seems to hold stages, which are not read from it"
+            fix = f"pass stages= with one label per {EPOCH_SECONDS} s"
+            recording.notes += (Caution(f"{kind}: {labels[0]!r}; {fix}", kind),)
+            warn_of_notes([recording])
         return recording
 
     def _id_in_errors(self) -> AbstractContextManager[None]:
@@ -262,7 +271,7 @@ class Recording(Mapping[str, np.ndarray]):
     def _describe(
         self, subject: Any, metadata: Mapping[str, Any] | None, events: pd.DataFrame | None,
         start: datetime | None, lights: Sequence[float | None] | None, duration: float | None,
-        notes: Sequence[str] = (),
+        stages: Any, align: str,
     ) -> None:  # fmt: skip
         layout = self._source.layout
         self.modalities = tuple(name for name in MODALITIES if name in layout)
@@ -284,25 +293,22 @@ class Recording(Mapping[str, np.ndarray]):
         self.events = events
         self.start = start
         self.lights = None if lights is None else tuple(lights)
-        self.notes = tuple(notes)
-
-    def _set_stages(self, stages: Any, align: str) -> None:
+        self.notes: tuple[str, ...] = ()
         if align not in ("raise", "trim"):
             raise InvalidRecordingError(f"align must be 'raise' or 'trim', got {align!r}.")
-        self.stages = None
-        if stages is None:
-            return
-        stages = as_stages(stages)
-        if len(stages) != self.n_epochs:
-            if align == "raise":
-                raise InvalidRecordingError(
-                    f"the night has {len(stages)} stages for {self.n_epochs} epochs of "
-                    f"{EPOCH_SECONDS} s ({self.duration:g} s of signal). Check where the labels "
-                    "start, or pass align='trim' to cut the surplus and fill up with unscored."
-                )
-            missing = np.full(max(self.n_epochs - len(stages), 0), -1, dtype=np.int8)
-            stages = as_stages(np.concatenate([stages[: self.n_epochs], missing]))
-        self.stages = stages
+        self.stages = None if stages is None else self._fit_stages(as_stages(stages), align)
+
+    def _fit_stages(self, stages: np.ndarray, align: str) -> np.ndarray:
+        if len(stages) == self.n_epochs:
+            return stages
+        if align == "raise":
+            raise InvalidRecordingError(
+                f"the night has {len(stages)} stages for {self.n_epochs} epochs of "
+                f"{EPOCH_SECONDS} s ({self.duration:g} s of signal). Check where the labels start, "
+                "or pass align='trim' to cut the surplus and fill up with unscored."
+            )
+        missing = np.full(max(self.n_epochs - len(stages), 0), -1, dtype=np.int8)
+        return as_stages(np.concatenate([stages[: self.n_epochs], missing]))
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.signal(name).values
@@ -357,8 +363,8 @@ class Recording(Mapping[str, np.ndarray]):
     def derivations(self) -> dict[str, tuple[str, ...]]:
         """Channels that each modality is read from, those of a file; the preferred one first.
 
-        One for each by default, and once it has been read that which was good for longest; more
-        with ``read_recording(derivations="fill")`` or ``"all"``.
+        By default those that may be read, and once one has been, that which was good for longest;
+        with ``read_recording(derivations="fill")`` or ``"all"`` all that are kept.
         """
         found = getattr(self._source, "derivations", {})
         return {name: found[name] for name in self.modalities if name in found}
@@ -397,28 +403,23 @@ class Recording(Mapping[str, np.ndarray]):
         """
         if get_modality(name).name not in self.modalities:
             raise KeyError(f"{name!r}; {describe_recording(self)} has {', '.join(self.modalities)}")
-        if derivation:
-            self._check_derivation(name, derivation)
-            return self._source.read_derivation(name, derivation)  # type: ignore[attr-defined]
-        return self._source.read([name])[name]
-
-    def _check_derivation(self, name: str, index: int) -> None:
+        if not derivation:
+            return self._source.read([name])[name]
         kept = self.derivations.get(name, ())
-        if index not in range(len(kept)):
+        if derivation not in range(len(kept)):
             raise KeyError(
-                f"derivation {index!r} of {name!r}; {describe_recording(self)} has "
+                f"derivation {derivation!r} of {name!r}; {describe_recording(self)} has "
                 f"{', '.join(kept) or 'none'}"
             )
+        return self._source.read_derivation(name, derivation)  # type: ignore[attr-defined]
 
     def filled_epochs(self) -> dict[str, int]:
         """Epochs of each modality that its further derivations fill; the signals are read for it.
 
         Empty unless the recording was read with ``derivations="fill"``.
         """
-        if self.derivation_mode != "fill":
-            return {}
         several = [name for name, labels in self.derivations.items() if len(labels) > 1]
-        return self._added_epochs(self.read(several)) if several else {}
+        return self._added_epochs(self.read(several)) if self.derivation_mode == "fill" else {}
 
     def _added_epochs(self, signals: Mapping[str, Signal]) -> dict[str, int]:
         """Epochs in which the first derivation of a modality, ``signals``, is off, another on."""
@@ -426,7 +427,7 @@ class Recording(Mapping[str, np.ndarray]):
 
         added = {}
         for name, labels in self.derivations.items():
-            if len(labels) < 2:
+            if self.derivation_mode == "one" or len(labels) < 2:
                 continue
             good = first = find_good_epochs(signals[name], name, self.n_epochs)
             for index in range(1, len(labels)):

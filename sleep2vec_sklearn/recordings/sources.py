@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -150,7 +150,7 @@ class MemorySource:
         self, signals: Mapping[str, Any], rates: Mapping[str, float] | None = None,
         units: Mapping[str, str] | None = None,
     ):  # fmt: skip
-        rates, units = _check_option("rates", rates), _check_option("units", units)
+        rates, units = check_mapping("rates", rates), check_mapping("units", units)
         for name in (*signals, *rates, *units):
             get_modality(name)
         self._signals = {
@@ -212,7 +212,7 @@ def to_canonical_unit(
 ) -> tuple[np.ndarray, float]:
     """Samples in the catalogue's unit as float32, counts per second, and their rate."""
     if modality.name == "actigraphy" and unit == "g" and not acceleration:
-        from .derivation.counts import counts_from_acceleration
+        from .derivation import counts_from_acceleration
 
         return counts_from_acceleration(values, rate)
     values = values.astype(np.float32, copy=False)
@@ -259,15 +259,14 @@ def longest_duration(layout: Mapping[str, SignalLayout]) -> float:
     return max(item.duration for item in layout.values())
 
 
-def _check_option(name: str, option: Any) -> Mapping[str, Any]:
-    if option is None:
-        return {}
-    if not isinstance(option, Mapping):
+def check_mapping(option: str, value: Any) -> Mapping[str, Any]:
+    """An option that maps modalities or labels; None is an empty one."""
+    if value is not None and not isinstance(value, Mapping):
         raise InvalidRecordingError(
-            f"{name} is {option!r}; accepted is a mapping from modality, e.g. "
-            f"{name}={{'eeg': {option!r}}}."
+            f"{option} is {value!r}; accepted is a mapping from modality, e.g. "
+            f"{option}={{'eeg': {value!r}}}."
         )
-    return option
+    return value or {}
 
 
 def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | None) -> Signal:
@@ -279,18 +278,21 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
             )
         value, rate = value
     elif isinstance(value, Signal):
-        _check_agreement(modality, value, rate, unit)
+        for name, own, option in (("rate", value.rate, rate), ("unit", value.unit, unit)):
+            if option not in (None, own):
+                raise InvalidSignalError(
+                    f"{modality.name!r} is a Signal with {name} {own!r}, but {name}s has "
+                    f"{option!r}. Drop it from {name}s, or pass the samples alone, signal.values."
+                )
         value, rate, unit = value.values, value.rate, value.unit
     values = _as_real_array(modality, value)
-    if rate is None:
-        _check_shape(modality, values)
-        if _index_kind(value) == "f":
-            raise InvalidSignalError(
-                f"{modality.name!r} is a Series with an index of numbers from {value.index[0]:g} "
-                f"to {value.index[-1]:g}, which may be seconds or not. Pass (array, rate), or "
-                "pd.to_timedelta(series.index, unit='s') as the index."
-            )
-    rate = _check_rate(modality, values, rate)
+    if rate is None and _index_kind(value) == "f":
+        raise InvalidSignalError(
+            f"{modality.name!r} is a Series with an index of numbers from {value.index[0]:g} to "
+            f"{value.index[-1]:g}, which may be seconds or not. Pass (array, rate), or "
+            "pd.to_timedelta(series.index, unit='s') as the index."
+        )
+    rate = _rate_of(modality, values, rate)
     if unit is None and modality.name == "actigraphy":
         _check_counts(values.reshape(-1), rate)
     unit = modality.unit if unit is None else unit
@@ -302,17 +304,6 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
     flat = values.reshape(-1)
     flat.flags.writeable = False
     return Signal(flat, rate, unit)
-
-
-def _check_agreement(
-    modality: Modality, signal: Signal, rate: float | None, unit: str | None
-) -> None:
-    for name, own, option in (("rate", signal.rate, rate), ("unit", signal.unit, unit)):
-        if option not in (None, own):
-            raise InvalidSignalError(
-                f"{modality.name!r} is a Signal with {name} {own!r}, but {name}s has {option!r}. "
-                f"Drop it from {name}s, or pass the samples alone, signal.values."
-            )
 
 
 def _as_real_array(modality: Modality, value: Any) -> np.ndarray:
@@ -338,27 +329,6 @@ def _as_real_array(modality: Modality, value: Any) -> np.ndarray:
     if values.dtype.kind == "f" and values.dtype.itemsize == 2:
         values = values.astype(np.float32)
     return values
-
-
-def _check_shape(modality: Modality, values: np.ndarray) -> None:
-    """Refuse rows without a rate that are those of channels, or single samples, not of epochs."""
-    if values.ndim == 1:
-        return
-    implied = values.shape[1] / EPOCH_SECONDS
-    usual = implied in _USUAL_RATES and implied >= (modality.conditioning.min_rate or 0)
-    if modality.name == "actigraphy":
-        usual |= values.shape[1] in _COUNTS_PER_EPOCH
-    if len(values) == 1:
-        # one epoch and one channel of the default rate are the same
-        usual = implied == modality.conditioning.rate
-    if not usual:
-        raise InvalidSignalError(
-            f"{modality.name!r} has shape {values.shape}, which as (epochs, samples) is "
-            f"{len(values)} epochs at {implied:g} Hz, as no sensor has; accepted are one channel "
-            "of shape (n_samples,), and epochs of 30 s. Of (channels, samples), as "
-            "mne.io.Raw.get_data() gives them, pass one row with its rate, (data[0], "
-            "raw.info['sfreq']), or use Recording.from_mne(raw)."
-        )
 
 
 def _check_counts(values: np.ndarray, rate: float) -> None:
@@ -397,17 +367,13 @@ def _check_bare_rates(signals: Mapping[str, Signal], bare: Sequence[str]) -> Non
                 f"the rest, {max(stated):g} s. Pass the rate, (array, {usual[0]:g})."
             )
         if name == "ibi" and (signal.unit == "bpm" or not _changes_slowly(signal.values)):
-            _refuse_beats(signal)
-
-
-def _refuse_beats(ibi: Signal) -> NoReturn:
-    raise InvalidSignalError(
-        f"'ibi' is {len(ibi.values)} values without a rate, which at {ibi.rate:g} Hz do not change "
-        "as such a series does: is it one value a beat, or a heart rate? Make a series of them, "
-        "with functions of sleep2vec_sklearn.recordings.derivation: "
-        "ibi_from_intervals(np.cumsum(seconds), seconds), ibi_from_beats(times) or "
-        "ibi_from_heart_rate(times, bpm); of an even series, pass (array, rate)."
-    )
+            raise InvalidSignalError(
+                f"'ibi' is {len(signal.values)} values without a rate, which at {signal.rate:g} Hz "
+                "do not change as such a series does: is it one value a beat, or a heart rate? "
+                "Make a series of them, with functions of sleep2vec_sklearn.recordings.derivation: "
+                "ibi_from_intervals(np.cumsum(seconds), seconds), ibi_from_beats(times) or "
+                "ibi_from_heart_rate(times, bpm); of an even series, pass (array, rate)."
+            )
 
 
 def _changes_slowly(values: np.ndarray) -> bool:
@@ -434,7 +400,7 @@ def series_in_time(
     Times of day count from ``start``, by default the earliest, timedeltas from 0.
     """
     timed = {n: value for n, value in signals.items() if _index_kind(value) in ("m", "M")}
-    units = dict(_check_option("units", units))
+    units = dict(check_mapping("units", units))
     if not timed:
         return dict(signals), units, start
     stamped = [series.index for series in timed.values() if series.index.dtype.kind == "M"]
@@ -502,7 +468,7 @@ def _at_even_times(modality: Modality, times: np.ndarray, values: np.ndarray, un
 def _resample_level(modality: Modality, times: np.ndarray, values: np.ndarray, unit: str) -> Signal:
     """A level at uneven times as an even series; waveforms and counts are refused."""
     from ._resampling import interpolate
-    from .derivation.heartbeats import ibi_from_heart_rate, ibi_from_intervals
+    from .derivation import ibi_from_heart_rate, ibi_from_intervals
 
     if modality.name == "ibi" and unit == "bpm":
         return Signal(*ibi_from_heart_rate(times, np.where(values > 0, values, np.nan)), "s")
@@ -519,8 +485,9 @@ def _resample_level(modality: Modality, times: np.ndarray, values: np.ndarray, u
     return Signal(even, 1.0, unit)
 
 
-def _check_rate(modality: Modality, values: np.ndarray, rate: float | None) -> float:
-    name = modality.name
+def _rate_of(modality: Modality, values: np.ndarray, rate: float | None) -> float:
+    """The rate that is stated, else that of rows of 30 s, else the catalogue's."""
+    name, usual = modality.name, modality.conditioning.rate
     if values.ndim == 2:
         implied = values.shape[1] / EPOCH_SECONDS
         if rate is not None and not np.isclose(implied, rate):
@@ -529,14 +496,31 @@ def _check_rate(modality: Modality, values: np.ndarray, rate: float | None) -> f
                 f"is {implied:g} Hz, but rate {rate!r} was given. Drop the rate, or pass the "
                 "samples of the whole night as shape (n_samples,), one row of (channels, samples)."
             )
+        if rate is None and not _is_of_epochs(modality, values, implied):
+            raise InvalidSignalError(
+                f"{name!r} has shape {values.shape}, which as (epochs, samples) is "
+                f"{len(values)} epochs at {implied:g} Hz, as no sensor has; accepted are one "
+                "channel of shape (n_samples,), and epochs of 30 s. Of (channels, samples), as "
+                "mne.io.Raw.get_data() gives them, pass one row with its rate, (data[0], "
+                "raw.info['sfreq']), or use Recording.from_mne(raw)."
+            )
         rate = implied
-    rate = modality.conditioning.rate if rate is None else rate
+    rate = usual if rate is None else rate
     if isinstance(rate, bool) or not isinstance(rate, int | float | np.number):
         raise InvalidSignalError(f"{name!r} has rate {rate!r}; accepted is a number in Hz.")
     if not (np.isfinite(rate) and rate > 0):
         accepted = "a positive, finite number of samples per second"
         raise InvalidSignalError(f"{name!r} has rate {rate!r} Hz; accepted is {accepted}.")
     return float(rate)
+
+
+def _is_of_epochs(modality: Modality, values: np.ndarray, rate: float) -> bool:
+    """Whether rows are those of epochs, not of channels or single samples."""
+    if len(values) == 1:
+        # one epoch and one channel of the default rate are the same
+        return rate == modality.conditioning.rate
+    counts = modality.name == "actigraphy" and values.shape[1] in _COUNTS_PER_EPOCH
+    return counts or (rate in _USUAL_RATES and rate >= (modality.conditioning.min_rate or 0))
 
 
 def _to_float32_if_exact(values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn.datasets import load_mmash
 from sleep2vec_sklearn.errors import ReadError
-from sleep2vec_sklearn.recordings.derivation.heartbeats import refine_beat_times
+from sleep2vec_sklearn.recordings.derivation import refine_beat_times
 from tests.datasets.files import write
 
 HEAD = ",In Bed Date,In Bed Time,Out Bed Date,Out Bed Time,Total Sleep Time (TST)\n"

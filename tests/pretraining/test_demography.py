@@ -133,8 +133,8 @@ def test_wrong_values_name_the_recording(column, value, message):
      (table().reset_index(), ["n1", "n2", "n3"], "no row for 3 of 3 .* holds '0', '1', '2'"),
      (table()[:0], ["n1"], "holds nothing"),
      (pd.concat([table(), table()]), ["n1"], "more than one row for recording 'n1'"),
-     (table(), [None] * 3, "rows of metadata have ids .*reset_index"),
-     (table().reset_index(drop=True), [None] * 2, "3 rows for 2 recordings without an id"),
+     (table(), [None] * 3, "with an index of .*reset_index"),
+     (table().reset_index(drop=True), [None] * 2, "3 rows, .* for 2 recordings without an id"),
      (table(), ["n1", None], "recording 1 has no id, but others have"),
      ({"age": [1]}, ["n1"], "must be a DataFrame .* got dict"), (None, None, "nothing is given")],
 )  # fmt: skip

@@ -266,6 +266,8 @@ def test_options_hold_for_all(nights):
      ({"modalities": "eegs"}, UnknownModalityError, "unknown modality 'eegs'"),
      ({"channels": {"heart": "ECG"}}, UnknownModalityError, "unknown modality 'heart'"),
      ({"n_jobs": 0}, ValueError, "n_jobs must be None or a whole number other than 0, got 0"),
+     ({"on_error": "skip"}, ValueError, "on_error must be 'raise' or 'warn', got 'skip'"),
+     ({"on": "subject"}, ValueError, "on is 'subject', but there is no metadata"),
      ({"metadata": "gone.csv"}, ReadError, r"^gone\.csv: no such file\. Check the path\.")],
 )  # fmt: skip
 def test_wrong_options_raise_first(nights, options, error, words):
@@ -276,11 +278,6 @@ def test_wrong_options_raise_first(nights, options, error, words):
 def test_unmatched_pattern_is_named(nights):
     with pytest.raises(ReadError, match=r"no recording that matches '\*\.fif'; known suffixes"):
         read(nights("a.edf"), pattern="*.fif")
-
-
-def test_unknown_on_error_raises(nights):
-    with pytest.raises(ValueError, match="on_error must be 'raise' or 'warn', got 'skip'"):
-        read(nights("a.edf"), on_error="skip")
 
 
 @pytest.mark.parametrize(
@@ -571,11 +568,6 @@ def test_numbers_of_subjects_stay_whole(nights):
     assert read(table.rename(columns={"subject": "Patient"})).groups.tolist() == ["1", "b"]
 
 
-def test_on_needs_metadata(nights):
-    with pytest.raises(ValueError, match="on is 'subject', but there is no metadata"):
-        read(nights("a.edf"), on="subject")
-
-
 def test_participants_of_bids_are_joined(nights):
     folder = nights("sub-01/ses-1/sub-01_ses-1_eeg.edf", "sub-01/ses-2/sub-01_ses-2_eeg.edf",
                     "sub-02/sub-02_eeg.edf")  # fmt: skip
@@ -651,3 +643,9 @@ def test_impossible_units_are_failures(write_edf):
     path = write_edf(channels={"ECG": 128, "SpO2": 1})
     with pytest.raises(ReadError, match=r"night\.edf: units\['spo2'\] is 'mV'; accepted"):
         read_cohort(path.parent, units={"spo2": "mV"}, verbose=0)
+
+
+def test_folders_in_lists_are_named(nights):
+    folder = nights("a.edf", "s1/b.edf")
+    with pytest.raises(ReadError, match=r"s1: a folder; accepted here are files.*rglob"):
+        read([folder / "a.edf", folder / "s1"], on_error="raise")

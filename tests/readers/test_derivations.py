@@ -116,6 +116,23 @@ def test_report_lists_derivations(write):
     assert report["coverage_eeg"].tolist() == [SECONDS / 3600]
 
 
+def test_report_names_own_channel(write):
+    path = write(C4_M1=2, C3_M2=0)
+    cohorts = {m: read_cohort([path], derivations=m, verbose=0) for m in ("one", "fill", "all")}
+    expected = {"one": "C4-M1 or C3-M2", "fill": "C4-M1 + C3-M2", "all": "C4-M1 + C3-M2"}
+    for mode, labels in expected.items():
+        assert cohorts[mode].report()["channels"].tolist() == [f"eeg: {labels}"]
+        cohorts[mode][0].read()
+    expected["one"] = "C3-M2"
+    for mode, labels in expected.items():
+        report = cohorts[mode].report(coverage=True)
+        assert report["channels"].tolist() == [f"eeg: {labels}"]
+    (again,) = read_cohort([write(C4_M1=2, C3_M2=0, Thor=0)], verbose=0)
+    before = again.fingerprint
+    again.read()
+    assert (again.derived, again.fingerprint) == (("resp",), before)
+
+
 def test_all_keeps_every_region(write):
     path = write(C4_M1=0, C3_M2=1, O1_M2=0, E1_M2=0, E2_M1=0, Thor=0, Abdo=0, SUM=0, SpO2=0)
     (night,) = read_cohort(path.parent, derivations="all", derive=False, verbose=0)

@@ -272,8 +272,8 @@ def test_impossible_units_say_why():
 
 def test_montage_is_frozen():
     montage = pick_montage(channels("C4-M1"))
-    with pytest.raises(TypeError):
-        montage.derivations["ecg"] = montage.derivations["eeg"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        montage.derivations = {}
     with pytest.raises(dataclasses.FrozenInstanceError):
         montage.derivations["eeg"].channel.rate = 1.0
 

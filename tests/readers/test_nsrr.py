@@ -257,3 +257,14 @@ def test_page_lists_the_studies():
         columns = {*study.ids, *study.visit, *study.age, *study.bmi, *study.sex, *study.race}
         assert [column for column in columns if f"`{column}`" not in row] == []
         assert row.endswith("| seen |" if study.seen else "| believed |")
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [("SC4001E0-PSG.edf", "SC400"), ("SC4002E0-PSG.edf", "SC400"), ("ST7011J0-PSG.edf", "ST701"),
+     ("shhs1-200001.edf", "shhs-200001"), ("shhs2-200001.edf", "shhs-200001"),
+     ("mros-visit2-aa0001.edf", "mros-aa0001"), ("patient 12.edf", "patient 12"),
+     ("cfs-visit5-800002-edited.edf", "cfs-800002"), ("night1-12.edf", "night1-12")],
+)  # fmt: skip
+def test_subject_from_file_name(tmp_path, name, subject):
+    assert identify(tmp_path / name).subject == subject

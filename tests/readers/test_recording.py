@@ -10,7 +10,6 @@ import pytest
 
 from sleep2vec_sklearn import read_recording
 from sleep2vec_sklearn.errors import NoUsableChannelError, ReadError, RecordingWarning
-from sleep2vec_sklearn.readers.recording import subject_of
 
 START = datetime.datetime(1985, 1, 1, 22, 30)
 
@@ -151,17 +150,6 @@ def test_patient_name_never_leaks(write_edf, stages_of, caplog):
         texts.append(str(caught.value))
     assert not [text for text in texts if PATIENT in text.lower()]
     assert PATIENT.encode() not in pickle.dumps(night).lower()
-
-
-@pytest.mark.parametrize(
-    ("name", "subject"),
-    [("SC4001E0-PSG.edf", "SC400"), ("SC4002E0-PSG.edf", "SC400"), ("ST7011J0-PSG.edf", "ST701"),
-     ("shhs1-200001.edf", "shhs-200001"), ("shhs2-200001.edf", "shhs-200001"),
-     ("mros-visit2-aa0001.edf", "mros-aa0001"), ("patient 12.edf", "patient 12"),
-     ("cfs-visit5-800002-edited.edf", "cfs-800002"), ("night1-12.edf", "night1-12")],
-)  # fmt: skip
-def test_subject_from_file_name(tmp_path, name, subject):
-    assert subject_of(tmp_path / name) == subject
 
 
 def test_short_recording_is_named(write_edf):

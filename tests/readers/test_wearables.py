@@ -644,6 +644,17 @@ def test_same_quantity_is_unsure(pairs):
     assert cohort.groups.tolist() == ["p01", "p02_hr", "p02_motion", "p02_spo2"]
 
 
+def test_recording_beside_a_wearable(pairs, write_edf):
+    write_edf().rename(pairs / "p01.edf")
+    with pytest.warns(RecordingWarning) as given:
+        cohort = read_cohort(pairs, verbose=0)
+    texts = [str(warning.message) for warning in given if "names are those" in str(warning.message)]
+    assert len(texts) == 1
+    assert "lie beside a recording of that name" in texts[0]
+    assert "p01_motion.csv beside" in texts[0]
+    assert cohort.groups.tolist() == ["p01", "p01_hr", "p01_motion", "p02"]
+
+
 @pytest.mark.parametrize(
     ("names", "id"),
     [(["p01_acc", "p01_activity"], "p01"), (["1_hr", "1_motion"], "1"), (["hr0", "hr1"], "hr"),

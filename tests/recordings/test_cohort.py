@@ -178,6 +178,14 @@ def test_subjects_follow_the_table(four):
     assert [len(nights) for nights in four.by_subject()] == [2, 2]
 
 
+def test_unchanged_subjects_are_kept(four):
+    first = next(iter(four))
+    first.subject = "mine"
+    assert [night.subject for night in four] == ["mine", "b", "a", "c"]
+    four.metadata.loc["n1", "subject"] = "d"
+    assert [night.subject for night in four] == ["a", "d", "a", "c"]
+
+
 def test_nights_by_subject(four):
     nights = four.by_subject()
     assert [[night.id for night in own] for own in nights] == [["n0", "n2"], ["n1"], ["n3"]]

@@ -9,7 +9,12 @@ import pandas as pd
 import pytest
 
 from sleep2vec_sklearn import Recording
-from sleep2vec_sklearn.errors import InvalidRecordingError, InvalidSignalError, NoUsableChannelError
+from sleep2vec_sklearn.errors import (
+    InvalidRecordingError,
+    InvalidSignalError,
+    NoUsableChannelError,
+    RecordingWarning,
+)
 
 START = datetime.datetime(2024, 3, 1, 23)
 
@@ -132,3 +137,11 @@ def test_impossible_columns_are_refused():
         Recording.from_dataframe(table[["x"]], rate=1)
     with pytest.raises(InvalidSignalError, match="needs at least 50 Hz"):
         Recording.from_dataframe(table, rate=1, channels={"eeg": "x"})
+
+
+@pytest.mark.parametrize("name", ["stage", "Sleep_Stage", "hypnogram"])
+def test_stage_column_is_named(name):
+    table = pd.DataFrame({"spo2": [96.0] * 60, name: ["W"] * 60})
+    with pytest.warns(RecordingWarning, match=f"'{name}'; pass stages= with one label per 30 s"):
+        assert Recording.from_dataframe(table, rate=1).stages is None
+    assert Recording.from_dataframe(table, rate=1, stages=["W"] * 2).stages.tolist() == [0, 0]

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Heartbeats in an ECG or a PPG, and inter-beat intervals."""
+"""Series derived from sensors: inter-beat intervals, respiration, activity counts.
+
+All raise an :exc:`~sleep2vec_sklearn.errors.InvalidSignalError` for an array that is not
+one-dimensional and for a rate that is too low.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...errors import InvalidSignalError
-from .._resampling import (
+from ..errors import InvalidSignalError
+from ._resampling import (
     band_filter,
     bridge_gaps,
     check_samples,
@@ -35,6 +39,15 @@ TRUST_SHARE = 0.5
 IBI_LIMITS = (0.3, 2.0)
 MAX_DEVIATION = 0.25
 MEDIAN_BEATS = 11
+RESP_RATE = 4.0
+BREATHING_BAND = (0.05, 1.0)
+EDR_BAND = (0.1, 0.6)
+QRS_SECONDS = 0.06
+_DECIMATED_RATE = 16.0
+COUNT_BAND = (0.29, 1.63)
+COUNT_SIZE = 2.13 / 128
+COUNT_DEAD_BAND = 4
+COUNT_LIMIT = 128
 
 
 def ibi_from_ecg(
@@ -406,3 +419,209 @@ def _find_trusted(ends: np.ndarray, intervals: np.ndarray, steady: np.ndarray) -
     stop = np.minimum(ends + TRUST_SECONDS / 2, ends[-1])
     first, last = np.searchsorted(ends, start, "right"), np.searchsorted(ends, stop, "right")
     return total[last] - total[first] >= TRUST_SHARE * (stop - start)
+
+
+def resp_from_breathing(values: ArrayLike, rate: float) -> tuple[np.ndarray, float]:
+    """Respiration from a belt or an airflow sensor: the breaths without drift and noise.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_samples,)
+        In any unit; NaN is a gap.
+    rate : float
+        Samples per second, at least 4.
+
+    Returns
+    -------
+    series : ndarray of shape (n,), float32
+        0.05 to 1 Hz of it at 4 Hz, in units of its standard deviation; NaN is a gap.
+    rate : float
+        4.0
+    """
+    values = check_samples("the breathing sensor", values, rate, RESP_RATE)
+    n = count_samples(len(values) / rate, RESP_RATE)
+    values, rate, _ = decimate(values, rate, _DECIMATED_RATE)
+    present = np.isfinite(values)
+    if not present.any():
+        return np.full(n, np.nan, dtype=np.float32), RESP_RATE
+    bridged = bridge_gaps(values, present).astype(np.float32)
+    series = resample(bridged, rate, RESP_RATE, "polyphase")[:n]
+    series = np.pad(series, (0, n - len(series)), mode="edge")
+    band_filter(series, BREATHING_BAND, RESP_RATE)
+    nearest = np.minimum((np.arange(n) * (rate / RESP_RATE)).astype(int), len(values) - 1)
+    return _standardise(series, present[nearest]), RESP_RATE
+
+
+def resp_from_ecg(
+    ecg: ArrayLike, rate: float, *, peaks: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
+    """Respiration from the size of the R waves.
+
+    The heart's axis turns against the electrodes as the chest moves, so QRS complexes grow and
+    shrink with each breath (Moody et al. 1985). The size of each is taken from its lowest to its
+    highest sample, which the drift of the baseline does not change, and the sizes are interpolated
+    and limited to 0.1 to 0.6 Hz: faster breathing needs more beats than there are.
+
+    Parameters
+    ----------
+    ecg, rate, peaks
+        As of :func:`ibi_from_ecg`.
+
+    Returns
+    -------
+    series, rate
+        As of :func:`resp_from_breathing`; NaN where beats are more than 5 s apart.
+
+    References
+    ----------
+    Moody GB, Mark RG, Zoccola A, Mantero S (1985). Derivation of respiratory signals from
+    multi-lead ECGs. Computers in Cardiology 12, 113-116.
+    """
+    ecg = check_samples("ecg", ecg, rate, MIN_ECG_RATE)
+    times = find_r_peaks(ecg, rate) if peaks is None else peaks
+    n = count_samples(len(ecg) / rate, RESP_RATE)
+    if len(times) < 4:
+        return np.full(n, np.nan, dtype=np.float32), RESP_RATE
+    times, sizes = _qrs_sizes(times, *decimate(ecg, rate, ECG_RATE))
+    series = interpolate(times, sizes, n / RESP_RATE, RESP_RATE, MAX_GAP)
+    present = np.isfinite(series)
+    if not present.any():
+        return series, RESP_RATE
+    series = bridge_gaps(series, present)
+    band_filter(series, EDR_BAND, RESP_RATE)
+    return _standardise(series, present), RESP_RATE
+
+
+def _qrs_sizes(
+    times: np.ndarray, values: np.ndarray, rate: float, offset: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Times of the beats, and the size of each QRS complex relative to those around it."""
+    from scipy.ndimage import median_filter
+
+    reach = max(1, round(QRS_SECONDS * rate))
+    peaks = np.round(times * rate - offset).astype(int)
+    inside = (peaks >= reach) & (peaks < len(values) - reach)
+    around = values[peaks[inside, None] + np.arange(-reach, reach + 1)]
+    sizes = np.ptp(around.astype(np.float64), axis=1)
+    known = np.isfinite(sizes)
+    times, sizes = times[inside][known], sizes[known]
+    level = median_filter(sizes, size=31, mode="nearest")
+    # posture changes the level, ectopic beats and artefacts single sizes
+    change = sizes / np.maximum(level, np.finfo(float).tiny) - 1
+    return times, np.clip(change, -0.5, 0.5)
+
+
+def _standardise(series: np.ndarray, present: np.ndarray) -> np.ndarray:
+    deviation = series[present].std(dtype=np.float64)
+    series = series / np.float32(deviation if deviation > 0 else 1.0)
+    series[~present] = np.nan
+    return series
+
+
+def counts_from_epochs(
+    seconds: ArrayLike, counts: ArrayLike, epoch_seconds: float = 30.0,
+    duration: float | None = None,
+) -> tuple[np.ndarray, float]:  # fmt: skip
+    """Activity counts per epoch, spread evenly as counts per second.
+
+    Parameters
+    ----------
+    seconds : array-like of shape (n_epochs,)
+        Start of each epoch in s after the recording's start, increasing; gaps are allowed.
+    counts : array-like of shape (n_epochs,)
+        Counts of each epoch; NaN where the device was off.
+    epoch_seconds : float, default=30.0
+        Length of an epoch.
+    duration : float, optional
+        Length of the series in s; to the end of the last epoch by default. Needed if there is none.
+
+    Returns
+    -------
+    series : ndarray of shape (n_seconds,), float32
+        Counts per second; NaN outside the epochs.
+    rate : float
+        1.0
+
+    Raises
+    ------
+    InvalidSignalError
+        Also if epochs overlap, a count is negative, or the length is unknown.
+    """
+    seconds = check_times("epoch starts", seconds)
+    counts = check_values("counts", counts, seconds)
+    if (counts < 0).any():
+        raise InvalidSignalError(
+            f"counts hold {counts[counts < 0][0]:g}; accepted are numbers from 0. Set codes for a "
+            "device that was off to NaN."
+        )
+    if not epoch_seconds > 0:
+        raise InvalidSignalError(f"epoch_seconds is {epoch_seconds!r}; accepted is more than 0.")
+    if len(seconds) > 1 and np.diff(seconds).min() < epoch_seconds:
+        raise InvalidSignalError(
+            f"epochs of {epoch_seconds:g} s start {np.diff(seconds).min():g} s apart, so they "
+            "overlap. Check epoch_seconds."
+        )
+    if duration is None:
+        if not len(seconds):
+            raise InvalidSignalError(
+                "counts are of 0 epochs, which leaves the length of the series open; accepted is "
+                "at least 1. Leave the modality out, or pass duration= for a night of gaps."
+            )
+        duration = max(float(seconds[-1]), 0.0) + epoch_seconds
+    middle = np.arange(count_samples(duration, 1.0)) + 0.5
+    series = np.full(len(middle), np.nan, dtype=np.float32)
+    if len(seconds):
+        epoch = np.searchsorted(seconds, middle, side="right") - 1
+        inside = (epoch >= 0) & (middle < seconds[epoch] + epoch_seconds)
+        series[inside] = counts[epoch[inside]] / epoch_seconds
+    return series, 1.0
+
+
+def counts_from_acceleration(acceleration: ArrayLike, rate: float) -> tuple[np.ndarray, float]:
+    """Activity counts per second from the magnitude of acceleration.
+
+    The steps are those of ActiGraph's counts (Neishabouri et al. 2022, Sci Rep 12, 11958), on the
+    magnitude instead of each axis: a band-pass filter of 0.29 to 1.63 Hz, the rectified signal
+    clipped at 2.13 g and quantised in 128 steps, values below 0.068 g set to 0, ten readings a
+    second summed. Gravity is below the band, so it does not matter whether 1 g was subtracted.
+
+    Parameters
+    ----------
+    acceleration : array-like of shape (n_samples,)
+        Vector magnitude in g; NaN is a gap.
+    rate : float
+        Samples per second, at least 5.
+
+    Returns
+    -------
+    series, rate
+        As of :func:`counts_from_epochs`; NaN where less than half of a second has samples.
+    """
+    from scipy.signal import butter, sosfiltfilt
+
+    acceleration = np.asarray(acceleration, dtype=np.float32)
+    if acceleration.ndim != 1:
+        raise InvalidSignalError(
+            f"acceleration has shape {acceleration.shape}; accepted is the magnitude of the axes, "
+            "np.linalg.norm(xyz, axis=1)."
+        )
+    if not rate >= 5:
+        raise InvalidSignalError(
+            f"acceleration has rate {rate:g} Hz; accepted is at least 5 Hz, as movements of the "
+            "wrist reach 2 Hz. Pass counts instead, with unit 'counts'."
+        )
+    present = np.isfinite(acceleration)
+    n_seconds = int(len(acceleration) / rate + 1e-6)
+    second = (np.arange(len(acceleration)) / rate + 1e-9).astype(np.int64)
+    share = np.bincount(second, present, n_seconds)[:n_seconds] / rate
+    if not present.any() or len(acceleration) < 2:
+        return np.full(n_seconds, np.nan, dtype=np.float32), 1.0
+    bridged = bridge_gaps(acceleration.astype(np.float64), present)
+    sections = butter(2, COUNT_BAND, "band", fs=rate, output="sos")
+    movement = np.abs(sosfiltfilt(sections, bridged, padlen=min(len(bridged) - 1, int(5 * rate))))
+    size = np.minimum(np.floor(movement / COUNT_SIZE), COUNT_LIMIT)
+    size[(size < COUNT_DEAD_BAND) | ~present] = 0
+    total = np.bincount(second, size, n_seconds)[:n_seconds]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        counts = 10 * total / (share * rate)
+    return np.where(share >= 0.5, counts, np.nan).astype(np.float32), 1.0
