@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import copy
+import gc
 
 import numpy as np
 import pytest
@@ -15,6 +16,11 @@ settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("quick")
 
 SMALL_MODALITIES = ("eeg", "ecg", "effort", "spo2", "ibi", "actigraphy")
+
+
+def pytest_collection_finish():
+    # what was imported and collected lives to the end; the collector need not go through it again
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

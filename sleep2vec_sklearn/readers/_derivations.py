@@ -27,6 +27,10 @@ class MontageSource(FileSource):
     def __init__(self) -> None:
         self._chosen: dict[str, str] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # joblib.Memory knows X by a hash of its pickle, which must not change as X is read
+        return {**self.__dict__, "_chosen": {}}
+
     def _open_samples(self, derivations: Sequence[Derivation]) -> Callable[[Derivation], Signal]:
         """Open the file; the call reads a derivation, one of these or, more slowly, another."""
         raise NotImplementedError

@@ -19,6 +19,7 @@ from sleep2vec_sklearn import (
     EpochSequence,
     Recording,
     Sleep2VecTransformer,
+    cache_info,
     config_context,
     read_recording,
 )
@@ -244,6 +245,22 @@ def test_search_workers_follow_leakage(checkpoint_path, cohort):
         with config_context(leakage=leakage):
             scores = cross_val_score(probe, X, y, cv=shuffled, n_jobs=2)
         assert np.isnan(scores).all() == fails
+
+
+def test_search_workers_share_folder(search, twelve_nights, answers, encodes, tmp_path):
+    together = search(tmp_path, n_jobs=2).fit(twelve_nights, answers)
+    assert cache_info(tmp_path).n_files == 12
+    assert encodes == []
+    alone = search(None).fit(twelve_nights, answers)
+    np.testing.assert_array_equal(
+        alone.cv_results_["mean_test_score"], together.cv_results_["mean_test_score"]
+    )
+
+
+def test_search_workers_follow_folder(search, twelve_nights, answers, tmp_path):
+    with config_context(cache_dir=tmp_path):
+        search(n_jobs=2, refit=False).fit(twelve_nights, answers)
+        assert cache_info().n_files == 12
 
 
 def test_workers_leave_out_sensors(elsewhere, checkpoint_path, noise):
