@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed-demo
 	$(BIN)/python examples/demo.py $(if $(EDF),--edf '$(EDF)') $(if $(HYPNOGRAM),--hypnogram '$(HYPNOGRAM)')
 
+# tests start many processes, each of which would compile the package without its bytecode
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --dist loadfile
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import copy
+import gc
 
 import numpy as np
 import pytest
@@ -10,10 +11,16 @@ from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 from sleep2vec_sklearn.recordings import MODALITIES, Signal
 
 # a time limit would fail the first example, which loads torch, on a busy machine
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("thorough", deadline=None, max_examples=500)
+settings.load_profile("quick")
 
 SMALL_MODALITIES = ("eeg", "ecg", "effort", "spo2", "ibi", "actigraphy")
+
+
+def pytest_collection_finish():
+    # what was imported and collected lives to the end; the collector need not go through it again
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

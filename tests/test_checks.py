@@ -11,7 +11,9 @@ from sleep2vec_sklearn import (
     EmbeddingTable,
     PrecomputedEmbeddings,
     RecordingMetadata,
+    Sleep2VecCoxRegressor,
     Sleep2VecTransformer,
+    TimeOfNight,
 )
 from sleep2vec_sklearn.checks import (
     check_sleep2vec_estimator,
@@ -20,6 +22,7 @@ from sleep2vec_sklearn.checks import (
     sleep2vec_checks_generator,
 )
 from sleep2vec_sklearn.encoding.inputs import RowKeys, read_input
+from sleep2vec_sklearn.evaluation import survival_outcome
 from tests.broken import BROKEN, LevelClassifier, SignalLevels
 
 SMALL = Sleep2VecTransformer(modalities=["spo2", "ibi", "actigraphy"])
@@ -28,6 +31,24 @@ SMALL = Sleep2VecTransformer(modalities=["spo2", "ibi", "actigraphy"])
 @parametrize_with_sleep2vec_checks([SMALL, RecordingMetadata(), SignalLevels(), LevelClassifier()])
 def test_sound_estimators_pass(estimator, check):
     check(estimator)
+
+
+@parametrize_with_sleep2vec_checks([TimeOfNight()], kinds=["epoch"])
+def test_time_of_night_passes(estimator, check):
+    check(estimator)
+
+
+class OfFlags(Sleep2VecCoxRegressor):
+    """Takes flags for events, as the contract's checks give them."""
+
+    def fit(self, X, y, sample_weight=None):
+        outcome = survival_outcome(np.asarray(y) % 2, 1 + np.arange(len(y))) if len(y) else y
+        return super().fit(X, outcome, sample_weight)
+
+
+def test_survival_estimator_passes(checkpoint_path):
+    model = OfFlags(checkpoint_path, max_epochs=2, head_size=8, modality_dropout=0.3)
+    check_sleep2vec_estimator(model, kinds=["subject"])
 
 
 def lookup(kind):

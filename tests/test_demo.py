@@ -13,23 +13,26 @@ import pytest
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
 
 
-def run_demo(monkeypatch, output, *arguments):
+def run_demo(output, *arguments):
     spec = importlib.util.spec_from_file_location("demo", DEMO)
     demo = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(demo)
     small = ["--subjects", "12", "--hours", "1", "--output", str(output)]
-    monkeypatch.setattr(sys, "argv", ["demo.py", *small, *arguments])
-    demo.main()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["demo.py", *small, *arguments])
+        demo.main()
 
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory):
-    return tmp_path_factory.mktemp("demo")
+    """The folder that a run of the demo has filled."""
+    output = tmp_path_factory.mktemp("demo")
+    run_demo(output)
+    return output
 
 
 @pytest.mark.slow
-def test_demo_scores_cohort(monkeypatch, output):
-    run_demo(monkeypatch, output)
+def test_demo_scores_cohort(output):
     scores = pd.read_csv(output / "scores.csv")
     assert scores["one row per"].tolist() == ["epoch", "night"]
     assert scores["mean over 5 folds"][0] > 0.1
@@ -37,10 +40,9 @@ def test_demo_scores_cohort(monkeypatch, output):
 
 
 @pytest.mark.slow
-def test_demo_stages_night(monkeypatch, output):
-    run_demo(monkeypatch, output)
+def test_demo_stages_night(output):
     edf = next((output / "simulated_12x1h").glob("*1-n1.edf"))
-    run_demo(monkeypatch, output, "--edf", str(edf))
+    run_demo(output, "--edf", str(edf))
     heads = pd.read_csv(output / f"{edf.stem}-scores.csv")["head"]
     assert heads.str.contains("within this night").sum() == 1
     assert len(pd.read_csv(output / f"{edf.stem}-stages.csv")) == 120

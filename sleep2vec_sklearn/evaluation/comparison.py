@@ -266,7 +266,8 @@ def compare_with_baseline(
     >>> from sleep2vec_sklearn.evaluation import compare_with_baseline
     >>> cohort = make_sleep_cohort(24, hours=0.5, modalities=["ibi"], random_state=0)
     >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(C=0.01))
-    >>> comparison = compare_with_baseline(model, cohort, cohort.metadata["hypertension"], cv=3)
+    >>> y = cohort.metadata["hypertension"]
+    >>> comparison = compare_with_baseline(model, cohort, y, cv=3, n_resamples=100)
     >>> comparison.scores.index.get_level_values("estimator").tolist()
     ['baseline', 'estimator', 'both']
     """

@@ -181,6 +181,9 @@ class RoFormer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.dropout = nn.Dropout(config.dropout)
         self.rotary = RotaryPositions(config.hidden_size // config.n_heads)
+        if self.token_type.is_meta:
+            # only shapes are asked for, and torch imports its compiler, in 1.5 s, to draw no number
+            return
         nn.init.normal_(self.token_type, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):

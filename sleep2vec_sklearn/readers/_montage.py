@@ -406,6 +406,10 @@ class MontageSource(FileSource):
         )  # fmt: skip
         self.notes += self.montage.notes
 
+    def __getstate__(self) -> dict[str, Any]:
+        # joblib.Memory knows X by a hash of its pickle, which must not change as X is read
+        return {**self.__dict__, "_chosen": {}}
+
     def _open_header(self) -> list[Channel]:
         """Set what the header states, and list its channels."""
         raise NotImplementedError

@@ -135,6 +135,11 @@ class EpochSequence(Sequence[EpochView]):
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(NOT_AN_ARRAY)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # without what is derived: joblib.Memory knows X by a hash of its pickle
+        names = ("recordings", "recording_index", "epoch_index")
+        return {name: getattr(self, name) for name in names}
+
     def __repr__(self) -> str:
         used = len(np.unique(self.recording_index))
         return f"EpochSequence({len(self)} epochs of {used} recordings)"

@@ -169,6 +169,10 @@ class MemorySource:
         self._fingerprint: str | None = None
         self._signal_fingerprints: dict[str, str] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # joblib.Memory knows X by a hash of its pickle, which must not change as X is used
+        return {**self.__dict__, "_fingerprint": None, "_signal_fingerprints": {}}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         # unpickled arrays are writeable
         self.__dict__.update(state)

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 import pytest
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 
-from sleep2vec_sklearn import EpochSequence, Recording
+from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer
 from sleep2vec_sklearn.encoding import _engine as engine
 from sleep2vec_sklearn.encoding._disk_cache import EncodedModality
 
@@ -44,3 +47,23 @@ def twelve_nights(noise):
 @pytest.fixture
 def twelve_nights_of_epochs(twelve_nights):
     return EpochSequence(twelve_nights)
+
+
+CANDIDATES = {"ridgeclassifier__alpha": [0.01, 0.1, 1, 10, 100]}
+
+
+@pytest.fixture
+def search(checkpoint_path):
+    """Function of the cache and other parameters: a grid search over the head."""
+
+    def make(cache="memory", cv=4, **parameters):
+        encoder = Sleep2VecTransformer(checkpoint_path, cache=cache)
+        pipeline = make_pipeline(encoder, RidgeClassifier())
+        return GridSearchCV(pipeline, CANDIDATES, cv=cv, **parameters)
+
+    return make
+
+
+@pytest.fixture
+def answers():
+    return np.arange(12) % 2

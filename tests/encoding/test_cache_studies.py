@@ -5,34 +5,23 @@ import itertools
 import subprocess
 import sys
 
+import joblib
 import numpy as np
-import pytest
 from joblib import parallel_config
-from sklearn.linear_model import RidgeClassifier
-from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.model_selection import GroupKFold, cross_val_score
 
-from sleep2vec_sklearn import Recording, Sleep2VecTransformer, cache_info, clear_cache, set_config
-from sleep2vec_sklearn.config import config_context
-
-CANDIDATES = {"ridgeclassifier__alpha": [0.01, 0.1, 1, 10, 100]}
-
-
-@pytest.fixture
-def search(checkpoint_path):
-    """Function of the cache and other parameters: a grid search over the head."""
-
-    def make(cache="memory", cv=4, **parameters):
-        encoder = Sleep2VecTransformer(checkpoint_path, cache=cache)
-        pipeline = make_pipeline(encoder, RidgeClassifier())
-        return GridSearchCV(pipeline, CANDIDATES, cv=cv, **parameters)
-
-    return make
-
-
-@pytest.fixture
-def answers():
-    return np.arange(12) % 2
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    Sleep2VecTransformer,
+    cache_info,
+    clear_cache,
+    config_context,
+    make_sleep_cohort,
+    read_cohort,
+    set_config,
+)
+from sleep2vec_sklearn.datasets import write_edf_cohort
 
 
 def test_grid_search_encodes_once(search, twelve_nights, answers, encodes):
@@ -77,22 +66,6 @@ def test_threads_encode_once_without_races(search, twelve_nights, answers, encod
     )
 
 
-def test_processes_share_a_folder(search, twelve_nights, answers, encodes, tmp_path):
-    together = search(tmp_path, n_jobs=2).fit(twelve_nights, answers)
-    assert cache_info(tmp_path).n_files == 12
-    assert encodes == []
-    alone = search(None).fit(twelve_nights, answers)
-    np.testing.assert_array_equal(
-        alone.cv_results_["mean_test_score"], together.cv_results_["mean_test_score"]
-    )
-
-
-def test_processes_follow_configured_folder(search, twelve_nights, answers, tmp_path):
-    with config_context(cache_dir=tmp_path):
-        search(n_jobs=2, refit=False).fit(twelve_nights, answers)
-        assert cache_info().n_files == 12
-
-
 def test_modality_subsets_encode_once(checkpoint_path, noise, encodes):
     names = ("ecg", "effort", "spo2", "ibi")
     nights = [Recording({name: noise(name, seed=seed) for name in names}) for seed in range(2)]
@@ -128,3 +101,17 @@ def test_settings_bound_the_memory(checkpoint_path, noise, encodes):
         transformer.transform([{"ibi": noise("ibi")}])
         transformer.transform([{"ibi": noise("ibi")}])
     assert len(encodes) == 3
+
+
+def test_use_changes_no_hash(checkpoint_path, noise, tmp_path):
+    names = ["eeg", "effort"]
+    cohort = make_sleep_cohort(1, hours=0.25, modalities=names, missing=0, random_state=0)
+    write_edf_cohort(cohort, tmp_path)
+    in_memory = Recording({"ibi": noise("ibi")})
+    for night in (in_memory, *read_cohort(tmp_path)):
+        X = EpochSequence([night])
+        # by which joblib.Memory, thus Pipeline(memory=...), finds X again
+        before = joblib.hash(X)
+        Sleep2VecTransformer(checkpoint_path).fit_transform(X)
+        assert X.stages.shape == X.groups.shape
+        assert joblib.hash(X) == before

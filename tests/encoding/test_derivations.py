@@ -2,7 +2,6 @@
 """Rows of nights with several derivations of a modality, or with one that cannot be used."""
 
 import edfio
-import joblib
 import numpy as np
 import pytest
 
@@ -100,15 +99,6 @@ def test_bad_sensor_costs_itself(embed, write):
     np.testing.assert_array_equal(rows, embed([night.without("ecg")]))
     stated = read_recording(path, derive=False, units={"ecg": "uV"})
     assert np.isfinite(embed([stated])).all()
-
-
-def test_workers_leave_out_sensors(checkpoint_path, write):
-    path = write(("C4-M1", [], "uV"), ("ECG", [], "V"))
-    nights = [read_recording(path, derive=False, id=name) for name in "ab"]
-    transformer = Sleep2VecTransformer(checkpoint_path, cache=None, on_error="nan").fit(nights)
-    said = pytest.warns(RecordingWarning, match="2 of the recordings had a sensor or derivation")
-    with joblib.parallel_config(backend="loky", n_jobs=2), said:
-        assert np.isfinite(transformer.transform(nights)).all()
 
 
 def test_only_bad_sensor_gives_nan(embed, write):

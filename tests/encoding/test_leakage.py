@@ -170,17 +170,6 @@ def test_settings_travel_with_unfitted_estimators(fitted, nights, checkpoint_pat
     assert get_config()["leakage"] == "warn"
 
 
-def test_workers_follow_the_setting(checkpoint_path, cohort):
-    X = EpochSequence(cohort[:3])
-    y = np.arange(len(X)) % 2
-    probe = make_pipeline(Sleep2VecTransformer(checkpoint_path), RidgeClassifier())
-    shuffled = KFold(2, shuffle=True, random_state=0)
-    for leakage, fails in (("ignore", False), ("raise", True), ("ignore", False)):
-        with config_context(leakage=leakage):
-            scores = cross_val_score(probe, X, y, cv=shuffled, n_jobs=2)
-        assert np.isnan(scores).all() == fails
-
-
 def test_missing_file_is_no_leak(checkpoint_path, noise, counting_source):
     class Gone(counting_source):
         def fingerprint(self):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import hashlib
 import os
-import signal
 import warnings
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -11,7 +10,8 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.dummy import DummyClassifier
-from sklearn.model_selection import cross_val_score
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -19,8 +19,8 @@ from sleep2vec_sklearn import (
     EpochSequence,
     Recording,
     Sleep2VecTransformer,
+    cache_info,
     config_context,
-    get_config,
     read_recording,
 )
 from sleep2vec_sklearn.encoding import _engine as engine
@@ -33,10 +33,7 @@ from sleep2vec_sklearn.errors import (
     InvalidRecordingError,
     RecordingWarning,
 )
-from sleep2vec_sklearn.recordings import Signal
-
-RATE = 1.0
-N_EPOCHS = 6
+from tests.encoding.nights import Night, NightThatNotesSettings, NightThatWarns, note_nesting
 
 
 @pytest.fixture(scope="module")
@@ -69,32 +66,6 @@ def elsewhere(spread_out):
             yield
 
     return opened
-
-
-class Night:
-    """A source that notes where it is read, and may kill its worker first."""
-
-    def __init__(self, seed, folder=None, deadly=False):
-        self.seed, self.folder, self.deadly = seed, folder, deadly
-        self.caller = os.getpid()
-        self.layout = {"spo2": self._signal().layout}
-
-    def _signal(self):
-        noise = np.random.default_rng(self.seed).standard_normal(int(N_EPOCHS * 30 * RATE))
-        return Signal((95 + noise).astype(np.float32), RATE, "%")
-
-    def read(self, names):
-        if self.folder is not None:
-            with open(Path(self.folder) / f"read-{self.seed}", "a") as file:
-                file.write(f"{os.getpid()}\n")
-            killed = Path(self.folder) / f"killed-{self.seed}"
-            if self.deadly and os.getpid() != self.caller and not killed.exists():
-                killed.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-        return {"spo2": self._signal()}
-
-    def fingerprint(self):
-        return f"night {self.seed}"
 
 
 def make_nights(n, folder=None, deadly=()):
@@ -213,12 +184,6 @@ def test_workers_share_a_folder(elsewhere, embed, checkpoint_path, tmp_path):
     assert len(processes_that_read(tmp_path)) == 6
 
 
-class NightThatNotesSettings(Night):
-    def read(self, names):
-        (Path(self.folder) / f"bytes-{self.seed}").write_text(str(get_config()["cache_bytes"]))
-        return super().read(names)
-
-
 def test_workers_follow_cache_bytes(elsewhere, checkpoint_path, tmp_path):
     X = [Recording.from_source(NightThatNotesSettings(i, tmp_path)) for i in range(90, 93)]
     transformer = Sleep2VecTransformer(checkpoint_path, cache=tmp_path / "tokens").fit(X)
@@ -235,12 +200,6 @@ def test_unusable_folder_warns_once(elsewhere, embed, checkpoint_path, tmp_path)
         rows = transformer.transform(make_nights(6))
     assert [Path(warning.filename).name for warning in given] == ["test_parallel.py"]
     np.testing.assert_array_equal(rows, embed(make_nights(6)))
-
-
-class NightThatWarns(Night):
-    def read(self, names):
-        warnings.warn("the belt slipped", RecordingWarning, stacklevel=1)
-        return super().read(names)
 
 
 @pytest.mark.parametrize("cache", ["memory", None])
@@ -277,10 +236,40 @@ def test_search_workers_start_no_workers(spread_out, checkpoint_path, tmp_path):
     assert os.getpid() not in processes_that_read(tmp_path)
 
 
-def note_nesting(X, folder):
-    with open(Path(folder) / "nesting", "a") as file:
-        file.write(f"{parallel._count_workers()}\n")
-    return X
+def test_search_workers_follow_leakage(checkpoint_path, cohort):
+    X = EpochSequence(cohort[:3])
+    y = np.arange(len(X)) % 2
+    probe = make_pipeline(Sleep2VecTransformer(checkpoint_path), RidgeClassifier())
+    shuffled = KFold(2, shuffle=True, random_state=0)
+    for leakage, fails in (("ignore", False), ("raise", True), ("ignore", False)):
+        with config_context(leakage=leakage):
+            scores = cross_val_score(probe, X, y, cv=shuffled, n_jobs=2)
+        assert np.isnan(scores).all() == fails
+
+
+def test_search_workers_share_folder(search, twelve_nights, answers, encodes, tmp_path):
+    together = search(tmp_path, n_jobs=2).fit(twelve_nights, answers)
+    assert cache_info(tmp_path).n_files == 12
+    assert encodes == []
+    alone = search(None).fit(twelve_nights, answers)
+    np.testing.assert_array_equal(
+        alone.cv_results_["mean_test_score"], together.cv_results_["mean_test_score"]
+    )
+
+
+def test_search_workers_follow_folder(search, twelve_nights, answers, tmp_path):
+    with config_context(cache_dir=tmp_path):
+        search(n_jobs=2, refit=False).fit(twelve_nights, answers)
+        assert cache_info().n_files == 12
+
+
+def test_workers_leave_out_sensors(elsewhere, checkpoint_path, noise):
+    signals = {"spo2": noise("spo2"), "ecg": noise("ecg")}
+    nights = [Recording(signals, units={"ecg": "V"}, id=name) for name in "ab"]
+    transformer = Sleep2VecTransformer(checkpoint_path, cache=None, on_error="nan").fit(nights)
+    said = pytest.warns(RecordingWarning, match="2 of the recordings had a sensor or derivation")
+    with elsewhere(), said:
+        assert np.isfinite(transformer.transform(nights)).all()
 
 
 def work_with(path, sha256="0" * 64):

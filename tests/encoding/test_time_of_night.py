@@ -4,17 +4,11 @@ import pytest
 from sklearn.pipeline import make_union
 
 from sleep2vec_sklearn import EpochSequence, Recording, TimeOfNight
-from sleep2vec_sklearn.checks import parametrize_with_sleep2vec_checks
 from sleep2vec_sklearn.errors import InvalidRecordingError
 
 
 def night(hours=8, **known):
     return Recording({"spo2": np.full(round(hours * 3600), 96.0)}, rates={"spo2": 1}, **known)
-
-
-@parametrize_with_sleep2vec_checks([TimeOfNight()], kinds=["epoch"])
-def test_time_of_night_passes_checks(estimator, check):
-    check(estimator)
 
 
 def test_time_starts_with_recording():

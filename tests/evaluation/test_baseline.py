@@ -66,7 +66,7 @@ class LevelRegressor(RegressorMixin, BaseEstimator):
 
 @pytest.fixture(scope="module")
 def compared():
-    return compare_with_baseline(LevelClassifier(), NIGHTS, ILL, n_resamples=300)
+    return compare_with_baseline(LevelClassifier(), NIGHTS, ILL, n_resamples=100)
 
 
 def test_both_are_better_than_either(compared):
@@ -78,7 +78,7 @@ def test_both_are_better_than_either(compared):
 
 def test_uninformative_recording_adds_nothing():
     by_age = (AGE + RNG.normal(0, 4, N) > 55).astype(int)
-    comparison = compare_with_baseline(LevelClassifier(), NIGHTS, by_age, n_resamples=300)
+    comparison = compare_with_baseline(LevelClassifier(), NIGHTS, by_age, n_resamples=100)
     row = comparison.differences.loc[("both", "roc_auc")]
     assert row["low"] < 0.02
     assert abs(row["difference"]) < 0.1
@@ -86,7 +86,7 @@ def test_uninformative_recording_adds_nothing():
 
 def test_numbers_are_compared():
     target = RISK + RNG.normal(size=N)
-    comparison = compare_with_baseline(LevelRegressor(), NIGHTS, target, n_resamples=300)
+    comparison = compare_with_baseline(LevelRegressor(), NIGHTS, target, n_resamples=100)
     assert comparison.differences.loc[("both", "neg_mean_absolute_error"), "low"] > 0
 
 

@@ -19,7 +19,7 @@ MODELS = {"prior": DummyClassifier(), "linear": LogisticRegression()}
 
 
 def compare(models=MODELS, y=Y, **parameters):
-    return compare_estimators(models, X, y, groups=GROUPS, n_resamples=200, **parameters)
+    return compare_estimators(models, X, y, groups=GROUPS, n_resamples=100, **parameters)
 
 
 @pytest.fixture(scope="module")

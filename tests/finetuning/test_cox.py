@@ -9,7 +9,6 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold
 
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecCoxRegressor
-from sleep2vec_sklearn.checks import check_sleep2vec_estimator
 from sleep2vec_sklearn.errors import InvalidRecordingError, TrainingWarning
 from sleep2vec_sklearn.evaluation import (
     DynamicAUC,
@@ -306,16 +305,3 @@ def test_unfit_nights_are_refused(make, fitted, nights, y):
     of_epochs = survival_outcome(np.ones(len(epochs)), np.ones(len(epochs)))
     with pytest.raises(InvalidRecordingError, match=r"X holds epochs.*\.recordings"):
         make().fit(epochs, of_epochs)
-
-
-class OfFlags(Sleep2VecCoxRegressor):
-    """Takes flags for events, as the contract's checks give them."""
-
-    def fit(self, X, y, sample_weight=None):
-        outcome = survival_outcome(np.asarray(y) % 2, 1 + np.arange(len(y))) if len(y) else y
-        return super().fit(X, outcome, sample_weight)
-
-
-def test_contract_of_recording_estimators(checkpoint_path):
-    model = OfFlags(checkpoint_path, max_epochs=2, head_size=8, modality_dropout=0.3)
-    check_sleep2vec_estimator(model, kinds=["subject"])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Preparation in processes that are killed, and in several that write to one folder."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 PREPARE = """
-import os, random, signal, sys, time, traceback
+import json, os, random, signal, sys, time, traceback
 import numpy as np
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.pretraining import NightStore, prepare_cohort
@@ -21,10 +22,8 @@ def night(k):
                "spo2": (95 + rng.uniform(-3, 3, 1440), 4)}
     return Recording(signals, id=f"n{k}")
 
-N = int(sys.argv[2])
-
-def prepare(folder, numbers=range(N)):
-    nights = [night(k) for k in numbers]
+def prepare(folder, numbers=None):
+    nights = [night(k) for k in (range(N) if numbers is None else numbers)]
     return prepare_cohort(nights, folder, modalities=["ibi", "spo2"], verbose=0)
 
 def fork(work):
@@ -57,12 +56,14 @@ def check_finished(folder):
         for name in ("ibi", "spo2"):
             np.testing.assert_array_equal(store.window(k, name, 0, 12), WHOLE[k, name])
 
-root = Path(sys.argv[1])
-whole = prepare(root / "whole")
+folder_of_all, results = Path(sys.argv[1]), {}
+N = 6
+whole = prepare(folder_of_all / "whole")
 WHOLE = {(k, name): whole.window(k, name, 0, 12) for k in range(N) for name in ("ibi", "spo2")}
 """
 
 KILL_AT_EVERY_STEP = """
+root, N = folder_of_all / "KILL_AT_EVERY_STEP", 2
 STEPS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.listdir"}
 
 def die_at(folder, step):
@@ -85,10 +86,11 @@ while True:
     if not killed:
         break
     step += 1
-print(step)
+results["steps"] = step
 """
 
 KILL_AT_RANDOM = """
+root, N = folder_of_all / "KILL_AT_RANDOM", 6
 rng = random.Random(0)
 started = time.perf_counter()
 prepare(root / "timed")
@@ -104,14 +106,15 @@ for number in range(500):
         continue
     check_whole(folder)
     killed += 1
-    if killed == 20:
+    if killed == 10:
         break
 check_finished(folder)
-print(killed)
+results["killed"] = killed
 """
 
 SEVERAL_AT_ONCE = """
-for number in range(5):
+root, N = folder_of_all / "SEVERAL_AT_ONCE", 6
+for number in range(3):
     folder = root / f"crowded-{number}"
     parts = (range(4), range(2, N), range(N))
     children = [fork(lambda: prepare(folder, part)) for part in parts]
@@ -121,34 +124,37 @@ for number in range(5):
     for k, name in enumerate(store.table.index):
         np.testing.assert_array_equal(store.window(k, "ibi", 0, 12), WHOLE[int(name[1:]), "ibi"])
     assert list((folder / "unfinished").iterdir()) == []
-print(number)
+results["crowds"] = number + 1
+print(json.dumps(results))
 """
-
-
-def run(script, folder, n_nights):
-    """The number that a script prints, in a process of its own."""
-    command = [sys.executable, "-c", PREPARE + script, str(folder), str(n_nights)]
-    # a process that is forked must not have threads, of OpenMP or of a progress bar
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
 
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What the three scripts counted, in one process of their own, which imports once for all."""
+    scripts = PREPARE + KILL_AT_EVERY_STEP + KILL_AT_RANDOM + SEVERAL_AT_ONCE
+    command = [sys.executable, "-c", scripts, str(tmp_path_factory.mktemp("killed"))]
+    # a process that is forked must not have threads, of OpenMP or of a progress bar
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @needs_fork
-def test_kill_before_each_step(tmp_path):
+def test_kill_before_each_step(results):
     # one night: look for it, make its folder, write it, move it
-    assert run(KILL_AT_EVERY_STEP, tmp_path, 3) > 3 * 4
+    assert results["steps"] > 2 * 4
 
 
 @needs_fork
-def test_kill_at_random_moments(tmp_path):
-    assert run(KILL_AT_RANDOM, tmp_path, 6) == 20
+def test_kill_at_random_moments(results):
+    assert results["killed"] == 10
 
 
 @needs_fork
-def test_several_writers_lose_nothing(tmp_path):
-    assert run(SEVERAL_AT_ONCE, tmp_path, 6) == 4
+def test_several_writers_lose_nothing(results):
+    assert results["crowds"] == 3
