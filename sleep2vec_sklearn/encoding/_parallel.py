@@ -58,13 +58,13 @@ def encode_nights(
     ``engine`` encodes in this process; each worker loads the ``checkpoint`` by its name or path,
     and resolves a ``device`` of "auto" for itself.
     """
-    n_workers = _count_workers()
+    n_workers = count_workers()
     if n_workers is None or not inputs.recordings:
         return engine.encode(inputs.recordings, inputs.locations)
     return _ParallelEncoding(engine, inputs, summary, checkpoint, device, n_workers).encode()
 
 
-def _count_workers() -> int | None:
+def count_workers() -> int | None:
     """Workers of the backend the user has opened, or None to stay in this process."""
     backend, n_jobs = get_active_backend()
     if getattr(backend, "supports_sharedmem", False) or not backend.supports_return_generator:
@@ -201,7 +201,7 @@ def _workers_came_back() -> bool:
     while time.monotonic() < deadline:
         # joblib itself waits ten seconds for the first one, then raises
         with suppress(TimeoutError):
-            if _count_workers() is not None:
+            if count_workers() is not None:
                 return True
         time.sleep(0.2)
     return False
