@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, wrap_non_picklable_objects
 from joblib.parallel import get_active_backend
 
 from .._files import adopt_hashes, known_hashes
@@ -326,4 +326,6 @@ def _without_tokens(
 
 def packed(checkpoint: Checkpoint | Encoder) -> np.ndarray:
     """As an array, which joblib sends once: memory-mapped by loky, scattered by dask."""
-    return np.frombuffer(pickle.dumps(checkpoint, protocol=5), dtype=np.uint8)
+    # by value where it is of a notebook's own class, which no worker can import
+    portable = wrap_non_picklable_objects(checkpoint, keep_wrapper=False)
+    return np.frombuffer(pickle.dumps(portable, protocol=5), dtype=np.uint8)
