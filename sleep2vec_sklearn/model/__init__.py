@@ -3,6 +3,7 @@
 
 from .checkpoint import BUNDLED, Checkpoint, convert_checkpoint, load_checkpoint, save_checkpoint
 from .config import EncoderConfig, ModalityConfig, ProjectionConfig, TokenizerConfig
+from .external import SeqSleepNet
 from .network import Sleep2Vec
 from .tokenizers import SpectralTokenizer
 from .upstream.checkpoint import UpstreamCheckpoint, read_upstream_checkpoint, state_from_upstream
@@ -14,6 +15,7 @@ __all__ = [
     "EncoderConfig",
     "ModalityConfig",
     "ProjectionConfig",
+    "SeqSleepNet",
     "Sleep2Vec",
     "SpectralTokenizer",
     "TokenizerConfig",

@@ -156,7 +156,7 @@ def test_existing_files_need_no_network(watches):
 
 
 def test_interrupted_download_continues(watches, monkeypatch):
-    monkeypatch.setattr(physionet, "_CHUNK_BYTES", 10)
+    monkeypatch.setattr("sleep2vec_sklearn._download._CHUNK_BYTES", 10)
     mirror, options = watches
     path = "/sleep-accel/1.0.0/heart_rate/8_heartrate.txt"
     mirror.cut[path] = 100
