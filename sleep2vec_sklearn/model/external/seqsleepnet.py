@@ -54,6 +54,7 @@ SEQUENCE = 21
 STRIDE = 1
 # epochs of twelve hours, and of ten
 _LONGEST_NIGHT, _NIGHT = 1440, 1200
+_TINY = 1e-6
 _WINDOWS_AT_ONCE = 512
 _N_FFT, _N_FRAMES, _N_BINS, _N_FILTERS, _SIZE = 256, 29, 129, 32, 64
 # clipping would hide what an artefact does to the whole spectrum of its epoch
@@ -201,7 +202,16 @@ class SeqSleepNet(Encoder):
     def states_and_probabilities(
         self, recording: Recording
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """States and probabilities of all epochs, and which of them have a signal."""
+        """What the network makes of a recording, in one pass.
+
+        Returns
+        -------
+        states : float32 ndarray of shape (n_epochs, 128)
+        probabilities : float64 ndarray of shape (n_epochs, 5)
+            As of :meth:`predict_proba`.
+        valid : bool ndarray of shape (n_epochs,)
+            Which epochs have a signal.
+        """
         n_epochs = recording.n_epochs
         epochs, valid = self._read(recording)
         if not valid.any():
@@ -211,7 +221,8 @@ class SeqSleepNet(Encoder):
         states, probabilities = self._stage(power, valid, valid)
         if n_epochs > _LONGEST_NIGHT:
             # mostly a day: relative to the ten hours with the most sleep, kappa .74 for .38
-            asleep = np.cumsum(np.r_[0, np.where(valid, 1 - probabilities[:, 0], 0)])
+            asleep = np.where(valid, 1 - probabilities[:, 0] + _TINY, 0)
+            asleep = np.cumsum(np.r_[0, asleep])
             start = int((asleep[_NIGHT:] - asleep[:-_NIGHT]).argmax())
             night = np.zeros_like(valid)
             night[start : start + _NIGHT] = True
@@ -251,16 +262,19 @@ class SeqSleepNet(Encoder):
                 f"{recording.id or 'the recording'} has {', '.join(recording.modalities)}; "
                 f"{self.name} reads a central EEG alone. Choose another encoder or stager for it."
             )
-        labels, index = recording.derivations.get("eeg", ()), 0
+        labels, signal = recording.derivations.get("eeg", ()), None
+        label: str | None
         if recording.derivation_mode == "all" and len(labels) > 1:
-            index = min(range(len(labels)), key=lambda i: _rank(labels[i]))
-            signal = condition_derivation(recording, "eeg", index, _CONDITIONING)
+            for label in sorted(labels, key=_rank):
+                signal = condition_derivation(recording, "eeg", labels.index(label), _CONDITIONING)
+                if signal is not None:
+                    break
         else:
             ((_, condition),) = read_conditioned(recording, {"eeg": _CONDITIONING})
             signal = condition()
             # once it is read, the derivation that was on for longest
-            labels = recording.derivations.get("eeg", ())
-        self._warn_of(recording, labels[index] if labels else None)
+            label = next(iter(recording.derivations.get("eeg", ())), None)
+        self._warn_of(recording, label)
         if signal is None:
             return np.empty((0, 0)), np.zeros(recording.n_epochs, dtype=bool)
         return signal.epochs, signal.valid
@@ -286,8 +300,8 @@ class SeqSleepNet(Encoder):
 def _rank(label: str) -> int:
     """0 central against the other ear, 1 central, 2 not known, 3 elsewhere."""
     words = re.sub(r"[^a-z0-9]|eeg", "", label.lower())
-    # the second lead of SHHS is C3-A2
-    if words in ("c3a2", "sec"):
+    if words == "sec":
+        # the second lead of SHHS is C3-A2
         return 0
     match = _ELECTRODE.fullmatch(words)
     if match is None:
@@ -354,7 +368,9 @@ def read_state(path: Path, state: Mapping[str, Tensor]) -> SeqSleepNet:
 
 
 def _build(state: Mapping[str, Tensor]) -> SequenceNetwork:
-    network = SequenceNetwork().eval().requires_grad_(False)
+    # without numbers: drawing them would change torch's generator
+    with torch.device("meta"):
+        network = SequenceNetwork()
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     unlike = [
@@ -369,8 +385,10 @@ def _build(state: Mapping[str, Tensor]) -> SequenceNetwork:
         )
     if not all(tensor.isfinite().all() for tensor in state.values()):
         raise CheckpointError(f"tensors are not finite: the file is damaged. Get {FILE} again.")
-    network.load_state_dict(state)
-    return network
+    # copies, as what was read is a map of the file
+    copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}
+    network.load_state_dict(copies, assign=True)
+    return network.eval().requires_grad_(False)
 
 
 def fetch_file() -> Path:
@@ -380,14 +398,17 @@ def fetch_file() -> Path:
     )
     folder = Path(pooch.os_cache("sleep2vec_sklearn")) / "encoders" / NAME
     path = folder / FILE
-    if path.exists() and pooch.file_hash(path) != FILE_SHA256:
+    if path.exists():
+        if pooch.file_hash(path) == FILE_SHA256:
+            return path
         path.unlink()
         warn(f"{path}: its sha256 is not the expected one; deleted, to get it again.", CacheWarning)
-    source = pooch.create(folder, ADDRESS, {FILE: FILE_SHA256}, retry_if_failed=_RETRIES)
-    fix = f"Or get the file elsewhere and pass its path: load_checkpoint('{FILE}')."
+    source = pooch.create(folder, ADDRESS, registry={FILE: FILE_SHA256}, retry_if_failed=_RETRIES)
+    fix = f"Or get the file elsewhere and pass its path, load_checkpoint('{FILE}')."
     try:
-        download(source, FILE, verbose=1)
+        folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "LICENSE.txt", _LICENSE.read_bytes())
+        download(source, FILE, verbose=1)
     except OSError as error:
         raise CheckpointError(
             f"{ADDRESS}{FILE} cannot be downloaded to {folder} ({type(error).__name__}: {error}). "
