@@ -62,6 +62,6 @@ def noise(n_epochs, seed=0):
     return 20 * np.random.default_rng(seed).standard_normal(n_epochs * 3000).astype(np.float32)
 
 
-def night_of(signals, mode="all"):
+def named_night(signals, mode="all"):
     """A recording of derivations by label."""
     return Recording.from_source(NamedDerivations(signals, mode), id="n1")

@@ -15,7 +15,7 @@ from sleep2vec_sklearn.finetuning.stager import (
     save_stage_head,
 )
 from sleep2vec_sklearn.model import SeqSleepNet
-from tests.seqsleepnet import night_of, noise, random_state
+from tests.seqsleepnet import named_night, noise, random_state
 
 SENSORS = ("eeg", "eog", "spo2", "ibi")
 
@@ -112,7 +112,7 @@ def test_flat_nights_are_refused():
 
 
 def test_seqsleepnet_stages_by_eeg(tmp_path, monkeypatch):
-    night, network = night_of({"C4-A1": noise(30)}), SeqSleepNet(random_state())
+    night, network = named_night({"C4-A1": noise(30)}), SeqSleepNet(random_state())
     path = tmp_path / "eeg.safetensors"
     save_file({k: t.numpy() for k, t in random_state().items()}, path)
     monkeypatch.setattr("sleep2vec_sklearn.model.external.seqsleepnet.fetch_file", lambda: path)
@@ -137,7 +137,7 @@ def test_unfit_stagers_are_refused(night):
     with pytest.raises(InvalidRecordingError, match="has eog, spo2, ibi; seqsleepnet reads"):
         stage_night(night.without("eeg"), stager=network)
     with pytest.raises(InvalidRecordingError, match="no usable signal: eeg flat"):
-        stage_night(night_of({"C4-A1": np.zeros(9000)}), stager=network)
+        stage_night(named_night({"C4-A1": np.zeros(9000)}), stager=network)
 
 
 RNG = np.random.default_rng(0)

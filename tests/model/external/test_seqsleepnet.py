@@ -21,7 +21,7 @@ from sleep2vec_sklearn.errors import (
 )
 from sleep2vec_sklearn.model import SeqSleepNet
 from sleep2vec_sklearn.model.external.seqsleepnet import log_power, normalise
-from tests.seqsleepnet import night_of, noise, random_state
+from tests.seqsleepnet import named_night, noise, random_state
 
 GOLDEN = os.environ.get("SEQSLEEPNET_GOLDEN")
 
@@ -176,7 +176,7 @@ def test_missing_epochs_are_left_out(network):
     eeg = noise(30)
     eeg[9000:15000] = np.nan
     flat = np.nan_to_num(eeg)
-    found = [network.predict_proba(night_of({"C4-A1": values})) for values in (eeg, flat)]
+    found = [network.predict_proba(named_night({"C4-A1": values})) for values in (eeg, flat)]
     assert np.isnan(found[0][3:5]).all()
     measured = np.delete(found[0], [3, 4], axis=0)
     np.testing.assert_allclose(measured.sum(axis=1), 1)
@@ -184,7 +184,7 @@ def test_missing_epochs_are_left_out(network):
 
 
 def test_flat_night_has_no_rows(network):
-    night = night_of({"C4-A1": np.zeros(9000, dtype=np.float32)})
+    night = named_night({"C4-A1": np.zeros(9000, dtype=np.float32)})
     states, valid = network.encode(night, "eeg")
     assert states.shape == (3, 128)
     assert not valid.any()
@@ -208,7 +208,7 @@ def test_days_use_their_night(network, monkeypatch):
     module = "sleep2vec_sklearn.model.external.seqsleepnet"
     eeg = noise(60)
     eeg[: 30 * 3000] *= np.repeat(np.linspace(1, 4, 30), 3000)
-    night = night_of({"C4-A1": eeg})
+    night = named_night({"C4-A1": eeg})
     whole = network.predict_proba(night)
     asleep = np.convolve(1 - whole[:, 0], np.ones(20), mode="valid")
     start = int(asleep.argmax())
@@ -230,7 +230,7 @@ def test_days_use_their_night(network, monkeypatch):
      ("EEG 1", "not known")],
 )  # fmt: skip
 def test_other_derivations_are_reported(network, label, said):
-    night = night_of({label: noise(2)}, "one")
+    night = named_night({label: noise(2)}, "one")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         network.predict_proba(night)
@@ -249,11 +249,11 @@ def test_unnamed_eeg_is_reported_once(network):
 def test_central_derivation_is_taken(network):
     signals = {"F3-A2": noise(4, 1), "C3-C4": noise(4, 2), "C4-A2": noise(4, 3)}
     signals["C4-A1"] = noise(4, 4)
-    found = network.predict_proba(night_of(signals))
-    np.testing.assert_array_equal(found, network.predict_proba(night_of({"C4-A1": noise(4, 4)})))
+    found = network.predict_proba(named_night(signals))
+    np.testing.assert_array_equal(found, network.predict_proba(named_night({"C4-A1": noise(4, 4)})))
     signals["C4-A1"] = np.zeros(12000, dtype=np.float32)
-    found = network.predict_proba(night_of(signals))
-    np.testing.assert_array_equal(found, network.predict_proba(night_of({"C4-A2": noise(4, 3)})))
+    found = network.predict_proba(named_night(signals))
+    np.testing.assert_array_equal(found, network.predict_proba(named_night({"C4-A2": noise(4, 3)})))
 
 
 def test_unfit_recordings_are_refused(network):
@@ -273,7 +273,7 @@ def test_hash_covers_the_weights(state, network):
 
 
 def test_pickles_give_equal_states(network):
-    night = night_of({"C4-A1": noise(3)})
+    night = named_night({"C4-A1": noise(3)})
     copy = pickle.loads(pickle.dumps(network))
     assert copy.sha256 == network.sha256
     np.testing.assert_array_equal(copy.encode(night, "eeg")[0], network.encode(night, "eeg")[0])
