@@ -56,7 +56,7 @@ STRIDE = 1
 _LONGEST_NIGHT, _NIGHT = 1440, 1200
 _TINY = 1e-6
 _WINDOWS_AT_ONCE = 512
-_N_FFT, _N_FRAMES, _N_BINS, _N_FILTERS, _SIZE = 256, 29, 129, 32, 64
+_N_FFT, _N_BINS, _N_FILTERS, _SIZE = 256, 129, 32, 64
 # clipping would hide what an artefact does to the whole spectrum of its epoch
 _CONDITIONING = Conditioning(RATE, min_rate=80.0, clip=np.inf)
 
