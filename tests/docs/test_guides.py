@@ -46,6 +46,12 @@ def test_page_on_other_encoders(run, tmp_path, monkeypatch):
     assert len(names["staged"].stages) == 240
 
 
+def test_page_on_own_encoders(run):
+    names = run("own_encoder.md")
+    assert names["model"].predict(names["X"]).shape == (120,)
+    assert names["model"][0].n_features_out_ == 8
+
+
 @pytest.mark.slow
 def test_page_on_events(run):
     names = run("events.md")

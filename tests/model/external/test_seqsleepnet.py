@@ -10,9 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 from scipy.signal import butter, sosfiltfilt
 
-from sleep2vec_sklearn import Recording, SleepStage, load_checkpoint
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    Sleep2VecTransformer,
+    SleepStage,
+    load_checkpoint,
+)
 from sleep2vec_sklearn.errors import (
     CheckpointError,
     InvalidRecordingError,
@@ -21,7 +28,7 @@ from sleep2vec_sklearn.errors import (
 )
 from sleep2vec_sklearn.model import SeqSleepNet
 from sleep2vec_sklearn.model.external.seqsleepnet import log_power, normalise
-from tests.seqsleepnet import named_night, noise, random_state
+from tests.seqsleepnet import NamedDerivations, named_night, noise, random_state
 
 GOLDEN = os.environ.get("SEQSLEEPNET_GOLDEN")
 
@@ -277,6 +284,19 @@ def test_pickles_give_equal_states(network):
     copy = pickle.loads(pickle.dumps(network))
     assert copy.sha256 == network.sha256
     np.testing.assert_array_equal(copy.encode(night, "eeg")[0], network.encode(night, "eeg")[0])
+
+
+def test_rows_are_its_states(network, state, tmp_path):
+    save_file(state, tmp_path / "eeg.safetensors")
+    nights = [Recording.from_source(NamedDerivations({"C4-A1": noise(22)}, "one"), id="a")]
+    expected = network.encode(nights[0], "eeg")[0]
+    for checkpoint in (network, tmp_path / "eeg.safetensors"):
+        transformer = Sleep2VecTransformer(checkpoint, cache=None)
+        rows = transformer.fit_transform(EpochSequence(nights))
+        np.testing.assert_array_equal(rows, expected)
+        assert transformer.get_feature_names_out()[127] == "eeg_127"
+    transformer = Sleep2VecTransformer(network, cache=None).fit(nights)
+    np.testing.assert_allclose(transformer.transform(nights)[0], expected.mean(axis=0), atol=1e-5)
 
 
 def test_generator_of_torch_is_kept(state):
