@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from .precomputed import PrecomputedEmbeddings
     from .table import EmbeddingTable
     from .transformer import Sleep2VecTransformer
+    from .union import EncoderUnion
 
 __all__ = [
     "EmbeddingTable",
+    "EncoderUnion",
     "PrecomputedEmbeddings",
     "RecordingMetadata",
     "RowKeys",
@@ -24,6 +26,7 @@ __all__ = [
 
 _MODULES = {
     "EmbeddingTable": "table",
+    "EncoderUnion": "union",
     "PrecomputedEmbeddings": "precomputed",
     "RecordingMetadata": "covariates",
     "RowKeys": "inputs",

@@ -1,17 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The encoding engine: from recordings to tokens.
+"""The encoding engine: from recordings to tokens, by any encoder.
 
-Each modality of a night is one task, from samples to tokens, on one core; there are as many of them
-at a time as torch has threads. So a single night keeps all cores busy, and none waits for another
-between two products.
-
-The network is only ever called on the windows of one modality of one recording, so a row cannot
-depend on the recordings around it, their order, how many are read ahead, or the number of threads.
-
-A night of n epochs and a context of c epochs gives windows that start every c // 2 epochs, the
-last one ending with the night; a shorter night is one window. An epoch's token is the mean over
-the windows that hold it, weighted by a triangle that peaks in each window's middle, where the
-network sees most on either side. The layout depends on n and c alone.
+Each part of a night, such as a modality, is one task, from samples to tokens, on one core; there
+are as many of them at a time as torch has threads. So a single night keeps all cores busy, and none
+waits for another between two products.
 
 Of a recording read with ``derivations="all"``, each derivation of a modality is a task of its own,
 with an entry of its own in the cache. The modality's token of an epoch is their mean over the
@@ -21,40 +13,31 @@ derivations that are on in it.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 
 from ..errors import (
-    CheckpointError,
     InvalidRecordingError,
     InvalidSignalError,
     ReadError,
     Sleep2VecError,
 )
-from ..model.checkpoint import Checkpoint
-from ..model.network import Sleep2Vec
-from ..recordings._conditioning import (
-    ConditionedSignal,
-    condition_derivation,
-    read_conditioned,
-)
+from ..model.encoder import EncodedModality, Encoder, Part
+from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording
-from ._disk_cache import EncodedModality, token_key
+from ..recordings.sources import Signal
+from ._centering import Preread, find_window, needs_signals, window_modalities
+from ._disk_cache import token_key
 
 ENCODING_REVISION = 4
-_NETWORKS_KEPT = 4
 _SECONDS_TO_START = 60
-_Part = tuple[str, int]  # a modality, and the index of one of its derivations
-_networks: OrderedDict[tuple[str, str], Sleep2Vec] = OrderedDict()
-_building = threading.Lock()
 
 
 class Cache(Protocol):
@@ -76,25 +59,23 @@ class EncodedNight:
     n_cached: int = 0  # modalities that were in the cache
     error: Sleep2VecError | None = None
     rows: np.ndarray | None = None  # made where it was encoded, in place of tokens
+    window: tuple[int, int] | None = None  # epochs whose mean centres it, if that was asked for
 
 
 class Engine:
-    """Encodes the modalities of recordings with one checkpoint, some of them read ahead."""
+    """Encodes groups of recordings with one encoder, some of them read ahead."""
 
     def __init__(
-        self, checkpoint: Checkpoint, modalities: Sequence[str], layer: str | int, precision: str,
-        device: str, read_ahead: int, cache: Cache | None, skip_unusable: bool = False,
+        self, encoder: Encoder, groups: Sequence[str], read_ahead: int, cache: Cache | None = None,
+        skip_unusable: bool = False, find_windows: bool = False,
     ):  # fmt: skip
-        self.checkpoint = checkpoint
-        self.modalities = tuple(modalities)
-        self.layer = layer
-        self.precision = precision
-        self.device = device
+        self.encoder = encoder
+        self.groups = tuple(groups)
         self.read_ahead = read_ahead
         self.cache = cache
         # a sensor whose samples cannot be used costs itself, not the night
         self.skip_unusable = skip_unusable
-        self._conditioning = {m.name: m.conditioning for m in checkpoint.config.modalities}
+        self.find_windows = find_windows
         self._keys_in_progress: set[str] = set()
         self._one_ended = threading.Condition()
 
@@ -103,7 +84,7 @@ class Engine:
     ) -> Generator[EncodedNight]:
         """Yield one result per recording, in order; errors begin with its location."""
         pending: deque[tuple[int, Future]] = deque()
-        n_at_once = min(torch.get_num_threads(), len(self.modalities) * (self.read_ahead + 1))
+        n_at_once = min(torch.get_num_threads(), len(self.groups) * (self.read_ahead + 1))
         with single_threaded(n_at_once) as cores, ThreadPoolExecutor(2) as readers:
             try:
                 for position, recording in enumerate(recordings):
@@ -118,56 +99,71 @@ class Engine:
 
     def is_cached(self, recording: Recording) -> bool:
         """Whether all tokens of a recording are in this process's memory."""
-        names = [name for name in self.modalities if name in recording.modalities]
-        if self.cache is None or not names:
+        parts = self.encoder.parts(recording, self.groups)
+        if self.cache is None or not parts:
             return False
         try:
-            keys = self._keys(recording, _list_parts(recording, names))
+            keys = self._keys(recording, parts)
         except (Sleep2VecError, OSError):
             return False
         return all(self.cache.peek(key) is not None for key in keys.values())
 
-    def _begin(self, recording: Recording, cores: ThreadPoolExecutor) -> tuple[dict, dict]:
-        """Tokens by part: futures of those being encoded, and those of the cache."""
-        names = [name for name in self.modalities if name in recording.modalities]
-        if not names:
+    def _begin(
+        self, recording: Recording, cores: ThreadPoolExecutor
+    ) -> tuple[dict, dict, tuple[int, int] | None]:
+        """Tokens by part: futures of those being encoded, and those of the cache; the window."""
+        parts = self.encoder.parts(recording, self.groups)
+        if not parts:
+            accepted = {name for group in self.groups for name in self.encoder.groups[group]}
             raise InvalidRecordingError(
                 f"the night has {', '.join(recording.modalities)}, none of which is among the "
-                f"modalities to encode ({', '.join(self.modalities)}). Leave it out, or choose a "
-                "checkpoint that supports them."
+                f"modalities to encode ({', '.join(list_modalities(accepted))}). Leave it out, or "
+                "choose a checkpoint that supports them."
             )
-        parts, keys, cached = _list_parts(recording, names), {}, {}
+        keys, cached = {}, {}
         if self.cache is not None:
             keys = self._keys(recording, parts)
             entries = {part: self.cache.get(key) for part, key in keys.items()}
             cached = {part: entry for part, entry in entries.items() if entry is not None}
-        to_encode = {name: self._conditioning[name] for name in names if (name, 0) not in cached}
-        encoded = {
-            (name, 0): cores.submit(self._encode_once, name, conditioned, keys.get((name, 0)))
-            for name, conditioned in read_conditioned(recording, to_encode)
-        }
-        for name, index in parts:
-            if index and (name, index) not in cached:
-                # read when its turn comes, so that memory does not grow with the derivations
-                conditioned = partial(
-                    condition_derivation, recording, name, index, self._conditioning[name]
-                )
-                key = keys.get((name, index))
-                encoded[name, index] = cores.submit(self._encode_once, name, conditioned, key)
-        return encoded, cached
+        window = None
+        if self.find_windows:
+            window, recording = self._find_window(recording)
+        missing = [part for part in parts if part not in cached]
+        tasks = self.encoder.tasks(recording, missing)
+        encoded = {part: cores.submit(self._once, task, keys.get(part)) for part, task in tasks}
+        return encoded, cached, window
 
-    def _keys(self, recording: Recording, parts: Sequence[_Part]) -> dict[_Part, str]:
-        made_by = (self.checkpoint.sha256, self.layer, self.precision, ENCODING_REVISION)
+    def _find_window(self, recording: Recording) -> tuple[tuple[int, int], Recording]:
+        """The analysis window, and the recording with the signals that were read for it."""
+        if not needs_signals(recording):
+            return find_window(recording, {}), recording
+        names, key = window_modalities(recording), None
+        if self.cache is not None:
+            signals = [recording.signal_fingerprint(name) for name in names]
+            key = token_key("analysis window", recording.n_epochs, *signals, ENCODING_REVISION)
+            entry = self.cache.peek(key) or self.cache.get(key)
+            if entry is not None:
+                start, stop = entry.tokens[0]
+                return (int(start), int(stop)), recording
+        read = recording.read(names)
+        window = find_window(recording, read)
+        if self.cache is not None and key is not None:
+            stored = np.array([window], dtype=np.float32)
+            self.cache.put(key, EncodedModality(stored, np.ones(1, dtype=bool)))
+        return window, cast("Recording", Preread(recording, read))
+
+    def _keys(self, recording: Recording, parts: Sequence[Part]) -> dict[Part, str]:
+        made_by = (*self.encoder.key, ENCODING_REVISION)
         return {
             part: token_key(
-                recording.signal_fingerprint(*part), part[0], recording.n_epochs, *made_by
+                self.encoder.fingerprint(recording, part), part[0], recording.n_epochs, *made_by
             )
             for part in parts
         }
 
     def _finish(self, position: int, future: Future, locations: Sequence[str]) -> EncodedNight:
         try:
-            jobs, cached = future.result()
+            jobs, cached, window = future.result()
             tokens, errors = dict(cached), {}
             for part, job in jobs.items():
                 try:
@@ -191,14 +187,14 @@ class Engine:
             located.__cause__ = error
             return EncodedNight(position, {}, error=located)
         complaints = tuple(str(error) for error in errors.values())
-        return EncodedNight(position, usable, left_out, complaints, len(cached))
+        return EncodedNight(position, usable, left_out, complaints, len(cached), window=window)
 
     def _combine(
-        self, tokens: dict[_Part, EncodedModality], errors: dict[_Part, InvalidSignalError]
+        self, tokens: dict[Part, EncodedModality], errors: dict[Part, InvalidSignalError]
     ) -> dict[str, EncodedModality]:
-        """One entry a modality; the error of one without any, unless such may be left out."""
+        """One entry a group; the error of one without any, unless such may be left out."""
         combined = {}
-        for name in self.modalities:
+        for name in self.groups:
             items = [tokens[part] for part in sorted(tokens) if part[0] == name]
             failed = [errors[part] for part in sorted(errors) if part[0] == name]
             if failed and not self.skip_unusable and not any(item.valid.any() for item in items):
@@ -207,16 +203,14 @@ class Engine:
                 combined[name] = combine_derivations(items)
         return combined
 
-    def _encode_once(
-        self, name: str, conditioned: Callable[[], ConditionedSignal | None], key: str | None
-    ) -> EncodedModality:
+    def _once(self, encode: Callable[[], EncodedModality], key: str | None) -> EncodedModality:
         if key is None or self.cache is None:
-            return self._encode_modality(name, conditioned())
+            return encode()
         with self._exclusive(key):
             # the same night may have been read ahead twice, or encoded by another thread
             entry = self.cache.peek(key)
             if entry is None:
-                entry = self._encode_modality(name, conditioned())
+                entry = encode()
                 self.cache.put(key, entry)
         return entry
 
@@ -233,41 +227,50 @@ class Engine:
                 self._keys_in_progress.remove(key)
                 self._one_ended.notify_all()
 
-    def _encode_modality(self, name: str, signal: ConditionedSignal | None) -> EncodedModality:
-        if signal is None:
-            return EncodedModality.missing()
-        network = network_for(self.checkpoint, self.device)
-        context = self.checkpoint.config.context_epochs
-        samples = torch.from_numpy(signal.epochs).to(self.device)
-        valid = torch.from_numpy(signal.valid).to(self.device)
-        n_epochs = len(valid)
-        lower = self.precision != "float32"
-        autocast = torch.autocast(samples.device.type, torch.bfloat16) if lower else nullcontext()
-        with torch.inference_mode(), autocast:
-            missing = None if valid.all() else ~valid[None]
-            tokens = network.tokenize(name, samples[None], missing)[0]
-            tokens, mask = cut_windows(tokens, context), cut_windows(valid, context)
-            layer = "last" if self.layer == "projection" else self.layer
-            hidden = network.encode(tokens, mask, layer=layer)
-            if self.layer == "projection":
-                hidden = network.project(hidden)
-            hidden = hidden.float()
-            summary = None
-            if self.checkpoint.config.cls:
-                summary, hidden = hidden[:, 0].mean(0).cpu().numpy(), hidden[:, 1:]
-            merged = merge_windows(hidden, n_epochs, context)
-        if not merged.isfinite().all():
-            raise CheckpointError(
-                f"{name!r} gave tokens that are not finite with {self.checkpoint.name} in "
-                f"{self.precision}. Try precision='float32', or get the checkpoint again."
-            )
-        return EncodedModality(merged.cpu().numpy(), signal.valid, summary)
+
+def encode_together(
+    engines: Sequence[Engine], recordings: Sequence[Recording], locations: Sequence[str]
+) -> Generator[tuple[EncodedNight, ...]]:
+    """Encode each recording with several engines, which read its signals once."""
+    if len(engines) == 1:
+        with closing(engines[0].encode(recordings, locations)) as nights:
+            for night in nights:
+                yield (night,)
+        return
+    # all engines night by night, or all tokens of one would be in memory
+    for position, (recording, location) in enumerate(zip(recordings, locations, strict=True)):
+        once: Any = _ReadOnce(recording)
+        nights = (night for engine in engines for night in engine.encode([once], [location]))
+        yield tuple(replace(night, position=position) for night in nights)
 
 
-def _list_parts(recording: Recording, names: Sequence[str]) -> list[_Part]:
-    """What is encoded by itself: each modality, or each of its derivations."""
-    kept = recording.derivations if recording.derivation_mode == "all" else {}
-    return [(name, index) for name in names for index in range(len(kept.get(name, ())) or 1)]
+class _ReadOnce:
+    """A recording whose signals stay in memory from one engine to the next."""
+
+    def __init__(self, recording: Recording):
+        self._recording = recording
+        self._signals: dict[str, Signal] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._recording, name)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.signal(name).values
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._recording
+
+    def read(self, names: str | Sequence[str] | None = None) -> dict[str, Signal]:
+        wanted = [name for name in list_modalities(names) if name in self._recording.modalities]
+        unread = [name for name in wanted if name not in self._signals]
+        if unread:
+            self._signals |= self._recording.read(unread)
+        return {name: self._signals[name] for name in wanted}
+
+    def signal(self, name: str, derivation: int = 0) -> Signal:
+        if derivation or name not in self._recording.modalities:
+            return self._recording.signal(name, derivation)
+        return self.read([name])[name]
 
 
 def combine_derivations(items: Sequence[EncodedModality]) -> EncodedModality:
@@ -284,18 +287,6 @@ def combine_derivations(items: Sequence[EncodedModality]) -> EncodedModality:
     summaries = [item.summary for item in usable if item.summary is not None]
     summary = np.asarray(np.mean(summaries, axis=0, dtype=np.float32)) if summaries else None
     return EncodedModality(tokens, np.asarray(valid.any(axis=0)), summary)
-
-
-def network_for(checkpoint: Checkpoint, device: str) -> Sleep2Vec:
-    """The process's one network for a checkpoint on a device; built at the first call."""
-    key = (checkpoint.sha256, device)
-    with _building:
-        if key not in _networks:
-            _networks[key] = checkpoint.build().to(device)
-            while len(_networks) > _NETWORKS_KEPT:
-                _networks.popitem(last=False)
-        _networks.move_to_end(key)
-        return _networks[key]
 
 
 @contextmanager
@@ -324,34 +315,3 @@ def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
         finally:
             torch.set_num_threads(before)
         yield pool
-
-
-def window_starts(n_epochs: int, context: int) -> np.ndarray:
-    """First epoch of each window, shape (n_windows,)."""
-    if n_epochs <= context:
-        return np.zeros(1, dtype=np.int64)
-    last = n_epochs - context
-    return np.append(np.arange(0, last, max(context // 2, 1)), last)
-
-
-def cut_windows(sequence: torch.Tensor, context: int) -> torch.Tensor:
-    """Cut (n_epochs, ...) into (n_windows, min(context, n_epochs), ...)."""
-    n_epochs = sequence.shape[0]
-    starts = torch.from_numpy(window_starts(n_epochs, context)).to(sequence.device)
-    index = starts[:, None] + torch.arange(min(context, n_epochs), device=sequence.device)
-    return sequence[index]
-
-
-def merge_windows(windows: torch.Tensor, n_epochs: int, context: int) -> torch.Tensor:
-    """Average (n_windows, length, width) back to (n_epochs, width)."""
-    if len(windows) == 1:
-        return windows[0]
-    length = windows.shape[1]
-    ramp = torch.arange(1, length + 1, dtype=windows.dtype, device=windows.device)
-    weights = torch.minimum(ramp, ramp.flip(0))
-    merged = windows.new_zeros(n_epochs, windows.shape[2])
-    total = windows.new_zeros(n_epochs)
-    for start, window in zip(window_starts(n_epochs, context), windows, strict=True):
-        merged[start : start + length] += window * weights[:, None]
-        total[start : start + length] += weights
-    return merged / total[:, None]

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -16,17 +16,19 @@ from sklearn.utils.validation import check_is_fitted
 from .._validation import NON_NEGATIVE, PRECISION, StrOptions, count, validate_params
 from .._warnings import warn
 from ..errors import CacheWarning, CheckpointError, InvalidRecordingError, Sleep2VecError
-from ._base import CheckpointMixin, RecordingTransformerMixin, choose_modalities
+from ..model.encoder import mean_names
+from ._base import CheckpointMixin, RecordingTransformerMixin, choose_groups
 from ._leakage import RowsBySubject, guard
-from ._pooling import FUSIONS, POOLINGS, RowCollector, RowSummary, n_around
+from ._pooling import FUSIONS, POOLINGS, RowCollector, RowSummary, choose_fusion, n_around
 from .cache import check_cache, open_store
 from .inputs import EncoderInput, RowKeys, read_input
 from .table import CoverageCollector, EmbeddingTable, contents_of
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
-    from ..model.config import EncoderConfig
-    from ._engine import EncodedNight
+    from ..model.encoder import Encoder
+    from ._engine import EncodedNight, Engine
+    from .cache import TokenStore
 
 _READ_AHEAD = 2
 
@@ -41,18 +43,26 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
 
     Parameters
     ----------
-    checkpoint : str, path or Checkpoint, default="sleep2vec-mini"
+    checkpoint : str, path, Checkpoint or Encoder, default="sleep2vec-mini"
         Name of a bundled encoder, a file written by :func:`save_checkpoint`, one of the authors'
-        ``.ckpt`` files, or a loaded one.
+        ``.ckpt`` files, a loaded one, or any other :class:`~sleep2vec_sklearn.model.Encoder`.
     modalities : sequence of str, optional
-        Modalities to use; all that the checkpoint supports by default. Never taken from the data,
-        so the width is the same in every fold.
-    fusion : {"mean", "concat"}, default="mean"
+        Modalities, or groups of an encoder, to use; all that it supports by default. Never taken
+        from the data, so the width is the same in every fold.
+    fusion : {"auto", "mean", "concat"}, default="auto"
         The mean of the tokens of an epoch's modalities; or one block per modality, a missing one
-        filled with the mean of the others.
+        filled with the mean of the others. "auto" is "mean" where the tokens of all modalities lie
+        in one space, as those of sleep2vec do.
     pooling : {"mean", "mean_std", "max", "cls"}, default="mean"
         How the epochs of a night become one row; "cls" where the checkpoint has a CLS token.
         Does not apply to epochs.
+    center : "auto", "night" or None, default="auto"
+        Of epochs: "night" subtracts from each modality's token its mean over the valid epochs of
+        the recording, whichever rows are asked for, as subjects differ more than stages do. The
+        mean is taken between lights off and lights on; of a recording past twelve hours without
+        them, in its longest sleep-like stretch, which is found in the signals without labels,
+        and half an hour on either side. A night with fewer than 20 valid epochs stays as it is,
+        with a warning. "auto" is what the checkpoint was made for, and None for rows of nights.
     context_minutes : float, default=0
         Of epochs: the mean of the rows around each, within a window of so many minutes, follows
         the epoch's own row, for linear heads of sleep stages. Does not apply to nights.
@@ -109,16 +119,17 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
     _noun = "transformer"
     _parameter_constraints: ClassVar[dict] = {
         "fusion": [StrOptions(set(FUSIONS))], "pooling": [StrOptions(set(POOLINGS))],
-        "context_minutes": [NON_NEGATIVE], "precision": [PRECISION], "batch_size": [count(), None],
+        "center": [StrOptions({"auto", "night"}), None], "context_minutes": [NON_NEGATIVE],
+        "precision": [PRECISION], "batch_size": [count(), None],
         "on_error": [StrOptions({"raise", "nan"})], "store_weights_in_pickle": ["boolean"],
         "verbose": ["verbose"],
     }  # fmt: skip
 
     def __init__(
         self, checkpoint: str | PathLike | Checkpoint = "sleep2vec-mini", *,
-        modalities: str | Sequence[str] | None = None, fusion: str = "mean", pooling: str = "mean",
-        context_minutes: float = 0, layer: str | int = "last", precision: str = "float32",
-        device: str = "auto", batch_size: int | None = None,
+        modalities: str | Sequence[str] | None = None, fusion: str = "auto", pooling: str = "mean",
+        center: str | None = "auto", context_minutes: float = 0, layer: str | int = "last",
+        precision: str = "float32", device: str = "auto", batch_size: int | None = None,
         cache: str | PathLike | None = "memory", on_error: str = "raise",
         store_weights_in_pickle: bool = False, verbose: int = 0,
     ):  # fmt: skip
@@ -126,6 +137,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         self.modalities = modalities
         self.fusion = fusion
         self.pooling = pooling
+        self.center = center
         self.context_minutes = context_minutes
         self.layer = layer
         self.precision = precision
@@ -161,19 +173,24 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             If the checkpoint cannot be loaded or lacks what the parameters ask for.
         """
         from .._torch import resolve_device, resolve_precision
+        from ._sleep2vec import as_encoder
 
         validate_params(self)
         check_cache(self.cache)
         inputs = read_input(X, self.on_error)
-        checkpoint = self._load_checkpoint()
-        config = checkpoint.config
-        _check_output(config, self.layer, self.pooling)
-        self.modalities_ = choose_modalities(self.modalities, config.names, inputs.recordings)
         self.unit_ = inputs.unit
         self.device_ = resolve_device(self.device)
         self.precision_ = resolve_precision(self.precision, self.device_)
-        self.checkpoint_sha256_ = checkpoint.sha256
-        self.n_features_out_ = self._count_features(config)
+        settings = self._layer(), self.precision_, self.device_
+        encoder = as_encoder(self._load_checkpoint(), *settings)
+        if self.pooling == "cls" and not encoder.has_summary:
+            raise CheckpointError("pooling='cls': this checkpoint has no CLS token to give.")
+        self.modalities_ = choose_groups(self.modalities, encoder, inputs.recordings)
+        self.fusion_ = choose_fusion(self.fusion, encoder)
+        self.center_ = self._choose_center(encoder)
+        self.checkpoint_sha256_ = encoder.sha256
+        self._feature_names = self._name_columns(encoder)
+        self.n_features_out_ = len(self._feature_names)
         self._rows_at_fit = RowsBySubject.of_input(inputs)
         return self
 
@@ -202,7 +219,8 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         """
         inputs = self._read_as_fitted(X)
         guard(getattr(self, "_rows_at_fit", None), lambda: RowsBySubject.of_input(inputs))
-        return self._label_rows(self._encode(inputs), inputs)
+        rows, offsets = self._encode(inputs)
+        return self._label_rows(rows if offsets is None else rows - offsets, inputs)
 
     def embed(self, X: Any) -> EmbeddingTable:
         """Embed recordings or epochs into a table, to be saved and looked up later.
@@ -215,15 +233,17 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         Returns
         -------
         EmbeddingTable
-            The rows of :meth:`transform`, their names, the seconds of each modality behind them,
-            and their provenance. :class:`PrecomputedEmbeddings` looks rows up in it.
+            The rows of :meth:`transform` before centring, what centring takes off them, their
+            names, the seconds of each modality behind them, and their provenance.
+            :class:`PrecomputedEmbeddings` looks rows up in it.
         """
         inputs = self._read_as_fitted(X)
         coverage = CoverageCollector(inputs, self.modalities_)
-        rows = self._encode(inputs, coverage)
+        rows, offsets = self._encode(inputs, coverage)
         keys = RowKeys.from_input(inputs)
         contents = {"contents": contents_of(inputs, self.modalities_)}
-        return EmbeddingTable(keys, rows, coverage.seconds, self._provenance() | contents)
+        provenance = self._provenance() | contents
+        return EmbeddingTable(keys, rows, coverage.seconds, provenance, offsets)
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()
@@ -237,18 +257,15 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         self._check_unit(inputs)
         return inputs
 
-    def _count_features(self, config: EncoderConfig) -> int:
-        projection = config.projection if self.layer == "projection" else None
-        width = config.hidden_size if projection is None else projection.out_size
-        width *= len(self.modalities_) if self.fusion == "concat" else 1
-        return width * len(self._parts())
+    def _name_columns(self, encoder: Encoder) -> list[str]:
+        if self.fusion_ == "concat":
+            names = [name for group in self.modalities_ for name in encoder.feature_names(group)]
+        else:
+            names = mean_names(encoder)
+        return [_with_suffix(name, part) for part in self._parts() for name in names]
 
     def _column_names(self) -> list[str]:
-        blocks = self.modalities_ if self.fusion == "concat" else ("sleep2vec",)
-        parts = self._parts()
-        width = self.n_features_out_ // len(blocks) // len(parts)
-        digits = max(3, len(str(width - 1)))
-        return [f"{b}{p}_{i:0{digits}d}" for p in parts for b in blocks for i in range(width)]
+        return self._feature_names
 
     def _parts(self) -> tuple[str, ...]:
         """Suffixes of the columns' names, one for each vector of a row."""
@@ -256,45 +273,74 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             return ("", "_around") if n_around(self.context_minutes) else ("",)
         return ("_mean", "_std") if self.pooling == "mean_std" else ("",)
 
-    def _encode(self, inputs: EncoderInput, *collectors: CoverageCollector) -> np.ndarray:
-        from .._torch import resolve_device
-        from ._engine import Engine
+    def _choose_center(self, encoder: Encoder) -> str | None:
+        if self.unit_ == "night" and self.center == "night":
+            raise ValueError(
+                "center='night' is for rows of epochs, and X holds nights: one that is relative to "
+                "its own mean has a mean of 0. Use center='auto' or None, or EpochSequence(X)."
+            )
+        auto = "night" if encoder.centered and self.unit_ == "epoch" else None
+        return auto if self.center == "auto" else self.center
+
+    def _encode(
+        self, inputs: EncoderInput, *collectors: CoverageCollector
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The rows, and what centring takes off them, if it is asked for."""
         from ._parallel import encode_nights
 
-        checkpoint = self._load_fitted_checkpoint()
-        width = self._count_features(checkpoint.config)
-        if width != self.n_features_out_:
-            raise ValueError(
-                f"parameters were set after fit: they ask for {width} columns, fit announced "
-                f"{self.n_features_out_}. Fit again; nothing is encoded twice for it."
-            )
-        store, layer = open_store(self.cache), self._layer()
-        # a pickle may come from a machine with another device
-        device = resolve_device(self.device if self.device == "auto" else self.device_)
-        read_ahead = self.batch_size or _READ_AHEAD
-        engine = Engine(
-            checkpoint, self.modalities_, layer, self.precision_, device, read_ahead, store,
-            skip_unusable=self.on_error == "nan",
-        )  # fmt: skip
-        n_epochs = n_around(self.context_minutes)
-        summary = RowSummary(self.modalities_, self.fusion, self.pooling, n_epochs)
-        rows = RowCollector(inputs, self.n_features_out_, summary)
+        ready = self.__dict__.pop("_ready", None)
+        if ready is not None and not collectors:
+            return self._rows_of(*ready)
+        engine, rows = self._open(inputs)
         # closed here, as the error raised would keep the threads that read ahead alive
-        nights = encode_nights(engine, inputs, summary, self.checkpoint, self.device)
+        nights = encode_nights(engine, inputs, rows.summary, self.checkpoint, self.device)
         with closing(nights):
             for night in self._with_progress(nights, len(inputs.recordings)):
-                if night.error is not None and self.on_error == "raise":
-                    raise _with_hint(night.error)
-                rows.add(night)
-                for collector in collectors:
-                    collector.add(night)
+                self._take(night, rows, *collectors)
+        return self._rows_of(engine, rows)
+
+    def _open(self, inputs: EncoderInput) -> tuple[Engine, RowCollector]:
+        """What encodes X, and what takes in its nights."""
+        from .._torch import resolve_device
+        from ._engine import Engine
+        from ._sleep2vec import as_encoder
+
+        # a pickle may come from a machine with another device
+        device = resolve_device(self.device if self.device == "auto" else self.device_)
+        checkpoint = self._load_fitted_checkpoint()
+        encoder = as_encoder(checkpoint, self._layer(), self.precision_, device)
+        if self._name_columns(encoder) != self._feature_names:
+            raise ValueError(
+                "parameters were set after fit: they ask for other columns than the "
+                f"{self.n_features_out_} that fit announced. Fit again; nothing is encoded twice "
+                "for it."
+            )
+        engine = Engine(
+            encoder, self.modalities_, self.batch_size or _READ_AHEAD, open_store(self.cache),
+            skip_unusable=self.on_error == "nan", find_windows=self.center_ is not None,
+        )  # fmt: skip
+        form = self.fusion_, self.pooling, n_around(self.context_minutes), self.center_ is not None
+        summary = RowSummary.of(encoder, self.modalities_, *form)
+        return engine, RowCollector(inputs, self.n_features_out_ * (1 + form[-1]), summary)
+
+    def _take(self, night: EncodedNight, *collectors: RowCollector | CoverageCollector) -> None:
+        if night.error is not None and self.on_error == "raise":
+            raise _with_hint(night.error)
+        for collector in collectors:
+            collector.add(night)
+
+    def _rows_of(self, engine: Engine, rows: RowCollector) -> tuple[np.ndarray, np.ndarray | None]:
+        store = cast("TokenStore | None", engine.cache)
         complaint = None if store is None else store.take_complaint()
         if complaint is not None:
             warn(complaint, CacheWarning)
-        return rows.result()
+        result = rows.result()
+        if self.center_ is None:
+            return result, None
+        return result[:, : self.n_features_out_], result[:, self.n_features_out_ :]
 
     def _layer(self) -> str | int:
-        return self.layer if isinstance(self.layer, str) else int(self.layer)
+        return self.layer if isinstance(self.layer, str | bool) else int(self.layer)
 
     def _with_progress(self, nights: Iterable, n_nights: int) -> Iterator[EncodedNight]:
         if not self.verbose:
@@ -323,8 +369,9 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             "checkpoint_sha256": self.checkpoint_sha256_,
             "unit": self.unit_,
             "modalities": list(self.modalities_),
-            "fusion": self.fusion,
+            "fusion": self.fusion_,
             "pooling": None if by_epoch else self.pooling,
+            "center": self.center_,
             "context_minutes": float(self.context_minutes) if by_epoch else None,
             "layer": self._layer(),
             "precision": self.precision_,
@@ -341,16 +388,10 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         }
 
 
-def _check_output(config: EncoderConfig, layer: str | int, pooling: str) -> None:
-    """Refuse a layer or a pooling that the checkpoint does not have."""
-    if layer == "projection" and config.projection is None:
-        raise CheckpointError("layer='projection': this checkpoint has no projection head.")
-    if pooling == "cls" and not (config.cls and layer != "projection"):
-        raise CheckpointError("pooling='cls': this checkpoint has no CLS token to give.")
-    accepted = ("last", "projection", *range(config.n_layers + 1))
-    if isinstance(layer, bool) or layer not in accepted:
-        listed = ", ".join(map(repr, accepted))
-        raise ValueError(f"layer must be one of {listed}; got {layer!r}.")
+def _with_suffix(name: str, suffix: str) -> str:
+    """A column's name with ``suffix`` before its number: eeg_mean_000."""
+    stem, _, number = name.rpartition("_")
+    return f"{stem}{suffix}_{number}" if stem and number.isdigit() else f"{name}{suffix}"
 
 
 def _with_hint(error: Sleep2VecError) -> Sleep2VecError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -21,22 +21,25 @@ from tqdm.auto import tqdm
 from .._torch import RunningStatistics
 from .._warnings import warn
 from ..config import get_config
-from ..encoding._engine import EncodedNight, Engine
+from ..encoding._centering import centered_tokens
+from ..encoding._engine import EncodedNight, Engine, encode_together
+from ..encoding._sleep2vec import as_encoder
 from ..encoding.cache import open_store
 from ..encoding.covariates import RecordingMetadata, time_columns
 from ..errors import CacheWarning, InvalidRecordingError
 from ..nightstore.content import Content, compute_contents, contents_key, contents_of
 from ..nightstore.store import NightStore, prepare_folder
 from ..recordings.recording import Recording, prefix_errors
-from ..recordings.sources import Signal
 from ._losses import mean_of_groups
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
+    from ..model.encoder import Encoder
     from ._labels import Targets
 
 _BYTES_OF_TOKENS = 2**28
 _NIGHTS_THROUGH_ENCODER = 4
+_READ_AHEAD = 2
 _SMALLEST_STD = 1e-6
 
 
@@ -142,14 +145,15 @@ def _stack_layers(
     nights: Sequence[Mapping[str, tuple[np.ndarray, ...]]], modalities: Sequence[str], length: int
 ) -> Tensor:
     """Arrays (n, H), or (H,), by modality and layer as [B, length, M, H] or [..., M, K, H]."""
-    first = next(iter(nights[0].values()))
-    stacked = torch.zeros(len(nights), length, len(modalities), len(first), first[0].shape[-1])
+    n_layers = len(next(iter(nights[0].values())))
+    width = max(arrays[0].shape[-1] for night in nights for arrays in night.values())
+    stacked = torch.zeros(len(nights), length, len(modalities), n_layers, width)
     for b, night in enumerate(nights):
         for name, layers in night.items():
             for k, values in enumerate(layers):
                 rows = _as_tensor(np.atleast_2d(values))
-                stacked[b, : len(rows), modalities.index(name), k] = rows
-    return stacked[..., 0, :] if len(first) == 1 else stacked
+                stacked[b, : len(rows), modalities.index(name), k, : rows.shape[1]] = rows
+    return stacked[..., 0, :] if n_layers == 1 else stacked
 
 
 def _as_tensor(array: np.ndarray) -> Tensor:
@@ -260,10 +264,13 @@ def token_statistics(
             rows = np.stack([np.atleast_2d(layer)[valid] for layer in layers], axis=1)
             statistics[name].update(rows)
     known = {name: part.mean_and_std(_SMALLEST_STD) for name, part in statistics.items()}
-    shape = next(iter(known.values()))[0].shape
-    unknown = np.zeros(shape), np.ones(shape)
-    mean, std = zip(*(known.get(name, unknown) for name in modalities), strict=True)
-    return np.stack(mean).astype(np.float32), np.stack(std).astype(np.float32)
+    n_layers, width = np.max([part[0].shape for part in known.values()], axis=0)
+    mean = np.zeros((len(modalities), n_layers, width), dtype=np.float32)
+    std = np.ones_like(mean)
+    for name, part in known.items():
+        for whole, own in zip((mean, std), part, strict=True):
+            whole[modalities.index(name), :, : own.shape[1]] = own
+    return mean, std
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -385,7 +392,7 @@ class CohortSet(TrainingSet):
 class TokenSource:
     """Tokens of some layers of a checkpoint; CLS vectors too with ``summaries``."""
 
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | Encoder
     modalities: tuple[str, ...]
     layers: tuple[str | int, ...]
     precision: str
@@ -393,6 +400,7 @@ class TokenSource:
     cache: Any
     summaries: bool = False
     verbose: int = 0
+    center: bool = False  # tokens relative to the mean of their night
 
     def nights(
         self, recordings: Sequence[Recording], locations: Sequence[str]
@@ -400,61 +408,40 @@ class TokenSource:
         """Encode recordings in order, or take them from the cache."""
         store = open_store(self.cache)
         engines = [
-            Engine(self.checkpoint, self.modalities, layer, self.precision, self.device, 2, store)
+            Engine(
+                as_encoder(self.checkpoint, layer, self.precision, self.device),
+                self.modalities,
+                _READ_AHEAD,
+                store,
+                find_windows=self.center,
+            )
             for layer in self.layers
         ]
         bar = tqdm(total=len(recordings), desc="encoding", unit="night", disable=not self.verbose)
-        with bar, closing(_encode_layers(engines, recordings, locations)) as encoded:
+        with bar, closing(encode_together(engines, recordings, locations)) as encoded:
             for recording, layers in zip(recordings, encoded, strict=True):
                 for layer in layers:
                     if layer.error is not None:
                         raise layer.error
-                yield self._night(recording.n_epochs, [layer.modalities for layer in layers])
+                yield self._night(recording.n_epochs, layers)
                 bar.update()
         complaint = None if store is None else store.take_complaint()
         if complaint is not None:
             warn(complaint, CacheWarning)
 
-    def _night(self, n_epochs: int, layers: list[Mapping]) -> NightArrays:
+    def _night(self, n_epochs: int, encoded: Sequence[EncodedNight]) -> NightArrays:
+        layers: list[Any] = [layer.modalities for layer in encoded]
         names = layers[0]
         cls = names if self.summaries else ()
+        tokens = [{name: item.tokens for name, item in layer.items()} for layer in layers]
+        if self.center:
+            tokens = [centered_tokens(night.modalities, night.window) for night in encoded]
         return NightArrays(
             n_epochs,
-            {name: tuple(layer[name].tokens for layer in layers) for name in names},
+            {name: tuple(layer[name] for layer in tokens) for name in names},
             {name: layers[0][name].valid for name in names},
             {name: tuple(layer[name].summary for layer in layers) for name in cls},
         )
-
-
-def _encode_layers(
-    engines: Sequence[Engine], recordings: Sequence[Recording], locations: Sequence[str]
-) -> Generator[tuple[EncodedNight, ...], None, None]:
-    if len(engines) == 1:
-        with closing(engines[0].encode(recordings, locations)) as nights:
-            for night in nights:
-                yield (night,)
-        return
-    # all engines night by night, or all tokens of a layer would be in memory
-    for recording, location in zip(recordings, locations, strict=True):
-        once: Any = _ReadOnce(recording)
-        yield tuple(night for engine in engines for night in engine.encode([once], [location]))
-
-
-class _ReadOnce:
-    """A recording whose signals stay in memory from one layer's engine to the next."""
-
-    def __init__(self, recording: Recording):
-        self._recording = recording
-        self._signals: dict[str, Signal] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._recording, name)
-
-    def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        unread = [name for name in names if name not in self._signals]
-        if unread:
-            self._signals |= self._recording.read(unread)
-        return {name: self._signals[name] for name in names}
 
 
 @dataclass(frozen=True, slots=True)

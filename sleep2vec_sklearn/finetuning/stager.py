@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Sleep stages of a night by the bundled encoder and a bundled head."""
+"""Sleep stages of a night by the bundled stager, SeqSleepNet, or a classifier."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ import numpy as np
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from sklearn.utils.validation import check_is_fitted
 
 from .._files import check_format_version, write_atomic
+from ..encoding._centering import night_centers
 from ..encoding._pooling import fuse
 from ..encoding.cache import check_cache, open_store
 from ..errors import CheckpointError, InvalidRecordingError
 from ..evaluation.sleep_statistics import sleep_statistics, usable_lights, warn_of_lights
+from ..recordings._conditioning import find_good_epochs
+from ..recordings.epochs import EpochSequence
 from ..recordings.modality import EPOCH_SECONDS, list_modalities
 from ..recordings.recording import Recording, as_recording, describe_recording
 from ..recordings.stages import SleepStage
 
 if TYPE_CHECKING:
     from ..encoding._engine import EncodedNight
+    from ..model.encoder import EncodedModality
 
 __all__ = ["StagedNight", "stage_night"]
 
@@ -37,24 +42,29 @@ STAGES = ("W", "N1", "N2", "N3", "R")
 _METADATA_KEY = "sleep2vec_sklearn_stager"
 _FORMAT_VERSION = 1
 _TENSORS = ("weight", "bias", "trust")
-# epochs of twelve hours, and of ten
-_LONGEST_NIGHT, _NIGHT = 1440, 1200
 
 
 def stage_night(
-    recording: Any, *, modalities: Sequence[str] | None = None, device: str = "auto",
+    recording: Any, *, stager: Any = "bundled",
+    modalities: Sequence[str] | None = None, device: str = "auto",
     cache: str | os.PathLike | None = "memory",
 ) -> StagedNight:  # fmt: skip
-    """Stage a night with whatever sensors it has.
+    """Stage a night with whatever sensors it has, or by SeqSleepNet from its EEG.
 
-    The encoder is sleep2vec-mini. The head is linear, one vote per sensor, and was trained on
-    simulated nights and nights of few real subjects: the model card and ``StagedNight.card`` say
-    which, and how well it does on others. It is no medical device.
+    By default the encoder is sleep2vec-mini. The head is linear, one vote per sensor, and was
+    trained on simulated nights and nights of few real subjects: the model card and
+    ``StagedNight.card`` say which, and how well it does on others. It is no medical device.
 
     Parameters
     ----------
     recording : Recording, dict or path
         One night; the whole of it, as its epochs are compared with each other.
+    stager : "bundled", "seqsleepnet", path, SeqSleepNet or classifier, default="bundled"
+        ``"seqsleepnet"`` is downloaded once and reads a central EEG; its file works too, and
+        :class:`~sleep2vec_sklearn.model.SeqSleepNet`. It runs on the CPU, and nothing of it is
+        cached. A classifier is any that was fitted on epochs with the codes of
+        :class:`SleepStage` as y, such as a pipeline with a :class:`Sleep2VecTransformer`; it reads
+        the sensors it was fitted with.
     modalities : sequence of str, optional
         Those to use; all that the night has by default.
     device : str, default="auto"
@@ -69,7 +79,10 @@ def stage_night(
     Raises
     ------
     InvalidRecordingError
-        If it is no recording, or has no usable signal of any modality.
+        If it is no recording, or has no usable signal of any modality, or of an EEG if that is
+        needed.
+    CheckpointError
+        If there is no such stager, or it cannot be downloaded or read.
     ReadError
         If a file cannot be read.
 
@@ -79,31 +92,24 @@ def stage_night(
     >>> night = make_sleep_cohort(1, hours=2, modalities=["eeg"], missing=0, random_state=0)[0]
     >>> staged = stage_night(night)
     >>> staged
-    StagedNight(sim-0001-n1: W 74, N1 15, N2 89, N3 53, R 9; from eeg)
+    StagedNight(sim-0001-n1: W 74, N1 16, N2 89, N3 52, R 9; from eeg)
     >>> staged.probabilities.iloc[100].round(1).to_dict()
-    {'W': 0.0, 'N1': 0.0, 'N2': 0.5, 'N3': 0.5, 'R': 0.0}
+    {'W': 0.0, 'N1': 0.0, 'N2': 0.5, 'N3': 0.4, 'R': 0.0}
     """
     night = _as_night(recording)
     check_cache(cache)
     warn_of_lights([night])
+    if hasattr(stager, "predict_proba") and hasattr(stager, "fit"):
+        return _stage_by_classifier(night, stager, modalities)
+    if not (isinstance(stager, str) and stager == "bundled"):
+        return _stage_by_eeg(night, stager, modalities)
     head = load_stage_head()
     wanted = head.modalities if modalities is None else tuple(list_modalities(modalities))
     encoded = _encode(night, wanted, head, device, cache)
-    tokens = {name: one.tokens for name, one in encoded.modalities.items()}
+    probabilities = head.probabilities(encoded.modalities, encoded.window)
     valid = {name: one.valid for name, one in encoded.modalities.items()}
-    probabilities = head.probabilities(tokens, valid)
-    measured = np.stack(list(valid.values()), axis=1)
-    staged = measured.any(axis=1)
-    stages = np.full(night.n_epochs, int(SleepStage.unscored), dtype=np.int8)
-    stages[staged] = probabilities[staged].argmax(axis=1)
-    epochs = pd.RangeIndex(night.n_epochs, name="epoch")
-    return StagedNight(
-        id=night.id, stages=stages,
-        probabilities=pd.DataFrame(probabilities, index=epochs, columns=list(STAGES)),
-        measured=pd.DataFrame(measured, index=epochs, columns=list(valid)),
-        left_out=encoded.left_out, lights=usable_lights(night.lights, night.n_epochs),
-        embedding=fuse(encoded.modalities, wanted, "mean")[0], card=head.card,
-    )  # fmt: skip
+    embedding = fuse(encoded.modalities, wanted, "mean")[0]
+    return _as_staged(night, probabilities, valid, embedding, head.card, encoded.left_out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,12 +201,76 @@ def _as_night(recording: Any) -> Recording:
     return as_recording(recording)
 
 
+def _as_staged(
+    night: Recording, probabilities: np.ndarray, valid: Mapping[str, np.ndarray],
+    embedding: np.ndarray | None, card: dict, left_out: tuple[str, ...] = (),
+) -> StagedNight:  # fmt: skip
+    measured = np.stack(list(valid.values()), axis=1)
+    staged = measured.any(axis=1)
+    stages = np.full(night.n_epochs, int(SleepStage.unscored), dtype=np.int8)
+    stages[staged] = probabilities[staged].argmax(axis=1)
+    epochs = pd.RangeIndex(night.n_epochs, name="epoch")
+    return StagedNight(
+        id=night.id, stages=stages,
+        probabilities=pd.DataFrame(probabilities, index=epochs, columns=list(STAGES)),
+        measured=pd.DataFrame(measured, index=epochs, columns=list(valid)), left_out=left_out,
+        lights=usable_lights(night.lights, night.n_epochs), embedding=embedding, card=card,
+    )  # fmt: skip
+
+
+def _stage_by_eeg(night: Recording, stager: Any, modalities: Sequence[str] | None) -> StagedNight:
+    from ..model.checkpoint import load_checkpoint
+    from ..model.external import SeqSleepNet
+
+    loaded = load_checkpoint(stager) if isinstance(stager, str | os.PathLike) else stager
+    if not isinstance(loaded, SeqSleepNet):
+        raise CheckpointError(
+            f"stager={stager!r} is a {type(loaded).__name__}, which gives no stages; accepted are "
+            "'bundled', 'seqsleepnet', a path to its file, a SeqSleepNet, or a fitted classifier. "
+            "Use stager='bundled'."
+        )
+    if modalities is not None and list_modalities(modalities) != ["eeg"]:
+        raise InvalidRecordingError(
+            f"modalities={modalities!r}, but stager={loaded.name!r} reads the EEG alone. Leave "
+            "them out, or the stager."
+        )
+    states, probabilities, valid = loaded.states_and_probabilities(night)
+    if not valid.any():
+        raise InvalidRecordingError(
+            f"{describe_recording(night)}: no usable signal: eeg flat or mostly without samples, "
+            f"and {loaded.name} reads that alone. Use stager='bundled', which takes other sensors."
+        )
+    return _as_staged(night, probabilities, {"eeg": valid}, states, loaded.card)
+
+
+def _stage_by_classifier(
+    night: Recording, classifier: Any, modalities: Sequence[str] | None
+) -> StagedNight:
+    check_is_fitted(classifier)
+    classes = np.asarray(classifier.classes_)
+    if modalities is not None or not np.isin(classes, range(len(STAGES))).all():
+        raise InvalidRecordingError(
+            f"stager: a classifier of the classes {', '.join(map(str, classes))} with modalities="
+            f"{modalities!r}; accepted is one of the codes 0 to 4 (W, N1, N2, N3, R), without "
+            "modalities. Fit it on EpochSequence.stages, and drop sensors by night.without()."
+        )
+    probabilities = np.zeros((night.n_epochs, len(STAGES)))
+    probabilities[:, classes.astype(int)] = classifier.predict_proba(EpochSequence([night]))
+    valid = {
+        name: find_good_epochs(signal, name, night.n_epochs, coarse=True)
+        for name, signal in night.read().items()
+    }
+    probabilities[~np.any(list(valid.values()), axis=0)] = np.nan
+    return _as_staged(night, probabilities, valid, None, {})
+
+
 def _encode(
     night: Recording, wanted: Sequence[str], head: StageHead, device: str, cache: Any
 ) -> EncodedNight:
     # torch takes seconds to import
     from .._torch import resolve_device
     from ..encoding._engine import Engine
+    from ..encoding._sleep2vec import as_encoder
     from ..model.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(_CHECKPOINT)
@@ -210,9 +280,8 @@ def _encode(
             f"{head.checkpoint_sha256[:12]}, but {_CHECKPOINT} has {checkpoint.sha256[:12]}. "
             "Reinstall, or train it again: python -m benchmarks.bundled_stager.train"
         )
-    engine = Engine(
-        checkpoint, wanted, "last", "float32", resolve_device(device), 0, open_store(cache)
-    )
+    encoder = as_encoder(checkpoint, device=resolve_device(device))
+    engine = Engine(encoder, wanted, 0, open_store(cache), find_windows=True)
     with closing(engine.encode([night], [describe_recording(night)])) as nights:
         encoded = next(nights)
     if encoded.error is not None:
@@ -231,30 +300,23 @@ class StageHead:
     checkpoint_sha256: str
     card: dict = field(repr=False, default_factory=dict)
 
-    def probabilities(self, tokens: Mapping[str, np.ndarray], valid: Mapping) -> np.ndarray:
-        """Probabilities, float64 of shape (n_epochs, 5); NaN where no modality is valid."""
-        probabilities = self._vote(tokens, valid, slice(None))
-        if len(probabilities) <= _LONGEST_NIGHT:
-            return probabilities
-        # mostly a day: means of the ten hours with the most sleep
-        asleep = np.nan_to_num(1 - probabilities[:, 0])
-        sums = np.cumsum(np.concatenate([[0], asleep]))
-        start = int((sums[_NIGHT:] - sums[:-_NIGHT]).argmax())
-        return self._vote(tokens, valid, slice(start, start + _NIGHT))
+    def probabilities(
+        self, night: Mapping[str, EncodedModality], window: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """Probabilities, float64 of shape (n_epochs, 5); NaN where no modality is valid.
 
-    def _vote(self, tokens: Mapping, valid: Mapping, night: slice) -> np.ndarray:
-        """Average the votes, of tokens relative to their mean over these epochs."""
-        n_epochs = len(next(iter(valid.values())))
+        Tokens are relative to their mean over the epochs of ``window``, all by default.
+        """
+        n_epochs = len(next(iter(night.values())).valid)
+        centers = night_centers(night, window or (0, n_epochs), fewest=1)
         total, trust = np.zeros((n_epochs, len(STAGES))), np.zeros((n_epochs, 1))
         for i, name in enumerate(self.modalities):
-            if name not in tokens or not valid[name].any():
+            if centers is None or name not in centers:
                 continue
-            measured = valid[name]
-            within = tokens[name][night][measured[night]]
-            mean = (within if len(within) else tokens[name][measured]).mean(axis=0)
-            vote = (tokens[name] - mean).astype(np.float64) @ self.weight[i] + self.bias[i]
-            total += np.where(measured[:, None], self.trust[i] * vote, 0)
-            trust += measured[:, None] * self.trust[i]
+            measured, relative = night[name].valid[:, None], night[name].tokens - centers[name]
+            vote = relative.astype(np.float64) @ self.weight[i] + self.bias[i]
+            total += np.where(measured, self.trust[i] * vote, 0)
+            trust += measured * self.trust[i]
         with np.errstate(invalid="ignore", divide="ignore"):
             logits = total / trust
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))

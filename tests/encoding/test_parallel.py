@@ -273,7 +273,7 @@ def test_workers_leave_out_sensors(elsewhere, checkpoint_path, noise):
 
 
 def work_with(path, sha256="0" * 64):
-    return Work(path, sha256, (), "last", "float32", "cpu", 1, None, None)
+    return Work(path, (sha256, "last", "float32"), (), "cpu", 1, None, None)
 
 
 def test_wrong_checkpoints_for_workers(checkpoint_path, tmp_path):
@@ -313,7 +313,7 @@ def test_workers_may_come_back(monkeypatch):
             raise found
         return found
 
-    monkeypatch.setattr(parallel, "_count_workers", count)
+    monkeypatch.setattr(parallel, "count_workers", count)
     assert parallel._workers_came_back()
     monkeypatch.setattr(parallel, "_SECONDS_FOR_WORKERS", 0)
     assert not parallel._workers_came_back()

@@ -2,9 +2,18 @@
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
+from sklearn.pipeline import make_pipeline
 
-from sleep2vec_sklearn import Recording, load_checkpoint, make_sleep_cohort, stage_night
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    Sleep2VecTransformer,
+    load_checkpoint,
+    make_sleep_cohort,
+    stage_night,
+)
 from sleep2vec_sklearn.datasets import write_edf_cohort
 from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, UnknownModalityError
 from sleep2vec_sklearn.evaluation import sleep_statistics
@@ -14,6 +23,9 @@ from sleep2vec_sklearn.finetuning.stager import (
     load_stage_head,
     save_stage_head,
 )
+from sleep2vec_sklearn.model import SeqSleepNet
+from sleep2vec_sklearn.model.encoder import EncodedModality
+from tests.seqsleepnet import named_night, noise, random_state
 
 SENSORS = ("eeg", "eog", "spo2", "ibi")
 
@@ -109,6 +121,35 @@ def test_flat_nights_are_refused():
     assert "on_error" not in str(told.value)
 
 
+def test_seqsleepnet_stages_by_eeg(tmp_path, monkeypatch):
+    night, network = named_night({"C4-A1": noise(30)}), SeqSleepNet(random_state())
+    path = tmp_path / "eeg.safetensors"
+    save_file({k: t.numpy() for k, t in random_state().items()}, path)
+    monkeypatch.setattr("sleep2vec_sklearn.model.external.seqsleepnet.fetch_file", lambda: path)
+    staged = stage_night(night, stager=network)
+    np.testing.assert_array_equal(staged.probabilities, network.predict_proba(night))
+    np.testing.assert_array_equal(staged.stages, staged.probabilities.to_numpy().argmax(axis=1))
+    assert staged.embedding.shape == (30, 128)
+    assert staged.modalities == ("eeg",)
+    assert staged.statistics()["tib_min"] == 15
+    assert "MIT" in staged.card["licence"]
+    for stager in ("seqsleepnet", path):
+        again = stage_night(night, stager=stager, modalities=["eeg"])
+        np.testing.assert_array_equal(again.stages, staged.stages)
+
+
+def test_unfit_stagers_are_refused(night):
+    network = SeqSleepNet(random_state())
+    with pytest.raises(CheckpointError, match="is a Checkpoint, which gives no stages"):
+        stage_night(night, stager="sleep2vec-mini")
+    with pytest.raises(InvalidRecordingError, match="reads the EEG alone"):
+        stage_night(night, stager=network, modalities=["eeg", "ibi"])
+    with pytest.raises(InvalidRecordingError, match="has eog, spo2, ibi; seqsleepnet reads"):
+        stage_night(night.without("eeg"), stager=network)
+    with pytest.raises(InvalidRecordingError, match="no usable signal: eeg flat"):
+        stage_night(named_night({"C4-A1": np.zeros(9000)}), stager=network)
+
+
 RNG = np.random.default_rng(0)
 TRUST = np.array([3.0, 1.0])
 HEAD = StageHead(
@@ -116,7 +157,13 @@ HEAD = StageHead(
     {"n": 1},
 )  # fmt: skip
 TOKENS = {name: RNG.standard_normal((30, 8)).astype(np.float32) for name in ("eeg", "ibi")}
-EVERYWHERE = {name: np.ones(30, dtype=bool) for name in TOKENS}
+
+
+def night_of(tokens, valid=None):
+    """Encoded modalities, on everywhere by default."""
+    everywhere = np.ones(len(next(iter(tokens.values()))), dtype=bool)
+    masks = valid or dict.fromkeys(tokens, everywhere)
+    return {name: EncodedModality(tokens[name], masks[name]) for name in tokens}
 
 
 def softmax(logits):
@@ -130,14 +177,14 @@ def vote(place, tokens):
 
 def test_votes_are_weighted_by_trust():
     expected = softmax((3 * vote(0, TOKENS["eeg"]) + vote(1, TOKENS["ibi"])) / 4)
-    np.testing.assert_allclose(HEAD.probabilities(TOKENS, EVERYWHERE), expected, rtol=1e-5)
-    alone = HEAD.probabilities({"ibi": TOKENS["ibi"]}, EVERYWHERE)
+    np.testing.assert_allclose(HEAD.probabilities(night_of(TOKENS)), expected, rtol=1e-5)
+    alone = HEAD.probabilities(night_of({"ibi": TOKENS["ibi"]}))
     np.testing.assert_allclose(alone, softmax(vote(1, TOKENS["ibi"])), rtol=1e-5)
 
 
 def test_epochs_use_their_sensors():
     valid = {"eeg": np.arange(30) < 20, "ibi": np.arange(30) >= 10}
-    proba = HEAD.probabilities(TOKENS, valid)
+    proba = HEAD.probabilities(night_of(TOKENS, valid))
     centred = TOKENS["eeg"] - TOKENS["eeg"][:20].mean(axis=0)
     expected = softmax(centred @ HEAD.weight[0] + HEAD.bias[0])[:10]
     np.testing.assert_allclose(proba[:10], expected, rtol=1e-5)
@@ -145,26 +192,18 @@ def test_epochs_use_their_sensors():
 
 def test_gaps_and_constant_shifts():
     valid = {name: np.arange(30) != 7 for name in TOKENS}
-    proba = HEAD.probabilities(TOKENS, valid)
+    proba = HEAD.probabilities(night_of(TOKENS, valid))
     assert np.isnan(proba[7]).all()
     assert np.isfinite(np.delete(proba, 7, axis=0)).all()
     shifted = {name: tokens + 3 for name, tokens in TOKENS.items()}
-    found = [HEAD.probabilities(tokens, EVERYWHERE) for tokens in (TOKENS, shifted)]
+    found = [HEAD.probabilities(night_of(tokens)) for tokens in (TOKENS, shifted)]
     np.testing.assert_allclose(*found, rtol=1e-4)
 
 
-def test_days_do_not_change_stages():
-    wake = np.array([9.0, 0, 0, 0, 0])
-    weight = np.zeros((1, 2, 5))
-    weight[0, 0] = wake
-    head = StageHead(("eeg",), weight, np.zeros((1, 5)), np.ones(1), "abc")
-    night = np.where(RNG.random(1200) < 0.2, 0.5, -0.5)
-    day = np.full(1200, 0.6) + 0.01 * RNG.standard_normal(1200)
-    found = {}
-    for name, level in (("night", night), ("both", np.concatenate([day, night]))):
-        tokens = {"eeg": np.stack([level, np.zeros_like(level)], axis=1)}
-        found[name] = head.probabilities(tokens, {"eeg": np.ones(len(level), dtype=bool)})
-    np.testing.assert_allclose(found["both"][1200:], found["night"], atol=1e-6)
+def test_window_bounds_the_mean():
+    shifted = {name: np.concatenate([tokens, tokens + 9]) for name, tokens in TOKENS.items()}
+    found = HEAD.probabilities(night_of(shifted), (0, 30))
+    np.testing.assert_allclose(found[:30], HEAD.probabilities(night_of(TOKENS)), rtol=1e-5)
 
 
 def test_heads_are_written_and_read(tmp_path):
@@ -209,3 +248,18 @@ def test_impossible_heads_are_not_written(tmp_path, wrong):
     with pytest.raises(CheckpointError, match="not saved"):
         save_stage_head(tmp_path / "head.safetensors", head)
     assert not list(tmp_path.iterdir())
+
+
+def test_classifiers_stage_nights():
+    nights = make_sleep_cohort(2, hours=1, modalities=["ibi"], missing=0, random_state=0)
+    X = EpochSequence(nights)
+    model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(max_iter=200))
+    model.fit(X[X.stages >= 0], X.stages[X.stages >= 0])
+    staged = stage_night(nights[1], stager=model)
+    own = model.predict(EpochSequence([nights[1]]))
+    on = staged.measured["ibi"].to_numpy()
+    np.testing.assert_array_equal(staged.stages[on], own[on])
+    assert staged.to_frame().shape == (120, 8)
+    model[-1].classes_ = np.array(["W", "S"])
+    with pytest.raises(InvalidRecordingError, match="a classifier of the classes W, S"):
+        stage_night(nights[1], stager=model)
