@@ -57,5 +57,5 @@ class NightThatWarns(Night):
 def note_nesting(X, folder):
 
     with open(Path(folder) / "nesting", "a") as file:
-        file.write(f"{_count_workers()}\n")
+        file.write(f"{count_workers()}\n")
     return X
