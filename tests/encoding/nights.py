@@ -56,6 +56,8 @@ class NightThatWarns(Night):
 
 def note_nesting(X, folder):
 
+    from sleep2vec_sklearn.encoding._parallel import count_workers
+
     with open(Path(folder) / "nesting", "a") as file:
         file.write(f"{count_workers()}\n")
     return X
