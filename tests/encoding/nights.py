@@ -55,7 +55,6 @@ class NightThatWarns(Night):
 
 
 def note_nesting(X, folder):
-
     from sleep2vec_sklearn.encoding._parallel import count_workers
 
     with open(Path(folder) / "nesting", "a") as file:
