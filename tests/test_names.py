@@ -20,7 +20,7 @@ INNER = {
         "test_signals test_subjects"
     ),
     "encoding": (
-        "conftest test_cache_disk test_cache_size test_context test_engine test_leakage "
+        "conftest nights test_cache_disk test_cache_size test_context test_engine test_leakage "
         "test_parallel test_pooling test_windows"
     ),
     "evaluation": "test_cross_validation test_subjects",

@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 
 from sleep2vec_sklearn import load_checkpoint, make_sleep_cohort, read_recording
 from sleep2vec_sklearn.datasets import load_dreams, load_sleep_accel, load_slpdb
+from sleep2vec_sklearn.encoding._centering import centered_tokens
 from sleep2vec_sklearn.encoding._engine import Engine
 from sleep2vec_sklearn.encoding._sleep2vec import as_encoder
 from sleep2vec_sklearn.evaluation import staging_report
@@ -80,7 +81,7 @@ def encode(recordings: Sequence[Recording], name: str) -> TokenTable:
     """Encode nights with the bundled encoder."""
     checkpoint = load_checkpoint("sleep2vec-mini")
     modalities = tuple(m.name for m in checkpoint.config.modalities)
-    engine = Engine(as_encoder(checkpoint), modalities, 1)
+    engine = Engine(as_encoder(checkpoint), modalities, 1, find_windows=True)
     parts = []
     with closing(engine.encode(recordings, [str(r.id) for r in recordings])) as nights:
         for night in tqdm(nights, total=len(recordings), desc=name):
@@ -98,6 +99,7 @@ def _rows_of(night, recording: Recording, modalities: Sequence[str]):
     tokens = np.zeros((recording.n_epochs, len(modalities), width), dtype=np.float16)
     present = np.zeros((recording.n_epochs, len(modalities)), dtype=bool)
     first, last = _night_of(recording)
+    relative = centered_tokens(night.modalities, night.window)
     for place, name in enumerate(modalities):
         if name not in night.modalities:
             continue
@@ -105,8 +107,7 @@ def _rows_of(night, recording: Recording, modalities: Sequence[str]):
         there = encoded.valid.copy()
         there[:first] = there[last:] = False
         if there.any():
-            centred = encoded.tokens - encoded.tokens[there].mean(axis=0)
-            tokens[:, place] = np.where(there[:, None], centred, 0)
+            tokens[:, place] = np.where(there[:, None], relative[name], 0)
             present[:, place] = there
     used = (recording.stages >= 0) & present.any(axis=1)
     return tokens[used], present[used], recording.stages[used]

@@ -9,7 +9,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from unittest import SkipTest
 
@@ -305,17 +305,28 @@ _CHECKS = [
 ]
 
 
-def make_X(kind: str, change: Callable[[dict], dict] | None = None, plain: bool = False) -> Any:
-    """Unlike nights of noise as X of a kind, after a change to their {name: (samples, rate)}."""
+@cache
+def _make_signals() -> list[dict[str, np.ndarray]]:
+    """Noise of five nights; made once, as some checks take a hundred X."""
     rng, nights = np.random.default_rng(0), []
     for number in range(5):
-        night: Any = {}
+        night = {}
         for name, modality in MODALITIES.items():
             rate = modality.conditioning.rate
             noise = rng.standard_normal(round(_N_EPOCHS * EPOCH_SECONDS * rate)).clip(-3, 3)
             level, spread = {"spo2": (95, 1), "ibi": (0.9, 0.05)}.get(name, (0, 30 + number))
             noise = np.abs(noise) if name == "actigraphy" else noise
-            night[name] = ((level + spread * noise).astype(np.float32), rate)
+            night[name] = (level + spread * noise).astype(np.float32)
+        nights.append(night)
+    return nights
+
+
+def make_X(kind: str, change: Callable[[dict], dict] | None = None, plain: bool = False) -> Any:
+    """Unlike nights of noise as X of a kind, after a change to their {name: (samples, rate)}."""
+    nights: list[Any] = []
+    for number, signals in enumerate(_make_signals()):
+        # copies, as an estimator may be wrong and work in place
+        night: Any = {n: (v.copy(), MODALITIES[n].conditioning.rate) for n, v in signals.items()}
         night = night if change is None else change(night)
         metadata = {"age": 30.0 + number, "sex": "FM"[number // 2 % 2], "site": "abc"[number % 3]}
         stages = (np.arange(_N_EPOCHS) + number) % 5

@@ -156,7 +156,8 @@ class EstimatorComparison:
     >>> from sleep2vec_sklearn.evaluation import compare_estimators
     >>> models = {"mean": DummyRegressor(), "median": DummyRegressor(strategy="median")}
     >>> X, y = [[0]] * 6, [1, 2, 3, 4, 5, 9]
-    >>> compare_estimators(models, X, y, cv=3).differences.index.tolist()
+    >>> comparison = compare_estimators(models, X, y, cv=3, n_resamples=100)
+    >>> comparison.differences.index.tolist()
     [('median', 'neg_mean_absolute_error')]
     """
 

@@ -68,7 +68,8 @@ def binary_report(
     Examples
     --------
     >>> from sleep2vec_sklearn.evaluation import binary_report
-    >>> report = binary_report([0, 0, 1, 1, 0, 1], [0.1, 0.4, 0.35, 0.8, 0.3, 0.9])
+    >>> y, probability = [0, 0, 1, 1, 0, 1], [0.1, 0.4, 0.35, 0.8, 0.3, 0.9]
+    >>> report = binary_report(y, probability, n_resamples=100)
     >>> report.loc[["roc_auc", "brier"], "value"].round(3).tolist()
     [0.889, 0.122]
     """
@@ -97,7 +98,8 @@ def regression_report(
     Examples
     --------
     >>> from sleep2vec_sklearn.evaluation import regression_report
-    >>> regression_report([30, 40, 50, 60], [32, 45, 49, 55])["value"].round(2).to_dict()
+    >>> report = regression_report([30, 40, 50, 60], [32, 45, 49, 55], n_resamples=100)
+    >>> report["value"].round(2).to_dict()
     {'mae': 3.25, 'mse': 13.75, 'r2': 0.89, 'pearson': 0.97}
     """
     y, predicted = check_pair(y_true=y_true, y_pred=y_pred)

@@ -5,7 +5,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer
+from sleep2vec_sklearn import Recording, Sleep2VecTransformer
 from sleep2vec_sklearn.encoding import _sleep2vec as sleep2vec
 from sleep2vec_sklearn.model.encoder import EncodedModality
 
@@ -42,11 +42,6 @@ def twelve_nights(noise):
         Recording({"ibi": noise("ibi", seed=seed)}, subject=f"s{seed}", id=f"n{seed}")
         for seed in range(12)
     ]
-
-
-@pytest.fixture
-def twelve_nights_of_epochs(twelve_nights):
-    return EpochSequence(twelve_nights)
 
 
 CANDIDATES = {"ridgeclassifier__alpha": [0.01, 0.1, 1, 10, 100]}

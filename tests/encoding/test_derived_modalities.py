@@ -25,12 +25,13 @@ def file(noise, tmp_path):
 def made(monkeypatch):
     """What was derived, in order."""
     names = []
-    derive = DerivedSource._derive
-    monkeypatch.setattr(
-        DerivedSource,
-        "_derive",
-        lambda self, recipe, *rest: names.append(recipe.name) or derive(self, recipe, *rest),
-    )
+    read = DerivedSource.read
+
+    def noted(self, wanted):
+        names.extend(name for name in wanted if name in self.recipes)
+        return read(self, wanted)
+
+    monkeypatch.setattr(DerivedSource, "read", noted)
     return names
 
 

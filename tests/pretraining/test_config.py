@@ -71,8 +71,9 @@ def test_nested_parameters_need_an_object():
 
 def test_grid_search_reaches_nested(montages, montage_store):
     grid = {"objective__temperature": [0.1, 0.5], "encoder__hidden_size": np.array([8, 16])}
-    same = {"context_epochs": 6, "batch_size": 2, "max_epochs": 1, "validation": 0}
-    grid |= {k: [v] for k, v in {**same, "encoder__n_layers": 1, "random_state": 0}.items()}
+    same = {"context_epochs": 6, "batch_size": 2, "max_epochs": 1, "steps_per_epoch": 3}
+    same |= {"validation": 0, "encoder__n_layers": 1, "random_state": 0}
+    grid |= {k: [v] for k, v in same.items()}
     search = GridSearchCV(Sleep2VecPretrainer(), grid, cv=2, error_score="raise")
     scores = clone(search).fit(montages).cv_results_["mean_test_score"]
     np.testing.assert_array_equal(scores, search.fit(montage_store).cv_results_["mean_test_score"])

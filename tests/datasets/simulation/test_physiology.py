@@ -33,7 +33,7 @@ def simulate(seed, **traits):
 
 @pytest.fixture(scope="module")
 def nights():
-    return [simulate(seed) for seed in range(4)]
+    return [simulate(seed) for seed in range(2)]
 
 
 @pytest.fixture(scope="module")
