@@ -92,6 +92,7 @@ def measure_waiting(recordings) -> dict:
 
     from sleep2vec_sklearn._torch import resolve_precision
     from sleep2vec_sklearn.encoding._engine import Engine
+    from sleep2vec_sklearn.encoding._sleep2vec import Sleep2VecEncoder
     from sleep2vec_sklearn.model.checkpoint import Checkpoint
     from sleep2vec_sklearn.model.network import Sleep2Vec
 
@@ -103,14 +104,14 @@ def measure_waiting(recordings) -> dict:
     precision = resolve_precision("auto", "cpu")
     encoding: list[float] = []
 
-    class TimedEngine(Engine):
-        def _encode_modality(self, name, signal):
+    class TimedEncoder(Sleep2VecEncoder):
+        def encode_signal(self, name, signal):
             started = time.perf_counter()
-            encoded = super()._encode_modality(name, signal)
+            encoded = super().encode_signal(name, signal)
             encoding.append(time.perf_counter() - started)
             return encoded
 
-    engine = TimedEngine(checkpoint, NINE, "last", precision, "cpu", 2, None)
+    engine = Engine(TimedEncoder.of(checkpoint, "last", precision, "cpu"), NINE, 2)
     list(engine.encode(recordings[:1], [recordings[0].id]))
     encoding.clear()
     started = time.perf_counter()

@@ -20,7 +20,8 @@ import pandas as pd
 import torch
 
 from sleep2vec_sklearn._torch import resolve_precision
-from sleep2vec_sklearn.encoding._engine import Engine, single_threaded
+from sleep2vec_sklearn.encoding._engine import single_threaded
+from sleep2vec_sklearn.encoding._sleep2vec import Sleep2VecEncoder, as_encoder
 from sleep2vec_sklearn.model.checkpoint import Checkpoint
 from sleep2vec_sklearn.model.config import EncoderConfig, ModalityConfig, TokenizerConfig
 from sleep2vec_sklearn.model.network import Sleep2Vec
@@ -159,8 +160,8 @@ def measure(n_layers: int, repeats: int) -> pd.DataFrame:
     variants = {"transformers, eager, float32": Baseline(network).encode}
     for asked in ("float32", "bfloat16", "auto"):
         precision = resolve_precision(asked, "cpu")
-        engine = Engine(checkpoint, NINE, "last", precision, "cpu", 1, None)
-        variants[f"this library, {asked}"] = _encoder_of(engine)
+        encoder = as_encoder(checkpoint, "last", precision, "cpu")
+        variants[f"this library, {asked}"] = _encoder_of(encoder)
     results = {name: encode(night) for name, encode in variants.items()}
     seconds = {name: [] for name in variants}
     peaks = {torch.float32: [], torch.bfloat16: []}
@@ -188,10 +189,10 @@ def measure(n_layers: int, repeats: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _encoder_of(engine: Engine) -> Callable:
+def _encoder_of(encoder: Sleep2VecEncoder) -> Callable:
     def encode(night):
         with single_threaded(torch.get_num_threads()) as cores:
-            encoded = cores.map(engine._encode_modality, night, night.values())
+            encoded = cores.map(encoder.encode_signal, night, night.values())
             return {name: item.tokens for name, item in zip(night, encoded, strict=True)}
 
     return encode

@@ -62,13 +62,13 @@ def write_night(folder: Path) -> Path:
 def measure(edf: Path, name: str) -> dict:
     """Time each step on its own, then the transform that overlaps them, after one warm-up."""
     from sleep2vec_sklearn import Sleep2VecTransformer, load_checkpoint, read_recording
-    from sleep2vec_sklearn.encoding._engine import Engine
+    from sleep2vec_sklearn.encoding._sleep2vec import as_encoder
     from sleep2vec_sklearn.recordings import get_modality
     from sleep2vec_sklearn.recordings._conditioning import condition
 
     checkpoint = load_checkpoint(name)
     conditioning = {m.name: m.conditioning for m in checkpoint.config.modalities}
-    engine = Engine(checkpoint, tuple(conditioning), "last", "float32", "cpu", 2, None)
+    encoder = as_encoder(checkpoint)
     transformer = Sleep2VecTransformer(checkpoint, cache=None).fit([{"ibi": np.ones(120)}])
     transformer.transform([{"ibi": (0.9 + 0.1 * np.random.default_rng(0).random(1200), 4)}])
     before = _peak_mib()
@@ -87,7 +87,7 @@ def measure(edf: Path, name: str) -> dict:
     seconds["condition"] = time.perf_counter() - started
     started = time.perf_counter()
     for modality, night in conditioned.items():
-        engine._encode_modality(modality, night)
+        encoder.encode_signal(modality, night)
     seconds["encode"] = time.perf_counter() - started
     del signals, conditioned
     started = time.perf_counter()

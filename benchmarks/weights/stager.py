@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 from sleep2vec_sklearn import load_checkpoint, make_sleep_cohort, read_recording
 from sleep2vec_sklearn.datasets import load_dreams, load_sleep_accel, load_slpdb
 from sleep2vec_sklearn.encoding._engine import Engine
+from sleep2vec_sklearn.encoding._sleep2vec import as_encoder
 from sleep2vec_sklearn.evaluation import staging_report
 from sleep2vec_sklearn.finetuning.stager import STAGES, StageHead, save_stage_head
 from sleep2vec_sklearn.recordings import Recording
@@ -79,7 +80,7 @@ def encode(recordings: Sequence[Recording], name: str) -> TokenTable:
     """Encode nights with the bundled encoder."""
     checkpoint = load_checkpoint("sleep2vec-mini")
     modalities = tuple(m.name for m in checkpoint.config.modalities)
-    engine = Engine(checkpoint, modalities, "last", "float32", "cpu", 1, None)
+    engine = Engine(as_encoder(checkpoint), modalities, 1)
     parts = []
     with closing(engine.encode(recordings, [str(r.id) for r in recordings])) as nights:
         for night in tqdm(nights, total=len(recordings), desc=name):

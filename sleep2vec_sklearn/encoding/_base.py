@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._warnings import warn
 from ..config import export_settings, import_settings
 from ..errors import CheckpointError, InvalidRecordingError, ModalityWarning
-from ..recordings.modality import MODALITIES, list_modalities
+from ..recordings.modality import MODALITIES, get_modality
 from ..recordings.recording import Recording
 from .inputs import EncoderInput, RowKeys
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
 
     from ..model.checkpoint import Checkpoint
+    from ..model.encoder import Encoder
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -43,13 +44,13 @@ class CheckpointMixin:
     checkpoint_sha256_: str
     unit_: str
 
-    def _load_checkpoint(self) -> Checkpoint:
+    def _load_checkpoint(self) -> Checkpoint | Encoder:
         # what needs torch is imported where it is used: pipelines are built without it
         from ..model.checkpoint import as_checkpoint
 
         return as_checkpoint(self.checkpoint)
 
-    def _load_fitted_checkpoint(self) -> Checkpoint:
+    def _load_fitted_checkpoint(self) -> Checkpoint | Encoder:
         checkpoint = self._load_checkpoint()
         if checkpoint.sha256 != self.checkpoint_sha256_:
             raise CheckpointError(
@@ -132,13 +133,15 @@ def check_unit(inputs: EncoderInput, unit: str, subject: str) -> None:
         )
 
 
-def choose_modalities(
-    modalities: str | Sequence[str] | None, supported: Sequence[str],
-    recordings: Iterable[Recording],
-) -> tuple[str, ...]:  # fmt: skip
-    """The modalities to encode: those asked for, else all that the checkpoint supports."""
+def choose_groups(
+    modalities: str | Sequence[str] | None, encoder: Encoder, recordings: Iterable[Recording]
+) -> tuple[str, ...]:
+    """The groups of tokens to encode: those asked for, else all that the encoder has."""
+    supported = tuple(encoder.groups)
     if modalities is not None:
-        chosen = tuple(list_modalities(modalities))
+        names = [modalities] if isinstance(modalities, str) else list(modalities)
+        # a name that is in no catalogue is an error of its own
+        chosen = tuple(n if n in supported else get_modality(n).name for n in dict.fromkeys(names))
         if not chosen or not set(chosen) <= set(supported):
             raise CheckpointError(
                 f"modalities={modalities!r}: this checkpoint supports "
@@ -147,11 +150,12 @@ def choose_modalities(
         return chosen
     # to warn of: what a reader derived unasked is no loss of the user's
     recorded = {name for r in recordings for name in r.modalities if name not in r.derived}
-    ignored = [name for name in MODALITIES if name in recorded and name not in supported]
+    read = {name for group in encoder.groups.values() for name in group}
+    ignored = [name for name in MODALITIES if name in recorded and name not in read]
     if ignored:
         warn(
             f"{', '.join(ignored)}: not supported by this checkpoint and ignored; it supports "
             f"{', '.join(supported)}.",
             ModalityWarning,
         )
-    return tuple(supported)
+    return supported

@@ -19,7 +19,6 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +26,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from .._files import sha256, sweep_temporary, write_atomic
+from ..model.encoder import EncodedModality
 
 FORMAT_VERSION = 1
 _MAGIC = b"s2vtoken"
 _HEADER = struct.Struct("<8sI32s16s")
-_BYTES_PER_ENTRY = 512
 _SUFFIX = ".tokens"
 _FORMAT_FOLDER = "tokens-v"
 _SECONDS_UNTIL_USED_AGAIN = 3600
@@ -42,26 +41,6 @@ _logger = logging.getLogger("sleep2vec_sklearn")
 
 class DamagedEntryError(Exception):
     """Bytes that are no entry of this key and format; says what is wrong with them."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedModality:
-    """Tokens of one modality of one night."""
-
-    tokens: np.ndarray  # float32 [n_epochs, width]; what the network makes of a gap is not used
-    valid: np.ndarray  # bool [n_epochs], False where the modality is missing
-    summary: np.ndarray | None = None  # float32 [width], the mean CLS vector over windows
-
-    @classmethod
-    def missing(cls) -> EncodedModality:
-        """A sensor without any usable sample."""
-        return cls(np.empty((0, 0), dtype=np.float32), np.zeros(0, dtype=bool))
-
-    @property
-    def n_bytes(self) -> int:
-        """Memory held, with an allowance for the entry itself: a missing sensor has no tokens."""
-        summary = 0 if self.summary is None else self.summary.nbytes
-        return self.tokens.nbytes + self.valid.nbytes + summary + _BYTES_PER_ENTRY
 
 
 def token_key(*parts: str | int) -> str:

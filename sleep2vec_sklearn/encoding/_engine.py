@@ -1,17 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The encoding engine: from recordings to tokens.
+"""The encoding engine: from recordings to tokens, by any encoder.
 
-Each modality of a night is one task, from samples to tokens, on one core; there are as many of them
-at a time as torch has threads. So a single night keeps all cores busy, and none waits for another
-between two products.
-
-The network is only ever called on the windows of one modality of one recording, so a row cannot
-depend on the recordings around it, their order, how many are read ahead, or the number of threads.
-
-A night of n epochs and a context of c epochs gives windows that start every c // 2 epochs, the
-last one ending with the night; a shorter night is one window. An epoch's token is the mean over
-the windows that hold it, weighted by a triangle that peaks in each window's middle, where the
-network sees most on either side. The layout depends on n and c alone.
+Each part of a night, such as a modality, is one task, from samples to tokens, on one core; there
+are as many of them at a time as torch has threads. So a single night keeps all cores busy, and none
+waits for another between two products.
 
 Of a recording read with ``derivations="all"``, each derivation of a modality is a task of its own,
 with an entry of its own in the cache. The modality's token of an epoch is their mean over the
@@ -21,40 +13,29 @@ derivations that are on in it.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from ..errors import (
-    CheckpointError,
     InvalidRecordingError,
     InvalidSignalError,
     ReadError,
     Sleep2VecError,
 )
-from ..model.checkpoint import Checkpoint
-from ..model.network import Sleep2Vec
-from ..recordings._conditioning import (
-    ConditionedSignal,
-    condition_derivation,
-    read_conditioned,
-)
+from ..model.encoder import EncodedModality, Encoder, Part
+from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording
-from ._disk_cache import EncodedModality, token_key
+from ._disk_cache import token_key
 
 ENCODING_REVISION = 4
-_NETWORKS_KEPT = 4
 _SECONDS_TO_START = 60
-_Part = tuple[str, int]  # a modality, and the index of one of its derivations
-_networks: OrderedDict[tuple[str, str], Sleep2Vec] = OrderedDict()
-_building = threading.Lock()
 
 
 class Cache(Protocol):
@@ -79,22 +60,18 @@ class EncodedNight:
 
 
 class Engine:
-    """Encodes the modalities of recordings with one checkpoint, some of them read ahead."""
+    """Encodes groups of recordings with one encoder, some of them read ahead."""
 
     def __init__(
-        self, checkpoint: Checkpoint, modalities: Sequence[str], layer: str | int, precision: str,
-        device: str, read_ahead: int, cache: Cache | None, skip_unusable: bool = False,
+        self, encoder: Encoder, groups: Sequence[str], read_ahead: int, cache: Cache | None = None,
+        skip_unusable: bool = False,
     ):  # fmt: skip
-        self.checkpoint = checkpoint
-        self.modalities = tuple(modalities)
-        self.layer = layer
-        self.precision = precision
-        self.device = device
+        self.encoder = encoder
+        self.groups = tuple(groups)
         self.read_ahead = read_ahead
         self.cache = cache
         # a sensor whose samples cannot be used costs itself, not the night
         self.skip_unusable = skip_unusable
-        self._conditioning = {m.name: m.conditioning for m in checkpoint.config.modalities}
         self._keys_in_progress: set[str] = set()
         self._one_ended = threading.Condition()
 
@@ -103,7 +80,7 @@ class Engine:
     ) -> Generator[EncodedNight]:
         """Yield one result per recording, in order; errors begin with its location."""
         pending: deque[tuple[int, Future]] = deque()
-        n_at_once = min(torch.get_num_threads(), len(self.modalities) * (self.read_ahead + 1))
+        n_at_once = min(torch.get_num_threads(), len(self.groups) * (self.read_ahead + 1))
         with single_threaded(n_at_once) as cores, ThreadPoolExecutor(2) as readers:
             try:
                 for position, recording in enumerate(recordings):
@@ -118,49 +95,40 @@ class Engine:
 
     def is_cached(self, recording: Recording) -> bool:
         """Whether all tokens of a recording are in this process's memory."""
-        names = [name for name in self.modalities if name in recording.modalities]
-        if self.cache is None or not names:
+        parts = self.encoder.parts(recording, self.groups)
+        if self.cache is None or not parts:
             return False
         try:
-            keys = self._keys(recording, _list_parts(recording, names))
+            keys = self._keys(recording, parts)
         except (Sleep2VecError, OSError):
             return False
         return all(self.cache.peek(key) is not None for key in keys.values())
 
     def _begin(self, recording: Recording, cores: ThreadPoolExecutor) -> tuple[dict, dict]:
         """Tokens by part: futures of those being encoded, and those of the cache."""
-        names = [name for name in self.modalities if name in recording.modalities]
-        if not names:
+        parts = self.encoder.parts(recording, self.groups)
+        if not parts:
+            accepted = {name for group in self.groups for name in self.encoder.groups[group]}
             raise InvalidRecordingError(
                 f"the night has {', '.join(recording.modalities)}, none of which is among the "
-                f"modalities to encode ({', '.join(self.modalities)}). Leave it out, or choose a "
-                "checkpoint that supports them."
+                f"modalities to encode ({', '.join(list_modalities(accepted))}). Leave it out, or "
+                "choose a checkpoint that supports them."
             )
-        parts, keys, cached = _list_parts(recording, names), {}, {}
+        keys, cached = {}, {}
         if self.cache is not None:
             keys = self._keys(recording, parts)
             entries = {part: self.cache.get(key) for part, key in keys.items()}
             cached = {part: entry for part, entry in entries.items() if entry is not None}
-        to_encode = {name: self._conditioning[name] for name in names if (name, 0) not in cached}
-        encoded = {
-            (name, 0): cores.submit(self._encode_once, name, conditioned, keys.get((name, 0)))
-            for name, conditioned in read_conditioned(recording, to_encode)
-        }
-        for name, index in parts:
-            if index and (name, index) not in cached:
-                # read when its turn comes, so that memory does not grow with the derivations
-                conditioned = partial(
-                    condition_derivation, recording, name, index, self._conditioning[name]
-                )
-                key = keys.get((name, index))
-                encoded[name, index] = cores.submit(self._encode_once, name, conditioned, key)
+        missing = [part for part in parts if part not in cached]
+        tasks = self.encoder.tasks(recording, missing)
+        encoded = {part: cores.submit(self._once, task, keys.get(part)) for part, task in tasks}
         return encoded, cached
 
-    def _keys(self, recording: Recording, parts: Sequence[_Part]) -> dict[_Part, str]:
-        made_by = (self.checkpoint.sha256, self.layer, self.precision, ENCODING_REVISION)
+    def _keys(self, recording: Recording, parts: Sequence[Part]) -> dict[Part, str]:
+        made_by = (*self.encoder.key, ENCODING_REVISION)
         return {
             part: token_key(
-                recording.signal_fingerprint(*part), part[0], recording.n_epochs, *made_by
+                self.encoder.fingerprint(recording, part), part[0], recording.n_epochs, *made_by
             )
             for part in parts
         }
@@ -194,11 +162,11 @@ class Engine:
         return EncodedNight(position, usable, left_out, complaints, len(cached))
 
     def _combine(
-        self, tokens: dict[_Part, EncodedModality], errors: dict[_Part, InvalidSignalError]
+        self, tokens: dict[Part, EncodedModality], errors: dict[Part, InvalidSignalError]
     ) -> dict[str, EncodedModality]:
-        """One entry a modality; the error of one without any, unless such may be left out."""
+        """One entry a group; the error of one without any, unless such may be left out."""
         combined = {}
-        for name in self.modalities:
+        for name in self.groups:
             items = [tokens[part] for part in sorted(tokens) if part[0] == name]
             failed = [errors[part] for part in sorted(errors) if part[0] == name]
             if failed and not self.skip_unusable and not any(item.valid.any() for item in items):
@@ -207,16 +175,14 @@ class Engine:
                 combined[name] = combine_derivations(items)
         return combined
 
-    def _encode_once(
-        self, name: str, conditioned: Callable[[], ConditionedSignal | None], key: str | None
-    ) -> EncodedModality:
+    def _once(self, encode: Callable[[], EncodedModality], key: str | None) -> EncodedModality:
         if key is None or self.cache is None:
-            return self._encode_modality(name, conditioned())
+            return encode()
         with self._exclusive(key):
             # the same night may have been read ahead twice, or encoded by another thread
             entry = self.cache.peek(key)
             if entry is None:
-                entry = self._encode_modality(name, conditioned())
+                entry = encode()
                 self.cache.put(key, entry)
         return entry
 
@@ -233,42 +199,6 @@ class Engine:
                 self._keys_in_progress.remove(key)
                 self._one_ended.notify_all()
 
-    def _encode_modality(self, name: str, signal: ConditionedSignal | None) -> EncodedModality:
-        if signal is None:
-            return EncodedModality.missing()
-        network = network_for(self.checkpoint, self.device)
-        context = self.checkpoint.config.context_epochs
-        samples = torch.from_numpy(signal.epochs).to(self.device)
-        valid = torch.from_numpy(signal.valid).to(self.device)
-        n_epochs = len(valid)
-        lower = self.precision != "float32"
-        autocast = torch.autocast(samples.device.type, torch.bfloat16) if lower else nullcontext()
-        with torch.inference_mode(), autocast:
-            missing = None if valid.all() else ~valid[None]
-            tokens = network.tokenize(name, samples[None], missing)[0]
-            tokens, mask = cut_windows(tokens, context), cut_windows(valid, context)
-            layer = "last" if self.layer == "projection" else self.layer
-            hidden = network.encode(tokens, mask, layer=layer)
-            if self.layer == "projection":
-                hidden = network.project(hidden)
-            hidden = hidden.float()
-            summary = None
-            if self.checkpoint.config.cls:
-                summary, hidden = hidden[:, 0].mean(0).cpu().numpy(), hidden[:, 1:]
-            merged = merge_windows(hidden, n_epochs, context)
-        if not merged.isfinite().all():
-            raise CheckpointError(
-                f"{name!r} gave tokens that are not finite with {self.checkpoint.name} in "
-                f"{self.precision}. Try precision='float32', or get the checkpoint again."
-            )
-        return EncodedModality(merged.cpu().numpy(), signal.valid, summary)
-
-
-def _list_parts(recording: Recording, names: Sequence[str]) -> list[_Part]:
-    """What is encoded by itself: each modality, or each of its derivations."""
-    kept = recording.derivations if recording.derivation_mode == "all" else {}
-    return [(name, index) for name in names for index in range(len(kept.get(name, ())) or 1)]
-
 
 def combine_derivations(items: Sequence[EncodedModality]) -> EncodedModality:
     """The mean of the derivations of a modality, each epoch over those that are on in it."""
@@ -284,18 +214,6 @@ def combine_derivations(items: Sequence[EncodedModality]) -> EncodedModality:
     summaries = [item.summary for item in usable if item.summary is not None]
     summary = np.asarray(np.mean(summaries, axis=0, dtype=np.float32)) if summaries else None
     return EncodedModality(tokens, np.asarray(valid.any(axis=0)), summary)
-
-
-def network_for(checkpoint: Checkpoint, device: str) -> Sleep2Vec:
-    """The process's one network for a checkpoint on a device; built at the first call."""
-    key = (checkpoint.sha256, device)
-    with _building:
-        if key not in _networks:
-            _networks[key] = checkpoint.build().to(device)
-            while len(_networks) > _NETWORKS_KEPT:
-                _networks.popitem(last=False)
-        _networks.move_to_end(key)
-        return _networks[key]
 
 
 @contextmanager
@@ -324,34 +242,3 @@ def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
         finally:
             torch.set_num_threads(before)
         yield pool
-
-
-def window_starts(n_epochs: int, context: int) -> np.ndarray:
-    """First epoch of each window, shape (n_windows,)."""
-    if n_epochs <= context:
-        return np.zeros(1, dtype=np.int64)
-    last = n_epochs - context
-    return np.append(np.arange(0, last, max(context // 2, 1)), last)
-
-
-def cut_windows(sequence: torch.Tensor, context: int) -> torch.Tensor:
-    """Cut (n_epochs, ...) into (n_windows, min(context, n_epochs), ...)."""
-    n_epochs = sequence.shape[0]
-    starts = torch.from_numpy(window_starts(n_epochs, context)).to(sequence.device)
-    index = starts[:, None] + torch.arange(min(context, n_epochs), device=sequence.device)
-    return sequence[index]
-
-
-def merge_windows(windows: torch.Tensor, n_epochs: int, context: int) -> torch.Tensor:
-    """Average (n_windows, length, width) back to (n_epochs, width)."""
-    if len(windows) == 1:
-        return windows[0]
-    length = windows.shape[1]
-    ramp = torch.arange(1, length + 1, dtype=windows.dtype, device=windows.device)
-    weights = torch.minimum(ramp, ramp.flip(0))
-    merged = windows.new_zeros(n_epochs, windows.shape[2])
-    total = windows.new_zeros(n_epochs)
-    for start, window in zip(window_starts(n_epochs, context), windows, strict=True):
-        merged[start : start + length] += window * weights[:, None]
-        total[start : start + length] += weights
-    return merged / total[:, None]

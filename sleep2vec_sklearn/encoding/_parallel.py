@@ -12,6 +12,7 @@ is lost, brings tokens and warnings back, and encodes in this process what is in
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import sys
 import threading
@@ -34,10 +35,11 @@ from .._torch import resolve_device
 from .._warnings import warn
 from ..config import export_settings, import_settings
 from ..errors import CacheWarning, CheckpointError, RecordingWarning
-from ..model.checkpoint import BUNDLED, Checkpoint, load_checkpoint
-from ._disk_cache import EncodedModality
+from ..model.checkpoint import BUNDLED, Checkpoint, as_checkpoint
+from ..model.encoder import EncodedModality, Encoder
 from ._engine import EncodedNight, Engine
 from ._pooling import RowSummary
+from ._sleep2vec import as_encoder
 from .cache import TokenStore, open_store
 from .inputs import EncoderInput
 
@@ -45,7 +47,7 @@ _NIGHTS_PER_TASK = 8
 _TASKS_PER_WORKER = 4
 _SECONDS_FOR_WORKERS = 60
 _CHECKPOINTS_KEPT = 2
-_checkpoints: dict[str, Checkpoint] = {}
+_checkpoints: dict[str, Checkpoint | Encoder] = {}
 
 
 def encode_nights(
@@ -96,14 +98,14 @@ class _ParallelEncoding:
         # tokens that workers cannot share return to the memory of this process
         self._keeps_tokens = self._store is not None and disk is None
         source = None
-        if not isinstance(checkpoint, Checkpoint):
-            is_name = isinstance(checkpoint, str) and checkpoint in BUNDLED
+        if isinstance(checkpoint, str | os.PathLike):
+            is_name = checkpoint in BUNDLED or not Path(checkpoint).exists()
             source = checkpoint if is_name else str(Path(checkpoint).resolve())
-        self._weights = packed(engine.checkpoint) if source is None else None
+        self._weights = packed(as_checkpoint(checkpoint)) if source is None else None
         folder = None if disk is None else str(disk.folder.absolute())
         self._work = Work(
-            source, engine.checkpoint.sha256, engine.modalities, engine.layer, engine.precision,
-            device, engine.read_ahead, folder, None if self._keeps_tokens else summary,
+            None if source is None else str(source), engine.encoder.key, engine.groups, device,
+            engine.read_ahead, folder, None if self._keeps_tokens else summary,
             export_settings(), engine.skip_unusable,
         )  # fmt: skip
 
@@ -216,10 +218,8 @@ class Work:
     """What a worker has to know besides the recordings; see :class:`Engine`."""
 
     checkpoint: str | None  # a name or an absolute path; None if the weights are sent
-    sha256: str
-    modalities: tuple[str, ...]
-    layer: str | int
-    precision: str
+    key: tuple  # sha256, layer and precision
+    groups: tuple[str, ...]
     device: str
     read_ahead: int
     folder: str | None  # where workers share tokens
@@ -227,29 +227,29 @@ class Work:
     settings: dict = field(default_factory=dict)
     skip_unusable: bool = False
 
-    def open_checkpoint(self, weights: np.ndarray | None) -> Checkpoint:
+    def open_checkpoint(self, weights: np.ndarray | None) -> Checkpoint | Encoder:
         """The checkpoint, from this process's memory if it was needed before."""
         if self.checkpoint is not None:
             return self._load_checkpoint(self.checkpoint)
-        if self.sha256 not in _checkpoints:
+        if self.key[0] not in _checkpoints:
             while len(_checkpoints) >= _CHECKPOINTS_KEPT:
                 del _checkpoints[next(iter(_checkpoints))]
-            _checkpoints[self.sha256] = pickle.loads(weights)  # type: ignore[arg-type]
-        return _checkpoints[self.sha256]
+            _checkpoints[self.key[0]] = pickle.loads(weights)  # type: ignore[arg-type]
+        return _checkpoints[self.key[0]]
 
-    def _load_checkpoint(self, source: str) -> Checkpoint:
+    def _load_checkpoint(self, source: str) -> Checkpoint | Encoder:
         hint = (
             "Put the file where every worker sees it, or send the weights along: "
             "Sleep2VecTransformer(load_checkpoint(path))."
         )
         try:
-            checkpoint = load_checkpoint(source)
+            checkpoint = as_checkpoint(source)
         except CheckpointError as error:
             raise CheckpointError(f"in a worker: {error} {hint}") from error
-        if checkpoint.sha256 != self.sha256:
+        if checkpoint.sha256 != self.key[0]:
             raise CheckpointError(
                 f"in a worker, {source} has sha256 {checkpoint.sha256[:12]} and not "
-                f"{self.sha256[:12]} as here. {hint}"
+                f"{self.key[0][:12]} as here. {hint}"
             )
         return checkpoint
 
@@ -282,11 +282,10 @@ def encode_share(
     import_settings(work.settings)
     tokens = _TokenList()
     store = None if work.summary is None else open_store(work.folder)
-    checkpoint, device = work.open_checkpoint(weights), resolve_device(work.device)
-    engine = Engine(
-        checkpoint, work.modalities, work.layer, work.precision, device, work.read_ahead,
-        tokens if work.summary is None else store, work.skip_unusable,
-    )  # fmt: skip
+    settings = *work.key[1:], resolve_device(work.device)
+    encoder = as_encoder(work.open_checkpoint(weights), *settings)
+    cache = tokens if work.summary is None else store
+    engine = Engine(encoder, work.groups, work.read_ahead, cache, work.skip_unusable)
     with _caught_warnings() as caught:
         nights = list(engine.encode(recordings, locations))
     if work.summary is None:
@@ -323,6 +322,6 @@ def _without_tokens(
     return replace(night, modalities=bare, rows=summary(night, epochs))
 
 
-def packed(checkpoint: Checkpoint) -> np.ndarray:
+def packed(checkpoint: Checkpoint | Encoder) -> np.ndarray:
     """As an array, which joblib sends once: memory-mapped by loky, scattered by dask."""
     return np.frombuffer(pickle.dumps(checkpoint, protocol=5), dtype=np.uint8)

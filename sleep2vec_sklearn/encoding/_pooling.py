@@ -11,14 +11,15 @@ import numpy as np
 
 from .._warnings import warn
 from ..errors import RecordingWarning
+from ..model.encoder import EncodedModality
 from ..recordings.modality import EPOCH_SECONDS
-from ._disk_cache import EncodedModality
 from .inputs import EncoderInput
 
 if TYPE_CHECKING:
+    from ..model.encoder import Encoder
     from ._engine import EncodedNight
 
-FUSIONS = ("mean", "concat")
+FUSIONS = ("auto", "mean", "concat")
 POOLINGS = ("mean", "mean_std", "max", "cls")
 _FADE_EPOCHS = 20
 _LINES_SHOWN = 8
@@ -32,12 +33,24 @@ class RowSummary:
     fusion: str
     pooling: str
     n_around: int = 0  # epochs on either side whose mean follows an epoch's row
+    # blocks in place of groups that a night does not have, where tokens cannot be averaged
+    neutral: Mapping[str, np.ndarray] | None = None
+
+    @classmethod
+    def of(
+        cls, encoder: Encoder, groups: tuple[str, ...], fusion: str, pooling: str, n_around: int
+    ) -> RowSummary:
+        """That of some groups of an encoder."""
+        neutral = None
+        if not encoder.shared_space:
+            neutral = {name: np.asarray(encoder.neutral(name), np.float32) for name in groups}
+        return cls(groups, fusion, pooling, n_around, neutral)
 
     def __call__(self, night: EncodedNight, epochs: np.ndarray | None) -> np.ndarray:
         """Rows of these epochs, or the one row of the night if there are none."""
         if epochs is None and self.pooling == "cls":
             return fuse_summaries(night.modalities, self.modalities, self.fusion)
-        tokens, valid = fuse(night.modalities, self.modalities, self.fusion)
+        tokens, valid = fuse(night.modalities, self.modalities, self.fusion, self.neutral)
         if epochs is None:
             return pool(tokens, valid, self.pooling)
         return with_context(tokens, epochs, self.n_around)
@@ -93,16 +106,21 @@ def _warn_of_recordings(what: str, lines: list[str]) -> None:
 
 
 def fuse(
-    night: Mapping[str, EncodedModality], modalities: Sequence[str], fusion: str
-) -> tuple[np.ndarray, np.ndarray]:
+    night: Mapping[str, EncodedModality], modalities: Sequence[str], fusion: str,
+    neutral: Mapping[str, np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Combine the modalities of a night: rows [n_epochs, width], and which have any modality.
 
     "mean" is over the modalities an epoch has; "concat" gives one block per modality, a missing
-    one filled with that mean.
+    one filled with that mean; or, of an encoder with ``neutral`` blocks, its own mean over the
+    night, and that block if the night has none.
     """
     present = [name for name in modalities if name in night]
     valid = np.stack([night[name].valid for name in present])
     any_valid = np.asarray(valid.any(axis=0))
+    if neutral is not None:
+        blocks = [_own_block(night.get(n), neutral[n], len(any_valid)) for n in modalities]
+        return np.hstack(blocks), any_valid
     weights = valid.astype(np.float32)
     weights /= np.maximum(weights.sum(axis=0), 1)
     mean = np.zeros_like(night[present[0]].tokens)
@@ -115,6 +133,26 @@ def fuse(
         for name in modalities
     ]
     return _fill_gaps(np.concatenate(blocks, axis=1), any_valid), any_valid
+
+
+def _own_block(block: EncodedModality | None, neutral: np.ndarray, n_epochs: int) -> np.ndarray:
+    """Tokens of a group [n_epochs, width], its mean where it is missing."""
+    if block is None:
+        return np.broadcast_to(neutral, (n_epochs, len(neutral)))
+    mean = block.tokens[block.valid].mean(axis=0)
+    return np.where(block.valid[:, None], block.tokens, mean)
+
+
+def choose_fusion(fusion: str, encoder: Encoder) -> str:
+    """What "auto" means for an encoder; a mean of tokens that lie in no one space is refused."""
+    if fusion == "auto":
+        return "mean" if encoder.shared_space else "concat"
+    if fusion == "mean" and not encoder.shared_space:
+        raise ValueError(
+            f"fusion='mean': the tokens of {encoder.name}'s groups lie in no one space, and their "
+            "mean would mean nothing. Use fusion='concat'."
+        )
+    return fusion
 
 
 def _fill_gaps(rows: np.ndarray, measured: np.ndarray) -> np.ndarray:

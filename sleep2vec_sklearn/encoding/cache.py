@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..config import get_config
-from ._disk_cache import DiskCache, EncodedModality
+from ..model.encoder import EncodedModality
+from ._disk_cache import DiskCache
 
 _NOT_FOLDERS = ("", "none", "memory", "disk", "auto")
 

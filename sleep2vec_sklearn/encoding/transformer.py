@@ -16,16 +16,17 @@ from sklearn.utils.validation import check_is_fitted
 from .._validation import NON_NEGATIVE, PRECISION, StrOptions, count, validate_params
 from .._warnings import warn
 from ..errors import CacheWarning, CheckpointError, InvalidRecordingError, Sleep2VecError
-from ._base import CheckpointMixin, RecordingTransformerMixin, choose_modalities
+from ..model.encoder import mean_names
+from ._base import CheckpointMixin, RecordingTransformerMixin, choose_groups
 from ._leakage import RowsBySubject, guard
-from ._pooling import FUSIONS, POOLINGS, RowCollector, RowSummary, n_around
+from ._pooling import FUSIONS, POOLINGS, RowCollector, RowSummary, choose_fusion, n_around
 from .cache import check_cache, open_store
 from .inputs import EncoderInput, RowKeys, read_input
 from .table import CoverageCollector, EmbeddingTable, contents_of
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
-    from ..model.config import EncoderConfig
+    from ..model.encoder import Encoder
     from ._engine import EncodedNight
 
 _READ_AHEAD = 2
@@ -41,15 +42,16 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
 
     Parameters
     ----------
-    checkpoint : str, path or Checkpoint, default="sleep2vec-mini"
+    checkpoint : str, path, Checkpoint or Encoder, default="sleep2vec-mini"
         Name of a bundled encoder, a file written by :func:`save_checkpoint`, one of the authors'
-        ``.ckpt`` files, or a loaded one.
+        ``.ckpt`` files, a loaded one, or any other :class:`~sleep2vec_sklearn.model.Encoder`.
     modalities : sequence of str, optional
-        Modalities to use; all that the checkpoint supports by default. Never taken from the data,
-        so the width is the same in every fold.
-    fusion : {"mean", "concat"}, default="mean"
+        Modalities, or groups of an encoder, to use; all that it supports by default. Never taken
+        from the data, so the width is the same in every fold.
+    fusion : {"auto", "mean", "concat"}, default="auto"
         The mean of the tokens of an epoch's modalities; or one block per modality, a missing one
-        filled with the mean of the others.
+        filled with the mean of the others. "auto" is "mean" where the tokens of all modalities lie
+        in one space, as those of sleep2vec do.
     pooling : {"mean", "mean_std", "max", "cls"}, default="mean"
         How the epochs of a night become one row; "cls" where the checkpoint has a CLS token.
         Does not apply to epochs.
@@ -116,7 +118,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
 
     def __init__(
         self, checkpoint: str | PathLike | Checkpoint = "sleep2vec-mini", *,
-        modalities: str | Sequence[str] | None = None, fusion: str = "mean", pooling: str = "mean",
+        modalities: str | Sequence[str] | None = None, fusion: str = "auto", pooling: str = "mean",
         context_minutes: float = 0, layer: str | int = "last", precision: str = "float32",
         device: str = "auto", batch_size: int | None = None,
         cache: str | PathLike | None = "memory", on_error: str = "raise",
@@ -161,19 +163,23 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             If the checkpoint cannot be loaded or lacks what the parameters ask for.
         """
         from .._torch import resolve_device, resolve_precision
+        from ._sleep2vec import as_encoder
 
         validate_params(self)
         check_cache(self.cache)
         inputs = read_input(X, self.on_error)
-        checkpoint = self._load_checkpoint()
-        config = checkpoint.config
-        _check_output(config, self.layer, self.pooling)
-        self.modalities_ = choose_modalities(self.modalities, config.names, inputs.recordings)
         self.unit_ = inputs.unit
         self.device_ = resolve_device(self.device)
         self.precision_ = resolve_precision(self.precision, self.device_)
-        self.checkpoint_sha256_ = checkpoint.sha256
-        self.n_features_out_ = self._count_features(config)
+        settings = self._layer(), self.precision_, self.device_
+        encoder = as_encoder(self._load_checkpoint(), *settings)
+        if self.pooling == "cls" and not encoder.has_summary:
+            raise CheckpointError("pooling='cls': this checkpoint has no CLS token to give.")
+        self.modalities_ = choose_groups(self.modalities, encoder, inputs.recordings)
+        self.fusion_ = choose_fusion(self.fusion, encoder)
+        self.checkpoint_sha256_ = encoder.sha256
+        self._feature_names = self._name_columns(encoder)
+        self.n_features_out_ = len(self._feature_names)
         self._rows_at_fit = RowsBySubject.of_input(inputs)
         return self
 
@@ -237,18 +243,15 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         self._check_unit(inputs)
         return inputs
 
-    def _count_features(self, config: EncoderConfig) -> int:
-        projection = config.projection if self.layer == "projection" else None
-        width = config.hidden_size if projection is None else projection.out_size
-        width *= len(self.modalities_) if self.fusion == "concat" else 1
-        return width * len(self._parts())
+    def _name_columns(self, encoder: Encoder) -> list[str]:
+        if self.fusion_ == "concat":
+            names = [name for group in self.modalities_ for name in encoder.feature_names(group)]
+        else:
+            names = mean_names(encoder)
+        return [_with_suffix(name, part) for part in self._parts() for name in names]
 
     def _column_names(self) -> list[str]:
-        blocks = self.modalities_ if self.fusion == "concat" else ("sleep2vec",)
-        parts = self._parts()
-        width = self.n_features_out_ // len(blocks) // len(parts)
-        digits = max(3, len(str(width - 1)))
-        return [f"{b}{p}_{i:0{digits}d}" for p in parts for b in blocks for i in range(width)]
+        return self._feature_names
 
     def _parts(self) -> tuple[str, ...]:
         """Suffixes of the columns' names, one for each vector of a row."""
@@ -260,24 +263,25 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         from .._torch import resolve_device
         from ._engine import Engine
         from ._parallel import encode_nights
+        from ._sleep2vec import as_encoder
 
-        checkpoint = self._load_fitted_checkpoint()
-        width = self._count_features(checkpoint.config)
-        if width != self.n_features_out_:
-            raise ValueError(
-                f"parameters were set after fit: they ask for {width} columns, fit announced "
-                f"{self.n_features_out_}. Fit again; nothing is encoded twice for it."
-            )
-        store, layer = open_store(self.cache), self._layer()
         # a pickle may come from a machine with another device
         device = resolve_device(self.device if self.device == "auto" else self.device_)
-        read_ahead = self.batch_size or _READ_AHEAD
+        checkpoint = self._load_fitted_checkpoint()
+        encoder = as_encoder(checkpoint, self._layer(), self.precision_, device)
+        if self._name_columns(encoder) != self._feature_names:
+            raise ValueError(
+                "parameters were set after fit: they ask for other columns than the "
+                f"{self.n_features_out_} that fit announced. Fit again; nothing is encoded twice "
+                "for it."
+            )
+        store = open_store(self.cache)
         engine = Engine(
-            checkpoint, self.modalities_, layer, self.precision_, device, read_ahead, store,
+            encoder, self.modalities_, self.batch_size or _READ_AHEAD, store,
             skip_unusable=self.on_error == "nan",
         )  # fmt: skip
-        n_epochs = n_around(self.context_minutes)
-        summary = RowSummary(self.modalities_, self.fusion, self.pooling, n_epochs)
+        form = self.fusion_, self.pooling, n_around(self.context_minutes)
+        summary = RowSummary.of(encoder, self.modalities_, *form)
         rows = RowCollector(inputs, self.n_features_out_, summary)
         # closed here, as the error raised would keep the threads that read ahead alive
         nights = encode_nights(engine, inputs, summary, self.checkpoint, self.device)
@@ -294,7 +298,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         return rows.result()
 
     def _layer(self) -> str | int:
-        return self.layer if isinstance(self.layer, str) else int(self.layer)
+        return self.layer if isinstance(self.layer, str | bool) else int(self.layer)
 
     def _with_progress(self, nights: Iterable, n_nights: int) -> Iterator[EncodedNight]:
         if not self.verbose:
@@ -323,7 +327,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             "checkpoint_sha256": self.checkpoint_sha256_,
             "unit": self.unit_,
             "modalities": list(self.modalities_),
-            "fusion": self.fusion,
+            "fusion": self.fusion_,
             "pooling": None if by_epoch else self.pooling,
             "context_minutes": float(self.context_minutes) if by_epoch else None,
             "layer": self._layer(),
@@ -341,16 +345,10 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         }
 
 
-def _check_output(config: EncoderConfig, layer: str | int, pooling: str) -> None:
-    """Refuse a layer or a pooling that the checkpoint does not have."""
-    if layer == "projection" and config.projection is None:
-        raise CheckpointError("layer='projection': this checkpoint has no projection head.")
-    if pooling == "cls" and not (config.cls and layer != "projection"):
-        raise CheckpointError("pooling='cls': this checkpoint has no CLS token to give.")
-    accepted = ("last", "projection", *range(config.n_layers + 1))
-    if isinstance(layer, bool) or layer not in accepted:
-        listed = ", ".join(map(repr, accepted))
-        raise ValueError(f"layer must be one of {listed}; got {layer!r}.")
+def _with_suffix(name: str, suffix: str) -> str:
+    """A column's name with ``suffix`` before its number: eeg_mean_000."""
+    stem, _, number = name.rpartition("_")
+    return f"{stem}{suffix}_{number}" if stem and number.isdigit() else f"{name}{suffix}"
 
 
 def _with_hint(error: Sleep2VecError) -> Sleep2VecError:

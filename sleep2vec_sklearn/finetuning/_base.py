@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..model.checkpoint import Checkpoint
+    from ..model.encoder import Encoder
     from ._net import FineTuningNet
     from ._saving import SavedEstimator
 
@@ -376,6 +377,7 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         >>> (Sleep2VecClassifier.load(path).predict(nights) == model.predict(nights)).all()
         np.True_
         """
+        from ..model.checkpoint import require_sleep2vec
         from ._saving import SavedEstimator, write_estimator
 
         check_is_fitted(self, "net_")
@@ -387,7 +389,8 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         fitted = {k: v for k, v in vars(self).items() if k.endswith("_") and k not in _NOT_SAVED}
         saved = SavedEstimator(
             f"{type(self).__module__}:{type(self).__qualname__}", parameters, fitted,
-            list(self.history_), self._load_fitted_checkpoint(), self.net_.module_.state_dict(),
+            list(self.history_), require_sleep2vec(self._load_fitted_checkpoint(), "save()"),
+            self.net_.module_.state_dict(),
         )  # fmt: skip
         write_estimator(Path(path), saved)
 
@@ -508,7 +511,7 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
 
         checkpoint = self._load_fitted_checkpoint()
         if self.modalities is None:
-            _warn_of_unlearned(inputs, checkpoint.config.names, self.modalities_)
+            _warn_of_unlearned(inputs, checkpoint, self.modalities_)
         # a pickle may come from a machine with another device
         device = resolve_device(self.device if self.device == "auto" else self.device_)
         settings = self._settings(device)
@@ -549,11 +552,16 @@ def _find_class(name: str, wanted: type[Fitted], path: Path) -> type[Fitted]:
 
 
 def _warn_of_unlearned(
-    inputs: EncoderInput, supported: Sequence[str], learned: tuple[str, ...]
+    inputs: EncoderInput, checkpoint: Checkpoint | Encoder, learned: tuple[str, ...]
 ) -> None:
     """Warn of modalities that no night had in training."""
+    from ..encoding._sleep2vec import as_encoder
+
+    groups = as_encoder(checkpoint).groups
+    supported = [name for group in groups.values() for name in group]
+    read = {name for group in learned for name in groups[group]}
     recorded = {name for r in inputs.recordings for name in r.modalities if name not in r.derived}
-    unlearned = [name for name in supported if name in recorded and name not in learned]
+    unlearned = [name for name in supported if name in recorded and name not in read]
     if unlearned:
         warn(
             f"{', '.join(unlearned)}: no night had it in training, so it is ignored; this "

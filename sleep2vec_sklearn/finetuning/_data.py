@@ -22,6 +22,7 @@ from .._torch import RunningStatistics
 from .._warnings import warn
 from ..config import get_config
 from ..encoding._engine import EncodedNight, Engine
+from ..encoding._sleep2vec import as_encoder
 from ..encoding.cache import open_store
 from ..encoding.covariates import RecordingMetadata, time_columns
 from ..errors import CacheWarning, InvalidRecordingError
@@ -33,10 +34,12 @@ from ._losses import mean_of_groups
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
+    from ..model.encoder import Encoder
     from ._labels import Targets
 
 _BYTES_OF_TOKENS = 2**28
 _NIGHTS_THROUGH_ENCODER = 4
+_READ_AHEAD = 2
 _SMALLEST_STD = 1e-6
 
 
@@ -142,14 +145,15 @@ def _stack_layers(
     nights: Sequence[Mapping[str, tuple[np.ndarray, ...]]], modalities: Sequence[str], length: int
 ) -> Tensor:
     """Arrays (n, H), or (H,), by modality and layer as [B, length, M, H] or [..., M, K, H]."""
-    first = next(iter(nights[0].values()))
-    stacked = torch.zeros(len(nights), length, len(modalities), len(first), first[0].shape[-1])
+    n_layers = len(next(iter(nights[0].values())))
+    width = max(arrays[0].shape[-1] for night in nights for arrays in night.values())
+    stacked = torch.zeros(len(nights), length, len(modalities), n_layers, width)
     for b, night in enumerate(nights):
         for name, layers in night.items():
             for k, values in enumerate(layers):
                 rows = _as_tensor(np.atleast_2d(values))
-                stacked[b, : len(rows), modalities.index(name), k] = rows
-    return stacked[..., 0, :] if len(first) == 1 else stacked
+                stacked[b, : len(rows), modalities.index(name), k, : rows.shape[1]] = rows
+    return stacked[..., 0, :] if n_layers == 1 else stacked
 
 
 def _as_tensor(array: np.ndarray) -> Tensor:
@@ -385,7 +389,7 @@ class CohortSet(TrainingSet):
 class TokenSource:
     """Tokens of some layers of a checkpoint; CLS vectors too with ``summaries``."""
 
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | Encoder
     modalities: tuple[str, ...]
     layers: tuple[str | int, ...]
     precision: str
@@ -400,7 +404,12 @@ class TokenSource:
         """Encode recordings in order, or take them from the cache."""
         store = open_store(self.cache)
         engines = [
-            Engine(self.checkpoint, self.modalities, layer, self.precision, self.device, 2, store)
+            Engine(
+                as_encoder(self.checkpoint, layer, self.precision, self.device),
+                self.modalities,
+                _READ_AHEAD,
+                store,
+            )
             for layer in self.layers
         ]
         bar = tqdm(total=len(recordings), desc="encoding", unit="night", disable=not self.verbose)

@@ -28,9 +28,11 @@ from torch.utils.data import Dataset
 from .._progress import ProgressBar, StopTraining
 from .._torch import decay_groups, rate_factor, step_randomness
 from .._warnings import warn
-from ..encoding._base import choose_modalities
+from ..encoding._base import choose_groups
+from ..encoding._sleep2vec import as_encoder
 from ..encoding.inputs import EncoderInput
 from ..errors import ModalityWarning, TrainingError
+from ..model.checkpoint import Checkpoint, require_sleep2vec
 from ..nightstore.content import contents_of
 from ..recordings.recording import Recording, name_subjects
 from ._data import (
@@ -54,8 +56,7 @@ from ._network import FineTuned, FineTuningModule, Head, Standardised
 from .config import TEMPORAL_HEADS, FitSettings, HeadConfig, LoRA
 
 if TYPE_CHECKING:
-    from ..model.checkpoint import Checkpoint
-    from ..model.config import EncoderConfig
+    from ..model.encoder import Encoder
     from ._labels import Targets
 
 _WARMUP, _LR_FLOOR, _MAX_NORM = 0.05, 0.05, 1.0
@@ -66,14 +67,15 @@ _FEWEST_HELD_OUT = 2
 
 
 def fine_tune(
-    settings: FitSettings, inputs: EncoderInput, targets: Targets, checkpoint: Checkpoint,
+    settings: FitSettings, inputs: EncoderInput, targets: Targets, checkpoint: Checkpoint | Encoder,
     criterion: nn.Module, n_outputs: int, seed: int, net_class: type[FineTuningNet],
     callbacks: Sequence[Callback] = (),
 ) -> tuple[
     FineTuningNet, tuple[str, ...], Covariates | None, HeadConfig, tuple[int, ...]
 ]:  # fmt: skip
     """Train on the labelled nights of X; the last of the results are positions held out of X."""
-    candidates = choose_modalities(settings.modalities, checkpoint.config.names, inputs.recordings)
+    encoder = as_encoder(checkpoint)
+    candidates = choose_groups(settings.modalities, encoder, inputs.recordings)
     subjects = [str(name) for name in name_subjects(inputs.recordings)]
     labelled = targets.labelled
     positions = [i for i, rows in enumerate(inputs.rows) if labelled[rows].any()]
@@ -83,7 +85,7 @@ def fine_tune(
         modalities = _available(candidates, reader.modalities, settings.modalities is not None)
         covariates = _fit_covariates(settings, nights.recordings, ~held_out)
         n_covariates = 0 if covariates is None else covariates.n_columns
-        head = settings.head_config(checkpoint.config, modalities, n_outputs, n_covariates)
+        head = settings.head_config(checkpoint, modalities, n_outputs, n_covariates)
         widths = None
         if isinstance(reader, NightsOnDisk):
             widths = {name: reader.store.contents[name].width for name in modalities}
@@ -97,7 +99,7 @@ def fine_tune(
                 nights.epochs,
                 tuple(recording.n_epochs for recording in nights.recordings),
                 None if covariates is None else covariates.of(nights.recordings),
-                _longest_piece(settings, checkpoint.config),
+                _longest_piece(settings, encoder),
             )
             for mask in (~held_out, held_out)
         )
@@ -111,20 +113,22 @@ def fine_tune(
 
 
 def token_source(
-    settings: FitSettings, checkpoint: Checkpoint, modalities: Sequence[str]
+    settings: FitSettings, checkpoint: Checkpoint | Encoder, modalities: Sequence[str]
 ) -> TokenSource:
     """Tokens of the layers that the head reads."""
-    n_layers = checkpoint.config.n_layers
+    layers: tuple[str | int, ...] = ("last",)
+    if settings.layer_mix:
+        n_layers = require_sleep2vec(checkpoint, "layer_mix=True").config.n_layers
+        layers = (*range(1, n_layers), "last")
     return TokenSource(
-        checkpoint, tuple(modalities),
-        (*range(1, n_layers), "last") if settings.layer_mix else ("last",), settings.precision,
+        checkpoint, tuple(modalities), layers, settings.precision,
         settings.device, settings.cache, settings.unit == "night" and settings.pooling == "cls",
         settings.verbose,
     )  # fmt: skip
 
 
 def build_module(
-    settings: FitSettings, head: HeadConfig, checkpoint: Checkpoint, seed: int = 0
+    settings: FitSettings, head: HeadConfig, checkpoint: Checkpoint | Encoder, seed: int = 0
 ) -> FineTuningModule:
     """The module that is trained."""
     tuning = settings.finetune
@@ -133,7 +137,8 @@ def build_module(
         if tuning is None:
             return FineTuningModule(Standardised(Head(head)), True, settings.modality_dropout)
         lora = tuning if isinstance(tuning, LoRA) else None
-        network = FineTuned(checkpoint.build(), head, lora)
+        encoder = require_sleep2vec(checkpoint, "finetune='lora' or 'full'").build()
+        network = FineTuned(encoder, head, lora)
         network.head = Standardised(network.head)
         return FineTuningModule(network, False, settings.modality_dropout)
 
@@ -201,7 +206,10 @@ def hold_out(
 
 @contextmanager
 def _open_nights(
-    settings: FitSettings, checkpoint: Checkpoint, modalities: Sequence[str], nights: EncoderInput
+    settings: FitSettings,
+    checkpoint: Checkpoint | Encoder,
+    modalities: Sequence[str],
+    nights: EncoderInput,
 ) -> Iterator[NightsInMemory | NightsOnDisk]:
     if settings.finetune is None:
         source = token_source(settings, checkpoint, modalities)
@@ -209,7 +217,8 @@ def _open_nights(
         return
     recordings, locations = nights.recordings, nights.locations
     options = settings.cache, settings.verbose
-    with prepared_nights(checkpoint, modalities, recordings, locations, *options) as reader:
+    tuned = require_sleep2vec(checkpoint, "finetune='lora' or 'full'")
+    with prepared_nights(tuned, modalities, recordings, locations, *options) as reader:
         yield reader
 
 
@@ -222,18 +231,18 @@ def _fit_covariates(
     return Covariates.fit(settings.covariates, settings.time_of_night, used)
 
 
-def _longest_piece(settings: FitSettings, config: EncoderConfig) -> int | None:
+def _longest_piece(settings: FitSettings, encoder: Encoder) -> int | None:
     """Most epochs of a piece, None for whole nights."""
     of_tokens = settings.finetune is None
     # positions beyond a piece would never be learned
     whole = TEMPORAL_HEADS if of_tokens else ("temporal_transformer",)
     if settings.head in whole:
         return None
-    return _TOKENS_PER_PIECE if of_tokens else config.context_epochs
+    return _TOKENS_PER_PIECE if of_tokens else encoder.context_epochs
 
 
 def _standardise(
-    module: FineTuningModule, settings: FitSettings, checkpoint: Checkpoint,
+    module: FineTuningModule, settings: FitSettings, checkpoint: Checkpoint | Encoder,
     reader: NightsInMemory | NightsOnDisk, nights: EncoderInput, training: np.ndarray,
 ) -> None:  # fmt: skip
     """Set the mean and standard deviation of the tokens of training."""
@@ -279,7 +288,7 @@ def _train(
 
 
 def predict_outputs(
-    net: FineTuningNet, settings: FitSettings, checkpoint: Checkpoint,
+    net: FineTuningNet, settings: FitSettings, checkpoint: Checkpoint | Encoder,
     covariates: Covariates | None, inputs: EncoderInput,
 ) -> np.ndarray:  # fmt: skip
     """Outputs of each row of X, float32 of shape (n_rows, n_outputs), night by night."""

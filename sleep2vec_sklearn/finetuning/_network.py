@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..encoding._engine import window_starts
+from ..encoding._sleep2vec import window_starts
 from ..errors import CheckpointError
 from ..model.network import Sleep2Vec
 from ._heads import (

@@ -14,7 +14,8 @@ from .._validation import BELOW_ONE, POSITIVE, count
 from ..errors import CheckpointError
 
 if TYPE_CHECKING:
-    from ..model.config import EncoderConfig
+    from ..model.checkpoint import Checkpoint
+    from ..model.encoder import Encoder
 
 __all__ = ["EventRules", "FullFineTuning", "LoRA"]
 
@@ -235,31 +236,44 @@ class FitSettings:
     verbose: int
 
     def head_config(
-        self, config: EncoderConfig, modalities: tuple[str, ...], n_outputs: int, n_covariates: int
-    ) -> HeadConfig:
-        """The head on an encoder of this configuration."""
+        self, checkpoint: Checkpoint | Encoder, modalities: tuple[str, ...], n_outputs: int,
+        n_covariates: int,
+    ) -> HeadConfig:  # fmt: skip
+        """The head on the tokens of this encoder."""
+        from ..encoding._sleep2vec import as_encoder
+        from ..model.checkpoint import require_sleep2vec
+
+        encoder, n_layers = as_encoder(checkpoint), 1
+        width = max(encoder.widths.values())
+        if self.layer_mix:
+            n_layers = require_sleep2vec(checkpoint, "layer_mix=True").config.n_layers
+        if not encoder.shared_space and len(modalities) > 1 and self.aggregation != "concat":
+            raise ValueError(
+                f"aggregation={self.aggregation!r} combines tokens of several groups, and those of "
+                f"{encoder.name} lie in no one space. Use aggregation='concat'."
+            )
         by_night = self.unit == "night"
         if by_night and self.time_of_night:
             raise ValueError(
                 "time_of_night=True describes epochs, but X holds nights, which have no one time. "
                 "Leave it out, or wrap the nights: EpochSequence(X)."
             )
-        if by_night and self.pooling == "cls" and not config.cls:
+        if by_night and self.pooling == "cls" and not encoder.has_summary:
             raise CheckpointError(
                 "pooling='cls': this checkpoint has no CLS token to give. Use 'mean' or "
                 "'attention'."
             )
         return HeadConfig(
-            config.hidden_size,
+            width,
             modalities,
             n_outputs,
             unit=self.unit,
             head=self.head,
             aggregation=self.aggregation,
             pooling=self.pooling if by_night else "mean",
-            n_layers=config.n_layers if self.layer_mix else 1,
+            n_layers=n_layers,
             n_covariates=n_covariates,
             # not the width of the input, which "concat" makes nine times that of a token
-            head_size=int(self.head_size or config.hidden_size),
+            head_size=int(self.head_size or width),
             dropout=self.dropout,
         )

@@ -201,6 +201,7 @@ def _encode(
     # torch takes seconds to import
     from .._torch import resolve_device
     from ..encoding._engine import Engine
+    from ..encoding._sleep2vec import as_encoder
     from ..model.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(_CHECKPOINT)
@@ -210,9 +211,8 @@ def _encode(
             f"{head.checkpoint_sha256[:12]}, but {_CHECKPOINT} has {checkpoint.sha256[:12]}. "
             "Reinstall, or train it again: python -m benchmarks.bundled_stager.train"
         )
-    engine = Engine(
-        checkpoint, wanted, "last", "float32", resolve_device(device), 0, open_store(cache)
-    )
+    encoder = as_encoder(checkpoint, device=resolve_device(device))
+    engine = Engine(encoder, wanted, 0, open_store(cache))
     with closing(engine.encode([night], [describe_recording(night)])) as nights:
         encoded = next(nights)
     if encoded.error is not None:

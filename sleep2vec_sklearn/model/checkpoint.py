@@ -25,6 +25,7 @@ from .._files import canonical_json, check_format_version, sha256, tensor_parts,
 from ..errors import CheckpointError
 from ..recordings.modality import Conditioning
 from .config import EncoderConfig
+from .encoder import Encoder, check_encoder
 from .network import Sleep2Vec
 from .upstream._files import configuration_files
 from .upstream.checkpoint import read_upstream_checkpoint
@@ -230,9 +231,25 @@ def convert_checkpoint(
     return save_checkpoint(target, upstream.state, upstream.config, card=card, dtype=dtype)
 
 
-def as_checkpoint(checkpoint: Checkpoint | str | os.PathLike) -> Checkpoint:
-    """The checkpoint itself, or the one that a name or path is of; see :func:`load_checkpoint`."""
-    return checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
+def as_checkpoint(checkpoint: Any) -> Checkpoint | Encoder:
+    """A checkpoint or encoder itself, or what a name or path is of; see :func:`load_checkpoint`."""
+    if isinstance(checkpoint, str | os.PathLike):
+        return load_checkpoint(checkpoint)
+    # an estimator that has one
+    checkpoint = getattr(checkpoint, "encoder", checkpoint)
+    if not isinstance(checkpoint, Checkpoint):
+        check_encoder(checkpoint)
+    return checkpoint
+
+
+def require_sleep2vec(checkpoint: Checkpoint | Encoder, what: str) -> Checkpoint:
+    """The checkpoint, or a CheckpointError that says what it is needed for."""
+    if not isinstance(checkpoint, Checkpoint):
+        raise CheckpointError(
+            f"{what} needs a sleep2vec encoder, whose network is known; {checkpoint.name} is a "
+            f"{type(checkpoint).__name__}. Pass the checkpoint of one."
+        )
+    return checkpoint
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -3,22 +3,28 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._files import sha256
 from ..errors import CheckpointError
-from ..recordings.modality import Conditioning
-from ..recordings.recording import Recording
+from ..recordings.modality import Conditioning, get_modality
+
+if TYPE_CHECKING:
+    from ..recordings.recording import Recording
 
 # a group of tokens, and the index of one of its derivations; each is encoded and cached by itself
 Part = tuple[str, int]
+_BYTES_PER_ENTRY = 512
 _one_at_a_time = threading.RLock()
+_repeated: set[str] = set()  # encoders that gave the same tokens twice
+_known: dict[str, tuple] = {}  # by hash, what encoders of this process are
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,12 @@ class EncodedModality:
     def missing(cls) -> EncodedModality:
         """A sensor without any usable sample."""
         return cls(np.empty((0, 0), dtype=np.float32), np.zeros(0, dtype=bool))
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory held, with an allowance for the entry itself: a missing sensor has no tokens."""
+        summary = 0 if self.summary is None else self.summary.nbytes
+        return self.tokens.nbytes + self.valid.nbytes + summary + _BYTES_PER_ENTRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +85,8 @@ class SignalInput:
 class Encoder:
     """Turns one recording into tokens, a vector for each epoch of 30 s.
 
-    :class:`~sleep2vec_sklearn.Sleep2VecTransformer`, the fine-tuning estimators and the studies take
-    any object of a subclass as ``checkpoint``. A subclass sets the attributes and writes
+    :class:`~sleep2vec_sklearn.Sleep2VecTransformer`, the fine-tuning estimators and the studies
+    take any object of a subclass as ``checkpoint``. A subclass sets the attributes and writes
     :meth:`encode`; caching, fusion, pooling, centring, workers and errors are not its business.
 
     Attributes
@@ -99,6 +111,10 @@ class Encoder:
         (``fusion="mean"``). Else rows hold one block a group (``"concat"``).
     centered : bool
         What ``center="auto"`` means for rows of epochs: True subtracts the night's mean.
+    has_summary : bool
+        Whether it gives a vector of the whole night as well (``pooling="cls"``).
+    prefix : str or None
+        Begin of the names of columns that are a mean over groups; by default made of ``name``.
     card : dict
         What is known of the encoder: provenance, licence, training data, ...
 
@@ -129,7 +145,14 @@ class Encoder:
     context_epochs: int | None = 1
     shared_space: bool = True
     centered: bool = False
+    has_summary: bool = False
+    prefix: str | None = None
     card: dict = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple:
+        """What tokens depend on besides the signal, for the cache."""
+        return self.sha256, "last", "float32"
 
     def encode(self, recording: Recording, group: str) -> Any:
         """The vectors of one group.
@@ -157,7 +180,7 @@ class Encoder:
         return [f"{group}_{i:0{digits}d}" for i in range(self.widths[group])]
 
     def neutral(self, group: str) -> np.ndarray:
-        """Vector in place of a group that a night does not have, where blocks cannot be averaged."""
+        """What stands in rows for a group that a night lacks, if there is no shared space."""
         return np.zeros(self.widths[group], dtype=np.float32)
 
     def parts(self, recording: Recording, groups: Sequence[str]) -> list[Part]:
@@ -185,8 +208,17 @@ class Encoder:
 
     def _encode_part(self, recording: Recording, group: str) -> EncodedModality:
         with _one_at_a_time:
-            encoded = self.encode(recording, group)
-        return check_tokens(self, recording, group, encoded)
+            encoded = check_tokens(self, recording, group, self.encode(recording, group))
+            if self.sha256 not in _repeated:
+                again = check_tokens(self, recording, group, self.encode(recording, group))
+                if not np.allclose(encoded.tokens, again.tokens, rtol=1e-3, atol=1e-4):
+                    raise CheckpointError(
+                        f"{self.name} gave other tokens for {group!r} of the same night at a "
+                        "second call, so rows could not be repeated. Switch dropout off with "
+                        "network.eval(), or seed what is random in its encode()."
+                    )
+                _repeated.add(self.sha256)
+        return encoded
 
     def __deepcopy__(self, memo: dict) -> Encoder:
         # scikit-learn clones a parameter by a deep copy, in every fold
@@ -194,6 +226,61 @@ class Encoder:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, sha256={self.sha256[:12]!r})"
+
+
+def mean_names(encoder: Encoder) -> list[str]:
+    """Names of the columns that are a mean over groups."""
+    if len(encoder.groups) == 1 and encoder.prefix is None:
+        return encoder.feature_names(next(iter(encoder.groups)))
+    prefix = encoder.prefix or re.sub(r"\W+", "_", encoder.name.lower())
+    width = next(iter(encoder.widths.values()))
+    digits = max(3, len(str(width - 1)))
+    return [f"{prefix}_{i:0{digits}d}" for i in range(width)]
+
+
+def check_encoder(encoder: Any) -> None:
+    """Raise a CheckpointError unless an object keeps to the protocol."""
+    if not isinstance(encoder, Encoder):
+        raise CheckpointError(
+            f"{encoder!r} is no encoder; accepted are the name or path of a checkpoint, or an "
+            "object of a subclass of sleep2vec_sklearn.model.Encoder."
+        )
+    _check_attributes(encoder)
+    widths = tuple((group, encoder.widths[group]) for group in encoder.groups)
+    identity = (type(encoder).__qualname__, encoder.name, widths)
+    if _known.setdefault(encoder.sha256, identity) != identity:
+        raise CheckpointError(
+            f"{type(encoder).__qualname__} {encoder.name!r} has sha256 {encoder.sha256[:12]}, "
+            f"which {_known[encoder.sha256][0]} {_known[encoder.sha256][1]!r} has too, and tokens "
+            "are cached by it. Hash all that tokens depend on."
+        )
+
+
+def _check_attributes(encoder: Encoder) -> None:
+    """Refuse a hash, groups, widths or names that cannot be used."""
+    problem = None
+    if not re.fullmatch("[0-9a-f]{64}", str(encoder.sha256)):
+        problem = f"sha256={encoder.sha256!r}; accepted are 64 hex digits"
+    elif not encoder.groups:
+        problem = "groups={}; accepted is at least one"
+    elif set(encoder.widths) != set(encoder.groups) or min(encoder.widths.values()) < 1:
+        problem = f"widths={encoder.widths!r}; accepted is a length for each of its groups"
+    elif encoder.shared_space and len(set(encoder.widths.values())) > 1:
+        problem = (
+            f"shared_space=True and widths={encoder.widths!r}; accepted is one width, or "
+            "shared_space=False"
+        )
+    else:
+        names = [name for group in encoder.groups for name in encoder.feature_names(group)]
+        if len(names) != sum(encoder.widths.values()) or len(set(names)) < len(names):
+            problem = (
+                f"{len(names)} feature names, {len(set(names))} of them different; accepted are "
+                f"{sum(encoder.widths.values())} different ones"
+            )
+        for modality in dict.fromkeys(m for group in encoder.groups.values() for m in group):
+            get_modality(modality)
+    if problem is not None:
+        raise CheckpointError(f"{type(encoder).__name__} {encoder.name!r} has {problem}.")
 
 
 def check_tokens(

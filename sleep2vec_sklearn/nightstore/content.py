@@ -21,7 +21,7 @@ import torch
 
 from .._files import canonical_json, sha256
 from ..errors import CheckpointError, InvalidRecordingError, InvalidSignalError
-from ..model.checkpoint import as_checkpoint
+from ..model.checkpoint import as_checkpoint, require_sleep2vec
 from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig, conditioning_from
 from ..model.tokenizers import SpectralTokenizer, feature_names
 from ..recordings._conditioning import read_conditioned
@@ -159,8 +159,9 @@ def contents_of(
         spectral = TokenizerConfig("spectral", 1)
         available = [ModalityConfig(m.name, m.conditioning, spectral) for m in MODALITIES.values()]
     else:
-        is_config = isinstance(encoder, EncoderConfig)
-        available = (encoder if is_config else as_checkpoint(encoder).config).modalities
+        if not isinstance(encoder, EncoderConfig):
+            encoder = require_sleep2vec(as_checkpoint(encoder), "a night store").config
+        available = encoder.modalities
     names = [m.name for m in available]
     chosen = names if modalities is None else list_modalities(modalities)
     if unknown := [name for name in chosen if name not in names]:

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 from sklearn.base import BaseEstimator, clone
 
 from ..errors import CheckpointError, TrainingError
-from ..model.checkpoint import Checkpoint, as_checkpoint, load_checkpoint, save_checkpoint
+from ..model.checkpoint import (
+    Checkpoint,
+    as_checkpoint,
+    load_checkpoint,
+    require_sleep2vec,
+    save_checkpoint,
+)
 from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig
 from ..model.network import Sleep2Vec
 from ..recordings.modality import Conditioning, get_modality, list_modalities
@@ -196,7 +202,8 @@ def adapt_modality(
     if n_stages not in (1, 2):
         raise ValueError(f"n_stages must be 1 or 2, got {n_stages!r}.")
     new = tuple(list_modalities(new_modalities))
-    start = _add_missing(as_checkpoint(checkpoint), new, parameters.get("random_state"))
+    source = require_sleep2vec(as_checkpoint(checkpoint), "adaptation")
+    start = _add_missing(source, new, parameters.get("random_state"))
     first = _make_pretrainer(start.config, PairSchedule(new, ((1.0, 1.0),)), parameters, stage1)
     frozen = {part: 0.0 for part in parts_of(start.config) if part not in new}
     if start.config.projection is None:
@@ -311,7 +318,7 @@ def add_modality(
     >>> add_modality(encoder, "actigraphy").config.names
     ('spo2', 'ibi', 'actigraphy')
     """
-    source = as_checkpoint(checkpoint)
+    source = require_sleep2vec(as_checkpoint(checkpoint), "adaptation")
     modality = get_modality(name)
     if name in source.config.names:
         raise CheckpointError(

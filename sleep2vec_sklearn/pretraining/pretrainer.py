@@ -27,7 +27,13 @@ from .._torch import resolve_device, resolve_precision
 from .._validation import BELOW_ONE, PRECISION, Number, StrOptions, count, validate_params
 from .._warnings import warn
 from ..errors import TrainingError, TrainingWarning
-from ..model.checkpoint import Checkpoint, as_checkpoint, load_checkpoint, save_checkpoint
+from ..model.checkpoint import (
+    Checkpoint,
+    as_checkpoint,
+    load_checkpoint,
+    require_sleep2vec,
+    save_checkpoint,
+)
 from ..model.config import EncoderConfig
 from ..nightstore.store import NightStore
 from ._data import TrainingData, collect_data, list_candidates, open_folder, open_for, open_store
@@ -310,7 +316,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
     def _encoder_source(self, net: PretrainingNet | None = None) -> EncoderSource:
         encoder = self._nested("encoder")
         if not isinstance(encoder, EncoderSpec | EncoderConfig):
-            encoder = as_checkpoint(encoder)
+            encoder = require_sleep2vec(as_checkpoint(encoder), "pretraining")
         # a grid search may set numbers of numpy, which JSON does not know
         return EncoderSource(
             encoder, float(self.dropout), int(self.projection_size), int(self.context_epochs),

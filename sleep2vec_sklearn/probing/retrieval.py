@@ -177,9 +177,9 @@ def cross_modal_retrieval(
 def _choose_modalities(
     checkpoint: Any, recordings: Sequence[Recording], modalities: Sequence[str] | None
 ) -> tuple[Checkpoint, tuple[str, ...]]:
-    from ..model.checkpoint import as_checkpoint
+    from ..model.checkpoint import as_checkpoint, require_sleep2vec
 
-    checkpoint = as_checkpoint(checkpoint)
+    checkpoint = require_sleep2vec(as_checkpoint(checkpoint), "retrieval")
     if checkpoint.config.projection is None:
         raise CheckpointError(
             f"{checkpoint.name} has no projection head, so its modalities share no space to "
@@ -208,9 +208,10 @@ def _encode(
 ) -> list[dict]:  # fmt: skip
     """Unit vectors and validity of each modality, night by night."""
     from ..encoding._engine import Engine
+    from ..encoding._sleep2vec import as_encoder
 
-    settings = "projection", "float32", resolve_device(device), _READ_AHEAD
-    engine = Engine(checkpoint, names, *settings, open_store(cache))
+    encoder = as_encoder(checkpoint, "projection", device=resolve_device(device))
+    engine = Engine(encoder, names, _READ_AHEAD, open_store(cache))
     views: list[dict] = []
     with closing(engine.encode(inputs.recordings, inputs.locations)) as nights:
         bar = {"total": len(inputs.recordings), "desc": "encoding", "unit": "night"}

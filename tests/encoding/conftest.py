@@ -3,21 +3,21 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import EpochSequence, Recording
-from sleep2vec_sklearn.encoding import _engine as engine
-from sleep2vec_sklearn.encoding._disk_cache import EncodedModality
+from sleep2vec_sklearn.encoding import _sleep2vec as sleep2vec
+from sleep2vec_sklearn.model.encoder import EncodedModality
 
 
 @pytest.fixture
 def encodes(monkeypatch):
     """Names of the modalities the network was called for."""
     calls = []
-    encode = engine.Engine._encode_modality
+    encode = sleep2vec.Sleep2VecEncoder.encode_signal
 
     def counted(self, name, signal):
         calls.append(name)
         return encode(self, name, signal)
 
-    monkeypatch.setattr(engine.Engine, "_encode_modality", counted)
+    monkeypatch.setattr(sleep2vec.Sleep2VecEncoder, "encode_signal", counted)
     return calls
 
 

@@ -11,10 +11,13 @@ import torch
 
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.encoding import _engine as engine_module
-from sleep2vec_sklearn.encoding._engine import Engine, network_for
+from sleep2vec_sklearn.encoding import _sleep2vec as sleep2vec
+from sleep2vec_sklearn.encoding._engine import Engine
+from sleep2vec_sklearn.encoding._sleep2vec import Sleep2VecEncoder, as_encoder, network_for
 from sleep2vec_sklearn.encoding.cache import TokenCache
 
 NAMES = ("ecg", "ibi", "spo2")
+SETTINGS = {"layer": "last", "precision": "float32", "device": "cpu"}
 
 
 @pytest.fixture
@@ -22,11 +25,9 @@ def make(checkpoint_in_memory):
     """Function of options: an engine for three modalities."""
 
     def build(**options):
-        given = {
-            "checkpoint": checkpoint_in_memory, "modalities": NAMES, "layer": "last",
-            "precision": "float32", "device": "cpu", "read_ahead": 2, "cache": None,
-        }  # fmt: skip
-        return Engine(**{**given, **options})
+        settings = [options.pop(name, default) for name, default in SETTINGS.items()]
+        encoder = as_encoder(options.pop("checkpoint", checkpoint_in_memory), *settings)
+        return Engine(**{"encoder": encoder, "groups": NAMES, "read_ahead": 2, **options})
 
     return build
 
@@ -65,14 +66,14 @@ def test_rows_ignore_number_of_threads(make, night, n_threads):
 def test_repeated_night_is_encoded_once(make, night, monkeypatch):
     n_encoded = 0
 
-    def count(engine, name, conditioned):
+    def count(encoder, name, signal):
         nonlocal n_encoded
         n_encoded += 1
         time.sleep(0.02)
-        return encode_modality(engine, name, conditioned)
+        return encode_signal(encoder, name, signal)
 
-    encode_modality = Engine._encode_modality
-    monkeypatch.setattr(Engine, "_encode_modality", count)
+    encode_signal = Sleep2VecEncoder.encode_signal
+    monkeypatch.setattr(Sleep2VecEncoder, "encode_signal", count)
     torch.set_num_threads(3)
     try:
         encode(make(cache=TokenCache()), [night(0), night(0), night(1), night(0)])
@@ -94,7 +95,7 @@ def test_needed_modalities_are_read(make, noise, counting_source):
     signals = {name: (*noise(name), unit) for name, unit in (("ibi", "s"), ("spo2", "%"))}
     source, cache = counting_source(signals), TokenCache()
     recording = Recording.from_source(source, id="a")
-    (found,) = encode(make(cache=cache, modalities=("ibi",)), [recording])
+    (found,) = encode(make(cache=cache, groups=("ibi",)), [recording])
     assert set(found.modalities) == {"ibi"}
     assert source.reads == [("ibi",)]
     (found,) = encode(make(cache=cache), [recording])
@@ -113,12 +114,12 @@ def test_programming_errors_are_raised(make, counting_source, noise):
 
 
 def test_few_networks_per_process(checkpoint_in_memory, monkeypatch):
-    monkeypatch.setattr(engine_module, "_networks", type(engine_module._networks)())
+    monkeypatch.setattr(sleep2vec, "_networks", type(sleep2vec._networks)())
     network = network_for(checkpoint_in_memory, "cpu")
     assert network_for(checkpoint_in_memory, "cpu") is network
-    for k in range(engine_module._NETWORKS_KEPT):
+    for k in range(sleep2vec._NETWORKS_KEPT):
         network_for(dataclasses.replace(checkpoint_in_memory, sha256=str(k)), "cpu")
-    assert len(engine_module._networks) == engine_module._NETWORKS_KEPT
+    assert len(sleep2vec._networks) == sleep2vec._NETWORKS_KEPT
     assert network_for(checkpoint_in_memory, "cpu") is not network
 
 

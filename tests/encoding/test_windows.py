@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleep2vec_sklearn import EpochSequence
-from sleep2vec_sklearn.encoding._engine import cut_windows, merge_windows, window_starts
+from sleep2vec_sklearn.encoding._sleep2vec import cut_windows, merge_windows, window_starts
 
 few = settings(max_examples=30)
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from sleep2vec_sklearn import EpochSequence
-from sleep2vec_sklearn.encoding._engine import network_for
+from sleep2vec_sklearn.encoding._sleep2vec import network_for
 from sleep2vec_sklearn.finetuning import FullFineTuning
 from tests.finetuning.simple_nights import N_EPOCHS, make_nights
 

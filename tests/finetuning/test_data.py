@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecClassifier, TimeOfNight
 from sleep2vec_sklearn.encoding._engine import Engine
+from sleep2vec_sklearn.encoding._sleep2vec import as_encoder
 from sleep2vec_sklearn.errors import InvalidRecordingError
 from sleep2vec_sklearn.finetuning._data import (
     Covariates,
@@ -201,7 +202,7 @@ def test_tokens_equal_the_engine(checkpoint_in_memory, layers):
     for night, recording in zip(source.nights(NIGHTS, PLACES), NIGHTS, strict=True):
         assert night.n_epochs == N_EPOCHS
         for k, layer in enumerate(layers):
-            engine = Engine(checkpoint_in_memory, NAMES, layer, "float32", "cpu", 1, None)
+            engine = Engine(as_encoder(checkpoint_in_memory, layer), NAMES, 1)
             (expected,) = engine.encode([recording], ["a"])
             for name, encoded in expected.modalities.items():
                 np.testing.assert_array_equal(night.values[name][k], encoded.tokens)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.encoding._engine import cut_windows, merge_windows
+from sleep2vec_sklearn.encoding._sleep2vec import cut_windows, merge_windows
 from sleep2vec_sklearn.errors import CheckpointError
 from sleep2vec_sklearn.finetuning import LoRA
 from sleep2vec_sklearn.finetuning._network import FineTuned, encode_sequences, insert_lora

@@ -76,14 +76,14 @@ def asleep(nights):
 @pytest.fixture
 def encoded(monkeypatch):
     """Names of the modalities encoded, one per encode."""
-    from sleep2vec_sklearn.encoding._engine import Engine
+    from sleep2vec_sklearn.encoding._sleep2vec import Sleep2VecEncoder
 
     seen = []
-    original = Engine._encode_modality
+    original = Sleep2VecEncoder.encode_signal
 
     def watch(self, name, signal):
         seen.append(name)
         return original(self, name, signal)
 
-    monkeypatch.setattr(Engine, "_encode_modality", watch)
+    monkeypatch.setattr(Sleep2VecEncoder, "encode_signal", watch)
     return seen

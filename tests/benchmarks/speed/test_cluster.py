@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks.speed import cluster
 from sleep2vec_sklearn import load_checkpoint
-from sleep2vec_sklearn.encoding._disk_cache import EncodedModality, pack, token_key
+from sleep2vec_sklearn.encoding._disk_cache import pack, token_key
+from sleep2vec_sklearn.model.encoder import EncodedModality
 
 
 def cells(lines):
