@@ -19,7 +19,7 @@ from ._spectral_features import Feature, Samples, is_inside, moving_sum
 # fmt: off
 IBI_FEATURES = (
     Feature("hr", "heart rate", "1/min", 60, "rel m3 m11 m41 m81 s11 s41 b20 b10 a10 a20"),
-    Feature("hr_sd", "SD of the heart rate in the epoch, log", "ln(1/min)", 1, "rel m3 m11 m41 m81"),
+    Feature("hr_sd", "SD of it in the epoch, log", "ln(1/min)", 1, "rel m3 m11 m41 m81"),
     Feature("hr_change", "step of the heart rate from the epoch before", "1/min", 1, "m11 m41"),
     Feature("sdnn", "SD of intervals over 5.5 min, log", "ln(ms)", 4, "rel"),
     Feature("rmssd", "RMS of successive differences over 5.5 min, log", "ln(ms)", 3.5, "rel m11"),
@@ -49,10 +49,10 @@ PPG_FEATURES = (
 )
 BREATHING_FEATURES = (
     Feature("rate", "breaths over 2.5 min", "1/min", 15, "rel m11 m41"),
-    Feature("rate_cv", "SD of breaths' durations over their mean, 2.5 min", "1", 0.15, "rel m11 m41"),
+    Feature("rate_cv", "SD of breaths' durations over mean, 2.5 min", "1", 0.15, "rel m11 m41"),
     Feature("regularity", "largest peak of 0.1 to 0.5 Hz over all of it", "1", 0.5, "rel m11"),
     Feature("depth", "size of breaths relative to the night, log", "ln", 0, "m3 m11"),
-    Feature("depth_cv", "SD of breaths' sizes over their mean, 2.5 min", "1", 0.25, "rel m11 m41"),
+    Feature("depth_cv", "SD of breaths' sizes over mean, 2.5 min", "1", 0.25, "rel m11 m41"),
     Feature("reduced", "share of time below half the level of 5 min", "1", 0.05, "m11"),
     Feature("cyclic", "variance of the level with 25 to 100 s, 5 min", "1", 0.3, "m11"),
 )
@@ -245,10 +245,14 @@ def breathing_features(samples: Samples) -> dict[str, np.ndarray]:
     frequency, power = _density(windows_around(samples, 60.0), rate)
     band = power[:, (frequency >= 0.1) & (frequency <= 0.5)]
     band = band / (band.sum(axis=1, keepdims=True) + 1e-30)
-    level = np.sqrt(uniform_filter1d(values.astype(np.float64) ** 2, max(round(10 * rate), 1)).clip(0))
+    level = np.sqrt(
+        uniform_filter1d(values.astype(np.float64) ** 2, max(round(10 * rate), 1)).clip(0)
+    )
     usual = uniform_filter1d(level, round(300 * rate))
     reduced = Samples(level < 0.5 * usual, rate, samples.valid).epochs().mean(axis=1)
-    frequency, power = _density(detrend(windows_around(Samples(level, rate, samples.valid), 300.0)), rate)
+    frequency, power = _density(
+        detrend(windows_around(Samples(level, rate, samples.valid), 300.0)), rate
+    )
     slow = power[:, (frequency >= 0.003) & (frequency <= 0.1)].sum(axis=1) + 1e-30
     cyclic = power[:, (frequency >= _CYCLIC_BAND[0]) & (frequency <= _CYCLIC_BAND[1])]
     return {
@@ -267,8 +271,8 @@ def _breaths(samples: Samples) -> dict[str, np.ndarray]:
         return dict.fromkeys(("rate", "rate_cv", "depth_cv"), nothing)
     zeros = up + values[up] / (values[up] - values[up + 1])
     seconds = np.diff(zeros) / samples.rate
-    sizes = (f.reduceat(values, up)[:-1] for f in (np.maximum, np.minimum))
-    sizes = np.subtract(*sizes).astype(np.float64)
+    highest, lowest = (f.reduceat(values, up)[:-1] for f in (np.maximum, np.minimum))
+    sizes = (highest - lowest).astype(np.float64)
     epoch = np.minimum((zeros[:-1] / samples.rate / EPOCH_SECONDS).astype(int), n_epochs - 1)
     kept = (seconds > 1) & (seconds < 12) & samples.valid[epoch]
     if not kept.any():

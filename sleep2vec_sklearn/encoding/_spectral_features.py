@@ -8,7 +8,7 @@ in dB, so that an amplifier's gain is a shift, which the columns relative to the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +63,7 @@ EOG_BANDS = {"slow": (0.5, 2.0), "delta": (2.0, 4.0), "theta": (4.0, 8.0), "alph
              "sigma": (12.0, 16.0), "beta": (16.0, 30.0)}
 EMG_BANDS = {"low": (10.0, 20.0), "mid": (20.0, 35.0), "high": (35.0, 60.0)}
 EMG_FEATURES = (
-    Feature("rms_db", "RMS of 10 to 60 Hz, median over seconds", "dB re 1 uV", 12, "rel m3 m11 m41"),
+    Feature("rms_db", "RMS of 10 to 60 Hz, median of seconds", "dB re 1 uV", 12, "rel m3 m11 m41"),
     Feature("tonic_db", "RMS, 10th percentile over seconds", "dB re 1 uV", 10, "rel m3 m11 m41"),
     Feature("phasic_db", "RMS, 90th over 50th percentile", "dB", 2, "rel m11"),
     Feature("peak_db", "RMS of the largest second", "dB re 1 uV", 16, "rel m11 m41"),
@@ -222,7 +222,9 @@ def power_density(samples: Samples, seconds: float = 4.0) -> tuple[np.ndarray, n
     return frequency, np.concatenate(blocks) / gain(frequency) ** 2
 
 
-def _decimated(samples: Samples, min_rate: float):
+def _decimated(
+    samples: Samples, min_rate: float
+) -> tuple[Samples, Callable[[np.ndarray], np.ndarray]]:
     """Means of neighbouring samples, and the gain of that by frequency."""
     values, rate, _ = decimate(samples.values, samples.rate, min_rate)
     n = round(samples.rate / rate)

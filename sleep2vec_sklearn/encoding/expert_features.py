@@ -3,24 +3,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .._files import sha256
-from ..model.encoder import Encoder, Part, SignalInput
+from .._validation import StrOptions, count, validate_params
+from ..model.encoder import EncodedModality, Encoder, Part, SignalInput, check_tokens
 from ..recordings._conditioning import find_usable
 from ..recordings.modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
 from ..recordings.recording import Recording
+from ..recordings.sources import Signal
 from . import _cardiorespiratory_features as cardiorespiratory
 from . import _spectral_features as spectral
+from ._centering import find_window, needs_signals, window_modalities
+from ._pooling import RowSummary
 from ._spectral_features import Feature, Samples, moving_sum
+from .cache import check_cache
 from .covariates import time_columns
+from .inputs import read_input
+from .transformer import Sleep2VecTransformer
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ._engine import EncodedNight
 
 FEATURES_REVISION = 1
 TIME = "time"
@@ -128,26 +139,26 @@ class ExpertFeatureEncoder(Encoder):
     def __init__(self, modalities: str | Sequence[str] | None = None, *, time: bool = True):
         names = list_modalities(modalities)
         groups = {name: (name,) for name in names} | ({TIME: tuple(names)} if time else {})
-        content = [
-            (name, *((f, context) for f, context in list_columns(name))) for name in groups
-        ]
+        content = FEATURES_REVISION, [(name, list_columns(name)) for name in groups]
+        sensors = [get_modality(name) for name in names]
         super().__init__(
             name="expert-features",
-            sha256=sha256(repr((FEATURES_REVISION, content))),
+            sha256=sha256(repr(content)),
             groups=groups,
             widths={name: len(list_columns(name)) for name in groups},
             inputs=tuple(
-                SignalInput(n, unit=MODALITIES[n].unit, min_rate=MODALITIES[n].conditioning.min_rate)
-                for n in names
+                SignalInput(m.name, unit=m.unit, min_rate=m.conditioning.min_rate) for m in sensors
             ),
             context_epochs=None,
             shared_space=False,
-            card={"license": "BSD-3-Clause", "training_data": "none", "revision": FEATURES_REVISION},
-        )  # fmt: skip
+            card={"license": "BSD-3-Clause", "training_data": "none"},
+        )
 
     def encode(self, recording: Recording, group: str) -> tuple[np.ndarray, np.ndarray]:
         """Columns of a group, float32, and in which epochs its sensor is on."""
-        return compute_features(recording, group)
+        ((_, task),) = self.tasks(recording, [(group, 0)])
+        encoded = task()
+        return encoded.tokens, encoded.valid
 
     def feature_names(self, group: str) -> list[str]:
         """Names that are valid in R and Stata too."""
@@ -159,43 +170,111 @@ class ExpertFeatureEncoder(Encoder):
 
     def parts(self, recording: Recording, groups: Sequence[str]) -> list[Part]:
         """The groups that the night has, and the time if it has any other."""
-        found = super().parts(recording, [group for group in groups if group != TIME])
-        return [*found, (TIME, 0)] if found and TIME in groups else found
+        found = [group for group in groups if group in recording.modalities]
+        parts = [(group, i) for group in found for i in range(_n_derivations(recording, group))]
+        return [*parts, (TIME, 0)] if found and TIME in groups else parts
 
     def fingerprint(self, recording: Recording, part: Part) -> str:
-        """Of the signals; of the time, the night's length and lights."""
+        """Of the signal, and of what the window depends on that its median is of."""
         if part[0] == TIME:
             return sha256(repr((recording.n_epochs, recording.lights)))
-        return super().fingerprint(recording, part)
+        signals = dict.fromkeys(_window_modalities(recording), 0) | {part[0]: part[1]}
+        if recording.derivation_mode == "fill":
+            return super().fingerprint(recording, part)
+        return sha256(
+            repr(
+                (
+                    part[0], recording.lights,
+                    [(n, recording.signal_fingerprint(n, i)) for n, i in sorted(signals.items())],
+                )
+            )
+        )  # fmt: skip
+
+    def tasks(
+        self, recording: Recording, parts: Sequence[Part]
+    ) -> Iterator[tuple[Part, Callable[[], EncodedModality]]]:
+        """The calls that compute parts of a night, whose signals are read together, each once."""
+        first = [name for name, index in parts if name != TIME and index == 0]
+        for_window = _window_modalities(recording)
+        signals = recording.read(list(dict.fromkeys([*first, *for_window]))) if parts else {}
+        window = find_window(recording, {name: signals[name] for name in for_window})
+        for name, index in parts:
+            # freed with its call
+            signal = signals.pop(name, None) if index == 0 else None
+            yield (name, index), partial(self._compute, recording, (name, index), signal, window)
+            del signal
+
+    def _compute(
+        self, recording: Recording, part: Part, signal: Signal | None, window: tuple[int, int]
+    ) -> EncodedModality:
+        name, index = part
+        if name == TIME:
+            times = time_columns(recording, np.arange(recording.n_epochs))
+            computed = times, np.ones(recording.n_epochs, dtype=bool)
+        else:
+            signal = recording.signal(name, index) if signal is None else signal
+            computed = compute_features(signal, name, recording.n_epochs, window)
+        return check_tokens(self, recording, name, computed)
 
 
-def compute_features(recording: Recording, group: str) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of a group for each epoch of a night, and which epochs are valid."""
-    n_epochs = recording.n_epochs
-    if group == TIME:
-        times = time_columns(recording, np.arange(n_epochs))
-        return times.astype(np.float32), np.ones(n_epochs, dtype=bool)
-    features, compute = _SENSORS[group]
-    modality = get_modality(group)
-    signal = recording.signal(group)
+def _n_derivations(recording: Recording, name: str) -> int:
+    kept = recording.derivations if recording.derivation_mode == "all" else {}
+    return len(kept.get(name, ())) or 1
+
+
+def _window_modalities(recording: Recording) -> list[str]:
+    """Modalities whose signals tell which part of a long recording is the night."""
+    return window_modalities(recording) if needs_signals(recording) else []
+
+
+def compute_features(
+    signal: Signal, name: str, n_epochs: int, window: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of a modality for each epoch, and in which epochs its sensor is on.
+
+    Parameters
+    ----------
+    signal : Signal
+    name : str
+        The modality.
+    n_epochs : int
+    window : (int, int), optional
+        First epoch of the night, to whose median columns are relative, and the first after it.
+
+    Returns
+    -------
+    float32 array of shape (n_epochs, n_columns), bool array of shape (n_epochs,)
+
+    Raises
+    ------
+    InvalidSignalError
+        If the signal is too slow, or of a size that its unit does not have.
+    """
+    features, compute = _SENSORS[name]
+    modality = get_modality(name)
     values, rate, valid = find_usable(signal, modality, modality.conditioning, n_epochs)
-    del signal
+    columns = list_columns(name)
     if not valid.any():
-        return np.zeros((n_epochs, len(list_columns(group))), dtype=np.float32), valid
+        return np.zeros((n_epochs, len(columns)), dtype=np.float32), valid
     found = compute(Samples(values, rate, valid))
     table = np.stack([np.asarray(found[f.name], dtype=np.float64) for f in features], axis=1)
-    return _with_contexts(table, valid, list_columns(group)), valid
+    inside = np.zeros(n_epochs, dtype=bool)
+    inside[slice(*(window or (0, n_epochs)))] = True
+    inside &= valid
+    return _with_contexts(table, valid, inside if inside.any() else valid, columns), valid
 
 
 def _with_contexts(
-    table: np.ndarray, valid: np.ndarray, columns: Sequence[tuple[Feature, str]]
-) -> np.ndarray:
+    table: np.ndarray, valid: np.ndarray, inside: np.ndarray,
+    columns: Sequence[tuple[Feature, str]],
+) -> np.ndarray:  # fmt: skip
     """The columns made of a table of features; what an epoch lacks is the night's median."""
     known = np.isfinite(table) & valid[:, None]
+    usual = known & inside[:, None]
     features = [feature for feature, context in columns if not context]
     median = np.array(
         [
-            np.median(table[known[:, j], j]) if known[:, j].any() else feature.typical
+            np.median(table[usual[:, j], j]) if usual[:, j].any() else feature.typical
             for j, feature in enumerate(features)
         ]
     )
@@ -226,3 +305,177 @@ def _around(relative: np.ndarray, known: np.ndarray, context: str) -> np.ndarray
         return mean
     place = np.arange(len(mean)) + (n if kind == "a" else -n)
     return mean[np.clip(place, 0, len(mean) - 1)]
+
+
+class ExpertFeatures(Sleep2VecTransformer):
+    """The features that sleep research computes, of whatever sensors a night has.
+
+    Spectra, spindles, slow waves, eye movements and muscle tone; heart-rate variability, breathing,
+    saturation and activity; over 30 s to 40 min, as they are and relative to the night; and the
+    time. :func:`feature_table` lists them; ``docs/expert_features.md`` says where they come from.
+    Nothing is learned. A list of recordings gives one row per night, an :class:`EpochSequence` one
+    per 30-s epoch. Also accepted by ``Sleep2VecTransformer(checkpoint=...)`` and the fine-tuning
+    estimators.
+
+    Parameters
+    ----------
+    modalities : str or sequence of str, optional
+        All by default. Never taken from the data, so the width is the same in every fold.
+    time : bool, default=True
+        Whether the time since lights out is among the columns of epochs, and the length of the
+        recording among those of nights.
+    missing : {"neutral", "nan"}, default="neutral"
+        What stands for a sensor that is off: its mean over the night, or a typical value if it is
+        off all night; or NaN, for heads that accept it.
+    cache, on_error, batch_size, verbose
+        As of :class:`Sleep2VecTransformer`.
+
+    Attributes
+    ----------
+    unit_ : {"night", "epoch"}
+        What a row stands for.
+    modalities_ : tuple of str
+        Modalities used, in the order of their blocks, and "time".
+    n_features_out_ : int
+        Number of columns. Those of nights are mean, SD and the 5th and 95th percentile over
+        epochs of each feature that is not relative to the night, the hours that a sensor is on, and
+        the minutes below 90 % of saturation.
+
+    See Also
+    --------
+    feature_table : meaning and unit of the columns.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import HistGradientBoostingClassifier
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sleep2vec_sklearn import EpochSequence, make_sleep_cohort
+    >>> from sleep2vec_sklearn.encoding import ExpertFeatures
+    >>> X = EpochSequence(make_sleep_cohort(2, hours=1, modalities=["ibi"], random_state=0))
+    >>> features = ExpertFeatures("ibi", missing="nan")
+    >>> model = make_pipeline(features, HistGradientBoostingClassifier(max_iter=5))
+    >>> model.fit(X, X.stages > 0)[:-1].get_feature_names_out()[:3]
+    array(['ibi_hr', 'ibi_hr_sd', 'ibi_hr_change'], dtype=object)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "time": ["boolean"], "missing": [StrOptions({"neutral", "nan"})],
+        "on_error": [StrOptions({"raise", "nan"})], "batch_size": [count(), None],
+        "verbose": ["verbose"],
+    }  # fmt: skip
+    # no parameters here
+    layer, precision, device = "last", "float32", "cpu"
+    fusion, pooling, center, context_minutes = "concat", "mean", None, 0.0
+    store_weights_in_pickle = False
+
+    def __init__(
+        self, modalities: str | Sequence[str] | None = None, *, time: bool = True,
+        missing: str = "neutral", cache: str | PathLike | None = "memory",
+        on_error: str = "raise", batch_size: int | None = None, verbose: int = 0,
+    ):  # fmt: skip
+        self.modalities = modalities
+        self.time = time
+        self.missing = missing
+        self.cache = cache
+        self.on_error = on_error
+        self.batch_size = batch_size
+        self.verbose = verbose
+
+    @property
+    def encoder(self) -> ExpertFeatureEncoder:
+        """The features as an encoder."""
+        return ExpertFeatureEncoder(self.modalities, time=self.time)
+
+    @property
+    def checkpoint(self) -> ExpertFeatureEncoder:
+        """The same."""
+        return self.encoder
+
+    def fit(self, X: Any, y: Any = None) -> ExpertFeatures:
+        """Check parameters and input; nothing is learned and no signal is read.
+
+        Parameters
+        ----------
+        X : list of Recording or dict, list of lists of them, or EpochSequence
+            Nights, subjects, or epochs.
+        y : ignored
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not one of those accepted.
+        InvalidRecordingError
+            If X is not such a list.
+        """
+        validate_params(self)
+        check_cache(self.cache)
+        encoder = self.encoder
+        self.unit_ = read_input(X, self.on_error).unit
+        self.modalities_ = tuple(encoder.groups)
+        self.fusion_, self.precision_, self.device_ = self.fusion, self.precision, self.device
+        self.checkpoint_sha256_ = encoder.sha256
+        self._feature_names = self._name_columns(encoder)
+        self.n_features_out_ = len(self._feature_names)
+        return self
+
+    def _name_columns(self, encoder: Encoder) -> list[str]:
+        names = encoder.feature_names if self.unit_ == "epoch" else _summary_names
+        return [name for group in self.modalities_ for name in names(group)]
+
+    def _row_summary(self, encoder: Encoder) -> RowSummary:
+        return ExpertRows(self.modalities_, self.fusion, self.pooling, missing=self.missing)
+
+
+def _summary_names(group: str) -> list[str]:
+    if group == TIME:
+        return ["time_recorded"]
+    names = [_column_name(group, f, c) for f, c in list_columns(group) if not c]
+    t90 = ["spo2_t90"] if group == "spo2" else []
+    return [*(f"{name}_{s}" for s in _STATISTICS for name in names), f"{group}_on", *t90]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertRows(RowSummary):
+    """How features become rows: blocks of epochs side by side, or levels and spreads of a night."""
+
+    missing: str = "neutral"
+
+    def __call__(self, night: EncodedNight, epochs: np.ndarray | None) -> np.ndarray:
+        """Rows of these epochs, or the one row of the night if there are none."""
+        of_group = self._summary if epochs is None else partial(self._block, epochs=epochs)
+        blocks = [of_group(group, night.modalities.get(group)) for group in self.modalities]
+        return np.concatenate(blocks, axis=-1)
+
+    def _block(self, group: str, found: EncodedModality | None, epochs: np.ndarray) -> np.ndarray:
+        columns = list_columns(group)
+        fill = np.array([0 if c else f.typical for f, c in columns], np.float32)
+        if found is None:
+            rows = np.broadcast_to(fill, (len(epochs), len(fill)))
+            return rows if self.missing == "neutral" else np.full_like(rows, np.nan)
+        if self.missing == "nan":
+            fill = np.full_like(fill, np.nan)
+        else:
+            fill = found.tokens[found.valid].mean(axis=0)
+        return np.where(found.valid[epochs, None], found.tokens[epochs], fill)
+
+    def _summary(self, group: str, found: EncodedModality | None) -> np.ndarray:
+        """Mean, SD, 5th and 95th percentile of features over epochs, and counts."""
+        if group == TIME:
+            n_epochs = 0 if found is None else len(found.valid)
+            return np.array([n_epochs * EPOCH_SECONDS / 3600], np.float32)
+        features = [feature for feature, context in list_columns(group) if not context]
+        if found is None:
+            typical = np.array([feature.typical for feature in features])
+            if self.missing == "nan":
+                typical[:] = np.nan
+            statistics, hours = [typical, 0 * typical, typical, typical], 0.0
+        else:
+            values = found.tokens[found.valid, : len(features)].astype(np.float64)
+            tails = np.percentile(values, [5, 95], axis=0)
+            statistics = [values.mean(axis=0), values.std(axis=0), *tails]
+            hours = len(values) * EPOCH_SECONDS / 3600
+        row = [*np.concatenate(statistics), hours]
+        if group == "spo2":
+            names = [feature.name for feature in features]
+            row.append(60 * hours * statistics[0][names.index("below90")])
+        return np.array(row, dtype=np.float32)

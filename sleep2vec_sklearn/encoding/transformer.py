@@ -280,8 +280,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             encoder, self.modalities_, self.batch_size or _READ_AHEAD, store,
             skip_unusable=self.on_error == "nan",
         )  # fmt: skip
-        form = self.fusion_, self.pooling, n_around(self.context_minutes)
-        summary = RowSummary.of(encoder, self.modalities_, *form)
+        summary = self._row_summary(encoder)
         rows = RowCollector(inputs, self.n_features_out_, summary)
         # closed here, as the error raised would keep the threads that read ahead alive
         nights = encode_nights(engine, inputs, summary, self.checkpoint, self.device)
@@ -296,6 +295,11 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         if complaint is not None:
             warn(complaint, CacheWarning)
         return rows.result()
+
+    def _row_summary(self, encoder: Encoder) -> RowSummary:
+        """What makes rows of the tokens of a night."""
+        form = self.fusion_, self.pooling, n_around(self.context_minutes)
+        return RowSummary.of(encoder, self.modalities_, *form)
 
     def _layer(self) -> str | int:
         return self.layer if isinstance(self.layer, str | bool) else int(self.layer)
