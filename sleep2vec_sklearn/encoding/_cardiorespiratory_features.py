@@ -18,18 +18,18 @@ from ._spectral_features import Feature, Samples, is_inside, moving_sum
 
 # fmt: off
 IBI_FEATURES = (
-    Feature("hr", "heart rate", "1/min", 60, "rel m3 m11 m41 m81 s11 s41 b20 b10 a10 a20"),
+    Feature("hr", "heart rate", "1/min", 66, "rel m3 m11 m41 m81 s11 s41 b20 b10 a10 a20"),
     Feature("hr_sd", "SD of it in the epoch, log", "ln(1/min)", 1, "rel m3 m11 m41 m81"),
-    Feature("hr_change", "step of the heart rate from the epoch before", "1/min", 1, "m11 m41"),
+    Feature("hr_change", "step of the heart rate from the epoch before", "1/min", 1.5, "m11 m41"),
     Feature("sdnn", "SD of intervals over 5.5 min, log", "ln(ms)", 4, "rel"),
-    Feature("rmssd", "RMS of successive differences over 5.5 min, log", "ln(ms)", 3.5, "rel m11"),
-    Feature("pnn50", "share of successive differences above 50 ms over 5.5 min", "1", 0.15),
-    Feature("vlf", "power 0.003 to 0.04 Hz over 5 min, log", "ln(ms2)", 7, "rel"),
+    Feature("rmssd", "RMS of successive differences over 5.5 min, log", "ln(ms)", 3.4, "rel m11"),
+    Feature("pnn50", "share of successive differences above 50 ms over 5.5 min", "1", 0.1),
+    Feature("vlf", "power 0.003 to 0.04 Hz over 5 min, log", "ln(ms2)", 7.2, "rel"),
     Feature("lf", "power 0.04 to 0.15 Hz over 5 min, log", "ln(ms2)", 6.5, "rel m11"),
-    Feature("hf", "power 0.15 to 0.4 Hz over 5 min, log", "ln(ms2)", 6, "rel m11"),
-    Feature("lf_hf", "LF over HF, log", "1", 0.5, "rel m11"),
-    Feature("cyclic", "power 0.01 to 0.04 Hz over 0.003 to 0.4 Hz", "1", 0.3, "rel m11"),
-    Feature("cyclic_peak", "largest peak of that over 0.003 to 0.4 Hz", "1", 0.12, "m11"),
+    Feature("hf", "power 0.15 to 0.4 Hz over 5 min, log", "ln(ms2)", 5.8, "rel m11"),
+    Feature("lf_hf", "LF over HF, log", "1", 0.9, "rel m11"),
+    Feature("cyclic", "power 0.01 to 0.04 Hz over 0.003 to 0.4 Hz", "1", 0.45, "rel m11"),
+    Feature("cyclic_peak", "largest peak of that over 0.003 to 0.4 Hz", "1", 0.14, "m11"),
 )
 # of a waveform in which beats are looked for, with fewer columns than of the intervals themselves
 _BEATS = tuple(
@@ -39,8 +39,8 @@ _BEATS = tuple(
 )
 ECG_FEATURES = (
     *_BEATS,
-    Feature("r_sd", "SD of the log heights of R waves, as with breaths", "ln", 0.1, "rel m11"),
-    Feature("noise_db", "slopes of the epoch over those of R waves", "dB", -25, "rel"),
+    Feature("r_sd", "SD of the log heights of R waves, as with breaths", "ln", 0.07, "rel m11"),
+    Feature("noise_db", "slopes of the epoch over those of R waves", "dB", -28, "rel"),
 )
 PPG_FEATURES = (
     *_BEATS,
@@ -48,32 +48,32 @@ PPG_FEATURES = (
     Feature("size_sd", "SD of the log size over seconds", "ln", 0.2, "rel m11"),
 )
 BREATHING_FEATURES = (
-    Feature("rate", "breaths over 2.5 min", "1/min", 15, "rel m11 m41"),
+    Feature("rate", "breaths over 2.5 min", "1/min", 16, "rel m11 m41"),
     Feature("rate_cv", "SD of breaths' durations over mean, 2.5 min", "1", 0.15, "rel m11 m41"),
-    Feature("regularity", "largest peak of 0.1 to 0.5 Hz over all of it", "1", 0.5, "rel m11"),
+    Feature("regularity", "largest peak of 0.1 to 0.5 Hz over all of it", "1", 0.6, "rel m11"),
     Feature("depth", "size of breaths relative to the night, log", "ln", 0, "m3 m11"),
-    Feature("depth_cv", "SD of breaths' sizes over mean, 2.5 min", "1", 0.25, "rel m11 m41"),
+    Feature("depth_cv", "SD of breaths' sizes over mean, 2.5 min", "1", 0.35, "rel m11 m41"),
     Feature("reduced", "share of time below half the level of 5 min", "1", 0.05, "m11"),
-    Feature("cyclic", "variance of the level with 25 to 100 s, 5 min", "1", 0.3, "m11"),
+    Feature("cyclic", "variance of the level with 25 to 100 s, 5 min", "1", 0.7, "m11"),
 )
 SPO2_FEATURES = (
     Feature("mean", "mean saturation", "%", 95, "rel m11 m41"),
-    Feature("low", "lowest saturation", "%", 94, "rel m11"),
-    Feature("sd", "SD in the epoch", "%", 0.5, "m11 m41"),
+    Feature("low", "lowest saturation", "%", 95, "rel m11"),
+    Feature("sd", "SD in the epoch", "%", 0.3, "m11 m41"),
     Feature("change", "change within the epoch", "%", 0),
-    Feature("odi3", "desaturations by 3 % over 10.5 min", "1/h", 2, "m41"),
-    Feature("odi4", "desaturations by 4 % over 10.5 min", "1/h", 1, "m41"),
+    Feature("odi3", "desaturations by 3 % over 10.5 min", "1/h", 5, "m41"),
+    Feature("odi4", "desaturations by 4 % over 10.5 min", "1/h", 3, "m41"),
     Feature("below90", "share of time below 90 % (T90)", "1", 0, "m11"),
     Feature("drop", "largest fall below the highest of the 2 min before", "%", 1, "m11"),
 )
 ACTIGRAPHY_FEATURES = (
     Feature("counts", "counts in the epoch, log(1 + x)", "ln", 1, "rel b20 b10 b4 a4 a10 a20"),
-    Feature("scaled", "counts over a tenth of the night's mean, log(1 + x)", "ln", 0.5,
+    Feature("scaled", "counts over a tenth of the night's mean, log(1 + x)", "ln", 1,
             "m3 m11 m21 m41 m81 s11 s41 s81"),
-    Feature("index", "the same of counts with weights from 4 min before to 3 after", "ln", 0.5),
-    Feature("active", "share of time above a tenth of the night's mean", "1", 0.15, "m11 m41 m81"),
-    Feature("since", "time since the last movement, log(1 + x)", "ln(min)", 2),
-    Feature("until", "time until the next movement, log(1 + x)", "ln(min)", 2),
+    Feature("index", "the same of counts with weights from 4 min before to 3 after", "ln", 1.3),
+    Feature("active", "share of time above a tenth of the night's mean", "1", 0.4, "m11 m41 m81"),
+    Feature("since", "time since the last movement, log(1 + x)", "ln(min)", 1.8),
+    Feature("until", "time until the next movement, log(1 + x)", "ln(min)", 1.8),
 )
 # fmt: on
 HRV_BANDS = {"vlf": (0.003, 0.04), "lf": (0.04, 0.15), "hf": (0.15, 0.4)}
@@ -100,48 +100,44 @@ def heart_features(intervals: Samples) -> dict[str, np.ndarray]:
     level = bpm.mean(axis=1)
     change = np.abs(np.diff(level, prepend=level[:1]))
     change[1:][~intervals.valid[:-1]] = np.nan
-    ms = 1000 * intervals.epochs().astype(np.float64)
-    mean = ms.mean(axis=1)
-    usual = np.median(mean[intervals.valid]) if intervals.valid.any() else 0.0
-    variance = ((ms - usual) ** 2).mean(axis=1)
-    n, first, second = (
-        moving_sum(np.where(intervals.valid, x, 0), 11) for x in (1.0, mean - usual, variance)
-    )
-    n = np.maximum(n, 1)
-    sdnn = np.sqrt(np.maximum(second / n - (first / n) ** 2, 0))
     return {
         "hr": level, "hr_sd": np.log(bpm.std(axis=1) + 0.3), "hr_change": change,
-        "sdnn": np.log(sdnn + 1), **_successive_differences(intervals), **_hrv_powers(intervals),
+        **_time_domain(intervals), **_hrv_powers(intervals),
     }  # fmt: skip
 
 
-def _successive_differences(intervals: Samples) -> dict[str, np.ndarray]:
-    """RMSSD and pNN50 of the beats that an even series was made of.
+def _time_domain(intervals: Samples) -> dict[str, np.ndarray]:
+    """SDNN, RMSSD and pNN50 over 11 epochs of the beats that an even series was made of.
 
     Beats are where the integral of 1/RR is a whole number plus a phase. A series interpolated by
-    lines is smoothest halfway between beats, so of eight phases the roughest one is taken.
+    lines is smoothest halfway between beats, so of eight phases the roughest one is taken. Of a
+    series that is too slow for beats, SDNN alone is computed, over its samples.
     """
-    n_epochs = len(intervals.valid)
-    if intervals.rate < _BEAT_TO_BEAT_RATE:
-        return dict.fromkeys(("rmssd", "pnn50"), np.full(n_epochs, np.nan))
-    values = intervals.values.astype(np.float64)
+    n_epochs, values = len(intervals.valid), 1000 * intervals.values.astype(np.float64)
     times = np.arange(len(values)) / intervals.rate
-    beats = np.cumsum(1 / (values * intervals.rate))
+    beat_to_beat = intervals.rate >= _BEAT_TO_BEAT_RATE
+    beats = np.cumsum(1000 / (values * intervals.rate))
     n_beats = np.arange(1, int(beats[-1]) - 1)
-    squares, large = np.zeros((2, _PHASES, n_epochs))
-    for phase in range(_PHASES):
-        at = np.interp(n_beats + phase / _PHASES, beats, times)
-        steps = np.diff(np.interp(at, times, values)) * 1000
-        epoch = np.minimum((at[1:] / EPOCH_SECONDS).astype(int), n_epochs - 1)
+    found = []
+    for phase in range(_PHASES if beat_to_beat else 1):
+        at = np.interp(n_beats + phase / _PHASES, beats, times) if beat_to_beat else times
+        rr = np.interp(at, times, values)
+        steps = np.diff(rr, prepend=rr[:1])
+        epoch = np.minimum((at / EPOCH_SECONDS).astype(int), n_epochs - 1)
         kept = intervals.valid[epoch]
-        counts, total, above = (
-            moving_sum(np.bincount(epoch[kept], weight[kept], n_epochs), 11)
-            for weight in (np.ones(len(steps)), steps**2, np.abs(steps) > 50)
-        )
-        squares[phase], large[phase] = (x / np.maximum(counts, 1) for x in (total, above))
-    roughest = squares.argmax(axis=0)[None]
-    rmssd, pnn50 = (np.take_along_axis(x, roughest, 0)[0] for x in (squares, large))
-    return {"rmssd": np.log(np.sqrt(rmssd) + 1), "pnn50": pnn50}
+        # less a middle value, as squares of differences lose no digits
+        rr -= 1000.0
+        weights = np.stack([np.ones_like(rr), rr, rr**2, steps**2, np.abs(steps) > 50])
+        sums = [np.bincount(epoch[kept], w[kept], n_epochs) for w in weights]
+        n, *sums = moving_sum(np.stack(sums, axis=1), 11).T
+        mean, square, rough, large = (x / np.maximum(n, 1) for x in sums)
+        found.append([np.sqrt(np.maximum(square - mean**2, 0)), np.sqrt(rough), large])
+    columns = np.array(found)
+    roughest = columns[:, 1].argmax(axis=0)
+    sdnn, rmssd, pnn50 = columns[roughest, :, np.arange(n_epochs)].T
+    if not beat_to_beat:
+        rmssd, pnn50 = np.full((2, n_epochs), np.nan)
+    return {"sdnn": np.log(sdnn + 1), "rmssd": np.log(rmssd + 1), "pnn50": pnn50}
 
 
 def _hrv_powers(intervals: Samples) -> dict[str, np.ndarray]:

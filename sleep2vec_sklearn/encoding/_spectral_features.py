@@ -32,7 +32,7 @@ class Feature:
     name: str
     meaning: str
     unit: str
-    typical: float  # round median over simulated and public nights
+    typical: float  # round median over simulated and public nights, of counts the mean
     contexts: str = ""
 
 
@@ -63,13 +63,13 @@ EOG_BANDS = {"slow": (0.5, 2.0), "delta": (2.0, 4.0), "theta": (4.0, 8.0), "alph
              "sigma": (12.0, 16.0), "beta": (16.0, 30.0)}
 EMG_BANDS = {"low": (10.0, 20.0), "mid": (20.0, 35.0), "high": (35.0, 60.0)}
 EMG_FEATURES = (
-    Feature("rms_db", "RMS of 10 to 60 Hz, median of seconds", "dB re 1 uV", 12, "rel m3 m11 m41"),
-    Feature("tonic_db", "RMS, 10th percentile over seconds", "dB re 1 uV", 10, "rel m3 m11 m41"),
-    Feature("phasic_db", "RMS, 90th over 50th percentile", "dB", 2, "rel m11"),
-    Feature("peak_db", "RMS of the largest second", "dB re 1 uV", 16, "rel m11 m41"),
-    Feature("atonia", "share of seconds below twice the night's lowest tone", "1", 0.5, "rel m11"),
-    Feature("low_db", "power 10 to 20 Hz over 10 to 60 Hz", "dB", -6, "rel"),
-    Feature("high_db", "power 35 to 60 Hz over 10 to 60 Hz", "dB", -4, "rel"),
+    Feature("rms_db", "RMS of 10 to 60 Hz, median of seconds", "dB re 1 uV", 10, "rel m3 m11 m41"),
+    Feature("tonic_db", "RMS, 10th percentile over seconds", "dB re 1 uV", 8, "rel m3 m11 m41"),
+    Feature("phasic_db", "RMS, 90th over 50th percentile", "dB", 2.5, "rel m11"),
+    Feature("peak_db", "RMS of the largest second", "dB re 1 uV", 15, "rel m11 m41"),
+    Feature("atonia", "share of seconds below twice the night's lowest tone", "1", 0.4, "rel m11"),
+    Feature("low_db", "power 10 to 20 Hz over 10 to 60 Hz", "dB", -8, "rel"),
+    Feature("high_db", "power 35 to 60 Hz over 10 to 60 Hz", "dB", -3, "rel"),
 )
 # fmt: on
 _POWER_FLOOR = 1e-3  # uV2, a tenth of what the best amplifiers add in a band
@@ -107,7 +107,7 @@ def emg_features(samples: Samples) -> dict[str, np.ndarray]:
         for name in ("low", "high")
     }
     if not is_inside(frequency, EMG_BANDS["high"], samples.rate).any():
-        shares["high_db"][:] = np.nan
+        shares = dict.fromkeys(shares, np.full(len(level), np.nan))
     return {
         "rms_db": median, "tonic_db": low, "phasic_db": high - median, "peak_db": level.max(axis=1),
         "atonia": (level < lowest + 20 * np.log10(2)).mean(axis=1), **shares,
@@ -117,41 +117,41 @@ def emg_features(samples: Samples) -> dict[str, np.ndarray]:
 # fmt: off
 EEG_FEATURES = (
     Feature("so_db", "power 0.5 to 1 Hz", "dB re 1 uV2", 17, "rel"),
-    Feature("delta_db", "power 1 to 4 Hz", "dB re 1 uV2", 22, "rel m3 m11 m41 s11"),
-    Feature("theta_db", "power 4 to 8 Hz", "dB re 1 uV2", 15, "rel m3"),
-    Feature("alpha_db", "power 8 to 12 Hz", "dB re 1 uV2", 12, "rel m3 m11"),
-    Feature("sigma_db", "power 12 to 16 Hz", "dB re 1 uV2", 8, "rel m3 m11 m41"),
-    Feature("beta_db", "power 16 to 30 Hz", "dB re 1 uV2", 7, "rel m3 m11 m41 s11"),
+    Feature("delta_db", "power 1 to 4 Hz", "dB re 1 uV2", 21, "rel m3 m11 m41 s11"),
+    Feature("theta_db", "power 4 to 8 Hz", "dB re 1 uV2", 14, "rel m3"),
+    Feature("alpha_db", "power 8 to 12 Hz", "dB re 1 uV2", 10, "rel m3 m11"),
+    Feature("sigma_db", "power 12 to 16 Hz", "dB re 1 uV2", 7.5, "rel m3 m11 m41"),
+    Feature("beta_db", "power 16 to 30 Hz", "dB re 1 uV2", 5, "rel m3 m11 m41 s11"),
     Feature("gamma_db", "power 30 to 45 Hz", "dB re 1 uV2", 0, "rel"),
-    Feature("so", "power 0.5 to 1 Hz over 0.5 to 30 Hz", "1", 0.17),
+    Feature("so", "power 0.5 to 1 Hz over 0.5 to 30 Hz", "1", 0.22),
     Feature("delta", "power 1 to 4 Hz over 0.5 to 30 Hz", "1", 0.5),
     Feature("theta", "power 4 to 8 Hz over 0.5 to 30 Hz", "1", 0.12),
-    Feature("alpha", "power 8 to 12 Hz over 0.5 to 30 Hz", "1", 0.06),
+    Feature("alpha", "power 8 to 12 Hz over 0.5 to 30 Hz", "1", 0.05),
     Feature("sigma", "power 12 to 16 Hz over 0.5 to 30 Hz", "1", 0.03),
-    Feature("beta", "power 16 to 30 Hz over 0.5 to 30 Hz", "1", 0.03),
+    Feature("beta", "power 16 to 30 Hz over 0.5 to 30 Hz", "1", 0.02),
     Feature("delta_beta", "power 0.5 to 4 Hz over 16 to 30 Hz", "dB", 16, "rel"),
-    Feature("theta_alpha", "power 4 to 8 Hz over 8 to 12 Hz", "dB", 3, "rel m3"),
-    Feature("slope", "exponent of the aperiodic spectrum", "1", 2, "rel m3 m11"),
-    Feature("edge", "frequency below which 95 % of 0.5 to 30 Hz lie", "Hz", 14, "rel"),
+    Feature("theta_alpha", "power 4 to 8 Hz over 8 to 12 Hz", "dB", 4.5, "rel m3"),
+    Feature("slope", "exponent of the aperiodic spectrum", "1", 2.2, "rel m3 m11"),
+    Feature("edge", "frequency below which 95 % of 0.5 to 30 Hz lie", "Hz", 12, "rel"),
     Feature("entropy", "spectral entropy of 0.5 to 30 Hz over its largest", "1", 0.65, "rel"),
     Feature("permutation", "permutation entropy of order 3 over its largest", "1", 0.9, "rel"),
-    Feature("mobility", "Hjorth mobility of 0.5 to 30 Hz", "1/s", 25, "rel m11"),
-    Feature("complexity", "Hjorth complexity of 0.5 to 30 Hz", "1", 2.5),
-    Feature("spindles", "sleep spindles", "1/min", 1, "m3 m11"),
-    Feature("slow_waves", "slow waves", "1/min", 5, "m3 m11 m41"),
+    Feature("mobility", "Hjorth mobility of 0.5 to 30 Hz", "1/s", 30, "rel m11"),
+    Feature("complexity", "Hjorth complexity of 0.5 to 30 Hz", "1", 2.6),
+    Feature("spindles", "sleep spindles", "1/min", 0.6, "m3 m11"),
+    Feature("slow_waves", "slow waves", "1/min", 2, "m3 m11 m41"),
 )
 EOG_FEATURES = (
-    Feature("slow_db", "power 0.5 to 2 Hz", "dB re 1 uV2", 22, "rel m3 m11"),
-    Feature("delta_db", "power 2 to 4 Hz", "dB re 1 uV2", 15, "rel m3 m11 m41"),
-    Feature("theta_db", "power 4 to 8 Hz", "dB re 1 uV2", 11, "rel"),
+    Feature("slow_db", "power 0.5 to 2 Hz", "dB re 1 uV2", 20, "rel m3 m11"),
+    Feature("delta_db", "power 2 to 4 Hz", "dB re 1 uV2", 12, "rel m3 m11 m41"),
+    Feature("theta_db", "power 4 to 8 Hz", "dB re 1 uV2", 10, "rel"),
     Feature("alpha_db", "power 8 to 12 Hz", "dB re 1 uV2", 6, "rel m11"),
-    Feature("sigma_db", "power 12 to 16 Hz", "dB re 1 uV2", 2, "rel m11"),
-    Feature("beta_db", "power 16 to 30 Hz", "dB re 1 uV2", 0, "rel m3 m11 m41"),
+    Feature("sigma_db", "power 12 to 16 Hz", "dB re 1 uV2", 4, "rel m11"),
+    Feature("beta_db", "power 16 to 30 Hz", "dB re 1 uV2", 4, "rel m3 m11 m41"),
     Feature("slow", "power 0.5 to 2 Hz over 0.5 to 30 Hz", "1", 0.7),
-    Feature("entropy", "spectral entropy of 0.5 to 30 Hz over its largest", "1", 0.5, "rel"),
-    Feature("mobility", "Hjorth mobility of 0.5 to 30 Hz", "1/s", 15, "rel"),
-    Feature("rapid", "rapid eye movements", "1/min", 5, "rel m3 m11 m41"),
-    Feature("rolling", "share of time in slow eye movements", "1", 0.05, "m3 m11"),
+    Feature("entropy", "spectral entropy of 0.5 to 30 Hz over its largest", "1", 0.55, "rel"),
+    Feature("mobility", "Hjorth mobility of 0.5 to 30 Hz", "1/s", 28, "rel"),
+    Feature("rapid", "rapid eye movements", "1/min", 3, "rel m3 m11 m41"),
+    Feature("rolling", "share of time in slow eye movements", "1", 0.1, "m3 m11"),
 )
 # fmt: on
 
@@ -332,7 +332,9 @@ class Waves:
         gain = np.ones_like(frequency)
         for corner, sign in ((low, 1), (high, -1)):
             # half the amplitude at the corner; narrower edges ring longer
-            ramp = np.clip(sign * (frequency - corner) / min(0.3 * corner, 1.5) + 0.5, 0, 1)
+            ramp = np.clip(
+                sign * (frequency - corner) / np.clip(0.3 * corner, 0.2, 1.5) + 0.5, 0, 1
+            )
             gain *= np.sin(np.pi / 2 * ramp) ** 2
         return self.spectrum[: len(gain)] * gain
 
@@ -342,18 +344,19 @@ def find_spindles(waves: Waves) -> np.ndarray:
 
     After Lacourse K et al. (2019), J Neurosci Methods 316, 3-11, with the thresholds of YASA
     (Vallat R, Walker MP 2021, eLife 10, e70092): sigma (12-15 Hz) is a fifth of the power of 1 to
-    30 Hz over 2 s, correlates with the whole by .65 over 0.3 s, and its RMS over 0.3 s is 1.5
-    trimmed SD above the night's mean, or 10 uV; for 0.5 to 2 s, less than 0.5 s apart being one.
+    30 Hz over 1.2 s (as long as a Hann window of 2 s weighs), correlates with the whole by .65 over
+    0.3 s, and its RMS over 0.3 s is 1.5 trimmed SD above the night's mean, or 10 uV; for 0.5 to
+    2 s, less than 0.5 s apart being one.
     """
     # whole from 12 to 15 Hz
-    sigma, broad = waves.band(11.25, 15.75, 64.0), waves.band(1.0, 30.0, 64.0)
+    sigma, broad = waves.band(11.25, 15.75, 64.0), waves.band(0.75, 30.0, 64.0)
     x, y, rate = sigma.values, broad.values, sigma.rate
 
     def over(seconds: float, values: np.ndarray) -> np.ndarray:
         return uniform_filter1d(values, round(seconds * rate), mode="constant")
 
     power, whole = x * x, y * y
-    level = over(2.0, power) > 0.2 * over(2.0, whole)
+    level = over(1.2, power) > 0.2 * over(1.2, whole)
     whole = over(0.3, whole) - over(0.3, y) ** 2
     common = over(0.3, x * y)
     power = over(0.3, power)
@@ -377,7 +380,7 @@ def find_slow_waves(waves: Waves) -> np.ndarray:
     (2011), Eur J Neurosci 33(4), 758-766, as YASA has them: in 0.3 to 1.5 Hz, a trough of 40 uV or
     more that lasts 0.3 to 1.5 s, a peak of 10 uV after it for 0.1 to 1 s, 75 to 350 uV in all.
     """
-    half = _HalfWaves.of(waves.band(0.3, 1.5, 32.0))
+    half = _HalfWaves.of(waves.band(0.2, 1.6, 32.0))
     trough, peak = half.extreme[:-1], half.extreme[1:]
     kept = (trough <= -40) & (trough >= -200) & (peak >= 10) & (peak <= 150)
     kept &= (peak - trough >= 75) & (peak - trough <= 350)
