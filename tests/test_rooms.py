@@ -30,7 +30,7 @@ UPSTREAM_OF = {
 }
 LONGEST_CHAIN = 15
 # modules that import others by name; one of them, for Recording.from_mne, from a later room
-BY_NAME = {"", "encoding", "finetuning._base", "recordings.recording"}
+BY_NAME = {"", "encoding", "model", "finetuning._base", "recordings.recording"}
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
     .removesuffix("__init__")

@@ -3,8 +3,10 @@
 
 Subjects and sensors differ more than stages do, so that what tells the stages apart is how an epoch
 differs from its night. A day at the same recorder would move that mean: the window is the time
-between lights off and lights on, where they are known; else, of a recording past twelve hours, the
-twelve around its longest sleep-like stretch, which is found without labels.
+between lights off and lights on, where they are known; else, of a recording past twelve hours, its
+longest sleep-like stretch and half an hour on either side, twelve hours at most, which is found
+without labels. (All twelve hours around it hold so much of the day that the bundled stager's kappa
+on a day and a night of Sleep-EDF is .55 in place of .81.)
 
 Sleep-like is what is calm by all sensors that tell: few activity counts, a slow heart, muscles and
 eyes at rest, more slow than fast EEG. Each is brought to its own night's median and interquartile
@@ -25,7 +27,8 @@ from ..recordings.recording import Recording
 from ..recordings.sources import Signal, to_canonical_unit
 
 FEWEST_EPOCHS = 20
-_WINDOW_EPOCHS = 12 * 3600 // EPOCH_SECONDS
+_LONGEST_EPOCHS = 12 * 3600 // EPOCH_SECONDS
+_MARGIN_EPOCHS = 60
 _SMOOTHED_EPOCHS = 60
 _LONGEST_INTERRUPTION = 120
 _SLOW, _FAST = (0.5, 4.0), (16.0, 30.0)  # Hz
@@ -34,7 +37,7 @@ _SMALLEST = 1e-12
 
 def needs_signals(recording: Recording) -> bool:
     """Whether the analysis window has to be looked for in the signals."""
-    return recording.n_epochs > _WINDOW_EPOCHS and _lights_window(recording) is None
+    return recording.n_epochs > _LONGEST_EPOCHS and _lights_window(recording) is None
 
 
 def find_window(recording: Recording, signals: Mapping[str, Signal]) -> tuple[int, int]:
@@ -43,15 +46,16 @@ def find_window(recording: Recording, signals: Mapping[str, Signal]) -> tuple[in
     if by_lights is not None:
         return by_lights
     n = recording.n_epochs
-    if n <= _WINDOW_EPOCHS:
+    if n <= _LONGEST_EPOCHS:
         return 0, n
     series = [_series(signal, name, n) for name, signal in signals.items() if name in _AROUSAL]
     known = [values for values in series if np.isfinite(values).sum() >= FEWEST_EPOCHS]
     if not known:
         return 0, n
     begin, end = _longest_calm(_combine(known))
-    start = int(np.clip((begin + end - _WINDOW_EPOCHS) // 2, 0, n - _WINDOW_EPOCHS))
-    return start, start + _WINDOW_EPOCHS
+    middle = (begin + end) // 2
+    begin = max(begin - _MARGIN_EPOCHS, middle - _LONGEST_EPOCHS // 2, 0)
+    return begin, min(end + _MARGIN_EPOCHS, begin + _LONGEST_EPOCHS, n)
 
 
 def window_modalities(recording: Recording) -> list[str]:
@@ -59,22 +63,38 @@ def window_modalities(recording: Recording) -> list[str]:
     return [name for name in _AROUSAL if name in recording.modalities]
 
 
+def is_short(night: Mapping[str, EncodedModality], fewest: int = FEWEST_EPOCHS) -> bool:
+    """Whether no sensor is on in enough epochs to have a mean."""
+    return all(item.valid.sum() < fewest for item in night.values())
+
+
 def night_centers(
-    night: Mapping[str, EncodedModality], window: tuple[int, int]
+    night: Mapping[str, EncodedModality], window: tuple[int, int], fewest: int = FEWEST_EPOCHS
 ) -> dict[str, np.ndarray] | None:
     """Mean token of each modality over its valid epochs in the window, [width]; None if too short.
 
     A modality that is off in the window has that of all its epochs.
     """
-    if not any(item.valid.sum() >= FEWEST_EPOCHS for item in night.values()):
+    if is_short(night, fewest):
         return None
     inside = slice(*window)
     centers = {}
     for name, item in night.items():
         valid = item.valid[inside]
         tokens = item.tokens[inside][valid] if valid.any() else item.tokens[item.valid]
-        centers[name] = tokens.mean(axis=0, dtype=np.float64).astype(np.float32)
+        if len(tokens):
+            centers[name] = tokens.mean(axis=0, dtype=np.float64).astype(np.float32)
     return centers
+
+
+def centered_tokens(
+    night: Mapping[str, EncodedModality], window: tuple[int, int] | None
+) -> dict[str, np.ndarray]:
+    """Tokens of each modality less their :func:`night_centers`; as they are in a short night."""
+    centers = night_centers(night, window or (0, max(len(item.valid) for item in night.values())))
+    if centers is None:
+        return {name: item.tokens for name, item in night.items()}
+    return {name: item.tokens - centers[name] for name, item in night.items()}
 
 
 class Preread:
@@ -116,8 +136,9 @@ def _series(signal: Signal, name: str, n_epochs: int) -> np.ndarray:
     measured = np.isfinite(epochs).mean(axis=1) > 0.5
     series = np.full(n_epochs, np.nan)
     if measured.any():
-        used = epochs[measured].astype(np.float64)
-        used = np.where(np.isfinite(used), used, np.nanmean(used, axis=1, keepdims=True))
+        used = epochs[measured]
+        if not np.isfinite(used).all():
+            used = np.where(np.isfinite(used), used, np.nanmean(used, axis=1, keepdims=True))
         series[np.flatnonzero(measured)] = _AROUSAL[name](used, rate)
     return series
 
@@ -135,8 +156,10 @@ def _log_deviation(epochs: np.ndarray, rate: float) -> np.ndarray:
 
 
 def _fast_to_slow(epochs: np.ndarray, rate: float) -> np.ndarray:
-    power = np.abs(np.fft.rfft(epochs - epochs.mean(axis=1, keepdims=True), axis=1)) ** 2
-    frequency = np.fft.rfftfreq(epochs.shape[1], 1 / rate)
+    # a third of each epoch tells as much
+    part = epochs[:, : max(epochs.shape[1] // 3, 1)]
+    power = np.abs(np.fft.rfft(part - part.mean(axis=1, keepdims=True), axis=1)) ** 2
+    frequency = np.fft.rfftfreq(part.shape[1], 1 / rate)
     fast, slow = (
         np.log(power[:, (frequency >= low) & (frequency < high)].sum(axis=1) + _SMALLEST)
         for low, high in (_FAST, _SLOW)

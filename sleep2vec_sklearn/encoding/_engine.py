@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from ..errors import (
 from ..model.encoder import EncodedModality, Encoder, Part
 from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording
+from ._centering import Preread, find_window, needs_signals, window_modalities
 from ._disk_cache import token_key
 
 ENCODING_REVISION = 4
@@ -57,6 +58,7 @@ class EncodedNight:
     n_cached: int = 0  # modalities that were in the cache
     error: Sleep2VecError | None = None
     rows: np.ndarray | None = None  # made where it was encoded, in place of tokens
+    window: tuple[int, int] | None = None  # epochs whose mean centres it, if that was asked for
 
 
 class Engine:
@@ -64,7 +66,7 @@ class Engine:
 
     def __init__(
         self, encoder: Encoder, groups: Sequence[str], read_ahead: int, cache: Cache | None = None,
-        skip_unusable: bool = False,
+        skip_unusable: bool = False, find_windows: bool = False,
     ):  # fmt: skip
         self.encoder = encoder
         self.groups = tuple(groups)
@@ -72,6 +74,7 @@ class Engine:
         self.cache = cache
         # a sensor whose samples cannot be used costs itself, not the night
         self.skip_unusable = skip_unusable
+        self.find_windows = find_windows
         self._keys_in_progress: set[str] = set()
         self._one_ended = threading.Condition()
 
@@ -104,8 +107,10 @@ class Engine:
             return False
         return all(self.cache.peek(key) is not None for key in keys.values())
 
-    def _begin(self, recording: Recording, cores: ThreadPoolExecutor) -> tuple[dict, dict]:
-        """Tokens by part: futures of those being encoded, and those of the cache."""
+    def _begin(
+        self, recording: Recording, cores: ThreadPoolExecutor
+    ) -> tuple[dict, dict, tuple[int, int] | None]:
+        """Tokens by part: futures of those being encoded, and those of the cache; the window."""
         parts = self.encoder.parts(recording, self.groups)
         if not parts:
             accepted = {name for group in self.groups for name in self.encoder.groups[group]}
@@ -119,10 +124,32 @@ class Engine:
             keys = self._keys(recording, parts)
             entries = {part: self.cache.get(key) for part, key in keys.items()}
             cached = {part: entry for part, entry in entries.items() if entry is not None}
+        window = None
+        if self.find_windows:
+            window, recording = self._find_window(recording)
         missing = [part for part in parts if part not in cached]
         tasks = self.encoder.tasks(recording, missing)
         encoded = {part: cores.submit(self._once, task, keys.get(part)) for part, task in tasks}
-        return encoded, cached
+        return encoded, cached, window
+
+    def _find_window(self, recording: Recording) -> tuple[tuple[int, int], Recording]:
+        """The analysis window, and the recording with the signals that were read for it."""
+        if not needs_signals(recording):
+            return find_window(recording, {}), recording
+        names, key = window_modalities(recording), None
+        if self.cache is not None:
+            signals = [recording.signal_fingerprint(name) for name in names]
+            key = token_key("analysis window", recording.n_epochs, *signals, ENCODING_REVISION)
+            entry = self.cache.peek(key) or self.cache.get(key)
+            if entry is not None:
+                start, stop = entry.tokens[0]
+                return (int(start), int(stop)), recording
+        read = recording.read(names)
+        window = find_window(recording, read)
+        if self.cache is not None and key is not None:
+            stored = np.array([window], dtype=np.float32)
+            self.cache.put(key, EncodedModality(stored, np.ones(1, dtype=bool)))
+        return window, cast("Recording", Preread(recording, read))
 
     def _keys(self, recording: Recording, parts: Sequence[Part]) -> dict[Part, str]:
         made_by = (*self.encoder.key, ENCODING_REVISION)
@@ -135,7 +162,7 @@ class Engine:
 
     def _finish(self, position: int, future: Future, locations: Sequence[str]) -> EncodedNight:
         try:
-            jobs, cached = future.result()
+            jobs, cached, window = future.result()
             tokens, errors = dict(cached), {}
             for part, job in jobs.items():
                 try:
@@ -159,7 +186,7 @@ class Engine:
             located.__cause__ = error
             return EncodedNight(position, {}, error=located)
         complaints = tuple(str(error) for error in errors.values())
-        return EncodedNight(position, usable, left_out, complaints, len(cached))
+        return EncodedNight(position, usable, left_out, complaints, len(cached), window=window)
 
     def _combine(
         self, tokens: dict[Part, EncodedModality], errors: dict[Part, InvalidSignalError]

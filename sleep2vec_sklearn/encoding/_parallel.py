@@ -106,7 +106,7 @@ class _ParallelEncoding:
         self._work = Work(
             None if source is None else str(source), engine.encoder.key, engine.groups, device,
             engine.read_ahead, folder, None if self._keeps_tokens else summary,
-            export_settings(), engine.skip_unusable,
+            export_settings(), engine.skip_unusable, engine.find_windows,
         )  # fmt: skip
 
     def encode(self) -> Generator[EncodedNight]:
@@ -226,6 +226,7 @@ class Work:
     summary: RowSummary | None  # None if the tokens themselves are wanted
     settings: dict = field(default_factory=dict)
     skip_unusable: bool = False
+    find_windows: bool = False
 
     def open_checkpoint(self, weights: np.ndarray | None) -> Checkpoint | Encoder:
         """The checkpoint, from this process's memory if it was needed before."""
@@ -285,7 +286,8 @@ def encode_share(
     settings = *work.key[1:], resolve_device(work.device)
     encoder = as_encoder(work.open_checkpoint(weights), *settings)
     cache = tokens if work.summary is None else store
-    engine = Engine(encoder, work.groups, work.read_ahead, cache, work.skip_unusable)
+    options = work.skip_unusable, work.find_windows
+    engine = Engine(encoder, work.groups, work.read_ahead, cache, *options)
     with _caught_warnings() as caught:
         nights = list(engine.encode(recordings, locations))
     if work.summary is None:

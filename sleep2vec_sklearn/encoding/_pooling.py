@@ -13,6 +13,7 @@ from .._warnings import warn
 from ..errors import RecordingWarning
 from ..model.encoder import EncodedModality
 from ..recordings.modality import EPOCH_SECONDS
+from ._centering import FEWEST_EPOCHS, is_short, night_centers
 from .inputs import EncoderInput
 
 if TYPE_CHECKING:
@@ -35,16 +36,18 @@ class RowSummary:
     n_around: int = 0  # epochs on either side whose mean follows an epoch's row
     # blocks in place of groups that a night does not have, where tokens cannot be averaged
     neutral: Mapping[str, np.ndarray] | None = None
+    center: bool = False  # whether an epoch's row is followed by what centring takes off it
 
     @classmethod
     def of(
-        cls, encoder: Encoder, groups: tuple[str, ...], fusion: str, pooling: str, n_around: int
-    ) -> RowSummary:
+        cls, encoder: Encoder, groups: tuple[str, ...], fusion: str, pooling: str, n_around: int,
+        center: bool,
+    ) -> RowSummary:  # fmt: skip
         """That of some groups of an encoder."""
         neutral = None
         if not encoder.shared_space:
             neutral = {name: np.asarray(encoder.neutral(name), np.float32) for name in groups}
-        return cls(groups, fusion, pooling, n_around, neutral)
+        return cls(groups, fusion, pooling, n_around, neutral, center)
 
     def __call__(self, night: EncodedNight, epochs: np.ndarray | None) -> np.ndarray:
         """Rows of these epochs, or the one row of the night if there are none."""
@@ -53,7 +56,29 @@ class RowSummary:
         tokens, valid = fuse(night.modalities, self.modalities, self.fusion, self.neutral)
         if epochs is None:
             return pool(tokens, valid, self.pooling)
-        return with_context(tokens, epochs, self.n_around)
+        rows = with_context(tokens, epochs, self.n_around)
+        if not self.center:
+            return rows
+        return np.hstack([rows, self._offsets(night, epochs, rows)])
+
+    def _offsets(self, night: EncodedNight, epochs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """What centring takes off the rows: the night's mean tokens, fused as the tokens are.
+
+        Fusion is linear, so this equals centring before it. Where an encoder's groups lie in no
+        one space, what stands for a group that the night lacks is not touched.
+        """
+        centers = night_centers(night.modalities, night.window or (0, len(rows)))
+        if centers is None:
+            return np.zeros_like(rows)
+        constant = {
+            name: EncodedModality(np.broadcast_to(centers[name], item.tokens.shape), item.valid)
+            for name, item in night.modalities.items()
+        }
+        neutral = self.neutral
+        if neutral is not None:
+            neutral = {name: np.zeros_like(block) for name, block in neutral.items()}
+        fused, _ = fuse(constant, self.modalities, self.fusion, neutral)
+        return with_context(fused, epochs, self.n_around)
 
 
 class RowCollector:
@@ -67,6 +92,7 @@ class RowCollector:
         self._failures: list[str] = list(inputs.unusable)
         self._left_out: list[str] = []
         self._complaints: list[str] = []
+        self._short: list[str] = []
 
     def add(self, night: EncodedNight) -> None:
         """Take one night's result in."""
@@ -79,6 +105,8 @@ class RowCollector:
         if off:
             self._left_out.append(f"{self._inputs.locations[i]}: {', '.join(off)}")
         self._complaints += [f"{self._inputs.locations[i]}: {text}" for text in night.complaints]
+        if self._summary.center and is_short(night.modalities):
+            self._short.append(self._inputs.locations[i])
         values = night.rows
         if values is None:
             values = self._summary(night, None if epochs is None else epochs[i])
@@ -93,6 +121,8 @@ class RowCollector:
         _warn_of_recordings(what, self._left_out)
         what = "had a sensor or derivation that cannot be used, which counts as missing"
         _warn_of_recordings(what, self._complaints)
+        what = f"had fewer than {FEWEST_EPOCHS} epochs with a signal and stayed uncentred"
+        _warn_of_recordings(what, self._short)
         with np.errstate(invalid="ignore"):
             return self._sums / self._counts
 

@@ -412,7 +412,8 @@ class ExpertFeatures(Sleep2VecTransformer):
         encoder = self.encoder
         self.unit_ = read_input(X, self.on_error).unit
         self.modalities_ = tuple(encoder.groups)
-        self.fusion_, self.precision_, self.device_ = self.fusion, self.precision, self.device
+        self.fusion_, self.center_ = self.fusion, self.center
+        self.precision_, self.device_ = self.precision, self.device
         self.checkpoint_sha256_ = encoder.sha256
         self._feature_names = self._name_columns(encoder)
         self.n_features_out_ = len(self._feature_names)

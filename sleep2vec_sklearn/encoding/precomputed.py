@@ -34,6 +34,9 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
     table : EmbeddingTable, str or path
         A table, or the file of one. The last files read are cached, and read again when they
         change. Pickles carry a table that was passed as such, and only the path of a file.
+    center : "auto", "night" or None, default="auto"
+        Whether rows of epochs are relative to their night's mean; "auto" as the transformer that
+        made the table.
 
     Attributes
     ----------
@@ -54,8 +57,9 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
     True
     """
 
-    def __init__(self, table: EmbeddingTable | str | PathLike):
+    def __init__(self, table: EmbeddingTable | str | PathLike, *, center: str | None = "auto"):
         self.table = table
+        self.center = center
 
     def fit(self, X: Any, y: Any = None) -> PrecomputedEmbeddings:
         """Open the table and check that it has the rows of X.
@@ -74,8 +78,13 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
             If a row is not in the table, a recording has no id, or it is another subject's or
             holds other signals than the one of this name in the table.
         """
+        if self.center not in ("auto", "night", None):
+            raise ValueError(f"center must be 'auto', 'night' or None, got {self.center!r}.")
         table = self._open()
         rows = self._find_rows(table, X, as_row_keys(X))
+        stored = table.provenance.get("center")
+        self.center_ = stored if self.center == "auto" else self.center
+        table.rows(rows[:0], self.center_)
         self._rows_at_fit = RowsBySubject.of_keys(table.X[rows])
         self.unit_ = table.X.unit
         self.n_features_out_ = table.values.shape[1]
@@ -114,7 +123,7 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
             )
         rows = self._find_rows(table, X, keys)
         guard(getattr(self, "_rows_at_fit", None), lambda: RowsBySubject.of_keys(table.X[rows]))
-        return self._label_rows(table.values[rows], keys)
+        return self._label_rows(table.rows(rows, self.center_), keys)
 
     def __getstate__(self) -> dict:
         return without_subjects(super().__getstate__())

@@ -12,6 +12,7 @@ import json
 import os
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 _METADATA_KEY = b"sleep2vec_sklearn"
 _SECONDS = "_seconds"
+_OFFSET = "_night_mean"
+# keys, values, coverage, provenance, offsets
+_Stored = tuple[RowKeys, np.ndarray, np.ndarray, dict, np.ndarray | None]
 _PYARROW_HINT = "Or use a path that ends in .npz."
 _ACCEPTED = "Accepted are .parquet and .npz files written by EmbeddingTable.save()."
 _VALUES_SHOWN = 3
@@ -56,6 +60,8 @@ class EmbeddingTable:
         Seconds of each modality behind each row.
     provenance : mapping
         JSON values; ``features`` and ``modalities`` name the columns of the arrays.
+    offsets : float32 array of shape (n_rows, n_features), optional
+        What centring takes off each row; few different ones a night.
 
     Attributes
     ----------
@@ -80,12 +86,16 @@ class EmbeddingTable:
     (2, 128)
     """
 
-    def __init__(self, keys: RowKeys, values: ArrayLike, coverage: ArrayLike, provenance: Mapping):
+    def __init__(
+        self, keys: RowKeys, values: ArrayLike, coverage: ArrayLike, provenance: Mapping,
+        offsets: ArrayLike | None = None,
+    ):  # fmt: skip
         self.X = keys
         self.values = np.asarray(values, dtype=np.float32).view()
         self.values.flags.writeable = False
         self.provenance = dict(provenance)
         self._coverage = np.asarray(coverage, dtype=np.float32)
+        self._offsets = None if offsets is None else _Repeated.of(np.asarray(offsets, np.float32))
         self._check_repeated()
 
     def __deepcopy__(self, memo: dict) -> EmbeddingTable:
@@ -94,7 +104,8 @@ class EmbeddingTable:
 
     def __reduce__(self) -> tuple:
         # arrays come out of a pickle writable, and what was derived from them need not travel
-        return EmbeddingTable, (self.X, self.values, self._coverage, self.provenance)
+        offsets = None if self._offsets is None else self._offsets[:]
+        return EmbeddingTable, (self.X, self.values, self._coverage, self.provenance, offsets)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -114,6 +125,30 @@ class EmbeddingTable:
     def feature_names(self) -> np.ndarray:
         """Names of the columns, as ``get_feature_names_out`` gives them; object array."""
         return np.array(self.provenance["features"], dtype=object)
+
+    def rows(self, index: Any = slice(None), center: str | None = None) -> np.ndarray:
+        """The embeddings of some rows, float32 of shape (n, n_features).
+
+        Parameters
+        ----------
+        index : slice or int array, optional
+        center : {"night"}, optional
+            Relative to their night's mean, as the transformer's ``center="night"``.
+
+        Raises
+        ------
+        ValueError
+            If the table was made without ``center="night"``, so that it does not have that mean.
+        """
+        if center is None:
+            return self.values[index]
+        if self._offsets is None:
+            raise ValueError(
+                f"center={center!r}: this table was made with center="
+                f"{self.provenance.get('center')!r} and does not hold the nights' means. Embed "
+                "the nights with Sleep2VecTransformer(center='night')."
+            )
+        return self.values[index] - self._offsets[index]
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -194,11 +229,14 @@ class EmbeddingTable:
                     "checkpoint and the same parameters."
                 )
         contents = {k: v for t in tables for k, v in t.provenance.get("contents", {}).items()}
+        offsets = [table._offsets[:] for table in tables if table._offsets is not None]
         return cls(
             RowKeys.concat([table.X for table in tables]),
             np.concatenate([table.values for table in tables]),
             np.concatenate([table._coverage for table in tables]),
             {**tables[0].provenance, "contents": contents},
+            # of the same option, so all have them or none
+            np.concatenate(offsets) if offsets else None,
         )
 
     def rows_of(self, keys: RowKeys) -> np.ndarray:
@@ -250,6 +288,24 @@ class EmbeddingTable:
                 f"two different recordings are both named {name!r}, so that its rows could not be "
                 "distinguished later. Give each recording an id of its own."
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeated:
+    """A matrix with few different rows."""
+
+    different: np.ndarray
+    index: np.ndarray
+
+    @classmethod
+    def of(cls, matrix: np.ndarray) -> _Repeated:
+        # those of a night follow each other
+        new = np.ones(len(matrix), dtype=bool)
+        new[1:] = (matrix[1:] != matrix[:-1]).any(axis=1)
+        return cls(matrix[new], (np.cumsum(new) - 1).astype(np.int32))
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self.different[self.index[rows]]
 
 
 def _code(recordings: np.ndarray, epochs: np.ndarray | None) -> np.ndarray:
@@ -365,13 +421,17 @@ def _to_parquet(
     seconds = zip(document["modalities"], coverage.T, strict=True)
     columns |= {name: pa.array(values) for name, values in features}
     columns |= {f"{name}{_SECONDS}": pa.array(values) for name, values in seconds}
+    if table._offsets is not None:
+        index = pa.array(table._offsets.index)
+        for name, values in zip(document["features"], table._offsets.different.T, strict=True):
+            columns[f"{name}{_OFFSET}"] = coded(index, pa.array(values))
     stored = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(document)})
     buffer = io.BytesIO()
     parquet.write_table(stored, buffer)
     return buffer.getbuffer()
 
 
-def _read_parquet(path: Path) -> tuple[RowKeys, np.ndarray, np.ndarray, dict]:
+def _read_parquet(path: Path) -> _Stored:
     _, parquet = import_pyarrow(_PYARROW_HINT)
     with parquet.ParquetFile(path) as file:
         table = file.read()
@@ -391,7 +451,10 @@ def _read_parquet(path: Path) -> tuple[RowKeys, np.ndarray, np.ndarray, dict]:
     epochs = [table[name].to_numpy() for name in by_epoch]
     keys = RowKeys(coded.dictionary.to_pylist(), subjects, rows, *epochs)
     coverage = matrix([f"{name}{_SECONDS}" for name in document["modalities"]])
-    return keys, matrix(document["features"]), coverage, document
+    offsets = None
+    if f"{document['features'][0]}{_OFFSET}" in table.column_names:
+        offsets = matrix([f"{name}{_OFFSET}" for name in document["features"]])
+    return keys, matrix(document["features"]), coverage, document, offsets
 
 
 def _to_npz(
@@ -402,12 +465,14 @@ def _to_npz(
     arrays |= {"values": table.values, "coverage": coverage}
     if keys.epoch_index is not None:
         arrays |= {"epoch": keys.epoch_index, "stage": keys.stages}
+    if table._offsets is not None:
+        arrays |= {"offsets": table._offsets.different, "offset_index": table._offsets.index}
     buffer = io.BytesIO()
     np.savez(buffer, provenance=np.array(json.dumps(document)), **arrays)
     return buffer.getbuffer()
 
 
-def _read_npz(path: Path) -> tuple[RowKeys, np.ndarray, np.ndarray, dict]:
+def _read_npz(path: Path) -> _Stored:
     import zipfile
 
     try:
@@ -418,7 +483,8 @@ def _read_npz(path: Path) -> tuple[RowKeys, np.ndarray, np.ndarray, dict]:
             epochs = [file[name] for name in ("epoch", "stage") if name in file]
             names, subjects = file["recording"].tolist(), file["subject"].tolist()
             keys = RowKeys(names, subjects, file["recording_index"], *epochs)
-            return keys, file["values"], file["coverage"], document
+            offsets = file["offsets"][file["offset_index"]] if "offsets" in file else None
+            return keys, file["values"], file["coverage"], document, offsets
     except zipfile.BadZipFile as error:
         raise ReadError(f"{path}: damaged or truncated ({error}). Write it again.") from error
 

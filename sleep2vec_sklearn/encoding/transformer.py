@@ -55,6 +55,13 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
     pooling : {"mean", "mean_std", "max", "cls"}, default="mean"
         How the epochs of a night become one row; "cls" where the checkpoint has a CLS token.
         Does not apply to epochs.
+    center : "auto", "night" or None, default="auto"
+        Of epochs: "night" subtracts from each modality's token its mean over the valid epochs of
+        the recording, whichever rows are asked for, as subjects differ more than stages do. The
+        mean is taken between lights off and lights on; of a recording past twelve hours without
+        them, in its longest sleep-like stretch, which is found in the signals without labels,
+        and half an hour on either side. A night with fewer than 20 valid epochs stays as it is,
+        with a warning. "auto" is what the checkpoint was made for, and None for rows of nights.
     context_minutes : float, default=0
         Of epochs: the mean of the rows around each, within a window of so many minutes, follows
         the epoch's own row, for linear heads of sleep stages. Does not apply to nights.
@@ -111,7 +118,8 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
     _noun = "transformer"
     _parameter_constraints: ClassVar[dict] = {
         "fusion": [StrOptions(set(FUSIONS))], "pooling": [StrOptions(set(POOLINGS))],
-        "context_minutes": [NON_NEGATIVE], "precision": [PRECISION], "batch_size": [count(), None],
+        "center": [StrOptions({"auto", "night"}), None], "context_minutes": [NON_NEGATIVE],
+        "precision": [PRECISION], "batch_size": [count(), None],
         "on_error": [StrOptions({"raise", "nan"})], "store_weights_in_pickle": ["boolean"],
         "verbose": ["verbose"],
     }  # fmt: skip
@@ -119,8 +127,8 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
     def __init__(
         self, checkpoint: str | PathLike | Checkpoint = "sleep2vec-mini", *,
         modalities: str | Sequence[str] | None = None, fusion: str = "auto", pooling: str = "mean",
-        context_minutes: float = 0, layer: str | int = "last", precision: str = "float32",
-        device: str = "auto", batch_size: int | None = None,
+        center: str | None = "auto", context_minutes: float = 0, layer: str | int = "last",
+        precision: str = "float32", device: str = "auto", batch_size: int | None = None,
         cache: str | PathLike | None = "memory", on_error: str = "raise",
         store_weights_in_pickle: bool = False, verbose: int = 0,
     ):  # fmt: skip
@@ -128,6 +136,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         self.modalities = modalities
         self.fusion = fusion
         self.pooling = pooling
+        self.center = center
         self.context_minutes = context_minutes
         self.layer = layer
         self.precision = precision
@@ -177,6 +186,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             raise CheckpointError("pooling='cls': this checkpoint has no CLS token to give.")
         self.modalities_ = choose_groups(self.modalities, encoder, inputs.recordings)
         self.fusion_ = choose_fusion(self.fusion, encoder)
+        self.center_ = self._choose_center(encoder)
         self.checkpoint_sha256_ = encoder.sha256
         self._feature_names = self._name_columns(encoder)
         self.n_features_out_ = len(self._feature_names)
@@ -208,7 +218,8 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         """
         inputs = self._read_as_fitted(X)
         guard(getattr(self, "_rows_at_fit", None), lambda: RowsBySubject.of_input(inputs))
-        return self._label_rows(self._encode(inputs), inputs)
+        rows, offsets = self._encode(inputs)
+        return self._label_rows(rows if offsets is None else rows - offsets, inputs)
 
     def embed(self, X: Any) -> EmbeddingTable:
         """Embed recordings or epochs into a table, to be saved and looked up later.
@@ -221,15 +232,17 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         Returns
         -------
         EmbeddingTable
-            The rows of :meth:`transform`, their names, the seconds of each modality behind them,
-            and their provenance. :class:`PrecomputedEmbeddings` looks rows up in it.
+            The rows of :meth:`transform` before centring, what centring takes off them, their
+            names, the seconds of each modality behind them, and their provenance.
+            :class:`PrecomputedEmbeddings` looks rows up in it.
         """
         inputs = self._read_as_fitted(X)
         coverage = CoverageCollector(inputs, self.modalities_)
-        rows = self._encode(inputs, coverage)
+        rows, offsets = self._encode(inputs, coverage)
         keys = RowKeys.from_input(inputs)
         contents = {"contents": contents_of(inputs, self.modalities_)}
-        return EmbeddingTable(keys, rows, coverage.seconds, self._provenance() | contents)
+        provenance = self._provenance() | contents
+        return EmbeddingTable(keys, rows, coverage.seconds, provenance, offsets)
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()
@@ -259,7 +272,19 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             return ("", "_around") if n_around(self.context_minutes) else ("",)
         return ("_mean", "_std") if self.pooling == "mean_std" else ("",)
 
-    def _encode(self, inputs: EncoderInput, *collectors: CoverageCollector) -> np.ndarray:
+    def _choose_center(self, encoder: Encoder) -> str | None:
+        if self.unit_ == "night" and self.center == "night":
+            raise ValueError(
+                "center='night' is for rows of epochs, and X holds nights: one that is relative to "
+                "its own mean has a mean of 0. Use center='auto' or None, or EpochSequence(X)."
+            )
+        auto = "night" if encoder.centered and self.unit_ == "epoch" else None
+        return auto if self.center == "auto" else self.center
+
+    def _encode(
+        self, inputs: EncoderInput, *collectors: CoverageCollector
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The rows, and what centring takes off them, if it is asked for."""
         from .._torch import resolve_device
         from ._engine import Engine
         from ._parallel import encode_nights
@@ -278,10 +303,10 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         store = open_store(self.cache)
         engine = Engine(
             encoder, self.modalities_, self.batch_size or _READ_AHEAD, store,
-            skip_unusable=self.on_error == "nan",
+            skip_unusable=self.on_error == "nan", find_windows=self.center_ is not None,
         )  # fmt: skip
         summary = self._row_summary(encoder)
-        rows = RowCollector(inputs, self.n_features_out_, summary)
+        rows = RowCollector(inputs, self.n_features_out_ * (1 + summary.center), summary)
         # closed here, as the error raised would keep the threads that read ahead alive
         nights = encode_nights(engine, inputs, summary, self.checkpoint, self.device)
         with closing(nights):
@@ -294,11 +319,14 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         complaint = None if store is None else store.take_complaint()
         if complaint is not None:
             warn(complaint, CacheWarning)
-        return rows.result()
+        result = rows.result()
+        if self.center_ is None:
+            return result, None
+        return result[:, : self.n_features_out_], result[:, self.n_features_out_ :]
 
     def _row_summary(self, encoder: Encoder) -> RowSummary:
         """What makes rows of the tokens of a night."""
-        form = self.fusion_, self.pooling, n_around(self.context_minutes)
+        form = self.fusion_, self.pooling, n_around(self.context_minutes), self.center_ is not None
         return RowSummary.of(encoder, self.modalities_, *form)
 
     def _layer(self) -> str | int:
@@ -333,6 +361,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             "modalities": list(self.modalities_),
             "fusion": self.fusion_,
             "pooling": None if by_epoch else self.pooling,
+            "center": self.center_,
             "context_minutes": float(self.context_minutes) if by_epoch else None,
             "layer": self._layer(),
             "precision": self.precision_,

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from .._torch import RunningStatistics
 from .._warnings import warn
 from ..config import get_config
+from ..encoding._centering import centered_tokens
 from ..encoding._engine import EncodedNight, Engine
 from ..encoding._sleep2vec import as_encoder
 from ..encoding.cache import open_store
@@ -264,10 +265,13 @@ def token_statistics(
             rows = np.stack([np.atleast_2d(layer)[valid] for layer in layers], axis=1)
             statistics[name].update(rows)
     known = {name: part.mean_and_std(_SMALLEST_STD) for name, part in statistics.items()}
-    shape = next(iter(known.values()))[0].shape
-    unknown = np.zeros(shape), np.ones(shape)
-    mean, std = zip(*(known.get(name, unknown) for name in modalities), strict=True)
-    return np.stack(mean).astype(np.float32), np.stack(std).astype(np.float32)
+    n_layers, width = np.max([part[0].shape for part in known.values()], axis=0)
+    mean = np.zeros((len(modalities), n_layers, width), dtype=np.float32)
+    std = np.ones_like(mean)
+    for name, part in known.items():
+        for whole, own in zip((mean, std), part, strict=True):
+            whole[modalities.index(name), :, : own.shape[1]] = own
+    return mean, std
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -397,6 +401,7 @@ class TokenSource:
     cache: Any
     summaries: bool = False
     verbose: int = 0
+    center: bool = False  # tokens relative to the mean of their night
 
     def nights(
         self, recordings: Sequence[Recording], locations: Sequence[str]
@@ -409,6 +414,7 @@ class TokenSource:
                 self.modalities,
                 _READ_AHEAD,
                 store,
+                find_windows=self.center,
             )
             for layer in self.layers
         ]
@@ -418,18 +424,22 @@ class TokenSource:
                 for layer in layers:
                     if layer.error is not None:
                         raise layer.error
-                yield self._night(recording.n_epochs, [layer.modalities for layer in layers])
+                yield self._night(recording.n_epochs, layers)
                 bar.update()
         complaint = None if store is None else store.take_complaint()
         if complaint is not None:
             warn(complaint, CacheWarning)
 
-    def _night(self, n_epochs: int, layers: list[Mapping]) -> NightArrays:
+    def _night(self, n_epochs: int, encoded: Sequence[EncodedNight]) -> NightArrays:
+        layers: list[Any] = [layer.modalities for layer in encoded]
         names = layers[0]
         cls = names if self.summaries else ()
+        tokens = [{name: item.tokens for name, item in layer.items()} for layer in layers]
+        if self.center:
+            tokens = [centered_tokens(night.modalities, night.window) for night in encoded]
         return NightArrays(
             n_epochs,
-            {name: tuple(layer[name].tokens for layer in layers) for name in names},
+            {name: tuple(layer[name] for layer in tokens) for name in names},
             {name: layers[0][name].valid for name in names},
             {name: tuple(layer[name].summary for layer in layers) for name in cls},
         )

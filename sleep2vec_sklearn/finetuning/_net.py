@@ -123,7 +123,7 @@ def token_source(
     return TokenSource(
         checkpoint, tuple(modalities), layers, settings.precision,
         settings.device, settings.cache, settings.unit == "night" and settings.pooling == "cls",
-        settings.verbose,
+        settings.verbose, settings.unit == "epoch" and as_encoder(checkpoint).centered,
     )  # fmt: skip
 
 

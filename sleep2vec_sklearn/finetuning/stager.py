@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from .._files import check_format_version, write_atomic
+from ..encoding._centering import night_centers
 from ..encoding._pooling import fuse
 from ..encoding.cache import check_cache, open_store
 from ..errors import CheckpointError, InvalidRecordingError
@@ -28,6 +29,7 @@ from ..recordings.stages import SleepStage
 
 if TYPE_CHECKING:
     from ..encoding._engine import EncodedNight
+    from ..model.encoder import EncodedModality
 
 __all__ = ["StagedNight", "stage_night"]
 
@@ -38,7 +40,6 @@ _METADATA_KEY = "sleep2vec_sklearn_stager"
 _FORMAT_VERSION = 1
 _TENSORS = ("weight", "bias", "trust")
 # epochs of twelve hours, and of ten
-_LONGEST_NIGHT, _NIGHT = 1440, 1200
 
 
 def stage_night(
@@ -89,10 +90,8 @@ def stage_night(
     head = load_stage_head()
     wanted = head.modalities if modalities is None else tuple(list_modalities(modalities))
     encoded = _encode(night, wanted, head, device, cache)
-    tokens = {name: one.tokens for name, one in encoded.modalities.items()}
-    valid = {name: one.valid for name, one in encoded.modalities.items()}
-    probabilities = head.probabilities(tokens, valid)
-    measured = np.stack(list(valid.values()), axis=1)
+    probabilities = head.probabilities(encoded.modalities, encoded.window)
+    measured = np.stack([one.valid for one in encoded.modalities.values()], axis=1)
     staged = measured.any(axis=1)
     stages = np.full(night.n_epochs, int(SleepStage.unscored), dtype=np.int8)
     stages[staged] = probabilities[staged].argmax(axis=1)
@@ -100,7 +99,7 @@ def stage_night(
     return StagedNight(
         id=night.id, stages=stages,
         probabilities=pd.DataFrame(probabilities, index=epochs, columns=list(STAGES)),
-        measured=pd.DataFrame(measured, index=epochs, columns=list(valid)),
+        measured=pd.DataFrame(measured, index=epochs, columns=list(encoded.modalities)),
         left_out=encoded.left_out, lights=usable_lights(night.lights, night.n_epochs),
         embedding=fuse(encoded.modalities, wanted, "mean")[0], card=head.card,
     )  # fmt: skip
@@ -212,7 +211,7 @@ def _encode(
             "Reinstall, or train it again: python -m benchmarks.bundled_stager.train"
         )
     encoder = as_encoder(checkpoint, device=resolve_device(device))
-    engine = Engine(encoder, wanted, 0, open_store(cache))
+    engine = Engine(encoder, wanted, 0, open_store(cache), find_windows=True)
     with closing(engine.encode([night], [describe_recording(night)])) as nights:
         encoded = next(nights)
     if encoded.error is not None:
@@ -231,30 +230,23 @@ class StageHead:
     checkpoint_sha256: str
     card: dict = field(repr=False, default_factory=dict)
 
-    def probabilities(self, tokens: Mapping[str, np.ndarray], valid: Mapping) -> np.ndarray:
-        """Probabilities, float64 of shape (n_epochs, 5); NaN where no modality is valid."""
-        probabilities = self._vote(tokens, valid, slice(None))
-        if len(probabilities) <= _LONGEST_NIGHT:
-            return probabilities
-        # mostly a day: means of the ten hours with the most sleep
-        asleep = np.nan_to_num(1 - probabilities[:, 0])
-        sums = np.cumsum(np.concatenate([[0], asleep]))
-        start = int((sums[_NIGHT:] - sums[:-_NIGHT]).argmax())
-        return self._vote(tokens, valid, slice(start, start + _NIGHT))
+    def probabilities(
+        self, night: Mapping[str, EncodedModality], window: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """Probabilities, float64 of shape (n_epochs, 5); NaN where no modality is valid.
 
-    def _vote(self, tokens: Mapping, valid: Mapping, night: slice) -> np.ndarray:
-        """Average the votes, of tokens relative to their mean over these epochs."""
-        n_epochs = len(next(iter(valid.values())))
+        Tokens are relative to their mean over the epochs of ``window``, all by default.
+        """
+        n_epochs = len(next(iter(night.values())).valid)
+        centers = night_centers(night, window or (0, n_epochs), fewest=1)
         total, trust = np.zeros((n_epochs, len(STAGES))), np.zeros((n_epochs, 1))
         for i, name in enumerate(self.modalities):
-            if name not in tokens or not valid[name].any():
+            if centers is None or name not in centers:
                 continue
-            measured = valid[name]
-            within = tokens[name][night][measured[night]]
-            mean = (within if len(within) else tokens[name][measured]).mean(axis=0)
-            vote = (tokens[name] - mean).astype(np.float64) @ self.weight[i] + self.bias[i]
-            total += np.where(measured[:, None], self.trust[i] * vote, 0)
-            trust += measured[:, None] * self.trust[i]
+            measured, relative = night[name].valid[:, None], night[name].tokens - centers[name]
+            vote = relative.astype(np.float64) @ self.weight[i] + self.bias[i]
+            total += np.where(measured, self.trust[i] * vote, 0)
+            trust += measured * self.trust[i]
         with np.errstate(invalid="ignore", divide="ignore"):
             logits = total / trust
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))

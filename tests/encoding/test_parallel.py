@@ -284,7 +284,7 @@ def note_nesting(X, folder):
 
 
 def work_with(path, sha256="0" * 64):
-    return Work(path, sha256, (), "last", "float32", "cpu", 1, None, None)
+    return Work(path, (sha256, "last", "float32"), (), "cpu", 1, None, None)
 
 
 def test_wrong_checkpoints_for_workers(checkpoint_path, tmp_path):

@@ -14,6 +14,7 @@ from sleep2vec_sklearn.finetuning.stager import (
     load_stage_head,
     save_stage_head,
 )
+from sleep2vec_sklearn.model.encoder import EncodedModality
 
 SENSORS = ("eeg", "eog", "spo2", "ibi")
 
@@ -116,7 +117,13 @@ HEAD = StageHead(
     {"n": 1},
 )  # fmt: skip
 TOKENS = {name: RNG.standard_normal((30, 8)).astype(np.float32) for name in ("eeg", "ibi")}
-EVERYWHERE = {name: np.ones(30, dtype=bool) for name in TOKENS}
+
+
+def night_of(tokens, valid=None):
+    """Encoded modalities, on everywhere by default."""
+    everywhere = np.ones(len(next(iter(tokens.values()))), dtype=bool)
+    masks = valid or dict.fromkeys(tokens, everywhere)
+    return {name: EncodedModality(tokens[name], masks[name]) for name in tokens}
 
 
 def softmax(logits):
@@ -130,14 +137,14 @@ def vote(place, tokens):
 
 def test_votes_are_weighted_by_trust():
     expected = softmax((3 * vote(0, TOKENS["eeg"]) + vote(1, TOKENS["ibi"])) / 4)
-    np.testing.assert_allclose(HEAD.probabilities(TOKENS, EVERYWHERE), expected, rtol=1e-5)
-    alone = HEAD.probabilities({"ibi": TOKENS["ibi"]}, EVERYWHERE)
+    np.testing.assert_allclose(HEAD.probabilities(night_of(TOKENS)), expected, rtol=1e-5)
+    alone = HEAD.probabilities(night_of({"ibi": TOKENS["ibi"]}))
     np.testing.assert_allclose(alone, softmax(vote(1, TOKENS["ibi"])), rtol=1e-5)
 
 
 def test_epochs_use_their_sensors():
     valid = {"eeg": np.arange(30) < 20, "ibi": np.arange(30) >= 10}
-    proba = HEAD.probabilities(TOKENS, valid)
+    proba = HEAD.probabilities(night_of(TOKENS, valid))
     centred = TOKENS["eeg"] - TOKENS["eeg"][:20].mean(axis=0)
     expected = softmax(centred @ HEAD.weight[0] + HEAD.bias[0])[:10]
     np.testing.assert_allclose(proba[:10], expected, rtol=1e-5)
@@ -145,26 +152,18 @@ def test_epochs_use_their_sensors():
 
 def test_gaps_and_constant_shifts():
     valid = {name: np.arange(30) != 7 for name in TOKENS}
-    proba = HEAD.probabilities(TOKENS, valid)
+    proba = HEAD.probabilities(night_of(TOKENS, valid))
     assert np.isnan(proba[7]).all()
     assert np.isfinite(np.delete(proba, 7, axis=0)).all()
     shifted = {name: tokens + 3 for name, tokens in TOKENS.items()}
-    found = [HEAD.probabilities(tokens, EVERYWHERE) for tokens in (TOKENS, shifted)]
+    found = [HEAD.probabilities(night_of(tokens)) for tokens in (TOKENS, shifted)]
     np.testing.assert_allclose(*found, rtol=1e-4)
 
 
-def test_days_do_not_change_stages():
-    wake = np.array([9.0, 0, 0, 0, 0])
-    weight = np.zeros((1, 2, 5))
-    weight[0, 0] = wake
-    head = StageHead(("eeg",), weight, np.zeros((1, 5)), np.ones(1), "abc")
-    night = np.where(RNG.random(1200) < 0.2, 0.5, -0.5)
-    day = np.full(1200, 0.6) + 0.01 * RNG.standard_normal(1200)
-    found = {}
-    for name, level in (("night", night), ("both", np.concatenate([day, night]))):
-        tokens = {"eeg": np.stack([level, np.zeros_like(level)], axis=1)}
-        found[name] = head.probabilities(tokens, {"eeg": np.ones(len(level), dtype=bool)})
-    np.testing.assert_allclose(found["both"][1200:], found["night"], atol=1e-6)
+def test_window_bounds_the_mean():
+    shifted = {name: np.concatenate([tokens, tokens + 9]) for name, tokens in TOKENS.items()}
+    found = HEAD.probabilities(night_of(shifted), (0, 30))
+    np.testing.assert_allclose(found[:30], HEAD.probabilities(night_of(TOKENS)), rtol=1e-5)
 
 
 def test_heads_are_written_and_read(tmp_path):

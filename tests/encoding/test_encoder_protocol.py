@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Encoders of users behind the transformer, its cache, heads and workers."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Sleep2VecClassifier,
+    Sleep2VecTransformer,
+    clear_cache,
+    make_sleep_cohort,
+)
+from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError
+from sleep2vec_sklearn.model import Encoder
+
+
+def sha256(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class HeartAndBreath(Encoder):
+    """Three numbers of the heart and two of breathing, which lie in no one space."""
+
+    calls = 0
+
+    def encode(self, recording, group):
+        type(self).calls += 1
+        if group == "heart":
+            rate = 60 / recording["ibi"].reshape(recording.n_epochs, -1)
+            return np.column_stack([rate.mean(axis=1), rate.std(axis=1), np.ptp(rate, axis=1)])
+        name = next(name for name in ("airflow", "effort") if name in recording.modalities)
+        epochs = recording[name].reshape(recording.n_epochs, -1)
+        return np.column_stack([epochs.std(axis=1), np.abs(epochs).max(axis=1)])
+
+    def neutral(self, group):
+        return np.full(self.widths[group], 7.0)
+
+
+class Broken(Encoder):
+    """What ``card["give"]`` makes of the shape of a block."""
+
+    def encode(self, recording, group):
+        return self.card["give"]((recording.n_epochs, self.widths[group]))
+
+
+@pytest.fixture
+def heart_and_breath(request):
+    HeartAndBreath.calls = 0
+    clear_cache()
+    return HeartAndBreath(
+        "heart and breath", sha256(request.node.name),
+        {"heart": ("ibi",), "breath": ("airflow", "effort")}, {"heart": 3, "breath": 2},
+        shared_space=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return make_sleep_cohort(4, hours=0.5, modalities=["ibi", "effort"], missing=0, random_state=0)
+
+
+def broken(give, name="broken", **changes):
+    given = {
+        "sha256": sha256(f"{name} {changes}"), "groups": {"ibi": ("ibi",)}, "widths": {"ibi": 2},
+        "card": {"give": give}, **changes,
+    }  # fmt: skip
+    return Broken(name, **given)
+
+
+def test_rows_hold_blocks_of_groups(heart_and_breath, cohort):
+    transformer = Sleep2VecTransformer(heart_and_breath).set_output(transform="pandas")
+    rows = transformer.fit_transform(EpochSequence(cohort))
+    names = ["heart_000", "heart_001", "heart_002", "breath_000", "breath_001"]
+    assert rows.columns.tolist() == names
+    night = cohort[1]
+    rate = 60 / night["ibi"].reshape(night.n_epochs, -1)
+    np.testing.assert_allclose(rows.xs(night.id)["heart_000"], rate.mean(axis=1), rtol=1e-5)
+    assert transformer.fusion_ == "concat"
+
+
+def test_missing_group_is_neutral(heart_and_breath, cohort):
+    transformer = Sleep2VecTransformer(heart_and_breath).fit(cohort)
+    rows = transformer.transform([cohort[0].without("effort")])
+    assert rows[0, 3:].tolist() == [7, 7]
+    assert rows[0, 0] > 30
+
+
+def test_tokens_are_cached_by_hash(heart_and_breath, cohort, tmp_path):
+    transformer = Sleep2VecTransformer(heart_and_breath, cache=tmp_path)
+    expected = transformer.fit_transform(cohort)
+    n_calls = HeartAndBreath.calls
+    assert n_calls == 2 * len(cohort) + 1  # one of them twice, to see that it repeats itself
+    clear_cache()
+    np.testing.assert_array_equal(clone(transformer).fit_transform(cohort), expected)
+    assert HeartAndBreath.calls == n_calls
+
+
+def test_groups_are_chosen_by_name(heart_and_breath, cohort):
+    rows = Sleep2VecTransformer(heart_and_breath, modalities="breath").fit_transform(cohort)
+    assert rows.shape == (4, 2)
+    with pytest.raises(CheckpointError, match="supports heart, breath"):
+        Sleep2VecTransformer(heart_and_breath, modalities=["spo2"]).fit(cohort)
+
+
+def test_unlike_groups_have_no_mean(heart_and_breath, cohort):
+    with pytest.raises(ValueError, match="Use fusion='concat'"):
+        Sleep2VecTransformer(heart_and_breath, fusion="mean").fit(cohort)
+
+
+def test_workers_and_pickles_agree(heart_and_breath, cohort):
+    transformer = Sleep2VecTransformer(heart_and_breath, cache=None).fit(cohort)
+    expected = transformer.transform(cohort)
+    again = pickle.loads(pickle.dumps(transformer))
+    np.testing.assert_array_equal(again.transform(cohort), expected)
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        np.testing.assert_array_equal(transformer.transform(cohort), expected)
+
+
+def test_pipelines_and_tables_work(heart_and_breath, cohort):
+    X = EpochSequence(cohort)
+    model = make_pipeline(Sleep2VecTransformer(heart_and_breath), LogisticRegression(max_iter=500))
+    scores = cross_val_score(model, X, X.stages > 0, groups=X.groups, cv=GroupKFold(2))
+    assert np.isfinite(scores).all()
+    table = Sleep2VecTransformer(heart_and_breath).fit(X).embed(X)
+    assert table.provenance["checkpoint"] == "heart and breath"
+    assert table.coverage.columns.tolist() == ["heart", "breath"]
+
+
+def test_heads_read_its_tokens(heart_and_breath, cohort):
+    X = EpochSequence(cohort)
+    settings = {"max_epochs": 1, "random_state": 0, "head": "linear"}
+    with pytest.raises(ValueError, match="Use aggregation='concat'"):
+        Sleep2VecClassifier(heart_and_breath, aggregation="gated", **settings).fit(X, X.stages)
+    model = Sleep2VecClassifier(heart_and_breath, aggregation="concat", **settings)
+    probabilities = model.fit(X, X.stages).predict_proba(X)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("finetune", ["lora", "full"])
+def test_tuning_needs_own_network(heart_and_breath, cohort, finetune):
+    model = Sleep2VecClassifier(
+        heart_and_breath, finetune=finetune, aggregation="concat", max_epochs=1
+    )
+    with pytest.raises(CheckpointError, match="needs a sleep2vec encoder"):
+        model.fit(cohort, ["a", "b", "a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("give", "message"),
+    [(lambda shape: np.zeros((shape[0] + 1, shape[1])), "tokens of shape"),
+     (lambda shape: np.zeros(shape[0]), "tokens of shape"),
+     (lambda shape: (np.zeros(shape), np.ones(3, bool)), "valid epochs of"),
+     (lambda shape: np.full(shape, np.nan), "not finite in"),
+     (lambda shape: np.random.default_rng().normal(size=shape), "same night at a second call")],
+)  # fmt: skip
+def test_wrong_tokens_are_refused(cohort, give, message):
+    nights = [night.without("effort") for night in cohort]
+    encoder = broken(give, name=message)
+    with pytest.raises(CheckpointError, match=message):
+        Sleep2VecTransformer(encoder, cache=None).fit_transform(nights)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"sha256": "abc"}, "64 hex digits"), ({"groups": {}}, "at least one"),
+     ({"widths": {"ibi": 0}}, "a length for each"), ({"widths": {"eeg": 2}}, "a length for each"),
+     ({"groups": {"a": ("ibi",), "b": ("spo2",)}, "widths": {"a": 1, "b": 2}}, "shared_space"),
+     ({"groups": {"ibi": ("ibbi",)}}, "ibbi")],
+)  # fmt: skip
+def test_wrong_descriptions_are_refused(cohort, changes, message):
+    with pytest.raises((CheckpointError, ValueError), match=message):
+        Sleep2VecTransformer(broken(np.zeros, name=message, **changes)).fit(cohort)
+
+
+def test_hash_of_another_is_refused(cohort):
+    nights = [night.without("effort") for night in cohort]
+    Sleep2VecTransformer(broken(np.zeros, name="first", sha256=sha256("same"))).fit(nights)
+    with pytest.raises(CheckpointError, match="'first' has too"):
+        Sleep2VecTransformer(broken(np.zeros, name="second", sha256=sha256("same"))).fit(nights)
+    with pytest.raises(CheckpointError, match="like a bundled one"):
+        Sleep2VecTransformer(broken(np.zeros, name="sleep2vec-mini")).fit(nights)
+
+
+def test_foreign_night_is_refused(cohort):
+    transformer = Sleep2VecTransformer(broken(np.zeros, name="spo2", groups={"ibi": ("spo2",)}))
+    with pytest.warns(match="not supported by this checkpoint"):
+        transformer.fit(cohort)
+    with pytest.raises(InvalidRecordingError, match=r"modalities to encode \(spo2\)"):
+        transformer.transform(cohort)
+
+
+def test_other_objects_are_refused(cohort):
+    with pytest.raises(CheckpointError, match="is no encoder"):
+        Sleep2VecTransformer(object()).fit(cohort)
