@@ -178,17 +178,9 @@ class ExpertFeatureEncoder(Encoder):
         """Of the signal, and of what the window depends on that its median is of."""
         if part[0] == TIME:
             return sha256(repr((recording.n_epochs, recording.lights)))
-        signals = dict.fromkeys(_window_modalities(recording), 0) | {part[0]: part[1]}
-        if recording.derivation_mode == "fill":
-            return super().fingerprint(recording, part)
-        return sha256(
-            repr(
-                (
-                    part[0], recording.lights,
-                    [(n, recording.signal_fingerprint(n, i)) for n, i in sorted(signals.items())],
-                )
-            )
-        )  # fmt: skip
+        read = dict.fromkeys(_window_modalities(recording), 0) | {part[0]: part[1]}
+        signals = [recording.signal_fingerprint(*item) for item in sorted(read.items())]
+        return sha256(repr((part, recording.lights, signals)))
 
     def tasks(
         self, recording: Recording, parts: Sequence[Part]
@@ -207,14 +199,21 @@ class ExpertFeatureEncoder(Encoder):
     def _compute(
         self, recording: Recording, part: Part, signal: Signal | None, window: tuple[int, int]
     ) -> EncodedModality:
-        name, index = part
+        (name, index), n_epochs = part, recording.n_epochs
         if name == TIME:
-            times = time_columns(recording, np.arange(recording.n_epochs))
-            computed = times, np.ones(recording.n_epochs, dtype=bool)
-        else:
-            signal = recording.signal(name, index) if signal is None else signal
-            computed = compute_features(signal, name, recording.n_epochs, window)
-        return check_tokens(self, recording, name, computed)
+            times = time_columns(recording, np.arange(n_epochs))
+            return check_tokens(self, recording, name, times)
+        signal = recording.signal(name, index) if signal is None else signal
+        values, valid = compute_features(signal, name, n_epochs, window)
+        if recording.derivation_mode == "fill":
+            for other in range(1, len(recording.derivations.get(name, ()))):
+                if valid.all():
+                    break
+                signal = recording.signal(name, other)
+                more, there = compute_features(signal, name, n_epochs, window)
+                values = np.where((there & ~valid)[:, None], more, values)
+                valid = valid | there
+        return check_tokens(self, recording, name, (values, valid))
 
 
 def _n_derivations(recording: Recording, name: str) -> int:
@@ -270,24 +269,18 @@ def _with_contexts(
 ) -> np.ndarray:  # fmt: skip
     """The columns made of a table of features; what an epoch lacks is the night's median."""
     known = np.isfinite(table) & valid[:, None]
-    usual = known & inside[:, None]
     features = [feature for feature, context in columns if not context]
-    median = np.array(
-        [
-            np.median(table[usual[:, j], j]) if usual[:, j].any() else feature.typical
-            for j, feature in enumerate(features)
-        ]
-    )
+    median = np.array([feature.typical for feature in features], dtype=np.float64)
+    for j, usual in enumerate((known & inside[:, None]).T):
+        if usual.any():
+            median[j] = np.median(table[usual, j])
     relative = np.where(known, table - median, 0)
     out = np.empty((len(table), len(columns)), dtype=np.float32)
-    position = {feature: j for j, feature in enumerate(features)}
-    contexts: dict[str, list[int]] = {}
-    for j, (_, context) in enumerate(columns):
-        contexts.setdefault(context, []).append(j)
-    for context, places in contexts.items():
-        chosen = [position[columns[j][0]] for j in places]
-        part = relative[:, chosen]
-        out[:, places] = part + median if not context else _around(part, known[:, chosen], context)
+    out[:, : len(features)] = relative + median
+    for context in {context for _, context in columns if context}:
+        places = [j for j, column in enumerate(columns) if column[1] == context]
+        chosen = [features.index(columns[j][0]) for j in places]
+        out[:, places] = _around(relative[:, chosen], known[:, chosen], context)
     return out
 
 
