@@ -148,7 +148,7 @@ def test_pickle_is_small(watch):
     assert np.array_equal(pickle.loads(dumped).transform(watch), features.transform(watch))
 
 
-def test_rows_do_not_depend_on_selection(watch):
+def test_rows_ignore_the_selection(watch):
     X = EpochSequence(watch[:1])
     features = ExpertFeatures("ibi").fit(X)
     assert np.array_equal(features.transform(X[30:31]), features.transform(X)[30:31])
