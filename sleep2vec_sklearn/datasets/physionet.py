@@ -8,15 +8,15 @@ the hash of a file is known from elsewhere (``pinned``), a list that contradicts
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
+from .._download import download, import_pooch
 from ..errors import ReadError
 from ..recordings.cohort import Cohort
 from ._files import StrPath
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 MIRROR = "https://physionet.org/files"
 _SUMS = "SHA256SUMS.txt"
 _RETRIES = 3
-_CHUNK_BYTES = 1 << 16
 
 
 def fetch_sleep_edf(
@@ -312,7 +311,10 @@ def _fetch(
     if records is not None:
         names = (records,) if isinstance(records, str) else records
         prefixes = tuple(str(name)[: dataset.name_letters] for name in names)
-    pooch = _import_pooch()
+    pooch = import_pooch(
+        "fetching data sets",
+        "download the data set by hand and pass its folder to the load_ function.",
+    )
     home = Path(pooch.os_cache("sleep2vec_sklearn") if data_home is None else data_home)
     folder = home.expanduser() / dataset.slug / dataset.version
     address = f"{mirror.rstrip('/')}/{dataset.slug}/{dataset.version}/"
@@ -327,17 +329,6 @@ def _fetch(
     # the folder may hold records of earlier calls
     selected = [index for index, night in enumerate(cohort) if str(night.id).startswith(prefixes)]
     return cast(Cohort, cohort[selected])
-
-
-def _import_pooch() -> Any:
-    try:
-        import pooch
-    except ImportError as error:
-        raise ImportError(
-            "fetching data sets needs pooch. pip install 'sleep2vec-sklearn[fetch]', or download "
-            "the data set by hand and pass its folder to the load_ function."
-        ) from error
-    return pooch
 
 
 def _read_sums(path: Path, pinned: Mapping[str, str]) -> dict[str, str]:
@@ -402,31 +393,23 @@ def _fetch_files(
 
 
 def _verify_file(source: pooch.Pooch, name: str, verbose: int) -> None:
+    import pooch
+
     sha256 = source.registry[name]
-    if sha256 is not None and _import_pooch().file_hash(source.path / name) != sha256:
+    if sha256 is not None and pooch.file_hash(source.path / name) != sha256:
         raise _mismatch_error(source, name)
 
 
 def _download_file(source: pooch.Pooch, name: str, verbose: int) -> None:
     """Download a file that is missing or differs from the registry."""
-    pooch = _import_pooch()
-    downloader = pooch.HTTPDownloader()
-    if source.registry[name] is not None:
-        downloader = _ResumingDownloader(source.path / name, verbose)
-    logger = pooch.get_logger()
-    level = logger.level
-    # the progress bars show what pooch logs
-    logger.setLevel("WARNING")
     try:
-        source.fetch(name, downloader=downloader)
+        download(source, name, verbose)
     except OSError as error:
         # of requests or a full disk; an address without https:// gives one that is a ValueError too
         reason = f"{source.base_url} gave {type(error).__name__}: {error}"
         raise _missing_error(source, [name], reason) from error
     except ValueError as error:
         raise _mismatch_error(source, name) from error
-    finally:
-        logger.setLevel(level)
 
 
 def _missing_error(source: pooch.Pooch, names: Sequence[str], reason: str) -> ReadError:
@@ -443,31 +426,3 @@ def _mismatch_error(source: pooch.Pooch, name: str) -> ReadError:
         f"{source.path / name}: its sha256 is not the one in {_SUMS}, so it is damaged or of "
         f"another version. Delete it and fetch it again from {source.base_url}."
     )
-
-
-class _ResumingDownloader:
-    """pooch's HTTP downloader, which continues ``<name>.part`` of an interrupted download.
-
-    pooch itself deletes an incomplete file. A server that ignores the range sends the whole file
-    once more: its hash differs, and pooch starts again.
-    """
-
-    def __init__(self, path: Path, verbose: int):
-        self._part = path.with_name(f"{path.name}.part")
-        # pooch sets the total, but a bar without one has no truth value
-        self._bar = {"desc": path.name, "total": 1, "leave": False, "disable": not verbose}
-
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
-        from pooch import HTTPDownloader
-        from requests import HTTPError
-        from tqdm.auto import tqdm
-
-        with self._part.open("ab") as file, tqdm(unit="B", unit_scale=True, **self._bar) as bar:
-            headers = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
-            try:
-                HTTPDownloader(bar, _CHUNK_BYTES, headers=headers)(url, file, pooch)
-            except HTTPError as error:
-                # 416: nothing is left to download, and the hash decides
-                if error.response is None or error.response.status_code != 416:
-                    raise
-        os.replace(self._part, output_file)

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from .precomputed import PrecomputedEmbeddings
     from .table import EmbeddingTable
     from .transformer import Sleep2VecTransformer
+    from .union import EncoderUnion
 
 __all__ = [
     "EmbeddingTable",
+    "EncoderUnion",
     "ExpertFeatures",
     "PrecomputedEmbeddings",
     "RecordingMetadata",
@@ -27,6 +29,7 @@ __all__ = [
 
 _MODULES = {
     "EmbeddingTable": "table",
+    "EncoderUnion": "union",
     "ExpertFeatures": "expert_features",
     "PrecomputedEmbeddings": "precomputed",
     "RecordingMetadata": "covariates",

@@ -16,9 +16,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol, cast
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from ..errors import (
 from ..model.encoder import EncodedModality, Encoder, Part
 from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording
+from ..recordings.sources import Signal
 from ._centering import Preread, find_window, needs_signals, window_modalities
 from ._disk_cache import token_key
 
@@ -225,6 +226,51 @@ class Engine:
             with self._one_ended:
                 self._keys_in_progress.remove(key)
                 self._one_ended.notify_all()
+
+
+def encode_together(
+    engines: Sequence[Engine], recordings: Sequence[Recording], locations: Sequence[str]
+) -> Generator[tuple[EncodedNight, ...]]:
+    """Encode each recording with several engines, which read its signals once."""
+    if len(engines) == 1:
+        with closing(engines[0].encode(recordings, locations)) as nights:
+            for night in nights:
+                yield (night,)
+        return
+    # all engines night by night, or all tokens of one would be in memory
+    for position, (recording, location) in enumerate(zip(recordings, locations, strict=True)):
+        once: Any = _ReadOnce(recording)
+        nights = (night for engine in engines for night in engine.encode([once], [location]))
+        yield tuple(replace(night, position=position) for night in nights)
+
+
+class _ReadOnce:
+    """A recording whose signals stay in memory from one engine to the next."""
+
+    def __init__(self, recording: Recording):
+        self._recording = recording
+        self._signals: dict[str, Signal] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._recording, name)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.signal(name).values
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._recording
+
+    def read(self, names: str | Sequence[str] | None = None) -> dict[str, Signal]:
+        wanted = [name for name in list_modalities(names) if name in self._recording.modalities]
+        unread = [name for name in wanted if name not in self._signals]
+        if unread:
+            self._signals |= self._recording.read(unread)
+        return {name: self._signals[name] for name in wanted}
+
+    def signal(self, name: str, derivation: int = 0) -> Signal:
+        if derivation or name not in self._recording.modalities:
+            return self._recording.signal(name, derivation)
+        return self.read([name])[name]
 
 
 def combine_derivations(items: Sequence[EncodedModality]) -> EncodedModality:

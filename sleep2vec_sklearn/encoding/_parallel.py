@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, wrap_non_picklable_objects
 from joblib.parallel import get_active_backend
 
 from .._files import adopt_hashes, known_hashes
@@ -58,13 +58,13 @@ def encode_nights(
     ``engine`` encodes in this process; each worker loads the ``checkpoint`` by its name or path,
     and resolves a ``device`` of "auto" for itself.
     """
-    n_workers = _count_workers()
+    n_workers = count_workers()
     if n_workers is None or not inputs.recordings:
         return engine.encode(inputs.recordings, inputs.locations)
     return _ParallelEncoding(engine, inputs, summary, checkpoint, device, n_workers).encode()
 
 
-def _count_workers() -> int | None:
+def count_workers() -> int | None:
     """Workers of the backend the user has opened, or None to stay in this process."""
     backend, n_jobs = get_active_backend()
     if getattr(backend, "supports_sharedmem", False) or not backend.supports_return_generator:
@@ -201,7 +201,7 @@ def _workers_came_back() -> bool:
     while time.monotonic() < deadline:
         # joblib itself waits ten seconds for the first one, then raises
         with suppress(TimeoutError):
-            if _count_workers() is not None:
+            if count_workers() is not None:
                 return True
         time.sleep(0.2)
     return False
@@ -326,4 +326,6 @@ def _without_tokens(
 
 def packed(checkpoint: Checkpoint | Encoder) -> np.ndarray:
     """As an array, which joblib sends once: memory-mapped by loky, scattered by dask."""
-    return np.frombuffer(pickle.dumps(checkpoint, protocol=5), dtype=np.uint8)
+    # by value where it is of a notebook's own class, which no worker can import
+    portable = wrap_non_picklable_objects(checkpoint, keep_wrapper=False)
+    return np.frombuffer(pickle.dumps(portable, protocol=5), dtype=np.uint8)

@@ -86,7 +86,7 @@ class RowCollector:
 
     def __init__(self, inputs: EncoderInput, n_columns: int, summary: RowSummary):
         self._inputs = inputs
-        self._summary = summary
+        self.summary = summary
         self._sums = np.zeros((inputs.n_rows, n_columns), dtype=np.float32)
         self._counts = np.zeros((inputs.n_rows, 1), dtype=np.float32)
         self._failures: list[str] = list(inputs.unusable)
@@ -105,11 +105,11 @@ class RowCollector:
         if off:
             self._left_out.append(f"{self._inputs.locations[i]}: {', '.join(off)}")
         self._complaints += [f"{self._inputs.locations[i]}: {text}" for text in night.complaints]
-        if self._summary.center and is_short(night.modalities):
+        if self.summary.center and is_short(night.modalities):
             self._short.append(self._inputs.locations[i])
         values = night.rows
         if values is None:
-            values = self._summary(night, None if epochs is None else epochs[i])
+            values = self.summary(night, None if epochs is None else epochs[i])
         self._sums[self._inputs.rows[i]] += values
         self._counts[self._inputs.rows[i]] += 1
 

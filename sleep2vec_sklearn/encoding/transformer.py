@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -27,7 +27,8 @@ from .table import CoverageCollector, EmbeddingTable, contents_of
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
     from ..model.encoder import Encoder
-    from ._engine import EncodedNight
+    from ._engine import EncodedNight, Engine
+    from .cache import TokenStore
 
 _READ_AHEAD = 2
 
@@ -285,9 +286,23 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         self, inputs: EncoderInput, *collectors: CoverageCollector
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """The rows, and what centring takes off them, if it is asked for."""
+        from ._parallel import encode_nights
+
+        ready = self.__dict__.pop("_ready", None)
+        if ready is not None and not collectors:
+            return self._rows_of(*ready)
+        engine, rows = self._open(inputs)
+        # closed here, as the error raised would keep the threads that read ahead alive
+        nights = encode_nights(engine, inputs, rows.summary, self.checkpoint, self.device)
+        with closing(nights):
+            for night in self._with_progress(nights, len(inputs.recordings)):
+                self._take(night, rows, *collectors)
+        return self._rows_of(engine, rows)
+
+    def _open(self, inputs: EncoderInput) -> tuple[Engine, RowCollector]:
+        """What encodes X, and what takes in its nights."""
         from .._torch import resolve_device
         from ._engine import Engine
-        from ._parallel import encode_nights
         from ._sleep2vec import as_encoder
 
         # a pickle may come from a machine with another device
@@ -300,22 +315,21 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
                 f"{self.n_features_out_} that fit announced. Fit again; nothing is encoded twice "
                 "for it."
             )
-        store = open_store(self.cache)
         engine = Engine(
-            encoder, self.modalities_, self.batch_size or _READ_AHEAD, store,
+            encoder, self.modalities_, self.batch_size or _READ_AHEAD, open_store(self.cache),
             skip_unusable=self.on_error == "nan", find_windows=self.center_ is not None,
         )  # fmt: skip
         summary = self._row_summary(encoder)
-        rows = RowCollector(inputs, self.n_features_out_ * (1 + summary.center), summary)
-        # closed here, as the error raised would keep the threads that read ahead alive
-        nights = encode_nights(engine, inputs, summary, self.checkpoint, self.device)
-        with closing(nights):
-            for night in self._with_progress(nights, len(inputs.recordings)):
-                if night.error is not None and self.on_error == "raise":
-                    raise _with_hint(night.error)
-                rows.add(night)
-                for collector in collectors:
-                    collector.add(night)
+        return engine, RowCollector(inputs, self.n_features_out_ * (1 + summary.center), summary)
+
+    def _take(self, night: EncodedNight, *collectors: RowCollector | CoverageCollector) -> None:
+        if night.error is not None and self.on_error == "raise":
+            raise _with_hint(night.error)
+        for collector in collectors:
+            collector.add(night)
+
+    def _rows_of(self, engine: Engine, rows: RowCollector) -> tuple[np.ndarray, np.ndarray | None]:
+        store = cast("TokenStore | None", engine.cache)
         complaint = None if store is None else store.take_complaint()
         if complaint is not None:
             warn(complaint, CacheWarning)

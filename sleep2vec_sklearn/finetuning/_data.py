@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from .._torch import RunningStatistics
 from .._warnings import warn
 from ..config import get_config
 from ..encoding._centering import centered_tokens
-from ..encoding._engine import EncodedNight, Engine
+from ..encoding._engine import EncodedNight, Engine, encode_together
 from ..encoding._sleep2vec import as_encoder
 from ..encoding.cache import open_store
 from ..encoding.covariates import RecordingMetadata, time_columns
@@ -30,7 +30,6 @@ from ..errors import CacheWarning, InvalidRecordingError
 from ..nightstore.content import Content, compute_contents, contents_key, contents_of
 from ..nightstore.store import NightStore, prepare_folder
 from ..recordings.recording import Recording, prefix_errors
-from ..recordings.sources import Signal
 from ._losses import mean_of_groups
 
 if TYPE_CHECKING:
@@ -419,7 +418,7 @@ class TokenSource:
             for layer in self.layers
         ]
         bar = tqdm(total=len(recordings), desc="encoding", unit="night", disable=not self.verbose)
-        with bar, closing(_encode_layers(engines, recordings, locations)) as encoded:
+        with bar, closing(encode_together(engines, recordings, locations)) as encoded:
             for recording, layers in zip(recordings, encoded, strict=True):
                 for layer in layers:
                     if layer.error is not None:
@@ -443,37 +442,6 @@ class TokenSource:
             {name: layers[0][name].valid for name in names},
             {name: tuple(layer[name].summary for layer in layers) for name in cls},
         )
-
-
-def _encode_layers(
-    engines: Sequence[Engine], recordings: Sequence[Recording], locations: Sequence[str]
-) -> Generator[tuple[EncodedNight, ...], None, None]:
-    if len(engines) == 1:
-        with closing(engines[0].encode(recordings, locations)) as nights:
-            for night in nights:
-                yield (night,)
-        return
-    # all engines night by night, or all tokens of a layer would be in memory
-    for recording, location in zip(recordings, locations, strict=True):
-        once: Any = _ReadOnce(recording)
-        yield tuple(night for engine in engines for night in engine.encode([once], [location]))
-
-
-class _ReadOnce:
-    """A recording whose signals stay in memory from one layer's engine to the next."""
-
-    def __init__(self, recording: Recording):
-        self._recording = recording
-        self._signals: dict[str, Signal] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._recording, name)
-
-    def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        unread = [name for name in names if name not in self._signals]
-        if unread:
-            self._signals |= self._recording.read(unread)
-        return {name: self._signals[name] for name in names}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Sleep stages of a night by the bundled encoder and a bundled head."""
+"""Sleep stages of a night, by the bundled encoder and a bundled head or by SeqSleepNet."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from ..recordings.stages import SleepStage
 if TYPE_CHECKING:
     from ..encoding._engine import EncodedNight
     from ..model.encoder import EncodedModality
+    from ..model.external import SeqSleepNet
 
 __all__ = ["StagedNight", "stage_night"]
 
@@ -43,19 +44,24 @@ _TENSORS = ("weight", "bias", "trust")
 
 
 def stage_night(
-    recording: Any, *, modalities: Sequence[str] | None = None, device: str = "auto",
+    recording: Any, *, stager: str | os.PathLike | SeqSleepNet | None = None,
+    modalities: Sequence[str] | None = None, device: str = "auto",
     cache: str | os.PathLike | None = "memory",
 ) -> StagedNight:  # fmt: skip
-    """Stage a night with whatever sensors it has.
+    """Stage a night with whatever sensors it has, or by SeqSleepNet from its EEG.
 
-    The encoder is sleep2vec-mini. The head is linear, one vote per sensor, and was trained on
-    simulated nights and nights of few real subjects: the model card and ``StagedNight.card`` say
-    which, and how well it does on others. It is no medical device.
+    By default the encoder is sleep2vec-mini. The head is linear, one vote per sensor, and was
+    trained on simulated nights and nights of few real subjects: the model card and
+    ``StagedNight.card`` say which, and how well it does on others. It is no medical device.
 
     Parameters
     ----------
     recording : Recording, dict or path
         One night; the whole of it, as its epochs are compared with each other.
+    stager : None, "seqsleepnet", path or SeqSleepNet, optional
+        The bundled one by default. ``"seqsleepnet"`` is downloaded once and reads a central EEG;
+        its file works too, and :class:`~sleep2vec_sklearn.model.SeqSleepNet`. It runs on the CPU,
+        and nothing of it is cached.
     modalities : sequence of str, optional
         Those to use; all that the night has by default.
     device : str, default="auto"
@@ -70,7 +76,10 @@ def stage_night(
     Raises
     ------
     InvalidRecordingError
-        If it is no recording, or has no usable signal of any modality.
+        If it is no recording, or has no usable signal of any modality, or of an EEG if that is
+        needed.
+    CheckpointError
+        If there is no such stager, or it cannot be downloaded or read.
     ReadError
         If a file cannot be read.
 
@@ -87,22 +96,15 @@ def stage_night(
     night = _as_night(recording)
     check_cache(cache)
     warn_of_lights([night])
+    if stager is not None:
+        return _stage_by_eeg(night, stager, modalities)
     head = load_stage_head()
     wanted = head.modalities if modalities is None else tuple(list_modalities(modalities))
     encoded = _encode(night, wanted, head, device, cache)
     probabilities = head.probabilities(encoded.modalities, encoded.window)
-    measured = np.stack([one.valid for one in encoded.modalities.values()], axis=1)
-    staged = measured.any(axis=1)
-    stages = np.full(night.n_epochs, int(SleepStage.unscored), dtype=np.int8)
-    stages[staged] = probabilities[staged].argmax(axis=1)
-    epochs = pd.RangeIndex(night.n_epochs, name="epoch")
-    return StagedNight(
-        id=night.id, stages=stages,
-        probabilities=pd.DataFrame(probabilities, index=epochs, columns=list(STAGES)),
-        measured=pd.DataFrame(measured, index=epochs, columns=list(encoded.modalities)),
-        left_out=encoded.left_out, lights=usable_lights(night.lights, night.n_epochs),
-        embedding=fuse(encoded.modalities, wanted, "mean")[0], card=head.card,
-    )  # fmt: skip
+    valid = {name: one.valid for name, one in encoded.modalities.items()}
+    embedding = fuse(encoded.modalities, wanted, "mean")[0]
+    return _as_staged(night, probabilities, valid, embedding, head.card, encoded.left_out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +194,47 @@ def _as_night(recording: Any) -> Recording:
             "one: [stage_night(night) for night in nights]."
         )
     return as_recording(recording)
+
+
+def _as_staged(
+    night: Recording, probabilities: np.ndarray, valid: Mapping[str, np.ndarray],
+    embedding: np.ndarray, card: dict, left_out: tuple[str, ...] = (),
+) -> StagedNight:  # fmt: skip
+    measured = np.stack(list(valid.values()), axis=1)
+    staged = measured.any(axis=1)
+    stages = np.full(night.n_epochs, int(SleepStage.unscored), dtype=np.int8)
+    stages[staged] = probabilities[staged].argmax(axis=1)
+    epochs = pd.RangeIndex(night.n_epochs, name="epoch")
+    return StagedNight(
+        id=night.id, stages=stages,
+        probabilities=pd.DataFrame(probabilities, index=epochs, columns=list(STAGES)),
+        measured=pd.DataFrame(measured, index=epochs, columns=list(valid)), left_out=left_out,
+        lights=usable_lights(night.lights, night.n_epochs), embedding=embedding, card=card,
+    )  # fmt: skip
+
+
+def _stage_by_eeg(night: Recording, stager: Any, modalities: Sequence[str] | None) -> StagedNight:
+    from ..model.checkpoint import load_checkpoint
+    from ..model.external import SeqSleepNet
+
+    loaded = load_checkpoint(stager) if isinstance(stager, str | os.PathLike) else stager
+    if not isinstance(loaded, SeqSleepNet):
+        raise CheckpointError(
+            f"stager={stager!r} is a {type(loaded).__name__}, which gives no stages; accepted are "
+            "None, 'seqsleepnet', a path to its file, or a SeqSleepNet. Use stager=None."
+        )
+    if modalities is not None and list_modalities(modalities) != ["eeg"]:
+        raise InvalidRecordingError(
+            f"modalities={modalities!r}, but stager={loaded.name!r} reads the EEG alone. Leave "
+            "them out, or the stager."
+        )
+    states, probabilities, valid = loaded.states_and_probabilities(night)
+    if not valid.any():
+        raise InvalidRecordingError(
+            f"{describe_recording(night)}: no usable signal: eeg flat or mostly without samples, "
+            f"and {loaded.name} reads that alone. Use stager=None, which takes other sensors."
+        )
+    return _as_staged(night, probabilities, {"eeg": valid}, states, loaded.card)
 
 
 def _encode(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     )
     from .config import EncoderConfig, ModalityConfig, ProjectionConfig, TokenizerConfig
     from .encoder import Encoder, SignalInput
+    from .external import SeqSleepNet
     from .network import Sleep2Vec
     from .tokenizers import SpectralTokenizer
     from .upstream.checkpoint import (
@@ -32,6 +33,7 @@ _MODULES = {
     "EncoderConfig": "config",
     "ModalityConfig": "config",
     "ProjectionConfig": "config",
+    "SeqSleepNet": "external",
     "SignalInput": "encoder",
     "Sleep2Vec": "network",
     "SpectralTokenizer": "tokenizers",
@@ -51,6 +53,7 @@ __all__ = [
     "EncoderConfig",
     "ModalityConfig",
     "ProjectionConfig",
+    "SeqSleepNet",
     "SignalInput",
     "Sleep2Vec",
     "SpectralTokenizer",

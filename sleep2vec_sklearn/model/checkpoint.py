@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,9 +26,11 @@ from ..errors import CheckpointError
 from ..recordings.modality import Conditioning
 from .config import EncoderConfig
 from .encoder import Encoder, check_encoder
+from .external import seqsleepnet
+from .external.seqsleepnet import SeqSleepNet
 from .network import Sleep2Vec
-from .upstream._files import configuration_files
-from .upstream.checkpoint import read_upstream_checkpoint
+from .upstream._files import configuration_files, load_torch_file, state_in
+from .upstream.checkpoint import read_upstream_checkpoint, upstream_from_document
 
 FORMAT_VERSION = 1
 BUNDLED: dict[str, str] = {
@@ -151,7 +153,14 @@ def check_target(path: str | os.PathLike) -> None:
         raise CheckpointError(f"{path}: not saved, there is no folder {path.parent}; create it.")
 
 
-def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
+# a path is typed as that of a sleep2vec encoder, the usual case: it may be one of SeqSleepNet
+@overload
+def load_checkpoint(  # type: ignore[overload-overlap]
+    name_or_path: Literal["seqsleepnet"],
+) -> SeqSleepNet: ...
+@overload
+def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint: ...
+def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet:
     """Read a bundled encoder by name, or one from a file.
 
     The last few files are remembered: one is read again only after it has changed.
@@ -161,13 +170,21 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
     name_or_path : str or path-like
         A bundled encoder, a file of :func:`save_checkpoint`, or a Lightning ``.ckpt`` of the
         paper's authors (:func:`~sleep2vec_sklearn.model.convert_checkpoint` has more choices).
+        ``"seqsleepnet"`` is downloaded once; its file, and a safetensors file of its tensors, are
+        known by their names.
+
+    Returns
+    -------
+    Checkpoint, or SeqSleepNet
 
     Raises
     ------
     CheckpointError
-        If there is no such encoder, or the file is damaged, foreign or of a newer version.
+        If there is no such encoder, the file is damaged, foreign or of a newer version, or a
+        download fails.
     ImportError
-        If a ``.ckpt`` needs the YAML file beside it and pyyaml is not installed.
+        If a ``.ckpt`` needs the YAML file beside it and pyyaml is not installed, or a download
+        pooch.
 
     Examples
     --------
@@ -258,17 +275,25 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=_FILES_KEPT)
-def _load_lightning(name: str, path: Path, stamps: tuple) -> Checkpoint:
-    upstream = read_upstream_checkpoint(path)
+def _load_lightning(name: str, path: Path, stamps: tuple) -> Checkpoint | SeqSleepNet:
+    document = load_torch_file(path)
+    state = state_in(path, document)
+    if seqsleepnet.is_seqsleepnet(state):
+        return seqsleepnet.read_state(path, state)
+    upstream = upstream_from_document(path, document)
     digest = _hash_of(upstream.state, upstream.config.to_dict())
     card = {**upstream.card, "name": name}
     return Checkpoint(upstream.config, upstream.state, card, digest, name)
 
 
 @lru_cache(maxsize=_FILES_KEPT)
-def _load(name: str, path: Path, pinned: str | None, stamp: tuple[int, int, int]) -> Checkpoint:
+def _load(
+    name: str, path: Path, pinned: str | None, stamp: tuple[int, int, int]
+) -> Checkpoint | SeqSleepNet:
     """Read and check a file; ``stamp`` only tells its versions apart."""
     state, metadata = _read(path)
+    if _METADATA_KEY not in metadata and seqsleepnet.is_seqsleepnet(state):
+        return seqsleepnet.read_state(path, state)
     document = _document_of(path, metadata)
     try:
         config = EncoderConfig.from_dict(document["config"])
@@ -296,7 +321,10 @@ def _locate(name_or_path: Any) -> tuple[str, Path, str | None]:
     if isinstance(name_or_path, str) and name_or_path in BUNDLED:
         path = _WEIGHTS / f"{name_or_path}.safetensors"
         return name_or_path, path, BUNDLED[name_or_path]
-    accepted = f"Give the name of a bundled one ({', '.join(BUNDLED)}), or a path to a file."
+    if name_or_path == seqsleepnet.NAME:
+        return seqsleepnet.NAME, seqsleepnet.fetch_file(), None
+    names = [*BUNDLED, seqsleepnet.NAME]
+    accepted = f"Give the name of one ({', '.join(names)}), or a path to a file."
     if not isinstance(name_or_path, str | os.PathLike):
         raise CheckpointError(f"{name_or_path!r} is no checkpoint. {accepted}")
     path = Path(name_or_path)
@@ -304,7 +332,7 @@ def _locate(name_or_path: Any) -> tuple[str, Path, str | None]:
         raise CheckpointError(f"{path} is a folder; give the file in it.")
     if path.exists():
         return path.stem, path, None
-    near = difflib.get_close_matches(str(name_or_path), BUNDLED, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name_or_path), names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise CheckpointError(f"no checkpoint {str(name_or_path)!r}.{hint} {accepted}")
 

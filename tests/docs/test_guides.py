@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The code of the pages on fine-tuning, events, evaluation and survival runs."""
+"""The code of the pages on fine-tuning, events, evaluation, survival and encoders runs."""
 
 import re
 import warnings
@@ -7,6 +7,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from safetensors.torch import save_file
+
+from tests.seqsleepnet import random_state
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -31,6 +34,22 @@ def test_page_on_fine_tuning(run):
     names = run("fine_tuning.md")
     assert names["search"].best_params_["head"] in ("linear", "mlp")
     assert names["path"].exists()
+
+
+@pytest.mark.filterwarnings("ignore::sleep2vec_sklearn.errors.ModalityWarning")
+def test_page_on_other_encoders(run, tmp_path, monkeypatch):
+    path = tmp_path / "eeg.safetensors"
+    save_file(random_state(), path)
+    monkeypatch.setattr("sleep2vec_sklearn.model.external.seqsleepnet.fetch_file", lambda: path)
+    names = run("other_encoders.md")
+    assert names["states"].shape == (240, 128)
+    assert len(names["staged"].stages) == 240
+
+
+def test_page_on_own_encoders(run):
+    names = run("own_encoder.md")
+    assert names["model"].predict(names["X"]).shape == (120,)
+    assert names["model"][0].n_features_out_ == 8
 
 
 @pytest.mark.slow

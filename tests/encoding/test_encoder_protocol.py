@@ -12,15 +12,17 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 
 from sleep2vec_sklearn import (
     EpochSequence,
+    Recording,
     Sleep2VecClassifier,
     Sleep2VecTransformer,
     clear_cache,
     make_sleep_cohort,
 )
+from sleep2vec_sklearn.encoding import EncoderUnion
 from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError
 from sleep2vec_sklearn.model import Encoder
 
@@ -203,3 +205,20 @@ def test_foreign_night_is_refused(cohort):
 def test_other_objects_are_refused(cohort):
     with pytest.raises(CheckpointError, match="is no encoder"):
         Sleep2VecTransformer(object()).fit(cohort)
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_union_reads_signals_once(heart_and_breath, counting_source, noise, cache):
+    source = counting_source({"ibi": (*noise("ibi", 30), "s")})
+    nights = [Recording.from_source(source, id="a")]
+    parts = [("own", Sleep2VecTransformer(heart_and_breath, cache=cache)),
+             ("mini", Sleep2VecTransformer(cache=cache))]  # fmt: skip
+    union = EncoderUnion(parts)
+    rows = union.fit_transform(nights)
+    assert source.reads == [("ibi",)]
+    np.testing.assert_array_equal(rows, FeatureUnion(parts).fit_transform(nights))
+    names = union.get_feature_names_out()
+    assert (names[0], names[-1]) == ("own__heart_000", "mini__sleep2vec_127")
+    X = EpochSequence(nights)
+    again = clone(union).fit(X).transform(X)
+    np.testing.assert_array_equal(again, FeatureUnion(parts).fit_transform(X))

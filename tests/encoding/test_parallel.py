@@ -279,7 +279,7 @@ def test_search_workers_start_no_workers(spread_out, checkpoint_path, tmp_path):
 
 def note_nesting(X, folder):
     with open(Path(folder) / "nesting", "a") as file:
-        file.write(f"{parallel._count_workers()}\n")
+        file.write(f"{parallel.count_workers()}\n")
     return X
 
 
@@ -324,7 +324,7 @@ def test_workers_may_come_back(monkeypatch):
             raise found
         return found
 
-    monkeypatch.setattr(parallel, "_count_workers", count)
+    monkeypatch.setattr(parallel, "count_workers", count)
     assert parallel._workers_came_back()
     monkeypatch.setattr(parallel, "_SECONDS_FOR_WORKERS", 0)
     assert not parallel._workers_came_back()

@@ -14,7 +14,9 @@ from sleep2vec_sklearn.finetuning.stager import (
     load_stage_head,
     save_stage_head,
 )
+from sleep2vec_sklearn.model import SeqSleepNet
 from sleep2vec_sklearn.model.encoder import EncodedModality
+from tests.seqsleepnet import named_night, noise, random_state
 
 SENSORS = ("eeg", "eog", "spo2", "ibi")
 
@@ -108,6 +110,35 @@ def test_flat_nights_are_refused():
     with pytest.raises(InvalidRecordingError, match="no usable signal: spo2 flat") as told:
         stage_night(flat)
     assert "on_error" not in str(told.value)
+
+
+def test_seqsleepnet_stages_by_eeg(tmp_path, monkeypatch):
+    night, network = named_night({"C4-A1": noise(30)}), SeqSleepNet(random_state())
+    path = tmp_path / "eeg.safetensors"
+    save_file({k: t.numpy() for k, t in random_state().items()}, path)
+    monkeypatch.setattr("sleep2vec_sklearn.model.external.seqsleepnet.fetch_file", lambda: path)
+    staged = stage_night(night, stager=network)
+    np.testing.assert_array_equal(staged.probabilities, network.predict_proba(night))
+    np.testing.assert_array_equal(staged.stages, staged.probabilities.to_numpy().argmax(axis=1))
+    assert staged.embedding.shape == (30, 128)
+    assert staged.modalities == ("eeg",)
+    assert staged.statistics()["tib_min"] == 15
+    assert "MIT" in staged.card["licence"]
+    for stager in ("seqsleepnet", path):
+        again = stage_night(night, stager=stager, modalities=["eeg"])
+        np.testing.assert_array_equal(again.stages, staged.stages)
+
+
+def test_unfit_stagers_are_refused(night):
+    network = SeqSleepNet(random_state())
+    with pytest.raises(CheckpointError, match="is a Checkpoint, which gives no stages"):
+        stage_night(night, stager="sleep2vec-mini")
+    with pytest.raises(InvalidRecordingError, match="reads the EEG alone"):
+        stage_night(night, stager=network, modalities=["eeg", "ibi"])
+    with pytest.raises(InvalidRecordingError, match="has eog, spo2, ibi; seqsleepnet reads"):
+        stage_night(night.without("eeg"), stager=network)
+    with pytest.raises(InvalidRecordingError, match="no usable signal: eeg flat"):
+        stage_night(named_night({"C4-A1": np.zeros(9000)}), stager=network)
 
 
 RNG = np.random.default_rng(0)

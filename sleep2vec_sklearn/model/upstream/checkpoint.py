@@ -117,7 +117,18 @@ def read_upstream_checkpoint(
     path = Path(path)
     if weights not in WEIGHTS:
         raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}.")
-    document = load_torch_file(path)
+    return upstream_from_document(
+        path, load_torch_file(path), config=config, weights=weights, adapter=adapter, alpha=alpha,
+        conditioning=conditioning, context_epochs=context_epochs,
+    )  # fmt: skip
+
+
+def upstream_from_document(
+    path: Path, document: Any, *, config: Mapping | str | os.PathLike | None = None,
+    weights: str = "auto", adapter: str | None = None, alpha: float | None = None,
+    conditioning: str | Mapping[str, Conditioning] = "as given", context_epochs: int | None = None,
+) -> UpstreamCheckpoint:  # fmt: skip
+    """:func:`read_upstream_checkpoint` of a file whose content was read already."""
     state = state_in(path, document)
     if any(".moe_ffn." in key for key in state):
         raise CheckpointError(

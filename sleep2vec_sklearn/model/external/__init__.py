@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Encoders that others have trained; their weights are downloaded, or read from a path."""
+
+from .seqsleepnet import SeqSleepNet
+
+__all__ = ["SeqSleepNet"]
