@@ -92,8 +92,8 @@ def feature_table(groups: Iterable[str] = (*MODALITIES, TIME)) -> pd.DataFrame:
     --------
     >>> from sleep2vec_sklearn.encoding import feature_table
     >>> table = feature_table(["spo2"])
-    >>> table.loc["spo2_mean_m11", ["unit", "relative", "minutes"]].tolist()
-    ['%', True, 5.5]
+    >>> table.loc["spo2_mean_m11", "meaning"]
+    'mean saturation, relative to the night, mean over 5.5 min'
     """
     import pandas as pd
 

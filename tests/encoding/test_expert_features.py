@@ -157,7 +157,9 @@ def test_rows_ignore_the_selection(watch):
 @pytest.fixture(scope="module")
 def simulated():
     """Samples of half an hour of every sensor."""
-    (night,) = make_sleep_cohort(1, hours=0.5, modalities=list(MODALITIES), missing=0)
+    (night,) = make_sleep_cohort(
+        1, hours=0.5, modalities=list(MODALITIES), missing=0, random_state=0
+    )
     return night.read()
 
 
@@ -166,10 +168,10 @@ def test_lost_minute_moves_little(name, simulated):
     signal = simulated[name]
     gap = signal.values.copy()
     gap[round(30 * 30 * signal.rate) : round(32 * 30 * signal.rate)] = np.nan
-    whole, lost = (
-        rows_of(EpochSequence([Recording({name: (v, signal.rate)})]), modalities=name, time=False)
-        for v in (signal.values, gap)
-    )
+    nights = [
+        Recording({name: (v, signal.rate)}, units={name: signal.unit}) for v in (signal.values, gap)
+    ]
+    whole, lost = (rows_of(EpochSequence([n]), modalities=name, time=False) for n in nights)
     absolute = ~feature_table([name])["relative"].to_numpy()
     spread = whole.std().to_numpy()[absolute]
     change = np.abs((whole - lost).to_numpy())[:, absolute]
