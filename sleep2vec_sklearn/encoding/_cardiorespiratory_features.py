@@ -174,7 +174,7 @@ def windows_around(samples: Samples, seconds: float) -> np.ndarray:
     index = (middle - width / 2).astype(np.int64)[:, None] + np.arange(width)
     last = len(samples.values) - 1
     index = last - np.abs(last - np.abs(index))
-    return samples.values[np.clip(index, 0, last)].astype(np.float64)
+    return samples.values[np.clip(index, 0, last)].astype(np.float32)
 
 
 def _density(windows: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:

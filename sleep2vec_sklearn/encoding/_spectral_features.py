@@ -168,7 +168,7 @@ def eeg_features(samples: Samples) -> dict[str, np.ndarray]:
     epochs = broad.epochs()
     columns["mobility"], columns["complexity"] = hjorth(epochs, broad.rate)
     columns["permutation"] = permutation_entropy(epochs)
-    columns["spindles"] = _per_minute(find_spindles(waves), samples)
+    columns["spindles"] = _per_minute(find_spindles(waves, broad), samples)
     columns["slow_waves"] = _per_minute(find_slow_waves(waves), samples)
     return columns
 
@@ -325,38 +325,38 @@ class Waves:
         return Samples(values, self.rate * size / self.n, self.valid)
 
     def _weighted(self, low: float, high: float) -> np.ndarray:
+        """The spectrum up to a band's end; half the amplitude at its corners."""
         step = self.rate / self.n
         high = min(high, 0.45 * self.rate)
-        frequency = np.arange(min(int(1.2 * high / step), len(self.spectrum)), dtype=np.float32)
-        frequency *= np.float32(step)
-        gain = np.ones_like(frequency)
-        for corner, sign in ((low, 1), (high, -1)):
-            # half the amplitude at the corner; narrower edges ring longer
-            ramp = np.clip(
-                sign * (frequency - corner) / np.clip(0.3 * corner, 0.2, 1.5) + 0.5, 0, 1
-            )
-            gain *= np.sin(np.pi / 2 * ramp) ** 2
-        return self.spectrum[: len(gain)] * gain
+        bins = self.spectrum[: int(1.15 * high / step)].copy()
+        for corner, rises in ((low, True), (high, False)):
+            # narrower edges ring longer
+            half = np.clip(0.15 * corner, 0.1, 0.75)
+            first, last = int((corner - half) / step), int((corner + half) / step)
+            ramp = np.sin(np.linspace(0, np.pi / 2, last - first, dtype=np.float32)) ** 2
+            bins[first:last] *= (ramp if rises else ramp[::-1])[: len(bins) - first]
+            bins[slice(first) if rises else slice(last, None)] = 0
+        return bins
 
 
-def find_spindles(waves: Waves) -> np.ndarray:
-    """Middles of sleep spindles in s.
+def find_spindles(waves: Waves, broad: Samples) -> np.ndarray:
+    """Middles of sleep spindles in s; ``broad`` is 0.5 to 30 Hz at 64 Hz.
 
     After Lacourse K et al. (2019), J Neurosci Methods 316, 3-11, with the thresholds of YASA
-    (Vallat R, Walker MP 2021, eLife 10, e70092): sigma (12-15 Hz) is a fifth of the power of 1 to
-    30 Hz over 1.2 s (as long as a Hann window of 2 s weighs), correlates with the whole by .65 over
-    0.3 s, and its RMS over 0.3 s is 1.5 trimmed SD above the night's mean, or 10 uV; for 0.5 to
-    2 s, less than 0.5 s apart being one.
+    (Vallat R, Walker MP 2021, eLife 10, e70092): sigma (12-15 Hz) is a fifth of the power of 0.5
+    to 30 Hz over 1 s (of the 2 s of a Hann window, what weighs), correlates with the whole by .65
+    over 0.3 s, and its RMS over 0.3 s is 1.5 trimmed SD above the night's mean, or 10 uV; for 0.5
+    to 2 s, less than 0.5 s apart being one.
     """
     # whole from 12 to 15 Hz
-    sigma, broad = waves.band(11.25, 15.75, 64.0), waves.band(0.75, 30.0, 64.0)
+    sigma = waves.band(11.25, 15.75, 64.0)
     x, y, rate = sigma.values, broad.values, sigma.rate
 
     def over(seconds: float, values: np.ndarray) -> np.ndarray:
         return uniform_filter1d(values, round(seconds * rate), mode="constant")
 
     power, whole = x * x, y * y
-    level = over(1.2, power) > 0.2 * over(1.2, whole)
+    level = over(1.0, power) > 0.2 * over(1.0, whole)
     whole = over(0.3, whole) - over(0.3, y) ** 2
     common = over(0.3, x * y)
     power = over(0.3, power)
