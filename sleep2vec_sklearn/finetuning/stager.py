@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Sleep stages of a night, by the bundled encoder and a bundled head or by SeqSleepNet."""
+"""Sleep stages of a night by the bundled stager, SeqSleepNet, or a classifier."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from sklearn.utils.validation import check_is_fitted
 
 from .._files import check_format_version, write_atomic
 from ..encoding._centering import night_centers
@@ -23,6 +24,8 @@ from ..encoding._pooling import fuse
 from ..encoding.cache import check_cache, open_store
 from ..errors import CheckpointError, InvalidRecordingError
 from ..evaluation.sleep_statistics import sleep_statistics, usable_lights, warn_of_lights
+from ..recordings._conditioning import find_good_epochs
+from ..recordings.epochs import EpochSequence
 from ..recordings.modality import EPOCH_SECONDS, list_modalities
 from ..recordings.recording import Recording, as_recording, describe_recording
 from ..recordings.stages import SleepStage
@@ -30,7 +33,6 @@ from ..recordings.stages import SleepStage
 if TYPE_CHECKING:
     from ..encoding._engine import EncodedNight
     from ..model.encoder import EncodedModality
-    from ..model.external import SeqSleepNet
 
 __all__ = ["StagedNight", "stage_night"]
 
@@ -40,11 +42,10 @@ STAGES = ("W", "N1", "N2", "N3", "R")
 _METADATA_KEY = "sleep2vec_sklearn_stager"
 _FORMAT_VERSION = 1
 _TENSORS = ("weight", "bias", "trust")
-# epochs of twelve hours, and of ten
 
 
 def stage_night(
-    recording: Any, *, stager: str | os.PathLike | SeqSleepNet | None = None,
+    recording: Any, *, stager: Any = "bundled",
     modalities: Sequence[str] | None = None, device: str = "auto",
     cache: str | os.PathLike | None = "memory",
 ) -> StagedNight:  # fmt: skip
@@ -58,10 +59,12 @@ def stage_night(
     ----------
     recording : Recording, dict or path
         One night; the whole of it, as its epochs are compared with each other.
-    stager : None, "seqsleepnet", path or SeqSleepNet, optional
-        The bundled one by default. ``"seqsleepnet"`` is downloaded once and reads a central EEG;
-        its file works too, and :class:`~sleep2vec_sklearn.model.SeqSleepNet`. It runs on the CPU,
-        and nothing of it is cached.
+    stager : "bundled", "seqsleepnet", path, SeqSleepNet or classifier, default="bundled"
+        ``"seqsleepnet"`` is downloaded once and reads a central EEG; its file works too, and
+        :class:`~sleep2vec_sklearn.model.SeqSleepNet`. It runs on the CPU, and nothing of it is
+        cached. A classifier is any that was fitted on epochs with the codes of
+        :class:`SleepStage` as y, such as a pipeline with a :class:`Sleep2VecTransformer`; it reads
+        the sensors it was fitted with.
     modalities : sequence of str, optional
         Those to use; all that the night has by default.
     device : str, default="auto"
@@ -89,14 +92,16 @@ def stage_night(
     >>> night = make_sleep_cohort(1, hours=2, modalities=["eeg"], missing=0, random_state=0)[0]
     >>> staged = stage_night(night)
     >>> staged
-    StagedNight(sim-0001-n1: W 74, N1 15, N2 89, N3 53, R 9; from eeg)
+    StagedNight(sim-0001-n1: W 74, N1 16, N2 89, N3 52, R 9; from eeg)
     >>> staged.probabilities.iloc[100].round(1).to_dict()
-    {'W': 0.0, 'N1': 0.0, 'N2': 0.5, 'N3': 0.5, 'R': 0.0}
+    {'W': 0.0, 'N1': 0.0, 'N2': 0.5, 'N3': 0.4, 'R': 0.0}
     """
     night = _as_night(recording)
     check_cache(cache)
     warn_of_lights([night])
-    if stager is not None:
+    if hasattr(stager, "predict_proba") and hasattr(stager, "fit"):
+        return _stage_by_classifier(night, stager, modalities)
+    if not (isinstance(stager, str) and stager == "bundled"):
         return _stage_by_eeg(night, stager, modalities)
     head = load_stage_head()
     wanted = head.modalities if modalities is None else tuple(list_modalities(modalities))
@@ -198,7 +203,7 @@ def _as_night(recording: Any) -> Recording:
 
 def _as_staged(
     night: Recording, probabilities: np.ndarray, valid: Mapping[str, np.ndarray],
-    embedding: np.ndarray, card: dict, left_out: tuple[str, ...] = (),
+    embedding: np.ndarray | None, card: dict, left_out: tuple[str, ...] = (),
 ) -> StagedNight:  # fmt: skip
     measured = np.stack(list(valid.values()), axis=1)
     staged = measured.any(axis=1)
@@ -221,7 +226,8 @@ def _stage_by_eeg(night: Recording, stager: Any, modalities: Sequence[str] | Non
     if not isinstance(loaded, SeqSleepNet):
         raise CheckpointError(
             f"stager={stager!r} is a {type(loaded).__name__}, which gives no stages; accepted are "
-            "None, 'seqsleepnet', a path to its file, or a SeqSleepNet. Use stager=None."
+            "'bundled', 'seqsleepnet', a path to its file, a SeqSleepNet, or a fitted classifier. "
+            "Use stager='bundled'."
         )
     if modalities is not None and list_modalities(modalities) != ["eeg"]:
         raise InvalidRecordingError(
@@ -232,9 +238,30 @@ def _stage_by_eeg(night: Recording, stager: Any, modalities: Sequence[str] | Non
     if not valid.any():
         raise InvalidRecordingError(
             f"{describe_recording(night)}: no usable signal: eeg flat or mostly without samples, "
-            f"and {loaded.name} reads that alone. Use stager=None, which takes other sensors."
+            f"and {loaded.name} reads that alone. Use stager='bundled', which takes other sensors."
         )
     return _as_staged(night, probabilities, {"eeg": valid}, states, loaded.card)
+
+
+def _stage_by_classifier(
+    night: Recording, classifier: Any, modalities: Sequence[str] | None
+) -> StagedNight:
+    check_is_fitted(classifier)
+    classes = np.asarray(classifier.classes_)
+    if modalities is not None or not np.isin(classes, range(len(STAGES))).all():
+        raise InvalidRecordingError(
+            f"stager: a classifier of the classes {', '.join(map(str, classes))} with modalities="
+            f"{modalities!r}; accepted is one of the codes 0 to 4 (W, N1, N2, N3, R), without "
+            "modalities. Fit it on EpochSequence.stages, and drop sensors by night.without()."
+        )
+    probabilities = np.zeros((night.n_epochs, len(STAGES)))
+    probabilities[:, classes.astype(int)] = classifier.predict_proba(EpochSequence([night]))
+    valid = {
+        name: find_good_epochs(signal, name, night.n_epochs, coarse=True)
+        for name, signal in night.read().items()
+    }
+    probabilities[~np.any(list(valid.values()), axis=0)] = np.nan
+    return _as_staged(night, probabilities, valid, None, {})
 
 
 def _encode(

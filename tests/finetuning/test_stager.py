@@ -2,9 +2,18 @@
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
+from sklearn.pipeline import make_pipeline
 
-from sleep2vec_sklearn import Recording, load_checkpoint, make_sleep_cohort, stage_night
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    Sleep2VecTransformer,
+    load_checkpoint,
+    make_sleep_cohort,
+    stage_night,
+)
 from sleep2vec_sklearn.datasets import write_edf_cohort
 from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, UnknownModalityError
 from sleep2vec_sklearn.evaluation import sleep_statistics
@@ -239,3 +248,18 @@ def test_impossible_heads_are_not_written(tmp_path, wrong):
     with pytest.raises(CheckpointError, match="not saved"):
         save_stage_head(tmp_path / "head.safetensors", head)
     assert not list(tmp_path.iterdir())
+
+
+def test_classifiers_stage_nights():
+    nights = make_sleep_cohort(2, hours=1, modalities=["ibi"], missing=0, random_state=0)
+    X = EpochSequence(nights)
+    model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(max_iter=200))
+    model.fit(X[X.stages >= 0], X.stages[X.stages >= 0])
+    staged = stage_night(nights[1], stager=model)
+    own = model.predict(EpochSequence([nights[1]]))
+    on = staged.measured["ibi"].to_numpy()
+    np.testing.assert_array_equal(staged.stages[on], own[on])
+    assert staged.statistics()["tib_min"] == 60
+    model[-1].classes_ = np.array(["W", "S"])
+    with pytest.raises(InvalidRecordingError, match="a classifier of the classes W, S"):
+        stage_night(nights[1], stager=model)
