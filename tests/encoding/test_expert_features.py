@@ -16,8 +16,19 @@ from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer, make_sleep_cohort
-from sleep2vec_sklearn.encoding import ExpertFeatures, PrecomputedEmbeddings, feature_table
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Recording,
+    Sleep2VecClassifier,
+    Sleep2VecTransformer,
+    make_sleep_cohort,
+)
+from sleep2vec_sklearn.encoding import (
+    EncoderUnion,
+    ExpertFeatures,
+    PrecomputedEmbeddings,
+    feature_table,
+)
 from sleep2vec_sklearn.errors import InvalidRecordingError, InvalidSignalError
 from sleep2vec_sklearn.recordings import MODALITIES
 
@@ -125,6 +136,38 @@ def test_composes_with_other_encoders(watch, checkpoint_in_memory):
     model = make_pipeline(union, StandardScaler(), LogisticRegression(max_iter=50))
     scores = cross_val_score(model, X, X.stages > 0, groups=X.groups, cv=GroupKFold(3))
     assert np.isfinite(scores).all()
+
+
+class Counted:
+    """A source that counts how often it is read."""
+
+    def __init__(self, recording):
+        self.recording, self.reads = recording, []
+
+    @property
+    def layout(self):
+        return {name: s.layout for name, s in self.recording.read().items()}
+
+    def read(self, names):
+        self.reads.append(sorted(names))
+        return self.recording.read(names)
+
+    def fingerprint(self):
+        return self.recording.fingerprint
+
+
+def test_signals_are_read_once(watch, checkpoint_in_memory):
+    source = Counted(watch[0])
+    embedding = Sleep2VecTransformer(checkpoint_in_memory, cache=None)
+    union = EncoderUnion([("expert", ExpertFeatures(cache=None)), ("embedding", embedding)])
+    union.fit_transform(EpochSequence([Recording.from_source(source)]))
+    assert source.reads == [["actigraphy", "ibi"]]
+
+
+def test_heads_train_on_features(watch):
+    X = EpochSequence(watch)
+    model = Sleep2VecClassifier(ExpertFeatures(["ibi", "actigraphy"]), max_epochs=1)
+    assert model.fit(X, X.stages > 0).predict(X).shape == (len(X),)
 
 
 def test_boosting_takes_missing_values(watch):
