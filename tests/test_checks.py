@@ -19,13 +19,17 @@ from sleep2vec_sklearn.checks import (
     parametrize_with_sleep2vec_checks,
     sleep2vec_checks_generator,
 )
+from sleep2vec_sklearn.encoding import ExpertFeatures
 from sleep2vec_sklearn.encoding.inputs import RowKeys, read_input
 from tests.broken import BROKEN, LevelClassifier, SignalLevels
 
 SMALL = Sleep2VecTransformer(modalities=["spo2", "ibi", "actigraphy"])
+FEATURES = ExpertFeatures(["spo2", "ibi", "actigraphy"])
 
 
-@parametrize_with_sleep2vec_checks([SMALL, RecordingMetadata(), SignalLevels(), LevelClassifier()])
+@parametrize_with_sleep2vec_checks(
+    [SMALL, FEATURES, RecordingMetadata(), SignalLevels(), LevelClassifier()]
+)
 def test_sound_estimators_pass(estimator, check):
     check(estimator)
 
