@@ -27,9 +27,12 @@ SMALL = Sleep2VecTransformer(modalities=["spo2", "ibi", "actigraphy"])
 FEATURES = ExpertFeatures(["spo2", "ibi", "actigraphy"])
 
 
-@parametrize_with_sleep2vec_checks(
-    [SMALL, FEATURES, RecordingMetadata(), SignalLevels(), LevelClassifier()]
-)
+@parametrize_with_sleep2vec_checks([FEATURES], kinds=["epoch"])
+def test_expert_features_pass(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_sleep2vec_checks([SMALL, RecordingMetadata(), SignalLevels(), LevelClassifier()])
 def test_sound_estimators_pass(estimator, check):
     check(estimator)
 

@@ -85,11 +85,6 @@ _LONGEST_MINUTES = 60.0
 _COLE_KRIPKE = (404, 598, 326, 441, 1408, 508, 350)
 
 
-def ibi_features(samples: Samples) -> dict[str, np.ndarray]:
-    """Heart rate, and its variability in time and frequency (see :func:`heart_features`)."""
-    return heart_features(samples)
-
-
 def heart_features(intervals: Samples) -> dict[str, np.ndarray]:
     """Level and variability of RR intervals in s that are sampled evenly.
 

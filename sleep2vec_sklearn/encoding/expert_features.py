@@ -50,7 +50,7 @@ _SENSORS: dict[str, tuple[tuple[Feature, ...], Callable[[Samples], dict[str, np.
     "airflow": _BREATHING,
     "effort": _BREATHING,
     "spo2": (cardiorespiratory.SPO2_FEATURES, cardiorespiratory.spo2_features),
-    "ibi": (cardiorespiratory.IBI_FEATURES, cardiorespiratory.ibi_features),
+    "ibi": (cardiorespiratory.IBI_FEATURES, cardiorespiratory.heart_features),
     "resp": _BREATHING,
     "ppg": (cardiorespiratory.PPG_FEATURES, cardiorespiratory.ppg_features),
     "actigraphy": (
