@@ -19,23 +19,25 @@ from ._spectral_features import Feature, Samples, is_inside, moving_sum
 # fmt: off
 IBI_FEATURES = (
     Feature("hr", "heart rate", "1/min", 66, "rel m3 m11 m41 m81 s11 s41 b20 b10 a10 a20"),
-    Feature("hr_sd", "SD of it in the epoch, log", "ln(1/min)", 1, "rel m3 m11 m41 m81"),
-    Feature("hr_change", "step of the heart rate from the epoch before", "1/min", 1.5, "m11 m41"),
+    Feature("hr_sd", "SD of it in the epoch, log", "ln(1/min)", 1, "rel m3 m11 m41 m81 s11"),
+    Feature("hr_change", "step of the heart rate from the epoch before", "1/min", 1.5, "m11"),
+    Feature("rmssd30", "RMS of successive differences, log", "ln(ms)", 3.2, "m3 m11 m41 s11"),
     Feature("sdnn", "SD of intervals over 5.5 min, log", "ln(ms)", 4, "rel"),
     Feature("rmssd", "RMS of successive differences over 5.5 min, log", "ln(ms)", 3.4, "rel m11"),
     Feature("pnn50", "share of successive differences above 50 ms over 5.5 min", "1", 0.1),
     Feature("vlf", "power 0.003 to 0.04 Hz over 5 min, log", "ln(ms2)", 7.2, "rel"),
-    Feature("lf", "power 0.04 to 0.15 Hz over 5 min, log", "ln(ms2)", 6.5, "rel m11"),
+    Feature("lf", "power 0.04 to 0.15 Hz over 5 min, log", "ln(ms2)", 6.5, "rel"),
     Feature("hf", "power 0.15 to 0.4 Hz over 5 min, log", "ln(ms2)", 5.8, "rel m11"),
     Feature("lf_hf", "LF over HF, log", "1", 0.9, "rel m11"),
     Feature("cyclic", "power 0.01 to 0.04 Hz over 0.003 to 0.4 Hz", "1", 0.45, "rel m11"),
-    Feature("cyclic_peak", "largest peak of that over 0.003 to 0.4 Hz", "1", 0.14, "m11"),
+    Feature("cyclic_peak", "largest peak of that over 0.003 to 0.4 Hz", "1", 0.14),
 )
+_IN_EPOCH = ("hr", "hr_sd", "rmssd30")
 # of a waveform in which beats are looked for, with fewer columns than of the intervals themselves
 _BEATS = tuple(
-    Feature(f.name, f.meaning, f.unit, f.typical, "rel m11 m41" if f.name[:2] == "hr" else "rel")
+    Feature(f.name, f.meaning, f.unit, f.typical, "rel m11 m41" if f.name in _IN_EPOCH else "rel")
     for f in IBI_FEATURES
-    if f.name in ("hr", "hr_sd", "sdnn", "rmssd", "lf", "hf", "cyclic")
+    if f.name in ("hr", "hr_sd", "rmssd30", "sdnn", "rmssd", "lf", "hf", "cyclic")
 )
 ECG_FEATURES = (
     *_BEATS,
@@ -48,11 +50,13 @@ PPG_FEATURES = (
     Feature("size_sd", "SD of the log size over seconds", "ln", 0.2, "rel m11"),
 )
 BREATHING_FEATURES = (
-    Feature("rate", "breaths over 2.5 min", "1/min", 16, "rel m11 m41"),
+    Feature("rate", "breaths over 2.5 min", "1/min", 16, "rel m11 m41 s11"),
     Feature("rate_cv", "SD of breaths' durations over mean, 2.5 min", "1", 0.15, "rel m11 m41"),
-    Feature("regularity", "largest peak of 0.1 to 0.5 Hz over all of it", "1", 0.6, "rel m11"),
-    Feature("depth", "size of breaths relative to the night, log", "ln", 0, "m3 m11"),
-    Feature("depth_cv", "SD of breaths' sizes over mean, 2.5 min", "1", 0.35, "rel m11 m41"),
+    Feature("regularity", "largest peak of 0.1 to 0.5 Hz over all of it", "1", 0.6, "rel m11 m41"),
+    Feature("fast", "power 0.34 to 0.6 Hz over 0.1 to 0.6 Hz", "dB", -12, "rel m11"),
+    Feature("depth", "size of breaths relative to the night, log", "ln", 0, "m3 m11 m41 s11"),
+    Feature("depth_sd", "SD of the log size over 5 s in the epoch", "ln", 0.25, "rel m3 m11 m41"),
+    Feature("depth_cv", "SD of breaths' sizes over mean, 2.5 min", "1", 0.35, "rel m11"),
     Feature("reduced", "share of time below half the level of 5 min", "1", 0.05, "m11"),
     Feature("cyclic", "variance of the level with 25 to 100 s, 5 min", "1", 0.7, "m11"),
 )
@@ -88,7 +92,8 @@ _COLE_KRIPKE = (404, 598, 326, 441, 1408, 508, 350)
 def heart_features(intervals: Samples) -> dict[str, np.ndarray]:
     """Level and variability of RR intervals in s that are sampled evenly.
 
-    Task Force of the ESC and NASPE (1996), Circulation 93(5), 1043-1065. Cyclic variation of the
+    Task Force of the ESC and NASPE (1996), Circulation 93(5), 1043-1065; over 30 s, Munoz ML et
+    al. (2015), PLoS ONE 10(9), e0138921. Cyclic variation of the
     heart rate with apneas: Guilleminault C et al. (1984), Lancet 323(8369), 126-131.
     """
     bpm = Samples(60 / intervals.values, intervals.rate, intervals.valid).epochs()
@@ -102,7 +107,7 @@ def heart_features(intervals: Samples) -> dict[str, np.ndarray]:
 
 
 def _time_domain(intervals: Samples) -> dict[str, np.ndarray]:
-    """SDNN, RMSSD and pNN50 over 11 epochs of the beats that an even series was made of.
+    """SDNN, RMSSD and pNN50 of the beats that an even series was made of, over 11 epochs.
 
     Beats are where the integral of 1/RR is a whole number plus a phase. A series interpolated by
     lines is smoothest halfway between beats, so of eight phases the roughest one is taken. Of a
@@ -111,11 +116,11 @@ def _time_domain(intervals: Samples) -> dict[str, np.ndarray]:
     n_epochs, values = len(intervals.valid), 1000 * intervals.values.astype(np.float64)
     times = np.arange(len(values)) / intervals.rate
     beat_to_beat = intervals.rate >= _BEAT_TO_BEAT_RATE
-    beats = np.cumsum(1000 / (values * intervals.rate))
-    n_beats = np.arange(1, int(beats[-1]) - 1)
-    found = []
+    elapsed = np.cumsum(1000 / (values * intervals.rate))
+    n_beats = np.arange(1, int(elapsed[-1]) - 1)
+    found, in_epoch = [], []
     for phase in range(_PHASES if beat_to_beat else 1):
-        at = np.interp(n_beats + phase / _PHASES, beats, times) if beat_to_beat else times
+        at = np.interp(n_beats + phase / _PHASES, elapsed, times) if beat_to_beat else times
         rr = np.interp(at, times, values)
         steps = np.diff(rr, prepend=rr[:1])
         epoch = np.minimum((at / EPOCH_SECONDS).astype(int), n_epochs - 1)
@@ -124,15 +129,18 @@ def _time_domain(intervals: Samples) -> dict[str, np.ndarray]:
         rr -= 1000.0
         weights = np.stack([np.ones_like(rr), rr, rr**2, steps**2, np.abs(steps) > 50])
         sums = [np.bincount(epoch[kept], w[kept], n_epochs) for w in weights]
+        in_epoch.append(sums[3] / np.maximum(sums[0], 1))
         n, *sums = moving_sum(np.stack(sums, axis=1), 11).T
         mean, square, rough, large = (x / np.maximum(n, 1) for x in sums)
         found.append([np.sqrt(np.maximum(square - mean**2, 0)), np.sqrt(rough), large])
     columns = np.array(found)
     roughest = columns[:, 1].argmax(axis=0)
     sdnn, rmssd, pnn50 = columns[roughest, :, np.arange(n_epochs)].T
+    rmssd30 = np.sqrt(np.max(in_epoch, axis=0))
     if not beat_to_beat:
-        rmssd, pnn50 = np.full((2, n_epochs), np.nan)
-    return {"sdnn": np.log(sdnn + 1), "rmssd": np.log(rmssd + 1), "pnn50": pnn50}
+        rmssd30, rmssd, pnn50 = np.full((3, n_epochs), np.nan)
+    logs = {"rmssd30": rmssd30, "sdnn": sdnn, "rmssd": rmssd}
+    return {name: np.log(values + 1) for name, values in logs.items()} | {"pnn50": pnn50}
 
 
 def _hrv_powers(intervals: Samples) -> dict[str, np.ndarray]:
@@ -232,8 +240,15 @@ def breathing_features(samples: Samples) -> dict[str, np.ndarray]:
     values = values.astype(np.float32)
     band_filter(values, (0.08, min(0.8, 0.4 * rate)), rate)
     samples = Samples(values, rate, samples.valid)
-    size = np.log(samples.epochs().std(axis=1) + np.finfo(np.float32).tiny)
+    tiny, epochs = np.float32(1e-30), samples.epochs()
+    size = np.log(epochs.std(axis=1) + tiny)
+    width = max(epochs.shape[1] // 6, 1)
+    parts = epochs[:, : epochs.shape[1] // width * width].reshape(len(epochs), -1, width)
+    # a pause is a tenth of the epoch's size at least, or noise would count
+    parts = np.log(parts.std(axis=2) + 0.1 * epochs.std(axis=1, keepdims=True) + tiny)
     frequency, power = _density(windows_around(samples, 60.0), rate)
+    fast = power[:, (frequency >= 0.34) & (frequency <= 0.6)].sum(axis=1)
+    fast /= power[:, (frequency >= 0.1) & (frequency <= 0.6)].sum(axis=1) + tiny
     band = power[:, (frequency >= 0.1) & (frequency <= 0.5)]
     band = band / (band.sum(axis=1, keepdims=True) + 1e-30)
     level = np.sqrt(
@@ -248,8 +263,8 @@ def breathing_features(samples: Samples) -> dict[str, np.ndarray]:
     cyclic = power[:, (frequency >= _CYCLIC_BAND[0]) & (frequency <= _CYCLIC_BAND[1])]
     return {
         **_breaths(samples), "regularity": uniform_filter1d(band, 3, axis=1).max(axis=1) * 3,
-        "depth": size - np.median(size[samples.valid]), "reduced": reduced,
-        "cyclic": cyclic.sum(axis=1) / slow,
+        "fast": 10 * np.log10(fast + 1e-4), "depth": size - np.median(size[samples.valid]),
+        "depth_sd": parts.std(axis=1), "reduced": reduced, "cyclic": cyclic.sum(axis=1) / slow,
     }  # fmt: skip
 
 

@@ -63,10 +63,10 @@ EOG_BANDS = {"slow": (0.5, 2.0), "delta": (2.0, 4.0), "theta": (4.0, 8.0), "alph
              "sigma": (12.0, 16.0), "beta": (16.0, 30.0)}
 EMG_BANDS = {"low": (10.0, 20.0), "mid": (20.0, 35.0), "high": (35.0, 60.0)}
 EMG_FEATURES = (
-    Feature("rms_db", "RMS of 10 to 60 Hz, median of seconds", "dB re 1 uV", 10, "rel m3 m11 m41"),
+    Feature("rms_db", "RMS 10 to 60 Hz, median of seconds", "dB re 1 uV", 10, "rel m3 m11 m41 s11"),
     Feature("tonic_db", "RMS, 10th percentile over seconds", "dB re 1 uV", 8, "rel m3 m11 m41"),
     Feature("phasic_db", "RMS, 90th over 50th percentile", "dB", 2.5, "rel m11"),
-    Feature("peak_db", "RMS of the largest second", "dB re 1 uV", 15, "rel m11 m41"),
+    Feature("peak_db", "RMS of the largest second", "dB re 1 uV", 15, "rel m3 m11 m41 s11"),
     Feature("atonia", "share of seconds below twice the night's lowest tone", "1", 0.4, "rel m11"),
     Feature("low_db", "power 10 to 20 Hz over 10 to 60 Hz", "dB", -8, "rel"),
     Feature("high_db", "power 35 to 60 Hz over 10 to 60 Hz", "dB", -3, "rel"),
@@ -143,11 +143,11 @@ EEG_FEATURES = (
 )
 EOG_FEATURES = (
     Feature("slow_db", "power 0.5 to 2 Hz", "dB re 1 uV2", 20, "rel m3 m11"),
-    Feature("delta_db", "power 2 to 4 Hz", "dB re 1 uV2", 12, "rel m3 m11 m41"),
-    Feature("theta_db", "power 4 to 8 Hz", "dB re 1 uV2", 10, "rel"),
+    Feature("delta_db", "power 2 to 4 Hz", "dB re 1 uV2", 12, "rel m3 m11 m41 s11"),
+    Feature("theta_db", "power 4 to 8 Hz", "dB re 1 uV2", 10, "rel m3"),
     Feature("alpha_db", "power 8 to 12 Hz", "dB re 1 uV2", 6, "rel m11"),
-    Feature("sigma_db", "power 12 to 16 Hz", "dB re 1 uV2", 4, "rel m11"),
-    Feature("beta_db", "power 16 to 30 Hz", "dB re 1 uV2", 4, "rel m3 m11 m41"),
+    Feature("sigma_db", "power 12 to 16 Hz", "dB re 1 uV2", 4, "rel m3 m11"),
+    Feature("beta_db", "power 16 to 30 Hz", "dB re 1 uV2", 4, "rel m3 m11 m41 s11"),
     Feature("slow", "power 0.5 to 2 Hz over 0.5 to 30 Hz", "1", 0.7),
     Feature("entropy", "spectral entropy of 0.5 to 30 Hz over its largest", "1", 0.55, "rel"),
     Feature("mobility", "Hjorth mobility of 0.5 to 30 Hz", "1/s", 28, "rel"),
