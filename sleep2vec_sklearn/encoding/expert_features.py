@@ -62,11 +62,12 @@ _STATISTICS = ("mean", "sd", "p5", "p95")
 
 
 @cache
-def list_columns(group: str) -> tuple[tuple[Feature, str], ...]:
+def list_columns(group: str, levels: bool = True) -> tuple[tuple[Feature, str], ...]:
     """Columns of a group: each feature itself, with the context ``""``, then those with one."""
     features = _TIME_FEATURES if group == TIME else _SENSORS[group][0]
+    themselves = features if levels or group == TIME else ()
     contexts = ((f, context) for f in features for context in f.contexts.split())
-    return (*((f, "") for f in features), *contexts)
+    return (*((f, "") for f in themselves), *contexts)
 
 
 def _column_name(group: str, feature: Feature, context: str) -> str:
@@ -134,18 +135,26 @@ class ExpertFeatureEncoder(Encoder):
         Groups, all by default; "time" follows them.
     time : bool, default=True
         Whether it does.
+    levels : bool, default=True
+        As of :class:`ExpertFeatures`.
     """
 
-    def __init__(self, modalities: str | Sequence[str] | None = None, *, time: bool = True):
+    levels: bool
+
+    def __init__(
+        self, modalities: str | Sequence[str] | None = None, *, time: bool = True,
+        levels: bool = True,
+    ):  # fmt: skip
+        object.__setattr__(self, "levels", bool(levels))
         names = list_modalities(modalities)
         groups = {name: (name,) for name in names} | ({TIME: tuple(names)} if time else {})
-        content = FEATURES_REVISION, [(name, list_columns(name)) for name in groups]
+        content = FEATURES_REVISION, [(name, list_columns(name, levels)) for name in groups]
         sensors = [get_modality(name) for name in names]
         super().__init__(
             name="expert-features",
             sha256=sha256(repr(content)),
             groups=groups,
-            widths={name: len(list_columns(name)) for name in groups},
+            widths={name: len(list_columns(name, levels)) for name in groups},
             inputs=tuple(
                 SignalInput(m.name, unit=m.unit, min_rate=m.conditioning.min_rate) for m in sensors
             ),
@@ -162,11 +171,11 @@ class ExpertFeatureEncoder(Encoder):
 
     def feature_names(self, group: str) -> list[str]:
         """Names that are valid in R and Stata too."""
-        return [_column_name(group, *column) for column in list_columns(group)]
+        return [_column_name(group, *column) for column in list_columns(group, self.levels)]
 
     def neutral(self, group: str) -> np.ndarray:
         """Typical values; 0 for what is relative to the night."""
-        return np.array([0 if c else f.typical for f, c in list_columns(group)], np.float32)
+        return _typical(list_columns(group, self.levels))
 
     def parts(self, recording: Recording, groups: Sequence[str]) -> list[Part]:
         """The groups that the night has, and the time if it has any other."""
@@ -204,16 +213,20 @@ class ExpertFeatureEncoder(Encoder):
             times = time_columns(recording, np.arange(n_epochs))
             return check_tokens(self, recording, name, times)
         signal = recording.signal(name, index) if signal is None else signal
-        values, valid = compute_features(signal, name, n_epochs, window)
+        values, valid = compute_features(signal, name, n_epochs, window, self.levels)
         if recording.derivation_mode == "fill":
             for other in range(1, len(recording.derivations.get(name, ()))):
                 if valid.all():
                     break
                 signal = recording.signal(name, other)
-                more, there = compute_features(signal, name, n_epochs, window)
+                more, there = compute_features(signal, name, n_epochs, window, self.levels)
                 values = np.where((there & ~valid)[:, None], more, values)
                 valid = valid | there
         return check_tokens(self, recording, name, (values, valid))
+
+
+def _typical(columns: Sequence[tuple[Feature, str]]) -> np.ndarray:
+    return np.array([0 if context else f.typical for f, context in columns], np.float32)
 
 
 def _n_derivations(recording: Recording, name: str) -> int:
@@ -227,8 +240,9 @@ def _window_modalities(recording: Recording) -> list[str]:
 
 
 def compute_features(
-    signal: Signal, name: str, n_epochs: int, window: tuple[int, int] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    signal: Signal, name: str, n_epochs: int, window: tuple[int, int] | None = None,
+    levels: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Columns of a modality for each epoch, and in which epochs its sensor is on.
 
     Parameters
@@ -239,6 +253,8 @@ def compute_features(
     n_epochs : int
     window : (int, int), optional
         First epoch of the night, to whose median columns are relative, and the first after it.
+    levels : bool, default=True
+        Whether there are columns that are not relative to it.
 
     Returns
     -------
@@ -252,7 +268,7 @@ def compute_features(
     features, compute = _SENSORS[name]
     modality = get_modality(name)
     values, rate, valid = find_usable(signal, modality, modality.conditioning, n_epochs)
-    columns = list_columns(name)
+    columns = list_columns(name, levels)
     if not valid.any():
         return np.zeros((n_epochs, len(columns)), dtype=np.float32), valid
     found = compute(Samples(values, rate, valid))
@@ -260,33 +276,32 @@ def compute_features(
     inside = np.zeros(n_epochs, dtype=bool)
     inside[slice(*(window or (0, n_epochs)))] = True
     inside &= valid
-    return _with_contexts(table, valid, inside if inside.any() else valid, columns), valid
-
-
-def _with_contexts(
-    table: np.ndarray, valid: np.ndarray, inside: np.ndarray,
-    columns: Sequence[tuple[Feature, str]],
-) -> np.ndarray:  # fmt: skip
-    """The columns made of a table of features; what an epoch lacks is the night's median."""
+    relative, median = _relative(table, valid, inside if inside.any() else valid, features)
+    out = np.empty((n_epochs, len(columns)), dtype=np.float32)
     known = np.isfinite(table) & valid[:, None]
-    features = [feature for feature, context in columns if not context]
+    for context in {context for _, context in columns}:
+        places = [j for j, column in enumerate(columns) if column[1] == context]
+        chosen = [features.index(columns[j][0]) for j in places]
+        part = _around(relative[:, chosen], known[:, chosen], context)
+        out[:, places] = part if context else part + median[chosen]
+    return out, valid
+
+
+def _relative(
+    table: np.ndarray, valid: np.ndarray, inside: np.ndarray, features: Sequence[Feature]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features minus their median over the night, 0 where they are not known; the median."""
+    known = np.isfinite(table) & valid[:, None]
     median = np.array([feature.typical for feature in features], dtype=np.float64)
     for j, usual in enumerate((known & inside[:, None]).T):
         if usual.any():
             median[j] = np.median(table[usual, j])
-    relative = np.where(known, table - median, 0)
-    out = np.empty((len(table), len(columns)), dtype=np.float32)
-    out[:, : len(features)] = relative + median
-    for context in {context for _, context in columns if context}:
-        places = [j for j, column in enumerate(columns) if column[1] == context]
-        chosen = [features.index(columns[j][0]) for j in places]
-        out[:, places] = _around(relative[:, chosen], known[:, chosen], context)
-    return out
+    return np.where(known, table - median, 0), median
 
 
 def _around(relative: np.ndarray, known: np.ndarray, context: str) -> np.ndarray:
     """Mean, SD or neighbours of columns in which 0 stands for what is not known."""
-    if context == "rel":
+    if context in ("", "rel"):
         return relative
     kind, n = context[0], int(context[1:])
     width = n if kind in "ms" else 3
@@ -317,6 +332,9 @@ class ExpertFeatures(Sleep2VecTransformer):
     time : bool, default=True
         Whether the time since lights out is among the columns of epochs, and the length of the
         recording among those of nights.
+    levels : bool, default=True
+        Whether epochs have the columns that are not relative to the night too. Trees use them;
+        a linear head that is trained on a few tens of subjects is better without.
     missing : {"neutral", "nan"}, default="neutral"
         What stands for a sensor that is off: its mean over the night, or a typical value if it is
         off all night; or NaN, for heads that accept it.
@@ -352,7 +370,7 @@ class ExpertFeatures(Sleep2VecTransformer):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "time": ["boolean"], "missing": [StrOptions({"neutral", "nan"})],
+        "time": ["boolean"], "levels": ["boolean"], "missing": [StrOptions({"neutral", "nan"})],
         "on_error": [StrOptions({"raise", "nan"})], "batch_size": [count(), None],
         "verbose": ["verbose"],
     }  # fmt: skip
@@ -363,11 +381,12 @@ class ExpertFeatures(Sleep2VecTransformer):
 
     def __init__(
         self, modalities: str | Sequence[str] | None = None, *, time: bool = True,
-        missing: str = "neutral", cache: str | PathLike | None = "memory",
+        levels: bool = True, missing: str = "neutral", cache: str | PathLike | None = "memory",
         on_error: str = "raise", batch_size: int | None = None, verbose: int = 0,
     ):  # fmt: skip
         self.modalities = modalities
         self.time = time
+        self.levels = levels
         self.missing = missing
         self.cache = cache
         self.on_error = on_error
@@ -376,8 +395,9 @@ class ExpertFeatures(Sleep2VecTransformer):
 
     @property
     def encoder(self) -> ExpertFeatureEncoder:
-        """The features as an encoder."""
-        return ExpertFeatureEncoder(self.modalities, time=self.time)
+        """The features as an encoder; that of nights has all columns."""
+        levels = self.levels or getattr(self, "unit_", "epoch") == "night"
+        return ExpertFeatureEncoder(self.modalities, time=self.time, levels=levels)
 
     @property
     def checkpoint(self) -> ExpertFeatureEncoder:
@@ -402,8 +422,8 @@ class ExpertFeatures(Sleep2VecTransformer):
         """
         validate_params(self)
         check_cache(self.cache)
-        encoder = self.encoder
         self.unit_ = read_input(X, self.on_error).unit
+        encoder = self.encoder
         self.modalities_ = tuple(encoder.groups)
         self.fusion_, self.center_ = self.fusion, self.center
         self.precision_, self.device_ = self.precision, self.device
@@ -417,7 +437,8 @@ class ExpertFeatures(Sleep2VecTransformer):
         return [name for group in self.modalities_ for name in names(group)]
 
     def _row_summary(self, encoder: Encoder) -> RowSummary:
-        return ExpertRows(self.modalities_, self.fusion, self.pooling, missing=self.missing)
+        form = self.modalities_, self.fusion, self.pooling
+        return ExpertRows(*form, missing=self.missing, levels=self.levels)
 
 
 def _summary_names(group: str) -> list[str]:
@@ -433,6 +454,7 @@ class ExpertRows(RowSummary):
     """How features become rows: blocks of epochs side by side, or levels and spreads of a night."""
 
     missing: str = "neutral"
+    levels: bool = True
 
     def __call__(self, night: EncodedNight, epochs: np.ndarray | None) -> np.ndarray:
         """Rows of these epochs, or the one row of the night if there are none."""
@@ -441,8 +463,7 @@ class ExpertRows(RowSummary):
         return np.concatenate(blocks, axis=-1)
 
     def _block(self, group: str, found: EncodedModality | None, epochs: np.ndarray) -> np.ndarray:
-        columns = list_columns(group)
-        fill = np.array([0 if c else f.typical for f, c in columns], np.float32)
+        fill = _typical(list_columns(group, self.levels))
         if found is None:
             rows = np.broadcast_to(fill, (len(epochs), len(fill)))
             return rows if self.missing == "neutral" else np.full_like(rows, np.nan)

@@ -73,6 +73,17 @@ def test_night_names_are_valid(all_sensors):
     assert all(re.fullmatch("[a-z][a-z0-9_]{0,31}", name) for name in rows)
 
 
+def test_levels_can_be_left_out(watch):
+    X = EpochSequence(watch)
+    features = {"modalities": ["ibi", "actigraphy"], "time": False}
+    rows, relative = rows_of(X, **features), rows_of(X, **features, levels=False)
+    names = feature_table(["ibi", "actigraphy"]).query("relative").index
+    assert list(relative) == list(names)
+    assert np.allclose(rows[names], relative)
+    nights = (rows_of(watch, **features, levels=levels) for levels in (True, False))
+    assert np.array_equal(*nights)
+
+
 def test_night_rows_summarise_epochs(watch):
     epochs, nights = rows_of(EpochSequence(watch[:1])), rows_of(watch[:1])
     heart = epochs["ibi_hr"]
