@@ -64,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     variants: dict[str, Callable] = {
         "hand-crafted, long context": hand_crafted_long,
         "ExpertFeatures": lambda nights: rows_by_night(ExpertFeatures(BOTH), nights),
+        "ExpertFeatures, levels=False": lambda nights: rows_by_night(
+            ExpertFeatures(BOTH, levels=False), nights
+        ),
         f"{options.checkpoint}, with the time": with_time(
             lambda nights: rows_by_night(encoder, nights)
         ),
