@@ -14,6 +14,7 @@ import argparse
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def add_to_ledger(data: str, variant: str, scores: Mapping[str, float]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Evaluate each variant, print its scores and write them down."""
+    """Evaluate and write down each variant."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--checkpoint", default="sleep2vec-mini")
@@ -63,13 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     variants: dict[str, Callable] = {
         "hand-crafted, long context": hand_crafted_long,
-        "ExpertFeatures": lambda nights: rows_by_night(ExpertFeatures(BOTH), nights),
-        "ExpertFeatures, levels=False": lambda nights: rows_by_night(
-            ExpertFeatures(BOTH, levels=False), nights
-        ),
-        f"{options.checkpoint}, with the time": with_time(
-            lambda nights: rows_by_night(encoder, nights)
-        ),
+        "ExpertFeatures": partial(rows_by_night, ExpertFeatures(BOTH)),
+        "ExpertFeatures, levels=False": partial(rows_by_night, ExpertFeatures(BOTH, levels=False)),
+        f"{options.checkpoint}, with the time": with_time(partial(rows_by_night, encoder)),
     }
     for name, make in variants.items():
         table = evaluate_features(
