@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +103,20 @@ def write_pages(folder: Path) -> list[Path]:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
     return sorted(folder / name for name in texts)
+
+
+def write_features(path: Path) -> None:
+    """Write the expert features without a context, and the contexts of each."""
+    from sleep2vec_sklearn.encoding import feature_table
+
+    table = feature_table()
+    base = table[~table["relative"]]
+    contexts = [
+        " ".join(re.findall(rf"^{name}_(rel|[msab]\d+)$", "\n".join(table.index), re.MULTILINE))
+        for name in base.index
+    ]
+    columns = base[["meaning", "unit", "typical"]].assign(suffixes=contexts)
+    columns.to_csv(path, float_format="%g")
 
 
 def _index(names: list[PublicName]) -> str:

@@ -93,6 +93,11 @@ def escape_shapes(app, what, name, obj, options, lines):
             lines[index] = re.sub(r"(?<=\w)_(?=[,)])", r"\\_", line)
 
 
+def write_pages(app):
+    api_pages.write_pages(DOCS / "api")
+    api_pages.write_features(DOCS / "api" / "expert_features.csv")
+
+
 def setup(app):
-    app.connect("builder-inited", lambda app: api_pages.write_pages(DOCS / "api"), priority=100)
+    app.connect("builder-inited", write_pages, priority=100)
     app.connect("autodoc-process-docstring", escape_shapes, priority=100)

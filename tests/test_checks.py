@@ -21,11 +21,18 @@ from sleep2vec_sklearn.checks import (
     parametrize_with_sleep2vec_checks,
     sleep2vec_checks_generator,
 )
+from sleep2vec_sklearn.encoding import ExpertFeatures
 from sleep2vec_sklearn.encoding.inputs import RowKeys, read_input
 from sleep2vec_sklearn.evaluation import survival_outcome
 from tests.broken import BROKEN, LevelClassifier, SignalLevels
 
 SMALL = Sleep2VecTransformer(modalities=["spo2", "ibi", "actigraphy"])
+FEATURES = ExpertFeatures(["spo2", "ibi", "actigraphy"])
+
+
+@parametrize_with_sleep2vec_checks([FEATURES], kinds=["epoch"])
+def test_expert_features_pass(estimator, check):
+    check(estimator)
 
 
 @parametrize_with_sleep2vec_checks([SMALL, RecordingMetadata(), SignalLevels(), LevelClassifier()])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Embeddings of recordings: the transformer, tables of its rows, and covariates."""
+"""Embeddings of recordings: transformers, tables of their rows, and covariates."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .covariates import RecordingMetadata, TimeOfNight
+    from .expert_features import ExpertFeatures, feature_table
     from .inputs import RowKeys
     from .precomputed import PrecomputedEmbeddings
     from .table import EmbeddingTable
@@ -17,21 +18,25 @@ if TYPE_CHECKING:
 __all__ = [
     "EmbeddingTable",
     "EncoderUnion",
+    "ExpertFeatures",
     "PrecomputedEmbeddings",
     "RecordingMetadata",
     "RowKeys",
     "Sleep2VecTransformer",
     "TimeOfNight",
+    "feature_table",
 ]
 
 _MODULES = {
     "EmbeddingTable": "table",
     "EncoderUnion": "union",
+    "ExpertFeatures": "expert_features",
     "PrecomputedEmbeddings": "precomputed",
     "RecordingMetadata": "covariates",
     "RowKeys": "inputs",
     "Sleep2VecTransformer": "transformer",
     "TimeOfNight": "covariates",
+    "feature_table": "expert_features",
 }
 
 

@@ -319,9 +319,8 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             encoder, self.modalities_, self.batch_size or _READ_AHEAD, open_store(self.cache),
             skip_unusable=self.on_error == "nan", find_windows=self.center_ is not None,
         )  # fmt: skip
-        form = self.fusion_, self.pooling, n_around(self.context_minutes), self.center_ is not None
-        summary = RowSummary.of(encoder, self.modalities_, *form)
-        return engine, RowCollector(inputs, self.n_features_out_ * (1 + form[-1]), summary)
+        summary = self._row_summary(encoder)
+        return engine, RowCollector(inputs, self.n_features_out_ * (1 + summary.center), summary)
 
     def _take(self, night: EncodedNight, *collectors: RowCollector | CoverageCollector) -> None:
         if night.error is not None and self.on_error == "raise":
@@ -338,6 +337,11 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         if self.center_ is None:
             return result, None
         return result[:, : self.n_features_out_], result[:, self.n_features_out_ :]
+
+    def _row_summary(self, encoder: Encoder) -> RowSummary:
+        """What makes rows of the tokens of a night."""
+        form = self.fusion_, self.pooling, n_around(self.context_minutes), self.center_ is not None
+        return RowSummary.of(encoder, self.modalities_, *form)
 
     def _layer(self) -> str | int:
         return self.layer if isinstance(self.layer, str | bool) else int(self.layer)

@@ -67,7 +67,7 @@ def condition(
     An epoch with less than half of its samples is missing; shorter gaps are bridged by straight
     lines. An epoch in which a waveform does not move at all is missing too: the sensor is off.
     """
-    values, rate, valid = _find_usable(signal, modality, conditioning, n_epochs)
+    values, rate, valid = find_usable(signal, modality, conditioning, n_epochs)
     if not valid.any():
         return None
     resampled = resample(values, rate, conditioning.rate, conditioning.resampling)
@@ -98,12 +98,12 @@ def find_good_epochs(
     values = np.ascontiguousarray(signal.values[::step])
     signal = Signal(values, signal.rate / step, signal.unit)
     try:
-        return _find_usable(signal, modality, conditioning, n_epochs)[2]
+        return find_usable(signal, modality, conditioning, n_epochs)[2]
     except InvalidSignalError:
         return np.zeros(n_epochs, dtype=bool)
 
 
-def _find_usable(
+def find_usable(
     signal: Signal, modality: Modality, conditioning: Conditioning, n_epochs: int
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Samples in the catalogue's unit with gaps bridged, their rate, and which epochs are on."""

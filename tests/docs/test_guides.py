@@ -46,6 +46,12 @@ def test_page_on_other_encoders(run, tmp_path, monkeypatch):
     assert len(names["staged"].stages) == 240
 
 
+def test_page_on_expert_features(run):
+    names = run("expert_features.md")
+    assert names["model"].predict(names["X"]).shape == (480,)
+    assert names["table"].loc["ibi_hr_m41", "minutes"] == 20.5
+
+
 def test_page_on_own_encoders(run):
     names = run("own_encoder.md")
     assert names["model"].predict(names["X"]).shape == (120,)

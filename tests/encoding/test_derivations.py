@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, read_recording
+from sleep2vec_sklearn.encoding import ExpertFeatures
 from sleep2vec_sklearn.encoding.cache import MEMORY_CACHE
 from sleep2vec_sklearn.errors import InvalidSignalError, RecordingWarning
 
@@ -44,6 +45,24 @@ def test_all_derivations_are_averaged(embed, write):
     np.testing.assert_allclose(both[3:], (first + second)[3:] / 2, atol=1e-6)
     # epoch 1 has none: as between any other epochs, its row is made of its neighbours'
     assert np.isfinite(both).all()
+
+
+def test_features_use_all_derivations(write):
+    path = write(("C4-M1", [0, 5], "uV"), ("C3-M2", [], "uV"))
+    both, filled, first, second = (
+        ExpertFeatures("eeg", time=False).fit_transform(
+            EpochSequence([read_recording(path, **options)])
+        )
+        for options in (
+            {"derivations": "all"},
+            {"derivations": "fill"},
+            *({"channels": {"eeg": label}} for label in ("C4-M1", "C3-M2")),
+        )
+    )
+    np.testing.assert_allclose(both[3], (first + second)[3] / 2, rtol=1e-5)
+    np.testing.assert_array_equal(both[0], second[0])
+    np.testing.assert_array_equal(filled[[0, 5]], second[[0, 5]])
+    np.testing.assert_array_equal(filled[3], first[3])
 
 
 def test_summaries_are_averaged(embed, write):
