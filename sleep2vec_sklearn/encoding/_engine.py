@@ -173,9 +173,10 @@ class Engine:
             encoded = self._combine(tokens, errors)
             usable = {name: item for name, item in encoded.items() if item.valid.any()}
             left_out = tuple(name for name in encoded if name not in usable)
-            if errors and not usable:
+            unusable = not set(usable).difference(self.encoder.background)
+            if errors and unusable:
                 raise next(iter(errors.values()))
-            if not usable:
+            if unusable:
                 raise InvalidRecordingError(
                     f"no usable signal: {', '.join(left_out)} flat or mostly without samples; "
                     "accepted is at least one sensor that is on for half of an epoch. Leave the "

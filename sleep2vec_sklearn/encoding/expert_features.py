@@ -21,6 +21,7 @@ from ..recordings.sources import Signal
 from . import _cardiorespiratory_features as cardiorespiratory
 from . import _spectral_features as spectral
 from ._centering import find_window, needs_signals, window_modalities
+from ._leakage import RowsBySubject
 from ._pooling import RowSummary
 from ._spectral_features import Feature, Samples, moving_sum
 from .cache import check_cache
@@ -160,6 +161,7 @@ class ExpertFeatureEncoder(Encoder):
             ),
             context_epochs=None,
             shared_space=False,
+            background=(TIME,) if time else (),
             card={"license": "BSD-3-Clause", "training_data": "none"},
         )
 
@@ -422,7 +424,8 @@ class ExpertFeatures(Sleep2VecTransformer):
         """
         validate_params(self)
         check_cache(self.cache)
-        self.unit_ = read_input(X, self.on_error).unit
+        inputs = read_input(X, self.on_error)
+        self.unit_ = inputs.unit
         encoder = self.encoder
         self.modalities_ = tuple(encoder.groups)
         self.fusion_, self.center_ = self.fusion, self.center
@@ -430,6 +433,7 @@ class ExpertFeatures(Sleep2VecTransformer):
         self.checkpoint_sha256_ = encoder.sha256
         self._feature_names = self._name_columns(encoder)
         self.n_features_out_ = len(self._feature_names)
+        self._rows_at_fit = RowsBySubject.of_input(inputs)
         return self
 
     def _name_columns(self, encoder: Encoder) -> list[str]:

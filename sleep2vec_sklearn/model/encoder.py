@@ -115,6 +115,8 @@ class Encoder:
         Whether it gives a vector of the whole night as well (``pooling="cls"``).
     prefix : str or None
         Begin of the names of columns that are a mean over groups; by default made of ``name``.
+    background : tuple of str
+        Groups that are no sensor, such as the time: a night that has no other is unusable.
     card : dict
         What is known of the encoder: provenance, licence, training data, ...
 
@@ -147,6 +149,7 @@ class Encoder:
     centered: bool = False
     has_summary: bool = False
     prefix: str | None = None
+    background: tuple[str, ...] = ()
     card: dict = field(default_factory=dict)
 
     @property

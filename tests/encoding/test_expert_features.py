@@ -249,10 +249,11 @@ def test_rows_are_always_finite(name, n_epochs, kind, noise):
     assert np.isfinite(rows).all()
 
 
-def test_flat_sensor_is_missing():
+@pytest.mark.parametrize("time", [True, False])
+def test_flat_sensor_is_missing(time):
     night = Recording({"spo2": (np.full(600, 96.0), 1)})
-    with pytest.raises(InvalidRecordingError, match="spo2"):
-        ExpertFeatures("spo2", time=False).fit_transform([night])
+    with pytest.raises(InvalidRecordingError, match="no usable signal: spo2 flat"):
+        ExpertFeatures("spo2", time=time).fit_transform([night])
 
 
 def test_slow_rates_are_accepted(noise):
