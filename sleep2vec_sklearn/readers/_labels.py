@@ -31,12 +31,12 @@ from .hypnograms import only_label_errors, read_edf_annotations, read_labels, re
 _NAMES = ("hypnogram", "hypno", "sleepscoring", "scoring", "stages", "staging", "sleepstages",
           "sleep_stages")  # fmt: skip
 _WORDS = [sep + word for word in _NAMES for sep in "-_ ."]
-_TABLES = (".csv", ".tsv", ".txt")
+_TABLES = (".csv", ".tsv", ".txt", ".annot", ".eannot")
 _ENDINGS = (
     *(f"{word}.edf" for word in _WORDS), " base.edf", "-nsrr.xml", "-profusion.xml", ".xml",
     ".edf.xml", *(word + suffix for word in _WORDS for suffix in _TABLES), ".eannot",
 )  # fmt: skip
-_BARE_ENDINGS = (".edf", ".xml", *_TABLES, ".eannot")
+_BARE_ENDINGS = (".edf", ".xml", *_TABLES)
 # those that may hold something else
 _TABLE_ENDINGS = (*_TABLES, *(
     sep + word + suffix for word in ("events", "annotations") for sep in "_- ."
@@ -188,7 +188,7 @@ def _scan(folder: Path, changed: int) -> _Folder:
         nsrr = key.endswith(("-nsrr.xml", "-profusion.xml"))
         if nsrr or (_LABEL_NAME.search(stem) and suffix in _BARE_ENDINGS):
             labels += [(_LABEL_PREFIX.sub("", stem, count=1), name) for name in names]
-        elif suffix not in (".xml", ".csv", ".tsv", ".txt", ".json", ".md", ".eannot"):
+        elif suffix not in (".xml", ".json", ".md", *_TABLES):
             # the last letter of Sleep-EDF's names is that of the scorer in its labels
             nights |= {_base_of(stem), _base_of(stem)[:-1] if stem.endswith("-psg") else stem}
         elif suffix in TEXT_SUFFIXES:

@@ -21,7 +21,7 @@ from ..errors import ReadError, RecordingWarning
 from ._delimited import read_text, split_line
 
 # names of columns, without signs: a "File Name" is a file_name
-_OF_RECORDINGS = ("path", "file", "filename", "id", "recording", "recordingid")
+_OF_RECORDINGS = ("path", "file", "filename", "id", "recording", "recordingid", "recordid")
 _OF_SUBJECTS = (
     "subject", "subjectid", "participantid", "participant", "patient", "patientid", "nsrrid",
     "mesaid", "sofid", "wscid", "pid", "pptid", "obfpptid", "subjectcode",
@@ -126,9 +126,9 @@ def _squash(name: Any) -> str:
 
 
 def plain_names(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with ``path``, ``hypnogram`` and ``subject`` in lower case."""
+    """The table with the names that are looked for in lower case."""
     names = {name: str(name).lower() for name in table.columns}
-    known = ("path", "hypnogram", "subject")
+    known = ("path", "hypnogram", "subject", "age", "sex", "bmi", "race", "site")
     renamed = {n: lower for n, lower in names.items() if lower in known and lower not in names}
     return table.rename(columns=renamed)
 
