@@ -100,8 +100,8 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
         )
         if not {"age", "sex", "site"}.issuperset(unstated):
             raise InvalidRecordingError(text)
-        words = {*re.split(r"[^a-z]+", keys.lower())}
-        if any(field in unstated and words & names for field, names in _OTHER_NAMES.items()):
+        key_words = {*re.split(r"[^a-z]+", keys.lower())}
+        if any(field in unstated and key_words & names for field, names in _OTHER_NAMES.items()):
             warn(f"{text} Until then the columns are NaN.", RecordingWarning)
         self.fields_ = fields
         self.categories_ = {

@@ -322,8 +322,9 @@ def looks_wearable(path: Path) -> bool:
         except ReadError:
             return False
         # of tables without a header, those of an Empatica E4 are known by their first lines
-        is_known = layout is not None and bool(layout.names or layout.start)
-        return is_known and "label" not in layout.columns
+        if layout is None or not (layout.names or layout.start):
+            return False
+        return "label" not in layout.columns
     mark = {".xml": b"<HealthData", ".bin": b"Device Identity"}.get(suffix, b"")
     try:
         with path.open("rb") as file:
