@@ -533,7 +533,8 @@ def test_folder_of_tables(tmp_path, write_edf):
     for name in ("p3.csv", "p4.csv"):
         write_table(tmp_path / name, "time,hr", clock_times(HOUR), [60] * len(HOUR))
     write_edf("p4.edf", annotations=[(0.0, 60.0, "Sleep stage W")])
-    cohort = read_cohort(tmp_path, verbose=0)
+    with pytest.warns(RecordingWarning, match="from p1.csv, as p1-nsrr.xml holds none"):
+        cohort = read_cohort(tmp_path, verbose=0)
     assert [night.id for night in cohort] == ["p1", "p3", "p4"]
     assert cohort[0].stages.tolist() == [0, 0, 1, 2]
 
