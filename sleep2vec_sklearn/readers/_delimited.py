@@ -273,6 +273,18 @@ def utc_offset(seconds: float, timezone: str) -> float:
     return float(moment.utcoffset().total_seconds())
 
 
+def check_timezone(timezone: str | None) -> None:
+    """Raise a ReadError for the name of no time zone."""
+    try:
+        if timezone is not None:
+            utc_offset(0.0, timezone)
+    except (KeyError, ValueError, OSError) as error:
+        raise ReadError(
+            f"timezone is {timezone!r}; accepted are IANA names such as 'Europe/Berlin'. On "
+            "Windows they need pip install tzdata."
+        ) from error
+
+
 def unroll(seconds: np.ndarray) -> np.ndarray:
     """Times of day as times that go on, row by row, past midnight."""
     return seconds + DAY * np.cumsum(np.diff(seconds, prepend=seconds[:1]) < -DAY / 2)

@@ -19,7 +19,14 @@ from ..recordings._resampling import interpolate
 from ..recordings.derivation import counts_from_epochs, ibi_from_heart_rate, ibi_from_intervals
 from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
-from ._delimited import TEXT_SUFFIXES, is_quantity, seconds_of, strip_quantity, utc_offset
+from ._delimited import (
+    TEXT_SUFFIXES,
+    check_timezone,
+    is_quantity,
+    seconds_of,
+    strip_quantity,
+    utc_offset,
+)  # fmt: skip
 from ._edf_header import FileSource
 from ._scoring import Scoring, ScoringBuilder
 from ._wearable_formats import DEVICE_SUFFIXES, read_file
@@ -156,15 +163,7 @@ class WearableSource(FileSource):
         listed = [paths] if isinstance(paths, str | PathLike) else list(paths)
         self.files: tuple[Path, ...] = tuple(Path(path) for path in listed)
         self._columns, self._timezone = freeze_columns(columns, self.files[0]), timezone
-        if timezone is None:
-            return
-        try:
-            utc_offset(0.0, timezone)
-        except (KeyError, ValueError, OSError) as error:
-            raise ReadError(
-                f"timezone is {timezone!r}; accepted are IANA names such as 'Europe/Berlin'. On "
-                "Windows they need pip install tzdata."
-            ) from error
+        check_timezone(timezone)
 
     def _choose_kinds(self, wanted: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         """Kind of series for each modality, and notes on what is not used."""

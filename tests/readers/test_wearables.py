@@ -771,3 +771,12 @@ def test_folder_names_a_night(tmp_path):
     cohort = read_cohort(tmp_path, verbose=0)
     assert cohort.groups.tolist() == [night.id for night in cohort] == ["p01", "p02"]
     assert [night.modalities for night in cohort] == [("ibi", "actigraphy")] * 2
+
+
+def test_damaged_counts_are_refused(tmp_path):
+    whole = write_agd(tmp_path / "n.agd", np.arange(600) % 50).read_bytes()
+    path = tmp_path / "cut.agd"
+    for share in (0.95, 0.9, 0.8, 0.5):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(ReadError, match=r"cut\.agd"), np.errstate(all="ignore"):
+            read_recording(path)
