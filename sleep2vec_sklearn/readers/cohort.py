@@ -206,7 +206,8 @@ def _list_nights(
         nights = _list_table(listed.pop(lists[0]), folder, str(lists[0]))
     else:
         nights = _search(folder, pattern)
-    for path, table in listed.items():
+    # the last that states a column has precedence
+    for path, table in reversed(listed.items()):
         table = _resolve(table, folder, ("hypnogram",))
         nights = join(nights, _name_nights(nights), table, None, str(path))
     sessions = _read_sessions(folder)

@@ -679,3 +679,15 @@ def test_rows_without_path(nights):
         cohort = read(folder / "nights.csv")
     assert cohort.groups.tolist() == ["A"]
     assert cohort.failures["reason"].str.extract(r"(row \d)")[0].tolist() == ["row 2", "row 3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [('file,x\na,"1,234"\nb,"2,345.5"\n', [1234, 2345.5]), ("file;x\na;1,234\nb;2\n", [1.234, 2]),
+     ('file,x\na,"0,234"\nb,"12,5"\n', [0.234, 12.5])],
+)  # fmt: skip
+def test_commas_in_numbers(nights, text, values):
+    folder = nights("a.edf", "b.edf")
+    (folder / "metadata.csv").write_text(text)
+    (folder / "participants.tsv").write_text("file\tx\na\t7\nb\t8\n")
+    assert read(folder).metadata["x"].tolist() == values
