@@ -254,6 +254,14 @@ def _warn_of_tables(folder: Path, stems: set[str]) -> None:
 
 def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
     paths = sorted(folder.glob(pattern) if pattern else filter(_is_night, folder.rglob("*")))
+    copies = [path for path in paths if "derivatives" in path.relative_to(folder).parts]
+    if not pattern and 0 < len(copies) < len(paths):
+        warn(
+            f"{len(copies)} recordings in derivatives, such as {copies[0]}, are left out, as BIDS "
+            "keeps processed copies of others there. Read them by their own folder or pattern=.",
+            RecordingWarning,
+        )
+        paths = [path for path in paths if path not in copies]
     if paths:
         return _add_names(_group(paths), folder)
     files = () if pattern else folder.rglob("*")

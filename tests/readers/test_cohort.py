@@ -691,3 +691,11 @@ def test_commas_in_numbers(nights, text, values):
     (folder / "metadata.csv").write_text(text)
     (folder / "participants.tsv").write_text("file\tx\na\t7\nb\t8\n")
     assert read(folder).metadata["x"].tolist() == values
+
+
+def test_derivatives_are_copies(nights):
+    copy = "derivatives/clean/sub-1/sub-1_desc-clean_eeg"
+    folder = nights("sub-1/sub-1_eeg.edf", f"{copy}.edf")
+    with pytest.warns(RecordingWarning, match="1 recordings in derivatives, such as .*desc-clean"):
+        assert [night.id for night in read(folder)] == ["sub-1_eeg"]
+    assert len(read(folder / "derivatives")) == len(read(folder, pattern="d*/**/*.edf")) == 1
