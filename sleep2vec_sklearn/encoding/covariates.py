@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +12,16 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ..errors import InvalidRecordingError
+from .._warnings import warn
+from ..errors import InvalidRecordingError, RecordingWarning
 from ..recordings._demographics import is_age, read_age, read_number, read_sex, read_text
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ._base import RecordingTransformerMixin, check_unit
 from .inputs import EncoderInput, read_input
 
+# words of keys that may hold what is looked for by another name
+_OTHER_NAMES = {"age": {"age", "ages"}, "sex": {"sex", "gender", "male", "female"}}
 _TIME_COLUMNS = ("hours", "hours_squared", "settling", "share")
 
 
@@ -87,15 +91,18 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
         fields = _checked_fields(self.fields)
         inputs = read_input(X, "nan")
         facts = [recording.metadata for recording in inputs.recordings]
-        others = [field for field in fields if field not in ("age", "sex", "site")]
-        unstated = [field for field in others if not any(field in known for known in facts)]
-        if unstated:
-            stated = {key for known in facts for key in known}
-            raise InvalidRecordingError(
-                f"fields has {', '.join(map(repr, unstated))}, which no recording states; their "
-                f"metadata has {', '.join(sorted(map(str, stated))) or 'nothing'}. Name one of "
-                "these, or add it with Recording(..., metadata={...})."
-            )
+        unstated = [field for field in fields if not any(field in known for known in facts)]
+        keys = ", ".join(sorted({str(key) for known in facts for key in known}))
+        text = (
+            f"fields has {', '.join(map(repr, unstated))}, which no recording states; their "
+            f"metadata has {keys or 'nothing'}. Name one of these, or add it with "
+            "Recording(..., metadata={...})."
+        )
+        if not {"age", "sex", "site"}.issuperset(unstated):
+            raise InvalidRecordingError(text)
+        key_words = {*re.split(r"[^a-z]+", keys.lower())}
+        if any(field in unstated and key_words & names for field, names in _OTHER_NAMES.items()):
+            warn(f"{text} Until then the columns are NaN.", RecordingWarning)
         self.fields_ = fields
         self.categories_ = {
             field: words for field in fields if (words := _words(inputs, field)) is not None

@@ -244,7 +244,7 @@ _NO_WAVEFORM = tuple(
     for why, pattern in {
         "a rate or interval of beats, not the signal they were found in": (
             r"[hp]r\d?|.*rates?|pulse?|pulso|polso|pouls|bpm|f[cq]|hf|.*freque?n[cz].*|rr\d?|nn|ibi|"
-            r"beats?|hrv|qrs|rpeaks?"
+            r"rri.*|tacho.*|beats?|hrv|qrs|rpeaks?"
         ),
         "a quantity computed from the signal, or marks, not the signal": (
             r"pi|perf.*|i?nde?x|desat.*|odi|alarm|art[ei]fact|events?|mark(er)?s?|trig(ger)?|"

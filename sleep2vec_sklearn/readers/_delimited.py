@@ -50,6 +50,7 @@ _QUANTITY = (
     r"oximet(?:er|ry))"
 )
 _QUANTITIES = re.compile(rf"([-_. ]+{_QUANTITY})+$|^({_QUANTITY}[-_. ]+)+", re.IGNORECASE)
+_ONLY_QUANTITIES = re.compile(rf"{_QUANTITY}([-_. ]+{_QUANTITY})*", re.IGNORECASE)
 
 
 def find_encoding(raw: bytes) -> str:
@@ -147,18 +148,24 @@ def strip_quantity(stem: str) -> str:
     return _QUANTITIES.sub("", stem)
 
 
+def is_quantity(stem: str) -> bool:
+    """Whether a file's name says what was measured and nothing else: ``HR``, ``heart_rate``."""
+    return _ONLY_QUANTITIES.fullmatch(stem) is not None
+
+
 @dataclass(frozen=True)
 class TimeFormat:
     """How texts state times, by the first of them; see :meth:`of`.
 
     ``kind`` is "clock" (a time of day), "local" (a date and time) or "utc" (one with an offset,
-    which for the first is ``offset`` in s).
+    which for the first is ``offset`` in s). ``is_open`` says that the day may be the month.
     """
 
     kind: str
     form: str
     day_first: bool = False
     offset: float | None = None
+    is_open: bool = False
 
     @classmethod
     def of(cls, texts: Sequence[str], near: datetime | None = None) -> TimeFormat:
@@ -170,14 +177,15 @@ class TimeFormat:
         first = cleaned[0] if cleaned else ""
         if _TIME_OF_DAY.fullmatch(first):
             return cls("clock", "ISO8601")
-        day_first = _is_day_first(cleaned, near)
+        decided = _is_day_first(cleaned, near)
+        day_first, is_open = bool(decided), decided is None
         iso = re.match(r"\d{4}-\d\d-\d\d", first) is not None
         form = "ISO8601" if iso else guess_datetime_format(first, dayfirst=day_first) or "mixed"
         zone = _OFFSET.search(first) if ":" in first else None
         if zone is None:
-            return cls("local", form, day_first)
+            return cls("local", form, day_first, is_open=is_open)
         offset = pd.Timestamp(f"1970-01-01 00:00{zone[1]}").utcoffset()
-        return cls("utc", form, day_first, offset.total_seconds())
+        return cls("utc", form, day_first, offset.total_seconds(), is_open)
 
     def read(self, texts: pd.Series) -> np.ndarray:
         """Seconds since midnight or since 1970; NaN where a text is no such time."""
@@ -220,8 +228,10 @@ def _clean(texts: pd.Series) -> pd.Series:
     return texts
 
 
-def _is_day_first(texts: Sequence[str], near: datetime | None) -> bool:
-    matches = [re.match(r"(\d{1,2})([./-])(\d{1,2})[./-](\d\d+)", text) for text in texts]
+def _is_day_first(texts: Sequence[str], near: datetime | None) -> bool | None:
+    """Whether dates begin with the day; None if nothing decides."""
+    # also after the time of day, as oximeters write it
+    matches = [re.search(r"(?:^|\s)(\d{1,2})([./-])(\d{1,2})[./-](\d\d+)", t) for t in texts]
     found = {(int(m[1]), int(m[3]), int(m[4]), m[2]) for m in matches if m}
     if not found or any(second > 12 for _, second, *_ in found):
         return False
@@ -235,7 +245,7 @@ def _is_day_first(texts: Sequence[str], near: datetime | None) -> bool:
     if span[0] == span[1] and near is not None:
         day = near.toordinal()
         return abs(min(day_first) - day) < abs(min(month_first) - day)
-    return span[0] < span[1]
+    return None if span[0] == span[1] and day_first != month_first else span[0] < span[1]
 
 
 def as_seconds(times: pd.Series) -> np.ndarray:
@@ -261,6 +271,18 @@ def utc_offset(seconds: float, timezone: str) -> float:
     """The local clock minus UTC in s, at a time in seconds since 1970."""
     moment = pd.Timestamp(seconds, unit="s", tz="UTC").tz_convert(timezone)
     return float(moment.utcoffset().total_seconds())
+
+
+def check_timezone(timezone: str | None) -> None:
+    """Raise a ReadError for the name of no time zone."""
+    try:
+        if timezone is not None:
+            utc_offset(0.0, timezone)
+    except (KeyError, ValueError, OSError) as error:
+        raise ReadError(
+            f"timezone is {timezone!r}; accepted are IANA names such as 'Europe/Berlin'. On "
+            "Windows they need pip install tzdata."
+        ) from error
 
 
 def unroll(seconds: np.ndarray) -> np.ndarray:

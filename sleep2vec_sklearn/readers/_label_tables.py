@@ -39,6 +39,7 @@ from ._scoring import (
     fill_lengths,
     fit_days,
     fit_length,
+    is_unknown_code,
     parse_stage,
 )
 
@@ -46,7 +47,7 @@ from ._scoring import (
 _STAGE_NAMES = ("stage", "sleepstage", "stages", "sleepstages", "hypnogram", "stade", "stadium",
                 "stadio", "estadio", "fase", "schlafstadium", "schlafphase", "staging")
 _TEXT_NAMES = ("label", "labels", "description", "state", "annotation", "event", "type", "value",
-               "score", "trialtype")
+               "score", "trialtype", "class")
 _COLUMNS = {
     "onset": ("onset", "start", "starttime", "begin", "time", "seconds", "starts", "onsets", "t",
               "timestamp", "datetime", "clocktime", "clock", "begintime", "beginn", "von", "zeit",
@@ -138,6 +139,7 @@ def read_table(path: Path, known: LabelContext) -> Scoring:
             raise table.error(i, f"{texts[i][:40]!r} {accepted} to 5.")
         onsets, durations, timed = table.place_epochs(stated)
     build = ScoringBuilder(notes=table.notes)
+    build.unknown.update(text for text in texts if text in codes and is_unknown_code(text))
     for i, (onset, duration) in enumerate(zip(onsets.tolist(), durations.tolist(), strict=True)):
         if is_stage[i]:
             build.add_stage(onset, duration, labels[i])

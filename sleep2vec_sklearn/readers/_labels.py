@@ -31,17 +31,18 @@ from .hypnograms import only_label_errors, read_edf_annotations, read_labels, re
 _NAMES = ("hypnogram", "hypno", "sleepscoring", "scoring", "stages", "staging", "sleepstages",
           "sleep_stages")  # fmt: skip
 _WORDS = [sep + word for word in _NAMES for sep in "-_ ."]
-_TABLES = (".csv", ".tsv", ".txt")
+_TABLES = (".csv", ".tsv", ".txt", ".annot", ".eannot")
 _ENDINGS = (
     *(f"{word}.edf" for word in _WORDS), " base.edf", "-nsrr.xml", "-profusion.xml", ".xml",
     ".edf.xml", *(word + suffix for word in _WORDS for suffix in _TABLES), ".eannot",
 )  # fmt: skip
-_BARE_ENDINGS = (".edf", ".xml", *_TABLES, ".eannot")
+_BARE_ENDINGS = (".edf", ".xml", *_TABLES)
 # those that may hold something else
-_TABLE_ENDINGS = (*_TABLES, *(
+_EVENT_ENDINGS = tuple(
     sep + word + suffix for word in ("events", "annotations") for sep in "_- ."
     for suffix in (".tsv", ".csv", ".txt")
-))  # fmt: skip
+)  # fmt: skip
+_TABLE_ENDINGS = (*_TABLES, *_EVENT_ENDINGS)
 _EDF_ENDINGS = tuple(f"{sep}annotations.edf" for sep in "_- ")
 _LABEL_NAME = re.compile(
     r"hypnogram|[-_ .]hypno$|^hypno[-_ ]|annotation|scoring|[-_ .](sleep)?stages$|[-_ .]staging$",
@@ -188,7 +189,7 @@ def _scan(folder: Path, changed: int) -> _Folder:
         nsrr = key.endswith(("-nsrr.xml", "-profusion.xml"))
         if nsrr or (_LABEL_NAME.search(stem) and suffix in _BARE_ENDINGS):
             labels += [(_LABEL_PREFIX.sub("", stem, count=1), name) for name in names]
-        elif suffix not in (".xml", ".csv", ".tsv", ".txt", ".json", ".md", ".eannot"):
+        elif suffix not in (".xml", ".json", ".md", *_TABLES):
             # the last letter of Sleep-EDF's names is that of the scorer in its labels
             nights |= {_base_of(stem), _base_of(stem)[:-1] if stem.endswith("-psg") else stem}
         elif suffix in TEXT_SUFFIXES:
@@ -215,18 +216,21 @@ def read_night_labels(
         except ReadError as error:
             errors.append(error)
             continue
-        name = file.name
-        notes = [f"labels are from {name}, as {files[0].name} holds none that can be read"]
-        return align_labels(scoring, source, scoring.start, notes if errors else [])
-    if errors:
+        notes = _note_unread(file.name, files) if errors else []
+        labels, notes_of_labels = align_labels(scoring, source, scoring.start, notes)
+        return labels, (*notes_of_labels, *_note_events(path, labels, files))
+    if errors and (hypnogram is not None or scorer is not None):
         raise errors[0]
     if scorer is not None:
         raise no_scorer(path, scorer)
     is_edf = path.suffix.lower() in (".edf", ".rec", ".bdf")
     with only_label_errors(path):
         own = read_edf_annotations(path, coding) if coding and is_edf else source.own_scoring()
+    if errors and not len(own.onsets):
+        raise errors[0]
     scoring = refuse_conflicts(path, own)
-    labels, notes_of_labels = align_labels(scoring, source, None, [])
+    notes = _note_unread("the recording itself", files) if errors else []
+    labels, notes_of_labels = align_labels(scoring, source, None, notes)
     base = _base_of(path.stem.lower())
     owned = _list_folder(path.parent).labels
     unused = [name for name, owner in owned if owner is None or owner == base]
@@ -234,7 +238,23 @@ def read_night_labels(
         hint = "name them like the recording, or pass hypnogram="
         text = f"{_UNUSED}: {len(unused)} such as {listed(unused, 3)}; {hint}"
         notes_of_labels = (*notes_of_labels, Caution(text, _UNUSED))
-    return labels, notes_of_labels
+    return labels, (*notes_of_labels, *_note_events(path, labels, files))
+
+
+def _note_unread(used: str, files: Sequence[Path]) -> list[str]:
+    text = f"labels are from {used}, as {files[0].name} holds none that can be read"
+    return [Caution(text, "labels are of another file than the first, which cannot be read")]
+
+
+def _note_events(path: Path, labels: dict[str, Any], files: Sequence[Path]) -> list[str]:
+    """Name tables of events that are not read, as they hold no stages, if there are no others."""
+    stem = path.stem.lower()
+    keys = (base + end for base in {stem, _base_of(stem)} for end in _EVENT_ENDINGS)
+    unread = [f.name for f in _list_folder(path.parent).find(keys) if f not in files]
+    if labels["events"] is not None or not unread:
+        return []
+    kind = "tables of events are not read, as they hold no stages"
+    return [Caution(f"{kind}: {unread[0]}; add its rows to the table of stages", kind)]
 
 
 def align_labels(

@@ -188,6 +188,11 @@ def decode(
     return {text: _CODES[name].get(number, "?") for text, number in numbers.items()}, notes
 
 
+def is_unknown_code(text: str) -> bool:
+    """Whether a label is an integer that no list of codes has, such as 7 or -2."""
+    return INTEGER.fullmatch(text) is not None and int(float(text)) not in (*range(-1, 7), 8, 9)
+
+
 def _weigh_codes(codes: Sequence[int]) -> tuple[int, ...]:
     """Borders of runs of 4, those with 3; any 5, one first, one inside; 4 surely REM, or not."""
     values = np.asarray(codes, dtype=int)

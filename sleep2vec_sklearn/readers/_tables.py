@@ -21,7 +21,7 @@ from ..errors import ReadError, RecordingWarning
 from ._delimited import read_text, split_line
 
 # names of columns, without signs: a "File Name" is a file_name
-_OF_RECORDINGS = ("path", "file", "filename", "id", "recording", "recordingid")
+_OF_RECORDINGS = ("path", "file", "filename", "id", "recording", "recordingid", "recordid")
 _OF_SUBJECTS = (
     "subject", "subjectid", "participantid", "participant", "patient", "patientid", "nsrrid",
     "mesaid", "sofid", "wscid", "pid", "pptid", "obfpptid", "subjectcode",
@@ -57,9 +57,6 @@ def read_table(
         ) from error
     nameless = [name for name in frame if name.lower().startswith("unnamed:")]
     frame = frame.drop(columns=[name for name in nameless if frame[name].isna().all()])
-    for name in frame.columns:
-        if _squash(name) not in _TEXT and frame[name].dtype.kind not in "ifb":
-            frame[name] = _with_points(frame[name])
     return frame
 
 
@@ -78,7 +75,7 @@ def _read_csv(path: Path, columns: Callable[[str], bool] | None) -> pd.DataFrame
     if not isinstance(frame.index, pd.RangeIndex):
         raise ValueError(f"its lines have more values than its {len(names)} names")
     frame.columns = frame.columns.str.strip()
-    return frame
+    return _read_numbers(frame, separator)
 
 
 def _read_sheet(path: Path) -> pd.DataFrame:
@@ -90,7 +87,8 @@ def _read_sheet(path: Path) -> pd.DataFrame:
             "with: pip install openpyxl, or save the sheet as CSV."
         ) from error
     frame = pd.read_excel(path, dtype={name: str for name in names if _squash(name) in _TEXT})
-    return frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
+    frame = frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
+    return _read_numbers(frame, "")
 
 
 def _check_end(path: Path, text: str, separator: str) -> None:
@@ -109,11 +107,23 @@ def _check_end(path: Path, text: str, separator: str) -> None:
         )
 
 
-def _with_points(values: pd.Series) -> pd.Series:
-    """Numbers with a decimal comma as numbers, if most values are such; others stay as they are."""
+def _read_numbers(frame: pd.DataFrame, separator: str) -> pd.DataFrame:
+    """The table with numbers for text in its columns, those of keys apart."""
+    for name in frame.columns:
+        if _squash(name) not in _TEXT and frame[name].dtype.kind not in "ifb":
+            frame[name] = _as_numbers(frame[name], separator)
+    return frame
+
+
+def _as_numbers(values: pd.Series, separator: str) -> pd.Series:
+    """Numbers with commas as numbers, if most values are such; others stay as they are."""
     texts = values.dropna().astype(str)
-    numbers = pd.to_numeric(texts.str.replace(",", "."), errors="coerce")
-    if not texts.str.contains(",").any() or numbers.notna().mean() <= 0.5:
+    commas = texts[texts.str.contains(",")]
+    # where commas part the cells, "1,234" is more than a thousand
+    in_groups = separator == "," and commas.str.fullmatch(r"-?[1-9]\d{0,2}(,\d{3})+(\.\d+)?").all()
+    plain = texts.str.replace(",", "" if in_groups else ".")
+    numbers = pd.to_numeric(plain, errors="coerce")
+    if commas.empty or numbers.notna().mean() <= 0.5:
         return values
     changed = values.astype(object)
     changed[numbers.dropna().index] = numbers.dropna()
@@ -126,9 +136,9 @@ def _squash(name: Any) -> str:
 
 
 def plain_names(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with ``path``, ``hypnogram`` and ``subject`` in lower case."""
+    """The table with the names that are looked for in lower case."""
     names = {name: str(name).lower() for name in table.columns}
-    known = ("path", "hypnogram", "subject")
+    known = ("path", "hypnogram", "subject", "age", "sex", "bmi", "race", "site")
     renamed = {n: lower for n, lower in names.items() if lower in known and lower not in names}
     return table.rename(columns=renamed)
 

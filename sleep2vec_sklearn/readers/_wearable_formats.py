@@ -22,6 +22,7 @@ import pandas as pd
 from ..errors import ReadError
 from ..recordings._notes import Caution
 from ._delimited import as_seconds
+from ._edf_header import only_read_errors
 from ._wearable_series import (
     Clock,
     FileSeries,
@@ -53,10 +54,11 @@ def read_file(
         ".cwa": _read_accelerometer, ".bin": _read_accelerometer,
     }  # fmt: skip
     clock = Clock(path, timezone)
-    if suffix in readers:
-        found = readers[suffix](path, clock)
-    else:
-        found = read_table(path, clock, dict(columns))
+    with only_read_errors(path, "the reader of wearables", "Export or copy it again."):
+        if suffix in readers:
+            found = readers[suffix](path, clock)
+        else:
+            found = read_table(path, clock, dict(columns))
     found.series = {kind: pair for kind, pair in found.series.items() if len(pair[0])}
     if not found.series:
         raise ReadError(

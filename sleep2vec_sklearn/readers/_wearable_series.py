@@ -140,8 +140,13 @@ class Clock:
         return numbers * SECONDS[unit]
 
     def _choose_format(self, texts: pd.Series) -> TimeFormat:
-        sample = [text for text in texts[:2000] if re.search(r"\d", text)]
+        # over midnight, if the rows are, as a second date tells the day from the month
+        sample = [t for t in texts[:: max(1, len(texts) // 2000)] if re.search(r"\d", t)]
         form = TimeFormat.of(sample)
+        # 12 hours are of a country that writes the month first
+        if form.is_open and not re.search(r"[ap]\.?m\.?$", sample[0], re.IGNORECASE):
+            kind = "dates are taken as month/day, as nothing tells them from day/month"
+            self.notes.append(Caution(f"{kind}, the first is {sample[0]}", kind))
         self.kind = "utc" if self.is_utc and form.kind == "local" else form.kind
         if self.timezone is None:
             # Z and +00:00 name no place

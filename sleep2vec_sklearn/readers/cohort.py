@@ -53,6 +53,12 @@ _VISIT_PART = re.compile(
     re.IGNORECASE,
 )
 _DATE_PART = re.compile(r"(19|20)\d\d[-_. ]?[01]\d[-_. ]?[0-3]\d([-_ T].*)?")
+# at the end of a name it may as well be the number of a subject
+_LAST_PART = re.compile(
+    r"[-_. ]+((n|night|v|visit|d|day|t|tp|wk?|week|m|month|ses|pre|post|baseline|bl|follow-?up|fu)"
+    rf"[-_ ]?\d{{0,2}}|{_DATE_PART.pattern})$",
+    re.IGNORECASE,
+)
 _NUMBER_PART = re.compile(r"[\d\-_. ]+")
 
 
@@ -200,9 +206,15 @@ def _list_nights(
         nights = _list_table(listed.pop(lists[0]), folder, str(lists[0]))
     else:
         nights = _search(folder, pattern)
-    for path, table in listed.items():
+    # the last that states a column has precedence
+    for path, table in reversed(listed.items()):
         table = _resolve(table, folder, ("hypnogram",))
         nights = join(nights, _name_nights(nights), table, None, str(path))
+    sessions = _read_sessions(folder)
+    if sessions is not None:
+        what = f"{folder}/*_sessions.tsv"
+        joined = join(nights, _name_nights(nights), sessions, "subject", what)
+        nights = fill(joined, nights, np.arange(len(nights)))
     if not has_metadata:
         _warn_of_tables(folder, {_path_of(path).stem for path in nights["path"].dropna()})
     return nights
@@ -220,6 +232,13 @@ def _read_listed(folder: Path) -> dict[Path, pd.DataFrame]:
     return tables
 
 
+def _read_sessions(folder: Path) -> pd.DataFrame | None:
+    """What a BIDS folder states of each session, in a table per subject; None if nothing."""
+    tables = [read_table(path).assign(subject=path.parent.name)
+              for path in sorted(folder.glob("sub-*/sub-*_sessions.tsv"))]  # fmt: skip
+    return pd.concat(tables, ignore_index=True) if tables else None
+
+
 def _warn_of_tables(folder: Path, stems: set[str]) -> None:
     """Warn of a table that seems to be of subjects, as nobody asked for it."""
     for path in sorted(folder.iterdir()):
@@ -235,6 +254,14 @@ def _warn_of_tables(folder: Path, stems: set[str]) -> None:
 
 def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
     paths = sorted(folder.glob(pattern) if pattern else filter(_is_night, folder.rglob("*")))
+    copies = [path for path in paths if "derivatives" in path.relative_to(folder).parts]
+    if not pattern and 0 < len(copies) < len(paths):
+        warn(
+            f"{len(copies)} recordings in derivatives, such as {copies[0]}, are left out, as BIDS "
+            "keeps processed copies of others there. Read them by their own folder or pattern=.",
+            RecordingWarning,
+        )
+        paths = [path for path in paths if path not in copies]
     if paths:
         return _add_names(_group(paths), folder)
     files = () if pattern else folder.rglob("*")
@@ -319,6 +346,8 @@ def _resolve(table: pd.DataFrame, folder: Path | None, columns: Sequence[str]) -
 def _inside(folder: Path, name: Any) -> Any:
     if isinstance(name, list | tuple):
         return [str(folder / file) for file in name]
+    if str(name).lower() == "false":  # no hypnogram
+        return False
     return str(folder / name) if isinstance(name, str) and name else None
 
 
@@ -356,6 +385,8 @@ def _add_names(table: pd.DataFrame, folder: Path | None) -> pd.DataFrame:
         path.stem if counts[path.stem] == 1 else inside.with_suffix("").as_posix()
         for path, inside in zip(paths, relative, strict=True)
     ]
+    for i in np.flatnonzero(table["path"].isna()):
+        ids[i] = f"row {i + 1}"
     ids = _stated_or(table, "id", ids)
     repeated = [id for id, count in Counter(ids).items() if count > 1]
     if repeated:
@@ -415,7 +446,7 @@ def _repeated_names(paths: Sequence[Path]) -> list[list[int]]:
 
 
 def _warn_of_subjects(table: pd.DataFrame) -> None:
-    """Warn of folders that are taken as subjects and may be sites, and of one of two studies."""
+    """Warn of folders that may be sites, names that may be visits, and one of two studies."""
     paths = [_path_of(path) for path in table["path"]]
     who, subjects = [identify(path) for path in paths], table["subject"].tolist()
     unsure = [
@@ -434,10 +465,21 @@ def _warn_of_subjects(table: pd.DataFrame) -> None:
             "if they are sites, pass a table with columns path and subject.",
             RecordingWarning,
         )
+    alike: dict[Path, list[str]] = defaultdict(list)
     studies: dict[Any, dict[str, Path]] = defaultdict(dict)
     for path, identity, subject in zip(paths, who, subjects, strict=True):
+        if subject == path.stem and (base := _LAST_PART.sub("", path.stem)) != path.stem:
+            alike[path.with_name(base)].append(path.stem)
         if identity.study is not None:
             studies[subject].setdefault(identity.study, path)
+    visits = [names for names in alike.values() if len(names) > 1]
+    if visits:
+        warn(
+            f"{sum(map(len, visits))} nights are each read as a subject, though their names seem "
+            f"to tell visits of one apart, as {visits[0][0]!r} and {visits[0][1]!r}. If they do, "
+            "pass a table with columns path and subject, lest one person is in training and test.",
+            RecordingWarning,
+        )
     mixed = [(subject, *found.values()) for subject, found in studies.items() if len(found) > 1]
     if mixed:
         subject, first, second = mixed[0][:3]

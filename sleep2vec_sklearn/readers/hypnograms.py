@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from xml.etree import ElementTree
@@ -128,7 +128,7 @@ def refuse_conflicts(path: Path, scoring: Scoring) -> Scoring:
 def read_edf_annotations(path: Path, coding: tuple[str, bool] | None = None) -> Scoring:
     """Stages and events among the annotations of an EDF+ or BDF+ file; there may be none.
 
-    Onsets count from the first record, whose time stamp is added to the start of the header.
+    Onsets count from the first record, whose time stamp is part of the header's start.
     """
     header = read_header(path)
     build = ScoringBuilder()
@@ -136,7 +136,7 @@ def read_edf_annotations(path: Path, coding: tuple[str, bool] | None = None) -> 
     build.add_annotations(
         [(onset - first, length, text) for onset, length, text in annotations], coding
     )
-    return build.build(header.start and header.start + timedelta(seconds=first))
+    return build.build(header.start)
 
 
 def _read_tals(path: Path, header: EdfHeader) -> tuple[float, list[Annotation]]:

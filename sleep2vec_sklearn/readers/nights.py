@@ -18,7 +18,7 @@ from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ..recordings.sources import Signal, SignalLayout
-from ._delimited import DAY, seconds_of, utc_offset
+from ._delimited import DAY, check_timezone, seconds_of, utc_offset
 from ._labels import cut_events
 from ._wearable_series import find_runs, join_spans
 
@@ -102,6 +102,7 @@ def split_nights(
             "days. Pass split_nights(read_recording(path)) for a file, split_nights(cohort[0]) for "
             "a record of a cohort."
         )
+    check_timezone(timezone)
     local = _LocalClock(recording, timezone or recording.metadata.get("timezone"))
     if by == "clock":
         spans = local.find_windows(window, max(min_hours * 3600, EPOCH_SECONDS))
@@ -201,7 +202,7 @@ def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tu
                 "lights_off and lights_on, with dates. Rename them."
             )
         diary = diary[columns].itertuples(index=False)
-    spans = []
+    spans: list[tuple[float, float]] = []
     for off, on in diary:
         begin, end = pair = [pd.to_datetime(moment, errors="coerce") for moment in (off, on)]
         naive = all(not pd.isna(moment) and moment.tzinfo is None for moment in pair)
@@ -210,7 +211,13 @@ def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tu
                 f"the diary has lights off at {off} and lights on at {on}; accepted are a local "
                 "date and time each, the second up to 24 hours later. Correct or drop the row."
             )
-        spans.append((local.elapsed(begin), local.elapsed(end)))
+        span = local.elapsed(begin), local.elapsed(end)
+        if any(span[0] < other[1] and other[0] < span[1] for other in spans):
+            raise ReadError(
+                f"the diary has two nights at one time, the second from {off} to {on}; accepted "
+                "are nights that do not overlap. Correct or drop one."
+            )
+        spans.append(span)
     return spans
 
 

@@ -46,9 +46,9 @@ def read_recording(
     hypnogram : path-like, False or None
         File with the sleep stages: EDF+ annotations, NSRR XML, CSV or text. By default it is
         searched by the recording's name in its folder, in folders of labels there, and in trees
-        of labels parallel to its own; if the first cannot be read, the next one is taken. The
-        recording's own annotations are read if there is no such file. False reads no labels and
-        events.
+        of labels parallel to its own; if the first cannot be read, the next one is taken, with a
+        warning. The recording's own annotations are read if there is no such file, or none that
+        can be read. False reads no labels and events.
     modalities : sequence of str, optional
         Only these; by default all that have a channel.
     channels : mapping, optional

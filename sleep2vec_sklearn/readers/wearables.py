@@ -14,11 +14,19 @@ from typing import Any
 import numpy as np
 
 from ..errors import NoUsableChannelError, ReadError
+from ..recordings._notes import Caution
 from ..recordings._resampling import interpolate
 from ..recordings.derivation import counts_from_epochs, ibi_from_heart_rate, ibi_from_intervals
 from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
-from ._delimited import TEXT_SUFFIXES, seconds_of, strip_quantity, utc_offset
+from ._delimited import (
+    TEXT_SUFFIXES,
+    check_timezone,
+    is_quantity,
+    seconds_of,
+    strip_quantity,
+    utc_offset,
+)  # fmt: skip
 from ._edf_header import FileSource
 from ._scoring import Scoring, ScoringBuilder
 from ._wearable_formats import DEVICE_SUFFIXES, read_file
@@ -155,15 +163,7 @@ class WearableSource(FileSource):
         listed = [paths] if isinstance(paths, str | PathLike) else list(paths)
         self.files: tuple[Path, ...] = tuple(Path(path) for path in listed)
         self._columns, self._timezone = freeze_columns(columns, self.files[0]), timezone
-        if timezone is None:
-            return
-        try:
-            utc_offset(0.0, timezone)
-        except (KeyError, ValueError, OSError) as error:
-            raise ReadError(
-                f"timezone is {timezone!r}; accepted are IANA names such as 'Europe/Berlin'. On "
-                "Windows they need pip install tzdata."
-            ) from error
+        check_timezone(timezone)
 
     def _choose_kinds(self, wanted: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         """Kind of series for each modality, and notes on what is not used."""
@@ -178,9 +178,10 @@ class WearableSource(FileSource):
             if kind == "spo2":
                 step = median_step(self._gather(kind)[0])
                 if step > _MAX_SPO2_STEP:
-                    notes.append(
-                        f"spo2 left out: a reading every {step:g} s shows no desaturations"
-                    )
+                    text = f"spo2 left out: a reading every {step:g} s shows no desaturations"
+                    caution = Caution(text, "spo2 left out, as its readings are too rare")
+                    # spot checks are not mistaken for oximetry
+                    notes.append(caution if step <= _MAX_SPO2_GAP else text)
                     continue
             chosen[name] = kind
             if kind == "heart_rate":
@@ -319,7 +320,10 @@ def looks_wearable(path: Path) -> bool:
             layout = find_header(path, {})
         except ReadError:
             return False
-        return bool(layout and layout.names and "label" not in layout.columns)
+        # of tables without a header, those of an Empatica E4 are known by their first lines
+        if layout is None or not (layout.names or layout.start):
+            return False
+        return "label" not in layout.columns
     mark = {".xml": b"<HealthData", ".bin": b"Device Identity"}.get(suffix, b"")
     try:
         with path.open("rb") as file:
@@ -346,13 +350,17 @@ def group_files(paths: Sequence[Path]) -> tuple[list[Any], list[list[Path]]]:
     """Nights, of which several files are a list, and files of one name that may be one night.
 
     Files of a wearable belong together if they share their folder and their stem without a word
-    such as hr or motion at its beginning or end, and no two hold the same quantity.
+    such as hr or motion at its beginning or end, which may be all of it, and no two hold the same
+    quantity.
     """
     others = {path.with_suffix("") for path in paths if not is_wearable(path)}
     groups: dict[Path, list[Path]] = {}
     for path in paths:
         is_part = is_wearable(path) and looks_wearable(path)
-        key = path.with_name(strip_quantity(path.stem)) if is_part else path
+        key = path
+        if is_part:
+            named = not is_quantity(path.stem)
+            key = path.with_name(strip_quantity(path.stem)) if named else path.parent
         groups.setdefault(key, []).append(path)
     nights: list[Any] = []
     unsure: list[list[Path]] = []

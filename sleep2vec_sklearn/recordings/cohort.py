@@ -263,7 +263,8 @@ class Cohort(list[Recording]):
 
         if isinstance(key, slice):
             return np.arange(len(self))[key]
-        values = pd.Series(list(key) if not hasattr(key, "dtype") else key)
+        # a column with gaps holds masks as objects and positions as floats
+        values = pd.Series(list(key) if not hasattr(key, "dtype") else key).convert_dtypes()
         if values.empty:
             return np.empty(0, dtype=np.intp)
         if pd.api.types.is_bool_dtype(values):

@@ -5,7 +5,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from sleep2vec_sklearn import EpochSequence, Recording, RecordingMetadata, make_sleep_cohort
-from sleep2vec_sklearn.errors import InvalidRecordingError
+from sleep2vec_sklearn.errors import InvalidRecordingError, RecordingWarning
 from sleep2vec_sklearn.recordings import Cohort
 
 KNOWN = {"age": 61, "sex": "F", "site": "north"}
@@ -168,3 +168,9 @@ def test_codes_of_sex_are_stated():
         columns_of(cohort, fields=["sex"])
     cohort.metadata["sex"] = cohort.metadata["sex"].map({1: "M", 2: "F"})
     assert columns_of(cohort, fields=["sex"]).ravel().tolist() == [1, 0]
+
+
+def test_other_names_are_named():
+    X = [night({"gender": "F", "age": 50})]
+    with pytest.warns(RecordingWarning, match="'sex', 'site'.* metadata has age, gender"):
+        assert columns_of(X)[0, 0] == 50

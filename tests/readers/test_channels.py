@@ -157,7 +157,7 @@ def test_hospital_spellings_are_known(modality, labels):
      ("A2", "reference"), ("Acc X", "raw acceleration"), ("xyzzy", "unknown label"),
      *((label, "a rate or interval of beats") for label in
        ("SpO2 Pulse", "SpO2 Rate", "Oximetry Pulse", "SaO2_BPM", "Pleth Rate", "PPG-HR", "ECG HR",
-        "EKG Rate", "ECGHR", "ECG II HR", "ECG RR")),
+        "EKG Rate", "ECGHR", "ECG II HR", "ECG RR", "EKG RRI", "ECG Tachogram")),
      ("SpO2 Desat", "computed from the signal"), ("SpO2 Perf. Index", "computed from"),
      ("EEG C3 Power", "computed from"), ("EEG C3-M2 Quality", "sensor check"),
      *((f"EMG {leg}", "leg muscle") for leg in

@@ -649,3 +649,53 @@ def test_folders_in_lists_are_named(nights):
     folder = nights("a.edf", "s1/b.edf")
     with pytest.raises(ReadError, match=r"s1: a folder; accepted here are files.*rglob"):
         read([folder / "a.edf", folder / "s1"], on_error="raise")
+
+
+@pytest.mark.parametrize(
+    "names", [("p1_N1", "p1_N2"), ("7-v1", "7-v2"), ("p_20200101", "p_2020-01-02"),
+              ("x pre", "x post")]
+)  # fmt: skip
+def test_visits_may_be_subjects(nights, names):
+    with pytest.warns(RecordingWarning, match=f"2 nights are each read as a subject.*{names[0]}"):
+        cohort = read(nights(*(f"{name}.edf" for name in names)))
+    assert sorted(cohort.groups) == sorted(names)
+
+
+def test_sessions_of_bids(nights):
+    names = ("sub-1/sub-1_ses-1_eeg", "sub-1/sub-1_ses-2_eeg", "sub-2/sub-2_ses-1_eeg")
+    folder = nights(*(f"{name}.edf" for name in names))
+    (folder / "participants.tsv").write_text("participant_id\tAGE\nsub-1\t9\nsub-2\t8\n")
+    table = "session_id\tAge\nses-1\t40\nses-2\t41\n"
+    (folder / "sub-1" / "sub-1_sessions.tsv").write_text(table)
+    with pytest.warns(RecordingWarning, match="2 of 3 nights have a row in .*_sessions.tsv"):
+        cohort = read(folder)
+    assert RecordingMetadata(["age"]).fit_transform(cohort).ravel().tolist() == [40, 41, 8]
+
+
+def test_rows_without_path(nights):
+    folder = nights("a.edf")
+    (folder / "nights.csv").write_text("path,hypnogram,subject\na.edf,False,A\n,,B\n,,C\n")
+    with pytest.warns(RecordingWarning, match="2 of 3 nights could not be read"):
+        cohort = read(folder / "nights.csv")
+    assert cohort.groups.tolist() == ["A"]
+    assert cohort.failures["reason"].str.extract(r"(row \d)")[0].tolist() == ["row 2", "row 3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [('file,x\na,"1,234"\nb,"2,345.5"\n', [1234, 2345.5]), ("file;x\na;1,234\nb;2\n", [1.234, 2]),
+     ('file,x\na,"0,234"\nb,"12,5"\n', [0.234, 12.5])],
+)  # fmt: skip
+def test_commas_in_numbers(nights, text, values):
+    folder = nights("a.edf", "b.edf")
+    (folder / "metadata.csv").write_text(text)
+    (folder / "participants.tsv").write_text("file\tx\na\t7\nb\t8\n")
+    assert read(folder).metadata["x"].tolist() == values
+
+
+def test_derivatives_are_copies(nights):
+    copy = "derivatives/clean/sub-1/sub-1_desc-clean_eeg"
+    folder = nights("sub-1/sub-1_eeg.edf", f"{copy}.edf")
+    with pytest.warns(RecordingWarning, match="1 recordings in derivatives, such as .*desc-clean"):
+        assert [night.id for night in read(folder)] == ["sub-1_eeg"]
+    assert len(read(folder / "derivatives")) == len(read(folder, pattern="d*/**/*.edf")) == 1

@@ -225,6 +225,15 @@ def test_first_stamp_moves_start(write_edf, stages_of, kind):
     assert night.duration == 60
 
 
+def test_first_stamp_moves_labels(write_edf, stages_of):
+    path = write_edf(seconds=120)
+    labels = write_edf("night-Hypnogram.edf", {}, annotations=stages_of("W2R", onset=30.0))
+    data = labels.read_bytes()
+    assert data.count(b"+0\x14\x14\0") == 1
+    labels.write_bytes(data.replace(b"+0\x14\x14\0", b"+30\x14\x14\0")[:-1])
+    assert read_recording(path).stages.tolist() == [-1, 0, 2, 4]
+
+
 @pytest.mark.parametrize(
     ("onsets", "start"), [([0.25, 1.25, 2.25], "22:30:00.250000"), ([0, 1.2, 1.9], "22:30:00")]
 )

@@ -181,3 +181,12 @@ def test_cohort_is_not_split(week):
     nights = split_nights(week, window=("22:00", "08:00"), min_hours=0)
     with pytest.raises(InvalidRecordingError, match="recording is a Cohort"):
         split_nights(nights)
+
+
+def test_unusable_calls_are_refused(week):
+    with pytest.raises(ReadError, match="timezone is 'Berlin'"):
+        split_nights(week, timezone="Berlin")
+    day = f"{week.start:%Y-%m-%d}"
+    diary = [(f"{day} 20:00", f"{day} 22:00"), (f"{day} 21:00", f"{day} 23:00")]
+    with pytest.raises(ReadError, match="two nights at one time"):
+        split_nights(week, by="diary", diary=diary)

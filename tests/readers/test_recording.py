@@ -103,12 +103,25 @@ def test_next_label_file_is_used(write_edf, content):
     with pytest.raises(ReadError, match=r"night-Hypnogram\.edf"):
         read_recording(path)
     path.with_name("night_hypnogram.csv").write_text("onset,duration,stage\n0,30,W\n30,30,R\n")
-    night = read_recording(path)
-    assert night.stages.tolist() == [0, 4]
     note = "labels are from night_hypnogram.csv, as night-Hypnogram.edf holds none that can be read"
-    assert note in night.notes
+    with pytest.warns(RecordingWarning, match=note):
+        assert read_recording(path).stages.tolist() == [0, 4]
     with pytest.raises(ReadError, match=r"night-Hypnogram\.edf"):
         read_recording(path, hypnogram=empty)
+
+
+def test_own_labels_are_last(write_edf, stages_of):
+    path = write_edf("n.edf", annotations=stages_of(["W", "R"]), seconds=60)
+    path.with_name("n.xml").write_text("<PatientStudy/>")
+    with pytest.warns(RecordingWarning, match="from the recording itself, as n.xml holds none"):
+        assert read_recording(path).stages.tolist() == [0, 4]
+
+
+def test_unread_events_are_named(write_edf, stages_of):
+    path = write_edf("n.edf", annotations=stages_of(["W", "R"]), seconds=60)
+    path.with_name("n_events.csv").write_text("onset,duration,type\n5,12,Apnea\n")
+    with pytest.warns(RecordingWarning, match="they hold no stages: n_events.csv"):
+        assert read_recording(path).events is None
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_epoch_numbers_are_used(read, numbers, onsets, name):
      ("0 1 2 3 4 5", [0, 1, 2, 3, 3, 4]), ("0 2 5 6", [0, 2, 4, -1]), ("0.0 2.0 4.0", [0, 2, 4]),
      ("0.000e+00 2.000e+00 -1.000e+00", [0, 2, -1]),
 
-     ("-1 0 2", [-1, 0, 2]), ("0 2 7 9", [0, 2, -1, -1]), ("0 ? nan NA 4", [0, -1, -1, -1, 4]),
+     ("-1 0 2", [-1, 0, 2]), ("0 2 8 9", [0, 2, -1, -1]), ("0 ? nan NA 4", [0, -1, -1, -1, 4]),
      ("W 4 R", [0, 3, 4]), ("0 1 2 3 4 W", [0, 1, 2, 3, 3, 0]),
      ("0 1 3 4 3 4 2 5", [0, 1, 3, 3, 3, 3, 2, 4]),
      ("5 0 2 4 2 4 1 4 0 5", [-1, 0, 2, 4, 2, 4, 1, 4, 0, -1])],
@@ -485,3 +485,13 @@ def test_any_table_is_read(tmp_path, words, start, duration):
     path.write_text("".join(words))
     with contextlib.suppress(ReadError):
         assert read_scoring(path, start=start, duration=duration).onsets.size
+
+
+def test_unknown_codes_are_named(read):
+    with pytest.warns(RecordingWarning, match=r"3 labels are no stage .*'-2' \(2\), '7' \(1\)"):
+        assert [row[2] for row in read("stage\n0\n-2\n-2\n2\n7\n")] == [0, -1, -1, 2, -1]
+
+
+def test_classes_are_stages(read):
+    text = "class\tinstance\tstart\tstop\nN2\t.\t0\t30\nR\t.\t30\t60\napnea\t.\t40\t50\n"
+    assert read(text, "a.annot") == [(0, 30, 2), (30, 30, 4)]

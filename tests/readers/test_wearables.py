@@ -533,7 +533,8 @@ def test_folder_of_tables(tmp_path, write_edf):
     for name in ("p3.csv", "p4.csv"):
         write_table(tmp_path / name, "time,hr", clock_times(HOUR), [60] * len(HOUR))
     write_edf("p4.edf", annotations=[(0.0, 60.0, "Sleep stage W")])
-    cohort = read_cohort(tmp_path, verbose=0)
+    with pytest.warns(RecordingWarning, match="from p1.csv, as p1-nsrr.xml holds none"):
+        cohort = read_cohort(tmp_path, verbose=0)
     assert [night.id for night in cohort] == ["p1", "p3", "p4"]
     assert cohort[0].stages.tolist() == [0, 0, 1, 2]
 
@@ -637,8 +638,9 @@ def test_lists_in_a_table(pairs):
 
 
 def test_same_quantity_is_unsure(pairs):
-    times = clock_times(HOUR)
-    write_table(pairs / "p02_spo2.csv", "time,spo2,pulse", times, [97] * 720, [60] * 720)
+    seconds = np.arange(3600)
+    values = np.full((2, 3600), 97)
+    write_table(pairs / "p02_spo2.csv", "time,spo2,pulse", clock_times(seconds), *values)
     with pytest.warns(RecordingWarning, match=r"p02_hr\.csv and .*p02_motion\.csv; each is read"):
         cohort = read_cohort(pairs, verbose=0)
     assert cohort.groups.tolist() == ["p01", "p02_hr", "p02_motion", "p02_spo2"]
@@ -731,3 +733,50 @@ def test_implausible_readings_are_counted(tmp_path, header, usual, wrong):
     write_table(path, header, range(1000), [wrong if i % 10 == 7 else usual for i in range(1000)])
     with pytest.warns(RecordingWarning, match="100 of 1,000 readings of .* are implausible"):
         read_recording(path)
+
+
+@pytest.mark.parametrize("form", ["%H:%M:%S %d/%m/%Y", "%d/%m/%Y %H:%M:%S"])
+def test_midnight_decides_the_day(tmp_path, form):
+    start = datetime(2024, 3, 1, 21)
+    seconds = np.arange(4 * 3600)
+    times = clock_times(seconds, start, form)
+    path = write_table(tmp_path / "o.csv", "Time,Oxygen Level", times, 95 + seconds % 3)
+    night = read_recording(path)
+    assert (night.start, night.duration) == (start, 4 * 3600 - 1)
+    assert night.coverage()["spo2"] >= 4 * 3600 - 30
+
+
+def test_open_dates_are_named(heart):
+    start = datetime(2024, 3, 1, 21)
+    with pytest.warns(RecordingWarning, match="dates are taken as month/day"):
+        night = heart(times=clock_times(HOUR, start, "%d/%m/%Y %H:%M:%S"))
+    assert night.start == datetime(2024, 1, 3, 21)
+    assert heart(times=clock_times(HOUR, start, "%m/%d/%Y %I:%M:%S %p")).start == start
+
+
+def test_readings_of_4_s(tmp_path):
+    times = np.arange(0, 3600, 4)
+    path = write_table(tmp_path / "o.csv", "t,spo2,hr", times, [96] * 900, [60] * 900)
+    with pytest.warns(RecordingWarning, match="spo2 left out: a reading every 4 s"):
+        assert read_recording(path).modalities == ("ibi",)
+
+
+def test_folder_names_a_night(tmp_path):
+    for name in ("p01", "p02"):
+        (tmp_path / name).mkdir()
+        first = f"{seconds_of(START)}\n1.0\n"
+        (tmp_path / name / "HR.csv").write_text(first + "60\n" * 600)
+        (tmp_path / name / "ACC.csv").write_text(first.replace("1.0", "32") + "64\n" * 19_200)
+        (tmp_path / name / "TEMP.csv").write_text(first + "31\n" * 600)
+    cohort = read_cohort(tmp_path, verbose=0)
+    assert cohort.groups.tolist() == [night.id for night in cohort] == ["p01", "p02"]
+    assert [night.modalities for night in cohort] == [("ibi", "actigraphy")] * 2
+
+
+def test_damaged_counts_are_refused(tmp_path):
+    whole = write_agd(tmp_path / "n.agd", np.arange(600) % 50).read_bytes()
+    path = tmp_path / "cut.agd"
+    for share in (0.95, 0.9, 0.8, 0.5):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(ReadError, match=r"cut\.agd"), np.errstate(all="ignore"):
+            read_recording(path)

@@ -89,7 +89,8 @@ def ids(cohort):
     ("key", "expected"),
     [(slice(1, 3), "12"), ([True, False, False, True], "03"), (np.array([3, 0, 0]), "300"),
      (["n2", "n1"], "21"), (pd.Index(["n3"]), "3"), ([], ""), (slice(None, None, -1), "3210"),
-     ([-1], "3")],
+     ([-1], "3"), (np.array([True, False, True, False], dtype=object), "02"),
+     (np.array([0.0, 2.0]), "02")],
 )  # fmt: skip
 def test_parts_keep_their_rows(four, key, expected):
     part = four[key]
@@ -104,6 +105,8 @@ def test_masks_come_from_metadata(four):
         old[four.metadata["age"][:2] > 50]
     with pytest.raises(InvalidRecordingError, match="3 values, 0 of them missing, for 4"):
         four[[True] * 3]
+    with pytest.raises(InvalidRecordingError, match="4 values, 1 of them missing, for 4"):
+        four[np.array([True, None, True, False], dtype=object)]
 
 
 def test_one_night_by_name(four):
