@@ -64,20 +64,18 @@ class RowSummary:
     def _offsets(self, night: EncodedNight, epochs: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """What centring takes off the rows: the night's mean tokens, fused as the tokens are.
 
-        Fusion is linear, so this equals centring before it. Where an encoder's groups lie in no
-        one space, what stands for a group that the night lacks is not touched.
+        Fusion is linear, so this equals centring before it. What stands for a group that the night
+        lacks becomes 0, the mean of a centred night.
         """
-        centers = night_centers(night.modalities, night.window or (0, len(rows)))
+        assert night.window is not None
+        centers = night_centers(night.modalities, night.window)
         if centers is None:
             return np.zeros_like(rows)
         constant = {
             name: EncodedModality(np.broadcast_to(centers[name], item.tokens.shape), item.valid)
             for name, item in night.modalities.items()
         }
-        neutral = self.neutral
-        if neutral is not None:
-            neutral = {name: np.zeros_like(block) for name, block in neutral.items()}
-        fused, _ = fuse(constant, self.modalities, self.fusion, neutral)
+        fused, _ = fuse(constant, self.modalities, self.fusion, self.neutral)
         return with_context(fused, epochs, self.n_around)
 
 

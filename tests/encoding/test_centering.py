@@ -17,6 +17,7 @@ from sleep2vec_sklearn import (
     Sleep2VecTransformer,
 )
 from sleep2vec_sklearn.errors import RecordingWarning
+from sleep2vec_sklearn.model import Encoder
 
 
 @pytest.fixture
@@ -101,6 +102,29 @@ def test_short_night_stays_uncentred(rows_of, nights):
     with pytest.warns(RecordingWarning, match="fewer than 20 epochs .* uncentred"):
         rows = rows_of(X, center="night")
     np.testing.assert_array_equal(rows, rows_of(X))
+
+
+class Interval(Encoder):
+    """The mean interval between beats, and one more group that no night has."""
+
+    def encode(self, recording, group):
+        return recording["ibi"].reshape(recording.n_epochs, -1).mean(axis=1)[:, None]
+
+    def neutral(self, group):
+        return np.full(1, 7.0)
+
+
+def test_encoders_of_long_nights():
+    levels = np.repeat([0.75, 1.0], [700, 980])  # the mean is that of the night, not of the day
+    night = Recording({"ibi": (np.repeat(levels, 120), 4)}, id="long")
+    encoder = Interval(
+        "interval", "1" * 64, {"heart": ("ibi",), "other": ("spo2",)}, {"heart": 1, "other": 1},
+        shared_space=False,
+    )  # fmt: skip
+    rows = Sleep2VecTransformer(encoder, center="night").fit_transform(EpochSequence([night]))
+    np.testing.assert_allclose(rows[900:, 0], 0, atol=0.02)
+    np.testing.assert_allclose(rows[:600, 0], -0.25, atol=0.02)
+    assert (rows[:, 1] == 0).all()
 
 
 def test_nights_are_not_centred(rows_of, nights, checkpoint_in_memory):
