@@ -354,7 +354,8 @@ def contents_of(inputs: EncoderInput, modalities: Sequence[str]) -> dict[str, st
 def check_contents(table: EmbeddingTable, inputs: EncoderInput) -> None:
     """Raise if recordings are not those of the same name that the table was made from."""
     contents = table.provenance.get("contents", {})
-    now = contents_of(inputs, table.provenance["modalities"]) if contents else {}
+    signals: Any = table.provenance.get("signals", table.provenance["modalities"])
+    now = contents_of(inputs, signals) if contents else {}
     subjects = dict(zip(map(str, table.X.names), table.X.subjects, strict=True))
     for name, nights in _nights_by_name(inputs):
         name, own, stored = str(name), nights[0].subject, subjects[str(name)]
