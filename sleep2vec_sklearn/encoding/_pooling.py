@@ -119,10 +119,15 @@ class RowCollector:
         _warn_of_recordings(what, self._left_out)
         what = "had a sensor or derivation that cannot be used, which counts as missing"
         _warn_of_recordings(what, self._complaints)
-        what = f"had fewer than {FEWEST_EPOCHS} epochs with a signal and stayed uncentred"
-        _warn_of_recordings(what, self._short)
+        warn_of_short(self._short)
         with np.errstate(invalid="ignore"):
             return self._sums / self._counts
+
+
+def warn_of_short(locations: list[str]) -> None:
+    """Warn of nights that have no centre."""
+    what = f"had fewer than {FEWEST_EPOCHS} epochs with a signal and stayed uncentred"
+    _warn_of_recordings(what, locations)
 
 
 def _warn_of_recordings(what: str, lines: list[str]) -> None:

@@ -171,3 +171,6 @@ def test_heads_see_centred_tokens(checkpoint_in_memory, nights):
     # a shift of a whole night by a constant is taken off its tokens, not off a plain head's
     mean = model.net_.module_.head.mean.numpy()
     np.testing.assert_allclose(mean, 0, atol=1e-5)
+    nap = Recording({"ibi": (np.asarray(nights[0]["ibi"])[: 10 * 120], 4)}, id="nap")
+    with pytest.warns(RecordingWarning, match=r"uncentred:\n.*nap"):
+        model.predict(EpochSequence([nap]))
