@@ -138,10 +138,13 @@ class EmbeddingTable:
         Raises
         ------
         ValueError
-            If the table was made without ``center="night"``, so that it does not have that mean.
+            If the table was made without ``center="night"``, so that it does not have that mean, or
+            for another ``center``.
         """
         if center is None:
             return self.values[index]
+        if center != "night":
+            raise ValueError(f"center must be 'night' or None, got {center!r}.")
         if self._offsets is None:
             raise ValueError(
                 f"center={center!r}: this table was made with center="

@@ -86,8 +86,9 @@ class Encoder:
     """Turns one recording into tokens, a vector for each epoch of 30 s.
 
     :class:`~sleep2vec_sklearn.Sleep2VecTransformer`, the fine-tuning estimators and the studies
-    take any object of a subclass as ``checkpoint``. A subclass sets the attributes and writes
-    :meth:`encode`; caching, fusion, pooling, centring, workers and errors are not its business.
+    take any object of a subclass as ``checkpoint``. A subclass writes :meth:`encode`, and gets the
+    attributes by the constructor, which an ``__init__`` of its own calls by ``super()``; caching,
+    fusion, pooling, centring, workers and errors are not its business.
 
     Attributes
     ----------
@@ -285,6 +286,10 @@ def _check_attributes(encoder: Encoder) -> None:
             f"shared_space=True and widths={encoder.widths!r}; accepted is one width, or "
             "shared_space=False"
         )
+    elif not encoder.shared_space and any(
+        np.shape(encoder.neutral(group)) != (widths[group],) for group in groups
+    ):
+        problem = f"neutral() of another shape than widths={widths!r}; accepted is (width,)"
     else:
         names = [name for group in encoder.groups for name in encoder.feature_names(group)]
         if len(names) != sum(encoder.widths.values()) or len(set(names)) < len(names):

@@ -159,6 +159,8 @@ def test_table_without_means_is_refused(checkpoint_in_memory, nights):
     table = Sleep2VecTransformer(checkpoint_in_memory).fit(X).embed(X)
     with pytest.raises(ValueError, match=r"Embed the nights with .*center='night'"):
         PrecomputedEmbeddings(table, center="night").fit(X)
+    with pytest.raises(ValueError, match="must be 'night' or None"):
+        table.rows(center="auto")
 
 
 def test_heads_see_centred_tokens(checkpoint_in_memory, nights):

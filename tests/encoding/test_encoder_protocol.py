@@ -248,6 +248,12 @@ def test_failures_name_the_night(cohort):
     assert np.isfinite(rows).all(axis=1).tolist() == [True, False]
 
 
+def test_wrong_neutral_is_refused(heart_and_breath, cohort):
+    heart_and_breath.neutral = lambda group: np.zeros(4)
+    with pytest.raises(CheckpointError, match=r"neutral\(\) of another shape"):
+        Sleep2VecTransformer(heart_and_breath).fit(cohort)
+
+
 def test_missing_summary_is_refused(cohort):
     encoder = broken(np.zeros, name="no summary", has_summary=True)
     with pytest.raises(CheckpointError, match="as a third item"):
