@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # a group of tokens, and the index of one of its derivations; each is encoded and cached by itself
 Part = tuple[str, int]
 _BYTES_PER_ENTRY = 512
-_one_at_a_time = threading.RLock()
+# by hash; not one for all, as an encoder may call another, in another thread
+_one_at_a_time: dict[str, threading.RLock] = {}
 _repeated: set[str] = set()  # encoders that gave the same tokens twice
 _known: dict[str, tuple] = {}  # by hash, what encoders of this process are
 
@@ -209,7 +210,7 @@ class Encoder:
             yield part, partial(self._encode_part, recording, part[0])
 
     def _encode_part(self, recording: Recording, group: str) -> EncodedModality:
-        with _one_at_a_time:
+        with _one_at_a_time.setdefault(self.sha256, threading.RLock()):
             encoded = self._encode_checked(recording, group)
             if self.sha256 not in _repeated:
                 again = self._encode_checked(recording, group)

@@ -248,6 +248,27 @@ def test_failures_name_the_night(cohort):
     assert np.isfinite(rows).all(axis=1).tolist() == [True, False]
 
 
+class Nested(Encoder):
+    """The rows of another encoder."""
+
+    def encode(self, recording, group):
+        return Sleep2VecTransformer(self.card["inner"]).fit_transform(EpochSequence([recording]))
+
+
+def test_encoders_may_nest(cohort):
+    nights, rows = [cohort[0].without("effort")], []
+    inner = broken(np.ones, name="inner", groups={"ibi": ("ibi",)})
+    groups, widths = {"ibi": ("ibi",)}, {"ibi": 2}
+    outer = Nested("outer", sha256("outer"), groups, widths, card={"inner": inner})
+    transformer = Sleep2VecTransformer(outer)
+    thread = threading.Thread(
+        target=lambda: rows.append(transformer.fit_transform(nights)), daemon=True
+    )
+    thread.start()
+    thread.join(20)
+    np.testing.assert_array_equal(rows, [[[1, 1]]])
+
+
 def test_wrong_neutral_is_refused(heart_and_breath, cohort):
     heart_and_breath.neutral = lambda group: np.zeros(4)
     with pytest.raises(CheckpointError, match=r"neutral\(\) of another shape"):
