@@ -235,7 +235,7 @@ def check_n_jobs_equality(name: str, estimator_orig: Any, kind: str) -> None:
 def check_missing_modality_closure(name: str, estimator_orig: Any, kind: str) -> None:
     """Fitted on all modalities, any of them alone, or all but one, gives rows of that width."""
     estimator, outputs = _fitted(estimator_orig, make_X(kind))
-    names = estimator._signals_read() if hasattr(estimator, "modalities_") else tuple(MODALITIES)
+    names = tuple(getattr(estimator, "modalities_", MODALITIES))
     for subset in [{n} for n in names] + [set(names) - {n} for n in names if len(names) > 2]:
         drop, blank = (
             lambda signals, kept=subset: {n: v for n, v in signals.items() if n in kept},

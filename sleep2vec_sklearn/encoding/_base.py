@@ -143,7 +143,8 @@ def signals_read(estimator: Any) -> tuple[str, ...]:
     """Modalities that the fitted parts of an estimator read; none if no part says so."""
     parts = [part for part in components(estimator) if hasattr(part, "modalities_")]
     names = [p._signals_read() if hasattr(p, "_signals_read") else p.modalities_ for p in parts]
-    return tuple(dict.fromkeys(chain.from_iterable(names)))
+    # a group of features, such as the time, need not be a modality
+    return tuple(name for name in MODALITIES if name in {*chain.from_iterable(names)})
 
 
 def without_subjects(state: dict) -> dict:
