@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class CheckpointMixin:
     checkpoint: Any
     checkpoint_sha256_: str
     unit_: str
+    modalities_: tuple[str, ...]
 
     def _load_checkpoint(self) -> Checkpoint | Encoder:
         # what needs torch is imported where it is used: pipelines are built without it
@@ -58,6 +60,13 @@ class CheckpointMixin:
                 f"was fitted with {self.checkpoint_sha256_[:12]}. Restore that file, or fit again."
             )
         return checkpoint
+
+    def _signals_read(self) -> tuple[str, ...]:
+        """Modalities that the groups of tokens in ``modalities_`` are made of."""
+        from ._sleep2vec import as_encoder
+
+        groups = as_encoder(self._load_fitted_checkpoint()).groups
+        return tuple(dict.fromkeys(name for group in self.modalities_ for name in groups[group]))
 
     def _check_unit(self, inputs: EncoderInput) -> None:
         check_unit(inputs, self.unit_, f"this {self._noun} was")
@@ -117,6 +126,25 @@ class RecordingTransformerMixin(RecordingInputMixin, TransformerMixin):
         import pandas as pd
 
         return pd.DataFrame(rows, index=inputs.index, columns=self.get_feature_names_out())
+
+
+def components(estimator: Any) -> Iterator:
+    """An estimator and its parts."""
+    yield estimator
+    inner = getattr(estimator, "best_estimator_", None) or getattr(estimator, "estimator", None)
+    if inner is not None and not isinstance(inner, str):
+        yield from components(inner)
+    for kind in ("steps", "transformer_list"):
+        for step in getattr(estimator, kind, ()):
+            yield from components(step[1])
+
+
+def signals_read(estimator: Any) -> tuple[str, ...]:
+    """Modalities that the fitted parts of an estimator read; none if no part says so."""
+    parts = [part for part in components(estimator) if hasattr(part, "modalities_")]
+    names = [p._signals_read() if hasattr(p, "_signals_read") else p.modalities_ for p in parts]
+    # a group of features, such as the time, need not be a modality
+    return tuple(name for name in MODALITIES if name in {*chain.from_iterable(names)})
 
 
 def without_subjects(state: dict) -> dict:

@@ -16,7 +16,6 @@ range, their mean is smoothed over half an hour and cut halfway between its calm
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
@@ -95,23 +94,6 @@ def centered_tokens(
     if centers is None:
         return {name: item.tokens for name, item in night.items()}
     return {name: item.tokens - centers[name] for name, item in night.items()}
-
-
-class Preread:
-    """A recording some of whose signals have been read already; each is given once."""
-
-    def __init__(self, recording: Recording, signals: Mapping[str, Signal]):
-        self._recording = recording
-        self._signals = dict(signals)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._recording, name)
-
-    def read(self, names: list[str]) -> dict[str, Signal]:
-        """As that of the recording."""
-        there = {name: self._signals.pop(name) for name in names if name in self._signals}
-        rest = [name for name in names if name not in there]
-        return there | (self._recording.read(rest) if rest else {})
 
 
 def _lights_window(recording: Recording) -> tuple[int, int] | None:

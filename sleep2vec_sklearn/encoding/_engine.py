@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,9 +31,8 @@ from ..errors import (
 )
 from ..model.encoder import EncodedModality, Encoder, Part
 from ..recordings.modality import list_modalities
-from ..recordings.recording import Recording
-from ..recordings.sources import Signal
-from ._centering import Preread, find_window, needs_signals, window_modalities
+from ..recordings.recording import Recording, keep_signals
+from ._centering import find_window, needs_signals, window_modalities
 from ._disk_cache import token_key
 
 ENCODING_REVISION = 4
@@ -114,7 +113,8 @@ class Engine:
         """Tokens by part: futures of those being encoded, and those of the cache; the window."""
         parts = self.encoder.parts(recording, self.groups)
         if not parts:
-            accepted = {name for group in self.groups for name in self.encoder.groups[group]}
+            read = (name for group in self.groups for name in self.encoder.groups[group])
+            accepted = list(dict.fromkeys(read))
             raise InvalidRecordingError(
                 f"the night has {', '.join(recording.modalities)}, none of which is among the "
                 f"modalities to encode ({', '.join(list_modalities(accepted))}). Leave it out, or "
@@ -150,7 +150,7 @@ class Engine:
         if self.cache is not None and key is not None:
             stored = np.array([window], dtype=np.float32)
             self.cache.put(key, EncodedModality(stored, np.ones(1, dtype=bool)))
-        return window, cast("Recording", Preread(recording, read))
+        return window, keep_signals(recording, read)
 
     def _keys(self, recording: Recording, parts: Sequence[Part]) -> dict[Part, str]:
         made_by = (*self.encoder.key, ENCODING_REVISION)
@@ -240,38 +240,9 @@ def encode_together(
         return
     # all engines night by night, or all tokens of one would be in memory
     for position, (recording, location) in enumerate(zip(recordings, locations, strict=True)):
-        once: Any = _ReadOnce(recording)
+        once = keep_signals(recording, {})
         nights = (night for engine in engines for night in engine.encode([once], [location]))
         yield tuple(replace(night, position=position) for night in nights)
-
-
-class _ReadOnce:
-    """A recording whose signals stay in memory from one engine to the next."""
-
-    def __init__(self, recording: Recording):
-        self._recording = recording
-        self._signals: dict[str, Signal] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._recording, name)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self.signal(name).values
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._recording
-
-    def read(self, names: str | Sequence[str] | None = None) -> dict[str, Signal]:
-        wanted = [name for name in list_modalities(names) if name in self._recording.modalities]
-        unread = [name for name in wanted if name not in self._signals]
-        if unread:
-            self._signals |= self._recording.read(unread)
-        return {name: self._signals[name] for name in wanted}
-
-    def signal(self, name: str, derivation: int = 0) -> Signal:
-        if derivation or name not in self._recording.modalities:
-            return self._recording.signal(name, derivation)
-        return self.read([name])[name]
 
 
 def combine_derivations(items: Sequence[EncodedModality]) -> EncodedModality:
@@ -299,6 +270,8 @@ def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
         # torch sets a thread's number at its first use, from the one that was set last anywhere
         torch.get_num_threads()
         torch.set_num_threads(1)
+        # of this thread alone, for encoders that do not say so
+        torch.set_grad_enabled(False)
 
     before = torch.get_num_threads()
     with ThreadPoolExecutor(n_workers, initializer=begin) as pool:

@@ -326,6 +326,13 @@ def _without_tokens(
 
 def packed(checkpoint: Checkpoint | Encoder) -> np.ndarray:
     """As an array, which joblib sends once: memory-mapped by loky, scattered by dask."""
-    # by value where it is of a notebook's own class, which no worker can import
-    portable = wrap_non_picklable_objects(checkpoint, keep_wrapper=False)
-    return np.frombuffer(pickle.dumps(portable, protocol=5), dtype=np.uint8)
+    try:
+        # by value where it is of a notebook's own class, which no worker can import
+        portable = wrap_non_picklable_objects(checkpoint, keep_wrapper=False)
+        data = pickle.dumps(portable, protocol=5)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{checkpoint.name} cannot be sent to workers ({error}). Write a __getstate__ that "
+            "leaves out what has no pickle, or encode in this process."
+        ) from error
+    return np.frombuffer(data, dtype=np.uint8)

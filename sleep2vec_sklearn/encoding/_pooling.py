@@ -64,20 +64,18 @@ class RowSummary:
     def _offsets(self, night: EncodedNight, epochs: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """What centring takes off the rows: the night's mean tokens, fused as the tokens are.
 
-        Fusion is linear, so this equals centring before it. Where an encoder's groups lie in no
-        one space, what stands for a group that the night lacks is not touched.
+        Fusion is linear, so this equals centring before it. What stands for a group that the night
+        lacks becomes 0, the mean of a centred night.
         """
-        centers = night_centers(night.modalities, night.window or (0, len(rows)))
+        assert night.window is not None
+        centers = night_centers(night.modalities, night.window)
         if centers is None:
             return np.zeros_like(rows)
         constant = {
             name: EncodedModality(np.broadcast_to(centers[name], item.tokens.shape), item.valid)
             for name, item in night.modalities.items()
         }
-        neutral = self.neutral
-        if neutral is not None:
-            neutral = {name: np.zeros_like(block) for name, block in neutral.items()}
-        fused, _ = fuse(constant, self.modalities, self.fusion, neutral)
+        fused, _ = fuse(constant, self.modalities, self.fusion, self.neutral)
         return with_context(fused, epochs, self.n_around)
 
 
@@ -121,10 +119,15 @@ class RowCollector:
         _warn_of_recordings(what, self._left_out)
         what = "had a sensor or derivation that cannot be used, which counts as missing"
         _warn_of_recordings(what, self._complaints)
-        what = f"had fewer than {FEWEST_EPOCHS} epochs with a signal and stayed uncentred"
-        _warn_of_recordings(what, self._short)
+        warn_of_short(self._short)
         with np.errstate(invalid="ignore"):
             return self._sums / self._counts
+
+
+def warn_of_short(locations: list[str]) -> None:
+    """Warn of nights that have no centre."""
+    what = f"had fewer than {FEWEST_EPOCHS} epochs with a signal and stayed uncentred"
+    _warn_of_recordings(what, locations)
 
 
 def _warn_of_recordings(what: str, lines: list[str]) -> None:

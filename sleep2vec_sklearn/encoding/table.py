@@ -138,10 +138,13 @@ class EmbeddingTable:
         Raises
         ------
         ValueError
-            If the table was made without ``center="night"``, so that it does not have that mean.
+            If the table was made without ``center="night"``, so that it does not have that mean, or
+            for another ``center``.
         """
         if center is None:
             return self.values[index]
+        if center != "night":
+            raise ValueError(f"center must be 'night' or None, got {center!r}.")
         if self._offsets is None:
             raise ValueError(
                 f"center={center!r}: this table was made with center="
@@ -354,7 +357,8 @@ def contents_of(inputs: EncoderInput, modalities: Sequence[str]) -> dict[str, st
 def check_contents(table: EmbeddingTable, inputs: EncoderInput) -> None:
     """Raise if recordings are not those of the same name that the table was made from."""
     contents = table.provenance.get("contents", {})
-    now = contents_of(inputs, table.provenance["modalities"]) if contents else {}
+    signals: Any = table.provenance.get("signals", table.provenance["modalities"])
+    now = contents_of(inputs, signals) if contents else {}
     subjects = dict(zip(map(str, table.X.names), table.X.subjects, strict=True))
     for name, nights in _nights_by_name(inputs):
         name, own, stored = str(name), nights[0].subject, subjects[str(name)]

@@ -85,7 +85,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         listed in one warning. With "nan", a single sensor that cannot be used, such as one in
         another unit, is left out with a warning, and the night is encoded by the others.
     store_weights_in_pickle : bool, default=False
-        Pickles carry the checkpoint's name and hash only, unless it was passed as a Checkpoint;
+        Pickles carry the checkpoint's name and hash only, unless it was passed as an object;
         True makes them self-contained.
     verbose : int, default=0
         1 shows a progress bar.
@@ -126,7 +126,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
     }  # fmt: skip
 
     def __init__(
-        self, checkpoint: str | PathLike | Checkpoint = "sleep2vec-mini", *,
+        self, checkpoint: str | PathLike | Checkpoint | Encoder = "sleep2vec-mini", *,
         modalities: str | Sequence[str] | None = None, fusion: str = "auto", pooling: str = "mean",
         center: str | None = "auto", context_minutes: float = 0, layer: str | int = "last",
         precision: str = "float32", device: str = "auto", batch_size: int | None = None,
@@ -241,8 +241,10 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         coverage = CoverageCollector(inputs, self.modalities_)
         rows, offsets = self._encode(inputs, coverage)
         keys = RowKeys.from_input(inputs)
-        contents = {"contents": contents_of(inputs, self.modalities_)}
-        provenance = self._provenance() | contents
+        signals = self._signals_read()
+        provenance = self._provenance() | {"contents": contents_of(inputs, signals)}
+        if signals != self.modalities_:
+            provenance["signals"] = list(signals)
         return EmbeddingTable(keys, rows, coverage.seconds, provenance, offsets)
 
     def __getstate__(self) -> dict:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from ._saving import SavedEstimator
 
 _LARGEST_SEED = 2**31 - 1
+_SAVING = "save()", "Use joblib.dump(estimator, path), a pickle, in place of it."
 # made anew from the others
 _NOT_SAVED = {"net_", "history_"}
 _PARAMETERS_NOT_SAVED = {"checkpoint", "random_state", "cache", "verbose", "device"}
@@ -131,7 +132,7 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
 
     Parameters
     ----------
-    checkpoint : str, path or Checkpoint
+    checkpoint : str, path, Checkpoint or Encoder
         Name of a bundled encoder, a file written by :func:`save_checkpoint`, one of the authors'
         ``.ckpt`` files, or a loaded one.
     modalities : sequence of str, optional
@@ -204,7 +205,7 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
     }  # fmt: skip
 
     def __init__(
-        self, checkpoint: str | PathLike | Checkpoint = "sleep2vec-mini", *,
+        self, checkpoint: str | PathLike | Checkpoint | Encoder = "sleep2vec-mini", *,
         modalities: Sequence[str] | None = None, finetune: str | LoRA | FullFineTuning = "head",
         head: str = "auto", head_size: int | None = None, aggregation: str = "concat",
         layer_mix: bool = False, dropout: float = 0.1,
@@ -389,7 +390,7 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         fitted = {k: v for k, v in vars(self).items() if k.endswith("_") and k not in _NOT_SAVED}
         saved = SavedEstimator(
             f"{type(self).__module__}:{type(self).__qualname__}", parameters, fitted,
-            list(self.history_), require_sleep2vec(self._load_fitted_checkpoint(), "save()"),
+            list(self.history_), require_sleep2vec(self._load_fitted_checkpoint(), *_SAVING),
             self.net_.module_.state_dict(),
         )  # fmt: skip
         write_estimator(Path(path), saved)

@@ -21,8 +21,9 @@ from tqdm.auto import tqdm
 from .._torch import RunningStatistics
 from .._warnings import warn
 from ..config import get_config
-from ..encoding._centering import centered_tokens
+from ..encoding._centering import centered_tokens, is_short
 from ..encoding._engine import EncodedNight, Engine, encode_together
+from ..encoding._pooling import warn_of_short
 from ..encoding._sleep2vec import as_encoder
 from ..encoding.cache import open_store
 from ..encoding.covariates import RecordingMetadata, time_columns
@@ -418,13 +419,17 @@ class TokenSource:
             for layer in self.layers
         ]
         bar = tqdm(total=len(recordings), desc="encoding", unit="night", disable=not self.verbose)
+        short = []
         with bar, closing(encode_together(engines, recordings, locations)) as encoded:
-            for recording, layers in zip(recordings, encoded, strict=True):
+            for recording, location, layers in zip(recordings, locations, encoded, strict=True):
                 for layer in layers:
                     if layer.error is not None:
                         raise layer.error
+                if self.center and is_short(layers[0].modalities):
+                    short.append(location)
                 yield self._night(recording.n_epochs, layers)
                 bar.update()
+        warn_of_short(short)
         complaint = None if store is None else store.take_complaint()
         if complaint is not None:
             warn(complaint, CacheWarning)

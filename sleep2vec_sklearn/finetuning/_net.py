@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 _WARMUP, _LR_FLOOR, _MAX_NORM = 0.05, 0.05, 1.0
 _BATCH_STREAM, _STEP_STREAM, _HOLD_OUT_STREAM = 11, 12, 13
 _TOKENS_PER_PIECE = 120
+_TUNING = "finetune='lora' or 'full'", "Use finetune='head', which takes any."
 _NIGHTS_FOR_STATISTICS = 64
 _FEWEST_HELD_OUT = 2
 
@@ -137,7 +138,7 @@ def build_module(
         if tuning is None:
             return FineTuningModule(Standardised(Head(head)), True, settings.modality_dropout)
         lora = tuning if isinstance(tuning, LoRA) else None
-        encoder = require_sleep2vec(checkpoint, "finetune='lora' or 'full'").build()
+        encoder = require_sleep2vec(checkpoint, *_TUNING).build()
         network = FineTuned(encoder, head, lora)
         network.head = Standardised(network.head)
         return FineTuningModule(network, False, settings.modality_dropout)
@@ -217,7 +218,7 @@ def _open_nights(
         return
     recordings, locations = nights.recordings, nights.locations
     options = settings.cache, settings.verbose
-    tuned = require_sleep2vec(checkpoint, "finetune='lora' or 'full'")
+    tuned = require_sleep2vec(checkpoint, *_TUNING)
     with prepared_nights(tuned, modalities, recordings, locations, *options) as reader:
         yield reader
 

@@ -19,6 +19,7 @@ from safetensors.numpy import save
 from sklearn.utils.validation import check_is_fitted
 
 from .._files import check_format_version, write_atomic
+from ..encoding._base import signals_read
 from ..encoding._centering import night_centers
 from ..encoding._pooling import fuse
 from ..encoding.cache import check_cache, open_store
@@ -27,7 +28,7 @@ from ..evaluation.sleep_statistics import sleep_statistics, usable_lights, warn_
 from ..recordings._conditioning import find_good_epochs
 from ..recordings.epochs import EpochSequence
 from ..recordings.modality import EPOCH_SECONDS, list_modalities
-from ..recordings.recording import Recording, as_recording, describe_recording
+from ..recordings.recording import Recording, as_recording, describe_recording, prefix_errors
 from ..recordings.stages import SleepStage
 
 if TYPE_CHECKING:
@@ -234,7 +235,8 @@ def _stage_by_eeg(night: Recording, stager: Any, modalities: Sequence[str] | Non
             f"modalities={modalities!r}, but stager={loaded.name!r} reads the EEG alone. Leave "
             "them out, or the stager."
         )
-    states, probabilities, valid = loaded.states_and_probabilities(night)
+    with prefix_errors(describe_recording(night)):
+        states, probabilities, valid = loaded.states_and_probabilities(night)
     if not valid.any():
         raise InvalidRecordingError(
             f"{describe_recording(night)}: no usable signal: eeg flat or mostly without samples, "
@@ -248,7 +250,8 @@ def _stage_by_classifier(
 ) -> StagedNight:
     check_is_fitted(classifier)
     classes = np.asarray(classifier.classes_)
-    if modalities is not None or not np.isin(classes, range(len(STAGES))).all():
+    is_coded = classes.dtype != bool and np.isin(classes, range(len(STAGES))).all()
+    if modalities is not None or not is_coded:
         raise InvalidRecordingError(
             f"stager: a classifier of the classes {', '.join(map(str, classes))} with modalities="
             f"{modalities!r}; accepted is one of the codes 0 to 4 (W, N1, N2, N3, R), without "
@@ -258,7 +261,7 @@ def _stage_by_classifier(
     probabilities[:, classes.astype(int)] = classifier.predict_proba(EpochSequence([night]))
     valid = {
         name: find_good_epochs(signal, name, night.n_epochs, coarse=True)
-        for name, signal in night.read().items()
+        for name, signal in night.read(signals_read(classifier) or None).items()
     }
     probabilities[~np.any(list(valid.values()), axis=0)] = np.nan
     return _as_staged(night, probabilities, valid, None, {})

@@ -41,7 +41,9 @@ _METADATA_KEY = "sleep2vec_sklearn"
 _FILES_KEPT = 4
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _LIGHTNING = ".ckpt"
-_NO_OTHER_FORMAT = "Checkpoints are files of save_checkpoint(), or the authors' .ckpt files."
+_NO_OTHER_FORMAT = (
+    "Checkpoints are files of save_checkpoint(), the authors' .ckpt files, or SeqSleepNet's."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,19 +254,22 @@ def as_checkpoint(checkpoint: Any) -> Checkpoint | Encoder:
     """A checkpoint or encoder itself, or what a name or path is of; see :func:`load_checkpoint`."""
     if isinstance(checkpoint, str | os.PathLike):
         return load_checkpoint(checkpoint)
-    # an estimator that has one
-    checkpoint = getattr(checkpoint, "encoder", checkpoint)
+    if not isinstance(checkpoint, Checkpoint | Encoder):
+        # an estimator that has one
+        checkpoint = getattr(checkpoint, "encoder", checkpoint)
     if not isinstance(checkpoint, Checkpoint):
         check_encoder(checkpoint)
     return checkpoint
 
 
-def require_sleep2vec(checkpoint: Checkpoint | Encoder, what: str) -> Checkpoint:
+def require_sleep2vec(
+    checkpoint: Checkpoint | Encoder, what: str, fix: str = "Pass the checkpoint of one."
+) -> Checkpoint:
     """The checkpoint, or a CheckpointError that says what it is needed for."""
     if not isinstance(checkpoint, Checkpoint):
         raise CheckpointError(
             f"{what} needs a sleep2vec encoder, whose network is known; {checkpoint.name} is a "
-            f"{type(checkpoint).__name__}. Pass the checkpoint of one."
+            f"{type(checkpoint).__name__}. {fix}"
         )
     return checkpoint
 

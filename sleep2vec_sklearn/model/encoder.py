@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._files import sha256
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InvalidSignalError, Sleep2VecError
 from ..recordings.modality import Conditioning, get_modality
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # a group of tokens, and the index of one of its derivations; each is encoded and cached by itself
 Part = tuple[str, int]
 _BYTES_PER_ENTRY = 512
-_one_at_a_time = threading.RLock()
+# by hash; not one for all, as an encoder may call another, in another thread
+_one_at_a_time: dict[str, threading.RLock] = {}
 _repeated: set[str] = set()  # encoders that gave the same tokens twice
 _known: dict[str, tuple] = {}  # by hash, what encoders of this process are
 
@@ -86,8 +87,9 @@ class Encoder:
     """Turns one recording into tokens, a vector for each epoch of 30 s.
 
     :class:`~sleep2vec_sklearn.Sleep2VecTransformer`, the fine-tuning estimators and the studies
-    take any object of a subclass as ``checkpoint``. A subclass sets the attributes and writes
-    :meth:`encode`; caching, fusion, pooling, centring, workers and errors are not its business.
+    take any object of a subclass as ``checkpoint``. A subclass writes :meth:`encode`, and gets the
+    attributes by the constructor, which an ``__init__`` of its own calls by ``super()``; caching,
+    fusion, pooling, centring, workers and errors are not its business.
 
     Attributes
     ----------
@@ -173,7 +175,8 @@ class Encoder:
         Returns
         -------
         array of shape (n_epochs, width), or a pair of it and a bool array of shape (n_epochs,)
-            The second says which epochs have the group; all, if it is left out.
+            The second says which epochs have the group; all, if it is left out. With
+            :attr:`has_summary` a third item follows, the vector of the night, of shape (width,).
         """
         raise NotImplementedError(f"{type(self).__name__} does not define encode().")
 
@@ -210,10 +213,10 @@ class Encoder:
             yield part, partial(self._encode_part, recording, part[0])
 
     def _encode_part(self, recording: Recording, group: str) -> EncodedModality:
-        with _one_at_a_time:
-            encoded = check_tokens(self, recording, group, self.encode(recording, group))
+        with _one_at_a_time.setdefault(self.sha256, threading.RLock()):
+            encoded = self._encode_checked(recording, group)
             if self.sha256 not in _repeated:
-                again = check_tokens(self, recording, group, self.encode(recording, group))
+                again = self._encode_checked(recording, group)
                 if not np.allclose(encoded.tokens, again.tokens, rtol=1e-3, atol=1e-4):
                     raise CheckpointError(
                         f"{self.name} gave other tokens for {group!r} of the same night at a "
@@ -222,6 +225,17 @@ class Encoder:
                     )
                 _repeated.add(self.sha256)
         return encoded
+
+    def _encode_checked(self, recording: Recording, group: str) -> EncodedModality:
+        try:
+            return check_tokens(self, recording, group, self.encode(recording, group))
+        except (Sleep2VecError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            raise InvalidSignalError(
+                f"{self.name} failed at {group!r} ({type(error).__name__}: {error}). Mend its "
+                "encode(), or leave the recording out."
+            ) from error
 
     def __deepcopy__(self, memo: dict) -> Encoder:
         # scikit-learn clones a parameter by a deep copy, in every fold
@@ -261,18 +275,25 @@ def check_encoder(encoder: Any) -> None:
 
 def _check_attributes(encoder: Encoder) -> None:
     """Refuse a hash, groups, widths or names that cannot be used."""
-    problem = None
+    problem, groups, widths = None, encoder.groups, encoder.widths
     if not re.fullmatch("[0-9a-f]{64}", str(encoder.sha256)):
         problem = f"sha256={encoder.sha256!r}; accepted are 64 hex digits"
-    elif not encoder.groups:
-        problem = "groups={}; accepted is at least one"
-    elif set(encoder.widths) != set(encoder.groups) or min(encoder.widths.values()) < 1:
-        problem = f"widths={encoder.widths!r}; accepted is a length for each of its groups"
+    elif not _is_filled(groups) or any(not m or isinstance(m, str) for m in groups.values()):
+        problem = (
+            f"groups={groups!r}; accepted is at least one, each with a tuple of modalities, such "
+            "as {'eeg': ('eeg',)}"
+        )
+    elif not _is_filled(widths) or set(widths) != set(groups) or not _are_counts(widths.values()):
+        problem = f"widths={widths!r}; accepted is a length for each of its groups"
     elif encoder.shared_space and len(set(encoder.widths.values())) > 1:
         problem = (
             f"shared_space=True and widths={encoder.widths!r}; accepted is one width, or "
             "shared_space=False"
         )
+    elif not encoder.shared_space and any(
+        np.shape(encoder.neutral(group)) != (widths[group],) for group in groups
+    ):
+        problem = f"neutral() of another shape than widths={widths!r}; accepted is (width,)"
     else:
         names = [name for group in encoder.groups for name in encoder.feature_names(group)]
         if len(names) != sum(encoder.widths.values()) or len(set(names)) < len(names):
@@ -286,11 +307,20 @@ def _check_attributes(encoder: Encoder) -> None:
         raise CheckpointError(f"{type(encoder).__name__} {encoder.name!r} has {problem}.")
 
 
+def _is_filled(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(value) > 0
+
+
+def _are_counts(values: Iterable) -> bool:
+    return all(isinstance(value, int | np.integer) and value > 0 for value in values)
+
+
 def check_tokens(
     encoder: Encoder, recording: Recording, group: str, encoded: Any
 ) -> EncodedModality:
     """What :meth:`Encoder.encode` returned, or a CheckpointError if it is no block of tokens."""
-    tokens, valid = encoded if isinstance(encoded, tuple) else (encoded, None)
+    items = encoded if isinstance(encoded, tuple) else (encoded,)
+    tokens, valid, summary = (*items, None, None)[:3]
     tokens = np.asarray(tokens, dtype=np.float32)
     shape, of_epochs = (recording.n_epochs, encoder.widths[group]), (recording.n_epochs,)
     valid = np.ones(of_epochs, dtype=bool) if valid is None else np.asarray(valid, dtype=bool)
@@ -306,4 +336,11 @@ def check_tokens(
             f"{encoder.name} gave tokens for {group!r} that are not finite in {n_wrong} epochs. "
             "Mend its encode(), or return which epochs are valid beside them."
         )
-    return EncodedModality(np.where(valid[:, None], tokens, 0), valid)
+    summary = np.asarray(summary, dtype=np.float32) if encoder.has_summary else None
+    if summary is not None and (summary.shape != shape[1:] or not np.isfinite(summary).all()):
+        raise CheckpointError(
+            f"{encoder.name} gave a vector of the night of shape {summary.shape} for {group!r}; "
+            f"accepted, as a third item, is a finite one of shape {shape[1:]}. Mend its encode(), "
+            "or set has_summary=False."
+        )
+    return EncodedModality(np.where(valid[:, None], tokens, 0), valid, summary)

@@ -69,7 +69,8 @@ class Sleep2Vec(nn.Module):
         """A network with a copy of these parameters and buffers, in eval mode."""
         network = cls.from_seed(config, 0)
         network.load_state_dict(state)
-        return network.eval()
+        # whatever torch's default is
+        return network.float().eval()
 
     @classmethod
     def differences(cls, config: EncoderConfig, state: Mapping[str, Tensor]) -> list[str]:

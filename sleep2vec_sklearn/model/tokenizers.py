@@ -204,7 +204,7 @@ class SpectralTokenizer(nn.Module):
     def _slow(self, rows: Tensor) -> list[Tensor]:
         mean = rows.mean(dim=-1, keepdim=True)
         centred, step = rows - mean, rows.diff(dim=-1)
-        time = torch.linspace(-1, 1, rows.shape[-1], device=rows.device)
+        time = torch.linspace(-1, 1, rows.shape[-1], dtype=rows.dtype, device=rows.device)
         statistics = [
             mean[:, 0],
             centred.std(dim=-1, correction=0),
@@ -223,7 +223,7 @@ class SpectralTokenizer(nn.Module):
     def _log_bands(self, values: Tensor, kind: str) -> Tensor:
         """Log of the Hann-windowed power in each band; white noise of variance 1 gives 0."""
         bands = self.get_buffer(f"{kind}_bands")
-        window = torch.hann_window(values.shape[-1], device=values.device)
+        window = torch.hann_window(values.shape[-1], dtype=values.dtype, device=values.device)
         spectrum = torch.fft.rfft(values * window)[..., : bands.shape[0]]
         power = (spectrum.real.square() + spectrum.imag.square()) / window.square().sum()
         return (power @ bands + _FLOOR).log()
@@ -275,7 +275,7 @@ def _band_edges(lowest: int, highest: int, n_bands: int) -> np.ndarray:
 
 def _pooling(edges: np.ndarray) -> Tensor:
     """[n_bins, n_bands] matrix that averages the bins of each band; bin 0 is the constant."""
-    matrix = torch.zeros(int(edges[-1]), len(edges) - 1)
+    matrix = torch.zeros(int(edges[-1]), len(edges) - 1, dtype=torch.float32)
     for band, (start, stop) in enumerate(pairwise(edges)):
         matrix[start:stop, band] = 1.0 / float(stop - start)
     return matrix

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._files import sha256
 from .._warnings import warn
+from ..encoding._base import components, signals_read
 from ..errors import InvalidRecordingError, ModalityWarning
 from ..evaluation._cross_validation import (
     HeldOutPredictions,
@@ -43,7 +44,7 @@ class SensorStudy:
         self, estimator: Any, X: Any, y: ArrayLike, groups: Iterable | None, cv: Any, scoring: Any,
         average: str, level: float, n_resamples: int, random_state: Any,
     ) -> None:  # fmt: skip
-        if any(type(part).__name__ == "PrecomputedEmbeddings" for part in _components(estimator)):
+        if any(type(part).__name__ == "PrecomputedEmbeddings" for part in components(estimator)):
             raise TypeError(
                 "PrecomputedEmbeddings looks rows up by recording, so a lost sensor would change "
                 "nothing. Use a Sleep2VecTransformer; its cache encodes each signal once."
@@ -69,8 +70,7 @@ class SensorStudy:
         """The modalities named, else all that the nights have and the estimator reads."""
         present = self.nights.modalities
         # what a fitted transformer reads; any, if there is none
-        listed = (getattr(part, "modalities_", None) for part in _components(self.estimator))
-        supported = tuple(next((names for names in listed if names is not None), MODALITIES))
+        supported = signals_read(self.estimator) or tuple(MODALITIES)
         chosen = tuple(list_modalities(names))
         if names is None:
             chosen = tuple(name for name in present if name in supported)
@@ -133,17 +133,6 @@ class SensorStudy:
                 "Leave the modality out, or choose folds that have it on both sides.",
                 ModalityWarning,
             )
-
-
-def _components(estimator: Any) -> Iterator:
-    """An estimator and its parts."""
-    yield estimator
-    inner = getattr(estimator, "best_estimator_", None) or getattr(estimator, "estimator", None)
-    if inner is not None and not isinstance(inner, str):
-        yield from _components(inner)
-    for kind in ("steps", "transformer_list"):
-        for step in getattr(estimator, kind, ()):
-            yield from _components(step[1])
 
 
 def draw_seed(random_state: Any) -> int:

@@ -20,6 +20,7 @@ from ..errors import InvalidRecordingError
 from ._notes import Caution, warn_of_notes
 from .modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
 from .sources import (
+    KeptSignals,
     MemorySource,
     Signal,
     SignalSource,
@@ -465,6 +466,13 @@ class Recording(Mapping[str, np.ndarray]):
         for name, n_epochs in added.items():
             seconds[name] += float(n_epochs * EPOCH_SECONDS)
         return seconds, added
+
+
+def keep_signals(recording: Recording, signals: Mapping[str, Signal]) -> Recording:
+    """The same night, of which each signal is read once; some have been, and are given."""
+    kept = copy.copy(recording)
+    kept._source = KeptSignals(recording._source, signals)
+    return kept
 
 
 def as_recording(element: Any, index: int | str | None = None) -> Recording:

@@ -211,6 +211,27 @@ class MemorySource:
         return self._signal_fingerprints[name]
 
 
+class KeptSignals:
+    """A source whose signals stay in memory once they are read."""
+
+    def __init__(self, source: SignalSource, signals: Mapping[str, Signal]):
+        self._source = source
+        self._signals = dict(signals)
+
+    def __getattr__(self, name: str) -> Any:
+        # a copy is asked for private members before it has a source
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._source, name)
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """As that of the source."""
+        unread = [name for name in names if name not in self._signals]
+        if unread:
+            self._signals |= self._source.read(unread)
+        return {name: self._signals[name] for name in names}
+
+
 def to_canonical_unit(
     values: np.ndarray, rate: float, unit: str, modality: Modality, acceleration: bool = False
 ) -> tuple[np.ndarray, float]:

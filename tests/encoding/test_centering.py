@@ -17,6 +17,7 @@ from sleep2vec_sklearn import (
     Sleep2VecTransformer,
 )
 from sleep2vec_sklearn.errors import RecordingWarning
+from sleep2vec_sklearn.model import Encoder
 
 
 @pytest.fixture
@@ -103,6 +104,29 @@ def test_short_night_stays_uncentred(rows_of, nights):
     np.testing.assert_array_equal(rows, rows_of(X))
 
 
+class Interval(Encoder):
+    """The mean interval between beats, and one more group that no night has."""
+
+    def encode(self, recording, group):
+        return recording["ibi"].reshape(recording.n_epochs, -1).mean(axis=1)[:, None]
+
+    def neutral(self, group):
+        return np.full(1, 7.0)
+
+
+def test_encoders_of_long_nights():
+    levels = np.repeat([0.75, 1.0], [700, 980])  # the mean is that of the night, not of the day
+    night = Recording({"ibi": (np.repeat(levels, 120), 4)}, id="long")
+    encoder = Interval(
+        "interval", "1" * 64, {"heart": ("ibi",), "other": ("spo2",)}, {"heart": 1, "other": 1},
+        shared_space=False,
+    )  # fmt: skip
+    rows = Sleep2VecTransformer(encoder, center="night").fit_transform(EpochSequence([night]))
+    np.testing.assert_allclose(rows[900:, 0], 0, atol=0.02)
+    np.testing.assert_allclose(rows[:600, 0], -0.25, atol=0.02)
+    assert (rows[:, 1] == 0).all()
+
+
 def test_nights_are_not_centred(rows_of, nights, checkpoint_in_memory):
     transformer = Sleep2VecTransformer(checkpoint_in_memory).fit(nights)
     assert transformer.center_ is None
@@ -135,6 +159,8 @@ def test_table_without_means_is_refused(checkpoint_in_memory, nights):
     table = Sleep2VecTransformer(checkpoint_in_memory).fit(X).embed(X)
     with pytest.raises(ValueError, match=r"Embed the nights with .*center='night'"):
         PrecomputedEmbeddings(table, center="night").fit(X)
+    with pytest.raises(ValueError, match="must be 'night' or None"):
+        table.rows(center="auto")
 
 
 def test_heads_see_centred_tokens(checkpoint_in_memory, nights):
@@ -147,3 +173,6 @@ def test_heads_see_centred_tokens(checkpoint_in_memory, nights):
     # a shift of a whole night by a constant is taken off its tokens, not off a plain head's
     mean = model.net_.module_.head.mean.numpy()
     np.testing.assert_allclose(mean, 0, atol=1e-5)
+    nap = Recording({"ibi": (np.asarray(nights[0]["ibi"])[: 10 * 120], 4)}, id="nap")
+    with pytest.warns(RecordingWarning, match=r"uncentred:\n.*nap"):
+        model.predict(EpochSequence([nap]))

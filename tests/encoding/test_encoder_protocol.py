@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import threading
 
 import joblib
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_score
@@ -16,6 +18,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 
 from sleep2vec_sklearn import (
     EpochSequence,
+    PrecomputedEmbeddings,
     Recording,
     Sleep2VecClassifier,
     Sleep2VecTransformer,
@@ -23,7 +26,7 @@ from sleep2vec_sklearn import (
     make_sleep_cohort,
 )
 from sleep2vec_sklearn.encoding import EncoderUnion
-from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError
+from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, RecordingWarning
 from sleep2vec_sklearn.model import Encoder
 
 
@@ -147,6 +150,8 @@ def test_heads_read_its_tokens(heart_and_breath, cohort):
     model = Sleep2VecClassifier(heart_and_breath, aggregation="concat", **settings)
     probabilities = model.fit(X, X.stages).predict_proba(X)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-4)
+    with pytest.raises(CheckpointError, match=r"joblib\.dump"):
+        model.save("heart.safetensors")
 
 
 @pytest.mark.parametrize("finetune", ["lora", "full"])
@@ -154,7 +159,7 @@ def test_tuning_needs_own_network(heart_and_breath, cohort, finetune):
     model = Sleep2VecClassifier(
         heart_and_breath, finetune=finetune, aggregation="concat", max_epochs=1
     )
-    with pytest.raises(CheckpointError, match="needs a sleep2vec encoder"):
+    with pytest.raises(CheckpointError, match=r"needs a sleep2vec encoder.*finetune='head'"):
         model.fit(cohort, ["a", "b", "a", "b"])
 
 
@@ -178,7 +183,8 @@ def test_wrong_tokens_are_refused(cohort, give, message):
     [({"sha256": "abc"}, "64 hex digits"), ({"groups": {}}, "at least one"),
      ({"widths": {"ibi": 0}}, "a length for each"), ({"widths": {"eeg": 2}}, "a length for each"),
      ({"groups": {"a": ("ibi",), "b": ("spo2",)}, "widths": {"a": 1, "b": 2}}, "shared_space"),
-     ({"groups": {"ibi": ("ibbi",)}}, "ibbi")],
+     ({"groups": {"ibi": ("ibbi",)}}, "ibbi"), ({"groups": {"ibi": "ibi"}}, "tuple of modalities"),
+     ({"widths": 2}, "a length for each")],
 )  # fmt: skip
 def test_wrong_descriptions_are_refused(cohort, changes, message):
     with pytest.raises((CheckpointError, ValueError), match=message):
@@ -200,6 +206,96 @@ def test_foreign_night_is_refused(cohort):
         transformer.fit(cohort)
     with pytest.raises(InvalidRecordingError, match=r"modalities to encode \(spo2\)"):
         transformer.transform(cohort)
+
+
+class WithNetwork(Encoder):
+    """A module of torch, under the name that estimators give their encoders."""
+
+    def __init__(self, card=None):
+        self.encoder = torch.nn.Linear(2, 3)
+        self.started = threading.Lock()
+        digest = sha256(f"network {card}")
+        super().__init__(
+            "network", digest, {"ibi": ("ibi",)}, {"ibi": 3}, has_summary=True, card=card or {}
+        )
+
+    def encode(self, recording, group):
+        if recording.id in self.card:
+            raise KeyError("no such channel")
+        tokens = self.encoder(torch.ones(recording.n_epochs, 2))
+        return tokens, np.ones(recording.n_epochs, bool), 2 * tokens[0]
+
+
+def test_modules_need_no_detaching(cohort):
+    encoder = WithNetwork()
+    expected = encoder.encoder(torch.ones(1, 2)).detach().numpy()
+    nights = [cohort[0].without("effort")]
+    np.testing.assert_allclose(Sleep2VecTransformer(encoder).fit_transform(nights), expected)
+    rows = Sleep2VecTransformer(encoder, pooling="cls").fit_transform(nights)
+    np.testing.assert_allclose(rows, 2 * expected)
+
+
+def test_failures_name_the_night(cohort):
+    nights = [night.without("effort") for night in cohort[:2]]
+    encoder = WithNetwork({nights[1].id: "unfit"})
+    transformer = Sleep2VecTransformer(encoder, cache=None).fit(nights)
+    message = rf"{nights[1].id}\): network failed at 'ibi' \(KeyError: 'no such channel'\)"
+    with pytest.raises(InvalidRecordingError, match=message):
+        transformer.transform(nights)
+    transformer.set_params(on_error="nan")
+    with pytest.warns(RecordingWarning, match=message):
+        rows = transformer.transform(nights)
+    assert np.isfinite(rows).all(axis=1).tolist() == [True, False]
+
+
+class Nested(Encoder):
+    """The rows of another encoder."""
+
+    def encode(self, recording, group):
+        return Sleep2VecTransformer(self.card["inner"]).fit_transform(EpochSequence([recording]))
+
+
+def test_encoders_may_nest(cohort):
+    nights, rows = [cohort[0].without("effort")], []
+    inner = broken(np.ones, name="inner", groups={"ibi": ("ibi",)})
+    groups, widths = {"ibi": ("ibi",)}, {"ibi": 2}
+    outer = Nested("outer", sha256("outer"), groups, widths, card={"inner": inner})
+    transformer = Sleep2VecTransformer(outer)
+    thread = threading.Thread(
+        target=lambda: rows.append(transformer.fit_transform(nights)), daemon=True
+    )
+    thread.start()
+    thread.join(20)
+    np.testing.assert_array_equal(rows, [[[1, 1]]])
+
+
+def test_wrong_neutral_is_refused(heart_and_breath, cohort):
+    heart_and_breath.neutral = lambda group: np.zeros(4)
+    with pytest.raises(CheckpointError, match=r"neutral\(\) of another shape"):
+        Sleep2VecTransformer(heart_and_breath).fit(cohort)
+
+
+def test_missing_summary_is_refused(cohort):
+    encoder = broken(np.zeros, name="no summary", has_summary=True)
+    with pytest.raises(CheckpointError, match="as a third item"):
+        Sleep2VecTransformer(encoder, pooling="cls").fit_transform([cohort[0].without("effort")])
+
+
+def test_unpicklable_encoders_are_named(cohort):
+    transformer = Sleep2VecTransformer(WithNetwork(), cache=None)
+    with (
+        joblib.parallel_config(backend="loky", n_jobs=2),
+        pytest.raises(CheckpointError, match="network cannot be sent to workers"),
+    ):
+        transformer.fit_transform([night.without("effort") for night in cohort])
+
+
+def test_tables_know_their_signals(heart_and_breath, cohort):
+    table = Sleep2VecTransformer(heart_and_breath).fit(cohort).embed(cohort)
+    other = [Recording(cohort[1].read(), id=cohort[0].id)]
+    with pytest.raises(InvalidRecordingError, match="holds other signals"):
+        PrecomputedEmbeddings(table).fit(other)
+    assert PrecomputedEmbeddings(table).fit_transform(cohort).shape == (4, 5)
 
 
 def test_other_objects_are_refused(cohort):

@@ -144,7 +144,7 @@ def test_unfit_stagers_are_refused(night):
         stage_night(night, stager="sleep2vec-mini")
     with pytest.raises(InvalidRecordingError, match="reads the EEG alone"):
         stage_night(night, stager=network, modalities=["eeg", "ibi"])
-    with pytest.raises(InvalidRecordingError, match="has eog, spo2, ibi; seqsleepnet reads"):
+    with pytest.raises(InvalidRecordingError, match="the night has eog, spo2, ibi; seq"):
         stage_night(night.without("eeg"), stager=network)
     with pytest.raises(InvalidRecordingError, match="no usable signal: eeg flat"):
         stage_night(named_night({"C4-A1": np.zeros(9000)}), stager=network)
@@ -260,6 +260,15 @@ def test_classifiers_stage_nights():
     on = staged.measured["ibi"].to_numpy()
     np.testing.assert_array_equal(staged.stages[on], own[on])
     assert staged.to_frame().shape == (120, 8)
-    model[-1].classes_ = np.array(["W", "S"])
-    with pytest.raises(InvalidRecordingError, match="a classifier of the classes W, S"):
-        stage_night(nights[1], stager=model)
+    for classes in (["W", "S"], [False, True]):
+        model[-1].classes_ = np.array(classes)
+        with pytest.raises(InvalidRecordingError, match="a classifier of the classes"):
+            stage_night(nights[1], stager=model)
+
+
+def test_classifiers_name_their_sensors(night):
+    X = EpochSequence([night])
+    transformer = Sleep2VecTransformer(modalities=["ibi"])
+    model = make_pipeline(transformer, LogisticRegression(max_iter=50)).fit(X, X.stages > 0)
+    model[-1].classes_ = np.array([0, 2])
+    assert stage_night(night, stager=model).modalities == ("ibi",)

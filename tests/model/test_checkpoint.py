@@ -71,6 +71,19 @@ def test_copies_and_builds(path):
     assert not network.training
 
 
+@pytest.mark.parametrize(("name", "rate"), [("ibi", 4), ("eeg", 128)])
+def test_default_dtype_is_ignored(name, rate):
+    samples = torch.randn(1, 2, 30 * rate, generator=torch.Generator().manual_seed(0))
+    stored = load_checkpoint("sleep2vec-mini")
+    expected = stored.build().tokenize(name, samples)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = stored.build().tokenize(name, samples)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected)
+
+
 def test_hash_covers_weights_and_configuration(tmp_path, network, config, path):
     again = tmp_path / "again.safetensors"
     sha256 = save_checkpoint(again, network.state_dict(), config, card={"name": "other"})

@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
-from sleep2vec_sklearn import EpochSequence, modality_importance, modality_subset_scores
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Sleep2VecTransformer,
+    modality_importance,
+    modality_subset_scores,
+)
 from sleep2vec_sklearn.errors import InvalidRecordingError, RecordingWarning
+from sleep2vec_sklearn.model import Encoder
 
 FAST = {"n_resamples": 50, "cv": 2}
 
@@ -33,6 +41,24 @@ def test_informative_sensor_matters_most(pipeline, asleep, method):
 def test_swapped_signals_are_encoded_once(pipeline, asleep, encoded):
     modality_importance(pipeline, *asleep, method="swap", n_repeats=3, **FAST)
     assert sorted(encoded) == sorted(["effort", "spo2", "ibi"] * 6)
+
+
+class Level(Encoder):
+    """The mean of the interval between beats, or of SpO2 in a night without it."""
+
+    def encode(self, recording, group):
+        name = "ibi" if "ibi" in recording else "spo2"
+        return recording[name].reshape(recording.n_epochs, -1).mean(axis=1)[:, None]
+
+
+def test_signals_of_groups_are_tested(asleep):
+    X, y, _ = asleep
+    encoder = Level("level", "2" * 64, {"heart": ("spo2", "ibi")}, {"heart": 1})
+    X = EpochSequence([night.without("effort") for night in X.recordings])
+    model = make_pipeline(Sleep2VecTransformer(encoder), LogisticRegression()).fit(X, y)
+    result = modality_importance(model, X, y, cv="prefit", n_resamples=50)
+    assert result.modalities == ("spo2", "ibi")
+    assert result.importances_mean[0] == 0 < result.importances_mean[1]
 
 
 def test_one_bunch_per_metric(pipeline, asleep):

@@ -259,7 +259,7 @@ class SeqSleepNet(Encoder):
         """EEG at 100 Hz, shape (n_epochs, 3000), and the valid epochs."""
         if "eeg" not in recording.modalities:
             raise InvalidRecordingError(
-                f"{recording.id or 'the recording'} has {', '.join(recording.modalities)}; "
+                f"the night has {', '.join(recording.modalities)}; "
                 f"{self.name} reads a central EEG alone. Choose another encoder or stager for it."
             )
         labels, signal = recording.derivations.get("eeg", ()), None
@@ -347,7 +347,7 @@ def _over_windows(network: SequenceNetwork, vectors: Tensor) -> tuple[np.ndarray
         total.index_add_(0, index.flatten(), states.flatten(0, 1))
         logarithms = network.logits(states).log_softmax(dim=-1)
         scores.index_add_(0, index.flatten(), logarithms.flatten(0, 1))
-        count.index_add_(0, index.flatten(), torch.ones(index.numel(), 1))
+        count.index_add_(0, index.flatten(), vectors.new_ones(index.numel(), 1))
     return (total / count).numpy(), (scores / count).double().numpy()
 
 

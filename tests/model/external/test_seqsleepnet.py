@@ -264,7 +264,7 @@ def test_central_derivation_is_taken(network):
 
 
 def test_unfit_recordings_are_refused(network):
-    with pytest.raises(InvalidRecordingError, match="beats has ibi; seqsleepnet reads"):
+    with pytest.raises(InvalidRecordingError, match="the night has ibi; seqsleepnet reads"):
         network.predict_proba(Recording({"ibi": np.ones(240)}, id="beats"))
     with pytest.raises(InvalidSignalError, match=r"rate 64 Hz.*at least 80 Hz"):
         network.predict_proba(Recording({"eeg": (noise(1)[:1920], 64)}))
