@@ -233,7 +233,7 @@ class Encoder:
             raise
         except Exception as error:
             raise InvalidSignalError(
-                f"{self.name} failed at {group!r} ({type(error).__name__}: {error}). Mend its "
+                f"{self.name} failed at {group!r} ({type(error).__name__}: {error}). Fix its "
                 "encode(), or leave the recording out."
             ) from error
 
@@ -327,20 +327,20 @@ def check_tokens(
     if tokens.shape != shape or valid.shape != of_epochs:
         raise CheckpointError(
             f"{encoder.name} gave tokens of shape {tokens.shape} for {group!r}, valid epochs of "
-            f"shape {valid.shape}; accepted are {shape}, one row an epoch, and {of_epochs}. Mend "
+            f"shape {valid.shape}; accepted are {shape}, one row an epoch, and {of_epochs}. Fix "
             f"its encode()."
         )
     if not np.isfinite(tokens[valid]).all():
         n_wrong = int((~np.isfinite(tokens).all(axis=1) & valid).sum())
         raise CheckpointError(
             f"{encoder.name} gave tokens for {group!r} that are not finite in {n_wrong} epochs. "
-            "Mend its encode(), or return which epochs are valid beside them."
+            "Fix its encode(), or return which epochs are valid beside them."
         )
     summary = np.asarray(summary, dtype=np.float32) if encoder.has_summary else None
     if summary is not None and (summary.shape != shape[1:] or not np.isfinite(summary).all()):
         raise CheckpointError(
             f"{encoder.name} gave a vector of the night of shape {summary.shape} for {group!r}; "
-            f"accepted, as a third item, is a finite one of shape {shape[1:]}. Mend its encode(), "
+            f"accepted, as a third item, is a finite one of shape {shape[1:]}. Fix its encode(), "
             "or set has_summary=False."
         )
     return EncodedModality(np.where(valid[:, None], tokens, 0), valid, summary)
