@@ -45,6 +45,7 @@ _SCIKIT_LEARN_CHECKS = (
 )  # fmt: skip
 _METHODS = ("transform", "predict", "predict_proba", "decision_function")
 _N_EPOCHS = 4
+_RATES = {name: modality.conditioning.rate for name, modality in MODALITIES.items()}
 
 
 def check_sleep2vec_estimator(
@@ -142,9 +143,8 @@ def sleep2vec_checks_generator(
 
 
 def check_estimators_empty_data_messages(name: str, estimator_orig: Any, kind: str) -> None:
-    what = r"\b0 (recordings|nights|subjects|epochs|samples)"
     message = f"{name}: the error on empty X does not say '0 recordings'."
-    with raises(ValueError, match=what, err_msg=message):
+    with raises(ValueError, match=r"\b0 (recording|night|subject|epoch|sample)s", err_msg=message):
         clone(estimator_orig).fit(EpochSequence([]) if kind == "epoch" else [], [])
 
 
@@ -191,16 +191,13 @@ def check_one_row_per_element(name: str, estimator_orig: Any, kind: str) -> None
 # a fitted estimator and X, the rows asked for in another way, and which of the rows these are
 _SAME_ROWS: dict[str, Callable] = {
     "check_fit_idempotent": lambda e, X: [(_fit(e, X), X, slice(None))],
-    "check_methods_subset_invariance": lambda e, X: [
-        (e, X[row : row + 1], [row]) for row in range(len(X))
-    ],
+    "check_methods_subset_invariance": lambda e, X: [(e, X[i : i + 1], [i]) for i in range(len(X))],
     "check_methods_sample_order_invariance": lambda e, X: [
         (e, *shuffle(X, np.arange(len(X)), random_state=0))
     ],
     "check_estimators_pickle": lambda e, X: [(pickle.loads(pickle.dumps(e)), X, slice(None))],
     "check_estimators_data_not_an_array": lambda e, X: [
-        (e, container, slice(None))
-        for container in (list(X), tuple(X), np.fromiter(X, dtype=object, count=len(X)))
+        (e, c, slice(None)) for c in (list(X), tuple(X), np.fromiter(X, object, len(X)))
     ],
 }
 
@@ -226,8 +223,7 @@ def check_readonly_memmap_input(name: str, estimator_orig: Any, kind: str) -> No
 def check_n_jobs_equality(name: str, estimator_orig: Any, kind: str) -> None:
     X = make_X(kind)
     _, expected = _fitted(estimator_orig, X)
-    # workers get the signals as memory maps
-    parallel = joblib.Parallel(n_jobs=2, backend="loky", max_nbytes=1000)
+    parallel = joblib.Parallel(n_jobs=2, backend="loky", max_nbytes=1000)  # as memory maps
     for _, outputs in parallel([joblib.delayed(_fitted)(estimator_orig, X)] * 2):
         _assert_same(outputs, expected, f"{name} differs in a worker process")
 
@@ -235,7 +231,6 @@ def check_n_jobs_equality(name: str, estimator_orig: Any, kind: str) -> None:
 def check_missing_modality_closure(name: str, estimator_orig: Any, kind: str) -> None:
     """Fitted on all modalities, any of them alone, or all but one, gives rows of that width."""
     estimator, outputs = _fitted(estimator_orig, make_X(kind))
-    # groups of an encoder, such as the time, need not be modalities
     names = [name for name in getattr(estimator, "modalities_", MODALITIES) if name in MODALITIES]
     for subset in [{n} for n in names] + [set(names) - {n} for n in names if len(names) > 2]:
         drop, blank = (
@@ -258,8 +253,7 @@ def check_modality_key_order(name: str, estimator_orig: Any, kind: str) -> None:
 
 def check_transformer_get_feature_names_out(name: str, estimator_orig: Any, kind: str) -> None:
     estimator, outputs = _fitted(estimator_orig, make_X(kind))
-    names = [str(column) for column in estimator.get_feature_names_out()]
-    n_columns = outputs["transform"].shape[1]
+    names, n_columns = list(estimator.get_feature_names_out()), outputs["transform"].shape[1]
     message = f"{name}: {len(set(names))} different names for {n_columns} columns."
     assert len(set(names)) == len(names) == n_columns, message
 
@@ -307,32 +301,25 @@ _CHECKS = [
 
 
 @cache
-def _make_signals() -> list[dict[str, np.ndarray]]:
-    """Noise of five nights; made once, as some checks take a hundred X."""
-    rng, nights = np.random.default_rng(0), []
-    for number in range(5):
-        night = {}
-        for name, modality in MODALITIES.items():
-            rate = modality.conditioning.rate
-            noise = rng.standard_normal(round(_N_EPOCHS * EPOCH_SECONDS * rate)).clip(-3, 3)
-            level, spread = {"spo2": (95, 1), "ibi": (0.9, 0.05)}.get(name, (0, 30 + number))
-            noise = np.abs(noise) if name == "actigraphy" else noise
-            night[name] = (level + spread * noise).astype(np.float32)
-        nights.append(night)
-    return nights
+def _noise(number: int, name: str) -> np.ndarray:
+    """A signal of one night; made once, as some checks take a hundred X."""
+    rng = np.random.default_rng([number, list(MODALITIES).index(name)])
+    noise = rng.standard_normal(_N_EPOCHS * MODALITIES[name].conditioning.width).clip(-3, 3)
+    level, spread = {"spo2": (95, 1), "ibi": (0.9, 0.05)}.get(name, (0, 30 + number))
+    return (level + spread * (abs(noise) if name == "actigraphy" else noise)).astype(np.float32)
 
 
 def make_X(kind: str, change: Callable[[dict], dict] | None = None, plain: bool = False) -> Any:
     """Unlike nights of noise as X of a kind, after a change to their {name: (samples, rate)}."""
     nights: list[Any] = []
-    for number, signals in enumerate(_make_signals()):
+    for number in range(5):
         # copies, as an estimator may be wrong and work in place
-        night: Any = {n: (v.copy(), MODALITIES[n].conditioning.rate) for n, v in signals.items()}
+        night: Any = {n: (_noise(number, n).copy(), rate) for n, rate in _RATES.items()}
         night = night if change is None else change(night)
         metadata = {"age": 30.0 + number, "sex": "FM"[number // 2 % 2], "site": "abc"[number % 3]}
-        stages = (np.arange(_N_EPOCHS) + number) % 5
-        options: Any = {"metadata": metadata, "duration": _N_EPOCHS * EPOCH_SECONDS}
-        options |= {"stages": stages, "id": f"night-{number}", "subject": f"s{number // 2}"}
+        options: Any = {"metadata": metadata, "subject": f"s{number // 2}", "id": f"night-{number}"}
+        options["stages"] = (np.arange(_N_EPOCHS) + number) % 5
+        options["duration"] = _N_EPOCHS * EPOCH_SECONDS
         nights.append(night if plain else Recording(night, **options))
     if kind == "subject":
         return [nights[:2], nights[2:4], nights[4]]
@@ -358,5 +345,6 @@ def _fitted(estimator: Any, X: Any) -> tuple:
 
 def _assert_same(outputs: dict, expected: dict, message: str) -> None:
     for method, rows in expected.items():
-        where = f"{method}: {message}"
-        np.testing.assert_allclose(outputs[method], rows, rtol=1e-5, atol=1e-6, err_msg=where)
+        np.testing.assert_allclose(
+            outputs[method], rows, 1e-5, 1e-6, err_msg=f"{method}: {message}"
+        )
