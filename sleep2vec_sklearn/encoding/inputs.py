@@ -237,7 +237,9 @@ def read_input(X: Any, on_error: str = "raise") -> EncoderInput:
         return _read_epochs(epochs)
     is_numeric = isinstance(X, np.ndarray) and X.dtype != object
     if is_numeric or not isinstance(X, Sequence | np.ndarray) or isinstance(X, str):
-        what = f"an array of shape {X.shape}" if is_numeric else f"of type {type(X).__name__}"
+        # with the module, as scikit-learn's checks look for "sparse" in it
+        kind = f"{type(X).__module__}.{type(X).__qualname__}".removeprefix("builtins.")
+        what = f"an array of shape {X.shape}" if is_numeric else f"of type {kind}"
         raise InvalidRecordingError(
             f"X is {what}; accepted are a list of recordings (or dicts of modality to samples), a "
             "column of them in pandas, or an EpochSequence. Read a folder by read_cohort(folder)."

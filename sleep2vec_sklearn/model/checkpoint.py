@@ -186,7 +186,7 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet
         download fails.
     ImportError
         If a ``.ckpt`` needs the YAML file beside it and pyyaml is not installed, or a download
-        pooch.
+        needs pooch.
 
     Examples
     --------
