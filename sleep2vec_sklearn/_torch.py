@@ -34,7 +34,8 @@ def resolve_device(device: str) -> str:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(
-            f"device {device!r} is not available here: {error} Use 'auto' or 'cpu'."
+            f"device {device!r} is not available here: {str(error).rstrip('.')}. Use 'auto' or "
+            "'cpu'."
         ) from error
     return str(device)
 

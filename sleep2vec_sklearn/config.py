@@ -33,7 +33,16 @@ _PACKAGES = (
     "scikit-learn", "numpy", "scipy", "pandas", "torch", "safetensors", "joblib", "edfio", "mne",
     "skorch", "sleepecg", "matplotlib", "actfast",
 )  # fmt: skip
-_UNCHANGED: Any = object()
+
+
+class _Unchanged:
+    """The default of a setting that is not named; help() shows it."""
+
+    def __repr__(self) -> str:
+        return "unchanged"
+
+
+_UNCHANGED: Any = _Unchanged()
 
 
 class _ThreadContexts(threading.local):

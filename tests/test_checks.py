@@ -75,7 +75,9 @@ NEED_NO_ID = dict.fromkeys(
 def test_lookup_passes_named_checks(kind):
     with pytest.warns(SkipTestWarning, match="failed as expected: it passes plain dicts") as caught:
         check_sleep2vec_estimator(lookup(kind), kinds=[kind], expected_failed_checks=NEED_NO_ID)
-    assert len(caught) == len(NEED_NO_ID)
+    # joblib may warn of its workers as well
+    skipped = [one for one in caught if one.category is SkipTestWarning]
+    assert len(skipped) == len(NEED_NO_ID)
 
 
 def test_expected_failures_must_fail():

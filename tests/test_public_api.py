@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import sleep2vec_sklearn
-from sleep2vec_sklearn import encoding, errors
+from sleep2vec_sklearn import encoding, errors, model
 
 PUBLIC = [
     "EmbeddingTable", "EpochSequence", "PrecomputedEmbeddings", "Recording", "RecordingMetadata",
@@ -57,6 +57,11 @@ def test_importing_stays_light(names, heavy):
 def test_errors_share_a_base(name):
     kind = getattr(errors, name)
     assert issubclass(kind, errors.Sleep2VecError | errors.Sleep2VecWarning)
+
+
+@pytest.mark.parametrize("package", [sleep2vec_sklearn, encoding, model])
+def test_names_are_completed(package):
+    assert set(package.__all__) <= set(dir(package))
 
 
 @pytest.mark.parametrize("package", [sleep2vec_sklearn, encoding])

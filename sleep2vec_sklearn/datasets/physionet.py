@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from .._download import download, import_pooch
 from ..errors import ReadError
@@ -328,7 +328,7 @@ def _fetch(
         return cohort
     # the folder may hold records of earlier calls
     selected = [index for index, night in enumerate(cohort) if str(night.id).startswith(prefixes)]
-    return cast(Cohort, cohort[selected])
+    return cohort[selected]
 
 
 def _read_sums(path: Path, pinned: Mapping[str, str]) -> dict[str, str]:

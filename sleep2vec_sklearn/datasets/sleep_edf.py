@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import time, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -120,8 +120,7 @@ def _read_night(path: Path, subjects: _Subjects) -> Recording:
     row = dict(subjects.get((study, subject, night), {}))
     clock = row.pop("lights_off", None)
     metadata = {"site": _STUDIES[study].folder, "night": night, **row}
-    # None only where errors are skipped
-    recording = cast(Recording, read_recording(path, metadata=metadata))
+    recording = read_recording(path, metadata=metadata)
     if recording.start is not None and clock is not None:
         lights_off = seconds_after(recording.start, clock)
         if lights_off < recording.duration:

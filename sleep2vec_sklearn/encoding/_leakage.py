@@ -64,9 +64,9 @@ def guard(rows_at_fit: RowsBySubject | None, rows_now: Callable[[], RowsBySubjec
     n_more = len(subjects) - _SUBJECTS_SHOWN
     message = (
         f"X holds other rows of {len(subjects)} of the subjects this estimator was fitted on "
-        f"({shown}{f' and {n_more} more' if n_more > 0 else ''}): what was trained on them "
-        "knows them, and scores come out too high. Split by subject, e.g. cv=GroupKFold() with the "
-        "subjects as groups, or set_config(leakage='ignore') if this is meant."
+        f"({shown}{f' and {n_more} more' if n_more > 0 else ''}): a model trained on them "
+        "has seen them, and scores come out too high. Split by subject, e.g. cv=GroupKFold() with "
+        "the subjects as groups, or set_config(leakage='ignore') if this is meant."
     )
     if reaction == "raise":
         raise LeakageError(message)

@@ -235,10 +235,14 @@ def read_input(X: Any, on_error: str = "raise") -> EncoderInput:
     epochs = as_epoch_sequence(X)
     if epochs is not None:
         return _read_epochs(epochs)
-    if not isinstance(X, Sequence | np.ndarray) or isinstance(X, str):
+    is_numeric = isinstance(X, np.ndarray) and X.dtype != object
+    if is_numeric or not isinstance(X, Sequence | np.ndarray) or isinstance(X, str):
+        # with the module, as scikit-learn's checks look for "sparse" in it
+        kind = f"{type(X).__module__}.{type(X).__qualname__}".removeprefix("builtins.")
+        what = f"an array of shape {X.shape}" if is_numeric else f"of type {kind}"
         raise InvalidRecordingError(
-            f"X is a {type(X).__module__}.{type(X).__name__}; accepted are a list of recordings "
-            "(or dicts of modality to samples), a column of them in pandas, or an EpochSequence."
+            f"X is {what}; accepted are a list of recordings (or dicts of modality to samples), a "
+            "column of them in pandas, or an EpochSequence. Read a folder by read_cohort(folder)."
         )
     if len(X) == 0:
         raise InvalidRecordingError("X has 0 recordings; at least 1 is required.")

@@ -69,6 +69,7 @@ class EmbeddingTable:
         One key per row, for :class:`PrecomputedEmbeddings`; has ``groups`` and ``stages`` as an
         :class:`EpochSequence` has.
     values : read-only float32 ndarray of shape (n_rows, n_features)
+        The rows before centring, as in :attr:`frame`; ``rows(center="night")`` gives those after.
     provenance : dict
         Name and sha256 of the checkpoint, the transformer's parameters, the versions used, and in
         ``contents`` a fingerprint of the signals of each recording.
@@ -155,7 +156,7 @@ class EmbeddingTable:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """The embeddings, one named row and column each."""
+        """The embeddings before centring, one named row and column each."""
         import pandas as pd
 
         return pd.DataFrame(self.values, index=self.index, columns=self.feature_names)

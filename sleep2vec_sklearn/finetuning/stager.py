@@ -191,9 +191,7 @@ def _as_night(recording: Any) -> Recording:
     if isinstance(recording, str | os.PathLike):
         from ..readers.recording import read_recording
 
-        night = read_recording(recording)
-        assert night is not None  # errors are raised by default
-        return night
+        return read_recording(recording)
     if isinstance(recording, Sequence) and not isinstance(recording, Recording):
         raise InvalidRecordingError(
             f"stage_night takes one recording, got a {type(recording).__name__}; stage them one by "
@@ -223,10 +221,13 @@ def _stage_by_eeg(night: Recording, stager: Any, modalities: Sequence[str] | Non
     from ..model.checkpoint import load_checkpoint
     from ..model.external import SeqSleepNet
 
-    loaded = load_checkpoint(stager) if isinstance(stager, str | os.PathLike) else stager
+    is_path = isinstance(stager, str | os.PathLike)
+    known = stager == "seqsleepnet" or not is_path or Path(stager).exists()
+    loaded = load_checkpoint(stager) if is_path and known else stager
     if not isinstance(loaded, SeqSleepNet):
+        what = f"a {type(loaded).__name__}, which gives no stages" if known else "no stager"
         raise CheckpointError(
-            f"stager={stager!r} is a {type(loaded).__name__}, which gives no stages; accepted are "
+            f"stager={stager!r} is {what}; accepted are "
             "'bundled', 'seqsleepnet', a path to its file, a SeqSleepNet, or a fitted classifier. "
             "Use stager='bundled'."
         )
@@ -281,7 +282,7 @@ def _encode(
         raise CheckpointError(
             f"the bundled stager reads the tokens of an encoder with sha256 "
             f"{head.checkpoint_sha256[:12]}, but {_CHECKPOINT} has {checkpoint.sha256[:12]}. "
-            "Reinstall, or train it again: python -m benchmarks.bundled_stager.train"
+            "Reinstall, or train it again: python -m benchmarks.weights.stager"
         )
     encoder = as_encoder(checkpoint, device=resolve_device(device))
     engine = Engine(encoder, wanted, 0, open_store(cache), find_windows=True)

@@ -185,8 +185,8 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet
         If there is no such encoder, the file is damaged, foreign or of a newer version, or a
         download fails.
     ImportError
-        If a ``.ckpt`` needs the YAML file beside it and pyyaml is not installed, or a download
-        pooch.
+        If a ``.ckpt`` needs the YAML file next to it and pyyaml is not installed, or a download
+        needs pooch.
 
     Examples
     --------

@@ -81,6 +81,15 @@ class TokenizerConfig:
 class ModalityConfig:
     """One modality of an encoder: what its input looks like and what reads it.
 
+    Attributes
+    ----------
+    name : str
+        Catalogue name, e.g. ``"eeg"``.
+    conditioning : Conditioning
+        What is done to a signal first.
+    tokenizer : TokenizerConfig
+        What makes a vector of each epoch.
+
     Examples
     --------
     >>> from sleep2vec_sklearn.model import ModalityConfig, TokenizerConfig
@@ -110,6 +119,11 @@ class ModalityConfig:
 @dataclass(frozen=True)
 class ProjectionConfig:
     """Sizes of the SimCLR head used in pretraining.
+
+    Attributes
+    ----------
+    hidden_size, out_size : int
+        Width between its two layers, and of the space of the contrastive loss.
 
     Examples
     --------

@@ -292,7 +292,7 @@ class MotionCounter:
         except InvalidSignalError as error:
             raise ReadError(
                 f"{self.path}: {error} If its times are milliseconds, say so: columns={{'time': "
-                "(name, 'ms')}}."
+                "(name, 'ms')}."
             ) from error
         second = np.floor(elapsed).astype(np.int64)
         columns = [np.ones(len(times)), *axes.T, *(axes.T**2)]

@@ -477,7 +477,7 @@ def _warn_of_subjects(table: pd.DataFrame) -> None:
         warn(
             f"{sum(map(len, visits))} nights are each read as a subject, though their names seem "
             f"to tell visits of one apart, as {visits[0][0]!r} and {visits[0][1]!r}. If they do, "
-            "pass a table with columns path and subject, lest one person is in training and test.",
+            "pass a table with columns path and subject, or one may be in training and test.",
             RecordingWarning,
         )
     mixed = [(subject, *found.values()) for subject, found in studies.items() if len(found) > 1]

@@ -128,8 +128,8 @@ def split_nights(
         nights.append(night)
     if not nights:
         raise ReadError(
-            f"recording {recording.id!r} has no night: of {len(spans)} none has {min_hours:g} h of "
-            "signal. Check the window or diary, and that the device was worn."
+            f"recording {recording.id!r} has no night: none of {len(spans)} has {min_hours:g} h of "
+            "signal. Check the window or diary and that the device was worn, or lower min_hours."
         )
     if failures:
         warn(

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from .._warnings import warn
 from ..errors import InvalidRecordingError, ReadError, RecordingWarning, Sleep2VecError
@@ -22,6 +22,29 @@ from .wearables import is_wearable, joint_path
 
 _Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
 _logger = logging.getLogger("sleep2vec_sklearn")
+
+
+# on_error="raise", the default, gives no None
+@overload
+def read_recording(
+    path: _Paths, *, hypnogram: str | PathLike[str] | Literal[False] | None = ...,
+    modalities: str | Sequence[str] | None = ..., channels: Mapping[str, Any] | None = ...,
+    units: Mapping[str, str] | None = ..., derivations: str = ..., subject: Any = ...,
+    metadata: Mapping[str, Any] | None = ..., id: str | None = ..., derive: bool = ...,
+    scorer: str | None = ..., columns: Mapping[str, Any] | None = ...,
+    timezone: str | None = ..., on_error: Literal["raise"] = ...,
+) -> Recording: ...  # fmt: skip
+
+
+@overload
+def read_recording(
+    path: _Paths, *, hypnogram: str | PathLike[str] | Literal[False] | None = ...,
+    modalities: str | Sequence[str] | None = ..., channels: Mapping[str, Any] | None = ...,
+    units: Mapping[str, str] | None = ..., derivations: str = ..., subject: Any = ...,
+    metadata: Mapping[str, Any] | None = ..., id: str | None = ..., derive: bool = ...,
+    scorer: str | None = ..., columns: Mapping[str, Any] | None = ...,
+    timezone: str | None = ..., on_error: str,
+) -> Recording | None: ...  # fmt: skip
 
 
 def read_recording(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 
@@ -182,7 +182,13 @@ class Cohort(list[Recording]):
         rows = [_describe_night(night) | more for night, more in zip(self, measured, strict=True)]
         return pd.DataFrame(rows, index=self._index, columns=None if rows else _REPORT_COLUMNS)
 
-    def __getitem__(self, key: Any) -> Any:
+    @overload  # type: ignore[override]
+    def __getitem__(self, key: int | str) -> Recording: ...
+
+    @overload
+    def __getitem__(self, key: Any) -> Cohort: ...
+
+    def __getitem__(self, key: Any) -> Recording | Cohort:
         if isinstance(key, str):
             return self[int(self._positions([key])[0])]
         if isinstance(key, int | np.integer):

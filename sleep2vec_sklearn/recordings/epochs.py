@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 
@@ -119,7 +119,13 @@ class EpochSequence(Sequence[EpochView]):
         """(n,); by it scikit-learn counts samples and chooses how to index."""
         return (len(self),)
 
-    def __getitem__(self, key: Any) -> Any:
+    @overload
+    def __getitem__(self, key: int) -> EpochView: ...
+
+    @overload
+    def __getitem__(self, key: Any) -> EpochSequence: ...
+
+    def __getitem__(self, key: Any) -> EpochView | EpochSequence:
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]
         if isinstance(key, (int, np.integer)):

@@ -495,7 +495,8 @@ def as_recording(element: Any, index: int | str | None = None) -> Recording:
     if not isinstance(element, Mapping):
         raise InvalidRecordingError(
             f"{name} is a {type(element).__name__}; accepted are a Recording or a dict of "
-            "modality to samples, e.g. {'eeg': samples, 'spo2': None}."
+            "modality to samples, e.g. {'eeg': samples, 'spo2': None}. Read a file by "
+            "read_recording(path)."
         )
     with prefix_errors(name):
         return Recording(element)

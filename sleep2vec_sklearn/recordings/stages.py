@@ -13,7 +13,7 @@ from ..errors import InvalidRecordingError
 
 
 class SleepStage(IntEnum):
-    """A scored 30-s epoch; ``unscored`` also stands for movement and artefact.
+    """A scored 30-s epoch: W 0, N1 1, N2 2, N3 3, R 4, and unscored -1, also for movement.
 
     Examples
     --------

@@ -141,7 +141,9 @@ def test_seqsleepnet_stages_by_eeg(tmp_path, monkeypatch):
 def test_unfit_stagers_are_refused(night):
     network = SeqSleepNet(random_state())
     with pytest.raises(CheckpointError, match="is a Checkpoint, which gives no stages"):
-        stage_night(night, stager="sleep2vec-mini")
+        stage_night(night, stager=load_checkpoint("sleep2vec-mini"))
+    with pytest.raises(CheckpointError, match="is no stager; accepted are 'bundled'"):
+        stage_night(night, stager="usleep")
     with pytest.raises(InvalidRecordingError, match="reads the EEG alone"):
         stage_night(night, stager=network, modalities=["eeg", "ibi"])
     with pytest.raises(InvalidRecordingError, match="the night has eog, spo2, ibi; seq"):

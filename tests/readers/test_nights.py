@@ -118,7 +118,7 @@ def test_missing_inputs_are_named(week):
     spo2 = Recording({"spo2": np.full(4 * HOUR, 96.0)}, rates={"spo2": 1.0}, start=NOON)
     with pytest.raises(ReadError, match="has no actigraphy"):
         split_nights(spo2, by="inactivity")
-    with pytest.raises(ReadError, match="has no night: of 0 none has 3 h"):
+    with pytest.raises(ReadError, match="has no night: none of 0 has 3 h"):
         split_nights(spo2, window=("15:30", "16:00"))
     with pytest.raises(ReadError, match=r"window is \('22:00', '25 h'\)"):
         split_nights(week, window=("22:00", "25 h"))
