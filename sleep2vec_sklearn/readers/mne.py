@@ -118,7 +118,9 @@ class MneSource(MontageSource):
         with only_read_errors(self.path, _READER):
             found = raw.annotations
             texts = [_without_kind(str(text)) for text in found.description]
-            columns = ((found.onset - raw.first_time).tolist(), found.duration.tolist(), texts)
+            # BrainVision's marks without a length last for one sample
+            lengths = np.where(found.duration * raw.info["sfreq"] > 1.5, found.duration, 0.0)
+            columns = ((found.onset - raw.first_time).tolist(), lengths.tolist(), texts)
             # which leaves annotations of no length at its edges
             cropped = raw.first_time > 0 and any(found.duration)
         build.add_annotations([

@@ -72,6 +72,15 @@ def test_letters_come_in_runs(night):
     assert recording.events["type"].tolist() == ["arousal", *marks[1:]]
 
 
+def test_marks_of_one_sample(night):
+    raw = mne.io.read_raw(night[0], verbose="error")
+    texts = ["Comment/W", "Comment/N2", "Comment/R", "Comment/R"]
+    length = 1 / raw.info["sfreq"]
+    raw.set_annotations(mne.Annotations([0, 30, 60, 90], [length] * 4, texts))
+    recording = Recording.from_mne(raw)
+    assert recording.stages.tolist() == [0, 2, 4, 4]
+
+
 def test_units_replace_volts(night):
     assert read_recording(night[0], units={"ECG": "uV"}).units["ecg"] == "uV"
 
