@@ -85,7 +85,8 @@ def respiratory_statistics(
         the night was scored but marks are there; and ``ahi``, ``hypopnea_index`` and
         ``mean_event_s`` where more than a tenth of apneas and hypopneas are unjudged: hypopneas
         without a usable saturation in half of the time from their begin to 30 s after their end,
-        and without an arousal. Up to a tenth, the index is a lower bound.
+        and without an arousal. Up to a tenth, the index is a lower bound. Where more than a tenth
+        last 0 s, everything but ``arousal_index`` and ``sleep_hours`` is NaN.
 
     Raises
     ------
@@ -96,7 +97,8 @@ def respiratory_statistics(
     -----
     RecordingWarning
         Once for all nights for each of: names that are not understood, with counts; events outside
-        of their night, which do not count; nights with marks only; unjudged hypopneas.
+        of their night, which do not count; nights with marks only; unjudged hypopneas;
+        apneas and hypopneas that last 0 s, or of which more than a tenth lie within another.
 
     References
     ----------
