@@ -433,6 +433,10 @@ _REASONS = {
     "marks": "{n_nights} nights hold marks, such as lights and positions, but no scored event, so "
     "that nobody may have scored them, and their indices are NaN. Give scored nights without "
     "events an empty table.",
+    "instant": "apneas and hypopneas that last 0 s do not count: {count}. Where they are more than "
+    "a tenth, what needs apneas and hypopneas is NaN; give their lengths in seconds.",
+    "twice": "apneas and hypopneas of which most lies within another one count twice: {count}. If "
+    "they are those of two scorers, or listed twice, keep one.",
     "unjudged": "hypopneas that hypopnea_rule cannot judge, as no saturation is known around them, "
     "do not count: {count}. Where they are more than a tenth of apneas and hypopneas, indices are "
     "NaN; hypopnea_rule='scored' counts all of them.",

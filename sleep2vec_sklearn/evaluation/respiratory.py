@@ -85,7 +85,8 @@ def respiratory_statistics(
         the night was scored but marks are there; and ``ahi``, ``hypopnea_index`` and
         ``mean_event_s`` where more than a tenth of apneas and hypopneas are unjudged: hypopneas
         without a usable saturation in half of the time from their begin to 30 s after their end,
-        and without an arousal. Up to a tenth, the index is a lower bound.
+        and without an arousal. Up to a tenth, the index is a lower bound. Where more than a tenth
+        last 0 s, everything but ``arousal_index`` and ``sleep_hours`` is NaN.
 
     Raises
     ------
@@ -96,7 +97,8 @@ def respiratory_statistics(
     -----
     RecordingWarning
         Once for all nights for each of: names that are not understood, with counts; events outside
-        of their night, which do not count; nights with marks only; unjudged hypopneas.
+        of their night, which do not count; nights with marks only; unjudged hypopneas;
+        apneas and hypopneas that last 0 s, or of which more than a tenth lie within another.
 
     References
     ----------
@@ -136,9 +138,11 @@ def _respiration_of_night(
     events, is_scored = events_within(recording, names, left_out, name)
     asleep = seconds_asleep(recording, stages, int(recording.duration))
     hours = float(asleep.sum() / 3600)
-    touches_sleep = touching(np.clip(intervals_of(events), 0, len(asleep)), asleep)
+    touches_sleep = _touch_sleep(events, asleep)
     types, duration = events["type"], events["duration"].to_numpy()
     counted = touches_sleep & (duration >= min_duration)
+    respiratory = touches_sleep & names.are(types, "apnea", "hypopnea")
+    unmeasured = min_duration > 0 and _find_unmeasured(events[respiratory], name, left_out)
     apnea, scored = (counted & names.are(types, t) for t in ("apnea", "hypopnea"))
     scored &= ~apnea  # "apnea/hypopnea"
     hypopnea, unjudged = scored, np.zeros_like(scored)
@@ -146,19 +150,42 @@ def _respiration_of_night(
         confirmed, judged = _confirm(recording, events, apnea | scored, rule, names)
         hypopnea, unjudged = scored & confirmed, scored & ~confirmed & ~judged
     left_out.add("unjudged", name, unjudged.sum())
+    left_out.add("twice", name, _count_repeated(events[apnea | scored]))
     arousals = names.are(types, "arousal") & touches_sleep
     row = _count(events, apnea, hypopnea, names, hours)
     row["hypopneas_left_out"] = float((scored & ~hypopnea & ~unjudged).sum())
     row["hypopneas_unjudged"] = float(unjudged.sum())
     if unjudged.sum() > _MOST_UNJUDGED * (apnea | hypopnea | unjudged).sum():
         row |= dict.fromkeys(("ahi", "hypopnea_index", "mean_event_s"), np.nan)
-    unknown = names.unknown(types) & touches_sleep
-    if not is_scored or (unknown & (duration >= min_duration)).any():
+    unknown = names.unknown(types) & touches_sleep & (duration > 0)
+    if not is_scored or unmeasured or (unknown & (duration >= min_duration)).any():
         row = dict.fromkeys(row, np.nan)
     long_enough = duration >= (_SHORTEST_AROUSAL if arousals.any() else 0)
     known = is_scored and not (unknown & long_enough).any()
     row["arousal_index"] = divide(arousals.sum(), hours) if known else np.nan
     return row | {"sleep_hours": hours}
+
+
+def _touch_sleep(events: pd.DataFrame, asleep: np.ndarray) -> np.ndarray:
+    """Which events touch sleep; one that lasts 0 s is in the second of its onset."""
+    spans = intervals_of(events)
+    spans[:, 1] = np.maximum(spans[:, 1], spans[:, 0] + 1)
+    return touching(np.clip(spans, 0, len(asleep)), asleep)
+
+
+def _find_unmeasured(respiratory: pd.DataFrame, name: str, left_out: LeftOut) -> bool:
+    """Whether more than a tenth of apneas and hypopneas have no length; they are counted."""
+    n_instant = int((respiratory["duration"] == 0).sum())
+    left_out.add("instant", name, n_instant)
+    return n_instant > _MOST_UNJUDGED * len(respiratory)
+
+
+def _count_repeated(respiratory: pd.DataFrame) -> int:
+    """Events of which most lies within one before, if they are more than a tenth of all."""
+    onset, length = respiratory["onset"].to_numpy(), respiratory["duration"].to_numpy()
+    reached = np.maximum.accumulate(onset + length)[:-1]
+    n_repeated = int((2 * (reached - onset[1:]) > length[1:]).sum())
+    return n_repeated if n_repeated > _MOST_UNJUDGED * len(onset) else 0
 
 
 def _count(
@@ -364,10 +391,12 @@ def _burden(
 ) -> float:  # fmt: skip
     events, is_scored = events_within(recording, names, left_out, location)
     spans = np.clip(intervals_of(events), 0, len(asleep))
-    slept, types = touching(spans, asleep), events["type"]
+    slept, types = _touch_sleep(events, asleep), events["type"]
     unknown = names.unknown(types) & slept & (events["duration"] >= _SHORTEST_EVENT)
-    ends = np.sort(spans[names.are(types, "apnea", "hypopnea") & slept, 1])
-    if not (asleep.any() and is_scored) or unknown.any():
+    respiratory = names.are(types, "apnea", "hypopnea") & slept
+    unmeasured = _find_unmeasured(events[respiratory], location, left_out)
+    ends = np.sort(spans[respiratory, 1])
+    if not (asleep.any() and is_scored) or unmeasured or unknown.any():
         return np.nan
     if len(ends) == 0:
         return 0.0 if np.isfinite(values).any() else np.nan

@@ -82,33 +82,36 @@ UNUSED: dict[str, tuple[str, ...]] = {
     ),
 }
 
-_BEFORE = r"(resp|effort|rip|eff|mov|r|belt|respbelt)?"
-_AFTER = r"(res|effort|rip|resp|gnd|dc|belt|movement|gurt)?\d?"
+_BEFORE = r"(resp|effort|rip|eff|mov|r|belt|inductance)?(belt|effort)?"
+_AFTER = r"(res|effort|eff|rip|resp|belt|movement|gurt|sum)?(gnd|dc)?\d?"
 
 # fmt: off
 USED = (
     ("spo2", 0, "oxygen saturation",
      r"(sp|sa|s|a?so?)o2\d?|s[ap]02|a?so2|osat|o2sat(uration)?|oxsat|sat(uration)?|"
-     r"(o2)?sattigung|saettigung|saturacion|sat(uration)?o2|oximet(ry|rie|ria)"),
+     r"(o2|sauerstoff)?sa(e?)ttigung|(oxygen)?satura(c|t|z)(ion|ione|ao|ie)|sat(uration)?o2|"
+     r"(pulse)?ox[iy]met(ry|rie|ria)"),
     ("spo2", 1, "oxygen saturation, as its other words may say",
      r"(sp|sa|s|a?so?)o2.*|s[ap]02.*|osat.*|o2sat.*|oxsat.*|oximetr.*"),
     ("airflow", 0, "nasal pressure",
-     r"(nas(al)?|n)(pres|press|pressure|p|druck|dc)|nasaldruck|nasenfluss|nasendruck|pnasal|"
+     r"(nas(al)?|n)(pres|press|pressure|p|druck|dc)|nasaldruck|p(ressure)?flow|flow(np|nasalpres(sure)?)|druckfl(ow|uss)|nasenfluss|nasendruck|pnasal|"
      r"(c(an|ann)u?l+a|cannlula|cannual|canula).*|ptaf|.*kanule|pressurenasale?|pressionnasale|"
      r"presionnasal|prongs?|nafpressure|nasalcannula|presspatient|flowpres.*|lunettes"),
     ("airflow", 10, "airflow (the newer thermistor of SHHS)", r"newair(flow)?|newaf"),
     ("airflow", 12, "airflow",
-     r"(air|resp|nasal|nasaloral|oronasal|atem)?(flow|fluss)(patient|aux|dr|eg|th)?\d*|"
-     r"airflow\d?|naf\d?|debit|flux|flujo(aereo|nasal)?|respnasal|resporonasal|resporonasale|"
+     r"(air|resp|nasal|nasaloral|oronasal|atem)?(flow|fluss)(patient|aux|dr|eg|th|nasal)?\d*|"
+     r"airflow\d?|naf\d?|debit|flux|flujo(aereo|nasal)?|flux(nasal|o)|flusso|luchtstroom|pneumo(flow)?|respnasal|resporonasal|resporonasale|"
      r"(air)?nasal(or)?|respflow|respairflow|atmung(nasal)?|aire?"),
     ("airflow", 20, "airflow by temperature",
-     r".*therm(?!omet).*|auxac|(oral|nasal|oro)(air)?flow|buccal|respor(al|o).*|thcp?|ftherm"),
+     r".*therm(?!omet).*|auxac|(oral|nasal|oro)(air)?flow|buccal|respor(al|o).*|thcp?|ftherm|tflow"),
     ("airflow", 30, "flow of a CPAP machine", r"(c|cpap|pap|mask|device)flow|cflo"),
     ("effort", 0, "thoracic belt",
-     _BEFORE + r"(thor?(ax?|ac(ic|ique|o|ica)?)?|chest|rib(cage)?|brust(korb)?|torax|rc|vth)"
-     + _AFTER + r"|thoraxbewegung"),
+     _BEFORE + r"(thor?(ax?|ac(ic|ique|o|ic[oa])?)?|chest|rib(cage)?|brust(korb)?|"
+     r"torax|toracico|thx|rc|vth)" + _AFTER + r"|thoraxbewegung"),
     ("effort", 10, "abdominal belt",
-     _BEFORE + r"(abd?(om(en|inal)?|o|m)?|bauch|vent(re|er)|vab)" + _AFTER + r"|abdomenal"),
+     _BEFORE + r"(abd?(om(en?|inal)?|o|m)?|addom(e|inale)|bauch|vent(re|er)|vab)" + _AFTER
+     + r"|abdomenal"),
+    ("effort", 25, "belt, place not named", r"(resp(iratory)?)?effort(belt)?|resp(iratory)?belt"),
     (*SUM_OF_BELTS, "sum of both belts", r"(rip|resp|effort|ip|belt)?sum(me)?|xsum|ripsum"),
     ("ppg", 0, "pulse wave",
      r"pleth?.*|plth|ppg\d?|.*plethysmogra.*|pwf|pulsewave.*|fingerppg|pulswelle|onde.*pouls"),
@@ -118,7 +121,7 @@ USED = (
      r"actigraph.*|actimet.*|aktigra.*|activity(counts?)?|counts|wristactivity"),
     ("resp", 0, "respiration derived from another sensor",
      r"resp(iration|imp|ir)?(derived)?|edr|pdr|breath(ing)?|nlsnomresp"),
-    ("ecg", 0, "ECG lead II", r"(ecg|ekg)(ii|lead2|leadii)|(lead)ii"),
+    ("ecg", 0, "ECG lead II", r"(ecg|ekg)(ii|lead2|leadii)|lead(ii|2)"),
     ("ecg", 4, "ECG, left", r"(ecg|ekg)(l|left|la|links|gauche)"),
     ("ecg", 6, "ECG, right", r"(ecg|ekg)(r|right|ra|rechts|droite?)"),
     ("ecg", 2, "ECG",
@@ -127,7 +130,7 @@ USED = (
     ("ecg", 8, "ECG, another lead", r"(ecg|ekg).*"),
     ("emg", 0, "chin EMG",
      r"(emg)?(c|center)?chin(emg)?|emg|(emg)?subment.*|(emg)?mentalis|"
-     r"(emg)?(kinn|menton.*|menton)|emgment.*|emgchin|cchinl|cchinr|rchinl|lchinr|rchinc|lchinc|"
+     r"(emg)?(kinn?|menton.*|chinchin)(emg)?|emgment.*|emgchin|cchinl|cchinr|rchinl|lchinr|rchinc|lchinc|"
      r"(emg)?chin1(emg)?(chin)?2|(emg)?barbilla|emgcb|lowerleftupp?.*|(emg)?mento.*|"
      r"emg(ref|gnd|bip(olar)?|raw|signal|x|sm|subm?|ment|kin|queixo|mylohyo.*|geniogl.*|c|"
      r"cent(er|re))"),
@@ -138,7 +141,7 @@ USED = (
     ("emg", 4, "chin EMG, second", r"(emg|chin|emgchin|chinemg)2"),
     ("emg", 5, "chin EMG, third", r"(emg|chin|emgchin|chinemg)3|emgaux.*"),
     ("emg", 6, "EMG of an unnamed muscle",
-     r"emg\d*(emg\d*)?|emg(ch)?\d+|emg[clr]{2}\d?|emg.*(chin|kinn|kin\d|ment).*"),
+     r"emg\d*(emg\d*)?|emg(ch)?\d+|emg(c[lr]|[lr]c)\d?|emg.*(chin|kinn|kin\d|ment).*"),
     (None, 0, "an EMG of a muscle not known; if it is the chin, name it with channels={'emg': ...}",
      r"emg.*"),
     ("eeg", 40, "EEG, derivation not named", r"(cs)?eeg"),
@@ -224,6 +227,8 @@ class Alias:
 
 _UNKNOWN = Alias(None, 0, "unknown label; if it is of use, name it with channels={modality: label}")
 _PREFIXED_RANK = 60
+# words after a label that do not say what it is
+_FILLERS = {"ref", "uv", "mv", "dc", "raw", "filt", "f", "gnd", "emg", "signal"}
 _UNUSED = tuple((why, re.compile("|".join(patterns))) for why, patterns in UNUSED.items())
 _USED = tuple((name, rank, why, re.compile(pattern)) for name, rank, why, pattern in USED)
 _BRAIN = re.compile(r"(fp|af|fc|cp|ft|tp|po|f|c|p|o|t)(z|\d{1,2})")
@@ -247,7 +252,7 @@ _NO_WAVEFORM = tuple(
             r"rri.*|tacho.*|beats?|hrv|qrs|rpeaks?"
         ),
         "a quantity computed from the signal, or marks, not the signal": (
-            r"pi|perf.*|i?nde?x|desat.*|odi|alarm|art[ei]fact|events?|mark(er)?s?|trig(ger)?|"
+            r"pi|perf.*|i?nde?x|desat.*|odi|alarm|art([ei]fact)?|min|max|events?|mark(er)?s?|trig(ger)?|"
             r"stat(us)?|power|delta|theta|alpha|beta|sigma|gamma|spindles?|rms|env(elope)?|"
             r"amp(l.*)?|st\d?|qtc?|resp.*|edr|light|lux|batter.*"
         ),
@@ -284,6 +289,8 @@ def _classify(words: list[str]) -> Alias:
     # software that writes EEG before every channel: "EEG Chin1-Chin2"
     prefixed = alias is not None and alias.rank == _PREFIXED_RANK and words[0] == "eeg"
     other = _classify(words[1:]) if prefixed and words[1:] else _UNKNOWN
+    if other is _UNKNOWN and alias is None and len(words) > 1 and words[-1] in _FILLERS:
+        return _classify(words[:-1])
     return other if other is not _UNKNOWN else alias or _UNKNOWN
 
 

@@ -242,6 +242,12 @@ class _Table:
         texts = self.cells.get("event", [])
         named = [parse_stage(text, bare=False) is not None for text in texts]
         if not any(named):
+            names = EventNames()
+            scored = ~(names.unknown(texts) | names.marks(texts))
+            if scored.any():
+                kind = f"events in the column {self.titles['event']!r} beside stages are not read"
+                text = f"{scored.sum():,} {kind}, such as {texts[scored.argmax()]!r}"
+                self.notes.append(Caution(f"{text}; give each a row, and its own times", kind))
             return [""] * len(self.lines)
         return ["" if stage else text for text, stage in zip(texts, named, strict=True)]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..recordings._event_names import without_accents
+from ..recordings._event_names import read_event_name, without_accents
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.stages import SleepStage
@@ -30,7 +30,7 @@ DATES_DIFFER = "the dates of labels and signals differ; aligned by the time of d
 _WORD = r"(?:stages?|stg|stadium|stade|stadio|estadio|estagio|fase|schlafstadium|schlafphase)"
 _LEAD = r"(?:(?:aasm|staging|sommeil)[\s:_-]+)"
 _TEXT = re.compile(
-    rf"{_LEAD}?(?:sleep[\s_]*)?{_WORD}?"
+    rf"{_LEAD}?(?:(?:sleep|s[ou]e?n?no)[\s_]*)?{_WORD}?"
     r"(?:[\s:_]|-(?!1\b)|(?<=[a-z])-)*"
     r"(?:(?:non|n)[\s_-]*rem[\s_-]*(?P<depth>[1-4])|(?P<name>slow[\s-]wave[\s-]sleep|.+?))"
     r"(?:[\s_-]*(?:sleep|schlaf|slaap))?"
@@ -39,14 +39,15 @@ _TEXT = re.compile(
 )
 _PREFIX = re.compile(rf"sleep-|{_LEAD}|(sleep[\s_]*)?{_WORD}", re.IGNORECASE)
 _STAGE_LIKE = re.compile(rf"(?:sleep-|(?:sleep[\s_-]*)?{_WORD}[\s:_-]*)\S{{1,3}}$", re.IGNORECASE)
-_LAMP = r"(?:lights?|licht(?:er|en)?|lamp(?:en)?|lumieres?|luz|luces|luzes|luc[ei])"
+_LAMP = r"(?:lights?|licht(?:er|en)?|lamp(?:en)?|lumieres?|feux|luz|luces|luzes|luc[ei])"
 _IS = (
     r"(?:switched|turned|is|are|sind|ist|zijn)?[\s_-]*(?P<state>off|out|on|aus|an|ein|aan|uit|"
-    r"(?:aus|ein|an)geschaltet|(?:uit|aan)gedaan|eteinte?s?|allumee?s?|apagad[ao]s?|encendid[ao]s?|"
+    r"(?:aus|ein|an)geschaltet|(?:uit|aan)gedaan|eteinte?s?|allumee?s?|apagad[ao]s?|encendid[ao]s?|prendid[ao]s?|geloscht|"
     r"spent[aeio]|acces[aeio]|aces[ao]s?|desligad[ao]s?|ligad[ao]s?)"
 )
 _TURNED = (
-    r"(?P<act>extinction|allumage|spegnimento|accensione|apagado|apagar|encendido|encender|acender|(?:des)?ligar|"
+    r"(?P<act>extinction|allumage|spegnimento|accensione|apagado|apagar|encendido|encender|acender|(?:des)?ligar|apagan?|"
+    r"enciende[nr]?|prende[nr]?|"
     r"(?:turn(?:ed)?|switch(?:ed)?)[\s_-]*(?:on|off)|(?:on|off)(?=[\s_-]*lights))"
     r"[\s_-]*(?:(?:de[ls]?|la|les?|das?|dell[ae]|las|the|as?)[\s_-]+)*"
 )
@@ -55,8 +56,9 @@ _LIGHTS = re.compile(
     re.IGNORECASE,
 )
 _LIGHTS_ON = re.compile(
-    r"on|an|ein|aan|encend|allum|acce|aces|acend|liga|(?:turn|switch).*on$", re.IGNORECASE
+    r"on|an|ein|aan|enc[ie]|prend|allum|acce|aces|acend|liga|(?:turn|switch).*on$", re.IGNORECASE
 )
+_LAMP_MARK = re.compile(rf"\W*{_LAMP}\b(?!.*(?:sleep|schlaf|snor|mov|apn|lux))", re.IGNORECASE)
 _UNMISTAKABLE = ("movement time", "wake", "n1", "n2", "n3", "n4", "rem", "slow wave sleep",
                  "slow-wave sleep")  # fmt: skip
 # numbers of epochs, which are no words for stages though they fill a night
@@ -346,6 +348,7 @@ class ScoringBuilder:
     events: list[tuple[float, float, str]] = field(default_factory=list)
     lights: list[tuple[float, bool]] = field(default_factory=list)
     unknown: Counter[str] = field(default_factory=Counter)
+    lamps: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
     def add_stage(self, onset: float, duration: float, stage: int | str | None) -> None:
@@ -368,6 +371,8 @@ class ScoringBuilder:
             self.lights.append((onset, bool(_LIGHTS_ON.match(lights[lights.lastgroup or 0]))))
         elif _STAGE_LIKE.match(text):
             self.unknown[text] += 1
+        elif _LAMP_MARK.match(without_accents(text)):
+            self.lamps[text] += 1
         self.events.append((onset, duration, text))
 
     def add_annotations(
@@ -386,7 +391,10 @@ class ScoringBuilder:
         codes, notes = decode([rows[i][2] for i in chosen], coding) if chosen else ({}, [])
         self.notes += notes
         # a stage that is not understood ends the one before it as well
-        due = [i for i, row in enumerate(rows) if is_stage[i] or _STAGE_LIKE.match(row[2])]
+        words = _words_in_place(rows, is_stage)
+        self.unknown.update(row[2] for row in rows if row[2] in words)
+        due = [i for i, (_, _, text) in enumerate(rows)
+               if is_stage[i] or text in words or _STAGE_LIKE.match(text)]  # fmt: skip
         stages = [parse_stage(codes.get(rows[i][2], rows[i][2])) for i in due]
         lengths = fill_lengths(np.array([rows[i][0] for i in due]), stages)
         for i, length, stage in zip(due, lengths.tolist(), stages, strict=True):
@@ -425,6 +433,9 @@ class ScoringBuilder:
         off = min((onset for onset, on in self.lights if not on), default=None)
         ons = [onset for onset, on in self.lights if on and (off is None or onset > off)]
         lights = (off, max(ons, default=None)) if self.lights else None
+        if self.lamps and (lights is None or None in lights):
+            kind = "marks of lights say neither off nor on that is understood"
+            notes.append(Caution(f"{kind}: {', '.join(map(repr, self.lamps))}", kind))
         scored = onsets, durations, stages.astype(np.int8), movement.astype(bool)
         return Scoring(*scored, events, lights, start, tuple(notes), timed)
 
@@ -461,6 +472,22 @@ def _filling_words(events: Sequence[tuple[float, float, str]]) -> Counter[str]:
         if 2 * filled > last - first:
             return Counter(text for _, _, text in rows)
     return Counter()
+
+
+def _words_in_place(rows: Sequence[Annotation], is_stage: Sequence[bool]) -> set[str]:
+    """Words without a length that come more than once, and only where a stage is due."""
+    stages = np.array([row[0] for row, stage in zip(rows, is_stage, strict=True) if stage])
+    step = np.diff(np.unique(stages)).min(initial=np.inf)
+    if not 10 <= step < np.inf:
+        return set()
+    found: dict[str, list[bool]] = {}
+    for (onset, length, text), stage in zip(rows, is_stage, strict=True):
+        if not stage:
+            due = not length and (onset - stages[0]) % step < 0.01 and onset not in stages
+            found.setdefault(text, []).append(due)
+    return {text for text, due in found.items()
+            if len(due) > 1 and all(due) and read_event_name(text).kind is None
+            and not _COUNT.fullmatch(text) and parse_stage(text) is None}  # fmt: skip
 
 
 def _in_runs(

@@ -20,7 +20,15 @@ from ..recordings.modality import EPOCH_SECONDS
 from ._delimited import decode_text
 from ._edf_header import EdfHeader, expand_year, make_datetime, only_read_errors, read_header
 from ._label_tables import no_scorer, read_table
-from ._scoring import MOVEMENT, UNKNOWN_STAGES, Annotation, LabelContext, Scoring, ScoringBuilder
+from ._scoring import (
+    MOVEMENT,
+    UNKNOWN_STAGES,
+    Annotation,
+    LabelContext,
+    Scoring,
+    ScoringBuilder,
+    fit_length,
+)
 
 # Rechtschaffen & Kales, as in files of the National Sleep Research Resource
 _NSRR_CODES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: MOVEMENT, 9: "?"}
@@ -209,8 +217,11 @@ def _seconds(element: ElementTree.Element, tag: str, path: Path) -> float:
 
 def _read_profusion(root: ElementTree.Element, path: Path, duration: float | None) -> Scoring:
     build = ScoringBuilder()
-    length = _seconds(root, "EpochLength", path) or EPOCH_SECONDS
-    for i, element in enumerate(root.iterfind(".//SleepStages/SleepStage")):
+    stages = root.findall(".//SleepStages/SleepStage")
+    length = _seconds(root, "EpochLength", path)
+    # a short list is more often cut than one of long epochs
+    length = length or min(fit_length(len(stages), duration or 0.0) or np.inf, EPOCH_SECONDS)
+    for i, element in enumerate(stages):
         text = (element.text or "").strip()
         build.add_label(i * length, length, _name_code(text))
     for event in root.iterfind(".//ScoredEvents/ScoredEvent"):

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._files import sha256
 from ..errors import ReadError
+from ..recordings._event_names import OTHER, read_event_name
 from ..recordings.sources import Signal
 from ._edf_header import only_read_errors
 from ._montage import Channel, Derivation, MontageSource
@@ -116,9 +117,10 @@ class MneSource(MontageSource):
         raw = self._raw()
         with only_read_errors(self.path, _READER):
             found = raw.annotations
-            # BrainVision's descriptions are "kind/text"
-            texts = [str(text).rpartition("/")[2] for text in found.description]
-            columns = ((found.onset - raw.first_time).tolist(), found.duration.tolist(), texts)
+            texts = [_without_kind(str(text)) for text in found.description]
+            # BrainVision's marks without a length last for one sample
+            lengths = np.where(found.duration * raw.info["sfreq"] > 1.5, found.duration, 0.0)
+            columns = ((found.onset - raw.first_time).tolist(), lengths.tolist(), texts)
             # which leaves annotations of no length at its edges
             cropped = raw.first_time > 0 and any(found.duration)
         build.add_annotations([
@@ -151,6 +153,13 @@ class RawSource(MneSource):
 def list_mne_channels(path: Path) -> list[Channel]:
     """Channels of a file that MNE-Python reads."""
     return _channels_of(_open(path))
+
+
+def _without_kind(text: str) -> str:
+    """The text of BrainVision's "kind/text", not that of "Hypopnea w/ arousal" or "Stage 3/4"."""
+    kind, _, rest = text.partition("/")
+    is_kind = read_event_name(kind).kind in (None, OTHER) and parse_stage(kind) is None
+    return rest if rest and is_kind else text
 
 
 def _channels_of(raw: Any) -> list[Channel]:

@@ -121,6 +121,8 @@ class NpzSource(FileSource):
         with only_read_errors(self.path, "the reader of stage5 and events"):
             for i, code in enumerate(np.ravel(labels.get("stage5", ()))):
                 stage = int(code) if 0 <= code <= 4 else -1
+                if 4 < code < 9:
+                    build.unknown[f"stage {code:g}"] += 1
                 build.add_stage(i * float(EPOCH_SECONDS), float(EPOCH_SECONDS), stage)
             if "ah_event" in labels:
                 _add_runs(build, np.ravel(labels["ah_event"]), "apnea or hypopnea")
@@ -128,7 +130,7 @@ class NpzSource(FileSource):
             if arousals is not None and arousals.ndim == 2:
                 for column, kind in zip(arousals.T, _AROUSALS, strict=False):
                     _add_runs(build, column, f"arousal ({kind})")
-        return build.build()
+        return build.build(timed=False)
 
     def _estimate_seconds(self) -> float | None:
         """Length of the night, without regard to actigraphy."""

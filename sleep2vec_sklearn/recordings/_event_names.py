@@ -41,7 +41,7 @@ _WORDS = (
 _LIMB = r"^(leg|limb|jambe|gamb[ae]|pierna|perna|been|bein|membr|arti$|extrem|ledema)"
 _PHRASES = (
     ("limb_movement", (_LIMB, r"mov|mvm?t|beweg|mouv")),
-    ("arousal", (r"^micro$", r"eveil|desperta|risvegl")),
+    ("arousal", (r"^(micro|bref|breve|rea[cz]\w+)$", r"eveil|despert|risvegl")),
     ("desaturation", (r"^(sp?a?o2|o2|oxyg|oxig|sauerstoff|ossigeno|zuurstof|sat$|sat(ur|tig))",
                       r"^(drop|dip|fall|decrease|abfall|chute|baisse|calo|caida|queda|daling)")),
     ("rera", (r"^effort$", r"^rel", r"arous")),

@@ -165,6 +165,25 @@ def test_short_notes_are_no_events():
     assert (row["ahi"], row["arousal_index"]) == (1, 1)
 
 
+def test_events_without_length():
+    row = respiratory_statistics(night(APNEA, (500, 0, "arousal")))
+    assert (row["ahi"], row["arousal_index"]) == (1, 1)
+    recording = night(APNEA, (900, 0, "Obstructive apnea"), (950, 4, "arousal"))
+    with pytest.warns(RecordingWarning, match="last 0 s do not count: 1"):
+        row = respiratory_statistics(recording)
+    with pytest.warns(RecordingWarning, match="last 0 s do not count: 1"):
+        assert np.isnan(hypoxic_burden(recording))
+    assert row[["ahi", "apneas"]].isna().all()
+    assert row["arousal_index"] == 1
+    assert respiratory_statistics(recording, min_duration=0)["ahi"] == 2
+
+
+def test_repeated_events_are_told():
+    with pytest.warns(RecordingWarning, match="count twice: 1"):
+        assert respiratory_statistics(night(APNEA, (105, 20, "apnea")))["ahi"] == 2
+    assert respiratory_statistics(night(APNEA, (115, 20, "apnea")))["ahi"] == 2
+
+
 @pytest.mark.parametrize("rows", [[(900, 0, "Zeta")], [(900, 0, "Zeta"), (0, 0, "Lights off")]])
 def test_notes_alone_are_no_scoring(rows):
     with pytest.warns(RecordingWarning, match="'Zeta'") as caught:

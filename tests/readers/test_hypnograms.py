@@ -130,6 +130,15 @@ def test_unknown_stage_ends_the_last(write_edf):
         assert stages(path, 4) == [0, -1, 4, 4]
 
 
+def test_words_end_the_stage(write_edf):
+    named = [*enumerate(["W", "N1", "Tiefer", "R", "N2", "Tiefer", "W"])]
+    annotations = [(60 * i, None, w if w == "Tiefer" else f"Sleep stage {w}") for i, w in named]
+    annotations.append((150, None, "patient calls"))
+    path = write_edf(seconds=420, annotations=annotations)
+    with pytest.warns(RecordingWarning, match=r"known: 'Tiefer' \(2\)"):
+        assert stages(path, 14)[:13] == [0, 0, 1, 1, -1, -1, 4, 4, 2, 2, -1, -1, 0]
+
+
 STAMP = b"+0\x14\x14\x00"
 
 
@@ -200,14 +209,14 @@ def nsrr(tmp_path):
 def profusion(tmp_path):
     """Function of (stages, events, epoch length): the scoring."""
 
-    def read(stages, events="", length=30):
+    def read(stages, events="", length=30, duration=None):
         each = "".join(f"<SleepStage>{stage}</SleepStage>" for stage in stages)
         path = tmp_path / "n-profusion.xml"
         path.write_text(
             f"<CMPStudyConfig><EpochLength>{length}</EpochLength><ScoredEvents>{events}"
             f"</ScoredEvents><SleepStages>{each}</SleepStages></CMPStudyConfig>"
         )
-        return read_scoring(path)
+        return read_scoring(path, duration=duration)
 
     return read
 
@@ -259,6 +268,12 @@ def test_epoch_length_of_file(profusion, length):
     assert found.onsets.tolist() == [0, length or 30, 2 * (length or 30)]
     assert set(found.durations) == {length or 30}
     assert found.stages.tolist() == [0, 2, 4]
+
+
+def test_epoch_length_by_fit(profusion):
+    found = profusion([0, 0, 2, 2, 5, 5], length="", duration=120.0)
+    assert set(found.durations) == {20}
+    assert set(profusion([0, 2], length="", duration=120.0).durations) == {30}
 
 
 def test_names_and_unknown_codes(profusion, nsrr):

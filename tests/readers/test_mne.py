@@ -63,12 +63,22 @@ def test_cropped_annotations_keep_place(night):
 
 def test_letters_come_in_runs(night):
     raw = mne.io.read_raw(night[0], verbose="error")
-    onsets, texts = [0, 30, 41, 60, 90], ["W", "N1", "Comment/arousal", "R", "R"]
-    raw.set_annotations(mne.Annotations(onsets, [30, 30, 4, 30, 30], texts))
+    marks = ["Comment/arousal", "Hypopnea w/ arousal", "Apnea/Mixed"]
+    onsets, texts = [0, 30, 41, 50, 55, 60, 90], ["W", "N1", *marks, "R", "R"]
+    raw.set_annotations(mne.Annotations(onsets, [30, 30, 4, 9, 9, 30, 30], texts))
     raw.save(night[0].with_name("letters_raw.fif"), verbose="error")
     recording = read_recording(night[0].with_name("letters_raw.fif"))
     assert recording.stages.tolist() == [0, 1, 4, 4]
-    assert recording.events["type"].tolist() == ["arousal"]
+    assert recording.events["type"].tolist() == ["arousal", *marks[1:]]
+
+
+def test_marks_of_one_sample(night):
+    raw = mne.io.read_raw(night[0], verbose="error")
+    texts = ["Comment/W", "Comment/N2", "Comment/R", "Comment/R"]
+    length = 1 / raw.info["sfreq"]
+    raw.set_annotations(mne.Annotations([0, 30, 60, 90], [length] * 4, texts))
+    recording = Recording.from_mne(raw)
+    assert recording.stages.tolist() == [0, 2, 4, 4]
 
 
 def test_units_replace_volts(night):

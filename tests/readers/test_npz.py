@@ -248,10 +248,19 @@ def test_arousal_columns_have_kinds(write_npz):
     assert set(events["duration"]) == {3.0}
 
 
-@pytest.mark.parametrize(("code", "stage"), [(0, 0), (4, 4), (5, -1), (-1, -1), (9, -1)])
+@pytest.mark.parametrize(("code", "stage"), [(0, 0), (4, 4), (-1, -1), (9, -1)])
 def test_unknown_codes_are_unscored(write_npz, code, stage):
     path = write_npz(spo2=np.linspace(90, 99, 240), stage5=np.array([2, code]))
     assert read_recording(path).stages.tolist() == [2, stage]
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"), [([2, 5], "'stage 5' .1."), ([2], "nothing says when")]
+)
+def test_odd_stages_are_told(write_npz, codes, words):
+    path = write_npz(spo2=np.linspace(90, 99, 240), stage5=np.array(codes))
+    with pytest.warns(RecordingWarning, match=words):
+        assert read_recording(path).stages.tolist() == [2, -1]
 
 
 @pytest.mark.parametrize("shape", [(2, 120), (240,)])

@@ -21,7 +21,8 @@ W, N1, N2, N3, R, X = 0, 1, 2, 3, 4, -1
      ("Stage 3 sleep|3", N3), ("Wake|0", W), ("REM sleep|5", R), ("Schlafstadium N2", N2),
      ("Stade 2", N2), ("NREM-2", N2), ("NonREM2", N2), ("Non-REM 2", N2), ("Stg2", N2),
      ("AASM N2", N2), ("Sommeil N2", N2), ("Sommeil paradoxal", R), ("REM-slaap", R),
-     ("Sommeil lent profond", N3), ("Slow-wave sleep", N3), ("Slow wave", None),
+     ("Sonno REM", R), ("Sueño REM", R), ("Sommeil lent profond", N3),
+     ("Slow-wave sleep", N3), ("Slow wave", None),
      ("stage N2 - auto", N2), ("N2 (epoch 3)", N2), ("Staging: N2", N2), ("light sleep", None),
      ("Stage: N2", N2), ("NREM 3", N3), ("wach", W), ("Sleep stage ?", X),
      ("Unscored|9", X), ("Movement time", "movement"), ("Obstructive apnea", None),
@@ -40,13 +41,24 @@ def test_stage_names_are_understood(text, stage):
      ("Luz apagada", "Luz acesa"), ("Luzes desligadas", "ligar luzes"),
      ("spegnimento luci", "Accensione della luce"), ("Turn off the light", "turned on lights"),
      ("Licht ausgeschaltet", "Licht eingeschaltet"), ("lights: turned off", "light = on"),
-     ("lights-out", "LIGHTS ON (tech)")],
+     ("Extinction des feux", "Allumage des feux"), ("Licht gelöscht", "Luz prendida"),
+     ("Se apagan luces", "se encienden las luces"), ("lights-out", "LIGHTS ON (tech)")],
 )  # fmt: skip
 def test_lights_in_other_languages(off, on):
     build = ScoringBuilder()
     for onset, text in enumerate((off, on, "highlights on screen", "EOG L-on", "on light pills")):
         build.add_event(float(onset), 0.0, text)
-    assert build.build().lights == (0.0, 1.0)
+    scoring = build.build()
+    assert (scoring.lights, scoring.notes) == ((0.0, 1.0), ())
+
+
+def test_unread_lights_are_told():
+    build = ScoringBuilder()
+    for onset, text in enumerate(("Lights off", "Light sleep", "Licht morgens")):
+        build.add_event(float(onset), 0.0, text)
+    [note] = build.build().notes
+    assert isinstance(note, Caution)
+    assert note.endswith("understood: 'Licht morgens'")
 
 
 @given(

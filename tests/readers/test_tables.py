@@ -445,6 +445,12 @@ def test_events_beside_stages(tmp_path):
     assert found.stages.tolist() == NIGHT
 
 
+def test_unread_events_are_told(read):
+    rows = "epoch,stage,event\n1,W,\n2,N2,Hypopnea\n3,N2,supine\n"
+    with pytest.warns(RecordingWarning, match="1 events in the column 'event'.*'Hypopnea'"):
+        assert [row[2] for row in read(rows)] == [0, 2, 2]
+
+
 @pytest.mark.parametrize("word", ["UNS", "ART", "Artefakt", "8", "-1", "<NA>", ""])
 def test_unscored_words(read, word):
     assert [row[2] for row in read(f"epoch,stage\n0,W\n1,{word}\n")] == [0, -1]

@@ -34,6 +34,7 @@ def test_types_match_by_words(scored, name, matches):
         ("hypopnea", "H, Hyp, HYP-C, HYPOP, Hypopnoe, Hypopnée, Ipopnea, Hipopnea, Hipopnéia, "
          "Hypopneu, hypoapnea, Hypopn\ufffde, Hypopnea with arousal, OH"),
         ("arousal", "AR, Arousals, Weckreaktion, Micro-éveil, microéveil, microdespertar, "
+         "Réaction d'éveil, éveil bref, "
          "Microrisveglio, EEG arousal, PLM arousal, Arousal (ARO RES)"),
         ("desaturation", "SpO2 desaturation, Desat, Entsättigung, Entsaettigung, Désaturation, "
          "Desaturazione, Dessaturação, desaturatie, O2 drop, Sättigungsabfall, "
