@@ -241,14 +241,24 @@ def _match(nights: Sequence[NightKeys], extra: pd.DataFrame, on: str | None, wha
             found.append(_Match(column, False, keys, _match_recordings(nights, keys)))
         if on != "recording":
             found.append(_Match(column, True, keys, *match_subjects(nights, keys, extra)))
-    best = max(found, key=lambda match: sum(row >= 0 for row in match.rows))
+    counts = [sum(row >= 0 for row in match.rows) for match in found]
+    best = found[counts.index(max(counts))]
+    for match, n in zip(found, counts, strict=True):
+        # the index of a saved table numbers its rows
+        if n < max(counts) or match.rows == best.rows or not n or _squash(match.column) == _INDEX:
+            continue
+        raise ReadError(
+            f"{what} names each night by its column {best.column!r}, and another one by "
+            f"{match.column!r}; accepted are columns that agree. Drop one, or pass the table as "
+            "metadata= with on='recording' or on='subject'."
+        )
     repeated, per = best.repeated, "subject, or one per subject and visit with a column such as"
     if best.by_subject:
         whose, fix = "the subject ", "Drop the others, or key the rows by recording."
         per = f"{per} 'visit'"
     else:
-        counts = Counter(key for key in best.keys if key is not None)
-        repeated = next((key for key, count in counts.items() if count > 1), None)
+        of_key = Counter(key for key in best.keys if key is not None)
+        repeated = next((key for key, count in of_key.items() if count > 1), None)
         whose, per, fix = "", "recording", "Drop the others."
     if repeated is not None:
         raise ReadError(

@@ -81,8 +81,8 @@ def read_cohort(
         night) and, optionally, ``hypnogram``, ``subject``, ``id`` and any metadata. Files of a
         wearable that differ in a word such as hr or motion in their names are a night.
         In a folder, a ``metadata.csv`` with a column ``path`` is used as that table, one without it
-        and a ``participants.tsv`` are joined like ``metadata``, and so are the tables in
-        ``datasets`` of a study of the NSRR.
+        and a ``participants.tsv`` are joined like ``metadata``, and so are the tables of a study of
+        the NSRR, in the folder or in ``datasets`` beside it.
     pattern : str, optional
         Glob for the recordings in a folder, e.g. ``"**/*-PSG.edf"``. By default every file of a
         known format that is not a hypnogram.
@@ -139,7 +139,7 @@ def read_cohort(
     table = _list_nights(source, pattern, metadata is not None)
     if metadata is not None:
         what = "metadata" if isinstance(metadata, pd.DataFrame) else str(metadata)
-        extra = metadata if isinstance(metadata, pd.DataFrame) else read_table(metadata)
+        extra = metadata if isinstance(metadata, pd.DataFrame) else _read_metadata(metadata)
         table = join(table, _name_nights(table), extra, on, what)
     elif on is not None:
         raise ValueError(f"on is {on!r}, but there is no metadata whose rows it could name.")
@@ -179,6 +179,15 @@ def read_cohort(
     return Cohort(recordings, _merge_metadata(recordings, table.iloc[rows]), reasons)
 
 
+def _read_metadata(metadata: Any) -> pd.DataFrame:
+    if not isinstance(metadata, str | PathLike):
+        raise ReadError(
+            f"metadata is of type {type(metadata).__name__}; accepted are a DataFrame and the path "
+            "of a table. Use pd.DataFrame(metadata), or to_frame() of a Series."
+        )
+    return read_table(metadata)
+
+
 def _list_nights(
     source: str | PathLike[str] | pd.DataFrame | Sequence[str | PathLike[str]],
     pattern: str | None,
@@ -204,6 +213,7 @@ def _list_nights(
     lists = [path for path, table in listed.items() if "path" in table.columns.str.lower()]
     if lists and pattern is None:
         nights = _list_table(listed.pop(lists[0]), folder, str(lists[0]))
+        _warn_of_unlisted(folder, nights["path"].dropna(), lists[0])
     else:
         nights = _search(folder, pattern)
     # the last that states a column has precedence
@@ -250,6 +260,20 @@ def _warn_of_tables(folder: Path, stems: set[str]) -> None:
             continue
         if _ABOUT_PEOPLE.search(path.stem):
             warn(f"{path} is not used. Pass it as metadata=.", RecordingWarning)
+
+
+def _warn_of_unlisted(folder: Path, listed_paths: pd.Series, table: Path) -> None:
+    """Warn of recordings in a folder that the table of its nights does not list."""
+    known = {os.path.realpath(file) for file in listed_paths.explode()}
+    suffixes = {Path(file).suffix.lower() for file in known}
+    found = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in suffixes)
+    others = [path for path in found if os.path.realpath(path) not in known and _is_night(path)]
+    if others:
+        warn(
+            f"{len(others)} recordings of {folder} are not in {table.name} and are not read, such "
+            f"as {others[0]}. Add them to the table, or pass pattern= to read all of the folder.",
+            RecordingWarning,
+        )
 
 
 def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
@@ -345,10 +369,14 @@ def _resolve(table: pd.DataFrame, folder: Path | None, columns: Sequence[str]) -
 
 def _inside(folder: Path, name: Any) -> Any:
     if isinstance(name, list | tuple):
-        return [str(folder / file) for file in name]
+        return [_inside(folder, file) for file in name]
     if str(name).lower() == "false":  # no hypnogram
         return False
-    return str(folder / name) if isinstance(name, str) and name else None
+    if not isinstance(name, str) or not name:
+        return None
+    path = folder / name
+    # of a table written under Windows
+    return str(path if path.exists() else folder / name.replace("\\", "/"))
 
 
 def _is_night(path: Path) -> bool:
@@ -446,7 +474,7 @@ def _repeated_names(paths: Sequence[Path]) -> list[list[int]]:
 
 
 def _warn_of_subjects(table: pd.DataFrame) -> None:
-    """Warn of folders that may be sites, names that may be visits, and one of two studies."""
+    """Warn of folders that may be sites, names that may be visits, and subjects that are mixed."""
     paths = [_path_of(path) for path in table["path"]]
     who, subjects = [identify(path) for path in paths], table["subject"].tolist()
     unsure = [
@@ -463,6 +491,16 @@ def _warn_of_subjects(table: pd.DataFrame) -> None:
             f"{len(unsure)} names of recordings are in several folders, as {paths[i]} and "
             f"{paths[j]}. Their folders are taken as subjects ({subjects[i]!r}, {subjects[j]!r}); "
             "if they are sites, pass a table with columns path and subject.",
+            RecordingWarning,
+        )
+    owners: dict[str, set[Any]] = defaultdict(set)
+    for file, subject in table[["path", "subject"]].explode("path").dropna().to_numpy():
+        owners[os.path.realpath(file)].add(subject)
+    shared = [(file, *map(repr, names)) for file, names in owners.items() if len(names) > 1]
+    if shared:
+        warn(
+            f"{len(shared)} files are nights of two subjects: {shared[0][0]}, for example, of "
+            f"{' and '.join(sorted(shared[0][1:]))}. Correct the path or the subject.",
             RecordingWarning,
         )
     alike: dict[Path, list[str]] = defaultdict(list)
@@ -543,7 +581,7 @@ def _add_covariates(table: pd.DataFrame, source: Any) -> pd.DataFrame:
         if repeated is not None:
             raise ReadError(
                 f"{found.path} has more than one row for the participant {repeated!r} and one "
-                "visit; accepted is one. Drop the others, or move the table out of datasets."
+                "visit; accepted is one. Drop the others, or move the table out of the folder."
             )
         table = fill(table, extra.drop(columns=["participant", "visit"]), rows)
         unmatched[found.study.name] &= {i for i in own if rows[i] < 0}
