@@ -44,6 +44,11 @@ def read_table(
     ``columns`` says of a name in lower case whether it is read. The columns that name recordings,
     subjects, visits and files are text. Sheets of Excel need openpyxl.
     """
+    if not isinstance(path, str | PathLike):
+        raise ReadError(
+            f"the table is of type {type(path).__name__}; accepted are a DataFrame and a path. Use "
+            "pd.DataFrame(table), or to_frame() of a Series."
+        )
     path = Path(path)
     try:
         frame = _read_sheet(path) if path.suffix.lower() == ".xlsx" else _read_csv(path, columns)

@@ -139,7 +139,7 @@ def read_cohort(
     table = _list_nights(source, pattern, metadata is not None)
     if metadata is not None:
         what = "metadata" if isinstance(metadata, pd.DataFrame) else str(metadata)
-        extra = metadata if isinstance(metadata, pd.DataFrame) else _read_metadata(metadata)
+        extra = metadata if isinstance(metadata, pd.DataFrame) else read_table(metadata)
         table = join(table, _name_nights(table), extra, on, what)
     elif on is not None:
         raise ValueError(f"on is {on!r}, but there is no metadata whose rows it could name.")
@@ -177,15 +177,6 @@ def read_cohort(
         if given[i].get("hypnogram") is not False and not is_wearable(given[i]["path"])
     )
     return Cohort(recordings, _merge_metadata(recordings, table.iloc[rows]), reasons)
-
-
-def _read_metadata(metadata: Any) -> pd.DataFrame:
-    if not isinstance(metadata, str | PathLike):
-        raise ReadError(
-            f"metadata is of type {type(metadata).__name__}; accepted are a DataFrame and the path "
-            "of a table. Use pd.DataFrame(metadata), or to_frame() of a Series."
-        )
-    return read_table(metadata)
 
 
 def _list_nights(
@@ -374,9 +365,9 @@ def _inside(folder: Path, name: Any) -> Any:
         return False
     if not isinstance(name, str) or not name:
         return None
-    path = folder / name
     # of a table written under Windows
-    return str(path if path.exists() else folder / name.replace("\\", "/"))
+    is_foreign = "\\" in name and not (folder / name).exists()
+    return str(folder / (name.replace("\\", "/") if is_foreign else name))
 
 
 def _is_night(path: Path) -> bool:

@@ -729,5 +729,5 @@ def test_file_of_two_subjects(write_edf):
 
 
 def test_metadata_is_a_table(folder):
-    with pytest.raises(ReadError, match="metadata is of type Series"):
+    with pytest.raises(ReadError, match="the table is of type Series"):
         read_cohort(folder, metadata=pd.Series({"SC4001E0-PSG": 33}), verbose=0)
