@@ -55,10 +55,11 @@ _VISIT_PART = re.compile(
 _DATE_PART = re.compile(r"(19|20)\d\d[-_. ]?[01]\d[-_. ]?[0-3]\d([-_ T].*)?")
 # at the end of a name it may as well be the number of a subject
 _LAST_PART = re.compile(
-    r"[-_. ]+((n|night|v|visit|d|day|t|tp|wk?|week|m|month|ses|pre|post|baseline|bl|follow-?up|fu)"
-    rf"[-_ ]?\d{{0,2}}|{_DATE_PART.pattern})$",
+    r"([-_. ]+((n|night|v|visit|d|day|t|tp|wk?|week|m|month|ses|pre|post|baseline|bl|follow-?up|fu|"
+    rf"psg|part)[-_ ]?\d{{0,2}}|\(\d\)|copy|{_DATE_PART.pattern})|(?<=\d)[nv]\d)$",
     re.IGNORECASE,
 )
+_FIRST_DATE = re.compile(r"(19|20)\d\d[-_. ]?[01]\d[-_. ]?[0-3]\d[-_. ]+")
 _NUMBER_PART = re.compile(r"[\d\-_. ]+")
 
 
@@ -468,6 +469,7 @@ def _warn_of_subjects(table: pd.DataFrame) -> None:
     """Warn of folders that may be sites, names that may be visits, and subjects that are mixed."""
     paths = [_path_of(path) for path in table["path"]]
     who, subjects = [identify(path) for path in paths], table["subject"].tolist()
+    has_folders = len({path.parent for path in paths}) > 1
     unsure = [
         places
         for places in _repeated_names(paths)
@@ -494,14 +496,17 @@ def _warn_of_subjects(table: pd.DataFrame) -> None:
             f"{' and '.join(sorted(shared[0][1:]))}. Correct the path or the subject.",
             RecordingWarning,
         )
-    alike: dict[Path, list[str]] = defaultdict(list)
+    alike: dict[Path, dict[str, None]] = defaultdict(dict)
     studies: dict[Any, dict[str, Path]] = defaultdict(dict)
     for path, identity, subject in zip(paths, who, subjects, strict=True):
-        if subject == path.stem and (base := _LAST_PART.sub("", path.stem)) != path.stem:
-            alike[path.with_name(base)].append(path.stem)
+        if subject == path.stem:
+            # behind a sign, as folders may name the subjects and files the visits only
+            base = _LAST_PART.sub("", f"_{_FIRST_DATE.sub('', path.stem, count=1)}").lower()
+            if base or has_folders:
+                alike[path.parent / base][path.stem] = None
         if identity.study is not None:
             studies[subject].setdefault(identity.study, path)
-    visits = [names for names in alike.values() if len(names) > 1]
+    visits = [list(names) for names in alike.values() if len(names) > 1]
     if visits:
         warn(
             f"{sum(map(len, visits))} nights are each read as a subject, though their names seem "

@@ -731,3 +731,22 @@ def test_file_of_two_subjects(write_edf):
 def test_metadata_is_a_table(folder):
     with pytest.raises(ReadError, match="the table is of type Series"):
         read_cohort(folder, metadata=pd.Series({"SC4001E0-PSG": 33}), verbose=0)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("20230105_p1", "20230106_p1"), ("p1", "p1 (1)"), ("p1_psg1", "p1_psg2"), ("p1n1", "p1n2"),
+     ("p1/20230105", "p1/20230106"), ("p1/n1", "p1/n2"), ("p1", "P1")],
+)  # fmt: skip
+def test_names_may_be_visits(write_edf, names):
+    paths = [write_edf(f"{name}.edf") for name in (*names, "p2/n3")]
+    with pytest.warns(RecordingWarning) as warned:
+        read_cohort(paths, verbose=0)
+    assert any(str(w.message).startswith("2 nights are each read as a subject") for w in warned)
+
+
+def test_names_of_subjects(write_edf):
+    paths = [write_edf(f"{name}.edf") for name in ("n1", "n2", "20230105_p3", "20230105_p4")]
+    with pytest.warns(RecordingWarning) as warned:
+        read_cohort(paths, verbose=0)
+    assert [str(w.message)[:31] for w in warned] == ["4 of 4 nights have no stages: '"]
