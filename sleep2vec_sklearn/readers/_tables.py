@@ -61,8 +61,7 @@ def read_table(
             "files with one line of names and as many values in each line below it."
         ) from error
     nameless = [name for name in frame if name.lower().startswith("unnamed:")]
-    frame = frame.drop(columns=[name for name in nameless if frame[name].isna().all()])
-    return frame
+    return frame.drop(columns=[name for name in nameless if frame[name].isna().all()])
 
 
 def _read_csv(path: Path, columns: Callable[[str], bool] | None) -> pd.DataFrame:
@@ -103,12 +102,9 @@ def _check_end(path: Path, text: str, separator: str) -> None:
     rows = csv.reader(StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     lengths = [len(row) for row in rows if any(row)]
     if len(lengths) > 1 and lengths[-1] < min(lengths[0], lengths[-2]):
-        fix = ", or end the line if it is complete"
-        if path.parent.name == "datasets":
-            fix = ", or move it out of datasets"
         raise ReadError(
             f"{path}: cut short, its last line has {lengths[-1]} of {lengths[0]} values and no "
-            f"end. Download it again{fix}."
+            "end. Download it again, or end the line if it is complete."
         )
 
 

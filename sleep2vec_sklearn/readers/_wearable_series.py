@@ -394,7 +394,7 @@ class FileSeries:
             text = f"{name}: {n_repeated:,} rows repeat a time; the first of each is used"
             many = n_repeated > _MANY_IMPLAUSIBLE * len(times)
             self.notes.append(
-                Caution(text, "rows that repeat a time are left out") if many else text
+                Caution(text, "rows repeat a time and are left out") if many else text
             )
         self.series[kind] = unique, values[first]
         if kind == "counts":

@@ -215,8 +215,9 @@ def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tu
         pair = [pd.to_datetime(time, errors="coerce", dayfirst=day_first) for time in row]
         naive = all(not pd.isna(moment) and moment.tzinfo is None for moment in pair)
         off, on = row[0], ", ".join(map(str, row[1:]))
-        is_night = naive and len(pair) == 2
-        if not is_night or not pd.Timedelta(0) < pair[1] - pair[0] <= pd.Timedelta(hours=24):
+        if not (naive and len(pair) == 2) or not pd.Timedelta(0) < pair[1] - pair[
+            0
+        ] <= pd.Timedelta(hours=24):
             raise ReadError(
                 f"the diary has lights off at {off} and lights on at {on}; accepted are a local "
                 "date and time each, the second up to 24 hours later. Correct or drop the row."
@@ -241,8 +242,7 @@ def _own_rows(diary: pd.DataFrame, recording: Recording) -> pd.DataFrame:
     if rows.empty:
         raise ReadError(
             f"the diary has no row of {recording.subject or recording.id!r}; its subjects are "
-            f"{listed([*map(repr, subjects.unique())], 3)}. Name them alike, or leave the "
-            "column out."
+            f"{listed([*map(repr, subjects.unique())], 3)}. Name them alike, or drop the column."
         )
     return rows
 

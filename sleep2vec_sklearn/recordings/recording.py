@@ -258,8 +258,7 @@ class Recording(Mapping[str, np.ndarray]):
         if timed and table.index.dtype.kind == "M" and described.get("start") is None:
             described["start"] = table.index[0]
         own = {n: d.unit for n, d in montage.derivations.items() if d.channel.dimension}
-        units = {**own, **check_mapping("units", units)}
-        recording = cls(signals, units=units, **described)
+        recording = cls(signals, units={**own, **check_mapping("units", units)}, **described)
         columns = zip(table.columns, montage.reasons, strict=True)
         recording.notes = tuple(f"{c!r} left out: {r[2]}" for c, r in columns if not r[1])
         labels = [c for c in table.columns if _STAGE_COLUMN.fullmatch(str(c))]

@@ -126,7 +126,7 @@ def test_differing_visits_share_nothing(shhs):
 @pytest.mark.parametrize("end", ["200003,1,48,no", "200003,1,48,no,"])
 def test_cut_tables_are_refused(shhs, end):
     (shhs / "datasets" / "shhs-harmonized-dataset-0.21.0.csv").write_text(HARMONIZED + end)
-    words = r"dataset-0\.21\.0\.csv: cut short, its last line has [45] of 8 .* out of datasets"
+    words = r"dataset-0\.21\.0\.csv: cut short, its last line has [45] of 8 .* or end the line"
     with pytest.raises(ReadError, match=words):
         read_cohort(shhs, verbose=0)
 
