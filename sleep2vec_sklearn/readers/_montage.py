@@ -11,6 +11,7 @@ ECG and chin electrodes.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -373,8 +374,16 @@ def _mark_used(reasons: list[list[Any]], derivations: Mapping[str, Derivation]) 
 def montage_of_columns(
     columns: Sequence[Any], rate: float | None, overrides: Mapping[str, Any] | None = None
 ) -> Montage:
-    """Montage of a table whose columns are called as modalities or channels."""
-    channels = [Channel(i, str(column), rate or 1e6) for i, column in enumerate(columns)]
+    """Montage of a table whose columns are called as modalities or channels: ``C3-M2 (uV)``."""
+    chosen: list[Any] = []
+    for pair in check_mapping("channels", overrides).values():
+        chosen += pair if isinstance(pair, list | tuple) else [pair]
+    channels = []
+    for i, column in enumerate(map(str, columns)):
+        match = re.fullmatch(r"(.+?)\s*[\[(](.+)[\])]", column)
+        is_unit = match is not None and column not in chosen and find_unit(match[2]) is not None
+        label, dimension = match.groups() if match and is_unit else (column, "")
+        channels.append(Channel(i, label, rate or 1e6, dimension))
     named = {c.label: c.label for c in channels if c.label in MODALITIES}
     return pick_montage(channels, overrides=named | dict(overrides or {}), where="the table")
 

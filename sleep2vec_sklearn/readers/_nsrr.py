@@ -201,11 +201,13 @@ def recognize_table(path: Path) -> StudyTable | None:
 
 
 def find_tables(folder: Path, studies: Collection[str]) -> list[StudyTable]:
-    """The newest tables of these studies in the ``datasets`` in and around a folder of nights."""
+    """The newest tables of these studies in a folder of nights, and in ``datasets`` around it."""
     around = [folder.resolve(), *folder.resolve().parents[:3]]
-    places = [place / "datasets" for place in around] + list(folder.rglob("datasets"))
+    files = {file for place in around for file in (place / "datasets").glob("*.csv")}
+    files |= {file.resolve() for file in folder.rglob("*.csv")}
     newest: dict[tuple[Any, ...], StudyTable] = {}
-    for file in sorted({f.resolve() for place in places for f in place.glob("*.csv")}, key=_age):
+    # of copies the one in datasets
+    for file in sorted(files, key=lambda f: (_age(f), f.parent.name == "datasets", f)):
         table = recognize_table(file)
         if table is not None and table.study.name in studies:
             newest[table.study.name, table.harmonized, table.visit] = table
@@ -233,7 +235,7 @@ def read_covariates(table: StudyTable) -> pd.DataFrame:
     if id_column is None:
         raise ReadError(
             f"{table.path}: has no column of participants; accepted are {', '.join(study.ids)} for "
-            f"{study.name}. Pass the table as metadata= with on=, or move it out of datasets."
+            f"{study.name}. Pass the table as metadata= with on=, or move it out of the folder."
         )
     found = pd.DataFrame({"participant": frame[id_column].map(same_key, na_action="ignore")})
     visits = [

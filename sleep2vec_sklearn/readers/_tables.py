@@ -44,6 +44,11 @@ def read_table(
     ``columns`` says of a name in lower case whether it is read. The columns that name recordings,
     subjects, visits and files are text. Sheets of Excel need openpyxl.
     """
+    if not isinstance(path, str | PathLike):
+        raise ReadError(
+            f"the table is of type {type(path).__name__}; accepted are a DataFrame and a path. Use "
+            "pd.DataFrame(table), or to_frame() of a Series."
+        )
     path = Path(path)
     try:
         frame = _read_sheet(path) if path.suffix.lower() == ".xlsx" else _read_csv(path, columns)
@@ -56,8 +61,7 @@ def read_table(
             "files with one line of names and as many values in each line below it."
         ) from error
     nameless = [name for name in frame if name.lower().startswith("unnamed:")]
-    frame = frame.drop(columns=[name for name in nameless if frame[name].isna().all()])
-    return frame
+    return frame.drop(columns=[name for name in nameless if frame[name].isna().all()])
 
 
 def _read_csv(path: Path, columns: Callable[[str], bool] | None) -> pd.DataFrame:
@@ -98,12 +102,9 @@ def _check_end(path: Path, text: str, separator: str) -> None:
     rows = csv.reader(StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     lengths = [len(row) for row in rows if any(row)]
     if len(lengths) > 1 and lengths[-1] < min(lengths[0], lengths[-2]):
-        fix = ", or end the line if it is complete"
-        if path.parent.name == "datasets":
-            fix = ", or move it out of datasets"
         raise ReadError(
             f"{path}: cut short, its last line has {lengths[-1]} of {lengths[0]} values and no "
-            f"end. Download it again{fix}."
+            "end. Download it again, or end the line if it is complete."
         )
 
 
@@ -241,14 +242,24 @@ def _match(nights: Sequence[NightKeys], extra: pd.DataFrame, on: str | None, wha
             found.append(_Match(column, False, keys, _match_recordings(nights, keys)))
         if on != "recording":
             found.append(_Match(column, True, keys, *match_subjects(nights, keys, extra)))
-    best = max(found, key=lambda match: sum(row >= 0 for row in match.rows))
+    counts = [sum(row >= 0 for row in match.rows) for match in found]
+    best = found[counts.index(max(counts))]
+    for match, n in zip(found, counts, strict=True):
+        # the index of a saved table numbers its rows
+        if n < max(counts) or match.rows == best.rows or not n or _squash(match.column) == _INDEX:
+            continue
+        raise ReadError(
+            f"{what} names each night by its column {best.column!r}, and another one by "
+            f"{match.column!r}; accepted are columns that agree. Drop one, or pass the table as "
+            "metadata= with on='recording' or on='subject'."
+        )
     repeated, per = best.repeated, "subject, or one per subject and visit with a column such as"
     if best.by_subject:
         whose, fix = "the subject ", "Drop the others, or key the rows by recording."
         per = f"{per} 'visit'"
     else:
-        counts = Counter(key for key in best.keys if key is not None)
-        repeated = next((key for key, count in counts.items() if count > 1), None)
+        of_key = Counter(key for key in best.keys if key is not None)
+        repeated = next((key for key, count in of_key.items() if count > 1), None)
         whose, per, fix = "", "recording", "Drop the others."
     if repeated is not None:
         raise ReadError(

@@ -391,8 +391,11 @@ class FileSeries:
         unique, first = np.unique(times, return_index=True)
         if len(unique) < len(times):
             n_repeated = len(times) - len(unique)
-            text = f"{n_repeated:,} rows repeat a time; the first of each is used"
-            self.notes.append(f"{name}: {text}")
+            text = f"{name}: {n_repeated:,} rows repeat a time; the first of each is used"
+            many = n_repeated > _MANY_IMPLAUSIBLE * len(times)
+            self.notes.append(
+                Caution(text, "rows repeat a time and are left out") if many else text
+            )
         self.series[kind] = unique, values[first]
         if kind == "counts":
             self.still = _find_zeros(unique, values[first], median_step(unique))

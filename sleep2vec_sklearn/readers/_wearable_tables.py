@@ -61,6 +61,8 @@ _NAMES = {
     "acceleration": ("accelerationmagnitude", "accmagnitude", "magnitude", "acc", "accel"),
     "participant": ("id", "userid", "participant", "participantid", "participantfullid", "subject",
                "subjectid", "patientid"),
+    "device": ("device", "deviceid", "devicename", "deviceserial", "sourcename", "sensor",
+               "sensorid", "serial", "serialnumber", "wrist", "bodyside"),
     "label": ("stage", "sleepstage", "stages", "event", "annotation", "label", "duration", "path"),
 }
 _VALUE_FILES = {"heart_rate": r"heart|(^|[^a-z])hr([^a-z]|$)", "spo2": r"spo2|oxygen"}
@@ -238,12 +240,12 @@ def _chunks(path: Path, layout: TableLayout) -> Iterable[pd.DataFrame]:
     used = sorted({i for at, _ in layout.columns.values() for i in at})
     with path.open("rb") as file:
         encoding = find_encoding(file.read(_HEAD_BYTES))
+    quoting = _find_quoting(path, layout)
     try:
-        # a stray quote would swallow the rows that follow, so quotes are stripped later
         with pd.read_csv(
             path, sep=layout.delimiter or r"\s+", header=None, names=range(layout.n_columns),
             usecols=used, skiprows=layout.skipped, chunksize=_ROWS_PER_CHUNK, encoding=encoding,
-            encoding_errors="replace", quoting=csv.QUOTE_NONE,
+            encoding_errors="replace", quoting=quoting,
             na_values=_MISSING, skipinitialspace=True, skip_blank_lines=False, low_memory=False,
         ) as frames:  # fmt: skip
             yield from frames
@@ -253,6 +255,23 @@ def _chunks(path: Path, layout: TableLayout) -> Iterable[pd.DataFrame]:
         if isinstance(error, ReadError):
             raise
         raise ReadError(f"{path}: cannot be read as a table ({error}). Export it again.") from error
+
+
+def _find_quoting(path: Path, layout: TableLayout) -> int:
+    """Whether quotes hold delimiters, as in "60,5"; an error if rows have more cells than names."""
+    mark, n = layout.delimiter, layout.n_columns
+    rows = [line.rstrip(mark) for line in _read_head(path)[layout.skipped :][:1000] if line.strip()]
+    if not (mark and layout.names) or 2 * sum(row.count(mark) >= n for row in rows) <= len(rows):
+        # a stray quote would swallow the rows that follow, so quotes are stripped later
+        return csv.QUOTE_NONE
+    cells = [split_line(row, mark)[0] for row in rows]
+    if 2 * sum(len(row) > n for row in cells) > len(rows):
+        raise ReadError(
+            f"{path}: has {n} names of columns and {len(cells[0])} values in a row, "
+            f"such as {rows[0][:60]!r}; accepted are as many. If numbers have decimal commas, "
+            "separate them by semicolons."
+        )
+    return csv.QUOTE_MINIMAL
 
 
 class _TableReader:
@@ -266,7 +285,7 @@ class _TableReader:
             kind: [] for kind in self.kinds if kind != "acceleration"
         }
         self.counter, self.scale = MotionCounter(path), 0.0
-        self.participants: set[str] = set()
+        self.names: dict[str, set[str]] = {"participant": set(), "device": set()}
         self.n_rows = self.n_wrong = self.n_timed = 0
         self.first_wrong = ""
         self.first_time, self.last_time = np.inf, -np.inf
@@ -293,9 +312,10 @@ class _TableReader:
                 size = float(np.median(sizes["acceleration"][present]))
                 self.scale = self._scale_of("acceleration", size)
             self.counter.add(times, values["acceleration"] * self.scale)
-        if "participant" in self.layout.columns:
-            column = chunk[self.layout.columns["participant"][0][0]].dropna()
-            self.participants |= set(column.astype(str).unique())
+        for kind, names in self.names.items():
+            if kind in self.layout.columns:
+                column = chunk[used][self.layout.columns[kind][0][0]].dropna()
+                names |= set(_strip(column.astype(str)).unique())
         self.n_rows += len(chunk)
         self.n_wrong += int(wrong.sum())
         if wrong.any() and not self.first_wrong:
@@ -417,13 +437,13 @@ class _TableReader:
                 f"in {self.first_wrong}. Check the columns and the decimal sign, or name other "
                 "columns with columns={'time': ..., 'heart_rate': ...}."
             )
-        if len(self.participants) > 1:
-            shown = ", ".join(sorted(self.participants)[:3])
-            more = ", ..." if len(self.participants) > 3 else ""
-            raise ReadError(
-                f"{self.path}: holds {len(self.participants):,} participants ({shown}{more}); "
-                "accepted is one. Write a file for each."
-            )
+        for kind, names in self.names.items():
+            if len(names) > 1:
+                shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+                raise ReadError(
+                    f"{self.path}: holds {len(names):,} {kind}s ({shown}); accepted is one. Write "
+                    "a file for each."
+                )
 
     def _check_step(self, times: np.ndarray) -> None:
         unit = self.layout.columns.get("time", ((), None))[1]

@@ -55,10 +55,11 @@ _VISIT_PART = re.compile(
 _DATE_PART = re.compile(r"(19|20)\d\d[-_. ]?[01]\d[-_. ]?[0-3]\d([-_ T].*)?")
 # at the end of a name it may as well be the number of a subject
 _LAST_PART = re.compile(
-    r"[-_. ]+((n|night|v|visit|d|day|t|tp|wk?|week|m|month|ses|pre|post|baseline|bl|follow-?up|fu)"
-    rf"[-_ ]?\d{{0,2}}|{_DATE_PART.pattern})$",
+    r"([-_. ]+((n|night|v|visit|d|day|t|tp|wk?|week|m|month|ses|pre|post|baseline|bl|follow-?up|fu|"
+    rf"psg|part)[-_ ]?\d{{0,2}}|\(\d\)|copy|{_DATE_PART.pattern})|(?<=\d)[nv]\d)$",
     re.IGNORECASE,
 )
+_FIRST_DATE = re.compile(r"(19|20)\d\d[-_. ]?[01]\d[-_. ]?[0-3]\d[-_. ]+")
 _NUMBER_PART = re.compile(r"[\d\-_. ]+")
 
 
@@ -81,8 +82,8 @@ def read_cohort(
         night) and, optionally, ``hypnogram``, ``subject``, ``id`` and any metadata. Files of a
         wearable that differ in a word such as hr or motion in their names are a night.
         In a folder, a ``metadata.csv`` with a column ``path`` is used as that table, one without it
-        and a ``participants.tsv`` are joined like ``metadata``, and so are the tables in
-        ``datasets`` of a study of the NSRR.
+        and a ``participants.tsv`` are joined like ``metadata``, and so are the tables of a study of
+        the NSRR, in the folder or in ``datasets`` beside it.
     pattern : str, optional
         Glob for the recordings in a folder, e.g. ``"**/*-PSG.edf"``. By default every file of a
         known format that is not a hypnogram.
@@ -204,6 +205,7 @@ def _list_nights(
     lists = [path for path, table in listed.items() if "path" in table.columns.str.lower()]
     if lists and pattern is None:
         nights = _list_table(listed.pop(lists[0]), folder, str(lists[0]))
+        _warn_of_unlisted(folder, nights["path"].dropna(), lists[0])
     else:
         nights = _search(folder, pattern)
     # the last that states a column has precedence
@@ -250,6 +252,20 @@ def _warn_of_tables(folder: Path, stems: set[str]) -> None:
             continue
         if _ABOUT_PEOPLE.search(path.stem):
             warn(f"{path} is not used. Pass it as metadata=.", RecordingWarning)
+
+
+def _warn_of_unlisted(folder: Path, listed_paths: pd.Series, table: Path) -> None:
+    """Warn of recordings in a folder that the table of its nights does not list."""
+    known = {os.path.realpath(file) for file in listed_paths.explode()}
+    suffixes = {Path(file).suffix.lower() for file in known}
+    found = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in suffixes)
+    others = [path for path in found if os.path.realpath(path) not in known and _is_night(path)]
+    if others:
+        warn(
+            f"{len(others)} recordings of {folder} are not in {table.name} and are not read, such "
+            f"as {others[0]}. Add them to the table, or pass pattern= to read all of the folder.",
+            RecordingWarning,
+        )
 
 
 def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
@@ -345,10 +361,14 @@ def _resolve(table: pd.DataFrame, folder: Path | None, columns: Sequence[str]) -
 
 def _inside(folder: Path, name: Any) -> Any:
     if isinstance(name, list | tuple):
-        return [str(folder / file) for file in name]
+        return [_inside(folder, file) for file in name]
     if str(name).lower() == "false":  # no hypnogram
         return False
-    return str(folder / name) if isinstance(name, str) and name else None
+    if not isinstance(name, str) or not name:
+        return None
+    # of a table written under Windows
+    is_foreign = "\\" in name and not (folder / name).exists()
+    return str(folder / (name.replace("\\", "/") if is_foreign else name))
 
 
 def _is_night(path: Path) -> bool:
@@ -446,9 +466,10 @@ def _repeated_names(paths: Sequence[Path]) -> list[list[int]]:
 
 
 def _warn_of_subjects(table: pd.DataFrame) -> None:
-    """Warn of folders that may be sites, names that may be visits, and one of two studies."""
+    """Warn of folders that may be sites, names that may be visits, and subjects that are mixed."""
     paths = [_path_of(path) for path in table["path"]]
     who, subjects = [identify(path) for path in paths], table["subject"].tolist()
+    has_folders = len({path.parent for path in paths}) > 1
     unsure = [
         places
         for places in _repeated_names(paths)
@@ -465,14 +486,27 @@ def _warn_of_subjects(table: pd.DataFrame) -> None:
             "if they are sites, pass a table with columns path and subject.",
             RecordingWarning,
         )
-    alike: dict[Path, list[str]] = defaultdict(list)
+    owners: dict[str, set[Any]] = defaultdict(set)
+    for file, subject in table[["path", "subject"]].explode("path").dropna().to_numpy():
+        owners[os.path.realpath(file)].add(subject)
+    shared = [(file, *map(repr, names)) for file, names in owners.items() if len(names) > 1]
+    if shared:
+        warn(
+            f"{len(shared)} files are nights of two subjects: {shared[0][0]}, for example, of "
+            f"{' and '.join(sorted(shared[0][1:]))}. Correct the path or the subject.",
+            RecordingWarning,
+        )
+    alike: dict[Path, dict[str, None]] = defaultdict(dict)
     studies: dict[Any, dict[str, Path]] = defaultdict(dict)
     for path, identity, subject in zip(paths, who, subjects, strict=True):
-        if subject == path.stem and (base := _LAST_PART.sub("", path.stem)) != path.stem:
-            alike[path.with_name(base)].append(path.stem)
+        if subject == path.stem:
+            # behind a sign, as folders may name the subjects and files the visits only
+            base = _LAST_PART.sub("", f"_{_FIRST_DATE.sub('', path.stem, count=1)}").lower()
+            if base or has_folders:
+                alike[path.parent / base][path.stem] = None
         if identity.study is not None:
             studies[subject].setdefault(identity.study, path)
-    visits = [names for names in alike.values() if len(names) > 1]
+    visits = [list(names) for names in alike.values() if len(names) > 1]
     if visits:
         warn(
             f"{sum(map(len, visits))} nights are each read as a subject, though their names seem "
@@ -543,7 +577,7 @@ def _add_covariates(table: pd.DataFrame, source: Any) -> pd.DataFrame:
         if repeated is not None:
             raise ReadError(
                 f"{found.path} has more than one row for the participant {repeated!r} and one "
-                "visit; accepted is one. Drop the others, or move the table out of datasets."
+                "visit; accepted is one. Drop the others, or move the table out of the folder."
             )
         table = fill(table, extra.drop(columns=["participant", "visit"]), rows)
         unmatched[found.study.name] &= {i for i in own if rows[i] < 0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, time, timedelta
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ import numpy as np
 import pandas as pd
 
 from .._files import sha256
-from .._warnings import warn
+from .._warnings import listed, warn
 from ..errors import InvalidRecordingError, ReadError, RecordingWarning
 from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ..recordings.sources import Signal, SignalLayout
-from ._delimited import DAY, check_timezone, seconds_of, utc_offset
+from ._delimited import DAY, TimeFormat, check_timezone, seconds_of, utc_offset
 from ._labels import cut_events
+from ._tables import plain_names, read_table, same_key, with_subjects
 from ._wearable_series import find_runs, join_spans
 
 _DIARY_COLUMNS = (
@@ -50,10 +52,10 @@ def split_nights(
         noon to noon: 10-minute means of activity counts below 15 % of the mean of the 24 hours
         around (Roenneberg et al. 2015), breaks of up to an hour included. Rest is not sleep:
         reading in bed counts, and a night of much movement is cut short.
-    diary : DataFrame or sequence of (datetime, datetime), optional
+    diary : DataFrame, path-like or sequence of (datetime, datetime), optional
         Local lights off and lights on of each night, in columns ``lights_off`` and ``lights_on``
-        (or ``in_bed`` and ``out_of_bed``). By default the recording's own events of type in_bed,
-        else asleep.
+        (or ``in_bed`` and ``out_of_bed``), and of several subjects a column ``subject``. By default
+        the recording's own events of type in_bed, else asleep.
         Nights have them as ``lights``.
     window : (str, str), default=("18:00", "12:00")
         Local begin and end of a night for ``by="clock"``.
@@ -194,7 +196,10 @@ class _LocalClock:
 def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tuple[float, float]]:
     if diary is None:
         return _read_events(recording)
+    if isinstance(diary, str | PathLike):
+        diary = read_table(diary)
     if isinstance(diary, pd.DataFrame):
+        diary = _own_rows(diary, recording)
         columns = [next((n for n in names if n in diary), None) for names in _DIARY_COLUMNS]
         if None in columns:
             raise ReadError(
@@ -202,16 +207,22 @@ def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tu
                 "lights_off and lights_on, with dates. Rename them."
             )
         diary = diary[columns].itertuples(index=False)
+    rows = [tuple(row) for row in diary]
+    texts = [moment for row in rows for moment in row if isinstance(moment, str)]
+    day_first = bool(texts) and TimeFormat.of(texts, recording.start).day_first
     spans: list[tuple[float, float]] = []
-    for off, on in diary:
-        begin, end = pair = [pd.to_datetime(moment, errors="coerce") for moment in (off, on)]
+    for row in rows:
+        pair = [pd.to_datetime(time, errors="coerce", dayfirst=day_first) for time in row]
         naive = all(not pd.isna(moment) and moment.tzinfo is None for moment in pair)
-        if not naive or not pd.Timedelta(0) < end - begin <= pd.Timedelta(hours=24):
+        off, on = row[0], ", ".join(map(str, row[1:]))
+        if not (naive and len(pair) == 2) or not pd.Timedelta(0) < pair[1] - pair[
+            0
+        ] <= pd.Timedelta(hours=24):
             raise ReadError(
                 f"the diary has lights off at {off} and lights on at {on}; accepted are a local "
                 "date and time each, the second up to 24 hours later. Correct or drop the row."
             )
-        span = local.elapsed(begin), local.elapsed(end)
+        span = local.elapsed(pair[0]), local.elapsed(pair[1])
         if any(span[0] < other[1] and other[0] < span[1] for other in spans):
             raise ReadError(
                 f"the diary has two nights at one time, the second from {off} to {on}; accepted "
@@ -219,6 +230,21 @@ def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tu
             )
         spans.append(span)
     return spans
+
+
+def _own_rows(diary: pd.DataFrame, recording: Recording) -> pd.DataFrame:
+    """The rows of the recording's subject in a diary of several."""
+    subjects = with_subjects(plain_names(diary)).get("subject")
+    if subjects is None:
+        return diary
+    own = {same_key(name) for name in (recording.subject, recording.id) if name is not None}
+    rows = diary[subjects.map(same_key).isin(own).to_numpy()]
+    if rows.empty:
+        raise ReadError(
+            f"the diary has no row of {recording.subject or recording.id!r}; its subjects are "
+            f"{listed([*map(repr, subjects.unique())], 3)}. Name them alike, or drop the column."
+        )
+    return rows
 
 
 def _read_events(recording: Recording) -> list[tuple[float, float]]:

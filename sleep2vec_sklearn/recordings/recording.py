@@ -24,6 +24,7 @@ from .sources import (
     MemorySource,
     Signal,
     SignalSource,
+    check_mapping,
     longest_duration,
     series_in_time,
     usable_seconds,
@@ -200,7 +201,7 @@ class Recording(Mapping[str, np.ndarray]):
         Parameters
         ----------
         table : DataFrame
-            Columns are called as modalities or as channels of a montage ("C3-M2", "SpO2"); others
+            Columns are called as modalities or as channels of a montage ("C3-M2 (uV)"); others
             are left out, and ``notes`` say so; one of stages, which ``stages`` takes by the epoch,
             with a warning. Its index holds times of day or timedeltas, which
             need not be even for ``ibi`` and ``spo2``, or ``rate`` is stated. With an index of
@@ -251,11 +252,13 @@ class Recording(Mapping[str, np.ndarray]):
         for name, derivation in montage.derivations.items():
             values = table.iloc[:, derivation.channel.index]
             if derivation.reference is not None:
-                values = values - table.iloc[:, derivation.reference.index]
+                reference = table.iloc[:, derivation.reference.index]
+                values = values - reference * derivation.reference_factor
             signals[name] = values.dropna() if timed else (values.to_numpy(), rate)
         if timed and table.index.dtype.kind == "M" and described.get("start") is None:
             described["start"] = table.index[0]
-        recording = cls(signals, units=units, **described)
+        own = {n: d.unit for n, d in montage.derivations.items() if d.channel.dimension}
+        recording = cls(signals, units={**own, **check_mapping("units", units)}, **described)
         columns = zip(table.columns, montage.reasons, strict=True)
         recording.notes = tuple(f"{c!r} left out: {r[2]}" for c, r in columns if not r[1])
         labels = [c for c in table.columns if _STAGE_COLUMN.fullmatch(str(c))]

@@ -93,7 +93,8 @@ def test_metadata_csv_lists_nights(folder):
         "path,hypnogram,subject,age\n"
         "SC4011E0-PSG.edf,SC4011EC-Hypnogram.edf,b,70\nSC4001E0-PSG.edf,,a,20\n"
     )
-    cohort = read_cohort(folder, verbose=0)
+    with pytest.warns(RecordingWarning, match="2 recordings of .* not in metadata.csv"):
+        cohort = read_cohort(folder, verbose=0)
     assert [night.subject for night in cohort] == ["b", "a"]
     assert [night.metadata["age"] for night in cohort] == [70, 20]
     assert cohort.metadata["age"].tolist() == [70, 20]
@@ -699,3 +700,53 @@ def test_derivatives_are_copies(nights):
     with pytest.warns(RecordingWarning, match="1 recordings in derivatives, such as .*desc-clean"):
         assert [night.id for night in read(folder)] == ["sub-1_eeg"]
     assert len(read(folder / "derivatives")) == len(read(folder, pattern="d*/**/*.edf")) == 1
+
+
+def test_columns_contradict(tmp_path, write_edf, stages_of):
+    for name in ("1", "2"):
+        write_edf(f"{name}.edf", annotations=stages_of("W2"), seconds=60)
+    table = pd.DataFrame({"id": [1, 2], "subject": [2, 1], "age": [30, 40]})
+    with pytest.raises(ReadError, match="'id', and another one by 'subject'"):
+        read_cohort(tmp_path, metadata=table, verbose=0)
+    cohort = read_cohort(tmp_path, metadata=table, on="subject", verbose=0)
+    assert cohort.metadata["age"].tolist() == [40, 30]
+
+
+def test_unlisted_recordings_are_counted(tmp_path, write_edf, stages_of):
+    for name in ("a.edf", "site/b.edf", "site/c.edf"):
+        write_edf(name, annotations=stages_of("W2"), seconds=60)
+    (tmp_path / "metadata.csv").write_text("path,subject\na.edf,A\nsite\\b.edf,B\n")
+    with pytest.warns(RecordingWarning, match=r"1 recordings of .* not in metadata.csv.*c\.edf"):
+        cohort = read_cohort(tmp_path, verbose=0)
+    assert cohort.groups.tolist() == ["A", "B"]
+
+
+def test_file_of_two_subjects(write_edf):
+    table = pd.DataFrame({"path": [write_edf("a.edf")] * 2, "subject": ["A", "B"], "id": [1, 2]})
+    table["hypnogram"] = False
+    with pytest.warns(RecordingWarning, match="1 files are nights of two subjects.*'A' and 'B'"):
+        read_cohort(table, verbose=0)
+
+
+def test_metadata_is_a_table(folder):
+    with pytest.raises(ReadError, match="the table is of type Series"):
+        read_cohort(folder, metadata=pd.Series({"SC4001E0-PSG": 33}), verbose=0)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("20230105_p1", "20230106_p1"), ("p1", "p1 (1)"), ("p1_psg1", "p1_psg2"), ("p1n1", "p1n2"),
+     ("p1/20230105", "p1/20230106"), ("p1/n1", "p1/n2"), ("p1", "P1")],
+)  # fmt: skip
+def test_names_may_be_visits(write_edf, names):
+    paths = [write_edf(f"{name}.edf") for name in (*names, "p2/n3")]
+    with pytest.warns(RecordingWarning) as warned:
+        read_cohort(paths, verbose=0)
+    assert any(str(w.message).startswith("2 nights are each read as a subject") for w in warned)
+
+
+def test_names_of_subjects(write_edf):
+    paths = [write_edf(f"{name}.edf") for name in ("n1", "n2", "20230105_p3", "20230105_p4")]
+    with pytest.warns(RecordingWarning) as warned:
+        read_cohort(paths, verbose=0)
+    assert [str(w.message)[:31] for w in warned] == ["4 of 4 nights have no stages: '"]

@@ -190,3 +190,16 @@ def test_unusable_calls_are_refused(week):
     diary = [(f"{day} 20:00", f"{day} 22:00"), (f"{day} 21:00", f"{day} 23:00")]
     with pytest.raises(ReadError, match="two nights at one time"):
         split_nights(week, by="diary", diary=diary)
+
+
+def test_diary_of_several_subjects(week, tmp_path):
+    form = "participant,lights_off,lights_on\n{},01.05.2024 23:10,02.05.2024 06:40\n"
+    path = tmp_path / "diary.csv"
+    path.write_text(form.format(week.subject or week.id) + "other,2.5.2024 23:00,3.5.2024 7:00\n")
+    (night,) = split_nights(week, by="diary", diary=path)
+    assert (night.start, night.duration) == (datetime(2024, 5, 1, 23, 10), 7.5 * HOUR)
+    path.write_text(form.format("other"))
+    with pytest.raises(ReadError, match="the diary has no row of"):
+        split_nights(week, by="diary", diary=path)
+    with pytest.raises(ReadError, match="the diary has lights off at 1 "):
+        split_nights(week, by="diary", diary=[(1, week.start, week.start)])

@@ -126,7 +126,7 @@ def test_differing_visits_share_nothing(shhs):
 @pytest.mark.parametrize("end", ["200003,1,48,no", "200003,1,48,no,"])
 def test_cut_tables_are_refused(shhs, end):
     (shhs / "datasets" / "shhs-harmonized-dataset-0.21.0.csv").write_text(HARMONIZED + end)
-    words = r"dataset-0\.21\.0\.csv: cut short, its last line has [45] of 8 .* out of datasets"
+    words = r"dataset-0\.21\.0\.csv: cut short, its last line has [45] of 8 .* or end the line"
     with pytest.raises(ReadError, match=words):
         read_cohort(shhs, verbose=0)
 
@@ -268,3 +268,10 @@ def test_page_lists_the_studies():
 )  # fmt: skip
 def test_subject_from_file_name(tmp_path, name, subject):
     assert identify(tmp_path / name).subject == subject
+
+
+@pytest.mark.parametrize("place", ["", "edfs/shhs1/"])
+def test_tables_outside_of_datasets(write, place):
+    root = write("edfs/shhs1/shhs1-200001.edf")
+    (root / f"{place}shhs1-dataset-0.21.0.csv").write_text(DATASET)
+    assert read_cohort(root, verbose=0).metadata["age"].tolist() == [54]

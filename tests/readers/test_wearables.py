@@ -358,8 +358,8 @@ def test_empty_columns(tmp_path):
 
 
 def test_repeated_times_are_counted(heart):
-    night = heart("t,hr", np.repeat(HOUR, 2), values=np.tile([60, 99], len(HOUR)))
-    assert "720 rows repeat a time; the first of each is used" in " ".join(night.notes)
+    with pytest.warns(RecordingWarning, match="720 rows repeat a time; the first of each is used"):
+        night = heart("t,hr", np.repeat(HOUR, 2), values=np.tile([60, 99], len(HOUR)))
     np.testing.assert_allclose(night["ibi"], 1.0)
 
 
@@ -780,3 +780,19 @@ def test_damaged_counts_are_refused(tmp_path):
         path.write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(ReadError, match=r"cut\.agd"), np.errstate(all="ignore"):
             read_recording(path)
+
+
+@pytest.mark.parametrize("value", ["60,5", '"60,5"'])
+def test_decimal_commas_between_commas(heart, value):
+    with pytest.raises(ReadError, match="decimal"):
+        heart(values=[value] * len(HOUR))
+
+
+def test_quoted_commas_are_text(heart):
+    assert is_hour_of_heart(heart("note,time,hr", [f'"a, b",{t}' for t in clock_times(HOUR)]))
+
+
+def test_devices_are_not_mixed(heart):
+    times = [f"{'left' if i % 2 else 'right'},{t}" for i, t in enumerate(clock_times(HOUR))]
+    with pytest.raises(ReadError, match=r"2 devices \(left, right\)"):
+        heart("device,time,hr", times)

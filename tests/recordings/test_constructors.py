@@ -107,6 +107,17 @@ def test_columns_are_channels():
     assert chosen.modalities == ("emg", "effort")
 
 
+def test_columns_state_units():
+    columns = {"C3 [mV]": 0.05, "M2 (uV)": 20.0, "ibi (ms)": 900.0, "Note (x)": 1.0}
+    night = Recording.from_dataframe(pd.DataFrame(columns, index=range(7680)), rate=128)
+    assert night.units == {"eeg": "mV", "ibi": "ms"}
+    np.testing.assert_allclose(night["eeg"], 0.03, rtol=1e-6)
+    named = Recording.from_dataframe(
+        pd.DataFrame(columns, index=range(7680)), rate=128, channels={"eog": "M2 (uV)"}
+    )
+    assert named.modalities == ("eeg", "eog", "ibi")
+
+
 def test_times_of_rows_count():
     times = START + pd.to_timedelta(np.arange(0, 300, 0.5), unit="s")
     table = pd.DataFrame({"SpO2": 96.0, "hr": np.nan}, index=times)
