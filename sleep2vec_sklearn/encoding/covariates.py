@@ -14,7 +14,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._warnings import warn
 from ..errors import InvalidRecordingError, RecordingWarning
-from ..recordings._demographics import is_age, read_age, read_number, read_sex, read_text
+from ..recordings._demographics import (
+    is_age,
+    is_bmi,
+    read_age,
+    read_bmi,
+    read_number,
+    read_sex,
+    read_text,
+)
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ._base import RecordingTransformerMixin, check_unit
@@ -176,6 +184,8 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
                 values.append(read_sex(value, location))
             elif is_age(field):
                 values.append(read_age(value, location, field))
+            elif is_bmi(field):
+                values.append(read_bmi(value, location, field))
             else:
                 values.append(read_number(value, field, location))
         return np.array(values)

@@ -19,6 +19,7 @@ from .recording import Recording, as_recording, describe_recording
 
 COLUMNS = ("subject", "age", "sex", "site")
 OLDEST = 120
+LARGEST_BMI = 150
 _SEXES = {"f": 0.0, "female": 0.0, "woman": 0.0, "m": 1.0, "male": 1.0, "man": 1.0}
 _UNKNOWN = (
     "", "?", "-", ".", "n/a", "na", "nan", "<na>", "nat", "none", "null", "unknown", "missing",
@@ -26,6 +27,7 @@ _UNKNOWN = (
 )  # fmt: skip
 _GROUP = re.compile(r"[<>]=?\s*\d+|\d+\s*\+")  # of ages, such as 90+
 _AGES = re.compile(r"(.*_)?age(_.*)?")
+_BMIS = re.compile(r"(nsrr_)?bmi(_s\d)?")
 _NO_SEX = ("x", "u", "other")
 
 
@@ -179,6 +181,22 @@ def read_age(value: Any, name: str, field: str = "age") -> float:
             "age of your choice."
         )
     return age
+
+
+def read_bmi(value: Any, name: str, field: str = "bmi") -> float:
+    """BMI in kg/m2, NaN for unknown; errors begin with ``name``."""
+    bmi = read_number(value, field, name)
+    if bmi <= 0 or bmi > LARGEST_BMI:
+        raise InvalidRecordingError(
+            f"{name}: {field!r} is {value!r}; accepted are above 0 to {LARGEST_BMI} kg/m2, and "
+            "None where it is not known. Codes such as -9 and 999 mean None."
+        )
+    return bmi
+
+
+def is_bmi(field: str) -> bool:
+    """Whether a field is a BMI by its name, such as bmi, nsrr_bmi or bmi_s1."""
+    return _BMIS.fullmatch(field.lower()) is not None
 
 
 def is_age(field: str) -> bool:

@@ -102,11 +102,13 @@ def test_no_signal_is_read(counting_source, noise):
      ({"sex": "femal"}, "'sex' is 'femal'"),
      ({"age": 999}, r"recording 1 \(b\): 'age' is 999; accepted are 0 to 120 years"),
      ({"age": -1}, "'age' is -1"),
+     ({"bmi": -9}, "'bmi' is -9; accepted are above 0 to 150 kg/m2"),
+     ({"bmi": 999}, "Codes such as -9 and 999"),
      ({"age": "90+"}, "'age' is '90\\+'; .* state an age of your choice"),
      ({"age": "> 89"}, "'age' is '> 89'; accepted are 0 to 120")],
 )  # fmt: skip
 def test_unreadable_value_is_named(metadata, message):
-    fitted = RecordingMetadata().fit([night(KNOWN)])
+    fitted = RecordingMetadata(fields=["age", "sex", "bmi"]).fit([night(KNOWN | {"bmi": 25})])
     with pytest.raises(InvalidRecordingError, match=message):
         fitted.transform([night(KNOWN), night(metadata, id="b")])
 
