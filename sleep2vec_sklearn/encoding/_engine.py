@@ -129,9 +129,17 @@ class Engine:
         if self.find_windows:
             window, recording = self._find_window(recording)
         missing = [part for part in parts if part not in cached]
+        if self._share_signals({group for group, _ in missing}):
+            recording = keep_signals(recording)
         tasks = self.encoder.tasks(recording, missing)
         encoded = {part: cores.submit(self._once, task, keys.get(part)) for part, task in tasks}
         return encoded, cached, window
+
+    def _share_signals(self, groups: set[str]) -> bool:
+        """Whether several groups are made of one signal, which would be read for each."""
+        sensors = groups.difference(self.encoder.background)
+        read = [name for group in sensors for name in self.encoder.groups[group]]
+        return len(set(read)) < len(read)
 
     def _find_window(self, recording: Recording) -> tuple[tuple[int, int], Recording]:
         """The analysis window, and the recording with the signals that were read for it."""
@@ -240,7 +248,7 @@ def encode_together(
         return
     # all engines night by night, or all tokens of one would be in memory
     for position, (recording, location) in enumerate(zip(recordings, locations, strict=True)):
-        once = keep_signals(recording, {})
+        once = keep_signals(recording)
         nights = (night for engine in engines for night in engine.encode([once], [location]))
         yield tuple(replace(night, position=position) for night in nights)
 

@@ -471,10 +471,10 @@ class Recording(Mapping[str, np.ndarray]):
         return seconds, added
 
 
-def keep_signals(recording: Recording, signals: Mapping[str, Signal]) -> Recording:
-    """The same night, of which each signal is read once; some have been, and are given."""
+def keep_signals(recording: Recording, signals: Mapping[str, Signal] | None = None) -> Recording:
+    """The same night, of which these signals have been read; by default each is kept once read."""
     kept = copy.copy(recording)
-    kept._source = KeptSignals(recording._source, signals)
+    kept._source = KeptSignals(recording._source, signals or {}, more=signals is None)
     return kept
 
 

@@ -212,11 +212,12 @@ class MemorySource:
 
 
 class KeptSignals:
-    """A source whose signals stay in memory once they are read."""
+    """A source some of whose signals are in memory; with ``more``, all that are read stay there."""
 
-    def __init__(self, source: SignalSource, signals: Mapping[str, Signal]):
+    def __init__(self, source: SignalSource, signals: Mapping[str, Signal], more: bool):
         self._source = source
         self._signals = dict(signals)
+        self._keeps_more = more
 
     def __getattr__(self, name: str) -> Any:
         # a copy is asked for private members before it has a source
@@ -227,9 +228,10 @@ class KeptSignals:
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
         """As that of the source."""
         unread = [name for name in names if name not in self._signals]
-        if unread:
-            self._signals |= self._source.read(unread)
-        return {name: self._signals[name] for name in names}
+        signals = self._signals | (self._source.read(unread) if unread else {})
+        if self._keeps_more:
+            self._signals = signals
+        return {name: signals[name] for name in names}
 
 
 def to_canonical_unit(

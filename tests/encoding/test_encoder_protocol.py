@@ -318,3 +318,23 @@ def test_union_reads_signals_once(heart_and_breath, counting_source, noise, cach
     X = EpochSequence(nights)
     again = clone(union).fit(X).transform(X)
     np.testing.assert_array_equal(again, FeatureUnion(parts).fit_transform(X))
+
+
+class TwoOfOne(Encoder):
+    """Two groups of one signal."""
+
+    def encode(self, recording, group):
+        epochs = recording["ibi"].reshape(recording.n_epochs, -1)
+        return (epochs.mean if group == "level" else epochs.std)(axis=1)[:, None]
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_shared_signal_is_read_once(counting_source, noise, cache):
+    clear_cache()
+    groups = {"level": ("ibi",), "spread": ("ibi",)}
+    encoder = TwoOfOne("two of one", sha256("two of one"), groups, dict.fromkeys(groups, 1))
+    Sleep2VecTransformer(encoder).fit_transform([{"ibi": noise("ibi", 30, seed=1)}])
+    source = counting_source({"ibi": (*noise("ibi", 30), "s")})
+    night = Recording.from_source(source, id="a")
+    Sleep2VecTransformer(encoder, cache=cache).fit_transform([night])
+    assert source.reads == [("ibi",)]
