@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,9 +97,11 @@ class Sleep2VecEncoder(Encoder):
         """What tokens depend on besides the signal."""
         return self.sha256, self.layer, self.precision
 
-    def encode(self, recording: Recording, group: str) -> NoReturn:
-        """Unused: several groups of a night are read together, see :meth:`tasks`."""
-        raise NotImplementedError
+    def encode(self, recording: Recording, group: str) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of one modality, and its valid epochs; :meth:`tasks` reads several together."""
+        ((_, task),) = self.tasks(recording, [(group, 0)])
+        encoded = task()
+        return encoded.tokens, encoded.valid
 
     def parts(self, recording: Recording, groups: Sequence[str]) -> list[Part]:
         """Each modality, or each of its derivations."""

@@ -44,7 +44,7 @@ UNUSED: dict[str, tuple[str, ...]] = {
         r"gravity[xyz]?|gravit.*|elevation|angle",
     ),
     "ambient light": (r"light|licht|lumiere|luz|lux|ambient.*",),
-    "a pulse rate averaged by the device, not beat-to-beat intervals (ibi)": (
+    "a pulse rate averaged by the device, not beat-to-beat RR intervals (ibi)": (
         r"h?pr|hr(ate|m)?|(ox|d|spo2)hr|heartrate.*|pulserate.*|pulsfrequenz|puls",
         r"herzfrequenz|hf|fc|frequencecardiaque|frecuenciacardiaca|bpm|spo2pr|prbpm",
         r"pouls",

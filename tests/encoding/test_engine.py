@@ -85,6 +85,9 @@ def test_repeated_night_is_encoded_once(make, night, monkeypatch):
 def test_modalities_are_encoded_separately(make, night):
     (together,) = encode(make(), [night(names=NAMES)])
     for name in NAMES:
+        tokens, valid = make().encoder.encode(night(names=NAMES), name)
+        np.testing.assert_array_equal(together.modalities[name].tokens, tokens)
+        assert valid.all()
         (alone,) = encode(make(), [night(names=[name])])
         np.testing.assert_array_equal(
             together.modalities[name].tokens, alone.modalities[name].tokens
