@@ -28,7 +28,13 @@ from ..evaluation.sleep_statistics import sleep_statistics, usable_lights, warn_
 from ..recordings._conditioning import find_good_epochs
 from ..recordings.epochs import EpochSequence
 from ..recordings.modality import EPOCH_SECONDS, list_modalities
-from ..recordings.recording import Recording, as_recording, describe_recording, prefix_errors
+from ..recordings.recording import (
+    Recording,
+    as_recording,
+    describe_recording,
+    keep_signals,
+    prefix_errors,
+)
 from ..recordings.stages import SleepStage
 
 if TYPE_CHECKING:
@@ -258,6 +264,8 @@ def _stage_by_classifier(
             f"{modalities!r}; accepted is one of the codes 0 to 4 (W, N1, N2, N3, R), without "
             "modalities. Fit it on EpochSequence.stages, and drop sensors by night.without()."
         )
+    # for the classifier, and for which sensors are on
+    night = keep_signals(night)
     probabilities = np.zeros((night.n_epochs, len(STAGES)))
     probabilities[:, classes.astype(int)] = classifier.predict_proba(EpochSequence([night]))
     valid = {

@@ -252,7 +252,7 @@ def test_impossible_heads_are_not_written(tmp_path, wrong):
     assert not list(tmp_path.iterdir())
 
 
-def test_classifiers_stage_nights():
+def test_classifiers_stage_nights(counting_source):
     nights = make_sleep_cohort(2, hours=1, modalities=["ibi"], missing=0, random_state=0)
     X = EpochSequence(nights)
     model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(max_iter=200))
@@ -262,6 +262,10 @@ def test_classifiers_stage_nights():
     on = staged.measured["ibi"].to_numpy()
     np.testing.assert_array_equal(staged.stages[on], own[on])
     assert staged.to_frame().shape == (120, 8)
+    source = counting_source({"ibi": (nights[1]["ibi"], 4, "s")})
+    again = stage_night(Recording.from_source(source, id="a"), stager=model)
+    np.testing.assert_array_equal(again.stages[on], own[on])
+    assert source.reads == [("ibi",)]
     for classes in (["W", "S"], [False, True]):
         model[-1].classes_ = np.array(classes)
         with pytest.raises(InvalidRecordingError, match="a classifier of the classes"):
