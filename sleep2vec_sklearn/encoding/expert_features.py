@@ -431,8 +431,7 @@ class ExpertFeatures(Sleep2VecTransformer):
         self.fusion_, self.center_ = self.fusion, self.center
         self.precision_, self.device_ = self.precision, self.device
         self.checkpoint_sha256_ = encoder.sha256
-        self._feature_names = self._name_columns(encoder)
-        self.n_features_out_ = len(self._feature_names)
+        self.n_features_out_ = len(self._name_columns(encoder))
         self._rows_at_fit = RowsBySubject.of_input(inputs)
         return self
 

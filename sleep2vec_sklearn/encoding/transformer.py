@@ -189,8 +189,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         self.fusion_ = choose_fusion(self.fusion, encoder)
         self.center_ = self._choose_center(encoder)
         self.checkpoint_sha256_ = encoder.sha256
-        self._feature_names = self._name_columns(encoder)
-        self.n_features_out_ = len(self._feature_names)
+        self.n_features_out_ = len(self._name_columns(encoder))
         self._rows_at_fit = RowsBySubject.of_input(inputs)
         return self
 
@@ -267,7 +266,8 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         return [_with_suffix(name, part) for part in self._parts() for name in names]
 
     def _column_names(self) -> list[str]:
-        return self._feature_names
+        # not stored: of all modalities side by side they would be most of a pickle
+        return self._name_columns(self._fitted_encoder(self.device_))
 
     def _parts(self) -> tuple[str, ...]:
         """Suffixes of the columns' names, one for each vector of a row."""
@@ -301,17 +301,21 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
                 self._take(night, rows, *collectors)
         return self._rows_of(engine, rows)
 
+    def _fitted_encoder(self, device: str) -> Encoder:
+        from ._sleep2vec import as_encoder
+
+        checkpoint = self._load_fitted_checkpoint()
+        return as_encoder(checkpoint, self._layer(), self.precision_, device)
+
     def _open(self, inputs: EncoderInput) -> tuple[Engine, RowCollector]:
         """What encodes X, and what takes in its nights."""
         from .._torch import resolve_device
         from ._engine import Engine
-        from ._sleep2vec import as_encoder
 
         # a pickle may come from a machine with another device
         device = resolve_device(self.device if self.device == "auto" else self.device_)
-        checkpoint = self._load_fitted_checkpoint()
-        encoder = as_encoder(checkpoint, self._layer(), self.precision_, device)
-        if self._name_columns(encoder) != self._feature_names:
+        encoder = self._fitted_encoder(device)
+        if len(self._name_columns(encoder)) != self.n_features_out_:
             raise ValueError(
                 "parameters were set after fit: they ask for other columns than the "
                 f"{self.n_features_out_} that fit announced. Fit again; nothing is encoded twice "
