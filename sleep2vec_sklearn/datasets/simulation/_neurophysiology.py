@@ -2,8 +2,11 @@
 """Simulated EEG, EOG and chin EMG.
 
 The background of the EEG is 1/f noise with bands (delta, theta, alpha, sigma, beta) that follow the
-stage; its exponent grows with depth of sleep (Lendner et al., eLife 9:e55092, 2020). Spindles,
-K-complexes, vertex waves and REM sawtooth waves are added as waveforms.
+stage; between 30 and 45 Hz it steepens from wake over NREM to REM sleep (Lendner et al., eLife
+9:e55092, 2020; Kozhemiako et al., eNeuro 9(5), 2022). Above 20 Hz the scalp records muscle as well
+(Whitham et al., Clin Neurophysiol 118:1877, 2007), which follows the tone of the chin: it is lost
+in REM sleep. Spindles, K-complexes, vertex waves and REM sawtooth waves are waveforms; eyes blink,
+jump and roll by stage as the manual of the AASM describes.
 """
 
 from __future__ import annotations
@@ -18,41 +21,46 @@ from ._subjects import Subject
 
 _FRAME_SECONDS = 4
 _FRAME_RATE = 2 / _FRAME_SECONDS  # frames overlap by half
-_EEG_TOP, _EOG_TOP, _EMG_TOP = 45.0, 20.0, 100.0  # highest frequencies, Hz
+_EEG_TOP, _EOG_TOP, _EMG_TOP = 45.0, 30.0, 100.0  # highest frequencies, Hz
 
 # uV^2/Hz at 1 Hz and spectral exponent, for W, N1, N2, N3, R
-_LEVEL = (24.0, 27.0, 60.0, 170.0, 32.0)
-_EXPONENT = (1.35, 1.5, 1.85, 2.15, 1.6)
+_LEVEL = (24.0, 28.0, 60.0, 170.0, 34.0)
+_EXPONENT = (1.4, 1.75, 2.0, 2.3, 2.1)
 # (centre Hz, width Hz, peak uV^2/Hz by stage)
 _BANDS = (
     (1.0, 0.6, (0, 0, 30, 300, 0)),
-    (5.5, 1.3, (0.5, 3.5, 1.5, 1.0, 2.5)),
-    (8.6, 0.9, (0.2, 0.8, 0.3, 0.2, 0.9)),
-    (13.3, 1.2, (0, 0.1, 1.2, 0.8, 0)),
-    (20.0, 5.0, (0.5, 0.25, 0.08, 0.03, 0.2)),
+    (5.5, 1.3, (0.5, 5.0, 1.5, 1.0, 2.5)),
+    (8.6, 0.9, (0.2, 0.8, 0.3, 0.2, 0.6)),
+    (13.3, 1.2, (0, 0.1, 0.9, 0.6, 0)),
+    (19.0, 4.0, (0.25, 0.09, 0.06, 0.02, 0.08)),
 )
 _ALPHA = 14.0
 # share of another stage's spectrum (column) in a moment of a stage (row)
 _AMBIGUITY = np.array(
     [
-        [0.72, 0.20, 0.02, 0.0, 0.06],
-        [0.24, 0.44, 0.18, 0.0, 0.14],
-        [0.03, 0.14, 0.67, 0.12, 0.04],
-        [0.0, 0.01, 0.29, 0.70, 0.0],
-        [0.10, 0.22, 0.03, 0.0, 0.65],
+        [0.88, 0.12, 0.0, 0.0, 0.0],
+        [0.08, 0.74, 0.08, 0.0, 0.10],
+        [0.0, 0.06, 0.90, 0.04, 0.0],
+        [0.0, 0.0, 0.20, 0.80, 0.0],
+        [0.0, 0.10, 0.0, 0.0, 0.90],
     ],
     dtype=np.float32,
 )
+_DRIFT = 0.4  # SD of the logarithms of these shares
 _EOG_SHARE = 0.35  # of the brain's field at the electrodes of the eyes
 # chin EMG by stage relative to N2, and SD of its logarithm
-_TONE = (2.6, 1.4, 1.0, 0.85, 0.42)
+_TONE = (2.6, 1.2, 1.0, 0.85, 0.42)
 _TONE_SD = (0.55, 0.35, 0.25, 0.2, 0.25)
+_SCALP_MUSCLE = 0.0035  # uV^2/Hz at the scalp in N2, for a tone of the chin of 1 uV
+# of a blink, in a central EEG; negative, as the electrode of the left eye lies below the eye
+_BLINK_SHARE = -0.1
 
 
 def eeg(night: Night, rate: float) -> np.ndarray:
     """One central derivation in uV, of shape (duration * rate,), before the amplifier."""
     field = brain_field(night, rate, _EEG_TOP)
     _add_graphoelements(night, rate, field)
+    _add_blinks(night, rate, field, _BLINK_SHARE)
     return field
 
 
@@ -62,6 +70,7 @@ def eog(night: Night, rate: float) -> np.ndarray:
     signal = brain_field(night, rate, _EOG_TOP)
     _add_graphoelements(night, rate, signal)
     signal *= np.float32(_EOG_SHARE)
+    _add_blinks(night, rate, signal, 1.0)
     strength = np.exp(rng.normal(0, 0.3))
     _add_rapid_movements(night, rng, rate, signal, strength)
     _add_rolling_movements(night, rng, rate, signal, strength)
@@ -71,6 +80,21 @@ def eog(night: Night, rate: float) -> np.ndarray:
 def emg(night: Night, rate: float) -> np.ndarray:
     """Chin EMG in uV, of shape (duration * rate,), before the amplifier."""
     rng = night.random_stream("emg")
+    grid = frequencies(rate, _EMG_TOP)
+    shape = _muscle_shape(grid)
+    shape /= shape.sum() * (grid[1] - grid[0])
+    signal = shaped_noise(rng, np.outer(_muscle_tone(night) ** 2, shape), rate)
+    _add_twitches(night, rng, rate, signal)
+    return signal
+
+
+def _muscle_shape(grid: np.ndarray) -> np.ndarray:
+    return grid**2 / (grid**2 + 20.0**2) / (1 + (grid / 60.0) ** 2)
+
+
+def _muscle_tone(night: Night) -> np.ndarray:
+    """Amplitude of the chin EMG in uV, of shape (n_frames,)."""
+    rng = night.random_stream("muscle tone")
     n = round(night.duration * _FRAME_RATE) + 1
     weights = night.stage_weights(_FRAME_RATE, 4)
     weights = np.concatenate([weights, weights[-1:]])
@@ -84,12 +108,7 @@ def emg(night: Night, rate: float) -> np.ndarray:
         long = bursts.duration > 5
         frame, size = np.minimum(frame[long] + 1, n - 1), bursts.size[long]
         np.maximum.at(tone, frame, 0.6 * gain * night.subject.muscle_tone * size)
-    grid = frequencies(rate, _EMG_TOP)
-    shape = grid**2 / (grid**2 + 20.0**2) / (1 + (grid / 60.0) ** 2)
-    shape /= shape.sum() * (grid[1] - grid[0])
-    signal = shaped_noise(rng, np.outer(tone.astype(np.float32) ** 2, shape), rate)
-    _add_twitches(night, rng, rate, signal)
-    return signal
+    return tone.astype(np.float32)
 
 
 def brain_field(night: Night, rate: float, top: float) -> np.ndarray:
@@ -105,18 +124,27 @@ def _density(night: Night, grid: np.ndarray) -> np.ndarray:
     weights = night.stage_weights(_FRAME_RATE, 8)
     weights = np.concatenate([weights, weights[-1:]]) @ _AMBIGUITY
     drift = [ar1_noise(rng, n, 35 * _FRAME_RATE) for _ in range(5)]
-    weights *= np.exp(0.75 * np.stack(drift, axis=1))
+    weights *= np.exp(_DRIFT * np.stack(drift, axis=1))
     weights /= weights.sum(axis=1, keepdims=True)
     loudness = np.exp(0.22 * ar1_noise(rng, n, 600 * _FRAME_RATE) + 0.15 * ar1_noise(rng, n, 10))
-    eyes_closed = ar1_noise(rng, n, 90 * _FRAME_RATE) + 0.3 * ar1_noise(rng, n, 3)
-    relaxed = weights[:, 0] / (1 + np.exp(-2.5 * eyes_closed))
+    relaxed = weights[:, 0] * _eyes_closed(night)
     alpha = _ALPHA * night.site.alpha_share * subject.alpha * relaxed
     alpha_peak = _bump(grid, subject.alpha_frequency, 0.9)
     density = weights @ _stage_spectra(subject, grid) + np.outer(alpha, alpha_peak)
     density *= (subject.eeg_gain**2 * loudness)[:, None]
     density *= ((grid + 0.5) / 5) ** np.float32(-night.site.eeg_tilt)
+    muscle = _SCALP_MUSCLE / subject.muscle_tone * _muscle_tone(night) ** 2
+    density += np.outer(muscle, _muscle_shape(grid))
     density[:, grid < 0.25] = 0
     return density.astype(np.float32, copy=False)
+
+
+def _eyes_closed(night: Night) -> np.ndarray:
+    """Between 0 and 1, of shape (n_frames,); of meaning in wake."""
+    rng = night.random_stream("eyes")
+    n = round(night.duration * _FRAME_RATE) + 1
+    closed = ar1_noise(rng, n, 90 * _FRAME_RATE) + 0.3 * ar1_noise(rng, n, 3)
+    return 1 / (1 + np.exp(-2.5 * closed))
 
 
 def _stage_spectra(subject: Subject, grid: np.ndarray) -> np.ndarray:
@@ -135,10 +163,11 @@ def _add_graphoelements(night: Night, rate: float, field: np.ndarray) -> None:
     gain = night.subject.eeg_gain
     _add_spindles(night, rng, rate, field)
 
-    spontaneous = _draw_times(night, rng, (0, 0, 1.3, 0.6, 0))
+    # 1.2 K-complexes per minute of N2 (Johnson and Karpan, Psychophysiology 4:444, 1968)
+    spontaneous = _draw_times(night, rng, (0, 0, 1.2, 0.6, 0))
     evoked = night.arousals.onset[rng.random(len(night.arousals)) < 0.4] - 1.5
     times = np.concatenate([spontaneous, evoked])
-    peaks = gain * 55 * np.exp(rng.normal(0, 0.35, len(times)))
+    peaks = gain * 65 * np.exp(rng.normal(0, 0.35, len(times)))
     axis = np.arange(0, 1.5, 1 / rate)
     k_complex = 0.75 * _bump(axis, 0.75, 0.17) - _bump(axis, 0.4, 0.09)
     add_waveforms(field, rate, times, np.outer(peaks, k_complex))
@@ -156,9 +185,10 @@ def _add_graphoelements(night: Night, rate: float, field: np.ndarray) -> None:
 
 
 def _add_spindles(night: Night, rng: np.random.Generator, rate: float, field: np.ndarray) -> None:
+    """As dense in N3 as in N2 (Gaillard and Blois, Sleep 4:385, 1981)."""
     subject = night.subject
-    times = _draw_times(night, rng, subject.spindle_rate * np.array([0, 0.1, 1.0, 0.4, 0.0]))
-    peaks = subject.eeg_gain * 17 * np.exp(rng.normal(0, 0.3, len(times)))
+    times = _draw_times(night, rng, subject.spindle_rate * np.array([0, 0, 1, 0.9, 0]))
+    peaks = subject.eeg_gain * 21 * np.exp(rng.normal(0, 0.3, len(times)))
     frequency = rng.normal(subject.spindle_frequency, 0.35, len(times))
     length = np.clip(rng.normal(0.9, 0.25, len(times)), 0.5, 1.8)
     axis = np.arange(0, 2, 1 / rate, dtype=np.float32) - 1
@@ -181,6 +211,21 @@ def _times_in_epochs(
 ) -> np.ndarray:
     epochs = np.repeat(np.arange(len(counts)), counts)
     return epochs * EPOCH_SECONDS + rng.uniform(low, high, len(epochs))
+
+
+def _add_blinks(night: Night, rate: float, signal: np.ndarray, share: float) -> None:
+    """Blinks of some 0.3 s, 17 a minute (Bentivoglio et al., Mov Disord 12:1028, 1997).
+
+    The cornea, which is positive, turns up: away from the electrode below the left eye.
+    """
+    rng = night.random_stream("blinks")
+    awake = night.stage_weights(_FRAME_RATE, 4)[:, 0]
+    chance = 17 / 60 / _FRAME_RATE * awake * (1 - _eyes_closed(night)[:-1])
+    frames = np.flatnonzero(rng.random(len(awake)) < chance)
+    times = (frames + rng.random(len(frames))) / _FRAME_RATE
+    size = -share * rng.gamma(6, 20, len(times))
+    blink = _bump(np.arange(0, 0.6, 1 / rate), 0.3, 0.08)
+    add_waveforms(signal, rate, times, np.outer(size, blink))
 
 
 def _add_rapid_movements(

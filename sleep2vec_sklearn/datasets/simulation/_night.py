@@ -394,4 +394,5 @@ def add_waveforms(signal: np.ndarray, rate: float, times: np.ndarray, waves: np.
     # waveforms that would leave the signal are dropped
     inside = (start >= 0) & (start + waves.shape[1] <= len(signal))
     positions = start[inside, None] + np.arange(waves.shape[1])
-    np.add.at(signal, positions, waves[inside].astype(signal.dtype, copy=False))
+    # flat indices take the fast path of numpy
+    np.add.at(signal, positions.ravel(), waves[inside].astype(signal.dtype, copy=False).ravel())

@@ -112,7 +112,7 @@ def draw_subject(seed: int, index: int) -> Subject:
     ahi = float(np.clip(np.exp(log_ahi + 0.85 * spread[0]), 0.3, 90))
     heart_variability = float(np.exp(-0.22 * elderly - 0.06 * obesity + 0.3 * spread[1]))
     heart_rate = 62.0 + (2.5 if sex == "F" else 0.0) + 1.2 * obesity + 7.0 * spread[2]
-    weak_alpha = rng.random() < 0.25
+    weak_alpha = rng.random() < 0.2
     stage_heart_rate = np.array([5.0, 1.5, -0.8, -0.6, 2.4])
     stage_heart_rate += rng.normal(0, [3.0, 1.0, 0.6, 1.3, 1.3])
     return Subject(
@@ -127,10 +127,10 @@ def draw_subject(seed: int, index: int) -> Subject:
         breathing_rate=float(np.clip(14.5 + 0.5 * obesity + 2.0 * spread[8], 9, 22)),
         eeg_gain=float(np.exp(-0.12 * elderly + 0.22 * spread[9])),
         eeg_slope=float(-0.08 * elderly + 0.14 * spread[10]),
-        stage_gain=tuple(np.exp(rng.normal(0, 0.16, 5)).tolist()),
+        stage_gain=tuple(np.exp(rng.normal(0, 0.1, 5)).tolist()),
         alpha=float((0.12 if weak_alpha else 1.0) * np.exp(0.6 * spread[11])),
         alpha_frequency=float(np.clip(10.0 - 0.3 * elderly + 0.7 * spread[12], 8.2, 12.0)),
-        spindle_rate=float(np.exp(np.log(3.0) - 0.25 * elderly + 0.4 * spread[13])),
+        spindle_rate=float(np.exp(np.log(6.0) - 0.25 * elderly + 0.4 * spread[13])),
         spindle_frequency=float(np.clip(13.4 + 0.5 * spread[14], 12.0, 15.0)),
         muscle_tone=float(np.exp(np.log(6.0) + 0.5 * spread[15])),
         restlessness=float(np.exp(0.35 * rng.standard_normal())),

@@ -26,7 +26,7 @@ from ._night import Night, ar1_noise, draw_night
 from ._subjects import SITE_KINDS, draw_outcomes, draw_site, draw_subject, seed_from
 
 # part of every fingerprint; raised when a change alters the samples of a seed
-SIMULATION_REVISION = 5
+SIMULATION_REVISION = 6
 
 _DEFAULT_KINDS = ("full_laboratory", "laboratory", "wearable", "watch_laboratory", "home")
 _APNEA_AHI = 15

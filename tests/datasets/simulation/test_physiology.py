@@ -103,7 +103,37 @@ def test_tone_and_waves_by_stage(nights):
     delta = typical(nights, [power(by_epoch(night, "eeg", 128), 128, 0.5, 4) for night in nights])
     assert delta[N3] > 2 * delta[N2] > 2 * delta[R]
     tone = typical(nights, [by_epoch(night, "emg", 128).std(axis=1) for night in nights])
-    assert tone[W] > tone[N2] > tone[R]
+    assert tone[W] > tone[N1] > tone[N2] > 2 * tone[R]
+    assert tone[N3] > tone[R]
+
+
+def test_rem_is_not_wake(nights):
+    epochs = [by_epoch(night, "eeg", 128) for night in nights]
+    alpha, beta, low, high = (
+        typical(nights, [power(e, 128, *band) for e in epochs])
+        for band in ((8, 12), (20, 30), (30, 34), (41, 45))
+    )
+    assert 3 * alpha[R] < alpha[W]
+    assert 2 * beta[R] < beta[W]
+    # Lendner et al. (2020): steeper above 30 Hz from wake over NREM to REM sleep
+    steepness = np.divide(low, high)
+    assert steepness[W] < steepness[N2] < steepness[R]
+
+
+def test_scalp_muscle_follows_chin(nights):
+    awake = nights[0].true_stages == W
+    chin = np.log(by_epoch(nights[0], "emg", 128).std(axis=1))
+    fast, slow = (
+        np.corrcoef(chin[awake], np.log(power(by_epoch(nights[0], "eeg", 128), 128, *band))[awake])
+        for band in ((35, 45), (2, 6))
+    )
+    assert fast[0, 1] > 0.6 > 0.3 > abs(slow[0, 1])
+
+
+def test_eyes_blink_awake(nights):
+    deepest = typical(nights, [by_epoch(night, "eog", 100).min(axis=1) for night in nights])
+    assert deepest[W] < -80 < deepest[N2]
+    assert deepest[R] < deepest[N2]
 
 
 def test_spindles_belong_to_n2(nights):
