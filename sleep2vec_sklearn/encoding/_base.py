@@ -63,10 +63,10 @@ class CheckpointMixin:
 
     def _signals_read(self) -> tuple[str, ...]:
         """Modalities that the groups of tokens in ``modalities_`` are made of."""
-        from ._sleep2vec import as_encoder
-
-        groups = as_encoder(self._load_fitted_checkpoint()).groups
-        return tuple(dict.fromkeys(name for group in self.modalities_ for name in groups[group]))
+        # those of a checkpoint are called as what they are made of, but for the time
+        groups = getattr(self._load_fitted_checkpoint(), "groups", {})
+        read = [name for group in self.modalities_ for name in groups.get(group, (group,))]
+        return tuple(name for name in dict.fromkeys(read) if name in MODALITIES)
 
     def _check_unit(self, inputs: EncoderInput) -> None:
         check_unit(inputs, self.unit_, f"this {self._noun} was")
@@ -175,7 +175,8 @@ def choose_groups(
                 f"modalities={modalities!r}: this checkpoint supports "
                 f"{', '.join(supported)}. Choose at least one of these."
             )
-        return chosen
+        # what is no sensor, such as the time, comes along
+        return (*chosen, *(group for group in encoder.background if group not in chosen))
     # to warn of: what a reader derived unasked is no loss of the user's
     recorded = {name for r in recordings for name in r.modalities if name not in r.derived}
     read = {name for group in encoder.groups.values() for name in group}

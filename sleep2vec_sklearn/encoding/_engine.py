@@ -30,9 +30,9 @@ from ..errors import (
     Sleep2VecError,
 )
 from ..model.encoder import EncodedModality, Encoder, Part
+from ..recordings._night_window import find_window, needs_signals, window_modalities
 from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording, keep_signals
-from ._centering import find_window, needs_signals, window_modalities
 from ._disk_cache import token_key
 
 ENCODING_REVISION = 4

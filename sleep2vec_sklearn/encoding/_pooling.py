@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,9 @@ import numpy as np
 from .._warnings import warn
 from ..errors import RecordingWarning
 from ..model.encoder import EncodedModality
+from ..recordings._night_window import FEWEST_EPOCHS
 from ..recordings.modality import EPOCH_SECONDS
-from ._centering import FEWEST_EPOCHS, is_short, night_centers
+from ._centering import is_short, night_centers
 from .inputs import EncoderInput
 
 if TYPE_CHECKING:
@@ -27,6 +28,15 @@ _LINES_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
+class OwnBlock:
+    """The numbers of a group's tokens that are averaged with those of no other."""
+
+    n_shared: int  # they follow so many that are
+    neutral: np.ndarray  # what stands for a group that a night lacks
+    of_night: Callable[[EncodedModality | None], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
 class RowSummary:
     """How the tokens of a night become its rows; parameters as of :class:`Sleep2VecTransformer`."""
 
@@ -34,9 +44,9 @@ class RowSummary:
     fusion: str
     pooling: str
     n_around: int = 0  # epochs on either side whose mean follows an epoch's row
-    # blocks in place of groups that a night does not have, where tokens cannot be averaged
-    neutral: Mapping[str, np.ndarray] | None = None
+    own: Mapping[str, OwnBlock] | None = None  # by group, unless tokens are shared as a whole
     center: bool = False  # whether an epoch's row is followed by what centring takes off it
+    background: tuple[str, ...] = ()  # groups that are no sensor, and are not centred
 
     @classmethod
     def of(
@@ -44,22 +54,70 @@ class RowSummary:
         center: bool,
     ) -> RowSummary:  # fmt: skip
         """That of some groups of an encoder."""
-        neutral = None
-        if not encoder.shared_space:
-            neutral = {name: np.asarray(encoder.neutral(name), np.float32) for name in groups}
-        return cls(groups, fusion, pooling, n_around, neutral, center)
+        own = None
+        if not encoder.shared_space or encoder.shared_width is not None:
+            own = {
+                name: OwnBlock(
+                    encoder.n_shared(name), np.asarray(encoder.neutral(name), np.float32),
+                    encoder.night_block(name),
+                )
+                for name in groups
+            }  # fmt: skip
+        return cls(groups, fusion, pooling, n_around, own, center, encoder.background)
 
     def __call__(self, night: EncodedNight, epochs: np.ndarray | None) -> np.ndarray:
         """Rows of these epochs, or the one row of the night if there are none."""
-        if epochs is None and self.pooling == "cls":
-            return fuse_summaries(night.modalities, self.modalities, self.fusion)
-        tokens, valid = fuse(night.modalities, self.modalities, self.fusion, self.neutral)
         if epochs is None:
-            return pool(tokens, valid, self.pooling)
-        rows = with_context(tokens, epochs, self.n_around)
+            return self._of_night(night.modalities)
+        rows = with_context(self._fuse(night.modalities)[0], epochs, self.n_around)
         if not self.center:
             return rows
         return np.hstack([rows, self._offsets(night, epochs, rows)])
+
+    def sensors(self, night: Mapping[str, EncodedModality]) -> dict[str, EncodedModality]:
+        """The groups of a night that are sensors."""
+        return {name: item for name, item in night.items() if name not in self.background}
+
+    def _fuse(self, night: Mapping[str, EncodedModality]) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of all epochs, and which have a sensor."""
+        if self.own is None:
+            return fuse(night, self.modalities, self.fusion)
+        n_epochs = len(next(iter(night.values())).valid)
+        blocks = [_own_block(night.get(n), self.own[n], n_epochs) for n in self.modalities]
+        shared = self._shared(night)
+        if shared is None:
+            valid = np.stack([item.valid for item in self.sensors(night).values()]).any(axis=0)
+            return np.hstack(blocks), np.asarray(valid)
+        return np.hstack([shared[0], *blocks]), shared[1]
+
+    def _shared(self, night: Mapping[str, EncodedModality]) -> tuple[np.ndarray, np.ndarray] | None:
+        """The shared part of rows, and which epochs have a sensor; None if there is none."""
+        own = self.own or {}
+        sharing = [name for name in self.modalities if own[name].n_shared]
+        if not sharing:
+            return None
+        cut = {
+            name: EncodedModality(
+                night[name].tokens[:, : own[name].n_shared], night[name].valid, night[name].summary
+            )
+            for name in sharing
+            if name in night
+        }
+        return fuse(cut, sharing, self.fusion)
+
+    def _of_night(self, night: Mapping[str, EncodedModality]) -> np.ndarray:
+        if self.pooling == "cls":
+            sensors = tuple(name for name in self.modalities if name not in self.background)
+            pooled = fuse_summaries(night, sensors, self.fusion)
+        else:
+            shared = self._fuse(night) if self.own is None else self._shared(night)
+            if shared is None:
+                return pool(*self._fuse(night), self.pooling)
+            pooled = pool(*shared, self.pooling)
+        if self.own is None:
+            return pooled
+        of_groups = [own.of_night(night.get(name)) for name, own in self.own.items()]
+        return np.concatenate([pooled, *of_groups])
 
     def _offsets(self, night: EncodedNight, epochs: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """What centring takes off the rows: the night's mean tokens, fused as the tokens are.
@@ -68,15 +126,20 @@ class RowSummary:
         lacks becomes 0, the mean of a centred night.
         """
         assert night.window is not None
-        centers = night_centers(night.modalities, night.window)
-        if centers is None:
+        sensors = self.sensors(night.modalities)
+        uncentred = is_short(sensors)
+        if uncentred and self.own is None:
             return np.zeros_like(rows)
-        constant = {
-            name: EncodedModality(np.broadcast_to(centers[name], item.tokens.shape), item.valid)
-            for name, item in night.modalities.items()
-        }
-        fused, _ = fuse(constant, self.modalities, self.fusion, self.neutral)
-        return with_context(fused, epochs, self.n_around)
+        # own numbers are levels, which nothing else brings to the size of other nights
+        centers = night_centers(sensors, night.window, fewest=1) or {}
+        constant = {}
+        for name, item in night.modalities.items():
+            center = centers.get(name, np.zeros(item.tokens.shape[1], np.float32))
+            if uncentred and self.own is not None:
+                center[: self.own[name].n_shared] = 0
+            tokens = np.broadcast_to(center, item.tokens.shape)
+            constant[name] = EncodedModality(tokens, item.valid)
+        return with_context(self._fuse(constant)[0], epochs, self.n_around)
 
 
 class RowCollector:
@@ -103,7 +166,7 @@ class RowCollector:
         if off:
             self._left_out.append(f"{self._inputs.locations[i]}: {', '.join(off)}")
         self._complaints += [f"{self._inputs.locations[i]}: {text}" for text in night.complaints]
-        if self.summary.center and is_short(night.modalities):
+        if self.summary.center and is_short(self.summary.sensors(night.modalities)):
             self._short.append(self._inputs.locations[i])
         values = night.rows
         if values is None:
@@ -139,21 +202,16 @@ def _warn_of_recordings(what: str, lines: list[str]) -> None:
 
 
 def fuse(
-    night: Mapping[str, EncodedModality], modalities: Sequence[str], fusion: str,
-    neutral: Mapping[str, np.ndarray] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    night: Mapping[str, EncodedModality], modalities: Sequence[str], fusion: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Combine the modalities of a night: rows [n_epochs, width], and which have any modality.
 
     "mean" is over the modalities an epoch has; "concat" gives one block per modality, a missing
-    one filled with that mean; or, of an encoder with ``neutral`` blocks, its own mean over the
-    night, and that block if the night has none.
+    one filled with that mean.
     """
     present = [name for name in modalities if name in night]
     valid = np.stack([night[name].valid for name in present])
     any_valid = np.asarray(valid.any(axis=0))
-    if neutral is not None:
-        blocks = [_own_block(night.get(n), neutral[n], len(any_valid)) for n in modalities]
-        return np.hstack(blocks), any_valid
     weights = valid.astype(np.float32)
     weights /= np.maximum(weights.sum(axis=0), 1)
     mean = np.zeros_like(night[present[0]].tokens)
@@ -168,12 +226,12 @@ def fuse(
     return _fill_gaps(np.concatenate(blocks, axis=1), any_valid), any_valid
 
 
-def _own_block(block: EncodedModality | None, neutral: np.ndarray, n_epochs: int) -> np.ndarray:
-    """Tokens of a group [n_epochs, width], its mean where it is missing."""
+def _own_block(block: EncodedModality | None, own: OwnBlock, n_epochs: int) -> np.ndarray:
+    """Numbers of a group alone [n_epochs, width], its gaps filled as those of all sensors are."""
     if block is None:
-        return np.broadcast_to(neutral, (n_epochs, len(neutral)))
-    mean = block.tokens[block.valid].mean(axis=0)
-    return np.where(block.valid[:, None], block.tokens, mean)
+        return np.broadcast_to(own.neutral, (n_epochs, len(own.neutral)))
+    values = block.tokens[:, own.n_shared :]
+    return values if block.valid.all() else _fill_gaps(values.copy(), block.valid)
 
 
 def choose_fusion(fusion: str, encoder: Encoder) -> str:

@@ -28,9 +28,19 @@ from ..model.checkpoint import BUNDLED, Checkpoint
 from ..model.config import EncoderConfig
 from ..model.encoder import EncodedModality, Encoder, Part, SignalInput, check_encoder
 from ..model.network import Sleep2Vec
-from ..recordings._conditioning import ConditionedSignal, condition_derivation, read_conditioned
-from ..recordings.modality import get_modality
+from ..recordings._conditioning import ConditionedSignal, fingerprint
+from ..recordings.modality import Conditioning, get_modality
 from ..recordings.recording import Recording
+from ._expert_blocks import (
+    TIME,
+    TIME_COLUMNS,
+    list_parts,
+    list_tasks,
+    neutral_values,
+    summarise,
+    summary_names,
+    time_fingerprint,
+)
 
 _NETWORKS_KEPT = 4
 _networks: OrderedDict[tuple[str, str], Sleep2Vec] = OrderedDict()
@@ -39,11 +49,14 @@ _building = threading.Lock()
 
 def as_encoder(
     checkpoint: Checkpoint | Encoder, layer: str | int = "last", precision: str = "float32",
-    device: str = "cpu",
+    device: str = "cpu", states_only: bool = False,
 ) -> Encoder:  # fmt: skip
-    """The encoder of a checkpoint with these settings, of which others have only the defaults."""
+    """The encoder of a checkpoint with these settings, of which others have only the defaults.
+
+    With ``states_only`` no expert columns follow the network's states, for heads.
+    """
     if isinstance(checkpoint, Checkpoint):
-        return Sleep2VecEncoder.of(checkpoint, layer, precision, device)
+        return Sleep2VecEncoder.of(checkpoint, layer, precision, device, states_only)
     check_encoder(checkpoint)
     if checkpoint.name in BUNDLED:
         raise CheckpointError(
@@ -66,11 +79,13 @@ class Sleep2VecEncoder(Encoder):
     layer: str | int
     precision: str
     device: str
+    own: dict[str, tuple[str, ...]]  # expert columns that follow the state, by group
 
     @classmethod
     def of(
-        cls, checkpoint: Checkpoint, layer: str | int, precision: str, device: str
-    ) -> Sleep2VecEncoder:
+        cls, checkpoint: Checkpoint, layer: str | int, precision: str, device: str,
+        states_only: bool = False,
+    ) -> Sleep2VecEncoder:  # fmt: skip
         """Check the layer, and say what the configuration says in the words of the protocol."""
         config = checkpoint.config
         check_layer(config, layer)
@@ -84,18 +99,28 @@ class Sleep2VecEncoder(Encoder):
             )
             for m in config.modalities
         ]  # fmt: skip
+        groups: dict[str, tuple[str, ...]] = {name: (name,) for name in config.names}
+        widths = dict.fromkeys(config.names, width)
+        own = {}
+        has_columns = any(m.conditioning.columns for m in config.modalities)
+        if layer == "last" and has_columns and not states_only:
+            own = {m.name: _followers(m.conditioning.columns) for m in config.modalities}
+            groups[TIME], own[TIME] = config.names, TIME_COLUMNS
+            widths = {name: width + len(own[name]) for name in config.names}
+            widths[TIME] = len(TIME_COLUMNS)
         return cls(
-            checkpoint.name, checkpoint.sha256, {name: (name,) for name in config.names},
-            dict.fromkeys(config.names, width), tuple(inputs), config.context_epochs,
-            prefix="sleep2vec", has_summary=config.cls and layer != "projection",
+            checkpoint.name, checkpoint.sha256, groups, widths, tuple(inputs),
+            config.context_epochs, prefix="sleep2vec",
+            has_summary=config.cls and layer != "projection",
             centered=bool(checkpoint.card.get("centered", False)), card=checkpoint.card,
-            checkpoint=checkpoint, layer=layer, precision=precision, device=device,
+            background=(TIME,) if own else (), shared_width=width if own else None,
+            checkpoint=checkpoint, layer=layer, precision=precision, device=device, own=own,
         )  # fmt: skip
 
     @property
     def key(self) -> tuple:
         """What tokens depend on besides the signal."""
-        return self.sha256, self.layer, self.precision
+        return self.sha256, self.layer, self.precision, *self.own
 
     def encode(self, recording: Recording, group: str) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of one modality, and its valid epochs; :meth:`tasks` reads several together."""
@@ -103,29 +128,44 @@ class Sleep2VecEncoder(Encoder):
         encoded = task()
         return encoded.tokens, encoded.valid
 
+    def feature_names(self, group: str) -> list[str]:
+        """Numbers of the state, then the names of the expert columns."""
+        width = self.n_shared(group)
+        digits = max(3, len(str(width - 1)))
+        states = [f"{group}_{i:0{digits}d}" for i in range(width)]
+        return states + [f"{group}_{column}" for column in self.own.get(group, ())]
+
+    def neutral(self, group: str) -> np.ndarray:
+        """Typical values; 0 for what is relative to the night."""
+        return neutral_values(group, self.own.get(group, ()))
+
+    def night_names(self, group: str) -> list[str]:
+        """Names of :meth:`night_block`."""
+        return summary_names(group, self.own.get(group, ()))
+
+    def night_block(self, group: str) -> Callable[[EncodedModality | None], np.ndarray]:
+        """Levels, spreads and counts."""
+        return partial(summarise, group, self.own.get(group, ()), self.n_shared(group))
+
     def parts(self, recording: Recording, groups: Sequence[str]) -> list[Part]:
-        """Each modality, or each of its derivations."""
-        kept = recording.derivations if recording.derivation_mode == "all" else {}
-        names = [name for name in groups if name in recording.modalities]
-        return [(name, index) for name in names for index in range(len(kept.get(name, ())) or 1)]
+        """Each modality, or each of its derivations, and the time."""
+        return list_parts(recording, groups)
 
     def fingerprint(self, recording: Recording, part: Part) -> str:
-        """Hash of one derivation's samples."""
-        return recording.signal_fingerprint(*part)
+        """Hash of the samples that a part depends on."""
+        if part[0] == TIME:
+            return time_fingerprint(recording)
+        return fingerprint(recording, *part, self._settings[part[0]])
+
+    @property
+    def _settings(self) -> dict[str, Conditioning]:
+        return {m.name: m.conditioning for m in self.checkpoint.config.modalities}
 
     def tasks(
         self, recording: Recording, parts: Sequence[Part]
     ) -> Iterator[tuple[Part, Callable[[], EncodedModality]]]:
-        """First derivations are read together, others one by one, when their turn comes."""
-        settings = {m.name: m.conditioning for m in self.checkpoint.config.modalities}
-        first = {name: settings[name] for name, index in parts if index == 0}
-        for name, conditioned in read_conditioned(recording, first):
-            yield (name, 0), partial(self._encode_next, name, conditioned)
-        for name, index in parts:
-            if index:
-                # so that memory does not grow with the derivations
-                conditioned = partial(condition_derivation, recording, name, index, settings[name])
-                yield (name, index), partial(self._encode_next, name, conditioned)
+        """The calls that encode parts of a night, whose signals are read together."""
+        return list_tasks(recording, parts, self._settings, self._encode_next)
 
     def _encode_next(
         self, name: str, condition: Callable[[], ConditionedSignal | None]
@@ -160,7 +200,17 @@ class Sleep2VecEncoder(Encoder):
                 f"{name!r} gave tokens that are not finite with {self.name} in "
                 f"{self.precision}. Try precision='float32', or get the checkpoint again."
             )
-        return EncodedModality(merged.cpu().numpy(), signal.valid, summary)
+        states = merged.cpu().numpy()
+        if name in self.own:
+            columns = config.modalities[config.names.index(name)].conditioning.columns
+            followers = [columns.index(column) for column in self.own[name]]
+            states = np.hstack([states, signal.epochs[:, followers]])
+        return EncodedModality(states, signal.valid, summary)
+
+
+def _followers(columns: Sequence[str]) -> tuple[str, ...]:
+    """Expert columns that follow the state in rows: centring makes "hr_rel" of "hr"."""
+    return tuple(column for column in columns if not column.endswith("_rel"))
 
 
 def check_layer(config: EncoderConfig, layer: str | int) -> None:

@@ -23,9 +23,9 @@ from ..recordings._demographics import (
     read_sex,
     read_text,
 )
-from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ._base import RecordingTransformerMixin, check_unit
+from ._expert_blocks import time_columns
 from .inputs import EncoderInput, read_input
 
 # words of keys that may hold what is looked for by another name
@@ -297,16 +297,3 @@ def _read_epochs(X: Any) -> EncoderInput:
             "Wrap them: EpochSequence(X)."
         )
     return inputs
-
-
-def time_columns(recording: Recording, epochs: np.ndarray) -> np.ndarray:
-    """The columns of :class:`TimeOfNight` for some epochs of a recording."""
-    lights_off, lights_on = recording.lights or (None, None)
-    begin = 0.0 if lights_off is None else lights_off
-    end = recording.n_epochs * EPOCH_SECONDS if lights_on is None else lights_on
-    seconds = (epochs + 0.5) * EPOCH_SECONDS - begin
-    hours = seconds / 3600
-    share = seconds / max(end - begin, EPOCH_SECONDS)
-    # before lights out nobody has settled
-    settling = np.exp(-np.maximum(hours, 0))
-    return np.stack([hours, hours**2, settling, share], axis=1)

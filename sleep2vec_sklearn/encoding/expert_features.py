@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,18 +14,31 @@ import numpy as np
 from .._files import sha256
 from .._validation import StrOptions, count, validate_params
 from ..model.encoder import EncodedModality, Encoder, Part, SignalInput, check_tokens
-from ..recordings._conditioning import find_usable
-from ..recordings.modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
+from ..recordings._conditioning import ConditionedSignal, fingerprint
+from ..recordings._expert_catalogue import FEATURES_REVISION, list_columns
+from ..recordings.modality import (
+    EPOCH_SECONDS,
+    MODALITIES,
+    Conditioning,
+    get_modality,
+    list_modalities,
+)
 from ..recordings.recording import Recording
-from ..recordings.sources import Signal
-from . import _cardiorespiratory_features as cardiorespiratory
-from . import _spectral_features as spectral
-from ._centering import find_window, needs_signals, window_modalities
+from ._expert_blocks import (
+    TIME,
+    TIME_COLUMNS,
+    TIME_FEATURES,
+    choose_columns,
+    list_parts,
+    list_tasks,
+    neutral_values,
+    summarise,
+    summary_names,
+    time_fingerprint,
+)
 from ._leakage import RowsBySubject
 from ._pooling import RowSummary
-from ._spectral_features import Feature, Samples, moving_sum
 from .cache import check_cache
-from .covariates import time_columns
 from .inputs import read_input
 from .transformer import Sleep2VecTransformer
 
@@ -33,46 +46,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ._engine import EncodedNight
-
-FEATURES_REVISION = 1
-TIME = "time"
-_TIME_FEATURES = (
-    Feature("hours", "time since lights out", "h", 3.5),
-    Feature("hours2", "its square", "h2", 16),
-    Feature("settling", "exp(-hours)", "1", 0.15),
-    Feature("share", "share of the time between lights out and on that is over", "1", 0.5),
-)
-_BREATHING = (cardiorespiratory.BREATHING_FEATURES, cardiorespiratory.breathing_features)
-_SENSORS: dict[str, tuple[tuple[Feature, ...], Callable[[Samples], dict[str, np.ndarray]]]] = {
-    "eeg": (spectral.EEG_FEATURES, spectral.eeg_features),
-    "eog": (spectral.EOG_FEATURES, spectral.eog_features),
-    "emg": (spectral.EMG_FEATURES, spectral.emg_features),
-    "ecg": (cardiorespiratory.ECG_FEATURES, cardiorespiratory.ecg_features),
-    "airflow": _BREATHING,
-    "effort": _BREATHING,
-    "spo2": (cardiorespiratory.SPO2_FEATURES, cardiorespiratory.spo2_features),
-    "ibi": (cardiorespiratory.IBI_FEATURES, cardiorespiratory.heart_features),
-    "resp": _BREATHING,
-    "ppg": (cardiorespiratory.PPG_FEATURES, cardiorespiratory.ppg_features),
-    "actigraphy": (
-        cardiorespiratory.ACTIGRAPHY_FEATURES,
-        cardiorespiratory.actigraphy_features,
-    ),
-}
-_STATISTICS = ("mean", "sd", "p5", "p95")
-
-
-@cache
-def list_columns(group: str, levels: bool = True) -> tuple[tuple[Feature, str], ...]:
-    """Columns of a group: each feature itself, with the context ``""``, then those with one."""
-    features = _TIME_FEATURES if group == TIME else _SENSORS[group][0]
-    themselves = features if levels or group == TIME else ()
-    contexts = ((f, context) for f in features for context in f.contexts.split())
-    return (*((f, "") for f in themselves), *contexts)
-
-
-def _column_name(group: str, feature: Feature, context: str) -> str:
-    return "_".join(filter(None, (group, feature.name, context)))
 
 
 def feature_table(groups: Iterable[str] = (*MODALITIES, TIME)) -> pd.DataFrame:
@@ -99,15 +72,16 @@ def feature_table(groups: Iterable[str] = (*MODALITIES, TIME)) -> pd.DataFrame:
     """
     import pandas as pd
 
+    times = {feature.name: (feature, "") for feature in TIME_FEATURES}
     rows = [
         {
-            "name": _column_name(group, feature, context), "group": group,
+            "name": f"{group}_{column}", "group": group,
             "meaning": feature.meaning + _in_words(context), "unit": feature.unit,
             "relative": bool(context), "minutes": _n_epochs_of(context) * EPOCH_SECONDS / 60,
             "typical": 0.0 if context else float(feature.typical),
         }
         for group in groups
-        for feature, context in list_columns(group)
+        for column, (feature, context) in (times if group == TIME else list_columns(group)).items()
     ]  # fmt: skip
     return pd.DataFrame(rows).set_index("name")
 
@@ -140,22 +114,23 @@ class ExpertFeatureEncoder(Encoder):
         As of :class:`ExpertFeatures`.
     """
 
-    levels: bool
+    columns: dict[str, tuple[str, ...]]
 
     def __init__(
         self, modalities: str | Sequence[str] | None = None, *, time: bool = True,
         levels: bool = True,
     ):  # fmt: skip
-        object.__setattr__(self, "levels", bool(levels))
         names = list_modalities(modalities)
-        groups = {name: (name,) for name in names} | ({TIME: tuple(names)} if time else {})
-        content = FEATURES_REVISION, [(name, list_columns(name, levels)) for name in groups]
+        columns = {name: choose_columns(name, levels) for name in names}
+        if time:
+            columns[TIME] = TIME_COLUMNS
+        object.__setattr__(self, "columns", columns)
         sensors = [get_modality(name) for name in names]
         super().__init__(
             name="expert-features",
-            sha256=sha256(repr(content)),
-            groups=groups,
-            widths={name: len(list_columns(name, levels)) for name in groups},
+            sha256=sha256(repr((FEATURES_REVISION, columns))),
+            groups={name: (name,) for name in names} | ({TIME: tuple(names)} if time else {}),
+            widths={name: len(own) for name, own in columns.items()},
             inputs=tuple(
                 SignalInput(m.name, unit=m.unit, min_rate=m.conditioning.min_rate) for m in sensors
             ),
@@ -173,148 +148,43 @@ class ExpertFeatureEncoder(Encoder):
 
     def feature_names(self, group: str) -> list[str]:
         """Names that are valid in R and Stata too."""
-        return [_column_name(group, *column) for column in list_columns(group, self.levels)]
+        return [f"{group}_{column}" for column in self.columns[group]]
 
     def neutral(self, group: str) -> np.ndarray:
         """Typical values; 0 for what is relative to the night."""
-        return _typical(list_columns(group, self.levels))
+        return neutral_values(group, self.columns[group])
+
+    def night_names(self, group: str) -> list[str]:
+        """Names of what :class:`ExpertFeatures` gives of a night."""
+        return summary_names(group, self.columns[group])
 
     def parts(self, recording: Recording, groups: Sequence[str]) -> list[Part]:
         """The groups that the night has, and the time if it has any other."""
-        found = [group for group in groups if group in recording.modalities]
-        parts = [(group, i) for group in found for i in range(_n_derivations(recording, group))]
-        return [*parts, (TIME, 0)] if found and TIME in groups else parts
+        return list_parts(recording, groups)
 
     def fingerprint(self, recording: Recording, part: Part) -> str:
         """Of the signal, and of what the window depends on that its median is of."""
         if part[0] == TIME:
-            return sha256(repr((recording.n_epochs, recording.lights)))
-        read = dict.fromkeys(_window_modalities(recording), 0) | {part[0]: part[1]}
-        signals = [recording.signal_fingerprint(*item) for item in sorted(read.items())]
-        return sha256(repr((part, recording.lights, signals)))
+            return time_fingerprint(recording)
+        return fingerprint(recording, *part, self._conditioning(part[0]))
 
     def tasks(
         self, recording: Recording, parts: Sequence[Part]
     ) -> Iterator[tuple[Part, Callable[[], EncodedModality]]]:
         """The calls that compute parts of a night, whose signals are read together, each once."""
-        first = [name for name, index in parts if name != TIME and index == 0]
-        for_window = _window_modalities(recording)
-        signals = recording.read(list(dict.fromkeys([*first, *for_window]))) if parts else {}
-        window = find_window(recording, {name: signals[name] for name in for_window})
-        for name, index in parts:
-            # freed with its call
-            signal = signals.pop(name, None) if index == 0 else None
-            yield (name, index), partial(self._compute, recording, (name, index), signal, window)
-            del signal
+        settings = {name: self._conditioning(name) for name, _ in parts if name != TIME}
+        return list_tasks(recording, parts, settings, partial(self._compute, recording))
+
+    def _conditioning(self, name: str) -> Conditioning:
+        return replace(get_modality(name).conditioning, columns=self.columns[name])
 
     def _compute(
-        self, recording: Recording, part: Part, signal: Signal | None, window: tuple[int, int]
+        self, recording: Recording, name: str, condition: Callable[[], ConditionedSignal | None]
     ) -> EncodedModality:
-        (name, index), n_epochs = part, recording.n_epochs
-        if name == TIME:
-            times = time_columns(recording, np.arange(n_epochs))
-            return check_tokens(self, recording, name, times)
-        signal = recording.signal(name, index) if signal is None else signal
-        values, valid = compute_features(signal, name, n_epochs, window, self.levels)
-        if recording.derivation_mode == "fill":
-            for other in range(1, len(recording.derivations.get(name, ()))):
-                if valid.all():
-                    break
-                signal = recording.signal(name, other)
-                more, there = compute_features(signal, name, n_epochs, window, self.levels)
-                values = np.where((there & ~valid)[:, None], more, values)
-                valid = valid | there
-        return check_tokens(self, recording, name, (values, valid))
-
-
-def _typical(columns: Sequence[tuple[Feature, str]]) -> np.ndarray:
-    return np.array([0 if context else f.typical for f, context in columns], np.float32)
-
-
-def _n_derivations(recording: Recording, name: str) -> int:
-    kept = recording.derivations if recording.derivation_mode == "all" else {}
-    return len(kept.get(name, ())) or 1
-
-
-def _window_modalities(recording: Recording) -> list[str]:
-    """Modalities whose signals tell which part of a long recording is the night."""
-    return window_modalities(recording) if needs_signals(recording) else []
-
-
-def compute_features(
-    signal: Signal, name: str, n_epochs: int, window: tuple[int, int] | None = None,
-    levels: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Columns of a modality for each epoch, and in which epochs its sensor is on.
-
-    Parameters
-    ----------
-    signal : Signal
-    name : str
-        The modality.
-    n_epochs : int
-    window : (int, int), optional
-        First epoch of the night, to whose median columns are relative, and the first after it.
-    levels : bool, default=True
-        Whether there are columns that are not relative to it.
-
-    Returns
-    -------
-    float32 array of shape (n_epochs, n_columns), bool array of shape (n_epochs,)
-
-    Raises
-    ------
-    InvalidSignalError
-        If the signal is too slow, or of a size that its unit does not have.
-    """
-    features, compute = _SENSORS[name]
-    modality = get_modality(name)
-    values, rate, valid = find_usable(signal, modality, modality.conditioning, n_epochs)
-    columns = list_columns(name, levels)
-    if not valid.any():
-        return np.zeros((n_epochs, len(columns)), dtype=np.float32), valid
-    found = compute(Samples(values, rate, valid))
-    table = np.stack([np.asarray(found[f.name], dtype=np.float64) for f in features], axis=1)
-    inside = np.zeros(n_epochs, dtype=bool)
-    inside[slice(*(window or (0, n_epochs)))] = True
-    inside &= valid
-    relative, median = _relative(table, valid, inside if inside.any() else valid, features)
-    out = np.empty((n_epochs, len(columns)), dtype=np.float32)
-    known = np.isfinite(table) & valid[:, None]
-    for context in {context for _, context in columns}:
-        places = [j for j, column in enumerate(columns) if column[1] == context]
-        chosen = [features.index(columns[j][0]) for j in places]
-        part = _around(relative[:, chosen], known[:, chosen], context)
-        out[:, places] = part if context else part + median[chosen]
-    return out, valid
-
-
-def _relative(
-    table: np.ndarray, valid: np.ndarray, inside: np.ndarray, features: Sequence[Feature]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features minus their median over the night, 0 where they are not known; the median."""
-    known = np.isfinite(table) & valid[:, None]
-    median = np.array([feature.typical for feature in features], dtype=np.float64)
-    for j, usual in enumerate((known & inside[:, None]).T):
-        if usual.any():
-            median[j] = np.median(table[usual, j])
-    return np.where(known, table - median, 0), median
-
-
-def _around(relative: np.ndarray, known: np.ndarray, context: str) -> np.ndarray:
-    """Mean, SD or neighbours of columns in which 0 stands for what is not known."""
-    if context in ("", "rel"):
-        return relative
-    kind, n = context[0], int(context[1:])
-    width = n if kind in "ms" else 3
-    count = np.maximum(moving_sum(known.astype(float), width), 1)
-    mean = moving_sum(relative, width) / count
-    if kind == "s":
-        return np.sqrt(np.maximum(moving_sum(relative**2, width) / count - mean**2, 0))
-    if kind == "m":
-        return mean
-    place = np.arange(len(mean)) + (n if kind == "a" else -n)
-    return mean[np.clip(place, 0, len(mean) - 1)]
+        signal = condition()
+        if signal is None:
+            return EncodedModality.missing()
+        return check_tokens(self, recording, name, (signal.epochs, signal.valid))
 
 
 class ExpertFeatures(Sleep2VecTransformer):
@@ -436,37 +306,45 @@ class ExpertFeatures(Sleep2VecTransformer):
         return self
 
     def _name_columns(self, encoder: Encoder) -> list[str]:
-        names = encoder.feature_names if self.unit_ == "epoch" else _summary_names
+        names = encoder.feature_names if self.unit_ == "epoch" else encoder.night_names
         return [name for group in self.modalities_ for name in names(group)]
 
     def _row_summary(self, encoder: Encoder) -> RowSummary:
         form = self.modalities_, self.fusion, self.pooling
-        return ExpertRows(*form, missing=self.missing, levels=self.levels)
-
-
-def _summary_names(group: str) -> list[str]:
-    if group == TIME:
-        return ["time_recorded"]
-    names = [_column_name(group, f, c) for f, c in list_columns(group) if not c]
-    t90 = ["spo2_t90"] if group == "spo2" else []
-    return [*(f"{name}_{s}" for s in _STATISTICS for name in names), f"{group}_on", *t90]
+        neutral = {group: encoder.neutral(group) for group in self.modalities_}
+        return ExpertRows(*form, neutral=neutral, missing=self.missing)
 
 
 @dataclass(frozen=True, slots=True)
 class ExpertRows(RowSummary):
     """How features become rows: blocks of epochs side by side, or levels and spreads of a night."""
 
+    neutral: Mapping[str, np.ndarray] = field(default_factory=dict)
     missing: str = "neutral"
-    levels: bool = True
 
     def __call__(self, night: EncodedNight, epochs: np.ndarray | None) -> np.ndarray:
         """Rows of these epochs, or the one row of the night if there are none."""
-        of_group = self._summary if epochs is None else partial(self._block, epochs=epochs)
-        blocks = [of_group(group, night.modalities.get(group)) for group in self.modalities]
+        found = night.modalities
+        blocks = [
+            self._summary(g, found.get(g))
+            if epochs is None
+            else self._block(g, found.get(g), epochs)
+            for g in self.modalities
+        ]
         return np.concatenate(blocks, axis=-1)
 
+    def _summary(self, group: str, found: EncodedModality | None) -> np.ndarray:
+        columns = TIME_COLUMNS if group == TIME else choose_columns(group)
+        summary = summarise(group, columns, 0, found)
+        if found is not None or self.missing == "neutral" or group == TIME:
+            return summary
+        # but for the hours that it is on
+        on = summary_names(group, columns).index(f"{group}_on")
+        summary[np.arange(len(summary)) != on] = np.nan
+        return summary
+
     def _block(self, group: str, found: EncodedModality | None, epochs: np.ndarray) -> np.ndarray:
-        fill = _typical(list_columns(group, self.levels))
+        fill = self.neutral[group]
         if found is None:
             rows = np.broadcast_to(fill, (len(epochs), len(fill)))
             return rows if self.missing == "neutral" else np.full_like(rows, np.nan)
@@ -475,25 +353,3 @@ class ExpertRows(RowSummary):
         else:
             fill = found.tokens[found.valid].mean(axis=0)
         return np.where(found.valid[epochs, None], found.tokens[epochs], fill)
-
-    def _summary(self, group: str, found: EncodedModality | None) -> np.ndarray:
-        """Mean, SD, 5th and 95th percentile of features over epochs, and counts."""
-        if group == TIME:
-            n_epochs = 0 if found is None else len(found.valid)
-            return np.array([n_epochs * EPOCH_SECONDS / 3600], np.float32)
-        features = [feature for feature, context in list_columns(group) if not context]
-        if found is None:
-            typical = np.array([feature.typical for feature in features])
-            if self.missing == "nan":
-                typical[:] = np.nan
-            statistics, hours = [typical, 0 * typical, typical, typical], 0.0
-        else:
-            values = found.tokens[found.valid, : len(features)].astype(np.float64)
-            tails = np.percentile(values, [5, 95], axis=0)
-            statistics = [values.mean(axis=0), values.std(axis=0), *tails]
-            hours = len(values) * EPOCH_SECONDS / 3600
-        row = [*np.concatenate(statistics), hours]
-        if group == "spo2":
-            names = [feature.name for feature in features]
-            row.append(60 * hours * statistics[0][names.index("below90")])
-        return np.array(row, dtype=np.float32)

@@ -84,7 +84,7 @@ class EmbeddingTable:
     >>> from sleep2vec_sklearn import Sleep2VecTransformer, make_sleep_cohort
     >>> nights = make_sleep_cohort(2, hours=1, modalities=["ibi"], random_state=0)
     >>> Sleep2VecTransformer().fit(nights).embed(nights).frame.shape
-    (2, 128)
+    (2, 601)
     """
 
     def __init__(

@@ -259,11 +259,16 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         return inputs
 
     def _name_columns(self, encoder: Encoder) -> list[str]:
+        names = {group: encoder.feature_names(group) for group in self.modalities_}
+        shared = mean_names(encoder)
         if self.fusion_ == "concat":
-            names = [name for group in self.modalities_ for name in encoder.feature_names(group)]
-        else:
-            names = mean_names(encoder)
-        return [_with_suffix(name, part) for part in self._parts() for name in names]
+            shared = [n for g, of_group in names.items() for n in of_group[: encoder.n_shared(g)]]
+        own = [n for g, of_group in names.items() for n in of_group[encoder.n_shared(g) :]]
+        last = []
+        if self.unit_ == "night" and shared:
+            own, last = [], [n for g in names if own for n in encoder.night_names(g)]
+        parts = self._parts()
+        return [_with_suffix(name, part) for part in parts for name in [*shared, *own]] + last
 
     def _column_names(self) -> list[str]:
         # not stored: of all modalities side by side they would be most of a pickle

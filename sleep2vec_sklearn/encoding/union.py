@@ -38,7 +38,7 @@ class EncoderUnion(FeatureUnion):
     ...     [("first", Sleep2VecTransformer()), ("last", Sleep2VecTransformer(layer=0))]
     ... )
     >>> union.fit_transform(nights).shape
-    (2, 256)
+    (2, 729)
     """
 
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .encoder import Encoder, SignalInput
     from .external import SeqSleepNet
     from .network import Sleep2Vec
-    from .tokenizers import SpectralTokenizer
+    from .tokenizers import ExpertTokenizer, SpectralTokenizer
     from .upstream.checkpoint import (
         UpstreamCheckpoint,
         read_upstream_checkpoint,
@@ -36,6 +36,7 @@ _MODULES = {
     "SeqSleepNet": "external",
     "SignalInput": "encoder",
     "Sleep2Vec": "network",
+    "ExpertTokenizer": "tokenizers",
     "SpectralTokenizer": "tokenizers",
     "TokenizerConfig": "config",
     "UpstreamCheckpoint": "upstream.checkpoint",
@@ -51,6 +52,7 @@ __all__ = [
     "Checkpoint",
     "Encoder",
     "EncoderConfig",
+    "ExpertTokenizer",
     "ModalityConfig",
     "ProjectionConfig",
     "SeqSleepNet",

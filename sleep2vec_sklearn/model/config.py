@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from ..recordings._expert_catalogue import find_relative, list_columns
 from ..recordings.modality import Conditioning, get_modality
 
 _SUNDIAL2 = {
@@ -23,6 +24,7 @@ TOKENIZER_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "sundial": {"dropout": 0.1, "norm_layer": True},
         "sundial2": _SUNDIAL2,
         "spectral": {"dropout": 0.1, "inner_dim": None},
+        "expert": {"dropout": 0.1, "inner_dim": None},
     }
 )
 
@@ -33,8 +35,9 @@ class TokenizerConfig:
 
     Attributes
     ----------
-    name : {"linear", "sundial", "sundial2", "spectral"}
-        Kind of tokenizer; the first three read raw samples, the last a fixed spectral front end.
+    name : {"linear", "sundial", "sundial2", "spectral", "expert"}
+        Kind of tokenizer; the first three read raw samples, "spectral" a fixed front end, and
+        "expert" the columns of its conditioning that are relative to the night.
     out_dim : int
         Length of the vector.
     options : mapping
@@ -72,6 +75,11 @@ class TokenizerConfig:
                 f"clamp_value must be None or positive, got {self.options['clamp_value']!r}."
             )
 
+    @property
+    def has_front_end(self) -> bool:
+        """Whether fixed features of the samples are taken first, which a store may keep."""
+        return self.name in ("spectral", "expert")
+
     def option(self, key: str) -> Any:
         """Value of an option, or its default."""
         return self.options.get(key, TOKENIZER_OPTIONS[self.name][key])
@@ -108,6 +116,22 @@ class ModalityConfig:
         if self.conditioning.width < 1:
             raise ValueError(
                 f"{self.name!r}: a rate of {self.conditioning.rate} Hz leaves no sample in 30 s."
+            )
+        columns = self.conditioning.columns
+        if (self.tokenizer.name == "expert") != bool(columns):
+            raise ValueError(
+                f"{self.name!r}: the tokenizer {self.tokenizer.name!r} with {len(columns)} expert "
+                "columns; 'expert' needs some, Conditioning(columns=...), and no other reads them."
+            )
+        if unknown := [c for c in columns if c not in list_columns(self.name)]:
+            raise ValueError(
+                f"{self.name!r} has no expert columns {', '.join(unknown)}; feature_table lists "
+                "those there are."
+            )
+        if columns and not find_relative(columns):
+            raise ValueError(
+                f"{self.name!r}: none of its expert columns is relative to the night, and the "
+                "tokenizer reads those alone. Add some, such as one that ends in '_rel'."
             )
         if self.tokenizer.name == "spectral" and self.conditioning.rate < 1:
             raise ValueError(
@@ -224,6 +248,8 @@ class EncoderConfig:
     def to_dict(self) -> dict[str, Any]:
         """Everything as dicts, lists and scalars, ready for JSON."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        for modality in values["modalities"]:
+            drop_empty_columns(modality["conditioning"])
         return values
 
     @classmethod
@@ -234,6 +260,20 @@ class EncoderConfig:
         if values.get("projection") is not None:
             values["projection"] = _build(ProjectionConfig, values["projection"])
         return _build(cls, values)
+
+
+def drop_empty_columns(conditioning: dict[str, Any]) -> None:
+    """Leave out what older files do not know, so that their hashes stay."""
+    if not conditioning["columns"]:
+        del conditioning["columns"]
+
+
+def conditioning_for(name: str, tokenizer: TokenizerConfig, base: Conditioning) -> Conditioning:
+    """A conditioning that a tokenizer can read: all expert columns for "expert", else none."""
+    columns = tuple(list_columns(name)) if tokenizer.name == "expert" else ()
+    return (
+        base if bool(base.columns) == bool(columns) else dataclasses.replace(base, columns=columns)
+    )
 
 
 def conditioning_from(values: Mapping[str, Any]) -> Conditioning:

@@ -111,6 +111,9 @@ class Encoder:
     shared_space : bool
         Whether the vectors of all groups lie in one space and may be averaged
         (``fusion="mean"``). Else rows hold one block a group (``"concat"``).
+    shared_width : int or None
+        How many of the first numbers of vectors do so, if not all. The others follow in rows, one
+        block a group; ``background`` groups have nothing else.
     centered : bool
         What ``center="auto"`` means for rows of epochs: True subtracts the night's mean.
     has_summary : bool
@@ -153,6 +156,7 @@ class Encoder:
     prefix: str | None = None
     background: tuple[str, ...] = ()
     card: dict = field(default_factory=dict)
+    shared_width: int | None = None
 
     @property
     def key(self) -> tuple:
@@ -186,8 +190,22 @@ class Encoder:
         return [f"{group}_{i:0{digits}d}" for i in range(self.widths[group])]
 
     def neutral(self, group: str) -> np.ndarray:
-        """What stands in rows for a group that a night lacks, if there is no shared space."""
-        return np.zeros(self.widths[group], dtype=np.float32)
+        """What stands in rows for a group that a night lacks, in place of what is not shared."""
+        return np.zeros(self.widths[group] - self.n_shared(group), dtype=np.float32)
+
+    def n_shared(self, group: str) -> int:
+        """How many of the first numbers of a group's vectors lie in the shared space."""
+        if not self.shared_space or (self.shared_width is not None and group in self.background):
+            return 0
+        return self.widths[group] if self.shared_width is None else self.shared_width
+
+    def night_names(self, group: str) -> list[str]:
+        """Names of what :meth:`night_block` gives."""
+        return self.feature_names(group)[self.n_shared(group) :]
+
+    def night_block(self, group: str) -> Callable[[EncodedModality | None], np.ndarray]:
+        """What makes the numbers of a night of those that are not shared: by default their mean."""
+        return partial(_mean_of_night, self.n_shared(group), self.neutral(group))
 
     def parts(self, recording: Recording, groups: Sequence[str]) -> list[Part]:
         """What is encoded and cached by itself: by default each group that the night has."""
@@ -245,12 +263,19 @@ class Encoder:
         return f"{type(self).__name__}({self.name!r}, sha256={self.sha256[:12]!r})"
 
 
+def _mean_of_night(
+    n_shared: int, neutral: np.ndarray, encoded: EncodedModality | None
+) -> np.ndarray:
+    return neutral if encoded is None else encoded.tokens[encoded.valid, n_shared:].mean(axis=0)
+
+
 def mean_names(encoder: Encoder) -> list[str]:
     """Names of the columns that are a mean over groups."""
+    first = next(iter(encoder.groups))
+    width = encoder.n_shared(first)
     if len(encoder.groups) == 1 and encoder.prefix is None:
-        return encoder.feature_names(next(iter(encoder.groups)))
+        return encoder.feature_names(first)[:width]
     prefix = encoder.prefix or re.sub(r"\W+", "_", encoder.name.lower())
-    width = next(iter(encoder.widths.values()))
     digits = max(3, len(str(width - 1)))
     return [f"{prefix}_{i:0{digits}d}" for i in range(width)]
 
@@ -285,13 +310,19 @@ def _check_attributes(encoder: Encoder) -> None:
         )
     elif not _is_filled(widths) or set(widths) != set(groups) or not _are_counts(widths.values()):
         problem = f"widths={widths!r}; accepted is a length for each of its groups"
-    elif encoder.shared_space and len(set(encoder.widths.values())) > 1:
+    elif encoder.shared_space and encoder.shared_width is None and len(set(widths.values())) > 1:
         problem = (
-            f"shared_space=True and widths={encoder.widths!r}; accepted is one width, or "
-            "shared_space=False"
+            f"shared_space=True and widths={encoder.widths!r}; accepted is one width, "
+            "shared_space=False, or a shared_width"
         )
-    elif not encoder.shared_space and any(
-        np.shape(encoder.neutral(group)) != (widths[group],) for group in groups
+    elif any(not 0 <= encoder.n_shared(group) <= widths[group] for group in groups):
+        problem = (
+            f"shared_width={encoder.shared_width!r} and widths={widths!r}; accepted is one up to "
+            "the smallest"
+        )
+    elif any(
+        np.shape(encoder.neutral(group)) != (widths[group] - encoder.n_shared(group),)
+        for group in groups
     ):
         problem = f"neutral() of another shape than widths={widths!r}; accepted is (width,)"
     else:

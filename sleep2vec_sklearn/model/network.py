@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import gelu, normalize, relu, scaled_dot_product_attention
 
 from ..errors import CheckpointError
-from .tokenizers import SpectralTokenizer, build_tokenizer
+from .tokenizers import FrontEndTokenizer, build_tokenizer
 
 if TYPE_CHECKING:
     from .config import EncoderConfig
@@ -96,9 +96,9 @@ class Sleep2Vec(nn.Module):
     def embed_features(
         self, modality: str, features: Tensor, missing: Tensor | None = None
     ) -> Tensor:
-        """:meth:`tokenize` from a spectral tokenizer's features [B, L, n_features]."""
+        """:meth:`tokenize` from the features of a tokenizer's front end [B, L, n_features]."""
         tokenizer = self._tokenizer(modality)
-        if not isinstance(tokenizer, SpectralTokenizer):
+        if not isinstance(tokenizer, FrontEndTokenizer):
             raise CheckpointError(
                 f"the tokenizer of {modality!r} reads raw samples; use tokenize()."
             )

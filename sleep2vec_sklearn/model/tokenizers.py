@@ -4,11 +4,13 @@
 A night has about a thousand epochs, too few to learn band-pass filters from raw samples. So the
 spectral front end computes what sleep scorers and cardiologists read off the trace: band power and
 its variation within the epoch, breathing and pulse rate, bursts, drifts, levels. It has no learned
-parts, so training can compute the features of a night once.
+parts, so training can compute the features of a night once. Expert columns go further: they are
+relative to the night, and reach over minutes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d, silu
 
+from ..recordings._expert_catalogue import find_relative
 from ..recordings.modality import EPOCH_SECONDS
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ def build_tokenizer(modality: ModalityConfig) -> nn.Module:
     """The tokenizer that a modality's configuration describes."""
     if modality.tokenizer.name == "spectral":
         return SpectralTokenizer(modality.conditioning.rate, modality.tokenizer)
+    if modality.tokenizer.name == "expert":
+        return ExpertTokenizer(modality.conditioning.columns, modality.tokenizer)
     kinds = {"linear": LinearTokenizer, "sundial": SundialTokenizer, "sundial2": Sundial2Tokenizer}
     return kinds[modality.tokenizer.name](modality.conditioning.width, modality.tokenizer)
 
@@ -108,47 +113,30 @@ def _output_norm(config: TokenizerConfig) -> nn.Module:
     return nn.LayerNorm(config.out_dim) if config.option("norm_layer") else nn.Identity()
 
 
-class SpectralTokenizer(nn.Module):
-    """``embed(features(samples))``: fixed spectral features, then sundial's learned layers.
-
-    Parameters
-    ----------
-    rate : float
-        Samples per second; from 32 Hz on the features of a fast signal are taken.
-    config : TokenizerConfig
+class FrontEndTokenizer(nn.Module):
+    """``embed(features(samples))``: a fixed front end, then sundial's learned layers.
 
     Attributes
     ----------
     n_features : int
-        Known from the rate alone.
+        Known from the configuration alone.
     feature_mean, feature_std : Tensor of shape [n_features]
         Standardisation inside :meth:`embed`; 0 and 1 until :meth:`set_statistics`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sleep2vec_sklearn.model import SpectralTokenizer, TokenizerConfig
-    >>> tokenizer = SpectralTokenizer(4.0, TokenizerConfig("spectral", 32))
-    >>> tokenizer(torch.randn(1, 6, 120)).shape, tokenizer.n_features
-    (torch.Size([1, 6, 32]), 42)
     """
 
     feature_mean: Tensor
     feature_std: Tensor
 
-    def __init__(self, rate: float, config: TokenizerConfig):
+    def __init__(self, n_features: int, config: TokenizerConfig):
         super().__init__()
-        self.rate = rate
-        self.n_features = len(feature_names(rate))
-        for kind, (edges, _) in _band_plan(rate).items():
-            self.register_buffer(f"{kind}_bands", _pooling(edges), persistent=False)
-        self.register_buffer("feature_mean", torch.zeros(self.n_features))
-        self.register_buffer("feature_std", torch.ones(self.n_features))
+        self.n_features = n_features
+        self.register_buffer("feature_mean", torch.zeros(n_features))
+        self.register_buffer("feature_std", torch.ones(n_features))
         dim = config.out_dim
         inner = config.option("inner_dim") or 2 * dim
-        self.hidden = nn.Linear(self.n_features, inner)
+        self.hidden = nn.Linear(n_features, inner)
         self.output = nn.Linear(inner, dim)
-        self.residual = nn.Linear(self.n_features, dim)
+        self.residual = nn.Linear(n_features, dim)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(config.option("dropout"))
 
@@ -165,13 +153,7 @@ class SpectralTokenizer(nn.Module):
 
     def features(self, samples: Tensor) -> Tensor:
         """[..., width] finite samples to [..., n_features] float32, not standardised."""
-        # autocast would take the pooling of power spectra to half precision
-        with torch.autocast(samples.device.type, enabled=False):
-            rows = samples.reshape(-1, samples.shape[-1])
-            # a few epochs at a time, so that the passes over them stay in a processor's cache
-            at_once = _SAMPLES_AT_ONCE // rows.shape[1] if rows.device.type == "cpu" else len(rows)
-            chunks = [self._features_of(chunk) for chunk in rows.split(max(1, at_once))]
-            return torch.cat(chunks).view(*samples.shape[:-1], self.n_features)
+        raise NotImplementedError
 
     def embed(self, features: Tensor) -> Tensor:
         """[..., n_features] to [..., out_dim]."""
@@ -182,6 +164,41 @@ class SpectralTokenizer(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         return self.embed(self.features(samples))
+
+
+class SpectralTokenizer(FrontEndTokenizer):
+    """Spectral features of the samples as the front end.
+
+    Parameters
+    ----------
+    rate : float
+        Samples per second; from 32 Hz on the features of a fast signal are taken.
+    config : TokenizerConfig
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sleep2vec_sklearn.model import SpectralTokenizer, TokenizerConfig
+    >>> tokenizer = SpectralTokenizer(4.0, TokenizerConfig("spectral", 32))
+    >>> tokenizer(torch.randn(1, 6, 120)).shape, tokenizer.n_features
+    (torch.Size([1, 6, 32]), 42)
+    """
+
+    def __init__(self, rate: float, config: TokenizerConfig):
+        super().__init__(len(feature_names(rate)), config)
+        self.rate = rate
+        for kind, (edges, _) in _band_plan(rate).items():
+            self.register_buffer(f"{kind}_bands", _pooling(edges), persistent=False)
+
+    def features(self, samples: Tensor) -> Tensor:
+        """[..., width] finite samples to [..., n_features] float32, not standardised."""
+        # autocast would take the pooling of power spectra to half precision
+        with torch.autocast(samples.device.type, enabled=False):
+            rows = samples.reshape(-1, samples.shape[-1])
+            # a few epochs at a time, so that the passes over them stay in a processor's cache
+            at_once = _SAMPLES_AT_ONCE // rows.shape[1] if rows.device.type == "cpu" else len(rows)
+            chunks = [self._features_of(chunk) for chunk in rows.split(max(1, at_once))]
+            return torch.cat(chunks).view(*samples.shape[:-1], self.n_features)
 
     def _features_of(self, rows: Tensor) -> Tensor:
         rows = rows.float().clamp(-_LARGEST, _LARGEST)
@@ -227,6 +244,39 @@ class SpectralTokenizer(nn.Module):
         spectrum = torch.fft.rfft(values * window)[..., : bands.shape[0]]
         power = (spectrum.real.square() + spectrum.imag.square()) / window.square().sum()
         return (power @ bands + _FLOOR).log()
+
+
+class ExpertTokenizer(FrontEndTokenizer):
+    """Expert columns that are relative to the night as the front end.
+
+    Those that are not tell subjects apart more than stages, and are not read.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        What conditioning gives of an epoch.
+    config : TokenizerConfig
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sleep2vec_sklearn.model import ExpertTokenizer, TokenizerConfig
+    >>> columns = "hr", "hr_rel", "hr_m11"
+    >>> tokenizer = ExpertTokenizer(columns, TokenizerConfig("expert", 32))
+    >>> tokenizer(torch.randn(1, 6, 3)).shape, tokenizer.n_features
+    (torch.Size([1, 6, 32]), 2)
+    """
+
+    relative: Tensor
+
+    def __init__(self, columns: Sequence[str], config: TokenizerConfig):
+        relative = find_relative(columns)
+        super().__init__(len(relative), config)
+        self.register_buffer("relative", torch.tensor(relative), persistent=False)
+
+    def features(self, samples: Tensor) -> Tensor:
+        """[..., n_columns] to [..., n_features]."""
+        return samples.float()[..., self.relative]
 
 
 def feature_names(rate: float) -> tuple[str, ...]:

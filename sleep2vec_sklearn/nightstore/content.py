@@ -3,15 +3,15 @@
 
 Samples, conditioned epochs, are int16 of one scale, ``clip / 32767``, and off by half a step: with
 the catalogue's clip of 20, a step is 0.0031 % of saturation or 0.12 ms of an inter-beat interval.
-Features, a spectral tokenizer's input, differ in size: as float16 they are off by ``|x| / 2048`` at
-most, or by 3e-8 near zero.
+Features, what a tokenizer's front end makes of them, differ in size: as float16 they are off by
+``|x| / 2048`` at most, or by 3e-8 near zero.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,12 +20,15 @@ import numpy as np
 import torch
 
 from .._files import canonical_json, sha256
-from ..errors import CheckpointError, InvalidRecordingError, InvalidSignalError
-from ..model.checkpoint import as_checkpoint, require_sleep2vec
-from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig, conditioning_from
-from ..model.tokenizers import SpectralTokenizer, feature_names
-from ..recordings._conditioning import read_conditioned
-from ..recordings.modality import MODALITIES, Conditioning, list_modalities
+from ..errors import InvalidRecordingError, InvalidSignalError
+from ..model.config import (
+    TokenizerConfig,
+    conditioning_from,
+    drop_empty_columns,
+)
+from ..model.tokenizers import ExpertTokenizer, FrontEndTokenizer, SpectralTokenizer
+from ..recordings._conditioning import fingerprint, read_conditioned
+from ..recordings.modality import Conditioning
 from ..recordings.recording import Recording
 
 KINDS = ("features", "samples")
@@ -33,6 +36,7 @@ KINDS = ("features", "samples")
 PREPARATION_REVISION = 2
 _LARGEST = np.iinfo(np.int16).max
 _EPOCHS_AT_ONCE = 256
+_SMALL = {"inner_dim": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Content:
     Attributes
     ----------
     kind : {"samples", "features"}
-        Conditioned epochs, or what :meth:`SpectralTokenizer.features` makes of them.
+        Conditioned epochs, or what a tokenizer's front end makes of them.
     width : int
         Numbers in one epoch.
     conditioning : Conditioning
@@ -74,8 +78,8 @@ class Content:
 
     @classmethod
     def features(cls, conditioning: Conditioning) -> Content:
-        """Spectral features of conditioned epochs."""
-        return cls("features", len(feature_names(conditioning.rate)), conditioning)
+        """Features of conditioned epochs."""
+        return cls("features", _front_end(conditioning).n_features, conditioning)
 
     @property
     def dtype(self) -> np.dtype:
@@ -91,7 +95,7 @@ class Content:
         if self.kind == "samples":
             return epochs
         parts = torch.from_numpy(epochs).split(_EPOCHS_AT_ONCE)
-        front_end = _front_end(self.conditioning.rate)
+        front_end = _front_end(self.conditioning)
         with torch.inference_mode():
             return torch.cat([front_end.features(part) for part in parts]).numpy()
 
@@ -119,72 +123,20 @@ class Content:
 
 
 @lru_cache(maxsize=16)
-def _front_end(rate: float) -> SpectralTokenizer:
+def _front_end(conditioning: Conditioning) -> FrontEndTokenizer:
     # its learned layers, which nothing uses here, draw random numbers
     with torch.random.fork_rng(devices=[]):
-        return SpectralTokenizer(rate, TokenizerConfig("spectral", 1, {"inner_dim": 1}))
-
-
-def contents_of(
-    encoder: Any = None, content: str = "features", modalities: str | Sequence[str] | None = None
-) -> dict[str, Content]:
-    """What an encoder is trained from.
-
-    Parameters
-    ----------
-    encoder, modalities
-        See :func:`prepare_cohort`.
-    content : {"features", "samples"}
-        Features need a spectral tokenizer; of any other modality the samples are stored.
-
-    Returns
-    -------
-    dict of str to Content
-
-    Raises
-    ------
-    ValueError
-        If ``content`` is not accepted: features need a spectral tokenizer.
-    CheckpointError
-        If there is no such encoder, or it does not read one of the modalities.
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn.pretraining import contents_of
-    >>> {name: c.width for name, c in contents_of(modalities=["spo2", "ibi"]).items()}
-    {'spo2': 42, 'ibi': 42}
-    """
-    available: Sequence[ModalityConfig]
-    if encoder is None:
-        spectral = TokenizerConfig("spectral", 1)
-        available = [ModalityConfig(m.name, m.conditioning, spectral) for m in MODALITIES.values()]
-    else:
-        if not isinstance(encoder, EncoderConfig):
-            encoder = require_sleep2vec(as_checkpoint(encoder), "a night store").config
-        available = encoder.modalities
-    names = [m.name for m in available]
-    chosen = names if modalities is None else list_modalities(modalities)
-    if unknown := [name for name in chosen if name not in names]:
-        raise CheckpointError(
-            f"the encoder reads {', '.join(names)}, not {', '.join(unknown)}. Leave them "
-            "out of modalities, or give an encoder=EncoderConfig(...) that has them."
-        )
-    contents = {}
-    for modality in (m for m in available if m.name in chosen):
-        has_features = content == "features" and modality.tokenizer.name == "spectral"
-        make = Content.features if has_features else Content.samples
-        contents[modality.name] = make(modality.conditioning)
-    if content not in {stored.kind for stored in contents.values()}:
-        raise ValueError(
-            f"content must be one of {KINDS}, features only where a tokenizer has a fixed front "
-            f"end, which none of {', '.join(contents)} has; got {content!r}."
-        )
-    return contents
+        if conditioning.columns:
+            return ExpertTokenizer(conditioning.columns, TokenizerConfig("expert", 1, _SMALL))
+        return SpectralTokenizer(conditioning.rate, TokenizerConfig("spectral", 1, _SMALL))
 
 
 def describe_contents(contents: Mapping[str, Content]) -> dict:
     """Contents as dicts, lists and scalars, ready for JSON."""
-    return json.loads(json.dumps({n: dataclasses.asdict(c) for n, c in contents.items()}))
+    described = {name: dataclasses.asdict(content) for name, content in contents.items()}
+    for content in described.values():
+        drop_empty_columns(content["conditioning"])
+    return json.loads(json.dumps(described))
 
 
 def contents_from(described: Mapping[str, Any]) -> dict[str, Content]:
@@ -202,7 +154,10 @@ def contents_key(contents: Mapping[str, Content]) -> str:
 def night_key(recording: Recording, contents: Mapping[str, Content]) -> str:
     """Hex sha256 of everything a prepared night depends on."""
     parts = {
-        "signals": {n: recording.signal_fingerprint(n) for n in _shared(recording, contents)},
+        "signals": {
+            name: fingerprint(recording, name, 0, contents[name].conditioning)
+            for name in _shared(recording, contents)
+        },
         "n_epochs": recording.n_epochs,
         "contents": describe_contents(contents),
         "revision": PREPARATION_REVISION,

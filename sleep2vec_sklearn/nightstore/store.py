@@ -18,11 +18,20 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from .._warnings import warn
-from ..errors import InvalidRecordingError, ReadError, RecordingWarning, Sleep2VecError
+from ..errors import (
+    CheckpointError,
+    InvalidRecordingError,
+    ReadError,
+    RecordingWarning,
+    Sleep2VecError,
+)
+from ..model.checkpoint import as_checkpoint, require_sleep2vec
+from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig
 from ..recordings._demographics import describe_subjects, list_recordings, name_recordings
+from ..recordings.modality import MODALITIES, list_modalities
 from ..recordings.recording import Recording, describe_recording
 from ._files import StoredNight, StoreFolder, parse_night, serialize_night
-from .content import Content, compute_contents, contents_of, night_key
+from .content import KINDS, Content, compute_contents, night_key
 
 
 class NightStore:
@@ -187,6 +196,64 @@ class NightStore:
         if modality not in self._index_of:
             raise KeyError(f"{modality!r}; the store has {', '.join(self.contents)}")
         return self._index_of[modality]
+
+
+def contents_of(
+    encoder: Any = None, content: str = "features", modalities: str | Sequence[str] | None = None
+) -> dict[str, Content]:
+    """What an encoder is trained from.
+
+    Parameters
+    ----------
+    encoder, modalities
+        See :func:`prepare_cohort`.
+    content : {"features", "samples"}
+        Features need a tokenizer with a front end ("spectral", "expert"); of any other modality
+        the samples are stored.
+
+    Returns
+    -------
+    dict of str to Content
+
+    Raises
+    ------
+    ValueError
+        If ``content`` is not accepted: features need a tokenizer with a front end.
+    CheckpointError
+        If there is no such encoder, or it does not read one of the modalities.
+
+    Examples
+    --------
+    >>> from sleep2vec_sklearn.pretraining import contents_of
+    >>> {name: c.width for name, c in contents_of(modalities=["spo2", "ibi"]).items()}
+    {'spo2': 42, 'ibi': 42}
+    """
+    available: Sequence[ModalityConfig]
+    if encoder is None:
+        spectral = TokenizerConfig("spectral", 1)
+        available = [ModalityConfig(m.name, m.conditioning, spectral) for m in MODALITIES.values()]
+    else:
+        if not isinstance(encoder, EncoderConfig):
+            encoder = require_sleep2vec(as_checkpoint(encoder), "a night store").config
+        available = encoder.modalities
+    names = [m.name for m in available]
+    chosen = names if modalities is None else list_modalities(modalities)
+    if unknown := [name for name in chosen if name not in names]:
+        raise CheckpointError(
+            f"the encoder reads {', '.join(names)}, not {', '.join(unknown)}. Leave them "
+            "out of modalities, or give an encoder=EncoderConfig(...) that has them."
+        )
+    contents = {}
+    for modality in (m for m in available if m.name in chosen):
+        has_features = content == "features" and modality.tokenizer.has_front_end
+        make = Content.features if has_features else Content.samples
+        contents[modality.name] = make(modality.conditioning)
+    if content not in {stored.kind for stored in contents.values()}:
+        raise ValueError(
+            f"content must be one of {KINDS}, features only where a tokenizer has a fixed front "
+            f"end, which none of {', '.join(contents)} has; got {content!r}."
+        )
+    return contents
 
 
 def prepare_cohort(

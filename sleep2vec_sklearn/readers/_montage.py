@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidSignalError, NoUsableChannelError, ReadError
-from ..recordings._conditioning import find_good_epochs
 from ..recordings._notes import Caution
+from ..recordings._usable import find_good_epochs
 from ..recordings.modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout, check_mapping
 from ._channels import (

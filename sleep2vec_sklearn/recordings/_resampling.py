@@ -7,6 +7,7 @@ takes 147 MB for a night of 256 Hz, this 1 MB in equal time (``benchmarks.speed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -105,6 +106,32 @@ def decimate(values: np.ndarray, rate: float, min_rate: float) -> tuple[np.ndarr
     return total, rate / n, (n - 1) / 2 / n
 
 
+def blocks(n: int, size: int) -> Iterator[slice]:
+    """Parts of an array that fit into a processor's cache together with what is made of them."""
+    return (slice(first, min(first + size, n)) for first in range(0, n, size))
+
+
+def moving_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Means of ``width`` neighbours, as many as fit, by sums of 1, 2, 4 and so on."""
+    total = np.zeros(len(values) - width + 1, values.dtype)
+    at, size = 0, 1
+    while True:
+        if width & size:
+            total += values[at : at + len(total)]
+            at += size
+        if at == width:
+            total *= values.dtype.type(1 / width)
+            return total
+        values = values[:-size] + values[size:]
+        size *= 2
+
+
+def find_quantile(values: np.ndarray, share: float) -> np.floating:
+    """The nearest value to a quantile: 0.2 ms of 200,000 values, where ``np.quantile`` takes 4."""
+    rank = round(share * (len(values) - 1))
+    return np.partition(values, rank)[rank]
+
+
 def interpolate(
     times: np.ndarray, values: np.ndarray, duration: float, rate: float, max_gap: float
 ) -> np.ndarray:
@@ -130,7 +157,11 @@ def bridge_gaps(values: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Samples with straight lines in place of missing ones; the same array if none is missing."""
     if present.all():
         return values
-    gaps, known = np.flatnonzero(~present), np.flatnonzero(present)
+    missing = ~present
+    beside = np.zeros_like(present)
+    beside[1:] |= missing[:-1]
+    beside[:-1] |= missing[1:]
+    gaps, known = np.flatnonzero(missing), np.flatnonzero(beside & present)
     bridged = values.astype(np.result_type(values, np.float32))
     bridged[gaps] = np.interp(gaps, known, values[known])
     return bridged

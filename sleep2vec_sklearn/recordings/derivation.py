@@ -13,13 +13,16 @@ from numpy.typing import ArrayLike
 from ..errors import InvalidSignalError
 from ._resampling import (
     band_filter,
+    blocks,
     bridge_gaps,
     check_samples,
     check_times,
     check_values,
     count_samples,
     decimate,
+    find_quantile,
     interpolate,
+    moving_mean,
     resample,
 )
 
@@ -285,7 +288,7 @@ def find_r_peaks(ecg: ArrayLike, rate: float) -> np.ndarray:
         # the detector's band reaches 30 Hz
         values, present = resample(values, rate, 2 * rate, "polyphase"), np.repeat(present, 2)
         rate, offset = 2 * rate, 2 * offset
-    peaks = np.unique(detect_heartbeats(values, rate))
+    peaks = detect_heartbeats(values, rate)
     peaks = peaks[(peaks > 0) & (peaks < len(values) - 1)]
     peaks = peaks[present[peaks]]
     return (peaks + _vertex_offset(values, peaks) + offset) / rate
@@ -330,7 +333,9 @@ def find_pulses(ppg: ArrayLike, rate: float) -> np.ndarray:
         return np.zeros(0)
     before = peaks[:, None] + np.arange(-width, 0)
     steepest = peaks - width + slopes[before].argmax(axis=1)
-    steepest = np.unique(steepest[(steepest > 0) & (steepest < len(slopes) - 1)])
+    steepest = steepest[(steepest > 0) & (steepest < len(slopes) - 1)]
+    # of waves that overlap, the rise may be the same; none is before that of the wave before
+    steepest = steepest[np.diff(steepest, prepend=0) > 0]
     # a slope lies between two samples
     return (steepest + _vertex_offset(slopes, steepest) + 0.5 + offset) / rate
 
@@ -346,27 +351,35 @@ def _interpolate_valid(
 
 
 def _systolic_peaks(values: np.ndarray, rate: float) -> np.ndarray:
-    from scipy.ndimage import uniform_filter1d
-
-    energy = np.maximum(values, 0)
+    widths = [max(1, round(seconds * rate)) for seconds in (PULSE_SECONDS, BEAT_SECONDS, 10)]
+    reach = widths[-1]
+    energy = np.pad(np.maximum(values, 0), reach, mode="symmetric")
     # one heavy movement would lift the threshold of the whole night
-    np.minimum(energy, 5 * np.percentile(energy[::7], 95), out=energy)
+    largest = 5 * find_quantile(energy[reach:-reach:7], 0.95)
+    np.minimum(energy, largest, out=energy)
     energy *= energy
-    pulse = uniform_filter1d(energy, max(1, round(PULSE_SECONDS * rate)))
-    beat = uniform_filter1d(energy, max(1, round(BEAT_SECONDS * rate)))
-    level = uniform_filter1d(energy, round(10 * rate))
-    high = np.concatenate([[False], pulse > beat + PULSE_OFFSET * level, [False]])
+    # a filter rings on below rounding where the sensor is off
+    least = 1e-8 * largest**2
+    high = np.zeros(len(values) + 2, dtype=bool)
+    for block in blocks(len(values), 1 << 15):
+        part = energy[block.start : block.stop + 2 * reach]
+        pulse, beat, level = (
+            moving_mean(part[reach - width // 2 : len(part) - reach + (width - 1) // 2], width)
+            for width in widths
+        )
+        high[1:-1][block] = pulse > beat + np.float32(PULSE_OFFSET) * level + least
     edges = np.flatnonzero(high[1:] != high[:-1])
     starts, stops = edges[::2], edges[1::2]
-    long_enough = stops - starts >= round(PULSE_SECONDS * rate)
-    starts, stops = starts[long_enough], stops[long_enough]
+    # where a sensor was off for hours, next to nothing lies above next to nothing
+    likely = (stops - starts >= round(PULSE_SECONDS * rate)) & (stops - starts <= 2 * rate)
+    starts, stops = starts[likely], stops[likely]
     if not starts.size:
         return starts
     width = int((stops - starts).max())
     samples = starts[:, None] + np.arange(width)
     inside = samples < stops[:, None]
-    blocks = np.where(inside, values[np.minimum(samples, len(values) - 1)], -np.inf)
-    return starts + blocks.argmax(axis=1)
+    waves = np.where(inside, values[np.minimum(samples, len(values) - 1)], -np.inf)
+    return starts + waves.argmax(axis=1)
 
 
 def _bridge(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

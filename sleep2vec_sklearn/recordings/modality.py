@@ -55,6 +55,10 @@ class Conditioning:
         Used by ``scaling="absolute"``.
     clip : float
         Largest magnitude after scaling.
+    columns : tuple of str
+        Expert features (``feature_table``, without the modality in front) to take of each epoch
+        in place of its samples, such as ``("hr", "hr_m11")``. They are computed from the signal
+        as it was recorded: nothing is resampled, filtered, scaled or clipped.
 
     Examples
     --------
@@ -73,11 +77,12 @@ class Conditioning:
     center: float = 0.0
     scale: float = 1.0
     clip: float = 20.0
+    columns: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
-        """Samples in one 30-s epoch."""
-        return round(self.rate * EPOCH_SECONDS)
+        """Numbers of one 30-s epoch."""
+        return len(self.columns) or round(self.rate * EPOCH_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -427,7 +427,7 @@ class Recording(Mapping[str, np.ndarray]):
 
     def _added_epochs(self, signals: Mapping[str, Signal]) -> dict[str, int]:
         """Epochs in which the first derivation of a modality, ``signals``, is off, another on."""
-        from ._conditioning import find_good_epochs
+        from ._usable import find_good_epochs
 
         added = {}
         for name, labels in self.derivations.items():

@@ -21,7 +21,7 @@ def test_bundled_encoder_gives_golden_rows():
     with np.load(FILE) as golden:
         assert rows.keys() == set(golden)
         for key, expected in golden.items():
-            np.testing.assert_allclose(rows[key], expected, atol=1e-4, err_msg=key)
+            np.testing.assert_allclose(rows[key], expected, rtol=1e-3, atol=1e-3, err_msg=key)
 
 
 def test_bundled_encoders_are_pinned():
@@ -36,7 +36,8 @@ def test_bundled_encoders_are_pinned():
 def test_bundled_card_names_training_data():
     card = load_checkpoint("sleep2vec-mini").card
     sources = {entry["source"] for entry in card["sources"]}
-    assert sources == {"simulated", "mmash", "mmash_watch"}
+    assert {"simulated", "mmash", "rr24h", "bidmc", "ucddb"} <= sources
+    assert "SeqSleepNet" in card["distilled"]
     assert "sleep-accel" in card["never_seen"]
     assert "SC4001" in card["never_seen"]
     assert card["licence"] == "BSD-3-Clause"

@@ -314,7 +314,7 @@ def test_union_reads_signals_once(heart_and_breath, counting_source, noise, cach
     assert source.reads == [("ibi",)]
     np.testing.assert_array_equal(rows, FeatureUnion(parts).fit_transform(nights))
     names = union.get_feature_names_out()
-    assert (names[0], names[-1]) == ("own__heart_000", "mini__sleep2vec_127")
+    assert (names[0], names[-1]) == ("own__heart_000", "mini__time_recorded")
     X = EpochSequence(nights)
     again = clone(union).fit(X).transform(X)
     np.testing.assert_array_equal(again, FeatureUnion(parts).fit_transform(X))

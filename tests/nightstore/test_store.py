@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import dataclasses
 import pickle
 from pathlib import Path
 
@@ -85,22 +86,31 @@ def test_unstorable_values_are_refused(value):
         content.pack(np.array([0, value], dtype=np.float32))
 
 
-def test_unknown_contents_are_refused(small_config):
+@pytest.fixture
+def raw_config(small_config):
+    """An encoder one tokenizer of which reads samples."""
+    first, *others = small_config.modalities
+    first = dataclasses.replace(first, tokenizer=TokenizerConfig("linear", first.tokenizer.out_dim))
+    return dataclasses.replace(small_config, modalities=(first, *others))
+
+
+def test_unknown_contents_are_refused(small_config, raw_config):
     with pytest.raises(ValueError, match="content must be one of"):
         contents_of(content="tokens")
     with pytest.raises(CheckpointError, match=r"reads eeg, .* not ppg"):
         contents_of(small_config, modalities=["eeg", "ppg"])
     with pytest.raises(ValueError, match=r"content must be .* fixed front end"):
-        contents_of("sleep2vec-mini", modalities="actigraphy")
+        contents_of(raw_config, modalities=raw_config.names[0])
     eeg = Recording({"eeg": np.random.default_rng(0).standard_normal(3840)}, id="a")
     with pytest.raises(InvalidRecordingError, match="none of which is among spo2"):
         NightStore.from_recordings([eeg], contents_of(modalities="spo2"), on_error="raise")
 
 
-def test_raw_tokenizers_keep_samples():
-    kinds = {name: content.kind for name, content in contents_of("sleep2vec-mini").items()}
-    assert kinds.pop("actigraphy") == "samples"
+def test_raw_tokenizers_keep_samples(raw_config):
+    kinds = {name: content.kind for name, content in contents_of(raw_config).items()}
+    assert kinds.pop(raw_config.names[0]) == "samples"
     assert set(kinds.values()) == {"features"}
+    assert {content.kind for content in contents_of("sleep2vec-mini").values()} == {"features"}
 
 
 def test_window_ends_with_night(folder):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sleep2vec_sklearn.errors import InvalidSignalError
 from sleep2vec_sklearn.recordings import MODALITIES, Conditioning, Recording, Signal
-from sleep2vec_sklearn.recordings._conditioning import check_size, condition, read_conditioned
+from sleep2vec_sklearn.recordings._conditioning import condition, read_conditioned
+from sleep2vec_sklearn.recordings._usable import check_size
 from sleep2vec_sklearn.recordings.sources import to_canonical_unit
 from tests.strategies import NATIVE_RATES, signals
 

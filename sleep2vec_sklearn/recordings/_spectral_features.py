@@ -2,7 +2,7 @@
 """Features of an epoch from EEG, EOG and chin EMG.
 
 YASA and antropy compute most of these for one epoch or channel at a time with numba, pandas and
-MNE; here a night of 8 h takes some 0.3 s a sensor, with scipy alone. Amplitudes are in uV, powers
+MNE; here a night of 8 h takes some 0.1 s a sensor, with scipy alone. Amplitudes are in uV, powers
 in dB, so that an amplifier's gain is a shift, which the columns relative to the night leave out.
 """
 
@@ -12,28 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.fft import irfft, next_fast_len, rfft
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import welch
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.fft import irfft, rfft
 
-from ..recordings._resampling import decimate
-from ..recordings.modality import EPOCH_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """One number of an epoch, and the columns made of it over the epochs around.
-
-    ``contexts`` holds, separated by spaces: ``rel``, the number minus its median over the night;
-    ``m11`` and ``s11``, mean and SD of that over 11 epochs; ``b10`` and ``a10``, its mean over
-    three epochs 10 epochs before and after.
-    """
-
-    name: str
-    meaning: str
-    unit: str
-    typical: float  # round median over simulated and public nights, of counts the mean
-    contexts: str = ""
+from ._resampling import blocks, decimate, moving_mean
+from .modality import EPOCH_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +30,13 @@ class Samples:
     def epochs(self) -> np.ndarray:
         """Of shape (n_epochs, samples of an epoch); the last value is held after the end."""
         n_epochs, width = len(self.valid), max(round(EPOCH_SECONDS * self.rate), 1)
-        if width == EPOCH_SECONDS * self.rate and len(self.values) >= n_epochs * width:
-            return self.values[: n_epochs * width].reshape(n_epochs, width)
         first = (np.arange(n_epochs) * EPOCH_SECONDS * self.rate + 1e-6).astype(np.int64)
-        index = first[:, None] + np.arange(width)
-        return self.values[np.minimum(index, len(self.values) - 1, out=index)]
+        values, missing = self.values, first[-1] + width - len(self.values)
+        if missing > 0:
+            values = np.pad(values, (0, missing), mode="edge")
+        if width == EPOCH_SECONDS * self.rate:
+            return values[: n_epochs * width].reshape(n_epochs, width)
+        return sliding_window_view(values, width)[first]
 
 
 # fmt: off
@@ -62,18 +47,11 @@ EEG_BANDS = {
 EOG_BANDS = {"slow": (0.5, 2.0), "delta": (2.0, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 12.0),
              "sigma": (12.0, 16.0), "beta": (16.0, 30.0)}
 EMG_BANDS = {"low": (10.0, 20.0), "mid": (20.0, 35.0), "high": (35.0, 60.0)}
-EMG_FEATURES = (
-    Feature("rms_db", "RMS 10 to 60 Hz, median of seconds", "dB re 1 uV", 10, "rel m3 m11 m41 s11"),
-    Feature("tonic_db", "RMS, 10th percentile over seconds", "dB re 1 uV", 8, "rel m3 m11 m41"),
-    Feature("phasic_db", "RMS, 90th over 50th percentile", "dB", 2.5, "rel m11"),
-    Feature("peak_db", "RMS of the largest second", "dB re 1 uV", 15, "rel m3 m11 m41 s11"),
-    Feature("atonia", "share of seconds below twice the night's lowest tone", "1", 0.4, "rel m11"),
-    Feature("low_db", "power 10 to 20 Hz over 10 to 60 Hz", "dB", -8, "rel"),
-    Feature("high_db", "power 35 to 60 Hz over 10 to 60 Hz", "dB", -3, "rel"),
-)
 # fmt: on
 _POWER_FLOOR = 1e-3  # uV2, a tenth of what the best amplifiers add in a band
 _SLOPE_BANDS = ((2.0, 7.0), (16.0, 24.0))
+_FASTEST_WAVE = 1.15 * 30.0
+Gain = Callable[[np.ndarray], np.ndarray]  # of amplitudes by frequency
 
 
 def emg_features(samples: Samples) -> dict[str, np.ndarray]:
@@ -88,78 +66,38 @@ def emg_features(samples: Samples) -> dict[str, np.ndarray]:
     width = min(max(round(samples.rate), 2), epochs.shape[1])
     n_parts = epochs.shape[1] // width
     parts = epochs[:, : n_parts * width].reshape(len(epochs), n_parts, width)
-    window = np.hanning(width + 1)[:width].astype(np.float32)
-    # the mean of a second is far below the bands
-    spectra = rfft((parts - parts.mean(axis=2, keepdims=True)) * window, axis=2)
-    power = spectra.real**2 + spectra.imag**2
-    frequency = np.fft.rfftfreq(width, 1 / samples.rate).astype(np.float32)
-    power *= 2 / (width * (window**2).sum() * gain(frequency) ** 2)
-    bands = {
-        name: power[..., is_inside(frequency, band, samples.rate)].sum(axis=2)
-        for name, band in EMG_BANDS.items()
-    }
-    second = sum(bands.values()) + _POWER_FLOOR
+    window = hann(width).astype(np.float32)
+    frequency = np.fft.rfftfreq(width, 1 / samples.rate)
+    frequency = frequency[frequency < EMG_BANDS["high"][1]].astype(np.float32)
+    inside = np.stack([is_inside(frequency, band, samples.rate) for band in EMG_BANDS.values()])
+    weights = inside * np.float32(2 / (width * (window**2).sum())) / gain(frequency) ** 2
+    bands = np.empty((len(epochs), n_parts, len(EMG_BANDS)), np.float32)
+    for block in blocks(len(epochs), 16):
+        # the mean of a second is far below the bands
+        spectra = rfft(parts[block] * window)[..., : len(frequency)]
+        bands[block] = squares(spectra) @ weights.T.astype(np.float32)
+    second = bands.sum(axis=2) + _POWER_FLOOR
     level = 10 * np.log10(second)
     low, median, high = np.percentile(level, [10, 50, 90], axis=1)
     lowest = np.percentile(level[samples.valid], 5)
-    total = second.mean(axis=1)
-    shares = {
-        f"{name}_db": 10 * np.log10((bands[name].mean(axis=1) + _POWER_FLOOR) / total)
-        for name in ("low", "high")
-    }
-    if not is_inside(frequency, EMG_BANDS["high"], samples.rate).any():
-        shares = dict.fromkeys(shares, np.full(len(level), np.nan))
+    share = 10 * np.log10((bands.mean(axis=1) + _POWER_FLOOR) / second.mean(axis=1)[:, None])
+    if not inside[-1].any():
+        share[:] = np.nan
     return {
         "rms_db": median, "tonic_db": low, "phasic_db": high - median, "peak_db": level.max(axis=1),
-        "atonia": (level < lowest + 20 * np.log10(2)).mean(axis=1), **shares,
+        "atonia": (level < lowest + 20 * np.log10(2)).mean(axis=1),
+        "low_db": share[:, 0], "high_db": share[:, -1],
     }  # fmt: skip
 
 
 # fmt: off
-EEG_FEATURES = (
-    Feature("so_db", "power 0.5 to 1 Hz", "dB re 1 uV2", 17, "rel"),
-    Feature("delta_db", "power 1 to 4 Hz", "dB re 1 uV2", 21, "rel m3 m11 m41 s11"),
-    Feature("theta_db", "power 4 to 8 Hz", "dB re 1 uV2", 14, "rel m3"),
-    Feature("alpha_db", "power 8 to 12 Hz", "dB re 1 uV2", 10, "rel m3 m11"),
-    Feature("sigma_db", "power 12 to 16 Hz", "dB re 1 uV2", 7.5, "rel m3 m11 m41"),
-    Feature("beta_db", "power 16 to 30 Hz", "dB re 1 uV2", 5, "rel m3 m11 m41 s11"),
-    Feature("gamma_db", "power 30 to 45 Hz", "dB re 1 uV2", 0, "rel"),
-    Feature("so", "power 0.5 to 1 Hz over 0.5 to 30 Hz", "1", 0.22),
-    Feature("delta", "power 1 to 4 Hz over 0.5 to 30 Hz", "1", 0.5),
-    Feature("theta", "power 4 to 8 Hz over 0.5 to 30 Hz", "1", 0.12),
-    Feature("alpha", "power 8 to 12 Hz over 0.5 to 30 Hz", "1", 0.05),
-    Feature("sigma", "power 12 to 16 Hz over 0.5 to 30 Hz", "1", 0.03),
-    Feature("beta", "power 16 to 30 Hz over 0.5 to 30 Hz", "1", 0.02),
-    Feature("delta_beta", "power 0.5 to 4 Hz over 16 to 30 Hz", "dB", 16, "rel"),
-    Feature("theta_alpha", "power 4 to 8 Hz over 8 to 12 Hz", "dB", 4.5, "rel m3"),
-    Feature("slope", "exponent of the aperiodic spectrum", "1", 2.2, "rel m3 m11"),
-    Feature("edge", "frequency below which 95 % of 0.5 to 30 Hz lie", "Hz", 12, "rel"),
-    Feature("entropy", "spectral entropy of 0.5 to 30 Hz over its largest", "1", 0.65, "rel"),
-    Feature("permutation", "permutation entropy of order 3 over its largest", "1", 0.9, "rel"),
-    Feature("mobility", "Hjorth mobility of 0.5 to 30 Hz", "1/s", 30, "rel m11"),
-    Feature("complexity", "Hjorth complexity of 0.5 to 30 Hz", "1", 2.6),
-    Feature("spindles", "sleep spindles", "1/min", 0.6, "m3 m11"),
-    Feature("slow_waves", "slow waves", "1/min", 2, "m3 m11 m41"),
-)
-EOG_FEATURES = (
-    Feature("slow_db", "power 0.5 to 2 Hz", "dB re 1 uV2", 20, "rel m3 m11"),
-    Feature("delta_db", "power 2 to 4 Hz", "dB re 1 uV2", 12, "rel m3 m11 m41 s11"),
-    Feature("theta_db", "power 4 to 8 Hz", "dB re 1 uV2", 10, "rel m3"),
-    Feature("alpha_db", "power 8 to 12 Hz", "dB re 1 uV2", 6, "rel m11"),
-    Feature("sigma_db", "power 12 to 16 Hz", "dB re 1 uV2", 4, "rel m3 m11"),
-    Feature("beta_db", "power 16 to 30 Hz", "dB re 1 uV2", 4, "rel m3 m11 m41 s11"),
-    Feature("slow", "power 0.5 to 2 Hz over 0.5 to 30 Hz", "1", 0.7),
-    Feature("entropy", "spectral entropy of 0.5 to 30 Hz over its largest", "1", 0.55, "rel"),
-    Feature("mobility", "Hjorth mobility of 0.5 to 30 Hz", "1/s", 28, "rel"),
-    Feature("rapid", "rapid eye movements", "1/min", 3, "rel m3 m11 m41"),
-    Feature("rolling", "share of time in slow eye movements", "1", 0.1, "m3 m11"),
-)
 # fmt: on
 
 
 def eeg_features(samples: Samples) -> dict[str, np.ndarray]:
     """Spectrum, aperiodic slope, Hjorth, entropies, spindles and slow waves."""
-    columns, frequency, power = _band_features(samples, EEG_BANDS)
+    samples, gain = _decimated(samples, 100.0)
+    columns, frequency, power = _band_features(samples, gain, EEG_BANDS)
     slow = power @ band_weights(frequency, (0.5, 4.0))
     columns["delta_beta"] = _decibels(slow) - columns["beta_db"]
     columns["theta_alpha"] = columns["theta_db"] - columns["alpha_db"]
@@ -176,7 +114,8 @@ def eeg_features(samples: Samples) -> dict[str, np.ndarray]:
 
 def eog_features(samples: Samples) -> dict[str, np.ndarray]:
     """Spectrum, and rapid and slow eye movements."""
-    columns, _, _ = _band_features(samples, EOG_BANDS)
+    samples, gain = _decimated(samples, 100.0)
+    columns, _, _ = _band_features(samples, gain, EOG_BANDS)
     waves = Waves.of(samples)
     broad = waves.band(0.5, 30.0, 64.0)
     columns["mobility"], _ = hjorth(broad.epochs(), broad.rate)
@@ -186,7 +125,7 @@ def eog_features(samples: Samples) -> dict[str, np.ndarray]:
 
 
 def _band_features(
-    samples: Samples, bands: Mapping[str, tuple[float, float]]
+    samples: Samples, gain: Gain, bands: Mapping[str, tuple[float, float]]
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Powers and shares of bands, edge and entropy; frequencies and power density.
 
@@ -194,6 +133,7 @@ def _band_features(
     (1991), Electroencephalogr Clin Neurophysiol 79(3), 204-210.
     """
     frequency, power = power_density(samples)
+    power /= (gain(frequency) ** 2).astype(np.float32)
     used = (frequency >= 0.5) & (frequency < min(30.0, 0.45 * samples.rate))
     whole = power @ band_weights(frequency, (0.5, min(30.0, 0.45 * samples.rate))) + _POWER_FLOOR
     columns = {}
@@ -210,22 +150,29 @@ def _band_features(
     return columns, frequency, power
 
 
-def power_density(samples: Samples, seconds: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies, and the power density of each epoch by Welch's method (uV2/Hz)."""
-    fewer, gain = _decimated(samples, 100.0)
-    epochs = fewer.epochs()
-    width = min(round(seconds * fewer.rate), epochs.shape[1])
-    blocks = [
-        welch(block, fewer.rate, "hann", width, axis=1)[1]
-        for block in np.array_split(epochs, max(len(epochs) // 200, 1))
-    ]
-    frequency = np.fft.rfftfreq(width, 1 / fewer.rate)
-    return frequency, np.concatenate(blocks) / gain(frequency) ** 2
+def power_density(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies up to 46 Hz, and the power density of each epoch by Welch's method (uV2/Hz).
+
+    Without its subtraction of means, which with such windows are below 0.5 Hz alone.
+    """
+    epochs = samples.epochs()
+    width = min(round(4 * samples.rate), epochs.shape[1])
+    window = hann(width).astype(np.float32)
+    windows = sliding_window_view(epochs, width, axis=1)[:, :: width - width // 2]
+    frequency = np.fft.rfftfreq(width, 1 / samples.rate).astype(np.float32)
+    frequency = frequency[frequency <= 46.0]
+    power = np.empty((len(epochs), len(frequency)), np.float32)
+    for block in blocks(len(epochs), 16):
+        power[block] = squares(rfft(windows[block] * window)[..., : len(frequency)]).mean(axis=1)
+    return frequency, power * np.float32(2 / (samples.rate * (window**2).sum()))
 
 
-def _decimated(
-    samples: Samples, min_rate: float
-) -> tuple[Samples, Callable[[np.ndarray], np.ndarray]]:
+def squares(spectra: np.ndarray) -> np.ndarray:
+    """Squared magnitudes."""
+    return spectra.real**2 + spectra.imag**2
+
+
+def _decimated(samples: Samples, min_rate: float) -> tuple[Samples, Gain]:
     """Means of neighbouring samples, and the gain of that by frequency."""
     values, rate, _ = decimate(samples.values, samples.rate, min_rate)
     n = round(samples.rate / rate)
@@ -277,12 +224,21 @@ def hjorth(epochs: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
 
     Hjorth B (1970), Electroencephalogr Clin Neurophysiol 29(3), 306-310.
     """
-    first = np.diff(epochs, axis=1)
-    second = np.diff(first, axis=1)
-    tiny = np.float32(1e-6)
-    spread, of_first, of_second = (part.std(axis=1) + tiny for part in (epochs, first, second))
+    spreads = np.empty((3, len(epochs)), np.float32)
+    for block in blocks(len(epochs), 32):
+        part = epochs[block]
+        for spread in spreads:
+            spread[block] = _spread(part)
+            part = np.diff(part, axis=1)
+    spread, of_first, of_second = spreads + np.float32(1e-6)
     mobility = of_first / spread
     return mobility * rate, of_second / of_first / mobility
+
+
+def _spread(epochs: np.ndarray) -> np.ndarray:
+    """SD of each epoch of a wave without offset, in one pass."""
+    variance = np.einsum("ij,ij->i", epochs, epochs) / epochs.shape[1] - epochs.mean(axis=1) ** 2
+    return np.sqrt(np.maximum(variance, 0))
 
 
 def permutation_entropy(epochs: np.ndarray) -> np.ndarray:
@@ -290,54 +246,78 @@ def permutation_entropy(epochs: np.ndarray) -> np.ndarray:
 
     Bandt C, Pompe B (2002), Phys Rev Lett 88, 174102.
     """
-    first, second, third = epochs[:, :-2], epochs[:, 1:-1], epochs[:, 2:]
-    # of the eight outcomes of three comparisons, six are orders
-    code = (first < second).astype(np.int64)
-    code += 2 * (second < third)
-    code += 4 * (first < third)
-    code += 8 * np.arange(len(epochs))[:, None]
-    counts = np.bincount(code.ravel(), minlength=8 * len(epochs)).reshape(-1, 8)
-    share = counts / max(first.shape[1], 1)
-    return -(share * np.log(np.where(share > 0, share, 1))).sum(axis=1) / np.log(6)
+    n = max(epochs.shape[1] - 2, 1)
+    counts = np.empty((6, len(epochs)))
+    for block in blocks(len(epochs), 32):
+        part = epochs[block]
+        rises = part[:, :-1] < part[:, 1:]
+        first, second = np.packbits(rises[:, :-1], axis=1), np.packbits(rises[:, 1:], axis=1)
+        whole = np.packbits(part[:, :-2] < part[:, 2:], axis=1)
+        orders = (
+            first & second, first & ~second & whole, first & ~second & ~whole,
+            second & ~first & whole, second & ~first & ~whole,
+        )  # fmt: skip
+        for order, count in zip(orders, counts, strict=False):
+            count[block] = np.bitwise_count(order).sum(axis=1)
+    counts[5] = n - counts[:5].sum(axis=0)
+    share = counts / n
+    return -(share * np.log(np.where(share > 0, share, 1))).sum(axis=0) / np.log(6)
 
 
 @dataclass(frozen=True, slots=True)
 class Waves:
-    """The spectrum of a whole night, from which bands are cut: one transform for all of them."""
+    """The spectra of pieces of a night, from which bands are cut: one transform for all of them.
 
-    spectrum: np.ndarray
-    n: int
+    A piece is 4 min, of which a quarter of a minute at each end overlaps with its neighbours and
+    is cut off, as what is beyond an end rings into it.
+    """
+
+    spectra: np.ndarray  # complex64 [n_pieces, n_frequencies]
+    frequency: np.ndarray
+    half_minute: int  # samples
     rate: float
     valid: np.ndarray
 
     @classmethod
     def of(cls, samples: Samples) -> Waves:
-        """Of samples, decimated to 100 Hz or more."""
-        fewer, _ = _decimated(samples, 100.0)
-        # zeros follow, so that the end of the night does not leak into its start
-        n = next_fast_len(len(fewer.values) + round(4 * fewer.rate), real=True)
-        return cls(rfft(fewer.values - fewer.values.mean(), n), n, fewer.rate, samples.valid)
+        """Of samples at some 100 Hz."""
+        values, rate = samples.values, samples.rate
+        half_minute = 2 * round(15 * rate)
+        size, step, margin = 8 * half_minute, 7 * half_minute, half_minute // 2
+        n_pieces = -(-len(values) // step)
+        padded = np.zeros(n_pieces * step + half_minute, np.float32)
+        np.subtract(values, values.mean(), out=padded[margin : margin + len(values)])
+        pieces = sliding_window_view(padded, size)[::step]
+        frequency = np.fft.rfftfreq(size, 1 / rate).astype(np.float32)
+        frequency = frequency[frequency < _FASTEST_WAVE]
+        spectra = np.empty((n_pieces, len(frequency)), np.complex64)
+        for block in blocks(n_pieces, 8):
+            spectra[block] = rfft(pieces[block])[:, : len(frequency)]
+        return cls(spectra, frequency, half_minute, rate, samples.valid)
 
     def band(self, low: float, high: float, rate: float) -> Samples:
         """The waves of a band at about ``rate``, by a filter without phase."""
-        size = next_fast_len(round(self.n * rate / self.rate), real=True)
-        bins = self._weighted(low, high)[: size // 2 + 1]
-        values = irfft(bins, size) * np.float32(size / self.n)
-        return Samples(values, self.rate * size / self.n, self.valid)
+        half_minute = 2 * round(15 * rate)
+        n_bins = min(int((self.frequency <= 1.15 * high).sum()), 4 * half_minute + 1)
+        used = self.frequency[:n_bins]
+        # half the amplitude at the corners
+        weights = _rise(used, low) * (1 - _rise(used, min(high, 0.45 * self.rate)))
+        weights *= np.float32(half_minute / self.half_minute)
+        values = np.empty((len(self.spectra), 7 * half_minute), np.float32)
+        margin = half_minute // 2
+        for block in blocks(len(values), 8):
+            pieces = irfft(self.spectra[block, :n_bins] * weights, 8 * half_minute)
+            values[block] = pieces[:, margin:-margin]
+        rate = self.rate * half_minute / self.half_minute
+        n_samples = int(np.ceil(len(self.valid) * EPOCH_SECONDS * rate))
+        return Samples(values.ravel()[:n_samples], rate, self.valid)
 
-    def _weighted(self, low: float, high: float) -> np.ndarray:
-        """The spectrum up to a band's end; half the amplitude at its corners."""
-        step = self.rate / self.n
-        high = min(high, 0.45 * self.rate)
-        bins = self.spectrum[: int(1.15 * high / step)].copy()
-        for corner, rises in ((low, True), (high, False)):
-            # narrower edges ring longer
-            half = np.clip(0.15 * corner, 0.1, 0.75)
-            first, last = int((corner - half) / step), int((corner + half) / step)
-            ramp = np.sin(np.linspace(0, np.pi / 2, last - first, dtype=np.float32)) ** 2
-            bins[first:last] *= (ramp if rises else ramp[::-1])[: len(bins) - first]
-            bins[slice(first) if rises else slice(last, None)] = 0
-        return bins
+
+def _rise(frequency: np.ndarray, corner: float) -> np.ndarray:
+    # narrower edges ring longer
+    half = np.clip(0.15 * corner, 0.1, 0.75)
+    share = np.clip((frequency - corner + half) / (2 * half), 0, 1).astype(np.float32)
+    return np.sin(np.pi / 2 * share) ** 2
 
 
 def find_spindles(waves: Waves, broad: Samples) -> np.ndarray:
@@ -351,24 +331,40 @@ def find_spindles(waves: Waves, broad: Samples) -> np.ndarray:
     """
     # whole from 12 to 15 Hz
     sigma = waves.band(11.25, 15.75, 64.0)
-    x, y, rate = sigma.values, broad.values, sigma.rate
+    rate, n, reach = sigma.rate, len(sigma.values), round(sigma.rate / 2) + 1
+    x, y = np.pad(sigma.values, reach), np.pad(broad.values, reach)
 
     def over(seconds: float, values: np.ndarray) -> np.ndarray:
-        return uniform_filter1d(values, round(seconds * rate), mode="constant")
+        width = round(seconds * rate)
+        first = reach - width // 2
+        return moving_mean(values[first : len(values) - 2 * reach + first + width - 1], width)
 
-    power, whole = x * x, y * y
-    level = over(1.0, power) > 0.2 * over(1.0, whole)
+    power = np.empty(n, np.float32)
+    for block in blocks(n, 1 << 15):
+        power[block] = over(0.3, x[block.start : block.stop + 2 * reach] ** 2)
+    usual = np.sqrt(Samples(power, rate, waves.valid).epochs()[waves.valid, ::4].ravel())
+    usual.sort()
+    tail = len(usual) // 10
+    limit = np.clip(usual.mean() + 1.5 * usual[tail : len(usual) - tail].std(), 0.1, 10)
+    half_second = round(0.5 * rate)
+    on = power > limit**2
+    start, stop = _runs(on, half_second)
+    # of what is loud for long alone, and of what is around it, the rest is computed
+    is_long = stop - start >= half_second
+    start, size = start[is_long], (stop - start)[is_long] + 2 * reach
+    offset = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+    place = np.repeat(start, size) + offset
+    x, y = np.pad(x[place], reach), np.pad(y[place], reach)
+    whole = y * y
+    level = over(1.0, x * x - np.float32(0.2) * whole) > 0
     whole = over(0.3, whole) - over(0.3, y) ** 2
     common = over(0.3, x * y)
-    power = over(0.3, power)
     # means of sigma over 0.3 s are next to nothing
-    alike = (common > 0) & (common**2 > 0.65**2 * power * whole)
-    rms = np.sqrt(power)
-    on = np.repeat(waves.valid, round(EPOCH_SECONDS * rate))[: len(rms)]
-    usual = np.sort(rms[: len(on)][on][::4])
-    limit = usual.mean() + 1.5 * usual[len(usual) // 10 : len(usual) - len(usual) // 10].std()
-    loud = rms > np.clip(limit, 0.1, 10)
-    start, stop = _runs(level & alike & loud, max_gap=round(0.5 * rate))
+    alike = (common > 0) & (common**2 > 0.65**2 * over(0.3, x * x) * whole)
+    inside = (offset >= reach) & (offset < np.repeat(size, size) - reach)
+    found = np.zeros_like(on)
+    found[place[inside & level & alike] - reach] = True
+    start, stop = _runs(found & on, half_second)
     seconds = (stop - start) / rate
     kept = (seconds >= 0.5) & (seconds <= 2.0)
     return (start + stop)[kept] / 2 / rate
@@ -434,15 +430,16 @@ class _HalfWaves:
         before, after = np.abs(values[starts - 1]), np.abs(values[starts])
         # straight lines between samples; the sum is 0 only between two zeros
         zeros = starts - after / np.maximum(before + after, np.float32(1e-30))
-        lowest, highest = (f.reduceat(values, starts)[:-1] for f in (np.minimum, np.maximum))
-        extreme = np.where(-lowest > highest, lowest, highest)
+        extreme = np.maximum.reduceat(np.abs(values), starts)[:-1]
+        extreme[negative[starts[:-1]]] *= -1
         middle = (zeros[1:] + zeros[:-1]) / 2 / samples.rate
         return cls(middle, np.diff(zeros) / samples.rate, extreme)
 
 
 def _runs(inside: np.ndarray, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
     """First and last+1 of each run of True; runs with a gap of so many or fewer are one."""
-    edges = np.flatnonzero(np.diff(inside.astype(np.int8), prepend=0, append=0))
+    padded = np.pad(inside, 1)
+    edges = np.flatnonzero(padded[1:] != padded[:-1])
     start, stop = edges[::2], edges[1::2]
     apart = start[1:] - stop[:-1] > max_gap
     first, last = np.append(True, apart), np.append(apart, True)
@@ -464,3 +461,9 @@ def moving_sum(values: np.ndarray, width: int) -> np.ndarray:
     place = np.arange(len(values))
     last = np.minimum(place + width // 2 + 1, len(values))
     return total[last] - total[np.maximum(place - width // 2, 0)]
+
+
+def hann(n: int) -> np.ndarray:
+    """A periodic Hann window of n samples."""
+    # scipy.signal has one too, and takes half a second to import
+    return np.hanning(n + 1)[:-1]
