@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pretraining of encoders on nights without labels."""
 
-from ..nightstore.content import Content, contents_of
-from ..nightstore.store import NightStore, prepare_cohort
+from ..nightstore.content import Content
+from ..nightstore.store import NightStore, contents_of, prepare_cohort
 from ._distributed import process_group
 from .adaptation import Adaptation, PairSchedule, adapt_modality, add_modality
 from .config import AdamW, Augmentation, DashObjective, EncoderSpec, InfoNCEObjective

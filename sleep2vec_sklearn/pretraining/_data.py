@@ -16,8 +16,8 @@ from .._files import canonical_json, list_differences, sha256
 from .._warnings import warn
 from ..errors import InvalidRecordingError, TrainingError, TrainingWarning
 from ..model.config import EncoderConfig
-from ..nightstore.content import Content, contents_of, describe_contents
-from ..nightstore.store import NightStore
+from ..nightstore.content import Content, describe_contents
+from ..nightstore.store import NightStore, contents_of
 from ..recordings._demographics import COLUMNS, match_rows, name_recordings, read_text
 from ..recordings.modality import EPOCH_SECONDS, MODALITIES, list_modalities
 from ..recordings.recording import as_recording
@@ -42,6 +42,7 @@ class TrainingData:
     # nights of ``store`` that have both modalities of a pair, two at least
     pools: dict[Pair, np.ndarray]
     night_weights: np.ndarray | None = None  # relative chances
+    targets: list[np.ndarray] | None = None  # probabilities to learn, of each night [n_epochs, K]
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -59,7 +60,10 @@ class TrainingData:
         parts["demography"] = f"sha256 {sha256(repr(known))[:16]}"
         contents = {n: c for n, c in self.store.contents.items() if n in self.modalities}
         weights = None if self.night_weights is None else self.night_weights.tolist()
-        return {"nights": parts, "contents": describe_contents(contents), "weights": weights}
+        found = {"nights": parts, "contents": describe_contents(contents), "weights": weights}
+        if self.targets is not None:
+            found["targets"] = f"sha256 {sha256(*(t.tobytes() for t in self.targets))[:16]}"
+        return found
 
     def summarise(self) -> dict[str, Any]:
         """How much there was of what, in the nights that trained; no name of anybody."""
@@ -96,8 +100,12 @@ def _count_known(codes: np.ndarray) -> int:
 def collect_data(
     X: Any, metadata: pd.DataFrame | None, sample_weight: Any, *, source: EncoderSource,
     modalities: Any, pair_weights: Any, validation: Any, seed: int, verbose: int,
+    targets: Any = None, alone: bool = False,
 ) -> TrainingData:  # fmt: skip
-    """Training data from X; the parameters are those of :class:`Sleep2VecPretrainer`."""
+    """Training data from X; the parameters are those of :class:`Sleep2VecPretrainer`.
+
+    With ``alone`` nights that have one modality take part too.
+    """
     X = open_folder(X)
     names = list_candidates(X, modalities, source.base)
     if len(names) < 2:
@@ -110,11 +118,13 @@ def collect_data(
     check_table(metadata)
     store, metadata = open_store(X, metadata, names, source, verbose)
     weights = None if sample_weight is None else _check_weights(sample_weight, X, store)
+    if targets is not None:
+        targets = _check_targets(targets, X, store)
     subjects = [read_text(subject) for subject in metadata["subject"]]
     training, held_out = split_subjects(store, subjects, validation, seed, names)
     if weights is not None:
         training, weights = _drop_weightless(training, weights, len(held_out))
-    pools = _usable_pools(find_pools(store.take(training), names))
+    pools = _usable_pools(find_pools(store.take(training), names, alone))
     # what is never drawn would be read by an encoder that has not learned to
     probabilities = resolve_pair_weights(list(pools), pair_weights)
     pools = dict(itertools.compress(pools.items(), probabilities.ever))
@@ -125,7 +135,9 @@ def collect_data(
     everyone = Demography.from_metadata(metadata, store.table.index.tolist(), subjects)
     stores = store.take(training), store.take(held_out)
     subjects_of = everyone.take(training), everyone.take(held_out)
-    return TrainingData(config, *stores, *subjects_of, pools, weights)
+    if targets is not None:
+        targets = [targets[night] for night in training]
+    return TrainingData(config, *stores, *subjects_of, pools, weights, targets)
 
 
 def open_folder(X: Any) -> Any:
@@ -174,7 +186,7 @@ def open_for(config: EncoderConfig, X: Any) -> NightStore:
 
 def _contents(config: EncoderConfig, names: Sequence[str]) -> dict[str, Content]:
     modalities = [m for m in config.modalities if m.name in names]
-    has_front_end = any(m.tokenizer.name == "spectral" for m in modalities)
+    has_front_end = any(m.tokenizer.has_front_end for m in modalities)
     return contents_of(config, "features" if has_front_end else "samples", list(names))
 
 
@@ -192,10 +204,36 @@ def _check_weights(weights: Any, X: Any, store: NightStore) -> np.ndarray:
         raise ValueError(f"{accepted}; got shape {weights.shape}{example}.")
     if (weights > 0).sum() < 2:
         raise ValueError("sample_weight must be above 0 for two nights at least.")
-    if n_nights == len(store):
-        return weights
+    return weights[_places_in(X, store)]
+
+
+def _places_in(X: Any, store: NightStore) -> list[int]:
+    """Place in X of each night of the store, which may lack some."""
+    if len(X) == len(store):
+        return list(range(len(X)))
     names = name_recordings([as_recording(recording, i) for i, recording in enumerate(X)])
-    return weights[[names.index(name) for name in store.table.index]]
+    return [names.index(name) for name in store.table.index]
+
+
+def _check_targets(targets: Any, X: Any, store: NightStore) -> list[np.ndarray]:
+    """Targets of every night of the store, float32 [n_epochs, K]."""
+    if len(targets) != len(X):
+        raise ValueError(
+            f"targets must be one array for each of the {len(X)} nights, got {len(targets)}."
+        )
+    places = _places_in(X, store)
+    arrays = [np.asarray(targets[place], dtype=np.float32) for place in places]
+    n_epochs = store.table["n_epochs"].tolist()
+    width = arrays[0].shape[-1]
+    for place, array, n in zip(places, arrays, n_epochs, strict=True):
+        known = array[np.isfinite(array).all(axis=-1)] if array.ndim == 2 else array
+        sums = known.sum(axis=-1) if array.ndim == 2 else np.zeros(1)
+        if array.shape != (n, width) or (known < 0).any() or (np.abs(sums - 1) > 1e-2).any():
+            raise ValueError(
+                f"targets[{place}] has shape {array.shape}; accepted are probabilities of shape "
+                f"({n}, {width}), whose rows sum to 1 or are NaN where nothing is known."
+            )
+    return arrays
 
 
 def _drop_weightless(
@@ -238,9 +276,10 @@ def _in_order(names: Iterable[str]) -> list[str]:
 
 def _usable_pools(pools: dict[Pair, np.ndarray]) -> dict[Pair, np.ndarray]:
     """Pools of two nights and more; warns of pairs that only one night has."""
-    single = ["-".join(pair) for pair, pool in pools.items() if len(pool) < 2]
-    usable = {pair: pool for pair, pool in pools.items() if len(pool) >= 2}
-    if not usable:
+    is_single = {pair: len(pool) < 2 and len(set(pair)) == 2 for pair, pool in pools.items()}
+    single = ["-".join(pair) for pair in pools if is_single[pair]]
+    usable = {pair: pool for pair, pool in pools.items() if not is_single[pair]}
+    if all(len(set(pair)) == 1 for pair in usable):
         raise TrainingError(
             "no two recordings to train on share a pair of modalities; pairs that one has: "
             f"{', '.join(single) or 'none'}. Add nights that have the same two sensors."
@@ -276,9 +315,9 @@ def _check_contents(store: NightStore, config: EncoderConfig, names: Sequence[st
                 f"{', '.join(list_differences(stored, wanted))}. Prepare the nights for it, with "
                 "prepare_cohort(nights, another_folder, encoder=...)."
             )
-        if content.kind == "features" and modality.tokenizer.name != "spectral":
+        if content.kind == "features" and not modality.tokenizer.has_front_end:
             raise TrainingError(
-                f"the store holds spectral features of {name!r}, and the tokenizer "
+                f"the store holds features of {name!r}, and the tokenizer "
                 f"{modality.tokenizer.name!r} reads samples. Prepare it with content='samples', "
                 "or choose the spectral tokenizer."
             )

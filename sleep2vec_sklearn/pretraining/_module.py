@@ -22,9 +22,10 @@ from ..model.config import (
     ModalityConfig,
     ProjectionConfig,
     TokenizerConfig,
+    conditioning_for,
 )
 from ..model.network import Sleep2Vec
-from ..model.tokenizers import SpectralTokenizer
+from ..model.tokenizers import FrontEndTokenizer
 from ..nightstore.content import Content
 from ..recordings.modality import Conditioning, get_modality
 from ._distributed import gather_rows
@@ -73,7 +74,9 @@ class EncoderSource:
         modalities = []
         for name in names:
             chosen = conditioning.get(name, get_modality(name).conditioning)
-            modalities.append(ModalityConfig(name, chosen, _tokenizer(spec, name, self.dropout)))
+            tokenizer = _tokenizer(spec, name, self.dropout)
+            chosen = conditioning_for(name, tokenizer, chosen)
+            modalities.append(ModalityConfig(name, chosen, tokenizer))
         return EncoderConfig(
             modalities=tuple(modalities),
             **self._sizes(spec),
@@ -199,14 +202,19 @@ class EncodedPair:
     # errors of the reconstruction, divided by what counts in all rows
     own: Tensor
     other: Tensor
+    teacher: Tensor  # cross-entropy of the targets, divided likewise
 
 
 class PretrainingModule(nn.Module):
-    """The network, and readers that reconstruct signals from hidden states in training only."""
+    """The network, and layers that read hidden states in training only.
+
+    Readers reconstruct signals, and the student predicts targets.
+    """
 
     def __init__(
         self, network: Sleep2Vec, contents: Mapping[str, Content], statistics: Statistics,
         reconstruct: bool = False, *, noise: float = 0.0, offset: float = 0.0, seed: int = 0,
+        n_targets: int = 0,
     ):  # fmt: skip
         super().__init__()
         self.network = network
@@ -216,11 +224,14 @@ class PretrainingModule(nn.Module):
         for name, (mean, std) in statistics.items():
             self.register_buffer(f"mean_{name}", mean, persistent=False)
             self.register_buffer(f"std_{name}", std, persistent=False)
-        if reconstruct:
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(seed)
+        self.student: nn.Module | None = None
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            if reconstruct:
                 for name, (mean, _) in statistics.items():
                     self.readers[name] = nn.Linear(network.config.hidden_size, len(mean))
+            if n_targets:
+                self.student = nn.Linear(network.config.hidden_size, n_targets)
 
     def forward(self, batch: PairBatch) -> EncodedPair:
         seen = [view.seen for view in batch.views]
@@ -231,12 +242,15 @@ class PretrainingModule(nn.Module):
             for h, s, span in zip(hidden, seen, spans, strict=True)
         )
         counted = seen[0][:, spans[0]] & seen[1][:, spans[1]]
+        if batch.is_of_one:
+            counted = torch.zeros_like(counted)
         if self.network.cls_token is not None:
             hidden = tuple(h[:, 1:] for h in hidden)
             both = seen[0].any(dim=1, keepdim=True) & seen[1].any(dim=1, keepdim=True)
+            both &= not batch.is_of_one
             counted = torch.cat([both, counted], dim=1)
         own, other = self._reconstruct(hidden, batch)
-        return EncodedPair((first, second), counted, own, other)
+        return EncodedPair((first, second), counted, own, other, self._distil(hidden, batch))
 
     def _encode(self, views: Sequence[View], rows: slice, seen: list[Tensor]) -> tuple[Tensor, ...]:
         """Hidden states [b, L, H] of each view, all of them in one call of the encoder."""
@@ -293,6 +307,18 @@ class PretrainingModule(nn.Module):
         error = smooth_l1_loss(self.readers[view.name](hidden).float(), target, reduction="none")
         return (error.mean(dim=-1) * valid[rows]).sum() / valid.sum().clamp_min(1)
 
+    def _distil(self, hidden: Sequence[Tensor], batch: PairBatch) -> Tensor:
+        """Cross-entropy of the targets by both views, in lost and masked epochs too."""
+        loss = hidden[0].new_zeros((), dtype=torch.float32)
+        for states, view in zip(hidden, batch.views, strict=True):
+            if self.student is None or view.target is None:
+                continue
+            known = view.valid & view.target.isfinite().all(dim=-1)
+            target = view.target.masked_fill(~known[..., None], 0.0)[batch.rows]
+            error = -(target * self.student(states).float().log_softmax(dim=-1)).sum()
+            loss = loss + error / known.sum().clamp_min(1)
+        return loss
+
 
 class PretrainingLoss(nn.Module):
     """The criterion: the objective's contrast, and errors of the reconstruction by their weight."""
@@ -307,14 +333,18 @@ class PretrainingLoss(nn.Module):
         parts = {"contrast": contrast, "accuracy": accuracy}
         if self.objective.reconstruction_weight:
             parts |= {"own": encoded.own, "other": encoded.other}
+        if self.objective.distillation_weight:
+            parts["teacher"] = encoded.teacher
         return self.total(parts), {name: part.detach() for name, part in parts.items()}
 
     def total(self, parts: Mapping[str, Any]) -> Any:
         """The loss that these parts make, tensors or numbers."""
-        weight = self.objective.reconstruction_weight
-        if not weight:
-            return parts["contrast"]
-        return parts["contrast"] + weight * (parts["own"] + parts["other"])
+        total = parts["contrast"]
+        if weight := self.objective.reconstruction_weight:
+            total = total + weight * (parts["own"] + parts["other"])
+        if weight := self.objective.distillation_weight:
+            total = total + weight * parts["teacher"]
+        return total
 
 
 def column_statistics(
@@ -342,24 +372,24 @@ def standardise_tokenizers(
     network: Sleep2Vec, store: NightStore, scales: Mapping[str, float] | None = None,
     known: Statistics | None = None,
 ) -> None:  # fmt: skip
-    """Give the spectral tokenizers that learn and have none the statistics of their features."""
+    """Give the tokenizers with a front end that learn the statistics of its features, if none."""
     # so that features of the store are not read again
     known = {n: s for n, s in (known or {}).items() if store.contents[n].kind == "features"}
-    spectral = {
+    learning = {
         name: tokenizer
         for name, tokenizer in network.tokenizers.items()
-        if isinstance(tokenizer, SpectralTokenizer)
+        if isinstance(tokenizer, FrontEndTokenizer)
         and name in store.contents
         and (scales or {}).get(name, 1)
         and _lacks_statistics(tokenizer)
         and store.table[f"coverage_{name}"].to_numpy().any()
     }
-    unknown = [name for name in spectral if name not in known]
+    unknown = [name for name in learning if name not in known]
     statistics = known | column_statistics(store, unknown, kind="features")
-    for name, tokenizer in spectral.items():
+    for name, tokenizer in learning.items():
         tokenizer.set_statistics(*statistics[name])
 
 
-def _lacks_statistics(tokenizer: SpectralTokenizer) -> bool:
+def _lacks_statistics(tokenizer: FrontEndTokenizer) -> bool:
     buffers = dict(tokenizer.named_buffers())
     return not buffers["feature_mean"].any() and bool((buffers["feature_std"] == 1).all())

@@ -31,6 +31,7 @@ from ._validation import HeldOutBatches
 
 _BETAS = (0.9, 0.95)
 _AHEAD_PER_WORKER = 2
+_OF_A_PROCESS = ("own", "other", "teacher")
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +202,7 @@ class PretrainingNet(NeuralNet):
                 (loss / len(batch.parts)).backward()
                 losses.append(loss.detach())
                 # the contrast is of the whole batch, errors of the reconstruction are a process's
-                summed = {n: sum_over_ranks(parts[n]) for n in ("own", "other") if n in parts}
+                summed = {n: sum_over_ranks(parts[n]) for n in _OF_A_PROCESS if n in parts}
                 measured.append(parts | summed)
         parameters = [p for group in self.optimizer_.param_groups for p in group["params"]]
         sum_gradients(parameters)
@@ -250,7 +251,7 @@ class PretrainingNet(NeuralNet):
         rows = self.history[-1]["batches"]
         # of a resumed epoch skorch knows only what came after
         self.history.record("train_batch_count", len(rows))
-        for part in ("contrast", "accuracy", "own", "other"):
+        for part in ("contrast", "accuracy", *_OF_A_PROCESS):
             if part in rows[0]:
                 self.history.record(part, float(np.mean([row[part] for row in rows])))
         waited, spent = (sum(row[k] for row in rows) for k in ("data_wait", "step_time"))

@@ -29,10 +29,18 @@ _IDS_SHOWN = 5
 Pair = tuple[str, str]
 
 
-def find_pools(store: NightStore, names: Sequence[str]) -> dict[Pair, np.ndarray]:
-    """The nights that have both modalities of each pair, for pairs that any night has."""
+def find_pools(
+    store: NightStore, names: Sequence[str], alone: bool = False
+) -> dict[Pair, np.ndarray]:
+    """The nights that have both modalities of each pair, for pairs that any night has.
+
+    With ``alone`` also the nights that have one modality only, each as a pair of it with itself.
+    """
     has = {name: store.table[f"coverage_{name}"].to_numpy() > 0 for name in names}
     pools = {p: np.flatnonzero(has[p[0]] & has[p[1]]) for p in itertools.combinations(names, 2)}
+    if alone:
+        single = np.sum(list(has.values()), axis=0) == 1
+        pools |= {(name, name): np.flatnonzero(has[name] & single) for name in names}
     return {pair: pool for pair, pool in pools.items() if len(pool)}
 
 
@@ -97,7 +105,7 @@ class PairSampler:
     def __init__(
         self, store: NightStore, pools: dict[Pair, np.ndarray], context: int, batch_size: int,
         seed: int, *, augmentation: Augmentation, probabilities: Callable[[float], np.ndarray],
-        night_weights: np.ndarray | None = None,
+        night_weights: np.ndarray | None = None, targets: Sequence[np.ndarray] | None = None,
         weigh: Callable[[np.ndarray], tuple | None] = lambda nights: None, rank: int = 0,
         world: int = 1,
     ):  # fmt: skip
@@ -108,6 +116,7 @@ class PairSampler:
         self.seed = seed
         self.augmentation = augmentation
         self.probabilities = probabilities
+        self.targets = targets
         self.weigh = weigh
         self.rows = slice(rank, None, world)
         self.n_epochs = store.table["n_epochs"].to_numpy()
@@ -192,7 +201,11 @@ class PairSampler:
         masked = draw_masks(random, valid, self.augmentation.mask_ratio)
         rows = self.rows
         values = cut_view(self.store, name, nights[rows], starts[rows], self.context)
-        return as_view(name, values, valid, lost, masked)
+        view = as_view(name, values, valid, lost, masked)
+        if self.targets is None:
+            return view
+        target = cut_targets(self.targets, nights, starts, self.context)
+        return replace(view, target=torch.from_numpy(target))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +217,7 @@ class View:
     valid: Tensor  # the night has a signal
     lost: Tensor  # the sensor is taken away, as a gap that no other epoch may look at
     masked: Tensor  # single epochs whose token is replaced
+    target: Tensor | None = None  # probabilities to learn, [B, L, K], NaN where they are unknown
 
     @property
     def seen(self) -> Tensor:
@@ -217,7 +231,9 @@ class View:
 
     def to(self, device: str) -> View:
         tensors = (self.values, self.valid, self.lost, self.masked)
-        return View(self.name, *(t.to(device, non_blocking=True) for t in tensors))
+        target = None if self.target is None else self.target.to(device, non_blocking=True)
+        values, valid, lost, masked = (t.to(device, non_blocking=True) for t in tensors)
+        return View(self.name, values, valid, lost, masked, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +257,11 @@ class PairBatch:
     def pair(self) -> str:
         """Names of the modalities, joined as history shows them."""
         return "-".join(view.name for view in self.views)
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether both views are of one modality, which has nothing to be contrasted with."""
+        return self.views[0].name == self.views[1].name
 
     @property
     def spans(self) -> tuple[slice, slice]:
@@ -283,6 +304,17 @@ def cut_view(
         window = store.window(night, name, start, length)
         values[row, : len(window)] = window
     return values
+
+
+def cut_targets(
+    targets: Sequence[np.ndarray], nights: np.ndarray, starts: np.ndarray, length: int
+) -> np.ndarray:
+    """Targets of windows, float32 [B, length, K]; NaN beyond a night's end."""
+    cut = np.full((len(nights), length, targets[0].shape[1]), np.nan, dtype=np.float32)
+    for row, (night, start) in enumerate(zip(nights, starts, strict=True)):
+        window = targets[night][start : start + length]
+        cut[row, : len(window)] = window
+    return cut
 
 
 def draw_masks(random: np.random.Generator, valid: np.ndarray, share: float) -> np.ndarray:

@@ -21,7 +21,7 @@ from ..model.checkpoint import (
     require_sleep2vec,
     save_checkpoint,
 )
-from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig
+from ..model.config import EncoderConfig, ModalityConfig, TokenizerConfig, conditioning_for
 from ..model.network import Sleep2Vec
 from ..recordings.modality import Conditioning, get_modality, list_modalities
 from ._data import list_candidates
@@ -292,7 +292,7 @@ def add_modality(
         The encoder, or what :func:`load_checkpoint` takes.
     name : str
         The modality; its columns come last.
-    tokenizer : {"linear", "sundial", "sundial2", "spectral"} or TokenizerConfig, optional
+    tokenizer : {"linear", "sundial", "sundial2", "spectral", "expert"} or TokenizerConfig, optional
         By default the encoder's first, or "sundial" below 1 Hz; ``out_dim`` is the encoder's.
     conditioning : Conditioning, optional
         Rate and scale at which the signal is read; the catalogue's by default.
@@ -326,7 +326,8 @@ def add_modality(
             f"on another device's signals, pass {name!r} to adapt_modality."
         )
     conditioning = conditioning or modality.conditioning
-    added = ModalityConfig(name, conditioning, _tokenizer(tokenizer, conditioning, source.config))
+    tokenizer = _tokenizer(tokenizer, conditioning, source.config)
+    added = ModalityConfig(name, conditioning_for(name, tokenizer, conditioning), tokenizer)
     config = replace(source.config, modalities=(*source.config.modalities, added))
     state = {**Sleep2Vec.from_seed(config, seed).state_dict(), **source.state}
     history = [*source.card.get("added_modalities", []), {"name": name, "seed": seed}]

@@ -35,7 +35,10 @@ class DashObjective(BaseEstimator):
         See :func:`dash_weights`.
     reconstruction_weight : float, default=0.0
         Weight of a second loss: the columns of both modalities are reconstructed from the hidden
-        states of one.
+        states of one. With it, nights that have one modality take part too, by themselves.
+    distillation_weight : float, default=0.0
+        Weight of a third one: a linear layer on the hidden states, discarded afterwards, predicts
+        the ``targets`` of :meth:`Sleep2VecPretrainer.fit`.
 
     Examples
     --------
@@ -50,7 +53,7 @@ class DashObjective(BaseEstimator):
         "temperature": [POSITIVE], "hard_scale": [NON_NEGATIVE], "pos_margin": [NON_NEGATIVE],
         "negatives": [_NEGATIVES], "age_bandwidth": [Number(Real, 0, np.inf, closed="right")],
         "sex_factor": [NON_NEGATIVE], "site_same": [NON_NEGATIVE], "site_different": [NON_NEGATIVE],
-        "reconstruction_weight": [NON_NEGATIVE],
+        "reconstruction_weight": [NON_NEGATIVE], "distillation_weight": [NON_NEGATIVE],
     }  # fmt: skip
 
     temperature: float = 0.1
@@ -63,6 +66,7 @@ class DashObjective(BaseEstimator):
     site_same: float = 1.3
     site_different: float = 0.8
     reconstruction_weight: float = 0.0
+    distillation_weight: float = 0.0
 
     def contrast(
         self, first: Tensor, second: Tensor, valid: Tensor, weights: Any
@@ -88,7 +92,7 @@ class InfoNCEObjective(BaseEstimator):
 
     Parameters
     ----------
-    temperature, negatives, reconstruction_weight
+    temperature, negatives, reconstruction_weight, distillation_weight
         As of :class:`DashObjective`.
 
     Examples
@@ -102,12 +106,14 @@ class InfoNCEObjective(BaseEstimator):
         "temperature": [POSITIVE],
         "negatives": [_NEGATIVES],
         "reconstruction_weight": [NON_NEGATIVE],
+        "distillation_weight": [NON_NEGATIVE],
     }
 
     temperature: float = 0.1
     _: KW_ONLY
     negatives: str = "recordings"
     reconstruction_weight: float = 0.0
+    distillation_weight: float = 0.0
 
     def contrast(
         self, first: Tensor, second: Tensor, valid: Tensor, weights: Any = None
@@ -132,7 +138,9 @@ class EncoderSpec(BaseEstimator):
     Parameters
     ----------
     tokenizer : str, TokenizerConfig or mapping of modality to either, default="spectral"
-        "linear", "sundial" and "sundial2" learn from samples, "spectral" from fixed features.
+        "linear", "sundial" and "sundial2" learn from samples, "spectral" from fixed features,
+        "expert" from those of :class:`~sleep2vec_sklearn.encoding.ExpertFeatures`, which follow the
+        states in rows too.
     token_dim, hidden_size, n_layers, n_heads : int, default=128, 128, 4, 4
     intermediate_size : int, optional
         Of the feed-forward layers; four times ``hidden_size`` by default.

@@ -224,7 +224,10 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         self.callbacks = callbacks
         self.verbose = verbose
 
-    def fit(self, X: Any, metadata: pd.DataFrame | None = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self, X: Any, metadata: pd.DataFrame | None = None, sample_weight: Any = None,
+        targets: Sequence[np.ndarray] | None = None,
+    ) -> Self:  # fmt: skip
         """Train an encoder.
 
         Parameters
@@ -236,6 +239,10 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
             column for is taken from the recordings, or from the store.
         sample_weight : array of shape [len(X)], optional
             Relative chances of nights to be drawn for a pair they have; 0 leaves one out.
+        targets : list of array of shape [n_epochs, n_classes], optional
+            Of each night, probabilities to be distilled into the encoder, such as those that
+            another model gives the stages of its epochs; NaN where there are none. They count by
+            the objective's ``distillation_weight``.
 
         Returns
         -------
@@ -253,18 +260,19 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         """
         self.check_params()
         net = getattr(self, "net_", None) if self.warm_start else None
-        return self._fit(X, metadata, sample_weight, net, None)
+        return self._fit(X, metadata, sample_weight, targets, net, None)
 
     def partial_fit(
-        self, X: Any, metadata: pd.DataFrame | None = None, sample_weight: Any = None
-    ) -> Self:
+        self, X: Any, metadata: pd.DataFrame | None = None, sample_weight: Any = None,
+        targets: Sequence[np.ndarray] | None = None,
+    ) -> Self:  # fmt: skip
         """Train for one more epoch of the schedule that ``max_epochs`` gives.
 
         As many calls as ``max_epochs`` do what ``fit`` does; further ones go on at the lowest
         rate. Nights may change from call to call. No state is kept in ``state_dir``.
         """
         self.check_params()
-        return self._fit(X, metadata, sample_weight, getattr(self, "net_", None), 1)
+        return self._fit(X, metadata, sample_weight, targets, getattr(self, "net_", None), 1)
 
     def prepare(self, X: Any, metadata: pd.DataFrame | None = None) -> NightStore:
         """Condition nights as the encoder will read them, once for several fits.
@@ -324,10 +332,16 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         )  # fmt: skip
 
     def _fit(
-        self, X: Any, metadata: pd.DataFrame | None, sample_weight: Any,
+        self, X: Any, metadata: pd.DataFrame | None, sample_weight: Any, targets: Any,
         earlier: PretrainingNet | None, n_epochs: int | None,
     ) -> Self:  # fmt: skip
         """Train to the end of the schedule, or for some epochs of it."""
+        objective = self._nested("objective")
+        if (targets is None) == bool(objective.distillation_weight):
+            raise ValueError(
+                f"distillation_weight={objective.distillation_weight:g} of the objective "
+                f"{'without' if targets is None else 'with'} targets; set both or none."
+            )
         with contextlib.ExitStack() as run:
             folder = state = None
             if self.state_dir is not None and n_epochs is None:
@@ -339,7 +353,8 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
             data = collect_data(
                 X, metadata, sample_weight, source=source, modalities=self.modalities,
                 pair_weights=self.pair_weights, validation=self.validation, seed=seed,
-                verbose=self._verbose(),
+                verbose=self._verbose(), targets=targets,
+                alone=objective.reconstruction_weight > 0,
             )  # fmt: skip
             steps = self._make_steps(data, seed)
             callbacks = [*(self.callbacks or []), *([StepProgress()] if self._verbose() else [])]
@@ -384,7 +399,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
             data.store, data.pools, self.context_epochs, self.batch_size, seed,
             augmentation=self._nested("augmentation"),
             probabilities=resolve_pair_weights(list(data.pools), self.pair_weights),
-            night_weights=data.night_weights,
+            night_weights=data.night_weights, targets=data.targets,
             weigh=lambda nights: objective.weigh(data.demography.take(nights)), rank=rank(),
             world=world_size(),
         )  # fmt: skip
@@ -417,9 +432,11 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
             _check_same(network.config, data.config)
         disturbances = {"noise": augmentation.noise, "offset": augmentation.offset}
         reconstruct = objective.reconstruction_weight > 0
+        n_targets = 0 if data.targets is None else data.targets[0].shape[1]
         module: Any = PretrainingModule(
-            network, data.store.contents, statistics, reconstruct, seed=seed, **disturbances
-        )
+            network, data.store.contents, statistics, reconstruct, seed=seed, n_targets=n_targets,
+            **disturbances,
+        )  # fmt: skip
         device = resolve_device(self.device)
         module = convert_batchnorm(module).to(device)
         broadcast_module(module)
@@ -563,7 +580,9 @@ def _check_sizes(sampler: PairSampler, batch_size: int) -> None:
             f"some of {world_size()} processes without any. Start fewer, or raise batch_size="
             f"{batch_size}."
         )
-    small = {pair: len(pool) for pair, pool in sampler.pools.items() if len(pool) < batch_size}
+    # a sensor alone needs no negatives
+    contrasted = {pair: pool for pair, pool in sampler.pools.items() if len(set(pair)) == 2}
+    small = {pair: len(pool) for pair, pool in contrasted.items() if len(pool) < batch_size}
     if small:
         # eleven modalities have 55 pairs
         shown = [

@@ -20,7 +20,7 @@ def test_samples_train_other_tokenizers(pretrainer, montages, montage_store):
     tokenizer = fitted.encoder_config_.modalities[0].tokenizer
     assert tokenizer == TokenizerConfig("sundial", 4, {"dropout": 0.1})
     assert np.isfinite(fitted.score(montages))
-    with pytest.raises(TrainingError, match="holds spectral features of 'effort'"):
+    with pytest.raises(TrainingError, match="holds features of 'effort'"):
         pretrainer(tokenizer="linear").fit(montage_store)
 
 
