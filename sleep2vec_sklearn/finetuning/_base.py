@@ -559,7 +559,7 @@ def _warn_of_unlearned(
     """Warn of modalities that no night had in training."""
     from ..encoding._sleep2vec import as_encoder
 
-    groups = as_encoder(checkpoint).groups
+    groups = as_encoder(checkpoint, states_only=True).groups
     supported = [name for group in groups.values() for name in group]
     read = {name for group in learned for name in groups[group]}
     recorded = {name for r in inputs.recordings for name in r.modalities if name not in r.derived}

@@ -23,13 +23,14 @@ from .._warnings import warn
 from ..config import get_config
 from ..encoding._centering import centered_tokens, is_short
 from ..encoding._engine import EncodedNight, Engine, encode_together
+from ..encoding._expert_blocks import time_columns
 from ..encoding._pooling import warn_of_short
 from ..encoding._sleep2vec import as_encoder
 from ..encoding.cache import open_store
-from ..encoding.covariates import RecordingMetadata, time_columns
+from ..encoding.covariates import RecordingMetadata
 from ..errors import CacheWarning, InvalidRecordingError
-from ..nightstore.content import Content, compute_contents, contents_key, contents_of
-from ..nightstore.store import NightStore, prepare_folder
+from ..nightstore.content import Content, compute_contents, contents_key
+from ..nightstore.store import NightStore, contents_of, prepare_folder
 from ..recordings.recording import Recording, prefix_errors
 from ._losses import mean_of_groups
 
@@ -410,7 +411,7 @@ class TokenSource:
         store = open_store(self.cache)
         engines = [
             Engine(
-                as_encoder(self.checkpoint, layer, self.precision, self.device),
+                as_encoder(self.checkpoint, layer, self.precision, self.device, states_only=True),
                 self.modalities,
                 _READ_AHEAD,
                 store,

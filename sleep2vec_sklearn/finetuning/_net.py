@@ -33,7 +33,7 @@ from ..encoding._sleep2vec import as_encoder
 from ..encoding.inputs import EncoderInput
 from ..errors import ModalityWarning, TrainingError
 from ..model.checkpoint import Checkpoint, require_sleep2vec
-from ..nightstore.content import contents_of
+from ..nightstore.store import contents_of
 from ..recordings.recording import Recording, name_subjects
 from ._data import (
     Batch,
@@ -75,7 +75,7 @@ def fine_tune(
     FineTuningNet, tuple[str, ...], Covariates | None, HeadConfig, tuple[int, ...]
 ]:  # fmt: skip
     """Train on the labelled nights of X; the last of the results are positions held out of X."""
-    encoder = as_encoder(checkpoint)
+    encoder = as_encoder(checkpoint, states_only=True)
     candidates = choose_groups(settings.modalities, encoder, inputs.recordings)
     subjects = [str(name) for name in name_subjects(inputs.recordings)]
     labelled = targets.labelled
@@ -86,7 +86,7 @@ def fine_tune(
         modalities = _available(candidates, reader.modalities, settings.modalities is not None)
         covariates = _fit_covariates(settings, nights.recordings, ~held_out)
         n_covariates = 0 if covariates is None else covariates.n_columns
-        head = settings.head_config(checkpoint, modalities, n_outputs, n_covariates)
+        head = settings.head_config(checkpoint, encoder, modalities, n_outputs, n_covariates)
         widths = None
         if isinstance(reader, NightsOnDisk):
             widths = {name: reader.store.contents[name].width for name in modalities}

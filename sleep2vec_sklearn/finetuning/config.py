@@ -236,15 +236,13 @@ class FitSettings:
     verbose: int
 
     def head_config(
-        self, checkpoint: Checkpoint | Encoder, modalities: tuple[str, ...], n_outputs: int,
-        n_covariates: int,
+        self, checkpoint: Checkpoint | Encoder, encoder: Encoder, modalities: tuple[str, ...],
+        n_outputs: int, n_covariates: int,
     ) -> HeadConfig:  # fmt: skip
-        """The head on the tokens of this encoder."""
-        from ..encoding._sleep2vec import as_encoder
+        """The head on the tokens of the encoder that a checkpoint is."""
         from ..model.checkpoint import require_sleep2vec
 
-        encoder, n_layers = as_encoder(checkpoint), 1
-        width = max(encoder.widths.values())
+        n_layers, width = 1, max(encoder.widths.values())
         if self.layer_mix:
             n_layers = require_sleep2vec(checkpoint, "layer_mix=True").config.n_layers
         if not encoder.shared_space and len(modalities) > 1 and self.aggregation != "concat":

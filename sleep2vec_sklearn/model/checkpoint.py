@@ -34,7 +34,7 @@ from .upstream.checkpoint import read_upstream_checkpoint, upstream_from_documen
 
 FORMAT_VERSION = 1
 BUNDLED: dict[str, str] = {
-    "sleep2vec-mini": "c3d6735f93cb543481708ea0b948126fb6ac98f6249eb489f2072c8ea68a0336"
+    "sleep2vec-mini": "f2e9d954b143c97afbec96c13eb731679b300ec319f59228a3db19ea94252330"
 }
 _WEIGHTS = Path(__file__).parent / "weights"
 _METADATA_KEY = "sleep2vec_sklearn"

@@ -24,7 +24,7 @@ from sleep2vec_sklearn.finetuning._data import (
 )
 from sleep2vec_sklearn.finetuning._labels import Targets
 from sleep2vec_sklearn.nightstore import store as nightstore
-from sleep2vec_sklearn.nightstore.content import contents_of
+from sleep2vec_sklearn.pretraining import contents_of
 from tests.finetuning.simple_nights import N_EPOCHS, make_nights
 
 NIGHTS = make_nights(3)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -15,10 +17,16 @@ from sleep2vec_sklearn import (
     stage_night,
 )
 from sleep2vec_sklearn.datasets import write_edf_cohort
-from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, UnknownModalityError
+from sleep2vec_sklearn.errors import (
+    CheckpointError,
+    InvalidRecordingError,
+    RecordingWarning,
+    UnknownModalityError,
+)
 from sleep2vec_sklearn.evaluation import sleep_statistics
-from sleep2vec_sklearn.finetuning.stager import (
+from sleep2vec_sklearn.finetuning._stage_head import (
     BUNDLED_HEAD,
+    SensorVote,
     StageHead,
     load_stage_head,
     save_stage_head,
@@ -54,6 +62,8 @@ def test_any_sensors_are_enough(night, used):
     staged = stage_night(night.without(*(set(SENSORS) - set(used))))
     assert staged.modalities == used
     assert (staged.stages >= 0).all()
+    if len(used) == 1:
+        assert (staged.agreement == 1).all()
 
 
 def test_chosen_modalities_alone_count(night):
@@ -73,6 +83,28 @@ def test_empty_epochs_are_unscored():
     assert "10 without a signal" in repr(staged)
 
 
+@pytest.mark.parametrize(("mode", "read"), [("one", "C4-A1"), ("all", "C4-A1 + C3-A2")])
+def test_derivations_are_told(mode, read):
+    staged = stage_night(named_night({"C4-A1": noise(30), "C3-A2": noise(30, 1)}, mode))
+    assert staged.derivations == {"eeg": read}
+    assert staged.rests_on == f"share of the night with a signal: eeg ({read}) 100 %"
+
+
+def test_single_epochs_are_staged():
+    with pytest.warns(RecordingWarning, match="fewer than 20 epochs"):
+        staged = stage_night({"eeg": (noise(1), 100)})
+    np.testing.assert_allclose(staged.probabilities.sum(axis=1), 1)
+
+
+def test_hours_without_a_sensor():
+    eeg = noise(600)
+    eeg[100 * 3000 : 500 * 3000] = np.nan
+    spo2 = 95 + np.arange(18000) // 9 % 3.0
+    staged = stage_night({"eeg": (eeg, 100), "spo2": (spo2, 1)})
+    assert staged.measured.sum().tolist() == [200, 600]
+    assert staged.probabilities.notna().all(axis=None)
+
+
 def test_flat_sensors_are_left_out(night):
     flat = {"eeg": (np.zeros(60 * 3840), 128), "spo2": (95 + np.arange(1800) % 3.0, 1)}
     staged = stage_night(Recording(flat))
@@ -83,7 +115,9 @@ def test_flat_sensors_are_left_out(night):
 
 def test_table_of_epochs(staged, night):
     table = staged.to_frame()
-    assert [*table.columns] == ["onset", "stage", "W", "N1", "N2", "N3", "R", "n_modalities"]
+    probabilities = ["W", "N1", "N2", "N3", "R"]
+    assert [*table.columns] == ["onset", "stage", *probabilities, "n_modalities", "agreement"]
+    assert table["agreement"].between(0, 1).all()
     assert table["onset"].iloc[2] == 60
     assert set(table["stage"]) <= {"W", "N1", "N2", "N3", "R"}
     assert (table["n_modalities"] == 4).all()
@@ -93,6 +127,7 @@ def test_table_of_epochs(staged, night):
 
 def test_used_sensors_are_named(staged):
     assert staged.modalities == SENSORS
+    assert staged.voters == SENSORS
     assert "eeg 100 %" in staged.rests_on
     assert repr(staged).startswith("StagedNight(sim-0001-n1: W ")
     assert staged.card["real_people"]
@@ -131,6 +166,7 @@ def test_seqsleepnet_stages_by_eeg(tmp_path, monkeypatch):
     np.testing.assert_array_equal(staged.stages, staged.probabilities.to_numpy().argmax(axis=1))
     assert staged.embedding.shape == (30, 128)
     assert staged.modalities == ("eeg",)
+    assert "eeg (C4-A1) 100 %; staged by: seqsleepnet" in staged.rests_on
     assert staged.statistics()["tib_min"] == 15
     assert "MIT" in staged.card["licence"]
     for stager in ("seqsleepnet", path):
@@ -144,9 +180,11 @@ def test_unfit_stagers_are_refused(night):
         stage_night(night, stager=load_checkpoint("sleep2vec-mini"))
     with pytest.raises(CheckpointError, match="is no stager; accepted are 'bundled'"):
         stage_night(night, stager="usleep")
-    with pytest.raises(InvalidRecordingError, match="reads the EEG alone"):
+    with pytest.raises(CheckpointError, match="a file that is not there"):
+        stage_night(night, stager="folder/stager.safetensors")
+    with pytest.raises(InvalidRecordingError, match="it reads the EEG alone"):
         stage_night(night, stager=network, modalities=["eeg", "ibi"])
-    with pytest.raises(InvalidRecordingError, match="the night has eog, spo2, ibi; seq"):
+    with pytest.raises(InvalidRecordingError, match="the night has eog, spo2, ibi; stager='seq"):
         stage_night(night.without("eeg"), stager=network)
     with pytest.raises(InvalidRecordingError, match="no usable signal: eeg flat"):
         stage_night(named_night({"C4-A1": np.zeros(9000)}), stager=network)
@@ -154,11 +192,20 @@ def test_unfit_stagers_are_refused(night):
 
 RNG = np.random.default_rng(0)
 TRUST = np.array([3.0, 1.0])
+
+
+def random_vote(width):
+    return SensorVote(np.ones(width), RNG.standard_normal((width, 5)), RNG.standard_normal(5))
+
+
 HEAD = StageHead(
-    ("eeg", "ibi"), RNG.standard_normal((2, 8, 5)), RNG.standard_normal((2, 5)), TRUST, "abc",
+    {"eeg": random_vote(8), "ibi": random_vote(5)}, TRUST, RNG.standard_normal(5), 0.5, "abc",
     {"n": 1},
 )  # fmt: skip
-TOKENS = {name: RNG.standard_normal((30, 8)).astype(np.float32) for name in ("eeg", "ibi")}
+TOKENS = {
+    name: RNG.standard_normal((30, width)).astype(np.float32)
+    for name, width in (("eeg", 8), ("ibi", 5))
+}
 
 
 def night_of(tokens, valid=None):
@@ -173,39 +220,55 @@ def softmax(logits):
     return odds / odds.sum(axis=1, keepdims=True)
 
 
-def vote(place, tokens):
-    return (tokens - tokens.mean(axis=0)) @ HEAD.weight[place] + HEAD.bias[place]
+def vote(name, epochs=slice(None)):
+    relative = TOKENS[name][epochs] - TOKENS[name][epochs].mean(axis=0)
+    return HEAD.votes[name](relative, relative.std(axis=0))
 
 
 def test_votes_are_weighted_by_trust():
-    expected = softmax((3 * vote(0, TOKENS["eeg"]) + vote(1, TOKENS["ibi"])) / 4)
-    np.testing.assert_allclose(HEAD.probabilities(night_of(TOKENS)), expected, rtol=1e-5)
-    alone = HEAD.probabilities(night_of({"ibi": TOKENS["ibi"]}))
-    np.testing.assert_allclose(alone, softmax(vote(1, TOKENS["ibi"])), rtol=1e-5)
+    pooled = (3 * vote("eeg") + vote("ibi")) / 2
+    found, agreement = HEAD.stage(night_of(TOKENS))
+    np.testing.assert_allclose(found, softmax(HEAD.level + pooled), rtol=1e-5)
+    own = [
+        (HEAD.level + np.sqrt(trust) * vote(name)).argmax(1) == found.argmax(1)
+        for name, trust in (("eeg", 3), ("ibi", 1))
+    ]
+    np.testing.assert_allclose(agreement, (3 * own[0] + own[1]) / 4)
+    alone, agreement = HEAD.stage(night_of({"ibi": TOKENS["ibi"]}))
+    np.testing.assert_allclose(alone, softmax(HEAD.level + vote("ibi")), rtol=1e-5)
+    assert (agreement == 1).all()
 
 
 def test_epochs_use_their_sensors():
     valid = {"eeg": np.arange(30) < 20, "ibi": np.arange(30) >= 10}
-    proba = HEAD.probabilities(night_of(TOKENS, valid))
-    centred = TOKENS["eeg"] - TOKENS["eeg"][:20].mean(axis=0)
-    expected = softmax(centred @ HEAD.weight[0] + HEAD.bias[0])[:10]
-    np.testing.assert_allclose(proba[:10], expected, rtol=1e-5)
+    found, _ = HEAD.stage(night_of(TOKENS, valid))
+    expected = softmax(HEAD.level + np.sqrt(3) * vote("eeg", slice(20)))[:10]
+    np.testing.assert_allclose(found[:10], expected, rtol=1e-5)
 
 
 def test_gaps_and_constant_shifts():
     valid = {name: np.arange(30) != 7 for name in TOKENS}
-    proba = HEAD.probabilities(night_of(TOKENS, valid))
-    assert np.isnan(proba[7]).all()
-    assert np.isfinite(np.delete(proba, 7, axis=0)).all()
-    shifted = {name: tokens + 3 for name, tokens in TOKENS.items()}
-    found = [HEAD.probabilities(night_of(tokens)) for tokens in (TOKENS, shifted)]
+    found, agreement = HEAD.stage(night_of(TOKENS, valid))
+    assert np.isnan(found[7]).all()
+    assert np.isnan(agreement[7])
+    assert np.isfinite(np.delete(found, 7, axis=0)).all()
+    shifted = {name: 2 * tokens + 3 for name, tokens in TOKENS.items()}
+    found = [HEAD.stage(night_of(tokens))[0] for tokens in (TOKENS, shifted)]
     np.testing.assert_allclose(*found, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_epochs", [1, 30])
+def test_constant_tokens_are_staged(n_epochs):
+    tokens = {name: np.ones((n_epochs, t.shape[1])) for name, t in TOKENS.items()}
+    found, agreement = HEAD.stage(night_of(tokens))
+    assert np.isfinite(found).all()
+    assert np.isfinite(agreement).all()
 
 
 def test_window_bounds_the_mean():
     shifted = {name: np.concatenate([tokens, tokens + 9]) for name, tokens in TOKENS.items()}
-    found = HEAD.probabilities(night_of(shifted), (0, 30))
-    np.testing.assert_allclose(found[:30], HEAD.probabilities(night_of(TOKENS)), rtol=1e-5)
+    found, _ = HEAD.stage(night_of(shifted), (0, 30))
+    np.testing.assert_allclose(found[:30], HEAD.stage(night_of(TOKENS))[0], rtol=1e-5)
 
 
 def test_heads_are_written_and_read(tmp_path):
@@ -214,12 +277,12 @@ def test_heads_are_written_and_read(tmp_path):
     again = load_stage_head(path)
     assert (again.modalities, again.checkpoint_sha256) == (("eeg", "ibi"), "abc")
     assert again.card == {"n": 1}
-    for name in ("weight", "bias", "trust"):
-        np.testing.assert_allclose(getattr(again, name), getattr(HEAD, name), rtol=1e-3)
+    found = [head.stage(night_of(TOKENS))[0] for head in (again, HEAD)]
+    np.testing.assert_allclose(*found, rtol=1e-5)
 
 
 def test_bundled_head_and_its_card():
-    assert BUNDLED_HEAD.stat().st_size < 32_000
+    assert BUNDLED_HEAD.stat().st_size < 64_000
     head = load_stage_head()
     card = head.card
     assert "not a medical device" in card["what"]
@@ -238,17 +301,15 @@ def test_unfit_heads_are_refused(tmp_path):
     save_file({"weight": np.zeros((1, 2, 5))}, path)
     with pytest.raises(CheckpointError, match="no stager can be read"):
         load_stage_head(path)
-    save_stage_head(path, StageHead(("eeg",), HEAD.weight, HEAD.bias, TRUST, "abc"))
-    with pytest.raises(CheckpointError, match="for 1 modalities"):
+    save_stage_head(path, replace(HEAD, trust=np.ones(1)))
+    with pytest.raises(CheckpointError, match="do not fit 2 sensors"):
         load_stage_head(path)
 
 
-@pytest.mark.parametrize("wrong", [{"weight": np.full((2, 8, 5), 1e6)}, {"card": {"x": np.nan}}])
+@pytest.mark.parametrize("wrong", [{"trust": np.full(2, np.inf)}, {"card": {"x": np.nan}}])
 def test_impossible_heads_are_not_written(tmp_path, wrong):
-    parts = {"weight": HEAD.weight, "card": {}} | wrong
-    head = StageHead(HEAD.modalities, parts["weight"], HEAD.bias, TRUST, "abc", parts["card"])
     with pytest.raises(CheckpointError, match="not saved"):
-        save_stage_head(tmp_path / "head.safetensors", head)
+        save_stage_head(tmp_path / "head.safetensors", replace(HEAD, **wrong))
     assert not list(tmp_path.iterdir())
 
 
@@ -261,9 +322,10 @@ def test_classifiers_stage_nights(counting_source):
     own = model.predict(EpochSequence([nights[1]]))
     on = staged.measured["ibi"].to_numpy()
     np.testing.assert_array_equal(staged.stages[on], own[on])
-    assert staged.to_frame().shape == (120, 8)
+    assert staged.to_frame().shape == (120, 9)
     source = counting_source({"ibi": (nights[1]["ibi"], 4, "s")})
-    again = stage_night(Recording.from_source(source, id="a"), stager=model)
+    again = Recording.from_source(source, id="a", lights=nights[1].lights)
+    again = stage_night(again, stager=model)
     np.testing.assert_array_equal(again.stages[on], own[on])
     assert source.reads == [("ibi",)]
     for classes in (["W", "S"], [False, True]):

@@ -35,6 +35,7 @@ def staged():
         stages=STAGES.astype(np.int8),
         probabilities=pd.DataFrame(PROBABILITIES, columns=["W", "N1", "N2", "N3", "R"]),
         measured=pd.DataFrame({"eeg": np.arange(N) < 45, "ibi": np.ones(N, dtype=bool)}),
+        agreement=np.ones(N),
         embedding=np.random.default_rng(1).standard_normal((N, 16)),
     )
 

@@ -212,11 +212,17 @@ class SeqSleepNet(Encoder):
         valid : bool ndarray of shape (n_epochs,)
             Which epochs have a signal.
         """
+        return self.read_and_stage(recording)[:3]
+
+    def read_and_stage(
+        self, recording: Recording
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str | None]:
+        """:meth:`states_and_probabilities`, and the label of the derivation that was read."""
         n_epochs = recording.n_epochs
-        epochs, valid = self._read(recording)
+        epochs, valid, label = self._read(recording)
         if not valid.any():
             states = np.zeros((n_epochs, 2 * _SIZE), dtype=np.float32)
-            return states, np.full((n_epochs, len(self.stages)), np.nan), valid
+            return states, np.full((n_epochs, len(self.stages)), np.nan), valid, label
         power = log_power(epochs)
         states, probabilities = self._stage(power, valid, valid)
         if n_epochs > _LONGEST_NIGHT:
@@ -227,7 +233,7 @@ class SeqSleepNet(Encoder):
             night = np.zeros_like(valid)
             night[start : start + _NIGHT] = True
             states, probabilities = self._stage(power, valid, valid & night)
-        return states, np.where(valid[:, None], probabilities, np.nan), valid
+        return states, np.where(valid[:, None], probabilities, np.nan), valid, label
 
     def _stage(
         self, power: np.ndarray, valid: np.ndarray, night: np.ndarray
@@ -255,8 +261,8 @@ class SeqSleepNet(Encoder):
         with torch.inference_mode():
             return self.network(torch.as_tensor(spectrogram, dtype=torch.float32)).numpy()
 
-    def _read(self, recording: Recording) -> tuple[np.ndarray, np.ndarray]:
-        """EEG at 100 Hz, shape (n_epochs, 3000), and the valid epochs."""
+    def _read(self, recording: Recording) -> tuple[np.ndarray, np.ndarray, str | None]:
+        """EEG at 100 Hz, shape (n_epochs, 3000), the valid epochs, and the derivation."""
         if "eeg" not in recording.modalities:
             raise InvalidRecordingError(
                 f"the night has {', '.join(recording.modalities)}; "
@@ -265,7 +271,7 @@ class SeqSleepNet(Encoder):
         labels, signal = recording.derivations.get("eeg", ()), None
         label: str | None
         if recording.derivation_mode == "all" and len(labels) > 1:
-            for label in sorted(labels, key=_rank):
+            for label in sorted(labels, key=rank_derivation):
                 signal = condition_derivation(recording, "eeg", labels.index(label), _CONDITIONING)
                 if signal is not None:
                     break
@@ -276,11 +282,11 @@ class SeqSleepNet(Encoder):
             label = next(iter(recording.derivations.get("eeg", ())), None)
         self._warn_of(recording, label)
         if signal is None:
-            return np.empty((0, 0)), np.zeros(recording.n_epochs, dtype=bool)
-        return signal.epochs, signal.valid
+            return np.empty((0, 0)), np.zeros(recording.n_epochs, dtype=bool), label
+        return signal.epochs, signal.valid, label
 
     def _warn_of(self, recording: Recording, label: str | None) -> None:
-        rank = 2 if label is None else _rank(label)
+        rank = 2 if label is None else rank_derivation(label)
         if rank < 2 or label in self._told:
             return
         self._told.add(label)
@@ -297,7 +303,7 @@ class SeqSleepNet(Encoder):
         return {**self.__dict__, "_told": set()}
 
 
-def _rank(label: str) -> int:
+def rank_derivation(label: str) -> int:
     """0 central against the other ear, 1 central, 2 not known, 3 elsewhere."""
     words = re.sub(r"[^a-z0-9]|eeg", "", label.lower())
     if words == "sec":
@@ -396,8 +402,8 @@ def fetch_file() -> Path:
     pooch = import_pooch(
         f"downloading {NAME}", f"download {ADDRESS}{FILE} by hand and pass its path."
     )
-    folder = Path(pooch.os_cache("sleep2vec_sklearn")) / "encoders" / NAME
-    path = folder / FILE
+    path = _path_in_cache(pooch)
+    folder = path.parent
     if path.exists():
         if pooch.file_hash(path) == FILE_SHA256:
             return path
@@ -420,3 +426,17 @@ def fetch_file() -> Path:
             f"so it was deleted. {fix}"
         ) from error
     return path
+
+
+def find_file() -> Path | None:
+    """The original's file if it was downloaded before, by :func:`fetch_file`."""
+    try:
+        import pooch
+    except ImportError:
+        return None
+    path = _path_in_cache(pooch)
+    return path if path.exists() and pooch.file_hash(path) == FILE_SHA256 else None
+
+
+def _path_in_cache(pooch: Any) -> Path:
+    return Path(pooch.os_cache("sleep2vec_sklearn")) / "encoders" / NAME / FILE
