@@ -21,7 +21,9 @@ asleep = X.stages > 0
 
 pretrained = load_checkpoint("sleep2vec-mini")
 weights = Sleep2Vec.from_seed(pretrained.config, 0).state_dict()
-untrained = Checkpoint(pretrained.config, weights, {}, "0" * 64, "random weights")
+# the mean and spread of its input stay
+weights |= {name: pretrained.state[name] for name in weights if ".feature_" in name}
+untrained = Checkpoint(pretrained.config, weights, pretrained.card, "0" * 64, "random weights")
 
 # %%
 # Nested subsets of subjects

@@ -25,17 +25,16 @@ print(len(X), "scored epochs of", len(cohort), "nights")
 # Cross-validate by subject
 # -------------------------
 # With epochs of one night on both sides of a split, any score is too high, so the subject is the
-# group. :class:`~sleep2vec_sklearn.TimeOfNight` adds the time of night as features. The nights are
-# encoded once, whatever the number of folds.
+# group. The nights are encoded once, whatever the number of folds.
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline, make_union
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sleep2vec_sklearn import Sleep2VecTransformer, TimeOfNight
+from sleep2vec_sklearn import Sleep2VecTransformer
 
 model = make_pipeline(
-    make_union(Sleep2VecTransformer(), TimeOfNight()),
+    Sleep2VecTransformer(),
     StandardScaler(),
     LogisticRegression(C=0.05, max_iter=500),
 )

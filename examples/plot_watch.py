@@ -43,22 +43,17 @@ print(nights[0], nights[0].rates)
 # Trained on nine simulated subjects, tested on a tenth.
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline, make_union
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sleep2vec_sklearn import (
-    EpochSequence,
-    Sleep2VecTransformer,
-    SleepStage,
-    TimeOfNight,
-)
+from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, SleepStage
 
 X = EpochSequence(nights[1:])
 X = X[X.stages >= 0]
 names = {SleepStage.W: "wake", SleepStage.R: "REM"}
 y = np.array([names.get(stage, "other sleep") for stage in X.stages])
 model = make_pipeline(
-    make_union(Sleep2VecTransformer(), TimeOfNight()),
+    Sleep2VecTransformer(),
     StandardScaler(),
     LogisticRegression(C=0.05, max_iter=500),
 )

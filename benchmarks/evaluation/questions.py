@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from sleep2vec_sklearn.recordings import EPOCH_SECONDS, EpochSequence, Recording, SleepStage
+from sleep2vec_sklearn.recordings import EPOCH_SECONDS, Recording, SleepStage
 
 if TYPE_CHECKING:
     from sleep2vec_sklearn.model.checkpoint import Checkpoint
@@ -102,39 +102,11 @@ def _staging(name: str, stages: Sequence[tuple[int, ...]]) -> Question:
 
 
 THREE_STAGES = _staging("W/NREM/REM", [(_W,), (_N1, _N2, _N3), (_R,)])
-FOUR_STAGES = Question("W/N1+N2/N3/REM", ("kappa",), stages=((_W,), (_N1, _N2), (_N3,), (_R,)))
 FIVE_STAGES = Question("five stages", ("kappa",), stages=((_W,), (_N1,), (_N2,), (_N3,), (_R,)))
-WAKE_OR_N3 = Question("W or N3", ("auroc", "kappa"), stages=((_W,), (_N3,)))
 APNEA_EPOCH = Question("apnea per 30 s", ("auroc",), events=_BREATHING)
 APNEA_MINUTE = Question(
     "apnea per minute", ("auroc",), events=("apnea_minute",), epochs_per_label=60 // EPOCH_SECONDS
 )
-
-
-def encoder_features(checkpoint, **parameters) -> Callable[[Sequence[Recording]], list[np.ndarray]]:
-    """Feature set of an encoder: one block of rows per recording, in its order."""
-    from sleep2vec_sklearn import Sleep2VecTransformer
-
-    def features(recordings: Sequence[Recording]) -> list[np.ndarray]:
-        X = EpochSequence(recordings)
-        rows = Sleep2VecTransformer(checkpoint, **parameters).fit(X).transform(X)
-        ends = np.cumsum([recording.n_epochs for recording in recordings])
-        return np.split(np.asarray(rows), ends[:-1])
-
-    return features
-
-
-def with_time(make: Callable) -> Callable[[Sequence[Recording]], list[np.ndarray]]:
-    """The same rows and the time of night, which all hand-crafted features have too."""
-    from sleep2vec_sklearn import TimeOfNight
-
-    def features(recordings: Sequence[Recording]) -> list[np.ndarray]:
-        rows = make(recordings)
-        times = TimeOfNight().fit_transform(EpochSequence(recordings))
-        ends = np.cumsum([len(block) for block in rows])
-        return [np.hstack(pair) for pair in zip(rows, np.split(times, ends[:-1]), strict=True)]
-
-    return features
 
 
 def random_twin(checkpoint: Checkpoint, seed: int = 0) -> Checkpoint:

@@ -9,14 +9,10 @@ from benchmarks.evaluation.questions import (
     APNEA_EPOCH,
     APNEA_MINUTE,
     FIVE_STAGES,
-    FOUR_STAGES,
     THREE_STAGES,
-    WAKE_OR_N3,
-    encoder_features,
     random_twin,
-    with_time,
 )
-from sleep2vec_sklearn import EpochSequence, Recording
+from sleep2vec_sklearn import Recording
 
 STAGES = [-1, 0, 1, 2, 3, 4]
 
@@ -28,9 +24,8 @@ def night(n_epochs=6, events=(), **options):
 
 @pytest.mark.parametrize(
     ("question", "expected"),
-    [(THREE_STAGES, [-1, 0, 1, 1, 1, 2]), (FOUR_STAGES, [-1, 0, 1, 1, 2, 3]),
-     (FIVE_STAGES, [-1, 0, 1, 2, 3, 4]), (WAKE_OR_N3, [-1, 0, -1, -1, 1, -1])],
-)  # fmt: skip
+    [(THREE_STAGES, [-1, 0, 1, 1, 1, 2]), (FIVE_STAGES, [-1, 0, 1, 2, 3, 4])],
+)
 def test_stages_become_classes(question, expected):
     np.testing.assert_array_equal(question.labels(night(stages=STAGES)), expected)
     assert question.n_classes == max(expected) + 1
@@ -58,21 +53,6 @@ def test_scores_of_probabilities():
     y = np.array([0, 0, 1, 1])
     probability = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.8, 0.2]])
     assert APNEA_EPOCH.score(y, probability) == {"auroc": 0.75}
-
-
-def test_encoder_features_split_by_night(checkpoint_in_memory, cohort, embed):
-    blocks = encoder_features(checkpoint_in_memory, cache=None)(cohort[:3])
-    assert [len(block) for block in blocks] == [night.n_epochs for night in cohort[:3]]
-    np.testing.assert_array_equal(blocks[1], embed(EpochSequence(cohort[1:2])))
-
-
-def test_time_of_night_is_added(checkpoint_in_memory, cohort):
-    make = encoder_features(checkpoint_in_memory, cache=None)
-    alone, beside = make(cohort[:2]), with_time(make)(cohort[:2])
-    for rows, more in zip(alone, beside, strict=True):
-        np.testing.assert_array_equal(more[:, : rows.shape[1]], rows)
-        assert (np.diff(more[:, rows.shape[1]]) > 0).all()
-        assert more[0, rows.shape[1]] < 0.01
 
 
 def test_random_twin_shares_statistics_only(checkpoint_in_memory):
