@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import argparse
 
-HOURS, EPOCHS, WIDTH, MODALITIES, FLOAT = 8, 960, 128, 9, 4
+HOURS, EPOCHS, FLOAT = 8, 960, 4
+# numbers of the bundled encoder: in a row of an epoch, of a night, and in an epoch's tokens of nine
+# modalities and the time
+EPOCH_WIDTH, NIGHT_WIDTH, TOKENS, MODALITIES = 423, 601, 1404, 9
 MB_PER_FILE = 94
 
 
@@ -40,12 +43,12 @@ def durations(nights: int, seconds: float, workers: list[int], file_mb: float) -
 
 def sizes(nights: int, file_mb: float) -> list[str]:
     """Markdown lines: bytes of what is read, kept and sent."""
-    row = WIDTH * FLOAT
-    tokens = MODALITIES * EPOCHS * (row + 1)
+    row = EPOCH_WIDTH * FLOAT
+    tokens = EPOCHS * (TOKENS * FLOAT + MODALITIES + 1)
     kinds = [
         (f"EDF files, {HOURS} h", file_mb * 1e6),
-        ("a row per night", row),
-        (f"a row per epoch ({EPOCHS} x {WIDTH} x {FLOAT} bytes)", EPOCHS * row),
+        ("a row per night", NIGHT_WIDTH * FLOAT),
+        (f"a row per epoch ({EPOCHS} x {EPOCH_WIDTH} x {FLOAT} bytes)", EPOCHS * row),
         (f"cache: tokens of {MODALITIES} modalities", tokens),
     ]
     lines = [f"| | one night | {nights:,} nights |", "|---|---|---|"]

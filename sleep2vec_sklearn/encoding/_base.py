@@ -170,7 +170,8 @@ def choose_groups(
         names = [modalities] if isinstance(modalities, str) else list(modalities)
         # a name that is in no catalogue is an error of its own
         chosen = tuple(n if n in supported else get_modality(n).name for n in dict.fromkeys(names))
-        if not chosen or not set(chosen) <= set(supported):
+        sensors = set(chosen).difference(encoder.background)
+        if not sensors or not sensors <= set(supported):
             raise CheckpointError(
                 f"modalities={modalities!r}: this checkpoint supports "
                 f"{', '.join(supported)}. Choose at least one of these."

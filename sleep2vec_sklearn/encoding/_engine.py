@@ -35,7 +35,7 @@ from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording, keep_signals
 from ._disk_cache import token_key
 
-ENCODING_REVISION = 4
+ENCODING_REVISION = 5
 _SECONDS_TO_START = 60
 
 

@@ -129,7 +129,7 @@ def summarise(
 ) -> np.ndarray:
     """Numbers of a night: of levels mean, SD, 5th and 95th percentile over epochs; and counts.
 
-    Tokens have the columns from ``first`` on, levels first.
+    Tokens have the columns from ``first`` on.
     """
     if group == TIME:
         n_epochs = 0 if encoded is None else len(encoded.valid)
@@ -139,7 +139,8 @@ def summarise(
         typical = typical_values(group, levels).astype(np.float64)
         statistics, hours = [typical, 0 * typical, typical, typical], 0.0
     else:
-        values = encoded.tokens[encoded.valid, first : first + len(levels)].astype(np.float64)
+        places = [first + i for i, column in enumerate(columns) if column in levels]
+        values = encoded.tokens[encoded.valid][:, places].astype(np.float64)
         tails = np.percentile(values, [5, 95], axis=0)
         statistics = [values.mean(axis=0), values.std(axis=0), *tails]
         hours = len(values) * EPOCH_SECONDS / 3600

@@ -189,7 +189,7 @@ class RowCollector:
 
 def warn_of_short(locations: list[str]) -> None:
     """Warn of nights that have no centre."""
-    what = f"had fewer than {FEWEST_EPOCHS} epochs with a signal and stayed uncentred"
+    what = f"had fewer than {FEWEST_EPOCHS} epochs with a signal; their states stay uncentred"
     _warn_of_recordings(what, locations)
 
 

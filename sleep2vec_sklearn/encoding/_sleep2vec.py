@@ -210,7 +210,7 @@ class Sleep2VecEncoder(Encoder):
 
 def _followers(columns: Sequence[str]) -> tuple[str, ...]:
     """Expert columns that follow the state in rows: centring makes "hr_rel" of "hr"."""
-    return tuple(column for column in columns if not column.endswith("_rel"))
+    return tuple(c for c in columns if not (c.endswith("_rel") and c[:-4] in columns))
 
 
 def check_layer(config: EncoderConfig, layer: str | int) -> None:

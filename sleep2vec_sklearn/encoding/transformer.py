@@ -61,8 +61,9 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         the recording, whichever rows are asked for, as subjects differ more than stages do. The
         mean is taken between lights off and lights on; of a recording past twelve hours without
         them, in its longest sleep-like stretch, which is found in the signals without labels,
-        and half an hour on either side. A night with fewer than 20 valid epochs stays as it is,
-        with a warning. "auto" is what the checkpoint was made for, and None for rows of nights.
+        and half an hour on either side. The states of a night with fewer than 20 valid epochs
+        stay as they are, with a warning. "auto" is what the checkpoint was made for, and None for
+        rows of nights.
     context_minutes : float, default=0
         Of epochs: the mean of the rows around each, within a window of so many minutes, follows
         the epoch's own row, for linear heads of sleep stages. Does not apply to nights.

@@ -224,14 +224,15 @@ def _stage_by_vote(night: Recording, stage_bundled: Callable[[], Staging]) -> St
             f"Get SeqSleepNet, YASA, or both:\n{lines}"
         )
     stagings = {name: program() for name, program in programs.items()}
+    weights = {name: VOTE_WEIGHTS[name] for name in stagings}
     probabilities, agreement = vote(
         np.stack([staging.probabilities for staging in stagings.values()]),
-        np.array([VOTE_WEIGHTS[name] for name in stagings]),
+        np.array([*weights.values()]),
     )
     cards = {name: staging.card for name, staging in stagings.items()}
     return replace(
         stagings["bundled"], probabilities=probabilities, agreement=agreement,
-        voters=tuple(stagings), card={"voters": cards, "weights": dict(VOTE_WEIGHTS)},
+        voters=tuple(stagings), card={"voters": cards, "weights": weights},
     )  # fmt: skip
 
 

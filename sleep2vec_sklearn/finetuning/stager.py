@@ -278,6 +278,11 @@ def _stage_bundled(
             "Reinstall, or train it again: python -m benchmarks.weights.stager"
         )
     wanted = head.modalities if modalities is None else tuple(list_modalities(modalities))
+    if not wanted:
+        raise InvalidRecordingError(
+            "modalities=[] names no sensor to stage from; accepted are "
+            f"{', '.join(head.modalities)}, or None for all that the night has."
+        )
     encoder = as_encoder(checkpoint, device=resolve_device(device))
     engine = Engine(encoder, wanted, 0, open_store(cache), find_windows=True)
     with closing(engine.encode([night], [describe_recording(night)])) as nights:

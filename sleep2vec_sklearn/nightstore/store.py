@@ -279,7 +279,8 @@ def prepare_cohort(
     modalities : str or sequence of str, optional
         All of the encoder's by default.
     content : {"features", "samples"}
-        What a spectral tokenizer computes, or samples for any tokenizer in twenty times the space.
+        What the front end of a tokenizer computes, or samples for any tokenizer in twenty times
+        the space.
     metadata : DataFrame, optional
         Any of the columns subject, age, sex and site, in place of the recordings' own, by their id.
     n_jobs, verbose : int, optional

@@ -224,15 +224,19 @@ def _check_targets(targets: Any, X: Any, store: NightStore) -> list[np.ndarray]:
     places = _places_in(X, store)
     arrays = [np.asarray(targets[place], dtype=np.float32) for place in places]
     n_epochs = store.table["n_epochs"].tolist()
-    width = arrays[0].shape[-1]
+    width = arrays[0].shape[1] if arrays[0].ndim == 2 else 0
     for place, array, n in zip(places, arrays, n_epochs, strict=True):
-        known = array[np.isfinite(array).all(axis=-1)] if array.ndim == 2 else array
-        sums = known.sum(axis=-1) if array.ndim == 2 else np.zeros(1)
-        if array.shape != (n, width) or (known < 0).any() or (np.abs(sums - 1) > 1e-2).any():
-            raise ValueError(
-                f"targets[{place}] has shape {array.shape}; accepted are probabilities of shape "
-                f"({n}, {width}), whose rows sum to 1 or are NaN where nothing is known."
-            )
+        found = f"shape {array.shape}"
+        if array.shape == (n, width):
+            known = array[np.isfinite(array).all(axis=1)]
+            wrong = np.flatnonzero((np.abs(known.sum(axis=1) - 1) > 1e-2) | (known < 0).any(axis=1))
+            if not len(wrong):
+                continue
+            found = f"a row {known[wrong[0]].round(3).tolist()}"
+        raise ValueError(
+            f"targets[{place}] has {found}; accepted are probabilities of shape ({n}, "
+            f"{width or 'n_classes'}), whose rows sum to 1 or are NaN where nothing is known."
+        )
     return arrays
 
 
@@ -319,7 +323,7 @@ def _check_contents(store: NightStore, config: EncoderConfig, names: Sequence[st
             raise TrainingError(
                 f"the store holds features of {name!r}, and the tokenizer "
                 f"{modality.tokenizer.name!r} reads samples. Prepare it with content='samples', "
-                "or choose the spectral tokenizer."
+                "or choose a tokenizer with a front end."
             )
 
 

@@ -213,6 +213,13 @@ class PretrainingNet(NeuralNet):
             raise self._not_finite(batch.parts, losses)
         means = {k: torch.stack([m[k] for m in measured]).mean().item() for k in measured[0]}
         total = torch.tensor(self.criterion_.total(means), dtype=torch.float64)
+        # a sensor alone was contrasted with nothing
+        contrasted = [
+            m for m, part in zip(measured, batch.parts, strict=True) if not part.is_of_one
+        ]
+        for name in ("contrast", "accuracy"):
+            of_pairs = [m[name].item() for m in contrasted]
+            means[name] = float(np.mean(of_pairs)) if of_pairs else float("nan")
         return {"loss": total, "y_pred": encoded, "parts": means, "grad_norm": norm.item()}
 
     def infer(self, x: PairBatch, **fit_params: Any) -> EncodedPair:
@@ -253,7 +260,8 @@ class PretrainingNet(NeuralNet):
         self.history.record("train_batch_count", len(rows))
         for part in ("contrast", "accuracy", *_OF_A_PROCESS):
             if part in rows[0]:
-                self.history.record(part, float(np.mean([row[part] for row in rows])))
+                known = [row[part] for row in rows if row[part] == row[part]]
+                self.history.record(part, float(np.mean(known)) if known else float("nan"))
         waited, spent = (sum(row[k] for row in rows) for k in ("data_wait", "step_time"))
         self.history.record("data_wait_share", waited / max(spent, 1e-9))
         self.epoch_ += 1

@@ -75,7 +75,9 @@ class PairSchedule:
 
     def __call__(self, pairs: Sequence[Pair]) -> list[tuple[float, dict[Pair, float]]]:
         """Weights by pair, as ``pair_weights`` takes them; TrainingError if none is new."""
-        single = [name for name in self.new if not any(name in pair for pair in pairs)]
+        # a pair of one sensor with itself aligns it with nothing
+        known = [pair for pair in pairs if len(set(pair)) == 2]
+        single = [name for name in self.new if not any(name in pair for pair in known)]
         if single:
             raise TrainingError(
                 f"no two recordings to train on have {', '.join(single)} together with another "
@@ -215,6 +217,8 @@ def adapt_modality(
     _set_scales(second, start.config, slowed | dict.fromkeys(new, 1.0), parameters, stage2)
     for stage in (first, second):
         stage.check_params()
+        if stage._nested("objective").distillation_weight:
+            raise ValueError("adapt_modality has no targets; set the distillation_weight to 0.")
     if state_dir is not None:
         first.set_params(state_dir=Path(state_dir) / "stage1")
         second.set_params(state_dir=Path(state_dir) / "stage2")

@@ -95,7 +95,9 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         :class:`DashObjective` with its defaults if None.
     augmentation : Augmentation, optional
     pair_weights : mapping of (str, str) to float, list of (float, mapping), or callable, optional
-        How often pairs come, those not named never; all alike by default. A list gives stages,
+        How often pairs come, those not named never; all alike by default. Nights of one
+        modality, which take part if the objective reconstructs, are the pair of it with itself:
+        ``("ibi", "ibi")``. A list gives stages,
         each with the share of the run at which it ends. A callable, such as
         :class:`PairSchedule`, makes either from the list of pairs there are.
     optimizer : AdamW, optional

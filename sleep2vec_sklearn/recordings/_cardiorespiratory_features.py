@@ -17,8 +17,6 @@ from ._spectral_features import Samples, hann, is_inside, moving_sum, squares
 from .derivation import find_r_peaks, ibi_from_ecg, ibi_from_ppg
 from .modality import EPOCH_SECONDS
 
-# fmt: off
-# fmt: on
 HRV_BANDS = {"vlf": (0.003, 0.04), "lf": (0.04, 0.15), "hf": (0.15, 0.4)}
 _CYCLIC_BAND = (0.01, 0.04)
 _BEAT_TO_BEAT_RATE = 2.0  # a watch's heart rate is sampled more slowly

@@ -101,8 +101,8 @@ def fingerprint(recording: Recording, name: str, index: int, conditioning: Condi
     """Hash of the samples that a conditioned derivation depends on."""
     if not conditioning.columns:
         return recording.signal_fingerprint(name, index)
-    read = dict.fromkeys(_window_signals(recording, [conditioning]), 0) | {name: index}
-    signals = [recording.signal_fingerprint(*item) for item in sorted(read.items())]
+    read = {(other, 0) for other in _window_signals(recording, [conditioning])} | {(name, index)}
+    signals = [recording.signal_fingerprint(*item) for item in sorted(read)]
     return sha256(repr((name, index, recording.lights, signals, FEATURES_REVISION)))
 
 

@@ -82,6 +82,9 @@ def _series(signal: Signal, name: str, n_epochs: int) -> np.ndarray:
     n_whole = min(len(values) // width, n_epochs)
     epochs = values[: n_whole * width].reshape(n_whole, width)
     measured = np.isfinite(epochs).mean(axis=1) > 0.5
+    if modality.conditioning.scaling == "robust":
+        # a waveform that does not move is of a sensor that is off, not calm
+        measured &= np.fmax.reduce(epochs, axis=1) > np.fmin.reduce(epochs, axis=1)
     series = np.full(n_epochs, np.nan)
     if measured.any():
         used = epochs[measured]

@@ -90,10 +90,6 @@ def emg_features(samples: Samples) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-# fmt: off
-# fmt: on
-
-
 def eeg_features(samples: Samples) -> dict[str, np.ndarray]:
     """Spectrum, aperiodic slope, Hjorth, entropies, spindles and slow waves."""
     samples, gain = _decimated(samples, 100.0)

@@ -15,7 +15,7 @@ from sleep2vec_sklearn import (
     make_sleep_cohort,
 )
 from sleep2vec_sklearn.encoding import ExpertFeatures
-from sleep2vec_sklearn.errors import RecordingWarning
+from sleep2vec_sklearn.errors import CheckpointError, RecordingWarning
 from sleep2vec_sklearn.pretraining import EncoderSpec
 
 SENSORS = ["spo2", "ibi", "actigraphy"]
@@ -152,3 +152,21 @@ def test_heads_read_the_states(checkpoint, nights):
     head = Sleep2VecClassifier(checkpoint, max_epochs=1, random_state=0).fit(X, X.stages > 0)
     assert head.predict_proba(X).shape == (len(X), 2)
     assert head.modalities_ == tuple(SENSORS)
+
+
+def test_flat_stretch_is_no_night():
+    site = {"n_sites": 1, "site_kinds": ["full_laboratory"]}
+    night = make_sleep_cohort(1, hours=8, modalities=["emg"], missing=0, **site, random_state=3)[0]
+    rate = int(night.rates["emg"])
+    unplugged = np.concatenate([np.zeros(7 * 3600 * rate), night["emg"]])
+    day = Recording({"emg": (unplugged, rate)}, id="day")
+    encoded = (
+        ExpertFeatures("emg").set_output(transform="pandas").fit_transform(EpochSequence([day]))
+    )
+    begin = np.flatnonzero(encoded["time_hours"].to_numpy() > 0)[0] / 120
+    assert begin == pytest.approx(7, abs=0.6)
+
+
+def test_time_alone_is_refused(frame_of, nights):
+    with pytest.raises(CheckpointError, match="Choose at least one"):
+        frame_of(EpochSequence(nights), modalities=["time"])

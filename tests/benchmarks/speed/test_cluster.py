@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from benchmarks.speed import cluster
-from sleep2vec_sklearn import load_checkpoint
+from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, load_checkpoint
 from sleep2vec_sklearn.encoding._disk_cache import pack, token_key
+from sleep2vec_sklearn.encoding._sleep2vec import as_encoder
 from sleep2vec_sklearn.model.encoder import EncodedModality
+
+PAPER = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "spo2", "ibi", "resp")
 
 
 def cells(lines):
@@ -19,19 +22,24 @@ def cells(lines):
 def test_workers_share_the_hours():
     rows = cells(cluster.durations(nights=7200, seconds=2.0, workers=[1, 4], file_mb=100))
     assert rows == [["1", "4", "50 MB/s"], ["4", "1", "200 MB/s"]]
-    assert load_checkpoint("sleep2vec-mini").config.hidden_size == cluster.WIDTH
+    widths = as_encoder(load_checkpoint("sleep2vec-mini")).widths
+    assert sum(widths[name] for name in (*PAPER, "time")) == cluster.TOKENS
+    nights = [{"ibi": np.ones(120)}]
+    assert Sleep2VecTransformer().fit(nights).n_features_out_ == cluster.NIGHT_WIDTH
+    epochs = EpochSequence(nights)
+    assert Sleep2VecTransformer().fit(epochs).n_features_out_ == cluster.EPOCH_WIDTH
     assert cluster.EPOCHS == cluster.HOURS * 120
 
 
 def test_sizes_match_written_files():
-    tokens = np.zeros((cluster.EPOCHS, cluster.WIDTH), np.float32)
+    tokens = np.zeros((cluster.EPOCHS, cluster.TOKENS), np.float32)
     entry = pack(token_key("a"), EncodedModality(tokens, np.ones(cluster.EPOCHS, bool)))
     rows = {name: (one, all_of_them) for name, one, all_of_them in cells(cluster.sizes(1000, 94))}
     assert rows["EDF files, 8 h"] == ("94 MB", "94 GB")
-    assert rows["a row per night"] == ("512 bytes", "512 kB")
-    assert rows["a row per epoch (960 x 128 x 4 bytes)"] == ("492 kB", "492 MB")
+    assert rows["a row per night"] == ("2.4 kB", "2.4 MB")
+    assert rows["a row per epoch (960 x 423 x 4 bytes)"] == ("1.62 MB", "1.62 GB")
     megabytes = float(rows["cache: tokens of 9 modalities"][0].removesuffix(" MB"))
-    assert 1e6 * megabytes == pytest.approx(9 * len(entry), rel=0.01)
+    assert 1e6 * megabytes == pytest.approx(len(entry), rel=0.01)
 
 
 @pytest.mark.parametrize(
