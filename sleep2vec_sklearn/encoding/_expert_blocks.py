@@ -51,18 +51,24 @@ def list_tasks(
     First derivations are read together, others one by one, when their turn comes, so that memory
     does not grow with them.
     """
-    if (TIME, 0) in parts and needs_signals(recording):
-        # its time is found in signals that others need too
-        recording = keep_signals(recording, recording.read(window_modalities(recording)))
+    window = None
+    if needs_signals(recording) and any(_needs_window(name, settings) for name, _ in parts):
+        # signals that are encoded too
+        signals = recording.read(window_modalities(recording))
+        recording, window = keep_signals(recording, signals), find_window(recording, signals)
     first = {name: settings[name] for name, index in parts if index == 0 and name != TIME}
-    for name, conditioned in read_conditioned(recording, first):
+    for name, conditioned in read_conditioned(recording, first, window):
         yield (name, 0), partial(encode, name, conditioned)
     for name, index in parts:
         if index:
-            call = partial(condition_derivation, recording, name, index, settings[name])
+            call = partial(condition_derivation, recording, name, index, settings[name], window)
             yield (name, index), partial(encode, name, call)
     if (TIME, 0) in parts:
-        yield (TIME, 0), partial(encode_time, recording)
+        yield (TIME, 0), partial(encode_time, recording, window)
+
+
+def _needs_window(name: str, settings: Mapping[str, Conditioning]) -> bool:
+    return name == TIME or bool(settings[name].columns)
 
 
 def neutral_values(group: str, columns: Sequence[str]) -> np.ndarray:
@@ -95,10 +101,10 @@ def _from_seconds(seconds: np.ndarray, duration: float) -> np.ndarray:
     return np.stack([hours, hours**2, settling, share], axis=1)
 
 
-def encode_time(recording: Recording) -> EncodedModality:
+def encode_time(recording: Recording, window: tuple[int, int] | None) -> EncodedModality:
     """The time columns of a night.
 
-    Without lights it is counted from the begin of the analysis window. An excerpt that is shorter
+    Of a day it is counted from the begin of ``window``. An excerpt without lights that is shorter
     than three hours has no time of the night, and gets typical values.
     """
     n_epochs, lights = recording.n_epochs, recording.lights or (None, None)
@@ -107,8 +113,8 @@ def encode_time(recording: Recording) -> EncodedModality:
         typical = neutral_values(TIME, TIME_COLUMNS)
         return EncodedModality(np.tile(typical, (n_epochs, 1)), valid)
     times = time_columns(recording, np.arange(n_epochs))
-    if needs_signals(recording):
-        start, stop = find_window(recording, recording.read(window_modalities(recording)))
+    if window is not None:
+        start, stop = window
         seconds = (np.arange(n_epochs) - start + 0.5) * EPOCH_SECONDS
         times = _from_seconds(seconds, (stop - start) * EPOCH_SECONDS)
     # a day before the night is no time of it

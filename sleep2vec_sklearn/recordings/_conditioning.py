@@ -43,12 +43,17 @@ class ConditionedSignal:
 
 
 def read_conditioned(
-    recording: Recording, conditionings: Mapping[str, Conditioning]
-) -> Iterator[tuple[str, Callable[[], ConditionedSignal | None]]]:
-    """Read signals of a night together; yield the name of each and the call that conditions it."""
-    for_window = _window_signals(recording, conditionings.values())
+    recording: Recording, conditionings: Mapping[str, Conditioning],
+    window: tuple[int, int] | None = None,
+) -> Iterator[tuple[str, Callable[[], ConditionedSignal | None]]]:  # fmt: skip
+    """Read signals of a night together; yield the name of each and the call that conditions it.
+
+    ``window`` are the epochs of the night, which are found in its signals unless they are known.
+    """
+    for_window = _window_signals(recording, conditionings.values()) if window is None else []
     signals = recording.read(list(dict.fromkeys([*conditionings, *for_window])))
-    window = find_window(recording, {name: signals[name] for name in for_window})
+    if window is None:
+        window = find_window(recording, {name: signals[name] for name in for_window})
     for name, conditioning in conditionings.items():
         # freed with its call, so that conditioning one after the other needs room for one
         signal, n_epochs = signals.pop(name), recording.n_epochs
