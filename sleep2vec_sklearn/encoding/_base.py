@@ -172,9 +172,10 @@ def choose_groups(
         chosen = tuple(n if n in supported else get_modality(n).name for n in dict.fromkeys(names))
         sensors = set(chosen).difference(encoder.background)
         if not sensors or not sensors <= set(supported):
+            accepted = [group for group in supported if group not in encoder.background]
             raise CheckpointError(
                 f"modalities={modalities!r}: this checkpoint supports "
-                f"{', '.join(supported)}. Choose at least one of these."
+                f"{', '.join(accepted)}. Choose at least one of these."
             )
         # what is no sensor, such as the time, comes along
         return (*chosen, *(group for group in encoder.background if group not in chosen))
