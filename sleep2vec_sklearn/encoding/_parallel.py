@@ -283,7 +283,7 @@ def encode_share(
     import_settings(work.settings)
     tokens = _TokenList()
     store = None if work.summary is None else open_store(work.folder)
-    settings = *work.key[1:], resolve_device(work.device)
+    settings = *work.key[1:3], resolve_device(work.device)
     encoder = as_encoder(work.open_checkpoint(weights), *settings)
     cache = tokens if work.summary is None else store
     options = work.skip_unusable, work.find_windows

@@ -105,6 +105,13 @@ def test_weights_in_memory_are_sent(elsewhere, serial, checkpoint_in_memory):
     np.testing.assert_array_equal(rows, expected)
 
 
+def test_bundled_encoder_in_workers(elsewhere, cohort):
+    transformer = Sleep2VecTransformer(modalities=["ibi"], cache=None).fit(cohort[:3])
+    expected = transformer.transform(cohort[:3])
+    with elsewhere():
+        np.testing.assert_array_equal(transformer.transform(cohort[:3]), expected)
+
+
 def test_parallel_tables_have_coverage(elsewhere, checkpoint_path, cohort):
     X = cohort[:4]
     transformer = Sleep2VecTransformer(checkpoint_path, cache=None).fit(X)
