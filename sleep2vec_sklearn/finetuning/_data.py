@@ -113,10 +113,10 @@ LabelledBatch = tuple[Batch, tuple[Tensor, Tensor]]
 
 
 def collate(
-    nights: Sequence[NightArrays], modalities: Sequence[str], widths: Mapping[str, int] | None,
+    nights: Sequence[NightArrays], modalities: Sequence[str], widths: Mapping[str, int] | int,
     covariates: Sequence[np.ndarray] | None, index: np.ndarray, n_rows: int,
 ) -> Batch:  # fmt: skip
-    """Pad nights to one length; ``widths`` of an encoder's inputs are None for tokens."""
+    """Pad nights to one length, with the widths of an encoder's inputs, or that of tokens."""
     shape = (len(nights), max(night.n_epochs for night in nights))
     present = torch.zeros(*shape, len(modalities), dtype=torch.bool)
     valid = torch.zeros(shape, dtype=torch.bool)
@@ -129,8 +129,8 @@ def collate(
     if covariates is not None:
         padded = pad_sequence([torch.from_numpy(c) for c in covariates], batch_first=True)
     inputs: Tensor | dict[str, Tensor]
-    if widths is None:
-        inputs = _stack_layers([night.values for night in nights], modalities, shape[1])
+    if isinstance(widths, int):
+        inputs = _stack_layers([night.values for night in nights], modalities, shape[1], widths)
     else:
         inputs = {name: torch.zeros(*shape, widths[name]) for name in modalities}
         for b, night in enumerate(nights):
@@ -138,17 +138,22 @@ def collate(
                 inputs[name][b, : night.n_epochs] = _as_tensor(values)
     summaries = None
     if nights[0].summaries:
-        summaries = _stack_layers([night.summaries for night in nights], modalities, 1)[:, 0]
+        width = max(array.shape[-1] for layers in nights[0].summaries.values() for array in layers)
+        stacked = _stack_layers([night.summaries for night in nights], modalities, 1, width)
+        summaries = stacked[:, 0]
     rows = torch.from_numpy(index.astype(np.int64))
     return Batch(inputs, present, valid, padded, summaries, rows, n_rows)
 
 
 def _stack_layers(
-    nights: Sequence[Mapping[str, tuple[np.ndarray, ...]]], modalities: Sequence[str], length: int
-) -> Tensor:
-    """Arrays (n, H), or (H,), by modality and layer as [B, length, M, H] or [..., M, K, H]."""
+    nights: Sequence[Mapping[str, tuple[np.ndarray, ...]]], modalities: Sequence[str], length: int,
+    width: int,
+) -> Tensor:  # fmt: skip
+    """Arrays (n, H), or (H,), by modality and layer as [B, length, M, H] or [..., M, K, H].
+
+    Those narrower than ``width`` are followed by zeros.
+    """
     n_layers = len(next(iter(nights[0].values())))
-    width = max(arrays[0].shape[-1] for night in nights for arrays in night.values())
     stacked = torch.zeros(len(nights), length, len(modalities), n_layers, width)
     for b, night in enumerate(nights):
         for name, layers in night.items():
@@ -169,7 +174,7 @@ class TrainingSet:
 
     reader: NightsInMemory | NightsOnDisk
     modalities: tuple[str, ...]
-    widths: Mapping[str, int] | None  # of an encoder's inputs; None for tokens
+    widths: Mapping[str, int] | int  # of an encoder's inputs, or the one of tokens
     targets: Targets  # of all rows of X
     rows: tuple[np.ndarray, ...]  # labelled ones of each night; none in those of other subjects
     epochs: tuple[np.ndarray, ...] | None  # of these rows; None for nights

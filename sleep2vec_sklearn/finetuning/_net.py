@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -87,7 +87,7 @@ def fine_tune(
         covariates = _fit_covariates(settings, nights.recordings, ~held_out)
         n_covariates = 0 if covariates is None else covariates.n_columns
         head = settings.head_config(checkpoint, encoder, modalities, n_outputs, n_covariates)
-        widths = None
+        widths: Mapping[str, int] | int = head.hidden_size
         if isinstance(reader, NightsOnDisk):
             widths = {name: reader.store.contents[name].width for name in modalities}
         training, validation = (
@@ -295,8 +295,8 @@ def predict_outputs(
     """Outputs of each row of X, float32 of shape (n_rows, n_outputs), night by night."""
     head = net.module_.head.config
     modalities = head.modalities
+    widths: Mapping[str, int] | int = head.hidden_size
     if settings.finetune is None:
-        widths = None
         source = token_source(settings, checkpoint, modalities)
         nights = source.nights(inputs.recordings, inputs.locations)
     else:

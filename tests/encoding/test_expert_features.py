@@ -179,6 +179,8 @@ def test_heads_train_on_features(watch):
     X = EpochSequence(watch)
     model = Sleep2VecClassifier(ExpertFeatures(["ibi", "actigraphy"]), max_epochs=1)
     assert model.fit(X, X.stages > 0).predict(X).shape == (len(X),)
+    # ibi has the most columns
+    assert model.predict(EpochSequence([watch[0].without("ibi")])).shape == (watch[0].n_epochs,)
 
 
 def test_boosting_takes_missing_values(watch):

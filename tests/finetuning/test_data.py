@@ -54,7 +54,7 @@ def training_set(lengths, labelled, longest):
         epochs.append(np.array([where[i][1] for i in mine], dtype=int))
         assert len(mine) <= length
     nights = [night_of(k, length) for k, length in enumerate(lengths)]
-    inputs = NightsInMemory(nights), ("eeg", "ibi"), None, Targets.of(values)
+    inputs = NightsInMemory(nights), ("eeg", "ibi"), WIDTH, Targets.of(values)
     return TrainingSet(*inputs, tuple(rows), tuple(epochs), tuple(lengths), None, longest)
 
 
@@ -82,7 +82,7 @@ def test_a_pass_covers_labelled_rows(lengths, longest, size, seed):
 
 def test_nights_of_rows_are_averaged():
     nights = [night_of(k, 4) for k in range(3)]
-    inputs = NightsInMemory(nights), ("eeg", "ibi"), None, Targets.of(np.array([0, 1]))
+    inputs = NightsInMemory(nights), ("eeg", "ibi"), WIDTH, Targets.of(np.array([0, 1]))
     rows = (np.array([0]), np.array([1]), np.array([0]))
     training = TrainingSet(*inputs, rows, None, (4, 4, 4), None)
     (pieces,) = training.draw(np.random.default_rng(0), 2)
@@ -94,8 +94,9 @@ def test_nights_of_rows_are_averaged():
 
 def test_nights_are_padded():
     nights = [night_of(0, 2), night_of(1, 4, names=("ibi",))]
-    batch = collate(nights, ("eeg", "ibi"), None, None, np.arange(2), 2)
-    assert batch.inputs.shape == (2, 4, 2, WIDTH)
+    batch = collate(nights, ("eeg", "ibi"), WIDTH + 1, None, np.arange(2), 2)
+    assert batch.inputs.shape == (2, 4, 2, WIDTH + 1)
+    assert batch.inputs[..., WIDTH].abs().sum() == 0
     assert batch.valid.tolist() == [[True, True, False, False], [True] * 4]
     assert batch.present[1].tolist() == [[False, True]] * 4
     assert not batch.present[0, 2:].any()
