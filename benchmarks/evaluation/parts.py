@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What each part of an encoder is worth to a linear head, people held out.
 
-``python -m benchmarks.evaluation.parts --data DIR [--checkpoint NAME|FILE] [--tasks ...]``
+``python -m benchmarks.evaluation.parts --data DIR [--checkpoint NAME|FILE] [--undistilled FILE]``
 
 Logistic regression (classes balanced) on the rows of ``Sleep2VecTransformer()`` as it comes, on
-parts of their columns, on those of the same network with random weights, and on expert features
-alone. Its penalty is chosen within the training subjects. Prints tables for the model card: means
-over subjects, behind them values of all epochs together, and paired differences with 95 % bootstrap
+parts of their columns, with tokens in place of states that know the epochs around, on those of the
+same network with random weights, of one trained without distillation, and on expert features alone.
+Its penalty is chosen within the training subjects. Prints tables for the model card: means over
+subjects, behind them values of all epochs together, and paired differences with 95 % bootstrap
 intervals over subjects. A look at real labels adds its lines to ``LOOKS.md``.
 """
 
@@ -32,21 +33,27 @@ from .scores import as_markdown
 from .tasks import REAL, Maker, Nights, Problem, simulated_cohort, simulated_psg
 
 FULL, EXPERT, RANDOM = "full", "expert features", "random weights"
+CONTEXT, DISTILLATION = "no context", "no distillation"
 SIMULATED = "simulated"
 
 
-def rows_of(checkpoint: Checkpoint, twin: Checkpoint, X: Nights, cache: str = "memory") -> Rows:
-    """Every variant's rows of nights or epochs."""
+def rows_of(
+    checkpoint: Checkpoint, others: Mapping[str, Checkpoint], X: Nights, cache: str = "memory"
+) -> Rows:
+    """Every variant's rows of nights or epochs; ``others`` are variants of the network."""
     encoder = Sleep2VecTransformer(checkpoint, cache=cache).fit(X)
     is_state = np.char.startswith(encoder.get_feature_names_out().astype(str), "sleep2vec_")
     rows = encoder.transform(X)
     variants = {FULL: rows, "states alone": rows[:, is_state]}
     if not is_state.all():
         variants["expert block"] = rows[:, ~is_state]
+        tokens = Sleep2VecTransformer(checkpoint, layer=0, cache=cache).fit_transform(X)
+        variants[CONTEXT] = np.hstack([tokens, rows[:, ~is_state]])
     if isinstance(X, EpochSequence):
         plain = Sleep2VecTransformer(checkpoint, center=None, cache=cache)
         variants["not centred"] = plain.fit_transform(X)
-    variants[RANDOM] = Sleep2VecTransformer(twin, cache=cache).fit_transform(X)
+    for name, other in others.items():
+        variants[name] = Sleep2VecTransformer(other, cache=cache).fit_transform(X)
     variants[EXPERT] = ExpertFeatures(levels=False, cache=cache).fit_transform(X)
     return variants
 
@@ -69,10 +76,11 @@ def table_of(results: Sequence[tuple[str, str, Mapping[str, Scores]]]) -> pd.Dat
     rows = []
     for name, question, scores in results:
         full = scores[FULL]
+        others = [other for other in (EXPERT, RANDOM, CONTEXT, DISTILLATION) if other in scores]
         for metric in full.pooled:
             row = {"task": f"{name}: {question}, {metric}", "subjects": len(full.subjects)}
             row |= {variant: _shown(of_variant, metric) for variant, of_variant in scores.items()}
-            for other in (EXPERT, RANDOM):
+            for other in others:
                 row[f"{FULL} - {other}"] = _with_interval(*full.lead(scores[other], metric))
             rows.append(row)
     return pd.DataFrame(rows).set_index("task").fillna("")
@@ -92,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of the real data sets")
     parser.add_argument("--checkpoint", default="sleep2vec-mini", help="name or .safetensors file")
+    parser.add_argument("--undistilled", help="file of one that was trained without distillation")
     tasks = (*REAL, SIMULATED)
     parser.add_argument("--tasks", nargs="+", choices=tasks, default=tasks, metavar="TASK")
     parser.add_argument("--nights", type=int, default=48, help="simulated people, a night each")
@@ -103,10 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # nights without a sensor, and short ones, are many here
     warnings.simplefilter("ignore", RecordingWarning)
     checkpoint = load_checkpoint(options.checkpoint)
-    twin = random_twin(checkpoint)
+    others = {RANDOM: random_twin(checkpoint)}
+    if options.undistilled is not None:
+        others[DISTILLATION] = load_checkpoint(options.undistilled)
 
     def make(X: Nights) -> Rows:
-        return rows_of(checkpoint, twin, X, options.cache)
+        return rows_of(checkpoint, others, X, options.cache)
 
     for task in options.tasks:
         results = []

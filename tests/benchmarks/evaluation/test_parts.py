@@ -52,24 +52,26 @@ def quick(monkeypatch, tmp_path):
 
 def test_variants_are_parts_of_rows(mini_path, cohort):
     checkpoint = load_checkpoint(mini_path)
-    twin = random_twin(checkpoint)
-    rows = rows_of(checkpoint, twin, EpochSequence(cohort[:2]))
+    others = {"random weights": random_twin(checkpoint)}
+    rows = rows_of(checkpoint, others, EpochSequence(cohort[:2]))
     assert {*rows["states alone"].shape} == {2 * N_EPOCHS, 128}
     assert {len(X) for X in rows.values()} == {2 * N_EPOCHS}
     both = np.hstack([rows["states alone"], rows["expert block"]])
     np.testing.assert_array_equal(both, rows["full"])
     assert rows["random weights"].shape == rows["not centred"].shape == rows["full"].shape
-    assert "not centred" not in rows_of(checkpoint, twin, cohort[:2])
+    assert rows["no context"].shape == rows["full"].shape
+    assert "not centred" not in rows_of(checkpoint, others, cohort[:2])
 
 
 def test_real_looks_are_written_down(data, mini_path, capsys):
-    given = ["--data", str(data), "--checkpoint", str(mini_path)]
+    given = ["--data", str(data), "--checkpoint", str(mini_path), "--undistilled", str(mini_path)]
     main([*given, "--tasks", "sleep-accel-actigraphy"])
     shown = capsys.readouterr().out
     assert "| sleep-accel, actigraphy: W/NREM/REM, kappa | 6 |" in shown
     assert "full - expert features" in shown
     looks = ledger.LEDGER.read_text().splitlines()
-    assert len(looks) == 6
+    assert len(looks) == 8
+    assert "| mini, no distillation |" in looks[-2]
     assert "| mini, full | wake_auc " in looks[0]
     assert "| expert features | wake_auc " in looks[-1]
 
