@@ -205,6 +205,8 @@ def _methods(value: type) -> dict[str, str]:
         if owner is None or not owner.__module__.startswith(PACKAGE):
             continue
         member = inspect.getattr_static(value, name)
+        # of scikit-learn's available_if
+        member = getattr(member, "fn", member)
         if isinstance(member, (staticmethod, classmethod, property)) or inspect.isfunction(member):
             function = getattr(member, "__func__", getattr(member, "fget", member))
             if getattr(function, "__doc__", None):

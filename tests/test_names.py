@@ -26,8 +26,7 @@ INNER = {
     "evaluation": "test_cross_validation test_subjects",
     "finetuning": (
         "conftest test_base test_classifier test_cox test_data test_heads test_labels "
-        "test_losses test_net test_network test_saving test_stage_programs test_stager "
-        "test_upstream"
+        "test_losses test_net test_network test_saving test_stage_programs test_stager"
     ),
     "model": "test_tokenizers",
     "model/upstream": "test_files",

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from .config import HeadConfig
 
@@ -20,7 +21,6 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU,
 }  # fmt: skip
 _N_ATTENTION_HEADS = 8
-_N_POSITIONS = 2048
 _FADE_EPOCHS = 20
 
 
@@ -113,12 +113,13 @@ class TemporalTransformerHead(nn.Module):
         super().__init__()
         size = config.head_size or config.hidden_size
         self.proj_in = _projection(config.input_size, size)
-        self.pos_emb = nn.Embedding(_N_POSITIONS, size)
+        self.pos_emb = nn.Embedding(config.n_positions, size)
         nn.init.normal_(self.pos_emb.weight, std=0.02)
-        n_heads = math.gcd(_N_ATTENTION_HEADS, size)
+        n_heads = config.n_heads or math.gcd(_N_ATTENTION_HEADS, size)
         layer = nn.TransformerEncoderLayer(
-            size, n_heads, 4 * size, config.dropout, "gelu", batch_first=True, norm_first=True
-        )
+            size, n_heads, config.feed_size or 4 * size, config.dropout, "gelu",
+            batch_first=True, norm_first=True,
+        )  # fmt: skip
         self.encoder = nn.TransformerEncoder(
             layer, config.depth_used, nn.LayerNorm(size), enable_nested_tensor=False
         )
@@ -157,18 +158,69 @@ class MeanPooling(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """Weighted mean with ``softmax(q · tanh(W h + b))`` over the counted epochs."""
+    """Weighted mean with ``softmax(q · tanh(W h + b) / temperature)`` over the counted epochs.
 
-    def __init__(self, hidden_size: int):
+    That of several queries is concatenated.
+    """
+
+    def __init__(self, hidden_size: int, n_queries: int = 1, temperature: float = 1.0):
         super().__init__()
         self.key = nn.Linear(hidden_size, hidden_size)
-        self.query = nn.Parameter(0.02 * torch.randn(hidden_size))
+        shape = (hidden_size,) if n_queries == 1 else (n_queries, hidden_size)
+        self.query = nn.Parameter(0.02 * torch.randn(shape))
+        self.temperature = temperature
 
     def forward(self, tokens: Tensor, counted: Tensor) -> Tensor:
-        """[B, L, M, K, H], zero where not ``counted`` [B, L, M], to [B, M, K, H]."""
-        scores = self.key(tokens).tanh() @ self.query
-        weights = masked_softmax(scores, counted[..., None].expand_as(scores), dim=1)
-        return (weights[..., None] * tokens).sum(dim=1)
+        """[B, L, M, K, H], zero where not ``counted`` [B, L, M], to [B, M, K, n_queries * H]."""
+        keys = self.key(tokens).tanh()
+        pooled = []
+        for query in self.query.reshape(-1, tokens.shape[-1]):
+            scores = keys @ query / self.temperature
+            weights = masked_softmax(scores, counted[..., None].expand_as(scores), dim=1)
+            pooled.append((weights[..., None] * tokens).sum(dim=1))
+        return torch.cat(pooled, dim=-1)
+
+
+class LSTMPooling(nn.Module):
+    """Mean state of a bidirectional LSTM that reads the counted epochs, as if none lay between."""
+
+    def __init__(self, hidden_size: int, n_layers: int = 1):
+        super().__init__()
+        self.lstm = nn.LSTM(
+            hidden_size, hidden_size // 2, n_layers, batch_first=True, bidirectional=True
+        )
+
+    def forward(self, tokens: Tensor, counted: Tensor) -> Tensor:
+        """[B, L, M, K, H], anything where not ``counted`` [B, L, M], to [B, M, K, H]."""
+        by_epoch = tokens.movedim(1, 3)
+        shape = by_epoch.shape[:3]
+        sequences = by_epoch.flatten(0, 2)
+        seen = counted.movedim(1, 2)[:, :, None].expand(*shape, -1).flatten(0, 2)
+        lengths = seen.sum(dim=1)
+        pooled = tokens.new_zeros(len(sequences), 2 * self.lstm.hidden_size)
+        rows = lengths.nonzero()[:, 0]
+        if len(rows):
+            # those that count come first, in their order
+            order = (~seen[rows]).byte().argsort(dim=1, stable=True)[..., None]
+            first = sequences[rows].gather(1, order.expand(-1, -1, sequences.shape[-1]))
+            packed = pack_padded_sequence(
+                first, lengths[rows].cpu(), batch_first=True, enforce_sorted=False
+            )
+            states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+            mean = states.sum(dim=1) / lengths[rows][:, None]
+            pooled = pooled.to(mean.dtype).index_copy(0, rows, mean)
+        return pooled.unflatten(0, shape)
+
+
+def build_pooling(config: HeadConfig) -> nn.Module | None:
+    """How the epochs of a night become one; None where nothing is pooled."""
+    if config.unit == "epoch" or config.pooling == "cls":
+        return None
+    if config.pooling == "lstm":
+        return LSTMPooling(config.hidden_size, config.lstm_layers)
+    if config.pooling == "attention":
+        return AttentionPooling(config.hidden_size, config.n_queries, config.temperature)
+    return MeanPooling()
 
 
 def masked_softmax(scores: Tensor, counted: Tensor, dim: int) -> Tensor:

@@ -18,11 +18,10 @@ from ..encoding._sleep2vec import window_starts
 from ..errors import CheckpointError
 from ..model.network import Sleep2Vec
 from ._heads import (
-    AttentionPooling,
     LayerMix,
-    MeanPooling,
     build_aggregation,
     build_head,
+    build_pooling,
     fill_gaps,
 )
 from .config import HeadConfig, LoRA
@@ -36,11 +35,14 @@ _ADAPTER = "default"
 
 
 class FineTuned(nn.Module):
-    """An encoder, which is not copied, and a head on ``layers``, its last blocks by default."""
+    """An encoder, which is not copied, and a head on ``layers``, its last blocks by default.
+
+    ``adapted`` are encoders that read the tokens of one modality each, in place of the one for all.
+    """
 
     def __init__(
         self, encoder: Sleep2Vec, head_config: HeadConfig, lora: LoRA | None = None, *,
-        layers: Sequence[int] | None = None,
+        layers: Sequence[int] | None = None, adapted: Mapping[str, Sleep2Vec] | None = None,
     ):  # fmt: skip
         super().__init__()
         _check_fit(encoder, head_config)
@@ -52,6 +54,7 @@ class FineTuned(nn.Module):
                 f"are as many blocks of 1 to {top}."
             )
         self.encoder = encoder
+        self.adapted = nn.ModuleDict(adapted or {})
         self.head: Any = Head(head_config)  # or Standardised
         if lora is not None:
             insert_lora(encoder, lora)
@@ -91,14 +94,28 @@ class FineTuned(nn.Module):
             self._embed(name, inputs.get(name), counted[..., i], features)
             for i, name in enumerate(names)
         ]
-        # the modalities are encoded as further sequences: [M * B, L, ...]
         lengths = (valid * torch.arange(1, valid.shape[1] + 1, device=valid.device)).amax(dim=1)
+        if not self.adapted:
+            return self._encode_modalities(self.encoder, embedded, counted, lengths)
+        parts = [
+            self._encode_modalities(self.adapted[name], [tokens], counted[..., i, None], lengths)
+            for i, (name, tokens) in enumerate(zip(names, embedded, strict=True))
+        ]
+        summaries = [cls for _, cls in parts if cls is not None]
+        tokens = torch.cat([tokens for tokens, _ in parts], dim=2)
+        return tokens, torch.cat(summaries, dim=1) if summaries else None
+
+    def _encode_modalities(
+        self, encoder: Any, embedded: Sequence[Tensor], counted: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """The modalities are encoded as further sequences, [M * B, L, ...]."""
+        n_modalities = len(embedded)
         tokens, cls = encode_sequences(
-            self.encoder, torch.cat(embedded), counted.movedim(-1, 0).flatten(0, 1),
-            lengths.repeat(len(names)), self.layers,
+            encoder, torch.cat(list(embedded)), counted.movedim(-1, 0).flatten(0, 1),
+            lengths.repeat(n_modalities), self.layers,
         )  # fmt: skip
-        tokens = tokens.unflatten(0, (len(names), -1)).movedim(0, 2)
-        return tokens, None if cls is None else cls.unflatten(0, (len(names), -1)).movedim(0, 1)
+        tokens = tokens.unflatten(0, (n_modalities, -1)).movedim(0, 2)
+        return tokens, None if cls is None else cls.unflatten(0, (n_modalities, -1)).movedim(0, 1)
 
     def _embed(self, name: str, values: Tensor | None, counted: Tensor, features: bool) -> Tensor:
         if values is None:
@@ -114,10 +131,7 @@ class Head(nn.Module):
     def __init__(self, config: HeadConfig):
         super().__init__()
         self.config = config
-        self.pooling: nn.Module | None = None
-        if config.unit == "night" and config.pooling != "cls":
-            attention = config.pooling == "attention"
-            self.pooling = AttentionPooling(config.hidden_size) if attention else MeanPooling()
+        self.pooling = build_pooling(config)
         own = len(config.modalities) if config.layer_mix_per_modality else 1
         self.layer_mix = LayerMix(config.n_layers, own) if config.n_layers > 1 else None
         self.aggregation = build_aggregation(config)
@@ -137,9 +151,15 @@ class Head(nn.Module):
             night_has = counted.any(dim=1)
             fused = self.aggregation(self._pool(tokens, counted, cls, night_has), night_has)
             return self.predictor(self._append_covariates(fused, covariates))
+        return self.predictor(self.features(tokens, counted, covariates), valid)
+
+    def features(
+        self, tokens: Tensor | None, counted: Tensor, covariates: Tensor | None = None
+    ) -> Tensor:
+        """Features of epochs [B, L, W], of the modalities that are ``counted`` [B, L, M]."""
         mixed = self._mix_layers(self._masked(tokens, counted))
         fused = fill_gaps(self.aggregation(mixed, counted), counted.any(dim=-1))
-        return self.predictor(self._append_covariates(fused, covariates), valid)
+        return self._append_covariates(fused, covariates)
 
     def _pool(
         self, tokens: Tensor | None, counted: Tensor, cls: Tensor | None, night_has: Tensor
@@ -335,11 +355,11 @@ def _encode_rows(
 ) -> tuple[Tensor, Tensor | None]:
     context = encoder.config.context_epochs
     if tokens.shape[1] <= context:
-        return _encode_windows(encoder, tokens, valid, layers)
+        return encode_windows(encoder, tokens, valid, layers)
     layout = _layout(lengths.cpu().numpy(), context)
     owner, epochs, weight = (torch.from_numpy(part).to(tokens.device) for part in layout)
     seen = valid[owner[:, None], epochs] & (weight > 0)
-    windows, summary = _encode_windows(encoder, tokens[owner[:, None], epochs], seen, layers)
+    windows, summary = encode_windows(encoder, tokens[owner[:, None], epochs], seen, layers)
     n, length = tokens.shape[:2]
     index = (owner[:, None] * length + epochs).flatten()
     weight = weight.to(windows.dtype)
@@ -366,7 +386,7 @@ def _layout(lengths: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray, 
     return owner, epochs, weight
 
 
-def _encode_windows(
+def encode_windows(
     encoder: Sleep2Vec, tokens: Tensor, seen: Tensor, layers: Sequence[int]
 ) -> tuple[Tensor, Tensor | None]:
     """[N, c, d] to [N, c, K, H], and summaries [N, K, H] or None."""

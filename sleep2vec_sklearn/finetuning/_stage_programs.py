@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from ..recordings.modality import EPOCH_SECONDS, get_modality, list_modalities
 from ..recordings.recording import Recording, describe_recording, prefix_errors
 from ._stage_head import STAGES, softmax
 
+NAMES = ("seqsleepnet", "yasa", "vote")
 YASA_RATE = 100.0
 _YASA_STAGES = {"WAKE": "W", "REM": "R"}
 _YASA_CARD = {
@@ -65,15 +65,17 @@ def stage_by_program(
     night: Recording, stager: Any, modalities: Sequence[str] | None,
     stage_bundled: Callable[[], Staging],
 ) -> Staging:  # fmt: skip
-    """Stage by what is no classifier; refusals come before anything is downloaded."""
-    is_named = isinstance(stager, str) and stager in ("seqsleepnet", "yasa", "vote")
-    network = stager if is_named else _open_network(stager)
-    name = stager if is_named else network.name
-    if modalities is not None and (name != "seqsleepnet" or list_modalities(modalities) != ["eeg"]):
+    """Stage by what is no classifier, a name or network; refusals come before any download."""
+    name = stager if isinstance(stager, str) else stager.name
+    reads = ("eeg",) if name == "seqsleepnet" else getattr(stager, "modalities_", None)
+    if modalities is not None and (reads is None or {*list_modalities(modalities)} != {*reads}):
+        chosen = "the EEG" if reads in (None, ("eeg",)) else ", ".join(reads)
         raise InvalidRecordingError(
-            f"modalities={modalities!r}, but stager={name!r} chooses its own: it reads the EEG"
-            f"{' alone' if name == 'seqsleepnet' else ''}. Leave them out, or the stager."
+            f"modalities={modalities!r}, but stager={name!r} chooses its own: it reads {chosen}"
+            f"{'' if reads is None else ' alone'}. Leave them out, or the stager."
         )
+    if hasattr(stager, "stage"):
+        return _stage_by_finetuned(night, stager)
     with prefix_errors(describe_recording(night)):
         if "eeg" not in night.modalities:
             raise InvalidRecordingError(
@@ -82,7 +84,7 @@ def stage_by_program(
             )
         if name == "vote":
             return _stage_by_vote(night, stage_bundled)
-        staging = _stage_by_yasa(night) if name == "yasa" else _stage_by_network(night, network)
+        staging = _stage_by_yasa(night) if name == "yasa" else _stage_by_network(night, stager)
         if not staging.measured["eeg"].any():
             raise InvalidRecordingError(
                 f"no usable signal: eeg flat or mostly without samples, and stager={name!r} needs "
@@ -91,33 +93,27 @@ def stage_by_program(
     return staging
 
 
-def _open_network(stager: Any) -> Any:
-    from ..model.checkpoint import load_checkpoint
-    from ..model.external import SeqSleepNet
-
-    loaded, is_path = stager, isinstance(stager, str | os.PathLike)
-    if is_path and not Path(stager).exists():
-        missing = "no stager" if Path(stager).name == str(stager) else "a file that is not there"
-        raise _no_stager(stager, missing)
-    if is_path:
-        loaded = load_checkpoint(stager)
-    if not isinstance(loaded, SeqSleepNet):
-        raise _no_stager(stager, f"a {type(loaded).__name__}, which gives no stages")
-    return loaded
-
-
-def _no_stager(stager: Any, what: str) -> CheckpointError:
-    return CheckpointError(
-        f"stager={stager!r} is {what}; accepted are 'bundled', 'seqsleepnet', 'yasa', 'vote', a "
-        "path to SeqSleepNet's file, a SeqSleepNet, or a fitted classifier. Use stager='bundled'."
-    )
+def _stage_by_finetuned(night: Recording, network: Any) -> Staging:
+    # loaded from a file of the authors
+    classes = getattr(network, "classes_", ())
+    if network.unit_ != "epoch" or list(classes) != list(range(len(STAGES))):
+        outputs = f"{network.head.config.n_outputs} outputs of {network.unit_}s"
+        raise CheckpointError(
+            f"stager={network.name!r} has {outputs}, but a stager has those of the five stages for "
+            "each epoch. Predict with load_finetuned(path).predict(X)."
+        )
+    probabilities, measured = network.stage(night)
+    return Staging.of_one(
+        network.name, probabilities, measured, card=network.card,
+        derivations=first_derivations(night, measured),
+    )  # fmt: skip
 
 
 def _stage_by_network(night: Recording, network: Any) -> Staging:
     from ..model.checkpoint import load_checkpoint
 
     try:
-        network = load_checkpoint(network) if isinstance(network, str) else network
+        network = load_checkpoint(network) if isinstance(network, str | os.PathLike) else network
     except ImportError as error:
         raise CheckpointError(str(error)) from error
     states, probabilities, valid, label = network.read_and_stage(night)
@@ -214,7 +210,7 @@ def _stage_by_vote(night: Recording, stage_bundled: Callable[[], Staging]) -> St
     path = find_file()
     programs: dict[str, Callable[[], Staging]] = {"bundled": stage_bundled}
     if path is not None:
-        programs["seqsleepnet"] = lambda: _stage_by_network(night, _open_network(path))
+        programs["seqsleepnet"] = lambda: _stage_by_network(night, path)
     if find_spec("yasa") is not None:
         programs["yasa"] = lambda: _stage_by_yasa(night)
     if len(programs) == 1:

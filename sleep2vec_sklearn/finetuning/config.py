@@ -24,9 +24,11 @@ TEMPORAL_HEADS = ("temporal_conv", "temporal_transformer")
 HEADS = ("linear", "mlp", "regression", *TEMPORAL_HEADS)
 AGGREGATIONS = ("mean", "concat", "gated")
 POOLINGS = ("mean", "attention", "cls")
+ACTIVATIONS = ("elu", "relu", "gelu", "silu")
 _ACCEPTED = {
-    "unit": ("epoch", "night"), "head": HEADS, "aggregation": AGGREGATIONS, "pooling": POOLINGS,
-    "activation": ("elu", "relu", "gelu", "silu"),
+    "unit": ("epoch", "night"), "head": HEADS, "aggregation": AGGREGATIONS,
+    # "lstm" is of networks that are read alone: it does no better here, and is slow
+    "pooling": (*POOLINGS, "lstm"), "activation": ACTIVATIONS,
 }  # fmt: skip
 
 
@@ -138,6 +140,8 @@ class HeadConfig:
     head: str = "mlp"
     aggregation: str = "mean"
     pooling: str = "mean"  # no effect on epochs
+    n_queries: int = 1  # of "attention", whose results are concatenated
+    temperature: float = 1.0  # that its scores are divided by
     n_layers: int = 1  # encoder layers that are mixed; 1 for the last one alone
     layer_mix_per_modality: bool = True  # whether each modality has its own mixing weights
     n_covariates: int = 0  # numbers per sequence that are appended to the fused features
@@ -146,13 +150,21 @@ class HeadConfig:
     activation: str = "elu"
     depth: int | None = None  # None for two layers, or four in the temporal heads
     kernel_size: int = 7  # epochs spanned by a filter of "temporal_conv", odd
+    # of "temporal_transformer"
+    n_heads: int | None = None  # None for eight, or fewer where the size is no multiple of eight
+    feed_size: int | None = None  # None for four times the head's size
+    n_positions: int = 2048  # that are learned
+    lstm_layers: int = 1  # of the pooling "lstm"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))
-        for name in ("hidden_size", "n_outputs", "n_layers", "kernel_size"):
+        for name in (
+            *("hidden_size", "n_outputs", "n_layers", "kernel_size"),
+            *("n_queries", "n_positions", "lstm_layers"),
+        ):
             _require_count(name, getattr(self, name))
         _require_count("n_covariates", self.n_covariates, least=0)
-        for name in ("head_size", "depth"):
+        for name in ("head_size", "depth", "n_heads", "feed_size"):
             if getattr(self, name) is not None:
                 _require_count(name, getattr(self, name))
         for name, accepted in _ACCEPTED.items():
@@ -161,6 +173,9 @@ class HeadConfig:
                 raise ValueError(f"{name} must be one of {listed}, got {getattr(self, name)!r}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}.")
+        is_number = isinstance(self.temperature, int | float)
+        if not is_number or not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature must be a number above 0, got {self.temperature!r}.")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size}.")
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
@@ -176,10 +191,22 @@ class HeadConfig:
             )
 
     @property
+    def pooled_size(self) -> int:
+        """Width of what is known of a modality, once epochs are pooled."""
+        if self.unit == "epoch" or self.pooling in ("mean", "cls"):
+            return self.hidden_size
+        # an LSTM has as many states in either direction
+        return (
+            2 * (self.hidden_size // 2)
+            if self.pooling == "lstm"
+            else self.n_queries * self.hidden_size
+        )
+
+    @property
     def input_size(self) -> int:
         """Width of the fused features with covariates."""
         blocks = len(self.modalities) if self.aggregation == "concat" else 1
-        return blocks * self.hidden_size + self.n_covariates
+        return blocks * self.pooled_size + self.n_covariates
 
     @property
     def depth_used(self) -> int:

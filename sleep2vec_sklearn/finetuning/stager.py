@@ -32,7 +32,7 @@ from ..recordings.recording import (
 )
 from ..recordings.stages import SleepStage
 from ._stage_head import STAGES, load_stage_head
-from ._stage_programs import Staging, first_derivations, stage_by_program
+from ._stage_programs import NAMES, Staging, first_derivations, stage_by_program
 
 __all__ = ["StagedNight", "stage_night"]
 
@@ -55,7 +55,7 @@ def stage_night(
     ----------
     recording : Recording, dict or path
         One night; the whole of it, as its epochs are compared with each other.
-    stager : {"bundled", "seqsleepnet", "yasa", "vote"}, path, SeqSleepNet or classifier
+    stager : {"bundled", "seqsleepnet", "yasa", "vote"}, path, network or classifier
         Who stages; "bundled" by default.
 
         - ``"seqsleepnet"`` is downloaded once and reads a central EEG; its file works too, and
@@ -65,6 +65,9 @@ def stage_night(
         - ``"vote"`` is the mean of the log-probabilities of these two, as far as they are installed
           or were downloaded before, and the bundled one, with equal weights;
           ``StagedNight.voters`` says who took part.
+        - A path to a ``.ckpt`` that the paper's authors fine-tuned for the five stages, or what
+          :func:`~sleep2vec_sklearn.finetuning.load_finetuned` makes of it; the night needs every
+          sensor that the file reads, with amplitudes as in its training.
         - A classifier is any that was fitted on epochs with the codes of :class:`SleepStage` as y,
           such as a pipeline with a :class:`Sleep2VecTransformer`; it reads the sensors it was
           fitted with.
@@ -108,6 +111,8 @@ def stage_night(
         return _stage_by_classifier(night, stager, modalities)
     if isinstance(stager, str) and stager == "bundled":
         return _as_staged(night, _stage_bundled(night, modalities, device, cache))
+    if not (isinstance(stager, str) and stager in NAMES):
+        stager = _open(stager)
     staging = stage_by_program(
         night, stager, modalities, lambda: _stage_bundled(night, None, device, cache)
     )
@@ -216,6 +221,33 @@ def _as_night(recording: Any) -> Recording:
             "one: [stage_night(night) for night in nights]."
         )
     return as_recording(recording)
+
+
+def _open(stager: Any) -> Any:
+    """The network of a path, or one that is given."""
+    from ..model.external import SeqSleepNet
+    from ..model.upstream._files import locate
+    from .upstream import open_stager
+
+    loaded = stager
+    if isinstance(stager, str | os.PathLike):
+        path = locate(stager)
+        if not path.exists():
+            is_word = path.name == str(stager)
+            raise _no_stager(stager, "no stager" if is_word else "a file that is not there")
+        loaded = open_stager(path)
+    if not isinstance(loaded, SeqSleepNet) and not hasattr(loaded, "stage"):
+        raise _no_stager(stager, f"a {type(loaded).__name__}, which gives no stages")
+    return loaded
+
+
+def _no_stager(stager: Any, what: str) -> CheckpointError:
+    names = ", ".join(map(repr, ("bundled", *NAMES)))
+    return CheckpointError(
+        f"stager={stager!r} is {what}; accepted are {names}, a path to SeqSleepNet's file or to a "
+        "fine-tuned one of the authors, what it loads as, or a fitted classifier. Use "
+        "stager='bundled'."
+    )
 
 
 def _as_staged(night: Recording, staging: Staging) -> StagedNight:

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
-from .config import HeadConfig
+from .config import ACTIVATIONS, TEMPORAL_HEADS, HeadConfig
 
 # torch takes seconds to import, so what needs it is imported where it is used
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..model.upstream.checkpoint import UpstreamCheckpoint
-    from ._network import FineTuned, Head
+    from ._upstream_network import Task, UpstreamNetwork
 
 __all__ = ["load_finetuned"]
 
@@ -25,8 +27,37 @@ _HEADS = {
     **{name: name for name in ("regression", "temporal_conv", "temporal_transformer")},
 }
 _AGGREGATIONS = {"mean": "mean", "concat": "concat", "gated_scalar": "gated"}
-_POOLINGS = {"mean": "mean", "attn": "attention"}
+_POOLINGS = {"mean": "mean", "attn": "attention", "lstm": "lstm"}
+_ACTIVATIONS = dict.fromkeys(ACTIVATIONS)
+_CLS_USES = dict.fromkeys(("tokens", "cls"))
+_TASKS = {
+    "classification": "classes", "regression": "numbers", "survival": "risks",
+    "multilabel_classification": "outcomes", "ahi": "seconds", "arousal": "seconds",
+}  # fmt: skip
+_HEAD_KEYS = ("name", "hidden_dim", "dropout", "act", "channel_agg", "temporal_agg", "kwargs")
+# options of each kind of head and pooling: "num_heads" of a head and "temp" are read, all others
+# show in the parameters and have to say the same, and dropout is for training
+_HEAD_OPTIONS = {
+    "mlp": ("num_layers", "dropout"), "regression": ("num_layers", "dropout"),
+    "temporal_conv": ("num_layers", "kernel_size", "dropout"),
+    "temporal_transformer": ("num_layers", "num_heads", "dropout"),
+}  # fmt: skip
+_POOLING_OPTIONS = {
+    "mean": (), "attention": ("num_heads", "heads", "temp", "temperature", "dropout"),
+    "lstm": ("num_layers", "bidirectional", "dropout"),
+}  # fmt: skip
+_MIX_KEYS = ("enabled", "layer_indices", "shared_across_modalities")
+_N_HEADS = 8
+_SECONDS = 30
+_SUBTYPES = 4  # of arousals, for each second in turn
+
 _FILTERS = "head.blocks.0.depthwise.weight"
+_FEED = "head.encoder.layers.0.linear1.weight"
+_POSITIONS = "head.pos_emb.weight"
+_QUERIES = "temporal_agg.pool.q"
+_PROJECTION = "head.proj_in.weight"
+_AGE = ("survival_age_embedding.weight", "survival_age_embedding.bias")
+_SEX = ("survival_sex_embedding.weight",)
 _KEYS = {
     "head.fusion.aggregator.gates": "aggregation.gates",
     "temporal_agg.pool.q": "pooling.query",
@@ -36,36 +67,40 @@ _KEYS = {
 }
 _LAYER = re.compile(r"head\.(?:mlp|regressor)\.(\d+)\.(weight|bias)")
 _BLOCK = re.compile(r"head\.(?:blocks|encoder\.layers)\.(\d+)\..*")
+_LSTM_LAYER = re.compile(r"temporal_agg\.lstm\.weight_ih_l(\d+)")
 _OF_THE_LOSS = re.compile(r"_?\w*loss\.\w+")
 
 
-def load_finetuned(path: str | os.PathLike, **options: Any) -> FineTuned:
+def load_finetuned(
+    path: str | os.PathLike, *, missing: str = "raise", **options: Any
+) -> UpstreamNetwork:
     """Read a fine-tuned Lightning checkpoint of the authors: encoder and head, ready to predict.
 
     Parameters
     ----------
     path : path-like
-        A ``.ckpt`` file of fine-tuning.
+        A ``.ckpt`` file of fine-tuning. A YAML file next to it is read for what it does not say
+        itself: the window of training, ``data.max_tokens``, as a rule.
+    missing : {"raise", "ignore"}
+        What happens where a recording lacks a modality that the network reads, which its authors'
+        code never does without: an error, or a prediction from the others.
     **options
         ``config``, ``weights``, ``adapter``, ``alpha``, ``conditioning``, ``context_epochs`` of
         :func:`~sleep2vec_sklearn.model.read_upstream_checkpoint`.
 
     Returns
     -------
-    FineTuned
-        A torch module in eval mode, its adapters merged. ``network(inputs, present, valid)`` takes
-        samples of each modality, [n_nights, n_epochs, n_samples], and bool masks: which modalities
-        an epoch has, [n_nights, n_epochs, n_modalities], in the order of
-        ``network.head.config.modalities``, and which are no padding, [n_nights, n_epochs]. Returns
-        the head's outputs, [n_nights, n_epochs, n_outputs] of epochs or [n_nights, n_outputs].
+    UpstreamNetwork
+        ``predict`` and ``predict_proba`` take recordings, ``logits`` the network input of the
+        authors' code; a torch module in eval mode, its adapters merged.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, of another network, of pretraining, or its head is of a kind that
-        this library does not have.
+        If the file is damaged, of another network, of pretraining, or its head is of a kind, or
+        has an option, that this library does not have.
     ImportError
-        If the configuration is YAML and pyyaml is not installed.
+        If a configuration is YAML and pyyaml is not installed.
 
     See Also
     --------
@@ -73,28 +108,62 @@ def load_finetuned(path: str | os.PathLike, **options: Any) -> FineTuned:
 
     Examples
     --------
-    >>> import torch
+    >>> from sleep2vec_sklearn import EpochSequence, stage_night
     >>> from sleep2vec_sklearn.finetuning import load_finetuned
-    >>> network = load_finetuned("stage5/best.ckpt")  # doctest: +SKIP
-    >>> network.head.config.modalities, network.head.config.n_outputs  # doctest: +SKIP
-    (('ibi', 'resp', 'eeg'), 5)
-    >>> night = {"ibi": torch.randn(1, 960, 120)}  # eight hours at 4 Hz
-    >>> present = torch.tensor([True, False, False]).expand(1, 960, 3)
-    >>> network(night, present, torch.ones(1, 960, dtype=torch.bool)).shape  # doctest: +SKIP
-    torch.Size([1, 960, 5])
+    >>> network = load_finetuned("s2v-medium-stage5-eeg/best.ckpt")  # doctest: +SKIP
+    >>> network.modalities_, network.unit_, network.classes_  # doctest: +SKIP
+    (('eeg',), 'epoch', array([0, 1, 2, 3, 4], dtype=int8))
+    >>> network.predict_proba(EpochSequence(nights))  # doctest: +SKIP
+    >>> network.logits({"eeg": tokens}, length)  # doctest: +SKIP
     """
-    from ..model.upstream.checkpoint import read_upstream_checkpoint
+    from ..model.upstream._files import locate, section_beside
+    from ..model.upstream.checkpoint import EACH, read_upstream_checkpoint
 
+    path = locate(path)
+    if missing not in ("raise", "ignore"):
+        raise ValueError(f"missing must be 'raise' or 'ignore', got {missing!r}.")
+    options = {"adapter": EACH, **options}
+    if options.get("config") is None and options.get("context_epochs") is None:
+        options["context_epochs"] = (section_beside(path, "data") or {}).get("max_tokens")
     try:
-        return _build(read_upstream_checkpoint(path, **options))
+        return _build(read_upstream_checkpoint(path, **options), missing)
     except ValueError as error:
         if str(path) in str(error):
             raise
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def _build(checkpoint: UpstreamCheckpoint) -> FineTuned:
-    from ._network import FineTuned
+def open_stager(path: str | os.PathLike) -> Any:
+    """The network of a stager's file, of the authors or SeqSleepNet's; else what the file holds.
+
+    The last few are remembered, as nights are staged one by one.
+    """
+    from ..model.checkpoint import load_checkpoint
+    from ..model.upstream._files import configuration_files, is_torch_file, locate
+
+    path = locate(path).resolve()
+    if not is_torch_file(path):
+        return load_checkpoint(path)
+    files = [path, *configuration_files(path)]
+    return _open_once(path, tuple((f, f.stat().st_mtime_ns, f.stat().st_size) for f in files))
+
+
+@lru_cache(maxsize=2)
+def _open_once(path: Path, stamps: tuple) -> Any:
+    """``stamps`` only tell a file's versions apart."""
+    from ..model.checkpoint import load_checkpoint
+    from ..model.external.seqsleepnet import is_seqsleepnet
+    from ..model.upstream._files import load_torch_file, state_in
+
+    if is_seqsleepnet(state_in(path, load_torch_file(path))):
+        return load_checkpoint(path)
+    return load_finetuned(path)
+
+
+def _build(checkpoint: UpstreamCheckpoint, missing: str) -> UpstreamNetwork:
+    from torch import nn
+
+    from ._upstream_network import UpstreamNetwork
 
     if not checkpoint.head:
         raise CheckpointError(
@@ -103,71 +172,231 @@ def _build(checkpoint: UpstreamCheckpoint) -> FineTuned:
         )
     state = {k: v for k, v in checkpoint.head.items() if not _OF_THE_LOSS.fullmatch(k)}
     layers, per_modality = _mixed_layers(checkpoint)
-    config = _head_config(checkpoint, state, len(layers), per_modality)
-    network = FineTuned(checkpoint.build(), config, layers=layers)
-    _load_head(network.head, _translate_keys(state, config))
+    state, demographics, covariates = _split_demographics(checkpoint, state)
+    config = _head_config(checkpoint, state, len(layers), per_modality, sum(demographics))
+    encoder = checkpoint.build()
+    network = UpstreamNetwork(
+        encoder, config, _read_task(checkpoint, config), layers=layers, demographics=demographics,
+        adapted=checkpoint.build_adapted(encoder), missing=missing, card=_card_of(checkpoint),
+    )  # fmt: skip
+    if _PROJECTION in state and config.head in TEMPORAL_HEADS:
+        # there may be one that changes no width
+        network.head.predictor.proj_in = nn.Linear(config.input_size, config.head_size or 0)
+    _load_head(network, _translate_keys(state, config) | covariates)
     return network.eval()
 
 
+def _card_of(checkpoint: UpstreamCheckpoint) -> dict:
+    """What is known of the network; the encoder's own card says that its head is left out."""
+    from ..model.upstream.checkpoint import HEAD_LEFT_OUT
+
+    card = {key: value for key, value in checkpoint.card.items() if key != "left_out"}
+    return card | {"notes": [note for note in card["notes"] if note != HEAD_LEFT_OUT]}
+
+
 def _head_config(
-    checkpoint: UpstreamCheckpoint, state: Mapping[str, Tensor], n_layers: int, per_modality: bool
-) -> HeadConfig:
-    model, task = checkpoint.model_config, (checkpoint.finetune_config or {}).get("task")
-    if not task or "is_seq" not in task:
-        raise CheckpointError(
-            "nothing says whether its outputs are of epochs or of nights (task.is_seq of the "
-            "finetune_config). Pass config= with the YAML of fine-tuning."
-        )
-    head, names = model.get("head") or {}, checkpoint.config.names
-    aggregation = _translate("channel_agg", head.get("channel_agg"), _AGGREGATIONS, "mean")
+    checkpoint: UpstreamCheckpoint, state: Mapping[str, Tensor], n_layers: int, per_modality: bool,
+    n_covariates: int,
+) -> HeadConfig:  # fmt: skip
+    model, names = checkpoint.model_config, checkpoint.config.names
+    section = _section(model, "head")
+    _refuse_keys("head", section, _HEAD_KEYS)
+    is_seq = _task_section(checkpoint)["is_seq"]
+    head = _translate("head", section, _HEADS, "classification")
+    channels = _section(section, "channel_agg")
+    aggregation = _translate("channel_agg", channels, _AGGREGATIONS, "mean")
+    _refuse_options("channel_agg", channels)
+    _translate("act", {"name": section.get("act")}, _ACTIVATIONS, "elu")
+    _refuse_options("head", section, _HEAD_OPTIONS[head])
     linear = _linear_layers(state)
-    # these are read from the shapes of the parameters
-    _refuse_options("head", head, ("num_layers", "kernel_size"))
     return HeadConfig(
         checkpoint.config.hidden_size,
         names,
         n_outputs=len(linear[-1]),
-        unit="epoch" if task["is_seq"] else "night",
-        head=_translate("head", head, _HEADS, "classification"),
+        unit="epoch" if is_seq else "night",
+        head=head,
         # a single channel is not combined with others
         aggregation=aggregation if len(names) > 1 else "mean",
-        pooling="mean" if task["is_seq"] else _pooling_of(model),
         n_layers=n_layers,
         layer_mix_per_modality=per_modality,
-        dropout=head.get("dropout") or 0.0,
-        activation=head.get("act") or "elu",
-        **_sizes_of(state, linear),
+        n_covariates=n_covariates,
+        dropout=section.get("dropout") or 0.0,
+        activation=section.get("act") or "elu",
+        **({} if is_seq else _pooling_of(model, state)),
+        **_sizes_of(section, head, state, linear),
     )
 
 
-def _pooling_of(model: Mapping) -> str:
-    if (model.get("cls") or {}).get("downstream") == "cls":
-        return "cls"
-    section = (model.get("head") or {}).get("temporal_agg")
+def _task_section(checkpoint: UpstreamCheckpoint) -> Mapping:
+    task = _section(checkpoint.finetune_config or {}, "task")
+    if "is_seq" not in task:
+        raise CheckpointError(
+            "nothing says whether its outputs are of epochs or of nights (task.is_seq of the "
+            "finetune_config). Pass config= with the YAML of fine-tuning."
+        )
+    return task
+
+
+def _read_task(checkpoint: UpstreamCheckpoint, config: HeadConfig) -> Task:
+    from ._upstream_network import Task
+
+    task = _task_section(checkpoint)
+    if task.get("output_dim") not in (None, config.n_outputs):
+        raise CheckpointError(
+            f"task.output_dim is {task['output_dim']}, and its head has {config.n_outputs} outputs."
+        )
+    default = "regression" if config.head == "regression" else "classification"
+    kind = _translate("task.type", {"name": task.get("type")}, _TASKS, default)
+    by_second = config.unit == "epoch" and config.n_outputs in (_SECONDS, _SECONDS * _SUBTYPES)
+    if by_second and kind in ("classes", "outcomes"):
+        kind = "seconds"
+    return Task(kind, _thresholds(checkpoint.extras, config.n_outputs))
+
+
+def _thresholds(extras: Mapping, n_outputs: int) -> tuple[float, ...]:
+    """By kind of event; 0.5 where the file does not state numbers."""
+    n_kinds = _SUBTYPES if n_outputs == _SECONDS * _SUBTYPES else 1
+    found = extras.get("arousal_eval_thresholds" if n_kinds > 1 else "ahi_eval_threshold")
+    values = list(found.values()) if isinstance(found, Mapping) else found
+    values = list(values) if isinstance(values, list | tuple) else [values]
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    return tuple(numbers) if len(numbers) == n_kinds else (0.5,) * n_kinds
+
+
+def _pooling_of(model: Mapping, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    use = {"name": _section(model, "cls").get("downstream")}
+    _translate("cls.downstream", use, _CLS_USES, "tokens")
+    if use["name"] == "cls":
+        return {"pooling": "cls"}
+    section = _section(_section(model, "head"), "temporal_agg")
     pooling = _translate("temporal_agg", section, _POOLINGS, "mean")
-    _refuse_options("temporal_agg", section or {})
-    return pooling
+    _refuse_options("temporal_agg", section, _POOLING_OPTIONS[pooling])
+    options = _section(section, "kwargs")
+    found: dict[str, Any] = {"pooling": pooling}
+    if pooling == "attention" and _QUERIES in state:
+        found["n_queries"] = state[_QUERIES].reshape(-1, state[_QUERIES].shape[-1]).shape[0]
+        for name in ("num_heads", "heads"):
+            _check_option("temporal_agg", name, options.get(name), found["n_queries"])
+        stated = options.get("temp", options.get("temperature"))
+        found["temperature"] = 1.0 if stated is None else stated
+    if pooling == "lstm":
+        found["lstm_layers"] = max(1, sum(map(bool, map(_LSTM_LAYER.fullmatch, state))))
+        _check_option("temporal_agg", "num_layers", options.get("num_layers"), found["lstm_layers"])
+        both_ways = "temporal_agg.lstm.weight_ih_l0_reverse" in state
+        _check_option("temporal_agg", "bidirectional", options.get("bidirectional"), both_ways)
+    return found
 
 
-def _refuse_options(what: str, section: Mapping, known: tuple[str, ...] = ()) -> None:
-    unknown = sorted(set(section.get("kwargs") or {}) - set(known))
+def _sizes_of(
+    section: Mapping, head: str, state: Mapping[str, Tensor], linear: Sequence[Tensor]
+) -> dict[str, Any]:
+    """Sizes by the shapes of the parameters, and of options, which have to say the same."""
+    blocks = {m[1] for m in map(_BLOCK.fullmatch, state) if m}
+    sizes: dict[str, Any] = {"head_size": linear[-1].shape[1], "depth": len(blocks) or len(linear)}
+    options = _section(section, "kwargs")
+    _check_option("head", "num_layers", options.get("num_layers"), sizes["depth"])
+    if head in TEMPORAL_HEADS or sizes["depth"] > 1:
+        _check_option("head", "hidden_dim", section.get("hidden_dim"), sizes["head_size"])
+    if head == "temporal_conv" and _FILTERS in state:
+        sizes["kernel_size"] = state[_FILTERS].shape[-1]
+        _check_option("head", "kernel_size", options.get("kernel_size"), sizes["kernel_size"])
+    if head == "temporal_transformer" and {_FEED, _POSITIONS} <= set(state):
+        sizes["n_heads"] = options.get("num_heads") or _N_HEADS
+        sizes["feed_size"], sizes["n_positions"] = len(state[_FEED]), len(state[_POSITIONS])
+        heads = sizes["n_heads"]
+        if not isinstance(heads, int) or heads < 1 or sizes["head_size"] % heads:
+            raise CheckpointError(
+                f"num_heads of its head is {heads!r}; accepted are divisors of its "
+                f"{sizes['head_size']} features."
+            )
+    return sizes
+
+
+def _check_option(what: str, name: str, stated: Any, found: int) -> None:
+    if stated not in (None, found):
+        raise CheckpointError(
+            f"{name} of its {what} is {stated!r} in the configuration and {found} by the shapes of "
+            "its parameters; is the configuration that of another run?"
+        )
+
+
+def _refuse_options(what: str, section: Mapping, known: Sequence[str] = ()) -> None:
+    options = _section(section, "kwargs")
+    unknown = sorted(set(options) - set(known))
     if unknown:
-        raise CheckpointError(f"options of its {what} not supported: {', '.join(unknown)}.")
+        stated = ", ".join(f"{name}={options[name]!r}" for name in unknown)
+        raise CheckpointError(
+            f"options of its {what} not supported: {', '.join(unknown)} ({stated}); accepted: "
+            f"{', '.join(known) or 'none'}."
+        )
+
+
+def _refuse_keys(what: str, section: Mapping, known: Sequence[str]) -> None:
+    unknown = sorted(set(section) - set(known))
+    if unknown:
+        raise CheckpointError(
+            f"entries of {what} not supported: "
+            f"{', '.join(f'{key}: {section[key]!r}' for key in unknown)}; accepted: "
+            f"{', '.join(known)}."
+        )
 
 
 def _mixed_layers(checkpoint: UpstreamCheckpoint) -> tuple[tuple[int, ...], bool]:
     """Blocks that are mixed, and whether each modality has weights of its own."""
-    mix = (checkpoint.finetune_config or {}).get("layer_mix") or {}
+    mix = _section(checkpoint.finetune_config or {}, "layer_mix")
     n_layers = checkpoint.config.n_layers
+    _refuse_keys("layer_mix", mix, _MIX_KEYS)
     if not mix.get("enabled", bool(mix)):
         return (n_layers,), True
-    layers = mix.get("layer_indices") or range(1, n_layers + 1)
-    return tuple(layers), not mix.get("shared_across_modalities")
+    layers = tuple(mix.get("layer_indices") or range(1, n_layers + 1))
+    if not set(layers) <= {*range(1, n_layers + 1)}:
+        raise CheckpointError(
+            f"layer_mix.layer_indices is {list(layers)}; accepted are the blocks 1 to {n_layers}."
+        )
+    return layers, not mix.get("shared_across_modalities")
 
 
-def _translate(what: str, section: Mapping | None, names: Mapping[str, str], default: str) -> str:
-    name = (section or {}).get("name") or default
-    if name not in names:
+def _split_demographics(
+    checkpoint: UpstreamCheckpoint, state: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], tuple[int, int], dict[str, Tensor]]:
+    """The rest of a state, the widths of the columns of age and sex, and their parameters."""
+    sections = {"model": checkpoint.model_config, "finetune": checkpoint.finetune_config or {}}
+    fusion = _find("covariate_fusion", sections) or "feature_concat"
+    if fusion != "feature_concat":
+        raise CheckpointError(
+            f"covariate_fusion {fusion!r}; supported: 'feature_concat', which appends age and sex "
+            "to the features."
+        )
+    rest = dict(state)
+    found: dict[str, Tensor] = {}
+    if set(_AGE) <= set(rest):
+        found |= {f"demographics.age.{key.rpartition('.')[2]}": rest.pop(key) for key in _AGE}
+    if set(_SEX) <= set(rest):
+        found["demographics.sex.weight"] = rest.pop(_SEX[0])
+    sizes = [len(found.get("demographics.age.weight", ()))]
+    sizes.append(found["demographics.sex.weight"].shape[-1] if set(_SEX) <= set(state) else 0)
+    return rest, (sizes[0], sizes[1]), found
+
+
+def _section(parent: Mapping, name: str) -> Mapping:
+    """What a configuration has under a name, empty where it has nothing."""
+    section = parent.get(name)
+    if section is None or isinstance(section, Mapping):
+        return section or {}
+    raise CheckpointError(f"{name} is {section!r}; accepted is a mapping, or null.")
+
+
+def _find(name: str, section: Mapping) -> Any:
+    """The value of a key, at whatever depth it stands."""
+    if name in section:
+        return section[name]
+    inner = (_find(name, value) for value in section.values() if isinstance(value, Mapping))
+    return next((value for value in inner if value is not None), None)
+
+
+def _translate(what: str, section: Mapping, names: Mapping[str, Any], default: str) -> Any:
+    name = section.get("name") or default
+    if not isinstance(name, str) or name not in names:
         raise CheckpointError(f"{what} {name!r}; supported: {', '.join(map(repr, names))}.")
     return names[name]
 
@@ -178,27 +407,31 @@ def _linear_layers(state: Mapping[str, Tensor]) -> list[Tensor]:
     layers = [state[m[0]] for m in sorted(matches, key=lambda m: int(m[1]))]
     if not layers and "head.classifier.weight" not in state:
         raise CheckpointError(f"a head of unknown layout; its keys are {', '.join(sorted(state))}.")
-    return layers or [state["head.classifier.weight"]]
-
-
-def _sizes_of(state: Mapping[str, Tensor], linear: list[Tensor]) -> dict:
-    blocks = {m[1] for m in map(_BLOCK.fullmatch, state) if m}
-    sizes = {"head_size": linear[-1].shape[1], "depth": len(blocks) or len(linear)}
-    if _FILTERS in state:
-        sizes["kernel_size"] = state[_FILTERS].shape[-1]
-    return sizes
+    layers = layers or [state["head.classifier.weight"]]
+    flat = [tuple(layer.shape) for layer in layers if layer.ndim != 2]
+    if flat:
+        raise CheckpointError(f"a layer of its head has a weight of shape {flat[0]}, no matrix.")
+    return layers
 
 
 def _translate_keys(state: Mapping[str, Tensor], config: HeadConfig) -> dict[str, Tensor]:
+    """The head's parameters in our names; those that nothing reads are left out."""
     numbers = sorted({int(m[1]) for m in map(_LAYER.fullmatch, state) if m})
+    pools = config.unit == "night" and config.pooling != "cls"
     renamed = {}
     for key, tensor in state.items():
         match = _LAYER.fullmatch(key)
         if match:
             renamed[f"predictor.layers.{numbers.index(int(match[1]))}.{match[2]}"] = tensor
+        elif key in _KEYS:
+            renamed[_KEYS[key]] = tensor
         else:
-            renamed[_KEYS.get(key, re.sub(r"^head\.", "predictor.", key))] = tensor
-    if "pooling.query" in renamed:
+            key = re.sub(r"^temporal_agg\.", "pooling.", key)
+            renamed[re.sub(r"^head\.", "predictor.", key)] = tensor
+    if not pools:
+        # epochs, and summaries of nights, are not pooled
+        renamed = {key: t for key, t in renamed.items() if not key.startswith("pooling.")}
+    if "pooling.query" in renamed and config.n_queries == 1:
         renamed["pooling.query"] = renamed["pooling.query"].reshape(-1)
     if config.n_layers == 1:
         # the mean of one layer
@@ -206,8 +439,13 @@ def _translate_keys(state: Mapping[str, Tensor], config: HeadConfig) -> dict[str
     return renamed
 
 
-def _load_head(head: Head, state: Mapping[str, Tensor]) -> None:
-    expected = head.state_dict()
+def _load_head(network: UpstreamNetwork, state: Mapping[str, Tensor]) -> None:
+    parts = {"demographics": network.demographics, "": network.head}
+    expected = {
+        ".".join(filter(None, (part, key))): tensor
+        for part, module in parts.items()
+        for key, tensor in module.state_dict().items()
+    }
     problems = [f"missing {key}" for key in sorted(set(expected) - set(state))]
     problems += [f"unknown {key}" for key in sorted(set(state) - set(expected))]
     problems += [
@@ -215,6 +453,13 @@ def _load_head(head: Head, state: Mapping[str, Tensor]) -> None:
         for key, tensor in expected.items()
         if key in state and state[key].shape != tensor.shape
     ]
+    problems += [
+        f"{key} has NaN or infinite values"
+        for key in sorted(set(expected) & set(state))
+        if not state[key].isfinite().all()
+    ]
     if problems:
         raise CheckpointError(f"a head that this library does not have: {'; '.join(problems)}.")
-    head.load_state_dict(state)
+    for part, module in parts.items():
+        prefix = f"{part}." if part else ""
+        module.load_state_dict({key: state[prefix + key] for key in module.state_dict()})

@@ -246,6 +246,11 @@ def convert_checkpoint(
         source, config=config, weights=weights, adapter=adapter, alpha=alpha,
         conditioning=conditioning, context_epochs=context_epochs,
     )  # fmt: skip
+    if upstream.adapted:
+        raise CheckpointError(
+            f"{source}: adapter='each' keeps an adapter for every channel, and a converted encoder "
+            f"has one; accepted: {', '.join(map(repr, upstream.adapted))}."
+        )
     card = {**upstream.card, **(card or {})}
     return save_checkpoint(target, upstream.state, upstream.config, card=card, dtype=dtype)
 

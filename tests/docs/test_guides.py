@@ -7,8 +7,10 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+import yaml
 from safetensors.torch import save_file
 
+from tests.finetuned_golden import Case
 from tests.seqsleepnet import random_state
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -19,8 +21,8 @@ def run():
     """Function of a page: the names that its code leaves."""
     import matplotlib.pyplot as plt
 
-    def run(page):
-        names, text = {}, (DOCS / page).read_text(encoding="utf-8")
+    def run(page, until="no such line"):
+        names, text = {}, (DOCS / page).read_text(encoding="utf-8").partition(until)[0]
         for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
             exec(block, names)
         return names
@@ -50,6 +52,19 @@ def test_page_on_expert_features(run):
     names = run("expert_features.md")
     assert names["model"].predict(names["X"]).shape == (480,)
     assert names["table"].loc["ibi_hr_m41", "minutes"] == 20.5
+
+
+def test_page_on_authors_files(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    case = Case.load("stage5").with_eeg_alone()
+    folder = tmp_path / "s2v-medium-stage5-eeg"
+    folder.mkdir()
+    case.write(folder / "best.ckpt")
+    (folder / "config.yaml").write_text(yaml.safe_dump({"data": {"max_tokens": 60}}))
+    case.write(tmp_path / "last.ckpt")
+    names = run("authors_checkpoints.md", until="## Signals must")
+    assert names["stager"].encoder.config.context_epochs == 60
+    assert (tmp_path / "mine.safetensors").exists()
 
 
 def test_page_on_own_encoders(run):

@@ -12,6 +12,7 @@ from sleep2vec_sklearn.encoding.cache import EncodedModality
 from sleep2vec_sklearn.finetuning._heads import (
     AttentionPooling,
     LayerMix,
+    LSTMPooling,
     MeanPooling,
     build_aggregation,
     build_head,
@@ -47,6 +48,8 @@ def test_config_survives_json():
      ({"n_covariates": -1}, "n_covariates must be an integer from 0 on"),
      ({"head_size": 1.5}, "head_size must be an integer"),
      ({"kernel_size": 4}, "kernel_size must be odd"),
+     ({"temperature": 0}, "temperature must be a number above 0, got 0"),
+     ({"n_heads": 0}, "n_heads must be an integer from 1 on"),
      ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
      ({"unit": "hour"}, "unit must be one of 'epoch', 'night'"),
      ({"head": "svm"}, "head must be one of 'linear', 'mlp'"),
@@ -126,13 +129,26 @@ def tokens(draw, counted):
     return draw(2, 12, 2, 3, 6).masked_fill(~counted[..., None, None], 0.0)
 
 
-@pytest.mark.parametrize("kind", [MeanPooling, lambda: AttentionPooling(6)])
+@pytest.mark.parametrize(
+    "kind", [MeanPooling, lambda: AttentionPooling(6), lambda: AttentionPooling(6, 2, 3.0),
+             lambda: LSTMPooling(6), lambda: LSTMPooling(6, 2)]
+)  # fmt: skip
 def test_only_counted_epochs_are_pooled(kind, tokens, counted):
     pooling = kind().requires_grad_(False)
     pooled = pooling(tokens, counted)
     alone = pooling(tokens[:1, :7, :1], counted[:1, :7, :1])
     torch.testing.assert_close(pooled[:1, :1], alone)
     assert pooled[1, 1].eq(0).all()
+
+
+def test_lstm_skips_gaps(tokens, counted):
+    pooling = LSTMPooling(6).requires_grad_(False)
+    counted[0, 3:5, 0] = False
+    pooled = pooling(tokens, counted)[0, 0]
+    kept = tokens[:1, [0, 1, 2, 5, 6], :1]
+    alone = pooling(kept, torch.ones(kept.shape[:3], dtype=torch.bool))[0, 0]
+    torch.testing.assert_close(pooled, alone)
+    assert pooling(tokens, torch.zeros_like(counted)).eq(0).all()
 
 
 def test_pooling_by_mean_and_query(tokens, counted):

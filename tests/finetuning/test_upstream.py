@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Golden logits of the authors' fine-tuned networks, on random weights (float32, CPU)."""
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
+from sleep2vec_sklearn import stage_night
 from sleep2vec_sklearn.errors import CheckpointError
 from sleep2vec_sklearn.finetuning import load_finetuned
-from sleep2vec_sklearn.finetuning._heads import build_head
-from sleep2vec_sklearn.finetuning.config import HeadConfig
-from tests.finetuned_golden import CASES, Case
+from tests.finetuned_golden import HEADS, WHOLE, Case
 
 
 @pytest.fixture
@@ -17,19 +18,23 @@ def write(tmp_path):
     return lambda case: case.write(tmp_path / "best.ckpt")
 
 
-@pytest.mark.parametrize("name", CASES[:4])
+@pytest.mark.parametrize("name", HEADS)
 def test_head_logits_of_the_authors(write, name):
     case = Case.load(name)
     assert case.of_head(load_finetuned(write(case)).head) < 1e-5
 
 
-def test_network_logits_with_lora(write):
-    case = Case.load("stage5_lora")
-    assert case.of_network(load_finetuned(write(case))) < 1e-5
+@pytest.mark.parametrize("name", WHOLE)
+def test_network_logits_with_lora(write, name):
+    case = Case.load(name)
+    network = load_finetuned(write(case))
+    assert case.of_network(network) < 1e-5
+    assert case.of_logits(network) < 1e-5
 
 
-def test_missing_modalities_are_fine(write):
-    case = Case.load("stage5_lora")
+@pytest.mark.parametrize("name", WHOLE)
+def test_missing_modalities_are_fine(write, name):
+    case = Case.load(name)
     network = load_finetuned(write(case))
     present = case.present.clone()
     present[..., 0] = False
@@ -42,6 +47,8 @@ def test_missing_modalities_are_fine(write):
     ("name", "expected"),
     [("stage5", ("epoch", "mlp", "gated", 1)), ("sex_cls", ("night", "mlp", "gated", 1)),
      ("age_attn", ("night", "regression", "mean", 1)),
+     ("age_lstm", ("night", "regression", "concat", 1)),
+     ("stage5_ttrans", ("epoch", "temporal_transformer", "mean", 1)),
      ("stage5_layermix", ("epoch", "mlp", "gated", 2))],
 )  # fmt: skip
 def test_heads_follow_the_configuration(write, name, expected):
@@ -58,30 +65,13 @@ def test_mixed_layers(write):
     assert (network.layers, network.head.config.n_layers) == ((1,), 1)
 
 
-def with_temporal_head(case, kind, state):
-    case.document["model"]["head"] |= {"name": kind, "channel_agg": {"name": "concat"}}
-    others = {k: v for k, v in case.state.items() if not k.startswith("head.")}
-    case.state = {**others, **state}
-    return case
-
-
-@pytest.mark.parametrize("kind", ["temporal_conv", "temporal_transformer"])
-def test_temporal_heads_are_read(write, draw, kind):
-
-    options = {"aggregation": "concat", "head_size": 192, "depth": 2, "kernel_size": 3}
-    config = HeadConfig(64, ("ibi", "resp", "eeg"), 5, head=kind, **options)
-    theirs = build_head(config).eval()
-    state = {f"head.{key}": value for key, value in theirs.state_dict().items()}
-    network = load_finetuned(write(with_temporal_head(Case.load("stage5"), kind, state)))
-    assert (network.head.config.head_size, network.head.config.depth) == (192, 2)
-    features, valid = draw(1, 6, 192), torch.ones(1, 6, dtype=torch.bool)
-    assert torch.equal(network.head.predictor(features, valid), theirs(features, valid))
-
-
 @pytest.mark.parametrize(
     ("section", "message"),
-    [({"name": "lstm"}, "temporal_agg 'lstm'; supported: 'mean', 'attn'"),
-     ({"kwargs": {"temp": 2.0}}, "options of its temporal_agg not supported: temp")],
+    [({"name": "gru"}, "temporal_agg 'gru'; supported: 'mean', 'attn', 'lstm'"),
+     ({"name": "lstm"}, "missing pooling.lstm.bias_hh_l0.*unknown pooling.key"),
+     ({"kwargs": {"temp": 0}}, "temperature must be a number above 0, got 0"),
+     ({"kwargs": {"num_heads": 2}}, "num_heads of its temporal_agg is 2 .* and 1 by the shapes"),
+     ({"kwargs": {"gate": 2.0}}, r"not supported: gate \(gate=2.0\); accepted: num_heads")],
 )  # fmt: skip
 def test_unknown_poolings_are_refused(write, section, message):
     case = Case.load("age_attn")
@@ -109,35 +99,169 @@ def test_layers_without_dropout(write):
     assert case.of_head(load_finetuned(write(case)).head) < 1e-5
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda c: c.document["finetune"].pop("task"), "epochs or of nights"),
-        (
-            lambda c: c.document["model"]["head"].update(name="moe"),
-            "head 'moe'; supported: 'classification'",
-        ),
-        (
-            lambda c: c.state.update({"survival_age_embedding.weight": torch.zeros(16, 1)}),
-            "unknown survival_age_embedding.weight",
-        ),
-        (
-            lambda c: c.document["model"]["head"].update(kwargs={"nhead": 4}),
-            "options of its head not supported: nhead",
-        ),
-        (lambda c: c.state.pop("head.mlp.1.bias"), "missing predictor.layers.0.bias"),
-        (
-            lambda c: c.state.update({"head.mlp.1.bias": torch.zeros(3)}),
-            r"predictor.layers.0.bias has shape \(3,\), expected \(64,\)",
-        ),
-        (
-            lambda c: [c.state.pop(k) for k in list(c.state) if k.startswith("head.")],
-            "a head of unknown layout|a checkpoint of pretraining",
-        ),
-    ],
-)
-def test_unreadable_heads_are_named(write, change, message):
+def options(**kwargs):
+    return lambda case: case.document["model"]["head"].update(kwargs=kwargs)
+
+
+def section(name, value):
+    return lambda case: case.document["model"]["head"].update({name: value})
+
+
+def tuning(name, value):
+    return lambda case: case.document["finetune"].update({name: value})
+
+
+def task(**values):
+    return lambda case: case.document["finetune"]["task"].update(values)
+
+
+def state(**tensors):
+    named = {name.replace("__", "."): tensor for name, tensor in tensors.items()}
+    return lambda case: case.state.update(named)
+
+
+def without(start):
+    def drop(case):
+        case.state = {k: v for k, v in case.state.items() if not k.startswith(start)}
+
+    return drop
+
+
+REFUSED = {
+    "no task": (lambda c: c.document["finetune"].pop("task"), "epochs or of nights"),
+    "kind of head": (section("name", "moe"), "head 'moe'; supported: 'classification'"),
+    "head is text": (section("channel_agg", "mean"), "channel_agg is 'mean'; accepted is a mapp"),
+    "entry": (section("bias", False), "entries of head not supported: bias: False; accepted: name"),
+    "activation": (section("act", "tanh"), "act 'tanh'; supported: 'elu', 'relu', 'gelu', 'silu'"),
+    "width": (section("hidden_dim", 32), "hidden_dim of its head is 32 .* and 64 by the shapes"),
+    "option": (options(nhead=4), r"options of its head not supported: nhead \(nhead=4\)"),
+    "causal": (options(causal=True), r"causal=True\); accepted: num_layers"),
+    "layers": (options(num_layers=3), "num_layers of its head is 3 .* and 2 by the shapes"),
+    "channel option": (
+        section("channel_agg", {"name": "mean", "kwargs": {"x": 1}}),
+        "options of its channel_agg not supported: x .*accepted: none",
+    ),
+    "mixed layers": (
+        tuning("layer_mix", {"layer_indices": [0, 1]}),
+        "accepted are the blocks 1 to",
+    ),
+    "mixing": (tuning("layer_mix", {"kind": "sum"}), "entries of layer_mix not supported: kind"),
+    "fusion": (
+        tuning("survival", {"covariate_fusion": "risk"}),
+        "covariate_fusion 'risk'; supported: 'feature_concat'",
+    ),
+    "task": (task(type="ranking"), "task.type 'ranking'; supported: 'classification'"),
+    "outputs": (task(output_dim=4), "task.output_dim is 4, and its head has 5 outputs"),
+    "extra": (
+        state(survival_age_embedding__weight=torch.zeros(16, 1)),
+        "unknown survival_age_embedding.weight",
+    ),
+    "too wide": (
+        state(survival_sex_embedding__weight=torch.zeros(2, 16)),
+        r"predictor.layers.0.weight has shape \(64, 64\), expected \(64, 80\)",
+    ),
+    "missing": (without("head.mlp.1.bias"), "missing predictor.layers.0.bias"),
+    "gates": (without("head.fusion"), "missing aggregation.gates"),
+    "shape": (
+        state(head__mlp__1__bias=torch.zeros(3)),
+        r"predictor.layers.0.bias has shape \(3,\), expected \(64,\)",
+    ),
+    "no matrix": (state(head__mlp__4__weight=torch.zeros(5)), r"shape \(5,\), no matrix"),
+    "NaN": (state(head__mlp__1__bias=torch.full((64,), torch.nan)), "has NaN or infinite values"),
+    "no head": (without("head."), "a head of unknown layout|a checkpoint of pretraining"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_unreadable_heads_are_named(write, kind):
+    change, message = REFUSED[kind]
     case = Case.load("stage5")
     change(case)
     with pytest.raises(CheckpointError, match=rf"best\.ckpt: .*(?:{message})"):
         load_finetuned(write(case))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [({"num_layers": 2, "num_heads": 7}, "num_heads of its head is 7; accepted are divisors of"),
+     ({"num_layers": 3}, "num_layers of its head is 3 .* and 2 by the shapes"),
+     ({"ff_mult": 4}, "not supported: ff_mult .*accepted: num_layers, num_heads")],
+)  # fmt: skip
+def test_unfit_transformers_are_refused(write, kwargs, message):
+    case = Case.load("stage5_ttrans")
+    case.document["model"]["head"]["kwargs"] = kwargs
+    with pytest.raises(CheckpointError, match=message):
+        load_finetuned(write(case))
+
+
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [({"use_rslora": True}, "use_rslora: True; accepted is alpha / r"),
+     ({"separate_adapters": True}, "an adapter ch_<channel>; it holds default")],
+)  # fmt: skip
+def test_unfit_adapters_are_refused(write, lora, message):
+    case = Case.load("stage5_lora")
+    case.document["finetune"]["lora"] |= lora
+    with pytest.raises(CheckpointError, match=message):
+        load_finetuned(write(case))
+
+
+def test_files_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"none.ckpt: cannot be read"):
+        load_finetuned(tmp_path / "none.ckpt")
+    with pytest.raises(CheckpointError, match=r"3 is no checkpoint; accepted is a path"):
+        load_finetuned(3)
+    with pytest.raises(ValueError, match="missing must be 'raise' or 'ignore', got 'drop'"):
+        load_finetuned(tmp_path / "none.ckpt", missing="drop")
+
+
+@pytest.mark.parametrize("name", ["best.yaml", "s2v-medium.yaml"])
+def test_yaml_beside_completes(write, tmp_path, name):
+    case = Case.load("stage5")
+    whole = {"data": {"max_tokens": 90}, "finetune": case.document.pop("finetune")}
+    path = write(case)
+    (tmp_path / name).write_text(yaml.safe_dump(whole | {"model": case.document["model"]}))
+    network = load_finetuned(path)
+    assert network.unit_ == "epoch"
+    assert network.encoder.config.context_epochs == 90
+    assert load_finetuned(path, context_epochs=30).encoder.config.context_epochs == 30
+
+
+def test_state_dict_with_yaml(tmp_path):
+    case = Case.load("stage5_lora_sep")
+    torch.save(case.state, tmp_path / "plain.ckpt")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(case.document))
+    assert case.of_logits(load_finetuned(tmp_path / "plain.ckpt")) < 1e-5
+
+
+def test_adapted_layers_alone_differ(write):
+    case = Case.load("stage5_lora_sep")
+    network = load_finetuned(write(case))
+    shared = {id(p) for p in network.encoder.parameters()}
+    own = [n for n, p in network.adapted["ibi"].named_parameters() if id(p) not in shared]
+    assert len(own) == 3 * 2
+    assert all(name.endswith(("query.weight", "key.weight", "value.weight")) for name in own)
+
+
+def test_averaged_weights_are_taken(write):
+    case = Case.load("age_lstm")
+    path = write(case)
+    content = torch.load(path, weights_only=True)
+    trained = {k: v for k, v in content["state_dict"].items() if k.startswith("model.")}
+    averaged = {f"ema_{key}": value for key, value in trained.items()}
+    others = {"_multilabel_loss.pos_weight": torch.ones(3)}
+    changed = {k: v + 1 if ".head." in k else v for k, v in content["state_dict"].items()}
+    torch.save({**content, "state_dict": {**changed, **averaged, **others}}, path)
+    assert case.of_head(load_finetuned(path).head) < 1e-5
+    assert case.of_head(load_finetuned(path, weights="student").head) > 0.1
+
+
+def test_addresses_have_one_place(write, monkeypatch):
+    path, address = write(Case.load("stage5").with_eeg_alone()), "hf://someone/s2v@main/best.ckpt"
+    monkeypatch.setattr(
+        "sleep2vec_sklearn.model.upstream._files.locate",
+        lambda name: path if name == address else name,
+    )
+    night = {"eeg": (np.random.default_rng(0).standard_normal(288), 0.8)}
+    assert load_finetuned(address).modalities_ == ("eeg",)
+    assert stage_night(night, stager=address).voters == ("best",)

@@ -25,6 +25,25 @@ _RESAVE = (
 )
 
 
+def locate(path: str | os.PathLike) -> Path:
+    """The file that a user names, of whom all who read a fine-tuned network ask it here."""
+    if not isinstance(path, str | os.PathLike):
+        raise CheckpointError(
+            f"{path!r} is no checkpoint; accepted is a path to a .ckpt file of the authors."
+        )
+    return Path(path)
+
+
+def is_torch_file(path: Path) -> bool:
+    """Whether a file is a zip or pickle, as ``torch.save`` writes it, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(2)
+    except OSError:
+        return False
+    return head == b"PK" or head.startswith(b"\x80")
+
+
 def load_torch_file(path: Path) -> Any:
     """What ``torch.save`` wrote, in plain types; the tensors of a zip file are maps of it."""
     if path.is_dir():
@@ -96,7 +115,34 @@ def configuration_files(path: Path) -> list[Path]:
     paths = [path.with_suffix(".yaml"), path.with_suffix(".yml"), path.parent / "config.yaml"]
     if path.parent.name == _FOLDER:
         paths.append(path.parent.parent / "config.yaml")
+    # a download has one of any name
+    others = [other for ending in ("*.yaml", "*.yml") for other in path.parent.glob(ending)]
+    if len(others) == 1 and others[0] not in paths:
+        paths.append(others[0])
     return [candidate for candidate in paths if candidate.is_file()]
+
+
+def section_beside(path: Path, section: str) -> Mapping | None:
+    """A section of the YAML file next to a checkpoint; None if there is no such file or section."""
+    files = configuration_files(path)
+    found = _parse_file(files[0]).get(section) if files else None
+    return found if isinstance(found, Mapping) else None
+
+
+def find_finetuning(path: Path, document: Mapping, values: Mapping) -> Mapping | None:
+    """The configuration of fine-tuning: of the checkpoint, of ``values``, or of a YAML file."""
+    sections = [document.get("finetune_config"), values.get("finetune")]
+    if not any(isinstance(section, Mapping) for section in sections):
+        text = document.get("finetune_config_yaml")
+        if isinstance(text, str):
+            sections.append(_parse_yaml(f"{path}, finetune_config_yaml", text))
+        elif "model" not in values:
+            # the file's own model_config, which is nothing but that
+            sections.append(section_beside(path, "finetune"))
+    for section in sections:
+        if isinstance(section, Mapping):
+            return section.get("finetune", section)
+    return None
 
 
 def find_configuration(

@@ -29,12 +29,14 @@ from ...errors import CheckpointError
 from ...recordings.modality import Conditioning
 from ..config import EncoderConfig
 from ..network import Sleep2Vec
-from ._files import find_configuration, load_torch_file, state_in
+from ._files import find_configuration, find_finetuning, load_torch_file, state_in
 from .layout import config_from_upstream, modality_of, our_name
 
 _log = logging.getLogger("sleep2vec_sklearn")
 _DEFAULT_ALPHA = 16
 _CHANNEL = "ch_"
+EACH = "each"
+HEAD_LEFT_OUT = "the head of fine-tuning is left out; see load_finetuned(path)"
 _NOT_EXTRA = {
     *("state_dict", "model_config", "model_config_yaml", "finetune_config", "finetune_config_yaml"),
     *("epoch", "global_step", "pytorch-lightning_version", "loops", "callbacks"),
@@ -61,6 +63,9 @@ class UpstreamCheckpoint:
         Other entries of the file, such as ``ahi_eval_threshold``.
     card : dict
         What is known of the encoder, as JSON values.
+    adapted : dict of str to dict of str to Tensor
+        With ``adapter="each"`` and several channels, the parameters of the encoder that are others
+        for a modality, by modality; ``state`` has those without any adapter then. Else empty.
     """
 
     config: EncoderConfig = field(repr=False)
@@ -70,10 +75,20 @@ class UpstreamCheckpoint:
     finetune_config: Mapping | None = field(repr=False)
     extras: dict = field(repr=False)
     card: dict
+    adapted: dict[str, dict[str, Tensor]] = field(repr=False, default_factory=dict)
 
     def build(self) -> Sleep2Vec:
         """A new network with the encoder's parameters, in eval mode."""
         return Sleep2Vec.from_state(self.config, self.state)
+
+    def build_adapted(self, network: Sleep2Vec) -> dict[str, Sleep2Vec]:
+        """Networks of the modalities with adapters; all else they share with that of ``build``."""
+        networks = {}
+        for modality, tensors in self.adapted.items():
+            shared = {id(p): p for key, p in network.named_parameters() if key not in tensors}
+            networks[modality] = copy.deepcopy(network, shared)
+            networks[modality].load_state_dict(tensors, strict=False)
+        return networks
 
 
 def read_upstream_checkpoint(
@@ -93,7 +108,8 @@ def read_upstream_checkpoint(
     weights : {"auto", "ema", "running_mean", "student"}
         Which of the networks in it; ``"auto"`` is the first of these that is there.
     adapter : str, optional
-        With a LoRA adapter for each channel, the one to merge, which alone is read then.
+        With a LoRA adapter for each channel, the one to merge, which alone is read then; or
+        ``"each"``, for :func:`~sleep2vec_sklearn.finetuning.load_finetuned`.
     alpha : float, optional
         LoRA's alpha, where the file does not say it.
     conditioning : "as given", "catalogue" or mapping of modality to Conditioning
@@ -138,21 +154,22 @@ def upstream_from_document(
     values = find_configuration(path, document, config)
     try:
         selection = select_tensors(state, weights)
-        finetuning = _finetuning_of(document, values)
-        backbone, values, merged = _without_adapters(
+        finetuning = find_finetuning(path, document, values) if selection.finetuned else None
+        backbone, values, merged, adapted = _without_adapters(
             selection.backbone, values, finetuning, adapter, alpha
         )
         encoder = config_from_upstream(
             values, conditioning=conditioning, context_epochs=context_epochs
         )
         tensors = _copied(state_from_upstream(backbone, encoder))
-        _check_finite(tensors)
+        for part in (tensors, *adapted.values()):
+            _check_finite(part)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return UpstreamCheckpoint(
         encoder, tensors, _copied(selection.head), values.get("model", values), finetuning,
         {k: v for k, v in document.items() if k not in _NOT_EXTRA and "state_dict" in document},
-        _card_of(path, document, selection, merged),
+        _card_of(path, document, selection, merged), adapted,
     )  # fmt: skip
 
 
@@ -192,13 +209,6 @@ def state_from_upstream(state: Mapping[str, Any], config: EncoderConfig) -> dict
     return renamed
 
 
-def _finetuning_of(document: Mapping, values: Mapping) -> Mapping | None:
-    for section in (document.get("finetune_config"), values.get("finetune")):
-        if isinstance(section, Mapping):
-            return section.get("finetune", section)
-    return None
-
-
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies, as the file is only mapped; floating numbers become float32."""
     dtypes = {k: torch.float32 if t.is_floating_point() else t.dtype for k, t in tensors.items()}
@@ -214,7 +224,7 @@ def _check_finite(tensors: Mapping[str, Tensor]) -> None:
 def _card_of(path: Path, document: Mapping, selection: Selection, adapter: str | None) -> dict:
     notes = list(selection.notes)
     if selection.head:
-        notes.append("the head of fine-tuning is left out; see read_upstream_checkpoint(path).head")
+        notes.append(HEAD_LEFT_OUT)
     for note in notes:
         _log.info("%s: %s", path, note)
     card = {
@@ -323,15 +333,18 @@ _BASE = ".base_layer."
 def _without_adapters(
     backbone: Mapping[str, Tensor], values: Mapping, finetuning: Mapping | None,
     adapter: str | None, alpha: float | None,
-) -> tuple[Mapping[str, Tensor], Mapping, str | None]:  # fmt: skip
-    """Backbone with its adapter merged, configuration of what it then reads, adapter's name."""
+) -> tuple[Mapping[str, Tensor], Mapping, str | None, dict[str, dict[str, Tensor]]]:  # fmt: skip
+    """Backbone with its adapter merged, configuration of what it then reads, adapter's name.
+
+    And, with several to be kept apart, what each makes of the layers that it changes.
+    """
     names = adapters_in(backbone)
     if not names:
-        if adapter is not None:
+        if adapter not in (None, EACH):
             raise CheckpointError(f"adapter={adapter!r}, but it holds no adapters; leave it out.")
-        return backbone, values, None
-    name = _choose_adapter(names, adapter)
+        return backbone, values, None, {}
     lora = (finetuning or {}).get("lora") or {}
+    _check_lora(lora, names)
     if alpha is None and not lora:
         raise CheckpointError(
             "it holds LoRA adapters and no finetune_config, which says their alpha. Pass "
@@ -339,10 +352,47 @@ def _without_adapters(
         )
     if alpha is None:
         alpha = lora.get("alpha") or _DEFAULT_ALPHA
+    channels = [c.get("name") for c in values.get("model", values).get("channels") or []]
+    own = [name for name in names if name.startswith(_CHANNEL)]
+    if own and len(channels) == 1 and adapter in (None, EACH):
+        # of one channel there is no choice
+        adapter = channels[0]
+    if own and adapter == EACH:
+        adapted = _adapted_layers(backbone, channels, alpha, lora.get("r"))
+        return _split_adapters(backbone)[0], values, EACH, adapted
+    name = _choose_adapter(names, None if adapter == EACH else adapter)
     merged = merge_adapter(backbone, name, alpha, lora.get("r"))
     if name.startswith(_CHANNEL):
         merged, values = _only_channel(merged, values, name.removeprefix(_CHANNEL))
-    return merged, values, name
+    return merged, values, name, {}
+
+
+def _check_lora(lora: Mapping, names: Sequence[str]) -> None:
+    # rsLoRA divides alpha by another number
+    odd = sorted(k for k in lora if "rslora" in k.lower() and lora[k])
+    if odd:
+        raise CheckpointError(
+            f"finetune.lora has {odd[0]}: {lora[odd[0]]!r}; accepted is alpha / r, without it."
+        )
+    if lora.get("separate_adapters") and not any(name.startswith(_CHANNEL) for name in names):
+        raise CheckpointError(
+            "finetune.lora has separate_adapters: true, which gives each channel an adapter "
+            f"{_CHANNEL}<channel>; it holds {', '.join(names)}. Is the configuration that of "
+            "another run?"
+        )
+
+
+def _adapted_layers(
+    backbone: Mapping[str, Tensor], channels: Sequence[str], alpha: float, rank: int | None
+) -> dict[str, dict[str, Tensor]]:
+    """Weights that each channel's own adapter changes, by modality, in our names."""
+    layers = {f"{layer}.weight" for layer in _split_adapters(backbone)[1]}
+    adapted = {}
+    for channel in channels:
+        merged = merge_adapter(backbone, _CHANNEL + channel, alpha, rank)
+        changed = {our_name(key) or key: merged[key] for key in merged if key in layers}
+        adapted[modality_of(channel) or channel] = _copied(changed)
+    return adapted
 
 
 def _choose_adapter(names: Sequence[str], adapter: str | None) -> str:
@@ -387,20 +437,10 @@ def merge_adapter(
     state: Mapping[str, Tensor], adapter: str, alpha: float, rank: int | None = None
 ) -> dict[str, Tensor]:
     """Add one adapter times ``alpha / r`` into its base weights, and drop all adapters."""
-    merged: dict[str, Tensor] = {}
-    layers: dict[str, dict[str, Tensor]] = {}
-    for key, value in state.items():
-        key = key.replace(_WRAPPER, "")
-        match = _PART.fullmatch(key)
-        if match is None:
-            merged[key.replace(_BASE, ".")] = value
-            continue
-        layer, part, name = match.groups()
-        parts = layers.setdefault(layer, {})
-        if name == adapter:
-            parts[part] = value
+    merged, layers = _split_adapters(state)
     complaints = []
-    for layer, parts in sorted(layers.items()):
+    for layer, adapters in sorted(layers.items()):
+        parts = adapters.get(adapter, {})
         weight = merged.get(f"{layer}.weight")
         found = _complaints(layer, weight, parts, rank)
         if weight is None or found:
@@ -410,6 +450,23 @@ def merge_adapter(
     if complaints:
         raise CheckpointError(f"the adapter {adapter!r} cannot be merged: {'; '.join(complaints)}.")
     return merged
+
+
+def _split_adapters(
+    state: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[str, dict[str, dict[str, Tensor]]]]:
+    """Parameters without adapters, and the parts of adapters by layer and name of the adapter."""
+    plain: dict[str, Tensor] = {}
+    layers: dict[str, dict[str, dict[str, Tensor]]] = {}
+    for key, value in state.items():
+        key = key.replace(_WRAPPER, "")
+        match = _PART.fullmatch(key)
+        if match is None:
+            plain[key.replace(_BASE, ".")] = value
+        else:
+            layer, part, name = match.groups()
+            layers.setdefault(layer, {}).setdefault(name, {})[part] = value
+    return plain, layers
 
 
 def _complaints(

@@ -167,6 +167,20 @@ def test_channel_adapter_gives_one_modality(finetuned, write_ckpt, asked):
     assert document == before
 
 
+def test_each_channel_has_its_network(finetuned, write_ckpt, tmp_path):
+    document, _, module = finetuned
+    path = write_ckpt(per_channel(module), document)
+    found = read_upstream_checkpoint(path, adapter="each")
+    base = found.build()
+    for name, network in found.build_adapted(base).items():
+        single = read_upstream_checkpoint(path, adapter=name).build()
+        query = network.encoder.blocks[1].attention.query
+        torch.testing.assert_close(query.weight, single.encoder.blocks[1].attention.query.weight)
+        assert query.bias is base.encoder.blocks[1].attention.query.bias
+    with pytest.raises(CheckpointError, match=r"adapter='each' keeps .* accepted: 'ibi', 'resp'"):
+        convert_checkpoint(path, tmp_path / "mine.safetensors", adapter="each")
+
+
 def test_unknown_choices_are_refused(pretrained):
     with pytest.raises(CheckpointError, match="holds no adapters"):
         read_upstream_checkpoint(pretrained[2], adapter="eeg")
