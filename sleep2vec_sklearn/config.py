@@ -31,7 +31,7 @@ _LEAKAGE = ("warn", "raise", "ignore")
 _DEFAULTS = {"leakage": "warn", "cache_dir": None, "cache_bytes": 512 * 2**20}
 _PACKAGES = (
     "scikit-learn", "numpy", "scipy", "pandas", "torch", "safetensors", "joblib", "edfio", "mne",
-    "skorch", "sleepecg", "matplotlib", "actfast",
+    "skorch", "sleepecg", "matplotlib", "actfast", "huggingface_hub",
 )  # fmt: skip
 
 

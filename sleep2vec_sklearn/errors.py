@@ -16,6 +16,7 @@
     Sleep2VecWarning (UserWarning)
     ├── RecordingWarning                     something of a recording was left out
     ├── ModalityWarning                      a known modality the checkpoint does not support
+    ├── CheckpointWarning                    something a user has to know of a checkpoint
     ├── LeakageWarning                       rows of a subject the estimator was fitted on
     ├── CacheWarning                         tokens could not be stored; they are computed again
     └── TrainingWarning                      training goes on, but not quite as requested
@@ -24,6 +25,7 @@
 __all__ = [
     "CacheWarning",
     "CheckpointError",
+    "CheckpointWarning",
     "InvalidRecordingError",
     "InvalidSignalError",
     "LeakageError",
@@ -86,6 +88,10 @@ class RecordingWarning(Sleep2VecWarning):
 
 class ModalityWarning(Sleep2VecWarning):
     """A known modality is not supported by the checkpoint and is ignored."""
+
+
+class CheckpointWarning(Sleep2VecWarning):
+    """A checkpoint is used, but its authors do not state something, such as a licence."""
 
 
 class LeakageWarning(Sleep2VecWarning):

@@ -52,8 +52,16 @@ class CheckpointMixin:
 
         return as_checkpoint(self.checkpoint)
 
+    def _pinned_checkpoint(self) -> Any:
+        """``checkpoint``; an address of the hub with the commit that it led to at fit."""
+        from ..model._hub import pin
+
+        return pin(self.checkpoint, self.checkpoint_sha256_)
+
     def _load_fitted_checkpoint(self) -> Checkpoint | Encoder:
-        checkpoint = self._load_checkpoint()
+        from ..model.checkpoint import as_checkpoint
+
+        checkpoint = as_checkpoint(self._pinned_checkpoint())
         if checkpoint.sha256 != self.checkpoint_sha256_:
             raise CheckpointError(
                 f"{checkpoint.name} has sha256 {checkpoint.sha256[:12]}, but this {self._noun} "
@@ -76,6 +84,8 @@ class CheckpointMixin:
         if "checkpoint_sha256_" not in state:
             # worker processes that receive an unfitted estimator take the settings
             state["_settings"] = export_settings()
+        elif "checkpoint" in state:
+            state["checkpoint"] = self._pinned_checkpoint()
         return state
 
     def __setstate__(self, state: dict) -> None:

@@ -34,7 +34,7 @@ from .._files import adopt_hashes, known_hashes
 from .._torch import resolve_device
 from .._warnings import warn
 from ..config import export_settings, import_settings
-from ..errors import CacheWarning, CheckpointError, RecordingWarning
+from ..errors import CacheWarning, CheckpointError, CheckpointWarning, RecordingWarning
 from ..model.checkpoint import BUNDLED, Checkpoint, as_checkpoint
 from ..model.encoder import EncodedModality, Encoder
 from ._engine import EncodedNight, Engine
@@ -244,7 +244,10 @@ class Work:
             "Sleep2VecTransformer(load_checkpoint(path))."
         )
         try:
-            checkpoint = as_checkpoint(source)
+            with warnings.catch_warnings():
+                # said where the estimator was fitted
+                warnings.simplefilter("ignore", CheckpointWarning)
+                checkpoint = as_checkpoint(source)
         except CheckpointError as error:
             raise CheckpointError(f"in a worker: {error} {hint}") from error
         if checkpoint.sha256 != self.key[0]:

@@ -45,7 +45,8 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
     ----------
     checkpoint : str, path, Checkpoint or Encoder, default="sleep2vec-mini"
         Name of a bundled encoder, a file written by :func:`save_checkpoint`, one of the authors'
-        ``.ckpt`` files, a loaded one, or any other :class:`~sleep2vec_sklearn.model.Encoder`.
+        ``.ckpt`` files, an address of the hub (``"hf://owner/repository"``), a loaded one, or any
+        other :class:`~sleep2vec_sklearn.model.Encoder`.
     modalities : sequence of str, optional
         Modalities, or groups of an encoder, to use; all that it supports by default. Never taken
         from the data, so the width is the same in every fold.
@@ -250,7 +251,9 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
     def __getstate__(self) -> dict:
         state = super().__getstate__()
         if self.store_weights_in_pickle:
-            state["checkpoint"] = self._load_checkpoint()
+            from ..model.checkpoint import as_checkpoint
+
+            state["checkpoint"] = as_checkpoint(state["checkpoint"])
         return state
 
     def _read_as_fitted(self, X: Any) -> EncoderInput:
@@ -301,7 +304,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             return self._rows_of(*ready)
         engine, rows = self._open(inputs)
         # closed here, as the error raised would keep the threads that read ahead alive
-        nights = encode_nights(engine, inputs, rows.summary, self.checkpoint, self.device)
+        nights = encode_nights(engine, inputs, rows.summary, self._pinned_checkpoint(), self.device)
         with closing(nights):
             for night in self._with_progress(nights, len(inputs.recordings)):
                 self._take(night, rows, *collectors)
@@ -381,7 +384,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
 
         by_epoch = self.unit_ == "epoch"
         return {
-            "checkpoint": self._load_checkpoint().name,
+            "checkpoint": self._load_fitted_checkpoint().name,
             "checkpoint_sha256": self.checkpoint_sha256_,
             "unit": self.unit_,
             "modalities": list(self.modalities_),

@@ -134,8 +134,8 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
     ----------
     checkpoint : str, path, Checkpoint or Encoder
         Name of a bundled encoder, a file written by :func:`save_checkpoint`, one of the authors'
-        ``.ckpt`` files, a loaded one, or, with ``finetune="head"``, any other
-        :class:`~sleep2vec_sklearn.model.Encoder`.
+        ``.ckpt`` files, an address of the hub (``"hf://owner/repository"``), a loaded one, or, with
+        ``finetune="head"``, any other :class:`~sleep2vec_sklearn.model.Encoder`.
     modalities : sequence of str, optional
         Modalities to use; by default all that the checkpoint supports and a labelled night has.
     finetune : {"head", "lora", "full"}, LoRA or FullFineTuning

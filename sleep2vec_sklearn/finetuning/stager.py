@@ -58,7 +58,8 @@ def stage_night(
     stager : {"bundled", "seqsleepnet", "yasa", "vote"}, path, network or classifier
         Who stages; "bundled" by default.
 
-        - ``"seqsleepnet"`` is downloaded once and reads a central EEG; its file works too, and
+        - ``"seqsleepnet"`` is downloaded once and reads a central EEG; its file works too, by a
+          path or an address of the hub (``"hf://..."``), and
           :class:`~sleep2vec_sklearn.model.SeqSleepNet`.
         - ``"yasa"`` is YASA (``pip install yasa``), of the EEG and, where the night has them, EOG,
           EMG, and age and sex in the metadata.
@@ -235,7 +236,7 @@ def _open(stager: Any) -> Any:
         if not path.exists():
             is_word = path.name == str(stager)
             raise _no_stager(stager, "no stager" if is_word else "a file that is not there")
-        loaded = open_stager(path)
+        loaded = open_stager(stager, path)
     if not isinstance(loaded, SeqSleepNet) and not hasattr(loaded, "stage"):
         raise _no_stager(stager, f"a {type(loaded).__name__}, which gives no stages")
     return loaded

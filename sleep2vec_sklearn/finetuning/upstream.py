@@ -119,45 +119,50 @@ def load_finetuned(
     from ..model.upstream._files import locate, section_beside
     from ..model.upstream.checkpoint import EACH, read_upstream_checkpoint
 
-    path = locate(path)
+    source, path = path, locate(path)
     if missing not in ("raise", "ignore"):
         raise ValueError(f"missing must be 'raise' or 'ignore', got {missing!r}.")
     options = {"adapter": EACH, **options}
     if options.get("config") is None and options.get("context_epochs") is None:
         options["context_epochs"] = (section_beside(path, "data") or {}).get("max_tokens")
     try:
-        return _build(read_upstream_checkpoint(path, **options), missing)
+        return _build(read_upstream_checkpoint(source, **options), missing)
     except ValueError as error:
         if str(path) in str(error):
             raise
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def open_stager(path: str | os.PathLike) -> Any:
+def open_stager(source: str | os.PathLike, path: Path) -> Any:
     """The network of a stager's file, of the authors or SeqSleepNet's; else what the file holds.
 
-    The last few are remembered, as nights are staged one by one.
+    ``path`` is where the file is that ``source`` names. The last few are remembered, as nights are
+    staged one by one.
     """
+    from ..model._hub import is_address
     from ..model.checkpoint import load_checkpoint
-    from ..model.upstream._files import configuration_files, is_torch_file, locate
+    from ..model.upstream._files import configuration_files, is_torch_file
 
-    path = locate(path).resolve()
+    # links are kept: the hub's cache has files of other names behind them, without a YAML
+    path = path.absolute()
+    named = os.fspath(source) if is_address(source) else path
     if not is_torch_file(path):
-        return load_checkpoint(path)
+        return load_checkpoint(named)
     files = [path, *configuration_files(path)]
-    return _open_once(path, tuple((f, f.stat().st_mtime_ns, f.stat().st_size) for f in files))
+    stamps = tuple((f, f.stat().st_mtime_ns, f.stat().st_size) for f in files)
+    return _open_once(named, path, stamps)
 
 
 @lru_cache(maxsize=2)
-def _open_once(path: Path, stamps: tuple) -> Any:
+def _open_once(source: str | Path, path: Path, stamps: tuple) -> Any:
     """``stamps`` only tell a file's versions apart."""
     from ..model.checkpoint import load_checkpoint
     from ..model.external.seqsleepnet import is_seqsleepnet
     from ..model.upstream._files import load_torch_file, state_in
 
     if is_seqsleepnet(state_in(path, load_torch_file(path))):
-        return load_checkpoint(path)
-    return load_finetuned(path)
+        return load_checkpoint(source)
+    return load_finetuned(source)
 
 
 def _build(checkpoint: UpstreamCheckpoint, missing: str) -> UpstreamNetwork:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Checkpoints: one safetensors file whose metadata holds the configuration and a model card.
 
-No code is ever unpickled. The sha256 covers the tensors and the configuration, so a changed
-weight or rate is noticed; a file cannot hold a hash of itself.
+A folder holds such a file and the model card as a page, as the Hugging Face hub shows it. No code
+is ever unpickled. The sha256 covers the tensors and the configuration, so a changed weight or rate
+is noticed; a file cannot hold a hash of itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import difflib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -24,6 +25,8 @@ from torch import Tensor, nn
 from .._files import canonical_json, check_format_version, sha256, tensor_parts, write_atomic
 from ..errors import CheckpointError
 from ..recordings.modality import Conditioning
+from . import _hub
+from ._hub import CheckpointFile
 from .config import EncoderConfig
 from .encoder import Encoder, check_encoder
 from .external import seqsleepnet
@@ -56,11 +59,13 @@ class Checkpoint:
     state : dict of str to Tensor
         Parameters and buffers, floating ones as float32. :meth:`build` copies them.
     card : dict
-        What is known of the encoder: provenance, licence, training data, ...
+        What is known of the encoder: provenance, licence, training data, ... Of one from the hub,
+        ``"address"`` is where it is, with the commit.
     sha256 : str
         Over the stored tensors and the configuration.
     name : str
-        Bundled name, or the file's stem.
+        Bundled name, or the file's stem, but the folder's name for ``model.safetensors``; from the
+        hub it begins with the repository's name.
 
     Examples
     --------
@@ -90,16 +95,19 @@ def save_checkpoint(
     path: str | os.PathLike, model: nn.Module | Mapping[str, Tensor], config: EncoderConfig, *,
     card: Mapping | None = None, dtype: str = "float32",
 ) -> str:  # fmt: skip
-    """Write an encoder to one file, all of it or nothing.
+    """Write an encoder to a file, all of it or nothing, or to a folder with its model card.
 
     Parameters
     ----------
     path : path-like
+        A file such as ``"mine.safetensors"``; or a folder, where it has no suffix or is one: of
+        ``model.safetensors`` and ``README.md``, which ``huggingface_hub.upload_folder`` publishes.
     model : Sleep2Vec or mapping of str to Tensor
         The network, or its ``state_dict()``.
     config : EncoderConfig
     card : mapping, optional
-        JSON values that describe the encoder.
+        JSON values that describe the encoder. The hub shows ``"name"`` and ``"licence"``, an
+        identifier such as ``"cc-by-4.0"``, apart.
     dtype : {"float32", "float16"}
         float16 halves the file; it applies to matrices, the small rest stays float32.
 
@@ -111,7 +119,8 @@ def save_checkpoint(
     Raises
     ------
     CheckpointError
-        If the tensors do not fit, the card is not JSON, or the path cannot be written or read.
+        If the tensors do not fit, the card is not JSON, or the path cannot be written or read; or
+        a folder has a ``README.md`` of something else.
 
     Examples
     --------
@@ -120,6 +129,9 @@ def save_checkpoint(
     >>> sha256 = save_checkpoint("copy.safetensors", encoder.state, encoder.config, dtype="float16")
     >>> load_checkpoint("copy.safetensors").sha256 == sha256
     True
+    >>> sha256 = save_checkpoint("my-encoder", encoder.state, encoder.config, card=encoder.card)
+    >>> load_checkpoint("my-encoder").name
+    'my-encoder'
     """
     check_target(path)
     if dtype not in _DTYPES:
@@ -129,28 +141,55 @@ def save_checkpoint(
     tensors = {name: _stored(name, tensor, _DTYPES[dtype]) for name, tensor in state.items()}
     values = config.to_dict()
     digest = _hash_of(tensors, values)
-    document = {"format_version": FORMAT_VERSION, "config": values, "sha256": digest}
-    document["card"] = dict(card or {})
+    card = dict(card or {})
+    document = {"format_version": FORMAT_VERSION, "config": values, "sha256": digest, "card": card}
     try:
         description = canonical_json(document)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not saved, the card must hold finite numbers, text, lists and dicts: {error}"
         ) from error
-    write_atomic(Path(path), save(tensors, metadata={_METADATA_KEY: description}))
+    data, path = save(tensors, metadata={_METADATA_KEY: description}), Path(path)
+    if not _is_folder(path):
+        write_atomic(path, data)
+        return digest
+    path.mkdir(exist_ok=True)
+    write_atomic(path / _hub.WEIGHTS, data)
+    facts = {**_facts_of(config, tensors), "sha256": digest}
+    page = _hub.write_readme(str(card.get("name") or path.absolute().name), card, facts)
+    write_atomic(path / _hub.README, page.encode())
     return digest
+
+
+def _is_folder(path: Path) -> bool:
+    # an older version wrote a file whatever its name
+    return path.is_dir() or not (path.suffix or path.exists())
+
+
+def _facts_of(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {
+        "modalities": [f"{m.name} ({m.conditioning.rate:.3g} Hz)" for m in config.modalities],
+        "token": f"{config.hidden_size} numbers for each modality and 30 s",
+        "context": f"{config.context_epochs} epochs of 30 s",
+        "parameters and buffers": f"{sum(tensor.numel() for tensor in tensors.values()):,}",
+    }
 
 
 def check_target(path: str | os.PathLike) -> None:
     """Refuse a path that :func:`save_checkpoint` cannot write, or nobody could read afterwards."""
     path = Path(path)
+    if _hub.is_address(os.fspath(path)) or path.parts[:1] == ("hf:",):
+        raise CheckpointError(
+            f"{path}: not saved, this library does not upload. Save to a folder, then use "
+            "huggingface_hub.upload_folder(folder_path=..., repo_id=...)."
+        )
     if path.suffix == _LIGHTNING:
         raise CheckpointError(
             f"{path}: not saved, a name in .ckpt is read as a Lightning checkpoint; call it "
             f"{path.stem}.safetensors."
         )
     if path.is_dir():
-        raise CheckpointError(f"{path}: not saved, it is a folder; name a file in it.")
+        _hub.check_readme(path)
     if not path.parent.is_dir():
         raise CheckpointError(f"{path}: not saved, there is no folder {path.parent}; create it.")
 
@@ -163,7 +202,7 @@ def load_checkpoint(  # type: ignore[overload-overlap]
 @overload
 def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint: ...
 def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet:
-    """Read a bundled encoder by name, or one from a file.
+    """Read a bundled encoder by name, or one from a file, a folder or the Hugging Face hub.
 
     The last few files are remembered: one is read again only after it has changed.
 
@@ -175,6 +214,13 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet
         ``"seqsleepnet"`` is downloaded once; its file, and a safetensors file of its tensors, are
         known by their names.
 
+        Of a folder, ``model.safetensors`` or the only checkpoint in it.
+
+        An address ``"hf://owner/repository@revision/path"`` is downloaded from the hub and cached
+        there (extra ``hub``); revision and path may be left out. ``card["address"]`` says the
+        commit, which fitted estimators and their pickles stay with. With the commit as revision,
+        or ``HF_HUB_OFFLINE=1``, a cached file is read without a network.
+
     Returns
     -------
     Checkpoint, or SeqSleepNet
@@ -183,26 +229,43 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet
     ------
     CheckpointError
         If there is no such encoder, the file is damaged, foreign or of a newer version, or a
-        download fails.
+        download fails: no network, a gated repository, no such revision or file.
     ImportError
         If a ``.ckpt`` needs the YAML file next to it and pyyaml is not installed, or a download
-        needs pooch.
+        needs pooch or huggingface_hub.
+
+    Warns
+    -----
+    CheckpointWarning
+        Once, if a repository of the hub states no licence.
 
     Examples
     --------
     >>> from sleep2vec_sklearn import load_checkpoint
     >>> load_checkpoint("sleep2vec-mini").config.context_epochs
     240
+    >>> load_checkpoint("hf://zrjin/s2v_stage5")  # doctest: +SKIP
     """
-    name, path, pinned = _locate(name_or_path)
+    file, pinned = _locate(name_or_path)
+    path = file.path
     try:
-        path = path.resolve()
+        resolved = path.resolve()
+        # the hub's cache has links to files without a suffix
+        path = resolved if resolved.suffix == path.suffix else path.absolute()
+        file = replace(file, path=path)
         if path.suffix == _LIGHTNING:
             stamps = map(_stamp, [path, *configuration_files(path)])
-            return _load_lightning(name, path, tuple(stamps))
-        return _load(name, path, pinned, _stamp(path))
+            loaded = _load_lightning(file, tuple(stamps))
+        else:
+            loaded = _load(file, pinned, _stamp(path))
     except OSError as error:
         raise _unreadable(path, error) from error
+    except CheckpointError as error:
+        if file.address is None:
+            raise
+        raise CheckpointError(f"{file.address}: {error}") from error
+    _hub.remember(name_or_path, loaded.sha256, file)
+    return loaded
 
 
 def convert_checkpoint(
@@ -285,29 +348,31 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=_FILES_KEPT)
-def _load_lightning(name: str, path: Path, stamps: tuple) -> Checkpoint | SeqSleepNet:
+def _load_lightning(file: CheckpointFile, stamps: tuple) -> Checkpoint | SeqSleepNet:
+    path = file.path
     document = load_torch_file(path)
     state = state_in(path, document)
     if seqsleepnet.is_seqsleepnet(state):
-        return seqsleepnet.read_state(path, state)
+        return _read_seqsleepnet(file, state)
     upstream = upstream_from_document(path, document)
     digest = _hash_of(upstream.state, upstream.config.to_dict())
-    card = {**upstream.card, "name": name}
-    return Checkpoint(upstream.config, upstream.state, card, digest, name)
+    card = file.complete({**upstream.card, "name": file.name})
+    return Checkpoint(upstream.config, upstream.state, card, digest, file.name)
 
 
 @lru_cache(maxsize=_FILES_KEPT)
 def _load(
-    name: str, path: Path, pinned: str | None, stamp: tuple[int, int, int]
+    file: CheckpointFile, pinned: str | None, stamp: tuple[int, int, int]
 ) -> Checkpoint | SeqSleepNet:
     """Read and check a file; ``stamp`` only tells its versions apart."""
+    path = file.path
     state, metadata = _read(path)
     if _METADATA_KEY not in metadata and seqsleepnet.is_seqsleepnet(state):
-        return seqsleepnet.read_state(path, state)
+        return _read_seqsleepnet(file, state)
     document = _document_of(path, metadata)
     try:
         config = EncoderConfig.from_dict(document["config"])
-        card, expected = dict(document["card"]), pinned or document["sha256"]
+        card, expected = file.complete(document["card"]), pinned or document["sha256"]
         # as stored: settings that a later version knows must not change an old file's hash
         digest = _hash_of(state, document["config"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -323,25 +388,30 @@ def _load(
         key: t.to(torch.float32 if t.is_floating_point() else t.dtype, copy=True)
         for key, t in state.items()
     }
-    return Checkpoint(config, state, card, digest, name)
+    return Checkpoint(config, state, card, digest, file.name)
 
 
-def _locate(name_or_path: Any) -> tuple[str, Path, str | None]:
-    """Name, file, and the pinned sha256 of a bundled encoder."""
+def _read_seqsleepnet(file: CheckpointFile, state: Mapping[str, Tensor]) -> SeqSleepNet:
+    encoder = seqsleepnet.read_state(file.path, state)
+    encoder.card.update(file.complete(encoder.card))
+    return encoder
+
+
+def _locate(name_or_path: Any) -> tuple[CheckpointFile, str | None]:
+    """The file, and the pinned sha256 of a bundled encoder."""
     if isinstance(name_or_path, str) and name_or_path in BUNDLED:
         path = _WEIGHTS / f"{name_or_path}.safetensors"
-        return name_or_path, path, BUNDLED[name_or_path]
+        return CheckpointFile(path, name_or_path), BUNDLED[name_or_path]
     if name_or_path == seqsleepnet.NAME:
-        return seqsleepnet.NAME, seqsleepnet.fetch_file(), None
+        return CheckpointFile(seqsleepnet.fetch_file(), seqsleepnet.NAME), None
     names = [*BUNDLED, seqsleepnet.NAME]
-    accepted = f"Give the name of one ({', '.join(names)}), or a path to a file."
-    if not isinstance(name_or_path, str | os.PathLike):
+    accepted = f"Give the name of one ({', '.join(names)}), or a path or hf:// address."
+    # an empty path would be this folder
+    if not isinstance(name_or_path, str | os.PathLike) or not os.fspath(name_or_path):
         raise CheckpointError(f"{name_or_path!r} is no checkpoint. {accepted}")
-    path = Path(name_or_path)
-    if path.is_dir() and path.suffix != _LIGHTNING:
-        raise CheckpointError(f"{path} is a folder; give the file in it.")
-    if path.exists():
-        return path.stem, path, None
+    file = _hub.fetch(name_or_path)
+    if file.path.exists():
+        return file, None
     near = difflib.get_close_matches(str(name_or_path), names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise CheckpointError(f"no checkpoint {str(name_or_path)!r}.{hint} {accepted}")

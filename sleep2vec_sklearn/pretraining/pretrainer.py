@@ -515,7 +515,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
     def save(
         self, path: str | os.PathLike, card: Mapping | None = None, dtype: str = "float32"
     ) -> str:
-        """Write the averaged encoder to a file, with a model card of what it learned from.
+        """Write the averaged encoder to a file or folder, with a card of what it learned from.
 
         Parameters and result are those of :func:`save_checkpoint`; ``card`` adds to the model card.
         """

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Golden logits of the authors' fine-tuned networks, on random weights (float32, CPU)."""
 
-import numpy as np
 import pytest
 import torch
 import yaml
 
-from sleep2vec_sklearn import stage_night
 from sleep2vec_sklearn.errors import CheckpointError
 from sleep2vec_sklearn.finetuning import load_finetuned
 from tests.finetuned_golden import HEADS, WHOLE, Case
@@ -254,14 +252,3 @@ def test_averaged_weights_are_taken(write):
     torch.save({**content, "state_dict": {**changed, **averaged, **others}}, path)
     assert case.of_head(load_finetuned(path).head) < 1e-5
     assert case.of_head(load_finetuned(path, weights="student").head) > 0.1
-
-
-def test_addresses_have_one_place(write, monkeypatch):
-    path, address = write(Case.load("stage5").with_eeg_alone()), "hf://someone/s2v@main/best.ckpt"
-    monkeypatch.setattr(
-        "sleep2vec_sklearn.model.upstream._files.locate",
-        lambda name: path if name == address else name,
-    )
-    night = {"eeg": (np.random.default_rng(0).standard_normal(288), 0.8)}
-    assert load_finetuned(address).modalities_ == ("eeg",)
-    assert stage_night(night, stager=address).voters == ("best",)

@@ -175,9 +175,56 @@ def test_unwritable_checkpoints_are_refused(tmp_path, network, config):
         save_checkpoint(tmp_path / "new" / "x.safetensors", network, config)
     with pytest.raises(CheckpointError, match=r"mine\.ckpt: .* call it mine\.safetensors"):
         save_checkpoint(tmp_path / "mine.ckpt", network, config)
-    with pytest.raises(CheckpointError, match="it is a folder; name a file in it"):
-        save_checkpoint(tmp_path, network, config)
+    with pytest.raises(CheckpointError, match=r"does not upload.*upload_folder"):
+        save_checkpoint("hf://me/mine", network, config)
     assert not list(tmp_path.iterdir())
+
+
+def test_foreign_readme_is_kept(tmp_path, network, config):
+    (tmp_path / "README.md").write_text("# My study")
+    with pytest.raises(CheckpointError, match=r"README.md is not of a checkpoint.*another folder"):
+        save_checkpoint(tmp_path, network, config)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_folders_come_back(tmp_path, path, network, config):
+    card = {"licence": "CC-BY-4.0", "sources": [{"nights": 3}, {"nights": 4}], "tasks": ["a", "b"]}
+    for target in (tmp_path / "mine", tmp_path / "mine", tmp_path / "v1.0"):
+        (tmp_path / "v1.0").mkdir(exist_ok=True)
+        sha256 = save_checkpoint(target, network, config, card=card)
+        stored = load_checkpoint(target)
+        assert (stored.name, stored.card) == (target.name, card)
+        assert stored.sha256 == load_checkpoint(path).sha256 == sha256
+    assert {entry.name for entry in target.iterdir()} == {"README.md", "model.safetensors"}
+
+
+def test_readme_holds_card(tmp_path, network, config):
+    yaml = pytest.importorskip("yaml")
+    card = {"licence": "for\nstudents: only", "name": "Mine", "sources": [{"nights": 3}]}
+    save_checkpoint(tmp_path / "mine", network, config, card=card)
+    _, head, page = (tmp_path / "mine" / "README.md").read_text().split("---\n")
+    head = yaml.safe_load(head)
+    assert (head["library_name"], head["license"]) == ("sleep2vec-sklearn", "other")
+    assert head["license_name"] == "for students: only"
+    assert page.startswith("# Mine\n")
+    assert "- **sources**:\n  - **1**:\n    - **nights**: 3\n" in page
+
+
+def test_only_file_of_folder(tmp_path, path, network, config):
+    assert load_checkpoint(tmp_path) is load_checkpoint(path)
+    (tmp_path / "notes").mkdir()
+    save_checkpoint(tmp_path / "other.safetensors", network, config)
+    with pytest.raises(CheckpointError, match=r"several checkpoints: mine\.safetensors, other"):
+        load_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match="folder without a checkpoint"):
+        load_checkpoint(tmp_path / "notes")
+
+
+def test_links_keep_their_suffix(tmp_path, path):
+    (tmp_path / "blob").write_bytes(path.read_bytes())
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "model.safetensors").symlink_to(tmp_path / "blob")
+    assert load_checkpoint(tmp_path / "links").name == "links"
 
 
 def test_failed_write_keeps_file(path, network, config, fails):
@@ -204,8 +251,6 @@ def test_bundled_hashes_are_pinned(path, monkeypatch):
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(CheckpointError, match="or a path"):
         load_checkpoint(tmp_path / "none.safetensors")
-    with pytest.raises(CheckpointError, match="folder"):
-        load_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="no checkpoint"):
         load_checkpoint("epoch=0-step=6.ckpt")
 
@@ -217,7 +262,7 @@ def test_new_settings_keep_hash(path, config):
     assert load_checkpoint(path).config == config
 
 
-@pytest.mark.parametrize("given", [3, None, {"eeg": 1}])
+@pytest.mark.parametrize("given", [3, None, "", {"eeg": 1}])
 def test_foreign_types_are_refused(given):
     with pytest.raises(CheckpointError, match=r"is no checkpoint\. Give the name"):
         load_checkpoint(given)

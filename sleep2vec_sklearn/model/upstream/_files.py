@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..._files import check_zip
 from ...errors import CheckpointError
+from .._hub import fetch
 
 _FOLDER = "checkpoints"
 _RESAVE = (
@@ -29,9 +30,9 @@ def locate(path: str | os.PathLike) -> Path:
     """The file that a user names, of whom all who read a fine-tuned network ask it here."""
     if not isinstance(path, str | os.PathLike):
         raise CheckpointError(
-            f"{path!r} is no checkpoint; accepted is a path to a .ckpt file of the authors."
+            f"{path!r} is no checkpoint; accepted is a path or hf:// address of an authors' .ckpt."
         )
-    return Path(path)
+    return fetch(path).path
 
 
 def is_torch_file(path: Path) -> bool:

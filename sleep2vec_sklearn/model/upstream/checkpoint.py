@@ -18,7 +18,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ...errors import CheckpointError
 from ...recordings.modality import Conditioning
+from .._hub import fetch
 from ..config import EncoderConfig
 from ..network import Sleep2Vec
 from ._files import find_configuration, find_finetuning, load_torch_file, state_in
@@ -101,7 +102,8 @@ def read_upstream_checkpoint(
     Parameters
     ----------
     path : path-like
-        A ``.ckpt`` file of pretraining or fine-tuning, or a plain state dict of ``torch.save``.
+        A ``.ckpt`` file of pretraining or fine-tuning, or a plain state dict of ``torch.save``; an
+        address of the hub or a folder that holds one, as of :func:`load_checkpoint`.
     config : mapping or path-like, optional
         Parsed, or a YAML (extra ``yaml``) or JSON file. By default the file's own
         ``model_config``, else ``<name>.yaml`` or ``config.yaml`` next to it.
@@ -130,13 +132,14 @@ def read_upstream_checkpoint(
     >>> tuned = read_upstream_checkpoint("stage5/best.ckpt")  # doctest: +SKIP
     >>> tuned.config.names, sorted(tuned.head)  # doctest: +SKIP
     """
-    path = Path(path)
     if weights not in WEIGHTS:
         raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}.")
-    return upstream_from_document(
-        path, load_torch_file(path), config=config, weights=weights, adapter=adapter, alpha=alpha,
-        conditioning=conditioning, context_epochs=context_epochs,
+    file = fetch(path)
+    found = upstream_from_document(
+        file.path, load_torch_file(file.path), config=config, weights=weights, adapter=adapter,
+        alpha=alpha, conditioning=conditioning, context_epochs=context_epochs,
     )  # fmt: skip
+    return replace(found, card=file.complete(found.card))
 
 
 def upstream_from_document(

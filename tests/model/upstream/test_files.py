@@ -24,7 +24,7 @@ def run(upstream, state_of, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "place", ["last.yaml", "last.yml", "config.yaml", "../config.yaml"], ids=str
+    "place", ["last.yaml", "last.yml", "config.yaml", "../config.yaml", "any.yml"], ids=str
 )
 def test_yaml_next_to_checkpoint(run, place):
     document, path = run
@@ -54,6 +54,8 @@ def test_changed_yaml_is_noticed(run):
 
 
 def test_absent_configuration_is_named(run, tmp_path):
+    for name in ("a.yaml", "b.yaml"):
+        (run[1].parent / name).touch()
     with pytest.raises(CheckpointError, match=r"no model_config.*no last.yaml or config.yaml"):
         load_checkpoint(run[1])
     with pytest.raises(CheckpointError, match=r"none.yaml: the configuration cannot be read"):
