@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -23,6 +25,8 @@ from .._validation import NON_NEGATIVE, StrOptions, count, validate_params
 from ..encoding._base import RecordingInputMixin
 from ..encoding.covariates import RecordingMetadata
 from ..encoding.inputs import read_input
+from ..encoding.transformer import Sleep2VecTransformer
+from ..encoding.union import EncoderUnion
 from ..errors import InvalidRecordingError
 from ._cross_validation import (
     ResampledScores,
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
 
 _MIN_PROBABILITY = 1e-6
+_RIDGE_PENALTIES = tuple(10.0 ** np.arange(1, 6))
 
 
 def compare_estimators(
@@ -131,9 +136,140 @@ def compare_estimators(
     )
 
 
+def compare_encoders(
+    encoders: Mapping[str, Any] | Sequence[Any], X: Any, y: ArrayLike,
+    groups: Iterable | None = None, *, head: Any = None, cv: Any = 5, scoring: Any = None,
+    reference: str | None = None, average: str = "auto", n_resamples: int = 1000,
+    level: float = 0.95, random_state: int | np.random.RandomState | None = 0,
+    n_jobs: int | None = None,
+) -> EstimatorComparison:  # fmt: skip
+    """Compare encoders, and several side by side, by the same head on held-out subjects.
+
+    Encoders learn nothing from X: rows are made once, all encoders read each night together, and
+    the head alone is fitted in every fold.
+
+    Parameters
+    ----------
+    encoders : mapping of str to encoder, or sequence of encoders
+        At least two. Each is what ``Sleep2VecTransformer(checkpoint=...)`` takes, a
+        :class:`Sleep2VecTransformer` or :class:`ExpertFeatures` with parameters of its own, or a
+        tuple of these, whose rows stand side by side. Without names of their own they are called
+        by their checkpoint; a tuple by its parts.
+    X : list of Recording, list of lists of them, or EpochSequence
+        All rows are labelled: ``X = X[X.stages >= 0]``.
+    y : array-like of shape (len(X),)
+        Classes as integers, text or booleans; floating-point numbers take a regressor.
+    groups : array-like of shape (len(X),), optional
+        Subjects; by default those of the recordings.
+    head : estimator, optional
+        Of rows. By default standardised columns and a logistic regression with balanced classes and
+        C=0.01, or ridge regression for numbers. A grid search chooses a penalty for each encoder.
+    cv, scoring, reference, average, n_resamples, level, random_state, n_jobs
+        As of :func:`compare_estimators`; the reference is an encoder's name.
+
+    Returns
+    -------
+    EstimatorComparison
+
+    Raises
+    ------
+    CheckpointError
+        If an encoder cannot be read.
+    TypeError
+        If one of them is no encoder, or is an estimator that learns, which belongs in the head.
+    ValueError
+        As of :func:`compare_estimators`, and for two encoders of one name.
+
+    See Also
+    --------
+    sleep2vec_sklearn.encoding.EncoderUnion : the rows of several encoders in a pipeline.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sleep2vec_sklearn import EpochSequence, make_sleep_cohort
+    >>> from sleep2vec_sklearn.encoding import ExpertFeatures
+    >>> from sleep2vec_sklearn.evaluation import compare_encoders
+    >>> X = EpochSequence(make_sleep_cohort(4, hours=1, modalities=["ibi"], random_state=0))
+    >>> encoders = {"features": ExpertFeatures(levels=False), "sleep2vec": "sleep2vec-mini"}
+    >>> head = LogisticRegression(C=1e-3, max_iter=300)
+    >>> comparison = compare_encoders(encoders, X, X.stages > 0, head=head, cv=2, n_resamples=100)
+    >>> comparison.differences.index.tolist()
+    [('sleep2vec', 'roc_auc')]
+    """
+    parts = _name_encoders(encoders)
+    y, subjects = np.asarray(y), subjects_of(X, groups)
+    distinct = list(dict.fromkeys(part for group in parts.values() for part in group))
+    union = EncoderUnion([(f"encoder{i}", part) for i, part in enumerate(distinct)])
+    rows = np.asarray(union.fit_transform(X))
+    stops = np.cumsum([step.n_features_out_ for _, step in union.transformer_list])
+    places = {
+        part: np.arange(stop - step.n_features_out_, stop)
+        for part, stop, (_, step) in zip(distinct, stops, union.transformer_list, strict=True)
+    }
+    head = _default_head(y) if head is None else head
+    models = {
+        name: make_pipeline(
+            ColumnTransformer(
+                [("rows", "passthrough", np.concatenate([places[part] for part in group]))]
+            ),
+            clone(head),
+        )
+        for name, group in parts.items()
+    }
+    return compare_estimators(
+        models, rows, y, subjects, cv=cv, scoring=scoring, reference=reference, average=average,
+        n_resamples=n_resamples, level=level, random_state=random_state, n_jobs=n_jobs,
+    )  # fmt: skip
+
+
+def _default_head(y: np.ndarray) -> Any:
+    if np.issubdtype(y.dtype, np.floating):
+        return make_pipeline(StandardScaler(), RidgeCV(_RIDGE_PENALTIES))
+    logistic = LogisticRegression(C=0.01, class_weight="balanced", max_iter=300)
+    return make_pipeline(StandardScaler(), logistic)
+
+
+def _name_encoders(encoders: Any) -> dict[str, tuple[Sleep2VecTransformer, ...]]:
+    """The transformers of each encoder by its name; what occurs twice is one transformer."""
+    known: dict[Any, Sleep2VecTransformer] = {}
+
+    def open_parts(encoder: Any) -> tuple[Sleep2VecTransformer, ...]:
+        parts = encoder if isinstance(encoder, tuple) else (encoder,)
+        return tuple(known.setdefault(_identity(part), _as_transformer(part)) for part in parts)
+
+    if isinstance(encoders, Mapping):
+        return {name: open_parts(encoder) for name, encoder in encoders.items()}
+    named: dict[str, tuple[Sleep2VecTransformer, ...]] = {}
+    for parts in map(open_parts, encoders):
+        name = " + ".join(part._load_checkpoint().name for part in parts)
+        if name in named:
+            raise ValueError(
+                f"encoders: two are called {name!r}. Pass a dict of names to encoders."
+            )
+        named[name] = parts
+    return named
+
+
+def _identity(encoder: Any) -> Any:
+    return os.fspath(encoder) if isinstance(encoder, str | os.PathLike) else id(encoder)
+
+
+def _as_transformer(encoder: Any) -> Sleep2VecTransformer:
+    if isinstance(encoder, Sleep2VecTransformer):
+        return clone(encoder)
+    if hasattr(encoder, "fit"):
+        raise TypeError(
+            f"encoders: got a {type(encoder).__name__}, which learns from rows; accepted are "
+            "checkpoints, encoders and Sleep2VecTransformer. Put it into the head: "
+            "head=make_pipeline(PCA(50), LogisticRegression())."
+        )
+    return Sleep2VecTransformer(encoder)
+
+
 @dataclass(frozen=True, repr=False)
 class EstimatorComparison:
-    """Result of :func:`compare_estimators`.
+    """Result of :func:`compare_estimators` and :func:`compare_encoders`.
 
     Attributes
     ----------

@@ -48,6 +48,11 @@ def test_page_on_other_encoders(run, tmp_path, monkeypatch):
     assert len(names["staged"].stages) == 240
 
 
+def test_page_on_comparing_encoders(run):
+    table = run("comparing_encoders.md")["comparison"].scores
+    assert table.index.unique("estimator").tolist() == ["expert features", "sleep2vec-mini", "both"]
+
+
 def test_page_on_expert_features(run):
     names = run("expert_features.md")
     assert names["model"].predict(names["X"]).shape == (480,)
