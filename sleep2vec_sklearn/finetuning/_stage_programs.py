@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Other stagers: SeqSleepNet, YASA, and their vote with the bundled one."""
+"""Other stagers: SeqSleepNet, SleepFM, YASA, and the vote of some with the bundled one."""
 
 from __future__ import annotations
 
@@ -67,6 +67,8 @@ def stage_by_program(
 ) -> Staging:  # fmt: skip
     """Stage by what is no classifier, a name or network; refusals come before any download."""
     name = stager if isinstance(stager, str) else stager.name
+    if name == "sleepfm":
+        return _stage_by_sleepfm(night, stager, modalities)
     reads = ("eeg",) if name == "seqsleepnet" else getattr(stager, "modalities_", None)
     if modalities is not None and (reads is None or {*list_modalities(modalities)} != {*reads}):
         chosen = "the EEG" if reads in (None, ("eeg",)) else ", ".join(reads)
@@ -106,6 +108,24 @@ def _stage_by_finetuned(night: Recording, network: Any) -> Staging:
     return Staging.of_one(
         network.name, probabilities, measured, card=network.card,
         derivations=first_derivations(night, measured),
+    )  # fmt: skip
+
+
+def _stage_by_sleepfm(night: Recording, stager: Any, modalities: Sequence[str] | None) -> Staging:
+    if modalities is not None:
+        night = night.without(*set(night.modalities).difference(list_modalities(modalities)))
+    with prefix_errors(describe_recording(night)):
+        probabilities, measured = stager.read_and_stage(night)
+        on = {name: valid for name, valid in measured.items() if valid.any()}
+        if not on:
+            raise InvalidRecordingError(
+                f"no usable signal: {', '.join(measured)} flat or mostly without samples. Leave "
+                "the recording out."
+            )
+    return Staging.of_one(
+        stager.name, probabilities, on, card=stager.card,
+        derivations=first_derivations(night, on),
+        left_out=tuple(name for name in measured if name not in on),
     )  # fmt: skip
 
 

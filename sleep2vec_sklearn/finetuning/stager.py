@@ -61,6 +61,8 @@ def stage_night(
         - ``"seqsleepnet"`` is downloaded once and reads a central EEG; its file works too, by a
           path or an address of the hub (``"hf://..."``), and
           :class:`~sleep2vec_sklearn.model.SeqSleepNet`.
+        - A :class:`~sleep2vec_sklearn.model.SleepFMStager` reads whatever the night has of EEG,
+          EOG, EMG, ECG, airflow, effort and SpO2.
         - ``"yasa"`` is YASA (``pip install yasa``), of the EEG and, where the night has them, EOG,
           EMG, and age and sex in the metadata.
         - ``"vote"`` is the mean of the log-probabilities of these two, as far as they are installed
@@ -226,7 +228,7 @@ def _as_night(recording: Any) -> Recording:
 
 def _open(stager: Any) -> Any:
     """The network of a path, or one that is given."""
-    from ..model.external import SeqSleepNet
+    from ..model.external import SeqSleepNet, SleepFM, SleepFMStager
     from ..model.upstream._files import locate
     from .upstream import open_stager
 
@@ -237,7 +239,9 @@ def _open(stager: Any) -> Any:
             is_word = path.name == str(stager)
             raise _no_stager(stager, "no stager" if is_word else "a file that is not there")
         loaded = open_stager(stager, path)
-    if not isinstance(loaded, SeqSleepNet) and not hasattr(loaded, "stage"):
+    if isinstance(loaded, SleepFM):
+        raise _no_stager(stager, "the encoder of SleepFM; make a SleepFMStager of it and its head")
+    if not isinstance(loaded, SeqSleepNet | SleepFMStager) and not hasattr(loaded, "stage"):
         raise _no_stager(stager, f"a {type(loaded).__name__}, which gives no stages")
     return loaded
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     )
     from .config import EncoderConfig, ModalityConfig, ProjectionConfig, TokenizerConfig
     from .encoder import Encoder, SignalInput
-    from .external import SeqSleepNet
+    from .external import SeqSleepNet, SleepFM, SleepFMStager
     from .network import Sleep2Vec
     from .tokenizers import ExpertTokenizer, SpectralTokenizer
     from .upstream.checkpoint import (
@@ -35,6 +35,8 @@ _MODULES = {
     "ProjectionConfig": "config",
     "SeqSleepNet": "external",
     "SignalInput": "encoder",
+    "SleepFM": "external",
+    "SleepFMStager": "external",
     "Sleep2Vec": "network",
     "ExpertTokenizer": "tokenizers",
     "SpectralTokenizer": "tokenizers",
@@ -58,6 +60,8 @@ __all__ = [
     "SeqSleepNet",
     "SignalInput",
     "Sleep2Vec",
+    "SleepFM",
+    "SleepFMStager",
     "SpectralTokenizer",
     "TokenizerConfig",
     "UpstreamCheckpoint",

@@ -29,8 +29,9 @@ from . import _hub
 from ._hub import CheckpointFile
 from .config import EncoderConfig
 from .encoder import Encoder, check_encoder
-from .external import seqsleepnet
+from .external import seqsleepnet, sleepfm
 from .external.seqsleepnet import SeqSleepNet
+from .external.sleepfm import SleepFM
 from .network import Sleep2Vec
 from .upstream._files import configuration_files, load_torch_file, state_in
 from .upstream.checkpoint import read_upstream_checkpoint, upstream_from_document
@@ -44,8 +45,11 @@ _METADATA_KEY = "sleep2vec_sklearn"
 _FILES_KEPT = 4
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _LIGHTNING = ".ckpt"
+# the suffixes of SleepFM's files
+_TORCH = (".pt", ".pth")
 _NO_OTHER_FORMAT = (
-    "Checkpoints are files of save_checkpoint(), the authors' .ckpt files, or SeqSleepNet's."
+    "Checkpoints are files of save_checkpoint(), the authors' .ckpt files, SeqSleepNet's or "
+    "SleepFM's."
 )
 
 
@@ -194,14 +198,14 @@ def check_target(path: str | os.PathLike) -> None:
         raise CheckpointError(f"{path}: not saved, there is no folder {path.parent}; create it.")
 
 
-# a path is typed as that of a sleep2vec encoder, the usual case: it may be one of SeqSleepNet
+# a path is typed as that of a sleep2vec encoder, the usual case: it may be one of another network
 @overload
 def load_checkpoint(  # type: ignore[overload-overlap]
     name_or_path: Literal["seqsleepnet"],
 ) -> SeqSleepNet: ...
 @overload
 def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint: ...
-def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet:
+def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet | SleepFM:
     """Read a bundled encoder by name, or one from a file, a folder or the Hugging Face hub.
 
     The last few files are remembered: one is read again only after it has changed.
@@ -211,8 +215,8 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet
     name_or_path : str or path-like
         A bundled encoder, a file of :func:`save_checkpoint`, or a Lightning ``.ckpt`` of the
         paper's authors (:func:`~sleep2vec_sklearn.model.convert_checkpoint` has more choices).
-        ``"seqsleepnet"`` is downloaded once; its file, and a safetensors file of its tensors, are
-        known by their names.
+        ``"seqsleepnet"`` is downloaded once; its file, ``model_base/best.pt`` of SleepFM, and
+        safetensors files of their tensors, are known by the names of these.
 
         Of a folder, ``model.safetensors`` or the only checkpoint in it.
 
@@ -223,7 +227,12 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet
 
     Returns
     -------
-    Checkpoint, or SeqSleepNet
+    Checkpoint, SeqSleepNet or SleepFM
+
+    Warns
+    -----
+    CheckpointWarning
+        If there is no ``config.json`` beside SleepFM's file.
 
     Raises
     ------
@@ -253,11 +262,12 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet
         # the hub's cache has links to files without a suffix
         path = resolved if resolved.suffix == path.suffix else path.absolute()
         file = replace(file, path=path)
+        sizes = sleepfm.configuration_files(path)
         if path.suffix == _LIGHTNING:
-            stamps = map(_stamp, [path, *configuration_files(path)])
+            stamps = map(_stamp, [path, *configuration_files(path), *sizes])
             loaded = _load_lightning(file, tuple(stamps))
         else:
-            loaded = _load(file, pinned, _stamp(path))
+            loaded = _load(file, pinned, tuple(map(_stamp, [path, *sizes])))
     except OSError as error:
         raise _unreadable(path, error) from error
     except CheckpointError as error:
@@ -348,12 +358,12 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=_FILES_KEPT)
-def _load_lightning(file: CheckpointFile, stamps: tuple) -> Checkpoint | SeqSleepNet:
+def _load_lightning(file: CheckpointFile, stamps: tuple) -> Checkpoint | SeqSleepNet | SleepFM:
     path = file.path
     document = load_torch_file(path)
     state = state_in(path, document)
-    if seqsleepnet.is_seqsleepnet(state):
-        return _read_seqsleepnet(file, state)
+    if other := _read_other(file, state):
+        return other
     upstream = upstream_from_document(path, document)
     digest = _hash_of(upstream.state, upstream.config.to_dict())
     card = file.complete({**upstream.card, "name": file.name})
@@ -362,13 +372,13 @@ def _load_lightning(file: CheckpointFile, stamps: tuple) -> Checkpoint | SeqSlee
 
 @lru_cache(maxsize=_FILES_KEPT)
 def _load(
-    file: CheckpointFile, pinned: str | None, stamp: tuple[int, int, int]
-) -> Checkpoint | SeqSleepNet:
-    """Read and check a file; ``stamp`` only tells its versions apart."""
+    file: CheckpointFile, pinned: str | None, stamps: tuple
+) -> Checkpoint | SeqSleepNet | SleepFM:
+    """Read and check a file; ``stamps`` only tell its versions apart."""
     path = file.path
     state, metadata = _read(path)
-    if _METADATA_KEY not in metadata and seqsleepnet.is_seqsleepnet(state):
-        return _read_seqsleepnet(file, state)
+    if _METADATA_KEY not in metadata and (other := _read_other(file, state)):
+        return other
     document = _document_of(path, metadata)
     try:
         config = EncoderConfig.from_dict(document["config"])
@@ -391,8 +401,15 @@ def _load(
     return Checkpoint(config, state, card, digest, file.name)
 
 
-def _read_seqsleepnet(file: CheckpointFile, state: Mapping[str, Tensor]) -> SeqSleepNet:
-    encoder = seqsleepnet.read_state(file.path, state)
+def _read_other(file: CheckpointFile, state: Mapping[str, Tensor]) -> SeqSleepNet | SleepFM | None:
+    """The encoder of others that a file's tensors are of, by their names."""
+    encoder: SeqSleepNet | SleepFM
+    if seqsleepnet.is_seqsleepnet(state):
+        encoder = seqsleepnet.read_state(file.path, state)
+    elif sleepfm.is_sleepfm(state):
+        encoder = sleepfm.read_state(file.path, state)
+    else:
+        return None
     encoder.card.update(file.complete(encoder.card))
     return encoder
 
@@ -422,6 +439,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
         with path.open("rb") as file:
             head = file.read(2)
         if head in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
+            state = state_in(path, load_torch_file(path)) if path.suffix in _TORCH else {}
+            if sleepfm.is_sleepfm(state):
+                return state, {}
             raise CheckpointError(
                 f"{path}: a zip or pickle, such as torch.save writes; loading it could run "
                 f"code. {_NO_OTHER_FORMAT} Use convert_checkpoint() if it is one of those."

@@ -64,15 +64,18 @@ def _interval_means(values: np.ndarray, step: float) -> np.ndarray:
     return (area / np.diff(edges)).astype(np.float32)
 
 
-def band_filter(values: np.ndarray, band: tuple[float | None, float | None], rate: float) -> None:
-    """``scipy.signal.sosfiltfilt`` with a second-order Butterworth filter, in place on float32."""
+def band_filter(
+    values: np.ndarray, band: tuple[float | None, float | None], rate: float, order: int = 2
+) -> None:
+    """``scipy.signal.sosfiltfilt`` with a Butterworth filter, in place on float32."""
     from scipy.signal import butter
 
     kinds = {(True, True): "band", (True, False): "high", (False, True): "low"}
     kind = kinds.get((band[0] is not None, band[1] is not None))
     if kind is not None:
         corners = [corner for corner in band if corner is not None]
-        sections = butter(2, corners if kind == "band" else corners[0], kind, fs=rate, output="sos")
+        corner = corners if kind == "band" else corners[0]
+        sections = butter(order, corner, kind, fs=rate, output="sos")
         _filter_both_ways(sections, values)
 
 

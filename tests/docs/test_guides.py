@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from tests.finetuned_golden import Case
 from tests.seqsleepnet import random_state
+from tests.sleepfm import write_sleepfm
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -40,12 +41,15 @@ def test_page_on_fine_tuning(run):
 
 @pytest.mark.filterwarnings("ignore::sleep2vec_sklearn.errors.ModalityWarning")
 def test_page_on_other_encoders(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "eeg.safetensors"
     save_file(random_state(), path)
     monkeypatch.setattr("sleep2vec_sklearn.model.external.seqsleepnet.fetch_file", lambda: path)
+    write_sleepfm(tmp_path)
     names = run("other_encoders.md")
     assert names["states"].shape == (240, 128)
-    assert len(names["staged"].stages) == 240
+    assert names["rows"].shape == (2, 4 * names["night_vector"].size)
+    assert len(names["staged"].stages) == 120
 
 
 def test_page_on_comparing_encoders(run):

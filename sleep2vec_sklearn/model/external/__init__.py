@@ -2,5 +2,6 @@
 """Encoders that others have trained; their weights are downloaded, or read from a path."""
 
 from .seqsleepnet import SeqSleepNet
+from .sleepfm import SleepFM, SleepFMStager
 
-__all__ = ["SeqSleepNet"]
+__all__ = ["SeqSleepNet", "SleepFM", "SleepFMStager"]

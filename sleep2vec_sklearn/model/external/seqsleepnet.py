@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from ..._download import download, import_pooch
 from ..._files import canonical_json, sha256, tensor_parts, write_atomic
-from ..._warnings import listed, warn
+from ..._warnings import warn
 from ...errors import CacheWarning, CheckpointError, InvalidRecordingError, ModalityWarning
 from ...recordings._conditioning import condition_derivation, read_conditioned
 from ...recordings.modality import Conditioning
 from ..encoder import Encoder, SignalInput
+from ._weights import build_network
 
 if TYPE_CHECKING:
     from ...recordings.recording import Recording
@@ -162,7 +163,10 @@ class SeqSleepNet(Encoder):
     stages = ("W", "N1", "N2", "N3", "R")
 
     def __init__(self, state: Mapping[str, Tensor]):
-        self.network = _build(state)
+        self.network = build_network(
+            SequenceNetwork, state, "SeqSleepNet for one EEG",
+            f"Get {FILE} of PhysioEx; its networks of several channels are others.",
+        )  # fmt: skip
         settings = {"network": NAME, "revision": _REVISION, "stride": STRIDE}
         derivation = "central EEG against the other ear"
         conditioning = "0.3-40 Hz; log power, each frequency relative to the night"
@@ -371,30 +375,6 @@ def read_state(path: Path, state: Mapping[str, Tensor]) -> SeqSleepNet:
         raise CheckpointError(f"{path}: {error}") from error
     encoder.card["file"] = path.name
     return encoder
-
-
-def _build(state: Mapping[str, Tensor]) -> SequenceNetwork:
-    # without numbers: drawing them would change torch's generator
-    with torch.device("meta"):
-        network = SequenceNetwork()
-    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    unlike = [
-        f"{name} {found.get(name, 'missing')}, accepted {shapes.get(name, 'none')}"
-        for name in sorted({*shapes, *found})
-        if shapes.get(name) != found.get(name)
-    ]
-    if unlike:
-        raise CheckpointError(
-            f"the tensors are not those of SeqSleepNet for one EEG: {listed(unlike, 3)}. Get "
-            f"{FILE} of PhysioEx; its networks of several channels are others."
-        )
-    if not all(tensor.isfinite().all() for tensor in state.values()):
-        raise CheckpointError(f"tensors are not finite: the file is damaged. Get {FILE} again.")
-    # copies, as what was read is a map of the file
-    copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}
-    network.load_state_dict(copies, assign=True)
-    return network.eval().requires_grad_(False)
 
 
 def fetch_file() -> Path:
