@@ -21,7 +21,7 @@ class Hub:
     def __init__(self):
         self.commits = {}  # repository -> commit -> name -> bytes
         self.heads = {}  # repository -> commit of main
-        self.gated = set()
+        self.gated, self.refused = set(), set()  # repositories; of the latter nothing is told
         self.asked, self.cut = [], {}
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.address = f"http://127.0.0.1:{self.server.server_port}"
@@ -50,6 +50,8 @@ class Hub:
 
             def _answer(self, answer, repository, revision="main", name=None):
                 commits = hub.commits.get(repository)
+                if repository in hub.refused:
+                    return self._refuse(403, "Forbidden")
                 if commits is None:
                     return self._refuse(401, "RepoNotFound")
                 commit = hub.heads[repository] if revision == "main" else revision

@@ -110,30 +110,11 @@ def compare_estimators(
     linear roc_auc 0.813 [0.683, 0.940] +0.361 [+0.174, +0.516]
     """
     estimators = dict(estimators)
-    reference = _check_estimators(estimators, reference)
-    classify = is_classifier(estimators[reference])
-    y = check_labels(y, X, classify=classify)
-    subjects = subjects_of(X, groups)
-    folds = folds_by_subject(cv, y, subjects, classify=classify)
-    draws = SubjectBootstrap(subjects, n_resamples, level, random_state)
-    scorer = SubjectScorer(named_scorers(scoring, y, estimators[reference]), y, draws, average)
-    predictions = held_out_predictions(estimators, X, y, folds, n_jobs)
-    rows = np.arange(len(y))
-    scores = {name: scorer.score(p, rows, strict=False) for name, p in predictions.items()}
-    others = [name for name in scores if name != reference]
-    differences = {name: _subtract(scores[name], scores[reference], scorer) for name in others}
-    fold = np.empty(len(y), dtype=int)
-    for i, (_, test) in enumerate(folds):
-        fold[test] = i
-    return EstimatorComparison(
-        reference=reference,
-        average=scorer.average,
-        scores=_tabulate(scores, scorer).drop(columns="fraction_above"),
-        differences=_tabulate(differences, scorer).rename(columns={"value": "difference"}),
-        predictions={name: p.responses for name, p in predictions.items()},
-        fold=fold,
-        groups=subjects,
-    )
+    plan = _Plan.of(
+        estimators, X, y, groups, cv=cv, scoring=scoring, reference=reference, average=average,
+        draws={"n_resamples": n_resamples, "level": level, "random_state": random_state},
+    )  # fmt: skip
+    return plan.carry_out(estimators, X, n_jobs)
 
 
 def compare_encoders(
@@ -163,7 +144,8 @@ def compare_encoders(
         Subjects; by default those of the recordings.
     head : estimator, optional
         Of rows. By default standardised columns and a logistic regression with balanced classes and
-        C=0.01, or ridge regression for numbers. A grid search chooses a penalty for each encoder.
+        C=0.01, or ridge regression for numbers. A grid search chooses a penalty for each encoder;
+        rows of NaN (``on_error="nan"``) need an imputer.
     cv, scoring, reference, average, n_resamples, level, random_state, n_jobs
         As of :func:`compare_estimators`; the reference is an encoder's name.
 
@@ -178,7 +160,7 @@ def compare_encoders(
     TypeError
         If one of them is no encoder, or is an estimator that learns, which belongs in the head.
     ValueError
-        As of :func:`compare_estimators`, and for two encoders of one name.
+        As of :func:`compare_estimators`, for two encoders of one name, and for fewer than two.
 
     See Also
     --------
@@ -198,7 +180,13 @@ def compare_encoders(
     [('sleep2vec', 'roc_auc')]
     """
     parts = _name_encoders(encoders)
-    y, subjects = np.asarray(y), subjects_of(X, groups)
+    head = clone(_default_head(np.asarray(y)) if head is None else head)
+    # refusals come before the rows, which may take hours
+    plan = _Plan.of(
+        dict.fromkeys(parts, head), X, y, groups, cv=cv, scoring=scoring, reference=reference,
+        average=average,
+        draws={"n_resamples": n_resamples, "level": level, "random_state": random_state},
+    )  # fmt: skip
     distinct = list(dict.fromkeys(part for group in parts.values() for part in group))
     union = EncoderUnion([(f"encoder{i}", part) for i, part in enumerate(distinct)])
     rows = np.asarray(union.fit_transform(X))
@@ -207,7 +195,6 @@ def compare_encoders(
         part: np.arange(stop - step.n_features_out_, stop)
         for part, stop, (_, step) in zip(distinct, stops, union.transformer_list, strict=True)
     }
-    head = _default_head(y) if head is None else head
     models = {
         name: make_pipeline(
             ColumnTransformer(
@@ -217,10 +204,7 @@ def compare_encoders(
         )
         for name, group in parts.items()
     }
-    return compare_estimators(
-        models, rows, y, subjects, cv=cv, scoring=scoring, reference=reference, average=average,
-        n_resamples=n_resamples, level=level, random_state=random_state, n_jobs=n_jobs,
-    )  # fmt: skip
+    return plan.carry_out(models, rows, n_jobs)
 
 
 def _default_head(y: np.ndarray) -> Any:
@@ -232,6 +216,12 @@ def _default_head(y: np.ndarray) -> Any:
 
 def _name_encoders(encoders: Any) -> dict[str, tuple[Sleep2VecTransformer, ...]]:
     """The transformers of each encoder by its name; what occurs twice is one transformer."""
+    given = encoders.values() if isinstance(encoders, Mapping) else encoders
+    if isinstance(encoders, str) or len(encoders) < 2 or () in given:
+        raise ValueError(
+            f"encoders={encoders!r}; accepted are at least two, as a list or a dict by name, each "
+            "an encoder or a tuple of some. Give ExpertFeatures(levels=False) to compare with."
+        )
     known: dict[Any, Sleep2VecTransformer] = {}
 
     def open_parts(encoder: Any) -> tuple[Sleep2VecTransformer, ...]:
@@ -258,13 +248,59 @@ def _identity(encoder: Any) -> Any:
 def _as_transformer(encoder: Any) -> Sleep2VecTransformer:
     if isinstance(encoder, Sleep2VecTransformer):
         return clone(encoder)
-    if hasattr(encoder, "fit"):
+    if isinstance(encoder, list | type) or hasattr(encoder, "fit"):
         raise TypeError(
-            f"encoders: got a {type(encoder).__name__}, which learns from rows; accepted are "
-            "checkpoints, encoders and Sleep2VecTransformer. Put it into the head: "
+            f"encoders: got {encoder!r}; accepted are checkpoints, encoders, Sleep2VecTransformer "
+            "and, for several side by side, tuples of these. Put steps that learn into the head: "
             "head=make_pipeline(PCA(50), LogisticRegression())."
         )
     return Sleep2VecTransformer(encoder)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all estimators of a comparison share, checked before any is fitted."""
+
+    reference: str
+    y: np.ndarray
+    subjects: np.ndarray
+    folds: list[tuple[np.ndarray, np.ndarray]]
+    scorer: SubjectScorer
+
+    @classmethod
+    def of(
+        cls, estimators: dict, X: Any, y: ArrayLike, groups: Iterable | None, *, cv: Any,
+        scoring: Any, reference: str | None, average: str, draws: Mapping[str, Any],
+    ) -> _Plan:  # fmt: skip
+        reference = _check_estimators(estimators, reference)
+        classify = is_classifier(estimators[reference])
+        y = check_labels(y, X, classify=classify)
+        subjects = subjects_of(X, groups)
+        folds = folds_by_subject(cv, y, subjects, classify=classify)
+        scorers = named_scorers(scoring, y, estimators[reference])
+        scorer = SubjectScorer(scorers, y, SubjectBootstrap(subjects, **draws), average)
+        return cls(reference, y, subjects, folds, scorer)
+
+    def carry_out(self, estimators: dict, X: Any, n_jobs: int | None) -> EstimatorComparison:
+        scorer, rows = self.scorer, np.arange(len(self.y))
+        predictions = held_out_predictions(estimators, X, self.y, self.folds, n_jobs)
+        scores = {name: scorer.score(p, rows, strict=False) for name, p in predictions.items()}
+        others = [name for name in scores if name != self.reference]
+        differences = {
+            name: _subtract(scores[name], scores[self.reference], scorer) for name in others
+        }
+        fold = np.empty(len(self.y), dtype=int)
+        for i, (_, test) in enumerate(self.folds):
+            fold[test] = i
+        return EstimatorComparison(
+            reference=self.reference,
+            average=scorer.average,
+            scores=_tabulate(scores, scorer).drop(columns="fraction_above"),
+            differences=_tabulate(differences, scorer).rename(columns={"value": "difference"}),
+            predictions={name: p.responses for name, p in predictions.items()},
+            fold=fold,
+            groups=self.subjects,
+        )
 
 
 @dataclass(frozen=True, repr=False)

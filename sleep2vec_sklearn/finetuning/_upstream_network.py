@@ -420,14 +420,19 @@ class UpstreamNetwork(FineTuned):
         """Samples [B, L, n] of each modality in order, and whether they were of one sequence."""
         if not isinstance(tokens, Mapping):
             tokens = dict.fromkeys(self.modalities_, tokens) if len(self.modalities_) == 1 else {}
-        named = {modality_of(name) or name: values for name, values in tokens.items()}
+        named: dict[Any, Any] = {}
+        for key, values in tokens.items():
+            name = modality_of(key) or key
+            if name in named:
+                raise ValueError(f"tokens of {name} are there twice, once as {key}; pass one.")
+            named[name] = values
         if not set(named) >= set(self.modalities_):
             got = ", ".join(map(str, tokens)) or "none of them by name"
             raise ValueError(
                 f"this network ({self.name}) reads {_as_channels(self.modalities_)}; tokens are of "
                 f"{got}."
             )
-        arrays = {name: torch.as_tensor(np.asarray(named[name])) for name in self.modalities_}
+        arrays = {name: _read_samples(name, named[name]) for name in self.modalities_}
         widths = {m.name: m.conditioning.width for m in self.encoder.config.modalities}
         first = next(iter(arrays.values())).shape[:-1]
         for name, array in arrays.items():
@@ -439,17 +444,29 @@ class UpstreamNetwork(FineTuned):
             if not array.isfinite().all():
                 raise ValueError(f"tokens of {name} have NaN or infinite values.")
         longest = self.encoder.config.max_positions - self.encoder.config.cls
-        if first[-1] > longest:
+        if not 1 <= first[-1] <= longest:
             raise ValueError(
-                f"tokens have {first[-1]} epochs; this network was made for at most {longest}."
+                f"tokens have {first[-1]} epochs; this network was made for 1 to {longest}."
             )
         alone = len(first) == 1
-        return {n: (a[None] if alone else a).float() for n, a in arrays.items()}, alone
+        return {n: a[None] if alone else a for n, a in arrays.items()}, alone
 
 
 def _as_channels(names: Sequence[str]) -> str:
     """Modalities, each with the name that the authors have for it."""
     return ", ".join(f"{name} ({MODALITIES[name].upstream_key})" for name in names)
+
+
+def _read_samples(name: str, values: Any) -> Tensor:
+    """Tokens of a modality as float32, copied."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        # numpy has no bfloat16
+        values = values.float() if values.is_floating_point() else values
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"tokens of {name} are of dtype {array.dtype}; accepted are real numbers.")
+    return torch.from_numpy(np.array(array, dtype=np.float32))
 
 
 def _read_length(length: Any, n: int, n_epochs: int) -> Tensor:

@@ -234,11 +234,11 @@ def _open(stager: Any) -> Any:
 
     loaded = stager
     if isinstance(stager, str | os.PathLike):
-        path = locate(stager)
-        if not path.exists():
-            is_word = path.name == str(stager)
+        file = locate(stager)
+        if not file.path.exists():
+            is_word = file.path.name == str(stager)
             raise _no_stager(stager, "no stager" if is_word else "a file that is not there")
-        loaded = open_stager(stager, path)
+        loaded = open_stager(file)
     if isinstance(loaded, SleepFM):
         raise _no_stager(stager, "the encoder of SleepFM; make a SleepFMStager of it and its head")
     if not isinstance(loaded, SeqSleepNet | SleepFMStager) and not hasattr(loaded, "stage"):
@@ -250,8 +250,8 @@ def _no_stager(stager: Any, what: str) -> CheckpointError:
     names = ", ".join(map(repr, ("bundled", *NAMES)))
     return CheckpointError(
         f"stager={stager!r} is {what}; accepted are {names}, a path to SeqSleepNet's file or to a "
-        "fine-tuned one of the authors, what it loads as, or a fitted classifier. Use "
-        "stager='bundled'."
+        "fine-tuned one of the authors, what it loads as, a SleepFMStager, or a fitted classifier. "
+        "Use stager='bundled'."
     )
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
+from ..model.upstream.layout import read_number, read_section
 from .config import ACTIVATIONS, TEMPORAL_HEADS, HeadConfig
 
 # torch takes seconds to import, so what needs it is imported where it is used
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..model._hub import CheckpointFile
     from ..model.upstream.checkpoint import UpstreamCheckpoint
     from ._upstream_network import Task, UpstreamNetwork
 
@@ -49,13 +51,14 @@ _POOLING_OPTIONS = {
 _MIX_KEYS = ("enabled", "layer_indices", "shared_across_modalities")
 _N_HEADS = 8
 _SECONDS = 30
-_SUBTYPES = 4  # of arousals, for each second in turn
+_AROUSALS = ("res", "spont", "limb", "plm")  # for each second in turn
 
 _FILTERS = "head.blocks.0.depthwise.weight"
 _FEED = "head.encoder.layers.0.linear1.weight"
 _POSITIONS = "head.pos_emb.weight"
 _QUERIES = "temporal_agg.pool.q"
 _PROJECTION = "head.proj_in.weight"
+_MIX = "layer_mix.weight"
 _AGE = ("survival_age_embedding.weight", "survival_age_embedding.bias")
 _SEX = ("survival_sex_embedding.weight",)
 _KEYS = {
@@ -63,8 +66,13 @@ _KEYS = {
     "temporal_agg.pool.q": "pooling.query",
     "temporal_agg.pool.W.weight": "pooling.key.weight",
     "temporal_agg.pool.W.bias": "pooling.key.bias",
-    "layer_mix.weight": "layer_mix.weight",
+    _MIX: _MIX,
 }
+# parameters by whose shapes the sizes are known, and their least number of dimensions
+_SHAPED = {
+    **dict.fromkeys((_FILTERS, _FEED, _POSITIONS, _AGE[0], *_SEX, "head.classifier.weight"), 2),
+    _MIX: 2, _QUERIES: 1,
+}  # fmt: skip
 _LAYER = re.compile(r"head\.(?:mlp|regressor)\.(\d+)\.(weight|bias)")
 _BLOCK = re.compile(r"head\.(?:blocks|encoder\.layers)\.(\d+)\..*")
 _LSTM_LAYER = re.compile(r"temporal_agg\.lstm\.weight_ih_l(\d+)")
@@ -79,8 +87,9 @@ def load_finetuned(
     Parameters
     ----------
     path : path-like
-        A ``.ckpt`` file of fine-tuning. A YAML file next to it is read for what it does not say
-        itself: the window of training, ``data.max_tokens``, as a rule.
+        A ``.ckpt`` file of fine-tuning, a folder with one, or an address of the hub. A YAML file
+        next to it is read for what it does not say itself: the window of training,
+        ``data.max_tokens``, as a rule.
     missing : {"raise", "ignore"}
         What happens where a recording lacks a modality that the network reads, which its authors'
         code never does without: an error, or a prediction from the others.
@@ -119,33 +128,36 @@ def load_finetuned(
     from ..model.upstream._files import locate, section_beside
     from ..model.upstream.checkpoint import EACH, read_upstream_checkpoint
 
-    source, path = path, locate(path)
+    file = locate(path)
+    # an address with its commit, which is not asked for again
+    source = file.address or file.path
     if missing not in ("raise", "ignore"):
         raise ValueError(f"missing must be 'raise' or 'ignore', got {missing!r}.")
     options = {"adapter": EACH, **options}
-    if options.get("config") is None and options.get("context_epochs") is None:
-        options["context_epochs"] = (section_beside(path, "data") or {}).get("max_tokens")
     try:
+        if options.get("config") is None and options.get("context_epochs") is None:
+            options["context_epochs"] = section_beside(file.path, "data").get("max_tokens")
         return _build(read_upstream_checkpoint(source, **options), missing)
     except ValueError as error:
-        if str(path) in str(error):
+        # where the cache is says nothing to who gave an address
+        text = str(error).replace(str(file.path), str(source))
+        text = text if str(source) in text else f"{source}: {text}"
+        if text == str(error):
             raise
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(text) from error
 
 
-def open_stager(source: str | os.PathLike, path: Path) -> Any:
+def open_stager(file: CheckpointFile) -> Any:
     """The network of a stager's file, of the authors or SeqSleepNet's; else what the file holds.
 
-    ``path`` is where the file is that ``source`` names. The last few are remembered, as nights are
-    staged one by one.
+    The last few are remembered, as nights are staged one by one.
     """
-    from ..model._hub import is_address
     from ..model.checkpoint import load_checkpoint
     from ..model.upstream._files import configuration_files, is_torch_file
 
     # links are kept: the hub's cache has files of other names behind them, without a YAML
-    path = path.absolute()
-    named = os.fspath(source) if is_address(source) else path
+    path = file.path.absolute()
+    named = file.address or path
     if not is_torch_file(path):
         return load_checkpoint(named)
     files = [path, *configuration_files(path)]
@@ -158,15 +170,17 @@ def _open_once(source: str | Path, path: Path, stamps: tuple) -> Any:
     """``stamps`` only tell a file's versions apart."""
     from ..model.checkpoint import load_checkpoint
     from ..model.external.seqsleepnet import is_seqsleepnet
+    from ..model.external.sleepfm import is_sleepfm
     from ..model.upstream._files import load_torch_file, state_in
 
-    if is_seqsleepnet(state_in(path, load_torch_file(path))):
+    state = state_in(path, load_torch_file(path))
+    if is_seqsleepnet(state) or is_sleepfm(state):
         return load_checkpoint(source)
     return load_finetuned(source)
 
 
 def _build(checkpoint: UpstreamCheckpoint, missing: str) -> UpstreamNetwork:
-    from torch import nn
+    import torch
 
     from ._upstream_network import UpstreamNetwork
 
@@ -176,19 +190,24 @@ def _build(checkpoint: UpstreamCheckpoint, missing: str) -> UpstreamNetwork:
             "fine-tune it first."
         )
     state = {k: v for k, v in checkpoint.head.items() if not _OF_THE_LOSS.fullmatch(k)}
-    layers, per_modality = _mixed_layers(checkpoint)
+    _check_dimensions(state)
+    layers, per_modality = _mixed_layers(checkpoint, state)
     state, demographics, covariates = _split_demographics(checkpoint, state)
     config = _head_config(checkpoint, state, len(layers), per_modality, sum(demographics))
-    encoder = checkpoint.build()
-    network = UpstreamNetwork(
-        encoder, config, _read_task(checkpoint, config), layers=layers, demographics=demographics,
-        adapted=checkpoint.build_adapted(encoder), missing=missing, card=_card_of(checkpoint),
-    )  # fmt: skip
-    if _PROJECTION in state and config.head in TEMPORAL_HEADS:
-        # there may be one that changes no width
-        network.head.predictor.proj_in = nn.Linear(config.input_size, config.head_size or 0)
+    encoder, task = checkpoint.build(), _read_task(checkpoint, config)
+    # what is drawn for the head is replaced
+    with torch.random.fork_rng(devices=[]):
+        network = UpstreamNetwork(
+            encoder, config, task, layers=layers, demographics=demographics,
+            adapted=checkpoint.build_adapted(encoder), missing=missing, card=_card_of(checkpoint),
+        )  # fmt: skip
+        if _PROJECTION in state and config.head in TEMPORAL_HEADS:
+            # there may be one that changes no width
+            projection = torch.nn.Linear(config.input_size, config.head_size or 0)
+            network.head.predictor.proj_in = projection
     _load_head(network, _translate_keys(state, config) | covariates)
-    return network.eval()
+    # whatever torch's default is
+    return network.float().eval()
 
 
 def _card_of(checkpoint: UpstreamCheckpoint) -> dict:
@@ -204,11 +223,11 @@ def _head_config(
     n_covariates: int,
 ) -> HeadConfig:  # fmt: skip
     model, names = checkpoint.model_config, checkpoint.config.names
-    section = _section(model, "head")
+    section = read_section(model, "head")
     _refuse_keys("head", section, _HEAD_KEYS)
     is_seq = _task_section(checkpoint)["is_seq"]
     head = _translate("head", section, _HEADS, "classification")
-    channels = _section(section, "channel_agg")
+    channels = read_section(section, "channel_agg")
     aggregation = _translate("channel_agg", channels, _AGGREGATIONS, "mean")
     _refuse_options("channel_agg", channels)
     _translate("act", {"name": section.get("act")}, _ACTIVATIONS, "elu")
@@ -225,7 +244,7 @@ def _head_config(
         n_layers=n_layers,
         layer_mix_per_modality=per_modality,
         n_covariates=n_covariates,
-        dropout=section.get("dropout") or 0.0,
+        dropout=read_number(section, "dropout", 0.0),
         activation=section.get("act") or "elu",
         **({} if is_seq else _pooling_of(model, state)),
         **_sizes_of(section, head, state, linear),
@@ -233,11 +252,12 @@ def _head_config(
 
 
 def _task_section(checkpoint: UpstreamCheckpoint) -> Mapping:
-    task = _section(checkpoint.finetune_config or {}, "task")
-    if "is_seq" not in task:
+    task = read_section(checkpoint.finetune_config or {}, "task")
+    if not isinstance(task.get("is_seq"), bool):
         raise CheckpointError(
-            "nothing says whether its outputs are of epochs or of nights (task.is_seq of the "
-            "finetune_config). Pass config= with the YAML of fine-tuning."
+            "nothing says whether its outputs are of epochs or of nights: task.is_seq of the "
+            f"finetune_config is {task.get('is_seq')!r}; accepted are true and false. Pass config= "
+            "with the YAML of fine-tuning."
         )
     return task
 
@@ -252,31 +272,51 @@ def _read_task(checkpoint: UpstreamCheckpoint, config: HeadConfig) -> Task:
         )
     default = "regression" if config.head == "regression" else "classification"
     kind = _translate("task.type", {"name": task.get("type")}, _TASKS, default)
-    by_second = config.unit == "epoch" and config.n_outputs in (_SECONDS, _SECONDS * _SUBTYPES)
+    by_second = config.unit == "epoch" and config.n_outputs in (_SECONDS, _SECONDS * len(_AROUSALS))
     if by_second and kind in ("classes", "outcomes"):
         kind = "seconds"
-    return Task(kind, _thresholds(checkpoint.extras, config.n_outputs))
+    if kind != "seconds":
+        return Task(kind)
+    of_arousals = config.n_outputs == _SECONDS * len(_AROUSALS)
+    name = "arousal_eval_thresholds" if of_arousals else "ahi_eval_threshold"
+    found = checkpoint.extras.get(name)
+    return Task(kind, _thresholds(name, found, len(_AROUSALS) if of_arousals else 1))
 
 
-def _thresholds(extras: Mapping, n_outputs: int) -> tuple[float, ...]:
-    """By kind of event; 0.5 where the file does not state numbers."""
-    n_kinds = _SUBTYPES if n_outputs == _SECONDS * _SUBTYPES else 1
-    found = extras.get("arousal_eval_thresholds" if n_kinds > 1 else "ahi_eval_threshold")
-    values = list(found.values()) if isinstance(found, Mapping) else found
-    values = list(values) if isinstance(values, list | tuple) else [values]
-    numbers = [float(value) for value in values if isinstance(value, int | float)]
-    return tuple(numbers) if len(numbers) == n_kinds else (0.5,) * n_kinds
+def _thresholds(name: str, found: Any, n_kinds: int) -> tuple[float, ...]:
+    """By kind of event; 0.5 where the file states none."""
+    if found is None:
+        return (0.5,) * n_kinds
+    values = found
+    if isinstance(found, Mapping):
+        lower = {str(key).lower(): value for key, value in found.items()}
+        # names that are not known keep their order
+        values = [lower[k] for k in _AROUSALS] if set(lower) == {*_AROUSALS} else lower.values()
+    values = _plain(values)
+    values = [*map(_plain, values)] if isinstance(values, Iterable) else [values]
+    numbers = [v[0] if isinstance(v, list) and len(v) == 1 else v for v in values]
+    are_numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers)
+    if not are_numbers or len(numbers) != n_kinds or not all(0 <= v <= 1 for v in numbers):
+        raise CheckpointError(
+            f"{name} is {found!r}; accepted is a probability for each of {n_kinds} kinds of event."
+        )
+    return tuple(map(float, numbers))
+
+
+def _plain(value: Any) -> Any:
+    """A tensor as numbers or lists."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _pooling_of(model: Mapping, state: Mapping[str, Tensor]) -> dict[str, Any]:
-    use = {"name": _section(model, "cls").get("downstream")}
+    use = {"name": read_section(model, "cls").get("downstream")}
     _translate("cls.downstream", use, _CLS_USES, "tokens")
     if use["name"] == "cls":
         return {"pooling": "cls"}
-    section = _section(_section(model, "head"), "temporal_agg")
+    section = read_section(read_section(model, "head"), "temporal_agg")
     pooling = _translate("temporal_agg", section, _POOLINGS, "mean")
     _refuse_options("temporal_agg", section, _POOLING_OPTIONS[pooling])
-    options = _section(section, "kwargs")
+    options = read_section(section, "kwargs")
     found: dict[str, Any] = {"pooling": pooling}
     if pooling == "attention" and _QUERIES in state:
         found["n_queries"] = state[_QUERIES].reshape(-1, state[_QUERIES].shape[-1]).shape[0]
@@ -298,7 +338,7 @@ def _sizes_of(
     """Sizes by the shapes of the parameters, and of options, which have to say the same."""
     blocks = {m[1] for m in map(_BLOCK.fullmatch, state) if m}
     sizes: dict[str, Any] = {"head_size": linear[-1].shape[1], "depth": len(blocks) or len(linear)}
-    options = _section(section, "kwargs")
+    options = read_section(section, "kwargs")
     _check_option("head", "num_layers", options.get("num_layers"), sizes["depth"])
     if head in TEMPORAL_HEADS or sizes["depth"] > 1:
         _check_option("head", "hidden_dim", section.get("hidden_dim"), sizes["head_size"])
@@ -326,7 +366,7 @@ def _check_option(what: str, name: str, stated: Any, found: int) -> None:
 
 
 def _refuse_options(what: str, section: Mapping, known: Sequence[str] = ()) -> None:
-    options = _section(section, "kwargs")
+    options = read_section(section, "kwargs")
     unknown = sorted(set(options) - set(known))
     if unknown:
         stated = ", ".join(f"{name}={options[name]!r}" for name in unknown)
@@ -346,19 +386,32 @@ def _refuse_keys(what: str, section: Mapping, known: Sequence[str]) -> None:
         )
 
 
-def _mixed_layers(checkpoint: UpstreamCheckpoint) -> tuple[tuple[int, ...], bool]:
+def _check_dimensions(state: Mapping[str, Tensor]) -> None:
+    linear = {m[0]: 2 for m in map(_LAYER.fullmatch, state) if m and m[2] == "weight"}
+    for key, least in {**_SHAPED, **linear}.items():
+        if key in state and state[key].ndim < least:
+            shape = tuple(state[key].shape)
+            raise CheckpointError(
+                f"{key} has shape {shape}, no {'matrix' if least > 1 else 'row'}."
+            )
+
+
+def _mixed_layers(
+    checkpoint: UpstreamCheckpoint, state: Mapping[str, Tensor]
+) -> tuple[tuple[int, ...], bool]:
     """Blocks that are mixed, and whether each modality has weights of its own."""
-    mix = _section(checkpoint.finetune_config or {}, "layer_mix")
+    mix = read_section(checkpoint.finetune_config or {}, "layer_mix")
     n_layers = checkpoint.config.n_layers
     _refuse_keys("layer_mix", mix, _MIX_KEYS)
-    if not mix.get("enabled", bool(mix)):
-        return (n_layers,), True
-    layers = tuple(mix.get("layer_indices") or range(1, n_layers + 1))
-    if not set(layers) <= {*range(1, n_layers + 1)}:
+    blocks, is_mixed = [*range(1, n_layers + 1)], mix.get("enabled", bool(mix))
+    layers = (mix.get("layer_indices") or blocks) if is_mixed else [n_layers]
+    if not isinstance(layers, list | tuple) or not all(layer in blocks for layer in layers):
         raise CheckpointError(
-            f"layer_mix.layer_indices is {list(layers)}; accepted are the blocks 1 to {n_layers}."
+            f"layer_mix.layer_indices is {layers!r}; accepted are the blocks 1 to {n_layers}."
         )
-    return layers, not mix.get("shared_across_modalities")
+    if _MIX in state:
+        _check_option("layer_mix", "number of blocks", len(layers), state[_MIX].shape[-1])
+    return tuple(layers), not (is_mixed and mix.get("shared_across_modalities"))
 
 
 def _split_demographics(
@@ -383,14 +436,6 @@ def _split_demographics(
     return rest, (sizes[0], sizes[1]), found
 
 
-def _section(parent: Mapping, name: str) -> Mapping:
-    """What a configuration has under a name, empty where it has nothing."""
-    section = parent.get(name)
-    if section is None or isinstance(section, Mapping):
-        return section or {}
-    raise CheckpointError(f"{name} is {section!r}; accepted is a mapping, or null.")
-
-
 def _find(name: str, section: Mapping) -> Any:
     """The value of a key, at whatever depth it stands."""
     if name in section:
@@ -412,11 +457,7 @@ def _linear_layers(state: Mapping[str, Tensor]) -> list[Tensor]:
     layers = [state[m[0]] for m in sorted(matches, key=lambda m: int(m[1]))]
     if not layers and "head.classifier.weight" not in state:
         raise CheckpointError(f"a head of unknown layout; its keys are {', '.join(sorted(state))}.")
-    layers = layers or [state["head.classifier.weight"]]
-    flat = [tuple(layer.shape) for layer in layers if layer.ndim != 2]
-    if flat:
-        raise CheckpointError(f"a layer of its head has a weight of shape {flat[0]}, no matrix.")
-    return layers
+    return layers or [state["head.classifier.weight"]]
 
 
 def _translate_keys(state: Mapping[str, Tensor], config: HeadConfig) -> dict[str, Tensor]:
@@ -440,7 +481,7 @@ def _translate_keys(state: Mapping[str, Tensor], config: HeadConfig) -> dict[str
         renamed["pooling.query"] = renamed["pooling.query"].reshape(-1)
     if config.n_layers == 1:
         # the mean of one layer
-        renamed.pop("layer_mix.weight", None)
+        renamed.pop(_MIX, None)
     return renamed
 
 

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,6 +26,8 @@ _SCHEME = "hf://"
 _LIGHTNING = ".ckpt"
 _SUFFIXES = (".safetensors", _LIGHTNING, ".pt", ".pth")
 _LIBRARY = "sleep2vec-sklearn"
+# a folder with more is no copy of a repository
+_MOST_ENTRIES = 10_000
 _NO_LICENCE, _UNKNOWN_LICENCE = "not stated", "not known"
 # what the hub knows by an identifier; any other is named
 _LICENCES = {
@@ -58,6 +61,11 @@ def is_address(source: Any) -> bool:
     return isinstance(source, str) and source.startswith(_SCHEME)
 
 
+def is_lost_address(path: Path) -> bool:
+    """Whether a path was made of an address, of which it keeps one slash."""
+    return path.parts[:1] == ("hf:",)
+
+
 def fetch(source: str | os.PathLike) -> CheckpointFile:
     """The file of a path, of a folder with one checkpoint, or of an address, which is downloaded.
 
@@ -66,11 +74,26 @@ def fetch(source: str | os.PathLike) -> CheckpointFile:
     if isinstance(source, str) and is_address(source):
         return _fetch_from_hub(source)
     path = Path(source)
+    if is_lost_address(path):
+        raise CheckpointError(
+            f"{path}: an address of the hub is text with two slashes, and no path. Pass "
+            f"'{_SCHEME}{'/'.join(path.parts[1:])}'."
+        )
     # DeepSpeed writes folders that are called like a file
     if path.is_dir() and path.suffix != _LIGHTNING:
-        names = (entry.name for entry in path.iterdir() if entry.is_file())
-        path = path / choose_file(str(path), names)
+        path = path / choose_file(str(path), _files_in(path))
     return CheckpointFile(path, _name_of(path.absolute()))
+
+
+def _files_in(folder: Path) -> list[str]:
+    """Files of a folder, and of those in it where none of its own is a checkpoint."""
+    names = [entry.name for entry in folder.iterdir() if entry.is_file()]
+    if any(name.lower().endswith(_SUFFIXES) for name in names):
+        return names
+    below = list(islice(folder.rglob("*"), _MOST_ENTRIES + 1))
+    if len(below) > _MOST_ENTRIES:
+        return names
+    return [entry.relative_to(folder).as_posix() for entry in below if entry.is_file()]
 
 
 def choose_file(folder: str, names: Iterable[str]) -> str:
@@ -120,7 +143,7 @@ def _fetch_from_hub(address: str) -> CheckpointFile:
     uri = _parse(hub, address)
     api = hub.HfApi(library_name=_LIBRARY, library_version=__version__)
     try:
-        commit = api.resolve_revision(uri.id, revision=uri.revision).resolved
+        commit = _resolve(hub, api, uri)
         names, is_whole = _list_files(hub, api, uri.id, commit)
         name = _choose_in(address, names, uri.path_in_repo)
         folder = _download(hub, api, uri.id, commit, _with_companions(name, names))
@@ -139,6 +162,22 @@ def _fetch_from_hub(address: str) -> CheckpointFile:
     inside = _name_of(PurePosixPath(name))
     title = f"{uri.id}/{inside}" if inside else uri.id
     return CheckpointFile(folder / name, title, f"{_SCHEME}{uri.id}@{commit}/{name}", licence)
+
+
+def _resolve(hub: Any, api: Any, uri: Any) -> str:
+    """The commit; that of the cache where the hub answers, but with no more than a refusal."""
+    errors = hub.errors
+    try:
+        return api.resolve_revision(uri.id, revision=uri.revision).resolved
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
+        raise
+    except errors.HfHubHTTPError as error:
+        # too many requests, or of a network that may not ask
+        local = {"revision": uri.revision, "local_files_only": True}
+        try:
+            return api.resolve_revision(uri.id, **local).resolved
+        except errors.RevisionResolutionError:
+            raise error from None
 
 
 def _parse(hub: Any, address: str) -> Any:
@@ -264,7 +303,8 @@ def _explain(hub: Any, address: str, uri: Any, error: Exception) -> CheckpointEr
     elif isinstance(error, errors.RevisionNotFoundError):
         text = (
             f"the repository has no revision {uri.revision or 'main'!r}, or no more. Give a "
-            "branch, a tag or a commit that it has, or none for the newest."
+            "branch, a tag or a commit that it has, with %2F for a slash in its name, or none for "
+            "the newest."
         )
     elif hub.is_offline_mode():
         text = (

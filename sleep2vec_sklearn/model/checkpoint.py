@@ -33,7 +33,7 @@ from .external import seqsleepnet, sleepfm
 from .external.seqsleepnet import SeqSleepNet
 from .external.sleepfm import SleepFM
 from .network import Sleep2Vec
-from .upstream._files import configuration_files, load_torch_file, state_in
+from .upstream._files import configuration_files, is_torch_file, load_torch_file, state_in
 from .upstream.checkpoint import read_upstream_checkpoint, upstream_from_document
 
 FORMAT_VERSION = 1
@@ -45,8 +45,6 @@ _METADATA_KEY = "sleep2vec_sklearn"
 _FILES_KEPT = 4
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _LIGHTNING = ".ckpt"
-# the suffixes of SleepFM's files
-_TORCH = (".pt", ".pth")
 _NO_OTHER_FORMAT = (
     "Checkpoints are files of save_checkpoint(), the authors' .ckpt files, SeqSleepNet's or "
     "SleepFM's."
@@ -182,7 +180,7 @@ def _facts_of(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> dict[str,
 def check_target(path: str | os.PathLike) -> None:
     """Refuse a path that :func:`save_checkpoint` cannot write, or nobody could read afterwards."""
     path = Path(path)
-    if _hub.is_address(os.fspath(path)) or path.parts[:1] == ("hf:",):
+    if _hub.is_lost_address(path):
         raise CheckpointError(
             f"{path}: not saved, this library does not upload. Save to a folder, then use "
             "huggingface_hub.upload_folder(folder_path=..., repo_id=...)."
@@ -218,7 +216,7 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet
         ``"seqsleepnet"`` is downloaded once; its file, ``model_base/best.pt`` of SleepFM, and
         safetensors files of their tensors, are known by the names of these.
 
-        Of a folder, ``model.safetensors`` or the only checkpoint in it.
+        Of a folder, ``model.safetensors`` or the only checkpoint in it, or else below it.
 
         An address ``"hf://owner/repository@revision/path"`` is downloaded from the hub and cached
         there (extra ``hub``); revision and path may be left out. ``card["address"]`` says the
@@ -263,9 +261,9 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet
         path = resolved if resolved.suffix == path.suffix else path.absolute()
         file = replace(file, path=path)
         sizes = sleepfm.configuration_files(path)
-        if path.suffix == _LIGHTNING:
+        if path.suffix.lower() == _LIGHTNING or is_torch_file(path):
             stamps = map(_stamp, [path, *configuration_files(path), *sizes])
-            loaded = _load_lightning(file, tuple(stamps))
+            loaded = _load_torch(file, tuple(stamps))
         else:
             loaded = _load(file, pinned, tuple(map(_stamp, [path, *sizes])))
     except OSError as error:
@@ -358,7 +356,7 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=_FILES_KEPT)
-def _load_lightning(file: CheckpointFile, stamps: tuple) -> Checkpoint | SeqSleepNet | SleepFM:
+def _load_torch(file: CheckpointFile, stamps: tuple) -> Checkpoint | SeqSleepNet | SleepFM:
     path = file.path
     document = load_torch_file(path)
     state = state_in(path, document)
@@ -436,16 +434,6 @@ def _locate(name_or_path: Any) -> tuple[CheckpointFile, str | None]:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
-        with path.open("rb") as file:
-            head = file.read(2)
-        if head in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
-            state = state_in(path, load_torch_file(path)) if path.suffix in _TORCH else {}
-            if sleepfm.is_sleepfm(state):
-                return state, {}
-            raise CheckpointError(
-                f"{path}: a zip or pickle, such as torch.save writes; loading it could run "
-                f"code. {_NO_OTHER_FORMAT} Use convert_checkpoint() if it is one of those."
-            )
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:

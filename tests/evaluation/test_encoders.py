@@ -64,8 +64,35 @@ def test_encoders_have_names(X):
 
 
 def test_learned_steps_are_refused(X):
-    with pytest.raises(TypeError, match="Put it into the head"):
+    with pytest.raises(TypeError, match="Put steps that learn into the head"):
         compare([MINI, PCA(2)], X)
+
+
+@pytest.mark.parametrize("encoders", ["sleep2vec-mini", [MINI], {"a": MINI, "b": ()}])
+def test_two_encoders_are_needed(X, encoders):
+    with pytest.raises(ValueError, match="accepted are at least two"):
+        compare(encoders, X)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"reference": "c"}, "none of"),
+        ({"average": "x"}, "average must be"),
+        ({"y": [1]}, "labels"),
+    ],
+)
+def test_refusals_precede_rows(X, fails, wrong, message):
+    fails("sleep2vec_sklearn.evaluation.comparison.EncoderUnion.fit_transform", AssertionError())
+    given = {"y": X.stages > 0, "cv": 2} | wrong
+    with pytest.raises(ValueError, match=message):
+        compare_encoders({"a": FEATURES, "b": MINI}, X, **given)
+
+
+def test_unscored_epochs_are_refused(X):
+    y = np.where(np.arange(len(X)) == 3, -1, X.stages)
+    with pytest.raises(ValueError, match="-1"):
+        compare_encoders([FEATURES, MINI], X, y, cv=2)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Golden logits of the authors' fine-tuned networks, on random weights (float32, CPU)."""
 
+import sys
+
 import pytest
 import torch
 import yaml
@@ -61,6 +63,35 @@ def test_mixed_layers(write):
     case.state["layer_mix.weight"] = torch.zeros(3, 1)
     network = load_finetuned(write(case))
     assert (network.layers, network.head.config.n_layers) == ((1,), 1)
+
+
+@pytest.mark.parametrize("mix", [{"layer_indices": [1]}, {"enabled": False}, None])
+def test_weights_of_mixing_count(write, mix):
+    case = Case.load("stage5_layermix")
+    case.document["finetune"]["layer_mix"] = mix
+    with pytest.raises(
+        CheckpointError, match=r"number of blocks of its layer_mix is 1 .* and 2 by"
+    ):
+        load_finetuned(write(case))
+
+
+def test_loading_draws_no_numbers(write):
+    path = write(Case.load("age_attn"))
+    before = torch.get_rng_state()
+    load_finetuned(path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["age_lstm", "stage5_ttrans"])
+def test_default_dtype_is_ignored(write, name):
+    case = Case.load(name)
+    case.logits = torch.from_numpy(load_finetuned(write(case)).logits(case.inputs, case.length))
+    torch.set_default_dtype(torch.float64)
+    try:
+        network = load_finetuned(write(case))
+        assert max(case.of_network(network), case.of_logits(network)) < 1e-5
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +196,18 @@ REFUSED = {
         r"predictor.layers.0.bias has shape \(3,\), expected \(64,\)",
     ),
     "no matrix": (state(head__mlp__4__weight=torch.zeros(5)), r"shape \(5,\), no matrix"),
+    "number": (
+        state(layer_mix__weight=torch.tensor(0.0)),
+        r"layer_mix.weight has shape \(\), no m",
+    ),
+    "age": (
+        state(survival_age_embedding__weight=torch.tensor(0.0)),
+        r"age_\w+.weight has shape \(\)",
+    ),
+    "dropout": (section("dropout", "x"), "dropout is 'x'; accepted is a number"),
+    "blocks": (tuning("layer_mix", {"layer_indices": 2}), "layer_indices is 2; accepted are the"),
+    "is_seq": (task(is_seq="no"), "task.is_seq of the finetune_config is 'no'; accepted are true"),
+    "query": (state(temporal_agg__pool__q=torch.tensor(0.0)), r"pool.q has shape \(\), no row"),
     "NaN": (state(head__mlp__1__bias=torch.full((64,), torch.nan)), "has NaN or infinite values"),
     "no head": (without("head."), "a head of unknown layout|a checkpoint of pretraining"),
 }
@@ -195,7 +238,9 @@ def test_unfit_transformers_are_refused(write, kwargs, message):
 @pytest.mark.parametrize(
     ("lora", "message"),
     [({"use_rslora": True}, "use_rslora: True; accepted is alpha / r"),
-     ({"separate_adapters": True}, "an adapter ch_<channel>; it holds default")],
+     ({"separate_adapters": True}, "an adapter ch_<channel>; it holds default"),
+     ({"alpha_pattern": {"query": 8}}, "alpha_pattern: {'query': 8}; accepted is alpha / r"),
+     ({"alpha": "x"}, "alpha is 'x'; accepted is a number")],
 )  # fmt: skip
 def test_unfit_adapters_are_refused(write, lora, message):
     case = Case.load("stage5_lora")
@@ -204,11 +249,44 @@ def test_unfit_adapters_are_refused(write, lora, message):
         load_finetuned(write(case))
 
 
+def test_separate_adapters_are_stated(write):
+    case = Case.load("stage5_lora_sep")
+    case.document["finetune"]["lora"]["separate_adapters"] = False
+    with pytest.raises(CheckpointError, match=r"separate_adapters: False, .*holds ch_breath"):
+        load_finetuned(write(case))
+
+
+def test_zero_alpha_is_kept(write):
+    case = Case.load("stage5_lora")
+    case.document["finetune"]["lora"]["alpha"] = 0
+    query = "encoder.base_model.model.encoder.layer.0.attention.self.query.base_layer.weight"
+    network = load_finetuned(write(case))
+    found = network.encoder.encoder.blocks[0].attention.query.weight
+    assert torch.equal(found, case.state[f"backbone.{query}"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [("model", {"channels": None}, "channels is None; accepted is a list"),
+     ("model", {"channels": {"a": 1}}, "channels is {'a': 1}; accepted is a list"),
+     ("model", {"cls": "bert"}, "cls is 'bert'; accepted is a mapping"),
+     ("finetune", {"lora": [1]}, r"lora is \[1\]; accepted is a mapping")],
+)  # fmt: skip
+def test_unfit_sections_are_named(write, kind, values, message):
+    case = Case.load("stage5_lora")
+    case.document[kind] |= values
+    with pytest.raises(CheckpointError, match=rf"best\.ckpt: .*{message}"):
+        load_finetuned(write(case))
+
+
 def test_files_are_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"none.ckpt: cannot be read"):
         load_finetuned(tmp_path / "none.ckpt")
-    with pytest.raises(CheckpointError, match=r"3 is no checkpoint; accepted is a path"):
-        load_finetuned(3)
+    for wrong in (3, ""):
+        with pytest.raises(
+            CheckpointError, match=rf"{wrong!r} is no checkpoint; accepted is a path"
+        ):
+            load_finetuned(wrong)
     with pytest.raises(ValueError, match="missing must be 'raise' or 'ignore', got 'drop'"):
         load_finetuned(tmp_path / "none.ckpt", missing="drop")
 
@@ -223,6 +301,28 @@ def test_yaml_beside_completes(write, tmp_path, name):
     assert network.unit_ == "epoch"
     assert network.encoder.config.context_epochs == 90
     assert load_finetuned(path, context_epochs=30).encoder.config.context_epochs == 30
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["- a", "", "a: [", "a: 1\n---\nb: 2", "a: !!python/name:os.x ''", "data: {max_tokens: 30}"],
+)
+def test_foreign_yaml_is_ignored(write, tmp_path, text):
+    path = write(Case.load("stage5"))
+    (tmp_path / "compose.yml").write_text(text)
+    assert load_finetuned(path).encoder.config.context_epochs == 120
+
+
+def test_windows_need_pyyaml(write, tmp_path, monkeypatch):
+    path = write(Case.load("stage5"))
+    (tmp_path / "config.yaml").write_text("data: {max_tokens: 30}")
+    assert load_finetuned(path).encoder.config.context_epochs == 30
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(
+        ImportError, match=r"pip install 'sleep2vec-sklearn\[yaml\]'.*context_epochs="
+    ):
+        load_finetuned(path)
+    assert load_finetuned(path, context_epochs=40).encoder.config.context_epochs == 40
 
 
 def test_state_dict_with_yaml(tmp_path):

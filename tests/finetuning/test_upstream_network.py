@@ -180,6 +180,31 @@ def test_age_and_sex_are_checked(load, stated, message):
         load(with_covariates("survival")).logits(tokens(), **stated)
 
 
+AROUSALS = {"plm": 0.9, "limb": 0.8, "spont": 0.7, "res": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "expected"),
+    [("ahi_eval_threshold", torch.tensor(0.25), (0.25,)),
+     ("ahi_eval_threshold", torch.tensor([0.25]), (0.25,)),
+     ("arousal_eval_thresholds", AROUSALS, (0.6, 0.7, 0.8, 0.9)),
+     ("arousal_eval_thresholds", AROUSALS | {"res": torch.tensor(0.5)}, (0.5, 0.7, 0.8, 0.9)),
+     ("arousal_eval_thresholds", torch.tensor([0.5, 0.25, 0.75, 1]), (0.5, 0.25, 0.75, 1))],
+)  # fmt: skip
+def test_thresholds_may_be_tensors(write, name, stated, expected):
+    path = write(with_outputs(Case.load("stage5"), 30 * len(expected)))
+    torch.save(torch.load(path, weights_only=True) | {name: stated}, path)
+    assert load_finetuned(path).task.thresholds == expected
+
+
+@pytest.mark.parametrize("wrong", [True, "0.3", [0.3, 0.4], 1.5, {"res": [0.1, 0.2]}])
+def test_unfit_thresholds_are_refused(write, wrong):
+    path = write(with_outputs(Case.load("stage5"), 30))
+    torch.save(torch.load(path, weights_only=True) | {"ahi_eval_threshold": wrong}, path)
+    with pytest.raises(CheckpointError, match=r"best.ckpt: ahi_eval_threshold is .* each of 1"):
+        load_finetuned(path)
+
+
 def test_outcomes_are_apart(load):
     network = load(with_covariates("multilabel_classification"))
     night = as_night(tokens(), metadata={"age": 40, "sex": "F"})
@@ -246,6 +271,9 @@ def test_padding_changes_nothing(load, length):
      ({"eeg": np.zeros((12, 6))}, None, r"of eeg have shape \(12, 6\); accepted is .* 24\)"),
      ({"ibi": np.zeros((11, 6))}, None, r"of resp have shape \(12, 6\)"),
      ({"ibi": np.full((12, 6), np.nan)}, None, "tokens of ibi have NaN"),
+     ({"ibi": np.zeros((12, 6), complex)}, None, "ibi are of dtype complex128; accepted are real"),
+     ({"ibi": np.zeros((12, 6), object)}, None, "ibi are of dtype object"),
+     ({"eeg_original": np.zeros((12, 24))}, None, "eeg are there twice, once as eeg_original"),
      ({}, 3.5, "length must be an integer"), ({}, 13, "length must be 1 to 12"),
      ({}, 0, "length must be 1 to 12"),
      ({}, np.arange(12) > 3, "a mask of the first ones"),
@@ -255,6 +283,27 @@ def test_unfit_tokens_are_refused(load, change, length, message):
     values = {name: rows for name, rows in (tokens() | change).items() if rows is not None}
     with pytest.raises(ValueError, match=message):
         load(Case.load("stage5")).logits(values, length)
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "convert",
+    [read_only, lambda a: a[::-1].copy()[::-1], lambda a: a.astype(">f4"), np.ndarray.tolist,
+     lambda a: torch.from_numpy(a).requires_grad_()],
+)  # fmt: skip
+def test_tokens_of_any_array(load, convert):
+    network, values = load(Case.load("stage5")), tokens()
+    found = network.logits({name: convert(rows) for name, rows in values.items()})
+    np.testing.assert_array_equal(found, network.logits(values))
+    none = {name: rows[:0] for name, rows in values.items()}
+    with pytest.raises(ValueError, match="tokens have 0 epochs; this network was made for 1 to"):
+        network.logits(none)
 
 
 def test_arrays_of_one_channel(load):

@@ -187,6 +187,9 @@ def test_failed_downloads_leave_nothing(hub, files, no_waiting):
     ("address", "words"),
     [("hf://a/none", "there is no repository a/none.*hf auth login"),
      ("hf://a/there@v9", "no revision 'v9'"),
+     ("hf://a/there@feature/x", "no revision 'feature'.*%2F for a slash in its name"),
+     (Path("hf://a/there"), r"text with two slashes, and no path. Pass 'hf://a/there'"),
+     ("hf:/a/there", "text with two slashes"),
      ("hf://a/there/x.ckpt", r"no file or folder 'x\.ckpt'.*It has 1\.ckpt, 2\.ckpt"),
      ("hf://a/there", r"several checkpoints: 1\.ckpt, 2\.ckpt.*hf://a/there/1\.ckpt"),
      ("hf://a/there/1.ckpt", r"hf://a/there@\w+/1\.ckpt: .*loading them could run code"),
@@ -216,6 +219,57 @@ def test_cache_serves_without_server(hub, files, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match=r"HF_HUB_OFFLINE permits no download\. Unset it"):
         load_checkpoint("hf://a/cached@v2")
+
+
+def test_refusals_leave_the_cache(hub, files):
+    hub.push("a/refusing", files(1, licence="mit"))
+    encoder = load_checkpoint("hf://a/refusing")
+    hub.refused |= {"a/refusing", "a/unseen"}
+    assert load_checkpoint("hf://a/refusing") is encoder
+    with pytest.raises(CheckpointError, match=r"a/unseen: the download failed \(.*403"):
+        load_checkpoint("hf://a/unseen")
+
+
+@pytest.mark.parametrize("name", ["best.pt", "best.PTH", "best.CKPT"])
+def test_torch_files_of_any_name(authors, tmp_path, name):
+    case, content = authors
+    (tmp_path / name).write_bytes(content[f"{FOLDER}/best.ckpt"])
+    (tmp_path / "config.yaml").write_bytes(content[f"{FOLDER}/s2v.yaml"])
+    assert set(load_checkpoint(tmp_path).config.names) == {"eeg", "ibi", "resp"}
+    assert case.of_network(load_finetuned(tmp_path)) < 1e-4
+
+
+def test_folders_are_read_below(authors, tmp_path):
+    for name, data in authors[1].items():
+        path = tmp_path / "snap" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    assert load_checkpoint(tmp_path / "snap").name == "best"
+    assert load_finetuned(tmp_path / "snap").name == "best"
+
+
+def test_missing_yaml_is_explained(hub, authors):
+    weights = authors[1][f"{FOLDER}/best.ckpt"]
+    commit = hub.push("a/plain", {"best.ckpt": weights, "a.yaml": b"", "b.yaml": b"", **LICENSED})
+    address = rf"hf://a/plain@{commit}/best\.ckpt"
+    with pytest.raises(CheckpointError, match=rf"^{address}: .*there: a\.yaml, b\.yaml"):
+        load_finetuned("hf://a/plain")
+
+
+def test_one_commit_is_read(hub, authors, monkeypatch):
+    from huggingface_hub import HfApi
+
+    hub.push("a/asked", {**authors[1], **LICENSED})
+    asked, resolve = [], HfApi.resolve_revision
+
+    def resolve_and_note(api, *names, revision=None, **options):
+        asked.append(revision)
+        return resolve(api, *names, revision=revision, **options)
+
+    monkeypatch.setattr(HfApi, "resolve_revision", resolve_and_note)
+    names = [load("hf://a/asked").name for load in (load_finetuned, load_checkpoint)]
+    assert names == ["a/asked/best"] * 2
+    assert asked.count(None) == 2
 
 
 def test_cache_of_other_programs(hub, files, monkeypatch):

@@ -29,10 +29,12 @@ from ...errors import (
     CheckpointWarning,
     InvalidRecordingError,
     InvalidSignalError,
+    RecordingWarning,
 )
 from ...recordings._resampling import band_filter
 from ...recordings._usable import find_usable
 from ...recordings.modality import EPOCH_SECONDS, get_modality
+from ...recordings.recording import describe_recording
 from ..encoder import EncodedModality, Encoder, Part, SignalInput
 from ..upstream._files import load_torch_file, state_in
 from ._sleepfm_network import MOST_STEPS, PATCH, STAGES, SleepFMNetwork, SleepFMStagerNetwork
@@ -67,6 +69,8 @@ _EPOCH = RATE * EPOCH_SECONDS
 _PER_EPOCH = _EPOCH // PATCH
 _CONFIG = "config.json"
 _HEADS = 8
+# of the configuration, and our parameters
+_HEADS_OF = {"num_heads": "n_heads", "pooling_head": "n_pooling_heads"}
 # as recorded, and of any size: SpO2 of a probe that is off counts as well
 _SETTINGS = {
     name: replace(
@@ -112,7 +116,8 @@ class SleepFM(Encoder):
     is the mean of its six embeddings of 5 s. ``pooling="cls"`` gives a night the mean of its
     embeddings of 5 minutes, and :meth:`encode_chunks` each of them.
 
-    Signals are relative to the night, so a recording should be one night, and units do not matter.
+    Signals are relative to the night, so a recording should be one night. Their unit does not
+    matter where it is stated: a size that is not plausible in it is refused.
 
     :func:`~sleep2vec_sklearn.load_checkpoint` makes one of ``model_base/best.pt`` of the original,
     or of a safetensors file of its tensors.
@@ -249,8 +254,12 @@ class SleepFM(Encoder):
             )
         samples = torch.as_tensor(chunks).unflatten(2, (-1, PATCH))
         n_chunks, n_channels, n_patches, _ = samples.shape
-        off = torch.zeros(n_chunks, n_channels, dtype=torch.bool)
-        off = off if missing is None else torch.as_tensor(np.asarray(missing, dtype=bool))
+        missing = np.zeros((n_chunks, n_channels)) if missing is None else np.asarray(missing)
+        if missing.shape != (n_chunks, n_channels):
+            raise InvalidSignalError(
+                f"missing has shape {missing.shape}; accepted is {(n_chunks, n_channels)}."
+            )
+        off = torch.from_numpy(missing.astype(bool))
         with torch.inference_mode():
             tokens = self.network.pool_channels(
                 samples.transpose(0, 1).flatten(1, 2), off.T.repeat_interleave(n_patches, dim=1)
@@ -462,6 +471,12 @@ def _read_channels(
             break
     if problem is not None and not found:
         raise problem
+    if problem is not None:
+        warn(
+            f"{describe_recording(recording)}: a channel of {group} is left out, others of it are "
+            f"used: {problem}",
+            RecordingWarning,
+        )
     return found, measured
 
 
@@ -505,9 +520,10 @@ def read_state(path: Path, state: Mapping[str, Tensor]) -> SleepFM:
         encoder = SleepFM(state, **heads)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    if not heads:
+    if len(heads) < len(_HEADS_OF):
         warn(
-            f"{path}: no {_CONFIG} beside it says how many heads of attention it has, and its "
+            f"{path}: no {_CONFIG} beside it says how many heads of attention it has "
+            f"({', '.join(key for key, name in _HEADS_OF.items() if name not in heads)}), and its "
             f"tensors do not; {_HEADS} are used, as in SleepFM's published encoder. Said once.",
             CheckpointWarning,
         )
@@ -527,26 +543,30 @@ def _read_heads(path: Path, width: int, n_layers: int) -> dict[str, int]:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{_CONFIG} beside it is no JSON ({error}).") from error
         if not isinstance(values, Mapping):
-            values = {}
+            raise CheckpointError(f"{_CONFIG} beside it is no JSON object.")
         sizes = {"in_channels": 1, "patch_size": PATCH, "embed_dim": width, "num_layers": n_layers}
         wrong = [
             f"{key} {values[key]!r}, the tensors say {size}"
             for key, size in sizes.items()
             if key in values and (isinstance(values[key], bool) or values[key] != size)
         ]
-        heads = {key: values.get(key) for key in ("num_heads", "pooling_head")}
+        heads = {name: values[key] for key, name in _HEADS_OF.items() if key in values}
         wrong += [
-            f"{key} {value!r}, accepted is a divisor of {width}"
-            for key, value in heads.items()
-            if type(value) is not int or value < 1 or width % value
+            f"{key} {heads[name]!r}, accepted is a divisor of {width}"
+            for key, name in _HEADS_OF.items()
+            if name in heads and not _divides(heads[name], width)
         ]
         if wrong:
             raise CheckpointError(
                 f"{_CONFIG} beside it is not of this file: {'; '.join(wrong)}. Get the one of the "
                 "same folder, or take it away if it is of something else."
             )
-        return dict(zip(("n_heads", "n_pooling_heads"), heads.values(), strict=True))
+        return heads
     return {}
+
+
+def _divides(value: Any, width: int) -> bool:
+    return type(value) is int and value > 0 and width % value == 0
 
 
 def _sizes(state: Mapping[str, Tensor]) -> tuple[int, int]:

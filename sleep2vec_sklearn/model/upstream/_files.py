@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -15,10 +16,15 @@ import torch
 from torch import Tensor
 
 from ..._files import check_zip
+from ..._warnings import listed
 from ...errors import CheckpointError
-from .._hub import fetch
+from .._hub import CheckpointFile, fetch
+from .layout import read_section
 
 _FOLDER = "checkpoints"
+_YAML = ("*.yaml", "*.yml")
+# one of these is in every configuration
+_SECTIONS = ("model", "finetune", "backbone")
 _RESAVE = (
     "Where you trust the file and can import what it needs, write its weights again: "
     "d = torch.load(path, weights_only=False); torch.save({k: d[k] for k in ('state_dict', "
@@ -26,23 +32,25 @@ _RESAVE = (
 )
 
 
-def locate(path: str | os.PathLike) -> Path:
-    """The file that a user names, of whom all who read a fine-tuned network ask it here."""
-    if not isinstance(path, str | os.PathLike):
+def locate(path: str | os.PathLike) -> CheckpointFile:
+    """The file that a user names, of whom all who read one of the authors' ask it here."""
+    # an empty path would be this folder
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise CheckpointError(
             f"{path!r} is no checkpoint; accepted is a path or hf:// address of an authors' .ckpt."
         )
-    return fetch(path).path
+    return fetch(path)
 
 
 def is_torch_file(path: Path) -> bool:
     """Whether a file is a zip or pickle, as ``torch.save`` writes it, by its first bytes."""
     try:
         with path.open("rb") as file:
-            head = file.read(2)
+            head = file.read(9)
     except OSError:
         return False
-    return head == b"PK" or head.startswith(b"\x80")
+    # safetensors begin with a length, which may be the same bytes, and a JSON object
+    return head.startswith((b"PK", b"\x80")) and head[8:] != b"{"
 
 
 def load_torch_file(path: Path) -> Any:
@@ -113,21 +121,42 @@ def state_in(path: Path, document: Any) -> dict[str, Tensor]:
 
 def configuration_files(path: Path) -> list[Path]:
     """YAML files that may describe a checkpoint, the likeliest first."""
-    paths = [path.with_suffix(".yaml"), path.with_suffix(".yml"), path.parent / "config.yaml"]
-    if path.parent.name == _FOLDER:
-        paths.append(path.parent.parent / "config.yaml")
+    paths = _usual_files(path)
     # a download has one of any name
-    others = [other for ending in ("*.yaml", "*.yml") for other in path.parent.glob(ending)]
+    others = _yaml_files(path.parent)
     if len(others) == 1 and others[0] not in paths:
         paths.append(others[0])
     return [candidate for candidate in paths if candidate.is_file()]
 
 
-def section_beside(path: Path, section: str) -> Mapping | None:
-    """A section of the YAML file next to a checkpoint; None if there is no such file or section."""
-    files = configuration_files(path)
-    found = _parse_file(files[0]).get(section) if files else None
-    return found if isinstance(found, Mapping) else None
+def _usual_files(path: Path) -> list[Path]:
+    paths = [path.with_suffix(".yaml"), path.with_suffix(".yml"), path.parent / "config.yaml"]
+    if path.parent.name == _FOLDER:
+        paths.append(path.parent.parent / "config.yaml")
+    return paths
+
+
+def _yaml_files(folder: Path) -> list[Path]:
+    return sorted(other for ending in _YAML for other in folder.glob(ending))
+
+
+def section_beside(path: Path, section: str) -> Mapping:
+    """A section of the YAML file next to a checkpoint, empty without such a file or section."""
+    return read_section(_values_beside(path) or {}, section)
+
+
+def _values_beside(path: Path) -> Mapping | None:
+    """What the likeliest YAML file next to a checkpoint says; None if none is of it."""
+    usual = _usual_files(path)
+    for candidate in configuration_files(path):
+        if candidate in usual:
+            return _parse_file(candidate)
+        # one of any other name may be of anything
+        with contextlib.suppress(CheckpointError):
+            values = _parse_file(candidate)
+            if any(isinstance(values.get(name), Mapping) for name in _SECTIONS):
+                return values
+    return None
 
 
 def find_finetuning(path: Path, document: Mapping, values: Mapping) -> Mapping | None:
@@ -139,7 +168,7 @@ def find_finetuning(path: Path, document: Mapping, values: Mapping) -> Mapping |
             sections.append(_parse_yaml(f"{path}, finetune_config_yaml", text))
         elif "model" not in values:
             # the file's own model_config, which is nothing but that
-            sections.append(section_beside(path, "finetune"))
+            sections.append(section_beside(path, "finetune") or None)
     for section in sections:
         if isinstance(section, Mapping):
             return section.get("finetune", section)
@@ -158,14 +187,15 @@ def find_configuration(
         return document["model_config"]
     if isinstance(document.get("model_config_yaml"), str):
         return _parse_yaml(f"{path}, model_config_yaml", document["model_config_yaml"])
-    files = configuration_files(path)
-    if files:
-        return _parse_file(files[0])
+    values = _values_beside(path)
+    if values is not None:
+        return values
+    others = [other.name for other in _yaml_files(path.parent)]
     plain = "" if "state_dict" in document else "a plain state dict: "
     raise CheckpointError(
         f"{path}: {plain}it holds no model_config, and there is no {path.stem}.yaml or config.yaml "
-        f"next to it. Put the YAML it was trained with there, or use "
-        f"convert_checkpoint({path.name!r}, 'mine.safetensors', config='config.yaml')."
+        f"next to it (YAML files there: {listed(others, 8) or 'none'}). Pass that of its training "
+        f"to load_finetuned() or convert_checkpoint(): config={(others or ['config.yaml'])[0]!r}."
     )
 
 
@@ -188,7 +218,9 @@ def _parse_yaml(path: object, text: str) -> Mapping:
     except ImportError as error:
         raise ImportError(
             f"{path}: the configuration is YAML, which needs pyyaml: pip install "
-            "'sleep2vec-sklearn[yaml]'. Or pass it parsed: convert_checkpoint(..., config={...})."
+            "'sleep2vec-sklearn[yaml]'. Or pass it parsed to load_finetuned() or "
+            "convert_checkpoint(), config={...}; or context_epochs= alone, the window of training, "
+            "where the file has all the rest."
         ) from error
     try:
         return _as_mapping(path, yaml.safe_load(text))

@@ -27,11 +27,18 @@ from torch import Tensor
 
 from ...errors import CheckpointError
 from ...recordings.modality import Conditioning
-from .._hub import fetch
 from ..config import EncoderConfig
 from ..network import Sleep2Vec
-from ._files import find_configuration, find_finetuning, load_torch_file, state_in
-from .layout import config_from_upstream, modality_of, our_name
+from ._files import find_configuration, find_finetuning, load_torch_file, locate, state_in
+from .layout import (
+    config_from_upstream,
+    modality_of,
+    model_section,
+    our_name,
+    read_channels,
+    read_number,
+    read_section,
+)
 
 _log = logging.getLogger("sleep2vec_sklearn")
 _DEFAULT_ALPHA = 16
@@ -134,12 +141,12 @@ def read_upstream_checkpoint(
     """
     if weights not in WEIGHTS:
         raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}.")
-    file = fetch(path)
+    file = locate(path)
     found = upstream_from_document(
         file.path, load_torch_file(file.path), config=config, weights=weights, adapter=adapter,
         alpha=alpha, conditioning=conditioning, context_epochs=context_epochs,
     )  # fmt: skip
-    return replace(found, card=file.complete(found.card))
+    return replace(found, card=file.complete({**found.card, "name": file.name}))
 
 
 def upstream_from_document(
@@ -170,7 +177,7 @@ def upstream_from_document(
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return UpstreamCheckpoint(
-        encoder, tensors, _copied(selection.head), values.get("model", values), finetuning,
+        encoder, tensors, _copied(selection.head), model_section(values), finetuning,
         {k: v for k, v in document.items() if k not in _NOT_EXTRA and "state_dict" in document},
         _card_of(path, document, selection, merged), adapted,
     )  # fmt: skip
@@ -346,7 +353,7 @@ def _without_adapters(
         if adapter not in (None, EACH):
             raise CheckpointError(f"adapter={adapter!r}, but it holds no adapters; leave it out.")
         return backbone, values, None, {}
-    lora = (finetuning or {}).get("lora") or {}
+    lora = read_section(finetuning or {}, "lora")
     _check_lora(lora, names)
     if alpha is None and not lora:
         raise CheckpointError(
@@ -354,8 +361,8 @@ def _without_adapters(
             "alpha=..., or config= with the YAML of fine-tuning."
         )
     if alpha is None:
-        alpha = lora.get("alpha") or _DEFAULT_ALPHA
-    channels = [c.get("name") for c in values.get("model", values).get("channels") or []]
+        alpha = read_number(lora, "alpha", _DEFAULT_ALPHA)
+    channels = [channel["name"] for channel in read_channels(values)]
     own = [name for name in names if name.startswith(_CHANNEL)]
     if own and len(channels) == 1 and adapter in (None, EACH):
         # of one channel there is no choice
@@ -371,17 +378,18 @@ def _without_adapters(
 
 
 def _check_lora(lora: Mapping, names: Sequence[str]) -> None:
-    # rsLoRA divides alpha by another number
-    odd = sorted(k for k in lora if "rslora" in k.lower() and lora[k])
+    # rsLoRA divides alpha by another number, and a pattern has several
+    odd = sorted(k for k in lora if ("rslora" in k.lower() or "pattern" in k) and lora[k])
     if odd:
         raise CheckpointError(
             f"finetune.lora has {odd[0]}: {lora[odd[0]]!r}; accepted is alpha / r, without it."
         )
-    if lora.get("separate_adapters") and not any(name.startswith(_CHANNEL) for name in names):
+    separate = lora.get("separate_adapters")
+    if separate is not None and separate is not any(name.startswith(_CHANNEL) for name in names):
         raise CheckpointError(
-            "finetune.lora has separate_adapters: true, which gives each channel an adapter "
-            f"{_CHANNEL}<channel>; it holds {', '.join(names)}. Is the configuration that of "
-            "another run?"
+            f"finetune.lora has separate_adapters: {separate!r}, of which true gives each channel "
+            f"an adapter {_CHANNEL}<channel>; it holds {', '.join(names)}. Is the configuration "
+            "that of another run?"
         )
 
 
@@ -417,15 +425,14 @@ def _choose_adapter(names: Sequence[str], adapter: str | None) -> str:
 def _only_channel(
     backbone: Mapping[str, Tensor], values: Mapping, channel: str
 ) -> tuple[dict[str, Tensor], Mapping]:
-    values = copy.deepcopy(dict(values))
-    model = values.get("model", values)
-    channels = model.get("channels") or []
-    model["channels"] = [c for c in channels if c.get("name") == channel]
+    channels = read_channels(values)
+    model = {**model_section(values), "channels": [c for c in channels if c["name"] == channel]}
+    values = {**values, "model": model} if "model" in values else model
     unused = tuple(
         f"{part}.{c['name']}."
         for part in ("tokenizer_mapping", "mask_embed")
         for c in channels
-        if c.get("name") != channel
+        if c["name"] != channel
     )
     return {k: v for k, v in backbone.items() if not f"{k}.".startswith(unused)}, values
 

@@ -64,11 +64,11 @@ def config_from_upstream(
     >>> config.names, config.hidden_size
     (('ibi',), 32)
     """
-    model = values.get("model", values)
     try:
+        model, channels = model_section(values), read_channels(values)
         if context_epochs is None:
-            context_epochs = (values.get("data") or {}).get("max_tokens") or 120
-        backbone, channels = model["backbone"], model["channels"]
+            context_epochs = read_section(values, "data").get("max_tokens") or 120
+        backbone = read_section(model, "backbone")
         if backbone.get("name") != "roformer":
             raise ValueError(f"backbone {backbone.get('name')!r}; only 'roformer' is supported")
         modalities = tuple(_modality_from(channel, conditioning) for channel in channels)
@@ -83,15 +83,49 @@ def config_from_upstream(
             hidden_size=hidden_size,
             n_layers=backbone["num_hidden_layers"],
             n_heads=backbone["num_attention_heads"],
-            cls=_has_cls(model.get("cls") or {}),
-            projection=_projection_from(model.get("projection") or {}, hidden_size),
+            cls=_has_cls(read_section(model, "cls")),
+            projection=_projection_from(read_section(model, "projection"), hidden_size),
             context_epochs=context_epochs,
-            **_sizes_from(backbone.get("config_overrides") or {}, hidden_size),
+            **_sizes_from(read_section(backbone, "config_overrides"), hidden_size),
         )
     except KeyError as error:
         raise CheckpointError(f"upstream configuration: {error} is missing.") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"upstream configuration: {error}") from error
+
+
+def read_section(parent: Mapping, name: str) -> Mapping:
+    """What a configuration has under a name, empty where it has nothing."""
+    section = parent.get(name)
+    if section is None or isinstance(section, Mapping):
+        return section or {}
+    raise CheckpointError(f"{name} is {section!r}; accepted is a mapping, or null.")
+
+
+def read_number(parent: Mapping, name: str, default: float) -> float:
+    """The number that a configuration has under a name."""
+    number = parent.get(name)
+    if number is None:
+        return default
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise CheckpointError(f"{name} is {number!r}; accepted is a number.")
+    return number
+
+
+def model_section(values: Mapping) -> Mapping:
+    """The ``model_config`` of a whole configuration, or of one that is nothing else."""
+    return read_section(values, "model") if "model" in values else values
+
+
+def read_channels(values: Mapping) -> list[Mapping]:
+    """The channels of a configuration, in its order."""
+    channels = model_section(values).get("channels")
+    if not isinstance(channels, list | tuple) or not all(
+        isinstance(channel, Mapping) and isinstance(channel.get("name"), str)
+        for channel in channels
+    ):
+        raise CheckpointError(f"channels is {channels!r}; accepted is a list of named mappings.")
+    return list(channels)
 
 
 def modality_of(channel: str) -> str | None:
@@ -118,8 +152,8 @@ def _modality_from(
             f"the conditioning of {name!r} gives {conditioning.width} samples an epoch, its "
             f"input_dim is {channel['input_dim']}"
         )
-    tokenizer = channel["tokenizer"]
-    kind, options = tokenizer.get("name", "sundial"), tokenizer.get("kwargs") or {}
+    tokenizer = read_section(channel, "tokenizer")
+    kind, options = tokenizer.get("name", "sundial"), read_section(tokenizer, "kwargs")
     return ModalityConfig(name, conditioning, TokenizerConfig(kind, tokenizer["out_dim"], options))
 
 

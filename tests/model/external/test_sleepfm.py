@@ -13,7 +13,12 @@ import torch
 from scipy.signal import butter, filtfilt
 
 from sleep2vec_sklearn import EpochSequence, Recording, Sleep2VecTransformer, stage_night
-from sleep2vec_sklearn.errors import CheckpointError, InvalidRecordingError, InvalidSignalError
+from sleep2vec_sklearn.errors import (
+    CheckpointError,
+    InvalidRecordingError,
+    InvalidSignalError,
+    RecordingWarning,
+)
 from sleep2vec_sklearn.model import SleepFM, SleepFMStager
 from sleep2vec_sklearn.model.external import sleepfm as module
 from sleep2vec_sklearn.model.external.sleepfm import condition_channel
@@ -187,9 +192,10 @@ def test_channels_off_are_masked(sleepfm):
 
 
 def test_unusable_channels_cost_themselves(sleepfm):
-    tiny = (1e-6 * channel(2)[0], 128)
-    found = sleepfm.encode(night_of(eeg=[tiny, channel(2)]), "BAS")[0]
-    np.testing.assert_allclose(found, sleepfm.encode(night_of(eeg=[channel(2)]), "BAS")[0])
+    tiny, expected = (1e-6 * channel(2)[0], 128), sleepfm.encode(night_of(eeg=[channel(2)]), "BAS")
+    with pytest.warns(RecordingWarning, match=r"\(n1\): a channel of BAS is left out.*uV"):
+        found = sleepfm.encode(night_of(eeg=[tiny, channel(2)]), "BAS")
+    np.testing.assert_allclose(found[0], expected[0])
     with pytest.raises(InvalidSignalError, match="interquartile range"):
         sleepfm.encode(night_of(eeg=[tiny]), "BAS")
 
@@ -298,3 +304,8 @@ def test_chunks_are_whole_patches(sleepfm):
 def test_heads_share_the_width(plain_network):
     with pytest.raises(CheckpointError, match="16 numbers cannot be shared by 3 heads"):
         SleepFM(plain_network.state_dict(), n_heads=3)
+
+
+def test_masks_have_their_shape(sleepfm):
+    with pytest.raises(InvalidSignalError, match=r"missing has shape \(2,\); accepted is \(1, 2\)"):
+        sleepfm.embed(np.zeros((1, 2, 640)), [False, True])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sleep2vec_sklearn import Recording, Sleep2VecTransformer, load_checkpoint
+from sleep2vec_sklearn import Recording, Sleep2VecTransformer, load_checkpoint, stage_night
 from sleep2vec_sklearn.errors import CheckpointError, CheckpointWarning
 from sleep2vec_sklearn.model import SleepFM, SleepFMStager
 from tests.mirror import Mirror
@@ -59,6 +59,14 @@ def test_configuration_says_the_heads(file, state):
         assert load_checkpoint(file).sha256 == SleepFM(state, n_heads=2).sha256
 
 
+@pytest.mark.parametrize("text", ["{}", '{"num_heads": 4}'])
+def test_unstated_heads_are_guessed(file, state, text):
+    write_config(file, text)
+    with pytest.warns(CheckpointWarning, match=r"has \(.*pooling_head\).*8 are used"):
+        loaded = load_checkpoint(file)
+    assert loaded.sha256 == SleepFM(state, n_heads=json.loads(text).get("num_heads", 8)).sha256
+
+
 def test_safetensors_are_recognised(file, state):
     write_config(file)
     halves = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
@@ -79,7 +87,7 @@ def test_paths_are_checkpoints(file):
 
 @pytest.mark.parametrize(
     ("config", "said"),
-    [({"text": "{"}, "is no JSON"), ({"text": "[]"}, "num_heads None"),
+    [({"text": "{"}, "is no JSON"), ({"text": "[]"}, "is no JSON object"),
      ({"in_channels": 2}, "in_channels 2, the tensors say 1"),
      ({"embed_dim": 128}, "embed_dim 128, the tensors say 16"),
      ({"num_layers": 6}, "num_layers 6, the tensors say 2"),
@@ -105,7 +113,7 @@ def test_damaged_files_are_named(file):
     with pytest.raises(CheckpointError, match=r"best.pt: truncated or damaged"):
         load_checkpoint(file)
     torch.save({"weight": torch.ones(2)}, file)
-    with pytest.raises(CheckpointError, match=r"best.pt: .*or SleepFM's"):
+    with pytest.raises(CheckpointError, match=r"best.pt: a plain state dict: it holds no m"):
         load_checkpoint(file)
 
 
@@ -125,6 +133,14 @@ def test_stager_needs_the_encoder(file):
     save_file(plain(PlainStager).state_dict(), head.with_suffix(".safetensors"))
     again = SleepFMStager(load_checkpoint(file), head.with_suffix(".safetensors"))
     assert torch.equal(again.network.fc.weight, stager.network.fc.weight)
+
+
+def test_paths_are_no_stagers(file):
+    write_config(file)
+    head = file.parents[1] / "model_sleep_staging" / "best.pth"
+    for path in (file, head):
+        with pytest.raises(CheckpointError, match="SleepFMStager"):
+            stage_night({"ecg": channel(3)}, stager=path)
 
 
 def test_unfit_stagers_are_refused(file):
