@@ -25,7 +25,8 @@ class Hub:
         self.asked, self.cut = [], {}
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.address = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        serve = self.server.serve_forever
+        threading.Thread(target=serve, args=(0.02,), daemon=True).start()
 
     def push(self, repository, files):
         """Make these all files of main; returns the commit."""

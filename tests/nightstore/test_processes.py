@@ -9,12 +9,18 @@ import sys
 import pytest
 
 PREPARE = """
-import json, os, random, signal, sys, time, traceback
+import json, os, random, signal, sys, threading, time, traceback
 import numpy as np
+from tqdm.auto import tqdm
 from sleep2vec_sklearn import Recording
 from sleep2vec_sklearn.pretraining import NightStore, prepare_cohort
 from sleep2vec_sklearn.nightstore._files import StoreFolder
 from pathlib import Path
+
+# tqdm's own lock is one with all processes that are forked: one of them that is killed while it
+# holds it never gives it back
+tqdm.monitor_interval = 0
+tqdm.set_lock(threading.RLock())
 
 def night(k):
     rng = np.random.default_rng(k)
