@@ -230,7 +230,8 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet
     Warns
     -----
     CheckpointWarning
-        If there is no ``config.json`` beside SleepFM's file.
+        Once, if a repository of the hub states no licence, or no ``config.json`` beside SleepFM's
+        file says its heads.
 
     Raises
     ------
@@ -240,11 +241,6 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet
     ImportError
         If a ``.ckpt`` needs the YAML file next to it and pyyaml is not installed, or a download
         needs pooch or huggingface_hub.
-
-    Warns
-    -----
-    CheckpointWarning
-        Once, if a repository of the hub states no licence.
 
     Examples
     --------
