@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 
 import pytest
 
@@ -58,3 +59,9 @@ def test_only_stale_pages_change(pages, folder):
 
 def test_summary_is_a_sentence(pages, public_name):
     assert pages.summary(public_name).endswith((".", ";", ":"))
+
+
+def test_sections_come_once(public_name):
+    document = public_name.value.__doc__ or ""
+    headings = re.findall(r"^ *(\w[\w ]*)\n *-{4,}$", document, re.MULTILINE)
+    assert len(headings) == len(set(headings))
