@@ -24,6 +24,7 @@ from sleep2vec_sklearn import EpochSequence, load_checkpoint, make_sleep_cohort,
 from sleep2vec_sklearn.encoding import ExpertFeatures
 from sleep2vec_sklearn.errors import ModalityWarning, RecordingWarning
 from sleep2vec_sklearn.evaluation import EstimatorComparison, compare_encoders
+from sleep2vec_sklearn.recordings import Recording
 
 from .ledger import add_to_ledger
 from .one_night import NIGHTS
@@ -45,10 +46,15 @@ def watch(data: Path) -> tuple[EpochSequence, np.ndarray]:
 
 def two_people(data: Path) -> tuple[EpochSequence, np.ndarray]:
     """Five stages by the EEG of SC4001 and DREAMS excerpt 1; of excerpt 3 it has 50 Hz."""
-    nights = [NIGHTS[name](data) for name in EEG_NIGHTS]
-    X = EpochSequence([one.recording.without(*({*one.recording} - {"eeg"})) for one in nights])
-    X = X[np.concatenate([one.used for one in nights])]
+    nights, used = zip(*(eeg_night(name, data) for name in EEG_NIGHTS), strict=True)
+    X = EpochSequence([*nights])[np.concatenate(used)]
     return X, X.stages
+
+
+def eeg_night(name: str, data: Path) -> tuple[Recording, np.ndarray]:
+    """The EEG of one person's night, and which of its epochs are used."""
+    one = NIGHTS[name](data)
+    return one.recording.without(*({*one.recording} - {"eeg"})), one.used
 
 
 def simulated(data: Path | None, n_subjects: int = 24) -> tuple[EpochSequence, np.ndarray]:
@@ -103,8 +109,8 @@ def score_programs(programs: Sequence[str], data: Path) -> pd.DataFrame:
     table = pd.DataFrame(index=pd.Index(EEG_NIGHTS, name="night"))
     for program in programs:
         for name in EEG_NIGHTS:
-            night, used = NIGHTS[name](data).recording, NIGHTS[name](data).used
-            found = stage_night(night.without(*({*night} - {"eeg"})), stager=program).stages
+            night, used = eeg_night(name, data)
+            found = stage_night(night, stager=program).stages
             kappa = cohen_kappa_score(night.stages[used], found[used])
             table.loc[name, Path(program).stem] = kappa
             add_to_ledger(name, f"{Path(program).stem}, as a program", {"kappa": kappa})

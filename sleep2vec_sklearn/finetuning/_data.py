@@ -129,18 +129,17 @@ def collate(
     if covariates is not None:
         padded = pad_sequence([torch.from_numpy(c) for c in covariates], batch_first=True)
     inputs: Tensor | dict[str, Tensor]
+    summaries = None
     if isinstance(widths, int):
         inputs = _stack_layers([night.values for night in nights], modalities, shape[1], widths)
+        if nights[0].summaries:
+            vectors = [night.summaries for night in nights]
+            summaries = _stack_layers(vectors, modalities, 1, widths)[:, 0]
     else:
         inputs = {name: torch.zeros(*shape, widths[name]) for name in modalities}
         for b, night in enumerate(nights):
             for name, (values,) in night.values.items():
                 inputs[name][b, : night.n_epochs] = _as_tensor(values)
-    summaries = None
-    if nights[0].summaries:
-        width = max(array.shape[-1] for layers in nights[0].summaries.values() for array in layers)
-        stacked = _stack_layers([night.summaries for night in nights], modalities, 1, width)
-        summaries = stacked[:, 0]
     rows = torch.from_numpy(index.astype(np.int64))
     return Batch(inputs, present, valid, padded, summaries, rows, n_rows)
 

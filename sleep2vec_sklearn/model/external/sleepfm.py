@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from scipy.special import log_softmax, softmax
 from torch import Tensor
 
 from ..._files import canonical_json, sha256, tensor_parts
@@ -408,10 +409,8 @@ class SleepFMStager:
         for start in chunk_starts(n_epochs, length)[::-1] * _PER_EPOCH:
             window = slice(start, start + length * _PER_EPOCH)
             logits[window] = self.logits(embeddings[:, :, window], missing[:, :, window])[0]
-        logits -= logits.max(axis=1, keepdims=True)
-        scores = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        odds = np.exp(scores.reshape(n_epochs, _PER_EPOCH, -1).mean(axis=1))
-        probabilities = odds / odds.sum(axis=1, keepdims=True)
+        scores = log_softmax(logits, axis=1).reshape(n_epochs, _PER_EPOCH, -1)
+        probabilities = softmax(scores.mean(axis=1), axis=1)
         on = np.any(list(measured.values()), axis=0)
         return np.where(on[:, None], probabilities, np.nan), measured
 
