@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 # scikit-learn wraps transform, and calls it in pipelines and searches
 _SKIPPED = {"sleep2vec_sklearn", "sklearn", "skorch", "joblib", "contextlib"}
@@ -20,6 +22,17 @@ def warn(message: str, category: type[Warning]) -> None:
     while frame and frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _SKIPPED:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+@contextmanager
+def ignored(category: type[Warning], message: str = "") -> Iterator[None]:
+    """Ignore warnings for a while; in a thread they stay, as filters are of the whole process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message, category)
+        yield
 
 
 def listed(texts: Sequence[str], most: int = 5) -> str:

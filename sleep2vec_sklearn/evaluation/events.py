@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from .._html import ShownAsTable
 from .._warnings import listed, warn
 from ..errors import InvalidRecordingError, RecordingWarning
 from ..recordings._event_names import EventNames
@@ -25,8 +26,8 @@ _CANDIDATES = np.arange(1, 100) / 100
 _COLUMNS = ("onset", "duration", "type")
 
 
-@dataclass(frozen=True, eq=False)
-class ScoredEvents:
+@dataclass(frozen=True, eq=False, repr=False)
+class ScoredEvents(ShownAsTable):
     """Scored events of one night, and a detector's probability of each second.
 
     Parameters
@@ -96,6 +97,25 @@ class ScoredEvents:
     def count(self, mask: ArrayLike) -> int:
         """Runs of marked seconds that touch sleep."""
         return int(touching(mask_to_intervals(mask), self.asleep).sum())
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per scored event.
+
+        Columns onset and duration (seconds), in_sleep (it touches sleep and counts), and
+        probability (the largest within it).
+        """
+        intervals = mask_to_intervals(self.truth)
+        columns = {
+            "onset": intervals[:, 0],
+            "duration": intervals[:, 1] - intervals[:, 0],
+            "in_sleep": touching(intervals, self.asleep),
+            "probability": [self.probability[a:b].max() for a, b in intervals],
+        }
+        return pd.DataFrame(columns)
+
+    def _headline(self) -> str:
+        name = "" if self.id is None else f"{self.id}: "
+        return f"ScoredEvents({name}{self.index:.1f} per hour in {self.sleep_hours:.1f} h of sleep)"
 
     def predicted_index(self, threshold: float) -> float:
         """Runs above the threshold that touch sleep, per hour of sleep."""

@@ -18,9 +18,10 @@ from ..recordings._event_names import EventNames
 from ..recordings.modality import get_modality
 from ..recordings.recording import Recording, describe_recording
 from ..recordings.sources import Signal, to_canonical_unit
+from ._lights import warn_of_windows
 from .agreement import divide
 from .events import LeftOut, events_within, intervals_of, touching
-from .sleep_statistics import rows_of_nights, seconds_asleep, warn_of_lights
+from .sleep_statistics import rows_of_nights, seconds_asleep
 
 _DEPTHS = {"3%": 3.0, "4%": 4.0, "scored": 0.0}
 _DESATURATION_AFTER = 30
@@ -64,7 +65,8 @@ def respiratory_statistics(
         A hypopnea whose type ends with ``_with_arousal`` has an arousal, one whose type ends with
         ``_with_desaturation`` a desaturation of 3 points where none can be detected.
     stages : array-like of shape (n_epochs,), or list of these, optional
-        Instead of the recordings' own. Where there are none, the whole recording is sleep.
+        Instead of the recordings' own. Where there are none, the whole recording is sleep. Sleep
+        between lights off and on counts; without lights all of it, naps too.
     min_duration : float, default=10
         Seconds.
     event_names : mapping of str to str or None, optional
@@ -98,7 +100,8 @@ def respiratory_statistics(
     RecordingWarning
         Once for all nights for each of: names that are not understood, with counts; events outside
         of their night, which do not count; nights with marks only; unjudged hypopneas;
-        apneas and hypopneas that last 0 s, or of which more than a tenth lie within another.
+        apneas and hypopneas that last 0 s, or of which more than a tenth lie within another;
+        recordings of more than 12 h that are all sleep, as they have neither stages nor lights.
 
     References
     ----------
@@ -279,6 +282,11 @@ def oximetry_statistics(
     InvalidRecordingError
         If a recording has no ``spo2``.
 
+    Warns
+    -----
+    RecordingWarning
+        As :func:`respiratory_statistics`.
+
     Examples
     --------
     >>> from sleep2vec_sklearn import make_sleep_cohort
@@ -377,7 +385,7 @@ def hypoxic_burden(
             f"{describe_recording(recording)} has no events; accepted is a Recording with apneas "
             "and hypopneas in events, an empty table if there were none."
         )
-    warn_of_lights([recording])
+    warn_of_windows([recording], [stages])
     values, left_out = saturation_per_second(recording), LeftOut()
     asleep, location = seconds_asleep(recording, stages, len(values)), describe_recording(recording)
     burden = _burden(recording, values, asleep, location, EventNames(event_names), left_out)

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._html import ShownAsTable, as_html
 from ..errors import InvalidRecordingError
 from ..recordings.epochs import EpochSequence, as_epoch_sequence
 from ..recordings.recording import as_names
 from ..recordings.stages import SleepStage, as_stages
+from ._lights import Lights, usable_lights, warn_of_windows
 from ._subjects import SubjectBootstrap
 from .agreement import agreement, bland_altman, confusion_tables, per_class
-from .sleep_statistics import Lights, sleep_statistics, usable_lights, warn_of_lights
+from .sleep_statistics import sleep_statistics
 
 # each class is written as one of its stages, so merged hypnograms are hypnograms still
 _CLASSES: dict[int, dict[str, SleepStage]] = {
@@ -32,6 +34,7 @@ _MERGED = {
 }
 _NAME_OF_N2 = {5: "n2_pct", 4: "light_pct", 3: "nrem_pct"}
 _TIMES = ("tst_min", "sleep_efficiency_pct", "sol_min", "rem_latency_min", "waso_min")
+_ONE_SUBJECT = "intervals need at least two subjects; pass groups"
 _SHOWN_IN_REPR = ("accuracy", "kappa", "macro_f1")
 
 
@@ -120,7 +123,7 @@ def staging_report(
 
 
 @dataclass(frozen=True, repr=False)
-class StagingReport:
+class StagingReport(ShownAsTable):
     """Result of :func:`staging_report`.
 
     Attributes
@@ -163,7 +166,10 @@ class StagingReport:
     n_unpredicted: int = 0
 
     def to_frame(self) -> pd.DataFrame:
-        """All values with a confidence interval: part (all, class, night), name, ..., high."""
+        """All values with a confidence interval.
+
+        Columns part (all, class, night), name, metric, value, low, high.
+        """
         interval = ["value", "low", "high"]
         rows = [("all", "all", *row) for row in self.scores[interval].itertuples()]
         columns = ["f1", "f1_low", "f1_high"]
@@ -171,22 +177,35 @@ class StagingReport:
         for part in ("bias", "lower", "upper"):
             table = self.bland_altman[[part, f"{part}_low", f"{part}_high"]]
             rows += [("night", name, part, *row) for name, *row in table.itertuples()]
-        return pd.DataFrame(rows, columns=["part", "name", "score", *interval])
+        return pd.DataFrame(rows, columns=["part", "name", "metric", *interval])
 
-    def __repr__(self) -> str:
+    def _headline(self) -> str:
         n_epochs = int(self.confusion.to_numpy().sum())
         n_nights = self.nights["recording"].nunique()
         unpredicted = f", {self.n_unpredicted} not predicted" if self.n_unpredicted else ""
-        head = (
+        return (
             f"StagingReport({n_epochs} epochs of {n_nights} nights of {len(self.by_subject)} "
             f"subjects, {len(self.classes)} classes{unpredicted})"
         )
+
+    def __repr__(self) -> str:
         columns = ["value", "low", "high", "subject_mean"]
         table = self.scores.loc[list(_SHOWN_IN_REPR), columns].rename_axis(None)
         lines = table.to_string(float_format="{:.3f}".format).splitlines()
         if len(self.by_subject) < 2:
-            lines.append("intervals need at least two subjects; pass groups")
-        return "\n".join([head, *lines])
+            lines.append(_ONE_SUBJECT)
+        return "\n".join([self._headline(), *lines])
+
+    def _repr_html_(self) -> str:
+        return as_html(
+            self._headline(),
+            ("Agreement", self.scores),
+            ("Stages", self.by_class),
+            ("Confusion: scored in rows, predicted in columns", self.confusion),
+            ("Sleep statistics, predicted minus scored", self.bland_altman),
+            notes=[_ONE_SUBJECT] if len(self.by_subject) < 2 else [],
+            float_format="{:.3f}".format,
+        )
 
 
 def _score_all(tables: np.ndarray, draws: SubjectBootstrap) -> pd.DataFrame:
@@ -223,7 +242,7 @@ def _compare_nights(epochs: _StagedEpochs, n_classes: int) -> pd.DataFrame:
         columns = {"recording": epochs.names[night], "subject": subject, "measure": measures}
         part = pd.DataFrame(columns)
         for name, stages in zip(("reference", "predicted"), sides, strict=True):
-            statistics = sleep_statistics(stages, lights=epochs.lights[night])
+            statistics = sleep_statistics(stages, lights=epochs.lights[night] or "recording")
             part[name] = statistics[measures].to_numpy(dtype=float)
         parts.append(part)
     table = pd.concat(parts, ignore_index=True)
@@ -298,7 +317,7 @@ def _read_epochs(
 
 
 def _nights_of_sequence(X: EpochSequence) -> dict[str, Any]:
-    warn_of_lights(X.recordings)
+    warn_of_windows(X.recordings, [None] * len(X.recordings), needs_time_in_bed=True)
     return {
         "night": X.recording_index,
         "epoch": X.epoch_index,

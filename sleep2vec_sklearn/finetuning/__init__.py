@@ -10,7 +10,8 @@ from .config import EventRules, FullFineTuning, LoRA
 from .cox import Sleep2VecCoxRegressor
 from .events import Sleep2VecEventDetector
 from .regressor import Sleep2VecRegressor
-from .stager import StagedNight, stage_night
+from .staged_night import StagedNight
+from .stager import stage_night
 from .upstream import load_finetuned
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,13 @@ from scipy.special import expit
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import POSITIVE, Number, StrOptions, validate_params
+from .._validation import POSITIVE, SHARE, Number, StrOptions, validate_params
 from ..encoding.inputs import EncoderInput, read_input
 from ..errors import InvalidRecordingError
+from ..evaluation._lights import warn_of_lights
 from ..evaluation.agreement import divide
 from ..evaluation.events import ScoredEvents, count_hits, find_events, fit_event_threshold
-from ..evaluation.sleep_statistics import seconds_asleep, warn_of_lights
+from ..evaluation.sleep_statistics import seconds_asleep
 from ..recordings.epochs import EpochSequence
 from ..recordings.modality import EPOCH_SECONDS
 from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
@@ -102,6 +103,10 @@ class Sleep2VecEventDetector(FineTuningEstimator):
     ['recording', 'onset', 'duration', 'type', 'probability']
     """
 
+    _fitted_kinds: ClassVar[dict[str, Any]] = {
+        "event_types_": dict, "thresholds_": dict, "tuned_on_": str | None, "n_tuned_on_": int,
+        "positive_weights_": np.ndarray, "log_odds_": np.ndarray,
+    }  # fmt: skip
     _nested_defaults = FineTuningEstimator._nested_defaults | {"rules": {None: EventRules}}
     _parameter_constraints = FineTuningEstimator._parameter_constraints | {
         "threshold": [StrOptions(set(_TUNED)), _BETWEEN_0_AND_1, dict],
@@ -362,6 +367,16 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         from ._losses import SecondsCrossEntropy
 
         return SecondsCrossEntropy(self.positive_weights_, self.log_odds_)
+
+    def _try_outputs(self, outputs: np.ndarray) -> None:
+        names = list(read_event_types(self.event_types_))
+        weights, shape = (self.positive_weights_, self.log_odds_), (len(names),)
+        if any(array.shape != shape or array.dtype != np.float32 for array in weights):
+            raise ValueError(f"positive_weights_ or log_odds_ are not of shape {shape}")
+        thresholds = self.thresholds_.values()
+        if list(self.thresholds_) != names or not all(map(SHARE.is_satisfied_by, thresholds)):
+            raise ValueError("thresholds_ are no probabilities of the event types")
+        self._rules_by_type()
 
     def _finish_fit(self, inputs: EncoderInput, targets: Targets, held_out: tuple) -> None:
         """Tune the thresholds."""

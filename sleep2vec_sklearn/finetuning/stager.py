@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,11 @@ from ..encoding._centering import is_short
 from ..encoding._pooling import fuse
 from ..encoding.cache import check_cache, open_store
 from ..errors import CheckpointError, InvalidRecordingError, RecordingWarning
-from ..evaluation.sleep_statistics import sleep_statistics, usable_lights, warn_of_lights
+from ..evaluation._lights import usable_lights, warn_of_lights
 from ..recordings._night_window import FEWEST_EPOCHS
 from ..recordings._usable import find_good_epochs
 from ..recordings.epochs import EpochSequence
-from ..recordings.modality import EPOCH_SECONDS, list_modalities
+from ..recordings.modality import list_modalities
 from ..recordings.recording import (
     Recording,
     as_recording,
@@ -33,8 +33,7 @@ from ..recordings.recording import (
 from ..recordings.stages import SleepStage
 from ._stage_head import STAGES, load_stage_head
 from ._stage_programs import NAMES, Staging, first_derivations, stage_by_program
-
-__all__ = ["StagedNight", "stage_night"]
+from .staged_night import StagedNight
 
 _CHECKPOINT = "sleep2vec-mini"
 
@@ -122,97 +121,6 @@ def stage_night(
     return _as_staged(night, staging)
 
 
-@dataclass(frozen=True, eq=False)
-class StagedNight:
-    """Stages of a night, from :func:`stage_night`.
-
-    Attributes
-    ----------
-    id : str or None
-        Of the recording.
-    stages : int8 ndarray of shape (n_epochs,)
-        The most probable stage; -1 where no sensor has a signal.
-    probabilities : DataFrame of shape (n_epochs, 5)
-        The hypnodensity: columns W, N1, N2, N3, R; NaN where no sensor has a signal.
-    measured : bool DataFrame of shape (n_epochs, n_modalities)
-        Which sensors each epoch was staged from.
-    agreement : float64 ndarray of shape (n_epochs,)
-        Share of the voters whose own most probable stage is the one chosen, 1 if there is one
-        voter; sensors count by the weight of their vote. NaN where no sensor has a signal.
-    voters : tuple of str
-        Who voted: the sensors for the bundled stager, the programs for "vote", else one.
-    derivations : dict of str to str
-        Channel that a sensor was read from, such as "C4-A1", where the recording knows it.
-    left_out : tuple of str
-        Sensors that are flat or without samples.
-    lights : (float or None, float or None) or None
-        Of the recording.
-    embedding : float32 ndarray of shape (n_epochs, width)
-        The encoder's states, fused by their mean; None if the stager has none.
-    card : dict
-        The stager's training data, and its scores on other subjects.
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn import make_sleep_cohort, stage_night
-    >>> night = make_sleep_cohort(1, hours=2, modalities=["eeg"], missing=0, random_state=0)[0]
-    >>> stage_night(night).to_frame().columns.tolist()
-    ['onset', 'stage', 'W', 'N1', 'N2', 'N3', 'R', 'n_modalities', 'agreement']
-    """
-
-    id: str | None
-    stages: np.ndarray
-    probabilities: pd.DataFrame = field(repr=False)
-    measured: pd.DataFrame = field(repr=False)
-    agreement: np.ndarray = field(repr=False)
-    voters: tuple[str, ...] = ()
-    derivations: dict[str, str] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
-    lights: tuple | None = None
-    embedding: np.ndarray | None = field(repr=False, default=None)
-    card: dict = field(repr=False, default_factory=dict)
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """Sensors that were used."""
-        return tuple(self.measured.columns)
-
-    @property
-    def rests_on(self) -> str:
-        """How much of the night each sensor covers, its channel, and which programs voted."""
-        shares = [
-            f"{name} ({self.derivations[name]})" if name in self.derivations else name
-            for name in self.modalities
-        ]
-        values = zip(shares, self.measured.mean(), strict=True)
-        listed = ", ".join(f"{name} {100 * share:.0f} %" for name, share in values)
-        absent = f"; without a signal: {', '.join(self.left_out)}" if self.left_out else ""
-        others = tuple(voter for voter in self.voters if voter not in self.modalities)
-        by = f"; staged by: {', '.join(others)}" if others else ""
-        return f"share of the night with a signal: {listed}{absent}{by}"
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per epoch: onset in s, stage, probabilities, number of sensors, agreement."""
-        table = self.probabilities.copy()
-        names = [SleepStage(int(stage)).name for stage in self.stages]
-        table.insert(0, "onset", np.arange(len(table)) * float(EPOCH_SECONDS))
-        table.insert(1, "stage", names)
-        table["n_modalities"] = self.measured.sum(axis=1)
-        table["agreement"] = self.agreement
-        return table
-
-    def statistics(self) -> pd.Series:
-        """Sleep statistics of the staged night; see :func:`sleep_statistics`."""
-        return sleep_statistics(self.stages, lights=self.lights)
-
-    def __repr__(self) -> str:
-        counts = [f"{name} {(self.stages == SleepStage[name]).sum()}" for name in STAGES]
-        if (self.stages < 0).any():
-            counts.append(f"{(self.stages < 0).sum()} without a signal")
-        name = f"{self.id}: " if self.id is not None else ""
-        return f"StagedNight({name}{', '.join(counts)}; from {', '.join(self.modalities)})"
-
-
 def _as_night(recording: Any) -> Recording:
     if isinstance(recording, str | os.PathLike):
         from ..readers.recording import read_recording
@@ -266,8 +174,8 @@ def _as_staged(night: Recording, staging: Staging) -> StagedNight:
         probabilities=pd.DataFrame(probabilities, index=epochs, columns=list(STAGES)),
         measured=pd.DataFrame(dict(staging.measured), index=epochs), agreement=staging.agreement,
         voters=staging.voters, derivations=dict(staging.derivations), left_out=staging.left_out,
-        lights=usable_lights(night.lights, night.n_epochs), embedding=staging.embedding,
-        card=staging.card,
+        lights=usable_lights(night.lights, night.n_epochs), start=night.start,
+        embedding=staging.embedding, card=staging.card,
     )  # fmt: skip
 
 

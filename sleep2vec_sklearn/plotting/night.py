@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
     from matplotlib.lines import Line2D
 
-    from ..finetuning.stager import StagedNight
+    from ..finetuning.staged_night import StagedNight
     from ..recordings.recording import Recording
 
 # from top to bottom; the lightness of these colours of Okabe and Ito falls with the depth of

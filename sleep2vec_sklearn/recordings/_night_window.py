@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .recording import Recording
 
 FEWEST_EPOCHS = 20
-_LONGEST_EPOCHS = 12 * 3600 // EPOCH_SECONDS
+LONGEST_EPOCHS = 12 * 3600 // EPOCH_SECONDS
 _MARGIN_EPOCHS = 60
 _SMOOTHED_EPOCHS = 60
 _LONGEST_INTERRUPTION = 120
@@ -36,7 +36,7 @@ _SMALLEST = 1e-12
 
 def needs_signals(recording: Recording) -> bool:
     """Whether the analysis window has to be looked for in the signals."""
-    return recording.n_epochs > _LONGEST_EPOCHS and _lights_window(recording) is None
+    return recording.n_epochs > LONGEST_EPOCHS and _lights_window(recording) is None
 
 
 def find_window(recording: Recording, signals: Mapping[str, Signal]) -> tuple[int, int]:
@@ -45,7 +45,7 @@ def find_window(recording: Recording, signals: Mapping[str, Signal]) -> tuple[in
     if by_lights is not None:
         return by_lights
     n = recording.n_epochs
-    if n <= _LONGEST_EPOCHS:
+    if n <= LONGEST_EPOCHS:
         return 0, n
     series = [_series(signal, name, n) for name, signal in signals.items() if name in _AROUSAL]
     known = [values for values in series if np.isfinite(values).sum() >= FEWEST_EPOCHS]
@@ -53,8 +53,8 @@ def find_window(recording: Recording, signals: Mapping[str, Signal]) -> tuple[in
         return 0, n
     begin, end = _longest_calm(_combine(known))
     middle = (begin + end) // 2
-    begin = max(begin - _MARGIN_EPOCHS, middle - _LONGEST_EPOCHS // 2, 0)
-    return begin, min(end + _MARGIN_EPOCHS, begin + _LONGEST_EPOCHS, n)
+    begin = max(begin - _MARGIN_EPOCHS, middle - LONGEST_EPOCHS // 2, 0)
+    return begin, min(end + _MARGIN_EPOCHS, begin + LONGEST_EPOCHS, n)
 
 
 def window_modalities(recording: Recording) -> list[str]:

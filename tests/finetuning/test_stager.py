@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -116,9 +117,12 @@ def test_flat_sensors_are_left_out(night):
 def test_table_of_epochs(staged, night):
     table = staged.to_frame()
     probabilities = ["W", "N1", "N2", "N3", "R"]
-    assert [*table.columns] == ["onset", "stage", *probabilities, "n_modalities", "agreement"]
+    assert [*table.columns] == [
+        "onset", "clock", "stage", *probabilities, "n_modalities", "agreement",
+    ]  # fmt: skip
     assert table["agreement"].between(0, 1).all()
     assert table["onset"].iloc[2] == 60
+    assert table["clock"].iloc[2] == night.start + timedelta(seconds=60)
     assert set(table["stage"]) <= {"W", "N1", "N2", "N3", "R"}
     assert (table["n_modalities"] == 4).all()
     expected = sleep_statistics(staged.stages, lights=night.lights)
@@ -296,10 +300,10 @@ def test_bundled_head_and_its_card():
 
 def test_unfit_heads_are_refused(tmp_path):
     path = tmp_path / "head.safetensors"
-    with pytest.raises(CheckpointError, match="no stager can be read"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         load_stage_head(path)
     save_file({"weight": np.zeros((1, 2, 5))}, path)
-    with pytest.raises(CheckpointError, match="no stager can be read"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         load_stage_head(path)
     save_stage_head(path, replace(HEAD, trust=np.ones(1)))
     with pytest.raises(CheckpointError, match="do not fit 2 sensors"):
@@ -322,7 +326,7 @@ def test_classifiers_stage_nights(counting_source):
     own = model.predict(EpochSequence([nights[1]]))
     on = staged.measured["ibi"].to_numpy()
     np.testing.assert_array_equal(staged.stages[on], own[on])
-    assert staged.to_frame().shape == (120, 9)
+    assert staged.to_frame().shape == (120, 10)
     source = counting_source({"ibi": (nights[1]["ibi"], 4, "s")})
     again = Recording.from_source(source, id="a", lights=nights[1].lights)
     again = stage_night(again, stager=model)
