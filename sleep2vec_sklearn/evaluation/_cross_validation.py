@@ -17,7 +17,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import cohen_kappa_score, get_scorer, make_scorer
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _num_samples
+from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from ..recordings.epochs import as_epoch_sequence
 from ._subjects import SubjectBootstrap
@@ -208,7 +208,8 @@ class HeldOutPredictions(BaseEstimator):
 
 def held_out_predictions(
     estimators: Mapping[str, Any], X: Any, y: np.ndarray,
-    folds: Sequence[tuple[np.ndarray, np.ndarray]], n_jobs: int | None = None,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]], groups: np.ndarray,
+    n_jobs: int | None = None,
 ) -> dict[str, HeldOutPredictions]:  # fmt: skip
     """Fit a clone of each estimator to each fold's training rows, and predict its test rows."""
     classes = {n: np.unique(y) if is_classifier(e) else None for n, e in estimators.items()}
@@ -216,7 +217,8 @@ def held_out_predictions(
         _check_training_classes(y, folds)
     jobs = [(name, fold) for name in estimators for fold in folds]
     parts = Parallel(n_jobs=n_jobs)(
-        delayed(_predict_fold)(estimators[name], X, y, classes[name], *fold) for name, fold in jobs
+        delayed(_predict_fold)(estimators[name], X, y, groups, classes[name], *fold)
+        for name, fold in jobs
     )
     # each row is in one test set
     order = np.argsort(np.concatenate([test for _, test in folds]))
@@ -247,11 +249,13 @@ def _check_training_classes(y: np.ndarray, folds: Sequence[tuple]) -> None:
 
 
 def _predict_fold(
-    estimator: Any, X: Any, y: np.ndarray, classes: np.ndarray | None, train: np.ndarray,
-    test: np.ndarray,
+    estimator: Any, X: Any, y: np.ndarray, groups: np.ndarray, classes: np.ndarray | None,
+    train: np.ndarray, test: np.ndarray,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     classes = classes if y.ndim == 1 else None
-    fitted = fit_aligning_classes(estimator, _safe_indexing(X, train), y[train], classes)
+    fitted = fit_aligning_classes(
+        estimator, _safe_indexing(X, train), y[train], classes, groups[train]
+    )
     # decision values of different fits have no common scale
     scores = "predict_proba" if hasattr(fitted, "predict_proba") else "decision_function"
     methods = [method for method in ("predict", scores) if hasattr(fitted, method)]
@@ -259,15 +263,21 @@ def _predict_fold(
     return {method: np.asarray(getattr(fitted, method)(X_test)) for method in methods}
 
 
-def fit_aligning_classes(estimator: Any, X: Any, y: np.ndarray, classes: np.ndarray | None) -> Any:
+def fit_aligning_classes(
+    estimator: Any, X: Any, y: np.ndarray, classes: np.ndarray | None,
+    groups: np.ndarray | None = None,
+) -> Any:  # fmt: skip
     """Fit a clone that predicts all ``classes``, with probability 0 of those that y lacks.
 
     With a single class in y nothing is fitted: it is always predicted. None is no classifier.
+    Estimators that split their training rows, and so take ``groups``, get the subjects.
     """
     model = clone(estimator)
+    splits = groups is not None and has_fit_parameter(model, "groups")
+    more = {"groups": groups} if splits else {}
     if classes is None or len(known := np.unique(y)) == len(classes):
-        return model.fit(X, y)
-    fitted = None if len(known) == 1 else model.fit(X, y)
+        return model.fit(X, y, **more)
+    fitted = None if len(known) == 1 else model.fit(X, y, **more)
     return _ClassAligner(fitted, known, classes, estimator)
 
 

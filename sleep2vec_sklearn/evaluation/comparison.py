@@ -1,33 +1,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Paired comparisons of estimators on held-out subjects, and a baseline of age, sex and BMI."""
+"""Paired comparisons of estimators and encoders on held-out subjects."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
-from .._validation import NON_NEGATIVE, StrOptions, count, validate_params
-from ..encoding._base import RecordingInputMixin
-from ..encoding.covariates import RecordingMetadata
-from ..encoding.inputs import read_input
+from .._html import as_html
 from ..encoding.transformer import Sleep2VecTransformer
 from ..encoding.union import EncoderUnion
-from ..errors import InvalidRecordingError
 from ._cross_validation import (
     ResampledScores,
     SubjectScorer,
@@ -35,12 +27,9 @@ from ._cross_validation import (
     held_out_predictions,
     named_scorers,
 )
-from ._subjects import SubjectBootstrap, folds_by_subject, recorded_subjects, subjects_of
+from ._subjects import SubjectBootstrap, folds_by_subject, subjects_of
+from .tables import TableExportMixin
 
-if TYPE_CHECKING:
-    from sklearn.utils import Tags
-
-_MIN_PROBABILITY = 1e-6
 _RIDGE_PENALTIES = tuple(10.0 ** np.arange(1, 6))
 
 
@@ -283,7 +272,7 @@ class _Plan:
 
     def carry_out(self, estimators: dict, X: Any, n_jobs: int | None) -> EstimatorComparison:
         scorer, rows = self.scorer, np.arange(len(self.y))
-        predictions = held_out_predictions(estimators, X, self.y, self.folds, n_jobs)
+        predictions = held_out_predictions(estimators, X, self.y, self.folds, self.subjects, n_jobs)
         scores = {name: scorer.score(p, rows, strict=False) for name, p in predictions.items()}
         others = [name for name in scores if name != self.reference]
         differences = {
@@ -300,12 +289,16 @@ class _Plan:
             predictions={name: p.responses for name, p in predictions.items()},
             fold=fold,
             groups=self.subjects,
+            y=self.y,
         )
 
 
 @dataclass(frozen=True, repr=False)
-class EstimatorComparison:
-    """Result of :func:`compare_estimators` and :func:`compare_encoders`.
+class EstimatorComparison(TableExportMixin):
+    """Result of :func:`compare_estimators`, :func:`compare_encoders` and
+    :func:`compare_with_baseline`.
+
+    ``to_markdown()`` and ``to_latex()`` write :meth:`to_frame` as :func:`to_latex` does.
 
     Attributes
     ----------
@@ -321,6 +314,8 @@ class EstimatorComparison:
     fold : int ndarray of shape (n,)
         Fold in which each row was tested.
     groups : ndarray of shape (n,)
+    y : ndarray of shape (n,)
+        The outcomes.
 
     Examples
     --------
@@ -340,6 +335,7 @@ class EstimatorComparison:
     predictions: dict[str, dict[str, np.ndarray]]
     fold: np.ndarray
     groups: np.ndarray
+    y: np.ndarray
 
     def to_frame(self) -> pd.DataFrame:
         """Scores and differences in one table: columns estimator, metric, value, ..., high."""
@@ -348,12 +344,22 @@ class EstimatorComparison:
         return self.scores.join(differences).reset_index()
 
     def __repr__(self) -> str:
+        lines = self._shown().to_string(index=False).splitlines()
+        return "\n".join([self._title(), *(line.rstrip() for line in lines)])
+
+    def _repr_html_(self) -> str:
+        return as_html(self._title(), self._shown(), rest=".to_frame()", index=False)
+
+    def _title(self) -> str:
         n_subjects = len(set(self.groups.tolist()))
         how = "all rows together" if self.average == "pooled" else "mean over subjects"
-        head = (
+        return (
             f"EstimatorComparison({n_subjects} subjects, {self.fold.max() + 1} folds, {how}; "
             f"differences to {self.reference!r})"
         )
+
+    def _shown(self) -> pd.DataFrame:
+        """Scores and differences with their intervals as text."""
         rows = []
         for key, row in self.scores.iterrows():
             cells = [f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]", ""]
@@ -361,9 +367,7 @@ class EstimatorComparison:
                 d = self.differences.loc[key]
                 cells[1] = f"{d['difference']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]"
             rows.append([*key, *cells])
-        table = pd.DataFrame(rows, columns=["", "metric", "score", "difference"])
-        lines = table.to_string(index=False).splitlines()
-        return "\n".join([head, *(line.rstrip() for line in lines)])
+        return pd.DataFrame(rows, columns=["", "metric", "score", "difference"])
 
 
 def _check_estimators(estimators: dict, reference: str | None) -> str:
@@ -403,275 +407,3 @@ def _subtract(a: ResampledScores, b: ResampledScores, scorer: SubjectScorer) -> 
         # only subjects in whom both are defined are compared
         return scorer.from_subjects(a.values - b.values)
     return ResampledScores(None, a.estimates - b.estimates, a.replicates - b.replicates)
-
-
-def compare_with_baseline(
-    estimator: Any, X: Any, y: ArrayLike, groups: Iterable | None = None, *, baseline: Any = None,
-    cv: Any = 5, scoring: Any = None, n_resamples: int = 1000, level: float = 0.95,
-    random_state: int | np.random.RandomState | None = 0, n_jobs: int | None = None,
-) -> EstimatorComparison:  # fmt: skip
-    """Compare an estimator, a baseline of age, sex and BMI, and the two together.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Takes recordings, such as ``make_pipeline(Sleep2VecTransformer(), LogisticRegression())``.
-    X : list of Recording, list of lists of them, or EpochSequence
-    y : array-like of shape (len(X),)
-    groups : array-like of shape (len(X),), optional
-        Subjects; by default those of the recordings.
-    baseline : estimator, optional
-        :class:`DemographicBaseline` by default.
-    cv, scoring, n_resamples, level, random_state, n_jobs
-        As of :func:`compare_estimators`.
-
-    Returns
-    -------
-    EstimatorComparison
-        Of "baseline", the reference, "estimator" and "both", a :class:`BaselineComparison`. The
-        embedding adds something where the difference of "both" is above zero.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sleep2vec_sklearn import Sleep2VecTransformer, make_sleep_cohort
-    >>> from sleep2vec_sklearn.evaluation import compare_with_baseline
-    >>> cohort = make_sleep_cohort(24, hours=0.5, modalities=["ibi"], random_state=0)
-    >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(C=0.01))
-    >>> y = cohort.metadata["hypertension"]
-    >>> comparison = compare_with_baseline(model, cohort, y, cv=3, n_resamples=100)
-    >>> comparison.scores.index.get_level_values("estimator").tolist()
-    ['baseline', 'estimator', 'both']
-    """
-    if baseline is None:
-        baseline = DemographicBaseline("classifier" if is_classifier(estimator) else "regressor")
-    both = BaselineComparison(estimator, baseline, random_state=random_state)
-    estimators = {"baseline": baseline, "estimator": estimator, "both": both}
-    return compare_estimators(
-        estimators, X, np.asarray(y), subjects_of(X, groups), cv=cv, scoring=scoring,
-        n_resamples=n_resamples, level=level, random_state=random_state, n_jobs=n_jobs,
-    )  # fmt: skip
-
-
-class BaselineComparison(BaseEstimator):
-    """An estimator and a baseline, stacked by a linear model of their predictions.
-
-    Both predict training subjects held out in turn, so each is fitted ``n_splits + 1`` times.
-
-    Parameters
-    ----------
-    estimator, baseline : estimator
-        Two classifiers or two regressors.
-    n_splits : int, default=3
-        Folds of subjects from which the weights are learned.
-    random_state : int, RandomState or None, default=None
-        Of the folds.
-
-    Attributes
-    ----------
-    estimator_, baseline_ : estimator
-        Fitted to all rows.
-    weights_ : LogisticRegression or LinearRegression
-        Of their predictions: log-odds of each class but the first, or numbers.
-    classes_ : ndarray
-        Of classifiers.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sleep2vec_sklearn import Sleep2VecTransformer, make_sleep_cohort
-    >>> from sleep2vec_sklearn.evaluation import BaselineComparison, DemographicBaseline
-    >>> cohort = make_sleep_cohort(20, hours=0.5, modalities=["ibi"], random_state=0)
-    >>> model = make_pipeline(Sleep2VecTransformer(), LogisticRegression(C=0.01))
-    >>> both = BaselineComparison(model, DemographicBaseline(), random_state=0)
-    >>> both.fit(cohort, cohort.metadata["hypertension"]).weights_.coef_.shape
-    (1, 2)
-    """
-
-    _parameter_constraints: ClassVar[dict] = {
-        "n_splits": [count(2)],
-        "random_state": ["random_state"],
-    }
-
-    def __init__(
-        self, estimator: Any, baseline: Any, *, n_splits: int = 3, random_state: Any = None
-    ) -> None:
-        self.estimator = estimator
-        self.baseline = baseline
-        self.n_splits = n_splits
-        self.random_state = random_state
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.estimator_type = self.estimator.__sklearn_tags__().estimator_type
-        tags.target_tags.required = True
-        return tags
-
-    def fit(self, X: Any, y: ArrayLike) -> BaselineComparison:
-        """Fit the weights to predictions for held-out subjects, then both to all rows.
-
-        X is a list of Recording, a list of lists of them, or an EpochSequence; y has one outcome
-        each.
-        """
-        validate_params(self)
-        y, classify = np.asarray(y), is_classifier(self.estimator)
-        if classify:
-            self.classes_ = np.unique(y)
-        subjects = recorded_subjects(X)
-        folds = folds_by_subject(self._splitter(y, subjects), y, subjects, classify=classify)
-        both = {"estimator": self.estimator, "baseline": self.baseline}
-        predictions = held_out_predictions(both, X, y, folds).values()
-        columns = np.hstack([_as_columns(p, np.arange(len(y)), classify) for p in predictions])
-        stacker = LogisticRegression() if classify else LinearRegression()
-        self.weights_ = stacker.fit(columns, y)
-        self.estimator_ = clone(self.estimator).fit(X, y)
-        self.baseline_ = clone(self.baseline).fit(X, y)
-        return self
-
-    def _splitter(self, y: np.ndarray, subjects: np.ndarray) -> GroupKFold | StratifiedGroupKFold:
-        n_splits = min(self.n_splits, len(set(subjects.tolist())))
-        if not is_classifier(self.estimator):
-            return GroupKFold(n_splits, shuffle=True, random_state=self.random_state)
-        # each fold's training subjects include one of the rarest class
-        rarest = min(len(set(subjects[y == label].tolist())) for label in self.classes_)
-        n_splits = max(2, min(n_splits, rarest))
-        return StratifiedGroupKFold(n_splits, shuffle=True, random_state=self.random_state)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict the outcome from both; shape (len(X),)."""
-        return self.weights_.predict(self._stack(X))
-
-    @available_if(lambda self: is_classifier(self.estimator))
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each class of ``classes_``; shape (len(X), n_classes)."""
-        return self.weights_.predict_proba(self._stack(X))
-
-    def _stack(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
-        classify = is_classifier(self.estimator)
-        return np.hstack([_as_columns(m, X, classify) for m in (self.estimator_, self.baseline_)])
-
-
-def _as_columns(fitted: Any, X: Any, classify: bool) -> np.ndarray:
-    """Predictions as columns of a linear model; of classes, log-odds to the first one."""
-    if not classify:
-        return np.asarray(fitted.predict(X), dtype=float).reshape(len(X), -1)
-    if hasattr(fitted, "predict_proba"):
-        logs = np.log(np.clip(fitted.predict_proba(X), _MIN_PROBABILITY, None))
-        return logs[:, 1:] - logs[:, :1]
-    return np.asarray(fitted.decision_function(X), dtype=float).reshape(len(X), -1)
-
-
-class DemographicBaseline(RecordingInputMixin, BaseEstimator):
-    """A linear model of age, sex and BMI, to compare models of recordings with.
-
-    Logistic regression, or ridge regression, on the recordings' metadata. Missing values are
-    imputed by the median of the training subjects, with an indicator column.
-
-    Parameters
-    ----------
-    kind : {"classifier", "regressor"}, default="classifier"
-    fields : sequence of str, default=("age", "sex", "bmi")
-        Keys of ``Recording.metadata``; those that no training recording has are left out.
-    penalty : float, default=1.0
-        Strength of the L2 penalty on standardised columns.
-    class_weight : dict, "balanced" or None, default=None
-        Of a classifier.
-
-    Attributes
-    ----------
-    fields_ : tuple of str
-        Those that are used.
-    classes_ : ndarray
-        Of a classifier.
-    model_ : Pipeline
-        Metadata, imputer, scaler and linear model.
-
-    Examples
-    --------
-    >>> from sleep2vec_sklearn import make_sleep_cohort
-    >>> from sleep2vec_sklearn.evaluation import DemographicBaseline
-    >>> cohort = make_sleep_cohort(40, hours=0.5, modalities=["ibi"], random_state=0)
-    >>> baseline = DemographicBaseline().fit(cohort, cohort.metadata["hypertension"])
-    >>> baseline.fields_
-    ('age', 'sex', 'bmi')
-    >>> baseline.predict_proba(cohort[:2]).round(1)
-    array([[0.8, 0.2],
-           [0.9, 0.1]], dtype=float32)
-    """
-
-    _parameter_constraints: ClassVar[dict] = {
-        "kind": [StrOptions({"classifier", "regressor"})],
-        "penalty": [NON_NEGATIVE],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
-    }
-
-    def __init__(
-        self, kind: str = "classifier", *, fields: Sequence[str] = ("age", "sex", "bmi"),
-        penalty: float = 1.0, class_weight: dict | str | None = None,
-    ) -> None:  # fmt: skip
-        self.kind = kind
-        self.fields = fields
-        self.penalty = penalty
-        self.class_weight = class_weight
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.estimator_type = self.kind
-        return tags
-
-    def fit(self, X: Any, y: ArrayLike) -> DemographicBaseline:
-        """Fit to the recordings' metadata; no signal is read.
-
-        X is a list of Recording, a list of lists of them, or an EpochSequence; y has one outcome
-        each. Raises InvalidRecordingError if no recording has any of the fields.
-        """
-        validate_params(self)
-        self.fields_ = self._fields_with_values(X)
-        head = Ridge(alpha=self.penalty)
-        if self.kind == "classifier":
-            strength = 1 / self.penalty if self.penalty else np.inf
-            head = LogisticRegression(C=strength, class_weight=self.class_weight)
-        self.model_ = make_pipeline(
-            RecordingMetadata(self.fields_),
-            SimpleImputer(strategy="median", add_indicator=True),
-            StandardScaler(),
-            head,
-        )
-        self.model_.fit(X, np.asarray(y))
-        if self.kind == "classifier":
-            self.classes_ = self.model_.classes_
-        return self
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict the outcome of recordings as given to :meth:`fit`; shape (len(X),)."""
-        check_is_fitted(self)
-        return self.model_.predict(X)
-
-    @available_if(lambda self: self.kind == "classifier")
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each class of ``classes_``, of a classifier; shape (len(X), n_classes)."""
-        check_is_fitted(self)
-        return self.model_.predict_proba(X)
-
-    def score(self, X: Any, y: ArrayLike) -> float:
-        """Accuracy of a classifier, R2 of a regressor."""
-        check_is_fitted(self)
-        return self.model_.score(X, y)
-
-    def _fields_with_values(self, X: Any) -> tuple[str, ...]:
-        recordings = read_input(X, "nan").recordings
-        items = [item for recording in recordings for item in recording.metadata.items()]
-        # a value that is NaN does not equal itself
-        stated = {key for key, value in items if value is not None and value == value}
-        fields = tuple(field for field in self.fields if field in stated)
-        if not fields:
-            raise InvalidRecordingError(
-                f"no recording states {' or '.join(map(repr, self.fields))}; their metadata has "
-                f"{', '.join(sorted(map(str, stated))) or 'nothing'}. Give it with "
-                "Recording(..., metadata={...}), or name other fields."
-            )
-        return fields

@@ -22,6 +22,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from .._html import ShownAsTable
 from ._subjects import SubjectBootstrap
 from .agreement import agreement, check_pair, confusion_tables, per_class
 
@@ -190,7 +191,7 @@ def calibration_report(
 
 
 @dataclass(frozen=True, repr=False)
-class CalibrationReport:
+class CalibrationReport(ShownAsTable):
     """Result of :func:`calibration_report`.
 
     Attributes
@@ -217,14 +218,13 @@ class CalibrationReport:
     n_subjects: int
 
     def to_frame(self) -> pd.DataFrame:
-        """The scores, with columns score, value, low, high."""
-        return self.scores.reset_index()
+        """The scores, with columns metric, value, low, high."""
+        return self.scores.rename_axis("metric").reset_index()
 
-    def __repr__(self) -> str:
-        table = self.scores.rename_axis(None).to_string(float_format="{:.3f}".format)
+    def _headline(self) -> str:
         return (
             f"CalibrationReport({len(self.y_true)} rows of {self.n_subjects} subjects, "
-            f"{100 * self.y_true.mean():.1f} % positive)\n{table}"
+            f"{100 * self.y_true.mean():.1f} % positive)"
         )
 
 

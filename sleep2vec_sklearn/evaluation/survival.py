@@ -15,6 +15,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
+from .._html import ShownAsTable
+
 _HINT = "Make it with survival_outcome(event, time)."
 
 
@@ -190,8 +192,8 @@ def _first(mask: np.ndarray) -> tuple[tuple[int, ...], str]:
     return (row, column), f"row {row}{f', outcome {column}' if mask.shape[1] > 1 else ''}"
 
 
-@dataclass(frozen=True)
-class KaplanMeier:
+@dataclass(frozen=True, repr=False)
+class KaplanMeier(ShownAsTable):
     """A survival curve: a step function that decreases at each event.
 
     Attributes
@@ -216,6 +218,15 @@ class KaplanMeier:
     upper: np.ndarray
     n_events: np.ndarray
     n_at_risk: np.ndarray
+
+    def to_frame(self) -> pd.DataFrame:
+        """The curve: columns time, value (of survival), low, high, n_events, n_at_risk."""
+        columns = (self.times, self.survival, self.lower, self.upper, self.n_events, self.n_at_risk)
+        names = ("time", "value", "low", "high", "n_events", "n_at_risk")
+        return pd.DataFrame(dict(zip(names, columns, strict=True)))
+
+    def _headline(self) -> str:
+        return f"KaplanMeier({self.n_events.sum()} events at {len(self.times)} times)"
 
     def at(self, times: ArrayLike) -> np.ndarray:
         """Survival at any times; 1 before the first, and the last value after the last."""

@@ -13,6 +13,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._files import sha256
+from .._html import ShownAsTable
 from .._warnings import warn
 from ..encoding._base import components, signals_read
 from ..errors import InvalidRecordingError, ModalityWarning
@@ -32,6 +33,7 @@ from ..recordings.recording import Recording, as_recording
 from ..recordings.sources import Signal, SignalLayout
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import ArrayLike
 
 PREFIT = "prefit"
@@ -117,7 +119,8 @@ class SensorStudy:
     def _fit_fold(self, X: Any, rows: np.ndarray, train: np.ndarray) -> Any:
         train = np.intersect1d(train, rows)
         X = _safe_indexing(X, np.searchsorted(rows, train))
-        return fit_aligning_classes(self.estimator, X, self.y[train], self.classes)
+        groups = self.draws.subjects[self.draws.codes[train]]
+        return fit_aligning_classes(self.estimator, X, self.y[train], self.classes, groups)
 
     def warn_of_untrained(self, modalities: Sequence[str]) -> None:
         """Warn of modalities that are tested but in no training night of a fold."""
@@ -287,6 +290,22 @@ class Alteration:
         """Rate, unit and length of the altered signal."""
         rate = night.rates[name]
         return SignalLayout(rate, night.units[name], round(night.duration * rate))
+
+
+class StudyResult(ShownAsTable):
+    """What results have in common whose ``summary`` has a row per condition and metric."""
+
+    summary: pd.DataFrame
+    average: str
+    level: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`summary` with the scores in a column ``value``, as other results have it."""
+        return self.summary.rename(columns={"score": "value"})
+
+    def _headline(self) -> str:
+        how = "all rows together" if self.average == "pooled" else "mean over subjects"
+        return f"{type(self).__name__}({how}, {100 * self.level:g} % confidence intervals)"
 
 
 def digest(*parts: object) -> str:

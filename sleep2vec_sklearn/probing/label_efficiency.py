@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.utils import _safe_indexing, check_scalar
-from tqdm.auto import tqdm
 
+from .._progress import progress_bar
 from ..evaluation._cross_validation import (
     ResampledScores,
     SubjectScorer,
@@ -22,11 +22,18 @@ from ..evaluation._cross_validation import (
     named_scorers,
 )
 from ..evaluation._subjects import SubjectBootstrap, folds_by_subject, subjects_of
-from ._sensor_study import check_target, draw_seed, held_out, paired_differences, summarise
+from ._sensor_study import (
+    StudyResult,
+    check_target,
+    draw_seed,
+    held_out,
+    paired_differences,
+    summarise,
+)
 
 
-@dataclass(frozen=True, eq=False)
-class LabelEfficiency:
+@dataclass(frozen=True, eq=False, repr=False)
+class LabelEfficiency(StudyResult):
     """Result of :func:`label_efficiency_curve`.
 
     Attributes
@@ -201,7 +208,7 @@ def label_efficiency_curve(
     ]
     work = (delayed(study.score)(estimators[name], size, repeat) for name, size, repeat in jobs)
     results = Parallel(n_jobs=n_jobs, return_as="generator")(work)
-    bar = tqdm(results, total=len(jobs), desc="label efficiency", unit="fit", disable=not verbose)
+    bar = progress_bar(bool(verbose), results, total=len(jobs), desc="label efficiency", unit="fit")
     return study.collect(dict(zip(jobs, bar, strict=True)), level)
 
 
@@ -279,7 +286,9 @@ class _LabelStudy:
         for fold, (_, test) in enumerate(self.folds):
             rows = self.training_rows(fold, size, repeat)
             X = _safe_indexing(self.X, rows)
-            fitted = fit_aligning_classes(estimator, X, self.y[rows], self.classes)
+            fitted = fit_aligning_classes(
+                estimator, X, self.y[rows], self.classes, self.subjects[rows]
+            )
             parts.append((fitted, _safe_indexing(self.X, test)))
         tested = np.concatenate([test for _, test in self.folds])
         return self.scorer.score(held_out(parts, tested, len(self.y), self.classes), tested)

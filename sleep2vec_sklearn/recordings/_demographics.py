@@ -8,7 +8,7 @@ import numbers
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,42 @@ _UNKNOWN = (
     "", "?", "-", ".", "n/a", "na", "nan", "<na>", "nat", "none", "null", "unknown", "missing",
     "not reported", "not known",
 )  # fmt: skip
+MISSING = "missing"  # no category is called so
 _GROUP = re.compile(r"[<>]=?\s*\d+|\d+\s*\+")  # of ages, such as 90+
 _AGES = re.compile(r"(.*_)?age(_.*)?")
 _BMIS = re.compile(r"(nsrr_)?bmi(_s\d)?")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(,\d+)*")
 _NO_SEX = ("x", "u", "other")
+
+
+class CategoryText(str):
+    """A text from a column of pandas' categories; "9" among them is no number."""
+
+    __slots__ = ()
+
+
+class CategoryCode(int):
+    """A whole number from a column of pandas' categories: a code, not an amount."""
+
+
+class CategoryLevel(float):
+    """Another number from a column of pandas' categories."""
+
+    __slots__ = ()
+
+
+_MARKS: dict[type, Callable[[Any], Any]] = {
+    str: CategoryText, int: CategoryCode, float: CategoryLevel
+}  # fmt: skip
+_MARKED = (CategoryText, CategoryCode, CategoryLevel)
+
+
+def mark_category(value: Any) -> Any:
+    """A value of a column of categories, as one that says so itself, also without the column.
+
+    Booleans stay, which are 0 and 1 with a column or without, and so does what is no number.
+    """
+    return _MARKS.get(type(value), lambda same: same)(value)
 
 
 def describe_subjects(
@@ -204,11 +236,53 @@ def is_age(field: str) -> bool:
     return _AGES.fullmatch(field.lower()) is not None
 
 
+def read_category(value: Any, declared: bool = False) -> str | None:
+    """A category as text, None for unknown; 1.0 is "1", as a gap makes floats of integer codes.
+
+    "none" is a category, as of apnoea; of a column of pandas' categories ``declared`` as such, so
+    is every word but "missing", which stands for what is unknown.
+    """
+    declared = declared or isinstance(value, _MARKED)
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower() == "none" or (declared and text.lower() not in ("", MISSING)):
+            return text
+    return read_text(value)
+
+
+def states_categories(facts: Sequence[Mapping[str, Any]], field: str) -> bool:
+    """Whether a field of recordings' metadata has categories: by pandas' dtype, or all words."""
+    stated = [value for known in facts if read_category(value := known.get(field)) is not None]
+    if any(isinstance(value, _MARKED) for value in stated):
+        return True
+    numeric = (reads_as_number(value) or isinstance(value, bool | np.bool_) for value in stated)
+    return bool(stated) and not any(numeric)
+
+
+def reads_as_number(value: Any) -> bool:
+    """Whether a value is meant as a number: also a text of one, with whichever decimal mark."""
+    if not isinstance(value, str):
+        return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+    try:
+        float(value)
+    except ValueError:
+        return _DECIMAL_COMMA.fullmatch(value.strip()) is not None
+    return True
+
+
 def read_number(value: Any, field: str, name: str) -> float:
     """A finite number, NaN for unknown, from a number, its text or a boolean."""
     text = read_text(value)
     if text is None:
         return np.nan
+    if _DECIMAL_COMMA.fullmatch(text):
+        # 1,234 may be either, so nobody guesses
+        raise InvalidRecordingError(
+            f"{name}: {field!r} is {value!r}, with a comma; accepted is a decimal point. Read the "
+            "table by pandas.read_csv(..., decimal=','), or give it to read_cohort as a file."
+        )
     try:
         number = float(value if isinstance(value, bool | np.bool_) else text)
     except ValueError:
@@ -216,6 +290,7 @@ def read_number(value: Any, field: str, name: str) -> float:
     if math.isinf(number):
         raise InvalidRecordingError(
             f"{name}: {field!r} is {value!r}; accepted is a finite number, or None where it is "
-            "not known. Code categories as numbers, or leave the field out."
+            "not known. Name the field in categorical if its values are categories, or leave it "
+            "out."
         )
     return number

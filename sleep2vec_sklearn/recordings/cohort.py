@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 
+from .._html import as_html
 from .._warnings import listed
 from ..errors import InvalidRecordingError
 from .recording import Recording, as_recording, name_subjects
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 # columns that say where a night is and whose, not what is known of it
 _PLACES = ("path", "hypnogram", "subject", "id")
-_ROWS_SHOWN = 10
 _MOVED = (
     "rows of cohort.metadata were moved, renamed, dropped or added in place, and are no longer "
     "those of its recordings. Use cohort.sort_by(column) or cohort[mask] instead; assign a table "
@@ -229,12 +229,7 @@ class Cohort(list[Recording]):
         return f"Cohort({len(self)} recordings of {subjects} subjects{failures})"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        rest = len(self) - _ROWS_SHOWN
-        more = f"<p>and {rest} more; see <code>.metadata</code></p>" if rest > 0 else ""
-        table = self._metadata.head(_ROWS_SHOWN).to_html(max_cols=12)
-        return f"<p>{escape(repr(self))}</p>{table}{more}"
+        return as_html(repr(self), self._metadata, rest=".metadata")
 
     def _refuse_change(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Stand for the methods of a list that would part the nights from their rows."""
@@ -336,7 +331,13 @@ class _Row(Mapping[str, Any]):
                 return own
             raise KeyError(key)
         # a column with gaps makes floats of integers
-        return own if isinstance(own, str | int) and own == value else value
+        value = own if isinstance(own, str | int) and own == value else value
+        if self._table[key].dtype.name != "category":
+            return value
+        # imports pandas, which a cohort has but recordings alone do not need
+        from ._demographics import mark_category
+
+        return mark_category(value)
 
     def __iter__(self) -> Iterator[str]:
         return (key for key in dict.fromkeys([*self.own, *self._table.columns]) if key in self)

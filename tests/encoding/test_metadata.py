@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,6 +30,7 @@ def test_age_sex_site_are_columns():
 
 def test_missing_nan_and_unseen_zero():
     fitted = RecordingMetadata().fit([night(KNOWN)])
+    fitted.set_params(handle_unknown="ignore")
     rows = fitted.transform([night({}), night({"site": "elsewhere"}), {"actigraphy": np.ones(60)}])
     np.testing.assert_array_equal(rows, [[np.nan] * 3, [np.nan, np.nan, 0], [np.nan] * 3])
     assert np.isnan(columns_of([night(KNOWN), {"eeg": None}])[1]).all()
@@ -154,7 +157,97 @@ def test_words_are_categories():
     assert fitted.categories_ == {"race": ("asian", "white"), "site": ("1",)}
     assert fitted.get_feature_names_out().tolist() == ["race_asian", "race_white", "site_1"]
     np.testing.assert_array_equal(fitted.transform(X), [[0, 1, 1], [1, 0, 1], [np.nan, np.nan, 1]])
-    np.testing.assert_array_equal(fitted.transform([night({"race": "black"})])[0, :2], [0, 0])
+
+
+def test_unseen_categories_are_named():
+    fitted = RecordingMetadata(fields=["race", "age"]).fit([night({"race": "white", "age": 50})])
+    X = [night({"race": race}) for race in ("black", "white", "black", None)]
+    with pytest.warns(RecordingWarning, match="race has 'black' in 2 recordings: not among"):
+        rows = fitted.transform(X)
+    np.testing.assert_array_equal(rows[:, 0], [0, 1, 0, np.nan])
+    with pytest.raises(InvalidRecordingError, match=r"'black' in 2 recordings.*categories_"):
+        fitted.set_params(handle_unknown="error").transform(X)
+
+
+def test_missing_as_a_category():
+    X = [night({"race": "white", "age": 50}), night({"race": "unknown"}), night({"race": "asian"})]
+    fitted = RecordingMetadata(fields=["race", "age"], missing="category").fit(X)
+    assert fitted.get_feature_names_out().tolist() == [
+        "race_asian", "race_white", "race_missing", "age"]  # fmt: skip
+    expected = [[0, 1, 0, 50], [0, 0, 1, np.nan], [1, 0, 0, np.nan]]
+    np.testing.assert_array_equal(fitted.transform(X), expected)
+    # a subject of whom one night states it
+    rows = fitted.transform([[X[1], X[0]], X[1]])
+    np.testing.assert_array_equal(rows, [expected[0], expected[1]])
+
+
+def test_declared_codes_are_categories():
+    X = [night({"race": code, "sex": sex}) for code, sex in ((1, 1), (2.0, 2), (1.0, 1), (None, 2))]
+    fitted = RecordingMetadata(["race", "sex"], categorical=["race", "sex"]).fit(X)
+    assert fitted.categories_ == {"race": ("1", "2"), "sex": ("1", "2")}
+    np.testing.assert_array_equal(fitted.transform(X[:1]), [[1, 0, 1, 0]])
+    assert columns_of(X, fields=["race"]).ravel()[:3].tolist() == [1, 2, 1]
+    texts = [night({"race": "1"}), night({"race": "2"})]
+    assert columns_of(texts, fields=["race"]).tolist() == [[1], [2]]
+    assert columns_of(texts, fields=["race"], categorical=["race"]).shape == (2, 2)
+
+
+def test_dtype_of_table_is_kept():
+    table = pd.DataFrame({"race": pd.Categorical([1, 2, None]), "mixed": ["a", "9", "a"]})
+    table["mixed"] = table["mixed"].astype("category")
+    table["grown"] = pd.cut(pd.Series([30, 40, 50]), [0, 35, 60])
+    table["level"] = pd.Categorical([0.5, 1.5, 0.5])
+    table.index = ["n0", "n1", "n2"]
+    cohort = Cohort([night({"race": 1}, id="n0"), *(night({}, id=f"n{i}") for i in (1, 2))], table)
+    # workers get recordings without their table
+    left = [night(dict(n.metadata)) for n in cohort]
+    for X in (cohort, pickle.loads(pickle.dumps(list(cohort))), left):
+        fitted = RecordingMetadata(["race", "mixed", "grown", "level"]).fit(X)
+        assert fitted.categories_ == {
+            "race": ("1", "2"), "mixed": ("9", "a"), "grown": ("(0, 35]", "(35, 60]"),
+            "level": ("0.5", "1.5")}  # fmt: skip
+    assert (cohort[0].metadata["race"], cohort[1].metadata["level"]) == (1, 1.5)
+
+
+def test_none_is_a_category():
+    X = [night({"apnoea": word}) for word in ("none", "mild", "None", None)]
+    assert RecordingMetadata(["apnoea"]).fit(X).categories_ == {"apnoea": ("None", "mild", "none")}
+    assert RecordingMetadata(["apnoea"]).fit(X[:1]).categories_ == {"apnoea": ("none",)}
+    # among numbers it is none
+    counts = columns_of([night({"drinks": n}) for n in (2, "none")], fields=["drinks"])
+    np.testing.assert_array_equal(counts, [[2], [np.nan]])
+
+
+def test_declared_words_are_stated():
+    words = ["none", "unknown", "missing", "mild"]
+    table = pd.DataFrame({"apnoea": pd.Categorical(words)}, index=list("abcd"))
+    cohort = Cohort([night({}, id=name) for name in "abcd"], table)
+    fitted = RecordingMetadata(["apnoea"], missing="category").fit(cohort)
+    assert fitted.categories_ == {"apnoea": ("mild", "none", "unknown", "missing")}
+    np.testing.assert_array_equal(
+        fitted.transform(cohort), [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0]]
+    )
+
+
+def test_identifiers_are_no_categories():
+    X = [night({"code": f"code {i}", "site": i % 30}) for i in range(60)]
+    with pytest.raises(InvalidRecordingError, match="'code' has 60 categories in 60 recordings"):
+        columns_of(X, fields=["code"])
+    assert columns_of(X, fields=["site"]).shape == (60, 30)
+    assert columns_of(X[:20], fields=["code"]).shape == (20, 20)
+
+
+@pytest.mark.parametrize("categorical", ["age", ["race"], None])
+def test_invalid_categorical_is_refused(categorical):
+    with pytest.raises(ValueError, match=r"categorical is .*names that are in fields, which has"):
+        columns_of([night(KNOWN)], categorical=categorical)
+
+
+def test_decimal_comma_is_named():
+    X = [night({"bmi": "27,5", "ahi": "3,1"}, id="n0")]
+    for field in ("bmi", "ahi"):
+        with pytest.raises(InvalidRecordingError, match=r"\(n0\): .*with a comma.*decimal=','"):
+            columns_of(X, fields=[field])
 
 
 def test_one_word_among_numbers():

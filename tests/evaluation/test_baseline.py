@@ -2,6 +2,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import (
     BaseEstimator,
@@ -11,13 +12,16 @@ from sklearn.base import (
     is_classifier,
     is_regressor,
 )
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import GroupKFold, cross_val_predict, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sleep2vec_sklearn import EpochSequence, Recording
-from sleep2vec_sklearn.errors import InvalidRecordingError, LeakageWarning
+from sleep2vec_sklearn.errors import InvalidRecordingError, LeakageWarning, RecordingWarning
 from sleep2vec_sklearn.evaluation import (
     BaselineComparison,
     DemographicBaseline,
@@ -107,6 +111,33 @@ def test_weights_of_held_out_subjects():
     assert abs(of_memory) < 0.1 * of_baseline
 
 
+def test_weights_of_held_out_groups():
+    class Remembering(LevelClassifier):
+        """Knows the outcome of each family that it was fitted to."""
+
+        def fit(self, X, y):
+            self.seen_ = dict(zip((night.metadata["family"] for night in X), y, strict=True))
+            return super().fit(X, y)
+
+        def predict_proba(self, X):
+            p = np.array([self.seen_.get(night.metadata["family"], 0.5) for night in X])
+            return np.stack([1 - p, p], axis=1)
+
+    families = np.arange(N) // 2
+    ill = np.repeat(ILL[::2], 2)
+    nights = [
+        Recording({"spo2": (n["spo2"], 1)}, metadata={"age": 50 + 9 * i + x, "family": family})
+        for n, x, i, family in zip(NIGHTS, LEVEL - 93, ill, families, strict=True)
+    ]
+    both = BaselineComparison(Remembering(), DemographicBaseline(), random_state=0)
+    of_memory, of_baseline = both.fit(nights, ill, families).weights_.coef_[0]
+    assert abs(of_memory) < 0.1 * of_baseline
+    comparison = compare_with_baseline(Remembering(), nights, ill, families, n_resamples=20)
+    assert comparison.scores.loc[("both", "roc_auc"), "value"] > 0.95
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        both.fit(nights, ill, families[1:])
+
+
 def test_kind_follows_the_estimators():
     both = BaselineComparison(LevelClassifier(), DemographicBaseline())
     assert clone(both).get_params().keys() == both.get_params().keys()
@@ -179,7 +210,123 @@ def test_epochs_share_their_metadata(nights, ill):
         DemographicBaseline().fit([Recording(SIGNAL, metadata={"site": "a"})] * 2, [0, 1])
 
 
-@pytest.mark.parametrize(("name", "value"), [("kind", "survival"), ("penalty", -1)])
+RACES = np.array(["a", "b", "c"])[np.arange(N) % 3]
+RACED = [
+    Recording(
+        {"spo2": (n["spo2"], 1)},
+        metadata={"age": n.metadata["age"], "race": race if i % 5 else None, "all": 1, "ill": ill},
+        subject=i,
+    )
+    for i, (n, race, ill) in enumerate(zip(NIGHTS, RACES, ILL, strict=True))
+]
+
+
+def test_categories_are_covariates():
+    by_race = (RACES == "a") | (np.arange(N) % 10 == 4)
+    comparison = compare_with_baseline(
+        LevelClassifier(), RACED, by_race, covariates=["age", "race"], cv=2, n_resamples=50
+    )
+    assert comparison.scores.loc[("baseline", "roc_auc"), "value"] > 0.7
+    model = DemographicBaseline(fields=["age", "race"]).fit(RACED, by_race)
+    assert model.model_[0].categories_ == {"race": ("a", "b", "c", "missing")}
+    # a missing category is one of its own, so nothing is imputed but the age
+    assert model.model_[-1].coef_.shape == (1, 5)
+    other = Recording(SIGNAL, metadata={"age": 50, "race": "d"})
+    with pytest.warns(RecordingWarning, match="race has 'd' in 1 recordings"):
+        model.predict_proba([other])
+    model.set_params(handle_unknown="error").fit(RACED, by_race)
+    with pytest.raises(InvalidRecordingError, match="race has 'd'"):
+        model.predict_proba([other])
+
+
+def test_codes_of_baseline_are_declared():
+    coded = [
+        Recording(SIGNAL, metadata={"race": "abc".index(race)}, subject=i)
+        for i, race in enumerate(RACES)
+    ]
+    is_middle = RACES == "b"
+    scores = [
+        DemographicBaseline(fields=["race"], categorical=codes).fit(coded, is_middle)
+        .score(coded, is_middle)
+        for codes in ([], ["race"])
+    ]  # fmt: skip
+    assert scores == [pytest.approx(2 / 3), 1]
+    with pytest.raises(ValueError, match=r"categorical is \['site'\]"):
+        DemographicBaseline(fields=["race"], categorical=["site"]).fit(coded, is_middle)
+
+
+def test_joint_model_reads_both():
+    model = make_pipeline(FunctionTransformer(mean_spo2), LogisticRegression())
+    comparison = compare_with_baseline(
+        model, RACED, ILL, covariates=["age", "race"], combine="joint", cv=3, n_resamples=50
+    )
+    value = comparison.scores["value"].droplevel("metric")
+    assert value["both"] > max(value["estimator"], value["baseline"])
+
+
+def test_joint_model_by_hand():
+    model = make_pipeline(FunctionTransformer(mean_spo2), LogisticRegression())
+    options = {"cv": GroupKFold(3), "covariates": ["age"], "n_resamples": 50}
+    joint = compare_with_baseline(model, NIGHTS, ILL, combine="joint", **options)
+    by_hand = make_pipeline(
+        ColumnTransformer([("age", StandardScaler(), [1])], remainder="passthrough"),
+        LogisticRegression(),
+    )
+    columns = np.column_stack([LEVEL, AGE])
+    expected = cross_val_predict(
+        by_hand, columns, ILL, groups=range(N), cv=GroupKFold(3), method="predict_proba"
+    )
+    np.testing.assert_allclose(joint.predictions["both"]["predict_proba"], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("combine", ["stacked", "joint"])
+def test_fields_are_those_of_training(combine):
+    rare = [Recording({"spo2": (n["spo2"], 1)}, metadata=n.metadata, subject=i)
+            for i, n in enumerate(NIGHTS)]  # fmt: skip
+    rare[0] = Recording({"spo2": (NIGHTS[0]["spo2"], 1)}, metadata={"age": AGE[0], "bmi": 25},
+                        subject=0)  # fmt: skip
+    model = make_pipeline(FunctionTransformer(mean_spo2), LogisticRegression())
+    options = {"combine": combine, "cv": GroupKFold(3), "n_resamples": 20}
+    stated = compare_with_baseline(model, rare, ILL, **options)
+    without = compare_with_baseline(model, NIGHTS, ILL, **options)
+    # the fold in which the subject is tested knows of no bmi
+    tested = stated.fold == stated.fold[0]
+    for name in ("baseline", "both"):
+        np.testing.assert_allclose(
+            stated.predictions[name]["predict_proba"][tested],
+            without.predictions[name]["predict_proba"][tested],
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"covariates": ["ill"]}, "'ill', which is y itself or y in other words"),
+     ({"covariates": ["age", "all"]}, "'all', which is the same in all 90 rows"),
+     ({"covariates": ["bim"]}, "'bim', which no recording states; their metadata has age, all"),
+     ({"covariates": "age"}, "covariates is 'age'; accepted is a list"),
+     ({"covariates": []}, r"covariates is \[\]"),
+     ({"covariates": ["age"], "baseline": DemographicBaseline()}, "both given"),
+     ({"combine": "both"}, "accepted are 'stacked' and 'joint'"),
+     ({"combine": "joint"}, "estimator of type LevelClassifier and a baseline of type Demog")],
+)  # fmt: skip
+def test_unusable_covariates_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        compare_with_baseline(LevelClassifier(), RACED, ILL, **options)
+
+
+def test_outcome_in_other_words():
+    y = pd.Series(AGE > 55, name="age")
+    with pytest.raises(InvalidRecordingError, match="'age', which is y itself"):
+        compare_with_baseline(LevelClassifier(), RACED, y, covariates=["age"])
+    with pytest.raises(InvalidRecordingError, match="'age', which is y itself"):
+        compare_with_baseline(LevelRegressor(), RACED, 2 * AGE + 1, covariates=["age"])
+    with pytest.raises(ValueError, match="y has no label"):
+        compare_with_baseline(LevelClassifier(), RACED, [None, *ILL[1:]], covariates=["age"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("kind", "survival"), ("penalty", -1), ("handle_unknown", 0)]
+)
 def test_invalid_parameters_are_refused(nights, ill, name, value):
     with pytest.raises(ValueError, match=f"'{name}' parameter of DemographicBaseline"):
         DemographicBaseline(**{name: value}).fit(nights, ill)

@@ -113,6 +113,11 @@ def test_repr_and_table_show_differences(compared):
     assert len(lines) == 4
     table = compared.to_frame()
     assert table["difference"].isna().tolist() == [True, False]
+    html = compared._repr_html_()
+    assert html.startswith("<p>EstimatorComparison(20 subjects")
+    assert html.count("<tr") == 3
+    assert "| prior       | roc_auc  |" in compared.to_markdown()
+    assert "difference (CI)" in compared.to_latex()
 
 
 @pytest.mark.parametrize(

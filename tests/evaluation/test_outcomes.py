@@ -109,7 +109,7 @@ def test_curve_and_repr():
     assert len(report.curve) == 5
     assert np.corrcoef(report.curve.T)[0, 1] > 0.98
     assert "1500 rows of 1500 subjects" in repr(report)
-    assert [*report.to_frame()["score"]] == ["brier", "ece", "slope", "intercept"]
+    assert [*report.to_frame()["metric"]] == ["brier", "ece", "slope", "intercept"]
 
 
 @pytest.mark.parametrize(
