@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,34 +133,56 @@ class RowSummary:
             return np.zeros_like(rows)
         # own numbers are levels, which nothing else brings to the size of other nights
         centers = night_centers(sensors, night.window, fewest=1) or {}
+        # without a gap every epoch has the same, and one of them is enough: a third of the time of
+        # a transform whose tokens are cached
+        is_whole = not self.n_around and all(i.valid.all() for i in night.modalities.values())
         constant = {}
         for name, item in night.modalities.items():
             center = centers.get(name, np.zeros(item.tokens.shape[1], np.float32))
             if uncentred and self.own is not None:
                 center[: self.own[name].n_shared] = 0
-            tokens = np.broadcast_to(center, item.tokens.shape)
-            constant[name] = EncodedModality(tokens, item.valid)
-        return with_context(self._fuse(constant)[0], epochs, self.n_around)
+            valid = item.valid[:1] if is_whole else item.valid
+            constant[name] = EncodedModality(
+                np.broadcast_to(center, (len(valid), len(center))), valid
+            )
+        fused = self._fuse(constant)[0]
+        if is_whole:
+            return np.broadcast_to(fused, (len(epochs), fused.shape[1]))
+        return with_context(fused, epochs, self.n_around)
 
 
 class RowCollector:
     """Fills the output array night by night, and remembers what went wrong."""
 
     def __init__(self, inputs: EncoderInput, n_columns: int, summary: RowSummary):
-        self._inputs = inputs
+        self._inputs, self.n_columns = inputs, n_columns
         self.summary = summary
-        self._sums = np.zeros((inputs.n_rows, n_columns), dtype=np.float32)
-        self._counts = np.zeros((inputs.n_rows, 1), dtype=np.float32)
         self._failures: list[str] = list(inputs.unusable)
         self._left_out: list[str] = []
         self._complaints: list[str] = []
         self._short: list[str] = []
 
+    # made at the first night: rows that are written to a file are never together in memory
+    @cached_property
+    def _sums(self) -> np.ndarray:
+        return np.zeros((self._inputs.n_rows, self.n_columns), dtype=np.float32)
+
+    @cached_property
+    def _counts(self) -> np.ndarray:
+        return np.zeros((self._inputs.n_rows, 1), dtype=np.float32)
+
     def add(self, night: EncodedNight) -> None:
         """Take one night's result in."""
+        values = self.rows_of(night)
+        if values is not None:
+            self._sums[self._inputs.rows[night.position]] += values
+            self._counts[self._inputs.rows[night.position]] += 1
+
+    def rows_of(self, night: EncodedNight) -> np.ndarray | None:
+        """One night's rows, which are not stored; None, and a note of why, if it has none."""
         if night.error is not None:
             self._failures.append(str(night.error))
-            return
+            return None
         i, epochs = night.position, self._inputs.epochs
         # a lead in which no beats are found is no sensor that is off
         off = [name for name in night.left_out if name not in self._inputs.recordings[i].derived]
@@ -168,14 +191,21 @@ class RowCollector:
         self._complaints += [f"{self._inputs.locations[i]}: {text}" for text in night.complaints]
         if self.summary.center and is_short(self.summary.sensors(night.modalities)):
             self._short.append(self._inputs.locations[i])
-        values = night.rows
-        if values is None:
-            values = self.summary(night, None if epochs is None else epochs[i])
-        self._sums[self._inputs.rows[i]] += values
-        self._counts[self._inputs.rows[i]] += 1
+        if night.rows is not None:
+            return night.rows
+        return self.summary(night, None if epochs is None else epochs[i])
 
     def result(self) -> np.ndarray:
         """The rows, NaN where nothing could be encoded; warns of what was left out."""
+        self.warn_of_omissions()
+        with np.errstate(invalid="ignore"):
+            # in place, as the rows of a cohort may be half of the memory
+            self._sums /= self._counts
+        self._counts[:] = 1
+        return self._sums
+
+    def warn_of_omissions(self) -> None:
+        """Warn of nights without rows, and of sensors that were left out."""
         what = "could not be encoded; their rows are NaN unless another night fills them"
         _warn_of_recordings(what, self._failures)
         what = "had a sensor that is flat or without samples, which counts as missing"
@@ -183,8 +213,6 @@ class RowCollector:
         what = "had a sensor or derivation that cannot be used, which counts as missing"
         _warn_of_recordings(what, self._complaints)
         warn_of_short(self._short)
-        with np.errstate(invalid="ignore"):
-            return self._sums / self._counts
 
 
 def warn_of_short(locations: list[str]) -> None:

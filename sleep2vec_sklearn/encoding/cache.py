@@ -15,10 +15,12 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from .._files import free_at_fork
 from ..config import get_config
 from ..model.encoder import EncodedModality
 from ._disk_cache import DiskCache
 
+_DROPPED_NOTED = 100_000  # entries; some 10 MB
 _NOT_FOLDERS = ("", "none", "memory", "disk", "auto")
 
 
@@ -192,6 +194,8 @@ class TokenStore:
                     self.memory.put(key, entry)
             elif key not in self.disk:
                 self.disk.put(key, entry)
+        elif entry is None:
+            self.memory.note_miss(key)
         with _counting:
             _counts[entry is not None] += 1
         return entry
@@ -206,7 +210,9 @@ class TokenStore:
             self.disk.put(key, value)
 
     def take_complaint(self) -> str | None:
-        return None if self.disk is None else self.disk.take_complaint()
+        """What is wrong with the folder, or with the size of the memory, since the last call."""
+        of_disk = None if self.disk is None else self.disk.take_complaint()
+        return of_disk or self.memory.take_complaint()
 
 
 class TokenCache:
@@ -216,6 +222,9 @@ class TokenCache:
         self.max_bytes = max_bytes
         self.n_bytes = 0
         self._entries: OrderedDict[Hashable, EncodedModality] = OrderedDict()
+        self._dropped: dict[int, int] = {}  # bytes of entries there was no room for, by hash
+        self._complaint: str | None = None
+        self._has_complained = False
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -235,27 +244,65 @@ class TokenCache:
     def put(self, key: Hashable, value: EncodedModality) -> None:
         """Store an entry, dropping the least recently used ones where room is needed."""
         with self._lock:
-            if key in self._entries or value.n_bytes > self.max_bytes:
+            if key in self._entries:
+                return
+            self._dropped.pop(hash(key), None)
+            if value.n_bytes > self.max_bytes:
+                self._note_dropped(key, value)
                 return
             self._entries[key] = value
             self.n_bytes += value.n_bytes
             self._drop_surplus()
 
+    def note_miss(self, key: Hashable) -> None:
+        """Of an entry that was dropped, the memory complains once: a study does not fit in it."""
+        with self._lock:
+            if self._has_complained or hash(key) not in self._dropped:
+                return
+            self._has_complained = True
+            n_bytes = self.n_bytes + sum(self._dropped.values())
+            self._complaint = (
+                f"the cache in memory holds {self.max_bytes / 2**20:.4g} MiB and the study's "
+                f"tokens take {n_bytes / 2**20:.4g} MiB or more, so that nights are encoded again. "
+                "Keep them in a folder with set_config(cache_dir=...), or allow more memory with "
+                f"set_config(cache_bytes={2 * n_bytes})."
+            )
+
+    def take_complaint(self) -> str | None:
+        with self._lock:
+            complaint, self._complaint = self._complaint, None
+        return complaint
+
     def resize(self, max_bytes: int) -> None:
         with self._lock:
+            if max_bytes != self.max_bytes:
+                # what had no room then may have it now
+                self._dropped.clear()
+                self._complaint, self._has_complained = None, False
             self.max_bytes = max_bytes
             self._drop_surplus()
 
     def clear(self) -> None:
         with self._lock:
             self._entries.clear()
+            self._dropped.clear()
+            self._complaint, self._has_complained = None, False
             self.n_bytes = 0
 
     def _drop_surplus(self) -> None:
         while self.n_bytes > self.max_bytes:
-            self.n_bytes -= self._entries.popitem(last=False)[1].n_bytes
+            key, value = self._entries.popitem(last=False)
+            self.n_bytes -= value.n_bytes
+            self._note_dropped(key, value)
+
+    def _note_dropped(self, key: Hashable, value: EncodedModality) -> None:
+        # a memory of 0 bytes is one that was switched off
+        if self.max_bytes and len(self._dropped) < _DROPPED_NOTED:
+            self._dropped[hash(key)] = value.n_bytes
 
 
 MEMORY_CACHE = TokenCache()
 _counts: Counter[bool] = Counter()  # by whether the entry was there
 _counting = threading.Lock()
+for _shared in (_counting, MEMORY_CACHE._lock):
+    free_at_fork(_shared)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from .._warnings import listed
 from ..errors import InvalidRecordingError
 from ..recordings.epochs import EpochSequence, as_epoch_sequence
 from ..recordings.recording import (
@@ -100,7 +101,8 @@ class RowKeys(Sequence):
         """Make names unique: a night that X holds twice has its rows twice."""
         import pandas as pd
 
-        codes, unique = pd.factorize(names)
+        # a missing name is one, too: without a code it would be taken for the last
+        codes, unique = pd.factorize(names, use_na_sentinel=False)
         first = np.unique(codes, return_index=True)[1]
         return cls(unique, subjects[first], codes[recording_index], epochs, stages)
 
@@ -308,16 +310,61 @@ def _check_one_subject(nights: Sequence, row: int) -> None:
         )
 
 
-def as_row_keys(X: Any) -> RowKeys:
-    """Keys of RowKeys or part of them, a pandas index, recordings, subjects' nights, or epochs."""
+def keys_of_names(X: Any, column: str, unit: str) -> RowKeys | None:
+    """Keys of RowKeys, a pandas index, ids, or a table with a column of them; else None.
+
+    Ids are text or integers. Where ``unit`` is "epoch", a table has the column "epoch" as well.
+    """
+    import pandas as pd
+
     if isinstance(X, RowKeys):
         return X
     if hasattr(X, "nlevels"):
         return RowKeys.from_index(X)
     if isinstance(X, list | tuple) and len(X) and all(isinstance(x, RowKey) for x in X):
-        names = as_names([x.recording for x in X])
-        epochs = None if X[0].epoch is None else np.array([x.epoch for x in X])
-        return RowKeys._merged(names, names, np.arange(len(X)), epochs)
+        epochs = None if X[0].epoch is None else [x.epoch for x in X]
+        return _keys_of_ids([x.recording for x in X], epochs)
+    epochs = None
+    if hasattr(X, "columns"):
+        columns = list(X.columns)
+        if len(columns) != 1 and column not in columns:
+            raise InvalidRecordingError(
+                f"X is a table without a column {column!r}; its columns are "
+                f"{listed([*map(repr, columns)])}. Name the column of ids by column=, or pass it "
+                "alone."
+            )
+        if unit == "epoch" and "epoch" in columns:
+            epochs = X["epoch"]
+        X = X[column if column in columns else columns[0]]
+    elif isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1:
+        X = X[:, 0]
+    is_column = isinstance(X, Sequence | np.ndarray) or hasattr(X, "to_list")
+    if not is_column or isinstance(X, str) or getattr(X, "ndim", 1) != 1:
+        return None
+    ids = X.to_list() if hasattr(X, "to_list") else X
+    # gaps say nothing of what the others are
+    first = next((x for x in ids if not (x is None or x is pd.NA or isinstance(x, float))), None)
+    if not isinstance(first, str | int | np.integer) or isinstance(first, bool):
+        return None
+    return _keys_of_ids(ids, epochs)
+
+
+def _keys_of_ids(ids: Sequence, epochs: Any) -> RowKeys:
+    names = np.fromiter(ids, dtype=object, count=len(ids))
+    if epochs is not None:
+        numbers = np.asarray(epochs, dtype=float)
+        if not (numbers == np.floor(numbers)).all():
+            raise InvalidRecordingError(
+                "X has epochs that are no whole numbers, such as "
+                f"{numbers[numbers != np.floor(numbers)][0]}; accepted are those of the table, "
+                "from 0. Leave out rows without one."
+            )
+        epochs = numbers.astype(np.int64)
+    return RowKeys._merged(names, names, np.arange(len(names)), epochs)
+
+
+def keys_of_recordings(X: Any) -> RowKeys:
+    """Keys of recordings, subjects' nights, or epochs, which have to have ids."""
     inputs = read_input(X)
     nights = {} if inputs.epochs is not None else _nights_by_row(inputs)
     by_subject = {row for row, own in nights.items() if len(own) > 1 and own[0].subject is not None}

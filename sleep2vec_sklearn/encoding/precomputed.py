@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..errors import ReadError
 from ._base import RecordingTransformerMixin, without_subjects
 from ._leakage import RowsBySubject, guard
-from .inputs import RowKey, RowKeys, as_row_keys, read_input
+from .inputs import RowKeys, keys_of_names, keys_of_recordings, read_input
 from .table import EmbeddingTable, check_contents
 
 _FILES_CACHED = 2
@@ -24,8 +24,10 @@ _FILES_CACHED = 2
 class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
     """Stand in for a Sleep2VecTransformer whose rows were saved in a table.
 
-    Rows are looked up by recording, and by epoch where they are epochs; they equal those of the
-    transformer bit for bit. Needs neither torch nor the signals. Where X holds recordings, their
+    Rows are looked up by the id of the recording, and by epoch where they are epochs; they equal
+    those of the transformer bit for bit. Needs neither torch nor the signals. X may be ids alone,
+    so that in a :class:`~sklearn.compose.ColumnTransformer` a column of ids becomes embeddings
+    together with columns of covariates. Where X holds recordings, their
     subjects and a fingerprint of their signals (of a file: its length, begin and end) have to be
     those of the table, as another night may have the same name.
 
@@ -34,6 +36,8 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
     table : EmbeddingTable, str or path
         A table, or the file of one. The last files read are cached, and read again when they
         change. Pickles carry a table that was passed as such, and only the path of a file.
+    column : str, default="recording"
+        Column of ids where X is a DataFrame of several columns; of a single one the name is free.
     center : "auto", "night" or None, default="auto"
         Whether rows of epochs are relative to their night's mean; "auto" as the transformer that
         made the table.
@@ -55,10 +59,21 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
     >>> table = Sleep2VecTransformer().fit(X).embed(X)
     >>> bool((PrecomputedEmbeddings(table, center=None).fit_transform(X) == table.values).all())
     True
+
+    Ids instead of recordings:
+
+    >>> nights = make_sleep_cohort(2, hours=1, modalities=["ibi"], random_state=0)
+    >>> table = Sleep2VecTransformer().fit(nights).embed(nights)
+    >>> PrecomputedEmbeddings(table).fit_transform(nights.metadata.index).shape
+    (2, 601)
     """
 
-    def __init__(self, table: EmbeddingTable | str | PathLike, *, center: str | None = "auto"):
+    def __init__(
+        self, table: EmbeddingTable | str | PathLike, *, column: str = "recording",
+        center: str | None = "auto",
+    ):  # fmt: skip
         self.table = table
+        self.column = column
         self.center = center
 
     def fit(self, X: Any, y: Any = None) -> PrecomputedEmbeddings:
@@ -66,8 +81,11 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : RowKeys, pandas index, list of Recording, list of lists of them, or EpochSequence
-            ``table.X`` or ``table.index`` or part of it; or what the table was made from.
+        X : ids, DataFrame, RowKeys, list of Recording, list of lists of them, or EpochSequence
+            Ids of recordings (of subjects where rows stand for subjects): a list, array, Series
+            or index of text or integers, each as often as wanted; or a DataFrame of pandas or
+            polars with a column of ids, and of rows of epochs another, ``epoch``. Or ``table.X``
+            or ``table.index`` or part of it; or what the table was made from.
         y : ignored
 
         Raises
@@ -81,14 +99,14 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
         if self.center not in ("auto", "night", None):
             raise ValueError(f"center must be 'auto', 'night' or None, got {self.center!r}.")
         table = self._open()
-        rows = self._find_rows(table, X, as_row_keys(X))
+        rows, _ = self._find_rows(table, X)
         stored = table.provenance.get("center")
         self.center_ = stored if self.center == "auto" else self.center
         table.rows(rows[:0], self.center_)
         self._rows_at_fit = RowsBySubject.of_keys(table.X[rows])
         self.unit_ = table.X.unit
         self.n_features_out_ = table.values.shape[1]
-        self.checkpoint_sha256_ = table.provenance["checkpoint_sha256"]
+        self.checkpoint_sha256_ = _made_by(table)
         self._feature_names_out = table.feature_names
         return self
 
@@ -97,7 +115,8 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : RowKeys, pandas index, list of Recording, list of lists of them, or EpochSequence
+        X : ids, DataFrame, RowKeys, list of Recording, list of lists of them, or EpochSequence
+            As of :meth:`fit`.
 
         Returns
         -------
@@ -111,9 +130,8 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
             If the file is gone, or holds another encoder's rows than at fit.
         """
         check_is_fitted(self, "checkpoint_sha256_")
-        keys = as_row_keys(X)
         table = self._open()
-        sha256 = table.provenance["checkpoint_sha256"]
+        sha256 = _made_by(table)
         is_same_encoder = sha256 == self.checkpoint_sha256_
         if not is_same_encoder or table.feature_names.tolist() != self._column_names():
             raise ReadError(
@@ -121,9 +139,10 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
                 f"{len(table.feature_names)} features, at fit {self.checkpoint_sha256_[:12]} with "
                 f"{self.n_features_out_}. Restore it, or fit again."
             )
-        rows = self._find_rows(table, X, keys)
+        rows, keys = self._find_rows(table, X)
         guard(getattr(self, "_rows_at_fit", None), lambda: RowsBySubject.of_keys(table.X[rows]))
-        return self._label_rows(table.rows(rows, self.center_), keys)
+        # a column keeps its index, by which pandas joins it to others
+        return self._label_rows(table.rows(rows, self.center_), X if hasattr(X, "iloc") else keys)
 
     def __getstate__(self) -> dict:
         return without_subjects(super().__getstate__())
@@ -131,13 +150,14 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
     def _column_names(self) -> list[str]:
         return self._feature_names_out.tolist()
 
-    def _find_rows(self, table: EmbeddingTable, X: Any, keys: RowKeys) -> np.ndarray:
+    def _find_rows(self, table: EmbeddingTable, X: Any) -> tuple[np.ndarray, RowKeys]:
+        keys = keys_of_names(X, self.column, table.X.unit)
+        if keys is not None:
+            return table.rows_of(keys), keys
+        keys = keys_of_recordings(X)
         rows = table.rows_of(keys)
-        # keys state no more than names
-        by_key = isinstance(X, RowKeys) or hasattr(X, "nlevels") or isinstance(X[0], RowKey)
-        if not by_key:
-            check_contents(table, read_input(X))
-        return rows
+        check_contents(table, read_input(X))
+        return rows, keys
 
     def _open(self) -> EmbeddingTable:
         if isinstance(self.table, EmbeddingTable):
@@ -157,6 +177,17 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
                 "table it came from."
             ) from error
         return _load(path, (status.st_ino, status.st_mtime_ns, status.st_size))
+
+
+def _made_by(table: EmbeddingTable) -> str:
+    """Hash of the encoder behind a table's rows."""
+    sha256 = table.provenance.get("checkpoint_sha256")
+    if not isinstance(sha256, str):
+        raise ReadError(
+            f"{table!r} does not say which encoder made it: its provenance has no "
+            "checkpoint_sha256. Embed the nights again."
+        )
+    return sha256
 
 
 @lru_cache(maxsize=_FILES_CACHED)

@@ -2,47 +2,47 @@
 """Tables of embeddings with their provenance, to be used later without signals or torch.
 
 One row per row of the table: its keys, the features, and the seconds of each modality behind it.
-The provenance is a JSON document: the metadata of the Parquet file's schema, an array in .npz.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from .._files import check_format_version, import_pyarrow, sha256, write_atomic
+from .._files import sha256
+from .._html import as_html
+from .._untrusted import only_errors
+from .._warnings import listed
 from ..errors import InvalidRecordingError, ReadError, Sleep2VecError
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
+from ._table_files import STORED, covariates_of, is_stored, read_table, write_parts, write_table
+from ._table_rows import OFFSET, SECONDS, RepeatedRows, TableRows
 from .inputs import EncoderInput, RowKeys
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import ArrayLike
 
     from ._engine import EncodedNight
 
-FORMAT_VERSION = 1
-_METADATA_KEY = b"sleep2vec_sklearn"
-_SECONDS = "_seconds"
-_OFFSET = "_night_mean"
-# keys, values, coverage, provenance, offsets
-_Stored = tuple[RowKeys, np.ndarray, np.ndarray, dict, np.ndarray | None]
-_PYARROW_HINT = "Or use a path that ends in .npz."
-_ACCEPTED = "Accepted are .parquet and .npz files written by EmbeddingTable.save()."
 _VALUES_SHOWN = 3
 _DIGITS = 16  # of a fingerprint; 64 bits
 _BYTES = 65536  # read at both ends of a file
+_ROWS_AT_ONCE = 16384
+_SAME_NAME = (
+    "two different recordings are both named {!r}, so that its rows could not be distinguished "
+    "later. Give each recording an id of its own."
+)
+_ROW_COLUMNS = ("recording", "subject", "epoch", "stage")
 
 
 class EmbeddingTable:
@@ -62,6 +62,8 @@ class EmbeddingTable:
         JSON values; ``features`` and ``modalities`` name the columns of the arrays.
     offsets : float32 array of shape (n_rows, n_features), optional
         What centring takes off each row; few different ones a night.
+    metadata : DataFrame or Cohort, optional
+        Covariates: a row per recording, as of :meth:`save`.
 
     Attributes
     ----------
@@ -73,11 +75,13 @@ class EmbeddingTable:
     provenance : dict
         Name and sha256 of the checkpoint, the transformer's parameters, the versions used, and in
         ``contents`` a fingerprint of the signals of each recording.
+    metadata : DataFrame or None
+        The covariates that a file was saved with, a row per recording; see :meth:`to_frame`.
 
     Raises
     ------
     InvalidRecordingError
-        If two nights of one name have different rows.
+        If two nights of one name have different rows, or of ``metadata`` as by :meth:`save`.
 
     Examples
     --------
@@ -89,15 +93,19 @@ class EmbeddingTable:
 
     def __init__(
         self, keys: RowKeys, values: ArrayLike, coverage: ArrayLike, provenance: Mapping,
-        offsets: ArrayLike | None = None,
+        offsets: ArrayLike | RepeatedRows | None = None, metadata: Any = None,
     ):  # fmt: skip
         self.X = keys
-        self.values = np.asarray(values, dtype=np.float32).view()
+        # not with what it is a part of: rows may come with what centring takes off them
+        self.values = np.ascontiguousarray(values, dtype=np.float32).view()
         self.values.flags.writeable = False
         self.provenance = dict(provenance)
         self._coverage = np.asarray(coverage, dtype=np.float32)
-        self._offsets = None if offsets is None else _Repeated.of(np.asarray(offsets, np.float32))
+        if offsets is not None and not isinstance(offsets, RepeatedRows):
+            offsets = RepeatedRows.of(np.asarray(offsets, np.float32))
+        self._offsets = offsets
         self._check_repeated()
+        self.metadata = None if metadata is None else self._covariates(metadata)
 
     def __deepcopy__(self, memo: dict) -> EmbeddingTable:
         # scikit-learn clones a parameter by a deep copy, in every fold
@@ -105,8 +113,8 @@ class EmbeddingTable:
 
     def __reduce__(self) -> tuple:
         # arrays come out of a pickle writable, and what was derived from them need not travel
-        offsets = None if self._offsets is None else self._offsets[:]
-        return EmbeddingTable, (self.X, self.values, self._coverage, self.provenance, offsets)
+        parts = (self.X, self.values, self._coverage, self.provenance, self._offsets, self.metadata)
+        return EmbeddingTable, parts
 
     def __len__(self) -> int:
         return len(self.values)
@@ -115,6 +123,16 @@ class EmbeddingTable:
         return (
             f"EmbeddingTable({len(self)} {self.X.unit}s of {len(self.X.names)} recordings, "
             f"{len(self.feature_names)} features, {self.provenance.get('checkpoint')})"
+        )
+
+    def _repr_html_(self) -> str:
+        told = ("checkpoint", "fusion", "pooling", "layer", "center", "precision")
+        stated = self.provenance.items()
+        facts = {name: value for name, value in stated if name in told and value is not None}
+        tables = [self._named_values(copy=False)]  # a few of its rows are shown
+        tables += [] if self.metadata is None else [self.metadata]
+        return as_html(
+            repr(self), pd.DataFrame([facts], index=["encoder"]), *tables, rest=".to_frame()"
         )
 
     @property
@@ -152,61 +170,135 @@ class EmbeddingTable:
                 f"{self.provenance.get('center')!r} and does not hold the nights' means. Embed "
                 "the nights with Sleep2VecTransformer(center='night')."
             )
-        return self.values[index] - self._offsets[index]
+        # in place and in blocks: the rows of a cohort are not in memory three times
+        rows = self.values[index]
+        if not rows.flags.writeable:
+            # of a slice, which is a view
+            rows = rows.copy()
+        of_rows = np.arange(len(self), dtype=np.int32)[index]
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            block = slice(start, start + _ROWS_AT_ONCE)
+            rows[block] -= self._offsets[of_rows[block]]
+        return rows
+
+    def stored_rows(self, recording_index: np.ndarray | None = None) -> TableRows:
+        """The rows as a file has them; of a part of a larger table with its numbers of names."""
+        X = self.X
+        rows = X.recording_index if recording_index is None else recording_index
+        return TableRows(rows, X.epoch_index, X.stages, self.values, self._coverage, self._offsets)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The embeddings before centring, one named row and column each."""
-        import pandas as pd
+        return self._named_values(copy=True)
 
-        return pd.DataFrame(self.values, index=self.index, columns=self.feature_names)
+    def _named_values(self, copy: bool) -> pd.DataFrame:
+        columns = self.feature_names
+        return pd.DataFrame(self.values, index=self.index, columns=columns, copy=copy)
 
     @cached_property
     def coverage(self) -> pd.DataFrame:
         """Seconds of signal per row and modality, counted in whole epochs; 0 where missing."""
-        import pandas as pd
-
         return pd.DataFrame(self._coverage, index=self.index, columns=self.provenance["modalities"])
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write the table to a .parquet or .npz file, all of it or nothing.
+    def to_frame(self, metadata: Any = None) -> pd.DataFrame:
+        """All of the table in columns, as Stata, R and statsmodels take it.
 
-        The provenance is ``sleep2vec_sklearn`` in the metadata of Parquet's schema.
+        Parameters
+        ----------
+        metadata : DataFrame or Cohort, optional
+            Covariates, as of :meth:`save`; by default those the table has.
+
+        Returns
+        -------
+        DataFrame
+            A row per row: ``recording``, ``subject``, of epochs ``epoch`` (from 0, of 30 s) and
+            ``stage``, the covariates, the features as the transformer gives them (after centring,
+            if it centres), and ``eeg_seconds`` etc., the seconds of each modality behind the row.
+
+        Raises
+        ------
+        InvalidRecordingError
+            As of :meth:`save`.
+
+        Examples
+        --------
+        >>> from sleep2vec_sklearn import Sleep2VecTransformer, make_sleep_cohort
+        >>> nights = make_sleep_cohort(2, hours=1, modalities=["ibi"], random_state=0)
+        >>> table = Sleep2VecTransformer().fit(nights).embed(nights)
+        >>> table.to_frame(nights.metadata[["age"]]).columns[:4].tolist()
+        ['recording', 'subject', 'age', 'sleep2vec_000']
+        """
+        keys = self.X
+        named = {"recording": keys.names[keys.recording_index], "subject": keys.groups}
+        if keys.epoch_index is not None:
+            named |= {"epoch": keys.epoch_index, "stage": keys.stages}
+        columns = [pd.DataFrame({n: pd.Series(values.tolist()) for n, values in named.items()})]
+        covariates = self.metadata if metadata is None else self._covariates(metadata)
+        if covariates is not None:
+            columns.append(covariates.iloc[keys.recording_index].reset_index(drop=True))
+        rows = self.rows(center=self.provenance.get("center"))
+        columns.append(pd.DataFrame(rows, columns=self.feature_names))
+        columns.append(self.coverage.reset_index(drop=True).add_suffix(SECONDS))
+        return pd.concat(columns, axis=1)
+
+    def save(self, path: str | os.PathLike, metadata: Any = None) -> None:
+        """Write the table to a file, all of it or nothing.
+
+        ``.parquet`` and ``.npz`` are read back by :meth:`load`; Parquet is also for pandas, polars
+        and R's arrow, and ``.npz`` is not compressed and is mapped instead of read. ``.csv`` and
+        Stata's ``.dta`` hold :meth:`to_frame` for other programs, with true as 1 and false as 0;
+        the provenance is in a file beside it, ``rows.csv.json``.
 
         Parameters
         ----------
         path : path-like
-            ``.parquet`` needs pyarrow: ``pip install 'sleep2vec-sklearn[parquet]'``.
+            Ends in ``.parquet``, ``.npz``, ``.csv`` or ``.dta``. ``.parquet`` needs pyarrow:
+            ``pip install 'sleep2vec-sklearn[parquet]'``.
+        metadata : DataFrame or Cohort, optional
+            Covariates: ``cohort.metadata`` or another table with a row for each recording of the
+            table, which its index or a column ``recording`` names (subjects where rows stand for
+            subjects). Rows of other recordings are left out, and so are the columns
+            ``subject``, ``id``, ``path`` and ``hypnogram``. By default those the table has.
 
         Raises
         ------
         ValueError
-            For another suffix, or names that are neither text nor integers.
+            For another suffix, names that are neither text nor integers, or a table that Stata's
+            format cannot hold (infinite values, more than 32767 columns).
+        InvalidRecordingError
+            If ``metadata`` has no or several rows for a recording, or a column of a name that the
+            table has.
+        PermissionError
+            If the folder cannot be written.
+
+        Notes
+        -----
+        Parquet's metadata has the provenance by the key ``sleep2vec_sklearn``, and the rows are
+        those before centring. In ``.npz``, categories become text and missing text is empty. In
+        ``.dta`` (format 118: Stata 14 or later; up to 2048 columns for Stata/BE), names of
+        columns that Stata does not accept are altered, and the labels of the variables and
+        ``columns`` in the file beside it have the original ones; stages, categories
+        and covariates of text with at most 20 different values are numbers from 0 with value
+        labels, for ``i.sex``, and other text stays text; dates are Stata's.
         """
-        path = Path(path)
-        serialize = _by_suffix(path, {".parquet": _to_parquet, ".npz": _to_npz})
-        names = {"recording": _storable(self.X.names), "subject": _storable(self.X.subjects)}
-        document = json.dumps({**self.provenance, "format_version": FORMAT_VERSION}, sort_keys=True)
-        write_atomic(path, serialize(names, self, self._coverage, json.loads(document)))
+        covariates = self.metadata if metadata is None else self._covariates(metadata)
+        write_table(Path(path), self, covariates)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> EmbeddingTable:
-        """Read a table written by :meth:`save`.
+        """Read a .parquet or .npz file that :meth:`save` wrote; covariates are in ``metadata``.
+
+        The values of an .npz file stay on disk: they are mapped read-only, and a study may be
+        larger than memory.
 
         Raises
         ------
         ReadError
-            If the file is missing, damaged, foreign, or of a newer version.
+            If the file is missing, damaged, foreign, an export, or of a newer version.
         """
-        path = Path(path)
-        read = _by_suffix(path, {".parquet": _read_parquet, ".npz": _read_npz})
-        try:
-            return cls(*read(path))
-        except Sleep2VecError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            message = f"{path}: not a readable embedding table: {error}. {_ACCEPTED}"
-            raise ReadError(message) from error
+        with only_errors(ReadError, path, STORED):
+            return cls(*read_table(Path(path)))
 
     @classmethod
     def concat(cls, tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
@@ -215,32 +307,23 @@ class EmbeddingTable:
         Raises
         ------
         ValueError
-            If there is none, or they were made by different checkpoints or parameters.
+            If there is none, they were made by different checkpoints or parameters, or some have
+            covariates and others do not.
         """
         tables = list(tables)
         if not tables:
             raise ValueError("concat needs at least one table, got none.")
-        # where and when does not matter, nor does the name of a file where the hash is the same
-        ignored = dict.fromkeys(("versions", "device", "checkpoint", "contents"))
-        first, *others = [{**table.provenance, **ignored} for table in tables]
-        for i, other in enumerate(others, start=1):
-            names = sorted({**first, **other})
-            differences = [_difference(k, first.get(k), other.get(k)) for k in names]
-            if any(differences):
-                raise ValueError(
-                    f"table {i} differs from the first in {', '.join(filter(None, differences))}. "
-                    "Rows of different encoders cannot be compared; embed all nights with one "
-                    "checkpoint and the same parameters."
-                )
-        contents = {k: v for t in tables for k, v in t.provenance.get("contents", {}).items()}
-        offsets = [table._offsets[:] for table in tables if table._offsets is not None]
+        for number, table in enumerate(tables):
+            _check_same_encoder(tables[0].provenance, table.provenance, f"table {number}")
+        offsets = [table._offsets for table in tables if table._offsets is not None]
         return cls(
             RowKeys.concat([table.X for table in tables]),
             np.concatenate([table.values for table in tables]),
             np.concatenate([table._coverage for table in tables]),
-            {**tables[0].provenance, "contents": contents},
+            _joined_provenance([table.provenance for table in tables]),
             # of the same option, so all have them or none
-            np.concatenate(offsets) if offsets else None,
+            RepeatedRows.concat(offsets) if offsets else None,
+            _joined([table.metadata for table in tables]),
         )
 
     def rows_of(self, keys: RowKeys) -> np.ndarray:
@@ -254,7 +337,8 @@ class EmbeddingTable:
         if keys.unit != self.X.unit:
             raise InvalidRecordingError(
                 f"X holds {keys.unit}s, but this table has rows of {self.X.unit}s. Pass the same "
-                "kind, or embed a table of the other."
+                "kind (epochs as table.X, or as columns 'recording' and 'epoch'), or embed a table "
+                "of the other."
             )
         index = {name: i for i, name in enumerate(self.X.names)}
         recordings = np.array([index.get(name, -1) for name in keys.names], dtype=np.int64)
@@ -265,11 +349,20 @@ class EmbeddingTable:
         if len(missing):
             first = keys[int(missing[0])]
             epoch = "" if first.epoch is None else f", epoch {first.epoch},"
+            others = dict.fromkeys(repr(keys[int(i)].recording) for i in missing)
+            known = {str(name): name for name in self.X.names}.get(str(first.recording))
+            if known is not None and known != first.recording:
+                raise InvalidRecordingError(
+                    f"recording {first.recording!r} is not in the table, which has {known!r}. Pass "
+                    f"names of the same kind, as by ids.astype({type(known).__name__})."
+                )
+            of = f", of {len(others)} recordings: {listed([*others], _VALUES_SHOWN)}"
             raise InvalidRecordingError(
                 f"recording {first.recording!r}{epoch} is not in the table ({len(missing)} of the "
-                f"{len(keys)} rows asked for are not); it has {len(self)} rows of "
-                f"{len(self.X.names)} recordings (such as {self.X.names[0]!r}). Embed those that "
-                f"are missing with Sleep2VecTransformer({self.provenance.get('checkpoint')!r}) and "
+                f"{len(keys)} rows asked for are not{of if len(others) > 1 else ''}); it has "
+                f"{len(self)} rows of {len(self.X.names)} recordings (such as "
+                f"{self.X.names[0]!r}). Embed those that are missing with "
+                f"Sleep2VecTransformer({self.provenance.get('checkpoint')!r}) and "
                 "join the tables by EmbeddingTable.concat, or leave these rows out of X."
             )
         return order[nearest]
@@ -278,38 +371,24 @@ class EmbeddingTable:
     def _codes(self) -> tuple[np.ndarray, np.ndarray]:
         """Codes of the rows, sorted, and the row of each."""
         codes = _code(self.X.recording_index.astype(np.int64), self.X.epoch_index)
-        order = np.argsort(codes, kind="stable")
+        if (codes[1:] > codes[:-1]).all():
+            return codes, np.arange(len(codes), dtype=np.int32)
+        order = np.argsort(codes, kind="stable").astype(np.int32)
         return codes[order], order
+
+    def _covariates(self, metadata: Any) -> pd.DataFrame:
+        return covariates_of(metadata, self.X, names_of_columns(self.provenance))
 
     def _check_repeated(self) -> None:
         codes, order = self._codes
         repeated = np.flatnonzero(codes[1:] == codes[:-1]) + 1
+        if len(repeated) == 0:
+            return
         rows, before = self.values[order[repeated]], self.values[order[repeated - 1]]
         different = repeated[~((rows == before) | (np.isnan(rows) & np.isnan(before))).all(axis=1)]
         if len(different):
             name = self.X[int(order[different[0]])].recording
-            raise InvalidRecordingError(
-                f"two different recordings are both named {name!r}, so that its rows could not be "
-                "distinguished later. Give each recording an id of its own."
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class _Repeated:
-    """A matrix with few different rows."""
-
-    different: np.ndarray
-    index: np.ndarray
-
-    @classmethod
-    def of(cls, matrix: np.ndarray) -> _Repeated:
-        # those of a night follow each other
-        new = np.ones(len(matrix), dtype=bool)
-        new[1:] = (matrix[1:] != matrix[:-1]).any(axis=1)
-        return cls(matrix[new], (np.cumsum(new) - 1).astype(np.int32))
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        return self.different[self.index[rows]]
+            raise InvalidRecordingError(_SAME_NAME.format(name))
 
 
 def _code(recordings: np.ndarray, epochs: np.ndarray | None) -> np.ndarray:
@@ -317,6 +396,76 @@ def _code(recordings: np.ndarray, epochs: np.ndarray | None) -> np.ndarray:
     if epochs is None:
         return recordings
     return np.where(recordings < 0, -1, (recordings << 32) + epochs)
+
+
+def names_of_columns(provenance: Mapping) -> list[str]:
+    """Names that covariates may not have."""
+    features = provenance["features"]
+    more = [f"{name}{SECONDS}" for name in provenance["modalities"]]
+    return [*_ROW_COLUMNS, *features, *more, *(f"{name}{OFFSET}" for name in features)]
+
+
+def join_files(paths: Sequence[Path], path: Path, metadata: Any = None) -> int:
+    """Write the rows of several files to one; returns their number.
+
+    A .parquet or .npz file is never in memory as a whole. As :meth:`EmbeddingTable.concat`, but
+    that no two parts of such a file may have a recording of one name.
+    """
+    if not is_stored(path):
+        whole = EmbeddingTable.concat([EmbeddingTable.load(part) for part in paths])
+        whole.save(path, metadata)
+        return len(whole)
+    names, subjects, provenances, n_rows = [], [], [], 0
+    for part in paths:
+        # not held: a mapped file is an open one
+        table = EmbeddingTable.load(part)
+        provenances.append(table.provenance)
+        _check_same_encoder(provenances[0], table.provenance, part)
+        names.append(table.X.names)
+        subjects.append(table.X.subjects)
+        n_rows += len(table)
+    keys = RowKeys(np.concatenate(names), np.concatenate(subjects), [])
+    check_names(keys.names)
+    provenance = _joined_provenance(provenances)
+    covariates = None
+    if metadata is not None:
+        covariates = covariates_of(metadata, keys, names_of_columns(provenance))
+
+    def parts() -> Iterator[TableRows]:
+        start = 0
+        for part in paths:
+            table = EmbeddingTable.load(part)
+            yield table.stored_rows(table.X.recording_index + np.int32(start))
+            start += len(table.X.names)
+
+    write_parts(path, keys, n_rows, provenance, covariates, parts())
+    return n_rows
+
+
+def check_names(names: Sequence | np.ndarray) -> None:
+    """Refuse recordings of one name, whose rows could not be told apart."""
+    for name, n_recordings in Counter(names).items():
+        if n_recordings > 1:
+            raise InvalidRecordingError(_SAME_NAME.format(name))
+
+
+def _check_same_encoder(first: Mapping, other: Mapping, what: object) -> None:
+    # where and when does not matter, nor does the name of a file where the hash is the same
+    ignored = dict.fromkeys(("versions", "device", "checkpoint", "contents"))
+    first, other = {**first, **ignored}, {**other, **ignored}
+    names = sorted({**first, **other})
+    differences = [_difference(name, first.get(name), other.get(name)) for name in names]
+    if any(differences):
+        raise ValueError(
+            f"{what} differs from the first in {', '.join(filter(None, differences))}. "
+            "Rows of different encoders cannot be compared; embed all nights with one "
+            "checkpoint and the same parameters."
+        )
+
+
+def _joined_provenance(provenances: Sequence[Mapping]) -> dict:
+    contents = {k: v for one in provenances for k, v in one.get("contents", {}).items()}
+    return {**provenances[0], "contents": contents}
 
 
 def _difference(name: str, first: object, other: object) -> str | None:
@@ -330,19 +479,44 @@ def _difference(name: str, first: object, other: object) -> str | None:
     return f"{name} ({reprlib.repr(other)}, not {reprlib.repr(first)})"
 
 
+def _joined(tables: Sequence[pd.DataFrame | None]) -> pd.DataFrame | None:
+    """Covariates of several tables, of a recording in several of them the first."""
+    known = [table for table in tables if table is not None]
+    if len(known) not in (0, len(tables)):
+        raise ValueError(
+            f"{len(known)} of the {len(tables)} tables have covariates, the others none. Save all "
+            "with metadata, or pass it when the joined table is saved."
+        )
+    if not known:
+        return None
+    joined = pd.concat(known)
+    return joined[~joined.index.duplicated()]
+
+
 class CoverageCollector:
     """Seconds of each modality behind each row of X."""
 
     def __init__(self, inputs: EncoderInput, modalities: Sequence[str]):
-        self.seconds = np.zeros((inputs.n_rows, len(modalities)), dtype=np.float32)
         self._inputs, self._modalities = inputs, tuple(modalities)
 
+    # made at the first night: those that are written to a file are never together in memory
+    @cached_property
+    def seconds(self) -> np.ndarray:
+        return np.zeros((self._inputs.n_rows, len(self._modalities)), dtype=np.float32)
+
     def add(self, night: EncodedNight) -> None:
+        """Take one night in."""
+        self.seconds[self._inputs.rows[night.position]] += self.seconds_of(night)
+
+    def seconds_of(self, night: EncodedNight) -> np.ndarray:
+        """Seconds behind the rows of one night, float32 of shape (n_rows, n_modalities)."""
         rows, epochs = self._inputs.rows[night.position], self._inputs.epochs
+        seconds = np.zeros((len(rows), len(self._modalities)), dtype=np.float32)
         for name, encoded in night.modalities.items():
             valid = encoded.valid
             n_valid = valid.sum() if epochs is None else valid[epochs[night.position]]
-            self.seconds[rows, self._modalities.index(name)] += EPOCH_SECONDS * n_valid
+            seconds[:, self._modalities.index(name)] = EPOCH_SECONDS * n_valid
+        return seconds
 
 
 def contents_of(inputs: EncoderInput, modalities: Sequence[str]) -> dict[str, str]:
@@ -405,114 +579,3 @@ def _content(night: Recording, modalities: Sequence[str]) -> str:
         # a table is used where the files are not
         return ""
     return sha256(*parts)
-
-
-def _by_suffix(path: Path, functions: Mapping[str, Callable]) -> Callable:
-    if path.suffix not in functions:
-        raise ValueError(f"{path}: unknown kind of file {path.suffix!r}. {_ACCEPTED}")
-    return functions[path.suffix]
-
-
-def _to_parquet(
-    names: Mapping, table: EmbeddingTable, coverage: np.ndarray, document: dict
-) -> memoryview:
-    pa, parquet = import_pyarrow(_PYARROW_HINT)
-    keys = table.X
-    rows, coded = pa.array(keys.recording_index), pa.DictionaryArray.from_arrays
-    columns = {n: coded(rows, pa.array(values)).dictionary_decode() for n, values in names.items()}
-    if keys.epoch_index is not None:
-        columns |= {"epoch": pa.array(keys.epoch_index), "stage": pa.array(keys.stages)}
-    features = zip(document["features"], table.values.T, strict=True)
-    seconds = zip(document["modalities"], coverage.T, strict=True)
-    columns |= {name: pa.array(values) for name, values in features}
-    columns |= {f"{name}{_SECONDS}": pa.array(values) for name, values in seconds}
-    if table._offsets is not None:
-        index = pa.array(table._offsets.index)
-        for name, values in zip(document["features"], table._offsets.different.T, strict=True):
-            columns[f"{name}{_OFFSET}"] = coded(index, pa.array(values))
-    stored = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(document)})
-    buffer = io.BytesIO()
-    parquet.write_table(stored, buffer)
-    return buffer.getbuffer()
-
-
-def _read_parquet(path: Path) -> _Stored:
-    _, parquet = import_pyarrow(_PYARROW_HINT)
-    with parquet.ParquetFile(path) as file:
-        table = file.read()
-    document = _checked(path, (table.schema.metadata or {}).get(_METADATA_KEY))
-
-    def matrix(names: Sequence[str]) -> np.ndarray:
-        values = np.empty((table.num_rows, len(names)), dtype=np.float32)
-        for column, name in enumerate(names):
-            values[:, column] = table[name].to_numpy()
-        return values
-
-    coded = table["recording"].combine_chunks().dictionary_encode()
-    rows = coded.indices.to_numpy()
-    first = np.unique(rows, return_index=True)[1]
-    subjects = table["subject"].take(first).to_pylist()
-    by_epoch = [n for n in ("epoch", "stage") if n in table.column_names]
-    epochs = [table[name].to_numpy() for name in by_epoch]
-    keys = RowKeys(coded.dictionary.to_pylist(), subjects, rows, *epochs)
-    coverage = matrix([f"{name}{_SECONDS}" for name in document["modalities"]])
-    offsets = None
-    if f"{document['features'][0]}{_OFFSET}" in table.column_names:
-        offsets = matrix([f"{name}{_OFFSET}" for name in document["features"]])
-    return keys, matrix(document["features"]), coverage, document, offsets
-
-
-def _to_npz(
-    names: Mapping, table: EmbeddingTable, coverage: np.ndarray, document: dict
-) -> memoryview:
-    keys = table.X
-    arrays = {**names, "recording_index": keys.recording_index}
-    arrays |= {"values": table.values, "coverage": coverage}
-    if keys.epoch_index is not None:
-        arrays |= {"epoch": keys.epoch_index, "stage": keys.stages}
-    if table._offsets is not None:
-        arrays |= {"offsets": table._offsets.different, "offset_index": table._offsets.index}
-    buffer = io.BytesIO()
-    np.savez(buffer, provenance=np.array(json.dumps(document)), **arrays)
-    return buffer.getbuffer()
-
-
-def _read_npz(path: Path) -> _Stored:
-    import zipfile
-
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile) or "provenance" not in file:
-                _checked(path, None)
-            document = _checked(path, str(file["provenance"]))
-            epochs = [file[name] for name in ("epoch", "stage") if name in file]
-            names, subjects = file["recording"].tolist(), file["subject"].tolist()
-            keys = RowKeys(names, subjects, file["recording_index"], *epochs)
-            offsets = file["offsets"][file["offset_index"]] if "offsets" in file else None
-            return keys, file["values"], file["coverage"], document, offsets
-    except zipfile.BadZipFile as error:
-        raise ReadError(f"{path}: damaged or truncated ({error}). Write it again.") from error
-
-
-def _checked(path: Path, document: bytes | str | None) -> dict:
-    if document is None:
-        raise ReadError(f"{path}: a file of something else, without provenance. {_ACCEPTED}")
-    provenance = json.loads(document)
-    check_format_version(path, provenance.pop("format_version"), FORMAT_VERSION, ReadError)
-    return provenance
-
-
-def _storable(names: np.ndarray) -> np.ndarray:
-    """Names as an array of text or of integers."""
-    for kind, dtype in ((str, np.str_), ((int, np.integer), np.int64)):
-        if all(isinstance(name, kind) and not isinstance(name, bool) for name in names):
-            stored = np.array(names.tolist(), dtype=dtype)
-            # numpy forgets NULs at the end of a text
-            if stored.tolist() == names.tolist():
-                return stored
-    unstorable = next(n for n in names if not isinstance(n, str) or n.endswith("\0"))
-    raise ValueError(
-        "names of recordings and subjects must be all text or all integers to be saved, and "
-        f"text may not end with NUL; found {unstorable!r}. Give such ids to the "
-        "recordings and embed them again."
-    )

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from .._files import check_writable
+from .._progress import progress_bar
 from .._validation import NON_NEGATIVE, PRECISION, StrOptions, count, validate_params
 from .._warnings import warn
 from ..errors import CacheWarning, CheckpointError, InvalidRecordingError, Sleep2VecError
@@ -20,9 +23,17 @@ from ..model.encoder import mean_names
 from ._base import CheckpointMixin, RecordingTransformerMixin, choose_groups
 from ._leakage import RowsBySubject, guard
 from ._pooling import FUSIONS, POOLINGS, RowCollector, RowSummary, choose_fusion, n_around
+from ._table_files import check_suffix, covariates_of, is_stored, write_parts
+from ._table_rows import RepeatedRows, TableRows
 from .cache import check_cache, open_store
 from .inputs import EncoderInput, RowKeys, read_input
-from .table import CoverageCollector, EmbeddingTable, contents_of
+from .table import (
+    CoverageCollector,
+    EmbeddingTable,
+    check_names,
+    contents_of,
+    names_of_columns,
+)
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
@@ -89,8 +100,9 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
     store_weights_in_pickle : bool, default=False
         Pickles carry the checkpoint's name and hash only, unless it was passed as an object;
         True makes them self-contained.
-    verbose : int, default=0
-        1 shows a progress bar.
+    verbose : int, optional
+        1 shows a progress bar, 0 none. By default it is shown in an interactive session, once
+        encoding has taken a few seconds.
 
     Attributes
     ----------
@@ -124,7 +136,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         "center": [StrOptions({"auto", "night"}), None], "context_minutes": [NON_NEGATIVE],
         "precision": [PRECISION], "batch_size": [count(), None],
         "on_error": [StrOptions({"raise", "nan"})], "store_weights_in_pickle": ["boolean"],
-        "verbose": ["verbose"],
+        "verbose": ["verbose", None],
     }  # fmt: skip
 
     def __init__(
@@ -133,7 +145,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         center: str | None = "auto", context_minutes: float = 0, layer: str | int = "last",
         precision: str = "float32", device: str = "auto", batch_size: int | None = None,
         cache: str | PathLike | None = "memory", on_error: str = "raise",
-        store_weights_in_pickle: bool = False, verbose: int = 0,
+        store_weights_in_pickle: bool = False, verbose: int | None = None,
     ):  # fmt: skip
         self.checkpoint = checkpoint
         self.modalities = modalities
@@ -223,30 +235,102 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         rows, offsets = self._encode(inputs)
         return self._label_rows(rows if offsets is None else rows - offsets, inputs)
 
-    def embed(self, X: Any) -> EmbeddingTable:
+    @overload
+    def embed(self, X: Any) -> EmbeddingTable: ...
+
+    @overload
+    def embed(self, X: Any, path: str | PathLike, metadata: Any = None) -> None: ...
+
+    def embed(
+        self, X: Any, path: str | PathLike | None = None, metadata: Any = None
+    ) -> EmbeddingTable | None:
         """Embed recordings or epochs into a table, to be saved and looked up later.
 
         Parameters
         ----------
         X : list of Recording or dict, list of lists of them, or EpochSequence
             As of :meth:`transform`, whose errors it raises; each recording with an id of its own.
+        path : path-like, optional
+            A file of the kinds of :meth:`EmbeddingTable.save`, in place of a table. Rows of epochs
+            go to ``.parquet`` and ``.npz`` night by night, so that memory does not grow with
+            their number; those of a night follow each other. The file is written whole or not at
+            all.
+        metadata : DataFrame or Cohort, optional
+            Covariates for the file, as of :meth:`EmbeddingTable.save`.
 
         Returns
         -------
-        EmbeddingTable
-            The rows of :meth:`transform` before centring, what centring takes off them, their
-            names, the seconds of each modality behind them, and their provenance.
-            :class:`PrecomputedEmbeddings` looks rows up in it.
+        EmbeddingTable or None
+            None with ``path``. Else the rows of :meth:`transform` before centring, what centring
+            takes off them, their names, the seconds of each modality behind them, and their
+            provenance. :class:`PrecomputedEmbeddings` looks rows up in it, or in the file.
+
+        Raises
+        ------
+        ValueError
+            For a path of another suffix, or ``metadata`` without a path.
+        InvalidRecordingError
+            If two recordings have one name, or of ``metadata`` as by :meth:`EmbeddingTable.save`.
         """
+        if path is None and metadata is not None:
+            raise ValueError(
+                "metadata was passed without path, and only a file holds covariates. Pass both, "
+                "or call embed(X).save(path, metadata)."
+            )
+        if path is not None:
+            # before hours of work
+            check_suffix(Path(path))
+            check_writable(Path(path))
         inputs = self._read_as_fitted(X)
+        if path is not None and is_stored(Path(path)) and self.unit_ == "epoch":
+            self._embed_to_file(inputs, Path(path), metadata)
+            return None
+        table = self._embed_in_memory(inputs)
+        if path is None:
+            return table
+        table.save(path, metadata)
+        return None
+
+    def _embed_in_memory(self, inputs: EncoderInput) -> EmbeddingTable:
         coverage = CoverageCollector(inputs, self.modalities_)
         rows, offsets = self._encode(inputs, coverage)
         keys = RowKeys.from_input(inputs)
-        signals = self._signals_read()
-        provenance = self._provenance() | {"contents": contents_of(inputs, signals)}
-        if signals != self.modalities_:
-            provenance["signals"] = list(signals)
-        return EmbeddingTable(keys, rows, coverage.seconds, provenance, offsets)
+        return EmbeddingTable(keys, rows, coverage.seconds, self._provenance_of(inputs), offsets)
+
+    def _embed_to_file(self, inputs: EncoderInput, path: Path, metadata: Any) -> None:
+        """Write the rows of epochs, of one night after the other."""
+        keys = RowKeys.from_input(inputs)
+        first = keys.recording_index[[rows[0] for rows in inputs.rows]]
+        names = RowKeys(keys.names[first], keys.subjects[first], [])
+        check_names(names.names)
+        provenance, covariates = self._provenance_of(inputs), None
+        if metadata is not None:
+            covariates = covariates_of(metadata, names, names_of_columns(provenance))
+        write_parts(
+            path, names, inputs.n_rows, provenance, covariates, self._parts_of(inputs, keys.stages)
+        )
+
+    def _parts_of(self, inputs: EncoderInput, stages: np.ndarray) -> Iterator[TableRows]:
+        """Rows of each night, NaN where it has none, as it is encoded."""
+        coverage = CoverageCollector(inputs, self.modalities_)
+        engine, collector = self._open(inputs)
+        with closing(self._encoded(engine, inputs, collector)) as nights:
+            for night in nights:
+                self._check_encoded(night)
+                rows, n_rows = collector.rows_of(night), len(inputs.rows[night.position])
+                if rows is None:
+                    rows = np.full((n_rows, collector.n_columns), np.nan, dtype=np.float32)
+                values, offsets = self._split(rows)
+                yield TableRows(
+                    np.full(n_rows, night.position, dtype=np.int32),
+                    cast("tuple", inputs.epochs)[night.position],
+                    stages[inputs.rows[night.position]],
+                    values,
+                    coverage.seconds_of(night),
+                    None if offsets is None else RepeatedRows.of(offsets),
+                )
+        self._warn_of_cache(engine)
+        collector.warn_of_omissions()
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()
@@ -297,18 +381,29 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         self, inputs: EncoderInput, *collectors: CoverageCollector
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """The rows, and what centring takes off them, if it is asked for."""
-        from ._parallel import encode_nights
-
         ready = self.__dict__.pop("_ready", None)
         if ready is not None and not collectors:
             return self._rows_of(*ready)
         engine, rows = self._open(inputs)
-        # closed here, as the error raised would keep the threads that read ahead alive
-        nights = encode_nights(engine, inputs, rows.summary, self._pinned_checkpoint(), self.device)
-        with closing(nights):
-            for night in self._with_progress(nights, len(inputs.recordings)):
+        with closing(self._encoded(engine, inputs, rows)) as nights:
+            for night in nights:
                 self._take(night, rows, *collectors)
         return self._rows_of(engine, rows)
+
+    def _encoded(
+        self, engine: Engine, inputs: EncoderInput, rows: RowCollector
+    ) -> Generator[EncodedNight]:
+        """The nights, with a progress bar."""
+        from ._parallel import encode_nights
+
+        # closed here, as the error raised would keep the threads that read ahead alive
+        nights = encode_nights(engine, inputs, rows.summary, self._pinned_checkpoint(), self.device)
+        store = cast("TokenStore | None", engine.cache)
+        with closing(nights):
+            for night in self._with_progress(nights, len(inputs.recordings)):
+                # at once, as there may be hours of encoding again ahead
+                _warn_of(None if store is None else store.memory.take_complaint())
+                yield night
 
     def _fitted_encoder(self, device: str) -> Encoder:
         from ._sleep2vec import as_encoder
@@ -338,20 +433,27 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         return engine, RowCollector(inputs, self.n_features_out_ * (1 + summary.center), summary)
 
     def _take(self, night: EncodedNight, *collectors: RowCollector | CoverageCollector) -> None:
-        if night.error is not None and self.on_error == "raise":
-            raise _with_hint(night.error)
+        self._check_encoded(night)
         for collector in collectors:
             collector.add(night)
 
+    def _check_encoded(self, night: EncodedNight) -> None:
+        if night.error is not None and self.on_error == "raise":
+            raise _with_hint(night.error)
+
     def _rows_of(self, engine: Engine, rows: RowCollector) -> tuple[np.ndarray, np.ndarray | None]:
+        self._warn_of_cache(engine)
+        return self._split(rows.result())
+
+    def _warn_of_cache(self, engine: Engine) -> None:
         store = cast("TokenStore | None", engine.cache)
-        complaint = None if store is None else store.take_complaint()
-        if complaint is not None:
-            warn(complaint, CacheWarning)
-        result = rows.result()
+        _warn_of(None if store is None else store.take_complaint())
+
+    def _split(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Rows, and what centring takes off them."""
         if self.center_ is None:
-            return result, None
-        return result[:, : self.n_features_out_], result[:, self.n_features_out_ :]
+            return rows, None
+        return rows[:, : self.n_features_out_], rows[:, self.n_features_out_ :]
 
     def _row_summary(self, encoder: Encoder) -> RowSummary:
         """What makes rows of the tokens of a night."""
@@ -362,18 +464,20 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         return self.layer if isinstance(self.layer, str | bool) else int(self.layer)
 
     def _with_progress(self, nights: Iterable, n_nights: int) -> Iterator[EncodedNight]:
-        if not self.verbose:
-            yield from nights
-            return
-        from tqdm.auto import tqdm
-
         n_cached = 0
-        with tqdm(total=n_nights, desc="encoding", unit="night") as bar:
+        with progress_bar(self.verbose, total=n_nights, desc="encoding", unit="night") as bar:
             for night in nights:
                 yield night
                 n_cached += night.n_cached
                 bar.set_postfix_str(f"{n_cached} signals from the cache", refresh=False)
                 bar.update()
+
+    def _provenance_of(self, inputs: EncoderInput) -> dict:
+        signals = self._signals_read()
+        provenance = self._provenance() | {"contents": contents_of(inputs, signals)}
+        if signals != self.modalities_:
+            provenance["signals"] = list(signals)
+        return provenance
 
     def _provenance(self) -> dict:
         import sklearn
@@ -405,6 +509,11 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             },
             "features": self.get_feature_names_out().tolist(),
         }
+
+
+def _warn_of(complaint: str | None) -> None:
+    if complaint is not None:
+        warn(complaint, CacheWarning)
 
 
 def _with_suffix(name: str, suffix: str) -> str:

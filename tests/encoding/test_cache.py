@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import gc
+import re
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,8 +8,15 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer
+from sleep2vec_sklearn import (
+    EpochSequence,
+    Sleep2VecTransformer,
+    cache_info,
+    clear_cache,
+    config_context,
+)
 from sleep2vec_sklearn.encoding.cache import EncodedModality, TokenCache
+from sleep2vec_sklearn.errors import CacheWarning
 from sleep2vec_sklearn.model.checkpoint import Checkpoint
 
 
@@ -102,3 +110,30 @@ def test_too_large_entry_not_stored(tokens):
     cache.clear()
     cache.put("b", tokens(100))
     assert (cache.get("a"), cache.get("b") is None) == (None, False)
+
+
+def test_small_memory_complains_once(checkpoint_path, twelve_nights, encodes):
+    transformer = Sleep2VecTransformer(checkpoint_path).fit(twelve_nights)
+    transformer.transform(twelve_nights[:1])
+    n_bytes = cache_info().n_bytes
+    with config_context(cache_bytes=4 * n_bytes):
+        transformer.transform(twelve_nights)
+        with pytest.warns(CacheWarning, match=r"nights are encoded again.*cache_dir=") as caught:
+            transformer.transform(twelve_nights)
+        assert len(caught) == 1
+        transformer.transform(twelve_nights)
+    advised = int(re.search(r"cache_bytes=(\d+)", str(caught[0].message))[1])
+    clear_cache()
+    with config_context(cache_bytes=advised):
+        transformer.transform(twelve_nights)
+        encodes.clear()
+        transformer.transform(twelve_nights)
+    assert not encodes
+
+
+def test_folder_needs_no_memory(checkpoint_path, twelve_nights, encodes, tmp_path):
+    transformer = Sleep2VecTransformer(checkpoint_path).fit(twelve_nights)
+    with config_context(cache_bytes=5000, cache_dir=tmp_path):
+        for _ in range(2):
+            transformer.transform(twelve_nights)
+    assert len(encodes) == 12

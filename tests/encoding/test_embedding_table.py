@@ -210,19 +210,17 @@ def test_npz_never_runs_code(tmp_path):
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_newer_files_are_refused(night_table, tmp_path, monkeypatch, suffix):
-    from sleep2vec_sklearn.encoding import table as table_files
-
     path = tmp_path / f"rows.{suffix}"
     with monkeypatch.context() as patch:
-        patch.setattr(table_files, "FORMAT_VERSION", 2)
+        patch.setattr("sleep2vec_sklearn.encoding._table_files.FORMAT_VERSION", 2)
         night_table.save(path)
     with pytest.raises(ReadError, match=r"format 2 by a newer version.*pip install -U"):
         EmbeddingTable.load(path)
 
 
 def test_unknown_suffix_is_refused(night_table, tmp_path):
-    with pytest.raises(ValueError, match=r"'\.csv'.*\.parquet and \.npz"):
-        night_table.save(tmp_path / "rows.csv")
+    with pytest.raises(ValueError, match=r"'\.xlsx'.*\.parquet and \.npz.*\.csv and \.dta"):
+        night_table.save(tmp_path / "rows.xlsx")
 
 
 def test_failed_write_leaves_old_file(night_table, tmp_path, fails):
