@@ -3,7 +3,7 @@
 
 from .label_efficiency import LabelEfficiency, label_efficiency_curve, nested_subsets
 from .modality_dropout import ModalityDropout, draw_loss, modality_dropout_curve
-from .modality_importance import modality_importance
+from .modality_importance import ModalityImportance, modality_importance
 from .modality_subsets import ModalitySubsets, modality_subset_scores, non_empty_subsets
 from .retrieval import CrossModalRetrieval, cross_modal_retrieval
 from .scaling import ScalingLaw, fit_scaling_law, run_scaling_sweep
@@ -12,6 +12,7 @@ __all__ = [
     "CrossModalRetrieval",
     "LabelEfficiency",
     "ModalityDropout",
+    "ModalityImportance",
     "ModalitySubsets",
     "ScalingLaw",
     "cross_modal_retrieval",

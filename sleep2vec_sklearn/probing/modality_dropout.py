@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_scalar
-from tqdm.auto import tqdm
 
+from .._progress import progress_bar
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ..recordings.sources import Signal
-from ._sensor_study import PREFIT, Alteration, SensorStudy, alter, digest, summarise
+from ._sensor_study import PREFIT, Alteration, SensorStudy, StudyResult, alter, digest, summarise
 
 PATTERNS = ("night", "epoch", "block")
 
 
-@dataclass(frozen=True, eq=False)
-class ModalityDropout:
+@dataclass(frozen=True, eq=False, repr=False)
+class ModalityDropout(StudyResult):
     """Result of :func:`modality_dropout_curve`.
 
     Attributes
@@ -164,7 +164,7 @@ def modality_dropout_curve(
     rows = []
     plan = [(pattern, fraction) for pattern in patterns for fraction in fractions]
     n_draws = sum(n_repeats if fraction else 1 for _, fraction in plan)
-    with tqdm(total=n_draws, desc="losing sensors", unit="draw", disable=not verbose) as bar:
+    with progress_bar(bool(verbose), total=n_draws, desc="losing sensors", unit="draw") as bar:
         for pattern, fraction in plan:
             scores, shares = [], []
             for repeat in range(n_repeats if fraction else 1):

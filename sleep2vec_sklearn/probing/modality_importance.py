@@ -9,9 +9,11 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import Bunch, _safe_indexing, check_scalar
-from tqdm.auto import tqdm
 
+from .._html import ShownAsTable
+from .._progress import progress_bar
 from .._warnings import warn
 from ..errors import InvalidRecordingError, RecordingWarning
 from ..evaluation._cross_validation import ResampledScores
@@ -22,6 +24,35 @@ from ._sensor_study import PREFIT, Alteration, SensorStudy, alter, digest
 _METHODS = ("drop", "swap", "noise")
 # before a modality is altered, and in each repeat after it
 _Scores = tuple[ResampledScores, list[ResampledScores]]
+
+
+class ModalityImportance(ShownAsTable, Bunch):
+    """Result of :func:`modality_importance`, a Bunch as scikit-learn's inspection returns it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sleep2vec_sklearn.probing import ModalityImportance
+    >>> values = {"importances_mean": np.array([0.2]), "importances_std": np.array([0.0])}
+    >>> interval = {"low": np.array([0.1]), "high": np.array([0.3])}
+    >>> about = {"modalities": ("ibi",), "metric": "accuracy", "method": "drop", "baseline": 0.9}
+    >>> ModalityImportance(**about, **values, **interval)
+    ModalityImportance(decrease in accuracy from 0.900, method 'drop')
+    modality   metric  value    sd   low  high
+         ibi accuracy  0.200 0.000 0.100 0.300
+    """
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per modality: modality, metric, value (decrease in it), sd, low, high."""
+        columns = {"modality": list(self.modalities), "metric": self.metric}
+        columns |= {"value": self.importances_mean, "sd": self.importances_std}
+        return pd.DataFrame({**columns, "low": self.low, "high": self.high})
+
+    def _headline(self) -> str:
+        return (
+            f"ModalityImportance(decrease in {self.metric} from {self.baseline:.3f}, "
+            f"method {self.method!r})"
+        )
 
 
 def modality_importance(
@@ -51,7 +82,7 @@ def modality_importance(
 
     Returns
     -------
-    Bunch, or dict of str to Bunch if there are several metrics
+    ModalityImportance, or dict of str to them if there are several metrics
         ``modalities`` : tuple of str.
         ``importances`` : ndarray of shape (n_modalities, n_repeats).
         ``importances_mean``, ``importances_std`` : ndarray of shape (n_modalities,).
@@ -95,7 +126,7 @@ def modality_importance(
     )
     chosen = study.choose_modalities(modalities)
     intact = study.score_intact()
-    names = tqdm(chosen, desc="importance of sensors", unit="sensor", disable=not verbose)
+    names = progress_bar(bool(verbose), chosen, desc="importance of sensors", unit="sensor")
     if method == "drop":
         scores = _drop_each(study, names, intact)
     else:
@@ -108,7 +139,7 @@ def modality_importance(
     for column, metric in enumerate(study.scorer.scorers):
         baseline, decreases = float(intact.estimates[column]), _decreases(scores, column, study)
         settings = {"baseline": baseline, "method": method, "metric": metric}
-        results[metric] = Bunch(modalities=chosen, **decreases, **settings)
+        results[metric] = ModalityImportance(modalities=chosen, **decreases, **settings)
     return results if len(results) > 1 else next(iter(results.values()))
 
 

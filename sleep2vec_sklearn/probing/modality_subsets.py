@@ -10,14 +10,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
+from .._progress import progress_bar
 from .._warnings import warn
 from ..errors import InvalidRecordingError, RecordingWarning
 from ..evaluation._subjects import SubjectBootstrap
 from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording
-from ._sensor_study import PREFIT, SensorStudy, in_catalogue_order, paired_differences, summarise
+from ._sensor_study import (
+    PREFIT,
+    SensorStudy,
+    StudyResult,
+    in_catalogue_order,
+    paired_differences,
+    summarise,
+)
 
 SEPARATOR = " + "
 _SUBSETS_LISTED = 4
@@ -36,8 +43,8 @@ def non_empty_subsets(modalities: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield from combinations(modalities, size)
 
 
-@dataclass(frozen=True, eq=False)
-class ModalitySubsets:
+@dataclass(frozen=True, eq=False, repr=False)
+class ModalitySubsets(StudyResult):
     """Result of :func:`modality_subset_scores`.
 
     Attributes
@@ -186,7 +193,7 @@ def modality_subset_scores(
     study.warn_of_untrained(names)
     all_tested = np.concatenate([test for _, test in study.folds])
     summary, replicates, n_empty = [], {}, {}
-    for subset in tqdm(chosen, desc="subsets of sensors", unit="subset", disable=not verbose):
+    for subset in progress_bar(bool(verbose), chosen, desc="subsets of sensors", unit="subset"):
         altered, rows = study.nights.replace(lambda night, _, s=subset: _keep_only(night, s))
         scores = [study.score(altered, rows, refit=refit)]
         tested = np.intersect1d(rows, all_tested)

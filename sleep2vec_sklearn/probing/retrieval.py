@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_scalar
-from tqdm.auto import tqdm
 
+from .._html import ShownAsTable
+from .._progress import progress_bar
 from .._torch import resolve_device
 from ..encoding.cache import check_cache, open_store
 from ..encoding.inputs import EncoderInput, read_input
@@ -33,8 +34,8 @@ _MEASURES = (*_WITH_INTERVAL, "chance_1", "chance_5")
 _READ_AHEAD = 2
 
 
-@dataclass(frozen=True, eq=False)
-class CrossModalRetrieval:
+@dataclass(frozen=True, eq=False, repr=False)
+class CrossModalRetrieval(ShownAsTable):
     """Result of :func:`cross_modal_retrieval`.
 
     Attributes
@@ -64,6 +65,26 @@ class CrossModalRetrieval:
     modalities: tuple[str, ...]
     level: float
 
+    def to_frame(self) -> pd.DataFrame:
+        """A row per scope, pair and metric: columns value, low, high, and the numbers behind it.
+
+        ``low`` and ``high`` are NaN for the median rank and for guessing.
+        """
+        numbers = ["candidates", "queries", "subjects"]
+        pairs = self.summary.set_index(["scope", "query", "target", *numbers])
+        metrics = [name for name in pairs.columns if not name.endswith(("_low", "_high"))]
+        parts = {}
+        for metric in metrics:
+            low, high = (pairs.get(f"{metric}_{end}", np.nan) for end in ("low", "high"))
+            columns = {"value": pairs[metric], "low": low, "high": high}
+            parts[metric] = pd.DataFrame(columns, index=pairs.index)
+        table = pd.concat(parts, names=["metric"]).reset_index()
+        return table[["scope", "query", "target", "metric", "value", "low", "high", *numbers]]
+
+    def _headline(self) -> str:
+        n_pairs = len(self.summary[["query", "target"]].drop_duplicates())
+        return f"CrossModalRetrieval({n_pairs} pairs of {len(self.modalities)} modalities)"
+
     def matrix(self, measure: str = "recall_1", scope: str = "nights") -> pd.DataFrame:
         """One measure of all pairs of a scope, if ``summary`` has both.
 
@@ -87,7 +108,7 @@ def cross_modal_retrieval(
     modalities: Sequence[str] | None = None, scopes: str | Sequence[str] = SCOPES,
     n_candidates: int = 256, temperature: float = 0.1, level: float = 0.95,
     n_resamples: int = 1000, device: str = "auto", cache: Any = "memory", random_state: Any = 0,
-    verbose: int = 0,
+    verbose: int | None = None,
 ) -> CrossModalRetrieval:  # fmt: skip
     """Retrieve epochs of one modality by the same epochs of another.
 
@@ -109,8 +130,10 @@ def cross_modal_retrieval(
         Size of a pool; a night, or a pair of rare sensors, with fewer epochs makes a smaller one.
     temperature : float, default=0.1
         Of the loss.
-    level, n_resamples, verbose
+    level, n_resamples
         As for :func:`label_efficiency_curve`.
+    verbose : int, optional
+        As of :class:`Sleep2VecTransformer`.
     device : str, default="auto"
     cache : "memory", path or None, default="memory"
         Where tokens are cached.
@@ -204,7 +227,7 @@ def _choose_modalities(
 
 def _encode(
     checkpoint: Checkpoint, inputs: EncoderInput, names: Sequence[str], device: str, cache: Any,
-    verbose: int,
+    verbose: int | None,
 ) -> list[dict]:  # fmt: skip
     """Unit vectors and validity of each modality, night by night."""
     from ..encoding._engine import Engine
@@ -215,7 +238,7 @@ def _encode(
     views: list[dict] = []
     with closing(engine.encode(inputs.recordings, inputs.locations)) as nights:
         bar = {"total": len(inputs.recordings), "desc": "encoding", "unit": "night"}
-        for night in tqdm(nights, **bar, disable=not verbose):
+        for night in progress_bar(verbose, iterable=nights, **bar):
             if night.error is not None:
                 raise night.error
             views.append({})

@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import check_scalar
-from tqdm.auto import tqdm
 
+from .._html import ShownAsTable
+from .._progress import progress_bar
 from .._warnings import warn
 from ..errors import Sleep2VecWarning, TrainingWarning
 from ..recordings.modality import list_modalities
@@ -40,8 +41,8 @@ AXES = ("n_nights", "n_modalities", "n_parameters")
 _NOT_IN_KEY = ("device", "n_workers", "verbose", "state_dir", "save_every", "callbacks")
 
 
-@dataclass(frozen=True, eq=False)
-class ScalingLaw:
+@dataclass(frozen=True, eq=False, repr=False)
+class ScalingLaw(ShownAsTable):
     """Result of :func:`fit_scaling_law`: ``y = a + b * x**-c``.
 
     Attributes
@@ -78,6 +79,14 @@ class ScalingLaw:
     r2: float
     level: float
     _draws: np.ndarray = field(repr=False)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The parameters of the law: columns parameter, value, low, high."""
+        return self.parameters.copy()
+
+    def _headline(self) -> str:
+        law = f"{self.a:.3g} {self.b:+.3g} * {self.x_name}**-{self.c:.3g}"
+        return f"ScalingLaw({self.y_name} = {law}, {len(self.points)} points, r2 {self.r2:.3f})"
 
     def predict(self, x: ArrayLike) -> pd.DataFrame:
         """Values of the law, also where nothing was measured.
@@ -380,7 +389,7 @@ def run_scaling_sweep(
         runs += [(axis, s, repeat, pairs) for s in settings for repeat in range(n_repeats)]
     finished = _FinishedRuns(path)
     rows = []
-    for axis, *run in tqdm(runs, desc="pretraining", unit="run", disable=not verbose):
+    for axis, *run in progress_bar(bool(verbose), runs, desc="pretraining", unit="run"):
         key = sweep.key_of(axis, *run)
         row = finished.rows.get(key)
         if row is None:

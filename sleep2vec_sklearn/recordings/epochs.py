@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 
+from .._html import as_html
 from ..errors import InvalidRecordingError
 from .recording import NOT_AN_ARRAY, Recording, as_names, as_recording, name_subjects
 from .stages import SleepStage
@@ -149,6 +150,22 @@ class EpochSequence(Sequence[EpochView]):
     def __repr__(self) -> str:
         used = len(np.unique(self.recording_index))
         return f"EpochSequence({len(self)} epochs of {used} recordings)"
+
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        names = ["W", "N1", "N2", "N3", "R", "unscored"]
+        counts = np.zeros((len(self.recordings), len(names)), dtype=int)
+        np.add.at(counts, (self.recording_index, self.stages), 1)  # the last is -1
+        table = pd.DataFrame(counts, columns=names)
+        table.insert(0, "epochs", counts.sum(axis=1))
+        starts = pd.Series([recording.start for recording in self.recordings], dtype=object)
+        if starts.notna().any():
+            table.insert(0, "start", starts.astype(str).where(starts.notna()))
+        table.insert(0, "subject", name_subjects(self.recordings))
+        table.index = pd.Index(as_names([recording.id for recording in self.recordings]).tolist())
+        table = table[table["epochs"] > 0]
+        return as_html(repr(self), table, rest=".recordings", na_rep="")
 
     @cached_property
     def stages(self) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from .._html import as_html
 from ..errors import InvalidRecordingError
 from ._notes import Caution, warn_of_notes
 from .modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
@@ -29,7 +30,7 @@ from .sources import (
     series_in_time,
     usable_seconds,
 )
-from .stages import as_stages
+from .stages import SleepStage, as_stages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,7 @@ NOT_AN_ARRAY = (
     "BaggingClassifier()), or hand the tool the rows, Sleep2VecTransformer().fit_transform(X)."
 )
 _MISSING_IN_TABLES = ("nan", "<NA>", "NaT")
+_LONGEST_DAYS = 5000
 _STAGE_COLUMN = re.compile(r"(sleep[-_ ]*)?(stages?|staging|scoring|hypno(gram)?)", re.IGNORECASE)
 
 
@@ -285,6 +287,12 @@ class Recording(Mapping[str, np.ndarray]):
                 f"the night has duration {duration!r}; accepted is a number of seconds, or None "
                 "for that of the longest modality."
             )
+        if self.duration > _LONGEST_DAYS * 86_400:
+            raise InvalidRecordingError(
+                f"the night lasts {self.duration / 86_400:,.0f} days; accepted are up to "
+                f"{_LONGEST_DAYS:,}, the years of a watch. Check the rates and the duration: they "
+                "are in Hz and in seconds."
+            )
         self.n_epochs = int(self.duration / EPOCH_SECONDS + 1e-6)
         if self.n_epochs < 1:
             raise InvalidRecordingError(
@@ -296,7 +304,7 @@ class Recording(Mapping[str, np.ndarray]):
         self.metadata = MappingProxyType(dict(metadata or {}))
         self.events = events
         self.start = start
-        self.lights = None if lights is None else tuple(lights)
+        self.lights = None if lights is None else _as_lights(lights)
         self.notes: tuple[str, ...] = ()
         if align not in ("raise", "trim"):
             raise InvalidRecordingError(f"align must be 'raise' or 'trim', got {align!r}.")
@@ -337,6 +345,30 @@ class Recording(Mapping[str, np.ndarray]):
     def __repr__(self) -> str:
         name = f"id={self.id!r}, " if self.id is not None else ""
         return f"Recording({name}{self.n_epochs} epochs, {', '.join(self.modalities)})"
+
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        hours, minutes = divmod(round(self.duration / 60), 60)
+        facts: dict[str, Any] = {
+            "subject": self.subject, "start": self.start, "duration": f"{hours} h {minutes:02} min",
+            "epochs": self.n_epochs, "events": None if self.events is None else len(self.events),
+        }  # fmt: skip
+        joint = " or " if self.derivation_mode == "one" else " + "
+        sensors: dict[str, Any] = {"rate_hz": self.rates, "unit": self.units}
+        channels = {name: joint.join(labels) for name, labels in self.derivations.items()}
+        channels |= {name: f"derived {channels.get(name, '')}".strip() for name in self.derived}
+        sensors |= {"channel": channels} if channels else {}
+        known = {name: value for name, value in facts.items() if value is not None}
+        tables = [
+            pd.DataFrame([known], index=["night"]),
+            pd.DataFrame(sensors, index=list(self.modalities)),
+        ]
+        if self.stages is not None:
+            per_epoch, order = EPOCH_SECONDS / 60, sorted(SleepStage, key=lambda stage: stage % 6)
+            scored = {stage.name: per_epoch * (self.stages == stage).sum() for stage in order}
+            tables.append(pd.DataFrame([scored], index=["minutes"]))
+        return as_html(repr(self), *tables, notes=self.notes, na_rep="")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "metadata": dict(self.metadata)}
@@ -540,6 +572,21 @@ def as_names(names: Sequence[Any]) -> np.ndarray:
         except TypeError:
             names = [str(name) for name in names]
     return np.fromiter(names, dtype=object, count=len(names))
+
+
+def _as_lights(lights: Any) -> tuple[float | None, float | None]:
+    """Lights off and on in seconds; a NaN of a table is None."""
+    try:
+        off, on = (None if light is None or np.isnan(light) else float(light) for light in lights)
+    except (TypeError, ValueError):
+        raise InvalidRecordingError(
+            f"lights are {lights!r}; accepted are lights-off and lights-on in seconds from the "
+            "start of the recording, None for one that is not known. Of clock times "
+            "take (pd.Timestamp(off) - pd.Timestamp(start)).total_seconds()."
+        ) from None
+    if not np.isfinite([light for light in (off, on) if light is not None]).all():
+        raise InvalidRecordingError(f"lights are {lights!r}; accepted are finite seconds or None.")
+    return off, on
 
 
 def _check_mapping(signals: Any) -> Mapping[str, Any]:

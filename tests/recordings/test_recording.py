@@ -326,3 +326,14 @@ def test_equality_is_identity(night):
     assert night == night
     assert night != night.without("eeg")
     assert len({night, night}) == 1
+
+
+def test_nan_lights_are_unknown():
+    signal = {"spo2": np.full(480, 95.0)}
+    assert Recording(signal, lights=(np.float32(30), np.nan)).lights == (30.0, None)
+
+
+@pytest.mark.parametrize("lights", [("23:05", "06:30"), (30,), (1, 2, 3), 30, (0, np.inf)])
+def test_lights_are_two_times(lights):
+    with pytest.raises(InvalidRecordingError, match=r"lights are .* seconds"):
+        Recording({"spo2": np.full(480, 95.0)}, lights=lights)
