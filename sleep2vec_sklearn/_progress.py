@@ -1,32 +1,59 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A progress bar over the steps or epochs of training, and its early end."""
+"""Progress bars of long work, shown by default where somebody is watching."""
 
 from __future__ import annotations
 
-from typing import Any
+import multiprocessing
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
 
-from skorch import NeuralNet
-from skorch.callbacks import Callback
-from tqdm.auto import tqdm
-
-
-class StopTraining(KeyboardInterrupt):
-    """A callback has ended training, as skorch's do by a KeyboardInterrupt; Ctrl-C is no such."""
+_SECONDS_BEFORE_SHOWN = 3
 
 
-class ProgressBar(Callback):
-    """One bar from the beginning of training to its end, forgotten then: it cannot be pickled.
+class HiddenBar:
+    """A bar that is not there.
 
-    Not :class:`skorch.callbacks.ProgressBar`, which draws a bar for every epoch.
+    tqdm's own, with ``disable=True``, takes a lock that processes share, which one that was forked
+    meanwhile waits for without end.
     """
 
-    def open_bar(self, **options: Any) -> None:
-        self.bar_ = tqdm(**options)
+    def __init__(self, iterable: Iterable = ()):
+        self.iterable = iterable
 
-    def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        self.close()
+    def __iter__(self) -> Iterator:
+        return iter(self.iterable)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing is left to do."""
+
+    def update(self, n: float = 1) -> None:
+        """Nothing moves."""
+
+    def set_postfix_str(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing is written."""
 
     def close(self) -> None:
-        if hasattr(self, "bar_"):
-            self.bar_.close()
-            del self.bar_
+        """Nothing is open."""
+
+
+def progress_bar(verbose: int | None, iterable: Iterable | None = None, **options: Any) -> Any:
+    """A bar; by None shown in an interactive session, after a few seconds. Options are tqdm's."""
+    by_default = verbose is None
+    hidden = not is_interactive() if by_default else not verbose
+    if hidden:
+        return HiddenBar(iterable or ())
+    from tqdm.auto import tqdm
+
+    return tqdm(iterable, delay=_SECONDS_BEFORE_SHOWN * by_default, **options)
+
+
+def is_interactive() -> bool:
+    """Whether this is a notebook, a Python prompt, or a process that writes to a terminal."""
+    if multiprocessing.parent_process() is not None:
+        return False
+    at_prompt = hasattr(sys, "ps1") or "ipykernel" in sys.modules
+    return at_prompt or (sys.stderr is not None and sys.stderr.isatty())
