@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import re
 import warnings
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from os import PathLike
@@ -23,13 +22,25 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ReadError
+from ..readers._boundary import (
+    LONGEST_DAYS,
+    LONGEST_SECONDS,
+    MOST_TABLE_BYTES,
+    check_file,
+    only_read_errors,
+)
+from ..readers.npz import load_arrays
 from ..recordings.cohort import Cohort
 from ..recordings.derivation import ibi_from_beats
 from ..recordings.recording import Recording
+from ..recordings.sources import HIGHEST_RATE, LOWEST_RATE
 
 StrPath: TypeAlias = str | PathLike[str]
 
 BEAT_TYPES = (*range(1, 14), 25, 30, 31, 34, 35, 38, 41)
+DOWNLOAD_AGAIN = "Download it again."
+# of beats: more than those of a month
+_MOST_ANNOTATION_BYTES = 8 << 20
 _SKIP, _NUM, _SUB, _CHAN, _AUX = 59, 60, 61, 62, 63
 
 
@@ -66,8 +77,18 @@ def unreadable(path: Path, error: Exception | str, accepted: str) -> ReadError:
     return ReadError(f"{path} cannot be read: {error}. Accepted is {accepted}; download it again.")
 
 
+def read_each(paths: Sequence[Path], read: Callable[[Path], Recording]) -> list[Recording]:
+    """A recording of each file; whatever reading one raises is an error that names it."""
+    recordings = []
+    for path in paths:
+        with only_read_errors(path, "the reader of this data set", DOWNLOAD_AGAIN, quotes=True):
+            recordings.append(read(path))
+    return recordings
+
+
 def read_numbers(path: Path, accepted: str, **options: Any) -> np.ndarray:
     """Numbers of a text file by :func:`numpy.loadtxt`."""
+    check_file(path, MOST_TABLE_BYTES)
     try:
         with warnings.catch_warnings():
             # numpy warns of a file without rows, which each loader treats in its own way
@@ -80,9 +101,8 @@ def read_numbers(path: Path, accepted: str, **options: Any) -> np.ndarray:
 def read_arrays(path: Path, names: Sequence[str], accepted: str) -> list[np.ndarray]:
     """Arrays of an ``.npz`` file."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return [arrays[name] for name in names]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        return list(load_arrays(path, names).values())
+    except ReadError as error:
         raise unreadable(path, error, accepted) from error
 
 
@@ -117,6 +137,7 @@ class Header:
 
 def read_annotations(path: StrPath) -> Annotations:
     """Annotations of one annotator's file."""
+    check_file(Path(path), _MOST_ANNOTATION_BYTES)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -170,6 +191,7 @@ def record_from_beats(path: Path, suffix: str, header: Header, **fields: Any) ->
 
 def read_header(path: StrPath) -> Header:
     """Rate, length, start and first comment of a record."""
+    check_file(Path(path), _MOST_ANNOTATION_BYTES)
     try:
         lines = Path(path).read_text(encoding="latin-1").splitlines()
         fields = next(line for line in lines if line.strip() and line[0] != "#").split()
@@ -178,6 +200,11 @@ def read_header(path: StrPath) -> Header:
         raise ReadError(
             f"{path} is not a record's header ({error}); accepted is PhysioNet's .hea file."
         ) from error
+    if not (LOWEST_RATE <= rate <= HIGHEST_RATE and 0 <= n_samples <= rate * LONGEST_SECONDS):
+        raise ReadError(
+            f"{path} announces {n_samples:,} samples at {rate:g} Hz; accepted are up to "
+            f"{LONGEST_DAYS} days. Download it again."
+        )
     comments = [line[1:].strip() for line in lines if line.startswith("#")]
     return Header(rate, n_samples, _parse_start(fields[4:6]), comments[0] if comments else "")
 

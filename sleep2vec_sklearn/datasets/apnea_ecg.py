@@ -9,9 +9,18 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ReadError
+from ..readers._boundary import MOST_LABEL_BYTES, BadFileError, check_file, only_read_errors
 from ..recordings.cohort import Cohort
 from ..recordings.recording import Recording
-from ._files import StrPath, as_cohort, find_files, read_annotations, read_header, record_from_beats
+from ._files import (
+    StrPath,
+    as_cohort,
+    find_files,
+    read_annotations,
+    read_each,
+    read_header,
+    record_from_beats,
+)
 
 _DATASET = "the Apnea-ECG Database 1.0.0 (PhysioNet)"
 # a01r.apn and a01er.apn, published with a01.apn, are of the same night
@@ -60,24 +69,22 @@ def load_apnea_ecg(folder: StrPath) -> Cohort:
     """
     paths = find_files(folder, _RECORDS, _DATASET)
     subjects = _read_subjects(Path(folder) / _TABLE)
-    return as_cohort([_read_night(path, subjects) for path in paths])
+    return as_cohort(read_each(paths, lambda path: _read_night(path, subjects)))
 
 
 def _read_subjects(path: Path) -> dict[str, dict]:
-    """Table of records, by their names."""
-    try:
-        lines = path.read_text(encoding="latin-1").splitlines()
-    except OSError as error:
-        raise ReadError(
-            f"{path} cannot be read: {error}. It lists which records share a subject; download it "
-            f"with {_DATASET}."
-        ) from error
+    """Table of records, by their names, which lists those that share a subject."""
+    fix = f"It lists which records share a subject; download it with {_DATASET}."
     subjects = {}
-    for line in lines:
-        fields = line.split()
-        if len(fields) == 12 and re.fullmatch(r"[abcx]\d\d", fields[0]):
-            values = [text if text in "MF" else float(text) for text in fields[5:]]
-            subjects[fields[0]] = dict(zip(_COLUMNS, values, strict=True))
+    with only_read_errors(path, "the reader of tables", fix, quotes=True):
+        if not path.exists():
+            raise BadFileError("there is no such file.")
+        check_file(path, MOST_LABEL_BYTES)
+        for line in path.read_text(encoding="latin-1").splitlines():
+            fields = line.split()
+            if len(fields) == 12 and re.fullmatch(r"[abcx]\d\d", fields[0]):
+                values = [text if text in ("M", "F") else float(text) for text in fields[5:]]
+                subjects[fields[0]] = dict(zip(_COLUMNS, values, strict=True))
     return subjects
 
 

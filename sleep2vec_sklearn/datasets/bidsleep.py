@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ReadError
+from ..readers._boundary import check_matlab
 from ..readers.wearables import WearableSource
 from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
-from ._files import StrPath, as_cohort, find_files, unreadable
+from ._files import StrPath, as_cohort, find_files, read_each, unreadable
 
 _DATASET = "bidsleep-dataset 1.0 (PhysioNet)"
 _TIMEZONE = "America/New_York"
@@ -72,7 +73,7 @@ def load_bidsleep(folder: StrPath, *, scorer: str = "expert") -> Cohort:
         raise ValueError(f"scorer must be 'expert' or 'dreem', got {scorer!r}.")
     paths = find_files(folder, "Bidslab*/*/labels.mat", _DATASET)
     paths = sorted(paths, key=lambda path: (path.parent.parent.name, len(path.parent.name), path))
-    return as_cohort([_read_night(path, scorer) for path in paths])
+    return as_cohort(read_each(paths, lambda path: _read_night(path, scorer)))
 
 
 def _read_night(path: Path, scorer: str) -> Recording:
@@ -101,6 +102,7 @@ def _read_labels(path: Path, scorer: str) -> tuple[datetime, np.ndarray]:
     from scipy.io import loadmat
 
     try:
+        check_matlab(path)
         content = loadmat(path)
         start = datetime.fromisoformat(str(np.ravel(content["recStart"])[0]).strip())
         codes = np.ravel(content[f"{scorer}_label"]).astype(int)

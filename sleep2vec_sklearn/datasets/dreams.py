@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..readers.formats import ReadSettings, open_source
 from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS, get_modality
 from ..recordings.recording import Recording
-from ._files import StrPath, as_cohort, find_files, read_numbers
+from ._files import StrPath, as_cohort, find_files, read_each, read_numbers
 
 _DATASET = "the DREAMS sleep-spindle database"
 _SITE = "dreams"
@@ -79,9 +80,9 @@ def load_dreams(folder: StrPath) -> Cohort:
         text = path.with_name(path.name.removeprefix("Hypnogram_"))
         edf = text.with_suffix(".edf")
         if edf.exists():
-            recordings.append(_read_edf(edf, path))
+            recordings += read_each([path], partial(_read_edf, edf))
         elif text.exists():
-            recordings.append(_read_text(text, path))
+            recordings += read_each([path], partial(_read_text, text))
         else:
             failures.append((str(text), "there is neither an EDF nor a text file of samples"))
     return as_cohort(recordings, failures)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..readers._boundary import MOST_TABLE_BYTES, check_file
 from ..recordings.cohort import Cohort
 from ..recordings.derivation import counts_from_epochs, ibi_from_intervals, refine_beat_times
 from ..recordings.recording import Recording
-from ._files import StrPath, as_cohort, find_files, read_arrays, unreadable
+from ._files import StrPath, as_cohort, find_files, read_arrays, read_each, unreadable
 
 _DATASET = "MMASH 1.0.0 (PhysioNet)"
 _FILE = f"a file of {_DATASET}"
@@ -73,7 +74,7 @@ def load_mmash(folder: StrPath) -> Cohort:
     """
     packed = any(Path(folder).glob("user_*.npz"))
     paths = find_files(folder, "user_*.npz" if packed else "user_*/RR.csv", _DATASET)
-    return as_cohort([_read_packed(p) if packed else _read_published(p.parent) for p in paths])
+    return as_cohort(read_each(paths, _read_packed if packed else _read_published))
 
 
 def _read_packed(path: Path) -> Recording:
@@ -83,7 +84,8 @@ def _read_packed(path: Path) -> Recording:
     return _make_recording(path, beat_seconds, intervals, count_seconds, counts, diary_path, {})
 
 
-def _read_published(folder: Path) -> Recording:
+def _read_published(path: Path) -> Recording:
+    folder = path.parent
     beats = _read_series(folder / "RR.csv", "ibi_s")
     activity = _read_series(folder / "Actigraph.csv", "Vector Magnitude")
     demographics = _read_demographics(folder / "user_info.csv")
@@ -92,23 +94,25 @@ def _read_published(folder: Path) -> Recording:
 
 def _read_series(path: Path, column: str) -> tuple[np.ndarray, np.ndarray]:
     """Seconds and values."""
+    check_file(path, MOST_TABLE_BYTES)
     try:
         table = pd.read_csv(path, usecols=[column, "day", "time"])
         clock = pd.to_timedelta(table["time"]).dt.total_seconds()
-    except (OSError, ValueError) as error:
+        seconds = clock + (table["day"] - 1) * _DAY_SECONDS
+        return seconds.to_numpy(float), table[column].to_numpy(float)
+    except Exception as error:
         raise unreadable(path, error, _FILE) from error
-    seconds = clock + (table["day"] - 1) * _DAY_SECONDS
-    return seconds.to_numpy(float), table[column].to_numpy(float)
 
 
 def _read_demographics(path: Path) -> dict:
     """Age, height and weight; 0 stands for an answer that is missing."""
     if not path.exists():
         return {}
+    check_file(path, MOST_TABLE_BYTES)
     try:
         row = pd.read_csv(path).rename(columns=str.strip).iloc[0]
         values = {name: float(row[name.capitalize()]) for name in ("age", "height", "weight")}
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except Exception as error:
         raise unreadable(path, error, _FILE) from error
     return {name: value if value > 0 else np.nan for name, value in values.items()}
 
@@ -158,6 +162,7 @@ def _unwrap_clock(seconds: np.ndarray) -> np.ndarray:
 
 def _read_diary(path: Path, start: float) -> pd.DataFrame:
     """Intervals in bed, in s after the recording's start."""
+    check_file(path, MOST_TABLE_BYTES)
     try:
         table = pd.read_csv(path)
         begin, end = (
@@ -166,7 +171,7 @@ def _read_diary(path: Path, start: float) -> pd.DataFrame:
             for edge in ("In", "Out")
         )
         sleep_min = table["Total Sleep Time (TST)"].astype(float)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:
         raise unreadable(path, error, _FILE) from error
     return pd.DataFrame(
         {

@@ -17,7 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from .._download import download, import_pooch
+from .._progress import progress_bar
 from ..errors import ReadError
+from ..readers._boundary import check_archive
 from ..recordings.cohort import Cohort
 from ._files import StrPath
 from .apnea_ecg import load_apnea_ecg
@@ -231,6 +233,7 @@ def fetch_mmash(
 def _load_mmash_archive(folder: Path) -> Cohort:
     unpacked = folder / "MMASH"
     with zipfile.ZipFile(folder / "MMASH.zip") as archive:
+        check_archive(folder / "MMASH.zip", archive.infolist())
         for member in archive.infolist():
             path = unpacked / member.filename
             # a file that was being written when a session was killed is shorter
@@ -382,13 +385,11 @@ def _fetch_files(
     source: pooch.Pooch, names: Sequence[str], download_if_missing: bool, verbose: int
 ) -> None:
     """Make sure that these files are in the folder and match the registry."""
-    from tqdm.auto import tqdm
-
     missing = [name for name in names if not (source.path / name).is_file()]
     if missing and not download_if_missing:
         raise _missing_error(source, missing, "download_if_missing is False")
     fetch = _download_file if download_if_missing else _verify_file
-    for name in tqdm(names, desc=source.path.parent.name, unit="file", disable=not verbose):
+    for name in progress_bar(bool(verbose), names, desc=source.path.parent.name, unit="file"):
         fetch(source, name, verbose)
 
 

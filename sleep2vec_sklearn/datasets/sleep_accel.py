@@ -12,6 +12,12 @@ import pandas as pd
 
 from .._files import sha256
 from ..errors import ReadError
+from ..readers._boundary import (
+    LONGEST_SECONDS,
+    BadFileError,
+    check_file,
+    only_read_errors,
+)
 from ..readers._edf_header import fingerprint_of
 from ..recordings.cohort import Cohort
 from ..recordings.derivation import (
@@ -22,7 +28,15 @@ from ..recordings.derivation import (
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ..recordings.sources import MemorySource, Signal, SignalLayout
-from ._files import StrPath, as_cohort, find_files, read_numbers, unreadable
+from ._files import (
+    DOWNLOAD_AGAIN,
+    StrPath,
+    as_cohort,
+    find_files,
+    read_each,
+    read_numbers,
+    unreadable,
+)
 
 _DATASET = "sleep-accel 1.0.0 (PhysioNet)"
 _STAGES = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4}
@@ -79,7 +93,7 @@ def load_sleep_accel(folder: StrPath) -> Cohort:
     array([0, 2, 3], dtype=int8)
     """
     paths = find_files(folder, "labels/*_labeled_sleep.txt", _DATASET)
-    return as_cohort([_read_night(Path(folder), path) for path in paths])
+    return as_cohort(read_each(paths, lambda path: _read_night(Path(folder), path)))
 
 
 def _read_night(folder: Path, labels_path: Path) -> Recording:
@@ -103,6 +117,8 @@ def _read_night(folder: Path, labels_path: Path) -> Recording:
 def _as_epochs(labels: np.ndarray) -> np.ndarray:
     # a negative index would put a label from before the start at the end
     labels = labels[labels[:, 0] >= 0]
+    if not labels[:, 0].max(initial=0) <= LONGEST_SECONDS:
+        raise BadFileError(f"a label is {labels[:, 0].max():g} s after the start.")
     epoch = np.round(labels[:, 0] / EPOCH_SECONDS).astype(int)
     stages = np.full(epoch.max(initial=-1) + 1, -1, dtype=np.int8)
     stages[epoch] = [_STAGES.get(code, -1) for code in labels[:, 1]]
@@ -163,10 +179,11 @@ class _MotionSource:
     def _read_magnitude(self) -> tuple[np.ndarray, np.ndarray]:
         # in g, about 50 times a second but not evenly spaced
         accepted = "a file of lines with seconds and three axes, as published"
-        try:
+        check_file(self.path)
+        with only_read_errors(
+            self.path, "the reader of this data set", DOWNLOAD_AGAIN, quotes=True
+        ):
             table = pd.read_csv(self.path, sep=r"\s+", header=None, dtype=float)
-        except (OSError, ValueError) as error:
-            raise unreadable(self.path, error, accepted) from error
         if table.shape[1] != 4:
             raise unreadable(self.path, f"it has {table.shape[1]} columns", accepted)
         rows = table.to_numpy()

@@ -14,10 +14,11 @@ import pandas as pd
 
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
+from ..readers._boundary import MOST_TABLE_BYTES, check_file, only_read_errors
 from ..readers.recording import read_recording
 from ..recordings.cohort import Cohort
 from ..recordings.recording import Recording
-from ._files import StrPath, as_cohort, find_files, seconds_after
+from ._files import DOWNLOAD_AGAIN, StrPath, as_cohort, find_files, read_each, seconds_after
 
 _DATASET = "Sleep-EDF Expanded 1.0.0 (PhysioNet)"
 _NAME = re.compile(r"(SC4|ST7)(\d\d)(\d)[A-Z]\d-PSG", re.IGNORECASE)
@@ -106,7 +107,7 @@ def load_sleep_edf(folder: StrPath) -> Cohort:
     whole = any((folder / study.folder).is_dir() for study in _STUDIES.values())
     paths = find_files(folder, "sleep-*/*-PSG.edf" if whole else "*-PSG.edf", _DATASET)
     subjects = _read_subjects([folder, folder.parent])
-    return as_cohort([_read_night(path, subjects) for path in paths])
+    return as_cohort(read_each(paths, lambda path: _read_night(path, subjects)))
 
 
 def _read_night(path: Path, subjects: _Subjects) -> Recording:
@@ -137,8 +138,10 @@ def _read_subjects(folders: Sequence[Path]) -> _Subjects:
         if path is None:
             continue
         try:
-            subjects.update(_parse_subjects(_read_rows(path), code, study))
-        except (ImportError, OSError, ValueError, KeyError, IndexError) as error:
+            with only_read_errors(path, "the reader of tables", DOWNLOAD_AGAIN, quotes=True):
+                check_file(path, MOST_TABLE_BYTES)
+                subjects.update(_parse_subjects(_read_rows(path), code, study))
+        except (ImportError, ReadError) as error:
             warn(
                 f"{path} cannot be read ({error}), so age and sex are those of the headers and "
                 "lights off is unknown. pip install 'sleep2vec-sklearn[fetch]', or save the table "

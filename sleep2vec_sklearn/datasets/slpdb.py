@@ -19,6 +19,7 @@ from ._files import (
     as_cohort,
     find_files,
     read_annotations,
+    read_each,
     read_header,
     record_from_beats,
 )
@@ -69,7 +70,7 @@ def load_slpdb(folder: StrPath) -> Cohort:
         ...
     sleep2vec_sklearn.errors.ReadError: . holds no slp*.st; accepted is the unpacked ...
     """
-    return as_cohort([_read_night(path) for path in find_files(folder, "slp*.st", _DATASET)])
+    return as_cohort(read_each(find_files(folder, "slp*.st", _DATASET), _read_night))
 
 
 def _read_night(path: Path) -> Recording:

@@ -13,13 +13,29 @@ import pandas as pd
 
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
+from ..readers._boundary import (
+    MOST_LABEL_BYTES,
+    MOST_TABLE_BYTES,
+    check_added_samples,
+    check_file,
+    only_read_errors,
+)
 from ..readers._edf_header import fingerprint_of
 from ..readers.formats import open_source
 from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ..recordings.sources import Signal, SignalLayout, SignalSource
-from ._files import StrPath, as_cohort, find_files, read_arrays, read_numbers, seconds_after
+from ._files import (
+    DOWNLOAD_AGAIN,
+    StrPath,
+    as_cohort,
+    find_files,
+    read_arrays,
+    read_each,
+    read_numbers,
+    seconds_after,
+)
 
 _DATASET = "the UCD database (PhysioNet ucddb 1.0.0, or a partial copy with one npz per night)"
 _SITE = "ucddb"
@@ -94,7 +110,7 @@ def load_ucddb(folder: StrPath) -> Cohort:
     paths = find_files(folder, "ucddb*.npz" if partial else "ucddb*.rec", _DATASET)
     tables = Path(folder) / "annotations" if partial else Path(folder)
     subjects = read_subjects(tables)
-    return as_cohort([_read_night(path, tables, subjects) for path in paths])
+    return as_cohort(read_each(paths, lambda path: _read_night(path, tables, subjects)))
 
 
 def _read_night(path: Path, tables: Path, subjects: dict[str, dict]) -> Recording:
@@ -107,6 +123,7 @@ def _read_night(path: Path, tables: Path, subjects: dict[str, dict]) -> Recordin
         codes, rate = read_arrays(path, ["stage_all", "fs"], _FILE)
         if rate != _RATE:
             raise ReadError(f"{path} has a rate of {float(rate):g} Hz; accepted is {_RATE:g} Hz.")
+        check_added_samples(path, len(codes) * EPOCH_SECONDS, _RATE, "a partial copy")
         source = _PartialSource(path, len(codes))
     else:
         accepted = "a stage code per line, as published"
@@ -136,7 +153,10 @@ class _PartialSource:
         epochs = np.full((layout.n_samples // _EPOCH_SAMPLES, _EPOCH_SAMPLES), np.nan, np.float32)
         names_stored = ["eeg_int16", "scale", "epoch_index"]
         stored, scale, index = read_arrays(self.path, names_stored, _FILE)
-        epochs[index] = stored * np.float32(scale)
+        with only_read_errors(
+            self.path, "the reader of this data set", DOWNLOAD_AGAIN, quotes=True
+        ):
+            epochs[index] = stored * np.float32(scale)
         values = epochs.reshape(-1)
         values.flags.writeable = False
         return {"eeg": Signal(values, layout.rate, layout.unit)}
@@ -153,16 +173,19 @@ def _as_stages(codes: np.ndarray) -> np.ndarray:
 
 def read_subjects(folder: Path) -> dict[str, dict]:
     """Demographics, outcomes and start by study number in capitals; none if unreadable."""
+    path = folder / "SubjectDetails.csv"
+    path = path if path.exists() else path.with_suffix(".xls")
     try:
-        if (folder / "SubjectDetails.csv").exists():
-            table = pd.read_csv(folder / "SubjectDetails.csv")
-        else:
-            table = pd.read_excel(folder / "SubjectDetails.xls", engine="calamine")
-        table.columns = table.columns.str.strip()
-        subjects = table.rename(columns=_COLUMNS).set_index("Study Number")
-        starts = [datetime(1970, 1, 1) + _as_time_of_day(str(text)) for text in subjects[_START]]
-        return subjects[list(_COLUMNS.values())].assign(start=starts).to_dict(orient="index")
-    except (ImportError, OSError, ValueError, KeyError) as error:
+        with only_read_errors(path, "the reader of tables", DOWNLOAD_AGAIN, quotes=True):
+            check_file(path, MOST_TABLE_BYTES)
+            is_text = path.suffix == ".csv"
+            table = pd.read_csv(path) if is_text else pd.read_excel(path, engine="calamine")
+            table.columns = table.columns.str.strip()
+            subjects = table.rename(columns=_COLUMNS).set_index("Study Number")
+            times = [_as_time_of_day(str(text)) for text in subjects[_START]]
+            starts = [datetime(1970, 1, 1) + time for time in times]
+            return subjects[list(_COLUMNS.values())].assign(start=starts).to_dict(orient="index")
+    except (ImportError, ReadError) as error:
         warn(
             f"{folder / 'SubjectDetails.xls'} cannot be read ({error}), so age, sex and the like "
             "are unknown, as are events where only this table has the start. pip install "
@@ -176,6 +199,7 @@ def read_respiratory_events(path: Path, start: datetime | None) -> pd.DataFrame 
     """Events of a night, in s after its start; None without a file or a start."""
     if start is None or not path.exists():
         return None
+    check_file(path, MOST_LABEL_BYTES)
     rows = []
     for line in path.read_text(encoding="latin-1").splitlines():
         clock, kind, length = line[:8], line[10:20].split(" ")[0], line[24:34].strip()

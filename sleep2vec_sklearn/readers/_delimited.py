@@ -20,9 +20,9 @@ import pandas as pd
 from pandas.tseries.api import guess_datetime_format
 
 from ..errors import ReadError
+from ._boundary import DAY, LONGEST_LABEL, check_file
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
-DAY = 86_400.0
 SINCE_1970 = 1e8  # seconds beyond count from there; they have been more from 1973 on
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _SPELLINGS = {
@@ -76,13 +76,10 @@ def decode_text(raw: bytes) -> str:
 
 def read_text(path: Path, size: int = -1) -> str:
     """Text of a file, or of its first bytes; a ReadError if it is a folder, missing or binary."""
-    if path.is_dir():
-        raise ReadError(f"{path}: is a folder; accepted is a file. Name one of those in it.")
+    check_file(path)
     try:
         with path.open("rb") as file:
             text = decode_text(file.read(size))
-    except FileNotFoundError as error:
-        raise ReadError(f"{path}: no such file. Check the path.") from error
     except OSError as error:
         raise ReadError(f"{path}: cannot be opened ({error.strerror}).") from error
     if "\0" in text:
@@ -112,7 +109,7 @@ def parse_title(title: str, known: Collection[str] = ()) -> tuple[str, str | Non
     The unit is None if none is stated, and "" if what brackets hold is not understood. A name that
     is ``known`` as it is has none at its end.
     """
-    plain = unicodedata.normalize("NFKD", title.strip())
+    plain = unicodedata.normalize("NFKD", title[:LONGEST_LABEL].strip())
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     lower = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", plain).lower()
     unit = None
@@ -132,7 +129,7 @@ def parse_title(title: str, known: Collection[str] = ()) -> tuple[str, str | Non
 def as_number(text: str) -> float:
     """Number with a decimal point or comma; NaN for other text."""
     try:
-        return float(text.replace(",", "."))
+        return float(text[:LONGEST_LABEL].replace(",", "."))
     except ValueError:
         return float("nan")
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Header of an EDF, EDF+ or BDF file, checked against the file's size, and hashes of files.
+"""Header and samples of an EDF, EDF+ or BDF file, by one parser, and hashes of files.
 
-edfio reads the samples; the header is parsed here before, so that a damaged file is reported as
-such, no sample is read early, and only sex and age remain of the patient's identification.
+edfio was weighed: it takes where data begin from a field of the header, other lengths from other
+fields, and a damaged file then gives other samples without a word; a BDF file it reads whole. Here
+one layout, checked against the file's size, says where everything lies. No sample is read early,
+and only sex and age remain of the patient's identification.
 
 Layout: Kemp et al. 1992, https://doi.org/10.1016/0013-4694(92)90009-7, and
 https://www.edfplus.info/specs/edfplus.html.
@@ -12,26 +14,30 @@ from __future__ import annotations
 
 import math
 import re
-import threading
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from .._files import hash_file, sha256
-from ..errors import ReadError, Sleep2VecError
+from ..errors import ReadError
+from ..recordings.sources import HIGHEST_RATE, LOWEST_RATE, Signal
+from ._boundary import LONGEST_DAYS, LONGEST_SECONDS, check_file, only_read_errors
 
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 _FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
-_WARNINGS = threading.Lock()
 _HINT = "Copy or download it again, or leave it out"
 _READER_REVISION = 1
-LONGEST_SECONDS = 14 * 86400.0
+_MOST_SIGNALS = 4096
+_BLOCK_BYTES = 1 << 22
+_INTEGER = re.compile(rb"[+-]?\d+")
+_DECIMAL = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
 # two separators in a row: with a text between them, it is the onset of an annotation
-_STAMP = re.compile(rb"\x00*([+-]\d{1,12}(?:\.\d{0,12})?)\x14\x14")
+_STAMP = re.compile(rb"\x00*([+-]\d{1,12}(?:\.\d{0,20})?)\x14\x14")
 _STAMP_BYTES = 64
 _OLDEST = 120
 _ANONYMOUS_START = date(1985, 1, 1)
@@ -42,8 +48,10 @@ _Number = TypeVar("_Number", int, float)
 
 @dataclass(frozen=True, slots=True)
 class EdfChannel:
-    """Label, scale and samples per record of one channel."""
+    """Number in the header, label, scale, samples per record, and the bytes before them in it."""
 
+    index: int
+    offset: int
     label: str
     dimension: str
     physical: tuple[float, float]
@@ -54,6 +62,25 @@ class EdfChannel:
     def is_annotation(self) -> bool:
         """Whether it holds annotations instead of samples."""
         return self.label in ("EDF Annotations", "BDF Annotations")
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether digital values have physical ones, in single precision as well."""
+        (low, high), (least, most) = self.physical, self.digital
+        if low == high or least >= most:
+            return False
+        with np.errstate(all="ignore"):
+            scale = np.array([(high - low) / (most - least), low, high], np.float32)
+        return bool(np.isfinite(scale).all() and abs(scale[0]) >= np.finfo(np.float32).tiny)
+
+    def to_physical(self, digital: np.ndarray) -> np.ndarray:
+        """Digital values in the channel's dimension, as float32."""
+        (low, high), (least, most) = self.physical, self.digital
+        gain = (high - low) / (most - least)
+        values = digital.astype(np.float32)
+        values *= np.float32(gain)
+        values += np.float32(low - least * gain)
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,77 +115,117 @@ class EdfHeader:
         """Whether the records have room for time stamps."""
         return any(channel.is_annotation for channel in self.channels)
 
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of a record."""
+        return self.sample_bytes * sum(channel.samples_per_record for channel in self.channels)
+
+    @property
+    def duration(self) -> float:
+        """Seconds of all records."""
+        return self.n_records * self.record_seconds
+
+    def rate_of(self, channel: EdfChannel) -> float:
+        """Samples per second; 0 if the header gives no usable rate or scale."""
+        if self.record_seconds <= 0 or not channel.has_scale:
+            return 0.0
+        rate = channel.samples_per_record / self.record_seconds
+        return rate if LOWEST_RATE <= rate <= HIGHEST_RATE else 0.0
+
+    def read_bytes(self, path: Path, channels: Sequence[EdfChannel]) -> list[np.ndarray]:
+        """Bytes of channels in one pass, each of shape (n_records, bytes per record)."""
+        sizes = [channel.samples_per_record * self.sample_bytes for channel in channels]
+        found = [np.empty((self.n_records, size), np.uint8) for size in sizes]
+        n_at_once = max(1, _BLOCK_BYTES // self.record_bytes)
+        buffer = np.empty((min(n_at_once, self.n_records), self.record_bytes), np.uint8)
+        check_file(path)
+        with only_read_errors(path, "the reader of samples"), path.open("rb", buffering=0) as file:
+            file.seek(self.data_offset)
+            for first in range(0, self.n_records, n_at_once):
+                block = buffer[: self.n_records - first]
+                n_read = _read_into(file, block)
+                if n_read < block.size:
+                    raise ReadError(
+                        f"{path}: has {first + n_read // self.record_bytes} records, its header "
+                        f"announced {self.n_records} when the recording was opened. The file has "
+                        "changed; read it again with read_recording."
+                    )
+                for values, channel, size in zip(found, channels, sizes, strict=True):
+                    begin = channel.offset * self.sample_bytes
+                    values[first : first + len(block)] = block[:, begin : begin + size]
+        return found
+
+    def read_digital(self, path: Path, channels: Sequence[EdfChannel]) -> list[np.ndarray]:
+        """Digital values of channels, each of shape (n_records * samples_per_record,)."""
+        found = self.read_bytes(path, channels)
+        if self.sample_bytes == 2:
+            return [raw.reshape(-1).view("<i2") for raw in found]
+        parts = (raw.reshape(-1, 3) for raw in found)
+        # the last of three bytes has the sign
+        return [
+            low | (middle.astype(np.int32) << 8) | (high.view(np.int8).astype(np.int32) << 16)
+            for low, middle, high in (np.ascontiguousarray(part.T) for part in parts)
+        ]
+
     def read_stamps(self, path: Path, records: Iterable[int]) -> list[bytes | None]:
         """Time stamps of these records as written, in seconds; None where there is none."""
-        sizes = [channel.samples_per_record * self.sample_bytes for channel in self.channels]
-        first = next(i for i, channel in enumerate(self.channels) if channel.is_annotation)
+        first = next(channel for channel in self.channels if channel.is_annotation)
+        size = min(first.samples_per_record * self.sample_bytes, _STAMP_BYTES)
+        begin = self.data_offset + first.offset * self.sample_bytes
         stamps = []
-        with path.open("rb", buffering=0) as file:
+        check_file(path)
+        with (
+            only_read_errors(path, "the reader of time stamps"),
+            path.open("rb", buffering=0) as file,
+        ):
             for i in records:
-                file.seek(self.data_offset + i * sum(sizes) + sum(sizes[:first]))
-                found = _STAMP.match(file.read(min(sizes[first], _STAMP_BYTES)))
+                file.seek(begin + i * self.record_bytes)
+                found = _STAMP.match(file.read(size))
                 stamps.append(found and found[1])
         return stamps
 
 
-@contextmanager
-def quiet_edfio() -> Iterator[None]:
-    """Silence edfio's warnings of what :func:`read_header` has noted already."""
-    # all threads share the filters of the warnings module
-    with _WARNINGS, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextmanager
-def only_read_errors(
-    path: Path, reader: str,
-    fix: str = "Check the suffix, copy the file again, or convert it to EDF.",
-) -> Iterator[None]:  # fmt: skip
-    """Name a file that a third party's code fails on, and the type of its error.
-
-    The text of that error is left out: it may quote the header, and with it the patient's name.
-    """
-    try:
-        yield
-    except (Sleep2VecError, ImportError):
-        raise
-    except Exception as error:
-        raise ReadError(
-            f"{path}: {reader} cannot read it ({type(error).__name__}). {fix}"
-        ) from None
+def _read_into(file: Any, block: np.ndarray) -> int:
+    """Bytes that were read into an array; fewer than it holds at the end of the file."""
+    view, n_read = memoryview(block.data).cast("B"), 0
+    while n_read < len(view) and (n := file.readinto(view[n_read:])):
+        n_read += n
+    return n_read
 
 
 def read_header(path: Path) -> EdfHeader:
     """Parse a header; a wrong count or a last record cut short is noted, other damage an error."""
+    size = check_file(path).st_size
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
             fixed = file.read(256)
             sample_bytes = _sample_bytes(path, fixed, size)
             n_channels = _number(path, fixed[252:256], "the number of signals", int)
-            if not 1 <= n_channels <= 4096:
+            if not 1 <= n_channels <= _MOST_SIGNALS:
                 raise _damaged(
-                    path, f"the header announces {n_channels} signals; accepted are 1 to 4096"
+                    path,
+                    f"the header announces {n_channels} signals; accepted are 1 to {_MOST_SIGNALS}",
                 )
             table = file.read(256 * n_channels)
     except ReadError:
         raise
-    except FileNotFoundError:
-        raise ReadError(f"{path}: no such file. Check the path.") from None
     except OSError as error:
         raise ReadError(f"{path}: cannot be opened ({error.strerror}).") from error
-    _check_whole(path, fixed + table, 256 * (n_channels + 1), size)
+    offset = 256 * (n_channels + 1)
+    _check_whole(path, fixed + table, offset, size)
+    stated = _number(path, fixed[184:192], "the number of its bytes", int)
+    if stated != offset:
+        raise _damaged(
+            path, f"the header states that it has {stated} bytes; with {n_channels} signals it "
+            f"has {offset}"
+        )  # fmt: skip
     channels = _parse_channels(path, table, n_channels)
     seconds = _number(path, fixed[244:252], "the length of a record", float)
     declared = _number(path, fixed[236:244], "the number of records", int)
     record_bytes = sample_bytes * sum(channel.samples_per_record for channel in channels)
-    offset = 256 * (n_channels + 1)
     n_records, notes = _count_records(path, declared, record_bytes, size - offset, offset)
-    if seconds <= 0 and not all(channel.is_annotation for channel in channels):
-        raise _damaged(
-            path, f"the header gives a record {seconds:g} s; accepted is a positive length"
-        )
+    if not all(channel.is_annotation for channel in channels):
+        _check_length(path, n_records, seconds)
     discontinuous = fixed[192:236].startswith((b"EDF+D", b"BDF+D"))
     start = _parse_start(fixed)
     patient, age_notes = _parse_patient(fixed[8:88].decode("latin-1"), start)
@@ -170,10 +237,21 @@ def read_header(path: Path) -> EdfHeader:
     return _add_first_stamp(header, path) if header.has_stamps else header
 
 
+def _check_length(path: Path, n_records: int, seconds: float) -> None:
+    if seconds <= 0:
+        raise _damaged(
+            path, f"the header gives a record {seconds:g} s; accepted is a positive length"
+        )
+    if n_records * seconds > LONGEST_SECONDS:
+        raise _damaged(
+            path, f"its {n_records} records of {seconds:g} s are {n_records * seconds / 86400:g} "
+            f"days; accepted are up to {LONGEST_DAYS}"
+        )  # fmt: skip
+
+
 def _add_first_stamp(header: EdfHeader, path: Path) -> EdfHeader:
     """The header with the time stamp of the first record added to its start."""
-    with only_read_errors(path, "the reader of time stamps"):
-        stamp = header.read_stamps(path, [0])[0]
+    stamp = header.read_stamps(path, [0])[0]
     note, start = None, header.start
     if stamp is None:
         note = "the first record has no time stamp; the signals start at the header's clock time"
@@ -213,15 +291,13 @@ def _check_whole(path: Path, read: bytes, length: int, size: int) -> None:
         )
 
 
-def _number(path: Path, raw: bytes, name: str, kind: Callable[[str], _Number]) -> _Number:
-    text = raw.decode("latin-1").strip().replace(",", ".")
-    try:
-        value = kind(text)
-        if not math.isfinite(value):
-            raise ValueError
+def _number(path: Path, raw: bytes, name: str, kind: Callable[[bytes], _Number]) -> _Number:
+    # Python takes digits of other scripts and underscores as well, other readers do not
+    text = raw.strip(b" \t\r\n").replace(b",", b".")
+    pattern = _INTEGER if kind is int else _DECIMAL
+    if pattern.fullmatch(text) and math.isfinite(value := kind(text)):
         return value
-    except ValueError:
-        raise _damaged(path, f"{name} in the header is not a number") from None
+    raise _damaged(path, f"{name} in the header is not a number")
 
 
 def _parse_channels(path: Path, table: bytes, n: int) -> tuple[EdfChannel, ...]:
@@ -230,16 +306,20 @@ def _parse_channels(path: Path, table: bytes, n: int) -> tuple[EdfChannel, ...]:
         columns.append([table[start + i * width : start + (i + 1) * width] for i in range(n)])
         start += n * width
     labels, _, dimensions, low, high, least, most, _, samples, _ = columns
-    channels = []
+    channels, offset = [], 0
     for i in range(n):
         count = _number(path, samples[i], f"the sample count of signal {i + 1}", int)
         if count < 0:
             raise _damaged(path, f"signal {i + 1} has {count} samples per record")
         name = f"the scale of signal {i + 1}"
         scale = [_number(path, field[i], name, float) for field in (low, high, least, most)]
+        if scale[2] % 1 or scale[3] % 1:
+            raise _damaged(path, f"the digital range of signal {i + 1} is none of whole numbers")
         label, dimension = (c[i].decode("latin-1").strip("\x00 ") for c in (labels, dimensions))
         digital = (int(scale[2]), int(scale[3]))
-        channels.append(EdfChannel(label, dimension, (scale[0], scale[1]), digital, count))
+        physical = (scale[0], scale[1])
+        channels.append(EdfChannel(i, offset, label, dimension, physical, digital, count))
+        offset += count
     return tuple(channels)
 
 
@@ -266,7 +346,9 @@ def _count_records(
     if whole > declared:
         note = f"the header counts {declared} records, the file holds {whole}: all are read"
         return whole, [note]
-    return declared, []
+    if rest:
+        return whole, [f"{rest} bytes after the last record are no record and are not read"]
+    return whole, []
 
 
 def _parse_start(fixed: bytes) -> datetime | None:
@@ -331,14 +413,27 @@ def _parse_patient(field: str, start: datetime | None) -> tuple[dict[str, Any], 
 
 def fingerprint_of(paths: Sequence[Path], settings: Any) -> str:
     """Hex sha256 of files, each read once, and of the ``repr`` of the settings to read them."""
-    return sha256(repr((_READER_REVISION, settings)), *(hash_file(Path(path)) for path in paths))
+    hashes = []
+    for path in paths:
+        with only_read_errors(Path(path), "the hash of files", f"{_HINT}."):
+            hashes.append(hash_file(Path(path)))
+    return sha256(repr((_READER_REVISION, settings)), *hashes)
 
 
 class FileSource:
-    """Fingerprints of a source, from its files and what is read from them."""
+    """A source of files: what is read from them, and fingerprints of that."""
 
     files: tuple[Path, ...]
     _format: str
+
+    def read(self, names: Sequence[str]) -> dict[str, Signal]:
+        """Read these modalities; a ReadError if the file has changed, or proves to be damaged."""
+        path = self.files[0] if self.files else Path(type(self).__name__)
+        with only_read_errors(path, "the reader of samples"):
+            return self._read(names)
+
+    def _read(self, names: Sequence[str]) -> dict[str, Signal]:
+        raise NotImplementedError
 
     def _settings(self) -> list[tuple[Any, ...]]:
         """What the samples of each modality depend on, its name first."""

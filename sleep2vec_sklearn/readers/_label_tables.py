@@ -15,6 +15,17 @@ from ..errors import ReadError
 from ..recordings._event_names import EventNames
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
+from ._boundary import (
+    DAY,
+    LONGEST_LABEL,
+    LONGEST_SECONDS,
+    MOST_LABEL_BYTES,
+    MOST_LABELS,
+    BadFileError,
+    check_file,
+    check_labels,
+    only_read_errors,
+)
 from ._delimited import (
     SECONDS,
     SINCE_1970,
@@ -30,7 +41,6 @@ from ._delimited import (
 )
 from ._scoring import (
     DATES_DIFFER,
-    DAY,
     INTEGER,
     LabelContext,
     Scoring,
@@ -72,15 +82,24 @@ _CLOCK_FORMAT = TimeFormat("clock", "ISO8601")
 _STATED_LENGTH = re.compile(
     r"(?:epoch|rate)[\w\s]*[:=]\s*(\d+(?:\.\d+)?)\s*s(?:ec|econds)?\b", re.IGNORECASE
 )
+_DATE_AND_TIME = re.compile(r"\d[./-]\d")
+# a time in seconds, or in nanoseconds since 1970
+_LARGEST_NUMBER = 1e20
+_MOST_COLUMNS, _LONGEST_LINE = 1000, 1_000_000
 _Row = tuple[int, list[str]]
 
 
 def has_stage_column(path: Path) -> bool:
     """Whether a table of any content names a column of stages, or holds unmistakable ones."""
     try:
-        rows, _ = _read_rows(path, 16384)
+        with only_read_errors(path, "the reader of labels"):
+            return _has_stage_column(path)
     except ReadError:
         return False
+
+
+def _has_stage_column(path: Path) -> bool:
+    rows, _ = _read_rows(path, 16384)
     names = [_name_of(title) for title in rows[0][1]]
     body = [row + [""] * (len(names) - len(row)) for _, row in rows[1:200]]
     texts = [" ".join(cell for cell, name in zip(row, names, strict=False) if name in _TEXT_NAMES)
@@ -118,6 +137,8 @@ def read_table(path: Path, known: LabelContext) -> Scoring:
     rows, stated = _read_rows(path)
     table = _find_columns(path, rows, known)
     texts = table.cells["stage"]
+    check_labels(texts)
+    check_labels(table.cells.get("event", ()))
     codes, notes = decode(texts, known.coding)
     table.notes.extend(notes)
     labels = [parse_stage(codes.get(text, text)) for text in texts]
@@ -153,18 +174,33 @@ def read_table(path: Path, known: LabelContext) -> Scoring:
 
 def _read_rows(path: Path, size: int = -1) -> tuple[list[_Row], float | None]:
     """Line number and cells of each row, and the length of an epoch if the file states one."""
+    check_file(path, MOST_LABEL_BYTES if size < 0 else float("inf"))
     text = read_text(path, size)
     stated = _STATED_LENGTH.search(text[:4096])
+    n_lines = text.count("\n") + text.count("\r")
+    if n_lines > 4 * MOST_LABELS:
+        raise BadFileError(f"it has {n_lines:,} lines; accepted are {MOST_LABELS:,} labels.")
     lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1)]
+    longest = max((len(line) for _, line in lines), default=0)
+    if longest > _LONGEST_LINE:
+        raise BadFileError(f"a line has {longest:,} letters; accepted are {_LONGEST_LINE:,}.")
     lines = [(i, line) for i, line in lines if line and not line.startswith(("#", "%"))]
     header = next((n for n, (_, line) in enumerate(lines[:200]) if _is_header(line)), 0)
-    lines = lines[header:]
-    while lines and re.match(r"[^\W\d][\w \-]*:(\s|$)", lines[0][1]) and not _is_label(lines[0][1]):
+
+    def is_above(line: str) -> bool:
         # what stagers write above their list, such as "Signal Type: Discret"
-        lines = lines[1:]
+        return re.match(r"[^\W\d][\w \-]*:(\s|$)", line) is not None and not _is_label(line)
+
+    above = range(header, len(lines))
+    lines = lines[next((n for n in above if not is_above(lines[n][1])), len(lines)) :]
+    if len(lines) > MOST_LABELS + 1:
+        raise BadFileError(f"it has {len(lines):,} rows; accepted are {MOST_LABELS:,}.")
     if not lines:
         raise ReadError(f"{path}: the file is empty. Pass hypnogram=False to go without labels.")
-    lines = [(i, re.sub(r"^\[(.*,.*)\]$", r"\1", line)) for i, line in lines]
+    lines = [
+        (i, line[1:-1] if line[0] == "[" and line[-1] == "]" and "," in line else line)
+        for i, line in lines
+    ]
     delimiter = split_line(lines[0][1])[1]
     rows = [(i, _split(line, delimiter)) for i, line in lines]
     cells = [cell for _, row in rows for cell in row]
@@ -173,24 +209,33 @@ def _read_rows(path: Path, size: int = -1) -> tuple[list[_Row], float | None]:
     if width > (3 if numeric else 1) and all(_is_label(cell) for cell in cells if cell):
         # lines that hold labels and nothing else
         rows = [(line, [cell]) for line, row in rows for cell in row if cell]
+    if len(rows) > MOST_LABELS + 1:
+        raise BadFileError(f"it has {len(rows):,} labels; accepted are {MOST_LABELS:,}.")
     return rows, float(stated[1]) if stated else None
 
 
 def _split(line: str, delimiter: str | None = None) -> list[str]:
     """Cells of a line; without a delimiter, spaces part a line that begins with a time."""
+    return [cell[:LONGEST_LABEL] for cell in _split_whole(line, delimiter)]
+
+
+def _split_whole(line: str, delimiter: str | None) -> list[str]:
     cells, found = split_line(line, delimiter)
     if found or delimiter:
         return cells if found else [line]
-    words = re.sub(r"^(\S*\d[./-]\d\S*)\s+(?=\d{1,2}:)", r"\1T", line).split()
+    words = line.split()
+    if words[1:] and _DATE_AND_TIME.search(words[0]) and re.match(r"\d{1,2}:", words[1]):
+        words[:2] = [f"{words[0]}T{words[1]}"]
     if len(words) > 3 and all(map(_is_label, words)):
         return words
-    if re.match(r"[\dT.:,/-]+\s+\S", " ".join(words)) or line.lower().startswith("onset"):
+    timed = words[1:] and re.fullmatch(r"[\dT.:,/-]+", words[0])
+    if timed or line.lower().startswith("onset"):
         return " ".join(words).split(maxsplit=2)
     return [line.strip()]
 
 
 def _is_header(line: str) -> bool:
-    names = {_name_of(cell) for cell in _split(line)} - {""}
+    names = {_name_of(cell) for cell in _split(line)[:_MOST_COLUMNS]} - {""}
     times = _TIMES | {*_COLUMNS["duration"]}
     return bool(names & {*_STAGE_NAMES, *_TEXT_NAMES}) and bool(names & times)
 
@@ -233,7 +278,7 @@ class _Table:
 
     def _number(self, i: int, text: str) -> float:
         value = as_number(text)
-        if not np.isfinite(value):
+        if not abs(value) <= _LARGEST_NUMBER:
             raise self.error(i, f"{text[:40]!r} is not a time; accepted are seconds or HH:MM:SS.")
         return value
 
@@ -309,6 +354,8 @@ class _Table:
     def _number_epochs(self) -> np.ndarray:
         """Places of epochs by their numbers, which count from 0 or 1."""
         numbers = self.numbers("epoch")
+        if numbers.max() > LONGEST_SECONDS:
+            raise BadFileError(f"it numbers an epoch {numbers.max():g}, as no night has so many.")
         if (numbers % 1).any() or numbers.min() < 0 or len(np.unique(numbers)) < len(numbers):
             raise ReadError(
                 f"{self.path}: the numbers of {self.titles['epoch']!r} repeat or are not "
@@ -498,6 +545,8 @@ def _share_inside(onsets: np.ndarray, duration: float | None) -> float:
 def _find_columns(path: Path, rows: list[_Row], known: LabelContext) -> _Table:
     """Each column by its meaning, and the rows of one scorer without the header, of one width."""
     titles, scorer = rows[0][1], known.scorer
+    if len(titles) > _MOST_COLUMNS:
+        raise BadFileError(f"it has {len(titles):,} columns; accepted are {_MOST_COLUMNS:,}.")
     names = [_name_of(title) for title in titles]
     is_known = any(name in _KNOWN or _SEVERAL.fullmatch(name) for name in names)
     if not is_known or all(map(_is_label, titles)):

@@ -23,9 +23,10 @@ from ..errors import ReadError, RecordingWarning
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
+from ._boundary import DAY
 from ._delimited import TEXT_SUFFIXES, strip_quantity
 from ._label_tables import has_stage_column, no_scorer
-from ._scoring import DATES_DIFFER, DAY, CodeNote, LabelContext, Scoring, decide_coding, fit_days
+from ._scoring import DATES_DIFFER, CodeNote, LabelContext, Scoring, decide_coding, fit_days
 from .hypnograms import only_label_errors, read_edf_annotations, read_labels, refuse_conflicts
 
 _NAMES = ("hypnogram", "hypno", "sleepscoring", "scoring", "stages", "staging", "sleepstages",

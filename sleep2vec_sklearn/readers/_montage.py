@@ -24,6 +24,7 @@ from ..recordings._notes import Caution
 from ..recordings._usable import find_good_epochs
 from ..recordings.modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout, check_mapping
+from ._boundary import only_read_errors
 from ._channels import (
     MASTOIDS,
     SUM_OF_BELTS,
@@ -414,6 +415,7 @@ class MontageSource(FileSource):
             mode=derivations, where=str(self.path),
         )  # fmt: skip
         self.notes += self.montage.notes
+        self._check_layout()
 
     def __getstate__(self) -> dict[str, Any]:
         # joblib.Memory knows X by a hash of its pickle, which must not change as X is read
@@ -422,6 +424,9 @@ class MontageSource(FileSource):
     def _open_header(self) -> list[Channel]:
         """Set what the header states, and list its channels."""
         raise NotImplementedError
+
+    def _check_layout(self) -> None:
+        """Refuse modalities that would take too much memory."""
 
     def _open_samples(self, derivations: Sequence[Derivation]) -> Callable[[Derivation], Signal]:
         """Open the file; the call reads a derivation, one of these or, more slowly, another."""
@@ -453,8 +458,7 @@ class MontageSource(FileSource):
         names = self.montage.derivations
         return {n: tuple(d.label for d in self._derivations_of(n)) for n in names} | self._chosen
 
-    def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        """Read these modalities, opening the file once; a ReadError if it has changed."""
+    def _read(self, names: Sequence[str]) -> dict[str, Signal]:
         if not names:
             return {}
         read = self._open_samples([self.montage.derivations[name] for name in names])
@@ -465,7 +469,8 @@ class MontageSource(FileSource):
     def read_derivation(self, name: str, index: int) -> Signal:
         """Read one derivation of a modality by its index in :attr:`derivations`."""
         derivation = self._derivations_of(name)[index]
-        return self._open_samples([derivation])(derivation)
+        with only_read_errors(self.path, "the reader of samples"):
+            return self._open_samples([derivation])(derivation)
 
     def _settings_of(self, name: str, derivation: int) -> tuple[Any, ...]:
         if derivation == 0:

@@ -18,12 +18,12 @@ from ..recordings._event_names import read_event_name, without_accents
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.stages import SleepStage
+from ._boundary import DAY, LARGEST_TIME, LONGEST_LABEL, BadFileError, check_labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOVEMENT = "movement"
-DAY = 86400.0
 UNKNOWN_STAGES = "labels of stages are not understood"
 DATES_DIFFER = "the dates of labels and signals differ; aligned by the time of day"
 
@@ -61,6 +61,9 @@ _LIGHTS_ON = re.compile(
 _LAMP_MARK = re.compile(rf"\W*{_LAMP}\b(?!.*(?:sleep|schlaf|snor|mov|apn|lux))", re.IGNORECASE)
 _UNMISTAKABLE = ("movement time", "wake", "n1", "n2", "n3", "n4", "rem", "slow wave sleep",
                  "slow-wave sleep")  # fmt: skip
+_LONGEST_NAME = 100  # of a stage, or of what is said of the lights
+# runs of signs, over which the patterns above would go back and forth
+_SIGNS = re.compile(r"([\s_:,.-]{3})[\s_:,.-]+")
 # numbers of epochs, which are no words for stages though they fill a night
 _COUNT = re.compile(r"(epoch)?\W*\d*", re.IGNORECASE)
 # fmt: off
@@ -98,7 +101,7 @@ Annotation = tuple[float, float | None, str]
 @lru_cache(4096)
 def parse_stage(text: str, *, bare: bool = True) -> SleepStage | str | None:
     """The stage that a label such as "Stage 4 sleep|4" or "N2" names, "movement", or None."""
-    words = " ".join(without_accents(text).split())
+    words = _plain(text)
     match = _TEXT.match(words)
     name = ""
     if match:
@@ -107,6 +110,18 @@ def parse_stage(text: str, *, bare: bool = True) -> SleepStage | str | None:
     if not bare and name not in _UNMISTAKABLE and not _PREFIX.match(words):
         return None
     return _NAMES.get(name)
+
+
+def _plain(text: str) -> str:
+    """A label without accents and repeated signs, cut to what labels are long."""
+    return _SIGNS.sub(r"\1", " ".join(without_accents(text[:_LONGEST_NAME]).split()))
+
+
+@lru_cache(4096)
+def _find_lights(text: str) -> bool | None:
+    """Whether a text says that lights are on, or off; None if it says neither."""
+    lights = _LIGHTS.search(_plain(text))
+    return None if lights is None else bool(_LIGHTS_ON.match(lights[lights.lastgroup or 0]))
 
 
 def fit_length(n_labels: int, duration: float) -> float | None:
@@ -355,25 +370,36 @@ class ScoringBuilder:
         """Add a scored interval; None is unscored."""
         stage = SleepStage.unscored if stage is None else stage
         movement = stage == MOVEMENT
+        self._check_times(onset, duration)
         self.intervals.append((onset, duration, -1 if movement else int(stage), movement))
 
     def add_label(self, onset: float, duration: float, text: str) -> None:
         """Add an interval by its label; one that is not understood is counted, and unscored."""
         stage = parse_stage(text)
         if stage is None:
-            self.unknown[text] += 1
+            self.unknown[text[:LONGEST_LABEL]] += 1
         self.add_stage(onset, duration, stage)
 
     def add_event(self, onset: float, duration: float, text: str) -> None:
         """Add any other annotation; its text may be lights-off or lights-on."""
-        lights = _LIGHTS.search(without_accents(text))
-        if lights:
-            self.lights.append((onset, bool(_LIGHTS_ON.match(lights[lights.lastgroup or 0]))))
+        self._check_times(onset, duration)
+        text = text[:LONGEST_LABEL]
+        on = _find_lights(text)
+        if on is not None:
+            self.lights.append((onset, on))
         elif _STAGE_LIKE.match(text):
             self.unknown[text] += 1
         elif _LAMP_MARK.match(without_accents(text)):
             self.lamps[text] += 1
         self.events.append((onset, duration, text))
+
+    def _check_times(self, onset: float, duration: float) -> None:
+        """Refuse times that no label has."""
+        if not (abs(onset) <= LARGEST_TIME and 0 <= duration <= LARGEST_TIME):
+            raise BadFileError(
+                f"a label begins at {onset:g} s and lasts {duration:g} s; accepted are onsets of "
+                f"up to {LARGEST_TIME:g} s, and lengths from 0 s on."
+            )
 
     def add_annotations(
         self, annotations: Sequence[Annotation], coding: tuple[str, bool] | None = None
@@ -383,7 +409,9 @@ class ScoringBuilder:
         A letter or digit alone may be a mark as well. It is a stage if it lasts for whole epochs
         next to another stage; or, without a duration, if it is on the grid of named stages.
         """
-        rows = sorted(annotations, key=lambda row: row[0])
+        check_labels([text for _, _, text in annotations])
+        cut = [(onset, length, text[:LONGEST_LABEL]) for onset, length, text in annotations]
+        rows = sorted(cut, key=lambda row: row[0])
         labels = [parse_stage(text) for _, _, text in rows]
         named = [parse_stage(text, bare=False) is not None for _, _, text in rows]
         is_stage = [a or b for a, b in zip(named, _in_runs(rows, labels, named), strict=True)]
@@ -452,9 +480,15 @@ class ScoringBuilder:
             if usual < 10.0 or abs(duration - usual) > 0.01 or passed or text in self.unknown:
                 continue
             filling[text] += 1
-            if min(np.abs(ends - onset).min(), np.abs(onsets - onset - duration).min()) < 0.01:
+            if _is_near(ends, onset) or _is_near(onsets, onset + duration):
                 next_to.add(text)
         self.unknown.update({text: n for text, n in filling.items() if text in next_to})
+
+
+def _is_near(times: np.ndarray, time: float) -> bool:
+    """Whether one of these sorted times is less than 10 ms away."""
+    first, stop = np.searchsorted(times, (time - 0.01, time + 0.01))
+    return bool(stop > first)
 
 
 def _filling_words(events: Sequence[tuple[float, float, str]]) -> Counter[str]:
@@ -480,10 +514,11 @@ def _words_in_place(rows: Sequence[Annotation], is_stage: Sequence[bool]) -> set
     step = np.diff(np.unique(stages)).min(initial=np.inf)
     if not 10 <= step < np.inf:
         return set()
+    known = set(stages.tolist())
     found: dict[str, list[bool]] = {}
     for (onset, length, text), stage in zip(rows, is_stage, strict=True):
         if not stage:
-            due = not length and (onset - stages[0]) % step < 0.01 and onset not in stages
+            due = not length and (onset - stages[0]) % step < 0.01 and onset not in known
             found.setdefault(text, []).append(due)
     return {text for text, due in found.items()
             if len(due) > 1 and all(due) and read_event_name(text).kind is None

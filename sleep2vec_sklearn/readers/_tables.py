@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import re
+import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import pandas as pd
 
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
+from ._boundary import MOST_TABLE_BYTES, check_archive, check_file
 from ._delimited import read_text, split_line
 
 # names of columns, without signs: a "File Name" is a file_name
@@ -34,6 +36,7 @@ _INDEX = "unnamed0"  # of a saved DataFrame, as pandas calls columns without a n
 # keys are text, as the subjects 0001 and 1 differ
 _TEXT = {*_OF_RECORDINGS, *_OF_SUBJECTS, *_OF_VISITS, "hypnogram", _INDEX}
 _SHOWN = 3
+_MOST_COLUMNS = 10_000
 
 
 def read_table(
@@ -50,6 +53,7 @@ def read_table(
             "pd.DataFrame(table), or to_frame() of a Series."
         )
     path = Path(path)
+    check_file(path, MOST_TABLE_BYTES)
     try:
         frame = _read_sheet(path) if path.suffix.lower() == ".xlsx" else _read_csv(path, columns)
     except (ReadError, ImportError):
@@ -70,6 +74,11 @@ def _read_csv(path: Path, columns: Callable[[str], bool] | None) -> pd.DataFrame
     _check_end(path, text, separator)
     data = text.encode()
     names = pd.read_csv(BytesIO(data), sep=separator, nrows=0).columns
+    if len(names) > _MOST_COLUMNS:
+        raise ReadError(
+            f"{path}: has {len(names):,} columns; accepted are {_MOST_COLUMNS:,}. Keep those that "
+            "are needed."
+        )
     as_text = {name: str for name in names if _squash(name) in _TEXT}
     used = None if columns is None else [n for n in names if columns(n.strip().lower())]
     frame = pd.read_csv(
@@ -83,6 +92,9 @@ def _read_csv(path: Path, columns: Callable[[str], bool] | None) -> pd.DataFrame
 
 
 def _read_sheet(path: Path) -> pd.DataFrame:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_archive(path, archive.infolist())
     try:
         names = pd.read_excel(path, nrows=0).columns
     except ImportError as error:
@@ -181,7 +193,7 @@ class NightKeys:
 def join(
     table: pd.DataFrame, nights: Sequence[NightKeys], extra: pd.DataFrame, on: str | None, what: str
 ) -> pd.DataFrame:
-    """The table of nights with the columns of ``extra``, whose columns have precedence."""
+    """The table of nights with the columns of ``extra``, whose values have precedence."""
     extra = plain_names(extra)
     match = _match(nights, extra, on, what)
     column, by_subject, rows = match.column, match.by_subject, match.rows
@@ -213,10 +225,10 @@ def join(
     dropped = {"path", "id", "Unnamed: 0", "subject" if by_subject else column}
     extra = extra[[name for name in extra.columns if name not in dropped]].reset_index(drop=True)
     extra = extra.reindex([row if row >= 0 else len(extra) for row in rows]).reset_index(drop=True)
-    if "subject" in extra.columns:
-        extra["subject"] = extra["subject"].where(extra["subject"].notna(), table["subject"])
-    kept = table.drop(columns=[name for name in extra.columns if name in table.columns])
-    return pd.concat([kept.reset_index(drop=True), extra], axis=1)
+    both = [name for name in extra.columns if name in table.columns]
+    # an empty cell does not undo what is known
+    extra = fill(extra, table[both], np.arange(len(table)))
+    return pd.concat([table.drop(columns=both).reset_index(drop=True), extra], axis=1)
 
 
 @dataclass(frozen=True, slots=True)

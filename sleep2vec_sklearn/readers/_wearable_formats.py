@@ -8,8 +8,10 @@ SQLite database, the export of Apple Health XML, everything else a table.
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
@@ -21,8 +23,8 @@ import pandas as pd
 
 from ..errors import ReadError
 from ..recordings._notes import Caution
+from ._boundary import BadFileError, check_archive, check_file, only_read_errors, parse_xml
 from ._delimited import as_seconds
-from ._edf_header import only_read_errors
 from ._wearable_series import (
     Clock,
     FileSeries,
@@ -33,6 +35,8 @@ from ._wearable_tables import read_table
 DEVICE_SUFFIXES = (".gt3x", ".agd", ".cwa", ".bin", ".xml")
 _SAMPLES_PER_CHUNK = 200_000
 _MAX_HEALTH_DAYS = 5000
+# of an .agd file: epochs of a second for two months, and bytes of a value
+_MOST_EPOCHS, _LARGEST_VALUE = 6_000_000, 1_000_000
 _TICKS_PER_SECOND, _TICKS_OF_1970 = 10_000_000, 621_355_968_000_000_000
 _HEALTH_TYPES = {
     "HKQuantityTypeIdentifierHeartRate": "heart_rate",
@@ -46,7 +50,7 @@ def read_file(
     path: Path, state: tuple[Any, ...], columns: tuple[tuple[str, Any], ...], timezone: str | None
 ) -> FileSeries:
     """Read one file by its suffix; remembered while its ``state`` is the same."""
-    if path.stat().st_size == 0:
+    if check_file(path).st_size == 0:
         raise ReadError(f"{path}: the file is empty (0 bytes). Export or copy it again.")
     suffix = path.suffix.lower()
     readers: dict[str, Callable[[Path, Clock], FileSeries]] = {
@@ -75,11 +79,14 @@ def _read_agd(path: Path, clock: Clock) -> FileSeries:
     """Counts of an ActiGraph: the magnitude of its axes per epoch, sex and age."""
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            _check_database(database)
             settings = dict(database.execute("SELECT settingName, settingValue FROM settings"))
             table = pd.read_sql_query("SELECT * FROM data ORDER BY rowid", database)
         axes = [name for name in ("axis1", "axis2", "axis3") if name in table]
         ticks = table["dataTimestamp"].to_numpy(np.int64)
         counts = np.linalg.norm(table[axes].to_numpy(float), axis=1)
+    except BadFileError:
+        raise
     except (sqlite3.Error, pd.errors.DatabaseError, KeyError, ValueError, TypeError) as error:
         raise ReadError(
             f"{path}: not a readable .agd file ({error}); accepted is an SQLite database with the "
@@ -99,6 +106,21 @@ def _read_agd(path: Path, clock: Clock) -> FileSeries:
     return found
 
 
+def _check_database(database: sqlite3.Connection) -> None:
+    """Refuse views and computed columns, which may go on for ever, and values of megabytes."""
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_VALUE)
+    database.execute("PRAGMA trusted_schema=OFF")
+    query = "SELECT name, type, sql FROM sqlite_master WHERE lower(name) IN ('data', 'settings')"
+    for name, kind, sql in database.execute(query):
+        plain = re.match(r"CREATE\s+TABLE\b", sql or "", re.IGNORECASE)
+        if kind != "table" or not plain or re.search(r"\bAS\b", sql, re.IGNORECASE):
+            raise BadFileError(f"its {name!r} is no plain table, as ActiLife writes it.")
+    for name, most in (("data", _MOST_EPOCHS), ("settings", 1000)):
+        (n,) = database.execute(f"SELECT count(*) FROM {name}").fetchone()
+        if n > most:
+            raise BadFileError(f"its table {name!r} has {n:,} rows; accepted are {most:,}.")
+
+
 def _read_accelerometer(path: Path, clock: Clock) -> FileSeries:
     """Counts of the acceleration in a .gt3x, .cwa or .bin file, by actfast."""
     try:
@@ -109,6 +131,9 @@ def _read_accelerometer(path: Path, clock: Clock) -> FileSeries:
             "installed. Install it with: pip install 'sleep2vec-sklearn[wearables]', or export the "
             "acceleration as CSV."
         ) from error
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_archive(path, archive.infolist())
     try:
         content = actfast.read(path, lenient=True)
     except (ValueError, OSError) as error:
@@ -167,7 +192,8 @@ def _read_health(path: Path, clock: Clock) -> FileSeries:
     for i in np.flatnonzero(table["kind"] == "sleep"):
         state = table["value"][i].removeprefix("HKCategoryValueSleepAnalysis")
         name = {"InBed": "in_bed", "Awake": "awake"}.get(state, "asleep")
-        found.events.append((float(begin[i]), float(end[i]), f"{name} (Apple Health)"))
+        if end[i] >= begin[i]:
+            found.events.append((float(begin[i]), float(end[i]), f"{name} (Apple Health)"))
     if np.isfinite(begin).any():
         clock.check_span(float(np.nanmin(begin)), float(np.nanmax(begin)), _MAX_HEALTH_DAYS)
         earliest = int(np.nanargmin(begin))
@@ -177,18 +203,28 @@ def _read_health(path: Path, clock: Clock) -> FileSeries:
     return found
 
 
+def _parts_of(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while part := file.read(1 << 16):
+            yield part
+
+
 def _health_records(path: Path) -> Iterable[tuple[str, str, str, str]]:
     """Kind, start, end and value of the records that are used, one at a time."""
     try:
-        parser = ElementTree.iterparse(path, events=("start", "end"))
+        parser = parse_xml(_parts_of(path))
         _, root = next(parser)
         if root.tag != "HealthData":
             raise ReadError(
-                f"{path}: XML with the root <{root.tag}>; accepted is export.xml of Apple Health. "
-                "An XML hypnogram goes to hypnogram=."
+                f"{path}: XML with the root <{root.tag[:40]}>; accepted is export.xml of Apple "
+                "Health. An XML hypnogram goes to hypnogram=."
             )
+        depth = 1
         for event, element in parser:
+            depth += 1 if event == "start" else -1
             if event == "start" or element.tag != "Record":
+                if depth == 1:
+                    root.clear()
                 continue
             kind, start = _HEALTH_TYPES.get(element.get("type", "")), element.get("startDate", "")
             if kind is not None:

@@ -14,8 +14,8 @@ import pandas as pd
 from ..errors import InvalidSignalError, ReadError
 from ..recordings._notes import Caution
 from ..recordings.derivation import IBI_LIMITS, counts_from_acceleration
+from ._boundary import DAY, LARGEST_TIME, LONGEST_DAYS, BadFileError
 from ._delimited import (
-    DAY,
     SECONDS,
     SINCE_1970,
     TimeFormat,
@@ -30,6 +30,7 @@ MARGIN_SECONDS = 60
 _BLOCK_SECONDS = 3600
 _MAX_DAYS = 100
 _MAX_GAP_SECONDS = 1.0
+_HIGHEST_RATE = 2000
 # a device that lies on a table, van Hees et al. 2013, PLoS ONE 8, e61691
 _STILL_G, _STILL_SECONDS, _STILL_STEP = 0.013, 3600, 900
 _ZERO_SECONDS = 5400.0
@@ -95,9 +96,12 @@ class Clock:
     def check(self, seconds: np.ndarray) -> np.ndarray:
         """The times in UTC if they are local and the zone is known; an error if they step back."""
         known = np.isfinite(seconds)
+        seconds = np.where(known, seconds, np.nan)
         times = seconds[known]
         if not len(times):
             return seconds
+        if np.abs(times).max() > LARGEST_TIME:
+            raise BadFileError(f"one of its times is {np.abs(times).max():g} s, which is no date.")
         if self.timezone is not None and self.kind == "local":
             seconds[known] = times = self._localize(times)
         elif self.timezone is not None and self.kind == "utc" and self.offset is None:
@@ -243,6 +247,10 @@ class MotionCounter:
         if not self._blocks:
             return
         first, (last, block) = self._blocks[0][0], self._blocks[-1]
+        if (days := (last - first) / DAY) > LONGEST_DAYS:
+            raise BadFileError(
+                f"its acceleration spans {days:,.0f} days; accepted are {LONGEST_DAYS}."
+            )
         table = np.full((last + len(block) - first, block.shape[1]), np.nan)
         for second, block in self._blocks:
             table[second - first : second - first + len(block)] = block
@@ -279,6 +287,11 @@ class MotionCounter:
             return
         if not self._rate:
             rate = 1 / float(np.median(np.diff(times)))
+            if not rate <= _HIGHEST_RATE:
+                raise BadFileError(
+                    f"its samples of acceleration are {1 / rate:g} s apart; accepted are up to "
+                    f"{_HIGHEST_RATE:,} a second."
+                )
             self._rate = float(round(rate)) if abs(rate - round(rate)) < 0.02 * rate else rate
         n_seconds = int(np.floor(times[-1])) + 1 - first
         elapsed = times - first

@@ -70,7 +70,7 @@ def read_cohort(
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
     units: Mapping[str, str] | None = None, derivations: str = "one", derive: bool = True,
     scorer: str | None = None, columns: Mapping[str, Any] | None = None,
-    timezone: str | None = None, n_jobs: int | None = None, verbose: int = 1,
+    timezone: str | None = None, n_jobs: int | None = None, verbose: int = 0,
 ) -> Cohort:  # fmt: skip
     """Read the nights of a study: headers and labels now, samples on use.
 
@@ -102,8 +102,8 @@ def read_cohort(
         As in :func:`read_recording`, for all nights.
     n_jobs : int, optional
         Threads that read headers.
-    verbose : int, default=1
-        0 hides the progress bar.
+    verbose : int, default=0
+        1 shows a progress bar.
 
     Returns
     -------
@@ -270,6 +270,14 @@ def _warn_of_unlisted(folder: Path, listed_paths: pd.Series, table: Path) -> Non
 
 def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
     paths = sorted(folder.glob(pattern) if pattern else filter(_is_night, folder.rglob("*")))
+    odd = [path for path in paths if "\N{REPLACEMENT CHARACTER}" in _as_text(path)]
+    if odd:
+        warn(
+            f"{len(odd)} recordings, such as {_as_text(odd[0])}, are left out, as their names are "
+            "no text in UTF-8. Rename them.",
+            RecordingWarning,
+        )
+        paths = [path for path in paths if path not in odd]
     copies = [path for path in paths if "derivatives" in path.relative_to(folder).parts]
     if not pattern and 0 < len(copies) < len(paths):
         warn(
@@ -295,6 +303,11 @@ def _search(folder: Path, pattern: str | None) -> pd.DataFrame:
         f"{folder}: holds no recording{f' that matches {pattern!r}' if pattern else ''}; known "
         f"suffixes are {', '.join(SUFFIXES)}."
     )
+
+
+def _as_text(path: Path) -> str:
+    """A path whose bytes that are no UTF-8, of which tables can hold none, are marked."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _list_paths(source: Any) -> pd.DataFrame:
@@ -339,6 +352,8 @@ def _path_of(path: Any) -> Path:
 def _list_table(table: pd.DataFrame, folder: Path | None, name: str) -> pd.DataFrame:
     """The nights of a table, whose paths are relative to a folder."""
     table = with_subjects(plain_names(table))
+    if table.empty:
+        raise ReadError(f"{name} has no rows; needed is one row per night. Fill it in.")
     if "path" not in table.columns:
         raise ReadError(
             f"{name} has the columns {', '.join(map(str, table.columns))}; needed is "
@@ -395,8 +410,6 @@ def _add_names(table: pd.DataFrame, folder: Path | None) -> pd.DataFrame:
 
     The id is the stem, or the path if stems repeat.
     """
-    if table.empty:
-        raise ReadError("the table has no rows; needed is one row per night.")
     paths = [_path_of(path) for path in table["path"]]
     folder = _common_folder(paths) if folder is None else folder
     relative = [path.relative_to(folder) if folder in path.parents else path for path in paths]

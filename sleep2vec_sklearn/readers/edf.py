@@ -11,30 +11,30 @@ import numpy as np
 
 from ..errors import ReadError
 from ..recordings.sources import Signal
-from ._edf_header import (
+from ._boundary import (
+    LONGEST_DAYS,
     LONGEST_SECONDS,
-    EdfChannel,
-    EdfHeader,
+    check_added_samples,
     only_read_errors,
-    quiet_edfio,
-    read_header,
 )
+from ._edf_header import EdfChannel, EdfHeader, read_header
 from ._montage import Channel, Derivation, MontageSource
 from ._scoring import Scoring
 from .hypnograms import read_edf_annotations
 
 _N_PROBES = 8
 _LONGEST_JITTER = 0.5
+# of a file whose time stamps are all read: one each second of a month
+_MOST_STAMPS = 3_000_000
 
 
 class EdfSource(MontageSource):
     """Signals of one EDF, EDF+ or BDF file.
 
-    The header is read at construction, samples later: each :meth:`read` opens the file once and
-    takes only the channels it needs, as float32 in physical units. Gaps between records become NaN:
-    the time stamps of a discontinuous file (EDF+D) are read at construction; of other EDF+ files,
-    which may have gaps as well, eight of them, and all if these do not fit. edfio always reads a
-    BDF file whole.
+    The header is read at construction, samples later: each :meth:`read` passes through the file
+    once and takes only the channels it needs, as float32 in physical units. Gaps between records
+    become NaN: the time stamps of a discontinuous file (EDF+D) are read at construction; of other
+    EDF+ files, which may have gaps as well, eight of them, and all if these do not fit.
 
     Parameters
     ----------
@@ -64,7 +64,8 @@ class EdfSource(MontageSource):
     Raises
     ------
     ReadError
-        If the file is missing, truncated, corrupt or of another format.
+        If the file is missing, truncated, corrupt or of another format; if it lasts for more than
+        31 days, or its gaps would take 25,000,000 samples or more of a channel.
     NoUsableChannelError
         If none of its channels maps to a wanted modality.
 
@@ -87,7 +88,7 @@ class EdfSource(MontageSource):
         self.start, self.metadata = self.header.start, dict(self.header.patient)
         with only_read_errors(self.path, "the reader of time stamps"):
             self._onsets = _record_onsets(self.path, self.header)
-        missing = self.duration - self.header.n_records * self.header.record_seconds
+        missing = self.duration - self.header.duration
         gaps = (f"discontinuous: {missing:g} s without records are gaps",) if missing > 0 else ()
         self.notes = self.header.notes + gaps
         return list_edf_channels(self.header)
@@ -96,7 +97,7 @@ class EdfSource(MontageSource):
     def duration(self) -> float:  # type: ignore[override]
         """Seconds from the first sample to the end of the last record."""
         if self._onsets is None:
-            return self.header.n_records * self.header.record_seconds
+            return self.header.duration
         return float(self._onsets.max()) + self.header.record_seconds
 
     def own_scoring(self) -> Scoring:
@@ -108,44 +109,44 @@ class EdfSource(MontageSource):
         placed = self._onsets is not None and not self.header.discontinuous
         return (*settings, "by time stamps") if placed else settings
 
+    def _check_layout(self) -> None:
+        missing = self.duration - self.header.duration
+        for layout in self.layout.values():
+            check_added_samples(self.path, missing, layout.rate, "its gaps")
+
     def _open_samples(self, derivations: Sequence[Derivation]) -> Callable[[Derivation], Signal]:
-        file_signals = _open(self.path, self.header)
+        digital: dict[int, np.ndarray] = {}
+
+        def load(derivations: Sequence[Derivation]) -> None:
+            channels = [c for d in derivations for c in (d.channel, d.reference) if c is not None]
+            places = sorted({channel.index for channel in channels} - set(digital))
+            if places:
+                listed = [self.header.signals[i] for i in places]
+                digital.update(
+                    zip(places, self.header.read_digital(self.path, listed), strict=True)
+                )
 
         def read(derivation: Derivation) -> Signal:
-            values = self._derive(file_signals, derivation)
+            load([derivation])
+            values = self._derive(digital, derivation)
             values.flags.writeable = False
             return Signal(values, derivation.channel.rate, derivation.unit)
 
+        load(derivations)
         return read
 
-    def _derive(self, signals: Any, derivation: Derivation) -> np.ndarray:
-        values = self._physical(signals, derivation.channel.index)
+    def _derive(self, digital: dict[int, np.ndarray], derivation: Derivation) -> np.ndarray:
+        signals, index = self.header.signals, derivation.channel.index
+        values = signals[index].to_physical(digital[index])
         if derivation.reference is not None:
-            reference = self._physical(signals, derivation.reference.index)
+            index = derivation.reference.index
+            reference = signals[index].to_physical(digital[index])
             if derivation.reference_factor != 1:
                 reference *= np.float32(derivation.reference_factor)
             values -= reference
         if self._onsets is None:
             return values
         return self._place_records(values, self._onsets, derivation.channel.rate)
-
-    def _physical(self, signals: Any, index: int) -> np.ndarray:
-        header = self.header.signals[index]
-        expected = self.header.n_records * header.samples_per_record
-        with only_read_errors(self.path, "edfio"):
-            digital = signals[index].digital[:expected] if index < len(signals) else np.empty(0)
-        if len(digital) != expected:
-            raise ReadError(
-                f"{self.path}: {header.label!r} has {len(digital)} samples, its header announced "
-                f"{expected} when the recording was opened. The file has changed; read it again "
-                "with read_recording."
-            )
-        values = digital.astype(np.float32)
-        (low, high), (least, most) = header.physical, header.digital
-        gain = (high - low) / (most - least)
-        values *= np.float32(gain)
-        values += np.float32(low - least * gain)
-        return values
 
     def _place_records(self, values: np.ndarray, onsets: np.ndarray, rate: float) -> np.ndarray:
         width = round(rate * self.header.record_seconds)
@@ -160,23 +161,10 @@ class EdfSource(MontageSource):
 def list_edf_channels(header: EdfHeader) -> list[Channel]:
     """Channels of a header that hold samples; at 0 Hz if their scale is unusable."""
 
-    def rate_of(signal: EdfChannel) -> float:
-        (low, high), (least, most) = signal.physical, signal.digital
-        usable = low != high and least < most
-        return signal.samples_per_record / header.record_seconds if usable else 0.0
+    def describe(index: int, signal: EdfChannel) -> Channel:
+        return Channel(index, signal.label, header.rate_of(signal), signal.dimension)
 
-    signals = enumerate(header.signals)
-    return [Channel(i, signal.label, rate_of(signal), signal.dimension) for i, signal in signals]
-
-
-def _open(path: Path, header: EdfHeader) -> Any:
-    """Signals of a file, opened with edfio; they read their samples on access."""
-    import edfio
-
-    with only_read_errors(path, "edfio"), quiet_edfio():
-        if header.sample_bytes == 3:
-            return edfio.read_bdf(path, header_encoding="latin-1").signals
-        return edfio.read_edf(path, lazy_load_data=True, header_encoding="latin-1").signals
+    return [describe(i, signal) for i, signal in enumerate(header.signals)]
 
 
 def _record_onsets(path: Path, header: EdfHeader) -> np.ndarray | None:
@@ -195,6 +183,11 @@ def _record_onsets(path: Path, header: EdfHeader) -> np.ndarray | None:
         delays, tolerance = _find_delays(header, header.read_stamps(path, some), some)
         if np.all(np.abs(delays) <= tolerance):
             return None
+    if len(every) > _MOST_STAMPS:
+        raise ReadError(
+            f"{path}: has gaps between {len(every):,} records; accepted are {_MOST_STAMPS:,}. "
+            "Split the file by night, or export it with longer records."
+        )
     stamps = header.read_stamps(path, every)
     if header.discontinuous and None in stamps:
         raise ReadError(
@@ -214,10 +207,10 @@ def _record_onsets(path: Path, header: EdfHeader) -> np.ndarray | None:
         if not delays.any():
             return None
     onsets = every * header.record_seconds + np.cumsum(delays)
-    if onsets[-1] > LONGEST_SECONDS:
+    if not onsets[-1] + header.record_seconds <= LONGEST_SECONDS:
         raise ReadError(
             f"{path}: its last record starts {onsets[-1]:g} s after the first; accepted is up to "
-            "14 days. Split the file by night."
+            f"{LONGEST_DAYS} days. Split the file by night."
         )
     return onsets
 

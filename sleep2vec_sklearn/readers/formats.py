@@ -32,13 +32,14 @@ from ..errors import ReadError
 from ..recordings import derivation
 from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
+from ._boundary import check_file, only_read_errors
 from ._edf_header import read_header
 from ._montage import check_derivations, pick_montage
 from ._scoring import Scoring
 from .edf import EdfSource, list_edf_channels
 from .mne import MNE_SUFFIXES, MneSource, list_mne_channels
 from .npz import NpzSource, describe_arrays
-from .wearables import WEARABLE_SUFFIXES, WearableSource, is_wearable
+from .wearables import WEARABLE_SUFFIXES, WearableSource, is_wearable, joint_path
 
 DERIVATION_REVISION = 1
 SERIES_RATE = 4.0
@@ -85,11 +86,18 @@ def describe_channels(path: str | PathLike[str], *, derivations: str = "one") ->
     2  THOR RES (derived)     resp    4.0  True
     """
     path = Path(path)
+    check_derivations(derivations)
+    with only_read_errors(path, "the reader of recordings"):
+        return ChannelTable(_describe(path, derivations), columns=_COLUMNS)
+
+
+def _describe(path: Path, derivations: str) -> list[tuple[Any, ...]]:
     suffix = path.suffix.lower()
     _check_file(path)
-    check_derivations(derivations)
     if suffix == ".npz" or is_wearable(path):
-        rows = describe_arrays(path) if suffix == ".npz" else WearableSource(path).describe()
+        rows: list[Any] = (
+            describe_arrays(path) if suffix == ".npz" else WearableSource(path).describe()
+        )
         used_rows = {row[1]: row for row in rows if row[1] and row[4]}
     else:
         edf = suffix in _EDF_SUFFIXES
@@ -105,7 +113,7 @@ def describe_channels(path: str | PathLike[str], *, derivations: str = "one") ->
         label = f"{used_rows[recipe.source][0]} (derived)"
         why = f"derived from {recipe.source}: {recipe.method}"
         rows.append((label, name, SERIES_RATE, get_modality(name).unit, True, why))
-    return ChannelTable(rows, columns=_COLUMNS)
+    return rows
 
 
 class ChannelTable(pd.DataFrame):
@@ -147,6 +155,13 @@ def open_source(
 ) -> _FileSource | DerivedSource:
     """Open a recording with the reader of its suffix, and derive further modalities."""
     settings = settings or ReadSettings()
+    check_derivations(settings.derivations)
+    first = path if isinstance(path, Path) else joint_path(path)
+    with only_read_errors(first, "the reader of recordings"):
+        return _open(path, settings)
+
+
+def _open(path: Path | Sequence[Path], settings: ReadSettings) -> _FileSource | DerivedSource:
     channels = settings.channels
     if not isinstance(path, Path) or is_wearable(path):
         return WearableSource(
@@ -180,7 +195,9 @@ def add_derived(
 def _check_file(path: Path) -> None:
     if not path.exists():
         raise ReadError(f"{path}: no such file. Check the path.")
-    if path.is_dir() and path.suffix.lower() not in MNE_SUFFIXES:
+    if not path.is_dir():
+        check_file(path)
+    elif path.suffix.lower() not in MNE_SUFFIXES:
         raise ReadError(
             f"{path}: a folder; accepted here are files of recordings. Read a folder by "
             "read_cohort(folder), several of them by a list of their files, as in "
@@ -263,6 +280,11 @@ class DerivedSource:
 
     def read(self, names: Sequence[str]) -> dict[str, Signal]:
         """Read and derive these modalities in one pass over the file."""
+        path = self.files[0] if self.files else Path(type(self.source).__name__)
+        with only_read_errors(path, "the derivation of modalities"):
+            return self._read(names)
+
+    def _read(self, names: Sequence[str]) -> dict[str, Signal]:
         needed = {self.recipes[n].source if n in self.recipes else n for n in names}
         signals = self.source.read([name for name in MODALITIES if name in needed])
         derived = [self.recipes[name] for name in names if name in self.recipes]

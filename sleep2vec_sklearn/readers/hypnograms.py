@@ -17,8 +17,18 @@ from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
+from ._boundary import (
+    LARGEST_TIME,
+    MOST_LABEL_BYTES,
+    MOST_LABELS,
+    BadFileError,
+    check_file,
+    check_labels,
+    only_read_errors,
+    parse_xml,
+)
 from ._delimited import decode_text
-from ._edf_header import EdfHeader, expand_year, make_datetime, only_read_errors, read_header
+from ._edf_header import EdfHeader, expand_year, make_datetime, read_header
 from ._label_tables import no_scorer, read_table
 from ._scoring import (
     MOVEMENT,
@@ -32,10 +42,17 @@ from ._scoring import (
 
 # Rechtschaffen & Kales, as in files of the National Sleep Research Resource
 _NSRR_CODES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: MOVEMENT, 9: "?"}
-_TAL = re.compile(
-    rb"(?P<onset>[+-]\d+(?:[.,]\d*)?)(?:\x15(?P<duration>\d*(?:[.,]\d*)?))?\x14"
-    rb"(?P<texts>(?:[^\x14\x00]*\x14)*)\x00"
+# onset and duration of the annotations behind them, which bytes of 20 part
+# the equipment that StagedNight.to_edf states
+_PREDICTED_BY = b"sleep2vec_sklearn"
+_PREDICTED = "stages were predicted by sleep2vec_sklearn, nobody scored them"
+_TIMES = re.compile(
+    rb"(?P<onset>[+-]\d{1,12}(?:[.,]\d{0,20})?)(?:\x15(?P<duration>\d{0,12}(?:[.,]\d{0,20})?))?\Z"
 )
+_MOST_ANNOTATION_BYTES = 64 << 20
+_XML_PART = 1 << 16
+_MOST_ELEMENTS = 10 * MOST_LABELS
+_SCORED = ".//ScoredEvents/ScoredEvent"
 
 
 def read_scoring(
@@ -79,15 +96,17 @@ def read_scoring(
     known = LabelContext(start and start.replace(tzinfo=None), duration, scorer)
     scoring = read_labels(Path(path), known)
     for note in scoring.notes:
-        if isinstance(note, Caution):
+        # who asks for the file of predictions knows what it holds
+        if isinstance(note, Caution) and note.kind != _PREDICTED:
             warn(f"{path}: {note}", RecordingWarning)
     return scoring
 
 
 def read_labels(path: Path, known: LabelContext) -> Scoring:
     """:func:`read_scoring` of a recording that is known, without warnings."""
-    if not path.is_file():
+    if not path.exists():
         raise ReadError(f"{path}: no such hypnogram file. Check the path, or pass hypnogram=False.")
+    check_file(path)
     suffix = path.suffix.lower()
     is_table = suffix not in (".edf", ".rec", ".bdf", ".xml")
     if known.scorer is not None and not is_table:
@@ -144,28 +163,41 @@ def read_edf_annotations(path: Path, coding: tuple[str, bool] | None = None) -> 
     build.add_annotations(
         [(onset - first, length, text) for onset, length, text in annotations], coding
     )
-    return build.build(header.start)
+    with path.open("rb") as file:
+        fixed = file.read(184)
+    if _PREDICTED_BY in fixed[88:]:
+        build.notes.append(Caution(f"{path.name}: its {_PREDICTED}", _PREDICTED))
+    # X is an unknown date, and midnight then stands for an unknown time
+    is_unknown = fixed[88:].startswith(b"Startdate X") and fixed[176:] == b"00.00.00"
+    return build.build(None if is_unknown else header.start)
 
 
 def _read_tals(path: Path, header: EdfHeader) -> tuple[float, list[Annotation]]:
     """Time stamp of the first record, and the annotations of all, in the order of the file."""
-    sizes = [channel.samples_per_record * header.sample_bytes for channel in header.channels]
-    ends = np.cumsum(sizes)
-    records = np.memmap(path, np.uint8, "r", header.data_offset, (header.n_records, sum(sizes)))
+    channels = [c for c in header.channels if c.is_annotation and c.samples_per_record]
+    size = sum(c.samples_per_record for c in channels) * header.sample_bytes * header.n_records
+    if size > _MOST_ANNOTATION_BYTES:
+        raise BadFileError(
+            f"its annotations take {size:,} bytes; accepted are {_MOST_ANNOTATION_BYTES:,}."
+        )
     first, annotations = None, []
-    for channel, end, size in zip(header.channels, ends.tolist(), sizes, strict=True):
-        if not channel.is_annotation or not size:
-            continue
-        block = np.zeros((header.n_records, size + 1), dtype=np.uint8)
+    for raw in header.read_bytes(path, channels):
         # a byte of zero parts the records
-        block[:, :-1] = records[:, end - size : end]
-        for tal in _TAL.finditer(block.tobytes()):
-            onset = _to_float(tal["onset"])
-            texts = tal["texts"].split(b"\x14")[:-1]
-            if first is None and tal["texts"].startswith(b"\x14"):
-                first = onset if tal.start() < size else 0.0
-            duration = _to_float(tal["duration"]) if tal["duration"] else None
-            annotations += [(onset, duration, decode_text(text)) for text in texts if text]
+        block, size = np.pad(raw, ((0, 0), (0, 1))).tobytes(), raw.shape[1]
+        for match in re.finditer(rb"[^\0]+", block):
+            if match[0].count(b"\x14") > MOST_LABELS:
+                break
+            head, *texts = match[0].split(b"\x14")
+            times = _TIMES.search(head) if texts else None
+            # without its last separator, the list of texts is cut
+            if times is not None and not texts[-1]:
+                onset = _to_float(times["onset"])
+                if first is None and len(texts) > 1 and not texts[0]:
+                    first = onset if match.start() < size else 0.0
+                duration = _to_float(times["duration"]) if times["duration"] else None
+                annotations += [(onset, duration, decode_text(text)) for text in texts if text]
+            if len(annotations) > MOST_LABELS:
+                break
     return first or 0.0, annotations
 
 
@@ -174,14 +206,17 @@ def _to_float(text: bytes) -> float:
 
 
 def _read_xml(path: Path, duration: float | None) -> Scoring:
+    check_file(path, MOST_LABEL_BYTES)
     raw = path.read_bytes()
     try:
-        root = ElementTree.fromstring(raw)
-    except (ElementTree.ParseError, LookupError, ValueError):
+        root = _parse_xml(raw)
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        if isinstance(error, BadFileError):
+            raise
         # an odd byte, or an encoding other than the declared one
-        text = re.sub(r"^\s*<\?xml.*?\?>", "", decode_text(raw))
+        text = re.sub(r"^\s*<\?xml[^>]*\?>", "", decode_text(raw))
         try:
-            root = ElementTree.fromstring(re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", " ", text))
+            root = _parse_xml(re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", " ", text).encode())
         except ElementTree.ParseError as error:
             line, column = error.position
             raise ReadError(
@@ -194,21 +229,35 @@ def _read_xml(path: Path, duration: float | None) -> Scoring:
     if root.find(".//ScoredEvent/EventConcept") is not None or root.tag == "PSGAnnotation":
         return _read_nsrr(root, path)
     raise ReadError(
-        f"{path}: XML with the root <{root.tag}>; accepted are NSRR annotations (<PSGAnnotation>) "
-        "and Compumedics Profusion exports (<CMPStudyConfig>)."
+        f"{path}: XML with the root <{root.tag[:40]}>; accepted are NSRR annotations "
+        "(<PSGAnnotation>) and Compumedics Profusion exports (<CMPStudyConfig>)."
     )
+
+
+def _parse_xml(raw: bytes) -> ElementTree.Element:
+    parts = (raw[i : i + _XML_PART] for i in range(0, len(raw), _XML_PART))
+    found = parse_xml(parts)
+    _, root = next(found)
+    for n, _ in enumerate(found):
+        if n > 2 * _MOST_ELEMENTS:
+            raise BadFileError(f"it has more elements than the {_MOST_ELEMENTS:,} accepted.")
+    return root
 
 
 def _name_code(text: str) -> str:
     # a word of more than a digit, which no list of stages has
-    return _NSRR_CODES.get(int(text), f"stage {text}") if text.isdecimal() else text
+    return _NSRR_CODES.get(int(text), f"stage {text}") if _is_code(text) else text
+
+
+def _is_code(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 def _seconds(element: ElementTree.Element, tag: str, path: Path) -> float:
     text = (element.findtext(tag) or "").strip()
     try:
         seconds = float(text.replace(",", ".")) if text else 0.0
-        if not np.isfinite(seconds):
+        if not abs(seconds) <= LARGEST_TIME:
             raise ValueError
         return seconds
     except ValueError:
@@ -218,13 +267,15 @@ def _seconds(element: ElementTree.Element, tag: str, path: Path) -> float:
 def _read_profusion(root: ElementTree.Element, path: Path, duration: float | None) -> Scoring:
     build = ScoringBuilder()
     stages = root.findall(".//SleepStages/SleepStage")
+    check_labels([element.text or "" for element in stages])
+    check_labels([event.findtext("Name") or "" for event in root.iterfind(_SCORED)])
     length = _seconds(root, "EpochLength", path)
     # a short list is more often cut than one of long epochs
     length = length or min(fit_length(len(stages), duration or 0.0) or np.inf, EPOCH_SECONDS)
     for i, element in enumerate(stages):
         text = (element.text or "").strip()
         build.add_label(i * length, length, _name_code(text))
-    for event in root.iterfind(".//ScoredEvents/ScoredEvent"):
+    for event in root.iterfind(_SCORED):
         name = (event.findtext("Name") or "").strip()
         if name:
             build.add_event(_seconds(event, "Start", path), _seconds(event, "Duration", path), name)
@@ -237,14 +288,15 @@ def _read_profusion(root: ElementTree.Element, path: Path, duration: float | Non
 def _read_nsrr(root: ElementTree.Element, path: Path) -> Scoring:
     build = ScoringBuilder()
     start = None
-    for event in root.iterfind(".//ScoredEvents/ScoredEvent"):
+    check_labels([event.findtext("EventConcept") or "" for event in root.iterfind(_SCORED)])
+    for event in root.iterfind(_SCORED):
         concept = (event.findtext("EventConcept") or "").strip()
         name, _, code = concept.partition("|")
         onset, duration = _seconds(event, "Start", path), _seconds(event, "Duration", path)
         if name.lower().startswith("recording start"):
             start = _parse_clock(event.findtext("ClockTime") or "")
         elif (event.findtext("EventType") or "").lower().startswith("stage"):
-            known = code.isdecimal() and int(code) in _NSRR_CODES
+            known = _is_code(code) and int(code) in _NSRR_CODES
             build.add_label(onset, duration, _name_code(code) if known else name)
         else:
             build.add_event(onset, duration, name)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -13,8 +14,16 @@ import numpy as np
 from .._files import sha256
 from ..errors import ReadError
 from ..recordings._event_names import OTHER, read_event_name
-from ..recordings.sources import Signal
-from ._edf_header import only_read_errors
+from ..recordings.sources import HIGHEST_RATE, LOWEST_RATE, Signal
+from ._boundary import (
+    DAY,
+    LONGEST_DAYS,
+    LONGEST_SECONDS,
+    BadFileError,
+    check_file,
+    check_matlab,
+    only_read_errors,
+)
 from ._montage import Channel, Derivation, MontageSource
 from ._scoring import Scoring, ScoringBuilder, parse_stage
 
@@ -23,6 +32,9 @@ MNE_SUFFIXES = (".vhdr", ".fif", ".set", ".cnt", ".eeg", ".gdf", ".nxe", ".lay",
 _VOLTS_CODE = 107
 _READER = "MNE-Python"
 _SEXES = {1: "M", 2: "F"}
+_MOST_DIGITS = 4
+# MNE takes 50 s for 16 MB of markers
+_MOST_HEADER_BYTES, _MOST_MARKER_BYTES = 1 << 20, 2 << 20
 
 
 class MneSource(MontageSource):
@@ -65,7 +77,16 @@ class MneSource(MontageSource):
         raw = self._raw()
         with only_read_errors(self.path, _READER):
             self._n_samples = len(raw.times)
-            self.duration = self._n_samples / float(raw.info["sfreq"])
+            rate = float(raw.info["sfreq"])
+            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+                raise BadFileError(
+                    f"its rate is {rate:g} Hz; accepted are up to {HIGHEST_RATE:,.0f}."
+                )
+            self.duration = self._n_samples / rate
+            if self.duration > LONGEST_SECONDS:
+                raise BadFileError(
+                    f"it lasts {self.duration / DAY:,.0f} days; accepted are up to {LONGEST_DAYS}."
+                )
             files = {self.path, *(Path(name) for name in raw.filenames if name)}
             self.files = tuple(sorted(files))
             measured, self.start = raw.info["meas_date"], None
@@ -123,12 +144,12 @@ class MneSource(MontageSource):
             columns = ((found.onset - raw.first_time).tolist(), lengths.tolist(), texts)
             # which leaves annotations of no length at its edges
             cropped = raw.first_time > 0 and any(found.duration)
-        build.add_annotations([
-            (onset, duration or None, text)
-            for onset, duration, text in zip(*columns, strict=True)
-            if duration or not cropped or parse_stage(text) is None
-        ])  # fmt: skip
-        return build.build(self.start)
+            build.add_annotations([
+                (onset, duration or None, text)
+                for onset, duration, text in zip(*columns, strict=True)
+                if duration or not cropped or parse_stage(text) is None
+            ])  # fmt: skip
+            return build.build(self.start)
 
 
 class RawSource(MneSource):
@@ -152,7 +173,9 @@ class RawSource(MneSource):
 
 def list_mne_channels(path: Path) -> list[Channel]:
     """Channels of a file that MNE-Python reads."""
-    return _channels_of(_open(path))
+    raw = _open(path)
+    with only_read_errors(path, _READER):
+        return _channels_of(raw)
 
 
 def _without_kind(text: str) -> str:
@@ -170,6 +193,39 @@ def _channels_of(raw: Any) -> list[Channel]:
     ]
 
 
+def _check_parts(path: Path) -> None:
+    """Refuse pipes and devices among the files of a recording, and headers that are none."""
+    if path.is_dir():
+        return
+    check_file(path)
+    if path.suffix.lower() == ".set":
+        check_matlab(path)
+    names = [f"{path.stem}.fdt", f"{path.stem}.eeg", f"{path.stem}.vmrk", f"{path.stem}.dat"]
+    if path.suffix.lower() == ".vhdr":
+        check_file(path, _MOST_HEADER_BYTES)
+        lines = path.read_bytes().decode("latin-1").splitlines()
+        # whichever of them names a file, as MNE is lenient with names and signs
+        fields = [re.split("[=:]", line, maxsplit=1) for line in lines]
+        names += [field[1].strip().replace("$b", path.stem) for field in fields if field[1:]]
+        counts = [f[1].strip() for f in fields if f[0].strip().lower() == "numberofchannels"]
+        if any(len(value) > _MOST_DIGITS for value in counts if value):
+            raise BadFileError(f"its header announces {counts[0][:20]} channels.")
+    for name in names:
+        part = path.parent / name
+        if _is_other(part):
+            check_file(part)
+        elif name.lower().endswith(".vmrk") and part.is_file():
+            check_file(part, _MOST_MARKER_BYTES)
+
+
+def _is_other(path: Path) -> bool:
+    """Whether there is something of this name, which is no file and no folder."""
+    try:
+        return path.exists() and not (path.is_file() or path.is_dir())
+    except (OSError, ValueError):  # too long for a name, or with a byte of zero
+        return False
+
+
 def _open(path: Path) -> Any:
     try:
         import mne
@@ -179,4 +235,5 @@ def _open(path: Path) -> Any:
             "it with: pip install 'sleep2vec-sklearn[mne]', or convert the file to EDF."
         ) from error
     with only_read_errors(path, _READER):
+        _check_parts(path)
         return mne.io.read_raw(path, preload=False, verbose="error")

@@ -19,7 +19,8 @@ from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ..recordings.sources import Signal, SignalLayout
-from ._delimited import DAY, TimeFormat, check_timezone, seconds_of, utc_offset
+from ._boundary import DAY
+from ._delimited import TimeFormat, check_timezone, seconds_of, utc_offset
 from ._labels import cut_events
 from ._tables import plain_names, read_table, same_key, with_subjects
 from ._wearable_series import find_runs, join_spans

@@ -9,8 +9,10 @@ and ``tst``. ``rate_<key>`` and ``unit_<key>`` override the rate and unit of a c
 
 from __future__ import annotations
 
+import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,24 @@ import numpy as np
 from ..errors import NoUsableChannelError, ReadError
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS, MODALITIES, get_modality, list_modalities
-from ..recordings.sources import Signal, SignalLayout, check_mapping
-from ._edf_header import FileSource, only_read_errors
+from ..recordings.sources import (
+    HIGHEST_RATE,
+    LOWEST_RATE,
+    Signal,
+    SignalLayout,
+    check_mapping,
+)
+from ._boundary import (
+    DAY,
+    LONGEST_DAYS,
+    LONGEST_SECONDS,
+    MOST_LABELS,
+    BadFileError,
+    check_archive,
+    check_file,
+    only_read_errors,
+)
+from ._edf_header import FileSource
 from ._montage import check_derivations, check_unit
 from ._scoring import Scoring, ScoringBuilder
 
@@ -29,6 +47,9 @@ _AROUSALS = ("respiratory", "spontaneous", "limb movement", "periodic limb movem
 _LABELS = ("stage5", "ah_event", "arousal_event")
 _OLDER_KEYS = {"psg_heartbeat": "ibi", "psg_breath": "resp"}
 _VECTOR_MAGNITUDE_RATE = 32.0
+# of labels at 1 Hz, and bytes of a scalar
+_LONGEST_TRACK = int(LONGEST_SECONDS)
+_LARGEST_SCALAR = 4096
 
 
 class NpzSource(FileSource):
@@ -77,7 +98,7 @@ class NpzSource(FileSource):
         self.files: tuple[Path, ...] = (self.path,)
         self._shapes = _read_shapes(self.path)
         scalars = [key for key, (shape, _) in self._shapes.items() if shape == ()]
-        self._scalars = _load(self.path, scalars)
+        self._scalars = load_arrays(self.path, scalars)
         keys = _choose_keys(self._shapes, modalities, channels, self.path)
         self._keys = {name: keys[name] for name in MODALITIES if name in keys}
         self._seconds = self._estimate_seconds()
@@ -93,17 +114,17 @@ class NpzSource(FileSource):
         self.notes: tuple[str, ...] = tuple(map(Caution, kinds, kinds))
         settings = {f"{setting}_{key}" for setting in ("rate", "unit") for key in self._shapes}
         self.metadata = {
-            key: value.item() for key, value in self._scalars.items() if key not in settings
+            key: value.item()
+            for key, value in self._scalars.items()
+            if key not in settings and value.nbytes <= _LARGEST_SCALAR
         }
 
-    def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        """Read these modalities, and no other array."""
-        arrays = _load(self.path, [self._keys[name] for name in names])
+    def _read(self, names: Sequence[str]) -> dict[str, Signal]:
+        arrays = load_arrays(self.path, [self._keys[name] for name in names])
         signals = {}
         for name in names:
-            with only_read_errors(self.path, "NumPy"):
-                flat = arrays[self._keys[name]].reshape(-1)
-                values = np.ascontiguousarray(flat, dtype=np.float32)
+            flat = arrays[self._keys[name]].reshape(-1)
+            values = np.ascontiguousarray(flat, dtype=np.float32)
             values.flags.writeable = False
             signals[name] = Signal(values, self.layout[name].rate, self.layout[name].unit)
         return signals
@@ -116,10 +137,17 @@ class NpzSource(FileSource):
 
     def own_scoring(self) -> Scoring:
         """``stage5``, ``ah_event`` and ``arousal_event``; may be empty."""
-        labels = _load(self.path, [key for key in _LABELS if key in self._shapes])
+        labels = load_arrays(self.path, [key for key in _LABELS if key in self._shapes])
         build = ScoringBuilder()
         with only_read_errors(self.path, "the reader of stage5 and events"):
-            for i, code in enumerate(np.ravel(labels.get("stage5", ()))):
+            if any(np.size(track) > _LONGEST_TRACK for track in labels.values()):
+                raise BadFileError(
+                    f"its labels last for more seconds than {_LONGEST_TRACK:,}, which are accepted."
+                )
+            codes = np.ravel(labels.get("stage5", ()))
+            if len(codes) > MOST_LABELS:
+                raise BadFileError(f"it has {len(codes):,} stages; accepted are {MOST_LABELS:,}.")
+            for i, code in enumerate(codes):
                 stage = int(code) if 0 <= code <= 4 else -1
                 if 4 < code < 9:
                     build.unknown[f"stage {code:g}"] += 1
@@ -154,10 +182,16 @@ class NpzSource(FileSource):
         unit = str(self._scalars.get(f"unit_{key}", unit))
         if stated is not None:
             unit = check_unit(name, stated, f"{self.path}: the unit of {key!r}")
-        if unit not in modality.units or not (np.isfinite(rate) and rate > 0):
+        if unit not in modality.units or not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise ReadError(
-                f"{self.path}: {key!r} has unit {unit!r} and rate {rate:g}; accepted are "
-                f"{', '.join(modality.units)} and a positive rate. Change unit_{key} or rate_{key}."
+                f"{self.path}: {key!r} has unit {unit[:40]!r} and rate {rate:g}; accepted are "
+                f"{', '.join(modality.units)} and a rate of up to {HIGHEST_RATE:,.0f} Hz. Change "
+                f"unit_{key} or rate_{key}."
+            )
+        if count / rate > LONGEST_SECONDS:
+            raise ReadError(
+                f"{self.path}: {key!r} lasts {count / rate / DAY:,.0f} days; accepted are up to "
+                f"{LONGEST_DAYS}. Change rate_{key}, or split the file by night."
             )
         return SignalLayout(rate, unit, count)
 
@@ -224,26 +258,57 @@ def _choose_keys(
 def _read_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and kind of every array but those of pickled objects."""
     shapes = {}
-    with only_read_errors(path, "NumPy"), zipfile.ZipFile(path) as archive:
-        for member in filter(lambda name: name.endswith(".npy"), archive.namelist()):
-            with archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                if version == (1, 0):
-                    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-                else:
-                    shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-            shapes[member[: -len(".npy")]] = (shape, dtype.kind)
+    with _open_archive(path) as archive:
+        for name in archive.namelist():
+            if name.endswith(".npy"):
+                shape, dtype = _read_head(archive, name)
+                shapes[name.removesuffix(".npy")] = (shape, dtype.kind)
     return {key: value for key, value in shapes.items() if value[1] != "O"}
 
 
-def _load(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
-    with only_read_errors(path, "NumPy"), np.load(path, allow_pickle=False) as archive:
-        return {key: archive[key] for key in keys}
+def load_arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Arrays of an NPZ file; a KeyError for one that it lacks."""
+    found = {}
+    with _open_archive(path) as archive:
+        for key in keys:
+            _read_head(archive, f"{key}.npy")
+            # not by np.load, which takes a member without .npy for it
+            with archive.open(f"{key}.npy") as file:
+                found[key] = np.lib.format.read_array(file, allow_pickle=False)
+    return found
+
+
+def _read_head(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array, for whose announced size numpy would take memory."""
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+        size = math.prod(shape) * dtype.itemsize + file.tell()
+    held = archive.getinfo(name).file_size
+    if dtype.kind != "O" and (size != held or min(shape, default=0) < 0):
+        raise BadFileError(f"{name!r} announces {size:,} bytes and has {held:,}.")
+    return shape, dtype
+
+
+@contextmanager
+def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    check_file(path)
+    with only_read_errors(path, "NumPy"), zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        check_archive(path, members)
+        if len({member.filename for member in members}) < len(members):
+            raise BadFileError("two of its arrays have one name.")
+        yield archive
 
 
 def _add_runs(build: ScoringBuilder, track: np.ndarray, text: str) -> None:
     """Add the runs of ones of a 1-Hz track as events."""
     active = np.concatenate([[0], (np.asarray(track) > 0).astype(np.int8), [0]])
     edges = np.flatnonzero(np.diff(active))
+    if len(edges) > 2 * MOST_LABELS:
+        raise BadFileError(f"it has {len(edges) // 2:,} events; accepted are {MOST_LABELS:,}.")
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
         build.add_event(float(start), float(stop - start), text)

@@ -19,6 +19,7 @@ from ..recordings._resampling import interpolate
 from ..recordings.derivation import counts_from_epochs, ibi_from_heart_rate, ibi_from_intervals
 from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
+from ._boundary import MOST_INTERPOLATED, check_added_samples, check_file, only_read_errors
 from ._delimited import (
     TEXT_SUFFIXES,
     check_timezone,
@@ -103,7 +104,7 @@ class WearableSource(FileSource):
         columns: Mapping[str, Any] | None = None, timezone: str | None = None,
     ):  # fmt: skip
         self._configure(paths, columns, timezone)
-        files = [self._read(path) for path in self.files]
+        files = [self._read_file(path) for path in self.files]
         _check_files(self.files, files)
         _check_columns(self.files, dict(self._columns))
         clocks = {found.clock for found in files}
@@ -213,10 +214,11 @@ class WearableSource(FileSource):
             for name, rate in rates.items()
         }
 
-    def read(self, names: Sequence[str]) -> dict[str, Signal]:
-        """Read these modalities."""
+    def _read(self, names: Sequence[str]) -> dict[str, Signal]:
         signals = {}
         for name in names:
+            rate = self.layout[name].rate
+            check_added_samples(self.files[0], self.duration, rate, "the series", MOST_INTERPOLATED)
             values = self._series_of(self._kinds[name])
             values.flags.writeable = False
             layout = self.layout[name]
@@ -237,7 +239,7 @@ class WearableSource(FileSource):
         for start, stop in self._non_wear():
             build.add_event(start - self._zero, stop - start, "non_wear")
         for path in self.files:
-            for start, stop, kind in self._read(path).events:
+            for start, stop, kind in self._read_file(path).events:
                 build.add_event(start - self._zero, stop - start, kind)
         return build.build(self.start)
 
@@ -245,17 +247,14 @@ class WearableSource(FileSource):
         shared = (_REVISION, self._columns, self._timezone, self._zero, self.duration)
         return [(name, kind, *shared) for name, kind in self._kinds.items()]
 
-    def _read(self, path: Path) -> FileSeries:
-        try:
-            state = path.stat()
-        except OSError:
-            raise ReadError(f"{path}: no such file. Check the path.") from None
+    def _read_file(self, path: Path) -> FileSeries:
+        state = check_file(path)
         known = (path.resolve(), state.st_size, state.st_mtime_ns)
         return read_file(path, known, self._columns, self._timezone)
 
     def _gather(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """Times in s from the start, and values, of all files."""
-        files = [self._read(path) for path in self._paths.get(kind, ())]
+        files = [self._read_file(path) for path in self._paths.get(kind, ())]
         found = [file.series[kind] for file in files if kind in file.series]
         if not found:
             return np.zeros(0), np.zeros(0)
@@ -289,7 +288,7 @@ class WearableSource(FileSource):
 
     def _non_wear(self) -> list[tuple[float, float]]:
         kind = self._kinds.get("actigraphy", "")
-        still = [span for path in self._paths.get(kind, ()) for span in self._read(path).still]
+        still = [span for path in self._paths.get(kind, ()) for span in self._read_file(path).still]
         pulses, _ = self._gather("heart_rate")
         minutes = np.unique((pulses + self._zero) // 60) * 60
         # a wrist may lie still, but a table has no pulse in half of the minutes
@@ -312,12 +311,15 @@ def looks_wearable(path: Path) -> bool:
     of a recording are not.
     """
     suffix = path.suffix.lower()
+    if path.exists() and not path.is_file():
+        return False
     preferred = {".agd": (".gt3x",), **dict.fromkeys(TEXT_SUFFIXES, _PREFERRED)}.get(suffix, ())
     if any(path.with_suffix(other).exists() for other in preferred):
         return False
     if suffix in TEXT_SUFFIXES:
         try:
-            layout = find_header(path, {})
+            with only_read_errors(path, "the reader of wearables"):
+                layout = find_header(path, {})
         except ReadError:
             return False
         # of tables without a header, those of an Empatica E4 are known by their first lines

@@ -83,10 +83,12 @@ _ABBREVIATIONS = {
     **dict.fromkeys(("fl", "pb", "cs", "csr", "csb"), "cheyne stokes"),
 }
 # fmt: on
+_LONGEST_NAME, _MOST_WORDS = 120, 24
 _LETTERS = {"a": "apnea", "ap": "apnea", "h": "hypopnea"}
 _SUBTYPE_LETTERS = {"o": "obstructive", "c": "central", "z": "central", "m": "mixed"}
 _WITH = {"with", "w", "mit", "avec", "con", "com", "met"}
 _WITHOUT = {"no", "without", "kein", "keine", "ohne", "sans", "senza", "sin", "sem", "zonder"}
+_PHRASE_PATTERNS = tuple((kind, tuple(map(re.compile, parts))) for kind, parts in _PHRASES)
 _PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in _WORDS)
 
 
@@ -116,13 +118,14 @@ def without_accents(text: str) -> str:
 
 
 def split_words(name: object) -> list[str]:
-    """Words of a name without case and accents, in American spelling."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", str(name))
+    """Words of a name without case and accents, in American spelling; the first of a comment."""
+    text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", str(name)[:_LONGEST_NAME])
     text = without_accents(re.sub(r"[+&]", " with ", text).casefold())
-    return [w.replace("pnoea", "pnea") for w in re.split(r"[\W_]+", text) if w]
+    words = [w.replace("pnoea", "pnea") for w in re.split(r"[\W_]+", text) if w]
+    return words[:_MOST_WORDS]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=8192)
 def read_event_name(name: str) -> EventName:
     """What one name means."""
     words = split_words(name)
@@ -161,8 +164,8 @@ def _read_words(words: list[str]) -> tuple[frozenset[str], frozenset[str]]:
         names = [name for name, pattern in _PATTERNS if pattern.search(word)]
         found.update(names[:1] if "hypopnea" in names and "apnea" in names else names)
         used.update([word] if names else [])
-    for kind, patterns in _PHRASES:
-        hits = [{word for word in words if re.search(p, word)} for p in patterns]
+    for kind, patterns in _PHRASE_PATTERNS:
+        hits = [{word for word in words if pattern.search(word)} for pattern in patterns]
         if all(hits):
             found.add(kind)
             found.difference_update({"arousal"} if kind == "rera" else ())

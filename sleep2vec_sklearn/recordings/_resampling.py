@@ -15,8 +15,10 @@ import numpy as np
 
 from ..errors import InvalidSignalError
 
-# filters grow with the factor, so the first that is close enough is taken
+# filters grow with the factor, so the first that is close enough is taken; of the larger rate it is
+# bounded as well, as a filter of 20 times 1,000,000 taps takes seconds and 800 MB
 _LARGEST_FACTORS = (1000, 10_000, 100_000)
+_LARGEST_OF_BOTH = 100_000
 # 0.03 s in eight hours
 _LARGEST_DRIFT = 1e-6
 _SAMPLES_PER_BLOCK = 1 << 16
@@ -50,7 +52,7 @@ def _as_whole_numbers(to_rate: float, from_rate: float) -> tuple[int, int]:
         return _as_whole_numbers(from_rate, to_rate)[::-1]
     exact = Fraction(to_rate / from_rate)
     for largest in _LARGEST_FACTORS:
-        ratio = exact.limit_denominator(largest)
+        ratio = exact.limit_denominator(max(1, min(largest, int(_LARGEST_OF_BOTH / exact))))
         if abs(ratio - exact) <= _LARGEST_DRIFT * exact:
             break
     return ratio.numerator, ratio.denominator

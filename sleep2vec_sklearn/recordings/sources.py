@@ -21,6 +21,8 @@ _USUAL_RATES = (
     125, 128, 150, 160, 180, 200, 240, 250, 256, 300, 400, 500, 512, 600, 1000, 1024, 1200, 2000,
     2048,
 )  # fmt: skip
+# in Hz: one sample an hour, and more than any recorder of sleep takes
+LOWEST_RATE, HIGHEST_RATE = 1 / 3600, 200_000.0
 MICROVOLTS = {"uV": 1.0, "mV": 1e3, "V": 1e6, "nV": 1e-3}
 _COUNTS_PER_EPOCH = (1, 2, 3, 5, 6, 10)
 _SLOW_RATES = (1 / 5, 1 / 10, 1 / 15, 1 / 30, 1 / 60)
@@ -515,6 +517,8 @@ def _resample_level(modality: Modality, times: np.ndarray, values: np.ndarray, u
 def _rate_of(modality: Modality, values: np.ndarray, rate: float | None) -> float:
     """The rate that is stated, else that of rows of 30 s, else the catalogue's."""
     name, usual = modality.name, modality.conditioning.rate
+    if rate is not None:
+        rate = check_rate(name, rate)
     if values.ndim == 2:
         implied = values.shape[1] / EPOCH_SECONDS
         if rate is not None and not np.isclose(implied, rate):
@@ -532,12 +536,24 @@ def _rate_of(modality: Modality, values: np.ndarray, rate: float | None) -> floa
                 "raw.info['sfreq']), or use Recording.from_mne(raw)."
             )
         rate = implied
-    rate = usual if rate is None else rate
-    if isinstance(rate, bool) or not isinstance(rate, int | float | np.number):
-        raise InvalidSignalError(f"{name!r} has rate {rate!r}; accepted is a number in Hz.")
-    if not (np.isfinite(rate) and rate > 0):
+    return check_rate(name, usual if rate is None else rate)
+
+
+def check_rate(name: str, rate: Any) -> float:
+    """Samples per second, within what sensors have; others take hours or memory to resample."""
+    if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating):
+        raise InvalidSignalError(
+            f"{name!r} has rate {rate!r}; accepted is a number in Hz. Pass float(rate)."
+        )
+    # not by float(), as an integer may be too large for it
+    if not (rate > 0 and rate < float("inf")):
         accepted = "a positive, finite number of samples per second"
         raise InvalidSignalError(f"{name!r} has rate {rate!r} Hz; accepted is {accepted}.")
+    if not LOWEST_RATE * (1 - 1e-9) <= rate <= HIGHEST_RATE:
+        raise InvalidSignalError(
+            f"{name!r} has rate {rate!r:.40} Hz; accepted are 1 sample per hour to "
+            f"{HIGHEST_RATE:,.0f} per second. Check whether it is the time between samples."
+        )
     return float(rate)
 
 

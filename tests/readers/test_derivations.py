@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import describe_channels, read_cohort, read_recording
-from sleep2vec_sklearn.readers import EdfSource
+from sleep2vec_sklearn.readers._edf_header import EdfHeader
 
 SECONDS = 120
 RNG = np.random.default_rng(0)
@@ -39,13 +39,13 @@ def write(write_edf):
 def channels_read(monkeypatch):
     """Indices of the channels whose samples are read."""
     indices = []
-    original = EdfSource._physical
+    original = EdfHeader.read_bytes
 
-    def counted(self, signals, index):
-        indices.append(index)
-        return original(self, signals, index)
+    def counted(self, path, channels):
+        indices.extend(channel.index for channel in channels)
+        return original(self, path, channels)
 
-    monkeypatch.setattr(EdfSource, "_physical", counted)
+    monkeypatch.setattr(EdfHeader, "read_bytes", counted)
     return indices
 
 

@@ -214,7 +214,7 @@ def test_decimal_commas_are_understood(patched):
 
 
 def test_folder_raises_an_error(tmp_path):
-    with pytest.raises(ReadError, match=r"cannot be opened \("):
+    with pytest.raises(ReadError, match="is a folder; accepted is a file"):
         read_header(tmp_path)
 
 

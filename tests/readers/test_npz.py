@@ -15,7 +15,7 @@ from sleep2vec_sklearn.errors import (
     ReadError,
     RecordingWarning,
 )
-from sleep2vec_sklearn.readers import NpzSource
+from sleep2vec_sklearn.readers import NpzSource, npz
 from sleep2vec_sklearn.recordings import MODALITIES
 
 RNG = np.random.default_rng(0)
@@ -78,9 +78,12 @@ def test_overrides_choose_the_array(tmp_path):
 
 def test_samples_are_loaded_lazily(night, monkeypatch):
     loaded = []
-    original = np.load
-    monkeypatch.setattr(np, "load", lambda *a, **k: loaded.append(original(*a, **k)) or loaded[-1])
+    original = npz.load_arrays
+    monkeypatch.setattr(
+        npz, "load_arrays", lambda p, keys: loaded.extend(keys) or original(p, keys)
+    )
     recording = read_recording(night)
+    assert not {"ibi", "heartbeat"} & set(loaded)
     before = len(loaded)
     assert recording["ibi"].dtype == np.float32
     assert len(loaded) == before + 1

@@ -205,6 +205,7 @@ class SimulatedSource:
     ):  # fmt: skip
         self.night = night
         self.failures = dict(failures or {})
+        self._fingerprints: dict[str, str] = {}
         rates = {name: night.site.rate(name) for name in modalities}
         self.layout = {
             name: SignalLayout(rate, night.site.unit(name), round(night.duration * rate))
@@ -226,7 +227,11 @@ class SimulatedSource:
 
     def signal_fingerprint(self, name: str) -> str:
         """The same for one modality, whose samples do not depend on the others."""
-        return self._fingerprint([name], {k: v for k, v in self.failures.items() if k == name})
+        # asked for in every fold of a search
+        if name not in self._fingerprints:
+            failures = {k: v for k, v in self.failures.items() if k == name}
+            self._fingerprints[name] = self._fingerprint([name], failures)
+        return self._fingerprints[name]
 
     def _fingerprint(self, modalities: list[str], failures: Mapping[str, Failure]) -> str:
         night = self.night

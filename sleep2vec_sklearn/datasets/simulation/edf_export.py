@@ -6,17 +6,23 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 import numpy as np
 
+from ..._files import atomic_file, file_name, write_atomic
+from ..._progress import progress_bar
+from ...errors import InvalidRecordingError, Sleep2VecError
 from ...recordings.modality import EPOCH_SECONDS
-from ...recordings.recording import Recording
+from ...recordings.recording import Recording, describe_recording
 from ...recordings.sources import Signal
 from .._files import StrPath
 from ._subjects import random_stream, seed_from
@@ -37,6 +43,7 @@ _LABELS = {
     "resp": ("RESP",),
     "actigraphy": ("Actigraphy",),
 }
+_LONGEST_CODE = 60
 _OTHER_LABEL = 0.2  # probability of a label that is not the site's
 _AASM = ("W", "N1", "N2", "N3", "R")
 _NSRR = ("Wake|0", "Stage 1 sleep|1", "Stage 2 sleep|2", "Stage 3 sleep|3", "REM sleep|5")
@@ -76,8 +83,16 @@ def write_edf_cohort(
     Returns
     -------
     list of pathlib.Path
-        The signal files, in the cohort's order. ``metadata.csv`` has a row for each: path and
-        hypnogram, relative to the folder, and the recording's metadata.
+        The signal files, in the cohort's order, called as the recordings; what may not stand in a
+        file's name is replaced, and a hash of the id follows. ``metadata.csv`` has a row for each:
+        path and hypnogram, relative to the folder, and the recording's metadata.
+
+    Raises
+    ------
+    InvalidRecordingError
+        If two recordings have one id, or EDF cannot hold a recording.
+    OSError
+        If a file cannot be written; what was there before stays.
 
     Examples
     --------
@@ -89,34 +104,65 @@ def write_edf_cohort(
     >>> read_cohort("study", verbose=0)
     Cohort(2 recordings of 2 subjects)
     """
-    from tqdm.auto import tqdm
-
-    folder = Path(folder)
+    folder, recordings = Path(folder), list(cohort)
     folder.mkdir(parents=True, exist_ok=True)
     seed = seed_from(random_state)
-    paths, rows = [], []
-    for recording in tqdm(list(cohort), desc="writing EDF+", unit="night", disable=not verbose):
-        site = zlib.crc32(str(recording.metadata.get("site", "")).encode())
-        name = zlib.crc32(str(recording.id).encode())
-        site_rng = random_stream((seed, site), "habits of the site")
-        night_rng = random_stream((seed, site, name), "luck of the night")
-        path = folder / f"{recording.id}.edf"
-        _write_signals(recording, path, site_rng, night_rng)
-        row = {"path": path.name, "hypnogram": ""}
-        if recording.stages is not None:
-            writer = HYPNOGRAM_WRITERS[_site_number(recording) % len(HYPNOGRAM_WRITERS)]
-            row["hypnogram"] = writer(recording, path.with_suffix(""), night_rng).name
-        paths.append(path)
-        rows.append({**row, "subject": recording.subject, **recording.metadata})
-        _logger.info("wrote %s: %s", path.name, ", ".join(recording.modalities))
+    paths = [folder / f"{stem}.edf" for stem in _file_stems(recordings)]
+    rows = []
+    bar = progress_bar(int(verbose), desc="writing EDF+", unit="night", total=len(paths))
+    with bar:
+        for i, (recording, path) in enumerate(zip(recordings, paths, strict=True)):
+            try:
+                rows.append(_write_night(recording, path, seed))
+            except (ValueError, LookupError, ArithmeticError) as error:
+                if isinstance(error, Sleep2VecError):
+                    raise
+                raise InvalidRecordingError(
+                    f"{describe_recording(recording, i)}: EDF cannot hold it ({error})."
+                ) from error
+            bar.update()
+            _logger.info("wrote %s: %s", path.name, ", ".join(recording.modalities))
     _write_table(folder / "metadata.csv", rows)
     return paths
+
+
+def _file_stems(recordings: Sequence[Recording]) -> list[str]:
+    """A file's name for each recording: its id where that can be one."""
+    stems = [
+        file_name(f"recording-{i}" if r.id is None else r.id) for i, r in enumerate(recordings)
+    ]
+    # not all systems tell capital letters apart
+    written = Counter(name.lower() for stem in stems for name in (stem, f"{stem}-Hypnogram"))
+    if repeated := [stem for stem in stems if written[stem.lower()] > 1]:
+        raise InvalidRecordingError(
+            f"several recordings would be written to {repeated[0]}.edf. Give each an id of its own."
+        )
+    return stems
+
+
+def _write_night(recording: Recording, path: Path, seed: int) -> dict[str, Any]:
+    """Write the files of a night, and return its row of the table."""
+    site = zlib.crc32(_encoded(recording.metadata.get("site", "")))
+    name = zlib.crc32(_encoded(recording.id))
+    site_rng = random_stream((seed, site), "habits of the site")
+    night_rng = random_stream((seed, site, name), "luck of the night")
+    _write_signals(recording, path, site_rng, night_rng)
+    row = {"path": path.name, "hypnogram": "", "subject": recording.subject}
+    if recording.stages is not None:
+        writer = HYPNOGRAM_WRITERS[_site_number(recording) % len(HYPNOGRAM_WRITERS)]
+        row["hypnogram"] = writer(recording, path.with_name(path.stem), night_rng).name
+    # what the files are called is no matter of metadata
+    return {**row, **{k: v for k, v in recording.metadata.items() if k not in row}}
 
 
 def _site_number(recording: Recording) -> int:
     name = str(recording.metadata.get("site", ""))
     digits = "".join(filter(str.isdigit, name))
-    return int(digits) - 1 if digits else zlib.crc32(name.encode())
+    return int(digits[:9]) - 1 if digits.isascii() and digits else zlib.crc32(_encoded(name))
+
+
+def _encoded(value: object) -> bytes:
+    return str(value).encode("utf-8", "backslashreplace")
 
 
 def _write_signals(
@@ -133,14 +179,19 @@ def _write_signals(
         signals.append(_edf_signal(label, signal))
     whole = all(float(rate).is_integer() for rate in recording.rates.values())
     start = recording.start
-    edfio.Edf(
+    sex = recording.metadata.get("sex", "X")
+    # printable ASCII without spaces, of which the field holds 80
+    code = re.sub("[^!-~]", "_", str(recording.subject))[:_LONGEST_CODE] or "X"
+    edf = edfio.Edf(
         signals,
-        patient=edfio.Patient(code=str(recording.subject), sex=recording.metadata.get("sex", "X")),
+        patient=edfio.Patient(code=code, sex=sex if sex in ("F", "M") else "X"),
         recording=edfio.Recording(startdate=None if start is None else start.date()),
         starttime=None if start is None else start.time(),
         data_record_duration=1 if whole else 30,
         annotations=(),
-    ).write(path)
+    )
+    with atomic_file(path) as file:
+        edf.write(file)  # type: ignore[arg-type]
 
 
 def _edf_signal(label: str, signal: Signal) -> edfio.EdfSignal:
@@ -168,10 +219,11 @@ def _round_up(value: float) -> float:
 
 def _write_table(path: Path, rows: list[dict]) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    text = StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(path, _encoded(text.getvalue()))
 
 
 def _bouts(recording: Recording) -> list[tuple[float, float, int]]:
@@ -188,7 +240,11 @@ def _events(recording: Recording) -> list[tuple[float, float, str]]:
     if recording.events is None:
         return []
     columns = recording.events[["onset", "duration", "type"]]
-    return [(float(a), float(b), str(kind)) for a, b, kind in columns.itertuples(index=False)]
+    # control characters separate annotations in EDF+, and are none of XML's
+    return [
+        (float(a), float(b), re.sub(r"[\x00-\x1f]", " ", str(kind)))
+        for a, b, kind in columns.itertuples(index=False)
+    ]
 
 
 def _write_edf(recording: Recording, stem: Path, names: Callable[[int], str]) -> Path:
@@ -211,7 +267,8 @@ def _write_edf(recording: Recording, stem: Path, names: Callable[[int], str]) ->
     edf = edfio.Edf([], annotations=annotations, starttime=start)
     if recording.start is not None:
         edf.startdate = recording.start.date()
-    edf.write(path)
+    with atomic_file(path) as file:
+        edf.write(file)  # type: ignore[arg-type]
     return path
 
 
@@ -246,22 +303,24 @@ def _write_nsrr_xml(recording: Recording, stem: Path, rng: np.random.Generator) 
     beginning = add(None, "Recording Start Time", 0.0, recording.duration)
     SubElement(beginning, "ClockTime").text = f"00.00.00 {clock}"
     for onset, duration, kind in _events(recording):
-        add(*_NSRR_EVENTS[kind], onset, duration)
+        add(*_NSRR_EVENTS.get(kind, (kind, kind)), onset, duration)
     for onset, duration, stage in _bouts(recording):
         add("Stages|Stages", "Unscored|9" if stage < 0 else _NSRR[stage], onset, duration)
     path = stem.with_name(f"{stem.name}-nsrr.xml")
     indent(root)
-    ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+    with atomic_file(path) as file:
+        ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
     return path
 
 
 def _write_csv(recording: Recording, stem: Path, rng: np.random.Generator) -> Path:
     path = stem.with_name(f"{stem.name}-hypnogram.csv")
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("onset", "duration", "stage"))
-        for onset, duration, stage in _bouts(recording):
-            writer.writerow((onset, duration, "?" if stage < 0 else _AASM[stage]))
+    text = StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("onset", "duration", "stage"))
+    for onset, duration, stage in _bouts(recording):
+        writer.writerow((onset, duration, "?" if stage < 0 else _AASM[stage]))
+    write_atomic(path, text.getvalue().encode())
     return path
 
 

@@ -22,6 +22,7 @@ from sleep2vec_sklearn.datasets.simulation.edf_export import (
     _round_up,
     _site_number,
 )
+from sleep2vec_sklearn.errors import InvalidRecordingError
 
 few = settings(max_examples=30)
 
@@ -211,3 +212,33 @@ def test_fractional_rate_needs_long_records(tmp_path):
     assert (edf.data_record_duration, edf.num_data_records) == (30, 8)
     np.testing.assert_allclose(edf.signals[0].data, values, atol=values.max() / 3e4)
     assert edf.signals[0].physical_min == 0
+
+
+def _night(ident, **metadata):
+    return Recording({"spo2": np.full(480, 95.0)}, id=ident, subject=ident, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    "ident", ["../up", "/tmp/absolute", "site1/n1", "ü", "..", "con", "x" * 300]
+)
+def test_ids_stay_in_the_folder(tmp_path, ident):
+    (path,) = write_edf_cohort([_night(ident, path="../other", sex="?")], tmp_path / "out")
+    assert path.parent == tmp_path / "out"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+    table = pd.read_csv(tmp_path / "out" / "metadata.csv")
+    assert (table["path"][0], table["subject"][0]) == (path.name, ident)
+
+
+def test_files_of_two_nights_differ(tmp_path):
+    first, second = write_edf_cohort([_night("a/b"), _night("a_b")], tmp_path)
+    assert first != second
+    for ids in (["a", "A"], ["a", "a-Hypnogram"]):
+        with pytest.raises(InvalidRecordingError, match="an id of its own"):
+            write_edf_cohort(map(_night, ids), tmp_path / "out")
+
+
+def test_what_edf_cannot_hold(tmp_path):
+    night = Recording({"spo2": np.full(480, 95.0)}, id="old", start=datetime(1900, 1, 1))
+    with pytest.raises(InvalidRecordingError, match=r"recording 0.*EDF cannot hold it"):
+        write_edf_cohort([night], tmp_path)
+    assert list(tmp_path.iterdir()) == []
