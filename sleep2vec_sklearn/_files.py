@@ -7,10 +7,10 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 import uuid
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SECONDS_UNTIL_SWEPT = 3600
+_UNFINISHED = ".unfinished"
 
 
 @contextmanager
@@ -31,6 +32,8 @@ def atomic_file(
     It is written in ``temporary_folder``, on the same disk; by default in the folder of ``path``.
     Without ``sync`` a power cut may leave it empty.
     """
+    if temporary_folder is None:
+        _sweep_once(path.parent)
     with _temporary_file(path, temporary_folder) as (file, temporary):
         yield file
         _close(file, sync)
@@ -66,8 +69,24 @@ def create_exclusive(path: Path, data: bytes, temporary_folder: Path | None = No
 
 
 def check_writable(path: Path) -> None:
-    """Raise an OSError where a file could not be written, before hours of work for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Make the folder of a file, and raise an OSError where the file could not be written.
+
+    It is called before hours of work for the file; ``write_atomic`` makes no folder.
+    """
+    folder = path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except PermissionError as error:
+        raise _no_permission(path, folder) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(
+            f"{path}: not saved, {folder} is no folder, or lies in a file. Choose another path."
+        ) from error
+    except OSError as error:
+        raise OSError(
+            f"{path}: not saved, the folder {folder} cannot be made ({error.strerror}). Choose "
+            "another path."
+        ) from error
     with _temporary_file(path, None):
         pass
 
@@ -76,12 +95,35 @@ def check_writable(path: Path) -> None:
 def _temporary_file(path: Path, folder: Path | None) -> Iterator[tuple[IO[bytes], Path]]:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: not saved, there is no folder {path.parent}; create it.")
-    temporary = (folder or path.parent) / f".{path.name}.{uuid.uuid4().hex}"
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: not saved, it is a folder; name a file in it.")
+    # a name may be as long as the system permits
+    temporary = (folder or path.parent) / f".{path.name[:40]}.{uuid.uuid4().hex}{_UNFINISHED}"
     try:
-        with temporary.open("xb") as file:
+        with _open_new(temporary, path) as file:
             yield file, temporary
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, os.fspath(temporary)):
+            raise
+        # a full disk names no file, or one that the user does not know
+        reason = f"{error.strerror}; not saved, what was there before stays"
+        raise OSError(error.errno, reason, os.fspath(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _open_new(temporary: Path, path: Path) -> IO[bytes]:
+    try:
+        return temporary.open("xb")
+    except PermissionError as error:
+        raise _no_permission(path, temporary.parent) from error
+
+
+def _no_permission(path: Path, folder: Path) -> PermissionError:
+    return PermissionError(
+        f"{path}: not saved, no permission to write in {folder}. Choose another folder, or change "
+        "its permissions."
+    )
 
 
 def _close(file: IO[bytes], sync: bool = True) -> None:
@@ -90,6 +132,33 @@ def _close(file: IO[bytes], sync: bool = True) -> None:
     if sync:
         os.fsync(file.fileno())
     file.close()
+
+
+_swept: set[Path] = set()
+
+
+def _sweep_once(folder: Path) -> None:
+    """Delete what killed processes have left in a folder, at this one's first file in it."""
+    if folder not in _swept and folder.is_dir():
+        _swept.add(folder)
+        sweep_temporary(folder, f".*{_UNFINISHED}")
+
+
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(10))}
+_LONGEST_NAME = 100
+
+
+def file_name(name: object) -> str:
+    """A file's name, without suffix, of an id: the id where it is one on every system.
+
+    Else what may not stand in a name is replaced, and a hash of the id follows. So no id chooses
+    another folder, and different ids have different names.
+    """
+    text = str(name)
+    plain = re.sub(r"[^\w.=+@ -]", "_", text)[:_LONGEST_NAME].strip(". ")
+    if plain == text != "" and plain.split(".")[0].lower() not in _RESERVED:
+        return text
+    return f"{plain or 'id'}-{sha256(text.encode('utf-8', 'backslashreplace'))[:8]}"
 
 
 def sweep_temporary(folder: Path, pattern: str = "*") -> None:
@@ -140,6 +209,17 @@ _known: dict[tuple[str, int, int], str] = {}
 _lock = threading.Lock()
 
 
+def free_at_fork(lock: Any) -> None:
+    """Fork no process while another thread holds a lock, which nobody would release in it."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+        )
+
+
+free_at_fork(_lock)
+
+
 def hash_file(path: Path) -> str:
     """Hex sha256 of a file; remembered by path, size and time of the last change."""
     key = _state_of(path)
@@ -184,14 +264,6 @@ def check_format_version(path: object, version: int, newest: int, error: type[Ex
             f"{path}: written in format {version} by a newer version, this one reads up to "
             f"{newest}. Upgrade with: pip install -U sleep2vec-sklearn"
         )
-
-
-def check_zip(path: Path) -> None:
-    """Compare the checksums of all records of a zip file, which torch does not look at."""
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"wrong checksum of {damaged}")
 
 
 def import_pyarrow(hint: str) -> tuple[Any, Any]:

@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +18,21 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+_SECONDS_TO_START = 60
+_starting = threading.Lock()
+# torch has one generator for all threads: what is drawn by one must not depend on the others
+_drawing = threading.RLock()
+_is_forked = False
+
+
+def _note_fork() -> None:
+    global _drawing, _starting, _is_forked
+    _drawing, _starting, _is_forked = threading.RLock(), threading.Lock(), True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 def resolve_device(device: str) -> str:
@@ -60,6 +79,73 @@ def _has_bf16_products() -> bool:
 
 
 @contextmanager
+def own_modes() -> Iterator[None]:
+    """Gradients, precision and numpy's warnings as by default, whatever a notebook has set.
+
+    Also a decorator. All of it is this thread's alone. In a forked process torch computes with one
+    thread meanwhile: those of OpenMP were not forked, and it would wait for them without end.
+    """
+    import torch
+
+    with ExitStack() as modes:
+        if _is_forked:
+            modes.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(1)
+        modes.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                modes.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_dtype() != torch.float32:
+            # not always, as it takes a moment at every call of torch
+            modes.enter_context(_float32_mode()())
+        yield
+
+
+@contextmanager
+def inference() -> Iterator[None]:
+    """:func:`own_modes` without gradients."""
+    import torch
+
+    with own_modes(), torch.inference_mode():
+        yield
+
+
+@lru_cache(maxsize=1)
+def _float32_mode() -> type:
+    """The class of modes in which new tensors are float32, whatever torch's default is."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    factories = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.linspace}
+
+    class Float32Mode(TorchFunctionMode):
+        """Of this thread alone, as torch.set_default_dtype is not."""
+
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            kwargs = dict(kwargs or {})
+            if func in factories and kwargs.get("dtype") is None:
+                kwargs["dtype"] = torch.float32
+            return func(*args, **kwargs)
+
+    return Float32Mode
+
+
+@contextmanager
+def building(seed: int = 0) -> Iterator[None]:
+    """How networks are made: in float32, from a seed; the global generator is put back."""
+    import torch
+
+    with _drawing, torch.random.fork_rng(devices=[]), _float32_mode()():
+        # not torch.manual_seed, which would seed the accelerators too
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def step_randomness(numbers: Sequence[int], device: str | torch.device) -> Iterator[None]:
     """Seed torch's generators by ``numbers`` for a while; the global state is put back."""
     import torch
@@ -67,16 +153,50 @@ def step_randomness(numbers: Sequence[int], device: str | torch.device) -> Itera
     device = torch.device(device)
     seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
     if device.type == "cpu":
-        with torch.random.fork_rng(devices=[]):
+        with _drawing, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             yield
         return
     module = getattr(torch, device.type)
     index = module.current_device() if device.index is None else device.index
-    with torch.random.fork_rng(devices=[index], device_type=device.type):
+    with _drawing, torch.random.fork_rng(devices=[index], device_type=device.type):
         torch.default_generator.manual_seed(seed)
         module.manual_seed(seed)
         yield
+
+
+@contextmanager
+def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of threads in each of which torch computes with one thread."""
+    import torch
+
+    started = threading.Barrier(n_workers + 1)
+
+    def begin() -> None:
+        # torch sets a thread's number at its first use, from the one that was set last anywhere
+        torch.get_num_threads()
+        torch.set_num_threads(1)
+        # of this thread alone; what has a gradient asks for it
+        torch.set_grad_enabled(False)
+
+    with ThreadPoolExecutor(n_workers, initializer=begin) as pool:
+        # another thread would take the one thread of these for what was set before
+        with _starting:
+            before = torch.get_num_threads()
+            try:
+                for _ in range(n_workers):
+                    pool.submit(started.wait)
+                started.wait(_SECONDS_TO_START)
+            except RuntimeError as error:
+                # those that did start would wait for the others forever
+                started.abort()
+                raise RuntimeError(
+                    f"the system did not start the {n_workers} threads that compute ({error!r}). "
+                    "Ask for fewer with torch.set_num_threads, or raise its limit (ulimit -u)."
+                ) from error
+            finally:
+                torch.set_num_threads(before)
+        yield pool
 
 
 class RunningStatistics:

@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from .._files import sha256, sweep_temporary, write_atomic
+from .._untrusted import read_bytes
 from ..model.encoder import EncodedModality
 
 FORMAT_VERSION = 1
@@ -35,6 +36,8 @@ _SUFFIX = ".tokens"
 _FORMAT_FOLDER = "tokens-v"
 _SECONDS_UNTIL_USED_AGAIN = 3600
 _KEY_LENGTH = 64
+# a night of a week in 1024 numbers an epoch takes 80 MB
+LARGEST_ENTRY = 2**28
 
 _logger = logging.getLogger("sleep2vec_sklearn")
 
@@ -66,7 +69,7 @@ class DiskCache:
         """The entry, or None; one that is damaged or of another format is dropped."""
         path = self._path(key)
         try:
-            entry = unpack(key, path.read_bytes())
+            entry = unpack(key, read_bytes(path, LARGEST_ENTRY))
             _note_use(path)
             return entry
         except (FileNotFoundError, NotADirectoryError):
@@ -74,7 +77,7 @@ class DiskCache:
         except OSError as error:
             self._complain("read", error)
             return None
-        except DamagedEntryError as error:
+        except (DamagedEntryError, ValueError) as error:
             # all entries of a study may be of an older format
             level = logging.DEBUG if self._logged else logging.WARNING
             self._logged = True
@@ -173,11 +176,24 @@ def unpack(key: str, data: bytes) -> EncodedModality:
     try:
         arrays = load(body)
         entry = EncodedModality(arrays["tokens"], arrays["valid"], arrays.get("summary"))
-    except (SafetensorError, KeyError) as error:
+        _check_arrays(entry)
+    except (SafetensorError, LookupError, TypeError, ValueError) as error:
         raise DamagedEntryError(f"its arrays cannot be read ({error!r})") from error
     for array in arrays.values():
         array.flags.writeable = False
     return entry
+
+
+def _check_arrays(entry: EncodedModality) -> None:
+    """Refuse arrays of other types, or of which one does not fit the other."""
+    tokens, valid, summary = entry.tokens, entry.valid, entry.summary
+    fits = tokens.dtype == np.float32 and tokens.ndim == 2 and valid.dtype == bool
+    if not fits or valid.shape != tokens.shape[:1] or not np.isfinite(tokens).all():
+        raise ValueError(f"tokens of shape {tokens.shape}, valid of {valid.shape}")
+    if summary is not None and (
+        summary.dtype != np.float32 or summary.ndim != 1 or not np.isfinite(summary).all()
+    ):
+        raise ValueError(f"a summary of shape {summary.shape}")
 
 
 def _checksum(raw: bytes, body: bytes) -> bytes:

@@ -23,6 +23,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from .._torch import single_threaded
 from ..errors import (
     InvalidRecordingError,
     InvalidSignalError,
@@ -36,7 +37,6 @@ from ..recordings.recording import Recording, keep_signals
 from ._disk_cache import token_key
 
 ENCODING_REVISION = 5
-_SECONDS_TO_START = 60
 
 
 class Cache(Protocol):
@@ -121,10 +121,15 @@ class Engine:
                 "choose a checkpoint that supports them."
             )
         keys, cached = {}, {}
+        entries: dict[Part, EncodedModality | None] = {}
         if self.cache is not None:
             keys = self._keys(recording, parts)
             entries = {part: self.cache.get(key) for part, key in keys.items()}
-            cached = {part: entry for part, entry in entries.items() if entry is not None}
+            cached = {
+                part: entry
+                for part, entry in entries.items()
+                if entry is not None and self._fits(entry, recording, part[0])
+            }
         window = None
         if self.find_windows:
             window, recording = self._find_window(recording)
@@ -132,8 +137,15 @@ class Engine:
         if self._share_signals({group for group, _ in missing}):
             recording = keep_signals(recording)
         tasks = self.encoder.tasks(recording, missing)
-        encoded = {part: cores.submit(self._once, task, keys.get(part)) for part, task in tasks}
+        unfit = [part for part in parts if keys and entries[part] is not None]
+        known = {part: keys.get(part) for part in parts if part not in unfit}
+        encoded = {part: cores.submit(self._once, task, known.get(part)) for part, task in tasks}
         return encoded, cached, window
+
+    def _fits(self, entry: EncodedModality, recording: Recording, group: str) -> bool:
+        """Whether an entry is one of this night, as another program may have written the folder."""
+        shape = entry.tokens.shape
+        return shape in ((0, 0), (recording.n_epochs, self.encoder.widths[group]))
 
     def _share_signals(self, groups: set[str]) -> bool:
         """Whether several groups are made of one signal, which would be read for each."""
@@ -150,9 +162,10 @@ class Engine:
             signals = [recording.signal_fingerprint(name) for name in names]
             key = token_key("analysis window", recording.n_epochs, *signals, ENCODING_REVISION)
             entry = self.cache.peek(key) or self.cache.get(key)
-            if entry is not None:
-                start, stop = entry.tokens[0]
-                return (int(start), int(stop)), recording
+            if entry is not None and entry.tokens.shape == (1, 2):
+                start, stop = map(int, entry.tokens[0])
+                if 0 <= start < stop <= recording.n_epochs:
+                    return (start, stop), recording
         read = recording.read(names)
         window = find_window(recording, read)
         if self.cache is not None and key is not None:
@@ -267,33 +280,3 @@ def combine_derivations(items: Sequence[EncodedModality]) -> EncodedModality:
     summaries = [item.summary for item in usable if item.summary is not None]
     summary = np.asarray(np.mean(summaries, axis=0, dtype=np.float32)) if summaries else None
     return EncodedModality(tokens, np.asarray(valid.any(axis=0)), summary)
-
-
-@contextmanager
-def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool of threads in each of which torch computes with one thread."""
-    started = threading.Barrier(n_workers + 1)
-
-    def begin() -> None:
-        # torch sets a thread's number at its first use, from the one that was set last anywhere
-        torch.get_num_threads()
-        torch.set_num_threads(1)
-        # of this thread alone, for encoders that do not say so
-        torch.set_grad_enabled(False)
-
-    before = torch.get_num_threads()
-    with ThreadPoolExecutor(n_workers, initializer=begin) as pool:
-        try:
-            for _ in range(n_workers):
-                pool.submit(started.wait)
-            started.wait(_SECONDS_TO_START)
-        except RuntimeError as error:
-            # those that did start would wait for the others forever
-            started.abort()
-            raise RuntimeError(
-                f"the system did not start the {n_workers} threads that encode ({error!r}). Ask "
-                "for fewer with torch.set_num_threads, or raise its limit (ulimit -u)."
-            ) from error
-        finally:
-            torch.set_num_threads(before)
-        yield pool

@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -32,7 +32,7 @@ from joblib.parallel import get_active_backend
 
 from .._files import adopt_hashes, known_hashes
 from .._torch import resolve_device
-from .._warnings import warn
+from .._warnings import ignored, warn
 from ..config import export_settings, import_settings
 from ..errors import CacheWarning, CheckpointError, CheckpointWarning, RecordingWarning
 from ..model.checkpoint import BUNDLED, Checkpoint, as_checkpoint
@@ -182,9 +182,8 @@ class _ParallelEncoding:
                 for night in encoded:
                     yield replace(night, position=share[night.position])
         finally:
-            with warnings.catch_warnings():
-                # after an error, joblib says that tasks were cancelled; nobody can adjust them
-                warnings.filterwarnings("ignore", "[0-9]+ tasks ", UserWarning)
+            # after an error, joblib says that tasks were cancelled; nobody can adjust them
+            with ignored(UserWarning, "[0-9]+ tasks "):
                 results.close()
 
     def _select(self, positions: Sequence[int]) -> tuple[list, ...]:
@@ -199,10 +198,19 @@ def _workers_came_back() -> bool:
     """Wait for those of a cluster to be started again; with less than two joblib stays here."""
     deadline = time.monotonic() + _SECONDS_FOR_WORKERS
     while time.monotonic() < deadline:
-        # joblib itself waits ten seconds for the first one, then raises
-        with suppress(TimeoutError):
+        try:
             if count_workers() is not None:
                 return True
+        except TimeoutError:
+            # joblib itself waits ten seconds for the first one, then raises
+            pass
+        except OSError as error:
+            # alone, this process could need weeks for what was meant for a cluster
+            raise ConnectionError(
+                f"the scheduler of the cluster was lost ({error}). Start it again, connect a new "
+                "Client, and call again: with a directory as cache, nights that were finished are "
+                "not encoded again."
+            ) from error
         time.sleep(0.2)
     return False
 
@@ -244,9 +252,8 @@ class Work:
             "Sleep2VecTransformer(load_checkpoint(path))."
         )
         try:
-            with warnings.catch_warnings():
-                # said where the estimator was fitted
-                warnings.simplefilter("ignore", CheckpointWarning)
+            # said where the estimator was fitted
+            with ignored(CheckpointWarning):
                 checkpoint = as_checkpoint(source)
         except CheckpointError as error:
             raise CheckpointError(f"in a worker: {error} {hint}") from error

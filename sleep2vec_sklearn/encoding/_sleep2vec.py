@@ -15,14 +15,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 
+from .._files import free_at_fork
+from .._torch import inference
 from ..errors import CheckpointError
 from ..model.checkpoint import BUNDLED, Checkpoint
 from ..model.config import EncoderConfig
@@ -45,6 +45,7 @@ from ._expert_blocks import (
 _NETWORKS_KEPT = 4
 _networks: OrderedDict[tuple[str, str], Sleep2Vec] = OrderedDict()
 _building = threading.Lock()
+free_at_fork(_building)
 
 
 def as_encoder(
@@ -181,8 +182,8 @@ class Sleep2VecEncoder(Encoder):
         samples = torch.from_numpy(signal.epochs).to(self.device)
         valid = torch.from_numpy(signal.valid).to(self.device)
         lower = self.precision != "float32"
-        autocast: Any = torch.autocast(samples.device.type, torch.bfloat16)
-        with torch.inference_mode(), autocast if lower else nullcontext():
+        autocast = torch.autocast(samples.device.type, torch.bfloat16, enabled=lower)
+        with inference(), autocast:
             missing = None if valid.all() else ~valid[None]
             tokens = network.tokenize(name, samples[None], missing)[0]
             tokens, mask = (cut_windows(part, config.context_epochs) for part in (tokens, valid))

@@ -23,6 +23,8 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._nested import NestedDefaultsMixin
+from .._torch import own_modes
+from .._untrusted import only_errors
 from .._validation import (
     BELOW_ONE,
     NON_NEGATIVE,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from ._saving import SavedEstimator
 
 _LARGEST_SEED = 2**31 - 1
+_FIX_OF_FILES = "Accepted are files that the save() of an estimator wrote; get it again."
 _SAVING = "save()", "Use joblib.dump(estimator, path), a pickle, in place of it."
 # made anew from the others
 _NOT_SAVED = {"net_", "history_"}
@@ -86,7 +89,7 @@ class SharedParameters(TypedDict, total=False):
     device: str
     cache: str | PathLike | None
     random_state: int | np.random.RandomState | None
-    verbose: int
+    verbose: int | None
 
 
 EstimatorClass = TypeVar("EstimatorClass", bound=type)
@@ -189,11 +192,17 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         :class:`Sleep2VecTransformer`.
     random_state : int, RandomState or None
         No global seed is touched.
-    verbose : int
-        1 shows progress bars.
+    verbose : int or None
+        1 shows progress bars, 0 none. By default only encoding shows one, in an interactive
+        session, once it has taken a few seconds.
     """
 
     _nested_defaults: ClassVar[dict] = {"finetune": {"lora": LoRA, "full": FullFineTuning}}
+    # what a file may hold of a fitted estimator
+    _fitted_kinds: ClassVar[dict[str, Any]] = {
+        "unit_": str, "device_": str, "precision_": str, "checkpoint_sha256_": str,
+        "modalities_": tuple, "covariates_": object, "head_config_": object,
+    }  # fmt: skip
     _parameter_constraints: ClassVar[dict] = {
         "finetune": [StrOptions({"head", "lora", "full"}), LoRA, FullFineTuning],
         "head": [StrOptions({"auto", *HEADS})], "head_size": [count(), None],
@@ -215,7 +224,7 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         batch_size: int | None = None, lr: float = 1e-3, weight_decay: float = 1e-2,
         validation_fraction: float = 0.1, patience: int | None = 10, precision: str = "float32",
         device: str = "auto", cache: str | PathLike | None = "memory",
-        random_state: int | np.random.RandomState | None = None, verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None, verbose: int | None = None,
     ):  # fmt: skip
         self.checkpoint = checkpoint
         self.modalities = modalities
@@ -284,6 +293,7 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
             )
         check_cache(self.cache)
 
+    @own_modes()
     def _fit(self, inputs: EncoderInput, y: Any, sample_weight: Any) -> Self:
         from .._torch import resolve_device, resolve_precision
         from ._net import fine_tune
@@ -352,6 +362,7 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         """
         return self._predict(self._outputs(X))
 
+    @own_modes()
     def save(self, path: str | PathLike) -> None:
         """Write the fitted estimator, its encoder included, to one safetensors file.
 
@@ -417,13 +428,9 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         from ._saving import read_estimator
 
         path = Path(path)
-        try:
+        with only_errors(CheckpointError, path, _FIX_OF_FILES), own_modes():
             saved = read_estimator(path)
             return _find_class(saved.class_name, cls, path)._restore(saved)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            if isinstance(error, CheckpointError):
-                raise
-            raise CheckpointError(f"{path}: its description cannot be used: {error!r}.") from error
 
     @classmethod
     def _restore(cls, saved: SavedEstimator) -> Self:
@@ -432,11 +439,18 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         from .._torch import resolve_device
         from ..model.checkpoint import BUNDLED
         from ._net import build_module, make_net
+        from ._saving import check_fitted, check_module
 
         parameters = {_RENAMED.get(name, name): value for name, value in saved.parameters.items()}
         flat = {name: value for name, value in parameters.items() if "__" not in name}
-        unknown = {*flat} - {*inspect.signature(cls).parameters} | {*flat} & _PARAMETERS_NOT_SAVED
-        if unknown:
+        nested = {
+            f"{name}__{key}"
+            for name, classes in cls._nested_defaults.items()
+            for kind in classes.values()
+            for key in kind().get_params()
+        }
+        accepted = {*inspect.signature(cls).parameters} - _PARAMETERS_NOT_SAVED | nested
+        if unknown := {*parameters} - accepted:
             raise ValueError(f"unknown parameters {', '.join(sorted(unknown))}")
         checkpoint = saved.checkpoint
         bundled = BUNDLED.get(checkpoint.name) == checkpoint.sha256
@@ -445,12 +459,20 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         for name, default in estimator.get_params().items():
             if "__" in name and parameters.get(name, default) != default:
                 estimator.set_params(**{name: parameters[name]})
+        estimator._check_parameters()
+        kinds = {k: v for c in cls.__mro__ for k, v in vars(c).get("_fitted_kinds", {}).items()}
+        own = cls.__module__.split(".")[0] == __name__.split(".")[0]
         for name, value in saved.fitted.items():
-            if not name.endswith("_") or name.startswith("_") or hasattr(cls, name):
+            # of a class of the user's, what it has beyond ours is not known
+            is_known = name in kinds or (not own and name.endswith("_") and name[0] != "_")
+            if not is_known or hasattr(cls, name):
                 raise ValueError(f"{name!r} is no fitted attribute")
             setattr(estimator, name, value)
+        estimator.checkpoint_sha256_ = checkpoint.sha256
         estimator.device_ = resolve_device("auto")
+        check_fitted(estimator, kinds, checkpoint)
         settings = estimator._settings(estimator.device_)
+        check_module(saved.module, estimator.head_config_, settings.finetune)
         module = build_module(settings, estimator.head_config_, checkpoint)
         module.load_state_dict(saved.module)
         net = make_net(settings, module, estimator._criterion(), cls._net_class()).initialize()
@@ -496,6 +518,10 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         """What ``predict`` returns, from outputs [n_rows, O]."""
         raise NotImplementedError
 
+    def _try_outputs(self, outputs: np.ndarray) -> None:
+        """Do what predictions do with outputs [n_rows, O], of an estimator that was read."""
+        self._predict(outputs)
+
     def _finish_fit(self, inputs: EncoderInput, targets: Targets, held_out: tuple) -> None:
         """Fit what follows from the outputs; ``held_out`` are positions of recordings."""
 
@@ -507,6 +533,7 @@ class FineTuningEstimator(CheckpointMixin, NestedDefaultsMixin, RecordingInputMi
         guard(getattr(self, "_rows_at_fit", None), lambda: RowsBySubject.of_input(inputs))
         return self._forward(inputs)
 
+    @own_modes()
     def _forward(self, inputs: EncoderInput) -> np.ndarray:
         from .._torch import resolve_device
         from ._net import predict_outputs

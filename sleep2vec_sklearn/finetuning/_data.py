@@ -16,8 +16,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from tqdm.auto import tqdm
 
+from .._progress import progress_bar
 from .._torch import RunningStatistics
 from .._warnings import warn
 from ..config import get_config
@@ -405,7 +405,7 @@ class TokenSource:
     device: str
     cache: Any
     summaries: bool = False
-    verbose: int = 0
+    verbose: int | None = None
     center: bool = False  # tokens relative to the mean of their night
 
     def nights(
@@ -423,7 +423,7 @@ class TokenSource:
             )
             for layer in self.layers
         ]
-        bar = tqdm(total=len(recordings), desc="encoding", unit="night", disable=not self.verbose)
+        bar = progress_bar(self.verbose, total=len(recordings), desc="encoding", unit="night")
         short = []
         with bar, closing(encode_together(engines, recordings, locations)) as encoded:
             for recording, location, layers in zip(recordings, locations, encoded, strict=True):
@@ -491,7 +491,7 @@ class NightsOnDisk:
 @contextmanager
 def prepared_nights(
     checkpoint: Checkpoint, modalities: Sequence[str], recordings: Sequence[Recording],
-    locations: Sequence[str], cache: Any, verbose: int = 0,
+    locations: Sequence[str], cache: Any, verbose: int | None = None,
 ) -> Iterator[NightsOnDisk]:  # fmt: skip
     """Condition recordings onto disk, in the cache's folder or one that is deleted afterwards."""
     contents = contents_of(checkpoint, "features", list(modalities))
@@ -503,7 +503,7 @@ def prepared_nights(
             path = Path(folder).expanduser().absolute() / "prepared" / contents_key(contents)
         subjects = pd.DataFrame(index=list(locations))
         store = prepare_folder(
-            path, contents, recordings, subjects, verbose=verbose, with_manifest=False
+            path, contents, recordings, subjects, verbose=verbose or 0, with_manifest=False
         )
         yield NightsOnDisk(store)
 

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
-from .._progress import ProgressBar, StopTraining
-from .._torch import decay_groups, rate_factor, step_randomness
+from .._skorch import ProgressBar, StopTraining
+from .._torch import building, decay_groups, rate_factor, step_randomness
 from .._warnings import warn
 from ..encoding._base import choose_groups
 from ..encoding._sleep2vec import as_encoder
@@ -133,8 +133,7 @@ def build_module(
 ) -> FineTuningModule:
     """The module that is trained."""
     tuning = settings.finetune
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with building(seed):
         if tuning is None:
             return FineTuningModule(Standardised(Head(head)), True, settings.modality_dropout)
         lora = tuning if isinstance(tuning, LoRA) else None

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from .._files import check_format_version, write_atomic
+from .._untrusted import check_finite, only_errors, parse_json, read_safetensors
 from ..encoding._centering import night_centers
 from ..errors import CheckpointError
 
@@ -148,11 +148,12 @@ def save_stage_head(path: str | os.PathLike, head: StageHead) -> None:
 @lru_cache(maxsize=2)
 def load_stage_head(path: str | os.PathLike = BUNDLED_HEAD) -> StageHead:
     """Read a head; the bundled one by default."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-        document = json.loads(metadata[_METADATA_KEY])
+    path = Path(path)
+    with only_errors(CheckpointError, path, "Get it again, or reinstall if it was bundled."):
+        found, metadata = read_safetensors(path)
+        check_finite(found)
+        tensors = {name: tensor.clone().numpy() for name, tensor in found.items()}
+        document = parse_json(metadata[_METADATA_KEY])
         check_format_version(path, document["format_version"], _FORMAT_VERSION, CheckpointError)
         votes = {
             name: SensorVote(*(tensors[f"{name}.{key}"] for key in _VOTE))
@@ -164,13 +165,6 @@ def load_stage_head(path: str | os.PathLike = BUNDLED_HEAD) -> StageHead:
             dict(document["card"]),
         )  # fmt: skip
         _check_shapes(head)
-    except CheckpointError:
-        raise
-    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: no stager can be read from it ({error!r}). Get the file again, or reinstall "
-            "if it was bundled."
-        ) from error
     return head
 
 

@@ -13,6 +13,7 @@ from scipy.special import expit, softmax
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor, nn
 
+from .._torch import inference
 from ..encoding._sleep2vec import merge_windows, window_starts
 from ..encoding.inputs import EncoderInput, read_input
 from ..errors import InvalidRecordingError
@@ -238,7 +239,7 @@ class UpstreamNetwork(FineTuned):
         valid = _read_length(length, *shape).to(device)
         stated = self._stated({"age": age, "sex": sex}, shape[0])
         self.eval()
-        with torch.inference_mode():
+        with inference():
             parts, summaries = [], []
             for name, samples in inputs.items():
                 encoder: Any = self.adapted[name] if self.adapted else self.encoder
@@ -381,7 +382,7 @@ class UpstreamNetwork(FineTuned):
         )
         if not ((sex == 0) | (sex == 1)).all():
             raise ValueError(f"sex must be 0 (female) or 1 (male), got {sex.tolist()}.")
-        with torch.inference_mode():
+        with inference():
             return self.demographics(age.float().to(self._device), sex.long().to(self._device))
 
     def _outputs_of_night(self, night: NightArrays, stated: Tensor | None) -> np.ndarray:
@@ -397,7 +398,7 @@ class UpstreamNetwork(FineTuned):
             windows = windows[measured[windows].any(axis=(1, 2))]
         self.eval()
         outputs = []
-        with torch.inference_mode():
+        with inference():
             for some in np.split(windows, range(_WINDOWS_AT_ONCE, len(windows), _WINDOWS_AT_ONCE)):
                 inputs = {
                     name: torch.from_numpy(values[some]).to(self._device)

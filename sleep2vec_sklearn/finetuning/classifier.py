@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -84,6 +84,10 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
         self.time_of_night = time_of_night
         self.class_weight = class_weight
 
+    _fitted_kinds: ClassVar[dict[str, Any]] = {
+        "multilabel_": bool, "classes_": np.ndarray, "class_weight_": np.ndarray,
+    }  # fmt: skip
+
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probability of each class, or of each outcome.
 
@@ -159,6 +163,15 @@ class Sleep2VecClassifier(ClassifierMixin, FineTuningEstimator):
 
         kind = OutcomeCrossEntropy if self.multilabel_ else ClassCrossEntropy
         return kind(self.class_weight_)
+
+    def _try_outputs(self, outputs: np.ndarray) -> None:
+        n = len(self.classes_)
+        if self.classes_.ndim != 1 or len(np.unique(self.classes_)) < max(n, 2):
+            raise ValueError("classes_ are no different classes")
+        shape, weights = ((n, 2) if self.multilabel_ else (n,)), self.class_weight_
+        if weights.shape != shape or weights.dtype != np.float32 or not (weights > 0).all():
+            raise ValueError(f"class_weight_ are no positive numbers of shape {shape}")
+        super()._try_outputs(outputs)
 
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
         if self.multilabel_:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sklearn.base import BaseEstimator
 
+from .._untrusted import shown
 from .._validation import BELOW_ONE, POSITIVE, count
 from ..errors import CheckpointError
 
@@ -25,6 +26,14 @@ HEADS = ("linear", "mlp", "regression", *TEMPORAL_HEADS)
 AGGREGATIONS = ("mean", "concat", "gated")
 POOLINGS = ("mean", "attention", "cls")
 ACTIVATIONS = ("elu", "relu", "gelu", "silu")
+# the most that a file may ask for; whoever trusts one with more raises it here
+LIMITS = {
+    "depth": 512,
+    "lstm_layers": 64,
+    "n_layers": 512,
+    "kernel_size": 1025,
+    "other sizes": 2**18,
+}
 _ACCEPTED = {
     "unit": ("epoch", "night"), "head": HEADS, "aggregation": AGGREGATIONS,
     # "lstm" is of networks that are read alone: it does no better here, and is slow
@@ -170,12 +179,18 @@ class HeadConfig:
         for name, accepted in _ACCEPTED.items():
             if getattr(self, name) not in accepted:
                 listed = ", ".join(map(repr, accepted))
-                raise ValueError(f"{name} must be one of {listed}, got {getattr(self, name)!r}.")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}.")
+                raise ValueError(
+                    f"{name} must be one of {listed}, got {shown(getattr(self, name))}."
+                )
+        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {shown(self.dropout)}.")
         is_number = isinstance(self.temperature, int | float)
         if not is_number or not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature must be a number above 0, got {self.temperature!r}.")
+            raise ValueError(
+                f"temperature must be a number above 0, got {shown(self.temperature)}."
+            )
+        if not all(isinstance(name, str) for name in self.modalities):
+            raise ValueError(f"modalities must be names, got {shown(self.modalities)}.")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size}.")
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
@@ -232,7 +247,13 @@ class HeadConfig:
 
 def _require_count(name: str, value: object, least: int = 1) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an integer from {least} on, got {value!r}.")
+        raise ValueError(f"{name} must be an integer from {least} on, got {shown(value)}.")
+    most = LIMITS.get(name, LIMITS["other sizes"])
+    if value > most:
+        raise ValueError(
+            f"{name} must be up to {most}, got {shown(value)}. "
+            "sleep2vec_sklearn.finetuning.config.LIMITS has this limit."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +281,7 @@ class FitSettings:
     precision: str
     device: str
     cache: Any
-    verbose: int
+    verbose: int | None
 
     def head_config(
         self, checkpoint: Checkpoint | Encoder, encoder: Encoder, modalities: tuple[str, ...],

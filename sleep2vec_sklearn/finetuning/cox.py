@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
@@ -100,6 +100,11 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
         )  # fmt: skip
         self.pooling = pooling
 
+    _fitted_kinds: ClassVar[dict[str, Any]] = {
+        "n_outcomes_": int, "training_outcomes_": np.ndarray, "baselines_": tuple,
+        "event_times_": np.ndarray,
+    }  # fmt: skip
+
     def predict_survival_function(self, X: Any, times: Any = None) -> np.ndarray:
         """Predict the probability to be without the event after each time.
 
@@ -165,6 +170,14 @@ class Sleep2VecCoxRegressor(FineTuningEstimator):
 
     def _n_outputs(self) -> int:
         return self.n_outcomes_
+
+    def _try_outputs(self, outputs: np.ndarray) -> None:
+        n_outcomes = read_outcome(self.training_outcomes_).n_outcomes
+        if not n_outcomes == len(self.baselines_) == self.n_outcomes_:
+            raise ValueError(f"{len(self.baselines_)} baselines_ for {n_outcomes} outcomes")
+        for baseline in self.baselines_:
+            baseline.survival(outputs[:, 0].astype(np.float64), self.event_times_)
+        super()._try_outputs(outputs)
 
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
         risks = outputs - np.array([baseline.center for baseline in self.baselines_])

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 import pandas as pd
@@ -67,6 +67,10 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
         self.pooling = pooling
         self.time_of_night = time_of_night
 
+    _fitted_kinds: ClassVar[dict[str, Any]] = {
+        "several_outputs_": bool, "target_mean_": np.ndarray, "target_std_": np.ndarray,
+    }  # fmt: skip
+
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R² over the values that are known; of several outputs the mean of theirs.
 
@@ -118,6 +122,14 @@ class Sleep2VecRegressor(RegressorMixin, FineTuningEstimator):
         from ._losses import KnownValuesLoss
 
         return KnownValuesLoss(self.loss)
+
+    def _try_outputs(self, outputs: np.ndarray) -> None:
+        mean, std = self.target_mean_, self.target_std_
+        if mean.ndim != 1 or mean.shape != std.shape or not (std > 0).all():
+            raise ValueError("target_mean_ and target_std_ are no statistics of the same outputs")
+        if len(mean) > 1 and not self.several_outputs_:
+            raise ValueError("several_outputs_ is False for several outputs")
+        super()._try_outputs(outputs)
 
     def _predict(self, outputs: np.ndarray) -> np.ndarray:
         values = outputs.astype(np.float64) * self.target_std_ + self.target_mean_

@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._torch import building, own_modes
+from .._untrusted import only_errors, shown
 from ..errors import CheckpointError
 from ..model.upstream.layout import read_number, read_section
 from .config import ACTIVATIONS, TEMPORAL_HEADS, HeadConfig
@@ -135,9 +137,10 @@ def load_finetuned(
         raise ValueError(f"missing must be 'raise' or 'ignore', got {missing!r}.")
     options = {"adapter": EACH, **options}
     try:
-        if options.get("config") is None and options.get("context_epochs") is None:
-            options["context_epochs"] = section_beside(file.path, "data").get("max_tokens")
-        return _build(read_upstream_checkpoint(source, **options), missing)
+        with only_errors(CheckpointError, file.path), own_modes():
+            if options.get("config") is None and options.get("context_epochs") is None:
+                options["context_epochs"] = section_beside(file.path, "data").get("max_tokens")
+            return _build(read_upstream_checkpoint(source, **options), missing)
     except ValueError as error:
         # where the cache is says nothing to who gave an address
         text = str(error).replace(str(file.path), str(source))
@@ -158,11 +161,12 @@ def open_stager(file: CheckpointFile) -> Any:
     # links are kept: the hub's cache has files of other names behind them, without a YAML
     path = file.path.absolute()
     named = file.address or path
-    if not is_torch_file(path):
-        return load_checkpoint(named)
-    files = [path, *configuration_files(path)]
-    stamps = tuple((f, f.stat().st_mtime_ns, f.stat().st_size) for f in files)
-    return _open_once(named, path, stamps)
+    with only_errors(CheckpointError, path):
+        if not is_torch_file(path):
+            return load_checkpoint(named)
+        files = [path, *configuration_files(path)]
+        stamps = tuple((f, f.stat().st_mtime_ns, f.stat().st_size) for f in files)
+        return _open_once(named, path, stamps)
 
 
 @lru_cache(maxsize=2)
@@ -195,8 +199,8 @@ def _build(checkpoint: UpstreamCheckpoint, missing: str) -> UpstreamNetwork:
     state, demographics, covariates = _split_demographics(checkpoint, state)
     config = _head_config(checkpoint, state, len(layers), per_modality, sum(demographics))
     encoder, task = checkpoint.build(), _read_task(checkpoint, config)
-    # what is drawn for the head is replaced
-    with torch.random.fork_rng(devices=[]):
+    # sizes are compared with the tensors before any is made
+    with building(), torch.device("meta"):
         network = UpstreamNetwork(
             encoder, config, task, layers=layers, demographics=demographics,
             adapted=checkpoint.build_adapted(encoder), missing=missing, card=_card_of(checkpoint),
@@ -206,7 +210,6 @@ def _build(checkpoint: UpstreamCheckpoint, missing: str) -> UpstreamNetwork:
             projection = torch.nn.Linear(config.input_size, config.head_size or 0)
             network.head.predictor.proj_in = projection
     _load_head(network, _translate_keys(state, config) | covariates)
-    # whatever torch's default is
     return network.float().eval()
 
 
@@ -256,8 +259,8 @@ def _task_section(checkpoint: UpstreamCheckpoint) -> Mapping:
     if not isinstance(task.get("is_seq"), bool):
         raise CheckpointError(
             "nothing says whether its outputs are of epochs or of nights: task.is_seq of the "
-            f"finetune_config is {task.get('is_seq')!r}; accepted are true and false. Pass config= "
-            "with the YAML of fine-tuning."
+            f"finetune_config is {shown(task.get('is_seq'))}; accepted are true and false. "
+            "Pass config= with the YAML of fine-tuning."
         )
     return task
 
@@ -298,7 +301,8 @@ def _thresholds(name: str, found: Any, n_kinds: int) -> tuple[float, ...]:
     are_numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers)
     if not are_numbers or len(numbers) != n_kinds or not all(0 <= v <= 1 for v in numbers):
         raise CheckpointError(
-            f"{name} is {found!r}; accepted is a probability for each of {n_kinds} kinds of event."
+            f"{name} is {shown(found)}; accepted is a probability for each of {n_kinds} kinds of "
+            "event."
         )
     return tuple(map(float, numbers))
 
@@ -351,7 +355,7 @@ def _sizes_of(
         heads = sizes["n_heads"]
         if not isinstance(heads, int) or heads < 1 or sizes["head_size"] % heads:
             raise CheckpointError(
-                f"num_heads of its head is {heads!r}; accepted are divisors of its "
+                f"num_heads of its head is {shown(heads)}; accepted are divisors of its "
                 f"{sizes['head_size']} features."
             )
     return sizes
@@ -360,8 +364,8 @@ def _sizes_of(
 def _check_option(what: str, name: str, stated: Any, found: int) -> None:
     if stated not in (None, found):
         raise CheckpointError(
-            f"{name} of its {what} is {stated!r} in the configuration and {found} by the shapes of "
-            "its parameters; is the configuration that of another run?"
+            f"{name} of its {what} is {shown(stated)} in the configuration and {found} by the "
+            "shapes of its parameters; is the configuration that of another run?"
         )
 
 
@@ -369,7 +373,7 @@ def _refuse_options(what: str, section: Mapping, known: Sequence[str] = ()) -> N
     options = read_section(section, "kwargs")
     unknown = sorted(set(options) - set(known))
     if unknown:
-        stated = ", ".join(f"{name}={options[name]!r}" for name in unknown)
+        stated = ", ".join(f"{name}={shown(options[name])}" for name in unknown)
         raise CheckpointError(
             f"options of its {what} not supported: {', '.join(unknown)} ({stated}); accepted: "
             f"{', '.join(known) or 'none'}."
@@ -381,13 +385,15 @@ def _refuse_keys(what: str, section: Mapping, known: Sequence[str]) -> None:
     if unknown:
         raise CheckpointError(
             f"entries of {what} not supported: "
-            f"{', '.join(f'{key}: {section[key]!r}' for key in unknown)}; accepted: "
+            f"{', '.join(f'{key}: {shown(section[key])}' for key in unknown)}; accepted: "
             f"{', '.join(known)}."
         )
 
 
 def _check_dimensions(state: Mapping[str, Tensor]) -> None:
     linear = {m[0]: 2 for m in map(_LAYER.fullmatch, state) if m and m[2] == "weight"}
+    if empty := sorted(key for key, tensor in state.items() if not tensor.numel()):
+        raise CheckpointError(f"{empty[0]} of its head has no numbers.")
     for key, least in {**_SHAPED, **linear}.items():
         if key in state and state[key].ndim < least:
             shape = tuple(state[key].shape)
@@ -405,9 +411,10 @@ def _mixed_layers(
     _refuse_keys("layer_mix", mix, _MIX_KEYS)
     blocks, is_mixed = [*range(1, n_layers + 1)], mix.get("enabled", bool(mix))
     layers = (mix.get("layer_indices") or blocks) if is_mixed else [n_layers]
-    if not isinstance(layers, list | tuple) or not all(layer in blocks for layer in layers):
+    known = isinstance(layers, list | tuple) and all(layer in blocks for layer in layers)
+    if not known or len(layers) > n_layers:
         raise CheckpointError(
-            f"layer_mix.layer_indices is {layers!r}; accepted are the blocks 1 to {n_layers}."
+            f"layer_mix.layer_indices is {shown(layers)}; accepted are the blocks 1 to {n_layers}."
         )
     if _MIX in state:
         _check_option("layer_mix", "number of blocks", len(layers), state[_MIX].shape[-1])
@@ -422,8 +429,8 @@ def _split_demographics(
     fusion = _find("covariate_fusion", sections) or "feature_concat"
     if fusion != "feature_concat":
         raise CheckpointError(
-            f"covariate_fusion {fusion!r}; supported: 'feature_concat', which appends age and sex "
-            "to the features."
+            f"covariate_fusion {shown(fusion)}; supported: 'feature_concat', which appends age "
+            "and sex to the features."
         )
     rest = dict(state)
     found: dict[str, Tensor] = {}
@@ -447,7 +454,7 @@ def _find(name: str, section: Mapping) -> Any:
 def _translate(what: str, section: Mapping, names: Mapping[str, Any], default: str) -> Any:
     name = section.get("name") or default
     if not isinstance(name, str) or name not in names:
-        raise CheckpointError(f"{what} {name!r}; supported: {', '.join(map(repr, names))}.")
+        raise CheckpointError(f"{what} {shown(name)}; supported: {', '.join(map(repr, names))}.")
     return names[name]
 
 
@@ -508,4 +515,5 @@ def _load_head(network: UpstreamNetwork, state: Mapping[str, Tensor]) -> None:
         raise CheckpointError(f"a head that this library does not have: {'; '.join(problems)}.")
     for part, module in parts.items():
         prefix = f"{part}." if part else ""
-        module.load_state_dict({key: state[prefix + key] for key in module.state_dict()})
+        mine = {key: state[prefix + key] for key in module.state_dict()}
+        module.load_state_dict(mine, assign=True)

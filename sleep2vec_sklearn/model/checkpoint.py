@@ -9,7 +9,6 @@ is noticed; a file cannot hold a hash of itself.
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,11 +17,13 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from .._files import canonical_json, check_format_version, sha256, tensor_parts, write_atomic
+from .._torch import own_modes
+from .._untrusted import check_finite, only_errors, parse_json, read_safetensors
 from ..errors import CheckpointError
 from ..recordings.modality import Conditioning
 from . import _hub
@@ -93,6 +94,7 @@ class Checkpoint:
         return Sleep2Vec.from_state(self.config, self.state)
 
 
+@own_modes()
 def save_checkpoint(
     path: str | os.PathLike, model: nn.Module | Mapping[str, Tensor], config: EncoderConfig, *,
     card: Mapping | None = None, dtype: str = "float32",
@@ -252,18 +254,18 @@ def load_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint | SeqSleepNet
     file, pinned = _locate(name_or_path)
     path = file.path
     try:
-        resolved = path.resolve()
-        # the hub's cache has links to files without a suffix
-        path = resolved if resolved.suffix == path.suffix else path.absolute()
-        file = replace(file, path=path)
-        sizes = sleepfm.configuration_files(path)
-        if path.suffix.lower() == _LIGHTNING or is_torch_file(path):
-            stamps = map(_stamp, [path, *configuration_files(path), *sizes])
-            loaded = _load_torch(file, tuple(stamps))
-        else:
-            loaded = _load(file, pinned, tuple(map(_stamp, [path, *sizes])))
-    except OSError as error:
-        raise _unreadable(path, error) from error
+        # tensors made in inference mode could not be trained later
+        with only_errors(CheckpointError, path, _NO_OTHER_FORMAT), own_modes():
+            resolved = path.resolve()
+            # the hub's cache has links to files without a suffix
+            path = resolved if resolved.suffix == path.suffix else path.absolute()
+            file = replace(file, path=path)
+            sizes = sleepfm.configuration_files(path)
+            if path.suffix.lower() == _LIGHTNING or is_torch_file(path):
+                stamps = map(_stamp, [path, *configuration_files(path), *sizes])
+                loaded = _load_torch(file, tuple(stamps))
+            else:
+                loaded = _load(file, pinned, tuple(map(_stamp, [path, *sizes])))
     except CheckpointError as error:
         if file.address is None:
             raise
@@ -387,6 +389,7 @@ def _load(
             f"{path}: changed or damaged: its content has sha256 {digest[:12]}..., expected "
             f"{str(expected)[:12]}... Get the file again, or reinstall if it was bundled."
         )
+    check_finite(state)
     # copies, because the tensors read are a map of the file: it could not be replaced on Windows
     state = {
         key: t.to(torch.float32 if t.is_floating_point() else t.dtype, copy=True)
@@ -430,17 +433,12 @@ def _locate(name_or_path: Any) -> tuple[CheckpointFile, str | None]:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        return read_safetensors(path)
     except (SafetensorError, OSError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"{path}: cannot be read, truncated or not a safetensors file ({error}). "
-        f"Get it again. {_NO_OTHER_FORMAT}"
-    )
+        raise CheckpointError(
+            f"{path}: cannot be read, truncated or not a safetensors file ({error}). "
+            f"Get it again. {_NO_OTHER_FORMAT}"
+        ) from error
 
 
 def _document_of(path: Path, metadata: Mapping[str, str]) -> dict:
@@ -450,8 +448,10 @@ def _document_of(path: Path, metadata: Mapping[str, str]) -> dict:
             f"configuration. {_NO_OTHER_FORMAT}"
         )
     try:
-        document = json.loads(metadata[_METADATA_KEY])
+        document = parse_json(metadata[_METADATA_KEY])
         version = int(document["format_version"])
+        if not isinstance(document["card"], Mapping):
+            raise ValueError("its card is no mapping")
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error!r}).") from error
     check_format_version(path, version, FORMAT_VERSION, CheckpointError)
@@ -470,6 +470,19 @@ def _stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
             "not saved."
         )
     return stored
+
+
+def recognise_hash(state: Mapping[str, Tensor], config: EncoderConfig, claimed: Any) -> str:
+    """The sha256 of an encoder: as claimed, if it is that of these tensors as they may be stored.
+
+    Tokens are cached by it, so what a file says of itself is not believed.
+    """
+    values = config.to_dict()
+    for dtype in _DTYPES.values():
+        digest = _hash_of({n: _stored(n, t, dtype) for n, t in state.items()}, values)
+        if digest == claimed:
+            return digest
+    return _hash_of(state, values)
 
 
 def _hash_of(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> str:

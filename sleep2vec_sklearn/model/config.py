@@ -6,13 +6,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
+from .._untrusted import shown
 from ..recordings._expert_catalogue import find_relative, list_columns
 from ..recordings.modality import Conditioning, get_modality
+
+# the most that a file may ask for; whoever trusts one with more raises it here
+LIMITS = {
+    "n_layers": 512, "num_mlp_layers": 64, "max_positions": 2**20, "context_epochs": 2**20,
+    "rate": 2048, "other sizes": 2**18,
+}  # fmt: skip
+_RESAMPLINGS, _SCALINGS = ("polyphase", "linear", "mean"), ("robust", "absolute", "counts")
 
 _SUNDIAL2 = {
     "dropout": 0.1, "pre_norm": True, "residual_scale": 0.5, "ff_scale": 1.0, "clamp_value": None,
@@ -55,25 +65,16 @@ class TokenizerConfig:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        known = TOKENIZER_OPTIONS.get(self.name)
+        known = TOKENIZER_OPTIONS.get(self.name) if isinstance(self.name, str) else None
         if known is None:
             raise ValueError(
-                f"unknown tokenizer {self.name!r}; accepted: {', '.join(TOKENIZER_OPTIONS)}."
+                f"unknown tokenizer {shown(self.name)}; accepted: {', '.join(TOKENIZER_OPTIONS)}."
             )
         _require_positive("tokenizer", out_dim=self.out_dim)
         _refuse_unknown(f"options of the tokenizer {self.name!r}", self.options, known)
         object.__setattr__(self, "options", dict(self.options))
-        layers = self.option("num_mlp_layers") if "num_mlp_layers" in known else 2
-        if not isinstance(layers, int) or layers < 2:
-            raise ValueError(f"num_mlp_layers must be a whole number from 2 on, got {layers!r}.")
-        if "dropout" in known:
-            _require_probability("tokenizer's dropout", self.option("dropout"))
-        if self.options.get("inner_dim") is not None:
-            _require_positive("tokenizer", inner_dim=self.options["inner_dim"])
-        if self.options.get("clamp_value") is not None and not self.options["clamp_value"] > 0:
-            raise ValueError(
-                f"clamp_value must be None or positive, got {self.options['clamp_value']!r}."
-            )
+        for key, value in self.options.items():
+            _check_option(key, value, known[key])
 
     @property
     def has_front_end(self) -> bool:
@@ -113,6 +114,7 @@ class ModalityConfig:
 
     def __post_init__(self) -> None:
         get_modality(self.name)
+        check_conditioning(self.name, self.conditioning)
         if self.conditioning.width < 1:
             raise ValueError(
                 f"{self.name!r}: a rate of {self.conditioning.rate} Hz leaves no sample in 30 s."
@@ -217,6 +219,8 @@ class EncoderConfig:
             context_epochs=self.context_epochs,
         )  # fmt: skip
         _require_probability("encoder's dropout", self.dropout)
+        if not isinstance(self.cls, bool):
+            raise ValueError(f"encoder: cls must be True or False, got {shown(self.cls)}.")
         if not self.modalities:
             raise ValueError("an encoder needs at least one modality.")
         if len(set(self.names)) < len(self.names):
@@ -276,6 +280,45 @@ def conditioning_for(name: str, tokenizer: TokenizerConfig, base: Conditioning) 
     )
 
 
+def check_conditioning(name: str, conditioning: Conditioning) -> None:
+    """Refuse settings of a modality that signals cannot be conditioned by."""
+    c, most = conditioning, LIMITS["rate"]
+    if not _is_number(c.rate) or not 0 < c.rate <= most:
+        raise ValueError(
+            f"{name!r}: rate must be above 0 and up to {most} Hz, got {shown(c.rate)}. "
+            "sleep2vec_sklearn.model.config.LIMITS has this limit."
+        )
+    wrong = {
+        "min_rate": c.min_rate is not None and not (_is_number(c.min_rate) and c.min_rate >= 0),
+        "band": not _is_range(c.band) or any(edge is not None and edge <= 0 for edge in c.band),
+        "limits": not _is_range(c.limits),
+        "resampling": c.resampling not in _RESAMPLINGS,
+        "scaling": c.scaling not in _SCALINGS,
+        "center": not _is_number(c.center),
+        "scale": not _is_number(c.scale) or c.scale <= 0,
+        # inf is no bound
+        "clip": not (_is_number(c.clip) or c.clip == math.inf) or c.clip <= 0,
+        "columns": not all(isinstance(column, str) for column in c.columns),
+    }
+    if unfit := [key for key, is_wrong in wrong.items() if is_wrong]:
+        got = ", ".join(f"{key}={shown(getattr(c, key))}" for key in unfit)
+        raise ValueError(f"{name!r}: signals cannot be conditioned by {got}; see Conditioning.")
+
+
+def _is_range(pair: Any) -> bool:
+    """Whether something is a lower and a larger upper bound, of which None leaves one open."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        return False
+    stated = [edge for edge in pair if edge is not None]
+    return all(map(_is_number, stated)) and (len(stated) < 2 or stated[0] < stated[1])
+
+
+def _is_number(value: Any) -> bool:
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    # an integer may be larger than any float
+    return is_real and abs(value) <= sys.float_info.max
+
+
 def conditioning_from(values: Mapping[str, Any]) -> Conditioning:
     """A conditioning from a dict whose tuples may be lists."""
     lists_as_tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
@@ -302,19 +345,44 @@ def _build(cls: type, values: Mapping[str, Any]) -> Any:
 
 
 def _refuse_unknown(where: str, names: Iterable[str], accepted: Collection[str]) -> None:
-    unknown = sorted(set(names) - set(accepted))
+    unknown = sorted(map(shown, set(names) - set(accepted)))
     if unknown:
-        raise ValueError(
-            f"{where}: unknown {', '.join(map(repr, unknown))}; accepted: {', '.join(accepted)}."
-        )
+        raise ValueError(f"{where}: unknown {', '.join(unknown)}; accepted: {', '.join(accepted)}.")
+
+
+def _check_option(key: str, value: Any, default: Any) -> None:
+    """Refuse a value of a tokenizer's option that is not of the kind of its default."""
+    if key == "num_mlp_layers":
+        _require_positive("tokenizer", num_mlp_layers=value)
+        if value < 2:
+            raise ValueError(f"num_mlp_layers must be a whole number from 2 on, got {value!r}.")
+    elif key == "dropout":
+        _require_probability("tokenizer's dropout", value)
+    elif key == "inner_dim":
+        if value is not None:
+            _require_positive("tokenizer", inner_dim=value)
+    elif key == "clamp_value":
+        if value is not None and not (_is_number(value) and value > 0):
+            raise ValueError(f"clamp_value must be None or positive, got {shown(value)}.")
+    elif isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ValueError(f"{key} must be True or False, got {shown(value)}.")
+    elif not _is_number(value):
+        raise ValueError(f"{key} must be a finite number, got {shown(value)}.")
 
 
 def _require_positive(where: str, **sizes: Any) -> None:
     for name, size in sizes.items():
+        most = LIMITS.get(name, LIMITS["other sizes"])
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"{where}: {name} must be a positive whole number, got {size!r}.")
+            raise ValueError(f"{where}: {name} must be a positive whole number, got {shown(size)}.")
+        if size > most:
+            raise ValueError(
+                f"{where}: {name} must be up to {most}, got {shown(size)}. "
+                "sleep2vec_sklearn.model.config.LIMITS has this limit."
+            )
 
 
 def _require_probability(where: str, value: Any) -> None:
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value < 1:
-        raise ValueError(f"the {where} must be at least 0 and below 1, got {value!r}.")
+    if not _is_number(value) or not 0 <= value < 1:
+        raise ValueError(f"the {where} must be at least 0 and below 1, got {shown(value)}.")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ Part = tuple[str, int]
 _BYTES_PER_ENTRY = 512
 # by hash; not one for all, as an encoder may call another, in another thread
 _one_at_a_time: dict[str, threading.RLock] = {}
+if hasattr(os, "register_at_fork"):
+    # one that is held while an encoder works would never be released in a forked process
+    os.register_at_fork(after_in_child=_one_at_a_time.clear)
 _repeated: set[str] = set()  # encoders that gave the same tokens twice
 _known: dict[str, tuple] = {}  # by hash, what encoders of this process are
 

@@ -13,6 +13,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import gelu, normalize, relu, scaled_dot_product_attention
 
+from .._torch import building
 from ..errors import CheckpointError
 from .tokenizers import FrontEndTokenizer, build_tokenizer
 
@@ -59,18 +60,15 @@ class Sleep2Vec(nn.Module):
     @classmethod
     def from_seed(cls, config: EncoderConfig, seed: int) -> Sleep2Vec:
         """A freshly initialised network, the same for the same seed; global state is untouched."""
-        with torch.random.fork_rng(devices=[]):
-            # not torch.manual_seed, which would seed the accelerators too
-            torch.default_generator.manual_seed(seed)
-            return cls(config)
+        with building(seed):
+            return cls(config).float()
 
     @classmethod
     def from_state(cls, config: EncoderConfig, state: Mapping[str, Tensor]) -> Sleep2Vec:
         """A network with a copy of these parameters and buffers, in eval mode."""
         network = cls.from_seed(config, 0)
         network.load_state_dict(state)
-        # whatever torch's default is
-        return network.float().eval()
+        return network.eval()
 
     @classmethod
     def differences(cls, config: EncoderConfig, state: Mapping[str, Tensor]) -> list[str]:

@@ -28,7 +28,7 @@ import struct
 import time
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -40,11 +40,11 @@ from safetensors.numpy import save
 from .._files import (
     check_format_version,
     create_exclusive,
-    import_pyarrow,
     list_differences,
     sweep_temporary,
     write_atomic,
 )
+from .._untrusted import LONGEST_JSON, open_parquet, parse_json, read_bytes
 from ..errors import ReadError
 from ..recordings._demographics import subject_table
 from .content import PREPARATION_REVISION, Content, contents_from, describe_contents
@@ -56,6 +56,10 @@ _LENGTH = struct.Struct("<Q")
 _LONGEST_HEADER = 2**20
 _MANIFEST_NAME = re.compile(r"manifest-(\d{20})-[0-9a-f]{8}\.(?:json\.gz|parquet|npz)")
 _TRIES = 5
+_KEY = re.compile("[0-9a-f]{64}")
+# ten years of epochs of 30 s, and manifests of 40,000 nights; more are prepared in several calls
+MOST_EPOCHS = 10 * 366 * 2880
+LONGEST_MANIFEST, MOST_MANIFEST_VALUES = 2**27, 5_000_000
 _OTHER_FOLDER = "Prepare it into another folder, or delete this one."
 _AGAIN = "run prepare_cohort again: the nights that are there are not made again."
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error)
@@ -98,10 +102,12 @@ class StoredNight:
         first, size = self.offsets[index] + start * row, (stop - start) * row
         if isinstance(self.source, bytearray):
             return memoryview(self.source)[first : first + size]
-        data = bytearray(size)
-        rest = memoryview(data)
         # one request, where a map of the file makes one a page from a cold disk
         with open(self.path, "rb", buffering=0) as file:
+            if first + size > os.fstat(file.fileno()).st_size:
+                raise OSError("it is shorter than it was written")
+            data = bytearray(size)
+            rest = memoryview(data)
             file.seek(first)
             while rest and (n_read := file.readinto(rest)):
                 rest = rest[n_read:]
@@ -148,26 +154,51 @@ def serialize_night(key: str, masks: np.ndarray, arrays: Mapping[str, np.ndarray
 
 
 def parse_night(
-    file: IO[bytes], key: str, modalities: Iterable[str], source: StoreFolder | bytearray
+    file: IO[bytes], key: str, contents: Mapping[str, Content], source: StoreFolder | bytearray
 ) -> StoredNight:
     """A night by the header of its file; raises one of many errors where that is damaged."""
     (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
     if length > _LONGEST_HEADER:
         raise ValueError("it has no safetensors header")
-    header = json.loads(file.read(length))
-    metadata = json.loads(header.pop("__metadata__")[_METADATA_KEY])
+    header = parse_json(file.read(length))
+    metadata = parse_json(header.pop("__metadata__")[_METADATA_KEY])
     spans = {name: entry["data_offsets"] for name, entry in header.items()}
     start = _LENGTH.size + length
     if file.seek(0, os.SEEK_END) != start + max(last for _, last in spans.values()):
         raise ValueError("its size is wrong")
     if metadata["key"] != key:
         raise ValueError("it is another night")
+    for name, (first, last) in spans.items():
+        row = 0 if name == _VALID else contents[name].width * contents[name].dtype.itemsize
+        n_bytes = row * metadata["n_epochs"] if row else _mask_bytes(metadata, contents)
+        if first < 0 or last - first != n_bytes:
+            raise ValueError(f"{name} has another size")
     first, last = spans[_VALID]
     file.seek(start + first)
     masks = file.read(last - first)
-    offsets = tuple(spans[name][0] + start if name in spans else -1 for name in modalities)
-    sums = tuple(metadata.get("crc32", {}).get(name, -1) for name in modalities)
-    return StoredNight(key, metadata["n_epochs"], masks, offsets, sums, source)
+    offsets = tuple(spans[name][0] + start if name in spans else -1 for name in contents)
+    sums = tuple(metadata.get("crc32", {}).get(name, -1) for name in contents)
+    night = StoredNight(key, metadata["n_epochs"], masks, offsets, sums, source)
+    check_night(night, contents)
+    return night
+
+
+def _mask_bytes(metadata: Mapping, contents: Mapping) -> int:
+    return len(contents) * -(-metadata["n_epochs"] // 8)
+
+
+def check_night(night: StoredNight, contents: Mapping[str, Content]) -> None:
+    """Refuse what a file says of a night, unless it can be; its key chooses what is read."""
+    numbers = (night.n_epochs, *night.offsets, *night.sums)
+    if not all(type(number) is int and -1 <= number < 2**53 for number in numbers):
+        raise ValueError("offsets, checksums or n_epochs are no such numbers")
+    if not 1 <= night.n_epochs <= MOST_EPOCHS:
+        raise ValueError(f"a night of {night.n_epochs} epochs; accepted are up to {MOST_EPOCHS:,}")
+    if night.key and not _KEY.fullmatch(night.key):
+        raise ValueError("the key of a night is none")
+    n_bytes = _mask_bytes({"n_epochs": night.n_epochs}, contents)
+    if len(night.masks) != n_bytes or not len(contents) == len(night.offsets) == len(night.sums):
+        raise ValueError(f"a night is not one of {', '.join(contents)}")
 
 
 # a row of subject, age, sex and site for each night; id and reason of those that failed
@@ -189,7 +220,7 @@ class StoreFolder:
     def open(cls, path: Path) -> StoreFolder:
         """A store that exists; ReadError if it cannot be used."""
         try:
-            document = json.loads((path / "store.json").read_bytes())
+            document = parse_json(read_bytes(path / "store.json", LONGEST_JSON))
             check_format_version(path, document["format_version"], FORMAT_VERSION, ReadError)
             if document["revision"] != PREPARATION_REVISION:
                 raise ReadError(
@@ -201,7 +232,7 @@ class StoreFolder:
             raise ReadError(f"{path} is no store of nights; prepare_cohort writes one.") from error
         except ReadError:
             raise
-        except _DAMAGE as error:
+        except Exception as error:
             raise ReadError(
                 f"{path / 'store.json'}: cannot be read: {error!r}. Where the folder is a store, "
                 f"delete this file and {_AGAIN}"
@@ -306,8 +337,11 @@ def _find_manifests(folder: Path) -> list[tuple[int, Path]]:
 
 def _read_manifest(folder: StoreFolder, path: Path) -> Manifest:
     try:
-        is_old = path.suffix == ".parquet"
-        document = _read_parquet(path) if is_old else json.loads(gzip.decompress(path.read_bytes()))
+        if path.suffix == ".parquet":
+            document = _read_parquet(path)
+        else:
+            text = read_bytes(path, LONGEST_MANIFEST, unpack=True)
+            document = parse_json(text, LONGEST_MANIFEST, finite=False, most=MOST_MANIFEST_VALUES)
         check_format_version(path, document["format_version"], FORMAT_VERSION, ReadError)
         if contents_from(document["contents"]) != folder.contents:
             raise ReadError(f"{path}: does not belong to the folder's store.json. Delete it.")
@@ -315,11 +349,20 @@ def _read_manifest(folder: StoreFolder, path: Path) -> Manifest:
             StoredNight(key, n_epochs, bytes.fromhex(masks), tuple(offsets), tuple(sums), folder)
             for key, n_epochs, masks, offsets, sums in document["nights"]
         ]
-        subjects = subject_table(document["subjects"]["recording"], document["subjects"])
-        return subjects, nights, [(name, why) for name, why in document["failures"]]
-    except (ReadError, FileNotFoundError):
+        for night in nights:
+            check_night(night, folder.contents)
+        names = document["subjects"]["recording"]
+        if len(names) != len(nights) or not all(isinstance(name, str) for name in names):
+            raise ValueError("its recordings have no names")
+        words = [w for name in ("subject", "site") for w in document["subjects"][name]]
+        if not all(w is None or isinstance(w, str | int | float) for w in words):
+            raise ValueError("its subjects or sites have no names")
+        subjects = subject_table(names, document["subjects"])
+        return subjects, nights, [(str(name), str(why)) for name, why in document["failures"]]
+    except (ReadError, FileNotFoundError, ImportError):
         raise
-    except (*_DAMAGE, EOFError, zlib.error) as error:
+    # of gzip, JSON, Parquet or pandas
+    except Exception as error:
         raise ReadError(
             f"{path}: damaged, or an .npz of an older version: {error}. Delete it and {_AGAIN}"
         ) from error
@@ -327,9 +370,9 @@ def _read_manifest(folder: StoreFolder, path: Path) -> Manifest:
 
 def _read_parquet(path: Path) -> dict:
     """A manifest of before they were JSON."""
-    _, parquet = import_pyarrow(f"Or delete {path.name} and {_AGAIN}")
-    table = parquet.read_table(path, page_checksum_verification=True)
-    document = json.loads(table.schema.metadata[_METADATA_KEY.encode()])
+    with open_parquet(path, f"Or delete {path.name} and {_AGAIN}") as file:
+        table = file.read()
+    document = parse_json(table.schema.metadata[_METADATA_KEY.encode()])
     columns = table.to_pydict()
     n_nights, names = table.num_rows, list(document["contents"])
     offsets = zip(*(columns[f"offset_{name}"] for name in names), strict=True)

@@ -20,15 +20,17 @@ import numpy as np
 import torch
 
 from .._files import canonical_json, sha256
+from .._torch import building, inference
 from ..errors import InvalidRecordingError, InvalidSignalError
 from ..model.config import (
     TokenizerConfig,
+    check_conditioning,
     conditioning_from,
     drop_empty_columns,
 )
 from ..model.tokenizers import ExpertTokenizer, FrontEndTokenizer, SpectralTokenizer
 from ..recordings._conditioning import fingerprint, read_conditioned
-from ..recordings.modality import Conditioning
+from ..recordings.modality import Conditioning, get_modality
 from ..recordings.recording import Recording
 
 KINDS = ("features", "samples")
@@ -66,6 +68,7 @@ class Content:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"content must be one of {KINDS}, got {self.kind!r}.")
+        check_conditioning("a store", self.conditioning)
         if not 0 < self.conditioning.clip < np.inf:
             raise ValueError(
                 f"a store needs signals within finite bounds, got clip={self.conditioning.clip!r}."
@@ -96,7 +99,7 @@ class Content:
             return epochs
         parts = torch.from_numpy(epochs).split(_EPOCHS_AT_ONCE)
         front_end = _front_end(self.conditioning)
-        with torch.inference_mode():
+        with inference():
             return torch.cat([front_end.features(part) for part in parts]).numpy()
 
     def pack(self, values: np.ndarray) -> np.ndarray:
@@ -125,7 +128,7 @@ class Content:
 @lru_cache(maxsize=16)
 def _front_end(conditioning: Conditioning) -> FrontEndTokenizer:
     # its learned layers, which nothing uses here, draw random numbers
-    with torch.random.fork_rng(devices=[]):
+    with building():
         if conditioning.columns:
             return ExpertTokenizer(conditioning.columns, TokenizerConfig("expert", 1, _SMALL))
         return SpectralTokenizer(conditioning.rate, TokenizerConfig("spectral", 1, _SMALL))
@@ -141,10 +144,15 @@ def describe_contents(contents: Mapping[str, Content]) -> dict:
 
 def contents_from(described: Mapping[str, Any]) -> dict[str, Content]:
     """Contents from :func:`describe_contents`; raises one of many errors if they are none."""
-    return {
-        name: Content(d["kind"], d["width"], conditioning_from(d["conditioning"]))
-        for name, d in described.items()
-    }
+    contents = {}
+    for name, d in described.items():
+        conditioning = conditioning_from(d["conditioning"])
+        content = Content(d["kind"], d["width"], conditioning)
+        make = Content.samples if content.kind == "samples" else Content.features
+        if content != make(conditioning):
+            raise ValueError(f"{get_modality(name).name} has no {content.kind} of this width")
+        contents[name] = content
+    return contents
 
 
 def contents_key(contents: Mapping[str, Content]) -> str:

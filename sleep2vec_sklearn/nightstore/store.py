@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
+from .._progress import progress_bar
+from .._torch import own_modes
 from .._warnings import warn
 from ..errors import (
     CheckpointError,
@@ -361,6 +362,7 @@ def _prepare(
     return stored or folder.write_night(key, prepare_night(recording, contents, key))
 
 
+@own_modes()
 def prepare_night(recording: Recording, contents: Mapping[str, Content], key: str) -> bytes:
     """The file of a night; InvalidRecordingError if it has no usable signal."""
     arrays = {}
@@ -395,7 +397,7 @@ def _prepare_each(
     # pile up behind a slow night
     with closing(Parallel(n_jobs, return_as="generator_unordered")(tasks)) as ended:
         progress = {"total": len(recordings), "desc": "preparing", "unit": "night"}
-        for index, outcome in tqdm(ended, disable=not verbose, **progress):
+        for index, outcome in progress_bar(bool(verbose), ended, **progress):
             if on_error == "raise" and isinstance(outcome, Sleep2VecError):
                 raise outcome
             outcomes[index] = outcome

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
-from .._torch import RunningStatistics
+from .._torch import RunningStatistics, building
 from .._validation import NON_NEGATIVE
 from ..errors import CheckpointError
 from ..model.checkpoint import Checkpoint
@@ -225,8 +225,7 @@ class PretrainingModule(nn.Module):
             self.register_buffer(f"mean_{name}", mean, persistent=False)
             self.register_buffer(f"std_{name}", std, persistent=False)
         self.student: nn.Module | None = None
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with building(seed):
             if reconstruct:
                 for name, (mean, _) in statistics.items():
                     self.readers[name] = nn.Linear(network.config.hidden_size, len(mean))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections import deque
@@ -20,7 +21,7 @@ from skorch.history import History
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from .._progress import ProgressBar, StopTraining
+from .._skorch import ProgressBar, StopTraining
 from .._torch import decay_groups, rate_factor, step_randomness
 from ..errors import TrainingError
 from ..model.network import Sleep2Vec
@@ -388,11 +389,13 @@ class MovingAverage:
         """Move towards the network after a step, counted from 0."""
         # less in the first steps, so that the random start is soon forgotten
         decay = min(self.decay, (1 + step) / (10 + step))
-        pairs = zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)
-        for average, new in pairs:
-            if average.is_floating_point() and decay:
-                average.lerp_(new, 1 - decay)
-            else:
+        averages, news = (list(n.state_dict().values()) for n in (self.network, network))
+        moving = [decay > 0 and average.is_floating_point() for average in averages]
+        first, second = (list(itertools.compress(tensors, moving)) for tensors in (averages, news))
+        if first:
+            torch._foreach_lerp_(first, second, 1 - decay)
+        for average, new, moves in zip(averages, news, moving, strict=True):
+            if not moves:
                 average.copy_(new)
 
 

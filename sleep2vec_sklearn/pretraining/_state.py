@@ -11,7 +11,6 @@ import io
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import torch
 
-from .._files import check_writable, check_zip, list_differences, write_atomic
+from .._files import check_writable, list_differences, write_atomic
+from .._untrusted import load_torch, parse_json, shown
 from .._warnings import warn
 from ..errors import TrainingError, TrainingWarning
 from ._distributed import rank
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _FORMAT_VERSION = 2
 _NAME = "state.pt"
 _LONGEST_REASON = 160
+_RECORDED = {"train_loss", "train_batch_size", "data_wait", "step_time"}
+_SETTINGS = {"params", "lr", "betas", "eps", "weight_decay", "lr_scale", "initial_lr"}
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 _logger = logging.getLogger("sleep2vec_sklearn")
 
@@ -48,12 +51,13 @@ class RunFolder:
         if not self.path.exists():
             return None
         try:
-            if zipfile.is_zipfile(self.path):
-                check_zip(self.path)
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            state = load_torch(self.path)
             version = int(state["format_version"])
-            state["epoch"] = int(state.get("epoch", 0))
-            state["finished"] = bool(state.get("finished"))
+            state = {"epoch": 0, "finished": False, **state}
+            if not _is_count(state["epoch"]) or not isinstance(state["finished"], bool):
+                raise TypeError("epoch or finished is none")
+            if "seed" in state and not str(state["seed"]).isdecimal():
+                raise TypeError("seed is none")
         # torch says that something is no state in errors of many kinds
         except Exception as error:
             raise self.unreadable(error) from error
@@ -116,10 +120,12 @@ class RunFolder:
     ) -> None:
         """Bring a net to where the run was stopped, if the state is of this run."""
         try:
-            differences = list_differences(json.loads(state["run"]), identity)
+            differences = list_differences(parse_json(state["run"], finite=False), identity)
             if not differences:
+                _check_state(state, net)
                 net.load_state(state)
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        # of tensors, JSON and torch
+        except Exception as error:
             raise self.unreadable(error) from error
         if differences:
             raise TrainingError(
@@ -128,6 +134,73 @@ class RunFolder:
                 + "\nRestore these to resume it, set another state_dir, or remove the file. In a "
                 "grid search or a cross-validation every fit is another run: pass state_dir=None."
             )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _check_state(state: Mapping[str, Any], net: PretrainingNet) -> None:
+    """Compare a state with that of the net it is for, as torch takes over what does not fit."""
+    mine = net.state()
+    for part in ("module", "average", "best"):
+        if part != "best" or state[part] is not None:
+            _check_tensors(part, state[part], mine["average" if part == "best" else part])
+    _check_optimizer(state["optimizer"], net.optimizer_)
+    wrong = [name for name in ("step", "first_step", "epoch") if not _is_count(state[name])]
+    if wrong or state["first_step"] > state["step"]:
+        raise ValueError(f"{', '.join(wrong) or 'first_step'} is no number of the run")
+    rows = parse_json(state["history"], finite=False)
+    if not isinstance(rows, list) or len(rows) < state["epoch"]:
+        raise ValueError("its history is shorter than the run")
+    for row in rows:
+        batches = row["batches"]
+        values = [v for part in (row, *batches) for k, v in part.items() if k != "batches"]
+        if not all(v is None or isinstance(v, int | float | str) for v in values):
+            raise ValueError("its history has values that are no numbers")
+    # what validation compares
+    losses = [row["valid_loss"] for row in rows if "valid_loss" in row]
+    if not all(isinstance(loss, int | float) for loss in losses):
+        raise ValueError("its history has losses that are no numbers")
+    ended = rows[len(rows) - state["epoch"] :]
+    if net.patience is not None and any("valid_loss" not in row for row in ended):
+        raise ValueError("its history lacks losses of the validation")
+    if not all(set(batch) >= _RECORDED for row in rows[-1:] for batch in row["batches"]):
+        raise ValueError("its history lacks what is recorded of a step")
+
+
+def _check_tensors(name: str, found: Mapping, mine: Mapping[str, torch.Tensor]) -> None:
+    for key in {*found, *mine}:
+        kinds = [(t.shape, t.dtype) for t in (found[key], mine[key])]
+        if kinds[0] != kinds[1]:
+            raise ValueError(f"{name} has {shown(key)} of another shape or type")
+        if not found[key].isfinite().all():
+            raise ValueError(f"{name} has values that are not finite")
+
+
+def _check_optimizer(found: Mapping, optimizer: torch.optim.Optimizer) -> None:
+    """Groups alike but for the learning rate, and moments in the shapes of the parameters.
+
+    torch's fused kernels write beyond the end of moments that are shorter than their parameter.
+    """
+    mine = optimizer.state_dict()
+    for theirs, ours in zip(found["param_groups"], mine["param_groups"], strict=True):
+        changed = [k for k, v in theirs.items() if k != "lr" and (k not in ours or ours[k] != v)]
+        # torch completes those that a later version of it has
+        changed += sorted(_SETTINGS - set(theirs))
+        if changed or type(theirs["lr"]) is not float or not 0 <= theirs["lr"] < float("inf"):
+            raise ValueError(f"the optimizer has another {shown((changed or ['lr'])[0])}")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    indices = [index for group in mine["param_groups"] for index in group["params"]]
+    by_index = dict(zip(indices, parameters, strict=True))
+    for index, moments in found["state"].items():
+        parameter = by_index[index]
+        shapes = {"step": (torch.Size(()), torch.float32)}
+        shapes |= dict.fromkeys(_MOMENTS, (parameter.shape, parameter.dtype))
+        if {name: (t.shape, t.dtype) for name, t in moments.items()} != shapes:
+            raise ValueError(f"the optimizer has moments unlike the parameter {index}")
+        if not all(t.isfinite().all() for t in moments.values()):
+            raise ValueError("the optimizer has moments that are not finite")
 
 
 @contextmanager

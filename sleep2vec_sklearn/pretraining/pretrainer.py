@@ -23,7 +23,7 @@ from skorch.history import History
 
 from .._files import list_differences
 from .._nested import NestedDefaultsMixin
-from .._torch import resolve_device, resolve_precision
+from .._torch import own_modes, resolve_device, resolve_precision
 from .._validation import BELOW_ONE, PRECISION, Number, StrOptions, count, validate_params
 from .._warnings import warn
 from ..errors import TrainingError, TrainingWarning
@@ -333,6 +333,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
             continued=None if net is None else net.module_.network.config,
         )  # fmt: skip
 
+    @own_modes()
     def _fit(
         self, X: Any, metadata: pd.DataFrame | None, sample_weight: Any, targets: Any,
         earlier: PretrainingNet | None, n_epochs: int | None,
@@ -488,6 +489,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
         """Mean recall of :meth:`retrieval` over pairs of modalities; higher is better."""
         return float(np.mean([result.recall for result in self.retrieval(X).values()]))
 
+    @own_modes()
     def retrieval(self, X: Any) -> dict[tuple[str, str], Retrieval]:
         """Cross-modal retrieval on nights that did not train.
 
@@ -512,6 +514,7 @@ class Sleep2VecPretrainer(NestedDefaultsMixin, BaseEstimator):
             self.save(path)
             return load_checkpoint(path)
 
+    @own_modes()
     def save(
         self, path: str | os.PathLike, card: Mapping | None = None, dtype: str = "float32"
     ) -> str:

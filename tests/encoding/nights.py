@@ -42,6 +42,21 @@ class Night:
         return f"night {self.seed}"
 
 
+class NightThatEnds(Night):
+    """Ends another process the first time it is read."""
+
+    def __init__(self, seed, folder, victim):
+        super().__init__(seed, folder)
+        self.victim = victim
+
+    def read(self, names):
+        ended = Path(self.folder) / f"ended-{self.victim}"
+        if not ended.exists():
+            ended.touch()
+            os.kill(self.victim, signal.SIGKILL)
+        return super().read(names)
+
+
 class NightThatNotesSettings(Night):
     def read(self, names):
         (Path(self.folder) / f"bytes-{self.seed}").write_text(str(get_config()["cache_bytes"]))

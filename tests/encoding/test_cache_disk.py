@@ -200,7 +200,10 @@ def test_read_only_folder_is_read(transform, fails, encodes, tmp_path):
 
 def test_unreadable_entry_is_encoded_again(transform, fails, encodes):
     rows = transform()
-    fails("pathlib.Path.read_bytes", OSError(errno.EIO, "Input/output error"))
+    fails(
+        "sleep2vec_sklearn.encoding._disk_cache.read_bytes",
+        OSError(errno.EIO, "Input/output error"),
+    )
     with pytest.warns(CacheWarning, match=r"cannot be read \(Input/output error\)"):
         np.testing.assert_array_equal(transform(), rows)
     assert len(encodes) == 2
@@ -265,3 +268,23 @@ def test_two_processes_share_a_folder(tmp_path):
         assert process.returncode == 0
     assert DiskCache(tmp_path).size()[0] == 20
     assert list((tmp_path / "unfinished").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"tokens": np.zeros((4, 3))}, {"tokens": np.zeros(4, np.float32)},
+     {"tokens": np.full((4, 3), np.nan, np.float32)}, {"valid": np.ones(4)},
+     {"valid": np.ones(3, bool)}, {"summary": np.zeros((2, 3), np.float32)}],
+)  # fmt: skip
+def test_forged_entries_are_noticed(change):
+    sound = {"tokens": np.zeros((4, 3), np.float32), "valid": np.ones(4, bool), "summary": None}
+    with pytest.raises(DamagedEntryError, match="cannot be read"):
+        unpack(KEY, pack(KEY, EncodedModality(**sound | change)))
+
+
+def test_entries_of_others_are_left(transform, tmp_path):
+    rows = transform()
+    path = entry_of(tmp_path)
+    other = EncodedModality(np.ones((3, 3), np.float32), np.ones(3, bool))
+    path.write_bytes(pack(path.stem, other))
+    np.testing.assert_array_equal(transform(), rows)

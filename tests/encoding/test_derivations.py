@@ -94,7 +94,7 @@ def test_each_derivation_is_cached(checkpoint_in_memory, write, monkeypatch):
     rows = transformer.fit_transform([read_recording(path, derivations="all")])
     assert len(MEMORY_CACHE) == 2
     monkeypatch.setattr(
-        "sleep2vec_sklearn.readers.EdfSource._physical", lambda *_: pytest.fail("read again")
+        "sleep2vec_sklearn.readers.EdfSource._derive", lambda *_: pytest.fail("read again")
     )
     again = transformer.transform([read_recording(path, derivations="all")])
     np.testing.assert_array_equal(again, rows)

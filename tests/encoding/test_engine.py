@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sleep2vec_sklearn import Recording
-from sleep2vec_sklearn.encoding import _engine as engine_module
+from sleep2vec_sklearn import _torch as torch_module
 from sleep2vec_sklearn.encoding import _sleep2vec as sleep2vec
 from sleep2vec_sklearn.encoding._engine import Engine
 from sleep2vec_sklearn.encoding._sleep2vec import Sleep2VecEncoder, as_encoder, network_for
@@ -148,7 +148,7 @@ def test_unstartable_threads_are_an_error(monkeypatch):
     before = torch.get_num_threads()
     with (
         pytest.raises(RuntimeError, match=r"did not start the 3 threads .*can't start new thread"),
-        engine_module.single_threaded(3),
+        torch_module.single_threaded(3),
     ):
         pass
     assert torch.get_num_threads() == before
@@ -156,10 +156,10 @@ def test_unstartable_threads_are_an_error(monkeypatch):
 
 
 def test_missing_threads_time_out(monkeypatch):
-    monkeypatch.setattr(engine_module, "_SECONDS_TO_START", 0.01)
-    monkeypatch.setattr(engine_module.ThreadPoolExecutor, "submit", lambda *arguments: None)
+    monkeypatch.setattr(torch_module, "_SECONDS_TO_START", 0.01)
+    monkeypatch.setattr(torch_module.ThreadPoolExecutor, "submit", lambda *arguments: None)
     with (
         pytest.raises(RuntimeError, match="did not start the 2 threads"),
-        engine_module.single_threaded(2),
+        torch_module.single_threaded(2),
     ):
         pass

@@ -5,12 +5,14 @@ import struct
 
 import numpy as np
 import pytest
+import torch
 from sklearn.exceptions import NotFittedError
 
 from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier, Sleep2VecRegressor
 from sleep2vec_sklearn.errors import CheckpointError
 from sleep2vec_sklearn.finetuning import FullFineTuning, LoRA
 from sleep2vec_sklearn.finetuning._saving import read_estimator, write_estimator
+from sleep2vec_sklearn.model.checkpoint import BUNDLED
 from tests.finetuning.simple_nights import QUICK, make_nights
 
 NIGHTS = make_nights(4)
@@ -95,7 +97,7 @@ def _edit(path, change):
     [(lambda d: d.update(format_version=99), "newer version.*pip install"),
      (lambda d: d["fitted"].update(unit_="night"), "changed or damaged"),
      (lambda d: d.pop("fitted"), "changed or damaged"),
-     (lambda d: d.pop("sha256"), "cannot be used")],
+     (lambda d: d.pop("sha256"), "cannot be read")],
 )  # fmt: skip
 def test_changed_descriptions_are_noticed(saved, change, said):
     _edit(saved, change)
@@ -116,6 +118,36 @@ def test_foreign_attributes_are_refused(saved, part, change, message):
     write_estimator(saved, document)
     with pytest.raises(CheckpointError, match=message):
         Sleep2VecClassifier.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(lambda s: s.fitted.update(classes_=np.zeros(2, int)), "classes_"),
+     (lambda s: s.fitted.update(class_weight_=s.fitted["class_weight_"] * np.nan), "not finite"),
+     (lambda s: s.fitted.update(unit_=1), "unit_ is 1"),
+     (lambda s: s.fitted.update(modalities_=("eeg",)), "modalities_"),
+     (lambda s: s.fitted.pop("multilabel_"), "multilabel_"),
+     (lambda s: s.parameters.update(finetune__nonsense=1), "unknown parameters finetune__nonsense"),
+     (lambda s: s.parameters.update(max_epochs="x"), "max_epochs"),
+     (lambda s: s.parameters.update(finetune="lora", finetune__rank=10**9), "adapters of rank"),
+     (lambda s: s.module.update({"network.mean": torch.zeros(1)}), "the head has no mean")],
+)  # fmt: skip
+def test_forged_parts_are_refused(saved, change, message):
+    document = read_estimator(saved)
+    change(document)
+    write_estimator(saved, document)
+    with pytest.raises(CheckpointError, match=rf"stager\.safetensors.*{message}"):
+        Sleep2VecClassifier.load(saved)
+
+
+def test_claimed_hashes_are_not_believed(saved):
+    document = read_estimator(saved)
+    sha256 = BUNDLED["sleep2vec-mini"]
+    forged = dataclasses.replace(document.checkpoint, sha256=sha256, name="sleep2vec-mini")
+    document.fitted["checkpoint_sha256_"] = sha256
+    write_estimator(saved, dataclasses.replace(document, checkpoint=forged))
+    loaded = Sleep2VecClassifier.load(saved)
+    assert loaded.checkpoint_sha256_ == loaded.checkpoint.sha256 == document.checkpoint.sha256
 
 
 @pytest.mark.parametrize(

@@ -266,3 +266,33 @@ def test_new_settings_keep_hash(path, config):
 def test_foreign_types_are_refused(given):
     with pytest.raises(CheckpointError, match=r"is no checkpoint\. Give the name"):
         load_checkpoint(given)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"n_layers": 10**9}, "n_layers must be up to"), ({"n_layers": 2.0}, "n_layers"),
+     ({"modalities": 3}, "cannot be used"), ({"hidden_size": 10**18}, "hidden_size")],
+)  # fmt: skip
+def test_forged_configurations_are_refused(path, change, message):
+    with safe_open(path, framework="pt") as file:
+        config = json.loads(file.metadata()["sleep2vec_sklearn"])["config"] | change
+    rewrite(path, config=config, sha256=checkpoint._hash_of(load_file(path), config))
+    with pytest.raises(CheckpointError, match=rf"mine\.safetensors.*{message}"):
+        load_checkpoint(path)
+
+
+def test_unfinite_weights_are_refused(path, config):
+    tensors = load_file(path)
+    tensors["masks.ibi"][0] = torch.nan
+    sha256 = checkpoint._hash_of(tensors, config.to_dict())
+    rewrite(path, tensors, sha256=sha256)
+    with pytest.raises(CheckpointError, match=r"NaN or infinite values in masks\.ibi"):
+        load_checkpoint(path)
+
+
+def test_hashes_are_recognised(path, network, config):
+    for dtype in ("float32", "float16"):
+        digest = save_checkpoint(path, network, config, dtype=dtype)
+        state = load_checkpoint(path).state
+        assert checkpoint.recognise_hash(state, config, digest) == digest
+        assert checkpoint.recognise_hash(state, config, "0" * 64) != "0" * 64

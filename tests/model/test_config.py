@@ -5,6 +5,7 @@ import json
 import pytest
 
 from sleep2vec_sklearn.model import EncoderConfig, ModalityConfig, ProjectionConfig, TokenizerConfig
+from sleep2vec_sklearn.model.config import LIMITS
 from sleep2vec_sklearn.recordings import MODALITIES, Conditioning
 
 
@@ -86,3 +87,33 @@ def test_options_are_copied():
     options["dropout"] = 0.5
     assert tokenizer.option("dropout") == 0.0
     assert tokenizer.option("norm_layer") is True
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rate": 10**9}, {"rate": float("nan")}, {"rate": "x"}, {"min_rate": "x"}, {"min_rate": -1},
+     {"band": (35.0, 0.3)}, {"band": "x"}, {"band": (-1.0, None)}, {"limits": ("a", "b")},
+     {"resampling": "x"}, {"scaling": "x"}, {"center": "x"}, {"center": 10**400}, {"scale": 0},
+     {"clip": -5}, {"clip": "x"}],
+    ids=str,
+)  # fmt: skip
+def test_impossible_conditioning_is_refused(change):
+    conditioning = dataclasses.replace(MODALITIES["spo2"].conditioning, **change)
+    with pytest.raises(ValueError, match=f"'spo2'.*{next(iter(change))}"):
+        ModalityConfig("spo2", conditioning, TokenizerConfig("linear", 8))
+
+
+@pytest.mark.parametrize("name", ["n_layers", "hidden_size", "intermediate_size", "max_positions"])
+def test_sizes_have_limits(config, name, monkeypatch):
+    with pytest.raises(ValueError, match=rf"{name} must be up to .*config\.LIMITS"):
+        dataclasses.replace(config, **{name: 10**9})
+    monkeypatch.setitem(LIMITS, name if name in LIMITS else "other sizes", 10**10)
+    assert getattr(dataclasses.replace(config, **{name: 10**9}), name) == 10**9
+
+
+@pytest.mark.parametrize(
+    "options", [{"pre_norm": 1}, {"ff_scale": "x"}, {"modality_scale": None}, {"dropout": "x"}]
+)
+def test_options_have_types(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        TokenizerConfig("sundial2", 8, options)

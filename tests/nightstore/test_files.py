@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Files of a store that are damaged, foreign, old or gone."""
 
+import gzip
 import json
 import shutil
 import sys
@@ -134,3 +135,46 @@ def test_nights_without_checksums(folder, nights, prepare):
     prepare(nights, folder)
     store = NightStore.open(folder, verify=True)
     assert store.identify() == [[night.key] for night in store._nights]
+
+
+def forge_manifest(folder, change):
+    (path,) = folder.glob("manifest-*.json.gz")
+    document = json.loads(gzip.decompress(path.read_bytes()))
+    change(document["nights"][0], document)
+    path.write_bytes(gzip.compress(json.dumps(document).encode()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda night, _: night.__setitem__(0, "../../../etc/passwd"),
+     lambda night, _: night.__setitem__(1, 10**9), lambda night, _: night.__setitem__(1, 1.5),
+     lambda night, _: night.__setitem__(2, "ff"), lambda night, _: night[3].append(0),
+     lambda night, _: night[4].__setitem__(0, "x"),
+     lambda _, document: document["subjects"]["recording"].__setitem__(0, []),
+     lambda _, document: document["subjects"]["subject"].__setitem__(0, {})],
+)  # fmt: skip
+def test_forged_manifests_are_refused(folder, change):
+    forge_manifest(folder, change)
+    with pytest.raises(ReadError, match=r"manifest-.*damaged"):
+        NightStore.open(folder)
+
+
+def test_growing_manifests_are_refused(folder, monkeypatch):
+    monkeypatch.setattr("sleep2vec_sklearn.nightstore._files.LONGEST_MANIFEST", 100)
+    with pytest.raises(ReadError, match="more than 100 bytes"):
+        NightStore.open(folder)
+
+
+def test_offsets_beyond_the_file(folder):
+    forge_manifest(folder, lambda night, _: night[3].__setitem__(0, 2**40))
+    store = NightStore.open(folder)
+    with pytest.raises(ReadError, match="shorter than it was written"):
+        store.window(0, next(iter(store.contents)), 0, 4)
+
+
+def test_widths_fit_the_conditioning(folder):
+    contents = json.loads((folder / "store.json").read_text())["contents"]
+    contents["ibi"]["width"] = 10**9
+    rewrite(folder / "store.json", contents=contents)
+    with pytest.raises(ReadError, match="of this width"):
+        NightStore.open(folder)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import traceback
 from datetime import timedelta
@@ -16,14 +17,14 @@ _SECONDS = 240
 
 
 class Ranks:
-    """A group of processes over gloo on this machine's CPU, which meet in an empty folder."""
+    """A group of processes of this machine, which meet in an empty folder."""
 
-    def __init__(self, folder, n_ranks=2):
+    def __init__(self, folder, n_ranks=2, backend="gloo"):
         context = mp.get_context("spawn")
         self.pipes, self.processes = [], []
         for rank in range(n_ranks):
             ours, theirs = context.Pipe()
-            arguments = (theirs, f"file://{folder / 'meeting'}", rank, n_ranks)
+            arguments = (theirs, f"file://{folder / 'meeting'}", rank, n_ranks, backend)
             process = context.Process(target=_serve, args=arguments, daemon=True)
             process.start()
             self.pipes.append(ours)
@@ -55,10 +56,12 @@ def _send(pipe, message):
     pipe.send_bytes(pickle.dumps(message))
 
 
-def _serve(pipe, meeting, rank, n_ranks):
+def _serve(pipe, meeting, rank, n_ranks, backend):
     torch.set_num_threads(1)
+    # each has a GPU of its own, where the backend is that of GPUs
+    os.environ["LOCAL_RANK"] = str(rank)
     options = {"init_method": meeting, "rank": rank, "world_size": n_ranks}
-    with process_group("gloo", timeout=timedelta(seconds=_SECONDS / 2), **options):
+    with process_group(backend, timeout=timedelta(seconds=_SECONDS / 2), **options):
         while (request := pickle.loads(pipe.recv_bytes())) is not None:
             task, arguments = request
             try:

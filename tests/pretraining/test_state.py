@@ -246,3 +246,47 @@ def test_without_locks_runs_go_on(pretrainer, montage_store, tmp_path, fails, co
         warnings.filterwarnings("ignore", "flock not supported")
         assert pretrainer(state_dir=tmp_path).fit(montage_store).net_.step_ == 6
     assert (tmp_path / "state.pt").exists()
+
+
+def change_optimizer(**moments):
+    def change(state):
+        for values in state["optimizer"]["state"].values():
+            values.update(moments)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epoch": "x"}, {"epoch": float("inf")}, {"finished": torch.zeros(3)}, {"seed": "x"},
+     {"optimizer": 5}, {"history": "["}, {"history": "[" * 100_000}, {"history": "[]"},
+     {"step": -1}, {"step": 10**30}, {"run": "5"}, {"best": {}}, {"module": {}},
+     # too short for torch's kernels, which would write beyond their end
+     change_optimizer(exp_avg=torch.zeros(1)), change_optimizer(step=torch.zeros(2)),
+     change_optimizer(exp_avg_sq="x"),
+     lambda state: state["average"]["masks.ibi"].fill_(torch.nan),
+     lambda state: state["optimizer"]["param_groups"][0].update(lr="x"),
+     lambda state: state["optimizer"]["param_groups"][0].update(betas=(5.0, 6.0))],
+)  # fmt: skip
+def test_forged_states_are_refused(pretrainer, montages, forged, change):
+    path, state = forged
+    state.update(change) if isinstance(change, dict) else change(state)
+    torch.save(state, path)
+    with pytest.raises(TrainingError, match=r"state\.pt: no state of a run"):
+        pretrainer(state_dir=path.parent).fit(montages)
+
+
+@pytest.fixture
+def forged(pretrainer, montages, tmp_path):
+    """The path of a state, and what it holds after the first of two epochs."""
+    pretrainer(state_dir=tmp_path).fit(montages)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    history = json.loads(state["history"])
+    state |= {"epoch": 1, "step": 3, "finished": False, "history": json.dumps(history[:1])}
+    return tmp_path / "state.pt", state
+
+
+def test_states_of_an_epoch_resume(pretrainer, montages, forged):
+    path, state = forged
+    torch.save(state, path)
+    assert pretrainer(state_dir=path.parent).fit(montages).net_.step_ == 6

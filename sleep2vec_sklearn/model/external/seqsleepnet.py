@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..._download import download, import_pooch
 from ..._files import canonical_json, sha256, tensor_parts, write_atomic
+from ..._torch import inference
 from ..._warnings import warn
 from ...errors import CacheWarning, CheckpointError, InvalidRecordingError, ModalityWarning
 from ...recordings._conditioning import condition_derivation, read_conditioned
@@ -244,7 +245,7 @@ class SeqSleepNet(Encoder):
     ) -> tuple[np.ndarray, np.ndarray]:
         spectrogram = normalise(power, night)
         spectrogram[~valid] = 0
-        with torch.inference_mode():
+        with inference():
             vectors = self.network.epoch_vectors(torch.from_numpy(spectrogram))
             states, scores = _over_windows(self.network, vectors)
         odds = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -262,7 +263,7 @@ class SeqSleepNet(Encoder):
         -------
         float32 ndarray of shape (n_sequences, n_epochs, 5)
         """
-        with torch.inference_mode():
+        with inference():
             return self.network(torch.as_tensor(spectrogram, dtype=torch.float32)).numpy()
 
     def _read(self, recording: Recording) -> tuple[np.ndarray, np.ndarray, str | None]:

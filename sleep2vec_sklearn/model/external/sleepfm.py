@@ -8,7 +8,6 @@ files; the weights are those of https://github.com/zou-group/sleepfm-clinical, a
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from scipy.special import log_softmax, softmax
 from torch import Tensor
 
 from ..._files import canonical_json, sha256, tensor_parts
+from ..._torch import inference
+from ..._untrusted import LONGEST_JSON, only_errors, parse_json, read_bytes, read_safetensors, shown
 from ..._warnings import warn
 from ...errors import (
     CheckpointError,
@@ -36,6 +35,7 @@ from ...recordings._resampling import band_filter
 from ...recordings._usable import find_usable
 from ...recordings.modality import EPOCH_SECONDS, get_modality
 from ...recordings.recording import describe_recording
+from ..config import LIMITS as MOST
 from ..encoder import EncodedModality, Encoder, Part, SignalInput
 from ..upstream._files import load_torch_file, state_in
 from ._sleepfm_network import MOST_STEPS, PATCH, STAGES, SleepFMNetwork, SleepFMStagerNetwork
@@ -261,7 +261,7 @@ class SleepFM(Encoder):
                 f"missing has shape {missing.shape}; accepted is {(n_chunks, n_channels)}."
             )
         off = torch.from_numpy(missing.astype(bool))
-        with torch.inference_mode():
+        with inference():
             tokens = self.network.pool_channels(
                 samples.transpose(0, 1).flatten(1, 2), off.T.repeat_interleave(n_patches, dim=1)
             )
@@ -280,7 +280,7 @@ class SleepFM(Encoder):
         patches = torch.from_numpy(np.stack([samples for samples, _ in channels]))
         missing = torch.from_numpy(~np.stack([valid for _, valid in channels]))
         epochs = torch.from_numpy(starts)[:, None] + torch.arange(length)
-        with torch.inference_mode():
+        with inference():
             tokens = self.network.pool_channels(
                 patches.unflatten(1, (-1, PATCH)), missing.repeat_interleave(_PER_EPOCH, dim=1)
             ).view(n_epochs, _PER_EPOCH, width)
@@ -429,7 +429,7 @@ class SleepFMStager:
         float32 ndarray of shape (n_nights, n_patches, 5)
         """
         vectors = torch.as_tensor(np.asarray(embeddings, dtype=np.float32))
-        with torch.inference_mode():
+        with inference():
             return self.network(vectors, torch.as_tensor(np.asarray(missing, dtype=bool))).numpy()
 
 
@@ -538,20 +538,20 @@ def configuration_files(path: Path) -> list[Path]:
 def _read_heads(path: Path, width: int, n_layers: int) -> dict[str, int]:
     for file in configuration_files(path):
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
+            values = parse_json(read_bytes(file, LONGEST_JSON), finite=False)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{_CONFIG} beside it is no JSON ({error}).") from error
         if not isinstance(values, Mapping):
             raise CheckpointError(f"{_CONFIG} beside it is no JSON object.")
         sizes = {"in_channels": 1, "patch_size": PATCH, "embed_dim": width, "num_layers": n_layers}
         wrong = [
-            f"{key} {values[key]!r}, the tensors say {size}"
+            f"{key} {shown(values[key])}, the tensors say {size}"
             for key, size in sizes.items()
             if key in values and (isinstance(values[key], bool) or values[key] != size)
         ]
         heads = {name: values[key] for key, name in _HEADS_OF.items() if key in values}
         wrong += [
-            f"{key} {heads[name]!r}, accepted is a divisor of {width}"
+            f"{key} {shown(heads[name])}, accepted is a divisor of {width}"
             for key, name in _HEADS_OF.items()
             if name in heads and not _divides(heads[name], width)
         ]
@@ -573,6 +573,8 @@ def _sizes(state: Mapping[str, Tensor]) -> tuple[int, int]:
     norm = state.get("layer_norm.weight")
     prefix, suffix = "transformer_encoder.layers.", ".norm1.weight"
     layers = [name for name in state if name.startswith(prefix) and name.endswith(suffix)]
+    if len(layers) > MOST["n_layers"]:
+        raise CheckpointError(f"{len(layers)} layers; accepted are up to {MOST['n_layers']}.")
     return (len(norm) if norm is not None and norm.ndim == 1 else 128), len(layers)
 
 
@@ -581,11 +583,7 @@ def _without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors":
+    with only_errors(CheckpointError, path, "Get it again."):
+        if path.suffix == ".safetensors":
+            return read_safetensors(path)[0]
         return state_in(path, load_torch_file(path))
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read, truncated or not a safetensors file ({error}). Get it again."
-        ) from error

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pickle
 import re
@@ -12,15 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..._files import check_zip
+from ..._untrusted import check_plain, check_regular, load_torch, parse_json, shown
 from ..._warnings import listed
 from ...errors import CheckpointError
 from .._hub import CheckpointFile, fetch
 from .layout import read_section
 
+# of a YAML or JSON file; those of the authors have 200 lines
+LONGEST_CONFIGURATION = 2**18
+MOST_NODES = 20_000
+_LONGEST_PROBLEM = 300
 _FOLDER = "checkpoints"
 _YAML = ("*.yaml", "*.yml")
 # one of these is in every configuration
@@ -45,6 +47,7 @@ def locate(path: str | os.PathLike) -> CheckpointFile:
 def is_torch_file(path: Path) -> bool:
     """Whether a file is a zip or pickle, as ``torch.save`` writes it, by its first bytes."""
     try:
+        check_regular(path)
         with path.open("rb") as file:
             head = file.read(9)
     except OSError:
@@ -61,9 +64,10 @@ def load_torch_file(path: Path) -> Any:
             "zero_to_fp32.py or Lightning's convert_zero_checkpoint_to_fp32_state_dict()."
         )
     try:
+        check_regular(path)
         with path.open("rb") as file:
             head = file.read(2)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}).") from error
     is_zip = head == b"PK"
     if not is_zip and not head.startswith(b"\x80"):
@@ -72,11 +76,7 @@ def load_torch_file(path: Path) -> Any:
             "checkpoint. Get it again; a file of save_checkpoint() is named .safetensors."
         )
     try:
-        if is_zip:
-            check_zip(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except MemoryError:
-        raise
+        return load_torch(path, mmap=True)
     except pickle.UnpicklingError as error:
         raise _refusal(path, error) from error
     except Exception as error:  # a damaged archive or pickle may fail in any way
@@ -109,12 +109,15 @@ def state_in(path: Path, document: Any) -> dict[str, Tensor]:
             "checkpoint. Accepted: what trainer.save_checkpoint() writes, or a plain state dict "
             "with config=."
         )
-    unfit = [k for k, v in state.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
+    unfit = [
+        k[:60] if isinstance(k, str) else shown(k)
+        for k, v in state.items()
+        if not (isinstance(k, str) and isinstance(v, Tensor))
+    ]
     if unfit:
         raise CheckpointError(
             f"{path}: these entries of its state dict are no named tensors: "
-            f"{', '.join(sorted(map(str, unfit)))}. A whole Lightning checkpoint has them under "
-            "'state_dict'."
+            f"{listed(sorted(unfit))}. A whole Lightning checkpoint has them under 'state_dict'."
         )
     return dict(state)
 
@@ -171,7 +174,8 @@ def find_finetuning(path: Path, document: Mapping, values: Mapping) -> Mapping |
             sections.append(section_beside(path, "finetune") or None)
     for section in sections:
         if isinstance(section, Mapping):
-            return section.get("finetune", section)
+            check_plain(section, finite=False)
+            return read_section(section, "finetune") if "finetune" in section else section
     return None
 
 
@@ -184,6 +188,7 @@ def find_configuration(
     if config is not None:
         return _parse_file(Path(os.fspath(config)))
     if isinstance(document.get("model_config"), Mapping):
+        check_plain(document["model_config"], finite=False)
         return document["model_config"]
     if isinstance(document.get("model_config_yaml"), str):
         return _parse_yaml(f"{path}, model_config_yaml", document["model_config_yaml"])
@@ -201,13 +206,16 @@ def find_configuration(
 
 def _parse_file(path: Path) -> Mapping:
     try:
+        check_regular(path)
+        if (size := path.stat().st_size) > LONGEST_CONFIGURATION:
+            raise ValueError(f"{size:,} bytes; accepted are up to {LONGEST_CONFIGURATION:,}")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: the configuration cannot be read ({error}).") from error
     if path.suffix != ".json":
         return _parse_yaml(path, text)
     try:
-        return _as_mapping(path, json.loads(text))
+        return _as_mapping(path, parse_json(text, finite=False))
     except ValueError as error:
         raise CheckpointError(f"{path}: no JSON ({error}).") from error
 
@@ -223,10 +231,33 @@ def _parse_yaml(path: object, text: str) -> Mapping:
             "where the file has all the rest."
         ) from error
     try:
-        return _as_mapping(path, yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
+        if len(text) > LONGEST_CONFIGURATION:
+            raise ValueError(f"{len(text):,} characters; up to {LONGEST_CONFIGURATION:,}")
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            # before anything is made of it: aliases repeat what they stand for
+            _count_nodes(node, {})
+            return _as_mapping(path, None if node is None else loader.construct_document(node))
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = " ".join(str(error).split())[:_LONGEST_PROBLEM]
         raise CheckpointError(f"{path}: no YAML ({problem}).") from error
+
+
+def _count_nodes(node: Any, known: dict[int, int]) -> int:
+    """How many values a YAML node is, each alias counted as what it repeats."""
+    if id(node) not in known:
+        # of a node within itself, which never ends
+        known[id(node)] = MOST_NODES + 1
+        value = getattr(node, "value", "")
+        pairs = [value] if isinstance(value, str) else value
+        parts = [p for pair in pairs for p in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_count_nodes(p, known) for p in parts if not isinstance(p, str))
+    if known[id(node)] > MOST_NODES:
+        raise ValueError(f"more than {MOST_NODES:,} values, each alias counted as what it repeats")
+    return known[id(node)]
 
 
 def _as_mapping(path: object, values: Any) -> Mapping:
@@ -234,4 +265,5 @@ def _as_mapping(path: object, values: Any) -> Mapping:
         raise CheckpointError(
             f"{path}: a configuration is a mapping with 'model', got {type(values).__name__}."
         )
+    check_plain(values, finite=False)
     return values

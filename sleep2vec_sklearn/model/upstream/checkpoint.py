@@ -25,6 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._torch import own_modes
+from ..._untrusted import check_finite, only_errors, shown
 from ...errors import CheckpointError
 from ...recordings.modality import Conditioning
 from ..config import EncoderConfig
@@ -142,10 +144,11 @@ def read_upstream_checkpoint(
     if weights not in WEIGHTS:
         raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}.")
     file = locate(path)
-    found = upstream_from_document(
-        file.path, load_torch_file(file.path), config=config, weights=weights, adapter=adapter,
-        alpha=alpha, conditioning=conditioning, context_epochs=context_epochs,
-    )  # fmt: skip
+    with only_errors(CheckpointError, file.path), own_modes():
+        found = upstream_from_document(
+            file.path, load_torch_file(file.path), config=config, weights=weights, adapter=adapter,
+            alpha=alpha, conditioning=conditioning, context_epochs=context_epochs,
+        )  # fmt: skip
     return replace(found, card=file.complete({**found.card, "name": file.name}))
 
 
@@ -173,7 +176,7 @@ def upstream_from_document(
         )
         tensors = _copied(state_from_upstream(backbone, encoder))
         for part in (tensors, *adapted.values()):
-            _check_finite(part)
+            check_finite(part)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return UpstreamCheckpoint(
@@ -223,12 +226,6 @@ def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies, as the file is only mapped; floating numbers become float32."""
     dtypes = {k: torch.float32 if t.is_floating_point() else t.dtype for k, t in tensors.items()}
     return {k: t.detach().to(dtypes[k], copy=True).contiguous() for k, t in tensors.items()}
-
-
-def _check_finite(tensors: Mapping[str, Tensor]) -> None:
-    floating = {k: t for k, t in tensors.items() if t.is_floating_point()}
-    if unfit := ", ".join(sorted(k for k, t in floating.items() if not t.isfinite().all())):
-        raise CheckpointError(f"NaN or infinite values in {unfit}. Take an earlier checkpoint.")
 
 
 def _card_of(path: Path, document: Mapping, selection: Selection, adapter: str | None) -> dict:
@@ -382,14 +379,14 @@ def _check_lora(lora: Mapping, names: Sequence[str]) -> None:
     odd = sorted(k for k in lora if ("rslora" in k.lower() or "pattern" in k) and lora[k])
     if odd:
         raise CheckpointError(
-            f"finetune.lora has {odd[0]}: {lora[odd[0]]!r}; accepted is alpha / r, without it."
+            f"finetune.lora has {odd[0]}: {shown(lora[odd[0]])}; accepted is alpha / r, without it."
         )
     separate = lora.get("separate_adapters")
     if separate is not None and separate is not any(name.startswith(_CHANNEL) for name in names):
         raise CheckpointError(
-            f"finetune.lora has separate_adapters: {separate!r}, of which true gives each channel "
-            f"an adapter {_CHANNEL}<channel>; it holds {', '.join(names)}. Is the configuration "
-            "that of another run?"
+            f"finetune.lora has separate_adapters: {shown(separate)}, of which true gives each "
+            f"channel an adapter {_CHANNEL}<channel>; it holds {', '.join(names)}. Is the "
+            "configuration that of another run?"
         )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ..._untrusted import shown
 from ...errors import CheckpointError
 from ...recordings.modality import EPOCH_SECONDS, MODALITIES, Conditioning
 from ..config import EncoderConfig, ModalityConfig, ProjectionConfig, TokenizerConfig
@@ -70,7 +72,9 @@ def config_from_upstream(
             context_epochs = read_section(values, "data").get("max_tokens") or 120
         backbone = read_section(model, "backbone")
         if backbone.get("name") != "roformer":
-            raise ValueError(f"backbone {backbone.get('name')!r}; only 'roformer' is supported")
+            raise ValueError(
+                f"backbone {shown(backbone.get('name'))}; only 'roformer' is supported"
+            )
         modalities = tuple(_modality_from(channel, conditioning) for channel in channels)
         names = [modality.name for modality in modalities]
         if not isinstance(conditioning, str) and (unknown := set(conditioning) - set(names)):
@@ -90,7 +94,7 @@ def config_from_upstream(
         )
     except KeyError as error:
         raise CheckpointError(f"upstream configuration: {error} is missing.") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(f"upstream configuration: {error}") from error
 
 
@@ -99,7 +103,7 @@ def read_section(parent: Mapping, name: str) -> Mapping:
     section = parent.get(name)
     if section is None or isinstance(section, Mapping):
         return section or {}
-    raise CheckpointError(f"{name} is {section!r}; accepted is a mapping, or null.")
+    raise CheckpointError(f"{name} is {shown(section)}; accepted is a mapping, or null.")
 
 
 def read_number(parent: Mapping, name: str, default: float) -> float:
@@ -107,8 +111,12 @@ def read_number(parent: Mapping, name: str, default: float) -> float:
     number = parent.get(name)
     if number is None:
         return default
-    if isinstance(number, bool) or not isinstance(number, int | float):
-        raise CheckpointError(f"{name} is {number!r}; accepted is a number.")
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, int | float)
+        or not abs(number) <= sys.float_info.max
+    ):
+        raise CheckpointError(f"{name} is {shown(number)}; accepted is a number.")
     return number
 
 
@@ -124,7 +132,11 @@ def read_channels(values: Mapping) -> list[Mapping]:
         isinstance(channel, Mapping) and isinstance(channel.get("name"), str)
         for channel in channels
     ):
-        raise CheckpointError(f"channels is {channels!r}; accepted is a list of named mappings.")
+        raise CheckpointError(
+            f"channels is {shown(channels)}; accepted is a list of named mappings."
+        )
+    if len(channels) > len(_BY_CHANNEL):
+        raise CheckpointError(f"{len(channels)} channels; accepted are up to {len(_BY_CHANNEL)}.")
     return list(channels)
 
 
@@ -137,7 +149,9 @@ def _modality_from(
     channel: Mapping[str, Any], chosen: str | Mapping[str, Conditioning]
 ) -> ModalityConfig:
     if channel["name"] not in _BY_CHANNEL:
-        raise ValueError(f"unknown channel {channel['name']!r}; accepted: {', '.join(_BY_CHANNEL)}")
+        raise ValueError(
+            f"unknown channel {shown(channel['name'])}; accepted: {', '.join(_BY_CHANNEL)}"
+        )
     name, rate = _BY_CHANNEL[channel["name"]].name, channel["input_dim"] / EPOCH_SECONDS
     if chosen == "catalogue":
         conditioning = _as_in_catalogue(name, rate)
@@ -174,7 +188,7 @@ def _as_in_catalogue(modality: str, rate: float) -> Conditioning:
 def _has_cls(cls: Mapping) -> bool:
     kind = cls.get("embedding_type")
     if kind not in (None, "none", "bert"):
-        raise ValueError(f"CLS embedding {kind!r}; only none and 'bert' are supported")
+        raise ValueError(f"CLS embedding {shown(kind)}; only none and 'bert' are supported")
     return kind == "bert"
 
 
@@ -182,7 +196,7 @@ def _projection_from(head: Mapping, hidden_size: int) -> ProjectionConfig | None
     if not head.get("enabled", bool(head)):
         return None
     if head.get("name", "simclr") != "simclr":
-        raise ValueError(f"projection {head['name']!r}; only 'simclr' is supported")
+        raise ValueError(f"projection {shown(head['name'])}; only 'simclr' is supported")
     return ProjectionConfig(head.get("hidden_dim") or hidden_size, head.get("out_dim", 128))
 
 
