@@ -19,8 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sleep2vec_sklearn._torch import resolve_precision
-from sleep2vec_sklearn.encoding._engine import single_threaded
+from sleep2vec_sklearn._torch import resolve_precision, single_threaded
 from sleep2vec_sklearn.encoding._sleep2vec import Sleep2VecEncoder, as_encoder
 from sleep2vec_sklearn.model.checkpoint import Checkpoint
 from sleep2vec_sklearn.model.config import EncoderConfig, ModalityConfig, TokenizerConfig

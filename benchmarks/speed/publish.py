@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Put what benchmarks print into docs/benchmarks.md, below their headings.
+"""Put what benchmarks print into docs/benchmarks_details.md, below their headings.
 
 ``python -m benchmarks.speed.publish speed.night "speed.cohort:--nights 20 200"`` runs
 ``benchmarks.speed.night`` and ``benchmarks.speed.cohort``, the latter with arguments, and replaces
@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks_details.md"
 _BLOCK = "<!-- benchmarks.{} -->\n```console\n"
 
 

@@ -35,7 +35,7 @@ def test_replacing_and_its_errors():
 @pytest.mark.parametrize(
     "name",
     ["speed.encoder", "speed.night", "speed.cohort", "speed.grid_search", "speed.import_time",
-     "speed.pretraining", "speed.store"],
+     "speed.pretraining", "speed.scale", "speed.store"],
 )  # fmt: skip
 def test_page_has_every_block(name):
     assert published(PAGE.read_text(), name, "c", "out") != PAGE.read_text()
