@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs dev figures lint clean
+.PHONY: demo test fuzz docs dev figures lint clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python examples/demo.py $(if $(EDF),--edf '$(EDF)') $(if $(HYPNOGRAM),--hypnogram '$(HYPNOGRAM)')
@@ -13,13 +13,17 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
+# damaged files by seed: half of them in some minutes, or with FULL=1 all; the same call resumes
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m tests.fuzz $(if $(FULL),,--share 0.5) --out .fuzz
+
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 dev: $(VENV)/.installed-test $(VENV)/.installed-docs $(VENV)/.installed-dev
 	if command -v pre-commit >/dev/null && git rev-parse --git-dir >/dev/null 2>&1; then pre-commit install; fi
 
-# the README's two figures, from the gallery
+# the figures of the README and of docs/studies.md, from the gallery
 figures: docs
 	cp docs/auto_examples/images/sphx_glr_plot_stage_one_night_001.png docs/images/night_overview.png
 	cp docs/auto_examples/images/sphx_glr_plot_label_efficiency_001.png docs/images/label_efficiency.png
@@ -35,4 +39,4 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo_output build dist docs/_build docs/api docs/auto_examples
+	rm -rf $(VENV) .fuzz demo_output build dist docs/_build docs/api docs/auto_examples

@@ -12,7 +12,11 @@ TREES = {
 }
 # numbers, laws and damage that the public names do not reach
 INNER = {
-    ".": "broken test_checks test_files test_hardware",
+    ".": (
+        "broken test_checks test_cli test_files test_hardware test_modes test_progress "
+        "test_untrusted"
+    ),
+    "fuzz": "stored",
     "benchmarks/speed": "test_cluster",
     "datasets": "test_files test_sleep_edf",
     "datasets/simulation": (
@@ -36,7 +40,10 @@ INNER = {
         "test_module test_net test_sampling test_state test_validation"
     ),
     "probing": "conftest test_modality_dropout test_retrieval test_sensor_study",
-    "readers": "test_channels test_edf_header test_labels test_montage test_nsrr test_scoring",
+    "readers": (
+        "test_boundary test_channels test_derivations test_edf test_edf_header test_labels "
+        "test_montage test_nsrr test_scoring"
+    ),
     "recordings": "test_conditioning test_demographics test_event_names test_resampling",
 }
 
