@@ -10,14 +10,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from collections.abc import Container
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 PACKAGE = "sleep2vec_sklearn"
 
 SUBPACKAGES = (
     "recordings", "readers", "encoding", "model", "nightstore", "pretraining", "finetuning",
-    "evaluation", "probing", "plotting", "datasets", "checks", "errors",
+    "evaluation", "probing", "plotting", "reports", "datasets", "checks", "errors",
 )  # fmt: skip
 
 GROUPS = {
@@ -31,6 +33,7 @@ GROUPS = {
         "Label efficiency, importance of sensors, scaling laws.",
     ),
     "plotting": ("Plots", "Displays as in scikit-learn; all need matplotlib."),
+    "reports": ("Reports", "A night, a cohort or a model as one HTML file."),
     "nightstore": (
         "Store nights",
         "Conditioned nights on disk, read in windows during pretraining.",
@@ -174,6 +177,25 @@ _CONSTANTS = {
 ['eeg', 'eog', 'emg', 'ecg', 'airflow', 'effort', 'spo2', 'ibi', 'resp', 'ppg', 'actigraphy']
 """,
 }
+
+
+def link_target(code: str, documented: Container[str]) -> str | None:
+    """The documented object that inline code names, if any.
+
+    ``Recording``, ``Recording.rates``, ``read_cohort(folder)`` and
+    ``sleep2vec_sklearn.plotting.HypnogramDisplay`` are such names.
+    """
+    prefix = rf"(?:{PACKAGE}\.(?:[a-z_]+\.)?)?"
+    named = re.match(prefix + r"([A-Za-z]\w+)((?:\.\w+)?)(?![\w.])", code)
+    if named is None or re.search(r"[=\n]", code.partition("(")[0]):
+        return None
+    path = _paths().get(named[1], "")
+    return path + named[2] if path + named[2] in documented else None
+
+
+@cache
+def _paths() -> dict[str, str]:
+    return {entry.name: entry.path for entry in public_names()}
 
 
 def _page(entry: PublicName) -> str:

@@ -49,7 +49,7 @@ probability = detector.predict_proba([night])[0]
 probability = np.asarray(probability).reshape(-1)
 
 _, (left, right) = plt.subplots(
-    1, 2, figsize=(10, 3.6), layout="constrained", width_ratios=[2.2, 1]
+    1, 2, figsize=(8.5, 4.2), layout="constrained", width_ratios=[1.8, 1]
 )
 begin, end = 60, 100
 minutes = np.arange(len(probability)) / 60

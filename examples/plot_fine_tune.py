@@ -54,10 +54,13 @@ comparison.differences.round(3)
 # Hypnodensity of one subject
 # ---------------------------
 # The predicted probability of each stage, epoch by epoch.
+import matplotlib.pyplot as plt
+
 from sleep2vec_sklearn.plotting import HypnodensityDisplay
 
 held_out = X.groups == cohort[0].subject
 stager = models["temporal head"].fit(X[~held_out], X.stages[~held_out])
 night = X[held_out]
-display = HypnodensityDisplay(stager.predict_proba(night), y_true=night.stages).plot()
+_, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+display = HypnodensityDisplay(stager.predict_proba(night), y_true=night.stages).plot(ax)
 _ = display.ax_.set_title("A simulated night of a held-out subject")

@@ -48,7 +48,7 @@ import matplotlib.pyplot as plt
 
 history = pretrainer.history_
 epochs = range(1, len(history) + 1)
-_, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+_, (left, right) = plt.subplots(1, 2, figsize=(7, 4), layout="constrained")
 left.plot(epochs, history[:, "train_loss"], color="#999999", label="training")
 left.plot(epochs, history[:, "valid_loss"], color="#0072b2", label="held-out subjects")
 left.set(xlabel="epoch of training", ylabel="loss")

@@ -56,7 +56,7 @@ import pandas as pd
 minutes = pd.DataFrame([night.coverage() for night in cohort], index=[n.id for n in cohort]) / 60
 minutes = minutes.fillna(0)
 
-_, ax = plt.subplots(figsize=(8, 3.2), layout="constrained")
+_, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
 image = ax.imshow(minutes, vmin=0, vmax=60, cmap="viridis", aspect="auto")
 ax.set_xticks(range(minutes.shape[1]), minutes.columns, rotation=30, ha="right")
 ax.set_yticks(range(len(minutes)), minutes.index)

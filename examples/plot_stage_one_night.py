@@ -29,6 +29,18 @@ display = NightOverviewDisplay.from_night(staged, y_true=night.stages)
 _ = display.figure_.suptitle("A simulated night, staged", x=0.01, ha="left")
 
 # %%
+# Probabilities
+# -------------
+# The hypnodensity is the predicted probability of each stage, epoch by epoch.
+import matplotlib.pyplot as plt
+
+from sleep2vec_sklearn.plotting import HypnodensityDisplay
+
+# sphinx_gallery_thumbnail_number = 2
+_, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+display = HypnodensityDisplay.from_night(staged, y_true=night.stages, ax=ax)
+
+# %%
 # Sleep statistics
 # ----------------
 # From the scored stages, and from the stages predicted with all sensors and with those of a watch.

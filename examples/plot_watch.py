@@ -67,7 +67,7 @@ import matplotlib.pyplot as plt
 
 night = nights[0]
 hours = (np.arange(night.n_epochs) + 0.5) / 120
-_, (top, middle, bottom) = plt.subplots(3, 1, figsize=(9, 5.5), sharex=True, layout="constrained")
+_, (top, middle, bottom) = plt.subplots(3, 1, figsize=(7.5, 5.2), sharex=True, layout="constrained")
 bpm, rate = night["ibi"], night.rates["ibi"]
 top.plot(np.arange(len(bpm)) / rate / 3600, bpm, color="#333333", linewidth=0.5)
 top.set_ylabel("beats / min")

@@ -57,6 +57,26 @@ def test_only_stale_pages_change(pages, folder):
     assert (folder / "index.rst").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(
+    ("code", "target"),
+    [
+        ("Recording", "Recording"),
+        ("Recording.rates", "Recording.rates"),
+        ("read_cohort(folder)", "read_cohort"),
+        ("sleep2vec_sklearn.plotting.HypnogramDisplay", "plotting.HypnogramDisplay"),
+        ("Recording.nothing", None),
+        ("recording.rates", None),
+        ("cache=None", None),
+        ("sleep2vec-mini", None),
+        ("Sleep2VecTransformer(cache=None).fit(X)", "Sleep2VecTransformer"),
+    ],
+)
+def test_inline_code_is_linked(pages, code, target):
+    documented = {entry.path for entry in pages.public_names()}
+    documented.add("sleep2vec_sklearn.Recording.rates")
+    assert pages.link_target(code, documented) == (target and f"sleep2vec_sklearn.{target}")
+
+
 def test_summary_is_a_sentence(pages, public_name):
     assert pages.summary(public_name).endswith((".", ";", ":"))
 

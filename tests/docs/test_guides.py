@@ -1,35 +1,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The code of the pages on fine-tuning, events, evaluation, survival and encoders runs."""
+"""The code of the pages on evaluation, studies, fine-tuning and encoders, and its outputs."""
 
-import re
 import warnings
-from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from safetensors.torch import save_file
+from sklearn.base import clone
 
+from tests.docs.page_code import run_page
 from tests.finetuned_golden import Case
 from tests.seqsleepnet import random_state
 from tests.sleepfm import write_sleepfm
 
-DOCS = Path(__file__).parents[2] / "docs"
-
 
 @pytest.fixture
 def run():
-    """Function of a page: the names that its code leaves."""
+    """Function of a page: runs its code without windows, and gives the names it leaves."""
     import matplotlib.pyplot as plt
 
-    def run(page, until="no such line"):
-        names, text = {}, (DOCS / page).read_text(encoding="utf-8").partition(until)[0]
-        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-            exec(block, names)
-        return names
-
     mpl.use("Agg")
-    yield run
+    yield run_page
     plt.close("all")
 
 
@@ -63,6 +57,13 @@ def test_page_on_expert_features(run):
     assert names["table"].loc["ibi_hr_m41", "minutes"] == 20.5
 
 
+def test_page_on_saved_tables(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run("caching.md", since="## Saved tables", until="## The leakage")
+    assert names["scores"].shape == (4,)
+    assert len(pd.read_stata("rows.dta")) == len(pd.read_csv("rows.csv")) == 24
+
+
 def test_page_on_authors_files(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     case = Case.load("stage5").with_eeg_alone()
@@ -89,10 +90,36 @@ def test_page_on_events(run):
     assert names["scored"]
 
 
-def test_page_on_evaluation(run, capsys):
-    names = run("evaluation.md")
-    assert len(names["staged"].stages) == 120
-    assert "StagingReport(720 epochs of 6 nights of 6 subjects" in capsys.readouterr().out
+def test_page_on_evaluation(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(run("evaluation.md")["staged"].stages) == 120
+    assert {path.name for path in tmp_path.iterdir()} == {"stages.csv", "stages.edf"}
+
+
+def test_page_on_scikit_learn(run):
+    names = run("scikit_learn.md")
+    table = names["table"]
+    rows = clone(names["columns"]).fit_transform(table)
+    np.testing.assert_allclose(rows[:, -2:], table[["age", "bmi"]].astype(float), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_page_on_studies(run):
+    assert run("studies.md", until="## Scaling laws")["subsets"].modalities == ("effort", "ibi")
+
+
+@pytest.mark.slow
+def test_page_on_clusters(run, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.chdir(tmp_path)
+    names = run_page("clusters.md", since="## Try it", until="## What is sent", __name__="__main__")
+    assert names["table"].values.shape[0] == len(names["X"])
+    assert len(names["store"]) == 8
+    np.testing.assert_array_equal(names["table"].values, names["encoder"].embed(names["X"]).values)
+
+
+def test_page_on_outcomes(run):
+    assert run("outcomes.md")["risk"].shape == (60,)
 
 
 def test_page_on_survival(run):
@@ -103,3 +130,16 @@ def test_page_on_survival(run):
     assert names["model"].score(names["nights"], names["y"]) > 0.5
     assert set(names["search"].cv_results_) >= {"mean_test_uno", "mean_test_brier"}
     assert list(names["display"].curves_) == ["low risk", "high risk"]
+
+
+def test_page_on_covariates(run):
+    names = run("covariates.md")
+    assert names["joint"].scores.index.unique("estimator").tolist()[-1] == "both"
+    assert set(names["search"].best_params_) == {"featureunion__transformer_weights"}
+
+
+def test_page_on_paper_tables(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("paper_tables.md")
+    assert r"\label{tab:results}" in (tmp_path / "results.tex").read_text(encoding="utf-8")
+    assert r"Sex, n (\%) & F" in (tmp_path / "table1.tex").read_text(encoding="utf-8")

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Pages of the guide: code, links and tables of contents."""
+"""Pages of the guide: code and its outputs, links and tables of contents."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import re
 from pathlib import Path
 
 import pytest
 
-from sleep2vec_sklearn import make_sleep_cohort
-from sleep2vec_sklearn.datasets import write_edf_cohort
+from tests.docs.page_code import BLOCKS, DOCS, agree, run_page, show
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
 TEXTS = {page: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
 LINKING = [*TEXTS, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
@@ -21,24 +21,27 @@ def find(pattern, text):
     return re.findall(pattern, text, re.DOTALL | re.MULTILINE)
 
 
-@pytest.fixture
-def my_study(tmp_path, monkeypatch):
-    """A folder of EDF files, smaller than that of the first page."""
-    monkeypatch.chdir(tmp_path)
-    cohort = make_sleep_cohort(
-        6, nights_per_subject=2, hours=0.5, modalities=["eeg", "spo2", "ibi"],
-        site_kinds=["laboratory"], missing=0, random_state=0,
-    )  # fmt: skip
-    write_edf_cohort(cohort, "my_study")
+@pytest.fixture(scope="module")
+def first_study(tmp_path_factory):
+    """The working folder of the first page, with the nights that it writes and other pages read."""
+    folder = tmp_path_factory.mktemp("first_page")
+    with contextlib.chdir(folder):
+        show(BLOCKS.search(TEXTS[DOCS / "start_here.md"])[2], {})
+    return folder
 
 
 @pytest.mark.parametrize("page", ["start_here", "reading", "nsrr", "wearables", "missing_sensors"])
-def test_code_of_page_runs(page, my_study):
-    blocks = find(r"```python\n(.*?)```", TEXTS[DOCS / f"{page}.md"])
-    assert blocks
-    names = {}
-    for block in blocks:
-        exec(block.replace("hours=1,", "hours=0.5, modalities=['eeg', 'ibi'],"), names)
+def test_code_of_page_runs(page, first_study, monkeypatch):
+    monkeypatch.chdir(first_study)
+    assert run_page(f"{page}.md")
+
+
+def test_stated_outputs_are_compared():
+    assert show("1\nprint('a')\n2.5", {}) == "a\n2.5\n"
+    assert agree("rows  0.79", "rows 0.80\n")
+    assert agree("rows ... end", "rows 0.80 end\n")
+    assert not agree("rows 0.79", "rows 0.82\n")
+    assert not agree("rows 12", "rows 13\n")
 
 
 def anchors(path):
@@ -55,6 +58,13 @@ def test_links_have_targets(page):
         path = page.parent / target if target else page
         assert path.exists(), link
         assert not anchor or anchor in anchors(path), link
+
+
+def test_gallery_orders_every_example():
+    order = re.search(r"^EXAMPLES = (\(.*?^\))", (DOCS / "conf.py").read_text(), re.DOTALL | re.M)
+    assert sorted(ast.literal_eval(order[1])) == sorted(
+        path.name for path in (ROOT / "examples").glob("plot_*.py")
+    )
 
 
 def test_contents_list_every_page():
