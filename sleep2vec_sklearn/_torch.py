@@ -187,9 +187,11 @@ def single_threaded(n_workers: int) -> Iterator[ThreadPoolExecutor]:
                 for _ in range(n_workers):
                     pool.submit(started.wait)
                 started.wait(_SECONDS_TO_START)
-            except RuntimeError as error:
-                # those that did start would wait for the others forever
+            except BaseException as error:
+                # also by Ctrl-C: those that did start would wait for the others forever
                 started.abort()
+                if not isinstance(error, RuntimeError):
+                    raise
                 raise RuntimeError(
                     f"the system did not start the {n_workers} threads that compute ({error!r}). "
                     "Ask for fewer with torch.set_num_threads, or raise its limit (ulimit -u)."

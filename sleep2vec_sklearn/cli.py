@@ -433,7 +433,9 @@ def _facts_of(night: Recording) -> list[Any]:
     files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
     labels = None if night.stages is None else sha256(night.stages.tobytes())
     facts = str(night.id), str(night.subject), str(night.start), night.lights
-    return [*facts, night.n_epochs, night.modalities, files, labels]
+    # of which stagers make use
+    person = [str(night.metadata.get(name)) for name in ("age", "sex")]
+    return [*facts, *person, night.n_epochs, night.modalities, files, labels]
 
 
 def _key_of(options: argparse.Namespace) -> str:

@@ -155,6 +155,19 @@ def test_unstartable_threads_are_an_error(monkeypatch):
     assert not started[0].is_alive()
 
 
+def test_interruptions_end_starting_threads(monkeypatch):
+    wait = threading.Barrier.wait
+
+    def interrupt(barrier, timeout=None):
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        return wait(barrier, timeout)
+
+    monkeypatch.setattr(threading.Barrier, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt), torch_module.single_threaded(2):
+        pass
+
+
 def test_missing_threads_time_out(monkeypatch):
     monkeypatch.setattr(torch_module, "_SECONDS_TO_START", 0.01)
     monkeypatch.setattr(torch_module.ThreadPoolExecutor, "submit", lambda *arguments: None)
