@@ -11,9 +11,7 @@ argparse, as a CLI library would be one more dependency for six subcommands.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -21,7 +19,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -30,28 +27,21 @@ from ._files import (
     check_writable,
     hash_file,
     import_pyarrow,
-    sha256,
-    write_atomic,
 )
+from ._night_work import NightEmbedding, NightStaging, carry_out, say, write_csv
 from ._version import __version__
-from ._warnings import listed
-from .errors import CheckpointError, ReadError, Sleep2VecError, Sleep2VecWarning
+from .errors import ReadError, Sleep2VecError, Sleep2VecWarning
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .encoding.transformer import Sleep2VecTransformer
     from .readers.formats import ChannelTable
     from .recordings.cohort import Cohort
-    from .recordings.recording import Recording
 
 _SUCCESS, _FAILURE, _INTERRUPTED = 0, 1, 130
 _TABLES = (".csv", ".tsv", ".xlsx")
 _EMBEDDING_SUFFIXES = (".parquet", ".npz", ".csv", ".dta")
-# not in the name of a file on some system
-_UNSAFE = re.compile(r'[<>:"/\\|?*%\x00-\x1f]')
 _FAILURES_TOLD = 10
-_ROWS = ".nights"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,14 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return options.run(options)
         except KeyboardInterrupt:
-            _say("interrupted; what was finished is kept, the same command goes on from there")
+            say("interrupted; what was finished is kept, the same command goes on from there")
             return _INTERRUPTED
         except BrokenPipeError:
             # the reader of a pipe, such as head, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return _SUCCESS
         except (Sleep2VecError, OSError, ImportError, ValueError) as error:
-            _say(f"error: {error}")
+            say(f"error: {error}")
             return _FAILURE
 
 
@@ -342,100 +332,18 @@ def _stage(options: argparse.Namespace) -> int:
     cohort = _read(options.paths, options, labels_wanted=False)
     options.out.mkdir(parents=True, exist_ok=True)
     check_writable(options.out / "statistics.csv")
-    work = _Staging(options.out, formats, options.stager, options.lights, _key_of(options))
+    work = NightStaging(options.out, formats, options.stager, options.lights, _key_of(options))
     failures = _failures_of(cohort)
     nights = [night for night in cohort if not work.is_done(night)]
     _tell_resumed(len(cohort) - len(nights), len(cohort), "staged")
     try:
-        for night, outcome in _carry_out(work, nights, options.jobs, "staging"):
+        for night, outcome in carry_out(work, nights, options.jobs, "staging"):
             if outcome.error is not None:
                 work.forget(night)
                 failures[str(night.id)] = outcome.error
     finally:
         work.join()
     return _tell(failures, len(cohort) + len(cohort.failures), options.out / "failures.csv")
-
-
-@dataclass(frozen=True)
-class _Staging:
-    """Stage one night, and write its files and its row of statistics."""
-
-    folder: Path
-    formats: tuple[str, ...]
-    stager: str
-    lights: Any
-    made_by: str
-
-    def __call__(self, night: Recording) -> None:
-        from . import stage_night
-
-        staged = stage_night(night, stager=self.stager, cache=None)
-        for suffix, path in zip(self.formats, self._files_of(night), strict=True):
-            staged.to_csv(path) if suffix == "csv" else staged.to_edf(path)
-        row = {
-            "recording": str(night.id),
-            "subject": str(night.subject),
-            "stager": self.stager,
-            "hours": night.duration / 3600,
-            "sensors": " ".join(staged.modalities),
-            **staged.statistics(lights=self.lights),
-        }
-        # the last of its files, so that a night with a row is done
-        document = {"key": self._key(night), "row": row}
-        path = self._row_of(night)
-        path.parent.mkdir(exist_ok=True)
-        write_atomic(path, json.dumps(document).encode())
-
-    def is_done(self, night: Recording) -> bool:
-        """Whether the same night was staged so before, and its files are still there."""
-        try:
-            document = json.loads(self._row_of(night).read_text(encoding="utf-8"))
-            is_same = document["key"] == self._key(night)
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
-        return is_same and all(path.exists() for path in self._files_of(night))
-
-    def forget(self, night: Recording) -> None:
-        """Drop the row of an earlier call."""
-        self._row_of(night).unlink(missing_ok=True)
-
-    def join(self) -> None:
-        """Write the rows of all nights of the folder as a table."""
-        rows = []
-        for path in sorted((self.folder / _ROWS).glob("*.json")):
-            try:
-                rows.append(dict(json.loads(path.read_text(encoding="utf-8"))["row"]))
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                _say(f"warning: {path} is left out of statistics.csv: {error!r}")
-        if rows:
-            path = self.folder / "statistics.csv"
-            _write_csv(path, rows)
-            _say(f"{len(rows)} nights in {path}")
-
-    def _key(self, night: Recording) -> str:
-        return sha256(canonical_json([_facts_of(night), self.made_by]))
-
-    def _files_of(self, night: Recording) -> list[Path]:
-        # not called stages or hypnogram, which the next reader would take for scored ones
-        return [self.folder / f"{_stem(night)}-predicted.{suffix}" for suffix in self.formats]
-
-    def _row_of(self, night: Recording) -> Path:
-        return self.folder / _ROWS / f"{_stem(night)}.json"
-
-
-def _stem(night: Recording) -> str:
-    return _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", str(night.id))
-
-
-def _facts_of(night: Recording) -> list[Any]:
-    """What results of a night depend on: its files as they are now, and what is known of it."""
-    stats = [(str(path), os.stat(path)) for path in night.files]
-    files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
-    labels = None if night.stages is None else sha256(night.stages.tobytes())
-    facts = str(night.id), str(night.subject), str(night.start), night.lights
-    # of which stagers make use
-    person = [str(night.metadata.get(name)) for name in ("age", "sex")]
-    return [*facts, *person, night.n_epochs, night.modalities, files, labels]
 
 
 def _key_of(options: argparse.Namespace) -> str:
@@ -468,51 +376,21 @@ def _embed(options: argparse.Namespace) -> int:
     )
     parts = _beside(options.out, "parts")
     parts.mkdir(exist_ok=True)
-    work = _Embedding(transformer, parts, options.epochs, _key_of(options))
+    work = NightEmbedding(transformer, parts, options.epochs, _key_of(options))
     failures = _failures_of(cohort)
     nights = [night for night in cohort if not work.is_done(night)]
     _tell_resumed(len(cohort) - len(nights), len(cohort), "embedded")
-    for night, outcome in _carry_out(work, nights, options.jobs, "embedding"):
+    for night, outcome in carry_out(work, nights, options.jobs, "embedding"):
         if outcome.error is not None:
             failures[str(night.id)] = outcome.error
     made = [work.path_of(night) for night in cohort if str(night.id) not in failures]
     if made:
         n_rows = join_files(made, options.out, covariates)
-        _say(f"{n_rows} rows of {len(made)} nights in {options.out}")
+        say(f"{n_rows} rows of {len(made)} nights in {options.out}")
     if len(made) == len(cohort):
         # kept where nights failed, for the call that repeats them
         shutil.rmtree(parts)
     return _tell(failures, len(cohort) + len(cohort.failures), _beside(options.out, "failures.csv"))
-
-
-@dataclass(frozen=True)
-class _Embedding:
-    """Embed one night and write its rows to a file of its own."""
-
-    transformer: Sleep2VecTransformer
-    folder: Path
-    by_epoch: bool
-    made_by: str
-
-    def __call__(self, night: Recording) -> None:
-        from sklearn import clone
-
-        from . import EpochSequence
-
-        path = self.path_of(night)
-        X = EpochSequence([night]) if self.by_epoch else [night]
-        clone(self.transformer).fit(X).embed(X).save(path)
-
-    def is_done(self, night: Recording) -> bool:
-        """Whether the same night was embedded so before."""
-        try:
-            return self.path_of(night).exists()
-        except OSError:
-            return False
-
-    def path_of(self, night: Recording) -> Path:
-        """A name that changes with all that makes other rows of a night."""
-        return self.folder / f"{sha256(canonical_json([_facts_of(night), self.made_by]))[:32]}.npz"
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -531,7 +409,7 @@ def _report(options: argparse.Namespace) -> int:
     else:
         stager = options.stager or "bundled"
         night_report(cohort[0], options.out, stager=stager, lights=options.lights)
-    _say(f"{options.out} ({options.out.stat().st_size / 1024:.0f} kB)")
+    say(f"{options.out} ({options.out.stat().st_size / 1024:.0f} kB)")
     return _tell(_failures_of(cohort), len(cohort) + len(cohort.failures))
 
 
@@ -553,7 +431,7 @@ def _pretrain(options: argparse.Namespace) -> int:
         state_dir=run / "state", verbose=_verbose(),
     )  # fmt: skip
     pretrainer.fit(store).save(options.out)
-    _say(f"{options.out}; {run} holds the prepared nights and the run's state")
+    say(f"{options.out}; {run} holds the prepared nights and the run's state")
     failures = _failures_of(cohort) | dict(store.failures.itertuples(index=False))
     n_nights = len(cohort) + len(cohort.failures)
     return _tell(failures, n_nights, _beside(options.out, "failures.csv"))
@@ -566,59 +444,6 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 # What commands share.
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What became of a night in this process or a worker."""
-
-    result: Any = None
-    error: str | None = None
-    warnings: list[str] = field(default_factory=list)
-
-
-def _carry_out(
-    work: Callable[[Recording], Any], nights: Sequence[Recording], n_jobs: int, what: str
-) -> Iterator[tuple[Recording, _Outcome]]:
-    """Nights and their outcomes in order, with a progress bar; warnings of a kind once."""
-    from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
-
-    attempts = (delayed(_attempt)(work, night) for night in nights)
-    outcomes = Parallel(n_jobs=n_jobs, return_as="generator")(attempts)
-    told: dict[str, list[str]] = {}
-    # a log file gets a line a minute
-    interval = 0.1 if sys.stderr.isatty() else 60
-    bar = tqdm(
-        zip(nights, outcomes, strict=True), total=len(nights), desc=what, unit="night",
-        mininterval=interval, maxinterval=interval,
-    )  # fmt: skip
-    for night, outcome in bar:
-        for text in outcome.warnings:
-            kind = re.sub(r"\d+", "#", text.replace(str(night.id), ""))
-            told.setdefault(kind, []).append(str(night.id))
-            if len(told[kind]) == 1:
-                _say(f"warning: {text}")
-        yield night, outcome
-    for first, *others in told.values():
-        if others:
-            _say(f"warning: as that of {first} of {len(others)} more nights: {listed(others)}")
-
-
-def _attempt(work: Callable[[Recording], Any], night: Recording) -> _Outcome:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", Sleep2VecWarning)
-        try:
-            result, error = work(night), None
-        except (CheckpointError, ImportError):
-            # of the call, not of this night
-            raise
-        except Exception as reason:
-            # whatever a damaged file makes other libraries raise, it costs one night
-            own = isinstance(reason, Sleep2VecError | OSError)
-            result, error = None, str(reason) if own else f"{type(reason).__name__}: {reason}"
-    return _Outcome(result, error, [str(warning.message) for warning in caught])
 
 
 def _read(
@@ -671,31 +496,24 @@ def _tell(failures: Mapping[str, str], n_nights: int, path: Path | None = None) 
     if not failures:
         return _SUCCESS
     for name, reason in list(failures.items())[:_FAILURES_TOLD]:
-        _say(f"failed: {reason if name in reason else f'{name}: {reason}'}")
+        say(f"failed: {reason if name in reason else f'{name}: {reason}'}")
     if path is not None:
-        _write_csv(path, [{"recording": name, "reason": why} for name, why in failures.items()])
+        write_csv(path, [{"recording": name, "reason": why} for name, why in failures.items()])
     listed = "" if path is None else f", listed in {path}"
-    _say(f"{len(failures)} of {n_nights} nights failed{listed}")
+    say(f"{len(failures)} of {n_nights} nights failed{listed}")
     return _FAILURE
 
 
 def _tell_resumed(n_done: int, n_nights: int, what: str) -> None:
     if n_done:
-        _say(f"{n_done} of {n_nights} nights were {what} before and are kept")
+        say(f"{n_done} of {n_nights} nights were {what} before and are kept")
 
 
 def _write_or_print(table: pd.DataFrame, text: str, path: Path | None) -> None:
     if path is None:
         print(text)
     else:
-        _write_csv(path, table)
-
-
-def _write_csv(path: Path, table: Any) -> None:
-    import pandas as pd
-
-    text = pd.DataFrame(table).to_csv(index=False, lineterminator="\n")
-    write_atomic(path, text.encode())
+        write_csv(path, table)
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -706,20 +524,13 @@ def _verbose() -> int:
     return int(sys.stderr.isatty())
 
 
-def _say(text: str) -> None:
-    from tqdm import tqdm
-
-    # above a progress bar, if there is one
-    tqdm.write(text, file=sys.stderr)
-
-
 @contextmanager
 def _warnings_as_lines() -> Iterator[None]:
     """Show the library's warnings as lines without code, and no others."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", Sleep2VecWarning)
-        warnings.showwarning = lambda message, *args, **kwargs: _say(f"warning: {message}")
+        warnings.showwarning = lambda message, *args, **kwargs: say(f"warning: {message}")
         yield
 
 

@@ -255,9 +255,9 @@ def test_folders_without_permission(written, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["a/b", "..", "a:b", "c%2Fd", "é ü"])
 def test_ids_cannot_leave_the_folder(name, tmp_path):
     from sleep2vec_sklearn import Recording
-    from sleep2vec_sklearn.cli import _Staging
+    from sleep2vec_sklearn._night_work import NightStaging
 
-    work = _Staging(tmp_path, ("csv",), "bundled", None, "")
+    work = NightStaging(tmp_path, ("csv",), "bundled", None, "")
     (path,) = work._files_of(Recording({"spo2": np.full(480, 95.0)}, id=name))
     assert path.resolve().parent == tmp_path.resolve()
 
