@@ -10,10 +10,10 @@ from 59 on carry a longer time, a field, or text.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -90,12 +90,17 @@ def read_numbers(path: Path, accepted: str, **options: Any) -> np.ndarray:
     """Numbers of a text file by :func:`numpy.loadtxt`."""
     check_file(path, MOST_TABLE_BYTES)
     try:
-        with warnings.catch_warnings():
-            # numpy warns of a file without rows, which each loader treats in its own way
-            warnings.filterwarnings("ignore", "loadtxt", UserWarning)
-            return np.loadtxt(path, **options)
+        # numpy warns of a file without rows, which each loader treats in its own way
+        if not _has_rows(path, options.get("skiprows", 0)):
+            return np.empty((0, 1) if options.get("ndmin") == 2 else 0)
+        return np.loadtxt(path, **options)
     except (OSError, ValueError) as error:
         raise unreadable(path, error, accepted) from error
+
+
+def _has_rows(path: Path, n_skipped: int) -> bool:
+    with path.open("rb") as file:
+        return any(line.partition(b"#")[0].strip() for line in islice(file, n_skipped, None))
 
 
 def read_arrays(path: Path, names: Sequence[str], accepted: str) -> list[np.ndarray]:

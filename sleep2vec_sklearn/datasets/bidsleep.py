@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import zlib
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import ReadError
-from ..readers._boundary import check_matlab
+from ..readers._boundary import check_file
+from ..readers._matlab import read_vectors
 from ..readers.wearables import WearableSource
 from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
@@ -21,6 +23,7 @@ _TIMEZONE = "America/New_York"
 _SCORERS = ("expert", "dreem")
 # hr.csv has no header, motion.csv has Timestamp, x, y, z
 _COLUMNS = {"time": (0, "s"), "heart_rate": (1, "bpm")}
+_MOST_BYTES = 1 << 24
 _ACCEPTED = f"a MATLAB file (not 7.3) with recStart and labels of 30-s epochs, as in {_DATASET}"
 
 
@@ -99,16 +102,17 @@ def _read_night(path: Path, scorer: str) -> Recording:
 
 def _read_labels(path: Path, scorer: str) -> tuple[datetime, np.ndarray]:
     """Local start, and a stage per epoch; 5 and others are unscored."""
-    from scipy.io import loadmat
-
     try:
-        check_matlab(path)
-        content = loadmat(path)
-        start = datetime.fromisoformat(str(np.ravel(content["recStart"])[0]).strip())
-        codes = np.ravel(content[f"{scorer}_label"]).astype(int)
-    # scipy raises its own MatReadError, and NotImplementedError for version 7.3
-    except Exception as error:
+        check_file(path, _MOST_BYTES)
+        name = f"{scorer}_label"
+        variables = read_vectors(path, ("recStart", name))
+        start = datetime.fromisoformat(str(variables["recStart"]).strip())
+        codes = np.asarray(variables[name], dtype=float)
+    except (LookupError, TypeError, ValueError, zlib.error) as error:
         raise unreadable(path, error, _ACCEPTED) from error
     if not len(codes):
         raise unreadable(path, f"{scorer}_label is empty", _ACCEPTED)
-    return start, np.where((codes >= 0) & (codes <= 4), codes, -1).astype(np.int8)
+    stages = np.full(len(codes), -1, dtype=np.int8)
+    is_stage = np.isin(codes, range(5))
+    stages[is_stage] = codes[is_stage]
+    return start, stages

@@ -389,7 +389,7 @@ def _fetch_files(
     if missing and not download_if_missing:
         raise _missing_error(source, missing, "download_if_missing is False")
     fetch = _download_file if download_if_missing else _verify_file
-    for name in progress_bar(bool(verbose), names, desc=source.path.parent.name, unit="file"):
+    for name in progress_bar(verbose, names, desc=source.path.parent.name, unit="file"):
         fetch(source, name, verbose)
 
 

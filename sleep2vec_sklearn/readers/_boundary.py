@@ -11,13 +11,14 @@ import os
 import re
 import stat
 import zipfile
-import zlib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from .._arguments import shown
+from .._untrusted import check_mode
 from ..errors import ReadError, Sleep2VecError
 
 DAY = 86_400.0
@@ -37,12 +38,21 @@ DEEPEST_XML = 64
 MOST_TABLE_BYTES = 256 << 20
 # an archive may grow to this size, or to so many times its own
 _LONGEST_QUOTE = 200
-_COMPRESSED = 15  # the type of a variable of MATLAB
 ARCHIVE_BYTES, ARCHIVE_RATIO, MOST_MEMBERS = 64 << 20, 100, 10_000
 # seconds, before and after 1970, that have a date
 LARGEST_TIME = 6e10
 # entities and default attributes of a document's own may grow without end
 _GROWING_XML = re.compile(rb"<!ENTITY|<!ATTLIST[^>]*[\"']")
+
+
+def as_path(path: Any, name: str = "path") -> Path:
+    """A path; other things are refused with the name of the argument."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise ReadError(
+            f"{name} is {shown(path)}; accepted is a path as text or a pathlib.Path. Pass the "
+            "file's name."
+        )
+    return Path(path)
 
 
 class BadFileError(ValueError):
@@ -86,10 +96,10 @@ def check_file(path: Path, most_bytes: float = float("inf")) -> os.stat_result:
         raise ReadError(f"{path}: cannot be opened ({reason}).") from error
     if stat.S_ISDIR(state.st_mode):
         raise ReadError(f"{path}: is a folder; accepted is a file. Name one of those in it.")
-    if not stat.S_ISREG(state.st_mode):
-        raise ReadError(
-            f"{path}: a pipe, socket or device; accepted are files. Write what it holds to a file."
-        )
+    try:
+        check_mode(state.st_mode)
+    except ValueError as error:
+        raise ReadError(f"{path}: {error}. Write what it holds to a file.") from None
     if state.st_size > most_bytes:
         raise ReadError(
             f"{path}: has {state.st_size:,} bytes; files of its kind are read up to "
@@ -139,25 +149,6 @@ def check_archive(path: Path, members: Iterable[zipfile.ZipInfo]) -> None:
             f"are {MOST_MEMBERS:,} files, and {most:,} bytes or {ARCHIVE_RATIO} times its size. "
             "Unpack it by hand if it is to be trusted, and save it uncompressed."
         )
-
-
-def check_matlab(path: Path) -> None:
-    """Refuse a MATLAB file (version 5) whose compressed variables would grow out of bounds."""
-    state = check_file(path)
-    most, grown = max(ARCHIVE_BYTES, ARCHIVE_RATIO * state.st_size), 0
-    with path.open("rb") as file:
-        head = file.read(128)
-        order = "big" if head[126:128] == b"MI" else "little"
-        while len(tag := file.read(8)) == 8:
-            kind, size = (int.from_bytes(part, order) for part in (tag[:4], tag[4:]))  # type: ignore[arg-type]
-            if kind != _COMPRESSED or size > state.st_size:
-                break
-            unpacker, rest = zlib.decompressobj(), file.read(size)
-            while rest and grown <= most:
-                grown += len(unpacker.decompress(rest, 1 << 20))
-                rest = unpacker.unconsumed_tail
-            if grown > most:
-                raise BadFileError(f"its variables grow to more than {most:,} bytes.")
 
 
 def check_added_samples(

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from pandas.tseries.api import guess_datetime_format
 
+from .._arguments import check_text, shown
 from ..errors import ReadError
 from ._boundary import DAY, LONGEST_LABEL, check_file
 
@@ -274,10 +275,10 @@ def check_timezone(timezone: str | None) -> None:
     """Raise a ReadError for the name of no time zone."""
     try:
         if timezone is not None:
-            utc_offset(0.0, timezone)
-    except (KeyError, ValueError, OSError) as error:
+            utc_offset(0.0, check_text("timezone", timezone))
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise ReadError(
-            f"timezone is {timezone!r}; accepted are IANA names such as 'Europe/Berlin'. On "
+            f"timezone is {shown(timezone)}; accepted are IANA names such as 'Europe/Berlin'. On "
             "Windows they need pip install tzdata."
         ) from error
 

@@ -415,8 +415,8 @@ def fingerprint_of(paths: Sequence[Path], settings: Any) -> str:
     """Hex sha256 of files, each read once, and of the ``repr`` of the settings to read them."""
     hashes = []
     for path in paths:
-        with only_read_errors(Path(path), "the hash of files", f"{_HINT}."):
-            hashes.append(hash_file(Path(path)))
+        with only_read_errors(path, "the hash of files", f"{_HINT}."):
+            hashes.append(hash_file(path))
     return sha256(repr((_READER_REVISION, settings)), *hashes)
 
 

@@ -23,7 +23,7 @@ from ..errors import ReadError, RecordingWarning
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
-from ._boundary import DAY
+from ._boundary import DAY, as_path
 from ._delimited import TEXT_SUFFIXES, strip_quantity
 from ._label_tables import has_stage_column, no_scorer
 from ._scoring import DATES_DIFFER, CodeNote, LabelContext, Scoring, decide_coding, fit_days
@@ -209,7 +209,7 @@ def read_night_labels(
     if hypnogram is False:
         return {}, ()
     known = LabelContext(source.start, source.duration, scorer, coding)
-    files = find_hypnograms(path) if hypnogram is None else [Path(hypnogram)]
+    files = find_hypnograms(path) if hypnogram is None else [as_path(hypnogram, "hypnogram")]
     errors: list[ReadError] = []
     for file in files:
         try:

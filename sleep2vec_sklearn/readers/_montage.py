@@ -19,6 +19,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from .._arguments import check_option
 from ..errors import InvalidSignalError, NoUsableChannelError, ReadError
 from ..recordings._notes import Caution
 from ..recordings._usable import find_good_epochs
@@ -111,8 +112,7 @@ class Montage:
 
 def check_derivations(mode: str) -> None:
     """Refuse a value of ``derivations=`` that is not known."""
-    if mode not in DERIVATIONS:
-        raise ValueError(f"derivations must be one of {', '.join(DERIVATIONS)}, got {mode!r}.")
+    check_option("derivations", mode, DERIVATIONS)
 
 
 def pick_montage(

@@ -10,15 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import pandas as pd
 
-from .._warnings import listed, warn
+from .._arguments import check_number, check_option, check_text, is_missing, shown
+from .._progress import progress_bar
+from .._warnings import handed_on, listed, warn
 from ..errors import ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
-from ..recordings.cohort import Cohort, is_missing
+from ..recordings.cohort import Cohort
 from ..recordings.modality import list_modalities
 from ..recordings.recording import Recording
 from ..recordings.sources import check_mapping
@@ -60,13 +62,16 @@ _LAST_PART = re.compile(
     re.IGNORECASE,
 )
 _FIRST_DATE = re.compile(r"(19|20)\d\d[-_. ]?[01]\d[-_. ]?[0-3]\d[-_. ]+")
+# of nights of which none could be read
+_MOST_REASONS, _LONGEST_REASON = 10, 400
+_NUMBER = re.compile(r"\d+")
 _NUMBER_PART = re.compile(r"[\d\-_. ]+")
 
 
 def read_cohort(
     source: str | PathLike[str] | pd.DataFrame | Sequence[str | PathLike[str]], *,
     pattern: str | None = None, metadata: pd.DataFrame | str | PathLike[str] | None = None,
-    on: str | None = None, on_error: str = "warn",
+    on: str | None = None, on_error: str = "warn", hypnogram: Literal[False] | None = None,
     modalities: str | Sequence[str] | None = None, channels: Mapping[str, Any] | None = None,
     units: Mapping[str, str] | None = None, derivations: str = "one", derive: bool = True,
     scorer: str | None = None, columns: Mapping[str, Any] | None = None,
@@ -98,6 +103,9 @@ def read_cohort(
     on_error : {"warn", "raise"}, default="warn"
         What to do if nights cannot be read, whatever the reason: leave them out, list them in
         ``failures`` and warn once; or raise.
+    hypnogram : False, optional
+        False reads no labels, neither of files beside the recordings, of a table's column, nor of
+        annotations; by default those that are found.
     modalities, channels, units, derivations, derive, scorer, columns, timezone : optional
         As in :func:`read_recording`, for all nights.
     n_jobs : int, optional
@@ -113,8 +121,8 @@ def read_cohort(
     Raises
     ------
     ReadError
-        If there is no night, or none could be read; if two nights have one name, or a row of a
-        table fits two nights or, where rows are of subjects, two subjects.
+        If there is no night, or none could be read, with the reasons; if two nights have one name,
+        or a row of a table fits two nights or, where rows are of subjects, two subjects.
     UnknownModalityError
         If ``modalities`` or ``channels`` name one that is not in the catalogue.
 
@@ -129,18 +137,26 @@ def read_cohort(
     >>> cohort.metadata["age"].tolist()
     [45.1, 67.8, 77.9]
     """
-    if on_error not in ("raise", "warn"):
-        raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
-    if n_jobs == 0:
+    check_option("on_error", on_error, ("raise", "warn"))
+    if n_jobs is not None and check_number("n_jobs", n_jobs, -1000, 1000, whole=True) == 0:
         raise ValueError("n_jobs must be None or a whole number other than 0, got 0.")
+    for name, text in (("pattern", pattern), ("on", on)):
+        if text is not None:
+            check_text(name, text)
+    if hypnogram is not None and hypnogram is not False:
+        raise ValueError(
+            f"hypnogram is {shown(hypnogram)}; accepted for all nights is False, which reads no "
+            "labels. Name the files of labels in a table with columns path and hypnogram."
+        )
     check_derivations(derivations)
     # a wrong name is an error of the call, not of each night
     list_modalities(modalities)
     list_modalities(list(check_mapping("channels", channels)))
     table = _list_nights(source, pattern, metadata is not None)
     if metadata is not None:
-        what = "metadata" if isinstance(metadata, pd.DataFrame) else str(metadata)
-        extra = metadata if isinstance(metadata, pd.DataFrame) else read_table(metadata)
+        is_table = isinstance(metadata, pd.DataFrame)
+        what = "metadata" if is_table else str(metadata)
+        extra = metadata if is_table else read_table(metadata)
         table = join(table, _name_nights(table), extra, on, what)
     elif on is not None:
         raise ValueError(f"on is {on!r}, but there is no metadata whose rows it could name.")
@@ -151,6 +167,8 @@ def read_cohort(
     )
     # without the covariates, of which tables of studies have a thousand
     given = table[[name for name in _ARGUMENTS if name in table.columns]].to_dict("records")
+    if hypnogram is False:
+        given = [{**row, "hypnogram": False} for row in given]
     results = _read_all(given, settings, n_jobs, verbose)
     results = settle_codes(
         results, lambda i, coding: _read_night(given[i], replace(settings, coding=coding))
@@ -161,7 +179,7 @@ def read_cohort(
     reasons = [(path, reason) for path, reason, _ in failures]
     if len(failures) == len(results):
         raise ReadError(
-            f"none of {len(results)} nights could be read. The first: {reasons[0][1]}"
+            f"none of {len(results)} nights could be read. {_list_reasons(reasons)}"
         ) from failures[0][2]
     if failures:
         warn(
@@ -178,6 +196,22 @@ def read_cohort(
         if given[i].get("hypnogram") is not False and not is_wearable(given[i]["path"])
     )
     return Cohort(recordings, _merge_metadata(recordings, table.iloc[rows]), reasons)
+
+
+def _list_reasons(reasons: Sequence[tuple[str, str]]) -> str:
+    """Why nights could not be read, the most frequent reason first, each with its first night."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for path, reason in reasons:
+        # one reason names each file that it is of
+        kind = reason.replace(path, "").replace(Path(path).name, "")
+        groups[_NUMBER.sub("", kind)].append(reason)
+    first = f"The first: {reasons[0][1]}"
+    if len(groups) == 1:
+        return first
+    found = sorted(groups.values(), key=len, reverse=True)
+    texts = [f"{len(of_kind)} as {of_kind[0][:_LONGEST_REASON]}" for of_kind in found]
+    more = f"; and {len(texts) - _MOST_REASONS} more reasons" if texts[_MOST_REASONS:] else ""
+    return f"{first} All {len(texts)} reasons: {'; '.join(texts[:_MOST_REASONS])}{more}."
 
 
 def _list_nights(
@@ -501,7 +535,7 @@ def _warn_of_subjects(table: pd.DataFrame) -> None:
         )
     owners: dict[str, set[Any]] = defaultdict(set)
     for file, subject in table[["path", "subject"]].explode("path").dropna().to_numpy():
-        owners[os.path.realpath(file)].add(subject)
+        owners[os.path.realpath(_path_of(file))].add(subject)
     shared = [(file, *map(repr, names)) for file, names in owners.items() if len(names) > 1]
     if shared:
         warn(
@@ -635,11 +669,14 @@ def _read_all(
     rows: list[dict[str, Any]], settings: ReadSettings, n_jobs: int | None, verbose: int
 ) -> list[Recording | _Failure]:
     from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
 
-    work = (delayed(_read_night)(row, settings) for row in rows)
-    results = Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")(work)
-    return list(tqdm(results, total=len(rows), desc="reading", unit="night", disable=not verbose))
+    read, results = handed_on(_read_night), []
+    work = (delayed(read)(row, settings) for row in rows)
+    with progress_bar(verbose, total=len(rows), desc="reading", unit="night") as bar:
+        for result in Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")(work):
+            results.append(result)
+            bar.update()
+    return results
 
 
 def _read_night(row: dict[str, Any], settings: ReadSettings) -> Recording | _Failure:

@@ -32,7 +32,7 @@ from ..errors import ReadError
 from ..recordings import derivation
 from ..recordings.modality import MODALITIES, get_modality, list_modalities
 from ..recordings.sources import Signal, SignalLayout
-from ._boundary import check_file, only_read_errors
+from ._boundary import as_path, check_file, only_read_errors
 from ._edf_header import read_header
 from ._montage import check_derivations, pick_montage
 from ._scoring import Scoring
@@ -85,7 +85,7 @@ def describe_channels(path: str | PathLike[str], *, derivations: str = "one") ->
     1            THOR RES   effort   32.0  True
     2  THOR RES (derived)     resp    4.0  True
     """
-    path = Path(path)
+    path = as_path(path)
     check_derivations(derivations)
     with only_read_errors(path, "the reader of recordings"):
         return ChannelTable(_describe(path, derivations), columns=_COLUMNS)

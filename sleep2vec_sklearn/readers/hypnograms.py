@@ -13,15 +13,18 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from .._arguments import check_number, check_text, shown
 from .._warnings import warn
 from ..errors import ReadError, RecordingWarning
 from ..recordings._notes import Caution
 from ..recordings.modality import EPOCH_SECONDS
 from ._boundary import (
     LARGEST_TIME,
+    LONGEST_SECONDS,
     MOST_LABEL_BYTES,
     MOST_LABELS,
     BadFileError,
+    as_path,
     check_file,
     check_labels,
     only_read_errors,
@@ -93,8 +96,18 @@ def read_scoring(
     >>> scoring.onsets, scoring.stages
     (array([  0.,  30.,  60.,  90., 120.]), array([0, 0, 1, 2, 2], dtype=int8))
     """
-    known = LabelContext(start and start.replace(tzinfo=None), duration, scorer)
-    scoring = read_labels(Path(path), known)
+    path = as_path(path)
+    if start is not None and not isinstance(start, datetime):
+        raise ReadError(
+            f"start is {shown(start)}; accepted is a datetime, the clock time of the recording. "
+            "Pass recording.start, or None."
+        )
+    if duration is not None:
+        duration = check_number("duration", duration, 0, LONGEST_SECONDS)
+    if scorer is not None:
+        check_text("scorer", scorer)
+    known = LabelContext(None if start is None else start.replace(tzinfo=None), duration, scorer)
+    scoring = read_labels(path, known)
     for note in scoring.notes:
         # who asks for the file of predictions knows what it holds
         if isinstance(note, Caution) and note.kind != _PREDICTED:

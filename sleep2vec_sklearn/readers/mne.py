@@ -21,9 +21,9 @@ from ._boundary import (
     LONGEST_SECONDS,
     BadFileError,
     check_file,
-    check_matlab,
     only_read_errors,
 )
+from ._matlab import check_matlab
 from ._montage import Channel, Derivation, MontageSource
 from ._scoring import Scoring, ScoringBuilder, parse_stage
 

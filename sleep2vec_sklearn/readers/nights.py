@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._arguments import check_number, check_option, shown
 from .._files import sha256
 from .._warnings import listed, warn
 from ..errors import InvalidRecordingError, ReadError, RecordingWarning
@@ -19,7 +20,7 @@ from ..recordings.cohort import Cohort
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ..recordings.sources import Signal, SignalLayout
-from ._boundary import DAY
+from ._boundary import DAY, LONGEST_DAYS
 from ._delimited import TimeFormat, check_timezone, seconds_of, utc_offset
 from ._labels import cut_events
 from ._tables import plain_names, read_table, same_key, with_subjects
@@ -97,16 +98,17 @@ def split_nights(
     >>> [(night.id, night.start.isoformat(), night.duration / 3600) for night in nights]
     [('w-night1', '2024-05-01T22:00:00', 9.0), ('w-night2', '2024-05-02T22:00:00', 9.0)]
     """
-    if by not in ("clock", "diary", "inactivity"):
-        raise ValueError(f"by must be 'clock', 'diary' or 'inactivity', got {by!r}.")
+    check_option("by", by, ("clock", "diary", "inactivity"))
+    min_hours = check_number("min_hours", min_hours, 0, 24 * LONGEST_DAYS)
     if not isinstance(recording, Recording):
         raise InvalidRecordingError(
             f"recording is a {type(recording).__name__}; accepted is one Recording of several "
             "days. Pass split_nights(read_recording(path)) for a file, split_nights(cohort[0]) for "
             "a record of a cohort."
         )
+    timezone = recording.metadata.get("timezone") if timezone is None else timezone
     check_timezone(timezone)
-    local = _LocalClock(recording, timezone or recording.metadata.get("timezone"))
+    local = _LocalClock(recording, timezone)
     if by == "clock":
         spans = local.find_windows(window, max(min_hours * 3600, EPOCH_SECONDS))
     elif by == "diary":
@@ -208,7 +210,13 @@ def _read_diary(recording: Recording, diary: Any, local: _LocalClock) -> list[tu
                 "lights_off and lights_on, with dates. Rename them."
             )
         diary = diary[columns].itertuples(index=False)
-    rows = [tuple(row) for row in diary]
+    try:
+        rows = [tuple(row) for row in diary]
+    except TypeError:
+        raise ReadError(
+            f"diary is {shown(diary)}; accepted are a table, a path of one, and a list of pairs of "
+            "lights off and lights on, with dates. Pass [('2024-05-01 23:00', '2024-05-02 07:00')]."
+        ) from None
     texts = [moment for row in rows for moment in row if isinstance(moment, str)]
     day_first = bool(texts) and TimeFormat.of(texts, recording.start).day_first
     spans: list[tuple[float, float]] = []

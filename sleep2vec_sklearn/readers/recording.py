@@ -6,14 +6,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal, overload
 
+from .._arguments import check_option, shown
 from .._warnings import warn
 from ..errors import InvalidRecordingError, ReadError, RecordingWarning, Sleep2VecError
 from ..recordings._notes import warn_of_notes
 from ..recordings.modality import MODALITIES
 from ..recordings.recording import Recording
+from ._boundary import as_path
 from ._labels import align_labels, read_night_labels
 from ._nsrr import identify
 from .formats import ReadSettings, add_derived, open_source
@@ -128,8 +129,7 @@ def read_recording(
     >>> night.stages[20:25]  # from the hypnogram in the same folder
     array([1, 2, 2, 2, 2], dtype=int8)
     """
-    if on_error not in ("raise", "warn"):
-        raise ValueError(f"on_error must be 'raise' or 'warn', got {on_error!r}.")
+    check_option("on_error", on_error, ("raise", "warn"))
     if (columns is not None or timezone is not None) and not is_wearable(path):
         raise ReadError(
             f"{path}: columns and timezone are for files of wearables; accepted here are channels "
@@ -157,7 +157,14 @@ def read_night(
     metadata: Mapping[str, Any] | None = None, id: str | None = None,
 ) -> Recording:  # fmt: skip
     """:func:`read_recording` without warnings: what it would warn of is among the notes."""
-    files = [Path(path)] if isinstance(path, str | PathLike) else [Path(file) for file in path]
+    several = isinstance(path, Sequence) and not isinstance(path, str) and len(path) > 0
+    listed: Any = path if several else [path]
+    files = [as_path(file) for file in listed]
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise ReadError(
+            f"metadata is {shown(metadata)}; accepted is a dict of facts of the night. Of a row of "
+            "a table pass row.to_dict()."
+        )
     path = joint_path(files)
     source = open_source(path if len(files) == 1 else files, settings)
     labels, notes = read_night_labels(path, hypnogram, source, settings.scorer, settings.coding)

@@ -43,6 +43,33 @@ def test_scorers_are_chosen(tmp_path):
         load_bidsleep(tmp_path, scorer="both")
 
 
+@pytest.mark.parametrize("dtype", ["f8", "i2"])
+def test_labels_equal_those_written(tmp_path, dtype):
+    folder = write_bidsleep(tmp_path, motion=False)
+    codes = BIDSLEEP_CODES.astype(dtype).T
+    more = {"c": np.eye(3), "s": {"a": 1}, "dreem_label": np.zeros((2, 2))}
+    labels = {"recStart": "2024-05-01 22:00:00", "expert_label": codes, **more}
+    savemat(folder / "labels.mat", labels, do_compression=dtype == "i2")
+    (night,) = load_bidsleep(tmp_path)
+    assert night.stages.tolist() == [-1, 0, 1, 2, 3, 4, 4, 0]
+    with pytest.raises(ReadError, match="is no vector"):
+        load_bidsleep(tmp_path, scorer="dreem")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [(124, 5, "recStart"), (128, 13, "something else than arrays"),
+     (132, 255, "longer than what holds it"), (132 + 52, 99, "has not the parts")],
+)  # fmt: skip
+def test_damaged_labels_are_refused(tmp_path, place, value, message):
+    path = write_bidsleep(tmp_path, motion=False) / "labels.mat"
+    data = bytearray(path.read_bytes())
+    data[place] = value
+    path.write_bytes(data)
+    with pytest.raises(ReadError, match=message):
+        load_bidsleep(tmp_path)
+
+
 def test_repeated_hour_is_the_first(tmp_path):
     folder = write_bidsleep(tmp_path, start="2024-11-03 01:30:00", unix=1_730_611_800)
     (night,) = load_bidsleep(tmp_path)

@@ -10,7 +10,6 @@ import zipfile
 
 import numpy as np
 import pytest
-from scipy.io import savemat
 
 from sleep2vec_sklearn import (
     Recording,
@@ -23,7 +22,6 @@ from sleep2vec_sklearn.errors import InvalidSignalError, ReadError, RecordingWar
 from sleep2vec_sklearn.readers import EdfSource, _boundary, read_scoring
 from sleep2vec_sklearn.readers._boundary import (
     BadFileError,
-    check_matlab,
     only_read_errors,
     parse_xml,
 )
@@ -244,14 +242,6 @@ def test_views_of_databases_are_refused(tmp_path):
     database.close()
     with pytest.raises(ReadError, match="its 'data' is no plain table"):
         read_recording(tmp_path / "n.agd")
-
-
-def test_matlab_files_are_bounded(tmp_path, monkeypatch):
-    savemat(tmp_path / "a.mat", {"x": np.zeros(10**6, "i1")}, do_compression=True)
-    check_matlab(tmp_path / "a.mat")
-    monkeypatch.setattr(_boundary, "ARCHIVE_BYTES", 10**5)
-    with pytest.raises(BadFileError, match="its variables grow to more than"):
-        check_matlab(tmp_path / "a.mat")
 
 
 def test_night_lasts_no_decades():

@@ -259,6 +259,18 @@ def test_options_hold_for_all(nights):
     assert [n.modalities for n in read(folder, channels={"spo2": "spo2"})] == [("spo2",)] * 2
     with pytest.raises(ReadError, match=r"none of 2 nights could be read. The first: .*no usable"):
         read(folder, modalities=["eeg"])
+    (folder / "b.edf").write_bytes(b"")
+    with pytest.raises(ReadError, match=r"All 2 reasons: 1 as .*no usable.*; 1 as .*the file is"):
+        read(folder, modalities=["eeg"])
+
+
+def test_labels_may_be_ignored(folder):
+    with pytest.warns(RecordingWarning, match="1 of 4 nights could not be read"):
+        assert any(night.stages is not None for night in read(folder))
+    with pytest.warns(RecordingWarning, match="1 of 4 nights could not be read"):
+        assert all(night.stages is None for night in read(folder, hypnogram=False))
+    with pytest.raises(ValueError, match="accepted for all nights is False"):
+        read(folder, hypnogram="stages.csv")
 
 
 @pytest.mark.parametrize(
@@ -267,7 +279,7 @@ def test_options_hold_for_all(nights):
      ({"modalities": "eegs"}, UnknownModalityError, "unknown modality 'eegs'"),
      ({"channels": {"heart": "ECG"}}, UnknownModalityError, "unknown modality 'heart'"),
      ({"n_jobs": 0}, ValueError, "n_jobs must be None or a whole number other than 0, got 0"),
-     ({"on_error": "skip"}, ValueError, "on_error must be 'raise' or 'warn', got 'skip'"),
+     ({"on_error": "skip"}, ValueError, "on_error must be one of 'raise', 'warn'; got 'skip'"),
      ({"on": "subject"}, ValueError, "on is 'subject', but there is no metadata"),
      ({"metadata": "gone.csv"}, ReadError, r"^gone\.csv: no such file\. Check the path\.")],
 )  # fmt: skip

@@ -191,7 +191,9 @@ def test_channel_table_shows_derivations(write, mode, used, why):
 @pytest.mark.parametrize("call", [read_recording, read_cohort, describe_channels])
 def test_unknown_mode_raises_error(write, call):
     path = write(C4_M1=0)
-    with pytest.raises(ValueError, match="derivations must be one of one, fill, all, got 'both'"):
+    with pytest.raises(
+        ValueError, match="derivations must be one of 'one', 'fill', 'all'; got 'both'"
+    ):
         call(path.parent if call is read_cohort else path, derivations="both")
 
 

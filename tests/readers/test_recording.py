@@ -147,7 +147,7 @@ def test_on_error_warn_returns_none(tmp_path):
         assert read_recording(path, on_error="warn") is None
     with pytest.raises(ReadError):
         read_recording(path)
-    with pytest.raises(ValueError, match="'raise' or 'warn'"):
+    with pytest.raises(ValueError, match="'raise', 'warn'"):
         read_recording(path, on_error="ignore")
 
 

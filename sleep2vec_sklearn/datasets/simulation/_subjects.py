@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
+from ..._arguments import is_whole
 from ...recordings.modality import MODALITIES
 
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
@@ -237,7 +238,7 @@ def seed_from(random_state: Any) -> int:
         return int(random_state.integers(2**62))
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
-    if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool):
+    if is_whole(random_state):
         if random_state < 0:
             raise ValueError(f"random_state must not be negative, got {random_state}.")
         return int(random_state)

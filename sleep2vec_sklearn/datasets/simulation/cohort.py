@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfilt
 
+from ..._arguments import check_number
 from ..._files import sha256
 from ...recordings.cohort import Cohort
 from ...recordings.modality import EPOCH_SECONDS, MODALITIES, list_modalities
@@ -30,6 +31,7 @@ SIMULATION_REVISION = 6
 
 _DEFAULT_KINDS = ("full_laboratory", "laboratory", "wearable", "watch_laboratory", "home")
 _APNEA_AHI = 15
+_MOST_SIMULATED = 1_000_000
 _PER_MICROVOLT = {"uV": 1.0, "mV": 1e-3, "V": 1e-6}
 _VOLTAGES = ("eeg", "eog", "emg", "ecg")
 _FLAT_WHEN_OFF = ("eeg", "eog", "emg", "ecg", "airflow", "effort", "ppg", "actigraphy")
@@ -94,8 +96,13 @@ def make_sleep_cohort(
     >>> len(cohort), cohort[0].n_epochs
     (4, 120)
     """
-    counts = {"n_subjects": n_subjects, "nights_per_subject": nights_per_subject}
-    _check_parameters({**counts, "n_sites": n_sites}, hours, missing)
+    # by hand, because scikit-learn's constraints take a second to import
+    most = _MOST_SIMULATED
+    n_subjects = check_number("n_subjects", n_subjects, 1, most, whole=True)
+    nights_per_subject = check_number("nights_per_subject", nights_per_subject, 1, most, whole=True)
+    n_sites = check_number("n_sites", n_sites, 1, most, whole=True)
+    hours = check_number("hours", hours, 0.25, 24)
+    missing = check_number("missing", missing, 0, 1, below=True)
     requested = set(list_modalities(modalities))
     if not requested:
         raise ValueError("modalities is empty; pass None for all that a site records.")
@@ -120,21 +127,10 @@ def make_sleep_cohort(
     return as_cohort(recordings)
 
 
-def _check_parameters(counts: Mapping[str, Any], hours: float, missing: float) -> None:
-    # by hand, because scikit-learn's constraints take a second to import
-    for name, value in counts.items():
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
-    if not 0.25 <= hours <= 24:
-        raise ValueError(f"hours must be between 0.25 and 24, got {hours!r}.")
-    if not 0 <= missing < 1:
-        raise ValueError(f"missing is a probability, at least 0 and below 1, got {missing!r}.")
-
-
 def _select_kinds(site_kinds: Sequence[str] | None, requested: Set[str]) -> tuple[str, ...]:
     kinds = _DEFAULT_KINDS if site_kinds is None else site_kinds
-    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
-    unknown = [kind for kind in kinds if kind not in SITE_KINDS]
+    kinds = (kinds,) if isinstance(kinds, str) or not isinstance(kinds, Sequence) else tuple(kinds)
+    unknown = [kind for kind in kinds if not isinstance(kind, str) or kind not in SITE_KINDS]
     if unknown or not kinds:
         raise ValueError(
             f"site_kinds has {', '.join(map(repr, unknown)) or 'no entry'}; accepted are "
