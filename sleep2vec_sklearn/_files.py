@@ -254,7 +254,7 @@ def adopt_hashes(hashes: Mapping[tuple[str, int, int], str]) -> None:
 
 def _state_of(path: Path) -> tuple[str, int, int]:
     state = path.stat()
-    return str(path.resolve()), state.st_size, state.st_mtime_ns
+    return os.path.realpath(path), state.st_size, state.st_mtime_ns
 
 
 def check_format_version(path: object, version: int, newest: int, error: type[Exception]) -> None:

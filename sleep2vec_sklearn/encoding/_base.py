@@ -177,7 +177,8 @@ def choose_groups(
     """The groups of tokens to encode: those asked for, else all that the encoder has."""
     supported = tuple(encoder.groups)
     if modalities is not None:
-        names = [modalities] if isinstance(modalities, str) else list(modalities)
+        is_one = isinstance(modalities, str) or not isinstance(modalities, Iterable)
+        names: list[Any] = [modalities] if is_one else list(modalities)
         # a name that is in no catalogue is an error of its own
         chosen = tuple(n if n in supported else get_modality(n).name for n in dict.fromkeys(names))
         sensors = set(chosen).difference(encoder.background)

@@ -11,17 +11,11 @@ is lost, brings tokens and warnings back, and encodes in this process what is in
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
-import sys
-import threading
 import time
-import warnings
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import CancelledError
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -30,11 +24,18 @@ import numpy as np
 from joblib import Parallel, delayed, wrap_non_picklable_objects
 from joblib.parallel import get_active_backend
 
+from .._clusters import how_to_resume, lost_worker_errors
 from .._files import adopt_hashes, known_hashes
 from .._torch import resolve_device
-from .._warnings import ignored, warn
+from .._warnings import collected, ignored, warn
 from ..config import export_settings, import_settings
-from ..errors import CacheWarning, CheckpointError, CheckpointWarning, RecordingWarning
+from ..errors import (
+    CacheWarning,
+    CheckpointError,
+    CheckpointWarning,
+    ClusterError,
+    RecordingWarning,
+)
 from ..model.checkpoint import BUNDLED, Checkpoint, as_checkpoint
 from ..model.encoder import EncodedModality, Encoder
 from ._engine import EncodedNight, Engine
@@ -126,7 +127,7 @@ class _ParallelEncoding:
         return {
             i
             for i, recording in enumerate(self._inputs.recordings)
-            if known_hashes(recording.files) is not None and self._engine.is_cached(recording)
+            if self._engine.is_cached(recording)
         }
 
     def _encode_here(self, positions: Sequence[int]) -> Generator[EncodedNight]:
@@ -145,7 +146,7 @@ class _ParallelEncoding:
                         n_done += 1
                         yield night
                 return
-            except _lost_worker_errors() as error:
+            except lost_worker_errors() as error:
                 remaining = remaining[n_done:]
                 # one that fails twice in a row without a night in between will fail again
                 gives_up = (failed and n_done == 0) or not _workers_came_back()
@@ -166,7 +167,7 @@ class _ParallelEncoding:
         size = min(-(-len(positions) // (_TASKS_PER_WORKER * self._n_workers)), _NIGHTS_PER_TASK)
         shares = [positions[i : i + size] for i in range(0, len(positions), size)]
         # nights take seconds: a task of several batches of them would only be lost as a whole
-        parallel = Parallel(return_as="generator", batch_size=1)
+        parallel = _Parallel(return_as="generator", batch_size=1)
         encode = delayed(encode_share)
         results = parallel(encode(self._work, self._weights, *self._select(s)) for s in shares)
         try:
@@ -182,9 +183,7 @@ class _ParallelEncoding:
                 for night in encoded:
                     yield replace(night, position=share[night.position])
         finally:
-            # after an error, joblib says that tasks were cancelled; nobody can adjust them
-            with ignored(UserWarning, "[0-9]+ tasks "):
-                results.close()
+            results.close()
 
     def _select(self, positions: Sequence[int]) -> tuple[list, ...]:
         """Recordings, their locations in X, and the epochs asked for."""
@@ -192,6 +191,13 @@ class _ParallelEncoding:
         epochs = inputs.epochs or [None] * len(inputs.recordings)
         columns = (inputs.recordings, inputs.locations, epochs)
         return tuple([column[i] for i in positions] for column in columns)
+
+
+class _Parallel(Parallel):
+    """One that does not say, after an error, that tasks were cancelled: nobody can adjust them."""
+
+    def _warn_exit_early(self) -> None:
+        pass
 
 
 def _workers_came_back() -> bool:
@@ -206,19 +212,10 @@ def _workers_came_back() -> bool:
             pass
         except OSError as error:
             # alone, this process could need weeks for what was meant for a cluster
-            raise ConnectionError(
-                f"the scheduler of the cluster was lost ({error}). Start it again, connect a new "
-                "Client, and call again: with a directory as cache, nights that were finished are "
-                "not encoded again."
-            ) from error
+            finished = "with a directory as cache, finished nights are not encoded again"
+            raise ClusterError(how_to_resume(error, finished)) from error
         time.sleep(0.2)
     return False
-
-
-def _lost_worker_errors() -> tuple[type[BaseException], ...]:
-    distributed = sys.modules.get("distributed")
-    killed = () if distributed is None else (distributed.KilledWorker,)
-    return (BrokenProcessPool, CancelledError, *killed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +295,7 @@ def encode_share(
     cache = tokens if work.summary is None else store
     options = work.skip_unusable, work.find_windows
     engine = Engine(encoder, work.groups, work.read_ahead, cache, *options)
-    with _caught_warnings() as caught:
+    with collected(Warning, others=True) as caught:
         nights = list(engine.encode(recordings, locations))
     if work.summary is None:
         hashes = [known_hashes(recording.files) or {} for recording in recordings]
@@ -309,19 +306,6 @@ def encode_share(
         caught.append((CacheWarning, f"in a worker: {complaint}"))
     nights = [_without_tokens(night, work.summary, epochs[night.position]) for night in nights]
     return nights, [], {}, caught
-
-
-@contextmanager
-def _caught_warnings() -> Iterator[list[tuple[type[Warning], str]]]:
-    """Collect the warnings of a worker process; in a thread of a worker they stay in its log."""
-    caught: list[tuple[type[Warning], str]] = []
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if multiprocessing.parent_process() is None or not in_main_thread:
-        yield caught
-        return
-    with warnings.catch_warnings(record=True) as recorded:
-        yield caught
-    caught += [(warning.category, str(warning.message)) for warning in recorded]
 
 
 def _without_tokens(

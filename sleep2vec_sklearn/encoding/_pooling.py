@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from .inputs import EncoderInput
 if TYPE_CHECKING:
     from ..model.encoder import Encoder
     from ._engine import EncodedNight
+    from .cache import TokenCache
 
 FUSIONS = ("auto", "mean", "concat")
 POOLINGS = ("mean", "mean_std", "max", "cls")
@@ -46,13 +47,14 @@ class RowSummary:
     pooling: str
     n_around: int = 0  # epochs on either side whose mean follows an epoch's row
     own: Mapping[str, OwnBlock] | None = None  # by group, unless tokens are shared as a whole
-    center: bool = False  # whether an epoch's row is followed by what centring takes off it
+    center: bool = False  # whether an epoch's row is centred
     background: tuple[str, ...] = ()  # groups that are no sensor, and are not centred
+    apart: bool = False  # whether what centring takes off a row follows it instead
 
     @classmethod
     def of(
         cls, encoder: Encoder, groups: tuple[str, ...], fusion: str, pooling: str, n_around: int,
-        center: bool,
+        center: bool, apart: bool,
     ) -> RowSummary:  # fmt: skip
         """That of some groups of an encoder."""
         own = None
@@ -64,7 +66,12 @@ class RowSummary:
                 )
                 for name in groups
             }  # fmt: skip
-        return cls(groups, fusion, pooling, n_around, own, center, encoder.background)
+        return cls(groups, fusion, pooling, n_around, own, center, encoder.background, apart)
+
+    @property
+    def form(self) -> tuple:
+        """What tells the rows that it makes of an encoder's tokens from others."""
+        return self.modalities, self.fusion, self.n_around, self.center, self.apart
 
     def __call__(self, night: EncodedNight, epochs: np.ndarray | None) -> np.ndarray:
         """Rows of these epochs, or the one row of the night if there are none."""
@@ -73,7 +80,8 @@ class RowSummary:
         rows = with_context(self._fuse(night.modalities)[0], epochs, self.n_around)
         if not self.center:
             return rows
-        return np.hstack([rows, self._offsets(night, epochs, rows)])
+        offsets = self._offsets(night, epochs, rows)
+        return np.hstack([rows, offsets]) if self.apart else rows - offsets
 
     def sensors(self, night: Mapping[str, EncodedModality]) -> dict[str, EncodedModality]:
         """The groups of a night that are sensors."""
@@ -126,13 +134,12 @@ class RowSummary:
         Fusion is linear, so this equals centring before it. What stands for a group that the night
         lacks becomes 0, the mean of a centred night.
         """
-        assert night.window is not None
         sensors = self.sensors(night.modalities)
         uncentred = is_short(sensors)
         if uncentred and self.own is None:
             return np.zeros_like(rows)
         # own numbers are levels, which nothing else brings to the size of other nights
-        centers = night_centers(sensors, night.window, fewest=1) or {}
+        centers = night_centers(sensors, cast("tuple[int, int]", night.window), fewest=1) or {}
         # without a gap every epoch has the same, and one of them is enough: a third of the time of
         # a transform whose tokens are cached
         is_whole = not self.n_around and all(i.valid.all() for i in night.modalities.values())
@@ -154,9 +161,12 @@ class RowSummary:
 class RowCollector:
     """Fills the output array night by night, and remembers what went wrong."""
 
-    def __init__(self, inputs: EncoderInput, n_columns: int, summary: RowSummary):
+    def __init__(
+        self, inputs: EncoderInput, n_columns: int, summary: RowSummary,
+        memory: TokenCache | None = None,
+    ):  # fmt: skip
         self._inputs, self.n_columns = inputs, n_columns
-        self.summary = summary
+        self.summary, self._memory = summary, memory
         self._failures: list[str] = list(inputs.unusable)
         self._left_out: list[str] = []
         self._complaints: list[str] = []
@@ -165,7 +175,7 @@ class RowCollector:
     # made at the first night: rows that are written to a file are never together in memory
     @cached_property
     def _sums(self) -> np.ndarray:
-        return np.zeros((self._inputs.n_rows, self.n_columns), dtype=np.float32)
+        return np.full((self._inputs.n_rows, self.n_columns), np.nan, dtype=np.float32)
 
     @cached_property
     def _counts(self) -> np.ndarray:
@@ -174,9 +184,15 @@ class RowCollector:
     def add(self, night: EncodedNight) -> None:
         """Take one night's result in."""
         values = self.rows_of(night)
-        if values is not None:
-            self._sums[self._inputs.rows[night.position]] += values
-            self._counts[self._inputs.rows[night.position]] += 1
+        if values is None:
+            return
+        rows = self._inputs.rows[night.position]
+        if self._inputs.epochs is not None or not self._counts[rows]:
+            self._sums[_as_slice(rows)] = values
+        else:
+            self._sums[rows] += values
+        if self._inputs.epochs is None:
+            self._counts[rows] += 1
 
     def rows_of(self, night: EncodedNight) -> np.ndarray | None:
         """One night's rows, which are not stored; None, and a note of why, if it has none."""
@@ -192,16 +208,25 @@ class RowCollector:
         if self.summary.center and is_short(self.summary.sensors(night.modalities)):
             self._short.append(self._inputs.locations[i])
         if night.rows is not None:
-            return night.rows
-        return self.summary(night, None if epochs is None else epochs[i])
+            return night.rows + np.float32(0)
+        if epochs is None or night.key is None or self._memory is None:
+            return self.summary(night, None if epochs is None else epochs[i]) + np.float32(0)
+        key = (night.key, self.summary.form)
+        rows = self._memory.get_rows(key)
+        if rows is None:
+            every = np.arange(self._inputs.recordings[i].n_epochs)
+            rows = self.summary(night, every) + np.float32(0)
+            rows.flags.writeable = False
+            self._memory.put_rows(key, rows)
+        return rows[_as_slice(epochs[i])]
 
     def result(self) -> np.ndarray:
         """The rows, NaN where nothing could be encoded; warns of what was left out."""
         self.warn_of_omissions()
-        with np.errstate(invalid="ignore"):
+        if self._inputs.epochs is None:
             # in place, as the rows of a cohort may be half of the memory
-            self._sums /= self._counts
-        self._counts[:] = 1
+            self._sums /= np.maximum(self._counts, 1)
+            self._counts[:] = 1
         return self._sums
 
     def warn_of_omissions(self) -> None:
@@ -213,6 +238,13 @@ class RowCollector:
         what = "had a sensor or derivation that cannot be used, which counts as missing"
         _warn_of_recordings(what, self._complaints)
         warn_of_short(self._short)
+
+
+def _as_slice(indices: np.ndarray) -> np.ndarray | slice:
+    """Indices that follow each other as a slice, which copies nothing or at once."""
+    if len(indices) and (np.diff(indices) == 1).all():
+        return slice(int(indices[0]), int(indices[-1]) + 1)
+    return indices
 
 
 def warn_of_short(locations: list[str]) -> None:

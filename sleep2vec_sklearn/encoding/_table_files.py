@@ -24,10 +24,12 @@ from .._warnings import listed
 from ..errors import InvalidRecordingError, ReadError
 from ..recordings.stages import SleepStage
 from ._table_rows import (
+    DIGEST_KEY,
     METADATA_KEY,
     OFFSET,
     PYARROW_HINT,
     SECONDS,
+    ContentDigest,
     RepeatedRows,
     TableHead,
     TableRows,
@@ -346,7 +348,11 @@ def _read_parquet(path: Path) -> _Contents:
     pa, _ = import_pyarrow(PYARROW_HINT)
     with open_parquet(path, PYARROW_HINT) as file:
         columns, n_rows = set(file.schema_arrow.names), file.metadata.num_rows
-        document = _checked(path, (file.schema_arrow.metadata or {}).get(METADATA_KEY))
+        text: Any = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+        document = _checked(path, text)
+        stated = (file.metadata.metadata or {}).get(DIGEST_KEY)
+        is_announced = document.pop("checksum", None)
+        digest = ContentDigest() if stated or is_announced else None
         covariates = document.pop("covariates", None)
         features = document["features"]
         seconds = [f"{name}{SECONDS}" for name in document["modalities"]]
@@ -358,7 +364,7 @@ def _read_parquet(path: Path) -> _Contents:
         keys, coverage, offsets, described, n_read = [], [], [], [], 0
         # as a whole it would be in memory twice
         for batch in file.iter_batches(_ROWS_AT_ONCE):
-            _fill(values[n_read : n_read + len(batch)], batch, features)
+            filled = _fill(values[n_read : n_read + len(batch)], batch, features)
             n_read += len(batch)
             rows, first = _number(batch["recording"], numbers)
             keys.append([rows, *(batch[name].to_numpy() for name in by_epoch)])
@@ -367,8 +373,18 @@ def _read_parquet(path: Path) -> _Contents:
             coverage.append(_fill(None, batch, seconds))
             if means:
                 offsets.append(RepeatedRows.of(_fill(None, batch, means)))
+            if digest is not None:
+                epochs, stages = keys[-1][1:] if by_epoch else (None, rows)
+                centers = offsets[-1] if means else None
+                digest.add(TableRows(rows, epochs, stages, filled, coverage[-1], centers))
     table = pa.Table.from_batches(described)
     index = [np.concatenate(column) for column in zip(*keys, strict=True)]
+    if digest is not None:
+        described = table.add_column(0, "recording", [list(numbers)])
+        if stated != digest.finish(index[0], described, text).encode():
+            raise ReadError(
+                f"{path}: damaged, its rows have another hash than it states. Write it again."
+            )
     row_keys = RowKeys(list(numbers), table["subject"].to_pylist(), *index)
     frame = None
     if covariates is not None:

@@ -9,6 +9,7 @@ and holds its arrays as .npy files at multiples of 64 bytes, so that they can be
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import struct
@@ -21,9 +22,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from .._files import import_pyarrow
+from .._files import import_pyarrow, sha256
 
 METADATA_KEY = b"sleep2vec_sklearn"
+DIGEST_KEY = b"sleep2vec_sklearn.sha256"
 SECONDS = "_seconds"
 OFFSET = "_night_mean"
 PYARROW_HINT = "Or use a path that ends in .npz."
@@ -33,6 +35,7 @@ _ALIGNMENT = 64
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: magic, lengths of name and extra
 _ZIP64_BYTES = 20  # that zipfile adds to the extra field
 _PADDING_ID = 0xD935  # of zipalign
+_UNITS = ("s", "ms", "us", "ns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +120,71 @@ class TableHead:
     n_rows: int
 
 
+class ContentDigest:
+    """A hash of all that a table holds, of rows that come one part after the other.
+
+    Parquet has checksums of its pages, but none of what says where they are and what they mean.
+    Rows are hashed as they are read back, however they are grouped.
+    """
+
+    def __init__(self) -> None:
+        self._streams: dict[str, Any] = {}
+        self._last_offsets = b""
+        self._n_rows = 0
+
+    def add(self, rows: TableRows) -> None:
+        """Hash the numbers of some rows."""
+        self._update("values", np.ascontiguousarray(rows.values, dtype="<f4"))
+        self._update("coverage", np.ascontiguousarray(rows.coverage, dtype="<f4"))
+        if rows.epochs is not None:
+            self._update("epoch", np.ascontiguousarray(rows.epochs, dtype="<i8"))
+            self._update("stage", np.ascontiguousarray(rows.stages, dtype="<i8"))
+        if rows.offsets is not None:
+            # each once where it begins, as they are those of a night
+            index = rows.offsets.index
+            for row in np.flatnonzero(np.diff(index, prepend=-1)).tolist():
+                offsets = rows.offsets.different[index[row]].astype("<f4").tobytes()
+                if offsets != self._last_offsets:
+                    self._last_offsets = offsets
+                    self._update("offsets", f"{self._n_rows + row} ".encode() + offsets)
+        self._n_rows += len(rows.values)
+
+    def _update(self, name: str, data: Any) -> None:
+        self._streams.setdefault(name, hashlib.sha256()).update(data)
+
+    def finish(self, recording_index: np.ndarray, described: Any, document: str | bytes) -> str:
+        """Hex sha256; ``described`` is a table by the numbers of recordings, in their order."""
+        self._update("recording", np.ascontiguousarray(recording_index, dtype="<i8"))
+        streams = {name: stream.hexdigest() for name, stream in self._streams.items()}
+        columns = {name: _as_plain(described[name]) for name in described.column_names}
+        return sha256(document, json.dumps([self._n_rows, streams, columns], default=str))
+
+
+def _as_plain(column: Any) -> list:
+    """A column as JSON values that do not depend on the version of pyarrow; times in ns."""
+    dtype = column.type
+    if hasattr(dtype, "value_type"):
+        column = column.cast(dtype.value_type)
+    if not str(dtype).startswith("timestamp"):
+        return column.to_pylist()
+    times, scale = column.cast("int64").to_pylist(), 10 ** (9 - 3 * _UNITS.index(dtype.unit))
+    return [dtype.tz, *(None if time is None else time * scale for time in times)]
+
+
 def write_parquet(file: IO[bytes], head: TableHead, parts: Iterable[TableRows]) -> None:
     """Write a row group for each :data:`_GROUP_BYTES` of values."""
     pa, parquet = import_pyarrow(PYARROW_HINT)
     names = {name: pa.array(values) for name, values in head.names.items()}
     covariates = {name: pa.array(column) for name, column in head.covariates.items()}
-    metadata = {METADATA_KEY: json.dumps(head.document)}
-    features, writer = head.document["features"], None
+    # the document announces the hash, without which older files are read
+    document = json.dumps({**head.document, "checksum": "sha256"})
+    features, writer, digest, index = head.document["features"], None, ContentDigest(), []
     try:
         for rows in _groups(parts):
             columns = _columns(pa, rows, head.document, names, covariates)
-            table = pa.table(columns).replace_schema_metadata(metadata)
+            table = pa.table(columns).replace_schema_metadata({METADATA_KEY: document})
+            digest.add(rows)
+            index.append(rows.recording_index)
             if writer is None:
                 # the features have no two equal values, and an order of no use
                 others = [name for name in columns if name not in set(features)]
@@ -136,9 +193,21 @@ def write_parquet(file: IO[bytes], head: TableHead, parts: Iterable[TableRows]) 
                     write_page_checksum=True,
                 )  # fmt: skip
             writer.write_table(table)
+        if writer is not None:
+            used, numbers = _by_appearance(np.concatenate(index))
+            described = pa.table({**names, **covariates}).take(pa.array(used))
+            sha256_of = digest.finish(numbers, described, document)
+            writer.add_key_value_metadata({DIGEST_KEY: sha256_of})
     finally:
         if writer is not None:
             writer.close()
+
+
+def _by_appearance(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Those in use, in the order of their first rows, and each row's number among them."""
+    used, first, numbers = np.unique(index, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return used[order], np.argsort(order)[numbers]
 
 
 def _groups(parts: Iterable[TableRows]) -> Iterator[TableRows]:

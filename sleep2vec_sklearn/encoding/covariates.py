@@ -26,6 +26,7 @@ from ..recordings._demographics import (
     read_number,
     read_sex,
     states_categories,
+    warn_of_alike,
 )
 from ..recordings.recording import Recording
 from ._base import RecordingTransformerMixin, check_unit
@@ -145,6 +146,7 @@ class RecordingMetadata(RecordingTransformerMixin, BaseEstimator):
             if words is not None:
                 added = (MISSING,) if words and self.missing == "category" else ()
                 self.categories_[field] = words + added
+        warn_of_alike(self.categories_)
         self.sites_ = self.categories_.get("site", ())
         self.unit_ = inputs.unit
         self.n_features_out_ = len(self._column_names())

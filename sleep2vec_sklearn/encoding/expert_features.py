@@ -309,7 +309,7 @@ class ExpertFeatures(Sleep2VecTransformer):
         names = encoder.feature_names if self.unit_ == "epoch" else encoder.night_names
         return [name for group in self.modalities_ for name in names(group)]
 
-    def _row_summary(self, encoder: Encoder) -> RowSummary:
+    def _row_summary(self, encoder: Encoder, apart: bool) -> RowSummary:
         form = self.modalities_, self.fusion, self.pooling
         neutral = {group: encoder.neutral(group) for group in self.modalities_}
         return ExpertRows(*form, neutral=neutral, missing=self.missing)
@@ -321,6 +321,11 @@ class ExpertRows(RowSummary):
 
     neutral: Mapping[str, np.ndarray] = field(default_factory=dict)
     missing: str = "neutral"
+
+    @property
+    def form(self) -> tuple:
+        """What tells the rows that it makes of an encoder's tokens from others."""
+        return self.modalities, self.missing
 
     def __call__(self, night: EncodedNight, epochs: np.ndarray | None) -> np.ndarray:
         """Rows of these epochs, or the one row of the night if there are none."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from .._arguments import as_index, is_whole
 from .._warnings import listed
 from ..errors import InvalidRecordingError
-from ..recordings.epochs import EpochSequence, as_epoch_sequence
+from ..recordings.epochs import EpochSequence, as_epoch_sequence, as_rows
 from ..recordings.recording import (
     Recording,
     as_names,
@@ -153,12 +154,11 @@ class RowKeys(Sequence):
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]
-        if isinstance(key, (int, np.integer)):
+        if is_whole(key):
+            key = as_index(key, len(self))
             epoch = None if self.epoch_index is None else int(self.epoch_index[key])
             return RowKey(self.names[self.recording_index[key]], epoch)
-        if not isinstance(key, slice):
-            key = np.asarray(key)
-            key = key.astype(np.intp) if key.size == 0 else key
+        key = as_rows(key)
         per_row = (self.recording_index, self.epoch_index, self._stages)
         selected: list = [None if values is None else values[key] for values in per_row]
         return RowKeys(self.names, self.subjects, *selected)

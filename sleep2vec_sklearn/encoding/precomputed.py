@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from .._arguments import check_text
 from ..errors import ReadError
 from ._base import RecordingTransformerMixin, without_subjects
 from ._leakage import RowsBySubject, guard
@@ -34,8 +35,9 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
     Parameters
     ----------
     table : EmbeddingTable, str or path
-        A table, or the file of one. The last files read are cached, and read again when they
-        change. Pickles carry a table that was passed as such, and only the path of a file.
+        A table, or the file of one: ``.npz`` is mapped, ``.parquet`` is read into memory as a
+        whole. The last files read are cached, and read again when they change. Pickles carry a
+        table that was passed as such, and only the path of a file.
     column : str, default="recording"
         Column of ids where X is a DataFrame of several columns; of a single one the name is free.
     center : "auto", "night" or None, default="auto"
@@ -96,7 +98,7 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
             If a row is not in the table, a recording has no id, or it is another subject's or
             holds other signals than the one of this name in the table.
         """
-        if self.center not in ("auto", "night", None):
+        if not isinstance(self.center, str | None) or self.center not in ("auto", "night", None):
             raise ValueError(f"center must be 'auto', 'night' or None, got {self.center!r}.")
         table = self._open()
         rows, _ = self._find_rows(table, X)
@@ -151,7 +153,7 @@ class PrecomputedEmbeddings(RecordingTransformerMixin, BaseEstimator):
         return self._feature_names_out.tolist()
 
     def _find_rows(self, table: EmbeddingTable, X: Any) -> tuple[np.ndarray, RowKeys]:
-        keys = keys_of_names(X, self.column, table.X.unit)
+        keys = keys_of_names(X, check_text("column", self.column), table.X.unit)
         if keys is not None:
             return table.rows_of(keys), keys
         keys = keys_of_recordings(X)

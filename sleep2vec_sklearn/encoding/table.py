@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._arguments import check_option
 from .._files import sha256
 from .._html import as_html
 from .._untrusted import only_errors
 from .._warnings import listed
 from ..errors import InvalidRecordingError, ReadError, Sleep2VecError
+from ..recordings.epochs import as_rows
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.recording import Recording
 from ._table_files import STORED, covariates_of, is_stored, read_table, write_parts, write_table
@@ -160,10 +162,10 @@ class EmbeddingTable:
             If the table was made without ``center="night"``, so that it does not have that mean, or
             for another ``center``.
         """
+        index = as_rows(index)
         if center is None:
             return self.values[index]
-        if center != "night":
-            raise ValueError(f"center must be 'night' or None, got {center!r}.")
+        check_option("center", center, ("night", None))
         if self._offsets is None:
             raise ValueError(
                 f"center={center!r}: this table was made with center="
@@ -274,8 +276,9 @@ class EmbeddingTable:
 
         Notes
         -----
-        Parquet's metadata has the provenance by the key ``sleep2vec_sklearn``, and the rows are
-        those before centring. In ``.npz``, categories become text and missing text is empty. In
+        Parquet's metadata has the provenance by the key ``sleep2vec_sklearn``, and a sha256 of all
+        that :meth:`load` reads, which it compares; the rows are those before centring.
+        In ``.npz``, categories become text and missing text is empty. In
         ``.dta`` (format 118: Stata 14 or later; up to 2048 columns for Stata/BE), names of
         columns that Stata does not accept are altered, and the labels of the variables and
         ``columns`` in the file beside it have the original ones; stages, categories
@@ -566,7 +569,8 @@ def _nights_by_name(inputs: EncoderInput) -> Iterator[tuple[object, list[Recordi
 def _content(night: Recording, modalities: Sequence[str]) -> str:
     """Hash of a night's signals, or of what is quickly read of its files; empty if nothing is."""
     names = [name for name in modalities if name in night.modalities]
-    parts: list[Any] = [repr([(name, night.rates[name], night.units[name]) for name in names])]
+    rates, units = night.rates, night.units
+    parts: list[Any] = [repr([(name, rates[name], units[name]) for name in names])]
     try:
         for path in night.files:
             with path.open("rb") as file:

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from .._arguments import check_number
 from .._files import check_writable
 from .._progress import progress_bar
 from .._validation import NON_NEGATIVE, PRECISION, StrOptions, count, validate_params
@@ -232,8 +233,8 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         """
         inputs = self._read_as_fitted(X)
         guard(getattr(self, "_rows_at_fit", None), lambda: RowsBySubject.of_input(inputs))
-        rows, offsets = self._encode(inputs)
-        return self._label_rows(rows if offsets is None else rows - offsets, inputs)
+        engine, rows = self.__dict__.pop("_ready", None) or self._encode(inputs)
+        return self._label_rows(self._rows_of(engine, rows), inputs)
 
     @overload
     def embed(self, X: Any) -> EmbeddingTable: ...
@@ -293,7 +294,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
 
     def _embed_in_memory(self, inputs: EncoderInput) -> EmbeddingTable:
         coverage = CoverageCollector(inputs, self.modalities_)
-        rows, offsets = self._encode(inputs, coverage)
+        rows, offsets = self._split(self._rows_of(*self._encode(inputs, coverage, apart=True)))
         keys = RowKeys.from_input(inputs)
         return EmbeddingTable(keys, rows, coverage.seconds, self._provenance_of(inputs), offsets)
 
@@ -313,7 +314,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
     def _parts_of(self, inputs: EncoderInput, stages: np.ndarray) -> Iterator[TableRows]:
         """Rows of each night, NaN where it has none, as it is encoded."""
         coverage = CoverageCollector(inputs, self.modalities_)
-        engine, collector = self._open(inputs)
+        engine, collector = self._open(inputs, apart=True)
         with closing(self._encoded(engine, inputs, collector)) as nights:
             for night in nights:
                 self._check_encoded(night)
@@ -378,17 +379,14 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         return auto if self.center == "auto" else self.center
 
     def _encode(
-        self, inputs: EncoderInput, *collectors: CoverageCollector
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """The rows, and what centring takes off them, if it is asked for."""
-        ready = self.__dict__.pop("_ready", None)
-        if ready is not None and not collectors:
-            return self._rows_of(*ready)
-        engine, rows = self._open(inputs)
+        self, inputs: EncoderInput, *collectors: CoverageCollector, apart: bool = False
+    ) -> tuple[Engine, RowCollector]:
+        """What has encoded X, and its rows; with ``apart``, what centring takes off follows."""
+        engine, rows = self._open(inputs, apart)
         with closing(self._encoded(engine, inputs, rows)) as nights:
             for night in nights:
                 self._take(night, rows, *collectors)
-        return self._rows_of(engine, rows)
+        return engine, rows
 
     def _encoded(
         self, engine: Engine, inputs: EncoderInput, rows: RowCollector
@@ -411,7 +409,7 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         checkpoint = self._load_fitted_checkpoint()
         return as_encoder(checkpoint, self._layer(), self.precision_, device)
 
-    def _open(self, inputs: EncoderInput) -> tuple[Engine, RowCollector]:
+    def _open(self, inputs: EncoderInput, apart: bool = False) -> tuple[Engine, RowCollector]:
         """What encodes X, and what takes in its nights."""
         from .._torch import resolve_device
         from ._engine import Engine
@@ -429,8 +427,12 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             encoder, self.modalities_, self.batch_size or _READ_AHEAD, open_store(self.cache),
             skip_unusable=self.on_error == "nan", find_windows=self.center_ is not None,
         )  # fmt: skip
-        summary = self._row_summary(encoder)
-        return engine, RowCollector(inputs, self.n_features_out_ * (1 + summary.center), summary)
+        summary = self._row_summary(encoder, apart)
+        n_columns = self.n_features_out_ * (1 + (summary.center and apart))
+        # rows of a table are kept by it
+        store = None if apart else cast("TokenStore | None", engine.cache)
+        memory = None if store is None else store.memory
+        return engine, RowCollector(inputs, n_columns, summary, memory)
 
     def _take(self, night: EncodedNight, *collectors: RowCollector | CoverageCollector) -> None:
         self._check_encoded(night)
@@ -441,9 +443,9 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
         if night.error is not None and self.on_error == "raise":
             raise _with_hint(night.error)
 
-    def _rows_of(self, engine: Engine, rows: RowCollector) -> tuple[np.ndarray, np.ndarray | None]:
+    def _rows_of(self, engine: Engine, rows: RowCollector) -> np.ndarray:
         self._warn_of_cache(engine)
-        return self._split(rows.result())
+        return rows.result()
 
     def _warn_of_cache(self, engine: Engine) -> None:
         store = cast("TokenStore | None", engine.cache)
@@ -455,13 +457,14 @@ class Sleep2VecTransformer(CheckpointMixin, RecordingTransformerMixin, BaseEstim
             return rows, None
         return rows[:, : self.n_features_out_], rows[:, self.n_features_out_ :]
 
-    def _row_summary(self, encoder: Encoder) -> RowSummary:
+    def _row_summary(self, encoder: Encoder, apart: bool) -> RowSummary:
         """What makes rows of the tokens of a night."""
         form = self.fusion_, self.pooling, n_around(self.context_minutes), self.center_ is not None
-        return RowSummary.of(encoder, self.modalities_, *form)
+        return RowSummary.of(encoder, self.modalities_, *form, apart)
 
     def _layer(self) -> str | int:
-        return self.layer if isinstance(self.layer, str | bool) else int(self.layer)
+        is_name = isinstance(self.layer, str | bool)
+        return self.layer if is_name else int(check_number("layer", self.layer, whole=True))
 
     def _with_progress(self, nights: Iterable, n_nights: int) -> Iterator[EncodedNight]:
         n_cached = 0

@@ -137,3 +137,17 @@ def test_folder_needs_no_memory(checkpoint_path, twelve_nights, encodes, tmp_pat
         for _ in range(2):
             transformer.transform(twelve_nights)
     assert len(encodes) == 12
+
+
+def test_tokens_take_room_of_rows(tokens):
+    size = tokens(9).n_bytes
+    rows = np.zeros((size // 8, 1), dtype=np.float32)
+    memory = TokenCache(2 * size)
+    memory.put("first", tokens(9))
+    memory.put_rows("rows", rows)
+    assert memory.get_rows("rows") is rows
+    assert memory.n_row_bytes == rows.nbytes
+    memory.put_rows("others", np.zeros((size, 1), dtype=np.float32))
+    assert memory.get_rows("others") is None
+    memory.put("second", tokens(9))
+    assert (memory.get_rows("rows"), memory.n_row_bytes, len(memory)) == (None, 0, 2)

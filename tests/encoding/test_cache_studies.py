@@ -115,3 +115,15 @@ def test_use_changes_no_hash(checkpoint_path, noise, tmp_path):
         Sleep2VecTransformer(checkpoint_path).fit_transform(X)
         assert X.stages.shape == X.groups.shape
         assert joblib.hash(X) == before
+
+
+def test_cached_rows_are_equal():
+    X = EpochSequence(make_sleep_cohort(2, hours=3.5, modalities=["ibi"], random_state=0))
+    for options in ({"center": None}, {}, {"context_minutes": 5}):
+        encoder = Sleep2VecTransformer(cache=None, **options).fit(X)
+        expected = encoder.transform(X)
+        encoder.set_params(cache="memory")
+        for _ in range(2):
+            assert np.array_equal(encoder.transform(X), expected)
+        some = np.array([400, 3, 4, 5, 5])
+        assert np.array_equal(encoder.transform(X[some]), expected[some])

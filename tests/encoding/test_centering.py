@@ -159,7 +159,7 @@ def test_table_without_means_is_refused(checkpoint_in_memory, nights):
     table = Sleep2VecTransformer(checkpoint_in_memory).fit(X).embed(X)
     with pytest.raises(ValueError, match=r"Embed the nights with .*center='night'"):
         PrecomputedEmbeddings(table, center="night").fit(X)
-    with pytest.raises(ValueError, match="must be 'night' or None"):
+    with pytest.raises(ValueError, match="must be one of 'night', None"):
         table.rows(center="auto")
 
 

@@ -176,3 +176,19 @@ def test_missing_threads_time_out(monkeypatch):
         torch_module.single_threaded(2),
     ):
         pass
+
+
+def test_dropped_tokens_are_made_again(make, night, monkeypatch):
+    nights, engine = [night(seed, NAMES) for seed in range(2)], make(cache=TokenCache())
+    expected = encode(engine, nights)
+    keys = engine._keys_in_memory(nights)
+    engine.cache.clear()
+    assert engine._keys_in_memory(nights) is None
+    # as if another thread had taken the room after the question
+    monkeypatch.setattr(engine, "_keys_in_memory", lambda recordings: keys)
+    for one, other in zip(expected, encode(engine, nights), strict=True):
+        assert other.key == one.key
+        for name in NAMES:
+            np.testing.assert_array_equal(
+                one.modalities[name].tokens, other.modalities[name].tokens
+            )

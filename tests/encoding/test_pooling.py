@@ -6,7 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sleep2vec_sklearn.encoding._pooling import fuse, fuse_summaries, pool
+from sleep2vec_sklearn import EpochSequence, Sleep2VecTransformer, make_sleep_cohort
+from sleep2vec_sklearn.encoding._pooling import RowSummary, fuse, fuse_summaries, pool
 from sleep2vec_sklearn.encoding.cache import EncodedModality
 
 few = settings(max_examples=30)
@@ -161,3 +162,14 @@ def test_fusing_changes_no_tokens(night, fusion):
     fuse(night, list(night), fusion)[0][:] = 9
     for name, item in night.items():
         np.testing.assert_array_equal(item.tokens, before[name])
+
+
+def test_cached_rows_are_read(monkeypatch):
+    X = EpochSequence(make_sleep_cohort(1, hours=1, modalities=["ibi"], random_state=0))
+    encoder = Sleep2VecTransformer().fit(X)
+    rows = encoder.transform(X)
+    # tokens are not fused again, and rows of other settings are not taken for these
+    monkeypatch.setattr(RowSummary, "__call__", lambda *args: 1 / 0)
+    assert np.array_equal(encoder.transform(X[:90]), rows[:90])
+    with pytest.raises(ZeroDivisionError):
+        encoder.set_params(center=None).fit_transform(X)

@@ -22,6 +22,7 @@ from sleep2vec_sklearn.encoding.table import join_files
 from sleep2vec_sklearn.errors import InvalidRecordingError, ReadError, RecordingWarning
 
 FORMATS = ["parquet", "npz"]
+DIGEST_KEY = b"sleep2vec_sklearn.sha256"
 PROVENANCE = {"features": ["a", "b", "c"], "modalities": ["ibi"], "checkpoint_sha256": "0" * 64}
 
 
@@ -216,6 +217,60 @@ def test_changed_bytes_are_noticed(tmp_path, position):
     path.write_bytes(data)
     with pytest.raises(ReadError, match=r"rows\.npz"):
         EmbeddingTable.load(path)
+
+
+def rewrite(path, change, has_digest=True):
+    """Change columns of a Parquet file, whose checksums of pages are right again."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    with parquet.ParquetFile(path) as file:
+        table, stored = change(file.read()), file.metadata.metadata
+    document = stored[b"sleep2vec_sklearn"]
+    if not has_digest:
+        document = document.replace(b', "checksum": "sha256"', b"")
+    table = table.replace_schema_metadata({b"sleep2vec_sklearn": document})
+    with parquet.ParquetWriter(path, table.schema) as writer:
+        writer.write_table(table)
+        if has_digest:
+            writer.add_key_value_metadata({DIGEST_KEY: stored[DIGEST_KEY]})
+
+
+def with_columns(**numbers):
+    """Columns at the places of others."""
+
+    def change(table):
+        places = list(range(table.num_columns))
+        for name, other in numbers.items():
+            places[table.column_names.index(name)] = table.column_names.index(other)
+        return table.select(places).rename_columns(table.column_names)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{"a": "b", "b": "a"}, {"epoch": "stage"}, {"subject": "recording"}, {"ibi_seconds": "c"},
+     {"a_night_mean": "c_night_mean"}, {"age": "bmi"}],
+    ids=lambda names: next(iter(names)),
+)  # fmt: skip
+def test_rows_have_a_hash(small_groups, tmp_path, names):
+    path, metadata = tmp_path / "rows.parquet", {"age": [1.5, None, 2, 3], "bmi": [4.5, 5, 6, 7]}
+    make_table().save(path, pd.DataFrame(metadata, [f"n{i}" for i in range(4)]))
+    rewrite(path, with_columns())
+    table = EmbeddingTable.load(path)
+    assert_same(table, make_table())
+    rewrite(path, with_columns(**names))
+    with pytest.raises(ReadError, match=r"rows\.parquet: damaged"):
+        EmbeddingTable.load(path)
+    with pytest.raises(ReadError, match=r"rows\.parquet: damaged"):
+        PrecomputedEmbeddings(path).fit(table.X)
+
+
+def test_older_files_are_read(tmp_path):
+    path = tmp_path / "rows.parquet"
+    make_table().save(path)
+    rewrite(path, with_columns(), has_digest=False)
+    assert_same(EmbeddingTable.load(path), make_table())
+    assert EmbeddingTable.load(path).provenance == make_table().provenance
 
 
 def test_probe_is_that_of_arrays(tmp_path):
