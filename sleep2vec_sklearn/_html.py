@@ -46,8 +46,16 @@ class ShownAsTable:
     def _headline(self) -> str:
         return type(self).__name__
 
-    def __repr__(self) -> str:
+    def _shown(self) -> pd.DataFrame:
         table = self.to_frame()
+        if "p_value" not in table:
+            return table
+        # no p value is zero
+        texts = ["<0.001" if 0 <= p < 0.001 else f"{p:.3f}" for p in table["p_value"]]
+        return table.assign(p_value=[text.replace("nan", "NaN") for text in texts])
+
+    def __repr__(self) -> str:
+        table = self._shown()
         lines = table.head(ROWS_SHOWN).to_string(index=False, float_format="{:.3f}".format)
         more = len(table) - ROWS_SHOWN
         end = f"\nand {more} more rows, see to_frame()" if more > 0 else ""
@@ -55,4 +63,4 @@ class ShownAsTable:
 
     def _repr_html_(self) -> str:
         options: Any = {"index": False, "float_format": "{:.3f}".format}
-        return as_html(self._headline(), self.to_frame(), rest=".to_frame()", **options)
+        return as_html(self._headline(), self._shown(), rest=".to_frame()", **options)

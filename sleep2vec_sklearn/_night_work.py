@@ -7,14 +7,13 @@ import json
 import os
 import re
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._files import canonical_json, file_name, sha256, write_atomic
-from ._warnings import listed
+from ._warnings import collected, listed, others_ignored
 from .errors import CheckpointError, Sleep2VecError, Sleep2VecWarning
 
 if TYPE_CHECKING:
@@ -172,9 +171,7 @@ def carry_out(
 
 
 def _attempt(work: Callable[[Recording], Any], night: Recording) -> NightOutcome:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", Sleep2VecWarning)
+    with others_ignored(Warning), collected(Sleep2VecWarning) as caught:
         try:
             result, error = work(night), None
         except (CheckpointError, ImportError):
@@ -184,7 +181,7 @@ def _attempt(work: Callable[[Recording], Any], night: Recording) -> NightOutcome
             # whatever a damaged file makes other libraries raise, it costs one night
             own = isinstance(reason, Sleep2VecError | OSError)
             result, error = None, str(reason) if own else f"{type(reason).__name__}: {reason}"
-    return NightOutcome(result, error, [str(warning.message) for warning in caught])
+    return NightOutcome(result, error, [message for _, message in caught])
 
 
 def write_csv(path: Path, table: Any) -> None:

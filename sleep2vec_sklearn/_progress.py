@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
+from ._arguments import check_number
+
 _SECONDS_BEFORE_SHOWN = 3
 
 
@@ -42,6 +44,8 @@ class HiddenBar:
 
 def progress_bar(verbose: int | None, iterable: Iterable | None = None, **options: Any) -> Any:
     """A bar; by None shown in an interactive session, after a few seconds. Options are tqdm's."""
+    if verbose is not None and not isinstance(verbose, bool):
+        check_number("verbose", verbose, whole=True)
     by_default = verbose is None
     hidden = not is_interactive() if by_default else not verbose
     if hidden:

@@ -45,13 +45,13 @@ def resolve_device(device: str) -> str:
     """
     import torch
 
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        if device is None:
-            raise TypeError("None names none.")
+        if not isinstance(device, str | int | torch.device):
+            raise TypeError(f"{type(device).__name__} names none.")
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
+    except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"device {device!r} is not available here: {str(error).rstrip('.')}. Use 'auto' or "
             "'cpu'."

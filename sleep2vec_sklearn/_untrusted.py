@@ -109,8 +109,13 @@ def check_regular(path: str | os.PathLike) -> None:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
         return
+    check_mode(mode)
+
+
+def check_mode(mode: int) -> None:
+    """Refuse, by its mode, what is neither a file nor a folder."""
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise ValueError("a pipe or a device; accepted is a file on a disk")
+        raise ValueError("a pipe, socket or device; accepted is a file on a disk")
 
 
 def read_bytes(path: Path, most: int, unpack: bool = False) -> bytes:

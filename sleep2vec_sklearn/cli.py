@@ -16,7 +16,6 @@ import shutil
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +29,8 @@ from ._files import (
 )
 from ._night_work import NightEmbedding, NightStaging, carry_out, say, write_csv
 from ._version import __version__
-from .errors import ReadError, Sleep2VecError, Sleep2VecWarning
+from ._warnings import handled, ignored, others_ignored
+from .errors import ReadError, RecordingWarning, Sleep2VecError, Sleep2VecWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -459,11 +459,9 @@ def _read(
             f"{folders[0]}: a folder among {len(paths)} paths; accepted is one folder, one table, "
             "or files. Pass the files, as in folder/*.edf."
         )
-    with warnings.catch_warnings():
-        # listed at the end, with what fails later
-        warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ nights could not be read")
-        if not labels_wanted:
-            warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ nights have no stages")
+    # those that could not be read are listed at the end, with what fails later
+    told_elsewhere = "could not be read" if labels_wanted else "(could not be read|have no stages)"
+    with ignored(RecordingWarning, f"[0-9]+ of [0-9]+ nights {told_elsewhere}"):
         return read_cohort(
             paths[0] if is_source else list(paths),
             metadata=getattr(options, "metadata", None),
@@ -527,10 +525,11 @@ def _verbose() -> int:
 @contextmanager
 def _warnings_as_lines() -> Iterator[None]:
     """Show the library's warnings as lines without code, and no others."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", Sleep2VecWarning)
-        warnings.showwarning = lambda message, *args, **kwargs: say(f"warning: {message}")
+
+    def show(category: type[Warning], message: str) -> None:
+        say(f"warning: {message}")
+
+    with others_ignored(Warning), handled(show, Sleep2VecWarning):
         yield
 
 

@@ -205,7 +205,7 @@ def _own_stack() -> list[dict]:
 def _checked(**settings: Any) -> dict:
     changes = {key: value for key, value in settings.items() if value is not _UNCHANGED}
     leakage = changes.get("leakage", "warn")
-    if leakage not in _LEAKAGE:
+    if not isinstance(leakage, str) or leakage not in _LEAKAGE:
         raise ValueError(f"leakage must be one of {', '.join(_LEAKAGE)}; got {leakage!r}.")
     n_bytes = changes.get("cache_bytes", 0)
     if isinstance(n_bytes, bool) or not isinstance(n_bytes, Integral) or n_bytes < 0:

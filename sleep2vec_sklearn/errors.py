@@ -10,6 +10,7 @@
     ├── ReadError (OSError)                  a file cannot be read
     │   └── NoUsableChannelError             it can, but holds no channel the library knows
     ├── CheckpointError (ValueError)         a file is damaged, foreign or of another kind
+    ├── ClusterError (ConnectionError)       a scheduler, or its workers, were lost meanwhile
     ├── LeakageError (ValueError)            LeakageWarning, with set_config(leakage="raise")
     └── TrainingError (RuntimeError)         training cannot go on, or not as requested
 
@@ -19,6 +20,7 @@
     ├── CheckpointWarning                    something a user has to know of a checkpoint
     ├── LeakageWarning                       rows of a subject the estimator was fitted on
     ├── CacheWarning                         tokens could not be stored; they are computed again
+    ├── OutcomeWarning                       an outcome may not mean what it is used as
     └── TrainingWarning                      training goes on, but not quite as requested
 """
 
@@ -26,12 +28,14 @@ __all__ = [
     "CacheWarning",
     "CheckpointError",
     "CheckpointWarning",
+    "ClusterError",
     "InvalidRecordingError",
     "InvalidSignalError",
     "LeakageError",
     "LeakageWarning",
     "ModalityWarning",
     "NoUsableChannelError",
+    "OutcomeWarning",
     "ReadError",
     "RecordingWarning",
     "Sleep2VecError",
@@ -70,6 +74,10 @@ class CheckpointError(Sleep2VecError, ValueError):
     """A checkpoint is damaged, foreign, or does not fit its use."""
 
 
+class ClusterError(Sleep2VecError, ConnectionError):
+    """The scheduler of a cluster, or its workers, were lost; the text says how to go on."""
+
+
 class LeakageError(Sleep2VecError, ValueError):
     """X holds other rows of a subject that the estimator was fitted on."""
 
@@ -100,6 +108,10 @@ class LeakageWarning(Sleep2VecWarning):
 
 class CacheWarning(Sleep2VecWarning):
     """A cache folder could not be used; nothing is lost but time."""
+
+
+class OutcomeWarning(Sleep2VecWarning):
+    """An outcome may not mean what it is used as, such as 1 for alive; the text says why."""
 
 
 class TrainingWarning(Sleep2VecWarning):

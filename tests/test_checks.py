@@ -2,6 +2,10 @@
 """The published suite passes on sound estimators, and each of its checks can fail."""
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +113,41 @@ def test_check_fails_on_broken_estimator(name):
     # scikit-learn's check of renamed tags raises a TypeError
     with pytest.raises((AssertionError, TypeError)):
         check(BROKEN[name]())
+
+
+WITHOUT_ASSERTS = """
+import numpy as np
+from sleep2vec_sklearn import EpochSequence, Sleep2VecClassifier, make_sleep_cohort
+from sleep2vec_sklearn.checks import sleep2vec_checks_generator
+from tests.broken import BROKEN, SignalLevels
+
+assert False
+for _, check in sleep2vec_checks_generator(SignalLevels(), kinds=["night"]):
+    name = check.func.__name__
+    if name in NAMES:
+        try:
+            check(BROKEN[name]())
+        except AssertionError:
+            print(name)
+X = EpochSequence(make_sleep_cohort(2, hours=0.25, modalities=["ibi"], missing=0, random_state=0))
+model = Sleep2VecClassifier(max_epochs=1, random_state=0).fit(X, np.arange(len(X)) % 2)
+print(model.predict_proba(X).shape == (len(X), 2))
+"""
+
+
+def test_faults_are_found_optimized():
+    names = [
+        "check_estimators_fit_returns_self", "check_estimators_overwrite_params",
+        "check_dont_overwrite_parameters", "check_dict_unchanged", "check_one_row_per_element",
+        "check_missing_modality_closure", "check_transformer_get_feature_names_out",
+        "check_set_output_transform_pandas",
+    ]  # fmt: skip
+    child = subprocess.run(
+        [sys.executable, "-O", "-c", f"NAMES = {names}\n{WITHOUT_ASSERTS}"],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}, check=True, text=True,
+        capture_output=True,
+    )  # fmt: skip
+    assert child.stdout.split() == [*names, "True"]
 
 
 def test_all_checks_in_one_call():

@@ -229,7 +229,7 @@ def test_an_interrupted_run_goes_on(written, tmp_path, capsys):
     out = tmp_path / "out"
     call = ("stage", study, "--out", out, "--format", "csv")
     process = start(*call)
-    while not list(out.glob("sim-*-predicted.csv")):
+    while not list((out / ".nights").glob("*.json")):
         assert process.poll() is None
         time.sleep(0.05)
     # as batch systems do, and as Ctrl-C, which a test runner in the background may ignore

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn import Recording, Sleep2VecTransformer, cache_info
+from sleep2vec_sklearn.errors import ClusterError
 from sleep2vec_sklearn.pretraining import prepare_cohort
 from tests.encoding.nights import Night, NightThatEnds
 
@@ -72,7 +73,7 @@ def test_encoding_resumes_from_cache(checkpoint_path, embed, tmp_path):
     with cluster(tmp_path / "first") as (_, scheduler):
         nights = make_nights(tmp_path, scheduler)
         transformer.fit(nights)
-        lost = pytest.raises(ConnectionError, match="connect a new Client, and call again")
+        lost = pytest.raises(ClusterError, match="connect a new Client, and call again")
         with joblib.parallel_config(backend="dask"), lost:
             transformer.transform(nights)
     n_finished = cache_info(tmp_path / "tokens").n_files
@@ -90,8 +91,10 @@ def test_preparation_resumes_from_store(tmp_path):
 
     with cluster(tmp_path / "first") as (_, scheduler):
         nights = make_nights(tmp_path, scheduler)
-        with joblib.parallel_config(backend="dask"), pytest.raises(CancelledError):
+        lost = pytest.raises(ClusterError, match=f"[0-9]+ of {N_NIGHTS} nights were prepared")
+        with joblib.parallel_config(backend="dask"), lost as caught:
             prepare(nights)
+    assert isinstance(caught.value.__cause__, CancelledError)
     n_finished = len(list((tmp_path / "store" / "nights").glob("??/*")))
     assert 0 < n_finished < N_NIGHTS
     before = times_read(tmp_path)

@@ -2,7 +2,6 @@
 """What a notebook has set does not change results, and is as it was afterwards."""
 
 import multiprocessing
-import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from sleep2vec_sklearn import (
     make_sleep_cohort,
 )
 from sleep2vec_sklearn._torch import building, own_modes
-from sleep2vec_sklearn._warnings import ignored
 
 NIGHTS = make_sleep_cohort(2, hours=0.25, modalities=["ibi"], missing=0, random_state=0)
 X = EpochSequence(NIGHTS)
@@ -121,18 +119,3 @@ def test_forked_processes_train(expected):
         torch.set_num_threads(before)
     np.testing.assert_allclose(found, expected[1], rtol=1e-5, atol=1e-6)
     assert n_threads == 2
-
-
-def test_threads_leave_filters_alone():
-    seen = []
-
-    def look():
-        before = list(warnings.filters)
-        with ignored(UserWarning):
-            seen.append(list(warnings.filters) == before)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    thread.join()
-    look()
-    assert seen == [True, False]

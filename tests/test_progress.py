@@ -50,3 +50,8 @@ def test_short_work_shows_nothing(at_prompt, capsys):
 def test_nothing_without_a_terminal(at_once, capsys):
     encode()
     assert capsys.readouterr().err == ""
+
+
+def test_bar_needs_a_number():
+    with pytest.raises(ValueError, match="verbose is 'yes'; accepted is a whole number"):
+        progress_bar("yes")

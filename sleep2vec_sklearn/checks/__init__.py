@@ -2,12 +2,12 @@
 """scikit-learn's estimator checks for X of recordings or epochs.
 
 Those that need no two-dimensional X are run as they are, the others are here under their names.
+Under ``python -O`` the former find less, as they consist of assert statements.
 """
 
 import importlib.util
 import pickle
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from sklearn.exceptions import NotFittedError, SkipTestWarning
 from sklearn.utils import estimator_checks, shuffle
 from sklearn.utils._testing import create_memmap_backed_data, raises, set_random_state
 
-from .._warnings import warn
+from .._warnings import ignored, warn
 from ..errors import ModalityWarning
 from ..recordings.epochs import EpochSequence
 from ..recordings.modality import EPOCH_SECONDS, MODALITIES
@@ -84,7 +84,9 @@ def check_sleep2vec_estimator(
                 raise
             warn(f"{name} failed as expected: {expected[name]}", SkipTestWarning)
         else:
-            assert name not in expected, f"{name} passed, but {expected[name]!r} was expected."
+            _require(
+                name not in expected, f"{name} passed, but {expected.get(name)!r} was expected."
+            )
 
 
 def parametrize_with_sleep2vec_checks(
@@ -156,20 +158,20 @@ def check_estimators_unfitted(name: str, estimator_orig: Any, kind: str) -> None
 
 def check_estimators_fit_returns_self(name: str, estimator_orig: Any, kind: str) -> None:
     estimator = clone(estimator_orig)
-    assert _fit(estimator, make_X(kind)) is estimator, f"{name}.fit did not return self."
+    _require(_fit(estimator, make_X(kind)) is estimator, f"{name}.fit did not return self.")
 
 
 def check_estimators_overwrite_params(name: str, estimator_orig: Any, kind: str) -> None:
     before = {key: joblib.hash(value) for key, value in estimator_orig.get_params().items()}
     after = _fit(clone(estimator_orig), make_X(kind)).get_params()
     changed = [k for k in before if k != "random_state" and before[k] != joblib.hash(after[k])]
-    assert not changed, f"{name}.fit changed the parameters {changed}."
+    _require(not changed, f"{name}.fit changed the parameters {changed}.")
 
 
 def check_dont_overwrite_parameters(name: str, estimator_orig: Any, kind: str) -> None:
     added = set(vars(_fit(clone(estimator_orig), make_X(kind)))) - set(vars(clone(estimator_orig)))
     public = sorted(key for key in added if not key.endswith("_") and not key.startswith("_"))
-    assert not public, f"{name}.fit added public attributes without a trailing '_': {public}."
+    _require(not public, f"{name}.fit added public attributes without a trailing '_': {public}.")
 
 
 def check_dict_unchanged(name: str, estimator_orig: Any, kind: str) -> None:
@@ -179,13 +181,15 @@ def check_dict_unchanged(name: str, estimator_orig: Any, kind: str) -> None:
     _apply(estimator, X)
     after = {key: joblib.hash(value) for key, value in vars(estimator).items()}
     changed = sorted(dict(before.items() ^ after.items()))
-    assert not changed, f"{name}: transform or predict changed {changed}."
+    _require(not changed, f"{name}: transform or predict changed {changed}.")
 
 
 def check_one_row_per_element(name: str, estimator_orig: Any, kind: str) -> None:
     X = make_X(kind)
     for method, values in _fitted(estimator_orig, X)[1].items():
-        assert len(values) == len(X), f"{name}.{method}: {len(values)} rows for {len(X)} {kind}s."
+        _require(
+            len(values) == len(X), f"{name}.{method}: {len(values)} rows for {len(X)} {kind}s."
+        )
 
 
 # a fitted estimator and X, the rows asked for in another way, and which of the rows these are
@@ -239,7 +243,9 @@ def check_missing_modality_closure(name: str, estimator_orig: Any, kind: str) ->
         )
         for method, values in _apply(estimator, make_X(kind, drop)[:2]).items():
             fits = values.shape[1:] == outputs[method].shape[1:] and np.isfinite(values).all()
-            assert fits, f"{name}.{method} of {sorted(subset)} alone: not finite, or not as wide."
+            _require(
+                fits, f"{name}.{method} of {sorted(subset)} alone: not finite, or not as wide."
+            )
         absent, none = (make_X(kind, change, plain=True)[:2] for change in (drop, blank))
         _assert_same(_apply(estimator, none), _apply(estimator, absent), f"{name}: None for absent")
 
@@ -255,7 +261,7 @@ def check_transformer_get_feature_names_out(name: str, estimator_orig: Any, kind
     estimator, outputs = _fitted(estimator_orig, make_X(kind))
     names, n_columns = list(estimator.get_feature_names_out()), outputs["transform"].shape[1]
     message = f"{name}: {len(set(names))} different names for {n_columns} columns."
-    assert len(set(names)) == len(names) == n_columns, message
+    _require(len(set(names)) == len(names) == n_columns, message)
 
 
 def _check_output(library: str, by_config: bool, name: str, estimator_orig: Any, kind: str) -> None:
@@ -273,13 +279,13 @@ def _check_output(library: str, by_config: bool, name: str, estimator_orig: Any,
         tables = fitted.transform(X), _fit(unfitted, X, "fit_transform")
     for table in tables:
         package = type(table).__module__.split(".")[0]
-        assert package == library, f"{name}: {library} was asked for, {package} came."
-        assert list(table.columns) == names, f"{name}: {library} columns are not the names."
+        _require(package == library, f"{name}: {library} was asked for, {package} came.")
+        _require(list(table.columns) == names, f"{name}: {library} columns are not the names.")
         np.testing.assert_array_equal(table.to_numpy(), values, err_msg=f"{name}: {library}")
         if library == "pandas":
             ids = [x[0].subject if isinstance(x, list) else getattr(x, "id", x) for x in X]
             ids = X.index.tolist() if kind == "epoch" else ids
-            assert table.index.tolist() == ids, f"{name}: the index does not name X."
+            _require(table.index.tolist() == ids, f"{name}: the index does not name X.")
 
 
 def _named(check_name: str, check: Callable, *options: Any) -> Callable:
@@ -329,8 +335,7 @@ def make_X(kind: str, change: Callable[[dict], dict] | None = None, plain: bool 
 def _fit(estimator: Any, X: Any, method: str = "fit") -> Any:
     """Fit with labels that any estimator takes; the checkpoint may lack some modalities."""
     set_random_state(estimator)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ModalityWarning)
+    with ignored(ModalityWarning):
         return getattr(estimator, method)(X, np.arange(len(X)) % 2)
 
 
@@ -341,6 +346,12 @@ def _apply(estimator: Any, X: Any) -> dict[str, np.ndarray]:
 def _fitted(estimator: Any, X: Any) -> tuple:
     estimator = _fit(clone(estimator), X)
     return estimator, _apply(estimator, X)
+
+
+def _require(is_so: bool, message: str) -> None:
+    # no assert statement, which python -O leaves out
+    if not is_so:
+        raise AssertionError(message)
 
 
 def _assert_same(outputs: dict, expected: dict, message: str) -> None:

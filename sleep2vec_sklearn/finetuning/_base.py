@@ -117,10 +117,10 @@ def _split_parameters(doc: str) -> tuple[str, dict[str, str], str]:
     section = re.search(
         r"(?<=\nParameters\n----------\n).*?\n(?=\n\w+( \w+)?\n--|\Z)", doc, re.DOTALL
     )
-    assert section is not None
-    entries = re.findall(r"^\w+ : .*\n(?:    .*\n|\n)*", section[0], re.MULTILINE)
+    start, stop = section.span() if section else (len(doc), len(doc))
+    entries = re.findall(r"^\w+ : .*\n(?:    .*\n|\n)*", doc[start:stop], re.MULTILINE)
     by_name = {entry.split(" :")[0]: entry for entry in entries}
-    return doc[: section.start()], by_name, doc[section.end() :]
+    return doc[:start], by_name, doc[stop:]
 
 
 def _with_default(entry: str, default: Any) -> str:

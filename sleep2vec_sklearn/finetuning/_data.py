@@ -191,7 +191,12 @@ class TrainingSet:
         if self.epochs is None:
             groups = self._nights_by_row()
         else:
-            groups = [[piece] for night in self.nights for piece in self._pieces(night, rng)]
+            labels = self.epochs
+            groups = [
+                [piece]
+                for night in self.nights
+                for piece in self._pieces(night, labels[night], rng)
+            ]
         return _shuffled(groups, rng, batch_size)
 
     def whole(self) -> Iterator[list[Piece]]:
@@ -211,15 +216,15 @@ class TrainingSet:
             groups.setdefault(int(self.rows[piece.night][0]), []).append(piece)
         return list(groups.values())
 
-    def _pieces(self, night: int, rng: np.random.Generator) -> Iterator[Piece]:
-        assert self.epochs is not None
+    def _pieces(
+        self, night: int, labelled: np.ndarray, rng: np.random.Generator
+    ) -> Iterator[Piece]:
         n_epochs, longest = self.lengths[night], self.longest
         if longest is None or n_epochs <= longest:
             edges = np.array([0, n_epochs])
         else:
             first = int(rng.integers(1, longest + 1))
             edges = np.unique([0, *range(first, n_epochs, longest), n_epochs])
-        labelled = self.epochs[night]
         for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             inside = np.flatnonzero((labelled >= start) & (labelled < stop))
             if len(inside):

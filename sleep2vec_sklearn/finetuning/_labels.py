@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
 
+from .._arguments import as_array
+from .._validation import find_classes
 from .._warnings import listed, warn
 from ..encoding.inputs import EncoderInput
 from ..errors import InvalidRecordingError, RecordingWarning
@@ -90,7 +91,7 @@ def is_missing(values: np.ndarray) -> np.ndarray:
 def read_labels(y: Any, n_rows: int, unit: str) -> tuple[np.ndarray, np.ndarray]:
     """Labels as an array, and which of them are known; both of shape (n_rows,)."""
     # numpy would make text of a NaN among words
-    values = pd.Series(y, dtype=object).to_numpy() if isinstance(y, list | tuple) else np.asarray(y)
+    values = as_array("y", y)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     check_length(values, n_rows, (1,))
@@ -128,11 +129,7 @@ def encode_classes(
     """Classes that exclude each other, float32 weights, and the number of each row's class."""
     values, known = read_labels(y, inputs.n_rows, inputs.unit)
     require_labels(known, inputs.unit, ": all are NaN, None or -1. Give at least two classes.")
-    try:
-        check_classification_targets(values[known])
-        classes, codes = np.unique(values[known], return_inverse=True)
-    except TypeError as error:
-        raise ValueError(f"y mixes labels that cannot be sorted: {error}.") from error
+    classes, codes = find_classes("y", values[known])
     if len(classes) < 2:
         (only,) = classes.tolist()
         raise ValueError(
@@ -189,8 +186,8 @@ def event_targets(
         for i, table in enumerate(_event_tables(inputs, y))
     ]
     values = np.full((inputs.n_rows, EPOCH_SECONDS * len(event_types)), -1, dtype=np.int8)
-    epochs, outside = inputs.epochs, []
-    assert epochs is not None
+    # of events, X always holds epochs
+    epochs, outside = cast("tuple[np.ndarray, ...]", inputs.epochs), []
     for i, (recording, events) in enumerate(zip(inputs.recordings, tables, strict=True)):
         if events is None:
             continue

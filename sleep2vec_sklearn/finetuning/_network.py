@@ -8,7 +8,7 @@ a token, C the number of covariates and O of outputs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -175,7 +175,11 @@ class Head(nn.Module):
 
     def _masked(self, states: Tensor | None, counted: Tensor) -> Tensor:
         """[..., M(, K), H] as [..., M, K, H], zero where not counted: no NaN, nor of gradients."""
-        assert states is not None
+        if states is None:
+            raise ValueError(
+                "the head reads tokens, and got none; accepted is a tensor [B, L, M, H]. Pass the "
+                "tokens that the encoder gives."
+            )
         states = states if self.config.n_layers > 1 else states.unsqueeze(-2)
         return states.masked_fill(~counted[..., None, None], 0.0)
 
@@ -243,9 +247,7 @@ class FineTuningModule(nn.Module):
     @property
     def head(self) -> Standardised:
         """The head, wherever it is."""
-        head = self.network if self.reads_tokens else self.network.head
-        assert isinstance(head, Standardised)
-        return head
+        return cast("Standardised", self.network if self.reads_tokens else self.network.head)
 
     def forward(self, batch: Batch) -> Tensor:
         present = batch.present
@@ -344,8 +346,7 @@ def encode_sequences(
     encoded = encoded.masked_fill(~valid[rows][..., None, None], 0.0)
     # in the dtype the encoder computes in, which autocast chooses
     states = states.to(encoded.dtype).index_copy(0, rows, encoded)
-    if cls is not None:
-        assert summary is not None
+    if cls is not None and summary is not None:
         cls = cls.to(summary.dtype).index_copy(0, rows, summary)
     return states, cls
 

@@ -10,7 +10,7 @@ import numpy as np
 from .._warnings import warn
 from ..encoding.inputs import EncoderInput
 from ..errors import InvalidRecordingError, TrainingWarning
-from ..evaluation.survival import SurvivalOutcome, read_outcome
+from ..evaluation.survival import SurvivalOutcome, read_outcome, share_between_nights
 from ..evaluation.survival_scores import concordance_index
 from ..recordings.recording import name_subjects
 from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
@@ -218,7 +218,7 @@ def encode_outcome(inputs: EncoderInput, y: Any) -> tuple[Targets, SurvivalOutco
             "outcome for each element of X."
         )
     subjects, names = subject_of_rows(inputs)
-    outcome = _share_between_nights(outcome, subjects, names)
+    outcome = share_between_nights(outcome, subjects, names)
     _check_something_to_learn(outcome)
     # the likelihood needs the order of times only, and ranks are exact in single precision
     columns = [subjects[:, None], *_as_ranks(outcome)]
@@ -236,36 +236,6 @@ def subject_of_rows(inputs: EncoderInput) -> tuple[np.ndarray, np.ndarray]:
     for rows, code in zip(inputs.rows, codes, strict=True):
         of_row[rows] = code
     return of_row, names
-
-
-def _share_between_nights(
-    outcome: SurvivalOutcome, subjects: np.ndarray, names: np.ndarray
-) -> SurvivalOutcome:
-    """The same with gaps filled from other nights of the subject."""
-    n_subjects, k = len(names), outcome.n_outcomes
-    shared = {}
-    unknown = np.isnan(outcome.time)
-    fields = {"time": outcome.time, "event": outcome.event.astype(float)}
-    if outcome.entry is not None:
-        fields["entry"] = outcome.entry
-    for name, values in fields.items():
-        low, high = np.full((n_subjects, k), np.inf), np.full((n_subjects, k), -np.inf)
-        np.minimum.at(low, subjects, np.where(unknown, np.inf, values))
-        np.maximum.at(high, subjects, np.where(unknown, -np.inf, values))
-        differs = np.argwhere((high > low) & np.isfinite(high))
-        if len(differs):
-            subject, column = differs[0]
-            raise ValueError(
-                f"nights of the subject {str(names[subject])!r} have different outcomes: '{name}' "
-                f"is {low[subject, column]:g} and {high[subject, column]:g}. Several nights are "
-                "one observation: count time from the same day for all, or leave all but one out."
-            )
-        shared[name] = high[subjects]
-    unknown = np.isinf(shared["time"])
-    time = np.where(unknown, np.nan, shared["time"])
-    entry = np.where(unknown, -np.inf, shared["entry"]) if "entry" in shared else None
-    event = (shared["event"] == 1) & ~unknown
-    return SurvivalOutcome(event, time, entry, outcome.one_dimensional)
 
 
 def _check_something_to_learn(outcome: SurvivalOutcome) -> None:

@@ -13,6 +13,7 @@ from scipy.special import expit
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
+from .._arguments import shown
 from .._validation import POSITIVE, SHARE, Number, StrOptions, validate_params
 from ..encoding.inputs import EncoderInput, read_input
 from ..errors import InvalidRecordingError
@@ -167,6 +168,11 @@ class Sleep2VecEventDetector(FineTuningEstimator):
         self._rules_by_type()
         weights = check_sample_weight(sample_weight, len(inputs.recordings))
         counted = np.flatnonzero(weights)
+        if y is not None and not hasattr(y, "__len__"):
+            raise ValueError(
+                f"y is {shown(y)}; accepted are a table of events, a list with an array of seconds "
+                "for each night, and None for the events of the recordings. Leave it out for these."
+            )
         if y is not None and not isinstance(y, pd.DataFrame) and len(y) == len(weights):
             y = _safe_indexing(y, counted)
         nights = read_input(EpochSequence([inputs.recordings[i] for i in counted]))
@@ -409,9 +415,18 @@ def read_event_types(event_types: Any) -> dict[str, tuple[str, ...]]:
         return dict(_DEFAULT_TYPES)
     if isinstance(event_types, str):
         event_types = (event_types,)
+    is_list = isinstance(event_types, list | tuple | set | Mapping)
+    if not is_list or not all(isinstance(name, str) for name in event_types):
+        raise ValueError(
+            f"event_types is {shown(event_types)}; accepted are names such as ('apnea', "
+            "'arousal'), a dict of name to scored types, or None. Pass for example 'apnea'."
+        )
     if not isinstance(event_types, Mapping):
         event_types = {name: (name,) for name in event_types}
-    groups = {k: (v,) if isinstance(v, str) else tuple(v) for k, v in event_types.items()}
+    groups = {
+        k: (v,) if not isinstance(v, list | tuple | set) else tuple(v)
+        for k, v in event_types.items()
+    }
     named = [*groups, *(name for names in groups.values() for name in names)]
     if not groups or not all(groups.values()) or not all(isinstance(n, str) for n in named):
         raise ValueError(

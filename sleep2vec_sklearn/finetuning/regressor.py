@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
-import pandas as pd
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
+from .._arguments import as_numbers, check_squares
 from .._validation import StrOptions
 from ..encoding.inputs import EncoderInput
 from ._base import FineTuningEstimator, SharedParameters, with_shared_parameters
@@ -153,21 +153,9 @@ def _require_known(values: np.ndarray, purpose: str) -> None:
 def _read_values(y: Any, n_rows: int) -> np.ndarray:
     """Numbers as float64, NaN where missing, of shape (n_rows,) or (n_rows, k)."""
     try:
-        table = pd.DataFrame(y)
-        if any(dtype.kind in "mMc" for dtype in table.dtypes):
-            raise TypeError(f"got {table.dtypes.iloc[0]}")
-        values = np.asarray(y if isinstance(y, np.ndarray) else table, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"y must hold numbers, and NaN where one is not known ({error}). For classes use "
-            "Sleep2VecClassifier."
-        ) from error
-    if np.ndim(y) == 1 and values.ndim == 2:
-        values = values[:, 0]
+        values = as_numbers("y", y, range(9))
+    except ValueError as error:
+        raise ValueError(f"{error} For classes use Sleep2VecClassifier.") from error
     check_length(values, n_rows, (1, 2))
-    if np.isinf(values).any():
-        raise ValueError(
-            f"y holds {values[np.isinf(values)][0]:g}; accepted are finite numbers, and NaN where "
-            "one is not known."
-        )
+    check_squares("y", values)
     return values

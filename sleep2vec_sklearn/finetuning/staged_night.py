@@ -24,6 +24,7 @@ from ..evaluation._lights import (
     warn_of_hours,
     warn_of_passed,
 )
+from ..evaluation.review import review_order
 from ..evaluation.sleep_statistics import statistics_of_stages
 from ..recordings.modality import EPOCH_SECONDS
 from ..recordings.stages import SleepStage
@@ -190,6 +191,38 @@ class StagedNight:
         table["n_modalities"] = self.measured.sum(axis=1)
         table["agreement"] = self.agreement
         return table
+
+    def review(self, share: float = 0.1) -> pd.DataFrame:
+        """The epochs that a person should look at first: least certain ones, in that order.
+
+        Parameters
+        ----------
+        share : float, default=0.1
+            Of the staged epochs.
+
+        Returns
+        -------
+        DataFrame
+            Rows of :meth:`to_frame`; the index is the epoch. What agreement to expect after the
+            review, :func:`~sleep2vec_sklearn.evaluation.review_curve` says of scored nights.
+
+        Raises
+        ------
+        ValueError
+            If ``share`` is not from 0 to 1.
+
+        Examples
+        --------
+        >>> from sleep2vec_sklearn import make_sleep_cohort, stage_night
+        >>> night = make_sleep_cohort(1, hours=2, modalities=["ibi"], missing=0, random_state=0)[0]
+        >>> first = stage_night(night).review(0.05)
+        >>> first.shape, bool(first.loc[:, "W":"R"].max(axis=1).is_monotonic_increasing)
+        ((12, 10), True)
+        """
+        if not 0 <= share <= 1:
+            raise ValueError(f"share must be from 0 to 1, got {share!r}.")
+        order = review_order(self.probabilities)
+        return self.to_frame().iloc[order[: round(share * len(order))]]
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`to_frame` as a table that R, Stata and spreadsheets read.

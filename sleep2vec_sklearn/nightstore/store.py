@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from .._clusters import how_to_resume, lost_worker_errors
 from .._progress import progress_bar
 from .._torch import own_modes
 from .._warnings import warn
 from ..errors import (
     CheckpointError,
+    ClusterError,
     InvalidRecordingError,
     ReadError,
     RecordingWarning,
@@ -395,12 +397,20 @@ def _prepare_each(
     tasks = (delayed(_attempt)(work, index, r) for index, r in enumerate(recordings))
     # closed at once where an error ends it, or the others would go on; unordered, or results would
     # pile up behind a slow night
-    with closing(Parallel(n_jobs, return_as="generator_unordered")(tasks)) as ended:
-        progress = {"total": len(recordings), "desc": "preparing", "unit": "night"}
-        for index, outcome in progress_bar(bool(verbose), ended, **progress):
-            if on_error == "raise" and isinstance(outcome, Sleep2VecError):
-                raise outcome
-            outcomes[index] = outcome
+    try:
+        with closing(Parallel(n_jobs, return_as="generator_unordered")(tasks)) as ended:
+            progress = {"total": len(recordings), "desc": "preparing", "unit": "night"}
+            for index, outcome in progress_bar(verbose, ended, **progress):
+                if on_error == "raise" and isinstance(outcome, Sleep2VecError):
+                    raise outcome
+                outcomes[index] = outcome
+    except lost_worker_errors() as error:
+        n_done = sum(outcome is not None for outcome in outcomes)
+        finished = (
+            f"{n_done} of {len(recordings)} nights were prepared, and those in a folder are not "
+            "prepared again"
+        )
+        raise ClusterError(how_to_resume(error, finished)) from error
     return outcomes
 
 

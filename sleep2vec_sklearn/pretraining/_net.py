@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 
 from .._skorch import ProgressBar, StopTraining
 from .._torch import decay_groups, rate_factor, step_randomness
+from .._warnings import handed_on
 from ..errors import TrainingError
 from ..model.network import Sleep2Vec
 from ._distributed import from_rank_zero, rank, sum_gradients, sum_over_ranks
@@ -352,6 +353,7 @@ def draw_ahead(draw: Callable[[int], Any], numbers: range, n_workers: int) -> Ge
     waiting: deque = deque()
     with ThreadPoolExecutor(n_workers, thread_name_prefix="sleep2vec-batches") as pool:
         try:
+            draw = handed_on(draw)
             for number in numbers:
                 waiting.append(pool.submit(draw, number))
                 if len(waiting) > _AHEAD_PER_WORKER * n_workers:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from .._files import sha256
 from .._html import ShownAsTable
+from .._validation import as_random_state
 from .._warnings import warn
 from ..encoding._base import components, signals_read
 from ..errors import InvalidRecordingError, ModalityWarning
@@ -140,7 +141,7 @@ class SensorStudy:
 
 def draw_seed(random_state: Any) -> int:
     """A seed for NumPy's generators from what scikit-learn accepts as ``random_state``."""
-    return int(check_random_state(random_state).randint(2**31 - 1))
+    return int(as_random_state(random_state).randint(2**31 - 1))
 
 
 def check_target(y: ArrayLike, X: Any, estimator: Any) -> tuple[np.ndarray, np.ndarray | None]:

@@ -208,7 +208,7 @@ def label_efficiency_curve(
     ]
     work = (delayed(study.score)(estimators[name], size, repeat) for name, size, repeat in jobs)
     results = Parallel(n_jobs=n_jobs, return_as="generator")(work)
-    bar = progress_bar(bool(verbose), results, total=len(jobs), desc="label efficiency", unit="fit")
+    bar = progress_bar(verbose, results, total=len(jobs), desc="label efficiency", unit="fit")
     return study.collect(dict(zip(jobs, bar, strict=True)), level)
 
 

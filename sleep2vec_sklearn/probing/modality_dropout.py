@@ -164,7 +164,7 @@ def modality_dropout_curve(
     rows = []
     plan = [(pattern, fraction) for pattern in patterns for fraction in fractions]
     n_draws = sum(n_repeats if fraction else 1 for _, fraction in plan)
-    with progress_bar(bool(verbose), total=n_draws, desc="losing sensors", unit="draw") as bar:
+    with progress_bar(verbose, total=n_draws, desc="losing sensors", unit="draw") as bar:
         for pattern, fraction in plan:
             scores, shares = [], []
             for repeat in range(n_repeats if fraction else 1):

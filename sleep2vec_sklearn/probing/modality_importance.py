@@ -126,7 +126,7 @@ def modality_importance(
     )
     chosen = study.choose_modalities(modalities)
     intact = study.score_intact()
-    names = progress_bar(bool(verbose), chosen, desc="importance of sensors", unit="sensor")
+    names = progress_bar(verbose, chosen, desc="importance of sensors", unit="sensor")
     if method == "drop":
         scores = _drop_each(study, names, intact)
     else:

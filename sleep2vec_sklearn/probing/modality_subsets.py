@@ -193,7 +193,7 @@ def modality_subset_scores(
     study.warn_of_untrained(names)
     all_tested = np.concatenate([test for _, test in study.folds])
     summary, replicates, n_empty = [], {}, {}
-    for subset in progress_bar(bool(verbose), chosen, desc="subsets of sensors", unit="subset"):
+    for subset in progress_bar(verbose, chosen, desc="subsets of sensors", unit="subset"):
         altered, rows = study.nights.replace(lambda night, _, s=subset: _keep_only(night, s))
         scores = [study.score(altered, rows, refit=refit)]
         tested = np.intersect1d(rows, all_tested)

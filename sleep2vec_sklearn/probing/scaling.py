@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -20,9 +19,10 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import check_scalar
 
+from .._arguments import as_numbers, check_number, shown
 from .._html import ShownAsTable
 from .._progress import progress_bar
-from .._warnings import warn
+from .._warnings import ignored, warn
 from ..errors import Sleep2VecWarning, TrainingWarning
 from ..recordings.modality import list_modalities
 from ._sensor_study import digest, draw_seed
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _Bounds = tuple[list[float], list[float]]
 _EXPONENTS = np.geomspace(0.01, 10.0, 400)
 _MIN_SIZES = 4
+_MOST_RESAMPLES = 1_000_000
 AXES = ("n_nights", "n_modalities", "n_parameters")
 # parameters of the pretrainer that change no result
 _NOT_IN_KEY = ("device", "n_workers", "verbose", "state_dir", "save_every", "callbacks")
@@ -168,6 +169,13 @@ def fit_scaling_law(
     >>> round(law.a, 2), round(law.b, 2), round(law.c, 2)
     (1.0, 4.0, 0.5)
     """
+    if not isinstance(points, pd.DataFrame):
+        raise ValueError(
+            f"points is {shown(points)}; accepted is a DataFrame with a row per size. Pass "
+            "pd.DataFrame({'n_nights': sizes, 'loss': losses}) with x='n_nights'."
+        )
+    level = check_number("level", level, 0, 1, above=True, below=True)
+    n_resamples = check_number("n_resamples", n_resamples, 1, _MOST_RESAMPLES, whole=True)
     x_name = _choose_axis(points) if x is None else x
     sizes, values = _read_points(points, x_name, y)
     bounds = _check_asymptote(asymptote, values)
@@ -222,13 +230,13 @@ def _choose_axis(points: pd.DataFrame) -> str:
 
 
 def _read_points(points: pd.DataFrame, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
-    missing = [name for name in (x, y) if name not in points]
+    missing = [n for n in (x, y) if not isinstance(n, str | int) or n not in points.columns]
     if missing:
         raise ValueError(
             f"points have no column {', '.join(map(repr, missing))}; they have "
             f"{', '.join(map(str, points.columns))}."
         )
-    sizes, values = (points[name].to_numpy(dtype=float) for name in (x, y))
+    sizes, values = (as_numbers(f"points[{name!r}]", points[name]) for name in (x, y))
     invalid = np.flatnonzero(~(np.isfinite(sizes) & (sizes > 0) & np.isfinite(values)))
     if len(invalid):
         row = invalid[0]
@@ -248,7 +256,8 @@ def _read_points(points: pd.DataFrame, x: str, y: str) -> tuple[np.ndarray, np.n
 
 
 def _check_asymptote(asymptote: tuple[float, float], values: np.ndarray) -> _Bounds:
-    low, high = asymptote
+    pair = as_numbers("asymptote", asymptote, length=2)
+    low, high = pair.tolist()
     if not low < high or high < values.min() or low > values.max():
         raise ValueError(
             f"asymptote={asymptote!r} must be two rising numbers around the values, which are "
@@ -275,18 +284,17 @@ def _fit_grid(x: np.ndarray, values: np.ndarray, bounds: _Bounds) -> np.ndarray:
 
 
 def _fit_law(x: np.ndarray, y: np.ndarray, bounds: _Bounds) -> np.ndarray:
-    from scipy.optimize import curve_fit
+    from scipy.optimize import least_squares
 
     start = _fit_grid(x, y[None], bounds)[0]
-    with warnings.catch_warnings():
-        # about the covariance, which is not used
-        warnings.simplefilter("ignore")
-        try:
-            fitted, _ = curve_fit(_law, x, y, start, bounds=bounds, jac=_jacobian, max_nfev=500)
-        except RuntimeError:
-            # along a valley without a minimum
-            return start
-    return fitted
+    # not curve_fit, which warns of a covariance that is not used
+    with np.errstate(all="ignore"):
+        fitted = least_squares(
+            lambda law: _law(x, *law) - y, start, lambda law: _jacobian(x, *law), bounds,
+            max_nfev=500,
+        )  # fmt: skip
+    # where there is none, along a valley without a minimum
+    return fitted.x if fitted.success else start
 
 
 def _resample(
@@ -389,7 +397,7 @@ def run_scaling_sweep(
         runs += [(axis, s, repeat, pairs) for s in settings for repeat in range(n_repeats)]
     finished = _FinishedRuns(path)
     rows = []
-    for axis, *run in progress_bar(bool(verbose), runs, desc="pretraining", unit="run"):
+    for axis, *run in progress_bar(verbose, runs, desc="pretraining", unit="run"):
         key = sweep.key_of(axis, *run)
         row = finished.rows.get(key)
         if row is None:
@@ -486,9 +494,8 @@ class _Sweep:
         )
         nights = self.nights_of(setting, repeat)
         start = time.perf_counter()
-        with warnings.catch_warnings():
-            # small numbers of nights are what is studied here
-            warnings.filterwarnings("ignore", message="batch_size=", category=TrainingWarning)
+        # small numbers of nights are what is studied here
+        with ignored(TrainingWarning, "batch_size="):
             model.fit(nights)
         seconds = time.perf_counter() - start
         row: dict[str, Any] = {

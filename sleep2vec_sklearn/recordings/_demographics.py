@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import InvalidRecordingError
+from .._warnings import listed, warn
+from ..errors import InvalidRecordingError, RecordingWarning
 from .recording import Recording, as_recording, describe_recording
 
 COLUMNS = ("subject", "age", "sex", "site")
@@ -250,6 +251,23 @@ def read_category(value: Any, declared: bool = False) -> str | None:
         if text.lower() == "none" or (declared and text.lower() not in ("", MISSING)):
             return text
     return read_text(value)
+
+
+def warn_of_alike(words: Mapping[str, Iterable[str]]) -> None:
+    """Warn once of categories of fields that differ in case or spaces only."""
+    found = []
+    for field, stated in words.items():
+        spellings: dict[str, list[str]] = {}
+        for word in sorted(set(stated)):
+            spellings.setdefault(" ".join(word.casefold().split()), []).append(word)
+        several = [alike for alike in spellings.values() if len(alike) > 1]
+        found += [f"{field} has {' and '.join(map(repr, alike))}" for alike in several]
+    if found:
+        warn(
+            f"categories differ in case or spaces only and are taken as different: "
+            f"{listed(found)}. Write each in one way, such as by str.strip().str.lower().",
+            RecordingWarning,
+        )
 
 
 def states_categories(facts: Sequence[Mapping[str, Any]], field: str) -> bool:

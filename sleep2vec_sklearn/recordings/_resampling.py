@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from .._arguments import as_numbers, as_real_array, check_number
 from ..errors import InvalidSignalError
 
 # filters grow with the factor, so the first that is close enough is taken; of the larger rate it is
 # bounded as well, as a filter of 20 times 1,000,000 taps takes seconds and 800 MB
+# in Hz, and in s: as of recordings
+_HIGHEST_RATE, _LONGEST_SECONDS = 200_000.0, 5000 * 86_400.0
 _LARGEST_FACTORS = (1000, 10_000, 100_000)
 _LARGEST_OF_BOTH = 100_000
 # 0.03 s in eight hours
@@ -141,8 +144,8 @@ def interpolate(
     times: np.ndarray, values: np.ndarray, duration: float, rate: float, max_gap: float
 ) -> np.ndarray:
     """Even series through values at increasing times; NaN in gaps longer than ``max_gap``."""
-    if not (np.isfinite(rate) and rate > 0):
-        raise InvalidSignalError(f"rate is {rate!r} Hz; accepted is a positive number.")
+    rate = check_number("rate", rate, 0, _HIGHEST_RATE, above=True, error=InvalidSignalError)
+    max_gap = check_number("max_gap", max_gap, 0, error=InvalidSignalError)
     grid = np.arange(count_samples(duration, rate)) / rate
     if times.size == 0:
         return np.full(len(grid), np.nan, dtype=np.float32)
@@ -174,21 +177,21 @@ def bridge_gaps(values: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 def count_samples(duration: float, rate: float) -> int:
     """Whole samples of a duration in seconds."""
-    if not (np.isfinite(duration) and duration >= 0):
-        raise InvalidSignalError(f"duration is {duration!r} s; accepted is a number from 0.")
+    duration = check_number("duration", duration, 0, _LONGEST_SECONDS, error=InvalidSignalError)
     return int(duration * rate + 1e-6)
 
 
 def check_samples(name: str, values: Any, rate: float, min_rate: float) -> np.ndarray:
     """One channel at ``min_rate`` or faster, as an array."""
-    values = np.asarray(values)
+    values = as_real_array(name, values, InvalidSignalError)
     if values.ndim != 1:
         raise InvalidSignalError(
             f"{name} has shape {values.shape}; accepted is (n_samples,). Pass one channel."
         )
+    rate = check_number("rate", rate, error=InvalidSignalError)
     if not (rate >= min_rate and np.isfinite(rate)):
         raise InvalidSignalError(
-            f"{name} has rate {rate!r} Hz; accepted are at least {min_rate:g} samples per "
+            f"{name} has rate {rate:g} Hz; accepted are at least {min_rate:g} samples per "
             "second, as a slower one does not show what is looked for. Leave it out."
         )
     return values
@@ -196,7 +199,7 @@ def check_samples(name: str, values: Any, rate: float, min_rate: float) -> np.nd
 
 def check_times(name: str, times: Any, strictly: bool = True) -> np.ndarray:
     """Finite, increasing times as float64."""
-    times = np.asarray(times, dtype=np.float64)
+    times = as_numbers(name, times, ndim=range(9), error=InvalidSignalError)
     if times.ndim != 1:
         raise InvalidSignalError(f"{name} have shape {times.shape}; accepted is (n,).")
     if not np.isfinite(times).all():
@@ -214,7 +217,7 @@ def check_times(name: str, times: Any, strictly: bool = True) -> np.ndarray:
 
 def check_values(name: str, values: Any, times: np.ndarray) -> np.ndarray:
     """One value per time, as float64."""
-    values = np.asarray(values, dtype=np.float64)
+    values = as_numbers(name, values, ndim=range(9), error=InvalidSignalError)
     if values.shape != times.shape:
         raise InvalidSignalError(
             f"{name} have shape {values.shape} for {len(times)} times; accepted is one per time."

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 
+from .._arguments import as_array, as_index, is_missing, is_whole, shown
 from .._html import as_html
 from .._warnings import listed
 from ..errors import InvalidRecordingError
-from .recording import Recording, as_recording, name_subjects
+from .epochs import as_rows
+from .recording import Recording, as_names, as_recording, name_subjects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,9 +79,14 @@ class Cohort(list[Recording]):
     ):  # fmt: skip
         import pandas as pd
 
+        if not hasattr(recordings, "__iter__") or getattr(recordings, "ndim", 1) == 0:
+            raise InvalidRecordingError(
+                f"recordings is {shown(recordings)}; accepted is a list of Recording. Wrap one: "
+                "[recording]."
+            )
         self._bind(list(recordings), metadata, by_order=True)
         if not isinstance(failures, pd.DataFrame):
-            failures = pd.DataFrame(list(failures), columns=["path", "reason"])
+            failures = pd.DataFrame(_check_failures(failures), columns=["path", "reason"])
         self.failures = failures.reset_index(drop=True)
 
     @property
@@ -124,22 +131,34 @@ class Cohort(list[Recording]):
         InvalidRecordingError
             If ``metadata`` has no such column.
         """
-        columns = [column] if isinstance(column, str) else list(column)
-        unknown = [name for name in columns if name not in self._metadata.columns]
+        columns = list(column) if isinstance(column, list | tuple) else [column]
+        known = list(self._metadata.columns)
+        unknown = [name for name in columns if not isinstance(name, str | int) or name not in known]
+        if not columns or not isinstance(ascending, bool | np.bool_):
+            raise InvalidRecordingError(
+                f"column is {shown(column)} and ascending {shown(ascending)}; accepted are one "
+                "column of metadata or a list of them, and True or False. Pass for example 'age'."
+            )
         if unknown:
             raise InvalidRecordingError(
                 f"metadata has no column {unknown[0]!r} to sort by; its columns are "
                 f"{', '.join(map(str, self._metadata.columns))}."
             )
         table = self._metadata.reset_index(drop=True)
-        order = table.sort_values(columns, ascending=ascending, kind="stable").index
+        try:
+            order = table.sort_values(columns, ascending=bool(ascending), kind="stable").index
+        except TypeError:
+            raise InvalidRecordingError(
+                f"column {columns[0]!r} holds values that have no order, such as text and numbers "
+                "side by side. Make them of one kind first, for example by astype(str)."
+            ) from None
         return self._take(order.to_numpy())
 
     def shuffle(self, random_state: Any = None) -> Cohort:
         """A cohort in random order, by a seed, a RandomState, or None for another at each call."""
-        from sklearn.utils import check_random_state
+        from .._validation import as_random_state
 
-        return self._take(check_random_state(random_state).permutation(len(self)))
+        return self._take(as_random_state(random_state).permutation(len(self)))
 
     def copy(self) -> Cohort:
         """A cohort whose table can be changed without changing this one."""
@@ -182,6 +201,17 @@ class Cohort(list[Recording]):
         rows = [_describe_night(night) | more for night, more in zip(self, measured, strict=True)]
         return pd.DataFrame(rows, index=self._index, columns=None if rows else _REPORT_COLUMNS)
 
+    def to_frame(self) -> pd.DataFrame:
+        """A row per night: ``recording``, its id or position, and the columns of ``metadata``.
+
+        A copy, which can be changed without changing the cohort.
+        """
+        self._check_order()
+        names = as_names([recording.id for recording in super().__iter__()])
+        table = self._metadata.drop(columns="recording", errors="ignore").reset_index(drop=True)
+        table.insert(0, "recording", names.tolist())
+        return table
+
     @overload  # type: ignore[override]
     def __getitem__(self, key: int | str) -> Recording: ...
 
@@ -191,9 +221,9 @@ class Cohort(list[Recording]):
     def __getitem__(self, key: Any) -> Recording | Cohort:
         if isinstance(key, str):
             return self[int(self._positions([key])[0])]
-        if isinstance(key, int | np.integer):
+        if is_whole(key):
             self._check_order()
-            recording = super().__getitem__(int(key))
+            recording = super().__getitem__(as_index(key, len(self)))
             if "subject" in self._metadata.columns:
                 stated = recording.metadata.cell("subject")  # type: ignore[attr-defined]
                 recording.subject = recording.subject if stated is None else stated
@@ -263,9 +293,15 @@ class Cohort(list[Recording]):
         import pandas as pd
 
         if isinstance(key, slice):
-            return np.arange(len(self))[key]
+            return np.arange(len(self))[as_rows(key)]
+        column = as_array("the key of a cohort", key, TypeError)
+        if column.ndim != 1 or column.dtype.kind not in "OUiubfT":
+            raise TypeError(
+                f"the key of a cohort is {shown(key)}; accepted are an id, a position, a slice, "
+                "and a list of ids, of positions or of True and False. Pass cohort[ids]."
+            )
         # a column with gaps holds masks as objects and positions as floats
-        values = pd.Series(list(key) if not hasattr(key, "dtype") else key).convert_dtypes()
+        values = pd.Series(column).convert_dtypes()
         if values.empty:
             return np.empty(0, dtype=np.intp)
         if pd.api.types.is_bool_dtype(values):
@@ -349,13 +385,6 @@ class _Row(Mapping[str, Any]):
         return repr(dict(self))
 
 
-def is_missing(value: Any) -> bool:
-    """Whether a cell of a table is empty."""
-    import pandas as pd
-
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
-
-
 def _with_metadata(recording: Recording, metadata: Mapping[str, Any]) -> Recording:
     copied = object.__new__(type(recording))
     copied.__dict__.update({**recording.__dict__, "metadata": metadata})
@@ -366,6 +395,11 @@ def _check_rows(metadata: pd.DataFrame, ids: list[Any], by_order: bool) -> pd.Da
     """The table, with the recordings' ids as its index if it has none."""
     import pandas as pd
 
+    if not isinstance(metadata, pd.DataFrame):
+        raise InvalidRecordingError(
+            f"metadata is {shown(metadata)}; accepted is a DataFrame with a row per recording. "
+            "Make one of a dict: pd.DataFrame(metadata, index=ids)."
+        )
     if len(metadata) != len(ids):
         raise InvalidRecordingError(
             f"metadata has {len(metadata)} rows for {len(ids)} recordings; accepted is one "
@@ -377,17 +411,36 @@ def _check_rows(metadata: pd.DataFrame, ids: list[Any], by_order: bool) -> pd.Da
             f"metadata has more than one column {repeated[0]!r}; accepted is one of each name."
         )
     pairs = zip(metadata.index, ids, strict=True)
-    wrong = [i for i, (label, id) in enumerate(pairs) if id is not None and str(label) != str(id)]
+    wrong = [i for i, (label, id) in enumerate(pairs) if id is not None and not _named(label, id)]
     if not wrong:
         return metadata
     if by_order and isinstance(metadata.index, pd.RangeIndex):
-        return metadata.set_axis(pd.Index(ids, name="recording"), axis=0)
+        # by their own type: a missing one would make floats of integers
+        dtype = object if any(id is None for id in ids) else None
+        index = pd.Index(ids, name="recording", dtype=dtype, tupleize_cols=False)
+        return metadata.set_axis(index, axis=0)
     i = wrong[0]
     raise InvalidRecordingError(
         f"row {i} of metadata is {metadata.index[i]!r}, recording {i} is {ids[i]!r}; accepted are "
         "rows in the order of the recordings, with their ids as index. Put them there with "
         "metadata.set_index(...), and in order with metadata.loc[[night.id for night in cohort]]."
     )
+
+
+def _named(label: Any, id: Any) -> bool:
+    """Whether a label of an index is an id; a gap in the index makes floats of integers."""
+    is_whole = isinstance(label, float | np.floating) and float(label).is_integer()
+    return str(label) == str(id) or (is_whole and str(int(label)) == str(id))
+
+
+def _check_failures(failures: Any) -> list[tuple[str, str]]:
+    pairs: list[Any] = list(failures) if isinstance(failures, list | tuple) else [None]
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise InvalidRecordingError(
+            f"failures is {shown(failures)}; accepted are pairs of a path and a reason, or a table "
+            "of these columns. Leave it out if everything was read."
+        )
+    return pairs
 
 
 def _concat(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:

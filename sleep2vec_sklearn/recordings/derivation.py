@@ -7,9 +7,12 @@ one-dimensional and for a rate that is too low.
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._arguments import as_numbers, check_number, shown
 from ..errors import InvalidSignalError
 from ._resampling import (
     band_filter,
@@ -346,7 +349,7 @@ def _interpolate_valid(
 ) -> tuple[np.ndarray, float]:  # fmt: skip
     """Series through the valid intervals, by default up to the last time."""
     last = max(float(times[-1]), 0.0) if len(times) else 0.0
-    duration = last if duration is None else float(duration)
+    duration = last if duration is None else duration
     return interpolate(times[valid], intervals[valid], duration, rate, max_gap), float(rate)
 
 
@@ -567,8 +570,9 @@ def counts_from_epochs(
             f"counts hold {counts[counts < 0][0]:g}; accepted are numbers from 0. Set codes for a "
             "device that was off to NaN."
         )
-    if not epoch_seconds > 0:
-        raise InvalidSignalError(f"epoch_seconds is {epoch_seconds!r}; accepted is more than 0.")
+    epoch_seconds = check_number(
+        "epoch_seconds", epoch_seconds, 0, above=True, error=InvalidSignalError
+    )
     if len(seconds) > 1 and np.diff(seconds).min() < epoch_seconds:
         raise InvalidSignalError(
             f"epochs of {epoch_seconds:g} s start {np.diff(seconds).min():g} s apart, so they "
@@ -612,16 +616,18 @@ def counts_from_acceleration(acceleration: ArrayLike, rate: float) -> tuple[np.n
     """
     from scipy.signal import butter, sosfiltfilt
 
-    acceleration = np.asarray(acceleration, dtype=np.float32)
+    acceleration = as_numbers("acceleration", acceleration, (0, 1, 2, 3), error=InvalidSignalError)
+    with np.errstate(over="ignore"):  # infinity is a gap
+        acceleration = acceleration.astype(np.float32)
     if acceleration.ndim != 1:
         raise InvalidSignalError(
             f"acceleration has shape {acceleration.shape}; accepted is the magnitude of the axes, "
             "np.linalg.norm(xyz, axis=1)."
         )
-    if not rate >= 5:
+    if not (isinstance(rate, Real) and not isinstance(rate, np.timedelta64) and rate >= 5):
         raise InvalidSignalError(
-            f"acceleration has rate {rate:g} Hz; accepted is at least 5 Hz, as movements of the "
-            "wrist reach 2 Hz. Pass counts instead, with unit 'counts'."
+            f"acceleration has rate {shown(rate)} Hz; accepted is at least 5 Hz, as movements of "
+            "the wrist reach 2 Hz. Pass counts instead, with unit 'counts'."
         )
     present = np.isfinite(acceleration)
     n_seconds = int(len(acceleration) / rate + 1e-6)

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 
+from .._arguments import as_array, as_index, is_whole, shown
 from .._html import as_html
 from ..errors import InvalidRecordingError
 from .recording import NOT_AN_ARRAY, Recording, as_names, as_recording, name_subjects
@@ -85,6 +88,14 @@ class EpochSequence(Sequence[EpochView]):
             raise InvalidRecordingError(
                 "EpochSequence takes a list of recordings, got one; wrap it: [recording]."
             )
+        no_list = (
+            isinstance(recordings, str | Mapping | type) or getattr(recordings, "ndim", 1) == 0
+        )
+        if no_list or not hasattr(recordings, "__iter__"):
+            raise InvalidRecordingError(
+                f"EpochSequence takes a list of recordings, got {shown(recordings)}. Read a folder "
+                "by read_cohort(folder), or wrap one night: [recording]."
+            )
         self.recordings = tuple(as_recording(r, i) for i, r in enumerate(recordings))
         lengths = [recording.n_epochs for recording in self.recordings]
         self.recording_index = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
@@ -129,11 +140,10 @@ class EpochSequence(Sequence[EpochView]):
     def __getitem__(self, key: Any) -> EpochView | EpochSequence:
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]
-        if isinstance(key, (int, np.integer)):
+        if is_whole(key):
+            key = as_index(key, len(self))
             return EpochView(self.recordings[self.recording_index[key]], int(self.epoch_index[key]))
-        if not isinstance(key, slice):
-            key = np.asarray(key)
-            key = key.astype(np.intp) if key.size == 0 else key
+        key = as_rows(key)
         return self._view(self.recordings, self.recording_index[key], self.epoch_index[key])
 
     def __iter__(self) -> Iterator[EpochView]:
@@ -193,6 +203,26 @@ class EpochSequence(Sequence[EpochView]):
             [names[self.recording_index], self.epoch_index], names=["recording", "epoch"]
         )
 
+    def to_frame(self) -> pd.DataFrame:
+        """A row per epoch: ``recording``, ``epoch`` (from 0), ``subject`` and ``stage``.
+
+        The columns that :meth:`EmbeddingTable.to_frame` begins with.
+
+        Examples
+        --------
+        >>> from sleep2vec_sklearn import EpochSequence, Recording
+        >>> night = Recording({"spo2": [96.0] * 240}, id="n1", subject="s1", stages=["W", "N2"])
+        >>> EpochSequence([night]).to_frame().values.tolist()
+        [['n1', 0, 's1', 0], ['n1', 1, 's1', 2]]
+        """
+        import pandas as pd
+
+        columns = {"recording": as_names([recording.id for recording in self.recordings])}
+        columns |= {"subject": name_subjects(self.recordings)}
+        named = {n: pd.Series(v[self.recording_index].tolist()) for n, v in columns.items()}
+        epochs = {"epoch": self.epoch_index, "stage": self.stages}
+        return pd.DataFrame(named | epochs)[["recording", "epoch", "subject", "stage"]]
+
     def rows_by_recording(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield pairs (index of a recording, rows of this sequence that are its epochs)."""
         order = np.argsort(self.recording_index, kind="stable")
@@ -201,11 +231,33 @@ class EpochSequence(Sequence[EpochView]):
             yield int(i), rows
 
 
+def as_rows(key: Any) -> Any:
+    """A slice, a mask or an array of positions, as numpy takes them; else an error that says so."""
+    if isinstance(key, slice):
+        with suppress(TypeError):
+            ends = [
+                None if end is None else operator.index(end)
+                for end in (key.start, key.stop, key.step)
+            ]
+            if ends[2] != 0:
+                return slice(*ends)
+    elif not isinstance(key, tuple):
+        rows = as_array("the index", key, TypeError)
+        rows = rows.astype(np.intp) if rows.size == 0 else rows
+        if rows.dtype.kind in "iub" and rows.ndim == 1:
+            return rows
+    raise TypeError(
+        f"the index is {shown(key)}; accepted are a whole number, a slice, a mask, and an array of "
+        "positions in one dimension. Take nights by their ids from a cohort: cohort[ids]."
+    )
+
+
 def as_epoch_sequence(X: Any) -> EpochSequence | None:
     """X as epochs, if it is an EpochSequence or a list of EpochView; else None."""
     if isinstance(X, EpochSequence):
         return X
-    if not (isinstance(X, (list, tuple, np.ndarray)) and len(X) and isinstance(X[0], EpochView)):
+    is_list = isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.ndim > 0)
+    if not is_list or not len(X) or not isinstance(X[0], EpochView):
         return None
     for i, element in enumerate(X):
         if not isinstance(element, EpochView):

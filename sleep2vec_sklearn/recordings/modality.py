@@ -192,7 +192,7 @@ def get_modality(name: str) -> Modality:
     if isinstance(name, str) and name in MODALITIES:
         return MODALITIES[name]
     lower = str(name).lower()
-    by_upstream_key = [m.name for m in _CATALOGUE if m.upstream_key == name]
+    by_upstream_key = [m.name for m in _CATALOGUE if m.upstream_key == str(name)]
     near = difflib.get_close_matches(lower, MODALITIES, n=1, cutoff=0.5)
     suggestions = [_SYNONYMS[lower]] if lower in _SYNONYMS else [*by_upstream_key, *near]
     hint = f" Did you mean {suggestions[0]!r}?" if suggestions else ""
@@ -217,5 +217,7 @@ def list_modalities(names: str | Iterable[str] | None) -> list[str]:
     """
     if names is None:
         return list(MODALITIES)
-    names = names if isinstance(names, Iterable) and not isinstance(names, str) else [names]
-    return list(dict.fromkeys(get_modality(name).name for name in names))
+    is_list = isinstance(names, Iterable) and not isinstance(names, str)
+    is_list = is_list and getattr(names, "ndim", 1) > 0
+    listed: Iterable[Any] = names if is_list else [names]
+    return list(dict.fromkeys(get_modality(name).name for name in listed))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from importlib import import_module
 from numbers import Real
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from .._arguments import shown
 from .._html import as_html
 from ..errors import InvalidRecordingError
 from ._notes import Caution, warn_of_notes
@@ -26,6 +27,7 @@ from .sources import (
     Signal,
     SignalSource,
     check_mapping,
+    check_rate,
     longest_duration,
     series_in_time,
     usable_seconds,
@@ -236,7 +238,7 @@ class Recording(Mapping[str, np.ndarray]):
         >>> night.rates, night.start
         ({'spo2': 1.0, 'ibi': 1.0}, datetime.datetime(2024, 3, 1, 23, 0))
         """
-        if not hasattr(table, "iloc"):
+        if not hasattr(table, "iloc") or not hasattr(table, "columns"):
             raise InvalidRecordingError(
                 f"the table is a {type(table).__name__}; accepted is a DataFrame of pandas. Use "
                 "its to_pandas(), or Recording({'spo2': (values, rate)}) for arrays."
@@ -249,6 +251,7 @@ class Recording(Mapping[str, np.ndarray]):
                 "rate in Hz. Use table.set_index(pd.to_datetime(table['time'])), or of seconds "
                 "table.set_index(pd.to_timedelta(table.index, unit='s'))."
             )
+        rate = None if rate is None else check_rate("the table", rate)
         montage = _reader("_montage").montage_of_columns(table.columns, rate, channels)
         signals: dict[str, Any] = {}
         for name, derivation in montage.derivations.items():
@@ -281,12 +284,16 @@ class Recording(Mapping[str, np.ndarray]):
     ) -> None:  # fmt: skip
         layout = self._source.layout
         self.modalities = tuple(name for name in MODALITIES if name in layout)
-        self.duration = float(longest_duration(layout) if duration is None else duration)
-        if not np.isfinite(self.duration):
+        if duration is not None and not isinstance(duration, bool | np.bool_ | str):
+            with suppress(TypeError, ValueError, OverflowError, RuntimeError):
+                duration = float(duration)
+        if duration is not None and not (isinstance(duration, float) and np.isfinite(duration)):
             raise InvalidRecordingError(
-                f"the night has duration {duration!r}; accepted is a number of seconds, or None "
-                "for that of the longest modality."
+                f"the night has duration {shown(duration)}; accepted is a number of seconds, or "
+                "None for that of the longest modality."
             )
+        longest = longest_duration(layout)
+        self.duration = longest if duration is None else duration
         if self.duration > _LONGEST_DAYS * 86_400:
             raise InvalidRecordingError(
                 f"the night lasts {self.duration / 86_400:,.0f} days; accepted are up to "
@@ -301,13 +308,23 @@ class Recording(Mapping[str, np.ndarray]):
             )
         # NaN, NaT and NA of a table equal nothing, not even themselves
         self.subject = None if str(subject) in _MISSING_IN_TABLES else subject
-        self.metadata = MappingProxyType(dict(metadata or {}))
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise InvalidRecordingError(
+                f"metadata is {shown(metadata)}; accepted is a dict of facts of the night. Of a "
+                "row of a table pass row.to_dict()."
+            )
+        self.metadata = MappingProxyType(dict({} if metadata is None else metadata))
+        if events is not None and not hasattr(events, "iloc"):
+            raise InvalidRecordingError(
+                f"events is {shown(events)}; accepted is a DataFrame with the columns onset, "
+                "duration and type. Make one of it: pd.DataFrame(events)."
+            )
         self.events = events
         self.start = start
         self.lights = None if lights is None else _as_lights(lights)
         self.notes: tuple[str, ...] = ()
-        if align not in ("raise", "trim"):
-            raise InvalidRecordingError(f"align must be 'raise' or 'trim', got {align!r}.")
+        if not isinstance(align, str) or align not in ("raise", "trim"):
+            raise InvalidRecordingError(f"align must be 'raise' or 'trim', got {shown(align)}.")
         self.stages = None if stages is None else self._fit_stages(as_stages(stages), align)
 
     def _fit_stages(self, stages: np.ndarray, align: str) -> np.ndarray:
@@ -382,12 +399,14 @@ class Recording(Mapping[str, np.ndarray]):
     @property
     def rates(self) -> dict[str, float]:
         """Native samples per second of each modality."""
-        return {name: self._source.layout[name].rate for name in self.modalities}
+        layout = self._source.layout
+        return {name: layout[name].rate for name in self.modalities}
 
     @property
     def units(self) -> dict[str, str]:
         """Unit of each modality's samples."""
-        return {name: self._source.layout[name].unit for name in self.modalities}
+        layout = self._source.layout
+        return {name: layout[name].unit for name in self.modalities}
 
     @property
     def derived(self) -> tuple[str, ...]:
@@ -493,10 +512,31 @@ class Recording(Mapping[str, np.ndarray]):
         """
         return self._measure_coverage()[0]
 
+    def to_frame(self) -> pd.DataFrame:
+        """A row per modality: ``modality``, ``rate_hz``, ``unit`` and ``hours``; no signal is read.
+
+        Examples
+        --------
+        >>> from sleep2vec_sklearn import Recording
+        >>> Recording({"spo2": ([96.0] * 3600, 1.0)}).to_frame().to_dict("records")
+        [{'modality': 'spo2', 'rate_hz': 1.0, 'unit': '%', 'hours': 1.0}]
+        """
+        import pandas as pd
+
+        layouts = [self._source.layout[name] for name in self.modalities]
+        return pd.DataFrame({
+            "modality": list(self.modalities), "rate_hz": [layout.rate for layout in layouts],
+            "unit": [layout.unit for layout in layouts],
+            "hours": [layout.duration / 3600 for layout in layouts],
+        })  # fmt: skip
+
     def _measure_coverage(self) -> tuple[dict[str, float], dict[str, int]]:
         """:meth:`coverage`, and the epochs of it that further derivations add, in one pass."""
         signals = self.read()
-        seconds = {n: usable_seconds(signal, get_modality(n)) for n, signal in signals.items()}
+        seconds = {
+            name: usable_seconds(signal, get_modality(name), self.duration)
+            for name, signal in signals.items()
+        }
         added = self._added_epochs(signals)
         for name, n_epochs in added.items():
             seconds[name] += float(n_epochs * EPOCH_SECONDS)
@@ -578,14 +618,17 @@ def _as_lights(lights: Any) -> tuple[float | None, float | None]:
     """Lights off and on in seconds; a NaN of a table is None."""
     try:
         off, on = (None if light is None or np.isnan(light) else float(light) for light in lights)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         raise InvalidRecordingError(
-            f"lights are {lights!r}; accepted are lights-off and lights-on in seconds from the "
-            "start of the recording, None for one that is not known. Of clock times "
+            f"lights are {shown(lights)}; accepted are lights-off and lights-on in seconds from "
+            "the start of the recording, None for one that is not known. Of clock times "
             "take (pd.Timestamp(off) - pd.Timestamp(start)).total_seconds()."
         ) from None
     if not np.isfinite([light for light in (off, on) if light is not None]).all():
-        raise InvalidRecordingError(f"lights are {lights!r}; accepted are finite seconds or None.")
+        raise InvalidRecordingError(
+            f"lights are {shown(lights)}; accepted are finite seconds or None. Pass None for one "
+            "that is not known."
+        )
     return off, on
 
 

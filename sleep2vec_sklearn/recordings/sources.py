@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .._arguments import shown
 from .._files import sha256
 from ..errors import InvalidRecordingError, InvalidSignalError
 from .modality import EPOCH_SECONDS, MODALITIES, Modality, get_modality
@@ -244,7 +245,8 @@ def to_canonical_unit(
         from .derivation import counts_from_acceleration
 
         return counts_from_acceleration(values, rate)
-    values = values.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32, copy=False)
     if acceleration:
         return values, rate
     if modality.name == "ibi" and unit == "bpm":
@@ -256,10 +258,11 @@ def to_canonical_unit(
     return (values if factor == 1.0 else values * np.float32(factor)), rate
 
 
-def usable_seconds(signal: Signal, modality: Modality) -> float:
-    """Seconds of samples that conditioning would use: none where the sensor is off or flat."""
+def usable_seconds(signal: Signal, modality: Modality, duration: float) -> float:
+    """Seconds of samples, up to a duration, that conditioning would use: sensor on and not flat."""
     in_g = signal.unit == "g"
-    values, _ = to_canonical_unit(signal.values, signal.rate, signal.unit, modality, in_g)
+    values = signal.values[: int(np.ceil(duration * signal.rate))]
+    values, _ = to_canonical_unit(values, signal.rate, signal.unit, modality, in_g)
     low, high = (None, None) if in_g else modality.conditioning.limits
     usable = np.isfinite(values)
     with np.errstate(invalid="ignore"):
@@ -325,9 +328,9 @@ def _as_signal(modality: Modality, value: Any, rate: float | None, unit: str | N
     if unit is None and modality.name == "actigraphy":
         _check_counts(values.reshape(-1), rate)
     unit = modality.unit if unit is None else unit
-    if unit not in modality.units:
+    if not isinstance(unit, str) or unit not in modality.units:
         raise InvalidSignalError(
-            f"{modality.name!r} has unit {unit!r}; accepted are {', '.join(modality.units)}. "
+            f"{modality.name!r} has unit {shown(unit)}; accepted are {', '.join(modality.units)}. "
             f'Convert the samples, or pass units={{"{modality.name}": ...}}.'
         )
     flat = values.reshape(-1)
@@ -339,8 +342,8 @@ def _as_real_array(modality: Modality, value: Any) -> np.ndarray:
     name = modality.name
     try:
         values = np.ma.filled(value.astype(float), np.nan) if np.ma.isMA(value) else value
-        values = np.asarray(values)
-    except ValueError as error:
+        values = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InvalidSignalError(
             f"{name!r} is a {type(value).__name__} that numpy makes no array of: {error}. "
             "Accepted are numbers in one dimension, e.g. a float32 array."
@@ -387,7 +390,7 @@ def _check_bare_rates(signals: Mapping[str, Signal], bare: Sequence[str]) -> Non
         others = stated if name != "ibi" else [s.duration for n, s in signals.items() if n != name]
         if any(abs(duration - signal.duration) < EPOCH_SECONDS for duration in others):
             continue
-        fits = len(signal.values) / max(stated, default=np.inf)
+        fits = len(signal.values) / (max(stated, default=0) or np.inf)
         usual = [rate for rate in (*_USUAL_RATES, *_SLOW_RATES) if abs(fits - rate) < 1e-3 * rate]
         if usual:
             raise InvalidSignalError(
@@ -421,6 +424,16 @@ def _changes_slowly(values: np.ndarray) -> bool:
     return bool((straight > 0.12 and alike > 0.25) or alike > 0.9 or held > 0.5)
 
 
+def check_start(start: Any) -> datetime | None:
+    """The clock time of the first sample; None and NaT are an unknown one."""
+    if start is None or isinstance(start, datetime) or str(start) == "NaT":
+        return None if str(start) == "NaT" else start
+    raise InvalidRecordingError(
+        f"start is {shown(start)}; accepted is a datetime, the clock time of the first sample. "
+        "Pass pd.Timestamp(start) of a text, or None if it is not known."
+    )
+
+
 def series_in_time(
     signals: Mapping[str, Any], units: Mapping[str, str] | None, start: datetime | None
 ) -> tuple[dict[str, Any], dict[str, str], datetime | None]:
@@ -428,6 +441,7 @@ def series_in_time(
 
     Times of day count from ``start``, by default the earliest, timedeltas from 0.
     """
+    start = check_start(start)
     timed = {n: value for n, value in signals.items() if _index_kind(value) in ("m", "M")}
     units = dict(check_mapping("units", units))
     if not timed:
@@ -541,7 +555,8 @@ def _rate_of(modality: Modality, values: np.ndarray, rate: float | None) -> floa
 
 def check_rate(name: str, rate: Any) -> float:
     """Samples per second, within what sensors have; others take hours or memory to resample."""
-    if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating):
+    is_number = isinstance(rate, int | float | np.integer | np.floating)
+    if isinstance(rate, bool | np.timedelta64) or not is_number:
         raise InvalidSignalError(
             f"{name!r} has rate {rate!r}; accepted is a number in Hz. Pass float(rate)."
         )

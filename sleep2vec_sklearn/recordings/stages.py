@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import numbers
+from contextlib import suppress
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
+from .._arguments import as_array
 from ..errors import InvalidRecordingError
 
 
@@ -63,7 +65,7 @@ def as_stages(values: Any) -> np.ndarray:
     >>> as_stages(["W", "S2", "REM", "?", None])
     array([ 0,  2,  4, -1, -1], dtype=int8)
     """
-    labels = np.asarray(values)
+    labels = as_array("stages", values, InvalidRecordingError)
     if labels.ndim != 1:
         raise InvalidRecordingError(
             f"stages must be one label per epoch, got shape {labels.shape}."
@@ -91,6 +93,7 @@ def _parse_stage(label: Any) -> SleepStage | None:
     if isinstance(label, bool):
         # True, asleep, is not N1
         return None
-    if isinstance(label, numbers.Real) and float(label).is_integer():
-        label = int(float(label))
+    with suppress(OverflowError):
+        if isinstance(label, numbers.Real) and float(label).is_integer():
+            label = int(float(label))
     return _SPELLINGS.get(str(label).strip().lower())

@@ -14,7 +14,6 @@ import logging
 import os
 import platform
 import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,9 +26,10 @@ import numpy as np
 
 from .._files import check_writable, write_atomic
 from .._version import __version__
-from .._warnings import warn
+from .._warnings import collected
 from ..errors import Sleep2VecWarning
 from ..evaluation._lights import clock_times
+from ..evaluation.tables import write_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -144,15 +144,11 @@ class ReportPage:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Keep the library's warnings for the report, each once; pass on those of others."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", Sleep2VecWarning)
+        """Keep the library's warnings for the report, each once."""
+        with collected(Sleep2VecWarning) as caught:
             yield
-        for item in caught:
-            if not issubclass(item.category, Sleep2VecWarning):
-                warn(str(item.message), item.category)
-            elif str(item.message) not in self.warnings:
-                self.warnings.append(str(item.message))
+        messages = [*self.warnings, *(message for _, message in caught)]
+        self.warnings = list(dict.fromkeys(messages))
 
     def finish(self) -> str:
         """The page as HTML; written too where there is a path."""
@@ -259,12 +255,9 @@ def shorten(value: Any) -> str:
 
 
 def number(value: Any, digits: int = 1, sign: bool = False) -> str:
-    """A number with a fixed number of digits, whatever the locale; a dash for NaN."""
-    if value is None or not np.isfinite(value):
-        return NO_VALUE
-    # no negative zero
-    rounded = round(float(value), digits) + 0.0
-    return f"{rounded:+.{digits}f}" if sign and rounded else f"{rounded:.{digits}f}"
+    """A number with a fixed number of digits; a dash for what is missing or not finite."""
+    is_known = value is not None and np.isfinite(value)
+    return write_number(value if is_known else None, digits, sign, NO_VALUE)
 
 
 def describe_error(error: BaseException) -> str:

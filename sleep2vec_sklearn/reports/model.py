@@ -120,7 +120,8 @@ def _describe_comparison(
 ) -> None:
     names = list(result.predictions)
     n_subjects = len(set(map(str, result.groups)))
-    how = "all held-out rows together" if result.average == "pooled" else "means over subjects"
+    ways = {"pooled": "all held-out rows together", "fold": "of pairs of subjects within folds"}
+    how = ways.get(result.average, "means over subjects")
     page.lead.append(
         f"{', '.join(map(str, names))}: {len(result.fold)} rows of {n_subjects} subjects in "
         f"{result.fold.max() + 1} folds. Every row is predicted by a model that was not fitted to "

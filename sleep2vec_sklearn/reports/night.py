@@ -262,7 +262,7 @@ def _describe_sensors(page: ReportPage, night: Recording) -> dict[str, np.ndarra
                 signal = night.signal(name)
                 rate, unit = f"{signal.rate:g}", signal.unit
                 good[name] = find_good_epochs(signal, name, night.n_epochs, coarse=True)
-                hours = usable_seconds(signal, get_modality(name)) / 3600
+                hours = usable_seconds(signal, get_modality(name), night.duration) / 3600
                 # which channel is read may be settled by reading
                 channel = " + ".join(night.derivations.get(name, ())) or NO_VALUE
             except Exception as error:

@@ -104,8 +104,9 @@ def test_a_search_over_ranks(classify):
      (np.full(len(X), -1), "no label for any"),
      (Y[:-1], r"y has shape \(119,\) and X 120 elements.*these are epochs"),
      ([[0], [0, 1]] * 60, "rows of different lengths"),
-     (["wake", 1] * 60, "mixes labels that cannot be sorted"),
+     (["wake", 1] * 60, "y holds what are no classes"),
      (np.random.default_rng(0).random(len(X)), "continuous"),
+     (np.zeros(len(X), "f4,i4"), r"no classes \(fields f0, f1\)"),
      (np.column_stack([Y, 2 * Y]), "holds 2; accepted are 0, 1 and NaN"),
      (np.column_stack([Y, 0 * Y]), "column 1 of y is 0 in all 120 rows.*both 0 and 1")],
 )  # fmt: skip
@@ -116,9 +117,9 @@ def test_impossible_labels_are_refused(classify, y, message):
 
 @pytest.mark.parametrize(
     ("y", "message"),
-    [(["old", "young"] * 3, "y must hold numbers.*Sleep2VecClassifier"),
-     ([1.0, np.inf, 2, 3, 4, 5], "y holds inf"),
-     (np.arange(6).astype("datetime64[D]"), "y must hold numbers.*datetime64"),
+    [(["old", "young"] * 3, "y holds text.*Sleep2VecClassifier"),
+     ([1.0, np.inf, 2, 3, 4, 5], "y holds inf"), ([0, 1e300] * 3, "y holds 1e\\+300"),
+     (np.arange(6).astype("datetime64[D]"), "y holds dates; accepted are real"),
      (np.full((6, 2), np.nan), "NaN in every row of column 0"),
      ([1.0, 2.0], r"shape \(2,\) and X 6 elements")],
 )  # fmt: skip

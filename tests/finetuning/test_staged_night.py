@@ -93,6 +93,17 @@ def test_csv_is_plain(tmp_path, monkeypatch):
     assert (tmp_path / "a.csv").read_text().split("\n")[2].startswith("1,30.0,,W,")
 
 
+def test_doubtful_epochs_come_first():
+    sure = np.array([0.9, 0.5, 0.7, 0.6, np.nan, 0.8, 0.4, 0.95, 0.85])
+    rest = np.repeat((1 - sure[:, None]) / 4, 4, axis=1)
+    table = pd.DataFrame(np.c_[sure, rest], columns=COLUMNS)
+    night = night_of(probabilities=table)
+    assert night.review(1).index.tolist() == [6, 1, 3, 2, 5, 8, 0, 7]
+    assert night.review(0.25)["stage"].tolist() == ["R", "W"]
+    with pytest.raises(ValueError, match="share must be from 0 to 1"):
+        night.review(10)
+
+
 def test_clock_is_unknown_without_start():
     clock = night_of(start=None).to_frame()["clock"]
     assert clock.isna().all()

@@ -5,13 +5,19 @@ import errno
 import os
 import time
 import tracemalloc
+from concurrent.futures import CancelledError
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from sleep2vec_sklearn import Recording, make_sleep_cohort
-from sleep2vec_sklearn.errors import InvalidRecordingError, ReadError, RecordingWarning
+from sleep2vec_sklearn.errors import (
+    ClusterError,
+    InvalidRecordingError,
+    ReadError,
+    RecordingWarning,
+)
 from sleep2vec_sklearn.model import EncoderConfig
 from sleep2vec_sklearn.nightstore import store as preparation
 from sleep2vec_sklearn.pretraining import NightStore, prepare_cohort
@@ -130,6 +136,21 @@ def test_unreadable_file_fails_alone(nights, tmp_path, prepare, counting_source)
     with pytest.warns(RecordingWarning, match="Input/output error"):
         store = prepare([*nights, Recording.from_source(source, id="broken")], tmp_path)
     assert store.failures["recording"].tolist() == ["broken"]
+
+
+def test_lost_cluster_tells_progress(nights, tmp_path, prepare, prepared, counting_source):
+    class Lost(counting_source):
+        def read(self, names):
+            raise CancelledError("scheduler-restart")
+
+    lost = Recording.from_source(Lost({"ibi": (np.ones(1440), 4, "s")}), id="lost")
+    message = r"(?s)CancelledError: scheduler-restart.*5 of 6 nights were prepared"
+    with pytest.raises(ClusterError, match=message) as caught:
+        prepare([*nights, lost], tmp_path)
+    assert isinstance(caught.value.__cause__, CancelledError)
+    prepared.clear()
+    assert len(prepare(nights, tmp_path)) == 5
+    assert prepared == []
 
 
 @pytest.mark.parametrize("full_after", [0, 3, 5, 6])

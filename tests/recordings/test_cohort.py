@@ -29,6 +29,35 @@ def test_cohort_is_a_list(study):
     assert [night.id for night in again] == ["1", "2"]
 
 
+def test_frames_have_a_row_each(study):
+    frame = study.to_frame()
+    assert frame.columns.tolist() == ["recording", "age"]
+    assert frame["recording"].tolist() == ["1", "2"]
+    frame["age"] = 0
+    assert study.metadata["age"].tolist() == [50, 60]
+    epochs = EpochSequence(study)[1:].to_frame()
+    assert epochs.values.tolist() == [["2", 0, "2", -1]]
+
+
+def test_ids_may_be_missing(study):
+    nights = [Recording(night.read(), id=i) for night, i in zip(study, (7, None), strict=True)]
+    cohort = Cohort(nights, pd.DataFrame({"age": [50, 60]}))
+    assert cohort.metadata.index.tolist() == [7, None]
+    # a gap makes floats of integers
+    cohort.metadata = pd.DataFrame({"age": [51, 61]}, index=[7.0, np.nan])
+    assert [night.metadata["age"] for night in cohort] == [51, 61]
+
+
+@pytest.mark.parametrize("key", [object(), {"1": 2}, [[0]], ([0], 1), np.zeros(2, "M8[s]")])
+def test_odd_keys_are_refused(study, key):
+    with pytest.raises(
+        TypeError, match=r"the key of a cohort is .*; accepted|the index is .*; acc"
+    ):
+        study[key]
+    with pytest.raises(TypeError, match=r"the index is .*; accepted"):
+        EpochSequence(study)[key]
+
+
 def test_groups_are_subjects_else_ids(study):
     assert study.groups.tolist() == ["a", "2"]
     empty = Cohort([], pd.DataFrame())

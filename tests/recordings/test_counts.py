@@ -139,7 +139,7 @@ def test_low_rate_raises_error(rate):
     ("call", "message"),
     [(lambda: counts_from_acceleration(np.ones((9, 3)), 50), "magnitude of the axes"),
      (lambda: counts_from_epochs([0, 30], [1, -1]), "counts hold -1"),
-     (lambda: counts_from_epochs([0], [1], epoch_seconds=0), "more than 0")],
+     (lambda: counts_from_epochs([0], [1], epoch_seconds=0), "above 0")],
 )  # fmt: skip
 def test_errors_name_the_value(call, message):
     with pytest.raises(InvalidSignalError, match=message):

@@ -255,6 +255,7 @@ def test_coverage_counts_present_samples(noise):
     eeg[: 30 * 128] = np.nan
     night = Recording({"eeg": eeg, "spo2": np.full(480, 97.0)})
     assert night.coverage() == {"eeg": 90.0, "spo2": 0.0}
+    assert Recording({"eeg": eeg}, duration=60).coverage() == {"eeg": 30.0}
 
 
 @pytest.mark.parametrize("change", ["sample", "rate", "unit", "dtype", "name"])
