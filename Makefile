@@ -13,9 +13,9 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-# damaged files by seed: half of them in some minutes, or with FULL=1 all; the same call resumes
+# damaged files and odd calls by seed: a share in ten minutes, or with FULL=1 all; the same call resumes
 fuzz: $(VENV)/.installed-test
-	$(BIN)/python -m tests.fuzz $(if $(FULL),,--share 0.5) --out .fuzz
+	$(BIN)/python -m tests.fuzz $(if $(FULL),,--share 0.4) --out .fuzz
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -55,7 +55,7 @@ def show(kind, seed, index):
     target = load_target(kind)
     with tempfile.TemporaryDirectory() as folder:
         corpus = target.make_corpus(Path(folder, "corpus"))
-        path = make_input(target, corpus, seed, index, Path(f"{kind}-{seed}-{index}"))
+        path = make_input(target, corpus, seed, index, Path(f"{kind}-{seed}-{index}").absolute())
     print(path, run_input(target, path))
     return 0
 

@@ -128,7 +128,7 @@ def _follow(child, keep):
         selector.register(child.stdout, selectors.EVENT_READ)
         while True:
             # the first line comes after imports and the sound inputs
-            if not selector.select(KILL_SECONDS * (3 if current is None else 1)):
+            if not selector.select(KILL_SECONDS * (10 if current is None else 1)):
                 child.kill()
                 return current
             chunk = os.read(child.stdout.fileno(), 1 << 16)

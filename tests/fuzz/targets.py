@@ -26,12 +26,14 @@ MODULES = {
     "wearables": "wearables",
     "public": "public_sets",
     "tables": "tables",
+    "inputs": "inputs",
     "checkpoints": "stored:CHECKPOINTS",
     "upstream": "stored:UPSTREAM",
     "estimators": "stored:ESTIMATORS",
     "embeddings": "stored:EMBEDDINGS",
     "states": "stored:STATES",
     "stores": "stored:STORES",
+    "kills": "kills",
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sleep2vec_sklearn.readers import EdfSource
-from tests.fuzz import edf, runner
+from tests.fuzz import edf, kills, runner
 from tests.fuzz.targets import MODULES, Target, load_target, make_input, run_input
 
 
@@ -75,6 +75,45 @@ def test_ends_are_told_apart(tmp_path, check, kind):
     path = make_input(target, corpus, 0, 0, tmp_path / "input")
     assert run_input(target, path).kind == kind
     assert corpus[0].read_text() == "1"
+
+
+@pytest.mark.parametrize(
+    ("left", "problem"),
+    [({"stages.csv": b"epoch,on"}, "stages.csv is neither the old nor the new one"),
+     ({"more.txt": b""}, "more.txt is left"), ({"../b.csv": b""}, "b.csv is outside")],
+)  # fmt: skip
+def test_traces_of_kills_are_found(tmp_path, monkeypatch, left, problem):
+    written = {"stages.csv": b"epoch,onset"}
+
+    def write(folder, variant):
+        for name, data in written.items():
+            (folder / name).write_bytes(data)
+
+    monkeypatch.setitem(kills.OPERATIONS, "staged", kills.Operation(write))
+    monkeypatch.setattr(kills, "sound_of", lambda name: kills.Sound(written, 1, 0.1))
+    path = tmp_path / "staged"
+    (path / "work").mkdir(parents=True)
+    assert kills.check(path) == []
+    for name, data in left.items():
+        (path / "work" / name).write_bytes(data)
+    assert problem in kills.check(path)
+
+
+def test_kills_come_at_all_places(tmp_path, monkeypatch):
+    def write(folder, variant):
+        for _ in range(9):
+            with (folder / "a").open("ab") as file:
+                file.write(b"1")
+
+    monkeypatch.setitem(kills.OPERATIONS, "staged", kills.Operation(write, replaces=False))
+    monkeypatch.setattr(kills, "sound_of", lambda name: kills.Sound({"a": b"1" * 9}, 9, 0.01))
+    sizes = set()
+    for seed in range(12):
+        path = tmp_path / str(seed) / "staged"
+        (path / "work").mkdir(parents=True)
+        kills.kill(np.random.default_rng(seed), path)
+        sizes.add(len(kills.contents_of(path / "work").get("a", b"")))
+    assert len(sizes) >= 4
 
 
 def test_child_reports_each_input(tmp_path, capsys):
